@@ -1,0 +1,104 @@
+"""The shapes that cross Redis, as JSON: a job on its way out, its attempts, a result on its way back."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from hashlib import blake2b
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import from_json, to_json
+
+from router_core.job import CompletionJob
+from router_core.outcome import Attempt
+from router_core.result import Result
+
+SCHEMA = 1
+"""Raised when a shape changes so that an older worker would misread it."""
+
+_SCHEMA_KEY = "v"
+_ATTEMPT = TypeAdapter(Attempt)
+_UNTOLD = {field.name: field.default for field in fields(Attempt) if field.name not in ("model", "backend")}
+
+
+class UnreadableEnvelope(ValueError):
+    """What was found in Redis is not a shape that this version of the fleet can read."""
+
+
+def pack_job(job: CompletionJob) -> bytes:
+    """The job as it waits in Redis. The deadline is not in it: it belongs to the record, on the server's clock."""
+    told = job.model_dump(mode="json", exclude_defaults=True, exclude={"deadline"})
+    return to_json({_SCHEMA_KEY: SCHEMA, **told})
+
+
+def unpack_job(envelope: bytes, deadline: float) -> CompletionJob:
+    """The job of an envelope, with its deadline (epoch seconds, server clock); `UnreadableEnvelope` if it is none."""
+    told = _told(envelope)
+    try:
+        return CompletionJob.model_validate({**told, "deadline": deadline})
+    except ValidationError as error:
+        raise UnreadableEnvelope(_first(error)) from error
+
+
+def digest(job: CompletionJob) -> str:
+    """A fingerprint of what was asked: same words, same models. Two jobs under one idempotency key must share it."""
+    asked = to_json([job.dialect, job.chain, sorted_deep(job.body)])
+    return blake2b(asked, digest_size=12).hexdigest()
+
+
+def sorted_deep(value: Any) -> Any:
+    """The same JSON value with every object's keys in order, so that equal requests have equal bytes."""
+    if isinstance(value, dict):
+        return {key: sorted_deep(value[key]) for key in sorted(value)}
+    if isinstance(value, list):
+        return [sorted_deep(item) for item in value]
+    return value
+
+
+def pack_attempt(attempt: Attempt) -> bytes:
+    """One attempt as one line of JSON. What is unknown is left out."""
+    told: dict[str, Any] = {"model": attempt.model, "backend": attempt.backend}
+    for name, default in _UNTOLD.items():
+        value = getattr(attempt, name)
+        if value != default:
+            told[name] = value
+    return to_json(told)
+
+
+def unpack_attempts(lines: bytes) -> tuple[Attempt, ...]:
+    """The attempts of a job, oldest first, from one JSON object a line."""
+    try:
+        return tuple(_ATTEMPT.validate_json(line) for line in lines.splitlines() if line)
+    except ValidationError as error:
+        raise UnreadableEnvelope(_first(error)) from error
+
+
+def pack_result(result: Result) -> bytes:
+    """The result as it is kept in Redis."""
+    told = {name: getattr(result, name) for name in result.model_fields_set if name != "id"}
+    return to_json({_SCHEMA_KEY: SCHEMA, **told})
+
+
+def unpack_result(job_id: str, envelope: bytes) -> Result:
+    """The result of a job; `UnreadableEnvelope` if it is none."""
+    told = _told(envelope)
+    try:
+        return Result.model_validate({"id": job_id, **told})
+    except ValidationError as error:
+        raise UnreadableEnvelope(_first(error)) from error
+
+
+def _told(envelope: bytes) -> dict[str, Any]:
+    try:
+        told = from_json(envelope)
+    except ValueError as error:
+        raise UnreadableEnvelope(f"not JSON: {error}") from error
+    if not isinstance(told, dict) or told.get(_SCHEMA_KEY) != SCHEMA:
+        schema = told.get(_SCHEMA_KEY) if isinstance(told, dict) else None
+        raise UnreadableEnvelope(f"schema {schema!r}, but this openfall reads schema {SCHEMA}")
+    return {key: value for key, value in told.items() if key != _SCHEMA_KEY}
+
+
+def _first(error: ValidationError) -> str:
+    told = error.errors(include_input=False, include_url=False)[0]
+    return f"{'.'.join(map(str, told['loc'])) or 'envelope'}: {told['msg']}"

@@ -1,0 +1,51 @@
+"""What a producer asks for: one completion, once."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+Dialect = Literal["openai"]
+"""The wire form a caller spoke. Its body is kept in it."""
+
+JobId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{8,64}$")]
+"""What rq accepts as a job id (letters, digits, `-`, `_`), long enough not to collide."""
+
+Producer = Annotated[str, StringConstraints(min_length=1, max_length=128)]
+
+
+class Urgency(StrEnum):
+    """How soon an answer must start. Declaration order is the order in which workers look."""
+
+    INTERACTIVE = "interactive"
+    BACKGROUND = "background"
+    BATCH = "batch"
+
+
+class CompletionJob(BaseModel):
+    """One completion, asked for once, in the caller's own words.
+
+    `chain` are model aliases in the order they may be tried. `deadline` is a moment on the Redis server's clock
+    (epoch seconds); it is set when the job is accepted and is 0 before that.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: JobId
+    producer: Producer
+    chain: Annotated[tuple[str, ...], Field(min_length=1)]
+    body: dict[str, Any]
+    dialect: Dialect = "openai"
+    role: str | None = None
+    urgency: Urgency = Urgency.BACKGROUND
+    reason: str = ""
+    """Why this chain: a sentence a person understands, from `route`."""
+    stream: bool = False
+    deadline: float = 0.0
+
+    @property
+    def label(self) -> str:
+        """What rq and logs may show of a job: never its prompt."""
+        return f"{self.role or '-'}/{self.urgency} {self.chain[0]}"

@@ -1,0 +1,1 @@
+"""Whatever carries jobs out."""
