@@ -18,7 +18,7 @@ SCHEMA = 1
 
 _SCHEMA_KEY = "v"
 _ATTEMPT = TypeAdapter(Attempt)
-_UNTOLD = {field.name: field.default for field in fields(Attempt) if field.name not in ("model", "backend")}
+_ATTEMPT_DEFAULTS = {field.name: field.default for field in fields(Attempt)}
 
 
 class UnreadableEnvelope(ValueError):
@@ -57,12 +57,12 @@ def sorted_deep(value: Any) -> Any:
 
 def pack_attempt(attempt: Attempt) -> bytes:
     """One attempt as one line of JSON. What is unknown is left out."""
-    told: dict[str, Any] = {"model": attempt.model, "backend": attempt.backend}
-    for name, default in _UNTOLD.items():
-        value = getattr(attempt, name)
-        if value != default:
-            told[name] = value
-    return to_json(told)
+    return to_json(_attempt(attempt))
+
+
+def _attempt(attempt: Attempt) -> dict[str, Any]:
+    told = ((name, getattr(attempt, name)) for name in _ATTEMPT_DEFAULTS)
+    return {name: value for name, value in told if value != _ATTEMPT_DEFAULTS[name]}
 
 
 def unpack_attempts(lines: bytes) -> tuple[Attempt, ...]:
@@ -76,6 +76,7 @@ def unpack_attempts(lines: bytes) -> tuple[Attempt, ...]:
 def pack_result(result: Result) -> bytes:
     """The result as it is kept in Redis."""
     told = {name: getattr(result, name) for name in result.model_fields_set if name != "id"}
+    told["attempts"] = [_attempt(attempt) for attempt in result.attempts]
     return to_json({_SCHEMA_KEY: SCHEMA, **told})
 
 

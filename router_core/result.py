@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from router_core.outcome import ErrorClass
+from router_core.outcome import Attempt, ErrorClass
 
 
 class Status(StrEnum):
@@ -23,26 +23,23 @@ class Result(BaseModel):
     """The end of a job, and how it came about.
 
     `body` is the provider's whole response in the job's dialect. `waited` is seconds from acceptance to the start of
-    the call that ended it, `took` seconds from acceptance to the result. Unknown token counts are None, never 0.
+    the call that ended it, `took` seconds from acceptance to the result. `attempts` are all calls made for it, oldest
+    first; unknown token counts are None, never 0.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     id: str
     status: Status
-    model: str | None = None
-    backend: str | None = None
+    attempts: tuple[Attempt, ...] = ()
     body: dict[str, Any] | None = None
     finish_reason: str | None = None
-    input_tokens: int | None = None
-    output_tokens: int | None = None
     error: ErrorClass | None = None
     detail: str = ""
-    attempts: int = 0
     waited: float = 0.0
     took: float = 0.0
     reason: str = ""
-    fallback_used: bool = False
+    """Why this chain: a sentence a person understands."""
 
     @property
     def text(self) -> str:
@@ -54,3 +51,25 @@ class Result(BaseModel):
     @property
     def answered(self) -> bool:
         return self.status is Status.ANSWERED
+
+    @property
+    def model(self) -> str | None:
+        """The model that was asked last: of an answered job, the one that answered."""
+        return self.attempts[-1].model if self.attempts else None
+
+    @property
+    def backend(self) -> str | None:
+        return self.attempts[-1].backend if self.attempts else None
+
+    @property
+    def output_tokens(self) -> int | None:
+        return self.attempts[-1].output_tokens if self.attempts else None
+
+    @property
+    def input_tokens(self) -> int | None:
+        return self.attempts[-1].input_tokens if self.attempts else None
+
+    @property
+    def fallback_used(self) -> bool:
+        """Another model than the first of the chain answered."""
+        return self.answered and self.model != self.attempts[0].model

@@ -1,1 +1,4 @@
-"""See docs/architecture.md."""
+"""Everything the fleet shares in Redis. Each step is one server-side script; the Lua stands beside its Python.
+
+Nothing outside this package spells a key, knows rq's data model or speaks to Redis.
+"""

@@ -1,0 +1,44 @@
+-- Accept a job: write it down, put it into its queue, wake a worker. Answers after the write; bears being sent again.
+-- ARGV: clock, id, queue, envelope, digest, producer, idempotency key, label, deadline (ms, 0: none),
+--       give_up (ms after now), keep (s), rq timeout (s), rq data
+-- Reply: {'accepted' | 'joined' | 'conflict' | 'past', id, deadline, position}
+local now = clock()
+local id, queue, digest, key = ARGV[2], ARGV[3], ARGV[5], ARGV[7]
+local known = redis.call('HMGET', RECORD .. id, 'digest', 'deadline')
+if known[1] then
+  if known[1] ~= digest then return {'conflict', id} end
+  return {'accepted', id, known[2], redis.call('LLEN', RQ_QUEUE .. queue)}
+end
+local idem = ''
+if key ~= '' then
+  idem = ARGV[6] .. ':' .. key
+  local stands = redis.call('GET', IDEMPOTENCY .. idem)
+  if stands then
+    local other, asked = string.match(stands, '^(%S+) (%S+)$')
+    local deadline = redis.call('HGET', RECORD .. other, 'deadline')
+    if deadline then
+      if asked ~= digest then return {'conflict', other} end
+      return {'joined', other, deadline, 0}
+    end
+  end
+end
+local deadline = tonumber(ARGV[9])
+if deadline > 0 and deadline <= now then return {'past', id, tostring(now)} end
+if deadline == 0 then deadline = now + tonumber(ARGV[10]) end
+deadline = string.format('%.0f', deadline)
+if idem ~= '' then redis.call('SET', IDEMPOTENCY .. idem, id .. ' ' .. digest) end
+local at = iso(now)
+redis.call('HSET', RQ_JOB .. id, 'created_at', at, 'data', ARGV[13], 'description', ARGV[8], 'timeout', ARGV[12],
+  'result_ttl', ARGV[11], 'status', 'queued', 'origin', queue, 'enqueued_at', at)
+redis.call('HSET', RECORD .. id, 'state', 'queued', 'queue', queue, 'digest', digest, 'producer', ARGV[6],
+  'deadline', deadline, 'accepted', now, 'keep', ARGV[11])
+if idem ~= '' then redis.call('HSET', RECORD .. id, 'idem', idem) end
+redis.call('SET', PROMPT .. id, ARGV[4])
+redis.call('ZADD', OPEN, deadline, id)
+redis.call('SADD', RQ_QUEUES, RQ_QUEUE .. queue)
+local position = redis.call('RPUSH', RQ_QUEUE .. queue, id)
+ring(queue)
+redis.call('RPUSH', EVENTS .. id, '{"event":"queued","at":' .. string.format('%.0f', now)
+  .. ',"queue":"' .. queue .. '","position":' .. position .. '}')
+count('accepted')
+return {'accepted', id, deadline, position}

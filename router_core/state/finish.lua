@@ -1,0 +1,20 @@
+-- End a job from outside: cancelled by somebody, or expired where it waited. Whoever is calling for it is stopped.
+-- ARGV: clock, id, deliveries the caller saw ('' : any), status, rq status, result, rq why
+-- Reply: {'finished' | 'moved' | 'done' | 'gone', state before}
+local now = clock()
+local id = ARGV[2]
+local r = redis.call('HMGET', RECORD .. id, 'state', 'lease', 'queue', 'backend', 'keep', 'idem', 'worker', 'deliveries')
+local state, queue = r[1], r[3]
+if not state then return {'gone', ''} end
+if state == 'done' then return {'done', redis.call('HGET', RECORD .. id, 'status')} end
+if ARGV[3] ~= '' and (state == 'started' or ARGV[3] ~= (r[8] or '0')) then return {'moved', state} end
+if state == 'started' then
+  release(id, r[2], queue, r[4])
+  redis.call('PUBLISH', RQ_PUBSUB .. r[7], cjson.encode({command = 'stop-job', job_id = id}))
+else
+  remove_waiting(id, state, queue)
+end
+if state == 'held' then queue = DEGRADE end
+finish(id, queue, {status = ARGV[4], rq_status = ARGV[5], result = ARGV[6], value = '', why = ARGV[7],
+  keep = tonumber(r[5]), idem = r[6]}, now)
+return {'finished', state}

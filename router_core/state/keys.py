@@ -1,0 +1,54 @@
+"""Every key in Redis, in one place: rq's own, which rq's tools read, and ours, which hold what rq must not.
+
+Names that end in ':' are prefixes. Lua reads them as globals-to-be: `lua_names()` makes them locals of each script.
+"""
+
+from __future__ import annotations
+
+# rq 2.12's data model (rq/job.py, queue.py, registry.py, executions.py, results.py, worker_registration.py).
+RQ_JOB = "rq:job:"
+RQ_QUEUE = "rq:queue:"
+RQ_QUEUES = "rq:queues"
+RQ_WIP = "rq:wip:"
+RQ_FINISHED = "rq:finished:"
+RQ_FAILED = "rq:failed:"
+RQ_CANCELED = "rq:canceled:"
+RQ_SCHEDULED = "rq:scheduled:"
+RQ_DEFERRED = "rq:deferred:"
+RQ_EXECUTION = "rq:execution:"
+RQ_EXECUTIONS = "rq:executions:"
+RQ_RESULTS = "rq:results:"
+RQ_SUSPENDED = "rq:suspended"
+RQ_WORKER = "rq:worker:"
+RQ_WORKERS = "rq:workers"
+RQ_WORKERS_OF = "rq:workers:"
+RQ_PUBSUB = "rq:pubsub:"
+
+# Ours.
+RECORD = "of:job:"  # hash: where a job is and how it got there. Short fields only: Redis then packs it tightly
+PROMPT = "of:prompt:"  # string: the envelope. No TTL until the job has its result
+RESULT = "of:result:"  # string: the terminal result, with every attempt
+EVENTS = "of:events:"  # list: what happened to a job, as JSON; the index is the cursor
+NEWS = "of:news:"  # channel: something was added to a job's events
+IDEMPOTENCY = "of:idem:"  # string: {job id} {digest}, by producer and key
+OPEN = "of:open"  # zset: every job without a result -> its deadline (ms)
+LEASES = "of:leases:"  # zset, by backend: {job id}:{token} -> end of the lease (ms). Its size is the slots in use
+BACKENDS = "of:backends"  # set: the backends that workers have named: where leases may be
+SCHEDULED = "of:scheduled:"  # zset, by pool: job id -> when it is due (ms)
+SUSPECTS = "of:suspects:"  # zset, by pool: a job that may be crashing its workers -> reserved until (ms)
+BELL = "of:bell:"  # list, by queue: one entry wakes one waiting worker
+PAUSED = "of:paused"  # set of queue names
+PRESENCE = "of:presence"  # zset: worker -> alive until (ms)
+PULSE = "of:pulse"  # string: when any worker was last heard of (ms)
+FOREIGN = "of:foreign"  # zset: rq job that is none of ours, taken by a worker -> until (ms)
+FOREIGN_QUEUE = "of:foreign-queue"  # hash: the queue it came from
+COUNTERS = "of:counters"  # hash of totals, for metrics
+AUDIT = "of:audit"  # string: how far the audit of open jobs has come
+
+DEGRADE = "degrade"  # the queue whose deferred registry holds what nothing can serve
+
+
+def lua_names() -> str:
+    """The names above as Lua locals, to stand at the head of every script."""
+    names = {name: value for name, value in globals().items() if name.isupper() and isinstance(value, str)}
+    return "".join(f"local {name} = '{value}'\n" for name, value in names.items())

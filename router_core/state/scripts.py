@@ -1,0 +1,25 @@
+"""The server-side scripts: their text, as Redis gets it, and their SHA1, as it knows them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from hashlib import sha1
+from importlib.resources import files
+
+from router_core.state.keys import lua_names
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    name: str
+    text: bytes
+    sha: str
+
+
+@cache
+def load(name: str) -> Script:
+    """The script of that name: the keys, the prelude, and its own file, in this order."""
+    here = files("router_core.state")
+    text = lua_names() + "".join((here / f"{part}.lua").read_text(encoding="utf-8") for part in ("prelude", name))
+    return Script(name, text.encode(), sha1(text.encode(), usedforsecurity=False).hexdigest())

@@ -1,0 +1,55 @@
+-- Settle a delivery: check the fence, write the attempt, give the lease back, move the job to its next place.
+-- ARGV: clock, id, token, worker, verb, attempt (JSON line or ''), then by verb:
+--   done:  status, rq status, result (which has every attempt), rq value, rq why, keep prompt (1/0)
+--   queue: queue, at front (1/0)
+--   later: queue, delay (ms)
+--   hold:  reason, detail
+--   back:  (nothing) to the front of its queue: the delivery never happened
+-- Reply: {'settled' | 'again' | 'late' | 'gone', state}
+local now = clock()
+local id, token, worker, verb, attempt = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
+local record = RECORD .. id
+local r = redis.call('HMGET', record, 'state', 'lease', 'settled', 'queue', 'backend', 'attempts', 'keep', 'idem',
+  'deliveries', 'deltas')
+local state, queue = r[1], r[4]
+if not state then return {'gone', ''} end
+if r[3] == token then return {'again', state} end
+-- The fence. A delivery that was reaped is still welcome with an answer, as long as nobody has claimed the job again.
+local reaped = state ~= 'started'
+if r[2] ~= token or state == 'done' or (reaped and verb ~= 'done') then
+  count('late')
+  return {'late', state}
+end
+if reaped then
+  remove_waiting(id, state, queue)
+  count('late_accepted')
+end
+if r[5] then release(id, token, queue, r[5]) end
+if verb ~= 'done' then redis.call('HSET', record, 'settled', token) end
+if attempt ~= '' then redis.call('HSET', record, 'attempts', r[6] and (r[6] .. '\n' .. attempt) or attempt) end
+
+if verb == 'done' then
+  finish(id, queue, {status = ARGV[7], rq_status = ARGV[8], result = ARGV[9], value = ARGV[10], why = ARGV[11],
+    keep = tonumber(r[7]), keep_prompt = ARGV[12] == '1', worker = worker, idem = r[8], token = token,
+    plain = r[9] == '1' and not r[10]}, now)
+  local field = ARGV[8] == 'finished' and 'successful_job_count' or 'failed_job_count'
+  redis.call('HINCRBY', RQ_WORKER .. worker, field, 1)
+elseif verb == 'queue' then
+  local position = enqueue(id, ARGV[7], ARGV[8] == '1', now)
+  count('handed_off')
+  tell(id, cjson.encode({event = 'queued', at = now, queue = ARGV[7], position = position}))
+elseif verb == 'later' then
+  local due = now + tonumber(ARGV[8])
+  schedule(id, ARGV[7], due)
+  redis.call('ZADD', SCHEDULED .. pool_of(ARGV[7]), due, id)
+  count('delayed')
+  tell(id, cjson.encode({event = 'scheduled', at = now, queue = ARGV[7], due = due}))
+elseif verb == 'hold' then
+  hold(id, ARGV[7], ARGV[8], now)
+elseif verb == 'back' then
+  redis.call('HINCRBY', record, 'deliveries', -1)
+  local position = enqueue(id, queue, true, now)
+  count('put_back')
+  tell(id, cjson.encode({event = 'queued', at = now, queue = queue, position = position, why = 'worker stopping'}))
+end
+return {'settled', redis.call('HGET', record, 'state')}
