@@ -2,7 +2,7 @@
 -- ARGV: clock, worker, nonce (unique to this claim), want, lease (ms), calls in flight here, state rq was told,
 --       pool, suspect this worker has drained for ('' if none), then for each queue in drain order:
 --       queue name, backends ('name=slots,name=slots')
--- Reply: {state, now, next due (ms, 0: nothing), suspect to drain for, {job...}, {foreign...}}
+-- Reply: {state, now, next due (ms, 0: nothing), suspect to drain for, left (1: jobs wait for a slot), {job...}, {foreign...}}
 --   job: {id, token, queue, backend, envelope, deadline, attempts, deliveries, crashes, watch, accepted}
 --   foreign: {rq job id, queue, rq data}: put in with plain rq; it asks for an accepted job
 local now = clock()
@@ -16,7 +16,7 @@ local function say(state)
 end
 
 if redis.call('EXISTS', RQ_SUSPENDED) == 1 then
-  return {say('suspended'), tostring(now), '0', '', jobs, foreign}
+  return {say('suspended'), tostring(now), '0', '', 0, jobs, foreign}
 end
 
 local at = iso(now)
@@ -96,6 +96,7 @@ if redis.call('EXISTS', SUSPECTS .. pool) == 1 then
   end
 end
 
+local left = 0
 if want > 0 then
   local paused = {}
   for _, name in ipairs(redis.call('SMEMBERS', PAUSED)) do paused[name] = true end
@@ -115,6 +116,7 @@ if want > 0 then
       length = length - #popped
       if length == 0 then redis.call('DEL', BELL .. queue) end
     end
+    if length > 0 and not paused[queue] then left = 1 end
     if #jobs >= want then break end
   end
 end
@@ -125,4 +127,4 @@ if #jobs == 0 then
   if first[2] then due = first[2] end
 end
 local state = (#jobs > 0 or busy > 0) and 'busy' or 'idle'
-return {say(state), tostring(now), due, suspect, jobs, foreign}
+return {say(state), tostring(now), due, suspect, left, jobs, foreign}

@@ -68,13 +68,15 @@ class Ticket:
 class Claim:
     """What one claim brought. `due` is the moment of the next scheduled delivery (epoch seconds, 0: none).
 
-    `suspect`: let the calls in flight end, then claim again naming it; it runs alone.
+    `left`: jobs stayed in the queues for want of a slot. `suspect`: let the calls in flight end, then claim again
+    naming it; it runs alone.
     """
 
     state: str
     now: float
     due: float
     suspect: str
+    left: bool
     deliveries: tuple[Delivery, ...]
     tickets: tuple[Ticket, ...]
 
@@ -124,7 +126,7 @@ class Deliveries:
             "claim", self._worker, f"{self._worker[-6:]}.{self._claims:x}.", want, int(LEASE * 1000), busy,
             self._told, self._pool, drained_for, *self._queues,
         )  # fmt: skip
-        state, now, due, suspect, jobs, foreign = reply
+        state, now, due, suspect, left, jobs, foreign = reply
         self._told = state.decode()
         server_now = int(now) / 1000
         return Claim(
@@ -132,6 +134,7 @@ class Deliveries:
             now=server_now,
             due=float(due) / 1000,
             suspect=suspect.decode(),
+            left=bool(left),
             deliveries=tuple(_delivery(row, server_now) for row in jobs),
             tickets=tuple(Ticket(row[0].decode(), row[1].decode(), row[2]) for row in foreign),
         )

@@ -10,7 +10,7 @@ if state == 'done' then return {'done', redis.call('HGET', RECORD .. id, 'status
 if ARGV[3] ~= '' and (state == 'started' or ARGV[3] ~= (r[8] or '0')) then return {'moved', state} end
 if state == 'started' then
   release(id, r[2], queue, r[4])
-  redis.call('PUBLISH', RQ_PUBSUB .. r[7], cjson.encode({command = 'stop-job', job_id = id}))
+  redis.call('PUBLISH', RQ_PUBSUB .. r[7], cjson.encode({command = 'stop-job', job_id = id, ended = true}))
 else
   remove_waiting(id, state, queue)
 end

@@ -73,6 +73,7 @@ class Bell:
         self._redis = client(url, block=LONGEST_WAIT)
         self._place = place
         self._bells = [keys.BELL + queue for queue in queues]
+        self._rang: str | bytes | None = None
 
     async def wait(self, most: float = LONGEST_WAIT) -> bool:
         """True when it rang, False after `most` seconds; a `StoreError` when Redis is away."""
@@ -80,7 +81,16 @@ class Bell:
             rang = await self._redis.blpop(self._bells, timeout=max(0.01, min(most, LONGEST_WAIT)))
         except (redis_errors.RedisError, OSError) as error:
             raise translate(error, self._place) from error
+        self._rang = rang[0] if rang else None
         return rang is not None
+
+    async def pass_on(self) -> None:
+        """Ring again what rang: this worker has no slot left, another may."""
+        if self._rang is not None:
+            try:
+                await self._redis.rpush(self._rang, "1")
+            except (redis_errors.RedisError, OSError) as error:
+                raise translate(error, self._place) from error
 
     async def close(self) -> None:
         await self._redis.aclose()
@@ -92,6 +102,8 @@ class Command:
 
     name: str
     job_id: str
+    ended: bool = False
+    """The job has its result already (it was cancelled): only the call is to be stopped."""
 
 
 async def commands(url: str, place: str, worker: str) -> AsyncIterator[Command]:
@@ -118,4 +130,4 @@ def _command(data: bytes) -> Command | None:
         return None
     if not isinstance(told, dict) or not isinstance(told.get("command"), str):
         return None
-    return Command(told["command"], str(told.get("job_id", "")))
+    return Command(told["command"], str(told.get("job_id", "")), bool(told.get("ended")))
