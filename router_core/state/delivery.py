@@ -92,6 +92,16 @@ class Overdue:
     deadline: float
 
 
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who a worker is: its name in rq, its pool, the queues it drains, the backends it calls."""
+
+    name: str
+    pool: str
+    queues: tuple[str, ...]
+    backends: tuple[str, ...]
+
+
 Next = Handoff | Later | Fall | Result | None
 """Where a settle moves a job: a result ends it; None puts it back as if it had never been delivered."""
 
@@ -106,12 +116,16 @@ class Settle:
 
 
 class Deliveries:
-    """Carries the claims of one worker. `queues` in the order in which they are drained."""
+    """Carries the claims of one worker. `queues` in the order in which they are drained.
 
-    def __init__(self, link: Link, worker: str, pool: str, queues: Sequence[Drained]) -> None:
+    A prompt is dropped when its job is answered, unless `keep_prompts`; a failed job's is kept as long as its result.
+    """
+
+    def __init__(self, link: Link, who: Identity, queues: Sequence[Drained], *, keep_prompts: bool = False) -> None:
         self._link = link
-        self._worker = worker
-        self._pool = pool
+        self._worker = who.name
+        self._pool = who.pool
+        self._keep_prompts = keep_prompts
         self._told = ""
         self._queues: list[str] = []
         for drained in queues:
@@ -142,7 +156,12 @@ class Deliveries:
     def settling(self, delivery: Delivery, attempt: Attempt | None, next_: Next, to_queue: str = "") -> Settle:
         """The settle of a delivery. `to_queue` is the queue that a hand-off or a later delivery goes to."""
         line = b"" if attempt is None or isinstance(next_, Result) else pack_attempt(attempt)
-        return Settle(delivery.id, delivery.token, (self._worker, *_verb(line, next_, to_queue)))
+        return Settle(delivery.id, delivery.token, (self._worker, *_verb(line, next_, to_queue), *self._keeps(next_)))
+
+    def _keeps(self, next_: Next) -> tuple[int, ...]:
+        if not isinstance(next_, Result):
+            return ()
+        return (int(self._keep_prompts or next_.status is Status.FAILED),)
 
     async def settle(self, settle: Settle) -> str:
         """Send a settle: 'settled', 'again' (it had arrived before), 'late' (refused by the fence) or 'gone'."""
@@ -205,9 +224,8 @@ def _ending(result: Result) -> tuple[str | bytes | int, ...]:
     value = b""
     if result.answered:
         value = base64.b64encode(to_json({"status": result.status, "model": result.model}))
-    keep_envelope = int(result.status is Status.FAILED)
     why = rq_text(f"{result.error}: {result.detail}" if result.error else "")
-    return (result.status, _RQ_STATUS[result.status], pack_result(result), value, why, keep_envelope)
+    return (result.status, _RQ_STATUS[result.status], pack_result(result), value, why)
 
 
 def _delivery(row: list[bytes], server_now: float) -> Delivery:

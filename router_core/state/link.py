@@ -17,6 +17,7 @@ from redis.backoff import NoBackoff
 
 from router_core.state import scripts
 from router_core.state.errors import StoreError, translate
+from router_core.state.tasks import stop
 
 CONNECT_TIMEOUT = 2.0
 REPLY_TIMEOUT = 5.0
@@ -97,11 +98,8 @@ class Link:
         await asyncio.gather(*(self.command("SCRIPT", "LOAD", scripts.load(name).text) for name in names))
 
     async def close(self) -> None:
-        if self._sender is not None:
-            self._sender.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._sender
-            self._sender = None
+        await stop(self._sender)
+        self._sender = None
         while self._waiting:
             self._waiting.popleft()[1].cancel()
         await self._disconnect()
