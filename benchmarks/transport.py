@@ -40,7 +40,10 @@ ANSWER = orjson.dumps(
     }
 )
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(ANSWER)
-ASKED: dict[str, Any] = {"messages": [{"role": "user", "content": "Haruka greets the festival crowd"}], "max_tokens": 99}
+ASKED: dict[str, Any] = {
+    "messages": [{"role": "user", "content": "Haruka greets the festival crowd"}],
+    "max_tokens": 99,
+}
 WIRE = {"content-type": "application/json", "authorization": "Bearer mock", "accept-encoding": "identity"}
 
 Call = Callable[[], Awaitable[object]]
@@ -136,10 +139,13 @@ async def _by_client(client: httpx.AsyncClient, url: str) -> None:
 
 
 def _by_transport(transport: httpx.AsyncBaseTransport, url: str) -> Call:
-    address, headers = httpx.URL(url), httpx.Headers(WIRE)
+    address = httpx.URL(url)
+    wire = [(name.encode(), value.encode()) for name, value in {"host": address.netloc.decode(), **WIRE}.items()]
 
     async def call() -> None:
-        request = httpx.Request("POST", address, headers=headers, content=orjson.dumps(ASKED))
+        body = orjson.dumps(ASKED)
+        headers = [*wire, (b"content-length", b"%d" % len(body))]
+        request = httpx.Request("POST", address, headers=headers, stream=httpx.ByteStream(body))
         response = await transport.handle_async_request(request)
         assert isinstance(response.stream, httpx.AsyncByteStream)
         orjson.loads(b"".join([chunk async for chunk in response.stream]))
@@ -222,7 +228,9 @@ def main() -> None:
         return
     rows = uvloop.run(measure(asked.calls, asked.in_flight, asked.turns))
     if asked.json:
-        sys.stdout.write(json.dumps({"in_flight": asked.in_flight, "turns": asked.turns, "rows": rows}, indent=1) + "\n")
+        sys.stdout.write(
+            json.dumps({"in_flight": asked.in_flight, "turns": asked.turns, "rows": rows}, indent=1) + "\n"
+        )
         return
     for row in rows:
         told = (row["client"], row["latency_ms"], row["calls_per_s"], row["cpu_us_per_call"])

@@ -1,4 +1,9 @@
 class OpenAIBackend:
-    def __init__(self, url, key, transport): self.t=transport
-    async def complete(self, r): return None
-    async def close(self): await self.t.aclose()
+    def __init__(self, url, key, transport):
+        self.t = transport
+
+    async def complete(self, r):
+        return None
+
+    async def close(self):
+        await self.t.aclose()

@@ -5,15 +5,17 @@ Why this pair and not httpx's own pool, with numbers: docs/adr/0003-http-transpo
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
-from functools import cache
+import socket
+from collections.abc import AsyncIterator
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import cache, lru_cache
 from ssl import SSLContext
-from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
 import httpx
+from multidict import CIMultiDict
 from yarl import URL
 
 CONNECT_SECONDS = 10.0
@@ -54,19 +56,21 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """The response as soon as its headers are there. Raises `httpx.TransportError`."""
         session = self._session or self._open()
-        connection = SimpleNamespace(reused=False)
-        with _translated(connection):
+        connection = _Connection()
+        _CONNECTION.set(connection)
+        try:
             response = await session.request(
                 request.method,
                 _address(request.url),
-                headers=request.headers,
+                headers=CIMultiDict([(name.decode(), value.decode()) for name, value in request.headers.raw]),
                 data=await request.aread() or None,
                 allow_redirects=False,
-                trace_request_ctx=connection,
             )
-        return httpx.Response(
-            response.status, headers=response.raw_headers, stream=_Body(response), request=request
-        )
+        except aiohttp.ClientError as error:
+            if not connection.fresh and isinstance(error, aiohttp.ClientConnectionError):
+                raise StaleConnection("the server had closed the kept connection") from error
+            raise _as_httpx(error) from error
+        return httpx.Response(response.status, headers=response.raw_headers, stream=_Body(response), request=request)
 
     async def aclose(self) -> None:
         session, self._session = self._session, None
@@ -74,25 +78,32 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             await session.close()
 
     def _open(self) -> aiohttp.ClientSession:
-        connector = (
-            aiohttp.TCPConnector(limit=0, ssl=_trusted(), keepalive_timeout=IDLE_SECONDS)
-            if self._keep_alive
-            else aiohttp.TCPConnector(limit=0, ssl=_trusted(), force_close=True)
-        )
-        traces = []
-        if self._keep_alive:
-            reuse = aiohttp.TraceConfig(trace_config_ctx_factory=_own)
-            reuse.on_connection_reuseconn.append(_mark_reused)
-            traces.append(reuse)
+        lifetime: dict[str, Any] = {"keepalive_timeout": IDLE_SECONDS} if self._keep_alive else {"force_close": True}
+        connector = aiohttp.TCPConnector(limit=0, ssl=_trusted(), socket_factory=_socket, **lifetime)
         self._session = aiohttp.ClientSession(
             connector=connector,
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             trust_env=False,
-            trace_configs=traces,
         )
         return self._session
+
+
+@dataclass(slots=True)
+class _Connection:
+    """What a call goes out on. `fresh` when it was opened for this call: a socket was made while it connected."""
+
+    fresh: bool = False
+
+
+_CONNECTION: ContextVar[_Connection] = ContextVar("connection")
+
+
+def _socket(address: aiohttp.AddrInfoType) -> socket.socket:
+    _CONNECTION.get().fresh = True
+    family, kind, protocol, _, _ = address
+    return socket.socket(family, kind, protocol)
 
 
 class _Body(httpx.AsyncByteStream):
@@ -102,15 +113,34 @@ class _Body(httpx.AsyncByteStream):
         self._response = response
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        with _translated():
+        try:
             while chunk := await self._response.content.readany():
                 yield chunk
+        except aiohttp.ClientError as error:
+            raise _as_httpx(error) from error
 
     async def aclose(self) -> None:
         self._response.close()
 
 
-@cache
+_TRANSLATIONS: tuple[tuple[type[aiohttp.ClientError], type[httpx.TransportError]], ...] = (
+    (aiohttp.ServerTimeoutError, httpx.ConnectTimeout),
+    (aiohttp.ClientConnectorError, httpx.ConnectError),
+    (aiohttp.InvalidURL, httpx.UnsupportedProtocol),
+    (aiohttp.ClientConnectionError, httpx.ReadError),
+    (aiohttp.ClientPayloadError, httpx.RemoteProtocolError),
+    (aiohttp.ClientResponseError, httpx.RemoteProtocolError),
+    (aiohttp.ClientError, httpx.NetworkError),
+)
+"""aiohttp's exceptions and what httpx calls them; the first that fits. The only place that knows both."""
+
+
+def _as_httpx(error: aiohttp.ClientError) -> httpx.TransportError:
+    kind = next(ours for theirs, ours in _TRANSLATIONS if isinstance(error, theirs))
+    return kind(str(error) or type(error).__name__)
+
+
+@lru_cache(maxsize=64)
 def _address(url: httpx.URL) -> URL:
     return URL(str(url), encoded=True)
 
@@ -118,32 +148,3 @@ def _address(url: httpx.URL) -> URL:
 @cache
 def _trusted() -> SSLContext:
     return httpx.create_ssl_context()
-
-
-def _own(trace_request_ctx: Any) -> Any:
-    return trace_request_ctx
-
-
-async def _mark_reused(_session: object, connection: Any, _params: object) -> None:
-    connection.reused = True
-
-
-@contextmanager
-def _translated(connection: SimpleNamespace | None = None) -> Iterator[None]:
-    """aiohttp's exceptions as httpx's: the only place that knows both."""
-    try:
-        yield
-    except (aiohttp.ServerTimeoutError, TimeoutError) as error:
-        raise httpx.ConnectTimeout(f"no connection within {CONNECT_SECONDS:.0f} s") from error
-    except aiohttp.ClientConnectorError as error:
-        raise httpx.ConnectError(str(error)) from error
-    except aiohttp.InvalidURL as error:
-        raise httpx.UnsupportedProtocol(str(error)) from error
-    except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
-        if connection and connection.reused:
-            raise StaleConnection("the server had closed the kept connection") from error
-        raise httpx.ReadError("the server closed the connection") from error
-    except (aiohttp.ClientPayloadError, aiohttp.ClientResponseError) as error:
-        raise httpx.RemoteProtocolError(str(error)) from error
-    except aiohttp.ClientError as error:
-        raise httpx.NetworkError(str(error) or type(error).__name__) from error
