@@ -106,18 +106,23 @@ def _socket(address: aiohttp.AddrInfoType) -> socket.socket:
     return socket.socket(family, kind, protocol)
 
 
-class _Body(httpx.AsyncByteStream):
+class _Body(httpx.AsyncByteStream, AsyncIterator[bytes]):
     """The bytes of a response as they arrive. Closed before its end, it closes the connection with it."""
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self._response = response
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
         try:
-            while chunk := await self._response.content.readany():
-                yield chunk
+            chunk = await self._response.content.readany()
         except aiohttp.ClientError as error:
             raise _as_httpx(error) from error
+        if not chunk:
+            raise StopAsyncIteration
+        return chunk
 
     async def aclose(self) -> None:
         self._response.close()
