@@ -1,4 +1,4 @@
-"""How long an upstream asks us to wait, in the forms that providers use. Pure: a date is read against its response's."""
+"""How long an upstream asks us to wait, in the forms that providers use. Pure: a date is read against `Date`."""
 
 from __future__ import annotations
 
