@@ -29,8 +29,8 @@ are the ones to close it."""
 class StaleConnection(httpx.RemoteProtocolError):
     """A connection kept from an earlier call was closed under this one, before any byte of an answer.
 
-    The one failure after which the same request may be sent again at once: the server closed an idle connection, and
-    has not read the request.
+    The one failure after which the same request may be sent again at once: most likely the server had closed an idle
+    connection and never read the request. That it read it and died is possible, and costs one call too many.
     """
 
 
@@ -67,7 +67,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
                 allow_redirects=False,
             )
         except aiohttp.ClientError as error:
-            if not connection.fresh and isinstance(error, aiohttp.ClientConnectionError):
+            if not connection.fresh and _before_any_byte(error):
                 raise StaleConnection("the server had closed the kept connection") from error
             raise _as_httpx(error) from error
         return httpx.Response(response.status, headers=response.raw_headers, stream=_Body(response), request=request)
@@ -140,8 +140,20 @@ _TRANSLATIONS: tuple[tuple[type[aiohttp.ClientError], type[httpx.TransportError]
 """aiohttp's exceptions and what httpx calls them; the first that fits. The only place that knows both."""
 
 
+def _before_any_byte(error: aiohttp.ClientError) -> bool:
+    """Whether a connection ended without a word. aiohttp puts what had arrived of the headers in place of a message.
+
+    Of a reset it keeps nothing, and is believed: a reset within the first line of an answer is all but unheard of.
+    """
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return isinstance(error.message, str)
+    return isinstance(error, aiohttp.ClientConnectionError)
+
+
 def _as_httpx(error: aiohttp.ClientError) -> httpx.TransportError:
     kind = next(ours for theirs, ours in _TRANSLATIONS if isinstance(error, theirs))
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return kind("the server closed the connection")
     return kind(str(error) or type(error).__name__)
 
 

@@ -280,6 +280,13 @@ def test_a_call_on_a_fresh_connection_that_breaks_is_not_sent_again() -> None:
     assert len(server.asked) == 1
 
 
+@pytest.mark.parametrize("begun", [b"H", b"HTTP/1.1 200", b"HTTP/1.1 200 OK\r\nContent-"])
+def test_a_call_that_a_kept_connection_began_to_answer_is_not_sent_again(begun: bytes) -> None:
+    outcome, server = served(kept(answer(COMPLETION)), raw(begun), answer(COMPLETION), calls=2)
+    assert isinstance(outcome, Failure)
+    assert (outcome.error_class, len(server.asked)) == (E.CONNECTION, 2)
+
+
 def test_a_call_is_sent_again_only_once() -> None:
     sent = []
 
