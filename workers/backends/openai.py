@@ -34,8 +34,17 @@ class TooLong(Exception):
 
 
 def endpoint(url: str) -> httpx.URL:
-    """Where to post to. A base url may name its version (`/v1`, `/v1beta/openai`) or leave it out: then it is `/v1`."""
-    base = httpx.URL(url)
+    """Where to post to. A base url may name its version (`/v1`, `/v1beta/openai`) or leave it out: then it is `/v1`.
+
+    `ValueError` for a url that cannot be called, so that no call has to find out.
+    """
+    try:
+        base = httpx.URL(url)
+        base.host.encode("idna")
+    except (httpx.InvalidURL, UnicodeError):
+        raise ValueError("the url of a backend names no host that there can be: check its host and port") from None
+    if not base.host or not 0 < (base.port or 80) < 2**16:
+        raise ValueError("the url of a backend names no host that there can be: check its host and port")
     if base.userinfo:
         raise ValueError("the url of a backend names a user: take that out, and give its password as the key")
     path = base.path.rstrip("/").removesuffix("/chat/completions")

@@ -147,7 +147,8 @@ def _before_any_byte(error: aiohttp.ClientError) -> bool:
     """
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return isinstance(error.message, str)
-    return isinstance(error, aiohttp.ClientConnectionError)
+    unconnected = isinstance(error, aiohttp.ClientConnectorError | aiohttp.ServerTimeoutError)
+    return isinstance(error, aiohttp.ClientConnectionError) and not unconnected
 
 
 def _as_httpx(error: aiohttp.ClientError) -> httpx.TransportError:

@@ -250,6 +250,15 @@ def test_a_host_that_nobody_listens_on_is_a_connection_failure() -> None:
     assert outcome.error_class is E.CONNECTION
 
 
+def test_a_host_without_an_address_was_never_connected_to() -> None:
+    async def work() -> None:
+        async with open_transport(keep_alive=True) as transport:
+            with pytest.raises(httpx.ConnectError):
+                await transport.handle_async_request(httpx.Request("POST", "http://nowhere.invalid/"))
+
+    run(work())
+
+
 def test_a_refusal_that_repeats_the_prompt_is_told_without_it() -> None:
     prompt = ASKED["messages"][0]["content"]
     error = {"message": f"cannot parse '{prompt}' for {KEY}", "type": "invalid_request_error"}
@@ -378,6 +387,12 @@ def test_a_password_in_a_url_is_refused_without_telling_it() -> None:
     with pytest.raises(ValueError, match="as the key") as refused:
         endpoint("http://me:hunter2@h")
     assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize("url", [f"http://{'a' * 64}", "http://a..b", "http://[::1", "http://h:99999", "http://:80"])
+def test_a_url_that_cannot_be_called_is_refused_when_it_is_opened(url: str) -> None:
+    with pytest.raises(ValueError, match="check its host and port"):
+        endpoint(url)
 
 
 @pytest.mark.parametrize(
