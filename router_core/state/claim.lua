@@ -65,7 +65,10 @@ local function roomiest(backends)
   return best, room
 end
 
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', SCHEDULED .. pool, '-inf', now, 'LIMIT', 0, 64)) do
+-- The last first: each goes to the front, so that who was due first is at the head.
+local due_ids = redis.call('ZRANGEBYSCORE', SCHEDULED .. pool, '-inf', now, 'LIMIT', 0, 64)
+for i = #due_ids, 1, -1 do
+  local id = due_ids[i]
   redis.call('ZREM', SCHEDULED .. pool, id)
   local r = redis.call('HMGET', RECORD .. id, 'state', 'queue')
   if r[1] == 'scheduled' then
