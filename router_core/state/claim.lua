@@ -11,7 +11,9 @@ local busy, told, pool, drained = tonumber(ARGV[6]), ARGV[7], ARGV[8], ARGV[9]
 local jobs, foreign = {}, {}
 
 local function say(state)
-  if state ~= told then redis.call('HSET', RQ_WORKER .. worker, 'state', state) end
+  if state ~= told and redis.call('EXISTS', RQ_WORKER .. worker) == 1 then
+    redis.call('HSET', RQ_WORKER .. worker, 'state', state)
+  end
   return state
 end
 
