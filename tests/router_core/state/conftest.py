@@ -45,7 +45,9 @@ class Fleet:
 
     def job(self, job_id: str = "job-00001", **more: Any) -> CompletionJob:
         body = more.pop("body", {"messages": [{"role": "user", "content": SECRET}]})
-        return CompletionJob(id=job_id, producer=more.pop("producer", "tests"), chain=("smol", "large"), body=body, **more)
+        return CompletionJob(
+            id=job_id, producer=more.pop("producer", "tests"), chain=("smol", "large"), body=body, **more
+        )
 
     async def accept(self, job_id: str = "job-00001", **terms: Any) -> Accepted:
         job = self.job(job_id, **terms.pop("job", {}))
@@ -86,7 +88,9 @@ class Fleet:
     async def settle(self, worker: Deliveries, delivery: Delivery, next_: Any = "answer", to: str = QUEUE) -> str:
         if next_ == "answer":
             next_ = self.answered(delivery)
-        attempt = result.attempts[-1] if isinstance(result := next_, Result) else self.attempt(delivery, ErrorClass.TIMEOUT)
+        attempt = (
+            result.attempts[-1] if isinstance(result := next_, Result) else self.attempt(delivery, ErrorClass.TIMEOUT)
+        )
         return await worker.settle(worker.settling(delivery, None if next_ is None else attempt, next_, to))
 
     async def crash(self, name: str, worker: Deliveries) -> None:
