@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from secrets import token_hex
 
 from pydantic_core import to_json
 
@@ -131,13 +132,14 @@ class Deliveries:
         for drained in queues:
             backends = ",".join(f"{name}={slots}" for name, slots in drained.backends)
             self._queues += [drained.queue, backends]
+        self._nonce = token_hex(4)  # not the name: a namesake, or a successor under the same name, counts from 1 too
         self._claims = 0
 
     async def claim(self, want: int, busy: int, drained_for: str = "") -> Claim:
         """Claim up to `want` jobs while `busy` calls are in flight here."""
         self._claims += 1
         reply = await self._link.script(
-            "claim", self._worker, f"{self._worker[-6:]}.{self._claims:x}.", want, int(LEASE * 1000), busy,
+            "claim", self._worker, f"{self._nonce}.{self._claims:x}.", want, int(LEASE * 1000), busy,
             self._told, self._pool, drained_for, *self._queues,
         )  # fmt: skip
         state, now, due, suspect, left, jobs, foreign = reply

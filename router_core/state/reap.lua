@@ -43,8 +43,9 @@ local function take_over(id, token, backend)
 end
 
 for _, backend in ipairs(redis.call('SMEMBERS', BACKENDS)) do
-  for _, member in ipairs(redis.call('ZRANGEBYSCORE', LEASES .. backend, '-inf', now, 'LIMIT', 0, most)) do
-    local id, token = string.match(member, '^([^:]+):(.+)$')
+  local ended = redis.call('ZRANGEBYSCORE', LEASES .. backend, '-inf', now, 'LIMIT', 0, most)
+  for i = #ended, 1, -1 do  -- the last first: each goes to the front
+    local id, token = string.match(ended[i], '^([^:]+):(.+)$')
     take_over(id, token, backend)
   end
 end

@@ -32,8 +32,9 @@ if verb == 'done' then
   finish(id, queue, {status = ARGV[7], rq_status = ARGV[8], result = ARGV[9], value = ARGV[10], why = ARGV[11],
     keep = tonumber(r[7]), keep_prompt = ARGV[12] == '1', worker = worker, idem = r[8], token = token,
     plain = r[9] == '1' and not r[10]}, now)
-  local field = ARGV[8] == 'finished' and 'successful_job_count' or 'failed_job_count'
-  redis.call('HINCRBY', RQ_WORKER .. worker, field, 1)
+  if redis.call('EXISTS', RQ_WORKER .. worker) == 1 then
+    redis.call('HINCRBY', RQ_WORKER .. worker, ARGV[8] == 'finished' and 'successful_job_count' or 'failed_job_count', 1)
+  end
 elseif verb == 'queue' then
   local position = enqueue(id, ARGV[7], ARGV[8] == '1', now)
   count('handed_off')
