@@ -60,6 +60,10 @@ class Job:
     ended_in: str = ""
 
 
+def _by_score(item: tuple[str, float]) -> tuple[float, str]:
+    return item[1], item[0]
+
+
 class Model:
     """What the scripts are meant to do, with nothing but dicts and lists."""
 
@@ -108,35 +112,38 @@ class Model:
         """(job ids, suspect); the leases themselves are entered by `start`, which is told the token."""
         if self.suspended:
             return [], ""
-        for job_id, _ in sorted(((i, d) for i, d in self.due.items() if d <= self.now), key=lambda x: (x[1], x[0]))[
-            ::-1
-        ]:
+        self.promote()
+        open_ = [queue for queue in queues if queue not in self.paused]
+        suspect = self.drain_for_suspect(busy, open_, drained)
+        if suspect:
+            return ([] if busy else [suspect]), suspect
+        taken: list[str] = []
+        for queue in open_:
+            while len(taken) < want and self.lists[queue] and self.roomiest(queue)[1] > 0:
+                job_id = self.lists[queue].pop(0)
+                self.start(job_id, self.roomiest(queue)[0])
+                taken.append(job_id)
+        return taken, ""
+
+    def promote(self) -> None:
+        due = [job_id for job_id, due in sorted(self.due.items(), key=_by_score) if due <= self.now]
+        for job_id in reversed(due):
             del self.due[job_id]
             self.jobs[job_id].state = "queued"
             self.lists[self.jobs[job_id].queue].insert(0, job_id)
-        waiting = [i for i, s in sorted(self.suspects.items(), key=lambda x: (x[1], x[0])) if s <= self.now]
+
+    def drain_for_suspect(self, busy: int, queues: list[str], drained: str) -> str:
+        waiting = [job_id for job_id, score in sorted(self.suspects.items(), key=_by_score) if score <= self.now]
         for job_id in [drained] * (drained in self.suspects) + waiting:
             queue = self.jobs[job_id].queue
-            if queue not in queues or queue in self.paused:
-                continue
-            if busy:
+            if queue in queues and busy:
                 self.suspects[job_id] = self.now + RESERVED
-                return [], job_id
-            backend, room = self.roomiest(queue)
-            if room > 0:
+                return job_id
+            if queue in queues and self.roomiest(queue)[1] > 0:
                 del self.suspects[job_id]
-                self.start(job_id, backend)
-                return [job_id], job_id
-        taken: list[str] = []
-        for queue in queues:
-            while len(taken) < want and self.lists[queue] and queue not in self.paused:
-                backend, room = self.roomiest(queue)
-                if room < 1:
-                    break
-                job_id = self.lists[queue].pop(0)
-                self.start(job_id, backend)
-                taken.append(job_id)
-        return taken, ""
+                self.start(job_id, self.roomiest(queue)[0])
+                return job_id
+        return ""
 
     def start(self, job_id: str, backend: str) -> None:
         job = self.jobs[job_id]
