@@ -169,7 +169,7 @@ class Worker:
                 if not running.settles:
                     return
                 verdict = self._carrier.interrupted(delivery, clock(), by_command="cancelled" in cancelled.args)
-            except Exception as error:  # noqa: BLE001 - a bug of ours must cost neither the job nor the other calls
+            except Exception as error:  # a bug of ours must cost neither the job nor the other calls
                 log.exception("%s: openfall itself failed", delivery.id)
                 verdict = Verdict(Fall(HoldReason.POISONED, f"openfall itself failed: {type(error).__name__}"))
             await self._settle(self._deliveries.settling(delivery, verdict.attempt, verdict.next, verdict.to_queue))

@@ -134,6 +134,7 @@ class Deliveries:
             self._queues += [drained.queue, backends]
         self._nonce = token_hex(4)  # not the name: a namesake, or a successor under the same name, counts from 1 too
         self._claims = 0
+        self._answered = self._failed = 0
 
     async def claim(self, want: int, busy: int, drained_for: str = "") -> Claim:
         """Claim up to `want` jobs while `busy` calls are in flight here."""
@@ -167,8 +168,12 @@ class Deliveries:
 
     async def settle(self, settle: Settle) -> str:
         """Send a settle: 'settled', 'again' (it had arrived before), 'late' (refused by the fence) or 'gone'."""
-        reply = await self._link.script("settle", settle.id, settle.token, *settle.args)
-        return str(reply[0].decode())
+        came = (await self._link.script("settle", settle.id, settle.token, *settle.args))[0].decode()
+        if came == "settled" and settle.args[1] == "done":
+            # rq's own counts of a worker; they go with its next beat rather than cost every settle a write.
+            self._answered += settle.args[3] == Status.ANSWERED
+            self._failed += settle.args[3] != Status.ANSWERED
+        return str(came)
 
     async def emit(self, delivery: Delivery, pieces: Iterable[bytes]) -> bool:
         """Add pieces of an answer to the job's events. False: the delivery has lost its lease."""
@@ -177,9 +182,13 @@ class Deliveries:
     async def beat(self, in_flight: Iterable[Delivery]) -> tuple[bool, list[str]]:
         """Renew presence and leases. Returns whether rq still knows the worker, and the ids that are no longer its."""
         calls = [part for delivery in in_flight for part in (delivery.id, delivery.token, delivery.backend)]
+        answered, failed = self._answered, self._failed
         reply = await self._link.script(
-            "beat", self._worker, int(PRESENCE * 1000), int(LEASE * 1000), RQ_WORKER_TTL, *calls
-        )
+            "beat", self._worker, int(PRESENCE * 1000), int(LEASE * 1000), RQ_WORKER_TTL,
+            answered, failed, *calls,
+        )  # fmt: skip
+        self._answered -= answered
+        self._failed -= failed
         return bool(reply[0]), [job_id.decode() for job_id in reply[2:]]
 
     async def reap(self) -> list[tuple[str, str, str]]:

@@ -23,11 +23,12 @@ PROTOCOLS: Mapping[Protocol, Opener] = {"openai": OpenAIBackend}
 def open_backend(spec: Backend, transport: httpx.AsyncBaseTransport | None = None) -> CompletionBackend:
     """A client for a backend. With a `transport` of the caller's it uses that (tests), and closes it in the end.
 
-    Connections are kept for the next call, except to engines on this machine (`embedded`, or a loopback host):
-    llama-server closes a kept connection after many of its streams, and a new one costs next to nothing there.
+    Connections are kept for the next call, unless `keep_alive` says otherwise, or says nothing and the host is this
+    machine: llama-server closes a kept connection after many of its streams, and a new one costs next to nothing there.
     """
     if transport is None:
-        transport = open_transport(keep_alive=not (spec.embedded or is_loopback(spec.url)))
+        local = spec.embedded or is_loopback(spec.url)
+        transport = open_transport(keep_alive=not local if spec.keep_alive is None else spec.keep_alive)
     return PROTOCOLS[spec.protocol](spec.url, spec.key.get_secret_value(), transport)
 
 
