@@ -15,7 +15,7 @@ from workers.local.records import make_private
 from workers.local.tether import tethered
 
 _POLL = 0.2
-"""Seconds between two looks at a process that is not our own child: nobody tells us when it ends."""
+"""Seconds between two looks at a process that is not our own child."""
 
 _LOG_LIMIT = 5_000_000
 """Bytes. A log that is longer when its part starts becomes `NAME.log.1`."""
@@ -23,7 +23,7 @@ _LOG_LIMIT = 5_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Child:
-    """A running process. `process` is None when it is not our own child; `log_from` is where its log starts, in bytes."""
+    """A running process. `process` is None when it is not our own child; its log begins at byte `log_from`."""
 
     identity: Identity
     log: Path
@@ -41,7 +41,7 @@ class Child:
         """Wait for its end; the exit status (negative for a signal), None where that cannot be known."""
         if self.process:
             return await self.process.wait()
-        while self.identity.alive():
+        while self.identity.alive():  # noqa: ASYNC110 - nobody tells us
             await asyncio.sleep(_POLL)
         return None
 
@@ -81,11 +81,16 @@ class Child:
         except OSError:
             return []
 
+    def note(self, line: bytes) -> None:
+        """Add a line to its log."""
+        with self.log.open("ab") as file:
+            file.write(line)
+
 
 async def spawn(
     argv: Sequence[str], log: Path, *, environment: Mapping[str, str] | None = None, stdout: int | None = None
 ) -> Child:
-    """Start `argv` (first word an absolute path), tied to us, in a session of its own, its output in `log`.
+    """Start `argv`, tied to us, in a session of its own, its output in `log`.
 
     A session of its own, since Ctrl-C goes to every process of a terminal's group: Valkey would be gone before the
     workers had settled. `environment` is added to ours.

@@ -27,8 +27,8 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 class EngineSpec:
     """Which engine is wanted. `ctx` is in tokens and for one request; the engine holds `parallel` times as many.
 
-    `aliases` are the names it answers to (`name` if there are none). `notice` is said when it is first started, such as the
-    licence of its model.
+    `aliases` are the names it answers to (`name` if there are none). `notice` is said when it is first started, such as
+    the licence of its model.
     """
 
     name: str
@@ -92,7 +92,7 @@ async def start_engine(spec: EngineSpec, data: Path, *, patience: float = 120.0)
 
     `patience` in seconds covers loading the model.
     """
-    data = make_private(data.resolve())
+    data = make_private(data)
     path = data / f"engine-{spec.name}.pid"
     asked = _asked(spec)
     async with one_at_a_time(data / f"engine-{spec.name}.lock", patience):
@@ -124,7 +124,7 @@ def _log(spec: EngineSpec, data: Path) -> Path:
 
 
 async def _running(spec: EngineSpec, data: Path, asked: dict[str, Any]) -> Child | None:
-    """Ours from an earlier start, if it runs with the same options; with others it is stopped, unless it has an owner."""
+    """Ours from an earlier start, if it has the same options; with others it is stopped, unless it has an owner."""
     record = read_record(data / f"engine-{spec.name}.pid")
     if record is None or not record.child.alive():
         return None
@@ -155,7 +155,8 @@ async def _is_ours(spec: EngineSpec) -> bool:
 async def _spawn(spec: EngineSpec, data: Path, asked: dict[str, Any]) -> Child:
     if port_taken(spec.port):
         raise LocalError(
-            f"engine {spec.name}: port {spec.port} is taken by another program. Stop it, or give the engine another port."
+            f"engine {spec.name}: port {spec.port} is taken by another program. "
+            "Stop it, or give the engine another port."
         )
     child = await spawn(spec.argv(), _log(spec, data))
     write_record(data / f"engine-{spec.name}.pid", child.identity, asked)

@@ -1,8 +1,8 @@
 """A llama-server look-alike on the wheel `xllamacpp`: loopback HTTP, 503 while loading, 200 on /health when ready.
 
-Exit status: 0 on SIGTERM or SIGINT, 1 with one line that says what is wrong (a model that cannot be loaded, a port that is
-taken, no wheel), 2 for a wrong command line. While the model loads, the library keeps the interpreter to itself, so a
-signal ends the process at once, with the signal as its status.
+Exit status: 0 on SIGTERM or SIGINT, 1 with one line that says what is wrong (a model that cannot be loaded, a port that
+is taken, no wheel), 2 for a wrong command line. While the model loads, the library keeps the interpreter to itself: a
+signal then ends the process at once, with the signal as its status.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         import xllamacpp
     except ImportError as error:
         return _fail(f"the package `xllamacpp` cannot be loaded ({error}). Install openfall[embedded].")
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
     try:
         server = xllamacpp.Server(_parameters(xllamacpp, options))
     except RuntimeError:
@@ -80,8 +82,8 @@ def _why_not(options: argparse.Namespace) -> str:
     if port_taken(options.port):
         return _taken(options.port)
     return (
-        f"the model {options.model} cannot be loaded: it is damaged, unknown to this engine, or larger than the memory. "
-        "Download it again, or choose a smaller model or context."
+        f"the model {options.model} cannot be loaded: it is damaged, unknown to this engine, or too large for "
+        "the memory. Download it again, or choose a smaller model or context."
     )
 
 

@@ -1,4 +1,4 @@
-"""Does it answer? One question over one connection, without a client library: these run before anything else is loaded."""
+"""Does it answer? One question over one connection, without a client library, which takes 0.2 s to load."""
 
 from __future__ import annotations
 

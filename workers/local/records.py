@@ -1,4 +1,4 @@
-"""What is written down about a running part, so that a later start finds it: who it is, who owns it, what it was asked."""
+"""What is written down about a running part, so that a later start finds it: its process, its owner, its options."""
 
 from __future__ import annotations
 
@@ -51,6 +51,6 @@ def write_private(path: Path, text: str) -> None:
 
 
 def make_private(directory: Path) -> Path:
-    """The directory, made with mode 0700 if it was not there; one that exists keeps its mode."""
+    """The directory as an absolute path, made with mode 0700 if it was not there; one that exists keeps its mode."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return directory
+    return directory.resolve()

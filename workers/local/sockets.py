@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from hashlib import blake2b
 from pathlib import Path
 
@@ -15,13 +14,14 @@ _LONGEST = 100
 def socket_path(data: Path, runtime: Path | None = None) -> tuple[Path, str]:
     """The path of the socket for this data directory, and a remark if it is not in it.
 
-    One that would be too long goes into a private directory under `runtime` (by default the user's run directory, else the
-    temporary directory), named by the data directory, so that every start finds the same.
+    One that would be too long goes into a private directory under `runtime` (by default /tmp), named by the data
+    directory, so that every start finds the same. Not under /run/user: that is emptied when its user logs out.
     """
     here = data / "valkey.sock"
     if _fits(here):
         return here, ""
-    place = _private(_roof(runtime) / f"openfall-{os.getuid()}-{blake2b(bytes(data), digest_size=6).hexdigest()}")
+    roof = runtime or Path("/tmp")
+    place = _private(roof / f"openfall-{os.getuid()}-{blake2b(bytes(data), digest_size=6).hexdigest()}")
     there = place / "valkey.sock"
     if not _fits(there):
         raise LocalError(f"{there} is too long for a unix socket, and so is {here}. Choose a shorter data directory.")
@@ -30,13 +30,6 @@ def socket_path(data: Path, runtime: Path | None = None) -> tuple[Path, str]:
 
 def _fits(path: Path) -> bool:
     return len(bytes(path)) <= _LONGEST
-
-
-def _roof(runtime: Path | None) -> Path:
-    if runtime:
-        return runtime
-    run = Path(f"/run/user/{os.getuid()}")
-    return run if os.access(run, os.W_OK) else Path(tempfile.gettempdir())
 
 
 def _private(directory: Path) -> Path:

