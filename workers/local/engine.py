@@ -20,6 +20,9 @@ from workers.local.records import make_private, read_record, write_record
 
 _POLL = 0.1
 _GRACE = 5.0
+_LETTING_GO = 3.0
+"""Seconds for which an engine of ours that has just ended may hold its port: its threads end after it does."""
+
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
 
@@ -153,13 +156,17 @@ async def _is_ours(spec: EngineSpec) -> bool:
 
 
 async def _spawn(spec: EngineSpec, data: Path, asked: dict[str, Any]) -> Child:
+    path = data / f"engine-{spec.name}.pid"
+    deadline = time.monotonic() + (_LETTING_GO if path.exists() else 0)
+    while port_taken(spec.port) and time.monotonic() < deadline:  # noqa: ASYNC110 - nobody tells us
+        await asyncio.sleep(_POLL)
     if port_taken(spec.port):
         raise LocalError(
             f"engine {spec.name}: port {spec.port} is taken by another program. "
             "Stop it, or give the engine another port."
         )
     child = await spawn(spec.argv(), _log(spec, data))
-    write_record(data / f"engine-{spec.name}.pid", child.identity, asked)
+    write_record(path, child.identity, asked)
     return child
 
 
