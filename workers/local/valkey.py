@@ -213,8 +213,8 @@ def _remedy(said: str, child: Child) -> str:
         return f"The disk is full: make room for {home} and start again."
     if "append only file" in said.lower() or "aof" in said.lower():
         return (
-            f"Its append-only file cannot be read. Keep a copy of {home}, then take out of the file what the log names, or "
-            f"move {home} away to start empty."
+            f"Its append-only file cannot be read. Keep a copy of {home}, then take out of the file what the log "
+            f"names, or move {home} away to start empty."
         )
     return "The log says why."
 
