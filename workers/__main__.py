@@ -55,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     work.add_argument("--slots", type=int, help="calls at once")
     work.add_argument("--procs", type=int, help="supervised processes")
     work.add_argument("--burst", action="store_true", help="stop when nothing is left to do")
+    work.add_argument("--announce", action="store_true", help='write {"event": "ready"} on standard output when ready')
     up = verbs.add_parser("up", parents=[common], allow_abbrev=False, help="start everything on this machine")
     up.add_argument("--json", action="store_true", help="what happens, as JSON lines on standard output (always so)")
     return parser
@@ -64,15 +65,17 @@ def _work(options: argparse.Namespace) -> int:
     from workers import process
     from workers.worker import Terms
 
-    loaded = config.load(options.config)
-    settings = loaded.settings
-    if (options.procs or settings.worker_procs) > 1:
-        from workers import fleet_of
-
-        return asyncio.run(fleet_of.workers(loaded, options))
     for name in ("slots", "procs"):
         if getattr(options, name) is not None and getattr(options, name) < 1:
             raise ValueError(f"--{name} must be 1 or more, not {getattr(options, name)}")
+    loaded = config.load(options.config)
+    settings = loaded.settings
+    if options.procs is not None and options.procs > 1:
+        from workers import fleet_of
+
+        loaded.catalog.models_of(options.pool)  # before any process is started
+        config.redis_url(settings)
+        return asyncio.run(fleet_of.workers(loaded, options.pool, sys.argv[1:], options.procs))
     plan = process.Plan(
         redis_url=config.redis_url(settings),
         catalog=loaded.catalog,
@@ -81,6 +84,7 @@ def _work(options: argparse.Namespace) -> int:
         spool=settings.data_dir / "spool",
         backend=options.backend,
         keep_prompts=settings.keep_prompts,
+        on_ready=_announce if options.announce else lambda: None,
     )
     _run(process.run(plan))
     return 0
@@ -89,7 +93,11 @@ def _work(options: argparse.Namespace) -> int:
 def _up(options: argparse.Namespace) -> int:
     from workers import fleet_of
 
-    return asyncio.run(fleet_of.everything(config.load(options.config), options))
+    return asyncio.run(fleet_of.everything(config.load(options.config)))
+
+
+def _announce() -> None:
+    print('{"event": "ready"}', flush=True)  # noqa: T201 - for the process that started this one
 
 
 def _run(work: Coroutine[Any, Any, None]) -> None:

@@ -11,7 +11,7 @@ import random
 import secrets
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,6 +44,8 @@ class Plan:
     spool: Path
     backend: str | None = None
     keep_prompts: bool = False
+    on_ready: Callable[[], object] = lambda: None
+    """Called when the worker is registered and about to make its first claim."""
 
 
 class NothingToServe(ValueError):
@@ -105,6 +107,7 @@ async def _work(worker: Worker, upkeep: Upkeep, plan: Plan) -> None:
     gc.collect()
     gc.freeze()
     rounds = upkeep.start()
+    plan.on_ready()
     try:
         await worker.work()
     finally:
