@@ -11,7 +11,7 @@ if known[1] then
 end
 local idem = ''
 if key ~= '' then
-  idem = ARGV[6] .. ':' .. key
+  idem = #ARGV[6] .. ':' .. ARGV[6] .. ':' .. key  -- its length first: a producer's name may have any character
   local stands = redis.call('GET', IDEMPOTENCY .. idem)
   if stands then
     local other, asked = string.match(stands, '^(%S+) (%S+)$')
