@@ -86,7 +86,7 @@ class Intake:
 
         Raises `DeadlinePassed`, `IdempotencyConflict`, or a `StoreError` of the connection.
         """
-        deadline = 0 if terms.deadline is None else int(terms.deadline * 1000)
+        deadline = "" if terms.deadline is None else int(terms.deadline * 1000)
         reply = await self._link.script(
             "accept", job.id, terms.queue, pack_job(job), digest(job), job.producer, terms.idempotency_key,
             job.label, deadline, int(terms.give_up * 1000), int(terms.keep), RQ_TIMEOUT, _data_of(job.id),
