@@ -183,7 +183,7 @@ def _record(job_id: str, told: Mapping[str, bytes], prompt: bytes | None, ended:
         deadline=deadline,
         deliveries=int(told.get("deliveries", 0)),
         crashes=int(told.get("crashes", 0)),
-        attempts=result.attempts if result else unpack_attempts(lines),
+        attempts=(result.attempts if result else ()) or unpack_attempts(lines),
         job=unpack_job(prompt, deadline) if prompt else None,
         result=result,
         worker=_text(told, "worker"),
