@@ -33,7 +33,7 @@ _Pending = tuple[tuple[Any, ...], "asyncio.Future[Any]"]
 
 def masked(url: str) -> str:
     """A Redis URL as people may see it: without its password."""
-    return re.sub(r"(://[^:@/]*):[^@]*@", r"\1:…@", url)
+    return re.sub(r"([?&]password=)[^&]*", r"\1…", re.sub(r"(://[^:@/]*):\S*@", r"\1:…@", url))
 
 
 def _pool(url: str, **more: Any) -> aioredis.ConnectionPool:
