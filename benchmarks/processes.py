@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -17,6 +18,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PATIENCE = 5.0
 """Seconds a child gets to end by itself after SIGTERM."""
 
+_LIBC = ctypes.CDLL(None)
+_PR_SET_PDEATHSIG = 1
 _TICK = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -53,12 +56,24 @@ def started(argv: Sequence[str], log: Path, env: Mapping[str, str] | None = None
     told = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **(env or {})}
     with log.open("ab") as output:
         popen = subprocess.Popen(
-            argv, env=told, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+            argv,
+            env=told,
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            preexec_fn=_die_with_parent,
         )
     try:
         yield Child(popen, log)
     finally:
         _end(popen)
+
+
+def _die_with_parent() -> None:
+    """Linux ends the child when this process is killed and cannot do it itself."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _end(popen: subprocess.Popen[bytes]) -> None:

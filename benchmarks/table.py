@@ -91,6 +91,9 @@ def show(sheets: Sequence[Sheet], as_json: bool) -> None:
         console.print(_table(sheet))
         for note in sheet.notes:
             console.print(f"[dim]{note}[/dim]")
+        for row in sheet.rows:
+            if row.failed:
+                console.print(f"[red]failed[/red] {row.failed}", markup=True, highlight=False)
         console.print()
 
 
@@ -102,9 +105,6 @@ def _table(sheet: Sheet) -> Table:
     if sheet.ratio:
         table.add_column(f"x {sheet.to}", justify="right")
     for row in sheet.rows:
-        if row.failed:
-            table.add_row(row.name, f"[red]{row.failed}[/red]")
-            continue
         cells = [str(row.figures.get(key) or "-") for key in sheet.columns]
         if sheet.ratio:
             ratio = sheet.ratio_of(row)

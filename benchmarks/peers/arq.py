@@ -61,6 +61,7 @@ def work(terms: Terms) -> None:
         on_startup=_startup,
         on_shutdown=_shutdown,
         max_jobs=terms.slots,
+        queue_read_limit=terms.slots,
         poll_delay=POLL,
         ctx={"terms": terms},
     ).run()

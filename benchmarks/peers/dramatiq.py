@@ -22,20 +22,21 @@ KEEP = 3_600_000
 """Milliseconds a result is kept."""
 
 terms = told()
+client = redis.Redis.from_url(terms.redis, max_connections=4 * terms.slots)  # redis-py stops at 100 by itself
 
 
 class Announce(Middleware):
     """Tells that the worker's threads are there."""
 
     def after_worker_boot(self, broker: Any, worker: Any) -> None:
-        redis.Redis.from_url(terms.redis).incr(READY)
+        client.incr(READY)
 
 
 broker = RedisBroker(
-    url=terms.redis,
+    client=client,
     middleware=[AgeLimit(), TimeLimit(), ShutdownNotifications(), Callbacks(), Retries(max_retries=0), Announce()],
 )
-broker.add_middleware(Results(backend=RedisBackend(url=terms.redis), store_results=True, result_ttl=KEEP))
+broker.add_middleware(Results(backend=RedisBackend(client=client), store_results=True, result_ttl=KEEP))
 dramatiq.set_broker(broker)
 
 
@@ -53,7 +54,8 @@ class DramatiqProducer:
             answer.send(order.body)
 
     async def stored(self) -> int:
-        return sum(1 for _ in broker.client.scan_iter("dramatiq-results:*", count=1000))
+        lists = client.scan_iter(count=1000, _type="list")  # a result's key is a bare digest
+        return sum(1 for key in lists if not key.startswith(b"dramatiq:"))
 
     async def close(self) -> None:
         broker.close()

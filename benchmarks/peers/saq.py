@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 import uvloop
+from redis.asyncio import Redis
 from saq import Worker
 from saq.queue.redis import RedisQueue
 
@@ -31,7 +32,7 @@ class SaqProducer:
 
     async def stored(self) -> int:
         stored = 0
-        async for key in self.queue.redis.scan_iter(f"{self.queue.namespace('job')}*", count=1000):
+        async for key in self.queue.redis.scan_iter(self.queue.job_id("*"), count=1000):
             told = await self.queue.redis.get(key)
             stored += bool(told) and orjson.loads(told)["status"] == "complete"
         return stored
@@ -41,7 +42,9 @@ class SaqProducer:
 
 
 def _queue(terms: Terms) -> RedisQueue:
-    return RedisQueue.from_url(terms.redis, dump=orjson.dumps, load=orjson.loads)
+    # redis-py stops at 100 connections by itself; SAQ holds one for each waiting slot.
+    redis = Redis.from_url(terms.redis, max_connections=4 * terms.slots)
+    return RedisQueue(redis, dump=orjson.dumps, load=orjson.loads)
 
 
 async def open_producer(terms: Terms) -> SaqProducer:
