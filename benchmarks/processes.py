@@ -15,7 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 """Where `benchmarks` and the product are imported from."""
 
-PATIENCE = 5.0
+PATIENCE = 1.0
 """Seconds a child gets to end by itself after SIGTERM."""
 
 _LIBC = ctypes.CDLL(None)

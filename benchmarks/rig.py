@@ -19,7 +19,7 @@ from rich.console import Console
 
 from benchmarks.environment import python_of
 from benchmarks.peers.terms import Terms
-from benchmarks.processes import ROOT, BenchmarkError, Child, started, wait_for
+from benchmarks.processes import ROOT, BenchmarkError, Child, started, usage, wait_for
 from benchmarks.roster import Peer
 from benchmarks.server import Server, valkey
 
@@ -28,6 +28,18 @@ BOOT = 30.0
 
 VERB = 600.0
 """Seconds that filling a queue may take."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One look at a run: a moment, what had been answered by then, and the CPU seconds used so far."""
+
+    at: float
+    answered: float
+    worker_cpu: float
+    valkey_cpu: float
+    upstream_cpu: float
+    rss: int
 
 
 @dataclass(frozen=True)
@@ -71,6 +83,12 @@ class Rig:
         self.upstream.request("GET", "/stats")
         told: dict[str, float] = json.loads(self.upstream.getresponse().read())
         return told
+
+    def sample(self, worker: Child) -> Sample:
+        """One look at everything that is measured."""
+        seen, used = self.seen(), usage(worker.popen.pid)
+        valkey = self.server.cpu_seconds
+        return Sample(seen["monotonic"], seen["answered"], used.cpu_seconds, valkey, seen["cpu_seconds"], used.rss)
 
     def _argv(self) -> list[str]:
         where = self.peer.environment

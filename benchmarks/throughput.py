@@ -2,47 +2,39 @@
 
 Each run starts afresh: Valkey, upstream, a full queue, then the worker. The rate is the upstream's: answers between
 the moments when 10 % and 90 % of the jobs had theirs, after every worker process was up. CPU is of the same window.
-Repetitions are interleaved, so that a noisy minute of the machine touches everyone.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import click
 from rich.console import Console
 
-from benchmarks.processes import BenchmarkError, usage
-from benchmarks.rig import Demand, Rig, pause, rig
-from benchmarks.roster import OURS, PEERS, Peer, chosen
-from benchmarks.table import Row, Sheet, figure, show
+from benchmarks.processes import BenchmarkError, Child
+from benchmarks.repeat import Case, Heading, interleaved, sheet
+from benchmarks.rig import Demand, Rig, Sample, pause, rig
+from benchmarks.roster import PEERS, Peer, chosen
+from benchmarks.table import Sheet, show
 
 COLUMNS = {
     "rate": "jobs/s",
+    "slots": "in flight",
     "worker_cpu": "worker CPU µs/job",
     "valkey_cpu": "Valkey CPU µs/job",
     "rss_mb": "worker RSS MB",
     "upstream_load": "upstream CPU %",
+    "lost": "without result",
 }
 DRAIN = 120.0
 """Seconds after which a run that is not through has failed."""
 
+SETTLE = 3.0
+"""Seconds after the last answer in which its result must be in Redis."""
+
 FEWEST = 20
 """Jobs in the shortest run."""
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One look at a run: a moment, what had been answered by then, and the CPU seconds used so far."""
-
-    at: float
-    answered: float
-    worker_cpu: float
-    valkey_cpu: float
-    upstream_cpu: float
-    rss: int
 
 
 @dataclass(frozen=True)
@@ -55,7 +47,7 @@ class Plan:
 
 
 FULL = Plan(seconds=6.0, repetitions=3, latencies=(0, 20, 100))
-QUICK = Plan(seconds=1.5, repetitions=1, latencies=(0, 100))
+QUICK = Plan(seconds=1.0, repetitions=1, latencies=(0, 100))
 
 
 def jobs_for(peer: Peer, latency_ms: float, seconds: float) -> int:
@@ -65,89 +57,81 @@ def jobs_for(peer: Peer, latency_ms: float, seconds: float) -> int:
 
 
 def measure(peer: Peer, latency_ms: float, seconds: float, console: Console) -> dict[str, float]:
-    """One run; `BenchmarkError` when the peer does not get through it, or a job is left without its result."""
+    """One run; `BenchmarkError` when the peer does not get through it."""
     count = jobs_for(peer, latency_ms, seconds)
     with rig(peer, Demand(count, latency_ms), console) as run:
         if peer.queue:
             run.verb("fill")
-        samples = _watch(run)
-    return _between(samples, count)
+        with run.worker() as worker:
+            run.wait_until_ready(worker)
+            figures = between(_until_answered(run, worker), count)
+            lost = count - _stored(run) if peer.queue else 0
+    return {**figures, "slots": peer.slots, "lost": lost}
 
 
-def _watch(run: Rig) -> list[Sample]:
-    """Samples from the moment when all workers are up until every job has been answered."""
-    count, samples = run.terms.count, []
+def _until_answered(run: Rig, worker: Child) -> list[Sample]:
+    """Samples from now until every job has been answered."""
+    count, samples = run.terms.count, [run.sample(worker)]
     end = time.monotonic() + DRAIN
-    with run.worker() as worker:
-        run.wait_until_ready(worker)
-        while not samples or samples[-1].answered < count:
-            if time.monotonic() > end:
-                got = samples[-1].answered
-                raise BenchmarkError(f"{run.peer.name}: {got:.0f} of {count} jobs in {DRAIN:.0f} s. {worker.said}")
-            seen, used = run.seen(), usage(worker.popen.pid)
-            cpu = run.server.cpu_seconds
-            samples.append(
-                Sample(seen["monotonic"], seen["answered"], used.cpu_seconds, cpu, seen["cpu_seconds"], used.rss)
+    while samples[-1].answered < count:
+        ended = worker.popen.poll() is not None
+        pause()
+        samples.append(run.sample(worker))
+        stuck = ended or time.monotonic() > end
+        if stuck and samples[-1].answered < count:
+            why = "its worker ended" if ended else f"{DRAIN:.0f} s were over"
+            raise BenchmarkError(
+                f"{run.peer.name}: {why} with {samples[-1].answered:.0f} of {count} answered. {worker.said}"
             )
-            if worker.popen.poll() is not None and samples[-1].answered < count:
-                raise BenchmarkError(f"{run.peer.name}: its worker ended ({worker.popen.returncode}). {worker.said}")
-            pause()
-        if run.peer.queue:
-            _await_stored(run, count)
     return samples
 
 
-def _await_stored(run: Rig, count: int) -> None:
-    end = time.monotonic() + 10
-    while (stored := run.verb("stored")["stored"]) < count:
-        if time.monotonic() > end:
-            raise BenchmarkError(f"{run.peer.name}: {count} jobs were answered, {stored} results are in Redis")
-        pause(0.1)
+def _stored(run: Rig) -> int:
+    """How many jobs have a result, once all have or have had the time to."""
+    end = time.monotonic() + SETTLE
+    while True:
+        stored = int(run.verb("stored")["stored"])
+        if stored >= run.terms.count or time.monotonic() > end:
+            return stored
 
 
-def _between(samples: list[Sample], count: int) -> dict[str, float]:
-    """Rates over the window from 10 % to 90 %: the last sample before, and the first one after."""
-    first = next((at for at in samples if at.answered >= 0.1 * count), samples[0])
+def between(samples: list[Sample], count: int) -> dict[str, float]:
+    """Rates over the window from 10 % to 90 % of `count`. `BenchmarkError` when the samples do not show one."""
+    first = next(at for at in samples if at.answered >= 0.1 * count)
     last = next(at for at in samples if at.answered >= 0.9 * count)
-    if last.at <= first.at:
+    if last is first:
         first = samples[0]
     jobs, seconds = last.answered - first.answered, last.at - first.at
-    if not jobs:
+    if jobs <= 0:
         raise BenchmarkError("the run was over before it could be measured: it needs more jobs")
     return {
         "rate": jobs / seconds,
         "worker_cpu": (last.worker_cpu - first.worker_cpu) / jobs * 1e6,
         "valkey_cpu": (last.valkey_cpu - first.valkey_cpu) / jobs * 1e6,
-        "rss_mb": last.rss / 1e6,
+        "rss_mb": first.rss / 1e6,
         "upstream_load": (last.upstream_cpu - first.upstream_cpu) / seconds * 100,
     }
 
 
 def compare(peers: tuple[Peer, ...], plan: Plan, console: Console) -> list[Sheet]:
-    """All peers at all latencies, repetitions interleaved."""
-    measured: dict[tuple[float, str], list[dict[str, float]]] = {}
-    failed: dict[tuple[float, str], str] = {}
-    runs = [(ms, peer) for _ in range(plan.repetitions) for ms in plan.latencies for peer in peers]
-    for at, (ms, peer) in enumerate(runs, 1):
-        console.print(f"[dim]{at}/{len(runs)} {peer.name}, upstream {ms:g} ms[/dim]")
-        try:
-            measured.setdefault((ms, peer.name), []).append(measure(peer, ms, plan.seconds, console))
-        except BenchmarkError as error:
-            failed[ms, peer.name] = str(error)
-    return [_sheet(ms, peers, lambda name, ms=ms: (measured.get((ms, name), []), failed.get((ms, name), "")))
-            for ms in plan.latencies]  # fmt: skip
+    """All peers at all latencies."""
+    cases = [Case(peer, latency) for latency in plan.latencies for peer in peers]
+    outcomes = interleaved(
+        cases,
+        plan.repetitions,
+        lambda case: measure(case.peer, float(case.setting), plan.seconds, console),
+        console,
+    )
+    return [
+        sheet(_heading(latency), {case: told for case, told in outcomes.items() if case.setting == latency})
+        for latency in plan.latencies
+    ]
 
 
-def _sheet(ms: float, peers: tuple[Peer, ...], told: Callable[[str], tuple[list[dict[str, float]], str]]) -> Sheet:
-    rows = []
-    for peer in peers:
-        runs, failed = told(peer.name)
-        figures = {key: figure([run[key] for run in runs]) for key in COLUMNS}
-        rows.append(Row(f"{peer.name} [{peer.slots}]", figures, "" if runs else failed))
-    ceiling = "" if not ms else f"; 128 in flight can do {128 / ms * 1000:,.0f} jobs/s"
-    notes = [f"In brackets: calls in flight. Upstream answers after {ms:g} ms{ceiling}."]
-    ours = next((f"{peer.name} [{peer.slots}]" for peer in peers if peer.name == OURS), "")
-    return Sheet(f"Throughput, upstream {ms:g} ms", COLUMNS, rows, "rate" if ours else "", ours, notes)
+def _heading(latency_ms: float) -> Heading:
+    ceiling = f" 128 calls in flight can do {128 / latency_ms * 1000:,.0f} jobs/s." if latency_ms else ""
+    note = f"The upstream answers after {latency_ms:g} ms.{ceiling} One worker process, but for the pool."
+    return Heading(f"Throughput, upstream {latency_ms:g} ms", COLUMNS, "rate", (note,))
 
 
 @click.command()
