@@ -49,7 +49,7 @@ def measure(peer: Peer, seconds: float, console: Console) -> dict[str, float]:
         arrived = _arrivals(run.log)
     submitted: dict[str, float] = told["submitted"]
     if missing := len(submitted.keys() - arrived.keys()):
-        raise BenchmarkError(f"{peer.name}: {missing} of {len(submitted)} jobs never reached the upstream")
+        raise BenchmarkError(f"{missing} of {len(submitted)} jobs never reached the upstream")
     added = [(at - told["began"], (arrived[job] - at) * 1000) for job, at in submitted.items()]
     first = [ms for since, ms in added if since < 1.0]
     later = [ms for since, ms in added if since >= 1.0]

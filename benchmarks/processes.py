@@ -37,8 +37,8 @@ class Child:
 
     @property
     def said(self) -> str:
-        """The end of what it wrote."""
-        return self.log.read_text(errors="replace")[-800:].strip()
+        """The last line it wrote."""
+        return last_line(self.log.read_text(errors="replace"))
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,11 @@ class Usage:
     cpu_seconds: float
     rss: int
     processes: int
+
+
+def last_line(text: str) -> str:
+    """The last line that says something: of a traceback, the error."""
+    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "nothing")
 
 
 @contextmanager
@@ -92,9 +97,9 @@ def wait_for(ready: Callable[[], bool], seconds: float, what: str, child: Child)
     end = time.monotonic() + seconds
     while not ready():
         if child.popen.poll() is not None:
-            raise BenchmarkError(f"waited for {what}, but the process ended ({child.popen.returncode}): {child.said}")
+            raise BenchmarkError(f"waited for {what}, but the process ended: {child.said}")
         if time.monotonic() > end:
-            raise BenchmarkError(f"waited {seconds:.0f} s for {what}. Last words: {child.said or 'none'}")
+            raise BenchmarkError(f"waited {seconds:.0f} s for {what}. It said last: {child.said}")
         time.sleep(0.01)
 
 

@@ -19,7 +19,7 @@ from rich.console import Console
 
 from benchmarks.environment import python_of
 from benchmarks.peers.terms import Terms
-from benchmarks.processes import ROOT, BenchmarkError, Child, started, usage, wait_for
+from benchmarks.processes import ROOT, BenchmarkError, Child, last_line, started, usage, wait_for
 from benchmarks.roster import Peer
 from benchmarks.server import Server, valkey
 
@@ -60,9 +60,9 @@ class Rig:
         try:
             done = subprocess.run(argv, env=env, cwd=ROOT, capture_output=True, text=True, timeout=VERB)
         except subprocess.TimeoutExpired as error:
-            raise BenchmarkError(f"{self.peer.name}: {name} took longer than {VERB:.0f} s") from error
+            raise BenchmarkError(f"{name} took longer than {VERB:.0f} s") from error
         if done.returncode:
-            raise BenchmarkError(f"{self.peer.name}: {name} failed: {_last(done.stderr)}")
+            raise BenchmarkError(f"{name} failed: {last_line(done.stderr)}")
         told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
         return told
 
@@ -135,7 +135,3 @@ def _upstream(directory: Path, latency_ms: float, log: Path | None) -> Iterator[
 def pause(seconds: float = 0.02) -> None:
     """Between two looks at a run in progress."""
     time.sleep(seconds)
-
-
-def _last(text: str) -> str:
-    return " / ".join(text.strip().splitlines()[-3:])

@@ -12,7 +12,7 @@ from benchmarks.table import Sheet, show
 
 COMPARED = tuple(peer for peer in PEERS if peer.module in {"openfall", "rq", "arq", "taskiq", "saq", "dramatiq"})
 COLUMNS = {"rate": "jobs/s", "client_cpu": "client CPU µs/job", "valkey_cpu": "Valkey CPU µs/job"}
-MANNERS = {"single": ("One at a time", ("--single",)), "bulk": ("In bulk", ())}
+MANNERS = {"single": ("one at a time", ("--single",)), "bulk": ("in bulk", ())}
 WARM = 200
 """Jobs put in before the measured ones: connections, imports, scripts."""
 
@@ -39,9 +39,12 @@ def compare(peers: tuple[Peer, ...], quick: bool, console: Console) -> list[Shee
         cases, repetitions, lambda case: measure(case.peer, str(case.setting), count, console), console
     )
     return [
-        sheet(Heading(f"Submitting: {title.lower()}", COLUMNS, "rate"), {c: o for c, o in outcomes.items() if c.setting == manner})
+        sheet(
+            Heading(f"Submitting {title}", COLUMNS, "rate"),
+            {case: told for case, told in outcomes.items() if case.setting == manner},
+        )
         for manner, (title, _) in MANNERS.items()
-    ]  # fmt: skip
+    ]
 
 
 @click.command()

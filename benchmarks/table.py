@@ -11,8 +11,13 @@ from statistics import median
 from typing import Any
 
 import click
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+
+
+WIDTH = 140
+"""Columns of a table that goes into a file or a pipe."""
 
 
 @dataclass(frozen=True)
@@ -87,19 +92,21 @@ def show(sheets: Sequence[Sheet], as_json: bool) -> None:
         click.echo(json.dumps({"machine": machine(), "sheets": [sheet.as_json() for sheet in sheets]}, indent=2))
         return
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=WIDTH)
     for sheet in sheets:
         console.print(_table(sheet))
         for note in sheet.notes:
             console.print(f"[dim]{note}[/dim]")
         for row in sheet.rows:
             if row.failed:
-                console.print(f"[red]failed[/red] {row.failed}", markup=True, highlight=False)
+                console.print(f"{row.name}: {row.failed}", style="red", markup=False, highlight=False)
         console.print()
 
 
 def _table(sheet: Sheet) -> Table:
-    table = Table(title=sheet.title, title_justify="left")
-    table.add_column("")
+    table = Table(title=sheet.title, title_justify="left", box=SIMPLE_HEAD)
+    table.add_column("", no_wrap=True)
     for heading in sheet.columns.values():
         table.add_column(heading, justify="right")
     if sheet.ratio:
