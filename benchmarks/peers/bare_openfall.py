@@ -12,6 +12,7 @@ from router_core.catalog import Backend
 from router_core.outcome import Completion
 from workers.backends.base import Request
 from workers.backends.registry import open_backend
+from workers.backends.transport import open_transport
 
 
 def work(terms: Terms) -> None:
@@ -20,7 +21,8 @@ def work(terms: Terms) -> None:
 
 async def _work(terms: Terms) -> None:
     await announce(terms)
-    backend = open_backend(Backend(url=f"{terms.upstream}/v1", pool="gpu", slots=terms.slots))
+    transport = open_transport(keep_alive=True)  # to a loopback address it would not, for the sake of llama-server
+    backend = open_backend(Backend(url=f"{terms.upstream}/v1", pool="gpu", slots=terms.slots), transport)
 
     async def call(at: int) -> None:
         outcome = await backend.complete(Request(body=Order(f"job-{at}").body, upstream="mock", timeout=TIMEOUT))

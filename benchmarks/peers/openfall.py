@@ -27,12 +27,23 @@ def write_config(terms: Terms) -> Path:
     place = terms.directory / "openfall.yaml"
     told = {
         "redis": terms.redis,
-        "backends": {"mock": {"protocol": "openai", "url": f"{terms.upstream}/v1", "pool": POOL, "slots": terms.slots}},
+        "data": str(terms.directory / "data"),
+        "backends": {
+            "mock": {"protocol": "openai", "url": f"{_address(terms)}/v1", "pool": POOL, "slots": terms.slots}
+        },
         "models": {model: {"upstream": "mock", "at": ["mock"]} for model in MODELS},
         "roles": {"bench": {"chain": list(MODELS[:1])}},
     }
     place.write_text(yaml.safe_dump(told))
     return place
+
+
+def _address(terms: Terms) -> str:
+    """The upstream, not by a loopback address: to such a one connections are not kept, and the others keep theirs.
+
+    Linux connects to this machine when asked for 0.0.0.0.
+    """
+    return terms.upstream.replace("127.0.0.1", "0.0.0.0")
 
 
 class OpenfallProducer:
