@@ -41,12 +41,11 @@ def python_of(name: str, console: Console) -> Path:
     pins = "\n".join(PINS[name])
     if seal.exists() and seal.read_text() == pins:
         return python
-    with console.status(f"Installing the packages to compare with ({name}), once..."):
-        shutil.rmtree(place, ignore_errors=True)
-        for command in _commands(place, python, PINS[name]):
-            _run(command, name)
+    console.print(f"[dim]Installing the packages to compare with ({name}), once: about half a minute.[/dim]")
+    shutil.rmtree(place, ignore_errors=True)
+    for command in _commands(place, python, PINS[name]):
+        _run(command, name)
     seal.write_text(pins)
-    console.print(f"[dim]Installed the packages to compare with ({name}).[/dim]")
     return python
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -96,7 +97,7 @@ class Rig:
         return [python, "-m", f"benchmarks.peers.{self.peer.module}"]
 
     def _environ(self) -> dict[str, str]:
-        return {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), **self.terms.environ()}
+        return {**os.environ, "PYTHONPATH": str(ROOT), **self.terms.environ()}
 
 
 @dataclass(frozen=True)

@@ -49,9 +49,9 @@ class Server:
 
     @property
     def used_memory(self) -> int:
-        """Bytes of data as the server accounts for them, which is not its RSS."""
+        """Bytes of data and its indexes, by the server's own account: not its RSS, no client's or AOF buffers."""
         told: dict[str, Any] = self.client.info("memory")
-        return int(told["used_memory"])
+        return int(told["used_memory"]) - int(told["mem_clients_normal"]) - int(told["mem_aof_buffer"])
 
 
 @contextmanager

@@ -15,7 +15,6 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-
 WIDTH = 140
 """Columns of a table that goes into a file or a pipe."""
 
