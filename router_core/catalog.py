@@ -118,28 +118,10 @@ class Catalog(_Entry):
         return self
 
     def _problems(self) -> Iterator[Problem]:
-        for name, backend in self.backends.items():
-            if backend.pool not in self.pools:
-                yield _unknown(f"backends.{name}.pool", "pool", backend.pool, self.pools)
-        for name, model in self.models.items():
-            for place in model.at:
-                if place not in self.backends:
-                    yield _unknown(f"models.{name}.at", "backend", place, self.backends)
-            pools = {self.backends[place].pool for place in model.at if place in self.backends}
-            if len(pools) > 1:
-                message = f"its backends are in different pools ({', '.join(sorted(pools))}): one model, one pool"
-                yield Problem(place=f"models.{name}.at", message=message)
-        for name, role in self.roles.items():
-            for alias in role.chain:
-                if alias not in self.models:
-                    yield _unknown(f"roles.{name}.chain", "model", alias, self.models)
-            if len(set(role.chain)) < len(role.chain):
-                yield Problem(place=f"roles.{name}.chain", message="a model stands in it twice")
-            if name in self.models and role.chain != (name,):
-                yield Problem(place=f"roles.{name}", message="a model has the same name: callers could mean either")
-        for urgency in Urgency:
-            if urgency not in self.urgency:
-                yield Problem(place=f"urgency.{urgency}", message="missing")
+        yield from _backend_problems(self)
+        yield from _model_problems(self)
+        yield from _role_problems(self)
+        yield from (Problem(place=f"urgency.{word}", message="missing") for word in Urgency if word not in self.urgency)
 
     def model(self, alias: str) -> ModelSpec:
         """The model of that alias; `UnknownName` when there is none."""
@@ -160,6 +142,36 @@ class Catalog(_Entry):
         if pool not in self.pools:
             raise UnknownName("pool", pool, self.pools)
         return tuple(alias for alias in self.models if self.pool_of(alias) == pool)
+
+
+def _backend_problems(catalog: Catalog) -> Iterator[Problem]:
+    for name, backend in catalog.backends.items():
+        if backend.pool not in catalog.pools:
+            yield _unknown(f"backends.{name}.pool", "pool", backend.pool, catalog.pools)
+
+
+def _model_problems(catalog: Catalog) -> Iterator[Problem]:
+    for name, model in catalog.models.items():
+        place = f"models.{name}.at"
+        for backend in model.at:
+            if backend not in catalog.backends:
+                yield _unknown(place, "backend", backend, catalog.backends)
+        pools = {catalog.backends[backend].pool for backend in model.at if backend in catalog.backends}
+        if len(pools) > 1:
+            message = f"its backends are in different pools ({', '.join(sorted(pools))}): one model, one pool"
+            yield Problem(place=place, message=message)
+
+
+def _role_problems(catalog: Catalog) -> Iterator[Problem]:
+    for name, role in catalog.roles.items():
+        place = f"roles.{name}.chain"
+        for alias in role.chain:
+            if alias not in catalog.models:
+                yield _unknown(place, "model", alias, catalog.models)
+        if len(set(role.chain)) < len(role.chain):
+            yield Problem(place=place, message="a model stands in it twice")
+        if name in catalog.models and role.chain != (name,):
+            yield Problem(place=f"roles.{name}", message="a model has the same name: callers could mean either")
 
 
 def _unknown(place: str, kind: str, name: str, known: Iterable[str]) -> Problem:

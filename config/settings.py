@@ -1,0 +1,113 @@
+"""What is set beside the catalog: where Redis and the data are, how engines run, what is kept, how much is done."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from config.entries import Table, read
+from config.kinds import at_least, flag, seconds, secret, size, whole
+from config.page import Place
+from config.paths import DEMO, FILE_NAME
+
+SHIPPED_MODELS = ("smollm2",)
+REDIS_URL_FILE = "redis.url"
+"""In the data directory: the address of the embedded Redis, while it runs."""
+
+EMBEDDED = "embedded"
+_REDIS_SCHEMES = frozenset({"redis", "rediss", "unix"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineSettings:
+    """How an embedded engine runs. `ctx`: tokens for each of its `parallel` slots. `threads` None: its own choice."""
+
+    model: str = SHIPPED_MODELS[0]
+    """The name of a shipped model, or the absolute path of a GGUF file."""
+    ctx: int = 2048
+    threads: int | None = None
+    parallel: int
+    gpu_layers: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything of a configuration that is not the catalog. Times are in seconds, paths are absolute."""
+
+    source: Path
+    redis_url: str | None = field(repr=False)
+    """None: the embedded one. It may carry a password."""
+    data_dir: Path
+    engines: Mapping[str, EngineSettings] = field(default_factory=dict)
+    """By the name of the embedded backend."""
+    keep_results: float = 86400.0
+    keep_prompts: bool = False
+    max_prompt_bytes: int = 4 * 2**20
+    worker_slots: int = 16
+    worker_grace: float = 30.0
+    worker_procs: int = 1
+
+
+class NoRedis(Exception):
+    """There is no Redis to speak to. The message says how to get one."""
+
+
+def redis_url(settings: Settings) -> str:
+    """The address of Redis: the configured one, or that of the embedded server; `NoRedis` when that does not run."""
+    if settings.redis_url is not None:
+        return settings.redis_url
+    try:
+        url = (settings.data_dir / REDIS_URL_FILE).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        url = ""
+    if url:
+        return url
+    file = FILE_NAME if settings.source == DEMO else settings.source
+    remedy = f"Start it with `openfall up`, or set REDIS_URL (or `redis:` in {file})."
+    raise NoRedis(f"No Redis: nothing runs in {settings.data_dir}. {remedy}")
+
+
+def redis_address(place: Place) -> str | None:
+    """`embedded`, or the URL of a Redis. It may carry a password: no message shows it."""
+    told = secret(place)
+    if told is None or told == EMBEDDED or _is_redis(told):
+        return told
+    place.report(f"must be {EMBEDDED} or an address such as redis://127.0.0.1:6379/0, rediss://... or unix://...")
+    return None
+
+
+SECTIONS: Mapping[str, tuple[Table, Mapping[str, str]]] = {
+    "privacy": (
+        {"keep_results": seconds, "keep_prompts": flag},
+        {"keep_results": "keep_results", "keep_prompts": "keep_prompts"},
+    ),
+    "limits": (
+        {"prompt": at_least(1, size)},
+        {"prompt": "max_prompt_bytes"},
+    ),
+    "workers": (
+        {"slots": at_least(1, whole), "grace": seconds, "procs": at_least(1, whole)},
+        {"slots": "worker_slots", "grace": "worker_grace", "procs": "worker_procs"},
+    ),
+}
+"""For each section its keys and kinds, and the field of `Settings` that each key sets."""
+
+
+def read_settings(sections: Mapping[str, Place]) -> dict[str, Any]:
+    """The fields of `Settings` that the file sets in these sections."""
+    values = {}
+    for name, (table, fields) in SECTIONS.items():
+        if name in sections:
+            values.update({fields[key]: value for key, value in read(sections[name], table).items()})
+    return values
+
+
+def _is_redis(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in _REDIS_SCHEMES and (parts.port is None or parts.port > 0)
+    except ValueError:
+        return False

@@ -1,0 +1,75 @@
+"""The small language of values: `${VAR:-default}`, durations (`5s`, `24h`), sizes (`32k`, `4MiB`)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+_AMOUNT = re.compile(r"(\d{1,15}(?:\.\d{1,9})?) ?([A-Za-z]*)")
+_SECONDS_PER = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_UNITS_PER = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
+_DOLLAR = re.compile(r"\$\$|\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?P<default>:-[^}]*)?\}|(?P<broken>\$\{)")
+
+
+class Uninterpolated(ValueError):
+    """A scalar whose variables cannot be filled in; `remedy` says what to do."""
+
+    def __init__(self, message: str, remedy: str) -> None:
+        self.remedy = remedy
+        super().__init__(message)
+
+
+def interpolate(text: str, environ: Mapping[str, str]) -> str:
+    """`text` with `${VAR}` and `${VAR:-default}` filled in and `$$` as `$`; `Uninterpolated` when one cannot be.
+
+    As in a shell, the default also stands in for a variable that is set but empty. A lone `$` stays as it is.
+    """
+
+    def fill(match: re.Match[str]) -> str:
+        name, default = match["name"], match["default"]
+        if match["broken"]:
+            raise Uninterpolated("a ${ that is not of the form ${VAR} or ${VAR:-default}", "Write $${ for a plain ${.")
+        if name is None:
+            return "$"
+        if default is not None:
+            return environ.get(name) or default[2:]
+        if name not in environ:
+            remedy = f"Set it, or write a default: ${{{name}:-...}}."
+            raise Uninterpolated(f"the environment variable {name} is not set", remedy)
+        return environ[name]
+
+    return _DOLLAR.sub(fill, text)
+
+
+def seconds_of(text: str) -> float | None:
+    """The seconds of `500ms`, `5s`, `2m`, `1h`, `7d` or a plain number of them; None if it is none of these."""
+    match = _AMOUNT.fullmatch(text)
+    if match is None or match[2] not in _SECONDS_PER:
+        return None
+    return float(match[1]) * _SECONDS_PER[match[2]]
+
+
+def size_of(text: str) -> int | None:
+    """The whole number of `32k`, `4MiB` or a plain one; None if it is none. k, M, G are decimal; Ki, Mi, Gi binary."""
+    match = _AMOUNT.fullmatch(text)
+    unit = match[2].lower().removesuffix("b") if match else "?"
+    if match is None or unit not in _UNITS_PER:
+        return None
+    size = float(match[1]) * _UNITS_PER[unit]
+    return int(size) if size.is_integer() else None
+
+
+def duration_word(seconds: float) -> str:
+    """Seconds as a person would write them; `seconds_of` reads it back."""
+    for unit, least in (("d", 2 * 86400.0), ("h", 3600.0), ("m", 60.0), ("s", 1.0)):
+        if seconds >= least and (seconds / _SECONDS_PER[unit]).is_integer():
+            return f"{seconds / _SECONDS_PER[unit]:.0f}{unit}"
+    return f"{seconds * 1000:.6f}".rstrip("0").rstrip(".") + "ms"
+
+
+def size_word(size: int) -> str:
+    """A size in the largest binary unit that divides it; `size_of` reads it back."""
+    for unit in ("gi", "mi", "ki"):
+        if size and size % _UNITS_PER[unit] == 0:
+            return f"{size // _UNITS_PER[unit]}{unit.capitalize()}B"
+    return str(size)
