@@ -24,6 +24,7 @@ class HoldReason(StrEnum):
 
     OUTAGE = "outage"
     POISONED = "poisoned"
+    UNREADABLE = "unreadable"  # written by a newer openfall than the worker's
 
 
 @dataclass(frozen=True, slots=True)

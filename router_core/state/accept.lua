@@ -1,5 +1,5 @@
 -- Accept a job: write it down, put it into its queue, wake a worker. Answers after the write; bears being sent again.
--- ARGV: clock, id, queue, envelope, digest, producer, idempotency key, label, deadline (ms, 0: none),
+-- ARGV: clock, id, queue, envelope, digest, producer, idempotency key, label, deadline (ms, '': none),
 --       give_up (ms after now), keep (s), rq timeout (s), rq data
 -- Reply: {'accepted' | 'joined' | 'conflict' | 'past', id, deadline, position}
 local now = clock()
@@ -11,7 +11,7 @@ if known[1] then
 end
 local idem = ''
 if key ~= '' then
-  idem = ARGV[6] .. ':' .. key
+  idem = #ARGV[6] .. ':' .. ARGV[6] .. ':' .. key  -- its length first: a producer's name may have any character
   local stands = redis.call('GET', IDEMPOTENCY .. idem)
   if stands then
     local other, asked = string.match(stands, '^(%S+) (%S+)$')
@@ -22,9 +22,8 @@ if key ~= '' then
     end
   end
 end
-local deadline = tonumber(ARGV[9])
-if deadline > 0 and deadline <= now then return {'past', id, tostring(now)} end
-if deadline == 0 then deadline = now + tonumber(ARGV[10]) end
+local deadline = tonumber(ARGV[9]) or now + tonumber(ARGV[10])
+if deadline <= now then return {'past', id, tostring(now)} end
 deadline = string.format('%.0f', deadline)
 if idem ~= '' then redis.call('SET', IDEMPOTENCY .. idem, id .. ' ' .. digest) end
 local at = iso(now)

@@ -2,7 +2,7 @@
 -- ARGV: clock, worker, nonce (unique to this claim), want, lease (ms), calls in flight here, state rq was told,
 --       pool, suspect this worker has drained for ('' if none), then for each queue in drain order:
 --       queue name, backends ('name=slots,name=slots')
--- Reply: {state, now, next due (ms, 0: nothing), suspect to drain for, {job...}, {foreign...}}
+-- Reply: {state, now, next due (ms, 0: nothing), suspect to drain for, left (1: jobs wait for a slot), {job...}, {foreign...}}
 --   job: {id, token, queue, backend, envelope, deadline, attempts, deliveries, crashes, watch, accepted}
 --   foreign: {rq job id, queue, rq data}: put in with plain rq; it asks for an accepted job
 local now = clock()
@@ -11,12 +11,14 @@ local busy, told, pool, drained = tonumber(ARGV[6]), ARGV[7], ARGV[8], ARGV[9]
 local jobs, foreign = {}, {}
 
 local function say(state)
-  if state ~= told then redis.call('HSET', RQ_WORKER .. worker, 'state', state) end
+  if state ~= told and redis.call('EXISTS', RQ_WORKER .. worker) == 1 then
+    redis.call('HSET', RQ_WORKER .. worker, 'state', state)
+  end
   return state
 end
 
 if redis.call('EXISTS', RQ_SUSPENDED) == 1 then
-  return {say('suspended'), tostring(now), '0', '', jobs, foreign}
+  return {say('suspended'), tostring(now), '0', '', 0, jobs, foreign}
 end
 
 local at = iso(now)
@@ -65,7 +67,10 @@ local function roomiest(backends)
   return best, room
 end
 
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', SCHEDULED .. pool, '-inf', now, 'LIMIT', 0, 64)) do
+-- The last first: each goes to the front, so that who was due first is at the head.
+local due_ids = redis.call('ZRANGEBYSCORE', SCHEDULED .. pool, '-inf', now, 'LIMIT', 0, 64)
+for i = #due_ids, 1, -1 do
+  local id = due_ids[i]
   redis.call('ZREM', SCHEDULED .. pool, id)
   local r = redis.call('HMGET', RECORD .. id, 'state', 'queue')
   if r[1] == 'scheduled' then
@@ -74,31 +79,37 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', SCHEDULED .. pool, '-inf', now, 
   end
 end
 
+local paused = {}
+for _, name in ipairs(redis.call('SMEMBERS', PAUSED)) do paused[name] = true end
+
 -- A job that may be crashing its workers runs alone: one worker lets its other calls end first, then takes it.
 local suspect = ''
 if redis.call('EXISTS', SUSPECTS .. pool) == 1 then
-  local waiting = redis.call('ZRANGEBYSCORE', SUSPECTS .. pool, '-inf', now, 'LIMIT', 0, 1)[1]
-  if drained ~= '' and redis.call('ZSCORE', SUSPECTS .. pool, drained) then waiting = drained end
-  if waiting and busy > 0 then
-    redis.call('ZADD', SUSPECTS .. pool, now + 60000, waiting)
-    suspect, want = waiting, 0
-  elseif waiting then
-    local queue = redis.call('HGET', RECORD .. waiting, 'queue')
-    for i = 10, #ARGV, 2 do
-      local backend, room = roomiest(ARGV[i + 1])
-      if ARGV[i] == queue and backend and room > 0 then
-        remove_waiting(waiting, 'scheduled', queue)
-        redis.call('HSET', RECORD .. waiting, 'state', 'queued')
-        take(waiting, queue, backend)
-        suspect, want = waiting, 0
-      end
+  local backends_of = {}
+  for i = 10, #ARGV, 2 do
+    if not paused[ARGV[i]] then backends_of[ARGV[i]] = ARGV[i + 1] end
+  end
+  local waiting = redis.call('ZRANGEBYSCORE', SUSPECTS .. pool, '-inf', now, 'LIMIT', 0, 16)
+  if drained ~= '' and redis.call('ZSCORE', SUSPECTS .. pool, drained) then table.insert(waiting, 1, drained) end
+  for _, id in ipairs(waiting) do
+    local queue = redis.call('HGET', RECORD .. id, 'queue')
+    local backend, room = roomiest(backends_of[queue] or '')
+    if backend and busy > 0 then
+      redis.call('ZADD', SUSPECTS .. pool, now + 60000, id)
+      suspect, want = id, 0
+      break
+    elseif backend and room > 0 then
+      remove_waiting(id, 'scheduled', queue)
+      redis.call('HSET', RECORD .. id, 'state', 'queued')
+      take(id, queue, backend)
+      suspect, want = id, 0
+      break
     end
   end
 end
 
+local left = 0
 if want > 0 then
-  local paused = {}
-  for _, name in ipairs(redis.call('SMEMBERS', PAUSED)) do paused[name] = true end
   for i = 10, #ARGV, 2 do
     local queue = ARGV[i]
     local length = redis.call('LLEN', RQ_QUEUE .. queue)
@@ -115,6 +126,7 @@ if want > 0 then
       length = length - #popped
       if length == 0 then redis.call('DEL', BELL .. queue) end
     end
+    if length > 0 and not paused[queue] then left = 1 end
     if #jobs >= want then break end
   end
 end
@@ -125,4 +137,4 @@ if #jobs == 0 then
   if first[2] then due = first[2] end
 end
 local state = (#jobs > 0 or busy > 0) and 'busy' or 'idle'
-return {say(state), tostring(now), due, suspect, jobs, foreign}
+return {say(state), tostring(now), due, suspect, left, jobs, foreign}

@@ -55,12 +55,20 @@ class UnknownJob(StoreError):
 _REMEDIES: tuple[tuple[tuple[str, ...], type[StoreError], str], ...] = (
     (("WRONGPASS", "invalid username-password", "invalid password"), StoreRefused, "wrong password or user in its URL"),
     (("NOAUTH", "Authentication required"), StoreRefused, "Redis wants a password in its URL (redis://:PASSWORD@HOST)"),
-    (("NOPERM",), StoreRefused, "this Redis user may not do that: give it more rights"),
-    (("READONLY",), StoreRefused, "this Redis is a read-only replica: point the URL at the primary"),
-    (("OOM",), StoreFull, "Redis is out of memory (maxmemory): raise it, or let workers drain the queues"),
+    (("NOPERM", "has no permissions"), StoreRefused, "this Redis user may not do that: give it more rights"),
+    (
+        ("READONLY", "read only replica"),
+        StoreRefused,
+        "this Redis is a read-only replica: point the URL at the primary",
+    ),
+    (
+        ("OOM", "used memory > 'maxmemory'"),
+        StoreFull,
+        "Redis is out of memory (maxmemory): raise it, or let workers drain the queues",
+    ),
     (("MISCONF", "No space left"), StoreFull, "Redis cannot write to its disk: free space there"),
 )
-"""What a message contains, the error it is, and what to do."""
+"""What a message contains, the error it is, and what to do. redis-py cuts the first word off those that it knows."""
 
 
 def translate(error: Exception, place: str) -> StoreError:

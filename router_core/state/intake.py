@@ -86,10 +86,10 @@ class Intake:
 
         Raises `DeadlinePassed`, `IdempotencyConflict`, or a `StoreError` of the connection.
         """
-        deadline = 0 if terms.deadline is None else int(terms.deadline * 1000)
+        deadline = "" if terms.deadline is None else int(terms.deadline * 1000)
         reply = await self._link.script(
             "accept", job.id, terms.queue, pack_job(job), digest(job), job.producer, terms.idempotency_key,
-            job.label, deadline, int(terms.give_up * 1000), int(terms.keep), RQ_TIMEOUT, _data_of(job.id),
+            job.label, deadline, int(terms.give_up * 1000), max(1, int(terms.keep)), RQ_TIMEOUT, _data_of(job.id),
         )  # fmt: skip
         verdict, job_id = reply[0], reply[1].decode()
         if verdict == b"past":
@@ -183,7 +183,7 @@ def _record(job_id: str, told: Mapping[str, bytes], prompt: bytes | None, ended:
         deadline=deadline,
         deliveries=int(told.get("deliveries", 0)),
         crashes=int(told.get("crashes", 0)),
-        attempts=result.attempts if result else unpack_attempts(lines),
+        attempts=(result.attempts if result else ()) or unpack_attempts(lines),
         job=unpack_job(prompt, deadline) if prompt else None,
         result=result,
         worker=_text(told, "worker"),

@@ -17,6 +17,7 @@ from redis.backoff import NoBackoff
 
 from router_core.state import scripts
 from router_core.state.errors import StoreError, translate
+from router_core.state.tasks import stop
 
 CONNECT_TIMEOUT = 2.0
 REPLY_TIMEOUT = 5.0
@@ -27,10 +28,13 @@ MOST_AT_ONCE = 128
 
 Clock = Callable[[], float]
 
+_Pending = tuple[tuple[Any, ...], "asyncio.Future[Any]"]
+"""A command, and who waits for its reply."""
+
 
 def masked(url: str) -> str:
     """A Redis URL as people may see it: without its password."""
-    return re.sub(r"(://[^:@/]*):[^@]*@", r"\1:…@", url)
+    return re.sub(r"([?&]password=)[^&]*", r"\1…", re.sub(r"(://[^:@/]*):\S*@", r"\1:…@", url))
 
 
 def _pool(url: str, **more: Any) -> aioredis.ConnectionPool:
@@ -64,7 +68,7 @@ class Link:
         self._clock = clock
         self._pool = _pool(url, socket_timeout=REPLY_TIMEOUT)
         self._connection: AbstractConnection | None = None
-        self._waiting: deque[tuple[tuple[Any, ...], asyncio.Future[Any]]] = deque()
+        self._waiting: deque[_Pending] = deque()
         self._more = asyncio.Event()
         self._sender: asyncio.Task[None] | None = None
 
@@ -97,11 +101,8 @@ class Link:
         await asyncio.gather(*(self.command("SCRIPT", "LOAD", scripts.load(name).text) for name in names))
 
     async def close(self) -> None:
-        if self._sender is not None:
-            self._sender.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._sender
-            self._sender = None
+        await stop(self._sender)
+        self._sender = None
         while self._waiting:
             self._waiting.popleft()[1].cancel()
         await self._disconnect()
@@ -124,11 +125,12 @@ class Link:
                 await self._send(batch)
             self._more.clear()
 
-    async def _send(self, batch: list[tuple[tuple[Any, ...], asyncio.Future[Any]]]) -> None:
+    async def _send(self, batch: list[_Pending]) -> None:
         pending = deque(future for _, future in batch)
         try:
             connection = self._connection or await self._connect()
-            await connection.send_packed_command(connection.pack_commands([command for command, _ in batch]))
+            packed, pending = _packed(connection, batch)
+            await connection.send_packed_command(packed)
             self.round_trips += 1
             while pending:
                 reply = await self._reply(connection)
@@ -159,6 +161,20 @@ class Link:
             with contextlib.suppress(redis_errors.RedisError, OSError):
                 await connection.disconnect(nowait=True)
             await self._pool.release(connection)
+
+
+def _packed(connection: AbstractConnection, batch: list[_Pending]) -> tuple[list[bytes], deque[asyncio.Future[Any]]]:
+    """The bytes of a batch, and who waits for them. What cannot be sent fails alone, and the others go on."""
+    packed: list[bytes] = []
+    pending: deque[asyncio.Future[Any]] = deque()
+    for command, future in batch:
+        try:
+            packed += connection.pack_command(*command)
+        except (redis_errors.DataError, UnicodeError) as error:
+            _resolve(future, redis_errors.DataError(f"this cannot be sent: {error}"))
+        else:
+            pending.append(future)
+    return [b"".join(packed)], pending
 
 
 def _resolve(future: asyncio.Future[Any], reply: Any) -> None:

@@ -14,21 +14,12 @@ from pydantic_core import from_json
 from redis import exceptions as redis_errors
 
 from router_core.state import keys
-from router_core.state.delivery import RQ_WORKER_TTL
+from router_core.state.delivery import RQ_WORKER_TTL, Identity
 from router_core.state.errors import translate
 from router_core.state.link import Link, client
 
 LONGEST_WAIT = 1.0
 """Seconds after which a waiting worker looks by itself: plain rq rings no bell of ours."""
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Who a worker is: its name in rq, the queues it drains, the backends it calls."""
-
-    name: str
-    queues: tuple[str, ...]
-    backends: tuple[str, ...]
 
 
 async def register(link: Link, who: Identity) -> None:
@@ -73,6 +64,7 @@ class Bell:
         self._redis = client(url, block=LONGEST_WAIT)
         self._place = place
         self._bells = [keys.BELL + queue for queue in queues]
+        self._rang: str | bytes | None = None
 
     async def wait(self, most: float = LONGEST_WAIT) -> bool:
         """True when it rang, False after `most` seconds; a `StoreError` when Redis is away."""
@@ -80,7 +72,16 @@ class Bell:
             rang = await self._redis.blpop(self._bells, timeout=max(0.01, min(most, LONGEST_WAIT)))
         except (redis_errors.RedisError, OSError) as error:
             raise translate(error, self._place) from error
+        self._rang = rang[0] if rang else None
         return rang is not None
+
+    async def pass_on(self) -> None:
+        """Ring again what rang: this worker has no slot left, another may."""
+        if self._rang is not None:
+            try:
+                await self._redis.rpush(self._rang, "1")
+            except (redis_errors.RedisError, OSError) as error:
+                raise translate(error, self._place) from error
 
     async def close(self) -> None:
         await self._redis.aclose()
@@ -92,6 +93,8 @@ class Command:
 
     name: str
     job_id: str
+    ended: bool = False
+    """The job has its result already (it was cancelled): only the call is to be stopped."""
 
 
 async def commands(url: str, place: str, worker: str) -> AsyncIterator[Command]:
@@ -118,4 +121,4 @@ def _command(data: bytes) -> Command | None:
         return None
     if not isinstance(told, dict) or not isinstance(told.get("command"), str):
         return None
-    return Command(told["command"], str(told.get("job_id", "")))
+    return Command(told["command"], str(told.get("job_id", "")), bool(told.get("ended")))

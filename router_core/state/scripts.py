@@ -21,5 +21,9 @@ class Script:
 def load(name: str) -> Script:
     """The script of that name: the keys, the prelude, and its own file, in this order."""
     here = files("router_core.state")
-    text = lua_names() + "".join((here / f"{part}.lua").read_text(encoding="utf-8") for part in ("prelude", name))
+    # Redis refuses writes when its memory is full: accept must hear that, but what is in flight must be able to end.
+    flags = "#!lua\n" if name == "accept" else "#!lua flags=allow-oom\n"
+    text = (
+        flags + lua_names() + "".join((here / f"{part}.lua").read_text(encoding="utf-8") for part in ("prelude", name))
+    )
     return Script(name, text.encode(), sha1(text.encode(), usedforsecurity=False).hexdigest())

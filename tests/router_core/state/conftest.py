@@ -1,0 +1,166 @@
+"""A fleet on a real Valkey with a clock of the test's own, and a reader of Redis that uses none of our code."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import redis
+
+from router_core.job import CompletionJob
+from router_core.outcome import Attempt, ErrorClass
+from router_core.result import Result, Status
+from router_core.state.delivery import Deliveries, Delivery, Drained
+from router_core.state.intake import Accepted, Intake, Terms
+from router_core.state.link import Link
+from router_core.state.presence import Identity, register
+
+QUEUE = "gpu.smol.background"
+SECRET = "the-prompt-nobody-else-may-see"
+ANSWER = "the-answer-nobody-else-may-see"
+
+
+@dataclass
+class Clock:
+    """The time of scripts, in epoch seconds; tests move it."""
+
+    now: float = field(default_factory=lambda: float(int(time.time())))
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Fleet:
+    """A producer, workers, and somebody who looks at what is in Redis."""
+
+    def __init__(self, url: str, link: Link, clock: Clock, store: redis.Redis) -> None:
+        self.url, self.link, self.clock, self.store = url, link, clock, store
+        self.intake = Intake(link)
+        self.queue = QUEUE
+
+    def job(self, job_id: str = "job-00001", **more: Any) -> CompletionJob:
+        body = more.pop("body", {"messages": [{"role": "user", "content": SECRET}]})
+        return CompletionJob(
+            id=job_id, producer=more.pop("producer", "tests"), chain=("smol", "large"), body=body, **more
+        )
+
+    async def accept(self, job_id: str = "job-00001", **terms: Any) -> Accepted:
+        job = self.job(job_id, **terms.pop("job", {}))
+        return await self.intake.accept(job, Terms(**{"queue": QUEUE, "give_up": 600, "keep": 900, **terms}))
+
+    async def worker(
+        self, name: str = "worker-a", slots: int = 4, queues: tuple[str, ...] = (QUEUE,), backend: str = "box"
+    ) -> Deliveries:
+        """A registered worker of pool gpu that has beaten once."""
+        await register(self.link, Identity(name, queues, (backend,)))
+        drained = [Drained(queue, ((backend, slots),)) for queue in queues]
+        worker = Deliveries(self.link, name, "gpu", drained)
+        await worker.beat([])
+        return worker
+
+    async def claim(self, worker: Deliveries, want: int = 1) -> Delivery:
+        """The one delivery that a claim brings."""
+        (delivery,) = (await worker.claim(want, 0)).deliveries
+        return delivery
+
+    def attempt(self, delivery: Delivery, error: ErrorClass | None = None, detail: str = "") -> Attempt:
+        now = self.clock.now
+        return Attempt(
+            model=delivery.model, backend=delivery.backend, started_at=now, ended_at=now, error=error, detail=detail
+        )
+
+    def answered(self, delivery: Delivery) -> Result:
+        body = {"choices": [{"message": {"role": "assistant", "content": ANSWER}}]}
+        attempts = (self.attempt(delivery),)
+        return Result(id=delivery.id, status=Status.ANSWERED, attempts=attempts, body=body, finish_reason="stop")
+
+    def failed(self, delivery: Delivery, detail: str = "unknown field 'messagse'") -> Result:
+        attempts = (self.attempt(delivery, ErrorClass.BAD_REQUEST, detail),)
+        return Result(
+            id=delivery.id, status=Status.FAILED, attempts=attempts, error=ErrorClass.BAD_REQUEST, detail=detail
+        )
+
+    async def settle(self, worker: Deliveries, delivery: Delivery, next_: Any = "answer", to: str = QUEUE) -> str:
+        if next_ == "answer":
+            next_ = self.answered(delivery)
+        attempt = (
+            result.attempts[-1] if isinstance(result := next_, Result) else self.attempt(delivery, ErrorClass.TIMEOUT)
+        )
+        return await worker.settle(worker.settling(delivery, None if next_ is None else attempt, next_, to))
+
+    async def crash(self, name: str, worker: Deliveries) -> None:
+        """Time passes in which this worker is silent and an onlooker keeps the fleet's pulse."""
+        onlooker = Deliveries(self.link, "onlooker", "gpu", [])
+        for _ in range(6):
+            self.clock.now += 2
+            await onlooker.beat([])
+
+    async def pass_time(self, seconds: float, *alive: tuple[Deliveries, tuple[Delivery, ...]]) -> None:
+        """Time passes; the workers named beat for the deliveries given, as the fleet does."""
+        onlooker = Deliveries(self.link, "onlooker", "gpu", [])
+        end = self.clock.now + seconds
+        while self.clock.now < end:
+            self.clock.now = min(end, self.clock.now + 2)
+            await onlooker.beat([])
+            for worker, in_flight in alive:
+                await worker.beat(in_flight)
+
+    def field(self, job_id: str, name: str) -> str | None:
+        """A field of rq's record of a job."""
+        told = self.store.hget("rq:job:" + job_id, name)
+        return None if told is None else told.decode()
+
+    def ours(self, job_id: str, name: str) -> str | None:
+        told = self.store.hget("of:job:" + job_id, name)
+        return None if told is None else told.decode()
+
+    def counter(self, name: str) -> int:
+        return int(self.store.hget("of:counters", name) or 0)
+
+    def events(self, job_id: str) -> list[dict[str, Any]]:
+        return [json.loads(row) for row in self.store.lrange("of:events:" + job_id, 0, -1)]
+
+    def places(self, job_id: str) -> list[tuple[str, str]]:
+        """Every place in which rq's tools would find a job: (kind, queue)."""
+        found = []
+        for key in sorted(self.store.scan_iter("rq:*", count=1000)):
+            _, kind, *rest = key.decode().split(":")
+            if kind == "queue":
+                found += [(kind, ":".join(rest))] * self.store.lrange(key, 0, -1).count(job_id.encode())
+            elif kind in ("wip", "finished", "failed", "canceled", "scheduled", "deferred") and rest:
+                members = [member.decode().split(":")[0] for member in self.store.zrange(key, 0, -1)]
+                found += [(kind, ":".join(rest))] * members.count(job_id)
+        return found
+
+    def dump(self) -> dict[bytes, Any]:
+        """All of Redis: every key with its value and whether it will expire."""
+        return {key: (self.store.dump(key), self.store.ttl(key) > 0) for key in self.store.keys("*")}
+
+
+Story = Callable[[Fleet], Awaitable[None]]
+
+
+@pytest.fixture
+def store(redis_url: str) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(redis_url) as client:
+        yield client
+
+
+@pytest.fixture
+def fleet(redis_url: str, store: redis.Redis) -> Callable[[Story], None]:
+    """Runs a story: `fleet(story)` awaits `story(Fleet)` with the clock in the test's hands."""
+
+    def run(story: Story) -> None:
+        async def main() -> None:
+            clock = Clock()
+            async with Link(redis_url, clock=clock) as link:
+                await story(Fleet(redis_url, link, clock, store))
+
+        asyncio.run(main())
+
+    return run

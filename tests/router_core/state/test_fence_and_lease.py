@@ -1,0 +1,406 @@
+"""Who holds a job, what a lost lease means, and what a late answer is worth."""
+
+from __future__ import annotations
+
+import pytest
+
+from router_core.decide import Fall, Handoff, HoldReason, Later
+from router_core.result import Status
+from router_core.state.delivery import LEASE, Deliveries, Drained
+from router_core.state.presence import Identity, register, unregister
+
+JOB = "job-00001"
+
+
+def test_a_claim_whose_reply_was_lost_comes_back_without_a_crash(fleet):
+    async def story(f):
+        await f.accept()
+        worker = await f.worker()
+        await f.claim(worker)  # the reply is lost: the worker lives, and does not know of the delivery
+        await f.pass_time(LEASE + 1, (worker, ()))
+        assert await worker.reap() == [(JOB, f.queue, "queued")]
+        record = await f.intake.record(JOB)
+        assert (record.state, record.crashes) == ("queued", 0)
+        assert (await f.claim(worker)).deliveries == 2
+
+    fleet(story)
+
+
+def test_a_lease_that_is_renewed_is_not_reaped(fleet):
+    async def story(f):
+        await f.accept()
+        worker = await f.worker()
+        delivery = await f.claim(worker)
+        await f.pass_time(60, (worker, (delivery,)))
+        assert await worker.reap() == []
+        assert await f.settle(worker, delivery) == "settled"
+
+    fleet(story)
+
+
+def test_the_job_of_a_dead_worker_goes_to_the_front_of_its_queue(fleet):
+    async def story(f):
+        await f.accept()
+        await f.claim(await f.worker("dead-one"))
+        await f.accept("job-00002")
+        await f.pass_time(LEASE + 1)
+        heir = await f.worker("heir")
+        assert await heir.reap() == [(JOB, f.queue, "queued")]
+        assert [d.id for d in (await heir.claim(2, 0)).deliveries] == [JOB, "job-00002"]
+        assert (await f.intake.record(JOB)).crashes == 1
+
+    fleet(story)
+
+
+def test_jobs_of_a_dead_worker_keep_their_order(fleet):
+    async def story(f):
+        for n in range(3):
+            await f.accept(f"job-0000{n}")
+        await (await f.worker("dead-one")).claim(3, 0)
+        await f.pass_time(LEASE + 1)
+        heir = await f.worker("heir")
+        await heir.reap()
+        assert [d.id for d in (await heir.claim(3, 0)).deliveries] == ["job-00000", "job-00001", "job-00002"]
+
+    fleet(story)
+
+
+async def _crash(f, name, drained_for=""):
+    """A worker takes the job and dies."""
+    worker = await f.worker(name)
+    claim = await worker.claim(1, 0, drained_for)
+    assert [delivery.id for delivery in claim.deliveries] == [JOB]
+    await f.pass_time(LEASE + 1)
+    return (await Deliveries(f.link, "onlooker", "gpu", []).reap())[0][2]
+
+
+def test_the_third_crash_holds_a_job_as_poisoned(fleet):
+    async def story(f):
+        await f.accept()
+        assert await _crash(f, "first") == "queued"
+        assert await _crash(f, "second") == "suspect"
+        assert f.places(JOB) == [("scheduled", f.queue)]
+        assert f.field(JOB, "status") == "scheduled"
+        assert await _crash(f, "third") == "held"
+        record = await f.intake.record(JOB)
+        assert (record.state, record.held_for, record.crashes) == ("held", HoldReason.POISONED, 3)
+        assert f.places(JOB) == [("deferred", "degrade")]
+        assert (f.field(JOB, "status"), f.field(JOB, "origin")) == ("deferred", "degrade")
+        assert record.job is not None
+
+    fleet(story)
+
+
+def test_a_suspect_runs_alone(fleet):
+    async def story(f):
+        await f.accept()
+        await _crash(f, "first")
+        await _crash(f, "second")
+        for n in range(2, 5):
+            await f.accept(f"job-0000{n}")
+        worker = await f.worker()
+        busy = await worker.claim(2, busy=1)
+        assert (busy.deliveries, busy.suspect) == ((), JOB), "it lets its other call end first"
+        other = await (await f.worker("other")).claim(1, 0)
+        assert [d.id for d in other.deliveries] == ["job-00002"], "who does not drain for it goes on"
+        alone = await worker.claim(4, 0, busy.suspect)
+        assert [d.id for d in alone.deliveries] == [JOB]
+        assert f.places(JOB) == [("wip", f.queue)]
+        assert await f.settle(worker, alone.deliveries[0]) == "settled"
+
+    fleet(story)
+
+
+def test_a_worker_does_not_drain_for_a_suspect_it_cannot_serve(fleet):
+    async def story(f):
+        await f.accept()
+        await _crash(f, "first")
+        await _crash(f, "second")
+        elsewhere = "gpu.large.background"
+        await f.accept("job-00002", queue=elsewhere)
+        worker = await f.worker("pinned", queues=(elsewhere,))
+        claim = await worker.claim(1, busy=1)
+        assert (claim.suspect, [d.id for d in claim.deliveries]) == ("", ["job-00002"])
+
+    fleet(story)
+
+
+def test_a_suspect_nobody_here_serves_does_not_hide_the_next(fleet):
+    async def story(f):
+        await f.accept()
+        await _crash(f, "first")
+        await _crash(f, "second")
+        elsewhere = "gpu.large.background"
+        await f.accept("job-00002", queue=elsewhere)
+        for name in ("third", "fourth"):
+            await (await f.worker(name, queues=(elsewhere,))).claim(1, 0)
+            await f.pass_time(LEASE + 1)
+            await Deliveries(f.link, "onlooker", "gpu", []).reap()
+        assert f.places("job-00002") == [("scheduled", elsewhere)]
+        worker = await f.worker("pinned", queues=(elsewhere,))
+        claim = await worker.claim(1, 0)
+        assert [d.id for d in claim.deliveries] == ["job-00002"]
+
+    fleet(story)
+
+
+def test_a_suspect_of_a_paused_queue_waits(fleet):
+    async def story(f):
+        await f.accept()
+        await _crash(f, "first")
+        await _crash(f, "second")
+        f.store.sadd("of:paused", f.queue)
+        worker = await f.worker()
+        assert (await worker.claim(1, 0)).deliveries == ()
+        assert (await worker.claim(1, busy=1)).suspect == ""
+        f.store.srem("of:paused", f.queue)
+        assert (await f.claim(worker)).id == JOB
+
+    fleet(story)
+
+
+def test_a_drainer_that_dies_leaves_the_suspect_to_another(fleet):
+    async def story(f):
+        await f.accept()
+        await _crash(f, "first")
+        await _crash(f, "second")
+        assert (await (await f.worker("drainer")).claim(1, busy=3)).suspect == JOB
+        await f.pass_time(61)
+        assert (await f.claim(await f.worker("heir"))).id == JOB
+
+    fleet(story)
+
+
+def test_the_claim_of_a_suspect_says_so(fleet):
+    async def story(f):
+        await f.accept()
+        await _crash(f, "first")
+        await _crash(f, "second")
+        claim = await (await f.worker()).claim(4, 0)
+        assert (claim.suspect, len(claim.deliveries)) == (JOB, 1), "the worker claims nothing beside it"
+
+    fleet(story)
+
+
+def test_a_silence_of_the_whole_fleet_extends_leases_and_counts_no_crash(fleet):
+    async def story(f):
+        await f.accept()
+        worker = await f.worker()
+        delivery = await f.claim(worker)
+        f.clock.now += 120  # Redis was away: nobody could beat
+        other = await f.worker("other")  # the first beat after it
+        assert await other.reap() == []
+        await f.pass_time(4)
+        assert await other.reap() == []
+        await worker.beat([delivery])
+        await f.pass_time(12, (worker, (delivery,)))
+        assert await other.reap() == []
+        assert f.counter("crashes") == 0
+        assert f.counter("silences") == 1
+        assert await f.settle(worker, delivery) == "settled"
+
+    fleet(story)
+
+
+def test_after_a_silence_a_worker_that_stays_silent_is_reaped_and_its_crash_counted(fleet):
+    async def story(f):
+        await f.accept()
+        await f.claim(await f.worker("dead-one"))
+        f.clock.now += 120
+        heir = await f.worker("heir")
+        assert await heir.reap() == []
+        await f.pass_time(16)
+        assert await heir.reap() == [(JOB, f.queue, "queued")]
+        assert (await f.intake.record(JOB)).crashes == 1
+
+    fleet(story)
+
+
+def test_a_reaping_worker_is_the_first_to_notice_a_silence(fleet):
+    async def story(f):
+        await f.accept()
+        worker = await f.worker()
+        await f.claim(worker)
+        f.clock.now += 120
+        assert await worker.reap() == []
+        assert await worker.reap() == []
+
+    fleet(story)
+
+
+def test_a_late_answer_is_taken_while_nobody_has_claimed_the_job_again(fleet):
+    async def story(f):
+        await f.accept()
+        worker = await f.worker("slow")
+        delivery = await f.claim(worker)
+        await f.pass_time(LEASE + 1)
+        await Deliveries(f.link, "onlooker", "gpu", []).reap()
+        assert await f.settle(worker, delivery) == "settled"
+        assert f.places(JOB) == [("finished", f.queue)]
+        assert f.counter("late_accepted") == 1
+
+    fleet(story)
+
+
+def test_a_late_failure_changes_nothing_once_the_job_was_reaped(fleet):
+    async def story(f):
+        await f.accept()
+        worker = await f.worker("slow")
+        delivery = await f.claim(worker)
+        await f.pass_time(LEASE + 1)
+        await Deliveries(f.link, "onlooker", "gpu", []).reap()
+        assert await f.settle(worker, delivery, Handoff("large", False), "gpu.large.background") == "late"
+        assert f.places(JOB) == [("queue", f.queue)]
+
+    fleet(story)
+
+
+def test_a_late_answer_frees_a_job_that_was_condemned_meanwhile(fleet):
+    async def story(f):
+        await f.accept()
+        await _crash(f, "first")
+        await _crash(f, "second")
+        worker = await f.worker("slow")
+        delivery = await f.claim(worker)
+        await f.pass_time(LEASE + 1)
+        await Deliveries(f.link, "onlooker", "gpu", []).reap()
+        assert f.places(JOB) == [("deferred", "degrade")]
+        assert await f.settle(worker, delivery) == "settled"
+        assert f.places(JOB) == [("finished", f.queue)]
+        assert f.field(JOB, "origin") == f.queue, "rq looks for a job in the registries of its origin"
+
+    fleet(story)
+
+
+def test_a_late_answer_is_refused_and_counted_once_the_job_was_claimed_again(fleet):
+    async def story(f):
+        await f.accept()
+        slow, heir = await f.worker("slow"), await f.worker("heir")
+        late = await f.claim(slow)
+        await f.pass_time(LEASE + 1)
+        await heir.reap()
+        current = await f.claim(heir)
+        assert await f.settle(slow, late) == "late"
+        assert await slow.emit(late, [b"{}"]) is False
+        assert (await slow.beat([late]))[1] == [JOB]
+        assert f.counter("late") == 1
+        assert f.places(JOB) == [("wip", f.queue)]
+        assert await f.settle(heir, current) == "settled"
+        assert await f.settle(slow, late) == "late"
+        assert f.counter("answered") == 1
+
+    fleet(story)
+
+
+def test_a_token_is_never_given_twice_not_even_to_a_namesake(fleet):
+    """A worker restarted under its old name must not pass its dead self's fence, nor two hosts one another's."""
+
+    async def story(f):
+        await f.accept()
+        first = await f.claim(await f.worker("host-1-gpu.1"))
+        await f.pass_time(LEASE + 1)
+        namesake = await f.worker("host-2-gpu.1")
+        await namesake.reap()
+        second = await f.claim(Deliveries(f.link, "host-2-gpu.1", "gpu", [Drained(f.queue, (("box", 4),))]))
+        assert first.token != second.token
+
+    fleet(story)
+
+
+@pytest.mark.parametrize(
+    "next_",
+    [
+        pytest.param("answer", id="an answer"),
+        pytest.param(Handoff("large", False), id="a hand-off"),
+        pytest.param(Later("smol", 30), id="a later delivery"),
+        pytest.param(Fall(HoldReason.OUTAGE, "all down"), id="a fall"),
+        pytest.param(None, id="a job put back"),
+    ],
+)
+def test_a_settle_that_arrives_twice_counts_once(fleet, next_):
+    async def story(f):
+        await f.accept()
+        worker = await f.worker()
+        delivery = await f.claim(worker)
+        assert await f.settle(worker, delivery, next_) == "settled"
+        before = f.dump()
+        assert await f.settle(worker, delivery, next_) == "again"
+        assert f.dump() == before
+
+    fleet(story)
+
+
+def test_a_settle_of_an_unknown_job_is_gone(fleet):
+    async def story(f):
+        await f.accept()
+        worker = await f.worker()
+        delivery = await f.claim(worker)
+        f.store.delete("of:job:" + JOB)
+        assert await f.settle(worker, delivery) == "gone"
+
+    fleet(story)
+
+
+def test_a_settle_after_a_cancel_is_late_and_the_result_stays(fleet):
+    async def story(f):
+        await f.accept()
+        worker = await f.worker()
+        delivery = await f.claim(worker)
+        await f.intake.cancel(JOB)
+        assert await f.settle(worker, delivery) == "late"
+        assert (await f.intake.result(JOB)).status is Status.CANCELLED
+
+    fleet(story)
+
+
+def test_a_settle_of_a_worker_that_rq_forgot_leaves_no_key_behind(fleet):
+    """A spooled settle arrives after its worker is gone: rq's hash of that worker must not come back to life."""
+
+    async def story(f):
+        await f.accept()
+        worker = await f.worker("gone")
+        delivery = await f.claim(worker)
+        f.store.delete("rq:worker:gone")
+        assert await f.settle(worker, delivery) == "settled"
+        assert not f.store.exists("rq:worker:gone")
+
+    fleet(story)
+
+
+def test_a_claim_of_a_worker_that_rq_forgot_leaves_the_registering_to_the_beat(fleet):
+    async def story(f):
+        await f.accept()
+        worker = await f.worker("gone")
+        f.store.delete("rq:worker:gone")
+        await f.claim(worker)
+        assert (await worker.beat([]))[0] is False, "so that the worker registers again"
+
+    fleet(story)
+
+
+def test_a_job_put_back_was_never_delivered(fleet):
+    async def story(f):
+        await f.accept()
+        await f.accept("job-00002")
+        worker = await f.worker()
+        delivery = await f.claim(worker)
+        assert await f.settle(worker, delivery, None) == "settled"
+        record = await f.intake.record(JOB)
+        assert (record.state, record.deliveries, record.attempts) == ("queued", 0, ())
+        assert f.store.lrange("rq:queue:" + f.queue, 0, 0) == [JOB.encode()]
+
+    fleet(story)
+
+
+def test_a_worker_that_left_in_good_order_is_in_no_list(fleet):
+    async def story(f):
+        who = Identity("leaver", (f.queue,), ("box",))
+        await register(f.link, who)
+        await Deliveries(f.link, "leaver", "gpu", []).beat([])
+        await unregister(f.link, who)
+        assert not f.store.smembers("rq:workers")
+        assert not f.store.smembers("rq:workers:" + f.queue)
+        assert f.store.zscore("of:presence", "leaver") is None
+        assert f.store.ttl("rq:worker:leaver") > 0
+
+    fleet(story)

@@ -1,0 +1,225 @@
+"""One connection, group commit, and errors that name the remedy."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+import redis
+
+from router_core.state.errors import StoreError, StoreFull, StoreRefused, StoreUnreachable, translate
+from router_core.state.intake import Intake
+from router_core.state.link import Link, masked
+
+TIMEOUT = 20
+
+
+def run(story: Callable[[], Awaitable[None]]) -> None:
+    async def main() -> None:
+        async with asyncio.timeout(TIMEOUT):
+            await story()
+
+    asyncio.run(main())
+
+
+def test_what_is_asked_while_a_batch_is_in_flight_goes_out_together(redis_url):
+    async def story():
+        async with Link(redis_url) as link:
+            replies = await asyncio.gather(*(link.command("ECHO", str(n)) for n in range(100)))
+            assert replies == [str(n).encode() for n in range(100)]
+            assert link.round_trips <= 2
+
+    run(story)
+
+
+def test_a_refused_command_leaves_the_others_of_its_batch_alone(redis_url):
+    async def story():
+        async with Link(redis_url) as link:
+            asked = link.command("SET", "a", "1"), link.command("INCR", "b", "c"), link.command("GET", "a")
+            first, refused, last = await asyncio.gather(*asked, return_exceptions=True)
+            assert (first, last) == (b"OK", b"1")
+            assert isinstance(refused, StoreRefused)
+            assert link.round_trips == 1
+
+    run(story)
+
+
+@pytest.mark.parametrize("bad", ["\ud800", None, object()], ids=["half a character", "nothing", "an object"])
+def test_what_cannot_be_sent_fails_alone_and_the_link_goes_on(redis_url, bad):
+    async def story():
+        async with Link(redis_url) as link:
+            good, failed, last = await asyncio.gather(
+                link.command("ECHO", "x"),
+                link.command("ECHO", bad),
+                link.command("ECHO", "y"),
+                return_exceptions=True,
+            )
+            assert (good, last) == (b"x", b"y")
+            assert isinstance(failed, StoreError)
+            assert await link.command("ECHO", "z") == b"z"
+
+    run(story)
+
+
+def test_a_caller_that_gives_up_takes_no_reply_from_the_others(redis_url):
+    async def story():
+        async with Link(redis_url) as link:
+            impatient = asyncio.create_task(link.command("ECHO", "gone"))
+            patient = asyncio.create_task(link.command("ECHO", "here"))
+            await asyncio.sleep(0)
+            impatient.cancel()
+            assert await patient == b"here"
+            assert await link.command("ECHO", "after") == b"after"
+
+    run(story)
+
+
+def test_scripts_are_loaded_again_when_the_server_has_forgotten_them(redis_url, store):
+    async def story():
+        async with Link(redis_url) as link:
+            await link.load("replay")
+            for _ in range(2):
+                assert await link.script("replay", "nosuchjob") == [b"gone"]
+                store.script_flush()
+
+    run(story)
+
+
+def test_a_killed_connection_is_told_once_and_made_anew(redis_url, store):
+    async def story():
+        async with Link(redis_url) as link:
+            me = await link.command("CLIENT", "ID")
+            store.client_kill_filter(_id=me)
+            with pytest.raises(StoreUnreachable):
+                await link.command("PING")
+            assert await link.command("PING") == b"PONG"
+            assert await link.command("CLIENT", "ID") != me
+
+    run(story)
+
+
+def test_a_stopped_server_is_unreachable_until_it_is_back(server):
+    async def story():
+        async with Link(server.url) as link:
+            await link.command("SET", "kept", "1")
+            await link.command("WAITAOF", 1, 0, 5000)
+            server.kill()
+            for _ in range(2):
+                with pytest.raises(StoreUnreachable, match="is it running"):
+                    await link.command("GET", "kept")
+            server.start()
+            assert await link.command("GET", "kept") == b"1"
+            assert await link.script("replay", "nosuchjob") == [b"gone"]
+
+    run(story)
+
+
+def test_all_who_wait_hear_that_the_server_is_away(tmp_path):
+    async def story():
+        async with Link(f"unix://{tmp_path}/none") as link:
+            told = await asyncio.gather(*(link.command("PING") for _ in range(300)), return_exceptions=True)
+            assert {type(error) for error in told} == {StoreUnreachable}
+
+    run(story)
+
+
+def test_closing_ends_those_who_wait(redis_url):
+    async def story():
+        link = Link(redis_url)
+        waiting = asyncio.create_task(link.command("BLPOP", "nothing", 0))
+        await link_sent(link)
+        await link.close()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+
+    async def link_sent(link):
+        while not link.round_trips:
+            await asyncio.sleep(0.005)
+
+    run(story)
+
+
+def test_a_server_that_wants_a_password_says_so_without_showing_it(server):
+    with redis.Redis.from_url(server.url) as admin:
+        admin.config_set("requirepass", "right-one")
+
+    async def story():
+        async with Link(server.url) as link:
+            with pytest.raises(StoreRefused, match="wants a password"):
+                await link.command("PING")
+        for url in (f"unix://:wrong-one@{server.socket}", f"unix://me:wrong-one@{server.socket}"):
+            async with Link(url) as link:
+                with pytest.raises(StoreRefused, match="wrong password or user") as caught:
+                    await link.command("PING")
+                assert "wrong-one" not in str(caught.value)
+        async with Link(f"unix://:right-one@{server.socket}") as link:
+            assert await link.command("PING") == b"PONG"
+
+    run(story)
+
+
+def test_a_user_without_rights_is_told(server):
+    with redis.Redis.from_url(server.url) as admin:
+        admin.acl_setuser("reader", enabled=True, passwords=["+pw"], commands=["+get"], keys=["*"])
+
+    async def story():
+        async with Link(f"unix://reader:pw@{server.socket}") as link:
+            with pytest.raises(StoreRefused, match="give it more rights"):
+                await link.command("SET", "a", "1")
+            with pytest.raises(StoreRefused, match="give it more rights"):
+                await Intake(link).cancel("job-00001")
+
+    run(story)
+
+
+def test_a_full_store_is_told(server):
+    with redis.Redis.from_url(server.url) as admin:
+        admin.config_set("maxmemory", 1)
+
+    async def story():
+        async with Link(server.url) as link:
+            with pytest.raises(StoreFull, match="out of memory"):
+                await link.command("SET", "a", "1")
+
+    run(story)
+
+
+def test_a_replica_is_told(server):
+    with redis.Redis.from_url(server.url) as admin:
+        admin.execute_command("REPLICAOF", "127.0.0.1", "1")
+
+    async def story():
+        async with Link(server.url) as link:
+            with pytest.raises(StoreRefused, match="point the URL at the primary"):
+                await link.command("SET", "a", "1")
+
+    run(story)
+
+
+def test_a_full_disk_is_told():
+    told = redis.ResponseError("MISCONF Errors writing to the AOF file: No space left on device")
+    assert isinstance(error := translate(told, "redis://host"), StoreFull)
+    assert "free space" in str(error)
+
+
+def test_a_long_refusal_is_cut_short():
+    assert len(str(translate(redis.ResponseError("x" * 5000), "redis://host"))) < 300
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("redis://:secret@host:6379/0", "redis://:…@host:6379/0"),
+        ("redis://me:secret@host:6379/0", "redis://me:…@host:6379/0"),
+        ("rediss://me:se%40cret@host", "rediss://me:…@host"),
+        ("redis://me:a@b@host", "redis://me:…@host"),
+        ("redis://me:a/b@host", "redis://me:…@host"),
+        ("redis://me:a:b@host", "redis://me:…@host"),
+        ("redis://host?password=secret&db=1", "redis://host?password=…&db=1"),
+        ("redis://host:6379/0", "redis://host:6379/0"),
+        ("unix:///a/b.sock", "unix:///a/b.sock"),
+    ],
+)
+def test_an_address_is_shown_without_its_password(url, shown):
+    assert masked(url) == shown

@@ -1,0 +1,500 @@
+"""The scripts against a plain Python model of them: any order of events, time in the test's hands."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import defaultdict
+from dataclasses import dataclass
+
+import pytest
+import redis
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from router_core.decide import Fall, Handoff, HoldReason, Later
+from router_core.job import CompletionJob
+from router_core.outcome import Attempt, ErrorClass
+from router_core.result import Result, Status
+from router_core.state.delivery import LEASE, PRESENCE, Deliveries, Drained
+from router_core.state.intake import Intake, Terms, end
+from router_core.state.link import Link
+from router_core.state.presence import Identity, register
+
+SMOL, LARGE, DEGRADE = "gpu.smol.background", "gpu.large.background", "degrade"
+SERVED = {SMOL: {"box": 2, "big": 1}, LARGE: {"big": 1}}
+SLOTS = {"box": 2, "big": 1}
+WORKERS = ("wa", "wb", "wc")
+VERBS = ("answer", "fail", "queue", "later", "hold", "back")
+SILENCE, GRACE, RESERVED, CONDEMN = 4, 5, 60, 3
+KINDS = ("wip", "finished", "failed", "canceled", "scheduled", "deferred")
+RQ_STATUS = {"queued": "queued", "scheduled": "scheduled", "started": "started", "held": "deferred"}
+RQ_END = {
+    "answered": ("finished", "finished"),
+    "failed": ("failed", "failed"),
+    "expired": ("failed", "failed"),
+    "cancelled": ("canceled", "canceled"),
+}
+
+
+@dataclass
+class Job:
+    queue: str
+    deadline: float
+    state: str = "queued"
+    token: str = ""
+    settled: str = ""
+    worker: str = ""
+    backend: str = ""
+    crashes: int = 0
+    deliveries: int = 0
+    status: str = ""
+    ended_in: str = ""
+
+
+def _by_score(item: tuple[str, float]) -> tuple[float, str]:
+    return item[1], item[0]
+
+
+class Model:
+    """What the scripts are meant to do, with nothing but dicts and lists."""
+
+    def __init__(self, now: float) -> None:
+        self.now = now
+        self.jobs: dict[str, Job] = {}
+        self.lists: dict[str, list[str]] = {SMOL: [], LARGE: []}
+        self.leases: dict[str, dict[tuple[str, str], float]] = {"box": {}, "big": {}}
+        self.due: dict[str, float] = {}
+        self.suspects: dict[str, float] = {}
+        self.presence: dict[str, float] = {}
+        self.pulse_at: float | None = None
+        self.paused: set[str] = set()
+        self.suspended = False
+
+    def pulse(self) -> bool:
+        last = self.now if self.pulse_at is None else self.pulse_at
+        self.pulse_at = self.now
+        if self.now - last <= SILENCE:
+            return False
+        until = self.now + LEASE + GRACE
+        for leases in self.leases.values():
+            leases.update({member: max(end, until) for member, end in leases.items()})
+        for worker, end_ in self.presence.items():
+            if last - LEASE <= end_:
+                self.presence[worker] = max(end_, until)
+        return True
+
+    def beat(self, worker: str, calls: list[tuple[str, str, str]]) -> list[str]:
+        self.pulse()
+        self.presence[worker] = self.now + PRESENCE
+        lost = []
+        for job_id, token, backend in calls:
+            if (job_id, token) in self.leases[backend]:
+                self.leases[backend][job_id, token] = self.now + LEASE
+            else:
+                lost.append(job_id)
+        return lost
+
+    def roomiest(self, queue: str) -> tuple[str, int]:
+        room = {name: slots - len(self.leases[name]) for name, slots in SERVED[queue].items()}
+        best = max(room, key=lambda name: room[name])
+        return best, room[best]
+
+    def claim(self, want: int, busy: int, queues: tuple[str, ...], drained: str) -> tuple[list[str], str]:
+        """(job ids, suspect); the leases themselves are entered by `start`, which is told the token."""
+        if self.suspended:
+            return [], ""
+        self.promote()
+        open_ = [queue for queue in queues if queue not in self.paused]
+        suspect = self.drain_for_suspect(busy, open_, drained)
+        if suspect:
+            return ([] if busy else [suspect]), suspect
+        taken: list[str] = []
+        for queue in open_:
+            while len(taken) < want and self.lists[queue] and self.roomiest(queue)[1] > 0:
+                job_id = self.lists[queue].pop(0)
+                self.start(job_id, self.roomiest(queue)[0])
+                taken.append(job_id)
+        return taken, ""
+
+    def promote(self) -> None:
+        due = [job_id for job_id, due in sorted(self.due.items(), key=_by_score) if due <= self.now]
+        for job_id in reversed(due):
+            del self.due[job_id]
+            self.jobs[job_id].state = "queued"
+            self.lists[self.jobs[job_id].queue].insert(0, job_id)
+
+    def drain_for_suspect(self, busy: int, queues: list[str], drained: str) -> str:
+        waiting = [job_id for job_id, score in sorted(self.suspects.items(), key=_by_score) if score <= self.now]
+        for job_id in [drained] * (drained in self.suspects) + waiting:
+            queue = self.jobs[job_id].queue
+            if queue in queues and busy:
+                self.suspects[job_id] = self.now + RESERVED
+                return job_id
+            if queue in queues and self.roomiest(queue)[1] > 0:
+                del self.suspects[job_id]
+                self.start(job_id, self.roomiest(queue)[0])
+                return job_id
+        return ""
+
+    def start(self, job_id: str, backend: str) -> None:
+        job = self.jobs[job_id]
+        job.state, job.backend, job.token = "started", backend, "?"
+        job.deliveries += 1
+        self.leases[backend][job_id, "?"] = self.now + LEASE
+
+    def fence(self, job_id: str, token: str, verb: str) -> str:
+        job = self.jobs[job_id]
+        if job.settled == token:
+            return "again"
+        if job.token != token or job.state == "done" or (job.state != "started" and verb != "done"):
+            return "late"
+        return "settled"
+
+    def leave(self, job_id: str) -> None:
+        job = self.jobs[job_id]
+        self.leases.get(job.backend, {}).pop((job_id, job.token), None)
+        self.due.pop(job_id, None)
+        self.suspects.pop(job_id, None)
+        if job.state == "queued":
+            self.lists[job.queue].remove(job_id)
+
+    def finish(self, job_id: str, status: str, queue: str, settled: str = "") -> None:
+        job = self.jobs[job_id]
+        self.leave(job_id)
+        job.state, job.status, job.ended_in, job.settled = "done", status, queue, settled
+
+    def reap(self) -> dict[str, str]:
+        if self.pulse():
+            return {}
+        came = {}
+        for backend, leases in self.leases.items():
+            for (job_id, _), end_ in sorted(leases.items(), key=lambda x: x[1]):
+                if end_ <= self.now:
+                    came[job_id] = self.take_over(job_id, backend)
+        return came
+
+    def take_over(self, job_id: str, backend: str) -> str:
+        job = self.jobs[job_id]
+        del self.leases[backend][job_id, job.token]
+        job.crashes += self.presence.get(job.worker, 0) <= self.now
+        if job.crashes >= CONDEMN:
+            job.state = "held"
+            return "held"
+        if job.crashes >= CONDEMN - 1:
+            job.state = "scheduled"
+            self.suspects[job_id] = self.now
+            return "suspect"
+        job.state = "queued"
+        self.lists[job.queue].insert(0, job_id)
+        return "queued"
+
+
+class Machine(RuleBasedStateMachine):
+    """Every rule does one thing on the server and in the model, and compares what each of them said."""
+
+    url = ""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.store = redis.Redis.from_url(self.url)
+        self.store.flushall()
+        self.loop = asyncio.new_event_loop()
+        self.model = Model(float(int(time.time())))
+        self.link = Link(self.url, clock=lambda: self.model.now)
+        self.intake = Intake(self.link)
+        self.given: list[tuple[str, object]] = []  # every delivery ever made, and who got it
+        self.results: dict[str, bytes] = {}
+        self.drained: dict[str, str] = defaultdict(str)
+        self.workers: dict[str, Deliveries] = {}
+
+    def do(self, coroutine):
+        return self.loop.run_until_complete(coroutine)
+
+    def teardown(self) -> None:
+        self.do(self.link.close())
+        self.loop.close()
+        self.store.close()
+
+    @initialize()
+    def start_workers(self) -> None:
+        for name in WORKERS:
+            queues = (LARGE,) if name == "wc" else (SMOL, LARGE)
+            self.do(register(self.link, Identity(name, queues, ("box", "big"))))
+            drained = [Drained(queue, tuple(SERVED[queue].items())) for queue in queues]
+            self.workers[name] = Deliveries(self.link, name, "gpu", drained)
+        for queue in (SMOL, SMOL, LARGE):
+            self.accept(queue, 600)
+        self.pass_time(1, set(WORKERS))
+
+    def job(self, number: int) -> CompletionJob:
+        body = {"messages": [{"role": "user", "content": f"number {number}"}]}
+        return CompletionJob(id=f"job-{number:05}", producer="tests", chain=("smol", "large"), body=body)
+
+    @rule(queue=st.sampled_from([SMOL, LARGE]), give_up=st.sampled_from([15, 600]))
+    def accept(self, queue: str, give_up: int) -> None:
+        job = self.job(len(self.model.jobs))
+        accepted = self.do(self.intake.accept(job, Terms(queue=queue, give_up=give_up, keep=900)))
+        self.model.jobs[job.id] = Job(queue, self.model.now + give_up)
+        self.model.lists[queue].append(job.id)
+        assert accepted.position == len(self.model.lists[queue])
+
+    @precondition(lambda self: self.model.jobs)
+    @rule(data=st.data())
+    def accept_again(self, data) -> None:
+        number = data.draw(st.integers(0, len(self.model.jobs) - 1))
+        accepted = self.do(self.intake.accept(self.job(number), Terms(queue=SMOL, give_up=9, keep=900)))
+        assert accepted.deadline == self.model.jobs[accepted.id].deadline
+
+    @rule(name=st.sampled_from(WORKERS), want=st.integers(1, 3))
+    def claim_when_idle(self, name: str, want: int) -> None:
+        self.claim(name, want, 0)
+
+    @rule(name=st.sampled_from(WORKERS), want=st.integers(1, 3), busy=st.sampled_from([0, 0, 0, 1]))
+    def claim(self, name: str, want: int, busy: int) -> None:
+        queues = (LARGE,) if name == "wc" else (SMOL, LARGE)
+        claim = self.do(self.workers[name].claim(want, busy, self.drained[name]))
+        taken, suspect = self.model.claim(want, busy, queues, self.drained[name])
+        assert ([delivery.id for delivery in claim.deliveries], claim.suspect) == (taken, suspect)
+        self.drained[name] = claim.suspect if busy else ""
+        for delivery in claim.deliveries:
+            job = self.model.jobs[delivery.id]
+            leases = self.model.leases[job.backend]
+            leases[delivery.id, delivery.token] = leases.pop((delivery.id, "?"))
+            job.token, job.worker = delivery.token, name
+            assert (delivery.backend, delivery.deliveries) == (job.backend, job.deliveries)
+            self.given.append((name, delivery))
+
+    @precondition(lambda self: self.given)
+    @rule(back=st.integers(1, 6), verb=st.sampled_from(VERBS), to_queue=st.sampled_from([SMOL, LARGE]))
+    def settle_any(self, back: int, verb: str, to_queue: str) -> None:
+        """A delivery of long ago, perhaps, or one that was settled before."""
+        self.settle(*self.given[-min(back, len(self.given))], verb, to_queue)
+
+    @rule(name=st.sampled_from(WORKERS), verb=st.sampled_from(VERBS), to_queue=st.sampled_from([SMOL, LARGE]))
+    def carry_out(self, name: str, verb: str, to_queue: str) -> None:
+        before = len(self.given)
+        self.claim(name, 1, 0)
+        if len(self.given) > before:
+            self.settle(*self.given[-1], verb, to_queue)
+
+    def settle(self, name: str, delivery, verb: str, to_queue: str) -> None:
+        attempt = Attempt(model="smol", backend=delivery.backend, started_at=1, ended_at=2, error=ErrorClass.TIMEOUT)
+        ended = {
+            "answer": Result(id=delivery.id, status=Status.ANSWERED, detail=delivery.token),
+            "fail": Result(id=delivery.id, status=Status.FAILED, error=ErrorClass.BAD_REQUEST, detail=delivery.token),
+        }
+        next_ = {
+            **ended,
+            "queue": Handoff("large", False),
+            "later": Later("smol", 3),
+            "hold": Fall(HoldReason.OUTAGE, "down"),
+            "back": None,
+        }[verb]
+        settle = self.workers[name].settling(delivery, None if verb == "back" else attempt, next_, to_queue)
+        came = self.do(self.workers[name].settle(settle))
+        assert came == self.model.fence(delivery.id, delivery.token, "done" if verb in ended else verb)
+        if came == "settled":
+            self._settled(delivery, verb, to_queue)
+
+    def _settled(self, delivery, verb: str, to_queue: str) -> None:
+        model, job = self.model, self.model.jobs[delivery.id]
+        if verb in ("answer", "fail"):
+            model.finish(delivery.id, {"answer": "answered", "fail": "failed"}[verb], job.queue, delivery.token)
+            return
+        model.leave(delivery.id)
+        job.settled = delivery.token
+        if verb == "queue":
+            job.state, job.queue = "queued", to_queue
+            model.lists[to_queue].append(delivery.id)
+        elif verb == "later":
+            job.state, job.queue = "scheduled", to_queue
+            model.due[delivery.id] = model.now + 3
+        elif verb == "hold":
+            job.state = "held"
+        else:
+            job.state = "queued"
+            job.deliveries -= 1
+            model.lists[job.queue].insert(0, delivery.id)
+
+    @rule(seconds=st.sampled_from([1, 3, 3, 3, 30]), alive=st.sets(st.sampled_from(WORKERS), min_size=1))
+    def pass_time(self, seconds: int, alive: set[str]) -> None:
+        """Time passes, and these workers beat for what they hold; those who do not may be dead."""
+        self.model.now += seconds
+        for name in sorted(alive):
+            held = [d for owner, d in self.given if owner == name and self.model.jobs[d.id].token == d.token]
+            held = [d for d in held if self.model.jobs[d.id].state == "started"][:2]
+            _, lost = self.do(self.workers[name].beat(held))
+            assert lost == self.model.beat(name, [(d.id, d.token, d.backend) for d in held])
+
+    @rule(rounds=st.integers(4, 5), alive=st.sampled_from(WORKERS))
+    def one_lives(self, rounds: int, alive: str) -> None:
+        """The others die: their leases and their presence end."""
+        for _ in range(rounds):
+            self.pass_time(3, {alive})
+        self.reap()
+
+    @rule()
+    def reap(self) -> None:
+        came = {job_id: what for job_id, _, what in self.do(self.workers["wa"].reap())}
+        assert came == self.model.reap()
+        for queue, listed in self.model.lists.items():  # which backend is reaped first is the server's affair
+            found = [job_id.decode() for job_id in self.store.lrange("rq:queue:" + queue, 0, -1)]
+            assert sorted(found) == sorted(listed)
+            self.model.lists[queue] = found
+
+    @precondition(lambda self: self.model.jobs)
+    @rule(data=st.data())
+    def cancel(self, data) -> None:
+        job_id = data.draw(st.sampled_from(sorted(self.model.jobs)))
+        job = self.model.jobs[job_id]
+        assert self.do(self.intake.cancel(job_id)) == (job.state != "done")
+        if job.state != "done":
+            self.model.finish(job_id, "cancelled", DEGRADE if job.state == "held" else job.queue)
+
+    @rule(clean=st.booleans())
+    def sweep(self, clean: bool) -> None:
+        _, found = self.do(self.workers["wb"].sweep(clean))
+        overdue = {
+            i for i, j in self.model.jobs.items() if j.state not in ("done", "started") and j.deadline <= self.model.now
+        }
+        assert {late.id for late in found} == overdue
+        for late in found:
+            result = Result(id=late.id, status=Status.EXPIRED, error=ErrorClass.TIMEOUT)
+            assert self.do(end(self.link, result, rq_status="failed", seen_deliveries=late.deliveries))
+            job = self.model.jobs[late.id]
+            self.model.finish(late.id, "expired", DEGRADE if job.state == "held" else job.queue)
+
+    @precondition(lambda self: self.model.jobs)
+    @rule(data=st.data())
+    def replay(self, data) -> None:
+        job_id = data.draw(st.sampled_from(sorted(self.model.jobs)))
+        job = self.model.jobs[job_id]
+        if job.state == "held":
+            job.state, job.token, job.settled, job.crashes = "queued", "", "", 0
+            self.model.lists[job.queue].insert(0, job_id)
+        assert self.do(self.intake.replay(job_id)) == job.state
+
+    @rule(queue=st.sampled_from([SMOL, LARGE]), names=st.permutations(WORKERS))
+    def claim_while_paused(self, queue: str, names: list[str]) -> None:
+        self.model.paused = {queue}
+        self.store.sadd("of:paused", queue)
+        for name in names[:2]:
+            self.claim(name, 2, 0)
+        self.model.paused = set()
+        self.store.delete("of:paused")
+
+    @rule(name=st.sampled_from(WORKERS))
+    def claim_while_suspended_with_rq(self, name: str) -> None:
+        self.model.suspended = True
+        self.store.set("rq:suspended", 1)
+        self.claim(name, 3, 0)
+        self.model.suspended = False
+        self.store.delete("rq:suspended")
+
+    @rule(crashes=st.integers(2, 3))
+    def crash_workers_one_after_another(self, crashes: int) -> None:
+        """What makes suspects, and what condemns them."""
+        for name in WORKERS[:2] * 2:
+            if crashes:
+                self.claim(name, 1, 0)
+                self.one_lives(5, "wc")
+            crashes = max(0, crashes - 1)
+
+    @invariant()
+    def each_job_is_in_exactly_one_place_and_all_agree_where(self) -> None:
+        found = self._places()
+        expected: dict[str, list[tuple[str, str]]] = {}
+        for job_id, job in self.model.jobs.items():
+            expected[job_id] = {
+                "queued": [("queue", job.queue)],
+                "scheduled": [("scheduled", job.queue)],
+                "started": [("wip", job.queue)],
+                "held": [("deferred", DEGRADE)],
+                "done": [(RQ_END.get(job.status, ("", ""))[1], job.ended_in)],
+            }[job.state]
+        assert found == expected
+        for queue, listed in self.model.lists.items():
+            assert [job_id.decode() for job_id in self.store.lrange("rq:queue:" + queue, 0, -1)] == listed
+
+    def _places(self) -> dict[str, list[tuple[str, str]]]:
+        pipe = self.store.pipeline(transaction=False)
+        for queue in (SMOL, LARGE, DEGRADE):
+            pipe.lrange("rq:queue:" + queue, 0, -1)
+            for kind in KINDS:
+                pipe.zrange(f"rq:{kind}:{queue}", 0, -1)
+        names = [(kind, queue) for queue in (SMOL, LARGE, DEGRADE) for kind in ("queue", *KINDS)]
+        found: dict[str, list[tuple[str, str]]] = defaultdict(list)
+        for name, members in zip(names, pipe.execute(), strict=True):
+            for member in members:
+                found[member.decode().split(":")[0]].append(name)
+        return found
+
+    @invariant()
+    def each_record_tells_the_truth(self) -> None:
+        pipe = self.store.pipeline(transaction=False)
+        for job_id in self.model.jobs:
+            pipe.hmget("of:job:" + job_id, "state", "status", "queue")
+            pipe.hmget("rq:job:" + job_id, "status", "origin")
+            pipe.exists("of:prompt:" + job_id)
+            pipe.get("of:result:" + job_id)
+            pipe.zrange("rq:executions:" + job_id, 0, -1)
+        replies = iter(pipe.execute())
+        for job_id, job in self.model.jobs.items():
+            state, status, queue = (value and value.decode() for value in next(replies))
+            rq_status, origin = (value.decode() for value in next(replies))
+            prompt, result, executions = next(replies), next(replies), next(replies)
+            assert (state, status or "", queue) == (job.state, job.status, job.queue)
+            done = job.state == "done"
+            assert rq_status == (RQ_END[job.status][0] if done else RQ_STATUS[job.state])
+            assert origin == (job.ended_in if done else DEGRADE if job.state == "held" else job.queue)
+            assert prompt == (not done or job.status == "failed")
+            assert (result is not None) == done
+            assert executions == ([job.token.encode()] if job.state == "started" else [])
+            if done:
+                assert self.results.setdefault(job_id, result) == result, "one terminal result, for ever"
+
+    @invariant()
+    def leases_are_those_of_started_jobs_and_never_more_than_the_slots(self) -> None:
+        for backend, leases in self.model.leases.items():
+            found = dict(self.store.zrange("of:leases:" + backend, 0, -1, withscores=True))
+            assert {member.decode(): score for member, score in found.items()} == {
+                f"{job_id}:{token}": until * 1000 for (job_id, token), until in leases.items()
+            }
+            assert len(found) <= SLOTS[backend]
+        started = {job_id for job_id, job in self.model.jobs.items() if job.state == "started"}
+        assert {job_id for leases in self.model.leases.values() for job_id, _ in leases} == started
+        executions = {key.decode().split(":")[2] for key in self.store.keys("rq:execution:*")}
+        assert executions == started
+
+    @invariant()
+    def what_is_open_scheduled_or_suspect_is_listed_so(self) -> None:
+        open_ = {i.decode() for i in self.store.zrange("of:open", 0, -1)}
+        assert open_ == {job_id for job_id, job in self.model.jobs.items() if job.state != "done"}
+        for key, expected in (("of:scheduled:gpu", self.model.due), ("of:suspects:gpu", self.model.suspects)):
+            found = dict(self.store.zrange(key, 0, -1, withscores=True))
+            assert {i.decode(): score / 1000 for i, score in found.items()} == expected
+
+
+@pytest.mark.parametrize("steps", [pytest.param(40, id="in short runs"), pytest.param(120, id="in long runs")])
+def test_the_scripts_do_what_the_model_does(redis_url, steps):
+    machine = type("MachineHere", (Machine,), {"url": redis_url})
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=1600 // steps,
+            stateful_step_count=steps,
+            deadline=None,
+            derandomize=True,
+            database=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )

@@ -1,0 +1,263 @@
+"""The asyncio loop of one worker: claim, spawn, settle. Everything that repeats beside it is in `upkeep`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum
+
+from router_core.decide import Fall, HoldReason
+from router_core.state.delivery import Claim, Deliveries, Delivery, Settle, Ticket
+from router_core.state.errors import StoreError, StoreUnreachable
+from router_core.state.presence import LONGEST_WAIT, Bell
+from router_core.state.tasks import stop
+from workers.attempt import Carrier, Verdict
+from workers.spool import Spool
+from workers.stream import DeltaWriter
+from workers.ticket import read_ticket
+
+log = logging.getLogger("openfall.worker")
+
+MOST_PER_CLAIM = 32
+"""Jobs one claim may take: fair to other workers, and a crash stays small (`benchmarks.throughput`)."""
+
+REDIS_AWAY_WAIT = 0.25
+
+
+class Stop(Enum):
+    """How a worker ends: `DRAIN` lets calls finish within the grace, `NOW` puts them back at once."""
+
+    NO = 0
+    DRAIN = 1
+    NOW = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """How a worker works. `slots` calls at once; `grace` seconds for calls in flight when it stops; `burst`: stop
+    when there is nothing left to do; `give_up` seconds for a job that plain rq asks for again."""
+
+    slots: int
+    grace: float = 30.0
+    burst: bool = False
+    give_up: float = 3600.0
+
+
+@dataclass(slots=True)
+class Running:
+    """A delivery in flight. `settles`: a cancelled one puts its job back; not when its lease or its job is gone."""
+
+    delivery: Delivery
+    task: asyncio.Task[None] = field(init=False)
+    settles: bool = True
+
+
+class Worker:
+    """Claims as many jobs as it has slots for, carries each out as a task, and settles it."""
+
+    def __init__(self, deliveries: Deliveries, carrier: Carrier, bell: Bell, spool: Spool, terms: Terms) -> None:
+        self._deliveries, self._carrier, self._bell, self._spool = deliveries, carrier, bell, spool
+        self._terms = terms
+        self.running: dict[str, Running] = {}
+        self._side: set[asyncio.Task[None]] = set()
+        self._stop = Stop.NO
+        self._wake = asyncio.Event()
+        self._armed = asyncio.Event()
+        self._wait_for = LONGEST_WAIT
+        self._left = False
+
+    async def work(self) -> None:
+        """Work until stopped. Every claimed job is settled, spooled or put back before this returns."""
+        listener = asyncio.create_task(self._listen(), name="bell")
+        try:
+            await self._claim_all()
+            await self._drain()
+        finally:
+            await stop(listener)
+
+    def stop(self, how: Stop) -> None:
+        """Stop claiming; see `Stop`. May be called again with a harder one."""
+        if how.value > self._stop.value:
+            self._stop = how
+        self._wake.set()
+
+    def cancel(self, job_id: str, *, ended: bool) -> None:
+        """Stop the call for a job. `ended`: it has its result already; otherwise it is settled as cancelled."""
+        for running in self.running.values():
+            if running.delivery.id == job_id:
+                running.settles = running.settles and not ended
+                running.task.cancel("cancelled")
+
+    def lose(self, job_id: str) -> None:
+        """A lease is gone, another worker has the job: stop the call and say nothing more."""
+        for running in self.running.values():
+            if running.delivery.id == job_id and running.settles:
+                running.settles = False
+                running.task.cancel("lost")
+                log.warning("%s: its lease ended; another worker has it", job_id)
+
+    async def _claim_all(self) -> None:
+        drained_for = ""
+        while self._stop is Stop.NO:
+            self._wake.clear()
+            free = self._terms.slots - len(self.running)
+            if free <= 0:
+                await self._wake.wait()
+                continue
+            want = min(free, MOST_PER_CLAIM)
+            try:
+                claim = await self._deliveries.claim(want, len(self.running), drained_for)
+            except StoreError as error:
+                await self._redis_away(error)
+                continue
+            self._spawn(claim)
+            drained_for = claim.suspect
+            if claim.suspect:
+                await self._until_idle()
+            elif len(claim.deliveries) < want and not await self._wait(claim):
+                return
+
+    def _spawn(self, claim: Claim) -> None:
+        claimed = time.monotonic()
+        for delivery in claim.deliveries:
+            running = Running(delivery)
+            clock = _server_clock(delivery.server_now, claimed)
+            running.task = asyncio.create_task(self._carry(running, clock), name=delivery.id)
+            self.running[delivery.token] = running
+        for ticket in claim.tickets:
+            task = asyncio.create_task(self._answer_ticket(ticket), name=f"ticket-{ticket.id}")
+            self._side.add(task)
+            task.add_done_callback(self._side.discard)
+
+    async def _wait(self, claim: Claim) -> bool:
+        """Wait for a ring, a due job, or (when jobs wait for a slot) the end of a call. False: nothing left to do."""
+        if self._terms.burst and not (claim.deliveries or claim.tickets or claim.left or self.running or claim.due):
+            return False
+        if claim.left and not self.running:
+            self._wait_for = 0.05  # other workers have the slots: nobody rings when they give one back
+        else:
+            self._wait_for = max(0.0, min(LONGEST_WAIT, claim.due - claim.now)) if claim.due else LONGEST_WAIT
+        if claim.state == "suspended":
+            await self._pause(LONGEST_WAIT)
+            return True
+        self._left = claim.left
+        self._armed.set()
+        await self._wake.wait()
+        return True
+
+    async def _listen(self) -> None:
+        while True:
+            await self._armed.wait()
+            try:
+                rang = await self._bell.wait(self._wait_for)
+                if rang and len(self.running) >= self._terms.slots:
+                    await self._bell.pass_on()
+            except StoreError:
+                await asyncio.sleep(REDIS_AWAY_WAIT)
+            self._armed.clear()
+            self._wake.set()
+
+    async def _carry(self, running: Running, clock: Callable[[], float]) -> None:
+        delivery = running.delivery
+        try:
+            try:
+                verdict = await self._carry_out(delivery, clock)
+            except asyncio.CancelledError as cancelled:
+                if not running.settles:
+                    return
+                verdict = self._carrier.interrupted(delivery, clock(), by_command="cancelled" in cancelled.args)
+            except Exception as error:  # a bug of ours must cost neither the job nor the other calls
+                log.exception("%s: openfall itself failed", delivery.id)
+                verdict = Verdict(Fall(HoldReason.POISONED, f"openfall itself failed: {type(error).__name__}"))
+            await self._settle(self._deliveries.settling(delivery, verdict.attempt, verdict.next, verdict.to_queue))
+            if verdict.attempt is not None and verdict.attempt.error is not None:
+                _tell(delivery, verdict)
+        finally:
+            self.running.pop(delivery.token, None)
+            if self._left or len(self.running) == self._terms.slots - 1 or not self.running:
+                self._wake.set()
+
+    async def _carry_out(self, delivery: Delivery, clock: Callable[[], float]) -> Verdict:
+        if not delivery.watched:
+            return await self._carrier.carry_out(delivery, clock, None)
+        deltas = self._deltas(delivery)
+        verdict = await self._carrier.carry_out(delivery, clock, deltas.add)
+        await deltas.finish()
+        return verdict
+
+    def _deltas(self, delivery: Delivery) -> DeltaWriter:
+        async def emit(pieces: list[bytes]) -> bool:
+            try:
+                return await self._deliveries.emit(delivery, pieces)
+            except StoreUnreachable:
+                return True  # a listener misses a piece; `done` has the whole answer
+
+        return DeltaWriter(emit, lambda: self.lose(delivery.id))
+
+    async def _settle(self, settle: Settle) -> None:
+        """Settle, or spool what Redis cannot take now. Shielded: a stopping worker still delivers what it has."""
+        task = asyncio.create_task(self._deliver(settle), name=f"settle-{settle.id}")
+        self._side.add(task)
+        task.add_done_callback(self._side.discard)
+        await asyncio.shield(task)
+
+    async def _deliver(self, settle: Settle) -> None:
+        try:
+            came = await self._deliveries.settle(settle)
+        except StoreError as error:
+            path = await asyncio.to_thread(self._spool.keep, settle)
+            log.warning("%s: kept on disk at %s until Redis takes it (%s)", settle.id, path, error)
+            return
+        if came in ("late", "gone"):
+            log.warning("%s: settled too late, refused: another delivery or a cancel was first", settle.id)
+
+    async def _answer_ticket(self, ticket: Ticket) -> None:
+        job_id, why_not = read_ticket(ticket.data)
+        try:
+            await self._deliveries.ticket(ticket, job_id, why_not, self._terms.give_up)
+        except StoreError as error:
+            log.warning("rq job %s: %s; another worker will take it", ticket.id, error)
+
+    async def _until_idle(self) -> None:
+        while self.running and self._stop is Stop.NO:
+            self._wake.clear()
+            await self._wake.wait()
+
+    async def _drain(self) -> None:
+        deadline = time.monotonic() + self._terms.grace
+        while self.running and self._stop is not Stop.NOW and time.monotonic() < deadline:
+            self._wake.clear()
+            await self._pause(min(1.0, deadline - time.monotonic()))
+        for running in list(self.running.values()):
+            running.task.cancel("stopping")
+        await asyncio.gather(*(running.task for running in self.running.values()), return_exceptions=True)
+        await asyncio.gather(*self._side, return_exceptions=True)
+
+    async def _redis_away(self, error: StoreError) -> None:
+        log.warning("%s", error)
+        await self._pause(REDIS_AWAY_WAIT if isinstance(error, StoreUnreachable) else LONGEST_WAIT)
+
+    async def _pause(self, seconds: float) -> None:
+        """Sleep, unless something wakes the worker."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+
+
+def _server_clock(server_now: float, claimed: float) -> Callable[[], float]:
+    """The server's clock, carried on by our own monotonic one: no local clock jump reaches a deadline."""
+    return lambda: server_now + (time.monotonic() - claimed)
+
+
+def _tell(delivery: Delivery, verdict: Verdict) -> None:
+    attempt = verdict.attempt
+    if attempt is not None:
+        log.info(
+            "%s: %s@%s failed: %s (%s); next: %s",
+            delivery.id, attempt.model, attempt.backend, attempt.error, attempt.detail, type(verdict.next).__name__,
+        )  # fmt: skip
