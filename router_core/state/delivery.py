@@ -143,7 +143,8 @@ class Deliveries:
 
     def settling(self, delivery: Delivery, attempt: Attempt | None, next_: Next, to_queue: str = "") -> Settle:
         """The settle of a delivery. `to_queue` is the queue that a hand-off or a later delivery goes to."""
-        line = b"" if attempt is None or isinstance(next_, Result) else pack_attempt(attempt)
+        told_by_result = isinstance(next_, Result) and next_.answered  # a failed job may be asked for again
+        line = b"" if attempt is None or told_by_result else pack_attempt(attempt)
         return Settle(delivery.id, delivery.token, (self._worker, *_verb(line, next_, to_queue)))
 
     async def settle(self, settle: Settle) -> str:
