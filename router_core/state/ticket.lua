@@ -9,7 +9,7 @@ local queue = redis.call('HGET', FOREIGN_QUEUE, ticket)
 redis.call('ZREM', FOREIGN, ticket)
 redis.call('HDEL', FOREIGN_QUEUE, ticket)
 if not queue then return {'again'} end
-local r = id ~= '' and redis.call('HMGET', RECORD .. id, 'state', 'queue', 'status') or {}
+local r = id ~= '' and redis.call('HMGET', RECORD .. id, 'state', 'queue', 'status', 'idem') or {}
 local came = r[1] or 'unknown'
 if came == 'held' then
   remove_waiting(id, came, r[2])
@@ -17,6 +17,7 @@ if came == 'held' then
   came = 'queued'
 elseif came == 'done' and r[3] == 'failed' and redis.call('EXISTS', PROMPT .. id) == 1 then
   for _, key in ipairs({RECORD, PROMPT, RQ_JOB, EVENTS}) do redis.call('PERSIST', key .. id) end
+  if r[4] then redis.call('PERSIST', IDEMPOTENCY .. r[4]) end
   redis.call('DEL', RQ_RESULTS .. id, RESULT .. id)
   redis.call('ZREM', RQ_FAILED .. r[2], id)
   local deadline = string.format('%.0f', now + tonumber(ARGV[6]))
