@@ -13,6 +13,7 @@ from router_core.decide import Done, Fall, Handoff, Later
 from router_core.envelope import pack_attempt, pack_result
 from router_core.outcome import Attempt
 from router_core.result import Result, Status
+from router_core.state.errors import UnknownJob
 from router_core.state.intake import rq_text
 from router_core.state.link import Link
 
@@ -177,8 +178,9 @@ class Deliveries:
     async def ticket(self, ticket: Ticket, job_id: str, why_not: str, give_up: float) -> str:
         """End a job that plain rq put in, after seeing that the accepted job it asks for runs."""
         reply = await self._link.script(
-            "ticket", ticket.id, job_id, rq_text(why_not), self._worker, int(give_up * 1000)
-        )
+            "ticket", ticket.id, "" if why_not else job_id, rq_text(why_not or str(UnknownJob(job_id))),
+            self._worker, int(give_up * 1000),
+        )  # fmt: skip
         return str(reply[0].decode())
 
 

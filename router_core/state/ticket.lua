@@ -1,6 +1,6 @@
 -- A job put in with plain rq asks for an accepted job: see that it runs, and end the asking one.
 -- A job that already waits or runs is left alone; a held or failed one, whose request is still there, is queued again.
--- ARGV: clock, rq job id, accepted job id ('' : it asks for nothing we run), why not (rq's exc_string), worker,
+-- ARGV: clock, rq job id, accepted job id ('' : it asks for nothing we run), rq's exc_string if it comes to nothing, worker,
 --       give_up (ms) for a job that runs again
 -- Reply: {'queued' | state of the job | 'unknown'}
 local now = clock()
@@ -26,7 +26,7 @@ elseif came == 'done' and r[3] == 'failed' and redis.call('EXISTS', PROMPT .. id
   renew(id, r[2], false, 'asked for again', now)
   came = 'queued'
 end
-local ok = came ~= 'unknown' and ARGV[4] == ''
+local ok = came ~= 'unknown'
 local job = RQ_JOB .. ticket
 redis.call('HSET', job, 'status', ok and 'finished' or 'failed', 'started_at', iso(now), 'ended_at', iso(now))
 redis.call('ZADD', (ok and RQ_FINISHED or RQ_FAILED) .. queue, math.floor(now / 1000) + 500, ticket)
