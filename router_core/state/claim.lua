@@ -113,10 +113,10 @@ if want > 0 then
   for i = 10, #ARGV, 2 do
     local queue = ARGV[i]
     local length = redis.call('LLEN', RQ_QUEUE .. queue)
-    while length > 0 and #jobs < want and not paused[queue] do
+    while length > 0 and #jobs + #foreign < want and not paused[queue] do
       local backend, room = roomiest(ARGV[i + 1])
       if not backend or room < 1 then break end
-      local popped = redis.call('LPOP', RQ_QUEUE .. queue, math.min(want - #jobs, room, length))
+      local popped = redis.call('LPOP', RQ_QUEUE .. queue, math.min(want - #jobs - #foreign, room, length))
       if not popped then break end
       for _, id in ipairs(popped) do
         local before = #jobs
@@ -127,7 +127,7 @@ if want > 0 then
       if length == 0 then redis.call('DEL', BELL .. queue) end
     end
     if length > 0 and not paused[queue] then left = 1 end
-    if #jobs >= want then break end
+    if #jobs + #foreign >= want then break end
   end
 end
 
