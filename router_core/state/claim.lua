@@ -73,7 +73,8 @@ for i = #due_ids, 1, -1 do
   local id = due_ids[i]
   redis.call('ZREM', SCHEDULED .. pool, id)
   local r = redis.call('HMGET', RECORD .. id, 'state', 'queue')
-  if r[1] == 'scheduled' then
+  -- What rq's own tools cancelled or deleted is left to the sweep.
+  if r[1] == 'scheduled' and redis.call('HGET', RQ_JOB .. id, 'status') == 'scheduled' then
     redis.call('ZREM', RQ_SCHEDULED .. r[2], id)
     enqueue(id, r[2], true, now)  -- at the front: it has waited its turn before
   end
@@ -93,7 +94,8 @@ if redis.call('EXISTS', SUSPECTS .. pool) == 1 then
   if drained ~= '' and redis.call('ZSCORE', SUSPECTS .. pool, drained) then table.insert(waiting, 1, drained) end
   for _, id in ipairs(waiting) do
     local queue = redis.call('HGET', RECORD .. id, 'queue')
-    local backend, room = roomiest(backends_of[queue] or '')
+    local wanted = redis.call('HGET', RQ_JOB .. id, 'status') == 'scheduled'  -- not cancelled with rq's own tools
+    local backend, room = roomiest(wanted and backends_of[queue] or '')
     if backend and busy > 0 then
       redis.call('ZADD', SUSPECTS .. pool, now + 60000, id)
       suspect, want = id, 0
