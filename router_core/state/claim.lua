@@ -26,7 +26,7 @@ local seconds = string.format('%.3f', now / 1000)
 
 local function take(id, queue, backend)
   local r = redis.call('HMGET', RECORD .. id, 'state', 'deadline', 'attempts', 'deliveries', 'crashes', 'watch',
-    'accepted', 'deltas')
+    'accepted', 'deltas', 'queue')
   if not r[1] then
     local data = redis.call('HGET', RQ_JOB .. id, 'data')
     if data then
@@ -38,6 +38,11 @@ local function take(id, queue, backend)
   end
   -- An id that is still listed although its job went on (an rq tool pushed it): whoever holds the job has it.
   if r[1] ~= 'queued' then return end
+  if r[9] ~= queue then  -- a tool moved it: back to where its record says, which may be the only place it may be in
+    redis.call('LREM', RQ_QUEUE .. r[9], 0, id)
+    enqueue(id, r[9], true, now)
+    return
+  end
   local token = nonce .. #jobs
   local member = id .. ':' .. token
   local deliveries = tonumber(r[4] or 0) + 1
