@@ -59,6 +59,20 @@ EXPIRED_IN_QUEUE = Failure(error_class=E.TIMEOUT, detail="its deadline passed in
         ),
         pytest.param((tried("small", E.TIMEOUT),), "large", 0, Call("large", 10), id="the next model is asked"),
         pytest.param(
+            (tried("small", E.TIMEOUT),),
+            "large",
+            30,
+            Call("large", 10),
+            id="a long wait does not send a job back unasked",
+        ),
+        pytest.param(
+            (tried("small", E.TIMEOUT), tried("large", E.TIMEOUT), tried("small", E.TIMEOUT)),
+            "small",
+            50,
+            Handoff("large", False),
+            id="models take turns",
+        ),
+        pytest.param(
             (tried("small", E.NOT_INSTALLED),),
             "large",
             50,
