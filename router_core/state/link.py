@@ -48,8 +48,10 @@ def _pool(url: str, **more: Any) -> aioredis.ConnectionPool:
 
 
 def client(url: str, block: float) -> aioredis.Redis:
-    """A client of its own for blocking reads of up to `block` seconds: its socket timeout is longer than that. Closing it
-    closes its connections."""
+    """A client of its own for blocking reads of up to `block` seconds: its socket timeout is longer than that.
+
+    Closing it closes its connections.
+    """
     return aioredis.Redis.from_pool(_pool(url, socket_timeout=block + REPLY_TIMEOUT, max_connections=2))
 
 
