@@ -44,6 +44,7 @@ def read_backends(section: Place | None, pools: Names) -> dict[str, Backend]:
         "pool": pools.one,
         "slots": whole,
         "key": secret,
+        "keep_alive": flag,
         "embedded": flag,
         "engine": elsewhere,
     }

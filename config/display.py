@@ -55,7 +55,7 @@ def show(loaded: Loaded) -> str:
 
 
 def _backend(loaded: Loaded, name: str, backend: Backend) -> dict[str, Any]:
-    told = backend.model_dump(mode="json", exclude={"key"})
+    told = backend.model_dump(mode="json", exclude={"key"}, exclude_none=True)
     told["url"] = masked(backend.url)
     if key := masked_key(backend.key.get_secret_value()):
         told["key"] = key

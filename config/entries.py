@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from difflib import get_close_matches
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -68,5 +69,5 @@ def _judge(place: Place, told: ErrorDetails) -> None:
     if field is not None and told["type"] != "missing":
         wording = _JUDGEMENTS.get(told["type"])
         field.report(wording.format(**told.get("ctx", {})) if wording else told["msg"])
-    elif field is None:
+    elif field is None and not get_close_matches(key, place.entries(), n=1):  # else it is there, but misspelt
         place.report(f"{quoted(key)} is missing", f"Add {key}: to it.")

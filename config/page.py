@@ -120,7 +120,7 @@ def turn_to(page: Page, text: str) -> Place | None:
 def _not_yaml(problem: str, line: str) -> tuple[str, str]:
     if "alias" in problem:
         return "not YAML: a word that begins with * refers to an &anchor, and there is none", "Quote it."
-    if "single document" in problem:
+    if "another document" in problem:
         return "a second document begins with ---", "Keep one configuration in one file."
     if "${" in line:
         return f"not YAML: {problem}", 'Inside { } and [ ], write "${VAR}" in quotes.'

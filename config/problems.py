@@ -13,7 +13,7 @@ QUOTED = 40
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One fault. `line` counts from 1, and is 0 for the file as a whole; `path` is dotted, and empty for the top level."""
+    """One fault. `line` counts from 1, 0 for the whole file; `path` is dotted, and empty for the top level."""
 
     file: Path
     line: int

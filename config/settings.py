@@ -23,7 +23,7 @@ _REDIS_SCHEMES = frozenset({"redis", "rediss", "unix"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineSettings:
-    """How an embedded engine runs. `ctx`: tokens for each of its `parallel` slots. `threads` None: the engine chooses."""
+    """How an embedded engine runs. `ctx`: tokens for each of its `parallel` slots. `threads` None: its own choice."""
 
     model: str = SHIPPED_MODELS[0]
     """The name of a shipped model, or the absolute path of a GGUF file."""

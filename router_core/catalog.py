@@ -65,6 +65,8 @@ class Backend(_Entry):
     pool: Name
     slots: Annotated[int, Field(ge=1, le=4096)] = 4
     key: SecretStr = SecretStr("")
+    keep_alive: bool | None = None
+    """Use a connection again. None: yes, but not to an engine on this machine (see `workers.backends.registry`)."""
     embedded: bool = False
     """Started and watched by `openfall up` on this machine."""
 

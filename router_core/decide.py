@@ -86,7 +86,7 @@ def decide(
     1. Past its deadline it is done, expired.
     2. A failure that is the job's own (a bad request, a cancel) ends it: another model would say the same.
     3. Of the models that may be asked now the one asked least is asked, by the order of the chain among equals: here,
-       or after a hand-off. So a wait in the second model's queue does not send a job back to the first, that failed.
+       or after a hand-off. So a wait in the second model's queue does not send a job back to the first unasked.
     4. When every one that may still answer is in its back-off, the job waits for the first that is due.
     5. When none may answer any more, it falls; or it fails, if all of them refused it for its own faults.
     """

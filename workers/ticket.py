@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import zlib
 
 import orjson
@@ -11,10 +12,8 @@ from router_core.state.intake import ENTRY_POINT
 
 def read_ticket(data: bytes) -> tuple[str, str]:
     """(accepted job id, '') of an rq call of our entry point, or ('', why not). Imports and unpickles nothing."""
-    try:
+    with contextlib.suppress(zlib.error):  # rq reads uncompressed calls too
         data = zlib.decompress(data)
-    except zlib.error:
-        pass  # rq reads uncompressed calls too
     try:
         called, instance, args, kwargs = orjson.loads(data)
     except ValueError:

@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from router_core.envelope import unpack_attempts
 from router_core.outcome import ErrorClass
 from router_core.result import Result, Status
-from router_core.state.delivery import BEAT, Deliveries, Overdue
+from router_core.state.delivery import BEAT, Deliveries, Identity, Overdue
 from router_core.state.errors import StoreError, StoreUnreachable, UnknownJob
 from router_core.state.intake import end
 from router_core.state.link import Link
-from router_core.state.presence import Identity, commands, register
+from router_core.state.presence import commands, register
 from workers.spool import Spool, UnreadableSpool
 from workers.worker import Stop, Worker
 
@@ -39,19 +39,25 @@ class Upkeep:
     spool: Spool
     chance: Callable[[], float]
 
-    async def run(self) -> None:
-        """Until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._hear(), name="commands")
-            tasks.create_task(self._every(BEAT, self._beat, spread=False), name="beat")
-            tasks.create_task(self._every(REAP_EVERY, self._reap), name="reap")
-            tasks.create_task(self._every(SWEEP_EVERY, self._sweep), name="sweep")
-            tasks.create_task(self._every(SPOOL_EVERY, self._deliver_spool), name="spool")
+    def start(self) -> tuple[asyncio.Task[None], ...]:
+        """Begin every round; they go on until they are stopped."""
+        rounds = {
+            "commands": self._hear(),
+            "beat": self._every(BEAT, self._beat, spread=False),
+            "reap": self._every(REAP_EVERY, self._reap),
+            "sweep": self._every(SWEEP_EVERY, self._sweep),
+            "spool": self._every(SPOOL_EVERY, self._deliver_spool),
+        }
+        return tuple(asyncio.create_task(round_, name=name) for name, round_ in rounds.items())
 
-    async def _every(self, seconds: float, round_: Callable[[], object], *, spread: bool = True) -> None:
+    async def worker_is_here(self) -> None:
+        """The first beat, before the first claim: a worker without presence would be taken for a dead one."""
+        await self._beat()
+
+    async def _every(self, seconds: float, round_: Callable[[], Awaitable[None]], *, spread: bool = True) -> None:
         while True:
             try:
-                await round_()  # type: ignore[misc]
+                await round_()
             except StoreUnreachable:
                 log.debug("Redis is away")
             except StoreError as error:

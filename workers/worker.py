@@ -9,9 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 
+from router_core.decide import Fall, HoldReason
 from router_core.state.delivery import Claim, Deliveries, Delivery, Settle, Ticket
 from router_core.state.errors import StoreError, StoreUnreachable
 from router_core.state.presence import LONGEST_WAIT, Bell
+from router_core.state.tasks import stop
 from workers.attempt import Carrier, Verdict
 from workers.spool import Spool
 from workers.stream import DeltaWriter
@@ -65,6 +67,7 @@ class Worker:
         self._wake = asyncio.Event()
         self._armed = asyncio.Event()
         self._wait_for = LONGEST_WAIT
+        self._left = False
 
     async def work(self) -> None:
         """Work until stopped. Every claimed job is settled, spooled or put back before this returns."""
@@ -73,8 +76,7 @@ class Worker:
             await self._claim_all()
             await self._drain()
         finally:
-            listener.cancel()
-            await asyncio.gather(listener, return_exceptions=True)
+            await stop(listener)
 
     def stop(self, how: Stop) -> None:
         """Stop claiming; see `Stop`. May be called again with a harder one."""
@@ -146,8 +148,6 @@ class Worker:
         await self._wake.wait()
         return True
 
-    _left = False
-
     async def _listen(self) -> None:
         while True:
             await self._armed.wait()
@@ -163,15 +163,15 @@ class Worker:
     async def _carry(self, running: Running, clock: Callable[[], float]) -> None:
         delivery = running.delivery
         try:
-            deltas = self._deltas(delivery) if delivery.watched else None
             try:
-                verdict = await self._carrier.carry_out(delivery, clock, deltas.add if deltas else None)
-                if deltas is not None:
-                    await deltas.finish()
+                verdict = await self._carry_out(delivery, clock)
             except asyncio.CancelledError as cancelled:
                 if not running.settles:
                     return
                 verdict = self._carrier.interrupted(delivery, clock(), by_command="cancelled" in cancelled.args)
+            except Exception as error:  # a bug of ours must cost neither the job nor the other calls
+                log.exception("%s: openfall itself failed", delivery.id)
+                verdict = Verdict(Fall(HoldReason.POISONED, f"openfall itself failed: {type(error).__name__}"))
             await self._settle(self._deliveries.settling(delivery, verdict.attempt, verdict.next, verdict.to_queue))
             if verdict.attempt is not None and verdict.attempt.error is not None:
                 _tell(delivery, verdict)
@@ -179,6 +179,14 @@ class Worker:
             self.running.pop(delivery.token, None)
             if self._left or len(self.running) == self._terms.slots - 1 or not self.running:
                 self._wake.set()
+
+    async def _carry_out(self, delivery: Delivery, clock: Callable[[], float]) -> Verdict:
+        if not delivery.watched:
+            return await self._carrier.carry_out(delivery, clock, None)
+        deltas = self._deltas(delivery)
+        verdict = await self._carrier.carry_out(delivery, clock, deltas.add)
+        await deltas.finish()
+        return verdict
 
     def _deltas(self, delivery: Delivery) -> DeltaWriter:
         async def emit(pieces: list[bytes]) -> bool:
@@ -191,7 +199,10 @@ class Worker:
 
     async def _settle(self, settle: Settle) -> None:
         """Settle, or spool what Redis cannot take now. Shielded: a stopping worker still delivers what it has."""
-        await asyncio.shield(asyncio.ensure_future(self._deliver(settle)))
+        task = asyncio.create_task(self._deliver(settle), name=f"settle-{settle.id}")
+        self._side.add(task)
+        task.add_done_callback(self._side.discard)
+        await asyncio.shield(task)
 
     async def _deliver(self, settle: Settle) -> None:
         try:
@@ -222,8 +233,8 @@ class Worker:
             await self._pause(min(1.0, deadline - time.monotonic()))
         for running in list(self.running.values()):
             running.task.cancel("stopping")
-        tasks = [running.task for running in self.running.values()] + list(self._side)
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*(running.task for running in self.running.values()), return_exceptions=True)
+        await asyncio.gather(*self._side, return_exceptions=True)
 
     async def _redis_away(self, error: StoreError) -> None:
         log.warning("%s", error)

@@ -94,6 +94,16 @@ class Overdue:
     deadline: float
 
 
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who a worker is: its name in rq, its pool, the queues it drains, the backends it calls."""
+
+    name: str
+    pool: str
+    queues: tuple[str, ...]
+    backends: tuple[str, ...]
+
+
 Next = Handoff | Later | Fall | Result | None
 """Where a settle moves a job: a result ends it; None puts it back as if it had never been delivered."""
 
@@ -108,12 +118,16 @@ class Settle:
 
 
 class Deliveries:
-    """Carries the claims of one worker. `queues` in the order in which they are drained."""
+    """Carries the claims of one worker. `queues` in the order in which they are drained.
 
-    def __init__(self, link: Link, worker: str, pool: str, queues: Sequence[Drained]) -> None:
+    A prompt is dropped when its job is answered, unless `keep_prompts`; a failed job's is kept as long as its result.
+    """
+
+    def __init__(self, link: Link, who: Identity, queues: Sequence[Drained], *, keep_prompts: bool = False) -> None:
         self._link = link
-        self._worker = worker
-        self._pool = pool
+        self._worker = who.name
+        self._pool = who.pool
+        self._keep_prompts = keep_prompts
         self._told = ""
         self._queues: list[str] = []
         for drained in queues:
@@ -121,6 +135,7 @@ class Deliveries:
             self._queues += [drained.queue, backends]
         self._nonce = token_hex(4)  # not the name: a namesake, or a successor under the same name, counts from 1 too
         self._claims = 0
+        self._answered = self._failed = 0
 
     async def claim(self, want: int, busy: int, drained_for: str = "") -> Claim:
         """Claim up to `want` jobs while `busy` calls are in flight here."""
@@ -146,12 +161,21 @@ class Deliveries:
         """The settle of a delivery. `to_queue` is the queue that a hand-off or a later delivery goes to."""
         told_by_result = isinstance(next_, Result) and next_.answered  # a failed job may be asked for again
         line = b"" if attempt is None or told_by_result else pack_attempt(attempt)
-        return Settle(delivery.id, delivery.token, (self._worker, *_verb(line, next_, to_queue)))
+        return Settle(delivery.id, delivery.token, (self._worker, *_verb(line, next_, to_queue), *self._keeps(next_)))
+
+    def _keeps(self, next_: Next) -> tuple[int, ...]:
+        if not isinstance(next_, Result):
+            return ()
+        return (int(self._keep_prompts or next_.status is Status.FAILED),)
 
     async def settle(self, settle: Settle) -> str:
         """Send a settle: 'settled', 'again' (it had arrived before), 'late' (refused by the fence) or 'gone'."""
-        reply = await self._link.script("settle", settle.id, settle.token, *settle.args)
-        return str(reply[0].decode())
+        came = (await self._link.script("settle", settle.id, settle.token, *settle.args))[0].decode()
+        if came == "settled" and settle.args[1] == "done":
+            # rq's own counts of a worker; they go with its next beat rather than cost every settle a write.
+            self._answered += settle.args[3] == Status.ANSWERED
+            self._failed += settle.args[3] != Status.ANSWERED
+        return str(came)
 
     async def emit(self, delivery: Delivery, pieces: Iterable[bytes]) -> bool:
         """Add pieces of an answer to the job's events. False: the delivery has lost its lease."""
@@ -160,9 +184,13 @@ class Deliveries:
     async def beat(self, in_flight: Iterable[Delivery]) -> tuple[bool, list[str]]:
         """Renew presence and leases. Returns whether rq still knows the worker, and the ids that are no longer its."""
         calls = [part for delivery in in_flight for part in (delivery.id, delivery.token, delivery.backend)]
+        answered, failed = self._answered, self._failed
         reply = await self._link.script(
-            "beat", self._worker, int(PRESENCE * 1000), int(LEASE * 1000), RQ_WORKER_TTL, *calls
-        )
+            "beat", self._worker, int(PRESENCE * 1000), int(LEASE * 1000), RQ_WORKER_TTL,
+            answered, failed, *calls,
+        )  # fmt: skip
+        self._answered -= answered
+        self._failed -= failed
         return bool(reply[0]), [job_id.decode() for job_id in reply[2:]]
 
     async def reap(self) -> list[tuple[str, str, str]]:
@@ -210,9 +238,8 @@ def _ending(result: Result) -> tuple[str | bytes | int, ...]:
     value = b""
     if result.answered:
         value = base64.b64encode(to_json({"status": result.status, "model": result.model}))
-    keep_envelope = int(result.status is Status.FAILED)
     why = rq_text(f"{result.error}: {result.detail}" if result.error else "")
-    return (result.status, _RQ_STATUS[result.status], pack_result(result), value, why, keep_envelope)
+    return (result.status, _RQ_STATUS[result.status], pack_result(result), value, why)
 
 
 def _delivery(row: list[bytes], server_now: float) -> Delivery:

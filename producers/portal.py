@@ -1,0 +1,94 @@
+"""The client for code without an event loop: a thin portal to `AsyncOpenfall`, which runs in a thread of its own."""
+
+from __future__ import annotations
+
+import atexit
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar, Unpack
+
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+
+from config import Loaded
+from producers.client import AsyncOpenfall, Refused
+from producers.request import Ask, Options, Prompt
+from router_core.result import Result
+from router_core.state.intake import Accepted, Record
+
+T = TypeVar("T")
+
+
+class Openfall:
+    """`AsyncOpenfall` with the same methods, blocking. May be used from several threads at once."""
+
+    def __init__(
+        self,
+        redis_url: str | None = None,
+        *,
+        config: Path | str | Loaded | None = None,
+        producer: str | None = None,
+    ) -> None:
+        self._client = AsyncOpenfall(redis_url, config=config, producer=producer)
+        self._opening: AbstractContextManager[BlockingPortal] = start_blocking_portal(name="openfall")
+        self._portal: BlockingPortal | None = self._opening.__enter__()
+        atexit.register(self.close)
+
+    def __enter__(self) -> Openfall:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection and end the thread. Jobs that were put in go on."""
+        portal, self._portal = self._portal, None
+        if portal is not None:
+            atexit.unregister(self.close)
+            portal.call(self._client.close)
+            self._opening.__exit__(None, None, None)
+
+    def submit(self, prompt: Prompt, **options: Unpack[Options]) -> Accepted:
+        return self._call(partial(self._client.submit, prompt, **options))
+
+    def submit_many(self, asks: Iterable[Ask | Prompt]) -> list[Accepted | Refused]:
+        return self._call(partial(self._client.submit_many, asks))
+
+    def ask(self, prompt: Prompt, *, wait: float | str | None = None, **options: Unpack[Options]) -> Result:
+        return self._call(partial(self._client.ask, prompt, wait=wait, **options))
+
+    def wait(self, job: Accepted | str, timeout: float | str | None = None) -> Result:
+        return self._call(partial(self._client.wait, job, timeout))
+
+    def stream(self, job: Accepted | str, *, start: int = 0, watch: bool = True) -> Iterator[dict[str, Any]]:
+        """The events of a job. Leaving the loop early is fine: the job goes on."""
+        events = self._client.stream(job, start=start, watch=watch)
+        try:
+            while (event := self._call(partial(anext, events, None))) is not None:
+                yield event
+        finally:
+            self._call(events.aclose)
+
+    def result(self, job_id: str) -> Result | None:
+        return self._call(partial(self._client.result, job_id))
+
+    def record(self, job_id: str) -> Record:
+        return self._call(partial(self._client.record, job_id))
+
+    def position(self, job_id: str) -> int | None:
+        return self._call(partial(self._client.position, job_id))
+
+    def cancel(self, job_id: str) -> bool:
+        return self._call(partial(self._client.cancel, job_id))
+
+    def ping(self) -> None:
+        self._call(self._client.ping)
+
+    def _call(self, step: Callable[[], Awaitable[T]]) -> T:
+        if self._portal is None:
+            raise RuntimeError("this Openfall is closed: make a new one")
+        return self._portal.call(step)

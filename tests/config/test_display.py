@@ -1,0 +1,83 @@
+"""What people see of a configuration: all of it, but no secret."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+import config
+from config.display import masked_key
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("redis://127.0.0.1:6379/0", "redis://127.0.0.1:6379/0"),
+        ("redis://:hunter2@127.0.0.1:6379/0", "redis://:…@127.0.0.1:6379/0"),
+        ("rediss://app:hunter2@cache:6380", "rediss://app:…@cache:6380"),
+        ("redis://:hun/t@er?2#@cache", "redis://:…@cache"),
+        ("http://token@host:80/v1", "http://…@host:80/v1"),
+        ("unix:///run/redis.sock?db=1&password=hunter2", "unix:///run/redis.sock?db=1&password=…"),
+        ("https://host/v1?api_key=hunter2&x=1", "https://host/v1?api_key=…&x=1"),
+        ("unix://:hunter2@/run/redis.sock", "unix://:…@/run/redis.sock"),
+    ],
+)
+def test_an_address_is_shown_without_what_is_secret_in_it(url: str, shown: str) -> None:
+    assert config.masked(url) == shown
+
+
+@pytest.mark.parametrize(
+    ("key", "shown"),
+    [("", ""), ("ollama", "…"), ("sk-0123456789abcdef", "…"), ("sk-ant-0123456789-x9Qk", "sk-ant-…x9Qk")],
+)
+def test_a_key_is_shown_so_that_it_can_be_told_from_others(key: str, shown: str) -> None:
+    assert masked_key(key) == shown
+
+
+def test_a_configuration_is_shown_whole_with_its_secrets_masked(tmp_path: Path) -> None:
+    file = tmp_path / "openfall.yaml"
+    file.write_text(
+        "redis: redis://:hunter2@a/0\n"
+        "backends:\n"
+        "  maker: {url: 'https://example.invalid/v1?key=hunter2', pool: cloud, key: '${KEY}'}\n"
+        "  tower: {url: 'http://127.0.0.1:1', pool: gpu, embedded: yes, engine: {model: /srv/$$a.gguf}}\n"
+        "models: {haiku: {upstream: 'ha$iku', at: [maker], timeout: 90}}\n"
+    )
+    loaded = config.load(file, environ={"KEY": "sk-ant-0123456789-x9Qk"}, cwd=tmp_path)
+    text = config.show(loaded)
+    assert "hunter2" not in text
+    assert "0123456789" not in text
+    assert text.startswith(f"# In force, from {file}\n")
+    told = yaml.safe_load(text)
+    assert list(told) == [
+        "redis", "data", "pools", "backends", "models", "roles", "urgency", "privacy", "limits", "workers",
+    ]  # fmt: skip
+    assert told["redis"] == "redis://:…@a/0"
+    assert told["backends"]["maker"]["key"] == "sk-ant-…x9Qk"
+    assert "key" not in told["backends"]["tower"]
+    assert told["backends"]["tower"]["engine"] == {
+        "model": "/srv/$$a.gguf",
+        "ctx": 2048,
+        "parallel": 4,
+        "gpu_layers": 0,
+    }
+    assert told["models"]["haiku"] == {"upstream": "ha$$iku", "at": ["maker"], "ctx": 4096, "timeout": "90s"}
+    assert told["urgency"]["interactive"] == {"start_within": "5s", "give_up": "2m"}
+    assert told["privacy"] == {"keep_results": "24h", "keep_prompts": False}
+
+
+def test_what_is_shown_can_be_loaded_and_means_the_same(tmp_path: Path) -> None:
+    file = tmp_path / "openfall.yaml"
+    file.write_text(
+        "data: /srv/o$$penfall\n"
+        "pools: {rack: {local: yes}}\n"
+        "backends: {tower: {url: 'http://127.0.0.1:1', pool: rack}}\n"
+        "models: {'8': {upstream: 'no', at: [tower], timeout: 1500ms}}\n"
+        "roles: {chat: {chain: ['8'], urgency: batch}}\n"
+        "limits: {prompt: 1001}\n"
+    )
+    first = config.load(file, environ={}, cwd=tmp_path)
+    file.write_text(config.show(first))
+    assert config.load(file, environ={}, cwd=tmp_path) == first

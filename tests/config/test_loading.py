@@ -1,0 +1,368 @@
+"""What a file means: its values, its variables, its defaults, and where it is looked for."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import FrozenInstanceError
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+import config
+from config import EngineSettings, Loaded, NoRedis
+from config.paths import DEMO
+from router_core.catalog import POOL_DEFAULTS, URGENCY_DEFAULTS, Catalog, Pool, UrgencyPolicy
+from router_core.job import Urgency
+from router_core.route import route
+
+
+def loaded(directory: Path, text: str, environ: Mapping[str, str] | None = None) -> Loaded:
+    file = directory / "openfall.yaml"
+    file.write_text(dedent(text), encoding="utf-8")
+    return config.load(file, environ=environ or {}, cwd=directory)
+
+
+FULL = """
+redis: rediss://:hunter2@cache.example.invalid:6380/3
+data: state
+pools: {rack: {local: yes}, far: {}}
+backends:
+  tower: {protocol: openai, url: "http://127.0.0.1:8080", pool: rack, slots: 2}
+  maker: {url: "https://example.invalid/v1", pool: far, key: "${MAKER_KEY}"}
+models:
+  coder: {upstream: "coder:32b", at: [tower], ctx: 32k, timeout: 5m, max_tokens: 1k}
+  haiku: {upstream: haiku-4-5, at: [maker]}
+roles:
+  worker: {chain: [coder, haiku]}
+  chat: {chain: [haiku], urgency: interactive}
+urgency:
+  interactive: {give_up: 500ms}
+privacy: {keep_results: 7d, keep_prompts: on}
+limits: {prompt: 64KiB}
+workers: {slots: 3, grace: 1.5s, procs: 2}
+"""
+KEY = "sk-ant-0123456789-x9Qk"
+
+
+class TestValues:
+    @pytest.fixture
+    def full(self, tmp_path: Path) -> Loaded:
+        return loaded(tmp_path, FULL, {"MAKER_KEY": KEY})
+
+    def test_the_catalog_has_what_the_file_says(self, full: Loaded) -> None:
+        catalog = full.catalog
+        assert catalog.pools == {"rack": Pool(local=True), "far": Pool()}
+        assert catalog.backends["tower"].slots == 2
+        assert catalog.backends["maker"].key.get_secret_value() == KEY
+        coder = catalog.models["coder"]
+        assert (coder.upstream, coder.at, coder.ctx, coder.timeout) == ("coder:32b", ("tower",), 32_000, 300)
+        assert (coder.max_tokens, catalog.models["haiku"].max_tokens) == (1000, None)
+        assert catalog.roles["worker"].chain == ("coder", "haiku")
+        assert catalog.roles["chat"].urgency is Urgency.INTERACTIVE
+
+    def test_an_urgency_keeps_what_the_file_does_not_change(self, full: Loaded) -> None:
+        assert full.catalog.urgency == {
+            **URGENCY_DEFAULTS,
+            Urgency.INTERACTIVE: UrgencyPolicy(start_within=5, give_up=0.5),
+        }
+
+    def test_the_settings_have_what_the_file_says(self, full: Loaded, tmp_path: Path) -> None:
+        settings = full.settings
+        assert settings.redis_url == "rediss://:hunter2@cache.example.invalid:6380/3"
+        assert settings.data_dir == tmp_path / "state"
+        assert (settings.keep_results, settings.keep_prompts) == (604_800, True)
+        assert settings.max_prompt_bytes == 65_536
+        assert (settings.worker_slots, settings.worker_grace, settings.worker_procs) == (3, 1.5, 2)
+        assert full.source == settings.source == tmp_path / "openfall.yaml"
+
+    def test_no_secret_is_in_any_representation(self, full: Loaded) -> None:
+        assert KEY not in f"{full}{full!r}"
+        assert "hunter2" not in f"{full}{full!r}"
+
+    def test_a_configuration_cannot_be_changed(self, full: Loaded) -> None:
+        with pytest.raises(FrozenInstanceError):
+            full.settings.worker_slots = 99  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("text", ["", "# only a comment\n", "pools:\nbackends:\nmodels:\nroles:\nurgency:\n"])
+def test_an_empty_file_means_the_defaults(tmp_path: Path, text: str) -> None:
+    found = loaded(tmp_path, text)
+    settings = found.settings
+    assert found.catalog == Catalog()
+    assert found.catalog.pools == POOL_DEFAULTS
+    assert (settings.redis_url, settings.data_dir) == (None, tmp_path / ".openfall")
+    assert (settings.keep_results, settings.keep_prompts, settings.max_prompt_bytes) == (86_400, False, 4_194_304)
+    assert (settings.worker_slots, settings.worker_grace, settings.worker_procs) == (16, 30, 1)
+    assert settings.engines == {}
+
+
+def test_a_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    assert loaded(tmp_path, "\ufeffworkers: {slots: 2}").settings.worker_slots == 2
+
+
+def test_a_name_may_be_a_word_that_yaml_takes_for_a_boolean(tmp_path: Path) -> None:
+    assert loaded(tmp_path, "pools: {on: {local: yes}}").catalog.pools == {"on": Pool(local=True)}
+
+
+class TestVariables:
+    def redis(self, directory: Path, value: str, environ: Mapping[str, str]) -> str | None:
+        return loaded(directory, f"redis: {value}", environ).settings.redis_url
+
+    @pytest.mark.parametrize(
+        ("environ", "url"),
+        [({}, None), ({"R": ""}, None), ({"R": "redis://a"}, "redis://a"), ({"R": "embedded"}, None)],
+    )
+    def test_a_default_stands_in_for_what_is_not_set(
+        self, tmp_path: Path, environ: dict[str, str], url: str | None
+    ) -> None:
+        assert self.redis(tmp_path, "${R:-embedded}", environ) == url
+
+    def test_redis_is_that_of_the_environment_when_the_file_does_not_say(self, tmp_path: Path) -> None:
+        assert loaded(tmp_path, "", {"REDIS_URL": "unix:///run/r.sock"}).settings.redis_url == "unix:///run/r.sock"
+
+    def test_the_file_wins_over_the_environment(self, tmp_path: Path) -> None:
+        assert self.redis(tmp_path, "redis://b", {"REDIS_URL": "redis://a"}) == "redis://b"
+
+    def test_several_stand_in_one_value(self, tmp_path: Path) -> None:
+        assert self.redis(tmp_path, "redis://${H}:${P:-6379}/0", {"H": "a"}) == "redis://a:6379/0"
+
+    @pytest.mark.parametrize(
+        ("written", "means"), [("$$", "$"), ("$${R}", "${R}"), ("a$b", "a$b"), ("$", "$"), ("$$$$", "$$"), ("${R}", "")]
+    )
+    def test_a_dollar_is_written_twice(self, tmp_path: Path, written: str, means: str) -> None:
+        text = f"backends: {{a: {{pool: gpu, url: http://a, key: '{written}'}}}}"
+        assert loaded(tmp_path, text, {"R": ""}).catalog.backends["a"].key.get_secret_value() == means
+
+    def test_a_value_cannot_change_the_shape_of_the_file(self, tmp_path: Path) -> None:
+        text = 'backends: {a: {pool: gpu, url: "http://a", key: "${K}"}}'
+        found = loaded(tmp_path, text, {"K": "x, slots: 9}\nworkers: {slots: 1} ${K}"})
+        assert found.catalog.backends["a"].key.get_secret_value() == "x, slots: 9}\nworkers: {slots: 1} ${K}"
+        assert (found.catalog.backends["a"].slots, found.settings.worker_slots) == (4, 16)
+
+    def test_a_variable_may_hold_a_number_a_time_or_a_yes(self, tmp_path: Path) -> None:
+        text = "workers: {slots: '${N}', grace: '${T}'}\nprivacy: {keep_prompts: '${Y}'}"
+        settings = loaded(tmp_path, text, {"N": "7", "T": "2m", "Y": "yes"}).settings
+        assert (settings.worker_slots, settings.worker_grace, settings.keep_prompts) == (7, 120, True)
+
+
+@pytest.mark.parametrize(
+    ("word", "seconds"),
+    [
+        ("500ms", 0.5),
+        ("5s", 5),
+        ("2m", 120),
+        ("1h", 3600),
+        ("24h", 86_400),
+        ("7d", 604_800),
+        ("12", 12),
+        ("1.5h", 5400),
+    ],
+)
+def test_a_duration_is_in_seconds_and_is_shown_in_words(tmp_path: Path, word: str, seconds: float) -> None:
+    found = loaded(tmp_path, f"workers: {{grace: {word}}}")
+    assert found.settings.worker_grace == seconds
+    again = loaded(tmp_path, config.show(found))
+    assert again.settings.worker_grace == seconds
+
+
+@pytest.mark.parametrize(
+    ("word", "size"),
+    [
+        ("4096", 4096),
+        ("32k", 32_000),
+        ("32K", 32_000),
+        ("1.5k", 1500),
+        ("2M", 2_000_000),
+        ("2MB", 2_000_000),
+        ("1G", 10**9),
+        ("8KiB", 8192),
+        ("4MiB", 4 * 2**20),
+        ("1Gi", 2**30),
+        ("2 GiB", 2**31),
+    ],
+)
+def test_a_size_is_a_whole_number_and_is_shown_in_words(tmp_path: Path, word: str, size: int) -> None:
+    found = loaded(tmp_path, f"limits: {{prompt: {word}}}")
+    assert found.settings.max_prompt_bytes == size
+    assert loaded(tmp_path, config.show(found)).settings.max_prompt_bytes == size
+
+
+class TestEngines:
+    def engine(self, directory: Path, engine: str, environ: Mapping[str, str] | None = None) -> EngineSettings:
+        text = f"backends: {{a: {{pool: gpu, url: http://127.0.0.1:1, slots: 3, embedded: yes{engine}}}}}"
+        return loaded(directory, text, environ).settings.engines["a"]
+
+    def test_an_embedded_backend_runs_the_shipped_model_with_a_lane_for_each_slot(self, tmp_path: Path) -> None:
+        assert self.engine(tmp_path, "") == EngineSettings(model="smollm2", parallel=3, threads=None, gpu_layers=0)
+
+    def test_an_engine_is_run_as_the_file_says(self, tmp_path: Path) -> None:
+        told = self.engine(tmp_path, ", engine: {ctx: 4k, threads: 2, parallel: 1, gpu_layers: 99}")
+        assert told == EngineSettings(ctx=4000, threads=2, parallel=1, gpu_layers=99)
+
+    @pytest.mark.parametrize(
+        ("written", "path"),
+        [
+            ("toy.gguf", "{here}/toy.gguf"),
+            ("models/toy", "{here}/models/toy"),
+            ("/srv/toy.gguf", "/srv/toy.gguf"),
+            ("~/toy.gguf", "/home/haruka/toy.gguf"),
+        ],
+    )
+    def test_a_model_file_is_found_from_the_configuration(self, tmp_path: Path, written: str, path: str) -> None:
+        told = self.engine(tmp_path, f", engine: {{model: {written}}}", {"HOME": "/home/haruka"})
+        assert told.model == path.format(here=tmp_path)
+
+    def test_a_backend_that_is_not_embedded_has_no_engine(self, tmp_path: Path) -> None:
+        assert loaded(tmp_path, FULL, {"MAKER_KEY": ""}).settings.engines == {}
+
+
+class TestSearch:
+    @pytest.fixture
+    def project(self, tmp_path: Path) -> Path:
+        """A git repository with a configuration at its root, below a directory with another one."""
+        root = tmp_path / "outside" / "project"
+        (root / "src" / "deep").mkdir(parents=True)
+        (root / ".git").mkdir()
+        for number, directory in enumerate((tmp_path / "outside", root), start=1):
+            (directory / "openfall.yaml").write_text(f"workers: {{slots: {number}}}")
+        return root
+
+    def source(self, cwd: Path, **environ: str) -> Path:
+        return config.load(environ=environ, cwd=cwd).source
+
+    def test_the_file_is_looked_for_upwards(self, project: Path) -> None:
+        assert self.source(project / "src" / "deep") == project / "openfall.yaml"
+
+    def test_the_nearest_file_wins(self, project: Path) -> None:
+        near = project / "src" / "openfall.yaml"
+        near.write_text("")
+        assert self.source(project / "src" / "deep") == near
+
+    def test_the_search_ends_at_the_git_root(self, project: Path) -> None:
+        (project / "openfall.yaml").unlink()
+        assert self.source(project / "src") == DEMO
+
+    def test_the_search_goes_on_where_there_is_no_git(self, project: Path) -> None:
+        (project / "openfall.yaml").unlink()
+        (project / ".git").rmdir()
+        assert self.source(project / "src") == project.parent / "openfall.yaml"
+
+    def test_a_directory_of_that_name_is_passed_over(self, project: Path) -> None:
+        (project / "src" / "openfall.yaml").mkdir()
+        assert self.source(project / "src") == project / "openfall.yaml"
+
+    def test_the_variable_wins_over_the_search(self, project: Path) -> None:
+        assert self.source(project, OPENFALL_CONFIG="../openfall.yaml").samefile(project.parent / "openfall.yaml")
+
+    def test_an_empty_variable_is_none(self, project: Path) -> None:
+        assert self.source(project, OPENFALL_CONFIG="") == project / "openfall.yaml"
+
+    def test_a_given_path_wins_over_the_variable(self, project: Path) -> None:
+        found = config.load(Path("openfall.yaml"), environ={"OPENFALL_CONFIG": "no.yaml"}, cwd=project)
+        assert found.source == project / "openfall.yaml"
+
+    def test_a_variable_that_names_no_file_is_told_rather_than_passed_over(self, project: Path) -> None:
+        (problem,) = config.check(environ={"OPENFALL_CONFIG": "no.yaml"}, cwd=project)
+        assert str(problem).startswith("no.yaml: there is no such file.")
+
+    @pytest.mark.parametrize("variable", ["HOME", "USERPROFILE"])
+    def test_the_file_of_the_user_comes_before_the_demo(self, tmp_path: Path, variable: str) -> None:
+        home, cwd = tmp_path / "home", tmp_path / "cwd"
+        own = home / ".config" / "openfall" / "openfall.yaml"
+        own.parent.mkdir(parents=True)
+        own.write_text("")
+        (cwd / ".git").mkdir(parents=True)
+        assert self.source(cwd, **{variable: str(home)}) == own
+
+    def test_the_demo_is_the_last_and_keeps_its_data_where_it_is_run(self, tmp_path: Path) -> None:
+        (tmp_path / ".git").mkdir()
+        found = config.load(environ={}, cwd=tmp_path)
+        assert found.source == DEMO
+        assert found.settings.data_dir == tmp_path / ".openfall"
+
+    def test_the_demo_under_its_own_name_is_still_the_demo(self, tmp_path: Path) -> None:
+        named = DEMO.parent / ".." / "config" / "demo.yaml"
+        assert config.load(named, environ={}, cwd=tmp_path).settings.data_dir == tmp_path / ".openfall"
+
+    def test_the_process_is_asked_when_nothing_is_given(self, project: Path) -> None:
+        code = "import config; print(config.load().source)"
+        environ = {**os.environ, "OPENFALL_CONFIG": "", "PYTHONPATH": os.pathsep.join(sys.path)}
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=project, env=environ, capture_output=True, text=True, check=True
+        )
+        assert Path(done.stdout.strip()) == project / "openfall.yaml"
+
+
+class TestDemo:
+    @pytest.fixture
+    def demo(self, tmp_path: Path) -> Loaded:
+        return config.load(DEMO, environ={}, cwd=tmp_path)
+
+    def test_two_engines_run_on_this_machine_and_nothing_leaves_it(self, demo: Loaded) -> None:
+        backends = demo.catalog.backends
+        assert {name: backend.url for name, backend in backends.items()} == {
+            "engine-a": "http://127.0.0.1:8391",
+            "engine-b": "http://127.0.0.1:8392",
+        }
+        assert all(backend.embedded and backend.slots == 2 for backend in backends.values())
+        assert all(demo.catalog.pools[backend.pool].local for backend in backends.values())
+        assert set(demo.settings.engines.values()) == {EngineSettings(model="smollm2", ctx=2048, threads=1, parallel=2)}
+        assert demo.settings.redis_url is None
+
+    def test_its_ports_can_be_moved(self, tmp_path: Path) -> None:
+        environ = {"OPENFALL_ENGINE_A_PORT": "9001", "OPENFALL_ENGINE_B_PORT": "9002"}
+        backends = config.load(DEMO, environ=environ, cwd=tmp_path).catalog.backends
+        assert [backend.url[-4:] for backend in backends.values()] == ["9001", "9002"]
+
+    def test_every_role_has_a_second_engine_to_fall_back_to(self, demo: Loaded) -> None:
+        assert {frozenset(role.chain) for role in demo.catalog.roles.values()} == {frozenset({"smol-a", "smol-b"})}
+
+    @pytest.mark.parametrize(
+        ("role", "queue"),
+        [
+            ("dialogue", "gpu.smol-a.interactive"),
+            ("scene", "gpu.smol-b.background"),
+            ("translate", "gpu.smol-b.batch"),
+        ],
+    )
+    def test_a_role_leads_to_its_queue(self, demo: Loaded, role: str, queue: str) -> None:
+        assert route(demo.catalog, role).queue == queue
+
+    def test_it_says_that_its_model_is_a_toy(self) -> None:
+        assert "TOY" in DEMO.read_text(encoding="utf-8").partition("\nredis:")[0]
+
+    def test_what_is_shown_of_it_means_the_same(self, demo: Loaded, tmp_path: Path) -> None:
+        again = loaded(tmp_path, config.show(demo))
+        assert (again.catalog, again.settings.engines) == (demo.catalog, demo.settings.engines)
+
+
+class TestRedis:
+    def test_the_configured_address_is_used(self, tmp_path: Path) -> None:
+        assert config.redis_url(loaded(tmp_path, "redis: redis://:pw@a").settings) == "redis://:pw@a"
+
+    def test_the_embedded_one_tells_its_address_in_the_data_directory(self, tmp_path: Path) -> None:
+        settings = loaded(tmp_path, "redis: embedded\ndata: d").settings
+        (tmp_path / "d").mkdir()
+        (tmp_path / "d" / "redis.url").write_text("unix:///run/openfall.sock\n")
+        assert config.redis_url(settings) == "unix:///run/openfall.sock"
+
+    @pytest.mark.parametrize("content", [None, b"", b" \n", b"\xff"])
+    def test_without_one_the_error_says_how_to_get_one(self, tmp_path: Path, content: bytes | None) -> None:
+        settings = loaded(tmp_path, "").settings
+        if content is not None:
+            settings.data_dir.mkdir()
+            (settings.data_dir / "redis.url").write_bytes(content)
+        with pytest.raises(NoRedis) as caught:
+            config.redis_url(settings)
+        assert str(caught.value) == (
+            f"No Redis: nothing runs in {tmp_path}/.openfall. Start it with `openfall up`, or set REDIS_URL "
+            f"(or `redis:` in {tmp_path}/openfall.yaml)."
+        )
+
+    def test_nobody_is_told_to_edit_the_shipped_demo(self, tmp_path: Path) -> None:
+        with pytest.raises(NoRedis, match=r"`redis:` in openfall\.yaml\)"):
+            config.redis_url(config.load(DEMO, environ={}, cwd=tmp_path).settings)

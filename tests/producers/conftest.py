@@ -1,0 +1,141 @@
+"""A configuration, and a small worker in a thread: real scripts and real results, answers made up here."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from config import Loaded, load
+from router_core.envelope import unpack_job
+from router_core.job import CompletionJob
+from router_core.outcome import Attempt, ErrorClass
+from router_core.result import Result, Status
+from router_core.state.delivery import Deliveries, Delivery, Drained, Identity
+from router_core.state.errors import StoreUnreachable
+from router_core.state.link import Link
+from router_core.state.presence import register
+
+CONFIG = """
+redis: ${REDIS_URL:-embedded}
+pools: {gpu: {local: yes}}
+backends:
+  here: {protocol: openai, url: "http://127.0.0.1:9", pool: gpu, slots: 64}
+models:
+  tiny: {upstream: tiny-1, at: [here]}
+  other: {upstream: other-1, at: [here]}
+roles:
+  chat: {chain: [tiny, other], urgency: interactive}
+  dialogue: {chain: [tiny, other]}
+  tags: {chain: [other], urgency: batch}
+limits: {prompt: 64k}
+"""
+
+
+def echo(job: CompletionJob) -> str | ErrorClass:
+    """The prompt back, or the error that it asks for: `fail: timeout`."""
+    said = str(job.body["messages"][-1]["content"])
+    return ErrorClass(said.removeprefix("fail: ")) if said.startswith("fail: ") else f"echo {said}"
+
+
+@dataclass
+class Answering:
+    """Answers whatever is queued until it is stopped. `asked` are the jobs as they were delivered."""
+
+    url: str
+    loaded: Loaded
+    reply: Callable[[CompletionJob], str | ErrorClass] = echo
+    name: str = "answering-worker"
+    asked: list[CompletionJob] = field(default_factory=list)
+    _stop: threading.Event = field(default_factory=threading.Event)
+    _thread: threading.Thread | None = None
+    _ready: threading.Event = field(default_factory=threading.Event)
+
+    def __enter__(self) -> Answering:
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._work()), name=self.name)
+        self._thread.start()
+        assert self._ready.wait(10)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        assert self._thread is not None
+        self._thread.join(20)
+
+    async def _work(self) -> None:
+        catalog = self.loaded.catalog
+        queues = [f"gpu.{model}.{urgency}" for urgency in catalog.urgency for model in catalog.models]
+        async with Link(self.url) as link:
+            await register(link, Identity(self.name, "gpu", tuple(queues), ("here",)))
+            drained = [Drained(queue, (("here", 64),)) for queue in queues]
+            deliveries = Deliveries(link, Identity(self.name, "gpu", (), ()), drained)
+            await deliveries.beat([])
+            self._ready.set()
+            while not self._stop.is_set():
+                try:
+                    await self._turn(deliveries)
+                except StoreUnreachable:
+                    await asyncio.sleep(0.05)
+
+    async def _turn(self, deliveries: Deliveries) -> None:
+        claim = await deliveries.claim(16, 0)
+        await asyncio.gather(*(self._answer(deliveries, delivery) for delivery in claim.deliveries))
+        await deliveries.beat([])
+        if not claim.deliveries:
+            await asyncio.sleep(0.01)
+
+    async def _answer(self, deliveries: Deliveries, delivery: Delivery) -> None:
+        job = unpack_job(delivery.envelope, delivery.deadline)
+        self.asked.append(job)
+        said = await asyncio.to_thread(self.reply, job)
+        attempt = Attempt(
+            model=delivery.model,
+            backend=delivery.backend,
+            started_at=delivery.server_now,
+            ended_at=delivery.server_now + 0.1,
+            error=said if isinstance(said, ErrorClass) else None,
+            input_tokens=3,
+            output_tokens=4,
+        )
+        if isinstance(said, ErrorClass):
+            result = Result(id=job.id, status=Status.FAILED, attempts=(attempt,), error=said, detail="it was asked to")
+        else:
+            if job.stream or delivery.watched:
+                for word in said.split(" "):
+                    await deliveries.emit(delivery, [b'{"event":"delta","text":"%s "}' % word.encode()])
+            choice = {"index": 0, "message": {"role": "assistant", "content": said}, "finish_reason": "stop"}
+            body = {"object": "chat.completion", "choices": [choice]}
+            result = Result(id=job.id, status=Status.ANSWERED, attempts=(attempt,), body=body, reason=job.reason)
+        await deliveries.settle(deliveries.settling(delivery, attempt, result))
+
+
+@pytest.fixture
+def config_file(tmp_path: Path) -> Path:
+    path = tmp_path / "openfall.yaml"
+    path.write_text(CONFIG)
+    return path
+
+
+@pytest.fixture
+def loaded(config_file: Path, redis_url: str) -> Loaded:
+    return load(config_file, environ={"REDIS_URL": redis_url})
+
+
+@pytest.fixture
+def answering(redis_url: str, loaded: Loaded) -> Iterator[Answering]:
+    with Answering(redis_url, loaded) as worker:
+        yield worker
+
+
+@pytest.fixture
+def worker_for(redis_url: str, loaded: Loaded) -> Callable[..., Answering]:
+    """Makes workers that a test starts and stops itself."""
+
+    def make(**told: object) -> Answering:
+        return Answering(redis_url, loaded, **told)  # type: ignore[arg-type]
+
+    return make

@@ -1,0 +1,266 @@
+"""The Python client against a real Valkey and a small worker."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from config import Loaded
+from producers import AsyncOpenfall, BadRequest, Openfall, PromptTooLarge, StillQueued
+from producers.request import Ask, Options
+from router_core.catalog import UnknownName
+from router_core.result import Result, Status
+from router_core.state.errors import DeadlinePassed, IdempotencyConflict, StoreUnreachable, UnknownJob
+from router_core.state.intake import Accepted
+
+
+def run(loaded: Loaded, use: Callable[[AsyncOpenfall], Coroutine[Any, Any, Any]], **told: Any) -> Any:
+    async def main() -> Any:
+        async with AsyncOpenfall(config=loaded, **told) as llm:
+            return await asyncio.wait_for(use(llm), 30)
+
+    return asyncio.run(main())
+
+
+async def states_of(llm: AsyncOpenfall, job_id: str) -> AsyncIterator[str]:
+    """Looks without listening: a job that somebody listens to keeps its events."""
+    for _ in range(1000):
+        yield (await llm.record(job_id)).state
+        await asyncio.sleep(0.01)
+
+
+def test_an_answer_comes_back_with_its_story(loaded: Loaded, answering: Any) -> None:
+    result = run(loaded, lambda llm: llm.ask("Haruka waves", role="dialogue"))
+    assert result.answered
+    assert result.text == "echo Haruka waves"
+    assert (result.model, result.backend) == ("tiny", "here")
+    assert result.reason == "first of 2 in the chain of role dialogue"
+
+
+def test_what_is_said_beside_the_prompt_reaches_the_worker(loaded: Loaded, answering: Any) -> None:
+    run(loaded, lambda llm: llm.ask("hi", role="tags", urgency="interactive", max_tokens=7, temperature=0.5))
+    (job,) = answering.asked
+    assert (job.role, job.chain, str(job.urgency)) == ("tags", ("other",), "interactive")
+    assert job.body == {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 7, "temperature": 0.5}
+
+
+def test_without_a_target_the_chat_role_is_asked(loaded: Loaded, answering: Any) -> None:
+    run(loaded, lambda llm: llm.ask([{"role": "user", "content": "hi"}]))
+    assert answering.asked[0].role == "chat"
+
+
+def test_a_whole_body_names_its_own_model_and_its_stream(loaded: Loaded, answering: Any) -> None:
+    body = {"model": "other", "stream": True, "messages": [{"role": "user", "content": "hi"}], "top_k": 3}
+    run(loaded, lambda llm: llm.ask(body))
+    (job,) = answering.asked
+    assert job.chain == ("other",)
+    assert job.stream
+    assert job.body == {"messages": [{"role": "user", "content": "hi"}], "top_k": 3}
+
+
+def test_a_failed_job_is_a_result_not_an_exception(loaded: Loaded, answering: Any) -> None:
+    result = run(loaded, lambda llm: llm.ask("fail: bad_request"))
+    assert result.status is Status.FAILED
+    assert result.detail == "it was asked to"
+
+
+@pytest.mark.parametrize(
+    ("prompt", "options", "error", "words"),
+    [
+        ("  ", {}, BadRequest, "the prompt is empty"),
+        ([], {}, BadRequest, "non-empty list"),
+        ({"prompt": "old"}, {}, BadRequest, "non-empty list"),
+        (["hello"], {}, BadRequest, r"messages\[0\] must be an object"),
+        ([{"content": "x"}], {}, BadRequest, r"messages\[0\] has no role"),
+        ([{"role": "user"}], {}, BadRequest, r"messages\[0\] has no content"),
+        ("x", {"role": "chat", "model": "tiny"}, BadRequest, "not both"),
+        ("x", {"within": 5, "deadline": 5}, BadRequest, "not both"),
+        ("x", {"within": "soon"}, BadRequest, "not a duration: 'soon'"),
+        ("x", {"deadline": datetime(2027, 1, 1)}, BadRequest, "no time zone"),
+        ("x", {"id": "a b"}, BadRequest, "8 to 64"),
+        ("x", {"idempotency_key": ""}, BadRequest, "1 to 256"),
+        ({"messages": [{"role": "user", "content": "x"}], "odd": object()}, {}, BadRequest, "as JSON"),
+        ({"messages": [{"role": "user", "content": "x"}], "model": 7}, {}, BadRequest, "must be text"),
+        ("x", {"role": "dialog"}, UnknownName, "Did you mean 'dialogue'"),
+        ("x", {"model": "tiy"}, UnknownName, "Did you mean 'tiny'"),
+        ("x", {"urgency": "bach"}, UnknownName, "Did you mean 'batch'"),
+        ("x" * 70_000, {}, PromptTooLarge, "more than the 64,000 allowed"),
+        ("x", {"deadline": datetime(2020, 1, 1, tzinfo=UTC)}, DeadlinePassed, "before the server's clock"),
+    ],
+)
+def test_what_cannot_be_put_in_is_refused_in_words(
+    loaded: Loaded, prompt: Any, options: Any, error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        run(loaded, lambda llm: llm.submit(prompt, **options))
+
+
+def test_one_key_is_one_job(loaded: Loaded) -> None:
+    async def use(llm: AsyncOpenfall) -> list[Accepted]:
+        return await asyncio.gather(*(llm.submit("same", idempotency_key="k") for _ in range(20)))
+
+    jobs = run(loaded, use)
+    assert len({job.id for job in jobs}) == 1
+    assert sum(not job.joined for job in jobs) == 1
+
+
+def test_one_key_for_two_requests_is_told(loaded: Loaded) -> None:
+    async def use(llm: AsyncOpenfall) -> None:
+        await llm.submit("one", idempotency_key="k")
+        await llm.submit("two", idempotency_key="k")
+
+    with pytest.raises(IdempotencyConflict, match="use another key"):
+        run(loaded, use)
+
+
+def test_many_are_accepted_or_refused_each_by_itself(loaded: Loaded, answering: Any) -> None:
+    async def use(llm: AsyncOpenfall) -> tuple[list[Any], list[Result]]:
+        asks = [Ask(f"line {n}", Options(role="tags")) for n in range(1200)]
+        asks[700] = Ask("x", Options(role="tagz"))
+        answers = await llm.submit_many(asks)
+        good = [answer for answer in answers if isinstance(answer, Accepted)]
+        return answers, await asyncio.gather(*(llm.wait(job) for job in good[:3]))
+
+    answers, results = run(loaded, use)
+    assert len(answers) == 1200
+    assert isinstance(answers[700], UnknownName)
+    assert sum(isinstance(answer, Accepted) for answer in answers) == 1199
+    assert [result.text for result in results] == [f"echo line {n}" for n in range(3)]
+
+
+def test_who_waits_too_short_learns_the_id_and_the_job_goes_on(loaded: Loaded, worker_for: Callable[..., Any]) -> None:
+    with pytest.raises(StillQueued) as told:
+        run(loaded, lambda llm: llm.ask("later", wait=0.05))
+    job_id = told.value.job_id
+    assert job_id in str(told.value)
+    with worker_for():
+        assert run(loaded, lambda llm: llm.wait(job_id)).text == "echo later"
+
+
+def test_a_stream_tells_the_place_the_pieces_and_the_result(loaded: Loaded, worker_for: Callable[..., Any]) -> None:
+    async def use(llm: AsyncOpenfall) -> list[dict[str, Any]]:
+        await llm.submit("first")
+        job = await llm.submit("a b", stream=True)
+        events = llm.stream(job)
+        told = [await anext(events)]
+        with worker_for():
+            return told + [event async for event in events]
+
+    told = run(loaded, use)
+    assert [event["event"] for event in told] == ["queued", "started", "delta", "delta", "delta", "done"]
+    assert told[0]["position"] == 2
+    assert "".join(event["text"] for event in told if event["event"] == "delta") == "echo a b "
+    assert told[-1]["result"].text == "echo a b"
+    assert [event["cursor"] for event in told[:-1]] == [1, 2, 3, 4, 5]
+
+
+def test_a_stream_goes_on_from_a_cursor(loaded: Loaded, answering: Any) -> None:
+    async def use(llm: AsyncOpenfall) -> list[dict[str, Any]]:
+        job = await llm.submit("a b", stream=True)
+        all_ = [event async for event in llm.stream(job)]
+        return [event async for event in llm.stream(job, start=all_[2]["cursor"])]
+
+    assert [event["event"] for event in run(loaded, use)] == ["delta", "delta", "done"]
+
+
+def test_a_job_whose_events_are_gone_still_tells_its_end(loaded: Loaded, answering: Any) -> None:
+    async def use(llm: AsyncOpenfall) -> list[dict[str, Any]]:
+        job = await llm.submit("plain")
+        async for state in states_of(llm, job.id):
+            if state == "done":
+                break
+        return [event async for event in llm.stream(job)]
+
+    assert [event["event"] for event in run(loaded, use)] == ["done"]
+
+
+def test_a_job_that_was_not_put_in_as_a_stream_streams_for_who_watches(
+    loaded: Loaded, worker_for: Callable[..., Any]
+) -> None:
+    async def use(llm: AsyncOpenfall) -> list[str]:
+        events = llm.stream(await llm.submit("a b"))
+        told = [await anext(events)]
+        with worker_for():
+            told += [event async for event in events]
+        return [event["event"] for event in told]
+
+    assert "delta" in run(loaded, use)
+
+
+def test_a_place_that_moves_up_is_told_again(loaded: Loaded) -> None:
+    async def use(llm: AsyncOpenfall) -> list[int]:
+        first = await llm.submit("first")
+        events = llm.stream(await llm.submit("second"))
+        places = [(await anext(events))["position"]]
+        await llm.cancel(first.id)
+        places.append((await anext(events))["position"])
+        await events.aclose()
+        return places
+
+    assert run(loaded, use) == [2, 1]
+
+
+def test_a_cancelled_job_ends_as_cancelled_and_only_once(loaded: Loaded) -> None:
+    async def use(llm: AsyncOpenfall) -> tuple[bool, bool, Result]:
+        job = await llm.submit("never mind")
+        return await llm.cancel(job.id), await llm.cancel(job.id), await llm.wait(job)
+
+    first, second, result = run(loaded, use)
+    assert (first, second) == (True, False)
+    assert result.status is Status.CANCELLED
+
+
+def test_a_record_and_a_place_are_told_by_id(loaded: Loaded) -> None:
+    async def use(llm: AsyncOpenfall) -> tuple[str, int | None, str]:
+        job = await llm.submit("here I am", role="dialogue")
+        record = await llm.record(job.id)
+        return record.state, await llm.position(job.id), record.producer
+
+    assert run(loaded, use, producer="me") == ("queued", 1, "me")
+
+
+def test_an_unknown_id_is_told(loaded: Loaded) -> None:
+    for ask in (AsyncOpenfall.wait, AsyncOpenfall.result, AsyncOpenfall.record, AsyncOpenfall.cancel):
+        with pytest.raises(UnknownJob, match="no job nowhere-at-all"):
+            run(loaded, lambda llm, ask=ask: ask(llm, "nowhere-at-all"))
+
+
+def test_no_redis_fails_loudly_after_its_patience(loaded: Loaded) -> None:
+    with pytest.raises(StoreUnreachable, match="is it running"):
+        run(loaded, lambda llm: llm.submit("x"), redis_url="redis://127.0.0.1:1", patience=0.3)
+
+
+def test_a_restart_of_redis_is_borne_by_who_submits_and_by_who_waits(server: Any, loaded: Loaded) -> None:
+    async def use(llm: AsyncOpenfall) -> tuple[str, bool]:
+        first = await llm.submit("before")
+        waiting = asyncio.create_task(llm.wait(first))
+        await asyncio.sleep(1.1)  # what was accepted is on disk within a second: appendfsync everysec
+        await asyncio.to_thread(server.kill)
+        second = asyncio.create_task(llm.submit("during"))
+        await asyncio.to_thread(server.start)
+        accepted = await second
+        await llm.cancel(first.id)
+        return str((await waiting).status), accepted.joined
+
+    assert run(loaded, use, redis_url=server.url) == ("cancelled", False)
+
+
+def test_the_blocking_client_does_the_same(loaded: Loaded, answering: Any) -> None:
+    with Openfall(config=loaded) as llm:
+        assert llm.ask("hello", wait="20s").text == "echo hello"
+        job = llm.submit("one two", stream=True)
+        told = list(llm.stream(job))
+        assert told[-1]["result"].text == "echo one two"
+        assert isinstance(llm.submit_many(["a", Ask("b")])[1], Accepted)
+        assert llm.result(job.id) == llm.wait(job)
+        assert llm.record(job.id).state == "done"
+        assert llm.position(job.id) is None
+        assert llm.cancel(job.id) is False
+    with pytest.raises(RuntimeError, match="closed"):
+        llm.ping()
+    assert not [thread for thread in threading.enumerate() if thread.name == "openfall"]

@@ -1,0 +1,101 @@
+import asyncio
+import json
+import socket
+import urllib.request
+from collections.abc import Coroutine
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from workers.local.engine import EngineSpec, start_engine
+from workers.local.engine_process import main
+from workers.local.errors import LocalError
+
+T = TypeVar("T")
+
+
+def run(coroutine: Coroutine[Any, Any, T]) -> T:
+    return asyncio.run(coroutine)
+
+
+def spec(model: Path, port: int, **more: Any) -> EngineSpec:
+    return EngineSpec(name="demo", model=model, port=port, ctx=512, threads=1, **more)
+
+
+def asked(url: str) -> Any:
+    body = {"model": "toy", "max_tokens": 4, "messages": [{"role": "user", "content": "Hello"}]}
+    request = urllib.request.Request(
+        f"{url}/v1/chat/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=20) as answer:
+        return json.load(answer)
+
+
+def test_it_answers_is_adopted_as_it_is_and_stops_with_status_0(data: Path, model: Path, port: int) -> None:
+    async def story() -> None:
+        wanted = spec(model, port, aliases=("toy", "other"), parallel=2)
+        engine = await start_engine(wanted, data)
+        answer = await asyncio.to_thread(asked, engine.url)
+        assert answer["usage"]["completion_tokens"] > 0
+        again = await start_engine(wanted, data)
+        assert (again.child.pid, again.adopted) == (engine.child.pid, True)
+        await engine.stop()
+        assert await engine.child.wait() == 0
+
+    run(story())
+
+
+def test_other_options_replace_it(data: Path, model: Path, port: int) -> None:
+    async def story() -> None:
+        first = await start_engine(spec(model, port), data)
+        second = await start_engine(replace(spec(model, port), ctx=256), data)
+        assert not second.adopted
+        assert await first.child.wait() == 0
+        await second.stop()
+
+    run(story())
+
+
+def test_a_port_that_is_taken_is_named_with_the_remedy(data: Path, model: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(LocalError, match=rf"engine demo: port {port} is taken.*another port"):
+            run(start_engine(spec(model, port), data))
+
+
+def test_the_process_itself_refuses_a_port_that_is_taken(model: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        assert main(["--model", str(model), "--port", str(port)]) == 1
+    assert (
+        capfd.readouterr().err == f"engine: port {port} is taken by another program. Stop it, or choose another port.\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        (None, "cannot be read: No such file"),
+        (b"<html>404</html>", "is not a GGUF file. Download it again"),
+        (b"GGUF" + b"\x03\0\0\0" + b"\xff" * 64, "it is damaged, unknown to this engine, or too large"),
+    ],
+    ids=["missing", "something else", "damaged"],
+)
+def test_a_model_that_cannot_be_loaded_is_explained_in_one_line(
+    data: Path, model: Path, port: int, tmp_path: Path, bad: tuple[bytes | None, str]
+) -> None:
+    content, message = bad
+    path = tmp_path / "model.gguf"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(LocalError, match=message) as raised:
+        run(start_engine(spec(path, port), data))
+    assert str(path) in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_name_that_is_no_file_name_is_refused(model: Path) -> None:
+    with pytest.raises(LocalError, match="only a-z, 0-9"):
+        EngineSpec(name="../demo", model=model, port=1)

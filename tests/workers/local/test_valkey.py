@@ -1,0 +1,158 @@
+import asyncio
+import os
+import signal
+import stat
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+import redis
+
+from workers.local.errors import LocalError
+from workers.local.valkey import Valkey, ValkeySpec, start_valkey
+
+T = TypeVar("T")
+
+
+def run(coroutine: Coroutine[Any, Any, T]) -> T:
+    return asyncio.run(coroutine)
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def client(valkey: Valkey) -> redis.Redis:
+    return redis.Redis.from_url(valkey.url, decode_responses=True)
+
+
+def test_it_keeps_what_it_accepts_and_only_its_owner_may_connect(data: Path) -> None:
+    url = data / "redis.url"
+
+    async def story() -> None:
+        valkey = await start_valkey(ValkeySpec(data=data))
+        with client(valkey) as asked:
+            told = asked.config_get("append*", "save", "maxmemory-policy", "stream-node-max-bytes", "port")
+        assert (told["appendonly"], told["appendfsync"]) == ("yes", "everysec")
+        assert (told["save"], told["maxmemory-policy"]) == ("", "noeviction")
+        assert (told["stream-node-max-bytes"], told["port"]) == ("1024", "0")
+        assert mode(valkey.socket) == 0o700
+        assert mode(data) == 0o700
+        assert (url.read_text().strip(), mode(url)) == (valkey.url, 0o600)
+        await valkey.stop()
+        assert not url.exists()
+        assert not valkey.child.running()
+
+    run(story())
+
+
+def test_what_was_written_is_there_after_a_kill(data: Path) -> None:
+    async def story() -> None:
+        first = await start_valkey(ValkeySpec(data=data))
+        with client(first) as asked:
+            asked.set("kept", "yes")
+            asked.waitaof(1, 0, 5000)
+        first.child.signal(signal.SIGKILL)
+        await first.child.wait()
+        second = await start_valkey(ValkeySpec(data=data))
+        with client(second) as asked:
+            assert asked.get("kept") == "yes"
+        assert not second.adopted
+        await second.stop()
+
+    run(story())
+
+
+def test_many_starts_at_once_make_one_server(data: Path) -> None:
+    async def story() -> None:
+        started = await asyncio.gather(*(start_valkey(ValkeySpec(data=data)) for _ in range(4)))
+        assert len({valkey.child.pid for valkey in started}) == 1
+        assert sorted(valkey.adopted for valkey in started) == [False, True, True, True]
+        for valkey in started:
+            await valkey.stop()
+
+    run(story())
+
+
+def test_one_that_another_process_owns_is_used_and_left_running(data: Path, up: Any) -> None:
+    owner = up(data=data)
+    pid = owner.until("ready", "valkey")["pid"]
+    owner.until("fleet_ready")
+
+    async def story() -> None:
+        valkey = await start_valkey(ValkeySpec(data=data))
+        assert (valkey.child.pid, valkey.adopted, valkey.ours) == (pid, True, False)
+        await valkey.stop()
+        with client(valkey) as asked:
+            assert asked.ping()
+
+    run(story())
+    assert owner.end() == 0
+
+
+def test_a_tool_that_needs_tcp_gets_a_port_with_a_password(data: Path, port: int) -> None:
+    async def story() -> None:
+        valkey = await start_valkey(ValkeySpec(data=data, port=port))
+        assert valkey.tcp_url
+        with redis.Redis.from_url(valkey.tcp_url) as asked, client(valkey) as local:
+            assert asked.ping()
+            assert local.ping()
+        with redis.Redis(port=port) as stranger, pytest.raises(redis.AuthenticationError):
+            stranger.ping()
+        again = await start_valkey(ValkeySpec(data=data, port=port))
+        assert again.tcp_url == valkey.tcp_url
+        await valkey.stop()
+
+    run(story())
+
+
+def test_a_path_too_long_for_a_socket_puts_it_elsewhere_and_says_so(data: Path, tmp_path: Path) -> None:
+    deep = data / ("d" * 60) / ("e" * 60)
+
+    async def story() -> None:
+        first = await start_valkey(ValkeySpec(data=deep))
+        second = await start_valkey(ValkeySpec(data=deep))
+        assert first.socket == second.socket
+        assert str(first.socket) in first.remark
+        assert mode(first.socket.parent) == 0o700
+        await first.stop()
+        first.socket.parent.rmdir()
+
+    run(story())
+
+
+def test_a_file_that_cannot_be_read_is_explained_with_the_end_of_the_log(data: Path) -> None:
+    async def story() -> None:
+        valkey = await start_valkey(ValkeySpec(data=data))
+        with client(valkey) as asked:
+            asked.set("a", "b" * 1000)
+        await valkey.stop()
+        part = next((data / "valkey" / "appendonlydir").glob("*.incr.aof"))
+        part.write_bytes(b"this is no command\r\n" + part.read_bytes())
+        with pytest.raises(LocalError, match=r"append-only file cannot be read.*Keep a copy(.|\n)*Bad file format"):
+            await start_valkey(ValkeySpec(data=data))
+
+    run(story())
+
+
+def test_without_a_server_for_the_platform_the_two_ways_on_are_named(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.local.valkey.find_spec", lambda name: None)
+    with pytest.raises(LocalError, match=r"set `redis:` .* or start one in a container"):
+        run(start_valkey(ValkeySpec(data=data)))
+
+
+def test_one_that_does_not_answer_is_never_joined_by_a_second(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workers.local.valkey._GRACE", 0.1)
+
+    async def story() -> None:
+        valkey = await start_valkey(ValkeySpec(data=data))
+        (data / "valkey.sock").unlink()
+        with pytest.raises(LocalError, match=rf"does not answer.*kill {valkey.child.pid}"):
+            await start_valkey(ValkeySpec(data=data))
+        os.kill(valkey.child.pid, signal.SIGKILL)
+        await valkey.child.wait()
+
+    run(story())

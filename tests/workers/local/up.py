@@ -1,0 +1,31 @@
+"""Runs the plan that is given as JSON, tells each event as a line; what the tests start and kill."""
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+
+from workers.local.fleet import EngineSpec, LocalError, Plan, ValkeySpec, WorkerSpec, run
+
+
+def main() -> int:
+    asked = json.loads(sys.argv[1])
+    data = Path(asked["data"])
+    plan = Plan(
+        data=data,
+        valkey=ValkeySpec(data=data) if asked.get("valkey", True) else None,
+        engines=tuple(EngineSpec(**{**engine, "model": Path(engine["model"])}) for engine in asked.get("engines", ())),
+        workers=tuple(
+            WorkerSpec(pool=pool, argv=(sys.executable, "-c", code), procs=procs, awaits_ready=True)
+            for pool, procs, code in asked.get("workers", ())
+        ),
+        grace=asked.get("grace", 30.0),
+    )
+    try:
+        return asyncio.run(run(plan, lambda event: print(json.dumps(event), flush=True)))  # noqa: T201
+    except LocalError as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        return 1
+
+
+sys.exit(main())

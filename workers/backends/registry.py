@@ -1,0 +1,41 @@
+"""Which class speaks which protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from ipaddress import ip_address
+from typing import Literal
+
+import httpx
+
+from router_core.catalog import Backend
+from workers.backends.base import CompletionBackend
+from workers.backends.openai import OpenAIBackend
+from workers.backends.transport import open_transport
+
+Protocol = Literal["openai"]
+Opener = Callable[[str, str, httpx.AsyncBaseTransport], CompletionBackend]
+"""Makes a backend of a url, a key and a transport."""
+
+PROTOCOLS: Mapping[Protocol, Opener] = {"openai": OpenAIBackend}
+
+
+def open_backend(spec: Backend, transport: httpx.AsyncBaseTransport | None = None) -> CompletionBackend:
+    """A client for a backend. With a `transport` of the caller's it uses that (tests), and closes it in the end.
+
+    Connections are kept for the next call, unless `keep_alive` says otherwise, or says nothing and the host is this
+    machine: llama-server closes a kept connection after many of its streams, and a new one costs next to nothing there.
+    """
+    if transport is None:
+        local = spec.embedded or is_loopback(spec.url)
+        transport = open_transport(keep_alive=not local if spec.keep_alive is None else spec.keep_alive)
+    return PROTOCOLS[spec.protocol](spec.url, spec.key.get_secret_value(), transport)
+
+
+def is_loopback(url: str) -> bool:
+    """Whether a url's host is this machine by its name or address. Nothing is looked up."""
+    host = httpx.URL(url).host
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")

@@ -1,0 +1,120 @@
+"""One process that we look after: spawned by us, or adopted from an owner that is gone."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from asyncio.subprocess import DEVNULL, Process
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from workers.local.identity import Identity, identify
+from workers.local.records import make_private
+from workers.local.tether import tethered
+
+_POLL = 0.2
+"""Seconds between two looks at a process that is not our own child."""
+
+_LOG_LIMIT = 5_000_000
+"""Bytes. A log that is longer when its part starts becomes `NAME.log.1`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Child:
+    """A running process. `process` is None when it is not our own child; its log begins at byte `log_from`."""
+
+    identity: Identity
+    log: Path
+    log_from: int = 0
+    process: Process | None = None
+
+    @property
+    def pid(self) -> int:
+        return self.identity.pid
+
+    def running(self) -> bool:
+        return self.process.returncode is None if self.process else self.identity.alive()
+
+    async def wait(self) -> int | None:
+        """Wait for its end; the exit status (negative for a signal), None where that cannot be known."""
+        if self.process:
+            return await self.process.wait()
+        while self.identity.alive():  # noqa: ASYNC110 - nobody tells us
+            await asyncio.sleep(_POLL)
+        return None
+
+    def signal(self, number: int) -> None:
+        """Send a signal, unless it is gone."""
+        if self.process:
+            if self.process.returncode is None:
+                self.process.send_signal(number)
+        elif self.identity.alive():
+            os.kill(self.pid, number)
+
+    async def stop(self, grace: float, hurry: asyncio.Event | None = None) -> int | None:
+        """SIGTERM, up to `grace` seconds, then SIGKILL. `hurry` cuts the grace short: a second SIGTERM and 2 s more."""
+        self.signal(signal.SIGTERM)
+        if not await self._ended(grace, hurry):
+            self.signal(signal.SIGTERM)
+            if not (hurry and hurry.is_set() and await self._ended(2.0, None)):
+                self.signal(signal.SIGKILL)
+        return await self.wait()
+
+    async def _ended(self, within: float, hurry: asyncio.Event | None) -> bool:
+        ending = [asyncio.create_task(self.wait())]
+        waiting = [asyncio.create_task(hurry.wait())] if hurry else []
+        try:
+            await asyncio.wait([*ending, *waiting], timeout=within, return_when=asyncio.FIRST_COMPLETED)
+            return ending[0].done()
+        finally:
+            for task in (*ending, *waiting):
+                task.cancel()
+
+    def said(self, lines: int = 5) -> list[str]:
+        """The last lines of its log since it was started."""
+        try:
+            with self.log.open("rb") as file:
+                file.seek(max(self.log_from, file.seek(0, os.SEEK_END) - 16_384))
+                return file.read().decode(errors="replace").rstrip().splitlines()[-lines:]
+        except OSError:
+            return []
+
+    def note(self, line: bytes) -> None:
+        """Add a line to its log."""
+        with self.log.open("ab") as file:
+            file.write(line)
+
+
+async def spawn(
+    argv: Sequence[str], log: Path, *, environment: Mapping[str, str] | None = None, stdout: int | None = None
+) -> Child:
+    """Start `argv`, tied to us, in a session of its own, its output in `log`.
+
+    A session of its own, since Ctrl-C goes to every process of a terminal's group: Valkey would be gone before the
+    workers had settled. `environment` is added to ours.
+    """
+    file = _open_log(log)
+    try:
+        start = os.fstat(file).st_size
+        process = await asyncio.create_subprocess_exec(
+            *tethered(argv),
+            stdin=DEVNULL,
+            stdout=file if stdout is None else stdout,
+            stderr=file,
+            env={**os.environ, **(environment or {})},
+            start_new_session=True,
+        )
+    finally:
+        os.close(file)
+    # A child that is gone already is a zombie until it is waited for: known by its pid alone.
+    identity = identify(process.pid) or Identity(process.pid, "")
+    return Child(identity=identity, log=log, log_from=start, process=process)
+
+
+def _open_log(log: Path) -> int:
+    make_private(log.parent)
+    if log.exists() and log.stat().st_size > _LOG_LIMIT:
+        log.replace(log.with_name(f"{log.name}.1"))
+    return os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)

