@@ -50,8 +50,11 @@ def _pool(url: str, **more: Any) -> aioredis.ConnectionPool:
 
 
 def client(url: str, block: float) -> aioredis.Redis:
-    """A client of its own for blocking reads of up to `block` seconds: its socket timeout is longer than that."""
-    return aioredis.Redis(connection_pool=_pool(url, socket_timeout=block + REPLY_TIMEOUT, max_connections=2))
+    """A client of its own for blocking reads of up to `block` seconds: its socket timeout is longer than that.
+
+    Closing it closes its connections.
+    """
+    return aioredis.Redis.from_pool(_pool(url, socket_timeout=block + REPLY_TIMEOUT, max_connections=2))
 
 
 class Link:
