@@ -90,6 +90,7 @@ class Intake:
         reply = await self._link.script(
             "accept", job.id, terms.queue, pack_job(job), digest(job), job.producer, terms.idempotency_key,
             job.label, deadline, int(terms.give_up * 1000), max(1, int(terms.keep)), RQ_TIMEOUT, _data_of(job.id),
+            int(job.stream),
         )  # fmt: skip
         verdict, job_id = reply[0], reply[1].decode()
         if verdict == b"past":
