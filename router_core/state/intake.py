@@ -7,7 +7,6 @@ import base64
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 from pydantic_core import to_json
@@ -70,7 +69,6 @@ class Record:
     held_why: str
 
 
-@lru_cache(maxsize=1)
 def _data_of(job_id: str) -> bytes:
     return to_json([ENTRY_POINT, None, [job_id], {}])  # rq reads it uncompressed too, and it is shorter so
 

@@ -25,8 +25,8 @@ from workers.attempt import Carrier
 from workers.backends.registry import open_backend
 from workers.spool import Spool
 from workers.upkeep import Upkeep
-from workers.worker import Worker
 from workers.worker import Terms as WorkerTerms
+from workers.worker import Worker
 
 _numbers = itertools.count(1)
 
@@ -81,7 +81,7 @@ async def _bench(redis_url: str, home: Path, upstream: FaultServer, slots: int, 
         backend = open_backend(catalog.backends["box"])
         deliveries = Deliveries(link, who, [Drained(queue, (("box", slots),)) for queue in queues])
         spool = Spool(home / "spool")
-        carrier = Carrier(catalog=catalog, backends={"box": backend}, chance=lambda: 0.0)
+        carrier = Carrier(catalog=catalog, backends={"box": backend})
         worker = Worker(deliveries, carrier, bell, spool, WorkerTerms(**{"slots": slots, "grace": 5.0, **terms}))
         upkeep = Upkeep(link=link, who=who, worker=worker, deliveries=deliveries, spool=spool, chance=lambda: 0.5)
         await upkeep.worker_is_here()
@@ -103,7 +103,7 @@ def working(redis_url: str, tmp_path: Path) -> Callable[..., None]:
         async def main() -> None:
             upstream = FaultServer(list(scripts))
             server = await asyncio.start_server(upstream.serve, "127.0.0.1", 0)
-            upstream.url = "http://127.0.0.1:%d" % server.sockets[0].getsockname()[1]
+            upstream.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
             async with _bench(redis_url, tmp_path, upstream, slots, **terms) as bench:
                 rounds = bench.upkeep.start() if upkeep else ()
                 task = asyncio.create_task(bench.worker.work())

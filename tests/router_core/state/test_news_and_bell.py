@@ -27,7 +27,7 @@ def _only_the_bell_wakes(monkeypatch):
 async def until(found):
     """Poll until something is found, and return it."""
     async with asyncio.timeout(LONG):
-        while not (what := found()):  # noqa: ASYNC110 - the other side is a server
+        while not (what := found()):
             await asyncio.sleep(0.01)
         return what
 
