@@ -59,7 +59,7 @@ def test_an_interrupted_ask_prints_the_id_and_the_job_goes_on(
     start: Callable[..., subprocess.Popen[str]], redis_url: str, openfall: Run, worker_for: Callable[..., Any]
 ) -> None:
     client = redis.Redis.from_url(redis_url)
-    with client, start("ask", "slow", url=redis_url) as process:
+    with client, start("ask", "slow") as process:
         asked = threading.Event()
         while not client.llen("rq:queue:gpu.tiny.interactive"):
             assert not asked.wait(0.02)
@@ -117,7 +117,7 @@ def test_no_redis_exits_with_3(openfall: Run) -> None:
 
 
 def test_no_redis_at_all_says_how_to_get_one(start: Callable[..., subprocess.Popen[str]]) -> None:
-    with start("ask", "x") as process:
+    with start("ask", "x", url="") as process:
         _, err = process.communicate(timeout=30)
     assert process.returncode == 3
     assert "Start it with `openfall up`" in err
