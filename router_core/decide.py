@@ -85,7 +85,8 @@ def decide(
 
     1. Past its deadline it is done, expired.
     2. A failure that is the job's own (a bad request, a cancel) ends it: another model would say the same.
-    3. The first model of the chain that may be asked now is asked: here, or after a hand-off.
+    3. Of the models that may be asked now the one asked least is asked, by the order of the chain among equals: here,
+       or after a hand-off. So a wait in the second model's queue does not send a job back to the first unasked.
     4. When every one that may still answer is in its back-off, the job waits for the first that is due.
     5. When none may answer any more, it falls; or it fails, if all of them refused it for its own faults.
     """
@@ -95,7 +96,8 @@ def decide(
     if last and last.disposition and not last.disposition.try_next_model:
         return Done(_failure(last))
     dues = [(_due(alias, attempts, conditions.jitter), alias) for alias in job.chain if alias in catalog.models]
-    due_now = next((alias for due, alias in dues if due is not None and due <= now), None)
+    ready = [alias for due, alias in dues if due is not None and due <= now]
+    due_now = min(ready, key=lambda alias: sum(attempt.model == alias for attempt in attempts), default=None)
     if due_now == conditions.here:
         return Call(due_now, min(catalog.models[due_now].timeout, job.deadline - now))
     if due_now is not None:

@@ -26,7 +26,7 @@ local seconds = string.format('%.3f', now / 1000)
 
 local function take(id, queue, backend)
   local r = redis.call('HMGET', RECORD .. id, 'state', 'deadline', 'attempts', 'deliveries', 'crashes', 'watch',
-    'accepted', 'deltas')
+    'accepted', 'deltas', 'queue')
   if not r[1] then
     local data = redis.call('HGET', RQ_JOB .. id, 'data')
     if data then
@@ -38,6 +38,11 @@ local function take(id, queue, backend)
   end
   -- An id that is still listed although its job went on (an rq tool pushed it): whoever holds the job has it.
   if r[1] ~= 'queued' then return end
+  if r[9] ~= queue then  -- a tool moved it: back to where its record says, which may be the only place it may be in
+    redis.call('LREM', RQ_QUEUE .. r[9], 0, id)
+    enqueue(id, r[9], true, now)
+    return
+  end
   local token = nonce .. #jobs
   local member = id .. ':' .. token
   local deliveries = tonumber(r[4] or 0) + 1
@@ -73,7 +78,8 @@ for i = #due_ids, 1, -1 do
   local id = due_ids[i]
   redis.call('ZREM', SCHEDULED .. pool, id)
   local r = redis.call('HMGET', RECORD .. id, 'state', 'queue')
-  if r[1] == 'scheduled' then
+  -- What rq's own tools cancelled or deleted is left to the sweep.
+  if r[1] == 'scheduled' and redis.call('HGET', RQ_JOB .. id, 'status') == 'scheduled' then
     redis.call('ZREM', RQ_SCHEDULED .. r[2], id)
     enqueue(id, r[2], true, now)  -- at the front: it has waited its turn before
   end
@@ -93,7 +99,8 @@ if redis.call('EXISTS', SUSPECTS .. pool) == 1 then
   if drained ~= '' and redis.call('ZSCORE', SUSPECTS .. pool, drained) then table.insert(waiting, 1, drained) end
   for _, id in ipairs(waiting) do
     local queue = redis.call('HGET', RECORD .. id, 'queue')
-    local backend, room = roomiest(backends_of[queue] or '')
+    local wanted = redis.call('HGET', RQ_JOB .. id, 'status') == 'scheduled'  -- not cancelled with rq's own tools
+    local backend, room = roomiest(wanted and backends_of[queue] or '')
     if backend and busy > 0 then
       redis.call('ZADD', SUSPECTS .. pool, now + 60000, id)
       suspect, want = id, 0
@@ -113,10 +120,10 @@ if want > 0 then
   for i = 10, #ARGV, 2 do
     local queue = ARGV[i]
     local length = redis.call('LLEN', RQ_QUEUE .. queue)
-    while length > 0 and #jobs < want and not paused[queue] do
+    while length > 0 and #jobs + #foreign < want and not paused[queue] do
       local backend, room = roomiest(ARGV[i + 1])
       if not backend or room < 1 then break end
-      local popped = redis.call('LPOP', RQ_QUEUE .. queue, math.min(want - #jobs, room, length))
+      local popped = redis.call('LPOP', RQ_QUEUE .. queue, math.min(want - #jobs - #foreign, room, length))
       if not popped then break end
       for _, id in ipairs(popped) do
         local before = #jobs
@@ -127,7 +134,7 @@ if want > 0 then
       if length == 0 then redis.call('DEL', BELL .. queue) end
     end
     if length > 0 and not paused[queue] then left = 1 end
-    if #jobs >= want then break end
+    if #jobs + #foreign >= want then break end
   end
 end
 

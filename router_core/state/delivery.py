@@ -13,6 +13,7 @@ from router_core.decide import Done, Fall, Handoff, Later
 from router_core.envelope import pack_attempt, pack_result
 from router_core.outcome import Attempt
 from router_core.result import Result, Status
+from router_core.state.errors import UnknownJob
 from router_core.state.intake import rq_text
 from router_core.state.link import Link
 
@@ -158,7 +159,8 @@ class Deliveries:
 
     def settling(self, delivery: Delivery, attempt: Attempt | None, next_: Next, to_queue: str = "") -> Settle:
         """The settle of a delivery. `to_queue` is the queue that a hand-off or a later delivery goes to."""
-        line = b"" if attempt is None or isinstance(next_, Result) else pack_attempt(attempt)
+        told_by_result = isinstance(next_, Result) and next_.answered  # a failed job may be asked for again
+        line = b"" if attempt is None or told_by_result else pack_attempt(attempt)
         return Settle(delivery.id, delivery.token, (self._worker, *_verb(line, next_, to_queue), *self._keeps(next_)))
 
     def _keeps(self, next_: Next) -> tuple[int, ...]:
@@ -204,8 +206,9 @@ class Deliveries:
     async def ticket(self, ticket: Ticket, job_id: str, why_not: str, give_up: float) -> str:
         """End a job that plain rq put in, after seeing that the accepted job it asks for runs."""
         reply = await self._link.script(
-            "ticket", ticket.id, job_id, rq_text(why_not), self._worker, int(give_up * 1000)
-        )
+            "ticket", ticket.id, "" if why_not else job_id, rq_text(why_not or str(UnknownJob(job_id))),
+            self._worker, int(give_up * 1000),
+        )  # fmt: skip
         return str(reply[0].decode())
 
 

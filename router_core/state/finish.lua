@@ -7,7 +7,8 @@ local r = redis.call('HMGET', RECORD .. id, 'state', 'lease', 'queue', 'backend'
 local state, queue = r[1], r[3]
 if not state then return {'gone', ''} end
 if state == 'done' then return {'done', redis.call('HGET', RECORD .. id, 'status')} end
-if ARGV[3] ~= '' and (state == 'started' or ARGV[3] ~= (r[8] or '0')) then return {'moved', state} end
+local busy = state == 'started' and redis.call('HGET', RQ_JOB .. id, 'status') ~= 'canceled'
+if ARGV[3] ~= '' and (busy or ARGV[3] ~= (r[8] or '0')) then return {'moved', state} end
 local gone = {}
 if state == 'started' then
   release(id, r[2], queue, r[4], gone)

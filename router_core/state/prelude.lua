@@ -111,6 +111,7 @@ local function finish(id, queue, ending, gone, now)
   redis.call('SET', RESULT .. id, ending.result, 'EX', keep)
   if ending.keep_prompt then redis.call('EXPIRE', PROMPT .. id, keep) else gone[#gone + 1] = PROMPT .. id end
   redis.call('HSET', job, 'status', ending.rq_status, 'origin', queue, 'ended_at', iso(now))
+  redis.call('ZREM', RQ_CANCELED .. queue, id)  -- rq's own cancel of a running job put it there
   local registry = RQ_END[ending.rq_status]
   redis.call('ZADD', registry[1] .. queue, math.floor(now / 1000) + keep, id)
   local fields = {'type', registry[2], 'worker_name', ending.worker or ''}

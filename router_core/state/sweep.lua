@@ -20,10 +20,9 @@ local open = redis.call('ZRANGE', OPEN, from, from + most - 1)
 redis.call('SET', AUDIT, #open < most and 0 or from + most)
 for _, id in ipairs(open) do
   local state = redis.call('HGET', RECORD .. id, 'state')
-  if state == 'queued' or state == 'scheduled' or state == 'held' then
-    local status = redis.call('HGET', RQ_JOB .. id, 'status')
-    if not status then found(id, 'deleted') elseif status == 'canceled' then found(id, 'cancelled') end
-  end
+  local status = redis.call('HGET', RQ_JOB .. id, 'status')
+  if status == 'canceled' then found(id, 'cancelled')
+  elseif not status and state ~= 'started' then found(id, 'deleted') end
 end
 
 if ARGV[3] == '1' then

@@ -1,6 +1,6 @@
 -- A job put in with plain rq asks for an accepted job: see that it runs, and end the asking one.
 -- A job that already waits or runs is left alone; a held or failed one, whose request is still there, is queued again.
--- ARGV: clock, rq job id, accepted job id ('' : it asks for nothing we run), why not (rq's exc_string), worker,
+-- ARGV: clock, rq job id, accepted job id ('' : it asks for nothing we run), rq's exc_string if it comes to nothing, worker,
 --       give_up (ms) for a job that runs again
 -- Reply: {'queued' | state of the job | 'unknown'}
 local now = clock()
@@ -9,7 +9,7 @@ local queue = redis.call('HGET', FOREIGN_QUEUE, ticket)
 redis.call('ZREM', FOREIGN, ticket)
 redis.call('HDEL', FOREIGN_QUEUE, ticket)
 if not queue then return {'again'} end
-local r = id ~= '' and redis.call('HMGET', RECORD .. id, 'state', 'queue', 'status') or {}
+local r = id ~= '' and redis.call('HMGET', RECORD .. id, 'state', 'queue', 'status', 'idem') or {}
 local came = r[1] or 'unknown'
 if came == 'held' then
   remove_waiting(id, came, r[2])
@@ -17,6 +17,7 @@ if came == 'held' then
   came = 'queued'
 elseif came == 'done' and r[3] == 'failed' and redis.call('EXISTS', PROMPT .. id) == 1 then
   for _, key in ipairs({RECORD, PROMPT, RQ_JOB, EVENTS}) do redis.call('PERSIST', key .. id) end
+  if r[4] then redis.call('PERSIST', IDEMPOTENCY .. r[4]) end
   redis.call('DEL', RQ_RESULTS .. id, RESULT .. id)
   redis.call('ZREM', RQ_FAILED .. r[2], id)
   local deadline = string.format('%.0f', now + tonumber(ARGV[6]))
@@ -25,7 +26,7 @@ elseif came == 'done' and r[3] == 'failed' and redis.call('EXISTS', PROMPT .. id
   renew(id, r[2], false, 'asked for again', now)
   came = 'queued'
 end
-local ok = came ~= 'unknown' and ARGV[4] == ''
+local ok = came ~= 'unknown'
 local job = RQ_JOB .. ticket
 redis.call('HSET', job, 'status', ok and 'finished' or 'failed', 'started_at', iso(now), 'ended_at', iso(now))
 redis.call('ZADD', (ok and RQ_FINISHED or RQ_FAILED) .. queue, math.floor(now / 1000) + 500, ticket)

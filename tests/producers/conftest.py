@@ -15,10 +15,10 @@ from router_core.envelope import unpack_job
 from router_core.job import CompletionJob
 from router_core.outcome import Attempt, ErrorClass
 from router_core.result import Result, Status
-from router_core.state.delivery import Deliveries, Delivery, Drained
+from router_core.state.delivery import Deliveries, Delivery, Drained, Identity
 from router_core.state.errors import StoreUnreachable
 from router_core.state.link import Link
-from router_core.state.presence import Identity, register
+from router_core.state.presence import register
 
 CONFIG = """
 redis: ${REDIS_URL:-embedded}
@@ -70,9 +70,9 @@ class Answering:
         catalog = self.loaded.catalog
         queues = [f"gpu.{model}.{urgency}" for urgency in catalog.urgency for model in catalog.models]
         async with Link(self.url) as link:
-            await register(link, Identity(self.name, tuple(queues), ("here",)))
+            await register(link, Identity(self.name, "gpu", tuple(queues), ("here",)))
             drained = [Drained(queue, (("here", 64),)) for queue in queues]
-            deliveries = Deliveries(link, self.name, "gpu", drained)
+            deliveries = Deliveries(link, Identity(self.name, "gpu", (), ()), drained)
             await deliveries.beat([])
             self._ready.set()
             while not self._stop.is_set():

@@ -15,10 +15,10 @@ import redis
 from router_core.job import CompletionJob
 from router_core.outcome import Attempt, ErrorClass
 from router_core.result import Result, Status
-from router_core.state.delivery import Deliveries, Delivery, Drained
+from router_core.state.delivery import Deliveries, Delivery, Drained, Identity
 from router_core.state.intake import Accepted, Intake, Terms
 from router_core.state.link import Link
-from router_core.state.presence import Identity, register
+from router_core.state.presence import register
 
 QUEUE = "gpu.smol.background"
 SECRET = "the-prompt-nobody-else-may-see"
@@ -57,9 +57,9 @@ class Fleet:
         self, name: str = "worker-a", slots: int = 4, queues: tuple[str, ...] = (QUEUE,), backend: str = "box"
     ) -> Deliveries:
         """A registered worker of pool gpu that has beaten once."""
-        await register(self.link, Identity(name, queues, (backend,)))
+        await register(self.link, Identity(name, "gpu", queues, (backend,)))
         drained = [Drained(queue, ((backend, slots),)) for queue in queues]
-        worker = Deliveries(self.link, name, "gpu", drained)
+        worker = Deliveries(self.link, Identity(name, "gpu", (), ()), drained)
         await worker.beat([])
         return worker
 
@@ -95,14 +95,14 @@ class Fleet:
 
     async def crash(self, name: str, worker: Deliveries) -> None:
         """Time passes in which this worker is silent and an onlooker keeps the fleet's pulse."""
-        onlooker = Deliveries(self.link, "onlooker", "gpu", [])
+        onlooker = Deliveries(self.link, Identity("onlooker", "gpu", (), ()), [])
         for _ in range(6):
             self.clock.now += 2
             await onlooker.beat([])
 
     async def pass_time(self, seconds: float, *alive: tuple[Deliveries, tuple[Delivery, ...]]) -> None:
         """Time passes; the workers named beat for the deliveries given, as the fleet does."""
-        onlooker = Deliveries(self.link, "onlooker", "gpu", [])
+        onlooker = Deliveries(self.link, Identity("onlooker", "gpu", (), ()), [])
         end = self.clock.now + seconds
         while self.clock.now < end:
             self.clock.now = min(end, self.clock.now + 2)

@@ -6,8 +6,8 @@ import pytest
 
 from router_core.decide import Fall, Handoff, HoldReason, Later
 from router_core.result import Status
-from router_core.state.delivery import LEASE, Deliveries, Drained
-from router_core.state.presence import Identity, register, unregister
+from router_core.state.delivery import LEASE, Deliveries, Drained, Identity
+from router_core.state.presence import register, unregister
 
 JOB = "job-00001"
 
@@ -71,7 +71,7 @@ async def _crash(f, name, drained_for=""):
     claim = await worker.claim(1, 0, drained_for)
     assert [delivery.id for delivery in claim.deliveries] == [JOB]
     await f.pass_time(LEASE + 1)
-    return (await Deliveries(f.link, "onlooker", "gpu", []).reap())[0][2]
+    return (await Deliveries(f.link, Identity("onlooker", "gpu", (), ()), []).reap())[0][2]
 
 
 def test_the_third_crash_holds_a_job_as_poisoned(fleet):
@@ -135,7 +135,7 @@ def test_a_suspect_nobody_here_serves_does_not_hide_the_next(fleet):
         for name in ("third", "fourth"):
             await (await f.worker(name, queues=(elsewhere,))).claim(1, 0)
             await f.pass_time(LEASE + 1)
-            await Deliveries(f.link, "onlooker", "gpu", []).reap()
+            await Deliveries(f.link, Identity("onlooker", "gpu", (), ()), []).reap()
         assert f.places("job-00002") == [("scheduled", elsewhere)]
         worker = await f.worker("pinned", queues=(elsewhere,))
         claim = await worker.claim(1, 0)
@@ -234,7 +234,7 @@ def test_a_late_answer_is_taken_while_nobody_has_claimed_the_job_again(fleet):
         worker = await f.worker("slow")
         delivery = await f.claim(worker)
         await f.pass_time(LEASE + 1)
-        await Deliveries(f.link, "onlooker", "gpu", []).reap()
+        await Deliveries(f.link, Identity("onlooker", "gpu", (), ()), []).reap()
         assert await f.settle(worker, delivery) == "settled"
         assert f.places(JOB) == [("finished", f.queue)]
         assert f.counter("late_accepted") == 1
@@ -248,7 +248,7 @@ def test_a_late_failure_changes_nothing_once_the_job_was_reaped(fleet):
         worker = await f.worker("slow")
         delivery = await f.claim(worker)
         await f.pass_time(LEASE + 1)
-        await Deliveries(f.link, "onlooker", "gpu", []).reap()
+        await Deliveries(f.link, Identity("onlooker", "gpu", (), ()), []).reap()
         assert await f.settle(worker, delivery, Handoff("large", False), "gpu.large.background") == "late"
         assert f.places(JOB) == [("queue", f.queue)]
 
@@ -263,7 +263,7 @@ def test_a_late_answer_frees_a_job_that_was_condemned_meanwhile(fleet):
         worker = await f.worker("slow")
         delivery = await f.claim(worker)
         await f.pass_time(LEASE + 1)
-        await Deliveries(f.link, "onlooker", "gpu", []).reap()
+        await Deliveries(f.link, Identity("onlooker", "gpu", (), ()), []).reap()
         assert f.places(JOB) == [("deferred", "degrade")]
         assert await f.settle(worker, delivery) == "settled"
         assert f.places(JOB) == [("finished", f.queue)]
@@ -301,7 +301,8 @@ def test_a_token_is_never_given_twice_not_even_to_a_namesake(fleet):
         await f.pass_time(LEASE + 1)
         namesake = await f.worker("host-2-gpu.1")
         await namesake.reap()
-        second = await f.claim(Deliveries(f.link, "host-2-gpu.1", "gpu", [Drained(f.queue, (("box", 4),))]))
+        successor = Deliveries(f.link, Identity("host-2-gpu.1", "gpu", (), ()), [Drained(f.queue, (("box", 4),))])
+        second = await f.claim(successor)
         assert first.token != second.token
 
     fleet(story)
@@ -394,9 +395,9 @@ def test_a_job_put_back_was_never_delivered(fleet):
 
 def test_a_worker_that_left_in_good_order_is_in_no_list(fleet):
     async def story(f):
-        who = Identity("leaver", (f.queue,), ("box",))
+        who = Identity("leaver", "gpu", (f.queue,), ("box",))
         await register(f.link, who)
-        await Deliveries(f.link, "leaver", "gpu", []).beat([])
+        await Deliveries(f.link, Identity("leaver", "gpu", (), ()), []).beat([])
         await unregister(f.link, who)
         assert not f.store.smembers("rq:workers")
         assert not f.store.smembers("rq:workers:" + f.queue)

@@ -10,7 +10,7 @@ import pytest
 from router_core.decide import Fall, Handoff, HoldReason, Later
 from router_core.outcome import ErrorClass
 from router_core.result import Status
-from router_core.state.delivery import Deliveries
+from router_core.state.delivery import Deliveries, Identity
 from router_core.state.errors import DeadlinePassed, IdempotencyConflict, UnknownJob
 
 JOB = "job-00001"
@@ -415,6 +415,6 @@ def test_a_full_store_refuses_new_jobs_and_lets_those_in_flight_end(fleet):
 
 def test_a_worker_that_is_none_is_not_beaten_into_being(fleet):
     async def story(f):
-        assert (await Deliveries(f.link, "nobody", "gpu", []).beat([]))[0] is False
+        assert (await Deliveries(f.link, Identity("nobody", "gpu", (), ()), []).beat([]))[0] is False
 
     fleet(story)

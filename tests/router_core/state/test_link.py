@@ -134,7 +134,7 @@ def test_closing_ends_those_who_wait(redis_url):
             await waiting
 
     async def link_sent(link):
-        while not link.round_trips:
+        while not link.round_trips:  # noqa: ASYNC110
             await asyncio.sleep(0.005)
 
     run(story)

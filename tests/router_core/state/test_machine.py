@@ -24,10 +24,10 @@ from router_core.decide import Fall, Handoff, HoldReason, Later
 from router_core.job import CompletionJob
 from router_core.outcome import Attempt, ErrorClass
 from router_core.result import Result, Status
-from router_core.state.delivery import LEASE, PRESENCE, Deliveries, Drained
+from router_core.state.delivery import LEASE, PRESENCE, Deliveries, Drained, Identity
 from router_core.state.intake import Intake, Terms, end
 from router_core.state.link import Link
-from router_core.state.presence import Identity, register
+from router_core.state.presence import register
 
 SMOL, LARGE, DEGRADE = "gpu.smol.background", "gpu.large.background", "degrade"
 SERVED = {SMOL: {"box": 2, "big": 1}, LARGE: {"big": 1}}
@@ -228,9 +228,9 @@ class Machine(RuleBasedStateMachine):
     def start_workers(self) -> None:
         for name in WORKERS:
             queues = (LARGE,) if name == "wc" else (SMOL, LARGE)
-            self.do(register(self.link, Identity(name, queues, ("box", "big"))))
+            self.do(register(self.link, Identity(name, "gpu", queues, ("box", "big"))))
             drained = [Drained(queue, tuple(SERVED[queue].items())) for queue in queues]
-            self.workers[name] = Deliveries(self.link, name, "gpu", drained)
+            self.workers[name] = Deliveries(self.link, Identity(name, "gpu", (), ()), drained)
         for queue in (SMOL, SMOL, LARGE):
             self.accept(queue, 600)
         self.pass_time(1, set(WORKERS))

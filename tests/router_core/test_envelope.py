@@ -1,0 +1,172 @@
+"""What crosses Redis comes back as it was, and what is none of ours is refused with its place."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from router_core.envelope import (
+    UnreadableEnvelope,
+    digest,
+    pack_attempt,
+    pack_job,
+    pack_result,
+    sorted_deep,
+    unpack_attempts,
+    unpack_job,
+    unpack_result,
+)
+from router_core.job import CompletionJob, Urgency
+from router_core.outcome import Attempt, ErrorClass
+from router_core.result import Result, Status
+
+text = st.text(st.characters(codec="utf-8"), max_size=20)
+whole = st.integers(-(2**53), 2**53)
+json_values = st.recursive(
+    st.none() | st.booleans() | whole | st.floats(allow_nan=False, allow_infinity=False) | text,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(text, inner, max_size=3),
+    max_leaves=8,
+)
+bodies = st.dictionaries(text, json_values, max_size=4)
+jobs = st.builds(
+    CompletionJob,
+    id=st.from_regex(r"[A-Za-z0-9_-]{8,64}", fullmatch=True),
+    producer=st.text(st.characters(codec="utf-8"), min_size=1, max_size=20),
+    chain=st.lists(text, min_size=1, max_size=3).map(tuple),
+    body=bodies,
+    role=st.none() | text,
+    urgency=st.sampled_from(Urgency),
+    reason=text,
+    stream=st.booleans(),
+)
+moments = st.floats(0, 1e10)
+attempts = st.builds(
+    Attempt,
+    model=text,
+    backend=text,
+    started_at=moments,
+    ended_at=moments,
+    error=st.none() | st.sampled_from(ErrorClass),
+    detail=text,
+    retry_after=st.none() | moments,
+    input_tokens=st.none() | st.integers(0, 10**9),
+    output_tokens=st.none() | st.integers(0, 10**9),
+)
+results = st.builds(
+    Result,
+    id=st.just("job-00001"),
+    status=st.sampled_from(Status),
+    attempts=st.lists(attempts, max_size=3).map(tuple),
+    body=st.none() | bodies,
+    finish_reason=st.none() | text,
+    error=st.none() | st.sampled_from(ErrorClass),
+    detail=text,
+    waited=moments,
+    took=moments,
+    reason=text,
+)
+quick = settings(max_examples=150, deadline=None, derandomize=True)
+
+
+@quick
+@given(job=jobs, deadline=moments)
+def test_a_job_comes_back_as_it_was_with_its_deadline(job, deadline):
+    assert unpack_job(pack_job(job), deadline) == job.model_copy(update={"deadline": deadline})
+
+
+@quick
+@given(told=st.lists(attempts, max_size=4))
+def test_attempts_come_back_in_their_order(told):
+    assert unpack_attempts(b"\n".join(map(pack_attempt, told))) == tuple(told)
+
+
+@quick
+@given(result=results)
+def test_a_result_comes_back_as_it_was(result):
+    assert unpack_result(result.id, pack_result(result)) == result
+
+
+def test_a_line_break_in_a_detail_does_not_end_the_line():
+    told = Attempt(
+        model="m", backend="b", started_at=1, ended_at=2, error=ErrorClass.OTHER, detail="a\nb\r\u2028c\x0bd\x85"
+    )
+    line = pack_attempt(told)
+    assert b"\n" not in line
+    assert unpack_attempts(line + b"\n" + line) == (told, told)
+
+
+def test_a_small_job_is_small_in_redis():
+    job = CompletionJob(id="job-00001", producer="p", chain=("smol",), body={})
+    assert json.loads(pack_job(job)) == {"v": 1, "id": "job-00001", "producer": "p", "chain": ["smol"], "body": {}}
+
+
+@quick
+@given(job=jobs, values=st.randoms(use_true_random=False))
+def test_the_order_of_keys_does_not_change_what_was_asked(job, values):
+    names = list(job.body)
+    values.shuffle(names)
+    assert digest(job.model_copy(update={"body": {name: job.body[name] for name in names}})) == digest(job)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        pytest.param({"body": {"messages": [{"b": 1, "a": [2]}]}}, id="other words"),
+        pytest.param({"chain": ("large",)}, id="another model"),
+    ],
+)
+def test_other_requests_have_other_digests(other):
+    job = CompletionJob(id="job-00001", producer="p", chain=("smol",), body={"messages": [{"a": [1], "b": 1}]})
+    assert digest(job.model_copy(update=other)) != digest(job)
+    assert digest(job.model_copy(update={"id": "job-00002", "urgency": Urgency.BATCH})) == digest(job)
+
+
+def test_keys_are_sorted_all_the_way_down():
+    assert json.dumps(sorted_deep({"b": [{"d": 1, "c": 2}], "a": 0})) == '{"a": 0, "b": [{"c": 2, "d": 1}]}'
+
+
+@pytest.mark.parametrize(
+    ("envelope", "told"),
+    [
+        pytest.param(b"", "not JSON", id="nothing"),
+        pytest.param(b"\x80\x05.", "not JSON", id="a pickle"),
+        pytest.param(b"[1]", "schema None, but this openfall reads schema 1", id="a list"),
+        pytest.param(b'{"id":"x"}', "schema None", id="no schema"),
+        pytest.param(b'{"v":2}', "schema 2", id="a newer schema"),
+        pytest.param(b'{"v":1}', "Field required", id="too little"),
+    ],
+)
+def test_what_cannot_be_read_says_why(envelope, told):
+    with pytest.raises(UnreadableEnvelope, match=told):
+        unpack_job(envelope, 1.0)
+    with pytest.raises(UnreadableEnvelope, match=told):
+        unpack_result("job-00001", envelope)
+
+
+def test_an_unknown_field_is_named_and_its_value_is_not_shown():
+    packed = b'{"v":1,"id":"job-00001","producer":"p","chain":["m"],"body":{},"secret":"s3cr3t"}'
+    with pytest.raises(UnreadableEnvelope, match="secret: ") as caught:
+        unpack_job(packed, 1.0)
+    assert "s3cr3t" not in str(caught.value)
+
+
+@pytest.mark.parametrize("line", [b"[]", b"{}", b"nonsense", b'{"model":"m"}'])
+def test_an_attempt_that_cannot_be_read_is_refused(line):
+    with pytest.raises(UnreadableEnvelope):
+        unpack_attempts(line)
+
+
+@pytest.mark.parametrize("bad", [{"id": "short"}, {"id": "has space"}, {"chain": ()}, {"producer": ""}, {"more": 1}])
+def test_a_job_that_is_none_is_refused_when_it_is_made(bad):
+    with pytest.raises(ValidationError):
+        CompletionJob(**{"id": "job-00001", "producer": "p", "chain": ("m",), "body": {}, **bad})
+
+
+def test_the_label_of_a_job_tells_its_role_urgency_and_model():
+    job = CompletionJob(id="job-00001", producer="p", chain=("smol",), body={"secret": "x"})
+    assert job.label == "-/background smol"
+    assert job.model_copy(update={"role": "ace", "urgency": Urgency.BATCH}).label == "ace/batch smol"
