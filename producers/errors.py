@@ -3,7 +3,9 @@
 ProducerError
 ├── BadRequest       the request is malformed: nothing was put in
 ├── PromptTooLarge   the request is larger than the configuration allows: nothing was put in
-└── StillQueued      the wait is over, the job is not: it goes on
+├── StillQueued      the wait is over, the job is not: it goes on
+└── FileTrouble      a file of a batch cannot be read or shared
+    └── CannotWrite  the output cannot be written any further: what it has is kept
 
 Beside these come `router_core.state.errors.StoreError` (Redis), `router_core.catalog.UnknownName` (a role or model) and
 `config.ConfigError`, `config.NoRedis`.
@@ -37,3 +39,11 @@ class StillQueued(ProducerError):
     def __init__(self, job_id: str) -> None:
         self.job_id = job_id
         super().__init__(f"no answer yet: job {job_id} goes on without you; ask for it later by this id")
+
+
+class FileTrouble(ProducerError):
+    """A file of a batch cannot be used. The message names it and says what to do."""
+
+
+class CannotWrite(FileTrouble):
+    """There is no room for another answer. The jobs go on, and the same command goes on where it was."""

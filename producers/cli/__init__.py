@@ -1,1 +1,86 @@
-"""See docs/architecture.md."""
+"""`openfall`, the command line. Data on standard output, everything else on standard error.
+
+Exit codes: 0 ok; 1 a job failed; 2 usage or configuration; 3 Redis unreachable; 5 some lines of a batch failed;
+6 another model answered than the first (with --strict); 7 gave up waiting, the job goes on; 130 interrupted, resumable.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from difflib import get_close_matches
+from importlib import import_module
+from typing import NoReturn
+
+import click
+
+from producers.cli import failures
+
+COMMANDS = {
+    "up": ("fleet", "Start everything on this machine: Redis, engines, workers."),
+    "ask": ("ask", "Ask one question and print the answer."),
+    "enqueue": ("jobs", "Put jobs in and print their ids."),
+    "job": ("jobs", "Look at one job, wait for it, end it."),
+    "batch": ("batches", "Carry out a file of requests (OpenAI Batch JSONL)."),
+    "status": ("queues", "One sentence of health, and every queue."),
+    "queues": ("queues", "What waits where; pause and resume."),
+    "workers": ("queues", "Who carries jobs out."),
+    "degrade": ("queues", "What nothing could serve; put it back."),
+    "work": ("fleet", "Carry out the jobs of one pool."),
+}
+"""In the order in which help shows them: the module with the command, loaded when it is used, and what it does."""
+
+
+class Commands(click.Group):
+    """Loads a command when it is called for: `openfall --help` needs none of them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        command = getattr(import_module(f"producers.cli.{COMMANDS[name][0]}"), name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, words) for name, (_, words) in COMMANDS.items()])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and not args[0].startswith("-") and args[0] not in COMMANDS:
+            near = get_close_matches(args[0], COMMANDS, n=1)
+            ctx.fail(f"no command {args[0]!r}. " + (f"Did you mean {near[0]!r}?" if near else "See openfall --help."))
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="openfall", message="%(version)s")
+def openfall() -> None:
+    """A durable queue between the people who need completions and the models that write them."""
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """Run a command and exit. What nobody foresaw is one line and a log; Python itself then exits with 1."""
+    sys.excepthook = failures.unforeseen
+    sys.exit(_run(argv))
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    try:
+        code = openfall.main(argv, prog_name="openfall", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except (click.Abort, KeyboardInterrupt):
+        return 130
+    except BrokenPipeError:
+        failures.silence_output()
+        return 0
+    except failures.foreseen() as error:
+        message, code = failures.told(error)
+        click.echo(message, err=True)
+    return code if isinstance(code, int) else 0

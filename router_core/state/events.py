@@ -32,6 +32,7 @@ class News:
         self._pubsub = self._redis.pubsub(ignore_subscribe_messages=False)
         self._listeners: dict[str, set[asyncio.Event]] = defaultdict(set)
         self._wanted = asyncio.Event()
+        self._turn = asyncio.Lock()  # redis-py opens a connection for each of two first subscriptions, and loses one
         self._reader: asyncio.Task[None] | None = None
 
     async def close(self) -> None:
@@ -50,7 +51,8 @@ class News:
             self._reader = asyncio.create_task(self._read(), name="news")
         if len(self._listeners[job_id]) == 1:
             with contextlib.suppress(redis_errors.RedisError, OSError):
-                await self._pubsub.subscribe(keys.NEWS + job_id)
+                async with self._turn:
+                    await self._pubsub.subscribe(keys.NEWS + job_id)
         self._wanted.set()
 
     async def remove(self, job_id: str, listener: asyncio.Event) -> None:
@@ -58,7 +60,8 @@ class News:
         if not self._listeners[job_id]:
             del self._listeners[job_id]
             with contextlib.suppress(redis_errors.RedisError, OSError):
-                await self._pubsub.unsubscribe(keys.NEWS + job_id)
+                async with self._turn:
+                    await self._pubsub.unsubscribe(keys.NEWS + job_id)
 
     async def _read(self) -> None:
         while True:

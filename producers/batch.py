@@ -1,0 +1,214 @@
+"""A batch: every request of a file becomes a job, and every end of a job a line of another.
+
+The queue is durable, so all requests are put in at once, and the work goes on without us. A job's id follows from the
+batch's name and the request, so that whoever runs the batch again meets the jobs in flight instead of buying twice.
+
+Ends are found by asking for results (`ended`), not by listening: a hundred thousand subscriptions cost Redis and us
+more than the answers do, and a job that somebody listens to keeps its whole story. Jobs end roughly in the order in
+which they were put in, so the head of the line is asked after each time, and a slice of the rest in turn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from hashlib import sha256
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from producers.batch_file import BadLine, Journal, Line, Past, answer_row, read_lines, refusal_row
+from producers.client import BULK, AsyncOpenfall, Refused
+from producers.errors import FileTrouble, ProducerError
+from producers.request import Ask, Options, prepare
+from router_core.catalog import UnknownName
+from router_core.envelope import digest
+from router_core.job import CompletionJob
+from router_core.state.errors import StoreUnreachable
+from router_core.state.intake import Accepted, Terms
+from router_core.state.overview import ended, states
+
+HEAD, SLICE = 1024, 256
+"""Jobs asked after in each round: the longest waiting, and some of the others in turn."""
+FASTEST, SLOWEST, SLOWER = 0.05, 1.0, 1.5
+"""Seconds between rounds: the fastest while answers come, by a factor slower each round in which none does."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """One run of a batch. `role` and `urgency` win over what the lines say; `limit` counts lines."""
+
+    name: str
+    source: Path
+    role: str | None = None
+    urgency: str | None = None
+    limit: int | None = None
+    retry_failed: bool = False
+
+
+@dataclass(slots=True)
+class Tally:
+    """How far a batch has come, in lines. `before`: answered in an earlier run; `gone`: not known to Redis any more."""
+
+    total: int = 0
+    before: int = 0
+    answered: int = 0
+    failed: int = 0
+    gone: int = 0
+    bad: list[BadLine] = field(default_factory=list)
+
+    @property
+    def settled(self) -> int:
+        return self.before + self.answered + self.failed + self.gone
+
+    @property
+    def flawless(self) -> bool:
+        return not (self.failed or self.gone or self.bad)
+
+
+Prepared = tuple[CompletionJob, Terms]
+
+
+class Batch:
+    """Carries one run. `changed` is called when something has come to be on the disk, `noticed` with words.
+
+    `past` is what earlier runs brought. Of it only the ids of failed lines serve a run that asks those again.
+    """
+
+    def __init__(self, client: AsyncOpenfall, plan: Plan, past: Past) -> None:
+        self._client, self._plan, self._past = client, plan, past
+        self._waiting: dict[str, Line] = {}
+        self._turn: Iterator[str] = iter(())
+        self._rows: list[dict[str, Any]] = []
+        self.tally = Tally()
+        self.changed: Callable[[], None] = lambda: None
+        self.noticed: Callable[[str], None] = lambda words: None
+
+    async def run(self, journal: Journal) -> Tally:
+        """Put in what has no answer yet, and write down every end. Bears outages of Redis once all is put in."""
+        submitting = asyncio.create_task(self._submit(journal))
+        try:
+            pause = FASTEST
+            while self._waiting or not submitting.done():
+                if submitting.done():
+                    submitting.result()
+                    await asyncio.sleep(pause)
+                else:
+                    await asyncio.wait([submitting], timeout=pause)
+                pause = FASTEST if await self._collect(journal, pause >= SLOWEST) else min(SLOWEST, pause * SLOWER)
+            await submitting
+        finally:
+            submitting.cancel()
+        return self.tally
+
+    def check(self) -> Tally:
+        """Read and route every line, put nothing in."""
+        for line in self._lines():
+            prepared = self._prepared(line)
+            if isinstance(prepared, BadLine):
+                self._refuse(prepared)
+        return self.tally
+
+    async def look(self) -> dict[str | None, int]:
+        """How many of the lines without an answer are in which state; None: not known to Redis."""
+        jobs = [prepared[0].id for line in self._lines() if isinstance(prepared := self._prepared(line), tuple)]
+        told = list((await states(self._client.link, jobs)).values())
+        return {state: told.count(state) for state in set(told)}
+
+    async def _submit(self, journal: Journal) -> None:
+        lines = self._lines()
+        while chunk := list(islice(lines, BULK)):
+            offers = []
+            for line in chunk:
+                prepared = self._prepared(line)
+                if isinstance(prepared, BadLine):
+                    self._refuse(prepared)
+                else:
+                    offers.append((line, prepared))
+            answers = await self._client.offer([prepared for _, prepared in offers])
+            self._write_refusals(journal)
+            self._took(zip((line for line, _ in offers), answers, strict=True))
+        self._write_refusals(journal)
+
+    def _took(self, answers: Iterable[tuple[Line, Accepted | Refused]]) -> None:
+        for line, answer in answers:
+            if not isinstance(answer, Accepted):
+                raise answer  # of Redis: nothing that another line would be spared
+            self._waiting[answer.id] = line
+
+    def _lines(self) -> Iterator[Line]:
+        """The lines that have no answer yet. Counts all of them."""
+        try:
+            with self._plan.source.open("rb") as source:
+                for read in islice(read_lines(source), self._plan.limit):
+                    self.tally.total += 1
+                    if isinstance(read, BadLine):
+                        self._refuse(read)
+                    elif read.custom_id in self._past.answered:
+                        self.tally.before += 1
+                    elif read.custom_id in self._past.failed and not self._plan.retry_failed:
+                        self.tally.failed += 1
+                    else:
+                        yield read
+        except OSError as error:
+            raise FileTrouble(f"{self._plan.source} cannot be read: {error.strerror}") from error
+
+    def _prepared(self, line: Line) -> Prepared | BadLine:
+        """The job of a line, under the id that it always has. A failed one that is asked again gets another."""
+        plan, ask = self._plan, line.ask
+        options = Options(**{**ask.options, "role": plan.role, "urgency": plan.urgency or ask.options.get("urgency")})
+        try:
+            job, terms = prepare(self._client.loaded, self._client.producer, Ask(ask.prompt, options))
+        except (ProducerError, UnknownName) as error:
+            return BadLine(line.number, str(error), line.custom_id)
+        parts = (plan.name, line.custom_id, digest(job), self._past.failed.get(line.custom_id, ("", ""))[0])
+        job_id = sha256("\0".join(parts).encode()).hexdigest()[:32]
+        return job.model_copy(update={"id": job_id}), terms
+
+    def _refuse(self, bad: BadLine) -> None:
+        known = bad.custom_id is not None and bad.custom_id in self._past.failed and not self._plan.retry_failed
+        self.tally.bad.append(bad)
+        self.tally.failed += 1
+        if not known:
+            self.noticed(str(bad))
+        if bad.custom_id is not None and not known:
+            self._rows.append(refusal_row(bad.number, bad.custom_id, bad.reason))
+
+    def _write_refusals(self, journal: Journal) -> None:
+        rows, self._rows = self._rows, []
+        journal.add(rows)
+
+    async def _collect(self, journal: Journal, thorough: bool) -> bool:
+        """Write down what has ended among those in turn; `thorough` also looks for jobs that are gone."""
+        jobs = [*islice(self._waiting, HEAD), *islice(self._in_turn(), SLICE)]
+        try:
+            results = await ended(self._client.link, jobs)
+            missing = [job for job in jobs if job not in results] if thorough else []
+            known = await states(self._client.link, missing)
+        except StoreUnreachable as error:
+            self.noticed(f"{error}. The jobs are safe; looking again until it is back.")
+            await asyncio.sleep(SLOWEST)
+            return False
+        rows = [answer_row(job, self._waiting[job].custom_id, result) for job, result in results.items()]
+        journal.add(rows)
+        self._settled(rows, results)
+        for job in [job for job, state in known.items() if state is None]:
+            del self._waiting[job]
+            self.tally.gone += 1
+            self.noticed(f"job {job} is not known to Redis any more")
+        self.changed()
+        return bool(results)
+
+    def _settled(self, rows: list[dict[str, Any]], jobs: Iterable[str]) -> None:
+        for job in jobs:
+            del self._waiting[job]
+        self.tally.answered += sum(row["error"] is None for row in rows)
+        self.tally.failed += sum(row["error"] is not None for row in rows)
+
+    def _in_turn(self) -> Iterator[str]:
+        """Waiting jobs behind the head, each once before any comes again."""
+        for job in self._turn:
+            if job in self._waiting:
+                yield job
+        self._turn = iter(list(islice(self._waiting, HEAD, None)))

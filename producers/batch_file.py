@@ -1,0 +1,233 @@
+"""The files of a batch, in OpenAI's Batch form: the requests that go in, and the journal of what came of each."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from pydantic_core import from_json, to_json
+
+from producers.errors import BadRequest, CannotWrite, FileTrouble
+from producers.request import Ask, Options, check_messages
+from router_core.job import Urgency
+from router_core.result import Result
+
+URLS = ("/v1/chat/completions", "/chat/completions")
+SERVICE_TIERS: Mapping[str, Urgency] = {
+    "priority": Urgency.INTERACTIVE,
+    "default": Urgency.BACKGROUND,
+    "flex": Urgency.BATCH,
+}
+"""What OpenAI calls an urgency. A line's own `urgency`, an extension of ours beside `body`, wins over it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One request of a batch file. `number` counts from 1."""
+
+    number: int
+    custom_id: str
+    ask: Ask
+
+
+@dataclass(frozen=True, slots=True)
+class BadLine:
+    """A line that asks for nothing we could do. With a `custom_id` its error is written down as its answer."""
+
+    number: int
+    reason: str
+    custom_id: str | None = None
+
+    def __str__(self) -> str:
+        return f"line {self.number}: {self.reason}"
+
+
+def read_lines(source: BinaryIO) -> Iterator[Line | BadLine]:
+    """Every request of a file, in order; blank lines are passed over. The second of two equal `custom_id`s is bad."""
+    seen: dict[str, int] = {}
+    for number, row in enumerate(source, 1):
+        if not row.strip():
+            continue
+        read = parse(number, row)
+        if isinstance(read, Line):
+            if first := seen.get(read.custom_id):
+                read = BadLine(number, f"custom_id {read.custom_id!r} stands in line {first} already")
+            else:
+                seen[read.custom_id] = number
+        yield read
+
+
+def parse(number: int, row: bytes) -> Line | BadLine:
+    """One line: `{"custom_id", "method": "POST", "url": "/v1/chat/completions", "body", "urgency"?}`."""
+    try:
+        told = from_json(row)
+    except ValueError as error:
+        return BadLine(number, f"not JSON: {error}")
+    if not isinstance(told, dict):
+        return BadLine(number, "must be an object {custom_id, method, url, body}")
+    custom_id = told.get("custom_id")
+    if not isinstance(custom_id, str) or not 0 < len(custom_id) <= 512:
+        return BadLine(number, "custom_id is missing: each line needs one of its own, as text")
+    try:
+        return Line(number, custom_id, _ask(told))
+    except BadRequest as error:
+        return BadLine(number, str(error), custom_id)
+
+
+def _ask(told: Mapping[str, Any]) -> Ask:
+    if told.get("method", "POST") != "POST":
+        raise BadRequest(f"method must be POST, not {told['method']!r}")
+    if told.get("url", URLS[0]) not in URLS:
+        raise BadRequest(f"url must be {URLS[0]}, not {told['url']!r}: only chat completions are served")
+    body = told.get("body")
+    if not isinstance(body, dict):
+        raise BadRequest("body is missing: it holds `messages`, and `model` for a role or model")
+    check_messages(body.get("messages"))
+    tier = body.get("service_tier")
+    urgency = told.get("urgency") or SERVICE_TIERS.get(tier if isinstance(tier, str) else "")
+    kept = {key: value for key, value in body.items() if key not in ("service_tier", "stream", "stream_options")}
+    return Ask(kept, Options(urgency=urgency))
+
+
+def answer_row(job_id: str, custom_id: str, result: Result) -> dict[str, Any]:
+    """The line of a job that has ended: a response, or an error whose code is its class or how it ended."""
+    row: dict[str, Any] = {"id": f"batch_req_{job_id}", "custom_id": custom_id, "response": None, "error": None}
+    if result.answered:
+        row["response"] = {"status_code": 200, "request_id": job_id, "body": result.body}
+    else:
+        row["error"] = {"code": str(result.error or result.status), "message": result.detail or str(result.status)}
+    return row
+
+
+def refusal_row(number: int, custom_id: str, reason: str) -> dict[str, Any]:
+    """The line of a request that could not be put in."""
+    error = {"code": "invalid_request", "message": f"line {number}: {reason}"}
+    return {"id": f"batch_req_line_{number}", "custom_id": custom_id, "response": None, "error": error}
+
+
+@dataclass(slots=True)
+class Past:
+    """What an output file has: the custom ids that were answered; of those that failed the line's id and its code."""
+
+    answered: set[str] = field(default_factory=set)
+    failed: dict[str, tuple[str, str]] = field(default_factory=dict)
+
+    def note(self, row: Mapping[str, Any]) -> None:
+        if row["error"] is None:
+            self.answered.add(row["custom_id"])
+            self.failed.pop(row["custom_id"], None)
+        else:
+            self.failed[row["custom_id"]] = row["id"], row["error"]["code"]
+
+
+class Journal:
+    """The output file: read first, then only added to, and never by two at once. A row counts once it is on the disk.
+
+    `past` is what it has. A line that a crash tore is taken away. Raises `FileTrouble`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.past = Past()
+        try:
+            self._file = path.open("a+b")
+            self._lock()
+            self._read()
+        except OSError as error:
+            raise FileTrouble(f"{path} cannot be used: {error.strerror}. Name another file with -o.") from error
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def add(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Write rows, all of them on the disk when this returns. `CannotWrite` when there is no room."""
+        rows = list(rows)
+        if not rows:
+            return
+        try:
+            self._file.write(b"".join(to_json(row) + b"\n" for row in rows))
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise CannotWrite(
+                f"{self.path} cannot be written: {error.strerror}. What it has is kept, and the jobs go on without it. "
+                "Make room, then run the same command again: it goes on where it was."
+            ) from error
+        for row in rows:
+            self.past.note(row)
+
+    def forget_failures(self) -> None:
+        """Take the failed lines out, so that they are asked again. The file is replaced in one step."""
+        if not self.past.failed:
+            return
+        self._file.seek(0)
+        kept = [row for row in self._file if from_json(row)["error"] is None]
+        draft = self.path.with_name(f"{self.path.name}.new")
+        try:
+            with draft.open("wb") as file:
+                file.writelines(kept)
+                file.flush()
+                os.fsync(file.fileno())
+            old, self._file = self._file, draft.open("a+b")
+            self._lock()
+            draft.replace(self.path)
+            old.close()
+            self.past = Past(self.past.answered)
+        except OSError as error:
+            raise FileTrouble(f"{draft} cannot be written: {error.strerror}. Nothing has changed.") from error
+
+    def _read(self) -> None:
+        self._file.seek(0)
+        whole = 0
+        for number, row in enumerate(self._file, 1):
+            try:
+                told = from_json(row)
+                self.past.note(told)
+            except (ValueError, KeyError, TypeError):
+                if row.endswith(b"\n"):
+                    raise FileTrouble(
+                        f"{self.path} line {number} is not the result of a batch: name another file with -o"
+                    ) from None
+                break
+            whole += len(row)
+            if not row.endswith(b"\n"):
+                self._file.write(b"\n")
+                whole += 1
+        self._file.truncate(whole)
+        self._file.seek(0, os.SEEK_END)
+
+    def _lock(self) -> None:
+        if sys.platform == "win32":
+            return
+        import fcntl
+
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise FileTrouble(
+                f"{self.path} is being written by another run of this batch: let that one go on"
+            ) from None
+
+
+def read_past(path: Path) -> Past:
+    """What an output file has, without touching it; nothing when there is no such file. Raises `FileTrouble`."""
+    past = Past()
+    try:
+        with path.open("rb") as file:
+            for row in file:
+                if row.endswith(b"\n"):  # else torn, or being written
+                    past.note(from_json(row))
+    except FileNotFoundError:
+        return past
+    except OSError as error:
+        raise FileTrouble(f"{path} cannot be read: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError):
+        raise FileTrouble(f"{path} is not the output of a batch") from None
+    return past

@@ -1,0 +1,5 @@
+"""`python -m producers.cli` is `openfall`."""
+
+from producers.cli import main
+
+main()

@@ -1,0 +1,160 @@
+"""`openfall ask`: one question, its answer on standard output, its receipt on standard error."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from producers.cli.options import config_option, job_options, json_option, opened, options_of, run, text_of
+from producers.cli.shown import Waiting, failure, receipt, result_json, say, show_json
+
+if TYPE_CHECKING:
+    from producers.client import AsyncOpenfall
+    from producers.request import Options
+    from router_core.result import Result
+
+LOOK_FOR_WORKERS = 3.0
+"""Seconds without a start after which it is worth asking whether anybody serves the queue."""
+
+
+@dataclass(slots=True)
+class _Manner:
+    """How an answer is asked for and shown. `job_id` is known as soon as the job is accepted."""
+
+    stream: bool
+    wait: str | None
+    as_json: bool
+    strict: bool
+    job_id: str = ""
+    written: list[str] = field(default_factory=list)
+
+
+@click.command()
+@click.argument("text")
+@job_options
+@click.option("--wait", metavar="DURATION", help="Wait at most this long; the job then goes on (exit 7).")
+@click.option("--stream/--no-stream", default=None, help="Print the answer as it comes (default: in a terminal).")
+@click.option("--strict", is_flag=True, help="Exit with 6 if another model than the first of the chain answered.")
+@config_option
+@json_option
+def ask(text: str, config_path: Path | None, **told: Any) -> None:
+    """Ask one question and print the answer. TEXT is the prompt, or - for standard input.
+
+    Ctrl-C stops the waiting, not the job.
+    """
+    stream = told.pop("stream")
+    manner = _Manner(
+        stream=(sys.stdout.isatty() if stream is None else stream) and not told["as_json"],
+        **{name: told.pop(name) for name in ("wait", "as_json", "strict")},
+    )
+    options = options_of(told)
+    options["stream"] = manner.stream
+    try:
+        result = run(_ask(text_of(text), options, config_path, manner))
+    except KeyboardInterrupt:
+        _interrupted(manner.job_id)
+    raise click.exceptions.Exit(_shown(result, manner))
+
+
+def _interrupted(job_id: str) -> None:
+    if job_id:
+        say(f"\njob {job_id} goes on without you. Its answer: openfall job wait {job_id}")
+    raise click.exceptions.Exit(130)
+
+
+async def _ask(prompt: str, options: Options, config_path: Path | None, manner: _Manner) -> Result:
+    from producers.errors import StillQueued
+    from producers.request import duration
+
+    limit = None if manner.wait is None else duration(manner.wait)
+    async with opened(config_path) as llm:
+        job = await llm.submit(prompt, **options)
+        manner.job_id = job.id
+        try:
+            async with asyncio.timeout(limit), Waiting("put in") as waiting:
+                return await _follow(llm, manner, waiting)
+        except TimeoutError:
+            raise StillQueued(job.id) from None
+
+
+async def _follow(llm: AsyncOpenfall, manner: _Manner, waiting: Waiting) -> Result:
+    hint = asyncio.create_task(_hint(llm, manner.job_id))
+    try:
+        async for event in llm.stream(manner.job_id, watch=manner.stream):
+            waiting.say(_words(event))
+            if event["event"] == "started":
+                hint.cancel()
+            if manner.stream:
+                _write(event, manner, waiting)
+            if event["event"] == "done":
+                result: Result = event["result"]
+                return result
+    finally:
+        hint.cancel()
+        with suppress(asyncio.CancelledError):
+            await hint
+    raise AssertionError("a story ends with done")
+
+
+def _words(event: dict[str, Any]) -> str:
+    match event["event"]:
+        case "queued":
+            return f"waiting, number {event['position']} in the queue"
+        case "scheduled":
+            return "waiting for a model to recover"
+        case "started":
+            return f"{event['backend']} is writing"
+        case "held":
+            return f"held: {event.get('detail', '')}. It goes on when somebody replays it (openfall degrade list)"
+        case _:
+            return "being answered"
+
+
+def _write(event: dict[str, Any], manner: _Manner, waiting: Waiting) -> None:
+    """Print a piece of the answer; what a `reset` takes back stays on the screen, marked."""
+    if event["event"] == "delta":
+        waiting.stop()
+        manner.written.append(event["text"])
+        click.echo(event["text"], nl=False)
+    elif event["event"] == "reset" and manner.written:
+        manner.written.clear()
+        click.echo()
+        say("[interrupted: the answer begins anew]")
+
+
+async def _hint(llm: AsyncOpenfall, job_id: str) -> None:
+    """Say it when nobody can answer: the queue is paused, or no worker serves it."""
+    from router_core.state.errors import StoreError
+    from router_core.state.overview import look
+
+    await asyncio.sleep(LOOK_FOR_WORKERS)
+    with suppress(StoreError):
+        record, seen = await asyncio.gather(llm.record(job_id), look(llm.link))
+        if record.queue in {queue.name for queue in seen.unserved}:
+            pool = record.queue.partition(".")[0]
+            say(f"no worker serves {record.queue}: start one with `openfall up` or `openfall work {pool}`")
+        elif any(queue.paused for queue in seen.queues if queue.name == record.queue):
+            say(f"{record.queue} is paused: openfall queues resume {record.queue}")
+
+
+def _shown(result: Result, manner: _Manner) -> int:
+    """Print what is not on the screen yet; the exit code."""
+    if manner.as_json:
+        show_json(result_json(result))
+    elif result.answered:
+        written = "".join(manner.written)
+        if written.strip() == result.text.strip():
+            click.echo("" if written else result.text)
+        else:
+            click.echo(result.text.removeprefix(written) if result.text.startswith(written) else f"\n{result.text}")
+        say(receipt(result))
+    if not result.answered:
+        say(failure(result))
+        return 1
+    return 6 if manner.strict and result.fallback_used else 0

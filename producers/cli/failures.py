@@ -1,0 +1,58 @@
+"""What went wrong, as a person is told: the message and the exit code of every exception, in one place."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import traceback
+from functools import cache
+from types import TracebackType
+
+import click
+
+
+@cache
+def _codes() -> dict[type[Exception], int]:
+    """Loaded when something has gone wrong: these modules take longer to import than most commands to run."""
+    from config import ConfigError, NoRedis
+    from producers.errors import CannotWrite, ProducerError, StillQueued
+    from router_core.catalog import UnknownName
+    from router_core.state.errors import DeadlinePassed, IdempotencyConflict, StoreError, UnknownJob
+
+    return {
+        StillQueued: 7,
+        CannotWrite: 1,
+        ProducerError: 2,
+        ConfigError: 2,
+        UnknownName: 2,
+        DeadlinePassed: 2,
+        IdempotencyConflict: 2,
+        UnknownJob: 2,
+        NoRedis: 3,
+        StoreError: 3,
+    }
+
+
+def foreseen() -> tuple[type[Exception], ...]:
+    """The exceptions that a person can cause or mend."""
+    return tuple(_codes())
+
+
+def told(error: Exception) -> tuple[str, int]:
+    """The message and the exit code of a foreseen exception."""
+    code = next(code for kind, code in _codes().items() if isinstance(error, kind))
+    return f"openfall: {error}" if code != 7 else str(error), code
+
+
+def unforeseen(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """The last resort: one line for the person, and the traceback in a log that only they can read."""
+    with tempfile.NamedTemporaryFile("w", prefix="openfall-", suffix=".log", delete=False, encoding="utf-8") as log:
+        traceback.print_exception(kind, error, trace, file=log)
+    words = (str(error).splitlines() or [""])[0][:200]
+    click.echo(f"openfall: this should not have happened ({kind.__name__}: {words}). Details: {log.name}", err=True)
+
+
+def silence_output() -> None:
+    """Whoever read our output has left: what Python still wants to write at its end goes nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,201 @@
+"""`openfall enqueue` and `openfall job`: put jobs in without waiting, and ask about them later."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from producers.cli.options import config_option, job_options, json_option, opened, options_of, read_file, run
+from producers.cli.shown import Waiting, failure, receipt, result_json, say, show_json
+
+if TYPE_CHECKING:
+    from producers.batch_file import BadLine, Line
+    from producers.client import Refused
+    from producers.request import Options
+    from router_core.result import Result
+    from router_core.state.intake import Accepted, Record
+
+SHORTEST_ID = 8
+
+
+@click.command()
+@click.argument("source", metavar="[FILE|-]", default="-")
+@job_options
+@click.option("--jsonl", is_flag=True, help="FILE has one request a line (so do names that end in .jsonl).")
+@config_option
+@json_option
+def enqueue(source: str, jsonl: bool, config_path: Path | None, as_json: bool, **told: Any) -> None:
+    """Put jobs in and print their ids.
+
+    FILE holds one prompt; or, as JSONL, one request a line in the form of OpenAI's Batch files. Without FILE, standard
+    input is read.
+    """
+    options = options_of(told)
+    text = read_file(source)
+    if jsonl or source.endswith(".jsonl"):
+        raise click.exceptions.Exit(run(_enqueue_lines(text, options, config_path, as_json)))
+    run(_enqueue_one(text, options, config_path, as_json))
+
+
+async def _enqueue_one(text: str, options: Options, config_path: Path | None, as_json: bool) -> None:
+    async with opened(config_path) as llm:
+        _show_accepted(await llm.submit(text, **options), as_json)
+
+
+async def _enqueue_lines(text: str, options: Options, config_path: Path | None, as_json: bool) -> int:
+    from producers.batch_file import BadLine, read_lines
+    from producers.request import Ask
+
+    read = list(read_lines(io.BytesIO(text.encode())))
+    lines = [line for line in read if not isinstance(line, BadLine)]
+    given = {name: value for name, value in options.items() if value is not None}
+    asks = [Ask(line.ask.prompt, {**line.ask.options, **given}) for line in lines]  # type: ignore[typeddict-item]
+    async with opened(config_path) as llm:
+        answers = await llm.submit_many(asks)
+    refused = [line for line in read if isinstance(line, BadLine)]
+    return _show_lines(lines, answers, refused, as_json)
+
+
+def _show_lines(lines: list[Line], answers: list[Accepted | Refused], bad: list[BadLine], as_json: bool) -> int:
+    from router_core.state.intake import Accepted
+
+    for faulty in bad:
+        say(str(faulty))
+    failed = len(bad)
+    for line, answer in zip(lines, answers, strict=True):
+        if isinstance(answer, Accepted):
+            _show_accepted(answer, as_json, line.custom_id)
+        else:
+            failed += 1
+            say(f"line {line.number}: {answer}")
+    if failed:
+        say(f"{failed} of {len(lines) + len(bad)} lines were not put in; the others were")
+    return 5 if failed else 0
+
+
+def _show_accepted(job: Accepted, as_json: bool, custom_id: str | None = None) -> None:
+    if not as_json:
+        click.echo(job.id)
+        return
+    told = {"id": job.id, "position": job.position, "deadline": job.deadline, "joined": job.joined}
+    show_json(told if custom_id is None else {"custom_id": custom_id, **told})
+
+
+@click.group()
+def job() -> None:
+    """Look at one job, wait for it, end it. ID is the whole id that was printed when the job was put in."""
+
+
+def _whole(ctx: click.Context, parameter: click.Parameter, job_id: str) -> str:
+    if len(job_id) < SHORTEST_ID:
+        raise click.BadParameter(
+            f"{job_id!r} is not a whole job id. A receipt shows only its first letters: "
+            "use the id that `openfall enqueue` or Ctrl-C printed."
+        )
+    return job_id
+
+
+id_argument = click.argument("job_id", metavar="ID", callback=_whole)
+
+
+@job.command()
+@id_argument
+@config_option
+@json_option
+def show(job_id: str, config_path: Path | None, as_json: bool) -> None:
+    """Where a job is, and what was tried for it."""
+    record = run(_record(job_id, config_path))
+    if as_json:
+        show_json(_record_json(record))
+        return
+    for words in _described(record):
+        click.echo(words)
+
+
+async def _record(job_id: str, config_path: Path | None) -> Record:
+    async with opened(config_path) as llm:
+        return await llm.record(job_id)
+
+
+def _record_json(record: Record) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    told = asdict(record)
+    told["job"] = None if record.job is None else record.job.model_dump(mode="json", exclude={"body"})
+    told["result"] = None if record.result is None else result_json(record.result)
+    return told
+
+
+def _described(record: Record) -> list[str]:
+    words = [
+        f"{record.id}  {record.state}" + (f": {record.result.status}" if record.result else ""),
+        f"queue       {record.queue}",
+        f"put in      {_at(record.accepted_at)} by {record.producer}",
+        f"deadline    {_at(record.deadline)}",
+        f"deliveries  {record.deliveries}" + (f", {record.crashes} crashed" if record.crashes else ""),
+    ]
+    if record.state == "started":
+        words.append(f"at          {record.backend}, by {record.worker}")
+    if record.held_for:
+        words.append(f"held        {record.held_for}: {record.held_why}")
+    for attempt in record.attempts:
+        came = f"{attempt.error}: {attempt.detail}" if attempt.error else "answered"
+        words.append(
+            f"attempt     {attempt.model}@{attempt.backend} {attempt.ended_at - attempt.started_at:.1f}s {came}"
+        )
+    return words
+
+
+def _at(moment: float) -> str:
+    from datetime import datetime
+
+    return datetime.fromtimestamp(moment).astimezone().isoformat(sep=" ", timespec="seconds")
+
+
+@job.command()
+@id_argument
+@click.option("--wait", metavar="DURATION", help="At most this long (exit 7).")
+@config_option
+@json_option
+def wait(job_id: str, wait: str | None, config_path: Path | None, as_json: bool) -> None:
+    """Wait for a job and print its answer."""
+    try:
+        result = run(_wait(job_id, wait, config_path))
+    except KeyboardInterrupt:
+        say(f"\njob {job_id} goes on without you")
+        raise click.exceptions.Exit(130) from None
+    if as_json:
+        show_json(result_json(result))
+    elif result.answered:
+        click.echo(result.text)
+        say(receipt(result))
+    if not result.answered:
+        say(failure(result))
+        raise click.exceptions.Exit(1)
+
+
+async def _wait(job_id: str, limit: str | None, config_path: Path | None) -> Result:
+    async with opened(config_path) as llm, Waiting(f"waiting for job {job_id}"):
+        return await llm.wait(job_id, limit)
+
+
+@job.command()
+@id_argument
+@config_option
+@json_option
+def cancel(job_id: str, config_path: Path | None, as_json: bool) -> None:
+    """End a job that has no answer yet."""
+    ended = run(_cancel(job_id, config_path))
+    if as_json:
+        show_json({"id": job_id, "cancelled": ended})
+    else:
+        click.echo(f"{job_id} is cancelled" if ended else f"{job_id} had ended before")
+
+
+async def _cancel(job_id: str, config_path: Path | None) -> bool:
+    async with opened(config_path) as llm:
+        return await asyncio.shield(llm.cancel(job_id))

@@ -1,0 +1,88 @@
+"""Options that several commands share, and the client that they open."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import click
+
+if TYPE_CHECKING:
+    from producers.client import AsyncOpenfall
+    from producers.request import Options
+
+F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
+
+config_option = click.option(
+    "--config", "config_path", type=click.Path(path_type=Path), help="An openfall.yaml; else the nearest is used."
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")
+
+_JOB_OPTIONS = (
+    click.option("-r", "--role", help="What is asked for: a role of the configuration."),
+    click.option("-m", "--model", help="One model, by its name in the configuration."),
+    click.option("-u", "--urgency", help="interactive, background or batch."),
+    click.option("--within", metavar="DURATION", help="How long an answer is wanted: 90s, 5m, 2h."),
+    click.option("--deadline", metavar="WHEN", help="The moment itself: epoch seconds, or 2027-01-31T08:00:00+09:00."),
+    click.option("--max-tokens", type=click.IntRange(min=1), help="The longest answer."),
+    click.option("--temperature", type=click.FloatRange(min=0), help="How freely it is worded."),
+    click.option("--key", "idempotency_key", help="The same key and request join the job that stands for them."),
+)
+
+
+def job_options(command: F) -> F:
+    """The options that say what is asked, of whom, and for how long."""
+    for option in reversed(_JOB_OPTIONS):
+        command = option(command)
+    return command
+
+
+def options_of(told: dict[str, Any]) -> Options:
+    """The client's options from the command line's."""
+    from producers.request import moment
+
+    if told.get("deadline") is not None:
+        told = {**told, "deadline": moment(told["deadline"])}
+    return cast("Options", told)
+
+
+@asynccontextmanager
+async def opened(config_path: Path | None) -> AsyncIterator[AsyncOpenfall]:
+    """A client that has reached its Redis: a wrong address is told at once, an outage later on is borne."""
+    from producers.client import AsyncOpenfall
+
+    async with AsyncOpenfall(config=config_path) as llm:
+        await llm.ping()
+        yield llm
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Run a command's work to its end."""
+    return asyncio.run(work)
+
+
+def text_of(told: str) -> str:
+    """The argument, or all of standard input for `-`."""
+    if told != "-":
+        return told
+    try:
+        return sys.stdin.buffer.read().decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise click.UsageError(f"standard input is not UTF-8 text (byte {error.start})") from None
+
+
+def read_file(path: str) -> str:
+    """A file as text, or standard input for `-`."""
+    if path == "-":
+        return text_of("-")
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise click.UsageError(f"{path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise click.UsageError(f"{path} is not UTF-8 text (byte {error.start})") from None

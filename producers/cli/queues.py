@@ -1,0 +1,234 @@
+"""`openfall status`, `queues`, `workers`, `degrade`: what waits, who carries it out, what is held."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from producers.cli.options import config_option, json_option, opened, run
+from producers.cli.shown import age, say, show_json, show_table, table
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from producers.client import AsyncOpenfall
+    from router_core.state.overview import Held, Overview, Queue
+
+T = TypeVar("T")
+EVERY = 2.0
+COLUMNS = ("queue", "waiting", "oldest", "started", "later", "")
+
+
+@click.command()
+@click.option("--watch", is_flag=True, help="Look again every two seconds, until Ctrl-C.")
+@config_option
+@json_option
+def status(watch: bool, config_path: Path | None, as_json: bool) -> None:
+    """One sentence of health, and every queue."""
+    if watch:
+        _watch(config_path, as_json)
+        return
+    seen = _looked(config_path)
+    if as_json:
+        show_json(_json(seen))
+        return
+    click.echo(health(seen))
+    if seen.queues:
+        show_table(COLUMNS, _rows(seen.queues))
+
+
+def _watch(config_path: Path | None, as_json: bool) -> None:
+    from rich.console import Console
+    from rich.live import Live
+
+    console = Console(highlight=False)
+    if as_json or not console.is_terminal:
+        while True:
+            seen = _looked(config_path)
+            show_json(_json(seen)) if as_json else click.echo(health(seen))
+            time.sleep(EVERY if as_json else 5 * EVERY)
+    with Live(console=console, auto_refresh=False) as live:
+        while True:
+            live.update(_page(_looked(config_path)), refresh=True)
+            time.sleep(EVERY)
+
+
+def _page(seen: Overview) -> RenderableType:
+    from rich.console import Group
+
+    return Group(health(seen), table(COLUMNS, _rows(seen.queues)), "Ctrl-C ends the watching, nothing else.")
+
+
+def _looked(config_path: Path | None) -> Overview:
+    from router_core.state.overview import look
+
+    return _with(config_path, lambda llm: look(llm.link))
+
+
+def _with(config_path: Path | None, ask: Callable[[AsyncOpenfall], Awaitable[T]]) -> T:
+    async def main() -> T:
+        async with opened(config_path) as llm:
+            return await ask(llm)
+
+    return run(main())
+
+
+def health(seen: Overview) -> str:
+    """The one sentence: are people getting answers, and if not, what to do."""
+    alive = sum(worker.alive for worker in seen.workers)
+    started = sum(queue.started for queue in seen.queues)
+    oldest = max((queue.oldest for queue in seen.queues if queue.oldest is not None), default=None)
+    workers = f"{alive} worker{'' if alive == 1 else 's'}"
+    if seen.suspended:
+        said = "Everything is suspended (rq resume ends that)"
+    elif seen.unserved and not alive:
+        said = (
+            f"{_jobs(seen.waiting)} wait, and no worker is alive: start one with `openfall up` or `openfall work POOL`"
+        )
+    elif seen.unserved:
+        said = f"No worker serves {', '.join(queue.name for queue in seen.unserved)}; elsewhere {workers} at work"
+    elif seen.waiting:
+        said = f"{_jobs(seen.waiting)} wait (the oldest for {age(oldest)}), {started} being answered by {workers}"
+    elif started:
+        said = f"Nothing waits, {_jobs(started)} being answered by {workers}"
+    else:
+        said = f"Nothing waits; {workers} ready" if alive else "Nothing waits, and no worker is alive"
+    paused = [queue.name for queue in seen.queues if queue.paused]
+    said += f"; paused: {', '.join(paused)}" if paused else ""
+    return said + (f"; {_jobs(seen.held)} held (openfall degrade list)." if seen.held else ".")
+
+
+def _jobs(number: int) -> str:
+    return f"{number} job{'' if number == 1 else 's'}"
+
+
+def _rows(queues: tuple[Queue, ...]) -> Iterator[tuple[object, ...]]:
+    """The queues that have or had something to say, the most urgent first."""
+    order = ("interactive", "background", "batch")
+    known = sorted(queues, key=lambda queue: (order.index(queue.urgency) if queue.urgency else 9, queue.name))
+    for queue in known:
+        paused = "paused" if queue.paused else ""
+        yield queue.name, queue.waiting, age(queue.oldest), queue.started, queue.scheduled, paused
+
+
+def _json(seen: Overview) -> dict[str, Any]:
+    by_urgency: dict[str, int] = {}
+    for queue in seen.queues:
+        by_urgency[queue.urgency or "other"] = by_urgency.get(queue.urgency or "other", 0) + queue.waiting
+    return {"health": health(seen), "waiting_by_urgency": by_urgency, **asdict(seen)}
+
+
+@click.command()
+@config_option
+@json_option
+def workers(config_path: Path | None, as_json: bool) -> None:
+    """Who carries jobs out."""
+    people = _looked(config_path).workers
+    if as_json:
+        show_json([asdict(worker) for worker in people])
+        return
+    if not people:
+        say("no worker: start one with `openfall up` or `openfall work POOL`")
+        return
+    columns = ("worker", "state", "heard", "answered", "failed", "host", "pid", "queues")
+    show_table(
+        columns,
+        (
+            (w.name, w.state if w.alive else "gone", age(w.heard), w.answered, w.failed, w.host, w.pid, len(w.queues))
+            for w in people
+        ),
+    )
+
+
+@click.group(invoke_without_command=True)
+@config_option
+@json_option
+@click.pass_context
+def queues(ctx: click.Context, config_path: Path | None, as_json: bool) -> None:
+    """What waits where. `pause NAME` lets nobody claim from a queue, `resume NAME` ends that."""
+    ctx.obj = config_path
+    if ctx.invoked_subcommand is not None:
+        return
+    seen = _looked(config_path).queues
+    if as_json:
+        show_json([asdict(queue) for queue in seen])
+    else:
+        show_table(COLUMNS, _rows(seen))
+
+
+@queues.command()
+@click.argument("name")
+@click.pass_obj
+def pause(config_path: Path | None, name: str) -> None:
+    """Let nobody claim from a queue. Jobs are accepted all the same."""
+    from router_core.state import overview
+
+    async def step(llm: AsyncOpenfall) -> bool:
+        _check_queue(llm, name)
+        return await overview.pause(llm.link, name)
+
+    click.echo(f"{name} is paused" if _with(config_path, step) else f"{name} was paused already")
+
+
+@queues.command()
+@click.argument("name")
+@click.pass_obj
+def resume(config_path: Path | None, name: str) -> None:
+    """Let jobs of a paused queue be claimed again."""
+    from router_core.state import overview
+
+    resumed = _with(config_path, lambda llm: overview.resume(llm.link, name))
+    click.echo(f"{name} goes on" if resumed else f"{name} was not paused")
+
+
+def _check_queue(llm: AsyncOpenfall, name: str) -> None:
+    from router_core.catalog import UnknownName
+
+    catalog = llm.loaded.catalog
+    known = [catalog.queue(model, urgency) for model in catalog.models for urgency in catalog.urgency]
+    if name not in known:
+        raise UnknownName("queue", name, known)
+
+
+@click.group()
+def degrade() -> None:
+    """What nothing could serve: held, not lost."""
+
+
+@degrade.command("list")
+@config_option
+@json_option
+def list_held(config_path: Path | None, as_json: bool) -> None:
+    """The held jobs, and why each is held."""
+    from router_core.state.overview import held
+
+    async def step(llm: AsyncOpenfall) -> tuple[list[Held], float]:
+        time_ = await llm.link.command("TIME")
+        return await held(llm.link), float(time_[0])
+
+    jobs, now = _with(config_path, step)
+    if as_json:
+        show_json([asdict(job) for job in jobs])
+    elif not jobs:
+        say("nothing is held")
+    else:
+        columns = ("job", "for", "reason", "queue", "why")
+        show_table(columns, ((job.id, age(now - job.since), job.reason, job.queue, job.why) for job in jobs))
+
+
+@degrade.command()
+@click.argument("job_id", metavar="ID")
+@config_option
+@json_option
+def replay(job_id: str, config_path: Path | None, as_json: bool) -> None:
+    """Put a held job back into the queue it fell from."""
+    state = _with(config_path, lambda llm: llm.intake.replay(job_id))
+    if as_json:
+        show_json({"id": job_id, "state": state})
+    else:
+        click.echo(f"{job_id} is {state}")

@@ -1,0 +1,134 @@
+"""How things look in a terminal: receipts, ages, and a wait that is neither silent nor noisy."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from rich.status import Status
+    from rich.table import Table
+
+    from router_core.result import Result
+
+EVERY = 10.0
+"""Seconds between two lines about a wait where nobody sees a moving one."""
+
+
+def say(words: str) -> None:
+    """A line for the person, on standard error."""
+    click.echo(words, err=True)
+
+
+def show_json(told: Any) -> None:
+    """One JSON value as one line on standard output."""
+    from pydantic_core import to_json
+
+    click.echo(to_json(told).decode())
+
+
+def result_json(result: Result) -> dict[str, Any]:
+    """A result as `--json` prints it: with the answer's text beside the whole response."""
+    return {"text": result.text, "model": result.model, "backend": result.backend, **result.model_dump(mode="json")}
+
+
+def receipt(result: Result) -> str:
+    """`[8f21 smol-a@engine-a 2.9s 41+38 tok · first of 2 in the chain of role dialogue]`"""
+    parts = [result.id[:4]]
+    if result.model:
+        parts.append(f"{result.model}@{result.backend}")
+    parts.append(f"{result.took:.1f}s")
+    if result.output_tokens is not None:
+        parts.append(f"{'?' if result.input_tokens is None else result.input_tokens}+{result.output_tokens} tok")
+    why = result.reason
+    if result.fallback_used:
+        first = result.attempts[0]
+        why = f"{first.model} did not answer ({first.error}), so the next in its chain did"
+    return f"[{' '.join(parts)}{' · ' + why if why else ''}]"
+
+
+def failure(result: Result) -> str:
+    """Why a job has no answer."""
+    cause = f" ({result.error})" if result.error else ""
+    return f"job {result.id} {result.status}{cause}: {result.detail or 'no more is known'}"
+
+
+def age(seconds: float | None) -> str:
+    """`-`, `4s`, `12m`, `3h`, `2d`."""
+    if seconds is None:
+        return "-"
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f}{unit}"
+    return f"{seconds:.0f}s"
+
+
+def table(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> Table:
+    """A plain table: numbers to the right."""
+    from rich import box
+    from rich.table import Table
+
+    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    cells = [list(row) for row in rows]
+    for number, column in enumerate(columns):
+        is_number = any(isinstance(row[number], int) for row in cells)
+        made.add_column(column, justify="right" if is_number else "left", overflow="fold")
+    for row in cells:
+        made.add_row(*(str(cell) for cell in row))
+    return made
+
+
+def show_table(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
+    """A table on standard output, as wide as it needs to be where that is no terminal."""
+    from rich.console import Console
+
+    width = None if sys.stdout.isatty() else 200
+    Console(highlight=False, width=width).print(table(columns, rows))
+
+
+class Waiting:
+    """What is being waited for: a moving line in a terminal, elsewhere a line every ten seconds."""
+
+    def __init__(self, words: str) -> None:
+        self._words = words
+        self._status: Status | None = None
+        self._ticking: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Waiting:
+        if sys.stderr.isatty():
+            from rich.console import Console
+
+            self._status = Console(stderr=True, highlight=False).status(self._words)
+            self._status.start()
+        else:
+            self._ticking = asyncio.create_task(self._tick())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.stop()
+        if self._ticking is not None:
+            self._ticking.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._ticking
+
+    def say(self, words: str) -> None:
+        self._words = words
+        if self._status is not None:
+            self._status.update(words)
+
+    def stop(self) -> None:
+        """The line makes room for an answer."""
+        if self._status is not None:
+            self._status.stop()
+        if self._ticking is not None:
+            self._ticking.cancel()
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(EVERY)
+            say(self._words)
