@@ -106,7 +106,7 @@ def decide(
     if not waits:
         return _exhausted(attempts)
     due, alias = min(waits, key=lambda wait: wait[0])
-    return Later(alias, due - now) if due < job.deadline else _expired(attempts)
+    return Later(alias, due - now) if due < job.deadline else _expired(attempts, due - job.deadline)
 
 
 def conclude(
@@ -146,14 +146,16 @@ def _exhausted(attempts: Sequence[Attempt]) -> Fall | Done:
     return Fall(HoldReason.OUTAGE, f"every model of its chain has failed ({told})")
 
 
-def _expired(attempts: Sequence[Attempt]) -> Done:
-    if attempts and attempts[-1].error:
+def _expired(attempts: Sequence[Attempt], too_late: float = 0.0) -> Done:
+    """The end at a deadline that has passed, or would by `too_late` seconds before any model may be asked again."""
+    when = (
+        f"no model may be asked again until {too_late:.0f} s after its deadline" if too_late else "its deadline passed"
+    )
+    told = " in the queue"
+    if attempts:
         last = attempts[-1]
-        detail = (
-            f"its deadline passed after {len(attempts)} attempts; the last: {last.model}: {last.detail or last.error}"
-        )
-        return Done(Failure(error_class=ErrorClass.TIMEOUT, detail=detail), expired=True)
-    return Done(Failure(error_class=ErrorClass.TIMEOUT, detail="its deadline passed in the queue"), expired=True)
+        told = f"; attempts: {len(attempts)}, the last: {last.model}: {last.detail or last.error}"
+    return Done(Failure(error_class=ErrorClass.TIMEOUT, detail=when + told), expired=True)
 
 
 def _failure(attempt: Attempt) -> Failure:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from zlib import crc32
 
 from router_core.catalog import Catalog
 from router_core.decide import Call, Conditions, Done, Fall, Handoff, HoldReason, Later, Step, conclude, decide
@@ -26,11 +27,10 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Carrier:
-    """Carries out deliveries. `chance` returns a number in [0, 1] for each jitter."""
+    """Carries out deliveries."""
 
     catalog: Catalog
     backends: Mapping[str, CompletionBackend]
-    chance: Callable[[], float]
 
     async def carry_out(self, delivery: Delivery, clock: Callable[[], float], on_delta: OnDelta | None) -> Verdict:
         """Make at most one call. `clock` is the server's, in epoch seconds. Raises only when cancelled."""
@@ -39,7 +39,7 @@ class Carrier:
             attempts = unpack_attempts(delivery.attempts)
         except UnreadableEnvelope as error:
             return Verdict(Fall(HoldReason.UNREADABLE, str(error)))
-        conditions = Conditions(here=delivery.model, jitter=self.chance())
+        conditions = Conditions(here=delivery.model, jitter=_jitter(job.id))
         course = _Course(job, delivery, attempts, clock())
         step = decide(job, self.catalog, attempts, conditions, course.now)
         if not isinstance(step, Call):
@@ -87,6 +87,11 @@ class _Course:
     delivery: Delivery
     attempts: tuple[Attempt, ...]
     now: float
+
+
+def _jitter(job_id: str) -> float:
+    """A job's own place in [0, 1]: jobs that failed together come back apart, and one job is due at one moment only."""
+    return crc32(job_id.encode()) / 2**32
 
 
 def _attempt(model: str, backend: str, outcome: Outcome, started_at: float, ended_at: float) -> Attempt:

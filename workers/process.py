@@ -88,7 +88,7 @@ async def run(plan: Plan) -> None:
         for backend in backends.values():
             stack.push_async_callback(backend.close)
         deliveries = Deliveries(link, who, drained, keep_prompts=plan.keep_prompts)
-        carrier = Carrier(catalog=plan.catalog, backends=backends, chance=random.random)
+        carrier = Carrier(catalog=plan.catalog, backends=backends)
         worker = Worker(deliveries, carrier, bell, Spool(plan.spool), plan.terms)
         _obey_signals(worker)
         await register(link, who)

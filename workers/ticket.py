@@ -15,9 +15,12 @@ def read_ticket(data: bytes) -> tuple[str, str]:
     with contextlib.suppress(zlib.error):  # rq reads uncompressed calls too
         data = zlib.decompress(data)
     try:
-        called, instance, args, kwargs = orjson.loads(data)
+        call = orjson.loads(data)
     except ValueError:
         return "", "not JSON: openfall reads no pickles. Enqueue it with serializer=JSONSerializer"
+    if not isinstance(call, list) or len(call) != 4 or not isinstance(call[2], list):
+        return "", "not an rq call: expected [function, instance, arguments, keywords]"
+    called, instance, args, kwargs = call
     if called != ENTRY_POINT:
         return "", f"openfall runs {ENTRY_POINT!r} and nothing else; this asks for {str(called)[:80]!r}"
     if instance is not None or kwargs or len(args) != 1 or not isinstance(args[0], str):

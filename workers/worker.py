@@ -24,6 +24,9 @@ log = logging.getLogger("openfall.worker")
 MOST_PER_CLAIM = 32
 """Jobs one claim may take: fair to other workers, and a crash stays small (`benchmarks.throughput`)."""
 
+GATHER = 0.001
+"""Seconds that a full worker waits, once a slot is free, for others to come free: a claim costs the same for many."""
+
 REDIS_AWAY_WAIT = 0.25
 
 
@@ -106,6 +109,7 @@ class Worker:
             free = self._terms.slots - len(self.running)
             if free <= 0:
                 await self._wake.wait()
+                await asyncio.sleep(GATHER)
                 continue
             want = min(free, MOST_PER_CLAIM)
             try:

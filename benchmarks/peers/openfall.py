@@ -16,6 +16,7 @@ import yaml
 from benchmarks.peers.terms import Order, Terms
 from benchmarks.peers.verbs import Trade, main
 from producers.client import AsyncOpenfall
+from producers.request import Ask, Options
 
 MODELS = ("coder", "writer", "critic", "scout")
 URGENCIES = ("interactive", "background", "batch")
@@ -29,21 +30,14 @@ def write_config(terms: Terms) -> Path:
         "redis": terms.redis,
         "data": str(terms.directory / "data"),
         "backends": {
-            "mock": {"protocol": "openai", "url": f"{_address(terms)}/v1", "pool": POOL, "slots": terms.slots}
+            # Its peers keep their connections too; by itself openfall does not keep those to this machine.
+            "mock": {"url": f"{terms.upstream}/v1", "pool": POOL, "slots": terms.slots, "keep_alive": True}
         },
         "models": {model: {"upstream": "mock", "at": ["mock"]} for model in MODELS},
         "roles": {"bench": {"chain": list(MODELS[:1])}},
     }
     place.write_text(yaml.safe_dump(told))
     return place
-
-
-def _address(terms: Terms) -> str:
-    """The upstream, not by a loopback address: to such a one connections are not kept, and the others keep theirs.
-
-    Linux connects to this machine when asked for 0.0.0.0.
-    """
-    return terms.upstream.replace("127.0.0.1", "0.0.0.0")
 
 
 class OpenfallProducer:
@@ -57,7 +51,10 @@ class OpenfallProducer:
     async def put_many(self, orders: Sequence[Order]) -> None:
         for lane in {order.lane for order in orders}:
             bodies = [order.body for order in orders if order.lane == lane]
-            await self.client.submit_many(bodies, **_target(lane))
+            answers = await self.client.submit_many([Ask(body, _target(lane)) for body in bodies])
+            for answer in answers:
+                if isinstance(answer, Exception):
+                    raise answer
 
     async def stored(self) -> int:
         queues = [f"{POOL}.{model}.{urgency}" for model in MODELS for urgency in URGENCIES]
@@ -68,10 +65,10 @@ class OpenfallProducer:
         await self.redis.aclose()
 
 
-def _target(lane: int) -> dict[str, str]:
+def _target(lane: int) -> Options:
     """The queue of a lane. Lane 0, which throughput uses alone, is background: the default of a role without one."""
     urgency, model = divmod(lane, len(MODELS))
-    return {"role": MODELS[model], "urgency": URGENCIES[(urgency + 1) % len(URGENCIES)]}
+    return {"model": MODELS[model], "urgency": URGENCIES[(urgency + 1) % len(URGENCIES)]}
 
 
 async def open_producer(terms: Terms) -> OpenfallProducer:

@@ -1,6 +1,6 @@
 -- Accept a job: write it down, put it into its queue, wake a worker. Answers after the write; bears being sent again.
 -- ARGV: clock, id, queue, envelope, digest, producer, idempotency key, label, deadline (ms, '': none),
---       give_up (ms after now), keep (s), rq timeout (s), rq data
+--       give_up (ms after now), keep (s), rq timeout (s), rq data, stream (1/0)
 -- Reply: {'accepted' | 'joined' | 'conflict' | 'past', id, deadline, position}
 local now = clock()
 local id, queue, digest, key = ARGV[2], ARGV[3], ARGV[5], ARGV[7]
@@ -32,6 +32,7 @@ redis.call('HSET', RQ_JOB .. id, 'created_at', at, 'data', ARGV[13], 'descriptio
 redis.call('HSET', RECORD .. id, 'state', 'queued', 'queue', queue, 'digest', digest, 'producer', ARGV[6],
   'deadline', deadline, 'accepted', now, 'keep', ARGV[11])
 if idem ~= '' then redis.call('HSET', RECORD .. id, 'idem', idem) end
+if ARGV[14] == '1' then redis.call('HSET', RECORD .. id, 'watch', 1) end
 redis.call('SET', PROMPT .. id, ARGV[4])
 redis.call('ZADD', OPEN, deadline, id)
 redis.call('SADD', RQ_QUEUES, RQ_QUEUE .. queue)

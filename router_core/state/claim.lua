@@ -37,6 +37,14 @@ local function take(id, queue, backend)
     return
   end
   -- An id that is still listed although its job went on (an rq tool pushed it): whoever holds the job has it.
+  if r[1] == 'done' or r[1] == 'held' then  -- or that asks for itself: rq's own requeue
+    local job = redis.call('HMGET', RQ_JOB .. id, 'status', 'data')
+    if job[1] == 'queued' and job[2] then
+      redis.call('ZADD', FOREIGN, now + lease, id)
+      redis.call('HSET', FOREIGN_QUEUE, id, queue)
+      foreign[#foreign + 1] = {id, queue, job[2]}
+    end
+  end
   if r[1] ~= 'queued' then return end
   if r[9] ~= queue then  -- a tool moved it: back to where its record says, which may be the only place it may be in
     redis.call('LREM', RQ_QUEUE .. r[9], 0, id)

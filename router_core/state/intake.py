@@ -7,7 +7,6 @@ import base64
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 from pydantic_core import to_json
@@ -70,7 +69,6 @@ class Record:
     held_why: str
 
 
-@lru_cache(maxsize=1)
 def _data_of(job_id: str) -> bytes:
     return to_json([ENTRY_POINT, None, [job_id], {}])  # rq reads it uncompressed too, and it is shorter so
 
@@ -90,6 +88,7 @@ class Intake:
         reply = await self._link.script(
             "accept", job.id, terms.queue, pack_job(job), digest(job), job.producer, terms.idempotency_key,
             job.label, deadline, int(terms.give_up * 1000), max(1, int(terms.keep)), RQ_TIMEOUT, _data_of(job.id),
+            int(job.stream),
         )  # fmt: skip
         verdict, job_id = reply[0], reply[1].decode()
         if verdict == b"past":

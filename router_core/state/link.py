@@ -50,8 +50,11 @@ def _pool(url: str, **more: Any) -> aioredis.ConnectionPool:
 
 
 def client(url: str, block: float) -> aioredis.Redis:
-    """A client of its own for blocking reads of up to `block` seconds: its socket timeout is longer than that."""
-    return aioredis.Redis(connection_pool=_pool(url, socket_timeout=block + REPLY_TIMEOUT, max_connections=2))
+    """A client of its own for blocking reads of up to `block` seconds: its socket timeout is longer than that.
+
+    Closing it closes its connections.
+    """
+    return aioredis.Redis.from_pool(_pool(url, socket_timeout=block + REPLY_TIMEOUT, max_connections=2))
 
 
 class Link:
@@ -127,10 +130,24 @@ class Link:
             self._more.clear()
 
     async def _send(self, batch: list[_Pending]) -> None:
-        pending = deque(future for _, future in batch)
+        packed, pending = _packed(batch)
+        whole, reused = len(pending), self._connection is not None
+        try:
+            error = await self._exchange(packed, pending)
+            if reused and len(pending) == whole and isinstance(error, redis_errors.ConnectionError):
+                # Servers and proxies close idle connections: no reason to trouble a caller. Every script bears it.
+                error = await self._exchange(packed, pending)
+        except asyncio.CancelledError:
+            for future in pending:
+                future.cancel()
+            raise
+        for future in pending:
+            _resolve(future, error)
+
+    async def _exchange(self, packed: bytes, pending: deque[asyncio.Future[Any]]) -> redis_errors.RedisError | None:
+        """Send a batch and take its replies off `pending`. What is left there got none, for the reason returned."""
         try:
             connection = self._connection or await self._connect()
-            packed, pending = _packed(batch)
             await connection.send_packed_command([packed])
             self.round_trips += 1
             while pending:
@@ -138,13 +155,8 @@ class Link:
                 _resolve(pending.popleft(), reply)
         except (redis_errors.RedisError, OSError) as error:
             await self._disconnect()
-            failure = error if isinstance(error, redis_errors.RedisError) else redis_errors.ConnectionError(str(error))
-            for future in pending:
-                _resolve(future, failure)
-        except asyncio.CancelledError:
-            for future in pending:
-                future.cancel()
-            raise
+            return error if isinstance(error, redis_errors.RedisError) else redis_errors.ConnectionError(str(error))
+        return None
 
     async def _reply(self, connection: AbstractConnection) -> Any:
         try:

@@ -26,6 +26,14 @@ elseif came == 'done' and r[3] == 'failed' and redis.call('EXISTS', PROMPT .. id
   renew(id, r[2], false, 'asked for again', now)
   came = 'queued'
 end
+if ticket == id then  -- rq's own requeue: there is nobody else to end; what cannot run again is shown as it ended
+  if came == 'done' then
+    local rq_status = ({answered = 'finished', cancelled = 'canceled'})[r[3]] or 'failed'
+    redis.call('HSET', RQ_JOB .. id, 'status', rq_status)
+    redis.call('ZADD', RQ_END[rq_status][1] .. queue, math.floor(now / 1000) + redis.call('TTL', RECORD .. id), id)
+  end
+  return {came}
+end
 local ok = came ~= 'unknown'
 local job = RQ_JOB .. ticket
 redis.call('HSET', job, 'status', ok and 'finished' or 'failed', 'started_at', iso(now), 'ended_at', iso(now))

@@ -15,7 +15,7 @@ from router_core.envelope import unpack_job
 from router_core.job import CompletionJob
 from router_core.outcome import Attempt, ErrorClass
 from router_core.result import Result, Status
-from router_core.state.delivery import Deliveries, Delivery, Drained, Identity, Identity
+from router_core.state.delivery import Deliveries, Delivery, Drained, Identity
 from router_core.state.errors import StoreUnreachable
 from router_core.state.link import Link
 from router_core.state.presence import register

@@ -156,7 +156,7 @@ EXPIRED_IN_QUEUE = Failure(error_class=E.TIMEOUT, detail="its deadline passed in
             Done(
                 Failure(
                     error_class=E.TIMEOUT,
-                    detail="its deadline passed after 1 attempts; the last: small: 10 s without a word",
+                    detail="its deadline passed; attempts: 1, the last: small: 10 s without a word",
                 ),
                 expired=True,
             ),
@@ -167,7 +167,11 @@ EXPIRED_IN_QUEUE = Failure(error_class=E.TIMEOUT, detail="its deadline passed in
             "large",
             0,
             Done(
-                Failure(error_class=E.TIMEOUT, detail="its deadline passed after 2 attempts; the last: large: no_vram"),
+                Failure(
+                    error_class=E.TIMEOUT,
+                    detail="no model may be asked again until 462 s after its deadline; "
+                    "attempts: 2, the last: large: no_vram",
+                ),
                 expired=True,
             ),
             id="nothing is waited for past the deadline",

@@ -11,6 +11,7 @@ import sys
 import zlib
 
 import pytest
+import redis
 from rq import Queue, Worker
 from rq.job import Job
 from rq.registry import StartedJobRegistry
@@ -373,6 +374,34 @@ def test_what_is_refused_fails_with_its_reason(fleet, asking, told):
     fleet(story)
 
 
+def test_rqs_own_requeue_of_a_failed_job_runs_it_again(fleet):
+    async def story(f):
+        await failed(f)
+        fetch(f).requeue()
+        worker = await f.worker("asked")
+        ticket, came = await answer_ticket(f, worker)
+        assert (ticket.id, came) == (JOB, "queued")
+        assert (f.places(JOB), fetch(f).get_status()) == ([("queue", QUEUE)], "queued")
+        await f.settle(worker, await f.claim(worker))
+        assert f.places(JOB) == [("finished", QUEUE)]
+        assert (await f.intake.result(JOB)).answered
+
+    fleet(story)
+
+
+def test_rqs_own_requeue_of_what_cannot_run_again_shows_it_as_it_ended(fleet):
+    async def story(f):
+        await queued(f)
+        worker = await f.worker()
+        result = Result(id=JOB, status=Status.EXPIRED, error=ErrorClass.TIMEOUT)
+        await end(f.link, result, rq_status="failed")
+        fetch(f).requeue()
+        assert (await answer_ticket(f, worker))[1] == "done"
+        assert (f.places(JOB), fetch(f).get_status()) == ([("failed", QUEUE)], "failed")
+
+    fleet(story)
+
+
 class Exploding:
     def __reduce__(self):
         return (os._exit, (86,))
@@ -492,3 +521,52 @@ def test_an_id_that_a_tool_moved_goes_back_to_the_queue_of_its_record(fleet):
         assert f.places(JOB) == [("finished", QUEUE)]
 
     fleet(story)
+
+
+@pytest.fixture
+def dashboard(redis_url, monkeypatch):
+    """rq-dashboard over our Redis, as a test client."""
+    import flask
+    from rq_dashboard import web
+
+    monkeypatch.setattr(web.config, "serializer", JSONSerializer)
+    app = flask.Flask("dashboard")
+    app.config.update(RQ_DASHBOARD_REDIS_URL="redis://unused", RQ_DASHBOARD_POLL_INTERVAL=5000, TESTING=True)
+    app.redis_conn = redis.Redis.from_url(redis_url)
+    monkeypatch.setattr(web, "from_url", lambda url, **_: (None, app.redis_conn))  # it knows no unix sockets
+    app.register_blueprint(web.blueprint)
+    try:
+        yield app.test_client()
+    finally:
+        app.redis_conn.close()
+
+
+@pytest.mark.parametrize("state", [state.values for state in STATES], ids=[state.id for state in STATES])
+def test_the_dashboard_shows_a_job_where_it_is(fleet, dashboard, state):
+    reach, status, registry, queue = state
+
+    async def story(f):
+        await reach(f)
+        before = f.dump()
+        queues = {q["name"]: q for q in _page(dashboard, "queues.json")["queues"]}
+        count = "count" if registry == "queued" else f"{registry}_job_registry_count"
+        assert queues[queue][count] == 1
+        for name in registries(f, queue):
+            jobs = _page(dashboard, f"jobs/{queue}/{name}/8/asc/1.json")["jobs"]
+            assert [job["id"] for job in jobs] == ([JOB] if name == registry else []), name
+        job = _page(dashboard, f"job/{JOB}.json")
+        assert (job["id"], job["status"], job["description"]) == (JOB, status, "chat/background smol")
+        assert SECRET.decode() not in str(job)
+        workers = {worker["name"] for worker in _page(dashboard, "workers.json")["workers"]}
+        assert workers == {worker.name for worker in Worker.all(f.store)}
+        for page in ("queues", "workers", f"jobs/{queue}/{registry}/8/asc/1", f"job/{JOB}"):
+            assert dashboard.get(f"/0/view/{page}", follow_redirects=True).status_code == 200
+        assert f.dump() == before
+
+    fleet(story)
+
+
+def _page(dashboard, path):
+    reply = dashboard.get(f"/0/data/{path}")
+    assert reply.status_code == 200, path
+    return reply.get_json()

@@ -1,0 +1,207 @@
+"""Who waits is woken: producers by a job's news, workers by a bell, and by rq's own commands."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+import redis
+from rq.command import send_shutdown_command, send_stop_job_command
+
+from router_core.state import events
+from router_core.state.errors import StoreUnreachable
+from router_core.state.events import News
+from router_core.state.presence import Bell, Command, commands
+
+JOB = "job-00001"
+QUEUE = "gpu.smol.background"
+LONG = 10
+
+
+@pytest.fixture
+def _only_the_bell_wakes(monkeypatch):
+    monkeypatch.setattr(events, "LOOK_AGAIN", 3600.0)
+
+
+async def until(found):
+    """Poll until something is found, and return it."""
+    async with asyncio.timeout(LONG):
+        while not (what := found()):
+            await asyncio.sleep(0.01)
+        return what
+
+
+async def told(link, listener, event):
+    """Wait until the job's events have one of that kind, looking only when woken."""
+    async with asyncio.timeout(LONG):
+        while event not in [one["event"] for one in await events.read(link, JOB)]:
+            await listener.changed()
+
+
+@pytest.mark.usefixtures("_only_the_bell_wakes")
+def test_every_listener_of_a_job_hears_its_news(fleet):
+    async def story(f):
+        await f.accept()
+        worker = await f.worker()
+        news = News(f.url)
+        async with news.listen(JOB) as one, news.listen(JOB) as two, news.listen("job-00002"):
+            both = asyncio.gather(told(f.link, one, "done"), told(f.link, two, "done"))
+            await told(f.link, one, "queued")
+            delivery = await f.claim(worker)
+            await f.settle(worker, delivery)
+            await both
+        async with news.listen(JOB) as again:
+            await told(f.link, again, "done")
+        await news.close()
+
+    fleet(story)
+
+
+@pytest.mark.usefixtures("_only_the_bell_wakes")
+def test_an_answer_that_somebody_waits_for_keeps_its_story(fleet):
+    """A plain job's events are dropped when it ends, unless somebody listens."""
+
+    async def story(f):
+        worker = await f.worker()
+        await f.accept("job-00002")
+        await f.settle(worker, await f.claim(worker))
+        assert f.events("job-00002") == []
+        await f.accept()
+        news = News(f.url)
+        async with news.listen(JOB) as listener:
+            await until(lambda: f.store.pubsub_numsub("of:news:" + JOB)[0][1])
+            await f.settle(worker, await f.claim(worker))
+            await told(f.link, listener, "done")
+        await news.close()
+        assert [one["event"] for one in f.events(JOB)] == ["queued", "started", "done"]
+
+    fleet(story)
+
+
+@pytest.mark.usefixtures("_only_the_bell_wakes")
+def test_a_listener_survives_a_cut_connection(fleet):
+    async def story(f):
+        await f.accept()
+        news = News(f.url)
+        async with news.listen(JOB) as listener:
+            await told(f.link, listener, "queued")
+            cut = await until(lambda: [c for c in f.store.client_list() if int(c["sub"])])
+            f.store.client_kill_filter(_id=cut[0]["id"])
+            await until(lambda: any(int(c["sub"]) and c["id"] != cut[0]["id"] for c in f.store.client_list()))
+            await f.intake.cancel(JOB)
+            await told(f.link, listener, "done")
+        await news.close()
+
+    async def bounded(f):
+        async with asyncio.timeout(LONG):
+            await story(f)
+
+    fleet(bounded)
+
+
+def test_a_listener_looks_by_itself_when_nothing_is_heard(redis_url, monkeypatch):
+    monkeypatch.setattr(events, "LOOK_AGAIN", 0.01)
+
+    async def story():
+        news = News(redis_url)
+        async with asyncio.timeout(LONG), news.listen(JOB) as listener:
+            for _ in range(3):
+                await listener.changed()
+        await news.close()
+
+    asyncio.run(story())
+
+
+def test_the_bell_rings_for_an_accepted_job_and_once(fleet):
+    async def story(f):
+        bell = Bell(f.url, "redis", [QUEUE])
+        assert await bell.wait(0.01) is False
+        waiting = asyncio.create_task(bell.wait())
+        await f.accept()
+        assert await waiting is True
+        assert await bell.wait(0.01) is False
+        await bell.close()
+
+    fleet(story)
+
+
+def test_a_ring_that_is_passed_on_reaches_the_next(fleet):
+    async def story(f):
+        first, second = Bell(f.url, "redis", [QUEUE]), Bell(f.url, "redis", [QUEUE])
+        await first.pass_on()
+        assert await second.wait(0.01) is False, "nothing had rung"
+        await f.accept()
+        assert await first.wait() is True
+        await first.pass_on()
+        assert await second.wait() is True
+        await first.close()
+        await second.close()
+
+    fleet(story)
+
+
+def test_a_burst_leaves_few_rings_behind_and_an_emptied_queue_none(fleet):
+    async def story(f):
+        for n in range(20):
+            await f.accept(f"job-{n:05}")
+        assert f.store.llen("of:bell:" + QUEUE) == 4
+        worker = await f.worker(slots=99)
+        await worker.claim(32, 0)
+        assert not f.store.exists("of:bell:" + QUEUE)
+
+    fleet(story)
+
+
+def test_a_bell_without_a_server_says_so(server):
+    async def story():
+        bell = Bell(server.url, "redis://here", [QUEUE])
+        with redis.Redis.from_url(server.url) as client:
+            client.rpush("of:bell:" + QUEUE, "1")
+        assert await bell.wait() is True
+        server.kill()
+        with pytest.raises(StoreUnreachable, match="redis://here"):
+            await bell.wait()
+        with pytest.raises(StoreUnreachable, match="redis://here"):
+            await bell.pass_on()
+        await bell.close()
+
+    asyncio.run(story())
+
+
+def test_rqs_commands_reach_the_worker(fleet):
+    async def story(f):
+        await f.accept()
+        worker = await f.worker()
+        await f.claim(worker)
+        heard = commands(f.url, "redis", "worker-a")
+        first = asyncio.create_task(anext(heard))
+        await until(lambda: f.store.pubsub_numsub("rq:pubsub:worker-a")[0][1])
+        for nonsense in (b"\x80not json", b"5", b"[]", b'{"command":1}', b'{"job_id":"x"}'):
+            f.store.publish("rq:pubsub:worker-a", nonsense)
+        send_stop_job_command(f.store, JOB, serializer=_Json)
+        assert await first == Command("stop-job", JOB)
+        send_shutdown_command(f.store, "worker-a")
+        assert await anext(heard) == Command("shutdown", "")
+        await f.intake.cancel(JOB)
+        assert await anext(heard) == Command("stop-job", JOB, ended=True)
+        await heard.aclose()
+
+    fleet(story)
+
+
+class _Json:
+    dumps, loads = staticmethod(lambda value: json.dumps(value).encode()), staticmethod(json.loads)
+
+
+def test_the_ear_for_commands_says_when_the_server_is_gone(server):
+    async def story():
+        heard = commands(server.url, "redis://here", "worker-a")
+        first = asyncio.create_task(anext(heard))
+        with redis.Redis.from_url(server.url) as client:
+            await until(lambda: client.pubsub_numsub("rq:pubsub:worker-a")[0][1])
+        server.kill()
+        with pytest.raises(StoreUnreachable, match="redis://here"):
+            await first
+
+    asyncio.run(story())

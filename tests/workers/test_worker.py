@@ -1,0 +1,254 @@
+"""The worker's loop: what becomes of each job it claims, and of what it holds when it stops."""
+
+import asyncio
+import logging
+
+import pytest
+
+from router_core.job import Urgency
+from router_core.outcome import ErrorClass
+from router_core.result import Status
+from router_core.state import events
+from router_core.state.errors import StoreUnreachable
+from tests.faults import COMPLETION, answer, drip_events, piece, stall
+from tests.faults import events as streamed
+from workers.worker import Stop
+
+
+def test_a_job_is_answered_by_the_model_it_asked_for(working):
+    async def story(bench, _):
+        result = await bench.result(await bench.accept("large", reason="first in its chain"))
+        assert (result.status, result.text) == (Status.ANSWERED, "A lantern festival.")
+        assert (result.model, result.backend, result.reason) == ("large", "box", "first in its chain")
+        assert (result.input_tokens, result.output_tokens) == (41, 5)
+        assert b'"model":"large"' in bench.upstream.asked[0].body
+
+    working(story, answer(COMPLETION))
+
+
+def test_a_failed_call_is_handed_to_the_next_model_and_both_are_told(working):
+    async def story(bench, _):
+        result = await bench.result(await bench.accept(chain=("small", "large")))
+        assert [attempt.model for attempt in result.attempts] == ["small", "large"]
+        assert (result.attempts[0].error, result.fallback_used) == (ErrorClass.OVERLOADED, True)
+
+    working(story, answer({"error": {"message": "busy"}}, 503), answer(COMPLETION))
+
+
+def test_a_model_that_failed_is_asked_again_after_its_back_off(working):
+    async def story(bench, _):
+        job = await bench.accept("small")
+        result = await bench.result(job)
+        first, second = result.attempts
+        assert second.started_at - first.ended_at >= 0.7  # a second, less at most a quarter
+        told = [event["event"] for event in await events.read(bench.link, job)]
+        assert told == ["queued", "started", "scheduled", "started", "done"]
+
+    working(story, answer({"error": "oops"}, 500), answer(COMPLETION))
+
+
+def test_a_job_that_is_at_fault_itself_fails_and_is_asked_once(working):
+    async def story(bench, _):
+        result = await bench.result(await bench.accept(chain=("small", "large")))
+        assert (result.status, result.error, len(result.attempts)) == (Status.FAILED, ErrorClass.BAD_REQUEST, 1)
+
+    working(story, answer({"error": {"message": "messages: must be a list"}}, 400))
+
+
+def test_when_no_model_may_answer_any_more_the_job_is_held(working):
+    async def story(bench, _):
+        job = await bench.accept(chain=("small", "large"))
+        await bench.until(lambda: _is(bench, job, "held"))
+        record = await bench.intake.record(job)
+        assert record.held_for == "outage"
+        assert "small: auth; large: auth" in record.held_why
+        assert await bench.intake.replay(job) == "queued"
+        assert (await bench.result(job)).status is Status.ANSWERED
+
+    working(story, answer({}, 401), answer({}, 401), answer(COMPLETION))
+
+
+def test_an_answer_is_streamed_to_who_asked_for_it(working):
+    async def story(bench, _):
+        job = await bench.accept("small", stream=True)
+        result = await bench.result(job)
+        told = await events.read(bench.link, job)
+        assert "".join(event["text"] for event in told if event["event"] == "delta") == "Lanterns, everywhere."
+        assert result.text == "Lanterns, everywhere."
+
+    working(story, streamed(piece(content="Lanterns, "), piece(content="everywhere."), piece(finish="stop")))
+
+
+def test_more_jobs_than_slots_are_all_answered_and_never_more_are_called_at_once(working):
+    async def story(bench, _):
+        jobs = [await bench.accept("small", urgency=urgency) for urgency in [*Urgency] * 10]
+        for job in jobs:
+            assert (await bench.result(job)).answered
+        assert len(bench.upstream.asked) == len(jobs)
+
+    working(story, answer(COMPLETION), slots=2)
+
+
+def test_a_cancelled_job_stops_its_call(working):
+    async def story(bench, _):
+        job = await bench.accept("small", stream=True)
+        await bench.upstream.arrived.wait()
+        assert await bench.intake.cancel(job)
+        await asyncio.wait_for(bench.upstream.left.wait(), 10)
+        assert (await bench.result(job)).status is Status.CANCELLED
+        assert await bench.link.command("HGET", "of:counters", "late") is None
+
+    working(story, drip_events)
+
+
+def test_a_worker_told_to_stop_finishes_its_calls(working):
+    async def story(bench, task):
+        release = asyncio.Event()
+
+        async def wait_then_answer(writer):
+            await release.wait()
+            await answer(COMPLETION)(writer)
+
+        bench.upstream.scripts[:] = [wait_then_answer]
+        job = await bench.accept("small")
+        await bench.upstream.arrived.wait()
+        later = await _stopped_claiming(bench)
+        release.set()
+        await asyncio.wait_for(task, 10)
+        assert (await bench.result(job)).answered
+        assert await bench.state(later) == "queued"
+
+    working(story, stall)
+
+
+def test_a_worker_told_to_stop_at_once_puts_its_jobs_back_unspent(working):
+    async def story(bench, task):
+        job = await bench.accept("small")
+        await bench.upstream.arrived.wait()
+        bench.worker.stop(Stop.DRAIN)
+        bench.worker.stop(Stop.NOW)
+        await asyncio.wait_for(task, 10)
+        record = await bench.intake.record(job)
+        assert (record.state, record.deliveries, record.crashes, record.attempts) == ("queued", 0, 0, ())
+
+    working(story, stall)
+
+
+def test_a_burst_ends_when_nothing_is_left(working):
+    async def story(bench, task):
+        await asyncio.wait_for(task, 10)
+        assert await bench.link.command("ZCARD", "of:open") == 0
+
+    working(story, answer(COMPLETION), burst=True)
+
+
+def test_a_suspended_worker_claims_nothing_until_it_is_resumed(working):
+    async def story(bench, _):
+        await bench.link.command("SET", "rq:suspended", 1)
+        await bench.until(lambda: _worker_is(bench, b"suspended"))
+        job = await bench.accept("small")
+        assert await bench.state(job) == "queued"
+        await bench.link.command("DEL", "rq:suspended")
+        assert (await bench.result(job)).answered
+
+    working(story, answer(COMPLETION))
+
+
+def test_a_bug_of_ours_costs_neither_the_job_nor_the_worker(working, monkeypatch, caplog):
+    async def story(bench, _):
+        job = await bench.accept("small", chain=("small", "small"))
+        monkeypatch.setattr("workers.attempt.decide", _broken)
+        await bench.until(lambda: _is(bench, job, "held"))
+        monkeypatch.undo()
+        assert (await bench.result(await bench.accept("small"))).answered
+        assert (await bench.intake.record(job)).held_why == "openfall itself failed: ZeroDivisionError"
+
+    with caplog.at_level(logging.ERROR):
+        working(story, answer(COMPLETION))
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_an_answer_that_redis_cannot_take_is_kept_on_disk_and_delivered(working, monkeypatch):
+    async def story(bench, _):
+        settle = bench.worker._deliveries.settle
+        broken = {"times": 1}
+
+        async def fails_once(told):
+            if broken["times"]:
+                broken["times"] -= 1
+                raise StoreUnreachable("away")
+            return await settle(told)
+
+        monkeypatch.setattr(bench.worker._deliveries, "settle", fails_once)
+        job = await bench.accept("small")
+        assert (await bench.result(job)).answered
+        assert len(bench.upstream.asked) == 1
+        await bench.until(lambda: _spool_is_empty(bench))
+
+    working(story, answer(COMPLETION))
+
+
+def test_a_worker_that_lost_a_lease_says_nothing_more_of_the_job(working):
+    async def story(bench, _):
+        job = await bench.accept("small", stream=True)
+        await bench.upstream.arrived.wait()
+        bench.worker.lose(job)
+        await asyncio.wait_for(bench.upstream.left.wait(), 10)
+        assert await bench.state(job) == "started"
+
+    working(story, drip_events, upkeep=False)
+
+
+@pytest.mark.parametrize("command", ["shutdown", "stop-job"])
+def test_rqs_own_commands_are_obeyed(working, redis_url, command):
+    async def story(bench, task):
+        job = await bench.accept("small", stream=True)
+        await bench.upstream.arrived.wait()
+        await bench.until(lambda: _hears(bench))
+        await asyncio.to_thread(_send_rq_command, redis_url, command, job)
+        if command == "shutdown":
+            await asyncio.wait_for(task, 10)
+            assert await bench.state(job) == "queued"
+        else:
+            result = await bench.result(job)
+            assert (result.status, result.detail) == (Status.CANCELLED, "stopped by an rq command")
+
+    working(story, drip_events, grace=0.2)
+
+
+def _send_rq_command(url, command, job):
+    from redis import Redis
+    from rq.command import send_shutdown_command, send_stop_job_command
+    from rq.worker import Worker
+
+    with Redis.from_url(url) as connection:
+        if command == "shutdown":
+            send_shutdown_command(connection, Worker.all(connection=connection)[0].name)
+        else:
+            send_stop_job_command(connection, job, serializer="json")
+
+
+def _broken(*_):
+    raise ZeroDivisionError
+
+
+async def _is(bench, job, state):
+    return await bench.state(job) == state
+
+
+async def _worker_is(bench, state):
+    return await bench.link.command("HGET", "rq:worker:of-gpu-here-1-abc", "state") == state
+
+
+async def _hears(bench):
+    return (await bench.link.command("PUBSUB", "NUMSUB", "rq:pubsub:of-gpu-here-1-abc"))[1] == 1
+
+
+async def _spool_is_empty(bench):
+    return not list(bench.spool.pending())
+
+
+async def _stopped_claiming(bench):
+    """Stop the worker, then put a job in: the one it will not take."""
+    bench.worker.stop(Stop.DRAIN)
+    return await bench.accept("small")
