@@ -8,6 +8,7 @@ import os
 import socket
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from contextlib import aclosing
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar, Unpack
@@ -184,8 +185,9 @@ class AsyncOpenfall:
         job_id = _id(job)
         if watch:
             await self._insist(lambda: self.intake.watch(job_id))
-        async for event in follow(self.link, self.news, job_id, start):
-            yield event
+        async with aclosing(follow(self.link, self.news, job_id, start)) as events:
+            async for event in events:
+                yield event
 
     async def result(self, job_id: str) -> Result | None:
         """The result of a job, or None while it has none; `UnknownJob` when there is no such job."""

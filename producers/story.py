@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +25,7 @@ class _Place:
     ended: bool = False
 
 
-async def follow(link: Link, news: events.News, job_id: str, start: int = 0) -> AsyncIterator[dict[str, Any]]:
+async def follow(link: Link, news: events.News, job_id: str, start: int = 0) -> AsyncGenerator[dict[str, Any], None]:
     """The events of a job from `start` on; the last one is `done`, with the result. `UnknownJob` if there is none.
 
     A job whose story was plain has no events left when it has ended: then there is only `done`.

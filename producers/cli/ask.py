@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -86,15 +86,16 @@ async def _ask(prompt: str, options: Options, config_path: Path | None, manner: 
 async def _follow(llm: AsyncOpenfall, manner: _Manner, waiting: Waiting) -> Result:
     hint = asyncio.create_task(_hint(llm, manner.job_id))
     try:
-        async for event in llm.stream(manner.job_id, watch=manner.stream):
-            waiting.say(_words(event))
-            if event["event"] == "started":
-                hint.cancel()
-            if manner.stream:
-                _write(event, manner, waiting)
-            if event["event"] == "done":
-                result: Result = event["result"]
-                return result
+        async with aclosing(llm.stream(manner.job_id, watch=manner.stream)) as events:
+            async for event in events:
+                waiting.say(_words(event))
+                if event["event"] == "started":
+                    hint.cancel()
+                if manner.stream:
+                    _write(event, manner, waiting)
+                if event["event"] == "done":
+                    result: Result = event["result"]
+                    return result
     finally:
         hint.cancel()
         with suppress(asyncio.CancelledError):

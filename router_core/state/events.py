@@ -33,13 +33,16 @@ class News:
         self._listeners: dict[str, set[asyncio.Event]] = defaultdict(set)
         self._wanted = asyncio.Event()
         self._turn = asyncio.Lock()  # redis-py opens a connection for each of two first subscriptions, and loses one
+        self._closed = False
         self._reader: asyncio.Task[None] | None = None
 
     async def close(self) -> None:
         await stop(self._reader)
-        with contextlib.suppress(redis_errors.RedisError, OSError):
-            await self._pubsub.aclose()  # type: ignore[no-untyped-call]
-        await self._redis.aclose()
+        async with self._turn:
+            self._closed = True
+            with contextlib.suppress(redis_errors.RedisError, OSError):
+                await self._pubsub.aclose()  # type: ignore[no-untyped-call]
+            await self._redis.aclose()
 
     def listen(self, job_id: str) -> Listener:
         """A listener on one job, to be entered before the first look, so that nothing falls between."""
@@ -61,7 +64,8 @@ class News:
             del self._listeners[job_id]
             with contextlib.suppress(redis_errors.RedisError, OSError):
                 async with self._turn:
-                    await self._pubsub.unsubscribe(keys.NEWS + job_id)
+                    if not self._closed:  # a listener that was forgotten is only found when its generator is collected
+                        await self._pubsub.unsubscribe(keys.NEWS + job_id)
 
     async def _read(self) -> None:
         while True:

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from config import Loaded, load
-from router_core.envelope import unpack_job
+from router_core.decide import Fall, Handoff, HoldReason
+from router_core.envelope import unpack_attempts, unpack_job
 from router_core.job import CompletionJob
 from router_core.outcome import Attempt, ErrorClass
 from router_core.result import Result, Status
@@ -44,12 +45,17 @@ def echo(job: CompletionJob) -> str | ErrorClass:
 
 @dataclass
 class Answering:
-    """Answers whatever is queued until it is stopped. `asked` are the jobs as they were delivered."""
+    """Answers whatever is queued until it is stopped. `asked` are the jobs as they were delivered.
+
+    With `hold` every job falls; with `hand_off` the model `tiny` is overloaded and the next one answers.
+    """
 
     url: str
     loaded: Loaded
     reply: Callable[[CompletionJob], str | ErrorClass] = echo
     name: str = "answering-worker"
+    hold: bool = False
+    hand_off: bool = False
     asked: list[CompletionJob] = field(default_factory=list)
     _stop: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
@@ -91,7 +97,13 @@ class Answering:
     async def _answer(self, deliveries: Deliveries, delivery: Delivery) -> None:
         job = unpack_job(delivery.envelope, delivery.deadline)
         self.asked.append(job)
+        if self.hold:
+            fall = Fall(HoldReason.OUTAGE, "nobody is there")
+            await deliveries.settle(deliveries.settling(delivery, None, fall))
+            return
         said = await asyncio.to_thread(self.reply, job)
+        if self.hand_off and delivery.model == "tiny":
+            said = ErrorClass.OVERLOADED
         attempt = Attempt(
             model=delivery.model,
             backend=delivery.backend,
@@ -101,15 +113,20 @@ class Answering:
             input_tokens=3,
             output_tokens=4,
         )
+        attempts = (*unpack_attempts(delivery.attempts), attempt)
+        if self.hand_off and delivery.model == "tiny":
+            queue = self.loaded.catalog.queue("other", job.urgency)
+            await deliveries.settle(deliveries.settling(delivery, attempt, Handoff("other", False), queue))
+            return
         if isinstance(said, ErrorClass):
-            result = Result(id=job.id, status=Status.FAILED, attempts=(attempt,), error=said, detail="it was asked to")
+            result = Result(id=job.id, status=Status.FAILED, attempts=attempts, error=said, detail="it was asked to")
         else:
             if job.stream or delivery.watched:
                 for word in said.split(" "):
                     await deliveries.emit(delivery, [b'{"event":"delta","text":"%s "}' % word.encode()])
             choice = {"index": 0, "message": {"role": "assistant", "content": said}, "finish_reason": "stop"}
             body = {"object": "chat.completion", "choices": [choice]}
-            result = Result(id=job.id, status=Status.ANSWERED, attempts=(attempt,), body=body, reason=job.reason)
+            result = Result(id=job.id, status=Status.ANSWERED, attempts=attempts, body=body, reason=job.reason)
         await deliveries.settle(deliveries.settling(delivery, attempt, result))
 
 

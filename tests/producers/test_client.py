@@ -264,3 +264,12 @@ def test_the_blocking_client_does_the_same(loaded: Loaded, answering: Any) -> No
     with pytest.raises(RuntimeError, match="closed"):
         llm.ping()
     assert not [thread for thread in threading.enumerate() if thread.name == "openfall"]
+
+
+def test_a_stream_may_be_left_early(loaded: Loaded) -> None:
+    async def use(llm: AsyncOpenfall) -> str:
+        async for event in llm.stream(await llm.submit("x")):
+            return str(event["event"])
+        return "nothing"
+
+    assert run(loaded, use) == "queued"

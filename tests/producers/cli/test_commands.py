@@ -1,0 +1,258 @@
+"""What each command prints, and how it exits."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def test_an_answer_goes_to_standard_output_and_its_receipt_to_standard_error(openfall: Run, answering: Any) -> None:
+    ran = openfall("ask", "Haruka waves", "-r", "dialogue")
+    assert (ran.returncode, ran.stdout) == (0, "echo Haruka waves\n")
+    assert "tiny@here" in ran.stderr
+    assert "3+4 tok · first of 2 in the chain of role dialogue]" in ran.stderr
+
+
+def test_a_prompt_may_come_from_standard_input(openfall: Run, answering: Any) -> None:
+    assert openfall("ask", "-", said="from a pipe").stdout == "echo from a pipe\n"
+
+
+def test_an_answer_may_come_in_pieces_and_is_whole_in_the_end(openfall: Run, answering: Any) -> None:
+    ran = openfall("ask", "a b c", "--stream")
+    assert ran.stdout.strip() == "echo a b c"
+    assert answering.asked[0].stream
+
+
+def test_an_answer_as_json_has_everything(openfall: Run, answering: Any) -> None:
+    told = json.loads(openfall("ask", "hi", "--json").stdout)
+    assert told["text"] == "echo hi"
+    assert told["status"] == "answered"
+    assert told["attempts"][0]["model"] == "tiny"
+
+
+def test_a_failed_job_exits_with_1_and_says_why(openfall: Run, answering: Any) -> None:
+    ran = openfall("ask", "fail: bad_request")
+    assert (ran.returncode, ran.stdout) == (1, "")
+    assert "failed (bad_request): it was asked to" in ran.stderr
+
+
+def test_who_gives_up_waiting_gets_the_id_and_7(openfall: Run, worker_for: Callable[..., Any]) -> None:
+    ran = openfall("ask", "later", "--wait", "200ms")
+    assert ran.returncode == 7
+    job_id = ran.stderr.split("job ")[1].split()[0]
+    with worker_for():
+        again = openfall("job", "wait", job_id)
+    assert (again.returncode, again.stdout) == (0, "echo later\n")
+
+
+def test_an_interrupted_ask_prints_the_id_and_the_job_goes_on(
+    start: Callable[..., subprocess.Popen[str]], redis_url: str, openfall: Run, worker_for: Callable[..., Any]
+) -> None:
+    client = redis.Redis.from_url(redis_url)
+    with client, start("ask", "slow", url=redis_url) as process:
+        asked = threading.Event()
+        while not client.llen("rq:queue:gpu.tiny.interactive"):
+            assert not asked.wait(0.02)
+            assert process.poll() is None
+        asked.wait(0.3)  # it hears of the acceptance and begins to wait
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=20)
+    assert process.returncode == 130
+    job_id = err.split("openfall job wait ")[1].split()[0]
+    with worker_for():
+        assert openfall("job", "wait", job_id).stdout == "echo slow\n"
+
+
+def test_nobody_to_answer_is_said_while_waiting(openfall: Run) -> None:
+    ran = openfall("ask", "anyone?", "--wait", "5s")
+    assert "no worker serves gpu.tiny.interactive" in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (("ask", "x", "-r", "dialog"), "unknown role 'dialog'. Did you mean 'dialogue'?"),
+        (("ask", "x", "-m", "tinny"), "unknown model 'tinny'. Did you mean 'tiny'?"),
+        (("ask", "x", "-u", "bach"), "unknown urgency 'bach'. Did you mean 'batch'?"),
+        (("ask", "x", "--within", "soon"), "not a duration: 'soon'"),
+        (("ask", "x", "--wait", "soon"), "not a duration: 'soon'"),
+        (("ask", "x", "--deadline", "2020-01-01T00:00:00Z"), "before the server's clock"),
+        (("ask", "x", "--deadline", "2027-01-01"), "no time zone"),
+        (("ask", " "), "the prompt is empty"),
+        (("ask", "x" * 70_000), "more than the 64,000 allowed"),
+        (("ask",), "Missing argument 'TEXT'"),
+        (("asq", "x"), "Did you mean 'ask'?"),
+        (("job", "show", "8f21"), "not a whole job id"),
+        (("job", "show", "no-such-job"), "no job no-such-job"),
+        (("batch", "run", "in.jsonl"), "Missing option '-o'"),
+        (("batch", "run", "nowhere.jsonl", "-o", "out.jsonl"), "nowhere.jsonl cannot be read: No such file"),
+        (("batch", "status", "nothing"), "no batch 'nothing'"),
+        (("enqueue", "nowhere.txt"), "nowhere.txt cannot be read: No such file"),
+        (("queues", "pause", "gpu.tiny.intractive"), "Did you mean 'gpu.tiny.interactive'?"),
+        (("ask", "x", "--config", "missing.yaml"), "there is no such file"),
+    ],
+)
+def test_a_mistake_is_told_with_its_remedy_and_exits_with_2(openfall: Run, args: tuple[str, ...], words: str) -> None:
+    ran = openfall(*args)
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert words in ran.stderr
+
+
+def test_no_redis_exits_with_3(openfall: Run) -> None:
+    for args in (("ask", "x"), ("status",), ("job", "show", "some-job-id"), ("degrade", "list")):
+        ran = openfall(*args, url="redis://:hush@127.0.0.1:1")
+        assert ran.returncode == 3
+        assert "Redis does not answer at redis://:…@127.0.0.1:1: is it running?" in ran.stderr
+        assert "hush" not in ran.stderr
+
+
+def test_no_redis_at_all_says_how_to_get_one(start: Callable[..., subprocess.Popen[str]]) -> None:
+    with start("ask", "x") as process:
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 3
+    assert "Start it with `openfall up`" in err
+
+
+def test_a_wrong_password_is_told_as_one(openfall: Run, server: Any) -> None:
+    with redis.Redis(unix_socket_path=str(server.socket)) as client:
+        client.config_set("requirepass", "right")
+    ran = openfall("ask", "x", url=f"unix://:wrong@{server.socket}")
+    assert ran.returncode == 3
+    assert "wrong password" in ran.stderr
+    assert ":wrong@" not in ran.stderr
+
+
+def test_what_nobody_foresaw_is_one_line_and_a_log(openfall: Run, environment: dict[str, str], tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    (broken / "router_core").mkdir(parents=True)
+    (broken / "router_core" / "__init__.py").write_text("raise RuntimeError('of the test')")
+    environment["PYTHONPATH"] = f"{broken}:{environment['PYTHONPATH']}"
+    environment["TMPDIR"] = str(tmp_path)
+    ran = openfall("ask", "x")
+    assert ran.returncode == 1
+    assert "this should not have happened (RuntimeError: of the test). Details: " in ran.stderr
+    log = Path(ran.stderr.split("Details: ")[1].strip())
+    assert "Traceback" in log.read_text()
+    assert log.stat().st_mode & 0o077 == 0
+
+
+def test_strict_tells_a_fallback_by_its_exit_code(openfall: Run, worker_for: Callable[..., Any]) -> None:
+    with worker_for(hand_off=True):
+        ran = openfall("ask", "x", "-r", "dialogue", "--strict")
+    assert (ran.returncode, ran.stdout) == (6, "echo x\n")
+    assert "tiny did not answer (overloaded), so the next in its chain did" in ran.stderr
+
+
+def test_a_prompt_is_put_in_and_its_id_printed(openfall: Run) -> None:
+    ran = openfall("enqueue", "-r", "tags", said="later")
+    assert ran.returncode == 0
+    shown = openfall("job", "show", ran.stdout.strip())
+    assert "queued" in shown.stdout
+    assert "gpu.other.batch" in shown.stdout
+    told = json.loads(openfall("job", "show", ran.stdout.strip(), "--json").stdout)
+    assert told["queue"] == "gpu.other.batch"
+    assert "body" not in told["job"]
+
+
+def test_lines_are_put_in_each_by_itself(openfall: Run, tmp_path: Path) -> None:
+    message = {"messages": [{"role": "user", "content": "x"}]}
+    rows = [
+        json.dumps({"custom_id": "a", "body": message}),
+        "{broken",
+        json.dumps({"custom_id": "a", "body": message}),
+        json.dumps({"custom_id": "b", "body": {**message, "model": "tagz"}}),
+        json.dumps({"custom_id": "c", "body": message, "urgency": "batch"}),
+    ]
+    (tmp_path / "in.jsonl").write_text("\n".join(rows))
+    ran = openfall("enqueue", "in.jsonl")
+    assert ran.returncode == 5
+    assert len(ran.stdout.split()) == 2
+    assert "line 2: not JSON" in ran.stderr
+    assert "line 3: custom_id 'a' stands in line 1 already" in ran.stderr
+    assert "line 4: unknown role or model 'tagz'. Did you mean 'tags'?" in ran.stderr
+
+
+def test_a_cancelled_job_is_told(openfall: Run) -> None:
+    job_id = openfall("enqueue", said="x").stdout.strip()
+    assert "is cancelled" in openfall("job", "cancel", job_id).stdout
+    assert "had ended before" in openfall("job", "cancel", job_id).stdout
+    ran = openfall("job", "wait", job_id)
+    assert ran.returncode == 1
+    assert "cancelled by its caller" in ran.stderr
+
+
+def test_status_is_one_sentence_and_a_table(openfall: Run, worker_for: Callable[..., Any]) -> None:
+    assert openfall("status").stdout == "Nothing waits, and no worker is alive.\n"
+    openfall("enqueue", "-r", "tags", said="x")
+    ran = openfall("status")
+    assert ran.stdout.startswith("1 job wait, and no worker is alive: start one with `openfall up`")
+    assert "gpu.other.batch" in ran.stdout
+    told = json.loads(openfall("status", "--json").stdout)
+    assert told["waiting_by_urgency"]["batch"] == 1
+    with worker_for():
+        openfall("ask", "x")
+        assert openfall("status").stdout.startswith("Nothing waits; 1 worker ready.")
+        assert "answering-worker" in openfall("workers").stdout
+        assert json.loads(openfall("workers", "--json").stdout)[0]["alive"] is True
+
+
+def test_a_queue_is_paused_and_goes_on(openfall: Run) -> None:
+    assert "is paused" in openfall("queues", "pause", "gpu.tiny.interactive").stdout
+    assert "was paused already" in openfall("queues", "pause", "gpu.tiny.interactive").stdout
+    assert "paused: gpu.tiny.interactive" not in openfall("status").stdout  # nothing has ever waited there
+    openfall("enqueue", said="x")
+    assert "paused: gpu.tiny.interactive" in openfall("status").stdout
+    assert "goes on" in openfall("queues", "resume", "gpu.tiny.interactive").stdout
+    assert "gpu.tiny.interactive" in openfall("queues").stdout
+
+
+def test_a_held_job_is_listed_and_replayed(openfall: Run, worker_for: Callable[..., Any]) -> None:
+    job_id = openfall("enqueue", said="hold me").stdout.strip()
+    with worker_for(hold=True) as worker:
+        held: list[dict[str, Any]] = []
+        while not held:
+            held = json.loads(openfall("degrade", "list", "--json").stdout)
+    assert [job["id"] for job in held] == [job_id]
+    assert held[0]["why"] == "nobody is there"
+    assert job_id in openfall("degrade", "list").stdout
+    assert "1 job held (openfall degrade list)" in openfall("status").stdout
+    assert f"{job_id} is queued" in openfall("degrade", "replay", job_id).stdout
+    with worker_for():
+        assert openfall("job", "wait", job_id).stdout == "echo hold me\n"
+    assert worker.asked
+
+
+def test_work_is_done_by_the_workers_process_with_all_its_options(openfall: Run) -> None:
+    ran = openfall("work", "gpuu", "--burst", "--slots", "2")
+    assert ran.returncode == 2
+    assert "unknown pool 'gpuu'. Did you mean 'gpu'?" in ran.stderr
+
+
+def test_help_is_there_for_every_command(openfall: Run) -> None:
+    assert "openfall [OPTIONS] COMMAND" in openfall("--help").stdout
+    for command in ("up", "ask", "enqueue", "job", "batch", "status", "queues", "workers", "degrade", "work"):
+        assert "Usage:" in openfall(command, "--help").stdout
+
+
+def test_help_loads_no_command_and_nothing_slow(environment: dict[str, str]) -> None:
+    import sys
+
+    code = (
+        "import sys, producers.cli as c\n"
+        "try: c.main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "slow = {'rich', 'redis', 'pydantic', 'yaml', 'asyncio', 'config', 'router_core', 'producers.cli.ask'}\n"
+        "print(sorted(slow & set(sys.modules)), file=sys.stderr)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert ran.stderr.strip() == "[]"
