@@ -22,7 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 import config
 from examples import report
 from examples.fleet import CONFIG, ROOT, FleetFailed, environment, running
-from examples.night import Line, Night, Show, read_lines, run
+from examples.night import Line, Night, Show, read_jobs, run
 from producers import AsyncOpenfall
 
 EPISODE = ROOT / "examples" / "episode-07.jsonl"
@@ -79,7 +79,7 @@ async def main(console: Console) -> int:
     data = Path(tempfile.mkdtemp(prefix="run-", dir=OUT))
     environ = environment(data)
     loaded = config.load(CONFIG, environ=environ)
-    lines = read_lines(EPISODE, loaded.catalog)
+    lines = read_jobs(EPISODE, loaded.catalog)
     try:
         with (screen := Screen(console, len(lines))).bar:
             night = await _night(screen, loaded, lines, environ)
@@ -103,7 +103,7 @@ async def _night(screen: Screen, loaded: config.Loaded, lines: tuple[Line, ...],
 def _report(console: Console, night: Night) -> int:
     page, lines = OUT / "episode-07.md", OUT / "episode-07.jsonl"
     report.write_page(night, page)
-    report.write_lines(night, lines)
+    report.write_rows(night, lines)
     console.print()
     console.print(report.by_urgency(night))
     console.print(report.by_model(night))

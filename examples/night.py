@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from examples.fleet import Fleet
 from producers import AsyncOpenfall
+from producers.batch_file import BadLine, read_lines
 from producers.request import Ask
 from router_core.catalog import Catalog
+from router_core.job import Urgency
 from router_core.result import Result
 from router_core.state.intake import Accepted, Record
 
@@ -33,11 +33,13 @@ class Line:
     custom_id: str
     role: str
     urgency: str
-    body: Mapping[str, Any]
+    ask: Ask
 
     @property
     def prompt(self) -> str:
-        return str(self.body["messages"][-1]["content"])
+        """What the user of the line says."""
+        assert isinstance(self.ask.prompt, Mapping)
+        return str(self.ask.prompt["messages"][-1]["content"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,14 +86,18 @@ class Show:
     answered: Callable[[Night], None]
 
 
-def read_lines(path: Path, catalog: Catalog) -> tuple[Line, ...]:
-    """The jobs of an OpenAI Batch file; a line's `model` is a role of the catalog."""
-    rows = [json.loads(row) for row in path.read_text(encoding="utf-8").splitlines() if row.strip()]
-    return tuple(
-        Line(row["custom_id"], role, str(catalog.roles[role].urgency or "background"), row["body"])
-        for row in rows
-        for role in [row["body"]["model"]]
-    )
+def read_jobs(path: Path, catalog: Catalog) -> tuple[Line, ...]:
+    """The jobs of an OpenAI Batch file whose `model` is a role of the catalog; `ValueError` for a line that is none."""
+    jobs = []
+    with path.open("rb") as file:
+        for line in read_lines(file):
+            if isinstance(line, BadLine):
+                raise ValueError(f"{path.name}: {line}")
+            assert isinstance(line.ask.prompt, Mapping)
+            role = str(line.ask.prompt["model"])
+            urgency = line.ask.options.get("urgency") or catalog.roles[role].urgency or Urgency.BACKGROUND
+            jobs.append(Line(line.custom_id, role, str(urgency), line.ask))
+    return tuple(jobs)
 
 
 async def run(client: AsyncOpenfall, fleet: Fleet, lines: tuple[Line, ...], show: Show) -> Night:
@@ -119,7 +125,7 @@ async def run(client: AsyncOpenfall, fleet: Fleet, lines: tuple[Line, ...], show
 
 async def _put_in(client: AsyncOpenfall, night: Night) -> None:
     began = time.monotonic()
-    answers = await client.submit_many(Ask(dict(line.body)) for line in night.lines)
+    answers = await client.submit_many(line.ask for line in night.lines)
     night.accepting = time.monotonic() - began
     for line, answer in zip(night.lines, answers, strict=True):
         if isinstance(answer, Accepted):

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from statistics import median
-from typing import Any
 
+from pydantic_core import to_json
 from rich.table import Table
 
 from examples.night import Line, Night
+from producers.batch_file import answer_row
 from router_core.result import Result
 
 URGENCIES = ("interactive", "background", "batch")
@@ -81,9 +81,10 @@ def write_page(night: Night, path: Path) -> None:
     path.write_text("\n".join(parts), encoding="utf-8")
 
 
-def write_lines(night: Night, path: Path) -> None:
+def write_rows(night: Night, path: Path) -> None:
     """One OpenAI Batch line a job, in the order of the input."""
-    path.write_text("".join(f"{json.dumps(_row(*pair), ensure_ascii=False)}\n" for pair in _answers(night)), "utf-8")
+    rows = [answer_row(result.id, line.custom_id, result) for line, result in _answers(night)]
+    path.write_bytes(b"".join(to_json(row) + b"\n" for row in rows))
 
 
 def _answers(night: Night) -> Iterable[tuple[Line, Result]]:
@@ -98,9 +99,3 @@ def _entry(line: Line, result: Result) -> str:
     answer = result.text.strip() if result.answered else f"(no answer: {result.error}: {result.detail})"
     told = "\n".join(f"> {row}".rstrip() for row in answer.splitlines())
     return f"**{line.prompt}**  \n`{line.custom_id}` {result.model}, {result.output_tokens} tokens\n\n{told}\n"
-
-
-def _row(line: Line, result: Result) -> dict[str, Any]:
-    response = {"status_code": 200, "request_id": result.id, "body": result.body} if result.answered else None
-    error = None if result.answered else {"code": result.error, "message": result.detail}
-    return {"id": result.id, "custom_id": line.custom_id, "response": response, "error": error}
