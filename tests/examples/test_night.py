@@ -1,0 +1,83 @@
+"""The demo's file and its reckoning. The demo itself is run by `make demo`."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import config
+from examples import report
+from examples.demo import EPISODE
+from examples.fleet import CONFIG, Fleet, environment, free_ports
+from examples.night import Night, read_jobs
+from router_core.outcome import Attempt, ErrorClass
+from router_core.result import Result, Status
+
+
+def night_of(tmp_path: Path) -> Night:
+    loaded = config.load(CONFIG, environ=environment(tmp_path))
+    lines = read_jobs(EPISODE, loaded.catalog)
+    return Night(lines, accepted={line.custom_id: f"job-{number:05}" for number, line in enumerate(lines)}, ended=10.0)
+
+
+def answered(job_id: str, waited: float) -> Result:
+    attempt = Attempt(model="smol-a", backend="one", started_at=1, ended_at=2, output_tokens=20)
+    body = {"choices": [{"message": {"role": "assistant", "content": "Wave.\n\nAgain."}}]}
+    return Result(id=job_id, status=Status.ANSWERED, attempts=(attempt,), body=body, waited=waited)
+
+
+def test_the_episode_has_sixty_jobs_of_all_three_urgencies(tmp_path: Path) -> None:
+    night = night_of(tmp_path)
+    assert len({line.custom_id for line in night.lines}) == len(night.lines) == 60
+    assert set(Counter(line.urgency for line in night.lines)) == set(report.URGENCIES)
+    assert {line.role for line in night.lines} == set(report.KINDS)
+
+
+def test_the_demo_keeps_to_its_own_directory_and_redis(tmp_path: Path) -> None:
+    environ = {**environment(tmp_path), "REDIS_URL": "redis://127.0.0.1:1/0"}
+    settings = config.load(CONFIG, environ=environ).settings
+    assert settings.redis_url is None
+    assert settings.data_dir == tmp_path
+
+
+def test_what_was_accepted_and_has_no_result_is_lost(tmp_path: Path) -> None:
+    night = night_of(tmp_path)
+    first, second, *rest = night.lines
+    for line in (second, *rest):
+        night.results[line.custom_id] = answered(night.accepted[line.custom_id], waited=1.0)
+    assert night.lost == [first.custom_id]
+    assert "60 accepted, 59 answered" in report.summary(night)
+    assert "1 lost" in report.summary(night)
+
+
+def test_a_failed_job_is_not_lost_and_its_reason_is_on_the_page(tmp_path: Path) -> None:
+    night = night_of(tmp_path)
+    for line in night.lines:
+        night.results[line.custom_id] = answered(night.accepted[line.custom_id], waited=1.0)
+    first = night.lines[0].custom_id
+    night.results[first] = Result(
+        id=night.accepted[first], status=Status.FAILED, error=ErrorClass.BAD_REQUEST, detail="no such thing"
+    )
+    report.write_page(night, tmp_path / "page.md")
+    report.write_rows(night, tmp_path / "rows.jsonl")
+    assert not night.lost
+    assert night.unanswered == [first]
+    assert "no such thing" in (tmp_path / "page.md").read_text("utf-8")
+    assert "> Wave.\n>\n> Again." in (tmp_path / "page.md").read_text("utf-8")
+    rows = [json.loads(row) for row in (tmp_path / "rows.jsonl").read_text("utf-8").splitlines()]
+    assert [row["custom_id"] for row in rows] == [line.custom_id for line in night.lines]
+    assert rows[0]["error"]["code"] == "bad_request"
+
+
+def test_a_worker_is_known_by_the_process_in_its_name(tmp_path: Path) -> None:
+    fleet = Fleet(lambda event: None, tmp_path / "log")
+    fleet.hear({"event": "ready", "what": "worker-gpu-1", "pid": 4711})
+    assert fleet.worker_of("of-gpu-a-host-4711-abcdef") == "worker-gpu-1"
+    assert fleet.worker_of("of-gpu-a-host-4712-abcdef") is None
+    fleet.hear({"event": "exited", "what": "worker-gpu-1", "code": -9})
+    assert fleet.worker_of("of-gpu-a-host-4711-abcdef") is None
+
+
+def test_free_ports_are_not_the_same_port_twice() -> None:
+    assert len(set(free_ports(4))) == 4

@@ -1,0 +1,65 @@
+"""What the documents say is so: links lead somewhere, tables are complete, the README's configuration can be used."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+import config
+from router_core.decide import HoldReason
+from router_core.outcome import DISPOSITIONS, ErrorClass
+from router_core.state import keys
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("router_core/*.md")])
+
+
+def text(name: str) -> str:
+    return (ROOT / name).read_text("utf-8")
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_link_leads_to_a_file(document: Path) -> None:
+    for link in re.findall(r"\]\(([^)#]+)\)", document.read_text("utf-8")):
+        if not link.startswith("http"):
+            assert (document.parent / link).exists(), link
+
+
+def test_every_key_in_redis_is_described() -> None:
+    told = text("docs/architecture.md")
+    for name, key in vars(keys).items():
+        if name.isupper() and isinstance(key, str):
+            assert key in told, name
+
+
+def test_the_configuration_in_the_readme_can_be_used(tmp_path: Path) -> None:
+    (snippet,) = re.findall(r"```yaml\n(.*?)```", text("README.md"), re.DOTALL)
+    file = tmp_path / "openfall.yaml"
+    file.write_text(snippet, "utf-8")
+    loaded = config.load(file, environ={}, cwd=tmp_path)
+    assert loaded.catalog.roles["worker"].chain == ("coder", "small", "big")
+
+
+def test_every_failure_stands_in_the_design_with_what_it_means() -> None:
+    told: dict[str, tuple[bool, bool]] = {}
+    for names, next_, again in re.findall(
+        r"^\| (`.*?) \| .*? \| (yes|no) \| (yes|no) \|$", text("router_core/DESIGN.md"), re.M
+    ):
+        told.update({name: (next_ == "yes", again == "yes") for name in re.findall(r"`(\w+)`", names)})
+    meant = {
+        str(error): (disposition.try_next_model, disposition.try_same_again)
+        for error, disposition in DISPOSITIONS.items()
+    }
+    assert told == meant
+    assert set(told) == {str(error) for error in ErrorClass}
+
+
+def test_every_reason_to_hold_a_job_is_explained() -> None:
+    assert all(f"| `{reason}` |" in text("docs/states.md") for reason in HoldReason)
+
+
+def test_the_contributing_guide_names_modules_that_exist() -> None:
+    for path in re.findall(r"`([\w./]+\.py)`", text("CONTRIBUTING.md")):
+        assert (ROOT / path).exists() or "NAME" in path or list(ROOT.glob(f"**/{path}")), path
