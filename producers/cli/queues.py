@@ -87,7 +87,8 @@ def health(seen: Overview) -> str:
     if seen.suspended:
         said = "Everything is suspended (rq resume ends that)"
     elif seen.unserved and not alive:
-        said = f"{_jobs(seen.waiting, 'wait')}, and no worker is alive: start one with `openfall up` or `openfall work POOL`"
+        remedy = "start one with `openfall up` or `openfall work POOL`"
+        said = f"{_jobs(seen.waiting, 'wait')}, and no worker is alive: {remedy}"
     elif seen.unserved:
         said = f"No worker serves {', '.join(queue.name for queue in seen.unserved)}; elsewhere {workers} at work"
     elif seen.waiting:
