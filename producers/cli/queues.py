@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 EVERY = 2.0
+WORK = "openfall work POOL"
 COLUMNS = ("queue", "waiting", "oldest", "started", "later", "")
 
 
@@ -87,8 +88,7 @@ def health(seen: Overview) -> str:
     if seen.suspended:
         said = "Everything is suspended (rq resume ends that)"
     elif seen.unserved and not alive:
-        remedy = "start one with `openfall up` or `openfall work POOL`"
-        said = f"{_jobs(seen.waiting, 'wait')}, and no worker is alive: {remedy}"
+        said = f"{_jobs(seen.waiting, 'wait')}, and no worker is alive: start one with `openfall up` or `{WORK}`"
     elif seen.unserved:
         said = f"No worker serves {', '.join(queue.name for queue in seen.unserved)}; elsewhere {workers} at work"
     elif seen.waiting:
@@ -132,7 +132,7 @@ def workers(config_path: Path | None, as_json: bool) -> None:
         show_json([asdict(worker) for worker in people])
         return
     if not people:
-        say("no worker: start one with `openfall up` or `openfall work POOL`")
+        say(f"no worker: start one with `openfall up` or `{WORK}`")
         return
     columns = ("worker", "state", "heard", "answered", "failed", "host", "pid", "queues")
     show_table(
