@@ -42,6 +42,7 @@ class _Screen:
     console: Console
     status: Status
     ready: dict[str, str] = field(default_factory=dict)
+    noticed: set[str] = field(default_factory=set)
 
     def show(self, event: Mapping[str, Any]) -> None:
         what, name = event.get("what", "everything"), event["event"]
@@ -56,7 +57,7 @@ class _Screen:
             self.ready.pop(what, None)
             self._line("[red]✗[/]", what, _trouble(event), "")
         elif name == "notice":
-            self._line("[yellow]![/]", what, str(event.get("text", "")), "")
+            self._notice(what, str(event.get("text", "")))
         elif name == "fleet_ready":
             self.console.print(f'[bold]Everything runs[/]{_took(event)}. Try: openfall ask "Haruka waves"')
         if name == "fleet_stopping":
@@ -65,12 +66,19 @@ class _Screen:
             self.status.update(f"{len(self.ready)} running. Ctrl-C stops everything.")
 
     def say(self, words: str) -> None:
-        self.console.print(words, markup=False)
+        self.console.print(words, markup=False, soft_wrap=True)
+
+    def _notice(self, what: str, words: str) -> None:
+        if words not in self.noticed:
+            self.noticed.add(words)
+            self._line("[yellow]![/]", what, words, "")
 
     def _line(self, mark: str, what: str, words: str, where: str) -> None:
         from rich.markup import escape
 
-        self.console.print(f"{mark} {escape(what):<16} {escape(words)}  [dim]{escape(where)}[/]")
+        self.console.print(
+            f"{mark} {escape(what):<16} {escape(words)}  [dim]{escape(where)}[/]".rstrip(), soft_wrap=True
+        )
 
 
 _TROUBLE = {"exited", "restart_failed", "gave_up"}

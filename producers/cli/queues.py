@@ -87,13 +87,11 @@ def health(seen: Overview) -> str:
     if seen.suspended:
         said = "Everything is suspended (rq resume ends that)"
     elif seen.unserved and not alive:
-        said = (
-            f"{_jobs(seen.waiting)} wait, and no worker is alive: start one with `openfall up` or `openfall work POOL`"
-        )
+        said = f"{_jobs(seen.waiting, 'wait')}, and no worker is alive: start one with `openfall up` or `openfall work POOL`"
     elif seen.unserved:
         said = f"No worker serves {', '.join(queue.name for queue in seen.unserved)}; elsewhere {workers} at work"
     elif seen.waiting:
-        said = f"{_jobs(seen.waiting)} wait (the oldest for {age(oldest)}), {started} being answered by {workers}"
+        said = f"{_jobs(seen.waiting, 'wait')} (the oldest for {age(oldest)}), {started} being answered by {workers}"
     elif started:
         said = f"Nothing waits, {_jobs(started)} being answered by {workers}"
     else:
@@ -103,8 +101,8 @@ def health(seen: Overview) -> str:
     return said + (f"; {_jobs(seen.held)} held (openfall degrade list)." if seen.held else ".")
 
 
-def _jobs(number: int) -> str:
-    return f"{number} job{'' if number == 1 else 's'}"
+def _jobs(number: int, verb: str = "") -> str:
+    return (f"1 job {verb}s" if verb else "1 job") if number == 1 else f"{number} jobs {verb}".rstrip()
 
 
 def _rows(queues: tuple[Queue, ...]) -> Iterator[tuple[object, ...]]:

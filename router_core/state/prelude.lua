@@ -108,9 +108,11 @@ local RQ_END = {  -- how rq shows an end: registry, Result.Type
 local function finish(id, queue, ending, gone, now)
   local record, job, keep = RECORD .. id, RQ_JOB .. id, ending.keep
   redis.call('HSET', record, 'state', 'done', 'status', ending.status, 'settled', ending.token or '', 'ended', now)
+  redis.call('HDEL', record, 'lease', 'worker', 'backend')  -- the result's attempts tell them
   redis.call('SET', RESULT .. id, ending.result, 'EX', keep)
   if ending.keep_prompt then redis.call('EXPIRE', PROMPT .. id, keep) else gone[#gone + 1] = PROMPT .. id end
   redis.call('HSET', job, 'status', ending.rq_status, 'origin', queue, 'ended_at', iso(now))
+  redis.call('HDEL', job, 'last_heartbeat', 'timeout')
   redis.call('ZREM', RQ_CANCELED .. queue, id)  -- rq's own cancel of a running job put it there
   local registry = RQ_END[ending.rq_status]
   redis.call('ZADD', registry[1] .. queue, math.floor(now / 1000) + keep, id)

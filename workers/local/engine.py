@@ -50,6 +50,11 @@ class EngineSpec:
                 f"engine name {self.name!r}: only a-z, 0-9, - and _, at most 63, beginning with a letter or digit"
             )
 
+    @property
+    def label(self) -> str:
+        """What its files and events are called: `engine-NAME`, and not `engine-engine-a`."""
+        return self.name if self.name.startswith("engine") else f"engine-{self.name}"
+
     def names(self) -> tuple[str, ...]:
         return self.aliases or (self.name,)
 
@@ -96,9 +101,9 @@ async def start_engine(spec: EngineSpec, data: Path, *, patience: float = 120.0)
     `patience` in seconds covers loading the model.
     """
     data = make_private(data)
-    path = data / f"engine-{spec.name}.pid"
+    path = data / f"{spec.label}.pid"
     asked = _asked(spec)
-    async with one_at_a_time(data / f"engine-{spec.name}.lock", patience):
+    async with one_at_a_time(data / f"{spec.label}.lock", patience):
         child = await _running(spec, data, asked)
         adopted = child is not None
         if child is None:
@@ -123,12 +128,12 @@ def _asked(spec: EngineSpec) -> dict[str, Any]:
 
 
 def _log(spec: EngineSpec, data: Path) -> Path:
-    return data / "log" / f"engine-{spec.name}.log"
+    return data / "log" / f"{spec.label}.log"
 
 
 async def _running(spec: EngineSpec, data: Path, asked: dict[str, Any]) -> Child | None:
     """Ours from an earlier start, if it has the same options; with others it is stopped, unless it has an owner."""
-    record = read_record(data / f"engine-{spec.name}.pid")
+    record = read_record(data / f"{spec.label}.pid")
     if record is None or not record.child.alive():
         return None
     child = Child(identity=record.child, log=_log(spec, data))
@@ -156,7 +161,7 @@ async def _is_ours(spec: EngineSpec) -> bool:
 
 
 async def _spawn(spec: EngineSpec, data: Path, asked: dict[str, Any]) -> Child:
-    path = data / f"engine-{spec.name}.pid"
+    path = data / f"{spec.label}.pid"
     deadline = time.monotonic() + (_LETTING_GO if path.exists() else 0)
     while port_taken(spec.port) and time.monotonic() < deadline:  # noqa: ASYNC110 - nobody tells us
         await asyncio.sleep(_POLL)

@@ -92,7 +92,7 @@ class EnginePart:
 
     def __init__(self, spec: EngineSpec, data: Path) -> None:
         self.spec, self.data = spec, data
-        self.what, self.notice = f"engine-{spec.name}", spec.notice
+        self.what, self.notice = spec.label, spec.notice
 
     async def start(self, report: Report) -> Started:
         engine = await start_engine(self.spec, self.data)

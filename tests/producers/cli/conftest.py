@@ -27,9 +27,10 @@ def environment(tmp_path: Path, config_file: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def start(environment: dict[str, str], tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
-    def started(*args: str, url: str | None = None) -> subprocess.Popen[str]:
-        given = environment if url is None else {**environment, "REDIS_URL": url}
+def start(environment: dict[str, str], tmp_path: Path, redis_url: str) -> Callable[..., subprocess.Popen[str]]:
+    def started(*args: str, url: str = redis_url) -> subprocess.Popen[str]:
+        """Starts a command, with an empty Valkey unless another `url` is given ("": none)."""
+        given = {**environment, "REDIS_URL": url}
         return subprocess.Popen(
             [sys.executable, "-m", "producers.cli", *args],
             cwd=tmp_path, env=given, text=True,

@@ -14,6 +14,7 @@ import pytest
 import redis
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
+Start = Callable[..., subprocess.Popen[str]]
 
 
 def test_an_answer_goes_to_standard_output_and_its_receipt_to_standard_error(openfall: Run, answering: Any) -> None:
@@ -56,10 +57,10 @@ def test_who_gives_up_waiting_gets_the_id_and_7(openfall: Run, worker_for: Calla
 
 
 def test_an_interrupted_ask_prints_the_id_and_the_job_goes_on(
-    start: Callable[..., subprocess.Popen[str]], redis_url: str, openfall: Run, worker_for: Callable[..., Any]
+    start: Start, redis_url: str, openfall: Run, worker_for: Callable[..., Any]
 ) -> None:
     client = redis.Redis.from_url(redis_url)
-    with client, start("ask", "slow", url=redis_url) as process:
+    with client, start("ask", "slow") as process:
         asked = threading.Event()
         while not client.llen("rq:queue:gpu.tiny.interactive"):
             assert not asked.wait(0.02)
@@ -116,8 +117,8 @@ def test_no_redis_exits_with_3(openfall: Run) -> None:
         assert "hush" not in ran.stderr
 
 
-def test_no_redis_at_all_says_how_to_get_one(start: Callable[..., subprocess.Popen[str]]) -> None:
-    with start("ask", "x") as process:
+def test_no_redis_at_all_says_how_to_get_one(start: Start) -> None:
+    with start("ask", "x", url="") as process:
         _, err = process.communicate(timeout=30)
     assert process.returncode == 3
     assert "Start it with `openfall up`" in err
@@ -195,7 +196,7 @@ def test_status_is_one_sentence_and_a_table(openfall: Run, worker_for: Callable[
     assert openfall("status").stdout == "Nothing waits, and no worker is alive.\n"
     openfall("enqueue", "-r", "tags", said="x")
     ran = openfall("status")
-    assert ran.stdout.startswith("1 job wait, and no worker is alive: start one with `openfall up`")
+    assert ran.stdout.startswith("1 job waits, and no worker is alive: start one with `openfall up`")
     assert "gpu.other.batch" in ran.stdout
     told = json.loads(openfall("status", "--json").stdout)
     assert told["waiting_by_urgency"]["batch"] == 1
@@ -236,6 +237,42 @@ def test_work_is_done_by_the_workers_process_with_all_its_options(openfall: Run)
     ran = openfall("work", "gpuu", "--burst", "--slots", "2")
     assert ran.returncode == 2
     assert "unknown pool 'gpuu'. Did you mean 'gpu'?" in ran.stderr
+
+
+def test_up_starts_what_is_configured_once_and_stops_it_in_good_order(start: Start, openfall: Run) -> None:
+    with start("up") as process:
+        assert process.stderr is not None
+        said = [process.stderr.readline()]
+        while "Everything runs" not in said[-1]:
+            assert said[-1], said
+            said.append(process.stderr.readline())
+        second = openfall("up")
+        answer = openfall("status").stdout
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=40)
+    assert any("worker-gpu-1" in line and "ready" in line for line in said)
+    assert answer.startswith("Nothing waits; 1 worker ready.")
+    assert second.returncode == 1
+    assert "already runs" in second.stderr
+    assert process.returncode == 0
+
+
+def test_up_with_a_faulty_configuration_shows_the_childs_error_and_exits_as_it_does(openfall: Run) -> None:
+    ran = openfall("up", "--config", "missing.yaml")
+    assert ran.returncode == 2
+    assert "there is no such file" in ran.stderr
+
+
+def test_up_as_json_passes_the_events_on(start: Start) -> None:
+    with start("up", "--json") as process:
+        assert process.stdout is not None
+        events = [json.loads(process.stdout.readline())]
+        while events[-1]["event"] != "fleet_ready":
+            events.append(json.loads(process.stdout.readline()))
+        process.send_signal(signal.SIGTERM)
+        out, _ = process.communicate(timeout=40)
+    assert json.loads(out.splitlines()[-1]) == {"event": "fleet_stopped", "code": 0}
+    assert process.returncode == 0
 
 
 def test_help_is_there_for_every_command(openfall: Run) -> None:
