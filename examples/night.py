@@ -152,8 +152,7 @@ async def _kill_one(client: AsyncOpenfall, fleet: Fleet, night: Night, show: Sho
     if night.killing:
         names = ", ".join(night.killing.orphans)
         show.say(
-            f"[bold red]kill -9 {night.killing.what}[/] (pid {night.killing.pid}), "
-            f"in the middle of {len(night.killing.orphans)} calls: {names}"
+            f"[bold red]kill -9 {night.killing.what}[/] (pid {night.killing.pid}), in the middle of its calls: {names}"
         )
         await asyncio.gather(*(_follow(client, fleet, night, custom_id, show) for custom_id in night.killing.orphans))
 

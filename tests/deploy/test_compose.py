@@ -77,7 +77,8 @@ def test_no_password_stands_in_the_file() -> None:
 def test_a_worker_gets_longer_to_stop_than_it_may_take() -> None:
 
     seconds = int(SERVICES["worker"]["stop_grace_period"].removesuffix("s"))
-    assert seconds > Settings.__dataclass_fields__["worker_grace"].default
+    settings = Settings(source=ROOT, redis_url=None, data_dir=ROOT)
+    assert seconds > settings.worker_grace
 
 
 @pytest.mark.parametrize("name", ["worker", "dashboard"])
