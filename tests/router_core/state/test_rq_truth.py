@@ -570,3 +570,23 @@ def _page(dashboard, path):
     reply = dashboard.get(f"/0/data/{path}")
     assert reply.status_code == 200, path
     return reply.get_json()
+
+
+@pytest.mark.parametrize("stray", ["popped", "failed by a stock worker"])
+def test_a_job_that_something_else_took_from_its_queue_goes_back(fleet, stray):
+    async def story(f):
+        worker = await f.worker()
+        await f.accept()
+        assert f.store.lpop(f"rq:queue:{QUEUE}") == b"job-00001"
+        if stray != "popped":
+            f.store.hset("rq:job:job-00001", "status", "failed")
+            f.store.zadd(f"rq:failed:{QUEUE}", {"job-00001": 10**10})
+        await worker.sweep(clean=False)
+        assert f.store.lrange(f"rq:queue:{QUEUE}", 0, -1) == [b"job-00001"]
+        assert fetch(f).get_status() == "queued"
+        assert f.store.zcard(f"rq:failed:{QUEUE}") == 0
+        await worker.sweep(clean=False)
+        assert f.store.llen(f"rq:queue:{QUEUE}") == 1
+        assert (await f.claim(worker)).id == "job-00001"
+
+    fleet(story)
