@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Any
 
 from router_core.decide import Fall, HoldReason
 from router_core.state.delivery import Claim, Deliveries, Delivery, Settle, Ticket
@@ -132,14 +133,15 @@ class Worker:
             running.task = asyncio.create_task(self._carry(running, clock), name=delivery.id)
             self.running[delivery.token] = running
         for ticket in claim.tickets:
-            task = asyncio.create_task(self._answer_ticket(ticket), name=f"ticket-{ticket.id}")
-            self._side.add(task)
-            task.add_done_callback(self._side.discard)
+            self._aside(self._answer_ticket(ticket), f"ticket-{ticket.id}")
 
     async def _wait(self, claim: Claim) -> bool:
         """Wait for a ring, a due job, or (when jobs wait for a slot) the end of a call. False: nothing left to do."""
-        if self._terms.burst and not (claim.deliveries or claim.tickets or claim.left or self.running or claim.due):
-            return False
+        if self._terms.burst and not (claim.deliveries or claim.left or self.running or claim.due):
+            if not self._side:
+                return False
+            await asyncio.gather(*self._side, return_exceptions=True)
+            return True
         if claim.left and not self.running:
             self._wait_for = 0.05  # other workers have the slots: nobody rings when they give one back
         else:
@@ -165,24 +167,38 @@ class Worker:
             self._wake.set()
 
     async def _carry(self, running: Running, clock: Callable[[], float]) -> None:
+        """Carry out one delivery. Its slot is free when its call has ended: the settle and the next claim travel
+        together, the settle first."""
         delivery = running.delivery
         try:
-            try:
-                verdict = await self._carry_out(delivery, clock)
-            except asyncio.CancelledError as cancelled:
-                if not running.settles:
-                    return
-                verdict = self._carrier.interrupted(delivery, clock(), by_command="cancelled" in cancelled.args)
-            except Exception as error:  # a bug of ours must cost neither the job nor the other calls
-                log.exception("%s: openfall itself failed", delivery.id)
-                verdict = Verdict(Fall(HoldReason.POISONED, f"openfall itself failed: {type(error).__name__}"))
-            await self._settle(self._deliveries.settling(delivery, verdict.attempt, verdict.next, verdict.to_queue))
-            if verdict.attempt is not None and verdict.attempt.error is not None:
+            verdict = await self._verdict(running, clock)
+            if verdict is not None:
+                settle = self._deliveries.settling(delivery, verdict.attempt, verdict.next, verdict.to_queue)
+                self._aside(self._deliver(settle), f"settle-{delivery.id}")
                 _tell(delivery, verdict)
         finally:
             self.running.pop(delivery.token, None)
             if self._left or len(self.running) == self._terms.slots - 1 or not self.running:
                 self._wake.set()
+
+    async def _verdict(self, running: Running, clock: Callable[[], float]) -> Verdict | None:
+        """What came of it; None when there is nothing to say of it any more."""
+        delivery = running.delivery
+        try:
+            return await self._carry_out(delivery, clock)
+        except asyncio.CancelledError as cancelled:
+            if not running.settles:
+                return None
+            return self._carrier.interrupted(delivery, clock(), by_command="cancelled" in cancelled.args)
+        except Exception as error:  # a bug of ours must cost neither the job nor the other calls
+            log.exception("%s: openfall itself failed", delivery.id)
+            return Verdict(Fall(HoldReason.POISONED, f"openfall itself failed: {type(error).__name__}"))
+
+    def _aside(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        """Do something beside the calls. A worker that stops waits for it."""
+        task = asyncio.create_task(work, name=name)
+        self._side.add(task)
+        task.add_done_callback(self._side.discard)
 
     async def _carry_out(self, delivery: Delivery, clock: Callable[[], float]) -> Verdict:
         if not delivery.watched:
@@ -201,14 +217,8 @@ class Worker:
 
         return DeltaWriter(emit, lambda: self.lose(delivery.id))
 
-    async def _settle(self, settle: Settle) -> None:
-        """Settle, or spool what Redis cannot take now. Shielded: a stopping worker still delivers what it has."""
-        task = asyncio.create_task(self._deliver(settle), name=f"settle-{settle.id}")
-        self._side.add(task)
-        task.add_done_callback(self._side.discard)
-        await asyncio.shield(task)
-
     async def _deliver(self, settle: Settle) -> None:
+        """Settle, or spool what Redis cannot take now."""
         try:
             came = await self._deliveries.settle(settle)
         except StoreError as error:
@@ -260,7 +270,7 @@ def _server_clock(server_now: float, claimed: float) -> Callable[[], float]:
 
 def _tell(delivery: Delivery, verdict: Verdict) -> None:
     attempt = verdict.attempt
-    if attempt is not None:
+    if attempt is not None and attempt.error is not None:
         log.info(
             "%s: %s@%s failed: %s (%s); next: %s",
             delivery.id, attempt.model, attempt.backend, attempt.error, attempt.detail, type(verdict.next).__name__,
