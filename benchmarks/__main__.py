@@ -1,0 +1,29 @@
+"""Every comparison, one after another: `python -m benchmarks`."""
+
+from __future__ import annotations
+
+import click
+from rich.console import Console
+
+from benchmarks import latency, memory, submit, throughput
+from benchmarks.roster import chosen
+from benchmarks.table import show
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
+@click.option("--quick", is_flag=True, help="Short runs, once: a few minutes instead of most of an hour.")
+def main(as_json: bool, quick: bool) -> None:
+    """Run all benchmarks."""
+    console = Console(stderr=True)
+    sheets = [
+        *throughput.compare(chosen(()), throughput.QUICK if quick else throughput.FULL, console),
+        *latency.compare(latency.COMPARED, quick, console),
+        *submit.compare(submit.COMPARED, quick, console),
+        *memory.compare(memory.COMPARED, quick, console),
+    ]
+    show(sheets, as_json)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,39 @@
+"""No queue at all: openfall's own backend on its own, with every slot busy."""
+
+from __future__ import annotations
+
+import uvloop
+
+from benchmarks.peers.bare import announce, open_producer
+from benchmarks.peers.calls import TIMEOUT, drive
+from benchmarks.peers.terms import Order, Terms
+from benchmarks.peers.verbs import Trade, main
+from router_core.catalog import Backend
+from router_core.outcome import Completion
+from workers.backends.base import Request
+from workers.backends.registry import open_backend
+from workers.backends.transport import open_transport
+
+
+def work(terms: Terms) -> None:
+    uvloop.run(_work(terms))
+
+
+async def _work(terms: Terms) -> None:
+    await announce(terms)
+    transport = open_transport(keep_alive=True)  # to a loopback address it would not, for the sake of llama-server
+    backend = open_backend(Backend(url=f"{terms.upstream}/v1", pool="gpu", slots=terms.slots), transport)
+
+    async def call(at: int) -> None:
+        outcome = await backend.complete(Request(body=Order(f"job-{at}").body, upstream="mock", timeout=TIMEOUT))
+        if not isinstance(outcome, Completion):
+            raise RuntimeError(f"the upstream did not answer: {outcome}")
+
+    try:
+        await drive(terms, call)
+    finally:
+        await backend.close()
+
+
+if __name__ == "__main__":
+    main(Trade(open_producer, work))

@@ -1,0 +1,138 @@
+"""One run's surroundings: a fresh Valkey, a fresh upstream, and a peer's processes told where both are."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from rich.console import Console
+
+from benchmarks.environment import python_of
+from benchmarks.peers.terms import Terms
+from benchmarks.processes import ROOT, BenchmarkError, Child, last_line, started, usage, wait_for
+from benchmarks.roster import Peer
+from benchmarks.server import Server, valkey
+
+BOOT = 30.0
+"""Seconds a worker or the upstream gets to start."""
+
+VERB = 600.0
+"""Seconds that filling a queue may take."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One look at a run: a moment, what had been answered by then, and the CPU seconds used so far."""
+
+    at: float
+    answered: float
+    worker_cpu: float
+    valkey_cpu: float
+    upstream_cpu: float
+    rss: int
+
+
+@dataclass(frozen=True)
+class Rig:
+    """What a run stands on."""
+
+    peer: Peer
+    server: Server
+    terms: Terms
+    upstream: http.client.HTTPConnection
+    log: Path | None
+    console: Console
+
+    def verb(self, name: str, *options: str, count: int | None = None) -> dict[str, Any]:
+        """Have the peer's own process do something short, and read what it says of it."""
+        env = {**self._environ(), **({} if count is None else {"BENCH_COUNT": str(count)})}
+        argv = [*self._argv(), name, *options]
+        try:
+            done = subprocess.run(argv, env=env, cwd=ROOT, capture_output=True, text=True, timeout=VERB)
+        except subprocess.TimeoutExpired as error:
+            raise BenchmarkError(f"{name} took longer than {VERB:.0f} s") from error
+        if done.returncode:
+            raise BenchmarkError(f"{name} failed: {last_line(done.stderr)}")
+        told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        return told
+
+    @contextmanager
+    def worker(self) -> Iterator[Child]:
+        """The peer's worker, just started: it may not be ready yet."""
+        log = self.terms.directory / "worker.log"
+        with started([*self._argv(), "work"], log, self.terms.environ()) as child:
+            yield child
+
+    def wait_until_ready(self, worker: Child) -> None:
+        """Return when all processes of the worker can take jobs."""
+        here = self.peer.processes
+        wait_for(lambda: self.peer.ready(self.server.client) >= here, BOOT, f"{self.peer.name} to start", worker)
+
+    def seen(self) -> dict[str, float]:
+        """What the upstream has counted, and the CPU it took."""
+        self.upstream.request("GET", "/stats")
+        told: dict[str, float] = json.loads(self.upstream.getresponse().read())
+        return told
+
+    def sample(self, worker: Child) -> Sample:
+        """One look at everything that is measured."""
+        seen, used = self.seen(), usage(worker.popen.pid)
+        valkey = self.server.cpu_seconds
+        return Sample(seen["monotonic"], seen["answered"], used.cpu_seconds, valkey, seen["cpu_seconds"], used.rss)
+
+    def _argv(self) -> list[str]:
+        where = self.peer.environment
+        python = sys.executable if where is None else str(python_of(where, self.console))
+        return [python, "-m", f"benchmarks.peers.{self.peer.module}"]
+
+    def _environ(self) -> dict[str, str]:
+        return {**os.environ, "PYTHONPATH": str(ROOT), **self.terms.environ()}
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What a run asks of its surroundings."""
+
+    count: int
+    latency_ms: float = 0.0
+    lanes: int = 1
+    log: bool = False
+
+
+@contextmanager
+def rig(peer: Peer, demand: Demand, console: Console) -> Iterator[Rig]:
+    """Fresh surroundings for one run of one peer."""
+    with ExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="openfall-bench-")))
+        server = stack.enter_context(valkey())
+        log = directory / "calls.jsonl" if demand.log else None
+        url = stack.enter_context(_upstream(directory, demand.latency_ms, log))
+        place = urlsplit(url)
+        connection = stack.enter_context(closing(http.client.HTTPConnection(str(place.hostname), place.port)))
+        terms = Terms(server.url, url, peer.slots, demand.count, directory, demand.lanes)
+        yield Rig(peer, server, terms, connection, log, console)
+
+
+@contextmanager
+def _upstream(directory: Path, latency_ms: float, log: Path | None) -> Iterator[str]:
+    said = directory / "upstream.out"
+    options = ["--latency-ms", str(latency_ms), *(["--log", str(log)] if log else [])]
+    with started([sys.executable, "-m", "benchmarks.upstream", *options], said) as child:
+        wait_for(lambda: "\n" in said.read_text(), BOOT, "the mock upstream to start", child)
+        yield said.read_text().splitlines()[0]
+
+
+def pause(seconds: float = 0.02) -> None:
+    """Between two looks at a run in progress."""
+    time.sleep(seconds)
