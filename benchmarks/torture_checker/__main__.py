@@ -1,4 +1,4 @@
-"""`python -m benchmarks.torture_checker`: exit 0 when every promise was kept, 1 when one was not."""
+"""`python -m benchmarks.torture_checker`: exit 0 when all promises were kept, 1 when one was not, 2: no verdict."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+import redis
+
+from benchmarks.torture_checker.aof import UnreadableLog
 from benchmarks.torture_checker.evidence import gather
 from benchmarks.torture_checker.verdict import figures, judge
 
@@ -16,7 +19,11 @@ from benchmarks.torture_checker.verdict import figures, judge
 def main(argv: Sequence[str] | None = None) -> int:
     """Read the witnesses and say what they amount to."""
     options = _parser().parse_args(argv)
-    evidence = gather(options.accepted, options.calls, options.aof, options.url, options.kills)
+    try:
+        evidence = gather(options.accepted, options.calls, options.aof, options.url, options.kills)
+    except (OSError, UnreadableLog, redis.RedisError) as error:
+        sys.stderr.write(f"no verdict: {error}\n")
+        return 2
     promises = judge(evidence)
     kept = all(promise.kept for promise in promises)
     if options.json:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from benchmarks.torture_checker.aof import Takeover
 from benchmarks.torture_checker.evidence import Evidence, Fault
 
 TAKEOVER = 15.0
@@ -74,17 +75,20 @@ def figures(evidence: Evidence) -> dict[str, Any]:
 def takeover_delays(evidence: Evidence, kind: str) -> Delays:
     """Each takeover from a worker that a fault of this kind silenced, matched by its process id."""
     delays = Delays([], [])
-    faults = [fault for fault in evidence.faults if fault.kind == kind]
     outages = [fault for fault in evidence.faults if fault.kind == "outage"]
     for takeover in evidence.history.takeovers:
-        pid = _pid(takeover.worker)
-        before = [fault for fault in faults if fault.pid == pid and fault.began <= takeover.at]
-        if not before:
-            continue
-        fault = max(before, key=lambda candidate: candidate.began)
-        near = any(_near(fault, outage) for outage in outages)
-        (delays.near_outage if near else delays.clear).append((takeover.at - fault.began) / 1000)
+        fault = _last_before(takeover, evidence.faults)
+        if fault is not None and fault.kind == kind:
+            near = any(_near(fault, outage) for outage in outages)
+            (delays.near_outage if near else delays.clear).append((takeover.at - fault.began) / 1000)
     return delays
+
+
+def _last_before(takeover: Takeover, faults: Sequence[Fault]) -> Fault | None:
+    """What befell the worker last: one that was frozen and went on may have been killed later."""
+    pid = _pid(takeover.worker)
+    met = [fault for fault in faults if fault.pid == pid and fault.began <= takeover.at]
+    return max(met, key=lambda fault: fault.began, default=None)
 
 
 def _kinds(faults: Sequence[Fault]) -> list[str]:

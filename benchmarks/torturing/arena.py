@@ -142,7 +142,6 @@ class Arena:
     directory: Path
     store: Store
     chronicle: Chronicle
-    submitter: Child
 
     @property
     def config(self) -> Path:
@@ -183,11 +182,16 @@ def arena(plan: Plan, directory: Path) -> Iterator[Arena]:
         _write_config(plan, directory, store.url, said.read_text().splitlines()[0])
         for name in ("asked", "accepted"):
             (directory / name).touch()
-        options = ["--url", store.url, "--accepted", str(directory / "accepted"), "--asked", str(directory / "asked")]
-        options += ["--jobs", str(plan.jobs), "--seconds", str(plan.seconds)]
-        argv = _python("benchmarks.torturing.submitter", *options)
-        submitter = stack.enter_context(started(argv, directory / "submitter.log"))
-        yield Arena(plan, directory, store, Chronicle(directory / "faults.jsonl"), submitter)
+        yield Arena(plan, directory, store, Chronicle(directory / "faults.jsonl"))
+
+
+@contextmanager
+def submitting(place: Arena) -> Iterator[Child]:
+    """The submitter, at work."""
+    options = ["--url", place.store.url, "--accepted", str(place.accepted), "--asked", str(place.directory / "asked")]
+    options += ["--jobs", str(place.plan.jobs), "--seconds", str(place.plan.seconds)]
+    with started(_python("benchmarks.torturing.submitter", *options), place.directory / "submitter.log") as child:
+        yield child
 
 
 def now_ms() -> float:

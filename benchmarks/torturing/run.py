@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.processes import ROOT, BenchmarkError, last_line, started
-from benchmarks.torturing.arena import Arena, arena, now_ms
+from benchmarks.torturing.arena import Arena, arena, now_ms, submitting
 from benchmarks.torturing.crew import Crew, until
 from benchmarks.torturing.faults import Tormentor
 from benchmarks.torturing.plan import Plan
@@ -89,15 +89,17 @@ async def _ended_by_faults(work: Awaitable[None], beside: list[asyncio.Task[None
 
 async def _all_of_it(plan: Plan, tormentor: Tormentor, say: Say) -> None:
     place, crew = tormentor.arena, tormentor.crew
-    say(f"{plan.jobs} jobs over {plan.seconds:.0f} s, {plan.workers} workers, seed {plan.seed}")
+    await until(lambda: all(member.ready for member in crew.members) or None, what="every worker to be ready")
+    say(f"{plan.jobs:,} jobs over {plan.seconds:.0f} s, {plan.workers} workers, seed {plan.seed}")
     began = asyncio.get_running_loop().time()
-    async with asyncio.TaskGroup() as group:
-        for at, kind in plan.faults():
-            group.create_task(_at(began + at, kind, tormentor, say))
-    place.ask(END)
-    await until(place.submitter.popen.poll, DRAIN, "the submitter to have every receipt")
-    if place.submitter.popen.returncode:
-        raise BenchmarkError(f"the submitter failed: {place.submitter.said}")
+    with submitting(place) as submitter:
+        async with asyncio.TaskGroup() as group:
+            for at, kind in plan.faults():
+                group.create_task(_at(began + at, kind, tormentor, say))
+        place.ask(END)
+        await until(submitter.popen.poll, DRAIN, "the submitter to have every receipt")
+    if submitter.popen.returncode:
+        raise BenchmarkError(f"the submitter failed: {submitter.said}")
     say("every job has its receipt; waiting for the results")
     await _drained(place)
     await asyncio.sleep(SETTLED)
