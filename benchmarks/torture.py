@@ -33,7 +33,13 @@ QUICK_JOBS = 1500
 @click.command()
 @click.option("--jobs", default=20_000, show_default=True, type=click.IntRange(min=100))
 @click.option("--workers", default=4, show_default=True, type=click.IntRange(min=3))
-@click.option("--latency-ms", default=300.0, show_default=True, help="How long the upstream takes for each answer.")
+@click.option(
+    "--latency-ms",
+    default=300.0,
+    show_default=True,
+    type=click.FloatRange(min=100),
+    help="How long the upstream takes for each answer: long enough that calls are in flight when a worker is hit.",
+)
 @click.option("--seed", type=int, help="Repeat the faults of an earlier run.")
 @click.option("--quick", is_flag=True, help=f"{QUICK_JOBS} jobs: about a minute.")
 @click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")

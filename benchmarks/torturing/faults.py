@@ -13,6 +13,9 @@ from benchmarks.torturing.crew import Crew, Member, until
 from benchmarks.torturing.plan import FROZEN_FOR, STALLED_FOR
 from benchmarks.torturing.submitter import AIMED
 
+BUSY = 2
+"""Calls in flight: one alone could end between the look and the blow."""
+
 FIND_BUSY = 8.0
 """Seconds to look for a worker with calls in flight before any other will do."""
 
@@ -49,7 +52,7 @@ class Tormentor:
 
     async def kill(self) -> None:
         """SIGKILL to a worker with calls in flight."""
-        victim = await self._victim(1)
+        victim = await self._victim()
         victim.told = True
         self.arena.chronicle.note("kill", now_ms(), pid=victim.pid)
         victim.send(signal.SIGKILL)
@@ -75,7 +78,7 @@ class Tormentor:
         Every other one has lost its connections meanwhile, as behind a firewall that forgets. Its settles then come
         before its beat could tell it that they are too late: the fence alone stands between them and a second result.
         """
-        victim = await self._victim(2)
+        victim = await self._victim()
         victim.away = True
         began = now_ms()
         victim.send(signal.SIGSTOP)
@@ -116,12 +119,12 @@ class Tormentor:
     def _newcomer(self, known: set[int]) -> Member | None:
         return next((member for member in self.crew.members if id(member) not in known and member.ready), None)
 
-    async def _victim(self, calls: int) -> Member:
-        """A worker to torment: with that many calls in flight, if one is found soon."""
+    async def _victim(self) -> Member:
+        """A worker to torment: one with calls in flight, if it is found soon."""
         end = asyncio.get_running_loop().time() + FIND_BUSY
 
         def look() -> Member | None:
-            busy, free = self.crew.busy_or_idle(calls)
+            busy, free = self.crew.busy_or_idle(BUSY)
             late = asyncio.get_running_loop().time() > end
             choice = busy or (free if late else [])
             return self.draw.choice(choice) if choice else None

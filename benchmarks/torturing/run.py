@@ -20,8 +20,11 @@ from benchmarks.torturing.faults import Tormentor
 from benchmarks.torturing.plan import Plan
 from benchmarks.torturing.submitter import AIMED, END
 
-DRAIN = 240.0
-"""Seconds after the last submit and the last fault in which every job must have its result."""
+RECEIPTS = 240.0
+"""Seconds after the last fault in which every job must have been accepted."""
+
+STANDSTILL = 70.0
+"""Seconds without another result after which none is expected: more than any lease, grace or reservation lasts."""
 
 SETTLED = 2.0
 """Seconds for late settles, once every job has its result."""
@@ -97,7 +100,7 @@ async def _all_of_it(plan: Plan, tormentor: Tormentor, say: Say) -> None:
             for at, kind in plan.faults():
                 group.create_task(_at(began + at, kind, tormentor, say))
         place.ask(END)
-        await until(submitter.popen.poll, DRAIN, "the submitter to have every receipt")
+        await until(submitter.popen.poll, RECEIPTS, "the submitter to have every receipt")
     if submitter.popen.returncode:
         raise BenchmarkError(f"the submitter failed: {submitter.said}")
     say("every job has its receipt; waiting for the results")
@@ -114,11 +117,15 @@ async def _at(moment: float, kind: str, tormentor: Tormentor, say: Say) -> None:
 
 
 async def _drained(place: Arena) -> None:
-    """Wait until nothing is left to do. What is left after that is for the judge to name."""
-    end = asyncio.get_running_loop().time() + DRAIN
-    while asyncio.get_running_loop().time() < end:
-        if place.store.left() == 0 and not place.spooled():
+    """Wait until nothing is left to do, or nothing happens any more. What is left then is for the judge to name."""
+    loop = asyncio.get_running_loop()
+    end, before = loop.time() + STANDSTILL, None
+    while loop.time() < end:
+        left = place.store.left()
+        if left == 0 and not place.spooled():
             return
+        if left != before:
+            end, before = loop.time() + STANDSTILL, left
         await asyncio.sleep(0.2)
 
 
