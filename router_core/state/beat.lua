@@ -4,7 +4,7 @@
 -- Reply: {known to rq (1/0), now, lost job id...}
 local now = clock()
 local worker, lease = ARGV[2], tonumber(ARGV[4])
-pulse(now, lease)
+pulse(now)
 redis.call('ZADD', PRESENCE, now + tonumber(ARGV[3]), worker)
 local at, seconds = iso(now), string.format('%.3f', now / 1000)
 local known = redis.call('EXISTS', RQ_WORKER .. worker)

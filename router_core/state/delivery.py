@@ -195,7 +195,7 @@ class Deliveries:
 
     async def reap(self) -> list[tuple[str, str, str]]:
         """Take over what dead workers held: (job id, queue, what came of it)."""
-        reply = await self._link.script("reap", int(LEASE * 1000), 256, CONDEMN)
+        reply = await self._link.script("reap", 256, CONDEMN)
         return [(row[0].decode(), row[1].decode(), row[2].decode()) for row in reply[1:]]
 
     async def sweep(self, clean: bool) -> tuple[float, list[Overdue]]:

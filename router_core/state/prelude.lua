@@ -141,20 +141,18 @@ local function finish(id, queue, ending, gone, now)
 end
 
 -- A silence of the whole fleet means that Redis, not the workers, was away: nobody could beat. Every lease and every
--- presence then gets a full term and some seconds for spooled settles, so that no outage is taken for a crash.
+-- presence then lasts longer by what the silence lasted, and by some seconds for spooled settles: no outage is taken for
+-- a crash, and who died before it or in it is found out as soon after it as without it.
 local SILENCE, GRACE = 4000, 5000
-local function pulse(now, lease)
+local function pulse(now)
   local last = tonumber(redis.call('GET', PULSE) or now)
   redis.call('SET', PULSE, string.format('%.0f', math.max(now, last)))
   if now - last <= SILENCE then return false end
-  local until_ = now + lease + GRACE
-  for _, backend in ipairs(redis.call('SMEMBERS', BACKENDS)) do
-    for _, member in ipairs(redis.call('ZRANGEBYSCORE', LEASES .. backend, '-inf', until_)) do
-      redis.call('ZADD', LEASES .. backend, 'XX', until_, member)
-    end
-  end
-  for _, worker in ipairs(redis.call('ZRANGEBYSCORE', PRESENCE, last - lease, until_)) do
-    redis.call('ZADD', PRESENCE, 'XX', until_, worker)
+  local keys = {PRESENCE}
+  for _, backend in ipairs(redis.call('SMEMBERS', BACKENDS)) do keys[#keys + 1] = LEASES .. backend end
+  for _, key in ipairs(keys) do
+    local ends = redis.call('ZRANGE', key, 0, -1, 'WITHSCORES')
+    for i = 1, #ends, 2 do redis.call('ZADD', key, ends[i + 1] + now - last + GRACE, ends[i]) end
   end
   count('silences')
   return true

@@ -1,12 +1,12 @@
 -- Take over what dead workers held: back to the front of its queue. Any worker does it for all.
 -- A crash is counted only when the worker itself is gone: a lease can also end because its claim's reply was lost.
 -- The second crash makes a job a suspect, which runs alone; the third, alone, condemns it: held as poisoned.
--- ARGV: clock, lease (ms), at most, crashes that condemn
+-- ARGV: clock, at most, crashes that condemn
 -- Reply: {now, {id, queue, what came of it}...}
 local now = clock()
-local lease, most, condemn = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local most, condemn = tonumber(ARGV[2]), tonumber(ARGV[3])
 local reply = {tostring(now)}
-if pulse(now, lease) then return reply end
+if pulse(now) then return reply end
 
 local function take_over(id, token, backend)
   local r = redis.call('HMGET', RECORD .. id, 'state', 'lease', 'queue', 'worker', 'crashes')

@@ -84,12 +84,10 @@ class Model:
         self.pulse_at = self.now
         if self.now - last <= SILENCE:
             return False
-        until = self.now + LEASE + GRACE
-        for leases in self.leases.values():
-            leases.update({member: max(end, until) for member, end in leases.items()})
-        for worker, end_ in self.presence.items():
-            if last - LEASE <= end_:
-                self.presence[worker] = max(end_, until)
+        longer = self.now - last + GRACE
+        for ends in (self.presence, *self.leases.values()):
+            for member in ends:
+                ends[member] += longer
         return True
 
     def beat(self, worker: str, calls: list[tuple[str, str, str]]) -> list[str]:
