@@ -22,11 +22,9 @@ from workers.ticket import read_ticket
 
 log = logging.getLogger("openfall.worker")
 
-MOST_PER_CLAIM = 64
-"""Jobs one claim may take: fair to other workers, and one script stays short (3 ms or so)."""
-
-GATHER = 0.001
-"""Seconds that a full worker waits, once a slot is free, for others to come free: a claim costs the same for many."""
+MOST_PER_CLAIM = 8
+"""Jobs one claim may take. Few, one claim after another, keep Redis, this process and the upstream busy at once; with 64
+at a time they took turns, and jobs that started together ended together: a quarter less at 100 ms, measured."""
 
 REDIS_AWAY_WAIT = 0.25
 
@@ -110,7 +108,6 @@ class Worker:
             free = self._terms.slots - len(self.running)
             if free <= 0:
                 await self._wake.wait()
-                await asyncio.sleep(GATHER)
                 continue
             want = min(free, MOST_PER_CLAIM)
             try:
