@@ -82,7 +82,7 @@ async def run(plan: Plan) -> None:
     async with contextlib.AsyncExitStack() as stack:
         link = await stack.enter_async_context(Link(plan.redis_url))
         await link.load(*SCRIPTS)
-        bell = Bell(link.url, link.place, who.queues)
+        bell = Bell(link.url, who.queues)
         stack.push_async_callback(bell.close)
         backends = {name: open_backend(plan.catalog.backends[name]) for name in who.backends}
         for backend in backends.values():

@@ -23,8 +23,8 @@ from workers.ticket import read_ticket
 log = logging.getLogger("openfall.worker")
 
 MOST_PER_CLAIM = 8
-"""Jobs one claim may take. Few, one claim after another, keep Redis, this process and the upstream busy at once; with 64
-at a time they took turns, and jobs that started together ended together: a quarter less at 100 ms, measured."""
+"""Jobs one claim may take. Few, one claim after another, keep Redis, this process and the upstream busy at once; with
+64 at a time they took turns, and jobs that started together ended together: a quarter less at 100 ms, measured."""
 
 REDIS_AWAY_WAIT = 0.25
 

@@ -60,31 +60,24 @@ async def unregister(link: Link, who: Identity) -> None:
 class Bell:
     """Waits until one of its queues has something new. One ring wakes one worker; waiting takes nothing."""
 
-    def __init__(self, url: str, place: str, queues: Sequence[str]) -> None:
-        self._redis = client(url, block=LONGEST_WAIT)
-        self._place = place
+    def __init__(self, url: str, queues: Sequence[str]) -> None:
+        self._link = Link(url)  # of its own: a blocked connection carries nothing else
         self._bells = [keys.BELL + queue for queue in queues]
-        self._rang: str | bytes | None = None
+        self._rang: bytes | None = None
 
     async def wait(self, most: float = LONGEST_WAIT) -> bool:
         """True when it rang, False after `most` seconds; a `StoreError` when Redis is away."""
-        try:
-            rang = await self._redis.blpop(self._bells, timeout=max(0.01, min(most, LONGEST_WAIT)))
-        except (redis_errors.RedisError, OSError) as error:
-            raise translate(error, self._place) from error
+        rang = await self._link.command("BLPOP", *self._bells, max(0.01, min(most, LONGEST_WAIT)))
         self._rang = rang[0] if rang else None
         return rang is not None
 
     async def pass_on(self) -> None:
         """Ring again what rang: this worker has no slot left, another may."""
         if self._rang is not None:
-            try:
-                await self._redis.rpush(self._rang, "1")
-            except (redis_errors.RedisError, OSError) as error:
-                raise translate(error, self._place) from error
+            await self._link.command("RPUSH", self._rang, "1")
 
     async def close(self) -> None:
-        await self._redis.aclose()
+        await self._link.close()
 
 
 @dataclass(frozen=True, slots=True)

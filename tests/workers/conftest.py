@@ -77,7 +77,7 @@ async def _bench(redis_url: str, home: Path, upstream: FaultServer, slots: int, 
     who = Identity("of-gpu-here-1-abc", "gpu", queues, ("box",))
     async with Link(redis_url) as link:
         await register(link, who)
-        bell = Bell(link.url, link.place, queues)
+        bell = Bell(link.url, queues)
         backend = open_backend(catalog.backends["box"])
         deliveries = Deliveries(link, who, [Drained(queue, (("box", slots),)) for queue in queues])
         spool = Spool(home / "spool")
