@@ -27,7 +27,7 @@ COLUMNS = {
     "worker_cpu": "worker CPU µs/job",
     "valkey_cpu": "Valkey CPU µs/job",
 }
-DEPTHS = (1_000, 100_000, 1_000_000)
+DEPTHS = (1_000, 5_000, 100_000, 1_000_000)
 DEEPEST_OF_OTHERS = 1_000
 QUICK_DEPTHS = (1_000, 10_000)
 MOST_TAKEN = 5_000
@@ -45,7 +45,7 @@ def measure(peer: Peer, depth: int, console: Console) -> dict[str, float]:
             run.wait_until_ready(worker)
             figures = _take(run, worker, taken)
             if taken == depth:
-                figures["finished_bytes"] = _settled(run, depth, empty) / depth
+                figures["finished_bytes"] = _settled(run, depth) / depth
     return {**figures, "queued_bytes": (full - empty) / depth}
 
 
@@ -61,12 +61,17 @@ def _take(run: Rig, worker: Child, taken: int) -> dict[str, float]:
     return between(samples, taken)
 
 
-def _settled(run: Rig, depth: int, empty: int) -> float:
-    """Bytes that all jobs take once every one has its result, or has had three seconds to."""
+def _settled(run: Rig, depth: int) -> float:
+    """Bytes that all jobs take once every one has its result, or has had three seconds to: what a flush gives back.
+
+    Connections and scripts, which stay, are not counted as jobs.
+    """
     end = time.monotonic() + 3.0
     while int(run.verb("stored")["stored"]) < depth and time.monotonic() < end:
         pause(0.1)
-    return run.server.used_memory - empty
+    full = run.server.used_memory
+    run.server.client.flushall()
+    return full - run.server.used_memory
 
 
 def compare(peers: tuple[Peer, ...], quick: bool, console: Console) -> list[Sheet]:

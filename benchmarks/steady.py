@@ -1,0 +1,70 @@
+"""What a worker of openfall costs over time: CPU when there is nothing to do, and memory over many jobs."""
+
+from __future__ import annotations
+
+import statistics
+
+import click
+from rich.console import Console
+
+from benchmarks.processes import BenchmarkError, usage
+from benchmarks.rig import Demand, Rig, pause, rig
+from benchmarks.roster import OURS, PEERS
+from benchmarks.table import Row, Sheet, figure, show
+from benchmarks.throughput import DRAIN
+
+COLUMNS = {
+    "idle_cpu": "idle CPU % of a core",
+    "rss_tenth": "RSS MB after a tenth",
+    "rss_half": "RSS MB after half",
+    "rss_all": "RSS MB after all",
+}
+JOBS = 100_000
+IDLE = 20.0
+"""Seconds for which an idle worker is watched. It beats ten times in these."""
+
+
+def measure(jobs: int, console: Console) -> dict[str, float]:
+    """One worker, idle and then at work."""
+    peer = next(peer for peer in PEERS if peer.name == OURS)
+    with rig(peer, Demand(jobs), console) as run, run.worker() as worker:
+        run.wait_until_ready(worker)
+        pause(3.0)
+        before = usage(worker.popen.pid).cpu_seconds
+        pause(IDLE)
+        idle = (usage(worker.popen.pid).cpu_seconds - before) / IDLE * 100
+        run.verb("fill")
+        seen = {share: _rss_at(run, worker.popen.pid, int(jobs * share)) for share in (0.1, 0.5, 1.0)}
+    return {"idle_cpu": idle, "rss_tenth": seen[0.1], "rss_half": seen[0.5], "rss_all": seen[1.0]}
+
+
+def _rss_at(run: Rig, pid: int, answered: int) -> float:
+    """The worker's memory, MB, when so many jobs have been answered. The median of some looks: it breathes."""
+    for _ in range(int(DRAIN / 0.1)):
+        if run.seen()["answered"] >= answered:
+            return statistics.median(_look(pid) for _ in range(5)) / 1e6
+        pause(0.1)
+    raise BenchmarkError(f"{answered} jobs were not answered in {DRAIN:.0f} s")
+
+
+def _look(pid: int) -> float:
+    pause(0.05)
+    return usage(pid).rss
+
+
+def compare(jobs: int, console: Console) -> list[Sheet]:
+    """One sheet: there is nobody to compare with, only a limit to keep."""
+    row = Row(OURS, {name: figure([value]) for name, value in measure(jobs, console).items()})
+    return [Sheet(f"A worker over {jobs:,} jobs", COLUMNS, [row])]
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
+@click.option("--jobs", default=JOBS, show_default=True, type=click.IntRange(min=100))
+def main(as_json: bool, jobs: int) -> None:
+    """Watch one worker idle, then through many jobs."""
+    show(compare(jobs, Console(stderr=True)), as_json)
+
+
+if __name__ == "__main__":
+    main()
