@@ -70,7 +70,7 @@ def _settled(run: Rig, depth: int) -> float:
     while int(run.verb("stored")["stored"]) < depth and time.monotonic() < end:
         pause(0.1)
     full = run.server.used_memory
-    run.server.client.flushall()
+    run.server.client.execute_command("FLUSHALL", "SYNC")
     return full - run.server.used_memory
 
 

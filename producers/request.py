@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from math import isfinite
 from typing import Any, TypedDict
 
 from pydantic import ValidationError
@@ -49,6 +50,9 @@ class Options(TypedDict, total=False):
     seed: int | None
     response_format: Mapping[str, Any] | None
 
+
+LAST_MOMENT = 4102444800.0
+"""2100-01-01T00:00:00Z in epoch seconds: what lies behind it is a slip, such as milliseconds."""
 
 _SAMPLING = ("max_tokens", "temperature", "top_p", "stop", "seed", "response_format")
 _OURS = ("model", "stream")
@@ -106,12 +110,14 @@ def duration(told: float | str) -> float:
 def moment(told: float | str | datetime) -> float:
     """Epoch seconds of a moment: a number, an aware datetime, or ISO 8601 text (`2027-01-31T08:00:00+09:00`)."""
     if isinstance(told, int | float):
-        return float(told)
+        return _within_reason(float(told), told)
     if isinstance(told, str):
         try:
-            return float(told)
+            seconds = float(told)
         except ValueError:
             pass
+        else:
+            return _within_reason(seconds, told)
         try:
             told = datetime.fromisoformat(told)
         except ValueError:
@@ -184,7 +190,28 @@ def _body(ask: Ask) -> dict[str, Any]:
     check_messages(body.get("messages"))
     given: Mapping[str, Any] = ask.options
     body.update({name: given[name] for name in _SAMPLING if given.get(name) is not None})
+    _check_numbers(body)
     return body
+
+
+def _within_reason(seconds: float, told: object) -> float:
+    if not 0 < seconds < LAST_MOMENT:
+        raise BadRequest(
+            f"not a moment: {told!r}. Write epoch seconds before the year 2100, or 2027-01-31T08:00:00+09:00."
+        )
+    return seconds
+
+
+def _check_numbers(body: Mapping[str, Any]) -> None:
+    """`BadRequest` for a number that is none: JSON has no nan and no infinity."""
+    for name in ("temperature", "top_p", "max_tokens", "max_completion_tokens", "seed"):
+        value = body.get(name)
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+            raise BadRequest(f"`{name}` must be a number, not {value!r}")
+        if name.startswith("max_") and value < 1:
+            raise BadRequest(f"`{name}` must be 1 or more, not {value!r}")
 
 
 def check_messages(messages: object) -> None:

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import orjson
 
 from config import EngineSettings, Loaded
+from router_core.state.link import Link
 from workers.local import fleet
 from workers.local.engine import EngineSpec
 from workers.local.errors import LocalError
@@ -22,6 +23,9 @@ from workers.local.valkey import ValkeySpec
 async def everything(loaded: Loaded) -> int:
     """Valkey if no Redis is configured, every embedded engine, and the workers of each pool that serves a model."""
     settings = loaded.settings
+    if settings.redis_url is not None:
+        async with Link(settings.redis_url) as link:
+            await link.command("PING")  # a Redis that is not there is told before anything is started
     plan = fleet.Plan(
         data=settings.data_dir,
         valkey=ValkeySpec(data=settings.data_dir) if settings.redis_url is None else None,

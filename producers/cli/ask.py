@@ -106,9 +106,10 @@ async def _follow(llm: AsyncOpenfall, manner: _Manner, waiting: Waiting) -> Resu
 def _words(event: dict[str, Any]) -> str:
     match event["event"]:
         case "queued":
-            return f"waiting, number {event['position']} in the queue"
+            why = f"{event['why']}; " if "why" in event else ""
+            return f"{why}waiting, number {event['position']} in the queue"
         case "scheduled":
-            return "waiting for a model to recover"
+            return f"{event.get('why', 'no answer')}; asked again in a moment"
         case "started":
             return f"{event['backend']} is writing"
         case "held":

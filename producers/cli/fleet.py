@@ -59,7 +59,7 @@ class _Screen:
         elif name == "notice":
             self._notice(what, str(event.get("text", "")))
         elif name == "fleet_ready":
-            self.console.print(f'[bold]Everything runs[/]{_took(event)}. Try: openfall ask "Haruka waves"')
+            self.console.print(f'[bold]Everything runs[/]{_took(event)}. Try: {_as_typed()} ask "Haruka waves"')
         if name == "fleet_stopping":
             self.status.update("stopping in good order (Ctrl-C again for haste)")
         else:
@@ -79,6 +79,11 @@ class _Screen:
         self.console.print(
             f"{mark} {escape(what):<16} {escape(words)}  [dim]{escape(where)}[/]".rstrip(), soft_wrap=True
         )
+
+
+def _as_typed() -> str:
+    """This command as it was called: after `.venv/bin/openfall up`, plain `openfall` may not be found."""
+    return sys.argv[0] if Path(sys.argv[0]).name == "openfall" else "openfall"
 
 
 _TROUBLE = {"exited", "restart_failed", "gave_up"}
@@ -106,7 +111,8 @@ def up(config_path: Path | None, as_json: bool) -> None:
     """
     more = () if config_path is None else ("--config", str(config_path))
     child = subprocess.Popen(
-        [*WORKERS, "up", "--json", "--quiet", *more],
+        # Tied to this process: were it killed, nothing would be left running without anybody to tell of it.
+        [*WORKERS, "up", "--json", "--quiet", "--parent", str(os.getpid()), *more],
         stdout=subprocess.PIPE,
         stderr=None if as_json else subprocess.PIPE,
         text=True,

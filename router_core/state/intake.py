@@ -7,6 +7,7 @@ import base64
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from pydantic_core import to_json
@@ -92,10 +93,8 @@ class Intake:
         )  # fmt: skip
         verdict, job_id = reply[0], reply[1].decode()
         if verdict == b"past":
-            raise DeadlinePassed(
-                f"the deadline lies {int(reply[2]) / 1000 - (terms.deadline or 0):.1f} s before the server's clock: "
-                "nobody could answer in time"
-            )
+            asked, now = _utc(terms.deadline or 0.0), _utc(int(reply[2]) / 1000)
+            raise DeadlinePassed(f"the deadline {asked} has passed: the server's clock says {now}")
         if verdict == b"conflict":
             raise IdempotencyConflict(terms.idempotency_key or job.id, job_id)
         return Accepted(job_id, int(reply[2]) / 1000, int(reply[3]), verdict == b"joined")
@@ -162,6 +161,10 @@ async def end(link: Link, result: Result, *, rq_status: str, seen_deliveries: in
     if reply[0] == b"gone":
         raise UnknownJob(result.id)
     return bool(reply[0] == b"finished")
+
+
+def _utc(moment: float) -> str:
+    return f"{datetime.fromtimestamp(moment, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def rq_text(text: str) -> bytes:

@@ -25,6 +25,14 @@ if reaped then
   count('late_accepted')
 end
 local gone = {}
+-- What the listeners of a job are told of a failed attempt.
+local function failed()
+  if attempt == '' then return nil end
+  local made = cjson.decode(attempt)
+  return made.model .. '@' .. made.backend .. ': ' .. (made.error or 'no error') ..
+    (made.detail and (' (' .. made.detail .. ')') or '')
+end
+
 if r[5] then release(id, token, queue, r[5], gone) end
 if verb ~= 'done' then redis.call('HSET', record, 'settled', token) end
 if attempt ~= '' then redis.call('HSET', record, 'attempts', r[6] and (r[6] .. '\n' .. attempt) or attempt) end
@@ -37,13 +45,13 @@ if verb == 'done' then
 elseif verb == 'queue' then
   local position = enqueue(id, ARGV[7], ARGV[8] == '1', now)
   count('handed_off')
-  tell(id, cjson.encode({event = 'queued', at = now, queue = ARGV[7], position = position}))
+  tell(id, cjson.encode({event = 'queued', at = now, queue = ARGV[7], position = position, why = failed()}))
 elseif verb == 'later' then
   local due = now + tonumber(ARGV[8])
   schedule(id, ARGV[7], due)
   redis.call('ZADD', SCHEDULED .. pool_of(ARGV[7]), due, id)
   count('delayed')
-  tell(id, cjson.encode({event = 'scheduled', at = now, queue = ARGV[7], due = due}))
+  tell(id, cjson.encode({event = 'scheduled', at = now, queue = ARGV[7], due = due, why = failed()}))
 elseif verb == 'hold' then
   hold(id, ARGV[7], ARGV[8], now)
 elseif verb == 'back' then

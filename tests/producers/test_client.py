@@ -90,7 +90,7 @@ def test_a_failed_job_is_a_result_not_an_exception(loaded: Loaded, answering: An
         ("x", {"model": "tiy"}, UnknownName, "Did you mean 'tiny'"),
         ("x", {"urgency": "bach"}, UnknownName, "Did you mean 'batch'"),
         ("x" * 70_000, {}, PromptTooLarge, "more than the 64,000 allowed"),
-        ("x", {"deadline": datetime(2020, 1, 1, tzinfo=UTC)}, DeadlinePassed, "before the server's clock"),
+        ("x", {"deadline": datetime(2020, 1, 1, tzinfo=UTC)}, DeadlinePassed, "the server's clock says"),
     ],
 )
 def test_what_cannot_be_put_in_is_refused_in_words(
@@ -273,3 +273,23 @@ def test_a_stream_may_be_left_early(loaded: Loaded) -> None:
         return "nothing"
 
     assert run(loaded, use) == "queued"
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"deadline": float("nan")}, "not a moment"),
+        ({"deadline": 1e400}, "not a moment"),
+        ({"deadline": 99999999999999}, "not a moment"),
+        ({"temperature": float("nan")}, "`temperature` must be a number"),
+        ({"max_tokens": -5}, "`max_tokens` must be 1 or more"),
+    ],
+)
+def test_a_number_that_is_none_is_refused_before_anything_is_put_in(
+    loaded: Loaded, options: dict[str, Any], words: str
+) -> None:
+    async def use(llm: AsyncOpenfall) -> None:
+        with pytest.raises(BadRequest, match=words):
+            await llm.submit("x", **options)
+
+    run(loaded, use)

@@ -24,12 +24,17 @@ def tethered(argv: Sequence[str]) -> list[str]:
     return [sys.executable, "-I", "-S", os.path.abspath(__file__), str(os.getpid()), "--", *argv]
 
 
+def tie(parent: int) -> bool:
+    """Have this process get SIGTERM when `parent` dies. False: it is dead already."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    return os.getppid() == parent
+
+
 def main(arguments: Sequence[str]) -> int:
     """Become the command; returns an exit status only if that fails (127, as a shell does)."""
     parent, _, *command = arguments
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-    if os.getppid() != int(parent):  # it died before the arrangement stood
+    if not tie(int(parent)):
         return 128 + signal.SIGTERM
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # this interpreter ignores it, and exec would pass that on
     try:

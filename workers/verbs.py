@@ -1,0 +1,122 @@
+"""`python -m workers VERB`: the workers' side of the house as processes. The CLI runs these and renders them.
+
+Exit codes: 0 ok; 1 it failed; 2 usage or configuration; 3 Redis unreachable.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
+from typing import Any
+
+import config
+from router_core.catalog import UnknownName
+from router_core.state.errors import StoreError, StoreUnreachable
+from workers.local.errors import LocalError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb. Every error that a person can cause or mend is one line on standard error."""
+    args = sys.argv[1:] if argv is None else list(argv)
+    if args[:1] == ["engine"]:
+        from workers.local.engine_process import main as engine
+
+        return engine(args[1:])
+    options = _parser().parse_args(args)
+    logging.basicConfig(
+        level=logging.WARNING if options.quiet else logging.INFO,
+        format="%(asctime)s %(levelname).1s %(message)s",
+        datefmt="%H:%M:%S",
+        stream=sys.stderr,
+    )
+    try:
+        return _VERBS[options.verb](options)
+    except (config.ConfigError, UnknownName, ValueError) as error:
+        return _fail(error, 2)
+    except (StoreUnreachable, config.NoRedis) as error:
+        return _fail(error, 3)
+    except (StoreError, LocalError) as error:
+        return _fail(error, 1)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="openfall", allow_abbrev=False, description=__doc__)
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    common = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    common.add_argument("--config", type=Path, help="an openfall.yaml")
+    common.add_argument("--quiet", action="store_true", help="say only what went wrong")
+    work = verbs.add_parser("work", parents=[common], allow_abbrev=False, help="carry out the jobs of one pool")
+    work.add_argument("pool", help="which workers' side: a name under `pools:`, such as gpu or cloud")
+    work.add_argument("--backend", help="call only this backend of the pool")
+    work.add_argument("--slots", type=int, help="calls at once")
+    work.add_argument("--procs", type=int, help="supervised processes")
+    work.add_argument("--burst", action="store_true", help="stop when nothing is left to do")
+    work.add_argument("--announce", action="store_true", help='write {"event": "ready"} on standard output when ready')
+    up = verbs.add_parser("up", parents=[common], allow_abbrev=False, help="start everything on this machine")
+    up.add_argument("--parent", type=int, help="stop when this process ends")
+    up.add_argument("--json", action="store_true", help="what happens, as JSON lines on standard output (always so)")
+    return parser
+
+
+def _work(options: argparse.Namespace) -> int:
+    from workers import process
+    from workers.worker import Terms
+
+    for name in ("slots", "procs"):
+        if getattr(options, name) is not None and getattr(options, name) < 1:
+            raise ValueError(f"--{name} must be 1 or more, not {getattr(options, name)}")
+    loaded = config.load(options.config)
+    settings = loaded.settings
+    if options.procs is not None and options.procs > 1:
+        from workers import fleet_of
+
+        loaded.catalog.models_of(options.pool)  # before any process is started
+        config.redis_url(settings)
+        return asyncio.run(fleet_of.workers(loaded, options.pool, sys.argv[1:], options.procs))
+    plan = process.Plan(
+        redis_url=config.redis_url(settings),
+        catalog=loaded.catalog,
+        pool=options.pool,
+        terms=Terms(slots=options.slots or settings.worker_slots, grace=settings.worker_grace, burst=options.burst),
+        spool=settings.data_dir / "spool",
+        backend=options.backend,
+        keep_prompts=settings.keep_prompts,
+        on_ready=_announce if options.announce else lambda: None,
+    )
+    _run(process.run(plan))
+    return 0
+
+
+def _up(options: argparse.Namespace) -> int:
+    from workers import fleet_of
+    from workers.local.tether import tie
+
+    if options.parent is not None and not tie(options.parent):
+        return 128 + signal.SIGTERM
+    return asyncio.run(fleet_of.everything(config.load(options.config)))
+
+
+def _announce() -> None:
+    print('{"event": "ready"}', flush=True)  # noqa: T201 - for the process that started this one
+
+
+def _run(work: Coroutine[Any, Any, None]) -> None:
+    if sys.platform == "win32":
+        asyncio.run(work)
+    else:
+        import uvloop
+
+        uvloop.run(work)
+
+
+_VERBS: dict[str, Callable[[argparse.Namespace], int]] = {"work": _work, "up": _up}
+
+
+def _fail(error: Exception, code: int) -> int:
+    print(error, file=sys.stderr)  # noqa: T201 - the one line a person reads
+    return code
