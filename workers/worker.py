@@ -262,7 +262,7 @@ class Worker:
 
 def _server_clock(server_now: float, claimed: float) -> Callable[[], float]:
     """The server's clock, carried on by our own monotonic one: no local clock jump reaches a deadline."""
-    return lambda: server_now + (time.monotonic() - claimed)
+    return lambda: round(server_now + (time.monotonic() - claimed), 3)
 
 
 def _tell(delivery: Delivery, verdict: Verdict) -> None:

@@ -5,8 +5,9 @@
 local now = clock()
 local id, queue, digest, key = ARGV[2], ARGV[3], ARGV[5], ARGV[7]
 local known = redis.call('HMGET', RECORD .. id, 'digest', 'deadline')
-if known[1] then
-  if known[1] ~= digest then return {'conflict', id} end
+if known[2] then
+  -- An ended job has forgotten its digest: whoever offers it again under its own id is told where it is.
+  if known[1] and known[1] ~= digest then return {'conflict', id} end
   return {'accepted', id, known[2], redis.call('LLEN', RQ_QUEUE .. queue)}
 end
 local idem = ''

@@ -108,7 +108,7 @@ local RQ_END = {  -- how rq shows an end: registry, Result.Type
 local function finish(id, queue, ending, gone, now)
   local record, job, keep = RECORD .. id, RQ_JOB .. id, ending.keep
   redis.call('HSET', record, 'state', 'done', 'status', ending.status, 'settled', ending.token or '', 'ended', now)
-  redis.call('HDEL', record, 'lease', 'worker', 'backend')  -- the result's attempts tell them
+  redis.call('HDEL', record, 'lease', 'worker', 'backend', 'digest')  -- the result tells what is worth knowing of them
   redis.call('SET', RESULT .. id, ending.result, 'EX', keep)
   if ending.keep_prompt then redis.call('EXPIRE', PROMPT .. id, keep) else gone[#gone + 1] = PROMPT .. id end
   redis.call('HSET', job, 'status', ending.rq_status, 'origin', queue, 'ended_at', iso(now))
@@ -116,9 +116,9 @@ local function finish(id, queue, ending, gone, now)
   redis.call('ZREM', RQ_CANCELED .. queue, id)  -- rq's own cancel of a running job put it there
   local registry = RQ_END[ending.rq_status]
   redis.call('ZADD', registry[1] .. queue, math.floor(now / 1000) + keep, id)
-  local fields = {'type', registry[2], 'worker_name', ending.worker or ''}
+  local fields = {'type', registry[2]}
   if ending.value ~= '' then
-    fields[5], fields[6] = 'return_value', ending.value
+    fields[3], fields[4] = 'return_value', ending.value
   end
   if ending.why ~= '' then
     fields[#fields + 1] = 'exc_string'

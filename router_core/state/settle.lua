@@ -39,7 +39,7 @@ if attempt ~= '' then redis.call('HSET', record, 'attempts', r[6] and (r[6] .. '
 
 if verb == 'done' then
   finish(id, queue, {status = ARGV[7], rq_status = ARGV[8], result = ARGV[9], value = ARGV[10], why = ARGV[11],
-    keep = tonumber(r[7]), keep_prompt = ARGV[12] == '1', worker = worker, idem = r[8], token = token,
+    keep = tonumber(r[7]), keep_prompt = ARGV[12] == '1', idem = r[8], token = token,
     plain = r[9] == '1' and not r[10]}, gone, now)
   return {'settled', 'done'}
 elseif verb == 'queue' then
