@@ -61,6 +61,10 @@ def run_(source: Path, out: Path, config_path: Path | None, as_json: bool, dry_r
 
 
 def _check_files(source: Path, out: Path) -> None:
+    from producers.batch_file import check_regular
+
+    check_regular(source, "IN")
+    check_regular(out, "OUT")
     try:
         source.open("rb").close()
     except OSError as error:

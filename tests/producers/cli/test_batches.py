@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import signal
 import subprocess
@@ -290,3 +291,23 @@ def test_a_batch_bears_a_restart_of_redis(start: Start, server: Any, worker_for:
             _, err = process.communicate(timeout=30)
     assert process.returncode == 0, err
     assert len(rows_of(out)) == 40
+
+
+@pytest.mark.usefixtures("source")
+def test_a_device_or_a_pipe_is_refused_as_output_and_as_input(openfall: Run, tmp_path: Path) -> None:
+    for device in ("/dev/full", "/dev/zero", str(tmp_path)):
+        ran = openfall("batch", "run", "in.jsonl", "-o", device)
+        assert (ran.returncode, "OUT must be a regular file" in ran.stderr) == (2, True), ran.stderr
+    os.mkfifo(tmp_path / "pipe")
+    ran = openfall("batch", "run", "pipe", "-o", "out.jsonl")
+    assert (ran.returncode, "IN must be a regular file" in ran.stderr) == (2, True), ran.stderr
+
+
+@pytest.mark.usefixtures("source")
+def test_an_endless_line_is_refused_before_it_fills_the_memory(openfall: Run, tmp_path: Path, out: Path) -> None:
+    with (tmp_path / "zeros").open("wb") as file:
+        file.truncate((64 << 20) + 1)  # a hole: takes no room
+    as_output = openfall("batch", "run", "in.jsonl", "-o", "zeros")
+    assert (as_output.returncode, "zeros line 1 is longer than 64 MiB" in as_output.stderr) == (2, True)
+    as_input = openfall("batch", "run", "zeros", "-o", "out.jsonl")
+    assert (as_input.returncode, "line 1 is longer than 64 MiB" in as_input.stderr) == (2, True)
