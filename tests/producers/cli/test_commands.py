@@ -183,6 +183,17 @@ def test_lines_are_put_in_each_by_itself(openfall: Run, tmp_path: Path) -> None:
     assert "line 4: unknown role or model 'tagz'. Did you mean 'tags'?" in ran.stderr
 
 
+@pytest.mark.parametrize("mark", ["", "\ufeff", "\n"])
+def test_requests_that_are_not_called_jsonl_are_refused(openfall: Run, tmp_path: Path, mark: str) -> None:
+    text = mark + json.dumps({"custom_id": "a", "body": {"messages": [{"role": "user", "content": "x"}]}}) + "\n{}\n"
+    (tmp_path / "requests.txt").write_text(text)
+    for source in ("-", "requests.txt"):
+        ran = openfall("enqueue", source, said=text)
+        assert (ran.returncode, ran.stdout) == (2, "")
+        assert "this looks like JSONL: add --jsonl" in ran.stderr
+    assert openfall("enqueue", "-", said='{"a prompt": "in JSON"}').returncode == 0
+
+
 def test_a_cancelled_job_is_told(openfall: Run) -> None:
     job_id = openfall("enqueue", said="x").stdout.strip()
     assert "is cancelled" in openfall("job", "cancel", job_id).stdout
