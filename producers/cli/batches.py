@@ -81,6 +81,7 @@ async def _dry_run(plan: Plan, out: Path, config_path: Path | None, as_json: boo
 
     carried = Batch(AsyncOpenfall("redis://nowhere", config=config_path), plan, read_past(out))
     carried.noticed = _noticer()
+    carried.check_options()
     tally = carried.check()
     if as_json:
         show_json(_tally_json(tally))
@@ -91,9 +92,10 @@ async def _dry_run(plan: Plan, out: Path, config_path: Path | None, as_json: boo
 
 async def _run(plan: Plan, out: Path, config_path: Path | None) -> Tally:
     from producers.batch import Batch
-    from producers.batch_file import Journal
+    from producers.batch_file import Journal, Past
 
     async with opened(config_path) as llm:
+        Batch(llm, plan, Past()).check_options()  # before OUT is made or changed
         with Journal(out) as journal:
             past = journal.past
             if plan.retry_failed:

@@ -311,3 +311,19 @@ def test_an_endless_line_is_refused_before_it_fills_the_memory(openfall: Run, tm
     assert (as_output.returncode, "zeros line 1 is longer than 64 MiB" in as_output.stderr) == (2, True)
     as_input = openfall("batch", "run", "zeros", "-o", "out.jsonl")
     assert (as_input.returncode, "line 1 is longer than 64 MiB" in as_input.stderr) == (2, True)
+
+
+@pytest.mark.usefixtures("source")
+@pytest.mark.parametrize("option", ["--role", "--urgency"])
+@pytest.mark.parametrize("dry", [("--dry-run",), ("--retry-failed",)])
+def test_an_unknown_role_or_urgency_is_told_once_and_leaves_the_output_alone(
+    openfall: Run, out: Path, option: str, dry: tuple[str, ...]
+) -> None:
+    before = '{"id": "a", "custom_id": "line-1", "response": null, "error": {"code": "timeout", "message": ""}}'
+    out.write_text(before)
+    ran = openfall("batch", "run", "in.jsonl", "-o", "out.jsonl", option, "nope", *dry)
+    assert (ran.returncode, ran.stderr.count("nope")) == (2, 1), ran.stderr
+    assert out.read_text() == before
+    out.unlink()
+    assert openfall("batch", "run", "in.jsonl", "-o", "out.jsonl", option, "nope").returncode == 2
+    assert not out.exists()
