@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import stat
 import sys
@@ -51,6 +52,18 @@ def rows_in(file: BinaryIO, name: object = "the input") -> Iterator[bytes]:
         yield row
 
 
+def check_text(path: Path) -> bool:
+    """Whether a file has any request. `FileTrouble` when it is not UTF-8 text, or has an endless line."""
+    found = False
+    with path.open("rb") as file:
+        for number, row in enumerate(rows_in(file, path), 1):
+            try:
+                found = bool(row.decode("utf-8-sig").strip()) or found
+            except UnicodeDecodeError:
+                raise FileTrouble(f"{path} is not UTF-8 text (line {number})") from None
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class Line:
     """One request of a batch file. `number` counts from 1."""
@@ -76,6 +89,8 @@ def read_lines(source: BinaryIO) -> Iterator[Line | BadLine]:
     """Every request of a file, in order; blank lines are passed over. The second of two equal `custom_id`s is bad."""
     seen: dict[str, int] = {}
     for number, row in enumerate(rows_in(source), 1):
+        if number == 1:
+            row = row.removeprefix(codecs.BOM_UTF8)
         if not row.strip():
             continue
         read = parse(number, row)
@@ -92,7 +107,7 @@ def parse(number: int, row: bytes) -> Line | BadLine:
     try:
         told = from_json(row)
     except ValueError as error:
-        return BadLine(number, f"not JSON: {error}")
+        return BadLine(number, f"not JSON: {str(error).replace(' at line 1 column ', ' at column ')}")
     if not isinstance(told, dict):
         return BadLine(number, "must be an object {custom_id, method, url, body}")
     custom_id = told.get("custom_id")

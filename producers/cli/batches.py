@@ -61,12 +61,17 @@ def run_(source: Path, out: Path, config_path: Path | None, as_json: bool, dry_r
 
 
 def _check_files(source: Path, out: Path) -> None:
-    from producers.batch_file import check_regular
+    from producers.batch_file import check_regular, check_text
 
+    if str(out) == "-":
+        raise click.UsageError(
+            "OUT cannot be standard output, for it is read again to go on: name a file (-o out.jsonl)"
+        )
     check_regular(source, "IN")
     check_regular(out, "OUT")
     try:
-        source.open("rb").close()
+        if not check_text(source):
+            say(f"warning: {source} is empty: there is nothing to ask")
     except OSError as error:
         raise click.UsageError(f"{source} cannot be read: {error.strerror}") from None
     if out.exists() and out.samefile(source):

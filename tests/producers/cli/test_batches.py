@@ -327,3 +327,20 @@ def test_an_unknown_role_or_urgency_is_told_once_and_leaves_the_output_alone(
     out.unlink()
     assert openfall("batch", "run", "in.jsonl", "-o", "out.jsonl", option, "nope").returncode == 2
     assert not out.exists()
+
+
+def test_an_input_is_text_with_or_without_a_mark_and_an_empty_one_is_said(openfall: Run, tmp_path: Path) -> None:
+    source = tmp_path / "in.jsonl"
+    source.write_text(f"\ufeff{line('a', 'x')}\n")
+    assert openfall("batch", "run", "in.jsonl", "-o", "out", "--dry-run").returncode == 0
+    source.write_bytes(b"\x80\xff\n" * 9)
+    ran = openfall("batch", "run", "in.jsonl", "-o", "out")
+    assert (ran.returncode, ran.stderr.count("is not UTF-8 text")) == (2, 1), ran.stderr
+    source.write_text("")
+    ran = openfall("batch", "run", "in.jsonl", "-o", "out")
+    assert (ran.returncode, "warning: in.jsonl is empty" in ran.stderr) == (0, True), ran.stderr
+    source.write_text("{broken\n")
+    ran = openfall("batch", "run", "in.jsonl", "-o", "out", "--dry-run")
+    assert "at column 2" in ran.stderr
+    ran = openfall("batch", "run", "in.jsonl", "-o", "-")
+    assert (ran.returncode, "name a file" in ran.stderr) == (2, True)
