@@ -102,6 +102,12 @@ class Batch:
             submitting.cancel()
         return self.tally
 
+    def check_options(self) -> None:
+        """`ProducerError` or `UnknownName` for the plan's role or urgency, which no line could mend."""
+        options = Options(role=self._plan.role, urgency=self._plan.urgency)
+        if self._plan.role is not None or self._plan.urgency is not None:
+            prepare(self._client.loaded, self._client.producer, Ask("any", options))
+
     def check(self) -> Tally:
         """Read and route every line, put nothing in."""
         for line in self._lines():

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import os
+import stat
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -23,6 +25,43 @@ SERVICE_TIERS: Mapping[str, Urgency] = {
     "flex": Urgency.BATCH,
 }
 """What OpenAI calls an urgency. A line's own `urgency`, an extension of ours beside `body`, wins over it."""
+
+LONGEST_LINE = 64 << 20
+"""Bytes of one line. Far more than any request or answer has; a file of one endless line must not fill the memory."""
+
+
+def check_regular(path: Path, word: str) -> None:
+    """`FileTrouble` when `path` is there and is no regular file: a device or a pipe cannot be read again later."""
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise FileTrouble(f"{path} cannot be used: {error.strerror}") from error
+    if not stat.S_ISREG(mode):
+        raise FileTrouble(f"{path}: {word} must be a regular file, for it is read again when the batch goes on")
+
+
+def rows_in(file: BinaryIO, name: object = "the input") -> Iterator[bytes]:
+    """The lines of a file, each with its end. `FileTrouble` for one longer than `LONGEST_LINE`."""
+    number = 0
+    while row := file.readline(LONGEST_LINE + 1):
+        number += 1
+        if len(row) > LONGEST_LINE:
+            raise FileTrouble(f"{name} line {number} is longer than {LONGEST_LINE >> 20} MiB: is it the right file?")
+        yield row
+
+
+def check_text(path: Path) -> bool:
+    """Whether a file has any request. `FileTrouble` when it is not UTF-8 text, or has an endless line."""
+    found = False
+    with path.open("rb") as file:
+        for number, row in enumerate(rows_in(file, path), 1):
+            try:
+                found = bool(row.decode("utf-8-sig").strip()) or found
+            except UnicodeDecodeError:
+                raise FileTrouble(f"{path} is not UTF-8 text (line {number})") from None
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +88,9 @@ class BadLine:
 def read_lines(source: BinaryIO) -> Iterator[Line | BadLine]:
     """Every request of a file, in order; blank lines are passed over. The second of two equal `custom_id`s is bad."""
     seen: dict[str, int] = {}
-    for number, row in enumerate(source, 1):
+    for number, row in enumerate(rows_in(source), 1):
+        if number == 1:
+            row = row.removeprefix(codecs.BOM_UTF8)
         if not row.strip():
             continue
         read = parse(number, row)
@@ -66,7 +107,7 @@ def parse(number: int, row: bytes) -> Line | BadLine:
     try:
         told = from_json(row)
     except ValueError as error:
-        return BadLine(number, f"not JSON: {error}")
+        return BadLine(number, f"not JSON: {str(error).replace(' at line 1 column ', ' at column ')}")
     if not isinstance(told, dict):
         return BadLine(number, "must be an object {custom_id, method, url, body}")
     custom_id = told.get("custom_id")
@@ -133,6 +174,7 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.past = Past()
+        check_regular(path, "OUT")
         try:
             self._file = path.open("a+b")
             self._lock()
@@ -168,7 +210,7 @@ class Journal:
         if not self.past.failed:
             return
         self._file.seek(0)
-        kept = [row for row in self._file if from_json(row)["error"] is None]
+        kept = [row for row in rows_in(self._file, self.path) if from_json(row)["error"] is None]
         draft = self.path.with_name(f"{self.path.name}.new")
         try:
             with draft.open("wb") as file:
@@ -186,7 +228,7 @@ class Journal:
     def _read(self) -> None:
         self._file.seek(0)
         whole = 0
-        for number, row in enumerate(self._file, 1):
+        for number, row in enumerate(rows_in(self._file, self.path), 1):
             try:
                 told = from_json(row)
                 self.past.note(told)
@@ -219,9 +261,10 @@ class Journal:
 def read_past(path: Path) -> Past:
     """What an output file has, without touching it; nothing when there is no such file. Raises `FileTrouble`."""
     past = Past()
+    check_regular(path, "OUT")
     try:
         with path.open("rb") as file:
-            for row in file:
+            for row in rows_in(file, path):
                 if row.endswith(b"\n"):  # else torn, or being written
                     past.note(from_json(row))
     except FileNotFoundError:

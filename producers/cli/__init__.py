@@ -1,7 +1,8 @@
 """`openfall`, the command line. Data on standard output, everything else on standard error.
 
 Exit codes: 0 ok; 1 a job failed; 2 usage or configuration; 3 Redis unreachable; 5 some lines of a batch failed;
-6 another model answered than the first (with --strict); 7 gave up waiting, the job goes on; 130 interrupted, resumable.
+6 another model answered than the first (with --strict); 7 gave up waiting, the job goes on; 130 interrupted, resumable;
+141 whoever read standard output has left.
 """
 
 from __future__ import annotations
@@ -30,6 +31,9 @@ COMMANDS = {
     "work": ("fleet", "Carry out the jobs of one pool."),
 }
 """In the order in which help shows them: the module with the command, loaded when it is used, and what it does."""
+
+READER_LEFT = 128 + 13
+"""As a shell tells the death by SIGPIPE: not 1, for no job has failed."""
 
 
 class Commands(click.Group):
@@ -72,15 +76,32 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 
 def _run(argv: Sequence[str] | None) -> int:
     try:
+        code = _carried_out(argv)
+        failures.flush_output()
+        return code
+    except SystemExit as leaving:  # as click and rich leave, with 1, when the reader of a pipe has gone
+        if not isinstance(leaving.__context__, BrokenPipeError) and not failures.output_is_lost():
+            raise
+    except BrokenPipeError:
+        pass
+    except OSError as error:
+        if not failures.output_is_lost():
+            raise
+        failures.silence_output()
+        click.echo(f"openfall: cannot write standard output: {error.strerror}", err=True)
+        return 1
+    failures.silence_output()
+    return READER_LEFT
+
+
+def _carried_out(argv: Sequence[str] | None) -> int:
+    try:
         code = openfall.main(argv, prog_name="openfall", standalone_mode=False)
     except click.ClickException as error:
         error.show()
         return 2
     except (click.Abort, KeyboardInterrupt):
         return 130
-    except BrokenPipeError:
-        failures.silence_output()
-        return 0
     except failures.foreseen() as error:
         message, code = failures.told(error)
         click.echo(message, err=True)

@@ -61,8 +61,17 @@ def run_(source: Path, out: Path, config_path: Path | None, as_json: bool, dry_r
 
 
 def _check_files(source: Path, out: Path) -> None:
+    from producers.batch_file import check_regular, check_text
+
+    if str(out) == "-":
+        raise click.UsageError(
+            "OUT cannot be standard output, for it is read again to go on: name a file (-o out.jsonl)"
+        )
+    check_regular(source, "IN")
+    check_regular(out, "OUT")
     try:
-        source.open("rb").close()
+        if not check_text(source):
+            say(f"warning: {source} is empty: there is nothing to ask")
     except OSError as error:
         raise click.UsageError(f"{source} cannot be read: {error.strerror}") from None
     if out.exists() and out.samefile(source):
@@ -77,6 +86,7 @@ async def _dry_run(plan: Plan, out: Path, config_path: Path | None, as_json: boo
 
     carried = Batch(AsyncOpenfall("redis://nowhere", config=config_path), plan, read_past(out))
     carried.noticed = _noticer()
+    carried.check_options()
     tally = carried.check()
     if as_json:
         show_json(_tally_json(tally))
@@ -87,9 +97,10 @@ async def _dry_run(plan: Plan, out: Path, config_path: Path | None, as_json: boo
 
 async def _run(plan: Plan, out: Path, config_path: Path | None) -> Tally:
     from producers.batch import Batch
-    from producers.batch_file import Journal
+    from producers.batch_file import Journal, Past
 
     async with opened(config_path) as llm:
+        Batch(llm, plan, Past()).check_options()  # before OUT is made or changed
         with Journal(out) as journal:
             past = journal.past
             if plan.retry_failed:

@@ -53,6 +53,21 @@ def unforeseen(kind: type[BaseException], error: BaseException, trace: Traceback
     click.echo(f"openfall: this should not have happened ({kind.__name__}: {words}). Details: {log.name}", err=True)
 
 
+def flush_output() -> None:
+    """Raises `OSError` now for what Python would else fail to write at its very end."""
+    if sys.__stdout__ is not None:  # what click may have put in place of `sys.stdout` keeps silent
+        sys.__stdout__.flush()
+
+
+def output_is_lost() -> bool:
+    """Whether it is standard output that an `OSError` was about: what could not be written then fails again."""
+    try:
+        flush_output()
+    except OSError:
+        return True
+    return False
+
+
 def silence_output() -> None:
-    """Whoever read our output has left: what Python still wants to write at its end goes nowhere."""
+    """What Python still wants to write to standard output at its end goes nowhere."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -38,7 +38,21 @@ def enqueue(source: str, jsonl: bool, config_path: Path | None, as_json: bool, *
     text = read_file(source)
     if jsonl or source.endswith(".jsonl"):
         raise click.exceptions.Exit(run(_enqueue_lines(text, options, config_path, as_json)))
+    if _looks_like_jsonl(text):
+        raise click.UsageError("this looks like JSONL: add --jsonl")
     run(_enqueue_one(text, options, config_path, as_json))
+
+
+def _looks_like_jsonl(text: str) -> bool:
+    """Whether the first line is a request of a batch file: as a prompt it would cost an answer that nobody wants."""
+    from pydantic_core import from_json
+
+    first = text.removeprefix("\ufeff").lstrip().partition("\n")[0]
+    try:
+        told = from_json(first)
+    except ValueError:
+        return False
+    return isinstance(told, dict) and "custom_id" in told and "body" in told
 
 
 async def _enqueue_one(text: str, options: Options, config_path: Path | None, as_json: bool) -> None:

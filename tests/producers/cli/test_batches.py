@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import signal
 import subprocess
@@ -290,3 +291,56 @@ def test_a_batch_bears_a_restart_of_redis(start: Start, server: Any, worker_for:
             _, err = process.communicate(timeout=30)
     assert process.returncode == 0, err
     assert len(rows_of(out)) == 40
+
+
+@pytest.mark.usefixtures("source")
+def test_a_device_or_a_pipe_is_refused_as_output_and_as_input(openfall: Run, tmp_path: Path) -> None:
+    for device in ("/dev/full", "/dev/zero", str(tmp_path)):
+        ran = openfall("batch", "run", "in.jsonl", "-o", device)
+        assert (ran.returncode, "OUT must be a regular file" in ran.stderr) == (2, True), ran.stderr
+    os.mkfifo(tmp_path / "pipe")
+    ran = openfall("batch", "run", "pipe", "-o", "out.jsonl")
+    assert (ran.returncode, "IN must be a regular file" in ran.stderr) == (2, True), ran.stderr
+
+
+@pytest.mark.usefixtures("source")
+def test_an_endless_line_is_refused_before_it_fills_the_memory(openfall: Run, tmp_path: Path, out: Path) -> None:
+    with (tmp_path / "zeros").open("wb") as file:
+        file.truncate((64 << 20) + 1)  # a hole: takes no room
+    as_output = openfall("batch", "run", "in.jsonl", "-o", "zeros")
+    assert (as_output.returncode, "zeros line 1 is longer than 64 MiB" in as_output.stderr) == (2, True)
+    as_input = openfall("batch", "run", "zeros", "-o", "out.jsonl")
+    assert (as_input.returncode, "line 1 is longer than 64 MiB" in as_input.stderr) == (2, True)
+
+
+@pytest.mark.usefixtures("source")
+@pytest.mark.parametrize("option", ["--role", "--urgency"])
+@pytest.mark.parametrize("dry", [("--dry-run",), ("--retry-failed",)])
+def test_an_unknown_role_or_urgency_is_told_once_and_leaves_the_output_alone(
+    openfall: Run, out: Path, option: str, dry: tuple[str, ...]
+) -> None:
+    before = '{"id": "a", "custom_id": "line-1", "response": null, "error": {"code": "timeout", "message": ""}}'
+    out.write_text(before)
+    ran = openfall("batch", "run", "in.jsonl", "-o", "out.jsonl", option, "nope", *dry)
+    assert (ran.returncode, ran.stderr.count("nope")) == (2, 1), ran.stderr
+    assert out.read_text() == before
+    out.unlink()
+    assert openfall("batch", "run", "in.jsonl", "-o", "out.jsonl", option, "nope").returncode == 2
+    assert not out.exists()
+
+
+def test_an_input_is_text_with_or_without_a_mark_and_an_empty_one_is_said(openfall: Run, tmp_path: Path) -> None:
+    source = tmp_path / "in.jsonl"
+    source.write_text(f"\ufeff{line('a', 'x')}\n")
+    assert openfall("batch", "run", "in.jsonl", "-o", "out", "--dry-run").returncode == 0
+    source.write_bytes(b"\x80\xff\n" * 9)
+    ran = openfall("batch", "run", "in.jsonl", "-o", "out")
+    assert (ran.returncode, ran.stderr.count("is not UTF-8 text")) == (2, 1), ran.stderr
+    source.write_text("")
+    ran = openfall("batch", "run", "in.jsonl", "-o", "out")
+    assert (ran.returncode, "warning: in.jsonl is empty" in ran.stderr) == (0, True), ran.stderr
+    source.write_text("{broken\n")
+    ran = openfall("batch", "run", "in.jsonl", "-o", "out", "--dry-run")
+    assert "at column 2" in ran.stderr
+    ran = openfall("batch", "run", "in.jsonl", "-o", "-")
+    assert (ran.returncode, "name a file" in ran.stderr) == (2, True)

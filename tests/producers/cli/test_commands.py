@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -183,6 +185,17 @@ def test_lines_are_put_in_each_by_itself(openfall: Run, tmp_path: Path) -> None:
     assert "line 4: unknown role or model 'tagz'. Did you mean 'tags'?" in ran.stderr
 
 
+@pytest.mark.parametrize("mark", ["", "\ufeff", "\n"])
+def test_requests_that_are_not_called_jsonl_are_refused(openfall: Run, tmp_path: Path, mark: str) -> None:
+    text = mark + json.dumps({"custom_id": "a", "body": {"messages": [{"role": "user", "content": "x"}]}}) + "\n{}\n"
+    (tmp_path / "requests.txt").write_text(text)
+    for source in ("-", "requests.txt"):
+        ran = openfall("enqueue", source, said=text)
+        assert (ran.returncode, ran.stdout) == (2, "")
+        assert "this looks like JSONL: add --jsonl" in ran.stderr
+    assert openfall("enqueue", "-", said='{"a prompt": "in JSON"}').returncode == 0
+
+
 def test_a_cancelled_job_is_told(openfall: Run) -> None:
     job_id = openfall("enqueue", said="x").stdout.strip()
     assert "is cancelled" in openfall("job", "cancel", job_id).stdout
@@ -205,6 +218,44 @@ def test_status_is_one_sentence_and_a_table(openfall: Run, worker_for: Callable[
         assert openfall("status").stdout.startswith("Nothing waits; 1 worker ready.")
         assert "answering-worker" in openfall("workers").stdout
         assert json.loads(openfall("workers", "--json").stdout)[0]["alive"] is True
+
+
+@pytest.mark.parametrize(
+    "args",
+    [("status",), ("status", "--json"), ("--help",), ("ask", "--stream", "one two"), ("enqueue", "-")],
+    ids=" ".join,
+)
+@pytest.mark.usefixtures("answering")
+def test_a_reader_that_leaves_ends_a_command_quietly(
+    environment: dict[str, str], redis_url: str, tmp_path: Path, args: tuple[str, ...]
+) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    ran = _with_output(writer, {**environment, "REDIS_URL": redis_url}, tmp_path, args)
+    os.close(writer)
+    assert ran.returncode == 141, ran.stderr
+    assert not [row for row in ran.stderr.splitlines() if "openfall" in row or "Error" in row]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("args", [("status",), ("status", "--json"), ("--help",)], ids=" ".join)
+def test_a_full_standard_output_is_one_line(
+    environment: dict[str, str], redis_url: str, tmp_path: Path, args: tuple[str, ...]
+) -> None:
+    with Path("/dev/full").open("wb") as full:
+        ran = _with_output(full.fileno(), {**environment, "REDIS_URL": redis_url}, tmp_path, args)
+    assert ran.stderr == "openfall: cannot write standard output: No space left on device\n"
+    assert ran.returncode == 1
+
+
+def _with_output(
+    output: int, environment: dict[str, str], home: Path, args: tuple[str, ...]
+) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "producers.cli", *args]
+    return subprocess.run(
+        command, stdout=output, stderr=subprocess.PIPE, input="a prompt", text=True,
+        env=environment, cwd=home, timeout=60, check=False,
+    )  # fmt: skip
 
 
 def test_a_queue_is_paused_and_goes_on(openfall: Run) -> None:
