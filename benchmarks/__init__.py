@@ -1,1 +1,1 @@
-"""See docs/architecture.md."""
+"""Side-by-side measurements with what people would use instead; each module runs alone."""

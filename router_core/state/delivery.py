@@ -9,7 +9,7 @@ from secrets import token_hex
 
 from pydantic_core import to_json
 
-from router_core.decide import Done, Fall, Handoff, Later
+from router_core.decide import Fall, Handoff, Later
 from router_core.envelope import pack_attempt, pack_result
 from router_core.outcome import Attempt
 from router_core.result import Result, Status
@@ -251,6 +251,3 @@ def _delivery(row: list[bytes], server_now: float) -> Delivery:
 
 def _overdue(row: list[bytes]) -> Overdue:
     return Overdue(row[0].decode(), int(row[1]), row[2].decode(), row[3], int(row[4]) / 1000)
-
-
-__all__ = ["Claim", "Deliveries", "Delivery", "Done", "Drained", "Overdue", "Settle", "Ticket"]

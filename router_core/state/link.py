@@ -17,7 +17,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from router_core.state import scripts
-from router_core.state.errors import StoreError, translate
+from router_core.state.errors import translate
 from router_core.state.tasks import stop
 
 CONNECT_TIMEOUT = 2.0
@@ -205,6 +205,3 @@ def _resolve(future: asyncio.Future[Any], reply: Any) -> None:
 def pairs(reply: list[bytes]) -> Mapping[str, bytes]:
     """A hash as HGETALL returns it over RESP2."""
     return {reply[i].decode(): reply[i + 1] for i in range(0, len(reply), 2)}
-
-
-__all__ = ["Clock", "Link", "StoreError", "client", "masked", "pairs"]
