@@ -219,11 +219,19 @@ class Worker:
         try:
             came = await self._deliveries.settle(settle)
         except StoreError as error:
-            path = await asyncio.to_thread(self._spool.keep, settle)
-            log.warning("%s: kept on disk at %s until Redis takes it (%s)", settle.id, path, error)
+            await self._keep(settle, error)
             return
         if came in ("late", "gone"):
             log.warning("%s: settled too late, refused: another delivery or a cancel was first", settle.id)
+
+    async def _keep(self, settle: Settle, why: StoreError) -> None:
+        try:
+            path = await asyncio.to_thread(self._spool.keep, settle)
+        except OSError as error:
+            # The job itself is safe in Redis: its lease ends, and it is carried out again.
+            log.error("%s: neither Redis (%s) nor the disk (%s) takes what came of it", settle.id, why, error)
+        else:
+            log.warning("%s: kept on disk at %s until Redis takes it (%s)", settle.id, path, why)
 
     async def _answer_ticket(self, ticket: Ticket) -> None:
         job_id, why_not = read_ticket(ticket.data)

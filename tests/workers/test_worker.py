@@ -188,6 +188,23 @@ def test_an_answer_that_redis_cannot_take_is_kept_on_disk_and_delivered(working,
     working(story, answer(COMPLETION))
 
 
+def test_a_full_disk_beside_an_absent_redis_is_told_and_costs_no_job(working, monkeypatch, caplog):
+    async def story(bench, _):
+        async def away(_):
+            raise StoreUnreachable("away")
+
+        bench.spool.directory.write_text("a file where the spool should be")  # as unwritable as a full disk
+        monkeypatch.setattr(bench.worker._deliveries, "settle", away)
+        job = await bench.accept("small")
+        await bench.until(lambda: _was_told(caplog, "neither Redis (away) nor the disk"))
+        assert await bench.state(job) == "started"
+        monkeypatch.undo()
+        assert (await bench.result(await bench.accept("small"))).answered
+
+    with caplog.at_level(logging.ERROR):
+        working(story, answer(COMPLETION), upkeep=False)
+
+
 def test_a_worker_that_lost_a_lease_says_nothing_more_of_the_job(working):
     async def story(bench, _):
         job = await bench.accept("small", stream=True)
@@ -242,6 +259,10 @@ async def _worker_is(bench, state):
 
 async def _hears(bench):
     return (await bench.link.command("PUBSUB", "NUMSUB", "rq:pubsub:of-gpu-here-1-abc"))[1] == 1
+
+
+async def _was_told(caplog, words):
+    return words in caplog.text
 
 
 async def _spool_is_empty(bench):
