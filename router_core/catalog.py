@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
+from enum import StrEnum
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, model_validator
 
+from router_core.breaker import BreakerPolicy
 from router_core.job import Urgency
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
 """Of a pool, backend, model or role. No dots: a queue's name is `{pool}.{model}.{urgency}`."""
 
 Seconds = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Usd = Annotated[float, Field(ge=0)]
+Protocol = Literal["openai", "anthropic", "ollama"]
+"""The wire form that a backend speaks."""
 
 
 class UnknownName(LookupError):
@@ -57,28 +63,105 @@ class Pool(_Entry):
     local: bool = False
 
 
+class Billing(StrEnum):
+    """Who pays for a call, and how."""
+
+    LOCAL = "local"  # our own machine: nothing
+    FLAT = "flat"  # a subscription: nothing more for this call
+    METERED = "metered"  # by the token
+
+
 class Backend(_Entry):
     """One endpoint that serves models. `slots` is how many calls it gets at once from the whole fleet."""
 
-    protocol: Literal["openai"] = "openai"
+    protocol: Protocol = "openai"
     url: Annotated[str, StringConstraints(pattern=r"^https?://[^\s/]+(/\S*)?$")]
     pool: Name
     slots: Annotated[int, Field(ge=1, le=4096)] = 4
     key: SecretStr = SecretStr("")
+    billing: Billing | None = None
+    """None: local in a local pool, metered in any other."""
+    vram_gb: Annotated[float, Field(gt=0)] | None = None
+    """Memory of its graphics card, for an endpoint that loads models by itself."""
+    api_version: str | None = None
+    """The `anthropic-version` that it is spoken to with; None: the adapter's own."""
     keep_alive: bool | None = None
     """Use a connection again. None: yes, but not to an engine on this machine (see `workers.backends.registry`)."""
     embedded: bool = False
     """Started and watched by `openfall up` on this machine."""
 
 
+class Prices(_Entry):
+    """US dollars for a million tokens. What is None is not known, and never taken for 0."""
+
+    input: Usd | None = None
+    output: Usd | None = None
+    cache_read: Usd | None = None
+    """Input found in the provider's cache. None: as `input`."""
+    cache_write: Usd | None = None
+
+
 class ModelSpec(_Entry):
-    """A model under our own name. `upstream` is the name that the provider knows it by."""
+    """A model under our own name. `upstream` is the name that the provider knows it by.
+
+    `tools`, `json_schema`, `images` and `sampling_params` (temperature, top_p, top_k) say what it can be asked for.
+    """
 
     upstream: Annotated[str, StringConstraints(min_length=1)]
     at: Annotated[tuple[Name, ...], Field(min_length=1)]
     ctx: Annotated[int, Field(ge=1)] = 4096
     timeout: Seconds = 120.0
     max_tokens: Annotated[int, Field(ge=1)] | None = None
+    tools: bool = True
+    json_schema: bool = True
+    images: bool = False
+    sampling_params: bool = True
+    vram_gb: Annotated[float, Field(gt=0)] | None = None
+    load_s: Seconds | None = None
+    """Seconds to load it where it is not loaded. None: it need not be loaded, or nobody knows."""
+    slow_after: Seconds | None = None
+    """A call that takes longer counts as slow for the breaker."""
+    quality: Mapping[Name, Share] = {}
+    """How well it does a type of task; under `default` for all that are not named."""
+    usd_per_mtok: Prices | None = None
+
+
+class Pick(StrEnum):
+    """How the best of several answers is found."""
+
+    QUALITY = "quality"  # the model with the highest quality for the task
+    AGREEMENT = "agreement"  # the answer that is most like the others
+    JUDGE = "judge"  # a model reads them and says
+
+
+class Ensemble(_Entry):
+    """Several models are asked, one after the other through the queue, and the best answer is kept.
+
+    `answers`: how many of the chain are to answer.
+    """
+
+    answers: Annotated[int, Field(ge=2, le=8)] = 2
+    pick: Pick = Pick.QUALITY
+    judge: Name | None = None
+    """The model that judges; only with `pick: judge`."""
+
+
+class CheckKind(StrEnum):
+    """What an answer may be asked to be. The text is the answer's own, without reasoning."""
+
+    NOT_EMPTY = "not_empty"
+    JSON = "json"
+    JSON_SCHEMA = "json_schema"  # holds the schema that the request itself asked for
+    CODE_BLOCK = "code_block"
+    MERMAID = "mermaid"
+    HTML = "html"
+
+
+class Order(StrEnum):
+    """Whether a chain is tried as it is written, or ranked for each job by its urgency."""
+
+    AS_WRITTEN = "as_written"
+    BY_URGENCY = "by_urgency"
 
 
 class Role(_Entry):
@@ -86,6 +169,44 @@ class Role(_Entry):
 
     chain: Annotated[tuple[Name, ...], Field(min_length=1)]
     urgency: Urgency | None = None
+    order: Order = Order.AS_WRITTEN
+    local_only: bool = False
+    checks: tuple[CheckKind, ...] = ()
+    pattern: str | None = None
+    """A regular expression that must be found in the answer; one more check."""
+    ensemble: Ensemble | None = None
+
+
+class TaskType(Role):
+    """A kind of prompt: chosen by the caller, or classified by its `words` (whole words or phrases, any case)."""
+
+    order: Order = Order.BY_URGENCY
+    words: tuple[str, ...] = ()
+
+
+class Group(_Entry):
+    """Whose job it is, by the group that a caller names: the first group with a fitting pattern applies.
+
+    `match` are shell patterns (`whatsapp:*`). It names a role, a task or a chain, or none of them: then it only limits.
+    """
+
+    name: Name
+    match: Annotated[tuple[str, ...], Field(min_length=1)]
+    role: Name | None = None
+    task: Name | None = None
+    chain: tuple[Name, ...] | None = None
+    urgency: Urgency | None = None
+    """The most urgent that its jobs may be."""
+    local_only: bool = False
+    daily_usd: Usd | None = None
+
+
+class Cloud(StrEnum):
+    """Whether jobs of an urgency may leave the local pools."""
+
+    YES = "yes"
+    NO = "no"
+    IF_LATE = "if_late"  # once the job is past its `start_within`; at once when no model of its chain is local
 
 
 class UrgencyPolicy(_Entry):
@@ -93,12 +214,25 @@ class UrgencyPolicy(_Entry):
 
     start_within: Seconds
     give_up: Seconds
+    cloud: Cloud = Cloud.YES
+
+
+class RetryPolicy(_Entry):
+    """How the same model is asked again: `times` at most, after `base`, `base` x 2, x 4 ... seconds up to `most`.
+
+    `budget` is the share of a pool's calls of the last minutes that may be such repetitions.
+    """
+
+    times: Annotated[int, Field(ge=0, le=10)] = 3
+    base: Seconds = 1.0
+    most: Seconds = 60.0
+    budget: Share = 0.2
 
 
 URGENCY_DEFAULTS: Mapping[Urgency, UrgencyPolicy] = {
     Urgency.INTERACTIVE: UrgencyPolicy(start_within=5, give_up=120),
     Urgency.BACKGROUND: UrgencyPolicy(start_within=30, give_up=3600),
-    Urgency.BATCH: UrgencyPolicy(start_within=3600, give_up=86400),
+    Urgency.BATCH: UrgencyPolicy(start_within=3600, give_up=86400, cloud=Cloud.IF_LATE),
 }
 
 POOL_DEFAULTS: Mapping[str, Pool] = {"gpu": Pool(local=True), "cloud": Pool()}
@@ -111,7 +245,13 @@ class Catalog(_Entry):
     backends: Mapping[Name, Backend] = {}
     models: Mapping[Name, ModelSpec] = {}
     roles: Mapping[Name, Role] = {}
+    tasks: Mapping[Name, TaskType] = {}
+    groups: tuple[Group, ...] = ()
     urgency: Mapping[Urgency, UrgencyPolicy] = URGENCY_DEFAULTS
+    breakers: BreakerPolicy = BreakerPolicy()
+    retry: RetryPolicy = RetryPolicy()
+    local_only: bool = False
+    """Nothing leaves the local pools, whatever the fleet's own switch says."""
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> Self:
@@ -134,6 +274,15 @@ class Catalog(_Entry):
     def pool_of(self, alias: str) -> str:
         """The pool whose workers serve a model."""
         return self.backends[self.model(alias).at[0]].pool
+
+    def is_local(self, alias: str) -> bool:
+        """Whether what a model is asked stays on the machines of its owner."""
+        return self.pools[self.pool_of(alias)].local
+
+    def billing(self, backend: str) -> Billing:
+        """How calls at a backend are paid for."""
+        spec = self.backends[backend]
+        return spec.billing or (Billing.LOCAL if self.pools[spec.pool].local else Billing.METERED)
 
     def queue(self, alias: str, urgency: Urgency) -> str:
         """The queue in which a job of that urgency waits for that model."""

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-Dialect = Literal["openai"]
+Dialect = Literal["openai", "anthropic", "ollama"]
 """The wire form a caller spoke. Its body is kept in it."""
 
 JobId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{8,64}$")]
@@ -24,11 +24,22 @@ class Urgency(StrEnum):
     BATCH = "batch"
 
 
+class Candidate(BaseModel):
+    """One model that was considered for a job, and why it stands where it does, or why it does not."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str
+    reason: str
+    chosen: bool = True
+    """False: the job cannot or may not use it."""
+
+
 class CompletionJob(BaseModel):
     """One completion, asked for once, in the caller's own words.
 
-    `chain` are model aliases in the order they may be tried. `deadline` is a moment on the Redis server's clock
-    (epoch seconds); it is set when the job is accepted and is 0 before that.
+    `chain` are model aliases in the order they may be tried. `deadline` and `accepted_at` are moments on the Redis
+    server's clock (epoch seconds); they are set when the job is accepted and are 0 before that.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -39,11 +50,18 @@ class CompletionJob(BaseModel):
     body: dict[str, Any]
     dialect: Dialect = "openai"
     role: str | None = None
+    task: str | None = None
+    group: str | None = None
+    """The catalog's name of the group whose limits and ledger apply."""
+    local_only: bool = False
     urgency: Urgency = Urgency.BACKGROUND
     reason: str = ""
     """Why this chain: a sentence a person understands, from `route`."""
+    considered: tuple[Candidate, ...] = ()
+    """Every model that `route` looked at, in the order of the chain, those left out last."""
     stream: bool = False
     deadline: float = 0.0
+    accepted_at: float = 0.0
 
     @property
     def label(self) -> str:

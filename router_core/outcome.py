@@ -47,10 +47,13 @@ class Severity(StrEnum):
 
 
 class BreakerMark(StrEnum):
-    """What a call tells the breaker of the model it went to."""
+    """What a call tells the breaker of the backend and model it went to."""
 
+    OK = "ok"
+    SLOW = "slow"  # it answered, but took longer than the model may
     FAILURE = "failure"
     NEUTRAL = "neutral"
+    TRIP = "trip"  # it cannot work before somebody has mended it: open at once
 
 
 class CredentialMark(StrEnum):
@@ -61,54 +64,77 @@ class CredentialMark(StrEnum):
     PARK = "park"  # do not use it again before its owner has looked
 
 
+class Fallback(StrEnum):
+    """Why another model answers than the first."""
+
+    OVERLOAD = "overload"  # it has too much to do, or we asked too often
+    UNAVAILABLE = "unavailable"  # it cannot be reached, is not there, or is broken
+    CONTEXT = "context"  # the prompt is too long for it
+    POLICY = "policy"  # a rule forbids it: a filter, a budget, local only
+    OUTPUT = "output"  # it answered, but not what was asked for
+
+
 @dataclass(frozen=True, slots=True)
 class Disposition:
-    """What a failure of one class means."""
+    """What a failure of one class means. `fallback` is the kind of the fallback that it causes; None: none."""
 
     severity: Severity
     breaker: BreakerMark
     credential: CredentialMark
-    try_next_model: bool
     try_same_again: bool
+    fallback: Fallback | None
+
+    @property
+    def try_next_model(self) -> bool:
+        return self.fallback is not None
 
 
 _T, _D, _F = Severity.TRANSIENT, Severity.DEGRADED, Severity.FATAL
-_BAD, _OK = BreakerMark.FAILURE, BreakerMark.NEUTRAL
+_BAD, _OK, _TRIP = BreakerMark.FAILURE, BreakerMark.NEUTRAL, BreakerMark.TRIP
 _FINE, _COOL, _PARK = CredentialMark.FINE, CredentialMark.COOLDOWN, CredentialMark.PARK
+_LOAD, _AWAY, _LONG, _RULE, _OUT = (
+    Fallback.OVERLOAD, Fallback.UNAVAILABLE, Fallback.CONTEXT, Fallback.POLICY, Fallback.OUTPUT
+)  # fmt: skip
 
 DISPOSITIONS: Mapping[ErrorClass, Disposition] = MappingProxyType({
-    #                                         severity breaker credential  next   again
-    ErrorClass.BAD_REQUEST:      Disposition(_F,       _OK,    _FINE,      False, False),
-    ErrorClass.CONTEXT_OVERFLOW: Disposition(_F,       _OK,    _FINE,      True,  False),
-    ErrorClass.CONTENT_FILTER:   Disposition(_F,       _OK,    _FINE,      True,  False),
-    ErrorClass.CANCELLED:        Disposition(_F,       _OK,    _FINE,      False, False),
-    ErrorClass.BUDGET:           Disposition(_D,       _OK,    _FINE,      True,  True),
-    ErrorClass.LOCAL_ONLY:       Disposition(_F,       _OK,    _FINE,      True,  False),
-    ErrorClass.PAUSED:           Disposition(_T,       _OK,    _FINE,      True,  True),
-    ErrorClass.RATE_LIMITED:     Disposition(_T,       _OK,    _COOL,      True,  True),
-    ErrorClass.OVERLOADED:       Disposition(_T,       _BAD,   _FINE,      True,  True),
-    ErrorClass.TIMEOUT:          Disposition(_T,       _BAD,   _FINE,      True,  True),
-    ErrorClass.CONNECTION:       Disposition(_T,       _BAD,   _FINE,      True,  True),
-    ErrorClass.AUTH:             Disposition(_F,       _OK,    _PARK,      True,  False),
-    ErrorClass.OUT_OF_CREDITS:   Disposition(_F,       _OK,    _PARK,      True,  False),
-    ErrorClass.MALFORMED:        Disposition(_D,       _BAD,   _FINE,      True,  True),
-    ErrorClass.NOT_INSTALLED:    Disposition(_F,       _OK,    _FINE,      True,  False),
-    ErrorClass.INVALID_OUTPUT:   Disposition(_D,       _OK,    _FINE,      True,  True),
-    ErrorClass.NO_WORKER:        Disposition(_T,       _OK,    _FINE,      True,  True),
-    ErrorClass.NO_VRAM:          Disposition(_F,       _BAD,   _FINE,      True,  False),
-    ErrorClass.CRASHED:          Disposition(_D,       _OK,    _FINE,      False, False),
-    ErrorClass.OTHER:            Disposition(_D,       _BAD,   _FINE,      True,  True),
+    #                                         severity breaker credential again  another model
+    ErrorClass.BAD_REQUEST:      Disposition(_F,       _OK,    _FINE,      False, None),
+    ErrorClass.CONTEXT_OVERFLOW: Disposition(_F,       _OK,    _FINE,      False, _LONG),
+    ErrorClass.CONTENT_FILTER:   Disposition(_F,       _OK,    _FINE,      False, _RULE),
+    ErrorClass.CANCELLED:        Disposition(_F,       _OK,    _FINE,      False, None),
+    ErrorClass.BUDGET:           Disposition(_D,       _OK,    _FINE,      True,  _RULE),
+    ErrorClass.LOCAL_ONLY:       Disposition(_F,       _OK,    _FINE,      False, _RULE),
+    ErrorClass.PAUSED:           Disposition(_T,       _OK,    _FINE,      True,  _RULE),
+    ErrorClass.RATE_LIMITED:     Disposition(_T,       _OK,    _COOL,      True,  _LOAD),
+    ErrorClass.OVERLOADED:       Disposition(_T,       _BAD,   _FINE,      True,  _LOAD),
+    ErrorClass.TIMEOUT:          Disposition(_T,       _BAD,   _FINE,      True,  _AWAY),
+    ErrorClass.CONNECTION:       Disposition(_T,       _BAD,   _FINE,      True,  _AWAY),
+    ErrorClass.AUTH:             Disposition(_F,       _OK,    _PARK,      False, _AWAY),
+    ErrorClass.OUT_OF_CREDITS:   Disposition(_F,       _OK,    _PARK,      False, _AWAY),
+    ErrorClass.MALFORMED:        Disposition(_D,       _BAD,   _FINE,      True,  _AWAY),
+    ErrorClass.NOT_INSTALLED:    Disposition(_F,       _TRIP,  _FINE,      False, _AWAY),
+    ErrorClass.INVALID_OUTPUT:   Disposition(_D,       _OK,    _FINE,      True,  _OUT),
+    ErrorClass.NO_WORKER:        Disposition(_T,       _OK,    _FINE,      True,  _AWAY),
+    ErrorClass.NO_VRAM:          Disposition(_F,       _TRIP,  _FINE,      False, _AWAY),
+    ErrorClass.CRASHED:          Disposition(_D,       _OK,    _FINE,      False, None),
+    ErrorClass.OTHER:            Disposition(_D,       _BAD,   _FINE,      True,  _AWAY),
 })  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completion:
-    """An answer. `body` is the provider's whole response in the dialect of the job."""
+    """An answer. `body` is the provider's whole response in the dialect of the job.
+
+    `input_tokens` are all tokens of the prompt; `cache_read_tokens` and `cache_write_tokens` are those of them that
+    were read from, or written to, the provider's cache. None: the provider did not say.
+    """
 
     text: str
     finish_reason: str
     input_tokens: int | None = None
     output_tokens: int | None = None
+    cache_read_tokens: int | None = None
+    cache_write_tokens: int | None = None
     body: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -142,6 +168,10 @@ class Attempt:
     retry_after: float | None = None
     input_tokens: int | None = None
     output_tokens: int | None = None
+    cost_usd: float | None = None
+    """What the call cost. None: nobody knows, which is not 0."""
+    why: str = ""
+    """Why this model was asked: a few words from `decide`."""
 
     @property
     def disposition(self) -> Disposition | None:

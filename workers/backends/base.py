@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from router_core.outcome import Outcome
+from router_core.job import Dialect
+from router_core.outcome import Failure, Outcome
 
 OnDelta = Callable[[str], None]
 """Called with each piece of text as it arrives, on the event loop; it must not block."""
@@ -14,16 +15,32 @@ OnDelta = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """One call. `body` is the caller's own, in the dialect of the job; the backend sets model, auth and streaming.
+    """One call. `body` is the caller's own, in its `dialect`; the backend sets model, auth and streaming.
 
-    `timeout` bounds the whole call in seconds, from connecting to the last byte. `max_tokens` is the model's default
-    for a body that names none.
+    A backend that speaks that dialect sends the body verbatim but for those; any other translates it, and the answer
+    back: the body of a `Completion` is in the caller's dialect. `timeout` bounds the whole call in seconds, from
+    connecting to the last byte. `max_tokens` is the model's default for a body that names none. `sampling_params`
+    False: the model refuses temperature, top_p and top_k, so they are left out. `ctx` is the model's context, for
+    endpoints that must be told (Ollama's num_ctx).
     """
 
     body: Mapping[str, Any]
     upstream: str
     timeout: float
+    dialect: Dialect = "openai"
     max_tokens: int | None = None
+    sampling_params: bool = True
+    ctx: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """A model in an endpoint's memory. `vram_share` is the part of it on the card (0 to 1); None: not known."""
+
+    upstream: str
+    vram_gb: float | None = None
+    vram_share: float | None = None
+    ctx: int | None = None
 
 
 class CompletionBackend(Protocol):
@@ -35,6 +52,26 @@ class CompletionBackend(Protocol):
 
     async def complete(self, request: Request, on_delta: OnDelta | None = None) -> Outcome:
         """Make the call; stream it when `on_delta` is given."""
+        ...
+
+    async def alive(self, within: float) -> Failure | None:
+        """Whether the endpoint answers at all, at no cost; None: it does."""
+        ...
+
+    async def models(self, within: float) -> tuple[str, ...] | Failure:
+        """The names of the models that the endpoint says it has."""
+        ...
+
+    async def loaded(self, within: float) -> tuple[Loaded, ...] | Failure | None:
+        """The models in memory; None: this endpoint does not say, or has all of them ready."""
+        ...
+
+    async def load(self, upstream: str, ctx: int | None, within: float) -> Failure | None:
+        """Bring a model into memory; None: it is there. An endpoint that has all of them ready does nothing."""
+        ...
+
+    async def unload(self, upstream: str, within: float) -> Failure | None:
+        """Take a model out of memory; None: it is gone. A `Failure` from an endpoint that cannot."""
         ...
 
     async def close(self) -> None:

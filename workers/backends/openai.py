@@ -13,7 +13,7 @@ import orjson
 
 from router_core.outcome import ErrorClass, Failure, Outcome
 from workers.backends.answer import Events, StreamedAnswer, malformed, read_answer
-from workers.backends.base import OnDelta, Request
+from workers.backends.base import Loaded, OnDelta, Request
 from workers.backends.signals import classify, shortened
 from workers.backends.transport import StaleConnection
 
@@ -79,6 +79,21 @@ class OpenAIBackend:
         except TimeoutError:
             return Failure(error_class=ErrorClass.TIMEOUT, detail=f"no whole answer within {request.timeout:g} s")
         return _without_echo(outcome, request.body) if isinstance(outcome, Failure) else outcome
+
+    async def alive(self, within: float) -> Failure | None:
+        raise NotImplementedError
+
+    async def models(self, within: float) -> tuple[str, ...] | Failure:
+        raise NotImplementedError
+
+    async def loaded(self, within: float) -> tuple[Loaded, ...] | Failure | None:
+        raise NotImplementedError
+
+    async def load(self, upstream: str, ctx: int | None, within: float) -> Failure | None:
+        raise NotImplementedError
+
+    async def unload(self, upstream: str, within: float) -> Failure | None:
+        raise NotImplementedError
 
     async def close(self) -> None:
         await self._transport.aclose()

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from ipaddress import ip_address
-from typing import Literal
 
 import httpx
 
-from router_core.catalog import Backend
+from router_core.catalog import Backend, Protocol
 from workers.backends.base import CompletionBackend
 from workers.backends.openai import OpenAIBackend
 from workers.backends.transport import open_transport
 
-Protocol = Literal["openai"]
-Opener = Callable[[str, str, httpx.AsyncBaseTransport], CompletionBackend]
-"""Makes a backend of a url, a key and a transport."""
+Opener = Callable[[Backend, httpx.AsyncBaseTransport], CompletionBackend]
 
-PROTOCOLS: Mapping[Protocol, Opener] = {"openai": OpenAIBackend}
+
+def _openai(spec: Backend, transport: httpx.AsyncBaseTransport) -> CompletionBackend:
+    return OpenAIBackend(spec.url, spec.key.get_secret_value(), transport)
+
+
+PROTOCOLS: Mapping[Protocol, Opener] = {"openai": _openai}
 
 
 def open_backend(spec: Backend, transport: httpx.AsyncBaseTransport | None = None) -> CompletionBackend:
@@ -29,7 +31,7 @@ def open_backend(spec: Backend, transport: httpx.AsyncBaseTransport | None = Non
     if transport is None:
         local = spec.embedded or is_loopback(spec.url)
         transport = open_transport(keep_alive=not local if spec.keep_alive is None else spec.keep_alive)
-    return PROTOCOLS[spec.protocol](spec.url, spec.key.get_secret_value(), transport)
+    return PROTOCOLS[spec.protocol](spec, transport)
 
 
 def is_loopback(url: str) -> bool:
