@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from enum import StrEnum
+from hashlib import blake2b
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, model_validator
@@ -283,6 +284,11 @@ class Catalog(_Entry):
         """How calls at a backend are paid for."""
         spec = self.backends[backend]
         return spec.billing or (Billing.LOCAL if self.pools[spec.pool].local else Billing.METERED)
+
+    def credential(self, backend: str) -> str:
+        """A name for the key of a backend that tells nothing of it; empty when it has none. Equal keys, equal names."""
+        key = self.backends[backend].key.get_secret_value()
+        return blake2b(key.encode(), digest_size=5, person=b"openfall").hexdigest() if key else ""
 
     def queue(self, alias: str, urgency: Urgency) -> str:
         """The queue in which a job of that urgency waits for that model."""

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 
-from router_core.candidates import Chain, Prospect, first_due, is_judging
-from router_core.catalog import Catalog, Ensemble
-from router_core.checks import role_of
-from router_core.ensemble import Answer, Ask, next_step, parse_verdict, pick, qualities
-from router_core.fleet import OBSTACLE_ERRORS, Fleet
-from router_core.job import CompletionJob, Urgency
-from router_core.outcome import DISPOSITIONS, Attempt, Completion, ErrorClass, Failure, Fallback, Outcome
+from router_core.ensemble import Answer
+from router_core.fleet import Fleet
+from router_core.outcome import ErrorClass, Fallback, Outcome
 
 OWN_FAULTS = frozenset({ErrorClass.BAD_REQUEST, ErrorClass.CONTEXT_OVERFLOW, ErrorClass.CONTENT_FILTER})
 """What no outage causes and no waiting cures: a job that met nothing else fails, it does not fall."""

@@ -125,7 +125,7 @@ def likeness(one: str, other: str) -> float:
 def judge_body(question: str, answers: Sequence[Answer], dialect: Dialect) -> dict[str, Any]:
     """The request that asks for the number of the best answer, in the dialect of the job."""
     shown = "\n\n".join(
-        f"<answer number=\"{number}\">\n{_shortened(answer.text)}\n</answer>" for number, answer in enumerate(answers, 1)
+        f'<answer number="{number}">\n{_shortened(answer.text)}\n</answer>' for number, answer in enumerate(answers, 1)
     )
     prompt = (
         f"Below are a question and {len(answers)} answers to it. Which answer is the best: correct, complete, and what "

@@ -13,7 +13,7 @@ from router_core.job import CompletionJob
 from router_core.outcome import Attempt
 from router_core.result import Result
 
-SCHEMA = 1
+SCHEMA = 2
 """Raised when a shape changes so that an older worker would misread it."""
 
 _SCHEMA_KEY = "v"
@@ -26,18 +26,29 @@ class UnreadableEnvelope(ValueError):
 
 
 def pack_job(job: CompletionJob) -> bytes:
-    """The job as it waits in Redis. The deadline is not in it: it belongs to the record, on the server's clock."""
-    told = job.model_dump(mode="json", exclude_defaults=True, exclude={"deadline"})
-    return to_json({_SCHEMA_KEY: SCHEMA, **told})
+    """The job as it waits in Redis: a line that says where it may go, and a line with its body.
+
+    So whoever only moves it need not read a body of megabytes. The deadline is not in it, nor the moment at which it
+    was accepted: they belong to the record, on the server's clock.
+    """
+    told = job.model_dump(mode="json", exclude_defaults=True, exclude={"body", "deadline", "accepted_at"})
+    return to_json({_SCHEMA_KEY: SCHEMA, **told}) + b"\n" + to_json(job.body)
 
 
-def unpack_job(envelope: bytes, deadline: float) -> CompletionJob:
-    """The job of an envelope, with its deadline (epoch seconds, server clock); `UnreadableEnvelope` if it is none."""
-    told = _told(envelope)
+def unpack_job(envelope: bytes, deadline: float, accepted_at: float = 0.0) -> CompletionJob:
+    """The job of an envelope, with its moments (epoch seconds, server clock); `UnreadableEnvelope` if it is none.
+
+    Of the first line alone it is the job with an empty body.
+    """
+    head, _, body = envelope.partition(b"\n")
+    told = _told(head)
     try:
-        return CompletionJob.model_validate({**told, "deadline": deadline})
+        asked = from_json(body) if body else {}
+        return CompletionJob.model_validate({**told, "body": asked, "deadline": deadline, "accepted_at": accepted_at})
     except ValidationError as error:
         raise UnreadableEnvelope(_first(error)) from error
+    except ValueError as error:
+        raise UnreadableEnvelope(f"its body is not JSON: {error}") from error
 
 
 def digest(job: CompletionJob) -> str:
