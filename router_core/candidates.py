@@ -40,10 +40,16 @@ class Chain:
 
     def prospects(self, now: float) -> tuple[Prospect, ...]:
         """The models that may still answer, in the order of the chain."""
-        standing = [(alias, self.tried(alias)) for alias in self.job.chain if self.forbidden(alias) is None]
-        left = [(alias, tried) for alias, tried in standing if not self._exhausted(tried)]
+        allowed = [(alias, self.tried(alias)) for alias in self.job.chain if self.forbidden(alias) is None]
+        left = [(alias, tried) for alias, tried in allowed if not self._exhausted(tried)]
         late_at = self._late_at if any(self.catalog.is_local(alias) for alias, _ in left) else 0.0
         return tuple(self._prospect(alias, tried, late_at, now) for alias, tried in left)
+
+    @property
+    def last_failure(self) -> Attempt | None:
+        """The last attempt, when it failed."""
+        last = self.attempts[-1] if self.attempts else None
+        return None if last is None or last.error is None else last
 
     def tried(self, alias: str) -> list[Attempt]:
         """The calls in which a model was asked for an answer."""
@@ -69,16 +75,6 @@ class Chain:
         """What keeps everybody from calling a model at the moment."""
         found = self.fleet.model(alias).blocked
         return found if found is not None and found.until > now else None
-
-    def obstacle(self, alias: str, now: float) -> str:
-        """What stands in the way of a model, in words for people: of what is for good the first, else of what passes."""
-        if (forbidden := self.forbidden(alias)) is not None:
-            return forbidden
-        tried, blocked = self.tried(alias), self.blocked(alias, now)
-        if self._exhausted(tried) or (tried and blocked is None):
-            often = "" if len(tried) == 1 else f", asked {len(tried)} times"
-            return f"{tried[-1].error or 'answered'}{often}"
-        return blocked.detail if blocked else "kept for jobs that are late"
 
     def only_local_forbids(self, now: float) -> bool:
         """Whether nothing but rules on staying local keeps the chain's models from being asked."""

@@ -1,8 +1,8 @@
 """Several models asked for one answer: which is asked next, and which of the answers is the best.
 
 The job goes through the queue once for each answer; those that are there are kept with it. With an answer in hand
-nobody is waited for: a model that fails, or cannot be asked at once, is replaced by the next of the chain, and when none
-is left the best of what is there wins.
+nobody is waited for: a model that fails, or cannot be asked at once, is replaced by the next of the chain, and when
+none is left the best of what is there wins.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from router_core.candidates import JUDGING
@@ -57,15 +58,7 @@ class Ask:
     judging: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Keep:
-    """The answer at `index` is the best."""
-
-    index: int
-    why: str
-
-
-def next_step(plan: Ensemble, answers: Sequence[Answer], ready: Sequence[str], judge: str | None) -> Ask | Keep | None:
+def next_step(plan: Ensemble, answers: Sequence[Answer], ready: Sequence[str], judge: str | None) -> Ask | None:
     """Who is asked next, with at least one answer in hand; None: nobody, pick.
 
     `ready` are the models that were not asked yet and may be asked now, in the order of the chain; `judge` is the
@@ -170,7 +163,7 @@ def _quality(catalog: Catalog, alias: str, task: str | None) -> float:
 
 def _shingles(text: str) -> frozenset[str]:
     words = _WORD.findall(text[:COMPARED].casefold())
-    return frozenset(words) | {f"{one} {other}" for one, other in zip(words, words[1:], strict=False)}
+    return frozenset(words) | {f"{one} {other}" for one, other in pairwise(words)}
 
 
 def _jaccard(one: frozenset[str], other: frozenset[str]) -> float:
