@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-<<<<<<< HEAD
-from router_core.ensemble import Answer
-from router_core.fleet import Fleet
-from router_core.outcome import ErrorClass, Fallback, Outcome
-=======
 from router_core.candidates import Chain, Prospect, first_due, is_judging
 from router_core.catalog import Catalog, Ensemble
 from router_core.checks import role_of
@@ -19,7 +14,6 @@ from router_core.fleet import Fleet
 from router_core.job import CompletionJob, Urgency
 from router_core.outcome import Attempt, Completion, ErrorClass, Failure, Fallback, Outcome
 from router_core.reasons import obstacles_of, why_asked, why_left, why_repeated
->>>>>>> decide
 
 OWN_FAULTS = frozenset({ErrorClass.BAD_REQUEST, ErrorClass.CONTEXT_OVERFLOW, ErrorClass.CONTENT_FILTER})
 """What no outage causes and no waiting cures: a job that met nothing else fails, it does not fall."""

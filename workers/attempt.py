@@ -13,13 +13,14 @@ from router_core.ensemble import Answer, judge_body, question_of
 from router_core.envelope import UnreadableEnvelope, pack_answer, unpack_answers, unpack_attempts, unpack_job
 from router_core.fleet import Fleet
 from router_core.job import CompletionJob, Urgency
-from router_core.outcome import Attempt, Completion, ErrorClass, Failure, Outcome
+from router_core.outcome import Attempt, Completion, ErrorClass, Outcome
 from router_core.result import Result, Status
 from router_core.state.delivery import Delivery
 from router_core.state.settling import Call as MadeCall
 from router_core.state.settling import Ending
 from workers.account import Accountant, Made
 from workers.backends.base import CompletionBackend, OnDelta, Request
+from workers.results import result_of
 from workers.schema import broken
 
 
@@ -88,7 +89,7 @@ class Carrier:
     def _ending(self, step: Step, course: _Course, call: MadeCall | None, outcome: Outcome | None = None) -> Ending:
         match step:
             case Done():
-                return Ending(next=result_of(step, course), call=call)
+                return Ending(next=result_of(course.job, course.attempts, step, course.now), call=call)
             case Handoff(model=model) | Later(model=model):
                 queue = self.catalog.queue(model, course.job.urgency)
                 return Ending(next=step, call=call, to_queue=queue, answer=_kept(course, call, outcome))
@@ -124,24 +125,3 @@ def _kept(course: _Course, call: MadeCall | None, outcome: Outcome | None) -> by
     if call is None or not isinstance(outcome, Completion):
         return b""
     return pack_answer(Answer(call.attempt.model, call.attempt.backend, outcome))
-
-
-def result_of(done: Done, course: _Course) -> Result:
-    """The one terminal result."""
-    job, attempts, accepted_at = course.job, course.attempts, course.delivery.accepted_at
-    began = attempts[-1].started_at if attempts else course.now
-    waited, took = round(began - accepted_at, 4), round(course.now - accepted_at, 4)
-    outcome = done.outcome
-    first = job.chain[0] if not attempts or attempts[0].model != job.chain[0] else None
-    if isinstance(outcome, Failure):
-        return Result(
-            id=job.id, status=Status.EXPIRED if done.expired else Status.FAILED, attempts=attempts,
-            error=outcome.error_class, detail=outcome.detail, waited=waited, took=took, reason=job.reason,
-            considered=job.considered, first_choice=first,
-        )  # fmt: skip
-    chosen = done.answer
-    return Result(
-        id=job.id, status=Status.ANSWERED, attempts=attempts, body=dict(outcome.body),
-        finish_reason=outcome.finish_reason, waited=waited, took=took, reason=job.reason, considered=job.considered,
-        first_choice=first, picked=f"{chosen.model}@{chosen.backend}" if chosen else None, picked_why=done.why,
-    )  # fmt: skip

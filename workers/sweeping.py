@@ -10,7 +10,7 @@ from router_core.catalog import Catalog
 from router_core.decide import Conditions, Done, Fall, Handoff, HoldReason, Later, Step
 from router_core.envelope import UnreadableEnvelope, unpack_answers, unpack_attempts, unpack_job
 from router_core.job import CompletionJob
-from router_core.outcome import Attempt, ErrorClass, Failure
+from router_core.outcome import ErrorClass
 from router_core.reconsider import reconsider
 from router_core.result import Result, Status
 from router_core.state.errors import UnknownJob
@@ -18,7 +18,8 @@ from router_core.state.intake import end
 from router_core.state.link import Link
 from router_core.state.rounds import Found, move, sweep
 from router_core.state.survey import Survey
-from workers.attempt import jitter_of, picked_result
+from workers.attempt import jitter_of
+from workers.results import result_of
 
 log = logging.getLogger("openfall.sweeping")
 
@@ -52,7 +53,8 @@ class Sweeper:
         conditions = Conditions(found.model, jitter_of(job.id), seen.fleet(job.urgency), answers)
         step = reconsider(job, self.catalog, attempts, conditions, now)
         if isinstance(step, Done):
-            await self._end(found, _ended(job, attempts, step, now), "failed")
+            result = result_of(job, attempts, step, now)
+            await self._end(found, result, "finished" if result.answered else "failed")
         elif step is not None:
             await self._move(found, job, step)
 
@@ -67,7 +69,7 @@ class Sweeper:
     async def _unreadable(self, found: Found, why: str, now: float) -> None:
         """What a newer openfall wrote waits for its worker, but not past its deadline."""
         if now >= found.deadline:
-            await self._end(found, _expired(found.id, "its deadline passed while it waited"), "failed")
+            await self._end(found, _expired(found), "failed")
         else:
             await move(self.link, found, Fall(HoldReason.UNREADABLE, why))
 
@@ -84,17 +86,6 @@ def _cancelled(found: Found) -> Result:
     )  # fmt: skip
 
 
-def _expired(job_id: str, why: str, attempts: tuple[Attempt, ...] = ()) -> Result:
-    return Result(id=job_id, status=Status.EXPIRED, attempts=attempts, error=ErrorClass.TIMEOUT, detail=why)
-
-
-def _ended(job: CompletionJob, attempts: tuple[Attempt, ...], done: Done, now: float) -> Result:
-    """The end of a job that waited: without an answer, or with the best of those that it has."""
-    took = round(now - job.accepted_at, 4)
-    if not isinstance(done.outcome, Failure):
-        return picked_result(job, attempts, done, took)
-    return Result(
-        id=job.id, status=Status.EXPIRED if done.expired else Status.FAILED, attempts=attempts,
-        error=done.outcome.error_class, detail=done.outcome.detail, took=took, reason=job.reason,
-        considered=job.considered,
-    )  # fmt: skip
+def _expired(found: Found) -> Result:
+    detail = "its deadline passed while it waited"
+    return Result(id=found.id, status=Status.EXPIRED, error=ErrorClass.TIMEOUT, detail=detail)
