@@ -32,6 +32,11 @@ class Request:
     sampling_params: bool = True
     ctx: int | None = None
 
+    @property
+    def prompt(self) -> Any:
+        """The parts of the body that nobody but the model may read."""
+        return [self.body.get(key) for key in ("system", "messages")]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
