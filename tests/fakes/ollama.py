@@ -37,7 +37,16 @@ if __package__ in (None, ""):  # run as a script: its own directory is on the pa
 
 from tests.fakes.llama_server import Engine, engine_message
 from tests.fakes.ollama_memory import GIB, FakeModel, Memory, Refused, Runner
-from tests.fakes.ollama_words import FOREVER, canonical, check_capabilities, in_dialect, refusal, seconds_of, with_fault
+from tests.fakes.ollama_words import (
+    CRASH,
+    FOREVER,
+    canonical,
+    check_capabilities,
+    in_dialect,
+    refusal,
+    seconds_of,
+    with_fault,
+)
 
 
 @dataclass
@@ -74,7 +83,7 @@ class OllamaFake:
             if request.method == "POST":
                 request["body"] = await _body(request)
                 self.asked.append((request.path, request["body"]))
-            return await handler(request)  # type: ignore[no-any-return]
+            return await _answered(request, handler)
         except Refused as refused:
             return web.json_response(in_dialect(request.path, refused), status=refused.status)
 
@@ -182,6 +191,13 @@ async def ollama_fake(
             yield fake
         finally:
             await runner.cleanup()
+
+
+async def _answered(request: web.Request, handler: Any) -> web.StreamResponse:
+    try:
+        return await handler(request)  # type: ignore[no-any-return]
+    except aiohttp.ClientConnectorError as error:  # the engine is away: Ollama's runner has died
+        raise Refused(500, CRASH) from error
 
 
 async def _running(_request: web.Request) -> web.Response:

@@ -10,6 +10,10 @@ from typing import Any
 
 from tests.fakes.ollama_memory import BUSY, OUT_OF_MEMORY, FakeModel, Refused
 
+CRASH = (
+    "model runner has unexpectedly stopped, this may be due to resource limitations or an internal error, "
+    "check ollama server logs for details"
+)
 UPGRADE = "https://ollama.com/upgrade"
 REFUSALS: dict[str, Refused] = {
     "not_found": Refused(404, "model '{name}' not found"),
@@ -24,7 +28,7 @@ REFUSALS: dict[str, Refused] = {
         429, f"you (haruka) have reached your weekly usage limit, upgrade for higher limits: {UPGRADE}"
     ),
     "busy": Refused(503, BUSY),
-    "crash": Refused(500, "model runner has unexpectedly stopped, this may be due to resource limitations"),
+    "crash": Refused(500, CRASH),
 }
 """What is said before anything is loaded, by the name of the fault."""
 
