@@ -9,6 +9,7 @@ import httpx
 
 from router_core.catalog import Backend, Protocol
 from workers.backends.base import CompletionBackend
+from workers.backends.ollama import OllamaBackend
 from workers.backends.openai import OpenAIBackend
 from workers.backends.transport import open_transport
 
@@ -19,7 +20,14 @@ def _openai(spec: Backend, transport: httpx.AsyncBaseTransport) -> CompletionBac
     return OpenAIBackend(spec.url, spec.key.get_secret_value(), transport)
 
 
-PROTOCOLS: Mapping[Protocol, Opener] = {"openai": _openai}
+def _ollama(spec: Backend, transport: httpx.AsyncBaseTransport) -> CompletionBackend:
+    return OllamaBackend(spec.url, spec.key.get_secret_value(), transport)
+
+
+PROTOCOLS: Mapping[Protocol, Opener] = {
+    "openai": _openai,
+    "ollama": _ollama,
+}
 
 
 def open_backend(spec: Backend, transport: httpx.AsyncBaseTransport | None = None) -> CompletionBackend:
