@@ -1,4 +1,4 @@
-"""Whether a model is well: a test prompt whose answer must make sense, and a cheaper question where that is too dear."""
+"""Whether a model is well: a test prompt whose answer must make sense, or a cheaper question where that is too dear."""
 
 from __future__ import annotations
 
@@ -32,6 +32,8 @@ _REPEATED = 4
 _GARBLED = 0.25
 """At most this share of an answer may be characters that no text has: it was decoded wrongly, or never was text."""
 
+_NO_TEXT = frozenset({"Cc", "Co", "Cs"})
+
 How = Literal["asked", "alive", "skipped"]
 
 
@@ -52,7 +54,7 @@ class Health:
     failure: Failure | None = None
 
 
-def test_prompt(spec: ModelSpec) -> Request:
+def health_prompt(spec: ModelSpec) -> Request:
     """The call that a probe makes: short, the same every time, and given the time to load the model."""
     body: dict[str, Any] = {"messages": [{"role": "user", "content": PROMPT}]}
     if spec.sampling_params:
@@ -93,7 +95,7 @@ def nonsense(answer: Completion) -> str | None:
 
 async def probe(backend: CompletionBackend, spec: ModelSpec) -> Outcome:
     """Ask the test prompt. An answer that makes no sense is a `Failure`, of a kind that counts against the model."""
-    outcome = await backend.complete(test_prompt(spec))
+    outcome = await backend.complete(health_prompt(spec))
     if isinstance(outcome, Completion) and (wrong := nonsense(outcome)):
         return Failure(error_class=ErrorClass.MALFORMED, detail=f"the answer to the test prompt {wrong}")
     return outcome
@@ -148,8 +150,8 @@ def _entry(spec: ModelSpec, loaded: tuple[Loaded, ...] | Failure | None) -> Load
 
 
 def _is_garbled(character: str) -> bool:
-    """A replacement character, or one that controls, is private or not assigned; not white space."""
-    return character == "\ufffd" or (unicodedata.category(character)[0] == "C" and not character.isspace())
+    """A replacement character, or one that controls, is private, or is half of a pair; not white space."""
+    return character == "\ufffd" or (unicodedata.category(character) in _NO_TEXT and not character.isspace())
 
 
 def _thought(body: Mapping[str, Any]) -> str:
