@@ -19,8 +19,10 @@ class Address:
     version: str
 
     def at(self, path: str) -> httpx.URL:
-        """The url of a path below the root."""
-        return self.root.copy_with(path=self.root.path.rstrip("/") + path)
+        """The url of a path below the root, and of its query."""
+        path, _, query = path.partition("?")
+        url = self.root.copy_with(path=self.root.path.rstrip("/") + path)
+        return url.copy_merge_params(httpx.QueryParams(query)) if query else url
 
 
 def address(url: str, *endings: str) -> Address:

@@ -53,6 +53,11 @@ def read_event(event: bytes) -> dict[str, Any] | Failure:
     return told if isinstance(told, dict) else malformed("an event of the stream is no object")
 
 
+def grown(before: Any, more: str) -> str:
+    """A text with its next piece. What stood there and was none is gone."""
+    return before + more if isinstance(before, str) else more
+
+
 def count(usage: Any, name: str) -> int | None:
     """A number of tokens under that name; None: not told."""
     told = usage.get(name) if isinstance(usage, Mapping) else None

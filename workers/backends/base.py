@@ -9,6 +9,9 @@ from typing import Any, Protocol
 from router_core.job import Dialect
 from router_core.outcome import Failure, Outcome
 
+SAMPLING = frozenset({"temperature", "top_p", "top_k"})
+"""What a model with `sampling_params: false` must not be told."""
+
 OnDelta = Callable[[str], None]
 """Called with each piece of text as it arrives, on the event loop; it must not block."""
 

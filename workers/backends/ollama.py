@@ -18,7 +18,7 @@ import httpx
 from router_core.outcome import ErrorClass, Failure, Outcome
 from workers.backends.address import address, checked_key
 from workers.backends.answer import malformed, names_of
-from workers.backends.base import Loaded, OnDelta, Request, same_model
+from workers.backends.base import SAMPLING, Loaded, OnDelta, Request, same_model
 from workers.backends.exchange import Call, Exchange
 from workers.backends.framing import Lines
 from workers.backends.ollama_answer import StreamedChat, read_chat
@@ -27,9 +27,6 @@ from workers.backends.translate import answered, spoken
 
 WIRE = Wire(stream_type="application/x-ndjson", framing=Lines, assembly=StreamedChat, read=read_chat)
 CHAT = "/api/chat"
-SAMPLING = frozenset({"temperature", "top_p", "top_k"})
-"""What a model with `sampling_params: false` must not be told."""
-
 _LATEST = ":latest"
 _LOOK_AGAIN = 0.1
 _GIB = 2**30

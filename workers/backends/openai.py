@@ -10,7 +10,7 @@ import httpx
 from router_core.outcome import ErrorClass, Failure, Outcome
 from workers.backends.address import address, checked_key
 from workers.backends.answer import names_of
-from workers.backends.base import Loaded, OnDelta, Request
+from workers.backends.base import SAMPLING, Loaded, OnDelta, Request
 from workers.backends.exchange import Call, Exchange
 from workers.backends.framing import Events
 from workers.backends.openai_answer import StreamedAnswer, read_completion
@@ -19,8 +19,6 @@ from workers.backends.translate import answered, spoken
 
 WIRE = Wire(stream_type="text/event-stream", framing=Events, assembly=StreamedAnswer, read=read_completion)
 PATH = "/chat/completions"
-SAMPLING = frozenset({"temperature", "top_p", "top_k"})
-"""What a model with `sampling_params: false` must not be told."""
 
 
 class OpenAIBackend:

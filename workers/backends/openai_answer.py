@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from router_core.outcome import Completion, ErrorClass, Failure, Outcome
-from workers.backends.answer import count, malformed, read_document, read_event
+from workers.backends.answer import count, grown, malformed, read_document, read_event
 from workers.backends.signals import classify, error_of
 
 _DONE = b"[DONE]"
@@ -104,7 +104,7 @@ def _merge(message: dict[str, Any], delta: dict[str, Any]) -> None:
         if key == "tool_calls" and isinstance(value, list):
             _merge_calls(message.setdefault("tool_calls", []), value)
         elif isinstance(value, str) and key != "role":
-            message[key] = (message.get(key) or "") + value
+            message[key] = grown(message.get(key), value)
         elif value is not None:
             message[key] = value
 

@@ -72,7 +72,7 @@ _OUT_OF_MEMORY = (
     r"|insufficient memory|vk_error_out_of_device_memory|erroroutofmemory|requires more (\w+ )?memory"
 )
 _TOO_LONG = (
-    r"context[ _](length|size|window)|maximum context|prompt is too long|input is too long"
+    r"context[ _](length|size|window|limit)|maximum context|prompt is too long|input is too long"
     r"|exceeds? the (maximum|available) .*(context|tokens)"
 )
 _NO_MODEL = (
@@ -96,7 +96,7 @@ RULES: tuple[Rule, ...] = (
     _rule(_E.NOT_INSTALLED, {401}, codes="signin_url"),  # a cloud model at an Ollama that nobody signed in: only it
     _rule(_E.AUTH, {401}),
     _rule(_E.AUTH, {400, None}, codes="api_key_invalid invalid_api_key authentication_error failed_precondition"),
-    _rule(_E.AUTH, {400}, words=r"api key not valid"),
+    _rule(_E.AUTH, {400, None}, codes="organization_on_hold permission_error", words=r"api key not valid"),
     # the model
     _rule(_E.NOT_INSTALLED, {400, 403, 404, None}, codes="model_not_found", words=_NO_MODEL),
     _rule(_E.NOT_INSTALLED, {404}, codes="not_found_error notfounderror"),

@@ -15,6 +15,7 @@ from typing import Any
 from router_core.job import Dialect
 from router_core.outcome import ErrorClass, Failure, Outcome
 from workers.backends.base import Request
+from workers.backends.translate import ollama_to_openai, openai_to_ollama
 from workers.backends.translate.refusals import CannotSay, Unreadable
 
 Body = Mapping[str, Any]
@@ -34,7 +35,10 @@ class Translator:
     """The finish reason of a translated answer, in the caller's word for it."""
 
 
-TRANSLATORS: Mapping[tuple[Dialect, Dialect], Translator] = {}
+TRANSLATORS: Mapping[tuple[Dialect, Dialect], Translator] = {
+    ("openai", "ollama"): Translator(openai_to_ollama.request, openai_to_ollama.answer, openai_to_ollama.finish),
+    ("ollama", "openai"): Translator(ollama_to_openai.request, ollama_to_openai.answer, ollama_to_openai.finish),
+}
 """By the caller's dialect and the backend's."""
 
 
