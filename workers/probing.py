@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from router_core.catalog import Catalog
-from router_core.outcome import BreakerMark, CredentialMark, Outcome
+from router_core.outcome import BreakerMark, CredentialMark, Failure, Outcome
 from router_core.state import breakers
 from router_core.state.delivery import Probe
 from router_core.state.errors import StoreError
@@ -48,7 +48,7 @@ def probed(probe: Probe, outcome: Outcome, chance: float) -> breakers.Probed:
     call would say, but that the refusal of a key says nothing of the model.
     """
     refused = credential_mark_of(outcome) is CredentialMark.PARK
-    why = "" if not hasattr(outcome, "error_class") else f"{outcome.error_class}: {outcome.detail}"
+    why = f"{outcome.error_class}: {outcome.detail}" if isinstance(outcome, Failure) else ""
     if probe.target.startswith("key:"):
         return breakers.Probed(BreakerMark.FAILURE if refused else BreakerMark.OK, why, 0.0, chance)
     mark = BreakerMark.FAILURE if refused else mark_of(outcome, 0.0, None)
