@@ -1,6 +1,7 @@
 """The only reader of files and environment: `load()` gives the catalog and the settings, or every problem at once."""
 
 from config.display import show
+from config.json_schema import schema
 from config.loading import Loaded, Stamp, check, load, stamp
 from config.masks import masked
 from config.paths import ENVIRONMENT
@@ -20,6 +21,7 @@ __all__ = [
     "load",
     "masked",
     "redis_url",
+    "schema",
     "show",
     "stamp",
 ]

@@ -16,7 +16,6 @@ from config.kinds import (
     Kind,
     Names,
     at_least,
-    elsewhere,
     flag,
     literal,
     number,
@@ -84,8 +83,9 @@ def backend_entry(pools: Names) -> Entry[Backend]:
             "api_version": literal.meaning("The `anthropic-version` to speak. Without it: one that is known to work."),
             "keep_alive": flag.meaning("Use a connection again. Without it: yes, but not on this machine."),
             "embedded": flag.meaning("Started and watched by `openfall up` on this machine."),
-            "engine": elsewhere({"table": ENGINE}).meaning("How an embedded backend runs."),
+            "engine": Kind(lambda place: None, {}, inside=ENGINE).meaning("How an embedded backend runs."),
         },
+        optional=frozenset({"url"}),
     )
 
 
@@ -140,7 +140,7 @@ def _read_url(place: Place) -> str | None:
     return None
 
 
-_URL: Kind[str] = Kind(_read_url, {"type": "string"}, lambda url: written(masked(url)))
+_URL: Kind[str] = Kind(_read_url, {"type": "string", "pattern": r"^https?://|\$\{"}, lambda url: written(masked(url)))
 _KEY: Kind[str] = Kind(secret.read, secret.shape, lambda key: _written_key(key))
 
 

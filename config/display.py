@@ -7,30 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from config.backends import ENGINE, POOL, backend_entry
-from config.entries import Entry, Table
-from config.groups import group_entry
-from config.kinds import Names, written
-from config.models import URGENCY_POLICY, model_entry, role_entry, task_entry
+from config.backends import ENGINE
+from config.entries import Table
+from config.kinds import written
 from config.paths import ENVIRONMENT
-from config.settings import BREAKERS, EMBEDDED, RETRY, SECTIONS, Settings, redis_address
-from router_core.catalog import Catalog
+from config.sections import CATALOG, Form, Section
+from config.settings import EMBEDDED, SECTIONS, Settings, redis_address
 
 if TYPE_CHECKING:
     from config.loading import Loaded
-
-_ANY = Names("")
-_SECTIONS: dict[str, Entry[Any]] = {
-    "pools": POOL,
-    "backends": backend_entry(_ANY),
-    "models": model_entry(_ANY, _ANY),
-    "roles": role_entry(_ANY),
-    "tasks": task_entry(_ANY),
-    "groups": group_entry(_ANY, _ANY, _ANY),
-    "urgency": URGENCY_POLICY,
-    "breakers": BREAKERS,
-    "retry": RETRY,
-}
 
 
 def show(loaded: Loaded) -> str:
@@ -39,7 +24,7 @@ def show(loaded: Loaded) -> str:
     told: dict[str, Any] = {
         "redis": redis_address.write(settings.redis_url) if settings.redis_url is not None else EMBEDDED,
         "data": written(str(settings.data_dir)),
-        **{name: _section(catalog, name, entry) for name, entry in _SECTIONS.items()},
+        **{name: _section(getattr(catalog, name), section) for name, section in CATALOG.items()},
         **_settings(settings),
     }
     told["privacy"]["local_only"] = catalog.local_only
@@ -50,13 +35,14 @@ def show(loaded: Loaded) -> str:
     return f"# In force, from {whence}\n{body}"
 
 
-def _section(catalog: Catalog, name: str, entry: Entry[Any]) -> Any:
-    told = getattr(catalog, name)
-    if isinstance(told, tuple):
-        return [entry.write(one) for one in told]
-    if isinstance(told, entry.model):
-        return entry.write(told)
-    return {str(word): entry.write(one) for word, one in told.items()}
+def _section(told: Any, section: Section) -> Any:
+    match section.form:
+        case Form.SINGLE:
+            return section.entry.write(told)
+        case Form.LISTED:
+            return [section.entry.write(one) for one in told]
+        case Form.NAMED | Form.BY_URGENCY:
+            return {str(name): section.entry.write(one) for name, one in told.items()}
 
 
 def _settings(settings: Settings) -> dict[str, Any]:

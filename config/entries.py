@@ -39,11 +39,16 @@ _JUDGEMENTS: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Entry(Generic[M]):
-    """What a mapping of the file may say, and what it becomes. `fields`: where the model has another word for a key."""
+    """What a mapping of the file may say, and what it becomes.
+
+    `fields`: where the model has another word for a key. `optional`: keys that the model wants and the file need not
+    have.
+    """
 
     model: type[M]
     table: Table
     fields: Mapping[str, str] = field(default_factory=dict)
+    optional: frozenset[str] = frozenset()
 
     def field(self, key: str) -> str:
         """The model's word for a key."""
@@ -106,7 +111,7 @@ def built(entry: Entry[M], place: Place, base: Mapping[str, Any] | None = None) 
 
 def within(entry: Entry[M]) -> Kind[M]:
     """An entry that stands in another one."""
-    return Kind(lambda place: built(entry, place), {"entry": entry}, entry.write)
+    return Kind(lambda place: built(entry, place), {}, entry.write, inside=entry)
 
 
 def by_name(names: Names, kind: Kind[T]) -> Kind[dict[str, T]]:

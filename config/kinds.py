@@ -40,12 +40,16 @@ def _as_it_is(value: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Kind(Generic[T]):
-    """One kind of value. `write` gives what `read` reads back; `about` is for whoever edits the file."""
+    """One kind of value. `write` gives what `read` reads back; `about` is for whoever edits the file.
+
+    `inside`: where a mapping stands, the keys that it may have (an `Entry` or a table); its shape follows from them.
+    """
 
     read: Callable[[Place], T | None]
     shape: Shape
     write: Callable[[Any], Any] = _as_it_is
     about: str = ""
+    inside: Any = None
 
     def __call__(self, place: Place) -> T | None:
         return self.read(place)
@@ -177,21 +181,36 @@ rate: Kind[tuple[int, float]] = Kind(
 def at_least(least: int, kind: Kind[int]) -> Kind[int]:
     """A number of that kind with a lower bound."""
 
-    def bounded(place: Place) -> int | None:
+    def enough(place: Place) -> int | None:
         number = kind(place)
         if number is not None and number < least:
             place.report(f"must be {least} or more, not {number}")
             return None
         return number
 
-    return replace(kind, read=bounded, shape=bounded_shape(kind.shape, {"minimum": least}))
+    return replace(kind, read=enough, shape=bounded(kind.shape, {"minimum": least}))
 
 
-def bounded_shape(shape: Shape, bounds: Shape) -> Shape:
-    """A shape whose numbers are bounded: those that are written in words cannot be."""
+_BOUNDS: Mapping[str, frozenset[str]] = {
+    "integer": frozenset({"minimum", "maximum", "exclusiveMinimum"}),
+    "number": frozenset({"minimum", "maximum", "exclusiveMinimum"}),
+    "string": frozenset({"minLength"}),
+    "array": frozenset({"minItems"}),
+}
+"""What of a rule can be said of each type of value."""
+
+
+def bounded(shape: Shape, rule: Shape) -> dict[str, Any]:
+    """A shape with the bounds of a rule (a JSON Schema too), as far as they can be said of what is in the file."""
+    rule = next((one for one in rule.get("anyOf", ()) if one.get("type") != "null"), rule)
+    told = dict(shape)
     if "anyOf" in shape:
-        return {**shape, "anyOf": [bounded_shape(one, bounds) for one in shape["anyOf"]]}
-    return {**shape, **bounds} if shape.get("type") in ("integer", "number") else shape
+        told["anyOf"] = [bounded(one, rule) if one is not FILLED_IN else one for one in shape["anyOf"]]
+    if isinstance(inner := shape.get("additionalProperties"), dict):
+        wanted = [*rule.get("patternProperties", {}).values(), rule.get("additionalProperties")]
+        told["additionalProperties"] = bounded(inner, next((one for one in wanted if isinstance(one, dict)), {}))
+    known = _BOUNDS.get(shape.get("type", ""), frozenset()) if isinstance(shape.get("type"), str) else frozenset()
+    return {**told, **{word: limit for word, limit in rule.items() if word in known}}
 
 
 def one_of(kind: str, words: Collection[str]) -> Kind[str]:
@@ -227,9 +246,9 @@ def listed(kind: Kind[T]) -> Kind[tuple[T, ...]]:
     return Kind(many, {"type": "array", "items": kind.shape}, lambda values: [kind.write(value) for value in values])
 
 
-def elsewhere(shape: Shape) -> Kind[None]:
+def elsewhere(kind: Kind[T]) -> Kind[T]:
     """A key that another reader sees to."""
-    return Kind(lambda place: None, shape)
+    return replace(kind, read=lambda place: None)
 
 
 @dataclass(frozen=True, slots=True)

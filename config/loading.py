@@ -21,6 +21,7 @@ from config.page import TEXT, Page, Place, turn_to
 from config.paths import DEMO, ENVIRONMENT, VARIABLE, found, is_shipped, resolved, shown
 from config.pricing import priced
 from config.problems import ConfigError, Problem
+from config.sections import CATALOG
 from config.settings import (
     BREAKERS,
     EMBEDDED,
@@ -33,8 +34,7 @@ from config.settings import (
 )
 from router_core.catalog import Catalog, CatalogError
 
-CATALOG_KEYS = ("pools", "backends", "models", "roles", "tasks", "groups", "urgency", "breakers", "retry")
-KEYS = ("redis", "data", *CATALOG_KEYS, *SECTIONS)
+KEYS = ("redis", "data", *CATALOG, *SECTIONS)
 DEFAULT_REDIS = "${REDIS_URL:-embedded}"
 DEFAULT_DATA = ".openfall"
 _POLICIES: Mapping[str, Entry[Any]] = {"breakers": BREAKERS, "retry": RETRY}

@@ -55,6 +55,7 @@ URGENCY_POLICY = Entry(
             "Whether its jobs may leave the local pools; `if_late`: once they are past `start_within`."
         ),
     },
+    optional=frozenset({"start_within", "give_up"}),
 )
 
 PRICES = Entry(

@@ -117,7 +117,7 @@ SECTIONS: Mapping[str, tuple[Table, Mapping[str, str]]] = {
         {
             "keep_results": seconds.meaning("How long an answer can be asked for."),
             "keep_prompts": flag.meaning("Keep prompts as long as answers, not only until there is one."),
-            "local_only": elsewhere(flag.shape).meaning("Nothing leaves the local pools, whatever else is said."),
+            "local_only": elsewhere(flag).meaning("Nothing leaves the local pools, whatever else is said."),
         },
         {"keep_results": "keep_results", "keep_prompts": "keep_prompts"},
     ),
@@ -135,6 +135,13 @@ SECTIONS: Mapping[str, tuple[Table, Mapping[str, str]]] = {
     ),
 }
 """For each section its keys and kinds, and the field of `Settings` that each key sets."""
+
+ABOUT: Mapping[str, str] = {
+    "privacy": "What is kept, and what may leave.",
+    "limits": "What is taken in.",
+    "workers": "How workers run.",
+}
+"""What each section is for."""
 
 
 def read_local_only(sections: Mapping[str, Place]) -> bool:
