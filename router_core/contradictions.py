@@ -93,7 +93,7 @@ def _names(catalog: Catalog, section: str, name: str) -> Iterator[Problem]:
         yield _problem(place, "a role has the same name: callers could mean either")
     if section == "tasks" and name == DEFAULT_QUALITY:
         yield _problem(
-            place, f"{DEFAULT_QUALITY!r} stands for every task in a model's quality: no task may be called so"
+            place, f"{DEFAULT_QUALITY!r} stands for every task in a model's quality, and so for no single one"
         )
 
 
