@@ -108,7 +108,7 @@ local RQ_END = {  -- how rq shows an end: registry, Result.Type
 -- plain (its story is in the result: nothing happened between its queueing, one delivery and this).
 local function finish(id, queue, ending, gone, now)
   local record, job, keep = RECORD .. id, RQ_JOB .. id, ending.keep
-  redis.call('HSET', record, 'state', 'done', 'status', ending.status, 'settled', ending.token or '', 'ended', now)
+  redis.call('HSET', record, 'state', 'done', 'status', ending.status, 'settled', ending.settled or '', 'ended', now)
   redis.call('HDEL', record, 'lease', 'worker', 'backend', 'digest')  -- the result tells what is worth knowing of them
   redis.call('SET', RESULT .. id, ending.result, 'EX', keep)
   if ending.keep_prompt then redis.call('EXPIRE', PROMPT .. id, keep) else gone[#gone + 1] = PROMPT .. id end
