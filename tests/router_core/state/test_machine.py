@@ -182,8 +182,6 @@ class Model:
         job.state, job.status, job.ended_in = "done", status, queue
         if settled:
             self.hear(job, settled)
-        else:
-            job.settled = ""
 
     def reap(self) -> dict[str, str]:
         if self.pulse():
@@ -400,7 +398,7 @@ class Machine(RuleBasedStateMachine):
         job_id = data.draw(st.sampled_from(sorted(self.model.jobs)))
         job = self.model.jobs[job_id]
         if job.state == "held":
-            job.state, job.token, job.settled, job.crashes = "queued", "", "", 0
+            job.state, job.token, job.crashes = "queued", "", 0
             self.model.lists[job.queue].insert(0, job_id)
         assert self.do(self.intake.replay(job_id)) == job.state
 
