@@ -83,7 +83,7 @@ def _ends(text: str) -> str:
 
 def _uncut(text: str) -> str:
     """The text without the letters at its beginning that a cut has left of a word."""
-    return text[_CUT.match(text).end() :]  # type: ignore[union-attr]
+    return _CUT.sub("", text, count=1)
 
 
 def _folded(text: str) -> str:
