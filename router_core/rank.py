@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
-from router_core.catalog import Billing, Catalog, Cloud, ModelSpec, Order, UrgencyPolicy
-from router_core.fleet import Blocked, Fleet, ModelState
+from router_core.catalog import Cloud, Order, UrgencyPolicy
+from router_core.fleet import Fleet, ModelState
 from router_core.job import Candidate, Urgency
 from router_core.needs import NOTHING, Needs, left_aside
+from router_core.roster import Member
 
 ASSUMED_LATENCY = 5.0
 """Seconds that a call is taken to last where none was measured."""
-NO_SCORE = 0.5
-"""The quality of a model that has no score for the task, and none by default."""
 WAIT_WEIGHT, PRICE_WEIGHT = 0.5, 0.2
 """What a start that never comes, and a price beyond all measure, take from a quality of 0..1 in background."""
 USUAL_PRICE = 10.0
 """US dollars for a million tokens in and out at which half of `PRICE_WEIGHT` is taken."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+# What follows is made anew for each job or each of its models, and is not frozen: that alone would cost a tenth of a
+# route.
+
+
+@dataclass(slots=True, kw_only=True)
 class Occasion:
-    """What the order of a chain depends on beside the models. `place` is where the chain stands (`role ace`;
-    empty for a model by itself), for people. `now` is a moment (epoch seconds, server clock)."""
+    """What the order of a chain depends on beside the models. `place` is where the chain stands (`role ace`; empty for
+    a model by itself), for people. `now` is a moment (epoch seconds, server clock)."""
 
     urgency: Urgency
     policy: UrgencyPolicy
@@ -36,20 +40,19 @@ class Occasion:
 
 @dataclass(slots=True)
 class Standing:
-    """One model on one occasion. `number` is its place in the chain as it is written, from 1; `start` the seconds until
-    it could begin; `price` US dollars for a million tokens in and out, None: unknown. `grade` 0 comes first; `away`: it
-    comes behind the local ones until the job is late."""
+    """Where a model stands on one occasion. `number` is its place in the chain as it is written, from 1; `start` seconds
+    until it could begin; `until` the end of what blocks it, where that counts. Grade 0 comes first; `away`: behind the
+    local models until the job is late."""
 
-    alias: str
     number: int
-    spec: ModelSpec
+    alias: str
+    member: Member
     state: ModelState
-    local: bool
     start: float
     quality: float
-    price: float | None
     grade: int
-    away: bool = False
+    until: float
+    away: bool
     set_back: bool = False
 
     @property
@@ -60,136 +63,147 @@ class Standing:
         return self.state.blocked.detail if self.state.blocked else f"it could start in about {self.start:.0f} s"
 
 
-def rank(catalog: Catalog, fleet: Fleet, chain: Mapping[str, int], occasion: Occasion) -> list[Standing]:
-    """The models of a chain (alias -> number in it) in the order in which the job tries them: all of them, once.
+Entry = tuple[int, str, Member]
+"""A model of a chain: its number in it as it is written, from 1, and its alias."""
+
+
+def rank(entries: Sequence[Entry], fleet: Fleet, occasion: Occasion) -> list[Standing]:
+    """The models of a chain in the order in which the job tries them: all of them, once.
 
     1. Where jobs of the urgency leave the local pools only when late, local models come first.
     2. By grade. Interactive: what can start in time; what can start; what is blocked, the soonest to be free first.
        Background and batch: what is not blocked for longer than the time in which it should start; the rest.
-    3. As written; or by urgency: see `_merit`.
+    3. As written; or by urgency: see `_quick`, `_balanced` and `_best`.
     """
-    standings = [_standing(catalog, fleet.model(alias), (alias, number), occasion) for alias, number in chain.items()]
-    if occasion.policy.cloud is Cloud.IF_LATE and any(one.local for one in standings):
-        for one in standings:
-            one.away = not one.local
-    standings.sort(key=lambda one: (one.away, one.grade, _until(one), _merit(one, occasion)))
+    near = occasion.policy.cloud is Cloud.IF_LATE and any(member.local for _, _, member in entries)
+    standings = [_standing(entry, fleet.model(entry[1]), occasion, near) for entry in entries]
+    standings.sort(key=_written if occasion.order is Order.AS_WRITTEN else _by_urgency(occasion))
+    least = standings[0].grade
     for one in standings:
-        one.set_back = one.grade > standings[0].grade or one.away
+        one.set_back = one.away or one.grade > least
     return standings
 
 
 def candidate(one: Standing, occasion: Occasion) -> Candidate:
     """The model with the reason why it stands where it stands."""
     if one.away:
-        parts = [f"behind the local models: {occasion.urgency} jobs go further only when late"]
+        reason = f"behind the local models: {occasion.urgency} jobs go further only when late"
     elif one.set_back:
-        parts = [f"moved back: {one.trouble}"]
+        reason = f"moved back: {one.trouble}"
     else:
-        parts = [", ".join(_place(one, occasion) + facts(one, occasion))]
-        if one.trouble:
-            parts.append(one.trouble)
-    if told := left_aside(one.spec, occasion.needs):
-        parts.append(told)
-    return Candidate(model=one.alias, reason="; ".join(parts))
+        place = _placed(one.number, occasion.place) if occasion.place else "asked for by its name"
+        reason = ", ".join([place, *facts(one, occasion)])
+        if one.grade:
+            reason = f"{reason}; {one.trouble}"
+    if occasion.needs.sampling and (told := left_aside(one.member.spec, occasion.needs)):
+        reason = f"{reason}; {told}"
+    return _candidate(one.alias, reason)
 
 
 def facts(one: Standing, occasion: Occasion) -> list[str]:
     """What spoke for or against a model, in a few words each."""
-    told = [] if one.state.loaded is None else ["loaded" if one.state.loaded else "not loaded"]
+    state, member = one.state, one.member
+    told = [] if state.loaded is None else ["loaded" if state.loaded else "not loaded"]
     if occasion.order is Order.AS_WRITTEN:
         return told
-    if one.spec.quality:
-        told.append(f"{one.quality:g} for {occasion.task or 'any task'}")
+    if member.spec.quality:
+        told.append(_score(one.quality, occasion.task or "any task"))
     if occasion.urgency is Urgency.INTERACTIVE:
-        return told if one.state.latency is None else [*told, f"answers in {one.state.latency:.2g} s"]
-    if one.price:
-        told.append(f"${one.price:g} per Mtok")
+        if state.latency is not None:
+            told.append(f"answers in {state.latency:.2g} s")
+    elif member.price:
+        told.append(_dollars(member.price))
     return told
 
 
-def _place(one: Standing, occasion: Occasion) -> list[str]:
-    return [f"{_ordinal(one.number)} in {occasion.place}"] if occasion.place else ["asked for by its name"]
+def _standing(entry: Entry, state: ModelState, occasion: Occasion, near: bool) -> Standing:
+    number, alias, member = entry
+    blocked, within = state.blocked, occasion.policy.start_within
+    start = member.load_s if state.loaded is False else 0.0
+    if state.waiting:
+        start += _turn(member, state)
+    grade, until = 0, 0.0
+    if occasion.urgency is Urgency.INTERACTIVE:
+        grade, until = (2, blocked.until) if blocked else (int(start > within), 0.0)
+    elif blocked and blocked.until - occasion.now > within:
+        grade, until = 1, blocked.until
+    quality = member.spec.quality.get(occasion.task or "", member.quality)
+    return Standing(number, alias, member, state, start, quality, grade, until, near and not member.local)
 
 
-def _standing(catalog: Catalog, state: ModelState, named: tuple[str, int], occasion: Occasion) -> Standing:
-    alias, number = named
-    spec = catalog.model(alias)
-    start = _start(catalog, spec, state)
-    return Standing(
-        alias=alias,
-        number=number,
-        spec=spec,
-        state=state,
-        local=catalog.is_local(alias),
-        start=start,
-        quality=_quality(spec, occasion.task),
-        price=_price(catalog, spec),
-        grade=_grade(state.blocked, start, occasion),
-    )
-
-
-def _start(catalog: Catalog, spec: ModelSpec, state: ModelState) -> float:
-    """Seconds until one more job would be begun: the loading, and its turn among those that wait.
-
-    Whoever is first in the queue has waited `oldest`: one who comes last is hardly sooner.
-    """
-    load = spec.load_s or 0.0 if state.loaded is False else 0.0
-    if not state.waiting:
-        return load
-    slots = sum(catalog.backends[name].slots for name in spec.at)
+def _turn(member: Member, state: ModelState) -> float:
+    """Seconds until those that wait are served. The first of them has waited `oldest`: the last is hardly sooner."""
     latency = ASSUMED_LATENCY if state.latency is None else state.latency
-    return load + max(state.waiting / slots * latency, state.oldest)
+    turn = state.waiting / member.slots * latency
+    return turn if turn > state.oldest else state.oldest
 
 
-def _quality(spec: ModelSpec, task: str | None) -> float:
-    scores = spec.quality
-    score = scores.get(task) if task else None
-    return scores.get("default", NO_SCORE) if score is None else score
+Key = tuple[float, ...]
+"""What models are sorted by, the smallest first."""
 
 
-def _price(catalog: Catalog, spec: ModelSpec) -> float | None:
-    """What a million tokens in and out cost: nothing where calls are not paid for one by one."""
-    if catalog.billing(spec.at[0]) is not Billing.METERED:
-        return 0.0
-    prices = spec.usd_per_mtok
-    if prices is None or prices.input is None or prices.output is None:
-        return None
-    return prices.input + prices.output
+def _written(one: Standing) -> Key:
+    return (one.away, one.grade, one.until, one.number)
 
 
-def _grade(blocked: Blocked | None, start: float, occasion: Occasion) -> int:
-    within = occasion.policy.start_within
+def _by_urgency(occasion: Occasion) -> Callable[[Standing], Key]:
     if occasion.urgency is Urgency.INTERACTIVE:
-        return 2 if blocked else int(start > within)
-    return int(blocked is not None and blocked.until - occasion.now > within)
+        return _quick
+    return _best if occasion.urgency is Urgency.BATCH else _balanced(occasion.policy.start_within, occasion.now)
 
 
-def _until(one: Standing) -> float:
-    """Among what is blocked: the soonest to be free first."""
-    return one.state.blocked.until if one.grade and one.state.blocked else 0.0
+def _quick(one: Standing) -> Key:
+    """Interactive: what is loaded, then by steps of latency (each twice the one before), then by quality."""
+    state = one.state
+    latency = ASSUMED_LATENCY if state.latency is None else state.latency
+    slow = int(latency).bit_length()
+    return (one.away, one.grade, one.until, state.loaded is False, slow, -one.quality, one.number)
 
 
-def _merit(one: Standing, occasion: Occasion) -> Sequence[float]:
-    """What sorts models of one grade, the smallest first.
-
-    interactive: what is loaded, then by steps of latency (each twice the one before), then by quality.
-    background: quality, less a share of `WAIT_WEIGHT` for the wait and of `PRICE_WEIGHT` for the price. The share is
-    half at a wait of `start_within` and at a price of `USUAL_PRICE`, and whole for an unknown price.
-    batch: quality, then price, an unknown one last.
-    """
-    if occasion.order is Order.AS_WRITTEN:
-        return (one.number,)
-    if occasion.urgency is Urgency.INTERACTIVE:
-        latency = ASSUMED_LATENCY if one.state.latency is None else one.state.latency
-        return (one.state.loaded is False, int(latency).bit_length(), -one.quality, one.number)
-    if occasion.urgency is Urgency.BATCH:
-        return (-one.quality, one.price is None, one.price or 0.0, one.number)
-    within, blocked = occasion.policy.start_within, one.state.blocked
-    wait = max(one.start, blocked.until - occasion.now) if blocked else one.start
-    dear = 1.0 if one.price is None else one.price / (one.price + USUAL_PRICE)
-    return (PRICE_WEIGHT * dear + WAIT_WEIGHT * (1 - within / (within + wait)) - one.quality, one.number)
+def _best(one: Standing) -> Key:
+    """Batch: by quality, then by price, an unknown one last."""
+    price = one.member.price
+    return (one.away, one.grade, one.until, -one.quality, price is None, price or 0.0, one.number)
 
 
-def _ordinal(number: int) -> str:
+def _balanced(within: float, now: float) -> Callable[[Standing], Key]:
+    """Background: quality, less a share of `WAIT_WEIGHT` for the wait and of `PRICE_WEIGHT` for the price. The share is
+    half at a wait of `start_within` and at a price of `USUAL_PRICE`, and whole for an unknown price."""
+
+    def key(one: Standing) -> Key:
+        price, blocked, wait = one.member.price, one.state.blocked, one.start
+        if blocked and blocked.until - now > wait:
+            wait = blocked.until - now
+        dear = 1.0 if price is None else price / (price + USUAL_PRICE)
+        less = PRICE_WEIGHT * dear + WAIT_WEIGHT * (1 - within / (within + wait))
+        return (one.away, one.grade, one.until, less - one.quality, one.number)
+
+    return key
+
+
+# The words below come again with every job, and making them takes longer than finding them.
+
+
+@lru_cache(maxsize=4096)
+def _candidate(model: str, reason: str) -> Candidate:
+    return Candidate(model=model, reason=reason)
+
+
+@lru_cache(maxsize=1024)
+def _score(quality: float, task: str) -> str:
+    return f"{quality:g} for {task}"
+
+
+@lru_cache(maxsize=1024)
+def _dollars(price: float) -> str:
+    return f"${price:g} per Mtok"
+
+
+@lru_cache(maxsize=1024)
+def _placed(number: int, place: str) -> str:
+    return f"{ordinal(number)} in {place}"
+
+
+def ordinal(number: int) -> str:
     ending = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
     return f"{number}{ending}"

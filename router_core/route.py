@@ -10,7 +10,8 @@ from router_core.choose import Asked, Choice, choose, group_of
 from router_core.fleet import Fleet
 from router_core.job import Candidate, Urgency
 from router_core.needs import Needs, misfit
-from router_core.rank import Occasion, Standing, candidate, facts, rank
+from router_core.rank import Entry, Occasion, Standing, candidate, facts, rank
+from router_core.roster import Member, roster
 
 _HASTE = {urgency: place for place, urgency in enumerate(Urgency)}
 _OFFERED = 3
@@ -68,7 +69,7 @@ def route(catalog: Catalog, fleet: Fleet, asked: Asked, now: float = 0.0) -> Rou
     if not fitting:
         raise _nothing(catalog, asked.needs, limits.closed, left_out)
     occasion = _occasion(catalog, choice, limits.urgency, asked.needs, now)
-    ranked = rank(catalog, fleet, fitting, occasion)
+    ranked = rank(fitting, fleet, occasion)
     considered = (*(candidate(one, occasion) for one in ranked), *left_out)
     return Route(
         chain=tuple(one.alias for one in ranked),
@@ -123,30 +124,28 @@ def _fences(catalog: Catalog, fleet: Fleet, asked: Asked, choice: Choice, group:
         yield "the fleet is switched to local-only"
 
 
-def _sifted(
-    catalog: Catalog, chain: tuple[str, ...], needs: Needs, closed: str
-) -> tuple[dict[str, int], list[Candidate]]:
-    """The models that can and may take the job, each with its number in the chain; and those left out."""
-    fitting: dict[str, int] = {}
+def _sifted(catalog: Catalog, chain: tuple[str, ...], needs: Needs, closed: str) -> tuple[list[Entry], list[Candidate]]:
+    """The models that can and may take the job; and those left out."""
+    members = roster(catalog)
+    fitting: list[Entry] = []
     left_out: list[Candidate] = []
     for number, alias in enumerate(chain, 1):
-        if why := _unfit(catalog, alias, needs, closed):
+        member = members[alias]
+        if why := _unfit(member, needs, closed):
             left_out.append(Candidate(model=alias, reason=f"left out: {why}", chosen=False))
         else:
-            fitting[alias] = number
+            fitting.append((number, alias, member))
     return fitting, left_out
 
 
-def _unfit(catalog: Catalog, alias: str, needs: Needs, closed: str) -> str | None:
-    if closed and not catalog.is_local(alias):
-        return closed
-    return misfit(catalog.model(alias), needs)
+def _unfit(member: Member, needs: Needs, closed: str) -> str | None:
+    return closed if closed and not member.local else misfit(member.spec, needs)
 
 
 def _nothing(catalog: Catalog, needs: Needs, closed: str, left_out: list[Candidate]) -> NothingFits:
     """Each model with what is against it, and the remedy: another model that could, if there is one."""
     against = "; ".join(f"{one.model}: {one.reason.removeprefix('left out: ')}" for one in left_out)
-    others = [alias for alias in catalog.models if not _unfit(catalog, alias, needs, closed)]
+    others = [alias for alias, member in roster(catalog).items() if not _unfit(member, needs, closed)]
     if others:
         remedy = f"Of the others {', '.join(others[:_OFFERED])} could: name it as the model, or add it to the chain."
     elif closed:
@@ -168,6 +167,6 @@ def _sentence(choice: Choice, ranked: list[Standing], occasion: Occasion) -> str
 
 def _passed_over(primary: str, ranked: list[Standing], considered: tuple[Candidate, ...]) -> str:
     """Why the first model of the chain as it is written was left out or moved back; empty when it was not."""
-    if any(one.alias == primary and not one.set_back for one in ranked):
+    if ranked[0].alias == primary or any(one.alias == primary and not one.set_back for one in ranked):
         return ""
     return next(f"; {one.model} {one.reason}" for one in considered if one.model == primary)
