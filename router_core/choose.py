@@ -59,7 +59,7 @@ def choose(catalog: Catalog, asked: Asked, group: Group | None) -> Choice | None
     A role beside a model, or a task beside a role, still gives its defaults and limits, and the scores by which models
     are ranked. `UnknownName` for what is not in the catalog.
     """
-    if asked.model or asked.role or asked.task:
+    if (asked.model, asked.role, asked.task) != (None, None, None):
         return _told(catalog, asked)
     if asked.target and (found := _target(catalog, asked.target)):
         return found
@@ -67,15 +67,15 @@ def choose(catalog: Catalog, asked: Asked, group: Group | None) -> Choice | None
 
 
 def _told(catalog: Catalog, asked: Asked) -> Choice:
-    if asked.role and asked.role not in catalog.roles:
+    if asked.role is not None and asked.role not in catalog.roles:
         raise UnknownName("role", asked.role, catalog.roles)
-    if asked.task and asked.task not in catalog.tasks:
+    if asked.task is not None and asked.task not in catalog.tasks:
         raise UnknownName("task", asked.task, catalog.tasks)
-    if asked.model:
+    if asked.model is not None:
         catalog.model(asked.model)
         why = "the caller asked for this model"
         return Choice(chain=(asked.model,), why=why, role=asked.role, task=asked.task)
-    if asked.role:
+    if asked.role is not None:
         return _of_role(catalog, asked.role, task=asked.task)
     return _of_task(catalog, str(asked.task))
 

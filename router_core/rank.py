@@ -40,9 +40,9 @@ class Occasion:
 
 @dataclass(slots=True)
 class Standing:
-    """Where a model stands on one occasion. `number` is its place in the chain as it is written, from 1; `start` seconds
-    until it could begin; `until` the end of what blocks it, where that counts. Grade 0 comes first; `away`: behind the
-    local models until the job is late."""
+    """Where a model stands on one occasion. `number` is its place in the chain as it is written, from 1; `start` is
+    seconds until it could begin; `until` the end of what blocks it, where that counts. Grade 0 comes first; `away`:
+    behind the local models until the job is late."""
 
     number: int
     alias: str
