@@ -201,9 +201,9 @@ def _dollars(price: float) -> str:
 
 @lru_cache(maxsize=1024)
 def _placed(number: int, place: str) -> str:
-    return f"{ordinal(number)} in {place}"
+    return f"{_ordinal(number)} in {place}"
 
 
-def ordinal(number: int) -> str:
+def _ordinal(number: int) -> str:
     ending = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
     return f"{number}{ending}"
