@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from router_core.catalog import Catalog, Cloud, Group
+from router_core.catalog import Catalog, Cloud, Group, Order
 from router_core.choose import Asked, Choice, choose, group_of
 from router_core.fleet import Fleet
 from router_core.job import Candidate, Urgency
@@ -79,7 +79,7 @@ def route(catalog: Catalog, fleet: Fleet, asked: Asked, now: float = 0.0) -> Rou
         task=choice.task,
         group=group.name if group else None,
         local_only=bool(limits.fence),
-        reason=_sentence(choice, ranked, occasion) + _passed_over(choice.chain[0], ranked, considered) + limits.note,
+        reason=_sentence(choice, ranked, occasion) + _passed_over(choice, ranked, considered) + limits.note,
         considered=considered,
     )
 
@@ -165,8 +165,15 @@ def _sentence(choice: Choice, ranked: list[Standing], occasion: Occasion) -> str
     return f"{sentence}; {first.trouble}" if first.trouble else sentence
 
 
-def _passed_over(primary: str, ranked: list[Standing], considered: tuple[Candidate, ...]) -> str:
-    """Why the first model of the chain as it is written was left out or moved back; empty when it was not."""
-    if ranked[0].alias == primary or any(one.alias == primary and not one.set_back for one in ranked):
+def _passed_over(choice: Choice, ranked: list[Standing], considered: tuple[Candidate, ...]) -> str:
+    """Why the first model of the chain as it is written was left out or moved back; empty when it was not.
+
+    That a model of a ranked chain stands behind the local ones needs no excuse: it had no claim to be the first.
+    """
+    primary = choice.chain[0]
+    if ranked[0].alias == primary:
         return ""
-    return next(f"; {one.model} {one.reason}" for one in considered if one.model == primary)
+    one = next((one for one in ranked if one.alias == primary), None)
+    if one and (not one.set_back or (one.away and choice.order is Order.BY_URGENCY)):
+        return ""
+    return next(f"; {primary} {told.reason}" for told in considered if told.model == primary)
