@@ -1,6 +1,6 @@
 """What choosing a model costs, beside the call that is decided about: `python -m benchmarks.routing`.
 
-A chain of 10 of 50 models. The fleet is another for each decision: queues, latencies, breakers and what is loaded change.
+A chain of 10 of 50 models. The fleet is another for each decision: queues, latencies, breakers, what is loaded.
 The call is our whole `complete()`, one after another, to an upstream on loopback that answers at once: the least that
 any model costs. Decisions and calls take turns; CPU is that of this process alone.
 """

@@ -32,7 +32,7 @@ class Asked:
     text: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)  # made for every job: not frozen, which would cost as much as all of choosing
 class Choice:
     """A chain, and the role and task whose defaults and limits apply. `why` says whose word it was, `place` where the
     chain stands (`role ace`; empty for a model by itself): both for people."""

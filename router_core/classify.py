@@ -106,9 +106,10 @@ def _lexicon(tasks: tuple[tuple[str, ...], ...]) -> tuple[_Word, ...]:
 
 def _pattern(folded: str) -> re.Pattern[str]:
     """The word with an edge on each side, but where its own script has none."""
-    left = "" if _BARE.match(folded[0]) else f"(?<!{_LETTER})"
+    word = re.escape(folded)
+    left = "" if _BARE.match(folded[0]) else f"(?<!{_LETTER}{word})"  # behind the word, so that it is looked for first
     right = "" if _BARE.match(folded[-1]) else f"(?!{_LETTER})"
-    return re.compile(f"{left}{re.escape(folded)}{right}")
+    return re.compile(f"{word}{left}{right}")
 
 
 def _found(text: str, lexicon: tuple[_Word, ...]) -> Iterator[_Word]:

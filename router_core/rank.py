@@ -19,6 +19,8 @@ WAIT_WEIGHT, PRICE_WEIGHT = 0.5, 0.2
 USUAL_PRICE = 10.0
 """US dollars for a million tokens in and out at which half of `PRICE_WEIGHT` is taken."""
 
+_INTERACTIVE, _AS_WRITTEN = Urgency.INTERACTIVE, Order.AS_WRITTEN
+"""Asked after for each model: by their full names they would be a twentieth of the cost of a route."""
 
 # What follows is made anew for each job or each of its models, and is not frozen: that alone would cost a tenth of a
 # route.
@@ -77,43 +79,71 @@ def rank(entries: Sequence[Entry], fleet: Fleet, occasion: Occasion) -> list[Sta
     """
     near = occasion.policy.cloud is Cloud.IF_LATE and any(member.local for _, _, member in entries)
     standings = [_standing(entry, fleet.model(entry[1]), occasion, near) for entry in entries]
-    standings.sort(key=_written if occasion.order is Order.AS_WRITTEN else _by_urgency(occasion))
+    standings.sort(key=_written if occasion.order is _AS_WRITTEN else _by_urgency(occasion))
     least = standings[0].grade
-    for one in standings:
-        one.set_back = one.away or one.grade > least
+    if near or standings[-1].grade > least:
+        for one in standings:
+            one.set_back = one.away or one.grade > least
     return standings
 
 
 def candidate(one: Standing, occasion: Occasion) -> Candidate:
     """The model with the reason why it stands where it stands."""
+    aside = left_aside(one.member.spec, occasion.needs) if occasion.needs.sampling else ""
     if one.away:
         reason = f"behind the local models: {occasion.urgency} jobs go further only when late"
     elif one.set_back:
         reason = f"moved back: {one.trouble}"
+    elif one.grade == 0 and not aside:
+        return _plain(one.alias, one.number, occasion.place, _known(one, occasion))
     else:
-        place = _placed(one.number, occasion.place) if occasion.place else "asked for by its name"
-        reason = ", ".join([place, *facts(one, occasion)])
-        if one.grade:
-            reason = f"{reason}; {one.trouble}"
-    if occasion.needs.sampling and (told := left_aside(one.member.spec, occasion.needs)):
-        reason = f"{reason}; {told}"
-    return _candidate(one.alias, reason)
+        reason = _plain(one.alias, one.number, occasion.place, _known(one, occasion)).reason
+        reason = f"{reason}; {one.trouble}" if one.trouble else reason
+    return _candidate(one.alias, f"{reason}; {aside}" if aside else reason)
 
 
 def facts(one: Standing, occasion: Occasion) -> list[str]:
     """What spoke for or against a model, in a few words each."""
-    state, member = one.state, one.member
-    told = [] if state.loaded is None else ["loaded" if state.loaded else "not loaded"]
-    if occasion.order is Order.AS_WRITTEN:
-        return told
-    if member.spec.quality:
-        told.append(_score(one.quality, occasion.task or "any task"))
-    if occasion.urgency is Urgency.INTERACTIVE:
-        if state.latency is not None:
-            told.append(f"answers in {state.latency:.2g} s")
-    elif member.price:
-        told.append(_dollars(member.price))
+    return _words(_known(one, occasion))
+
+
+Known = tuple[bool | None, float | None, str, float | None, int | None]
+"""What is told of a model: whether it is loaded, its quality, for which task, its price, its step of latency."""
+
+
+def _known(one: Standing, occasion: Occasion) -> Known:
+    if occasion.order is _AS_WRITTEN:
+        return (one.state.loaded, None, "", None, None)
+    quality, task = one.quality if one.member.spec.quality else None, occasion.task or "any task"
+    if occasion.urgency is not _INTERACTIVE:
+        return (one.state.loaded, quality, task, one.member.price, None)
+    return (one.state.loaded, quality, task, None, None if one.state.latency is None else _step(one.state.latency))
+
+
+def _words(known: Known) -> list[str]:
+    loaded, quality, task, price, step = known
+    told = [] if loaded is None else ["loaded" if loaded else "not loaded"]
+    if quality is not None:
+        told.append(f"{quality:g} for {task}")
+    if price:
+        told.append(f"${price:g} per Mtok")
+    if step is not None:
+        told.append(f"answers within {1 << step} s")
     return told
+
+
+# The same reasons come again with every job, and making them takes longer than finding them.
+
+
+@lru_cache(maxsize=4096)
+def _plain(model: str, number: int, place: str, known: Known) -> Candidate:
+    stands = f"{_ordinal(number)} in {place}" if place else "asked for by its name"
+    return Candidate(model=model, reason=", ".join([stands, *_words(known)]))
+
+
+@lru_cache(maxsize=4096)
+def _candidate(model: str, reason: str) -> Candidate:
+    return Candidate(model=model, reason=reason)
 
 
 def _standing(entry: Entry, state: ModelState, occasion: Occasion, near: bool) -> Standing:
@@ -123,7 +153,7 @@ def _standing(entry: Entry, state: ModelState, occasion: Occasion, near: bool) -
     if state.waiting:
         start += _turn(member, state)
     grade, until = 0, 0.0
-    if occasion.urgency is Urgency.INTERACTIVE:
+    if occasion.urgency is _INTERACTIVE:
         grade, until = (2, blocked.until) if blocked else (int(start > within), 0.0)
     elif blocked and blocked.until - occasion.now > within:
         grade, until = 1, blocked.until
@@ -147,17 +177,16 @@ def _written(one: Standing) -> Key:
 
 
 def _by_urgency(occasion: Occasion) -> Callable[[Standing], Key]:
-    if occasion.urgency is Urgency.INTERACTIVE:
+    if occasion.urgency is _INTERACTIVE:
         return _quick
     return _best if occasion.urgency is Urgency.BATCH else _balanced(occasion.policy.start_within, occasion.now)
 
 
 def _quick(one: Standing) -> Key:
-    """Interactive: what is loaded, then by steps of latency (each twice the one before), then by quality."""
+    """Interactive: what is loaded, then by steps of latency, then by quality."""
     state = one.state
     latency = ASSUMED_LATENCY if state.latency is None else state.latency
-    slow = int(latency).bit_length()
-    return (one.away, one.grade, one.until, state.loaded is False, slow, -one.quality, one.number)
+    return (one.away, one.grade, one.until, state.loaded is False, _step(latency), -one.quality, one.number)
 
 
 def _best(one: Standing) -> Key:
@@ -181,27 +210,9 @@ def _balanced(within: float, now: float) -> Callable[[Standing], Key]:
     return key
 
 
-# The words below come again with every job, and making them takes longer than finding them.
-
-
-@lru_cache(maxsize=4096)
-def _candidate(model: str, reason: str) -> Candidate:
-    return Candidate(model=model, reason=reason)
-
-
-@lru_cache(maxsize=1024)
-def _score(quality: float, task: str) -> str:
-    return f"{quality:g} for {task}"
-
-
-@lru_cache(maxsize=1024)
-def _dollars(price: float) -> str:
-    return f"${price:g} per Mtok"
-
-
-@lru_cache(maxsize=1024)
-def _placed(number: int, place: str) -> str:
-    return f"{_ordinal(number)} in {place}"
+def _step(latency: float) -> int:
+    """Latencies in steps, each twice as long as the one before: 0 below a second, 1 below two, 2 below four."""
+    return int(latency).bit_length()
 
 
 def _ordinal(number: int) -> str:

@@ -11,7 +11,7 @@ from router_core.fleet import Fleet
 from router_core.job import Candidate, Urgency
 from router_core.needs import Needs, misfit
 from router_core.rank import Entry, Occasion, Standing, candidate, facts, rank
-from router_core.roster import Member, roster
+from router_core.roster import roster
 
 _HASTE = {urgency: place for place, urgency in enumerate(Urgency)}
 _OFFERED = 3
@@ -70,9 +70,9 @@ def route(catalog: Catalog, fleet: Fleet, asked: Asked, now: float = 0.0) -> Rou
         raise _nothing(catalog, asked.needs, limits.closed, left_out)
     occasion = _occasion(catalog, choice, limits.urgency, asked.needs, now)
     ranked = rank(fitting, fleet, occasion)
-    considered = (*(candidate(one, occasion) for one in ranked), *left_out)
+    considered = (*[candidate(one, occasion) for one in ranked], *left_out)
     return Route(
-        chain=tuple(one.alias for one in ranked),
+        chain=tuple([one.alias for one in ranked]),
         queue=catalog.queue(ranked[0].alias, limits.urgency),
         urgency=limits.urgency,
         role=choice.role,
@@ -131,21 +131,18 @@ def _sifted(catalog: Catalog, chain: tuple[str, ...], needs: Needs, closed: str)
     left_out: list[Candidate] = []
     for number, alias in enumerate(chain, 1):
         member = members[alias]
-        if why := _unfit(member, needs, closed):
+        why = closed if closed and not member.local else misfit(member.spec, needs)
+        if why:
             left_out.append(Candidate(model=alias, reason=f"left out: {why}", chosen=False))
         else:
             fitting.append((number, alias, member))
     return fitting, left_out
 
 
-def _unfit(member: Member, needs: Needs, closed: str) -> str | None:
-    return closed if closed and not member.local else misfit(member.spec, needs)
-
-
 def _nothing(catalog: Catalog, needs: Needs, closed: str, left_out: list[Candidate]) -> NothingFits:
     """Each model with what is against it, and the remedy: another model that could, if there is one."""
     against = "; ".join(f"{one.model}: {one.reason.removeprefix('left out: ')}" for one in left_out)
-    others = [alias for alias, member in roster(catalog).items() if not _unfit(member, needs, closed)]
+    others = [entry[1] for entry in _sifted(catalog, tuple(catalog.models), needs, closed)[0]]
     if others:
         remedy = f"Of the others {', '.join(others[:_OFFERED])} could: name it as the model, or add it to the chain."
     elif closed:

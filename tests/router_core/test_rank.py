@@ -126,9 +126,9 @@ class TestByUrgency:
             "better": ModelState(loaded=True, latency=3.8),
         }
         assert ranked(models, states, occasion(INTERACTIVE, task="code")) == {
-            "better": "4th in role ace, loaded, 0.8 for code, answers in 3.8 s",
-            "worse": "3rd in role ace, loaded, 0.2 for code, answers in 2.1 s",
-            "slow": "2nd in role ace, loaded, 0.9 for code, answers in 9 s",
+            "better": "4th in role ace, loaded, 0.8 for code, answers within 4 s",
+            "worse": "3rd in role ace, loaded, 0.2 for code, answers within 4 s",
+            "slow": "2nd in role ace, loaded, 0.9 for code, answers within 16 s",
             "cold": "1st in role ace, not loaded, 1 for code",
         }
 
