@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from zlib import crc32
 
 from router_core.catalog import Catalog
@@ -40,7 +40,7 @@ class Carrier:
         except UnreadableEnvelope as error:
             return Ending(next=Fall(HoldReason.UNREADABLE, str(error)))
         job, attempts = course.job, course.attempts
-        conditions = self._conditions(delivery, job, course.answers)
+        conditions = _as_claimed(self._conditions(delivery, job, course.answers))
         step = decide(job, self.catalog, attempts, conditions, course.now)
         if not isinstance(step, Call):
             return self._ending(step, course, None)
@@ -118,6 +118,15 @@ def _course(delivery: Delivery, now: float) -> _Course:
 def jitter_of(job_id: str) -> float:
     """A job's own place in [0, 1]: jobs that failed together come back apart, and one job is due at one moment only."""
     return crc32(job_id.encode()) / 2**32
+
+
+def _as_claimed(conditions: Conditions) -> Conditions:
+    """The same, but that nothing blocks the model here: the claim has looked at this moment, the last survey before."""
+    fleet, here = conditions.fleet, conditions.here
+    state = fleet.model(here)
+    if state.blocked is None:
+        return conditions
+    return replace(conditions, fleet=replace(fleet, models={**fleet.models, here: replace(state, blocked=None)}))
 
 
 def _kept(course: _Course, call: MadeCall | None, outcome: Outcome | None) -> bytes:

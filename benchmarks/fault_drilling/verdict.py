@@ -162,7 +162,7 @@ def _figures(evidence: Evidence, kind: Kind) -> dict[str, Any]:
         ),
         "claims": sum(at < case.healed for at in evidence.claims),
         "calls": sum(not call.probe and not call.healed for call in evidence.heard) if kind.listens else None,
-        "allowed": case.slots if kind.keeps is Keeps.COOLDOWN else most_calls(evidence, kind),
+        "allowed": f"{case.slots} in {kind.wait:g} s" if kind.keeps is Keeps.COOLDOWN else most_calls(evidence, kind),
         "probes": sum(call.probe and not call.healed for call in evidence.heard) if kind.listens else None,
         "opened": sum(change.after == "open" for change in evidence.changes),
         "closed_after_s": None if closed is None else round((closed - case.healed) / 1000, 2),
