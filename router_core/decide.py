@@ -9,7 +9,7 @@ from enum import StrEnum
 from router_core.candidates import Chain, Prospect, first_due, is_judging
 from router_core.catalog import Catalog, Ensemble
 from router_core.checks import role_of
-from router_core.ensemble import Answer, Ask, next_step, parse_verdict, pick, qualities
+from router_core.ensemble import Answer, Ask, next_step, parse_verdict, pick, rated
 from router_core.fleet import Fleet
 from router_core.job import CompletionJob, Urgency
 from router_core.outcome import Attempt, Completion, ErrorClass, Failure, Fallback, Outcome
@@ -220,7 +220,7 @@ def _may_judge(chain: Chain, plan: Ensemble, now: float) -> bool:
 
 def _picked(chain: Chain, answers: Sequence[Answer], verdict: int | None) -> Done:
     plan = _plan(chain.job, chain.catalog) or Ensemble()
-    index, why = pick(plan, answers, qualities(chain.job, chain.catalog, answers), verdict)
+    index, why = pick(plan, answers, rated(chain.job, chain.catalog, answers), verdict)
     return Done(answers[index].completion, answer=answers[index], why=why)
 
 

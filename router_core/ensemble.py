@@ -93,7 +93,7 @@ def pick(
     return best, f"{answers[best].model}: {no_verdict}{words}"
 
 
-def qualities(job: CompletionJob, catalog: Catalog, answers: Sequence[Answer]) -> tuple[float, ...]:
+def rated(job: CompletionJob, catalog: Catalog, answers: Sequence[Answer]) -> tuple[float, ...]:
     """How good the models of the answers are at the job's task, 0 to 1; 0 for what the catalog does not say."""
     return tuple(_quality(catalog, answer.model, job.task) for answer in answers)
 
