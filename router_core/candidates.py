@@ -136,3 +136,8 @@ def first_due(prospects: Sequence[Prospect], here: str) -> Prospect | None:
     """The one that may be asked first; among equals `here`, then the order of the chain. None: none ever may."""
     found = min(prospects, key=lambda one: (one.due, one.model != here), default=None)
     return found if found is not None and found.due < FOREVER else None
+
+
+def ready(prospects: Sequence[Prospect], now: float) -> list[Prospect]:
+    """The models that may be asked now: the least asked first, by the order of the chain among equals."""
+    return sorted((one for one in prospects if one.due <= now), key=lambda one: one.asked)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from router_core.candidates import Chain, Prospect
+from router_core.candidates import Chain, Prospect, ready
 from router_core.catalog import Catalog
-from router_core.decide import Call, Conditions, Handoff, Later, Step, chain_of, decide, hand_on, ready
+from router_core.decide import Call, Conditions, Handoff, Later, Step, chain_of, decide, hand_on
 from router_core.job import CompletionJob, Urgency
 from router_core.outcome import Attempt
 
