@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from zlib import crc32
 
 from router_core.catalog import Catalog
 from router_core.checks import checked
 from router_core.decide import Call, Conditions, Done, Fall, Handoff, HoldReason, Later, Step, conclude, decide
-from router_core.ensemble import Answer, judge_body, question_of
+from router_core.ensemble import Answer, judge_body, plan_of, question_of
 from router_core.envelope import UnreadableEnvelope, pack_answer, unpack_answers, unpack_attempts, unpack_job
 from router_core.fleet import Fleet
 from router_core.job import CompletionJob, Urgency
@@ -41,7 +41,8 @@ class Carrier:
             return Ending(next=Fall(HoldReason.UNREADABLE, str(error)))
         job, attempts = course.job, course.attempts
         conditions = self._conditions(delivery, job, course.answers)
-        step = decide(job, self.catalog, attempts, conditions, course.now)
+        allowed = replace(conditions, fleet=conditions.fleet.taking(delivery.model))
+        step = decide(job, self.catalog, attempts, allowed, course.now)
         if not isinstance(step, Call):
             return self._ending(step, course, None)
         answer = await self._call(course, step, on_delta)
@@ -74,7 +75,9 @@ class Carrier:
         job, model = course.job, self.catalog.models[call.model]
         body: Mapping[str, object] = job.body
         if call.judging:
-            body, on_delta = judge_body(question_of(job.body), course.answers, job.dialect), None
+            body = judge_body(question_of(job.body), course.answers, job.dialect)
+        if plan_of(job, self.catalog) is not None:
+            on_delta = None  # one of several answers, and perhaps not the one that is kept
         request = Request(
             body=body,
             dialect=job.dialect,
