@@ -240,8 +240,10 @@ def yes_no_or(third: str) -> Kind[str]:
 def listed(kind: Kind[T]) -> Kind[tuple[T, ...]]:
     """A list of values of one kind, which may be empty."""
 
-    def many(place: Place) -> tuple[T, ...]:
-        return tuple(value for value in map(kind, place.items()) if value is not None)
+    def many(place: Place) -> tuple[T, ...] | None:
+        items = place.items()
+        values = tuple(value for value in map(kind, items) if value is not None)
+        return values if values or place.is_list else None
 
     return Kind(many, {"type": "array", "items": kind.shape}, lambda values: [kind.write(value) for value in values])
 
@@ -287,6 +289,6 @@ class Names:
                 filled.add(name)
             if name not in read or name not in filled:
                 read.append(name)
-        if not items and not place.is_empty and isinstance(place.node, yaml.SequenceNode):
+        if not items and place.is_list:
             place.report("the list is empty", f"Name at least one {self.kind}.")
         return tuple(read) or None
