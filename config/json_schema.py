@@ -10,10 +10,11 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from config.entries import NAME_PATTERN, Entry, Table
-from config.kinds import Kind, bounded, text
+from config.kinds import Kind, text
 from config.loading import DEFAULT_DATA
 from config.sections import CATALOG, Form, Section
 from config.settings import ABOUT, EMBEDDED, SECTIONS, EngineSettings, Settings, redis_address
+from config.shapes import bounded
 from router_core.catalog import URGENCY_DEFAULTS, Catalog
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
