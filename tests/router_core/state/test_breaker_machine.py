@@ -41,6 +41,7 @@ DRAINS = {"wa": (FRONT, SMOL, LARGE), "wb": (LARGE,), "wc": (FAR,)}
 TARGETS = ("box/smol", "tower/smol", "tower/large", "free/large", "sky/far", "key:k1", "key:k2")
 MARKS = (*(BreakerMark.FAILURE,) * 3, *(BreakerMark.OK,) * 3, BreakerMark.SLOW, BreakerMark.NEUTRAL, BreakerMark.TRIP)
 OK, SLOW, FAILURE, NEUTRAL, TRIP = BreakerMark
+KEY_MARKS = (*(CredentialMark.FINE,) * 4, *(CredentialMark.COOLDOWN,) * 2, CredentialMark.PARK)
 CHANCES = st.sampled_from([0.0, 0.25, 0.5, 1.0])
 
 
@@ -227,10 +228,12 @@ class Machine(RuleBasedStateMachine):
         self.probes += claim.probes
 
     @rule(
-        which=st.integers(0, 9), mark=st.sampled_from(MARKS), key=st.sampled_from(["fine"] * 6 + ["cooldown", "park"]),
-        wait=st.sampled_from([0, 1, 9]), repeated=st.booleans(), chance=CHANCES,
+        which=st.sampled_from([0, 0, -1, 1, 2, 5]), mark=st.sampled_from(MARKS), key=st.sampled_from(KEY_MARKS),
+        wait=st.sampled_from([0, 5, 40]), repeated=st.booleans(), chance=CHANCES,
     )  # fmt: skip
-    def settle(self, which: int, mark: str, key: str, wait: int, repeated: bool, chance: float) -> None:
+    def settle(
+        self, which: int, mark: BreakerMark, key: CredentialMark, wait: int, repeated: bool, chance: float
+    ) -> None:
         if not self.held:
             return
         delivery = self.held.pop(which % len(self.held))
@@ -239,8 +242,8 @@ class Machine(RuleBasedStateMachine):
             model=delivery.model, backend=seat.backend, started_at=1, ended_at=3.5, error=ErrorClass.TIMEOUT
         )
         call = Call(
-            attempt=attempt, group=None, mark=BreakerMark(mark), epoch=delivery.epoch, credential=seat.credential,
-            credential_mark=CredentialMark(key), credential_epoch=delivery.credential_epoch, repeated=repeated,
+            attempt=attempt, group=None, mark=mark, epoch=delivery.epoch, credential=seat.credential,
+            credential_mark=key, credential_epoch=delivery.credential_epoch, repeated=repeated,
             wait=wait, chance=chance,
         )  # fmt: skip
         ending = Ending(next=Result(id=delivery.id, status=Status.FAILED, error=ErrorClass.TIMEOUT), call=call)
@@ -249,9 +252,9 @@ class Machine(RuleBasedStateMachine):
         model, target = self.model, self.model.breakers[f"{seat.backend}/{delivery.model}"]
         model.leases[seat.backend] -= 1
         opened = target.hears(mark, (delivery.epoch, 2500, repeated), model.now, chance)
-        if key == "cooldown":
+        if key == CredentialMark.COOLDOWN:
             target.cool = max(target.cool, model.now + wait * 1000)
-        if key == "park" and seat.credential:
+        if key == CredentialMark.PARK and seat.credential:
             parked = model.breakers[f"key:{seat.credential}"]
             opened |= parked.hears(TRIP, (delivery.credential_epoch, 0, False), model.now, chance)
         assert (settled.came, settled.opened) == ("settled", opened)
@@ -262,7 +265,22 @@ class Machine(RuleBasedStateMachine):
         self.supply(DRAINS[name][-1], times)
         for _ in range(times):
             self.claim(name, 1)
-            self.settle(-1, mark, "fine", 0, False, chance)
+            self.settle(-1, mark, CredentialMark.FINE, 0, False, chance)
+
+    @rule(name=st.sampled_from(list(DRAINS)), cooled=st.booleans(), spare=st.integers(0, 2))
+    def outage(self, name: str, cooled: bool, spare: int) -> None:
+        """Every backend that a worker calls is broken, while some calls go on and, perhaps, come to a 429."""
+        for queue in dict.fromkeys(DRAINS[name]):
+            self.supply(queue, spare)
+            self.claim(name, spare)
+        for queue in DRAINS[name][-2:]:
+            self.supply(queue, 3)
+            for _ in range(3):
+                self.claim(name, 1)
+                self.settle(-1, TRIP, CredentialMark.FINE, 0, False, 0.5)
+        if cooled:
+            self.settle(0, NEUTRAL, CredentialMark.COOLDOWN, 40, False, 0.5)
+        self.heal(name, 12)
 
     @rule(which=st.integers(1, 3), mark=st.sampled_from(MARKS), wait=st.sampled_from([0, 4]), chance=CHANCES)
     def answer_probe(self, which: int, mark: str, wait: int, chance: float) -> None:
