@@ -15,6 +15,12 @@ from typing import Any
 from router_core.job import Dialect
 from router_core.outcome import ErrorClass, Failure, Outcome
 from workers.backends.base import Request
+from workers.backends.translate import (
+    answer_from_anthropic,
+    answer_from_openai,
+    request_for_anthropic,
+    request_for_openai,
+)
 from workers.backends.translate.refusals import CannotSay, Unreadable
 
 Body = Mapping[str, Any]
@@ -25,7 +31,8 @@ class Translator:
     """From a caller's dialect into a backend's. `answer` takes the backend's answer and the body that asked for it.
 
     `request` raises `CannotSay` for what the backend's dialect has no word for, and `Unreadable` for what is not the
-    caller's dialect at all. `answer` raises nothing for an answer that its own adapter took for one.
+    caller's dialect at all. `answer` is given what the backend's adapter took for an answer; `Unreadable` when it holds
+    something that the caller's dialect cannot carry.
     """
 
     request: Callable[[Body], dict[str, Any]]
@@ -34,7 +41,14 @@ class Translator:
     """The finish reason of a translated answer, in the caller's word for it."""
 
 
-TRANSLATORS: Mapping[tuple[Dialect, Dialect], Translator] = {}
+TRANSLATORS: Mapping[tuple[Dialect, Dialect], Translator] = {
+    ("openai", "anthropic"): Translator(
+        request=request_for_anthropic.request, answer=answer_from_anthropic.answer, finish=answer_from_anthropic.finish
+    ),
+    ("anthropic", "openai"): Translator(
+        request=request_for_openai.request, answer=answer_from_openai.answer, finish=answer_from_openai.finish
+    ),
+}
 """By the caller's dialect and the backend's."""
 
 
@@ -55,5 +69,8 @@ def answered(outcome: Outcome, request: Request, dialect: Dialect) -> Outcome:
     if isinstance(outcome, Failure) or request.dialect == dialect:
         return outcome
     translator = TRANSLATORS[request.dialect, dialect]
-    body = translator.answer(outcome.body, request.body)
+    try:
+        body = translator.answer(outcome.body, request.body)
+    except Unreadable as error:
+        return Failure(error_class=ErrorClass.MALFORMED, detail=str(error))
     return replace(outcome, body=body, finish_reason=translator.finish(body))
