@@ -28,8 +28,8 @@ THINKING: Mapping[str, int] = {
     "xhigh": 32768,
     "max": 32768,
 }
-"""OpenAI's `reasoning_effort` and the tokens of thinking that it stands for. 1024 is the least that Anthropic takes; with
-the most of them and an answer of 4,096, the limit stays below what every model of Anthropic's that thinks may write."""
+"""OpenAI's `reasoning_effort` and the tokens of thinking that it stands for. 1024 is the least that Anthropic takes;
+the most of them and an answer beside it are fewer than every thinking model of Anthropic's may write."""
 
 LEAST_THINKING = 1024
 
