@@ -122,6 +122,7 @@ RULES: tuple[Rule, ...] = (
     # the status alone
     _rule(_E.TIMEOUT, {408, 504}),
     _rule(_E.CONNECTION, {502, *range(520, 528)}),
+    _rule(_E.OVERLOADED, {529}),  # Anthropic's alone, whatever page stands before it
     _rule(_E.BAD_REQUEST, {400, 422}),
 )
 """The first that fits is what a refusal means."""
