@@ -99,7 +99,7 @@ RULES: tuple[Rule, ...] = (
     _rule(_E.AUTH, {400, None}, codes="organization_on_hold permission_error", words=r"api key not valid"),
     # the model
     _rule(_E.NOT_INSTALLED, {400, 403, 404, None}, codes="model_not_found", words=_NO_MODEL),
-    _rule(_E.NOT_INSTALLED, {404}, codes="not_found_error notfounderror"),
+    _rule(_E.NOT_INSTALLED, {404}, codes="not_found not_found_error notfounderror"),
     _rule(_E.NOT_INSTALLED, {503, None}, words=r"\bno (allowed |available )?providers?\b"),
     # the request
     _rule(_E.UNSUPPORTED, {400, 500, None}, words=_CANNOT),

@@ -12,6 +12,7 @@ import pytest
 from pydantic import SecretStr
 
 from router_core.catalog import Backend
+from router_core.job import Dialect
 from router_core.outcome import Completion, Failure, Outcome
 from router_core.outcome import ErrorClass as E
 from tests.faults import (
@@ -35,10 +36,9 @@ from tests.faults import (
     stall,
 )
 from workers.backends import reading
-from workers.backends.address import address
 from workers.backends.base import Request
-from workers.backends.openai import PATH, OpenAIBackend
-from workers.backends.registry import is_loopback, open_backend
+from workers.backends.openai import OpenAIBackend
+from workers.backends.registry import open_backend
 from workers.backends.transport import StaleConnection, open_transport
 
 ASKED: dict[str, Any] = {"messages": [{"role": "user", "content": "Haruka greets the festival crowd"}]}
@@ -62,13 +62,14 @@ def served(
     timeout: float = 10,
     deltas: list[str] | None = None,
     calls: int = 1,
+    **more: Any,
 ) -> tuple[Outcome, FaultServer]:
     """The last outcome of so many calls, and the server as they left it. With `deltas` they are streamed."""
 
     async def work() -> tuple[Outcome, FaultServer]:
         async with fault_server(*scripts) as server:
             backend = OpenAIBackend(server.url, KEY, open_transport(keep_alive=True))
-            request = Request(body=body or ASKED, upstream="upstream-name", timeout=timeout, max_tokens=77)
+            request = Request(body=body or ASKED, upstream="upstream-name", timeout=timeout, max_tokens=77, **more)
             try:
                 for _ in range(calls):
                     outcome = await backend.complete(request, None if deltas is None else deltas.append)
@@ -95,6 +96,37 @@ def test_the_body_passes_as_it_came_but_for_model_stream_and_limit() -> None:
     assert asked.path == "/v1/chat/completions"
     assert asked.headers["authorization"] == f"Bearer {KEY}"
     assert asked.headers["content-type"] == "application/json"
+
+
+def test_a_model_that_refuses_sampling_parameters_is_sent_none() -> None:
+    _, server = served(
+        answer(COMPLETION), body=ASKED | {"temperature": 1, "top_p": 1, "top_k": 1}, sampling_params=False
+    )
+    assert orjson.loads(server.asked[0].body).keys() == {"messages", "model", "max_tokens"}
+
+
+@pytest.mark.parametrize(
+    ("dialect", "body", "limits"),
+    [
+        ("openai", ASKED, {"max_completion_tokens": 77}),
+        ("openai", ASKED | {"max_tokens": 5}, {"max_tokens": 5}),
+        ("anthropic", ASKED | {"max_tokens": 5}, {"max_completion_tokens": 5}),
+    ],
+)
+def test_openai_itself_is_told_a_limit_of_ours_by_the_name_that_all_its_models_know(
+    dialect: Dialect, body: dict[str, Any], limits: dict[str, int]
+) -> None:
+    def reply(request: httpx.Request) -> httpx.Response:
+        sent = orjson.loads(request.content)
+        assert {key: value for key, value in sent.items() if key.startswith("max_")} == limits
+        return httpx.Response(200, json=COMPLETION)
+
+    async def work() -> Outcome:
+        spec = Backend(url="https://api.openai.com/v1", pool="cloud")
+        backend = open_backend(spec, httpx.MockTransport(reply))
+        return await backend.complete(Request(body=body, upstream="m", timeout=5, max_tokens=77, dialect=dialect))
+
+    assert isinstance(run(work()), Completion)
 
 
 @pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
@@ -361,52 +393,3 @@ def test_a_local_engine_gets_a_connection_for_each_call() -> None:
     server = run(work())
     assert [asked.connection for asked in server.asked] == [0, 1]
     assert {asked.headers["connection"] for asked in server.asked} == {"close"}
-
-
-@pytest.mark.parametrize(
-    ("base", "full"),
-    [
-        ("http://h:8080", "http://h:8080/v1/chat/completions"),
-        ("http://h:8080/v1/", "http://h:8080/v1/chat/completions"),
-        ("http://h/llm", "http://h/llm/v1/chat/completions"),
-        ("https://h/api/v1", "https://h/api/v1/chat/completions"),
-        ("https://h/v1beta/openai/", "https://h/v1beta/openai/chat/completions"),
-        ("https://h/v1/chat/completions", "https://h/v1/chat/completions"),
-    ],
-)
-def test_a_base_url_may_name_its_version_or_not(base: str, full: str) -> None:
-    place = address(base, PATH)
-    assert str(place.at(place.version + PATH)) == full
-
-
-def test_a_key_that_no_header_can_carry_is_refused_without_telling_it() -> None:
-    with pytest.raises(ValueError, match="copy it again") as refused:
-        OpenAIBackend("http://h", "sk-\r\nx", open_transport(keep_alive=True))
-    assert "sk-" not in str(refused.value)
-
-
-def test_a_password_in_a_url_is_refused_without_telling_it() -> None:
-    with pytest.raises(ValueError, match="as the key") as refused:
-        address("http://me:hunter2@h")
-    assert "hunter2" not in str(refused.value)
-
-
-@pytest.mark.parametrize("url", [f"http://{'a' * 64}", "http://a..b", "http://[::1", "http://h:99999", "http://:80"])
-def test_a_url_that_cannot_be_called_is_refused_when_it_is_opened(url: str) -> None:
-    with pytest.raises(ValueError, match="check its host and port"):
-        address(url)
-
-
-@pytest.mark.parametrize(
-    ("url", "here"),
-    [
-        ("http://127.0.0.1:1", True),
-        ("http://127.9.9.9", True),
-        ("http://[::1]:1", True),
-        ("http://localhost", True),
-        ("http://192.168.1.2", False),
-        ("https://api.openai.com/v1", False),
-    ],
-)
-def test_loopback_is_told_by_the_host(url: str, here: bool) -> None:
-    assert is_loopback(url) is here
