@@ -24,7 +24,7 @@ def image_block(part: Mapping[str, Any], place: str) -> dict[str, Any]:
 def image_part(block: Mapping[str, Any], place: str) -> dict[str, Any]:
     """An `image` block as an `image_url` part."""
     source = mapping(block.get("source"), f"{place}.source")
-    return {"type": "image_url", "image_url": {"url": _url(source, "image", place)}}
+    return {"type": "image_url", "image_url": {"url": _url(source, "an image", place)}}
 
 
 def document_block(part: Mapping[str, Any], place: str) -> dict[str, Any]:
@@ -46,7 +46,7 @@ def document_parts(block: Mapping[str, Any], place: str) -> list[dict[str, Any]]
     named = title if isinstance(title, str) and title else None
     match source.get("type"):
         case "base64":
-            url = _url(source, "document", place)
+            url = _url(source, "a document", place)
             parts = [{"type": "file", "file": {"filename": named or "document.pdf", "file_data": url}}]
         case "text":
             head = f"{named}\n\n" if named else ""
@@ -80,7 +80,7 @@ def _url(source: Mapping[str, Any], what: str, place: str) -> str:
         case "base64":
             kind, data = source.get("media_type"), source.get("data")
             return f"data:{string(kind, f'{place}.media_type')};base64,{string(data, f'{place}.data')}"
-        case "url" if what == "image":
+        case "url" if what == "an image":
             return string(source.get("url"), f"{place}.url")
         case other:
             raise unknown(f"{what} from", str(other))

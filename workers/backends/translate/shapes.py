@@ -56,7 +56,7 @@ def kind(part: Mapping[str, Any], place: str) -> str:
 
 def unknown(what: str, name: str) -> CannotSay:
     """The refusal of a kind of thing; its name is told only if it looks like a name."""
-    return CannotSay(f"{what} {name}" if _NAME.fullmatch(name) else f"a {what} of its kind")
+    return CannotSay(f"{what} {name if _NAME.fullmatch(name) else 'that nobody knows'}")
 
 
 def json_text(value: Any, place: str) -> str:
