@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from typing import Any
 
 import pytest
@@ -20,7 +19,6 @@ pytestmark = pytest.mark.parametrize("protocol", PROTOCOLS)
 ENDED = {"openai": "stop", "anthropic": "end_turn", "ollama": "stop"}
 CUT = {"openai": "length", "anthropic": "max_tokens", "ollama": "length"}
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
-SCHEMA = {"type": "object", "properties": {"colour": {"enum": ["red", "blue"]}}, "required": ["colour"]}
 LONGEST = 900
 LONG = "Write a very long story about a lantern festival. Tell every detail, and do not stop."
 
@@ -167,21 +165,6 @@ def test_a_call_ends_when_its_time_is_up(protocol: Protocol, engine: str, deltas
     outcome = run(work())
     assert isinstance(outcome, Failure)
     assert outcome.error_class is E.TIMEOUT
-
-
-def test_a_json_schema_is_held(protocol: Protocol, engine: str) -> None:
-    if protocol == "anthropic":
-        pytest.skip("the engine's /v1/messages takes no notice of a schema")
-    wished: dict[str, dict[str, Any]] = {
-        "openai": {"response_format": {"type": "json_schema", "json_schema": {"name": "c", "schema": SCHEMA}}},
-        "ollama": {"format": SCHEMA},
-    }
-
-    async def work() -> Completion:
-        async with speaking(protocol, engine) as backend:
-            return completed(await backend.complete(request(protocol, limit=60, **wished[protocol])))
-
-    assert json.loads(run(work()).text)["colour"] in {"red", "blue"}
 
 
 def test_the_endpoint_is_alive_and_names_its_model(protocol: Protocol, engine: str) -> None:

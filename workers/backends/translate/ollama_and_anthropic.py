@@ -24,7 +24,7 @@ def request_for_ollama(body: Body) -> dict[str, Any]:
     """
     said = openai_to_ollama.request(request_for_openai.request(body))
     answers = (message for message in said["messages"] if message["role"] == "assistant")
-    turns = (turn for turn in body.get("messages", ()) if turn["role"] == "assistant")
+    turns = (turn for turn in body.get("messages") or () if turn["role"] == "assistant")
     for message, turn in zip(answers, turns, strict=True):
         if thought := _thought(turn.get("content")):
             message["thinking"] = thought

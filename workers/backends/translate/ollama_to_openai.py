@@ -53,8 +53,7 @@ def answer(body: Body, asked: Body) -> dict[str, Any]:
         said["thinking"] = thought
     if calls := list(_calls(message.get("tool_calls"), cut=cut)):
         said["tool_calls"] = calls
-    moment = datetime.fromtimestamp(created if isinstance(created, int | float) else 0, UTC)
-    head = {"model": _text(body, "model"), "created_at": moment.isoformat().replace("+00:00", "Z"), "message": said}
+    head = {"model": _text(body, "model"), "created_at": _moment(created), "message": said}
     counts = {"prompt_eval_count": count(usage, "prompt_tokens"), "eval_count": count(usage, "completion_tokens")}
     told = head | {"done": True, "done_reason": "length" if cut else "stop"}
     logprobs = choice.get("logprobs")
@@ -82,7 +81,7 @@ def _messages(messages: Any) -> Iterator[dict[str, Any]]:
             for index, (call, where) in enumerate(listed(message.get("tool_calls"), f"{place}.tool_calls"))
         ]
         if calls:
-            told["tool_calls"] = calls
+            told |= {"content": told["content"] or None, "tool_calls": calls}
             waiting = [(call["id"], call["function"]["name"]) for call in calls]
         if role == "tool":
             told["tool_call_id"] = _called(message, waiting)
@@ -143,6 +142,15 @@ def _calls(told: Any, *, cut: bool) -> Iterator[dict[str, Any]]:
             raise Unreadable("the arguments of a tool call are no JSON object")
         named = {"index": index, "name": _text(function, "name"), "arguments": given or {}}
         yield {"id": _text(call, "id") or f"call_{index}", "function": named}
+
+
+def _moment(created: Any) -> str:
+    """When it was made, which some do not tell: then it is the beginning of time."""
+    try:
+        moment = datetime.fromtimestamp(created, UTC)
+    except (TypeError, ValueError, OverflowError, OSError):
+        moment = datetime.fromtimestamp(0, UTC)
+    return moment.isoformat().replace("+00:00", "Z")
 
 
 def _text(told: Body, name: str) -> str:
