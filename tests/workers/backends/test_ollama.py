@@ -122,6 +122,21 @@ def test_a_stream_is_done_with_its_last_line_whatever_follows() -> None:
     assert isinstance(outcome, Completion)
 
 
+def test_a_stream_whose_content_type_was_taken_is_read_all_the_same() -> None:
+    deltas: list[str] = []
+    data = b"".join(orjson.dumps(one) + b"\n" for one in (line(content="A "), line(content="B"), line(done=True)))
+
+    async def work() -> Outcome:
+        script = answer(data, Content_Type="text/plain")
+        async with fault_server(script) as server, adapter("ollama", server.url) as backend:
+            asked = Request(body={"messages": [HELLO]}, upstream="m", timeout=5, dialect="ollama")
+            return await backend.complete(asked, deltas.append)
+
+    outcome = run(work())
+    assert isinstance(outcome, Completion)
+    assert (outcome.text, deltas) == ("A B", ["A B"])
+
+
 def test_probabilities_of_a_stream_are_kept() -> None:
     first, second = ({"token": token, "logprob": -0.1} for token in "AB")
     outcome, _ = told(
