@@ -16,6 +16,8 @@ from workers.backends.waits import duration, limit_reset, retry_after
     [
         ({"retry-after": "7"}, 7.0),
         ({"Retry-After": "1.5"}, 1.5),
+        ({"retry-after": "1", "retry-after-ms": "350"}, 0.35),
+        ({"retry-after": "1", "retry-after-ms": "soon"}, 1.0),
         ({"retry-after": "Sat, 21 Nov 2026 10:00:30 GMT", "date": "Sat, 21 Nov 2026 10:00:00 GMT"}, 30.0),
         ({"retry-after": "Sat, 21 Nov 2026 09:00:00 GMT", "date": "Sat, 21 Nov 2026 10:00:00 GMT"}, 0.0),
         ({"retry-after": "soon"}, None),
