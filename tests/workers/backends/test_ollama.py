@@ -15,6 +15,7 @@ from tests.fakes.ollama_memory import GIB
 from tests.faults import Asked, answer, fault_server, lines
 from tests.workers.backends.adapters import MODEL, adapter, request, run
 from workers.backends.base import Loaded, Request, same_model
+from workers.backends.ollama_answer import outcome_of
 
 HELLO = {"role": "user", "content": "Haruka greets the festival crowd"}
 CHAT = {
@@ -135,6 +136,15 @@ def test_a_stream_whose_content_type_was_taken_is_read_all_the_same() -> None:
     outcome = run(work())
     assert isinstance(outcome, Completion)
     assert (outcome.text, deltas) == ("A B", ["A B"])
+
+
+@pytest.mark.parametrize(
+    "more", [{"done": False}, {"done": None}, {"done_reason": None}, {"message": "A"}, {"message": None}]
+)
+def test_an_answer_that_does_not_say_that_it_is_done_is_none(more: dict[str, Any]) -> None:
+    outcome = outcome_of(CHAT | more)
+    assert isinstance(outcome, Failure)
+    assert outcome.error_class is E.MALFORMED
 
 
 def test_probabilities_of_a_stream_are_kept() -> None:
