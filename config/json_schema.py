@@ -10,14 +10,17 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from config.entries import NAME_PATTERN, Entry, Table
-from config.kinds import Kind, bounded, text
+from config.kinds import Kind, text
 from config.loading import DEFAULT_DATA
 from config.sections import CATALOG, Form, Section
 from config.settings import ABOUT, EMBEDDED, SECTIONS, EngineSettings, Settings, redis_address
-from router_core.catalog import URGENCY_DEFAULTS
+from config.shapes import bounded
+from router_core.catalog import URGENCY_DEFAULTS, Catalog
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 Shape = dict[str, Any]
+_CATALOGS = {"local_only": Catalog.model_fields["local_only"].default}
+"""What stands among the settings in the file, and belongs to the catalog."""
 
 
 def schema() -> Shape:
@@ -29,7 +32,7 @@ def schema() -> Shape:
         "data": _value(data, DEFAULT_DATA),
         **{name: {"description": section.about, **_section(section)} for name, section in CATALOG.items()},
         **{
-            name: {"description": ABOUT[name], **_table(table, _defaults(Settings), names)}
+            name: {"description": ABOUT[name], **_table(table, {**_defaults(Settings), **_CATALOGS}, names)}
             for name, (table, names) in SECTIONS.items()
         },
     }

@@ -6,7 +6,7 @@ Reading reports what is wrong at the place, and then gives None.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
@@ -14,12 +14,10 @@ import yaml
 
 from config.page import NULL, TEXT, Place
 from config.problems import nearest, quoted
+from config.shapes import Shape, any_case, bounded, either
 from config.words import Uninterpolated, duration_word, interpolate, rate_of, rate_word, seconds_of, size_of, size_word
 
 T = TypeVar("T")
-Shape = Mapping[str, Any]
-"""A JSON Schema of what may stand at a place."""
-
 _FLAGS = {"yes": True, "on": True, "true": True, "no": False, "off": False, "false": False}
 _TRAPS = {
     "bool": "one of the words that YAML reads as true or false",
@@ -29,9 +27,6 @@ _TRAPS = {
 }
 WHOLE_DIGITS = 15
 _NUMBER = re.compile(r"-?\d{1,15}(\.\d{1,9})?")
-
-FILLED_IN: Shape = {"type": "string", "pattern": r"\$\{"}
-"""A value that a variable stands in: what it will be is not known to an editor."""
 
 
 def _as_it_is(value: Any) -> Any:
@@ -97,16 +92,6 @@ def written(text: str) -> str:
     return text.replace("$", "$$")
 
 
-def either(*shapes: Shape) -> Shape:
-    """Any of these, or a variable."""
-    return {"anyOf": [*shapes, FILLED_IN]}
-
-
-def _any_case(*words: str) -> str:
-    """A pattern for these words in capitals or not: JSON Schema's patterns have no flag for it."""
-    return "^(" + "|".join("".join(f"[{letter}{letter.upper()}]" for letter in word) for word in words) + ")$"
-
-
 def _parsed(place: Place, parse: Callable[[str], T | None], wanted: str) -> T | None:
     """The parsed value. Messages show what the file says, not what a variable held."""
     read = word(place)
@@ -138,7 +123,7 @@ literal: Kind[str] = Kind(word, {"type": "string"}, written)
 
 flag: Kind[bool] = Kind(
     lambda place: _parsed(place, lambda read: _FLAGS.get(read.lower()), "yes or no"),
-    either({"type": "boolean"}, {"enum": sorted(_FLAGS)}, {"type": "string", "pattern": _any_case(*_FLAGS)}),
+    either({"type": "boolean"}, {"enum": sorted(_FLAGS)}, {"type": "string", "pattern": any_case(*_FLAGS)}),
 )
 """Yes or no, in any of the words that YAML has for them."""
 
@@ -191,28 +176,6 @@ def at_least(least: int, kind: Kind[int]) -> Kind[int]:
     return replace(kind, read=enough, shape=bounded(kind.shape, {"minimum": least}))
 
 
-_BOUNDS: Mapping[str, frozenset[str]] = {
-    "integer": frozenset({"minimum", "maximum", "exclusiveMinimum"}),
-    "number": frozenset({"minimum", "maximum", "exclusiveMinimum"}),
-    "string": frozenset({"minLength"}),
-    "array": frozenset({"minItems"}),
-}
-"""What of a rule can be said of each type of value."""
-
-
-def bounded(shape: Shape, rule: Shape) -> dict[str, Any]:
-    """A shape with the bounds of a rule (a JSON Schema too), as far as they can be said of what is in the file."""
-    rule = next((one for one in rule.get("anyOf", ()) if one.get("type") != "null"), rule)
-    told = dict(shape)
-    if "anyOf" in shape:
-        told["anyOf"] = [bounded(one, rule) if one is not FILLED_IN else one for one in shape["anyOf"]]
-    if isinstance(inner := shape.get("additionalProperties"), dict):
-        wanted = [*rule.get("patternProperties", {}).values(), rule.get("additionalProperties")]
-        told["additionalProperties"] = bounded(inner, next((one for one in wanted if isinstance(one, dict)), {}))
-    known = _BOUNDS.get(shape.get("type", ""), frozenset()) if isinstance(shape.get("type"), str) else frozenset()
-    return {**told, **{word: limit for word, limit in rule.items() if word in known}}
-
-
 def one_of(kind: str, words: Collection[str]) -> Kind[str]:
     """One of a closed set of words."""
     return Kind(lambda place: _chosen(place, kind, words), either({"enum": [str(known) for known in words]}), str)
@@ -240,8 +203,10 @@ def yes_no_or(third: str) -> Kind[str]:
 def listed(kind: Kind[T]) -> Kind[tuple[T, ...]]:
     """A list of values of one kind, which may be empty."""
 
-    def many(place: Place) -> tuple[T, ...]:
-        return tuple(value for value in map(kind, place.items()) if value is not None)
+    def many(place: Place) -> tuple[T, ...] | None:
+        items = place.items()
+        values = tuple(value for value in map(kind, items) if value is not None)
+        return values if values or place.is_list else None
 
     return Kind(many, {"type": "array", "items": kind.shape}, lambda values: [kind.write(value) for value in values])
 
@@ -287,6 +252,6 @@ class Names:
                 filled.add(name)
             if name not in read or name not in filled:
                 read.append(name)
-        if not items and not place.is_empty and isinstance(place.node, yaml.SequenceNode):
+        if not items and place.is_list:
             place.report("the list is empty", f"Name at least one {self.kind}.")
         return tuple(read) or None

@@ -158,9 +158,10 @@ def read_roles(section: Place | None, entry: Entry[R]) -> dict[str, R]:
 
 
 def _judged_whole(place: Place, role: R) -> R:
-    """A chain that lost a model to a mistake is not also told to be too short for its ensemble."""
-    whole = len(place.entries()["chain"].items()) == len(role.chain)
-    return role if whole else role.model_copy(update={"ensemble": None})
+    """What follows from a mistake in a chain or an ensemble is not told too: the catalog does not see the ensemble."""
+    broken = tuple(f"{place.path}.{key}" for key in ("chain", "ensemble"))
+    faulty = any(problem.path.startswith(broken) for problem in place.page.problems)
+    return role.model_copy(update={"ensemble": None}) if faulty else role
 
 
 def read_urgency(section: Place | None) -> Mapping[Urgency, UrgencyPolicy]:

@@ -54,6 +54,11 @@ class Place:
         """Keys and values stand here."""
         return isinstance(self.node, yaml.MappingNode)
 
+    @property
+    def is_list(self) -> bool:
+        """Values stand here."""
+        return isinstance(self.node, yaml.SequenceNode)
+
     def report(self, message: str, remedy: str = "") -> None:
         """Note that something is wrong here."""
         self.page.report(self.line, self.path, message, remedy)
@@ -112,7 +117,7 @@ class Place:
     def _below(self, word: str) -> Place | None:
         if self.is_mapping:
             return self.entries().get(word)
-        items = self.items() if isinstance(self.node, yaml.SequenceNode) else []
+        items = self.items() if self.is_list else []
         return next((item for item in items if item.name == word), None)
 
     @property

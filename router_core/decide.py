@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 
-from router_core.candidates import Chain, Prospect, first_due, is_judging
-from router_core.catalog import Catalog, Ensemble
-from router_core.checks import role_of
-from router_core.ensemble import Answer, Ask, next_step, parse_verdict, pick, qualities
+from router_core.candidates import Chain, Prospect, first_due, is_judging, ready
+from router_core.catalog import Catalog
+from router_core.ensemble import Answer, Ask, Best, best, parse_verdict, plan_of, proceed
 from router_core.fleet import Fleet
 from router_core.job import CompletionJob, Urgency
 from router_core.outcome import Attempt, Completion, ErrorClass, Failure, Fallback, Outcome
@@ -118,10 +117,10 @@ def decide(
     """
     chain = chain_of(job, catalog, attempts, conditions)
     if conditions.answers:
-        ask = _in_ensemble(chain, conditions, now)
-        if isinstance(ask, Done) or ask.model != conditions.here:
-            return ask if isinstance(ask, Done) else _to(ask, chain)
-        return _call(chain, ask.model, now, ask.why, judging=ask.judging)
+        ask = proceed(chain, conditions.answers, conditions.here, now)
+        if isinstance(ask, Ask) and ask.model == conditions.here:
+            return _call(chain, ask.model, now, ask.why, judging=ask.judging)
+        return _onwards(chain, ask)
     if now >= job.deadline:
         return _expired(attempts)
     failed = chain.last_failure
@@ -152,13 +151,12 @@ def conclude(
     chain = chain_of(job, catalog, attempts, conditions)
     if isinstance(outcome, Completion):
         if is_judging(last):
-            return _picked(chain, answers, parse_verdict(outcome.text, len(answers)))
-        if _plan(job, catalog) is None and not answers:
+            return _onwards(chain, best(chain, answers, parse_verdict(outcome.text, len(answers))))
+        if plan_of(job, catalog) is None and not answers:
             return Done(outcome)
         answers = (*answers, Answer(last.model, last.backend, outcome))
     if answers:
-        ask = _in_ensemble(chain, replace(conditions, answers=answers), last.ended_at)
-        return ask if isinstance(ask, Done) else _to(ask, chain)
+        return _onwards(chain, proceed(chain, answers, conditions.here, last.ended_at))
     return decide(job, catalog, attempts, conditions, last.ended_at)
 
 
@@ -171,11 +169,6 @@ def hand_on(chain: Chain, model: str, here: str, now: float) -> Handoff:
     """The hand-off from `here` to another model: to the front of its queue for an interactive job."""
     why, kind = why_left(chain, here, now)
     return Handoff(model, chain.job.urgency is Urgency.INTERACTIVE, why, kind)
-
-
-def ready(prospects: Sequence[Prospect], now: float) -> list[Prospect]:
-    """The models that may be asked now: the least asked first, by the order of the chain among equals."""
-    return sorted((one for one in prospects if one.due <= now), key=lambda one: one.asked)
 
 
 def _elsewhere(chain: Chain, prospects: Sequence[Prospect], here: str, now: float) -> Step:
@@ -200,39 +193,13 @@ def _waits_for(chain: Chain, here: Prospect, failed: Attempt) -> bool:
     )
 
 
-def _in_ensemble(chain: Chain, conditions: Conditions, now: float) -> Ask | Done:
-    """Rule 0. The model in whose queue the job is goes before the others, so that it is not sent to and fro."""
-    answers, plan = conditions.answers, _plan(chain.job, chain.catalog) or Ensemble()
-    in_time = now < chain.job.deadline
-    asked_next = [one.model for one in ready(chain.prospects(now), now) if in_time and not one.asked]
-    asked_next.sort(key=lambda alias: alias != conditions.here)
-    judge = plan.judge if in_time and _may_judge(chain, plan, now) else None
-    step = next_step(plan, answers, asked_next, judge)
-    return step if step is not None else _picked(chain, answers, None)
-
-
-def _may_judge(chain: Chain, plan: Ensemble, now: float) -> bool:
-    judge = plan.judge
-    if judge is None or any(is_judging(attempt) for attempt in chain.attempts):
-        return False
-    return chain.forbidden(judge) is None and chain.blocked(judge, now) is None
-
-
-def _picked(chain: Chain, answers: Sequence[Answer], verdict: int | None) -> Done:
-    plan = _plan(chain.job, chain.catalog) or Ensemble()
-    index, why = pick(plan, answers, qualities(chain.job, chain.catalog, answers), verdict)
-    return Done(answers[index].completion, answer=answers[index], why=why)
-
-
-def _to(ask: Ask, chain: Chain) -> Handoff:
+def _onwards(chain: Chain, ask: Ask | Best) -> Handoff | Done:
+    """Rule 0, when it is not here that is asked."""
+    if isinstance(ask, Best):
+        return Done(ask.answer.completion, answer=ask.answer, why=ask.why)
     failed = chain.last_failure
     kind = failed.disposition.fallback if failed and failed.disposition else None
     return Handoff(ask.model, chain.job.urgency is Urgency.INTERACTIVE, ask.why, kind)
-
-
-def _plan(job: CompletionJob, catalog: Catalog) -> Ensemble | None:
-    role = role_of(job, catalog)
-    return role.ensemble if role is not None else None
 
 
 def _call(chain: Chain, model: str, now: float, why: str, *, judging: bool = False) -> Call:

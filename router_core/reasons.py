@@ -40,7 +40,11 @@ def why_left(chain: Chain, here: str, now: float) -> tuple[str, Fallback | None]
         return f"{here}: {forbidden}", Fallback.POLICY
     if blocked is not None:
         return f"{here}: {blocked.detail}", DISPOSITIONS[OBSTACLE_ERRORS[blocked.obstacle]].fallback
-    return f"{here}: {obstacles_of(chain, now).get(here, 'not in its chain')}", None
+    if here not in chain.job.chain:
+        return f"{here}: not in its chain", None
+    if (obstacle := obstacles_of(chain, now).get(here)) is not None:
+        return f"{here}: {obstacle}", None
+    return f"{here}: late, and another model is idle", Fallback.OVERLOAD
 
 
 def why_repeated(prospect: Prospect, failed: Attempt) -> str:

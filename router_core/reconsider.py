@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from router_core.candidates import Chain, Prospect
+from router_core.candidates import Chain, Prospect, ready
 from router_core.catalog import Catalog
-from router_core.decide import Call, Conditions, Handoff, Later, Step, chain_of, decide, hand_on, ready
+from router_core.decide import Call, Conditions, Handoff, Later, Step, chain_of, decide, hand_on
 from router_core.job import CompletionJob, Urgency
 from router_core.outcome import Attempt
 
@@ -27,19 +27,21 @@ def reconsider(
     chain = chain_of(job, catalog, attempts, conditions)
     prospects = chain.prospects(now)
     here = next((one for one in prospects if one.model == conditions.here), None)
-    as_decided = decide(job, catalog, attempts, conditions, now)
     if here is None or conditions.answers or now >= job.deadline:
-        return None if isinstance(as_decided, Call) else as_decided
-    late = now >= chain.start_by
+        step = decide(job, catalog, attempts, conditions, now)
+        return None if isinstance(step, Call) else step
     others = [one for one in ready(prospects, now) if one.model != here.model]
+    late = now >= chain.start_by
     if here.blocked is None:
         return _to_first(chain, here, [one for one in others if late and _is_idle(chain, one)], now)
-    if not late and job.urgency is not Urgency.INTERACTIVE:
-        stays = here.blocked.until <= min(chain.start_by, job.deadline)
-        return as_decided if isinstance(as_decided, Handoff) and not stays else None
-    if others and job.urgency is not Urgency.INTERACTIVE:
-        return _to_first(chain, here, [one for one in others if chain.fleet.model(one.model).free > 0], now)
-    return None if isinstance(as_decided, Later) and as_decided.model == here.model else as_decided
+    if job.urgency is not Urgency.INTERACTIVE:
+        if not late:
+            stays = here.blocked.until <= min(chain.start_by, job.deadline)
+            return None if stays else _to_first(chain, here, others, now)
+        if others:
+            return _to_first(chain, here, [one for one in others if chain.fleet.model(one.model).free > 0], now)
+    step = decide(job, catalog, attempts, conditions, now)
+    return None if isinstance(step, Later) and step.model == here.model else step
 
 
 def _to_first(chain: Chain, here: Prospect, others: Sequence[Prospect], now: float) -> Handoff | None:

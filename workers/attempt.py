@@ -9,7 +9,7 @@ from zlib import crc32
 from router_core.catalog import Catalog
 from router_core.checks import checked
 from router_core.decide import Call, Conditions, Done, Fall, Handoff, HoldReason, Later, Step, conclude, decide
-from router_core.ensemble import Answer, judge_body, question_of
+from router_core.ensemble import Answer, judge_body, plan_of, question_of
 from router_core.envelope import UnreadableEnvelope, pack_answer, unpack_answers, unpack_attempts, unpack_job
 from router_core.fleet import Fleet
 from router_core.job import CompletionJob, Urgency
@@ -40,8 +40,9 @@ class Carrier:
         except UnreadableEnvelope as error:
             return Ending(next=Fall(HoldReason.UNREADABLE, str(error)))
         job, attempts = course.job, course.attempts
-        conditions = _as_claimed(self._conditions(delivery, job, course.answers))
-        step = decide(job, self.catalog, attempts, conditions, course.now)
+        conditions = self._conditions(delivery, job, course.answers)
+        allowed = replace(conditions, fleet=conditions.fleet.taking(delivery.model))
+        step = decide(job, self.catalog, attempts, allowed, course.now)
         if not isinstance(step, Call):
             return self._ending(step, course, None)
         answer = await self._call(course, step, on_delta)
@@ -74,7 +75,9 @@ class Carrier:
         job, model = course.job, self.catalog.models[call.model]
         body: Mapping[str, object] = job.body
         if call.judging:
-            body, on_delta = judge_body(question_of(job.body), course.answers, job.dialect), None
+            body = judge_body(question_of(job.body), course.answers, job.dialect)
+        if plan_of(job, self.catalog) is not None:
+            on_delta = None  # one of several answers, and perhaps not the one that is kept
         request = Request(
             body=body,
             dialect=job.dialect,
@@ -118,15 +121,6 @@ def _course(delivery: Delivery, now: float) -> _Course:
 def jitter_of(job_id: str) -> float:
     """A job's own place in [0, 1]: jobs that failed together come back apart, and one job is due at one moment only."""
     return crc32(job_id.encode()) / 2**32
-
-
-def _as_claimed(conditions: Conditions) -> Conditions:
-    """The same, but that nothing blocks the model here: the claim has looked at this moment, the last survey before."""
-    fleet, here = conditions.fleet, conditions.here
-    state = fleet.model(here)
-    if state.blocked is None:
-        return conditions
-    return replace(conditions, fleet=replace(fleet, models={**fleet.models, here: replace(state, blocked=None)}))
 
 
 def _kept(course: _Course, call: MadeCall | None, outcome: Outcome | None) -> bytes:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from router_core.catalog import Catalog
 from router_core.decide import Conditions, Done, Fall, Handoff, HoldReason, Later, Step
 from router_core.envelope import UnreadableEnvelope, unpack_answers, unpack_attempts, unpack_job
-from router_core.job import CompletionJob
+from router_core.fleet import Fleet
+from router_core.job import CompletionJob, Urgency
 from router_core.outcome import ErrorClass
 from router_core.reconsider import reconsider
 from router_core.result import Result, Status
@@ -36,10 +37,11 @@ class Sweeper:
     async def round(self, seen: Survey, *, clean: bool) -> None:
         """Look after everything that waits in vain now. Two workers that do it at once do it once."""
         now, found = await sweep(self.link, seen.stranded, clean=clean)
+        fleets = dict(seen.fleets)  # changed with each move, so that not all go to the one model that was idle
         for job in found:
-            await self._look_after(job, seen, now)
+            await self._look_after(job, fleets, now)
 
-    async def _look_after(self, found: Found, seen: Survey, now: float) -> None:
+    async def _look_after(self, found: Found, fleets: dict[Urgency, Fleet], now: float) -> None:
         if found.why in _LOST:
             await self._end(found, _cancelled(found), "canceled")
             return
@@ -50,13 +52,15 @@ class Sweeper:
         except UnreadableEnvelope as error:
             await self._unreadable(found, str(error), now)
             return
-        conditions = Conditions(found.model, jitter_of(job.id), seen.fleet(job.urgency), answers)
+        conditions = Conditions(found.model, jitter_of(job.id), fleets[job.urgency], answers)
         step = reconsider(job, self.catalog, attempts, conditions, now)
         if isinstance(step, Done):
             result = result_of(job, attempts, step, now)
             await self._end(found, result, "finished" if result.answered else "failed")
         elif step is not None:
             await self._move(found, job, step)
+            if isinstance(step, Handoff):
+                fleets.update({urgency: fleet.with_one_more(step.model) for urgency, fleet in fleets.items()})
 
     async def _move(self, found: Found, job: CompletionJob, step: Step) -> None:
         assert isinstance(step, Handoff | Later | Fall), "a job that waits is not called from here"

@@ -29,7 +29,7 @@ WORKERS = ("cloud", "cloud", "gpu")
 """The broken upstreams are in the cloud, where two processes share each breaker; the good one is local."""
 
 SLOTS = 4
-GOOD_SLOTS = 32
+GOOD_SLOTS = 128
 OPEN_AFTER = 5
 TIMEOUT = 1
 RATE = 250.0
@@ -111,7 +111,7 @@ def configuration(url: str, directory: Path, places: dict[str, str]) -> dict[str
             "batch": {"start_within": "4s", "give_up": "10m", "cloud": "yes"},
         },
         "breakers": {"open_after": OPEN_AFTER, "recover_after": "2s", "recover_most": "4s", "ramp": "1s"},
-        "workers": {"slots": 64},
+        "workers": {"slots": 128},
     }
 
 
