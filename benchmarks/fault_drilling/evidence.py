@@ -59,11 +59,13 @@ class Case:
 
 @dataclass
 class Evidence:
-    """All of it. `claims` are the moments at which a job was handed out to be called at the broken upstream."""
+    """All of it. `claims` are the moments at which a job was handed out to be called at the broken upstream; `moves`,
+    by job, the reasons for which it was put elsewhere."""
 
     case: Case
     results: dict[str, dict[str, Any]] = field(default_factory=dict)
     claims: list[float] = field(default_factory=list)
+    moves: dict[str, list[str]] = field(default_factory=dict)
     heard: list[Heard] = field(default_factory=list)
     good: list[Heard] = field(default_factory=list)
     changes: list[Change] = field(default_factory=list)
@@ -112,10 +114,12 @@ def _read_results(evidence: Evidence, ids: Sequence[str], client: redis.Redis) -
                 pipe.get(f"of:result:{job}")
                 pipe.lrange(f"of:events:{job}", 0, -1)
             told = pipe.execute()
-        for job, result, events in zip(part, told[::2], told[1::2], strict=True):
+        for job, result, rows in zip(part, told[::2], told[1::2], strict=True):
             if result is not None:
                 evidence.results[job] = json.loads(result)
-            evidence.claims += _claims(evidence.case.name, map(json.loads, events))
+            events = [json.loads(row) for row in rows]
+            evidence.claims += _claims(evidence.case.name, events)
+            evidence.moves[job] = [event["why"] for event in events if event.get("why")]
     evidence.claims.sort()
 
 

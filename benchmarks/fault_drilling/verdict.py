@@ -17,9 +17,9 @@ from benchmarks.fault_drilling.kinds import KINDS, Keeps, Kind
 UNDERWAY = 1000.0
 """Milliseconds that a call claimed before a breaker opened may take to arrive at its upstream on a busy machine."""
 
-PROBING = 5000.0
-"""Milliseconds for what is beside the open period after healing: a probe that was under way when it healed (1 s) and
-its lease, a worker's look (1 s at most) before each of the two probes, the probes themselves."""
+PROBING = 4000.0
+"""Milliseconds for what comes beside the open period after healing: a probe that was under way when it healed (1 s at
+most here), a worker's look (1 s at most) before each of two probes, the probes themselves, and a busy machine."""
 
 NAMED = 5
 
@@ -71,7 +71,7 @@ def _answered(evidence: Evidence) -> Iterator[str]:
 
 def _explained(evidence: Evidence, kind: Kind) -> Iterator[str]:
     """Every attempt tells why it was made; a failed one, what it met; and there is one for every call."""
-    wrong, silent = [], []
+    wrong, silent = [], [job for job in evidence.case.jobs if job in evidence.results and not _tells(evidence, job)]
     for job in evidence.case.jobs:
         for attempt in evidence.results.get(job, {}).get("attempts", ()):
             error = attempt.get("error")
@@ -81,11 +81,19 @@ def _explained(evidence: Evidence, kind: Kind) -> Iterator[str]:
             if not attempt.get("why") or (error and not attempt.get("detail")):
                 silent.append(job)
     yield from _named("attempts were recorded with another error than the fault's", wrong)
-    yield from _named("attempts do not tell why", silent)
+    yield from _named("jobs do not tell why the first of their chain did not answer", silent)
     told = sum(attempt["backend"] == evidence.case.name for attempt in _attempts(evidence))
     heard = sum(not call.probe and not call.healed for call in evidence.heard)
     if kind.listens and told != heard:
         yield f"the jobs tell of {told} attempts at it, but it heard {heard} calls"
+
+
+def _tells(evidence: Evidence, job: str) -> bool:
+    """Whether an attempt at the broken one, the reason of a later one, or of a move, names it."""
+    attempts = evidence.results[job]["attempts"]
+    told = [attempt.get("why", "") for attempt in attempts] + evidence.moves.get(job, [])
+    name = evidence.case.name
+    return any(attempt["backend"] == name for attempt in attempts) or any(f"{name}:" in why for why in told)
 
 
 def _probes(evidence: Evidence) -> Iterator[str]:
