@@ -66,7 +66,7 @@ class Place:
         policy = self.catalog.urgency[urgency]
         terms = Terms(
             queue=more.pop("queue", None) or self.catalog.queue(chain[0], urgency),
-            give_up=policy.give_up,
+            give_up=more.pop("give_up", policy.give_up),
             keep=600,
             start_within=policy.start_within,
         )
