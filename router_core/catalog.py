@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
+from hashlib import blake2b
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, model_validator
@@ -250,6 +251,15 @@ class Catalog(_Entry):
         """How calls at a backend are paid for."""
         spec = self.backends[backend]
         return spec.billing or (Billing.LOCAL if self.pools[spec.pool].local else Billing.METERED)
+
+    def credential(self, backend: str) -> str:
+        """A name for the key of a backend that tells nothing of it; empty when it has none.
+
+        Backends of one host with the same key share it. So a key that means nothing (`ollama`) binds no strangers.
+        """
+        spec = self.backends[backend]
+        key, host = spec.key.get_secret_value(), spec.url.split("/")[2]
+        return blake2b(f"{host} {key}".encode(), digest_size=5, person=b"openfall").hexdigest() if key else ""
 
     def queue(self, alias: str, urgency: Urgency) -> str:
         """The queue in which a job of that urgency waits for that model."""

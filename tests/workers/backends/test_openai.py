@@ -34,9 +34,10 @@ from tests.faults import (
     reset,
     stall,
 )
-from workers.backends import openai
+from workers.backends import reading
+from workers.backends.address import address
 from workers.backends.base import Request
-from workers.backends.openai import OpenAIBackend, endpoint
+from workers.backends.openai import PATH, OpenAIBackend
 from workers.backends.registry import is_loopback, open_backend
 from workers.backends.transport import StaleConnection, open_transport
 
@@ -229,7 +230,7 @@ def test_a_fault_within_a_stream_is_a_failure_of_its_class(script: Script, meant
 
 @pytest.mark.parametrize("deltas", [None, []], ids=["whole", "streamed"])
 def test_an_answer_without_end_is_cut_off(deltas: list[str] | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(openai, "MAX_ANSWER", 2**21)
+    monkeypatch.setattr(reading, "MAX_ANSWER", 2**21)
     outcome = ask(flood, deltas=deltas)
     assert isinstance(outcome, Failure)
     assert (outcome.error_class, outcome.detail) == (E.MALFORMED, "the answer is longer than 2 MiB")
@@ -374,7 +375,8 @@ def test_a_local_engine_gets_a_connection_for_each_call() -> None:
     ],
 )
 def test_a_base_url_may_name_its_version_or_not(base: str, full: str) -> None:
-    assert str(endpoint(base)) == full
+    place = address(base, PATH)
+    assert str(place.at(place.version + PATH)) == full
 
 
 def test_a_key_that_no_header_can_carry_is_refused_without_telling_it() -> None:
@@ -385,14 +387,14 @@ def test_a_key_that_no_header_can_carry_is_refused_without_telling_it() -> None:
 
 def test_a_password_in_a_url_is_refused_without_telling_it() -> None:
     with pytest.raises(ValueError, match="as the key") as refused:
-        endpoint("http://me:hunter2@h")
+        address("http://me:hunter2@h")
     assert "hunter2" not in str(refused.value)
 
 
 @pytest.mark.parametrize("url", [f"http://{'a' * 64}", "http://a..b", "http://[::1", "http://h:99999", "http://:80"])
 def test_a_url_that_cannot_be_called_is_refused_when_it_is_opened(url: str) -> None:
     with pytest.raises(ValueError, match="check its host and port"):
-        endpoint(url)
+        address(url)
 
 
 @pytest.mark.parametrize(
