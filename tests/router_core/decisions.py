@@ -24,7 +24,6 @@ def catalog(*, cloud=Cloud.YES, local_only=False, ensemble=None, **retry):
             "opus": ModelSpec(upstream="opus", at=("api",), timeout=10, quality={"code": 0.9}),
             "haiku": ModelSpec(upstream="haiku", at=("api",), timeout=10),
         },
-        tasks={"code": TaskType(chain=LOCAL)},
         roles={"many": Role(chain=(*LOCAL, *CLOUD), ensemble=ensemble or Ensemble(answers=2))},
         tasks={"code": TaskType(chain=LOCAL)},
         urgency={word: UrgencyPolicy(start_within=30, give_up=3600, cloud=cloud) for word in Urgency},
