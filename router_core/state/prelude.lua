@@ -25,6 +25,7 @@ local function iso(ms)
 end
 
 local function pool_of(queue) return string.match(queue, '^([^.]*)') end
+local function model_of(queue) return string.match(queue, '^[^.]*%.([^.]*)') or '' end
 local function count(what, n) redis.call('HINCRBY', COUNTERS, what, n or 1) end
 
 -- What happened to a job: appended for whoever reads later, announced to whoever listens now. `told` is JSON.
@@ -163,6 +164,7 @@ local function renew(id, queue, at_front, why, now)
   local record = RECORD .. id
   local r = redis.call('HMGET', record, 'history', 'attempts')
   if r[2] then redis.call('HSET', record, 'history', r[1] and (r[1] .. '\n' .. r[2]) or r[2]) end
+  redis.call('ZADD', OPEN, 'XX', now + 2000, id)
   redis.call('HDEL', record, 'attempts', 'crashes', 'held_for', 'held_why', 'held_at', 'status', 'ended', 'settled',
     'lease')
   local position = enqueue(id, queue, at_front, now)

@@ -43,12 +43,20 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
-    """A model in an endpoint's memory. `vram_share` is the part of it on the card (0 to 1); None: not known."""
+    """A model in an endpoint's memory. `upstream` is the endpoint's own spelling: compare by `same_model`.
+
+    `vram_gb` is in GiB; `vram_share` is the part of it on the card (0 to 1); None: not known.
+    """
 
     upstream: str
     vram_gb: float | None = None
     vram_share: float | None = None
     ctx: int | None = None
+
+
+def same_model(one: str, other: str) -> bool:
+    """Whether two names at one endpoint mean the same model. To Ollama a name without a tag is tagged `latest`."""
+    return one.removesuffix(":latest") == other.removesuffix(":latest")
 
 
 class CompletionBackend(Protocol):

@@ -10,6 +10,7 @@ import httpx
 from router_core.catalog import Backend, Protocol
 from workers.backends.anthropic import AnthropicBackend
 from workers.backends.base import CompletionBackend
+from workers.backends.ollama import OllamaBackend
 from workers.backends.openai import OpenAIBackend
 from workers.backends.transport import open_transport
 
@@ -24,7 +25,11 @@ def _anthropic(spec: Backend, transport: httpx.AsyncBaseTransport) -> Completion
     return AnthropicBackend(spec.url, spec.key.get_secret_value(), transport, spec.api_version)
 
 
-PROTOCOLS: Mapping[Protocol, Opener] = {"openai": _openai, "anthropic": _anthropic}
+def _ollama(spec: Backend, transport: httpx.AsyncBaseTransport) -> CompletionBackend:
+    return OllamaBackend(spec.url, spec.key.get_secret_value(), transport)
+
+
+PROTOCOLS: Mapping[Protocol, Opener] = {"openai": _openai, "anthropic": _anthropic, "ollama": _ollama}
 
 
 def open_backend(spec: Backend, transport: httpx.AsyncBaseTransport | None = None) -> CompletionBackend:

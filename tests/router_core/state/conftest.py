@@ -13,12 +13,13 @@ import pytest
 import redis
 
 from router_core.job import CompletionJob
-from router_core.outcome import Attempt, ErrorClass
+from router_core.outcome import Attempt, BreakerMark, CredentialMark, ErrorClass
 from router_core.result import Result, Status
 from router_core.state.delivery import Deliveries, Delivery, Drained, Identity
 from router_core.state.intake import Accepted, Intake, Terms
 from router_core.state.link import Link
 from router_core.state.presence import register
+from router_core.state.settling import Call, Ending
 
 QUEUE = "gpu.smol.background"
 SECRET = "the-prompt-nobody-else-may-see"
@@ -33,6 +34,17 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
+
+
+def made(attempt: Attempt, delivery: Delivery, **more: Any) -> Call:
+    """A call as the breakers and the ledger hear of it."""
+    disposition = attempt.disposition
+    told: dict[str, Any] = {
+        "attempt": attempt, "group": None, "mark": disposition.breaker if disposition else BreakerMark.OK,
+        "epoch": delivery.epoch, "credential": "", "credential_mark": CredentialMark.FINE,
+        "credential_epoch": delivery.credential_epoch, "repeated": False, "wait": 0.0, "chance": 0.5,
+    }  # fmt: skip
+    return Call(**{**told, **more})
 
 
 class Fleet:
@@ -91,7 +103,8 @@ class Fleet:
         attempt = (
             result.attempts[-1] if isinstance(result := next_, Result) else self.attempt(delivery, ErrorClass.TIMEOUT)
         )
-        return await worker.settle(worker.settling(delivery, None if next_ is None else attempt, next_, to))
+        call = None if next_ is None else made(attempt, delivery)
+        return (await worker.settle(worker.settling(delivery, Ending(next=next_, call=call, to_queue=to)))).came
 
     async def crash(self, name: str, worker: Deliveries) -> None:
         """Time passes in which this worker is silent and an onlooker keeps the fleet's pulse."""

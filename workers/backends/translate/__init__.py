@@ -21,6 +21,7 @@ from workers.backends.translate import (
     request_for_anthropic,
     request_for_openai,
 )
+from workers.backends.translate import ollama_to_openai, openai_to_ollama
 from workers.backends.translate.refusals import CannotSay, Unreadable
 
 Body = Mapping[str, Any]
@@ -48,6 +49,8 @@ TRANSLATORS: Mapping[tuple[Dialect, Dialect], Translator] = {
     ("anthropic", "openai"): Translator(
         request=request_for_openai.request, answer=answer_from_openai.answer, finish=answer_from_openai.finish
     ),
+    ("openai", "ollama"): Translator(openai_to_ollama.request, openai_to_ollama.answer, openai_to_ollama.finish),
+    ("ollama", "openai"): Translator(ollama_to_openai.request, ollama_to_openai.answer, ollama_to_openai.finish),
 }
 """By the caller's dialect and the backend's."""
 
