@@ -65,7 +65,11 @@ SIGNALS = {
     "Ollama is out of memory": (500, {"error": CUDA}, E.NO_VRAM),
     "Ollama is out of memory within a stream": (200, {"error": CUDA}, E.NO_VRAM),
     "Ollama's compatible endpoint is out of memory": (500, openai(CUDA, "api_error"), E.NO_VRAM),
-    "Ollama's cloud wants a sign-in": (401, {"error": "unauthorized", "signin_url": "https://ollama.com/x"}, E.AUTH),
+    "Ollama's cloud wants a sign-in": (
+        401,
+        {"error": "unauthorized", "signin_url": "https://ollama.com/x"},
+        E.NOT_INSTALLED,
+    ),
     "Ollama's cloud wants a subscription": (
         403,
         {"error": "this model requires a subscription, upgrade for access"},

@@ -18,10 +18,12 @@ from workers.backends.base import Request
 from workers.backends.translate import (
     answer_from_anthropic,
     answer_from_openai,
+    ollama_and_anthropic,
+    ollama_to_openai,
+    openai_to_ollama,
     request_for_anthropic,
     request_for_openai,
 )
-from workers.backends.translate import ollama_to_openai, openai_to_ollama
 from workers.backends.translate.refusals import CannotSay, Unreadable
 
 Body = Mapping[str, Any]
@@ -49,8 +51,22 @@ TRANSLATORS: Mapping[tuple[Dialect, Dialect], Translator] = {
     ("anthropic", "openai"): Translator(
         request=request_for_openai.request, answer=answer_from_openai.answer, finish=answer_from_openai.finish
     ),
-    ("openai", "ollama"): Translator(openai_to_ollama.request, openai_to_ollama.answer, openai_to_ollama.finish),
-    ("ollama", "openai"): Translator(ollama_to_openai.request, ollama_to_openai.answer, ollama_to_openai.finish),
+    ("openai", "ollama"): Translator(
+        request=openai_to_ollama.request, answer=openai_to_ollama.answer, finish=openai_to_ollama.finish
+    ),
+    ("ollama", "openai"): Translator(
+        request=ollama_to_openai.request, answer=ollama_to_openai.answer, finish=ollama_to_openai.finish
+    ),
+    ("anthropic", "ollama"): Translator(
+        request=ollama_and_anthropic.request_for_ollama,
+        answer=ollama_and_anthropic.answer_for_anthropic,
+        finish=answer_from_openai.finish,
+    ),
+    ("ollama", "anthropic"): Translator(
+        request=ollama_and_anthropic.request_from_ollama,
+        answer=ollama_and_anthropic.answer_for_ollama,
+        finish=ollama_to_openai.finish,
+    ),
 }
 """By the caller's dialect and the backend's."""
 
