@@ -32,7 +32,7 @@ local function enter_in_ledger()
   if call[16] ~= '0' then redis.call('HINCRBY', day, row .. 'out', call[16]) end
   if call[17] == '-' then redis.call('HINCRBY', day, row .. 'unpriced', 1)
   elseif call[17] ~= '0' then redis.call('HINCRBY', day, row .. 'nusd', call[17]) end
-  if verb == 'queue' then redis.call('HINCRBY', day, row .. 'fallbacks', 1) end
+  return day, row
 end
 
 local function report_call()
@@ -48,18 +48,31 @@ local function report_call()
   return opened and 1 or 0
 end
 
+-- The deliveries whose settle has arrived, of late: 'token' or, when it was refused, '!token'. One that is sent again,
+-- even after its job went on, is known by it. No longer than 64 bytes: Redis packs a hash tightly up to there.
+local heard = r[3] or ''
+local function was_heard(word) return string.find(' ' .. heard .. ' ', ' ' .. word .. ' ', 1, true) end
+local function with(word)
+  local words = heard == '' and word or heard .. ' ' .. word
+  while #words > 64 and string.find(words, ' ') do words = string.match(words, ' (.*)$') end
+  return words
+end
+
 if not state then return {'gone', '', 0} end
-if r[3] == token then return {'again', state, 0} end
+if was_heard(token) then return {'again', state, 0} end
+if was_heard('!' .. token) then return {'late', state, 0} end
 -- The fence. A delivery that was reaped is still welcome with an answer, as long as nobody has claimed the job again.
 local reaped = state ~= 'started'
 if r[2] ~= token or state == 'done' or (reaped and verb ~= 'done') then
   count('late')
+  redis.call('HSET', record, 'settled', with('!' .. token))
   if call[1] then enter_in_ledger() end
   return {'late', state, 0}
 end
 local opened = 0
 if call[1] then
-  enter_in_ledger()
+  local day, row = enter_in_ledger()
+  if verb == 'queue' and call[14] == '1' then redis.call('HINCRBY', day, row .. 'fallbacks', 1) end
   opened = report_call()
 end
 if reaped then
@@ -76,7 +89,7 @@ local function failed()
 end
 
 if r[5] then release(id, token, queue, r[5], gone) end
-if verb ~= 'done' then redis.call('HSET', record, 'settled', token) end
+if verb ~= 'done' then redis.call('HSET', record, 'settled', with(token)) end
 if attempt ~= '' then redis.call('HSET', record, 'attempts', r[6] and (r[6] .. '\n' .. attempt) or attempt) end
 
 if ARGV[9] ~= '' then
@@ -87,7 +100,7 @@ end
 if verb == 'done' then
   if r[11] then gone[#gone + 1] = ANSWERS .. id end
   finish(id, queue, {status = ARGV[10], rq_status = ARGV[11], result = ARGV[12], value = ARGV[13], why = ARGV[14],
-    keep = tonumber(r[7]), keep_prompt = ARGV[15] == '1', idem = r[8], token = token,
+    keep = tonumber(r[7]), keep_prompt = ARGV[15] == '1', idem = r[8], settled = with(token),
     plain = r[9] == '1' and not r[10] and not r[12]}, gone, now)
   return {'settled', 'done', opened}
 elseif verb == 'queue' then
