@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import fields
 from hashlib import blake2b
 from typing import Any
@@ -9,15 +10,17 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json, to_json
 
+from router_core.ensemble import Answer
 from router_core.job import CompletionJob
 from router_core.outcome import Attempt
 from router_core.result import Result
 
-SCHEMA = 1
+SCHEMA = 2
 """Raised when a shape changes so that an older worker would misread it."""
 
 _SCHEMA_KEY = "v"
 _ATTEMPT = TypeAdapter(Attempt)
+_ANSWER = TypeAdapter(Answer)
 _ATTEMPT_DEFAULTS = {field.name: field.default for field in fields(Attempt)}
 
 
@@ -26,18 +29,29 @@ class UnreadableEnvelope(ValueError):
 
 
 def pack_job(job: CompletionJob) -> bytes:
-    """The job as it waits in Redis. The deadline is not in it: it belongs to the record, on the server's clock."""
-    told = job.model_dump(mode="json", exclude_defaults=True, exclude={"deadline"})
-    return to_json({_SCHEMA_KEY: SCHEMA, **told})
+    """The job as it waits in Redis: a line that says where it may go, and a line with its body.
+
+    So whoever only moves it need not read a body of megabytes. The deadline is not in it, nor the moment at which it
+    was accepted: they belong to the record, on the server's clock.
+    """
+    told = job.model_dump(mode="json", exclude_defaults=True, exclude={"body", "deadline", "accepted_at"})
+    return to_json({_SCHEMA_KEY: SCHEMA, **told}) + b"\n" + to_json(job.body)
 
 
-def unpack_job(envelope: bytes, deadline: float) -> CompletionJob:
-    """The job of an envelope, with its deadline (epoch seconds, server clock); `UnreadableEnvelope` if it is none."""
-    told = _told(envelope)
+def unpack_job(envelope: bytes, deadline: float, accepted_at: float = 0.0) -> CompletionJob:
+    """The job of an envelope, with its moments (epoch seconds, server clock); `UnreadableEnvelope` if it is none.
+
+    Of the first line alone it is the job with an empty body.
+    """
+    head, _, body = envelope.partition(b"\n")
+    told = _told(head)
     try:
-        return CompletionJob.model_validate({**told, "deadline": deadline})
+        asked = from_json(body) if body else {}
+        return CompletionJob.model_validate({**told, "body": asked, "deadline": deadline, "accepted_at": accepted_at})
     except ValidationError as error:
         raise UnreadableEnvelope(_first(error)) from error
+    except ValueError as error:
+        raise UnreadableEnvelope(f"its body is not JSON: {error}") from error
 
 
 def digest(job: CompletionJob) -> str:
@@ -69,6 +83,19 @@ def unpack_attempts(lines: bytes) -> tuple[Attempt, ...]:
     """The attempts of a job, oldest first, from one JSON object a line."""
     try:
         return tuple(_ATTEMPT.validate_json(line) for line in lines.splitlines() if line)
+    except ValidationError as error:
+        raise UnreadableEnvelope(_first(error)) from error
+
+
+def pack_answer(answer: Answer) -> bytes:
+    """One answer of several, as it is kept with its job."""
+    return to_json(answer)
+
+
+def unpack_answers(rows: Iterable[bytes]) -> tuple[Answer, ...]:
+    """The answers kept with a job, in the order in which they came."""
+    try:
+        return tuple(map(_ANSWER.validate_json, rows))
     except ValidationError as error:
         raise UnreadableEnvelope(_first(error)) from error
 

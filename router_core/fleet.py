@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from router_core.outcome import ErrorClass
@@ -77,3 +77,14 @@ class Fleet:
 
     def model(self, alias: str) -> ModelState:
         return self.models.get(alias, UNKNOWN)
+
+    def taking(self, alias: str) -> Fleet:
+        """The same fleet, but that model takes calls: a claim has just allowed one, and knows better than a survey."""
+        if self.model(alias).blocked is None:
+            return self
+        return Fleet({**self.models, alias: replace(self.model(alias), blocked=None)}, self.local_only)
+
+    def with_one_more(self, alias: str) -> Fleet:
+        """The same fleet after one more job was sent to wait for that model."""
+        state = self.model(alias)
+        return Fleet({**self.models, alias: replace(state, waiting=state.waiting + 1)}, self.local_only)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import orjson
 
-from router_core.state.delivery import Settle
+from router_core.state.settling import Settle
 
 
 class UnreadableSpool(ValueError):

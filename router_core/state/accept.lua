@@ -1,6 +1,6 @@
 -- Accept a job: write it down, put it into its queue, wake a worker. Answers after the write; bears being sent again.
 -- ARGV: clock, id, queue, envelope, digest, producer, idempotency key, label, deadline (ms, '': none),
---       give_up (ms after now), keep (s), rq timeout (s), rq data, stream (1/0)
+--       give_up (ms after now), keep (s), rq timeout (s), rq data, stream (1/0), start_within (ms), local only (1/0)
 -- Reply: {'accepted' | 'joined' | 'conflict' | 'past', id, deadline, position}
 local now = clock()
 local id, queue, digest, key = ARGV[2], ARGV[3], ARGV[5], ARGV[7]
@@ -35,7 +35,8 @@ redis.call('HSET', RECORD .. id, 'state', 'queued', 'queue', queue, 'digest', di
 if idem ~= '' then redis.call('HSET', RECORD .. id, 'idem', idem) end
 if ARGV[14] == '1' then redis.call('HSET', RECORD .. id, 'watch', 1) end
 redis.call('SET', PROMPT .. id, ARGV[4])
-redis.call('ZADD', OPEN, deadline, id)
+if ARGV[16] == '1' then redis.call('HSET', RECORD .. id, 'local', 1) end
+redis.call('ZADD', OPEN, math.min(tonumber(deadline), now + tonumber(ARGV[15])), id)
 redis.call('SADD', RQ_QUEUES, RQ_QUEUE .. queue)
 local position = redis.call('RPUSH', RQ_QUEUE .. queue, id)
 ring(queue)

@@ -1,14 +1,20 @@
 -- Claim up to `want` jobs: promote what is due, pop, lease, mark started. One round trip; nothing half done.
+-- No job is popped for a model whose breaker is open, whose key is parked or that cools down after a 429; a probe that is
+-- due is handed out instead, also when nothing is queued: else an open breaker that routing avoids would never close.
 -- ARGV: clock, worker, nonce (unique to this claim), want, lease (ms), calls in flight here, state rq was told,
---       pool, suspect this worker has drained for ('' if none), then for each queue in drain order:
---       queue name, backends ('name=slots,name=slots')
--- Reply: {state, now, next due (ms, 0: nothing), suspect to drain for, left (1: jobs wait for a slot), {job...}, {foreign...}}
---   job: {id, token, queue, backend, envelope, deadline, attempts, deliveries, crashes, watch, accepted}
+--       pool, suspect this worker has drained for ('' if none), pool is local (1/0), then for each queue in drain order:
+--       queue name, backends ('name=slots=key,...'; the key's name may be empty), lease of a probe (ms)
+-- Reply: {state, now, next due (ms, 0: nothing), suspect to drain for, left (1: jobs wait for a slot), {job...},
+--         {foreign...}, {probe...}}
+--   job: {id, token, queue, backend, envelope, deadline, attempts, deliveries, crashes, watch, accepted,
+--         epoch of the model's breaker, epoch of the key's, {answer kept...}}
 --   foreign: {rq job id, queue, rq data}: put in with plain rq; it asks for an accepted job
+--   probe: {target, backend, model, token}
 local now = clock()
 local worker, nonce, want, lease = ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
-local busy, told, pool, drained = tonumber(ARGV[6]), ARGV[7], ARGV[8], ARGV[9]
-local jobs, foreign = {}, {}
+local busy, told, pool, drained, is_local = tonumber(ARGV[6]), ARGV[7], ARGV[8], ARGV[9], ARGV[10] == '1'
+local FIRST, WIDTH = 11, 3
+local jobs, foreign, probes = {}, {}, {}
 
 local function say(state)
   if state ~= told and redis.call('EXISTS', RQ_WORKER .. worker) == 1 then
@@ -18,15 +24,28 @@ local function say(state)
 end
 
 if redis.call('EXISTS', RQ_SUSPENDED) == 1 then
-  return {say('suspended'), tostring(now), '0', '', 0, jobs, foreign}
+  return {say('suspended'), tostring(now), '0', '', 0, jobs, foreign, probes}
+end
+
+local blocked, troubled = {}, false
+local told_blocks = redis.call('HGETALL', BLOCKED)
+for i = 1, #told_blocks, 2 do blocked[told_blocks[i]], troubled = told_blocks[i + 1], true end
+if blocked['local-only'] and not is_local then
+  return {say(busy > 0 and 'busy' or 'idle'), tostring(now), '0', '', 0, jobs, foreign, probes}
 end
 
 local at = iso(now)
 local seconds = string.format('%.3f', now / 1000)
 
-local function take(id, queue, backend)
+local epochs = {}
+local function epoch_of(target)
+  if not epochs[target] then epochs[target] = redis.call('HGET', BREAKER .. target, 'epoch') or '0' end
+  return epochs[target]
+end
+
+local function take(id, queue, seat)
   local r = redis.call('HMGET', RECORD .. id, 'state', 'deadline', 'attempts', 'deliveries', 'crashes', 'watch',
-    'accepted', 'deltas', 'queue')
+    'accepted', 'deltas', 'queue', 'local', 'answers')
   if not r[1] then
     local data = redis.call('HGET', RQ_JOB .. id, 'data')
     if data then
@@ -51,7 +70,11 @@ local function take(id, queue, backend)
     enqueue(id, r[9], true, now)
     return
   end
-  local token = nonce .. #jobs
+  if r[10] and not is_local then  -- a wiring error put it here: it must not leave, so it stays where nobody calls
+    hold(id, 'local_only', 'it may not leave the local pools, but it was in ' .. queue, now)
+    return
+  end
+  local backend, token = seat.name, nonce .. #jobs
   local member = id .. ':' .. token
   local deliveries = tonumber(r[4] or 0) + 1
   redis.call('HSET', RECORD .. id, 'state', 'started', 'lease', token, 'worker', worker, 'backend', backend,
@@ -65,19 +88,74 @@ local function take(id, queue, backend)
   if r[8] then tell(id, '{"event":"reset","at":' .. string.format('%.0f', now) .. '}') end
   tell(id, '{"event":"started","at":' .. string.format('%.0f', now) .. ',"delivery":' .. deliveries
     .. ',"backend":"' .. backend .. '"}')
-  jobs[#jobs + 1] = {id, token, queue, backend, redis.call('GET', PROMPT .. id) or '', r[2], r[3] or '', deliveries, tonumber(r[5] or 0),
-    r[6] or '', r[7]}
+  local kept = r[11] and redis.call('LRANGE', ANSWERS .. id, 0, -1) or {}
+  jobs[#jobs + 1] = {id, token, queue, backend, redis.call('GET', PROMPT .. id) or '', r[2], r[3] or '', deliveries,
+    tonumber(r[5] or 0), r[6] or '', r[7], epoch_of(backend .. '/' .. model_of(queue)),
+    seat.key == '' and '0' or epoch_of('key:' .. seat.key), kept}
 end
 
 -- Slots in use are counted by live leases, fleet-wide, once a backend and claim.
-local free_slots = {}
-local function roomiest(backends)
-  local best, room
-  for name, slots in string.gmatch(backends, '([^=,]+)=(%d+)') do
-    if not free_slots[name] then free_slots[name] = tonumber(slots) - redis.call('ZCARD', LEASES .. name) end
-    if not best or free_slots[name] > room then best, room = name, free_slots[name] end
+local used = {}
+local function slots_used(name)
+  if not used[name] then used[name] = redis.call('ZCARD', LEASES .. name) end
+  return used[name]
+end
+
+local function forget(block)
+  redis.call('HDEL', BLOCKED, block)
+  blocked[block] = nil
+end
+
+-- What keeps calls from a target: 'open' or 'probe' and its end, or 'ramp' and the share of its slots that is back.
+-- What is over is forgotten here: BLOCKED is empty when all is well.
+local function block_of(target)
+  local told = blocked[target]
+  if not told then return nil end
+  local kind, at, length = string.match(told, '^(%a+) (%d+) ?(%d*)$')
+  if kind ~= 'ramp' then return kind, tonumber(at) end
+  local share = (now - at) / length
+  if share < 1 then return kind, share end
+  forget(target)
+  return nil
+end
+
+-- Until when a target cools down; nil when it does not.
+local function cooling(target)
+  local ends = tonumber(blocked[target .. ' cool'])
+  if not ends or ends > now then return ends end
+  forget(target .. ' cool')
+  return nil
+end
+
+-- How many calls at once a target may have: none while it is open or half open, few while it comes back.
+local function cap(target, slots)
+  local kind, share = block_of(target)
+  if kind == 'open' or kind == 'probe' or cooling(target) then return 0 end
+  return kind and math.max(1, math.floor(slots * share)) or slots
+end
+
+local function seats_of(backends)
+  local seats = {}
+  for name, slots, key in string.gmatch(backends, '([^=,]+)=(%d+)=([^,]*)') do
+    seats[#seats + 1] = {name = name, slots = tonumber(slots), key = key}
   end
-  return best, room
+  return seats
+end
+
+-- The backend with the most free slots for a model: its seat, the free slots, and whether slots are all that is missing.
+local function roomiest(backends, model)
+  local best, room, full = nil, 0, false
+  for _, seat in ipairs(seats_of(backends)) do
+    local most = seat.slots
+    if troubled then
+      most = cap(seat.name .. '/' .. model, most)
+      if seat.key ~= '' and most > 0 then most = math.min(most, cap('key:' .. seat.key, seat.slots)) end
+    end
+    local free = most - slots_used(seat.name)
+    if most > 0 and free < 1 then full = true end
+    if free > room then best, room = seat, free end
+  end
+  return best, room, full
 end
 
 -- The last first: each goes to the front, so that who was due first is at the head.
@@ -100,7 +178,7 @@ for _, name in ipairs(redis.call('SMEMBERS', PAUSED)) do paused[name] = true end
 local suspect = ''
 if redis.call('EXISTS', SUSPECTS .. pool) == 1 then
   local backends_of = {}
-  for i = 10, #ARGV, 2 do
+  for i = FIRST, #ARGV, WIDTH do
     if not paused[ARGV[i]] then backends_of[ARGV[i]] = ARGV[i + 1] end
   end
   local waiting = redis.call('ZRANGEBYSCORE', SUSPECTS .. pool, '-inf', now, 'LIMIT', 0, 16)
@@ -108,15 +186,15 @@ if redis.call('EXISTS', SUSPECTS .. pool) == 1 then
   for _, id in ipairs(waiting) do
     local queue = redis.call('HGET', RECORD .. id, 'queue')
     local wanted = redis.call('HGET', RQ_JOB .. id, 'status') == 'scheduled'  -- not cancelled with rq's own tools
-    local backend, room = roomiest(wanted and backends_of[queue] or '')
-    if backend and busy > 0 then
+    local seat = roomiest(wanted and backends_of[queue] or '', model_of(queue or ''))
+    if seat and busy > 0 then
       redis.call('ZADD', SUSPECTS .. pool, now + 60000, id)
       suspect, want = id, 0
       break
-    elseif backend and room > 0 then
+    elseif seat then
       remove_waiting(id, 'scheduled', queue)
       redis.call('HSET', RECORD .. id, 'state', 'queued')
-      take(id, queue, backend)
+      take(id, queue, seat)
       suspect, want = id, 0
       break
     end
@@ -125,31 +203,70 @@ end
 
 local left = 0
 if want > 0 then
-  for i = 10, #ARGV, 2 do
+  for i = FIRST, #ARGV, WIDTH do
     local queue = ARGV[i]
     local length = redis.call('LLEN', RQ_QUEUE .. queue)
+    local full = false
     while length > 0 and #jobs + #foreign < want and not paused[queue] do
-      local backend, room = roomiest(ARGV[i + 1])
-      if not backend or room < 1 then break end
+      local seat, room, lacks_slots = roomiest(ARGV[i + 1], model_of(queue))
+      full = lacks_slots
+      if not seat then break end
       local popped = redis.call('LPOP', RQ_QUEUE .. queue, math.min(want - #jobs - #foreign, room, length))
       if not popped then break end
       for _, id in ipairs(popped) do
         local before = #jobs
-        take(id, queue, backend)
-        free_slots[backend] = free_slots[backend] - (#jobs - before)
+        take(id, queue, seat)
+        used[seat.name] = used[seat.name] + (#jobs - before)
       end
       length = length - #popped
       if length == 0 then redis.call('DEL', BELL .. queue) end
     end
-    if length > 0 and not paused[queue] then left = 1 end
+    if length > 0 and full and not paused[queue] then left = 1 end
     if #jobs + #foreign >= want then break end
   end
 end
 
-local due = '0'
+local due
+local function look_again_at(at)
+  if not due or at < due then due = at end
+end
+
+-- One probe in the whole fleet, held by a lease: a prober that dies gives it back by dying.
+local function hand_out_probe(target, backend, model, lasts)
+  local b = redis.call('HMGET', BREAKER .. target, 'state', 'forced')
+  if b[1] == 'open' then breaker_go(target, 'half_open', 'time to probe', {ramp = 0}, 0, now) end
+  local token = nonce .. 'p' .. #probes
+  redis.call('HSET', BREAKER .. target, 'probe', token)
+  redis.call('HSET', BLOCKED, target, 'probe ' .. ms(now + lasts))
+  blocked[target] = 'probe ' .. ms(now + lasts)
+  probes[#probes + 1] = {target, backend, model, token}
+end
+
+if troubled then
+  local function probe_if_due(target, seat, model, lasts, cool)
+    local kind, ends = block_of(target)
+    if kind ~= 'open' and kind ~= 'probe' then return end
+    ends = math.max(now, ends, cool or 0)  -- a probe is a call: it waits as a 429 has asked everybody to
+    if ends == now and #probes < 2 then hand_out_probe(target, seat.name, model, lasts)
+    elseif ends < NEVER then look_again_at(ends) end
+  end
+  local seen = {}
+  for i = FIRST, #ARGV, WIDTH do
+    local model = model_of(ARGV[i])
+    for _, seat in ipairs(seen[model] and {} or seats_of(ARGV[i + 1])) do
+      local target, lasts = seat.name .. '/' .. model, tonumber(ARGV[i + 2])
+      local cool = cooling(target)
+      if cool then look_again_at(cool) end
+      probe_if_due(target, seat, model, lasts, cool)
+      if seat.key ~= '' then probe_if_due('key:' .. seat.key, seat, model, lasts, cool) end
+    end
+    seen[model] = true
+  end
+end
+
 if #jobs == 0 then
   local first = redis.call('ZRANGE', SCHEDULED .. pool, 0, 0, 'WITHSCORES')
-  if first[2] then due = first[2] end
+  if first[2] then look_again_at(tonumber(first[2])) end
 end
 local state = (#jobs > 0 or busy > 0) and 'busy' or 'idle'
-return {say(state), tostring(now), due, suspect, left, jobs, foreign}
+return {say(state), tostring(now), due and ms(due) or '0', suspect, left, jobs, foreign, probes}

@@ -30,11 +30,15 @@ RQ_TIMEOUT = 3600
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
-    """How a job is accepted. Seconds; `deadline` is a moment on the server's clock and wins over `give_up`."""
+    """How a job is accepted. Seconds; `deadline` is a moment on the server's clock and wins over `give_up`.
+
+    Past `start_within` somebody looks whether another model could start sooner; None: nobody does.
+    """
 
     queue: str
     give_up: float
     keep: float
+    start_within: float | None = None
     deadline: float | None = None
     idempotency_key: str = ""
 
@@ -89,7 +93,8 @@ class Intake:
         reply = await self._link.script(
             "accept", job.id, terms.queue, pack_job(job), digest(job), job.producer, terms.idempotency_key,
             job.label, deadline, int(terms.give_up * 1000), max(1, int(terms.keep)), RQ_TIMEOUT, _data_of(job.id),
-            int(job.stream),
+            int(job.stream), int((terms.give_up if terms.start_within is None else terms.start_within) * 1000),
+            int(job.local_only),
         )  # fmt: skip
         verdict, job_id = reply[0], reply[1].decode()
         if verdict == b"past":
@@ -186,7 +191,7 @@ def _record(job_id: str, told: Mapping[str, bytes], prompt: bytes | None, ended:
         deliveries=int(told.get("deliveries", 0)),
         crashes=int(told.get("crashes", 0)),
         attempts=(result.attempts if result else ()) or unpack_attempts(lines),
-        job=unpack_job(prompt, deadline) if prompt else None,
+        job=unpack_job(prompt, deadline, int(told["accepted"]) / 1000) if prompt else None,
         result=result,
         worker=_text(told, "worker"),
         backend=_text(told, "backend"),

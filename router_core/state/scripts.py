@@ -17,13 +17,15 @@ class Script:
     sha: str
 
 
+_WITH_BREAKER = frozenset({"claim", "settle", "probe", "force"})
+
+
 @cache
 def load(name: str) -> Script:
-    """The script of that name: the keys, the prelude, and its own file, in this order."""
+    """The script of that name: the keys, the prelude, the breaker where it has a part, and its own file, in order."""
     here = files("router_core.state")
     # Redis refuses writes when its memory is full: accept must hear that, but what is in flight must be able to end.
     flags = "#!lua\n" if name == "accept" else "#!lua flags=allow-oom\n"
-    text = (
-        flags + lua_names() + "".join((here / f"{part}.lua").read_text(encoding="utf-8") for part in ("prelude", name))
-    )
+    parts = ("prelude", "breaker", name) if name in _WITH_BREAKER else ("prelude", name)
+    text = flags + lua_names() + "".join((here / f"{part}.lua").read_text(encoding="utf-8") for part in parts)
     return Script(name, text.encode(), sha1(text.encode(), usedforsecurity=False).hexdigest())

@@ -1,24 +1,79 @@
 -- Settle a delivery: check the fence, write the attempt, give the lease back, move the job to its next place.
--- ARGV: clock, id, token, worker, verb, attempt (JSON line or ''), then by verb:
+-- Also what goes with the end of a call: the breakers of its model and its key hear of it, the ledger counts it.
+-- ARGV: clock, id, token, worker, verb, attempt (JSON line or ''),
+--   call ('' : none was made; else its fields, below), rules (breaker policy, JSON), answer to keep ('' : none),
+--   then by verb:
 --   done:  status, rq status, result (which has every attempt), rq value, rq why, keep prompt (1/0)
 --   queue: queue, at front (1/0)
 --   later: queue, delay (ms)
 --   hold:  reason, detail
 --   back:  (nothing) to the front of its queue: the delivery never happened
--- Reply: {'settled' | 'again' | 'late' | 'gone', state}
+-- call: model, backend, group ('-'), mark, epoch, took (ms), repeated (1/0), key ('-'), key's epoch, key's mark
+--   ('fine', 'cooldown', 'park'), wait (ms), chance, bucket (ms), failed (1/0), tokens in and out, cost in nanodollars
+--   ('-': unknown), and the failure's class ('-'), with a space between
+-- Reply: {'settled' | 'again' | 'late' | 'gone', state, 1 if a breaker opened}
 local now = clock()
 local id, token, worker, verb, attempt = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local record = RECORD .. id
 local r = redis.call('HMGET', record, 'state', 'lease', 'settled', 'queue', 'backend', 'attempts', 'keep', 'idem',
-  'deliveries', 'deltas')
+  'deliveries', 'deltas', 'answers', 'moved')
 local state, queue = r[1], r[4]
-if not state then return {'gone', ''} end
-if r[3] == token then return {'again', state} end
+local call = {}
+for field in string.gmatch(ARGV[7], '%S+') do call[#call + 1] = field end
+
+-- What was called for whom, and what it cost: also for a call whose settle comes too late, for it was paid all the same.
+local function enter_in_ledger()
+  local day = LEDGER .. string.sub(iso(now), 1, 10)
+  local row = call[1] .. '@' .. call[2] .. ' ' .. call[3] .. ' '
+  if redis.call('HINCRBY', day, row .. 'calls', 1) == 1 then redis.call('EXPIRE', day, 8640000) end
+  redis.call('HINCRBY', day, row .. 'ms', call[6])
+  if call[14] == '1' then redis.call('HINCRBY', day, row .. 'failed', 1) end
+  if call[15] ~= '0' then redis.call('HINCRBY', day, row .. 'in', call[15]) end
+  if call[16] ~= '0' then redis.call('HINCRBY', day, row .. 'out', call[16]) end
+  if call[17] == '-' then redis.call('HINCRBY', day, row .. 'unpriced', 1)
+  elseif call[17] ~= '0' then redis.call('HINCRBY', day, row .. 'nusd', call[17]) end
+  return day, row
+end
+
+local function report_call()
+  local target, chance, bucket = call[2] .. '/' .. call[1], tonumber(call[12]), tonumber(call[13])
+  local why = call[18] ~= '-' and call[18] or ''
+  local opened = breaker_report(target, {mark = call[4], epoch = call[5], took = call[6], repeated = call[7] == '1',
+    bucket = bucket, chance = chance, why = why}, ARGV[8], now)
+  if call[10] == 'cooldown' then cool_down(target, tonumber(call[11]), now) end
+  if call[8] ~= '-' and call[10] == 'park' then
+    opened = breaker_report('key:' .. call[8], {mark = 'trip', epoch = call[9], took = 0, bucket = bucket,
+      chance = chance, why = why}, ARGV[8], now) or opened
+  end
+  return opened and 1 or 0
+end
+
+-- The deliveries whose settle has arrived, of late: 'token' or, when it was refused, '!token'. One that is sent again,
+-- even after its job went on, is known by it. No longer than 64 bytes: Redis packs a hash tightly up to there.
+local heard = r[3] or ''
+local function was_heard(word) return string.find(' ' .. heard .. ' ', ' ' .. word .. ' ', 1, true) end
+local function with(word)
+  local words = heard == '' and word or heard .. ' ' .. word
+  while #words > 64 and string.find(words, ' ') do words = string.match(words, ' (.*)$') end
+  return words
+end
+
+if not state then return {'gone', '', 0} end
+if was_heard(token) then return {'again', state, 0} end
+if was_heard('!' .. token) then return {'late', state, 0} end
 -- The fence. A delivery that was reaped is still welcome with an answer, as long as nobody has claimed the job again.
 local reaped = state ~= 'started'
 if r[2] ~= token or state == 'done' or (reaped and verb ~= 'done') then
   count('late')
-  return {'late', state}
+  redis.call('HSET', record, 'settled', with('!' .. token))
+  if call[1] then enter_in_ledger() end
+  return {'late', state, 0}
+end
+local opened = 0
+if call[1] then
+  local day, row = enter_in_ledger()
+  if verb == 'queue' and call[14] == '1' then redis.call('HINCRBY', day, row .. 'fallbacks', 1) end
+  opened = report_call()
 end
 if reaped then
   remove_waiting(id, state, queue)
@@ -34,26 +89,32 @@ local function failed()
 end
 
 if r[5] then release(id, token, queue, r[5], gone) end
-if verb ~= 'done' then redis.call('HSET', record, 'settled', token) end
+if verb ~= 'done' then redis.call('HSET', record, 'settled', with(token)) end
 if attempt ~= '' then redis.call('HSET', record, 'attempts', r[6] and (r[6] .. '\n' .. attempt) or attempt) end
 
+if ARGV[9] ~= '' then
+  redis.call('RPUSH', ANSWERS .. id, ARGV[9])
+  redis.call('HSET', record, 'answers', 1)
+end
+
 if verb == 'done' then
-  finish(id, queue, {status = ARGV[7], rq_status = ARGV[8], result = ARGV[9], value = ARGV[10], why = ARGV[11],
-    keep = tonumber(r[7]), keep_prompt = ARGV[12] == '1', idem = r[8], token = token,
-    plain = r[9] == '1' and not r[10]}, gone, now)
-  return {'settled', 'done'}
+  if r[11] then gone[#gone + 1] = ANSWERS .. id end
+  finish(id, queue, {status = ARGV[10], rq_status = ARGV[11], result = ARGV[12], value = ARGV[13], why = ARGV[14],
+    keep = tonumber(r[7]), keep_prompt = ARGV[15] == '1', idem = r[8], settled = with(token),
+    plain = r[9] == '1' and not r[10] and not r[12]}, gone, now)
+  return {'settled', 'done', opened}
 elseif verb == 'queue' then
-  local position = enqueue(id, ARGV[7], ARGV[8] == '1', now)
+  local position = enqueue(id, ARGV[10], ARGV[11] == '1', now)
   count('handed_off')
-  tell(id, cjson.encode({event = 'queued', at = now, queue = ARGV[7], position = position, why = failed()}))
+  tell(id, cjson.encode({event = 'queued', at = now, queue = ARGV[10], position = position, why = failed()}))
 elseif verb == 'later' then
-  local due = now + tonumber(ARGV[8])
-  schedule(id, ARGV[7], due)
-  redis.call('ZADD', SCHEDULED .. pool_of(ARGV[7]), due, id)
+  local due = now + tonumber(ARGV[11])
+  schedule(id, ARGV[10], due)
+  redis.call('ZADD', SCHEDULED .. pool_of(ARGV[10]), due, id)
   count('delayed')
-  tell(id, cjson.encode({event = 'scheduled', at = now, queue = ARGV[7], due = due, why = failed()}))
+  tell(id, cjson.encode({event = 'scheduled', at = now, queue = ARGV[10], due = due, why = failed()}))
 elseif verb == 'hold' then
-  hold(id, ARGV[7], ARGV[8], now)
+  hold(id, ARGV[10], ARGV[11], now)
 elseif verb == 'back' then
   redis.call('HINCRBY', record, 'deliveries', -1)
   local position = enqueue(id, queue, true, now)
@@ -61,4 +122,4 @@ elseif verb == 'back' then
   tell(id, cjson.encode({event = 'queued', at = now, queue = queue, position = position, why = 'worker stopping'}))
 end
 if #gone > 0 then redis.call('DEL', unpack(gone)) end
-return {'settled', redis.call('HGET', record, 'state')}
+return {'settled', redis.call('HGET', record, 'state'), opened}

@@ -8,6 +8,7 @@ from router_core.decide import Fall, Handoff, HoldReason, Later
 from router_core.result import Status
 from router_core.state.delivery import LEASE, Deliveries, Drained, Identity
 from router_core.state.presence import register, unregister
+from router_core.state.rounds import reap
 
 JOB = "job-00001"
 
@@ -18,7 +19,7 @@ def test_a_claim_whose_reply_was_lost_comes_back_without_a_crash(fleet):
         worker = await f.worker()
         await f.claim(worker)  # the reply is lost: the worker lives, and does not know of the delivery
         await f.pass_time(LEASE + 1, (worker, ()))
-        assert await worker.reap() == [(JOB, f.queue, "queued")]
+        assert await reap(f.link) == [(JOB, f.queue, "queued")]
         record = await f.intake.record(JOB)
         assert (record.state, record.crashes) == ("queued", 0)
         assert (await f.claim(worker)).deliveries == 2
@@ -32,7 +33,7 @@ def test_a_lease_that_is_renewed_is_not_reaped(fleet):
         worker = await f.worker()
         delivery = await f.claim(worker)
         await f.pass_time(60, (worker, (delivery,)))
-        assert await worker.reap() == []
+        assert await reap(f.link) == []
         assert await f.settle(worker, delivery) == "settled"
 
     fleet(story)
@@ -45,7 +46,7 @@ def test_the_job_of_a_dead_worker_goes_to_the_front_of_its_queue(fleet):
         await f.accept("job-00002")
         await f.pass_time(LEASE + 1)
         heir = await f.worker("heir")
-        assert await heir.reap() == [(JOB, f.queue, "queued")]
+        assert await reap(f.link) == [(JOB, f.queue, "queued")]
         assert [d.id for d in (await heir.claim(2, 0)).deliveries] == [JOB, "job-00002"]
         assert (await f.intake.record(JOB)).crashes == 1
 
@@ -59,7 +60,7 @@ def test_jobs_of_a_dead_worker_keep_their_order(fleet):
         await (await f.worker("dead-one")).claim(3, 0)
         await f.pass_time(LEASE + 1)
         heir = await f.worker("heir")
-        await heir.reap()
+        await reap(f.link)
         assert [d.id for d in (await heir.claim(3, 0)).deliveries] == ["job-00000", "job-00001", "job-00002"]
 
     fleet(story)
@@ -71,7 +72,7 @@ async def _crash(f, name, drained_for=""):
     claim = await worker.claim(1, 0, drained_for)
     assert [delivery.id for delivery in claim.deliveries] == [JOB]
     await f.pass_time(LEASE + 1)
-    return (await Deliveries(f.link, Identity("onlooker", "gpu", (), ()), []).reap())[0][2]
+    return (await reap(f.link))[0][2]
 
 
 def test_the_third_crash_holds_a_job_as_poisoned(fleet):
@@ -135,7 +136,7 @@ def test_a_suspect_nobody_here_serves_does_not_hide_the_next(fleet):
         for name in ("third", "fourth"):
             await (await f.worker(name, queues=(elsewhere,))).claim(1, 0)
             await f.pass_time(LEASE + 1)
-            await Deliveries(f.link, Identity("onlooker", "gpu", (), ()), []).reap()
+            await reap(f.link)
         assert f.places("job-00002") == [("scheduled", elsewhere)]
         worker = await f.worker("pinned", queues=(elsewhere,))
         claim = await worker.claim(1, 0)
@@ -188,13 +189,13 @@ def test_a_silence_of_the_whole_fleet_extends_leases_and_counts_no_crash(fleet):
         worker = await f.worker()
         delivery = await f.claim(worker)
         f.clock.now += 120  # Redis was away: nobody could beat
-        other = await f.worker("other")  # the first beat after it
-        assert await other.reap() == []
+        await f.worker("other")  # the first beat after it
+        assert await reap(f.link) == []
         await f.pass_time(4)
-        assert await other.reap() == []
+        assert await reap(f.link) == []
         await worker.beat([delivery])
         await f.pass_time(12, (worker, (delivery,)))
-        assert await other.reap() == []
+        assert await reap(f.link) == []
         assert f.counter("crashes") == 0
         assert f.counter("silences") == 1
         assert await f.settle(worker, delivery) == "settled"
@@ -207,10 +208,10 @@ def test_after_a_silence_a_worker_that_stays_silent_is_reaped_and_its_crash_coun
         await f.accept()
         await f.claim(await f.worker("dead-one"))
         f.clock.now += 120
-        heir = await f.worker("heir")
-        assert await heir.reap() == []
+        await f.worker("heir")
+        assert await reap(f.link) == []
         await f.pass_time(16)
-        assert await heir.reap() == [(JOB, f.queue, "queued")]
+        assert await reap(f.link) == [(JOB, f.queue, "queued")]
         assert (await f.intake.record(JOB)).crashes == 1
 
     fleet(story)
@@ -222,8 +223,8 @@ def test_a_reaping_worker_is_the_first_to_notice_a_silence(fleet):
         worker = await f.worker()
         await f.claim(worker)
         f.clock.now += 120
-        assert await worker.reap() == []
-        assert await worker.reap() == []
+        assert await reap(f.link) == []
+        assert await reap(f.link) == []
 
     fleet(story)
 
@@ -234,7 +235,7 @@ def test_a_late_answer_is_taken_while_nobody_has_claimed_the_job_again(fleet):
         worker = await f.worker("slow")
         delivery = await f.claim(worker)
         await f.pass_time(LEASE + 1)
-        await Deliveries(f.link, Identity("onlooker", "gpu", (), ()), []).reap()
+        await reap(f.link)
         assert await f.settle(worker, delivery) == "settled"
         assert f.places(JOB) == [("finished", f.queue)]
         assert f.counter("late_accepted") == 1
@@ -248,7 +249,7 @@ def test_a_late_failure_changes_nothing_once_the_job_was_reaped(fleet):
         worker = await f.worker("slow")
         delivery = await f.claim(worker)
         await f.pass_time(LEASE + 1)
-        await Deliveries(f.link, Identity("onlooker", "gpu", (), ()), []).reap()
+        await reap(f.link)
         assert await f.settle(worker, delivery, Handoff("large", False), "gpu.large.background") == "late"
         assert f.places(JOB) == [("queue", f.queue)]
 
@@ -263,7 +264,7 @@ def test_a_late_answer_frees_a_job_that_was_condemned_meanwhile(fleet):
         worker = await f.worker("slow")
         delivery = await f.claim(worker)
         await f.pass_time(LEASE + 1)
-        await Deliveries(f.link, Identity("onlooker", "gpu", (), ()), []).reap()
+        await reap(f.link)
         assert f.places(JOB) == [("deferred", "degrade")]
         assert await f.settle(worker, delivery) == "settled"
         assert f.places(JOB) == [("finished", f.queue)]
@@ -278,7 +279,7 @@ def test_a_late_answer_is_refused_and_counted_once_the_job_was_claimed_again(fle
         slow, heir = await f.worker("slow"), await f.worker("heir")
         late = await f.claim(slow)
         await f.pass_time(LEASE + 1)
-        await heir.reap()
+        await reap(f.link)
         current = await f.claim(heir)
         assert await f.settle(slow, late) == "late"
         assert await slow.emit(late, [b"{}"]) is False
@@ -299,8 +300,8 @@ def test_a_token_is_never_given_twice_not_even_to_a_namesake(fleet):
         await f.accept()
         first = await f.claim(await f.worker("host-1-gpu.1"))
         await f.pass_time(LEASE + 1)
-        namesake = await f.worker("host-2-gpu.1")
-        await namesake.reap()
+        await f.worker("host-2-gpu.1")
+        await reap(f.link)
         successor = Deliveries(f.link, Identity("host-2-gpu.1", "gpu", (), ()), [Drained(f.queue, (("box", 4),))])
         second = await f.claim(successor)
         assert first.token != second.token

@@ -12,6 +12,7 @@ from router_core.outcome import ErrorClass
 from router_core.result import Status
 from router_core.state.delivery import Deliveries, Identity
 from router_core.state.errors import DeadlinePassed, IdempotencyConflict, UnknownJob
+from router_core.state.rounds import reap, sweep
 
 JOB = "job-00001"
 
@@ -26,7 +27,7 @@ def test_an_accepted_job_is_queued_with_its_place_and_deadline(fleet):
         assert await f.intake.result(JOB) is None
         record = await f.intake.record(JOB)
         assert (record.state, record.producer, record.accepted_at) == ("queued", "tests", f.clock.now)
-        assert record.job == f.job(JOB).model_copy(update={"deadline": first.deadline})
+        assert record.job == f.job(JOB).model_copy(update={"deadline": first.deadline, "accepted_at": f.clock.now})
 
     fleet(story)
 
@@ -322,15 +323,15 @@ def test_a_job_that_waits_past_its_deadline_is_found_and_ended_unless_it_moved_o
 
         await f.accept(give_up=10)
         worker = await f.worker()
-        assert (await worker.sweep(False))[1] == []
+        assert (await sweep(f.link, clean=False))[1] == []
         f.clock.now += 11
-        now, (late,) = await worker.sweep(True)
+        now, (late,) = await sweep(f.link, clean=True)
         assert (now, late.id, late.why, late.deliveries) == (f.clock.now, JOB, "overdue", 0)
         await f.claim(worker)
         result = Result(id=JOB, status=Status.EXPIRED, error=ErrorClass.TIMEOUT, detail="too late")
         assert await end(f.link, result, rq_status="failed", seen_deliveries=late.deliveries) is False
         assert f.places(JOB) == [("wip", f.queue)]
-        assert (await worker.sweep(False))[1] == [], "a call in flight has its own timeout"
+        assert (await sweep(f.link, clean=False))[1] == [], "a call in flight has its own timeout"
 
     fleet(story)
 
@@ -340,8 +341,8 @@ def test_the_audit_comes_round_to_every_open_job(fleet):
         for n in range(250):
             await f.accept(f"job-{n:05}")
         f.store.delete("rq:job:job-00003", "rq:job:job-00123", "rq:job:job-00249")
-        worker = await f.worker()
-        found = [late.id for _ in range(3) for late in (await worker.sweep(False))[1]]
+        await f.worker()
+        found = [late.id for _ in range(3) for late in (await sweep(f.link, clean=False))[1]]
         assert found == ["job-00003", "job-00123", "job-00249"]
 
     fleet(story)
@@ -404,7 +405,7 @@ def test_a_full_store_refuses_new_jobs_and_lets_those_in_flight_end(fleet):
                 await f.accept("job-00002")
             assert (await worker.beat([delivery]))[1] == []
             assert await f.settle(worker, delivery) == "settled"
-            assert await worker.reap() == []
+            assert await reap(f.link) == []
         finally:
             f.store.config_set("maxmemory", 0)
         assert f.places("job-00002") == []

@@ -22,12 +22,14 @@ from hypothesis.stateful import (
 
 from router_core.decide import Fall, Handoff, HoldReason, Later
 from router_core.job import CompletionJob
-from router_core.outcome import Attempt, ErrorClass
+from router_core.outcome import Attempt, BreakerMark, CredentialMark, ErrorClass
 from router_core.result import Result, Status
 from router_core.state.delivery import LEASE, PRESENCE, Deliveries, Drained, Identity
 from router_core.state.intake import Intake, Terms, end
 from router_core.state.link import Link
 from router_core.state.presence import register
+from router_core.state.rounds import reap, sweep
+from router_core.state.settling import Call, Ending
 
 SMOL, LARGE, DEGRADE = "gpu.smol.background", "gpu.large.background", "degrade"
 SERVED = {SMOL: {"box": 2, "big": 1}, LARGE: {"big": 1}}
@@ -51,7 +53,7 @@ class Job:
     deadline: float
     state: str = "queued"
     token: str = ""
-    settled: str = ""
+    settled: str = ""  # the tokens whose settle arrived, `!` before one that was refused; the last 64 bytes
     worker: str = ""
     backend: str = ""
     crashes: int = 0
@@ -151,11 +153,20 @@ class Model:
 
     def fence(self, job_id: str, token: str, verb: str) -> str:
         job = self.jobs[job_id]
-        if job.settled == token:
+        if token in job.settled.split():
             return "again"
+        if f"!{token}" in job.settled.split():
+            return "late"
         if job.token != token or job.state == "done" or (job.state != "started" and verb != "done"):
+            self.hear(job, f"!{token}")
             return "late"
         return "settled"
+
+    def hear(self, job: Job, word: str) -> None:
+        words = [*job.settled.split(), word]
+        while len(" ".join(words)) > 64:
+            words.pop(0)
+        job.settled = " ".join(words)
 
     def leave(self, job_id: str) -> None:
         job = self.jobs[job_id]
@@ -168,7 +179,9 @@ class Model:
     def finish(self, job_id: str, status: str, queue: str, settled: str = "") -> None:
         job = self.jobs[job_id]
         self.leave(job_id)
-        job.state, job.status, job.ended_in, job.settled = "done", status, queue, settled
+        job.state, job.status, job.ended_in = "done", status, queue
+        if settled:
+            self.hear(job, settled)
 
     def reap(self) -> dict[str, str]:
         if self.pulse():
@@ -297,11 +310,19 @@ class Machine(RuleBasedStateMachine):
             "hold": Fall(HoldReason.OUTAGE, "down"),
             "back": None,
         }[verb]
-        settle = self.workers[name].settling(delivery, None if verb == "back" else attempt, next_, to_queue)
-        came = self.do(self.workers[name].settle(settle))
+        call = None if verb == "back" else self.call(attempt, delivery)
+        settle = self.workers[name].settling(delivery, Ending(next=next_, call=call, to_queue=to_queue))
+        came = self.do(self.workers[name].settle(settle)).came
         assert came == self.model.fence(delivery.id, delivery.token, "done" if verb in ended else verb)
         if came == "settled":
             self._settled(delivery, verb, to_queue)
+
+    def call(self, attempt: Attempt, delivery) -> Call:
+        """A call that says nothing of any breaker: those have a machine of their own."""
+        return Call(
+            attempt=attempt, group=None, mark=BreakerMark.NEUTRAL, epoch=delivery.epoch, credential="",
+            credential_mark=CredentialMark.FINE, credential_epoch="0", repeated=False, wait=0.0, chance=0.5,
+        )  # fmt: skip
 
     def _settled(self, delivery, verb: str, to_queue: str) -> None:
         model, job = self.model, self.model.jobs[delivery.id]
@@ -309,7 +330,7 @@ class Machine(RuleBasedStateMachine):
             model.finish(delivery.id, {"answer": "answered", "fail": "failed"}[verb], job.queue, delivery.token)
             return
         model.leave(delivery.id)
-        job.settled = delivery.token
+        model.hear(job, delivery.token)
         if verb == "queue":
             job.state, job.queue = "queued", to_queue
             model.lists[to_queue].append(delivery.id)
@@ -342,7 +363,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule()
     def reap(self) -> None:
-        came = {job_id: what for job_id, _, what in self.do(self.workers["wa"].reap())}
+        came = {job_id: what for job_id, _, what in self.do(reap(self.link))}
         assert came == self.model.reap()
         for queue, listed in self.model.lists.items():  # which backend is reaped first is the server's affair
             found = [job_id.decode() for job_id in self.store.lrange("rq:queue:" + queue, 0, -1)]
@@ -360,12 +381,12 @@ class Machine(RuleBasedStateMachine):
 
     @rule(clean=st.booleans())
     def sweep(self, clean: bool) -> None:
-        _, found = self.do(self.workers["wb"].sweep(clean))
+        _, found = self.do(sweep(self.link, clean=clean))
         overdue = {
             i for i, j in self.model.jobs.items() if j.state not in ("done", "started") and j.deadline <= self.model.now
         }
-        assert {late.id for late in found} == overdue
-        for late in found:
+        assert {late.id for late in found if late.why == "overdue"} == overdue
+        for late in (late for late in found if late.why == "overdue"):
             result = Result(id=late.id, status=Status.EXPIRED, error=ErrorClass.TIMEOUT)
             assert self.do(end(self.link, result, rq_status="failed", seen_deliveries=late.deliveries))
             job = self.model.jobs[late.id]
@@ -377,7 +398,7 @@ class Machine(RuleBasedStateMachine):
         job_id = data.draw(st.sampled_from(sorted(self.model.jobs)))
         job = self.model.jobs[job_id]
         if job.state == "held":
-            job.state, job.token, job.settled, job.crashes = "queued", "", "", 0
+            job.state, job.token, job.crashes = "queued", "", 0
             self.model.lists[job.queue].insert(0, job_id)
         assert self.do(self.intake.replay(job_id)) == job.state
 

@@ -21,8 +21,9 @@ from rq.serializers import JSONSerializer
 from router_core.decide import Fall, HoldReason, Later
 from router_core.outcome import ErrorClass
 from router_core.result import Result, Status
-from router_core.state.delivery import LEASE, Deliveries, Identity
+from router_core.state.delivery import LEASE
 from router_core.state.intake import end
+from router_core.state.rounds import reap, sweep
 from workers.ticket import read_ticket
 
 JOB, SECRET, ANSWER = "job-00001", b"the-prompt-nobody-else-may-see", b"the-answer-nobody-else-may-see"
@@ -69,7 +70,7 @@ async def suspected(f):
     for name in ("first", "second"):
         await f.claim(await f.worker(name))
         await f.pass_time(LEASE + 1)
-        await Deliveries(f.link, Identity("onlooker", "gpu", (), ()), []).reap()
+        await reap(f.link)
 
 
 STATES = [
@@ -427,7 +428,7 @@ def test_a_ticket_whose_worker_died_is_found_again(fleet):
         (ticket,) = (await (await f.worker("dead-one")).claim(1, 0)).tickets
         await f.pass_time(LEASE + 1)
         heir = await f.worker("heir")
-        await heir.reap()
+        await reap(f.link)
         assert registries(f, QUEUE)["queued"] == [asking.id]
         assert (await answer_ticket(f, heir))[0] == ticket
 
@@ -443,9 +444,9 @@ def test_a_claim_takes_no_more_tickets_than_it_asked_for(fleet):
     fleet(story)
 
 
-async def sweep(f, worker):
+async def swept(f):
     """What a worker does with what its sweep finds. Returns why each was found."""
-    _, found = await worker.sweep(False)
+    _, found = await sweep(f.link, clean=False)
     for lost in found:
         result = Result(id=lost.id, status=Status.CANCELLED, error=ErrorClass.CANCELLED, detail=lost.why)
         await end(f.link, result, rq_status="canceled", seen_deliveries=lost.deliveries)
@@ -460,11 +461,11 @@ def test_rqs_own_cancel_ends_a_job(fleet, reach):
         f.clock.now += 60
         worker = await f.worker("other")
         assert (await worker.claim(1, 0)).deliveries == (), "not even before the sweep"
-        assert await sweep(f, worker) == ["cancelled"]
+        assert await swept(f) == ["cancelled"]
         assert (await f.intake.result(JOB)).status is Status.CANCELLED
         assert fetch(f).get_status() == "canceled"
         assert [kind for kind, _ in f.places(JOB)] == ["canceled"]
-        assert await sweep(f, worker) == []
+        assert await swept(f) == []
 
     fleet(story)
 
@@ -477,7 +478,7 @@ def test_rqs_own_delete_ends_a_job(fleet, reach):
         f.clock.now += 60
         worker = await f.worker("other")
         assert (await worker.claim(1, 0)).deliveries == ()
-        assert await sweep(f, worker) == ["deleted"]
+        assert await swept(f) == ["deleted"]
         assert (await f.intake.result(JOB)).status is Status.CANCELLED
 
     fleet(story)
@@ -581,11 +582,11 @@ def test_a_job_that_something_else_took_from_its_queue_goes_back(fleet, stray):
         if stray != "popped":
             f.store.hset("rq:job:job-00001", "status", "failed")
             f.store.zadd(f"rq:failed:{QUEUE}", {"job-00001": 10**10})
-        await worker.sweep(clean=False)
+        await sweep(f.link, clean=False)
         assert f.store.lrange(f"rq:queue:{QUEUE}", 0, -1) == [b"job-00001"]
         assert fetch(f).get_status() == "queued"
         assert f.store.zcard(f"rq:failed:{QUEUE}") == 0
-        await worker.sweep(clean=False)
+        await sweep(f.link, clean=False)
         assert f.store.llen(f"rq:queue:{QUEUE}") == 1
         assert (await f.claim(worker)).id == "job-00001"
 

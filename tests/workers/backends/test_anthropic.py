@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from router_core.catalog import Backend
 from router_core.outcome import Completion, Failure, Outcome
 from router_core.outcome import ErrorClass as E
-from tests.faults import FaultServer, Script, answer, cut, drip, fault_server, head, raw, reset, stall
+from tests.faults import LINGERING, FaultServer, Script, answer, cut, drip, fault_server, head, raw, reset, stall
 from workers.backends.anthropic import MAX_TOKENS, AnthropicBackend
 from workers.backends.base import Request
 from workers.backends.registry import open_backend
@@ -300,9 +300,34 @@ FAULTS: dict[str, tuple[Script, E]] = {
     "a refusal": (answer(REFUSED), E.CONTENT_FILTER),
     "a full context": (answer(FULL_CONTEXT), E.CONTEXT_OVERFLOW),
 }
+
+
+async def pings(writer: asyncio.StreamWriter) -> None:
+    """A message that begins, and then only says that it is still there."""
+    writer.write(head(200, None, {"Content-Type": "text/event-stream"}))
+    writer.write(b"event: message_start\ndata: " + orjson.dumps(start()) + b"\n\n")
+    while True:
+        writer.write(b'event: ping\ndata: {"type": "ping"}\n\n')
+        await writer.drain()
+        await asyncio.sleep(0.02)
+
+
+async def lost(writer: asyncio.StreamWriter) -> None:
+    """A message whose connection is reset after its first text."""
+    writer.write(head(200, None, {"Content-Type": "text/event-stream", "Transfer-Encoding": "chunked"}))
+    for event in (start(), *block(0, {"type": "text", "text": "Hel"})):
+        data = b"data: " + orjson.dumps(event) + b"\n\n"
+        writer.write(b"%x\r\n%b\r\n" % (len(data), data))
+    await writer.drain()
+    writer.transport.abort()
+
+
+LINGERING.add(pings)
 STREAM_FAULTS: dict[str, tuple[Script, E]] = {
     "an overload within the stream": (sse(start(), *HELLO, error("overloaded_error"), END), E.OVERLOADED),
     "an api error within the stream": (sse(start(), error("api_error", "Internal server error")), E.OVERLOADED),
+    "a stream that pings for ever": (pings, E.TIMEOUT),
+    "a stream whose connection is lost": (lost, E.MALFORMED),
     "a stream cut short": (sse(start(), *block(0, {"type": "text", "text": "Hel"})), E.MALFORMED),
     "a stream that ends without a stop reason": (sse(start(), END), E.MALFORMED),
     "an empty stream": (sse(), E.MALFORMED),
@@ -324,7 +349,7 @@ def test_a_fault_is_a_failure_of_its_class(script: Script, meant: E, deltas: lis
 
 @pytest.mark.parametrize(("script", "meant"), STREAM_FAULTS.values(), ids=STREAM_FAULTS.keys())
 def test_a_fault_within_a_stream_is_a_failure_of_its_class(script: Script, meant: E) -> None:
-    outcome, _ = served(script, deltas=[])
+    outcome, _ = served(script, timeout=0.5 if meant is E.TIMEOUT else 10, deltas=[])
     assert isinstance(outcome, Failure)
     assert outcome.error_class is meant
 

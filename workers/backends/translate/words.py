@@ -26,9 +26,10 @@ THINKING: Mapping[str, int] = {
     "medium": 4096,
     "high": 16384,
     "xhigh": 32768,
-    "max": 65536,
+    "max": 32768,
 }
-"""OpenAI's `reasoning_effort` and the tokens of thinking that it stands for. 1024 is the least that Anthropic takes."""
+"""OpenAI's `reasoning_effort` and the tokens of thinking that it stands for. 1024 is the least that Anthropic takes;
+the most of them and an answer beside it are fewer than every thinking model of Anthropic's may write."""
 
 LEAST_THINKING = 1024
 

@@ -1,0 +1,165 @@
+"""A settle, put together: plain strings and bytes that can be sent, spooled, and sent again."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from pydantic_core import to_json
+
+from router_core.breaker import BreakerPolicy
+from router_core.decide import Fall, Handoff, Later
+from router_core.envelope import pack_attempt, pack_result
+from router_core.outcome import Attempt, BreakerMark, CredentialMark
+from router_core.result import Result, Status
+from router_core.state.intake import rq_text
+
+SLOTS = 10
+"""Slots of time in the window of a breaker."""
+
+Next = Handoff | Later | Fall | Result | None
+"""Where a settle moves a job: a result ends it; None puts it back as if it had never been delivered."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """A call that was made, as the breakers and the ledger hear of it.
+
+    `took` and `wait` (what a 429 asked for) in seconds; `cost_usd` None: nobody knows; `chance` in [0, 1] spreads the
+    time for which a breaker opens. The epochs are those that the claim was given.
+    """
+
+    attempt: Attempt
+    group: str | None
+    mark: BreakerMark
+    epoch: str
+    credential: str
+    credential_mark: CredentialMark
+    credential_epoch: str
+    repeated: bool
+    wait: float
+    chance: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """What came of a delivery. `call` is None when no model was asked; `answer` is one to keep with the job for later;
+    `to_queue` is the queue that a hand-off or a later delivery goes to."""
+
+    next: Next
+    call: Call | None = None
+    to_queue: str = ""
+    answer: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """One settle, ready to be sent, spooled and sent again."""
+
+    id: str
+    token: str
+    args: tuple[str | bytes | int, ...]
+
+    @property
+    def status(self) -> str | None:
+        """The status of the result that it brings; None when the job goes on."""
+        return str(self.args[_STATUS]) if self.args[1] == "done" else None
+
+
+_STATUS = 6
+"""The place of the status in `Settle.args`, after worker, verb, attempt, call, rules and answer."""
+
+
+def rules_of(policy: BreakerPolicy) -> str:
+    """A breaker policy as the scripts read it: JSON, times in ms."""
+    return to_json({
+        "open_after": policy.open_after,
+        "failure_rate": policy.failure_rate,
+        "slow_rate": policy.slow_rate,
+        "least_calls": policy.least_calls,
+        "recover_after": policy.recover_after * 1000,
+        "recover_most": policy.recover_most * 1000,
+        "spread": policy.spread,
+        "forget_after": policy.forget_after * 1000,
+        "probes": policy.probes,
+        "ramp": policy.ramp * 1000,
+    }).decode()  # fmt: skip
+
+
+def bucket_of(policy: BreakerPolicy) -> int:
+    """Milliseconds of one slot of a breaker's window."""
+    return max(1, int(policy.window * 1000 / SLOTS))
+
+
+@dataclass(frozen=True, slots=True)
+class Settling:
+    """Puts settles together for one worker.
+
+    A prompt is dropped when its job is answered, unless `keep_prompts`; a failed job's is kept as long as its result.
+    """
+
+    worker: str
+    rules: str
+    bucket: int
+    keep_prompts: bool
+
+    def of(self, job_id: str, token: str, ending: Ending) -> Settle:
+        call, next_ = ending.call, ending.next
+        told_by_result = isinstance(next_, Result) and next_.answered  # a failed job may be asked for again
+        line = b"" if call is None or told_by_result else pack_attempt(call.attempt)
+        verb, *rest = _verb(next_, ending.to_queue)
+        told = "" if call is None else _call(call, self.bucket)
+        if isinstance(next_, Result):
+            rest.append(int(self.keep_prompts or next_.status is Status.FAILED))
+        return Settle(job_id, token, (self.worker, verb, line, told, self.rules, ending.answer, *rest))
+
+
+_MOST = 10**15
+"""The most that one call adds to a sum: what a backend says of itself must not make one overflow."""
+
+
+def _counted(amount: float) -> int:
+    return round(min(max(0, amount), _MOST))
+
+
+def _call(call: Call, bucket: int) -> str:
+    attempt = call.attempt
+    cost = "-" if attempt.cost_usd is None else _counted(attempt.cost_usd * 1e9)
+    return " ".join(map(str, (
+        attempt.model, attempt.backend, quote(call.group or "-", safe=""), call.mark, call.epoch,
+        _counted((attempt.ended_at - attempt.started_at) * 1000), int(call.repeated),
+        call.credential or "-", call.credential_epoch, call.credential_mark, _counted(call.wait * 1000),
+        round(call.chance, 6), bucket, int(attempt.error is not None),
+        _counted(attempt.input_tokens or 0), _counted(attempt.output_tokens or 0), cost, attempt.error or "-",
+    )))  # fmt: skip
+
+
+def _verb(next_: Next, to_queue: str) -> list[str | bytes | int]:
+    match next_:
+        case None:
+            return ["back"]
+        case Handoff(at_front=at_front):
+            return ["queue", to_queue, int(at_front)]
+        case Later(delay=delay):
+            return ["later", to_queue, int(delay * 1000)]
+        case Fall(reason=reason, detail=detail):
+            return ["hold", reason, detail]
+        case Result():
+            return ["done", *_ending(next_)]
+
+
+_RQ_STATUS = {
+    Status.ANSWERED: "finished",
+    Status.FAILED: "failed",
+    Status.EXPIRED: "failed",
+    Status.CANCELLED: "stopped",
+}
+
+
+def _ending(result: Result) -> tuple[str | bytes | int, ...]:
+    value = b""
+    if result.answered:
+        value = base64.b64encode(to_json({"status": result.status, "model": result.model}))
+    why = rq_text(f"{result.error}: {result.detail}" if result.error else "")
+    return (result.status, _RQ_STATUS[result.status], pack_result(result), value, why)

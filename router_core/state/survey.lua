@@ -1,0 +1,71 @@
+-- What is so at this moment, for whoever chooses: of each model its queues, slots, breakers, pace; of the fleet its switch.
+-- ARGV: clock, slots of a window, ms of each, then for each model:
+--   alias, backends ('name=slots=key,...'), number of queues, queue...
+-- Reply: {now, why only local ('' : not), {loaded: backend, JSON...}, {health: target, JSON...}, {queue nobody knows...},
+--   {model...}}
+--   model: {alias, {{queue, jobs waiting, accepted (ms) of the first ('' : none), paused, served by a live worker}...},
+--     {{backend, free slots, block of the model, of its cooldown, of its key, why open, calls, failed, repeated, ms}...}}
+local now = clock()
+local slot, slots_of_window = math.floor(now / tonumber(ARGV[3])), tonumber(ARGV[2])
+local blocked = {}
+local told = redis.call('HGETALL', BLOCKED)
+for i = 1, #told, 2 do blocked[told[i]] = told[i + 1] end
+local paused = {}
+for _, name in ipairs(redis.call('SMEMBERS', PAUSED)) do paused[name] = true end
+local served = {}
+for _, worker in ipairs(redis.call('ZRANGEBYSCORE', PRESENCE, '(' .. now, '+inf')) do
+  for queue in string.gmatch(redis.call('HGET', RQ_WORKER .. worker, 'queues') or '', '[^,]+') do served[queue] = true end
+end
+
+local function pace(target)
+  local sums = {n = 0, f = 0, s = 0, r = 0, ms = 0}
+  local slots = redis.call('HGETALL', WINDOW .. target)
+  for i = 1, #slots, 2 do
+    local at, what = string.match(slots[i], '^(%d+):(%a+)$')
+    at = tonumber(at)
+    if at > slot - slots_of_window and at <= slot then sums[what] = sums[what] + slots[i + 1] end
+  end
+  return sums
+end
+
+local function at_backend(alias, name, slots, key)
+  local target = name .. '/' .. alias
+  local sums = pace(target)
+  local why = ''
+  if key ~= '' and blocked['key:' .. key] then why = redis.call('HGET', BREAKER .. 'key:' .. key, 'why') or '' end
+  if string.find(blocked[target] or '', '^[op]') then why = redis.call('HGET', BREAKER .. target, 'why') or '' end
+  return {name, tonumber(slots) - redis.call('ZCARD', LEASES .. name), blocked[target] or '',
+    blocked[target .. ' cool'] or '', key ~= '' and blocked['key:' .. key] or '', why, sums.n, sums.f, sums.r, sums.ms}
+end
+
+local known, models, i = {}, {}, 4
+while i < #ARGV do
+  local alias, backends, queues = ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2])
+  local lines = {}
+  for q = i + 3, i + 2 + queues do
+    local queue = ARGV[q]
+    known[queue] = true
+    local length = redis.call('LLEN', RQ_QUEUE .. queue)
+    local first = ''
+    if length > 0 then
+      first = redis.call('HGET', RECORD .. redis.call('LINDEX', RQ_QUEUE .. queue, 0), 'accepted') or ''
+    end
+    lines[#lines + 1] = {queue, length, first, paused[queue] and 1 or 0, served[queue] and 1 or 0}
+  end
+  local at = {}
+  for name, slots, key in string.gmatch(backends, '([^=,]+)=(%d+)=([^,]*)') do
+    at[#at + 1] = at_backend(alias, name, slots, key)
+  end
+  models[#models + 1] = {alias, lines, at}
+  i = i + 3 + queues
+end
+
+local strangers = {}
+for _, key in ipairs(redis.call('SMEMBERS', RQ_QUEUES)) do
+  local queue = string.sub(key, #RQ_QUEUE + 1)
+  if not known[queue] and queue ~= DEGRADE and string.find(queue, '%..+%.') and redis.call('LLEN', key) > 0 then
+    strangers[#strangers + 1] = queue
+  end
+end
+return {tostring(now), blocked['local-only'] or '', redis.call('HGETALL', LOADED), redis.call('HGETALL', HEALTH), strangers,
+  models}

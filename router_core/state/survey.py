@@ -1,0 +1,210 @@
+"""The fleet at one moment, in one round trip: what `route` and `decide` choose by."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic_core import from_json
+
+from router_core.breaker import target
+from router_core.catalog import Catalog
+from router_core.fleet import FOREVER, Blocked, Fleet, ModelState, Obstacle
+from router_core.job import Urgency
+from router_core.state.breakers import NEVER
+from router_core.state.link import Link
+from router_core.state.settling import SLOTS, bucket_of
+
+HEALTH_LASTS = 30.0
+"""Seconds for which a health check is believed."""
+LOADED_LASTS = 30.0
+"""Seconds for which what a backend said of its memory is believed."""
+FEW_CALLS = 5
+"""Repeated calls of a pool that its budget always allows: a share of nothing would be nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Seat:
+    """One backend of a model."""
+
+    name: str
+    free: int
+    blocked: Blocked | None
+    calls: int
+    failed: int
+    repeated: int
+    ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Queue:
+    name: str
+    waiting: int
+    oldest: float
+    paused: bool
+    served: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What was found. `now` is the server's clock; `strangers` are queues with jobs that the catalog does not know."""
+
+    now: float
+    local_only: bool
+    strangers: tuple[str, ...]
+    fleets: Mapping[Urgency, Fleet]
+    stranded: tuple[str, ...]
+    """Queues of interactive jobs from which nobody can claim now, and all jobs of models that are gone."""
+
+    def fleet(self, urgency: Urgency) -> Fleet:
+        """The fleet as a job of that urgency finds it: a queue is paused for one urgency at a time."""
+        return self.fleets[urgency]
+
+
+def seats(catalog: Catalog, alias: str, only: str | None = None) -> Iterator[tuple[str, int, str]]:
+    """The backends of a model: name, slots, and the name of the key."""
+    for name in catalog.models[alias].at:
+        if only in (None, name):
+            yield name, catalog.backends[name].slots, catalog.credential(name)
+
+
+def _asked(catalog: Catalog) -> Iterator[str | int]:
+    for alias in catalog.models:
+        yield alias
+        yield ",".join(f"{name}={slots}={credential}" for name, slots, credential in seats(catalog, alias))
+        queues = [catalog.queue(alias, urgency) for urgency in Urgency]
+        yield len(queues)
+        yield from queues
+
+
+async def survey(link: Link, catalog: Catalog) -> Survey:
+    """Look at everything that the catalog names."""
+    reply = await link.script("survey", SLOTS, bucket_of(catalog.breakers), *_asked(catalog))
+    now, switch, loaded, health, strangers, models = reply
+    at = int(now) / 1000
+    found = _Findings(catalog, at, _said(loaded), _said(health), bool(switch) or catalog.local_only)
+    rows = [(row[0].decode(), [_queue(line, at) for line in row[1]], row[2]) for row in models]
+    fleets = found.fleets(rows)
+    names = tuple(name.decode() for name in strangers)
+    stranded = tuple(
+        queue.name
+        for alias, queues, _ in rows
+        for queue in queues[:1]  # Urgency declares the interactive one first
+        if queue.waiting and _is_stranded(fleets[Urgency.INTERACTIVE].model(alias))
+    )
+    return Survey(at, found.local_only, names, fleets, (*names, *stranded))
+
+
+def _is_stranded(state: ModelState) -> bool:
+    """A pool whose only worker restarts is given the time that its jobs have: they are late soon enough."""
+    return state.blocked is not None and state.blocked.obstacle is not Obstacle.NO_WORKER
+
+
+def _said(told: Sequence[bytes]) -> dict[str, Any]:
+    return {told[i].decode(): from_json(told[i + 1]) for i in range(0, len(told), 2)}
+
+
+def _queue(row: list[Any], now: float) -> _Queue:
+    oldest = now - int(row[2]) / 1000 if row[2] else 0.0
+    return _Queue(row[0].decode(), int(row[1]), max(0.0, oldest), bool(row[3]), bool(row[4]))
+
+
+@dataclass(frozen=True, slots=True)
+class _Findings:
+    """Turns what was found into what it means."""
+
+    catalog: Catalog
+    now: float
+    loaded: Mapping[str, Any]
+    health: Mapping[str, Any]
+    local_only: bool
+
+    def fleets(self, rows: Sequence[tuple[str, list[_Queue], list[Any]]]) -> dict[Urgency, Fleet]:
+        at = {alias: [self._seat(alias, row) for row in backends] for alias, _, backends in rows}
+        spent = self._spent_pools(at)
+        return {
+            urgency: Fleet({alias: self._state(alias, number, queues, at[alias], spent) for alias, queues, _ in rows},
+                           self.local_only)
+            for number, urgency in enumerate(Urgency)
+        }  # fmt: skip
+
+    def _spent_pools(self, at: Mapping[str, list[_Seat]]) -> frozenset[str]:
+        """The pools that have used up their budget of repeated calls."""
+        calls: dict[str, list[int]] = {}
+        for alias, found in at.items():
+            sums = calls.setdefault(self.catalog.pool_of(alias), [0, 0])
+            sums[0] += sum(seat.calls for seat in found)
+            sums[1] += sum(seat.repeated for seat in found)
+        budget = self.catalog.retry.budget
+        return frozenset(pool for pool, (n, again) in calls.items() if again >= max(FEW_CALLS, n * budget))
+
+    def _state(
+        self, alias: str, number: int, queues: list[_Queue], at: list[_Seat], spent: frozenset[str]
+    ) -> ModelState:
+        open_ = [seat for seat in at if seat.blocked is None]
+        answered = sum(seat.calls for seat in at)
+        return ModelState(
+            blocked=self._whole(alias, queues[number]) or (None if open_ else self._first_to_open(at)),
+            free=max(0, sum(seat.free for seat in open_)),
+            waiting=sum(queue.waiting for queue in queues),
+            oldest=max(queue.oldest for queue in queues),
+            loaded=self._is_loaded(alias),
+            latency=sum(seat.ms for seat in at) / answered / 1000 if answered else None,
+            may_retry=self.catalog.pool_of(alias) not in spent,
+        )
+
+    def _whole(self, alias: str, queue: _Queue) -> Blocked | None:
+        """What keeps every call of a model away, whatever its backends."""
+        if self.local_only and not self.catalog.is_local(alias):
+            return Blocked(Obstacle.LOCAL_ONLY, FOREVER, "nothing may leave the local pools now")
+        if queue.paused:
+            return Blocked(Obstacle.PAUSED, FOREVER, f"queue {queue.name} is paused")
+        if not queue.served:
+            return Blocked(Obstacle.NO_WORKER, FOREVER, f"no worker of pool {self.catalog.pool_of(alias)} is there")
+        return None
+
+    def _first_to_open(self, at: list[_Seat]) -> Blocked:
+        return min((seat.blocked for seat in at if seat.blocked), key=lambda blocked: blocked.until)
+
+    def _seat(self, alias: str, row: list[Any]) -> _Seat:
+        name, free, block, cool, key, why, calls, failed, repeated, ms = row
+        place = name.decode()
+        blocked = (
+            self._by_breaker(block.decode(), f"its breaker is {{}} ({why.decode()})", Obstacle.BREAKER)
+            or self._by_breaker(key.decode(), f"the key of {place} is parked ({why.decode()})", Obstacle.CREDENTIAL)
+            or self._cooling(cool.decode())
+            or self._unwell(target(place, alias))
+        )
+        return _Seat(place, int(free), blocked, int(calls), int(failed), int(repeated), int(ms))
+
+    def _by_breaker(self, block: str, words: str, obstacle: Obstacle) -> Blocked | None:
+        kind, _, rest = block.partition(" ")
+        if kind not in ("open", "probe"):
+            return None
+        until = int(rest) / 1000
+        if kind == "probe" or until <= self.now:  # a probe is on its way: soon, if it is answered
+            return Blocked(obstacle, max(until, self.now + 1.0), words.format("half open"))
+        return Blocked(obstacle, _unless_for_ever(until), words.format("open"))
+
+    def _cooling(self, cool: str) -> Blocked | None:
+        until = int(cool) / 1000 if cool else 0.0
+        return Blocked(Obstacle.COOLDOWN, until, "it cools down after a 429") if until > self.now else None
+
+    def _unwell(self, name: str) -> Blocked | None:
+        told = self.health.get(name)
+        if told is None or told["ok"] or self.now - told["at"] > HEALTH_LASTS:
+            return None
+        return Blocked(Obstacle.UNHEALTHY, told["at"] + HEALTH_LASTS, f"its health check failed ({told['detail']})")
+
+    def _is_loaded(self, alias: str) -> bool | None:
+        spec = self.catalog.models[alias]
+        told = [self.loaded[name] for name in spec.at if name in self.loaded]
+        fresh = [found for found in told if self.now - found["at"] <= LOADED_LASTS]
+        if not fresh:
+            return None
+        return any(spec.upstream in found["models"] for found in fresh)
+
+
+def _unless_for_ever(until: float) -> float:
+    return FOREVER if until > NEVER / 2 else until
