@@ -166,7 +166,6 @@ def _terms(loaded: Loaded, queue: str, urgency: Urgency, options: Options) -> Te
         start_within=loaded.catalog.urgency[urgency].start_within,
         give_up=loaded.catalog.urgency[urgency].give_up if within is None else duration(within),
         keep=max(1.0, loaded.settings.keep_results),
-        start_within=loaded.catalog.urgency[urgency].start_within,
         deadline=None if deadline is None else moment(deadline),
         idempotency_key=_key(options.get("idempotency_key")),
     )
