@@ -7,10 +7,12 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from router_core.breaker import BreakerPolicy, BreakerState
-from router_core.catalog import Backend, Catalog, Cloud, ModelSpec, UrgencyPolicy
+from router_core.catalog import Backend, Catalog, Cloud, ModelSpec, Pool, UrgencyPolicy
 from router_core.job import Urgency
 from router_core.state.breakers import Word, force
+from router_core.state.delivery import Deliveries, Drained, Identity, Seat
 from router_core.state.overview import pause
+from router_core.state.presence import register
 from tests.shifts import Heard, Place, heard, place
 
 START_WITHIN = {Urgency.INTERACTIVE: 5.0, Urgency.BACKGROUND: 1.0, Urgency.BATCH: 2.0}
@@ -24,7 +26,7 @@ def catalog_of(url: str, interactive: float = START_WITHIN[Urgency.INTERACTIVE])
     return Catalog(
         backends={"box": Backend(url=url, pool="gpu"), "sky": Backend(url=url, pool="cloud", slots=16)},
         models={"first": ModelSpec(upstream="first", at=("box",)), "spare": ModelSpec(upstream="spare", at=("sky",))},
-        urgency={urgency: UrgencyPolicy(start_within=within[urgency], give_up=600, cloud=Cloud.YES) for urgency in Urgency},
+        urgency={word: UrgencyPolicy(start_within=within[word], give_up=600, cloud=Cloud.YES) for word in Urgency},
         breakers=BreakerPolicy(probes=1, spread=0, ramp=0, recover_after=1),
     )  # fmt: skip
 
@@ -85,12 +87,57 @@ def test_jobs_of_a_pool_without_workers_go_on_when_they_are_late(redis_url, tmp_
     run(redis_url, tmp_path, story, "cloud", interactive=1.5)
 
 
-def test_jobs_of_a_model_that_was_removed_go_on_at_once(redis_url, tmp_path):
+def test_jobs_of_a_model_that_was_removed_go_on_when_they_are_late(redis_url, tmp_path):
     async def story(here, upstream):
         left = await see(here, "gone", "not in the catalog any more")
-        assert left[f"{Urgency.INTERACTIVE}-two"] < START_WITHIN[Urgency.INTERACTIVE]
-        assert left[f"{Urgency.BATCH}-one"] < START_WITHIN[Urgency.BATCH] + 5
+        # A fleet takes a changed configuration one worker after the other: the jobs of a new model look like these.
+        assert all(seconds >= 1.0 for seconds in left.values())
         assert len(upstream.at) == len(Urgency)
+
+    run(redis_url, tmp_path, story, "cloud", interactive=1.5)
+
+
+def test_jobs_of_a_model_that_went_to_another_pool_follow_it(redis_url, tmp_path):
+    async def story(here, upstream):
+        jobs = [
+            await here.accept(f"{urgency}-one", ("spare",), urgency, queue=f"gpu.spare.{urgency}")
+            for urgency in Urgency
+        ]
+        for job in jobs:
+            record = await here.until(job, "done")
+            assert (record.result.backend, len(record.attempts)) == ("sky", 1)
+            assert [move["why"] for move in await here.moves(job)] == [f"{move_from(job)}: not in the catalog any more"]
+
+    run(redis_url, tmp_path, story, "cloud", interactive=1.5)
+
+
+def move_from(job: str) -> str:
+    return f"gpu.spare.{job.removesuffix('-one')}"
+
+
+def test_a_worker_leaves_alone_what_a_worker_of_another_configuration_serves(redis_url, tmp_path):
+    async def story(here, upstream):
+        newer = here.catalog.model_copy(update={
+            "backends": here.catalog.backends | {"desk": Backend(url=upstream.url, pool="desk")},
+            "models": here.catalog.models | {"new": ModelSpec(upstream="new", at=("desk",))},
+            "pools": here.catalog.pools | {"desk": Pool(local=True)},
+        })  # fmt: skip
+        who = Identity("of-desk-there-1-abcdef", "desk", ("desk.new.background",), ("desk",))
+        await register(here.link, who)
+        deliveries = Deliveries(here.link, who, [Drained("desk.new.background", (Seat("desk", 4),))])
+        await deliveries.beat([])
+        job = await here.accept("served-elsewhere", ("new",), Urgency.BACKGROUND, queue="desk.new.background")
+        late = (await here.intake.record(job)).accepted_at + START_WITHIN[Urgency.BACKGROUND]
+        async with asyncio.timeout(30):
+            while (
+                float(await here.link.command("ZSCORE", "of:open", job)) <= late * 1000
+            ):  # nobody has looked at it as late
+                await asyncio.sleep(0.05)
+        await asyncio.sleep(0.2)  # that look's move, if there is one
+        assert (await here.intake.record(job)).state == "queued"
+        assert await here.moves(job) == []
+        async with place(redis_url, tmp_path, newer, "desk"):
+            assert (await here.until(job, "done")).result.backend == "desk"
 
     run(redis_url, tmp_path, story, "cloud")
 
