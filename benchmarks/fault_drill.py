@@ -89,6 +89,7 @@ async def _all(directory: Path, kinds: Sequence[str], jobs: int) -> list[Verdict
         for name in kinds:
             verdict = await drill(place, name, jobs, say)
             verdicts.append(verdict)
+            say(f"{name}: {verdict.figures['sample']}")
             for violation in verdict.violations:
                 console.print(f"{name}: {violation}", style="red", markup=False)
     return verdicts

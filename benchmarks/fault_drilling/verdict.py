@@ -90,10 +90,9 @@ def _explained(evidence: Evidence, kind: Kind) -> Iterator[str]:
 
 def _tells(evidence: Evidence, job: str) -> bool:
     """Whether an attempt at the broken one, the reason of a later one, or of a move, names it."""
-    attempts = evidence.results[job]["attempts"]
-    told = [attempt.get("why", "") for attempt in attempts] + evidence.moves.get(job, [])
+    told = [attempt.get("why", "") for attempt in evidence.results[job]["attempts"]] + evidence.moves.get(job, [])
     name = evidence.case.name
-    return any(attempt["backend"] == name for attempt in attempts) or any(f"{name}:" in why for why in told)
+    return _met(evidence, job) or any(f"{name}:" in why for why in told)
 
 
 def _probes(evidence: Evidence) -> Iterator[str]:
@@ -178,8 +177,23 @@ def _figures(evidence: Evidence, kind: Kind) -> dict[str, Any]:
         "p50_s": round(took[len(took) // 2], 2) if took else None,
         "p100_s": round(took[-1], 2) if took else None,
         "good_calls_per_job": round(good / max(1, len(case.jobs)), 3),
+        "sample": next((story(evidence, job) for job in case.jobs if _met(evidence, job)), ""),
         "errors": dict(Counter(a["error"] for a in _attempts(evidence) if a["backend"] == case.name and "error" in a)),
     }
+
+
+def story(evidence: Evidence, job: str) -> str:
+    """What the server tells of one job: each attempt with its reason, and the reasons for which it was moved."""
+    told = []
+    for attempt in evidence.results[job]["attempts"]:
+        came = f"{attempt['error']} ({attempt['detail']})" if attempt.get("error") else "answered"
+        told.append(f"{attempt['backend']}, {attempt['why']}: {came}")
+    return f"{job}: {'; '.join(told)}. Moved: {'; '.join(evidence.moves[job])}"
+
+
+def _met(evidence: Evidence, job: str) -> bool:
+    attempts = evidence.results.get(job, {}).get("attempts", [])
+    return any(attempt["backend"] == evidence.case.name for attempt in attempts)
 
 
 def _closed_at(evidence: Evidence) -> float | None:
