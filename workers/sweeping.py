@@ -39,7 +39,8 @@ class Sweeper:
         now, found = await sweep(self.link, seen.stranded, clean=clean)
         fleets = dict(seen.fleets)  # changed with each move, so that not all go to the one model that was idle
         for job in found:
-            await self._look_after(job, fleets, now)
+            if job.queue not in seen.elsewhere or job.why != "late":
+                await self._look_after(job, fleets, now)
 
     async def _look_after(self, found: Found, fleets: dict[Urgency, Fleet], now: float) -> None:
         if found.why in _LOST:

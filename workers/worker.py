@@ -122,11 +122,9 @@ class Worker:
         drained_for = ""
         while self._stop is Stop.NO:
             self._wake.clear()
-            free = self._terms.slots - len(self.running)
-            if free <= 0:
-                await self._wake.wait()
-                continue
-            want = min(free, MOST_PER_CLAIM)
+            want = min(max(0, self._terms.slots - len(self.running)), MOST_PER_CLAIM)
+            if want == 0 and await self._pause(LONGEST_WAIT):
+                continue  # a slot is free; while none is, a claim of nothing still brings the probes that are due
             try:
                 claim = await self._deliveries.claim(want, len(self.running), drained_for)
             except StoreError as error:
@@ -280,13 +278,13 @@ class Worker:
         log.warning("%s", error)
         await self._pause(REDIS_AWAY_WAIT if isinstance(error, StoreUnreachable) else LONGEST_WAIT)
 
-    async def _pause(self, seconds: float) -> None:
-        """Sleep, unless something wakes the worker."""
+    async def _pause(self, seconds: float) -> bool:
+        """Sleep, unless something wakes the worker; whether something did."""
         try:
             async with asyncio.timeout(seconds):
-                await self._wake.wait()
+                return await self._wake.wait()
         except TimeoutError:
-            pass
+            return False
 
 
 def _server_clock(server_now: float, claimed: float) -> Callable[[], float]:

@@ -1,7 +1,7 @@
 -- What is so at this moment, for whoever chooses: of each model its queues, slots, breakers, pace; of the fleet its switch.
 -- ARGV: clock, slots of a window, ms of each, then for each model:
 --   alias, backends ('name=slots=key,...'), number of queues, queue...
--- Reply: {now, why only local ('' : not), {loaded: backend, JSON...}, {health: target, JSON...}, {queue nobody knows...},
+-- Reply: {now, why only local ('' : not), {loaded: backend, JSON...}, {health: target, JSON...}, {{queue of a model that is not named here, served by a live worker}...},
 --   {model...}}
 --   model: {alias, {{queue, jobs waiting, accepted (ms) of the first ('' : none), paused, served by a live worker}...},
 --     {{backend, free slots, block of the model, of its cooldown, of its key, why open, calls, failed, repeated, ms}...}}
@@ -64,7 +64,7 @@ local strangers = {}
 for _, key in ipairs(redis.call('SMEMBERS', RQ_QUEUES)) do
   local queue = string.sub(key, #RQ_QUEUE + 1)
   if not known[queue] and queue ~= DEGRADE and string.find(queue, '%..+%.') and redis.call('LLEN', key) > 0 then
-    strangers[#strangers + 1] = queue
+    strangers[#strangers + 1] = {queue, served[queue] and 1 or 0}
   end
 end
 return {tostring(now), blocked['local-only'] or '', redis.call('HGETALL', LOADED), redis.call('HGETALL', HEALTH), strangers,

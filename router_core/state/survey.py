@@ -48,11 +48,16 @@ class _Queue:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What was found. `now` is the server's clock; `strangers` are queues with jobs that the catalog does not know."""
+    """What was found. `now` is the server's clock.
+
+    `strangers` are queues with jobs of models that the catalog does not have, and that no live worker serves: those
+    left the configuration. `elsewhere` are those that one serves: its configuration knows more than ours.
+    """
 
     now: float
     local_only: bool
     strangers: tuple[str, ...]
+    elsewhere: frozenset[str]
     fleets: Mapping[Urgency, Fleet]
     stranded: tuple[str, ...]
     """Queues of interactive jobs from which nobody can claim now, and all jobs of models that are gone."""
@@ -86,14 +91,15 @@ async def survey(link: Link, catalog: Catalog) -> Survey:
     found = _Findings(catalog, at, _said(loaded), _said(health), bool(switch) or catalog.local_only)
     rows = [(row[0].decode(), [_queue(line, at) for line in row[1]], row[2]) for row in models]
     fleets = found.fleets(rows)
-    names = tuple(name.decode() for name in strangers)
+    names = tuple(name.decode() for name, served in strangers if not served)
+    elsewhere = frozenset(name.decode() for name, served in strangers if served)
     stranded = tuple(
         queue.name
         for alias, queues, _ in rows
         for queue in queues[:1]  # Urgency declares the interactive one first
         if queue.waiting and _is_stranded(fleets[Urgency.INTERACTIVE].model(alias))
     )
-    return Survey(at, found.local_only, names, fleets, (*names, *stranded))
+    return Survey(at, found.local_only, names, elsewhere, fleets, (*names, *stranded))
 
 
 def _is_stranded(state: ModelState) -> bool:
