@@ -156,21 +156,29 @@ class Model:
 
     def probes(self, worker: str) -> tuple[list[str], int]:
         given: list[str] = []
-        again: list[int] = []
-        for model in dict.fromkeys(map(model_of, DRAINS[worker])):
+        places: dict[tuple[str, str], str] = {}  # (target, backend) -> the model that is asked
+        for model in map(model_of, DRAINS[worker]):
             for seat in SEATS[model]:
-                cool = self.breakers[f"{seat.backend}/{model}"].cool
-                again += [cool] if cool > self.now else []
-                for target in (f"{seat.backend}/{model}", *([f"key:{seat.credential}"] if seat.credential else [])):
-                    breaker = self.breakers[target]
-                    due = None if breaker.due is None else max(self.now, breaker.due, cool)
-                    if due == self.now and len(given) < 2:
-                        if breaker.state == "open":
-                            breaker.go("half_open", self.now)
-                        breaker.due, breaker.probe = self.now + LEASE_OF_PROBE[model], "?"
-                        given.append(target)
-                    elif due is not None:
-                        again.append(due)
+                places.setdefault((f"{seat.backend}/{model}", seat.backend), model)
+                if seat.credential:
+                    places.setdefault((f"key:{seat.credential}", seat.backend), model)
+        again = [self.breakers[target].cool for target, _ in places if self.breakers[target].cool > self.now]
+        waits = {}
+        for (target, backend), model in places.items():
+            if (due := self.breakers[target].due) is not None:
+                waits[target, backend] = max(self.now, due, self.breakers[f"{backend}/{model}"].cool)
+        for (target, backend), due in waits.items():
+            breaker = self.breakers[target]
+            first = min(when for (name, _), when in waits.items() if name == target)
+            if target in given or due > first:
+                continue
+            if due > self.now or len(given) == 2:
+                again.append(due)
+                continue
+            if breaker.state == "open":
+                breaker.go("half_open", self.now)
+            breaker.due, breaker.probe = self.now + LEASE_OF_PROBE[places[target, backend]], "?"
+            given.append(target)
         return given, min(again, default=0)
 
 
