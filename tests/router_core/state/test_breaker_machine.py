@@ -154,30 +154,35 @@ class Model:
                     taken.append((self.lists[queue].pop(0), seat.backend, self.epochs(seat, model_of(queue))))
         return taken, *self.probes(worker)
 
-    def probes(self, worker: str) -> tuple[list[str], int]:
-        given: list[str] = []
-        places: dict[tuple[str, str], str] = {}  # (target, backend) -> the model that is asked
+    def places(self, worker: str) -> dict[tuple[str, str], str]:
+        """(target, backend) -> the model that is asked there, in drain order."""
+        places: dict[tuple[str, str], str] = {}
         for model in map(model_of, DRAINS[worker]):
             for seat in SEATS[model]:
                 places.setdefault((f"{seat.backend}/{model}", seat.backend), model)
                 if seat.credential:
                     places.setdefault((f"key:{seat.credential}", seat.backend), model)
+        return places
+
+    def probes(self, worker: str) -> tuple[list[str], int]:
+        """Where nothing cools down, the first two that are due; the rest is looked at again."""
+        places, given = self.places(worker), []
         again = [self.breakers[target].cool for target, _ in places if self.breakers[target].cool > self.now]
-        waits = {}
+        waits: dict[str, tuple[int, str]] = {}  # target -> when it may be probed, and the model that is asked
         for (target, backend), model in places.items():
             if (due := self.breakers[target].due) is not None:
-                waits[target, backend] = max(self.now, due, self.breakers[f"{backend}/{model}"].cool)
-        for (target, backend), due in waits.items():
-            breaker = self.breakers[target]
-            first = min(when for (name, _), when in waits.items() if name == target)
-            if target in given or due > first:
-                continue
+                due = max(self.now, due, self.breakers[f"{backend}/{model}"].cool)
+                if target not in waits or due < waits[target][0]:
+                    waits.pop(target, None)  # its turn is that of the place where it is asked
+                    waits[target] = due, model
+        for target, (due, model) in waits.items():
             if due > self.now or len(given) == 2:
                 again.append(due)
                 continue
+            breaker = self.breakers[target]
             if breaker.state == "open":
                 breaker.go("half_open", self.now)
-            breaker.due, breaker.probe = self.now + LEASE_OF_PROBE[places[target, backend]], "?"
+            breaker.due, breaker.probe = self.now + LEASE_OF_PROBE[model], "?"
             given.append(target)
         return given, min(again, default=0)
 
