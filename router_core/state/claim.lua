@@ -113,9 +113,11 @@ end
 local function block_of(target)
   local told = blocked[target]
   if not told then return nil end
-  local kind, at, length = string.match(told, '^(%a+) (%d+) ?(%d*)$')
-  if kind ~= 'ramp' then return kind, tonumber(at) end
-  local share = (now - at) / length
+  local kind = string.sub(told, 1, 4)
+  if kind == 'open' then return kind, tonumber(string.sub(told, 6)) end
+  if kind == 'prob' then return 'probe', tonumber(string.sub(told, 7)) end
+  local since, length = string.match(told, '(%d+) (%d+)')
+  local share = (now - since) / length
   if share < 1 then return kind, share end
   forget(target)
   return nil
@@ -228,9 +230,9 @@ if want > 0 then
   end
 end
 
-local due
+local due = NEVER
 local function look_again_at(at)
-  if not due or at < due then due = at end
+  if at < due then due = at end
 end
 
 -- One probe in the whole fleet, held by a lease: a prober that dies gives it back by dying.
@@ -248,30 +250,32 @@ end
 -- has asked everybody to. What is over is forgotten on the way, also of what no catalog names any more.
 if troubled then
   local due_probes = {}
-  local function look_at(target, ends)
-    local head, from, soonest = ';' .. target .. '=', 1, nil
+  local function is_ours(target) return string.find(places, ';' .. target .. '=', 1, true) end
+  -- The first place that may be asked now; a key has several.
+  local function probe_of(target)
+    local head, from, soonest = ';' .. target .. '=', 1, NEVER
     while true do
       local at, stop = string.find(places, head, from, true)
       if not at then break end
       local i, backend = string.match(places, '^(%d+)=([^;]*)', stop + 1)
       local model = model_of(ARGV[tonumber(i)])
-      local waits = math.max(now, ends, cooling(backend .. '/' .. model) or 0)
-      if waits == now then
-        due_probes[#due_probes + 1] = {at, target, backend, model, tonumber(ARGV[i + 2])}
-        return
-      end
-      if not soonest or waits < soonest then soonest = waits end
-      from = stop
+      local cool = cooling(backend .. '/' .. model)
+      if not cool then return {at, target, backend, model, tonumber(ARGV[i + 2])} end
+      soonest, from = math.min(soonest, cool), stop
     end
-    if soonest then look_again_at(soonest) end
+    look_again_at(soonest)
   end
   for name in pairs(blocked) do
-    local cooled = string.match(name, '^(.*) cool$')
-    local ends = cooled and cooling(cooled)
-    if ends and string.find(places, ';' .. cooled .. '=', 1, true) then look_again_at(ends) end
-    if not cooled and name ~= 'local-only' then
-      local kind, till = block_of(name)
-      if (kind == 'open' or kind == 'probe') and till < NEVER then look_at(name, till) end
+    if string.sub(name, -5) == ' cool' then
+      local target = string.sub(name, 1, -6)
+      local ends = cooling(target)
+      if ends and ends < due and is_ours(target) then due = ends end
+    elseif name ~= 'local-only' then
+      local kind, ends = block_of(name)
+      if kind == 'open' or kind == 'probe' then
+        if ends <= now then due_probes[#due_probes + 1] = probe_of(name)
+        elseif ends < due and is_ours(name) then due = ends end
+      end
     end
   end
   table.sort(due_probes, function(a, b) return a[1] < b[1] end)
@@ -285,4 +289,4 @@ if #jobs == 0 then
   if first[2] then look_again_at(tonumber(first[2])) end
 end
 local state = (#jobs > 0 or busy > 0) and 'busy' or 'idle'
-return {say(state), tostring(now), due and ms(due) or '0', suspect, left, jobs, foreign, probes}
+return {say(state), tostring(now), due < NEVER and ms(due) or '0', suspect, left, jobs, foreign, probes}
