@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 from rich.console import Console
 
-from benchmarks import latency, memory, steady, submit, throughput
+from benchmarks import claims, latency, memory, steady, submit, throughput
 from benchmarks.roster import chosen
 from benchmarks.table import show
 
@@ -22,6 +22,7 @@ def main(as_json: bool, quick: bool) -> None:
         *submit.compare(submit.COMPARED, quick, console),
         *memory.compare(memory.COMPARED, quick, console),
         *steady.compare(10_000 if quick else steady.JOBS, console),
+        *claims.compare(quick, console),
     ]
     show(sheets, as_json)
 
