@@ -40,10 +40,20 @@ class Chain:
 
     def prospects(self, now: float) -> tuple[Prospect, ...]:
         """The models that may still answer, in the order of the chain."""
-        standing = [(alias, self.tried(alias)) for alias in self.job.chain if self.forbidden(alias) is None]
-        left = [(alias, tried) for alias, tried in standing if not self._exhausted(tried)]
-        late_at = self._late_at if any(self.catalog.is_local(alias) for alias, _ in left) else 0.0
-        return tuple(self._prospect(alias, tried, late_at, now) for alias, tried in left)
+        rule, left = self._stays_local, list[tuple[str, bool, list[Attempt]]]()
+        for alias in self.job.chain:
+            if alias in self.catalog.models and ((local := self.catalog.is_local(alias)) or rule is None):
+                tried = self.tried(alias) if self.attempts else []
+                if not self._exhausted(tried):
+                    left.append((alias, local, tried))
+        away_from = self._late_at if any(local for _, local, _ in left) else 0.0
+        return tuple(self._prospect(alias, tried, 0.0 if local else away_from, now) for alias, local, tried in left)
+
+    @property
+    def last_failure(self) -> Attempt | None:
+        """The last attempt, when it failed."""
+        last = self.attempts[-1] if self.attempts else None
+        return None if last is None or last.error is None else last
 
     def tried(self, alias: str) -> list[Attempt]:
         """The calls in which a model was asked for an answer."""
@@ -53,32 +63,12 @@ class Chain:
         """Why a model may not be asked for this job at all, as words for people; None: it may."""
         if alias not in self.catalog.models:
             return "not in the catalog any more"
-        if self.catalog.is_local(alias):
-            return None
-        if self.job.local_only:
-            return "not local, and the job must stay local"
-        if self.fleet.local_only:
-            return "not local, and the fleet's local-only switch is on"
-        if self.catalog.local_only:
-            return "not local, and the configuration keeps every job local"
-        if self._cloud is Cloud.NO:
-            return f"not local, and {self.job.urgency} jobs must stay local"
-        return None
+        return None if self.catalog.is_local(alias) else self._stays_local
 
     def blocked(self, alias: str, now: float) -> Blocked | None:
         """What keeps everybody from calling a model at the moment."""
         found = self.fleet.model(alias).blocked
         return found if found is not None and found.until > now else None
-
-    def obstacle(self, alias: str, now: float) -> str:
-        """What stands in the way of a model, in words for people: of what is for good the first, else of what passes."""
-        if (forbidden := self.forbidden(alias)) is not None:
-            return forbidden
-        tried, blocked = self.tried(alias), self.blocked(alias, now)
-        if self._exhausted(tried) or (tried and blocked is None):
-            often = "" if len(tried) == 1 else f", asked {len(tried)} times"
-            return f"{tried[-1].error or 'answered'}{often}"
-        return blocked.detail if blocked else "kept for jobs that are late"
 
     def only_local_forbids(self, now: float) -> bool:
         """Whether nothing but rules on staying local keeps the chain's models from being asked."""
@@ -89,6 +79,19 @@ class Chain:
     def start_by(self) -> float:
         """The moment from which the job is late."""
         return self.job.accepted_at + self.catalog.urgency[self.job.urgency].start_within
+
+    @property
+    def _stays_local(self) -> str | None:
+        """What keeps the job in local pools, as it is told of a model outside of them; None: nothing does."""
+        if self.job.local_only:
+            return "not local, and the job must stay local"
+        if self.fleet.local_only:
+            return "not local, and the fleet's local-only switch is on"
+        if self.catalog.local_only:
+            return "not local, and the configuration keeps every job local"
+        if self._cloud is Cloud.NO:
+            return f"not local, and {self.job.urgency} jobs must stay local"
+        return None
 
     @property
     def _cloud(self) -> Cloud:
@@ -113,8 +116,8 @@ class Chain:
         times = self.catalog.retry.times
         return times if last.disposition.severity is Severity.TRANSIENT else min(1, times)
 
-    def _prospect(self, alias: str, tried: Sequence[Attempt], late_at: float, now: float) -> Prospect:
-        due = 0.0 if self.catalog.is_local(alias) else late_at
+    def _prospect(self, alias: str, tried: Sequence[Attempt], due: float, now: float) -> Prospect:
+        """A candidate that may be asked from `due` at the earliest, if nothing else is in the way."""
         if tried:
             wait = delay(len(tried), self.jitter, self.catalog.retry, tried[-1].retry_after)
             due = max(due, tried[-1].ended_at + wait)
@@ -133,3 +136,8 @@ def first_due(prospects: Sequence[Prospect], here: str) -> Prospect | None:
     """The one that may be asked first; among equals `here`, then the order of the chain. None: none ever may."""
     found = min(prospects, key=lambda one: (one.due, one.model != here), default=None)
     return found if found is not None and found.due < FOREVER else None
+
+
+def ready(prospects: Sequence[Prospect], now: float) -> list[Prospect]:
+    """The models that may be asked now: the least asked first, by the order of the chain among equals."""
+    return sorted((one for one in prospects if one.due <= now), key=lambda one: one.asked)

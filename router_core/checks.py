@@ -30,10 +30,10 @@ _FRONT_MATTER = re.compile(r"(?:\s*---\n.*?\n---[ \t]*\n|\s*%%[^\n]*(?:\n|\Z))*\
 
 
 def role_of(job: CompletionJob, catalog: Catalog) -> Role | None:
-    """The role whose checks and ensemble apply to a job: its own, else its task's. None: neither is there (any more)."""
-    if job.role in catalog.roles:
+    """The role whose checks and ensemble apply to a job: its own, else its task's. None: neither is there."""
+    if job.role is not None and job.role in catalog.roles:
         return catalog.roles[job.role]
-    return catalog.tasks.get(job.task) if job.task is not None else None
+    return None if job.task is None else catalog.tasks.get(job.task)
 
 
 def checked(outcome: Outcome, job: CompletionJob, catalog: Catalog, validates: Validates) -> Outcome:

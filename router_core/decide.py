@@ -6,11 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from router_core.ensemble import Answer
+from router_core.candidates import Chain, Prospect, first_due, is_judging, ready
+from router_core.catalog import Catalog
+from router_core.ensemble import Answer, Ask, Best, best, parse_verdict, plan_of, proceed
 from router_core.fleet import Fleet
-from router_core.outcome import ErrorClass, Fallback, Outcome
+from router_core.job import CompletionJob, Urgency
+from router_core.outcome import Attempt, Completion, ErrorClass, Failure, Fallback, Outcome
+from router_core.reasons import obstacles_of, why_asked, why_left, why_repeated
 
-OWN_FAULTS = frozenset({ErrorClass.BAD_REQUEST, ErrorClass.CONTEXT_OVERFLOW, ErrorClass.CONTENT_FILTER})
+OWN_FAULTS = frozenset({
+    ErrorClass.BAD_REQUEST, ErrorClass.UNSUPPORTED, ErrorClass.CONTEXT_OVERFLOW, ErrorClass.CONTENT_FILTER,
+})  # fmt: skip
 """What no outage causes and no waiting cures: a job that met nothing else fails, it does not fall."""
 
 
@@ -92,3 +98,140 @@ class Done:
 
 
 Step = Call | Handoff | Later | Fall | Done
+
+
+def decide(
+    job: CompletionJob, catalog: Catalog, attempts: Sequence[Attempt], conditions: Conditions, now: float
+) -> Step:
+    """The next step of a job that has no answer yet, or of an ensemble that has too few. The first rule that fits:
+
+    0. With an answer in hand, an ensemble asks the next model that may be asked at once, or the judge, or picks.
+    1. Past its deadline the job is done, expired.
+    2. A failure that is the job's own (a bad request, a cancel) ends it: another model would say the same.
+    3. A model may still answer when it is allowed and not exhausted, and is due when neither its back-off nor what
+       blocks it is in the way. Here is such a model, and due: it is called, wherever it stands in the chain.
+    4. Here has just failed and may be asked again: a job that is not interactive waits for it, when the wait is no
+       longer than back-offs are, ends before the deadline, and the pool may repeat calls.
+    5. Of the models that are due the one asked least is handed the job, by the order of the chain among equals.
+    6. Otherwise the job waits for the one that is due first.
+    7. When none is due before the deadline, it falls; or it fails, if none is left and all that it met were its own
+       faults.
+    """
+    chain = chain_of(job, catalog, attempts, conditions)
+    if conditions.answers:
+        ask = proceed(chain, conditions.answers, conditions.here, now)
+        if isinstance(ask, Ask) and ask.model == conditions.here:
+            return _call(chain, ask.model, now, ask.why, judging=ask.judging)
+        return _onwards(chain, ask)
+    if now >= job.deadline:
+        return _expired(attempts)
+    failed = chain.last_failure
+    if failed is not None and failed.disposition and not failed.disposition.try_next_model:
+        return Done(_failure(failed))
+    prospects = chain.prospects(now)
+    here = next((one for one in prospects if one.model == conditions.here), None)
+    if here is not None and here.due <= now:
+        return _call(chain, here.model, now, why_asked(chain, here, now))
+    if here is not None and failed is not None and _waits_for(chain, here, failed):
+        return Later(here.model, here.due - now, why_repeated(here, failed))
+    return _elsewhere(chain, prospects, conditions.here, now)
+
+
+def conclude(
+    job: CompletionJob,
+    catalog: Catalog,
+    attempts: Sequence[Attempt],
+    outcome: Outcome,
+    conditions: Conditions,
+) -> Step:
+    """The step after a call that just ended, whose attempt is the last of `attempts`. Never `Call`.
+
+    An answer is an answer, however late; but one of an ensemble joins those in hand, and a judge's is a verdict on
+    them. A failure is decided at the moment it ended: back-off keeps a model that has just failed from being due.
+    """
+    last, answers = attempts[-1], conditions.answers
+    chain = chain_of(job, catalog, attempts, conditions)
+    if isinstance(outcome, Completion):
+        if is_judging(last):
+            return _onwards(chain, best(chain, answers, parse_verdict(outcome.text, len(answers))))
+        if plan_of(job, catalog) is None and not answers:
+            return Done(outcome)
+        answers = (*answers, Answer(last.model, last.backend, outcome))
+    if answers:
+        return _onwards(chain, proceed(chain, answers, conditions.here, last.ended_at))
+    return decide(job, catalog, attempts, conditions, last.ended_at)
+
+
+def chain_of(job: CompletionJob, catalog: Catalog, attempts: Sequence[Attempt], conditions: Conditions) -> Chain:
+    """What is asked about the models of a job's chain."""
+    return Chain(job, catalog, attempts, conditions.fleet, conditions.jitter)
+
+
+def hand_on(chain: Chain, model: str, here: str, now: float) -> Handoff:
+    """The hand-off from `here` to another model: to the front of its queue for an interactive job."""
+    why, kind = why_left(chain, here, now)
+    return Handoff(model, chain.job.urgency is Urgency.INTERACTIVE, why, kind)
+
+
+def _elsewhere(chain: Chain, prospects: Sequence[Prospect], here: str, now: float) -> Step:
+    """Rules 5 to 7: a job that is not asked of `here` now."""
+    if others := ready(prospects, now):
+        return hand_on(chain, others[0].model, here, now)
+    due = first_due(prospects, here)
+    if due is not None and due.due < chain.job.deadline:
+        return Later(due.model, due.due - now, f"{due.model} is due first: {obstacles_of(chain, now)[due.model]}")
+    return _unserved(chain, now, any_left=bool(prospects))
+
+
+def _waits_for(chain: Chain, here: Prospect, failed: Attempt) -> bool:
+    """Rule 4, but for the failure."""
+    return (
+        chain.job.urgency is not Urgency.INTERACTIVE
+        and failed.model == here.model
+        and here.blocked is None
+        and here.due < chain.job.deadline
+        and (failed.retry_after or 0.0) <= chain.catalog.retry.most
+        and chain.fleet.model(here.model).may_retry
+    )
+
+
+def _onwards(chain: Chain, ask: Ask | Best) -> Handoff | Done:
+    """Rule 0, when it is not here that is asked."""
+    if isinstance(ask, Best):
+        return Done(ask.answer.completion, answer=ask.answer, why=ask.why)
+    failed = chain.last_failure
+    kind = failed.disposition.fallback if failed and failed.disposition else None
+    return Handoff(ask.model, chain.job.urgency is Urgency.INTERACTIVE, ask.why, kind)
+
+
+def _call(chain: Chain, model: str, now: float, why: str, *, judging: bool = False) -> Call:
+    timeout = min(chain.catalog.models[model].timeout, chain.job.deadline - now)
+    return Call(model, timeout, why, judging)
+
+
+def _unserved(chain: Chain, now: float, *, any_left: bool) -> Fall | Done:
+    """Rule 7."""
+    met = [attempt.error for attempt in chain.attempts]
+    if met and not any_left and all(error in OWN_FAULTS for error in met):
+        return Done(_failure(chain.attempts[-1]))
+    told = "; ".join(f"{alias}: {words}" for alias, words in obstacles_of(chain, now).items())
+    reason = HoldReason.OUTAGE
+    if chain.only_local_forbids(now):
+        reason = HoldReason.LOCAL_ONLY
+    elif met and all(error is ErrorClass.BUDGET for error in met):
+        reason = HoldReason.BUDGET
+    return Fall(reason, f"no model of its chain can be asked ({told})")
+
+
+def _expired(attempts: Sequence[Attempt]) -> Done:
+    told = " in the queue"
+    if attempts:
+        last = attempts[-1]
+        told = f"; attempts: {len(attempts)}, the last: {last.model}: {last.detail or last.error}"
+    return Done(Failure(error_class=ErrorClass.TIMEOUT, detail="its deadline passed" + told), expired=True)
+
+
+def _failure(attempt: Attempt) -> Failure:
+    return Failure(
+        error_class=attempt.error or ErrorClass.OTHER, detail=attempt.detail, retry_after=attempt.retry_after
+    )

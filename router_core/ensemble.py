@@ -1,8 +1,8 @@
 """Several models asked for one answer: which is asked next, and which of the answers is the best.
 
 The job goes through the queue once for each answer; those that are there are kept with it. With an answer in hand
-nobody is waited for: a model that fails, or cannot be asked at once, is replaced by the next of the chain, and when none
-is left the best of what is there wins.
+nobody is waited for: a model that fails, or cannot be asked at once, is replaced by the next of the chain, and when
+none is left the best of what is there wins.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
-from router_core.candidates import JUDGING
+from router_core.candidates import JUDGING, Chain, is_judging, ready
 from router_core.catalog import Catalog, Ensemble, Pick
-from router_core.checks import answer_text
+from router_core.checks import answer_text, role_of
 from router_core.job import CompletionJob, Dialect
 from router_core.outcome import Completion
 
@@ -58,14 +59,41 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True)
-class Keep:
-    """The answer at `index` is the best."""
+class Best:
+    """The answer that is kept, and why it was picked."""
 
-    index: int
+    answer: Answer
     why: str
 
 
-def next_step(plan: Ensemble, answers: Sequence[Answer], ready: Sequence[str], judge: str | None) -> Ask | Keep | None:
+def plan_of(job: CompletionJob, catalog: Catalog) -> Ensemble | None:
+    """The ensemble that a job's role asks for; None: one answer will do."""
+    role = role_of(job, catalog)
+    return role.ensemble if role is not None else None
+
+
+def proceed(chain: Chain, answers: Sequence[Answer], here: str, now: float) -> Ask | Best:
+    """What follows with at least one answer in hand. Nobody is asked past the deadline.
+
+    The model in whose queue the job is goes before the others, so that the job is not sent to and fro.
+    """
+    plan = plan_of(chain.job, chain.catalog) or Ensemble()
+    if now >= chain.job.deadline:
+        return best(chain, answers)
+    unasked = [one.model for one in ready(chain.prospects(now), now) if not one.asked]
+    unasked.sort(key=lambda alias: alias != here)
+    step = next_step(plan, answers, unasked, plan.judge if _may_judge(chain, plan, now) else None)
+    return step if step is not None else best(chain, answers)
+
+
+def best(chain: Chain, answers: Sequence[Answer], verdict: int | None = None) -> Best:
+    """The best of the answers in hand. `verdict` is the index that the judge named."""
+    plan = plan_of(chain.job, chain.catalog) or Ensemble()
+    index, why = pick(plan, answers, rated(chain.job, chain.catalog, answers), verdict)
+    return Best(answers[index], why)
+
+
+def next_step(plan: Ensemble, answers: Sequence[Answer], ready: Sequence[str], judge: str | None) -> Ask | None:
     """Who is asked next, with at least one answer in hand; None: nobody, pick.
 
     `ready` are the models that were not asked yet and may be asked now, in the order of the chain; `judge` is the
@@ -100,7 +128,7 @@ def pick(
     return best, f"{answers[best].model}: {no_verdict}{words}"
 
 
-def qualities(job: CompletionJob, catalog: Catalog, answers: Sequence[Answer]) -> tuple[float, ...]:
+def rated(job: CompletionJob, catalog: Catalog, answers: Sequence[Answer]) -> tuple[float, ...]:
     """How good the models of the answers are at the job's task, 0 to 1; 0 for what the catalog does not say."""
     return tuple(_quality(catalog, answer.model, job.task) for answer in answers)
 
@@ -161,6 +189,13 @@ def parse_verdict(text: str, count: int) -> int | None:
     return number - 1 if 1 <= number <= count else None
 
 
+def _may_judge(chain: Chain, plan: Ensemble, now: float) -> bool:
+    """Whether the judge may be asked now. It is asked once."""
+    if plan.judge is None or any(is_judging(attempt) for attempt in chain.attempts):
+        return False
+    return chain.forbidden(plan.judge) is None and chain.blocked(plan.judge, now) is None
+
+
 def _quality(catalog: Catalog, alias: str, task: str | None) -> float:
     if alias not in catalog.models:
         return 0.0
@@ -170,7 +205,7 @@ def _quality(catalog: Catalog, alias: str, task: str | None) -> float:
 
 def _shingles(text: str) -> frozenset[str]:
     words = _WORD.findall(text[:COMPARED].casefold())
-    return frozenset(words) | {f"{one} {other}" for one, other in zip(words, words[1:], strict=False)}
+    return frozenset(words) | {f"{one} {other}" for one, other in pairwise(words)}
 
 
 def _jaccard(one: frozenset[str], other: frozenset[str]) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import fields
 from hashlib import blake2b
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json, to_json
 
+from router_core.ensemble import Answer
 from router_core.job import CompletionJob
 from router_core.outcome import Attempt
 from router_core.result import Result
@@ -18,6 +20,7 @@ SCHEMA = 2
 
 _SCHEMA_KEY = "v"
 _ATTEMPT = TypeAdapter(Attempt)
+_ANSWER = TypeAdapter(Answer)
 _ATTEMPT_DEFAULTS = {field.name: field.default for field in fields(Attempt)}
 
 
@@ -52,8 +55,10 @@ def unpack_job(envelope: bytes, deadline: float, accepted_at: float = 0.0) -> Co
 
 
 def digest(job: CompletionJob) -> str:
-    """A fingerprint of what was asked: same words, same models. Two jobs under one idempotency key must share it."""
-    asked = to_json([job.dialect, job.chain, sorted_deep(job.body)])
+    """A fingerprint of what was asked: same words, of the same role, task or models. Two jobs under one idempotency key
+    must share it. The order of the chain is not in it: it depends on how the fleet was at the moment."""
+    whom = [job.role, job.task, [] if job.role or job.task else sorted(job.chain)]
+    asked = to_json([job.dialect, whom, sorted_deep(job.body)])
     return blake2b(asked, digest_size=12).hexdigest()
 
 
@@ -80,6 +85,19 @@ def unpack_attempts(lines: bytes) -> tuple[Attempt, ...]:
     """The attempts of a job, oldest first, from one JSON object a line."""
     try:
         return tuple(_ATTEMPT.validate_json(line) for line in lines.splitlines() if line)
+    except ValidationError as error:
+        raise UnreadableEnvelope(_first(error)) from error
+
+
+def pack_answer(answer: Answer) -> bytes:
+    """One answer of several, as it is kept with its job."""
+    return to_json(answer)
+
+
+def unpack_answers(rows: Iterable[bytes]) -> tuple[Answer, ...]:
+    """The answers kept with a job, in the order in which they came."""
+    try:
+        return tuple(map(_ANSWER.validate_json, rows))
     except ValidationError as error:
         raise UnreadableEnvelope(_first(error)) from error
 

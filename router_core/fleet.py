@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from router_core.outcome import ErrorClass
@@ -49,9 +49,10 @@ class Blocked:
 class ModelState:
     """One model, over all its backends.
 
-    `blocked` None: at least one backend takes calls. `free` are its slots that nobody uses; `waiting` the jobs in its
-    queues, by all urgencies; `oldest` how long the first of them has waited, in seconds. `loaded` None: not known, or
-    it need not be loaded. `latency` is the mean time of its calls of late, in seconds; None: there were none.
+    `blocked` None: at least one backend takes calls. `free` are its slots that nobody uses; `waiting` the jobs that go
+    before one of the urgency in question; `oldest` how long the first of them has waited, in seconds. `loaded` None:
+    not known, or it need not be loaded. `latency` is the mean time of its calls of late, in seconds; None: there were
+    none.
     `may_retry` False: its pool has used up its budget of repeated calls.
     """
 
@@ -77,3 +78,14 @@ class Fleet:
 
     def model(self, alias: str) -> ModelState:
         return self.models.get(alias, UNKNOWN)
+
+    def taking(self, alias: str) -> Fleet:
+        """The same fleet, but that model takes calls: a claim has just allowed one, and knows better than a survey."""
+        if self.model(alias).blocked is None:
+            return self
+        return Fleet({**self.models, alias: replace(self.model(alias), blocked=None)}, self.local_only)
+
+    def with_one_more(self, alias: str) -> Fleet:
+        """The same fleet after one more job was sent to wait for that model."""
+        state = self.model(alias)
+        return Fleet({**self.models, alias: replace(state, waiting=state.waiting + 1)}, self.local_only)

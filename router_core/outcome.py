@@ -16,6 +16,7 @@ class ErrorClass(StrEnum):
     BAD_REQUEST = "bad_request"
     CONTEXT_OVERFLOW = "context_overflow"
     CONTENT_FILTER = "content_filter"
+    UNSUPPORTED = "unsupported"  # it asks for what this model cannot be asked for, and another perhaps can
     CANCELLED = "cancelled"
     # a policy's
     BUDGET = "budget"
@@ -101,6 +102,7 @@ DISPOSITIONS: Mapping[ErrorClass, Disposition] = MappingProxyType({
     ErrorClass.BAD_REQUEST:      Disposition(_F,       _OK,    _FINE,      False, None),
     ErrorClass.CONTEXT_OVERFLOW: Disposition(_F,       _OK,    _FINE,      False, _LONG),
     ErrorClass.CONTENT_FILTER:   Disposition(_F,       _OK,    _FINE,      False, _RULE),
+    ErrorClass.UNSUPPORTED:      Disposition(_F,       _OK,    _FINE,      False, _AWAY),
     ErrorClass.CANCELLED:        Disposition(_F,       _OK,    _FINE,      False, None),
     ErrorClass.BUDGET:           Disposition(_D,       _OK,    _FINE,      True,  _RULE),
     ErrorClass.LOCAL_ONLY:       Disposition(_F,       _OK,    _FINE,      False, _RULE),

@@ -7,6 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from router_core.dialect import answer_text
+from router_core.job import Candidate
 from router_core.outcome import Attempt, ErrorClass
 
 
@@ -40,13 +42,18 @@ class Result(BaseModel):
     took: float = 0.0
     reason: str = ""
     """Why this chain: a sentence a person understands."""
+    considered: tuple[Candidate, ...] = ()
+    """Every model that was considered, with its reason; empty when there was only one."""
+    first_choice: str | None = None
+    """The first of the chain, when it was not the first that was asked."""
+    picked: str | None = None
+    """`model@backend` whose answer of several was kept; None when it is the last attempt's."""
+    picked_why: str = ""
 
     @property
     def text(self) -> str:
-        """The answer as text; empty when there is none. Read from the response's first choice (OpenAI dialect)."""
-        choices = (self.body or {}).get("choices") or [{}]
-        content = (choices[0].get("message") or {}).get("content")
-        return content if isinstance(content, str) else ""
+        """The answer as text, whatever its dialect; empty when there is none."""
+        return answer_text(self.body or {})
 
     @property
     def answered(self) -> bool:
@@ -54,12 +61,14 @@ class Result(BaseModel):
 
     @property
     def model(self) -> str | None:
-        """The model that was asked last: of an answered job, the one that answered."""
-        return self.attempts[-1].model if self.attempts else None
+        """The model that answered; of a job without an answer, the one that was asked last."""
+        last = self.attempts[-1].model if self.attempts else None
+        return self.picked.partition("@")[0] if self.picked else last
 
     @property
     def backend(self) -> str | None:
-        return self.attempts[-1].backend if self.attempts else None
+        last = self.attempts[-1].backend if self.attempts else None
+        return self.picked.partition("@")[2] if self.picked else last
 
     @property
     def output_tokens(self) -> int | None:
@@ -71,5 +80,25 @@ class Result(BaseModel):
 
     @property
     def fallback_used(self) -> bool:
-        """Another model than the first of the chain answered."""
-        return self.answered and self.model != self.attempts[0].model
+        """Another model than the first of the chain answered, and not because it was the best of several."""
+        first = self.first_choice or (self.attempts[0].model if self.attempts else None)
+        return self.answered and self.picked is None and self.model != first
+
+    @property
+    def cost_usd(self) -> float | None:
+        """What all attempts cost together; None when nobody knows of one of them."""
+        costs = [attempt.cost_usd for attempt in self.attempts]
+        return None if None in costs else sum(cost for cost in costs if cost is not None)
+
+    @property
+    def latency_ms(self) -> int:
+        """From acceptance to the result, every wait and every attempt included."""
+        return round(self.took * 1000)
+
+    @property
+    def selection_reason(self) -> str:
+        """Why this model answered: a sentence a person understands."""
+        if self.picked:
+            return self.picked_why
+        why = self.attempts[-1].why if self.fallback_used else ""
+        return "; ".join(filter(None, (why, self.reason)))

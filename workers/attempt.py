@@ -2,121 +2,135 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from zlib import crc32
 
 from router_core.catalog import Catalog
+from router_core.checks import checked
 from router_core.decide import Call, Conditions, Done, Fall, Handoff, HoldReason, Later, Step, conclude, decide
-from router_core.envelope import UnreadableEnvelope, unpack_attempts, unpack_job
-from router_core.job import CompletionJob
-from router_core.outcome import Attempt, Completion, ErrorClass, Failure, Outcome
+from router_core.ensemble import Answer, judge_body, plan_of, question_of
+from router_core.envelope import UnreadableEnvelope, pack_answer, unpack_answers, unpack_attempts, unpack_job
+from router_core.fleet import Fleet
+from router_core.job import CompletionJob, Urgency
+from router_core.outcome import Attempt, Completion, ErrorClass, Outcome
 from router_core.result import Result, Status
-from router_core.state.delivery import Delivery, Next
+from router_core.state.delivery import Delivery
+from router_core.state.settling import Call as MadeCall
+from router_core.state.settling import Ending
+from workers.account import Accountant, Made
 from workers.backends.base import CompletionBackend, OnDelta, Request
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What a delivery came to. `attempt` is None when no call was made; `to_queue` is where a hand-off goes."""
-
-    next: Next
-    attempt: Attempt | None = None
-    to_queue: str = ""
+from workers.results import result_of
+from workers.schema import broken
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Carrier:
-    """Carries out deliveries."""
+    """Carries out deliveries. `fleet` tells what was last seen of the fleet, as a job of an urgency finds it."""
 
     catalog: Catalog
     backends: Mapping[str, CompletionBackend]
+    fleet: Callable[[Urgency], Fleet] = lambda urgency: Fleet()
+    chance: Callable[[], float] = lambda: 0.5
 
-    async def carry_out(self, delivery: Delivery, clock: Callable[[], float], on_delta: OnDelta | None) -> Verdict:
+    async def carry_out(self, delivery: Delivery, clock: Callable[[], float], on_delta: OnDelta | None) -> Ending:
         """Make at most one call. `clock` is the server's, in epoch seconds. Raises only when cancelled."""
         try:
-            job = unpack_job(delivery.envelope, delivery.deadline)
-            attempts = unpack_attempts(delivery.attempts)
+            course = _course(delivery, clock())
         except UnreadableEnvelope as error:
-            return Verdict(Fall(HoldReason.UNREADABLE, str(error)))
-        conditions = Conditions(here=delivery.model, jitter=_jitter(job.id))
-        course = _Course(job, delivery, attempts, clock())
-        step = decide(job, self.catalog, attempts, conditions, course.now)
+            return Ending(next=Fall(HoldReason.UNREADABLE, str(error)))
+        job, attempts = course.job, course.attempts
+        conditions = self._conditions(delivery, job, course.answers)
+        allowed = replace(conditions, fleet=conditions.fleet.taking(delivery.model))
+        step = decide(job, self.catalog, attempts, allowed, course.now)
         if not isinstance(step, Call):
-            return self._verdict(step, course, None)
-        outcome = await self._call(job, delivery, step, on_delta)
-        attempt = _attempt(step.model, delivery.backend, outcome, course.now, clock())
-        course = _Course(job, delivery, (*attempts, attempt), attempt.ended_at)
-        return self._verdict(conclude(job, self.catalog, course.attempts, outcome, conditions), course, attempt)
+            return self._ending(step, course, None)
+        answer = await self._call(course, step, on_delta)
+        outcome = answer if step.judging else checked(answer, job, self.catalog, broken)
+        made = Made(
+            model=step.model, why=step.why, answer=answer, outcome=outcome, started_at=course.now, ended_at=clock()
+        )
+        call = Accountant(self.catalog).call(job, delivery, attempts, made, self.chance())
+        course = _Course(job, delivery, (*attempts, call.attempt), course.answers, made.ended_at)
+        conditions = self._conditions(delivery, job, course.answers)
+        return self._ending(conclude(job, self.catalog, course.attempts, outcome, conditions), course, call, outcome)
 
-    def interrupted(self, delivery: Delivery, now: float, *, by_command: bool) -> Verdict:
-        """The verdict on a call that was stopped: cancelled for good by a command, else put back untouched."""
+    def interrupted(self, delivery: Delivery, now: float, *, by_command: bool) -> Ending:
+        """The end of a call that was stopped: cancelled for good by a command, else put back untouched."""
         if not by_command:
-            return Verdict(None)
+            return Ending(next=None)
         took = round(now - delivery.accepted_at, 4)
         attempts = unpack_attempts(delivery.attempts)
-        return Verdict(
-            Result(
+        return Ending(
+            next=Result(
                 id=delivery.id, status=Status.CANCELLED, attempts=attempts, error=ErrorClass.CANCELLED,
                 detail="stopped by an rq command", took=took,
             )
         )  # fmt: skip
 
-    async def _call(self, job: CompletionJob, delivery: Delivery, call: Call, on_delta: OnDelta | None) -> Outcome:
-        model = self.catalog.models[call.model]
-        request = Request(body=job.body, upstream=model.upstream, timeout=call.timeout, max_tokens=model.max_tokens)
-        return await self.backends[delivery.backend].complete(request, on_delta)
+    def _conditions(self, delivery: Delivery, job: CompletionJob, answers: Sequence[Answer]) -> Conditions:
+        return Conditions(delivery.model, jitter_of(job.id), self.fleet(job.urgency), answers)
 
-    def _verdict(self, step: Step, course: _Course, made: Attempt | None) -> Verdict:
+    async def _call(self, course: _Course, call: Call, on_delta: OnDelta | None) -> Outcome:
+        job, model = course.job, self.catalog.models[call.model]
+        body: Mapping[str, object] = job.body
+        if call.judging:
+            body = judge_body(question_of(job.body), course.answers, job.dialect)
+        if plan_of(job, self.catalog) is not None:
+            on_delta = None  # one of several answers, and perhaps not the one that is kept
+        if on_delta is None and self.catalog.backends[course.delivery.backend].embedded:
+            on_delta = _unheard  # llama.cpp notices that we have hung up only while it streams (6 s late, measured)
+        request = Request(
+            body=body,
+            dialect=job.dialect,
+            upstream=model.upstream,
+            timeout=call.timeout,
+            max_tokens=model.max_tokens,
+            sampling_params=model.sampling_params,
+            ctx=model.ctx,
+        )
+        return await self.backends[course.delivery.backend].complete(request, on_delta)
+
+    def _ending(self, step: Step, course: _Course, call: MadeCall | None, outcome: Outcome | None = None) -> Ending:
         match step:
             case Done():
-                return Verdict(_result(step, course), made)
+                return Ending(next=result_of(course.job, course.attempts, step, course.now), call=call)
             case Handoff(model=model) | Later(model=model):
-                return Verdict(step, made, self.catalog.queue(model, course.job.urgency))
+                queue = self.catalog.queue(model, course.job.urgency)
+                return Ending(next=step, call=call, to_queue=queue, answer=_kept(course, call, outcome))
             case Fall():
-                return Verdict(step, made)
+                return Ending(next=step, call=call)
             case Call():
                 raise AssertionError("a model that has just failed is never due at once")
 
 
 @dataclass(frozen=True, slots=True)
 class _Course:
-    """How far a delivery has come: its job, what has been tried, and the moment."""
+    """How far a delivery has come: its job, what has been tried and answered, and the moment."""
 
     job: CompletionJob
     delivery: Delivery
     attempts: tuple[Attempt, ...]
+    answers: tuple[Answer, ...]
     now: float
 
 
-def _jitter(job_id: str) -> float:
+def _course(delivery: Delivery, now: float) -> _Course:
+    job = unpack_job(delivery.envelope, delivery.deadline, delivery.accepted_at)
+    return _Course(job, delivery, unpack_attempts(delivery.attempts), unpack_answers(delivery.answers), now)
+
+
+def jitter_of(job_id: str) -> float:
     """A job's own place in [0, 1]: jobs that failed together come back apart, and one job is due at one moment only."""
     return crc32(job_id.encode()) / 2**32
 
 
-def _attempt(model: str, backend: str, outcome: Outcome, started_at: float, ended_at: float) -> Attempt:
-    if isinstance(outcome, Failure):
-        return Attempt(
-            model=model, backend=backend, started_at=started_at, ended_at=ended_at,
-            error=outcome.error_class, detail=outcome.detail, retry_after=outcome.retry_after,
-        )  # fmt: skip
-    return Attempt(
-        model=model, backend=backend, started_at=started_at, ended_at=ended_at,
-        input_tokens=outcome.input_tokens, output_tokens=outcome.output_tokens,
-    )  # fmt: skip
+def _unheard(text: str) -> None:
+    """For a call that is streamed although nobody listens."""
 
 
-def _result(done: Done, course: _Course) -> Result:
-    job, attempts, accepted_at = course.job, course.attempts, course.delivery.accepted_at
-    began = attempts[-1].started_at if attempts else course.now
-    waited, took = round(began - accepted_at, 4), round(course.now - accepted_at, 4)
-    outcome = done.outcome
-    if isinstance(outcome, Completion):
-        return Result(
-            id=job.id, status=Status.ANSWERED, attempts=attempts, body=dict(outcome.body),
-            finish_reason=outcome.finish_reason, waited=waited, took=took, reason=job.reason,
-        )  # fmt: skip
-    return Result(
-        id=job.id, status=Status.EXPIRED if done.expired else Status.FAILED, attempts=attempts,
-        error=outcome.error_class, detail=outcome.detail, waited=waited, took=took, reason=job.reason,
-    )  # fmt: skip
+def _kept(course: _Course, call: MadeCall | None, outcome: Outcome | None) -> bytes:
+    """The answer of an ensemble's model, which waits with the job for the others."""
+    if call is None or not isinstance(outcome, Completion):
+        return b""
+    return pack_answer(Answer(call.attempt.model, call.attempt.backend, outcome))

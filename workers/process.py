@@ -11,26 +11,31 @@ import random
 import secrets
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from router_core.catalog import Catalog
 from router_core.job import Urgency
-from router_core.state.delivery import Deliveries, Drained, Identity
+from router_core.state.delivery import Deliveries, Drained, Identity, Seat
 from router_core.state.errors import StoreUnreachable
 from router_core.state.link import Link
 from router_core.state.presence import Bell, register, unregister
+from router_core.state.survey import seats
 from router_core.state.tasks import stop
 from workers.attempt import Carrier
+from workers.backends import health
+from workers.backends.base import CompletionBackend
 from workers.backends.registry import open_backend
+from workers.probing import Prober
 from workers.spool import Spool
 from workers.upkeep import Upkeep
-from workers.worker import Stop, Terms, Worker
+from workers.watch import Watch
+from workers.worker import Crew, Stop, Terms, Worker
 
 log = logging.getLogger("openfall.worker")
 
-SCRIPTS = ("claim", "settle", "beat", "reap", "sweep", "emit", "finish", "ticket")
+SCRIPTS = ("claim", "settle", "beat", "reap", "sweep", "move", "survey", "probe", "emit", "finish", "ticket")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +51,11 @@ class Plan:
     keep_prompts: bool = False
     on_ready: Callable[[], object] = lambda: None
     """Called when the worker is registered and about to make its first claim."""
+    changed: Callable[[], Plan | None] | None = None
+    """Called every `CHANGED_EVERY` seconds in a thread: the plan of a configuration that has changed since, or None."""
+
+
+CHANGED_EVERY = 2.0
 
 
 class NothingToServe(ValueError):
@@ -61,67 +71,147 @@ def identity(plan: Plan) -> tuple[Identity, tuple[Drained, ...]]:
     if not drained:
         at = f" at backend {plan.backend!r}" if plan.backend else ""
         raise NothingToServe(f"pool {plan.pool!r} has no model{at}: name one under `models:` whose backend is in it")
-    backends = tuple(dict.fromkeys(name for queue in drained for name, _ in queue.backends))
+    backends = tuple(dict.fromkeys(seat.backend for queue in drained for seat in queue.seats))
     name = f"of-{plan.pool}-{socket.gethostname()[:32]}-{os.getpid()}-{secrets.token_hex(3)}"
-    return Identity(name, plan.pool, tuple(queue.queue for queue in drained), backends), drained
+    queues = tuple(queue.queue for queue in drained)
+    return Identity(name, plan.pool, queues, backends, local=plan.catalog.pools[plan.pool].local), drained
 
 
 def _drained(plan: Plan) -> Iterator[Drained]:
     models = plan.catalog.models_of(plan.pool)
     for urgency in Urgency:
         for alias in models:
-            at = [name for name in plan.catalog.models[alias].at if plan.backend in (None, name)]
+            at = tuple(Seat(*seat) for seat in seats(plan.catalog, alias, plan.backend))
             if at:
-                slots = tuple((name, plan.catalog.backends[name].slots) for name in at)
-                yield Drained(plan.catalog.queue(alias, urgency), slots)
+                probe = health.probe_timeout(plan.catalog.models[alias])
+                yield Drained(plan.catalog.queue(alias, urgency), at, probe)
 
 
 async def run(plan: Plan) -> None:
-    """Work until a signal or rq's shutdown command. Raises a `StoreError` when Redis cannot be had at the start."""
-    who, drained = identity(plan)
-    async with contextlib.AsyncExitStack() as stack:
-        link = await stack.enter_async_context(Link(plan.redis_url))
-        await link.load(*SCRIPTS)
-        bell = Bell(link.url, who.queues)
-        stack.push_async_callback(bell.close)
-        backends = {name: open_backend(plan.catalog.backends[name]) for name in who.backends}
-        for backend in backends.values():
-            stack.push_async_callback(backend.close)
-        deliveries = Deliveries(link, who, drained, keep_prompts=plan.keep_prompts)
-        carrier = Carrier(catalog=plan.catalog, backends=backends)
-        worker = Worker(deliveries, carrier, bell, Spool(plan.spool), plan.terms)
-        _obey_signals(worker)
-        await register(link, who)
-        upkeep = Upkeep(
-            link=link, who=who, worker=worker, deliveries=deliveries, spool=Spool(plan.spool), chance=random.random
-        )
-        await _work(worker, upkeep, plan)
-        with contextlib.suppress(StoreUnreachable):
-            await unregister(link, who)
+    """Work until a signal or rq's shutdown command. Raises a `StoreError` when Redis cannot be had at the start.
 
-
-async def _work(worker: Worker, upkeep: Upkeep, plan: Plan) -> None:
-    await upkeep.worker_is_here()
-    log.info("%s: %d slots, %d queues", upkeep.who.name, plan.terms.slots, len(upkeep.who.queues))
-    # What lives now lives to the end: the collector need not walk it again while jobs wait for their start.
-    gc.collect()
-    gc.freeze()
-    rounds = upkeep.start()
-    plan.on_ready()
+    When the configuration changes, a worker for the new one takes over: the old one claims nothing more, its calls end
+    by themselves, and no job is dropped.
+    """
+    shifts = {(first := Shift(plan)): asyncio.create_task(first.work(), name="shift")}
+    _obey_signals(shifts)
+    changes = asyncio.create_task(_follow_changes(plan, shifts), name="changes")
     try:
-        await worker.work()
+        while shifts:
+            await asyncio.wait(shifts.values(), return_when=asyncio.FIRST_COMPLETED)
+            for shift, task in [(shift, task) for shift, task in shifts.items() if task.done()]:
+                del shifts[shift]
+                await task  # what went wrong is for the caller
     finally:
-        await stop(*rounds)
+        await stop(changes)
 
 
-def _obey_signals(worker: Worker) -> None:
+class Shift:
+    """One worker of one plan, from its start to its last settle."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._worker: Worker | None = None
+        self._upkeep: Upkeep | None = None
+        self._told = Stop.NO
+        self.ready = asyncio.Event()
+
+    def stop(self, how: Stop) -> None:
+        """See `Stop`."""
+        self._told = how
+        if self._worker is not None:
+            self._worker.stop(how)
+
+    def retire(self) -> None:
+        """Another shift goes on: let the calls of this one end, and leave the rest of the fleet to the other."""
+        if self._worker is not None and self._upkeep is not None:
+            self._worker.retire()
+            self._upkeep.retire()
+
+    async def work(self) -> None:
+        plan = self._plan
+        who, drained = identity(plan)
+        catalog = plan.catalog
+        async with contextlib.AsyncExitStack() as stack:
+            link = await stack.enter_async_context(Link(plan.redis_url))
+            await link.load(*SCRIPTS)
+            bell = Bell(link.url, who.queues)
+            stack.push_async_callback(bell.close)
+            backends = {name: open_backend(catalog.backends[name]) for name in who.backends}
+            for backend in backends.values():
+                stack.push_async_callback(backend.close)
+            deliveries = Deliveries(link, who, drained, policy=catalog.breakers, keep_prompts=plan.keep_prompts)
+            watch = Watch(link, catalog)
+            crew = Crew(
+                Carrier(catalog=catalog, backends=backends, fleet=watch.fleet, chance=random.random),
+                Prober(link=link, catalog=catalog, backends=backends, chance=random.random),
+                watch.troubled.set,
+            )
+            worker = Worker(deliveries, bell, Spool(plan.spool), crew, plan.terms)
+            await register(link, who)
+            upkeep = Upkeep(
+                link=link, who=who, worker=worker, deliveries=deliveries, watch=watch, spool=Spool(plan.spool),
+                chance=random.random, hosts=_hosts(catalog, backends),
+            )  # fmt: skip
+            self._worker, self._upkeep = worker, upkeep
+            if self._told is not Stop.NO:
+                worker.stop(self._told)
+            await self._work(worker, upkeep)
+            with contextlib.suppress(StoreUnreachable):
+                await unregister(link, who)
+
+    async def _work(self, worker: Worker, upkeep: Upkeep) -> None:
+        await upkeep.worker_is_here()
+        log.info("%s: %d slots, %d queues", upkeep.who.name, self._plan.terms.slots, len(upkeep.who.queues))
+        # What lives now lives to the end: the collector need not walk it again while jobs wait for their start.
+        gc.collect()
+        gc.freeze()
+        upkeep.start()
+        self.ready.set()
+        self._plan.on_ready()
+        try:
+            await worker.work()
+        finally:
+            await upkeep.stop()
+
+
+def _hosts(catalog: Catalog, backends: Mapping[str, CompletionBackend]) -> dict[str, CompletionBackend]:
+    return {name: backend for name, backend in backends.items() if catalog.backends[name].protocol == "ollama"}
+
+
+async def _follow_changes(plan: Plan, shifts: dict[Shift, asyncio.Task[None]]) -> None:
+    while plan.changed is not None:
+        await asyncio.sleep(CHANGED_EVERY)
+        new = await asyncio.to_thread(plan.changed)
+        if new is not None and shifts:
+            await _take_over(new, shifts)
+
+
+async def _take_over(plan: Plan, shifts: dict[Shift, asyncio.Task[None]]) -> None:
+    shift = Shift(plan)
+    task = asyncio.create_task(shift.work(), name="shift")
+    ready = asyncio.create_task(shift.ready.wait())
+    await asyncio.wait({task, ready}, return_when=asyncio.FIRST_COMPLETED)
+    await stop(ready)
+    if task.done():
+        log.error("the changed configuration cannot be worked by; the one before stays in force: %s", task.exception())
+        return
+    old = list(shifts)
+    shifts[shift] = task
+    for one in old:
+        one.retire()
+    log.info("the changed configuration is in force")
+
+
+def _obey_signals(shifts: Mapping[Shift, object]) -> None:
     stops = iter((Stop.DRAIN, Stop.NOW))
 
-    def stop() -> None:
+    def obey() -> None:
         how = next(stops, Stop.NOW)
         log.info("stopping: %s", "calls in flight may finish" if how is Stop.DRAIN else "putting calls back")
-        worker.stop(how)
+        for shift in shifts:
+            shift.stop(how)
 
     loop = asyncio.get_running_loop()
     for name in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(name, stop)
+        loop.add_signal_handler(name, obey)

@@ -5,24 +5,29 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 
-from router_core.envelope import unpack_attempts
-from router_core.outcome import ErrorClass
-from router_core.result import Result, Status
-from router_core.state.delivery import BEAT, Deliveries, Identity, Overdue
-from router_core.state.errors import StoreError, StoreUnreachable, UnknownJob
-from router_core.state.intake import end
+from router_core.outcome import Failure
+from router_core.state.delivery import BEAT, Deliveries, Identity
+from router_core.state.errors import StoreError, StoreUnreachable
 from router_core.state.link import Link
 from router_core.state.presence import commands, register
+from router_core.state.rounds import reap
+from router_core.state.switches import first_to_look, remember_loaded
+from router_core.state.tasks import stop
+from workers.backends.base import CompletionBackend, same_model
+from workers.backends.health import ALIVE_WITHIN
 from workers.spool import Spool, UnreadableSpool
+from workers.sweeping import Sweeper
+from workers.watch import Watch
 from workers.worker import Stop, Worker
 
 log = logging.getLogger("openfall.upkeep")
 
 REAP_EVERY = 1.0
-SWEEP_EVERY = 2.0
+SWEEP_EVERY = 1.0
+LOOK_EVERY = 5.0
 SPOOL_EVERY = 0.5
 CLEAN_EVERY = 60.0
 """Seconds. Every worker does each of these for the whole fleet; the scripts make doing it twice harmless."""
@@ -36,25 +41,46 @@ class Upkeep:
     who: Identity
     worker: Worker
     deliveries: Deliveries
+    watch: Watch
     spool: Spool
     chance: Callable[[], float]
+    hosts: Mapping[str, CompletionBackend] = field(default_factory=dict)
+    """The backends that load models by themselves, by name."""
+    rounds: dict[str, asyncio.Task[None]] = field(default_factory=dict, init=False)
 
-    def start(self) -> tuple[asyncio.Task[None], ...]:
+    def start(self) -> None:
         """Begin every round; they go on until they are stopped."""
         rounds = {
             "commands": self._hear(),
             "beat": self._every(BEAT, self._beat, spread=False),
             "reap": self._every(REAP_EVERY, self._reap),
-            "sweep": self._every(SWEEP_EVERY, self._sweep),
+            "sweep": self._every(SWEEP_EVERY, self._sweep, woken_by=self.watch.troubled),
+            "memory": self._every(LOOK_EVERY, self._look_into_memory),
             "spool": self._every(SPOOL_EVERY, self._deliver_spool),
         }
-        return tuple(asyncio.create_task(round_, name=name) for name, round_ in rounds.items())
+        self.rounds.update({name: asyncio.create_task(round_, name=name) for name, round_ in rounds.items()})
+
+    def retire(self) -> None:
+        """Look after the calls in flight alone: what is decided for the fleet follows a newer configuration."""
+        for name in ("sweep", "memory"):
+            self.rounds[name].cancel()
+
+    async def stop(self) -> None:
+        await stop(*self.rounds.values())
 
     async def worker_is_here(self) -> None:
         """The first beat, before the first claim: a worker without presence would be taken for a dead one."""
         await self._beat()
 
-    async def _every(self, seconds: float, round_: Callable[[], Awaitable[None]], *, spread: bool = True) -> None:
+    async def _every(
+        self,
+        seconds: float,
+        round_: Callable[[], Awaitable[None]],
+        *,
+        spread: bool = True,
+        woken_by: asyncio.Event | None = None,
+    ) -> None:
+        woken_by = woken_by or asyncio.Event()
         while True:
             try:
                 await round_()
@@ -62,7 +88,9 @@ class Upkeep:
                 log.debug("Redis is away")
             except StoreError as error:
                 log.warning("%s", error)
-            await asyncio.sleep(seconds * (0.75 + 0.5 * self.chance()) if spread else seconds)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds * (0.75 + 0.5 * self.chance()) if spread else seconds):
+                    await woken_by.wait()
 
     async def _beat(self) -> None:
         known, lost = await self.deliveries.beat([running.delivery for running in self.worker.running.values()])
@@ -72,20 +100,30 @@ class Upkeep:
             self.worker.lose(job_id)
 
     async def _reap(self) -> None:
-        for job_id, queue, came in await self.deliveries.reap():
+        for job_id, queue, came in await reap(self.link):
             log.warning("%s: taken over from a dead worker of %s: %s", job_id, queue, came)
 
     async def _sweep(self) -> None:
+        """Look at the fleet, then after what waits in it; sooner than usual when a breaker has opened."""
+        self.watch.troubled.clear()
+        seen = await self.watch.look()
         clean = self.chance() < SWEEP_EVERY / CLEAN_EVERY
-        now, found = await self.deliveries.sweep(clean)
-        for overdue in found:
-            await self._end(overdue, now)
+        await Sweeper(self.link, self.watch.catalog).round(seen, clean=clean)
 
-    async def _end(self, overdue: Overdue, now: float) -> None:
-        result, rq_status = _ending(overdue, now)
-        with contextlib.suppress(UnknownJob):
-            if await end(self.link, result, rq_status=rq_status, seen_deliveries=overdue.deliveries):
-                log.warning("%s: %s: %s", overdue.id, result.status, result.detail)
+    async def _look_into_memory(self) -> None:
+        """Which models the backends have loaded; one worker looks for all."""
+        for name, backend in self.hosts.items():
+            if await first_to_look(self.link, f"loaded:{name}", LOOK_EVERY * 0.8):
+                await self._remember_loaded(name, backend)
+
+    async def _remember_loaded(self, name: str, backend: CompletionBackend) -> None:
+        loaded = await backend.loaded(ALIVE_WITHIN)
+        if loaded is None or isinstance(loaded, Failure) or self.watch.last is None:
+            return
+        catalog = self.watch.catalog
+        here = {spec.upstream for spec in catalog.models.values() if name in spec.at}
+        found = [upstream for upstream in here if any(same_model(one.upstream, upstream) for one in loaded)]
+        await remember_loaded(self.link, name, found, self.watch.last.now)
 
     async def _deliver_spool(self) -> None:
         for path in await asyncio.to_thread(lambda: list(self.spool.pending())):
@@ -95,9 +133,9 @@ class Upkeep:
                 log.error("%s; set aside as %s", error, self.spool.set_aside(path))
                 continue
             if settle is not None:
-                came = await self.deliveries.settle(settle)
+                settled = await self.deliveries.settle(settle)
                 await asyncio.to_thread(self.spool.drop, path)
-                log.info("%s: delivered from disk: %s", settle.id, came)
+                log.info("%s: delivered from disk: %s", settle.id, settled.came)
 
     async def _hear(self) -> None:
         while True:
@@ -110,22 +148,3 @@ class Upkeep:
                         self.worker.cancel(command.job_id, ended=command.ended)
             except StoreError:
                 await asyncio.sleep(SPOOL_EVERY)
-
-
-_WHY = {
-    "overdue": "its deadline passed while it waited",
-    "cancelled": "cancelled with rq's own tools",
-    "deleted": "its rq job was deleted with rq's own tools",
-}
-
-
-def _ending(overdue: Overdue, now: float) -> tuple[Result, str]:
-    expired = overdue.why == "overdue"
-    result = Result(
-        id=overdue.id,
-        status=Status.EXPIRED if expired else Status.CANCELLED,
-        attempts=unpack_attempts(overdue.attempts),
-        error=ErrorClass.TIMEOUT if expired else ErrorClass.CANCELLED,
-        detail=_WHY[overdue.why],
-    )
-    return result, "failed" if expired else "canceled"

@@ -11,11 +11,13 @@ from enum import Enum
 from typing import Any
 
 from router_core.decide import Fall, HoldReason
-from router_core.state.delivery import Claim, Deliveries, Delivery, Settle, Ticket
+from router_core.state.delivery import Claim, Deliveries, Delivery, Ticket
 from router_core.state.errors import StoreError, StoreUnreachable
 from router_core.state.presence import LONGEST_WAIT, Bell
+from router_core.state.settling import Ending, Settle
 from router_core.state.tasks import stop
-from workers.attempt import Carrier, Verdict
+from workers.attempt import Carrier
+from workers.probing import Prober
 from workers.spool import Spool
 from workers.stream import DeltaWriter
 from workers.ticket import read_ticket
@@ -48,6 +50,15 @@ class Terms:
     give_up: float = 3600.0
 
 
+@dataclass(frozen=True, slots=True)
+class Crew:
+    """Who carries out what a claim brings. `troubled` is called when a settle has opened a breaker."""
+
+    carrier: Carrier
+    prober: Prober
+    troubled: Callable[[], object] = lambda: None
+
+
 @dataclass(slots=True)
 class Running:
     """A delivery in flight. `settles`: a cancelled one puts its job back; not when its lease or its job is gone."""
@@ -60,9 +71,10 @@ class Running:
 class Worker:
     """Claims as many jobs as it has slots for, carries each out as a task, and settles it."""
 
-    def __init__(self, deliveries: Deliveries, carrier: Carrier, bell: Bell, spool: Spool, terms: Terms) -> None:
-        self._deliveries, self._carrier, self._bell, self._spool = deliveries, carrier, bell, spool
-        self._terms = terms
+    def __init__(self, deliveries: Deliveries, bell: Bell, spool: Spool, crew: Crew, terms: Terms) -> None:
+        self._deliveries, self._bell, self._spool = deliveries, bell, spool
+        self._crew, self._terms = crew, terms
+        self._grace = terms.grace
         self.running: dict[str, Running] = {}
         self._side: set[asyncio.Task[None]] = set()
         self._stop = Stop.NO
@@ -79,6 +91,11 @@ class Worker:
             await self._drain()
         finally:
             await stop(listener)
+
+    def retire(self) -> None:
+        """Claim nothing more, and let every call end by itself: another worker of this process goes on."""
+        self._grace = float("inf")
+        self.stop(Stop.DRAIN)
 
     def stop(self, how: Stop) -> None:
         """Stop claiming; see `Stop`. May be called again with a harder one."""
@@ -129,6 +146,8 @@ class Worker:
             clock = _server_clock(delivery.server_now, claimed)
             running.task = asyncio.create_task(self._carry(running, clock), name=delivery.id)
             self.running[delivery.token] = running
+        for probe in claim.probes:
+            self._aside(self._crew.prober.carry_out(probe), f"probe-{probe.target}")
         for ticket in claim.tickets:
             self._aside(self._answer_ticket(ticket), f"ticket-{ticket.id}")
 
@@ -168,17 +187,17 @@ class Worker:
         together, the settle first."""
         delivery = running.delivery
         try:
-            verdict = await self._verdict(running, clock)
-            if verdict is not None:
-                settle = self._deliveries.settling(delivery, verdict.attempt, verdict.next, verdict.to_queue)
+            ending = await self._ending(running, clock)
+            if ending is not None:
+                settle = self._deliveries.settling(delivery, ending)
                 self._aside(self._deliver(settle), f"settle-{delivery.id}")
-                _tell(delivery, verdict)
+                _tell(delivery, ending)
         finally:
             self.running.pop(delivery.token, None)
             if self._left or len(self.running) == self._terms.slots - 1 or not self.running:
                 self._wake.set()
 
-    async def _verdict(self, running: Running, clock: Callable[[], float]) -> Verdict | None:
+    async def _ending(self, running: Running, clock: Callable[[], float]) -> Ending | None:
         """What came of it; None when there is nothing to say of it any more."""
         delivery = running.delivery
         try:
@@ -186,10 +205,10 @@ class Worker:
         except asyncio.CancelledError as cancelled:
             if not running.settles:
                 return None
-            return self._carrier.interrupted(delivery, clock(), by_command="cancelled" in cancelled.args)
+            return self._crew.carrier.interrupted(delivery, clock(), by_command="cancelled" in cancelled.args)
         except Exception as error:  # a bug of ours must cost neither the job nor the other calls
             log.exception("%s: openfall itself failed", delivery.id)
-            return Verdict(Fall(HoldReason.POISONED, f"openfall itself failed: {type(error).__name__}"))
+            return Ending(next=Fall(HoldReason.POISONED, f"openfall itself failed: {type(error).__name__}"))
 
     def _aside(self, work: Coroutine[Any, Any, None], name: str) -> None:
         """Do something beside the calls. A worker that stops waits for it."""
@@ -197,13 +216,13 @@ class Worker:
         self._side.add(task)
         task.add_done_callback(self._side.discard)
 
-    async def _carry_out(self, delivery: Delivery, clock: Callable[[], float]) -> Verdict:
+    async def _carry_out(self, delivery: Delivery, clock: Callable[[], float]) -> Ending:
         if not delivery.watched:
-            return await self._carrier.carry_out(delivery, clock, None)
+            return await self._crew.carrier.carry_out(delivery, clock, None)
         deltas = self._deltas(delivery)
-        verdict = await self._carrier.carry_out(delivery, clock, deltas.add)
+        ending = await self._crew.carrier.carry_out(delivery, clock, deltas.add)
         await deltas.finish()
-        return verdict
+        return ending
 
     def _deltas(self, delivery: Delivery) -> DeltaWriter:
         async def emit(pieces: list[bytes]) -> bool:
@@ -217,11 +236,13 @@ class Worker:
     async def _deliver(self, settle: Settle) -> None:
         """Settle, or spool what Redis cannot take now."""
         try:
-            came = await self._deliveries.settle(settle)
+            settled = await self._deliveries.settle(settle)
         except StoreError as error:
             await self._keep(settle, error)
             return
-        if came in ("late", "gone"):
+        if settled.opened:
+            self._crew.troubled()
+        if settled.came in ("late", "gone"):
             log.warning("%s: settled too late, refused: another delivery or a cancel was first", settle.id)
 
     async def _keep(self, settle: Settle, why: StoreError) -> None:
@@ -246,10 +267,10 @@ class Worker:
             await self._wake.wait()
 
     async def _drain(self) -> None:
-        deadline = time.monotonic() + self._terms.grace
-        while self.running and self._stop is not Stop.NOW and time.monotonic() < deadline:
+        began = time.monotonic()
+        while self.running and self._stop is not Stop.NOW and (left := began + self._grace - time.monotonic()) > 0:
             self._wake.clear()
-            await self._pause(min(1.0, deadline - time.monotonic()))
+            await self._pause(min(1.0, left))
         for running in list(self.running.values()):
             running.task.cancel("stopping")
         await asyncio.gather(*(running.task for running in self.running.values()), return_exceptions=True)
@@ -273,10 +294,10 @@ def _server_clock(server_now: float, claimed: float) -> Callable[[], float]:
     return lambda: round(server_now + (time.monotonic() - claimed), 3)
 
 
-def _tell(delivery: Delivery, verdict: Verdict) -> None:
-    attempt = verdict.attempt
+def _tell(delivery: Delivery, ending: Ending) -> None:
+    attempt = ending.call.attempt if ending.call is not None else None
     if attempt is not None and attempt.error is not None:
         log.info(
             "%s: %s@%s failed: %s (%s); next: %s",
-            delivery.id, attempt.model, attempt.backend, attempt.error, attempt.detail, type(verdict.next).__name__,
+            delivery.id, attempt.model, attempt.backend, attempt.error, attempt.detail, type(ending.next).__name__,
         )  # fmt: skip

@@ -14,12 +14,13 @@ from config import Loaded, load
 from router_core.decide import Fall, Handoff, HoldReason
 from router_core.envelope import unpack_attempts, unpack_job
 from router_core.job import CompletionJob
-from router_core.outcome import Attempt, ErrorClass
+from router_core.outcome import Attempt, BreakerMark, CredentialMark, ErrorClass
 from router_core.result import Result, Status
 from router_core.state.delivery import Deliveries, Delivery, Drained, Identity
 from router_core.state.errors import StoreUnreachable
 from router_core.state.link import Link
 from router_core.state.presence import register
+from router_core.state.settling import Call, Ending
 
 CONFIG = """
 redis: ${REDIS_URL:-embedded}
@@ -41,6 +42,14 @@ def echo(job: CompletionJob) -> str | ErrorClass:
     """The prompt back, or the error that it asks for: `fail: timeout`."""
     said = str(job.body["messages"][-1]["content"])
     return ErrorClass(said.removeprefix("fail: ")) if said.startswith("fail: ") else f"echo {said}"
+
+
+def made(attempt: Attempt, delivery: Delivery) -> Call:
+    """A call of which the breakers hear nothing."""
+    return Call(
+        attempt=attempt, group=None, mark=BreakerMark.NEUTRAL, epoch=delivery.epoch, credential="",
+        credential_mark=CredentialMark.FINE, credential_epoch="0", repeated=False, wait=0.0, chance=0.5,
+    )  # fmt: skip
 
 
 @dataclass
@@ -99,7 +108,7 @@ class Answering:
         self.asked.append(job)
         if self.hold:
             fall = Fall(HoldReason.OUTAGE, "nobody is there")
-            await deliveries.settle(deliveries.settling(delivery, None, fall))
+            await deliveries.settle(deliveries.settling(delivery, Ending(next=fall)))
             return
         said = await asyncio.to_thread(self.reply, job)
         if self.hand_off and delivery.model == "tiny":
@@ -116,7 +125,11 @@ class Answering:
         attempts = (*unpack_attempts(delivery.attempts), attempt)
         if self.hand_off and delivery.model == "tiny":
             queue = self.loaded.catalog.queue("other", job.urgency)
-            await deliveries.settle(deliveries.settling(delivery, attempt, Handoff("other", False), queue))
+            await deliveries.settle(
+                deliveries.settling(
+                    delivery, Ending(next=Handoff("other", False), call=made(attempt, delivery), to_queue=queue)
+                )
+            )
             return
         if isinstance(said, ErrorClass):
             result = Result(id=job.id, status=Status.FAILED, attempts=attempts, error=said, detail="it was asked to")
@@ -127,7 +140,7 @@ class Answering:
             choice = {"index": 0, "message": {"role": "assistant", "content": said}, "finish_reason": "stop"}
             body = {"object": "chat.completion", "choices": [choice]}
             result = Result(id=job.id, status=Status.ANSWERED, attempts=attempts, body=body, reason=job.reason)
-        await deliveries.settle(deliveries.settling(delivery, attempt, result))
+        await deliveries.settle(deliveries.settling(delivery, Ending(next=result, call=made(attempt, delivery))))
 
 
 @pytest.fixture

@@ -9,19 +9,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from router_core.ensemble import Answer
 from router_core.envelope import (
     UnreadableEnvelope,
     digest,
+    pack_answer,
     pack_attempt,
     pack_job,
     pack_result,
     sorted_deep,
+    unpack_answers,
     unpack_attempts,
     unpack_job,
     unpack_result,
 )
 from router_core.job import CompletionJob, Urgency
-from router_core.outcome import Attempt, ErrorClass
+from router_core.outcome import Attempt, Completion, ErrorClass
 from router_core.result import Result, Status
 
 text = st.text(st.characters(codec="utf-8"), max_size=20)
@@ -101,7 +104,26 @@ def test_a_line_break_in_a_detail_does_not_end_the_line():
 
 def test_a_small_job_is_small_in_redis():
     job = CompletionJob(id="job-00001", producer="p", chain=("smol",), body={})
-    assert json.loads(pack_job(job)) == {"v": 1, "id": "job-00001", "producer": "p", "chain": ["smol"], "body": {}}
+    head, body = pack_job(job).split(b"\n")
+    assert json.loads(head) == {"v": 2, "id": "job-00001", "producer": "p", "chain": ["smol"]}
+    assert json.loads(body) == {}
+
+
+@quick
+@given(job=jobs)
+def test_the_first_line_alone_is_the_job_without_its_body(job):
+    head = pack_job(job).partition(b"\n")[0]
+    assert unpack_job(head, 5.0, 2.0) == job.model_copy(update={"body": {}, "deadline": 5.0, "accepted_at": 2.0})
+
+
+def test_answers_kept_with_a_job_come_back_in_their_order():
+    answers = tuple(
+        Answer(model, "box", Completion(text=model, finish_reason="stop", output_tokens=3, body={"a": [1]}))
+        for model in ("smol", "large")
+    )
+    assert unpack_answers(map(pack_answer, answers)) == answers
+    with pytest.raises(UnreadableEnvelope, match="completion"):
+        unpack_answers([b'{"model":"smol","backend":"box"}'])
 
 
 @quick
@@ -134,10 +156,10 @@ def test_keys_are_sorted_all_the_way_down():
     [
         pytest.param(b"", "not JSON", id="nothing"),
         pytest.param(b"\x80\x05.", "not JSON", id="a pickle"),
-        pytest.param(b"[1]", "schema None, but this openfall reads schema 1", id="a list"),
+        pytest.param(b"[1]", "schema None, but this openfall reads schema 2", id="a list"),
         pytest.param(b'{"id":"x"}', "schema None", id="no schema"),
-        pytest.param(b'{"v":2}', "schema 2", id="a newer schema"),
-        pytest.param(b'{"v":1}', "Field required", id="too little"),
+        pytest.param(b'{"v":3}', "schema 3", id="a newer schema"),
+        pytest.param(b'{"v":2}', "Field required", id="too little"),
     ],
 )
 def test_what_cannot_be_read_says_why(envelope, told):
@@ -147,8 +169,14 @@ def test_what_cannot_be_read_says_why(envelope, told):
         unpack_result("job-00001", envelope)
 
 
+def test_a_torn_body_is_told_apart_from_a_torn_head():
+    job = CompletionJob(id="job-00001", producer="p", chain=("smol",), body={"messages": []})
+    with pytest.raises(UnreadableEnvelope, match="its body is not JSON"):
+        unpack_job(pack_job(job)[:-3], 1.0)
+
+
 def test_an_unknown_field_is_named_and_its_value_is_not_shown():
-    packed = b'{"v":1,"id":"job-00001","producer":"p","chain":["m"],"body":{},"secret":"s3cr3t"}'
+    packed = b'{"v":2,"id":"job-00001","producer":"p","chain":["m"],"secret":"s3cr3t"}'
     with pytest.raises(UnreadableEnvelope, match="secret: ") as caught:
         unpack_job(packed, 1.0)
     assert "s3cr3t" not in str(caught.value)

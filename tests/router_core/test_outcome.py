@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
-from router_core.outcome import DISPOSITIONS, Attempt, BreakerMark, CredentialMark, ErrorClass, Failure, Severity
+from router_core.fleet import OBSTACLE_ERRORS, Obstacle
+from router_core.outcome import (
+    DISPOSITIONS,
+    Attempt,
+    BreakerMark,
+    CredentialMark,
+    ErrorClass,
+    Failure,
+    Fallback,
+    Severity,
+)
+
+DESIGN = Path(__file__).resolve().parents[2] / "router_core" / "DESIGN.md"
 
 
 def attempt(error):
@@ -45,3 +60,42 @@ def test_an_attempt_that_answered_has_no_disposition_and_is_not_repeated():
 def test_an_attempt_is_repeated_as_its_error_says():
     assert attempt(ErrorClass.TIMEOUT).may_be_repeated
     assert not attempt(ErrorClass.AUTH).may_be_repeated
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        pytest.param(ErrorClass.RATE_LIMITED, Fallback.OVERLOAD, id="too many calls: overload"),
+        pytest.param(ErrorClass.OVERLOADED, Fallback.OVERLOAD, id="too much to do: overload"),
+        pytest.param(ErrorClass.CONNECTION, Fallback.UNAVAILABLE, id="out of reach: unavailable"),
+        pytest.param(ErrorClass.NOT_INSTALLED, Fallback.UNAVAILABLE, id="not there: unavailable"),
+        pytest.param(ErrorClass.NO_VRAM, Fallback.UNAVAILABLE, id="does not fit: unavailable"),
+        pytest.param(ErrorClass.CONTEXT_OVERFLOW, Fallback.CONTEXT, id="a long prompt: context"),
+        pytest.param(ErrorClass.CONTENT_FILTER, Fallback.POLICY, id="a filter: policy"),
+        pytest.param(ErrorClass.LOCAL_ONLY, Fallback.POLICY, id="local only: policy"),
+        pytest.param(ErrorClass.INVALID_OUTPUT, Fallback.OUTPUT, id="not what was asked for: output"),
+        pytest.param(ErrorClass.BAD_REQUEST, None, id="a bad request: no fallback"),
+    ],
+)
+def test_a_failure_makes_a_fallback_of_its_kind(error, kind):
+    assert DISPOSITIONS[error].fallback is kind
+    assert DISPOSITIONS[error].try_next_model is (kind is not None)
+
+
+@pytest.mark.parametrize("obstacle", Obstacle)
+def test_every_obstacle_is_told_as_a_failure_that_another_model_may_mend(obstacle):
+    assert DISPOSITIONS[OBSTACLE_ERRORS[obstacle]].try_next_model
+
+
+def test_the_design_tells_what_each_failure_means_in_every_column():
+    row = re.compile(r"^\| (`.*?) \| [^|]* \| (\w+) \| (\w+) \| (\w+) \| (\w+) \| (?:yes|no) \| (?:yes|no) \|$", re.M)
+    told = {
+        name: columns
+        for names, *columns in row.findall(DESIGN.read_text("utf-8"))
+        for name in re.findall(r"`(\w+)`", names)
+    }
+    meant = {
+        str(error): [str(one.severity), str(one.breaker), str(one.credential), str(one.fallback or "none")]
+        for error, one in DISPOSITIONS.items()
+    }
+    assert told == meant

@@ -51,3 +51,28 @@ def test_a_failure_used_no_fallback():
 def test_a_job_that_was_never_called_for_has_no_model():
     result = Result(id="job-00001", status=Status.EXPIRED)
     assert (result.model, result.backend, result.input_tokens, result.output_tokens) == (None, None, None, None)
+
+
+def test_a_model_that_was_passed_over_unasked_makes_the_next_a_fallback():
+    result = answered(attempt("large", why="fallback (unavailable): smol's breaker is open"))
+    passed_over = result.model_copy(update={"first_choice": "smol", "reason": "role ace"})
+    assert passed_over.fallback_used
+    assert passed_over.selection_reason == "fallback (unavailable): smol's breaker is open; role ace"
+    assert result.model_copy(update={"reason": "role ace"}).selection_reason == "role ace"
+
+
+def test_of_several_answers_the_one_that_was_picked_tells_who_answered():
+    result = answered(attempt("smol"), attempt("large")).model_copy(
+        update={"picked": "smol@smol-box", "picked_why": "smol: chosen by the judge", "reason": "role ace"}
+    )
+    assert (result.model, result.backend, result.fallback_used) == ("smol", "smol-box", False)
+    assert result.selection_reason == "smol: chosen by the judge"
+
+
+def test_what_all_attempts_cost_is_unknown_when_one_of_them_is():
+    assert answered(attempt(cost_usd=0.25), attempt(cost_usd=0.5)).cost_usd == 0.75
+    assert answered(attempt(cost_usd=0.25), attempt()).cost_usd is None
+
+
+def test_the_latency_counts_every_wait():
+    assert answered(attempt()).model_copy(update={"took": 1.2345}).latency_ms == 1234

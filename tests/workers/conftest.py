@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
+from router_core.breaker import BreakerPolicy
 from router_core.catalog import Backend, Catalog, ModelSpec
 from router_core.job import CompletionJob, Urgency
 from router_core.result import Result
-from router_core.state.delivery import Deliveries, Drained, Identity
+from router_core.state.delivery import Deliveries, Drained, Identity, Seat
 from router_core.state.intake import Intake, Terms
 from router_core.state.link import Link
 from router_core.state.presence import Bell, register
@@ -23,10 +24,12 @@ from router_core.state.tasks import stop
 from tests.faults import FaultServer
 from workers.attempt import Carrier
 from workers.backends.registry import open_backend
+from workers.probing import Prober
 from workers.spool import Spool
 from workers.upkeep import Upkeep
+from workers.watch import Watch
+from workers.worker import Crew, Worker
 from workers.worker import Terms as WorkerTerms
-from workers.worker import Worker
 
 _numbers = itertools.count(1)
 
@@ -72,6 +75,7 @@ async def _bench(redis_url: str, home: Path, upstream: FaultServer, slots: int, 
     catalog = Catalog(
         backends={"box": Backend(url=upstream.url, pool="gpu", slots=slots)},
         models={name: ModelSpec(upstream=name, at=("box",), timeout=10) for name in ("small", "large")},
+        breakers=BreakerPolicy(recover_after=0.2, spread=0, probes=1, ramp=0),
     )
     queues = tuple(catalog.queue(model, urgency) for urgency in Urgency for model in catalog.models)
     who = Identity("of-gpu-here-1-abc", "gpu", queues, ("box",))
@@ -79,11 +83,18 @@ async def _bench(redis_url: str, home: Path, upstream: FaultServer, slots: int, 
         await register(link, who)
         bell = Bell(link.url, queues)
         backend = open_backend(catalog.backends["box"])
-        deliveries = Deliveries(link, who, [Drained(queue, (("box", slots),)) for queue in queues])
-        spool = Spool(home / "spool")
-        carrier = Carrier(catalog=catalog, backends={"box": backend})
-        worker = Worker(deliveries, carrier, bell, spool, WorkerTerms(**{"slots": slots, "grace": 5.0, **terms}))
-        upkeep = Upkeep(link=link, who=who, worker=worker, deliveries=deliveries, spool=spool, chance=lambda: 0.5)
+        drained = [Drained(queue, (Seat("box", slots),)) for queue in queues]
+        deliveries = Deliveries(link, who, drained, policy=catalog.breakers)
+        spool, watch, backends = Spool(home / "spool"), Watch(link, catalog), {"box": backend}
+        crew = Crew(
+            Carrier(catalog=catalog, backends=backends, fleet=watch.fleet),
+            Prober(link=link, catalog=catalog, backends=backends, chance=lambda: 0.5),
+            watch.troubled.set,
+        )
+        worker = Worker(deliveries, bell, spool, crew, WorkerTerms(**{"slots": slots, "grace": 5.0, **terms}))
+        upkeep = Upkeep(
+            link=link, who=who, worker=worker, deliveries=deliveries, watch=watch, spool=spool, chance=lambda: 0.5
+        )
         await upkeep.worker_is_here()
         try:
             yield Bench(link, Intake(link), worker, upkeep, spool, upstream)
@@ -105,12 +116,14 @@ def working(redis_url: str, tmp_path: Path) -> Callable[..., None]:
             server = await asyncio.start_server(upstream.serve, "127.0.0.1", 0)
             upstream.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
             async with _bench(redis_url, tmp_path, upstream, slots, **terms) as bench:
-                rounds = bench.upkeep.start() if upkeep else ()
+                if upkeep:
+                    bench.upkeep.start()
                 task = asyncio.create_task(bench.worker.work())
                 try:
                     await story(bench, task)
                 finally:
-                    await stop(task, *rounds)
+                    await stop(task)
+                    await bench.upkeep.stop()
                     server.close()
 
         asyncio.run(main())

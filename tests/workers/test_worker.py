@@ -28,7 +28,8 @@ def test_a_job_is_answered_by_the_model_it_asked_for(working):
 
 def test_a_failed_call_is_handed_to_the_next_model_and_both_are_told(working):
     async def story(bench, _):
-        result = await bench.result(await bench.accept(chain=("small", "large")))
+        job = await bench.accept(chain=("small", "large"), urgency=Urgency.INTERACTIVE)
+        result = await bench.result(job)
         assert [attempt.model for attempt in result.attempts] == ["small", "large"]
         assert (result.attempts[0].error, result.fallback_used) == (ErrorClass.OVERLOADED, True)
 

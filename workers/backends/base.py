@@ -9,6 +9,9 @@ from typing import Any, Protocol
 from router_core.job import Dialect
 from router_core.outcome import Failure, Outcome
 
+SAMPLING = frozenset({"temperature", "top_p", "top_k"})
+"""What a model with `sampling_params: false` must not be told."""
+
 OnDelta = Callable[[str], None]
 """Called with each piece of text as it arrives, on the event loop; it must not block."""
 
@@ -32,15 +35,28 @@ class Request:
     sampling_params: bool = True
     ctx: int | None = None
 
+    @property
+    def prompt(self) -> Any:
+        """The parts of the body that nobody but the model may read."""
+        return [self.body.get(key) for key in ("system", "messages")]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
-    """A model in an endpoint's memory. `vram_share` is the part of it on the card (0 to 1); None: not known."""
+    """A model in an endpoint's memory. `upstream` is the endpoint's own spelling: compare by `same_model`.
+
+    `vram_gb` is in GiB; `vram_share` is the part of it on the card (0 to 1); None: not known.
+    """
 
     upstream: str
     vram_gb: float | None = None
     vram_share: float | None = None
     ctx: int | None = None
+
+
+def same_model(one: str, other: str) -> bool:
+    """Whether two names at one endpoint mean the same model. To Ollama a name without a tag is tagged `latest`."""
+    return one.removesuffix(":latest") == other.removesuffix(":latest")
 
 
 class CompletionBackend(Protocol):

@@ -8,7 +8,9 @@ from ipaddress import ip_address
 import httpx
 
 from router_core.catalog import Backend, Protocol
+from workers.backends.anthropic import AnthropicBackend
 from workers.backends.base import CompletionBackend
+from workers.backends.ollama import OllamaBackend
 from workers.backends.openai import OpenAIBackend
 from workers.backends.transport import open_transport
 
@@ -19,7 +21,15 @@ def _openai(spec: Backend, transport: httpx.AsyncBaseTransport) -> CompletionBac
     return OpenAIBackend(spec.url, spec.key.get_secret_value(), transport)
 
 
-PROTOCOLS: Mapping[Protocol, Opener] = {"openai": _openai}
+def _anthropic(spec: Backend, transport: httpx.AsyncBaseTransport) -> CompletionBackend:
+    return AnthropicBackend(spec.url, spec.key.get_secret_value(), transport, spec.api_version)
+
+
+def _ollama(spec: Backend, transport: httpx.AsyncBaseTransport) -> CompletionBackend:
+    return OllamaBackend(spec.url, spec.key.get_secret_value(), transport)
+
+
+PROTOCOLS: Mapping[Protocol, Opener] = {"openai": _openai, "anthropic": _anthropic, "ollama": _ollama}
 
 
 def open_backend(spec: Backend, transport: httpx.AsyncBaseTransport | None = None) -> CompletionBackend:

@@ -69,16 +69,17 @@ _CREDITS = (
 )
 _OUT_OF_MEMORY = (
     r"out of (device )?memory|(cuda|hip)malloc failed|failed to allocate|allocation failed|not enough memory"
-    r"|insufficient memory|vk_error_out_of_device_memory|erroroutofmemory"
+    r"|insufficient memory|error_?out_?of_?(device_?)?memory|requires more (\w+ )?memory"
 )
 _TOO_LONG = (
-    r"context[ _](length|size|window)|maximum context|prompt is too long|input is too long"
+    r"context[ _](length|size|window|limit)|maximum context|prompt is too long|input is too long"
     r"|exceeds? the (maximum|available) .*(context|tokens)"
 )
 _NO_MODEL = (
     r"\bmodel\b.{0,200}(not found|does not exist|not exist)|no such model|not a valid model|no endpoints found"
-    r"|requires a subscription"
+    r"|requires a subscription|cloud is disabled|remote model is unavailable"
 )
+_CANNOT = r"does not support (tools|thinking|chat|generate|insert|vision|images?)|image input is not supported"
 
 RULES: tuple[Rule, ...] = (
     # money and limits: what OpenRouter calls an in-flight budget is a limit, the rest of 402 is money
@@ -92,19 +93,22 @@ RULES: tuple[Rule, ...] = (
     _rule(_E.OUT_OF_CREDITS, {402}),
     _rule(_E.RATE_LIMITED, {429}),
     # the key
+    _rule(_E.NOT_INSTALLED, {401}, codes="signin_url"),  # a cloud model at an Ollama that nobody signed in: only it
     _rule(_E.AUTH, {401}),
     _rule(_E.AUTH, {400, None}, codes="api_key_invalid invalid_api_key authentication_error failed_precondition"),
-    _rule(_E.AUTH, {400}, words=r"api key not valid"),
+    _rule(_E.AUTH, {400, None}, codes="organization_on_hold permission_error", words=r"api key not valid"),
     # the model
     _rule(_E.NOT_INSTALLED, {400, 403, 404, None}, codes="model_not_found", words=_NO_MODEL),
-    _rule(_E.NOT_INSTALLED, {404}, codes="not_found_error notfounderror"),
+    _rule(_E.NOT_INSTALLED, {404}, codes="not_found not_found_error notfounderror"),
     _rule(_E.NOT_INSTALLED, {503, None}, words=r"\bno (allowed |available )?providers?\b"),
     # the request
+    _rule(_E.UNSUPPORTED, {400, 500, None}, words=_CANNOT),
     _rule(_E.CONTEXT_OVERFLOW, {400, 413, 422, 500, None}, codes="exceed_context_size_error context_length_exceeded"),
     _rule(_E.CONTEXT_OVERFLOW, {413}),
     _rule(_E.CONTENT_FILTER, {400, 403, None}, codes="content_filter content_policy_violation moderation"),
     _rule(_E.CONTENT_FILTER, {403}, words=r"moderation|flagged"),
     _rule(_E.CONTEXT_OVERFLOW, _FORM, words=_TOO_LONG),
+    _rule(_E.CONTEXT_OVERFLOW, {500}, words=r"(input|prompt) (length |is ).{0,40}(exceeds|longer than).{0,40}context"),
     _rule(_E.AUTH, {403}),
     _rule(_E.BAD_REQUEST, {500}, codes="parse_error"),
     # the server
@@ -118,6 +122,7 @@ RULES: tuple[Rule, ...] = (
     # the status alone
     _rule(_E.TIMEOUT, {408, 504}),
     _rule(_E.CONNECTION, {502, *range(520, 528)}),
+    _rule(_E.OVERLOADED, {529}),  # Anthropic's alone, whatever page stands before it
     _rule(_E.BAD_REQUEST, {400, 422}),
 )
 """The first that fits is what a refusal means."""
@@ -127,7 +132,7 @@ def classify(status: int, headers: Mapping[str, str], body: bytes) -> Failure:
     """The failure that a response with no answer in it is. `headers` ignore case (`httpx.Headers`)."""
     document = _read(body)
     error = error_of(document)
-    signal = Signal(_status(status, error), frozenset(_codes(error)), _message(error, document))
+    signal = Signal(_status(status, error), frozenset(_codes(error, document)), _message(error, document))
     found = next((rule.error for rule in RULES if rule.fits(signal)), None) or _by_range(signal, document)
     wait = retry_after(headers)
     if wait is None and found is ErrorClass.RATE_LIMITED:
@@ -157,8 +162,10 @@ def _status(status: int, error: Any) -> int | None:
     return code if isinstance(code, int) and 400 <= code < 600 else None
 
 
-def _codes(error: Any) -> Iterator[str]:
-    """Every short word by which a provider names the error, lower case."""
+def _codes(error: Any, document: Any) -> Iterator[str]:
+    """Every short word by which a provider names the error, lower case; Ollama's has a neighbour instead."""
+    if isinstance(document, dict) and "signin_url" in document:
+        yield "signin_url"
     if not isinstance(error, dict):
         return
     metadata, details = error.get("metadata"), error.get("details")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from datetime import datetime
 from email.utils import parsedate_to_datetime
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -11,6 +12,7 @@ _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhd])")
 _DURATION = re.compile(rf"(?:{_PART.pattern})+")
 _SECONDS = re.compile(r"\d{1,9}(?:\.\d+)?")
 _RESET = "x-ratelimit-reset-"
+_ANTHROPIC = "anthropic-ratelimit-"
 
 
 def duration(text: str) -> float | None:
@@ -21,7 +23,13 @@ def duration(text: str) -> float | None:
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds of `Retry-After`: a number, or an HTTP date less the response's `Date`. `headers` ignore case."""
+    """Seconds of `Retry-After`: a number, or an HTTP date less the response's `Date`. `headers` ignore case.
+
+    OpenAI tells it in milliseconds too, as `retry-after-ms`, which is the more exact.
+    """
+    exact = headers.get("retry-after-ms", "").strip()
+    if _SECONDS.fullmatch(exact):
+        return float(exact) / 1000
     told = headers.get("retry-after", "").strip()
     if _SECONDS.fullmatch(told):
         return float(told)
@@ -33,11 +41,33 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def limit_reset(headers: Mapping[str, str]) -> float | None:
-    """Seconds until the rate limits renew (`x-ratelimit-reset-tokens: 6m0s`).
+    """Seconds until the rate limits renew: `x-ratelimit-reset-tokens: 6m0s`, or a moment, read against `Date`
+    (`anthropic-ratelimit-tokens-reset: 2026-11-21T10:00:30Z`).
 
     The longest wait among those limits of which nothing remains; when each has something left, the shortest of all.
     """
-    resets = {name[len(_RESET) :]: duration(value) for name, value in headers.items() if name.startswith(_RESET)}
-    waits = {kind: wait for kind, wait in resets.items() if wait is not None}
-    spent = [wait for kind, wait in waits.items() if headers.get(f"x-ratelimit-remaining-{kind}") == "0"]
-    return max(spent) if spent else min(waits.values(), default=None)
+    waits, spent = [], []
+    for name, told in headers.items():
+        wait, remaining = _reset(name.lower(), told, headers.get("date", ""))
+        if wait is not None:
+            waits.append(wait)
+            if headers.get(remaining) == "0":
+                spent.append(wait)
+    return max(spent) if spent else min(waits, default=None)
+
+
+def _reset(name: str, told: str, date: str) -> tuple[float | None, str]:
+    """The wait that a header tells, if it is one of those, and the name of the one that tells what remains."""
+    if name.startswith(_RESET):
+        return duration(told), f"x-ratelimit-remaining-{name.removeprefix(_RESET)}"
+    if name.startswith(_ANTHROPIC) and name.endswith("-reset"):
+        return _until(told, date), f"{name.removesuffix('-reset')}-remaining"
+    return None, ""
+
+
+def _until(moment: str, date: str) -> float | None:
+    """Seconds from an HTTP date to a moment as RFC 3339 writes it; None when either is none."""
+    try:
+        return max(0.0, (datetime.fromisoformat(moment) - parsedate_to_datetime(date)).total_seconds())
+    except (ValueError, TypeError):
+        return None

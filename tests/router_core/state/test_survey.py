@@ -208,8 +208,10 @@ def test_slots_in_use_and_jobs_that_wait_are_counted(fleet):
         await worker.claim(3, 0)
         f.clock.now += 4
         found = await survey(f.link, CATALOG)
+        before = [(found.fleet(u).model("large").waiting, found.fleet(u).model("large").oldest) for u in Urgency]
+        assert before == [(0, 0), (3, 7), (5, 7)], "what is less urgent does not stand before a job"
         large, smol = found.fleet(INTERACTIVE).model("large"), found.fleet(INTERACTIVE).model("smol")
-        assert (large.free, large.waiting, large.oldest) == (0, 5, 7), "the first of the three that wait since then"
+        assert large.free == 0
         assert (smol.free, smol.waiting) == (3, 0), "the tower's slots are everybody's"
 
     fleet(story)

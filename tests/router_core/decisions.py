@@ -1,0 +1,57 @@
+"""What the tests of decisions are made of: a catalog, jobs, attempts, fleets."""
+
+from __future__ import annotations
+
+from router_core.catalog import Backend, Catalog, Cloud, Ensemble, ModelSpec, RetryPolicy, Role, TaskType, UrgencyPolicy
+from router_core.decide import Conditions
+from router_core.fleet import FOREVER, Blocked, Fleet, ModelState, Obstacle
+from router_core.job import CompletionJob, Urgency
+from router_core.outcome import Attempt, Completion, ErrorClass
+
+LOCAL, CLOUD = ("small", "large"), ("opus", "haiku")
+NOW = 1_000.0
+EVEN = 0.5
+"""The jitter that spreads neither way."""
+
+
+def catalog(*, cloud=Cloud.YES, local_only=False, ensemble=None, **retry):
+    """Two local models and two in the cloud; `start_within` is 30 s. Role `many` asks all four, as an ensemble."""
+    return Catalog(
+        backends={"box": Backend(url="http://box", pool="gpu"), "api": Backend(url="http://api", pool="cloud")},
+        models={
+            "small": ModelSpec(upstream="small", at=("box",), timeout=10, quality={"default": 0.3, "code": 0.6}),
+            "large": ModelSpec(upstream="large", at=("box",), timeout=10, quality={"default": 0.5}),
+            "opus": ModelSpec(upstream="opus", at=("api",), timeout=10, quality={"code": 0.9}),
+            "haiku": ModelSpec(upstream="haiku", at=("api",), timeout=10),
+        },
+        roles={"many": Role(chain=(*LOCAL, *CLOUD), ensemble=ensemble or Ensemble(answers=2))},
+        tasks={"code": TaskType(chain=LOCAL)},
+        urgency={word: UrgencyPolicy(start_within=30, give_up=3600, cloud=cloud) for word in Urgency},
+        retry=RetryPolicy(**retry),
+        local_only=local_only,
+    )
+
+
+CATALOG = catalog()
+
+
+def job(chain=LOCAL, **more):
+    """Accepted at `NOW`, with 100 s to its deadline."""
+    given = {"urgency": Urgency.BACKGROUND, "deadline": NOW + 100, "accepted_at": NOW, "body": {}} | more
+    return CompletionJob(id="job-00001", producer="tests", chain=chain, **given)
+
+
+def tried(model, error=ErrorClass.TIMEOUT, ended_at=NOW, **more):
+    return Attempt(model=model, backend="box", started_at=ended_at, ended_at=ended_at, error=error, **more)
+
+
+def blocked(until=FOREVER, obstacle=Obstacle.BREAKER, detail="its breaker is open"):
+    return ModelState(blocked=Blocked(obstacle, until, detail))
+
+
+def conditions(here="small", *, local_only=False, answers=(), **models):
+    return Conditions(here, EVEN, Fleet(models, local_only), answers)
+
+
+def completion(text="an answer", **more):
+    return Completion(text=text, finish_reason="stop", **more)

@@ -1,0 +1,37 @@
+"""Who pays for a call, and which backends share a key."""
+
+import pytest
+
+from router_core.catalog import Backend, Billing, Catalog
+
+
+def catalog(**backends):
+    return Catalog(backends={name: Backend(**{"pool": "cloud", **spec}) for name, spec in backends.items()})
+
+
+@pytest.mark.parametrize(
+    ("spec", "billing"),
+    [
+        pytest.param({"pool": "gpu"}, Billing.LOCAL, id="a local pool costs nothing"),
+        pytest.param({"pool": "cloud"}, Billing.METERED, id="any other is metered"),
+        pytest.param({"pool": "cloud", "billing": Billing.FLAT}, Billing.FLAT, id="unless the file says otherwise"),
+    ],
+)
+def test_how_calls_are_paid_for(spec, billing):
+    assert catalog(box={"url": "http://box", **spec}).billing("box") is billing
+
+
+def test_a_key_has_a_name_that_tells_nothing_of_it():
+    one = catalog(a={"url": "https://one.example/v1", "key": "sk-secret"})
+    assert one.credential("a")
+    assert "secret" not in one.credential("a")
+    assert catalog(a={"url": "https://one.example/v1"}).credential("a") == ""
+
+
+def test_backends_of_one_host_share_a_key_and_those_of_two_hosts_do_not():
+    both = catalog(
+        a={"url": "https://one.example/v1", "key": "ollama"},
+        b={"url": "https://one.example/beta", "key": "ollama"},
+        c={"url": "https://two.example", "key": "ollama"},
+    )
+    assert both.credential("a") == both.credential("b") != both.credential("c")

@@ -1,0 +1,221 @@
+"""What a role may ask of an answer."""
+
+from __future__ import annotations
+
+import pytest
+
+from router_core.catalog import Catalog, CheckKind, Role, TaskType
+from router_core.checks import answer_text, calls_a_tool, checked, failed_check, role_of, schema_of
+from router_core.outcome import ErrorClass, Failure
+from tests.router_core.decisions import CATALOG, completion, job
+
+K = CheckKind
+NO_JSON, NO_BLOCK = "the answer is not JSON", "no closed code block is in the answer"
+NO_HTML = "no HTML is in the answer"
+NO_DIAGRAM = "no Mermaid diagram is in the answer: neither a mermaid block nor a text that begins as one"
+BLOCK = "```python\nprint(1)\n```"
+
+
+def never(schema, value):
+    raise AssertionError("no schema was asked for")
+
+
+def check(text, *kinds, pattern=None, **more):
+    return failed_check(Role(chain=("small",), checks=kinds, pattern=pattern), completion(text, **more), job(), never)
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "failed"),
+    [
+        pytest.param(K.NOT_EMPTY, "a", None, id="a letter is not empty"),
+        pytest.param(K.NOT_EMPTY, " \n", "the answer is empty", id="white space is empty"),
+        pytest.param(K.NOT_EMPTY, "<think>hm</think>\n", "the answer is empty", id="reasoning alone is empty"),
+        pytest.param(K.JSON, '{"a": [1, null]}', None, id="an object is JSON"),
+        pytest.param(K.JSON, '```json\n{"a": 1}\n```', None, id="a fenced object is JSON"),
+        pytest.param(K.JSON, '<think>an object?</think>{"a": 1}', None, id="JSON after reasoning is JSON"),
+        pytest.param(K.JSON, 'Here you are: {"a": 1}', NO_JSON, id="JSON with words before it is not"),
+        pytest.param(K.JSON, '```json\n{"a": 1}\n```\nBye.', NO_JSON, id="a fenced object with words after it is not"),
+        pytest.param(K.JSON, "```\n1\n```\n\n```\n2\n```", NO_JSON, id="two blocks are not JSON"),
+        pytest.param(K.JSON, '{"a": 1', NO_JSON, id="half an object is not JSON"),
+        pytest.param(K.JSON, "NaN", NO_JSON, id="what only Python takes for JSON is not"),
+        pytest.param(K.JSON, "[" * 100_000, NO_JSON, id="a tower of brackets is not JSON"),
+        pytest.param(K.CODE_BLOCK, f"So:\n{BLOCK}\nDone.", None, id="a block among words"),
+        pytest.param(K.CODE_BLOCK, "~~~\na\n~~~", None, id="a block of tildes"),
+        pytest.param(K.CODE_BLOCK, "````\n```\na\n```\n````", None, id="a block with a block in it"),
+        pytest.param(K.CODE_BLOCK, "```a\n```b\n```", None, id="a fence with words does not close a block"),
+        pytest.param(K.CODE_BLOCK, "```python\nprint(1)", NO_BLOCK, id="an open block was cut off"),
+        pytest.param(K.CODE_BLOCK, "````\na\n```", NO_BLOCK, id="a shorter fence does not close a block"),
+        pytest.param(K.CODE_BLOCK, "```\n\n```", NO_BLOCK, id="an empty block is none"),
+        pytest.param(K.CODE_BLOCK, "use ```x``` here", NO_BLOCK, id="code in a line is no block"),
+        pytest.param(K.MERMAID, "So:\n```mermaid\ngraph TD\nA-->B\n```", None, id="a mermaid block"),
+        pytest.param(K.MERMAID, "```Mermaid\npie\n```", None, id="a Mermaid block"),
+        pytest.param(K.MERMAID, "graph TD\nA-->B", None, id="a diagram without a fence"),
+        pytest.param(K.MERMAID, "stateDiagram-v2\n[*] --> A", None, id="a diagram of a second version"),
+        pytest.param(K.MERMAID, "---\ntitle: T\n---\n%% note\nflowchart LR\n", None, id="front matter and comments"),
+        pytest.param(K.MERMAID, BLOCK, NO_DIAGRAM, id="another block is no diagram"),
+        pytest.param(K.MERMAID, "```mermaid\n\n```", NO_DIAGRAM, id="an empty mermaid block is no diagram"),
+        pytest.param(K.MERMAID, "```mermaid\ngraph TD", NO_DIAGRAM, id="an open mermaid block was cut off"),
+        pytest.param(K.MERMAID, "graphs are nice", NO_DIAGRAM, id="a word that begins like a diagram is none"),
+        pytest.param(K.MERMAID, "A journey: ...", NO_DIAGRAM, id="a word in the middle is none"),
+        pytest.param(K.HTML, "<!DOCTYPE html>\n<html></html>", None, id="a document is HTML"),
+        pytest.param(K.HTML, '```html\n<div class="a">b</div>\n```', None, id="a fenced element is HTML"),
+        pytest.param(K.HTML, "<br/>", None, id="an empty element is HTML"),
+        pytest.param(K.HTML, "if a < b and c > d", NO_HTML, id="a comparison is not HTML"),
+        pytest.param(K.HTML, "<div", NO_HTML, id="half an element is not HTML"),
+    ],
+)
+def test_a_form(kind, text, failed):
+    assert check(text, kind) == failed
+
+
+def test_every_kind_of_check_is_known():
+    for kind in CheckKind:
+        check("text", kind)
+
+
+def test_the_first_check_that_fails_is_told():
+    assert check("", K.CODE_BLOCK, K.NOT_EMPTY) == NO_BLOCK
+    assert check(BLOCK, K.NOT_EMPTY, K.CODE_BLOCK, K.HTML) == NO_HTML
+
+
+def test_a_pattern_is_looked_for_in_the_answer_and_not_in_its_reasoning():
+    assert check("the answer is 42", pattern=r"\d+") is None
+    failed = "the pattern '\\\\d+' is not found in the answer"
+    assert check("<think>42?</think>no idea", pattern=r"\d+") == failed
+
+
+SCHEMA = {"type": "object"}
+
+
+@pytest.mark.parametrize(
+    ("body", "schema"),
+    [
+        pytest.param(
+            {"response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": SCHEMA}}}, SCHEMA,
+            id="openai",
+        ),
+        pytest.param({"response_format": {"type": "json_object"}}, None, id="openai, any object"),
+        pytest.param(
+            {"output_format": {"type": "json_schema", "schema": SCHEMA}}, SCHEMA, id="anthropic, the older place"
+        ),
+        pytest.param(
+            {"output_config": {"format": {"type": "json_schema", "schema": SCHEMA}}}, SCHEMA,
+            id="anthropic, the newer place",
+        ),
+        pytest.param({"format": SCHEMA}, SCHEMA, id="ollama"),
+        pytest.param({"format": "json"}, None, id="ollama, any JSON"),
+        pytest.param({"response_format": "json"}, None, id="what is no object"),
+        pytest.param({}, None, id="none"),
+    ],
+)  # fmt: skip
+def test_the_schema_that_a_request_asks_for(body, schema):
+    assert schema_of(body) == schema
+
+
+@pytest.mark.parametrize(
+    ("text", "body", "says", "failed"),
+    [
+        pytest.param('{"a": 1}', {"format": SCHEMA}, None, None, id="it holds"),
+        pytest.param(
+            '{"a": 1}', {"format": SCHEMA}, "$.a: not a string",
+            "the answer does not hold the schema of its request: $.a: not a string", id="it does not",
+        ),
+        pytest.param("a: 1", {"format": SCHEMA}, "unread", NO_JSON, id="it is no JSON"),
+        pytest.param('{"a": 1}', {}, "unread", None, id="the request has no schema"),
+    ],
+)  # fmt: skip
+def test_the_schema_of_the_request_holds(text, body, says, failed):
+    seen = []
+
+    def validates(schema, value):
+        seen.append((schema, value))
+        return says
+
+    role = Role(chain=("small",), checks=(K.JSON_SCHEMA,))
+    assert failed_check(role, completion(text), job(body=body), validates) == failed
+    assert seen in ([], [(SCHEMA, {"a": 1})])
+    assert bool(seen) == (says != "unread" and bool(body))
+
+
+TOOL = {"id": "1", "function": {"name": "f", "arguments": "{}"}}
+
+
+@pytest.mark.parametrize(
+    ("body", "calls"),
+    [
+        pytest.param({"choices": [{"message": {"tool_calls": [TOOL]}}]}, True, id="openai"),
+        pytest.param({"choices": [{"message": {"function_call": {"name": "f"}}}]}, True, id="openai, of old"),
+        pytest.param({"content": [{"type": "text"}, {"type": "tool_use"}]}, True, id="anthropic"),
+        pytest.param({"message": {"tool_calls": [TOOL]}}, True, id="ollama"),
+        pytest.param({"choices": [{"message": {"content": "a", "tool_calls": None}}]}, False, id="openai, a text"),
+        pytest.param({"content": [{"type": "text", "text": "a"}]}, False, id="anthropic, a text"),
+        pytest.param({"choices": ["?"], "content": "a"}, False, id="what is no response"),
+        pytest.param({}, False, id="nothing"),
+    ],
+)
+def test_a_response_that_calls_a_tool(body, calls):
+    assert calls_a_tool(body) == calls
+    failed = check("", K.NOT_EMPTY, body=body)
+    assert failed == (None if calls else "the answer is empty")
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        pytest.param("a", "a", id="no reasoning"),
+        pytest.param("\n<think>x\ny</think>\n\na", "a", id="a block in front"),
+        pytest.param("<thinking>x</thinking>a", "a", id="by its other name"),
+        pytest.param("<think>x</think><think>y</think>a", "a", id="two blocks"),
+        pytest.param("<think>cut off", "", id="a block that never ends"),
+        pytest.param("x\n</think>\na", "a", id="a block whose beginning the template wrote"),
+        pytest.param("write <think> and\n</think>\n", "write <think> and\n</think>", id="a text about such a block"),
+        pytest.param("it ends with </think> then", "it ends with </think> then", id="a text that names its end"),
+    ],
+)
+def test_reasoning_is_not_the_answer(text, answer):
+    assert answer_text(text) == answer
+
+
+CHECKED = Catalog(
+    backends=CATALOG.backends,
+    models=CATALOG.models,
+    roles={"artist": Role(chain=("small",), checks=(K.HTML,))},
+    tasks={
+        **CATALOG.tasks,
+        "html": TaskType(chain=("small",), checks=(K.HTML,)),
+        "prose": TaskType(chain=("small",)),
+    },
+)
+
+
+@pytest.mark.parametrize(
+    ("of", "role"),
+    [
+        pytest.param({"role": "artist", "task": "prose"}, CHECKED.roles["artist"], id="its role before its task"),
+        pytest.param({"role": "gone", "task": "html"}, CHECKED.tasks["html"], id="its task when the role is gone"),
+        pytest.param({"task": "html"}, CHECKED.tasks["html"], id="its task"),
+        pytest.param({"task": "gone"}, None, id="none when the task is gone"),
+        pytest.param({}, None, id="none of either"),
+    ],
+)
+def test_the_role_that_applies_to_a_job(of, role):
+    assert role_of(job(**of), CHECKED) == role
+
+
+@pytest.mark.parametrize(
+    ("of", "outcome", "seen"),
+    [
+        pytest.param({"role": "artist"}, completion("<p>a</p>"), completion("<p>a</p>"), id="an answer that holds"),
+        pytest.param(
+            {"role": "artist"}, completion("a"), Failure(error_class=ErrorClass.INVALID_OUTPUT, detail=NO_HTML),
+            id="an answer that does not",
+        ),
+        pytest.param({}, completion("a"), completion("a"), id="an answer of which nothing is asked"),
+        pytest.param(
+            {"role": "artist"}, Failure(error_class=ErrorClass.AUTH), Failure(error_class=ErrorClass.AUTH),
+            id="a failure",
+        ),
+    ],
+)  # fmt: skip
+def test_an_outcome_is_seen_as_the_role_sees_it(of, outcome, seen):
+    assert checked(outcome, job(**of), CHECKED, never) == seen

@@ -1,0 +1,33 @@
+"""What is so at one moment, and how little is changed when one thing changes."""
+
+from router_core.breaker import credential_target, target
+from router_core.fleet import FOREVER, OBSTACLE_ERRORS, UNKNOWN, Blocked, Fleet, ModelState, Obstacle
+
+OPEN = ModelState(blocked=Blocked(Obstacle.BREAKER, FOREVER, "its breaker is open"), waiting=2)
+
+
+def test_a_model_of_which_nothing_was_heard_is_taken_to_work():
+    assert Fleet().model("coder") is UNKNOWN
+    assert UNKNOWN.blocked is None
+
+
+def test_a_claim_knows_better_than_a_survey_that_a_model_takes_calls():
+    fleet = Fleet({"coder": OPEN, "haiku": OPEN}, local_only=True)
+    taking = fleet.taking("coder")
+    assert (taking.model("coder").blocked, taking.model("coder").waiting) == (None, 2)
+    assert taking.model("haiku") == OPEN
+    assert taking.local_only
+    assert taking.taking("coder") is taking
+
+
+def test_one_more_job_waits_for_the_model_that_it_was_sent_to():
+    assert Fleet({"coder": OPEN}).with_one_more("coder").model("coder").waiting == 3
+
+
+def test_every_obstacle_is_told_as_a_cause():
+    assert set(OBSTACLE_ERRORS) == set(Obstacle)
+
+
+def test_a_breaker_is_named_by_what_it_guards():
+    assert target("tower", "coder") == "tower/coder"
+    assert credential_target("a1b2") == "key:a1b2"

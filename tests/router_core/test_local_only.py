@@ -1,0 +1,82 @@
+"""What may not leave the local pools does not, and what may only when it is late does not before."""
+
+from __future__ import annotations
+
+import pytest
+
+from router_core.catalog import Cloud
+from router_core.decide import Call, Fall, Handoff, HoldReason, Later, decide
+from router_core.fleet import Obstacle
+from router_core.job import Urgency
+from router_core.outcome import ErrorClass as E
+from router_core.outcome import Fallback
+from tests.router_core.decisions import CATALOG, CLOUD, NOW, blocked, catalog, conditions, job, tried
+
+AWAY, RULE = Fallback.UNAVAILABLE, Fallback.POLICY
+BATCH = Urgency.BATCH
+MIXED = ("small", "opus")
+
+NOT_LOCAL = "no model of its chain can be asked (opus: not local, and {why}; haiku: not local, and {why})"
+
+
+@pytest.mark.parametrize(
+    ("of", "when", "by", "why"),
+    [
+        pytest.param({"local_only": True}, {}, {}, "the job must stay local", id="the job"),
+        pytest.param({}, {"local_only": True}, {}, "the fleet's local-only switch is on", id="the fleet's switch"),
+        pytest.param({}, {}, {"local_only": True}, "the configuration keeps every job local", id="the configuration"),
+        pytest.param({}, {}, {"cloud": Cloud.NO}, "background jobs must stay local", id="its urgency"),
+    ],
+)
+def test_nothing_leaves_the_local_pools_when_it_must_stay(of, when, by, why):
+    fallen = decide(job(CLOUD, **of), catalog(**by), (), conditions("opus", **when), NOW)
+    assert fallen == Fall(HoldReason.LOCAL_ONLY, NOT_LOCAL.format(why=why))
+    handed = decide(job(("opus", "small"), **of), catalog(**by), (), conditions("opus", **when), NOW)
+    assert handed == Handoff("small", False, f"opus: not local, and {why}", RULE)
+
+
+def test_a_switch_that_blocks_the_queues_is_told_as_such():
+    off = blocked(obstacle=Obstacle.LOCAL_ONLY, detail="the local-only switch is on")
+    step = decide(job(("opus",)), CATALOG, (), conditions("opus", opus=off), NOW)
+    assert step == Fall(HoldReason.LOCAL_ONLY, "no model of its chain can be asked (opus: the local-only switch is on)")
+
+
+def test_a_local_outage_beside_a_forbidden_cloud_is_an_outage():
+    step = decide(job(MIXED, local_only=True), CATALOG, (), conditions(small=blocked(detail="no worker")), NOW)
+    assert step == Fall(
+        HoldReason.OUTAGE,
+        "no model of its chain can be asked (small: no worker; opus: not local, and the job must stay local)",
+    )
+
+
+IF_LATE = catalog(cloud=Cloud.IF_LATE)
+
+
+@pytest.mark.parametrize(
+    ("chain", "attempts", "when", "now", "step"),
+    [
+        pytest.param(
+            MIXED, (), conditions(small=blocked()), NOW,
+            Later("opus", 30, "opus is due first: kept for jobs that are late"), id="it waits until it is late",
+        ),
+        pytest.param(
+            MIXED, (), conditions(small=blocked()), NOW + 30,
+            Handoff("opus", False, "small: its breaker is open", AWAY), id="it leaves when it is late",
+        ),
+        pytest.param(
+            ("opus", "small"), (), conditions("opus"), NOW,
+            Handoff("small", False, "opus: kept for jobs that are late", None), id="it is sent home while it is early",
+        ),
+        pytest.param(
+            CLOUD, (), conditions("opus"), NOW, Call("opus", 10, "first in the chain"),
+            id="it need not wait when its chain has no local model",
+        ),
+        pytest.param(
+            MIXED, (tried("small", E.NO_VRAM),), conditions(), NOW,
+            Handoff("opus", False, "fallback (unavailable) after small: no_vram", AWAY),
+            id="it need not wait when no local model is left",
+        ),
+    ],
+)  # fmt: skip
+def test_a_job_that_may_leave_when_late(chain, attempts, when, now, step):
+    assert decide(job(chain, urgency=BATCH), IF_LATE, attempts, when, now) == step

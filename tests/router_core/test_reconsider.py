@@ -1,0 +1,167 @@
+"""What becomes of a job that waits in a queue which may not be drained, or not soon enough."""
+
+from __future__ import annotations
+
+import pytest
+
+from router_core.catalog import Ensemble
+from router_core.decide import Done, Fall, Handoff, HoldReason, Later
+from router_core.ensemble import Answer
+from router_core.fleet import ModelState
+from router_core.job import Urgency
+from router_core.outcome import ErrorClass as E
+from router_core.outcome import Failure, Fallback
+from router_core.reconsider import reconsider
+from tests.router_core.decisions import CATALOG, LOCAL, NOW, blocked, catalog, completion, conditions, job, tried
+
+AWAY = Fallback.UNAVAILABLE
+OPEN = "small: its breaker is open"
+EARLY, LATE = NOW + 10, NOW + 30
+BUSY, IDLE, QUEUED = ModelState(free=0), ModelState(free=1), ModelState(free=1, waiting=1)
+INTERACTIVE = Urgency.INTERACTIVE
+
+
+def case(name, step, *, of=None, tried=(), when=None, at=EARLY):
+    return pytest.param(of or job(), tried, when or conditions(), at, step, id=name)
+
+
+@pytest.mark.parametrize(
+    ("of", "attempts", "when", "now", "step"),
+    [
+        case("a job whose queue is drained is left", None),
+        case("a job that is early is left although another model is idle", None, when=conditions(large=IDLE)),
+        case(
+            "a job that is late goes to a model that is idle",
+            Handoff("large", False, "small: late, and another model is idle", Fallback.OVERLOAD),
+            when=conditions(large=IDLE),
+            at=LATE,
+        ),
+        case("a job that is late is left when no other has a free slot", None, when=conditions(large=BUSY), at=LATE),
+        case("a job that is late is left when others wait there", None, when=conditions(large=QUEUED), at=LATE),
+        case("a job that is late is left when the other is blocked", None, when=conditions(large=blocked()), at=LATE),
+        case(
+            "a job that is late is not sent to a model that is in its back-off",
+            None,
+            tried=[tried("large", ended_at=LATE)],
+            when=conditions(large=IDLE),
+            at=LATE,
+        ),
+        case(
+            "a late job in its back-off goes to a model that is idle",
+            Handoff("large", False, "fallback (unavailable) after small: timeout", AWAY),
+            tried=[tried("small", ended_at=LATE)],
+            when=conditions(large=IDLE),
+            at=LATE,
+        ),
+        case("a block that ends before the job is late is waited for", None, when=conditions(small=blocked(LATE))),
+        case(
+            "a block that ends after the deadline is not waited for",
+            Handoff("large", False, OPEN, AWAY),
+            of=job(deadline=NOW + 15),
+            when=conditions(small=blocked(NOW + 20)),
+        ),
+        case(
+            "a block that ends too late sends the job to a model that is due",
+            Handoff("large", False, OPEN, AWAY),
+            when=conditions(small=blocked(LATE + 1), large=BUSY),
+        ),
+        case(
+            "an early job is left when no other model is due, however long the block",
+            None,
+            when=conditions(small=blocked(), large=blocked()),
+        ),
+        case(
+            "a late job goes to a model with a free slot, past one without",
+            Handoff("opus", False, OPEN, AWAY),
+            of=job(("small", "large", "opus")),
+            when=conditions(small=blocked(LATE + 1), large=BUSY, opus=QUEUED),
+            at=LATE,
+        ),
+        case(
+            "a late job is left while no other model has a free slot",
+            None,
+            when=conditions(small=blocked(), large=BUSY),
+            at=LATE,
+        ),
+        case(
+            "a late job that nothing can serve falls",
+            Fall(
+                HoldReason.OUTAGE,
+                "no model of its chain can be asked (small: its breaker is open; large: its breaker is open)",
+            ),
+            when=conditions(small=blocked(), large=blocked()),
+            at=LATE,
+        ),
+        case(
+            "a late job is left when its own model is due first",
+            None,
+            when=conditions(small=blocked(LATE + 5), large=blocked(LATE + 9)),
+            at=LATE,
+        ),
+        case(
+            "a late job waits for another model that is due before",
+            Later("large", 5, "large is due first: its breaker is open"),
+            when=conditions(small=blocked(LATE + 9), large=blocked(LATE + 5)),
+            at=LATE,
+        ),
+        case(
+            "an interactive job does not wait for a block to end",
+            Handoff("large", True, OPEN, AWAY),
+            of=job(urgency=INTERACTIVE),
+            when=conditions(small=blocked(NOW + 11), large=BUSY),
+        ),
+        case(
+            "an interactive job that nothing can serve falls at once",
+            Fall(HoldReason.OUTAGE, "no model of its chain can be asked (small: its breaker is open)"),
+            of=job(("small",), urgency=INTERACTIVE),
+            when=conditions(small=blocked()),
+        ),
+        case(
+            "an interactive job is left when its own model is due first",
+            None,
+            of=job(("small",), urgency=INTERACTIVE),
+            when=conditions(small=blocked(NOW + 20)),
+        ),
+        case(
+            "a job whose model has left the catalog goes on at once",
+            Handoff("large", False, "gone: not in the catalog any more", AWAY),
+            of=job(("gone", "large")),
+            when=conditions("gone"),
+        ),
+        case(
+            "a job none of whose models is left falls at once",
+            Fall(HoldReason.OUTAGE, "no model of its chain can be asked (gone: not in the catalog any more)"),
+            of=job(("gone",)),
+            when=conditions("gone"),
+        ),
+        case(
+            "a job in the cloud's queue falls at once when the local-only switch is turned on",
+            Fall(
+                HoldReason.LOCAL_ONLY,
+                "no model of its chain can be asked (opus: not local, and the fleet's local-only switch is on)",
+            ),
+            of=job(("opus",)),
+            when=conditions("opus", local_only=True),
+        ),
+        case(
+            "a job past its deadline is expired",
+            Done(Failure(error_class=E.TIMEOUT, detail="its deadline passed in the queue"), expired=True),
+            at=NOW + 100,
+        ),
+    ],
+)
+def test_reconsider(of, attempts, when, now, step):
+    assert reconsider(of, CATALOG, attempts, when, now) == step
+
+
+def test_an_ensemble_with_an_answer_in_hand_waits_for_nobody():
+    by = catalog(ensemble=Ensemble(answers=2))
+    answers = (Answer("small", "box", completion()),)
+    attempts = (tried("small", None),)
+    of = job(LOCAL, role="many")
+    left = reconsider(of, by, attempts, conditions("large", answers=answers), EARLY)
+    assert left is None
+    away = conditions("large", answers=answers, large=blocked(NOW + 11))
+    assert reconsider(of, by, attempts, away, EARLY) == Done(
+        completion(), answer=answers[0], why="small: the only answer"
+    )

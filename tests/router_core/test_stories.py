@@ -1,0 +1,189 @@
+"""Whole lives of jobs: every story ends, within its bounds, whatever the models and the fleet do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import cycle
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from router_core.catalog import Cloud
+from router_core.decide import Call, Conditions, Done, Fall, Handoff, Later, conclude, decide
+from router_core.fleet import FOREVER, Blocked, Fleet, ModelState, Obstacle
+from router_core.job import Urgency
+from router_core.outcome import ErrorClass, Failure
+from router_core.reconsider import reconsider
+from tests.router_core.decisions import CATALOG, CLOUD, LOCAL, NOW, catalog, job, tried
+
+TIMES = 3
+ALL = (*LOCAL, *CLOUD)
+
+
+@dataclass(frozen=True)
+class Moment:
+    """One step of a story: when, in whose queue, after which attempts, in which fleet, and what was decided."""
+
+    now: float
+    here: str
+    attempts: tuple
+    fleet: Fleet
+    step: object
+
+
+def live(a_job, by, fleets, failures, waits):
+    """Live a job's life: each delivery decides, each call fails, each queue takes its time."""
+    now, here, attempts = NOW, a_job.chain[0], ()
+    while True:
+        conditions = Conditions(here, 0.5, fleet_at(next(fleets), now))
+        step = decide(a_job, by, attempts, conditions, now)
+        yield Moment(now, here, attempts, conditions.fleet, step)
+        if isinstance(step, Call):
+            error, took, retry_after = next(failures)
+            now += min(took, step.timeout)
+            attempts += (tried(step.model, error, ended_at=now, retry_after=retry_after, why=step.why),)
+            conditions = Conditions(here, 0.5, fleet_at(next(fleets), now))
+            step = conclude(a_job, by, attempts, Failure(error_class=error, retry_after=retry_after), conditions)
+            yield Moment(now, here, attempts, conditions.fleet, step)
+            assert not isinstance(step, Call), "a model that has just failed is never due at once"
+        if isinstance(step, Done | Fall):
+            return
+        here = step.model
+        now += next(waits) + (step.delay if isinstance(step, Later) else 0)
+
+
+def fleet_at(drawn, now):
+    """A fleet of `(blocked for, may retry)` a model; blocked for 0 seconds is not blocked."""
+    blocks, local_only = drawn
+    states = {
+        alias: ModelState(
+            blocked=Blocked(Obstacle.BREAKER, now + seconds, "open") if seconds else None, may_retry=may_retry
+        )
+        for alias, (seconds, may_retry) in zip(ALL, blocks, strict=True)
+    }
+    return Fleet(states, local_only)
+
+
+chains = st.permutations(ALL).flatmap(lambda names: st.integers(1, 4).map(lambda n: tuple(names[:n])))
+failing = st.lists(
+    st.tuples(st.sampled_from(ErrorClass), st.floats(0, 12), st.none() | st.floats(0, 90)), min_size=1, max_size=12
+)
+waiting = st.lists(st.floats(0, 40), min_size=1, max_size=6)
+block = st.sampled_from([0.0, 0.0, 0.0, 5.0, 60.0, FOREVER])
+moods = st.lists(
+    st.tuples(
+        st.tuples(*[st.tuples(block, st.booleans())] * 4),
+        st.sampled_from([False, False, False, True]),
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+def check(a_job, by, moment):
+    """What holds of every step."""
+    step, now = moment.step, moment.now
+    if isinstance(step, Call):
+        state = moment.fleet.model(step.model)
+        assert step.model == moment.here
+        assert step.model in a_job.chain
+        assert state.blocked is None
+        assert 0 < step.timeout <= a_job.deadline - now
+        assert by.is_local(step.model) or not (a_job.local_only or moment.fleet.local_only)
+    if isinstance(step, Handoff):
+        assert step.model != moment.here
+        assert moment.fleet.model(step.model).blocked is None
+        assert by.is_local(step.model) or not (a_job.local_only or moment.fleet.local_only)
+    if isinstance(step, Later):
+        assert step.delay > 0
+        assert now + step.delay < a_job.deadline
+        assert by.is_local(step.model) or not (a_job.local_only or moment.fleet.local_only)
+    if isinstance(step, Call | Handoff | Later):
+        assert step.why
+
+
+@settings(max_examples=400, deadline=None, derandomize=True)
+@given(
+    chain=chains,
+    failures=failing,
+    fleets=moods,
+    waits=waiting,
+    terms=st.fixed_dictionaries(
+        {"local_only": st.booleans(), "urgency": st.sampled_from(Urgency), "deadline": st.floats(NOW + 1, NOW + 5000)}
+    ),
+    cloud=st.sampled_from(Cloud),
+)
+def test_every_story_keeps_to_its_bounds(chain, failures, fleets, waits, terms, cloud):
+    a_job, by = job(chain, **terms), catalog(cloud=cloud, times=TIMES)
+    fleets = cycle(fleets)
+    calls, unasked = [], 0
+    for moment in live(a_job, by, fleets, cycle(failures), cycle(waits)):
+        check(a_job, by, moment)
+        if isinstance(moment.step, Call):
+            calls.append(moment.step.model)
+            assert cloud is not Cloud.NO or by.is_local(moment.step.model)
+        unasked = 0 if isinstance(moment.step, Call) else unasked + 1
+        if unasked > 200:
+            break  # a fleet whose blocks come and go for ever: no call is made, and the deadline ends it
+    assert all(calls.count(alias) <= 1 + TIMES for alias in chain)
+    assert len(calls) <= len(chain) * (1 + TIMES)
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(chain=chains, failures=failing, waits=waiting, urgency=st.sampled_from(Urgency))
+def test_in_a_fleet_that_stays_as_it_is_every_story_ends_and_nothing_is_handed_to_and_fro(
+    chain, failures, waits, urgency
+):
+    a_job = job(chain, urgency=urgency, deadline=NOW + 5000)
+    calm = ((((0.0, True),) * 4), False)
+    handed_on = 0
+    for moment in live(a_job, CATALOG, cycle([calm]), cycle(failures), cycle(waits)):
+        handed_on = handed_on + 1 if isinstance(moment.step, Handoff) else 0
+        assert handed_on <= 1, "a job that is handed on is asked where it arrives"
+    assert isinstance(moment.step, Done | Fall)
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(chain=chains, failures=failing, waits=waiting, urgency=st.sampled_from(Urgency))
+def test_no_model_is_asked_again_before_its_back_off_is_over_or_after_it_said_never(chain, failures, waits, urgency):
+    last = {}
+    calm = ((((0.0, True),) * 4), False)
+    a_job = job(chain, urgency=urgency, deadline=NOW + 900)
+    for moment in live(a_job, CATALOG, cycle([calm]), cycle(failures), cycle(waits)):
+        last |= {attempt.model: attempt for attempt in moment.attempts}
+        if isinstance(moment.step, Call) and moment.step.model in last:
+            before = last[moment.step.model]
+            assert before.may_be_repeated
+            assert moment.now >= before.ended_at + max(1.0, before.retry_after or 0)
+
+
+@pytest.mark.parametrize("urgency", Urgency)
+@pytest.mark.parametrize("error", ErrorClass)
+def test_a_single_kind_of_failure_always_ends(error, urgency):
+    calm = ((((0.0, True),) * 4), False)
+    a_job = job(ALL, urgency=urgency)
+    *_, end = live(a_job, CATALOG, cycle([calm]), cycle([(error, 1.0, None)]), cycle([0.0]))
+    assert isinstance(end.step, Done | Fall)
+
+
+@settings(max_examples=400, deadline=None, derandomize=True)
+@given(
+    chain=chains,
+    failures=st.lists(st.tuples(st.sampled_from(ErrorClass), st.floats(0, 60)), max_size=6),
+    mood=moods,
+    age=st.floats(0, 200),
+    terms=st.fixed_dictionaries({"local_only": st.booleans(), "urgency": st.sampled_from(Urgency)}),
+)
+def test_a_waiting_job_is_never_called_nor_sent_where_it_may_not_be_asked(chain, failures, mood, age, terms):
+    a_job, now = job(chain, **terms), NOW + age
+    attempts = tuple(
+        tried(alias, error, ended_at=now - ago) for alias, (error, ago) in zip(cycle(chain), failures, strict=False)
+    )
+    conditions = Conditions(chain[-1], 0.5, fleet_at(mood[0], now))
+    step = reconsider(a_job, CATALOG, attempts, conditions, now)
+    assert not isinstance(step, Call)
+    if step is not None:
+        check(a_job, CATALOG, Moment(now, chain[-1], attempts, conditions.fleet, step))
+    if now >= a_job.deadline:
+        assert isinstance(step, Done)

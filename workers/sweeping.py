@@ -1,0 +1,95 @@
+"""What nobody claims: moved to where it can be answered, held, or ended. One round looks after the whole fleet."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from dataclasses import dataclass
+
+from router_core.catalog import Catalog
+from router_core.decide import Conditions, Done, Fall, Handoff, HoldReason, Later, Step
+from router_core.envelope import UnreadableEnvelope, unpack_answers, unpack_attempts, unpack_job
+from router_core.fleet import Fleet
+from router_core.job import CompletionJob, Urgency
+from router_core.outcome import ErrorClass
+from router_core.reconsider import reconsider
+from router_core.result import Result, Status
+from router_core.state.errors import UnknownJob
+from router_core.state.intake import end
+from router_core.state.link import Link
+from router_core.state.rounds import Found, move, sweep
+from router_core.state.survey import Survey
+from workers.attempt import jitter_of
+from workers.results import result_of
+
+log = logging.getLogger("openfall.sweeping")
+
+_LOST = {"cancelled": "cancelled with rq's own tools", "deleted": "its rq job was deleted with rq's own tools"}
+
+
+@dataclass(frozen=True, slots=True)
+class Sweeper:
+    """Carries out the rounds of one worker."""
+
+    link: Link
+    catalog: Catalog
+
+    async def round(self, seen: Survey, *, clean: bool) -> None:
+        """Look after everything that waits in vain now. Two workers that do it at once do it once."""
+        now, found = await sweep(self.link, seen.stranded, clean=clean)
+        fleets = dict(seen.fleets)  # changed with each move, so that not all go to the one model that was idle
+        for job in found:
+            await self._look_after(job, fleets, now)
+
+    async def _look_after(self, found: Found, fleets: dict[Urgency, Fleet], now: float) -> None:
+        if found.why in _LOST:
+            await self._end(found, _cancelled(found), "canceled")
+            return
+        try:
+            job = unpack_job(found.head, found.deadline, found.accepted_at)
+            attempts = unpack_attempts(found.attempts)
+            answers = unpack_answers(found.answers)
+        except UnreadableEnvelope as error:
+            await self._unreadable(found, str(error), now)
+            return
+        conditions = Conditions(found.model, jitter_of(job.id), fleets[job.urgency], answers)
+        step = reconsider(job, self.catalog, attempts, conditions, now)
+        if isinstance(step, Done):
+            result = result_of(job, attempts, step, now)
+            await self._end(found, result, "finished" if result.answered else "failed")
+        elif step is not None:
+            await self._move(found, job, step)
+            if isinstance(step, Handoff):
+                fleets.update({urgency: fleet.with_one_more(step.model) for urgency, fleet in fleets.items()})
+
+    async def _move(self, found: Found, job: CompletionJob, step: Step) -> None:
+        assert isinstance(step, Handoff | Later | Fall), "a job that waits is not called from here"
+        queue = "" if isinstance(step, Fall) else self.catalog.queue(step.model, job.urgency)
+        if await move(self.link, found, step, queue):
+            why = step.detail if isinstance(step, Fall) else step.why
+            log.warning("%s: %s in %s: %s to %s: %s", found.id, found.why, found.queue, type(step).__name__,
+                        queue or "degrade", why)  # fmt: skip
+
+    async def _unreadable(self, found: Found, why: str, now: float) -> None:
+        """What a newer openfall wrote waits for its worker, but not past its deadline."""
+        if now >= found.deadline:
+            await self._end(found, _expired(found), "failed")
+        else:
+            await move(self.link, found, Fall(HoldReason.UNREADABLE, why))
+
+    async def _end(self, found: Found, result: Result, rq_status: str) -> None:
+        with contextlib.suppress(UnknownJob):
+            if await end(self.link, result, rq_status=rq_status, seen_deliveries=found.deliveries):
+                log.warning("%s: %s: %s", found.id, result.status, result.detail)
+
+
+def _cancelled(found: Found) -> Result:
+    return Result(
+        id=found.id, status=Status.CANCELLED, attempts=unpack_attempts(found.attempts), error=ErrorClass.CANCELLED,
+        detail=_LOST[found.why],
+    )  # fmt: skip
+
+
+def _expired(found: Found) -> Result:
+    detail = "its deadline passed while it waited"
+    return Result(id=found.id, status=Status.EXPIRED, error=ErrorClass.TIMEOUT, detail=detail)
