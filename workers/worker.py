@@ -74,7 +74,7 @@ class Worker:
     def __init__(self, deliveries: Deliveries, bell: Bell, spool: Spool, crew: Crew, terms: Terms) -> None:
         self._deliveries, self._bell, self._spool = deliveries, bell, spool
         self._crew, self._terms = crew, terms
-        self._grace = terms.grace
+        self._ends = float("inf")  # monotonic: when calls in flight are put back
         self.running: dict[str, Running] = {}
         self._side: set[asyncio.Task[None]] = set()
         self._stop = Stop.NO
@@ -94,11 +94,13 @@ class Worker:
 
     def retire(self) -> None:
         """Claim nothing more, and let every call end by itself: another worker of this process goes on."""
-        self._grace = float("inf")
-        self.stop(Stop.DRAIN)
+        if self._stop is Stop.NO:
+            self._stop = Stop.DRAIN
+        self._wake.set()
 
     def stop(self, how: Stop) -> None:
-        """Stop claiming; see `Stop`. May be called again with a harder one."""
+        """Stop claiming; see `Stop`. May be called again with a harder one, and of a worker that has retired."""
+        self._ends = min(self._ends, time.monotonic() + self._terms.grace)
         if how.value > self._stop.value:
             self._stop = how
         self._wake.set()
@@ -265,8 +267,7 @@ class Worker:
             await self._wake.wait()
 
     async def _drain(self) -> None:
-        began = time.monotonic()
-        while self.running and self._stop is not Stop.NOW and (left := began + self._grace - time.monotonic()) > 0:
+        while self.running and self._stop is not Stop.NOW and (left := self._ends - time.monotonic()) > 0:
             self._wake.clear()
             await self._pause(min(1.0, left))
         for running in list(self.running.values()):
