@@ -12,7 +12,7 @@ from router_core.fleet import FOREVER, Obstacle
 from router_core.job import Urgency
 from router_core.outcome import BreakerMark, CredentialMark
 from router_core.state.breakers import Probed, Word, breakers, force, report
-from router_core.state.delivery import Drained, Seat
+from router_core.state.delivery import PRESENCE, Drained, Seat
 from router_core.state.survey import HEALTH_LASTS, LOADED_LASTS, seats, survey
 from router_core.state.switches import (
     first_to_look,
@@ -71,7 +71,9 @@ def test_a_model_that_somebody_serves_is_not_blocked_and_has_all_its_slots(fleet
         await serve_all(f)
         found = await survey(f.link, CATALOG)
         told = found.fleet(INTERACTIVE).models
-        assert (found.now, found.local_only, found.strangers, found.stranded) == (f.clock.now, False, (), ())
+        assert (found.now, found.local_only, found.elsewhere, found.stranded) == (
+            f.clock.now, False, frozenset(), (),
+        )  # fmt: skip
         assert {alias: (model.blocked, model.free) for alias, model in told.items()} == {
             "smol": (None, 5), "large": (None, 2), "far": (None, 8)}  # fmt: skip
         smol = told["smol"]
@@ -262,13 +264,16 @@ def test_what_a_backend_has_in_its_memory_is_believed_while_it_is_fresh(fleet):
     fleet(story)
 
 
-def test_jobs_in_queues_of_models_that_are_gone_are_strangers(fleet):
+def test_queues_that_another_configuration_serves_are_told_apart(fleet):
     async def story(f):
         await serve_all(f)
         await f.supply(1, "gpu.removed.batch")
-        await f.supply(1, "gpu.smol.interactive")
+        assert (await survey(f.link, CATALOG)).elsewhere == frozenset()
+        await f.drains("worker-newer", Drained("gpu.newer.batch", (Seat("box", 3),)))
         found = await survey(f.link, CATALOG)
-        assert found.strangers == found.stranded == ("gpu.removed.batch",)
+        assert (found.elsewhere, found.stranded) == ({"gpu.newer.batch"}, ())
+        f.clock.now += PRESENCE + 1
+        assert (await survey(f.link, CATALOG)).elsewhere == frozenset()
 
     fleet(story)
 
