@@ -1,4 +1,4 @@
-"""What is written beside the calls: settles, to Redis or to the spool; answers to plain rq; probes. Nobody waits for it."""
+"""What is written beside the calls: settles, to Redis or to the spool; answers to plain rq. Nobody waits for it."""
 
 from __future__ import annotations
 
