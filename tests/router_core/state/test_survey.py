@@ -12,7 +12,7 @@ from router_core.fleet import FOREVER, Obstacle
 from router_core.job import Urgency
 from router_core.outcome import BreakerMark, CredentialMark
 from router_core.state.breakers import Probed, Word, breakers, force, report
-from router_core.state.delivery import PRESENCE, Drained, Seat
+from router_core.state.delivery import Drained, Seat
 from router_core.state.survey import HEALTH_LASTS, LOADED_LASTS, seats, survey
 from router_core.state.switches import (
     first_to_look,
@@ -71,9 +71,7 @@ def test_a_model_that_somebody_serves_is_not_blocked_and_has_all_its_slots(fleet
         await serve_all(f)
         found = await survey(f.link, CATALOG)
         told = found.fleet(INTERACTIVE).models
-        assert (found.now, found.local_only, found.elsewhere, found.stranded) == (
-            f.clock.now, False, frozenset(), (),
-        )  # fmt: skip
+        assert (found.now, found.local_only, found.elsewhere, found.stranded) == (f.clock.now, False, set(), ())
         assert {alias: (model.blocked, model.free) for alias, model in told.items()} == {
             "smol": (None, 5), "large": (None, 2), "far": (None, 8)}  # fmt: skip
         smol = told["smol"]
@@ -264,16 +262,17 @@ def test_what_a_backend_has_in_its_memory_is_believed_while_it_is_fresh(fleet):
     fleet(story)
 
 
-def test_queues_that_another_configuration_serves_are_told_apart(fleet):
+def test_a_queue_of_a_model_that_another_configuration_serves_is_told_apart_from_one_that_nobody_serves(fleet):
     async def story(f):
         await serve_all(f)
-        await f.supply(1, "gpu.removed.batch")
-        assert (await survey(f.link, CATALOG)).elsewhere == frozenset()
-        await f.drains("worker-newer", Drained("gpu.newer.batch", (Seat("box", 3),)))
+        newer = await f.drains("newer", Drained("gpu.added.interactive", (Seat("box", 3),)))
+        for queue in ("gpu.added.interactive", "gpu.removed.interactive"):
+            await f.supply(1, queue)
         found = await survey(f.link, CATALOG)
-        assert (found.elsewhere, found.stranded) == ({"gpu.newer.batch"}, ())
-        f.clock.now += PRESENCE + 1
+        assert (found.elsewhere, found.stranded) == ({"gpu.added.interactive"}, ())
+        f.clock.now += 11  # its worker is gone
         assert (await survey(f.link, CATALOG)).elsewhere == frozenset()
+        assert await f.claim(newer), "and may come back"
 
     fleet(story)
 
