@@ -89,9 +89,11 @@ def _explained(evidence: Evidence, kind: Kind) -> Iterator[str]:
 
 
 def _tells(evidence: Evidence, job: str) -> bool:
-    """Whether an attempt at the broken one, the reason of a later one, or of a move, names it."""
-    told = [attempt.get("why", "") for attempt in evidence.results[job]["attempts"]] + evidence.moves.get(job, [])
-    name = evidence.case.name
+    """Whether an attempt at the broken one, the reason of a later one, of a move, or of the route names it."""
+    name, result = evidence.case.name, evidence.results[job]
+    told = [attempt.get("why", "") for attempt in result["attempts"]] + evidence.moves.get(job, [])
+    if f"; {name} moved back: " in result.get("reason", ""):
+        return True
     return _met(evidence, job) or any(f"{name}:" in why for why in told)
 
 
@@ -184,7 +186,7 @@ def _figures(evidence: Evidence, kind: Kind) -> dict[str, Any]:
 
 def story(evidence: Evidence, job: str) -> str:
     """What the server tells of one job: each attempt with its reason, and the reasons for which it was moved."""
-    told = []
+    told = [str(evidence.results[job].get("reason", ""))]
     for attempt in evidence.results[job]["attempts"]:
         came = f"{attempt['error']} ({attempt['detail']})" if attempt.get("error") else "answered"
         told.append(f"{attempt['backend']}, {attempt['why']}: {came}")
