@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 
+import pytest
+
 from router_core.catalog import Backend, Catalog, Cloud, ModelSpec, UrgencyPolicy
 from router_core.job import Urgency
 from router_core.state import events
@@ -42,6 +44,7 @@ async def claims_at(here: Place, jobs: list[str], backend: str) -> dict[str, lis
     }
 
 
+@pytest.mark.slow
 def test_of_500_local_only_jobs_none_leaves_though_every_local_backend_is_down(redis_url, tmp_path):
     async def story():
         async with (
@@ -117,6 +120,7 @@ async def drained(here: Place, queue: str) -> None:
             await asyncio.sleep(0.02)
 
 
+@pytest.mark.slow
 def test_when_the_fleets_switch_is_turned_no_further_cloud_call_starts_and_what_can_goes_to_a_local_model(
     redis_url, tmp_path
 ):
