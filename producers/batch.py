@@ -12,15 +12,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from producers.batch_file import BadLine, Journal, Line, Past, answer_row, read_lines, refusal_row
 from producers.client import BULK, AsyncOpenfall, Refused
-from producers.errors import FileTrouble, ProducerError
+from producers.errors import BadRequest, FileTrouble, ProducerError
 from producers.request import Ask, Options, prepare
 from router_core.catalog import UnknownName
 from router_core.envelope import digest
@@ -37,14 +38,25 @@ FASTEST, SLOWEST, SLOWER = 0.05, 1.0, 1.5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """One run of a batch. `role` and `urgency` win over what the lines say; `limit` counts lines."""
+    """One run of a batch. What it says of role, task, group, local-only and urgency wins over what the lines say;
+    `limit` counts lines."""
 
     name: str
     source: Path
     role: str | None = None
+    task: str | None = None
+    group: str | None = None
+    local_only: bool = False
     urgency: str | None = None
     limit: int | None = None
     retry_failed: bool = False
+
+    @property
+    def options(self) -> Options:
+        """What it says of every line: only what it does say."""
+        names = ("role", "task", "group", "local_only", "urgency")
+        told = {name: value for name in names if (value := getattr(self, name)) not in (None, False)}
+        return cast("Options", told)
 
 
 @dataclass(slots=True)
@@ -103,10 +115,9 @@ class Batch:
         return self.tally
 
     def check_options(self) -> None:
-        """`ProducerError` or `UnknownName` for the plan's role or urgency, which no line could mend."""
-        options = Options(role=self._plan.role, urgency=self._plan.urgency)
-        if self._plan.role is not None or self._plan.urgency is not None:
-            prepare(self._client.loaded, self._client.producer, Ask("any", options))
+        """`UnknownName` for the plan's role, task or urgency, which no line could mend."""
+        with suppress(BadRequest):  # whether a model fits is another question for each line
+            prepare(self._client.loaded, self._client.producer, Ask("any", self._plan.options))
 
     def check(self) -> Tally:
         """Read and route every line, put nothing in."""
@@ -163,7 +174,7 @@ class Batch:
     def _prepared(self, line: Line) -> Prepared | BadLine:
         """The job of a line, under the id that it always has. A failed one that is asked again gets another."""
         plan, ask = self._plan, line.ask
-        options = Options(**{**ask.options, "role": plan.role, "urgency": plan.urgency or ask.options.get("urgency")})
+        options = Options(**{**ask.options, **plan.options})
         try:
             job, terms = prepare(self._client.loaded, self._client.producer, Ask(ask.prompt, options))
         except (ProducerError, UnknownName) as error:

@@ -14,7 +14,8 @@ from typing import Any, BinaryIO
 from pydantic_core import from_json, to_json
 
 from producers.errors import BadRequest, CannotWrite, FileTrouble
-from producers.request import Ask, Options, check_messages
+from producers.prompt import check_messages
+from producers.request import Ask, Options
 from router_core.job import Urgency
 from router_core.result import Result
 

@@ -16,7 +16,8 @@ from typing import Any, TypeVar, Unpack
 from config import Loaded, load
 from config import redis_url as redis_url_of
 from producers.errors import BadRequest, ProducerError, StillQueued
-from producers.request import Ask, Options, Prompt, duration, prepare
+from producers.prompt import Prompt
+from producers.request import Ask, Options, duration, prepare
 from producers.story import end_of, follow
 from router_core.catalog import UnknownName
 from router_core.job import CompletionJob

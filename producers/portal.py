@@ -14,7 +14,8 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from config import Loaded
 from producers.client import AsyncOpenfall, Refused
-from producers.request import Ask, Options, Prompt
+from producers.prompt import Prompt
+from producers.request import Ask, Options
 from router_core.result import Result
 from router_core.state.intake import Accepted, Record
 

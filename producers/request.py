@@ -6,36 +6,45 @@ import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from math import isfinite
 from typing import Any, TypedDict
 
 from pydantic import ValidationError
-from pydantic_core import PydanticSerializationError, to_json
 
 from config import Loaded
 from config.words import seconds_of
-from producers.errors import BadRequest, PromptTooLarge
-from router_core.catalog import Catalog, UnknownName
-from router_core.job import CompletionJob, Urgency
-from router_core.route import route
+from producers.errors import BadRequest
+from producers.prompt import PARAMETERS, Prompt, body_of, check_size, dialect_of
+from router_core.catalog import UnknownName
+from router_core.choose import AUTO, Asked
+from router_core.dialect import last_words
+from router_core.fleet import Fleet
+from router_core.job import CompletionJob, Dialect, Urgency
+from router_core.needs import needs_of
+from router_core.route import NothingFits, Route, route
 from router_core.state.intake import Terms
 
-DEFAULT_ROLE = "chat"
-
-Prompt = str | Sequence[Mapping[str, Any]] | Mapping[str, Any]
-"""A text, a list of messages, or a whole request body in the OpenAI dialect."""
+NOTHING_HEARD = Fleet()
+"""A fleet of which nothing is known: every model is taken to work."""
 
 
 class Options(TypedDict, total=False):
     """What may be said beside the prompt. Everything has a default.
 
-    `role` or `model` names what is asked (else the body's `model`, else role `chat`, else the first role there is).
+    `model`, `role` or `task` names what is asked; without them the body's `model` does, which may be any of the three.
+    With none of them, or `auto`, it is the group's, else found by the words of the prompt, else role `chat`, else the
+    first role there is. `group` is whose job it is, by any name (`whatsapp:main`): the configuration has patterns for
+    it. `local_only` keeps the job in local pools, whatever happens. `dialect` is what a whole body is written in:
+    openai, anthropic or ollama.
     `within` is how long an answer is wanted, in seconds or words (`90`, `"5m"`); `deadline` is the moment itself, epoch
     seconds or an aware datetime. The last row goes into the request body as it is.
     """
 
     role: str | None
+    task: str | None
     model: str | None
+    group: str | None
+    local_only: bool
+    dialect: str | None
     urgency: Urgency | str | None
     within: float | str | None
     deadline: float | datetime | None
@@ -54,7 +63,6 @@ class Options(TypedDict, total=False):
 LAST_MOMENT = 4102444800.0
 """2100-01-01T00:00:00Z in epoch seconds: what lies behind it is a slip, such as milliseconds."""
 
-_SAMPLING = ("max_tokens", "temperature", "top_p", "stop", "seed", "response_format")
 _OURS = ("model", "stream")
 """Keys of a body that say where a job goes and how it is told. They stand in the job, not in its body."""
 
@@ -72,31 +80,42 @@ def new_id() -> str:
     return secrets.token_hex(12)
 
 
-def prepare(loaded: Loaded, producer: str, ask: Ask) -> tuple[CompletionJob, Terms]:
-    """The job and the terms on which it is put in.
+def prepare(
+    loaded: Loaded, producer: str, ask: Ask, fleet: Fleet = NOTHING_HEARD, now: float = 0.0
+) -> tuple[CompletionJob, Terms]:
+    """The job and the terms on which it is put in. `fleet` is as it stood at `now` (epoch seconds, server clock).
 
-    Raises `BadRequest`, `PromptTooLarge`, or `UnknownName` for a role, model or urgency.
+    Raises `BadRequest` (also when no model can or may take it), `PromptTooLarge`, or `UnknownName` for a role, task,
+    model, urgency or dialect.
     """
     options = ask.options
-    body = _body(ask)
-    way = route(loaded.catalog, _target(loaded.catalog, options, body), _urgency(options.get("urgency")))
-    stream = bool(options.get("stream", body.get("stream", False)))
+    dialect = dialect_of(options.get("dialect"))
+    given: Mapping[str, Any] = options
+    body = body_of(ask.prompt, dialect, {name: given.get(name) for name in PARAMETERS})
     kept = {key: value for key, value in body.items() if key not in _OURS}
-    _check_size(kept, loaded.settings.max_prompt_bytes)
+    check_size(kept, loaded.settings.max_prompt_bytes)
+    try:
+        way = route(loaded.catalog, fleet, _asked(options, body, dialect), now)
+    except NothingFits as error:
+        raise BadRequest(str(error)) from None
     try:
         job = CompletionJob(
             id=options.get("id") or new_id(),
             producer=producer,
-            chain=way.chain,
             body=kept,
-            role=way.role,
-            urgency=way.urgency,
-            reason=way.reason,
-            stream=stream,
+            dialect=dialect,
+            stream=bool(options.get("stream", body.get("stream", False))),
+            **_routed(way),
         )
     except ValidationError as error:
         raise BadRequest(_first(error)) from None
     return job, _terms(loaded, way.queue, way.urgency, options)
+
+
+def _routed(way: Route) -> dict[str, Any]:
+    """What a route makes of a job. One model and no other looked at: its reason says it all."""
+    told = {name: getattr(way, name) for name in ("chain", "role", "task", "group", "local_only", "urgency", "reason")}
+    return {**told, "considered": way.considered if len(way.considered) > 1 else ()}
 
 
 def duration(told: float | str) -> float:
@@ -148,24 +167,24 @@ def _key(told: str | None) -> str:
     return told or ""
 
 
-def _target(catalog: Catalog, options: Options, body: Mapping[str, Any]) -> str:
+def _asked(options: Options, body: Mapping[str, Any], dialect: Dialect) -> Asked:
     role, model = options.get("role"), options.get("model")
-    if role is not None and model is not None:
+    if role is not None and model is not None and model != AUTO:
         raise BadRequest("say a role or a model, not both")
-    if role is not None and role not in catalog.roles:
-        raise UnknownName("role", role, catalog.roles)
-    if model is not None and model not in catalog.models:
-        raise UnknownName("model", model, catalog.models)
-    told = role or model or body.get("model")
-    if told is not None and not isinstance(told, str):
-        raise BadRequest("`model` must be text: the name of a role or model")
-    if told:
-        return told
-    if DEFAULT_ROLE in catalog.roles:
-        return DEFAULT_ROLE
-    for name in (*catalog.roles, *catalog.models):
-        return name
-    raise BadRequest("the configuration has no roles and no models: there is nothing to ask")
+    target = body.get("model")
+    if target is not None and not isinstance(target, str):
+        raise BadRequest("`model` must be text: the name of a role, task or model, or auto")
+    return Asked(
+        target=AUTO if model == AUTO else target,
+        role=role,
+        task=options.get("task"),
+        model=None if model == AUTO else model,
+        group=options.get("group"),
+        urgency=_urgency(options.get("urgency")),
+        local_only=bool(options.get("local_only")),
+        needs=needs_of(body, dialect),
+        text=last_words(body),
+    )
 
 
 def _urgency(told: Urgency | str | None) -> Urgency | None:
@@ -177,64 +196,12 @@ def _urgency(told: Urgency | str | None) -> Urgency | None:
         raise UnknownName("urgency", str(told), [urgency.value for urgency in Urgency]) from None
 
 
-def _body(ask: Ask) -> dict[str, Any]:
-    prompt = ask.prompt
-    if isinstance(prompt, str):
-        if not prompt.strip():
-            raise BadRequest("the prompt is empty")
-        body: dict[str, Any] = {"messages": [{"role": "user", "content": prompt}]}
-    elif isinstance(prompt, Mapping):
-        body = dict(prompt)
-    else:
-        body = {"messages": list(prompt)}
-    check_messages(body.get("messages"))
-    given: Mapping[str, Any] = ask.options
-    body.update({name: given[name] for name in _SAMPLING if given.get(name) is not None})
-    _check_numbers(body)
-    return body
-
-
 def _within_reason(seconds: float, told: object) -> float:
     if not 0 < seconds < LAST_MOMENT:
         raise BadRequest(
             f"not a moment: {told!r}. Write epoch seconds before the year 2100, or 2027-01-31T08:00:00+09:00."
         )
     return seconds
-
-
-def _check_numbers(body: Mapping[str, Any]) -> None:
-    """`BadRequest` for a number that is none: JSON has no nan and no infinity."""
-    for name in ("temperature", "top_p", "max_tokens", "max_completion_tokens", "seed"):
-        value = body.get(name)
-        if value is None:
-            continue
-        if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
-            raise BadRequest(f"`{name}` must be a number, not {value!r}")
-        if name.startswith("max_") and value < 1:
-            raise BadRequest(f"`{name}` must be 1 or more, not {value!r}")
-
-
-def check_messages(messages: object) -> None:
-    """`BadRequest` unless it is a non-empty list of messages, each with a role and something in it."""
-    if not isinstance(messages, list) or not messages:
-        raise BadRequest("`messages` must be a non-empty list of {role, content}")
-    for number, message in enumerate(messages):
-        if not isinstance(message, dict):
-            raise BadRequest(f"messages[{number}] must be an object {{role, content}}, not {type(message).__name__}")
-        if not isinstance(message.get("role"), str) or not message["role"]:
-            raise BadRequest(f'messages[{number}] has no role: write "user", "assistant" or "system"')
-        content = message.get("content")
-        if not isinstance(content, str | list) and not (content is None and message.get("tool_calls")):
-            raise BadRequest(f"messages[{number}] has no content: write text, or a list of parts")
-
-
-def _check_size(body: Mapping[str, Any], most: int) -> None:
-    try:
-        size = len(to_json(body))
-    except (PydanticSerializationError, ValueError) as error:
-        raise BadRequest(f"the request cannot be written as JSON: {error}") from None
-    if size > most:
-        raise PromptTooLarge(size, most)
 
 
 def _first(error: ValidationError) -> str:

@@ -2,35 +2,175 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from router_core.catalog import Catalog, UnknownName
-from router_core.job import Urgency
+from router_core.catalog import Catalog, Cloud, Group, Order
+from router_core.choose import Asked, Choice, choose, group_of
+from router_core.fleet import Fleet
+from router_core.job import Candidate, Urgency
+from router_core.needs import Needs, misfit
+from router_core.rank import Entry, Occasion, Standing, candidate, facts, rank
+from router_core.roster import roster
+
+_HASTE = {urgency: place for place, urgency in enumerate(Urgency)}
+_OFFERED = 3
+"""Other models that are named to somebody whose job no model of the chain can take."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """`chain` are model aliases in order; `queue` is where the job waits first; `reason` is a sentence for people."""
+    """`chain` are model aliases in order; `queue` is where the job waits first; `group` is the catalog's name of the
+    group that applies; `reason` is a sentence for people; `considered` are all models looked at, those left out last.
+    """
 
     chain: tuple[str, ...]
     queue: str
     urgency: Urgency
-    role: str | None
+    role: str | None = None
+    task: str | None = None
+    group: str | None = None
+    local_only: bool = False
     reason: str
+    considered: tuple[Candidate, ...]
 
 
-def route(catalog: Catalog, target: str, urgency: Urgency | None = None) -> Route:
-    """The route to `target`, which names a role or a model; `UnknownName` when it names neither.
+class NothingFits(Exception):
+    """No model can or may take the job. The message tells why of each of `considered`, and what would help."""
 
-    An urgency the caller gives wins over the role's own; without either it is background.
+    def __init__(self, message: str, considered: tuple[Candidate, ...] = ()) -> None:
+        self.considered = considered
+        super().__init__(message)
+
+
+@dataclass(frozen=True, slots=True)
+class _Limits:
+    """`fence` says why the job must stay in local pools for good, `closed` why its route must now; empty: it need not.
+    `note` tells a person that it is less urgent than it was asked."""
+
+    urgency: Urgency
+    fence: str
+    closed: str
+    note: str
+
+
+def route(catalog: Catalog, fleet: Fleet, asked: Asked, now: float = 0.0) -> Route:
+    """The route of a job at a moment (epoch seconds, server clock).
+
+    Raises `UnknownName` for a role, task or model that is not in the catalog, `NothingFits` when none is left of the
+    chain after those that cannot or may not take the job.
     """
-    if target in catalog.roles:
-        role = catalog.roles[target]
-        chosen = urgency or role.urgency or Urgency.BACKGROUND
-        first = role.chain[0]
-        reason = f"first of {len(role.chain)} in the chain of role {target}"
-        return Route(role.chain, catalog.queue(first, chosen), chosen, target, reason)
-    if target in catalog.models:
-        chosen = urgency or Urgency.BACKGROUND
-        return Route((target,), catalog.queue(target, chosen), chosen, None, "the caller asked for this model")
-    raise UnknownName("role or model", target, {*catalog.roles, *catalog.models})
+    group = group_of(catalog, asked.group)
+    choice = choose(catalog, asked, group)
+    if choice is None:
+        raise NothingFits("the configuration has no roles, no tasks and no models: there is nothing to ask")
+    limits = _limits(catalog, fleet, asked, choice, group)
+    fitting, left_out = _sifted(catalog, choice.chain, asked.needs, limits.closed)
+    if not fitting:
+        raise _nothing(catalog, asked.needs, limits.closed, left_out)
+    occasion = _occasion(catalog, choice, limits.urgency, asked.needs, now)
+    ranked = rank(fitting, fleet, occasion)
+    considered = (*[candidate(one, occasion) for one in ranked], *left_out)
+    return Route(
+        chain=tuple([one.alias for one in ranked]),
+        queue=catalog.queue(ranked[0].alias, limits.urgency),
+        urgency=limits.urgency,
+        role=choice.role,
+        task=choice.task,
+        group=group.name if group else None,
+        local_only=bool(limits.fence),
+        reason=_sentence(choice, ranked, occasion) + _passed_over(choice, ranked, considered) + limits.note,
+        considered=considered,
+    )
+
+
+def _occasion(catalog: Catalog, choice: Choice, urgency: Urgency, needs: Needs, now: float) -> Occasion:
+    return Occasion(
+        urgency=urgency,
+        policy=catalog.urgency[urgency],
+        order=choice.order,
+        task=choice.task,
+        place=choice.place,
+        needs=needs,
+        now=now,
+    )
+
+
+def _limits(catalog: Catalog, fleet: Fleet, asked: Asked, choice: Choice, group: Group | None) -> _Limits:
+    """How urgent the job may be, and whether it may leave the local pools: whoever has a say can forbid it."""
+    role = catalog.roles[choice.role].urgency if choice.role else None
+    task = catalog.tasks[choice.task].urgency if choice.task else None
+    urgency, note = asked.urgency or role or task or Urgency.BACKGROUND, ""
+    if group and group.urgency and _HASTE[urgency] < _HASTE[group.urgency]:
+        urgency, note = group.urgency, f"; group {group.name} is {group.urgency} at most"
+    fence = next(_fences(catalog, fleet, asked, choice, group), "")
+    stays = f"{urgency} jobs stay in the local pools" if catalog.urgency[urgency].cloud is Cloud.NO else ""
+    return _Limits(urgency, fence, fence or stays, note)
+
+
+def _fences(catalog: Catalog, fleet: Fleet, asked: Asked, choice: Choice, group: Group | None) -> Iterator[str]:
+    """Everything that keeps the job in local pools."""
+    if asked.local_only:
+        yield "the job is local-only"
+    if group and group.local_only:
+        yield f"group {group.name} is local-only"
+    if choice.role and catalog.roles[choice.role].local_only:
+        yield f"role {choice.role} is local-only"
+    if choice.task and catalog.tasks[choice.task].local_only:
+        yield f"task {choice.task} is local-only"
+    if catalog.local_only:
+        yield "the configuration is local-only"
+    if fleet.local_only:
+        yield "the fleet is switched to local-only"
+
+
+def _sifted(catalog: Catalog, chain: tuple[str, ...], needs: Needs, closed: str) -> tuple[list[Entry], list[Candidate]]:
+    """The models that can and may take the job; and those left out."""
+    members = roster(catalog)
+    fitting: list[Entry] = []
+    left_out: list[Candidate] = []
+    for number, alias in enumerate(chain, 1):
+        member = members[alias]
+        why = closed if closed and not member.local else misfit(member.spec, needs)
+        if why:
+            left_out.append(Candidate(model=alias, reason=f"left out: {why}", chosen=False))
+        else:
+            fitting.append((number, alias, member))
+    return fitting, left_out
+
+
+def _nothing(catalog: Catalog, needs: Needs, closed: str, left_out: list[Candidate]) -> NothingFits:
+    """Each model with what is against it, and the remedy: another model that could, if there is one."""
+    against = "; ".join(f"{one.model}: {one.reason.removeprefix('left out: ')}" for one in left_out)
+    others = [entry[1] for entry in _sifted(catalog, tuple(catalog.models), needs, closed)[0]]
+    if others:
+        remedy = f"Of the others {', '.join(others[:_OFFERED])} could: name it as the model, or add it to the chain."
+    elif closed:
+        remedy = "Add a model of a local pool that can, or let such jobs leave the local pools."
+    else:
+        remedy = "Ask for less, or add a model that can to the configuration."
+    return NothingFits(f"no model can take this job ({against}). {remedy}", tuple(left_out))
+
+
+def _sentence(choice: Choice, ranked: list[Standing], occasion: Occasion) -> str:
+    """Whose word it was, and why the first model is the first."""
+    first = ranked[0]
+    told = facts(first, occasion)
+    if choice.place:
+        told = [first.alias if len(ranked) == 1 else f"{first.alias} first of {len(ranked)}", *told]
+    sentence = f"{choice.why}: {', '.join(told)}" if told else choice.why
+    return f"{sentence}; {first.trouble}" if first.trouble else sentence
+
+
+def _passed_over(choice: Choice, ranked: list[Standing], considered: tuple[Candidate, ...]) -> str:
+    """Why the first model of the chain as it is written was left out or moved back; empty when it was not.
+
+    That a model of a ranked chain stands behind the local ones needs no excuse: it had no claim to be the first.
+    """
+    primary = choice.chain[0]
+    if ranked[0].alias == primary:
+        return ""
+    one = next((one for one in ranked if one.alias == primary), None)
+    if one and (not one.set_back or (one.away and choice.order is Order.BY_URGENCY)):
+        return ""
+    return next(f"; {primary} {told.reason}" for told in considered if told.model == primary)

@@ -31,6 +31,9 @@ def batch() -> None:
 @click.argument("source", metavar="IN", type=click.Path(path_type=Path))
 @click.option("-o", "--output", "out", metavar="OUT", required=True, type=click.Path(path_type=Path))
 @click.option("-r", "--role", help="Ask this role, whatever the lines say.")
+@click.option("-t", "--task", help="They are prompts of this kind, whatever the lines say.")
+@click.option("-g", "--group", help="Whose batch it is: its group's chain and limits apply.")
+@click.option("--local-only", is_flag=True, help="No line ever leaves the local pools.")
 @click.option("-u", "--urgency", help="interactive, background or batch, whatever the lines say.")
 @click.option("--name", help="The batch's name (default: OUT without its ending). The same name joins jobs in flight.")
 @click.option("--limit", type=click.IntRange(min=1), help="Only the first so many lines.")
@@ -201,7 +204,7 @@ def _remember(data_dir: Path, plan: Plan, out: Path) -> None:
     """Keep what `batch status NAME` needs. A directory that cannot be written costs that, not the batch."""
     from pydantic_core import to_json
 
-    kept = {"source": plan.source.resolve(), "out": out.resolve(), "role": plan.role, "urgency": plan.urgency}
+    kept = {"source": plan.source.resolve(), "out": out.resolve(), **plan.options}
     path = _memory(data_dir, plan.name)
     with suppress(OSError):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -256,7 +259,7 @@ def _recalled(given: Path, data_dir: Path) -> tuple[Path, Plan | None]:
         return given, None
     if kept is None:
         raise click.UsageError(f"no batch {str(given)!r}: name its output file, or the name it was run under")
-    more = {name: kept[name] for name in ("role", "urgency", "limit")}
+    more = {name: value for name, value in kept.items() if name not in ("source", "out")}
     return Path(kept["out"]), Plan(name=memory.stem, source=Path(kept["source"]), **more)
 
 

@@ -25,7 +25,10 @@ json_option = click.option("--json", "as_json", is_flag=True, help="JSON on stan
 
 _JOB_OPTIONS = (
     click.option("-r", "--role", help="What is asked for: a role of the configuration."),
-    click.option("-m", "--model", help="One model, by its name in the configuration."),
+    click.option("-t", "--task", help="What kind of prompt it is; else its words tell."),
+    click.option("-m", "--model", help="One model, by its name in the configuration; or auto."),
+    click.option("-g", "--group", help="Whose job it is, such as whatsapp:main: its group's chain and limits apply."),
+    click.option("--local-only", is_flag=True, help="It never leaves the local pools."),
     click.option("-u", "--urgency", help="interactive, background or batch."),
     click.option("--within", metavar="DURATION", help="How long an answer is wanted: 90s, 5m, 2h."),
     click.option("--deadline", metavar="WHEN", help="The moment itself: epoch seconds, or 2027-01-31T08:00:00+09:00."),

@@ -38,7 +38,7 @@ def result_json(result: Result) -> dict[str, Any]:
 
 
 def receipt(result: Result) -> str:
-    """`[8f21 smol-a@engine-a 2.9s 41+38 tok · first of 2 in the chain of role dialogue]`"""
+    """`[8f21 smol-a@engine-a 2.9s 41+38 tok · role dialogue: smol-a first of 2]`"""
     parts = [result.id[:4]]
     if result.model:
         parts.append(f"{result.model}@{result.backend}")

@@ -16,6 +16,8 @@ import config
 from config import EngineSettings, Loaded, NoRedis
 from config.paths import DEMO
 from router_core.catalog import POOL_DEFAULTS, URGENCY_DEFAULTS, Catalog, Pool, UrgencyPolicy
+from router_core.choose import Asked
+from router_core.fleet import Fleet
 from router_core.job import Urgency
 from router_core.route import route
 
@@ -330,7 +332,7 @@ class TestDemo:
         ],
     )
     def test_a_role_leads_to_its_queue(self, demo: Loaded, role: str, queue: str) -> None:
-        assert route(demo.catalog, role).queue == queue
+        assert route(demo.catalog, Fleet(), Asked(target=role)).queue == queue
 
     def test_it_says_that_its_model_is_a_toy(self) -> None:
         assert "TOY" in DEMO.read_text(encoding="utf-8").partition("\nredis:")[0]

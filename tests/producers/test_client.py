@@ -39,7 +39,7 @@ def test_an_answer_comes_back_with_its_story(loaded: Loaded, answering: Any) -> 
     assert result.answered
     assert result.text == "echo Haruka waves"
     assert (result.model, result.backend) == ("tiny", "here")
-    assert result.reason == "first of 2 in the chain of role dialogue"
+    assert result.reason == "role dialogue: tiny first of 2"
 
 
 def test_what_is_said_beside_the_prompt_reaches_the_worker(loaded: Loaded, answering: Any) -> None:

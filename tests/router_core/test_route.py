@@ -1,62 +1,318 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from router_core.catalog import Backend, Catalog, ModelSpec, Role, UnknownName
-from router_core.job import Urgency
-from router_core.route import Route, route
+from router_core.catalog import (
+    URGENCY_DEFAULTS,
+    Backend,
+    Catalog,
+    Cloud,
+    Group,
+    ModelSpec,
+    Pool,
+    Role,
+    TaskType,
+    UnknownName,
+)
+from router_core.choose import Asked
+from router_core.fleet import Blocked, Fleet, ModelState, Obstacle
+from router_core.job import Candidate, Urgency
+from router_core.needs import Needs
+from router_core.route import NothingFits, Route, route
 
-CATALOG = Catalog(
-    backends={
-        "tower": Backend(url="http://127.0.0.1:8080", pool="gpu"),
-        "provider": Backend(url="https://example.invalid/v1", pool="cloud"),
-    },
-    models={
-        "coder": ModelSpec(upstream="coder:32b", at=("tower",)),
-        "haiku": ModelSpec(upstream="haiku-4-5", at=("provider",)),
-    },
-    roles={
-        "chat": Role(chain=("coder", "haiku"), urgency=Urgency.INTERACTIVE),
-        "sheets": Role(chain=("haiku",)),
-    },
+BACKENDS = {
+    "tower": Backend(url="http://127.0.0.1:8080", pool="gpu"),
+    "provider": Backend(url="https://example.invalid/v1", pool="cloud"),
+}
+MODELS = {
+    "coder": ModelSpec(upstream="coder:32b", at=("tower",), quality={"code": 0.95}),
+    "tiny": ModelSpec(upstream="tiny:3b", at=("tower",), ctx=100, tools=False),
+    "opus": ModelSpec(upstream="opus-4-6", at=("provider",), ctx=200_000, images=True),
+    "haiku": ModelSpec(upstream="haiku-4-5", at=("provider",), ctx=200_000),
+}
+ROLES = {
+    "chat": Role(chain=("coder", "haiku"), urgency=Urgency.INTERACTIVE),
+    "ace": Role(chain=("opus", "haiku", "tiny")),
+    "private": Role(chain=("opus", "coder"), local_only=True),
+    "tiny-only": Role(chain=("tiny",)),
+    "away": Role(chain=("opus", "haiku")),
+}
+TASKS = {
+    "code": TaskType(chain=("haiku", "coder"), words=("function",), urgency=Urgency.BATCH),
+    "diary": TaskType(chain=("haiku", "coder"), local_only=True),
+}
+GROUPS = (
+    Group(name="family", match=("family:*",), local_only=True),
+    Group(name="calm", match=("calm:*",), urgency=Urgency.BACKGROUND),
+    Group(name="others", match=("*",), chain=("haiku", "tiny")),
+)
+SHUT = Blocked(Obstacle.BREAKER, 1024.0, "its breaker is open (5 failures in a row) for 24 s more")
+
+
+def catalog(**parts: Any) -> Catalog:
+    return Catalog(
+        **{"backends": BACKENDS, "models": MODELS, "roles": ROLES, "tasks": TASKS, "groups": GROUPS, **parts}
+    )
+
+
+CATALOG = catalog()
+
+
+def routed(told: Catalog = CATALOG, fleet: Fleet | None = None, **asked: Any) -> Route:
+    return route(told, fleet or Fleet(), Asked(**asked), 1000.0)
+
+
+def refused(told: Catalog = CATALOG, fleet: Fleet | None = None, **asked: Any) -> NothingFits:
+    with pytest.raises(NothingFits) as caught:
+        routed(told, fleet, **asked)
+    return caught.value
+
+
+class TestWhereItGoes:
+    def test_a_role_leads_to_the_first_model_of_its_chain_at_its_own_urgency(self) -> None:
+        assert routed(role="chat") == Route(
+            chain=("coder", "haiku"),
+            queue="gpu.coder.interactive",
+            urgency=Urgency.INTERACTIVE,
+            role="chat",
+            reason="role chat: coder first of 2",
+            considered=(
+                Candidate(model="coder", reason="1st in role chat"),
+                Candidate(model="haiku", reason="2nd in role chat"),
+            ),
+        )
+
+    def test_a_model_leads_to_itself_alone(self) -> None:
+        assert routed(target="haiku") == Route(
+            chain=("haiku",),
+            queue="cloud.haiku.background",
+            urgency=Urgency.BACKGROUND,
+            reason="the caller asked for this model",
+            considered=(Candidate(model="haiku", reason="asked for by its name"),),
+        )
+
+    def test_the_words_of_a_prompt_lead_to_a_task(self) -> None:
+        found = routed(text="write a function", fleet=Fleet({"coder": ModelState(loaded=True)}))
+        assert (found.task, found.role, found.queue) == ("code", None, "gpu.coder.batch")
+        assert found.reason == "code (classified: 'function'; 0.5): coder first of 2, loaded, 0.95 for code"
+
+    def test_a_group_leads_to_its_chain_and_is_told_by_the_name_of_the_catalog(self) -> None:
+        found = routed(group="whatsapp:friends", target="auto")
+        assert (found.group, found.chain, found.reason) == (
+            "others",
+            ("haiku", "tiny"),
+            "group others: haiku first of 2",
+        )
+
+    def test_without_anything_there_is_nothing_to_ask(self) -> None:
+        assert str(refused(Catalog())) == (
+            "the configuration has no roles, no tasks and no models: there is nothing to ask"
+        )
+
+    def test_an_unknown_name_is_refused(self) -> None:
+        with pytest.raises(UnknownName, match=r"unknown role, task or model 'chatt'\. Did you mean 'chat'\?"):
+            routed(target="chatt")
+
+
+class TestUrgency:
+    def test_that_of_the_caller_wins_over_that_of_the_role(self) -> None:
+        assert routed(role="chat", urgency=Urgency.BATCH).queue == "gpu.coder.batch"
+
+    def test_that_of_the_role_wins_over_that_of_the_task(self) -> None:
+        assert routed(role="chat", task="code").urgency is Urgency.INTERACTIVE
+        assert routed(role="ace", task="code").urgency is Urgency.BATCH
+
+    def test_a_role_beside_a_model_gives_its_own(self) -> None:
+        assert routed(role="chat", model="haiku").queue == "cloud.haiku.interactive"
+
+    def test_without_any_it_is_background(self) -> None:
+        assert routed(role="ace").urgency is Urgency.BACKGROUND
+
+    def test_a_group_limits_it_though_the_caller_named_the_role(self) -> None:
+        found = routed(role="chat", group="calm:x", urgency=Urgency.INTERACTIVE)
+        assert (found.urgency, found.group) == (Urgency.BACKGROUND, "calm")
+        assert found.reason == "role chat: coder first of 2; group calm is background at most"
+
+    @pytest.mark.parametrize("urgency", [Urgency.BACKGROUND, Urgency.BATCH])
+    def test_what_is_within_the_limit_of_a_group_stays(self, urgency: Urgency) -> None:
+        found = routed(role="chat", group="calm:x", urgency=urgency)
+        assert (found.urgency, found.reason) == (urgency, "role chat: coder first of 2")
+
+
+class TestLocalOnly:
+    @pytest.mark.parametrize(
+        ("asked", "parts", "words"),
+        [
+            ({"role": "chat", "local_only": True}, {}, "the job is local-only"),
+            ({"role": "chat", "group": "family:ann"}, {}, "group family is local-only"),
+            ({"role": "private"}, {}, "role private is local-only"),
+            ({"task": "diary"}, {}, "task diary is local-only"),
+            ({"role": "chat", "task": "diary"}, {}, "task diary is local-only"),
+            ({"role": "chat"}, {"local_only": True}, "the configuration is local-only"),
+        ],
+    )
+    def test_whoever_forbids_it_no_cloud_model_is_left(self, asked: Any, parts: Any, words: str) -> None:
+        found = routed(catalog(**parts), **asked)
+        assert found.chain == ("coder",)
+        assert found.local_only
+        assert found.considered[-1].reason == f"left out: {words}"
+        assert not found.considered[-1].chosen
+
+    def test_the_switch_of_the_fleet_holds_for_every_job(self) -> None:
+        found = routed(fleet=Fleet(local_only=True), role="private")
+        assert found.chain == ("coder",)
+        found = routed(fleet=Fleet(local_only=True), role="chat")
+        assert (found.chain, found.local_only) == (("coder",), True)
+        assert found.considered[-1].reason == "left out: the fleet is switched to local-only"
+
+    def test_the_model_that_is_left_out_is_told_where_it_would_have_been_first(self) -> None:
+        assert routed(role="private").reason == "role private: coder; opus left out: role private is local-only"
+
+    def test_an_urgency_that_stays_at_home_leaves_cloud_models_out_but_is_no_promise(self) -> None:
+        home = URGENCY_DEFAULTS[Urgency.BATCH].model_copy(update={"cloud": Cloud.NO})
+        told = catalog(urgency={**URGENCY_DEFAULTS, Urgency.BATCH: home})
+        found = routed(told, role="chat", urgency=Urgency.BATCH)
+        assert (found.chain, found.local_only) == (("coder",), False)
+        assert found.considered[-1].reason == "left out: batch jobs stay in the local pools"
+
+    def test_a_pool_is_local_when_it_says_so_not_by_its_name(self) -> None:
+        found = routed(catalog(pools={"gpu": Pool(), "cloud": Pool(local=True)}), role="chat", local_only=True)
+        assert found.chain == ("haiku",)
+
+    def test_when_no_model_is_local_the_job_is_refused_with_those_that_could(self) -> None:
+        error = refused(role="away", local_only=True)
+        assert str(error) == (
+            "no model can take this job (opus: the job is local-only; haiku: the job is local-only). "
+            "Of the others coder, tiny could: name it as the model, or add it to the chain."
+        )
+        assert [one.model for one in error.considered] == ["opus", "haiku"]
+
+    def test_without_any_local_model_the_remedy_is_to_add_one(self) -> None:
+        models = {name: spec for name, spec in MODELS.items() if spec.at == ("provider",)}
+        told = catalog(models=models, roles={}, tasks={}, groups=())
+        assert str(refused(told, model="opus", local_only=True)).endswith(
+            "Add a model of a local pool that can, or let such jobs leave the local pools."
+        )
+
+
+class TestNeeds:
+    def test_a_model_that_cannot_take_the_prompt_is_left_out_and_the_next_is_first(self) -> None:
+        found = routed(role="chat", needs=Needs(tokens_at_least=5120))
+        assert (found.chain, found.queue) == (("haiku",), "cloud.haiku.interactive")
+        told = "coder left out: its context is 4096 tokens, the prompt has at least 5120"
+        assert found.reason == f"role chat: haiku; {told}"
+        assert found.considered[-1] == Candidate(model="coder", reason=told.removeprefix("coder "), chosen=False)
+
+    def test_numbers_are_those_of_the_chain_as_it_is_written(self) -> None:
+        found = routed(role="ace", needs=Needs(tools=True))
+        assert [(one.model, one.reason) for one in found.considered] == [
+            ("opus", "1st in role ace"),
+            ("haiku", "2nd in role ace"),
+            ("tiny", "left out: it cannot call tools"),
+        ]
+
+    def test_when_none_can_the_job_is_refused_with_those_that_could(self) -> None:
+        assert str(refused(role="chat", needs=Needs(images=True))) == (
+            "no model can take this job (coder: it cannot see images; haiku: it cannot see images). "
+            "Of the others opus could: name it as the model, or add it to the chain."
+        )
+
+    def test_when_no_model_at_all_can_the_remedy_says_so(self) -> None:
+        assert str(refused(role="tiny-only", needs=Needs(tokens_at_least=300_000))) == (
+            "no model can take this job (tiny: its context is 100 tokens, the prompt has at least 300000). "
+            "Ask for less, or add a model that can to the configuration."
+        )
+
+
+class TestTheReason:
+    def test_a_primary_that_waits_until_the_job_is_late_is_told_unless_the_chain_is_ranked_anyway(self) -> None:
+        found = routed(role="mixed", told=catalog(roles={"mixed": Role(chain=("opus", "tiny"), urgency=Urgency.BATCH)}))
+        assert found.reason == (
+            "role mixed: tiny first of 2; opus behind the local models: batch jobs go further only when late"
+        )
+        assert routed(task="code").reason == "task code: coder first of 2, 0.95 for code"
+
+    def test_a_primary_that_is_moved_back_is_told_with_its_cause(self) -> None:
+        found = routed(fleet=Fleet({"coder": ModelState(blocked=SHUT)}), role="chat")
+        assert (found.chain, found.queue) == (("haiku", "coder"), "cloud.haiku.interactive")
+        assert found.reason == (
+            "role chat: haiku first of 2; coder moved back: its breaker is open (5 failures in a row) for 24 s more"
+        )
+
+    def test_a_model_that_is_first_though_it_is_blocked_says_so(self) -> None:
+        fleet = Fleet({"tiny": ModelState(blocked=SHUT)})
+        assert routed(fleet=fleet, role="tiny-only", urgency=Urgency.INTERACTIVE).reason == (
+            f"role tiny-only: tiny; {SHUT.detail}"
+        )
+        assert routed(fleet=fleet, model="tiny", urgency=Urgency.INTERACTIVE).reason == (
+            f"the caller asked for this model; {SHUT.detail}"
+        )
+
+    def test_a_model_by_itself_says_whether_it_is_loaded(self) -> None:
+        fleet = Fleet({"tiny": ModelState(loaded=True)})
+        assert routed(fleet=fleet, model="tiny").reason == "the caller asked for this model: loaded"
+
+    def test_a_better_ranked_model_needs_no_excuse_for_the_first_as_written(self) -> None:
+        found = routed(task="code", urgency=Urgency.BACKGROUND)
+        assert (found.chain, found.reason) == (
+            ("coder", "haiku"),
+            "task code: coder first of 2, 0.95 for code",
+        )
+
+
+STATES = st.builds(
+    ModelState,
+    blocked=st.sampled_from([None, SHUT]),
+    loaded=st.sampled_from([None, True, False]),
+    waiting=st.integers(0, 9),
 )
 
 
-def test_a_role_leads_to_the_first_model_of_its_chain_at_its_own_urgency() -> None:
-    assert route(CATALOG, "chat") == Route(
-        chain=("coder", "haiku"),
-        queue="gpu.coder.interactive",
-        urgency=Urgency.INTERACTIVE,
-        role="chat",
-        reason="first of 2 in the chain of role chat",
-    )
+@given(
+    asked=st.builds(
+        Asked,
+        target=st.sampled_from([None, "auto", *ROLES, *TASKS, *MODELS]),
+        group=st.sampled_from([None, "family:x", "calm:x", "else"]),
+        urgency=st.sampled_from([None, *Urgency]),
+        local_only=st.booleans(),
+        needs=st.builds(
+            Needs, tools=st.booleans(), images=st.booleans(), tokens_at_least=st.sampled_from([0, 150, 5000])
+        ),
+        text=st.sampled_from(["", "a function"]),
+    ),
+    switched=st.booleans(),
+    states=st.dictionaries(st.sampled_from(list(MODELS)), STATES),
+)
+def test_whatever_is_asked_the_route_holds_together(
+    asked: Asked, switched: bool, states: dict[str, ModelState]
+) -> None:
+    try:
+        found = route(CATALOG, Fleet(states, local_only=switched), asked, 1000.0)
+    except NothingFits as error:
+        told, names = str(error), [one.model for one in error.considered]
+    else:
+        _check(found, asked, switched)
+        return
+    assert names
+    assert all(f"{name}: " in told for name in names)
 
 
-def test_the_urgency_of_the_caller_wins_over_that_of_the_role() -> None:
-    found = route(CATALOG, "chat", Urgency.BATCH)
-    assert (found.urgency, found.queue) == (Urgency.BATCH, "gpu.coder.batch")
-
-
-def test_a_role_without_an_urgency_is_background() -> None:
-    found = route(CATALOG, "sheets")
-    assert (found.urgency, found.queue) == (Urgency.BACKGROUND, "cloud.haiku.background")
-
-
-def test_a_model_leads_to_itself_alone_and_to_no_role() -> None:
-    assert route(CATALOG, "haiku") == Route(
-        chain=("haiku",),
-        queue="cloud.haiku.background",
-        urgency=Urgency.BACKGROUND,
-        role=None,
-        reason="the caller asked for this model",
-    )
-
-
-def test_a_model_is_asked_at_the_urgency_of_the_caller() -> None:
-    assert route(CATALOG, "coder", Urgency.INTERACTIVE).queue == "gpu.coder.interactive"
-
-
-@pytest.mark.parametrize(("target", "near"), [("chatt", "chat"), ("codr", "coder")])
-def test_an_unknown_target_is_told_with_the_nearest_role_or_model(target: str, near: str) -> None:
-    with pytest.raises(UnknownName, match=f"unknown role or model '{target}'. Did you mean '{near}'\\?"):
-        route(CATALOG, target)
+def _check(found: Route, asked: Asked, switched: bool) -> None:
+    chosen = [one.model for one in found.considered if one.chosen]
+    assert tuple(chosen) == found.chain
+    assert len(set(chosen)) == len(chosen)
+    assert found.queue == CATALOG.queue(found.chain[0], found.urgency)
+    if asked.local_only or switched or asked.group == "family:x" or found.local_only:
+        assert found.local_only
+        assert all(CATALOG.is_local(alias) for alias in found.chain)
+    if asked.group == "calm:x":
+        assert found.urgency is not Urgency.INTERACTIVE
+    for alias in found.chain:
+        spec = MODELS[alias]
+        assert spec.ctx >= asked.needs.tokens_at_least
+        assert spec.tools or not asked.needs.tools
+        assert spec.images or not asked.needs.images

@@ -162,7 +162,7 @@ def test_faulty_lines_are_told_and_the_others_go_on(openfall: Run, answering: An
         "line 2: not JSON",
         "line 3: custom_id 'good' stands in line 1 already",
         "line 4: url must be /v1/chat/completions",
-        "line 5: unknown role or model 'tagz'. Did you mean 'tags'?",
+        "line 5: unknown role, task or model 'tagz'. Did you mean 'tags'?",
         "line 6: `messages` must be a non-empty list",
         "line 7: the request has 70,0",
         "line 8: custom_id is missing",

@@ -23,7 +23,7 @@ def test_an_answer_goes_to_standard_output_and_its_receipt_to_standard_error(ope
     ran = openfall("ask", "Haruka waves", "-r", "dialogue")
     assert (ran.returncode, ran.stdout) == (0, "echo Haruka waves\n")
     assert "tiny@here" in ran.stderr
-    assert "3+4 tok · first of 2 in the chain of role dialogue]" in ran.stderr
+    assert "3+4 tok · role dialogue: tiny first of 2]" in ran.stderr
 
 
 def test_a_prompt_may_come_from_standard_input(openfall: Run, answering: Any) -> None:
@@ -182,7 +182,7 @@ def test_lines_are_put_in_each_by_itself(openfall: Run, tmp_path: Path) -> None:
     assert len(ran.stdout.split()) == 2
     assert "line 2: not JSON" in ran.stderr
     assert "line 3: custom_id 'a' stands in line 1 already" in ran.stderr
-    assert "line 4: unknown role or model 'tagz'. Did you mean 'tags'?" in ran.stderr
+    assert "line 4: unknown role, task or model 'tagz'. Did you mean 'tags'?" in ran.stderr
 
 
 @pytest.mark.parametrize("mark", ["", "\ufeff", "\n"])

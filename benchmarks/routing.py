@@ -1,0 +1,164 @@
+"""What choosing a model costs, beside the call that is decided about: `python -m benchmarks.routing`.
+
+A chain of 10 of 50 models. The fleet is another for each decision: queues, latencies, breakers, what is loaded.
+The call is our whole `complete()`, one after another, to an upstream on loopback that answers at once: the least that
+any model costs. Decisions and calls take turns; CPU is that of this process alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import sys
+import time
+from collections.abc import Callable
+from itertools import cycle
+
+import click
+import uvloop
+from rich.console import Console
+
+from benchmarks.table import Row, Sheet, figure, show
+from benchmarks.transport import ASKED, turn
+from router_core.catalog import Backend, Catalog, ModelSpec, Prices, Role, TaskType
+from router_core.choose import Asked
+from router_core.dialect import last_words
+from router_core.fleet import Blocked, Fleet, ModelState, Obstacle
+from router_core.job import Urgency
+from router_core.needs import needs_of
+from router_core.route import route
+
+MODELS, CHAIN, FLEETS = 50, 10, 256
+NOW = 1_800_000_000.0
+WORDS = {
+    "code_generation": ("write", "create", "implement", "function", "class"),
+    "code_review": ("review", "check", "analyze code", "find bugs", "security"),
+    "reasoning": ("why", "explain", "logic", "deduce", "infer"),
+    "complex": ("design", "architect", "comprehensive", "detailed analysis"),
+    "fast_response": ("quick", "brief", "summary", "tldr"),
+    "simple": ("what is", "define", "basic", "tell me"),
+}
+PROMPT = "Please write a function that greets the festival crowd, and a class for the lanterns. " * 4
+BODY = {**ASKED, "messages": [{"role": "user", "content": PROMPT}], "temperature": 0.7}
+CALL = "the call: complete() over loopback HTTP"
+Runs = dict[str, list[tuple[float, float]]]
+"""Microseconds of time and of CPU for one, by what was measured."""
+
+
+def catalog() -> Catalog:
+    """50 models, half of them local, with scores, prices and load times."""
+    names = [f"model-{number}" for number in range(MODELS)]
+    specs = {
+        name: ModelSpec(
+            upstream=name,
+            at=(("tower", "provider")[number % 2],),
+            quality={"code_generation": number / MODELS, "default": 0.5},
+            load_s=5.0 + number,
+            usd_per_mtok=Prices(input=1, output=number),
+        )
+        for number, name in enumerate(names)
+    }
+    chain = tuple(names[::5])
+    return Catalog(
+        backends={
+            "tower": Backend(url="http://127.0.0.1:1", pool="gpu"),
+            "provider": Backend(url="http://127.0.0.1:2", pool="cloud"),
+        },
+        models=specs,
+        roles={"ace": Role(chain=chain)},
+        tasks={name: TaskType(chain=chain, words=words) for name, words in WORDS.items()},
+    )
+
+
+def fleets() -> list[Fleet]:
+    """Fleets in which every sixth model is blocked and the others are as busy as chance will have it."""
+    dice = random.Random(7)
+    return [Fleet({f"model-{number}": _state(dice) for number in range(MODELS)}) for _ in range(FLEETS)]
+
+
+def _state(dice: random.Random) -> ModelState:
+    left = dice.uniform(1, 90)
+    shut = Blocked(Obstacle.BREAKER, NOW + left, f"its breaker is open (5 failures in a row) for {left:.0f} s more")
+    return ModelState(
+        blocked=shut if dice.random() < 1 / 6 else None,
+        waiting=dice.choice((0, 0, 1, 5, 40)),
+        loaded=dice.choice((True, False, None)),
+        latency=dice.choice((None, dice.uniform(0.2, 20))),
+    )
+
+
+def decisions() -> dict[str, Callable[[Fleet], object]]:
+    """What is measured, by name."""
+    known = catalog()
+
+    def deciding(**told: str | None) -> Callable[[Fleet], object]:
+        asks = cycle([Asked(**told, urgency=urgency) for urgency in Urgency])  # type: ignore[arg-type]
+        return lambda fleet: route(known, fleet, next(asks), NOW)
+
+    def preparing(fleet: Fleet) -> object:
+        asked = Asked(target="auto", needs=needs_of(BODY, "openai"), text=last_words(BODY))
+        return route(known, fleet, asked, NOW)
+
+    return {
+        "a decision: a role, as its chain is written": deciding(role="ace"),
+        "a decision: a task, ranked by urgency": deciding(task="code_generation"),
+        "a decision: the task told by the prompt's words": deciding(target="auto", text=PROMPT),
+        "the same with reading the body before it": preparing,
+    }
+
+
+def decided(decide: Callable[[Fleet], object], seen: list[Fleet], count: int) -> tuple[float, float]:
+    """Microseconds of time and CPU for one decision."""
+    turns = cycle(seen)
+    cpu, began = time.process_time(), time.perf_counter()
+    for _ in range(count):
+        decide(next(turns))
+    return (time.perf_counter() - began) / count * 1e6, (time.process_time() - cpu) / count * 1e6
+
+
+async def measure(count: int, repetitions: int, console: Console) -> Runs:
+    """Every decision and the call, in turns."""
+    pipe = asyncio.subprocess.PIPE
+    upstream = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "benchmarks.transport", "--serve", stdin=pipe, stdout=pipe
+    )
+    assert upstream.stdin
+    assert upstream.stdout
+    url = f"http://127.0.0.1:{int(await upstream.stdout.readline())}/0.0/v1/chat/completions"
+    named, seen = decisions(), fleets()
+    runs: Runs = {name: [] for name in (*named, CALL)}
+    try:
+        for repetition in range(repetitions):
+            console.print(f"[dim]{repetition + 1}/{repetitions}[/dim]", highlight=False)
+            for name, decide in named.items():
+                runs[name].append(decided(decide, seen, count))
+            rate, cpu = await turn(url, "our backend, all of complete()", count, 1)
+            runs[CALL].append((1e6 / rate, cpu))
+    finally:
+        upstream.stdin.close()
+        await upstream.wait()
+    return runs
+
+
+def compare(quick: bool, console: Console) -> list[Sheet]:
+    """What decisions cost beside the call."""
+    runs = uvloop.run(measure(1000 if quick else 5000, 3 if quick else 9, console))
+    rows = []
+    for name, told in runs.items():
+        took, cpu = zip(*told, strict=True)
+        rows.append(Row(name, {"time": figure(took), "cpu": figure(cpu)}))
+    columns = {"time": "time µs", "cpu": "CPU µs"}
+    notes = (f"{MODELS} models, a chain of {CHAIN}, {FLEETS} states of the fleet in turn.",)
+    return [Sheet("Choosing a model", columns, rows, "time", CALL, notes)]
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
+@click.option("--quick", is_flag=True, help="A thousand decisions each, three times.")
+def main(as_json: bool, quick: bool) -> None:
+    """Measure what choosing a model costs."""
+    show(compare(quick, Console(stderr=True)), as_json)
+
+
+if __name__ == "__main__":
+    main()

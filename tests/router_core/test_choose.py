@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from router_core.catalog import Backend, Catalog, Group, ModelSpec, Order, Role, TaskType, UnknownName
+from router_core.choose import Asked, Choice, choose, group_of
+
+MODELS = {name: ModelSpec(upstream=name, at=("tower",)) for name in ("coder", "tiny", "opus")}
+ROLES = {"ace": Role(chain=("opus", "coder"), order=Order.BY_URGENCY), "chat": Role(chain=("tiny",))}
+TASKS = {"code": TaskType(chain=("coder", "tiny"), words=("function", "class"))}
+GROUPS = (
+    Group(name="main", match=("whatsapp:main", "discord:#main"), role="ace"),
+    Group(name="coders", match=("*:code-?",), task="code"),
+    Group(name="capped", match=("capped:*",), local_only=True),
+    Group(name="others", match=("*",), chain=("tiny", "coder")),
+)
+
+
+def catalog(**parts: Any) -> Catalog:
+    backends = {"tower": Backend(url="http://127.0.0.1:8080", pool="gpu")}
+    return Catalog(**{"backends": backends, "models": MODELS, "roles": ROLES, "tasks": TASKS, **parts})
+
+
+def chosen(told: Catalog | None = None, **asked: Any) -> Choice:
+    asked_for = Asked(**asked)
+    whole = told or catalog(groups=GROUPS)
+    choice = choose(whole, asked_for, group_of(whole, asked_for.group))
+    assert choice
+    return choice
+
+
+def test_a_role_gives_its_chain_and_its_order() -> None:
+    assert chosen(role="ace") == Choice(
+        chain=("opus", "coder"), why="role ace", place="role ace", order=Order.BY_URGENCY, role="ace"
+    )
+
+
+def test_a_task_gives_its_chain_ranked_by_urgency() -> None:
+    assert chosen(task="code") == Choice(
+        chain=("coder", "tiny"), why="task code", place="task code", order=Order.BY_URGENCY, task="code"
+    )
+
+
+def test_a_model_is_asked_alone_and_a_role_beside_it_only_gives_its_defaults() -> None:
+    why = "the caller asked for this model"
+    assert chosen(model="tiny") == Choice(chain=("tiny",), why=why)
+    assert chosen(model="tiny", role="ace", task="code") == Choice(chain=("tiny",), why=why, role="ace", task="code")
+
+
+def test_a_role_comes_before_a_task_which_still_gives_its_scores() -> None:
+    choice = chosen(role="ace", task="code")
+    assert (choice.chain, choice.role, choice.task) == (("opus", "coder"), "ace", "code")
+
+
+@pytest.mark.parametrize(
+    ("target", "chain"), [("ace", ("opus", "coder")), ("code", ("coder", "tiny")), ("opus", ("opus",))]
+)
+def test_a_target_names_a_role_a_task_or_a_model(target: str, chain: tuple[str, ...]) -> None:
+    assert chosen(target=target).chain == chain
+
+
+def test_a_target_does_not_count_beside_a_name() -> None:
+    assert chosen(target="no such thing", role="chat").chain == ("tiny",)
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"target": "aec"}, "unknown role, task or model 'aec'. Did you mean 'ace'?"),
+        ({"target": "cod"}, "unknown role, task or model 'cod'. Did you mean 'code'?"),
+        ({"target": "tiyn"}, "unknown role, task or model 'tiyn'. Did you mean 'tiny'?"),
+        ({"role": "code"}, "unknown role 'code'. Known: ace, chat."),
+        ({"role": ""}, "unknown role ''. Known: ace, chat."),
+        ({"task": "coed"}, "unknown task 'coed'. Did you mean 'code'?"),
+        ({"model": "ace"}, "unknown model 'ace'. Known: coder, opus, tiny."),
+    ],
+)
+def test_an_unknown_name_is_told_with_the_nearest(asked: Any, words: str) -> None:
+    with pytest.raises(UnknownName) as caught:
+        chosen(**asked)
+    assert str(caught.value) == words
+
+
+@pytest.mark.parametrize(
+    ("group", "name"),
+    [("whatsapp:main", "main"), ("discord:#main", "main"), ("x:code-7", "coders"), ("Whatsapp:Main", "others")],
+)
+def test_the_first_group_with_a_fitting_pattern_applies_by_its_very_letters(group: str, name: str) -> None:
+    found = group_of(catalog(groups=GROUPS), group)
+    assert found
+    assert found.name == name
+
+
+def test_no_group_applies_to_who_names_none_or_one_that_fits_nowhere() -> None:
+    assert group_of(catalog(groups=GROUPS), None) is None
+    assert group_of(catalog(groups=GROUPS[:2]), "elsewhere") is None
+
+
+@pytest.mark.parametrize("target", [None, "", "auto"])
+def test_without_a_word_of_the_caller_the_group_decides(target: str | None) -> None:
+    told = chosen(target=target, group="whatsapp:main", text="a function")
+    assert (told.role, told.chain, told.why) == ("ace", ("opus", "coder"), "group main, role ace")
+    told = chosen(target=target, group="x:code-1")
+    assert (told.task, told.chain, told.why) == ("code", ("coder", "tiny"), "group coders, task code")
+    told = chosen(target=target, group="anywhere", text="a function")
+    assert told == Choice(chain=("tiny", "coder"), why="group others", place="group others")
+
+
+def test_a_caller_comes_before_its_group() -> None:
+    assert chosen(group="whatsapp:main", target="chat").role == "chat"
+
+
+def test_a_group_that_only_limits_leaves_the_choice_to_the_prompt() -> None:
+    told = chosen(group="capped:x", text="a function of a class")
+    assert (told.task, told.why) == ("code", "code (classified: 'function', 'class'; 0.8)")
+
+
+@pytest.mark.parametrize(
+    ("parts", "chain", "why"),
+    [
+        ({}, ("tiny",), "role chat (the default)"),
+        ({"roles": {"ace": ROLES["ace"]}}, ("opus", "coder"), "role ace (the default)"),
+        ({"roles": {}}, ("coder", "tiny"), "task code (the default)"),
+        ({"roles": {}, "tasks": {}}, ("coder",), "model coder (the default)"),
+    ],
+)
+def test_when_nothing_decides_there_is_a_default(parts: Any, chain: tuple[str, ...], why: str) -> None:
+    told = chosen(catalog(**parts), text="hello")
+    assert (told.chain, told.why) == (chain, why)
+
+
+def test_a_role_called_auto_is_that_role() -> None:
+    told = chosen(catalog(roles={**ROLES, "auto": Role(chain=("opus",))}), target="auto")
+    assert told.role == "auto"
+
+
+def test_a_catalog_of_nothing_leaves_no_choice() -> None:
+    assert choose(Catalog(), Asked(text="hello"), None) is None

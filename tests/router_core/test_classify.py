@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from router_core.catalog import TaskType
+from router_core.classify import EDGE, Classified, classify
+
+
+def task(*words: str) -> TaskType:
+    return TaskType(chain=("m",), words=words)
+
+
+TASKS = {
+    "generation": task("write", "create", "function", "class"),
+    "review": task("review", "analyze code", "find bugs", "Code", "C++"),
+    "reasoning": task("why", "explain", "deduce", "infer"),
+    "simple": task("what is", "tell me", "check"),
+    "silent": task(),
+    "anime": task("関数", "関数型", "レビュー", "함수", "write"),
+}
+
+
+def found(text: str) -> str | None:
+    told = classify(text, TASKS)
+    return told and told.task
+
+
+@pytest.mark.parametrize("text", ["", "  ", "nothing of this is known", "classification", "rewrite", "my_function"])
+def test_without_a_whole_word_there_is_no_type(text: str) -> None:
+    assert found(text) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("EXPLAIN it", "reasoning"),
+        ("(explain)", "reasoning"),
+        ("What   is\nthis", "simple"),
+        ("ｅｘｐｌａｉｎ", "reasoning"),  # full width
+        ("c++, please", "review"),
+        ("この関数を書いて", "anime"),
+        ("コードレビューして", "anime"),
+        ("이 함수를 고쳐", "anime"),
+        ("explainして", "reasoning"),  # a word of one script ends where another script without spaces begins
+    ],
+)
+def test_words_are_found_in_any_case_width_and_script(text: str, name: str) -> None:
+    assert found(text) == name
+
+
+def test_the_longest_word_wins() -> None:
+    assert found("explain the class") == "reasoning"
+    assert found("explain the function") == "generation"
+
+
+def test_a_word_within_a_longer_one_does_not_count() -> None:
+    told = classify("analyze code", TASKS)
+    assert told == Classified("review", 0.5, ("analyze code",))
+    again = classify("analyze code, this code", TASKS)
+    assert again
+    assert again.words == ("analyze code", "Code")
+
+
+def test_of_equally_long_words_the_type_with_more_of_them_wins() -> None:
+    assert found("deduce, review, Code") == "review"
+
+
+def test_a_tie_goes_to_the_type_that_stands_first() -> None:
+    assert found("infer or check") == "reasoning"
+    assert found("write") == "generation"  # the word of two types
+
+
+def test_confidence_is_the_share_of_letters_times_the_weight_of_evidence() -> None:
+    one, two = classify("a function", TASKS), classify("a function, a class", TASKS)
+    assert (one, two) == (
+        Classified("generation", 0.5, ("function",)),
+        Classified("generation", 0.75, ("function", "class")),
+    )
+    torn = classify("a function; why", TASKS)
+    assert torn
+    assert torn.confidence == pytest.approx(8 / 11 * 0.5)
+
+
+def test_of_a_long_prompt_both_ends_are_looked_at_and_the_middle_is_not() -> None:
+    filler = "lorem " * EDGE
+    assert found("explain this: " + filler) == "reasoning"
+    assert found(filler + "explain this") == "reasoning"
+    assert found(filler + "explain this " + filler) is None
+
+
+@pytest.mark.parametrize("before", range(EDGE - 8, EDGE + 1))
+def test_a_cut_makes_no_word_of_a_part_of_one(before: int) -> None:
+    text = " " * before + "classroom" + " " * 3 * EDGE
+    assert found(text) is None
+    assert found(text[::-1].replace("moorssalc", "subclass")) is None
+
+
+def test_a_long_text_without_spaces_is_looked_at_to_the_cut() -> None:
+    assert found("あ" * (EDGE - 2) + "関数" + "あ" * 3 * EDGE) == "anime"
+
+
+def test_a_changed_catalog_has_other_words() -> None:
+    assert classify("explain", {"other": task("explain")}) == Classified("other", 0.5, ("explain",))
+    assert classify("explain", {"other": task("why")}) is None
+
+
+def test_a_blank_word_is_never_found() -> None:
+    assert classify("a b", {"odd": task(" ", "")}) is None
+
+
+@given(st.lists(st.sampled_from(["function", "why", "関数", "x", "what is", "code", "analyze"]), max_size=12))
+def test_confidence_is_between_0_and_1_and_its_words_are_the_types_own(words: list[str]) -> None:
+    told = classify(" ".join(words), TASKS)
+    if told is not None:
+        assert 0 < told.confidence < 1
+        assert set(told.words) <= set(TASKS[told.task].words)
+        assert len(set(told.words)) == len(told.words) > 0

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from router_core.catalog import ModelSpec
+from router_core.needs import Needs, left_aside, misfit, needs_of, tokens_at_least
+
+
+def model(**told: Any) -> ModelSpec:
+    return ModelSpec(upstream="m", at=("here",), **told)
+
+
+def prompt(text: str) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": text}]}
+
+
+def test_the_needs_of_a_body_are_read_in_its_dialect() -> None:
+    body = {
+        "system": "Be brief",
+        "messages": [{"role": "user", "content": [{"type": "text", "text": "see this"}, {"type": "image"}]}],
+        "tools": [{"name": "t"}],
+        "output_format": {"type": "json_schema"},
+        "temperature": 1,
+    }
+    assert needs_of(body, "anthropic") == Needs(
+        tokens_at_least=6, tools=True, json_schema=True, images=True, sampling=("temperature",)
+    )
+
+
+def test_a_plain_prompt_needs_nothing_but_room() -> None:
+    assert needs_of(prompt("three words here"), "openai") == Needs(tokens_at_least=3)
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens"), [("a\n\tb  c", 3), ("", 0), ("長い文章には空白がない", 1), ("x" * 9999, 1)]
+)
+def test_a_word_is_at_least_a_token_and_nothing_more_is_claimed(text: str, tokens: int) -> None:
+    assert tokens_at_least(prompt(text)) == tokens
+
+
+def test_a_prompt_that_may_just_fit_is_left_to_the_backend() -> None:
+    assert misfit(model(ctx=100), Needs(tokens_at_least=100)) is None
+
+
+@pytest.mark.parametrize(
+    ("spec", "needs", "words"),
+    [
+        (
+            {"ctx": 4096},
+            Needs(tokens_at_least=5120),
+            "its context is 4096 tokens, the prompt has at least 5120",
+        ),
+        ({"tools": False}, Needs(tools=True), "it cannot call tools"),
+        ({"json_schema": False}, Needs(json_schema=True), "it cannot hold to a JSON schema"),
+        ({"images": False}, Needs(images=True), "it cannot see images"),
+    ],
+)
+def test_what_a_model_lacks_is_told(spec: Any, needs: Needs, words: str) -> None:
+    assert misfit(model(**spec), needs) == words
+    assert misfit(model(ctx=9999, tools=True, json_schema=True, images=True), needs) is None
+
+
+def test_a_model_without_sampling_still_serves_and_it_is_said() -> None:
+    needs = Needs(sampling=("temperature", "top_k"))
+    spec = model(sampling_params=False)
+    assert misfit(spec, needs) is None
+    assert left_aside(spec, needs) == "without temperature, top_k, which it does not take"
+    assert left_aside(spec, Needs()) == ""
+    assert left_aside(model(), needs) == ""

@@ -1,0 +1,264 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from router_core.catalog import Backend, Catalog, Cloud, ModelSpec, Order, Prices, UrgencyPolicy
+from router_core.fleet import FOREVER, Blocked, Fleet, ModelState, Obstacle
+from router_core.job import Urgency
+from router_core.needs import Needs
+from router_core.rank import Entry, Occasion, candidate, rank
+from router_core.roster import roster
+
+NOW = 1_000_000.0
+POLICY = UrgencyPolicy(start_within=30, give_up=3600)
+BACKENDS = {
+    "tower": Backend(url="http://127.0.0.1:8080", pool="gpu", slots=2),
+    "provider": Backend(url="https://example.invalid", pool="cloud", slots=8),
+}
+
+
+def local(**told: Any) -> ModelSpec:
+    return ModelSpec(upstream="m", at=("tower",), **told)
+
+
+def cloud(**told: Any) -> ModelSpec:
+    return ModelSpec(upstream="m", at=("provider",), **told)
+
+
+def blocked(seconds: float) -> Blocked:
+    return Blocked(Obstacle.BREAKER, NOW + seconds, f"its breaker is open for {seconds:.0f} s more")
+
+
+def entries(models: dict[str, ModelSpec]) -> list[Entry]:
+    members = roster(Catalog(backends=BACKENDS, models=models))
+    return [(number, alias, members[alias]) for number, alias in enumerate(models, 1)]
+
+
+def occasion(urgency: Urgency, order: Order = Order.BY_URGENCY, **told: Any) -> Occasion:
+    return Occasion(**{"urgency": urgency, "policy": POLICY, "order": order, "place": "role ace", "now": NOW, **told})
+
+
+def ranked(models: dict[str, ModelSpec], states: dict[str, ModelState], on: Occasion) -> dict[str, str]:
+    """The order, each with its reason."""
+    return {
+        one.model: one.reason for one in (candidate(s, on) for s in rank(entries(models), Fleet(models=states), on))
+    }
+
+
+INTERACTIVE, BACKGROUND, BATCH = Urgency
+
+
+class TestAsWritten:
+    def test_a_chain_of_which_nothing_is_known_stays_as_it_is(self) -> None:
+        models = {"opus": cloud(), "haiku": cloud(), "tiny": local()}
+        for urgency in Urgency:
+            assert ranked(models, {}, occasion(urgency, Order.AS_WRITTEN)) == {
+                "opus": "1st in role ace",
+                "haiku": "2nd in role ace",
+                "tiny": "3rd in role ace",
+            }
+
+    def test_an_interactive_job_goes_first_where_it_can_start_in_time(self) -> None:
+        models = {"cold": local(load_s=35), "stuck": cloud(), "busy": local(), "haiku": cloud()}
+        states = {
+            "cold": ModelState(loaded=False),
+            "stuck": ModelState(blocked=blocked(24)),
+            "busy": ModelState(waiting=40, latency=2.0, loaded=True),
+        }
+        assert ranked(models, states, occasion(INTERACTIVE, Order.AS_WRITTEN)) == {
+            "haiku": "4th in role ace",
+            "cold": "moved back: it could start in about 35 s",
+            "busy": "moved back: it could start in about 40 s",
+            "stuck": "moved back: its breaker is open for 24 s more",
+        }
+
+    def test_of_what_is_blocked_the_soonest_to_be_free_is_asked_first(self) -> None:
+        models = {"a": cloud(), "b": cloud(), "c": cloud()}
+        states = {"a": ModelState(blocked=blocked(FOREVER)), "b": ModelState(blocked=blocked(9))}
+        states["c"] = ModelState(blocked=blocked(3))
+        told = ranked(models, states, occasion(INTERACTIVE, Order.AS_WRITTEN))
+        assert list(told) == ["c", "b", "a"]
+        assert told["c"] == "3rd in role ace; its breaker is open for 3 s more"
+
+    @pytest.mark.parametrize("urgency", [BACKGROUND, BATCH])
+    def test_a_job_with_time_bears_loading_and_a_short_block(self, urgency: Urgency) -> None:
+        models = {"cold": local(load_s=35), "stuck": cloud(), "shut": cloud(), "free": cloud()}
+        states = {
+            "cold": ModelState(loaded=False),
+            "stuck": ModelState(blocked=blocked(30)),
+            "shut": ModelState(blocked=blocked(31)),
+            "free": ModelState(loaded=True),
+        }
+        assert ranked(models, states, occasion(urgency, Order.AS_WRITTEN)) == {
+            "cold": "1st in role ace, not loaded",
+            "stuck": "2nd in role ace",
+            "free": "4th in role ace, loaded",
+            "shut": "moved back: its breaker is open for 31 s more",
+        }
+
+    def test_a_queue_that_has_stood_for_long_is_not_taken_for_short(self) -> None:
+        states = {"slow": ModelState(waiting=1, latency=1.0, oldest=50)}
+        told = ranked({"slow": local(), "next": cloud()}, states, occasion(INTERACTIVE, Order.AS_WRITTEN))
+        assert list(told) == ["next", "slow"]
+
+    def test_a_call_that_nobody_measured_is_taken_to_last_five_seconds(self) -> None:
+        states = {"new": ModelState(waiting=13)}  # at 2 slots: 32.5 s
+        told = ranked({"new": local(), "next": cloud()}, states, occasion(INTERACTIVE, Order.AS_WRITTEN))
+        assert told["new"] == "moved back: it could start in about 32 s"
+
+
+class TestByUrgency:
+    def test_interactive_prefers_loaded_then_quick_then_good(self) -> None:
+        models = {
+            "cold": local(quality={"code": 1.0}, load_s=3),
+            "slow": local(quality={"code": 0.9}),
+            "worse": local(quality={"code": 0.2}),
+            "better": local(quality={"code": 0.8}),
+        }
+        states = {
+            "cold": ModelState(loaded=False),
+            "slow": ModelState(loaded=True, latency=9.0),
+            "worse": ModelState(loaded=True, latency=2.1),
+            "better": ModelState(loaded=True, latency=3.8),
+        }
+        assert ranked(models, states, occasion(INTERACTIVE, task="code")) == {
+            "better": "4th in role ace, loaded, 0.8 for code, answers within 4 s",
+            "worse": "3rd in role ace, loaded, 0.2 for code, answers within 4 s",
+            "slow": "2nd in role ace, loaded, 0.9 for code, answers within 16 s",
+            "cold": "1st in role ace, not loaded, 1 for code",
+        }
+
+    def test_background_bears_a_wait_for_quality_but_not_any_wait(self) -> None:
+        models = {"quick": local(quality={"default": 0.6}), "good": local(quality={"default": 0.9}, load_s=20)}
+        good = ModelState(loaded=False)
+        assert list(ranked(models, {"good": good}, occasion(BACKGROUND))) == ["good", "quick"]
+        good = ModelState(loaded=False, waiting=100)
+        assert list(ranked(models, {"good": good}, occasion(BACKGROUND))) == ["quick", "good"]
+
+    def test_background_counts_a_short_block_as_a_wait(self) -> None:
+        models = {"a": local(quality={"default": 0.6}), "b": local(quality={"default": 0.55})}
+        assert list(ranked(models, {"a": ModelState(blocked=blocked(20))}, occasion(BACKGROUND))) == ["b", "a"]
+        assert list(ranked(models, {"a": ModelState(blocked=blocked(-5))}, occasion(BACKGROUND))) == ["a", "b"]
+
+    def test_background_weighs_the_price_and_an_unknown_one_most(self) -> None:
+        models = {
+            "unknown": cloud(quality={"default": 0.8}),
+            "dear": cloud(quality={"default": 0.8}, usd_per_mtok=Prices(input=5, output=25)),
+            "own": local(quality={"default": 0.8}),
+            "cheap": cloud(quality={"default": 0.8}, usd_per_mtok=Prices(input=1, output=5)),
+        }
+        assert list(ranked(models, {}, occasion(BACKGROUND))) == ["own", "cheap", "dear", "unknown"]
+
+    def test_batch_prefers_quality_then_price_and_minds_no_load(self) -> None:
+        models = {
+            "unknown": cloud(quality={"code": 0.9}),
+            "dear": cloud(quality={"code": 0.9}, usd_per_mtok=Prices(input=5, output=25)),
+            "own": local(quality={"code": 0.9}, load_s=90),
+            "best": cloud(quality={"code": 0.95}, usd_per_mtok=Prices(input=15, output=75)),
+            "plain": local(quality={"default": 0.4}),
+        }
+        assert ranked(models, {"own": ModelState(loaded=False)}, occasion(BATCH, task="code")) == {
+            "best": "4th in role ace, 0.95 for code, $90 per Mtok",
+            "own": "3rd in role ace, not loaded, 0.9 for code",
+            "dear": "2nd in role ace, 0.9 for code, $30 per Mtok",
+            "unknown": "1st in role ace, 0.9 for code",
+            "plain": "5th in role ace, 0.4 for code",
+        }
+
+    @pytest.mark.parametrize("urgency", list(Urgency))
+    def test_without_scores_the_written_order_stays(self, urgency: Urgency) -> None:
+        assert list(ranked({"b": local(), "a": local(), "c": local()}, {}, occasion(urgency))) == ["b", "a", "c"]
+
+    def test_scores_without_a_task_are_for_any(self) -> None:
+        told = ranked({"a": local(quality={"default": 0.5})}, {}, occasion(BATCH))
+        assert told == {"a": "1st in role ace, 0.5 for any task"}
+
+
+class TestLate:
+    LATE = POLICY.model_copy(update={"cloud": Cloud.IF_LATE})
+
+    @pytest.mark.parametrize("order", list(Order))
+    def test_local_models_come_first_where_jobs_leave_only_when_late(self, order: Order) -> None:
+        models = {"opus": cloud(quality={"default": 1.0}), "tiny": local(), "shut": local()}
+        states = {"shut": ModelState(blocked=blocked(9999))}
+        told = ranked(models, states, occasion(BATCH, order, policy=self.LATE))
+        assert list(told) == ["tiny", "shut", "opus"]
+        assert told["opus"] == "behind the local models: batch jobs go further only when late"
+
+    def test_a_chain_without_local_models_is_not_held_up(self) -> None:
+        told = ranked({"opus": cloud(), "haiku": cloud()}, {}, occasion(BATCH, Order.AS_WRITTEN, policy=self.LATE))
+        assert list(told.values()) == ["1st in role ace", "2nd in role ace"]
+
+
+def test_a_model_by_itself_stands_in_no_chain() -> None:
+    assert ranked({"tiny": local()}, {}, occasion(BATCH, Order.AS_WRITTEN, place="")) == {
+        "tiny": "asked for by its name"
+    }
+
+
+def test_what_a_model_leaves_aside_is_said() -> None:
+    models = {"opus": cloud(sampling_params=False), "tiny": local()}
+    told = ranked(models, {}, occasion(BATCH, Order.AS_WRITTEN, needs=Needs(sampling=("temperature",))))
+    assert told == {
+        "opus": "1st in role ace; without temperature, which it does not take",
+        "tiny": "2nd in role ace",
+    }
+
+
+@pytest.mark.parametrize(
+    ("number", "told"),
+    [(1, "1st"), (2, "2nd"), (3, "3rd"), (4, "4th"), (11, "11th"), (12, "12th"), (13, "13th"), (21, "21st")],
+)
+def test_places_are_counted_as_people_do(number: int, told: str) -> None:
+    models = {f"m{place}": local() for place in range(1, number + 1)}
+    assert ranked(models, {}, occasion(BATCH, Order.AS_WRITTEN))[f"m{number}"] == f"{told} in role ace"
+
+
+QUALITIES = st.dictionaries(st.sampled_from(["code", "default"]), st.sampled_from([0.0, 0.5, 0.9, 1.0]), max_size=2)
+PRICES = st.sampled_from([None, Prices(input=1, output=5), Prices(input=1)])
+SPECS = st.builds(
+    ModelSpec,
+    upstream=st.just("m"),
+    at=st.sampled_from([("tower",), ("provider",)]),
+    quality=QUALITIES,
+    usd_per_mtok=PRICES,
+    load_s=st.sampled_from([None, 3.0, 90.0]),
+)
+STATES = st.builds(
+    ModelState,
+    blocked=st.sampled_from([None, None, blocked(3), blocked(60), blocked(FOREVER)]),
+    waiting=st.integers(0, 50),
+    oldest=st.sampled_from([0.0, 2.0, 100.0]),
+    loaded=st.sampled_from([None, True, False]),
+    latency=st.sampled_from([None, 0.2, 4.0, 80.0]),
+)
+FLEETS = st.lists(st.tuples(SPECS, STATES), min_size=1, max_size=8)
+
+
+@given(FLEETS, st.sampled_from(Urgency), st.sampled_from(Order), st.sampled_from(Cloud))
+def test_every_model_is_ranked_once_and_what_must_come_first_does(
+    fleet: list[tuple[ModelSpec, ModelState]], urgency: Urgency, order: Order, leave: Cloud
+) -> None:
+    models = {f"m{number}": spec for number, (spec, _) in enumerate(fleet)}
+    states = {f"m{number}": state for number, (_, state) in enumerate(fleet)}
+    on = occasion(urgency, order, task="code", policy=POLICY.model_copy(update={"cloud": leave}))
+    standings = rank(entries(models), Fleet(models=states), on)
+    assert sorted(one.alias for one in standings) == sorted(models)
+    assert all(candidate(one, on).reason for one in standings)
+    places = [one.member.local for one in standings]
+    if leave is Cloud.IF_LATE and any(places):
+        assert places == sorted(places, reverse=True)
+    for place in (True, False) if leave is Cloud.IF_LATE else (None,):
+        same = [one for one in standings if place is None or one.member.local is place]
+        if urgency is Urgency.INTERACTIVE:
+            stuck = [one.state.blocked is not None for one in same]
+            assert stuck == sorted(stuck)
+            untils = [one.state.blocked.until for one in same if one.state.blocked]
+            assert untils == sorted(untils)
+        else:
+            long = [one.state.blocked is not None and one.state.blocked.until > NOW + 30 for one in same]
+            assert long == sorted(long)
