@@ -1,20 +1,27 @@
 """The only reader of files and environment: `load()` gives the catalog and the settings, or every problem at once."""
 
-from config.display import masked, show
-from config.loading import Loaded, check, load
+from config.display import show
+from config.json_schema import schema
+from config.loading import Loaded, Stamp, check, load, stamp
+from config.masks import masked
+from config.paths import ENVIRONMENT
 from config.problems import ConfigError, Problem
 from config.settings import EngineSettings, NoRedis, Settings, redis_url
 
 __all__ = [
+    "ENVIRONMENT",
     "ConfigError",
     "EngineSettings",
     "Loaded",
     "NoRedis",
     "Problem",
     "Settings",
+    "Stamp",
     "check",
     "load",
     "masked",
     "redis_url",
+    "schema",
     "show",
+    "stamp",
 ]

@@ -1,20 +1,23 @@
-"""Kinds of single values. Each reads one place; what it cannot read it reports there, and then returns None."""
+"""Kinds of single values: how each is read, how it is written, and how an editor is told what may stand there.
+
+Reading reports what is wrong at the place, and then gives None.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
-from typing import TypeVar
+from dataclasses import dataclass, replace
+from typing import Any, Generic, TypeVar
 
 import yaml
 
 from config.page import NULL, TEXT, Place
 from config.problems import nearest, quoted
-from config.words import Uninterpolated, interpolate, seconds_of, size_of
+from config.shapes import Shape, any_case, bounded, either
+from config.words import Uninterpolated, duration_word, interpolate, rate_of, rate_word, seconds_of, size_of, size_word
 
 T = TypeVar("T")
-Kind = Callable[[Place], T | None]
-
 _FLAGS = {"yes": True, "on": True, "true": True, "no": False, "off": False, "false": False}
 _TRAPS = {
     "bool": "one of the words that YAML reads as true or false",
@@ -23,6 +26,32 @@ _TRAPS = {
     "timestamp": "a date in YAML",
 }
 WHOLE_DIGITS = 15
+_NUMBER = re.compile(r"-?\d{1,15}(\.\d{1,9})?")
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class Kind(Generic[T]):
+    """One kind of value. `write` gives what `read` reads back; `about` is for whoever edits the file.
+
+    `inside`: where a mapping stands, the keys that it may have (an `Entry` or a table); its shape follows from them.
+    """
+
+    read: Callable[[Place], T | None]
+    shape: Shape
+    write: Callable[[Any], Any] = _as_it_is
+    about: str = ""
+    inside: Any = None
+
+    def __call__(self, place: Place) -> T | None:
+        return self.read(place)
+
+    def meaning(self, about: str) -> Kind[T]:
+        """This kind, for a key that means just that."""
+        return replace(self, about=about)
 
 
 def word(place: Place) -> str | None:
@@ -41,17 +70,15 @@ def word(place: Place) -> str | None:
         return None
 
 
-def text(place: Place) -> str | None:
-    """Text. A bare word that YAML 1.1 takes for something else (`no`, `on`, `1:30`) is refused, not guessed at."""
-    return _text(place, quoted(place.node.value) if isinstance(place.node, yaml.ScalarNode) else "")
+def _text(place: Place) -> str | None:
+    return _no_trap(place, quoted(place.node.value) if isinstance(place.node, yaml.ScalarNode) else "")
 
 
-def secret(place: Place) -> str | None:
-    """Text that no message may show."""
-    return _text(place, "what stands here")
+def _secret(place: Place) -> str | None:
+    return _no_trap(place, "what stands here")
 
 
-def _text(place: Place, shown: str) -> str | None:
+def _no_trap(place: Place, shown: str) -> str | None:
     read = word(place)
     trap = _TRAPS.get(place.node.tag.rpartition(":")[2]) if place.node.tag != TEXT else None
     if read is None or trap is None:
@@ -60,76 +87,9 @@ def _text(place: Place, shown: str) -> str | None:
     return None
 
 
-def flag(place: Place) -> bool | None:
-    """Yes or no, in any of the words that YAML has for them."""
-    return _parsed(place, lambda read: _FLAGS.get(read.lower()), "yes or no")
-
-
-def seconds(place: Place) -> float | None:
-    """A duration: `500ms`, `5s`, `2m`, `1h`, `7d`, or a plain number of seconds."""
-    return _parsed(place, seconds_of, "a duration such as 500ms, 5s, 2m, 24h or 7d")
-
-
-def size(place: Place) -> int | None:
-    """A size: `32k`, `4MiB`, or a plain number."""
-    return _parsed(place, size_of, "a size such as 4096, 32k or 4MiB")
-
-
-def whole(place: Place) -> int | None:
-    """A whole number."""
-    return _parsed(place, _whole, "a whole number such as 4")
-
-
-def at_least(least: int, kind: Kind[int]) -> Kind[int]:
-    """A number of that kind with a lower bound."""
-
-    def bounded(place: Place) -> int | None:
-        number = kind(place)
-        if number is not None and number < least:
-            place.report(f"must be {least} or more, not {number}")
-            return None
-        return number
-
-    return bounded
-
-
-def one_of(kind: str, words: Collection[str]) -> Kind[str]:
-    """One of a closed set of words."""
-
-    def chosen(place: Place) -> str | None:
-        read = text(place)
-        if read is None or read in words:
-            return read
-        place.report(f"unknown {kind} {quoted(place.node.value)}", nearest(read, words))
-        return None
-
-    return chosen
-
-
-def elsewhere(place: Place) -> None:
-    """A key that another reader sees to."""
-
-
-@dataclass(frozen=True, slots=True)
-class Names:
-    """What may be referred to by name. Of the `declared` ones only the `sound` were readable, which is told once."""
-
-    kind: str
-    declared: Collection[str]
-    sound: Collection[str]
-
-    def one(self, place: Place) -> str | None:
-        """One name."""
-        read = one_of(self.kind, self.declared)(place)
-        return read if read in self.sound else None
-
-    def many(self, place: Place) -> tuple[str, ...] | None:
-        """A list of names; None when none of them can be used."""
-        items = place.items()
-        read = tuple(name for name in map(self.one, items) if name is not None)
-        if not items and not place.is_empty and isinstance(place.node, yaml.SequenceNode):
-            place.report("the list is empty", f"Name at least one {self.kind}.")
-        return read or None
+def written(text: str) -> str:
+    """Text as a file has it: a `$` is doubled, so that nothing is filled in."""
+    return text.replace("$", "$$")
 
 
 def _parsed(place: Place, parse: Callable[[str], T | None], wanted: str) -> T | None:
@@ -146,3 +106,152 @@ def _parsed(place: Place, parse: Callable[[str], T | None], wanted: str) -> T | 
 def _whole(read: str) -> int | None:
     digits = read.removeprefix("-")
     return int(read) if digits.isascii() and digits.isdigit() and len(digits) <= WHOLE_DIGITS else None
+
+
+def _number(read: str) -> float | None:
+    return float(read) if read.isascii() and _NUMBER.fullmatch(read) else None
+
+
+text: Kind[str] = Kind(_text, {"type": "string"}, written)
+"""Text. A bare word that YAML 1.1 takes for something else (`no`, `on`, `1:30`) is refused, not guessed at."""
+
+secret: Kind[str] = Kind(_secret, {"type": "string"}, written)
+"""Text that no message may show."""
+
+literal: Kind[str] = Kind(word, {"type": "string"}, written)
+"""Text as it is written, whatever YAML would make of it: a version that looks like a date stays what it is."""
+
+flag: Kind[bool] = Kind(
+    lambda place: _parsed(place, lambda read: _FLAGS.get(read.lower()), "yes or no"),
+    either({"type": "boolean"}, {"enum": sorted(_FLAGS)}, {"type": "string", "pattern": any_case(*_FLAGS)}),
+)
+"""Yes or no, in any of the words that YAML has for them."""
+
+seconds: Kind[float] = Kind(
+    lambda place: _parsed(place, seconds_of, "a duration such as 500ms, 5s, 2m, 24h or 7d"),
+    either({"type": "number", "minimum": 0}, {"type": "string", "pattern": r"^\d+(\.\d+)? ?(ms|s|m|h|d)?$"}),
+    duration_word,
+)
+"""A duration: `500ms`, `5s`, `2m`, `1h`, `7d`, or a plain number of seconds."""
+
+size: Kind[int] = Kind(
+    lambda place: _parsed(place, size_of, "a size such as 4096, 32k or 4MiB"),
+    either({"type": "integer", "minimum": 0}, {"type": "string", "pattern": r"^\d+(\.\d+)? ?([kKmMgG]i?)?[bB]?$"}),
+)
+"""A size in tokens: `32k`, or a plain number."""
+
+size_in_bytes: Kind[int] = replace(size, write=size_word)
+"""A size in bytes: `4MiB`, or a plain number."""
+
+whole: Kind[int] = Kind(
+    lambda place: _parsed(place, _whole, "a whole number such as 4"),
+    either({"type": "integer"}, {"type": "string", "pattern": r"^-?\d+$"}),
+)
+"""A whole number."""
+
+number: Kind[float] = Kind(
+    lambda place: _parsed(place, _number, "a number such as 0.5"),
+    either({"type": "number"}, {"type": "string", "pattern": r"^-?\d+(\.\d+)?$"}),
+)
+"""A number."""
+
+rate: Kind[tuple[int, float]] = Kind(
+    lambda place: _parsed(place, rate_of, "a rate such as 1 per 10m"),
+    either({"type": "string", "pattern": r"^\d+ per .+$"}),
+    rate_word,
+)
+"""So many in so many seconds: `1 per 10m`."""
+
+
+def at_least(least: int, kind: Kind[int]) -> Kind[int]:
+    """A number of that kind with a lower bound."""
+
+    def enough(place: Place) -> int | None:
+        number = kind(place)
+        if number is not None and number < least:
+            place.report(f"must be {least} or more, not {number}")
+            return None
+        return number
+
+    return replace(kind, read=enough, shape=bounded(kind.shape, {"minimum": least}))
+
+
+def one_of(kind: str, words: Collection[str]) -> Kind[str]:
+    """One of a closed set of words."""
+    return Kind(lambda place: _chosen(place, kind, words), either({"enum": [str(known) for known in words]}), str)
+
+
+def _chosen(place: Place, kind: str, words: Collection[str]) -> str | None:
+    read = _text(place)
+    if read is None or read in words:
+        return read
+    place.report(f"unknown {kind} {quoted(place.node.value)}", nearest(read, words))
+    return None
+
+
+def yes_no_or(third: str) -> Kind[str]:
+    """Yes or no, in any of YAML's words, or a third word; read as `yes`, `no` or that word."""
+
+    def parse(read: str) -> str | None:
+        told = _FLAGS.get(read.lower())
+        return third if read == third else None if told is None else "yes" if told else "no"
+
+    shape = {**flag.shape, "anyOf": [{"enum": [str(third)]}, *flag.shape["anyOf"]]}
+    return Kind(lambda place: _parsed(place, parse, f"yes, no or {third}"), shape, str)
+
+
+def listed(kind: Kind[T]) -> Kind[tuple[T, ...]]:
+    """A list of values of one kind, which may be empty."""
+
+    def many(place: Place) -> tuple[T, ...] | None:
+        items = place.items()
+        values = tuple(value for value in map(kind, items) if value is not None)
+        return values if values or place.is_list else None
+
+    return Kind(many, {"type": "array", "items": kind.shape}, lambda values: [kind.write(value) for value in values])
+
+
+def elsewhere(kind: Kind[T]) -> Kind[T]:
+    """A key that another reader sees to."""
+    return replace(kind, read=lambda place: None)
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What may be referred to by name. Of the `declared` ones only the `sound` were readable, which is told once."""
+
+    kind: str
+    declared: Collection[str] = ()
+    sound: Collection[str] = ()
+
+    @property
+    def one(self) -> Kind[str]:
+        """One name."""
+        return Kind(self._one, {"type": "string", "minLength": 1}, str)
+
+    @property
+    def many(self) -> Kind[tuple[str, ...]]:
+        """A list of at least one name; None when none of them can be used."""
+        names = {"type": "array", "items": self.one.shape, "minItems": 1}
+        return Kind(self._many, names, list)
+
+    def _one(self, place: Place) -> str | None:
+        read = _chosen(place, self.kind, self.declared)
+        return read if read in self.sound else None
+
+    def _many(self, place: Place) -> tuple[str, ...] | None:
+        """A name that a variable gives may stand in the list a second time: there it is passed over."""
+        items = place.items()
+        read: list[str] = []
+        filled: set[str] = set()
+        for item in items:
+            name = self._one(item)
+            if name is None:
+                continue
+            if name != item.node.value:
+                filled.add(name)
+            if name not in read or name not in filled:
+                read.append(name)
+        if not items and place.is_list:
+            place.report("the list is empty", f"Name at least one {self.kind}.")
+        return tuple(read) or None

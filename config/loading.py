@@ -4,52 +4,89 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import ValidationError
 
+from config import environment
 from config.backends import read_backends, read_engines, read_pools
+from config.entries import Entry, built
+from config.groups import group_entry, read_groups
 from config.kinds import Names, text
-from config.models import read_models, read_roles, read_urgency, refuse_leaks
+from config.models import read_models, read_roles, read_urgency, refuse_leaks, role_entry, task_entry
 from config.page import TEXT, Page, Place, turn_to
-from config.paths import DEMO, VARIABLE, found, resolved, shown
+from config.paths import DEMO, ENVIRONMENT, VARIABLE, found, is_shipped, resolved, shown
+from config.pricing import priced
 from config.problems import ConfigError, Problem
-from config.settings import EMBEDDED, SECTIONS, Settings, read_settings, redis_address
+from config.sections import CATALOG
+from config.settings import (
+    BREAKERS,
+    EMBEDDED,
+    RETRY,
+    SECTIONS,
+    Settings,
+    read_local_only,
+    read_settings,
+    redis_address,
+)
 from router_core.catalog import Catalog, CatalogError
 
-KEYS = ("redis", "data", "pools", "backends", "models", "roles", "urgency", *SECTIONS)
+KEYS = ("redis", "data", *CATALOG, *SECTIONS)
 DEFAULT_REDIS = "${REDIS_URL:-embedded}"
 DEFAULT_DATA = ".openfall"
+_POLICIES: Mapping[str, Entry[Any]] = {"breakers": BREAKERS, "retry": RETRY}
+
+
+Stamp = tuple[int, int, int]
+"""What changes when a file does: when it was written (ns), its size, and which file it is."""
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A configuration that agrees with itself, and the file it came from."""
+    """A configuration that agrees with itself, and where it came from: a file, or `ENVIRONMENT`.
+
+    `stamp` is that of the file just before it was read. Whoever runs for long compares it with `stamp(source)` now and
+    then, and loads `source` again when the two differ; a file that is broken then is told once for each stamp.
+    """
 
     catalog: Catalog
     settings: Settings
     source: Path
+    stamp: Stamp | None = field(default=None, compare=False)
 
 
 def load(path: Path | None = None, *, environ: Mapping[str, str] | None = None, cwd: Path | None = None) -> Loaded:
     """The configuration in `path`, else in the first file of the search; `ConfigError` with all that is wrong in it.
 
-    The search: $OPENFALL_CONFIG, `openfall.yaml` from `cwd` up to the git root, `~/.config/openfall/`, the shipped
-    demo. `environ` and `cwd` are the process's own unless given.
+    The search: $OPENFALL_CONFIG, `openfall.yaml` from `cwd` up to the git root, `~/.config/openfall/`, then what
+    OPENAI_* and ANTHROPIC_* come to, then the shipped demo. `environ` and `cwd` are the process's own unless given.
     """
     environ = os.environ if environ is None else environ
     cwd = Path.cwd() if cwd is None else cwd.absolute()
     source = found(path, environ, cwd)
-    page = Page(shown(source, cwd), environ)
-    text = _text_of(page, source)
+    if source == DEMO and path is None and not environ.get(VARIABLE) and environment.speaks(environ):
+        source = ENVIRONMENT
+    page = Page(source if source == ENVIRONMENT else shown(source, cwd), environ)
+    seen = stamp(source)
+    text = environment.written_out(environ) if source == ENVIRONMENT else _text_of(page, source)
     top = turn_to(page, text) if text is not None else None
-    loaded = _loaded(top, source, cwd if source == DEMO else source.parent) if top is not None else None
+    loaded = _loaded(top, source, cwd if is_shipped(source) else source.parent) if top is not None else None
     if loaded is None or page.problems:
-        raise ConfigError(page.problems)
-    return loaded
+        told = page.problems if source != ENVIRONMENT else map(environment.in_variables, page.problems)
+        raise ConfigError(told)
+    return replace(loaded, stamp=seen)
+
+
+def stamp(source: Path) -> Stamp | None:
+    """The stamp of a file: one look at its entry, and no reading. None when there is no such file."""
+    try:
+        told = os.stat(source)
+    except OSError:
+        return None
+    return told.st_mtime_ns, told.st_size, told.st_ino
 
 
 def check(
@@ -98,23 +135,33 @@ def _parts(sections: Mapping[str, Place]) -> dict[str, Any]:
     """The fields of the catalog, each checked against those before it."""
 
     def names(kind: str, section: str, sound: Mapping[str, object]) -> Names:
-        declared = sections[section].entries() if section in sections else sound
-        return Names(kind, declared, sound)
+        return Names(kind, _declared(sections, section) if section in sections else sound, sound)
 
     pools = read_pools(sections.get("pools"))
-    backends = read_backends(sections.get("backends"), names("pool", "pools", pools))
-    models = read_models(sections.get("models"), names("backend", "backends", backends))
-    roles = read_roles(sections.get("roles"), names("model", "models", models))
+    backends = read_backends(sections.get("backends"), names("pool", "pools", pools), pools)
+    scored = dict.fromkeys(_declared(sections, "tasks"))
+    models = read_models(sections.get("models"), names("backend", "backends", backends), names("task", "tasks", scored))
+    callable_ = names("model", "models", models)
+    roles = read_roles(sections.get("roles"), role_entry(callable_))
+    tasks = read_roles(sections.get("tasks"), task_entry(callable_))
+    groups = group_entry(names("role", "roles", roles), names("task", "tasks", tasks), callable_)
     if "models" in sections:
         refuse_leaks(sections["models"], models, backends, pools)
-    urgency = read_urgency(sections.get("urgency"))
-    return {"pools": pools, "backends": backends, "models": models, "roles": roles, "urgency": urgency}
+    told: dict[str, Any] = {"pools": pools, "backends": backends, "models": models, "roles": roles, "tasks": tasks}
+    told["groups"] = read_groups(sections.get("groups"), groups)
+    told["urgency"] = read_urgency(sections.get("urgency"))
+    told |= {key: built(entry, sections[key]) for key, entry in _POLICIES.items() if key in sections}
+    return {**told, "local_only": read_local_only(sections)}
+
+
+def _declared(sections: Mapping[str, Place], section: str) -> dict[str, Place]:
+    return sections[section].entries() if section in sections else {}
 
 
 def _agreed(top: Place, parts: Mapping[str, Any]) -> Catalog | None:
     """The catalog of these parts; None, and its contradictions reported, when they do not agree."""
     try:
-        return Catalog.model_validate(parts)
+        return priced(Catalog.model_validate(parts))
     except ValidationError as error:
         causes = [told.get("ctx", {}).get("error") for told in error.errors(include_url=False, include_input=False)]
     for problem in [problem for cause in causes if isinstance(cause, CatalogError) for problem in cause.problems]:

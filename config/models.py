@@ -1,44 +1,174 @@
-"""`models`, `roles` and `urgency`: what callers ask for, and what that means."""
+"""`models`, `roles`, `tasks` and `urgency`: what callers ask for, and what that means."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any, TypeVar
 
-from config.entries import Table, built, named
-from config.kinds import Names, one_of, seconds, size, text
+from config.entries import Entry, built, by_name, named, within
+from config.kinds import (
+    Kind,
+    Names,
+    flag,
+    listed,
+    number,
+    one_of,
+    seconds,
+    size,
+    text,
+    whole,
+    yes_no_or,
+)
 from config.page import Place
 from config.problems import quoted
-from router_core.catalog import URGENCY_DEFAULTS, Backend, ModelSpec, Pool, Role, UrgencyPolicy
+from router_core.catalog import (
+    DEFAULT_QUALITY,
+    URGENCY_DEFAULTS,
+    Backend,
+    CheckKind,
+    Cloud,
+    Ensemble,
+    ModelSpec,
+    Order,
+    Pick,
+    Pool,
+    Prices,
+    Role,
+    TaskType,
+    UrgencyPolicy,
+)
 from router_core.job import Urgency
 
-_URGENCY: Table = {"start_within": seconds, "give_up": seconds}
+R = TypeVar("R", bound=Role)
+
 _CLOUD_MARKS = (":cloud", "-cloud")
 """How Ollama names a model that a local host only passes on to a machine of its maker."""
 
+URGENCY = one_of("urgency", list(Urgency))
 
-def read_models(section: Place | None, backends: Names) -> dict[str, ModelSpec]:
+URGENCY_POLICY = Entry(
+    UrgencyPolicy,
+    {
+        "start_within": seconds.meaning("The target for an answer to start."),
+        "give_up": seconds.meaning("After this nobody wants the answer any more."),
+        "cloud": yes_no_or(Cloud.IF_LATE).meaning(
+            "Whether its jobs may leave the local pools; `if_late`: once they are past `start_within`."
+        ),
+    },
+    optional=frozenset({"start_within", "give_up"}),
+)
+
+PRICES = Entry(
+    Prices,
+    {
+        "in": number.meaning("What is read."),
+        "out": number.meaning("What is written."),
+        "cache_read": number.meaning("What the provider finds in its cache. Without it: as `in`."),
+        "cache_write": number.meaning("What the provider puts into its cache."),
+    },
+    {"in": "input", "out": "output"},
+)
+
+
+def model_entry(backends: Names, tasks: Names) -> Entry[ModelSpec]:
+    """What a model may say, where these backends and tasks exist."""
+    scored = Names("task", {*tasks.declared, DEFAULT_QUALITY}, {*tasks.sound, DEFAULT_QUALITY})
+    return Entry(
+        ModelSpec,
+        {
+            "upstream": text.meaning("What the backend calls it."),
+            "at": backends.many.meaning("The backends that serve it, all in one pool."),
+            "ctx": size.meaning("Tokens of context: a prompt that cannot fit is not sent."),
+            "timeout": seconds.meaning("The longest that one call may take."),
+            "max_tokens": size.meaning("The longest answer where the caller does not say."),
+            "tools": flag.meaning("It can call tools."),
+            "json_schema": flag.meaning("It can be held to a JSON Schema."),
+            "images": flag.meaning("It can look at images."),
+            "sampling_params": flag.meaning("It takes temperature, top_p and top_k."),
+            "vram_gb": number.meaning("Memory in GB that it takes on a graphics card."),
+            "load_s": seconds.meaning("How long it takes to load."),
+            "slow_after": seconds.meaning("A call that takes longer counts as slow for the breaker."),
+            "quality": by_name(scored, number).meaning(
+                "From 0 to 1: how well it does a task; `default` for every task that is not named."
+            ),
+            "usd_per_mtok": within(PRICES).meaning(
+                "US dollars for a million tokens. Without it, and with metered billing: from `config/prices.yaml`, "
+                "if the model is there; else not known, which is not nothing."
+            ),
+        },
+    )
+
+
+def _ensemble_entry(models: Names) -> Entry[Ensemble]:
+    return Entry(
+        Ensemble,
+        {
+            "answers": whole.meaning("How many models of the chain are to answer."),
+            "pick": one_of("pick", list(Pick)).meaning(
+                "By the `quality` of the model, by `agreement` among the answers, or by a `judge`."
+            ),
+            "judge": models.one.meaning("The model that judges."),
+        },
+    )
+
+
+def _role_table(models: Names) -> dict[str, Kind[Any]]:
+    return {
+        "chain": models.many.meaning("The models that may answer: the first is asked first."),
+        "urgency": URGENCY.meaning("How soon, where the caller does not say."),
+        "order": one_of("order", list(Order)).meaning(
+            "`as_written`, or ranked for each job `by_urgency`: loaded and quick, or good and cheap."
+        ),
+        "local_only": flag.meaning("Never leaves the local pools, whatever fails."),
+        "checks": listed(one_of("check", list(CheckKind))).meaning("What an answer has to be, or the next is asked."),
+        "pattern": text.meaning("A regular expression that has to be found in the answer."),
+        "ensemble": within(_ensemble_entry(models)).meaning("Ask several, and keep the best answer."),
+    }
+
+
+def role_entry(models: Names) -> Entry[Role]:
+    """What a role may say, where these models exist."""
+    return Entry(Role, _role_table(models))
+
+
+def task_entry(models: Names) -> Entry[TaskType]:
+    """What a type of task may say, where these models exist."""
+    words = listed(text).meaning("Words or phrases that tell a prompt of this kind, where the caller does not say.")
+    return Entry(TaskType, {**_role_table(models), "words": words})
+
+
+def read_models(section: Place | None, backends: Names, tasks: Names) -> dict[str, ModelSpec]:
     """The models with at least one known backend; what is wrong with any is reported."""
     if section is None:
         return {}
-    table: Table = {"upstream": text, "at": backends.many, "ctx": size, "timeout": seconds, "max_tokens": size}
-    models = {name: built(ModelSpec, place, table) for name, place in named(section)}
+    entry = model_entry(backends, tasks)
+    models = {name: built(entry, place) for name, place in named(section)}
     return {name: model for name, model in models.items() if "at" in model.model_fields_set}
 
 
-def read_roles(section: Place | None, models: Names) -> dict[str, Role]:
-    """The roles with at least one known model; what is wrong with any is reported."""
+def read_roles(section: Place | None, entry: Entry[R]) -> dict[str, R]:
+    """The roles or tasks with at least one known model; what is wrong with any is reported."""
     if section is None:
         return {}
-    table: Table = {"chain": models.many, "urgency": one_of("urgency", list(Urgency))}
-    roles = {name: built(Role, place, table) for name, place in named(section)}
-    return {name: role for name, role in roles.items() if "chain" in role.model_fields_set}
+    return {
+        name: _judged_whole(place, role)
+        for name, place in named(section)
+        if "chain" in (role := built(entry, place)).model_fields_set
+    }
+
+
+def _judged_whole(place: Place, role: R) -> R:
+    """What follows from a mistake in a chain or an ensemble is not told too: the catalog does not see the ensemble."""
+    broken = tuple(f"{place.path}.{key}" for key in ("chain", "ensemble"))
+    faulty = any(problem.path.startswith(broken) for problem in place.page.problems)
+    return role.model_copy(update={"ensemble": None}) if faulty else role
 
 
 def read_urgency(section: Place | None) -> Mapping[Urgency, UrgencyPolicy]:
     """The urgencies: the catalog's own, with whatever the section says otherwise."""
     fields = section.fields(list(Urgency)) if section is not None else {}
     told = {
-        Urgency(word): built(UrgencyPolicy, place, _URGENCY, URGENCY_DEFAULTS[Urgency(word)].model_dump())
+        Urgency(word): built(URGENCY_POLICY, place, URGENCY_DEFAULTS[Urgency(word)].model_dump())
         for word, place in fields.items()
     }
     return {**URGENCY_DEFAULTS, **told}

@@ -49,6 +49,16 @@ class Place:
         """Nothing stands here."""
         return self.node.tag == NULL
 
+    @property
+    def is_mapping(self) -> bool:
+        """Keys and values stand here."""
+        return isinstance(self.node, yaml.MappingNode)
+
+    @property
+    def is_list(self) -> bool:
+        """Values stand here."""
+        return isinstance(self.node, yaml.SequenceNode)
+
     def report(self, message: str, remedy: str = "") -> None:
         """Note that something is wrong here."""
         self.page.report(self.line, self.path, message, remedy)
@@ -92,14 +102,29 @@ class Place:
         return []
 
     def find(self, path: str) -> Place:
-        """The place at a dotted path below this one, or the nearest that there is above it."""
+        """The place at a dotted path below this one, or the nearest that there is above it.
+
+        A word of the path is a key of a mapping, or what an entry of a list has as its `name`.
+        """
         place = self
         for word in path.split("."):
-            entries = place.entries() if isinstance(place.node, yaml.MappingNode) else {}
-            if word not in entries:
+            below = place._below(word)
+            if below is None:
                 return place
-            place = entries[word]
+            place = below
         return place
+
+    def _below(self, word: str) -> Place | None:
+        if self.is_mapping:
+            return self.entries().get(word)
+        items = self.items() if self.is_list else []
+        return next((item for item in items if item.name == word), None)
+
+    @property
+    def name(self) -> str | None:
+        """What stands under `name` in a mapping, as it is written; None where nothing does."""
+        own = self.entries().get("name") if self.is_mapping else None
+        return own.node.value if own is not None and isinstance(own.node, yaml.ScalarNode) else None
 
 
 def turn_to(page: Page, text: str) -> Place | None:

@@ -8,20 +8,34 @@ from pathlib import Path
 
 FILE_NAME = "openfall.yaml"
 VARIABLE = "OPENFALL_CONFIG"
-DEMO = Path(__file__).resolve().parent / "demo.yaml"
+_HERE = Path(__file__).resolve().parent
+DEMO = _HERE / "demo.yaml"
 """The shipped configuration, which runs a toy model on this machine. Used when there is no other."""
+
+SHIPPED = (DEMO, *(_HERE / f"{name}.yaml" for name in ("ace", "echo-brain", "groups", "artifacts")))
+"""Ready-made configurations. Whoever runs one keeps the data where they run it, not here."""
+
+ENVIRONMENT = Path("the environment")
+"""Stands for the configuration that the variables of providers make by themselves; it may be named like a file."""
 
 
 def found(path: Path | None, environ: Mapping[str, str], cwd: Path) -> Path:
-    """The configuration file to use: the one that is named, else the nearest, else the user's, else the demo.
+    """The configuration to use: the file that is named, else the nearest, else the user's, else the demo.
 
     A file that is named, by `path` or by $OPENFALL_CONFIG, need not exist: that is for the reader to tell.
     """
     told = str(path) if path is not None else environ.get(VARIABLE)
+    if told == str(ENVIRONMENT):
+        return ENVIRONMENT
     if told:
         named = resolved(told, cwd, environ)
-        return DEMO if named.resolve() == DEMO else named
+        return named.resolve() if named.resolve() in SHIPPED else named
     return next((place for place in _places(environ, cwd) if os.path.isfile(place)), DEMO)
+
+
+def is_shipped(source: Path) -> bool:
+    """Whether a configuration is none of the user's own files."""
+    return source in SHIPPED or source == ENVIRONMENT
 
 
 def resolved(path: str, base: Path, environ: Mapping[str, str]) -> Path:

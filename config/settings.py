@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from config.entries import Table, read
-from config.kinds import at_least, flag, seconds, secret, size, whole
+from config.entries import Entry, Table, read
+from config.kinds import Kind, at_least, elsewhere, flag, number, seconds, secret, size_in_bytes, whole, written
+from config.masks import masked
 from config.page import Place
-from config.paths import DEMO, FILE_NAME
+from config.paths import FILE_NAME, is_shipped
+from router_core.breaker import BreakerPolicy
+from router_core.catalog import RetryPolicy
 
 SHIPPED_MODELS = ("smollm2",)
 REDIS_URL_FILE = "redis.url"
@@ -65,12 +68,12 @@ def redis_url(settings: Settings) -> str:
         url = ""
     if url:
         return url
-    file = FILE_NAME if settings.source == DEMO else settings.source
+    file = FILE_NAME if is_shipped(settings.source) else settings.source
     remedy = f"Start it with `openfall up`, or set REDIS_URL (or `redis:` in {file})."
     raise NoRedis(f"No Redis: nothing runs in {settings.data_dir}. {remedy}")
 
 
-def redis_address(place: Place) -> str | None:
+def _redis_address(place: Place) -> str | None:
     """`embedded`, or the URL of a Redis. It may carry a password: no message shows it."""
     told = secret(place)
     if told is None or told == EMBEDDED or _is_redis(told):
@@ -79,21 +82,72 @@ def redis_address(place: Place) -> str | None:
     return None
 
 
+redis_address: Kind[str] = Kind(_redis_address, {"type": "string"}, lambda url: written(masked(url)))
+
+BREAKERS = Entry(
+    BreakerPolicy,
+    {
+        "open_after": whole.meaning("So many failures in a row open a breaker."),
+        "failure_rate": number.meaning("From 0 to 1: so does this share of failed calls in `window`."),
+        "slow_rate": number.meaning("And this share of slow ones (see `slow_after` of a model)."),
+        "least_calls": whole.meaning("Shares are taken of so many calls at least."),
+        "window": seconds.meaning("The calls of how long."),
+        "recover_after": seconds.meaning("How long it stays open before a health prompt tries again."),
+        "recover_most": seconds.meaning("That doubles each further time, up to this."),
+        "spread": number.meaning("Each time is longer or shorter by up to this share."),
+        "forget_after": seconds.meaning("Closed for so long, and how often it opened is forgotten."),
+        "probes": whole.meaning("So many answered health prompts in a row close it."),
+        "probe_timeout": seconds.meaning("The longest that one of them may take."),
+        "ramp": seconds.meaning("After closing, slots come back evenly over this time."),
+    },
+)
+
+RETRY = Entry(
+    RetryPolicy,
+    {
+        "times": whole.meaning("How often the same model is asked again after a failure that may pass."),
+        "base": seconds.meaning("After this long first, then twice, four times ..."),
+        "most": seconds.meaning("... up to this."),
+        "budget": number.meaning("From 0 to 1: the share of a pool's calls that may be such repetitions."),
+    },
+)
+
 SECTIONS: Mapping[str, tuple[Table, Mapping[str, str]]] = {
     "privacy": (
-        {"keep_results": seconds, "keep_prompts": flag},
+        {
+            "keep_results": seconds.meaning("How long an answer can be asked for."),
+            "keep_prompts": flag.meaning("Keep prompts as long as answers, not only until there is one."),
+            "local_only": elsewhere(flag).meaning("Nothing leaves the local pools, whatever else is said."),
+        },
         {"keep_results": "keep_results", "keep_prompts": "keep_prompts"},
     ),
     "limits": (
-        {"prompt": at_least(1, size)},
+        {"prompt": at_least(1, size_in_bytes).meaning("The largest request, in bytes.")},
         {"prompt": "max_prompt_bytes"},
     ),
     "workers": (
-        {"slots": at_least(1, whole), "grace": seconds, "procs": at_least(1, whole)},
+        {
+            "slots": at_least(1, whole).meaning("Calls at once in one worker."),
+            "grace": seconds.meaning("How long a worker that is told to stop lets its calls end."),
+            "procs": at_least(1, whole).meaning("Workers of each pool that `openfall up` starts."),
+        },
         {"slots": "worker_slots", "grace": "worker_grace", "procs": "worker_procs"},
     ),
 }
 """For each section its keys and kinds, and the field of `Settings` that each key sets."""
+
+ABOUT: Mapping[str, str] = {
+    "privacy": "What is kept, and what may leave.",
+    "limits": "What is taken in.",
+    "workers": "How workers run.",
+}
+"""What each section is for."""
+
+
+def read_local_only(sections: Mapping[str, Place]) -> bool:
+    """`privacy: local_only`, which is the catalog's."""
+    place = sections["privacy"].entries().get("local_only") if "privacy" in sections else None
+    return bool(flag(place)) if place is not None else False
 
 
 def read_settings(sections: Mapping[str, Place]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The small language of values: `${VAR:-default}`, durations (`5s`, `24h`), sizes (`32k`, `4MiB`)."""
+"""The small language of values: `${VAR:-default}`, durations (`5s`), sizes (`32k`, `4MiB`), rates (`1 per 10m`)."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 
 _AMOUNT = re.compile(r"(\d{1,15}(?:\.\d{1,9})?) ?([A-Za-z]*)")
+_RATE = re.compile(r"(\d{1,9}) per (.+)")
 _SECONDS_PER = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _UNITS_PER = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
 _DOLLAR = re.compile(r"\$\$|\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?P<default>:-[^}]*)?\}|(?P<broken>\$\{)")
@@ -59,6 +60,15 @@ def size_of(text: str) -> int | None:
     return int(size) if size.is_integer() else None
 
 
+def rate_of(text: str) -> tuple[int, float] | None:
+    """How many in how many seconds: `1 per 10m` is (1, 600.0), `5 per h` is (5, 3600.0); None if it is no rate."""
+    match = _RATE.fullmatch(text)
+    if match is None:
+        return None
+    seconds = _SECONDS_PER.get(match[2]) or seconds_of(match[2])
+    return (int(match[1]), seconds) if seconds and int(match[1]) else None
+
+
 def duration_word(seconds: float) -> str:
     """Seconds as a person would write them; `seconds_of` reads it back."""
     for unit, least in (("d", 2 * 86400.0), ("h", 3600.0), ("m", 60.0), ("s", 1.0)):
@@ -73,3 +83,8 @@ def size_word(size: int) -> str:
         if size and size % _UNITS_PER[unit] == 0:
             return f"{size // _UNITS_PER[unit]}{unit.capitalize()}B"
     return str(size)
+
+
+def rate_word(rate: tuple[int, float]) -> str:
+    """A rate as a person would write it; `rate_of` reads it back."""
+    return f"{rate[0]} per {duration_word(rate[1])}"

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from difflib import get_close_matches
+from collections.abc import Mapping
 from enum import StrEnum
 from hashlib import blake2b
 from typing import Annotated, Literal, Self
@@ -11,6 +10,11 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, model_validator
 
 from router_core.breaker import BreakerPolicy
+from router_core.contradictions import DEFAULT_QUALITY as DEFAULT_QUALITY
+from router_core.contradictions import CatalogError as CatalogError
+from router_core.contradictions import Problem as Problem
+from router_core.contradictions import UnknownName as UnknownName
+from router_core.contradictions import contradictions
 from router_core.job import Urgency
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
@@ -21,37 +25,6 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Usd = Annotated[float, Field(ge=0)]
 Protocol = Literal["openai", "anthropic", "ollama"]
 """The wire form that a backend speaks."""
-
-
-class UnknownName(LookupError):
-    """A pool, model, role or backend that the catalog does not have. The message names the nearest that it has."""
-
-    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
-        self.kind, self.name = kind, name
-        known = sorted(known)
-        near = get_close_matches(name, known, n=1)
-        remedy = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(known) or 'none'}."
-        super().__init__(f"unknown {kind} {name!r}. {remedy}")
-
-
-class Problem(BaseModel):
-    """One contradiction: where it stands (`models.coder.at`) and what is wrong with it."""
-
-    model_config = ConfigDict(frozen=True)
-
-    place: str
-    message: str
-
-    def __str__(self) -> str:
-        return f"{self.place}: {self.message}"
-
-
-class CatalogError(ValueError):
-    """The catalog contradicts itself."""
-
-    def __init__(self, problems: tuple[Problem, ...]) -> None:
-        self.problems = problems
-        super().__init__("\n".join(map(str, problems)))
 
 
 class _Entry(BaseModel):
@@ -256,15 +229,9 @@ class Catalog(_Entry):
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> Self:
-        if problems := tuple(self._problems()):
+        if problems := tuple(contradictions(self)):
             raise CatalogError(problems)
         return self
-
-    def _problems(self) -> Iterator[Problem]:
-        yield from _backend_problems(self)
-        yield from _model_problems(self)
-        yield from _role_problems(self)
-        yield from (Problem(place=f"urgency.{word}", message="missing") for word in Urgency if word not in self.urgency)
 
     def model(self, alias: str) -> ModelSpec:
         """The model of that alias; `UnknownName` when there is none."""
@@ -303,37 +270,3 @@ class Catalog(_Entry):
         if pool not in self.pools:
             raise UnknownName("pool", pool, self.pools)
         return tuple(alias for alias in self.models if self.pool_of(alias) == pool)
-
-
-def _backend_problems(catalog: Catalog) -> Iterator[Problem]:
-    for name, backend in catalog.backends.items():
-        if backend.pool not in catalog.pools:
-            yield _unknown(f"backends.{name}.pool", "pool", backend.pool, catalog.pools)
-
-
-def _model_problems(catalog: Catalog) -> Iterator[Problem]:
-    for name, model in catalog.models.items():
-        place = f"models.{name}.at"
-        for backend in model.at:
-            if backend not in catalog.backends:
-                yield _unknown(place, "backend", backend, catalog.backends)
-        pools = {catalog.backends[backend].pool for backend in model.at if backend in catalog.backends}
-        if len(pools) > 1:
-            message = f"its backends are in different pools ({', '.join(sorted(pools))}): one model, one pool"
-            yield Problem(place=place, message=message)
-
-
-def _role_problems(catalog: Catalog) -> Iterator[Problem]:
-    for name, role in catalog.roles.items():
-        place = f"roles.{name}.chain"
-        for alias in role.chain:
-            if alias not in catalog.models:
-                yield _unknown(place, "model", alias, catalog.models)
-        if len(set(role.chain)) < len(role.chain):
-            yield Problem(place=place, message="a model stands in it twice")
-        if name in catalog.models and role.chain != (name,):
-            yield Problem(place=f"roles.{name}", message="a model has the same name: callers could mean either")
-
-
-def _unknown(place: str, kind: str, name: str, known: Iterable[str]) -> Problem:
-    return Problem(place=place, message=str(UnknownName(kind, name, known)))

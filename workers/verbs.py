@@ -65,30 +65,20 @@ def _parser() -> argparse.ArgumentParser:
 
 def _work(options: argparse.Namespace) -> int:
     from workers import process
-    from workers.worker import Terms
+    from workers.following import Following, Wish
 
     for name in ("slots", "procs"):
         if getattr(options, name) is not None and getattr(options, name) < 1:
             raise ValueError(f"--{name} must be 1 or more, not {getattr(options, name)}")
     loaded = config.load(options.config)
-    settings = loaded.settings
     if options.procs is not None and options.procs > 1:
         from workers import fleet_of
 
         loaded.catalog.models_of(options.pool)  # before any process is started
-        config.redis_url(settings)
+        config.redis_url(loaded.settings)
         return asyncio.run(fleet_of.workers(loaded, options.pool, sys.argv[1:], options.procs))
-    plan = process.Plan(
-        redis_url=config.redis_url(settings),
-        catalog=loaded.catalog,
-        pool=options.pool,
-        terms=Terms(slots=options.slots or settings.worker_slots, grace=settings.worker_grace, burst=options.burst),
-        spool=settings.data_dir / "spool",
-        backend=options.backend,
-        keep_prompts=settings.keep_prompts,
-        on_ready=_announce if options.announce else lambda: None,
-    )
-    _run(process.run(plan))
+    wish = Wish(pool=options.pool, backend=options.backend, slots=options.slots, burst=options.burst)
+    _run(process.run(Following(loaded, wish).plan(_announce if options.announce else lambda: None)))
     return 0
 
 

@@ -27,7 +27,7 @@ COMMANDS = {
     "queues": ("queues", "What waits where; pause and resume."),
     "workers": ("queues", "Who carries jobs out."),
     "degrade": ("queues", "What nothing could serve; put it back."),
-    "config": ("configs", "Check a configuration; show what it comes to."),
+    "config": ("configs", "Check a configuration; show what it comes to; help an editor."),
     "work": ("fleet", "Carry out the jobs of one pool."),
 }
 """In the order in which help shows them: the module with the command, loaded when it is used, and what it does."""

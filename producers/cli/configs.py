@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import click
@@ -12,7 +13,7 @@ from producers.cli.options import config_option
 
 @click.group()
 def config() -> None:
-    """Check a configuration; show what it comes to."""
+    """Check a configuration; show what it comes to; help an editor with it."""
 
 
 @config.command()
@@ -32,3 +33,14 @@ def check(config_path: Path | None) -> int:
 def show(config_path: Path | None) -> None:
     """Print the whole configuration as it is in force. Secrets are masked."""
     click.echo(configuration.show(configuration.load(config_path)), nl=False)
+
+
+@config.command()
+def schema() -> None:
+    """Print the JSON Schema of the file, for editors.
+
+    Keep it beside the file, as openfall.schema.json, and begin the file with
+
+        # yaml-language-server: $schema=./openfall.schema.json
+    """
+    click.echo(json.dumps(configuration.schema(), indent=2, ensure_ascii=False))

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 import config
-from config.display import masked_key
+from config.masks import masked_key
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,8 @@ def test_a_configuration_is_shown_whole_with_its_secrets_masked(tmp_path: Path) 
     assert text.startswith(f"# In force, from {file}\n")
     told = yaml.safe_load(text)
     assert list(told) == [
-        "redis", "data", "pools", "backends", "models", "roles", "urgency", "privacy", "limits", "workers",
+        "redis", "data", "pools", "backends", "models", "roles", "tasks", "groups", "urgency", "breakers", "retry",
+        "privacy", "limits", "workers",
     ]  # fmt: skip
     assert told["redis"] == "redis://:…@a/0"
     assert told["backends"]["maker"]["key"] == "sk-ant-…x9Qk"
@@ -63,9 +64,20 @@ def test_a_configuration_is_shown_whole_with_its_secrets_masked(tmp_path: Path) 
         "parallel": 4,
         "gpu_layers": 0,
     }
-    assert told["models"]["haiku"] == {"upstream": "ha$$iku", "at": ["maker"], "ctx": 4096, "timeout": "90s"}
-    assert told["urgency"]["interactive"] == {"start_within": "5s", "give_up": "2m"}
-    assert told["privacy"] == {"keep_results": "24h", "keep_prompts": False}
+    assert told["models"]["haiku"] == {
+        "upstream": "ha$$iku",
+        "at": ["maker"],
+        "ctx": 4096,
+        "timeout": "90s",
+        "tools": True,
+        "json_schema": True,
+        "images": False,
+        "sampling_params": True,
+    }
+    assert told["urgency"]["interactive"] == {"start_within": "5s", "give_up": "2m", "cloud": "yes"}
+    assert told["breakers"]["recover_after"] == "30s"
+    assert told["retry"] == {"times": 3, "base": "1s", "most": "1m", "budget": 0.2}
+    assert told["privacy"] == {"keep_results": "24h", "keep_prompts": False, "local_only": False}
 
 
 def test_what_is_shown_can_be_loaded_and_means_the_same(tmp_path: Path) -> None:

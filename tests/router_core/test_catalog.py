@@ -7,6 +7,7 @@ from router_core.catalog import (
     POOL_DEFAULTS,
     URGENCY_DEFAULTS,
     Backend,
+    Billing,
     Catalog,
     CatalogError,
     ModelSpec,
@@ -132,6 +133,14 @@ class TestQuestions:
 
     def test_a_model_is_served_by_the_pool_of_its_backends(self) -> None:
         assert [self.catalog.pool_of(alias) for alias in ("coder", "haiku", "tiny")] == ["gpu", "cloud", "gpu"]
+
+    def test_a_model_is_local_if_its_pool_is(self) -> None:
+        assert [self.catalog.is_local(alias) for alias in ("coder", "haiku")] == [True, False]
+
+    def test_a_call_is_paid_for_by_the_token_unless_the_pool_is_local_or_the_backend_says_otherwise(self) -> None:
+        assert [self.catalog.billing(name) for name in ("tower", "provider")] == [Billing.LOCAL, Billing.METERED]
+        flat = Catalog(backends={"plan": PROVIDER.model_copy(update={"billing": Billing.FLAT})})
+        assert flat.billing("plan") is Billing.FLAT
 
     def test_a_queue_is_named_for_pool_model_and_urgency(self) -> None:
         assert self.catalog.queue("haiku", Urgency.BATCH) == "cloud.haiku.batch"

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
+
+from jsonschema import Draft202012Validator
 
 
 def openfall(home: Path, *argv: str) -> subprocess.CompletedProcess[str]:
@@ -37,3 +40,14 @@ def test_a_sound_configuration_is_called_so_and_shown_with_its_secrets_masked(tm
     assert shown.returncode == 0
     assert "x9Qk" in shown.stdout
     assert "0123456789" not in shown.stdout + shown.stderr
+
+
+def test_an_editor_can_be_helped(tmp_path: Path) -> None:
+    (tmp_path / "openfall.yaml").write_text("this: is not even read\n")
+    ran = openfall(tmp_path, "schema")
+    assert ran.returncode == 0
+    schema = json.loads(ran.stdout)
+    Draft202012Validator.check_schema(schema)
+    editor = Draft202012Validator(schema)
+    assert editor.is_valid({"roles": {"chat": {"chain": ["a"]}}})
+    assert not editor.is_valid({"roles": {"chat": {"chian": ["a"]}}})

@@ -1,0 +1,151 @@
+"""A provider's usual variables, without any file: a set-up that works, and nothing of it guessed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import config
+from config import ConfigError, Loaded, NoRedis
+from config.paths import DEMO
+from router_core.catalog import Billing
+
+OPENAI = {"OPENAI_API_KEY": "sk-0123456789-abcdefgh", "OPENAI_MODEL": "gpt-4.1"}
+ANTHROPIC = {"ANTHROPIC_API_KEY": "sk-ant-0123456789-x9Qk", "ANTHROPIC_MODEL": "claude-haiku-4-5"}
+OLLAMA = {
+    "OPENAI_API_KEY": "ollama",
+    "OPENAI_MODEL": "qwen3-coder:cloud",
+    "OPENAI_BASE_URL": "http://192.168.64.1:11434",
+}
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Path:
+    """A directory from which no file is found."""
+    (tmp_path / ".git").mkdir()
+    return tmp_path
+
+
+def loaded(cwd: Path, *variables: dict[str, str]) -> Loaded:
+    return config.load(environ={key: value for told in variables for key, value in told.items()}, cwd=cwd)
+
+
+def test_one_provider_is_a_role_with_one_model(here: Path) -> None:
+    found = loaded(here, OPENAI)
+    assert found.source == config.ENVIRONMENT
+    assert found.catalog.roles["chat"].chain == ("gpt-4-1",)
+    model, backend = found.catalog.models["gpt-4-1"], found.catalog.backends["openai"]
+    assert (model.upstream, model.at, backend.protocol) == ("gpt-4.1", ("openai",), "openai")
+    assert backend.url == "https://api.openai.com/v1"
+    assert backend.key.get_secret_value() == OPENAI["OPENAI_API_KEY"]
+    assert found.catalog.billing("openai") is Billing.METERED
+    assert model.usd_per_mtok is not None
+    assert found.settings.data_dir == here / ".openfall"
+
+
+def test_both_are_a_chain_with_anthropic_behind(here: Path) -> None:
+    catalog = loaded(here, OLLAMA, ANTHROPIC).catalog
+    assert catalog.roles["chat"].chain == ("qwen3-coder-cloud", "claude-haiku-4-5")
+    assert catalog.backends["anthropic"].url == "https://api.anthropic.com"
+    assert catalog.backends["anthropic"].protocol == "anthropic"
+    assert catalog.models["claude-haiku-4-5"].max_tokens is not None
+
+
+@pytest.mark.parametrize(
+    ("variables", "billing"),
+    [
+        ({"OPENAI_API_KEY": "ollama"}, Billing.FLAT),
+        ({"OPENAI_BASE_URL": "http://192.168.64.1:11434"}, Billing.FLAT),
+        ({"OPENAI_BASE_URL": "http://127.0.0.1:8080/v1"}, Billing.FLAT),
+        ({"OPENAI_BASE_URL": "http://[::1]:8080/v1"}, Billing.FLAT),
+        ({"OPENAI_BASE_URL": "http://localhost:8080/v1"}, Billing.FLAT),
+        ({"OPENAI_BASE_URL": "https://llm.example.com/v1"}, Billing.METERED),
+        ({"OPENAI_BASE_URL": "https://8.8.8.8/v1"}, Billing.METERED),
+        ({"OPENAI_API_KEY": "sk-abc"}, Billing.METERED),
+    ],
+)
+def test_nobody_is_paid_by_the_token_for_what_is_near(here: Path, variables: dict[str, str], billing: Billing) -> None:
+    catalog = loaded(here, {"OPENAI_MODEL": "m"}, variables).catalog
+    assert catalog.billing("openai") is billing
+    assert not catalog.is_local("m")  # an address does not tell whether what is there passes things on
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {},
+        {"OPENAI_API_KEY": "sk-abc"},
+        {"OPENAI_API_KEY": "sk-abc", "OPENAI_MODEL": ""},
+        {"OPENAI_MODEL": "gpt-4.1"},
+        {"ANTHROPIC_API_KEY": "sk-abc", "OPENAI_MODEL": "gpt-4.1"},
+    ],
+)
+def test_no_model_and_no_key_is_guessed(here: Path, variables: dict[str, str]) -> None:
+    assert loaded(here, variables).source == DEMO
+
+
+def test_a_file_wins(here: Path) -> None:
+    (here / "openfall.yaml").write_text("")
+    assert loaded(here, OPENAI).source == here / "openfall.yaml"
+    assert loaded(here, OPENAI, {"OPENFALL_CONFIG": str(DEMO)}).source == DEMO
+    assert config.load(DEMO, environ=OPENAI, cwd=here).source == DEMO
+
+
+def test_it_may_be_named_like_a_file(here: Path) -> None:
+    (here / "openfall.yaml").write_text("")
+    found = loaded(here, OPENAI)
+    assert config.load(Path(str(config.ENVIRONMENT)), environ=OPENAI, cwd=here).source == config.ENVIRONMENT
+    assert found.source != config.ENVIRONMENT
+
+
+@pytest.mark.parametrize(
+    ("upstream", "alias"),
+    [
+        ("qwen3-coder:cloud", "qwen3-coder-cloud"),
+        ("anthropic/claude-opus-4.6", "claude-opus-4-6"),
+        ("Llama 3 / Größe", "gr-e"),
+        ("chat", "openai-chat"),
+        ("…", "openai"),
+        ("8", "8"),
+        ("x" * 200, "x" * 48),
+        ('it\'s: {a} [b] # "c"', "it-s-a-b-c"),
+    ],
+)
+def test_a_model_is_called_after_its_own_name(here: Path, upstream: str, alias: str) -> None:
+    catalog = loaded(here, {"OPENAI_API_KEY": "k", "OPENAI_MODEL": upstream}).catalog
+    assert catalog.roles["chat"].chain == (alias,)
+    assert catalog.models[alias].upstream == upstream
+
+
+def test_two_models_of_one_name_are_told_apart(here: Path) -> None:
+    both = {**OPENAI, **ANTHROPIC, "OPENAI_MODEL": "m", "ANTHROPIC_MODEL": "m"}
+    assert loaded(here, both).catalog.roles["chat"].chain == ("m", "anthropic-m")
+
+
+def test_what_is_shown_says_whence_and_keeps_the_secrets(here: Path) -> None:
+    first = loaded(here, OPENAI, ANTHROPIC)
+    text = config.show(first)
+    assert text.startswith("# In force, from the environment: OPENAI_* and ANTHROPIC_*\n")
+    assert "0123456789" not in text
+    file = here / "openfall.yaml"
+    file.write_text(text)
+    assert config.load(file, environ={}, cwd=here).catalog.roles == first.catalog.roles
+
+
+def test_a_wrong_variable_is_told_by_its_name(here: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        loaded(here, {**OPENAI, "OPENAI_BASE_URL": "localhost:11434"})
+    assert str(caught.value) == ("the environment OPENAI_BASE_URL: must be an address such as http://127.0.0.1:8080.")
+
+
+def test_a_password_in_an_address_is_not_shown(here: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        loaded(here, {**OPENAI, "OPENAI_BASE_URL": "http://u:hunter2@a"})
+    assert "OPENAI_BASE_URL" in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_nobody_is_told_to_edit_the_environment(here: Path) -> None:
+    with pytest.raises(NoRedis, match=r"`redis:` in openfall\.yaml\)"):
+        config.redis_url(loaded(here, OPENAI).settings)

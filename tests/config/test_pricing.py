@@ -1,0 +1,101 @@
+"""What a model costs when its file does not say."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import yaml
+
+import config
+from config.pricing import PRICES, known_prices
+from router_core.catalog import ModelSpec, Prices
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def model(directory: Path, backend: str, fields: str) -> ModelSpec:
+    file = directory / "openfall.yaml"
+    file.write_text(f"backends: {{b: {{{backend}}}}}\nmodels: {{m: {{at: [b], {fields}}}}}\n")
+    return config.load(file, environ={}, cwd=directory).catalog.models["m"]
+
+
+METERED = "protocol: anthropic, pool: cloud"
+HAIKU = "upstream: claude-haiku-4-5"
+
+
+def test_a_metered_model_has_the_prices_of_the_data(tmp_path: Path) -> None:
+    assert model(tmp_path, METERED, HAIKU).usd_per_mtok == Prices(input=1, output=5, cache_read=0.1, cache_write=1.25)
+
+
+def test_what_the_file_says_wins(tmp_path: Path) -> None:
+    told = model(tmp_path, METERED, f"{HAIKU}, usd_per_mtok: {{in: 2, out: 7.5}}").usd_per_mtok
+    assert told == Prices(input=2, output=7.5)
+
+
+def test_a_price_that_nobody_knows_is_not_known(tmp_path: Path) -> None:
+    assert model(tmp_path, METERED, "upstream: claude-opus-99").usd_per_mtok is None
+
+
+@pytest.mark.parametrize(
+    "backend", [f"{METERED}, billing: flat", "url: http://127.0.0.1:1, pool: gpu", f"{METERED}, billing: local"]
+)
+def test_what_is_not_paid_by_the_token_has_no_price(tmp_path: Path, backend: str) -> None:
+    assert model(tmp_path, backend, HAIKU).usd_per_mtok is None
+
+
+@pytest.mark.parametrize(
+    ("upstream", "read", "written"),
+    [
+        ("claude-opus-4-6", 5, 25),
+        ("claude-sonnet-4-6", 3, 15),
+        ("claude-haiku-4-5", 1, 5),
+        ("deepseek/deepseek-v3.2", 0.26, 0.38),
+        ("gemini-2.5-flash", 0.30, 2.50),
+    ],
+)
+def test_the_data_has_what_the_providers_ask(upstream: str, read: float, written: float) -> None:
+    assert (known_prices()[upstream].input, known_prices()[upstream].output) == (read, written)
+
+
+def test_every_price_in_the_data_is_whole_and_more_than_nothing() -> None:
+    for upstream, prices in known_prices().items():
+        assert prices.input, upstream
+        assert prices.output, upstream
+        assert prices.output >= prices.input, upstream
+        assert prices.cache_read is None or 0 < prices.cache_read <= prices.input, upstream
+
+
+def test_every_metered_model_that_is_shipped_has_a_price(tmp_path: Path) -> None:
+    for name in ("ace", "groups", "artifacts"):
+        catalog = config.load(ROOT / "config" / f"{name}.yaml", environ={}, cwd=tmp_path).catalog
+        for alias, spec in catalog.models.items():
+            metered = catalog.billing(spec.at[0]) == "metered"
+            assert (spec.usd_per_mtok is not None) == metered, alias
+
+
+def test_the_data_says_of_when_and_from_where_it_is() -> None:
+    data = yaml.safe_load(PRICES.read_text("utf-8"))
+    assert isinstance(data["as_of"], datetime.date)
+    assert data["source"].startswith("genai-prices ")
+
+
+def writer() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("prices", ROOT / "deploy" / "prices.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_data_is_what_its_source_says() -> None:
+    pytest.importorskip("genai_prices")
+    data = yaml.safe_load(PRICES.read_text("utf-8"))
+    if data["source"] != f"genai-prices {importlib.metadata.version('genai-prices')}":
+        pytest.skip(f"written from {data['source']}, which is not the one that is installed")
+    assert writer().text(data["as_of"]) == PRICES.read_text("utf-8")

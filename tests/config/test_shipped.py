@@ -1,0 +1,203 @@
+"""The ready-made files: each loads without any key, says what its users had, and means the same when it is shown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from jsonschema import Draft202012Validator
+from pydantic import SecretStr
+
+import config
+from config import Loaded
+from config.paths import SHIPPED
+from router_core.catalog import Billing, Catalog, Pick, Prices
+
+NAMES = {path.stem: path for path in SHIPPED}
+
+
+def shipped(name: str, cwd: Path, **environ: str) -> Loaded:
+    return config.load(NAMES[name], environ=environ, cwd=cwd)
+
+
+def without_keys(catalog: Catalog) -> Catalog:
+    """A key is shown masked, so that alone does not come back as it was."""
+    bare = {name: one.model_copy(update={"key": SecretStr("")}) for name, one in catalog.backends.items()}
+    return catalog.model_copy(update={"backends": bare})
+
+
+def upstreams(catalog: Catalog, chain: tuple[str, ...]) -> list[str]:
+    return [catalog.models[alias].upstream for alias in chain]
+
+
+@pytest.mark.parametrize("name", NAMES)
+class TestEach:
+    def test_it_loads_with_nothing_set(self, tmp_path: Path, name: str) -> None:
+        assert config.check(NAMES[name], environ={}, cwd=tmp_path) == ()
+
+    def test_what_is_shown_of_it_means_the_same(self, tmp_path: Path, name: str) -> None:
+        first = shipped(name, tmp_path)
+        file = tmp_path / "openfall.yaml"
+        file.write_text(config.show(first), "utf-8")
+        again = config.load(file, environ={}, cwd=tmp_path)
+        assert without_keys(again.catalog) == without_keys(first.catalog)
+        assert again.settings.engines == first.settings.engines
+        assert again.settings.data_dir == first.settings.data_dir
+        assert config.show(again).partition("\n")[2] == config.show(first).partition("\n")[2]
+
+    def test_an_editor_finds_nothing_wrong_with_it_nor_with_what_is_shown(self, tmp_path: Path, name: str) -> None:
+        editor = Draft202012Validator(config.schema())
+        for text in (NAMES[name].read_text("utf-8"), config.show(shipped(name, tmp_path))):
+            assert [error.message for error in editor.iter_errors(yaml.safe_load(text))] == []
+
+    def test_its_data_is_kept_where_it_is_run(self, tmp_path: Path, name: str) -> None:
+        assert shipped(name, tmp_path).settings.data_dir == tmp_path / ".openfall"
+
+    def test_no_key_stands_in_it(self, tmp_path: Path, name: str) -> None:
+        written: dict[str, Any] = yaml.safe_load(NAMES[name].read_text("utf-8"))
+        keys = {backend.get("key", "") for backend in written["backends"].values()}
+        assert all(key in ("", "ollama") or key.startswith("${") for key in keys)
+
+
+class TestAce:
+    def test_its_chains_are_those_of_its_users(self, tmp_path: Path) -> None:
+        catalog = shipped("ace", tmp_path).catalog
+        assert upstreams(catalog, catalog.roles["ace"].chain) == [
+            "claude-opus-4-6", "claude-sonnet-4-6", "claude-haiku-4-5", "llama-4-8b-instruct",
+        ]  # fmt: skip
+        assert upstreams(catalog, catalog.roles["worker"].chain) == [
+            "llama-4-8b-instruct", "mistral-small", "claude-haiku-4-5",
+        ]  # fmt: skip
+
+    def test_the_swap_to_sonnet_is_one_setting(self, tmp_path: Path) -> None:
+        catalog = shipped("ace", tmp_path, ACE_PRIMARY="sonnet").catalog
+        assert catalog.roles["ace"].chain == ("sonnet", "haiku", "llama")
+
+    def test_a_primary_that_does_not_exist_is_refused(self, tmp_path: Path) -> None:
+        (problem,) = config.check(NAMES["ace"], environ={"ACE_PRIMARY": "glm-4.7-flash"}, cwd=tmp_path)
+        assert "roles.ace.chain: unknown model" in str(problem)
+
+    def test_what_it_costs_is_known(self, tmp_path: Path) -> None:
+        models = shipped("ace", tmp_path).catalog.models
+        assert models["opus"].usd_per_mtok == Prices(input=5, output=25, cache_read=0.5, cache_write=6.25)
+        assert models["llama"].usd_per_mtok is None
+
+
+class TestEchoBrain:
+    @pytest.fixture
+    def catalog(self, tmp_path: Path) -> Catalog:
+        return shipped("echo-brain", tmp_path).catalog
+
+    @pytest.mark.parametrize(
+        ("task", "scores"),
+        [
+            (
+                "code_generation",
+                {
+                    "qwen2.5-coder:32b": 0.95,
+                    "deepseek-coder:latest": 0.88,
+                    "deepseek-r1:32b": 0.80,
+                    "deepseek-r1:14b": 0.65,
+                    "llama3.2:8b": 0.50,
+                },
+            ),
+            ("fast_response", {"llama3.2:3b": 0.95, "tinyllama:latest": 1.0, "llama3.2:8b": 0.90}),
+        ],
+    )
+    def test_its_chains_have_the_scores_of_its_users(
+        self, catalog: Catalog, task: str, scores: dict[str, float]
+    ) -> None:
+        chain = catalog.tasks[task].chain
+        models = [catalog.models[alias] for alias in chain]
+        assert {model.upstream: model.quality[task] for model in models} == scores
+        assert upstreams(catalog, chain) == list(scores)
+
+    def test_its_models_have_their_sizes_and_load_times(self, catalog: Catalog) -> None:
+        known = {model.upstream: (model.vram_gb, model.load_s) for model in catalog.models.values() if model.load_s}
+        assert known == {
+            "qwen2.5-coder:32b": (20, 35),
+            "deepseek-r1:32b": (18, 30),
+            "llama3.1:70b": (40, 90),
+            "deepseek-r1:14b": (9, 15),
+            "llama3.2:8b": (5, 8),
+            "llama3.2:3b": (2.5, 4),
+        }
+        assert catalog.backends["tower"].vram_gb == 16
+
+    def test_its_words_tell_the_tasks(self, catalog: Catalog) -> None:
+        assert {name: task.words for name, task in catalog.tasks.items() if task.words} == {
+            "code_generation": ("write", "create", "implement", "function", "class"),
+            "code_review": ("review", "check", "analyze code", "find bugs", "security"),
+            "reasoning": ("why", "explain", "logic", "deduce", "infer"),
+            "complex": ("design", "architect", "comprehensive", "detailed analysis"),
+            "fast_response": ("quick", "brief", "summary", "tldr"),
+            "simple": ("what is", "define", "basic", "tell me"),
+        }
+        assert "creative" in catalog.tasks
+
+    def test_its_breakers_and_retries_are_those_of_its_users(self, catalog: Catalog) -> None:
+        assert (catalog.breakers.open_after, catalog.breakers.recover_after) == (5, 60)
+        assert [catalog.retry.base * 2**n for n in range(catalog.retry.times)] == [1, 2, 4]
+
+    def test_nothing_leaves_the_machine(self, catalog: Catalog) -> None:
+        assert all(catalog.is_local(alias) for alias in catalog.models)
+
+
+class TestGroups:
+    def test_the_main_group_goes_to_claude_and_the_others_to_the_flat_plan(self, tmp_path: Path) -> None:
+        catalog = shipped("groups", tmp_path).catalog
+        told = [(group.match, upstreams(catalog, catalog.roles[group.role or ""].chain)) for group in catalog.groups]
+        assert told == [
+            (("whatsapp:main",), ["claude-sonnet-4-5-20250929", "claude-haiku-4-5"]),
+            (("*",), ["qwen3-coder:cloud", "claude-haiku-4-5"]),
+        ]
+
+    def test_the_flat_plan_is_spoken_to_untranslated_and_told_from_what_costs_by_the_token(
+        self, tmp_path: Path
+    ) -> None:
+        catalog = shipped("groups", tmp_path).catalog
+        assert [(catalog.backends[name].protocol, catalog.billing(name)) for name in ("flat", "anthropic")] == [
+            ("anthropic", Billing.FLAT),
+            ("anthropic", Billing.METERED),
+        ]
+        assert catalog.backends["flat"].url == "http://192.168.64.1:11434"
+        assert catalog.models["flat-cloud"].usd_per_mtok is None
+        assert catalog.models["sonnet"].usd_per_mtok == Prices(input=3, output=15, cache_read=0.3, cache_write=3.75)
+
+    def test_the_variables_of_the_bot_are_understood(self, tmp_path: Path) -> None:
+        environ = {"OPENAI_BASE_URL": "http://10.0.0.9:11434", "OPENAI_MODEL": "kimi-k2.5:cloud"}
+        catalog = shipped("groups", tmp_path, **environ).catalog
+        assert catalog.backends["flat"].url == environ["OPENAI_BASE_URL"]
+        assert catalog.models["flat-cloud"].upstream == environ["OPENAI_MODEL"]
+
+
+class TestArtifacts:
+    def test_each_task_has_its_local_model_first_and_the_cloud_behind_it(self, tmp_path: Path) -> None:
+        catalog = shipped("artifacts", tmp_path).catalog
+        assert {name: catalog.models[task.chain[0]].upstream for name, task in catalog.tasks.items()} == {
+            "mermaid": "mermaid-mistral",
+            "html": "codellama:13b-instruct-q4_K_M",
+            "code": "codellama:13b-instruct-q4_K_M",
+            "documentation": "codellama:13b-instruct-q4_K_M",
+            "jira": "llama3:8b-instruct-q4_K_M",
+        }
+        for task in catalog.tasks.values():
+            assert [catalog.is_local(alias) for alias in task.chain] == [True, False, False]
+            assert {catalog.models[alias].timeout for alias in task.chain} == {120}
+
+    def test_its_models_fit_on_the_card_together(self, tmp_path: Path) -> None:
+        catalog = shipped("artifacts", tmp_path).catalog
+        sizes = [model.vram_gb for model in catalog.models.values() if model.vram_gb]
+        assert sizes == [4.5, 7, 4.7]
+        assert sum(sizes) < (catalog.backends["workstation"].vram_gb or 0)
+
+    def test_local_only_is_one_setting(self, tmp_path: Path) -> None:
+        assert not shipped("artifacts", tmp_path).catalog.local_only
+        assert shipped("artifacts", tmp_path, FORCE_LOCAL_ONLY="yes").catalog.local_only
+
+    def test_two_models_may_be_asked_and_the_best_answer_kept(self, tmp_path: Path) -> None:
+        ensemble = shipped("artifacts", tmp_path).catalog.roles["second-opinion"].ensemble
+        assert ensemble is not None
+        assert (ensemble.answers, ensemble.pick) == (2, Pick.AGREEMENT)

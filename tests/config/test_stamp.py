@@ -1,0 +1,75 @@
+"""Whether a file has changed can be asked every second."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import config
+from config.paths import DEMO
+
+
+def test_a_file_that_is_left_alone_keeps_its_stamp(tmp_path: Path) -> None:
+    file = tmp_path / "openfall.yaml"
+    file.write_text("workers: {slots: 1}")
+    loaded = config.load(file, environ={}, cwd=tmp_path)
+    assert loaded.stamp == config.stamp(loaded.source)
+
+
+def test_a_file_that_is_written_again_has_another(tmp_path: Path) -> None:
+    file = tmp_path / "openfall.yaml"
+    file.write_text("workers: {slots: 1}")
+    loaded = config.load(file, environ={}, cwd=tmp_path)
+    file.write_text("workers: {slots: 21}")
+    assert loaded.stamp != config.stamp(loaded.source)
+
+
+def test_a_file_that_is_put_in_its_place_has_another_though_it_is_as_long_and_as_old(tmp_path: Path) -> None:
+    file, other = tmp_path / "openfall.yaml", tmp_path / "new.yaml"
+    file.write_text("workers: {slots: 1}")
+    loaded = config.load(file, environ={}, cwd=tmp_path)
+    other.write_text("workers: {slots: 2}")
+    told = file.stat()
+    os.utime(other, ns=(told.st_atime_ns, told.st_mtime_ns))
+    other.replace(file)
+    assert loaded.stamp != config.stamp(loaded.source)
+
+
+def test_a_link_that_points_elsewhere_has_another(tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        (tmp_path / name).write_text("workers: {slots: 1}")
+    link = tmp_path / "openfall.yaml"
+    link.symlink_to("first")
+    loaded = config.load(link, environ={}, cwd=tmp_path)
+    link.unlink()
+    link.symlink_to("second")
+    assert loaded.stamp != config.stamp(loaded.source)
+
+
+def test_what_is_not_there_has_none(tmp_path: Path) -> None:
+    assert config.stamp(tmp_path / "openfall.yaml") is None
+    assert config.stamp(config.ENVIRONMENT) is None
+
+
+def test_the_stamp_is_no_part_of_what_a_configuration_means(tmp_path: Path) -> None:
+    file = tmp_path / "openfall.yaml"
+    file.write_text("workers: {slots: 1}")
+    first = config.load(file, environ={}, cwd=tmp_path)
+    file.write_text("workers:  {slots: 1}")
+    again = config.load(file, environ={}, cwd=tmp_path)
+    assert again == first
+    assert again.stamp != first.stamp
+
+
+def test_reading_a_file_needs_nothing_that_only_checks_or_writes_one() -> None:
+    code = (
+        "import sys, config, pathlib; config.load(pathlib.Path(sys.argv[1]));"
+        "print([name for name in ('jsonschema', 'genai_prices', 'httpx') if name in sys.modules])"
+    )
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(DEMO)], env=environ, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,80 @@
+"""The small words of a file that no other test reads through one: rates, and what a variable may put into a list."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+import config
+from config.kinds import rate
+from config.page import Page, Place
+from config.words import rate_of, rate_word
+
+
+@pytest.mark.parametrize(
+    ("word", "meaning"),
+    [
+        ("1 per 10m", (1, 600.0)),
+        ("5 per h", (5, 3600.0)),
+        ("20 per s", (20, 1.0)),
+        ("3 per 1.5h", (3, 5400.0)),
+        ("100 per 30", (100, 30.0)),
+        ("2 per 7d", (2, 604_800.0)),
+    ],
+)
+def test_a_rate_is_so_many_in_so_many_seconds(word: str, meaning: tuple[int, float]) -> None:
+    assert rate_of(word) == meaning
+    assert rate_of(rate_word(meaning)) == meaning
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["", "often", "1", "1 per", "1 per day", "0 per 1m", "1 per 0s", "-1 per 1m", "1.5 per 1m", "1/10m", "1 per "],
+)
+def test_what_is_no_rate_is_not_guessed_at(word: str) -> None:
+    assert rate_of(word) is None
+
+
+def test_a_rate_that_cannot_be_read_is_told() -> None:
+    page = Page(Path("openfall.yaml"), {"MANY": "2 per 1m"})
+    read = [rate(Place(page, "a", 1, yaml.compose(word))) for word in ("1 per 10m", '"${MANY}"', "often")]
+    assert read == [(1, 600.0), (2, 60.0), None]
+    assert [str(problem) for problem in page.problems] == [
+        'openfall.yaml:1 a: must be a rate such as 1 per 10m, not "often".'
+    ]
+    assert rate.write((1, 600.0)) == "1 per 10m"
+
+
+@pytest.mark.parametrize(
+    ("chain", "first", "means"),
+    [
+        ('["${FIRST:-a}", b]', "", ("a", "b")),
+        ('["${FIRST:-a}", b]', "b", ("b",)),
+        ('[a, "${LAST:-b}"]', "", ("a", "b")),
+        ('["${FIRST:-a}", "${FIRST:-a}", b]', "b", ("b",)),
+    ],
+)
+def test_a_model_that_a_variable_names_stands_once_in_a_chain(
+    tmp_path: Path, chain: str, first: str, means: tuple[str, ...]
+) -> None:
+    file = tmp_path / "openfall.yaml"
+    file.write_text(
+        "backends: {t: {url: 'http://a', pool: gpu}}\n"
+        "models: {a: {upstream: a, at: [t]}, b: {upstream: b, at: [t]}}\n"
+        f"roles: {{chat: {{chain: {chain}}}}}\n"
+    )
+    assert config.load(file, environ={"FIRST": first}, cwd=tmp_path).catalog.roles["chat"].chain == means
+
+
+@pytest.mark.parametrize(("word", "cloud"), [("yes", "yes"), ("On", "yes"), ("no", "no"), ("if_late", "if_late")])
+def test_whether_an_urgency_may_use_the_cloud_is_said_in_any_word_of_yaml(
+    tmp_path: Path, word: str, cloud: str
+) -> None:
+    file = tmp_path / "openfall.yaml"
+    file.write_text(f"urgency: {{batch: {{cloud: {word}}}}}")
+    first = config.load(file, environ={}, cwd=tmp_path)
+    assert first.catalog.urgency["batch"].cloud == cloud  # type: ignore[index]
+    file.write_text(config.show(first))
+    assert config.load(file, environ={}, cwd=tmp_path) == first

@@ -1,0 +1,217 @@
+"""Every way in which a catalog can contradict itself, and what is not one."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from router_core.breaker import BreakerPolicy
+from router_core.catalog import (
+    Backend,
+    Catalog,
+    CatalogError,
+    Ensemble,
+    Group,
+    ModelSpec,
+    Pick,
+    RetryPolicy,
+    Role,
+    TaskType,
+)
+
+BACKENDS = {
+    "tower": Backend(url="http://127.0.0.1:8080", pool="gpu"),
+    "provider": Backend(url="https://example.invalid/v1", pool="cloud"),
+}
+MODELS = {
+    "coder": ModelSpec(upstream="coder:32b", at=("tower",)),
+    "small": ModelSpec(upstream="small:3b", at=("tower",)),
+    "haiku": ModelSpec(upstream="haiku-4-5", at=("provider",)),
+    "opus": ModelSpec(upstream="opus-4-6", at=("provider",)),
+}
+CLOUD = ("haiku", "opus")
+MIXED = ("haiku", "coder")
+
+
+def problems_of(**parts: object) -> list[str]:
+    """What is wrong with a catalog of these parts, with two backends and four models unless they say otherwise."""
+    try:
+        Catalog.model_validate({"backends": BACKENDS, "models": MODELS, **parts})
+    except ValidationError as caught:
+        error = caught.errors()[0]["ctx"]["error"]
+        assert isinstance(error, CatalogError)
+        return [str(problem) for problem in error.problems]
+    return []
+
+
+def group(name: str, *match: str, **rest: object) -> Group:
+    return Group.model_validate({"name": name, "match": match, **rest})
+
+
+class TestNames:
+    def test_a_quality_for_a_task_that_does_not_exist_is_told_with_the_nearest(self) -> None:
+        model = MODELS["coder"].model_copy(update={"quality": {"code": 0.9, "default": 0.5, "cod": 1.0}})
+        assert problems_of(models={"coder": model}, tasks={"code": TaskType(chain=("coder",))}) == [
+            "models.coder.quality.cod: unknown task 'cod'. Did you mean 'code'?"
+        ]
+
+    def test_a_task_with_the_name_of_a_role_is_refused(self) -> None:
+        told = problems_of(roles={"code": Role(chain=CLOUD)}, tasks={"code": TaskType(chain=CLOUD)})
+        assert told == ["tasks.code: a role has the same name: callers could mean either"]
+
+    def test_a_task_with_the_name_of_a_model_is_refused_unless_it_means_just_that_model(self) -> None:
+        assert problems_of(tasks={"coder": TaskType(chain=MIXED)}) == [
+            "tasks.coder: a model has the same name: callers could mean either"
+        ]
+        assert not problems_of(tasks={"coder": TaskType(chain=("coder",))})
+
+    def test_no_task_may_be_called_default(self) -> None:
+        assert problems_of(tasks={"default": TaskType(chain=CLOUD)}) == [
+            "tasks.default: 'default' stands for every task in a model's quality, and so for no single one"
+        ]
+
+    def test_a_task_with_an_unknown_model_is_told(self) -> None:
+        assert problems_of(tasks={"code": TaskType(chain=("codr",))}) == [
+            "tasks.code.chain: unknown model 'codr'. Did you mean 'coder'?"
+        ]
+
+
+class TestChecks:
+    def test_a_pattern_that_is_no_regular_expression_is_refused(self) -> None:
+        assert problems_of(roles={"chat": Role(chain=CLOUD, pattern="(a")}) == [
+            "roles.chat.pattern: not a regular expression: missing ), unterminated subpattern"
+        ]
+        assert not problems_of(roles={"chat": Role(chain=CLOUD, pattern="^a+$")})
+
+
+class TestEnsembles:
+    def told(self, role: dict[str, object], **ensemble: object) -> list[str]:
+        told = {"chain": CLOUD, **role, "ensemble": Ensemble.model_validate(ensemble)}
+        return problems_of(roles={"best": Role.model_validate(told)})
+
+    def test_more_answers_than_models_are_refused(self) -> None:
+        assert self.told({}, answers=3) == ["roles.best.ensemble.answers: 3 answers from a chain of 2"]
+        assert not self.told({}, answers=2)
+
+    def test_a_judge_is_wanted_where_one_judges(self) -> None:
+        assert self.told({}, pick=Pick.JUDGE) == ["roles.best.ensemble: nobody judges: name a model as its judge"]
+        assert not self.told({}, pick=Pick.JUDGE, judge="opus")
+
+    def test_a_judge_who_is_never_asked_is_refused(self) -> None:
+        assert self.told({}, pick=Pick.AGREEMENT, judge="opus") == [
+            "roles.best.ensemble.judge: nothing is judged where the pick is by agreement: write pick: judge"
+        ]
+
+    def test_an_unknown_judge_is_told(self) -> None:
+        assert self.told({}, pick=Pick.JUDGE, judge="opos") == [
+            "roles.best.ensemble.judge: unknown model 'opos'. Did you mean 'opus'?"
+        ]
+
+    def test_a_judge_in_the_cloud_reads_no_local_answers(self) -> None:
+        role = {"chain": ("coder", "small"), "local_only": True}
+        assert self.told(role, pick=Pick.JUDGE, judge="haiku") == [
+            "roles.best.ensemble.judge: its jobs may only go to local models, and this one is not"
+        ]
+        assert not self.told(role, pick=Pick.JUDGE, judge="small")
+
+
+class TestLocalOnly:
+    def test_a_chain_without_a_local_model_can_serve_no_local_job(self) -> None:
+        assert problems_of(roles={"diary": Role(chain=CLOUD, local_only=True)}) == [
+            "roles.diary.chain: its jobs may only go to local models, and none of these is one"
+        ]
+        assert not problems_of(roles={"diary": Role(chain=MIXED, local_only=True)})
+
+    def test_what_is_wrong_with_a_model_is_told_only_there(self) -> None:
+        models = {"lost": ModelSpec(upstream="x", at=("moon",))}
+        assert problems_of(models=models, roles={"diary": Role(chain=("lost",), local_only=True)}) == [
+            "models.lost.at: unknown backend 'moon'. Known: provider, tower."
+        ]
+        assert problems_of(
+            backends={"tower": BACKENDS["tower"].model_copy(update={"pool": "gpuu"})},
+            models={"coder": MODELS["coder"]},
+            roles={"diary": Role(chain=("coder",), local_only=True)},
+        ) == ["backends.tower.pool: unknown pool 'gpuu'. Did you mean 'gpu'?"]
+
+    @pytest.mark.parametrize("key", ["role", "task"])
+    def test_a_local_group_needs_a_local_model_in_what_it_names(self, key: str) -> None:
+        roles = {"far": Role(chain=CLOUD), "mixed": Role(chain=MIXED)}
+        parts = {"roles": roles} if key == "role" else {"tasks": {n: TaskType(chain=r.chain) for n, r in roles.items()}}
+        assert problems_of(**parts, groups=(group("home", "a", local_only=True, **{key: "far"}),)) == [
+            f"groups.home.{key}: its jobs may only go to local models, and this chain has none"
+        ]
+        assert not problems_of(**parts, groups=(group("home", "a", local_only=True, **{key: "mixed"}),))
+
+    def test_a_local_group_needs_a_local_model_in_its_chain(self) -> None:
+        assert problems_of(groups=(group("home", "a", local_only=True, chain=CLOUD),)) == [
+            "groups.home.chain: its jobs may only go to local models, and none of these is one"
+        ]
+
+
+class TestGroups:
+    def test_a_group_that_only_limits_is_sound(self) -> None:
+        assert not problems_of(groups=(group("all", "*", daily_usd=1),))
+
+    def test_a_group_chooses_its_models_in_one_way(self) -> None:
+        told = problems_of(
+            roles={"chat": Role(chain=CLOUD)},
+            tasks={"code": TaskType(chain=CLOUD)},
+            groups=(group("main", "a", role="chat", task="code", chain=CLOUD),),
+        )
+        assert told == ["groups.main: it names a role and a task and a chain: only one of them can choose the models"]
+
+    def test_what_a_group_names_must_exist(self) -> None:
+        told = problems_of(
+            roles={"chat": Role(chain=CLOUD)},
+            tasks={"code": TaskType(chain=CLOUD)},
+            groups=(group("a", "a", role="chta"), group("b", "b", task="cod"), group("c", "c", chain=("haikou",))),
+        )
+        assert told == [
+            "groups.a.role: unknown role 'chta'. Did you mean 'chat'?",
+            "groups.b.task: unknown task 'cod'. Did you mean 'code'?",
+            "groups.c.chain: unknown model 'haikou'. Did you mean 'haiku'?",
+        ]
+
+    def test_two_groups_of_one_name_are_refused(self) -> None:
+        assert problems_of(groups=(group("a", "a"), group("a", "b"))) == ["groups.a: another group has the same name"]
+
+    @pytest.mark.parametrize(
+        ("first", "second"),
+        [
+            ("*", "whatsapp:main"),
+            ("*", "whatsapp:*"),
+            ("whatsapp:*", "whatsapp:main"),
+            ("whatsapp:*", "whatsapp:fan?"),
+            ("whatsapp:*", "whatsapp:*:night"),
+            ("whatsapp:main", "whatsapp:main"),
+            ("fan[0-9]", "fan[0-9]"),
+            ("fan[0-9]", "fan7"),
+            ("fan?", "fan7"),
+        ],
+    )
+    def test_a_pattern_behind_a_wider_one_is_refused(self, first: str, second: str) -> None:
+        assert problems_of(groups=(group("all", first), group("late", second))) == [
+            f"groups.late.match: {second!r} never gets here: group 'all' comes first and takes {first!r}"
+        ]
+
+    @pytest.mark.parametrize(
+        ("first", "second"),
+        [
+            ("whatsapp:main", "*"),
+            ("whatsapp:main", "whatsapp:*"),
+            ("a*", "*a"),
+            ("fan?", "fan*"),
+            ("fan[0-9]", "fan?"),
+            ("*a]", "[xa]"),
+            ("fan?", "fan[ab]"),
+        ],
+    )
+    def test_a_pattern_that_something_can_still_reach_is_sound(self, first: str, second: str) -> None:
+        assert not problems_of(groups=(group("first", first), group("second", second)))
+
+
+def test_times_that_grow_do_not_end_before_they_begin() -> None:
+    assert problems_of(breakers=BreakerPolicy(recover_after=900), retry=RetryPolicy(base=90)) == [
+        "breakers.recover_most: 600 s is shorter than recover_after, which is 900 s",
+        "retry.most: 60 s is shorter than base, which is 90 s",
+    ]

@@ -1,0 +1,76 @@
+"""From a configuration to what one worker does, and to what it does when the file has changed since."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import config
+from router_core.catalog import UnknownName
+from workers.process import Plan, identity
+from workers.worker import Terms
+
+log = logging.getLogger("openfall.worker")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What was asked of a worker on its command line. `slots` None: as the configuration says."""
+
+    pool: str
+    backend: str | None = None
+    slots: int | None = None
+    burst: bool = False
+
+
+def plan_of(loaded: config.Loaded, wish: Wish) -> Plan:
+    """What a worker of this configuration is to do. Raises `UnknownName`, `NothingToServe`, `config.NoRedis`."""
+    settings = loaded.settings
+    plan = Plan(
+        redis_url=config.redis_url(settings),
+        catalog=loaded.catalog,
+        pool=wish.pool,
+        terms=Terms(slots=wish.slots or settings.worker_slots, grace=settings.worker_grace, burst=wish.burst),
+        spool=settings.data_dir / "spool",
+        backend=wish.backend,
+        keep_prompts=settings.keep_prompts,
+    )
+    identity(plan)
+    return plan
+
+
+@dataclass(slots=True)
+class Following:
+    """Follows one configuration file.
+
+    What cannot be used is told once, with all that is wrong in it; what was in force before stays so.
+    """
+
+    loaded: config.Loaded
+    wish: Wish
+    _seen: config.Stamp | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._seen = self.loaded.stamp
+
+    def plan(self, on_ready: Callable[[], object]) -> Plan:
+        """The plan of the configuration as it is, which asks for what the changed one comes to."""
+        return replace(plan_of(self.loaded, self.wish), on_ready=on_ready, changed=self.changed)
+
+    def changed(self) -> Plan | None:
+        """The plan of the changed configuration; None: it has not changed, or cannot be used. Reads a file."""
+        stamp = config.stamp(self.loaded.source)
+        if stamp == self._seen:
+            return None
+        self._seen = stamp
+        try:
+            loaded = config.load(self.loaded.source)
+            plan = plan_of(loaded, self.wish)
+        except (config.ConfigError, config.NoRedis, UnknownName, ValueError) as error:
+            for line in str(error).splitlines():
+                log.error("%s", line)
+            log.error("%s has changed and cannot be used; what it said before stays in force", self.loaded.source)
+            return None
+        self.loaded = loaded
+        return plan
