@@ -14,6 +14,7 @@ from router_core.outcome import Attempt, BreakerMark, Completion, CredentialMark
 from router_core.state.delivery import Delivery
 from router_core.state.settling import Call
 
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Made:
     """A call that was made. `answer` is what the backend said, `outcome` what that is worth (a check may have refused

@@ -24,7 +24,7 @@ _LIBRARIES = {"claim": _BREAKER, "probe": _BREAKER, "force": _BREAKER, "settle":
 
 @cache
 def load(name: str) -> Script:
-    """The script of that name: the keys, the prelude and what else it shares with others, and its own file, in order."""
+    """The script of that name: the keys, what it shares with others, and its own file, in order."""
     here = files("router_core.state")
     # Redis refuses writes when its memory is full: accept must hear that, but what is in flight must be able to end.
     flags = "#!lua\n" if name == "accept" else "#!lua flags=allow-oom\n"
