@@ -1,6 +1,6 @@
 """`python -m workers VERB`: the workers' side of the house as processes. The CLI runs these and renders them.
 
-Exit codes: 0 ok; 1 it failed; 2 usage or configuration; 3 Redis unreachable.
+Exit codes: 0 ok; 1 it failed; 2 usage or configuration; 3 Redis unreachable; 4 preflight found a failure.
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ import asyncio
 import logging
 import signal
 import sys
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
+
+from pydantic_core import to_json
 
 import config
 from router_core.catalog import UnknownName
@@ -60,6 +62,15 @@ def _parser() -> argparse.ArgumentParser:
     up = verbs.add_parser("up", parents=[common], allow_abbrev=False, help="start everything on this machine")
     up.add_argument("--parent", type=int, help="stop when this process ends")
     up.add_argument("--json", action="store_true", help="what happens, as JSON lines on standard output (always so)")
+    json_lines = {"action": "store_true", "help": "JSON lines on standard output (always so)"}
+    there = verbs.add_parser("preflight", parents=[common], allow_abbrev=False, help="ask each backend what it has")
+    there.add_argument("--json", **json_lines)
+    models = verbs.add_parser("models", parents=[common], allow_abbrev=False, help="load, unload or check a model")
+    models.add_argument("what", choices=("load", "unload", "check"))
+    models.add_argument("model", help="its name in the configuration")
+    models.add_argument("--backend", help="only at this one")
+    models.add_argument("--force", action="store_true", help="check it now, loading and paying as need be")
+    models.add_argument("--json", **json_lines)
     return parser
 
 
@@ -91,6 +102,46 @@ def _up(options: argparse.Namespace) -> int:
     return asyncio.run(fleet_of.everything(config.load(options.config)))
 
 
+def _preflight(options: argparse.Namespace) -> int:
+    from workers.preflight import preflight
+
+    loaded = config.load(options.config)
+    return 4 if asyncio.run(_tell(preflight(loaded.catalog), "state", "failure")) else 0
+
+
+def _models(options: argparse.Namespace) -> int:
+    from workers.loading import Loader, opened
+
+    loaded = config.load(options.config)
+
+    async def carry_out() -> int:
+        link = await opened(_redis(loaded))
+        try:
+            loader = Loader(loaded.catalog, link, options.backend)
+            return await _tell(loader.carry_out(options.what, options.model, force=options.force), "ok", False)
+        finally:
+            if link is not None:
+                await link.close()
+
+    return 1 if asyncio.run(carry_out()) else 0
+
+
+def _redis(loaded: config.Loaded) -> str | None:
+    try:
+        return config.redis_url(loaded.settings)
+    except config.NoRedis:
+        return None
+
+
+async def _tell(lines: AsyncIterator[dict[str, Any]], key: str, bad: object) -> int:
+    """Print each line as it comes; how many of them had the bad value."""
+    found = 0
+    async for line in lines:
+        found += line[key] == bad
+        print(to_json(line).decode(), flush=True)  # noqa: T201 - for the process that started this one
+    return found
+
+
 def _announce() -> None:
     print('{"event": "ready"}', flush=True)  # noqa: T201 - for the process that started this one
 
@@ -104,7 +155,12 @@ def _run(work: Coroutine[Any, Any, None]) -> None:
         uvloop.run(work)
 
 
-_VERBS: dict[str, Callable[[argparse.Namespace], int]] = {"work": _work, "up": _up}
+_VERBS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "work": _work,
+    "up": _up,
+    "preflight": _preflight,
+    "models": _models,
+}
 
 
 def _fail(error: Exception, code: int) -> int:

@@ -16,13 +16,14 @@ import click
 def _codes() -> dict[type[Exception], int]:
     """Loaded when something has gone wrong: these modules take longer to import than most commands to run."""
     from config import ConfigError, NoRedis
-    from producers.errors import CannotWrite, ProducerError, StillQueued
+    from producers.errors import CannotWrite, NoModel, ProducerError, StillQueued
     from router_core.catalog import UnknownName
     from router_core.state.errors import DeadlinePassed, IdempotencyConflict, StoreError, UnknownJob
 
     return {
         StillQueued: 7,
         CannotWrite: 1,
+        NoModel: 1,
         ProducerError: 2,
         ConfigError: 2,
         UnknownName: 2,
