@@ -93,11 +93,11 @@ def decisions() -> dict[str, Callable[[Fleet], object]]:
 
     def deciding(**told: str | None) -> Callable[[Fleet], object]:
         asks = cycle([Asked(**told, urgency=urgency) for urgency in Urgency])  # type: ignore[arg-type]
-        return lambda fleet: route(known, fleet, next(asks), NOW)
+        return lambda fleet: route(known, lambda urgency: fleet, next(asks), NOW)
 
     def preparing(fleet: Fleet) -> object:
         asked = Asked(target="auto", needs=needs_of(BODY, "openai"), text=last_words(BODY))
-        return route(known, fleet, asked, NOW)
+        return route(known, lambda urgency: fleet, asked, NOW)
 
     return {
         "a decision: a role, as its chain is written": deciding(role="ace"),

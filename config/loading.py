@@ -71,7 +71,7 @@ def load(path: Path | None = None, *, environ: Mapping[str, str] | None = None, 
         source = ENVIRONMENT
     page = Page(source if source == ENVIRONMENT else shown(source, cwd), environ)
     seen = stamp(source)
-    text = environment.written_out(environ) if source == ENVIRONMENT else _text_of(page, source)
+    text = _environment(page) if source == ENVIRONMENT else _text_of(page, source)
     top = turn_to(page, text) if text is not None else None
     loaded = _loaded(top, source, cwd if is_shipped(source) else source.parent) if top is not None else None
     if loaded is None or page.problems:
@@ -98,6 +98,14 @@ def check(
     except ConfigError as error:
         return error.problems
     return ()
+
+
+def _environment(page: Page) -> str | None:
+    if environment.speaks(page.environ):
+        return environment.written_out(page.environ)
+    remedy = "Set OPENAI_MODEL with OPENAI_API_KEY or OPENAI_BASE_URL, or the same of ANTHROPIC_."
+    page.report(0, "", "it names no model and how to reach it", remedy)
+    return None
 
 
 def _text_of(page: Page, source: Path) -> str | None:

@@ -137,6 +137,7 @@ class Batch:
         lines = self._lines()
         while chunk := list(islice(lines, BULK)):
             offers = []
+            await self._client.seen()
             for line in chunk:
                 prepared = self._prepared(line)
                 if isinstance(prepared, BadLine):
@@ -176,7 +177,9 @@ class Batch:
         plan, ask = self._plan, line.ask
         options = Options(**{**ask.options, **plan.options})
         try:
-            job, terms = prepare(self._client.loaded, self._client.producer, Ask(ask.prompt, options))
+            job, terms = prepare(
+                self._client.loaded, self._client.producer, Ask(ask.prompt, options), self._client.sight.last
+            )
         except (ProducerError, UnknownName) as error:
             return BadLine(line.number, str(error), line.custom_id)
         parts = (plan.name, line.custom_id, digest(job), self._past.failed.get(line.custom_id, ("", ""))[0])

@@ -17,8 +17,9 @@ from config import Loaded, load
 from config import redis_url as redis_url_of
 from producers.errors import BadRequest, ProducerError, StillQueued
 from producers.prompt import Prompt
-from producers.request import Ask, Options, duration, prepare
+from producers.request import Ask, Options, Seen, duration, prepare
 from producers.runtime import Came, RuntimeModel, Wishes, find, tell
+from producers.sight import Sight
 from producers.story import end_of, follow
 from router_core.catalog import UnknownName
 from router_core.job import CompletionJob
@@ -73,6 +74,7 @@ class AsyncOpenfall:
         self.patience = patience
         self._link: Link | None = None
         self._news: News | None = None
+        self.sight = Sight(loaded.catalog)
 
     async def __aenter__(self) -> AsyncOpenfall:
         return self
@@ -113,13 +115,17 @@ class AsyncOpenfall:
         """Return when Redis answers; a `StoreError` at once when it does not."""
         await self.link.command("PING")
 
+    async def seen(self) -> Seen:
+        """What is so in the fleet: what routes are chosen by."""
+        return await self.sight.look(self.link)
+
     async def submit(self, prompt: Prompt, **options: Unpack[Options]) -> Accepted:
         """Put one job in. Returns after it is written down.
 
         While Redis does not answer the same job is offered again, for `patience` seconds, then `StoreUnreachable`.
         Raises `BadRequest`, `PromptTooLarge`, `UnknownName`, `DeadlinePassed`, `IdempotencyConflict`, `StoreError`.
         """
-        job, terms = prepare(self.loaded, self.producer, Ask(prompt, options))
+        job, terms = prepare(self.loaded, self.producer, Ask(prompt, options), await self.seen())
         return await self._insist(lambda: self.intake.accept(job, terms))
 
     async def submit_many(self, asks: Iterable[Ask | Prompt]) -> list[Accepted | Refused]:
@@ -127,7 +133,7 @@ class AsyncOpenfall:
         answers: list[Accepted | Refused] = []
         chunk: list[tuple[CompletionJob, Terms] | Refused] = []
         for ask in asks:
-            chunk.append(self._prepared(ask if isinstance(ask, Ask) else Ask(ask)))
+            chunk.append(self._prepared(ask if isinstance(ask, Ask) else Ask(ask), await self.seen()))
             if len(chunk) == BULK:
                 answers += await self.offer(chunk)
                 chunk = []
@@ -218,9 +224,9 @@ class AsyncOpenfall:
         """Tell the breakers and the ledger what came of such a call. False: nobody could be told."""
         return await tell(self.loaded, self.link, called, came)
 
-    def _prepared(self, ask: Ask) -> tuple[CompletionJob, Terms] | Refused:
+    def _prepared(self, ask: Ask, seen: Seen) -> tuple[CompletionJob, Terms] | Refused:
         try:
-            return prepare(self.loaded, self.producer, ask)
+            return prepare(self.loaded, self.producer, ask, seen)
         except (ProducerError, UnknownName) as error:
             return error
 

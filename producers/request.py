@@ -20,11 +20,22 @@ from router_core.dialect import last_words
 from router_core.fleet import Fleet
 from router_core.job import CompletionJob, Dialect, Urgency
 from router_core.needs import needs_of
-from router_core.route import NothingFits, Route, route
+from router_core.route import FleetOf, NothingFits, Route, route
 from router_core.state.intake import Terms
 
-NOTHING_HEARD = Fleet()
-"""A fleet of which nothing is known: every model is taken to work."""
+UNHEARD = Fleet()
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What was last seen of the fleet, and when (epoch seconds, server clock). Without it every model is taken to
+    work."""
+
+    fleet_of: FleetOf = lambda urgency: UNHEARD
+    now: float = 0.0
+
+
+NOTHING_SEEN = Seen()
 
 
 class Options(TypedDict, total=False):
@@ -80,10 +91,8 @@ def new_id() -> str:
     return secrets.token_hex(12)
 
 
-def prepare(
-    loaded: Loaded, producer: str, ask: Ask, fleet: Fleet = NOTHING_HEARD, now: float = 0.0
-) -> tuple[CompletionJob, Terms]:
-    """The job and the terms on which it is put in. `fleet` is as it stood at `now` (epoch seconds, server clock).
+def prepare(loaded: Loaded, producer: str, ask: Ask, seen: Seen = NOTHING_SEEN) -> tuple[CompletionJob, Terms]:
+    """The job and the terms on which it is put in, by what was seen of the fleet.
 
     Raises `BadRequest` (also when no model can or may take it), `PromptTooLarge`, or `UnknownName` for a role, task,
     model, urgency or dialect.
@@ -95,7 +104,7 @@ def prepare(
     kept = {key: value for key, value in body.items() if key not in _OURS}
     check_size(kept, loaded.settings.max_prompt_bytes)
     try:
-        way = route(loaded.catalog, fleet, _asked(options, body, dialect), now)
+        way = route(loaded.catalog, seen.fleet_of, _asked(options, body, dialect), seen.now)
     except NothingFits as error:
         raise BadRequest(str(error)) from None
     try:
@@ -154,6 +163,7 @@ def _terms(loaded: Loaded, queue: str, urgency: Urgency, options: Options) -> Te
         )
     return Terms(
         queue=queue,
+        start_within=loaded.catalog.urgency[urgency].start_within,
         give_up=loaded.catalog.urgency[urgency].give_up if within is None else duration(within),
         keep=max(1.0, loaded.settings.keep_results),
         deadline=None if deadline is None else moment(deadline),

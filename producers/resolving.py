@@ -66,9 +66,10 @@ def resolve(
     view = _View(catalog, seen, frozenset(without), directly)
     view.check()
     try:
-        way, fleet = view.route(asked)
+        way = route(catalog, view.fleet, asked, seen.now if seen else 0.0)
     except NothingFits as error:
         raise NoModel(str(error)) from None
+    fleet = view.fleet(way.urgency)
     out = {alias: words for alias in way.chain if (words := view.against(fleet.model(alias)))}
     left = tuple(alias for alias in way.chain if alias not in out)
     considered = _considered(way.considered, out)
@@ -94,16 +95,6 @@ class _View:
         for name in self.without - known:
             raise UnknownName("model or backend", name, known)
 
-    def route(self, asked: Asked) -> tuple[Route, Fleet]:
-        """The route, and the fleet by which it was chosen: that of its own urgency, which only it can tell."""
-        now = self.seen.now if self.seen else 0.0
-        fleet = self._fleet(asked.urgency or Urgency.BACKGROUND)
-        way = route(self.catalog, fleet, asked, now)
-        if way.urgency is not (asked.urgency or Urgency.BACKGROUND):
-            fleet = self._fleet(way.urgency)
-            way = route(self.catalog, fleet, asked, now)
-        return way, fleet
-
     def against(self, state: ModelState) -> str:
         """Why a model is not to be used whatever its place in the chain; empty when it may be."""
         blocked = state.blocked
@@ -115,7 +106,7 @@ class _View:
         seats = {seat.name: seat for seat in self._seats(alias) if seat.blocked is None}
         return max(names, key=lambda name: seats[name].free if name in seats else -1)
 
-    def _fleet(self, urgency: Urgency) -> Fleet:
+    def fleet(self, urgency: Urgency) -> Fleet:
         found = self.seen.fleet(urgency) if self.seen else Fleet()
         states = {alias: self._state(alias, found.model(alias)) for alias in self.catalog.models}
         return Fleet(states, found.local_only)

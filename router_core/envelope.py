@@ -55,8 +55,10 @@ def unpack_job(envelope: bytes, deadline: float, accepted_at: float = 0.0) -> Co
 
 
 def digest(job: CompletionJob) -> str:
-    """A fingerprint of what was asked: same words, same models. Two jobs under one idempotency key must share it."""
-    asked = to_json([job.dialect, job.chain, sorted_deep(job.body)])
+    """A fingerprint of what was asked: same words, of the same role, task or models. Two jobs under one idempotency key
+    must share it. The order of the chain is not in it: it depends on how the fleet was at the moment."""
+    whom = [job.role, job.task, [] if job.role or job.task else sorted(job.chain)]
+    asked = to_json([job.dialect, whom, sorted_deep(job.body)])
     return blake2b(asked, digest_size=12).hexdigest()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from router_core.catalog import Catalog, Cloud, Group, Order
@@ -43,19 +43,12 @@ class NothingFits(Exception):
         super().__init__(message)
 
 
-@dataclass(frozen=True, slots=True)
-class _Limits:
-    """`fence` says why the job must stay in local pools for good, `closed` why its route must now; empty: it need not.
-    `note` tells a person that it is less urgent than it was asked."""
-
-    urgency: Urgency
-    fence: str
-    closed: str
-    note: str
+FleetOf = Callable[[Urgency], Fleet]
+"""The fleet as a job of an urgency finds it: a queue is paused for one urgency at a time."""
 
 
-def route(catalog: Catalog, fleet: Fleet, asked: Asked, now: float = 0.0) -> Route:
-    """The route of a job at a moment (epoch seconds, server clock).
+def route(catalog: Catalog, fleet_of: FleetOf, asked: Asked, now: float = 0.0) -> Route:
+    """The route of a job at a moment (epoch seconds, server clock), with the fleet as a job of its urgency finds it.
 
     Raises `UnknownName` for a role, task or model that is not in the catalog, `NothingFits` when none is left of the
     chain after those that cannot or may not take the job.
@@ -64,22 +57,25 @@ def route(catalog: Catalog, fleet: Fleet, asked: Asked, now: float = 0.0) -> Rou
     choice = choose(catalog, asked, group)
     if choice is None:
         raise NothingFits("the configuration has no roles, no tasks and no models: there is nothing to ask")
-    limits = _limits(catalog, fleet, asked, choice, group)
-    fitting, left_out = _sifted(catalog, choice.chain, asked.needs, limits.closed)
+    urgency, note = _urgency(catalog, asked, choice, group)
+    fleet = fleet_of(urgency)
+    fence = next(_fences(catalog, fleet, asked, choice, group), "")
+    closed = fence or _stays(catalog, urgency)
+    fitting, left_out = _sifted(catalog, choice.chain, asked.needs, closed)
     if not fitting:
-        raise _nothing(catalog, asked.needs, limits.closed, left_out)
-    occasion = _occasion(catalog, choice, limits.urgency, asked.needs, now)
+        raise _nothing(catalog, asked.needs, closed, left_out)
+    occasion = _occasion(catalog, choice, urgency, asked.needs, now)
     ranked = rank(fitting, fleet, occasion)
     considered = (*[candidate(one, occasion) for one in ranked], *left_out)
     return Route(
         chain=tuple([one.alias for one in ranked]),
-        queue=catalog.queue(ranked[0].alias, limits.urgency),
-        urgency=limits.urgency,
+        queue=catalog.queue(ranked[0].alias, urgency),
+        urgency=urgency,
         role=choice.role,
         task=choice.task,
         group=group.name if group else None,
-        local_only=bool(limits.fence),
-        reason=_sentence(choice, ranked, occasion) + _passed_over(choice, ranked, considered) + limits.note,
+        local_only=bool(fence),
+        reason=_sentence(choice, ranked, occasion) + _passed_over(choice, ranked, considered) + note,
         considered=considered,
     )
 
@@ -96,16 +92,19 @@ def _occasion(catalog: Catalog, choice: Choice, urgency: Urgency, needs: Needs, 
     )
 
 
-def _limits(catalog: Catalog, fleet: Fleet, asked: Asked, choice: Choice, group: Group | None) -> _Limits:
-    """How urgent the job may be, and whether it may leave the local pools: whoever has a say can forbid it."""
+def _urgency(catalog: Catalog, asked: Asked, choice: Choice, group: Group | None) -> tuple[Urgency, str]:
+    """How urgent the job may be; and a note for people when that is less than it was asked to be."""
     role = catalog.roles[choice.role].urgency if choice.role else None
     task = catalog.tasks[choice.task].urgency if choice.task else None
-    urgency, note = asked.urgency or role or task or Urgency.BACKGROUND, ""
+    urgency = asked.urgency or role or task or Urgency.BACKGROUND
     if group and group.urgency and _HASTE[urgency] < _HASTE[group.urgency]:
-        urgency, note = group.urgency, f"; group {group.name} is {group.urgency} at most"
-    fence = next(_fences(catalog, fleet, asked, choice, group), "")
-    stays = f"{urgency} jobs stay in the local pools" if catalog.urgency[urgency].cloud is Cloud.NO else ""
-    return _Limits(urgency, fence, fence or stays, note)
+        return group.urgency, f"; group {group.name} is {group.urgency} at most"
+    return urgency, ""
+
+
+def _stays(catalog: Catalog, urgency: Urgency) -> str:
+    """Why jobs of an urgency may not leave the local pools now; empty: they may."""
+    return f"{urgency} jobs stay in the local pools" if catalog.urgency[urgency].cloud is Cloud.NO else ""
 
 
 def _fences(catalog: Catalog, fleet: Fleet, asked: Asked, choice: Choice, group: Group | None) -> Iterator[str]:

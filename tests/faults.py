@@ -139,9 +139,41 @@ def events(*chunks: object, done: bool = True, newline: bytes = b"\n") -> Script
 
 def cut_events(*chunks: object) -> Script:
     """A chunked stream whose connection is lost after these events."""
-    data = b"".join(b"data: " + orjson.dumps(chunk) + b"\n\n" for chunk in chunks)
-    start = head(200, None, {"Content-Type": "text/event-stream", "Transfer-Encoding": "chunked"})
+    return cut_chunks("text/event-stream", b"".join(b"data: " + orjson.dumps(chunk) + b"\n\n" for chunk in chunks))
+
+
+def named_events(*told: dict[str, object]) -> Script:
+    """A stream in Anthropic's manner: each event under the name of its type."""
+    data = b"".join(
+        b"event: %b\n" % str(one["type"]).encode() + b"data: " + orjson.dumps(one) + b"\n\n" for one in told
+    )
+    return raw(head(200, None, {"Content-Type": "text/event-stream"}) + data)
+
+
+def lines(*told: object) -> Script:
+    """A stream in Ollama's manner: each a line. It ends when the connection does."""
+    data = b"".join(orjson.dumps(one) + b"\n" for one in told)
+    return raw(head(200, None, {"Content-Type": "application/x-ndjson"}) + data)
+
+
+def cut_chunks(content_type: str, data: bytes) -> Script:
+    """A chunked stream whose connection is lost after these bytes: there was to be more."""
+    start = head(200, None, {"Content-Type": content_type, "Transfer-Encoding": "chunked"})
     return raw(start + b"%x\r\n%b\r\n" % (len(data), data))
+
+
+def dripping(content_type: str, data: bytes) -> Script:
+    """The same bytes now and then, without an end."""
+
+    async def script(writer: asyncio.StreamWriter) -> None:
+        writer.write(head(200, None, {"Content-Type": content_type}))
+        while True:
+            writer.write(data)
+            await writer.drain()
+            await asyncio.sleep(0.02)
+
+    LINGERING.add(script)
+    return script
 
 
 def piece(finish: str | None = None, **delta: object) -> dict[str, object]:

@@ -104,7 +104,7 @@ async def _props(spec: Backend) -> Any:
 def _findings(catalog: Catalog, name: str, told: _Told) -> Iterator[Finding]:
     spec = catalog.backends[name]
     if told.alive is not None:
-        said = f"{name} does not answer at {spec.url}: {told.alive.detail or told.alive.error_class}"
+        said = f"{name} does not answer at {spec.url}: {_plainly(told.alive)}"
         yield Finding(check="endpoint", what=name, state="failure", said=said, remedy=_start(spec))
         return
     yield Finding(check="endpoint", what=name, state="ok", said=f"{name} answers within {told.took * 1000:.0f} ms")
@@ -114,6 +114,18 @@ def _findings(catalog: Catalog, name: str, told: _Told) -> Iterator[Finding]:
         yield from _listed(catalog, name, told.names, told.props)
     yield from _memory(catalog, name, told.loaded)
     yield from _context(catalog, name, told.props)
+
+
+_PLAIN = (
+    (("Connect call failed", "Connection refused"), "nobody listens there"),
+    (("Name or service not known", "nodename nor servname", "name resolution"), "no machine of that name is known"),
+)
+"""What a failure to connect says, in plain words."""
+
+
+def _plainly(failure: Failure) -> str:
+    detail = failure.detail or str(failure.error_class)
+    return next((plain for marks, plain in _PLAIN if any(mark in detail for mark in marks)), detail)
 
 
 def _start(spec: Backend) -> str:
@@ -145,7 +157,7 @@ def _listed(catalog: Catalog, name: str, names: tuple[str, ...], props: Any) -> 
     missing = {alias: spec for alias, spec in here.items() if not _has(names, spec.upstream)}
     asked = {alias for one in _chains(catalog) for alias in one}
     if not missing:
-        yield Finding(check="models", what=name, state="ok", said=f"{name} has {_all(sorted(here))}")
+        yield Finding(check="models", what=name, state="ok", said=f"{name} has {', '.join(sorted(here))}")
     for alias, spec in missing.items():
         said = f"{name} has no {spec.upstream}; it has {_nearest(spec.upstream, names)}"
         what = f"{alias}@{name}"
@@ -164,10 +176,6 @@ def _chains(catalog: Catalog) -> Iterator[Iterable[str]]:
     yield from (role.chain for role in catalog.roles.values())
     yield from (task.chain for task in catalog.tasks.values())
     yield from (group.chain or () for group in catalog.groups)
-
-
-def _all(names: list[str]) -> str:
-    return ", ".join(names)
 
 
 def _has(names: tuple[str, ...], upstream: str) -> bool:

@@ -52,6 +52,8 @@ def _parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     common.add_argument("--config", type=Path, help="an openfall.yaml")
     common.add_argument("--quiet", action="store_true", help="say only what went wrong")
+    told = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    told.add_argument("--json", action="store_true", help="what happens, as JSON lines on standard output (always so)")
     work = verbs.add_parser("work", parents=[common], allow_abbrev=False, help="carry out the jobs of one pool")
     work.add_argument("pool", help="which workers' side: a name under `pools:`, such as gpu or cloud")
     work.add_argument("--backend", help="call only this backend of the pool")
@@ -59,18 +61,16 @@ def _parser() -> argparse.ArgumentParser:
     work.add_argument("--procs", type=int, help="supervised processes")
     work.add_argument("--burst", action="store_true", help="stop when nothing is left to do")
     work.add_argument("--announce", action="store_true", help='write {"event": "ready"} on standard output when ready')
-    up = verbs.add_parser("up", parents=[common], allow_abbrev=False, help="start everything on this machine")
+    up = verbs.add_parser("up", parents=[common, told], allow_abbrev=False, help="start everything on this machine")
     up.add_argument("--parent", type=int, help="stop when this process ends")
-    up.add_argument("--json", action="store_true", help="what happens, as JSON lines on standard output (always so)")
-    json_lines = {"action": "store_true", "help": "JSON lines on standard output (always so)"}
-    there = verbs.add_parser("preflight", parents=[common], allow_abbrev=False, help="ask each backend what it has")
-    there.add_argument("--json", **json_lines)
-    models = verbs.add_parser("models", parents=[common], allow_abbrev=False, help="load, unload or check a model")
+    verbs.add_parser("preflight", parents=[common, told], allow_abbrev=False, help="ask each backend what it has")
+    models = verbs.add_parser(
+        "models", parents=[common, told], allow_abbrev=False, help="load, unload or check a model"
+    )
     models.add_argument("what", choices=("load", "unload", "check"))
     models.add_argument("model", help="its name in the configuration")
     models.add_argument("--backend", help="only at this one")
     models.add_argument("--force", action="store_true", help="check it now, loading and paying as need be")
-    models.add_argument("--json", **json_lines)
     return parser
 
 

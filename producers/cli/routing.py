@@ -26,9 +26,7 @@ COLUMNS = ("place", "model", "backend", "state", "waiting", "usual", "$/Mtok in+
 @click.option("-t", "--task", help="A task type.")
 @click.option("-m", "--model", help="One model, by its name in the configuration.")
 @click.option("-g", "--group", help="Whose job it would be, such as whatsapp:main.")
-@click.option(
-    "--classify", "text", metavar="TEXT", help="A prompt, whose words tell its task when nothing else is said."
-)
+@click.option("--classify", "text", metavar="TEXT", help="A prompt, whose words tell its task if nothing else does.")
 @click.option("-u", "--urgency", help="interactive, background or batch.")
 @click.option("--tokens", type=click.IntRange(min=0), default=0, help="The prompt has at least so many.")
 @click.option("--local-only", is_flag=True, help="As for a job that never leaves the local pools.")

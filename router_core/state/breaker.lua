@@ -38,13 +38,15 @@ local function breaker_go(target, to, why, rules, chance, now)
   return epoch
 end
 
--- The sums of a window: calls, failed, slow, repeated, ms. Slots that are too old are dropped.
+-- The sums of a window: calls, failed, slow, repeated, ms. Slots that are too old are dropped, and those of the future:
+-- another length of window, before its rule was changed, had counted them.
 local function window_sums(target, slot, slots)
   local sums, old = {n = 0, f = 0, s = 0, r = 0, ms = 0}, {}
   local told = redis.call('HGETALL', WINDOW .. target)
   for i = 1, #told, 2 do
     local at, what = string.match(told[i], '^(%d+):(%a+)$')
-    if tonumber(at) <= slot - slots then old[#old + 1] = told[i] else sums[what] = sums[what] + told[i + 1] end
+    at = tonumber(at)
+    if at <= slot - slots or at > slot then old[#old + 1] = told[i] else sums[what] = sums[what] + told[i + 1] end
   end
   if #old > 0 then redis.call('HDEL', WINDOW .. target, unpack(old)) end
   return sums
@@ -67,9 +69,14 @@ local function breaker_report(target, call, rules, now)
   local b = redis.call('HMGET', BREAKER .. target, 'state', 'epoch', 'run', 'forced')
   if (b[2] or '0') ~= call.epoch or (b[1] or 'closed') ~= 'closed' then return false end
   local slot, window = math.floor(now / call.bucket), WINDOW .. target
-  if call.repeated then redis.call('HINCRBY', window, slot .. ':r', 1) end
+  if call.repeated and redis.call('HINCRBY', window, slot .. ':r', 1) == 1 then
+    redis.call('PEXPIRE', window, call.bucket * 12)
+  end
   if call.mark == 'neutral' then return false end
-  if redis.call('HINCRBY', window, slot .. ':n', 1) == 1 then redis.call('PEXPIRE', window, call.bucket * 12) end
+  if redis.call('HINCRBY', window, slot .. ':n', 1) == 1 then  -- a slot has begun: those that are over make room
+    redis.call('PEXPIRE', window, call.bucket * 12)
+    window_sums(target, slot, 10)
+  end
   redis.call('HINCRBY', window, slot .. ':ms', call.took)
   if call.mark == 'failure' then redis.call('HINCRBY', window, slot .. ':f', 1) end
   if call.mark == 'slow' then redis.call('HINCRBY', window, slot .. ':s', 1) end

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from pydantic_core import from_json
 
@@ -103,7 +104,7 @@ async def history(link: Link, most: int = 50) -> list[Change]:
 class Word:
     """What an operator wants of a breaker: `open` or `closed`, why, and for how many seconds (None: for good)."""
 
-    state: BreakerState
+    state: Literal[BreakerState.OPEN, BreakerState.CLOSED]
     why: str
     seconds: float | None = None
 
@@ -136,7 +137,7 @@ class Probed:
 
 
 async def report(link: Link, probe: Probe, probed: Probed, policy: BreakerPolicy) -> BreakerState:
-    """Tell what a probe came to; without effect when its lease has ended. Returns the breaker's state."""
+    """Tell what a probe came to; without effect once another was handed out. Returns the breaker's state."""
     reply = await link.script(
         "probe", probe.target, probe.token, probed.mark, probed.why, round(probed.wait * 1000), probed.chance,
         rules_of(policy),

@@ -101,24 +101,37 @@ local function slots_used(name)
   return used[name]
 end
 
+local function forget(block)
+  redis.call('HDEL', BLOCKED, block)
+  blocked[block] = nil
+end
+
+-- What keeps calls from a target: 'open' or 'probe' and its end, or 'ramp' and the share of its slots that is back.
+-- What is over is forgotten here: BLOCKED is empty when all is well.
+local function block_of(target)
+  local told = blocked[target]
+  if not told then return nil end
+  local kind, at, length = string.match(told, '^(%a+) (%d+) ?(%d*)$')
+  if kind ~= 'ramp' then return kind, tonumber(at) end
+  local share = (now - at) / length
+  if share < 1 then return kind, share end
+  forget(target)
+  return nil
+end
+
+-- Until when a target cools down; nil when it does not.
+local function cooling(target)
+  local ends = tonumber(blocked[target .. ' cool'])
+  if not ends or ends > now then return ends end
+  forget(target .. ' cool')
+  return nil
+end
+
 -- How many calls at once a target may have: none while it is open or half open, few while it comes back.
 local function cap(target, slots)
-  local kind, at, length = string.match(blocked[target] or '', '^(%a+) (%d+) ?(%d*)$')
-  if kind == 'ramp' then
-    local share = (now - at) / length
-    if share >= 1 then
-      redis.call('HDEL', BLOCKED, target)
-      blocked[target] = nil
-      return slots
-    end
-    return math.max(1, math.floor(slots * share))
-  end
-  local cool = blocked[target .. ' cool']
-  if cool and tonumber(cool) <= now then
-    redis.call('HDEL', BLOCKED, target .. ' cool')
-    blocked[target .. ' cool'], cool = nil, nil
-  end
-  return (kind or cool) and 0 or slots
+  local kind, share = block_of(target)
+  if kind == 'open' or kind == 'probe' or cooling(target) then return 0 end
+  return kind and math.max(1, math.floor(slots * share)) or slots
 end
 
 local function seats_of(backends)
@@ -230,20 +243,22 @@ local function hand_out_probe(target, backend, model, lasts)
 end
 
 if troubled then
-  local function probe_if_due(target, backend, model, lasts)
-    local kind, ends = string.match(blocked[target] or '', '^(%a+) (%d+)')
+  local function probe_if_due(target, seat, model, lasts, cool)
+    local kind, ends = block_of(target)
     if kind ~= 'open' and kind ~= 'probe' then return end
-    if tonumber(ends) <= now and #probes < 2 then hand_out_probe(target, backend, model, lasts)
-    else look_again_at(tonumber(ends)) end
+    ends = math.max(now, ends, cool or 0)  -- a probe is a call: it waits as a 429 has asked everybody to
+    if ends == now and #probes < 2 then hand_out_probe(target, seat.name, model, lasts)
+    elseif ends < NEVER then look_again_at(ends) end
   end
   local seen = {}
   for i = FIRST, #ARGV, WIDTH do
     local model = model_of(ARGV[i])
     for _, seat in ipairs(seen[model] and {} or seats_of(ARGV[i + 1])) do
-      probe_if_due(seat.name .. '/' .. model, seat.name, model, tonumber(ARGV[i + 2]))
-      if seat.key ~= '' then probe_if_due('key:' .. seat.key, seat.name, model, tonumber(ARGV[i + 2])) end
-      local cool = blocked[seat.name .. '/' .. model .. ' cool']
-      if cool then look_again_at(tonumber(cool)) end
+      local target, lasts = seat.name .. '/' .. model, tonumber(ARGV[i + 2])
+      local cool = cooling(target)
+      if cool then look_again_at(cool) end
+      probe_if_due(target, seat, model, lasts, cool)
+      if seat.key ~= '' then probe_if_due('key:' .. seat.key, seat, model, lasts, cool) end
     end
     seen[model] = true
   end

@@ -4,7 +4,7 @@
 local now = clock()
 local id = ARGV[2]
 local r = redis.call('HMGET', RECORD .. id, 'state', 'lease', 'queue', 'backend', 'keep', 'idem', 'worker', 'deliveries',
-  'answers')
+  'answers', 'settled')
 local state, queue = r[1], r[3]
 if not state then return {'gone', ''} end
 if state == 'done' then return {'done', redis.call('HGET', RECORD .. id, 'status')} end
@@ -20,5 +20,5 @@ else
 end
 if state == 'held' then queue = DEGRADE end
 finish(id, queue, {status = ARGV[4], rq_status = ARGV[5], result = ARGV[6], value = '', why = ARGV[7],
-  keep = tonumber(r[5]), idem = r[6]}, gone, now)
+  keep = tonumber(r[5]), idem = r[6], settled = r[10]}, gone, now)
 return {'finished', state}

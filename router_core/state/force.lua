@@ -14,7 +14,9 @@ if how == 'auto' then
     if forced then redis.call('HSET', key, 'opens', 0) end
   end
 else
-  breaker_go(target, how, reason, rules, 0.5, now)
+  -- Said again, or sent again: only its reason and its end change.
+  local said = state == how and string.match(redis.call('HGET', key, 'forced') or '', '^%S+') == how
+  if said then redis.call('HSET', key, 'why', reason) else breaker_go(target, how, reason, rules, 0.5, now) end
   redis.call('HSET', key, 'forced', how .. ' ' .. ms(ends))
   if how == 'open' then
     redis.call('HSET', key, 'until', ms(ends))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from urllib.parse import unquote
 
 from router_core.state import keys
 from router_core.state.link import Link, pairs
@@ -51,7 +52,7 @@ def _entry(day: str, place: str, group: str, sums: dict[str, int]) -> Entry:
         day=day,
         model=model,
         backend=backend,
-        group=None if group == "-" else group,
+        group=None if group == "-" else unquote(group),
         calls=sums.get("calls", 0),
         failed=sums.get("failed", 0),
         fallbacks=sums.get("fallbacks", 0),

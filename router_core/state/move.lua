@@ -1,5 +1,6 @@
 -- Move a job that waits to where it has been decided that it should wait: another queue, a later time, or on hold.
--- It must be as it was seen: a job that was claimed, moved or ended since is left alone.
+-- It must be as it was seen: a job that was claimed, moved or ended since is left alone, and so is one that rq's own
+-- tools have cancelled or deleted, which is the sweep's to end. Sent twice, it moves once.
 -- ARGV: clock, id, deliveries seen, queue seen, why, verb, then by verb:
 --   queue: queue, at front (1/0)
 --   later: queue, delay (ms)
@@ -8,8 +9,9 @@
 local now, id, queue, why, verb = clock(), ARGV[2], ARGV[4], ARGV[5], ARGV[6]
 local record = RECORD .. id
 local r = redis.call('HMGET', record, 'state', 'deliveries', 'queue')
-local waits = r[1] == 'queued' or r[1] == 'scheduled'
-if not waits or (r[2] or '0') ~= ARGV[3] or r[3] ~= queue or redis.call('ZSCORE', SUSPECTS .. pool_of(queue), id) then
+local waits = (r[1] == 'queued' or r[1] == 'scheduled') and redis.call('HGET', RQ_JOB .. id, 'status') == r[1]
+local there = verb == 'later' and r[1] == 'scheduled' and ARGV[7] == queue
+if not waits or there or (r[2] or '0') ~= ARGV[3] or r[3] ~= queue or redis.call('ZSCORE', SUSPECTS .. pool_of(queue), id) then
   return {'gone', r[1] or ''}
 end
 remove_waiting(id, r[1], queue)

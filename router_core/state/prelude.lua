@@ -108,7 +108,7 @@ local RQ_END = {  -- how rq shows an end: registry, Result.Type
 -- plain (its story is in the result: nothing happened between its queueing, one delivery and this).
 local function finish(id, queue, ending, gone, now)
   local record, job, keep = RECORD .. id, RQ_JOB .. id, ending.keep
-  redis.call('HSET', record, 'state', 'done', 'status', ending.status, 'settled', ending.token or '', 'ended', now)
+  redis.call('HSET', record, 'state', 'done', 'status', ending.status, 'settled', ending.settled or '', 'ended', now)
   redis.call('HDEL', record, 'lease', 'worker', 'backend', 'digest')  -- the result tells what is worth knowing of them
   redis.call('SET', RESULT .. id, ending.result, 'EX', keep)
   if ending.keep_prompt then redis.call('EXPIRE', PROMPT .. id, keep) else gone[#gone + 1] = PROMPT .. id end
@@ -165,8 +165,7 @@ local function renew(id, queue, at_front, why, now)
   local r = redis.call('HMGET', record, 'history', 'attempts')
   if r[2] then redis.call('HSET', record, 'history', r[1] and (r[1] .. '\n' .. r[2]) or r[2]) end
   redis.call('ZADD', OPEN, 'XX', now + 2000, id)
-  redis.call('HDEL', record, 'attempts', 'crashes', 'held_for', 'held_why', 'held_at', 'status', 'ended', 'settled',
-    'lease')
+  redis.call('HDEL', record, 'attempts', 'crashes', 'held_for', 'held_why', 'held_at', 'status', 'ended', 'lease')
   local position = enqueue(id, queue, at_front, now)
   tell(id, cjson.encode({event = 'queued', at = now, queue = queue, position = position, why = why}))
 end

@@ -1,4 +1,4 @@
--- What a probe came to. Only the probe whose lease still stands counts; one lost with its worker is handed out again.
+-- What a probe came to. Only the last one handed out counts; one lost with its worker is handed out again.
 -- ARGV: clock, target, token, mark ('ok', 'slow', 'failure', 'neutral', 'trip'), why, wait (ms, 429), chance, rules (JSON)
 -- Reply: {the breaker's state, '' | 'no_lease'}
 local now, target, mark = clock(), ARGV[2], ARGV[4]

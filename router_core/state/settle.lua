@@ -18,18 +18,30 @@ local r = redis.call('HMGET', record, 'state', 'lease', 'settled', 'queue', 'bac
 local state, queue = r[1], r[4]
 local call = call_of(ARGV[7])
 
+-- The deliveries whose settle has arrived, of late: 'token' or, when it was refused, '!token'. One that is sent again,
+-- even after its job went on, is known by it. No longer than 64 bytes: Redis packs a hash tightly up to there.
+local heard = r[3] or ''
+local function was_heard(word) return string.find(' ' .. heard .. ' ', ' ' .. word .. ' ', 1, true) end
+local function with(word)
+  local words = heard == '' and word or heard .. ' ' .. word
+  while #words > 64 and string.find(words, ' ') do words = string.match(words, ' (.*)$') end
+  return words
+end
+
 if not state then return {'gone', '', 0} end
-if r[3] == token then return {'again', state, 0} end
+if was_heard(token) then return {'again', state, 0} end
+if was_heard('!' .. token) then return {'late', state, 0} end
 -- The fence. A delivery that was reaped is still welcome with an answer, as long as nobody has claimed the job again.
 local reaped = state ~= 'started'
 if r[2] ~= token or state == 'done' or (reaped and verb ~= 'done') then
   count('late')
-  if call then enter_in_ledger(call, verb == 'queue', now) end  -- it was paid all the same
+  redis.call('HSET', record, 'settled', with('!' .. token))
+  if call then enter_in_ledger(call, false, now) end  -- it was paid all the same
   return {'late', state, 0}
 end
 local opened = 0
 if call then
-  enter_in_ledger(call, verb == 'queue', now)
+  enter_in_ledger(call, verb == 'queue' and call[14] == '1', now)
   opened = report_call(call, ARGV[8], now)
 end
 if reaped then
@@ -46,7 +58,7 @@ local function failed()
 end
 
 if r[5] then release(id, token, queue, r[5], gone) end
-if verb ~= 'done' then redis.call('HSET', record, 'settled', token) end
+if verb ~= 'done' then redis.call('HSET', record, 'settled', with(token)) end
 if attempt ~= '' then redis.call('HSET', record, 'attempts', r[6] and (r[6] .. '\n' .. attempt) or attempt) end
 
 if ARGV[9] ~= '' then
@@ -57,7 +69,7 @@ end
 if verb == 'done' then
   if r[11] then gone[#gone + 1] = ANSWERS .. id end
   finish(id, queue, {status = ARGV[10], rq_status = ARGV[11], result = ARGV[12], value = ARGV[13], why = ARGV[14],
-    keep = tonumber(r[7]), keep_prompt = ARGV[15] == '1', idem = r[8], token = token,
+    keep = tonumber(r[7]), keep_prompt = ARGV[15] == '1', idem = r[8], settled = with(token),
     plain = r[9] == '1' and not r[10] and not r[12]}, gone, now)
   return {'settled', 'done', opened}
 elseif verb == 'queue' then

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from dataclasses import dataclass
+from urllib.parse import quote
 
 from pydantic_core import to_json
 
@@ -114,16 +115,24 @@ class Settling:
         return Settle(job_id, token, (self.worker, verb, line, told, self.rules, ending.answer, *rest))
 
 
+_MOST = 10**15
+"""The most that one call adds to a sum: what a backend says of itself must not make one overflow."""
+
+
+def _counted(amount: float) -> int:
+    return round(min(max(0, amount), _MOST))
+
+
 def call_words(call: Call, bucket: int) -> str:
     """A call as the scripts read it: see call.lua. `bucket` is that of `bucket_of`."""
     attempt = call.attempt
-    cost = "-" if attempt.cost_usd is None else f"{attempt.cost_usd * 1e9:.0f}"
+    cost = "-" if attempt.cost_usd is None else _counted(attempt.cost_usd * 1e9)
     return " ".join(map(str, (
-        attempt.model, attempt.backend, call.group or "-", call.mark, call.epoch,
-        round((attempt.ended_at - attempt.started_at) * 1000), int(call.repeated),
-        call.credential or "-", call.credential_epoch, call.credential_mark, round(call.wait * 1000),
+        attempt.model, attempt.backend, quote(call.group or "-", safe=""), call.mark, call.epoch,
+        _counted((attempt.ended_at - attempt.started_at) * 1000), int(call.repeated),
+        call.credential or "-", call.credential_epoch, call.credential_mark, _counted(call.wait * 1000),
         round(call.chance, 6), bucket, int(attempt.error is not None),
-        attempt.input_tokens or 0, attempt.output_tokens or 0, cost, attempt.error or "-",
+        _counted(attempt.input_tokens or 0), _counted(attempt.output_tokens or 0), cost, attempt.error or "-",
     )))  # fmt: skip
 
 

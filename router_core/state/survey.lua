@@ -6,7 +6,7 @@
 --   model: {alias, {{queue, jobs waiting, accepted (ms) of the first ('' : none), paused, served by a live worker}...},
 --     {{backend, free slots, block of the model, of its cooldown, of its key, why open, calls, failed, repeated, ms}...}}
 local now = clock()
-local oldest_slot = math.floor(now / tonumber(ARGV[3])) - tonumber(ARGV[2])
+local slot, slots_of_window = math.floor(now / tonumber(ARGV[3])), tonumber(ARGV[2])
 local blocked = {}
 local told = redis.call('HGETALL', BLOCKED)
 for i = 1, #told, 2 do blocked[told[i]] = told[i + 1] end
@@ -22,7 +22,8 @@ local function pace(target)
   local slots = redis.call('HGETALL', WINDOW .. target)
   for i = 1, #slots, 2 do
     local at, what = string.match(slots[i], '^(%d+):(%a+)$')
-    if tonumber(at) > oldest_slot then sums[what] = sums[what] + slots[i + 1] end
+    at = tonumber(at)
+    if at > slot - slots_of_window and at <= slot then sums[what] = sums[what] + slots[i + 1] end
   end
   return sums
 end
@@ -31,8 +32,8 @@ local function at_backend(alias, name, slots, key)
   local target = name .. '/' .. alias
   local sums = pace(target)
   local why = ''
-  if blocked[target] then why = redis.call('HGET', BREAKER .. target, 'why') or '' end
   if key ~= '' and blocked['key:' .. key] then why = redis.call('HGET', BREAKER .. 'key:' .. key, 'why') or '' end
+  if string.find(blocked[target] or '', '^[op]') then why = redis.call('HGET', BREAKER .. target, 'why') or '' end
   return {name, tonumber(slots) - redis.call('ZCARD', LEASES .. name), blocked[target] or '',
     blocked[target .. ' cool'] or '', key ~= '' and blocked['key:' .. key] or '', why, sums.n, sums.f, sums.r, sums.ms}
 end

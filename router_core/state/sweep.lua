@@ -13,6 +13,10 @@ local function found(id, why)
   if seen[id] then return end
   seen[id] = true
   local r = redis.call('HMGET', RECORD .. id, 'deliveries', 'attempts', 'deadline', 'accepted', 'queue', 'answers')
+  if why == 'late' or why == 'stranded' then  -- nobody moves what was cancelled or deleted with rq's own tools
+    local status = redis.call('HGET', RQ_JOB .. id, 'status')
+    if not status then why = 'deleted' elseif status == 'canceled' then why = 'cancelled' end
+  end
   local head = string.match(redis.call('GETRANGE', PROMPT .. id, 0, HEAD), '^[^\n]*')
   local kept = r[6] and redis.call('LRANGE', ANSWERS .. id, 0, -1) or {}
   reply[#reply + 1] = {id, r[1] or '0', why, r[2] or '', r[3], r[4], r[5], head, kept}

@@ -149,3 +149,11 @@ def test_a_password_in_an_address_is_not_shown(here: Path) -> None:
 def test_nobody_is_told_to_edit_the_environment(here: Path) -> None:
     with pytest.raises(NoRedis, match=r"`redis:` in openfall\.yaml\)"):
         config.redis_url(loaded(here, OPENAI).settings)
+
+
+def test_an_environment_that_is_named_and_says_nothing_is_told_what_it_lacks(here: Path) -> None:
+    (problem,) = config.check(config.ENVIRONMENT, environ={"OPENAI_API_KEY": "sk-abc"}, cwd=here)
+    assert str(problem) == (
+        "the environment: it names no model and how to reach it. "
+        "Set OPENAI_MODEL with OPENAI_API_KEY or OPENAI_BASE_URL, or the same of ANTHROPIC_."
+    )

@@ -48,6 +48,8 @@ from tests.fakes.ollama_words import (
     with_fault,
 )
 
+_BODY = web.RequestKey("body", dict)
+
 
 @dataclass
 class OllamaFake:
@@ -81,8 +83,8 @@ class OllamaFake:
             if self.key and request.headers.get("authorization") != f"Bearer {self.key}":
                 raise Refused(401, "unauthorized")
             if request.method == "POST":
-                request["body"] = await _body(request)
-                self.asked.append((request.path, request["body"]))
+                request[_BODY] = await _body(request)
+                self.asked.append((request.path, request[_BODY]))
             return await _answered(request, handler)
         except Refused as refused:
             return web.json_response(in_dialect(request.path, refused), status=refused.status)
@@ -109,20 +111,20 @@ class OllamaFake:
         return web.json_response({"models": [_loaded(runner) for runner in self.memory.present()]})
 
     async def show(self, request: web.Request) -> web.Response:
-        model = self.model(request["body"].get("model", ""))
+        model = self.model(request[_BODY].get("model", ""))
         told = {"modelfile": "", "template": "", "details": _described(model)["details"]}
         info = {"general.architecture": "llama", "llama.context_length": model.ctx}
         return web.json_response(told | {"model_info": info, "capabilities": list(model.capabilities)})
 
     async def generate(self, request: web.Request) -> web.StreamResponse:
         """Loading and unloading only: a prompt is refused, which Ollama would answer."""
-        if request["body"].get("prompt"):
+        if request[_BODY].get("prompt"):
             raise Refused(400, "the fake's /api/generate loads and unloads only")
-        told = await self._without_messages(request["body"])
+        told = await self._without_messages(request[_BODY])
         return web.json_response({**{key: told[key] for key in told if key != "message"}, "response": ""})
 
     async def chat(self, request: web.Request) -> web.StreamResponse:
-        asked: dict[str, Any] = request["body"]
+        asked: dict[str, Any] = request[_BODY]
         if not asked.get("messages"):
             return web.json_response(await self._without_messages(asked))
         model = self.model(asked.get("model", ""))
@@ -138,10 +140,10 @@ class OllamaFake:
 
     async def passed(self, request: web.Request) -> web.StreamResponse:
         """The compatible endpoints: the model is loaded, the engine answers in its own words."""
-        model = self.model(request["body"].get("model", ""))
+        model = self.model(request[_BODY].get("model", ""))
         async with (
             self.memory.using(model, None, None),
-            self.engine._http.post(self.engine.url + request.path, json=request["body"]) as upstream,
+            self.engine._http.post(self.engine.url + request.path, json=request[_BODY]) as upstream,
         ):
             response = web.StreamResponse(status=upstream.status, headers={"content-type": upstream.content_type})
             await response.prepare(request)
@@ -161,7 +163,7 @@ class OllamaFake:
             return told | {"done": True, "done_reason": "load"}
 
     async def set_model(self, request: web.Request) -> web.Response:
-        told = request["body"] | {"name": canonical(request["body"]["name"])}
+        told = request[_BODY] | {"name": canonical(request[_BODY]["name"])}
         model = self.models.get(told["name"], FakeModel(told["name"]))
         for key, value in told.items():
             setattr(model, key, tuple(value) if isinstance(value, list) else value)
@@ -169,8 +171,8 @@ class OllamaFake:
         return web.json_response({"models": list(self.models)})
 
     async def set_memory(self, request: web.Request) -> web.Response:
-        for name in {one.name for one in fields(Memory)} & set(request["body"]):
-            setattr(self.memory, name, request["body"][name])
+        for name in {one.name for one in fields(Memory)} & set(request[_BODY]):
+            setattr(self.memory, name, request[_BODY][name])
         return web.json_response({})
 
 
@@ -183,10 +185,10 @@ async def ollama_fake(
     fake = OllamaFake({model.name: model for model in named}, Memory(**memory), key=key)
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as http:
         fake.engine = Engine(engine.rstrip("/"), http)
-        runner = web.AppRunner(fake.application(), handler_cancellation=True, access_log=None)
+        runner = web.AppRunner(fake.application(), handler_cancellation=True, access_log=None, shutdown_timeout=1)
         await runner.setup()
         try:
-            await web.TCPSite(runner, "127.0.0.1", port, shutdown_timeout=1).start()
+            await web.TCPSite(runner, "127.0.0.1", port).start()
             fake.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
             yield fake
         finally:
@@ -198,6 +200,8 @@ async def _answered(request: web.Request, handler: Any) -> web.StreamResponse:
         return await handler(request)  # type: ignore[no-any-return]
     except aiohttp.ClientConnectorError as error:  # the engine is away: Ollama's runner has died
         raise Refused(500, CRASH) from error
+    except ConnectionResetError:  # the caller is gone
+        return web.Response(status=499)
 
 
 async def _running(_request: web.Request) -> web.Response:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from router_core.catalog import Backend, Catalog, Cloud, Ensemble, ModelSpec, RetryPolicy, Role, UrgencyPolicy
+from router_core.catalog import Backend, Catalog, Cloud, Ensemble, ModelSpec, RetryPolicy, Role, TaskType, UrgencyPolicy
 from router_core.decide import Conditions
 from router_core.fleet import FOREVER, Blocked, Fleet, ModelState, Obstacle
 from router_core.job import CompletionJob, Urgency
@@ -24,6 +24,7 @@ def catalog(*, cloud=Cloud.YES, local_only=False, ensemble=None, **retry):
             "opus": ModelSpec(upstream="opus", at=("api",), timeout=10, quality={"code": 0.9}),
             "haiku": ModelSpec(upstream="haiku", at=("api",), timeout=10),
         },
+        tasks={"code": TaskType(chain=LOCAL)},
         roles={"many": Role(chain=(*LOCAL, *CLOUD), ensemble=ensemble or Ensemble(answers=2))},
         urgency={word: UrgencyPolicy(start_within=30, give_up=3600, cloud=cloud) for word in Urgency},
         retry=RetryPolicy(**retry),

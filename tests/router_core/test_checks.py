@@ -180,7 +180,11 @@ CHECKED = Catalog(
     backends=CATALOG.backends,
     models=CATALOG.models,
     roles={"artist": Role(chain=("small",), checks=(K.HTML,))},
-    tasks={"html": TaskType(chain=("small",), checks=(K.HTML,)), "prose": TaskType(chain=("small",))},
+    tasks={
+        **CATALOG.tasks,
+        "html": TaskType(chain=("small",), checks=(K.HTML,)),
+        "prose": TaskType(chain=("small",)),
+    },
 )
 
 

@@ -63,7 +63,7 @@ CATALOG = catalog()
 
 
 def routed(told: Catalog = CATALOG, fleet: Fleet | None = None, **asked: Any) -> Route:
-    return route(told, fleet or Fleet(), Asked(**asked), 1000.0)
+    return route(told, lambda urgency: fleet or Fleet(), Asked(**asked), 1000.0)
 
 
 def refused(told: Catalog = CATALOG, fleet: Fleet | None = None, **asked: Any) -> NothingFits:
@@ -291,7 +291,7 @@ def test_whatever_is_asked_the_route_holds_together(
     asked: Asked, switched: bool, states: dict[str, ModelState]
 ) -> None:
     try:
-        found = route(CATALOG, Fleet(states, local_only=switched), asked, 1000.0)
+        found = route(CATALOG, lambda urgency: Fleet(states, local_only=switched), asked, 1000.0)
     except NothingFits as error:
         told, names = str(error), [one.model for one in error.considered]
     else:

@@ -60,7 +60,7 @@ def grown(before: Any, more: str) -> str:
 
 def count(usage: Any, name: str) -> int | None:
     """A number of tokens under that name; None: not told."""
-    told = usage.get(name) if isinstance(usage, Mapping) else None
+    told = usage.get(name) if isinstance(usage, dict) else None
     return told if isinstance(told, int) and told >= 0 else None
 
 

@@ -44,6 +44,7 @@ class Exchange:
         # accept-encoding: a compressed stream would arrive late
         told = {"host": place.root.netloc.decode(), "accept-encoding": "identity", **headers}
         self._headers = [(name.encode(), value.encode()) for name, value in told.items()]
+        self._of_json = [*self._headers, (b"content-type", b"application/json")]
         self._urls: dict[str, httpx.URL] = {}
 
     async def complete(self, call: Call, wire: Wire, on_delta: OnDelta | None) -> Outcome:
@@ -112,8 +113,8 @@ class Exchange:
             url = self._urls[path] = self._place.at(path)
         if payload is None:
             return httpx.Request("GET", url, headers=self._headers)
-        told = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(payload))]
-        return httpx.Request("POST", url, headers=[*self._headers, *told], stream=httpx.ByteStream(payload))
+        headers = [*self._of_json, (b"content-length", b"%d" % len(payload))]
+        return httpx.Request("POST", url, headers=headers, stream=httpx.ByteStream(payload))
 
 
 def _without_echo(failure: Failure, prompt: Any) -> Failure:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -11,9 +11,15 @@ from workers.backends.answer import count, malformed, read_document, read_event
 
 
 def read_chat(body: bytes, headers: Mapping[str, str]) -> Outcome:
-    """The outcome of a 200's body. An error inside it is a failure."""
+    """The outcome of a 200's body. An error inside it is a failure.
+
+    Lines are read too: a proxy may have taken from a stream the content type that it is known by.
+    """
     document = read_document(body, headers)
-    return _server_side(document) if isinstance(document, Failure) else outcome_of(document)
+    if not isinstance(document, Failure):
+        return outcome_of(document)
+    lines = body.split(b"\n") if document.error_class is ErrorClass.MALFORMED else ()
+    return _read_lines(lines) if len(lines) > 1 else _server_side(document)
 
 
 def outcome_of(document: Any) -> Outcome:
@@ -35,6 +41,14 @@ def outcome_of(document: Any) -> Outcome:
         output_tokens=count({"eval_count": 0, **document}, "eval_count"),
         body=document,
     )
+
+
+def _read_lines(lines: Iterable[bytes]) -> Outcome:
+    answer = StreamedChat()
+    for line in filter(None, map(bytes.strip, lines)):
+        if not answer.ended:
+            answer.take(line)
+    return answer.outcome()
 
 
 class StreamedChat:

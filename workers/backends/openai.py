@@ -20,6 +20,9 @@ from workers.backends.translate import answered, spoken
 WIRE = Wire(stream_type="text/event-stream", framing=Events, assembly=StreamedAnswer, read=read_completion)
 PATH = "/chat/completions"
 
+OPENAI = "api.openai.com"
+"""Its reasoning models refuse `max_tokens`, and all of its models know `max_completion_tokens`; most others do not."""
+
 
 class OpenAIBackend:
     """One endpoint that speaks it. `url` is its base, `key` its bearer token (empty: none), `transport` its own."""
@@ -28,6 +31,7 @@ class OpenAIBackend:
         key = checked_key(key)
         place = address(url, PATH)
         self._version = place.version
+        self._limit = "max_completion_tokens" if place.root.host == OPENAI else "max_tokens"
         self._exchange = Exchange(place, {"authorization": f"Bearer {key}"} if key else {}, transport)
 
     async def complete(self, request: Request, on_delta: OnDelta | None = None) -> Outcome:
@@ -35,10 +39,12 @@ class OpenAIBackend:
         said = spoken(request, "openai")
         if isinstance(said, Failure):
             return said
-        call = Call(
-            path=self._version + PATH, body=_body(said, request, streamed=on_delta is not None),
-            timeout=request.timeout, prompt=request.prompt,
-        )  # fmt: skip
+        body = _body(said, request, self._limit)
+        if on_delta is not None:
+            options = said.get("stream_options")
+            body["stream"] = True
+            body["stream_options"] = {**(options if isinstance(options, dict) else {}), "include_usage": True}
+        call = Call(path=self._version + PATH, body=body, timeout=request.timeout, prompt=request.prompt)
         return answered(await self._exchange.complete(call, WIRE, on_delta), request, "openai")
 
     async def alive(self, within: float) -> Failure | None:
@@ -61,15 +67,13 @@ class OpenAIBackend:
         await self._exchange.close()
 
 
-def _body(said: Mapping[str, Any], request: Request, *, streamed: bool) -> dict[str, Any]:
+def _body(said: Mapping[str, Any], request: Request, limit: str) -> dict[str, Any]:
     """What was said, as it was, but for the model, the stream, and a limit where it has none."""
     left_out = {"stream", "stream_options"} | (frozenset() if request.sampling_params else SAMPLING)
     body = {key: value for key, value in said.items() if key not in left_out}
     body["model"] = request.upstream
-    if streamed:
-        options = said.get("stream_options")
-        body["stream"] = True
-        body["stream_options"] = {**(options if isinstance(options, dict) else {}), "include_usage": True}
+    if request.dialect != "openai" and "max_tokens" in body:
+        body[limit] = body.pop("max_tokens")
     if request.max_tokens is not None and "max_tokens" not in body and "max_completion_tokens" not in body:
-        body["max_tokens"] = request.max_tokens
+        body[limit] = request.max_tokens
     return body

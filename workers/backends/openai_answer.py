@@ -12,6 +12,7 @@ from workers.backends.answer import count, grown, malformed, read_document, read
 from workers.backends.signals import classify, error_of
 
 _DONE = b"[DONE]"
+_MERGED = frozenset({"index", "message", "delta", "logprobs"})
 
 
 def read_completion(body: bytes, headers: Mapping[str, str]) -> Outcome:
@@ -73,7 +74,8 @@ class StreamedAnswer:
             return ""
         self._head |= {key: value for key, value in chunk.items() if key != "choices" and value is not None}
         choices = chunk.get("choices")
-        return "".join([self._add(choice) for choice in choices or () if isinstance(choice, dict)])
+        pieces = choices if isinstance(choices, list) else []
+        return "".join([self._add(choice) for choice in pieces if isinstance(choice, dict)])
 
     def outcome(self) -> Outcome:
         """What the stream came to, once it has ended in whatever way."""
@@ -86,9 +88,7 @@ class StreamedAnswer:
         index = told.get("index", 0) if isinstance(told.get("index", 0), int) else 0
         empty = {"index": index, "message": {"role": "assistant", "content": None}, "finish_reason": None}
         choice = self._choices.setdefault(index, empty)
-        choice |= {
-            key: value for key, value in told.items() if key not in ("index", "delta", "logprobs") and value is not None
-        }
+        choice |= {key: value for key, value in told.items() if key not in _MERGED and value is not None}
         _merge_logprobs(choice, told.get("logprobs"))
         delta = told.get("delta")
         if not isinstance(delta, dict):
@@ -101,8 +101,8 @@ class StreamedAnswer:
 def _merge(message: dict[str, Any], delta: dict[str, Any]) -> None:
     """Texts grow (content, reasoning, refusal), tool calls are put together, anything else is replaced."""
     for key, value in delta.items():
-        if key == "tool_calls" and isinstance(value, list):
-            _merge_calls(message.setdefault("tool_calls", []), value)
+        if key == "tool_calls":
+            _merge_calls(message.setdefault("tool_calls", []), value if isinstance(value, list) else [])
         elif isinstance(value, str) and key != "role":
             message[key] = grown(message.get(key), value)
         elif value is not None:
@@ -113,15 +113,22 @@ def _merge_calls(calls: list[dict[str, Any]], pieces: list[Any]) -> None:
     """Arguments grow by index. A piece without an index begins a call if it has an id, else it continues the last."""
     for piece in filter(lambda piece: isinstance(piece, dict), pieces):
         index = piece.get("index")
-        if not isinstance(index, int):
+        if not isinstance(index, int) or index < 0:
             index = len(calls) if piece.get("id") or not calls else len(calls) - 1
         if index >= len(calls):
             calls.append({"id": None, "type": "function", "function": {"name": "", "arguments": ""}})
-        call = calls[min(index, len(calls) - 1)]
-        function = piece.get("function") or {}
+        call, function = calls[min(index, len(calls) - 1)], piece.get("function")
         call |= {key: value for key, value in piece.items() if key not in ("index", "function") and value}
-        arguments = call["function"]["arguments"] + (function.get("arguments") or "")
-        call["function"] |= {key: value for key, value in function.items() if value} | {"arguments": arguments}
+        if isinstance(function, dict):
+            arguments = call["function"]["arguments"] + _arguments(function.get("arguments"))
+            call["function"] |= {key: value for key, value in function.items() if value} | {"arguments": arguments}
+
+
+def _arguments(told: Any) -> str:
+    """Some servers send the object itself in place of its text."""
+    if isinstance(told, str):
+        return told
+    return orjson.dumps(told).decode() if isinstance(told, dict) else ""
 
 
 def _merge_logprobs(choice: dict[str, Any], told: Any) -> None:

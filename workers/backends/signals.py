@@ -69,7 +69,7 @@ _CREDITS = (
 )
 _OUT_OF_MEMORY = (
     r"out of (device )?memory|(cuda|hip)malloc failed|failed to allocate|allocation failed|not enough memory"
-    r"|insufficient memory|vk_error_out_of_device_memory|erroroutofmemory|requires more (\w+ )?memory"
+    r"|insufficient memory|error_?out_?of_?(device_?)?memory|requires more (\w+ )?memory"
 )
 _TOO_LONG = (
     r"context[ _](length|size|window|limit)|maximum context|prompt is too long|input is too long"
@@ -99,7 +99,7 @@ RULES: tuple[Rule, ...] = (
     _rule(_E.AUTH, {400, None}, codes="organization_on_hold permission_error", words=r"api key not valid"),
     # the model
     _rule(_E.NOT_INSTALLED, {400, 403, 404, None}, codes="model_not_found", words=_NO_MODEL),
-    _rule(_E.NOT_INSTALLED, {404}, codes="not_found_error notfounderror"),
+    _rule(_E.NOT_INSTALLED, {404}, codes="not_found not_found_error notfounderror"),
     _rule(_E.NOT_INSTALLED, {503, None}, words=r"\bno (allowed |available )?providers?\b"),
     # the request
     _rule(_E.UNSUPPORTED, {400, 500, None}, words=_CANNOT),
@@ -122,6 +122,7 @@ RULES: tuple[Rule, ...] = (
     # the status alone
     _rule(_E.TIMEOUT, {408, 504}),
     _rule(_E.CONNECTION, {502, *range(520, 528)}),
+    _rule(_E.OVERLOADED, {529}),  # Anthropic's alone, whatever page stands before it
     _rule(_E.BAD_REQUEST, {400, 422}),
 )
 """The first that fits is what a refusal means."""

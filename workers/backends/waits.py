@@ -23,7 +23,13 @@ def duration(text: str) -> float | None:
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds of `Retry-After`: a number, or an HTTP date less the response's `Date`. `headers` ignore case."""
+    """Seconds of `Retry-After`: a number, or an HTTP date less the response's `Date`. `headers` ignore case.
+
+    OpenAI tells it in milliseconds too, as `retry-after-ms`, which is the more exact.
+    """
+    exact = headers.get("retry-after-ms", "").strip()
+    if _SECONDS.fullmatch(exact):
+        return float(exact) / 1000
     told = headers.get("retry-after", "").strip()
     if _SECONDS.fullmatch(told):
         return float(told)

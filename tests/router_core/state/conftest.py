@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ import redis
 from router_core.job import CompletionJob
 from router_core.outcome import Attempt, BreakerMark, CredentialMark, ErrorClass
 from router_core.result import Result, Status
-from router_core.state.delivery import Deliveries, Delivery, Drained, Identity
+from router_core.state.delivery import Deliveries, Delivery, Drained, Identity, Settled
 from router_core.state.intake import Accepted, Intake, Terms
 from router_core.state.link import Link
 from router_core.state.presence import register
@@ -54,6 +55,7 @@ class Fleet:
         self.url, self.link, self.clock, self.store = url, link, clock, store
         self.intake = Intake(link)
         self.queue = QUEUE
+        self.numbers = count(1)
 
     def job(self, job_id: str = "job-00001", **more: Any) -> CompletionJob:
         body = more.pop("body", {"messages": [{"role": "user", "content": SECRET}]})
@@ -105,6 +107,32 @@ class Fleet:
         )
         call = None if next_ is None else made(attempt, delivery)
         return (await worker.settle(worker.settling(delivery, Ending(next=next_, call=call, to_queue=to)))).came
+
+    async def drains(self, name: str, *drained: Drained, local: bool = True, **more: Any) -> Deliveries:
+        """A registered worker that has beaten once, of the pool that its first queue names."""
+        queues = tuple(queue.queue for queue in drained)
+        backends = tuple(seat.backend for queue in drained for seat in queue.seats)
+        who = Identity(name, queues[0].split(".")[0], queues, backends, local)
+        await register(self.link, who)
+        worker = Deliveries(self.link, who, drained, **more)
+        await worker.beat([])
+        return worker
+
+    async def supply(self, count: int, queue: str = QUEUE, **job: Any) -> list[str]:
+        """So many jobs more in a queue; their ids."""
+        ids = [f"{queue.replace('.', '-')}-{next(self.numbers):05}" for _ in range(count)]
+        for job_id in ids:
+            await self.accept(job_id, queue=queue, give_up=86400, job=job)
+        return ids
+
+    async def ends(self, worker: Deliveries, delivery: Delivery, mark: BreakerMark, **call: Any) -> Settled:
+        """The call of a delivery came to `mark`, and its job fails for good."""
+        told = made(self.attempt(delivery, ErrorClass.TIMEOUT), delivery, mark=mark, **call)
+        return await worker.settle(worker.settling(delivery, Ending(next=self.failed(delivery), call=told)))
+
+    async def calls(self, worker: Deliveries, *marks: BreakerMark, **call: Any) -> list[Settled]:
+        """Calls one after another, each of a job that waits in a queue of the worker."""
+        return [await self.ends(worker, await self.claim(worker), mark, **call) for mark in marks]
 
     async def crash(self, name: str, worker: Deliveries) -> None:
         """Time passes in which this worker is silent and an onlooker keeps the fleet's pulse."""
@@ -164,16 +192,20 @@ def store(redis_url: str) -> Iterator[redis.Redis]:
         yield client
 
 
+async def _tell(story: Story, url: str) -> None:
+    clock = Clock()
+    with redis.Redis.from_url(url) as store:
+        async with Link(url, clock=clock) as link:
+            await story(Fleet(url, link, clock, store))
+
+
 @pytest.fixture
-def fleet(redis_url: str, store: redis.Redis) -> Callable[[Story], None]:
+def fleet(redis_url: str) -> Callable[[Story], None]:
     """Runs a story: `fleet(story)` awaits `story(Fleet)` with the clock in the test's hands."""
+    return lambda story: asyncio.run(_tell(story, redis_url))
 
-    def run(story: Story) -> None:
-        async def main() -> None:
-            clock = Clock()
-            async with Link(redis_url, clock=clock) as link:
-                await story(Fleet(redis_url, link, clock, store))
 
-        asyncio.run(main())
-
-    return run
+@pytest.fixture
+def own_fleet(server: Any) -> Callable[[Story], None]:
+    """The same on a server of the test's own, which it may kill."""
+    return lambda story: asyncio.run(_tell(story, server.url))

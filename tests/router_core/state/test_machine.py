@@ -53,7 +53,7 @@ class Job:
     deadline: float
     state: str = "queued"
     token: str = ""
-    settled: str = ""
+    settled: str = ""  # the tokens whose settle arrived, `!` before one that was refused; the last 64 bytes
     worker: str = ""
     backend: str = ""
     crashes: int = 0
@@ -153,11 +153,20 @@ class Model:
 
     def fence(self, job_id: str, token: str, verb: str) -> str:
         job = self.jobs[job_id]
-        if job.settled == token:
+        if token in job.settled.split():
             return "again"
+        if f"!{token}" in job.settled.split():
+            return "late"
         if job.token != token or job.state == "done" or (job.state != "started" and verb != "done"):
+            self.hear(job, f"!{token}")
             return "late"
         return "settled"
+
+    def hear(self, job: Job, word: str) -> None:
+        words = [*job.settled.split(), word]
+        while len(" ".join(words)) > 64:
+            words.pop(0)
+        job.settled = " ".join(words)
 
     def leave(self, job_id: str) -> None:
         job = self.jobs[job_id]
@@ -170,7 +179,9 @@ class Model:
     def finish(self, job_id: str, status: str, queue: str, settled: str = "") -> None:
         job = self.jobs[job_id]
         self.leave(job_id)
-        job.state, job.status, job.ended_in, job.settled = "done", status, queue, settled
+        job.state, job.status, job.ended_in = "done", status, queue
+        if settled:
+            self.hear(job, settled)
 
     def reap(self) -> dict[str, str]:
         if self.pulse():
@@ -319,7 +330,7 @@ class Machine(RuleBasedStateMachine):
             model.finish(delivery.id, {"answer": "answered", "fail": "failed"}[verb], job.queue, delivery.token)
             return
         model.leave(delivery.id)
-        job.settled = delivery.token
+        model.hear(job, delivery.token)
         if verb == "queue":
             job.state, job.queue = "queued", to_queue
             model.lists[to_queue].append(delivery.id)
@@ -387,7 +398,7 @@ class Machine(RuleBasedStateMachine):
         job_id = data.draw(st.sampled_from(sorted(self.model.jobs)))
         job = self.model.jobs[job_id]
         if job.state == "held":
-            job.state, job.token, job.settled, job.crashes = "queued", "", "", 0
+            job.state, job.token, job.crashes = "queued", "", 0
             self.model.lists[job.queue].insert(0, job_id)
         assert self.do(self.intake.replay(job_id)) == job.state
 

@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 import httpx
 import orjson
 import pytest
-from pydantic import SecretStr
 
 from router_core.catalog import Backend
+from router_core.job import Dialect
 from router_core.outcome import Completion, Failure, Outcome
 from router_core.outcome import ErrorClass as E
 from tests.faults import (
@@ -27,19 +27,15 @@ from tests.faults import (
     drip_events,
     events,
     fault_server,
-    flood,
-    kept,
     piece,
     raw,
     reset,
     stall,
 )
-from workers.backends import reading
-from workers.backends.address import address
 from workers.backends.base import Request
-from workers.backends.openai import PATH, OpenAIBackend
-from workers.backends.registry import is_loopback, open_backend
-from workers.backends.transport import StaleConnection, open_transport
+from workers.backends.openai import OpenAIBackend
+from workers.backends.registry import open_backend
+from workers.backends.transport import open_transport
 
 ASKED: dict[str, Any] = {"messages": [{"role": "user", "content": "Haruka greets the festival crowd"}]}
 T = TypeVar("T")
@@ -62,13 +58,14 @@ def served(
     timeout: float = 10,
     deltas: list[str] | None = None,
     calls: int = 1,
+    **more: Any,
 ) -> tuple[Outcome, FaultServer]:
     """The last outcome of so many calls, and the server as they left it. With `deltas` they are streamed."""
 
     async def work() -> tuple[Outcome, FaultServer]:
         async with fault_server(*scripts) as server:
             backend = OpenAIBackend(server.url, KEY, open_transport(keep_alive=True))
-            request = Request(body=body or ASKED, upstream="upstream-name", timeout=timeout, max_tokens=77)
+            request = Request(body=body or ASKED, upstream="upstream-name", timeout=timeout, max_tokens=77, **more)
             try:
                 for _ in range(calls):
                     outcome = await backend.complete(request, None if deltas is None else deltas.append)
@@ -95,6 +92,37 @@ def test_the_body_passes_as_it_came_but_for_model_stream_and_limit() -> None:
     assert asked.path == "/v1/chat/completions"
     assert asked.headers["authorization"] == f"Bearer {KEY}"
     assert asked.headers["content-type"] == "application/json"
+
+
+def test_a_model_that_refuses_sampling_parameters_is_sent_none() -> None:
+    _, server = served(
+        answer(COMPLETION), body=ASKED | {"temperature": 1, "top_p": 1, "top_k": 1}, sampling_params=False
+    )
+    assert orjson.loads(server.asked[0].body).keys() == {"messages", "model", "max_tokens"}
+
+
+@pytest.mark.parametrize(
+    ("dialect", "body", "limits"),
+    [
+        ("openai", ASKED, {"max_completion_tokens": 77}),
+        ("openai", ASKED | {"max_tokens": 5}, {"max_tokens": 5}),
+        ("anthropic", ASKED | {"max_tokens": 5}, {"max_completion_tokens": 5}),
+    ],
+)
+def test_openai_itself_is_told_a_limit_of_ours_by_the_name_that_all_its_models_know(
+    dialect: Dialect, body: dict[str, Any], limits: dict[str, int]
+) -> None:
+    def reply(request: httpx.Request) -> httpx.Response:
+        sent = orjson.loads(request.content)
+        assert {key: value for key, value in sent.items() if key.startswith("max_")} == limits
+        return httpx.Response(200, json=COMPLETION)
+
+    async def work() -> Outcome:
+        spec = Backend(url="https://api.openai.com/v1", pool="cloud")
+        backend = open_backend(spec, httpx.MockTransport(reply))
+        return await backend.complete(Request(body=body, upstream="m", timeout=5, max_tokens=77, dialect=dialect))
+
+    assert isinstance(run(work()), Completion)
 
 
 @pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
@@ -226,187 +254,3 @@ def test_a_fault_within_a_stream_is_a_failure_of_its_class(script: Script, meant
     outcome = ask(script, timeout=0.5 if meant is E.TIMEOUT else 10, deltas=[])
     assert isinstance(outcome, Failure)
     assert outcome.error_class is meant
-
-
-@pytest.mark.parametrize("deltas", [None, []], ids=["whole", "streamed"])
-def test_an_answer_without_end_is_cut_off(deltas: list[str] | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "MAX_ANSWER", 2**21)
-    outcome = ask(flood, deltas=deltas)
-    assert isinstance(outcome, Failure)
-    assert (outcome.error_class, outcome.detail) == (E.MALFORMED, "the answer is longer than 2 MiB")
-
-
-def test_a_host_that_nobody_listens_on_is_a_connection_failure() -> None:
-    async def work() -> Outcome:
-        async with fault_server(reset) as server:
-            url = server.url
-        backend = open_backend(Backend(url=url, pool="gpu"))
-        try:
-            return await backend.complete(Request(body=ASKED, upstream="m", timeout=5))
-        finally:
-            await backend.close()
-
-    outcome = run(work())
-    assert isinstance(outcome, Failure)
-    assert outcome.error_class is E.CONNECTION
-
-
-def test_a_host_without_an_address_was_never_connected_to() -> None:
-    async def work() -> None:
-        async with open_transport(keep_alive=True) as transport:
-            with pytest.raises(httpx.ConnectError):
-                await transport.handle_async_request(httpx.Request("POST", "http://nowhere.invalid/"))
-
-    run(work())
-
-
-def test_a_refusal_that_repeats_the_prompt_is_told_without_it() -> None:
-    prompt = ASKED["messages"][0]["content"]
-    error = {"message": f"cannot parse '{prompt}' for {KEY}", "type": "invalid_request_error"}
-    outcome = ask(answer({"error": error}, 400))
-    assert outcome == Failure(error_class=E.BAD_REQUEST, detail="HTTP 400 invalid_request_error")
-
-
-def test_a_body_that_is_no_json_is_the_callers_fault() -> None:
-    outcome = ask(answer(COMPLETION), body=ASKED | {"temperature": 2**70})
-    assert isinstance(outcome, Failure)
-    assert outcome.error_class is E.BAD_REQUEST
-
-
-def test_a_kept_connection_is_used_again() -> None:
-    _, server = served(kept(answer(COMPLETION)), calls=3)
-    assert [asked.connection for asked in server.asked] == [0, 0, 0]
-
-
-def test_a_call_on_a_kept_connection_that_breaks_is_sent_once_more() -> None:
-    outcome, server = served(kept(answer(COMPLETION)), reset, answer(COMPLETION), calls=2)
-    assert isinstance(outcome, Completion)
-    assert [asked.connection for asked in server.asked] == [0, 0, 1]
-
-
-def test_a_call_on_a_fresh_connection_that_breaks_is_not_sent_again() -> None:
-    outcome, server = served(reset)
-    assert isinstance(outcome, Failure)
-    assert len(server.asked) == 1
-
-
-@pytest.mark.parametrize("begun", [b"H", b"HTTP/1.1 200", b"HTTP/1.1 200 OK\r\nContent-"])
-def test_a_call_that_a_kept_connection_began_to_answer_is_not_sent_again(begun: bytes) -> None:
-    outcome, server = served(kept(answer(COMPLETION)), raw(begun), answer(COMPLETION), calls=2)
-    assert isinstance(outcome, Failure)
-    assert (outcome.error_class, len(server.asked)) == (E.CONNECTION, 2)
-
-
-def test_a_call_is_sent_again_only_once() -> None:
-    sent = []
-
-    def broken(request: httpx.Request) -> httpx.Response:
-        sent.append(request)
-        raise StaleConnection("closed")
-
-    async def work() -> Outcome:
-        backend = open_backend(Backend(url="http://upstream.test", pool="cloud"), httpx.MockTransport(broken))
-        return await backend.complete(Request(body=ASKED, upstream="m", timeout=5))
-
-    outcome = run(work())
-    assert isinstance(outcome, Failure)
-    assert (outcome.error_class, len(sent)) == (E.CONNECTION, 2)
-
-
-def test_any_httpx_transport_will_do() -> None:
-    def reply(request: httpx.Request) -> httpx.Response:
-        assert orjson.loads(request.content)["model"] == "m"
-        assert "authorization" not in request.headers
-        return httpx.Response(200, json=COMPLETION)
-
-    async def work() -> Outcome:
-        backend = open_backend(Backend(url="http://upstream.test/v1", pool="cloud"), httpx.MockTransport(reply))
-        return await backend.complete(Request(body=ASKED, upstream="m", timeout=5))
-
-    assert isinstance(run(work()), Completion)
-
-
-@pytest.mark.parametrize("script", [stall, drip, drip_events], ids=["before headers", "in the body", "in the stream"])
-@pytest.mark.parametrize("ending", ["cancelled", "timed out"])
-def test_a_call_that_is_given_up_closes_its_socket(script: Script, ending: str) -> None:
-    async def work() -> bool:
-        async with fault_server(script) as server:
-            backend = OpenAIBackend(server.url, KEY, open_transport(keep_alive=True))
-            request = Request(body=ASKED, upstream="m", timeout=30 if ending == "cancelled" else 0.2)
-            calling = asyncio.ensure_future(backend.complete(request, lambda text: None))
-            await server.arrived.wait()
-            if ending == "cancelled":
-                calling.cancel()
-                with pytest.raises(asyncio.CancelledError):
-                    await calling
-            else:
-                assert isinstance(await calling, Failure)
-            await asyncio.wait_for(server.left.wait(), 5)
-            left = server.left.is_set()
-            await backend.close()
-            return left
-
-    assert run(work())
-
-
-def test_a_local_engine_gets_a_connection_for_each_call() -> None:
-    async def work() -> FaultServer:
-        async with fault_server(answer(COMPLETION)) as server:
-            backend = open_backend(Backend(url=server.url, pool="gpu", key=SecretStr("")))
-            for _ in range(2):
-                assert isinstance(await backend.complete(Request(body=ASKED, upstream="m", timeout=5)), Completion)
-            await backend.close()
-            return server
-
-    server = run(work())
-    assert [asked.connection for asked in server.asked] == [0, 1]
-    assert {asked.headers["connection"] for asked in server.asked} == {"close"}
-
-
-@pytest.mark.parametrize(
-    ("base", "full"),
-    [
-        ("http://h:8080", "http://h:8080/v1/chat/completions"),
-        ("http://h:8080/v1/", "http://h:8080/v1/chat/completions"),
-        ("http://h/llm", "http://h/llm/v1/chat/completions"),
-        ("https://h/api/v1", "https://h/api/v1/chat/completions"),
-        ("https://h/v1beta/openai/", "https://h/v1beta/openai/chat/completions"),
-        ("https://h/v1/chat/completions", "https://h/v1/chat/completions"),
-    ],
-)
-def test_a_base_url_may_name_its_version_or_not(base: str, full: str) -> None:
-    place = address(base, PATH)
-    assert str(place.at(place.version + PATH)) == full
-
-
-def test_a_key_that_no_header_can_carry_is_refused_without_telling_it() -> None:
-    with pytest.raises(ValueError, match="copy it again") as refused:
-        OpenAIBackend("http://h", "sk-\r\nx", open_transport(keep_alive=True))
-    assert "sk-" not in str(refused.value)
-
-
-def test_a_password_in_a_url_is_refused_without_telling_it() -> None:
-    with pytest.raises(ValueError, match="as the key") as refused:
-        address("http://me:hunter2@h")
-    assert "hunter2" not in str(refused.value)
-
-
-@pytest.mark.parametrize("url", [f"http://{'a' * 64}", "http://a..b", "http://[::1", "http://h:99999", "http://:80"])
-def test_a_url_that_cannot_be_called_is_refused_when_it_is_opened(url: str) -> None:
-    with pytest.raises(ValueError, match="check its host and port"):
-        address(url)
-
-
-@pytest.mark.parametrize(
-    ("url", "here"),
-    [
-        ("http://127.0.0.1:1", True),
-        ("http://127.9.9.9", True),
-        ("http://[::1]:1", True),
-        ("http://localhost", True),
-        ("http://192.168.1.2", False),
-        ("https://api.openai.com/v1", False),
-    ],
-)
-def test_loopback_is_told_by_the_host(url: str, here: bool) -> None:
-    assert is_loopback(url) is here

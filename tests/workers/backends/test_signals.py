@@ -8,7 +8,6 @@ import pytest
 
 from router_core.outcome import ErrorClass as E
 from workers.backends.signals import DETAIL_LENGTH, classify
-from workers.backends.waits import duration, limit_reset, retry_after
 
 
 def openai(message: str, type: str = "invalid_request_error", code: object = None) -> dict[str, object]:
@@ -25,6 +24,12 @@ def openrouter(code: int, message: str, **metadata: object) -> dict[str, object]
 
 def gemini(code: int, status: str, message: str, *details: dict[str, str]) -> list[dict[str, object]]:
     return [{"error": {"code": code, "message": message, "status": status, "details": list(details)}}]
+
+
+def anthropic(type: str, message: str = "x", error_code: str | None = None) -> dict[str, object]:
+    details = None if error_code is None else {"error_code": error_code}
+    told = {"type": type, "message": message, "details": details}
+    return {"type": "error", "error": told, "request_id": "req_011CSHoEeqs5C35K2UUqR7Fy"}
 
 
 CUDA = "llama runner process has terminated: cudaMalloc failed: out of memory"
@@ -60,7 +65,11 @@ SIGNALS = {
     "Ollama is out of memory": (500, {"error": CUDA}, E.NO_VRAM),
     "Ollama is out of memory within a stream": (200, {"error": CUDA}, E.NO_VRAM),
     "Ollama's compatible endpoint is out of memory": (500, openai(CUDA, "api_error"), E.NO_VRAM),
-    "Ollama's cloud wants a sign-in": (401, {"error": "unauthorized", "signin_url": "https://ollama.com/x"}, E.AUTH),
+    "Ollama's cloud wants a sign-in": (
+        401,
+        {"error": "unauthorized", "signin_url": "https://ollama.com/x"},
+        E.NOT_INSTALLED,
+    ),
     "Ollama's cloud wants a subscription": (
         403,
         {"error": "this model requires a subscription, upgrade for access"},
@@ -135,17 +144,126 @@ SIGNALS = {
     "Gemini dislikes an argument": (400, gemini(400, "INVALID_ARGUMENT", "temperature"), E.BAD_REQUEST),
     "Gemini is overloaded": (503, gemini(503, "UNAVAILABLE", "The model is overloaded"), E.OVERLOADED),
     "Gemini took too long": (504, gemini(504, "DEADLINE_EXCEEDED", "x"), E.TIMEOUT),
-    "Anthropic is overloaded": (529, {"type": "error", "error": {"type": "overloaded_error"}}, E.OVERLOADED),
-    "Anthropic is overloaded after a 200": (
-        200,
-        {"type": "error", "error": {"type": "overloaded_error"}},
-        E.OVERLOADED,
+    "Anthropic is overloaded": (529, anthropic("overloaded_error", "Overloaded"), E.OVERLOADED),
+    "Anthropic is overloaded after a 200": (200, anthropic("overloaded_error", "Overloaded"), E.OVERLOADED),
+    "Anthropic limits": (
+        429,
+        anthropic("rate_limit_error", "This request would exceed your organization's rate limit of 50 requests"),
+        E.RATE_LIMITED,
     ),
+    "Anthropic limits how fast one grows": (
+        429,
+        anthropic("rate_limit_error", "x", "ramp_limit_exceeded"),
+        E.RATE_LIMITED,
+    ),
+    "Anthropic limits after a 200": (200, anthropic("rate_limit_error"), E.RATE_LIMITED),
     "Anthropic's limit is spent": (
         429,
-        {"error": {"type": "rate_limit_error", "details": {"error_code": "enforced_spend_limit_reached"}}},
+        anthropic("rate_limit_error", "x", "enforced_spend_limit_reached"),
         E.OUT_OF_CREDITS,
     ),
+    "Anthropic's contract is spent": (
+        429,
+        anthropic("rate_limit_error", "x", "contract_spend_limit_reached"),
+        E.OUT_OF_CREDITS,
+    ),
+    "Anthropic's linked organization has spent": (
+        429,
+        anthropic("rate_limit_error", "x", "linked_organization_spend_limit_reached"),
+        E.OUT_OF_CREDITS,
+    ),
+    "Anthropic wants money": (402, anthropic("billing_error", "Your credit balance is too low"), E.OUT_OF_CREDITS),
+    "Anthropic wants money in a 400": (
+        400,
+        anthropic("invalid_request_error", "Your credit balance is too low to access the Anthropic API."),
+        E.OUT_OF_CREDITS,
+    ),
+    "Anthropic keeps your own limit": (
+        400,
+        anthropic("invalid_request_error", "You have reached your specified API usage limits. You will regain access"),
+        E.OUT_OF_CREDITS,
+    ),
+    "Anthropic keeps your workspace's limit": (
+        400,
+        anthropic("invalid_request_error", "This workspace has reached its spend limit"),
+        E.OUT_OF_CREDITS,
+    ),
+    "Anthropic has put you on hold": (
+        400,
+        anthropic("invalid_request_error", "x", "organization_on_hold"),
+        E.AUTH,
+    ),
+    "Anthropic does not know the key": (401, anthropic("authentication_error", "invalid x-api-key"), E.AUTH),
+    "Anthropic does not allow it": (403, anthropic("permission_error", "Your key has no access"), E.AUTH),
+    "Anthropic has no such model": (404, anthropic("not_found_error", "model: claude-9"), E.NOT_INSTALLED),
+    "Anthropic's prompt is too long": (
+        400,
+        anthropic("invalid_request_error", "prompt is too long: 215000 tokens > 200000 maximum"),
+        E.CONTEXT_OVERFLOW,
+    ),
+    "Anthropic's prompt and answer are too long": (
+        400,
+        anthropic("invalid_request_error", "input length and `max_tokens` exceed context limit: 190000 + 20000"),
+        E.CONTEXT_OVERFLOW,
+    ),
+    "Anthropic's request is too large": (
+        413,
+        anthropic("request_too_large", "Request exceeds the maximum size"),
+        E.CONTEXT_OVERFLOW,
+    ),
+    "Anthropic dislikes a parameter": (
+        400,
+        anthropic("invalid_request_error", "`temperature` is deprecated for this model."),
+        E.BAD_REQUEST,
+    ),
+    "Anthropic fails": (500, anthropic("api_error", "Internal server error"), E.OVERLOADED),
+    "Anthropic took too long": (504, anthropic("timeout_error", "Request timed out"), E.TIMEOUT),
+    "OpenAI's organization is at its limit": (
+        429,
+        openai("limit", "insufficient_quota", "organization_spend_limit_exceeded"),
+        E.OUT_OF_CREDITS,
+    ),
+    "OpenAI's organization has used it up": (
+        429,
+        openai("limit", "insufficient_quota", "organization_usage_limit_exceeded"),
+        E.OUT_OF_CREDITS,
+    ),
+    "OpenAI's quota by its old name": (
+        429,
+        openai("You exceeded your current quota", "insufficient_quota", "insufficient_quota"),
+        E.OUT_OF_CREDITS,
+    ),
+    "OpenRouter's workspace is spent": (403, openrouter(403, "x", limit_source="workspace_budget"), E.OUT_OF_CREDITS),
+    "OpenRouter's key is limited": (403, openrouter(403, "Key limit exceeded (total limit)"), E.OUT_OF_CREDITS),
+    "OpenRouter has too little context": (
+        400,
+        openrouter(400, "This endpoint's maximum context length is 4096 tokens"),
+        E.CONTEXT_OVERFLOW,
+    ),
+    "vLLM has no such model": (
+        404,
+        {"error": {"message": "The model `x` does not exist.", "type": "NotFoundError", "param": "model", "code": 404}},
+        E.NOT_INSTALLED,
+    ),
+    "vLLM dislikes a parameter": (
+        400,
+        {"error": {"message": "top_p must be in (0, 1]", "type": "BadRequestError", "param": None, "code": 400}},
+        E.BAD_REQUEST,
+    ),
+    "vLLM fails": (
+        500,
+        {"error": {"message": "EngineCore died", "type": "InternalServerError", "param": None, "code": 500}},
+        E.OVERLOADED,
+    ),
+    "Gemini fails": (500, gemini(500, "INTERNAL", "An internal error has occurred"), E.OVERLOADED),
+    "Gemini does not allow it": (403, gemini(403, "PERMISSION_DENIED", "no"), E.AUTH),
+    "Gemini has no such model": (
+        404,
+        gemini(404, "NOT_FOUND", "models/x is not found for API v1"),
+        E.NOT_INSTALLED,
+    ),
+    "a plain 408": (408, {}, E.TIMEOUT),
+    "a plain 502": (502, {}, E.CONNECTION),
     "a plain 402": (402, {}, E.OUT_OF_CREDITS),
     "a plain 403": (403, {}, E.AUTH),
     "a plain 413": (413, {}, E.CONTEXT_OVERFLOW),
@@ -205,47 +323,3 @@ def test_a_detail_is_short_and_one_line() -> None:
 def test_what_a_provider_says_of_the_input_is_not_told() -> None:
     body = orjson.dumps(openrouter(403, "flagged", flagged_input="my darkest secret"))
     assert "darkest" not in classify(403, httpx.Headers(), body).detail
-
-
-@pytest.mark.parametrize(
-    ("headers", "seconds"),
-    [
-        ({"retry-after": "7"}, 7.0),
-        ({"Retry-After": "1.5"}, 1.5),
-        ({"retry-after": "Sat, 21 Nov 2026 10:00:30 GMT", "date": "Sat, 21 Nov 2026 10:00:00 GMT"}, 30.0),
-        ({"retry-after": "Sat, 21 Nov 2026 09:00:00 GMT", "date": "Sat, 21 Nov 2026 10:00:00 GMT"}, 0.0),
-        ({"retry-after": "soon"}, None),
-        ({"retry-after": "-3"}, None),
-        ({"retry-after": "nan"}, None),
-        ({}, None),
-    ],
-)
-def test_retry_after_is_seconds_or_a_date(headers: dict[str, str], seconds: float | None) -> None:
-    assert retry_after(httpx.Headers(headers)) == seconds
-
-
-def test_without_retry_after_the_limit_that_is_spent_tells_the_wait() -> None:
-    headers = {
-        "x-ratelimit-remaining-requests": "9",
-        "x-ratelimit-reset-requests": "12ms",
-        "x-ratelimit-remaining-tokens": "0",
-        "x-ratelimit-reset-tokens": "6m0s",
-    }
-    assert limit_reset(httpx.Headers(headers)) == 360.0
-    assert classify(429, httpx.Headers(headers), b"{}").retry_after == 360.0
-    assert classify(429, httpx.Headers({**headers, "retry-after": "2"}), b"{}").retry_after == 2.0
-
-
-def test_google_tells_the_wait_in_the_body() -> None:
-    body = gemini(429, "RESOURCE_EXHAUSTED", "x", {"retryDelay": "36s"})
-    assert classify(429, httpx.Headers(), orjson.dumps(body)).retry_after == 36.0
-
-
-@pytest.mark.parametrize(("text", "seconds"), [("12ms", 0.012), ("6m0s", 360.0), ("7.66s", 7.66), ("1h2m", 3720.0)])
-def test_a_duration_is_numbers_with_units(text: str, seconds: float) -> None:
-    assert duration(text) == pytest.approx(seconds)
-
-
-@pytest.mark.parametrize("text", ["", "12", "1764000000000", "s", "1y"])
-def test_what_has_no_unit_is_no_duration(text: str) -> None:
-    assert duration(text) is None

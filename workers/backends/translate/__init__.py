@@ -15,7 +15,15 @@ from typing import Any
 from router_core.job import Dialect
 from router_core.outcome import ErrorClass, Failure, Outcome
 from workers.backends.base import Request
-from workers.backends.translate import ollama_to_openai, openai_to_ollama
+from workers.backends.translate import (
+    answer_from_anthropic,
+    answer_from_openai,
+    ollama_and_anthropic,
+    ollama_to_openai,
+    openai_to_ollama,
+    request_for_anthropic,
+    request_for_openai,
+)
 from workers.backends.translate.refusals import CannotSay, Unreadable
 
 Body = Mapping[str, Any]
@@ -26,7 +34,8 @@ class Translator:
     """From a caller's dialect into a backend's. `answer` takes the backend's answer and the body that asked for it.
 
     `request` raises `CannotSay` for what the backend's dialect has no word for, and `Unreadable` for what is not the
-    caller's dialect at all. `answer` raises nothing for an answer that its own adapter took for one.
+    caller's dialect at all. `answer` is given what the backend's adapter took for an answer; `Unreadable` when it holds
+    something that the caller's dialect cannot carry.
     """
 
     request: Callable[[Body], dict[str, Any]]
@@ -36,8 +45,28 @@ class Translator:
 
 
 TRANSLATORS: Mapping[tuple[Dialect, Dialect], Translator] = {
-    ("openai", "ollama"): Translator(openai_to_ollama.request, openai_to_ollama.answer, openai_to_ollama.finish),
-    ("ollama", "openai"): Translator(ollama_to_openai.request, ollama_to_openai.answer, ollama_to_openai.finish),
+    ("openai", "anthropic"): Translator(
+        request=request_for_anthropic.request, answer=answer_from_anthropic.answer, finish=answer_from_anthropic.finish
+    ),
+    ("anthropic", "openai"): Translator(
+        request=request_for_openai.request, answer=answer_from_openai.answer, finish=answer_from_openai.finish
+    ),
+    ("openai", "ollama"): Translator(
+        request=openai_to_ollama.request, answer=openai_to_ollama.answer, finish=openai_to_ollama.finish
+    ),
+    ("ollama", "openai"): Translator(
+        request=ollama_to_openai.request, answer=ollama_to_openai.answer, finish=ollama_to_openai.finish
+    ),
+    ("anthropic", "ollama"): Translator(
+        request=ollama_and_anthropic.request_for_ollama,
+        answer=ollama_and_anthropic.answer_for_anthropic,
+        finish=answer_from_openai.finish,
+    ),
+    ("ollama", "anthropic"): Translator(
+        request=ollama_and_anthropic.request_from_ollama,
+        answer=ollama_and_anthropic.answer_for_ollama,
+        finish=ollama_to_openai.finish,
+    ),
 }
 """By the caller's dialect and the backend's."""
 
@@ -59,5 +88,8 @@ def answered(outcome: Outcome, request: Request, dialect: Dialect) -> Outcome:
     if isinstance(outcome, Failure) or request.dialect == dialect:
         return outcome
     translator = TRANSLATORS[request.dialect, dialect]
-    body = translator.answer(outcome.body, request.body)
+    try:
+        body = translator.answer(outcome.body, request.body)
+    except Unreadable as error:
+        return Failure(error_class=ErrorClass.MALFORMED, detail=str(error))
     return replace(outcome, body=body, finish_reason=translator.finish(body))

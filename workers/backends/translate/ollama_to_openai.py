@@ -1,38 +1,41 @@
-"""A caller who speaks Ollama and a backend that speaks OpenAI: the request out, the answer back."""
+"""A caller who speaks Ollama and a backend that speaks OpenAI: the request out, the answer back. Pure.
+
+Left out, for they only tune or are about Ollama's memory: the options that only its engines know, num_ctx, keep_alive,
+truncate, shift, and `think` where it is no degree. Thoughts of earlier answers are left out: see `turns_for_openai`.
+"""
 
 from __future__ import annotations
 
-import json
-from collections import deque
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from workers.backends.answer import count
 from workers.backends.translate.refusals import Unreadable
+from workers.backends.translate.shapes import json_object, json_text, listed, mapping, string, unknown
 
 Body = Mapping[str, Any]
 
-_OPTIONS = ("temperature", "top_p", "top_k", "seed", "frequency_penalty", "presence_penalty")
-"""What is called the same. The other options tune engines that only Ollama runs."""
+_OPTIONS = ("temperature", "top_p", "seed", "frequency_penalty", "presence_penalty")
+"""What is called the same in both."""
 
-_EFFORTS = frozenset({"low", "medium", "high"})
+_EFFORTS = ("low", "medium", "high")
 _STARTS = {"/9j/": "jpeg", "R0lGOD": "gif", "UklGR": "webp"}
-"""How the base64 of an image begins, by its type; a PNG otherwise."""
+"""How the base64 of an image begins, by its type; any other is taken for a PNG."""
 
 
 def request(body: Body) -> dict[str, Any]:
-    """The completion that the body asks for. `Unreadable`."""
+    """The whole body but for the model and the stream, which the adapter sets."""
     told: dict[str, Any] = {"messages": list(_messages(body.get("messages")))}
-    if body.get("tools"):
-        told["tools"] = body["tools"]
-    told |= {key: body[key] for key in ("logprobs", "top_logprobs") if body.get(key)}
+    if tools := [tool for tool, _ in listed(body.get("tools"), "tools")]:
+        told["tools"] = tools
+    told |= {name: body[name] for name in ("logprobs", "top_logprobs") if body.get(name)}
     if (asked := body.get("format")) not in (None, ""):
         told["response_format"] = _format(asked)
     if (think := body.get("think")) in _EFFORTS:
         told["reasoning_effort"] = think
-    options = body.get("options")
-    options = options if isinstance(options, Mapping) else {}
-    told |= {key: options[key] for key in _OPTIONS if options.get(key) is not None}
+    options = mapping(body.get("options") or {}, "options")
+    told |= {name: options[name] for name in _OPTIONS if options.get(name) is not None}
     if stop := options.get("stop"):
         told["stop"] = stop
     limit = options.get("num_predict")
@@ -41,85 +44,81 @@ def request(body: Body) -> dict[str, Any]:
     return told
 
 
-def answer(told: Body, _asked: Body) -> dict[str, Any]:
-    """The last line of a chat, with the whole message in it."""
-    [choice, *_] = told["choices"]
-    message = choice["message"]
-    said: dict[str, Any] = {"role": "assistant", "content": message.get("content") or ""}
-    if thought := message.get("reasoning_content") or message.get("reasoning"):
+def answer(body: Body, asked: Body) -> dict[str, Any]:
+    """The last line of a chat, with the whole message in it. `Unreadable` for arguments that are no JSON object."""
+    choice, usage, created = body["choices"][0], body.get("usage"), body.get("created")
+    message, cut = choice["message"], choice.get("finish_reason") == "length"
+    said: dict[str, Any] = {"role": "assistant", "content": _text(message, "content") + _text(message, "refusal")}
+    if thought := _text(message, "reasoning_content") or _text(message, "reasoning"):
         said["thinking"] = thought
-    if calls := message.get("tool_calls"):
-        said["tool_calls"] = [_call(*one) for one in enumerate(calls)]
-    created, usage = told.get("created"), told.get("usage") or {}
-    moment = datetime.fromtimestamp(created if isinstance(created, int | float) else 0, UTC)
-    counts = {"prompt_eval_count": usage.get("prompt_tokens"), "eval_count": usage.get("completion_tokens")}
-    logprobs = (choice.get("logprobs") or {}).get("content")
-    return {
-        "model": told.get("model", ""), "created_at": moment.isoformat().replace("+00:00", "Z"), "message": said,
-        "done": True, "done_reason": "length" if choice.get("finish_reason") == "length" else "stop",
-        **{key: value for key, value in counts.items() if value}, **({"logprobs": logprobs} if logprobs else {}),
-    }  # fmt: skip
+    if calls := list(_calls(message.get("tool_calls"), cut=cut)):
+        said["tool_calls"] = calls
+    head = {"model": _text(body, "model"), "created_at": _moment(created), "message": said}
+    counts = {"prompt_eval_count": count(usage, "prompt_tokens"), "eval_count": count(usage, "completion_tokens")}
+    told = head | {"done": True, "done_reason": "length" if cut else "stop"}
+    logprobs = choice.get("logprobs")
+    if isinstance(logprobs, Mapping) and logprobs.get("content"):
+        told["logprobs"] = logprobs["content"]
+    return told | {name: told for name, told in counts.items() if told}  # a count of 0 is left out
 
 
 def finish(body: Body) -> str:
-    """Why a chat ended."""
-    return str(body["done_reason"])
+    """Why a chat that `answer` made ended."""
+    told: str = body["done_reason"]
+    return told
 
 
 def _messages(messages: Any) -> Iterator[dict[str, Any]]:
-    """Calls without an id get one, and their results, which come in the same order, the same one."""
-    if not isinstance(messages, list):
-        raise Unreadable("messages is no list")
-    waiting: deque[tuple[str, str]] = deque()
-    for number, message in enumerate(messages):
-        if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
-            raise Unreadable(f"messages.{number} has no role")
-        told: dict[str, Any] = {"role": message["role"].lower(), "content": _content(message, f"messages.{number}")}
-        if message.get("thinking"):
-            told["reasoning_content"] = message["thinking"]
-        if calls := message.get("tool_calls"):
-            place = f"messages.{number}.tool_calls"
-            told["tool_calls"] = [
-                _asked_call(call, f"call_{number}_{index}", place) for index, call in enumerate(calls)
-            ]
-            waiting = deque((call["id"], call["function"]["name"]) for call in told["tool_calls"])
-        if told["role"] == "tool":
-            told["tool_call_id"] = message.get("tool_call_id") or _called(waiting, message.get("tool_name"))
+    """Calls without an id get one; their results, which name no call then, follow in the same order."""
+    waiting: list[tuple[str, str]] = []
+    for message, place in listed(messages, "messages"):
+        role = string(message.get("role"), f"{place}.role").lower()
+        if role not in ("system", "user", "assistant", "tool"):
+            raise unknown("messages of the role", role)
+        told: dict[str, Any] = {"role": role, "content": _content(message, place)}
+        calls = [
+            _asked_call(call, where, f"call_{place[9:-1]}_{index}")
+            for index, (call, where) in enumerate(listed(message.get("tool_calls"), f"{place}.tool_calls"))
+        ]
+        if calls:
+            told |= {"content": told["content"] or None, "tool_calls": calls}
+            waiting = [(call["id"], call["function"]["name"]) for call in calls]
+        if role == "tool":
+            told["tool_call_id"] = _called(message, waiting)
         yield told
 
 
 def _content(message: Body, place: str) -> Any:
-    text, images = message.get("content") or "", message.get("images") or ()
-    if not isinstance(text, str):
-        raise Unreadable(f"{place}.content is no text")
+    text = string(message.get("content") or "", f"{place}.content")
+    images = message.get("images") or []
+    if not isinstance(images, list):
+        raise Unreadable(f"{place}.images is not a list")
     if not images:
         return text
-    if not all(isinstance(image, str) for image in images):
-        raise Unreadable(f"{place}.images are not all base64 texts")
-    parts = [
-        {"type": "image_url", "image_url": {"url": f"data:image/{_kind(image)};base64,{image}"}} for image in images
-    ]
-    return ([{"type": "text", "text": text}] if text else []) + parts
+    parts = [_image(string(image, f"{place}.images")) for image in images]
+    return [*([{"type": "text", "text": text}] if text else []), *parts]
 
 
-def _kind(image: str) -> str:
-    return next((kind for start, kind in _STARTS.items() if image.startswith(start)), "png")
+def _image(data: str) -> dict[str, Any]:
+    kind = next((kind for start, kind in _STARTS.items() if data.startswith(start)), "png")
+    return {"type": "image_url", "image_url": {"url": f"data:image/{kind};base64,{data}"}}
 
 
-def _asked_call(call: Any, given: str, place: str) -> dict[str, Any]:
-    try:
-        function = call["function"]
-        named = {"name": function["name"], "arguments": json.dumps(function.get("arguments") or {}, ensure_ascii=False)}
-        return {"id": call.get("id") or given, "type": "function", "function": named}
-    except (KeyError, TypeError, AttributeError):
-        raise Unreadable(f"{place} has an entry that is no call of a function") from None
+def _asked_call(call: Body, place: str, given: str) -> dict[str, Any]:
+    function = mapping(call.get("function"), f"{place}.function")
+    arguments = mapping(function.get("arguments") or {}, f"{place}.function.arguments")
+    named = {"name": string(function.get("name"), f"{place}.function.name"), "arguments": json_text(arguments, place)}
+    return {"id": _text(call, "id") or given, "type": "function", "function": named}
 
 
-def _called(waiting: deque[tuple[str, str]], name: Any) -> str:
-    """The id of the call that this result belongs to: the first of that name, or the first of all."""
-    found = next((call for call in waiting if call[1] == name), waiting[0] if waiting else None)
+def _called(message: Body, waiting: list[tuple[str, str]]) -> str:
+    """The id of the call that this result belongs to: the one it names, else the first of that tool, or of all."""
+    told, name = _text(message, "tool_call_id"), _text(message, "tool_name")
+    found = next((call for call in waiting if told == call[0] or (not told and name == call[1])), None)
+    if found is None and not told:
+        found = waiting[0] if waiting else None
     if found is None:
-        return ""
+        return told
     waiting.remove(found)
     return found[0]
 
@@ -127,21 +126,33 @@ def _called(waiting: deque[tuple[str, str]], name: Any) -> str:
 def _format(asked: Any) -> dict[str, Any]:
     if asked == "json":
         return {"type": "json_object"}
-    if not isinstance(asked, Mapping):
-        raise Unreadable("format is neither 'json' nor a schema")
-    return {"type": "json_schema", "json_schema": {"name": "answer", "schema": asked}}
+    return {"type": "json_schema", "json_schema": {"name": "answer", "schema": mapping(asked, "format")}}
 
 
-def _call(index: int, call: Body) -> dict[str, Any]:
-    function = call.get("function") or {}
-    told = {"index": index, "name": function.get("name", ""), "arguments": _object(function.get("arguments"))}
-    return {"id": call.get("id") or f"call_{index}", "function": told}
+def _calls(told: Any, *, cut: bool) -> Iterator[dict[str, Any]]:
+    for index, call in enumerate(told if isinstance(told, list) else ()):
+        function = call.get("function") if isinstance(call, Mapping) else None
+        if not isinstance(function, Mapping):
+            continue
+        arguments = function.get("arguments")
+        given = (
+            arguments if isinstance(arguments, dict) else json_object(arguments if isinstance(arguments, str) else "")
+        )
+        if given is None and not cut:
+            raise Unreadable("the arguments of a tool call are no JSON object")
+        named = {"index": index, "name": _text(function, "name"), "arguments": given or {}}
+        yield {"id": _text(call, "id") or f"call_{index}", "function": named}
 
 
-def _object(arguments: Any) -> dict[str, Any]:
-    """Arguments that are no JSON object are what the model wrote all the same: kept under one name."""
+def _moment(created: Any) -> str:
+    """When it was made, which some do not tell: then it is the beginning of time."""
     try:
-        told = json.loads(arguments or "{}")
-    except (ValueError, TypeError):
-        told = arguments
-    return told if isinstance(told, dict) else {"arguments": told}
+        moment = datetime.fromtimestamp(created, UTC)
+    except (TypeError, ValueError, OverflowError, OSError):
+        moment = datetime.fromtimestamp(0, UTC)
+    return moment.isoformat().replace("+00:00", "Z")
+
+
+def _text(told: Body, name: str) -> str:
+    value = told.get(name)
+    return value if isinstance(value, str) else ""

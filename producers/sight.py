@@ -1,0 +1,34 @@
+"""What a producer sees of the fleet: one look is good for many jobs."""
+
+from __future__ import annotations
+
+import time
+
+from producers.request import NOTHING_SEEN, Seen
+from router_core.catalog import Catalog
+from router_core.state.errors import StoreError
+from router_core.state.link import Link
+from router_core.state.survey import survey
+
+FRESH = 0.5
+"""Seconds for which a look is good for further jobs: a breaker that opens meanwhile is noticed by `claim` and sweep."""
+
+
+class Sight:
+    """The last look at the fleet."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+        self._looked = float("-inf")
+        self.last = NOTHING_SEEN
+
+    async def look(self, link: Link) -> Seen:
+        """What is so, at most `FRESH` seconds old. Without Redis nothing is known: then all seems to work."""
+        if time.monotonic() - self._looked > FRESH:
+            try:
+                found = await survey(link, self._catalog)
+                self.last = Seen(found.fleet, found.now)
+            except StoreError:
+                self.last = NOTHING_SEEN
+            self._looked = time.monotonic()
+        return self.last

@@ -1,0 +1,333 @@
+"""When a model is left alone, how it comes back, and that the whole fleet knows of it at once."""
+
+from __future__ import annotations
+
+import pytest
+
+from router_core.breaker import BreakerPolicy, BreakerState
+from router_core.outcome import BreakerMark
+from router_core.state.breakers import Probed, Word, breakers, force, history, let_be, report
+from router_core.state.delivery import PROBE_GRACE, Drained, Seat
+
+OK, SLOW, FAILURE, NEUTRAL, TRIP = BreakerMark
+OPEN, HALF_OPEN, CLOSED = BreakerState.OPEN, BreakerState.HALF_OPEN, BreakerState.CLOSED
+POLICY = BreakerPolicy()
+SMOL = "gpu.smol.background"
+AT_BOX = Drained(SMOL, (Seat("box", 8),), probe=30)
+TWO = Drained(SMOL, (Seat("box", 8), Seat("big", 4)))
+BOX = "box/smol"
+
+
+async def breaker(f, target=BOX):
+    return {found.target: found for found in await breakers(f.link)}[target]
+
+
+async def opened(f, worker, count=5):
+    await f.supply(count)
+    assert [told.opened for told in await f.calls(worker, *[FAILURE] * count)][-1]
+
+
+async def probed(f, probe, mark=OK, wait=0.0, chance=0.5):
+    return await report(f.link, probe, Probed(mark, "503", wait, chance), POLICY)
+
+
+async def healed(f, worker, target=BOX):
+    """Its open time passes, and its probes are answered."""
+    f.clock.now = max(f.clock.now, (await breaker(f, target)).until or 0)
+    for _ in range(POLICY.probes):
+        (probe,) = (await worker.claim(0, 0)).probes
+        state = await probed(f, probe)
+    assert state == CLOSED
+
+
+@pytest.mark.parametrize(
+    ("marks", "why"),
+    [
+        ([OK, *[FAILURE] * 5], "5 failures in a row"),
+        ([*[OK, FAILURE] * 5], "5 of 10 calls failed"),
+        ([OK, OK, *[SLOW] * 8], "8 of 10 calls were slow"),
+        ([TRIP], "it cannot work before somebody has mended it"),
+    ],
+    ids=["5 failures in a row", "half of 10 calls failed", "most of 10 calls were slow", "it cannot work"],
+)
+def test_it_opens_and_says_why(fleet, marks, why):
+    async def story(f):
+        worker = await f.drains("wa", AT_BOX)
+        await f.supply(len(marks) + 1)
+        told = await f.calls(worker, *marks)
+        assert [settled.opened for settled in told] == [False] * (len(marks) - 1) + [True], "at the last, not before"
+        found = await breaker(f)
+        assert (found.state, found.epoch, found.why) == (OPEN, 1, f"{why}: timeout")
+        assert found.until == f.clock.now + 30
+        assert (await worker.claim(1, 0)).deliveries == ()
+
+    fleet(story)
+
+
+@pytest.mark.parametrize(
+    "marks",
+    [[*[FAILURE] * 4, OK, *[FAILURE] * 4], [*[OK] * 6, *[FAILURE, OK, OK] * 2], [NEUTRAL] * 20, [SLOW] * 9],
+    ids=["4 in a row and 4 more", "less than half", "nothing that is its fault", "9 slow ones are not 10"],
+)
+def test_it_stays_closed(fleet, marks):
+    async def story(f):
+        worker = await f.drains("wa", AT_BOX)
+        await f.supply(len(marks) + 1)
+        await f.calls(worker, *marks)
+        assert await f.claim(worker)
+
+    fleet(story)
+
+
+def test_calls_of_long_ago_do_not_count_and_take_no_room(fleet):
+    async def story(f):
+        worker = await f.drains("wa", AT_BOX)
+        await f.supply(200)
+        await f.calls(worker, *[FAILURE, FAILURE, OK] * 3)
+        f.clock.now += POLICY.window + 1
+        await f.calls(worker, *[OK, FAILURE] * 4)
+        for _ in range(100):  # the window's slots, ten times over; nothing but good calls
+            f.clock.now += POLICY.window / 10
+            await f.calls(worker, OK)
+        assert f.store.hlen("of:window:" + BOX) <= 10 * 3
+        assert (await breaker(f)).state == CLOSED
+
+    fleet(story)
+
+
+def test_a_window_of_another_length_does_not_count_into_this_one(fleet):
+    async def story(f):
+        before = await f.drains("before", AT_BOX, policy=POLICY.model_copy(update={"window": 10.0}))
+        after = await f.drains("after", AT_BOX)
+        await f.supply(11)
+        await f.calls(before, *[FAILURE, OK] * 4)
+        f.clock.now += POLICY.window / 10  # another slot, in which what another rule counted is forgotten
+        told = await f.calls(after, OK, FAILURE)
+        assert not told[-1].opened, "1 of 2, not 5 of 10"
+
+    fleet(story)
+
+
+def test_what_is_open_is_not_called_and_another_backend_of_the_model_is(fleet):
+    async def story(f):
+        worker = await f.drains("wa", TWO)
+        await opened(f, worker)
+        waiting = await f.supply(5)
+        claim = await worker.claim(5, 0)
+        assert [(d.id, d.backend) for d in claim.deliveries] == [(job_id, "big") for job_id in waiting[:4]]
+        assert claim.left, "a slot is all that the last one waits for"
+        assert f.places(waiting[4]) == [("queue", SMOL)], "it waits where it was"
+
+    fleet(story)
+
+
+def test_whoever_claims_next_knows_that_it_opened(fleet):
+    async def story(f):
+        first, second = await f.drains("first", AT_BOX), await f.drains("second", AT_BOX)
+        await f.supply(3)
+        assert len((await second.claim(2, 0)).deliveries) == 2
+        await opened(f, first)
+        await f.supply(3)
+        claim = await second.claim(4, 2)
+        assert (claim.deliveries, claim.probes) == ((), ())
+        assert claim.due == (await breaker(f)).until, "when a probe is due"
+
+    fleet(story)
+
+
+def test_what_was_called_before_it_opened_says_nothing_of_it_afterwards(fleet):
+    async def story(f):
+        worker = await f.drains("wa", Drained(SMOL, (Seat("box", 40),)))
+        await f.supply(20)
+        late = (await worker.claim(20, 0)).deliveries
+        await opened(f, worker)
+        for delivery in late[:6]:
+            assert not (await f.ends(worker, delivery, FAILURE)).opened
+        assert ((await breaker(f)).epoch, (await breaker(f)).opens) == (1, 1), "nor is it open for longer"
+        await healed(f, worker)
+        for delivery in late[6:]:
+            await f.ends(worker, delivery, FAILURE)
+        assert ((await breaker(f)).state, (await breaker(f)).failures_in_a_row) == (CLOSED, 0)
+
+    fleet(story)
+
+
+def test_a_probe_is_handed_out_though_nothing_is_queued_and_to_one_alone(fleet):
+    async def story(f):
+        workers = [await f.drains(f"worker-{n}", AT_BOX) for n in range(5)]
+        await opened(f, workers[0])
+        f.clock.now += 29.999
+        assert [(await worker.claim(4, 0)).probes for worker in workers] == [()] * 5, "it is not time yet"
+        f.clock.now += 0.001
+        claims = [await worker.claim(4, 0) for worker in workers]
+        ((probe,),) = [claim.probes for claim in claims if claim.probes]
+        assert (probe.target, probe.backend, probe.model) == (BOX, "box", "smol")
+        assert (await breaker(f)).state == HALF_OPEN
+        assert {claim.due for claim in claims[1:]} == {f.clock.now + AT_BOX.probe + PROBE_GRACE}, "its lease"
+
+    fleet(story)
+
+
+def test_a_worker_without_a_free_slot_probes_too(fleet):
+    async def story(f):
+        worker = await f.drains("wa", AT_BOX)
+        await opened(f, worker)
+        await healed(f, worker)  # which claims nothing
+        assert [change.after for change in await history(f.link)] == [CLOSED, HALF_OPEN, OPEN]
+
+    fleet(story)
+
+
+def test_a_prober_that_is_lost_is_replaced_after_its_lease_and_not_heard_any_more(fleet):
+    async def story(f):
+        lost, heir = await f.drains("lost", AT_BOX), await f.drains("heir", AT_BOX)
+        await opened(f, lost)
+        f.clock.now += 30
+        (probe,) = (await lost.claim(1, 0)).probes
+        f.clock.now += AT_BOX.probe + PROBE_GRACE - 0.001
+        assert (await heir.claim(1, 0)).probes == ()
+        f.clock.now += 0.001
+        (second,) = (await heir.claim(1, 0)).probes
+        assert await probed(f, probe, FAILURE) == HALF_OPEN, "nobody listens to it"
+        assert await probed(f, second) == HALF_OPEN
+        assert await probed(f, second) == HALF_OPEN, "the same answer twice is one"
+        (third,) = (await lost.claim(1, 0)).probes
+        assert await probed(f, third) == CLOSED
+
+    fleet(story)
+
+
+def test_a_probe_that_says_nothing_of_the_model_is_sent_again_when_a_429_allows_it(fleet):
+    async def story(f):
+        worker = await f.drains("wa", AT_BOX)
+        await opened(f, worker)
+        f.clock.now += 30
+        (probe,) = (await worker.claim(1, 0)).probes
+        assert await probed(f, probe, NEUTRAL, wait=7) == HALF_OPEN
+        claim = await worker.claim(1, 0)
+        assert (claim.probes, claim.due) == ((), f.clock.now + 7)
+        f.clock.now += 7
+        assert (await worker.claim(1, 0)).probes
+
+    fleet(story)
+
+
+def test_each_failed_probe_doubles_the_time_until_the_next_up_to_the_most(fleet):
+    async def story(f):
+        worker = await f.drains("wa", AT_BOX)
+        await opened(f, worker)
+        lasted = []
+        for chance in (0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.0, 1.0):
+            f.clock.now = (await breaker(f)).until
+            (probe,) = (await worker.claim(1, 0)).probes
+            assert await probed(f, probe, FAILURE, chance=chance) == OPEN
+            lasted.append((await breaker(f)).until - f.clock.now)
+        assert lasted == [60, 120, 240, 480, 600, 600, 480, 720], "and a fifth less or more by chance"
+
+    fleet(story)
+
+
+@pytest.mark.parametrize(("healthy_for", "lasts"), [(300, 60), (301, 30)])
+def test_how_often_it_opened_is_forgotten_after_five_healthy_minutes(fleet, healthy_for, lasts):
+    async def story(f):
+        worker = await f.drains("wa", AT_BOX)
+        await opened(f, worker)
+        await healed(f, worker)
+        f.clock.now += healthy_for
+        await opened(f, worker)
+        assert (await breaker(f)).until - f.clock.now == lasts
+
+    fleet(story)
+
+
+def test_after_it_closed_its_slots_come_back_one_after_the_other(fleet):
+    async def story(f):
+        worker = await f.drains("wa", AT_BOX)
+        await opened(f, worker)
+        await healed(f, worker)
+        assert (await breaker(f)).ramping
+        await f.supply(20)
+        got = []
+        for _ in range(5):
+            got.append(len((await worker.claim(20, 0)).deliveries))
+            f.clock.now += POLICY.ramp / 4
+        assert got == [1, 1, 2, 2, 2], "of 8: one, a quarter, half, three quarters, all"
+        assert f.store.hgetall("of:blocked") == {}, "and nothing is left of it"
+
+    fleet(story)
+
+
+def test_nothing_is_left_of_a_ramp_or_a_cooldown_that_is_over_though_no_job_comes(fleet):
+    async def story(f):
+        worker = await f.drains("wa", TWO)
+        await f.supply(1)
+        await f.calls(worker, NEUTRAL, credential_mark="cooldown", wait=3.0)
+        await force(f.link, "big/smol", Word(OPEN, "a test", 1.0), POLICY)
+        f.clock.now += 1
+        await healed(f, worker, "big/smol")
+        f.clock.now += POLICY.ramp
+        assert (await worker.claim(1, 0)).due == 0, "or its workers would look again and again"
+        assert f.store.hgetall("of:blocked") == {}
+
+    fleet(story)
+
+
+def test_what_an_operator_opens_is_neither_called_nor_probed_before_its_end(fleet):
+    async def story(f):
+        worker = await f.drains("wa", AT_BOX)
+        await f.supply(1)
+        assert await force(f.link, BOX, Word(OPEN, "its card is being changed", 3600), POLICY) == OPEN
+        assert await force(f.link, BOX, Word(OPEN, "its card is being changed", 3600), POLICY) == OPEN, "sent again"
+        found = await breaker(f)
+        assert (found.forced, found.forced_until, found.epoch) == ("open", f.clock.now + 3600, 1)
+        f.clock.now += 3599
+        assert ((claim := await worker.claim(1, 0)).deliveries, claim.probes) == ((), ())
+        f.clock.now += 1
+        assert (await worker.claim(1, 0)).probes, "a probe finds out"
+
+    fleet(story)
+
+
+def test_what_an_operator_opens_for_good_stays_open_until_he_takes_it_back(fleet):
+    async def story(f):
+        worker = await f.drains("wa", AT_BOX)
+        await force(f.link, BOX, Word(OPEN, "sold"), POLICY)
+        f.clock.now += 1e8
+        claim = await worker.claim(1, 0)
+        assert (claim.probes, claim.due) == ((), 0)
+        assert (await breaker(f)).forced_until is None
+        assert await let_be(f.link, BOX, POLICY) == OPEN
+        assert (await worker.claim(1, 0)).probes, "it is probed at once"
+
+    fleet(story)
+
+
+def test_what_an_operator_closes_is_called_whatever_comes_of_it_until_its_end(fleet):
+    async def story(f):
+        worker = await f.drains("wa", AT_BOX)
+        await opened(f, worker)
+        assert await force(f.link, BOX, Word(CLOSED, "I know better", 60), POLICY) == CLOSED
+        await f.supply(22)
+        told = await f.calls(worker, *[FAILURE] * 20)
+        assert not any(settled.opened for settled in told)
+        f.clock.now += 60
+        assert (await f.calls(worker, FAILURE))[0].opened
+
+    fleet(story)
+
+
+def test_what_is_open_is_still_open_after_a_crash_of_the_server(server, own_fleet):
+    async def story(f):
+        worker = await f.drains("wa", AT_BOX)
+        await opened(f, worker)
+        before = await breakers(f.link), await history(f.link)
+        server.kill()
+        server.start()
+        await f.supply(1)
+        claim = await worker.claim(1, 0)
+        assert (claim.deliveries, claim.due) == ((), before[0][0].until)
+        assert (await breakers(f.link), await history(f.link)) == before
+        await healed(f, worker)
+        assert await f.claim(worker)
+
+    own_fleet(story)

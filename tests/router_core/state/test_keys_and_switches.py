@@ -1,0 +1,219 @@
+"""What is away for more than one model: a parked key, a 429, and the switch that keeps everything in the house."""
+
+from __future__ import annotations
+
+from router_core.breaker import BreakerPolicy, BreakerState
+from router_core.outcome import BreakerMark, CredentialMark
+from router_core.state.breakers import Probed, Word, breakers, force, report
+from router_core.state.delivery import Drained, Seat
+from router_core.state.rounds import sweep
+from router_core.state.switches import local_only, set_local_only
+
+OK, SLOW, FAILURE, NEUTRAL, TRIP = BreakerMark
+PARK, COOLDOWN = CredentialMark.PARK, CredentialMark.COOLDOWN
+POLICY = BreakerPolicy()
+SMOL, LARGE, FAR = "cloud.smol.background", "cloud.large.background", "cloud.far.background"
+PAID = (Drained(SMOL, (Seat("east", 8, "one"),)), Drained(LARGE, (Seat("west", 8, "one"),)))
+OTHER = Drained(FAR, (Seat("south", 8, "two"), Seat("north", 8)))
+AT_HOME = "gpu.smol.background"
+HOME = Drained(AT_HOME, (Seat("box", 4),))
+
+
+async def parked(f, worker):
+    await f.supply(1, SMOL)
+    (told,) = await f.calls(worker, NEUTRAL, credential="one", credential_mark=PARK)
+    assert told.opened
+
+
+async def taken(f, worker, want=9):
+    return [(d.queue, d.backend) for d in (await worker.claim(want, 0)).deliveries]
+
+
+def test_a_refused_key_parks_every_model_that_is_called_with_it_and_no_other(fleet):
+    async def story(f):
+        worker = await f.drains("wa", *PAID, OTHER, local=False)
+        await parked(f, worker)
+        for queue in (SMOL, LARGE, FAR):
+            await f.supply(1, queue)
+        assert await taken(f, worker) == [(FAR, "south")]
+        (found,) = await breakers(f.link)
+        assert (found.target, found.state) == ("key:one", BreakerState.OPEN)
+        assert found.why == "it cannot work before somebody has mended it: timeout"
+
+    fleet(story)
+
+
+def test_a_parked_key_leaves_the_backend_of_a_model_that_needs_another(fleet):
+    async def story(f):
+        worker = await f.drains("wa", OTHER, local=False)
+        await f.supply(2, FAR)
+        await f.calls(worker, NEUTRAL, credential="two", credential_mark=PARK)
+        assert await taken(f, worker) == [(FAR, "north")]
+
+    fleet(story)
+
+
+def test_one_probe_in_the_fleet_finds_out_whether_a_key_is_good_again_and_frees_it(fleet):
+    async def story(f):
+        first, second = await f.drains("wa", *PAID, local=False), await f.drains("wb", PAID[1], local=False)
+        await parked(f, first)
+        f.clock.now += POLICY.recover_after
+        (probe,) = (await second.claim(1, 0)).probes
+        assert (probe.target, probe.backend, probe.model) == ("key:one", "west", "large")
+        assert (await first.claim(1, 0)).probes == ()
+        await report(f.link, probe, Probed(OK, "", 0, 0.5), POLICY)
+        (probe,) = (await first.claim(1, 0)).probes
+        assert await report(f.link, probe, Probed(OK, "", 0, 0.5), POLICY) == BreakerState.CLOSED
+        for queue in (SMOL, LARGE):
+            await f.supply(1, queue)
+        assert await taken(f, first) == [(SMOL, "east"), (LARGE, "west")]
+
+    fleet(story)
+
+
+def test_calls_that_were_under_way_when_a_key_was_parked_do_not_park_it_again(fleet):
+    async def story(f):
+        worker = await f.drains("wa", *PAID, local=False)
+        await f.supply(2, LARGE)
+        late = (await worker.claim(2, 0)).deliveries
+        await parked(f, worker)
+        await f.ends(worker, late[0], NEUTRAL, credential="one", credential_mark=PARK)
+        await force(f.link, "key:one", Word(BreakerState.CLOSED, "it was renewed", 0.001), POLICY)
+        f.clock.now += 1
+        await f.ends(worker, late[1], NEUTRAL, credential="one", credential_mark=PARK)
+        (found,) = await breakers(f.link)
+        assert (found.state, found.epoch, found.opens) == (BreakerState.CLOSED, 2, 1)
+
+    fleet(story)
+
+
+def test_everybody_waits_as_long_as_a_429_asks_and_nobody_shortens_it(fleet):
+    async def story(f):
+        first, second = await f.drains("wa", PAID[0], local=False), await f.drains("wb", PAID[0], local=False)
+        await f.supply(5, SMOL)
+        one, two, three = (await second.claim(3, 0)).deliveries
+        until = f.clock.now + 20
+        await f.ends(second, one, NEUTRAL, credential_mark=COOLDOWN, wait=20.0)
+        await f.ends(second, two, NEUTRAL, credential_mark=COOLDOWN, wait=3.0)
+        await f.ends(second, three, NEUTRAL, credential_mark=COOLDOWN, wait=0.0)
+        f.clock.now += 19.999
+        for worker in (first, second):
+            claim = await worker.claim(1, 0)
+            assert (claim.deliveries, claim.due) == ((), until)
+        assert [found.cooling_until for found in await breakers(f.link)] == [until]
+        f.clock.now = until
+        assert await taken(f, first) == [(SMOL, "east")] * 2
+        assert await breakers(f.link) == [], "it was never the breaker's affair"
+
+    fleet(story)
+
+
+def test_a_429_of_one_model_says_nothing_of_another_at_the_same_backend(fleet):
+    async def story(f):
+        here = (Drained(SMOL, (Seat("east", 8),)), Drained(LARGE, (Seat("east", 8),)))
+        worker = await f.drains("wa", *here, local=False)
+        await f.supply(2, SMOL)
+        await f.calls(worker, NEUTRAL, credential_mark=COOLDOWN, wait=20.0)
+        await f.supply(1, LARGE)
+        assert await taken(f, worker) == [(LARGE, "east")]
+
+    fleet(story)
+
+
+def test_a_429_while_it_comes_back_is_honoured_too(fleet):
+    async def story(f):
+        worker = await f.drains("wa", PAID[0], local=False)
+        await f.supply(3, SMOL)
+        await f.calls(worker, TRIP)
+        f.clock.now += POLICY.recover_after
+        for _ in range(POLICY.probes):
+            (probe,) = (await worker.claim(0, 0)).probes
+            await report(f.link, probe, Probed(OK, "", 0, 0.5), POLICY)
+        await f.calls(worker, NEUTRAL, credential_mark=COOLDOWN, wait=2.0)
+        assert await taken(f, worker) == []
+        f.clock.now += 2
+        assert await taken(f, worker) == [(SMOL, "east")]
+
+    fleet(story)
+
+
+def test_a_probe_waits_for_the_end_of_a_429_as_everybody_does(fleet):
+    async def story(f):
+        worker = await f.drains("wa", PAID[0], local=False)
+        await f.supply(2, SMOL)
+        limited, broken = (await worker.claim(2, 0)).deliveries
+        await f.ends(worker, limited, NEUTRAL, credential_mark=COOLDOWN, wait=90.0)
+        await f.ends(worker, broken, TRIP)
+        f.clock.now += 89
+        claim = await worker.claim(1, 0)
+        assert (claim.probes, claim.due) == ((), f.clock.now + 1)
+        f.clock.now += 1
+        assert (await worker.claim(1, 0)).probes
+
+    fleet(story)
+
+
+def test_many_probes_that_are_due_at_once_are_handed_out_by_twos_without_a_wait(fleet):
+    async def story(f):
+        worker = await f.drains("wa", *PAID, OTHER, local=False)
+        for target in ("east/smol", "west/large", "south/far", "north/far", "key:two"):
+            await force(f.link, target, Word(BreakerState.OPEN, "a test", 1), POLICY)
+        f.clock.now += 1
+        claims = [await worker.claim(1, 0) for _ in range(3)]
+        assert [len(claim.probes) for claim in claims] == [2, 2, 1]
+        assert [claim.due == f.clock.now for claim in claims] == [True, True, False]
+        assert {probe.target for claim in claims for probe in claim.probes} == {found.target for found in
+            await breakers(f.link)}  # fmt: skip
+
+    fleet(story)
+
+
+def test_with_the_switch_on_a_pool_that_is_not_local_gets_no_job_and_no_probe(fleet):
+    async def story(f):
+        cloud, home = await f.drains("wa", PAID[0], local=False), await f.drains("wb", HOME)
+        await f.supply(3, SMOL)
+        await f.supply(1, AT_HOME)
+        before = await f.claim(cloud)
+        await force(f.link, "east/smol", Word(BreakerState.OPEN, "a test", 1), POLICY)
+        f.clock.now += 1
+        await set_local_only(f.link, True, "a guest is here")
+        assert await local_only(f.link) == "a guest is here"
+        claim = await cloud.claim(9, 1)
+        assert (claim.deliveries, claim.probes, claim.state) == ((), (), "busy")
+        assert await taken(f, home) == [(AT_HOME, "box")]
+        assert await f.settle(cloud, before, to=SMOL) == "settled", "what was claimed before goes on"
+        await set_local_only(f.link, False)
+        assert await local_only(f.link) is None
+        assert (await cloud.claim(9, 0)).probes
+
+    fleet(story)
+
+
+def test_a_job_that_must_stay_is_held_when_it_is_found_in_a_queue_of_the_cloud(fleet):
+    async def story(f):
+        cloud, home = await f.drains("wa", PAID[0], local=False), await f.drains("wb", HOME)
+        stays = await f.supply(3, SMOL, local_only=True)
+        goes = await f.supply(1, SMOL)
+        may_stay = await f.supply(1, AT_HOME, local_only=True)
+        assert [d.id for d in (await cloud.claim(9, 0)).deliveries] == goes
+        assert [d.id for d in (await home.claim(9, 0)).deliveries] == may_stay
+        for job_id in stays:
+            record = await f.intake.record(job_id)
+            assert (record.state, record.held_for, record.deliveries) == ("held", "local_only", 0)
+            assert SMOL in record.held_why
+            assert await f.intake.replay(job_id) == "queued"
+        assert await taken(f, cloud) == [], "replayed, it is held again"
+
+    fleet(story)
+
+
+def test_the_sweep_finds_what_the_switch_keeps_in_a_queue(fleet):
+    async def story(f):
+        cloud = await f.drains("wa", PAID[0], local=False)
+        (waits,) = await f.supply(1, SMOL)
+        await set_local_only(f.link, True)
+        assert await taken(f, cloud) == []
+        _, found = await sweep(f.link, [SMOL], clean=False)
+        assert [(job.id, job.why) for job in found] == [(waits, "stranded")]
+
+    fleet(story)

@@ -1,0 +1,93 @@
+"""What the conformance tests share: each adapter, opened in front of a real engine, and requests in each dialect."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar, get_args
+
+import httpx
+
+from router_core.catalog import Backend, Protocol
+from router_core.job import Dialect
+from tests.fakes.ollama import FakeModel, ollama_fake
+from workers.backends.base import CompletionBackend, Request
+from workers.backends.registry import open_backend
+
+T = TypeVar("T")
+MODEL = "smollm2"
+IN_TIME = 90.0
+"""No test waits longer than this, whatever an upstream does."""
+PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
+DIALECTS: tuple[Dialect, ...] = get_args(Dialect)
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    return asyncio.run(asyncio.wait_for(work, IN_TIME))
+
+
+def free_port() -> int:
+    with socket.socket() as trial:
+        trial.bind(("127.0.0.1", 0))
+        return int(trial.getsockname()[1])
+
+
+@asynccontextmanager
+async def adapter(protocol: Protocol, url: str, **more: Any) -> AsyncIterator[CompletionBackend]:
+    """The adapter of that protocol at that url."""
+    backend = open_backend(Backend(url=url, pool="gpu", protocol=protocol, **more))
+    try:
+        yield backend
+    finally:
+        await backend.close()
+
+
+@asynccontextmanager
+async def speaking(protocol: Protocol, engine: str) -> AsyncIterator[CompletionBackend]:
+    """The adapter in front of the engine, which speaks two of the protocols itself."""
+    if protocol != "ollama":
+        async with adapter(protocol, engine) as backend:
+            yield backend
+        return
+    async with ollama_fake(engine, [FakeModel(MODEL)]) as fake, adapter(protocol, fake.url) as backend:
+        yield backend
+
+
+def said(dialect: Dialect, text: str, limit: int | None = None, **more: Any) -> dict[str, Any]:
+    """A request for the same thing in each dialect, answered the same way every time."""
+    messages = [{"role": "user", "content": text}]
+    if dialect == "ollama":
+        options = {"temperature": 0, **({"num_predict": limit} if limit else {})}
+        return {"messages": messages, "options": options, **more}
+    return {"messages": messages, "temperature": 0, **({"max_tokens": limit} if limit else {}), **more}
+
+
+def request(dialect: Dialect, text: str = "Name a colour.", limit: int = 12, **more: Any) -> Request:
+    timeout = more.pop("timeout", 60.0)
+    body = said(dialect, text, limit, **more)
+    return Request(body=body, upstream=MODEL, timeout=timeout, dialect=dialect, max_tokens=64, ctx=1024)
+
+
+def shape(value: Any) -> Any:
+    """A JSON value with every text, number and truth replaced by its type, and every list by its kinds of element."""
+    if isinstance(value, dict):
+        return {key: shape(value[key]) for key in sorted(value)}
+    if isinstance(value, list):
+        return sorted({json.dumps(shape(one), sort_keys=True) for one in value})
+    return "number" if isinstance(value, int | float) and not isinstance(value, bool) else type(value).__name__
+
+
+async def slots(engine: str) -> list[dict[str, Any]]:
+    """The engine's slots, and what each of them is doing."""
+    async with httpx.AsyncClient() as client:
+        told: list[dict[str, Any]] = (await client.get(f"{engine}/slots", timeout=10)).json()
+    return told
+
+
+async def idle(engine: str) -> None:
+    """Return when no slot writes anything."""
+    while any(slot["is_processing"] for slot in await slots(engine)):
+        await asyncio.sleep(0.05)

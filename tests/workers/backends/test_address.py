@@ -1,0 +1,63 @@
+"""Base urls and keys as people write them."""
+
+from __future__ import annotations
+
+import pytest
+
+from workers.backends.address import address, checked_key
+from workers.backends.openai import PATH
+from workers.backends.registry import is_loopback
+
+
+@pytest.mark.parametrize(
+    ("base", "full"),
+    [
+        ("http://h:8080", "http://h:8080/v1/chat/completions"),
+        ("http://h:8080/v1/", "http://h:8080/v1/chat/completions"),
+        ("http://h/llm", "http://h/llm/v1/chat/completions"),
+        ("https://h/api/v1", "https://h/api/v1/chat/completions"),
+        ("https://h/v1beta/openai/", "https://h/v1beta/openai/chat/completions"),
+        ("https://h/v1/chat/completions", "https://h/v1/chat/completions"),
+    ],
+)
+def test_a_base_url_may_name_its_version_or_not(base: str, full: str) -> None:
+    place = address(base, PATH)
+    assert str(place.at(place.version + PATH)) == full
+
+
+def test_what_a_proxy_wants_in_the_query_stays_there() -> None:
+    place = address("http://h/anthropic?tenant=a")
+    assert str(place.at(place.version + "/models?limit=9")) == "http://h/anthropic/v1/models?tenant=a&limit=9"
+
+
+def test_a_key_that_no_header_can_carry_is_refused_without_telling_it() -> None:
+    with pytest.raises(ValueError, match="copy it again") as refused:
+        checked_key("sk-\r\nx")
+    assert "sk-" not in str(refused.value)
+
+
+def test_a_password_in_a_url_is_refused_without_telling_it() -> None:
+    with pytest.raises(ValueError, match="as the key") as refused:
+        address("http://me:hunter2@h")
+    assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize("url", [f"http://{'a' * 64}", "http://a..b", "http://[::1", "http://h:99999", "http://:80"])
+def test_a_url_that_cannot_be_called_is_refused_when_it_is_opened(url: str) -> None:
+    with pytest.raises(ValueError, match="check its host and port"):
+        address(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "here"),
+    [
+        ("http://127.0.0.1:1", True),
+        ("http://127.9.9.9", True),
+        ("http://[::1]:1", True),
+        ("http://localhost", True),
+        ("http://192.168.1.2", False),
+        ("https://api.openai.com/v1", False),
+    ],
+)
+def test_loopback_is_told_by_the_host(url: str, here: bool) -> None:
+    assert is_loopback(url) is here

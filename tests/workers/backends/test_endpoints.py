@@ -1,0 +1,104 @@
+"""What an endpoint is asked besides completions: whether it lives, and what it has."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import pytest
+from pydantic import SecretStr
+
+from router_core.catalog import Backend, Protocol
+from router_core.outcome import ErrorClass as E
+from router_core.outcome import Failure
+from tests.faults import FaultServer, Script, answer, drip, fault_server, reset, stall
+from workers.backends.base import CompletionBackend
+from workers.backends.registry import open_backend
+
+T = TypeVar("T")
+LISTED = {"object": "list", "data": [{"id": "claude-haiku-4-5", "type": "model"}, {"id": "gpt-5"}, {"name": "odd"}, 3]}
+both = pytest.mark.parametrize("protocol", ["openai", "anthropic"])
+
+
+def asked(
+    protocol: Protocol, script: Script, question: Callable[[CompletionBackend], Awaitable[T]], base: str = ""
+) -> tuple[T, FaultServer]:
+    async def work() -> tuple[T, FaultServer]:
+        async with fault_server(script) as server:
+            spec = Backend(url=server.url + base, pool="gpu", protocol=protocol, key=SecretStr("of-mine"))
+            backend = open_backend(spec)
+            try:
+                return await question(backend), server
+            finally:
+                await backend.close()
+
+    return asyncio.run(asyncio.wait_for(work(), 20))
+
+
+@both
+@pytest.mark.parametrize("status", [200, 301, 401, 403, 404, 405, 429])
+def test_an_endpoint_that_answers_anything_but_its_own_error_is_alive(protocol: Protocol, status: int) -> None:
+    told, server = asked(protocol, answer(b"<html>", status), lambda backend: backend.alive(5))
+    assert told is None
+    assert server.asked[0].path == "/health"
+    assert server.asked[0].body == b""
+
+
+@both
+def test_health_is_asked_for_beside_the_version(protocol: Protocol) -> None:
+    _, server = asked(protocol, answer({}), lambda backend: backend.alive(5), base="/llm/v1/")
+    assert server.asked[0].path == "/llm/health"
+
+
+@both
+@pytest.mark.parametrize(
+    ("script", "meant"),
+    [
+        (answer({"error": {"code": 503, "message": "Loading model", "type": "unavailable_error"}}, 503), E.OVERLOADED),
+        (answer(b"<html>", 502), E.CONNECTION),
+        (reset, E.CONNECTION),
+        (stall, E.TIMEOUT),
+    ],
+)
+def test_an_endpoint_that_does_not_is_not(protocol: Protocol, script: Script, meant: E) -> None:
+    told, _ = asked(protocol, script, lambda backend: backend.alive(0.5))
+    assert isinstance(told, Failure)
+    assert told.error_class is meant
+
+
+@both
+def test_the_models_are_those_that_the_endpoint_lists(protocol: Protocol) -> None:
+    told, server = asked(protocol, answer(LISTED), lambda backend: backend.models(5))
+    assert told == ("claude-haiku-4-5", "gpt-5")
+    [get] = server.asked
+    assert get.path.partition("?")[0] == "/v1/models"
+    assert get.headers["authorization"] == "Bearer of-mine"
+
+
+@both
+@pytest.mark.parametrize(
+    ("script", "meant"),
+    [
+        (answer({"error": {"message": "no", "code": "invalid_api_key"}}, 401), E.AUTH),
+        (answer({"data": "none"}), E.MALFORMED),
+        (answer(b"<html>"), E.MALFORMED),
+        (answer({"error": {"type": "overloaded_error"}}), E.OVERLOADED),
+        (drip, E.TIMEOUT),
+    ],
+)
+def test_a_list_that_is_none_is_a_failure(protocol: Protocol, script: Script, meant: E) -> None:
+    told, _ = asked(protocol, script, lambda backend: backend.models(0.5))
+    assert isinstance(told, Failure)
+    assert told.error_class is meant
+
+
+@both
+def test_models_that_are_always_there_are_neither_loaded_nor_unloaded(protocol: Protocol) -> None:
+    async def questions(backend: CompletionBackend) -> tuple[Any, Any, Any]:
+        return await backend.loaded(5), await backend.load("m", 4096, 5), await backend.unload("m", 5)
+
+    (loaded, load, unload), server = asked(protocol, answer({}), questions)
+    assert (loaded, load) == (None, None)
+    assert isinstance(unload, Failure)
+    assert server.asked == []

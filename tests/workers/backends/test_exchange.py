@@ -1,0 +1,208 @@
+"""One call over HTTP: connections kept, broken and given up, answers without end, and what a refusal must not tell."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+import httpx
+import orjson
+import pytest
+from pydantic import SecretStr
+
+from router_core.catalog import Backend
+from router_core.outcome import Completion, Failure, Outcome
+from router_core.outcome import ErrorClass as E
+from tests.faults import (
+    COMPLETION,
+    FaultServer,
+    Script,
+    answer,
+    drip,
+    drip_events,
+    fault_server,
+    flood,
+    kept,
+    raw,
+    reset,
+    stall,
+)
+from workers.backends import reading
+from workers.backends.base import Request
+from workers.backends.openai import OpenAIBackend
+from workers.backends.registry import open_backend
+from workers.backends.transport import StaleConnection, open_transport
+
+ASKED: dict[str, Any] = {"messages": [{"role": "user", "content": "Haruka greets the festival crowd"}]}
+T = TypeVar("T")
+KEY = "sk-of-a-very-secret-kind"
+IN_TIME = 20.0
+"""No test waits longer than this, whatever the upstream does."""
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    return asyncio.run(asyncio.wait_for(work, IN_TIME))
+
+
+def ask(*scripts: Script, body: dict[str, Any] | None = None, timeout: float = 10, **more: Any) -> Outcome:
+    return served(*scripts, body=body, timeout=timeout, **more)[0]
+
+
+def served(
+    *scripts: Script,
+    body: dict[str, Any] | None = None,
+    timeout: float = 10,
+    deltas: list[str] | None = None,
+    calls: int = 1,
+    **more: Any,
+) -> tuple[Outcome, FaultServer]:
+    """The last outcome of so many calls, and the server as they left it. With `deltas` they are streamed."""
+
+    async def work() -> tuple[Outcome, FaultServer]:
+        async with fault_server(*scripts) as server:
+            backend = OpenAIBackend(server.url, KEY, open_transport(keep_alive=True))
+            request = Request(body=body or ASKED, upstream="upstream-name", timeout=timeout, max_tokens=77, **more)
+            try:
+                for _ in range(calls):
+                    outcome = await backend.complete(request, None if deltas is None else deltas.append)
+            finally:
+                await backend.close()
+            return outcome, server
+
+    return run(work())
+
+
+@pytest.mark.parametrize("deltas", [None, []], ids=["whole", "streamed"])
+def test_an_answer_without_end_is_cut_off(deltas: list[str] | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "MAX_ANSWER", 2**21)
+    outcome = ask(flood, deltas=deltas)
+    assert isinstance(outcome, Failure)
+    assert (outcome.error_class, outcome.detail) == (E.MALFORMED, "the answer is longer than 2 MiB")
+
+
+def test_a_host_that_nobody_listens_on_is_a_connection_failure() -> None:
+    async def work() -> Outcome:
+        async with fault_server(reset) as server:
+            url = server.url
+        backend = open_backend(Backend(url=url, pool="gpu"))
+        try:
+            return await backend.complete(Request(body=ASKED, upstream="m", timeout=5))
+        finally:
+            await backend.close()
+
+    outcome = run(work())
+    assert isinstance(outcome, Failure)
+    assert outcome.error_class is E.CONNECTION
+
+
+def test_a_host_without_an_address_was_never_connected_to() -> None:
+    async def work() -> None:
+        async with open_transport(keep_alive=True) as transport:
+            with pytest.raises(httpx.ConnectError):
+                await transport.handle_async_request(httpx.Request("POST", "http://nowhere.invalid/"))
+
+    run(work())
+
+
+def test_a_refusal_that_repeats_the_prompt_is_told_without_it() -> None:
+    prompt = ASKED["messages"][0]["content"]
+    error = {"message": f"cannot parse '{prompt}' for {KEY}", "type": "invalid_request_error"}
+    outcome = ask(answer({"error": error}, 400))
+    assert outcome == Failure(error_class=E.BAD_REQUEST, detail="HTTP 400 invalid_request_error")
+
+
+def test_a_body_that_is_no_json_is_the_callers_fault() -> None:
+    outcome = ask(answer(COMPLETION), body=ASKED | {"temperature": 2**70})
+    assert isinstance(outcome, Failure)
+    assert outcome.error_class is E.BAD_REQUEST
+
+
+def test_a_kept_connection_is_used_again() -> None:
+    _, server = served(kept(answer(COMPLETION)), calls=3)
+    assert [asked.connection for asked in server.asked] == [0, 0, 0]
+
+
+def test_a_call_on_a_kept_connection_that_breaks_is_sent_once_more() -> None:
+    outcome, server = served(kept(answer(COMPLETION)), reset, answer(COMPLETION), calls=2)
+    assert isinstance(outcome, Completion)
+    assert [asked.connection for asked in server.asked] == [0, 0, 1]
+
+
+def test_a_call_on_a_fresh_connection_that_breaks_is_not_sent_again() -> None:
+    outcome, server = served(reset)
+    assert isinstance(outcome, Failure)
+    assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize("begun", [b"H", b"HTTP/1.1 200", b"HTTP/1.1 200 OK\r\nContent-"])
+def test_a_call_that_a_kept_connection_began_to_answer_is_not_sent_again(begun: bytes) -> None:
+    outcome, server = served(kept(answer(COMPLETION)), raw(begun), answer(COMPLETION), calls=2)
+    assert isinstance(outcome, Failure)
+    assert (outcome.error_class, len(server.asked)) == (E.CONNECTION, 2)
+
+
+def test_a_call_is_sent_again_only_once() -> None:
+    sent = []
+
+    def broken(request: httpx.Request) -> httpx.Response:
+        sent.append(request)
+        raise StaleConnection("closed")
+
+    async def work() -> Outcome:
+        backend = open_backend(Backend(url="http://upstream.test", pool="cloud"), httpx.MockTransport(broken))
+        return await backend.complete(Request(body=ASKED, upstream="m", timeout=5))
+
+    outcome = run(work())
+    assert isinstance(outcome, Failure)
+    assert (outcome.error_class, len(sent)) == (E.CONNECTION, 2)
+
+
+def test_any_httpx_transport_will_do() -> None:
+    def reply(request: httpx.Request) -> httpx.Response:
+        assert orjson.loads(request.content)["model"] == "m"
+        assert "authorization" not in request.headers
+        return httpx.Response(200, json=COMPLETION)
+
+    async def work() -> Outcome:
+        backend = open_backend(Backend(url="http://upstream.test/v1", pool="cloud"), httpx.MockTransport(reply))
+        return await backend.complete(Request(body=ASKED, upstream="m", timeout=5))
+
+    assert isinstance(run(work()), Completion)
+
+
+@pytest.mark.parametrize("script", [stall, drip, drip_events], ids=["before headers", "in the body", "in the stream"])
+@pytest.mark.parametrize("ending", ["cancelled", "timed out"])
+def test_a_call_that_is_given_up_closes_its_socket(script: Script, ending: str) -> None:
+    async def work() -> bool:
+        async with fault_server(script) as server:
+            backend = OpenAIBackend(server.url, KEY, open_transport(keep_alive=True))
+            request = Request(body=ASKED, upstream="m", timeout=30 if ending == "cancelled" else 0.2)
+            calling = asyncio.ensure_future(backend.complete(request, lambda text: None))
+            await server.arrived.wait()
+            if ending == "cancelled":
+                calling.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await calling
+            else:
+                assert isinstance(await calling, Failure)
+            await asyncio.wait_for(server.left.wait(), 5)
+            left = server.left.is_set()
+            await backend.close()
+            return left
+
+    assert run(work())
+
+
+def test_a_local_engine_gets_a_connection_for_each_call() -> None:
+    async def work() -> FaultServer:
+        async with fault_server(answer(COMPLETION)) as server:
+            backend = open_backend(Backend(url=server.url, pool="gpu", key=SecretStr("")))
+            for _ in range(2):
+                assert isinstance(await backend.complete(Request(body=ASKED, upstream="m", timeout=5)), Completion)
+            await backend.close()
+            return server
+
+    server = run(work())
+    assert [asked.connection for asked in server.asked] == [0, 1]
+    assert {asked.headers["connection"] for asked in server.asked} == {"close"}

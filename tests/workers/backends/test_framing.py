@@ -1,0 +1,88 @@
+"""Streams cut anywhere: the events are the same, and no event is too odd to be taken."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from router_core.outcome import Completion, Failure, Outcome
+from tests.workers.backends.spoil import spoiled
+from workers.backends.answer import Assembly
+from workers.backends.anthropic_answer import StreamedMessage
+from workers.backends.framing import Events, Framing, Lines
+from workers.backends.openai_answer import StreamedAnswer
+
+TEXT = st.text(st.characters(exclude_characters="\r\n", exclude_categories=["Cs"]), min_size=1).filter(str.strip)
+
+
+def framed(framing: Framing, data: bytes, cuts: list[int]) -> list[bytes]:
+    places = sorted({cut % (len(data) + 1) for cut in cuts} | {0, len(data)})
+    chunks = [data[start:end] for start, end in pairwise(places)]
+    return [event for chunk in chunks for event in framing.feed(chunk)] + list(framing.end())
+
+
+@given(st.lists(TEXT), st.sampled_from([b"\n", b"\r\n"]), st.lists(st.integers(0, 10**6)), st.booleans())
+def test_events_are_the_same_wherever_they_are_cut(
+    texts: list[str], newline: bytes, cuts: list[int], ended: bool
+) -> None:
+    frames = [b": a comment" + newline + b"event: x" + newline + b"data: " + text.encode() for text in texts]
+    data = (2 * newline).join(frames) + (2 * newline if ended else b"")
+    assert framed(Events(), data, cuts) == [text.encode() for text in texts]
+
+
+@given(st.lists(TEXT), st.sampled_from([b"\n", b"\r\n", b"\n\n"]), st.lists(st.integers(0, 10**6)), st.booleans())
+def test_lines_are_the_same_wherever_they_are_cut(
+    texts: list[str], newline: bytes, cuts: list[int], ended: bool
+) -> None:
+    lines = [orjson.dumps(text) for text in texts]
+    assert framed(Lines(), newline.join(lines) + (newline if ended else b""), cuts) == lines
+
+
+CITED = {"type": "citations_delta", "citation": {"cited_text": "a"}}
+MESSAGE: list[Any] = [
+    {"type": "message_start", "message": {"content": [], "stop_reason": None, "usage": {"input_tokens": 1}}},
+    {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": "", "citations": None}},
+    *({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": text}} for text in "ab"),
+    *({"type": "content_block_delta", "index": 0, "delta": CITED} for _ in "ab"),
+    {"type": "content_block_delta", "index": 0, "delta": {"type": "signature_delta", "signature": "s"}},
+    {"type": "content_block_start", "index": 1, "content_block": {"type": "tool_use", "id": "t", "input": {}}},
+    {"type": "content_block_delta", "index": 1, "delta": {"type": "input_json_delta", "partial_json": "{}"}},
+    {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 1}},
+]
+CALL = {"index": 0, "id": "c", "type": "function", "function": {"name": "f", "arguments": "{"}}
+DELTA = {"role": "assistant", "content": "a", "reasoning_content": "a", "tool_calls": [CALL]}
+MORE = {"content": "b", "reasoning_content": "b", "tool_calls": [{"index": 0, "function": {"arguments": "}"}}]}
+CHUNKS: list[Any] = [
+    {"id": "x", "choices": [{"index": 0, "delta": DELTA, "finish_reason": None, "logprobs": {"content": [1]}}]},
+    {"id": "x", "choices": [{"index": 0, "delta": MORE, "finish_reason": None, "logprobs": {"content": [2]}}]},
+    {"id": "x", "choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}], "usage": {"prompt_tokens": 1}},
+]
+
+
+@pytest.mark.parametrize(("assembly", "good"), [(StreamedMessage, MESSAGE), (StreamedAnswer, CHUNKS)])
+def test_no_event_is_too_odd_to_be_taken(assembly: type[Assembly], good: list[Any]) -> None:
+    assert isinstance(put_together(assembly(), good), Completion)
+    for told in spoiled(good):
+        if isinstance(told, list):
+            assert isinstance(put_together(assembly(), told), Completion | Failure)
+
+
+def put_together(answer: Assembly, events: list[Any]) -> Outcome:
+    for event in events:
+        if not answer.ended:
+            assert isinstance(answer.take(json.dumps(event).encode()), str)
+    return answer.outcome()
+
+
+@pytest.mark.parametrize("assembly", [StreamedMessage, StreamedAnswer])
+@given(st.binary(max_size=30))
+def test_no_bytes_are_too_odd_to_be_taken(assembly: type[Assembly], event: bytes) -> None:
+    answer = assembly()
+    answer.take(event)
+    assert isinstance(answer.outcome(), Failure)

@@ -1,0 +1,214 @@
+"""Whether a model is well: what counts as sense, and what a check costs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from router_core.catalog import ModelSpec, Protocol
+from router_core.outcome import BreakerMark, Completion, Failure
+from router_core.outcome import ErrorClass as E
+from tests.fakes.ollama import FakeModel, OllamaFake, ollama_fake
+from tests.faults import COMPLETION, Script, answer, fault_server, stall
+from tests.workers.backends.adapters import MODEL, PROTOCOLS, adapter, run, speaking
+from workers.backends.health import (
+    MAX_TOKENS,
+    PROMPT,
+    Health,
+    check,
+    health_prompt,
+    nonsense,
+    probe,
+    probe_timeout,
+)
+
+SPEC = ModelSpec(upstream=MODEL, at=("box",), ctx=512)
+
+
+def said(text: str, finish: str = "stop", **message: Any) -> Completion:
+    body = {"choices": [{"message": {"content": text, **message}, "finish_reason": finish}]}
+    return Completion(text=text, finish_reason=finish, body=body)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ready",
+        "Ready.",
+        " ready\n",
+        "I'm ready.",
+        "準備完了",
+        "готово",
+        "1",
+        "ok 👍🏽",
+        "The error is gone: ready",
+        "aaa b",
+    ],
+)
+def test_a_plain_answer_makes_sense_in_any_language_and_need_not_be_right(text: str) -> None:
+    assert nonsense(said(text)) is None
+    assert nonsense(said(text, "length")) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", " \n\t", "!!!!!!!!", "...", "GGGGGGGGGGGGGGGG", "G G G G G", "\ufffd\ufffd\ufffdok", "\x00\x01\x02abc",
+        "<html><body>502</body></html>", "<!DOCTYPE html>", '{"error": {"message": "boom"}}', "Error: CUDA error",
+        "Internal Server Error", "Traceback (most recent call last):", "\ue000\ue001\ue002ab",
+    ],
+)  # fmt: skip
+def test_what_no_model_that_is_well_would_say_makes_none(text: str) -> None:
+    assert nonsense(said(text))
+
+
+@pytest.mark.parametrize("finish", ["", "error", "content_filter", "tool_calls", "unknown"])
+def test_an_answer_that_ended_in_another_way_is_not_believed(finish: str) -> None:
+    assert nonsense(said("ready", finish))
+
+
+@pytest.mark.parametrize("name", ["reasoning_content", "reasoning"])
+def test_a_model_that_spent_its_few_tokens_on_thinking_is_well(name: str) -> None:
+    assert nonsense(said("", "length", **{name: "The user wants one word"})) is None
+    assert nonsense(said("", "length", **{name: "!!!!!!"}))
+
+
+def test_a_model_that_thought_in_secret_is_well() -> None:
+    usage = {"completion_tokens_details": {"reasoning_tokens": 16}}
+    assert nonsense(Completion(text="", finish_reason="length", body={"usage": usage})) is None
+
+
+@given(st.text(max_size=40), st.sampled_from(["stop", "length", "error"]), st.dictionaries(st.text(), st.integers()))
+def test_no_answer_is_too_odd_to_be_judged(text: str, finish: str, body: dict[str, int]) -> None:
+    assert nonsense(Completion(text=text, finish_reason=finish, body=body)) in {None, nonsense(said(text, finish))}
+
+
+def test_the_prompt_is_short_and_says_no_more_than_the_model_may_be_told() -> None:
+    asked = health_prompt(SPEC)
+    assert asked.body == {"messages": [{"role": "user", "content": PROMPT}], "temperature": 0}
+    assert (asked.max_tokens, asked.ctx, asked.upstream) == (MAX_TOKENS, 512, MODEL)
+    assert "temperature" not in health_prompt(SPEC.model_copy(update={"sampling_params": False})).body
+
+
+def test_a_probe_may_take_as_long_as_loading_takes() -> None:
+    assert probe_timeout(SPEC) == 30
+    assert probe_timeout(SPEC.model_copy(update={"load_s": 90.0, "timeout": 10.0})) == 100
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_the_smallest_model_passes_its_probe_in_every_protocol(protocol: Protocol, engine: str) -> None:
+    async def work() -> Any:
+        async with speaking(protocol, engine) as backend:
+            return await probe(backend, SPEC)
+
+    outcome = run(work())
+    assert isinstance(outcome, Completion), outcome
+    assert outcome.output_tokens is not None
+    assert outcome.output_tokens <= MAX_TOKENS
+
+
+def probed(script: Script) -> Any:
+    async def work() -> Any:
+        async with fault_server(script) as server, adapter("openai", server.url) as backend:
+            return await probe(backend, SPEC.model_copy(update={"timeout": 0.4}))
+
+    return run(work())
+
+
+def test_nonsense_counts_against_the_model_and_is_not_repeated() -> None:
+    body = COMPLETION | {"choices": [{"index": 0, "message": {"content": "####"}, "finish_reason": "stop"}]}
+    outcome = probed(answer(body))
+    assert isinstance(outcome, Failure)
+    assert outcome.disposition.breaker is BreakerMark.FAILURE
+    assert "letters" in outcome.detail
+    assert "##" not in outcome.detail
+
+
+def test_a_probe_that_gets_no_answer_fails_as_any_call() -> None:
+    assert probed(stall).error_class is E.TIMEOUT
+    assert probed(answer({"error": "no"}, 401)).error_class is E.AUTH
+
+
+def checked(fake_model: FakeModel, engine: str, *, warm: bool = False, **how: Any) -> tuple[Health, OllamaFake]:
+    async def work() -> tuple[Health, OllamaFake]:
+        async with ollama_fake(engine, [fake_model]) as fake, adapter("ollama", fake.url) as backend:
+            if warm:
+                assert await backend.load(MODEL, SPEC.ctx, 20) is None
+            return await check(backend, SPEC, **how), fake
+
+    return run(work())
+
+
+def test_a_model_in_memory_is_asked(engine: str) -> None:
+    health, fake = checked(FakeModel(MODEL), engine, warm=True)
+    assert (health.ok, health.how, health.loaded, health.vram_share) == (True, "asked", True, 1.0)
+    assert health.latency > 0
+    assert len(fake.memory.loads) == 1
+
+
+def test_a_model_that_is_not_in_memory_is_not_loaded_for_a_check(engine: str) -> None:
+    health, fake = checked(FakeModel(MODEL), engine)
+    assert (health.ok, health.how, health.loaded) == (True, "alive", False)
+    assert fake.memory.loads == []
+    assert not any(path == "/api/chat" for path, _ in fake.asked)
+
+
+def test_with_force_it_is_loaded_and_asked(engine: str) -> None:
+    health, fake = checked(FakeModel(MODEL), engine, force=True)
+    assert (health.ok, health.how, health.loaded) == (True, "asked", False)
+    assert len(fake.memory.loads) == 1
+
+
+def test_a_busy_model_is_left_to_its_work(engine: str) -> None:
+    health, fake = checked(FakeModel(MODEL), engine, busy=True)
+    assert (health.ok, health.how) == (True, "skipped")
+    assert fake.asked == []
+
+
+def test_a_model_partly_on_the_cpu_is_told(engine: str) -> None:
+    health, _ = checked(FakeModel(MODEL, fault="on_cpu"), engine, warm=True)
+    assert health.ok
+    assert health.vram_share == 0.5
+    assert "50%" in health.detail
+
+
+def test_a_model_that_breaks_while_in_memory_is_found_out(engine: str) -> None:
+    async def work() -> Health:
+        async with ollama_fake(engine, [FakeModel(MODEL)]) as fake, adapter("ollama", fake.url) as backend:
+            await backend.load(MODEL, SPEC.ctx, 20)
+            fake.models[f"{MODEL}:latest"].fault = "error_line"
+            return await check(backend, SPEC)
+
+    health = run(work())
+    assert (health.ok, health.how) == (False, "asked")
+    assert health.failure is not None
+    assert health.failure.error_class is E.OVERLOADED
+
+
+def test_an_endpoint_that_is_away_is_ill_without_a_prompt() -> None:
+    async def work() -> Health:
+        async with adapter("ollama", "http://127.0.0.1:9") as backend:
+            return await check(backend, SPEC)
+
+    health = run(work())
+    assert (health.ok, health.how, health.loaded) == (False, "alive", None)
+    assert health.failure is not None
+    assert health.failure.error_class is E.CONNECTION
+
+
+@pytest.mark.parametrize(
+    ("more", "how", "prompts"),
+    [({}, "asked", 1), ({"metered": True}, "alive", 0), ({"metered": True, "force": True}, "asked", 1)],
+)
+def test_where_nothing_is_said_of_memory_the_price_decides(more: dict[str, bool], how: str, prompts: int) -> None:
+    async def work() -> tuple[Health, int]:
+        async with fault_server(answer(COMPLETION)) as server, adapter("openai", server.url) as backend:
+            health = await check(backend, SPEC, **more)
+            return health, sum(b"messages" in asked.body for asked in server.asked)
+
+    health, asked = run(work())
+    assert (health.ok, health.how, asked) == (True, how, prompts)
+    assert health.loaded is None

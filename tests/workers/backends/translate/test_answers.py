@@ -1,0 +1,192 @@
+"""Answers in the other dialect: the official clients' own types take them, strictly."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.workers.backends.translate.official import completion, message
+from workers.backends.translate import answer_from_anthropic, answer_from_openai
+from workers.backends.translate.refusals import Unreadable
+
+THOUGHT = {"type": "thinking", "thinking": "Look up.", "signature": "EqQB"}
+HIDDEN = {"type": "redacted_thinking", "data": "Emw"}
+MESSAGE: dict[str, Any] = {
+    "id": "msg_1",
+    "type": "message",
+    "role": "assistant",
+    "model": "claude",
+    "content": [
+        THOUGHT,
+        HIDDEN,
+        {"type": "text", "text": "I "},
+        {"type": "text", "text": "look."},
+        {"type": "tool_use", "id": "toolu_1", "name": "look", "input": {"at": "sky"}},
+        {"type": "tool_use", "id": "toolu_2", "name": "wave", "input": {}},
+    ],
+    "stop_reason": "tool_use",
+    "stop_sequence": None,
+    "usage": {
+        "input_tokens": 3,
+        "cache_creation_input_tokens": 20,
+        "cache_read_input_tokens": 18,
+        "output_tokens": 5,
+        "output_tokens_details": {"thinking_tokens": 2},
+    },
+}
+CALLS = [
+    {"id": "toolu_1", "type": "function", "function": {"name": "look", "arguments": '{"at":"sky"}'}},
+    {"id": "toolu_2", "type": "function", "function": {"name": "wave", "arguments": "{}"}},
+]
+COMPLETION: dict[str, Any] = {
+    "id": "chatcmpl-1",
+    "object": "chat.completion",
+    "created": 1,
+    "model": "gpt",
+    "choices": [
+        {
+            "index": 0,
+            "message": {"role": "assistant", "content": "I look.", "reasoning_content": "Up?", "tool_calls": CALLS},
+            "finish_reason": "tool_calls",
+        }
+    ],
+    "usage": {
+        "prompt_tokens": 41,
+        "completion_tokens": 5,
+        "total_tokens": 46,
+        "prompt_tokens_details": {"cached_tokens": 18, "cache_write_tokens": 20},
+        "completion_tokens_details": {"reasoning_tokens": 2},
+    },
+}
+
+
+def for_openai(body: dict[str, Any]) -> dict[str, Any]:
+    """The answer as OpenAI's callers get it; its own type takes it."""
+    said = answer_from_anthropic.answer(body, {})
+    completion(said)
+    return said
+
+
+def for_anthropic(body: dict[str, Any], **asked: Any) -> dict[str, Any]:
+    """The answer as Anthropic's callers get it; its own type takes it."""
+    said = answer_from_openai.answer(body, asked)
+    message(said)
+    return said
+
+
+def choice(finish: str = "stop", **said: Any) -> dict[str, Any]:
+    told = {"index": 0, "message": {"role": "assistant", **said}, "finish_reason": finish}
+    return COMPLETION | {"choices": [told]}
+
+
+def test_a_message_becomes_a_completion_with_all_that_was_thought_said_and_called() -> None:
+    assert for_openai(MESSAGE) == {
+        "id": "msg_1",
+        "object": "chat.completion",
+        "created": 0,
+        "model": "claude",
+        "choices": [
+            {
+                "index": 0,
+                "message": {
+                    "role": "assistant",
+                    "content": "I look.",
+                    "refusal": None,
+                    "reasoning_content": "Look up.",
+                    "thinking_blocks": [THOUGHT, HIDDEN],
+                    "tool_calls": CALLS,
+                },
+                "logprobs": None,
+                "finish_reason": "tool_calls",
+            }
+        ],
+        "usage": COMPLETION["usage"],
+    }
+
+
+def test_a_completion_becomes_a_message_with_all_that_was_thought_said_and_called() -> None:
+    assert for_anthropic(COMPLETION) == {
+        "id": "chatcmpl-1",
+        "type": "message",
+        "role": "assistant",
+        "model": "gpt",
+        "content": [
+            {"type": "thinking", "thinking": "Up?", "signature": ""},
+            {"type": "text", "text": "I look."},
+            *MESSAGE["content"][4:],
+        ],
+        "stop_reason": "tool_use",
+        "stop_sequence": None,
+        "usage": MESSAGE["usage"],
+    }
+
+
+def test_there_and_back_a_message_is_the_same_but_for_texts_in_pieces() -> None:
+    back = for_anthropic(for_openai(MESSAGE))
+    joined = [THOUGHT, HIDDEN, {"type": "text", "text": "I look."}, *MESSAGE["content"][4:]]
+    assert back == MESSAGE | {"content": joined}
+
+
+@pytest.mark.parametrize(
+    ("stop", "finish"),
+    [
+        ("end_turn", "stop"),
+        ("stop_sequence", "stop"),
+        ("pause_turn", "stop"),
+        ("max_tokens", "length"),
+        ("tool_use", "tool_calls"),
+        ("of next year", "stop"),
+    ],
+)
+def test_why_a_message_ended(stop: str, finish: str) -> None:
+    said = for_openai(MESSAGE | {"stop_reason": stop})
+    assert answer_from_anthropic.finish(said) == finish
+
+
+@pytest.mark.parametrize(
+    ("body", "stop"),
+    [
+        (choice("stop", content="x"), "end_turn"),
+        (choice("length", content="x"), "max_tokens"),
+        (choice("tool_calls", tool_calls=CALLS), "tool_use"),
+        (choice("stop", tool_calls=CALLS), "tool_use"),
+        (choice("of next year", content="x"), "end_turn"),
+    ],
+)
+def test_why_a_completion_ended(body: dict[str, Any], stop: str) -> None:
+    assert answer_from_openai.finish(for_anthropic(body)) == stop
+
+
+def test_the_stop_sequence_that_a_server_tells_is_kept() -> None:
+    body = choice("stop", content="x")
+    body["choices"][0]["stop_reason"] = "END"
+    said = for_anthropic(body, stop_sequences=["END"])
+    assert (said["stop_reason"], said["stop_sequence"]) == ("stop_sequence", "END")
+
+
+@pytest.mark.parametrize("usage", [None, {}, {"prompt_tokens": "many"}])
+def test_an_untold_usage_is_none_of_openais_and_zero_of_anthropics(usage: Any) -> None:
+    said = for_anthropic(COMPLETION | {"usage": usage})
+    assert (said["usage"]["input_tokens"], said["usage"]["output_tokens"]) == (0, 0)
+    assert for_openai(MESSAGE | {"usage": usage})["usage"] is None
+
+
+@pytest.mark.parametrize("arguments", ["{nope", "[]", "3", '"x"'])
+def test_arguments_that_are_no_object_are_no_answer_unless_the_limit_cut_them_off(arguments: str) -> None:
+    calls = [{"id": "a", "type": "function", "function": {"name": "look", "arguments": arguments}}]
+    with pytest.raises(Unreadable, match="no JSON object"):
+        answer_from_openai.answer(choice("tool_calls", tool_calls=calls), {})
+    assert for_anthropic(choice("length", tool_calls=calls))["content"][0]["input"] == {}
+
+
+def test_a_call_without_an_id_gets_one() -> None:
+    calls = [{"function": {"name": "look", "arguments": {"at": "sky"}}}, {"id": "a.b", "function": {"name": "x"}}]
+    first, second = for_anthropic(choice("tool_calls", tool_calls=calls))["content"]
+    assert (first["id"], first["input"]) == ("toolu_chatcmpl-1_0", {"at": "sky"})
+    assert second["id"].startswith("a_b_")
+
+
+def test_a_refusal_in_words_is_text_and_other_names_of_thoughts_are_known() -> None:
+    said = for_anthropic(choice(content=None, refusal="I would rather not.", reasoning="Hm."))
+    assert [block.get("text") or block.get("thinking") for block in said["content"]] == ["Hm.", "I would rather not."]

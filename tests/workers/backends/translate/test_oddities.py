@@ -1,0 +1,164 @@
+"""Bodies that are nearly right: a translator says what is wrong, and nothing else ever comes out of it."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from copy import deepcopy
+from typing import Any
+
+import pytest
+
+from router_core.job import Dialect
+from router_core.outcome import Completion, ErrorClass, Failure
+from tests.workers.backends.spoil import spoiled
+from workers.backends import anthropic_answer, openai_answer
+from workers.backends.base import Request
+from workers.backends.translate import answered, request_for_anthropic, request_for_openai, spoken
+from workers.backends.translate.refusals import CannotSay, Unreadable
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"a": {"type": "string", "maxLength": 3}, "b": {"anyOf": [{"type": "null"}, {"items": {}}]}},
+    "required": ["a", "b"],
+    "additionalProperties": False,
+}
+CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": '{"a":1}'}}
+THOUGHTS = [{"type": "thinking", "thinking": "t", "signature": "s"}]
+OPENAI: dict[str, Any] = {
+    "messages": [
+        {"role": "system", "content": [{"type": "text", "text": "a", "cache_control": {"type": "ephemeral"}}]},
+        {
+            "role": "user",
+            "content": [
+                {"type": "text", "text": "a"},
+                {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}},
+                {"type": "file", "file": {"file_data": "data:text/plain;base64,AAAA", "filename": "a"}},
+            ],
+        },
+        {"role": "assistant", "content": "a", "refusal": "r", "tool_calls": [CALL], "thinking_blocks": THOUGHTS},
+        {"role": "tool", "tool_call_id": "c", "content": "x"},
+    ],
+    "tools": [{"type": "function", "function": {"name": "f", "description": "d", "parameters": SCHEMA}}],
+    "tool_choice": {"type": "function", "function": {"name": "f"}},
+    "response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": SCHEMA}},
+    "parallel_tool_calls": False,
+    "reasoning_effort": "low",
+    "max_tokens": 9000,
+    "temperature": 1,
+    "top_k": 1,
+    "stop": ["a"],
+    "user": "u",
+}
+ALLOWED = {
+    "messages": [{"role": "user", "content": "a"}],
+    "tools": OPENAI["tools"],
+    "tool_choice": {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [{"function": {"name": "f"}}]}},
+    "thinking": {"type": "enabled", "budget_tokens": 1024},
+}
+SOURCE = {"type": "base64", "media_type": "application/pdf", "data": "AAAA"}
+ANTHROPIC: dict[str, Any] = {
+    "system": [{"type": "text", "text": "a"}],
+    "messages": [
+        {
+            "role": "user",
+            "content": [
+                {"type": "text", "text": "a"},
+                {"type": "image", "source": {"type": "url", "url": "https://h/a"}},
+                {"type": "document", "source": SOURCE, "title": "t", "context": "c"},
+                {"type": "document", "source": {"type": "content", "content": [{"type": "text", "text": "a"}]}},
+                {"type": "search_result", "title": "t", "source": "s", "content": [{"type": "text", "text": "a"}]},
+            ],
+        },
+        {"role": "assistant", "content": [*THOUGHTS, {"type": "tool_use", "id": "c", "name": "f", "input": {"a": 1}}]},
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c", "content": "x", "is_error": True}]},
+    ],
+    "tools": [{"name": "f", "description": "d", "input_schema": SCHEMA}],
+    "tool_choice": {"type": "tool", "name": "f", "disable_parallel_tool_use": True},
+    "thinking": {"type": "enabled", "budget_tokens": 1024},
+    "output_config": {"effort": "low", "format": {"type": "json_schema", "schema": SCHEMA}},
+    "metadata": {"user_id": "u"},
+    "max_tokens": 9,
+    "temperature": 1,
+    "stop_sequences": ["a"],
+}
+
+
+@pytest.mark.parametrize(
+    ("translate", "good"),
+    [
+        (request_for_anthropic.request, OPENAI),
+        (request_for_anthropic.request, ALLOWED),
+        (request_for_openai.request, ANTHROPIC),
+    ],
+    ids=["openai's", "openai's with some tools", "anthropic's"],
+)
+def test_a_body_is_translated_or_told_what_is_wrong_with_it(translate: Any, good: dict[str, Any]) -> None:
+    assert translate(good)
+    before = deepcopy(good)
+    for body in spoiled(good):
+        if isinstance(body, dict):
+            with suppress(CannotSay, Unreadable):
+                assert "messages" in translate(body)
+    assert good == before
+
+
+MESSAGE: dict[str, Any] = {
+    "id": "msg",
+    "model": "m",
+    "content": [
+        *THOUGHTS,
+        {"type": "text", "text": "a"},
+        {"type": "tool_use", "id": "c", "name": "f", "input": {"a": 1}},
+    ],
+    "stop_reason": "end_turn",
+    "usage": {"input_tokens": 1, "cache_read_input_tokens": 1, "output_tokens": 1, "output_tokens_details": {"a": 1}},
+}
+SAID = {"role": "assistant", "content": "a", "reasoning": "r", "tool_calls": [CALL], "thinking_blocks": THOUGHTS}
+COMPLETION: dict[str, Any] = {
+    "id": "chatcmpl",
+    "model": "m",
+    "choices": [{"message": SAID, "finish_reason": "stop", "stop_reason": "END"}],
+    "usage": {
+        "prompt_tokens": 1,
+        "completion_tokens": 1,
+        "prompt_tokens_details": {"cached_tokens": 1},
+        "completion_tokens_details": {"reasoning_tokens": 1},
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "good", "read"),
+    [
+        ("anthropic", "openai", COMPLETION, openai_answer.outcome_of),
+        ("openai", "anthropic", MESSAGE, anthropic_answer.outcome_of),
+    ],
+)
+def test_an_answer_is_translated_or_malformed(ours: Dialect, theirs: Dialect, good: dict[str, Any], read: Any) -> None:
+    request = Request(body={"stop_sequences": ["END"]}, upstream="m", timeout=1, dialect=ours)
+    assert isinstance(answered(read(good), request, theirs), Completion)
+    for body in spoiled(good):
+        told = answered(read(body), request, theirs)
+        assert isinstance(told, Completion | Failure)
+
+
+@pytest.mark.parametrize(
+    ("body", "failure"),
+    [
+        (
+            {"messages": [], "n": 2},
+            Failure(error_class=ErrorClass.UNSUPPORTED, detail="n cannot be asked for at this model"),
+        ),
+        ({"messages": 3}, Failure(error_class=ErrorClass.BAD_REQUEST, detail="messages is not a list")),
+    ],
+)
+def test_what_cannot_be_said_may_be_said_to_another_model_and_nonsense_to_none(
+    body: dict[str, Any], failure: Failure
+) -> None:
+    assert spoken(Request(body=body, upstream="m", timeout=1), "anthropic") == failure
+    assert failure.disposition.try_next_model is (failure.error_class is ErrorClass.UNSUPPORTED)
+
+
+def test_a_dialect_that_is_the_backends_own_is_not_touched() -> None:
+    body = {"messages": 3, "n": 2}
+    assert spoken(Request(body=body, upstream="m", timeout=1), "openai") is body
