@@ -64,9 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     up = verbs.add_parser("up", parents=[common, told], allow_abbrev=False, help="start everything on this machine")
     up.add_argument("--parent", type=int, help="stop when this process ends")
     verbs.add_parser("preflight", parents=[common, told], allow_abbrev=False, help="ask each backend what it has")
-    models = verbs.add_parser(
-        "models", parents=[common, told], allow_abbrev=False, help="load, unload or check a model"
-    )
+    models = verbs.add_parser("models", parents=[common, told], allow_abbrev=False, help="load, unload, check")
     models.add_argument("what", choices=("load", "unload", "check"))
     models.add_argument("model", help="its name in the configuration")
     models.add_argument("--backend", help="only at this one")

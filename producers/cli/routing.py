@@ -14,6 +14,7 @@ from producers.cli.shown import age, say, show_json, show_table
 if TYPE_CHECKING:
     from config import Loaded
     from producers.resolving import Resolved
+    from router_core.catalog import Catalog
     from router_core.choose import Asked
     from router_core.job import Candidate
     from router_core.state.survey import Seat
@@ -102,7 +103,7 @@ def _rows(loaded: Loaded, found: Resolved) -> Iterator[tuple[object, ...]]:
                 _state(seat, None if state is None else state.loaded, found),
                 "" if state is None or number else str(state.waiting),
                 "" if seat is None or seat.latency is None else f"{seat.latency:.1f}s",
-                _price(loaded, candidate.model, backend),
+                price_of(loaded.catalog, candidate.model, backend),
                 candidate.reason if number == 0 else "",
             )
 
@@ -117,10 +118,11 @@ def _state(seat: Seat | None, loaded: bool | None, found: Resolved) -> str:
     return f"{memory}{max(0, seat.free)} slots free"
 
 
-def _price(loaded: Loaded, model: str, backend: str) -> str:
+def price_of(catalog: Catalog, model: str, backend: str) -> str:
+    """Of a million tokens in and out, in US dollars: `5+25`, `?` for what is not known; `local` or `flat`."""
     from router_core.catalog import Billing
 
-    billing, prices = loaded.catalog.billing(backend), loaded.catalog.models[model].usd_per_mtok
+    billing, prices = catalog.billing(backend), catalog.models[model].usd_per_mtok
     if billing is not Billing.METERED:
         return str(billing)
     known = ("?" if one is None else f"{one:g}" for one in (prices and prices.input, prices and prices.output))
