@@ -105,14 +105,16 @@ def _run(argv: Sequence[str] | None) -> int:
 
 
 def _carried_out(argv: Sequence[str] | None) -> int:
+    as_json = "--json" in (sys.argv[1:] if argv is None else argv)
     try:
         code = openfall.main(argv, prog_name="openfall", standalone_mode=False)
     except click.ClickException as error:
         error.show()
-        return 2
+        return failures.in_json(error, error.format_message(), 2) if as_json else 2
     except (click.Abort, KeyboardInterrupt):
         return 130
     except failures.foreseen() as error:
         message, code = failures.told(error)
         click.echo(message, err=True)
+        return failures.in_json(error, str(error), code) if as_json else code
     return code if isinstance(code, int) else 0

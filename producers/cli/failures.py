@@ -11,6 +11,8 @@ from types import TracebackType
 
 import click
 
+from producers.cli.workerside import VerbFailed
+
 
 @cache
 def _codes() -> dict[type[Exception], int]:
@@ -21,6 +23,7 @@ def _codes() -> dict[type[Exception], int]:
     from router_core.state.errors import DeadlinePassed, IdempotencyConflict, StoreError, UnknownJob
 
     return {
+        VerbFailed: 1,  # or what its process has exited with
         StillQueued: 7,
         CannotWrite: 1,
         NoModel: 1,
@@ -43,7 +46,20 @@ def foreseen() -> tuple[type[Exception], ...]:
 def told(error: Exception) -> tuple[str, int]:
     """The message and the exit code of a foreseen exception."""
     code = next(code for kind, code in _codes().items() if isinstance(error, kind))
+    if isinstance(error, VerbFailed):
+        code = error.code
     return f"openfall: {error}" if code != 7 else str(error), code
+
+
+def in_json(error: Exception, message: str, code: int) -> int:
+    """The same on standard output, for programs: `{"error": ..., "kind": ..., "exit_code": ...}`; the exit code.
+
+    The message ends with the remedy, as people are told it.
+    """
+    from producers.cli.shown import show_json
+
+    show_json({"error": message, "kind": type(error).__name__, "exit_code": code})
+    return code
 
 
 def unforeseen(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

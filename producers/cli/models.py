@@ -146,7 +146,7 @@ def unload(group: Path | None, name: str, backend: str | None, config_path: Path
 @config_option
 @json_option
 @click.pass_context
-def check(ctx: click.Context, name: str, config_path: Path | None, as_json: bool, **told: Any) -> None:
+def check(ctx: click.Context, /, name: str, config_path: Path | None, as_json: bool, **told: Any) -> None:
     """See whether a model is well, and let the fleet know.
 
     It is asked a test prompt if it is in memory and answers cost nothing; else its endpoint is looked at. What was

@@ -43,9 +43,7 @@ class Sums:
 
 
 @click.command()
-@click.option(
-    "--days", type=click.IntRange(1, KEPT), default=1, show_default=True, help="Of so many days, today (UTC)."
-)
+@click.option("--days", type=click.IntRange(1, KEPT), default=1, show_default=True, help="Up to today (UTC).")
 @config_option
 @json_option
 def spend(days: int, config_path: Path | None, as_json: bool) -> None:
