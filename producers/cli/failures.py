@@ -11,7 +11,13 @@ from types import TracebackType
 
 import click
 
-from producers.cli.workerside import VerbFailed
+
+class VerbFailed(Exception):
+    """A process of the workers' side could not do its work. The message and the exit code are its own."""
+
+    def __init__(self, message: str, code: int) -> None:
+        self.code = code
+        super().__init__(message)
 
 
 @cache

@@ -9,15 +9,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from producers.cli.failures import VerbFailed
+
 LONGEST_LINE = 2**20
-
-
-class VerbFailed(Exception):
-    """The process could not do its work. The message and the exit code are its own."""
-
-    def __init__(self, message: str, code: int) -> None:
-        self.code = code
-        super().__init__(message)
 
 
 async def told(config_path: Path | None, *args: str) -> AsyncGenerator[dict[str, Any], None]:
