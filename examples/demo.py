@@ -1,4 +1,4 @@
-"""`make demo`: one night at a small anime studio. 60 jobs, two toy engines, two workers, one of them killed.
+"""`make demo`: one night at a small anime studio. 60 jobs, two toy engines, two workers; one of each is killed.
 
 Everything runs on this machine and is gone afterwards, except what was written: `.openfall/demo/episode-07.md`.
 Exit codes: 0 every job was answered; 1 one was not, or nothing could be started; 130 interrupted.
@@ -117,7 +117,8 @@ def _report(console: Console, night: Night) -> int:
     console.print(shown, highlight=False, soft_wrap=True)
     console.print("Next: .venv/bin/openfall up, and in another terminal:", soft_wrap=True, highlight=False)
     console.print("      .venv/bin/openfall ask 'Haruka waves' -r dialogue", soft_wrap=True, highlight=False)
-    return 1 if night.lost or night.unanswered or night.refused else 0
+    healed = night.breaking is not None and night.breaking.closed is not None
+    return 1 if night.lost or night.unanswered or night.refused or not healed else 0
 
 
 def _stop_on_sigterm() -> None:

@@ -1,4 +1,4 @@
-"""The night itself: every job of the file is put in, one worker is killed while it works, every answer is awaited."""
+"""The night itself: every job of the file is put in, a worker and an engine are killed, every answer is awaited."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from examples.breaking import Breaking, break_one
 from examples.fleet import Fleet
 from producers import AsyncOpenfall
 from producers.batch_file import BadLine, read_lines
@@ -21,6 +22,8 @@ from router_core.state.intake import Accepted, Record
 
 KILL_AFTER = 0.25
 """The share of the answers after which a worker is killed."""
+BREAK_AFTER = 0.5
+"""The share of the answers after which an engine is killed."""
 LOOK_EVERY = 0.2
 PATIENCE = 900.0
 """Seconds until what is still without an answer is called lost. A night takes one or two minutes."""
@@ -64,6 +67,7 @@ class Night:
     killing: Killing | None = None
     taken_over: dict[str, float] = field(default_factory=dict)
     """custom id -> seconds from the kill to the next worker's claim"""
+    breaking: Breaking | None = None
     begun: float = 0.0
     accepting: float = 0.0
     ended: float = 0.0
@@ -101,7 +105,7 @@ def read_jobs(path: Path, catalog: Catalog) -> tuple[Line, ...]:
 
 
 async def run(client: AsyncOpenfall, fleet: Fleet, lines: tuple[Line, ...], show: Show) -> Night:
-    """Every job answered, with a worker killed in the middle. Ends early, with what there is, after `PATIENCE`."""
+    """Every job answered, with a worker and an engine killed. Ends early, with what there is, after `PATIENCE`."""
     night = Night(lines, begun=time.monotonic())
     await _put_in(client, night)
     show.say(
@@ -111,16 +115,26 @@ async def run(client: AsyncOpenfall, fleet: Fleet, lines: tuple[Line, ...], show
     for custom_id, why in night.refused.items():
         show.say(f"[red]{custom_id} refused:[/] {why}")
     killer = asyncio.create_task(_kill_one(client, fleet, night, show))
+    breaker = asyncio.create_task(_break_one(client, fleet, night, show))
     waits = [asyncio.create_task(_await(client, night, custom_id, show)) for custom_id in night.accepted]
     _, late = await asyncio.wait(waits, timeout=PATIENCE)
     night.ended = time.monotonic()
+    await asyncio.wait([breaker])  # it heals although no job waits for it
     for task in (killer, *late):
         task.cancel()
-    ends = await asyncio.gather(killer, *waits, return_exceptions=True)
+    ends = await asyncio.gather(killer, breaker, *waits, return_exceptions=True)
     for end in ends:
         if isinstance(end, Exception):
             raise end
     return night
+
+
+async def _break_one(client: AsyncOpenfall, fleet: Fleet, night: Night, show: Show) -> None:
+    while night.breaking is None:
+        if len(night.results) < BREAK_AFTER * len(night.accepted):
+            await asyncio.sleep(LOOK_EVERY)
+        else:
+            night.breaking = await break_one(client, fleet, show.say)
 
 
 async def _put_in(client: AsyncOpenfall, night: Night) -> None:

@@ -60,9 +60,11 @@ def summary(night: Night) -> str:
     answered = len(night.results) - len(night.unanswered)
     slowest = f" (in at most {max(night.taken_over.values()):.1f} s)" if night.taken_over else ""
     lost = len(night.lost)
+    broken = night.breaking
+    healed = f", a broken engine passed over and back after {broken.closed:.0f} s" if broken and broken.closed else ""
     return (
         f"{len(night.accepted)} accepted, {answered} answered in {night.ended - night.begun:.0f} s, "
-        f"{len(night.taken_over)} taken over from the killed worker{slowest}, "
+        f"{len(night.taken_over)} taken over from the killed worker{slowest}{healed}, "
         f"[bold {'red' if lost else 'green'}]{lost} lost[/]"
     )
 

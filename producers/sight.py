@@ -23,7 +23,7 @@ class Sight:
         self.last = NOTHING_SEEN
 
     async def look(self, link: Link) -> Seen:
-        """What is so, at most `FRESH` seconds old. Without Redis nothing is known: then all seems to work."""
+        """What is so, at most `FRESH` seconds old. When Redis does not answer, all is taken to work."""
         if time.monotonic() - self._looked > FRESH:
             try:
                 found = await survey(link, self._catalog)

@@ -14,7 +14,9 @@ from router_core.job import CompletionJob, Urgency
 from router_core.outcome import Attempt, Completion, ErrorClass, Failure, Fallback, Outcome
 from router_core.reasons import obstacles_of, why_asked, why_left, why_repeated
 
-OWN_FAULTS = frozenset({ErrorClass.BAD_REQUEST, ErrorClass.CONTEXT_OVERFLOW, ErrorClass.CONTENT_FILTER})
+OWN_FAULTS = frozenset({
+    ErrorClass.BAD_REQUEST, ErrorClass.UNSUPPORTED, ErrorClass.CONTEXT_OVERFLOW, ErrorClass.CONTENT_FILTER,
+})  # fmt: skip
 """What no outage causes and no waiting cures: a job that met nothing else fails, it does not fall."""
 
 

@@ -49,9 +49,10 @@ class Blocked:
 class ModelState:
     """One model, over all its backends.
 
-    `blocked` None: at least one backend takes calls. `free` are its slots that nobody uses; `waiting` the jobs in its
-    queues, by all urgencies; `oldest` how long the first of them has waited, in seconds. `loaded` None: not known, or
-    it need not be loaded. `latency` is the mean time of its calls of late, in seconds; None: there were none.
+    `blocked` None: at least one backend takes calls. `free` are its slots that nobody uses; `waiting` the jobs that go
+    before one of the urgency in question; `oldest` how long the first of them has waited, in seconds. `loaded` None:
+    not known, or it need not be loaded. `latency` is the mean time of its calls of late, in seconds; None: there were
+    none.
     `may_retry` False: its pool has used up its budget of repeated calls.
     """
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from router_core.dialect import answer_text
 from router_core.job import Candidate
 from router_core.outcome import Attempt, ErrorClass
 
@@ -51,10 +52,8 @@ class Result(BaseModel):
 
     @property
     def text(self) -> str:
-        """The answer as text; empty when there is none. Read from the response's first choice (OpenAI dialect)."""
-        choices = (self.body or {}).get("choices") or [{}]
-        content = (choices[0].get("message") or {}).get("content")
-        return content if isinstance(content, str) else ""
+        """The answer as text, whatever its dialect; empty when there is none."""
+        return answer_text(self.body or {})
 
     @property
     def answered(self) -> bool:

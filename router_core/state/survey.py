@@ -163,8 +163,9 @@ class _Findings:
         return ModelState(
             blocked=self._whole(alias, queues[number]) or first_to_open(at),
             free=max(0, sum(seat.free for seat in open_)),
-            waiting=sum(queue.waiting for queue in queues),
-            oldest=max(queue.oldest for queue in queues),
+            # Urgency declares the most urgent first: what is less urgent than the job does not stand before it.
+            waiting=sum(queue.waiting for queue in queues[: number + 1]),
+            oldest=max(queue.oldest for queue in queues[: number + 1]),
             loaded=self._is_loaded(alias),
             latency=sum(seat.ms for seat in at) / answered / 1000 if answered else None,
             may_retry=self.catalog.pool_of(alias) not in spent,

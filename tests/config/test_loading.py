@@ -332,7 +332,7 @@ class TestDemo:
         ],
     )
     def test_a_role_leads_to_its_queue(self, demo: Loaded, role: str, queue: str) -> None:
-        assert route(demo.catalog, Fleet(), Asked(target=role)).queue == queue
+        assert route(demo.catalog, lambda urgency: Fleet(), Asked(target=role)).queue == queue
 
     def test_it_says_that_its_model_is_a_toy(self) -> None:
         assert "TOY" in DEMO.read_text(encoding="utf-8").partition("\nredis:")[0]

@@ -10,7 +10,7 @@ import pytest
 from config import Loaded, Settings
 from producers.errors import BadRequest
 from producers.prompt import Prompt
-from producers.request import Ask, Options, prepare
+from producers.request import Ask, Options, Seen, prepare
 from router_core.catalog import Backend, Catalog, Group, ModelSpec, Role, TaskType, UnknownName
 from router_core.envelope import pack_job, unpack_job
 from router_core.fleet import Blocked, Fleet, ModelState, Obstacle
@@ -39,7 +39,7 @@ HI = [{"role": "user", "content": "hi"}]
 
 def job_of(prompt: Prompt = "hi", fleet: Fleet | None = None, **options: Any) -> CompletionJob:
     ask = Ask(prompt, Options(**options))  # type: ignore[typeddict-item]
-    return prepare(LOADED, "me", ask, fleet or Fleet(), 1000.0)[0]
+    return prepare(LOADED, "me", ask, Seen(lambda urgency: fleet or Fleet(), 1000.0))[0]
 
 
 def test_a_role_task_and_group_are_kept_with_the_job() -> None:
@@ -132,7 +132,7 @@ def test_a_local_only_job_is_never_sent_away() -> None:
 def test_the_state_of_the_fleet_decides_where_a_job_waits_first() -> None:
     shut = Blocked(Obstacle.BREAKER, 1060.0, "its breaker is open for 60 s more")
     ask = Ask("hi", Options(role="ace", urgency="interactive"))
-    job, terms = prepare(LOADED, "me", ask, Fleet({"haiku": ModelState(blocked=shut)}), 1000.0)
+    job, terms = prepare(LOADED, "me", ask, Seen(lambda urgency: Fleet({"haiku": ModelState(blocked=shut)}), 1000.0))
     assert (job.chain, terms.queue) == (("coder", "haiku"), "gpu.coder.interactive")
     assert job.considered[1].reason == "moved back: its breaker is open for 60 s more"
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router_core.catalog import Backend, Catalog, Cloud, ModelSpec, Order, Prices, UrgencyPolicy
+from router_core.catalog import Backend, Catalog, Cloud, ModelSpec, Order, Prices, TaskType, UrgencyPolicy
 from router_core.fleet import FOREVER, Blocked, Fleet, ModelState, Obstacle
 from router_core.job import Urgency
 from router_core.needs import Needs
@@ -34,7 +34,9 @@ def blocked(seconds: float) -> Blocked:
 
 
 def entries(models: dict[str, ModelSpec]) -> list[Entry]:
-    members = roster(Catalog(backends=BACKENDS, models=models))
+    members = roster(
+        Catalog(backends=BACKENDS, models=models, tasks={"code": TaskType(chain=tuple(models))} if models else {})
+    )
     return [(number, alias, members[alias]) for number, alias in enumerate(models, 1)]
 
 

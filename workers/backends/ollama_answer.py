@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from router_core.outcome import Completion, ErrorClass, Failure, Outcome
-from workers.backends.answer import count, malformed, read_document, read_event
+from workers.backends.answer import count, grown, malformed, read_document, read_event
 
 
 def read_chat(body: bytes, headers: Mapping[str, str]) -> Outcome:
@@ -100,8 +100,9 @@ def _grow(message: dict[str, Any], told: dict[str, Any]) -> None:
     """Texts grow (content, thinking), calls are added, anything else is replaced."""
     for key, value in told.items():
         if isinstance(value, str) and key != "role":
-            message[key] = message.get(key, "") + value
+            message[key] = grown(message.get(key), value)
         elif isinstance(value, list):
-            message[key] = [*message.get(key, []), *value]
+            before = message.get(key)
+            message[key] = [*(before if isinstance(before, list) else ()), *value]
         elif value is not None:
             message[key] = value

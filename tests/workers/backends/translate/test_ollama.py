@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -11,13 +10,11 @@ from hypothesis import given, settings
 from router_core.job import Dialect
 from router_core.outcome import Completion, ErrorClass, Failure
 from tests.workers.backends.translate.official import ANTHROPIC, OPENAI, completion, known, message
-from tests.workers.backends.translate.test_oddities import BODY, MESSAGE, PARTS, hard, shape, some
-from tests.workers.backends.translate.test_oddities import COMPLETION as COMPLETIONS
 from tests.workers.backends.translate.test_round_trips import conversations, meant
-from workers.backends import anthropic_answer, ollama_answer, openai_answer
+from workers.backends import ollama_answer
 from workers.backends.base import Request
 from workers.backends.translate import TRANSLATORS, answered, ollama_to_openai, openai_to_ollama, spoken
-from workers.backends.translate.refusals import CannotSay, Unreadable
+from workers.backends.translate.refusals import CannotSay
 
 PIXEL = "iVBORw0KGgo="
 FUNCTION = {"name": "look", "description": "Look.", "parameters": {"type": "object", "properties": {}}}
@@ -224,50 +221,3 @@ def test_openai_to_ollama_and_back_says_the_same(messages: list[dict[str, Any]])
 
     said = [(role, plain(content), calls, called) for role, content, calls, called in meant(messages)]
     assert [(role, plain(content), calls, called) for role, content, calls, called in meant(back["messages"])] == said
-
-
-CHAT = shape(role="tool", content="x", images=some(), thinking="t", tool_name="f", tool_calls=some(
-    shape(id="c", function=shape(name="f", arguments={"a": 1}))
-))  # fmt: skip
-OLLAMA = shape(
-    messages=some(CHAT, shape(role="assistant", content="x", tool_calls=some(shape(function=shape(name="f"))))),
-    tools=some(shape(type="function")), format="json", think="low", logprobs=True,
-    options=shape(temperature=1, num_predict=9, stop=["a"], top_k=3),
-)  # fmt: skip
-
-
-@pytest.mark.parametrize(("ours", "theirs"), [pair for pair in TRANSLATORS if "ollama" in pair])
-def test_any_body_is_translated_or_told_what_is_wrong_with_it(ours: Dialect, theirs: Dialect) -> None:
-    @hard
-    @given(OLLAMA if ours == "ollama" else BODY)
-    def every(body: dict[str, Any]) -> None:
-        with suppress(CannotSay, Unreadable):
-            assert TRANSLATORS[ours, theirs].request(body)["messages"] is not None
-
-    every()
-
-
-CHATS = shape(
-    message=shape(content="x", thinking="t", tool_calls=some(shape(id="c", function=shape(name="f", arguments={})))),
-    done=True, done_reason="stop", created_at="2026-11-01T10:00:00Z", eval_count=3, logprobs=PARTS, model="m",
-)  # fmt: skip
-READ = {
-    "openai": (COMPLETIONS, openai_answer.outcome_of),
-    "anthropic": (MESSAGE, anthropic_answer.outcome_of),
-    "ollama": (CHATS, ollama_answer.outcome_of),
-}
-
-
-@pytest.mark.parametrize(("ours", "theirs"), [pair for pair in TRANSLATORS if "ollama" in pair])
-def test_any_answer_is_translated_or_malformed(ours: Dialect, theirs: Dialect) -> None:
-    bodies, read = READ[theirs]
-
-    @hard
-    @given(bodies)
-    def every(body: dict[str, Any]) -> None:
-        outcome = answered(read(body), Request(body={}, upstream="m", timeout=1, dialect=ours), theirs)
-        assert isinstance(outcome, Completion) or outcome.error_class is ErrorClass.MALFORMED
-        if isinstance(outcome, Completion):
-            assert outcome.finish_reason
-
-    every()

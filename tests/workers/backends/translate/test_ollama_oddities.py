@@ -1,0 +1,92 @@
+"""Ollama's bodies, answers and lines that are nearly right: each is read, or told to be wrong, and nothing breaks."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from copy import deepcopy
+from typing import Any
+
+import orjson
+import pytest
+
+from router_core.job import Dialect
+from router_core.outcome import Completion, Failure
+from tests.workers.backends.spoil import spoiled
+from tests.workers.backends.translate.test_oddities import ANTHROPIC, COMPLETION, MESSAGE
+from tests.workers.backends.translate.test_ollama import ANSWER, ASKED, TOLD
+from workers.backends import anthropic_answer, ollama_answer, openai_answer
+from workers.backends.base import Request
+from workers.backends.translate import TRANSLATORS, answered, spoken
+from workers.backends.translate.refusals import CannotSay, Unreadable
+
+PAIRS = [pair for pair in TRANSLATORS if "ollama" in pair]
+WITHOUT_FORCE = {"tools": ANTHROPIC["tools"], "tool_choice": {"type": "auto"}, "top_k": 3}
+BODIES: dict[Dialect, dict[str, Any]] = {
+    "openai": ASKED,
+    "anthropic": ANTHROPIC
+    | WITHOUT_FORCE
+    | {
+        "messages": [
+            {
+                "role": "user",
+                "content": [{"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AAAA"}}],
+            },
+            *ANTHROPIC["messages"][1:],
+        ]
+    },
+    "ollama": {name: value for name, value in TOLD.items() if name != "logprobs"}  # of which Anthropic knows nothing
+    | {"think": False, "options": TOLD["options"] | {"top_k": 3, "stop": ["END"]}},
+}
+READ: dict[Dialect, tuple[dict[str, Any], Any]] = {
+    "openai": (COMPLETION, openai_answer.outcome_of),
+    "anthropic": (MESSAGE, anthropic_answer.outcome_of),
+    "ollama": (ANSWER, ollama_answer.outcome_of),
+}
+
+
+@pytest.mark.parametrize(("ours", "theirs"), PAIRS)
+def test_a_body_is_translated_or_told_what_is_wrong_with_it(ours: Dialect, theirs: Dialect) -> None:
+    good, translate = BODIES[ours], TRANSLATORS[ours, theirs].request
+    assert translate(good)["messages"]
+    before = deepcopy(good)
+    for body in spoiled(good):
+        if isinstance(body, dict):
+            with suppress(CannotSay, Unreadable):
+                assert "messages" in translate(body)
+    assert good == before
+
+
+@pytest.mark.parametrize(("ours", "theirs"), PAIRS)
+def test_an_answer_is_translated_or_malformed(ours: Dialect, theirs: Dialect) -> None:
+    good, read = READ[theirs]
+    request = Request(body={}, upstream="m", timeout=1, dialect=ours)
+    assert isinstance(answered(read(good), request, theirs), Completion)
+    for body in spoiled(good):
+        told = answered(read(body), request, theirs)
+        assert isinstance(told, Failure) or told.finish_reason
+
+
+def test_no_line_of_a_stream_is_too_odd_to_be_taken() -> None:
+    lines = [ANSWER | {"done": False, "logprobs": [{"token": "A"}]}, ANSWER]
+    for spoilt in spoiled(lines):
+        stream = ollama_answer.StreamedChat()
+        for line in spoilt if isinstance(spoilt, list) else [spoilt]:
+            if not stream.ended:
+                assert isinstance(stream.take(b"1" if _huge(line) else orjson.dumps(line)), str)
+        assert isinstance(stream.outcome(), Completion | Failure)
+
+
+def _huge(value: Any) -> bool:
+    """Whether JSON could not carry it: no server can have written it."""
+    try:
+        orjson.dumps(value)
+    except TypeError:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("dialect", ["openai", "anthropic"])
+def test_a_body_that_is_none_of_its_dialect_is_the_callers_fault(dialect: Dialect) -> None:
+    outcome = spoken(Request(body={"messages": 3}, upstream="m", timeout=1, dialect=dialect), "ollama")
+    assert isinstance(outcome, Failure)
+    assert not outcome.disposition.try_next_model
