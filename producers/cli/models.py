@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from producers.cli.options import config_option, json_option, opened, run
-from producers.cli.shown import age, money, show_json, show_table
+from producers.cli.shown import age, show_json, show_table, spent
 
 if TYPE_CHECKING:
     from config import Loaded
@@ -82,11 +82,6 @@ def _cells(loaded: Loaded, row: Modelled) -> Iterator[tuple[object, ...]]:
             spent(at.usd, at.unpriced),
             at.why,
         )
-
-
-def spent(usd: float, unpriced: int) -> str:
-    """What is known to have been spent, and of how many calls nobody knows."""
-    return money(usd) + (f" + {unpriced} unknown" if unpriced else "")
 
 
 def _price(loaded: Loaded, model: str, backend: str) -> str:

@@ -96,6 +96,11 @@ def money(usd: float | None) -> str:
     return f"${usd:.2f}" if usd >= 1 else f"${usd:.2g}" if usd >= 0.0001 else f"${usd:.1e}"
 
 
+def spent(usd: float, unpriced: int) -> str:
+    """What is known to have been spent, and of how many calls nobody knows."""
+    return money(usd) + (f" + {unpriced} unknown" if unpriced else "")
+
+
 def table(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> Table:
     """A plain table: numbers to the right."""
     from rich import box

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from producers.cli.models import spent
 from producers.cli.options import config_option, json_option, opened, run
-from producers.cli.shown import say, show_json, show_table
+from producers.cli.shown import say, show_json, show_table, spent
 
 if TYPE_CHECKING:
     from router_core.state.ledger import Entry

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from router_core.outcome import Attempt
     from router_core.state.intake import Record
 
-_EVENTS_FIRST, _CALLS_AFTER = 0, 1
+_ACCEPTED, _CALL, _MOVE, _END = range(4)
+"""In which order what happened at the same moment is told."""
 _UNTOLD = frozenset({"delta", "done", "started"})
 """Events that an attempt or the end tells better; a claim without an attempt is told by `_claim`."""
 
@@ -39,12 +40,13 @@ def moments(record: Record, events: list[dict[str, Any]]) -> list[Moment]:
     began = record.accepted_at
     found = [*_events(record, events, began), *(_attempt(one, began) for one in record.attempts)]
     if not events:  # the story of a job to which nothing happened is in its result
-        found.append(Moment(0.0, _EVENTS_FIRST, f"put in by {record.producer}"))
+        found.append(Moment(0.0, _ACCEPTED, f"put in by {record.producer}"))
     if record.result is not None:
         result = record.result
         cost = f", {money(result.cost_usd)} in all" if record.attempts else ""
         why = result.detail or (result.picked_why if result.picked else "")
-        found.append(Moment(max(result.took, 0.0), 9, f"{result.status}{cost}", why))
+        end = max([result.took, *(one.at for one in found)])
+        found.append(Moment(end, _END, f"{result.status}{cost}", why))
     return sorted(found)
 
 
@@ -54,10 +56,10 @@ def _events(record: Record, events: list[dict[str, Any]], began: float) -> Itera
         at = event["at"] / 1000 - began if "at" in event else 0.0
         name = event["event"]
         if name == "started" and record.state == "started" and event is _last(events, "started"):
-            yield Moment(at, _CALLS_AFTER, f"claimed, {event['backend']} is being asked")
+            yield Moment(at, _CALL, f"claimed, {event['backend']} is being asked")
         if name in _UNTOLD:
             continue
-        yield Moment(at, _EVENTS_FIRST if first else 2, _what(event, record, first), str(event.get("why") or ""))
+        yield Moment(at, _ACCEPTED if first else _MOVE, _what(event, record, first), str(event.get("why") or ""))
         first = False
 
 
@@ -88,7 +90,7 @@ def _attempt(attempt: Attempt, began: float) -> Moment:
     tokens = "" if attempt.output_tokens is None else f", {_known(attempt.input_tokens)}+{attempt.output_tokens} tok"
     detail = f" ({attempt.detail})" if attempt.detail else ""
     what = f"{attempt.model}@{attempt.backend}: {came} after {took:.1f}s{detail}{tokens}, {money(attempt.cost_usd)}"
-    return Moment(max(0.0, attempt.started_at - began), _CALLS_AFTER, what, attempt.why)
+    return Moment(max(0.0, attempt.started_at - began), _CALL, what, attempt.why)
 
 
 def _known(tokens: int | None) -> str:
