@@ -56,8 +56,9 @@ def receipt(result: Result) -> str:
 def _why(result: Result) -> str:
     """Why this model: that another had failed before it, or its place among those considered."""
     if not result.fallback_used:
-        own = (one.reason for one in result.considered if one.model == result.model)
-        return result.picked_why or next(own, result.reason)
+        own = next((one.reason for one in result.considered if one.model == result.model), result.reason)
+        passed_over = any(one.reason.startswith("moved back") for one in result.considered)
+        return result.picked_why or (result.reason if passed_over else own)
     failed = [one for one in result.attempts if one.error is not None]
     if failed:
         return f"{failed[0].model} did not answer ({failed[0].error}), so the next in its chain did"
@@ -93,7 +94,9 @@ def money(usd: float | None) -> str:
         return "$?"
     if usd == 0:
         return "$0"
-    return f"${usd:.2f}" if usd >= 1 else f"${usd:.2g}" if usd >= 0.0001 else f"${usd:.1e}"
+    if usd < 1e-7:
+        return "<$0.0000001"
+    return f"${usd:.2f}" if usd >= 1 else f"${usd:.2g}" if usd >= 0.0001 else f"${usd:.7f}".rstrip("0")
 
 
 def spent(usd: float, unpriced: int) -> str:

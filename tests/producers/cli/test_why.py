@@ -38,6 +38,18 @@ def test_a_receipt_tells_of_a_fallback_and_of_a_price_that_nobody_knows() -> Non
     )
 
 
+def test_a_receipt_tells_which_model_was_passed_over() -> None:
+    considered = (
+        Candidate(model="haiku", reason="2nd in role worker"),
+        Candidate(model="coder", reason="moved back: x"),
+    )
+    why = "role worker: haiku first of 2; coder moved back: its breaker is open"
+    answer = attempt("haiku", cost_usd=0.000066)
+    told = {"took": 2.9, "considered": considered, "reason": why}
+    result = Result(id="8f21aaaa", status=Status.ANSWERED, attempts=(answer,), **told)
+    assert receipt(result) == f"[8f21 haiku@tower 2.9s $0.000066 · {why}]"
+
+
 def test_a_result_as_json_says_what_is_asked_most_and_null_for_what_nobody_knows() -> None:
     attempts = (attempt("coder", ErrorClass.TIMEOUT), attempt("haiku", cost_usd=0.0, why="fallback (unavailable)"))
     told = result_json(Result(id="8f21aaaa", status=Status.ANSWERED, attempts=attempts, took=9.0, reason="role worker"))
