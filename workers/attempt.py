@@ -41,8 +41,7 @@ class Carrier:
             return Ending(next=Fall(HoldReason.UNREADABLE, str(error)))
         job, attempts = course.job, course.attempts
         conditions = self._conditions(delivery, job, course.answers)
-        allowed = replace(conditions, fleet=conditions.fleet.taking(delivery.model))
-        step = decide(job, self.catalog, attempts, allowed, course.now)
+        step = decide(job, self.catalog, attempts, self._as_claimed(conditions), course.now)
         if not isinstance(step, Call):
             return self._ending(step, course, None)
         answer = await self._call(course, step, on_delta)
@@ -70,6 +69,13 @@ class Carrier:
 
     def _conditions(self, delivery: Delivery, job: CompletionJob, answers: Sequence[Answer]) -> Conditions:
         return Conditions(delivery.model, jitter_of(job.id), self.fleet(job.urgency), answers)
+
+    def _as_claimed(self, conditions: Conditions) -> Conditions:
+        """What the claim has found since the last survey: here takes calls, and may be left for if it is not local."""
+        fleet = conditions.fleet.taking(conditions.here)
+        if fleet.local_only and not self.catalog.is_local(conditions.here):
+            fleet = replace(fleet, local_only=False)  # else what waited for the end of the switch would be held by it
+        return replace(conditions, fleet=fleet)
 
     async def _call(self, course: _Course, call: Call, on_delta: OnDelta | None) -> Outcome:
         job, model = course.job, self.catalog.models[call.model]

@@ -93,14 +93,15 @@ async def run(plan: Plan) -> None:
     When the configuration changes, a worker for the new one takes over: the old one claims nothing more, its calls end
     by themselves, and no job is dropped.
     """
-    shifts = {(first := Shift(plan)): asyncio.create_task(first.work(), name="shift")}
+    first = Shift(plan)
+    shifts = Shifts({first: asyncio.create_task(first.work(), name="shift")})
     _obey_signals(shifts)
     changes = asyncio.create_task(_follow_changes(plan, shifts), name="changes")
     try:
-        while shifts:
-            await asyncio.wait(shifts.values(), return_when=asyncio.FIRST_COMPLETED)
-            for shift, task in [(shift, task) for shift, task in shifts.items() if task.done()]:
-                del shifts[shift]
+        while tasks := shifts.tasks:
+            await asyncio.wait(tasks.values(), return_when=asyncio.FIRST_COMPLETED)
+            for shift, task in [(shift, task) for shift, task in tasks.items() if task.done()]:
+                del tasks[shift]
                 await task  # what went wrong is for the caller
     finally:
         await stop(changes)
@@ -179,38 +180,59 @@ def _hosts(catalog: Catalog, backends: Mapping[str, CompletionBackend]) -> dict[
     return {name: backend for name, backend in backends.items() if catalog.backends[name].protocol == "ollama"}
 
 
-async def _follow_changes(plan: Plan, shifts: dict[Shift, asyncio.Task[None]]) -> None:
+@dataclass(slots=True)
+class Shifts:
+    """The shifts of one process: the last one claims, those before it end their calls. `told`: how all are to stop."""
+
+    tasks: dict[Shift, asyncio.Task[None]]
+    told: Stop = Stop.NO
+
+    def stop(self, how: Stop) -> None:
+        """See `Stop`."""
+        self.told = how
+        for shift in self.tasks:
+            shift.stop(how)
+
+
+async def _follow_changes(plan: Plan, shifts: Shifts) -> None:
     while plan.changed is not None:
         await asyncio.sleep(CHANGED_EVERY)
         new = await asyncio.to_thread(plan.changed)
-        if new is not None and shifts:
+        if new is not None and shifts.told is Stop.NO:
             await _take_over(new, shifts)
 
 
-async def _take_over(plan: Plan, shifts: dict[Shift, asyncio.Task[None]]) -> None:
+async def _take_over(plan: Plan, shifts: Shifts) -> None:
     shift = Shift(plan)
     task = asyncio.create_task(shift.work(), name="shift")
     ready = asyncio.create_task(shift.ready.wait())
-    await asyncio.wait({task, ready}, return_when=asyncio.FIRST_COMPLETED)
-    await stop(ready)
+    try:
+        await asyncio.wait({task, ready}, return_when=asyncio.FIRST_COMPLETED)
+    except asyncio.CancelledError:  # every other shift has ended meanwhile: the process is stopping
+        shift.stop(Stop.NOW)
+        await task
+        raise
+    finally:
+        await stop(ready)
     if task.done():
         log.error("the changed configuration cannot be worked by; the one before stays in force: %s", task.exception())
         return
-    old = list(shifts)
-    shifts[shift] = task
+    old = list(shifts.tasks)
+    shifts.tasks[shift] = task
+    if shifts.told is not Stop.NO:
+        shift.stop(shifts.told)
     for one in old:
         one.retire()
     log.info("the changed configuration is in force")
 
 
-def _obey_signals(shifts: Mapping[Shift, object]) -> None:
+def _obey_signals(shifts: Shifts) -> None:
     stops = iter((Stop.DRAIN, Stop.NOW))
 
     def obey() -> None:
         how = next(stops, Stop.NOW)
         log.info("stopping: %s", "calls in flight may finish" if how is Stop.DRAIN else "putting calls back")
-        for shift in shifts:
-            shift.stop(how)
+        shifts.stop(how)
 
     loop = asyncio.get_running_loop()
     for name in (signal.SIGINT, signal.SIGTERM):

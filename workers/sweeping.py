@@ -39,6 +39,8 @@ class Sweeper:
         now, found = await sweep(self.link, seen.stranded, clean=clean)
         fleets = dict(seen.fleets)  # changed with each move, so that not all go to the one model that was idle
         for job in found:
+            if job.why == "late" and job.queue in seen.elsewhere:
+                continue  # who serves it knows its model, and looks after it
             await self._look_after(job, fleets, now)
 
     async def _look_after(self, found: Found, fleets: dict[Urgency, Fleet], now: float) -> None:
@@ -52,7 +54,7 @@ class Sweeper:
         except UnreadableEnvelope as error:
             await self._unreadable(found, str(error), now)
             return
-        conditions = Conditions(found.model, jitter_of(job.id), fleets[job.urgency], answers)
+        conditions = Conditions(self._here(found, job), jitter_of(job.id), fleets[job.urgency], answers)
         step = reconsider(job, self.catalog, attempts, conditions, now)
         if isinstance(step, Done):
             result = result_of(job, attempts, step, now)
@@ -61,6 +63,12 @@ class Sweeper:
             await self._move(found, job, step)
             if isinstance(step, Handoff):
                 fleets.update({urgency: fleet.with_one_more(step.model) for urgency, fleet in fleets.items()})
+
+    def _here(self, found: Found, job: CompletionJob) -> str:
+        """The model in whose queue it waits; the queue itself when it is that of no model any more: one may have gone
+        to another pool."""
+        known = found.model in self.catalog.models
+        return found.model if known and self.catalog.queue(found.model, job.urgency) == found.queue else found.queue
 
     async def _move(self, found: Found, job: CompletionJob, step: Step) -> None:
         assert isinstance(step, Handoff | Later | Fall), "a job that waits is not called from here"

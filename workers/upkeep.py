@@ -88,6 +88,8 @@ class Upkeep:
                 log.debug("Redis is away")
             except StoreError as error:
                 log.warning("%s", error)
+            except Exception:  # a bug of ours must not end what the whole fleet relies on
+                log.exception("openfall itself failed in its upkeep; it goes on")
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(seconds * (0.75 + 0.5 * self.chance()) if spread else seconds):
                     await woken_by.wait()

@@ -5,22 +5,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
 
 from router_core.decide import Fall, HoldReason
-from router_core.state.delivery import Claim, Deliveries, Delivery, Ticket
+from router_core.state.delivery import Claim, Deliveries, Delivery
 from router_core.state.errors import StoreError, StoreUnreachable
 from router_core.state.presence import LONGEST_WAIT, Bell
-from router_core.state.settling import Ending, Settle
+from router_core.state.settling import Ending
 from router_core.state.tasks import stop
 from workers.attempt import Carrier
+from workers.desk import Desk
 from workers.probing import Prober
 from workers.spool import Spool
 from workers.stream import DeltaWriter
-from workers.ticket import read_ticket
 
 log = logging.getLogger("openfall.worker")
 
@@ -72,11 +71,11 @@ class Worker:
     """Claims as many jobs as it has slots for, carries each out as a task, and settles it."""
 
     def __init__(self, deliveries: Deliveries, bell: Bell, spool: Spool, crew: Crew, terms: Terms) -> None:
-        self._deliveries, self._bell, self._spool = deliveries, bell, spool
+        self._deliveries, self._bell = deliveries, bell
         self._crew, self._terms = crew, terms
-        self._grace = terms.grace
+        self._desk = Desk(deliveries, spool, crew.troubled)
+        self._ends = float("inf")  # monotonic: when calls in flight are put back
         self.running: dict[str, Running] = {}
-        self._side: set[asyncio.Task[None]] = set()
         self._stop = Stop.NO
         self._wake = asyncio.Event()
         self._armed = asyncio.Event()
@@ -94,11 +93,13 @@ class Worker:
 
     def retire(self) -> None:
         """Claim nothing more, and let every call end by itself: another worker of this process goes on."""
-        self._grace = float("inf")
-        self.stop(Stop.DRAIN)
+        if self._stop is Stop.NO:
+            self._stop = Stop.DRAIN
+        self._wake.set()
 
     def stop(self, how: Stop) -> None:
-        """Stop claiming; see `Stop`. May be called again with a harder one."""
+        """Stop claiming; see `Stop`. May be called again with a harder one, and of a worker that has retired."""
+        self._ends = min(self._ends, time.monotonic() + self._terms.grace)
         if how.value > self._stop.value:
             self._stop = how
         self._wake.set()
@@ -122,11 +123,9 @@ class Worker:
         drained_for = ""
         while self._stop is Stop.NO:
             self._wake.clear()
-            free = self._terms.slots - len(self.running)
-            if free <= 0:
-                await self._wake.wait()
-                continue
-            want = min(free, MOST_PER_CLAIM)
+            want = min(max(0, self._terms.slots - len(self.running)), MOST_PER_CLAIM)
+            if want == 0 and await self._pause(LONGEST_WAIT):
+                continue  # a slot is free; while none is, a claim of nothing still brings the probes that are due
             try:
                 claim = await self._deliveries.claim(want, len(self.running), drained_for)
             except StoreError as error:
@@ -147,16 +146,16 @@ class Worker:
             running.task = asyncio.create_task(self._carry(running, clock), name=delivery.id)
             self.running[delivery.token] = running
         for probe in claim.probes:
-            self._aside(self._crew.prober.carry_out(probe), f"probe-{probe.target}")
+            self._desk.take(self._crew.prober.carry_out(probe), f"probe-{probe.target}")
         for ticket in claim.tickets:
-            self._aside(self._answer_ticket(ticket), f"ticket-{ticket.id}")
+            self._desk.take(self._desk.answer(ticket, self._terms.give_up), f"ticket-{ticket.id}")
 
     async def _wait(self, claim: Claim) -> bool:
         """Wait for a ring, a due job, or (when jobs wait for a slot) the end of a call. False: nothing left to do."""
         if self._terms.burst and not (claim.deliveries or claim.left or self.running or claim.due):
-            if not self._side:
+            if not self._desk.at_work:
                 return False
-            await asyncio.gather(*self._side, return_exceptions=True)
+            await self._desk.clear()
             return True
         if claim.left and not self.running:
             self._wait_for = 0.05  # other workers have the slots: nobody rings when they give one back
@@ -190,7 +189,7 @@ class Worker:
             ending = await self._ending(running, clock)
             if ending is not None:
                 settle = self._deliveries.settling(delivery, ending)
-                self._aside(self._deliver(settle), f"settle-{delivery.id}")
+                self._desk.take(self._desk.deliver(settle), f"settle-{delivery.id}")
                 _tell(delivery, ending)
         finally:
             self.running.pop(delivery.token, None)
@@ -210,12 +209,6 @@ class Worker:
             log.exception("%s: openfall itself failed", delivery.id)
             return Ending(next=Fall(HoldReason.POISONED, f"openfall itself failed: {type(error).__name__}"))
 
-    def _aside(self, work: Coroutine[Any, Any, None], name: str) -> None:
-        """Do something beside the calls. A worker that stops waits for it."""
-        task = asyncio.create_task(work, name=name)
-        self._side.add(task)
-        task.add_done_callback(self._side.discard)
-
     async def _carry_out(self, delivery: Delivery, clock: Callable[[], float]) -> Ending:
         if not delivery.watched:
             return await self._crew.carrier.carry_out(delivery, clock, None)
@@ -233,60 +226,31 @@ class Worker:
 
         return DeltaWriter(emit, lambda: self.lose(delivery.id))
 
-    async def _deliver(self, settle: Settle) -> None:
-        """Settle, or spool what Redis cannot take now."""
-        try:
-            settled = await self._deliveries.settle(settle)
-        except StoreError as error:
-            await self._keep(settle, error)
-            return
-        if settled.opened:
-            self._crew.troubled()
-        if settled.came in ("late", "gone"):
-            log.warning("%s: settled too late, refused: another delivery or a cancel was first", settle.id)
-
-    async def _keep(self, settle: Settle, why: StoreError) -> None:
-        try:
-            path = await asyncio.to_thread(self._spool.keep, settle)
-        except OSError as error:
-            # The job itself is safe in Redis: its lease ends, and it is carried out again.
-            log.error("%s: neither Redis (%s) nor the disk (%s) takes what came of it", settle.id, why, error)
-        else:
-            log.warning("%s: kept on disk at %s until Redis takes it (%s)", settle.id, path, why)
-
-    async def _answer_ticket(self, ticket: Ticket) -> None:
-        job_id, why_not = read_ticket(ticket.data)
-        try:
-            await self._deliveries.ticket(ticket, job_id, why_not, self._terms.give_up)
-        except StoreError as error:
-            log.warning("rq job %s: %s; another worker will take it", ticket.id, error)
-
     async def _until_idle(self) -> None:
         while self.running and self._stop is Stop.NO:
             self._wake.clear()
             await self._wake.wait()
 
     async def _drain(self) -> None:
-        began = time.monotonic()
-        while self.running and self._stop is not Stop.NOW and (left := began + self._grace - time.monotonic()) > 0:
+        while self.running and self._stop is not Stop.NOW and (left := self._ends - time.monotonic()) > 0:
             self._wake.clear()
             await self._pause(min(1.0, left))
         for running in list(self.running.values()):
             running.task.cancel("stopping")
         await asyncio.gather(*(running.task for running in self.running.values()), return_exceptions=True)
-        await asyncio.gather(*self._side, return_exceptions=True)
+        await self._desk.clear()
 
     async def _redis_away(self, error: StoreError) -> None:
         log.warning("%s", error)
         await self._pause(REDIS_AWAY_WAIT if isinstance(error, StoreUnreachable) else LONGEST_WAIT)
 
-    async def _pause(self, seconds: float) -> None:
-        """Sleep, unless something wakes the worker."""
+    async def _pause(self, seconds: float) -> bool:
+        """Sleep, unless something wakes the worker; whether something did."""
         try:
             async with asyncio.timeout(seconds):
-                await self._wake.wait()
+                return await self._wake.wait()
         except TimeoutError:
-            pass
+            return False
 
 
 def _server_clock(server_now: float, claimed: float) -> Callable[[], float]:

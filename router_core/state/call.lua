@@ -8,18 +8,25 @@ local function call_of(told)
   return call[1] and call or nil
 end
 
--- What was called for whom, and what it cost. `handed_on`: another model is asked next.
+-- What was called for whom, and what it cost. `handed_on`: another model is asked next; after a failure, a fallback.
 local function enter_in_ledger(call, handed_on, now)
   local day = LEDGER .. string.sub(iso(now), 1, 10)
   local row = call[1] .. '@' .. call[2] .. ' ' .. call[3] .. ' '
-  if redis.call('HINCRBY', day, row .. 'calls', 1) == 1 then redis.call('EXPIRE', day, 8640000) end
-  redis.call('HINCRBY', day, row .. 'ms', call[6])
-  if call[14] == '1' then redis.call('HINCRBY', day, row .. 'failed', 1) end
-  if call[15] ~= '0' then redis.call('HINCRBY', day, row .. 'in', call[15]) end
-  if call[16] ~= '0' then redis.call('HINCRBY', day, row .. 'out', call[16]) end
-  if call[17] == '-' then redis.call('HINCRBY', day, row .. 'unpriced', 1)
-  elseif call[17] ~= '0' then redis.call('HINCRBY', day, row .. 'nusd', call[17]) end
-  if handed_on then redis.call('HINCRBY', day, row .. 'fallbacks', 1) end
+  local names, more = {row .. 'calls', row .. 'ms'}, {1, tonumber(call[6])}
+  local function add(what, n)
+    if n ~= '0' then names[#names + 1], more[#more + 1] = row .. what, tonumber(n) end
+  end
+  add('failed', call[14])
+  add('in', call[15])
+  add('out', call[16])
+  if call[17] == '-' then add('unpriced', '1') else add('nusd', call[17]) end
+  if handed_on then add('fallbacks', call[14]) end
+  local sums, told = redis.call('HMGET', day, unpack(names)), {}
+  for i, name in ipairs(names) do
+    told[2 * i - 1], told[2 * i] = name, string.format('%.0f', (sums[i] or 0) + more[i])
+  end
+  redis.call('HSET', day, unpack(told))
+  if not sums[1] then redis.call('EXPIRE', day, 8640000) end
 end
 
 -- Tell the breakers of the model and of the key. Returns 1 if one of them opened.

@@ -2,7 +2,9 @@
 -- No job is popped for a model whose breaker is open, whose key is parked or that cools down after a 429; a probe that is
 -- due is handed out instead, also when nothing is queued: else an open breaker that routing avoids would never close.
 -- ARGV: clock, worker, nonce (unique to this claim), want, lease (ms), calls in flight here, state rq was told,
---       pool, suspect this worker has drained for ('' if none), pool is local (1/0), then for each queue in drain order:
+--       pool, suspect this worker has drained for ('' if none), pool is local (1/0),
+--       places (';target=index in ARGV of a queue of its model=backend' each: where it can be probed),
+--       then for each queue in drain order:
 --       queue name, backends ('name=slots=key,...'; the key's name may be empty), lease of a probe (ms)
 -- Reply: {state, now, next due (ms, 0: nothing), suspect to drain for, left (1: jobs wait for a slot), {job...},
 --         {foreign...}, {probe...}}
@@ -13,7 +15,7 @@
 local now = clock()
 local worker, nonce, want, lease = ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
 local busy, told, pool, drained, is_local = tonumber(ARGV[6]), ARGV[7], ARGV[8], ARGV[9], ARGV[10] == '1'
-local FIRST, WIDTH = 11, 3
+local places, FIRST, WIDTH = ARGV[11], 12, 3
 local jobs, foreign, probes = {}, {}, {}
 
 local function say(state)
@@ -111,9 +113,11 @@ end
 local function block_of(target)
   local told = blocked[target]
   if not told then return nil end
-  local kind, at, length = string.match(told, '^(%a+) (%d+) ?(%d*)$')
-  if kind ~= 'ramp' then return kind, tonumber(at) end
-  local share = (now - at) / length
+  local kind = string.sub(told, 1, 4)
+  if kind == 'open' then return kind, tonumber(string.sub(told, 6)) end
+  if kind == 'prob' then return 'probe', tonumber(string.sub(told, 7)) end
+  local since, length = string.match(told, '(%d+) (%d+)')
+  local share = (now - since) / length
   if share < 1 then return kind, share end
   forget(target)
   return nil
@@ -226,9 +230,9 @@ if want > 0 then
   end
 end
 
-local due
+local due = NEVER
 local function look_again_at(at)
-  if not due or at < due then due = at end
+  if at < due then due = at end
 end
 
 -- One probe in the whole fleet, held by a lease: a prober that dies gives it back by dying.
@@ -242,25 +246,41 @@ local function hand_out_probe(target, backend, model, lasts)
   probes[#probes + 1] = {target, backend, model, token}
 end
 
+-- Every block is looked at rather than every queue: there are few of them. A probe is a call: it waits as long as a 429
+-- has asked everybody to. What is over is forgotten on the way, also of what no catalog names any more.
 if troubled then
-  local function probe_if_due(target, seat, model, lasts, cool)
-    local kind, ends = block_of(target)
-    if kind ~= 'open' and kind ~= 'probe' then return end
-    ends = math.max(now, ends, cool or 0)  -- a probe is a call: it waits as a 429 has asked everybody to
-    if ends == now and #probes < 2 then hand_out_probe(target, seat.name, model, lasts)
-    elseif ends < NEVER then look_again_at(ends) end
-  end
-  local seen = {}
-  for i = FIRST, #ARGV, WIDTH do
-    local model = model_of(ARGV[i])
-    for _, seat in ipairs(seen[model] and {} or seats_of(ARGV[i + 1])) do
-      local target, lasts = seat.name .. '/' .. model, tonumber(ARGV[i + 2])
-      local cool = cooling(target)
-      if cool then look_again_at(cool) end
-      probe_if_due(target, seat, model, lasts, cool)
-      if seat.key ~= '' then probe_if_due('key:' .. seat.key, seat, model, lasts, cool) end
+  local due_probes = {}
+  local function is_ours(target) return string.find(places, ';' .. target .. '=', 1, true) end
+  -- The first place that may be asked now; a key has several.
+  local function probe_of(target)
+    local head, from, soonest = ';' .. target .. '=', 1, NEVER
+    while true do
+      local at, stop = string.find(places, head, from, true)
+      if not at then break end
+      local i, backend = string.match(places, '^(%d+)=([^;]*)', stop + 1)
+      local model = model_of(ARGV[tonumber(i)])
+      local cool = cooling(backend .. '/' .. model)
+      if not cool then return {at, target, backend, model, tonumber(ARGV[i + 2])} end
+      soonest, from = math.min(soonest, cool), stop
     end
-    seen[model] = true
+    look_again_at(soonest)
+  end
+  for name in pairs(blocked) do
+    if string.sub(name, -5) == ' cool' then
+      local target = string.sub(name, 1, -6)
+      local ends = cooling(target)
+      if ends and ends < due and is_ours(target) then due = ends end
+    elseif name ~= 'local-only' then
+      local kind, ends = block_of(name)
+      if kind == 'open' or kind == 'probe' then
+        if ends <= now then due_probes[#due_probes + 1] = probe_of(name)
+        elseif ends < due and is_ours(name) then due = ends end
+      end
+    end
+  end
+  table.sort(due_probes, function(a, b) return a[1] < b[1] end)
+  for n, probe in ipairs(due_probes) do
+    if n <= 2 then hand_out_probe(unpack(probe, 2)) else look_again_at(now) end
   end
 end
 
@@ -269,4 +289,4 @@ if #jobs == 0 then
   if first[2] then look_again_at(tonumber(first[2])) end
 end
 local state = (#jobs > 0 or busy > 0) and 'busy' or 'idle'
-return {say(state), tostring(now), due and ms(due) or '0', suspect, left, jobs, foreign, probes}
+return {say(state), tostring(now), due < NEVER and ms(due) or '0', suspect, left, jobs, foreign, probes}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from secrets import token_hex
 from typing import NamedTuple
 
-from router_core.breaker import BreakerPolicy
+from router_core.breaker import BreakerPolicy, credential_target, target
 from router_core.result import Status
 from router_core.state.errors import UnknownJob
 from router_core.state.intake import rq_text
@@ -142,6 +142,7 @@ class Deliveries:
         for drained in queues:
             seats = ",".join(f"{seat.backend}={seat.slots}={seat.credential}" for seat in map(_seat, drained.seats))
             self._queues += [drained.queue, seats, int((drained.probe + PROBE_GRACE) * 1000)]
+        self._places = _places(queues)
         self._nonce = token_hex(4)  # not the name: a namesake, or a successor under the same name, counts from 1 too
         self._claims = 0
         self._answered = self._failed = 0
@@ -151,7 +152,7 @@ class Deliveries:
         self._claims += 1
         reply = await self._link.script(
             "claim", self._who.name, f"{self._nonce}.{self._claims:x}.", want, int(LEASE * 1000), busy,
-            self._told, self._who.pool, drained_for, int(self._who.local), *self._queues,
+            self._told, self._who.pool, drained_for, int(self._who.local), self._places, *self._queues,
         )  # fmt: skip
         state, now, due, suspect, left, jobs, foreign, probes = reply
         self._told = state.decode()
@@ -215,6 +216,22 @@ class Settled:
 
     came: str
     opened: bool = False
+
+
+_FIRST, _WIDTH = 12, 3
+"""The index of the first queue in the ARGV of a claim, and how many belong to each."""
+
+
+def _places(queues: Sequence[Drained]) -> str:
+    """Where each breaker can be probed: a model at a backend there, a key at each backend that has it."""
+    places: dict[tuple[str, str], int] = {}
+    for n, drained in enumerate(queues):
+        for seat in map(_seat, drained.seats):
+            at = _FIRST + n * _WIDTH
+            places.setdefault((target(seat.backend, drained.queue.split(".")[1]), seat.backend), at)
+            if seat.credential:
+                places.setdefault((credential_target(seat.credential), seat.backend), at)
+    return "".join(f";{name}={at}={backend}" for (name, backend), at in places.items())
 
 
 def _seat(seat: Seat | tuple[str, int]) -> Seat:

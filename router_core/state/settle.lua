@@ -41,7 +41,7 @@ if r[2] ~= token or state == 'done' or (reaped and verb ~= 'done') then
 end
 local opened = 0
 if call then
-  enter_in_ledger(call, verb == 'queue' and call[14] == '1', now)
+  enter_in_ledger(call, verb == 'queue', now)
   opened = report_call(call, ARGV[8], now)
 end
 if reaped then

@@ -1,8 +1,8 @@
 -- What is so at this moment, for whoever chooses: of each model its queues, slots, breakers, pace; of the fleet its switch.
 -- ARGV: clock, slots of a window, ms of each, then for each model:
 --   alias, backends ('name=slots=key,...'), number of queues, queue...
--- Reply: {now, why only local ('' : not), {loaded: backend, JSON...}, {health: target, JSON...}, {queue nobody knows...},
---   {model...}}
+-- Reply: {now, why only local ('' : not), {loaded: backend, JSON...}, {health: target, JSON...},
+--   {queue served by a live worker, of a model that was not asked about...}, {model...}}
 --   model: {alias, {{queue, jobs waiting, accepted (ms) of the first ('' : none), paused, served by a live worker}...},
 --     {{backend, free slots, block of the model, of its cooldown, of its key, why open, calls, failed, repeated, ms}...}}
 local now = clock()
@@ -60,12 +60,9 @@ while i < #ARGV do
   i = i + 3 + queues
 end
 
-local strangers = {}
-for _, key in ipairs(redis.call('SMEMBERS', RQ_QUEUES)) do
-  local queue = string.sub(key, #RQ_QUEUE + 1)
-  if not known[queue] and queue ~= DEGRADE and string.find(queue, '%..+%.') and redis.call('LLEN', key) > 0 then
-    strangers[#strangers + 1] = queue
-  end
+local elsewhere = {}
+for queue in pairs(served) do
+  if not known[queue] then elsewhere[#elsewhere + 1] = queue end
 end
-return {tostring(now), blocked['local-only'] or '', redis.call('HGETALL', LOADED), redis.call('HGETALL', HEALTH), strangers,
+return {tostring(now), blocked['local-only'] or '', redis.call('HGETALL', LOADED), redis.call('HGETALL', HEALTH), elsewhere,
   models}

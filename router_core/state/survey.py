@@ -54,14 +54,16 @@ class _Queue:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What was found. `now` is the server's clock; `strangers` are queues with jobs that the catalog does not know."""
+    """What was found. `now` is the server's clock; `elsewhere` are queues that this catalog does not know and a live
+    worker serves: its configuration is newer, or older."""
 
     now: float
     local_only: bool
-    strangers: tuple[str, ...]
+    elsewhere: frozenset[str]
     fleets: Mapping[Urgency, Fleet]
     stranded: tuple[str, ...]
-    """Queues of interactive jobs from which nobody can claim now, and all jobs of models that are gone."""
+    """Queues of interactive jobs from which nobody can claim now. Not those of models that the catalog does not know:
+    a fleet takes a changed configuration one worker after the other, and their jobs are late soon enough."""
     seats: Mapping[str, Sequence[Seat]] = field(default_factory=dict)
     """Of each model its backends, in the catalog's order."""
 
@@ -89,20 +91,20 @@ def _asked(catalog: Catalog) -> Iterator[str | int]:
 async def survey(link: Link, catalog: Catalog) -> Survey:
     """Look at everything that the catalog names."""
     reply = await link.script("survey", SLOTS, bucket_of(catalog.breakers), *_asked(catalog))
-    now, switch, loaded, health, strangers, models = reply
+    now, switch, loaded, health, elsewhere, models = reply
     at = int(now) / 1000
     found = _Findings(catalog, at, _said(loaded), _said(health), bool(switch) or catalog.local_only)
     rows = [(row[0].decode(), [_queue(line, at) for line in row[1]], row[2]) for row in models]
     at_backends = {alias: tuple(found.seat(alias, row) for row in backends) for alias, _, backends in rows}
     fleets = found.fleets({alias: queues for alias, queues, _ in rows}, at_backends)
-    names = tuple(name.decode() for name in strangers)
+    others = frozenset(name.decode() for name in elsewhere)
     stranded = tuple(
         queue.name
         for alias, queues, _ in rows
         for queue in queues[:1]  # Urgency declares the interactive one first
         if queue.waiting and _is_stranded(fleets[Urgency.INTERACTIVE].model(alias))
     )
-    return Survey(at, found.local_only, names, fleets, (*names, *stranded), at_backends)
+    return Survey(at, found.local_only, others, fleets, stranded, at_backends)
 
 
 def first_to_open(seats: Sequence[Seat]) -> Blocked | None:

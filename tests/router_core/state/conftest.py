@@ -51,6 +51,8 @@ def made(attempt: Attempt, delivery: Delivery, **more: Any) -> Call:
 class Fleet:
     """A producer, workers, and somebody who looks at what is in Redis."""
 
+    made = staticmethod(made)
+
     def __init__(self, url: str, link: Link, clock: Clock, store: redis.Redis) -> None:
         self.url, self.link, self.clock, self.store = url, link, clock, store
         self.intake = Intake(link)
@@ -127,7 +129,8 @@ class Fleet:
 
     async def ends(self, worker: Deliveries, delivery: Delivery, mark: BreakerMark, **call: Any) -> Settled:
         """The call of a delivery came to `mark`, and its job fails for good."""
-        told = made(self.attempt(delivery, ErrorClass.TIMEOUT), delivery, mark=mark, **call)
+        attempt = call.pop("attempt", None) or self.attempt(delivery, ErrorClass.TIMEOUT)
+        told = made(attempt, delivery, mark=mark, **call)
         return await worker.settle(worker.settling(delivery, Ending(next=self.failed(delivery), call=told)))
 
     async def calls(self, worker: Deliveries, *marks: BreakerMark, **call: Any) -> list[Settled]:

@@ -43,6 +43,11 @@ MARKS = (*(BreakerMark.FAILURE,) * 3, *(BreakerMark.OK,) * 3, BreakerMark.SLOW, 
 OK, SLOW, FAILURE, NEUTRAL, TRIP = BreakerMark
 KEY_MARKS = (*(CredentialMark.FINE,) * 4, *(CredentialMark.COOLDOWN,) * 2, CredentialMark.PARK)
 CHANCES = st.sampled_from([0.0, 0.25, 0.5, 1.0])
+CALLS = st.tuples(
+    st.sampled_from(MARKS), st.sampled_from(KEY_MARKS), st.sampled_from([0, 5, 40]), st.booleans(), CHANCES
+)
+"""What a call came to: mark, mark for its key, seconds that a 429 asked for, whether it was a repetition, chance."""
+NAMES = st.sampled_from(["wa", "wa", "wb", "wc"])
 
 
 def model_of(queue: str) -> str:
@@ -154,23 +159,36 @@ class Model:
                     taken.append((self.lists[queue].pop(0), seat.backend, self.epochs(seat, model_of(queue))))
         return taken, *self.probes(worker)
 
-    def probes(self, worker: str) -> tuple[list[str], int]:
-        given: list[str] = []
-        again: list[int] = []
-        for model in dict.fromkeys(map(model_of, DRAINS[worker])):
+    def places(self, worker: str) -> dict[tuple[str, str], str]:
+        """(target, backend) -> the model that is asked there, in drain order."""
+        places: dict[tuple[str, str], str] = {}
+        for model in map(model_of, DRAINS[worker]):
             for seat in SEATS[model]:
-                cool = self.breakers[f"{seat.backend}/{model}"].cool
-                again += [cool] if cool > self.now else []
-                for target in (f"{seat.backend}/{model}", *([f"key:{seat.credential}"] if seat.credential else [])):
-                    breaker = self.breakers[target]
-                    due = None if breaker.due is None else max(self.now, breaker.due, cool)
-                    if due == self.now and len(given) < 2:
-                        if breaker.state == "open":
-                            breaker.go("half_open", self.now)
-                        breaker.due, breaker.probe = self.now + LEASE_OF_PROBE[model], "?"
-                        given.append(target)
-                    elif due is not None:
-                        again.append(due)
+                places.setdefault((f"{seat.backend}/{model}", seat.backend), model)
+                if seat.credential:
+                    places.setdefault((f"key:{seat.credential}", seat.backend), model)
+        return places
+
+    def probes(self, worker: str) -> tuple[list[str], int]:
+        """Where nothing cools down, the first two that are due; the rest is looked at again."""
+        places, given = self.places(worker), []
+        again = [self.breakers[target].cool for target, _ in places if self.breakers[target].cool > self.now]
+        waits: dict[str, tuple[int, str]] = {}  # target -> when it may be probed, and the model that is asked
+        for (target, backend), model in places.items():
+            if (due := self.breakers[target].due) is not None:
+                due = due if due > self.now else max(self.now, self.breakers[f"{backend}/{model}"].cool)
+                if target not in waits or due < waits[target][0]:
+                    waits.pop(target, None)  # its turn is that of the place where it is asked
+                    waits[target] = due, model
+        for target, (due, model) in waits.items():
+            if due > self.now or len(given) == 2:
+                again.append(due)
+                continue
+            breaker = self.breakers[target]
+            if breaker.state == "open":
+                breaker.go("half_open", self.now)
+            breaker.due, breaker.probe = self.now + LEASE_OF_PROBE[model], "?"
+            given.append(target)
         return given, min(again, default=0)
 
 
@@ -215,7 +233,7 @@ class Machine(RuleBasedStateMachine):
             self.do(Intake(self.link).accept(job, Terms(queue=queue, give_up=86400, keep=900)))
             self.model.lists[queue].append(job.id)
 
-    @rule(name=st.sampled_from(list(DRAINS)), want=st.integers(0, 4))
+    @rule(name=NAMES, want=st.integers(0, 4))
     def claim(self, name: str, want: int) -> None:
         claim = self.do(self.workers[name].claim(want, 0))
         taken, probes, again = self.model.claim(name, want)
@@ -227,26 +245,22 @@ class Machine(RuleBasedStateMachine):
         self.held += claim.deliveries
         self.probes += claim.probes
 
-    @rule(
-        which=st.sampled_from([0, 0, -1, 1, 2, 5]), mark=st.sampled_from(MARKS), key=st.sampled_from(KEY_MARKS),
-        wait=st.sampled_from([0, 5, 40]), repeated=st.booleans(), chance=CHANCES,
-    )  # fmt: skip
-    def settle(
-        self, which: int, mark: BreakerMark, key: CredentialMark, wait: int, repeated: bool, chance: float
-    ) -> None:
+    @rule(which=st.sampled_from([0, 0, -1, 1, 2, 5]), call=CALLS)
+    def settle(self, which: int, call: tuple) -> None:
         if not self.held:
             return
+        mark, key, wait, repeated, chance = call
         delivery = self.held.pop(which % len(self.held))
         seat = next(seat for seat in SEATS[delivery.model] if seat.backend == delivery.backend)
         attempt = Attempt(
             model=delivery.model, backend=seat.backend, started_at=1, ended_at=3.5, error=ErrorClass.TIMEOUT
         )
-        call = Call(
+        made = Call(
             attempt=attempt, group=None, mark=mark, epoch=delivery.epoch, credential=seat.credential,
             credential_mark=key, credential_epoch=delivery.credential_epoch, repeated=repeated,
             wait=wait, chance=chance,
         )  # fmt: skip
-        ending = Ending(next=Result(id=delivery.id, status=Status.FAILED, error=ErrorClass.TIMEOUT), call=call)
+        ending = Ending(next=Result(id=delivery.id, status=Status.FAILED, error=ErrorClass.TIMEOUT), call=made)
         worker = self.workers["wa"]
         settled = self.do(worker.settle(worker.settling(delivery, ending)))
         model, target = self.model, self.model.breakers[f"{seat.backend}/{delivery.model}"]
@@ -259,15 +273,23 @@ class Machine(RuleBasedStateMachine):
             opened |= parked.hears(TRIP, (delivery.credential_epoch, 0, False), model.now, chance)
         assert (settled.came, settled.opened) == ("settled", opened)
 
-    @rule(mark=st.sampled_from(MARKS), name=st.sampled_from(list(DRAINS)), times=st.integers(3, 6), chance=CHANCES)
+    @rule(mark=st.sampled_from(MARKS), name=NAMES, times=st.integers(3, 6), chance=CHANCES)
     def row_of_calls(self, mark: str, name: str, times: int, chance: float) -> None:
         """One after another, all alike: what opens a breaker."""
         self.supply(DRAINS[name][-1], times)
         for _ in range(times):
             self.claim(name, 1)
-            self.settle(-1, mark, CredentialMark.FINE, 0, False, chance)
+            self.settle(-1, (mark, CredentialMark.FINE, 0, False, chance))
 
-    @rule(name=st.sampled_from(list(DRAINS)), cooled=st.booleans(), spare=st.integers(0, 2))
+    @rule(name=NAMES, calls=st.lists(CALLS, min_size=1, max_size=4), left=st.integers(0, 2))
+    def calls_at_once(self, name: str, calls: list[tuple], left: int) -> None:
+        """Some end, the oldest first, and some are left."""
+        self.supply(DRAINS[name][-1], len(calls) + left)
+        self.claim(name, len(calls) + left)
+        for call in calls:
+            self.settle(0, call)
+
+    @rule(name=NAMES, cooled=st.booleans(), spare=st.integers(0, 2))
     def outage(self, name: str, cooled: bool, spare: int) -> None:
         """Every backend that a worker calls is broken, while some calls go on and, perhaps, come to a 429."""
         for queue in dict.fromkeys(DRAINS[name]):
@@ -277,9 +299,9 @@ class Machine(RuleBasedStateMachine):
             self.supply(queue, 3)
             for _ in range(3):
                 self.claim(name, 1)
-                self.settle(-1, TRIP, CredentialMark.FINE, 0, False, 0.5)
+                self.settle(-1, (TRIP, CredentialMark.FINE, 0, False, 0.5))
         if cooled:
-            self.settle(0, NEUTRAL, CredentialMark.COOLDOWN, 40, False, 0.5)
+            self.settle(0, (NEUTRAL, CredentialMark.COOLDOWN, 40, False, 0.5))
         self.heal(name, 12)
 
     @rule(which=st.integers(1, 3), mark=st.sampled_from(MARKS), wait=st.sampled_from([0, 4]), chance=CHANCES)
@@ -302,7 +324,7 @@ class Machine(RuleBasedStateMachine):
         told = self.do(report(self.link, probe, Probed(BreakerMark(mark), "why", wait, chance), POLICY))
         assert told == breaker.state
 
-    @rule(name=st.sampled_from(list(DRAINS)), seconds=st.sampled_from([12, 30, 60]))
+    @rule(name=NAMES, seconds=st.sampled_from([12, 30, 60]))
     def heal(self, name: str, seconds: int) -> None:
         """Time enough for a probe, and whatever it is, it is answered."""
         self.pass_time(seconds)
@@ -360,9 +382,13 @@ class Machine(RuleBasedStateMachine):
 
     @invariant()
     def every_window_holds_what_the_model_counted(self) -> None:
+        with self.store.pipeline(transaction=False) as asked:
+            for target in TARGETS:
+                asked.hgetall("of:window:" + target)
+            windows = dict(zip(TARGETS, asked.execute(), strict=True))
         for target, breaker in self.model.breakers.items():
             sums: Counter = Counter()
-            for name, value in self.store.hgetall("of:window:" + target).items():
+            for name, value in windows[target].items():
                 slot, what = name.decode().split(":")
                 sums[what] += int(value) if int(slot) > self.model.now // SLOT - 10 else 0
             assert +sums == +breaker.sums(self.model.now), target

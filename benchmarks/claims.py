@@ -1,0 +1,222 @@
+"""What breakers cost: server time of a claim that brings one job, and of its settle, with and without them.
+
+Every duration is Valkey's own (its slow log, with a threshold of 0): no network, no Python. Claims without breakers run
+the same script from which the parts are cut that know of them: what is blocked is not read, nor an epoch. All variants
+take turns on one server, so that a noisy minute touches everyone; of each turn the mean of the middle half counts: no
+preemption touches it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha1
+from typing import Any
+
+import click
+from redis import Redis
+from rich.console import Console
+
+from benchmarks.processes import BenchmarkError
+from benchmarks.server import valkey
+from benchmarks.table import Row, Sheet, figure, show
+from router_core.breaker import BreakerPolicy, BreakerState
+from router_core.job import CompletionJob
+from router_core.outcome import Attempt, BreakerMark, CredentialMark, ErrorClass
+from router_core.result import Result, Status
+from router_core.state import scripts
+from router_core.state.breakers import Word, force
+from router_core.state.delivery import Deliveries, Delivery, Drained, Identity, Seat
+from router_core.state.intake import Intake, Terms
+from router_core.state.link import Link
+from router_core.state.settling import Call, Ending
+
+URGENCIES = ("interactive", "background", "batch")
+QUEUES = (12, 150)
+"""Of a small household, and of 50 models."""
+TROUBLE = {"all is well": 0, "1 breaker open": 1, "20 breakers open": 20}
+BARE = "without breakers"
+COLUMNS = {"usec": "server µs", "most": "server µs, 90th percentile"}
+TURNS, BATCH = 40, 100
+CUTS = (
+    ("redis.call('HGETALL', BLOCKED)", "{}"),
+    ("redis.call('HGET', BREAKER .. target, 'epoch') or '0'", "'0'"),
+)
+"""What the script without breakers has instead."""
+
+
+class BareLink:
+    """A link whose claims know nothing of breakers."""
+
+    def __init__(self, link: Link) -> None:
+        text = scripts.load("claim").text.decode()
+        for part, instead in CUTS:
+            if text.count(part) != 1:
+                raise BenchmarkError(f"claim.lua has changed: {part!r} is not once in it")
+            text = text.replace(part, instead)
+        self._link, self.text = link, text
+        self._sha = sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+    async def script(self, name: str, *args: Any) -> Any:
+        if name != "claim":
+            return await self._link.script(name, *args)
+        return await self._link.command("EVALSHA", self._sha, 0, "", *args)
+
+
+@dataclass(frozen=True)
+class Household:
+    """So many queues of one pool: three for each model, each model at two backends that have a key."""
+
+    queues: int
+
+    def drained(self) -> list[Drained]:
+        models = range(self.queues // len(URGENCIES))
+        return [
+            Drained(f"gpu.model-{n}.{urgency}", (Seat(f"box-{n % 7}", 4096, "0a1b"), Seat("tower", 4096, "2c3d")))
+            for urgency in URGENCIES
+            for n in models
+        ]
+
+    @property
+    def supplied(self) -> str:
+        """The queue in which all jobs wait: halfway down, so that others are looked at first. Its model is healthy."""
+        return self.drained()[self.queues // 2].queue
+
+    def troubled(self, count: int) -> list[str]:
+        """Targets to open: those of this worker's other models first, then such as it knows nothing of."""
+        model = self.supplied.split(".")[1]
+        ours = [f"{seat.backend}/{name}" for queue in self.drained() for seat in queue.seats
+                if (name := queue.queue.split(".")[1]) != model]  # fmt: skip
+        return [*dict.fromkeys(ours), *(f"far/other-{n}" for n in range(count))][:count]
+
+
+@dataclass
+class Measured:
+    """The durations of one kind of call, by turn, in µs."""
+
+    turns: list[list[int]]
+
+    def row(self, name: str) -> Row:
+        told = {
+            "usec": figure([_middle(turn) for turn in self.turns]),
+            "most": figure([float(sorted(turn)[len(turn) * 9 // 10]) for turn in self.turns]),
+        }
+        return Row(name, told)
+
+
+def _middle(durations: Sequence[int]) -> float:
+    kept = sorted(durations)[len(durations) // 4 : len(durations) * 3 // 4]
+    return sum(kept) / len(kept)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """One server, what talks to it, and who looks at its slow log."""
+
+    link: Link
+    store: Redis
+
+    async def worker(self, link: Any, queues: int) -> Deliveries:
+        return Deliveries(link, Identity("bench", "gpu", (), ()), Household(queues).drained())
+
+    async def begin(self, queues: int, trouble: int, jobs: int) -> None:
+        """An empty server with so many open breakers and so many jobs."""
+        household = Household(queues)
+        self.store.flushall()
+        for target in household.troubled(trouble):
+            await force(self.link, target, Word(BreakerState.OPEN, "a benchmark", 3600), BreakerPolicy())
+        intake, terms = Intake(self.link), Terms(queue=household.supplied, give_up=600, keep=60)
+        body = {"messages": [{"role": "user", "content": "hello"}]}
+        jobs_ = (CompletionJob(id=f"job-{n:08}", producer="b", chain=("model-0",), body=body) for n in range(jobs))
+        await intake.accept_many((job, terms) for job in jobs_)
+        self.store.slowlog_reset()
+
+    def durations(self) -> list[int]:
+        told = self.store.slowlog_get(BATCH * 4)
+        return [row["duration"] for row in told if row["command"].startswith(b"EVALSHA")]
+
+    async def claims(self, worker: Deliveries) -> list[int]:
+        for _ in range(BATCH):
+            if not (await worker.claim(1, 0)).deliveries:
+                raise BenchmarkError("a claim brought nothing")
+        return self.durations()
+
+    async def settles(self, worker: Deliveries, kind: str) -> list[int]:
+        deliveries = [(await worker.claim(1, 0)).deliveries[0] for _ in range(BATCH)]
+        self.store.slowlog_reset()
+        for n, delivery in enumerate(deliveries):
+            ending = Ending(next=Result(id=delivery.id, status=Status.CANCELLED), call=_call(kind, n, delivery))
+            await worker.settle(worker.settling(delivery, ending))
+        return self.durations()
+
+
+def _call(kind: str, number: int, delivery: Delivery) -> Call | None:
+    """Of calls in trouble every third fails: each failure sums the window up, and none opens anything."""
+    if kind == NO_CALL:
+        return None
+    failed = kind == FAILING and number % 3 == 0
+    attempt = Attempt(
+        model=delivery.model, backend=delivery.backend, started_at=1, ended_at=2, input_tokens=9, output_tokens=9,
+        error=ErrorClass.TIMEOUT if failed else None,
+    )  # fmt: skip
+    return Call(
+        attempt=attempt, group=None, mark=BreakerMark.FAILURE if failed else BreakerMark.OK, epoch=delivery.epoch,
+        credential="0a1b", credential_mark=CredentialMark.FINE, credential_epoch=delivery.credential_epoch,
+        repeated=False, wait=0.0, chance=0.5,
+    )  # fmt: skip
+
+
+NO_CALL, WELL, FAILING = "no call was made", "the call went well", "every third failed"
+
+
+async def measure(link: Link, store: Redis, turns: int, console: Console) -> list[Sheet]:
+    """All variants in turns: claims for each number of queues, and settles."""
+    bench, bare = Bench(link, store), BareLink(link)
+    await link.command("SCRIPT", "LOAD", bare.text)
+    await link.load("accept", "claim", "settle", "force")
+    store.config_set("slowlog-log-slower-than", 0)
+    store.config_set("slowlog-max-len", BATCH * 4)
+    claims = {(queues, name): Measured([]) for queues in QUEUES for name in (BARE, *TROUBLE)}
+    settles = {kind: Measured([]) for kind in (NO_CALL, WELL, FAILING)}
+    for turn in range(turns):
+        console.print(f"[dim]turn {turn + 1}/{turns}[/dim]", highlight=False)
+        for (queues, name), measured in claims.items():
+            worker = await bench.worker(bare if name == BARE else link, queues)
+            await bench.begin(queues, TROUBLE.get(name, 0), BATCH)
+            measured.turns.append(await bench.claims(worker))
+        for kind, measured in settles.items():
+            worker = await bench.worker(link, QUEUES[0])
+            await bench.begin(QUEUES[0], 0, BATCH)
+            measured.turns.append(await bench.settles(worker, kind))
+    return [
+        *(
+            Sheet(f"A claim of one job, {queues} queues", COLUMNS,
+                  [claims[queues, name].row(name) for name in (BARE, *TROUBLE)], "usec", BARE)
+            for queues in QUEUES
+        ),
+        Sheet("A settle", COLUMNS, [settles[kind].row(kind) for kind in settles], "usec", NO_CALL),
+    ]  # fmt: skip
+
+
+def compare(quick: bool, console: Console) -> list[Sheet]:
+    """Everything on a server of its own."""
+
+    async def run(url: str, store: Redis) -> list[Sheet]:
+        async with Link(url) as link:
+            return await measure(link, store, TURNS // 8 if quick else TURNS, console)
+
+    with valkey() as server:
+        return asyncio.run(run(server.url, server.client))
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
+@click.option("--quick", is_flag=True, help="A few turns.")
+def main(as_json: bool, quick: bool) -> None:
+    """Compare claims and settles with and without breakers."""
+    show(compare(quick, Console(stderr=True)), as_json)
+
+
+if __name__ == "__main__":
+    main()

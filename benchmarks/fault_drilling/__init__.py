@@ -1,0 +1,1 @@
+"""The parts of a fault drill: ways to be broken, upstreams that are, a fleet to bear it, and a checker."""

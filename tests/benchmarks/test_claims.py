@@ -1,0 +1,33 @@
+"""The measure of what breakers cost: what is cut from the script is there, and what is left of it still claims."""
+
+from __future__ import annotations
+
+import asyncio
+
+import redis
+from rich.console import Console
+
+from benchmarks.claims import BARE, NO_CALL, TROUBLE, BareLink, measure
+from router_core.state import scripts
+from router_core.state.link import Link
+
+
+def test_a_claim_without_breakers_reads_none_and_is_otherwise_the_same(server):
+    bare = BareLink(Link(server.url)).text
+    whole = scripts.load("claim").text.decode()
+    assert 0 < len(whole) - len(bare) < 100
+    assert "'HGETALL', BLOCKED" not in bare
+
+
+def test_every_variant_is_measured(server):
+    async def story():
+        with redis.Redis.from_url(server.url) as store:
+            async with Link(server.url) as link:
+                return await measure(link, store, 1, Console(quiet=True))
+
+    *claims, settles = asyncio.run(story())
+    assert [[row.name for row in sheet.rows] for sheet in claims] == [[BARE, *TROUBLE]] * 2
+    assert settles.to == NO_CALL
+    for sheet in (*claims, settles):
+        assert all(row.figures["usec"].median > 0 for row in sheet.rows)
+        assert all(sheet.ratio_of(row) for row in sheet.rows)

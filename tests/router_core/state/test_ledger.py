@@ -1,0 +1,185 @@
+"""What was called, for whom, and what it cost: every call once, whatever became of its job."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from router_core.decide import Handoff, Later
+from router_core.outcome import ErrorClass
+from router_core.result import Result, Status
+from router_core.state.delivery import LEASE, Drained, Seat
+from router_core.state.ledger import ledger
+from router_core.state.rounds import reap
+from router_core.state.settling import Ending
+
+SMOL, LARGE = "gpu.smol.background", "gpu.large.background"
+BOTH = (Drained(SMOL, (Seat("box", 9),)), Drained(LARGE, (Seat("tower", 9),)))
+
+
+def day(f) -> str:
+    return f"{datetime.fromtimestamp(f.clock.now, UTC):%Y-%m-%d}"
+
+
+def settle(f, worker, delivery, next_=None, **told):
+    """The settle of a call of 2 s that read 100 tokens, wrote 20 and cost a cent, unless told otherwise."""
+    from_ = {"started_at": f.clock.now - 2, "input_tokens": 100, "output_tokens": 20, "cost_usd": 0.01, "error": None}
+    group = told.pop("group", "family")
+    attempt = replace(f.attempt(delivery), **{**from_, **told})
+    next_ = next_ or Result(id=delivery.id, status=Status.FAILED, attempts=(attempt,))
+    call = f.made(attempt, delivery, group=group)
+    return worker.settling(delivery, Ending(next=next_, call=call, to_queue=LARGE))
+
+
+async def call(f, worker, next_=None, **told):
+    delivery = await f.claim(worker)
+    return (await worker.settle(settle(f, worker, delivery, next_, **told))).came
+
+
+async def entry(f):
+    (found,) = await ledger(f.link, [day(f)])
+    return found
+
+
+def test_calls_are_summed_by_model_backend_and_group(fleet):
+    async def story(f):
+        worker = await f.drains("wa", *BOTH)
+        await f.supply(4, SMOL)
+        await f.supply(1, LARGE)
+        for group in ("family", "family", "work", None, "family"):
+            await call(f, worker, group=group)
+        told = await ledger(f.link, [day(f)])
+        assert [(e.model, e.backend, e.group, e.calls) for e in told] == [
+            ("large", "tower", "family", 1), ("smol", "box", None, 1), ("smol", "box", "family", 2),
+            ("smol", "box", "work", 1)]  # fmt: skip
+        found = told[2]
+        assert (found.seconds, found.input_tokens, found.output_tokens) == (4, 200, 40)
+        assert (found.usd, found.unpriced, found.failed, found.fallbacks) == (pytest.approx(0.02), 0, 0, 0)
+
+    fleet(story)
+
+
+def test_what_nobody_knows_is_not_taken_for_nothing(fleet):
+    async def story(f):
+        worker = await f.drains("wa", *BOTH)
+        await f.supply(3, SMOL)
+        for cost in (None, 0.0, 0.000000005):
+            await call(f, worker, cost_usd=cost)
+        found = await entry(f)
+        assert (found.calls, found.unpriced, found.usd) == (3, 1, 5e-9)
+
+    fleet(story)
+
+
+def test_a_failed_call_counts_with_what_it_cost_and_with_the_fallback_it_caused(fleet):
+    async def story(f):
+        worker = await f.drains("wa", *BOTH)
+        await f.supply(3, SMOL)
+        await call(f, worker, Handoff("large", False), error=ErrorClass.TIMEOUT)
+        await call(f, worker, Handoff("large", False))  # the next answer of an ensemble: no fallback
+        await call(f, worker, Later("smol", 5), error=ErrorClass.TIMEOUT, cost_usd=None)
+        found = await entry(f)
+        assert (found.calls, found.failed, found.fallbacks) == (3, 2, 1)
+        assert (found.usd, found.unpriced) == (pytest.approx(0.02), 1)
+
+    fleet(story)
+
+
+def test_a_delivery_without_a_call_costs_nothing(fleet):
+    async def story(f):
+        worker = await f.drains("wa", *BOTH)
+        await f.supply(1, SMOL)
+        delivery = await f.claim(worker)
+        await worker.settle(worker.settling(delivery, Ending(next=None)))
+        assert await ledger(f.link, [day(f)]) == []
+
+    fleet(story)
+
+
+def test_a_settle_that_is_sent_again_is_counted_once_even_after_its_job_went_on(fleet):
+    async def story(f):
+        worker = await f.drains("wa", *BOTH)
+        await f.supply(1, SMOL)
+        first = settle(f, worker, await f.claim(worker), Handoff("large", False), error=ErrorClass.TIMEOUT)
+        assert [(await worker.settle(first)).came for _ in range(2)] == ["settled", "again"]
+        second = settle(f, worker, await f.claim(worker))
+        assert (await worker.settle(first)).came == "again", "while the next one is asked"
+        assert [(await worker.settle(second)).came for _ in range(2)] == ["settled", "again"]
+        assert (await worker.settle(first)).came == "again", "after the end, from a disk that had been full of it"
+        assert [entry.calls for entry in await ledger(f.link, [day(f)])] == [1, 1]
+        assert f.counter("late") == 0
+
+    fleet(story)
+
+
+def test_a_call_whose_settle_comes_too_late_was_paid_all_the_same_and_once(fleet):
+    async def story(f):
+        lost, heir = await f.drains("lost", *BOTH), await f.drains("heir", *BOTH)
+        await f.supply(1, SMOL)
+        slow = settle(f, lost, await f.claim(lost), Handoff("large", False), error=ErrorClass.TIMEOUT)
+        await f.pass_time(LEASE + 1, (heir, ()))
+        await reap(f.link)
+        assert await call(f, heir) == "settled"
+        assert [(await lost.settle(slow)).came for _ in range(3)] == ["late"] * 3
+        found = await entry(f)
+        assert (found.calls, found.failed, found.fallbacks) == (2, 1, 0), "no other model was asked because of it"
+        assert found.usd == pytest.approx(0.02)
+        assert f.counter("late") == 1
+
+    fleet(story)
+
+
+def test_what_was_heard_of_a_job_that_is_retried_for_ever_takes_no_more_room(fleet):
+    async def story(f):
+        worker = await f.drains("wa", *BOTH)
+        await f.supply(1, SMOL)
+        for _ in range(50):
+            delivery = await f.claim(worker)
+            assert await worker.settle(last := worker.settling(delivery, Ending(next=None)))
+        assert len(f.ours(delivery.id, "settled")) <= 64
+        assert (await worker.settle(last)).came == "again"
+
+    fleet(story)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"input_tokens": 10**30, "output_tokens": -5},
+        {"cost_usd": 1e300},
+        {"cost_usd": -1.0},
+        {"cost_usd": float("nan")},
+        {"started_at": 9e9},
+        {"group": "my group * {}\r\n\n"},
+        {"group": "ünïcode 家族"},
+    ],
+    ids=["tokens", "a price", "a negative price", "no number", "the clock", "spaces", "letters"],
+)
+def test_nothing_that_a_backend_or_a_producer_says_keeps_a_settle_from_being_carried_out(fleet, told):
+    async def story(f):
+        worker = await f.drains("wa", *BOTH)
+        await f.supply(40, SMOL)
+        for _ in range(40):
+            assert await call(f, worker, **told) == "settled"
+        found = await entry(f)
+        assert (found.calls, found.group) == (40, told.get("group", "family"))
+        assert min(found.seconds, found.usd, found.input_tokens, found.output_tokens) >= 0
+
+    fleet(story)
+
+
+def test_a_day_is_the_server_s_and_is_forgotten_after_a_hundred(fleet):
+    async def story(f):
+        worker = await f.drains("wa", *BOTH)
+        await f.supply(2, SMOL)
+        days = [day(f)]
+        await call(f, worker)
+        f.clock.now += 86400
+        days.append(day(f))
+        await call(f, worker)
+        assert [(e.day, e.calls) for e in await ledger(f.link, [*days, "1999-01-01"])] == [(d, 1) for d in days]
+        assert 99 * 86400 < f.store.ttl("of:ledger:" + days[0]) <= 100 * 86400
+
+    fleet(story)

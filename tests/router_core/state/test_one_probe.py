@@ -1,0 +1,113 @@
+"""Many real processes at one breaker: one of them probes, and when it dies another one does."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from router_core.breaker import BreakerPolicy, BreakerState
+from router_core.outcome import BreakerMark
+from router_core.state.breakers import Probed, Word, breakers, force, let_be, report
+from router_core.state.delivery import PROBE_GRACE, Probe
+from router_core.state.link import Link
+
+pytestmark = pytest.mark.slow
+
+PROCESSES = 64
+PROBE = 0.5  # s: its lease is this and the grace
+ROOT = Path(__file__).parents[3]
+POLICY = BreakerPolicy()
+
+CLAIMERS = """
+import asyncio, json, os, sys
+from router_core.state.delivery import Deliveries, Drained, Identity, Seat
+from router_core.state.link import Link
+
+url, count, probe, parent = sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), os.getpid()
+
+async def claim_until_left_alone():
+    who = Identity(f"worker-{os.getpid()}", "gpu", (), ())
+    async with Link(url) as link:
+        worker = Deliveries(link, who, [Drained("gpu.smol.background", (Seat("box", 4),), probe)])
+        await link.command("SADD", "tests:claiming", os.getpid())
+        while os.getppid() == parent:
+            claim = await worker.claim(1, 0)
+            await link.command("INCR", "tests:claims")
+            for probe_ in claim.probes:
+                told = [os.getpid(), claim.now, probe_.target, probe_.backend, probe_.model, probe_.token]
+                await link.command("RPUSH", "tests:probes", json.dumps(told))
+            await asyncio.sleep(0.03)
+
+for _ in range(count):
+    if not os.fork():
+        asyncio.run(claim_until_left_alone())
+        os._exit(0)
+sys.stdin.read()
+"""
+
+
+def wait_for(so: Callable[[], bool], what: str) -> None:
+    until = time.monotonic() + 60
+    while not so():
+        assert time.monotonic() < until, f"not within a minute: {what}"
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def claimers(redis_url, store) -> Iterator[None]:
+    """So many processes that claim until the test is over, all from one that has imported everything."""
+    argv = [sys.executable, "-c", CLAIMERS, redis_url, str(PROCESSES), str(PROBE)]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, cwd=ROOT) as parent:
+        try:
+            wait_for(lambda: store.scard("tests:claiming") == PROCESSES, "every process claims")
+            yield
+        finally:
+            for pid in map(int, store.smembers("tests:claiming")):
+                os.kill(pid, signal.SIGKILL)
+            parent.kill()
+
+
+def test_one_of_64_processes_probes_and_another_one_when_it_is_killed(claimers, redis_url, store):
+    def probes():
+        return [json.loads(told) for told in store.lrange("tests:probes", 0, -1)]
+
+    def everybody_claims_again():
+        """Each has claimed twice more at the least, if they take turns, and many times if they do not."""
+        since = int(store.get("tests:claims"))
+        wait_for(lambda: int(store.get("tests:claims")) > since + 3 * PROCESSES, "they go on claiming")
+
+    async def story():
+        async with Link(redis_url) as link:
+            await force(link, "box/smol", Word(BreakerState.OPEN, "a test"), POLICY)
+            everybody_claims_again()
+            assert probes() == []
+            await let_be(link, "box/smol", POLICY)  # its probe is due: all of them are at it
+            everybody_claims_again()
+            ((pid, began, *_),) = probes()
+
+            os.kill(pid, signal.SIGKILL)
+            wait_for(lambda: len(probes()) > 1, "somebody else probes")
+            everybody_claims_again()
+            _, (heir, again, *_) = probes()
+            assert heir != pid
+            assert again - began >= PROBE + PROBE_GRACE, "not before the lease of the dead one has ended"
+
+            for answered in range(POLICY.probes):
+                wait_for(lambda n=answered: len(probes()) == 2 + n, "the next probe")
+                state = await report(link, Probe(*probes()[-1][2:]), Probed(BreakerMark.OK, "", 0, 0.5), POLICY)
+            assert state == BreakerState.CLOSED
+            everybody_claims_again()
+            assert len(probes()) == 1 + POLICY.probes, "nobody probes what is closed"
+            (found,) = await breakers(link)
+            assert found.epoch == 3, "opened, half open once, closed"
+
+    asyncio.run(story())

@@ -1,0 +1,332 @@
+"""What whoever chooses is told of the fleet: every obstacle, for how long, in which words; what is free and quick."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from router_core.breaker import BreakerPolicy, BreakerState
+from router_core.catalog import Backend, Catalog, ModelSpec, Pool, RetryPolicy
+from router_core.fleet import FOREVER, Obstacle
+from router_core.job import Urgency
+from router_core.outcome import BreakerMark, CredentialMark
+from router_core.state.breakers import Probed, Word, breakers, force, report
+from router_core.state.delivery import Drained, Seat
+from router_core.state.survey import HEALTH_LASTS, LOADED_LASTS, seats, survey
+from router_core.state.switches import (
+    first_to_look,
+    remember_health,
+    remember_loaded,
+    remembered_health,
+    set_local_only,
+)
+
+INTERACTIVE, BACKGROUND, BATCH = Urgency
+OK, SLOW, FAILURE, NEUTRAL, TRIP = BreakerMark
+POLICY = BreakerPolicy()
+CATALOG = Catalog(
+    pools={"gpu": Pool(local=True), "cloud": Pool()},
+    backends={
+        "box": Backend(url="http://127.0.0.1:1", pool="gpu", slots=3),
+        "tower": Backend(url="http://127.0.0.1:2", pool="gpu", slots=2),
+        "east": Backend(url="http://127.0.0.1:3", pool="cloud", slots=8, key="secret"),
+    },
+    models={
+        "smol": ModelSpec(upstream="smol:1b", at=("box", "tower")),
+        "large": ModelSpec(upstream="large:70b", at=("tower",)),
+        "far": ModelSpec(upstream="far-9", at=("east",)),
+    },
+    retry=RetryPolicy(budget=0.2),
+)
+KEY = CATALOG.credential("east")
+
+
+async def serve(f, pool="gpu", *models, urgencies=tuple(Urgency)):
+    models = models or CATALOG.models_of(pool)
+    drained = [
+        Drained(CATALOG.queue(model, urgency), tuple(Seat(*seat) for seat in seats(CATALOG, model)))
+        for urgency in urgencies
+        for model in models
+    ]
+    return await f.drains(f"worker-{pool}", *drained, local=CATALOG.pools[pool].local)
+
+
+async def serve_all(f):
+    return await serve(f), await serve(f, "cloud")
+
+
+async def state(f, model="smol", urgency=BACKGROUND):
+    return (await survey(f.link, CATALOG)).fleet(urgency).model(model)
+
+
+async def blocked(f, model="smol", urgency=BACKGROUND):
+    """(obstacle, seconds from now, words)."""
+    found = (await state(f, model, urgency)).blocked
+    return found and (found.obstacle, found.until - f.clock.now, found.detail)
+
+
+def test_a_model_that_somebody_serves_is_not_blocked_and_has_all_its_slots(fleet):
+    async def story(f):
+        await serve_all(f)
+        found = await survey(f.link, CATALOG)
+        told = found.fleet(INTERACTIVE).models
+        assert (found.now, found.local_only, found.elsewhere, found.stranded) == (f.clock.now, False, set(), ())
+        assert {alias: (model.blocked, model.free) for alias, model in told.items()} == {
+            "smol": (None, 5), "large": (None, 2), "far": (None, 8)}  # fmt: skip
+        smol = told["smol"]
+        assert (smol.waiting, smol.oldest, smol.loaded, smol.latency, smol.may_retry) == (0, 0, None, None, True)
+
+    fleet(story)
+
+
+def test_nobody_serves_what_no_living_worker_drains(fleet):
+    async def story(f):
+        await serve(f, "gpu", "smol", urgencies=(BACKGROUND,))
+        assert await blocked(f) is None
+        nobody = (Obstacle.NO_WORKER, FOREVER, "no worker of pool gpu is there")
+        assert [await blocked(f, "large"), await blocked(f, "smol", BATCH)] == [nobody, nobody]
+        f.clock.now += 11  # it beats no more
+        assert await blocked(f) == nobody
+
+    fleet(story)
+
+
+def test_a_queue_is_paused_for_one_urgency(fleet):
+    async def story(f):
+        await serve_all(f)
+        f.store.sadd("of:paused", "gpu.smol.background")
+        assert await blocked(f) == (Obstacle.PAUSED, FOREVER, "queue gpu.smol.background is paused")
+        assert await blocked(f, urgency=INTERACTIVE) is None
+
+    fleet(story)
+
+
+@pytest.mark.parametrize("by", ["switch", "catalog"])
+def test_local_only_keeps_everything_from_pools_that_are_not_local(fleet, by):
+    async def story(f):
+        await serve_all(f)
+        catalog = CATALOG
+        if by == "switch":
+            await set_local_only(f.link, True)
+        else:
+            catalog = CATALOG.model_copy(update={"local_only": True})
+        found = (await survey(f.link, catalog)).fleet(BATCH)
+        assert found.local_only
+        assert found.model("far").blocked.obstacle is Obstacle.LOCAL_ONLY
+        assert found.model("smol").blocked is None
+
+    fleet(story)
+
+
+def test_an_open_breaker_says_why_and_until_when(fleet):
+    async def story(f):
+        worker, _ = await serve_all(f)
+        await f.supply(5, "gpu.large.background")
+        await f.calls(worker, *[FAILURE] * 5)
+        words = "its breaker is {} (5 failures in a row: timeout)"
+        assert await blocked(f, "large") == (Obstacle.BREAKER, 30, words.format("open"))
+        f.clock.now += 30
+        await worker.beat([])
+        obstacle, soon, told = await blocked(f, "large")
+        assert (obstacle, soon > 0, told) == (Obstacle.BREAKER, True, words.format("half open"))
+        (probe,) = (await worker.claim(1, 0)).probes
+        assert (await blocked(f, "large"))[2] == "its breaker is half open (time to probe)"
+        await report(f.link, probe, Probed(OK, "", 0, 0.5), POLICY)
+        (probe,) = (await worker.claim(1, 0)).probes
+        await report(f.link, probe, Probed(OK, "", 0, 0.5), POLICY)
+        assert await blocked(f, "large") is None, "though its slots come back one by one"
+
+    fleet(story)
+
+
+def test_what_an_operator_opened_for_good_is_blocked_for_ever(fleet):
+    async def story(f):
+        await serve_all(f)
+        await force(f.link, "tower/large", Word(BreakerState.OPEN, "sold"), POLICY)
+        assert await blocked(f, "large") == (Obstacle.BREAKER, FOREVER, "its breaker is open (sold)")
+
+    fleet(story)
+
+
+def test_a_model_at_two_backends_is_blocked_when_both_are_and_until_the_first_opens(fleet):
+    async def story(f):
+        await serve_all(f)
+        await force(f.link, "box/smol", Word(BreakerState.OPEN, "hot", 60), POLICY)
+        assert ((await state(f)).blocked, (await state(f)).free) == (None, 2), "the slots of the other one"
+        await force(f.link, "tower/smol", Word(BreakerState.OPEN, "hotter", 20), POLICY)
+        assert await blocked(f) == (Obstacle.BREAKER, 20, "its breaker is open (hotter)")
+        assert (await state(f)).free == 0
+        assert await blocked(f, "large") is None, "another model there has a breaker of its own"
+
+    fleet(story)
+
+
+def test_a_parked_key_and_a_cooldown_are_told_as_what_they_are(fleet):
+    async def story(f):
+        _, worker = await serve_all(f)
+        await f.supply(2, "cloud.far.background")
+        more = {"credential": KEY, "wait": 9.0}
+        await f.calls(worker, NEUTRAL, credential_mark=CredentialMark.COOLDOWN, **more)
+        assert await blocked(f, "far") == (Obstacle.COOLDOWN, 9, "it cools down after a 429")
+        f.clock.now += 9
+        assert await blocked(f, "far") is None
+        await f.calls(worker, NEUTRAL, credential_mark=CredentialMark.PARK, **more)
+        obstacle, seconds, words = await blocked(f, "far")
+        assert (obstacle, seconds) == (Obstacle.CREDENTIAL, 30)
+        assert words.startswith("the key of east is parked (it cannot work before somebody has mended it")
+        await force(f.link, "east/far", Word(BreakerState.OPEN, "its own trouble", 5), POLICY)
+        assert await blocked(f, "far") == (Obstacle.BREAKER, 5, "its breaker is open (its own trouble)")
+        assert "secret" not in str(f.dump())
+
+    fleet(story)
+
+
+def test_a_failed_health_check_counts_while_it_is_fresh(fleet):
+    async def story(f):
+        worker, _ = await serve_all(f)
+        told = {"at": f.clock.now, "ok": False, "how": "prompt", "latency": 1.0, "detail": "it answered 'potato'"}
+        await remember_health(f.link, "tower/large", told)
+        await remember_health(f.link, "tower/smol", {**told, "ok": True})
+        words = "its health check failed (it answered 'potato')"
+        assert await blocked(f, "large") == (Obstacle.UNHEALTHY, HEALTH_LASTS, words)
+        assert await blocked(f) is None
+        assert (await remembered_health(f.link))["tower/large"]["how"] == "prompt"
+        f.clock.now += HEALTH_LASTS + 1
+        await worker.beat([])
+        assert await blocked(f, "large") is None
+
+    fleet(story)
+
+
+def test_slots_in_use_and_jobs_that_wait_are_counted(fleet):
+    async def story(f):
+        worker, _ = await serve_all(f)
+        await f.supply(5, "gpu.large.background")
+        f.clock.now += 3
+        await f.supply(2, "gpu.large.batch")
+        await worker.claim(3, 0)
+        f.clock.now += 4
+        found = await survey(f.link, CATALOG)
+        before = [(found.fleet(u).model("large").waiting, found.fleet(u).model("large").oldest) for u in Urgency]
+        assert before == [(0, 0), (3, 7), (5, 7)], "what is less urgent does not stand before a job"
+        large, smol = found.fleet(INTERACTIVE).model("large"), found.fleet(INTERACTIVE).model("smol")
+        assert large.free == 0
+        assert (smol.free, smol.waiting) == (3, 0), "the tower's slots are everybody's"
+
+    fleet(story)
+
+
+def test_latency_is_the_mean_of_the_calls_of_late(fleet):
+    async def story(f):
+        worker, _ = await serve_all(f)
+        await f.supply(2, "gpu.large.background")
+        for took in (1.0, 3.0):
+            delivery = await f.claim(worker)
+            attempt = replace(f.attempt(delivery), started_at=f.clock.now - took)
+            await f.ends(worker, delivery, OK, attempt=attempt)
+        assert (await state(f, "large")).latency == 2
+        f.clock.now += POLICY.window + POLICY.window / 10
+        assert (await state(f, "large")).latency is None
+
+    fleet(story)
+
+
+def test_a_pool_may_repeat_a_fifth_of_its_calls_and_a_few_always(fleet):
+    async def story(f):
+        worker, _ = await serve_all(f)
+
+        async def call(count, repeated):
+            await f.supply(count, "gpu.large.background")
+            await f.calls(worker, *[OK] * count, repeated=repeated)
+            return (await state(f, "large")).may_retry, (await state(f, "smol")).may_retry
+
+        assert await call(4, True) == (True, True), "4 of 4, but only 4"
+        assert await call(1, True) == (False, False), "the budget is the pool's"
+        assert (await state(f, "far")).may_retry
+        assert await call(20, False) == (False, False), "5 of 25"
+        assert await call(1, False) == (True, True)
+
+    fleet(story)
+
+
+def test_what_a_backend_has_in_its_memory_is_believed_while_it_is_fresh(fleet):
+    async def story(f):
+        await serve_all(f)
+        await remember_loaded(f.link, "tower", ["large:70b"], f.clock.now)
+        assert [(await state(f, model)).loaded for model in ("large", "smol", "far")] == [True, False, None]
+        await remember_loaded(f.link, "box", ["smol:1b"], f.clock.now + 5)
+        f.clock.now += LOADED_LASTS + 1
+        assert [(await state(f, model)).loaded for model in ("large", "smol")] == [None, True]
+
+    fleet(story)
+
+
+def test_a_queue_of_a_model_that_another_configuration_serves_is_told_apart_from_one_that_nobody_serves(fleet):
+    async def story(f):
+        await serve_all(f)
+        newer = await f.drains("newer", Drained("gpu.added.interactive", (Seat("box", 3),)))
+        for queue in ("gpu.added.interactive", "gpu.removed.interactive"):
+            await f.supply(1, queue)
+        found = await survey(f.link, CATALOG)
+        assert (found.elsewhere, found.stranded) == ({"gpu.added.interactive"}, ())
+        f.clock.now += 11  # its worker is gone
+        assert (await survey(f.link, CATALOG)).elsewhere == frozenset()
+        assert await f.claim(newer), "and may come back"
+
+    fleet(story)
+
+
+def test_interactive_jobs_are_stranded_where_nobody_can_claim_them(fleet):
+    async def story(f):
+        await serve_all(f)
+        for queue in ("gpu.large.interactive", "gpu.large.background", "cloud.far.interactive"):
+            await f.supply(1, queue)
+        assert (await survey(f.link, CATALOG)).stranded == ()
+        await force(f.link, "tower/large", Word(BreakerState.OPEN, "hot", 60), POLICY)
+        await set_local_only(f.link, True)
+        assert (await survey(f.link, CATALOG)).stranded == ("gpu.large.interactive", "cloud.far.interactive")
+        f.clock.now += 11
+        assert (await survey(f.link, CATALOG)).stranded == ("cloud.far.interactive",), "a worker that restarts has time"
+
+    fleet(story)
+
+
+def test_a_survey_is_one_round_trip_and_writes_nothing(fleet):
+    async def story(f):
+        worker, _ = await serve_all(f)
+        await f.supply(5, "gpu.large.background")
+        await f.calls(worker, *[FAILURE] * 5)
+        await f.link.load("survey")
+        before, trips = f.dump(), f.link.round_trips
+        await survey(f.link, CATALOG)
+        assert (f.dump(), f.link.round_trips) == (before, trips + 1)
+
+    fleet(story)
+
+
+def test_one_looks_for_all(fleet):
+    async def story(f):
+        assert [await first_to_look(f.link, "memory of box", 60) for _ in range(3)] == [True, False, False]
+        assert await first_to_look(f.link, "memory of tower", 60)
+        assert 0 < f.store.pttl("of:looking:memory of box") <= 60_000
+
+    fleet(story)
+
+
+def test_what_is_wrong_with_a_target_nobody_has_any_more_harms_nobody(fleet):
+    async def story(f):
+        worker, _ = await serve_all(f)
+        for target in ("sold/smol", "key:0123456789", "box/removed"):
+            await force(f.link, target, Word(BreakerState.OPEN, "a test", 1), POLICY)
+        f.clock.now += 3600
+        await worker.beat([])
+        claim = await worker.claim(1, 0)
+        assert (claim.probes, claim.due) == ((), 0)
+        assert await blocked(f) is None
+        assert len(await breakers(f.link)) == 3, "they are listed until an operator closes them"
+        for target in ("sold/smol", "key:0123456789", "box/removed"):
+            await force(f.link, target, Word(BreakerState.CLOSED, "it is gone"), POLICY)
+        assert f.store.hlen("of:blocked") == 0
+
+    fleet(story)

@@ -1,0 +1,299 @@
+"""Nothing that waits is forgotten: what the sweep finds, how often, and what a move does to it."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from router_core.breaker import BreakerPolicy, BreakerState
+from router_core.decide import Fall, Handoff, HoldReason, Later
+from router_core.outcome import BreakerMark
+from router_core.result import Status
+from router_core.state.breakers import Word, force
+from router_core.state.delivery import Drained, Seat
+from router_core.state.rounds import Found, move, reap, sweep
+
+JOB = "job-00001"
+SMOL, LARGE, GONE = "gpu.smol.interactive", "gpu.large.interactive", "gpu.removed.background"
+NEXT = Handoff("large", True, "its breaker is open")
+
+
+async def swept(f, *stranded: str) -> list[Found]:
+    return (await sweep(f.link, stranded, clean=False))[1]
+
+
+async def whys(f, *stranded: str) -> dict[str, str]:
+    return {found.id: found.why for found in await swept(f, *stranded)}
+
+
+async def waiting(f, job_id: str = JOB, queue: str = SMOL, start_within: float = 5, **terms) -> None:
+    await f.accept(job_id, queue=queue, start_within=start_within, **terms)
+
+
+@pytest.mark.parametrize(("urgency", "again"), [("interactive", 2), ("background", 5), ("batch", 30)])
+def test_a_job_past_its_start_within_is_found_and_not_in_every_round_after(fleet, urgency, again):
+    async def story(f):
+        await waiting(f, queue=f"gpu.smol.{urgency}")
+        f.clock.now += 4.999
+        assert await whys(f) == {}
+        f.clock.now += 0.001
+        assert await whys(f) == {JOB: "late"}
+        f.clock.now += again - 0.001
+        assert await whys(f) == {}
+        f.clock.now += 0.001
+        assert await whys(f) == {JOB: "late"}
+
+    fleet(story)
+
+
+def test_what_is_found_tells_all_that_a_decision_needs(fleet):
+    async def story(f):
+        await waiting(f, give_up=60, job={"role": "chat", "group": "family"})
+        f.clock.now += 5
+        ((found),) = await swept(f)
+        assert (found.queue, found.model, found.deliveries, found.answers) == (SMOL, "smol", 0, ())
+        assert (found.accepted_at, found.deadline) == (f.clock.now - 5, f.clock.now + 55)
+        assert b'"role":"chat"' in found.head
+        assert b"\n" not in found.head
+
+    fleet(story)
+
+
+def test_a_body_of_megabytes_is_not_read(fleet):
+    async def story(f):
+        await waiting(f, job={"body": {"messages": [{"role": "user", "content": "x" * (4 << 20)}]}})
+        f.clock.now += 5
+        before = f.store.info("stats")["total_net_output_bytes"]
+        assert len((await swept(f))[0].head) < 1000
+        assert f.store.info("stats")["total_net_output_bytes"] - before < 100_000
+
+    fleet(story)
+
+
+def test_a_scheduled_job_is_found_when_it_is_late_too(fleet):
+    async def story(f):
+        await waiting(f)
+        worker = await f.worker(queues=(SMOL,))
+        await f.settle(worker, await f.claim(worker), Later("smol", 300), to=SMOL)
+        f.clock.now += 5
+        assert await whys(f) == {JOB: "late"}
+
+    fleet(story)
+
+
+def test_a_job_that_is_being_answered_is_not_late(fleet):
+    async def story(f):
+        await waiting(f, give_up=20)
+        await f.claim(await f.worker(queues=(SMOL,)))
+        for _ in range(10):
+            f.clock.now += 5
+            assert await whys(f) == {}
+
+    fleet(story)
+
+
+def test_a_held_job_is_looked_at_again_at_its_deadline(fleet):
+    async def story(f):
+        await waiting(f, give_up=3600)
+        worker = await f.worker(queues=(SMOL,))
+        await f.settle(worker, await f.claim(worker), Fall(HoldReason.OUTAGE, "nobody is there"))
+        for _ in range(5):
+            f.clock.now += 600
+            assert await whys(f) == {}
+        assert f.store.zscore("of:open", JOB) == (f.clock.now + 600) * 1000
+        f.clock.now += 600
+        assert await whys(f) == {JOB: "overdue"}
+
+    fleet(story)
+
+
+def test_an_overdue_job_is_found_until_somebody_has_ended_it(fleet):
+    async def story(f):
+        await waiting(f, give_up=10)
+        f.clock.now += 10
+        assert await whys(f) == {JOB: "overdue"}
+        assert await whys(f, SMOL) == {JOB: "overdue"}, "once, though it is stranded as well"
+
+    fleet(story)
+
+
+def test_many_late_jobs_all_have_their_turn(fleet):
+    async def story(f):
+        for number in range(250):
+            await waiting(f, f"job-{number:05}", queue="gpu.smol.batch")
+        f.clock.now += 5
+        assert len({found.id for _ in range(3) for found in await swept(f)}) == 250
+
+    fleet(story)
+
+
+def test_jobs_of_a_queue_that_nobody_can_claim_from_are_found_before_they_are_late(fleet):
+    async def story(f):
+        await waiting(f, "job-stays")
+        await waiting(f, "job-gone-1", queue=GONE, start_within=3600)
+        await waiting(f, "job-gone-2", queue=GONE, start_within=3600)
+        assert await whys(f, GONE) == {"job-gone-1": "stranded", "job-gone-2": "stranded"}
+
+    fleet(story)
+
+
+async def _no_worker(f):
+    pass
+
+
+async def _paused(f):
+    f.store.sadd("of:paused", SMOL)
+
+
+async def _open(f):
+    await force(f.link, "box/smol", Word(BreakerState.OPEN, "a test"), BreakerPolicy())
+
+
+@pytest.mark.parametrize("so", [_no_worker, _paused, _open], ids=["no worker", "paused", "an open breaker"])
+def test_whatever_keeps_a_job_from_being_claimed_it_is_seen_in_time(fleet, so):
+    async def story(f):
+        await waiting(f, give_up=60)
+        await so(f)
+        workers = [await f.drains("elsewhere", Drained("gpu.other.batch", (Seat("box", 4),)))]
+        workers += [await f.drains("here", Drained(SMOL, (Seat("box", 4),)))] if so is not _no_worker else []
+        assert [(await worker.claim(1, 0)).deliveries for worker in workers] == [()] * len(workers)
+        f.clock.now += 5
+        (late,) = await swept(f)
+        assert late.why == "late"
+        assert await move(f.link, late, Later("smol", 10), SMOL)
+        f.clock.now += 55
+        assert await whys(f) == {JOB: "overdue"}
+
+    fleet(story)
+
+
+@pytest.mark.parametrize(
+    ("step", "to", "places"),
+    [
+        (NEXT, LARGE, [("queue", LARGE)]),
+        (Later("large", 30, "a 429"), LARGE, [("scheduled", LARGE)]),
+        (Fall(HoldReason.OUTAGE, "nobody is there"), "", [("deferred", "degrade")]),
+    ],
+    ids=["another queue", "later", "on hold"],
+)
+def test_a_move_puts_it_there_once_and_says_why(fleet, step, to, places):
+    async def story(f):
+        await waiting(f)
+        f.clock.now += 5
+        (late,) = await swept(f)
+        moved = await asyncio.gather(*(move(f.link, late, step, to) for _ in range(3)))
+        assert sorted(moved) == [False, False, True], "three sweepers at once, or one whose reply was lost"
+        assert f.places(JOB) == places
+        assert [row["event"] for row in f.events(JOB)] in (["queued", "queued"], ["queued", "scheduled"],
+            ["queued", "held"])  # fmt: skip
+        told = f.events(JOB)[-1]
+        assert (told.get("why") or told["detail"]) == (step.why if to else step.detail)
+        assert f.counter("moved") == 1
+
+    fleet(story)
+
+
+def test_what_became_of_a_moved_job_is_still_told_after_its_end(fleet):
+    async def story(f):
+        await waiting(f)
+        f.clock.now += 5
+        assert await move(f.link, (await swept(f))[0], NEXT, LARGE)
+        worker = await f.worker(queues=(LARGE,))
+        assert await f.settle(worker, await f.claim(worker)) == "settled"
+        assert [row["event"] for row in f.events(JOB)] == ["queued", "queued", "started", "done"]
+        assert f.store.ttl("of:events:" + JOB) > 0
+
+    fleet(story)
+
+
+def test_a_job_that_went_on_since_it_was_seen_is_not_moved(fleet):
+    async def story(f):
+        worker = await f.worker(queues=(SMOL,))
+
+        async def claimed():
+            await f.claim(worker)
+
+        async def delivered():
+            await f.settle(worker, await f.claim(worker), Later("smol", 1), to=SMOL)
+
+        async def moved():
+            await move(f.link, late, NEXT, LARGE)
+
+        async def ended():
+            await f.intake.cancel(late.id)
+
+        for number, happens in enumerate([claimed, delivered, moved, ended]):
+            await waiting(f, f"job-{number:05}")
+            f.clock.now += 5
+            late = next(found for found in await swept(f) if found.id == f"job-{number:05}")
+            await happens()
+            before = f.dump()
+            assert not await move(f.link, late, Handoff("third", True, "why"), "gpu.third.interactive")
+            assert f.dump() == before, happens.__name__
+
+    fleet(story)
+
+
+def test_a_job_that_waits_for_its_time_is_not_put_off_by_each_that_finds_it_late(fleet):
+    async def story(f):
+        await waiting(f)
+        f.clock.now += 5
+        (late,) = await swept(f)
+        assert await move(f.link, late, Later("smol", 10), SMOL)
+        f.clock.now += 2
+        (late,) = await swept(f)
+        assert not await move(f.link, late, Later("smol", 10), SMOL)
+        f.clock.now += 8
+        assert (await f.claim(await f.worker(queues=(SMOL,)))).id == JOB
+
+    fleet(story)
+
+
+def test_a_suspect_is_not_moved(fleet):
+    async def story(f):
+        await waiting(f, give_up=600)
+        for name in ("first", "second"):
+            await f.claim(await f.worker(name, queues=(SMOL,)))
+            await f.pass_time(11)
+            came = await reap(f.link)
+        assert came == [(JOB, SMOL, "suspect")]
+        (late,) = await swept(f)
+        assert not await move(f.link, late, NEXT, LARGE)
+
+    fleet(story)
+
+
+@pytest.mark.parametrize("how", ["canceled", None])
+def test_what_rq_s_own_tools_ended_is_not_brought_back_by_a_move(fleet, how):
+    async def story(f):
+        await waiting(f)
+        f.clock.now += 5
+        (late,) = await swept(f)
+        f.store.lrem("rq:queue:" + SMOL, 1, JOB)
+        if how:
+            f.store.hset("rq:job:" + JOB, "status", how)
+        else:
+            f.store.delete("rq:job:" + JOB)
+        assert not await move(f.link, late, NEXT, LARGE)
+        f.clock.now += 2
+        assert await whys(f) == {JOB: "cancelled" if how else "deleted"}, "though it is late as well"
+
+    fleet(story)
+
+
+def test_a_job_moved_out_of_a_queue_leaves_the_others_in_their_order(fleet):
+    async def story(f):
+        for number in range(3):
+            await waiting(f, f"job-{number:05}")
+        f.clock.now += 5
+        found = {late.id: late for late in await swept(f)}
+        assert await move(f.link, found["job-00001"], NEXT, LARGE)
+        worker = await f.worker(queues=(SMOL, LARGE))
+        claim = await worker.claim(3, 0)
+        assert [d.id for d in claim.deliveries] == ["job-00000", "job-00002", "job-00001"]
+        for delivery in claim.deliveries:
+            assert (await f.ends(worker, delivery, BreakerMark.OK)).came == "settled"
+        assert (await f.intake.result("job-00001")).status is Status.FAILED
+
+    fleet(story)

@@ -1,0 +1,175 @@
+"""What is local stays local: for one job whatever fails, and for all of them when the fleet's switch is turned."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+
+from router_core.catalog import Backend, Catalog, Cloud, ModelSpec, UrgencyPolicy
+from router_core.job import Urgency
+from router_core.state import events
+from router_core.state.survey import survey
+from router_core.state.switches import set_local_only
+from tests.shifts import Place, eventually, heard, nobody, place
+
+JOBS = 500
+URGENCIES = tuple(Urgency)
+SLOTS = 8
+
+
+def catalog_of(local: str, cloud: str, start_within: float = 1.0) -> Catalog:
+    """A local model and one in the cloud, and urgencies whose jobs are soon late."""
+    soon = {urgency: UrgencyPolicy(start_within=start_within, give_up=600, cloud=Cloud.YES) for urgency in Urgency}
+    return Catalog(
+        backends={
+            "box": Backend(url=local, pool="gpu", slots=64),
+            "sky": Backend(url=cloud, pool="cloud", slots=SLOTS),
+        },
+        models={
+            "small": ModelSpec(upstream="small", at=("box",), timeout=5),
+            "big": ModelSpec(upstream="big", at=("sky",), timeout=5),
+        },
+        urgency=soon,
+    )
+
+
+async def claims_at(here: Place, jobs: list[str], backend: str) -> dict[str, list[float]]:
+    """By job: when it was handed out to be called at that backend (epoch seconds, server clock)."""
+    told = {job: await events.read(here.link, job) for job in jobs}
+    return {
+        job: [row["at"] / 1000 for row in rows if row["event"] == "started" and row["backend"] == backend]
+        for job, rows in told.items()
+    }
+
+
+def test_of_500_local_only_jobs_none_leaves_though_every_local_backend_is_down(redis_url, tmp_path):
+    async def story():
+        async with (
+            heard() as cloud,
+            place(redis_url, tmp_path, catalog_of(nobody(), cloud.url), "gpu", "cloud") as here,
+        ):
+            jobs = [
+                await here.accept(
+                    f"local-{n:05}", ("small", "big"), URGENCIES[n % 3], local_only=True, stream=n % 2 == 0
+                )
+                for n in range(JOBS)
+            ]
+            await all_late(here, jobs)
+            records = [await here.intake.record(job) for job in jobs]
+            assert {record.state for record in records} <= {"queued", "scheduled", "held"}
+            assert not [record.queue for record in records if record.queue.startswith("cloud.")]
+            assert not any(any(told) for told in (await claims_at(here, jobs, "sky")).values())
+            assert {attempt.backend for record in records for attempt in record.attempts} == {"box"}
+            # Why they wait is told: of the held ones by themselves, of the others by what is said of their model.
+            assert all(record.held_why for record in records if record.state == "held")
+            for urgency in Urgency:
+                blocked = (await survey(here.link, here.catalog)).fleet(urgency).model("small").blocked
+                assert blocked is not None
+                assert "failures in a row: connection" in blocked.detail or "its probe failed" in blocked.detail
+            assert cloud.at == []
+
+    asyncio.run(story())
+
+
+async def all_late(here: Place, jobs: list[str]) -> None:
+    """Return when all are past their `start_within` and somebody has looked after each of them since."""
+    last = await here.intake.record(jobs[-1])
+    late = (last.accepted_at + 1.0) * 1000
+
+    async def unseen() -> int:
+        return int(await here.link.command("ZCOUNT", "of:open", "-inf", late))
+
+    async with asyncio.timeout(60):
+        while await here.now() * 1000 <= late or await unseen():
+            await asyncio.sleep(0.05)
+
+
+def test_a_local_only_job_that_was_wired_into_a_cloud_queue_is_held_there_also_when_it_is_replayed(redis_url, tmp_path):
+    async def story():
+        async with heard() as cloud, place(redis_url, tmp_path, catalog_of(nobody(), cloud.url), "cloud") as here:
+            jobs = [
+                await here.accept(f"wired-{n:05}", ("small", "big"), URGENCIES[n % 3], local_only=True,
+                                  queue=f"cloud.big.{URGENCIES[n % 3]}")
+                for n in range(12)
+            ]  # fmt: skip
+            for _ in range(2):
+                for job in jobs:
+                    record = await here.until(job, "held")
+                    assert (record.held_for, record.attempts) == ("local_only", ())
+                    assert "may not leave the local pools" in record.held_why
+                    assert await here.intake.replay(job) == "queued"
+            for job in jobs:
+                await here.until(job, "held")
+            # By hand, as somebody with a Redis prompt would do it: onto a list that a cloud worker drains.
+            stray = await here.accept("stray-00001", ("small", "big"), Urgency.BACKGROUND, local_only=True)
+            await here.link.command("RPUSH", "rq:queue:cloud.big.background", stray)
+            await here.link.command("RPUSH", "of:bell:cloud.big.background", "1")
+            await drained(here, "cloud.big.background")
+            assert (await here.intake.record(stray)).queue == "gpu.small.background"
+            assert cloud.at == []
+
+    asyncio.run(story())
+
+
+async def drained(here: Place, queue: str) -> None:
+    async with asyncio.timeout(20):
+        while await here.link.command("LLEN", f"rq:queue:{queue}"):
+            await asyncio.sleep(0.02)
+
+
+def test_when_the_fleets_switch_is_turned_no_further_cloud_call_starts_and_what_can_goes_to_a_local_model(
+    redis_url, tmp_path
+):
+    async def story():
+        async with (
+            heard(latency=0.05) as cloud,
+            heard() as local,
+            place(redis_url, tmp_path, catalog_of(local.url, cloud.url, 4.0), "gpu", "cloud") as here,
+        ):
+            chains = (("big", "small"), ("big",))
+            jobs = [await here.accept(f"cloud-{n:05}", chains[n % 2], URGENCIES[n % 3]) for n in range(JOBS)]
+            await eventually(lambda: len(cloud.at) >= 3 * SLOTS)
+            await set_local_only(here.link, True, "the line is tapped")
+            acknowledged = await here.now()
+            # What had been claimed before may still be on its way: no more than there are slots. Nothing else is.
+            claims = sorted(at for told in (await claims_at(here, jobs, "sky")).values() for at in told)
+            under_way = int(await here.link.command("ZCARD", "of:leases:sky"))
+            assert under_way <= SLOTS
+            await settled(here, jobs)
+            assert [
+                at for told in (await claims_at(here, jobs, "sky")).values() for at in told if at > acknowledged
+            ] == []
+            assert sum(at > acknowledged for at in cloud.at) <= SLOTS
+            ended = {job: await here.intake.record(job) for job in jobs}
+            told = Counter((chain_of(n), outcome(ended[job])) for n, job in enumerate(jobs))
+            assert set(told) <= {("both", "sky"), ("both", "box"), ("alone", "sky"), ("alone", "held")}
+            assert told["both", "box"] == len(local.at)
+            assert told["both", "box"] > 0
+            assert told["both", "sky"] + told["alone", "sky"] == len(cloud.at) >= len(claims)
+            held = [record for record in ended.values() if record.state == "held"]
+            assert {record.held_for for record in held} == {"local_only"}
+            assert all("local-only switch is on" in record.held_why for record in held)
+            moved = next(job for n, job in enumerate(jobs) if chain_of(n) == "both" and outcome(ended[job]) == "box")
+            assert "local-only switch is on" in (await here.moves(moved))[0]["why"]
+            # With the switch off again, what was held is answered where it was asked for.
+            await set_local_only(here.link, False)
+            assert await here.intake.replay(held[0].id) == "queued"
+            assert outcome(await here.until(held[0].id, "done")) == "sky"
+
+    asyncio.run(story())
+
+
+def chain_of(number: int) -> str:
+    return ("both", "alone")[number % 2]
+
+
+def outcome(record) -> str:
+    """Who answered, or the state of a job that has no answer."""
+    return record.result.backend if record.result is not None else record.state
+
+
+async def settled(here: Place, jobs: list[str]) -> None:
+    async with asyncio.timeout(90):
+        for job in jobs:
+            while (await here.link.command("HGET", f"of:job:{job}", "state")) not in (b"held", b"done"):
+                await asyncio.sleep(0.02)

@@ -1,0 +1,187 @@
+"""Nobody can claim from a queue, and jobs of every urgency wait in it: each moves on or falls, and tells why."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from router_core.breaker import BreakerPolicy, BreakerState
+from router_core.catalog import Backend, Catalog, Cloud, ModelSpec, Pool, UrgencyPolicy
+from router_core.job import Urgency
+from router_core.state.breakers import Word, force
+from router_core.state.delivery import Deliveries, Drained, Identity, Seat
+from router_core.state.overview import pause
+from router_core.state.presence import register
+from tests.shifts import Heard, Place, heard, place
+
+START_WITHIN = {Urgency.INTERACTIVE: 5.0, Urgency.BACKGROUND: 1.0, Urgency.BATCH: 2.0}
+"""An interactive job that moves before its 5 s has not waited until it was late; the others do wait, but no longer."""
+
+Prepare = Callable[[Place], Awaitable[object]]
+
+
+def catalog_of(url: str, interactive: float = START_WITHIN[Urgency.INTERACTIVE]) -> Catalog:
+    within = START_WITHIN | {Urgency.INTERACTIVE: interactive}
+    return Catalog(
+        backends={"box": Backend(url=url, pool="gpu"), "sky": Backend(url=url, pool="cloud", slots=16)},
+        models={"first": ModelSpec(upstream="first", at=("box",)), "spare": ModelSpec(upstream="spare", at=("sky",))},
+        urgency={word: UrgencyPolicy(start_within=within[word], give_up=600, cloud=Cloud.YES) for word in Urgency},
+        breakers=BreakerPolicy(probes=1, spread=0, ramp=0, recover_after=1),
+    )  # fmt: skip
+
+
+async def see(here: Place, first: str, words: str) -> dict[str, float]:
+    """Put in, for each urgency, a job that has another model and one that has none, and see both leave the queue.
+
+    Returns when each job moved, in seconds after it was accepted, by its id.
+    """
+    jobs = {
+        urgency: [await here.accept(f"{urgency}-{name}", chain, urgency, queue=f"gpu.{first}.{urgency}")
+                  for name, chain in (("two", (first, "spare")), ("one", (first,)))]
+        for urgency in Urgency
+    }  # fmt: skip
+    left = {}
+    for two, one in jobs.values():
+        record = await here.until(two, "done")
+        assert record.result is not None
+        assert (record.result.answered, record.result.backend) == (True, "sky")
+        move, *rest = await here.moves(two)
+        assert (move["event"], words in move["why"], rest) == ("queued", True, []), move
+        left[two] = move["at"] / 1000 - record.accepted_at
+        record = await here.until(one, "held")
+        assert (record.held_for, words in record.held_why) == ("outage", True), record.held_why
+        held, *rest = await here.moves(one)
+        assert (held["event"], words in held["detail"], rest) == ("held", True, [])
+        left[one] = held["at"] / 1000 - record.accepted_at
+    return left
+
+
+def at_once(left: dict[str, float]) -> bool:
+    """The interactive jobs have not waited until they were late, and the others have waited as long as they may."""
+    return all(
+        (seconds < START_WITHIN[urgency]) == (urgency is Urgency.INTERACTIVE)
+        for urgency in Urgency
+        for job, seconds in left.items()
+        if job.startswith(urgency)
+    )
+
+
+def run(
+    redis_url: str, home: Path, story: Callable[[Place, Heard], Awaitable[None]], *pools: str, **more: float
+) -> None:
+    async def all_of_it() -> None:
+        async with heard() as upstream, place(redis_url, home, catalog_of(upstream.url, **more), *pools) as here:
+            await story(here, upstream)
+
+    asyncio.run(all_of_it())
+
+
+def test_jobs_of_a_pool_without_workers_go_on_when_they_are_late(redis_url, tmp_path):
+    async def story(here, upstream):
+        left = await see(here, "first", "no worker of pool gpu is there")
+        # A pool whose only worker restarts is given the time that its jobs have, the interactive ones too.
+        assert all(seconds >= 1.0 for seconds in left.values())
+        assert len(upstream.at) == len(Urgency)
+
+    run(redis_url, tmp_path, story, "cloud", interactive=1.5)
+
+
+def test_jobs_of_a_model_that_was_removed_go_on_when_they_are_late(redis_url, tmp_path):
+    async def story(here, upstream):
+        left = await see(here, "gone", "not in the catalog any more")
+        # A fleet takes a changed configuration one worker after the other: the jobs of a new model look like these.
+        assert all(seconds >= 1.0 for seconds in left.values())
+        assert len(upstream.at) == len(Urgency)
+
+    run(redis_url, tmp_path, story, "cloud", interactive=1.5)
+
+
+def test_jobs_of_a_model_that_went_to_another_pool_follow_it(redis_url, tmp_path):
+    async def story(here, upstream):
+        jobs = [
+            await here.accept(f"{urgency}-one", ("spare",), urgency, queue=f"gpu.spare.{urgency}")
+            for urgency in Urgency
+        ]
+        for job in jobs:
+            record = await here.until(job, "done")
+            assert (record.result.backend, len(record.attempts)) == ("sky", 1)
+            assert [move["why"] for move in await here.moves(job)] == [f"{move_from(job)}: not in the catalog any more"]
+
+    run(redis_url, tmp_path, story, "cloud", interactive=1.5)
+
+
+def move_from(job: str) -> str:
+    return f"gpu.spare.{job.removesuffix('-one')}"
+
+
+def test_a_worker_leaves_alone_what_a_worker_of_another_configuration_serves(redis_url, tmp_path):
+    async def story(here, upstream):
+        newer = here.catalog.model_copy(update={
+            "backends": here.catalog.backends | {"desk": Backend(url=upstream.url, pool="desk")},
+            "models": here.catalog.models | {"new": ModelSpec(upstream="new", at=("desk",))},
+            "pools": here.catalog.pools | {"desk": Pool(local=True)},
+        })  # fmt: skip
+        who = Identity("of-desk-there-1-abcdef", "desk", ("desk.new.background",), ("desk",))
+        await register(here.link, who)
+        deliveries = Deliveries(here.link, who, [Drained("desk.new.background", (Seat("desk", 4),))])
+        await deliveries.beat([])
+        job = await here.accept("served-elsewhere", ("new",), Urgency.BACKGROUND, queue="desk.new.background")
+        late = (await here.intake.record(job)).accepted_at + START_WITHIN[Urgency.BACKGROUND]
+        async with asyncio.timeout(30):
+            while (
+                float(await here.link.command("ZSCORE", "of:open", job)) <= late * 1000
+            ):  # nobody has looked at it as late
+                await asyncio.sleep(0.05)
+        await asyncio.sleep(0.2)  # that look's move, if there is one
+        assert (await here.intake.record(job)).state == "queued"
+        assert await here.moves(job) == []
+        async with place(redis_url, tmp_path, newer, "desk"):
+            assert (await here.until(job, "done")).result.backend == "desk"
+
+    run(redis_url, tmp_path, story, "cloud")
+
+
+def test_jobs_of_a_paused_queue_go_on_the_interactive_ones_at_once(redis_url, tmp_path):
+    async def story(here, upstream):
+        for urgency in Urgency:
+            await pause(here.link, f"gpu.first.{urgency}")
+        assert at_once(await see(here, "first", "is paused"))
+        assert len(upstream.at) == len(Urgency)
+
+    run(redis_url, tmp_path, story, "gpu", "cloud")
+
+
+def test_jobs_of_an_open_breaker_go_on_the_interactive_ones_at_once(redis_url, tmp_path):
+    async def story(here, upstream):
+        await force(here.link, "box/first", Word(BreakerState.OPEN, "the fan is off"), here.catalog.breakers)
+        assert at_once(await see(here, "first", "its breaker is open (the fan is off)"))
+        assert len(upstream.at) == len(Urgency)
+
+    run(redis_url, tmp_path, story, "gpu", "cloud")
+
+
+def test_jobs_of_a_breaker_that_is_open_beyond_their_deadline_fall_and_do_not_expire(redis_url, tmp_path):
+    async def story(here, upstream):
+        word = Word(BreakerState.OPEN, "the fan is off", 300.0)
+        await force(here.link, "box/first", word, here.catalog.breakers)
+        jobs = [await here.accept(f"{urgency}-one", ("first",), urgency, give_up=60) for urgency in Urgency]
+        for job in jobs:
+            record = await here.until(job, "held")
+            assert (record.held_for, "the fan is off" in record.held_why) == ("outage", True)
+        assert upstream.at == []
+
+    run(redis_url, tmp_path, story, "gpu", "cloud")
+
+
+def test_jobs_that_a_breaker_lets_wait_are_answered_when_it_has_closed(redis_url, tmp_path):
+    async def story(here, upstream):
+        word = Word(BreakerState.OPEN, "the fan is off", 3.0)
+        await force(here.link, "box/first", word, here.catalog.breakers)
+        jobs = [await here.accept(f"{urgency}-one", ("first",), urgency) for urgency in Urgency]
+        for job in jobs:
+            record = await here.until(job, "done")
+            assert (record.result.backend, len(record.attempts)) == ("box", 1)
+        assert len(upstream.at) == len(jobs) + 1  # the health prompt
+
+    run(redis_url, tmp_path, story, "gpu", "cloud")
