@@ -50,7 +50,7 @@ def in_variables(problem: Problem) -> Problem:
     name, _, key = rest.partition(".")
     words = {"url": "BASE_URL", "key": "API_KEY", "upstream": "MODEL"}
     variable = _variable(name, words[key]) if section == "backends" and key in words else problem.path
-    return replace(problem, line=0, path=variable)
+    return replace(problem, line=0, path=variable, variables=())
 
 
 def _named(environ: Mapping[str, str]) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import yaml
 
 from config.problems import Problem, nearest, quoted
+from config.words import variables_in
 
 try:
     from yaml import CSafeLoader as Loader
@@ -30,7 +31,9 @@ class Page:
 
     def report(self, line: int, path: str, message: str, remedy: str = "") -> None:
         """Note a problem; the same one is noted once."""
-        problem = Problem(self.file, line, path, message, remedy)
+        self.note(Problem(self.file, line, path, message, remedy))
+
+    def note(self, problem: Problem) -> None:
         if problem not in self.problems:
             self.problems.append(problem)
 
@@ -60,8 +63,10 @@ class Place:
         return isinstance(self.node, yaml.SequenceNode)
 
     def report(self, message: str, remedy: str = "") -> None:
-        """Note that something is wrong here."""
-        self.page.report(self.line, self.path, message, remedy)
+        """Note that something is wrong here: with the variables whose values stand here, if there are any."""
+        page, told = self.page, self.node.value if isinstance(self.node, yaml.ScalarNode) else ""
+        filled = tuple(dict.fromkeys(name for name in variables_in(told) if page.environ.get(name)))
+        page.note(Problem(page.file, self.line, self.path, message, remedy, filled))
 
     def entries(self) -> dict[str, Place]:
         """The values of a mapping by key. Keys are taken as they are written, whatever YAML would make of `on`."""

@@ -13,17 +13,23 @@ QUOTED = 40
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One fault. `line` counts from 1, 0 for the whole file; `path` is dotted, and empty for the top level."""
+    """One fault. `line` counts from 1, 0 for the whole file; `path` is dotted, and empty for the top level.
+
+    `variables` are the environment's that the faulty value came from: they are to be mended, not the file.
+    """
 
     file: Path
     line: int
     path: str
     message: str
     remedy: str = ""
+    variables: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         where = f"{self.file}:{self.line}" if self.line else str(self.file)
         place = f"{where} {self.path}" if self.path else where
+        if self.variables:
+            place = f"{' and '.join(self.variables)} (read at {place})"
         return f"{place}: {self.message}. {self.remedy}".rstrip()
 
 

@@ -162,6 +162,6 @@ def read_settings(sections: Mapping[str, Place]) -> dict[str, Any]:
 def _is_redis(url: str) -> bool:
     try:
         parts = urlsplit(url)
-        return parts.scheme in _REDIS_SCHEMES and (parts.port is None or parts.port > 0)
+        return parts.scheme in _REDIS_SCHEMES and "://" in url and (parts.port is None or parts.port > 0)
     except ValueError:
         return False

@@ -42,6 +42,11 @@ def interpolate(text: str, environ: Mapping[str, str]) -> str:
     return _DOLLAR.sub(fill, text)
 
 
+def variables_in(text: str) -> tuple[str, ...]:
+    """The variables that `interpolate` would fill in."""
+    return tuple(match["name"] for match in _DOLLAR.finditer(text) if match["name"])
+
+
 def seconds_of(text: str) -> float | None:
     """The seconds of `500ms`, `5s`, `2m`, `1h`, `7d` or a plain number of them; None if it is none of these."""
     match = _AMOUNT.fullmatch(text)

@@ -1,6 +1,7 @@
 """Whatever puts jobs in or asks about them: the Python client, the command line, batches.
 
-`from producers import Openfall, AsyncOpenfall`. Names are loaded when first used, so that the command line starts fast.
+`from producers import Openfall, AsyncOpenfall, resolve_runtime_model`. Names are loaded when first used, so that the
+command line starts fast.
 """
 
 from __future__ import annotations
@@ -10,19 +11,35 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from producers.client import AsyncOpenfall
-    from producers.errors import BadRequest, ProducerError, PromptTooLarge, StillQueued
+    from producers.errors import BadRequest, NoModel, ProducerError, PromptTooLarge, StillQueued
     from producers.portal import Openfall
+    from producers.runtime import RuntimeModel, report_call, resolve_runtime_model
 
 _HOMES = {
     "AsyncOpenfall": "client",
     "Openfall": "portal",
     "BadRequest": "errors",
+    "NoModel": "errors",
     "ProducerError": "errors",
     "PromptTooLarge": "errors",
     "StillQueued": "errors",
+    "RuntimeModel": "runtime",
+    "report_call": "runtime",
+    "resolve_runtime_model": "runtime",
 }
 
-__all__ = ["AsyncOpenfall", "BadRequest", "Openfall", "ProducerError", "PromptTooLarge", "StillQueued"]
+__all__ = [
+    "AsyncOpenfall",
+    "BadRequest",
+    "NoModel",
+    "Openfall",
+    "ProducerError",
+    "PromptTooLarge",
+    "RuntimeModel",
+    "StillQueued",
+    "report_call",
+    "resolve_runtime_model",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -26,6 +26,7 @@ from producers.request import Ask, Options, prepare
 from router_core.catalog import UnknownName
 from router_core.envelope import digest
 from router_core.job import CompletionJob
+from router_core.result import Result
 from router_core.state.errors import StoreUnreachable
 from router_core.state.intake import Accepted, Terms
 from router_core.state.overview import ended, states
@@ -61,14 +62,27 @@ class Plan:
 
 @dataclass(slots=True)
 class Tally:
-    """How far a batch has come, in lines. `before`: answered in an earlier run; `gone`: not known to Redis any more."""
+    """How far a batch has come, in lines. `before`: answered in an earlier run; `gone`: not known to Redis any more.
+
+    Of this run: `fallbacks` were answered by another model than their first, `usd` is what is known to have been spent,
+    `unpriced` counts the lines of which nobody knows what they cost.
+    """
 
     total: int = 0
     before: int = 0
     answered: int = 0
     failed: int = 0
     gone: int = 0
+    fallbacks: int = 0
+    usd: float = 0.0
+    unpriced: int = 0
     bad: list[BadLine] = field(default_factory=list)
+
+    def note(self, result: Result) -> None:
+        """Count what a job's end tells beside its answer."""
+        self.fallbacks += result.fallback_used
+        self.usd += result.cost_usd or 0.0
+        self.unpriced += result.cost_usd is None
 
     @property
     def settled(self) -> int:
@@ -213,6 +227,8 @@ class Batch:
         rows = [answer_row(job, self._waiting[job].custom_id, result) for job, result in results.items()]
         journal.add(rows)
         self._settled(rows, results)
+        for result in results.values():
+            self.tally.note(result)
         for job in [job for job, state in known.items() if state is None]:
             del self._waiting[job]
             self.tally.gone += 1

@@ -18,6 +18,7 @@ from config import redis_url as redis_url_of
 from producers.errors import BadRequest, ProducerError, StillQueued
 from producers.prompt import Prompt
 from producers.request import Ask, Options, Seen, duration, prepare
+from producers.runtime import Came, RuntimeModel, Wishes, find, tell
 from producers.sight import Sight
 from producers.story import end_of, follow
 from router_core.catalog import UnknownName
@@ -211,6 +212,17 @@ class AsyncOpenfall:
     async def cancel(self, job_id: str) -> bool:
         """End a job that has no result yet. False: it had one."""
         return await self._insist(lambda: self.intake.cancel(_id(job_id)))
+
+    async def resolve(self, role: str | None = None, **wishes: Unpack[Wishes]) -> RuntimeModel:
+        """The model to call now, for a program that calls models by itself; tell `report` what came of it.
+
+        Without Redis the catalog alone decides. Raises `NoModel` with the reason of each model, `UnknownName`.
+        """
+        return await find(self.loaded, self.link, role, wishes)
+
+    async def report(self, called: RuntimeModel, **came: Unpack[Came]) -> bool:
+        """Tell the breakers and the ledger what came of such a call. False: nobody could be told."""
+        return await tell(self.loaded, self.link, called, came)
 
     def _prepared(self, ask: Ask, seen: Seen) -> tuple[CompletionJob, Terms] | Refused:
         try:

@@ -3,6 +3,7 @@
 ProducerError
 ├── BadRequest       the request is malformed: nothing was put in
 ├── PromptTooLarge   the request is larger than the configuration allows: nothing was put in
+├── NoModel          no model can be called now, or none can or may take the request
 ├── StillQueued      the wait is over, the job is not: it goes on
 └── FileTrouble      a file of a batch cannot be read or shared
     └── CannotWrite  the output cannot be written any further: what it has is kept
@@ -31,6 +32,10 @@ class PromptTooLarge(ProducerError):
             f"the request has {size:,} bytes, more than the {most:,} allowed: "
             "shorten it, or raise `limits: {prompt: ...}` in the configuration"
         )
+
+
+class NoModel(ProducerError):
+    """No model can be called now, or none can or may take the request. The message tells why of each."""
 
 
 class StillQueued(ProducerError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +17,7 @@ from config import Loaded
 from producers.client import AsyncOpenfall, Refused
 from producers.prompt import Prompt
 from producers.request import Ask, Options
+from producers.runtime import Came, RuntimeModel, Wishes
 from router_core.result import Result
 from router_core.state.intake import Accepted, Record
 
@@ -85,6 +87,21 @@ class Openfall:
 
     def cancel(self, job_id: str) -> bool:
         return self._call(partial(self._client.cancel, job_id))
+
+    @property
+    def loaded(self) -> Loaded:
+        return self._client.loaded
+
+    @property
+    def redis_url(self) -> str:
+        return self._client.redis_url
+
+    def resolve(self, role: str | None = None, **wishes: Unpack[Wishes]) -> RuntimeModel:
+        found = self._call(partial(self._client.resolve, role, **wishes))
+        return replace(found, teller=lambda called, came: self.report(called, **came))
+
+    def report(self, called: RuntimeModel, **came: Unpack[Came]) -> bool:
+        return self._call(partial(self._client.report, called, **came))
 
     def ping(self) -> None:
         self._call(self._client.ping)

@@ -190,14 +190,14 @@ def _asked(options: Options, body: Mapping[str, Any], dialect: Dialect) -> Asked
         task=options.get("task"),
         model=None if model == AUTO else model,
         group=options.get("group"),
-        urgency=_urgency(options.get("urgency")),
+        urgency=urgency_of(options.get("urgency")),
         local_only=bool(options.get("local_only")),
         needs=needs_of(body, dialect),
         text=last_words(body),
     )
 
 
-def _urgency(told: Urgency | str | None) -> Urgency | None:
+def urgency_of(told: Urgency | str | None) -> Urgency | None:
     if told is None:
         return None
     try:

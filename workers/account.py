@@ -8,14 +8,11 @@ from dataclasses import dataclass
 from router_core.candidates import is_judging
 from router_core.catalog import Catalog
 from router_core.job import CompletionJob
+from router_core.marks import breaker_mark, cooldown, credential_mark
 from router_core.money import cost, usage_of
-from router_core.outcome import DISPOSITIONS, Attempt, BreakerMark, Completion, CredentialMark, Failure, Outcome
+from router_core.outcome import Attempt, BreakerMark, Completion, CredentialMark, Failure, Outcome
 from router_core.state.delivery import Delivery
 from router_core.state.settling import Call
-
-COOLDOWN = 5.0
-"""Seconds for which everybody waits after a 429 that does not say for how long."""
-LONGEST_COOLDOWN = 3600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,25 +49,6 @@ def attempt_of(made: Made, catalog: Catalog, backend: str) -> Attempt:
     )
 
 
-def mark_of(outcome: Outcome, took: float, slow_after: float | None) -> BreakerMark:
-    """What the breaker of the model hears. A refused answer (`invalid_output`) is no fault of the endpoint."""
-    if isinstance(outcome, Failure):
-        return DISPOSITIONS[outcome.error_class].breaker
-    return BreakerMark.SLOW if slow_after is not None and took > slow_after else BreakerMark.OK
-
-
-def credential_mark_of(outcome: Outcome) -> CredentialMark:
-    """What the key hears that the call was made with."""
-    return DISPOSITIONS[outcome.error_class].credential if isinstance(outcome, Failure) else CredentialMark.FINE
-
-
-def wait_of(outcome: Outcome) -> float:
-    """Seconds for which everybody should leave the model alone after this; 0: there is no need."""
-    if credential_mark_of(outcome) is not CredentialMark.COOLDOWN or not isinstance(outcome, Failure):
-        return 0.0
-    return min(LONGEST_COOLDOWN, COOLDOWN if outcome.retry_after is None else outcome.retry_after)
-
-
 @dataclass(frozen=True, slots=True)
 class Accountant:
     """Turns what a backend said into what breakers and ledger hear. `chance` in [0, 1] spreads open times."""
@@ -83,17 +61,19 @@ class Accountant:
         """The call as it goes with its settle; `attempts` are those before it."""
         spec = self.catalog.models[made.model]
         credential = self.catalog.credential(delivery.backend)
-        mark = mark_of(made.outcome, made.ended_at - made.started_at, spec.slow_after)
-        parks = credential_mark_of(made.outcome) is CredentialMark.PARK
+        attempt = attempt_of(made, self.catalog, delivery.backend)
+        mark = breaker_mark(attempt.error, made.ended_at - made.started_at, spec.slow_after)
+        key_mark = credential_mark(attempt.error)
+        parks = key_mark is CredentialMark.PARK
         return Call(
-            attempt=attempt_of(made, self.catalog, delivery.backend),
+            attempt=attempt,
             group=job.group,
             mark=BreakerMark.TRIP if parks and not credential else mark,  # no key that could be parked
             epoch=delivery.epoch,
             credential=credential,
-            credential_mark=credential_mark_of(made.outcome),
+            credential_mark=key_mark,
             credential_epoch=delivery.credential_epoch,
             repeated=any(one.model == made.model and not is_judging(one) for one in attempts),
-            wait=wait_of(made.outcome),
+            wait=cooldown(attempt.error, attempt.retry_after),
             chance=chance,
         )

@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from router_core.catalog import Catalog
+from router_core.marks import breaker_mark, cooldown, credential_mark
 from router_core.outcome import BreakerMark, CredentialMark, Failure, Outcome
 from router_core.state import breakers
 from router_core.state.delivery import Probe
 from router_core.state.errors import StoreError
 from router_core.state.link import Link
-from workers.account import credential_mark_of, mark_of, wait_of
 from workers.backends import health
 from workers.backends.base import CompletionBackend
 
@@ -47,9 +47,11 @@ def probed(probe: Probe, outcome: Outcome, chance: float) -> breakers.Probed:
     To a key it says whether the provider took the key: any answer but a refusal of it does. To a model it says what a
     call would say, but that the refusal of a key says nothing of the model.
     """
-    refused = credential_mark_of(outcome) is CredentialMark.PARK
-    why = f"{outcome.error_class}: {outcome.detail}" if isinstance(outcome, Failure) else ""
+    failure = outcome if isinstance(outcome, Failure) else None
+    error = failure.error_class if failure else None
+    refused = credential_mark(error) is CredentialMark.PARK
+    why = f"{failure.error_class}: {failure.detail}" if failure else ""
     if probe.target.startswith("key:"):
         return breakers.Probed(BreakerMark.FAILURE if refused else BreakerMark.OK, why, 0.0, chance)
-    mark = BreakerMark.FAILURE if refused else mark_of(outcome, 0.0, None)
-    return breakers.Probed(mark, why, wait_of(outcome), chance)
+    mark = BreakerMark.FAILURE if refused else breaker_mark(error, 0.0, None)
+    return breakers.Probed(mark, why, cooldown(error, failure.retry_after if failure else None), chance)

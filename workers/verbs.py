@@ -1,6 +1,6 @@
 """`python -m workers VERB`: the workers' side of the house as processes. The CLI runs these and renders them.
 
-Exit codes: 0 ok; 1 it failed; 2 usage or configuration; 3 Redis unreachable.
+Exit codes: 0 ok; 1 it failed; 2 usage or configuration; 3 Redis unreachable; 4 preflight found a failure.
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ import asyncio
 import logging
 import signal
 import sys
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
+
+from pydantic_core import to_json
 
 import config
 from router_core.catalog import UnknownName
@@ -50,6 +52,8 @@ def _parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     common.add_argument("--config", type=Path, help="an openfall.yaml")
     common.add_argument("--quiet", action="store_true", help="say only what went wrong")
+    told = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    told.add_argument("--json", action="store_true", help="what happens, as JSON lines on standard output (always so)")
     work = verbs.add_parser("work", parents=[common], allow_abbrev=False, help="carry out the jobs of one pool")
     work.add_argument("pool", help="which workers' side: a name under `pools:`, such as gpu or cloud")
     work.add_argument("--backend", help="call only this backend of the pool")
@@ -57,9 +61,14 @@ def _parser() -> argparse.ArgumentParser:
     work.add_argument("--procs", type=int, help="supervised processes")
     work.add_argument("--burst", action="store_true", help="stop when nothing is left to do")
     work.add_argument("--announce", action="store_true", help='write {"event": "ready"} on standard output when ready')
-    up = verbs.add_parser("up", parents=[common], allow_abbrev=False, help="start everything on this machine")
+    up = verbs.add_parser("up", parents=[common, told], allow_abbrev=False, help="start everything on this machine")
     up.add_argument("--parent", type=int, help="stop when this process ends")
-    up.add_argument("--json", action="store_true", help="what happens, as JSON lines on standard output (always so)")
+    verbs.add_parser("preflight", parents=[common, told], allow_abbrev=False, help="ask each backend what it has")
+    models = verbs.add_parser("models", parents=[common, told], allow_abbrev=False, help="load, unload, check")
+    models.add_argument("what", choices=("load", "unload", "check"))
+    models.add_argument("model", help="its name in the configuration")
+    models.add_argument("--backend", help="only at this one")
+    models.add_argument("--force", action="store_true", help="check it now, loading and paying as need be")
     return parser
 
 
@@ -91,6 +100,46 @@ def _up(options: argparse.Namespace) -> int:
     return asyncio.run(fleet_of.everything(config.load(options.config)))
 
 
+def _preflight(options: argparse.Namespace) -> int:
+    from workers.preflight import preflight
+
+    loaded = config.load(options.config)
+    return 4 if asyncio.run(_tell(preflight(loaded.catalog), "state", "failure")) else 0
+
+
+def _models(options: argparse.Namespace) -> int:
+    from workers.loading import Loader, opened
+
+    loaded = config.load(options.config)
+
+    async def carry_out() -> int:
+        link = await opened(_redis(loaded))
+        try:
+            loader = Loader(loaded.catalog, link, options.backend)
+            return await _tell(loader.carry_out(options.what, options.model, force=options.force), "ok", False)
+        finally:
+            if link is not None:
+                await link.close()
+
+    return 1 if asyncio.run(carry_out()) else 0
+
+
+def _redis(loaded: config.Loaded) -> str | None:
+    try:
+        return config.redis_url(loaded.settings)
+    except config.NoRedis:
+        return None
+
+
+async def _tell(lines: AsyncIterator[dict[str, Any]], key: str, bad: object) -> int:
+    """Print each line as it comes; how many of them had the bad value."""
+    found = 0
+    async for line in lines:
+        found += line[key] == bad
+        print(to_json(line).decode(), flush=True)  # noqa: T201 - for the process that started this one
+    return found
+
+
 def _announce() -> None:
     print('{"event": "ready"}', flush=True)  # noqa: T201 - for the process that started this one
 
@@ -104,7 +153,12 @@ def _run(work: Coroutine[Any, Any, None]) -> None:
         uvloop.run(work)
 
 
-_VERBS: dict[str, Callable[[argparse.Namespace], int]] = {"work": _work, "up": _up}
+_VERBS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "work": _work,
+    "up": _up,
+    "preflight": _preflight,
+    "models": _models,
+}
 
 
 def _fail(error: Exception, code: int) -> int:

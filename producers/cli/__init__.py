@@ -1,6 +1,7 @@
 """`openfall`, the command line. Data on standard output, everything else on standard error.
 
-Exit codes: 0 ok; 1 a job failed; 2 usage or configuration; 3 Redis unreachable; 5 some lines of a batch failed;
+Exit codes: 0 ok; 1 a job failed, or no model would do; 2 usage or configuration; 3 Redis unreachable; 4 preflight found
+a failure; 5 some lines of a batch failed;
 6 another model answered than the first (with --strict); 7 gave up waiting, the job goes on; 130 interrupted, resumable;
 141 whoever read standard output has left.
 """
@@ -20,17 +21,25 @@ from producers.cli import failures
 COMMANDS = {
     "up": ("fleet", "Start everything on this machine: Redis, engines, workers."),
     "ask": ("ask", "Ask one question and print the answer."),
+    "resolve": ("routing", "Which model would answer, and why."),
+    "preflight": ("preflights", "Is everything there that the configuration names? What to do if not."),
     "enqueue": ("jobs", "Put jobs in and print their ids."),
     "job": ("jobs", "Look at one job, wait for it, end it."),
     "batch": ("batches", "Carry out a file of requests (OpenAI Batch JSONL)."),
     "status": ("queues", "One sentence of health, and every queue."),
     "queues": ("queues", "What waits where; pause and resume."),
     "workers": ("queues", "Who carries jobs out."),
+    "models": ("models", "Every model and how it is; load, unload, check."),
+    "breakers": ("breakers", "What is left alone, why and for how long; open and close by hand."),
+    "local-only": ("switches", "Let nothing leave the local pools, or let it again."),
+    "spend": ("spending", "What was called for whom, and what it cost."),
     "degrade": ("queues", "What nothing could serve; put it back."),
     "config": ("configs", "Check a configuration; show what it comes to; help an editor."),
     "work": ("fleet", "Carry out the jobs of one pool."),
 }
 """In the order in which help shows them: the module with the command, loaded when it is used, and what it does."""
+
+ALIASES = {"doctor": "preflight"}
 
 READER_LEFT = 128 + 13
 """As a shell tells the death by SIGPIPE: not 1, for no job has failed."""
@@ -43,9 +52,10 @@ class Commands(click.Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        name = ALIASES.get(name, name)
         if name not in COMMANDS:
             return None
-        command = getattr(import_module(f"producers.cli.{COMMANDS[name][0]}"), name)
+        command = getattr(import_module(f"producers.cli.{COMMANDS[name][0]}"), name.replace("-", "_"))
         assert isinstance(command, click.Command)
         return command
 
@@ -56,7 +66,7 @@ class Commands(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and not args[0].startswith("-") and args[0] not in COMMANDS:
+        if args and not args[0].startswith("-") and args[0] not in COMMANDS | ALIASES:
             near = get_close_matches(args[0], COMMANDS, n=1)
             ctx.fail(f"no command {args[0]!r}. " + (f"Did you mean {near[0]!r}?" if near else "See openfall --help."))
         return super().resolve_command(ctx, args)
@@ -95,14 +105,16 @@ def _run(argv: Sequence[str] | None) -> int:
 
 
 def _carried_out(argv: Sequence[str] | None) -> int:
+    as_json = "--json" in (sys.argv[1:] if argv is None else argv)
     try:
         code = openfall.main(argv, prog_name="openfall", standalone_mode=False)
     except click.ClickException as error:
         error.show()
-        return 2
+        return failures.in_json(error, error.format_message(), 2) if as_json else 2
     except (click.Abort, KeyboardInterrupt):
         return 130
     except failures.foreseen() as error:
         message, code = failures.told(error)
         click.echo(message, err=True)
+        return failures.in_json(error, str(error), code) if as_json else code
     return code if isinstance(code, int) else 0

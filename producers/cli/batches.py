@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from producers.cli.options import config_option, json_option, opened, run
-from producers.cli.shown import EVERY, say, show_json
+from producers.cli.shown import EVERY, say, show_json, spent
 
 if TYPE_CHECKING:
     from producers.batch import Batch, Plan, Tally
@@ -184,6 +184,9 @@ def _finished(tally: Tally, out: Path, as_json: bool) -> int:
         show_json(_tally_json(tally))
     before = f" ({tally.before} of them before)" if tally.before else ""
     say(f"{tally.answered + tally.before} of {tally.total} answered{before}, {tally.failed} failed: {out}")
+    if tally.answered:
+        fallbacks = f", {tally.fallbacks} by another model than their first" if tally.fallbacks else ""
+        say(f"this run: {spent(tally.usd, tally.unpriced)}{fallbacks}")
     if tally.gone:
         say(f"{tally.gone} are not known to Redis any more: run the same command again to put them in anew")
     if tally.failed:
@@ -192,7 +195,8 @@ def _finished(tally: Tally, out: Path, as_json: bool) -> int:
 
 
 def _tally_json(tally: Tally) -> dict[str, Any]:
-    told = {name: getattr(tally, name) for name in ("total", "before", "answered", "failed", "gone")}
+    names = ("total", "before", "answered", "failed", "gone", "fallbacks", "usd", "unpriced")
+    told = {name: getattr(tally, name) for name in names}
     return {**told, "bad_lines": [{"line": bad.number, "reason": bad.reason} for bad in tally.bad]}
 
 

@@ -12,17 +12,27 @@ from types import TracebackType
 import click
 
 
+class VerbFailed(Exception):
+    """A process of the workers' side could not do its work. The message and the exit code are its own."""
+
+    def __init__(self, message: str, code: int) -> None:
+        self.code = code
+        super().__init__(message)
+
+
 @cache
 def _codes() -> dict[type[Exception], int]:
     """Loaded when something has gone wrong: these modules take longer to import than most commands to run."""
     from config import ConfigError, NoRedis
-    from producers.errors import CannotWrite, ProducerError, StillQueued
+    from producers.errors import CannotWrite, NoModel, ProducerError, StillQueued
     from router_core.catalog import UnknownName
     from router_core.state.errors import DeadlinePassed, IdempotencyConflict, StoreError, UnknownJob
 
     return {
+        VerbFailed: 1,  # or what its process has exited with
         StillQueued: 7,
         CannotWrite: 1,
+        NoModel: 1,
         ProducerError: 2,
         ConfigError: 2,
         UnknownName: 2,
@@ -42,7 +52,20 @@ def foreseen() -> tuple[type[Exception], ...]:
 def told(error: Exception) -> tuple[str, int]:
     """The message and the exit code of a foreseen exception."""
     code = next(code for kind, code in _codes().items() if isinstance(error, kind))
+    if isinstance(error, VerbFailed):
+        code = error.code
     return f"openfall: {error}" if code != 7 else str(error), code
+
+
+def in_json(error: Exception, message: str, code: int) -> int:
+    """The same on standard output, for programs: `{"error": ..., "kind": ..., "exit_code": ...}`; the exit code.
+
+    The message ends with the remedy, as people are told it.
+    """
+    from producers.cli.shown import show_json
+
+    show_json({"error": message, "kind": type(error).__name__, "exit_code": code})
+    return code
 
 
 def unforeseen(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from producers.cli.options import config_option, job_options, json_option, opened, options_of, read_file, run
-from producers.cli.shown import Waiting, failure, receipt, result_json, say, show_json
+from producers.cli.shown import Waiting, clock, failure, receipt, result_json, say, show_json
 
 if TYPE_CHECKING:
     from producers.batch_file import BadLine, Line
@@ -148,8 +148,8 @@ def _described(record: Record) -> list[str]:
     words = [
         f"{record.id}  {record.state}" + (f": {record.result.status}" if record.result else ""),
         f"queue       {record.queue}",
-        f"put in      {_at(record.accepted_at)} by {record.producer}",
-        f"deadline    {_at(record.deadline)}",
+        f"put in      {clock(record.accepted_at)} by {record.producer}",
+        f"deadline    {clock(record.deadline)}",
         f"deliveries  {record.deliveries}" + (f", {record.crashes} crashed" if record.crashes else ""),
     ]
     if record.state == "started":
@@ -164,10 +164,27 @@ def _described(record: Record) -> list[str]:
     return words
 
 
-def _at(moment: float) -> str:
-    from datetime import datetime
+@job.command()
+@id_argument
+@config_option
+@json_option
+def why(job_id: str, config_path: Path | None, as_json: bool) -> None:
+    """Why a job went where it went: what was considered, then everything that happened to it, in order."""
+    from producers.cli import why as story
 
-    return datetime.fromtimestamp(moment).astimezone().isoformat(sep=" ", timespec="seconds")
+    record, events = run(_story(job_id, config_path))
+    if as_json:
+        show_json(story.as_json(record, events))
+        return
+    for words in story.told(record, events):
+        click.echo(words)
+
+
+async def _story(job_id: str, config_path: Path | None) -> tuple[Record, list[dict[str, Any]]]:
+    from router_core.state.events import read
+
+    async with opened(config_path) as llm:
+        return await llm.record(job_id), await read(llm.link, job_id)
 
 
 @job.command()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import click
 
 if TYPE_CHECKING:
+    from config import Loaded
     from producers.client import AsyncOpenfall
     from producers.request import Options
 
@@ -62,6 +63,28 @@ async def opened(config_path: Path | None) -> AsyncIterator[AsyncOpenfall]:
     async with AsyncOpenfall(config=config_path) as llm:
         await llm.ping()
         yield llm
+
+
+@asynccontextmanager
+async def perhaps_opened(config_path: Path | None) -> AsyncIterator[tuple[Loaded, AsyncOpenfall | None]]:
+    """The configuration, and a client of its Redis; None in place of the client when no Redis is there."""
+    from config import NoRedis, load
+    from producers.client import AsyncOpenfall
+    from router_core.state.errors import StoreError
+
+    loaded = load(config_path)
+    try:
+        client = AsyncOpenfall(config=loaded)
+    except NoRedis:
+        yield loaded, None
+        return
+    async with client as llm:
+        try:
+            await llm.ping()
+        except StoreError:
+            yield loaded, None
+            return
+        yield loaded, llm
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:

@@ -34,11 +34,11 @@ def status(watch: bool, config_path: Path | None, as_json: bool) -> None:
     if watch:
         _watch(config_path, as_json)
         return
-    seen = _looked(config_path)
+    seen, at_home = _status(config_path)
     if as_json:
-        show_json(_json(seen))
+        show_json(_json(seen, at_home))
         return
-    click.echo(health(seen))
+    click.echo(_said(seen, at_home))
     if seen.queues:
         show_table(COLUMNS, _rows(seen.queues))
 
@@ -50,19 +50,35 @@ def _watch(config_path: Path | None, as_json: bool) -> None:
     console = Console(highlight=False)
     if as_json or not console.is_terminal:
         while True:
-            seen = _looked(config_path)
-            show_json(_json(seen)) if as_json else click.echo(health(seen))
+            seen, at_home = _status(config_path)
+            show_json(_json(seen, at_home)) if as_json else click.echo(_said(seen, at_home))
             time.sleep(EVERY if as_json else 5 * EVERY)
     with Live(console=console, auto_refresh=False) as live:
         while True:
-            live.update(_page(_looked(config_path)), refresh=True)
+            live.update(_page(*_status(config_path)), refresh=True)
             time.sleep(EVERY)
 
 
-def _page(seen: Overview) -> RenderableType:
+def _page(seen: Overview, at_home: str | None) -> RenderableType:
     from rich.console import Group
 
-    return Group(health(seen), table(COLUMNS, _rows(seen.queues)), "Ctrl-C ends the watching, nothing else.")
+    return Group(_said(seen, at_home), table(COLUMNS, _rows(seen.queues)), "Ctrl-C ends the watching, nothing else.")
+
+
+def _status(config_path: Path | None) -> tuple[Overview, str | None]:
+    """Everything at a glance, and why nothing may leave the local pools (None: it may)."""
+    from router_core.state.overview import look
+    from router_core.state.switches import local_only
+
+    async def ask(llm: AsyncOpenfall) -> tuple[Overview, str | None]:
+        fixed = "the configuration says so" if llm.loaded.catalog.local_only else None
+        return await look(llm.link), await local_only(llm.link) or fixed
+
+    return _with(config_path, ask)
+
+
+def _said(seen: Overview, at_home: str | None) -> str:
+    return health(seen) + (f" Local-only: nothing leaves the local pools ({at_home})." if at_home else "")
 
 
 def _looked(config_path: Path | None) -> Overview:
@@ -115,11 +131,11 @@ def _rows(queues: tuple[Queue, ...]) -> Iterator[tuple[object, ...]]:
         yield queue.name, queue.waiting, age(queue.oldest), queue.started, queue.scheduled, paused
 
 
-def _json(seen: Overview) -> dict[str, Any]:
+def _json(seen: Overview, at_home: str | None) -> dict[str, Any]:
     by_urgency: dict[str, int] = {}
     for queue in seen.queues:
         by_urgency[queue.urgency or "other"] = by_urgency.get(queue.urgency or "other", 0) + queue.waiting
-    return {"health": health(seen), "waiting_by_urgency": by_urgency, **asdict(seen)}
+    return {"health": health(seen), "local_only": at_home, "waiting_by_urgency": by_urgency, **asdict(seen)}
 
 
 @click.command()

@@ -33,23 +33,36 @@ def show_json(told: Any) -> None:
 
 
 def result_json(result: Result) -> dict[str, Any]:
-    """A result as `--json` prints it: with the answer's text beside the whole response."""
-    return {"text": result.text, "model": result.model, "backend": result.backend, **result.model_dump(mode="json")}
+    """A result as `--json` prints it: what is asked most beside the whole. What is not known is null, never 0."""
+    names = ("text", "backend", "fallback_used", "latency_ms", "selection_reason", "cost_usd")
+    told = {name: getattr(result, name) for name in names}
+    return {"model_used": result.model if result.answered else None, **told, **result.model_dump(mode="json")}
 
 
 def receipt(result: Result) -> str:
-    """`[8f21 smol-a@engine-a 2.9s 41+38 tok · role dialogue: smol-a first of 2]`"""
+    """`[8f21 coder-32b@tower 2.9s 41+38 tok $0.0004 · 1st in role worker, loaded]`"""
     parts = [result.id[:4]]
     if result.model:
         parts.append(f"{result.model}@{result.backend}")
     parts.append(f"{result.took:.1f}s")
     if result.output_tokens is not None:
         parts.append(f"{'?' if result.input_tokens is None else result.input_tokens}+{result.output_tokens} tok")
-    why = result.reason
-    if result.fallback_used:
-        first = result.attempts[0]
-        why = f"{first.model} did not answer ({first.error}), so the next in its chain did"
+    if result.attempts:
+        parts.append(money(result.cost_usd))
+    why = _why(result)
     return f"[{' '.join(parts)}{' · ' + why if why else ''}]"
+
+
+def _why(result: Result) -> str:
+    """Why this model: that another had failed before it, or its place among those considered."""
+    if not result.fallback_used:
+        own = next((one.reason for one in result.considered if one.model == result.model), result.reason)
+        passed_over = any(one.reason.startswith("moved back") for one in result.considered)
+        return result.picked_why or (result.reason if passed_over else own)
+    failed = [one for one in result.attempts if one.error is not None]
+    if failed:
+        return f"{failed[0].model} did not answer ({failed[0].error}), so the next in its chain did"
+    return result.selection_reason
 
 
 def failure(result: Result) -> str:
@@ -66,6 +79,29 @@ def age(seconds: float | None) -> str:
         if seconds >= 2 * size:
             return f"{seconds / size:.0f}{unit}"
     return f"{seconds:.0f}s"
+
+
+def clock(moment: float) -> str:
+    """A moment (epoch seconds) where the reader is: `2026-11-21 08:00:00+01:00`."""
+    from datetime import datetime
+
+    return datetime.fromtimestamp(moment).astimezone().isoformat(sep=" ", timespec="seconds")
+
+
+def money(usd: float | None) -> str:
+    """`$0`, `$0.0004`, `$12.50`; `$?` when nobody knows, which is not 0."""
+    if usd is None:
+        return "$?"
+    if usd == 0:
+        return "$0"
+    if usd < 1e-7:
+        return "<$0.0000001"
+    return f"${usd:.2f}" if usd >= 1 else f"${usd:.2g}" if usd >= 0.0001 else f"${usd:.7f}".rstrip("0")
+
+
+def spent(usd: float, unpriced: int) -> str:
+    """What is known to have been spent, and of how many calls nobody knows."""
+    return money(usd) + (f" + {unpriced} unknown" if unpriced else "")
 
 
 def table(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> Table:

@@ -17,15 +17,17 @@ class Script:
     sha: str
 
 
-_WITH_BREAKER = frozenset({"claim", "settle", "probe", "force"})
+_BREAKER, _CALL = ("prelude", "breaker"), ("prelude", "breaker", "call")
+_LIBRARIES = {"claim": _BREAKER, "probe": _BREAKER, "force": _BREAKER, "settle": _CALL, "report": _CALL}
+"""What stands before a script that shares more than the prelude."""
 
 
 @cache
 def load(name: str) -> Script:
-    """The script of that name: the keys, the prelude, the breaker where it has a part, and its own file, in order."""
+    """The script of that name: the keys, what it shares with others, and its own file, in order."""
     here = files("router_core.state")
     # Redis refuses writes when its memory is full: accept must hear that, but what is in flight must be able to end.
     flags = "#!lua\n" if name == "accept" else "#!lua flags=allow-oom\n"
-    parts = ("prelude", "breaker", name) if name in _WITH_BREAKER else ("prelude", name)
+    parts = (*_LIBRARIES.get(name, ("prelude",)), name)
     text = flags + lua_names() + "".join((here / f"{part}.lua").read_text(encoding="utf-8") for part in parts)
     return Script(name, text.encode(), sha1(text.encode(), usedforsecurity=False).hexdigest())

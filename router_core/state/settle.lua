@@ -8,9 +8,7 @@
 --   later: queue, delay (ms)
 --   hold:  reason, detail
 --   back:  (nothing) to the front of its queue: the delivery never happened
--- call: model, backend, group ('-'), mark, epoch, took (ms), repeated (1/0), key ('-'), key's epoch, key's mark
---   ('fine', 'cooldown', 'park'), wait (ms), chance, bucket (ms), failed (1/0), tokens in and out, cost in nanodollars
---   ('-': unknown), and the failure's class ('-'), with a space between
+-- call: see call.lua
 -- Reply: {'settled' | 'again' | 'late' | 'gone', state, 1 if a breaker opened}
 local now = clock()
 local id, token, worker, verb, attempt = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
@@ -18,42 +16,7 @@ local record = RECORD .. id
 local r = redis.call('HMGET', record, 'state', 'lease', 'settled', 'queue', 'backend', 'attempts', 'keep', 'idem',
   'deliveries', 'deltas', 'answers', 'moved')
 local state, queue = r[1], r[4]
-local call = {}
-for field in string.gmatch(ARGV[7], '%S+') do call[#call + 1] = field end
-
--- What was called for whom, and what it cost: also for a call whose settle comes too late, for it was paid all the same.
-local function enter_in_ledger(fell_back)
-  local day = LEDGER .. string.sub(iso(now), 1, 10)
-  local row = call[1] .. '@' .. call[2] .. ' ' .. call[3] .. ' '
-  local names, more = {row .. 'calls', row .. 'ms'}, {1, tonumber(call[6])}
-  local function add(what, n)
-    if n ~= '0' then names[#names + 1], more[#more + 1] = row .. what, tonumber(n) end
-  end
-  add('failed', call[14])
-  add('in', call[15])
-  add('out', call[16])
-  if call[17] == '-' then add('unpriced', '1') else add('nusd', call[17]) end
-  if fell_back then add('fallbacks', call[14]) end
-  local sums, told = redis.call('HMGET', day, unpack(names)), {}
-  for i, name in ipairs(names) do
-    told[2 * i - 1], told[2 * i] = name, string.format('%.0f', (sums[i] or 0) + more[i])
-  end
-  redis.call('HSET', day, unpack(told))
-  if not sums[1] then redis.call('EXPIRE', day, 8640000) end
-end
-
-local function report_call()
-  local target, chance, bucket = call[2] .. '/' .. call[1], tonumber(call[12]), tonumber(call[13])
-  local why = call[18] ~= '-' and call[18] or ''
-  local opened = breaker_report(target, {mark = call[4], epoch = call[5], took = call[6], repeated = call[7] == '1',
-    bucket = bucket, chance = chance, why = why}, ARGV[8], now)
-  if call[10] == 'cooldown' then cool_down(target, tonumber(call[11]), now) end
-  if call[8] ~= '-' and call[10] == 'park' then
-    opened = breaker_report('key:' .. call[8], {mark = 'trip', epoch = call[9], took = 0, bucket = bucket,
-      chance = chance, why = why}, ARGV[8], now) or opened
-  end
-  return opened and 1 or 0
-end
+local call = call_of(ARGV[7])
 
 -- The deliveries whose settle has arrived, of late: 'token' or, when it was refused, '!token'. One that is sent again,
 -- even after its job went on, is known by it. No longer than 64 bytes: Redis packs a hash tightly up to there.
@@ -73,13 +36,13 @@ local reaped = state ~= 'started'
 if r[2] ~= token or state == 'done' or (reaped and verb ~= 'done') then
   count('late')
   redis.call('HSET', record, 'settled', with('!' .. token))
-  if call[1] then enter_in_ledger(false) end
+  if call then enter_in_ledger(call, false, now) end  -- it was paid all the same
   return {'late', state, 0}
 end
 local opened = 0
-if call[1] then
-  enter_in_ledger(verb == 'queue')
-  opened = report_call()
+if call then
+  enter_in_ledger(call, verb == 'queue', now)
+  opened = report_call(call, ARGV[8], now)
 end
 if reaped then
   remove_waiting(id, state, queue)

@@ -109,7 +109,7 @@ class Settling:
         told_by_result = isinstance(next_, Result) and next_.answered  # a failed job may be asked for again
         line = b"" if call is None or told_by_result else pack_attempt(call.attempt)
         verb, *rest = _verb(next_, ending.to_queue)
-        told = "" if call is None else _call(call, self.bucket)
+        told = "" if call is None else call_words(call, self.bucket)
         if isinstance(next_, Result):
             rest.append(int(self.keep_prompts or next_.status is Status.FAILED))
         return Settle(job_id, token, (self.worker, verb, line, told, self.rules, ending.answer, *rest))
@@ -123,7 +123,8 @@ def _counted(amount: float) -> int:
     return round(min(max(0, amount), _MOST))
 
 
-def _call(call: Call, bucket: int) -> str:
+def call_words(call: Call, bucket: int) -> str:
+    """A call as the scripts read it: see call.lua. `bucket` is that of `bucket_of`."""
     attempt = call.attempt
     cost = "-" if attempt.cost_usd is None else _counted(attempt.cost_usd * 1e9)
     return " ".join(map(str, (

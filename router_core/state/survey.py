@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic_core import from_json
@@ -25,8 +25,9 @@ FEW_CALLS = 5
 
 
 @dataclass(frozen=True, slots=True)
-class _Seat:
-    """One backend of a model."""
+class Seat:
+    """One model at one backend. `free` are the backend's slots that nobody uses; the rest is of late: the calls, how
+    many of them failed and how many were repetitions, and the time of all of them in ms."""
 
     name: str
     free: int
@@ -35,6 +36,11 @@ class _Seat:
     failed: int
     repeated: int
     ms: int
+
+    @property
+    def latency(self) -> float | None:
+        """The mean time of its calls of late, in seconds; None: there were none."""
+        return self.ms / self.calls / 1000 if self.calls else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +64,8 @@ class Survey:
     stranded: tuple[str, ...]
     """Queues of interactive jobs from which nobody can claim now. Not those of models that the catalog does not know:
     a fleet takes a changed configuration one worker after the other, and their jobs are late soon enough."""
+    seats: Mapping[str, Sequence[Seat]] = field(default_factory=dict)
+    """Of each model its backends, in the catalog's order."""
 
     def fleet(self, urgency: Urgency) -> Fleet:
         """The fleet as a job of that urgency finds it: a queue is paused for one urgency at a time."""
@@ -87,7 +95,8 @@ async def survey(link: Link, catalog: Catalog) -> Survey:
     at = int(now) / 1000
     found = _Findings(catalog, at, _said(loaded), _said(health), bool(switch) or catalog.local_only)
     rows = [(row[0].decode(), [_queue(line, at) for line in row[1]], row[2]) for row in models]
-    fleets = found.fleets(rows)
+    at_backends = {alias: tuple(found.seat(alias, row) for row in backends) for alias, _, backends in rows}
+    fleets = found.fleets({alias: queues for alias, queues, _ in rows}, at_backends)
     others = frozenset(name.decode() for name in elsewhere)
     stranded = tuple(
         queue.name
@@ -95,7 +104,13 @@ async def survey(link: Link, catalog: Catalog) -> Survey:
         for queue in queues[:1]  # Urgency declares the interactive one first
         if queue.waiting and _is_stranded(fleets[Urgency.INTERACTIVE].model(alias))
     )
-    return Survey(at, found.local_only, others, fleets, stranded)
+    return Survey(at, found.local_only, others, fleets, stranded, at_backends)
+
+
+def first_to_open(seats: Sequence[Seat]) -> Blocked | None:
+    """What blocks a model all of whose backends are blocked: that of the first to be free; None: one of them is."""
+    blocks = [seat.blocked for seat in seats]
+    return None if None in blocks else min(filter(None, blocks), key=lambda blocked: blocked.until, default=None)
 
 
 def _is_stranded(state: ModelState) -> bool:
@@ -122,16 +137,17 @@ class _Findings:
     health: Mapping[str, Any]
     local_only: bool
 
-    def fleets(self, rows: Sequence[tuple[str, list[_Queue], list[Any]]]) -> dict[Urgency, Fleet]:
-        at = {alias: [self._seat(alias, row) for row in backends] for alias, _, backends in rows}
+    def fleets(self, queues: Mapping[str, list[_Queue]], at: Mapping[str, Sequence[Seat]]) -> dict[Urgency, Fleet]:
         spent = self._spent_pools(at)
         return {
-            urgency: Fleet({alias: self._state(alias, number, queues, at[alias], spent) for alias, queues, _ in rows},
-                           self.local_only)
+            urgency: Fleet(
+                {alias: self._state(alias, number, at[alias], queues[alias], spent) for alias in queues},
+                self.local_only,
+            )
             for number, urgency in enumerate(Urgency)
-        }  # fmt: skip
+        }
 
-    def _spent_pools(self, at: Mapping[str, list[_Seat]]) -> frozenset[str]:
+    def _spent_pools(self, at: Mapping[str, Sequence[Seat]]) -> frozenset[str]:
         """The pools that have used up their budget of repeated calls."""
         calls: dict[str, list[int]] = {}
         for alias, found in at.items():
@@ -142,12 +158,12 @@ class _Findings:
         return frozenset(pool for pool, (n, again) in calls.items() if again >= max(FEW_CALLS, n * budget))
 
     def _state(
-        self, alias: str, number: int, queues: list[_Queue], at: list[_Seat], spent: frozenset[str]
+        self, alias: str, number: int, at: Sequence[Seat], queues: list[_Queue], spent: frozenset[str]
     ) -> ModelState:
         open_ = [seat for seat in at if seat.blocked is None]
         answered = sum(seat.calls for seat in at)
         return ModelState(
-            blocked=self._whole(alias, queues[number]) or (None if open_ else self._first_to_open(at)),
+            blocked=self._whole(alias, queues[number]) or first_to_open(at),
             free=max(0, sum(seat.free for seat in open_)),
             # Urgency declares the most urgent first: what is less urgent than the job does not stand before it.
             waiting=sum(queue.waiting for queue in queues[: number + 1]),
@@ -167,19 +183,16 @@ class _Findings:
             return Blocked(Obstacle.NO_WORKER, FOREVER, f"no worker of pool {self.catalog.pool_of(alias)} is there")
         return None
 
-    def _first_to_open(self, at: list[_Seat]) -> Blocked:
-        return min((seat.blocked for seat in at if seat.blocked), key=lambda blocked: blocked.until)
-
-    def _seat(self, alias: str, row: list[Any]) -> _Seat:
+    def seat(self, alias: str, row: list[Any]) -> Seat:
         name, free, block, cool, key, why, calls, failed, repeated, ms = row
         place = name.decode()
         blocked = (
-            self._by_breaker(block.decode(), f"its breaker is {{}} ({why.decode()})", Obstacle.BREAKER)
+            self._by_breaker(block.decode(), f"its breaker is STATE ({why.decode()})", Obstacle.BREAKER)
             or self._by_breaker(key.decode(), f"the key of {place} is parked ({why.decode()})", Obstacle.CREDENTIAL)
             or self._cooling(cool.decode())
             or self._unwell(target(place, alias))
         )
-        return _Seat(place, int(free), blocked, int(calls), int(failed), int(repeated), int(ms))
+        return Seat(place, int(free), blocked, int(calls), int(failed), int(repeated), int(ms))
 
     def _by_breaker(self, block: str, words: str, obstacle: Obstacle) -> Blocked | None:
         kind, _, rest = block.partition(" ")
@@ -187,8 +200,8 @@ class _Findings:
             return None
         until = int(rest) / 1000
         if kind == "probe" or until <= self.now:  # a probe is on its way: soon, if it is answered
-            return Blocked(obstacle, max(until, self.now + 1.0), words.format("half open"))
-        return Blocked(obstacle, _unless_for_ever(until), words.format("open"))
+            return Blocked(obstacle, max(until, self.now + 1.0), words.replace("STATE", "half open", 1))
+        return Blocked(obstacle, _unless_for_ever(until), words.replace("STATE", "open", 1))
 
     def _cooling(self, cool: str) -> Blocked | None:
         until = int(cool) / 1000 if cool else 0.0

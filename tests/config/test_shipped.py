@@ -77,7 +77,8 @@ class TestAce:
 
     def test_a_primary_that_does_not_exist_is_refused(self, tmp_path: Path) -> None:
         (problem,) = config.check(NAMES["ace"], environ={"ACE_PRIMARY": "glm-4.7-flash"}, cwd=tmp_path)
-        assert "roles.ace.chain: unknown model" in str(problem)
+        assert str(problem).startswith("ACE_PRIMARY (read at ")
+        assert "roles.ace.chain): unknown model" in str(problem)
 
     def test_what_it_costs_is_known(self, tmp_path: Path) -> None:
         models = shipped("ace", tmp_path).catalog.models

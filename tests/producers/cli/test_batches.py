@@ -91,7 +91,8 @@ def test_what_has_an_answer_is_not_asked_again(openfall: Run, answering: Any, so
     openfall("batch", "run", "in.jsonl", "-o", "out.jsonl", "--limit", "25")
     ran = openfall("batch", "run", "in.jsonl", "-o", "out.jsonl", "--json")
     assert json.loads(ran.stdout) == {
-        "total": 40, "before": 25, "answered": 15, "failed": 0, "gone": 0, "bad_lines": []
+        "total": 40, "before": 25, "answered": 15, "failed": 0, "gone": 0, "bad_lines": [],
+        "fallbacks": 0, "usd": 0.0, "unpriced": 15,
     }  # fmt: skip
     assert len(answering.asked) == 40
 

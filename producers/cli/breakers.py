@@ -1,0 +1,163 @@
+"""`openfall breakers`: what is left alone, why and for how long; and an operator's word on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from producers.cli.options import config_option, json_option, opened, run
+from producers.cli.shown import age, clock, say, show_json, show_table
+
+if TYPE_CHECKING:
+    from router_core.breaker import BreakerState
+    from router_core.catalog import Catalog
+    from router_core.state.breakers import Breaker, Change
+
+COLUMNS = ("breaker", "state", "since", "opened", "why")
+
+
+@click.group("breakers", invoke_without_command=True)
+@click.option("--history", is_flag=True, help="The last changes of any of them, newest first.")
+@config_option
+@json_option
+@click.pass_context
+def breakers(ctx: click.Context, history: bool, config_path: Path | None, as_json: bool) -> None:
+    """What is left alone, why and for how long. A breaker is BACKEND/MODEL, or key:BACKEND for a backend's key.
+
+    Only those that ever had trouble are shown: every other one is closed.
+    """
+    ctx.obj = config_path
+    if ctx.invoked_subcommand is None:
+        run(_history(config_path, as_json) if history else _list(config_path, as_json))
+
+
+async def _list(config_path: Path | None, as_json: bool) -> None:
+    from router_core.state import breakers as state
+
+    async with opened(config_path) as llm:
+        now = float((await llm.link.command("TIME"))[0])
+        rows = await state.breakers(llm.link)
+    catalog = llm.loaded.catalog
+    if as_json:
+        show_json([{"name": named(catalog, row.target), **asdict(row)} for row in rows])
+    elif not rows:
+        say("every breaker is closed, and none was ever open")
+    else:
+        show_table(COLUMNS, _rows(catalog, rows, now))
+
+
+async def _history(config_path: Path | None, as_json: bool) -> None:
+    from router_core.state.breakers import history
+
+    async with opened(config_path) as llm:
+        changes: list[Change] = await history(llm.link)
+    catalog = llm.loaded.catalog
+    if as_json:
+        show_json([{"name": named(catalog, one.target), **asdict(one)} for one in changes])
+    elif not changes:
+        say("no breaker has ever changed")
+    else:
+        columns = ("when", "breaker", "from", "to", "why")
+        show_table(
+            columns,
+            ((clock(one.at), named(catalog, one.target), one.before, one.after, one.why) for one in changes),
+        )
+
+
+def _rows(catalog: Catalog, rows: list[Breaker], now: float) -> Iterator[tuple[object, ...]]:
+    for row in rows:
+        since = age(now - row.since) if row.since else "-"
+        yield named(catalog, row.target), words_of(row, now), since, row.opens, row.why
+
+
+def words_of(row: Breaker, now: float) -> str:
+    """The state of a breaker in a few words: `open, next probe in 24s`, `closed by hand for 5m more`."""
+    state = str(row.state).replace("_", " ")
+    told = []
+    if row.forced:
+        end = f"for {age(row.forced_until - now)} more" if row.forced_until else "until further notice"
+        told.append(f"{state} by hand {end}")
+    elif row.until is not None:
+        left = row.until - now
+        told.append(f"{state}, next probe {f'in {age(left)}' if left > 0 else 'is due'}")
+    else:
+        told.append(state)
+    if row.cooling_until and row.cooling_until > now:
+        told.append(f"cools down for {age(row.cooling_until - now)} more (429)")
+    if row.ramping:
+        told.append("slots come back one by one")
+    if row.failures_in_a_row:
+        told.append(f"{row.failures_in_a_row} failed in a row")
+    return ", ".join(told)
+
+
+def named(catalog: Catalog, target: str) -> str:
+    """The name of a breaker as people write it: a key is that of the backends that use it."""
+    if not target.startswith("key:"):
+        return target
+    at = [name for name in catalog.backends if catalog.credential(name) == target.removeprefix("key:")]
+    return f"key:{','.join(at)}" if at else "key:(of no backend in this configuration)"
+
+
+def target_of(catalog: Catalog, name: str) -> str:
+    """The breaker of a name; `UnknownName` with the nearest when there is none."""
+    from router_core.breaker import credential_target, target
+    from router_core.catalog import UnknownName
+
+    known = {target(at, alias): target(at, alias) for alias, spec in catalog.models.items() for at in spec.at}
+    for backend in catalog.backends:
+        if credential := catalog.credential(backend):
+            known[f"key:{backend}"] = credential_target(credential)
+            known[named(catalog, credential_target(credential))] = credential_target(credential)
+    if name not in known:
+        raise UnknownName("breaker", name, known)
+    return known[name]
+
+
+def _word(name: str, *, words: str, told: bool) -> Any:
+    """A command that says an operator's word: `open`, `close` or `auto`."""
+
+    def command(name_: str, config_path: Path | None, as_json: bool, **more: Any) -> None:
+        found: BreakerState = run(_say(config_path or click.get_current_context().obj, name, name_, more))
+        if as_json:
+            show_json({"name": name_, "state": found})
+        else:
+            click.echo(f"{name_} is {str(found).replace('_', ' ')}{_meant(name, more)}")
+
+    command.__doc__ = words
+    made: Any = click.argument("name_", metavar="NAME")(config_option(json_option(command)))
+    if told:
+        made = click.option("--for", "lasts", metavar="DURATION", help="So long: 90s, 10m, 2h. Else for good.")(made)
+        made = click.option("--reason", default="", help="What whoever looks next should know.")(made)
+    return breakers.command(name)(made)
+
+
+def _meant(verb: str, more: dict[str, Any]) -> str:
+    if verb == "auto":
+        return ", and goes its own way again"
+    return f" for {more['lasts']}" if more["lasts"] else ", until you say `openfall breakers auto`"
+
+
+async def _say(config_path: Path | None, verb: str, name: str, more: dict[str, Any]) -> BreakerState:
+    from producers.request import duration
+    from router_core.breaker import BreakerState
+    from router_core.state.breakers import Word, force, let_be
+
+    lasts = duration(more["lasts"]) if more.get("lasts") else None
+    async with opened(config_path) as llm:
+        catalog = llm.loaded.catalog
+        target = target_of(catalog, name)
+        if verb == "auto":
+            return await let_be(llm.link, target, catalog.breakers)
+        why = more["reason"] or "an operator said so"
+        word = Word(BreakerState.OPEN if verb == "open" else BreakerState.CLOSED, why, lasts)
+        return await force(llm.link, target, word, catalog.breakers)
+
+
+_word("open", words="Let nobody call it: no job, no probe.", told=True)
+_word("close", words="Let everybody call it, whatever comes of it.", told=True)
+_word("auto", words="Take that back: it opens and closes by itself again, and is probed at once if open.", told=False)

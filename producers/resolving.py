@@ -1,0 +1,132 @@
+"""Which model would answer now, and why: for people who ask, and for callers that make the call by themselves."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from producers.errors import NoModel
+from router_core.catalog import Catalog, UnknownName
+from router_core.choose import Asked
+from router_core.fleet import FOREVER, Blocked, Fleet, ModelState, Obstacle
+from router_core.job import Candidate, Urgency
+from router_core.route import NothingFits, Route, route
+from router_core.state.errors import StoreError
+from router_core.state.link import Link
+from router_core.state.survey import Seat, Survey, first_to_open, survey
+
+LOOK_WITHIN = 1.0
+"""Seconds that a look at the fleet may take: without one, what the configuration says is better than a wait."""
+_WITHOUT = "asked to do without it"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolved:
+    """The model that would answer, where, and why it stands where it does. `seen` None: nothing is known of the fleet.
+
+    `route.chain` are the models that are left, `route.considered` all that were looked at.
+    """
+
+    route: Route
+    backend: str
+    seen: Survey | None
+
+    @property
+    def model(self) -> str:
+        return self.route.chain[0]
+
+    @property
+    def reason(self) -> str:
+        """Why this model: a few words."""
+        return next(one.reason for one in self.route.considered if one.model == self.model)
+
+    def seats(self, model: str) -> Sequence[Seat]:
+        """What is known of a model at each of its backends."""
+        return self.seen.seats[model] if self.seen else ()
+
+
+async def look(link: Link, catalog: Catalog) -> Survey | None:
+    """The fleet as it is; None when Redis does not tell in time."""
+    try:
+        async with asyncio.timeout(LOOK_WITHIN):
+            return await survey(link, catalog)
+    except (StoreError, TimeoutError):
+        return None
+
+
+def resolve(
+    catalog: Catalog, asked: Asked, seen: Survey | None, *, without: Iterable[str] = (), directly: bool = False
+) -> Resolved:
+    """The model that would answer. `without` names models, or backends, that are not to be used.
+
+    `directly`: the caller makes the call itself, so that neither workers nor queues matter, and what is blocked is left
+    out. Raises `UnknownName`, and `NoModel` with the reason of each model.
+    """
+    view = _View(catalog, seen, frozenset(without), directly)
+    view.check()
+    try:
+        way = route(catalog, view.fleet, asked, seen.now if seen else 0.0)
+    except NothingFits as error:
+        raise NoModel(str(error)) from None
+    fleet = view.fleet(way.urgency)
+    out = {alias: words for alias in way.chain if (words := view.against(fleet.model(alias)))}
+    left = tuple(alias for alias in way.chain if alias not in out)
+    considered = _considered(way.considered, out)
+    if not left:
+        against = "; ".join(f"{one.model}: {one.reason.removeprefix('left out: ')}" for one in considered)
+        raise NoModel(f"no model can be called now ({against})")
+    queue = catalog.queue(left[0], way.urgency)
+    way = replace(way, chain=left, queue=queue, considered=considered)
+    return Resolved(route=way, backend=view.backend(left[0]), seen=seen)
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """The fleet as far as whoever asks may use it."""
+
+    catalog: Catalog
+    seen: Survey | None
+    without: frozenset[str]
+    directly: bool
+
+    def check(self) -> None:
+        known = {*self.catalog.models, *self.catalog.backends}
+        for name in self.without - known:
+            raise UnknownName("model or backend", name, known)
+
+    def against(self, state: ModelState) -> str:
+        """Why a model is not to be used whatever its place in the chain; empty when it may be."""
+        blocked = state.blocked
+        return blocked.detail if blocked and (self.directly or blocked.detail == _WITHOUT) else ""
+
+    def backend(self, alias: str) -> str:
+        """Where a claim would take a job for a model: of the backends that take calls the one with most free slots."""
+        names = self._backends(alias)
+        seats = {seat.name: seat for seat in self._seats(alias) if seat.blocked is None}
+        return max(names, key=lambda name: seats[name].free if name in seats else -1)
+
+    def fleet(self, urgency: Urgency) -> Fleet:
+        found = self.seen.fleet(urgency) if self.seen else Fleet()
+        states = {alias: self._state(alias, found.model(alias)) for alias in self.catalog.models}
+        return Fleet(states, found.local_only)
+
+    def _state(self, alias: str, state: ModelState) -> ModelState:
+        if alias in self.without or not self._backends(alias):
+            return replace(state, blocked=Blocked(Obstacle.UNHEALTHY, FOREVER, _WITHOUT))
+        if self.directly and not (state.blocked and state.blocked.obstacle is Obstacle.LOCAL_ONLY):
+            return replace(state, blocked=first_to_open(self._seats(alias)))
+        return state
+
+    def _backends(self, alias: str) -> list[str]:
+        return [name for name in self.catalog.models[alias].at if name not in self.without]
+
+    def _seats(self, alias: str) -> list[Seat]:
+        return [seat for seat in self.seen.seats[alias] if seat.name not in self.without] if self.seen else []
+
+
+def _considered(candidates: Sequence[Candidate], out: Mapping[str, str]) -> tuple[Candidate, ...]:
+    """Those in the running first, then those that are out, with what is against them."""
+    left = [one for one in candidates if one.model not in out]
+    more = [Candidate(model=alias, reason=f"left out: {words}", chosen=False) for alias, words in out.items()]
+    return (*[one for one in left if one.chosen], *more, *[one for one in left if not one.chosen])

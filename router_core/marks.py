@@ -1,0 +1,31 @@
+"""What the end of a call tells a breaker and a key, whoever made the call."""
+
+from __future__ import annotations
+
+from router_core.outcome import DISPOSITIONS, BreakerMark, CredentialMark, ErrorClass
+
+COOLDOWN = 5.0
+"""Seconds for which everybody waits after a 429 that does not say for how long."""
+LONGEST_COOLDOWN = 3600.0
+
+
+def breaker_mark(error: ErrorClass | None, took: float, slow_after: float | None) -> BreakerMark:
+    """What the breaker of the model hears; `error` None: it answered, after `took` seconds.
+
+    A refused answer (`invalid_output`) is no fault of the endpoint.
+    """
+    if error is not None:
+        return DISPOSITIONS[error].breaker
+    return BreakerMark.SLOW if slow_after is not None and took > slow_after else BreakerMark.OK
+
+
+def credential_mark(error: ErrorClass | None) -> CredentialMark:
+    """What the key hears that the call was made with."""
+    return CredentialMark.FINE if error is None else DISPOSITIONS[error].credential
+
+
+def cooldown(error: ErrorClass | None, retry_after: float | None) -> float:
+    """Seconds for which everybody should leave the model alone after this; 0: there is no need."""
+    if credential_mark(error) is not CredentialMark.COOLDOWN:
+        return 0.0
+    return min(LONGEST_COOLDOWN, COOLDOWN if retry_after is None else retry_after)

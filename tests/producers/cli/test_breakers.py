@@ -1,0 +1,150 @@
+"""`openfall breakers`, `local-only` and `spend`: what is left alone, what may leave, what was paid."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from config import Loaded, load
+from producers import AsyncOpenfall
+from router_core.state.reports import Reported, report
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+CONFIG = """
+redis: ${REDIS_URL:-embedded}
+pools: {gpu: {local: yes}, cloud: {}}
+backends:
+  here: {protocol: openai, url: "http://127.0.0.1:9", pool: gpu, slots: 64}
+  api: {protocol: anthropic, url: "http://127.0.0.1:9", pool: cloud, key: sk-0123456789abcdefghij}
+  api-2: {protocol: anthropic, url: "http://127.0.0.1:9/v1", pool: cloud, key: sk-0123456789abcdefghij}
+models:
+  tiny: {upstream: tiny-1, at: [here]}
+  opus: {upstream: opus-1, at: [api, api-2], usd_per_mtok: {in: 5, out: 25}}
+roles: {chat: {chain: [tiny, opus]}}
+breakers: {open_after: 2}
+"""
+
+
+@pytest.fixture
+def config_file(tmp_path: Path) -> Path:
+    path = tmp_path / "openfall.yaml"
+    path.write_text(CONFIG)
+    return path
+
+
+@pytest.fixture
+def called(config_file: Path, redis_url: str) -> Callable[..., None]:
+    """Tells of a call that was made."""
+    loaded: Loaded = load(config_file, environ={"REDIS_URL": redis_url})
+
+    def tell(model: str, backend: str, error: Any = None, **more: Any) -> None:
+        async def main() -> None:
+            async with AsyncOpenfall(config=loaded) as llm:
+                told = Reported(model=model, backend=backend, error=error, **more)
+                await report(llm.link, loaded.catalog, told)
+
+        asyncio.run(main())
+
+    return tell
+
+
+def test_breakers_that_never_had_trouble_are_not_listed(openfall: Run) -> None:
+    ran = openfall("breakers")
+    assert (ran.returncode, ran.stdout) == (0, "")
+    assert "every breaker is closed" in ran.stderr
+
+
+def test_a_breaker_is_shown_with_its_cause_and_its_countdown(openfall: Run, called: Callable[..., None]) -> None:
+    called("tiny", "here", "timeout")
+    assert "closed, 1 failed in a row" in openfall("breakers").stdout
+    called("tiny", "here", "timeout")
+    shown = openfall("breakers").stdout
+    assert "here/tiny" in shown
+    assert "open, next probe in " in shown
+    assert "2 failures in a row: timeout" in shown
+    assert "closed   open   2 failures in a row" in openfall("breakers", "--history").stdout
+
+
+def test_a_key_is_named_by_the_backends_that_use_it_and_by_nothing_else(
+    openfall: Run, called: Callable[..., None]
+) -> None:
+    called("opus", "api", "auth")
+    shown = openfall("breakers").stdout
+    assert "key:api,api-2" in shown
+    assert "sk-" not in shown
+    told = json.loads(openfall("breakers", "--json").stdout)
+    assert [(one["name"], one["state"]) for one in told] == [("key:api,api-2", "open")]
+    assert openfall("breakers", "close", "key:api-2").returncode == 0
+    assert json.loads(openfall("breakers", "--json").stdout)[0]["forced"] == "closed"
+
+
+def test_an_operator_opens_closes_and_lets_be(openfall: Run) -> None:
+    ran = openfall("breakers", "open", "here/tiny", "--for", "10m", "--reason", "{mended} at noon")
+    assert ran.stdout == "here/tiny is open for 10m\n"
+    shown = openfall("breakers").stdout
+    assert "open by hand for 10m more" in shown
+    assert "{mended} at noon" in shown
+    assert "its breaker is open ({mended} at noon)" in openfall("resolve", "chat", "--explain").stdout
+    assert openfall("breakers", "close", "here/tiny").stdout.startswith("here/tiny is closed, until you say")
+    assert "closed by hand until further notice" in openfall("breakers").stdout
+    assert openfall("breakers", "auto", "here/tiny").stdout == "here/tiny is closed, and goes its own way again\n"
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (("open", "here/tyni"), "unknown breaker 'here/tyni'. Did you mean 'here/tiny'?"),
+        (("auto", "key:apl"), "unknown breaker 'key:apl'. Did you mean 'key:api'?"),
+        (("open", "here/tiny", "--for", "soon"), "not a duration: 'soon'"),
+    ],
+)
+def test_a_mistake_is_told_and_changes_nothing(openfall: Run, args: tuple[str, ...], words: str) -> None:
+    ran = openfall("breakers", *args)
+    assert ran.returncode == 2
+    assert words in ran.stderr
+    assert json.loads(openfall("breakers", "--json").stdout) == []
+
+
+def test_the_switch_that_lets_nothing_leave_is_turned_and_shown(openfall: Run) -> None:
+    assert openfall("local-only").stdout == "local-only is off\n"
+    ran = openfall("local-only", "on", "--reason", "the line is tapped")
+    assert ran.stdout == "local-only is on: nothing leaves the local pools (the line is tapped)\n"
+    assert "nothing leaves the local pools (the line is tapped)" in openfall("status").stdout
+    assert json.loads(openfall("status", "--json").stdout)["local_only"] == "the line is tapped"
+    told = json.loads(openfall("local-only", "--json").stdout)
+    assert told == {"local_only": True, "reason": "the line is tapped", "by_configuration": False}
+    assert openfall("resolve", "--model", "opus").returncode == 1
+    assert openfall("local-only", "off").stdout == "local-only is off\n"
+    assert openfall("status").stdout == "Nothing waits, and no worker is alive.\n"
+
+
+def test_a_configuration_that_keeps_all_at_home_is_named_beside_the_switch(openfall: Run, config_file: Path) -> None:
+    config_file.write_text(CONFIG + "privacy: {local_only: yes}\n")
+    assert "the configuration says it too" in openfall("local-only").stderr
+    assert "nothing leaves the local pools (the configuration says so)" in openfall("status").stdout
+
+
+def test_what_was_spent_is_told_and_what_nobody_knows_is_not_taken_for_nothing(
+    openfall: Run, called: Callable[..., None]
+) -> None:
+    assert "nothing was called" in openfall("spend").stderr
+    called("opus", "api", input_tokens=100_000, output_tokens=20_000, took=2.0, group="main")
+    called("opus", "api", "timeout", took=1.0, group="main")
+    called("tiny", "here", input_tokens=7, output_tokens=9, took=1.0)
+    shown = openfall("spend", "--days", "7").stdout
+    rows = {row.split()[0]: row.split() for row in shown.splitlines() if row.strip()}
+    assert rows["opus"][1:] == ["api", "main", "2", "1", "0", "100000", "20000", "1.5s", "$1.00", "+", "1", "unknown"]
+    assert rows["tiny"][-1] == "$0"
+    assert rows["all"][-4:] == ["$1.00", "+", "1", "unknown"]
+    told = json.loads(openfall("spend", "--json").stdout)
+    assert {(one["model"], one["group"], one["calls"], one["unpriced"]) for one in told} == {
+        ("opus", "main", 2, 1),
+        ("tiny", None, 1, 0),
+    }

@@ -1,0 +1,143 @@
+"""`openfall models`: how every model is, and an operator's word on where it is."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import redis
+
+from tests.fakes.ollama import FakeModel, ollama_fake
+from tests.producers.cli.endpoints import beside, endpoint
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+CONFIG = """
+redis: ${REDIS_URL:-embedded}
+pools: {gpu: {local: yes}, cloud: {}}
+backends:
+  tower: {protocol: ollama, url: "TOWER", pool: gpu}
+  api: {protocol: openai, url: "API", pool: cloud}
+models:
+  small: {upstream: smollm2, at: [tower], ctx: 2k, vram_gb: 1}
+  gone: {upstream: not-pulled, at: [tower]}
+  gpt: {upstream: gpt-1, at: [api], usd_per_mtok: {in: 2, out: 8}}
+roles: {chat: {chain: [small, gpt]}}
+"""
+
+
+def configured(tmp_path: Path, tower: str = "http://127.0.0.1:9", api: str = "http://127.0.0.1:9") -> str:
+    path = tmp_path / "models.yaml"
+    path.write_text(CONFIG.replace("TOWER", tower).replace('"API"', f'"{api}"'))
+    return str(path)
+
+
+def stages(ran: subprocess.CompletedProcess[str]) -> dict[str, str]:
+    return {one["model"]: one["at"][0]["state"] for one in json.loads(ran.stdout)}
+
+
+def test_a_model_is_loaded_and_unloaded_and_the_fleet_knows_at_once(openfall: Run, tmp_path: Path) -> None:
+    async def story(run: Any) -> None:
+        async with ollama_fake("http://127.0.0.1:9", [FakeModel("smollm2")]) as fake:
+            config = configured(tmp_path, tower=fake.url)
+            assert stages(await run("models", "--json", "--config", config))["small"] == "unknown"
+            ran = await run("models", "load", "small", "--config", config)
+            assert (ran.returncode, ran.stdout) == (0, "small@tower is in memory\n")
+            assert stages(await run("models", "--json", "--config", config))["small"] == "ready"
+            ran = await run("models", "unload", "small", "--config", config)
+            assert ran.stdout == "small@tower is no longer in memory\n"
+            assert stages(await run("models", "--json", "--config", config))["small"] == "not_loaded"
+            ran = await run("models", "load", "gone", "--config", config)
+            assert ran.returncode == 1
+            assert "gone@tower: load failed: HTTP 404: model 'not-pulled' not found" in ran.stdout
+
+    beside(story, openfall)
+
+
+def test_an_endpoint_that_has_all_its_models_ready_needs_no_load_and_cannot_unload(
+    openfall: Run, tmp_path: Path
+) -> None:
+    async def story(run: Any) -> None:
+        async with endpoint(["gpt-1"]) as api:
+            config = configured(tmp_path, api=api)
+            ran = await run("models", "load", "gpt", "--config", config)
+            assert (ran.returncode, ran.stdout) == (
+                0,
+                "gpt@api has its models ready by itself: there is nothing to load\n",
+            )
+            ran = await run("models", "unload", "gpt", "--config", config, "--json")
+            assert ran.returncode == 1
+            assert json.loads(ran.stdout)["ok"] is False
+
+    beside(story, openfall)
+
+
+def test_a_check_is_remembered_for_the_fleet_and_not_made_twice_in_a_moment(openfall: Run, tmp_path: Path) -> None:
+    async def story(run: Any) -> None:
+        async with endpoint(["gpt-1"]) as api:
+            config = configured(tmp_path, api=api)
+            first = json.loads((await run("models", "check", "gpt", "--json", "--config", config)).stdout)
+            assert (first["ok"], first["how"]) == (True, "alive")  # an answer would cost money
+            forced = json.loads((await run("models", "check", "gpt", "--force", "--json", "--config", config)).stdout)
+            assert (forced["ok"], forced["how"]) == (True, "asked")
+        again = json.loads((await run("models", "check", "gpt", "--json", "--config", config)).stdout)
+        assert (again["ok"], again["how"], again["at"]) == (True, "asked", forced["at"])
+        assert 0 <= again["age"] <= 30
+        assert stages(await run("models", "--json", "--config", config))["gpt"] == "ready"
+
+    beside(story, openfall)
+
+
+def test_a_model_that_is_not_well_is_shown_so_and_passed_over(openfall: Run, tmp_path: Path) -> None:
+    config = configured(tmp_path)
+    ran = openfall("models", "check", "gpt", "--config", config)
+    assert ran.returncode == 1
+    assert "gpt@api is not well (alive): " in ran.stdout
+    assert stages(openfall("models", "--json", "--config", config))["gpt"] == "error"
+    shown = openfall("resolve", "gpt", "--explain", "--config", config).stdout
+    assert "its health check failed" in shown
+
+
+def test_a_load_under_way_is_shown_and_not_begun_a_second_time(openfall: Run, redis_url: str, tmp_path: Path) -> None:
+    async def story(run: Any) -> None:
+        async with ollama_fake("http://127.0.0.1:9", [FakeModel("smollm2")]) as fake:
+            config = configured(tmp_path, tower=fake.url)
+            with redis.Redis.from_url(redis_url) as store:
+                store.set("of:looking:loading:tower/small", 1)
+            assert stages(await run("models", "--json", "--config", config))["small"] == "loading"
+            ran = await run("models", "load", "small", "--config", config)
+            assert ran.stdout == "small@tower is being loaded already\n"
+            assert not [path for path, _ in fake.asked if path == "/api/generate"]
+
+    beside(story, openfall)
+
+
+def test_without_redis_a_model_is_looked_after_all_the_same(openfall: Run, tmp_path: Path) -> None:
+    async def story(run: Any) -> None:
+        async with endpoint(["gpt-1"]) as api:
+            config = configured(tmp_path, api=api)
+            assert (await run("models", "check", "gpt", "--config", config, url="")).returncode == 0
+            assert (await run("models", "--config", config, url="redis://127.0.0.1:1")).returncode == 3
+
+    beside(story, openfall)
+
+
+def test_what_waits_for_a_model_and_what_it_may_cost_stand_beside_it(openfall: Run, tmp_path: Path) -> None:
+    config = configured(tmp_path)
+    openfall("enqueue", "-m", "small", "-u", "batch", "--config", config, said="later")
+    shown = openfall("models", "--config", config).stdout
+    rows = {row.split()[0]: row for row in shown.splitlines() if row.strip()}
+    assert "1 batch" in rows["small"]
+    assert "1 GB" in rows["small"]
+    assert "2+8" in rows["gpt"]
+
+
+def test_a_typo_is_told_by_the_workers_side_with_the_nearest_name(openfall: Run, tmp_path: Path) -> None:
+    config = configured(tmp_path)
+    for args in (("load", "smal"), ("check", "smal"), ("check", "small", "--backend", "twr")):
+        ran = openfall("models", *args, "--config", config)
+        assert ran.returncode == 2
+        assert "Did you mean" in ran.stderr

@@ -1,0 +1,169 @@
+"""`openfall preflight`: everything that the configuration names is looked for, and each failure has its remedy."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tests.fakes.ollama import FakeModel, ollama_fake
+from tests.producers.cli.endpoints import beside, endpoint
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+CONFIG = """
+redis: ${REDIS_URL:-embedded}
+pools: {gpu: {local: yes}, cloud: {}}
+backends:
+  tower: {protocol: ollama, url: "TOWER", pool: gpu, vram_gb: 16}
+  api: {protocol: openai, url: "API", pool: cloud, key: "${API_KEY:-}"}
+models:
+  coder: {upstream: "qwen2.5-coder:32b", at: [tower], vram_gb: 20}
+  gpt: {upstream: gpt-5-mini, at: [api]}
+  idle: {upstream: gpt-5-nano, at: [api]}
+roles: {worker: {chain: [coder, gpt]}}
+"""
+
+
+def configured(tmp_path: Path, text: str = CONFIG, **urls: str) -> str:
+    for name, url in {"TOWER": "http://127.0.0.1:9", "API": "http://127.0.0.1:9", **urls}.items():
+        text = text.replace(name, url) if name != "API" else text.replace('"API"', f'"{url}"')
+    path = tmp_path / "preflight.yaml"
+    path.write_text(text)
+    return str(path)
+
+
+def by_check(ran: subprocess.CompletedProcess[str]) -> dict[tuple[str, str], dict[str, Any]]:
+    findings = [json.loads(line) for line in ran.stdout.splitlines()]
+    return {(one["check"], one["what"]): one for one in findings}
+
+
+def test_what_is_missing_is_told_with_the_nearest_name_and_the_remedy(
+    openfall: Run, environment: dict[str, str], tmp_path: Path
+) -> None:
+    environment["API_KEY"] = "sk-0123456789abcdefghij"
+
+    async def story(run: Any) -> None:
+        tower = ollama_fake("http://127.0.0.1:9", [FakeModel("qwen2.5-coder:14b"), FakeModel("phi4")])
+        async with tower as fake, endpoint(["gpt-5-mini-20260101"], key=environment["API_KEY"]) as api:
+            config = configured(tmp_path, TOWER=fake.url, API=api)
+            ran = await run("preflight", "--config", config)
+        assert ran.returncode == 4
+        assert (
+            "✗ tower has no qwen2.5-coder:32b; it has qwen2.5-coder:14b\n    ollama pull qwen2.5-coder:32b"
+            in ran.stdout
+        )
+        assert "! coder needs 20 GB, the card of tower has 16" in ran.stdout
+        assert "✓ api has a key (sk-0123…ghij)" in ran.stdout
+        assert "! api has no gpt-5-nano; it has gpt-5-mini-20260101 (no chain names it)" in ran.stdout
+        assert "gpt@api" not in ran.stdout
+        assert "✗ no worker of pool gpu" in ran.stdout
+        assert ran.stdout.splitlines()[-1].startswith("3 of ")
+
+    beside(story, openfall)
+
+
+def test_a_key_that_is_missing_names_its_variable_and_one_that_is_refused_its_place(
+    openfall: Run, environment: dict[str, str], tmp_path: Path
+) -> None:
+    async def story(run: Any) -> None:
+        async with endpoint(["gpt-5-mini"], key="right") as api:
+            config = configured(tmp_path, API=api)
+            missing = by_check(await run("preflight", "--offline", "--json", "--config", config))
+            environment["API_KEY"] = "wrong-0123456789abcdefg"
+            refused = by_check(await run("preflight", "--json", "--config", config))
+        assert missing[("key", "api")] == {
+            "check": "key", "what": "api", "state": "failure", "said": "api has no key", "remedy": "Set API_KEY.",
+        }  # fmt: skip
+        assert ("endpoint", "api") not in missing
+        assert refused[("endpoint", "api")]["state"] == "ok"
+        assert refused[("key", "api")]["state"] == "failure"
+        assert "api refuses its key" in refused[("key", "api")]["said"]
+        assert "wrong-0123456789" not in json.dumps(list(refused.values()))
+
+    beside(story, openfall)
+
+
+def test_an_endpoint_that_is_away_and_a_redis_that_is_away_are_each_one_line(openfall: Run, tmp_path: Path) -> None:
+    ran = openfall("doctor", "--json", "--config", configured(tmp_path), url="redis://:hush@127.0.0.1:1")
+    found = by_check(ran)
+    assert ran.returncode == 4
+    assert found[("endpoint", "tower")]["said"].endswith("nobody listens there")
+    assert found[("redis", "redis")]["state"] == "failure"
+    assert "hush" not in ran.stdout
+
+
+def test_a_llama_server_tells_how_much_it_takes_and_answers_to_any_name(openfall: Run, tmp_path: Path) -> None:
+    text = """
+backends: {box: {protocol: openai, url: "API", pool: gpu}}
+models: {llama: {upstream: llama, at: [box], ctx: 32k}}
+roles: {chat: {chain: [llama]}}
+"""
+
+    async def story(run: Any) -> None:
+        async with endpoint(["/models/llama-8b.gguf"], props={"default_generation_settings": {"n_ctx": 4096}}) as api:
+            found = by_check(await run("preflight", "--json", "--config", configured(tmp_path, text, API=api)))
+        assert found[("context", "llama@box")]["state"] == "warning"
+        assert "gives each call 4096 tokens, llama is said to have 32000" in found[("context", "llama@box")]["said"]
+        assert found[("models", "llama@box")]["state"] == "warning"
+
+    beside(story, openfall)
+
+
+def test_all_is_well_exits_with_0_and_counts_its_checks(openfall: Run, answering: Any, tmp_path: Path) -> None:
+    text = """
+redis: ${REDIS_URL:-embedded}
+pools: {gpu: {local: yes}}
+backends: {here: {protocol: openai, url: "API", pool: gpu}}
+models: {tiny: {upstream: tiny-1, at: [here]}}
+roles: {chat: {chain: [tiny]}}
+"""
+
+    async def story(run: Any) -> None:
+        async with endpoint(["tiny-1"]) as api:
+            ran = await run("preflight", "--config", configured(tmp_path, text, API=api))
+        assert ran.returncode == 0, ran.stdout
+        assert ran.stdout.splitlines()[-1] == "All 6 checks are well."
+
+    beside(story, openfall)
+
+
+def test_an_open_breaker_and_the_local_only_switch_are_things_to_think_about(
+    openfall: Run, answering: Any, tmp_path: Path
+) -> None:
+    text = """
+redis: ${REDIS_URL:-embedded}
+pools: {gpu: {local: yes}}
+backends: {here: {protocol: openai, url: "API", pool: gpu}}
+models: {tiny: {upstream: tiny-1, at: [here]}}
+roles: {chat: {chain: [tiny]}}
+"""
+
+    async def story(run: Any) -> None:
+        async with endpoint(["tiny-1"]) as api:
+            config = configured(tmp_path, text, API=api)
+            await run("breakers", "--config", config, "open", "here/tiny", "--reason", "being mended")
+            await run("local-only", "on", "--reason", "tapped", "--config", config)
+            ran = await run("preflight", "--config", config)
+        assert ran.returncode == 0
+        assert "! the breaker of here/tiny is open by hand until further notice: being mended" in ran.stdout
+        assert "openfall breakers auto here/tiny" in ran.stdout
+        assert "! nothing may leave the local pools (tapped)" in ran.stdout
+
+    beside(story, openfall)
+
+
+def test_a_faulty_configuration_is_a_failure_with_each_of_its_faults(openfall: Run, tmp_path: Path) -> None:
+    config = configured(tmp_path, CONFIG.replace("chain: [coder, gpt]", "chain: [codr, gpt]"))
+    ran = openfall("preflight", "--offline", "--config", config)
+    assert ran.returncode == 4
+    assert '✗ preflight.yaml:11 roles.worker.chain: unknown model "codr".\n    Did you mean "coder"?' in ran.stdout
+
+
+def test_an_address_that_is_none_is_blamed_on_the_variable_it_came_from(openfall: Run) -> None:
+    for url in ("localhost:6379", "redis:/localhost"):
+        ran = openfall("status", url=url)
+        assert ran.returncode == 2
+        assert "REDIS_URL (read at openfall.yaml:2 redis): must be embedded or an address" in ran.stderr

@@ -1,0 +1,126 @@
+"""`openfall resolve`: which model would answer, and why."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+CONFIG = """
+redis: ${REDIS_URL:-embedded}
+pools: {gpu: {local: yes}, cloud: {}}
+backends:
+  here: {protocol: openai, url: "http://127.0.0.1:9", pool: gpu, slots: 64}
+  away: {protocol: openai, url: "http://127.0.0.1:9", pool: cloud, key: sk-0123456789abcdefghij}
+models:
+  tiny: {upstream: tiny-1, at: [here], ctx: 2k}
+  other: {upstream: other-1, at: [here], ctx: 8k}
+  gpt: {upstream: gpt-1, at: [away], ctx: 100k, usd_per_mtok: {in: 2, out: 8}}
+roles:
+  worker: {chain: [tiny, other, gpt]}
+tasks:
+  code: {chain: [gpt, other], words: [implement, function]}
+groups: [{name: main, match: ["whatsapp:*"], chain: [gpt]}]
+"""
+
+
+@pytest.fixture
+def config_file(tmp_path: Path) -> Path:
+    path = tmp_path / "openfall.yaml"
+    path.write_text(CONFIG)
+    return path
+
+
+@pytest.mark.usefixtures("answering")
+def test_one_line_says_which_model_and_why(openfall: Run) -> None:
+    ran = openfall("resolve", "worker")
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "tiny@here  1st in role worker\n", "")
+
+
+def test_without_redis_the_configuration_alone_decides_and_that_is_said(openfall: Run) -> None:
+    ran = openfall("resolve", "worker", url="redis://127.0.0.1:1")
+    assert (ran.returncode, ran.stdout) == (0, "tiny@here  1st in role worker\n")
+    assert "nothing is known of the fleet" in ran.stderr
+    assert openfall("resolve", "worker", url="").returncode == 0
+
+
+@pytest.mark.usefixtures("answering")
+def test_an_open_breaker_moves_a_model_back_and_explain_tells_of_every_one(openfall: Run) -> None:
+    openfall("breakers", "open", "here/tiny", "--for", "10m", "--reason", "its fan is loud")
+    assert openfall("resolve", "worker", "-u", "interactive").stdout.startswith("other@here")
+    ran = openfall("resolve", "worker", "-u", "interactive", "--explain")
+    assert ran.stdout.startswith("other@here would answer: role worker: other first of 3")
+    assert "its breaker is open (its fan is loud), 10m more" in ran.stdout
+    assert "no worker of pool cloud is there" in ran.stdout
+    assert "2+8" in ran.stdout
+
+
+@pytest.mark.usefixtures("answering")
+def test_as_json_each_candidate_has_its_state(openfall: Run) -> None:
+    told = json.loads(openfall("resolve", "worker", "--json", "--without", "other").stdout)
+    assert (told["model"], told["backend"], told["upstream"], told["live"]) == ("tiny", "here", "tiny-1", True)
+    assert told["queue"] == "gpu.tiny.background"
+    by_name = {one["model"]: one for one in told["candidates"]}
+    assert (by_name["tiny"]["chosen"], by_name["other"]["chosen"]) == (True, False)
+    assert by_name["other"]["reason"] == "left out: asked to do without it"
+    assert by_name["tiny"]["at"][0]["free"] == 64
+    assert by_name["gpt"]["usd_per_mtok"]["input"] == 2
+    assert "sk-0123" not in json.dumps(told)
+
+
+@pytest.mark.usefixtures("answering")
+@pytest.mark.parametrize(
+    ("args", "found"),
+    [
+        (("--without", "here"), "gpt@away"),
+        (("worker", "--tokens", "3000"), "other@here"),
+        (("--group", "whatsapp:mum"), "gpt@away"),
+        (("--task", "code", "--local-only"), "other@here"),
+        (("--classify", "implement a function"), "other@here"),
+        (("--model", "other"), "other@here"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_every_word_that_a_job_may_say_counts(openfall: Run, args: tuple[str, ...], found: str) -> None:
+    ran = openfall("resolve", *args)
+    assert (ran.returncode, ran.stdout.split("  ")[0]) == (0, found)
+
+
+def test_when_no_model_would_do_each_has_its_reason_and_the_exit_code_is_1(openfall: Run) -> None:
+    ran = openfall("resolve", "worker", "--tokens", "9000", "--local-only")
+    assert (ran.returncode, ran.stdout) == (1, "")
+    assert "tiny: its context is 2000 tokens" in ran.stderr
+    assert "gpt: the job is local-only" in ran.stderr
+    assert openfall("resolve", "worker", "--without", "here", "--without", "away").returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (("wrker",), "unknown role, task or model 'wrker'. Did you mean 'worker'?"),
+        (("worker", "--without", "tny"), "unknown model or backend 'tny'. Did you mean 'tiny'?"),
+        (("worker", "-u", "urgent"), "unknown urgency 'urgent'"),
+    ],
+)
+def test_a_typo_is_told_with_the_nearest_name(openfall: Run, args: tuple[str, ...], words: str) -> None:
+    ran = openfall("resolve", *args)
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert words in ran.stderr
+
+
+def test_with_json_an_error_is_json_too_and_the_exit_code_the_same(openfall: Run) -> None:
+    for args, code, kind in (
+        (("resolve", "wrker", "--json"), 2, "UnknownName"),
+        (("resolve", "worker", "--tokens", "200000", "--json"), 1, "NoModel"),
+        (("job", "show", "8f21", "--json"), 2, "BadParameter"),
+    ):
+        ran = openfall(*args)
+        told: dict[str, Any] = json.loads(ran.stdout)
+        assert (ran.returncode, told["exit_code"], told["kind"]) == (code, code, kind)
+        assert told["error"] in ran.stderr

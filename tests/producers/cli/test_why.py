@@ -1,0 +1,126 @@
+"""`openfall job why`, and what an answer's receipt says."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import time
+from collections.abc import Callable
+from typing import Any
+
+from producers.cli.shown import receipt, result_json
+from router_core.job import Candidate
+from router_core.outcome import Attempt, ErrorClass
+from router_core.result import Result, Status
+from router_core.state.delivery import Deliveries, Drained, Identity
+from router_core.state.link import Link
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def attempt(model: str, error: ErrorClass | None = None, **more: Any) -> Attempt:
+    return Attempt(model=model, backend="tower", started_at=100.0, ended_at=102.5, error=error, **more)
+
+
+def test_a_receipt_has_the_model_the_time_the_tokens_the_price_and_the_reason() -> None:
+    answer = attempt("coder", input_tokens=41, output_tokens=38, cost_usd=0.00042)
+    considered = (Candidate(model="coder", reason="1st in role worker, loaded"),)
+    result = Result(id="8f21aaaa", status=Status.ANSWERED, attempts=(answer,), took=2.9, considered=considered)
+    assert receipt(result) == "[8f21 coder@tower 2.9s 41+38 tok $0.00042 · 1st in role worker, loaded]"
+
+
+def test_a_receipt_tells_of_a_fallback_and_of_a_price_that_nobody_knows() -> None:
+    attempts = (attempt("coder", ErrorClass.TIMEOUT), attempt("haiku", output_tokens=5, cost_usd=0.01))
+    result = Result(id="8f21aaaa", status=Status.ANSWERED, attempts=attempts, took=9.0)
+    assert receipt(result) == (
+        "[8f21 haiku@tower 9.0s ?+5 tok $? · coder did not answer (timeout), so the next in its chain did]"
+    )
+
+
+def test_a_receipt_tells_which_model_was_passed_over() -> None:
+    considered = (
+        Candidate(model="haiku", reason="2nd in role worker"),
+        Candidate(model="coder", reason="moved back: x"),
+    )
+    why = "role worker: haiku first of 2; coder moved back: its breaker is open"
+    answer = attempt("haiku", cost_usd=0.000066)
+    told = {"took": 2.9, "considered": considered, "reason": why}
+    result = Result(id="8f21aaaa", status=Status.ANSWERED, attempts=(answer,), **told)
+    assert receipt(result) == f"[8f21 haiku@tower 2.9s $0.000066 · {why}]"
+
+
+def test_a_result_as_json_says_what_is_asked_most_and_null_for_what_nobody_knows() -> None:
+    attempts = (attempt("coder", ErrorClass.TIMEOUT), attempt("haiku", cost_usd=0.0, why="fallback (unavailable)"))
+    told = result_json(Result(id="8f21aaaa", status=Status.ANSWERED, attempts=attempts, took=9.0, reason="role worker"))
+    assert (told["model_used"], told["fallback_used"], told["latency_ms"]) == ("haiku", True, 9000)
+    assert told["selection_reason"] == "fallback (unavailable); role worker"
+    assert told["cost_usd"] is None
+    assert [one["model"] for one in told["attempts"]] == ["coder", "haiku"]
+    failed = result_json(Result(id="8f21aaaa", status=Status.FAILED, attempts=attempts[:1]))
+    assert (failed["model_used"], failed["fallback_used"]) == (None, False)
+
+
+def test_a_job_that_fell_back_tells_its_candidates_its_attempts_and_its_moves_in_order(
+    openfall: Run, worker_for: Callable[..., Any]
+) -> None:
+    job_id = openfall("enqueue", "-r", "dialogue", said="x").stdout.strip()
+    with worker_for(hand_off=True):
+        openfall("job", "wait", job_id)
+    lines = openfall("job", "why", job_id).stdout.splitlines()
+    assert lines[0] == f"{job_id}  answered by other@here"
+    happened = [line for line in lines if line.lstrip().startswith("+")]
+    words = ["put in by", "tiny@here: overloaded after 0.1s", "put into gpu.other", "other@here: answered", "answered"]
+    assert [word in line for word, line in zip(words, happened, strict=True)] == [True] * 5, happened
+    assert "tiny@here: overloaded" in happened[2]
+    told = json.loads(openfall("job", "why", job_id, "--json").stdout)
+    assert (told["model_used"], told["fallback_used"], told["cost_usd"]) == ("other", True, None)
+    assert [one["at"] for one in told["moments"]] == sorted(one["at"] for one in told["moments"])
+    assert len(told["attempts"]) == 2
+
+
+def test_a_job_that_waits_says_where_and_what_was_considered(openfall: Run) -> None:
+    job_id = openfall("enqueue", "-r", "dialogue", said="x").stdout.strip()
+    shown = openfall("job", "why", job_id).stdout
+    assert f"{job_id}  queued" in shown
+    assert "role dialogue: tiny first of 2" in shown
+    assert "  1  tiny   1st in role dialogue" in shown
+    assert "  2  other  2nd in role dialogue" in shown
+    assert "waits in gpu.tiny.background" in shown
+
+
+def test_a_job_that_is_being_answered_says_by_whom(openfall: Run, redis_url: str) -> None:
+    job_id = openfall("enqueue", "-r", "dialogue", said="x").stdout.strip()
+
+    async def claim() -> None:
+        async with Link(redis_url) as link:
+            drained = [Drained("gpu.tiny.background", (("here", 4),))]  # type: ignore[arg-type]
+            worker = Deliveries(link, Identity("the-worker", "gpu", (), ()), drained)
+            await worker.beat([])
+            assert len((await worker.claim(1, 0)).deliveries) == 1
+
+    asyncio.run(claim())
+    shown = openfall("job", "why", job_id).stdout
+    assert f"{job_id}  started" in shown
+    assert "claimed, here is being asked" in shown
+    assert "here is writing, for the-worker" in shown
+
+
+def test_a_held_job_says_why_and_how_it_goes_on(openfall: Run, worker_for: Callable[..., Any]) -> None:
+    job_id = openfall("enqueue", said="hold me").stdout.strip()
+    with worker_for(hold=True):
+        until = time.monotonic() + 20
+        while "held" not in openfall("job", "show", job_id).stdout:
+            assert time.monotonic() < until
+    shown = openfall("job", "why", job_id).stdout
+    assert "held (outage): nobody is there" in shown
+    assert f"goes on with: openfall degrade replay {job_id}" in shown
+
+
+def test_a_plain_answer_has_a_story_too_although_its_events_are_gone(openfall: Run, answering: Any) -> None:
+    job_id = openfall("enqueue", said="x").stdout.strip()
+    openfall("job", "wait", job_id)
+    shown = openfall("job", "why", job_id).stdout
+    assert "put in by" in shown
+    assert "tiny@here: answered after 0.1s, 3+4 tok, $?" in shown
+    assert "answered, $? in all" in shown

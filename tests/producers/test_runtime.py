@@ -1,0 +1,186 @@
+"""For programs that call models by themselves: which one they are told to call, and who hears what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from config import Loaded, load
+from producers import AsyncOpenfall, NoModel, Openfall, resolve_runtime_model
+from router_core.breaker import BreakerState
+from router_core.catalog import UnknownName
+from router_core.state.breakers import breakers
+from router_core.state.ledger import Entry, ledger
+from router_core.state.link import Link
+from router_core.state.models import today
+from router_core.state.switches import set_local_only
+
+CONFIG = """
+redis: ${REDIS_URL:-embedded}
+backends:
+  api: {protocol: anthropic, url: "http://127.0.0.1:9", key: sk-ant-0123456789-secret, pool: cloud}
+  box: {protocol: openai, url: "http://127.0.0.1:9/v1", pool: gpu}
+models:
+  opus: {upstream: claude-opus-4-6, at: [api], ctx: 200k, usd_per_mtok: {in: 5, out: 25}, timeout: 5m}
+  haiku: {upstream: claude-haiku-4-5, at: [api], ctx: 200k, usd_per_mtok: {in: 1, out: 5}}
+  llama: {upstream: "llama3.1:8b", at: [box], ctx: 8k}
+roles:
+  ace: {chain: [opus, haiku, llama], urgency: interactive}
+breakers: {open_after: 3}
+groups: [{name: main, match: ["whatsapp:*"], role: ace}]
+"""
+
+
+@pytest.fixture
+def ace(tmp_path: Path) -> Path:
+    path = tmp_path / "ace.yaml"
+    path.write_text(CONFIG)
+    return path
+
+
+@pytest.fixture
+def told(ace: Path, redis_url: str) -> Loaded:
+    return load(ace, environ={"REDIS_URL": redis_url})
+
+
+@pytest.fixture
+def llm(told: Loaded) -> Any:
+    with Openfall(config=told) as client:
+        yield client
+
+
+def read(url: str, look: Callable[[Link], Any]) -> Any:
+    async def main() -> Any:
+        async with Link(url) as link:
+            return await look(link)
+
+    return asyncio.run(main())
+
+
+async def entries_of_today(link: Link) -> list[Entry]:
+    return await ledger(link, [today(float((await link.command("TIME"))[0]))])
+
+
+def test_without_redis_the_catalog_alone_decides_and_nobody_is_told(ace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("REDIS_URL", raising=False)
+    model = resolve_runtime_model("ace", config=ace)
+    assert (model.model, model.upstream, model.backend, model.live) == ("opus", "claude-opus-4-6", "api", False)
+    assert (model.protocol, model.url, model.timeout) == ("anthropic", "http://127.0.0.1:9", 300.0)
+    assert model.reason == "1st in role ace"
+    assert model.report(error="timeout") is False
+    assert resolve_runtime_model("ace", failed=["opus"], config=ace).model == "haiku"
+    assert resolve_runtime_model("ace", failed=["api"], config=ace).model == "llama"
+
+
+def test_the_key_is_for_the_call_and_not_for_a_log(llm: Openfall) -> None:
+    model = llm.resolve("ace")
+    assert model.key == "sk-ant-0123456789-secret"
+    assert "secret" not in repr(model)
+    assert "secret" not in str(model)
+
+
+def test_reported_failures_open_the_breaker_for_everybody_and_the_next_model_is_named(
+    llm: Openfall, redis_url: str
+) -> None:
+    for _ in range(3):
+        assert llm.resolve("ace").model == "opus"
+        assert llm.resolve("ace").report(error=TimeoutError("too long"))
+    (row,) = read(redis_url, breakers)
+    assert (row.target, row.state) == ("api/opus", BreakerState.OPEN)
+    found = llm.resolve("ace")
+    assert (found.model, found.reason) == ("haiku", "2nd in role ace")
+
+
+def test_when_nothing_can_be_called_each_model_has_its_reason(llm: Openfall) -> None:
+    for _ in range(3):
+        llm.resolve("ace").report(status=500)
+    with pytest.raises(NoModel) as caught:
+        llm.resolve("ace", failed=["haiku", "box"])
+    words = str(caught.value)
+    assert "opus: its breaker is open (3 failures in a row: overloaded)" in words
+    assert "haiku: asked to do without it" in words
+    assert "llama: asked to do without it" in words
+
+
+def test_a_key_that_is_refused_is_parked_for_all_its_models(llm: Openfall, redis_url: str) -> None:
+    llm.resolve("ace").report(status=401)
+    assert llm.resolve("ace").model == "llama"
+    (row,) = read(redis_url, breakers)
+    assert row.target.startswith("key:")
+    assert "secret" not in row.target
+
+
+def test_a_429_cools_the_model_down_as_long_as_it_asked(llm: Openfall) -> None:
+    llm.resolve("ace").report(status=429, retry_after=60)
+    assert llm.resolve("ace").model == "haiku"
+
+
+def test_a_call_that_began_before_the_breaker_changed_tells_it_nothing(llm: Openfall, redis_url: str) -> None:
+    late = llm.resolve("ace")
+    for _ in range(3):
+        llm.resolve("ace").report(error="connection")
+    (before,) = read(redis_url, breakers)
+    assert late.report(error="connection")
+    (after,) = read(redis_url, breakers)
+    assert after == before
+
+
+def test_what_was_called_is_in_the_ledger_with_its_price_or_as_unknown(llm: Openfall, redis_url: str) -> None:
+    first = llm.resolve(group="whatsapp:main")
+    assert first.report(latency=2.0, input_tokens=1000, output_tokens=100)
+    assert first.report(error="timeout", latency=1.0)
+    (entry,) = read(redis_url, entries_of_today)
+    assert (entry.model, entry.backend, entry.group) == ("opus", "api", "main")
+    assert (entry.calls, entry.failed, entry.seconds, entry.unpriced) == (2, 1, 3.0, 1)
+    assert entry.usd == pytest.approx(1000 * 5e-6 + 100 * 25e-6)
+
+
+def test_no_worker_is_needed_and_a_paused_queue_does_not_matter_to_who_calls_by_himself(llm: Openfall) -> None:
+    assert llm.resolve("ace").live
+    assert llm.resolve("ace").model == "opus"
+
+
+def test_the_switch_of_the_fleet_keeps_such_calls_at_home_too(llm: Openfall, redis_url: str) -> None:
+    read(redis_url, lambda link: set_local_only(link, True, "the line is tapped"))
+    assert llm.resolve("ace").model == "llama"
+    with pytest.raises(NoModel, match="the fleet is switched to local-only"):
+        llm.resolve(model="opus")
+
+
+def test_what_is_not_in_the_catalog_is_never_named(llm: Openfall) -> None:
+    with pytest.raises(UnknownName, match="Did you mean 'ace'"):
+        llm.resolve("acee")
+    with pytest.raises(UnknownName, match=r"unknown model or backend 'opsu'\. Did you mean 'opus'"):
+        llm.resolve("ace", failed=["opsu"])
+    with pytest.raises(NoModel, match="its context is 8000 tokens"):
+        llm.resolve(model="llama", tokens=9000)
+
+
+def test_a_program_with_an_event_loop_awaits_the_same(told: Loaded, redis_url: str) -> None:
+    async def main() -> None:
+        async with AsyncOpenfall(config=told) as llm:
+            model = await llm.resolve("ace")
+            assert await llm.report(model, error=ConnectionResetError())
+            (row,) = await breakers(llm.link)
+            assert row.failures_in_a_row == 1
+            with pytest.raises(TypeError, match=r"await llm.report"):
+                model.report()
+
+    asyncio.run(main())
+
+
+def test_a_changed_file_is_followed_and_a_broken_one_changes_nothing(
+    ace: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.delenv("REDIS_URL", raising=False)
+    assert resolve_runtime_model("ace", config=ace).model == "opus"
+    ace.write_text(CONFIG.replace("[opus, haiku, llama]", "[haiku, llama]"))
+    assert resolve_runtime_model("ace", config=ace).model == "haiku"
+    ace.write_text(CONFIG.replace("[opus, haiku, llama]", "[haiku, glm-4.7-flash]"))
+    assert resolve_runtime_model("ace", config=ace).model == "haiku"
+    assert resolve_runtime_model("ace", config=ace).model == "haiku"
+    assert len([record for record in caplog.records if "cannot be used" in record.message]) == 1
