@@ -49,6 +49,18 @@ class Chain:
         away_from = self._late_at if any(local for _, local, _ in left) else 0.0
         return tuple(self._prospect(alias, tried, 0.0 if local else away_from, now) for alias, local, tried in left)
 
+    def prospect(self, alias: str, now: float) -> Prospect | None:
+        """What `prospects` tells of one model; None: it may not answer. Looks at the others only where it must."""
+        if alias not in self.catalog.models or alias not in self.job.chain:
+            return None
+        local = self.catalog.is_local(alias)
+        if not local and self._cloud is Cloud.IF_LATE:  # from when on depends on what else is left
+            return next((one for one in self.prospects(now) if one.model == alias), None)
+        tried = self.tried(alias) if self.attempts else []
+        if self._exhausted(tried) or not (local or self._stays_local is None):
+            return None
+        return self._prospect(alias, tried, 0.0, now)
+
     @property
     def last_failure(self) -> Attempt | None:
         """The last attempt, when it failed."""

@@ -128,13 +128,12 @@ def decide(
     failed = chain.last_failure
     if failed is not None and failed.disposition and not failed.disposition.try_next_model:
         return Done(_failure(failed))
-    prospects = chain.prospects(now)
-    here = next((one for one in prospects if one.model == conditions.here), None)
+    here = chain.prospect(conditions.here, now)
     if here is not None and here.due <= now:
         return _call(chain, here.model, now, why_asked(chain, here, now))
     if here is not None and failed is not None and _waits_for(chain, here, failed):
         return Later(here.model, here.due - now, why_repeated(here, failed))
-    return _elsewhere(chain, prospects, conditions.here, now)
+    return _elsewhere(chain, chain.prospects(now), conditions.here, now)
 
 
 def conclude(

@@ -28,41 +28,21 @@ class Made:
     ended_at: float
 
 
-def attempt_of(made: Made, catalog: Catalog, backend: str) -> Attempt:
-    """The row of the job's history."""
-    outcome, answer = made.outcome, made.answer
-    failure = outcome if isinstance(outcome, Failure) else None
-    told = answer if isinstance(answer, Completion) else None
-    usage = usage_of(answer, failure.error_class if failure else None)
-    return Attempt(
-        model=made.model,
-        backend=backend,
-        started_at=made.started_at,
-        ended_at=made.ended_at,
-        error=failure.error_class if failure else None,
-        detail=failure.detail if failure else "",
-        retry_after=failure.retry_after if failure else None,
-        input_tokens=told.input_tokens if told else None,
-        output_tokens=told.output_tokens if told else None,
-        cost_usd=cost(catalog.models[made.model].usd_per_mtok, catalog.billing(backend), usage),
-        why=made.why,
-    )
-
-
-@dataclass(frozen=True, slots=True)
 class Accountant:
-    """Turns what a backend said into what breakers and ledger hear. `chance` in [0, 1] spreads open times."""
+    """Turns what a backend said into what the job's history, the breakers and the ledger hear of it."""
 
-    catalog: Catalog
+    def __init__(self, catalog: Catalog) -> None:
+        self._models = catalog.models
+        self._credentials = {backend: catalog.credential(backend) for backend in catalog.backends}
+        self._billing = {backend: catalog.billing(backend) for backend in catalog.backends}
 
     def call(
         self, job: CompletionJob, delivery: Delivery, attempts: Sequence[Attempt], made: Made, chance: float
     ) -> Call:
-        """The call as it goes with its settle; `attempts` are those before it."""
-        spec = self.catalog.models[made.model]
-        credential = self.catalog.credential(delivery.backend)
-        attempt = attempt_of(made, self.catalog, delivery.backend)
-        mark = breaker_mark(attempt.error, made.ended_at - made.started_at, spec.slow_after)
+        """The call as it goes with its settle, after `attempts`. `chance` in [0, 1] spreads open times."""
+        credential = self._credentials[delivery.backend]
+        attempt = self._attempt(made, delivery.backend)
+        mark = breaker_mark(attempt.error, made.ended_at - made.started_at, self._models[made.model].slow_after)
         key_mark = credential_mark(attempt.error)
         parks = key_mark is CredentialMark.PARK
         return Call(
@@ -76,4 +56,24 @@ class Accountant:
             repeated=any(one.model == made.model and not is_judging(one) for one in attempts),
             wait=cooldown(attempt.error, attempt.retry_after),
             chance=chance,
+        )
+
+    def _attempt(self, made: Made, backend: str) -> Attempt:
+        """The row of the job's history."""
+        outcome, answer = made.outcome, made.answer
+        failure = outcome if isinstance(outcome, Failure) else None
+        told = answer if isinstance(answer, Completion) else None
+        usage = usage_of(answer, failure.error_class if failure else None)
+        return Attempt(
+            model=made.model,
+            backend=backend,
+            started_at=made.started_at,
+            ended_at=made.ended_at,
+            error=failure.error_class if failure else None,
+            detail=failure.detail if failure else "",
+            retry_after=failure.retry_after if failure else None,
+            input_tokens=told.input_tokens if told else None,
+            output_tokens=told.output_tokens if told else None,
+            cost_usd=cost(self._models[made.model].usd_per_mtok, self._billing[backend], usage),
+            why=made.why,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from zlib import crc32
 
 from router_core.catalog import Catalog
@@ -13,7 +13,7 @@ from router_core.ensemble import Answer, judge_body, plan_of, question_of
 from router_core.envelope import UnreadableEnvelope, pack_answer, unpack_answers, unpack_attempts, unpack_job
 from router_core.fleet import Fleet
 from router_core.job import CompletionJob, Urgency
-from router_core.outcome import Attempt, Completion, ErrorClass, Outcome
+from router_core.outcome import Attempt, Completion, ErrorClass, Failure, Outcome
 from router_core.result import Result, Status
 from router_core.state.delivery import Delivery
 from router_core.state.settling import Call as MadeCall
@@ -32,6 +32,10 @@ class Carrier:
     backends: Mapping[str, CompletionBackend]
     fleet: Callable[[Urgency], Fleet] = lambda urgency: Fleet()
     chance: Callable[[], float] = lambda: 0.5
+    accountant: Accountant = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "accountant", Accountant(self.catalog))
 
     async def carry_out(self, delivery: Delivery, clock: Callable[[], float], on_delta: OnDelta | None) -> Ending:
         """Make at most one call. `clock` is the server's, in epoch seconds. Raises only when cancelled."""
@@ -49,9 +53,10 @@ class Carrier:
         made = Made(
             model=step.model, why=step.why, answer=answer, outcome=outcome, started_at=course.now, ended_at=clock()
         )
-        call = Accountant(self.catalog).call(job, delivery, attempts, made, self.chance())
+        call = self.accountant.call(job, delivery, attempts, made, self.chance())
         course = _Course(job, delivery, (*attempts, call.attempt), course.answers, made.ended_at)
-        conditions = self._conditions(delivery, job, course.answers)
+        if isinstance(outcome, Failure):
+            conditions = self._conditions(delivery, job, course.answers)  # the call took its time
         return self._ending(conclude(job, self.catalog, course.attempts, outcome, conditions), course, call, outcome)
 
     def interrupted(self, delivery: Delivery, now: float, *, by_command: bool) -> Ending:
@@ -75,7 +80,7 @@ class Carrier:
         fleet = conditions.fleet.taking(conditions.here)
         if fleet.local_only and not self.catalog.is_local(conditions.here):
             fleet = replace(fleet, local_only=False)  # else what waited for the end of the switch would be held by it
-        return replace(conditions, fleet=fleet)
+        return conditions if fleet is conditions.fleet else replace(conditions, fleet=fleet)
 
     async def _call(self, course: _Course, call: Call, on_delta: OnDelta | None) -> Outcome:
         job, model = course.job, self.catalog.models[call.model]

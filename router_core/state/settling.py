@@ -127,13 +127,15 @@ def call_words(call: Call, bucket: int) -> str:
     """A call as the scripts read it: see call.lua. `bucket` is that of `bucket_of`."""
     attempt = call.attempt
     cost = "-" if attempt.cost_usd is None else _counted(attempt.cost_usd * 1e9)
-    return " ".join(map(str, (
-        attempt.model, attempt.backend, quote(call.group or "-", safe=""), call.mark, call.epoch,
-        _counted((attempt.ended_at - attempt.started_at) * 1000), int(call.repeated),
-        call.credential or "-", call.credential_epoch, call.credential_mark, _counted(call.wait * 1000),
-        round(call.chance, 6), bucket, int(attempt.error is not None),
-        _counted(attempt.input_tokens or 0), _counted(attempt.output_tokens or 0), cost, attempt.error or "-",
-    )))  # fmt: skip
+    group = quote(call.group, safe="") if call.group else "-"
+    took = _counted((attempt.ended_at - attempt.started_at) * 1000)
+    wait = _counted(call.wait * 1000) if call.wait else 0
+    tokens = f"{_counted(attempt.input_tokens or 0)} {_counted(attempt.output_tokens or 0)}"
+    return (
+        f"{attempt.model} {attempt.backend} {group} {call.mark} {call.epoch} {took} {call.repeated:d} "
+        f"{call.credential or '-'} {call.credential_epoch} {call.credential_mark} {wait} {call.chance:.6f} {bucket} "
+        f"{attempt.error is not None:d} {tokens} {cost} {attempt.error or '-'}"
+    )
 
 
 def _verb(next_: Next, to_queue: str) -> list[str | bytes | int]:

@@ -22,7 +22,7 @@ local function found(id, why)
   reply[#reply + 1] = {id, r[1] or '0', why, r[2] or '', r[3], r[4], r[5], head, kept}
 end
 
-local LOOK_AGAIN = {interactive = 2000, background = 5000, batch = 30000}
+local LOOK_AGAIN = {interactive = 2000, background = 5000, batch = 10000}
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', OPEN, '-inf', now, 'LIMIT', 0, most)) do
   local r = redis.call('HMGET', RECORD .. id, 'state', 'deadline', 'queue')
   local state, deadline = r[1], tonumber(r[2] or 0)
