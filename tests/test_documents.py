@@ -39,7 +39,7 @@ def test_the_configuration_in_the_readme_can_be_used(tmp_path: Path) -> None:
     file = tmp_path / "openfall.yaml"
     file.write_text(snippet, "utf-8")
     loaded = config.load(file, environ={}, cwd=tmp_path)
-    assert loaded.catalog.roles["worker"].chain == ("coder", "small", "big")
+    assert loaded.catalog.roles["worker"].chain == ("coder", "small", "haiku")
 
 
 def test_every_failure_stands_in_the_design_with_what_it_means() -> None:
