@@ -17,7 +17,7 @@ from router_core.state.link import Link
 from router_core.state.survey import Seat, Survey, first_to_open, survey
 
 LOOK_WITHIN = 1.0
-"""Seconds that a look at the fleet may take: without one, what the configuration says is better than a wait."""
+"""Seconds that a look at the fleet, or a word to it, may take: without it, the configuration is better than a wait."""
 _WITHOUT = "asked to do without it"
 
 

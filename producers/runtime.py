@@ -24,6 +24,7 @@ alone decides, and `report` tells nobody. `AsyncOpenfall` and `Openfall` have th
 
 from __future__ import annotations
 
+import asyncio
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -34,7 +35,7 @@ from typing import TypedDict, Unpack
 from config import Loaded
 from producers.causes import error_class
 from producers.request import urgency_of
-from producers.resolving import Resolved, look, resolve
+from producers.resolving import LOOK_WITHIN, Resolved, look, resolve
 from router_core.choose import Asked
 from router_core.job import Urgency
 from router_core.needs import Needs
@@ -133,8 +134,9 @@ async def find(loaded: Loaded, link: Link, role: str | None, wishes: Wishes) -> 
 
 async def _epochs(loaded: Loaded, link: Link, found: Resolved) -> Epochs:
     try:
-        return await epochs(link, loaded.catalog, found.backend, found.model)
-    except StoreError:
+        async with asyncio.timeout(LOOK_WITHIN):
+            return await epochs(link, loaded.catalog, found.backend, found.model)
+    except (StoreError, TimeoutError):
         return Epochs()
 
 
@@ -169,8 +171,9 @@ async def tell(loaded: Loaded, link: Link, called: RuntimeModel, came: Came) -> 
         chance=random.random(),
     )
     try:
-        await report(link, loaded.catalog, made)
-    except StoreError:
+        async with asyncio.timeout(LOOK_WITHIN):  # the caller has an answer to give: nobody waits for a sick Redis
+            await report(link, loaded.catalog, made)
+    except (StoreError, TimeoutError):
         return False
     return True
 

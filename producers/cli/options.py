@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from producers.client import AsyncOpenfall
     from producers.request import Options
 
+PERHAPS_WITHIN = 2.0
+"""Seconds that a command waits for a Redis that it can do without."""
+
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 
@@ -80,8 +83,9 @@ async def perhaps_opened(config_path: Path | None) -> AsyncIterator[tuple[Loaded
         return
     async with client as llm:
         try:
-            await llm.ping()
-        except StoreError:
+            async with asyncio.timeout(PERHAPS_WITHIN):
+                await llm.ping()
+        except (StoreError, TimeoutError):
             yield loaded, None
             return
         yield loaded, llm

@@ -111,9 +111,9 @@ def _faults(error: ConfigError) -> Iterator[Finding]:
 
 def _offline(loaded: Loaded) -> Iterator[Finding]:
     catalog = loaded.catalog
-    said = (
-        f"{loaded.source}: {len(catalog.backends)} backends, {len(catalog.models)} models, {len(catalog.roles)} roles"
-    )
+    kinds = (("backend", catalog.backends), ("model", catalog.models), ("role", catalog.roles))
+    sizes = [f"{len(there)} {kind}{'' if len(there) == 1 else 's'}" for kind, there in kinds]
+    said = f"{loaded.source}: {', '.join(sizes)}"
     yield Finding(check="configuration", what=str(loaded.source), state="ok", said=said)
     for name in catalog.backends:
         yield from _key(loaded, name)
@@ -172,13 +172,13 @@ async def _workers(loaded: Loaded, link: Link) -> list[Finding]:
     from router_core.state.overview import look
 
     seen, catalog = await look(link), loaded.catalog
-    served = {name.partition(".")[0] for worker in seen.workers if worker.alive for name in worker.queues}
+    pools = [{name.partition(".")[0] for name in worker.queues} for worker in seen.workers if worker.alive]
     found = []
     for pool in catalog.pools:
         if not catalog.models_of(pool):
             continue
-        number = sum(worker.alive and worker.queues[:1][0].startswith(f"{pool}.") for worker in seen.workers)
-        if pool in served:
+        number = sum(pool in served for served in pools)
+        if number:
             said = f"{number} worker{'' if number == 1 else 's'} of pool {pool}"
             found.append(Finding(check="workers", what=pool, state="ok", said=said))
         else:

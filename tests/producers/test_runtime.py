@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,21 @@ def test_without_redis_the_catalog_alone_decides_and_nobody_is_told(ace: Path, m
     assert model.report(error="timeout") is False
     assert resolve_runtime_model("ace", failed=["opus"], config=ace).model == "haiku"
     assert resolve_runtime_model("ace", failed=["api"], config=ace).model == "llama"
+
+
+def test_a_redis_that_accepts_and_never_answers_holds_nobody_up(told: Loaded) -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+
+        async def main() -> None:
+            url = f"redis://127.0.0.1:{silent.getsockname()[1]}"
+            async with AsyncOpenfall(url, config=told) as llm, asyncio.timeout(4):  # its replies are awaited for longer
+                model = await llm.resolve("ace")
+                assert (model.model, model.live) == ("opus", False)
+                assert await llm.report(model, error="timeout") is False
+
+        asyncio.run(main())
 
 
 def test_the_key_is_for_the_call_and_not_for_a_log(llm: Openfall) -> None:

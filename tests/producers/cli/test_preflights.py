@@ -112,6 +112,20 @@ roles: {chat: {chain: [llama]}}
     beside(story, openfall)
 
 
+def test_a_model_that_is_partly_on_the_cpu_is_something_to_think_about(openfall: Run, tmp_path: Path) -> None:
+    async def story(run: Any) -> None:
+        models = [FakeModel("qwen2.5-coder:32b", fault="on_cpu")]
+        async with ollama_fake("http://127.0.0.1:9", models) as fake:
+            config = configured(tmp_path, TOWER=fake.url)
+            await run("models", "load", "coder", "--config", config)
+            found = by_check(await run("preflight", "--json", "--config", config))
+        slow = found[("memory", "coder@tower")]
+        assert slow["state"] == "warning"
+        assert "only 50% of coder is on the card of tower: it is slow" in slow["said"]
+
+    beside(story, openfall)
+
+
 def test_all_is_well_exits_with_0_and_counts_its_checks(openfall: Run, answering: Any, tmp_path: Path) -> None:
     text = """
 redis: ${REDIS_URL:-embedded}
