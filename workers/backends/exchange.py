@@ -88,9 +88,10 @@ class Exchange:
         try:
             response = await self._send(path, payload)
         except (httpx.ReadTimeout, httpx.WriteTimeout) as error:
-            return Failure(error_class=ErrorClass.TIMEOUT, detail=shortened(f"{type(error).__name__}: {error}"))
+            return Failure(error_class=ErrorClass.TIMEOUT, detail=shortened(f"the connection stalled: {error}"))
         except httpx.RequestError as error:
-            return Failure(error_class=ErrorClass.CONNECTION, detail=shortened(f"{type(error).__name__}: {error}"))
+            what = "cannot connect" if isinstance(error, httpx.ConnectError) else "the connection failed"
+            return Failure(error_class=ErrorClass.CONNECTION, detail=shortened(f"{what}: {error}"))
         try:
             return await read(response)
         except httpx.RequestError:

@@ -5,6 +5,7 @@ Why this pair and not httpx's own pool, with numbers: docs/adr/0003-http-transpo
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import AsyncIterator
 from contextvars import ContextVar
@@ -156,6 +157,11 @@ def _as_httpx(error: aiohttp.ClientError) -> httpx.TransportError:
     kind = next(ours for theirs, ours in _TRANSLATIONS if isinstance(error, theirs))
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return kind("the server closed the connection")
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return kind("its host name is not known")
+    if isinstance(error, aiohttp.ClientConnectorError):
+        number = error.os_error.errno  # asyncio's own words name the address in place of the cause
+        return kind(os.strerror(number).lower() if number else str(error.os_error))
     return kind(str(error) or type(error).__name__)
 
 
