@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -12,12 +11,8 @@ from router_core.choose import Asked
 from router_core.fleet import FOREVER, Blocked, Fleet, ModelState, Obstacle
 from router_core.job import Candidate, Urgency
 from router_core.route import NothingFits, Route, route
-from router_core.state.errors import StoreError
-from router_core.state.link import Link
-from router_core.state.survey import Seat, Survey, first_to_open, survey
+from router_core.state.survey import Seat, Survey, first_to_open
 
-LOOK_WITHIN = 1.0
-"""Seconds that a look at the fleet, or a word to it, may take: without it, the configuration is better than a wait."""
 _WITHOUT = "asked to do without it"
 
 
@@ -44,15 +39,6 @@ class Resolved:
     def seats(self, model: str) -> Sequence[Seat]:
         """What is known of a model at each of its backends."""
         return self.seen.seats[model] if self.seen else ()
-
-
-async def look(link: Link, catalog: Catalog) -> Survey | None:
-    """The fleet as it is; None when Redis does not tell in time."""
-    try:
-        async with asyncio.timeout(LOOK_WITHIN):
-            return await survey(link, catalog)
-    except (StoreError, TimeoutError):
-        return None
 
 
 def resolve(

@@ -35,7 +35,8 @@ from typing import TypedDict, Unpack
 from config import Loaded
 from producers.causes import error_class
 from producers.request import urgency_of
-from producers.resolving import LOOK_WITHIN, Resolved, look, resolve
+from producers.resolving import Resolved, resolve
+from producers.sight import LOOK_WITHIN, look
 from router_core.choose import Asked
 from router_core.job import Urgency
 from router_core.needs import Needs

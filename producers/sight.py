@@ -1,17 +1,29 @@
-"""What a producer sees of the fleet: one look is good for many jobs."""
+"""What a producer sees of the fleet: one look, bounded in time, is good for many jobs."""
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 from producers.request import NOTHING_SEEN, Seen
 from router_core.catalog import Catalog
 from router_core.state.errors import StoreError
 from router_core.state.link import Link
-from router_core.state.survey import survey
+from router_core.state.survey import Survey, survey
 
+LOOK_WITHIN = 1.0
+"""Seconds that a look at the fleet, or a word to it, may take: without it, the configuration is better than a wait."""
 FRESH = 0.5
 """Seconds for which a look is good for further jobs: a breaker that opens meanwhile is noticed by `claim` and sweep."""
+
+
+async def look(link: Link, catalog: Catalog) -> Survey | None:
+    """The fleet as it is; None when Redis does not tell in time."""
+    try:
+        async with asyncio.timeout(LOOK_WITHIN):
+            return await survey(link, catalog)
+    except (StoreError, TimeoutError):
+        return None
 
 
 class Sight:
@@ -25,10 +37,7 @@ class Sight:
     async def look(self, link: Link) -> Seen:
         """What is so, at most `FRESH` seconds old. When Redis does not answer, all is taken to work."""
         if time.monotonic() - self._looked > FRESH:
-            try:
-                found = await survey(link, self._catalog)
-                self.last = Seen(found.fleet, found.now)
-            except StoreError:
-                self.last = NOTHING_SEEN
+            found = await look(link, self._catalog)
+            self.last = Seen(found.fleet, found.now) if found is not None else NOTHING_SEEN
             self._looked = time.monotonic()
         return self.last

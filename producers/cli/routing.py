@@ -56,7 +56,8 @@ def resolve(config_path: Path | None, as_json: bool, explain: bool, **told: Any)
 
 
 async def _resolved(config_path: Path | None, told: dict[str, Any]) -> tuple[Loaded, Resolved]:
-    from producers.resolving import look, resolve
+    from producers.resolving import resolve
+    from producers.sight import look
 
     async with perhaps_opened(config_path) as (loaded, llm):
         seen = None if llm is None else await look(llm.link, loaded.catalog)
