@@ -172,19 +172,23 @@ def why(job_id: str, config_path: Path | None, as_json: bool) -> None:
     """Why a job went where it went: what was considered, then everything that happened to it, in order."""
     from producers.cli import why as story
 
-    record, events = run(_story(job_id, config_path))
+    record, events, waits_for = run(_story(job_id, config_path))
     if as_json:
-        show_json(story.as_json(record, events))
+        show_json({**story.as_json(record, events), "waits_for": waits_for or None})
         return
-    for words in story.told(record, events):
+    for words in story.told(record, events, waits_for):
         click.echo(words)
 
 
-async def _story(job_id: str, config_path: Path | None) -> tuple[Record, list[dict[str, Any]]]:
+async def _story(job_id: str, config_path: Path | None) -> tuple[Record, list[dict[str, Any]], str]:
+    from producers.cli import why as story
+    from producers.sight import look
     from router_core.state.events import read
 
     async with opened(config_path) as llm:
-        return await llm.record(job_id), await read(llm.link, job_id)
+        record, events = await llm.record(job_id), await read(llm.link, job_id)
+        seen = await look(llm.link, llm.loaded.catalog) if record.state in ("queued", "scheduled") else None
+        return record, events, story.waits_for(record, seen)
 
 
 @job.command()

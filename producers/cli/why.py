@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from producers.cli.shown import money
+from router_core.job import Urgency
 
 if TYPE_CHECKING:
     from router_core.job import Candidate
     from router_core.outcome import Attempt
     from router_core.state.intake import Record
+    from router_core.state.survey import Survey
 
 _ACCEPTED, _CALL, _MOVE, _END = range(4)
 """In which order what happened at the same moment is told."""
@@ -97,7 +99,18 @@ def _known(tokens: int | None) -> str:
     return "?" if tokens is None else str(tokens)
 
 
-def told(record: Record, events: list[dict[str, Any]]) -> Iterator[str]:
+def waits_for(record: Record, seen: Survey | None) -> str:
+    """What keeps a job that waits from being asked now, as the fleet is; empty when nothing is known to."""
+    _, model, urgency = record.queue.split(".")
+    if seen is None:
+        return ""
+    state = seen.fleet(Urgency(urgency)).model(model)
+    if state.blocked is not None:
+        return state.blocked.detail
+    return "every slot is taken" if state.free == 0 else ""
+
+
+def told(record: Record, events: list[dict[str, Any]], waits_for: str = "") -> Iterator[str]:
     """The lines that a person reads."""
     why, considered = reasons(record)
     state = str(record.result.status) if record.result else record.state
@@ -117,7 +130,7 @@ def told(record: Record, events: list[dict[str, Any]]) -> Iterator[str]:
     for moment in moments(record, events):
         yield f"  {moment.at:>+9.2f}s  {moment.what}" + (f"  · {moment.why}" if moment.why else "")
     if record.result is None:
-        yield f"  {'':>9}   {_next(record)}"
+        yield f"  {'':>9}   {_next(record)}" + (f": {waits_for}" if waits_for else "")
 
 
 def _next(record: Record) -> str:

@@ -89,6 +89,13 @@ def test_a_job_that_waits_says_where_and_what_was_considered(openfall: Run) -> N
     assert "waits in gpu.tiny.background" in shown
 
 
+def test_a_job_that_waits_says_what_it_waits_for(openfall: Run) -> None:
+    job_id = openfall("enqueue", "-r", "dialogue", said="Haruka waves").stdout.strip()
+    told = openfall("job", "why", job_id).stdout
+    assert "no worker of pool gpu is there" in told.splitlines()[-1]
+    assert json.loads(openfall("job", "why", job_id, "--json").stdout)["waits_for"] == "no worker of pool gpu is there"
+
+
 def test_a_job_that_is_being_answered_says_by_whom(openfall: Run, redis_url: str) -> None:
     job_id = openfall("enqueue", "-r", "dialogue", said="x").stdout.strip()
 
