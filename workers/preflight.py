@@ -104,7 +104,7 @@ async def _props(spec: Backend) -> Any:
 def _findings(catalog: Catalog, name: str, told: _Told) -> Iterator[Finding]:
     spec = catalog.backends[name]
     if told.alive is not None:
-        said = f"{name} does not answer at {spec.url}: {_plainly(told.alive)}"
+        said = f"{name} does not answer at {spec.url}: {told.alive.detail or told.alive.error_class}"
         yield Finding(check="endpoint", what=name, state="failure", said=said, remedy=_start(spec))
         return
     yield Finding(check="endpoint", what=name, state="ok", said=f"{name} answers within {told.took * 1000:.0f} ms")
@@ -114,18 +114,6 @@ def _findings(catalog: Catalog, name: str, told: _Told) -> Iterator[Finding]:
         yield from _listed(catalog, name, told.names, told.props)
     yield from _memory(catalog, name, told.loaded)
     yield from _context(catalog, name, told.props)
-
-
-_PLAIN = (
-    (("Connect call failed", "Connection refused"), "nobody listens there"),
-    (("Name or service not known", "nodename nor servname", "name resolution"), "no machine of that name is known"),
-)
-"""What a failure to connect says, in plain words."""
-
-
-def _plainly(failure: Failure) -> str:
-    detail = failure.detail or str(failure.error_class)
-    return next((plain for marks, plain in _PLAIN if any(mark in detail for mark in marks)), detail)
 
 
 def _start(spec: Backend) -> str:

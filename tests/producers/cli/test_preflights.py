@@ -90,7 +90,7 @@ def test_an_endpoint_that_is_away_and_a_redis_that_is_away_are_each_one_line(ope
     ran = openfall("doctor", "--json", "--config", configured(tmp_path), url="redis://:hush@127.0.0.1:1")
     found = by_check(ran)
     assert ran.returncode == 4
-    assert found[("endpoint", "tower")]["said"].endswith("nobody listens there")
+    assert found[("endpoint", "tower")]["said"].endswith("cannot connect: connection refused")
     assert found[("redis", "redis")]["state"] == "failure"
     assert "hush" not in ran.stdout
 

@@ -31,7 +31,7 @@ async def waiting(f, job_id: str = JOB, queue: str = SMOL, start_within: float =
     await f.accept(job_id, queue=queue, start_within=start_within, **terms)
 
 
-@pytest.mark.parametrize(("urgency", "again"), [("interactive", 2), ("background", 5), ("batch", 30)])
+@pytest.mark.parametrize(("urgency", "again"), [("interactive", 2), ("background", 5), ("batch", 10)])
 def test_a_job_past_its_start_within_is_found_and_not_in_every_round_after(fleet, urgency, again):
     async def story(f):
         await waiting(f, queue=f"gpu.smol.{urgency}")
