@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from router_core.catalog import Catalog, CheckKind, Role
+from router_core.dialect import calls_a_tool, schema_of
 from router_core.job import CompletionJob
 from router_core.outcome import Completion, ErrorClass, Failure, Outcome
 
@@ -52,7 +53,7 @@ def failed_check(role: Role, answer: Completion, job: CompletionJob, validates: 
     """
     if (not role.checks and role.pattern is None) or calls_a_tool(answer.body):
         return None
-    text = answer_text(answer.text)
+    text = without_reasoning(answer.text)
     for kind in role.checks:
         if kind is CheckKind.JSON_SCHEMA:
             failed = _schema_fails(text, schema_of(job.body), validates)
@@ -65,36 +66,13 @@ def failed_check(role: Role, answer: Completion, job: CompletionJob, validates: 
     return None
 
 
-def answer_text(text: str) -> str:
+def without_reasoning(text: str) -> str:
     """A text without the reasoning in front of it: `<think>...</think>`, or all up to a `</think>` on its own line."""
     while (reasoning := _REASONING.match(text)) is not None:
         text = text[reasoning.end() :]
     if (end := _END_OF_REASONING.search(text)) is not None and "<think" not in text[: end.start()]:
         text = text[end.end() :]
     return text.strip()
-
-
-def calls_a_tool(body: Mapping[str, Any]) -> bool:
-    """Whether a response in any of the dialects asks for a tool."""
-    messages = [body.get("message"), *(_get(choice, "message") for choice in _list(body.get("choices")))]
-    if any(_get(message, "tool_calls") or _get(message, "function_call") for message in messages):
-        return True
-    return any(_get(block, "type") == "tool_use" for block in _list(body.get("content")))
-
-
-def schema_of(body: Mapping[str, Any]) -> Any:
-    """The JSON Schema that a request asks its answer to hold, wherever its dialect says so; None: it asks for none.
-
-    openai: `response_format.json_schema.schema`; anthropic: `output_format.schema` or `output_config.format.schema`;
-    ollama: `format`, when it is a schema and not the word "json".
-    """
-    places = (
-        _get(_get(body.get("response_format"), "json_schema"), "schema"),
-        _get(body.get("output_format"), "schema"),
-        _get(_get(body.get("output_config"), "format"), "schema"),
-        body.get("format"),
-    )
-    return next((schema for schema in places if isinstance(schema, Mapping)), None)
 
 
 def _schema_fails(text: str, schema: Any, validates: Validates) -> str | None:
@@ -170,11 +148,3 @@ _FORMS: Mapping[CheckKind, Callable[[str], str | None]] = {
     CheckKind.MERMAID: _has_no_diagram,
     CheckKind.HTML: _has_no_html,
 }
-
-
-def _get(value: Any, key: str) -> Any:
-    return value.get(key) if isinstance(value, Mapping) else None
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []

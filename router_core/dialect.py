@@ -77,6 +77,21 @@ def wants_schema(body: Body) -> bool:
     return isinstance(body.get("format"), Mapping)  # ollama: the schema itself
 
 
+def schema_of(body: Body) -> Any:
+    """The JSON Schema that a request asks its answer to hold, wherever its dialect says so; None: it asks for none.
+
+    openai: `response_format.json_schema.schema`; anthropic: `output_format.schema` or `output_config.format.schema`;
+    ollama: `format`, when it is a schema and not the word "json".
+    """
+    places = (
+        _get(_get(body.get("response_format"), "json_schema"), "schema"),
+        _get(body.get("output_format"), "schema"),
+        _get(_get(body.get("output_config"), "format"), "schema"),
+        body.get("format"),
+    )
+    return next((schema for schema in places if isinstance(schema, Mapping)), None)
+
+
 def sampling(body: Body, dialect: Dialect) -> tuple[str, ...]:
     """Which of temperature, top_p and top_k it sets."""
     said = settings(body, dialect)
@@ -116,6 +131,14 @@ def answer_text(body: Body) -> str:
     if content is None:
         content = body.get("response")
     return "".join(_spoken(content))
+
+
+def calls_a_tool(body: Body) -> bool:
+    """Whether a response in any of the dialects asks for a tool."""
+    messages = [body.get("message"), *(_get(choice, "message") for choice in _list(body.get("choices")))]
+    if any(_get(message, "tool_calls") or _get(message, "function_call") for message in messages):
+        return True
+    return any(_get(block, "type") == "tool_use" for block in _list(body.get("content")))
 
 
 def _messages(body: Body) -> list[Body]:
@@ -166,3 +189,11 @@ def _strings(value: Any) -> Iterator[str]:
             left += (*item.keys(), *item.values())
         elif isinstance(item, list):
             left += item
+
+
+def _get(value: Any, key: str) -> Any:
+    return value.get(key) if isinstance(value, Mapping) else None
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []

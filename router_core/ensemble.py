@@ -8,14 +8,14 @@ none is left the best of what is there wins.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 from router_core.candidates import JUDGING, Chain, is_judging, ready
 from router_core.catalog import Catalog, Ensemble, Pick
-from router_core.checks import answer_text, role_of
+from router_core.checks import role_of, without_reasoning
 from router_core.job import CompletionJob, Dialect
 from router_core.outcome import Completion
 
@@ -46,7 +46,7 @@ class Answer:
     @property
     def text(self) -> str:
         """Without the reasoning in front of it."""
-        return answer_text(self.completion.text)
+        return without_reasoning(self.completion.text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,22 +167,12 @@ def judge_body(question: str, answers: Sequence[Answer], dialect: Dialect) -> di
     return body | {"max_tokens": VERDICT_TOKENS}
 
 
-def question_of(body: Mapping[str, Any]) -> str:
-    """What a request asks, in any dialect: the text of its last message by the user; empty when there is none."""
-    messages = [one for one in body.get("messages") or () if isinstance(one, Mapping) and one.get("role") == "user"]
-    content = messages[-1].get("content") if messages else None
-    if isinstance(content, str):
-        return content
-    parts = [part.get("text") for part in content or () if isinstance(part, Mapping)]
-    return "\n".join(part for part in parts if isinstance(part, str))
-
-
 def parse_verdict(text: str, count: int) -> int | None:
     """The index, from 0, of the answer that a judge named, from 1: the number it began with, or the only one it wrote.
 
     None when it named none of the `count` answers, or more than one.
     """
-    said = answer_text(text)
+    said = without_reasoning(text)
     leading = _LEADING.match(said)
     numbers = {int(leading[1])} if leading else {int(found) for found in _NUMBER.findall(said)}
     number = numbers.pop() if len(numbers) == 1 else 0

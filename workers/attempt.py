@@ -9,7 +9,8 @@ from zlib import crc32
 from router_core.catalog import Catalog
 from router_core.checks import checked
 from router_core.decide import Call, Conditions, Done, Fall, Handoff, HoldReason, Later, Step, conclude, decide
-from router_core.ensemble import Answer, judge_body, plan_of, question_of
+from router_core.dialect import last_words
+from router_core.ensemble import Answer, judge_body, plan_of
 from router_core.envelope import UnreadableEnvelope, pack_answer, unpack_answers, unpack_attempts, unpack_job
 from router_core.fleet import Fleet
 from router_core.job import CompletionJob, Urgency
@@ -86,7 +87,7 @@ class Carrier:
         job, model = course.job, self.catalog.models[call.model]
         body: Mapping[str, object] = job.body
         if call.judging:
-            body = judge_body(question_of(job.body), course.answers, job.dialect)
+            body = judge_body(last_words(job.body), course.answers, job.dialect)
         if plan_of(job, self.catalog) is not None:
             on_delta = None  # one of several answers, and perhaps not the one that is kept
         if on_delta is None and self.catalog.backends[course.delivery.backend].embedded:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from router_core.catalog import Catalog, CheckKind, Role, TaskType
-from router_core.checks import answer_text, calls_a_tool, checked, failed_check, role_of, schema_of
+from router_core.checks import checked, failed_check, role_of, without_reasoning
+from router_core.dialect import calls_a_tool, schema_of
 from router_core.outcome import ErrorClass, Failure
 from tests.router_core.decisions import CATALOG, completion, job
 
@@ -173,7 +174,7 @@ def test_a_response_that_calls_a_tool(body, calls):
     ],
 )
 def test_reasoning_is_not_the_answer(text, answer):
-    assert answer_text(text) == answer
+    assert without_reasoning(text) == answer
 
 
 CHECKED = Catalog(

@@ -21,7 +21,6 @@ from router_core.ensemble import (
     next_step,
     parse_verdict,
     pick,
-    question_of,
     rated,
 )
 from router_core.job import Urgency
@@ -173,24 +172,6 @@ def test_a_judge_is_shown_the_question_and_the_numbered_answers(dialect, limit):
     assert '<answer number="1">\nthe sky is blue\n</answer>' in message["content"]
     assert f'<answer number="2">\n{"a" * (SHOWN // 2)}\n[{SHOWN} characters left out]\n' in message["content"]
     assert message["content"].endswith("alone, 1 to 2.")
-
-
-@pytest.mark.parametrize(
-    ("messages", "question"),
-    [
-        pytest.param([{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}], "a", id="a text"),
-        pytest.param(
-            [{"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "image"}, "?", {"text": "b"}]}],
-            "a\nb", id="parts",
-        ),
-        pytest.param([{"role": "user", "content": "a"}, {"role": "user", "content": "b"}], "b", id="the last one"),
-        pytest.param([{"role": "user", "content": None}], "", id="one without content"),
-        pytest.param(["what?", {"role": "system", "content": "be kind"}], "", id="none by the user"),
-        pytest.param(None, "", id="no messages"),
-    ],
-)  # fmt: skip
-def test_the_question_is_what_the_user_said_last(messages, question):
-    assert question_of({"messages": messages}) == question
 
 
 def test_an_ensemble_goes_through_the_queue_once_for_each_answer():
