@@ -195,14 +195,16 @@ class Shifts:
 
 
 async def _follow_changes(plan: Plan, shifts: Shifts) -> None:
+    due: Plan | None = None
     while plan.changed is not None:
         await asyncio.sleep(CHANGED_EVERY)
-        new = await asyncio.to_thread(plan.changed)
-        if new is not None and shifts.told is Stop.NO:
-            await _take_over(new, shifts)
+        due = await asyncio.to_thread(plan.changed) or due
+        if due is not None and shifts.told is Stop.NO and await _take_over(due, shifts):
+            due = None
 
 
-async def _take_over(plan: Plan, shifts: Shifts) -> None:
+async def _take_over(plan: Plan, shifts: Shifts) -> bool:
+    """Begin a shift by a changed configuration. False: it could not begin (its Redis is away); to be tried again."""
     shift = Shift(plan)
     task = asyncio.create_task(shift.work(), name="shift")
     ready = asyncio.create_task(shift.ready.wait())
@@ -215,8 +217,10 @@ async def _take_over(plan: Plan, shifts: Shifts) -> None:
     finally:
         await stop(ready)
     if task.done():
-        log.error("the changed configuration cannot be worked by; the one before stays in force: %s", task.exception())
-        return
+        log.error(
+            "the changed configuration cannot be worked by yet; the one before stays in force: %s", task.exception()
+        )
+        return False
     old = list(shifts.tasks)
     shifts.tasks[shift] = task
     if shifts.told is not Stop.NO:
@@ -224,6 +228,7 @@ async def _take_over(plan: Plan, shifts: Shifts) -> None:
     for one in old:
         one.retire()
     log.info("the changed configuration is in force")
+    return True
 
 
 def _obey_signals(shifts: Shifts) -> None:
