@@ -1,0 +1,208 @@
+"""Jobs asked for with plain rq: a ticket names an accepted job, which runs (again) or says why not."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import zlib
+
+import pytest
+from rq import Queue
+from rq.results import Result as RqResult
+from rq.serializers import JSONSerializer
+
+from router_core.outcome import ErrorClass
+from router_core.result import Result, Status
+from router_core.state.delivery import LEASE
+from router_core.state.intake import end
+from router_core.state.rounds import reap
+from tests.router_core.state.reached import (
+    JOB,
+    QUEUE,
+    failed,
+    fetch,
+    finished,
+    held,
+    queued,
+    registries,
+)
+from workers.ticket import read_ticket
+
+
+def ask(f, *args, queue=QUEUE, func="workers.deliver", serializer=JSONSerializer):
+    return Queue(queue, connection=f.store, serializer=serializer).enqueue(func, *args)
+
+
+async def answer_ticket(f, worker):
+    """What a worker does with the one ticket that its claim brings."""
+    (ticket,) = (await worker.claim(1, 0)).tickets
+    job_id, why_not = read_ticket(ticket.data)
+    return ticket, await worker.ticket(ticket, job_id, why_not, 600)
+
+
+def test_plain_rq_can_ask_for_an_accepted_job(fleet):
+    async def story(f):
+        await queued(f)
+        f.store.lrem("rq:queue:" + QUEUE, 0, JOB)
+        asking = ask(f, JOB)
+        worker = await f.worker()
+        ticket, came = await answer_ticket(f, worker)
+        assert (ticket.id, ticket.queue, came) == (asking.id, QUEUE, "queued")
+        asking = fetch(f, asking.id)
+        assert (asking.get_status(), asking.latest_result().type) == ("finished", RqResult.Type.SUCCESSFUL)
+        assert registries(f, QUEUE)["finished"] == [asking.id]
+        assert await worker.ticket(ticket, JOB, "", 600) == "again"
+
+    fleet(story)
+
+
+def test_asking_for_a_job_that_waits_leaves_it_where_it_is(fleet):
+    async def story(f):
+        await queued(f)
+        await f.accept("job-00002")
+        await f.accept("job-00003")
+        worker = await f.worker(slots=1)
+        await f.claim(worker)
+        ask(f, "job-00003", queue="gpu.large.background")
+        other = await f.worker("other", queues=("gpu.large.background",), backend="elsewhere")
+        assert (await answer_ticket(f, other))[1] == "queued"
+        assert f.places("job-00003") == [("queue", QUEUE)]
+        assert f.store.lrange("rq:queue:" + QUEUE, 0, -1) == [b"job-00002", b"job-00003"]
+
+    fleet(story)
+
+
+@pytest.mark.parametrize("reach", [failed, held])
+def test_asking_for_a_failed_or_held_job_runs_it_again_and_its_story_stays(fleet, reach):
+    async def story(f):
+        await reach(f)
+        ask(f, JOB)
+        worker = await f.worker("asked")
+        assert (await answer_ticket(f, worker))[1] == "queued"
+        assert f.places(JOB) == [("queue", QUEUE)]
+        assert fetch(f).get_status() == "queued"
+        assert await f.intake.result(JOB) is None
+        assert {f.store.ttl(key) for key in f.store.keys(f"*{JOB}")} == {-1}
+        record = await f.intake.record(JOB)
+        assert (len(record.attempts), record.job.body) == (1, f.job().body)
+        assert JOB.encode() in f.store.zrange("of:open", 0, -1)
+        delivery = await f.claim(worker)
+        assert delivery.attempts == b""
+        await f.settle(worker, delivery)
+        assert fetch(f).return_value() == {"status": "answered", "model": "smol"}
+        assert f.places(JOB) == [("finished", QUEUE)]
+
+    fleet(story)
+
+
+def test_a_job_that_runs_again_keeps_its_idempotency_key(fleet):
+    async def story(f):
+        await f.accept(JOB, idempotency_key="k")
+        worker = await f.worker()
+        delivery = await f.claim(worker)
+        await f.settle(worker, delivery, f.failed(delivery))
+        ask(f, JOB)
+        await answer_ticket(f, worker)
+        (key,) = f.store.keys("of:idem:*")
+        assert f.store.ttl(key) == -1
+
+    fleet(story)
+
+
+def test_asking_for_an_answered_job_changes_nothing(fleet):
+    async def story(f):
+        await finished(f)
+        ask(f, JOB)
+        assert (await answer_ticket(f, await f.worker("asked")))[1] == "done"
+        assert fetch(f).return_value() == {"status": "answered", "model": "smol"}
+
+    fleet(story)
+
+
+@pytest.mark.parametrize(
+    ("asking", "told"),
+    [
+        pytest.param({"args": ("job-99999",)}, "no job job-99999", id="an unknown job"),
+        pytest.param({"args": ("1",), "func": "os.system"}, "runs 'workers.deliver' and nothing else", id="other work"),
+        pytest.param({"args": (JOB, 2)}, "takes one argument", id="too many arguments"),
+    ],
+)
+def test_what_is_refused_fails_with_its_reason(fleet, asking, told):
+    async def story(f):
+        asking_job = ask(f, *asking["args"], func=asking.get("func", "workers.deliver"))
+        assert (await answer_ticket(f, await f.worker()))[1] == "unknown"
+        asking_job = fetch(f, asking_job.id)
+        assert asking_job.get_status() == "failed"
+        assert told in asking_job.latest_result().exc_string
+        assert registries(f, QUEUE)["failed"] == [asking_job.id]
+
+    fleet(story)
+
+
+def test_rqs_own_requeue_of_a_failed_job_runs_it_again(fleet):
+    async def story(f):
+        await failed(f)
+        fetch(f).requeue()
+        worker = await f.worker("asked")
+        ticket, came = await answer_ticket(f, worker)
+        assert (ticket.id, came) == (JOB, "queued")
+        assert (f.places(JOB), fetch(f).get_status()) == ([("queue", QUEUE)], "queued")
+        await f.settle(worker, await f.claim(worker))
+        assert f.places(JOB) == [("finished", QUEUE)]
+        assert (await f.intake.result(JOB)).answered
+
+    fleet(story)
+
+
+def test_rqs_own_requeue_of_what_cannot_run_again_shows_it_as_it_ended(fleet):
+    async def story(f):
+        await queued(f)
+        worker = await f.worker()
+        result = Result(id=JOB, status=Status.EXPIRED, error=ErrorClass.TIMEOUT)
+        await end(f.link, result, rq_status="failed")
+        fetch(f).requeue()
+        assert (await answer_ticket(f, worker))[1] == "done"
+        assert (f.places(JOB), fetch(f).get_status()) == ([("failed", QUEUE)], "failed")
+
+    fleet(story)
+
+
+class Exploding:
+    def __reduce__(self):
+        return (os._exit, (86,))
+
+
+def test_a_pickle_is_refused_unread(fleet):
+    async def story(f):
+        job = ask(f, JOB)
+        f.store.hset(
+            "rq:job:" + job.id, "data", zlib.compress(pickle.dumps(("workers.deliver", None, (Exploding(),), {})))
+        )
+        assert (await answer_ticket(f, await f.worker()))[1] == "unknown"
+        assert "reads no pickles" in fetch(f, job.id).latest_result().exc_string
+
+    fleet(story)
+
+
+def test_a_ticket_whose_worker_died_is_found_again(fleet):
+    async def story(f):
+        await queued(f)
+        f.store.lrem("rq:queue:" + QUEUE, 0, JOB)
+        asking = ask(f, JOB)
+        (ticket,) = (await (await f.worker("dead-one")).claim(1, 0)).tickets
+        await f.pass_time(LEASE + 1)
+        heir = await f.worker("heir")
+        await reap(f.link)
+        assert registries(f, QUEUE)["queued"] == [asking.id]
+        assert (await answer_ticket(f, heir))[0] == ticket
+
+    fleet(story)
+
+
+def test_a_claim_takes_no_more_tickets_than_it_asked_for(fleet):
+    async def story(f):
+        for n in range(5):
+            ask(f, f"job-0000{n}")
+        assert len((await (await f.worker(slots=9)).claim(2, 0)).tickets) == 2
+
+    fleet(story)
