@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Coroutine
-from typing import Any, TypeVar
+from typing import Any
 
 import httpx
 import orjson
@@ -18,7 +16,6 @@ from tests.faults import (
     COMPLETION,
     MESSAGE,
     USAGE,
-    FaultServer,
     Script,
     answer,
     cut,
@@ -26,54 +23,14 @@ from tests.faults import (
     drip,
     drip_events,
     events,
-    fault_server,
     piece,
     raw,
     reset,
     stall,
 )
+from tests.workers.backends.asking import ASKED, KEY, ask, run, served
 from workers.backends.base import Request
-from workers.backends.openai import OpenAIBackend
 from workers.backends.registry import open_backend
-from workers.backends.transport import open_transport
-
-ASKED: dict[str, Any] = {"messages": [{"role": "user", "content": "Haruka greets the festival crowd"}]}
-T = TypeVar("T")
-KEY = "sk-of-a-very-secret-kind"
-IN_TIME = 20.0
-"""No test waits longer than this, whatever the upstream does."""
-
-
-def run(work: Coroutine[Any, Any, T]) -> T:
-    return asyncio.run(asyncio.wait_for(work, IN_TIME))
-
-
-def ask(*scripts: Script, body: dict[str, Any] | None = None, timeout: float = 10, **more: Any) -> Outcome:
-    return served(*scripts, body=body, timeout=timeout, **more)[0]
-
-
-def served(
-    *scripts: Script,
-    body: dict[str, Any] | None = None,
-    timeout: float = 10,
-    deltas: list[str] | None = None,
-    calls: int = 1,
-    **more: Any,
-) -> tuple[Outcome, FaultServer]:
-    """The last outcome of so many calls, and the server as they left it. With `deltas` they are streamed."""
-
-    async def work() -> tuple[Outcome, FaultServer]:
-        async with fault_server(*scripts) as server:
-            backend = OpenAIBackend(server.url, KEY, open_transport(keep_alive=True))
-            request = Request(body=body or ASKED, upstream="upstream-name", timeout=timeout, max_tokens=77, **more)
-            try:
-                for _ in range(calls):
-                    outcome = await backend.complete(request, None if deltas is None else deltas.append)
-            finally:
-                await backend.close()
-            return outcome, server
-
-    return run(work())
 
 
 def test_an_answer_is_the_providers_whole_body_and_what_it_cost() -> None:
