@@ -55,6 +55,20 @@ async def look(link: Link, catalog: Catalog) -> Survey | None:
         return None
 
 
+async def hindrance(link: Link, catalog: Catalog, queue: str) -> str:
+    """What keeps everybody from the jobs of a queue now, for people; empty: nothing does, or Redis does not tell."""
+    _, alias, urgency = queue.split(".")
+    if alias not in catalog.models:
+        return f"{alias} is not in the configuration"
+    if (seen := await look(link, catalog)) is None:
+        return ""
+    state = seen.fleet(Urgency(urgency)).model(alias)
+    if state.blocked is None:
+        return "" if state.free > 0 else "all of its slots are in use"
+    left = state.blocked.until - seen.now
+    return state.blocked.detail + (f", for {left:.0f} s more" if left < FOREVER else "")
+
+
 def resolve(
     catalog: Catalog, asked: Asked, seen: Survey | None, *, without: Iterable[str] = (), directly: bool = False
 ) -> Resolved:

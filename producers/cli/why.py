@@ -97,8 +97,8 @@ def _known(tokens: int | None) -> str:
     return "?" if tokens is None else str(tokens)
 
 
-def told(record: Record, events: list[dict[str, Any]]) -> Iterator[str]:
-    """The lines that a person reads."""
+def told(record: Record, events: list[dict[str, Any]], hindrance: str = "") -> Iterator[str]:
+    """The lines that a person reads. `hindrance` is what keeps everybody from its queue now."""
     why, considered = reasons(record)
     state = str(record.result.status) if record.result else record.state
     by = f" by {record.result.model}@{record.result.backend}" if record.result and record.result.answered else ""
@@ -117,7 +117,7 @@ def told(record: Record, events: list[dict[str, Any]]) -> Iterator[str]:
     for moment in moments(record, events):
         yield f"  {moment.at:>+9.2f}s  {moment.what}" + (f"  · {moment.why}" if moment.why else "")
     if record.result is None:
-        yield f"  {'':>9}   {_next(record)}"
+        yield f"  {'':>9}   {_next(record)}" + (f": {hindrance}" if hindrance else "")
 
 
 def _next(record: Record) -> str:
@@ -133,7 +133,7 @@ def _next(record: Record) -> str:
             return f"goes on with: openfall degrade replay {record.id}"
 
 
-def as_json(record: Record, events: list[dict[str, Any]]) -> dict[str, Any]:
+def as_json(record: Record, events: list[dict[str, Any]], hindrance: str = "") -> dict[str, Any]:
     """The same as data; times in seconds after acceptance."""
     from dataclasses import asdict
 
@@ -152,6 +152,7 @@ def as_json(record: Record, events: list[dict[str, Any]]) -> dict[str, Any]:
         "moments": [{"at": one.at, "what": one.what, "why": one.why} for one in moments(record, events)],
         "held_for": record.held_for,
         "held_why": record.held_why,
+        "waits_for": hindrance or None,
         "model_used": result.model if result and result.answered else None,
         "fallback_used": bool(result and result.fallback_used),
         "cost_usd": None if result is None else result.cost_usd,

@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from producers.cli.shown import receipt, result_json
 from router_core.job import Candidate
 from router_core.outcome import Attempt, ErrorClass
@@ -38,12 +40,13 @@ def test_a_receipt_tells_of_a_fallback_and_of_a_price_that_nobody_knows() -> Non
     )
 
 
-def test_a_receipt_tells_which_model_was_passed_over() -> None:
+@pytest.mark.parametrize("passed_over", ["moved back: its breaker is open", "left out: the job is local-only"])
+def test_a_receipt_tells_which_model_was_passed_over(passed_over: str) -> None:
     considered = (
         Candidate(model="haiku", reason="2nd in role worker"),
-        Candidate(model="coder", reason="moved back: x"),
+        Candidate(model="coder", reason=passed_over),
     )
-    why = "role worker: haiku first of 2; coder moved back: its breaker is open"
+    why = f"role worker: haiku first of 2; coder {passed_over}"
     answer = attempt("haiku", cost_usd=0.000066)
     told = {"took": 2.9, "considered": considered, "reason": why}
     result = Result(id="8f21aaaa", status=Status.ANSWERED, attempts=(answer,), **told)
@@ -86,7 +89,8 @@ def test_a_job_that_waits_says_where_and_what_was_considered(openfall: Run) -> N
     assert "role dialogue: tiny first of 2" in shown
     assert "  1  tiny   1st in role dialogue" in shown
     assert "  2  other  2nd in role dialogue" in shown
-    assert "waits in gpu.tiny.background" in shown
+    assert "waits in gpu.tiny.background: no worker of pool gpu is there" in shown
+    assert json.loads(openfall("job", "why", job_id, "--json").stdout)["waits_for"] == "no worker of pool gpu is there"
 
 
 def test_a_job_that_is_being_answered_says_by_whom(openfall: Run, redis_url: str) -> None:
