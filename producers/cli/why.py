@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 _ACCEPTED, _CALL, _MOVE, _END = range(4)
 """In which order what happened at the same moment is told."""
+_BEHIND = 0.0005
+"""Seconds by which a call is told after its claim: that may be of the same millisecond as the move before it."""
 _UNTOLD = frozenset({"delta", "done", "started"})
 """Events that an attempt or the end tells better; a claim without an attempt is told by `_claim`."""
 
@@ -38,7 +40,7 @@ def reasons(record: Record) -> tuple[str, tuple[Candidate, ...]]:
 def moments(record: Record, events: list[dict[str, Any]]) -> list[Moment]:
     """Everything that happened to a job, in order: its events, its attempts, its end."""
     began = record.accepted_at
-    found = [*_events(record, events, began), *(_attempt(one, began) for one in record.attempts)]
+    found = [*_events(record, events, began), *_attempts(record, events, began)]
     if not events:  # the story of a job to which nothing happened is in its result
         found.append(Moment(0.0, _ACCEPTED, f"put in by {record.producer}"))
     if record.result is not None:
@@ -84,13 +86,22 @@ def _what(event: Mapping[str, Any], record: Record, first: bool) -> str:
             return str(other)
 
 
-def _attempt(attempt: Attempt, began: float) -> Moment:
+def _attempts(record: Record, events: list[dict[str, Any]], began: float) -> Iterator[Moment]:
+    """Each call, no sooner than its claim: events have the server's time, attempts the worker's word for it, which is
+    off by a few ms, and a call would seem to come before the move that led to it."""
+    claims = [event["at"] / 1000 - began + _BEHIND for event in events if event["event"] == "started" and "at" in event]
+    for number, attempt in enumerate(record.attempts):
+        claim = claims[number] if number < len(claims) else 0.0
+        yield _attempt(attempt, max(claim, attempt.started_at - began))
+
+
+def _attempt(attempt: Attempt, at: float) -> Moment:
     took = attempt.ended_at - attempt.started_at
     came = f"{attempt.error}" if attempt.error else "answered"
     tokens = "" if attempt.output_tokens is None else f", {_known(attempt.input_tokens)}+{attempt.output_tokens} tok"
     detail = f" ({attempt.detail})" if attempt.detail else ""
     what = f"{attempt.model}@{attempt.backend}: {came} after {took:.1f}s{detail}{tokens}, {money(attempt.cost_usd)}"
-    return Moment(max(0.0, attempt.started_at - began), _CALL, what, attempt.why)
+    return Moment(at, _CALL, what, attempt.why)
 
 
 def _known(tokens: int | None) -> str:

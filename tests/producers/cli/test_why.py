@@ -12,10 +12,12 @@ from typing import Any
 import pytest
 
 from producers.cli.shown import receipt, result_json
+from producers.cli.why import moments
 from router_core.job import Candidate
 from router_core.outcome import Attempt, ErrorClass
 from router_core.result import Result, Status
 from router_core.state.delivery import Deliveries, Drained, Identity
+from router_core.state.intake import Record
 from router_core.state.link import Link
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -80,6 +82,25 @@ def test_a_job_that_fell_back_tells_its_candidates_its_attempts_and_its_moves_in
     assert (told["model_used"], told["fallback_used"], told["cost_usd"]) == ("other", True, None)
     assert [one["at"] for one in told["moments"]] == sorted(one["at"] for one in told["moments"])
     assert len(told["attempts"]) == 2
+
+
+def test_a_call_is_told_after_the_move_that_led_to_it_though_the_workers_clock_is_behind() -> None:
+    calls = (
+        Attempt(model="a", backend="here", started_at=100.0, ended_at=101.0, error=ErrorClass.OVERLOADED),
+        Attempt(model="b", backend="here", started_at=100.995, ended_at=102.0),
+    )
+    events = [
+        {"event": "queued", "queue": "gpu.a.batch", "position": 1, "at": 100_000},
+        {"event": "started", "backend": "here", "at": 100_000},
+        {"event": "queued", "queue": "gpu.b.batch", "position": 1, "at": 101_000},
+        {"event": "started", "backend": "here", "at": 101_000},
+    ]
+    record = Record(
+        id="x", state="queued", queue="gpu.b.batch", producer="me", accepted_at=100.0, deadline=200.0, deliveries=2,
+        crashes=0, attempts=calls, job=None, result=None, worker=None, backend=None, held_for=None, held_why="",
+    )  # fmt: skip
+    told = [one.what.partition(":")[0].partition(",")[0] for one in moments(record, events)]
+    assert told == ["put in by me", "a@here", "put into gpu.b.batch", "b@here"]
 
 
 def test_a_job_that_waits_says_where_and_what_was_considered(openfall: Run) -> None:
