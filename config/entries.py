@@ -104,7 +104,7 @@ def built(entry: Entry[M], place: Place, base: Mapping[str, Any] | None = None) 
         words = {entry.field(key): key for key in entry.table}
         for fault in error.errors(include_url=False, include_input=False):
             field = str(fault["loc"][0])
-            _judge(place, words.get(field, field), fault)
+            _judge(place, words.get(field, field), fault, entry.table)
             values.pop(field, None)
         return entry.model.model_construct(**values)
 
@@ -130,12 +130,13 @@ def by_name(names: Names, kind: Kind[T]) -> Kind[dict[str, T]]:
     return Kind(values, shape, lambda told: {name: kind.write(value) for name, value in told.items()})
 
 
-def _judge(place: Place, key: str, told: ErrorDetails) -> None:
+def _judge(place: Place, key: str, told: ErrorDetails, table: Table) -> None:
     field = place.entries().get(key)
+    unknown = place.entries().keys() - table.keys()  # told as such, with the key that they come near to
     if field is not None and told["type"] != "missing":
         for word in told["loc"][1:]:  # as deep as the fault
             field = field.entries().get(str(word), field) if field.is_mapping else field
         wording = _JUDGEMENTS.get(told["type"])
         field.report(wording.format(**told.get("ctx", {})) if wording else told["msg"])
-    elif field is None and not get_close_matches(key, place.entries(), n=1):  # else it is there, but misspelt
+    elif field is None and not get_close_matches(key, unknown, n=1):  # else it is there, but misspelt
         place.report(f"{quoted(key)} is missing", f"Add {key}: to it.")

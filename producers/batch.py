@@ -22,7 +22,7 @@ from typing import Any, cast
 from producers.batch_file import BadLine, Journal, Line, Past, answer_row, read_lines, refusal_row
 from producers.client import BULK, AsyncOpenfall, Refused
 from producers.errors import BadRequest, FileTrouble, ProducerError
-from producers.request import Ask, Options, prepare
+from producers.request import NOTHING_SEEN, Ask, Options, Seen, prepare
 from router_core.catalog import UnknownName
 from router_core.envelope import digest
 from router_core.job import CompletionJob
@@ -150,18 +150,24 @@ class Batch:
     async def _submit(self, journal: Journal) -> None:
         lines = self._lines()
         while chunk := list(islice(lines, BULK)):
-            offers = []
-            await self._client.seen()
-            for line in chunk:
-                prepared = self._prepared(line)
-                if isinstance(prepared, BadLine):
-                    self._refuse(prepared)
-                else:
-                    offers.append((line, prepared))
-            answers = await self._client.offer([prepared for _, prepared in offers])
+            seen = await self._client.seen()
+            prepared = [(line, self._prepared(line, seen)) for line in chunk]
+            offers = [(line, job) for line, job in prepared if not isinstance(job, BadLine)]
+            for bad in await self._not_in([(line, bad) for line, bad in prepared if isinstance(bad, BadLine)]):
+                self._refuse(bad)
+            answers = await self._client.offer([job for _, job in offers])
             self._write_refusals(journal)
             self._took(zip((line for line, _ in offers), answers, strict=True))
         self._write_refusals(journal)
+
+    async def _not_in(self, refused: list[tuple[Line, BadLine]]) -> list[BadLine]:
+        """Of lines refused as the fleet is now, those that no earlier run put in; the others are waited for."""
+        known = {job[0].id: line for line, _ in refused if isinstance(job := self._prepared(line, NOTHING_SEEN), tuple)}
+        told = await states(self._client.link, list(known)) if known else {}
+        put_in = {job: line for job, line in known.items() if told[job] is not None}
+        self._waiting.update(put_in)
+        numbers = {line.number for line in put_in.values()}
+        return [bad for _, bad in refused if bad.number not in numbers]
 
     def _took(self, answers: Iterable[tuple[Line, Accepted | Refused]]) -> None:
         for line, answer in answers:
@@ -186,14 +192,12 @@ class Batch:
         except OSError as error:
             raise FileTrouble(f"{self._plan.source} cannot be read: {error.strerror}") from error
 
-    def _prepared(self, line: Line) -> Prepared | BadLine:
+    def _prepared(self, line: Line, seen: Seen = NOTHING_SEEN) -> Prepared | BadLine:
         """The job of a line, under the id that it always has. A failed one that is asked again gets another."""
         plan, ask = self._plan, line.ask
         options = Options(**{**ask.options, **plan.options})
         try:
-            job, terms = prepare(
-                self._client.loaded, self._client.producer, Ask(ask.prompt, options), self._client.sight.last
-            )
+            job, terms = prepare(self._client.loaded, self._client.producer, Ask(ask.prompt, options), seen)
         except (ProducerError, UnknownName) as error:
             return BadLine(line.number, str(error), line.custom_id)
         parts = (plan.name, line.custom_id, digest(job), self._past.failed.get(line.custom_id, ("", ""))[0])

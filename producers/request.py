@@ -71,6 +71,8 @@ class Options(TypedDict, total=False):
     response_format: Mapping[str, Any] | None
 
 
+OPTIONS = frozenset(Options.__annotations__)
+
 LAST_MOMENT = 4102444800.0
 """2100-01-01T00:00:00Z in epoch seconds: what lies behind it is a slip, such as milliseconds."""
 
@@ -95,9 +97,11 @@ def prepare(loaded: Loaded, producer: str, ask: Ask, seen: Seen = NOTHING_SEEN) 
     """The job and the terms on which it is put in, by what was seen of the fleet.
 
     Raises `BadRequest` (also when no model can or may take it), `PromptTooLarge`, or `UnknownName` for a role, task,
-    model, urgency or dialect.
+    model, urgency, dialect or option.
     """
     options = ask.options
+    if strange := options.keys() - OPTIONS:
+        raise UnknownName("option", min(strange), OPTIONS)  # `local_ony=True` would leave these machines in silence
     dialect = dialect_of(options.get("dialect"))
     given: Mapping[str, Any] = options
     body = body_of(ask.prompt, dialect, {name: given.get(name) for name in PARAMETERS})

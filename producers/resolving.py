@@ -6,11 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from producers.errors import NoModel
+from producers.sight import look
 from router_core.catalog import Catalog, UnknownName
 from router_core.choose import Asked
 from router_core.fleet import FOREVER, Blocked, Fleet, ModelState, Obstacle
 from router_core.job import Candidate, Urgency
 from router_core.route import NothingFits, Route, route
+from router_core.state.link import Link
 from router_core.state.survey import Seat, Survey, first_to_open
 
 _WITHOUT = "asked to do without it"
@@ -39,6 +41,20 @@ class Resolved:
     def seats(self, model: str) -> Sequence[Seat]:
         """What is known of a model at each of its backends."""
         return self.seen.seats[model] if self.seen else ()
+
+
+async def hindrance(link: Link, catalog: Catalog, queue: str) -> str:
+    """What keeps everybody from the jobs of a queue now, for people; empty: nothing does, or Redis does not tell."""
+    _, alias, urgency = queue.split(".")
+    if alias not in catalog.models:
+        return f"{alias} is not in the configuration"
+    if (seen := await look(link, catalog)) is None:
+        return ""
+    state = seen.fleet(Urgency(urgency)).model(alias)
+    if state.blocked is None:
+        return "" if state.free > 0 else "all of its slots are in use"
+    left = state.blocked.until - seen.now
+    return state.blocked.detail + (f", for {left:.0f} s more" if left < FOREVER else "")
 
 
 def resolve(

@@ -18,6 +18,7 @@ from router_core.catalog import Catalog, Ensemble, Pick
 from router_core.checks import role_of, without_reasoning
 from router_core.job import CompletionJob, Dialect
 from router_core.outcome import Completion
+from router_core.roster import roster
 
 COMPARED = 20_000
 """Characters of an answer that are compared with the others."""
@@ -187,10 +188,9 @@ def _may_judge(chain: Chain, plan: Ensemble, now: float) -> bool:
 
 
 def _quality(catalog: Catalog, alias: str, task: str | None) -> float:
-    if alias not in catalog.models:
-        return 0.0
-    quality = catalog.models[alias].quality
-    return quality.get(task or "default", quality.get("default", 0.0))
+    """As `rank` takes it. A model that a changed configuration has dropped counts least."""
+    member = roster(catalog).get(alias)
+    return 0.0 if member is None else member.spec.quality.get(task or "", member.quality)
 
 
 def _shingles(text: str) -> frozenset[str]:

@@ -56,8 +56,9 @@ def unpack_job(envelope: bytes, deadline: float, accepted_at: float = 0.0) -> Co
 
 def digest(job: CompletionJob) -> str:
     """A fingerprint of what was asked: same words, of the same role, task or models. Two jobs under one idempotency key
-    must share it. The order of the chain is not in it: it depends on how the fleet was at the moment."""
-    whom = [job.role, job.task, [] if job.role or job.task else sorted(job.chain)]
+    must share it. How the fleet was is not in it: neither the order of the chain, nor who was left out."""
+    models = {*job.chain, *(one.model for one in job.considered)}
+    whom = [job.role, job.task, [] if job.role or job.task else sorted(models)]
     asked = to_json([job.dialect, whom, sorted_deep(job.body)])
     return blake2b(asked, digest_size=12).hexdigest()
 

@@ -59,10 +59,10 @@ class Standing:
 
     @property
     def trouble(self) -> str:
-        """Why it is not of grade 0; empty when it is."""
-        if self.grade == 0:
-            return ""
-        return self.state.blocked.detail if self.state.blocked else f"it could start in about {self.start:.0f} s"
+        """What it cannot start at once for; empty when that is no matter. A block may be waited for in grade 0 too."""
+        if self.state.blocked:
+            return self.state.blocked.detail
+        return "" if self.grade == 0 else f"it could start in about {self.start:.0f} s"
 
 
 Entry = tuple[int, str, Member]
@@ -94,7 +94,7 @@ def candidate(one: Standing, occasion: Occasion) -> Candidate:
         reason = f"behind the local models: {occasion.urgency} jobs go further only when late"
     elif one.set_back:
         reason = f"moved back: {one.trouble}"
-    elif one.grade == 0 and not aside:
+    elif not one.trouble and not aside:
         return _plain(one.alias, one.number, occasion.place, _known(one, occasion))
     else:
         reason = _plain(one.alias, one.number, occasion.place, _known(one, occasion)).reason

@@ -131,7 +131,8 @@ def _write(event: dict[str, Any], manner: _Manner, waiting: Waiting) -> None:
 
 
 async def _hint(llm: AsyncOpenfall, job_id: str) -> None:
-    """Say it when nobody can answer: the queue is paused, or no worker serves it."""
+    """Say it when nobody can answer: the queue is paused, no worker serves it, or its model is to be left alone."""
+    from producers.resolving import hindrance
     from router_core.state.errors import StoreError
     from router_core.state.overview import look
 
@@ -143,6 +144,8 @@ async def _hint(llm: AsyncOpenfall, job_id: str) -> None:
             say(f"no worker serves {record.queue}: start one with `openfall up` or `openfall work {pool}`")
         elif any(queue.paused for queue in seen.queues if queue.name == record.queue):
             say(f"{record.queue} is paused: openfall queues resume {record.queue}")
+        elif record.state == "queued" and (why := await hindrance(llm.link, llm.loaded.catalog, record.queue)):
+            say(f"waits for {record.queue}: {why}")
 
 
 def _shown(result: Result, manner: _Manner) -> int:

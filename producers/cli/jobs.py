@@ -172,23 +172,23 @@ def why(job_id: str, config_path: Path | None, as_json: bool) -> None:
     """Why a job went where it went: what was considered, then everything that happened to it, in order."""
     from producers.cli import why as story
 
-    record, events, waits_for = run(_story(job_id, config_path))
+    found = run(_story(job_id, config_path))
     if as_json:
-        show_json({**story.as_json(record, events), "waits_for": waits_for or None})
+        show_json(story.as_json(*found))
         return
-    for words in story.told(record, events, waits_for):
+    for words in story.told(*found):
         click.echo(words)
 
 
 async def _story(job_id: str, config_path: Path | None) -> tuple[Record, list[dict[str, Any]], str]:
-    from producers.cli import why as story
-    from producers.sight import look
+    """The job, what happened to it, and what keeps everybody from its queue now, if it waits there."""
+    from producers.resolving import hindrance
     from router_core.state.events import read
 
     async with opened(config_path) as llm:
         record, events = await llm.record(job_id), await read(llm.link, job_id)
-        seen = await look(llm.link, llm.loaded.catalog) if record.state in ("queued", "scheduled") else None
-        return record, events, story.waits_for(record, seen)
+        waits = record.state in ("queued", "scheduled")
+        return record, events, await hindrance(llm.link, llm.loaded.catalog, record.queue) if waits else ""
 
 
 @job.command()

@@ -200,7 +200,9 @@ async def _breakers(loaded: Loaded, link: Link) -> list[Finding]:
         if row.state is not BreakerState.CLOSED:
             name = named(loaded.catalog, row.target)
             said = f"the breaker of {name} is {words_of(row, float(time_[0]))}: {row.why}"
-            remedy = f"It closes by itself when a health prompt is answered; or openfall breakers close {name}."
+            remedy = (
+                f"It closes by itself when a health prompt is answered. To try it now: openfall breakers auto {name}"
+            )
             if row.forced:
                 remedy = f"openfall breakers auto {name}, when it may be called again."
             found.append(Finding(check="breakers", what=name, state="warning", said=said, remedy=remedy))

@@ -57,7 +57,7 @@ def _why(result: Result) -> str:
     """Why this model: that another had failed before it, or its place among those considered."""
     if not result.fallback_used:
         own = next((one.reason for one in result.considered if one.model == result.model), result.reason)
-        passed_over = any(one.reason.startswith("moved back") for one in result.considered)
+        passed_over = any(one.reason.startswith(("moved back", "left out")) for one in result.considered)
         return result.picked_why or (result.reason if passed_over else own)
     failed = [one for one in result.attempts if one.error is not None]
     if failed:

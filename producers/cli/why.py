@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from producers.cli.shown import money
-from router_core.job import Urgency
 
 if TYPE_CHECKING:
     from router_core.job import Candidate
     from router_core.outcome import Attempt
     from router_core.state.intake import Record
-    from router_core.state.survey import Survey
 
 _ACCEPTED, _CALL, _MOVE, _END = range(4)
 """In which order what happened at the same moment is told."""
+_BEHIND = 0.0005
+"""Seconds by which a call is told after its claim: that may be of the same millisecond as the move before it."""
 _UNTOLD = frozenset({"delta", "done", "started"})
 """Events that an attempt or the end tells better; a claim without an attempt is told by `_claim`."""
 
@@ -40,7 +40,7 @@ def reasons(record: Record) -> tuple[str, tuple[Candidate, ...]]:
 def moments(record: Record, events: list[dict[str, Any]]) -> list[Moment]:
     """Everything that happened to a job, in order: its events, its attempts, its end."""
     began = record.accepted_at
-    found = [*_events(record, events, began), *(_attempt(one, began) for one in record.attempts)]
+    found = [*_events(record, events, began), *_attempts(record, events, began)]
     if not events:  # the story of a job to which nothing happened is in its result
         found.append(Moment(0.0, _ACCEPTED, f"put in by {record.producer}"))
     if record.result is not None:
@@ -86,32 +86,30 @@ def _what(event: Mapping[str, Any], record: Record, first: bool) -> str:
             return str(other)
 
 
-def _attempt(attempt: Attempt, began: float) -> Moment:
+def _attempts(record: Record, events: list[dict[str, Any]], began: float) -> Iterator[Moment]:
+    """Each call, no sooner than its claim: events have the server's time, attempts the worker's word for it, which is
+    off by a few ms, and a call would seem to come before the move that led to it."""
+    claims = [event["at"] / 1000 - began + _BEHIND for event in events if event["event"] == "started" and "at" in event]
+    for number, attempt in enumerate(record.attempts):
+        claim = claims[number] if number < len(claims) else 0.0
+        yield _attempt(attempt, max(claim, attempt.started_at - began))
+
+
+def _attempt(attempt: Attempt, at: float) -> Moment:
     took = attempt.ended_at - attempt.started_at
     came = f"{attempt.error}" if attempt.error else "answered"
     tokens = "" if attempt.output_tokens is None else f", {_known(attempt.input_tokens)}+{attempt.output_tokens} tok"
     detail = f" ({attempt.detail})" if attempt.detail else ""
     what = f"{attempt.model}@{attempt.backend}: {came} after {took:.1f}s{detail}{tokens}, {money(attempt.cost_usd)}"
-    return Moment(max(0.0, attempt.started_at - began), _CALL, what, attempt.why)
+    return Moment(at, _CALL, what, attempt.why)
 
 
 def _known(tokens: int | None) -> str:
     return "?" if tokens is None else str(tokens)
 
 
-def waits_for(record: Record, seen: Survey | None) -> str:
-    """What keeps a job that waits from being asked now, as the fleet is; empty when nothing is known to."""
-    _, model, urgency = record.queue.split(".")
-    if seen is None:
-        return ""
-    state = seen.fleet(Urgency(urgency)).model(model)
-    if state.blocked is not None:
-        return state.blocked.detail
-    return "every slot is taken" if state.free == 0 else ""
-
-
-def told(record: Record, events: list[dict[str, Any]], waits_for: str = "") -> Iterator[str]:
-    """The lines that a person reads."""
+def told(record: Record, events: list[dict[str, Any]], hindrance: str = "") -> Iterator[str]:
+    """The lines that a person reads. `hindrance` is what keeps everybody from its queue now."""
     why, considered = reasons(record)
     state = str(record.result.status) if record.result else record.state
     by = f" by {record.result.model}@{record.result.backend}" if record.result and record.result.answered else ""
@@ -130,7 +128,7 @@ def told(record: Record, events: list[dict[str, Any]], waits_for: str = "") -> I
     for moment in moments(record, events):
         yield f"  {moment.at:>+9.2f}s  {moment.what}" + (f"  · {moment.why}" if moment.why else "")
     if record.result is None:
-        yield f"  {'':>9}   {_next(record)}" + (f": {waits_for}" if waits_for else "")
+        yield f"  {'':>9}   {_next(record)}" + (f": {hindrance}" if hindrance else "")
 
 
 def _next(record: Record) -> str:
@@ -146,7 +144,7 @@ def _next(record: Record) -> str:
             return f"goes on with: openfall degrade replay {record.id}"
 
 
-def as_json(record: Record, events: list[dict[str, Any]]) -> dict[str, Any]:
+def as_json(record: Record, events: list[dict[str, Any]], hindrance: str = "") -> dict[str, Any]:
     """The same as data; times in seconds after acceptance."""
     from dataclasses import asdict
 
@@ -165,6 +163,7 @@ def as_json(record: Record, events: list[dict[str, Any]]) -> dict[str, Any]:
         "moments": [{"at": one.at, "what": one.what, "why": one.why} for one in moments(record, events)],
         "held_for": record.held_for,
         "held_why": record.held_why,
+        "waits_for": hindrance or None,
         "model_used": result.model if result and result.answered else None,
         "fallback_used": bool(result and result.fallback_used),
         "cost_usd": None if result is None else result.cost_usd,

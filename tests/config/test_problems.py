@@ -189,6 +189,11 @@ def test_a_mistake_in_a_model_is_told(tmp_path: Path, fields: str, message: str)
         pytest.param("pool: gpu", '1 backends.tower: "url" is missing. Add url: to it.', id="no address"),
         pytest.param("url: http://a", '1 backends.tower: "pool" is missing. Add pool: to it.', id="no pool"),
         pytest.param(
+            "protocol: anthropic",
+            '1 backends.tower: "pool" is missing. Add pool: to it.',
+            id="no pool, and a known key that is spelt a little like it",
+        ),
+        pytest.param(
             "pool: gpuu, url: http://a", '1 backends.tower.pool: unknown pool "gpuu". Did you mean "gpu"?', id="a pool"
         ),
         pytest.param(

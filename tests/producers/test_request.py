@@ -143,6 +143,7 @@ def test_the_state_of_the_fleet_decides_where_a_job_waits_first() -> None:
         ({"task": "cod"}, UnknownName, "unknown task 'cod'. Did you mean 'code'?"),
         ({"role": ""}, UnknownName, "unknown role ''. Known: ace, away, chat."),
         ({"dialect": "openia"}, UnknownName, "unknown dialect 'openia'. Did you mean 'openai'?"),
+        ({"local_ony": True}, UnknownName, "unknown option 'local_ony'. Did you mean 'local_only'?"),
         ({"role": "ace", "model": "haiku"}, BadRequest, "say a role or a model, not both"),
     ],
 )

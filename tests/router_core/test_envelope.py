@@ -23,7 +23,7 @@ from router_core.envelope import (
     unpack_job,
     unpack_result,
 )
-from router_core.job import CompletionJob, Urgency
+from router_core.job import Candidate, CompletionJob, Urgency
 from router_core.outcome import Attempt, Completion, ErrorClass
 from router_core.result import Result, Status
 
@@ -145,6 +145,14 @@ def test_other_requests_have_other_digests(other):
     job = CompletionJob(id="job-00001", producer="p", chain=("smol",), body={"messages": [{"a": [1], "b": 1}]})
     assert digest(job.model_copy(update=other)) != digest(job)
     assert digest(job.model_copy(update={"id": "job-00002", "urgency": Urgency.BATCH})) == digest(job)
+
+
+def test_who_was_left_out_at_the_moment_does_not_change_what_was_asked():
+    told = {"id": "job-00001", "producer": "p", "body": {"messages": []}}
+    both = (Candidate(model="smol", reason="1st"), Candidate(model="haiku", reason="2nd"))
+    alone = (both[0], Candidate(model="haiku", reason="left out: the fleet is switched to local-only", chosen=False))
+    then = CompletionJob(chain=("smol", "haiku"), considered=both, **told)
+    assert digest(CompletionJob(chain=("smol",), considered=alone, **told)) == digest(then)
 
 
 def test_keys_are_sorted_all_the_way_down():

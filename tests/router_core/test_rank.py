@@ -97,7 +97,7 @@ class TestAsWritten:
         }
         assert ranked(models, states, occasion(urgency, Order.AS_WRITTEN)) == {
             "cold": "1st in role ace, not loaded",
-            "stuck": "2nd in role ace",
+            "stuck": "2nd in role ace; its breaker is open for 30 s more",
             "free": "4th in role ace, loaded",
             "shut": "moved back: its breaker is open for 31 s more",
         }

@@ -107,6 +107,20 @@ def test_an_output_that_was_lost_comes_back_without_a_second_call(
     assert len(answering.asked) == 40
 
 
+def test_a_line_that_was_put_in_is_waited_for_though_the_fleet_would_refuse_it_now(
+    openfall: Run, answering: Any, source: Path, out: Path, config_file: Path
+) -> None:
+    openfall("batch", "run", "in.jsonl", "-o", "out.jsonl")
+    out.unlink()
+    config_file.write_text(config_file.read_text().replace("local: yes", "local: no"))
+    openfall("local-only", "on")
+    source.write_text(source.read_text() + line("line-new", "prompt new") + "\n")
+    ran = openfall("batch", "run", "in.jsonl", "-o", "out.jsonl")
+    assert (ran.returncode, len(answering.asked)) == (5, 40)
+    assert "40 of 41 answered, 1 failed" in ran.stderr
+    assert "line 41: no model can take this job" in ran.stderr
+
+
 def test_a_torn_last_line_is_mended(openfall: Run, answering: Any, source: Path, out: Path) -> None:
     openfall("batch", "run", "in.jsonl", "-o", "out.jsonl")
     out.write_bytes(out.read_bytes()[:-30])

@@ -9,11 +9,15 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from producers.cli.shown import receipt, result_json
+from producers.cli.why import moments
 from router_core.job import Candidate
 from router_core.outcome import Attempt, ErrorClass
 from router_core.result import Result, Status
 from router_core.state.delivery import Deliveries, Drained, Identity
+from router_core.state.intake import Record
 from router_core.state.link import Link
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -38,12 +42,13 @@ def test_a_receipt_tells_of_a_fallback_and_of_a_price_that_nobody_knows() -> Non
     )
 
 
-def test_a_receipt_tells_which_model_was_passed_over() -> None:
+@pytest.mark.parametrize("passed_over", ["moved back: its breaker is open", "left out: the job is local-only"])
+def test_a_receipt_tells_which_model_was_passed_over(passed_over: str) -> None:
     considered = (
         Candidate(model="haiku", reason="2nd in role worker"),
-        Candidate(model="coder", reason="moved back: x"),
+        Candidate(model="coder", reason=passed_over),
     )
-    why = "role worker: haiku first of 2; coder moved back: its breaker is open"
+    why = f"role worker: haiku first of 2; coder {passed_over}"
     answer = attempt("haiku", cost_usd=0.000066)
     told = {"took": 2.9, "considered": considered, "reason": why}
     result = Result(id="8f21aaaa", status=Status.ANSWERED, attempts=(answer,), **told)
@@ -79,6 +84,25 @@ def test_a_job_that_fell_back_tells_its_candidates_its_attempts_and_its_moves_in
     assert len(told["attempts"]) == 2
 
 
+def test_a_call_is_told_after_the_move_that_led_to_it_though_the_workers_clock_is_behind() -> None:
+    calls = (
+        Attempt(model="a", backend="here", started_at=100.0, ended_at=101.0, error=ErrorClass.OVERLOADED),
+        Attempt(model="b", backend="here", started_at=100.995, ended_at=102.0),
+    )
+    events = [
+        {"event": "queued", "queue": "gpu.a.batch", "position": 1, "at": 100_000},
+        {"event": "started", "backend": "here", "at": 100_000},
+        {"event": "queued", "queue": "gpu.b.batch", "position": 1, "at": 101_000},
+        {"event": "started", "backend": "here", "at": 101_000},
+    ]
+    record = Record(
+        id="x", state="queued", queue="gpu.b.batch", producer="me", accepted_at=100.0, deadline=200.0, deliveries=2,
+        crashes=0, attempts=calls, job=None, result=None, worker=None, backend=None, held_for=None, held_why="",
+    )  # fmt: skip
+    told = [one.what.partition(":")[0].partition(",")[0] for one in moments(record, events)]
+    assert told == ["put in by me", "a@here", "put into gpu.b.batch", "b@here"]
+
+
 def test_a_job_that_waits_says_where_and_what_was_considered(openfall: Run) -> None:
     job_id = openfall("enqueue", "-r", "dialogue", said="x").stdout.strip()
     shown = openfall("job", "why", job_id).stdout
@@ -86,13 +110,7 @@ def test_a_job_that_waits_says_where_and_what_was_considered(openfall: Run) -> N
     assert "role dialogue: tiny first of 2" in shown
     assert "  1  tiny   1st in role dialogue" in shown
     assert "  2  other  2nd in role dialogue" in shown
-    assert "waits in gpu.tiny.background" in shown
-
-
-def test_a_job_that_waits_says_what_it_waits_for(openfall: Run) -> None:
-    job_id = openfall("enqueue", "-r", "dialogue", said="Haruka waves").stdout.strip()
-    told = openfall("job", "why", job_id).stdout
-    assert "no worker of pool gpu is there" in told.splitlines()[-1]
+    assert "waits in gpu.tiny.background: no worker of pool gpu is there" in shown
     assert json.loads(openfall("job", "why", job_id, "--json").stdout)["waits_for"] == "no worker of pool gpu is there"
 
 
