@@ -7,9 +7,10 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from router_core.breaker import target
+from router_core.breaker import BreakerState, target
 from router_core.catalog import Billing, Catalog, UnknownName
 from router_core.outcome import Failure
+from router_core.state.breakers import breakers, let_be
 from router_core.state.errors import StoreError
 from router_core.state.link import Link
 from router_core.state.models import loading
@@ -88,7 +89,15 @@ class Loader:
         told = {"at": now, "ok": found.ok, "how": found.how, "latency": found.latency, "detail": found.detail}
         if self.link is not None:
             await remember_health(self.link, target(name, alias), told)
+            if found.ok and found.how == "asked":
+                await self._hasten_probe(self.link, target(name, alias))
         return {**told, "said": found.detail, "loaded": found.loaded}
+
+    async def _hasten_probe(self, link: Link, name: str) -> None:
+        """What has just answered is probed now, not at the end of a long open time; an operator's word stands."""
+        for breaker in await breakers(link):
+            if breaker.target == name and breaker.state is BreakerState.OPEN and breaker.forced is None:
+                await let_be(link, name, self.catalog.breakers)
 
     async def _remembered(self, name: str, now: float) -> Mapping[str, Any] | None:
         told = (await remembered_health(self.link)).get(name) if self.link is not None else None

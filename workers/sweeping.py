@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from router_core.catalog import Catalog
 from router_core.decide import Conditions, Done, Fall, Handoff, HoldReason, Later, Step
 from router_core.envelope import UnreadableEnvelope, unpack_answers, unpack_attempts, unpack_job
-from router_core.fleet import Fleet
+from router_core.fleet import Fleet, Obstacle
 from router_core.job import CompletionJob, Urgency
 from router_core.outcome import ErrorClass
 from router_core.reconsider import reconsider
@@ -59,6 +59,8 @@ class Sweeper:
         if isinstance(step, Done):
             result = result_of(job, attempts, step, now)
             await self._end(found, result, "finished" if result.answered else "failed")
+        elif isinstance(step, Fall) and found.why == "stranded" and _is_paused(conditions):
+            return  # a pause is meant to end: what cannot go elsewhere falls when it is late, and not before
         elif step is not None:
             await self._move(found, job, step)
             if isinstance(step, Handoff):
@@ -89,6 +91,11 @@ class Sweeper:
         with contextlib.suppress(UnknownJob):
             if await end(self.link, result, rq_status=rq_status, seen_deliveries=found.deliveries):
                 log.warning("%s: %s: %s", found.id, result.status, result.detail)
+
+
+def _is_paused(conditions: Conditions) -> bool:
+    blocked = conditions.fleet.model(conditions.here).blocked
+    return blocked is not None and blocked.obstacle is Obstacle.PAUSED
 
 
 def _cancelled(found: Found) -> Result:

@@ -142,11 +142,13 @@ def test_a_worker_leaves_alone_what_a_worker_of_another_configuration_serves(red
     run(redis_url, tmp_path, story, "cloud")
 
 
-def test_jobs_of_a_paused_queue_go_on_the_interactive_ones_at_once(redis_url, tmp_path):
+def test_jobs_of_a_paused_queue_go_on_at_once_if_interactive_but_fall_only_when_late(redis_url, tmp_path):
     async def story(here, upstream):
         for urgency in Urgency:
             await pause(here.link, f"gpu.first.{urgency}")
-        assert at_once(await see(here, "first", "is paused"))
+        left = await see(here, "first", "is paused")
+        assert left.pop("interactive-one") >= START_WITHIN[Urgency.INTERACTIVE]
+        assert at_once(left)
         assert len(upstream.at) == len(Urgency)
 
     run(redis_url, tmp_path, story, "gpu", "cloud")

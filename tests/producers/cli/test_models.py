@@ -10,6 +10,12 @@ from typing import Any
 
 import redis
 
+from config import load
+from router_core.catalog import Catalog
+from router_core.outcome import ErrorClass
+from router_core.state.breakers import breakers
+from router_core.state.link import Link
+from router_core.state.reports import Reported, report
 from tests.fakes.ollama import FakeModel, ollama_fake
 from tests.producers.cli.endpoints import beside, endpoint
 
@@ -71,6 +77,34 @@ def test_an_endpoint_that_has_all_its_models_ready_needs_no_load_and_cannot_unlo
             ran = await run("models", "unload", "gpt", "--config", config, "--json")
             assert ran.returncode == 1
             assert json.loads(ran.stdout)["ok"] is False
+
+    beside(story, openfall)
+
+
+def test_a_model_that_answers_a_check_is_probed_now_unless_an_operator_holds_it_open(
+    openfall: Run, redis_url: str, tmp_path: Path
+) -> None:
+    async def tripped(catalog: Catalog) -> None:
+        async with Link(redis_url) as link:
+            await report(link, catalog, Reported("gpt", "api", error=ErrorClass.NO_VRAM))
+
+    async def due() -> tuple[float | None, float | None]:
+        async with Link(redis_url) as link:
+            (breaker,) = await breakers(link)
+            return breaker.until, breaker.forced_until
+
+    async def story(run: Any) -> None:
+        async with endpoint(["gpt-1"]) as api:
+            config = configured(tmp_path, api=api)
+            catalog = load(Path(config)).catalog
+            await tripped(catalog)
+            opened, _ = await due()
+            assert (await run("models", "check", "gpt", "--force", "--config", config)).returncode == 0
+            assert (await due())[0] < opened
+            await run("breakers", "open", "api/gpt", "--for", "10m", "--config", config)
+            held = await due()
+            await run("models", "check", "gpt", "--force", "--config", config)
+            assert await due() == held
 
     beside(story, openfall)
 
