@@ -86,7 +86,7 @@ def test_a_model_that_answers_a_check_is_probed_now_unless_an_operator_holds_it_
 ) -> None:
     async def tripped(catalog: Catalog) -> None:
         async with Link(redis_url) as link:
-            await report(link, catalog, Reported("gpt", "api", error=ErrorClass.NO_VRAM))
+            await report(link, catalog, Reported(model="gpt", backend="api", error=ErrorClass.NO_VRAM))
 
     async def due() -> tuple[float | None, float | None]:
         async with Link(redis_url) as link:
