@@ -39,7 +39,7 @@ check: $(STAMP) ## format, lint, types, import contracts, tests, branch coverage
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy --no-error-summary
 	@$(BIN)/lint-imports --no-logo > .venv/lint-imports.log || { cat .venv/lint-imports.log; exit 1; }
-	@$(BIN)/python -m pytest --cov --cov-report=
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --cov --cov-report=
 
 bench: $(STAMP) ## measure side by side with what people would use instead
 	@$(BIN)/python -m benchmarks
