@@ -100,6 +100,10 @@ class EnginePart:
         return Started(child=engine.child, told=told, stop=lambda hurry: engine.stop())
 
 
+LAST_WORDS = 1.0
+"""Seconds for what a worker wrote before its end: something that it has started may keep its output open for longer."""
+
+
 class WorkerPart:
     """Started again after any crash; not after it ended by itself (0) or refused its command line (2)."""
 
@@ -123,7 +127,14 @@ class WorkerPart:
         except BaseException:
             await child.stop(self.grace)
             raise
-        return Started(child=child, told={}, stop=lambda hurry: child.stop(self.grace, hurry))
+        return Started(child=child, told={}, stop=lambda hurry: self._stop(child, hurry))
+
+    async def _stop(self, child: Child, hurry: asyncio.Event | None) -> int | None:
+        """Its end is told after its last words: a process can be gone before all that it wrote has been read."""
+        status = await child.stop(self.grace, hurry)
+        if self.listening is not None:
+            await asyncio.wait([self.listening], timeout=LAST_WORDS)
+        return status
 
     async def _ready(self, child: Child, ready: asyncio.Event) -> None:
         waits = [asyncio.create_task(ready.wait()), asyncio.create_task(child.wait())]
