@@ -17,10 +17,11 @@ while True:
 WITNESS = """
 import redis, os, signal, sys
 def leave(*_):
-    print('{"event": "left", "valkey": %d}' % redis.Redis.from_url(os.environ["REDIS_URL"]).ping(), flush=True)
+    answers = redis.Redis.from_url(os.environ["REDIS_URL"]).ping()
+    os.write(1, b'{"event": "left", "valkey": %d}\\n' % answers)  # print bears no signal in the middle of a print
     sys.exit(0)
 signal.signal(signal.SIGTERM, leave)
-print('{"event": "ready"}', flush=True)
+os.write(1, b'{"event": "ready"}\\n')
 while True:
     signal.pause()
 """
