@@ -18,6 +18,9 @@ from workers.backends.base import CompletionBackend
 
 log = logging.getLogger("openfall.probing")
 
+ASK_AGAIN = 5.0
+"""Seconds until a key is probed again after a probe that said nothing of it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prober:
@@ -44,14 +47,17 @@ class Prober:
 def probed(probe: Probe, outcome: Outcome, chance: float) -> breakers.Probed:
     """What a probe says of the breaker that it was sent for.
 
-    To a key it says whether the provider took the key: any answer but a refusal of it does. To a model it says what a
-    call would say, but that the refusal of a key says nothing of the model.
+    To a key it says whether the provider took it: any answer but a refusal of it does, and a provider that was not
+    reached, or is in trouble, says nothing. To a model it says what a call would; a refused key fails it too, for there
+    may be no breaker of a key that could keep calls away.
     """
     failure = outcome if isinstance(outcome, Failure) else None
     error = failure.error_class if failure else None
     refused = credential_mark(error) is CredentialMark.PARK
     why = f"{failure.error_class}: {failure.detail}" if failure else ""
     if probe.target.startswith("key:"):
+        if breaker_mark(error, 0.0, None) is BreakerMark.FAILURE:
+            return breakers.Probed(BreakerMark.NEUTRAL, why, ASK_AGAIN, chance)
         return breakers.Probed(BreakerMark.FAILURE if refused else BreakerMark.OK, why, 0.0, chance)
     mark = BreakerMark.FAILURE if refused else breaker_mark(error, 0.0, None)
     return breakers.Probed(mark, why, cooldown(error, failure.retry_after if failure else None), chance)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,27 +19,6 @@ if TYPE_CHECKING:
 COLUMNS = ("model", "backend", "group", "calls", "failed", "fell back", "tokens in", "out", "mean", "spent")
 KEPT = 100
 """Days for which the ledger is kept."""
-
-
-@dataclass(slots=True)
-class Sums:
-    """The calls of some days to one model at one backend for one group."""
-
-    model: str
-    backend: str
-    group: str | None
-    calls: int = 0
-    failed: int = 0
-    fallbacks: int = 0
-    seconds: float = 0.0
-    input_tokens: int = 0
-    output_tokens: int = 0
-    usd: float = 0.0
-    unpriced: int = 0
-
-    def add(self, entry: Entry) -> None:
-        for name in ("calls", "failed", "fallbacks", "seconds", "input_tokens", "output_tokens", "usd", "unpriced"):
-            setattr(self, name, getattr(self, name) + getattr(entry, name))
 
 
 @click.command()
@@ -56,8 +36,7 @@ def spend(days: int, config_path: Path | None, as_json: bool) -> None:
     elif not entries:
         say("nothing was called")
     else:
-        sums = _summed(entries)
-        show_table(COLUMNS, (*_rows(sums), _total(sums)))
+        show_table(COLUMNS, _shown(entries))
 
 
 async def _entries(config_path: Path | None, days: int) -> list[Entry]:
@@ -69,25 +48,19 @@ async def _entries(config_path: Path | None, days: int) -> list[Entry]:
         return await ledger(llm.link, [today(now - 86400 * back) for back in reversed(range(days))])
 
 
-def _summed(entries: Iterable[Entry]) -> list[Sums]:
-    found: dict[tuple[str, str, str | None], Sums] = {}
-    for one in entries:
-        found.setdefault((one.model, one.backend, one.group), Sums(one.model, one.backend, one.group)).add(one)
-    return [found[key] for key in sorted(found, key=lambda key: tuple(part or "" for part in key))]
+def _shown(entries: Sequence[Entry]) -> Iterator[tuple[object, ...]]:
+    """A row for each model, backend and group, and one for all of them."""
+    from router_core.state.ledger import total
+
+    def place(one: Entry) -> tuple[str, str, str]:
+        return one.model, one.backend, one.group or "-"
+
+    for where, these in groupby(sorted(entries, key=place), key=place):
+        one = total(list(these))
+        yield *where, *_sums(one), f"{one.seconds / one.calls:.1f}s" if one.calls else "-", spent(one.usd, one.unpriced)
+    every = total(entries)
+    yield "all", "", "", *_sums(every), "", spent(every.usd, every.unpriced)
 
 
-def _rows(sums: Iterable[Sums]) -> Iterator[tuple[object, ...]]:
-    for one in sums:
-        mean = f"{one.seconds / one.calls:.1f}s" if one.calls else "-"
-        tokens = one.input_tokens, one.output_tokens
-        cost = spent(one.usd, one.unpriced)
-        yield one.model, one.backend, one.group or "-", one.calls, one.failed, one.fallbacks, *tokens, mean, cost
-
-
-def _total(sums: list[Sums]) -> tuple[object, ...]:
-    def of(name: str) -> int:
-        return int(sum(getattr(one, name) for one in sums))
-
-    tokens = of("input_tokens"), of("output_tokens")
-    cost = spent(sum(one.usd for one in sums), of("unpriced"))
-    return "all", "", "", of("calls"), of("failed"), of("fallbacks"), *tokens, "", cost
+def _sums(one: Entry) -> tuple[int, ...]:
+    return one.calls, one.failed, one.fallbacks, one.input_tokens, one.output_tokens

@@ -237,8 +237,8 @@ end
 
 -- One probe in the whole fleet, held by a lease: a prober that dies gives it back by dying.
 local function hand_out_probe(target, backend, model, lasts)
-  local b = redis.call('HMGET', BREAKER .. target, 'state', 'forced')
-  if b[1] == 'open' then breaker_go(target, 'half_open', 'time to probe', {ramp = 0}, 0, now) end
+  local state = redis.call('HGET', BREAKER .. target, 'state')
+  if state == 'open' then breaker_go(target, 'half_open', 'time to probe', {ramp = 0}, 0, now) end
   local token = nonce .. 'p' .. #probes
   redis.call('HSET', BREAKER .. target, 'probe', token)
   redis.call('HSET', BLOCKED, target, 'probe ' .. ms(now + lasts))

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from urllib.parse import unquote
 
 from router_core.state import keys
 from router_core.state.link import Link, pairs
 
 _NANO = 1e-9
+_SUMS = ("calls", "failed", "fallbacks", "seconds", "input_tokens", "output_tokens", "usd", "unpriced")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +33,12 @@ class Entry:
     output_tokens: int = 0
     usd: float = 0.0
     unpriced: int = 0
+
+
+def total(entries: Sequence[Entry]) -> Entry:
+    """One entry with the sums of some, at least one; its day, model, backend and group are those of the first."""
+    sums = {name: sum(getattr(one, name) for one in entries) for name in _SUMS}
+    return replace(entries[0], **sums)
 
 
 async def ledger(link: Link, days: Iterable[str]) -> list[Entry]:
