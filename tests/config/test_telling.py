@@ -1,0 +1,209 @@
+"""How the mistakes of a file are told: each once, all of them, in their order, and none with a secret."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+import config
+from config import ConfigError, Problem
+from tests.config.told import SOUND, told
+
+
+def test_a_key_that_stands_twice_is_told_at_the_second(tmp_path: Path) -> None:
+    text = """
+    backends:
+      tower: {pool: gpu, url: http://a}
+      desk: {pool: gpu, url: http://b}
+      tower: {pool: gpu, url: http://c}
+    """
+    assert told(tmp_path, text) == [
+        'openfall.yaml:4 backends: the key "tower" stands twice, first on line 2. Remove one of them.'
+    ]
+
+
+def test_a_model_in_two_pools_is_told_at_its_list(tmp_path: Path) -> None:
+    text = """
+    backends:
+      tower: {pool: gpu, url: http://a}
+      far: {pool: cloud, url: http://b}
+    models:
+      coder:
+        upstream: x
+        at:
+          - tower
+          - far
+    """
+    assert told(tmp_path, text) == [
+        "openfall.yaml:7 models.coder.at: its backends are in different pools (cloud, gpu): one model, one pool."
+    ]
+
+
+def test_a_role_with_the_name_of_a_model_is_told(tmp_path: Path) -> None:
+    text = """
+    backends: {tower: {pool: gpu, url: http://a}}
+    models: {coder: {upstream: x, at: [tower]}, haiku: {upstream: x, at: [tower]}}
+    roles:
+      coder: {chain: [haiku, coder]}
+    """
+    assert told(tmp_path, text) == [
+        "openfall.yaml:4 roles.coder: a model has the same name: callers could mean either."
+    ]
+
+
+def test_an_unknown_name_in_a_list_is_told_on_its_own_line(tmp_path: Path) -> None:
+    text = """
+    roles:
+      chat:
+        chain:
+          - coder
+          - codr
+    """
+    (problem,) = told(tmp_path, dedent(text) + SOUND["backends"] + "\n" + SOUND["models"])
+    assert problem == 'openfall.yaml:5 roles.chat.chain: unknown model "codr". Did you mean "coder"?'
+
+
+def test_every_problem_of_a_file_is_told_at_once_in_the_order_of_the_file(tmp_path: Path) -> None:
+    text = """
+    redis: valkey
+    bakends: {}
+    backends:
+      tower: {pool: gpu, url: http://a, slots: many}
+      desk: {pool: cloud, url: b, engine: {}}
+    models:
+      coder: {upstream: off, at: [tower, desk], ctx: 1}
+      haiku: {upstream: x, at: [towr]}
+    roles:
+      chat: {chain: [coder, coder, haiku, zzz]}
+      coder: {chain: [coder, haiku], urgency: soon}
+    urgency:
+      batch: {give_up: "${NOPE}"}
+    workers: {slots: 0}
+    """
+    places = [line.removeprefix("openfall.yaml:").partition(": ")[0] for line in told(tmp_path, text)]
+    assert places == [
+        "1 redis",
+        "2",
+        "4 backends.tower.slots",
+        "5 backends.desk.url",
+        "5 backends.desk.engine",
+        "7 models.coder.upstream",
+        "7 models.coder.at",
+        "8 models.haiku.at",
+        "10 roles.chat.chain",
+        "10 roles.chat.chain",
+        "11 roles.coder.urgency",
+        "13 urgency.batch.give_up",
+        "14 workers.slots",
+    ]
+
+
+def test_a_backend_that_cannot_be_read_is_not_also_unknown(tmp_path: Path) -> None:
+    text = """
+    backends: {tower: {pool: gpuu, url: http://a}}
+    models: {coder: {upstream: x, at: [tower]}}
+    roles: {chat: {chain: [coder]}}
+    """
+    assert told(tmp_path, text) == ['openfall.yaml:1 backends.tower.pool: unknown pool "gpuu". Did you mean "gpu"?']
+
+
+def test_an_error_has_its_problems_as_data_and_as_text(tmp_path: Path) -> None:
+    file = tmp_path / "my.yaml"
+    file.write_text("a: 1\n\nb: 2\n")
+    with pytest.raises(ConfigError) as caught:
+        config.load(file, environ={}, cwd=tmp_path / "elsewhere")
+    first, second = caught.value.problems
+    assert (first.file, first.line, first.path, first.message) == (file, 1, "", 'unknown key "a"')
+    assert first.remedy.startswith("Known: ")
+    assert second.line == 3
+    assert str(caught.value) == f"{first}\n{second}"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        pytest.param("a: [1", ":2: not YAML: ", id="an open bracket"),
+        pytest.param("a:\n\tb: c", ":2: not YAML: ", id="a tab"),
+        pytest.param("redis: *x", ":1: not YAML: a word that begins with * refers to an &anchor", id="an alias"),
+        pytest.param("a: 1\n---\nb: 2", ":2: a second document begins with ---", id="two documents"),
+        pytest.param("a: \x00", ": not YAML: it has characters that YAML does not allow", id="a forbidden character"),
+        pytest.param("- a", ":1: must be a mapping of keys to values, not a list", id="a list"),
+        pytest.param("hello", ":1: must be a mapping of keys to values, not a single value", id="prose"),
+    ],
+)
+def test_what_is_not_a_configuration_is_told(tmp_path: Path, text: str, message: str) -> None:
+    (problem,) = told(tmp_path, text)
+    assert problem.startswith(f"openfall.yaml{message}")
+
+
+def test_an_unquoted_variable_between_braces_is_told_to_be_quoted(tmp_path: Path) -> None:
+    (problem,) = told(tmp_path, "\nbackends: {tower: {key: ${KEY:-}, pool: gpu}}")
+    assert problem.endswith('Inside { } and [ ], write "${VAR}" in quotes.')
+
+
+def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
+    (problem,) = config.check(tmp_path / "no.yaml", environ={}, cwd=tmp_path)
+    assert str(problem) == "no.yaml: there is no such file. Name one that exists with --config or $OPENFALL_CONFIG."
+
+
+def test_a_directory_is_told_to_be_unreadable(tmp_path: Path) -> None:
+    (problem,) = config.check(tmp_path, environ={}, cwd=tmp_path / "elsewhere")
+    assert str(problem) == f"{tmp_path}: it cannot be read: Is a directory. Name a file that you may read."
+
+
+def test_a_file_in_another_encoding_is_told_with_its_line(tmp_path: Path) -> None:
+    file = tmp_path / "openfall.yaml"
+    file.write_bytes("# fine\n# schön".encode("latin-1"))
+    (problem,) = config.check(file, environ={}, cwd=tmp_path)
+    assert str(problem) == "openfall.yaml:2: not UTF-8 text. Save the file as UTF-8."
+
+
+def test_a_long_word_is_cut(tmp_path: Path) -> None:
+    (problem,) = told(tmp_path, "backends: {tower: {pool: gpu, url: http://a, slots: " + "x" * 300 + "}}")
+    assert problem.endswith(f'not "{"x" * 40}…".')
+
+
+SECRET = "hunter2hunter2"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(f"redis: ftp://:{SECRET}@a", id="in the address of Redis"),
+        pytest.param(f"redis: redis://:{SECRET}@a:port", id="before a wrong port"),
+        pytest.param(f"backends: {{t: {{pool: gpu, url: http://a, key: [{SECRET}]}}}}", id="in a list"),
+        pytest.param(f"backends: {{t: {{pool: gpu, url: http://a, key:{SECRET}}}}}", id="after a lost space"),
+        pytest.param(
+            f"backends:\n  t:\n    pool: gpu\n    key:{SECRET}\n    url: x", id="after a lost space in a block"
+        ),
+        pytest.param(f"backends: {{t: {{pool: gpu, url: 'http://u:{SECRET}@a'}}}}", id="in the address of a backend"),
+        pytest.param(f"backends: {{t: {{pool: gpu, url: 'u:{SECRET}@a'}}}}", id="in half an address"),
+        pytest.param(f"backends: {{t: {{pool: gpu, url: http://a, key: &{SECRET} }}}}", id="as an anchor"),
+        pytest.param(f"backends: {{t: {{pool: gpu, url: http://a, key: *{SECRET} }}}}", id="as an alias"),
+    ],
+)
+def test_no_problem_shows_a_secret(tmp_path: Path, text: str) -> None:
+    problems = told(tmp_path, text)
+    assert problems
+    assert SECRET not in "\n".join(problems)
+
+
+def test_a_key_of_digits_is_told_without_showing_it(tmp_path: Path) -> None:
+    assert told(tmp_path, "backends: {t: {pool: gpu, url: http://a, key: 12345678}}") == [
+        "openfall.yaml:1 backends.t.key: must be text, but what stands here without quotes is a number in YAML. "
+        "Put it in quotes."
+    ]
+
+
+def test_what_a_variable_held_is_not_shown(tmp_path: Path) -> None:
+    file = tmp_path / "openfall.yaml"
+    file.write_text("workers: {slots: '${SLOTS}', grace: '${SLOTS}'}\nroles: {chat: {urgency: '${SLOTS}'}}")
+    problems = config.check(file, environ={"SLOTS": SECRET}, cwd=tmp_path)
+    assert len(problems) == 4
+    assert SECRET not in "\n".join(map(str, problems))
+
+
+def test_a_problem_without_a_line_is_of_the_whole_file() -> None:
+    assert str(Problem(Path("a.yaml"), 0, "", "gone")) == "a.yaml: gone."

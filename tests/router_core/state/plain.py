@@ -1,0 +1,184 @@
+"""What the scripts are meant to do, with nothing but dicts and lists: jobs, leases, crashes, time in hand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from router_core.state.delivery import LEASE, PRESENCE
+
+SMOL, LARGE, DEGRADE = "gpu.smol.background", "gpu.large.background", "degrade"
+SERVED = {SMOL: {"box": 2, "big": 1}, LARGE: {"big": 1}}
+SLOTS = {"box": 2, "big": 1}
+WORKERS = ("wa", "wb", "wc")
+VERBS = ("answer", "fail", "queue", "later", "hold", "back")
+SILENCE, GRACE, RESERVED, CONDEMN = 4, 5, 60, 3
+KINDS = ("wip", "finished", "failed", "canceled", "scheduled", "deferred")
+RQ_STATUS = {"queued": "queued", "scheduled": "scheduled", "started": "started", "held": "deferred"}
+RQ_END = {
+    "answered": ("finished", "finished"),
+    "failed": ("failed", "failed"),
+    "expired": ("failed", "failed"),
+    "cancelled": ("canceled", "canceled"),
+}
+
+
+@dataclass
+class Job:
+    queue: str
+    deadline: float
+    state: str = "queued"
+    token: str = ""
+    settled: str = ""  # the tokens whose settle arrived, `!` before one that was refused; the last 64 bytes
+    worker: str = ""
+    backend: str = ""
+    crashes: int = 0
+    deliveries: int = 0
+    status: str = ""
+    ended_in: str = ""
+
+
+def _by_score(item: tuple[str, float]) -> tuple[float, str]:
+    return item[1], item[0]
+
+
+class Model:
+    """What the scripts are meant to do, with nothing but dicts and lists."""
+
+    def __init__(self, now: float) -> None:
+        self.now = now
+        self.jobs: dict[str, Job] = {}
+        self.lists: dict[str, list[str]] = {SMOL: [], LARGE: []}
+        self.leases: dict[str, dict[tuple[str, str], float]] = {"box": {}, "big": {}}
+        self.due: dict[str, float] = {}
+        self.suspects: dict[str, float] = {}
+        self.presence: dict[str, float] = {}
+        self.pulse_at: float | None = None
+        self.paused: set[str] = set()
+        self.suspended = False
+
+    def pulse(self) -> bool:
+        last = self.now if self.pulse_at is None else self.pulse_at
+        self.pulse_at = self.now
+        if self.now - last <= SILENCE:
+            return False
+        longer = self.now - last + GRACE
+        for ends in (self.presence, *self.leases.values()):
+            for member in ends:
+                ends[member] += longer
+        return True
+
+    def beat(self, worker: str, calls: list[tuple[str, str, str]]) -> list[str]:
+        self.pulse()
+        self.presence[worker] = self.now + PRESENCE
+        lost = []
+        for job_id, token, backend in calls:
+            if (job_id, token) in self.leases[backend]:
+                self.leases[backend][job_id, token] = self.now + LEASE
+            else:
+                lost.append(job_id)
+        return lost
+
+    def roomiest(self, queue: str) -> tuple[str, int]:
+        room = {name: slots - len(self.leases[name]) for name, slots in SERVED[queue].items()}
+        best = max(room, key=lambda name: room[name])
+        return best, room[best]
+
+    def claim(self, want: int, busy: int, queues: tuple[str, ...], drained: str) -> tuple[list[str], str]:
+        """(job ids, suspect); the leases themselves are entered by `start`, which is told the token."""
+        if self.suspended:
+            return [], ""
+        self.promote()
+        open_ = [queue for queue in queues if queue not in self.paused]
+        suspect = self.drain_for_suspect(busy, open_, drained)
+        if suspect:
+            return ([] if busy else [suspect]), suspect
+        taken: list[str] = []
+        for queue in open_:
+            while len(taken) < want and self.lists[queue] and self.roomiest(queue)[1] > 0:
+                job_id = self.lists[queue].pop(0)
+                self.start(job_id, self.roomiest(queue)[0])
+                taken.append(job_id)
+        return taken, ""
+
+    def promote(self) -> None:
+        due = [job_id for job_id, due in sorted(self.due.items(), key=_by_score) if due <= self.now]
+        for job_id in reversed(due):
+            del self.due[job_id]
+            self.jobs[job_id].state = "queued"
+            self.lists[self.jobs[job_id].queue].insert(0, job_id)
+
+    def drain_for_suspect(self, busy: int, queues: list[str], drained: str) -> str:
+        waiting = [job_id for job_id, score in sorted(self.suspects.items(), key=_by_score) if score <= self.now]
+        for job_id in [drained] * (drained in self.suspects) + waiting:
+            queue = self.jobs[job_id].queue
+            if queue in queues and busy:
+                self.suspects[job_id] = self.now + RESERVED
+                return job_id
+            if queue in queues and self.roomiest(queue)[1] > 0:
+                del self.suspects[job_id]
+                self.start(job_id, self.roomiest(queue)[0])
+                return job_id
+        return ""
+
+    def start(self, job_id: str, backend: str) -> None:
+        job = self.jobs[job_id]
+        job.state, job.backend, job.token = "started", backend, "?"
+        job.deliveries += 1
+        self.leases[backend][job_id, "?"] = self.now + LEASE
+
+    def fence(self, job_id: str, token: str, verb: str) -> str:
+        job = self.jobs[job_id]
+        if token in job.settled.split():
+            return "again"
+        if f"!{token}" in job.settled.split():
+            return "late"
+        if job.token != token or job.state == "done" or (job.state != "started" and verb != "done"):
+            self.hear(job, f"!{token}")
+            return "late"
+        return "settled"
+
+    def hear(self, job: Job, word: str) -> None:
+        words = [*job.settled.split(), word]
+        while len(" ".join(words)) > 64:
+            words.pop(0)
+        job.settled = " ".join(words)
+
+    def leave(self, job_id: str) -> None:
+        job = self.jobs[job_id]
+        self.leases.get(job.backend, {}).pop((job_id, job.token), None)
+        self.due.pop(job_id, None)
+        self.suspects.pop(job_id, None)
+        if job.state == "queued":
+            self.lists[job.queue].remove(job_id)
+
+    def finish(self, job_id: str, status: str, queue: str, settled: str = "") -> None:
+        job = self.jobs[job_id]
+        self.leave(job_id)
+        job.state, job.status, job.ended_in = "done", status, queue
+        if settled:
+            self.hear(job, settled)
+
+    def reap(self) -> dict[str, str]:
+        if self.pulse():
+            return {}
+        came = {}
+        for backend, leases in self.leases.items():
+            for (job_id, _), end_ in sorted(leases.items(), key=lambda x: x[1]):
+                if end_ <= self.now:
+                    came[job_id] = self.take_over(job_id, backend)
+        return came
+
+    def take_over(self, job_id: str, backend: str) -> str:
+        job = self.jobs[job_id]
+        del self.leases[backend][job_id, job.token]
+        job.crashes += self.presence.get(job.worker, 0) <= self.now
+        if job.crashes >= CONDEMN:
+            job.state = "held"
+            return "held"
+        if job.crashes >= CONDEMN - 1:
+            job.state = "scheduled"
+            self.suspects[job_id] = self.now
+            return "suspect"
+        job.state = "queued"
+        self.lists[job.queue].insert(0, job_id)
+        return "queued"
