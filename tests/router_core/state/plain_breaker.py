@@ -1,0 +1,178 @@
+"""What a breaker is meant to do, with nothing but fields: the rule of it, read once more."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+
+from hypothesis import strategies as st
+
+from router_core.breaker import BreakerPolicy
+from router_core.outcome import BreakerMark, CredentialMark
+from router_core.state.delivery import Seat
+
+POLICY = BreakerPolicy(
+    open_after=3, least_calls=4, slow_rate=0.75, window=100, recover_after=10, recover_most=50, forget_after=60, ramp=8
+)
+SLOT = 10_000  # ms of a tenth of the window
+SEATS = {  # model -> where it is called; both backends in the house have one key
+    "smol": (Seat("box", 3, "k1"), Seat("tower", 2, "k1")),
+    "large": (Seat("tower", 2, "k1"), Seat("free", 2)),
+    "far": (Seat("sky", 2, "k2"),),
+}
+LEASE_OF_PROBE = {"smol": 10_000, "large": 12_000, "far": 20_000}
+FRONT, SMOL, LARGE, FAR = "gpu.smol.interactive", "gpu.smol.background", "gpu.large.background", "cloud.far.background"
+DRAINS = {"wa": (FRONT, SMOL, LARGE), "wb": (LARGE,), "wc": (FAR,)}
+TARGETS = ("box/smol", "tower/smol", "tower/large", "free/large", "sky/far", "key:k1", "key:k2")
+MARKS = (*(BreakerMark.FAILURE,) * 3, *(BreakerMark.OK,) * 3, BreakerMark.SLOW, BreakerMark.NEUTRAL, BreakerMark.TRIP)
+OK, SLOW, FAILURE, NEUTRAL, TRIP = BreakerMark
+KEY_MARKS = (*(CredentialMark.FINE,) * 4, *(CredentialMark.COOLDOWN,) * 2, CredentialMark.PARK)
+CHANCES = st.sampled_from([0.0, 0.25, 0.5, 1.0])
+CALLS = st.tuples(
+    st.sampled_from(MARKS), st.sampled_from(KEY_MARKS), st.sampled_from([0, 5, 40]), st.booleans(), CHANCES
+)
+"""What a call came to: mark, mark for its key, seconds that a 429 asked for, whether it was a repetition, chance."""
+NAMES = st.sampled_from(["wa", "wa", "wb", "wc"])
+
+
+def model_of(queue: str) -> str:
+    return queue.split(".")[1]
+
+
+@dataclass
+class Breaker:
+    """What one is meant to be. Moments in ms; `due` is when it may be probed, None when nobody may."""
+
+    state: str = "closed"
+    epoch: int = 0
+    since: int | None = None
+    opens: int = 0
+    run: int = 0
+    answered: int = 0
+    due: int | None = None
+    probe: str = ""
+    forced: tuple[str, float] | None = None
+    ramp: int | None = None
+    cool: int = 0
+    window: dict[int, Counter] = field(default_factory=lambda: defaultdict(Counter))
+
+    def go(self, state: str, now: int) -> None:
+        self.state, self.since, self.due, self.ramp = state, now, None, None
+        self.epoch += 1
+        self.run = self.answered = 0
+        self.probe, self.forced = "", None
+        self.window.clear()
+
+    def open(self, now: int, chance: float) -> None:
+        healthy = self.state == "closed" and self.since is not None and now - self.since > POLICY.forget_after * 1000
+        opens = 1 if healthy else self.opens + 1
+        self.go("open", now)
+        wait = min(POLICY.recover_most * 1000, POLICY.recover_after * 1000 * 2 ** (opens - 1))
+        self.opens, self.due = opens, math.floor(now + wait * (1 + POLICY.spread * (2 * chance - 1)))
+
+    def close(self, now: int) -> None:
+        self.go("closed", now)
+        self.ramp = now
+
+    def hears(self, mark: str, call: tuple[str, int, bool], now: int, chance: float) -> bool:
+        """A call of an epoch that took so long and was, perhaps, a repetition. Whether it opened."""
+        epoch, took, repeated = call
+        if self.state != "closed" or epoch != str(self.epoch):
+            return False
+        slot = self.window[now // SLOT]
+        slot["r"] += repeated
+        if mark == NEUTRAL:
+            return False
+        slot.update(n=1, ms=took, f=mark == FAILURE, s=mark == SLOW)
+        self.run = self.run + 1 if mark == FAILURE else 0
+        if mark == OK or (self.forced and self.forced[0] == "closed" and self.forced[1] > now):
+            return False
+        sums = self.sums(now)
+        many = sums["n"] >= POLICY.least_calls
+        rates = many and (sums["f"] >= POLICY.failure_rate * sums["n"] or sums["s"] >= POLICY.slow_rate * sums["n"])
+        if mark == TRIP or (mark == FAILURE and self.run >= POLICY.open_after) or rates:
+            self.open(now, chance)
+        return self.state == "open"
+
+    def sums(self, now: int) -> Counter:
+        return sum((told for slot, told in self.window.items() if now // SLOT - 10 < slot), Counter())
+
+    def slots(self, most: int, now: int) -> int:
+        if self.state != "closed" or self.cool > now:
+            return 0
+        if self.ramp is not None and now - self.ramp < POLICY.ramp * 1000:
+            return max(1, math.floor(most * ((now - self.ramp) / (POLICY.ramp * 1000))))
+        return most
+
+
+class Model:
+    """A fleet with nothing but dicts and lists."""
+
+    def __init__(self, now: int) -> None:
+        self.now = now
+        self.breakers = {target: Breaker() for target in TARGETS}
+        self.lists: dict[str, list[str]] = defaultdict(list)
+        self.leases: Counter = Counter()
+        self.local_only = False
+
+    def roomiest(self, model: str) -> tuple[Seat | None, int]:
+        best, most = None, 0
+        for seat in SEATS[model]:
+            room = self.breakers[f"{seat.backend}/{model}"].slots(seat.slots, self.now)
+            if seat.credential:
+                room = min(room, self.breakers[f"key:{seat.credential}"].slots(seat.slots, self.now))
+            if room - self.leases[seat.backend] > most:
+                best, most = seat, room - self.leases[seat.backend]
+        return best, most
+
+    def epochs(self, seat: Seat, model: str) -> tuple[str, str]:
+        key = str(self.breakers[f"key:{seat.credential}"].epoch) if seat.credential else "0"
+        return str(self.breakers[f"{seat.backend}/{model}"].epoch), key
+
+    def claim(self, worker: str, want: int) -> tuple[list, list, int]:
+        """(deliveries, targets to probe, when to look again)."""
+        if self.local_only and worker == "wc":
+            return [], [], 0
+        taken: list[tuple[str, str, tuple[str, str]]] = []
+        for queue in DRAINS[worker]:
+            while self.lists[queue] and len(taken) < want:
+                seat, room = self.roomiest(model_of(queue))
+                if seat is None:
+                    break
+                for _ in range(min(want - len(taken), room, len(self.lists[queue]))):
+                    self.leases[seat.backend] += 1
+                    taken.append((self.lists[queue].pop(0), seat.backend, self.epochs(seat, model_of(queue))))
+        return taken, *self.probes(worker)
+
+    def places(self, worker: str) -> dict[tuple[str, str], str]:
+        """(target, backend) -> the model that is asked there, in drain order."""
+        places: dict[tuple[str, str], str] = {}
+        for model in map(model_of, DRAINS[worker]):
+            for seat in SEATS[model]:
+                places.setdefault((f"{seat.backend}/{model}", seat.backend), model)
+                if seat.credential:
+                    places.setdefault((f"key:{seat.credential}", seat.backend), model)
+        return places
+
+    def probes(self, worker: str) -> tuple[list[str], int]:
+        """Where nothing cools down, the first two that are due; the rest is looked at again."""
+        places, given = self.places(worker), []
+        again = [self.breakers[target].cool for target, _ in places if self.breakers[target].cool > self.now]
+        waits: dict[str, tuple[int, str]] = {}  # target -> when it may be probed, and the model that is asked
+        for (target, backend), model in places.items():
+            if (due := self.breakers[target].due) is not None:
+                due = due if due > self.now else max(self.now, self.breakers[f"{backend}/{model}"].cool)
+                if target not in waits or due < waits[target][0]:
+                    waits.pop(target, None)  # its turn is that of the place where it is asked
+                    waits[target] = due, model
+        for target, (due, model) in waits.items():
+            if due > self.now or len(given) == 2:
+                again.append(due)
+                continue
+            breaker = self.breakers[target]
+            if breaker.state == "open":
+                breaker.go("half_open", self.now)
+            breaker.due, breaker.probe = self.now + LEASE_OF_PROBE[model], "?"
+            given.append(target)
+        return given, min(again, default=0)

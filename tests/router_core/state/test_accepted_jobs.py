@@ -1,0 +1,272 @@
+"""What becomes of an accepted job: cancelled, due later, paused, replayed, past its deadline, its events, its size."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+
+from router_core.decide import Fall, Handoff, HoldReason, Later
+from router_core.outcome import ErrorClass
+from router_core.result import Status
+from router_core.state.delivery import Deliveries, Identity
+from router_core.state.rounds import reap, sweep
+
+JOB = "job-00001"
+
+
+async def _queued(f):
+    return None
+
+
+async def _started(f):
+    worker = await f.worker()
+    return worker, await f.claim(worker)
+
+
+async def _scheduled(f):
+    worker, delivery = await _started(f)
+    await f.settle(worker, delivery, Later("smol", 30))
+
+
+async def _held(f):
+    worker, delivery = await _started(f)
+    await f.settle(worker, delivery, Fall(HoldReason.OUTAGE, "every model is away"))
+
+
+@pytest.mark.parametrize(
+    ("reach", "registry"),
+    [
+        pytest.param(_queued, "gpu.smol.background", id="queued"),
+        pytest.param(_started, "gpu.smol.background", id="started"),
+        pytest.param(_scheduled, "gpu.smol.background", id="scheduled"),
+        pytest.param(_held, "degrade", id="held"),
+    ],
+)
+def test_a_cancelled_job_ends_from_any_state(fleet, reach, registry):
+    async def story(f):
+        await f.accept()
+        await reach(f)
+        assert await f.intake.cancel(JOB, "not wanted any more") is True
+        assert await f.intake.cancel(JOB) is False
+        result = await f.intake.result(JOB)
+        assert (result.status, result.error) == (Status.CANCELLED, ErrorClass.CANCELLED)
+        assert result.detail == "not wanted any more"
+        assert f.places(JOB) == [("canceled", registry)]
+        assert (f.field(JOB, "status"), f.field(JOB, "origin")) == ("canceled", registry)
+        assert not f.store.exists("of:prompt:" + JOB)
+        assert not f.store.zcard("of:leases:box")
+        assert (await (await f.worker("other")).claim(1, 0)).deliveries == ()
+
+    fleet(story)
+
+
+def test_who_is_calling_for_a_cancelled_job_is_told_to_stop(fleet):
+    async def story(f):
+        await f.accept()
+        await _started(f)
+        with f.store.pubsub(ignore_subscribe_messages=True) as pubsub:
+            pubsub.subscribe("rq:pubsub:worker-a")
+            pubsub.get_message(timeout=5)
+            await f.intake.cancel(JOB)
+            told = None
+            while told is None:
+                told = pubsub.get_message(timeout=5)
+        assert json.loads(told["data"]) == {"command": "stop-job", "job_id": JOB, "ended": True}
+
+    fleet(story)
+
+
+def test_a_cancelled_job_still_tells_what_was_tried(fleet):
+    async def story(f):
+        await f.accept()
+        await _scheduled(f)
+        await f.intake.cancel(JOB)
+        assert [attempt.error for attempt in (await f.intake.record(JOB)).attempts] == [ErrorClass.TIMEOUT]
+
+    fleet(story)
+
+
+def test_a_scheduled_job_is_claimed_when_it_is_due_and_not_before(fleet):
+    async def story(f):
+        await f.accept()
+        worker, delivery = await _started(f)
+        await f.settle(worker, delivery, Later("smol", 30))
+        assert (f.places(JOB), f.field(JOB, "status")) == ([("scheduled", f.queue)], "scheduled")
+        due = f.clock.now + 30
+        f.clock.now = due - 0.001
+        early = await worker.claim(1, 0)
+        assert (early.deliveries, early.due) == ((), due)
+        f.clock.now = due
+        assert (await f.claim(worker)).deliveries == 2
+        assert f.places(JOB) == [("wip", f.queue)]
+
+    fleet(story)
+
+
+def test_jobs_that_are_due_keep_their_order_and_go_before_new_ones(fleet):
+    async def story(f):
+        worker = await f.worker()
+        for n in range(3):
+            await f.accept(f"job-0000{n}")
+            await f.settle(worker, await f.claim(worker), Later("smol", 10 + n))
+        await f.accept("job-00009")
+        f.clock.now += 20
+        claimed = (await worker.claim(4, 0)).deliveries
+        assert [d.id for d in claimed] == ["job-00000", "job-00001", "job-00002", "job-00009"]
+
+    fleet(story)
+
+
+def test_a_paused_queue_is_not_drained_and_a_suspended_fleet_claims_nothing(fleet):
+    async def story(f):
+        await f.accept()
+        worker = await f.worker()
+        f.store.sadd("of:paused", f.queue)
+        paused = await worker.claim(1, 0)
+        assert (paused.deliveries, paused.left) == ((), False)
+        f.store.srem("of:paused", f.queue)
+        f.store.set("rq:suspended", 1)
+        suspended = await worker.claim(1, 0)
+        assert (suspended.state, suspended.deliveries) == ("suspended", ())
+        assert f.store.hget("rq:worker:worker-a", "state") == b"suspended"
+        f.store.delete("rq:suspended")
+        assert (await f.claim(worker)).id == JOB
+
+    fleet(story)
+
+
+def test_slots_are_counted_for_the_whole_fleet(fleet):
+    async def story(f):
+        for n in range(5):
+            await f.accept(f"job-0000{n}")
+        first, second = await f.worker("first", slots=3), await f.worker("second", slots=3)
+        two = (await first.claim(2, 0)).deliveries
+        more = await second.claim(4, 0)
+        assert (len(two), len(more.deliveries), more.left) == (2, 1, True)
+        await f.settle(first, two[0])
+        assert len((await second.claim(4, 1)).deliveries) == 1
+
+    fleet(story)
+
+
+def test_a_held_job_can_be_replayed_and_its_story_stays(fleet):
+    async def story(f):
+        await f.accept()
+        await _held(f)
+        record = await f.intake.record(JOB)
+        assert (record.held_for, record.held_why) == (HoldReason.OUTAGE, "every model is away")
+        assert await f.intake.replay(JOB) == "queued"
+        record = await f.intake.record(JOB)
+        assert (record.state, record.held_for, len(record.attempts)) == ("queued", None, 1)
+        delivery = await f.claim(await f.worker("heir"))
+        assert delivery.attempts == b"", "what was tried counts no longer"
+        assert await f.intake.replay(JOB) == "started"
+
+    fleet(story)
+
+
+def test_a_job_that_waits_past_its_deadline_is_found_and_ended_unless_it_moved_on(fleet):
+    async def story(f):
+        from router_core.result import Result
+        from router_core.state.intake import end
+
+        await f.accept(give_up=10)
+        worker = await f.worker()
+        assert (await sweep(f.link, clean=False))[1] == []
+        f.clock.now += 11
+        now, (late,) = await sweep(f.link, clean=True)
+        assert (now, late.id, late.why, late.deliveries) == (f.clock.now, JOB, "overdue", 0)
+        await f.claim(worker)
+        result = Result(id=JOB, status=Status.EXPIRED, error=ErrorClass.TIMEOUT, detail="too late")
+        assert await end(f.link, result, rq_status="failed", seen_deliveries=late.deliveries) is False
+        assert f.places(JOB) == [("wip", f.queue)]
+        assert (await sweep(f.link, clean=False))[1] == [], "a call in flight has its own timeout"
+
+    fleet(story)
+
+
+def test_the_audit_comes_round_to_every_open_job(fleet):
+    async def story(f):
+        for n in range(250):
+            await f.accept(f"job-{n:05}")
+        f.store.delete("rq:job:job-00003", "rq:job:job-00123", "rq:job:job-00249")
+        await f.worker()
+        found = [late.id for _ in range(3) for late in (await sweep(f.link, clean=False))[1]]
+        assert found == ["job-00003", "job-00123", "job-00249"]
+
+    fleet(story)
+
+
+def test_events_tell_the_story_of_a_job_with_detours(fleet):
+    async def story(f):
+        await f.accept()
+        worker, delivery = await _started(f)
+        assert await worker.emit(delivery, [b'{"event":"delta","text":"x"}']) is True
+        await f.settle(worker, delivery, Handoff("large", True), "gpu.large.background")
+        other = await f.worker("other", queues=("gpu.large.background",))
+        await f.settle(other, await f.claim(other))
+        told = [event["event"] for event in f.events(JOB)]
+        assert told == ["queued", "started", "delta", "queued", "reset", "started", "done"]
+
+    fleet(story)
+
+
+def test_watch_asks_the_next_delivery_to_stream(fleet):
+    async def story(f):
+        await f.accept()
+        await f.intake.watch(JOB)
+        assert (await f.claim(await f.worker())).watched is True
+
+    fleet(story)
+
+
+def test_a_finished_small_job_costs_less_than_two_kilobytes(fleet):
+    async def story(f):
+        jobs = 2000
+        worker = await f.worker(slots=jobs)
+
+        async def finish(numbers):
+            await asyncio.gather(*(f.accept(f"job-{n:05}") for n in numbers))
+            delivered = (await worker.claim(len(numbers), 0)).deliveries
+            assert len(delivered) == len(numbers)
+            await asyncio.gather(*(f.settle(worker, delivery) for delivery in delivered))
+
+        await finish(range(90000, 90100))  # scripts, buffers and shared keys are there before the count begins
+        before = f.store.info("memory")["used_memory_dataset"]
+        await finish(range(jobs))
+        assert (f.store.info("memory")["used_memory_dataset"] - before) / jobs < 2048
+        keys = [key for key in f.store.keys("*job-00007*")]
+        assert sum(f.store.memory_usage(key) for key in keys) < 2048, keys
+
+    fleet(story)
+
+
+def test_a_full_store_refuses_new_jobs_and_lets_those_in_flight_end(fleet):
+    async def story(f):
+        from router_core.state.errors import StoreFull
+
+        await f.accept()
+        worker = await f.worker()
+        delivery = await f.claim(worker)
+        f.store.config_set("maxmemory", 1)
+        try:
+            with pytest.raises(StoreFull, match="maxmemory"):
+                await f.accept("job-00002")
+            assert (await worker.beat([delivery]))[1] == []
+            assert await f.settle(worker, delivery) == "settled"
+            assert await reap(f.link) == []
+        finally:
+            f.store.config_set("maxmemory", 0)
+        assert f.places("job-00002") == []
+        assert f.places(JOB) == [("finished", f.queue)]
+
+    fleet(story)
+
+
+def test_a_worker_that_is_none_is_not_beaten_into_being(fleet):
+    async def story(f):
+        assert (await Deliveries(f.link, Identity("nobody", "gpu", (), ()), []).beat([]))[0] is False
+
+    fleet(story)

@@ -1,0 +1,143 @@
+"""A job that may be what kills its workers: it runs alone, and the third crash holds it."""
+
+from __future__ import annotations
+
+from router_core.decide import HoldReason
+from router_core.state.delivery import LEASE
+from router_core.state.rounds import reap
+
+JOB = "job-00001"
+
+
+async def _crash(f, name, drained_for=""):
+    """A worker takes the job and dies."""
+    worker = await f.worker(name)
+    claim = await worker.claim(1, 0, drained_for)
+    assert [delivery.id for delivery in claim.deliveries] == [JOB]
+    await f.pass_time(LEASE + 1)
+    return (await reap(f.link))[0][2]
+
+
+def test_the_third_crash_holds_a_job_as_poisoned(fleet):
+    async def story(f):
+        await f.accept()
+        assert await _crash(f, "first") == "queued"
+        assert await _crash(f, "second") == "suspect"
+        assert f.places(JOB) == [("scheduled", f.queue)]
+        assert f.field(JOB, "status") == "scheduled"
+        assert await _crash(f, "third") == "held"
+        record = await f.intake.record(JOB)
+        assert (record.state, record.held_for, record.crashes) == ("held", HoldReason.POISONED, 3)
+        assert f.places(JOB) == [("deferred", "degrade")]
+        assert (f.field(JOB, "status"), f.field(JOB, "origin")) == ("deferred", "degrade")
+        assert record.job is not None
+
+    fleet(story)
+
+
+def test_a_suspect_runs_alone(fleet):
+    async def story(f):
+        await f.accept()
+        await _crash(f, "first")
+        await _crash(f, "second")
+        for n in range(2, 5):
+            await f.accept(f"job-0000{n}")
+        worker = await f.worker()
+        busy = await worker.claim(2, busy=1)
+        assert (busy.deliveries, busy.suspect) == ((), JOB), "it lets its other call end first"
+        other = await (await f.worker("other")).claim(1, 0)
+        assert [d.id for d in other.deliveries] == ["job-00002"], "who does not drain for it goes on"
+        alone = await worker.claim(4, 0, busy.suspect)
+        assert [d.id for d in alone.deliveries] == [JOB]
+        assert f.places(JOB) == [("wip", f.queue)]
+        assert await f.settle(worker, alone.deliveries[0]) == "settled"
+
+    fleet(story)
+
+
+def test_a_worker_does_not_drain_for_a_suspect_it_cannot_serve(fleet):
+    async def story(f):
+        await f.accept()
+        await _crash(f, "first")
+        await _crash(f, "second")
+        elsewhere = "gpu.large.background"
+        await f.accept("job-00002", queue=elsewhere)
+        worker = await f.worker("pinned", queues=(elsewhere,))
+        claim = await worker.claim(1, busy=1)
+        assert (claim.suspect, [d.id for d in claim.deliveries]) == ("", ["job-00002"])
+
+    fleet(story)
+
+
+def test_a_suspect_nobody_here_serves_does_not_hide_the_next(fleet):
+    async def story(f):
+        await f.accept()
+        await _crash(f, "first")
+        await _crash(f, "second")
+        elsewhere = "gpu.large.background"
+        await f.accept("job-00002", queue=elsewhere)
+        for name in ("third", "fourth"):
+            await (await f.worker(name, queues=(elsewhere,))).claim(1, 0)
+            await f.pass_time(LEASE + 1)
+            await reap(f.link)
+        assert f.places("job-00002") == [("scheduled", elsewhere)]
+        worker = await f.worker("pinned", queues=(elsewhere,))
+        claim = await worker.claim(1, 0)
+        assert [d.id for d in claim.deliveries] == ["job-00002"]
+
+    fleet(story)
+
+
+def test_a_suspect_of_a_paused_queue_waits(fleet):
+    async def story(f):
+        await f.accept()
+        await _crash(f, "first")
+        await _crash(f, "second")
+        f.store.sadd("of:paused", f.queue)
+        worker = await f.worker()
+        assert (await worker.claim(1, 0)).deliveries == ()
+        assert (await worker.claim(1, busy=1)).suspect == ""
+        f.store.srem("of:paused", f.queue)
+        assert (await f.claim(worker)).id == JOB
+
+    fleet(story)
+
+
+def test_a_drainer_that_dies_leaves_the_suspect_to_another(fleet):
+    async def story(f):
+        await f.accept()
+        await _crash(f, "first")
+        await _crash(f, "second")
+        assert (await (await f.worker("drainer")).claim(1, busy=3)).suspect == JOB
+        await f.pass_time(61)
+        assert (await f.claim(await f.worker("heir"))).id == JOB
+
+    fleet(story)
+
+
+def test_the_claim_of_a_suspect_says_so(fleet):
+    async def story(f):
+        await f.accept()
+        await _crash(f, "first")
+        await _crash(f, "second")
+        claim = await (await f.worker()).claim(4, 0)
+        assert (claim.suspect, len(claim.deliveries)) == (JOB, 1), "the worker claims nothing beside it"
+
+    fleet(story)
+
+
+def test_a_late_answer_frees_a_job_that_was_condemned_meanwhile(fleet):
+    async def story(f):
+        await f.accept()
+        await _crash(f, "first")
+        await _crash(f, "second")
+        worker = await f.worker("slow")
+        delivery = await f.claim(worker)
+        await f.pass_time(LEASE + 1)
+        await reap(f.link)
+        assert f.places(JOB) == [("deferred", "degrade")]
+        assert await f.settle(worker, delivery) == "settled"
+        assert f.places(JOB) == [("finished", f.queue)]
+        assert f.field(JOB, "origin") == f.queue, "rq looks for a job in the registries of its origin"
+
+    fleet(story)
