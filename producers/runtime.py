@@ -6,8 +6,8 @@
     while True:
         try:
             model = resolve_runtime_model(role="ace", failed=failed)
-        except NoModel:                      # nothing can be called: give the question to the queue, which holds it
-            llm.submit(messages, role="ace") #   until something can, and replays it
+        except NoModel:                      # nothing can be called: the queue waits for what may come back, and holds
+            llm.submit(messages, role="ace") #   what nothing can serve
             break
         try:
             answer = my_client(model.url, model.key).complete(model.upstream, messages)

@@ -10,6 +10,7 @@ from router_core.catalog import Cloud, Order, UrgencyPolicy
 from router_core.fleet import Fleet, ModelState
 from router_core.job import Candidate, Urgency
 from router_core.needs import NOTHING, Needs, left_aside
+from router_core.reasons import ordinal
 from router_core.roster import Member
 
 ASSUMED_LATENCY = 5.0
@@ -137,7 +138,7 @@ def _words(known: Known) -> list[str]:
 
 @lru_cache(maxsize=4096)
 def _plain(model: str, number: int, place: str, known: Known) -> Candidate:
-    stands = f"{_ordinal(number)} in {place}" if place else "asked for by its name"
+    stands = f"{ordinal(number)} in {place}" if place else "asked for by its name"
     return Candidate(model=model, reason=", ".join([stands, *_words(known)]))
 
 
@@ -213,8 +214,3 @@ def _balanced(within: float, now: float) -> Callable[[Standing], Key]:
 def _step(latency: float) -> int:
     """Latencies in steps, each twice as long as the one before: 0 below a second, 1 below two, 2 below four."""
     return int(latency).bit_length()
-
-
-def _ordinal(number: int) -> str:
-    ending = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
-    return f"{number}{ending}"
