@@ -16,6 +16,7 @@ from router_core.contradictions import Problem as Problem
 from router_core.contradictions import UnknownName as UnknownName
 from router_core.contradictions import contradictions
 from router_core.job import Urgency
+from router_core.open_fall import OpenFallPolicy, Remedy
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
 """Of a pool, backend, model or role. No dots: a queue's name is `{pool}.{model}.{urgency}`."""
@@ -52,6 +53,8 @@ class Backend(_Entry):
     url: Annotated[str, StringConstraints(pattern=r"^https?://[^\s/]+(/\S*)?$")]
     pool: Name
     slots: Annotated[int, Field(ge=1, le=4096)] = 4
+    reserved: Annotated[int, Field(ge=0)] = 0
+    """Of these slots so many are for interactive jobs alone."""
     key: SecretStr = SecretStr("")
     billing: Billing | None = None
     """None: local in a local pool, metered in any other."""
@@ -149,6 +152,9 @@ class Role(_Entry):
     pattern: str | None = None
     """A regular expression that must be found in the answer; one more check."""
     ensemble: Ensemble | None = None
+    open_fall: tuple[Remedy, ...] | None = None
+    """What is done when nothing can serve a job of it; None: as its urgency says."""
+    canned_reply: str | None = None
 
 
 class TaskType(Role):
@@ -184,11 +190,17 @@ class Cloud(StrEnum):
 
 
 class UrgencyPolicy(_Entry):
-    """`start_within` is the target for an answer to start, `give_up` the time after which nobody wants it. Seconds."""
+    """`start_within` is the target for an answer to start, `give_up` the time after which nobody wants it. Seconds.
+
+    `share` is the part of a pool's claims that jobs of this urgency get at least while more urgent ones wait, too.
+    `depth` is how many jobs may wait in one queue of this urgency; more are refused.
+    """
 
     start_within: Seconds
     give_up: Seconds
     cloud: Cloud = Cloud.YES
+    share: Share = 0.0
+    depth: Annotated[int, Field(ge=1)] = 100_000
 
 
 class RetryPolicy(_Entry):
@@ -204,9 +216,9 @@ class RetryPolicy(_Entry):
 
 
 URGENCY_DEFAULTS: Mapping[Urgency, UrgencyPolicy] = {
-    Urgency.INTERACTIVE: UrgencyPolicy(start_within=5, give_up=120),
-    Urgency.BACKGROUND: UrgencyPolicy(start_within=30, give_up=3600),
-    Urgency.BATCH: UrgencyPolicy(start_within=3600, give_up=86400, cloud=Cloud.IF_LATE),
+    Urgency.INTERACTIVE: UrgencyPolicy(start_within=5, give_up=120, depth=10_000),
+    Urgency.BACKGROUND: UrgencyPolicy(start_within=30, give_up=3600, share=0.1),
+    Urgency.BATCH: UrgencyPolicy(start_within=3600, give_up=86400, cloud=Cloud.IF_LATE, share=0.05, depth=2_000_000),
 }
 
 POOL_DEFAULTS: Mapping[str, Pool] = {"gpu": Pool(local=True), "cloud": Pool()}
@@ -224,6 +236,7 @@ class Catalog(_Entry):
     urgency: Mapping[Urgency, UrgencyPolicy] = URGENCY_DEFAULTS
     breakers: BreakerPolicy = BreakerPolicy()
     retry: RetryPolicy = RetryPolicy()
+    open_fall: OpenFallPolicy = OpenFallPolicy()
     local_only: bool = False
     """Nothing leaves the local pools, whatever the fleet's own switch says."""
 

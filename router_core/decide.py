@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 
 from router_core.candidates import Chain, Prospect, first_due, is_judging, ready
 from router_core.catalog import Catalog
 from router_core.ensemble import Answer, Ask, Best, best, parse_verdict, plan_of, proceed
 from router_core.fleet import Fleet
 from router_core.job import CompletionJob, Urgency
+from router_core.open_fall import HoldReason
 from router_core.outcome import Attempt, Completion, ErrorClass, Failure, Fallback, Outcome
 from router_core.reasons import obstacles_of, why_asked, why_left, why_repeated
 
@@ -18,16 +18,6 @@ OWN_FAULTS = frozenset({
     ErrorClass.BAD_REQUEST, ErrorClass.UNSUPPORTED, ErrorClass.CONTEXT_OVERFLOW, ErrorClass.CONTENT_FILTER,
 })  # fmt: skip
 """What no outage causes and no waiting cures: a job that met nothing else fails, it does not fall."""
-
-
-class HoldReason(StrEnum):
-    """Why a job is parked in `degrade`."""
-
-    OUTAGE = "outage"
-    LOCAL_ONLY = "local_only"  # nothing but a rule on staying local keeps it from being answered
-    BUDGET = "budget"  # what may be spent on it is spent
-    POISONED = "poisoned"
-    UNREADABLE = "unreadable"  # written by a newer openfall than the worker's
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +68,7 @@ class Later:
 
 @dataclass(frozen=True, slots=True)
 class Fall:
-    """Nothing can serve the job now: hold it for this reason. `detail` names what stands in the way of each model."""
+    """Nothing can serve the job now: it goes to `degrade`, for this reason. `detail` names what is in the way of each."""
 
     reason: HoldReason
     detail: str

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from router_core.dialect import answer_text
 from router_core.job import Candidate
+from router_core.open_fall import HoldReason, Remedy
 from router_core.outcome import Attempt, ErrorClass
 
 
@@ -19,6 +20,7 @@ class Status(StrEnum):
     FAILED = "failed"
     CANCELLED = "cancelled"
     EXPIRED = "expired"
+    DEGRADED = "degraded"  # there is a reply, but not the one that was asked for; or, while it is held, none yet
 
 
 class Result(BaseModel):
@@ -49,6 +51,11 @@ class Result(BaseModel):
     picked: str | None = None
     """`model@backend` whose answer of several was kept; None when it is the last attempt's."""
     picked_why: str = ""
+    degraded_by: Remedy | None = None
+    """What was done because nothing could serve the job."""
+    degraded_why: str = ""
+    held_for: HoldReason | None = None
+    """The job goes on: it is held for this reason, and its one terminal result is still to come."""
 
     @property
     def text(self) -> str:
@@ -57,7 +64,17 @@ class Result(BaseModel):
 
     @property
     def answered(self) -> bool:
-        return self.status is Status.ANSWERED
+        """There is something to read: an answer, or the reply of a degraded one."""
+        return self.status is Status.ANSWERED or (self.degraded and self.body is not None)
+
+    @property
+    def degraded(self) -> bool:
+        return self.status is Status.DEGRADED
+
+    @property
+    def final(self) -> bool:
+        """This is the terminal result. False: the job is held, and goes on by itself."""
+        return self.held_for is None
 
     @property
     def model(self) -> str | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import config
-from router_core.decide import HoldReason
+from router_core.open_fall import HoldReason
 from router_core.outcome import DISPOSITIONS, ErrorClass
 from router_core.state import keys
 

@@ -8,12 +8,13 @@ from zlib import crc32
 
 from router_core.catalog import Catalog
 from router_core.checks import checked
-from router_core.decide import Call, Conditions, Done, Fall, Handoff, HoldReason, Later, Step, conclude, decide
+from router_core.decide import Call, Conditions, Done, Fall, Handoff, Later, Step, conclude, decide
 from router_core.dialect import last_words
 from router_core.ensemble import Answer, judge_body, plan_of
 from router_core.envelope import UnreadableEnvelope, pack_answer, unpack_answers, unpack_attempts, unpack_job
 from router_core.fleet import Fleet
 from router_core.job import CompletionJob, Urgency
+from router_core.open_fall import HoldReason
 from router_core.outcome import Attempt, Completion, ErrorClass, Failure, Outcome
 from router_core.result import Result, Status
 from router_core.state.delivery import Delivery

@@ -7,10 +7,11 @@ import logging
 from dataclasses import dataclass
 
 from router_core.catalog import Catalog
-from router_core.decide import Conditions, Done, Fall, Handoff, HoldReason, Later, Step
+from router_core.decide import Conditions, Done, Fall, Handoff, Later, Step
 from router_core.envelope import UnreadableEnvelope, unpack_answers, unpack_attempts, unpack_job
 from router_core.fleet import Fleet, Obstacle
 from router_core.job import CompletionJob, Urgency
+from router_core.open_fall import HoldReason
 from router_core.outcome import ErrorClass
 from router_core.reconsider import reconsider
 from router_core.result import Result, Status

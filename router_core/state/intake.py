@@ -12,9 +12,9 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from router_core.decide import HoldReason
 from router_core.envelope import digest, pack_job, pack_result, unpack_attempts, unpack_job, unpack_result
 from router_core.job import CompletionJob
+from router_core.open_fall import HoldReason
 from router_core.outcome import Attempt, ErrorClass
 from router_core.result import Result, Status
 from router_core.state import keys

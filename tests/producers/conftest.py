@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from config import Loaded, load
-from router_core.decide import Fall, Handoff, HoldReason
+from router_core.decide import Fall, Handoff
 from router_core.envelope import unpack_attempts, unpack_job
 from router_core.job import CompletionJob
+from router_core.open_fall import HoldReason
 from router_core.outcome import Attempt, BreakerMark, CredentialMark, ErrorClass
 from router_core.result import Result, Status
 from router_core.state.delivery import Deliveries, Delivery, Drained, Identity

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from router_core.decide import Call, Done, Fall, Handoff, HoldReason, Later, conclude, decide
+from router_core.decide import Call, Done, Fall, Handoff, Later, conclude, decide
 from router_core.fleet import ModelState, Obstacle
 from router_core.job import Urgency
+from router_core.open_fall import HoldReason
 from router_core.outcome import ErrorClass as E
 from router_core.outcome import Failure, Fallback
 from tests.router_core.decisions import (

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 
 from router_core.catalog import Ensemble
-from router_core.decide import Done, Fall, Handoff, HoldReason, Later
+from router_core.decide import Done, Fall, Handoff, Later
 from router_core.ensemble import Answer
 from router_core.fleet import ModelState
 from router_core.job import Urgency
+from router_core.open_fall import HoldReason
 from router_core.outcome import ErrorClass as E
 from router_core.outcome import Failure, Fallback
 from router_core.reconsider import reconsider

@@ -7,7 +7,8 @@ from rq import Queue
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
-from router_core.decide import Fall, HoldReason, Later
+from router_core.decide import Fall, Later
+from router_core.open_fall import HoldReason
 from router_core.state.delivery import LEASE
 from router_core.state.rounds import reap
 

@@ -7,7 +7,8 @@ import json
 
 import pytest
 
-from router_core.decide import Fall, Handoff, HoldReason, Later
+from router_core.decide import Fall, Handoff, Later
+from router_core.open_fall import HoldReason
 from router_core.outcome import ErrorClass
 from router_core.result import Status
 from router_core.state.delivery import Deliveries, Identity

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from router_core.decide import Fall, Handoff, HoldReason, Later
+from router_core.decide import Fall, Handoff, Later
+from router_core.open_fall import HoldReason
 from router_core.result import Status
 from router_core.state.delivery import LEASE, Deliveries, Drained, Identity
 from router_core.state.presence import register, unregister

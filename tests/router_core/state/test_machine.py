@@ -19,8 +19,9 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from router_core.decide import Fall, Handoff, HoldReason, Later
+from router_core.decide import Fall, Handoff, Later
 from router_core.job import CompletionJob
+from router_core.open_fall import HoldReason
 from router_core.outcome import Attempt, BreakerMark, CredentialMark, ErrorClass
 from router_core.result import Result, Status
 from router_core.state.delivery import Deliveries, Drained, Identity

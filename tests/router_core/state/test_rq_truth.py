@@ -15,7 +15,8 @@ from rq.registry import StartedJobRegistry
 from rq.results import Result as RqResult
 from rq.serializers import JSONSerializer
 
-from router_core.decide import Fall, HoldReason
+from router_core.decide import Fall
+from router_core.open_fall import HoldReason
 from tests.router_core.state.reached import (
     ANSWER,
     JOB,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from router_core.decide import HoldReason
+from router_core.open_fall import HoldReason
 from router_core.state.delivery import LEASE
 from router_core.state.rounds import reap
 

@@ -7,7 +7,8 @@ import asyncio
 import pytest
 
 from router_core.breaker import BreakerPolicy, BreakerState
-from router_core.decide import Fall, Handoff, HoldReason, Later
+from router_core.decide import Fall, Handoff, Later
+from router_core.open_fall import HoldReason
 from router_core.outcome import BreakerMark
 from router_core.result import Status
 from router_core.state.breakers import Word, force
