@@ -63,6 +63,11 @@ def digest(job: CompletionJob) -> str:
     return blake2b(asked, digest_size=12).hexdigest()
 
 
+def request_key(job: CompletionJob) -> str:
+    """What two jobs share that ask the same of the same, for the same group: under it the last answer is kept."""
+    return f"{job.group or '-'}:{digest(job)}"
+
+
 def sorted_deep(value: Any) -> Any:
     """The same JSON value with every object's keys in order, so that equal requests have equal bytes."""
     if isinstance(value, dict):

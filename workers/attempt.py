@@ -130,7 +130,14 @@ class _Course:
 
 def _course(delivery: Delivery, now: float) -> _Course:
     job = unpack_job(delivery.envelope, delivery.deadline, delivery.accepted_at)
+    if delivery.fell is not None and delivery.fell.stand_in:
+        job = standing_in(job, delivery.fell.stand_in)
     return _Course(job, delivery, unpack_attempts(delivery.attempts), unpack_answers(delivery.answers), now)
+
+
+def standing_in(job: CompletionJob, model: str) -> CompletionJob:
+    """The job as the model outside its chain is asked for it that it was handed to when it fell."""
+    return job.model_copy(update={"chain": (model,)})
 
 
 def jitter_of(job_id: str) -> float:

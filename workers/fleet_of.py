@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import orjson
 
 from config import EngineSettings, Loaded
+from router_core.state.keys import DEGRADE
 from router_core.state.link import Link
 from workers.local import fleet
 from workers.local.engine import EngineSpec
@@ -78,6 +79,8 @@ def _workers(loaded: Loaded) -> Iterator[WorkerSpec]:
         if loaded.catalog.models_of(pool):
             argv = _worker_argv(("work", pool, "--config", str(loaded.source)))
             yield WorkerSpec(pool=pool, argv=argv, procs=loaded.settings.worker_procs, awaits_ready=True)
+    argv = _worker_argv(("work", DEGRADE, "--config", str(loaded.source)))
+    yield WorkerSpec(pool=DEGRADE, argv=argv, procs=1, awaits_ready=True)
 
 
 def _worker_argv(arguments: tuple[str, ...]) -> tuple[str, ...]:

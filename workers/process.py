@@ -11,7 +11,7 @@ import random
 import secrets
 import signal
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,23 +19,21 @@ from router_core.catalog import Catalog
 from router_core.job import Urgency
 from router_core.state.delivery import Deliveries, Drained, Identity, Seat
 from router_core.state.errors import StoreUnreachable
+from router_core.state.keys import DEGRADE
 from router_core.state.link import Link
 from router_core.state.presence import Bell, register, unregister
 from router_core.state.survey import seats
 from router_core.state.tasks import stop
-from workers.attempt import Carrier
 from workers.backends import health
-from workers.backends.base import CompletionBackend
-from workers.backends.registry import open_backend
-from workers.probing import Prober
+from workers.crews import calling, degrading
 from workers.spool import Spool
 from workers.upkeep import Upkeep
 from workers.watch import Watch
-from workers.worker import Crew, Stop, Terms, Worker
+from workers.worker import Stop, Terms, Worker
 
 log = logging.getLogger("openfall.worker")
 
-SCRIPTS = ("claim", "settle", "beat", "reap", "sweep", "move", "survey", "probe", "emit", "finish", "ticket")
+SCRIPTS = ("claim", "settle", "beat", "reap", "sweep", "move", "survey", "probe", "emit", "finish", "ticket", "release")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +54,8 @@ class Plan:
 
 
 CHANGED_EVERY = 2.0
+DECIDED_AT_ONCE = 64
+"""Jobs that all degrade workers together decide about at once. A decision takes about a millisecond."""
 
 
 class NothingToServe(ValueError):
@@ -67,14 +67,23 @@ def identity(plan: Plan) -> tuple[Identity, tuple[Drained, ...]]:
 
     Raises `UnknownName` for the pool, `NothingToServe` when no model of it is at the worker's backends.
     """
-    drained = tuple(_drained(plan))
+    drained = tuple(_drained(plan)) if plan.pool != DEGRADE else (_degraded(plan),)
     if not drained:
         at = f" at backend {plan.backend!r}" if plan.backend else ""
         raise NothingToServe(f"pool {plan.pool!r} has no model{at}: name one under `models:` whose backend is in it")
     backends = tuple(dict.fromkeys(seat.backend for queue in drained for seat in queue.seats))
     name = f"of-{plan.pool}-{socket.gethostname()[:32]}-{os.getpid()}-{secrets.token_hex(3)}"
     queues = tuple(queue.queue for queue in drained)
-    return Identity(name, plan.pool, queues, backends, local=plan.catalog.pools[plan.pool].local), drained
+    # What falls is in nobody's hands but ours: the degrade worker calls no model.
+    local = plan.pool == DEGRADE or plan.catalog.pools[plan.pool].local
+    return Identity(name, plan.pool, queues, backends, local=local), drained
+
+
+def _degraded(plan: Plan) -> Drained:
+    """The queue of what fell. Its seat is no backend: it bounds how many jobs are decided about at once."""
+    if plan.backend is not None:
+        raise NothingToServe(f"`work {DEGRADE}` calls no backend: leave out --backend {plan.backend}")
+    return Drained(DEGRADE, (Seat(DEGRADE, DECIDED_AT_ONCE),))
 
 
 def _drained(plan: Plan) -> Iterator[Drained]:
@@ -138,21 +147,14 @@ class Shift:
             await link.load(*SCRIPTS)
             bell = Bell(link.url, who.queues)
             stack.push_async_callback(bell.close)
-            backends = {name: open_backend(catalog.backends[name]) for name in who.backends}
-            for backend in backends.values():
-                stack.push_async_callback(backend.close)
             deliveries = Deliveries(link, who, drained, policy=catalog.breakers, keep_prompts=plan.keep_prompts)
             watch = Watch(link, catalog)
-            crew = Crew(
-                Carrier(catalog=catalog, backends=backends, fleet=watch.fleet, chance=random.random),
-                Prober(link=link, catalog=catalog, backends=backends, chance=random.random),
-                watch.troubled.set,
-            )
-            worker = Worker(deliveries, bell, Spool(plan.spool), crew, plan.terms)
+            station = degrading(watch) if plan.pool == DEGRADE else calling(watch, who.backends, stack)
+            worker = Worker(deliveries, bell, Spool(plan.spool), station.crew, plan.terms)
             await register(link, who)
             upkeep = Upkeep(
                 link=link, who=who, worker=worker, deliveries=deliveries, watch=watch, spool=Spool(plan.spool),
-                chance=random.random, hosts=_hosts(catalog, backends),
+                chance=random.random, hosts=station.hosts, also=station.rounds,
             )  # fmt: skip
             self._worker, self._upkeep = worker, upkeep
             if self._told is not Stop.NO:
@@ -174,10 +176,6 @@ class Shift:
             await worker.work()
         finally:
             await upkeep.stop()
-
-
-def _hosts(catalog: Catalog, backends: Mapping[str, CompletionBackend]) -> dict[str, CompletionBackend]:
-    return {name: backend for name, backend in backends.items() if catalog.backends[name].protocol == "ollama"}
 
 
 @dataclass(slots=True)

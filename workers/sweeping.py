@@ -20,7 +20,7 @@ from router_core.state.intake import end
 from router_core.state.link import Link
 from router_core.state.rounds import Found, move, sweep
 from router_core.state.survey import Survey
-from workers.attempt import jitter_of
+from workers.attempt import jitter_of, standing_in
 from workers.results import result_of
 
 log = logging.getLogger("openfall.sweeping")
@@ -52,6 +52,8 @@ class Sweeper:
             job = unpack_job(found.head, found.deadline, found.accepted_at)
             attempts = unpack_attempts(found.attempts)
             answers = unpack_answers(found.answers)
+            if found.stand_in:
+                job = standing_in(job, found.stand_in)
         except UnreadableEnvelope as error:
             await self._unreadable(found, str(error), now)
             return

@@ -46,6 +46,8 @@ class Upkeep:
     chance: Callable[[], float]
     hosts: Mapping[str, CompletionBackend] = field(default_factory=dict)
     """The backends that load models by themselves, by name."""
+    also: Mapping[str, tuple[float, Callable[[], Awaitable[None]]]] = field(default_factory=dict)
+    """What else this worker does for the fleet, and after how many seconds again."""
     rounds: dict[str, asyncio.Task[None]] = field(default_factory=dict, init=False)
 
     def start(self) -> None:
@@ -57,12 +59,13 @@ class Upkeep:
             "sweep": self._every(SWEEP_EVERY, self._sweep, woken_by=self.watch.troubled),
             "memory": self._every(LOOK_EVERY, self._look_into_memory),
             "spool": self._every(SPOOL_EVERY, self._deliver_spool),
+            **{name: self._every(seconds, round_) for name, (seconds, round_) in self.also.items()},
         }
         self.rounds.update({name: asyncio.create_task(round_, name=name) for name, round_ in rounds.items()})
 
     def retire(self) -> None:
         """Look after the calls in flight alone: what is decided for the fleet follows a newer configuration."""
-        for name in ("sweep", "memory"):
+        for name in ("sweep", "memory", *self.also):
             self.rounds[name].cancel()
 
     async def stop(self) -> None:

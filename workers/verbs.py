@@ -19,6 +19,7 @@ from pydantic_core import to_json
 import config
 from router_core.catalog import UnknownName
 from router_core.state.errors import StoreError, StoreUnreachable
+from router_core.state.keys import DEGRADE
 from workers.local.errors import LocalError
 
 
@@ -83,7 +84,8 @@ def _work(options: argparse.Namespace) -> int:
     if options.procs is not None and options.procs > 1:
         from workers import fleet_of
 
-        loaded.catalog.models_of(options.pool)  # before any process is started
+        if options.pool != DEGRADE:
+            loaded.catalog.models_of(options.pool)  # before any process is started
         config.redis_url(loaded.settings)
         return asyncio.run(fleet_of.workers(loaded, options.pool, sys.argv[1:], options.procs))
     wish = Wish(pool=options.pool, backend=options.backend, slots=options.slots, burst=options.burst)

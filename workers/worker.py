@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Protocol
 
 from router_core.decide import Fall
 from router_core.open_fall import HoldReason
@@ -16,7 +17,7 @@ from router_core.state.errors import StoreError, StoreUnreachable
 from router_core.state.presence import LONGEST_WAIT, Bell
 from router_core.state.settling import Ending
 from router_core.state.tasks import stop
-from workers.attempt import Carrier
+from workers.backends.base import OnDelta
 from workers.desk import Desk
 from workers.probing import Prober
 from workers.spool import Spool
@@ -48,6 +49,14 @@ class Terms:
     grace: float = 30.0
     burst: bool = False
     give_up: float = 3600.0
+
+
+class Carrier(Protocol):
+    """Carries out one delivery, and says what came of it."""
+
+    async def carry_out(self, delivery: Delivery, clock: Callable[[], float], on_delta: OnDelta | None) -> Ending: ...
+
+    def interrupted(self, delivery: Delivery, now: float, *, by_command: bool) -> Ending: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 -- Accept a job: write it down, put it into its queue, wake a worker. Answers after the write; bears being sent again.
 -- ARGV: clock, id, queue, envelope, digest, producer, idempotency key, label, deadline (ms, '': none),
---       give_up (ms after now), keep (s), rq timeout (s), rq data, stream (1/0), start_within (ms), local only (1/0)
+--       give_up (ms after now), keep (s), rq timeout (s), rq data, stream (1/0), start_within (ms), local only (1/0),
+--       inbox ('' : none), reply_to (JSON), webhook ('' : none), depth limit (0: none), keep unread (s)
 -- Reply: {'accepted' | 'joined' | 'conflict' | 'past', id, deadline, position}
 local now = clock()
 local id, queue, digest, key = ARGV[2], ARGV[3], ARGV[5], ARGV[7]
@@ -36,6 +37,11 @@ if idem ~= '' then redis.call('HSET', RECORD .. id, 'idem', idem) end
 if ARGV[14] == '1' then redis.call('HSET', RECORD .. id, 'watch', 1) end
 redis.call('SET', PROMPT .. id, ARGV[4])
 if ARGV[16] == '1' then redis.call('HSET', RECORD .. id, 'local', 1) end
+if ARGV[17] ~= '' or ARGV[19] ~= '' then  -- somebody reads later what came of it
+  redis.call('HSET', RECORD .. id, 'mail', ARGV[21], 'reply_to', ARGV[18])
+  if ARGV[17] ~= '' then redis.call('HSET', RECORD .. id, 'inbox', ARGV[17]) end
+  if ARGV[19] ~= '' then redis.call('HSET', RECORD .. id, 'webhook', ARGV[19]) end
+end
 redis.call('ZADD', OPEN, math.min(tonumber(deadline), now + tonumber(ARGV[15])), id)
 redis.call('SADD', RQ_QUEUES, RQ_QUEUE .. queue)
 local position = redis.call('RPUSH', RQ_QUEUE .. queue, id)

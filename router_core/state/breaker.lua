@@ -7,8 +7,6 @@
 -- `rules` is the policy as JSON, times in ms: read only when something has gone wrong.
 local NEVER = 9007199254740000
 
-local function ms(n) return string.format('%.0f', n) end
-
 local function breaker_go(target, to, why, rules, chance, now)
   local key = BREAKER .. target
   local b = redis.call('HMGET', key, 'state', 'epoch', 'since', 'opens')
@@ -19,6 +17,7 @@ local function breaker_go(target, to, why, rules, chance, now)
     local wait = math.min(rules.recover_most, rules.recover_after * 2 ^ math.min(opens - 1, 20))
     ends = math.floor(now + wait * (1 + rules.spread * (2 * chance - 1)))
     redis.call('HSET', BLOCKED, target, 'open ' .. ms(ends))
+    redis.call('HDEL', RELEASE, string.match(target, '[^/]*$'))  -- what it releases begins anew, with the first
   elseif to == 'half_open' then
     redis.call('HSET', BLOCKED, target, 'probe 0')
   elseif rules.ramp > 0 then

@@ -9,7 +9,8 @@
 -- Reply: {state, now, next due (ms, 0: nothing), suspect to drain for, left (1: jobs wait for a slot), {job...},
 --         {foreign...}, {probe...}}
 --   job: {id, token, queue, backend, envelope, deadline, attempts, deliveries, crashes, watch, accepted,
---         epoch of the model's breaker, epoch of the key's, {answer kept...}}
+--         epoch of the model's breaker, epoch of the key's, {answer kept...}, {how it fell: reason, detail, at, falls,
+--         strikes, stand-in} ({}: it has not)}
 --   foreign: {rq job id, queue, rq data}: put in with plain rq; it asks for an accepted job
 --   probe: {target, backend, model, token}
 local now = clock()
@@ -45,9 +46,15 @@ local function epoch_of(target)
   return epochs[target]
 end
 
+local function how_it_fell(id)
+  local told = redis.call('HMGET', RECORD .. id, 'fell_for', 'fell_why', 'fell_at', 'falls', 'strikes', 'stand_in')
+  for i = 1, 6 do told[i] = told[i] or '' end
+  return told
+end
+
 local function take(id, queue, seat)
   local r = redis.call('HMGET', RECORD .. id, 'state', 'deadline', 'attempts', 'deliveries', 'crashes', 'watch',
-    'accepted', 'deltas', 'queue', 'local', 'answers')
+    'accepted', 'deltas', 'queue', 'local', 'answers', 'stand_in')
   if not r[1] then
     local data = redis.call('HGET', RQ_JOB .. id, 'data')
     if data then
@@ -73,7 +80,7 @@ local function take(id, queue, seat)
     return
   end
   if r[10] and not is_local then  -- a wiring error put it here: it must not leave, so it stays where nobody calls
-    hold(id, 'local_only', 'it may not leave the local pools, but it was in ' .. queue, now)
+    fall(id, 'local_only', 'it may not leave the local pools, but it was in ' .. queue, now)
     return
   end
   local backend, token = seat.name, nonce .. #jobs
@@ -93,7 +100,8 @@ local function take(id, queue, seat)
   local kept = r[11] and redis.call('LRANGE', ANSWERS .. id, 0, -1) or {}
   jobs[#jobs + 1] = {id, token, queue, backend, redis.call('GET', PROMPT .. id) or '', r[2], r[3] or '', deliveries,
     tonumber(r[5] or 0), r[6] or '', r[7], epoch_of(backend .. '/' .. model_of(queue)),
-    seat.key == '' and '0' or epoch_of('key:' .. seat.key), kept}
+    seat.key == '' and '0' or epoch_of('key:' .. seat.key), kept,
+    (queue == DEGRADE or r[12]) and how_it_fell(id) or {}}
 end
 
 -- Slots in use are counted by live leases, fleet-wide, once a backend and claim.
@@ -196,7 +204,7 @@ if redis.call('EXISTS', SUSPECTS .. pool) == 1 then
       suspect, want = id, 0
       break
     elseif seat then
-      remove_waiting(id, 'scheduled', queue)
+      remove_waiting(id, 'scheduled', queue, now)
       redis.call('HSET', RECORD .. id, 'state', 'queued')
       take(id, queue, seat)
       suspect, want = id, 0

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from secrets import token_hex
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from router_core.breaker import BreakerPolicy, credential_target, target
+from router_core.open_fall import HoldReason
 from router_core.result import Status
 from router_core.state.errors import UnknownJob
 from router_core.state.intake import rq_text
+from router_core.state.keys import model_of
 from router_core.state.link import Link
 from router_core.state.settling import Ending, Settle, Settling, bucket_of, rules_of
 
@@ -43,6 +45,19 @@ class Drained:
 
 
 @dataclass(frozen=True, slots=True)
+class Fell:
+    """How a delivered job fell, as its record has it. `at` in epoch seconds; `falls` counts the last one too;
+    `stand_in` is the model outside its chain that it was handed to, or empty."""
+
+    reason: HoldReason
+    why: str
+    at: float
+    falls: int
+    strikes: int
+    stand_in: str
+
+
+@dataclass(frozen=True, slots=True)
 class Delivery:
     """One claim of one job. `token` fences it; `server_now` is the server's clock at the claim. Epoch seconds.
 
@@ -64,10 +79,13 @@ class Delivery:
     credential_epoch: str
     answers: tuple[bytes, ...]
     server_now: float
+    fell: Fell | None = None
+    """Only of a job that is delivered because it fell: to the degrade worker, or to a stand-in."""
 
     @property
     def model(self) -> str:
-        return self.queue.split(".")[1]
+        """The model of its queue; empty in `degrade`."""
+        return model_of(self.queue)
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,9 +244,10 @@ def _places(queues: Sequence[Drained]) -> str:
     """Where each breaker can be probed: a model at a backend there, a key at each backend that has it."""
     places: dict[tuple[str, str], int] = {}
     for n, drained in enumerate(queues):
-        for seat in map(_seat, drained.seats):
+        model = model_of(drained.queue)
+        for seat in map(_seat, drained.seats if model else ()):
             at = _FIRST + n * _WIDTH
-            places.setdefault((target(seat.backend, drained.queue.split(".")[1]), seat.backend), at)
+            places.setdefault((target(seat.backend, model), seat.backend), at)
             if seat.credential:
                 places.setdefault((credential_target(seat.credential), seat.backend), at)
     return "".join(f";{name}={at}={backend}" for (name, backend), at in places.items())
@@ -244,5 +263,12 @@ def _delivery(row: list[bytes], server_now: float) -> Delivery:
     return Delivery(
         row[0].decode(), row[1].decode(), row[2].decode(), row[3].decode(), row[4], int(row[5]) / 1000, row[6],
         int(row[7]), int(row[8]), row[9] != b"", int(row[10]) / 1000, row[11].decode(), row[12].decode(),
-        tuple(answers), server_now,
+        tuple(answers), server_now, _fell(row[14]),
     )  # fmt: skip
+
+
+def _fell(told: Any) -> Fell | None:
+    if not told:
+        return None
+    reason, why, at, falls, strikes, stand_in = (part.decode() for part in told)
+    return Fell(HoldReason(reason), why, int(at) / 1000, int(falls), int(strikes or 0), stand_in)

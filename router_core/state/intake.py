@@ -32,6 +32,9 @@ RQ_TIMEOUT = 3600
 class Terms:
     """How a job is accepted. Seconds; `deadline` is a moment on the server's clock and wins over `give_up`.
 
+    What comes of it goes to an `inbox`, by name, with `reply_to` (JSON), and to a `webhook` (URL), and is kept for
+    `keep_unread` until it was read. `depth` is how many jobs may wait in its queue; 0: any number.
+
     Past `start_within` somebody looks whether another model could start sooner; None: nobody does.
     """
 
@@ -41,6 +44,11 @@ class Terms:
     start_within: float | None = None
     deadline: float | None = None
     idempotency_key: str = ""
+    inbox: str = ""
+    reply_to: bytes = b""
+    webhook: str = ""
+    depth: int = 0
+    keep_unread: float = 604800.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +102,8 @@ class Intake:
             "accept", job.id, terms.queue, pack_job(job), digest(job), job.producer, terms.idempotency_key,
             job.label, deadline, int(terms.give_up * 1000), max(1, int(terms.keep)), RQ_TIMEOUT, _data_of(job.id),
             int(job.stream), int((terms.give_up if terms.start_within is None else terms.start_within) * 1000),
-            int(job.local_only),
+            int(job.local_only), terms.inbox, terms.reply_to, terms.webhook, terms.depth,
+            max(1, int(terms.keep_unread)),
         )  # fmt: skip
         verdict, job_id = reply[0], reply[1].decode()
         if verdict == b"past":

@@ -72,6 +72,11 @@ AUDIT = "of:audit"  # string: how far the audit of open jobs has come
 DEGRADE = "degrade"  # the queue whose deferred registry holds what nothing can serve
 
 
+def model_of(queue: str) -> str:
+    """The model that a queue is of; empty for `degrade`, which is of none."""
+    return queue.partition(".")[2].partition(".")[0]
+
+
 def lua_names() -> str:
     """The names above as Lua locals, to stand at the head of every script."""
     names = {name: value for name, value in globals().items() if name.isupper() and isinstance(value, str)}

@@ -1,6 +1,6 @@
 -- Take over what dead workers held: back to the front of its queue. Any worker does it for all.
 -- A crash is counted only when the worker itself is gone: a lease can also end because its claim's reply was lost.
--- The second crash makes a job a suspect, which runs alone; the third, alone, condemns it: held as poisoned.
+-- The second crash makes a job a suspect, which runs alone; the third, alone, condemns it: it falls as poisoned.
 -- ARGV: clock, at most, crashes that condemn
 -- Reply: {now, {id, queue, what came of it}...}
 local now = clock()
@@ -21,14 +21,16 @@ local function take_over(id, token, backend)
   local alive = tonumber(redis.call('ZSCORE', PRESENCE, r[4]) or 0) > now
   local crashes = tonumber(r[5] or 0)
   count('taken_over')
-  if not alive then
+  if not alive and queue ~= DEGRADE then  -- no model was asked there: nothing of the job's kills a degrade worker
     crashes = redis.call('HINCRBY', RECORD .. id, 'crashes', 1)
     count('crashes')
   end
   local came = 'queued'
-  if crashes >= condemn then
-    hold(id, 'poisoned', 'the worker that carried it out died ' .. crashes .. ' times', now)
-    came = 'held'
+  if queue == DEGRADE then
+    enqueue(id, queue, true, now)
+  elseif crashes >= condemn then
+    fall(id, 'poisoned', 'the worker that carried it out died ' .. crashes .. ' times', now)
+    came = 'fallen'
   elseif crashes >= condemn - 1 then
     schedule(id, queue, now)
     redis.call('ZADD', SUSPECTS .. pool_of(queue), now, id)
@@ -37,7 +39,7 @@ local function take_over(id, token, backend)
   else
     enqueue(id, queue, true, now)
   end
-  if came ~= 'held' then
+  if came ~= 'fallen' then
     tell(id, cjson.encode({event = 'queued', at = now, queue = queue, position = 1,
       why = alive and 'its lease ended' or 'its worker died', worker = r[4], crashes = crashes}))
   end

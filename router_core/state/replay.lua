@@ -1,11 +1,12 @@
--- Put a held job back into the queue it fell from, at the front. Its crashes are forgiven; its attempts stay told.
+-- Put a held job back into the queue it fell from, at the front. Everything is forgiven; what was tried stays told.
 -- ARGV: clock, id
 -- Reply: {'queued' | state | 'gone'}
 local now, id = clock(), ARGV[2]
-local r = redis.call('HMGET', RECORD .. id, 'state', 'queue')
+local r = redis.call('HMGET', RECORD .. id, 'state', 'fell_from', 'incident')
 if not r[1] then return {'gone'} end
 if r[1] ~= 'held' then return {r[1]} end
-remove_waiting(id, 'held', r[2])
-renew(id, r[2], true, 'replayed', now)
+unhold(id, now)
+if r[3] then incident_add(r[3], 'replayed', 1, now) end
+renew(id, r[2], true, 'replayed', now, true)
 count('replayed')
 return {'queued'}

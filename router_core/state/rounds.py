@@ -6,10 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from router_core.decide import Fall, Handoff, Later
+from router_core.state.keys import model_of
 from router_core.state.link import Link
 
 CONDEMN = 3
-"""Crashes after which a job is held as poisoned."""
+"""Crashes after which a job falls as poisoned."""
 AT_ONCE = 100
 
 
@@ -31,10 +32,13 @@ class Found:
     queue: str
     head: bytes
     answers: tuple[bytes, ...]
+    stand_in: str = ""
+    """The model outside its chain that it was handed to; empty: none."""
 
     @property
     def model(self) -> str:
-        return self.queue.split(".")[1]
+        """The model of its queue; empty in `degrade`."""
+        return model_of(self.queue)
 
 
 async def reap(link: Link) -> list[tuple[str, str, str]]:
@@ -60,7 +64,7 @@ async def move(link: Link, found: Found, step: Handoff | Later | Fall, to_queue:
         case Later(delay=delay):
             told = (step.why, "later", to_queue, int(delay * 1000))
         case Fall(reason=reason, detail=detail):
-            told = (detail, "hold", reason, detail)
+            told = (detail, "fall", reason, detail)
     reply = await link.script("move", found.id, found.deliveries, found.queue, *told)
     return bool(reply[0] == b"moved")
 
@@ -78,4 +82,5 @@ def _found(row: list[bytes]) -> Found:
         queue=row[6].decode(),
         head=row[7],
         answers=tuple(answers),
+        stand_in=row[9].decode(),
     )

@@ -17,9 +17,12 @@ class Script:
     sha: str
 
 
-_BREAKER, _CALL = ("prelude", "breaker"), ("prelude", "breaker", "call")
-_LIBRARIES = {"claim": _BREAKER, "probe": _BREAKER, "force": _BREAKER, "settle": _CALL, "report": _CALL}
-"""What stands before a script that shares more than the prelude."""
+_ALL = ("prelude", "falling", "ending")
+_LIBRARIES = {
+    "claim": ("breaker",), "probe": ("breaker",), "force": ("breaker",), "report": ("breaker", "call"),
+    "settle": ("breaker", "call", "hold"), "release": ("hold",),
+}  # fmt: skip
+"""What else stands before a script that shares more than what all do."""
 
 
 @cache
@@ -28,6 +31,6 @@ def load(name: str) -> Script:
     here = files("router_core.state")
     # Redis refuses writes when its memory is full: accept must hear that, but what is in flight must be able to end.
     flags = "#!lua\n" if name == "accept" else "#!lua flags=allow-oom\n"
-    parts = (*_LIBRARIES.get(name, ("prelude",)), name)
+    parts = (*_ALL, *_LIBRARIES.get(name, ()), name)
     text = flags + lua_names() + "".join((here / f"{part}.lua").read_text(encoding="utf-8") for part in parts)
     return Script(name, text.encode(), sha1(text.encode(), usedforsecurity=False).hexdigest())

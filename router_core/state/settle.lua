@@ -2,11 +2,13 @@
 -- Also what goes with the end of a call: the breakers of its model and its key hear of it, the ledger counts it.
 -- ARGV: clock, id, token, worker, verb, attempt (JSON line or ''),
 --   call ('' : none was made; else its fields, below), rules (breaker policy, JSON), answer to keep ('' : none),
---   then by verb:
+--   fall (record of a fall that this settles, JSON, or ''), remember ('{seconds} {key}': the result, or ''), then by verb:
 --   done:  status, rq status, result (which has every attempt), rq value, rq why, keep prompt (1/0)
 --   queue: queue, at front (1/0)
 --   later: queue, delay (ms)
---   hold:  reason, detail
+--   fall:  reason, detail: nothing can serve it
+--   stand_in: queue, at front (1/0), model, why: a job that fell goes to a model outside its chain
+--   hold:  reason, detail, by, text, models, ready_at (ms), strikes, reply: see hold.lua
 --   back:  (nothing) to the front of its queue: the delivery never happened
 -- call: see call.lua
 -- Reply: {'settled' | 'again' | 'late' | 'gone', state, 1 if a breaker opened}
@@ -14,7 +16,7 @@ local now = clock()
 local id, token, worker, verb, attempt = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local record = RECORD .. id
 local r = redis.call('HMGET', record, 'state', 'lease', 'settled', 'queue', 'backend', 'attempts', 'keep', 'idem',
-  'deliveries', 'deltas', 'answers', 'moved')
+  'deliveries', 'deltas', 'answers', 'moved', 'released', 'mail')
 local state, queue = r[1], r[4]
 local call = call_of(ARGV[7])
 
@@ -45,7 +47,7 @@ if call then
   opened = report_call(call, ARGV[8], now)
 end
 if reaped then
-  remove_waiting(id, state, queue)
+  remove_waiting(id, state, queue, now)
   count('late_accepted')
 end
 local gone = {}
@@ -66,24 +68,39 @@ if ARGV[9] ~= '' then
   redis.call('HSET', record, 'answers', 1)
 end
 
+local incident = ARGV[10] ~= '' and log_fall(id, ARGV[10], now)
 if verb == 'done' then
+  if ARGV[11] ~= '' then
+    local seconds, key = string.match(ARGV[11], '^(%d+) (.*)$')
+    redis.call('SET', LAST .. key, ARGV[14], 'EX', seconds)
+  end
   if r[11] then gone[#gone + 1] = ANSWERS .. id end
-  finish(id, queue, {status = ARGV[10], rq_status = ARGV[11], result = ARGV[12], value = ARGV[13], why = ARGV[14],
-    keep = tonumber(r[7]), keep_prompt = ARGV[15] == '1', idem = r[8], settled = with(token),
-    plain = r[9] == '1' and not r[10] and not r[12]}, gone, now)
+  finish(id, queue, {status = ARGV[12], rq_status = ARGV[13], result = ARGV[14], value = ARGV[15], why = ARGV[16],
+    keep = tonumber(r[7]), keep_prompt = ARGV[17] == '1', idem = r[8], settled = with(token),
+    plain = r[9] == '1' and not r[10] and not r[12], released = r[13], mail = r[14]}, gone, now)
   return {'settled', 'done', opened}
 elseif verb == 'queue' then
-  local position = enqueue(id, ARGV[10], ARGV[11] == '1', now)
+  local position = enqueue(id, ARGV[12], ARGV[13] == '1', now)
+  unrelease(id, r[13], ARGV[9] ~= '')
   count('handed_off')
-  tell(id, cjson.encode({event = 'queued', at = now, queue = ARGV[10], position = position, why = failed()}))
+  tell(id, cjson.encode({event = 'queued', at = now, queue = ARGV[12], position = position, why = failed()}))
 elseif verb == 'later' then
-  local due = now + tonumber(ARGV[11])
-  schedule(id, ARGV[10], due)
-  redis.call('ZADD', SCHEDULED .. pool_of(ARGV[10]), due, id)
+  local due = now + tonumber(ARGV[13])
+  schedule(id, ARGV[12], due)
+  redis.call('ZADD', SCHEDULED .. pool_of(ARGV[12]), due, id)
   count('delayed')
-  tell(id, cjson.encode({event = 'scheduled', at = now, queue = ARGV[10], due = due, why = failed()}))
+  tell(id, cjson.encode({event = 'scheduled', at = now, queue = ARGV[12], due = due, why = failed()}))
 elseif verb == 'hold' then
-  hold(id, ARGV[10], ARGV[11], now)
+  hold(id, {reason = ARGV[12], detail = ARGV[13], by = ARGV[14], text = ARGV[15], models = ARGV[16], ready_at = ARGV[17],
+    strikes = ARGV[18], reply = ARGV[19]}, incident, now)
+elseif verb == 'fall' then
+  fall(id, ARGV[12], ARGV[13], now)
+elseif verb == 'stand_in' then
+  redis.call('HSET', record, 'stand_in', ARGV[14])
+  count('stood_in')
+  tell(id, cjson.encode({event = 'degraded', at = now, by = 'other_model', detail = ARGV[15], text = ''}))
+  local position = enqueue(id, ARGV[12], ARGV[13] == '1', now)
+  tell(id, cjson.encode({event = 'queued', at = now, queue = ARGV[12], position = position, why = ARGV[15]}))
 elseif verb == 'back' then
   redis.call('HINCRBY', record, 'deliveries', -1)
   local position = enqueue(id, queue, true, now)

@@ -10,6 +10,7 @@ from pydantic_core import to_json
 
 from router_core.breaker import BreakerPolicy
 from router_core.decide import Fall, Handoff, Later
+from router_core.degrade import Hold, StandIn
 from router_core.envelope import pack_attempt, pack_result
 from router_core.outcome import Attempt, BreakerMark, CredentialMark
 from router_core.result import Result, Status
@@ -18,8 +19,9 @@ from router_core.state.intake import rq_text
 SLOTS = 10
 """Slots of time in the window of a breaker."""
 
-Next = Handoff | Later | Fall | Result | None
-"""Where a settle moves a job: a result ends it; None puts it back as if it had never been delivered."""
+Next = Handoff | Later | Fall | StandIn | Hold | Result | None
+"""Where a settle moves a job: a result ends it; None puts it back as if it had never been delivered. What becomes of a
+job that fell comes with the record of its fall."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,12 +47,19 @@ class Call:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ending:
     """What came of a delivery. `call` is None when no model was asked; `answer` is one to keep with the job for later;
-    `to_queue` is the queue that a hand-off or a later delivery goes to."""
+    `to_queue` is the queue that a hand-off or a later delivery goes to.
+
+    `fall` is the record of the fall that this settles (JSON); `reply` what the caller of a held job is told meanwhile;
+    `remember` under which name, and for how many seconds, an answer is kept for those who ask the same.
+    """
 
     next: Next
     call: Call | None = None
     to_queue: str = ""
     answer: bytes = b""
+    fall: bytes = b""
+    reply: Result | None = None
+    remember: tuple[str, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +76,8 @@ class Settle:
         return str(self.args[_STATUS]) if self.args[1] == "done" else None
 
 
-_STATUS = 6
-"""The place of the status in `Settle.args`, after worker, verb, attempt, call, rules and answer."""
+_STATUS = 8
+"""The place of the status in `Settle.args`, after worker, verb, attempt, call, rules, answer, fall and remember."""
 
 
 def rules_of(policy: BreakerPolicy) -> str:
@@ -108,11 +117,13 @@ class Settling:
         call, next_ = ending.call, ending.next
         told_by_result = isinstance(next_, Result) and next_.answered  # a failed job may be asked for again
         line = b"" if call is None or told_by_result else pack_attempt(call.attempt)
-        verb, *rest = _verb(next_, ending.to_queue)
+        verb, *rest = _verb(ending)
         told = "" if call is None else call_words(call, self.bucket)
         if isinstance(next_, Result):
             rest.append(int(self.keep_prompts or next_.status is Status.FAILED))
-        return Settle(job_id, token, (self.worker, verb, line, told, self.rules, ending.answer, *rest))
+        remember = f"{max(1, int(ending.remember[1]))} {ending.remember[0]}" if ending.remember else ""
+        common = (self.worker, verb, line, told, self.rules, ending.answer, ending.fall, remember)
+        return Settle(job_id, token, (*common, *rest))
 
 
 _MOST = 10**15
@@ -138,8 +149,9 @@ def call_words(call: Call, bucket: int) -> str:
     )
 
 
-def _verb(next_: Next, to_queue: str) -> list[str | bytes | int]:
-    match next_:
+def _verb(ending: Ending) -> list[str | bytes | int]:
+    to_queue = ending.to_queue
+    match ending.next:
         case None:
             return ["back"]
         case Handoff(at_front=at_front):
@@ -147,9 +159,20 @@ def _verb(next_: Next, to_queue: str) -> list[str | bytes | int]:
         case Later(delay=delay):
             return ["later", to_queue, int(delay * 1000)]
         case Fall(reason=reason, detail=detail):
-            return ["hold", reason, detail]
-        case Result():
-            return ["done", *_ending(next_)]
+            return ["fall", reason, detail]
+        case StandIn(model=model, at_front=at_front, why=why):
+            return ["stand_in", to_queue, int(at_front), model, why]
+        case Hold() as held:
+            return ["hold", *_held(held, ending.reply)]
+        case Result() as result:
+            return ["done", *_ending(result)]
+
+
+def _held(held: Hold, reply: Result | None) -> tuple[str | bytes | int, ...]:
+    told = b"" if reply is None else pack_result(reply)
+    text = "" if reply is None else reply.text
+    models, ready_at = ",".join(held.models), int(held.ready_at * 1000)
+    return (held.reason, held.detail, held.by or "", text, models, ready_at, held.strikes, told)
 
 
 _RQ_STATUS = {
@@ -157,6 +180,7 @@ _RQ_STATUS = {
     Status.FAILED: "failed",
     Status.EXPIRED: "failed",
     Status.CANCELLED: "stopped",
+    Status.DEGRADED: "finished",
 }
 
 

@@ -4,7 +4,8 @@
 -- rq's own tools, unknown to our record.
 -- Strayed: taken off its list by a stock `rq worker` or a tool, which cannot carry it out. It goes back here and now.
 -- ARGV: clock, at most, clean registries (1/0), then each stranded queue
--- Reply: {now, {id, deliveries, why, attempts, deadline, accepted, queue, envelope's head, {answer kept...}}...},
+-- Reply: {now, {id, deliveries, why, attempts, deadline, accepted, queue, envelope's head, {answer kept...},
+--   stand-in}...},
 --   why in 'overdue', 'late', 'stranded', 'cancelled', 'deleted'
 local HEAD = 16384  -- bytes: no head of an envelope is longer; the body is not needed here and may be megabytes
 local now, most = clock(), tonumber(ARGV[2])
@@ -12,14 +13,14 @@ local reply, seen = {tostring(now)}, {}
 local function found(id, why)
   if seen[id] then return end
   seen[id] = true
-  local r = redis.call('HMGET', RECORD .. id, 'deliveries', 'attempts', 'deadline', 'accepted', 'queue', 'answers')
+  local r = redis.call('HMGET', RECORD .. id, 'deliveries', 'attempts', 'deadline', 'accepted', 'queue', 'answers', 'stand_in')
   if why == 'late' or why == 'stranded' then  -- nobody moves what was cancelled or deleted with rq's own tools
     local status = redis.call('HGET', RQ_JOB .. id, 'status')
     if not status then why = 'deleted' elseif status == 'canceled' then why = 'cancelled' end
   end
   local head = string.match(redis.call('GETRANGE', PROMPT .. id, 0, HEAD), '^[^\n]*')
   local kept = r[6] and redis.call('LRANGE', ANSWERS .. id, 0, -1) or {}
-  reply[#reply + 1] = {id, r[1] or '0', why, r[2] or '', r[3], r[4], r[5], head, kept}
+  reply[#reply + 1] = {id, r[1] or '0', why, r[2] or '', r[3], r[4], r[5], head, kept, r[7] or ''}
 end
 
 local LOOK_AGAIN = {interactive = 2000, background = 5000, batch = 10000}
@@ -32,7 +33,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', OPEN, '-inf', now, 'LIMIT', 0, m
   else
     local again = now + (LOOK_AGAIN[string.match(r[3], '[^.]*$')] or 5000)
     redis.call('ZADD', OPEN, deadline > now and math.min(again, deadline) or again, id)
-    if state ~= 'started' then found(id, 'late') end
+    if state ~= 'started' and r[3] ~= DEGRADE then found(id, 'late') end
   end
 end
 for i = 4, #ARGV do

@@ -9,11 +9,11 @@ local queue = redis.call('HGET', FOREIGN_QUEUE, ticket)
 redis.call('ZREM', FOREIGN, ticket)
 redis.call('HDEL', FOREIGN_QUEUE, ticket)
 if not queue then return {'again'} end
-local r = id ~= '' and redis.call('HMGET', RECORD .. id, 'state', 'queue', 'status', 'idem') or {}
+local r = id ~= '' and redis.call('HMGET', RECORD .. id, 'state', 'queue', 'status', 'idem', 'fell_from') or {}
 local came = r[1] or 'unknown'
 if came == 'held' then
-  remove_waiting(id, came, r[2])
-  renew(id, r[2], true, 'asked for again', now)
+  unhold(id, now)
+  renew(id, r[5], true, 'asked for again', now, true)
   came = 'queued'
 elseif came == 'done' and r[3] == 'failed' and redis.call('EXISTS', PROMPT .. id) == 1 then
   for _, key in ipairs({RECORD, PROMPT, RQ_JOB, EVENTS}) do redis.call('PERSIST', key .. id) end
@@ -23,7 +23,7 @@ elseif came == 'done' and r[3] == 'failed' and redis.call('EXISTS', PROMPT .. id
   local deadline = string.format('%.0f', now + tonumber(ARGV[6]))
   redis.call('HSET', RECORD .. id, 'deadline', deadline)
   redis.call('ZADD', OPEN, deadline, id)
-  renew(id, r[2], false, 'asked for again', now)
+  renew(id, r[2] == DEGRADE and r[5] or r[2], false, 'asked for again', now, true)
   came = 'queued'
 end
 if ticket == id then  -- rq's own requeue: there is nobody else to end; what cannot run again is shown as it ended

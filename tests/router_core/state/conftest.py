@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import redis
 
+from router_core.degrade import Hold
 from router_core.job import CompletionJob
 from router_core.outcome import Attempt, BreakerMark, CredentialMark, ErrorClass
 from router_core.result import Result, Status
@@ -109,6 +110,16 @@ class Fleet:
         )
         call = None if next_ is None else made(attempt, delivery)
         return (await worker.settle(worker.settling(delivery, Ending(next=next_, call=call, to_queue=to)))).came
+
+    async def lands(self, landing: Any = None, fall: bytes = b"", reply: Result | None = None) -> Delivery:
+        """A degrade worker settles the job that fell first: held for its reason, unless `landing` says otherwise."""
+        degrade = await self.drains("degrader", Drained("degrade", (("degrade", 8),)))
+        delivery = await self.claim(degrade)
+        assert delivery.fell is not None
+        landing = landing or Hold(reason=delivery.fell.reason, detail=delivery.fell.why, models=("smol",))
+        ending = Ending(next=landing, fall=fall, reply=reply, to_queue=QUEUE)
+        assert (await degrade.settle(degrade.settling(delivery, ending))).came == "settled"
+        return delivery
 
     async def drains(self, name: str, *drained: Drained, local: bool = True, **more: Any) -> Deliveries:
         """A registered worker that has beaten once, of the pool that its first queue names."""

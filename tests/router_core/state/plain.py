@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from router_core.state.delivery import LEASE, PRESENCE
 
 SMOL, LARGE, DEGRADE = "gpu.smol.background", "gpu.large.background", "degrade"
-SERVED = {SMOL: {"box": 2, "big": 1}, LARGE: {"big": 1}}
-SLOTS = {"box": 2, "big": 1}
-WORKERS = ("wa", "wb", "wc")
-VERBS = ("answer", "fail", "queue", "later", "hold", "back")
+SERVED = {SMOL: {"box": 2, "big": 1}, LARGE: {"big": 1}, DEGRADE: {"degrade": 2}}
+SLOTS = {"box": 2, "big": 1, "degrade": 2}
+WORKERS = {"wa": (SMOL, LARGE), "wb": (SMOL, LARGE), "wc": (LARGE,), "wd": (DEGRADE,)}
+VERBS = ("answer", "fail", "queue", "later", "fall", "back")
+RELEASED_AT_ONCE = 2
 SILENCE, GRACE, RESERVED, CONDEMN = 4, 5, 60, 3
 KINDS = ("wip", "finished", "failed", "canceled", "scheduled", "deferred")
 RQ_STATUS = {"queued": "queued", "scheduled": "scheduled", "started": "started", "held": "deferred"}
@@ -35,6 +36,9 @@ class Job:
     deliveries: int = 0
     status: str = ""
     ended_in: str = ""
+    accepted: float = 0.0
+    fell_from: str = ""
+    released_by: str = ""
 
 
 def _by_score(item: tuple[str, float]) -> tuple[float, str]:
@@ -47,12 +51,13 @@ class Model:
     def __init__(self, now: float) -> None:
         self.now = now
         self.jobs: dict[str, Job] = {}
-        self.lists: dict[str, list[str]] = {SMOL: [], LARGE: []}
-        self.leases: dict[str, dict[tuple[str, str], float]] = {"box": {}, "big": {}}
+        self.lists: dict[str, list[str]] = {queue: [] for queue in SERVED}
+        self.leases: dict[str, dict[tuple[str, str], float]] = {backend: {} for backend in SLOTS}
         self.due: dict[str, float] = {}
         self.suspects: dict[str, float] = {}
         self.presence: dict[str, float] = {}
         self.pulse_at: float | None = None
+        self.answered_for: dict[str, int] = {"smol": 0, "large": 0}  # of what was released to each model
         self.paused: set[str] = set()
         self.suspended = False
 
@@ -151,9 +156,34 @@ class Model:
         if job.state == "queued":
             self.lists[job.queue].remove(job_id)
 
+    def fall(self, job_id: str) -> None:
+        job = self.jobs[job_id]
+        job.fell_from = job.fell_from if job.queue == DEGRADE else job.queue
+        job.state, job.queue = "queued", DEGRADE
+        self.lists[DEGRADE].append(job_id)
+        self.unrelease(job)
+
+    def unrelease(self, job: Job, *, answered: bool = False) -> None:
+        if job.released_by:
+            self.answered_for[job.released_by] = self.answered_for[job.released_by] + 1 if answered else 0
+        job.released_by = ""
+
+    def release(self, alias: str) -> list[str]:
+        """Every held job may go to either model: the oldest first, one more at once for each that was answered."""
+        on_the_way = sum(job.released_by == alias for job in self.jobs.values())
+        room = min(RELEASED_AT_ONCE, 1 + self.answered_for[alias]) - on_the_way
+        held = sorted((job.accepted, job_id) for job_id, job in self.jobs.items() if job.state == "held")
+        chosen = [job_id for _, job_id in held[: max(0, room)]]
+        for job_id in reversed(chosen):
+            job = self.jobs[job_id]
+            job.state, job.queue, job.token, job.released_by = "queued", f"gpu.{alias}.background", "", alias
+            self.lists[job.queue].insert(0, job_id)
+        return chosen
+
     def finish(self, job_id: str, status: str, queue: str, settled: str = "") -> None:
         job = self.jobs[job_id]
         self.leave(job_id)
+        self.unrelease(job, answered=status == "answered")
         job.state, job.status, job.ended_in = "done", status, queue
         if settled:
             self.hear(job, settled)
@@ -171,10 +201,14 @@ class Model:
     def take_over(self, job_id: str, backend: str) -> str:
         job = self.jobs[job_id]
         del self.leases[backend][job_id, job.token]
+        if job.queue == DEGRADE:
+            job.state = "queued"
+            self.lists[DEGRADE].insert(0, job_id)
+            return "queued"
         job.crashes += self.presence.get(job.worker, 0) <= self.now
         if job.crashes >= CONDEMN:
-            job.state = "held"
-            return "held"
+            self.fall(job_id)
+            return "fallen"
         if job.crashes >= CONDEMN - 1:
             job.state = "scheduled"
             self.suspects[job_id] = self.now

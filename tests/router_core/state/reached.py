@@ -44,6 +44,12 @@ async def scheduled(f):
 async def held(f):
     worker, delivery = await started(f)
     await f.settle(worker, delivery, Fall(HoldReason.OUTAGE, "every model is away"))
+    await f.lands()
+
+
+async def fallen(f):
+    worker, delivery = await started(f)
+    await f.settle(worker, delivery, Fall(HoldReason.OUTAGE, "every model is away"))
 
 
 async def cancelled(f):
@@ -66,6 +72,7 @@ STATES = [
     pytest.param(failed, "failed", "failed", QUEUE, id="failed"),
     pytest.param(scheduled, "scheduled", "scheduled", QUEUE, id="put off"),
     pytest.param(suspected, "scheduled", "scheduled", QUEUE, id="suspected"),
+    pytest.param(fallen, "queued", "queued", "degrade", id="fallen"),
     pytest.param(held, "deferred", "deferred", "degrade", id="held"),
     pytest.param(cancelled, "canceled", "canceled", QUEUE, id="cancelled"),
 ]

@@ -34,6 +34,7 @@ async def _scheduled(f):
 async def _held(f):
     worker, delivery = await _started(f)
     await f.settle(worker, delivery, Fall(HoldReason.OUTAGE, "every model is away"))
+    await f.lands()
 
 
 @pytest.mark.parametrize(

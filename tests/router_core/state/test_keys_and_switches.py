@@ -189,7 +189,7 @@ def test_with_the_switch_on_a_pool_that_is_not_local_gets_no_job_and_no_probe(fl
     fleet(story)
 
 
-def test_a_job_that_must_stay_is_held_when_it_is_found_in_a_queue_of_the_cloud(fleet):
+def test_a_job_that_must_stay_falls_when_it_is_found_in_a_queue_of_the_cloud(fleet):
     async def story(f):
         cloud, home = await f.drains("wa", PAID[0], local=False), await f.drains("wb", HOME)
         stays = await f.supply(3, SMOL, local_only=True)
@@ -198,11 +198,11 @@ def test_a_job_that_must_stay_is_held_when_it_is_found_in_a_queue_of_the_cloud(f
         assert [d.id for d in (await cloud.claim(9, 0)).deliveries] == goes
         assert [d.id for d in (await home.claim(9, 0)).deliveries] == may_stay
         for job_id in stays:
-            record = await f.intake.record(job_id)
-            assert (record.state, record.held_for, record.deliveries) == ("held", "local_only", 0)
-            assert SMOL in record.held_why
+            assert f.places(job_id) == [("queue", "degrade")]
+            fell = (await f.lands()).fell
+            assert (fell.reason, SMOL in fell.why) == ("local_only", True)
             assert await f.intake.replay(job_id) == "queued"
-        assert await taken(f, cloud) == [], "replayed, it is held again"
+        assert await taken(f, cloud) == [], "replayed, it falls again"
 
     fleet(story)
 

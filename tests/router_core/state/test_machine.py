@@ -20,7 +20,8 @@ from hypothesis.stateful import (
 )
 
 from router_core.decide import Fall, Handoff, Later
-from router_core.job import CompletionJob
+from router_core.degrade import Hold
+from router_core.job import CompletionJob, Urgency
 from router_core.open_fall import HoldReason
 from router_core.outcome import Attempt, BreakerMark, CredentialMark, ErrorClass
 from router_core.result import Result, Status
@@ -28,12 +29,14 @@ from router_core.state.delivery import Deliveries, Drained, Identity
 from router_core.state.intake import Intake, Terms, end
 from router_core.state.link import Link
 from router_core.state.presence import register
+from router_core.state.release import Offer, release
 from router_core.state.rounds import reap, sweep
 from router_core.state.settling import Call, Ending
 from tests.router_core.state.plain import (
     DEGRADE,
     KINDS,
     LARGE,
+    RELEASED_AT_ONCE,
     RQ_END,
     RQ_STATUS,
     SERVED,
@@ -74,11 +77,11 @@ class Machine(RuleBasedStateMachine):
 
     @initialize()
     def start_workers(self) -> None:
-        for name in WORKERS:
-            queues = (LARGE,) if name == "wc" else (SMOL, LARGE)
-            self.do(register(self.link, Identity(name, "gpu", queues, ("box", "big"))))
+        for name, queues in WORKERS.items():
+            pool = queues[0].partition(".")[0]
+            self.do(register(self.link, Identity(name, pool, queues, tuple(SLOTS))))
             drained = [Drained(queue, tuple(SERVED[queue].items())) for queue in queues]
-            self.workers[name] = Deliveries(self.link, Identity(name, "gpu", (), ()), drained)
+            self.workers[name] = Deliveries(self.link, Identity(name, pool, (), ()), drained)
         for queue in (SMOL, SMOL, LARGE):
             self.accept(queue, 600)
         self.pass_time(1, set(WORKERS))
@@ -91,7 +94,7 @@ class Machine(RuleBasedStateMachine):
     def accept(self, queue: str, give_up: int) -> None:
         job = self.job(len(self.model.jobs))
         accepted = self.do(self.intake.accept(job, Terms(queue=queue, give_up=give_up, keep=900)))
-        self.model.jobs[job.id] = Job(queue, self.model.now + give_up)
+        self.model.jobs[job.id] = Job(queue, self.model.now + give_up, accepted=self.model.now)
         self.model.lists[queue].append(job.id)
         assert accepted.position == len(self.model.lists[queue])
 
@@ -102,15 +105,14 @@ class Machine(RuleBasedStateMachine):
         accepted = self.do(self.intake.accept(self.job(number), Terms(queue=SMOL, give_up=9, keep=900)))
         assert accepted.deadline == self.model.jobs[accepted.id].deadline
 
-    @rule(name=st.sampled_from(WORKERS), want=st.integers(1, 3))
+    @rule(name=st.sampled_from(sorted(WORKERS)), want=st.integers(1, 3))
     def claim_when_idle(self, name: str, want: int) -> None:
         self.claim(name, want, 0)
 
-    @rule(name=st.sampled_from(WORKERS), want=st.integers(1, 3), busy=st.sampled_from([0, 0, 0, 1]))
+    @rule(name=st.sampled_from(sorted(WORKERS)), want=st.integers(1, 3), busy=st.sampled_from([0, 0, 0, 1]))
     def claim(self, name: str, want: int, busy: int) -> None:
-        queues = (LARGE,) if name == "wc" else (SMOL, LARGE)
         claim = self.do(self.workers[name].claim(want, busy, self.drained[name]))
-        taken, suspect = self.model.claim(want, busy, queues, self.drained[name])
+        taken, suspect = self.model.claim(want, busy, WORKERS[name], self.drained[name])
         assert ([delivery.id for delivery in claim.deliveries], claim.suspect) == (taken, suspect)
         self.drained[name] = claim.suspect if busy else ""
         for delivery in claim.deliveries:
@@ -127,7 +129,7 @@ class Machine(RuleBasedStateMachine):
         """A delivery of long ago, perhaps, or one that was settled before."""
         self.settle(*self.given[-min(back, len(self.given))], verb, to_queue)
 
-    @rule(name=st.sampled_from(WORKERS), verb=st.sampled_from(VERBS), to_queue=st.sampled_from([SMOL, LARGE]))
+    @rule(name=st.sampled_from(sorted(WORKERS)), verb=st.sampled_from(VERBS), to_queue=st.sampled_from([SMOL, LARGE]))
     def carry_out(self, name: str, verb: str, to_queue: str) -> None:
         before = len(self.given)
         self.claim(name, 1, 0)
@@ -135,6 +137,8 @@ class Machine(RuleBasedStateMachine):
             self.settle(*self.given[-1], verb, to_queue)
 
     def settle(self, name: str, delivery, verb: str, to_queue: str) -> None:
+        if delivery.queue == DEGRADE and verb in ("fall", "later"):
+            verb = "hold"
         attempt = Attempt(model="smol", backend=delivery.backend, started_at=1, ended_at=2, error=ErrorClass.TIMEOUT)
         ended = {
             "answer": Result(id=delivery.id, status=Status.ANSWERED, detail=delivery.token),
@@ -144,7 +148,8 @@ class Machine(RuleBasedStateMachine):
             **ended,
             "queue": Handoff("large", False),
             "later": Later("smol", 3),
-            "hold": Fall(HoldReason.OUTAGE, "down"),
+            "fall": Fall(HoldReason.OUTAGE, "down"),
+            "hold": Hold(reason=HoldReason.OUTAGE, detail="down", models=("smol", "large")),
             "back": None,
         }[verb]
         call = None if verb == "back" else self.call(attempt, delivery)
@@ -170,10 +175,13 @@ class Machine(RuleBasedStateMachine):
         model.hear(job, delivery.token)
         if verb == "queue":
             job.state, job.queue = "queued", to_queue
+            model.unrelease(job)
             model.lists[to_queue].append(delivery.id)
         elif verb == "later":
             job.state, job.queue = "scheduled", to_queue
             model.due[delivery.id] = model.now + 3
+        elif verb == "fall":
+            model.fall(delivery.id)
         elif verb == "hold":
             job.state = "held"
         else:
@@ -181,7 +189,7 @@ class Machine(RuleBasedStateMachine):
             job.deliveries -= 1
             model.lists[job.queue].insert(0, delivery.id)
 
-    @rule(seconds=st.sampled_from([1, 3, 3, 3, 30]), alive=st.sets(st.sampled_from(WORKERS), min_size=1))
+    @rule(seconds=st.sampled_from([1, 3, 3, 3, 30]), alive=st.sets(st.sampled_from(sorted(WORKERS)), min_size=1))
     def pass_time(self, seconds: int, alive: set[str]) -> None:
         """Time passes, and these workers beat for what they hold; those who do not may be dead."""
         self.model.now += seconds
@@ -191,7 +199,7 @@ class Machine(RuleBasedStateMachine):
             _, lost = self.do(self.workers[name].beat(held))
             assert lost == self.model.beat(name, [(d.id, d.token, d.backend) for d in held])
 
-    @rule(rounds=st.integers(4, 5), alive=st.sampled_from(WORKERS))
+    @rule(rounds=st.integers(4, 5), alive=st.sampled_from(sorted(WORKERS)))
     def one_lives(self, rounds: int, alive: str) -> None:
         """The others die: their leases and their presence end."""
         for _ in range(rounds):
@@ -214,7 +222,7 @@ class Machine(RuleBasedStateMachine):
         job = self.model.jobs[job_id]
         assert self.do(self.intake.cancel(job_id)) == (job.state != "done")
         if job.state != "done":
-            self.model.finish(job_id, "cancelled", DEGRADE if job.state == "held" else job.queue)
+            self.model.finish(job_id, "cancelled", job.queue)
 
     @rule(clean=st.booleans())
     def sweep(self, clean: bool) -> None:
@@ -227,7 +235,7 @@ class Machine(RuleBasedStateMachine):
             result = Result(id=late.id, status=Status.EXPIRED, error=ErrorClass.TIMEOUT)
             assert self.do(end(self.link, result, rq_status="failed", seen_deliveries=late.deliveries))
             job = self.model.jobs[late.id]
-            self.model.finish(late.id, "expired", DEGRADE if job.state == "held" else job.queue)
+            self.model.finish(late.id, "expired", job.queue)
 
     @precondition(lambda self: self.model.jobs)
     @rule(data=st.data())
@@ -235,11 +243,21 @@ class Machine(RuleBasedStateMachine):
         job_id = data.draw(st.sampled_from(sorted(self.model.jobs)))
         job = self.model.jobs[job_id]
         if job.state == "held":
-            job.state, job.token, job.crashes = "queued", "", 0
+            job.state, job.token, job.crashes, job.queue = "queued", "", 0, job.fell_from
             self.model.lists[job.queue].insert(0, job_id)
         assert self.do(self.intake.replay(job_id)) == job.state
 
-    @rule(queue=st.sampled_from([SMOL, LARGE]), names=st.permutations(WORKERS))
+    @rule(alias=st.sampled_from(["smol", "large"]))
+    def release(self, alias: str) -> None:
+        offer = Offer(alias, "gpu", RELEASED_AT_ONCE, tuple(Urgency))
+        assert [job_id for job_id, _ in self.do(release(self.link, [offer], 1))][::-1] == self.model.release(alias)
+
+    @rule()
+    def what_fell_is_held(self) -> None:
+        for _ in range(2):
+            self.carry_out("wd", "hold", SMOL)
+
+    @rule(queue=st.sampled_from([SMOL, LARGE]), names=st.permutations(sorted(WORKERS)))
     def claim_while_paused(self, queue: str, names: list[str]) -> None:
         self.model.paused = {queue}
         self.store.sadd("of:paused", queue)
@@ -248,7 +266,7 @@ class Machine(RuleBasedStateMachine):
         self.model.paused = set()
         self.store.delete("of:paused")
 
-    @rule(name=st.sampled_from(WORKERS))
+    @rule(name=st.sampled_from(sorted(WORKERS)))
     def claim_while_suspended_with_rq(self, name: str) -> None:
         self.model.suspended = True
         self.store.set("rq:suspended", 1)
@@ -259,7 +277,7 @@ class Machine(RuleBasedStateMachine):
     @rule(crashes=st.integers(2, 3))
     def crash_workers_one_after_another(self, crashes: int) -> None:
         """What makes suspects, and what condemns them."""
-        for name in WORKERS[:2] * 2:
+        for name in ("wa", "wb") * 2:
             if crashes:
                 self.claim(name, 1, 0)
                 self.one_lives(5, "wc")
@@ -274,7 +292,7 @@ class Machine(RuleBasedStateMachine):
                 "queued": [("queue", job.queue)],
                 "scheduled": [("scheduled", job.queue)],
                 "started": [("wip", job.queue)],
-                "held": [("deferred", DEGRADE)],
+                "held": [("deferred", job.queue)],
                 "done": [(RQ_END.get(job.status, ("", ""))[1], job.ended_in)],
             }[job.state]
         assert found == expected
@@ -311,7 +329,7 @@ class Machine(RuleBasedStateMachine):
             assert (state, status or "", queue) == (job.state, job.status, job.queue)
             done = job.state == "done"
             assert rq_status == (RQ_END[job.status][0] if done else RQ_STATUS[job.state])
-            assert origin == (job.ended_in if done else DEGRADE if job.state == "held" else job.queue)
+            assert origin == (job.ended_in if done else job.queue)
             assert prompt == (not done or job.status == "failed")
             assert (result is not None) == done
             assert executions == ([job.token.encode()] if job.state == "started" else [])
@@ -330,6 +348,14 @@ class Machine(RuleBasedStateMachine):
         assert {job_id for leases in self.model.leases.values() for job_id, _ in leases} == started
         executions = {key.decode().split(":")[2] for key in self.store.keys("rq:execution:*")}
         assert executions == started
+
+    @invariant()
+    def what_a_model_may_release_or_has_released_is_listed_so(self) -> None:
+        held = {job_id for job_id, job in self.model.jobs.items() if job.state == "held"}
+        for alias in ("smol", "large"):
+            assert {i.decode() for i in self.store.zrange("of:held:" + alias, 0, -1)} == held
+            released = {i for i, job in self.model.jobs.items() if job.released_by == alias}
+            assert {i.decode() for i in self.store.zrange("of:released:" + alias, 0, -1)} == released
 
     @invariant()
     def what_is_open_scheduled_or_suspect_is_listed_so(self) -> None:

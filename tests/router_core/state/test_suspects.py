@@ -25,7 +25,8 @@ def test_the_third_crash_holds_a_job_as_poisoned(fleet):
         assert await _crash(f, "second") == "suspect"
         assert f.places(JOB) == [("scheduled", f.queue)]
         assert f.field(JOB, "status") == "scheduled"
-        assert await _crash(f, "third") == "held"
+        assert await _crash(f, "third") == "fallen"
+        await f.lands()
         record = await f.intake.record(JOB)
         assert (record.state, record.held_for, record.crashes) == ("held", HoldReason.POISONED, 3)
         assert f.places(JOB) == [("deferred", "degrade")]

@@ -99,6 +99,7 @@ def test_a_held_job_is_looked_at_again_at_its_deadline(fleet):
         await waiting(f, give_up=3600)
         worker = await f.worker(queues=(SMOL,))
         await f.settle(worker, await f.claim(worker), Fall(HoldReason.OUTAGE, "nobody is there"))
+        await f.lands()
         for _ in range(5):
             f.clock.now += 600
             assert await whys(f) == {}
@@ -174,9 +175,9 @@ def test_whatever_keeps_a_job_from_being_claimed_it_is_seen_in_time(fleet, so):
     [
         (NEXT, LARGE, [("queue", LARGE)]),
         (Later("large", 30, "a 429"), LARGE, [("scheduled", LARGE)]),
-        (Fall(HoldReason.OUTAGE, "nobody is there"), "", [("deferred", "degrade")]),
+        (Fall(HoldReason.OUTAGE, "nobody is there"), "", [("queue", "degrade")]),
     ],
-    ids=["another queue", "later", "on hold"],
+    ids=["another queue", "later", "where nothing can serve it"],
 )
 def test_a_move_puts_it_there_once_and_says_why(fleet, step, to, places):
     async def story(f):
@@ -187,7 +188,7 @@ def test_a_move_puts_it_there_once_and_says_why(fleet, step, to, places):
         assert sorted(moved) == [False, False, True], "three sweepers at once, or one whose reply was lost"
         assert f.places(JOB) == places
         assert [row["event"] for row in f.events(JOB)] in (["queued", "queued"], ["queued", "scheduled"],
-            ["queued", "held"])  # fmt: skip
+            ["queued", "fallen"])  # fmt: skip
         told = f.events(JOB)[-1]
         assert (told.get("why") or told["detail"]) == (step.why if to else step.detail)
         assert f.counter("moved") == 1

@@ -1,0 +1,69 @@
+"""Who carries out what a worker claims: those who call the models of a pool, or those who look after what fell."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+
+from router_core.catalog import Catalog
+from router_core.envelope import unpack_result
+from router_core.result import Result
+from router_core.state import keys
+from router_core.state.link import Link
+from workers.attempt import Carrier
+from workers.backends.base import CompletionBackend
+from workers.backends.registry import open_backend
+from workers.open_fall import OpenFall
+from workers.probing import Prober
+from workers.releasing import RELEASE_EVERY, Releaser
+from workers.watch import Watch
+from workers.worker import Crew
+
+Round = tuple[float, Callable[[], Awaitable[None]]]
+"""Something that repeats beside the calls, and after how many seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Station:
+    """A crew, the rounds that it adds to those of every worker, and the backends that load models by themselves."""
+
+    crew: Crew
+    rounds: Mapping[str, Round] = field(default_factory=dict)
+    hosts: Mapping[str, CompletionBackend] = field(default_factory=dict)
+
+
+def calling(watch: Watch, names: tuple[str, ...], stack: contextlib.AsyncExitStack) -> Station:
+    """Those who call the models at these backends; `stack` closes what they open."""
+    catalog = watch.catalog
+    backends = {name: open_backend(catalog.backends[name]) for name in names}
+    for backend in backends.values():
+        stack.push_async_callback(backend.close)
+    crew = Crew(
+        Carrier(catalog=catalog, backends=backends, fleet=watch.fleet, chance=random.random),
+        Prober(link=watch.link, catalog=catalog, backends=backends, chance=random.random),
+        watch.troubled.set,
+    )
+    return Station(crew, hosts=_hosts(catalog, backends))
+
+
+def degrading(watch: Watch, notify: tuple[str, ...] = ()) -> Station:
+    """Those who look after what fell: degrade, log, notify, hold; and let it go again."""
+
+    async def last_result(key: str) -> Result | None:
+        return await _last_result(watch.link, key)
+
+    carrier = OpenFall(catalog=watch.catalog, fleet=watch.fleet, last_result=last_result, notify=notify)
+    prober = Prober(link=watch.link, catalog=watch.catalog, backends={}, chance=random.random)
+    rounds: dict[str, Round] = {"release": (RELEASE_EVERY, Releaser(watch.link, watch).round)}
+    return Station(Crew(carrier, prober, watch.troubled.set), rounds)
+
+
+async def _last_result(link: Link, key: str) -> Result | None:
+    told = await link.command("GET", keys.LAST + key)
+    return None if told is None else unpack_result("", told)
+
+
+def _hosts(catalog: Catalog, backends: Mapping[str, CompletionBackend]) -> dict[str, CompletionBackend]:
+    return {name: backend for name, backend in backends.items() if catalog.backends[name].protocol == "ollama"}

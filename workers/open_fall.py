@@ -1,0 +1,94 @@
+"""The degrade worker's part: what becomes of each job that fell, in one settle: degrade, log, notify, hold."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from pydantic_core import to_json
+from router_core.falls import fall_record, unreadable_record
+
+from router_core.catalog import Catalog
+from router_core.degrade import Degraded, Fallen, Hold, Landing, StandIn, degrade, remedies_of
+from router_core.envelope import UnreadableEnvelope, request_key, unpack_attempts, unpack_job
+from router_core.fleet import Fleet
+from router_core.job import CompletionJob, Urgency
+from router_core.open_fall import HoldReason, Remedy
+from router_core.outcome import Completion
+from router_core.result import Result
+from router_core.state.delivery import Delivery, Fell
+from router_core.state.settling import Ending
+from workers.backends.base import OnDelta
+from workers.results import degraded_result, interim_result, unread_result
+
+log = logging.getLogger("openfall.open_fall")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenFall:
+    """Carries out deliveries of the `degrade` queue. It never calls a model.
+
+    `fleet` tells what was last seen of the fleet, `last_result` the last good result under a request's key; `notify`
+    names who is to be told of incidents.
+    """
+
+    catalog: Catalog
+    fleet: Callable[[Urgency], Fleet]
+    last_result: Callable[[str], Awaitable[Result | None]]
+    notify: Sequence[str] = ()
+
+    async def carry_out(self, delivery: Delivery, clock: Callable[[], float], on_delta: OnDelta | None) -> Ending:
+        """What becomes of one job that fell. `clock` is the server's, in epoch seconds."""
+        fell = delivery.fell
+        assert fell is not None, "what is in `degrade` has fallen"
+        try:
+            job = unpack_job(delivery.envelope, delivery.deadline, delivery.accepted_at)
+            attempts = unpack_attempts(delivery.attempts)
+        except UnreadableEnvelope as error:
+            return self._unreadable(delivery, fell, str(error), clock())
+        fallen = Fallen(
+            reason=fell.reason, detail=fell.why, at=fell.at, attempts=attempts, falls=fell.falls, strikes=fell.strikes,
+            stand_in=fell.stand_in or None, remembered=await self._remembered(job),
+        )  # fmt: skip
+        now = clock()
+        landing = degrade(job, self.catalog, fallen, self.fleet(job.urgency), now)
+        record = fall_record(job, fallen, landing, now)
+        _tell(record)
+        return self._ending(job, fallen, landing, self._packed(record), now)
+
+    def interrupted(self, delivery: Delivery, now: float, *, by_command: bool) -> Ending:
+        """Stopped before it was decided: put back untouched. Nobody is called, so there is no call to stop."""
+        return Ending(next=None)
+
+    def _ending(self, job: CompletionJob, fallen: Fallen, landing: Landing, record: bytes, now: float) -> Ending:
+        match landing:
+            case StandIn(model=model):
+                return Ending(next=landing, to_queue=self.catalog.queue(model, job.urgency), fall=record)
+            case Hold():
+                return Ending(next=landing, reply=interim_result(job, fallen.attempts, landing, now), fall=record)
+            case Degraded():
+                return Ending(next=degraded_result(job, fallen.attempts, landing, now), fall=record)
+
+    async def _remembered(self, job: CompletionJob) -> Completion | None:
+        if Remedy.LAST_ANSWER not in remedies_of(job, self.catalog):
+            return None
+        last = await self.last_result(request_key(job))
+        if last is None or last.body is None:
+            return None
+        return Completion(text=last.text, finish_reason=last.finish_reason or "", body=last.body)
+
+    def _unreadable(self, delivery: Delivery, fell: Fell, why: str, now: float) -> Ending:
+        """What a newer openfall wrote can only be held: its caller is told so, in words that need no request."""
+        hold = Hold(reason=HoldReason.UNREADABLE, detail=why)
+        record = unreadable_record(delivery.id, fell.at, why, now)
+        _tell(record)
+        took = round(now - delivery.accepted_at, 4)
+        return Ending(next=hold, reply=unread_result(delivery.id, hold, took), fall=self._packed(record))
+
+    def _packed(self, record: dict[str, object]) -> bytes:
+        return to_json({**record, "notify": list(self.notify)})
+
+
+def _tell(record: dict[str, object]) -> None:
+    log.warning("fell: %s", to_json(record).decode())
