@@ -68,7 +68,7 @@ class Later:
 
 @dataclass(frozen=True, slots=True)
 class Fall:
-    """Nothing can serve the job now: it goes to `degrade`, for this reason. `detail` names what is in the way of each."""
+    """Nothing can serve the job now: it falls, for this reason. `detail` names what is in the way of each model."""
 
     reason: HoldReason
     detail: str

@@ -6,18 +6,8 @@ import pytest
 from pydantic import ValidationError
 
 from router_core.breaker import BreakerPolicy
-from router_core.catalog import (
-    Backend,
-    Catalog,
-    CatalogError,
-    Ensemble,
-    Group,
-    ModelSpec,
-    Pick,
-    RetryPolicy,
-    Role,
-    TaskType,
-)
+from router_core.catalog import Backend, Catalog, CatalogError, Ensemble, Group, ModelSpec, Pick, Role, TaskType
+from router_core.policies import RetryPolicy
 
 BACKENDS = {
     "tower": Backend(url="http://127.0.0.1:8080", pool="gpu"),

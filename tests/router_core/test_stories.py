@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router_core.catalog import Cloud
 from router_core.decide import Call, Conditions, Done, Fall, Handoff, Later, conclude, decide
 from router_core.fleet import FOREVER, Blocked, Fleet, ModelState, Obstacle
 from router_core.job import Urgency
 from router_core.outcome import ErrorClass, Failure
+from router_core.policies import Cloud
 from router_core.reconsider import reconsider
 from tests.router_core.decisions import CATALOG, CLOUD, LOCAL, NOW, catalog, job, tried
 

@@ -7,8 +7,9 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from router_core.breaker import BreakerPolicy, BreakerState
-from router_core.catalog import Backend, Catalog, Cloud, ModelSpec, Pool, UrgencyPolicy
+from router_core.catalog import Backend, Catalog, ModelSpec, Pool
 from router_core.job import Urgency
+from router_core.policies import Cloud, UrgencyPolicy
 from router_core.state.breakers import Word, force
 from router_core.state.delivery import Deliveries, Drained, Identity, Seat
 from router_core.state.overview import pause
