@@ -42,9 +42,9 @@ _CAUSES: Mapping[HoldReason, ErrorClass] = {
 class Fallen:
     """How a job fell. `at` in epoch seconds (server clock); `falls` counts this one too.
 
-    `attempts` are those since it was put in or replayed. `strikes` are the falls before this one that happened while a
-    model of its chain could be asked: its own doing. `stand_in` is the model outside its chain that was asked for it
-    last. `remembered` is the last good answer to the same request, if one is kept.
+    `attempts` are those since it was put in, released or replayed; `stand_in` is the model outside its chain that was
+    asked for it last, since then. `strikes` are the falls before this one that happened while a model of its chain
+    could be asked: its own doing. `remembered` is the last good answer to the same request, if one is kept.
     """
 
     reason: HoldReason

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from router_core.catalog import Catalog, Role
 from router_core.decide import Conditions, Fall, conclude
 from router_core.degrade import Degraded, Fallen, Hold, StandIn, degrade
 from router_core.fleet import Fleet, Obstacle
 from router_core.job import Urgency
-from router_core.open_fall import HoldReason, OpenFallPolicy, Remedy
+from router_core.open_fall import RELEASED_BY_ITSELF, HoldReason, OpenFallPolicy, Remedy, flaw_of
 from router_core.outcome import ErrorClass as E
 from router_core.outcome import Failure
 from router_core.policies import Cloud
 from router_core.reply import reply
-from tests.router_core.decisions import CATALOG, EVEN, LOCAL, NOW, blocked, catalog, completion, job, tried
+from tests.router_core.decisions import CATALOG, CLOUD, EVEN, LOCAL, NOW, blocked, catalog, completion, job, tried
 
 OTHER, LAST, CANNED, HOLD, FAIL = (
     Remedy.OTHER_MODEL, Remedy.LAST_ANSWER, Remedy.CANNED_REPLY, Remedy.HOLD, Remedy.FAIL
@@ -240,3 +242,51 @@ class TestRelease:
     @pytest.mark.parametrize(("now", "ready_at"), [(NOW, 86400.0), (86400.0, 172800.0), (172799.5, 172800.0)])
     def test_a_spent_budget_begins_anew_at_midnight_utc(self, now, ready_at):
         assert land(CATALOG, fallen=fell(BUDGET), now=now).ready_at == ready_at
+
+
+ALL = (*LOCAL, *CLOUD)
+lists = st.lists(st.sampled_from(Remedy), min_size=1, max_size=4).filter(lambda told: flaw_of(told) is None)
+fleets = st.builds(
+    lambda away, switch: Fleet({alias: blocked() for alias in away}, switch),
+    st.sets(st.sampled_from(ALL)),
+    st.booleans(),
+)
+
+
+class TestStories:
+    @settings(max_examples=400, deadline=None, derandomize=True)
+    @given(
+        remedies=lists.map(tuple),
+        named=st.lists(st.sampled_from(ALL), unique=True).map(tuple),
+        chain=st.lists(st.sampled_from([*ALL, "gone"]), min_size=1, unique=True).map(tuple),
+        reason=st.sampled_from(sorted(set(HoldReason) - {HoldReason.UNREADABLE})),
+        moods=st.lists(fleets, min_size=1, max_size=6),
+        terms=st.fixed_dictionaries({"local_only": st.booleans(), "urgency": st.sampled_from(Urgency)}),
+        cloud=st.sampled_from(Cloud),
+    )
+    def test_a_job_whose_stand_ins_all_fail_lands_once_each_was_asked(
+        self, remedies, named, chain, reason, moods, terms, cloud
+    ):
+        by, of = policy(*remedies, by=catalog(cloud=cloud), stand_ins=named), job(chain, **terms)
+        fallen, asked = fell(reason), []
+        for number in range(len(ALL) + 1):
+            fleet = moods[number % len(moods)]
+            landing = degrade(of, by, fallen, fleet, NOW)
+            if not isinstance(landing, StandIn):
+                break
+            assert reason is not POISONED
+            assert landing.model not in (*chain, *asked)
+            assert fleet.model(landing.model).blocked is None
+            stays = of.local_only or fleet.local_only or cloud is Cloud.NO
+            assert by.is_local(landing.model) or (not stays and landing.model in named)
+            asked.append(landing.model)
+            attempts = [tried(model, E.CONTEXT_OVERFLOW) for model in asked]
+            fallen = fell(attempts=attempts, stand_in=landing.model, falls=number + 2, detail="nor does it answer")
+        assert isinstance(landing, Hold | Degraded)
+        if isinstance(landing, Hold):
+            assert set(landing.models) <= set(chain)
+            assert landing.reason in RELEASED_BY_ITSELF or not landing.models
+            assert landing.strikes == 0
+            assert landing.ready_at == 0 or landing.ready_at > NOW
+        else:
+            assert Remedy.HOLD not in remedies[remedies.index(landing.by) :]

@@ -18,6 +18,8 @@ from router_core.reconsider import reconsider
 from tests.router_core.decisions import CATALOG, CLOUD, LOCAL, NOW, catalog, job, tried
 
 TIMES = 3
+WITHIN = CATALOG.urgency[Urgency.INTERACTIVE].start_within
+ROUNDED = 1e-6
 ALL = (*LOCAL, *CLOUD)
 
 
@@ -98,6 +100,9 @@ def check(a_job, by, moment):
     if isinstance(step, Later):
         assert step.delay > 0
         assert now + step.delay < a_job.deadline
+        blocked = moment.fleet.model(step.model).blocked
+        assert blocked is None or blocked.until - now <= WITHIN, "nobody waits for a timeout to learn of an outage"
+        assert a_job.urgency is not Urgency.INTERACTIVE or step.delay <= WITHIN + ROUNDED
         assert by.is_local(step.model) or not (a_job.local_only or moment.fleet.local_only)
     if isinstance(step, Call | Handoff | Later):
         assert step.why
