@@ -125,7 +125,8 @@ def decide(
         return Done(_failure(failed))
     here = chain.prospect(conditions.here, now)
     if here is not None and here.due <= now:
-        return _call(chain, here.model, now, why_asked(chain, here, now))
+        first = conditions.stand_in and not here.asked
+        return _call(chain, here.model, now, "stands in for its chain" if first else why_asked(chain, here, now))
     if here is not None and failed is not None and _waits_for(chain, here, failed):
         return Later(here.model, here.due - now, why_repeated(here, failed))
     return _elsewhere(chain, chain.prospects(now), conditions, now)

@@ -394,8 +394,10 @@ class TestStandIns:
         return decide(of or job(), CATALOG, attempts, when, NOW)
 
     def test_it_is_asked_and_nobody_of_the_chain(self):
-        assert self.decided() == Call("opus", 10, "first in the chain")
-        assert self.decided(*[tried("small")] * 4) == Call("opus", 10, AFTER_TIMEOUT)
+        assert self.decided() == Call("opus", 10, "stands in for its chain")
+        assert self.decided(*[tried("small")] * 4) == Call("opus", 10, "stands in for its chain")
+        again = self.decided(tried("opus", ended_at=NOW - 9))
+        assert again == Call("opus", 10, "repeated after timeout (2nd time)")
 
     def test_it_is_repeated_like_any_other(self):
         assert self.decided(tried("opus")) == Later("opus", 1, "opus is repeated after timeout (2nd time)")
