@@ -15,7 +15,8 @@ from config.loading import DEFAULT_DATA
 from config.sections import CATALOG, Form, Section
 from config.settings import ABOUT, EMBEDDED, SECTIONS, EngineSettings, Settings, redis_address
 from config.shapes import bounded
-from router_core.catalog import URGENCY_DEFAULTS, Catalog
+from router_core.catalog import Catalog
+from router_core.policies import URGENCY_DEFAULTS
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 Shape = dict[str, Any]

@@ -23,10 +23,8 @@ from config.page import Place
 from config.problems import quoted
 from router_core.catalog import (
     DEFAULT_QUALITY,
-    URGENCY_DEFAULTS,
     Backend,
     CheckKind,
-    Cloud,
     Ensemble,
     ModelSpec,
     Order,
@@ -35,9 +33,9 @@ from router_core.catalog import (
     Prices,
     Role,
     TaskType,
-    UrgencyPolicy,
 )
 from router_core.job import Urgency
+from router_core.policies import URGENCY_DEFAULTS, Cloud, UrgencyPolicy
 
 R = TypeVar("R", bound=Role)
 

@@ -14,7 +14,7 @@ from config.masks import masked
 from config.page import Place
 from config.paths import FILE_NAME, is_shipped
 from router_core.breaker import BreakerPolicy
-from router_core.catalog import RetryPolicy
+from router_core.policies import RetryPolicy
 
 SHIPPED_MODELS = ("smollm2",)
 REDIS_URL_FILE = "redis.url"

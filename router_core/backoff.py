@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from router_core.catalog import RetryPolicy
+from router_core.policies import RetryPolicy
 
 JITTER = 0.25
 """A wait is spread by up to this share either way, so that jobs that failed together do not return together."""

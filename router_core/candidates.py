@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from router_core.backoff import delay
-from router_core.catalog import Catalog, Cloud
+from router_core.catalog import Catalog
 from router_core.fleet import FOREVER, Blocked, Fleet, Obstacle
 from router_core.job import CompletionJob
 from router_core.outcome import Attempt, Severity
+from router_core.policies import Cloud
 
 JUDGING = "judging "
 """How the `why` of a judge's attempt begins. It is not asked for an answer of its own, and is not counted as one."""

@@ -11,12 +11,19 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ConfigDict
 
 from router_core.job import Urgency
+from router_core.open_fall import Remedy, flaw_of
 
 if TYPE_CHECKING:
     from router_core.catalog import Catalog, Group, Role
 
 DEFAULT_QUALITY = "default"
 """In a model's `quality`: every task that is not named."""
+
+RESERVED_POOL = "degrade"
+"""Its queues would be taken for that of the jobs that nothing can serve."""
+
+SHARED_AT_MOST = 0.9
+"""Of a pool's claims, for what is less urgent: the rest is for what is most urgent."""
 
 
 class UnknownName(LookupError):
@@ -52,6 +59,8 @@ class CatalogError(ValueError):
 
 def contradictions(catalog: Catalog) -> Iterator[Problem]:
     """Everything in a catalog that cannot be so. A place names a group by its name."""
+    if RESERVED_POOL in catalog.pools:
+        yield _problem(f"pools.{RESERVED_POOL}", "the queue of jobs that nothing can serve has this name")
     yield from _backends(catalog)
     yield from _models(catalog)
     for section, roles in (("roles", catalog.roles), ("tasks", catalog.tasks)):
@@ -61,6 +70,8 @@ def contradictions(catalog: Catalog) -> Iterator[Problem]:
     yield from _groups(catalog)
     yield from _unreachable(catalog.groups)
     yield from (_problem(f"urgency.{word}", "missing") for word in Urgency if word not in catalog.urgency)
+    yield from _shares(catalog)
+    yield from _open_fall(catalog)
     yield from _times(catalog)
 
 
@@ -68,6 +79,9 @@ def _backends(catalog: Catalog) -> Iterator[Problem]:
     for name, backend in catalog.backends.items():
         if backend.pool not in catalog.pools:
             yield _unknown(f"backends.{name}.pool", "pool", backend.pool, catalog.pools)
+        if backend.reserved >= backend.slots:
+            left = f"{backend.reserved} of {backend.slots} slots leave none for what is not interactive"
+            yield _problem(f"backends.{name}.reserved", left)
 
 
 def _models(catalog: Catalog) -> Iterator[Problem]:
@@ -100,6 +114,7 @@ def _names(catalog: Catalog, section: str, name: str) -> Iterator[Problem]:
 def _role(catalog: Catalog, place: str, role: Role) -> Iterator[Problem]:
     yield from _chain(catalog, f"{place}.chain", role.chain, role.local_only)
     yield from _pattern(f"{place}.pattern", role.pattern)
+    yield from () if role.open_fall is None else _remedies(f"{place}.open_fall", role.open_fall)
     yield from _ensemble(catalog, place, role)
 
 
@@ -190,6 +205,33 @@ def _covers(wide: str, narrow: str) -> bool:
     stars_only = not set(wide) & set("?[") and "[" not in narrow
     plain = not set(narrow) & set("*?[")
     return (stars_only or plain) and fnmatchcase(narrow, wide)
+
+
+def _shares(catalog: Catalog) -> Iterator[Problem]:
+    policies = catalog.urgency
+    if Urgency.INTERACTIVE in policies and policies[Urgency.INTERACTIVE].share:
+        yield _problem(
+            "urgency.interactive.share", "it goes before all others as it is: a share is for the less urgent"
+        )
+    total = sum(policy.share for word, policy in policies.items() if word is not Urgency.INTERACTIVE)
+    if total > SHARED_AT_MOST:
+        yield _problem(
+            "urgency", f"shares of {total:g} together: more than {SHARED_AT_MOST:g} starve the interactive jobs"
+        )
+
+
+def _open_fall(catalog: Catalog) -> Iterator[Problem]:
+    policy = catalog.open_fall
+    for word in Urgency:
+        yield from _remedies(f"open_fall.{word}", policy.remedies.get(word, ()))
+    for alias in policy.stand_ins:
+        if alias not in catalog.models:
+            yield _unknown("open_fall.stand_ins", "model", alias, catalog.models)
+
+
+def _remedies(place: str, remedies: tuple[Remedy, ...]) -> Iterator[Problem]:
+    if (flaw := flaw_of(remedies)) is not None:
+        yield _problem(place, flaw)
 
 
 def _times(catalog: Catalog) -> Iterator[Problem]:

@@ -19,19 +19,23 @@ OWN_FAULTS = frozenset({
 })  # fmt: skip
 """What no outage causes and no waiting cures: a job that met nothing else fails, it does not fall."""
 
+_NO_OUTAGE = OWN_FAULTS | {ErrorClass.INVALID_OUTPUT}
+
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
     """What is so at the moment of deciding.
 
     `here` is the model whose queue delivered the job or in whose queue it waits; `jitter` is in [0, 1]; `answers` are
-    those that an ensemble has so far, kept with the job.
+    those that an ensemble has so far, kept with the job. `stand_in`: here is outside the job's chain and asked in its
+    stead (see `degrade`); none of the chain is asked now.
     """
 
     here: str
     jitter: float = 0.5
     fleet: Fleet = field(default_factory=Fleet)
     answers: Sequence[Answer] = ()
+    stand_in: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +72,7 @@ class Later:
 
 @dataclass(frozen=True, slots=True)
 class Fall:
-    """Nothing can serve the job now: it goes to `degrade`. `detail` names what stands in the way of each model."""
+    """Nothing can serve the job now: it falls, for this reason. `detail` names what is in the way of each model."""
 
     reason: HoldReason
     detail: str
@@ -103,9 +107,10 @@ def decide(
     4. Here has just failed and may be asked again: a job that is not interactive waits for it, when the wait is no
        longer than back-offs are, ends before the deadline, and the pool may repeat calls.
     5. Of the models that are due the one asked least is handed the job, by the order of the chain among equals.
-    6. Otherwise the job waits for the one that is due first.
-    7. When none is due before the deadline, it falls; or it fails, if none is left and all that it met were its own
-       faults.
+    6. Otherwise the job waits for the one that is due first; but for no block that lasts longer than its
+       `start_within` from now, and an interactive one for no longer back-off either.
+    7. When there is none to wait for before the deadline, it falls; or it fails, if none is left and all that it met
+       were its own faults.
     """
     chain = chain_of(job, catalog, attempts, conditions)
     if conditions.answers:
@@ -120,10 +125,11 @@ def decide(
         return Done(_failure(failed))
     here = chain.prospect(conditions.here, now)
     if here is not None and here.due <= now:
-        return _call(chain, here.model, now, why_asked(chain, here, now))
+        first = conditions.stand_in and not here.asked
+        return _call(chain, here.model, now, "stands in for its chain" if first else why_asked(chain, here, now))
     if here is not None and failed is not None and _waits_for(chain, here, failed):
         return Later(here.model, here.due - now, why_repeated(here, failed))
-    return _elsewhere(chain, chain.prospects(now), conditions.here, now)
+    return _elsewhere(chain, chain.prospects(now), conditions, now)
 
 
 def conclude(
@@ -152,8 +158,28 @@ def conclude(
 
 
 def chain_of(job: CompletionJob, catalog: Catalog, attempts: Sequence[Attempt], conditions: Conditions) -> Chain:
-    """What is asked about the models of a job's chain."""
-    return Chain(job, catalog, attempts, conditions.fleet, conditions.jitter)
+    """What is asked about the models that a job may use: those of its chain, or the one that stands in for them."""
+    asked = job.model_copy(update={"chain": (conditions.here,)}) if conditions.stand_in else job
+    return Chain(asked, catalog, attempts, conditions.fleet, conditions.jitter)
+
+
+def fall_of(chain: Chain, now: float) -> Fall:
+    """Why nothing can serve a job: the reason, and what is in the way of each model of its chain.
+
+    Its own fault, when none is left, and each that was asked met a fault of the job's or gave an answer that it does
+    not take. Rules on staying local, when nothing else forbids any. Its budget, when each attempt was refused for it.
+    Else an outage.
+    """
+    met = [attempt.error for attempt in chain.attempts]
+    told = "; ".join(f"{alias}: {words}" for alias, words in obstacles_of(chain, now).items())
+    if met and not chain.prospects(now) and all(error in _NO_OUTAGE for error in met):
+        return Fall(HoldReason.OWN_FAULT, f"no model of its chain gives an answer that it takes ({told})")
+    reason = HoldReason.OUTAGE
+    if chain.only_local_forbids(now):
+        reason = HoldReason.LOCAL_ONLY
+    elif met and all(error is ErrorClass.BUDGET for error in met):
+        reason = HoldReason.BUDGET
+    return Fall(reason, f"no model of its chain can be asked ({told})")
 
 
 def hand_on(chain: Chain, model: str, here: str, now: float) -> Handoff:
@@ -162,14 +188,28 @@ def hand_on(chain: Chain, model: str, here: str, now: float) -> Handoff:
     return Handoff(model, chain.job.urgency is Urgency.INTERACTIVE, why, kind)
 
 
-def _elsewhere(chain: Chain, prospects: Sequence[Prospect], here: str, now: float) -> Step:
-    """Rules 5 to 7: a job that is not asked of `here` now."""
+def _elsewhere(chain: Chain, prospects: Sequence[Prospect], conditions: Conditions, now: float) -> Step:
+    """Rules 5 to 7: a job that is not asked of here now."""
     if others := ready(prospects, now):
-        return hand_on(chain, others[0].model, here, now)
-    due = first_due(prospects, here)
-    if due is not None and due.due < chain.job.deadline:
+        return hand_on(chain, others[0].model, conditions.here, now)
+    due = first_due(prospects, conditions.here)
+    if due is not None and due.due < chain.job.deadline and _in_time(chain, due, now):
         return Later(due.model, due.due - now, f"{due.model} is due first: {obstacles_of(chain, now)[due.model]}")
-    return _unserved(chain, now, any_left=bool(prospects))
+    if conditions.stand_in:
+        told = obstacles_of(chain, now)[conditions.here]
+        return Fall(HoldReason.OUTAGE, f"nor does its stand-in answer ({conditions.here}: {told})")
+    met = [attempt.error for attempt in chain.attempts]
+    if met and not prospects and all(error in OWN_FAULTS for error in met):
+        return Done(_failure(chain.attempts[-1]))
+    return fall_of(chain, now)
+
+
+def _in_time(chain: Chain, first: Prospect, now: float) -> bool:
+    """Rule 6: whether the one that is due first is worth waiting for."""
+    limit = now + chain.catalog.urgency[chain.job.urgency].start_within
+    if chain.job.urgency is Urgency.INTERACTIVE:
+        return first.due <= limit
+    return first.blocked is None or first.blocked.until <= limit
 
 
 def _waits_for(chain: Chain, here: Prospect, failed: Attempt) -> bool:
@@ -196,20 +236,6 @@ def _onwards(chain: Chain, ask: Ask | Best) -> Handoff | Done:
 def _call(chain: Chain, model: str, now: float, why: str, *, judging: bool = False) -> Call:
     timeout = min(chain.catalog.models[model].timeout, chain.job.deadline - now)
     return Call(model, timeout, why, judging)
-
-
-def _unserved(chain: Chain, now: float, *, any_left: bool) -> Fall | Done:
-    """Rule 7."""
-    met = [attempt.error for attempt in chain.attempts]
-    if met and not any_left and all(error in OWN_FAULTS for error in met):
-        return Done(_failure(chain.attempts[-1]))
-    told = "; ".join(f"{alias}: {words}" for alias, words in obstacles_of(chain, now).items())
-    reason = HoldReason.OUTAGE
-    if chain.only_local_forbids(now):
-        reason = HoldReason.LOCAL_ONLY
-    elif met and all(error is ErrorClass.BUDGET for error in met):
-        reason = HoldReason.BUDGET
-    return Fall(reason, f"no model of its chain can be asked ({told})")
 
 
 def _expired(attempts: Sequence[Attempt]) -> Done:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Annotated
 
@@ -44,6 +44,24 @@ ENDS = frozenset({Remedy.CANNED_REPLY, Remedy.HOLD, Remedy.FAIL})
 
 CANNED_REPLY = "No model can answer at the moment. Your request is kept, and will be answered as soon as one can."
 FOR_ALL = (Remedy.HOLD,)
+
+
+def flaw_of(remedies: Sequence[Remedy]) -> str | None:
+    """What is wrong with a list of remedies, for people; None: nothing.
+
+    It tries what may be had (`other_model`, `last_answer`), and ends in what can always be had. A `canned_reply` may be
+    followed by `hold`: then it is what the caller gets meanwhile.
+    """
+    ends = ", ".join(remedy for remedy in Remedy if remedy in ENDS)
+    if not remedies or remedies[-1] not in ENDS:
+        return f"it must end in one of {ends}: the others cannot always be had"
+    for place, remedy in enumerate(remedies):
+        if remedy in remedies[:place]:
+            return f"{remedy} stands in it twice"
+        behind = tuple(remedies[place + 1 :])
+        if remedy in ENDS and behind and (remedy, behind) != (Remedy.CANNED_REPLY, (Remedy.HOLD,)):
+            return f"{behind[0]} never gets its turn: {remedy} comes first, and can always be had"
+    return None
 
 
 class OpenFallPolicy(BaseModel):

@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from router_core.catalog import Cloud, Order, UrgencyPolicy
+from router_core.catalog import Order
 from router_core.fleet import Fleet, ModelState
 from router_core.job import Candidate, Urgency
 from router_core.needs import NOTHING, Needs, left_aside
+from router_core.policies import Cloud, UrgencyPolicy
 from router_core.reasons import ordinal
 from router_core.roster import Member
 

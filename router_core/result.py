@@ -12,6 +12,9 @@ from router_core.job import Candidate
 from router_core.open_fall import HoldReason, Remedy
 from router_core.outcome import Attempt, ErrorClass
 
+NOBODYS = frozenset({Remedy.LAST_ANSWER, Remedy.CANNED_REPLY})
+"""Replies that none of the job's own calls brought."""
+
 
 class Status(StrEnum):
     """How a job ended."""
@@ -78,28 +81,35 @@ class Result(BaseModel):
 
     @property
     def model(self) -> str | None:
-        """The model that answered; of a job without an answer, the one that was asked last."""
-        last = self.attempts[-1].model if self.attempts else None
-        return self.picked.partition("@")[0] if self.picked else last
+        """The model that answered; of a job without an answer, the one that was asked last. None: nobody's words."""
+        if self.picked:
+            return self.picked.partition("@")[0]
+        return None if self._last is None else self._last.model
 
     @property
     def backend(self) -> str | None:
-        last = self.attempts[-1].backend if self.attempts else None
-        return self.picked.partition("@")[2] if self.picked else last
+        if self.picked:
+            return self.picked.partition("@")[2]
+        return None if self._last is None else self._last.backend
 
     @property
     def output_tokens(self) -> int | None:
-        return self.attempts[-1].output_tokens if self.attempts else None
+        return None if self._last is None else self._last.output_tokens
 
     @property
     def input_tokens(self) -> int | None:
-        return self.attempts[-1].input_tokens if self.attempts else None
+        return None if self._last is None else self._last.input_tokens
 
     @property
     def fallback_used(self) -> bool:
         """Another model than the first of the chain answered, and not because it was the best of several."""
         first = self.first_choice or (self.attempts[0].model if self.attempts else None)
-        return self.answered and self.picked is None and self.model != first
+        return self.answered and self.picked is None and self.model not in (first, None)
+
+    @property
+    def _last(self) -> Attempt | None:
+        """The call that ended it; None: none did."""
+        return self.attempts[-1] if self.attempts and self.degraded_by not in NOBODYS else None
 
     @property
     def cost_usd(self) -> float | None:
@@ -114,8 +124,8 @@ class Result(BaseModel):
 
     @property
     def selection_reason(self) -> str:
-        """Why this model answered: a sentence a person understands."""
-        if self.picked:
+        """Why this model answered, or why none of its own did: a sentence a person understands."""
+        if self.picked and not self.degraded_why:
             return self.picked_why
-        why = self.attempts[-1].why if self.fallback_used else ""
+        why = self.degraded_why or (self.attempts[-1].why if self.fallback_used else "")
         return "; ".join(filter(None, (why, self.reason)))

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from router_core.catalog import Catalog, Cloud, Group, Order
+from router_core.catalog import Catalog, Group, Order
 from router_core.choose import Asked, Choice, choose, group_of
 from router_core.fleet import Fleet
 from router_core.job import Candidate, Urgency
 from router_core.needs import Needs, misfit
+from router_core.policies import Cloud
 from router_core.rank import Entry, Occasion, Standing, candidate, facts, rank
 from router_core.roster import roster
 

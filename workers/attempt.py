@@ -9,12 +9,20 @@ from zlib import crc32
 from router_core.catalog import Catalog
 from router_core.checks import checked
 from router_core.decide import Call, Conditions, Done, Fall, Handoff, Later, Step, conclude, decide
+from router_core.degrade import remedies_of
 from router_core.dialect import last_words
 from router_core.ensemble import Answer, judge_body, plan_of
-from router_core.envelope import UnreadableEnvelope, pack_answer, unpack_answers, unpack_attempts, unpack_job
+from router_core.envelope import (
+    UnreadableEnvelope,
+    pack_answer,
+    request_key,
+    unpack_answers,
+    unpack_attempts,
+    unpack_job,
+)
 from router_core.fleet import Fleet
 from router_core.job import CompletionJob, Urgency
-from router_core.open_fall import HoldReason
+from router_core.open_fall import HoldReason, Remedy
 from router_core.outcome import Attempt, Completion, ErrorClass, Failure, Outcome
 from router_core.result import Result, Status
 from router_core.state.delivery import Delivery
@@ -75,7 +83,8 @@ class Carrier:
         )  # fmt: skip
 
     def _conditions(self, delivery: Delivery, job: CompletionJob, answers: Sequence[Answer]) -> Conditions:
-        return Conditions(delivery.model, jitter_of(job.id), self.fleet(job.urgency), answers)
+        stand_in = delivery.fell is not None
+        return Conditions(delivery.model, jitter_of(job.id), self.fleet(job.urgency), answers, stand_in)
 
     def _as_claimed(self, conditions: Conditions) -> Conditions:
         """What the claim has found since the last survey: here takes calls, and may be left for if it is not local."""
@@ -83,6 +92,18 @@ class Carrier:
         if fleet.local_only and not self.catalog.is_local(conditions.here):
             fleet = replace(fleet, local_only=False)  # else what waited for the end of the switch would be held by it
         return conditions if fleet is conditions.fleet else replace(conditions, fleet=fleet)
+
+    def failed(self, delivery: Delivery, why: str, now: float) -> Ending:
+        """A bug of ours must not cost the job: nothing can serve it now."""
+        return Ending(next=Fall(HoldReason.POISONED, why))
+
+    def _end(self, done: Done, course: _Course, call: MadeCall | None) -> Ending:
+        """The end of a job. A good answer is remembered for those who may want it again."""
+        job, fell = course.job, course.delivery.fell
+        result = result_of(job, course.attempts, done, course.now, stand_in_for=fell.why if fell else "")
+        if result.status is Status.ANSWERED and Remedy.LAST_ANSWER in remedies_of(job, self.catalog):
+            return Ending(next=result, call=call, remember=(request_key(job), self.catalog.open_fall.last_answer_for))
+        return Ending(next=result, call=call)
 
     async def _call(self, course: _Course, call: Call, on_delta: OnDelta | None) -> Outcome:
         job, model = course.job, self.catalog.models[call.model]
@@ -107,7 +128,7 @@ class Carrier:
     def _ending(self, step: Step, course: _Course, call: MadeCall | None, outcome: Outcome | None = None) -> Ending:
         match step:
             case Done():
-                return Ending(next=result_of(course.job, course.attempts, step, course.now), call=call)
+                return self._end(step, course, call)
             case Handoff(model=model) | Later(model=model):
                 queue = self.catalog.queue(model, course.job.urgency)
                 return Ending(next=step, call=call, to_queue=queue, answer=_kept(course, call, outcome))
@@ -130,14 +151,7 @@ class _Course:
 
 def _course(delivery: Delivery, now: float) -> _Course:
     job = unpack_job(delivery.envelope, delivery.deadline, delivery.accepted_at)
-    if delivery.fell is not None and delivery.fell.stand_in:
-        job = standing_in(job, delivery.fell.stand_in)
     return _Course(job, delivery, unpack_attempts(delivery.attempts), unpack_answers(delivery.answers), now)
-
-
-def standing_in(job: CompletionJob, model: str) -> CompletionJob:
-    """The job as the model outside its chain is asked for it that it was handed to when it fell."""
-    return job.model_copy(update={"chain": (model,)})
 
 
 def jitter_of(job_id: str) -> float:

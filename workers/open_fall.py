@@ -7,17 +7,17 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from pydantic_core import to_json
-from router_core.falls import fall_record, unreadable_record
 
 from router_core.catalog import Catalog
 from router_core.degrade import Degraded, Fallen, Hold, Landing, StandIn, degrade, remedies_of
 from router_core.envelope import UnreadableEnvelope, request_key, unpack_attempts, unpack_job
+from router_core.falls import fall_record, unread_record
 from router_core.fleet import Fleet
 from router_core.job import CompletionJob, Urgency
 from router_core.open_fall import HoldReason, Remedy
 from router_core.outcome import Completion
 from router_core.result import Result
-from router_core.state.delivery import Delivery, Fell
+from router_core.state.delivery import Delivery
 from router_core.state.settling import Ending
 from workers.backends.base import OnDelta
 from workers.results import degraded_result, interim_result, unread_result
@@ -46,16 +46,20 @@ class OpenFall:
             job = unpack_job(delivery.envelope, delivery.deadline, delivery.accepted_at)
             attempts = unpack_attempts(delivery.attempts)
         except UnreadableEnvelope as error:
-            return self._unreadable(delivery, fell, str(error), clock())
+            return self._held_unread(delivery, Hold(reason=HoldReason.UNREADABLE, detail=str(error)), clock())
         fallen = Fallen(
             reason=fell.reason, detail=fell.why, at=fell.at, attempts=attempts, falls=fell.falls, strikes=fell.strikes,
             stand_in=fell.stand_in or None, remembered=await self._remembered(job),
         )  # fmt: skip
-        now = clock()
-        landing = degrade(job, self.catalog, fallen, self.fleet(job.urgency), now)
-        record = fall_record(job, fallen, landing, now)
+        now, fleet = clock(), self.fleet(job.urgency)
+        landing = degrade(job, self.catalog, fallen, fleet, now)
+        record = fall_record(job, fallen, landing, fleet, now)
         _tell(record)
         return self._ending(job, fallen, landing, self._packed(record), now)
+
+    def failed(self, delivery: Delivery, why: str, now: float) -> Ending:
+        """A bug of ours: the job is held, and its caller told no more than that."""
+        return self._held_unread(delivery, Hold(reason=HoldReason.POISONED, detail=why), now)
 
     def interrupted(self, delivery: Delivery, now: float, *, by_command: bool) -> Ending:
         """Stopped before it was decided: put back untouched. Nobody is called, so there is no call to stop."""
@@ -78,10 +82,10 @@ class OpenFall:
             return None
         return Completion(text=last.text, finish_reason=last.finish_reason or "", body=last.body)
 
-    def _unreadable(self, delivery: Delivery, fell: Fell, why: str, now: float) -> Ending:
-        """What a newer openfall wrote can only be held: its caller is told so, in words that need no request."""
-        hold = Hold(reason=HoldReason.UNREADABLE, detail=why)
-        record = unreadable_record(delivery.id, fell.at, why, now)
+    def _held_unread(self, delivery: Delivery, hold: Hold, now: float) -> Ending:
+        """Hold a job whose request cannot be read: what can be told of it is what its record has."""
+        assert delivery.fell is not None
+        record = unread_record(delivery.id, hold, delivery.fell.at)
         _tell(record)
         took = round(now - delivery.accepted_at, 4)
         return Ending(next=hold, reply=unread_result(delivery.id, hold, took), fall=self._packed(record))

@@ -20,7 +20,7 @@ from router_core.state.intake import end
 from router_core.state.link import Link
 from router_core.state.rounds import Found, move, sweep
 from router_core.state.survey import Survey
-from workers.attempt import jitter_of, standing_in
+from workers.attempt import jitter_of
 from workers.results import result_of
 
 log = logging.getLogger("openfall.sweeping")
@@ -52,15 +52,15 @@ class Sweeper:
             job = unpack_job(found.head, found.deadline, found.accepted_at)
             attempts = unpack_attempts(found.attempts)
             answers = unpack_answers(found.answers)
-            if found.stand_in:
-                job = standing_in(job, found.stand_in)
         except UnreadableEnvelope as error:
             await self._unreadable(found, str(error), now)
             return
-        conditions = Conditions(self._here(found, job), jitter_of(job.id), fleets[job.urgency], answers)
+        conditions = Conditions(
+            self._here(found, job), jitter_of(job.id), fleets[job.urgency], answers, bool(found.stand_in)
+        )
         step = reconsider(job, self.catalog, attempts, conditions, now)
         if isinstance(step, Done):
-            result = result_of(job, attempts, step, now)
+            result = result_of(job, attempts, step, now)  # no answer of a stand-in ends here: it is settled
             await self._end(found, result, "finished" if result.answered else "failed")
         elif isinstance(step, Fall) and found.why == "stranded" and _is_paused(conditions):
             return  # a pause is meant to end: what cannot go elsewhere falls when it is late, and not before

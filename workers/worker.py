@@ -10,8 +10,6 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 
-from router_core.decide import Fall
-from router_core.open_fall import HoldReason
 from router_core.state.delivery import Claim, Deliveries, Delivery
 from router_core.state.errors import StoreError, StoreUnreachable
 from router_core.state.presence import LONGEST_WAIT, Bell
@@ -57,6 +55,8 @@ class Carrier(Protocol):
     async def carry_out(self, delivery: Delivery, clock: Callable[[], float], on_delta: OnDelta | None) -> Ending: ...
 
     def interrupted(self, delivery: Delivery, now: float, *, by_command: bool) -> Ending: ...
+
+    def failed(self, delivery: Delivery, why: str, now: float) -> Ending: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +217,7 @@ class Worker:
             return self._crew.carrier.interrupted(delivery, clock(), by_command="cancelled" in cancelled.args)
         except Exception as error:  # a bug of ours must cost neither the job nor the other calls
             log.exception("%s: openfall itself failed", delivery.id)
-            return Ending(next=Fall(HoldReason.POISONED, f"openfall itself failed: {type(error).__name__}"))
+            return self._crew.carrier.failed(delivery, f"openfall itself failed: {type(error).__name__}", clock())
 
     async def _carry_out(self, delivery: Delivery, clock: Callable[[], float]) -> Ending:
         if not delivery.watched:

@@ -15,10 +15,11 @@ import pytest
 import config
 from config import EngineSettings, Loaded, NoRedis
 from config.paths import DEMO
-from router_core.catalog import POOL_DEFAULTS, URGENCY_DEFAULTS, Catalog, Pool, UrgencyPolicy
+from router_core.catalog import POOL_DEFAULTS, Catalog, Pool
 from router_core.choose import Asked
 from router_core.fleet import Fleet
 from router_core.job import Urgency
+from router_core.policies import URGENCY_DEFAULTS, UrgencyPolicy
 from router_core.route import route
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from router_core.catalog import Backend, Catalog, Cloud, Ensemble, ModelSpec, RetryPolicy, Role, TaskType, UrgencyPolicy
+from router_core.catalog import Backend, Catalog, Ensemble, ModelSpec, Role, TaskType
 from router_core.decide import Conditions
 from router_core.fleet import FOREVER, Blocked, Fleet, ModelState, Obstacle
 from router_core.job import CompletionJob, Urgency
 from router_core.outcome import Attempt, Completion, ErrorClass
+from router_core.policies import Cloud, RetryPolicy, UrgencyPolicy
 
 LOCAL, CLOUD = ("small", "large"), ("opus", "haiku")
 NOW = 1_000.0

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from router_core.backoff import JITTER, LEAST, delay
-from router_core.catalog import RetryPolicy
+from router_core.policies import RetryPolicy
 
 EVEN = 0.5
 """The jitter that spreads neither way."""

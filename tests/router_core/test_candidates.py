@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from router_core.candidates import Chain
-from router_core.catalog import Cloud
 from router_core.fleet import Fleet
 from router_core.outcome import ErrorClass
+from router_core.policies import Cloud
 from tests.router_core.decisions import CATALOG, CLOUD, EVEN, LOCAL, NOW, blocked, catalog, job, tried
 
 BOTH = (*LOCAL, *CLOUD)

@@ -5,7 +5,6 @@ from pydantic import BaseModel, ValidationError
 
 from router_core.catalog import (
     POOL_DEFAULTS,
-    URGENCY_DEFAULTS,
     Backend,
     Billing,
     Catalog,
@@ -15,9 +14,9 @@ from router_core.catalog import (
     Problem,
     Role,
     UnknownName,
-    UrgencyPolicy,
 )
 from router_core.job import Urgency
+from router_core.policies import URGENCY_DEFAULTS, UrgencyPolicy
 
 TOWER = Backend(url="http://127.0.0.1:8080", pool="gpu")
 PROVIDER = Backend(url="https://example.invalid/v1", pool="cloud")

@@ -6,18 +6,9 @@ import pytest
 from pydantic import ValidationError
 
 from router_core.breaker import BreakerPolicy
-from router_core.catalog import (
-    Backend,
-    Catalog,
-    CatalogError,
-    Ensemble,
-    Group,
-    ModelSpec,
-    Pick,
-    RetryPolicy,
-    Role,
-    TaskType,
-)
+from router_core.catalog import Backend, Catalog, CatalogError, Ensemble, Group, ModelSpec, Pick, Role, TaskType
+from router_core.job import Urgency
+from router_core.policies import RetryPolicy
 
 BACKENDS = {
     "tower": Backend(url="http://127.0.0.1:8080", pool="gpu"),
@@ -208,6 +199,87 @@ class TestGroups:
     )
     def test_a_pattern_that_something_can_still_reach_is_sound(self, first: str, second: str) -> None:
         assert not problems_of(groups=(group("first", first), group("second", second)))
+
+
+class TestOpenFall:
+    ENDS = "it must end in one of canned_reply, hold, fail: the others cannot always be had"
+
+    @pytest.mark.parametrize(
+        ("remedies", "flaw"),
+        [
+            ((), ENDS),
+            (("other_model",), ENDS),
+            (("hold", "last_answer"), ENDS),
+            (("other_model", "other_model", "hold"), "other_model stands in it twice"),
+            (
+                ("canned_reply", "hold", "hold"),
+                "hold never gets its turn: canned_reply comes first, and can always be had",
+            ),
+            (("canned_reply", "fail"), "fail never gets its turn: canned_reply comes first, and can always be had"),
+            (("hold", "fail"), "fail never gets its turn: hold comes first, and can always be had"),
+            (
+                ("fail", "last_answer", "hold"),
+                "last_answer never gets its turn: fail comes first, and can always be had",
+            ),
+        ],
+    )
+    def test_a_list_of_remedies_ends_in_what_can_always_be_had(self, remedies: tuple[str, ...], flaw: str) -> None:
+        sound = {word: ("hold",) for word in Urgency}
+        assert problems_of(open_fall={"remedies": sound | {Urgency.BATCH: remedies}}) == [f"open_fall.batch: {flaw}"]
+        assert problems_of(roles={"chat": {"chain": CLOUD, "open_fall": remedies}}) == [f"roles.chat.open_fall: {flaw}"]
+        assert problems_of(tasks={"code": {"chain": CLOUD, "open_fall": remedies}}) == [f"tasks.code.open_fall: {flaw}"]
+
+    @pytest.mark.parametrize(
+        "remedies",
+        [
+            ("hold",), ("fail",), ("canned_reply",), ("canned_reply", "hold"),
+            ("other_model", "last_answer", "canned_reply", "hold"), ("last_answer", "other_model", "fail"),
+        ],
+    )  # fmt: skip
+    def test_a_list_whose_remedies_can_all_get_their_turn_is_sound(self, remedies: tuple[str, ...]) -> None:
+        assert not problems_of(open_fall={"remedies": {word: remedies for word in Urgency}})
+
+    def test_every_urgency_has_its_list(self) -> None:
+        told = problems_of(open_fall={"remedies": {Urgency.INTERACTIVE: ("hold",), Urgency.BATCH: ("hold",)}})
+        assert told == [f"open_fall.background: {self.ENDS}"]
+
+    def test_who_stands_in_is_a_model(self) -> None:
+        assert problems_of(open_fall={"stand_ins": ("haiku", "smal")}) == [
+            "open_fall.stand_ins: unknown model 'smal'. Did you mean 'small'?"
+        ]
+
+    def test_no_pool_has_the_name_of_the_queue_of_what_fell(self) -> None:
+        assert problems_of(pools={"gpu": {}, "cloud": {}, "degrade": {}}) == [
+            "pools.degrade: the queue of jobs that nothing can serve has this name"
+        ]
+
+
+class TestUrgencies:
+    def test_a_backend_keeps_a_slot_for_what_is_not_interactive(self) -> None:
+        tower = BACKENDS["tower"].model_copy(update={"slots": 2, "reserved": 2})
+        assert problems_of(backends=BACKENDS | {"tower": tower}) == [
+            "backends.tower.reserved: 2 of 2 slots leave none for what is not interactive"
+        ]
+        assert not problems_of(backends=BACKENDS | {"tower": tower.model_copy(update={"reserved": 1})})
+
+    def test_what_is_less_urgent_gets_a_share_but_does_not_starve_the_interactive(self) -> None:
+        def told(**shares: float) -> list[str]:
+            policies = {word: {"start_within": 5, "give_up": 60, "share": shares.get(word, 0)} for word in Urgency}
+            return problems_of(urgency=policies)
+
+        assert told(interactive=0.1, background=0.85) == [
+            "urgency.interactive.share: it goes before all others as it is: a share is for the less urgent"
+        ]
+        assert told(background=0.5, batch=0.5) == [
+            "urgency: shares of 1 together: more than 0.9 starve the interactive jobs"
+        ]
+        assert not told(background=0.5, batch=0.4)
+
+    def test_every_urgency_has_a_policy(self) -> None:
+        policy = {"start_within": 5, "give_up": 60}
+        assert problems_of(urgency={Urgency.BATCH: policy, Urgency.BACKGROUND: policy}) == [
+            "urgency.interactive: missing"
+        ]
 
 
 def test_times_that_grow_do_not_end_before_they_begin() -> None:

@@ -24,6 +24,7 @@ from router_core.envelope import (
     unpack_result,
 )
 from router_core.job import Candidate, CompletionJob, Urgency
+from router_core.open_fall import HoldReason, Remedy
 from router_core.outcome import Attempt, Completion, ErrorClass
 from router_core.result import Result, Status
 
@@ -71,6 +72,9 @@ results = st.builds(
     waited=moments,
     took=moments,
     reason=text,
+    degraded_by=st.none() | st.sampled_from(Remedy),
+    degraded_why=text,
+    held_for=st.none() | st.sampled_from(HoldReason),
 )
 quick = settings(max_examples=150, deadline=None, derandomize=True)
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from router_core.catalog import Cloud
 from router_core.decide import Call, Fall, Handoff, Later, decide
 from router_core.fleet import Obstacle
 from router_core.job import Urgency
 from router_core.open_fall import HoldReason
 from router_core.outcome import ErrorClass as E
 from router_core.outcome import Fallback
+from router_core.policies import Cloud
 from tests.router_core.decisions import CATALOG, CLOUD, NOW, blocked, catalog, conditions, job, tried
 
 AWAY, RULE = Fallback.UNAVAILABLE, Fallback.POLICY

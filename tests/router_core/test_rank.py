@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router_core.catalog import Backend, Catalog, Cloud, ModelSpec, Order, Prices, TaskType, UrgencyPolicy
+from router_core.catalog import Backend, Catalog, ModelSpec, Order, Prices, TaskType
 from router_core.fleet import FOREVER, Blocked, Fleet, ModelState, Obstacle
 from router_core.job import Urgency
 from router_core.needs import Needs
+from router_core.policies import Cloud, UrgencyPolicy
 from router_core.rank import Entry, Occasion, candidate, rank
 from router_core.roster import roster
 

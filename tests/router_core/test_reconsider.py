@@ -118,6 +118,25 @@ def case(name, step, *, of=None, tried=(), when=None, at=EARLY):
             when=conditions(small=blocked()),
         ),
         case(
+            "a job that is not late is left however long its only model is blocked",
+            None,
+            of=job(("small",)),
+            when=conditions(small=blocked(NOW + 90)),
+        ),
+        case(
+            "a job that is late falls when its only model is blocked for longer than it may take to start",
+            Fall(HoldReason.OUTAGE, "no model of its chain can be asked (small: its breaker is open)"),
+            of=job(("small",)),
+            when=conditions(small=blocked(LATE + 31)),
+            at=LATE,
+        ),
+        case(
+            "an interactive job falls before it is late when its only model is blocked for longer than it may wait",
+            Fall(HoldReason.OUTAGE, "no model of its chain can be asked (small: its breaker is open)"),
+            of=job(("small",), urgency=INTERACTIVE),
+            when=conditions(small=blocked(EARLY + 31)),
+        ),
+        case(
             "an interactive job is left when its own model is due first",
             None,
             of=job(("small",), urgency=INTERACTIVE),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from router_core.open_fall import HoldReason, Remedy
 from router_core.outcome import Attempt, ErrorClass
 from router_core.result import Result, Status
 
@@ -67,6 +68,33 @@ def test_of_several_answers_the_one_that_was_picked_tells_who_answered():
     )
     assert (result.model, result.backend, result.fallback_used) == ("smol", "smol-box", False)
     assert result.selection_reason == "smol: chosen by the judge"
+
+
+class TestDegraded:
+    def degraded(self, by, *attempts, body=None, **more):
+        more = {"degraded_by": by, "degraded_why": "all are away", "reason": "role ace"} | more
+        return Result(id="job-00001", status=Status.DEGRADED, attempts=attempts, body=body, **more)
+
+    @pytest.mark.parametrize("by", [Remedy.CANNED_REPLY, Remedy.LAST_ANSWER])
+    def test_a_reply_that_no_call_brought_is_nobodys(self, by):
+        result = self.degraded(by, attempt("smol", ErrorClass.TIMEOUT, input_tokens=3, output_tokens=4), body={"a": 1})
+        assert (result.answered, result.degraded, result.final, result.fallback_used) == (True, True, True, False)
+        assert (result.model, result.backend, result.input_tokens, result.output_tokens) == (None, None, None, None)
+        assert result.selection_reason == "all are away; role ace"
+
+    def test_a_stand_in_tells_who_answered_and_why_it_was_asked(self):
+        result = self.degraded(
+            Remedy.OTHER_MODEL, attempt("smol", ErrorClass.TIMEOUT), attempt("spare", why="why not"), body={"a": 1}
+        )
+        assert (result.model, result.fallback_used) == ("spare", True)
+        assert result.selection_reason == "all are away; role ace"
+        assert result.model_copy(update={"picked": "spare@box", "picked_why": "the only answer"}).selection_reason == (
+            "all are away; role ace"
+        )
+
+    def test_a_held_job_goes_on(self):
+        held = self.degraded(None, attempt("smol", ErrorClass.TIMEOUT), held_for=HoldReason.OUTAGE)
+        assert (held.answered, held.final, held.model) == (False, False, "smol")
 
 
 def test_what_all_attempts_cost_is_unknown_when_one_of_them_is():

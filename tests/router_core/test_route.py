@@ -6,22 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router_core.catalog import (
-    URGENCY_DEFAULTS,
-    Backend,
-    Catalog,
-    Cloud,
-    Group,
-    ModelSpec,
-    Pool,
-    Role,
-    TaskType,
-    UnknownName,
-)
+from router_core.catalog import Backend, Catalog, Group, ModelSpec, Pool, Role, TaskType, UnknownName
 from router_core.choose import Asked
 from router_core.fleet import Blocked, Fleet, ModelState, Obstacle
 from router_core.job import Candidate, Urgency
 from router_core.needs import Needs
+from router_core.policies import URGENCY_DEFAULTS, Cloud
 from router_core.route import NothingFits, Route, route
 
 BACKENDS = {

@@ -9,15 +9,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router_core.catalog import Cloud
 from router_core.decide import Call, Conditions, Done, Fall, Handoff, Later, conclude, decide
 from router_core.fleet import FOREVER, Blocked, Fleet, ModelState, Obstacle
 from router_core.job import Urgency
 from router_core.outcome import ErrorClass, Failure
+from router_core.policies import Cloud
 from router_core.reconsider import reconsider
 from tests.router_core.decisions import CATALOG, CLOUD, LOCAL, NOW, catalog, job, tried
 
 TIMES = 3
+WITHIN = CATALOG.urgency[Urgency.INTERACTIVE].start_within
+ROUNDED = 1e-6
 ALL = (*LOCAL, *CLOUD)
 
 
@@ -98,6 +100,9 @@ def check(a_job, by, moment):
     if isinstance(step, Later):
         assert step.delay > 0
         assert now + step.delay < a_job.deadline
+        blocked = moment.fleet.model(step.model).blocked
+        assert blocked is None or blocked.until - now <= WITHIN, "nobody waits for a timeout to learn of an outage"
+        assert a_job.urgency is not Urgency.INTERACTIVE or step.delay <= WITHIN + ROUNDED
         assert by.is_local(step.model) or not (a_job.local_only or moment.fleet.local_only)
     if isinstance(step, Call | Handoff | Later):
         assert step.why

@@ -7,8 +7,9 @@ from collections import Counter
 
 import pytest
 
-from router_core.catalog import Backend, Catalog, Cloud, ModelSpec, UrgencyPolicy
+from router_core.catalog import Backend, Catalog, ModelSpec
 from router_core.job import Urgency
+from router_core.policies import Cloud, UrgencyPolicy
 from router_core.state import events
 from router_core.state.survey import survey
 from router_core.state.switches import set_local_only

@@ -7,8 +7,9 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from router_core.breaker import BreakerPolicy, BreakerState
-from router_core.catalog import Backend, Catalog, Cloud, ModelSpec, Pool, UrgencyPolicy
+from router_core.catalog import Backend, Catalog, ModelSpec, Pool
 from router_core.job import Urgency
+from router_core.policies import Cloud, UrgencyPolicy
 from router_core.state.breakers import Word, force
 from router_core.state.delivery import Deliveries, Drained, Identity, Seat
 from router_core.state.overview import pause
@@ -21,8 +22,8 @@ START_WITHIN = {Urgency.INTERACTIVE: 5.0, Urgency.BACKGROUND: 1.0, Urgency.BATCH
 Prepare = Callable[[Place], Awaitable[object]]
 
 
-def catalog_of(url: str, interactive: float = START_WITHIN[Urgency.INTERACTIVE]) -> Catalog:
-    within = START_WITHIN | {Urgency.INTERACTIVE: interactive}
+def catalog_of(url: str, **others: float) -> Catalog:
+    within = START_WITHIN | {Urgency(word): seconds for word, seconds in others.items()}
     return Catalog(
         backends={"box": Backend(url=url, pool="gpu"), "sky": Backend(url=url, pool="cloud", slots=16)},
         models={"first": ModelSpec(upstream="first", at=("box",)), "spare": ModelSpec(upstream="spare", at=("sky",))},
@@ -186,4 +187,5 @@ def test_jobs_that_a_breaker_lets_wait_are_answered_when_it_has_closed(redis_url
             assert (record.result.backend, len(record.attempts)) == ("box", 1)
         assert len(upstream.at) == len(jobs) + 1  # the health prompt
 
-    run(redis_url, tmp_path, story, "gpu", "cloud")
+    # longer than the block, and than the lease of a probe that follows it
+    run(redis_url, tmp_path, story, "gpu", "cloud", interactive=60, background=60, batch=60)

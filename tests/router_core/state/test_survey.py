@@ -7,10 +7,11 @@ from dataclasses import replace
 import pytest
 
 from router_core.breaker import BreakerPolicy, BreakerState
-from router_core.catalog import Backend, Catalog, ModelSpec, Pool, RetryPolicy
+from router_core.catalog import Backend, Catalog, ModelSpec, Pool
 from router_core.fleet import FOREVER, Obstacle
 from router_core.job import Urgency
 from router_core.outcome import BreakerMark, CredentialMark
+from router_core.policies import RetryPolicy
 from router_core.state.breakers import Probed, Word, breakers, force, report
 from router_core.state.delivery import Drained, Seat
 from router_core.state.survey import HEALTH_LASTS, LOADED_LASTS, seats, survey

@@ -1,0 +1,292 @@
+"""What becomes of a job that fell: every remedy, what holds it, and what releases it."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from router_core.catalog import Catalog, Role
+from router_core.decide import Conditions, Fall, conclude
+from router_core.degrade import Degraded, Fallen, Hold, StandIn, degrade
+from router_core.fleet import Fleet, Obstacle
+from router_core.job import Urgency
+from router_core.open_fall import RELEASED_BY_ITSELF, HoldReason, OpenFallPolicy, Remedy, flaw_of
+from router_core.outcome import ErrorClass as E
+from router_core.outcome import Failure
+from router_core.policies import Cloud
+from router_core.reply import reply
+from tests.router_core.decisions import CATALOG, CLOUD, EVEN, LOCAL, NOW, blocked, catalog, completion, job, tried
+
+OTHER, LAST, CANNED, HOLD, FAIL = (
+    Remedy.OTHER_MODEL, Remedy.LAST_ANSWER, Remedy.CANNED_REPLY, Remedy.HOLD, Remedy.FAIL
+)  # fmt: skip
+OUTAGE, SWITCH, BUDGET, OWN, POISONED = (
+    HoldReason.OUTAGE, HoldReason.LOCAL_ONLY, HoldReason.BUDGET, HoldReason.OWN_FAULT, HoldReason.POISONED
+)  # fmt: skip
+AWAY = {"small": blocked(), "large": blocked()}
+WHY = "no model of its chain can be asked (small: its breaker is open; large: its breaker is open)"
+REMEMBERED = completion("as I said", body={"model": "small"})
+
+
+def policy(*remedies, by=CATALOG, **more):
+    """The catalog of the tests, with one list of remedies for all urgencies."""
+    told = OpenFallPolicy(remedies=dict.fromkeys(Urgency, remedies), **more)
+    return Catalog.model_validate({**dict(by), "open_fall": told})
+
+
+def with_role(by=CATALOG, **role):
+    return Catalog.model_validate({**dict(by), "roles": {**by.roles, "own": Role(chain=LOCAL, **role)}})
+
+
+def fell(reason=OUTAGE, **more):
+    return Fallen(**{"reason": reason, "detail": WHY, "at": NOW} | more)
+
+
+def land(by, of=None, fallen=None, *, now=NOW, local_only=False, **models):
+    fleet = Fleet(models or AWAY, local_only)
+    return degrade(of or job(), by, fallen or fell(), fleet, now)
+
+
+class TestRemedies:
+    def test_without_more_a_job_is_held_for_its_models_with_nothing_to_read(self):
+        assert land(CATALOG) == Hold(reason=OUTAGE, detail=WHY, models=LOCAL)
+
+    def test_without_more_an_interactive_one_gets_the_canned_reply_meanwhile(self):
+        of = job(urgency=Urgency.INTERACTIVE)
+        words = reply(of, CATALOG.open_fall.canned_reply, NOW)
+        assert land(CATALOG, of) == Hold(reason=OUTAGE, detail=WHY, models=LOCAL, by=CANNED, reply=words)
+
+    def test_a_canned_reply_that_nothing_follows_ends_the_job(self):
+        words = reply(job(), "Later.", NOW)
+        assert land(policy(CANNED, canned_reply="Later.")) == Degraded(CANNED, words, WHY)
+
+    def test_the_last_answer_is_taken_when_there_is_one(self):
+        by = policy(LAST, CANNED, HOLD)
+        assert land(by).by is CANNED
+        kept = land(by, fallen=fell(remembered=REMEMBERED))
+        assert kept == Hold(reason=OUTAGE, detail=WHY, models=LOCAL, by=LAST, reply=REMEMBERED)
+
+    def test_the_last_answer_ends_the_job_where_nothing_is_held(self):
+        kept = fell(remembered=REMEMBERED)
+        assert land(policy(LAST, FAIL), fallen=kept) == Degraded(LAST, REMEMBERED, WHY)
+
+    def test_the_list_of_its_role_goes_before_that_of_its_urgency(self):
+        by = with_role(open_fall=(FAIL,))
+        assert land(by, job(role="own")).by is FAIL
+        assert isinstance(land(by), Hold)
+
+    def test_a_job_without_a_role_has_the_list_of_its_task(self):
+        task = CATALOG.tasks["code"].model_copy(update={"open_fall": (FAIL,)})
+        by = Catalog.model_validate({**dict(CATALOG), "tasks": {"code": task}})
+        assert land(by, job(task="code")).by is FAIL
+        assert isinstance(land(by, job(role="many", task="code")), Hold)
+
+    def test_a_role_without_a_list_has_that_of_its_urgency_but_may_have_words_of_its_own(self):
+        by = policy(CANNED, by=with_role(canned_reply="I sleep."), canned_reply="Later.")
+        assert land(by, job(role="own")).outcome.text == "I sleep."
+        assert land(by, job(role="many")).outcome.text == "Later."
+
+
+class TestFailures:
+    @pytest.mark.parametrize(
+        ("fallen", "models", "error"),
+        [
+            pytest.param(fell(SWITCH), AWAY, E.LOCAL_ONLY, id="rules on staying local"),
+            pytest.param(fell(BUDGET, attempts=[tried("small")]), AWAY, E.BUDGET, id="a spent budget"),
+            pytest.param(fell(POISONED), AWAY, E.CRASHED, id="it kills its workers"),
+            pytest.param(
+                fell(attempts=[tried("small", E.AUTH), tried("large", E.TIMEOUT), tried("large", None)]), AWAY,
+                E.TIMEOUT, id="the last call that failed",
+            ),
+            pytest.param(
+                fell(), {"small": blocked(NOW), "large": blocked(obstacle=Obstacle.NO_WORKER)}, E.NO_WORKER,
+                id="the first obstacle, when nothing was called",
+            ),
+            pytest.param(fell(), {"opus": blocked()}, E.OTHER, id="what is over already"),
+        ],
+    )  # fmt: skip
+    def test_a_job_that_ends_failed_says_what_it_met(self, fallen, models, error):
+        told = land(policy(FAIL), fallen=fallen, **models)
+        assert told == Degraded(FAIL, Failure(error_class=error, detail=WHY), WHY, fallen.reason)
+
+
+class TestStandIns:
+    def test_the_best_model_that_costs_nothing_stands_in(self):
+        by = policy(OTHER, HOLD)
+        step = land(by, job(("opus",)), opus=blocked())
+        assert step == StandIn("large", False, "every model of its chain is away; large stands in")
+        assert land(by, job(("opus",), task="code"), opus=blocked()).model == "small"
+
+    def test_what_costs_money_stands_in_only_where_the_policy_names_it(self):
+        assert isinstance(land(policy(OTHER, HOLD)), Hold)
+        named = policy(OTHER, HOLD, stand_ins=("haiku", "opus"))
+        assert land(named).model == "haiku"
+        assert land(named, haiku=blocked()).model == "opus"
+
+    def test_it_is_outside_the_chain(self):
+        by = policy(OTHER, HOLD, stand_ins=("small", "opus"))
+        assert land(by, small=blocked(NOW)).model == "opus"
+        assert land(policy(OTHER, HOLD), job(("opus", "large")), opus=blocked()).model == "small"
+
+    def test_an_interactive_job_goes_to_the_front(self):
+        step = land(policy(OTHER, HOLD), job(("opus",), urgency=Urgency.INTERACTIVE), opus=blocked())
+        assert step.at_front
+
+    @pytest.mark.parametrize(
+        ("of", "by", "switch"),
+        [
+            pytest.param(job(local_only=True), catalog(), False, id="the job"),
+            pytest.param(job(), catalog(), True, id="the fleet"),
+            pytest.param(job(), catalog(local_only=True), False, id="the configuration"),
+            pytest.param(job(), catalog(cloud=Cloud.NO), False, id="its urgency"),
+        ],
+    )
+    def test_whoever_keeps_a_job_local_keeps_its_stand_in_local(self, of, by, switch):
+        named = policy(OTHER, HOLD, by=by, stand_ins=("opus",))
+        assert isinstance(land(named, of, local_only=switch), Hold)
+        late = policy(OTHER, HOLD, by=catalog(cloud=Cloud.IF_LATE), stand_ins=("opus",))
+        assert land(late).model == "opus"
+
+    def test_it_serves_what_the_prompt_needs(self):
+        sees = {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]}
+        assert isinstance(land(policy(OTHER, HOLD, stand_ins=("opus",)), job(body=sees)), Hold)
+
+    def test_it_takes_calls(self):
+        by = policy(OTHER, HOLD)
+        assert land(by, job(("opus",)), large=blocked()).model == "small"
+        assert isinstance(land(by, job(("opus",)), small=blocked(), large=blocked()), Hold)
+
+    def test_what_stood_in_before_does_not_do_so_twice(self):
+        by = policy(OTHER, HOLD, stand_ins=("opus", "haiku"))
+        assert land(by, fallen=fell(attempts=[tried("small"), tried("opus")])).model == "haiku"
+        assert land(by, fallen=fell(stand_in="opus")).model == "haiku"
+        both = fell(attempts=[tried("opus")], stand_in="haiku", falls=3)
+        assert isinstance(land(by, fallen=both), Hold)
+
+    def test_a_job_that_kills_its_workers_is_given_to_no_other(self):
+        step = land(policy(OTHER, CANNED), fallen=fell(POISONED), opus=blocked())
+        assert (step.by, step.reason) == (CANNED, POISONED)
+
+    def test_a_job_without_a_budget_is_asked_only_of_what_costs_nothing(self):
+        by = policy(OTHER, HOLD, stand_ins=("haiku", "large"))
+        step = land(by, job(("opus",)), fell(BUDGET), opus=blocked())
+        assert step == StandIn("large", False, "what may be spent on it is spent; large stands in", BUDGET)
+
+
+class TestTheFallOfAStandIn:
+    """It is the job's own chain that says why it fell, and not the model that was asked in its stead."""
+
+    NOR = "nor does its stand-in answer (opus: timeout)"
+
+    def test_the_reason_is_that_of_its_own_chain(self):
+        fallen = fell(attempts=[tried("opus", E.INVALID_OUTPUT)], stand_in="opus", falls=2, detail=self.NOR)
+        step = land(CATALOG, job(("haiku",)), fallen, local_only=True, opus=blocked())
+        told = "no model of its chain can be asked (haiku: not local, and the fleet's local-only switch is on)"
+        assert step == Hold(reason=SWITCH, detail=f"{told}; {self.NOR}", models=("haiku",))
+
+    def test_it_is_no_strike(self):
+        attempts = [tried("small", E.AUTH), tried("opus", E.AUTH)]
+        once = fell(attempts=attempts, stand_in="opus", falls=2, detail=self.NOR)
+        assert land(CATALOG, job(("small",)), once, large=blocked()).strikes == 0
+        again = fell(attempts=attempts, stand_in="opus", falls=4, detail=self.NOR)
+        assert land(CATALOG, job(("small",)), again, large=blocked()).strikes == 1
+
+    def test_a_job_that_kills_its_workers_does_so_whoever_is_asked(self):
+        assert land(CATALOG, fallen=fell(POISONED, stand_in="opus")) == Hold(reason=POISONED, detail=WHY)
+
+    def test_a_fault_that_only_the_stand_in_finds_does_not_end_the_job(self):
+        when = Conditions("opus", EVEN, Fleet(AWAY), stand_in=True)
+        failure = Failure(error_class=E.CONTEXT_OVERFLOW)
+        step = conclude(job(), CATALOG, (tried("opus", E.CONTEXT_OVERFLOW),), failure, when)
+        assert step == Fall(OUTAGE, "nor does its stand-in answer (opus: context_overflow)")
+
+
+class TestRelease:
+    def test_what_a_person_must_look_at_is_released_by_no_model(self):
+        for reason in (OWN, POISONED):
+            assert land(CATALOG, fallen=fell(reason), opus=blocked()) == Hold(reason=reason, detail=WHY)
+
+    def test_a_model_that_the_job_may_never_use_does_not_release_it(self):
+        of = job(("small", "gone", "opus"), local_only=True)
+        assert land(CATALOG, of).models == ("small",)
+        assert land(CATALOG, job(("opus",), local_only=True), fell(SWITCH)).models == ()
+
+    def test_the_switch_of_the_fleet_ends_and_its_models_release_then(self):
+        held = land(CATALOG, job(("opus", "haiku")), fell(SWITCH), local_only=True, small=blocked())
+        assert (held.models, held.ready_at) == (("opus", "haiku"), 0.0)
+
+    def test_a_job_that_fell_while_a_model_could_be_asked_pauses_before_its_next_turn(self):
+        held = land(CATALOG, small=blocked())
+        assert (held.ready_at, held.strikes) == (NOW + 5, 0)
+
+    def test_the_pause_doubles_with_each_strike(self):
+        second = land(CATALOG, fallen=fell(falls=2), small=blocked())
+        assert (second.ready_at, second.strikes) == (NOW + 10, 1)
+        third = land(CATALOG, fallen=fell(falls=3, strikes=1), small=blocked())
+        assert (third.ready_at, third.strikes) == (NOW + 20, 2)
+
+    def test_the_third_strike_makes_it_the_jobs_own_fault(self):
+        held = land(CATALOG, fallen=fell(falls=4, strikes=2), small=blocked())
+        detail = f"fell 3 times while large could be asked; last: {WHY}"
+        assert held == Hold(reason=OWN, detail=detail, strikes=3)
+
+    def test_an_outage_of_days_costs_nothing(self):
+        held = land(CATALOG, fallen=fell(falls=99, strikes=2))
+        assert (held.reason, held.strikes, held.ready_at) == (OUTAGE, 2, 0.0)
+
+    def test_only_an_outage_strikes(self):
+        held = land(CATALOG, fallen=fell(SWITCH, falls=5, strikes=2), small=blocked())
+        assert (held.reason, held.strikes, held.ready_at) == (SWITCH, 2, NOW + 20)
+
+    @pytest.mark.parametrize(("now", "ready_at"), [(NOW, 86400.0), (86400.0, 172800.0), (172799.5, 172800.0)])
+    def test_a_spent_budget_begins_anew_at_midnight_utc(self, now, ready_at):
+        assert land(CATALOG, fallen=fell(BUDGET), now=now).ready_at == ready_at
+
+
+ALL = (*LOCAL, *CLOUD)
+lists = st.lists(st.sampled_from(Remedy), min_size=1, max_size=4).filter(lambda told: flaw_of(told) is None)
+fleets = st.builds(
+    lambda away, switch: Fleet({alias: blocked() for alias in away}, switch),
+    st.sets(st.sampled_from(ALL)),
+    st.booleans(),
+)
+
+
+class TestStories:
+    @settings(max_examples=400, deadline=None, derandomize=True)
+    @given(
+        remedies=lists.map(tuple),
+        named=st.lists(st.sampled_from(ALL), unique=True).map(tuple),
+        chain=st.lists(st.sampled_from([*ALL, "gone"]), min_size=1, unique=True).map(tuple),
+        reason=st.sampled_from(sorted(set(HoldReason) - {HoldReason.UNREADABLE})),
+        moods=st.lists(fleets, min_size=1, max_size=6),
+        terms=st.fixed_dictionaries({"local_only": st.booleans(), "urgency": st.sampled_from(Urgency)}),
+        cloud=st.sampled_from(Cloud),
+    )
+    def test_a_job_whose_stand_ins_all_fail_lands_once_each_was_asked(
+        self, remedies, named, chain, reason, moods, terms, cloud
+    ):
+        by, of = policy(*remedies, by=catalog(cloud=cloud), stand_ins=named), job(chain, **terms)
+        fallen, asked = fell(reason), []
+        for number in range(len(ALL) + 1):
+            fleet = moods[number % len(moods)]
+            landing = degrade(of, by, fallen, fleet, NOW)
+            if not isinstance(landing, StandIn):
+                break
+            assert reason is not POISONED
+            assert landing.model not in (*chain, *asked)
+            assert fleet.model(landing.model).blocked is None
+            stays = of.local_only or fleet.local_only or cloud is Cloud.NO
+            assert by.is_local(landing.model) or (not stays and landing.model in named)
+            asked.append(landing.model)
+            attempts = [tried(model, E.CONTEXT_OVERFLOW) for model in asked]
+            fallen = fell(attempts=attempts, stand_in=landing.model, falls=number + 2, detail="nor does it answer")
+        assert isinstance(landing, Hold | Degraded)
+        if isinstance(landing, Hold):
+            assert set(landing.models) <= set(chain)
+            assert landing.reason in RELEASED_BY_ITSELF or not landing.models
+            assert landing.strikes == 0
+            assert landing.ready_at == 0 or landing.ready_at > NOW
+        else:
+            assert Remedy.HOLD not in remedies[remedies.index(landing.by) :]

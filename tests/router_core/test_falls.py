@@ -1,0 +1,82 @@
+"""The record of a fall: everything that a log and an incident tell, and nothing of what was asked."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from router_core.degrade import Degraded, Fallen, Hold, StandIn
+from router_core.falls import fall_record
+from router_core.fleet import Fleet, Obstacle
+from router_core.job import Urgency
+from router_core.open_fall import HoldReason, Remedy
+from router_core.outcome import ErrorClass as E
+from router_core.outcome import Failure
+from tests.router_core.decisions import LOCAL, NOW, blocked, completion, job, tried
+
+SECRET = "the words of the prompt"
+ASKED = job(
+    (*LOCAL, "opus"), role="own", task="code", group="home", urgency=Urgency.INTERACTIVE,
+    body={"messages": [{"role": "user", "content": SECRET}]},
+)  # fmt: skip
+CALLS = (
+    replace(tried("small", E.TIMEOUT, NOW + 3.25, detail=SECRET, cost_usd=0.0), started_at=NOW + 1),
+    tried("small", E.TIMEOUT, NOW + 5, cost_usd=0.25),
+    tried("haiku", E.AUTH, NOW + 6, cost_usd=0.5),
+)
+FALLEN = Fallen(reason=HoldReason.OUTAGE, detail="all are away", at=NOW + 6.5, attempts=CALLS)
+FLEET = Fleet({"large": blocked(obstacle=Obstacle.COOLDOWN), "opus": blocked(NOW)})
+HELD = Hold(reason=HoldReason.OWN_FAULT, detail="fell 3 times", by=Remedy.CANNED_REPLY, reply=completion(SECRET))
+
+
+def record(landing, fallen=FALLEN, fleet=FLEET, of=ASKED):
+    return fall_record(of, fallen, landing, fleet, NOW + 7)
+
+
+def test_it_tells_everything_but_the_words():
+    told = record(HELD)
+    assert told == {
+        "at": NOW + 6.5, "id": "job-00001", "role": "own", "task": "code", "group": "home", "urgency": "interactive",
+        "reason": "own_fault", "detail": "fell 3 times", "chain": ["small", "large", "opus"],
+        "tried": [
+            {"model": "small", "backend": "box", "error": "timeout", "took_s": 2.25},
+            {"model": "small", "backend": "box", "error": "timeout", "took_s": 0.0},
+            {"model": "haiku", "backend": "box", "error": "auth", "took_s": 0.0},
+        ],
+        "cost_usd": 0.75, "accepted_at": NOW, "by": "canned_reply", "final": False,
+        "counts": [
+            "u:interactive", "c:timeout", "c:auth", "m:small", "m:large", "c:rate_limited", "s:canned_reply",
+        ],
+    }  # fmt: skip
+    assert SECRET not in json.dumps(told)
+    assert json.loads(json.dumps(told)) == told
+
+
+@pytest.mark.parametrize(
+    ("landing", "by", "final", "reason", "detail"),
+    [
+        (StandIn("opus", True, "opus stands in", HoldReason.BUDGET), "other_model", False, "budget", "all are away"),
+        (Hold(reason=HoldReason.OUTAGE, detail="away"), None, False, "outage", "away"),
+        (Degraded(Remedy.FAIL, Failure(error_class=E.AUTH), "no", HoldReason.POISONED), "fail", True, "poisoned", "no"),
+    ],
+)
+def test_it_tells_what_was_done_for_the_caller(landing, by, final, reason, detail):
+    told = record(landing)
+    assert (told["by"], told["final"], told["reason"], told["detail"]) == (by, final, reason, detail)
+    assert told["counts"][-1] == f"s:{by or 'nothing'}"
+
+
+def test_a_job_that_was_never_called_for_cost_nothing_and_counts_what_is_in_its_way():
+    fallen = Fallen(reason=HoldReason.OUTAGE, detail="away", at=NOW)
+    told = record(Hold(reason=HoldReason.OUTAGE, detail="away"), fallen, Fleet({"small": blocked()}), job(("small",)))
+    assert (told["tried"], told["cost_usd"]) == ([], 0)
+    assert told["counts"] == ["u:background", "m:small", "c:connection", "s:nothing"]
+
+
+def test_what_a_call_cost_that_nobody_knows_is_not_taken_for_nothing():
+    fallen = Fallen(reason=HoldReason.OUTAGE, detail="away", at=NOW, attempts=(*CALLS, tried("small", None)))
+    told = record(HELD, fallen)
+    assert told["cost_usd"] is None
+    assert told["tried"][-1]["error"] is None
