@@ -162,7 +162,7 @@ number: Kind[float] = Kind(
 
 share: Kind[float] = Kind(
     lambda place: _parsed(place, share_of, "a share such as 0.5 or 50%"),
-    either({"type": "number"}, {"type": "string", "pattern": r"^-?\d+(\.\d+)?%?$"}),
+    either({"type": "number"}, {"type": "string", "pattern": r"^([01](\.\d+)?|(\d{1,2}(\.\d+)?|100) ?%)$"}),
 )
 """A part of a whole: `0.85`, or `85%`."""
 
