@@ -26,9 +26,6 @@ _SETTINGS: Mapping[str, Any] = {field.name: field.default for field in fields(Se
 _NOTIFY = "notify_"
 """So begin the settings that `notify` makes."""
 
-_REMEDIES = "open_fall.remedies."
-"""So begin the catalog's places of what the file says for each urgency."""
-
 Remedies = tuple[Remedy, ...]
 Count = Annotated[int, Field(ge=1)]
 
@@ -151,10 +148,6 @@ def as_written(policy: OpenFallPolicy, settings: Settings) -> OpenFall:
 
 def written_at(place: str, section: Place | None) -> str:
     """Where the file says what the catalog has at a place: that of an urgency may stand under `default`."""
-    if place.startswith("open_fall.release_"):
-        return place.replace("release_", "release.")
-    urgency = place.removeprefix(_REMEDIES)
-    if urgency == place:
-        return place
+    name, _, key = place.partition(".")
     told = section.entries() if section is not None else {}
-    return f"open_fall.{urgency if urgency in told else 'default'}"
+    return "open_fall.default" if name == "open_fall" and key in set(Urgency) and key not in told else place

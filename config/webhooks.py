@@ -107,7 +107,7 @@ def _host_pattern(place: Place) -> str | None:
 def _hosts(place: Place) -> tuple[str, ...] | None:
     patterns = listed(_HOST)(place)
     if place.is_list and not place.items():
-        place.report("the list is empty", "Name a host, or remove the key: then every public one is allowed.")
+        place.report("the list is empty", "Name a host, or remove the key to allow every public one.")
     return patterns or None
 
 

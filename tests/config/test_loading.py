@@ -43,7 +43,8 @@ roles:
   worker: {chain: [coder, haiku]}
   chat: {chain: [haiku], urgency: interactive}
 urgency:
-  interactive: {give_up: 500ms, share: 25%}
+  interactive: {give_up: 500ms}
+  background: {share: 25%}
 privacy: {keep_results: 7d, keep_prompts: on, keep_unread: 2d}
 limits: {prompt: 64KiB, memory: 70%}
 workers: {slots: 3, grace: 1.5s, procs: 2}
@@ -70,7 +71,8 @@ class TestValues:
     def test_an_urgency_keeps_what_the_file_does_not_change(self, full: Loaded) -> None:
         assert full.catalog.urgency == {
             **URGENCY_DEFAULTS,
-            Urgency.INTERACTIVE: UrgencyPolicy(start_within=5, give_up=0.5, share=0.25, depth=10_000),
+            Urgency.INTERACTIVE: UrgencyPolicy(start_within=5, give_up=0.5, depth=10_000),
+            Urgency.BACKGROUND: UrgencyPolicy(start_within=30, give_up=3600, share=0.25),
         }
 
     def test_the_settings_have_what_the_file_says(self, full: Loaded, tmp_path: Path) -> None:

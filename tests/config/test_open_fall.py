@@ -226,6 +226,26 @@ class TestMistakes:
         (problem,) = told(tmp_path, f"open_fall: {{{fields}}}")
         assert problem.startswith(f"1 open_fall{message}")
 
+    @pytest.mark.parametrize(
+        ("fields", "place"),
+        [
+            ("{interactive: [other_model]}", "1 open_fall.interactive"),
+            ("{default: [other_model]}", "1 open_fall.default"),
+            ("{default: [other_model], interactive: [hold]}", "1 open_fall.default"),
+            ("{batch: []}", "1 open_fall.batch"),
+            ("\n  default: [hold]\n  batch: [other_model]\n", "3 open_fall.batch"),
+        ],
+    )
+    def test_a_list_without_an_end_is_told_where_it_is_written(self, tmp_path: Path, fields: str, place: str) -> None:
+        assert told(tmp_path, f"open_fall: {fields}") == [
+            f"{place}: it must end in one of canned_reply, hold, fail: the others cannot always be had."
+        ]
+
+    def test_an_order_that_cannot_be_is_told(self, tmp_path: Path) -> None:
+        assert told(tmp_path, "roles: {bot: {chain: [coder], open_fall: [hold, canned_reply]}}") == [
+            "1 roles.bot.open_fall: canned_reply never gets its turn: hold comes first, and can always be had."
+        ]
+
     @pytest.mark.parametrize("section", ["roles", "tasks"])
     @pytest.mark.parametrize(
         ("fields", "message"),
@@ -299,7 +319,7 @@ class TestMistakes:
         [
             (
                 "webhooks: {allow: []}",
-                "1 webhooks.allow: the list is empty. Name a host, or remove the key: then every public one is allowed.",
+                "1 webhooks.allow: the list is empty. Name a host, or remove the key to allow every public one.",
             ),
             (
                 "webhooks: {allow: a.example}",
