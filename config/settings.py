@@ -77,9 +77,9 @@ class Settings:
     webhook_secret: str | None = field(default=None, repr=False)
     """`whsec_` and base64 (Standard Webhooks), or any text. Without one no webhook is sent."""
     webhook_allow: tuple[str, ...] = ()
-    """Shell patterns of the hosts (`host` or `host:port`) that may be posted to; empty: any public one."""
+    """Shell patterns of the hosts (`host` or `host:port`) that callers may name; empty: any public one."""
     webhook_private: bool = False
-    """Private addresses may be posted to."""
+    """Callers may name private addresses, and plain http."""
 
 
 class NoRedis(Exception):
@@ -165,9 +165,11 @@ SECTIONS: Mapping[str, tuple[Table, Mapping[str, str]]] = {
                 'What every webhook is signed with. Write "${VARIABLE:-}": it is never shown.'
             ),
             "allow": host_patterns.meaning(
-                "The hosts that may be posted to, as shell patterns of host or host:port. Without it: every public one."
+                "The hosts that callers may name, as shell patterns of host or host:port. Without it: every public one."
             ),
-            "private": flag.meaning("Addresses of private networks and of this machine may be posted to."),
+            "private": flag.meaning(
+                "Callers may name addresses of private networks and of this machine, and plain http, too."
+            ),
         },
         {"secret": "webhook_secret", "allow": "webhook_allow", "private": "webhook_private"},
     ),
@@ -185,7 +187,7 @@ SECTIONS: Mapping[str, tuple[Table, Mapping[str, str]]] = {
 ABOUT: Mapping[str, str] = {
     "privacy": "What is kept, and what may leave.",
     "limits": "What is taken in.",
-    "webhooks": "Posts to addresses that callers name, or you do (`open_fall: notify: webhook`).",
+    "webhooks": "Posts to addresses that callers name, or you do (`open_fall: notify`).",
     "workers": "How workers run.",
 }
 """What each section is for."""

@@ -131,4 +131,4 @@ signing_secret: Kind[str] = Kind(_unshown(_can_sign), secret.shape, lambda told:
 host_patterns: Kind[tuple[str, ...]] = Kind(
     _hosts, {"type": "array", "items": _HOST.shape, "minItems": 1}, listed(_HOST).write
 )
-"""Which hosts may be posted to; at least one."""
+"""Which hosts callers may name; at least one."""
