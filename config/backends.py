@@ -11,11 +11,10 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
+from config.bounds import at_least
 from config.entries import Entry, Table, built, named, read
 from config.kinds import (
     Kind,
-    Names,
-    at_least,
     flag,
     literal,
     number,
@@ -27,6 +26,7 @@ from config.kinds import (
     written,
 )
 from config.masks import masked, masked_key
+from config.names import Names
 from config.page import Place
 from config.paths import resolved
 from config.problems import nearest, quoted
@@ -74,6 +74,7 @@ def backend_entry(pools: Names) -> Entry[Backend]:
             ),
             "pool": pools.one.meaning("Whose workers call it."),
             "slots": whole.meaning("Calls at once, counted over the whole fleet."),
+            "reserved": whole.meaning("So many of them are for interactive jobs alone."),
             "key": _KEY.meaning('Its credential. Write "${VARIABLE:-}": it is never shown.'),
             "billing": one_of("billing", list(Billing)).meaning(
                 "`metered` by the token, `flat` for a subscription, `local` for a machine of your own. "

@@ -10,6 +10,7 @@ import yaml
 from config.backends import ENGINE
 from config.entries import Table
 from config.kinds import written
+from config.open_fall import as_written
 from config.paths import ENVIRONMENT
 from config.sections import CATALOG, Form, Section
 from config.settings import EMBEDDED, SECTIONS, Settings, redis_address
@@ -21,10 +22,11 @@ if TYPE_CHECKING:
 def show(loaded: Loaded) -> str:
     """The configuration in force as YAML, every default spelled out and every secret masked."""
     catalog, settings = loaded.catalog, loaded.settings
+    known = {**dict(catalog), "open_fall": as_written(catalog.open_fall, settings)}
     told: dict[str, Any] = {
         "redis": redis_address.write(settings.redis_url) if settings.redis_url is not None else EMBEDDED,
         "data": written(str(settings.data_dir)),
-        **{name: _section(getattr(catalog, name), section) for name, section in CATALOG.items()},
+        **{name: _section(known[name], section) for name, section in CATALOG.items()},
         **_settings(settings),
     }
     told["privacy"]["local_only"] = catalog.local_only
@@ -51,4 +53,5 @@ def _settings(settings: Settings) -> dict[str, Any]:
 
 def _fields(table: Table, told: object, fields: Iterable[tuple[str, str]]) -> dict[str, Any]:
     values = ((key, getattr(told, field)) for key, field in fields)
-    return {key: table[key].write(value) for key, value in values if value is not None}
+    shown = {key: table[key].write(value) for key, value in values if value is not None}
+    return {key: value for key, value in shown.items() if value != []}

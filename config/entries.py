@@ -11,7 +11,8 @@ from typing import Any, Generic, TypeVar, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from config.kinds import Kind, Names, text
+from config.kinds import Kind, text
+from config.names import Names
 from config.page import Place
 from config.problems import nearest, quoted
 from router_core.catalog import Name

@@ -15,6 +15,9 @@ PROVIDERS = ("openai", "anthropic")
 """In the order in which they are asked."""
 
 ROLE = "chat"
+DISCORD = "DISCORD_WEBHOOK"
+"""Where people want to be told when nothing can serve a job."""
+
 _OLLAMA_KEY = "ollama"
 """What people write as a key where none is wanted."""
 
@@ -41,6 +44,7 @@ def written_out(environ: Mapping[str, str]) -> str:
         for name, alias in aliases.items()
     ]
     lines += [f"roles: {{{ROLE}: {{chain: [{', '.join(repr(alias) for alias in aliases.values())}]}}}}"]
+    lines += [f"open_fall: {{notify: {{discord: '${{{DISCORD}:-}}'}}}}"]
     return "\n".join(lines) + "\n"
 
 
@@ -48,6 +52,8 @@ def in_variables(problem: Problem) -> Problem:
     """A problem as whoever set the variables can understand it: it names the one that is wrong."""
     section, _, rest = problem.path.partition(".")
     name, _, key = rest.partition(".")
+    if problem.path == "open_fall.notify.discord":
+        return replace(problem, line=0, path=DISCORD, variables=())
     words = {"url": "BASE_URL", "key": "API_KEY", "upstream": "MODEL"}
     variable = _variable(name, words[key]) if section == "backends" and key in words else problem.path
     return replace(problem, line=0, path=variable, variables=())

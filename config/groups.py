@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from config.entries import Entry, built, own_name
-from config.kinds import Kind, Names, flag, listed, number, text
+from config.kinds import Kind, flag, listed, number, text
 from config.models import URGENCY
+from config.names import Names
 from config.page import Place
 from config.problems import quoted
 from router_core.catalog import Group

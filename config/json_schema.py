@@ -79,7 +79,9 @@ def _value(kind: Kind[Any], default: Any) -> Shape:
         shape = _entry(kind.inside)
     elif kind.inside is not None:
         shape = _table(kind.inside, _defaults(EngineSettings), {})
-    if default is not PydanticUndefined and default is not None and (told := kind.write(default)) not in ([], {}, None):
+    elif (
+        default is not PydanticUndefined and default is not None and (told := kind.write(default)) not in ([], {}, None)
+    ):
         shape["default"] = told
     return {"description": kind.about, **shape}
 

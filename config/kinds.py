@@ -5,7 +5,6 @@ Reading reports what is wrong at the place, and then gives None.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
@@ -14,8 +13,19 @@ import yaml
 
 from config.page import NULL, TEXT, Place
 from config.problems import nearest, quoted
-from config.shapes import Shape, any_case, bounded, either
-from config.words import Uninterpolated, duration_word, interpolate, rate_of, rate_word, seconds_of, size_of, size_word
+from config.shapes import Shape, any_case, either
+from config.words import (
+    Uninterpolated,
+    duration_word,
+    interpolate,
+    number_of,
+    rate_of,
+    rate_word,
+    seconds_of,
+    share_of,
+    size_of,
+    size_word,
+)
 
 T = TypeVar("T")
 _FLAGS = {"yes": True, "on": True, "true": True, "no": False, "off": False, "false": False}
@@ -26,7 +36,6 @@ _TRAPS = {
     "timestamp": "a date in YAML",
 }
 WHOLE_DIGITS = 15
-_NUMBER = re.compile(r"-?\d{1,15}(\.\d{1,9})?")
 
 
 def _as_it_is(value: Any) -> Any:
@@ -108,10 +117,6 @@ def _whole(read: str) -> int | None:
     return int(read) if digits.isascii() and digits.isdigit() and len(digits) <= WHOLE_DIGITS else None
 
 
-def _number(read: str) -> float | None:
-    return float(read) if read.isascii() and _NUMBER.fullmatch(read) else None
-
-
 text: Kind[str] = Kind(_text, {"type": "string"}, written)
 """Text. A bare word that YAML 1.1 takes for something else (`no`, `on`, `1:30`) is refused, not guessed at."""
 
@@ -150,10 +155,16 @@ whole: Kind[int] = Kind(
 """A whole number."""
 
 number: Kind[float] = Kind(
-    lambda place: _parsed(place, _number, "a number such as 0.5"),
+    lambda place: _parsed(place, number_of, "a number such as 0.5"),
     either({"type": "number"}, {"type": "string", "pattern": r"^-?\d+(\.\d+)?$"}),
 )
 """A number."""
+
+share: Kind[float] = Kind(
+    lambda place: _parsed(place, share_of, "a share such as 0.5 or 50%"),
+    either({"type": "number"}, {"type": "string", "pattern": r"^([01](\.\d+)?|(\d{1,2}(\.\d+)?|100) ?%)$"}),
+)
+"""A part of a whole: `0.85`, or `85%`."""
 
 rate: Kind[tuple[int, float]] = Kind(
     lambda place: _parsed(place, rate_of, "a rate such as 1 per 10m"),
@@ -163,25 +174,13 @@ rate: Kind[tuple[int, float]] = Kind(
 """So many in so many seconds: `1 per 10m`."""
 
 
-def at_least(least: int, kind: Kind[int]) -> Kind[int]:
-    """A number of that kind with a lower bound."""
-
-    def enough(place: Place) -> int | None:
-        number = kind(place)
-        if number is not None and number < least:
-            place.report(f"must be {least} or more, not {number}")
-            return None
-        return number
-
-    return replace(kind, read=enough, shape=bounded(kind.shape, {"minimum": least}))
-
-
 def one_of(kind: str, words: Collection[str]) -> Kind[str]:
     """One of a closed set of words."""
-    return Kind(lambda place: _chosen(place, kind, words), either({"enum": [str(known) for known in words]}), str)
+    return Kind(lambda place: chosen(place, kind, words), either({"enum": [str(known) for known in words]}), str)
 
 
-def _chosen(place: Place, kind: str, words: Collection[str]) -> str | None:
+def chosen(place: Place, kind: str, words: Collection[str]) -> str | None:
+    """The word of this set that stands here; any other is reported with the nearest."""
     read = _text(place)
     if read is None or read in words:
         return read
@@ -211,47 +210,17 @@ def listed(kind: Kind[T]) -> Kind[tuple[T, ...]]:
     return Kind(many, {"type": "array", "items": kind.shape}, lambda values: [kind.write(value) for value in values])
 
 
+def whole_list(kind: Kind[T]) -> Kind[tuple[T, ...]]:
+    """A list whose order and end matter: it is taken whole, or not at all."""
+    many = listed(kind)
+
+    def every(place: Place) -> tuple[T, ...] | None:
+        values = many(place)
+        return values if values is not None and len(values) == len(place.items()) else None
+
+    return replace(many, read=every)
+
+
 def elsewhere(kind: Kind[T]) -> Kind[T]:
     """A key that another reader sees to."""
     return replace(kind, read=lambda place: None)
-
-
-@dataclass(frozen=True, slots=True)
-class Names:
-    """What may be referred to by name. Of the `declared` ones only the `sound` were readable, which is told once."""
-
-    kind: str
-    declared: Collection[str] = ()
-    sound: Collection[str] = ()
-
-    @property
-    def one(self) -> Kind[str]:
-        """One name."""
-        return Kind(self._one, {"type": "string", "minLength": 1}, str)
-
-    @property
-    def many(self) -> Kind[tuple[str, ...]]:
-        """A list of at least one name; None when none of them can be used."""
-        names = {"type": "array", "items": self.one.shape, "minItems": 1}
-        return Kind(self._many, names, list)
-
-    def _one(self, place: Place) -> str | None:
-        read = _chosen(place, self.kind, self.declared)
-        return read if read in self.sound else None
-
-    def _many(self, place: Place) -> tuple[str, ...] | None:
-        """A name that a variable gives may stand in the list a second time: there it is passed over."""
-        items = place.items()
-        read: list[str] = []
-        filled: set[str] = set()
-        for item in items:
-            name = self._one(item)
-            if name is None:
-                continue
-            if name != item.node.value:
-                filled.add(name)
-            if name not in read or name not in filled:
-                read.append(name)
-        if not items and place.is_list:
-            place.report("the list is empty", f"Name at least one {self.kind}.")
-        return tuple(read) or None

@@ -15,8 +15,10 @@ from config import environment
 from config.backends import read_backends, read_engines, read_pools
 from config.entries import Entry, built
 from config.groups import group_entry, read_groups
-from config.kinds import Names, text
+from config.kinds import text
 from config.models import read_models, read_roles, read_urgency, refuse_leaks, role_entry, task_entry
+from config.names import Names
+from config.open_fall import notified, policy, read_open_fall, written_at
 from config.page import TEXT, Page, Place, turn_to
 from config.paths import DEMO, ENVIRONMENT, VARIABLE, found, is_shipped, resolved, shown
 from config.pricing import priced
@@ -134,7 +136,9 @@ def _loaded(top: Place, source: Path, base: Path) -> Loaded | None:
         data_dir=resolved(data or DEFAULT_DATA, base, page.environ),
         engines=read_engines(sections.get("backends"), parts["backends"], base),
         **read_settings(sections),
+        **notified(parts["open_fall"]),
     )
+    _refuse_unsigned(sections.get("open_fall"), settings)
     catalog = _agreed(top, parts)
     return Loaded(catalog, settings, source) if catalog is not None else None
 
@@ -157,6 +161,7 @@ def _parts(sections: Mapping[str, Place]) -> dict[str, Any]:
         refuse_leaks(sections["models"], models, backends, pools)
     told: dict[str, Any] = {"pools": pools, "backends": backends, "models": models, "roles": roles, "tasks": tasks}
     told["groups"] = read_groups(sections.get("groups"), groups)
+    told["open_fall"] = read_open_fall(sections.get("open_fall"), callable_)
     told["urgency"] = read_urgency(sections.get("urgency"))
     told |= {key: built(entry, sections[key]) for key, entry in _POLICIES.items() if key in sections}
     return {**told, "local_only": read_local_only(sections)}
@@ -169,13 +174,22 @@ def _declared(sections: Mapping[str, Place], section: str) -> dict[str, Place]:
 def _agreed(top: Place, parts: Mapping[str, Any]) -> Catalog | None:
     """The catalog of these parts; None, and its contradictions reported, when they do not agree."""
     try:
-        return priced(Catalog.model_validate(parts))
+        return priced(Catalog.model_validate({**parts, "open_fall": policy(parts["open_fall"])}))
     except ValidationError as error:
         causes = [told.get("ctx", {}).get("error") for told in error.errors(include_url=False, include_input=False)]
     for problem in [problem for cause in causes if isinstance(cause, CatalogError) for problem in cause.problems]:
-        place = top.find(problem.place)
-        place.page.report(place.line, problem.place, problem.message)
+        path = written_at(problem.place, top.entries().get("open_fall"))
+        top.page.report(top.find(path).line, path, problem.message)
     return None
+
+
+def _refuse_unsigned(section: Place | None, settings: Settings) -> None:
+    """Report a webhook that could not be signed. Of a secret that could not be read, that has been told."""
+    if section is None or settings.notify_webhook is None or settings.webhook_secret is not None:
+        return
+    if all(problem.path != "webhooks.secret" for problem in section.page.problems):
+        message, remedy = "a webhook is signed, and there is nothing to sign it with", "Set webhooks: secret."
+        section.find("notify.webhook").report(message, remedy)
 
 
 def _unwritten(page: Page, key: str, default: str) -> Place:

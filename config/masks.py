@@ -9,6 +9,10 @@ _SHORT = 20
 
 _CREDENTIAL = re.compile(r"(?<=://)(?:([^/?#:]*):)?\S*(?=@)")
 _PARAMETER = re.compile(r"(?<=[?&])([^=&#]*(?:pass|token|key|secret)[^=&#]*)=[^&#]+", re.IGNORECASE)
+_DISCORD_TOKEN = re.compile(r"(/webhooks/\d+/)[^?#]+")
+
+HIDDEN = "…" * 16
+"""A secret of which nothing is shown. It is as long as one has to be, so that what is shown can be read again."""
 
 
 def masked(url: str) -> str:
@@ -22,3 +26,14 @@ def masked_key(key: str) -> str:
     if not key:
         return ""
     return f"{key[:7]}…{key[-4:]}" if len(key) >= _SHORT else "…"
+
+
+def masked_discord(url: str) -> str:
+    """The address of a Discord webhook without its token: `https://discord.com/api/webhooks/123/…`."""
+    return _DISCORD_TOKEN.sub(r"\1…", url, count=1)
+
+
+def masked_hook(url: str) -> str:
+    """An address of which whoever knows it may post there: no more than its host."""
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{re.split('[/?#]', rest, maxsplit=1)[0]}/…"

@@ -5,20 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
+from config.bounds import not_empty
 from config.entries import Entry, built, by_name, named, within
 from config.kinds import (
     Kind,
-    Names,
     flag,
     listed,
     number,
     one_of,
     seconds,
+    share,
     size,
     text,
     whole,
     yes_no_or,
 )
+from config.names import Names
+from config.open_fall import REMEDIES
 from config.page import Place
 from config.problems import quoted
 from router_core.catalog import (
@@ -49,6 +52,8 @@ URGENCY_POLICY = Entry(
     {
         "start_within": seconds.meaning("The target for an answer to start."),
         "give_up": seconds.meaning("After this nobody wants the answer any more."),
+        "share": share.meaning("Of a pool's calls its jobs get at least so much, while more urgent ones wait, too."),
+        "depth": whole.meaning("How many of its jobs may wait for one model: more are refused."),
         "cloud": yes_no_or(Cloud.IF_LATE).meaning(
             "Whether its jobs may leave the local pools; `if_late`: once they are past `start_within`."
         ),
@@ -121,6 +126,8 @@ def _role_table(models: Names) -> dict[str, Kind[Any]]:
         "checks": listed(one_of("check", list(CheckKind))).meaning("What an answer has to be, or the next is asked."),
         "pattern": text.meaning("A regular expression that has to be found in the answer."),
         "ensemble": within(_ensemble_entry(models)).meaning("Ask several, and keep the best answer."),
+        "open_fall": REMEDIES.meaning("What is done when nothing can serve its jobs. Without it: as `open_fall` says."),
+        "canned_reply": not_empty(text).meaning("What `canned_reply` says to them. Without it: as `open_fall` says."),
     }
 
 

@@ -10,8 +10,9 @@ from typing import Any
 from config.backends import POOL, backend_entry
 from config.entries import Entry
 from config.groups import group_entry
-from config.kinds import Names
 from config.models import URGENCY_POLICY, model_entry, role_entry, task_entry
+from config.names import Names
+from config.open_fall import open_fall_entry
 from config.settings import BREAKERS, RETRY
 
 
@@ -49,4 +50,5 @@ CATALOG: Mapping[str, Section] = {
     "urgency": Section(Form.BY_URGENCY, URGENCY_POLICY, "How soon an answer should start, and how long it is wanted."),
     "breakers": Section(Form.SINGLE, BREAKERS, "When a failing model is left alone, and how it comes back."),
     "retry": Section(Form.SINGLE, RETRY, "How the same model is asked again."),
+    "open_fall": Section(Form.SINGLE, open_fall_entry(_ANY), "What happens when nothing can serve a job."),
 }

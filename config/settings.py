@@ -8,11 +8,23 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from config.bounds import at_least, at_most_all, more_than_nothing
 from config.entries import Entry, Table, read
-from config.kinds import Kind, at_least, elsewhere, flag, number, seconds, secret, size_in_bytes, whole, written
+from config.kinds import (
+    Kind,
+    elsewhere,
+    flag,
+    seconds,
+    secret,
+    share,
+    size_in_bytes,
+    whole,
+    written,
+)
 from config.masks import masked
 from config.page import Place
 from config.paths import FILE_NAME, is_shipped
+from config.webhooks import host_patterns, signing_secret
 from router_core.breaker import BreakerPolicy
 from router_core.policies import RetryPolicy
 
@@ -52,6 +64,22 @@ class Settings:
     worker_slots: int = 16
     worker_grace: float = 30.0
     worker_procs: int = 1
+    keep_unread: float = 7 * 86400.0
+    """What nobody has fetched from an inbox is kept so long."""
+    memory_limit: float = 0.85
+    """The share of Redis's `maxmemory` above which nothing more is accepted."""
+    notify_discord: str | None = field(default=None, repr=False)
+    """The address carries its token."""
+    notify_webhook: str | None = field(default=None, repr=False)
+    notify_at_most: tuple[int, float] = (1, 600.0)
+    """So many notices in so many seconds, for each incident and notifier."""
+    notify_on_recovery: bool = True
+    webhook_secret: str | None = field(default=None, repr=False)
+    """`whsec_` and base64 (Standard Webhooks), or any text. Without one no webhook is sent."""
+    webhook_allow: tuple[str, ...] = ()
+    """Shell patterns of the hosts (`host` or `host:port`) that callers may name; empty: any public one."""
+    webhook_private: bool = False
+    """Callers may name private addresses, and plain http."""
 
 
 class NoRedis(Exception):
@@ -88,13 +116,13 @@ BREAKERS = Entry(
     BreakerPolicy,
     {
         "open_after": whole.meaning("So many failures in a row open a breaker."),
-        "failure_rate": number.meaning("From 0 to 1: so does this share of failed calls in `window`."),
-        "slow_rate": number.meaning("And this share of slow ones (see `slow_after` of a model)."),
+        "failure_rate": share.meaning("So does this share of failed calls in `window`."),
+        "slow_rate": share.meaning("And this share of slow ones (see `slow_after` of a model)."),
         "least_calls": whole.meaning("Shares are taken of so many calls at least."),
         "window": seconds.meaning("The calls of how long."),
         "recover_after": seconds.meaning("How long it stays open before a health prompt tries again."),
         "recover_most": seconds.meaning("That doubles each further time, up to this."),
-        "spread": number.meaning("Each time is longer or shorter by up to this share."),
+        "spread": share.meaning("Each time is longer or shorter by up to this share."),
         "forget_after": seconds.meaning("Closed for so long, and how often it opened is forgotten."),
         "probes": whole.meaning("So many answered health prompts in a row close it."),
         "probe_timeout": seconds.meaning("The longest that one of them may take."),
@@ -108,7 +136,7 @@ RETRY = Entry(
         "times": whole.meaning("How often the same model is asked again after a failure that may pass."),
         "base": seconds.meaning("After this long first, then twice, four times ..."),
         "most": seconds.meaning("... up to this."),
-        "budget": number.meaning("From 0 to 1: the share of a pool's calls that may be such repetitions."),
+        "budget": share.meaning("The share of a pool's calls that may be such repetitions."),
     },
 )
 
@@ -117,13 +145,33 @@ SECTIONS: Mapping[str, tuple[Table, Mapping[str, str]]] = {
         {
             "keep_results": seconds.meaning("How long an answer can be asked for."),
             "keep_prompts": flag.meaning("Keep prompts as long as answers, not only until there is one."),
+            "keep_unread": more_than_nothing(seconds).meaning("How long an answer lies in an inbox for its reader."),
             "local_only": elsewhere(flag).meaning("Nothing leaves the local pools, whatever else is said."),
         },
-        {"keep_results": "keep_results", "keep_prompts": "keep_prompts"},
+        {"keep_results": "keep_results", "keep_prompts": "keep_prompts", "keep_unread": "keep_unread"},
     ),
     "limits": (
-        {"prompt": at_least(1, size_in_bytes).meaning("The largest request, in bytes.")},
-        {"prompt": "max_prompt_bytes"},
+        {
+            "prompt": at_least(1, size_in_bytes).meaning("The largest request, in bytes."),
+            "memory": at_most_all(more_than_nothing(share)).meaning(
+                "Above this share of Redis's `maxmemory` nothing more is accepted."
+            ),
+        },
+        {"prompt": "max_prompt_bytes", "memory": "memory_limit"},
+    ),
+    "webhooks": (
+        {
+            "secret": signing_secret.meaning(
+                'What every webhook is signed with. Write "${VARIABLE:-}": it is never shown.'
+            ),
+            "allow": host_patterns.meaning(
+                "The hosts that callers may name, as shell patterns of host or host:port. Without it: every public one."
+            ),
+            "private": flag.meaning(
+                "Callers may name addresses of private networks and of this machine, and plain http, too."
+            ),
+        },
+        {"secret": "webhook_secret", "allow": "webhook_allow", "private": "webhook_private"},
     ),
     "workers": (
         {
@@ -139,6 +187,7 @@ SECTIONS: Mapping[str, tuple[Table, Mapping[str, str]]] = {
 ABOUT: Mapping[str, str] = {
     "privacy": "What is kept, and what may leave.",
     "limits": "What is taken in.",
+    "webhooks": "Posts to addresses that callers name, or you do (`open_fall: notify`).",
     "workers": "How workers run.",
 }
 """What each section is for."""

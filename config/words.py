@@ -1,4 +1,4 @@
-"""The small language of values: `${VAR:-default}`, durations (`5s`), sizes (`32k`, `4MiB`), rates (`1 per 10m`)."""
+"""The small language of values: `${VAR:-default}`, durations (`5s`), sizes, shares (`85%`), rates (`1 per 10m`)."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 
 _AMOUNT = re.compile(r"(\d{1,15}(?:\.\d{1,9})?) ?([A-Za-z]*)")
+_NUMBER = re.compile(r"-?\d{1,15}(\.\d{1,9})?")
 _RATE = re.compile(r"(\d{1,9}) per (.+)")
 _SECONDS_PER = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _UNITS_PER = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
@@ -63,6 +64,17 @@ def size_of(text: str) -> int | None:
         return None
     size = float(match[1]) * _UNITS_PER[unit]
     return int(size) if size.is_integer() else None
+
+
+def number_of(text: str) -> float | None:
+    """A plain number; None if it is none."""
+    return float(text) if text.isascii() and _NUMBER.fullmatch(text) else None
+
+
+def share_of(text: str) -> float | None:
+    """A part of a whole: `0.85`, or `85%`; None if it is neither. Its bounds are another's."""
+    number = number_of(text.removesuffix("%").rstrip())
+    return number / 100 if number is not None and text.endswith("%") else number
 
 
 def rate_of(text: str) -> tuple[int, float] | None:

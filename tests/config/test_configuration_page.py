@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 import config
+from router_core.open_fall import Remedy
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "configuration.md").read_text("utf-8")
 URGENCIES = ("interactive", "background", "batch")
@@ -37,25 +38,36 @@ def keys(section: str, shape: dict[str, Any]) -> Iterator[str]:
             yield row(key, told)
             yield from (row(f"{key}: {inner}", one) for inner, one in told["properties"].items())
         else:
-            yield row(key, told, "must be there" if key in wanted else None)
+            yield row(key, told, "must be there" if key in wanted else "as below" if section == "urgency" else None)
 
 
 def row(key: str, told: dict[str, Any], default: str | None = None) -> str:
-    value = told.get("default")
-    shown = "" if value is None else f"`{ ({True: 'yes', False: 'no'}[value] if isinstance(value, bool) else value) }`"
+    shown = f"`{plain(told['default'])}`" if "default" in told else ""
     return f"| `{key}` | {told['description']} | {default or shown} |"
 
 
-@pytest.mark.parametrize("line", [line for line in rows() if not line.startswith(("| `start_within`", "| `give_up`"))])
+def plain(value: Any) -> str:
+    """A value as a file has it."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(plain, value))}]"
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
+
+
+@pytest.mark.parametrize("line", list(rows()))
 def test_every_key_is_there_with_its_meaning_and_default(line: str) -> None:
     assert line in PAGE.splitlines()
 
 
-def test_every_urgency_is_there_with_its_times() -> None:
+def test_every_urgency_is_there_with_all_that_it_means() -> None:
     told = config.schema()["properties"]["urgency"]["properties"]
     for word in URGENCIES:
-        fields = {key: one["default"] for key, one in told[word]["properties"].items()}
-        assert f"| `{word}` | `{fields['start_within']}` | `{fields['give_up']}` | `{fields['cloud']}` |" in PAGE
+        held = {key: one["default"] for key, one in told[word]["properties"].items()}
+        assert " | ".join(("| urgency", *(f"`{key}`" for key in held))) in PAGE
+        assert " | ".join((f"| `{word}`", *(f"`{value}`" for value in held.values()))) in PAGE
+
+
+def test_every_remedy_is_explained() -> None:
+    assert all(f"| `{remedy}` |" in PAGE for remedy in Remedy)
 
 
 @pytest.mark.parametrize("snippet", re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL))

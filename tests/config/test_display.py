@@ -53,7 +53,7 @@ def test_a_configuration_is_shown_whole_with_its_secrets_masked(tmp_path: Path) 
     told = yaml.safe_load(text)
     assert list(told) == [
         "redis", "data", "pools", "backends", "models", "roles", "tasks", "groups", "urgency", "breakers", "retry",
-        "privacy", "limits", "workers",
+        "open_fall", "privacy", "limits", "webhooks", "workers",
     ]  # fmt: skip
     assert told["redis"] == "redis://:…@a/0"
     assert told["backends"]["maker"]["key"] == "sk-ant-…x9Qk"
@@ -74,10 +74,23 @@ def test_a_configuration_is_shown_whole_with_its_secrets_masked(tmp_path: Path) 
         "images": False,
         "sampling_params": True,
     }
-    assert told["urgency"]["interactive"] == {"start_within": "5s", "give_up": "2m", "cloud": "yes"}
+    assert told["urgency"]["interactive"] == {
+        "start_within": "5s",
+        "give_up": "2m",
+        "share": 0.0,
+        "depth": 10_000,
+        "cloud": "yes",
+    }
     assert told["breakers"]["recover_after"] == "30s"
     assert told["retry"] == {"times": 3, "base": "1s", "most": "1m", "budget": 0.2}
-    assert told["privacy"] == {"keep_results": "24h", "keep_prompts": False, "local_only": False}
+    assert told["privacy"] == {
+        "keep_results": "24h",
+        "keep_prompts": False,
+        "keep_unread": "7d",
+        "local_only": False,
+    }
+    assert told["limits"] == {"prompt": "4MiB", "memory": 0.85}
+    assert told["webhooks"] == {"private": False}
 
 
 def test_what_is_shown_can_be_loaded_and_means_the_same(tmp_path: Path) -> None:

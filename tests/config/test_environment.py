@@ -139,6 +139,20 @@ def test_a_wrong_variable_is_told_by_its_name(here: Path) -> None:
     assert str(caught.value) == ("the environment OPENAI_BASE_URL: must be an address such as http://127.0.0.1:8080.")
 
 
+def test_people_are_told_where_the_variable_says(here: Path) -> None:
+    url = "https://discord.com/api/webhooks/1/hunter2"
+    found = loaded(here, OPENAI, {"DISCORD_WEBHOOK": url})
+    assert found.settings.notify_discord == url
+    assert "hunter2" not in config.show(found)
+    assert loaded(here, OPENAI).settings.notify_discord is None
+
+
+def test_a_wrong_address_of_people_is_told_by_its_variable_and_not_shown(here: Path) -> None:
+    (problem,) = config.check(environ={**OPENAI, "DISCORD_WEBHOOK": "hunter2"}, cwd=here)
+    assert str(problem).startswith("the environment DISCORD_WEBHOOK: must be the address of a Discord webhook, ")
+    assert "hunter2" not in str(problem)
+
+
 def test_a_password_in_an_address_is_not_shown(here: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         loaded(here, {**OPENAI, "OPENAI_BASE_URL": "http://u:hunter2@a"})

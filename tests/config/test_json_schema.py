@@ -29,7 +29,7 @@ redis: redis://127.0.0.1
 data: state
 pools: {rack: {local: yes}, far: }
 backends:
-  tower: {protocol: ollama, pool: rack, slots: "${SLOTS:-2}", vram_gb: 16, keep_alive: Off}
+  tower: {protocol: ollama, pool: rack, slots: "${SLOTS:-2}", vram_gb: 16, keep_alive: Off, reserved: 1}
   maker: {protocol: anthropic, url: "${URL:-https://example.invalid}", pool: far, key: k, billing: flat,
           api_version: "2026-10-21"}
   own: {url: "http://127.0.0.1:1", pool: rack, embedded: yes, engine: {ctx: 4k, threads: 1, parallel: 2, gpu_layers: 9}}
@@ -39,7 +39,7 @@ models:
   b: {upstream: y, at: [maker], usd_per_mtok: {in: 1, out: 5, cache_read: 0.1, cache_write: 1.25}, quality: }
 roles:
   best: {chain: [a, b], urgency: batch, order: by_urgency, local_only: yes, checks: [not_empty, json], pattern: "^a",
-         ensemble: {answers: 2, pick: judge, judge: a}}
+         ensemble: {answers: 2, pick: judge, judge: a}, open_fall: [other_model, fail], canned_reply: Not now.}
 tasks:
   code: {chain: [b, a], words: [write, find bugs], order: as_written}
 groups:
@@ -48,12 +48,25 @@ groups:
   - {name: rest, match: ["*"], chain: [b]}
 urgency:
   interactive: {start_within: 5s, give_up: 2m, cloud: no}
-  batch: {cloud: if_late}
+  batch: {cloud: if_late, share: 5%, depth: 7}
+  background: {share: 0.1}
 breakers: {open_after: 5, failure_rate: 0.5, slow_rate: 0.8, least_calls: 10, window: 5m, recover_after: 60s,
            recover_most: 10m, spread: 0.2, forget_after: 5m, probes: 2, probe_timeout: 30s, ramp: 0}
 retry: {times: 3, base: 1s, most: 1m, budget: 0.2}
-privacy: {keep_results: 24h, keep_prompts: no, local_only: yes}
-limits: {prompt: 4MiB}
+open_fall:
+  interactive: [last_answer, canned_reply, hold]
+  background: [other_model, hold]
+  batch: [fail]
+  default: [hold]
+  stand_ins: [b, a]
+  canned_reply: Soon.
+  last_answer_for: 1h
+  release: {first: 2, most: 8}
+  notify: {discord: "https://discord.com/api/webhooks/12/abc", webhook: "${HOOK:-http://127.0.0.1:1/x}",
+           at_most: 2 per 1h, on_recovery: no}
+privacy: {keep_results: 24h, keep_prompts: no, keep_unread: 7d, local_only: yes}
+limits: {prompt: 4MiB, memory: 85%}
+webhooks: {secret: "0123456789abcdef", allow: ["*.example.com", "a:8080"], private: no}
 workers: {slots: 16, grace: 30s, procs: 1}
 """
 
@@ -73,7 +86,7 @@ def test_that_file_has_every_key_indeed() -> None:
         **{name: set(CATALOG[name].entry.table) - keys_of(told[name].values()) for name in ("models", "roles")},
         "backends": set(CATALOG["backends"].entry.table) - keys_of(told["backends"].values()),
         "groups": set(CATALOG["groups"].entry.table) - keys_of(told["groups"]),
-        **{name: set(CATALOG[name].entry.table) - set(told[name]) for name in ("breakers", "retry")},
+        **{name: set(CATALOG[name].entry.table) - set(told[name]) for name in ("breakers", "retry", "open_fall")},
         **{name: set(table) - set(told[name]) for name, (table, _) in SECTIONS.items()},
     }
     assert {name: keys for name, keys in missing.items() if keys} == {}
@@ -145,6 +158,32 @@ roles: {chat: {chain: [coder]}}
         "limits: {prompt: 0}",
         "workers: {slots: 0}",
         "redis: [a]",
+        "backends: {t: {url: 'http://a', pool: gpu, reserved: -1}}",
+        "roles: {chat: {chain: [coder], open_fall: [pray]}}",
+        "roles: {chat: {chain: [coder], canned_reply: ''}}",
+        "urgency: {batch: {share: 110%}}",
+        "urgency: {batch: {share: half}}",
+        "urgency: {batch: {depth: 0}}",
+        "open_fall: {interactive: hold}",
+        "open_fall: {interactve: [hold]}",
+        "open_fall: {default: [hodl]}",
+        "open_fall: {stand_ins: []}",
+        "open_fall: {canned_reply: ''}",
+        "open_fall: {last_answer_for: 0}",
+        "open_fall: {release: {first: 0}}",
+        "open_fall: {release: {all: 1}}",
+        "open_fall: {notify: {discord: 'https://example.com/1'}}",
+        "open_fall: {notify: {webhook: 'ftp://a'}}",
+        "open_fall: {notify: {at_most: seldom}}",
+        "open_fall: {notify: {on_recovery: perhaps}}",
+        "privacy: {keep_unread: 0}",
+        "limits: {memory: 0}",
+        "limits: {memory: 1.5}",
+        "limits: {memory: most}",
+        "webhooks: {secret: [a]}",
+        "webhooks: {allow: ['https://a']}",
+        "webhooks: {allow: []}",
+        "webhooks: {private: perhaps}",
     ],
 )
 def test_what_cannot_be_read_is_underlined(tmp_path: Path, text: str) -> None:
@@ -177,4 +216,7 @@ def test_an_editor_is_told_the_defaults() -> None:
     assert sections["models"]["additionalProperties"]["properties"]["timeout"]["default"] == "2m"
     assert sections["tasks"]["additionalProperties"]["properties"]["order"]["default"] == "by_urgency"
     assert sections["limits"]["properties"]["prompt"]["default"] == "4MiB"
+    assert sections["open_fall"]["properties"]["interactive"]["default"] == ["canned_reply", "hold"]
+    assert sections["open_fall"]["properties"]["notify"]["properties"]["at_most"]["default"] == "1 per 10m"
+    assert "default" not in sections["open_fall"]["properties"]["notify"]
     assert "default" not in sections["models"]["additionalProperties"]["properties"]["upstream"]

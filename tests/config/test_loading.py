@@ -34,7 +34,7 @@ redis: rediss://:hunter2@cache.example.invalid:6380/3
 data: state
 pools: {rack: {local: yes}, far: {}}
 backends:
-  tower: {protocol: openai, url: "http://127.0.0.1:8080", pool: rack, slots: 2}
+  tower: {protocol: openai, url: "http://127.0.0.1:8080", pool: rack, slots: 2, reserved: 1}
   maker: {url: "https://example.invalid/v1", pool: far, key: "${MAKER_KEY}"}
 models:
   coder: {upstream: "coder:32b", at: [tower], ctx: 32k, timeout: 5m, max_tokens: 1k}
@@ -44,8 +44,9 @@ roles:
   chat: {chain: [haiku], urgency: interactive}
 urgency:
   interactive: {give_up: 500ms}
-privacy: {keep_results: 7d, keep_prompts: on}
-limits: {prompt: 64KiB}
+  background: {share: 25%}
+privacy: {keep_results: 7d, keep_prompts: on, keep_unread: 2d}
+limits: {prompt: 64KiB, memory: 70%}
 workers: {slots: 3, grace: 1.5s, procs: 2}
 """
 KEY = "sk-ant-0123456789-x9Qk"
@@ -59,7 +60,7 @@ class TestValues:
     def test_the_catalog_has_what_the_file_says(self, full: Loaded) -> None:
         catalog = full.catalog
         assert catalog.pools == {"rack": Pool(local=True), "far": Pool()}
-        assert catalog.backends["tower"].slots == 2
+        assert (catalog.backends["tower"].slots, catalog.backends["tower"].reserved) == (2, 1)
         assert catalog.backends["maker"].key.get_secret_value() == KEY
         coder = catalog.models["coder"]
         assert (coder.upstream, coder.at, coder.ctx, coder.timeout) == ("coder:32b", ("tower",), 32_000, 300)
@@ -70,7 +71,8 @@ class TestValues:
     def test_an_urgency_keeps_what_the_file_does_not_change(self, full: Loaded) -> None:
         assert full.catalog.urgency == {
             **URGENCY_DEFAULTS,
-            Urgency.INTERACTIVE: UrgencyPolicy(start_within=5, give_up=0.5),
+            Urgency.INTERACTIVE: UrgencyPolicy(start_within=5, give_up=0.5, depth=10_000),
+            Urgency.BACKGROUND: UrgencyPolicy(start_within=30, give_up=3600, share=0.25),
         }
 
     def test_the_settings_have_what_the_file_says(self, full: Loaded, tmp_path: Path) -> None:
@@ -78,7 +80,8 @@ class TestValues:
         assert settings.redis_url == "rediss://:hunter2@cache.example.invalid:6380/3"
         assert settings.data_dir == tmp_path / "state"
         assert (settings.keep_results, settings.keep_prompts) == (604_800, True)
-        assert settings.max_prompt_bytes == 65_536
+        assert settings.keep_unread == 172_800
+        assert (settings.max_prompt_bytes, settings.memory_limit) == (65_536, 0.7)
         assert (settings.worker_slots, settings.worker_grace, settings.worker_procs) == (3, 1.5, 2)
         assert full.source == settings.source == tmp_path / "openfall.yaml"
 
@@ -101,6 +104,10 @@ def test_an_empty_file_means_the_defaults(tmp_path: Path, text: str) -> None:
     assert (settings.keep_results, settings.keep_prompts, settings.max_prompt_bytes) == (86_400, False, 4_194_304)
     assert (settings.worker_slots, settings.worker_grace, settings.worker_procs) == (16, 30, 1)
     assert settings.engines == {}
+    assert (settings.keep_unread, settings.memory_limit) == (604_800, 0.85)
+    assert (settings.notify_discord, settings.notify_webhook, settings.webhook_secret) == (None, None, None)
+    assert (settings.notify_at_most, settings.notify_on_recovery) == ((1, 600), True)
+    assert (settings.webhook_allow, settings.webhook_private) == ((), False)
 
 
 def test_a_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ import config
 from config import Loaded
 from config.paths import SHIPPED
 from router_core.catalog import Billing, Catalog, Pick, Prices
+from router_core.job import Urgency
+from router_core.open_fall import Remedy
 
 NAMES = {path.stem: path for path in SHIPPED}
 
@@ -60,8 +62,21 @@ class TestEach:
         keys = {backend.get("key", "") for backend in written["backends"].values()}
         assert all(key in ("", "ollama") or key.startswith("${") for key in keys)
 
+    def test_what_nothing_can_serve_is_never_dropped_unseen(self, tmp_path: Path, name: str) -> None:
+        remedies = shipped(name, tmp_path).catalog.open_fall.remedies
+        assert {remedies[urgency][-1] for urgency in (Urgency.BACKGROUND, Urgency.BATCH)} == {Remedy.HOLD}
+        assert Remedy.CANNED_REPLY in remedies[Urgency.INTERACTIVE]
+
 
 class TestAce:
+    def test_nothing_can_answer_is_degraded_logged_and_told_in_discord(self, tmp_path: Path) -> None:
+        url = "https://discord.com/api/webhooks/1/t"
+        found = shipped("ace", tmp_path, DISCORD_WEBHOOK=url)
+        assert found.settings.notify_discord == url
+        assert shipped("ace", tmp_path).settings.notify_discord is None
+        assert found.catalog.open_fall.remedies[Urgency.INTERACTIVE][0] is Remedy.OTHER_MODEL
+        assert not set(found.catalog.open_fall.stand_ins) & set(found.catalog.roles["ace"].chain)
+
     def test_its_chains_are_those_of_its_users(self, tmp_path: Path) -> None:
         catalog = shipped("ace", tmp_path).catalog
         assert upstreams(catalog, catalog.roles["ace"].chain) == [
@@ -142,6 +157,18 @@ class TestEchoBrain:
         assert (catalog.breakers.open_after, catalog.breakers.recover_after) == (5, 60)
         assert [catalog.retry.base * 2**n for n in range(catalog.retry.times)] == [1, 2, 4]
 
+    def test_who_waits_gets_a_reply_and_anime_production_is_held(self, catalog: Catalog) -> None:
+        held = (Remedy.HOLD,)
+        assert catalog.open_fall.remedies == {
+            Urgency.INTERACTIVE: (Remedy.CANNED_REPLY,),
+            Urgency.BACKGROUND: held,
+            Urgency.BATCH: held,
+        }
+
+    def test_people_are_told(self, tmp_path: Path) -> None:
+        url = "https://discord.com/api/webhooks/1/t"
+        assert shipped("echo-brain", tmp_path, DISCORD_WEBHOOK=url).settings.notify_discord == url
+
     def test_nothing_leaves_the_machine(self, catalog: Catalog) -> None:
         assert all(catalog.is_local(alias) for alias in catalog.models)
 
@@ -166,6 +193,10 @@ class TestGroups:
         assert catalog.backends["flat"].url == "http://192.168.64.1:11434"
         assert catalog.models["flat-cloud"].usd_per_mtok is None
         assert catalog.models["sonnet"].usd_per_mtok == Prices(input=3, output=15, cache_read=0.3, cache_write=3.75)
+
+    def test_a_chat_gets_a_word_at_once_and_the_answer_later(self, tmp_path: Path) -> None:
+        remedies = shipped("groups", tmp_path).catalog.open_fall.remedies
+        assert remedies[Urgency.INTERACTIVE] == (Remedy.CANNED_REPLY, Remedy.HOLD)
 
     def test_the_variables_of_the_bot_are_understood(self, tmp_path: Path) -> None:
         environ = {"OPENAI_BASE_URL": "http://10.0.0.9:11434", "OPENAI_MODEL": "kimi-k2.5:cloud"}
@@ -193,6 +224,11 @@ class TestArtifacts:
         sizes = [model.vram_gb for model in catalog.models.values() if model.vram_gb]
         assert sizes == [4.5, 7, 4.7]
         assert sum(sizes) < (catalog.backends["workstation"].vram_gb or 0)
+
+    def test_another_local_model_stands_in(self, tmp_path: Path) -> None:
+        catalog = shipped("artifacts", tmp_path).catalog
+        assert {remedies[0] for remedies in catalog.open_fall.remedies.values()} == {Remedy.OTHER_MODEL}
+        assert all(catalog.is_local(alias) for alias in catalog.open_fall.stand_ins)
 
     def test_local_only_is_one_setting(self, tmp_path: Path) -> None:
         assert not shipped("artifacts", tmp_path).catalog.local_only

@@ -1,0 +1,153 @@
+"""`open_fall`: what happens when nothing can serve a job, and who is told.
+
+The policy is the catalog's, who is told is a setting, and the file says both in a form of its own: it has models here,
+and is turned both ways.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from config.entries import Entry, built, within
+from config.kinds import Kind, flag, one_of, rate, seconds, text, whole, whole_list
+from config.names import Names
+from config.page import Place
+from config.settings import Settings
+from config.webhooks import discord_hook, hook
+from router_core.job import Urgency
+from router_core.open_fall import Alias, OpenFallPolicy, Remedy, Seconds
+
+_POLICY = OpenFallPolicy()
+_SETTINGS: Mapping[str, Any] = {field.name: field.default for field in fields(Settings)}
+_NOTIFY = "notify_"
+"""So begin the settings that `notify` makes."""
+
+Remedies = tuple[Remedy, ...]
+Count = Annotated[int, Field(ge=1)]
+
+
+class _Form(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Release(_Form):
+    """How held jobs come back."""
+
+    first: Count = _POLICY.release_first
+    most: Count | None = _POLICY.release_most
+
+
+class Notify(_Form):
+    """Which people are told, and how often."""
+
+    discord: str | None = Field(default=None, repr=False)
+    webhook: str | None = Field(default=None, repr=False)
+    at_most: tuple[int, float] = _SETTINGS["notify_at_most"]
+    on_recovery: bool = _SETTINGS["notify_on_recovery"]
+
+
+class OpenFall(_Form):
+    """The section as it is written. `default` is for the urgencies that it does not name."""
+
+    interactive: Remedies = _POLICY.remedies[Urgency.INTERACTIVE]
+    background: Remedies = _POLICY.remedies[Urgency.BACKGROUND]
+    batch: Remedies = _POLICY.remedies[Urgency.BATCH]
+    default: Remedies | None = None
+    stand_ins: tuple[Alias, ...] = _POLICY.stand_ins
+    canned_reply: Annotated[str, StringConstraints(min_length=1)] = _POLICY.canned_reply
+    last_answer_for: Seconds = _POLICY.last_answer_for
+    release: Release = Release()
+    notify: Notify = Notify()
+
+    def of(self, urgency: Urgency) -> Remedies:
+        """What is done for a job of that urgency."""
+        own: Remedies = getattr(self, urgency)
+        return own if urgency in self.model_fields_set or self.default is None else self.default
+
+
+REMEDIES: Kind[Remedies] = whole_list(one_of("remedy", list(Remedy)))  # type: ignore[arg-type]
+
+RELEASE = Entry(
+    Release,
+    {
+        "first": whole.meaning("So many jobs go to a model that takes calls again, and one more for each answer ..."),
+        "most": whole.meaning("... up to so many at a time. Without it: the slots of its backends."),
+    },
+)
+
+NOTIFY = Entry(
+    Notify,
+    {
+        "discord": discord_hook.meaning(
+            'A Discord webhook that is told what fell. Write "${DISCORD_WEBHOOK:-}": it is never shown.'
+        ),
+        "webhook": hook.meaning("An address that is told the same by a signed POST. It needs `webhooks: secret`."),
+        "at_most": rate.meaning("How many notices of one incident: what happens meanwhile is counted in the next."),
+        "on_recovery": flag.meaning("Tell when it is over, too."),
+    },
+)
+
+
+def open_fall_entry(models: Names) -> Entry[OpenFall]:
+    """What the section may say, where these models exist."""
+    return Entry(
+        OpenFall,
+        {
+            "interactive": REMEDIES.meaning("What is done for a job that somebody waits for: the first that can be."),
+            "background": REMEDIES.meaning("For one that somebody will look for soon."),
+            "batch": REMEDIES.meaning("For one that nobody waits for."),
+            "default": REMEDIES.meaning("For each of these urgencies that is not here."),
+            "stand_ins": models.many.meaning(
+                "The models that `other_model` may ask, in order. Without it: all that cost nothing for the call."
+            ),
+            "canned_reply": text.meaning("What `canned_reply` says."),
+            "last_answer_for": seconds.meaning("How long `last_answer` remembers an answer."),
+            "release": within(RELEASE).meaning("How held jobs come back when a model does: slowly at first."),
+            "notify": within(NOTIFY).meaning("Who is told."),
+        },
+    )
+
+
+def read_open_fall(section: Place | None, models: Names) -> OpenFall:
+    """The section; what is wrong with it is reported."""
+    return built(open_fall_entry(models), section) if section is not None else OpenFall()
+
+
+def policy(told: OpenFall) -> OpenFallPolicy:
+    """What of it the catalog has."""
+    return OpenFallPolicy(
+        remedies={urgency: told.of(urgency) for urgency in Urgency},
+        canned_reply=told.canned_reply,
+        stand_ins=told.stand_ins,
+        last_answer_for=told.last_answer_for,
+        release_first=told.release.first,
+        release_most=told.release.most,
+    )
+
+
+def notified(told: OpenFall) -> dict[str, Any]:
+    """What of it is set: fields of `Settings`."""
+    return {_NOTIFY + key: value for key, value in told.notify}
+
+
+def as_written(policy: OpenFallPolicy, settings: Settings) -> OpenFall:
+    """The section that means these."""
+    return OpenFall(
+        **{str(urgency): remedies for urgency, remedies in policy.remedies.items()},
+        canned_reply=policy.canned_reply,
+        stand_ins=policy.stand_ins,
+        last_answer_for=policy.last_answer_for,
+        release=Release(first=policy.release_first, most=policy.release_most),
+        notify=Notify(**{key: getattr(settings, _NOTIFY + key) for key in Notify.model_fields}),
+    )
+
+
+def written_at(place: str, section: Place | None) -> str:
+    """Where the file says what the catalog has at a place: that of an urgency may stand under `default`."""
+    name, _, key = place.partition(".")
+    told = section.entries() if section is not None else {}
+    return "open_fall.default" if name == "open_fall" and key in set(Urgency) and key not in told else place

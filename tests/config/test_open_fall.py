@@ -1,0 +1,339 @@
+"""What a file says of jobs that nothing can serve, and of who is told: what it means, and how it is shown."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+import yaml
+
+import config
+from config import Loaded
+from config.masks import masked_discord, masked_hook
+from router_core.catalog import Catalog
+from router_core.job import Urgency
+from router_core.open_fall import OpenFallPolicy, Remedy
+
+BASE = """
+backends: {tower: {url: "http://127.0.0.1:1", pool: gpu}}
+models: {coder: {upstream: x, at: [tower]}, small: {upstream: y, at: [tower]}}
+"""
+DISCORD = "https://discord.com/api/webhooks/123456/AbC-dEf_0123456789"
+HOOK = "https://ops.example.com/hooks/3f9c0123456789?via=openfall"
+SIGNED = "whsec_" + b64encode(bytes(range(32))).decode()
+
+
+def loaded(directory: Path, text: str, **environ: str) -> Loaded:
+    file = directory / "openfall.yaml"
+    file.write_text(dedent(text) + BASE, encoding="utf-8")
+    return config.load(file, environ=environ, cwd=directory)
+
+
+def told(directory: Path, text: str) -> list[str]:
+    """The problems of a file that begins with this text."""
+    file = directory / "openfall.yaml"
+    file.write_text(dedent(text).strip("\n") + BASE, encoding="utf-8")
+    problems = config.check(file, environ={"EMPTY": ""}, cwd=directory)
+    return [str(problem).removeprefix("openfall.yaml:") for problem in problems]
+
+
+FULL = """
+roles:
+  bot: {chain: [coder], open_fall: [last_answer, canned_reply], canned_reply: Not now.}
+tasks:
+  code: {chain: [coder], open_fall: [fail]}
+open_fall:
+  interactive: [other_model, canned_reply, hold]
+  default: [last_answer, hold]
+  stand_ins: [small, coder]
+  canned_reply: Haruka is asleep.
+  last_answer_for: 2h
+  release: {first: 2, most: 8}
+  notify: {discord: "${DISCORD_WEBHOOK:-}", webhook: "${HOOK:-}", at_most: 3 per 1h, on_recovery: no}
+webhooks: {secret: "${SECRET:-}", allow: [Hooks.example.com, "*.studio.example:8443"], private: yes}
+"""
+SECRETS = {"DISCORD_WEBHOOK": DISCORD, "HOOK": HOOK, "SECRET": SIGNED}
+
+
+class TestMeaning:
+    def test_the_catalog_has_the_policy(self, tmp_path: Path) -> None:
+        catalog = loaded(tmp_path, FULL).catalog
+        assert catalog.open_fall == OpenFallPolicy(
+            remedies={
+                Urgency.INTERACTIVE: (Remedy.OTHER_MODEL, Remedy.CANNED_REPLY, Remedy.HOLD),
+                Urgency.BACKGROUND: (Remedy.LAST_ANSWER, Remedy.HOLD),
+                Urgency.BATCH: (Remedy.LAST_ANSWER, Remedy.HOLD),
+            },
+            canned_reply="Haruka is asleep.",
+            stand_ins=("small", "coder"),
+            last_answer_for=7200,
+            release_first=2,
+            release_most=8,
+        )
+
+    def test_a_role_or_task_has_remedies_of_its_own(self, tmp_path: Path) -> None:
+        catalog = loaded(tmp_path, FULL).catalog
+        bot, code = catalog.roles["bot"], catalog.tasks["code"]
+        assert (bot.open_fall, bot.canned_reply) == ((Remedy.LAST_ANSWER, Remedy.CANNED_REPLY), "Not now.")
+        assert (code.open_fall, code.canned_reply) == ((Remedy.FAIL,), None)
+
+    def test_the_settings_have_who_is_told(self, tmp_path: Path) -> None:
+        settings = loaded(tmp_path, FULL, **SECRETS).settings
+        assert (settings.notify_discord, settings.notify_webhook) == (DISCORD, HOOK)
+        assert (settings.notify_at_most, settings.notify_on_recovery) == ((3, 3600), False)
+        assert settings.webhook_secret == SIGNED
+        assert settings.webhook_allow == ("hooks.example.com", "*.studio.example:8443")
+        assert settings.webhook_private is True
+
+    def test_an_address_that_is_empty_is_none(self, tmp_path: Path) -> None:
+        settings = loaded(tmp_path, FULL).settings
+        assert (settings.notify_discord, settings.notify_webhook, settings.webhook_secret) == (None, None, None)
+
+    def test_no_secret_is_in_any_representation(self, tmp_path: Path) -> None:
+        found = loaded(tmp_path, FULL, **SECRETS)
+        assert not [secret for secret in SECRETS.values() if secret in f"{found}{found!r}"]
+
+    @pytest.mark.parametrize("text", ["", "open_fall:\n", "open_fall: {notify: }\n", "open_fall: {release: {}}\n"])
+    def test_what_is_not_said_is_the_catalogs_own(self, tmp_path: Path, text: str) -> None:
+        assert loaded(tmp_path, text).catalog.open_fall == Catalog().open_fall
+
+    def test_an_urgency_that_is_not_said_has_its_own_usual_remedies(self, tmp_path: Path) -> None:
+        remedies = loaded(tmp_path, "open_fall: {batch: [fail]}").catalog.open_fall.remedies
+        assert remedies == {**OpenFallPolicy().remedies, Urgency.BATCH: (Remedy.FAIL,)}
+
+    def test_a_default_is_for_every_urgency_that_is_not_said(self, tmp_path: Path) -> None:
+        remedies = loaded(tmp_path, "open_fall: {default: [fail]}").catalog.open_fall.remedies
+        assert set(remedies.values()) == {(Remedy.FAIL,)}
+
+    @pytest.mark.parametrize(
+        "url",
+        [
+            DISCORD,
+            f"{DISCORD}?thread_id=7",
+            f" {DISCORD}\n",
+            "https://discord.com/api/v10/webhooks/1/t",
+            "http://127.0.0.1:8080/api/webhooks/1/t",
+            "http://localhost/api/webhooks/1/t",
+            "http://[::1]:80/api/webhooks/1/t",
+        ],
+    )
+    def test_a_discord_webhook_is_told_by_its_shape(self, tmp_path: Path, url: str) -> None:
+        found = loaded(tmp_path, "open_fall: {notify: {discord: '${D}'}}", D=url)
+        assert found.settings.notify_discord == url.strip()
+
+    @pytest.mark.parametrize("secret", [SIGNED, "whsec_" + b64encode(bytes(24)).decode(), "sixteen letters!"])
+    def test_a_secret_is_a_standard_one_or_any_long_text(self, tmp_path: Path, secret: str) -> None:
+        assert loaded(tmp_path, "webhooks: {secret: '${S}'}", S=secret).settings.webhook_secret == secret
+
+    @pytest.mark.parametrize(("word", "share"), [("0.85", 0.85), ("85%", 0.85), ("70 %", 0.7), ("1", 1), ("100%", 1)])
+    def test_a_share_is_a_number_or_a_percentage(self, tmp_path: Path, word: str, share: float) -> None:
+        found = loaded(tmp_path, f"limits: {{memory: {word}}}")
+        assert found.settings.memory_limit == share
+        assert loaded(tmp_path, config.show(found).partition("backends:")[0]).settings.memory_limit == 0.85
+        assert yaml.safe_load(config.show(found))["limits"]["memory"] == share
+
+
+class TestShowing:
+    def test_every_urgency_is_spelled_out_and_every_secret_is_masked(self, tmp_path: Path) -> None:
+        shown = yaml.safe_load(config.show(loaded(tmp_path, FULL, **SECRETS)))
+        assert shown["open_fall"] == {
+            "interactive": ["other_model", "canned_reply", "hold"],
+            "background": ["last_answer", "hold"],
+            "batch": ["last_answer", "hold"],
+            "stand_ins": ["small", "coder"],
+            "canned_reply": "Haruka is asleep.",
+            "last_answer_for": "2h",
+            "release": {"first": 2, "most": 8},
+            "notify": {
+                "discord": "https://discord.com/api/webhooks/123456/…",
+                "webhook": "https://ops.example.com/…",
+                "at_most": "3 per 1h",
+                "on_recovery": False,
+            },
+        }
+        assert shown["webhooks"] == {
+            "secret": "…" * 16,
+            "allow": ["hooks.example.com", "*.studio.example:8443"],
+            "private": True,
+        }
+
+    def test_what_is_shown_can_be_loaded_and_means_the_same_but_for_the_secrets(self, tmp_path: Path) -> None:
+        first = loaded(tmp_path, FULL, **SECRETS)
+        file = tmp_path / "openfall.yaml"
+        file.write_text(config.show(first), "utf-8")
+        again = config.load(file, environ={}, cwd=tmp_path)
+        assert again.catalog == first.catalog
+        assert again.settings.notify_at_most == first.settings.notify_at_most
+        assert config.show(again) == config.show(first)
+
+    @pytest.mark.parametrize(
+        ("url", "shown"),
+        [
+            (DISCORD, "https://discord.com/api/webhooks/123456/…"),
+            ("https://discord.com/api/v10/webhooks/1/hunter2?thread_id=7", "https://discord.com/api/v10/webhooks/1/…?thread_id=7"),
+        ],
+    )  # fmt: skip
+    def test_a_discord_webhook_is_shown_without_its_token(self, url: str, shown: str) -> None:
+        assert masked_discord(url) == shown
+
+    @pytest.mark.parametrize("rest", ["", "/hunter2", "?hunter2", "#hunter2", "/a?k=hunter2"])
+    def test_of_a_webhook_only_the_host_is_shown(self, rest: str) -> None:
+        assert masked_hook(f"http://ops.example.com:8080{rest}") == "http://ops.example.com:8080/…"
+
+
+NO_DISCORD = (
+    "must be the address of a Discord webhook, https://discord.com/api/webhooks/ID/TOKEN. "
+    "In Discord: Edit Channel, Integrations, Webhooks, Copy Webhook URL."
+)
+NO_HOOK = (
+    "must be an address such as https://ops.example.com/hooks/openfall, without user and password. "
+    "What it has to prove goes into its path: that is never shown."
+)
+NO_SECRET = (
+    "must be whsec_ and 24 to 64 bytes in base64, or at least 16 characters of any text. "
+    "Make one: echo whsec_$(openssl rand -base64 32)"
+)
+NO_HOST = (
+    'must be a host or host:port, or a shell pattern of one, not "{}". For example hooks.example.com or *.example.com.'
+)
+
+
+class TestMistakes:
+    @pytest.mark.parametrize(
+        ("fields", "message"),
+        [
+            ("interactve: [hold]", ': unknown key "interactve". Did you mean "interactive"?'),
+            ("replay: yes", ': unknown key "replay".'),
+            ("default: [hodl]", '.default: unknown remedy "hodl". Did you mean "hold"?'),
+            ("default: [canned_reply, hodl]", '.default: unknown remedy "hodl". Did you mean "hold"?'),
+            ("default: hold", ".default: must be a list, not a single value. Write it as [one, two]."),
+            ("stand_ins: [smal]", '.stand_ins: unknown model "smal". Did you mean "small"?'),
+            ("stand_ins: []", ".stand_ins: the list is empty. Name at least one model."),
+            ("canned_reply: ''", ".canned_reply: must not be empty."),
+            ("last_answer_for: 0", ".last_answer_for: must be more than 0."),
+            ("release: {first: 0}", ".release.first: must be 1 or more."),
+            ("release: {most: 0}", ".release.most: must be 1 or more."),
+            ("release: {frist: 1}", '.release: unknown key "frist". Did you mean "first"?'),
+            ("release: 3", ".release: must be a mapping of keys to values, not a single value."),
+            ("notify: {slack: x}", '.notify: unknown key "slack". Known: at_most, discord, on_recovery, webhook.'),
+            ("notify: {at_most: 0 per 1m}", '.notify.at_most: must be a rate such as 1 per 10m, not "0 per 1m".'),
+            ("notify: {on_recovery: perhaps}", '.notify.on_recovery: must be yes or no, not "perhaps".'),
+        ],
+    )
+    def test_a_mistake_in_the_section_is_told(self, tmp_path: Path, fields: str, message: str) -> None:
+        (problem,) = told(tmp_path, f"open_fall: {{{fields}}}")
+        assert problem.startswith(f"1 open_fall{message}")
+
+    @pytest.mark.parametrize(
+        ("fields", "place"),
+        [
+            ("{interactive: [other_model]}", "1 open_fall.interactive"),
+            ("{default: [other_model]}", "1 open_fall.default"),
+            ("{default: [other_model], interactive: [hold]}", "1 open_fall.default"),
+            ("{batch: []}", "1 open_fall.batch"),
+            ("\n  default: [hold]\n  batch: [other_model]\n", "3 open_fall.batch"),
+        ],
+    )
+    def test_a_list_without_an_end_is_told_where_it_is_written(self, tmp_path: Path, fields: str, place: str) -> None:
+        assert told(tmp_path, f"open_fall: {fields}") == [
+            f"{place}: it must end in one of canned_reply, hold, fail: the others cannot always be had."
+        ]
+
+    def test_an_order_that_cannot_be_is_told(self, tmp_path: Path) -> None:
+        assert told(tmp_path, "roles: {bot: {chain: [coder], open_fall: [hold, canned_reply]}}") == [
+            "1 roles.bot.open_fall: canned_reply never gets its turn: hold comes first, and can always be had."
+        ]
+
+    @pytest.mark.parametrize("section", ["roles", "tasks"])
+    @pytest.mark.parametrize(
+        ("fields", "message"),
+        [
+            ("open_fall: [hodl]", '.open_fall: unknown remedy "hodl". Did you mean "hold"?'),
+            ("canned_reply: ''", ".canned_reply: must not be empty."),
+        ],
+    )
+    def test_a_mistake_in_a_role_or_task_is_told(self, tmp_path: Path, section: str, fields: str, message: str) -> None:
+        assert told(tmp_path, f"{section}: {{bot: {{chain: [coder], {fields}}}}}") == [f"1 {section}.bot{message}"]
+
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "discord",
+            "http://discord.com/api/webhooks/1/t",
+            "http://10.0.0.1/api/webhooks/1/t",
+            "https://discord.com/api/webhooks/1",
+            "https://discord.com/api/webhooks/1/",
+            "https://discord.com/api/webhooks/one/t",
+            "https://discord.com/api/webhooks/1/t/slack",
+            "https://discord.com/channels/1/2",
+            "https://user@discord.com/api/webhooks/1/t",
+            "https:///api/webhooks/1/t",
+            "https://discord.com:x/api/webhooks/1/t",
+        ],
+    )
+    def test_what_is_no_discord_webhook_is_told_with_where_to_find_one(self, tmp_path: Path, url: str) -> None:
+        assert told(tmp_path, f"open_fall:\n  notify:\n    discord: '{url}'") == [
+            f"3 open_fall.notify.discord: {NO_DISCORD}"
+        ]
+
+    @pytest.mark.parametrize(
+        "url", ["ops", "ftp://a/b", "http://u:p@a/b", "https://a b/c", "https://a:0/b", "https://"]
+    )
+    def test_what_is_no_webhook_is_told(self, tmp_path: Path, url: str) -> None:
+        text = f"webhooks: {{secret: 0123456789abcdef}}\nopen_fall: {{notify: {{webhook: '{url}'}}}}"
+        assert told(tmp_path, text) == [f"2 open_fall.notify.webhook: {NO_HOOK}"]
+
+    @pytest.mark.parametrize(
+        "secret",
+        [
+            "fifteen letters",
+            "whsec_",
+            "whsec_sixteen letters!",
+            "whsec_" + b64encode(bytes(23)).decode(),
+            "whsec_" + b64encode(bytes(65)).decode(),
+            "whsec_ä" + b64encode(bytes(32)).decode(),
+        ],
+    )
+    def test_a_secret_that_is_too_weak_is_told(self, tmp_path: Path, secret: str) -> None:
+        assert told(tmp_path, f"webhooks: {{secret: '{secret}'}}") == [f"1 webhooks.secret: {NO_SECRET}"]
+
+    @pytest.mark.parametrize("section", ["", "webhooks:\n", "webhooks: {secret: '${EMPTY}'}\n"])
+    def test_a_webhook_without_a_secret_is_told(self, tmp_path: Path, section: str) -> None:
+        (problem,) = told(tmp_path, f"{section}open_fall: {{notify: {{webhook: 'https://a.example/b'}}}}")
+        assert problem.endswith(
+            "open_fall.notify.webhook: a webhook is signed, and there is nothing to sign it with. Set webhooks: secret."
+        )
+
+    def test_a_webhook_whose_secret_is_wrong_is_told_once(self, tmp_path: Path) -> None:
+        text = "webhooks: {secret: short}\nopen_fall: {notify: {webhook: 'https://a.example/b'}}"
+        assert told(tmp_path, text) == [f"1 webhooks.secret: {NO_SECRET}"]
+
+    @pytest.mark.parametrize("host", ["https://a.example", "a.example/b", "u@a.example", "", "a b"])
+    def test_what_is_no_host_is_told(self, tmp_path: Path, host: str) -> None:
+        assert told(tmp_path, f"webhooks: {{allow: ['{host}']}}") == [f"1 webhooks.allow: {NO_HOST.format(host)}"]
+
+    @pytest.mark.parametrize(
+        ("line", "message"),
+        [
+            (
+                "webhooks: {allow: []}",
+                "1 webhooks.allow: the list is empty. Name a host, or remove the key to allow every public one.",
+            ),
+            (
+                "webhooks: {allow: a.example}",
+                "1 webhooks.allow: must be a list, not a single value. Write it as [one, two].",
+            ),
+            ("webhooks: {private: perhaps}", '1 webhooks.private: must be yes or no, not "perhaps".'),
+            ("privacy: {keep_unread: 0}", "1 privacy.keep_unread: must be more than 0."),
+            ("limits: {memory: 0%}", "1 limits.memory: must be more than 0."),
+            ("limits: {memory: 101%}", "1 limits.memory: must be 100% or less."),
+            ("limits: {memory: 85}", "1 limits.memory: must be 100% or less."),
+            ("limits: {memory: most}", '1 limits.memory: must be a share such as 0.5 or 50%, not "most".'),
+            ("urgency: {batch: {share: 150%}}", "1 urgency.batch.share: must be 1 or less."),
+            ("urgency: {batch: {depth: 0}}", "1 urgency.batch.depth: must be 1 or more."),
+        ],
+    )
+    def test_a_mistake_in_what_belongs_to_it_is_told(self, tmp_path: Path, line: str, message: str) -> None:
+        assert told(tmp_path, line) == [message]
