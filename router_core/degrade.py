@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from router_core.candidates import Chain
@@ -50,7 +50,7 @@ class Fallen:
     reason: HoldReason
     detail: str
     at: float
-    attempts: Sequence[Attempt] = ()
+    attempts: tuple[Attempt, ...] = ()
     falls: int = 1
     strikes: int = 0
     stand_in: str | None = None

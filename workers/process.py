@@ -25,8 +25,8 @@ from router_core.state.presence import Bell, register, unregister
 from router_core.state.survey import seats
 from router_core.state.tasks import stop
 from workers.backends import health
-from workers.crews import calling, degrading
 from workers.spool import Spool
+from workers.stations import calling, degrading
 from workers.upkeep import Upkeep
 from workers.watch import Watch
 from workers.worker import Stop, Terms, Worker

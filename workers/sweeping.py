@@ -55,9 +55,8 @@ class Sweeper:
         except UnreadableEnvelope as error:
             await self._unreadable(found, str(error), now)
             return
-        conditions = Conditions(
-            self._here(found, job), jitter_of(job.id), fleets[job.urgency], answers, bool(found.stand_in)
-        )
+        here, fleet = self._here(found, job), fleets[job.urgency]
+        conditions = Conditions(here, jitter_of(job.id), fleet, answers, stand_in=bool(found.stand_in))
         step = reconsider(job, self.catalog, attempts, conditions, now)
         if isinstance(step, Done):
             result = result_of(job, attempts, step, now)  # no answer of a stand-in ends here: it is settled

@@ -8,16 +8,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Protocol
 
 from router_core.state.delivery import Claim, Deliveries, Delivery
 from router_core.state.errors import StoreError, StoreUnreachable
 from router_core.state.presence import LONGEST_WAIT, Bell
 from router_core.state.settling import Ending
 from router_core.state.tasks import stop
-from workers.backends.base import OnDelta
+from workers.crew import Crew
 from workers.desk import Desk
-from workers.probing import Prober
 from workers.spool import Spool
 from workers.stream import DeltaWriter
 
@@ -47,25 +45,6 @@ class Terms:
     grace: float = 30.0
     burst: bool = False
     give_up: float = 3600.0
-
-
-class Carrier(Protocol):
-    """Carries out one delivery, and says what came of it."""
-
-    async def carry_out(self, delivery: Delivery, clock: Callable[[], float], on_delta: OnDelta | None) -> Ending: ...
-
-    def interrupted(self, delivery: Delivery, now: float, *, by_command: bool) -> Ending: ...
-
-    def failed(self, delivery: Delivery, why: str, now: float) -> Ending: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Crew:
-    """Who carries out what a claim brings. `troubled` is called when a settle has opened a breaker."""
-
-    carrier: Carrier
-    prober: Prober
-    troubled: Callable[[], object] = lambda: None
 
 
 @dataclass(slots=True)

@@ -24,12 +24,13 @@ from router_core.state.tasks import stop
 from tests.faults import FaultServer
 from workers.attempt import Carrier
 from workers.backends.registry import open_backend
+from workers.crew import Crew
 from workers.probing import Prober
 from workers.spool import Spool
 from workers.upkeep import Upkeep
 from workers.watch import Watch
-from workers.worker import Crew, Worker
 from workers.worker import Terms as WorkerTerms
+from workers.worker import Worker
 
 _numbers = itertools.count(1)
 

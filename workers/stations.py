@@ -15,11 +15,11 @@ from router_core.state.link import Link
 from workers.attempt import Carrier
 from workers.backends.base import CompletionBackend
 from workers.backends.registry import open_backend
+from workers.crew import Crew
 from workers.open_fall import OpenFall
 from workers.probing import Prober
 from workers.releasing import RELEASE_EVERY, Releaser
 from workers.watch import Watch
-from workers.worker import Crew
 
 Round = tuple[float, Callable[[], Awaitable[None]]]
 """Something that repeats beside the calls, and after how many seconds."""
