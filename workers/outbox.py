@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -48,13 +49,15 @@ class Terms:
 
 
 class PostOffice:
-    """Posts what is due. `chance` in [0, 1] spreads the tries. It belongs to one event loop."""
+    """Posts what is due. `chance` in [0, 1] spreads the tries; `clock` is monotonic. It belongs to one event loop."""
 
-    def __init__(self, link: Link, terms: Terms, chance: Callable[[], float]) -> None:
+    def __init__(
+        self, link: Link, terms: Terms, chance: Callable[[], float], clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._link, self._terms, self._chance = link, terms, chance
         self._sender, self._trusted = Sender(terms.rules), Sender(TRUSTED)
-        self._notifiers = _notifiers(terms, self._trusted)
-        self._rests = Rests()
+        self._notifiers = _notifiers(terms, self._trusted, clock)
+        self._rests = Rests(clock)
         self._posting: set[asyncio.Task[None]] = set()
         self._told: set[str] = set()
 
@@ -197,10 +200,10 @@ class PostOffice:
             raise StoreUnreachable("Redis is away for long") from None
 
 
-def _notifiers(terms: Terms, sender: Sender) -> Mapping[str, Notifier]:
+def _notifiers(terms: Terms, sender: Sender, clock: Callable[[], float]) -> Mapping[str, Notifier]:
     found: dict[str, Notifier] = {}
     if terms.discord:
-        found["discord"] = DiscordNotifier(url=terms.discord, sender=sender)
+        found["discord"] = DiscordNotifier(url=terms.discord, sender=sender, clock=clock)
     if terms.webhook:
         every = terms.at_most[1]
         found["webhook"] = WebhookNotifier(url=terms.webhook, secret=terms.secret, sender=sender, update_every=every)

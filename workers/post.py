@@ -152,6 +152,8 @@ def _told(error: aiohttp.ClientError) -> str:
     """What went wrong, without the address: it may hold a token."""
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return "its certificate is not valid for this host"
+    if isinstance(error, aiohttp.ClientSSLError):
+        return "it speaks no TLS that we do"
     if isinstance(error, aiohttp.ClientConnectorError):
         return _told_by_system(error.os_error)
     if isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError):

@@ -30,10 +30,14 @@ def headers(event: str, now: float, payload: bytes, secret: str | None) -> dict[
     msg_id = "msg_" + blake2b(event.encode(), digest_size=12).hexdigest()
     told = {"webhook-id": msg_id, "webhook-timestamp": str(int(now))}
     if secret:
-        signed = b".".join((msg_id.encode(), told["webhook-timestamp"].encode(), payload))
-        digest = hmac.digest(_key(secret), signed, sha256)
-        told["webhook-signature"] = "v1," + base64.b64encode(digest).decode()
+        told["webhook-signature"] = signature(msg_id, told["webhook-timestamp"], payload, secret)
     return told
+
+
+def signature(msg_id: str, timestamp: str, payload: bytes, secret: str) -> str:
+    """`v1,` and the signature in base64."""
+    signed = b".".join((msg_id.encode(), timestamp.encode(), payload))
+    return "v1," + base64.b64encode(hmac.digest(_key(secret), signed, sha256)).decode()
 
 
 def iso(at: float) -> str:
