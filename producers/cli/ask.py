@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from producers.cli.options import config_option, job_options, json_option, opened, options_of, run, text_of
-from producers.cli.shown import Waiting, failure, receipt, result_json, say, show_json
+from producers.cli.shown import Waiting, failure, receipt, say, show_json
 
 if TYPE_CHECKING:
     from producers.client import AsyncOpenfall
@@ -151,7 +151,7 @@ async def _hint(llm: AsyncOpenfall, job_id: str) -> None:
 def _shown(result: Result, manner: _Manner) -> int:
     """Print what is not on the screen yet; the exit code."""
     if manner.as_json:
-        show_json(result_json(result))
+        show_json(result.as_json())
     elif result.answered:
         written = "".join(manner.written)
         if written.strip() == result.text.strip():

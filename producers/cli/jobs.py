@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from producers.cli.options import config_option, job_options, json_option, opened, options_of, read_file, run
-from producers.cli.shown import Waiting, clock, failure, receipt, result_json, say, show_json
+from producers.cli.shown import Waiting, clock, failure, receipt, say, show_json
 
 if TYPE_CHECKING:
     from producers.batch_file import BadLine, Line
@@ -140,7 +140,7 @@ def _record_json(record: Record) -> dict[str, Any]:
 
     told = asdict(record)
     told["job"] = None if record.job is None else record.job.model_dump(mode="json", exclude={"body"})
-    told["result"] = None if record.result is None else result_json(record.result)
+    told["result"] = None if record.result is None else record.result.as_json()
     return told
 
 
@@ -204,7 +204,7 @@ def wait(job_id: str, wait: str | None, config_path: Path | None, as_json: bool)
         say(f"\njob {job_id} goes on without you")
         raise click.exceptions.Exit(130) from None
     if as_json:
-        show_json(result_json(result))
+        show_json(result.as_json())
     elif result.answered:
         click.echo(result.text)
         say(receipt(result))

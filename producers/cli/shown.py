@@ -32,13 +32,6 @@ def show_json(told: Any) -> None:
     click.echo(to_json(told).decode())
 
 
-def result_json(result: Result) -> dict[str, Any]:
-    """A result as `--json` prints it: what is asked most beside the whole. What is not known is null, never 0."""
-    names = ("text", "backend", "fallback_used", "latency_ms", "selection_reason", "cost_usd")
-    told = {name: getattr(result, name) for name in names}
-    return {"model_used": result.model if result.answered else None, **told, **result.model_dump(mode="json")}
-
-
 def receipt(result: Result) -> str:
     """`[8f21 coder-32b@tower 2.9s 41+38 tok $0.0004 · 1st in role worker, loaded]`"""
     parts = [result.id[:4]]

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from producers.cli.shown import receipt, result_json
+from producers.cli.shown import receipt
 from producers.cli.why import moments
 from router_core.job import Candidate
 from router_core.outcome import Attempt, ErrorClass
@@ -57,12 +57,12 @@ def test_a_receipt_tells_which_model_was_passed_over(passed_over: str) -> None:
 
 def test_a_result_as_json_says_what_is_asked_most_and_null_for_what_nobody_knows() -> None:
     attempts = (attempt("coder", ErrorClass.TIMEOUT), attempt("haiku", cost_usd=0.0, why="fallback (unavailable)"))
-    told = result_json(Result(id="8f21aaaa", status=Status.ANSWERED, attempts=attempts, took=9.0, reason="role worker"))
+    told = Result(id="8f21aaaa", status=Status.ANSWERED, attempts=attempts, took=9.0, reason="role worker").as_json()
     assert (told["model_used"], told["fallback_used"], told["latency_ms"]) == ("haiku", True, 9000)
     assert told["selection_reason"] == "fallback (unavailable); role worker"
     assert told["cost_usd"] is None
     assert [one["model"] for one in told["attempts"]] == ["coder", "haiku"]
-    failed = result_json(Result(id="8f21aaaa", status=Status.FAILED, attempts=attempts[:1]))
+    failed = Result(id="8f21aaaa", status=Status.FAILED, attempts=attempts[:1]).as_json()
     assert (failed["model_used"], failed["fallback_used"]) == (None, False)
 
 

@@ -1,0 +1,97 @@
+"""Incidents: falls for one reason that belong together, from the first to when everything is as it was."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from router_core.open_fall import HoldReason
+from router_core.state import keys
+from router_core.state.link import Link, pairs
+
+QUIET = 10.0
+"""Seconds since the last fall before an incident is over."""
+
+KEEP = 7 * 86400
+"""Seconds for which an incident that is over can be looked at."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Incident:
+    """Moments in epoch seconds on the server's clock; `ended` None: it goes on.
+
+    `falls` counts every fall; `held` is how many are held for it now, `replayed` and `expired` how many were. Of the
+    falls: how many of each urgency, model of their chains, error class, and remedy (`nothing`: no text for the caller).
+    `told` are the messages at notifiers: notifier -> its id there, '' where it has none.
+    """
+
+    id: str
+    reason: str
+    began: float
+    last: float
+    ended: float | None = None
+    falls: int = 0
+    held: int = 0
+    replayed: int = 0
+    expired: int = 0
+    version: int = 0
+    urgencies: Mapping[str, int] = field(default_factory=dict)
+    models: Mapping[str, int] = field(default_factory=dict)
+    causes: Mapping[str, int] = field(default_factory=dict)
+    seen: Mapping[str, int] = field(default_factory=dict)
+    told: Mapping[str, str] = field(default_factory=dict)
+
+
+async def open_incidents(link: Link) -> tuple[Incident, ...]:
+    """Those that go on, the oldest first."""
+    ids = [one.decode() for one in pairs(await link.command("HGETALL", keys.INCIDENTS)).values()]
+    found = await asyncio.gather(*(incident(link, one) for one in ids))
+    return tuple(sorted(filter(None, found), key=lambda one: one.began))
+
+
+async def incident(link: Link, incident_id: str) -> Incident | None:
+    """One incident, open or over; None when there is none, or it is over for longer than such are kept."""
+    told = pairs(await link.command("HGETALL", keys.INCIDENT + incident_id))
+    return read_incident(incident_id, told) if "began" in told else None
+
+
+async def close(link: Link, reason: str, models: Iterable[str]) -> str | None:
+    """Close the incident of that reason if it is over; its id, or None: it goes on, or there is none.
+
+    It is over when nothing is held for it, nothing waits or is looked at in `degrade`, nothing that one of the `models`
+    has released is on its way, and the last fall was `QUIET` seconds ago. Whether its models take calls is for the
+    caller to know. The end of an outage is told to whoever was told, or is still to be told, that it began.
+    """
+    tell = int(reason == HoldReason.OUTAGE)
+    closed = await link.script("close", reason, int(QUIET * 1000), KEEP, tell, *models)
+    return closed.decode() or None
+
+
+def read_incident(incident_id: str, told: Mapping[str, bytes]) -> Incident:
+    """An incident from its hash."""
+    moments = {name: int(told.get(name) or 0) / 1000 for name in ("began", "last", "ended")}
+    counts = {name: int(told.get(name) or 0) for name in ("falls", "held", "replayed", "expired", "version")}
+    return Incident(
+        id=incident_id,
+        reason=told.get("reason", b"").decode() or incident_id.rpartition("-")[0],
+        began=moments["began"],
+        last=moments["last"] or moments["began"],
+        ended=moments["ended"] or None,
+        urgencies=_counted(told, "u:"),
+        models=_counted(told, "m:"),
+        causes=_counted(told, "c:"),
+        seen=_counted(told, "s:"),
+        told={name: told.get("message:" + name, b"").decode() for name in _below(told, "told:")},
+        **counts,
+    )
+
+
+def _below(told: Mapping[str, bytes], prefix: str) -> dict[str, bytes]:
+    return {name[len(prefix) :]: value for name, value in told.items() if name.startswith(prefix)}
+
+
+def _counted(told: Mapping[str, bytes], prefix: str) -> dict[str, int]:
+    """The counts below a prefix, the highest first."""
+    found = {name: int(count) for name, count in _below(told, prefix).items()}
+    return dict(sorted(found.items(), key=lambda one: (-one[1], one[0])))

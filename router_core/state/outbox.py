@@ -1,0 +1,198 @@
+"""What is to leave the house: taken by one poster at a time, tried again, and told of when it was all in vain.
+
+An entry is `job:{job id}:{done|degraded}` (for the URL that its producer named) or
+`notice:{notifier}:{incident id}:{began|update|recovered}` (for people).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from pydantic_core import from_json, to_json
+
+from router_core.envelope import unpack_result
+from router_core.result import Result
+from router_core.state import keys
+from router_core.state.incidents import Incident, read_incident
+from router_core.state.link import Link, pairs
+
+LEASE = 60.0
+"""Seconds after which what a dead poster had taken is taken again. Well above what one post may take."""
+
+MOST_GIVEN_UP = 200
+"""So many of what was given up are kept to be looked at."""
+
+DEGRADED, DONE = "degraded", "done"
+
+
+class NoticeKind(StrEnum):
+    BEGAN = "began"
+    UPDATE = "update"
+    RECOVERED = "recovered"
+
+
+@dataclass(frozen=True, slots=True)
+class JobPost:
+    """The news of a job for its producer: the interim reply (`degraded`) or the one result (`done`)."""
+
+    job_id: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class NoticePost:
+    """The news of an incident for people."""
+
+    notifier: str
+    incident: str
+    kind: NoticeKind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """An entry that is ours until its lease ends. `tries` have failed so far, the first was at `since` (epoch seconds).
+
+    `what` is None when nobody knows what the entry means.
+    """
+
+    entry: str
+    token: str
+    tries: int
+    since: float
+    now: float
+
+    @property
+    def what(self) -> JobPost | NoticePost | None:
+        match self.entry.split(":"):
+            case ["job", job_id, kind]:
+                return JobPost(job_id, kind)
+            case ["notice", notifier, incident, kind] if kind in set(NoticeKind):
+                return NoticePost(notifier, incident, NoticeKind(kind))
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Letter:
+    """What a producer is told of its job. `at`: when that happened, epoch seconds."""
+
+    url: str
+    result: Result
+    reply_to: Any
+    at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turns:
+    """How often a notifier is told: `most` new incidents in `seconds`, an update every `update_every` seconds."""
+
+    most: int
+    seconds: float
+    update_every: float
+    on_recovery: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A notice may be told now. `unmentioned`: so many incidents before it were over before their turn came."""
+
+    incident: Incident
+    unmentioned: int
+    now: float
+
+
+@dataclass(frozen=True, slots=True)
+class GivenUp:
+    """What was tried in vain for the last time. `place` is a host, never a whole address: that may hold a token."""
+
+    entry: str
+    place: str
+    why: str
+    tries: int
+    at: float
+
+
+async def take(link: Link, want: int) -> Sequence[Taken]:
+    """Up to `want` entries that are due, those that are due longest first; each is handed to one poster."""
+    reply = await link.script("outbox_take", want, int(LEASE * 1000))
+    now = int(reply[0]) / 1000
+    return [
+        Taken(entry=row[0].decode(), token=row[1].decode(), tries=int(row[2]), since=int(row[3]) / 1000, now=now)
+        for row in reply[1:]
+    ]
+
+
+async def done(link: Link, taken: Taken) -> bool:
+    """It is delivered, or there is nothing to deliver any more. False, here and below: another poster has it now."""
+    return await _end(link, taken, "done")
+
+
+async def later(link: Link, taken: Taken, wait: float) -> bool:
+    """It was not tried: look at it again in `wait` seconds."""
+    return await _end(link, taken, "later", max(1, int(wait * 1000)))
+
+
+async def again(link: Link, taken: Taken, wait: float, why: str) -> bool:
+    """It was tried in vain: once more in `wait` seconds."""
+    return await _end(link, taken, "again", max(1, int(wait * 1000)), why)
+
+
+async def give_up(link: Link, taken: Taken, place: str, why: str) -> bool:
+    """It was tried in vain for the last time: count it, and keep it where people can see it."""
+    tried = GivenUp(taken.entry, place, why, taken.tries + 1, taken.now)
+    counter = "notice_given_up" if isinstance(taken.what, NoticePost) else "webhook_given_up"
+    return await _end(link, taken, "up", to_json(tried), counter, MOST_GIVEN_UP)
+
+
+async def told(link: Link, taken: Taken, turn: Turn, message: str, update_every: float) -> bool:
+    """A notice is delivered, as `message` at its notifier ('': it names none). What came since is told in an update."""
+    return await _end(link, taken, "told", turn.incident.version, message, int(update_every * 1000))
+
+
+async def notice_turn(link: Link, taken: Taken, turns: Turns) -> Turn | None:
+    """The turn to tell a notice now. None: not yet, or never; the outbox knows already."""
+    span, every = int(turns.seconds * 1000), int(turns.update_every * 1000)
+    told = turns.most, span, int(turns.on_recovery), every
+    reply = await link.script("notice_turn", taken.entry, taken.token, *told)
+    if reply[0] != b"go":
+        return None
+    assert isinstance(taken.what, NoticePost)
+    incident = read_incident(taken.what.incident, pairs(reply[3:]))
+    return Turn(incident, int(reply[2]), int(reply[1]) / 1000)
+
+
+async def letter(link: Link, post: JobPost) -> Letter | None:
+    """What there is to tell of a job; None: nothing any more. `UnreadableEnvelope` of a newer openfall's result."""
+    fields = ("webhook", "reply", "reply_to", "held_at", "ended")
+    record, result = await asyncio.gather(
+        link.command("HMGET", keys.RECORD + post.job_id, *fields),
+        link.command("GET", keys.RESULT + post.job_id),
+    )
+    url, reply, reply_to, held_at, ended = record
+    packed, at = (reply, held_at) if post.kind == DEGRADED else (result, ended)
+    if not url or not packed:
+        return None
+    return Letter(
+        url=url.decode(),
+        result=unpack_result(post.job_id, packed),
+        reply_to=from_json(reply_to) if reply_to else None,
+        at=int(at or 0) / 1000,
+    )
+
+
+async def given_up(link: Link, most: int = MOST_GIVEN_UP) -> list[GivenUp]:
+    """What was given up of late, newest first."""
+    return [GivenUp(**from_json(row)) for row in await link.command("LRANGE", keys.GIVEN_UP, 0, most - 1)]
+
+
+async def waiting(link: Link) -> Mapping[str, float]:
+    """What is still to be posted -> when it is tried next (epoch seconds), the next one first; 1,000 at the most."""
+    rows = await link.command("ZRANGE", keys.OUTBOX, 0, 999, "WITHSCORES")
+    return {rows[i].decode(): float(rows[i + 1]) / 1000 for i in range(0, len(rows), 2)}
+
+
+async def _end(link: Link, taken: Taken, how: str, *more: Any) -> bool:
+    return bool(await link.script("outbox_end", taken.entry, taken.token, how, *more))

@@ -1,0 +1,109 @@
+"""When an incident is over, what is then told, and what can be looked at."""
+
+from __future__ import annotations
+
+import pytest
+
+from router_core.state.incidents import KEEP, QUIET, close, incident, open_incidents
+
+MODELS = ("smol", "large")
+
+
+def open_one(f, reason="outage", **fields):
+    now = int(f.clock.now * 1000)
+    found = f"{reason}-{now}"
+    told = {"reason": reason, "began": now, "last": now, "falls": 3, "held": 0, "ended": "", "version": 4, **fields}
+    f.store.hset(f"of:incident:{found}", mapping=told)
+    f.store.hset("of:incidents", reason, found)
+    f.clock.now += QUIET
+    return found
+
+
+IN_THE_WAY = {
+    "a job is held": lambda f, one: f.store.hset(f"of:incident:{one}", "held", 1),
+    "a job waits in degrade": lambda f, one: f.store.rpush("rq:queue:degrade", "job-00001"),
+    "a job is looked at": lambda f, one: f.store.zadd("of:leases:degrade", {"job-00001:t": 1}),
+    "a released job is on its way": lambda f, one: f.store.zadd("of:released:large", {"job-00001": 1}),
+    "a job fell just now": lambda f, one: f.store.hset(f"of:incident:{one}", "last", int((f.clock.now - 9) * 1000)),
+}
+
+
+@pytest.mark.parametrize("thing", IN_THE_WAY)
+def test_an_incident_goes_on_while(fleet, thing):
+    async def story(f):
+        one = open_one(f)
+        IN_THE_WAY[thing](f, one)
+        before = f.dump()
+        assert await close(f.link, "outage", MODELS) is None
+        assert f.dump() == before
+
+    fleet(story)
+
+
+def test_an_incident_that_is_over_is_kept_for_a_week_and_is_no_longer_open(fleet):
+    async def story(f):
+        one = open_one(f)
+        assert await close(f.link, "outage", MODELS) == one
+        assert await open_incidents(f.link) == ()
+        found = await incident(f.link, one)
+        assert (found.ended, found.version) == (f.clock.now, 5)
+        assert 0 < f.store.ttl(f"of:incident:{one}") <= KEEP
+        assert await close(f.link, "outage", MODELS) is None, "once"
+
+    fleet(story)
+
+
+def test_the_end_of_an_outage_is_told_to_who_heard_or_will_hear_of_its_beginning(fleet):
+    async def story(f):
+        now = int(f.clock.now * 1000)
+        one = open_one(f, **{"told:discord": now})
+        await close(f.link, "outage", MODELS)
+        assert f.store.zrange("of:outbox", 0, -1) == [f"notice:discord:{one}:recovered".encode()]
+        f.store.delete("of:outbox")
+        one = open_one(f)
+        f.store.zadd("of:outbox", {f"notice:webhook:{one}:began": now})
+        await close(f.link, "outage", MODELS)
+        assert set(f.store.zrange("of:outbox", 0, -1)) == {
+            f"notice:webhook:{one}:{kind}".encode() for kind in ("began", "recovered")
+        }
+
+    fleet(story)
+
+
+def test_any_other_incident_is_closed_without_a_word(fleet):
+    async def story(f):
+        one = open_one(f, "poisoned", **{"told:discord": 1})
+        assert await close(f.link, "poisoned", MODELS) == one
+        assert not f.store.exists("of:outbox")
+
+    fleet(story)
+
+
+def test_an_incident_says_what_was_counted_the_most_first(fleet):
+    async def story(f):
+        one = open_one(f, **{
+            "u:batch": 1, "u:interactive": 2, "m:smol": 3, "c:timeout": 2, "c:overloaded": 2, "s:canned_reply": 2,
+            "s:nothing": 1, "held": 3, "replayed": 2, "expired": 1, "told:discord": 5, "message:discord": "m1",
+            "told:webhook": 5, "told_version:discord": 1,
+        })  # fmt: skip
+        (found,) = await open_incidents(f.link)
+        assert (found.id, found.reason, found.ended, found.last) == (one, "outage", None, f.clock.now - QUIET)
+        assert (found.falls, found.held, found.replayed, found.expired) == (3, 3, 2, 1)
+        assert list(found.urgencies.items()) == [("interactive", 2), ("batch", 1)]
+        assert list(found.causes.items()) == [("overloaded", 2), ("timeout", 2)]
+        assert (found.models, found.seen) == ({"smol": 3}, {"canned_reply": 2, "nothing": 1})
+        assert found.told == {"discord": "m1", "webhook": ""}
+
+    fleet(story)
+
+
+def test_an_incident_whose_record_somebody_deleted_is_forgotten(fleet):
+    async def story(f):
+        one = open_one(f)
+        f.store.delete(f"of:incident:{one}")
+        assert await open_incidents(f.link) == ()
+        assert await incident(f.link, one) is None
+        assert await close(f.link, "outage", MODELS) is None
+        assert not f.store.exists("of:incidents")
+
+    fleet(story)

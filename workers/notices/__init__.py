@@ -1,0 +1,1 @@
+"""What people are told of an incident: the facts, and each notifier's way to tell them."""
