@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 
 import config
 from router_core.catalog import UnknownName
+from workers.addresses import Rules
+from workers.outbox import Terms as PostTerms
 from workers.process import Plan, identity
 from workers.worker import Terms
 
@@ -35,6 +37,14 @@ def plan_of(loaded: config.Loaded, wish: Wish) -> Plan:
         spool=settings.data_dir / "spool",
         backend=wish.backend,
         keep_prompts=settings.keep_prompts,
+        post=PostTerms(
+            discord=settings.notify_discord,
+            webhook=settings.notify_webhook,
+            secret=settings.webhook_secret,
+            at_most=settings.notify_at_most,
+            on_recovery=settings.notify_on_recovery,
+            rules=Rules(allow=settings.webhook_allow, private=settings.webhook_private),
+        ),
     )
     identity(plan)
     return plan

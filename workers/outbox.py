@@ -47,6 +47,11 @@ class Terms:
     on_recovery: bool = True
     rules: Rules = field(default_factory=Rules)
 
+    @property
+    def notifiers(self) -> tuple[str, ...]:
+        """The names of those who are told of incidents."""
+        return tuple(name for name, url in (("discord", self.discord), ("webhook", self.webhook)) if url)
+
 
 class PostOffice:
     """Posts what is due. `chance` in [0, 1] spreads the tries; `clock` is monotonic. It belongs to one event loop."""

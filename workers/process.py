@@ -25,6 +25,7 @@ from router_core.state.presence import Bell, register, unregister
 from router_core.state.survey import seats
 from router_core.state.tasks import stop
 from workers.backends import health
+from workers.outbox import Terms as PostTerms
 from workers.spool import Spool
 from workers.stations import calling, degrading
 from workers.upkeep import Upkeep
@@ -33,7 +34,10 @@ from workers.worker import Stop, Terms, Worker
 
 log = logging.getLogger("openfall.worker")
 
-SCRIPTS = ("claim", "settle", "beat", "reap", "sweep", "move", "survey", "probe", "emit", "finish", "ticket", "release")
+SCRIPTS = (
+    "claim", "settle", "beat", "reap", "sweep", "move", "survey", "probe", "emit", "finish", "ticket", "release",
+    "outbox_take", "outbox_end", "notice_turn", "close",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +51,8 @@ class Plan:
     spool: Path
     backend: str | None = None
     keep_prompts: bool = False
+    post: PostTerms = PostTerms()
+    """To whom the degrade worker posts what is to be told."""
     on_ready: Callable[[], object] = lambda: None
     """Called when the worker is registered and about to make its first claim."""
     changed: Callable[[], Plan | None] | None = None
@@ -149,7 +155,10 @@ class Shift:
             stack.push_async_callback(bell.close)
             deliveries = Deliveries(link, who, drained, policy=catalog.breakers, keep_prompts=plan.keep_prompts)
             watch = Watch(link, catalog)
-            station = degrading(watch) if plan.pool == DEGRADE else calling(watch, who.backends, stack)
+            if plan.pool == DEGRADE:
+                station = degrading(watch, plan.post, stack)
+            else:
+                station = calling(watch, who.backends, stack)
             worker = Worker(deliveries, bell, Spool(plan.spool), station.crew, plan.terms)
             await register(link, who)
             upkeep = Upkeep(

@@ -15,11 +15,16 @@ from router_core.state.link import Link
 from workers.attempt import Carrier
 from workers.backends.base import CompletionBackend
 from workers.backends.registry import open_backend
+from workers.closing import close_ended
 from workers.crew import Crew
 from workers.open_fall import OpenFall
+from workers.outbox import PostOffice, Terms
 from workers.probing import Prober
 from workers.releasing import RELEASE_EVERY, Releaser
 from workers.watch import Watch
+
+POST_EVERY = 0.5
+CLOSE_EVERY = 2.0
 
 Round = tuple[float, Callable[[], Awaitable[None]]]
 """Something that repeats beside the calls, and after how many seconds."""
@@ -48,15 +53,26 @@ def calling(watch: Watch, names: tuple[str, ...], stack: contextlib.AsyncExitSta
     return Station(crew, hosts=_hosts(catalog, backends))
 
 
-def degrading(watch: Watch, notify: tuple[str, ...] = ()) -> Station:
-    """Those who look after what fell: degrade, log, notify, hold; and let it go again."""
+def degrading(watch: Watch, terms: Terms, stack: contextlib.AsyncExitStack) -> Station:
+    """Those who look after what fell: degrade, log, notify, hold; let it go again; and post what is to be told."""
 
     async def last_result(key: str) -> Result | None:
         return await _last_result(watch.link, key)
 
-    carrier = OpenFall(catalog=watch.catalog, fleet=watch.fleet, last_result=last_result, notify=notify)
-    prober = Prober(link=watch.link, catalog=watch.catalog, backends={}, chance=random.random)
-    rounds: dict[str, Round] = {"release": (RELEASE_EVERY, Releaser(watch.link, watch).round)}
+    async def close_incidents() -> None:
+        if watch.last is not None:
+            await close_ended(watch.link, watch.last)
+
+    link, catalog = watch.link, watch.catalog
+    office = PostOffice(link, terms, random.random)
+    stack.push_async_callback(office.close)
+    carrier = OpenFall(catalog=catalog, fleet=watch.fleet, last_result=last_result, notify=terms.notifiers)
+    prober = Prober(link=link, catalog=catalog, backends={}, chance=random.random)
+    rounds: dict[str, Round] = {
+        "release": (RELEASE_EVERY, Releaser(link, watch).round),
+        "outbox": (POST_EVERY, office.round),
+        "closing": (CLOSE_EVERY, close_incidents),
+    }
     return Station(Crew(carrier, prober, watch.troubled.set), rounds)
 
 
