@@ -93,7 +93,8 @@ def _drained(plan: Plan) -> Iterator[Drained]:
             at = tuple(Seat(*seat) for seat in seats(plan.catalog, alias, plan.backend))
             if at:
                 probe = health.probe_timeout(plan.catalog.models[alias])
-                yield Drained(plan.catalog.queue(alias, urgency), at, probe)
+                share = plan.catalog.urgency[urgency].share
+                yield Drained(plan.catalog.queue(alias, urgency), at, probe, share)
 
 
 async def run(plan: Plan) -> None:
