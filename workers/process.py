@@ -33,7 +33,10 @@ from workers.worker import Stop, Terms, Worker
 
 log = logging.getLogger("openfall.worker")
 
-SCRIPTS = ("claim", "settle", "beat", "reap", "sweep", "move", "survey", "probe", "emit", "finish", "ticket", "release")
+SCRIPTS = (
+    "claim", "settle", "beat", "reap", "sweep", "move", "survey", "probe", "emit", "finish", "ticket", "release",
+    "press",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +50,7 @@ class Plan:
     spool: Path
     backend: str | None = None
     keep_prompts: bool = False
+    memory_limit: float = 0.85
     on_ready: Callable[[], object] = lambda: None
     """Called when the worker is registered and about to make its first claim."""
     changed: Callable[[], Plan | None] | None = None
@@ -156,6 +160,7 @@ class Shift:
             upkeep = Upkeep(
                 link=link, who=who, worker=worker, deliveries=deliveries, watch=watch, spool=Spool(plan.spool),
                 chance=random.random, hosts=station.hosts, also=station.rounds,
+                memory_limit=plan.memory_limit,
             )  # fmt: skip
             self._worker, self._upkeep = worker, upkeep
             if self._told is not Stop.NO:
