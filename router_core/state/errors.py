@@ -34,7 +34,12 @@ class StoreFull(StoreError):
 
 
 class Backpressure(StoreError):
-    """Nothing more is taken in for now; nothing was written. `retry_after`: seconds after which it may be again."""
+    """Nothing more is taken in for now; nothing was written. `retry_after`: seconds after which it may be again.
+
+    `short` says it in two words.
+    """
+
+    short = ""
 
     def __init__(self, message: str, retry_after: float) -> None:
         self.retry_after = retry_after
@@ -47,13 +52,15 @@ class QueueFull(Backpressure):
     `retry_after` is the time in which a tenth of the limit is worked off at that pace, between 1 s and a minute.
     """
 
+    short = "queue full"
+
     def __init__(self, queue: str, waiting: int, limit: int, pace: int) -> None:
         self.queue, self.waiting, self.limit = queue, waiting, limit
         seconds = min(60, max(1, round(limit / 10 / pace * 60))) if pace else 60
         urgency = queue.rpartition(".")[2]
         super().__init__(
-            f"queue {queue} is full: {waiting:,} jobs wait, as many as may (`urgency: {{{urgency}: {{depth: ...}}}}`), "
-            f"and {pace:,} were answered in the last minute. Nothing was put in: try again in {seconds} s",
+            f"queue {queue} is full: as many jobs wait as may, {waiting:,} (`urgency: {{{urgency}: {{depth: ...}}}}`); "
+            f"{pace:,} were answered in the last minute. Nothing was put in: try again in {seconds} s",
             seconds,
         )
 
@@ -64,6 +71,8 @@ PRESSED_AGAIN = 5.0
 
 class StorePressed(Backpressure):
     """Redis is about to run out of memory. What it has accepted before is safe, and is worked off."""
+
+    short = "Redis nearly full"
 
     def __init__(self, why: str) -> None:
         super().__init__(
