@@ -5,7 +5,7 @@
 --       pool, suspect this worker has drained for ('' if none), pool is local (1/0),
 --       places (';target=index in ARGV of a queue of its model=backend' each: where it can be probed),
 --       turns (';urgency=share=first=last' each, see turns.lua), jobs this worker has claimed since it last kept
---       account of them, after how many it does,
+--       account of them, after how many it does, how many it may take that are not interactive,
 --       then for each queue in drain order:
 --       queue name, backends ('name=slots=key=reserved,...'; the key's name may be empty), lease of a probe (ms)
 -- Reply: {state, now, next due (ms, 0: nothing), suspect to drain for, left (1: jobs wait for a slot), {job...},
@@ -18,7 +18,7 @@
 local now = clock()
 local worker, nonce, want, lease = ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
 local busy, told, pool, drained, is_local = tonumber(ARGV[6]), ARGV[7], ARGV[8], ARGV[9], ARGV[10] == '1'
-local places, FIRST, WIDTH = ARGV[11], 15, 3
+local places, FIRST, WIDTH = ARGV[11], 16, 3
 local jobs, foreign, probes = {}, {}, {}
 
 local function say(state)
@@ -236,9 +236,11 @@ if redis.call('EXISTS', SUSPECTS .. pool) == 1 then
 end
 
 -- Take up to `count` jobs of the queue at ARGV[i]: how many are left in it, and whether for want of slots.
+local others = tonumber(ARGV[15])
 local function drain(i, count)
-  local queue, most = ARGV[i], math.min(want, #jobs + #foreign + count)
-  local length = redis.call('LLEN', RQ_QUEUE .. queue)
+  local queue = ARGV[i]
+  local urgent, length = is_urgent(queue), redis.call('LLEN', RQ_QUEUE .. queue)
+  local most = math.min(want, #jobs + #foreign + (urgent and count or math.min(count, others)))
   local full = false
   while length > 0 and #jobs + #foreign < most and not paused[queue] do
     local seat, room, lacks_slots = roomiest(ARGV[i + 1], queue)
@@ -250,14 +252,15 @@ local function drain(i, count)
       local before = #jobs
       take(id, queue, seat)
       used[seat.name] = used[seat.name] + (#jobs - before)
-      if not is_urgent(queue) and used_by_others[seat.name] then
-        used_by_others[seat.name] = used_by_others[seat.name] + (#jobs - before)
+      if not urgent then
+        others = others - (#jobs - before)
+        used_by_others[seat.name] = used_by_others[seat.name] and used_by_others[seat.name] + (#jobs - before)
       end
     end
     length = length - #popped
     if length == 0 then redis.call('DEL', BELL .. queue) end
   end
-  return length, full and not paused[queue]
+  return length, (full or (not urgent and others < 1)) and not paused[queue]
 end
 
 -- Whether a job waits in these queues that could be called now, but for slots.

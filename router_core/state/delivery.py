@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from secrets import token_hex
 from typing import Any, NamedTuple
@@ -94,6 +94,10 @@ class Delivery:
     """Only of a job that is delivered because it fell: to the degrade worker, or to a stand-in."""
 
     @property
+    def interactive(self) -> bool:
+        return self.queue.endswith(".interactive")
+
+    @property
     def model(self) -> str:
         """The model of its queue; empty in `degrade`."""
         return model_of(self.queue)
@@ -167,6 +171,8 @@ class Deliveries:
         self._told = ""
         policy = policy or BreakerPolicy()
         self._settling = Settling(who.name, rules_of(policy), bucket_of(policy), keep_prompts)
+        self.reserved = sum(dict((seat.backend, seat.reserved) for seat in _seats(queues)).values())
+        """Slots that are kept for interactive jobs, of all its backends."""
         self._queues: list[str | int] = []
         for drained in queues:
             seats = ",".join(str(_seat(seat)) for seat in drained.seats)
@@ -176,13 +182,14 @@ class Deliveries:
         self._claims = self._unaccounted = 0
         self._answered = self._failed = 0
 
-    async def claim(self, want: int, busy: int, drained_for: str = "") -> Claim:
-        """Claim up to `want` jobs while `busy` calls are in flight here."""
+    async def claim(self, want: int, busy: int, drained_for: str = "", others: int | None = None) -> Claim:
+        """Claim up to `want` jobs while `busy` calls are in flight here; of them so many `others` than interactive ones
+        (None: all may be)."""
         self._claims += 1
         reply = await self._link.script(
             "claim", self._who.name, f"{self._nonce}.{self._claims:x}.", want, int(LEASE * 1000), busy,
             self._told, self._who.pool, drained_for, int(self._who.local), self._places, self._turns,
-            self._unaccounted, ACCOUNT_EVERY, *self._queues,
+            self._unaccounted, ACCOUNT_EVERY, want if others is None else others, *self._queues,
         )  # fmt: skip
         state, now, due, suspect, left, jobs, foreign, probes = reply
         self._told = state.decode()
@@ -250,7 +257,7 @@ class Settled:
     opened: bool = False
 
 
-_FIRST, _WIDTH = 15, 3
+_FIRST, _WIDTH = 16, 3
 """The index of the first queue in the ARGV of a claim, and how many belong to each."""
 
 
@@ -276,6 +283,10 @@ def _turns(queues: Sequence[Drained]) -> str:
                 _FIRST + n * _WIDTH
             )
     return "".join(f";{urgency}={share}={at[0]}={at[-1]}" for urgency, (share, *at) in spans.items())
+
+
+def _seats(queues: Sequence[Drained]) -> Iterator[Seat]:
+    return (_seat(seat) for drained in queues for seat in drained.seats)
 
 
 def _seat(seat: Seat | tuple[str, int]) -> Seat:

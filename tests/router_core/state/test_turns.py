@@ -178,6 +178,19 @@ def test_interactive_jobs_may_have_all_slots_and_then_count_as_none_of_the_other
     fleet(story)
 
 
+def test_a_worker_may_ask_for_few_that_are_not_interactive(fleet):
+    async def story(f):
+        worker = await f.drains("wa", *drained(slots=9))
+        await f.supply(9, BATCH)
+        claim = await worker.claim(4, 0, others=1)
+        assert ([urgency(one) for one in claim.deliveries], claim.left) == (["batch"], True)
+        await f.supply(2, INTERACTIVE)
+        claim = await worker.claim(4, 1, others=1)
+        assert [urgency(one) for one in claim.deliveries] == ["interactive", "interactive", "batch"]
+
+    fleet(story)
+
+
 def test_a_turn_never_takes_a_reserved_slot(fleet):
     async def story(f):
         worker = await f.drains("wa", *drained(slots=2, reserved=1))
