@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 from rich.console import Console
 
-from benchmarks import claims, latency, memory, routing, steady, submit, throughput
+from benchmarks import claims, fairness, latency, memory, routing, steady, submit, throughput
 from benchmarks.roster import chosen
 from benchmarks.table import show
 
@@ -24,6 +24,7 @@ def main(as_json: bool, quick: bool) -> None:
         *routing.compare(quick, console),
         *steady.compare(10_000 if quick else steady.JOBS, console),
         *claims.compare(quick, console),
+        *fairness.sheets(fairness.run(fairness.QUICK if quick else fairness.FULL, console)),
     ]
     show(sheets, as_json)
 

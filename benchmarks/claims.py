@@ -1,9 +1,10 @@
-"""What breakers cost: server time of a claim that brings one job, and of its settle, with and without them.
+"""What breakers and shares cost: server time of a claim that brings one job, and of its settle, with and without them.
 
 Every duration is Valkey's own (its slow log, with a threshold of 0): no network, no Python. Claims without breakers run
-the same script from which the parts are cut that know of them: what is blocked is not read, nor an epoch. All variants
-take turns on one server, so that a noisy minute touches everyone; of each turn the mean of the middle half counts: no
-preemption touches it.
+the same script from which the parts are cut that know of them: what is blocked is not read, nor an epoch. Claims
+without shares are told that no urgency has one; `batch kept waiting` is all well too, but 100 jobs wait behind. All
+variants take turns on one server, so that a noisy minute touches everyone; of each turn the mean of the middle half
+counts: no preemption touches it, and the mean of all would tell of little else.
 """
 
 from __future__ import annotations
@@ -32,11 +33,12 @@ from router_core.state.intake import Intake, Terms
 from router_core.state.link import Link
 from router_core.state.settling import Call, Ending
 
-URGENCIES = ("interactive", "background", "batch")
+URGENCIES, SHARES = ("interactive", "background", "batch"), (0.0, 0.1, 0.05)
 QUEUES = (12, 150)
 """Of a small household, and of 50 models."""
 TROUBLE = {"all is well": 0, "1 breaker open": 1, "20 breakers open": 20}
-BARE = "without breakers"
+BARE, EQUAL, KEPT = "without breakers", "without shares", "batch kept waiting"
+VARIANTS = (BARE, EQUAL, *TROUBLE, KEPT)
 COLUMNS = {"usec": "server µs", "most": "server µs, 90th percentile"}
 TURNS, BATCH = 40, 100
 CUTS = (
@@ -69,14 +71,16 @@ class Household:
     """So many queues of one pool: three for each model, each model at two backends that have a key."""
 
     queues: int
+    shares: bool = True
 
     def drained(self) -> list[Drained]:
         models = range(self.queues // len(URGENCIES))
         return [
-            Drained(f"gpu.model-{n}.{urgency}", (Seat(f"box-{n % 7}", 4096, "0a1b"), Seat("tower", 4096, "2c3d")))
-            for urgency in URGENCIES
+            Drained(f"gpu.model-{n}.{urgency}", (Seat(f"box-{n % 7}", 4096, "0a1b"), Seat("tower", 4096, "2c3d")),
+                    share=share * self.shares)
+            for urgency, share in zip(URGENCIES, SHARES, strict=True)
             for n in models
-        ]
+        ]  # fmt: skip
 
     @property
     def supplied(self) -> str:
@@ -117,20 +121,25 @@ class Bench:
     link: Link
     store: Redis
 
-    async def worker(self, link: Any, queues: int) -> Deliveries:
-        return Deliveries(link, Identity("bench", "gpu", (), ()), Household(queues).drained())
+    async def worker(self, link: Any, queues: int, shares: bool = True) -> Deliveries:
+        return Deliveries(link, Identity("bench", "gpu", (), ()), Household(queues, shares).drained())
 
-    async def begin(self, queues: int, trouble: int, jobs: int) -> None:
-        """An empty server with so many open breakers and so many jobs."""
+    async def begin(self, queues: int, trouble: int, jobs: int, kept: int = 0) -> None:
+        """An empty server with so many open breakers, so many jobs, and so many of batch that are kept waiting."""
         household = Household(queues)
         self.store.flushall()
         for target in household.troubled(trouble):
             await force(self.link, target, Word(BreakerState.OPEN, "a benchmark", 3600), BreakerPolicy())
-        intake, terms = Intake(self.link), Terms(queue=household.supplied, give_up=600, keep=60)
-        body = {"messages": [{"role": "user", "content": "hello"}]}
-        jobs_ = (CompletionJob(id=f"job-{n:08}", producer="b", chain=("model-0",), body=body) for n in range(jobs))
-        await intake.accept_many((job, terms) for job in jobs_)
+        await self._put_in(household.supplied, jobs)
+        await self._put_in(household.drained()[-1].queue, kept)
         self.store.slowlog_reset()
+
+    async def _put_in(self, queue: str, count: int) -> None:
+        intake, terms = Intake(self.link), Terms(queue=queue, give_up=600, keep=60)
+        body = {"messages": [{"role": "user", "content": "hello"}]}
+        ids = (f"{queue.rpartition('.')[2]}-{n:08}" for n in range(count))
+        jobs = (CompletionJob(id=name, producer="b", chain=("model-0",), body=body) for name in ids)
+        await intake.accept_many((job, terms) for job in jobs)
 
     def durations(self) -> list[int]:
         told = self.store.slowlog_get(BATCH * 4)
@@ -177,13 +186,13 @@ async def measure(link: Link, store: Redis, turns: int, console: Console) -> lis
     await link.load("accept", "claim", "settle", "force")
     store.config_set("slowlog-log-slower-than", 0)
     store.config_set("slowlog-max-len", BATCH * 4)
-    claims = {(queues, name): Measured([]) for queues in QUEUES for name in (BARE, *TROUBLE)}
+    claims = {(queues, name): Measured([]) for queues in QUEUES for name in VARIANTS}
     settles = {kind: Measured([]) for kind in (NO_CALL, WELL, FAILING)}
     for turn in range(turns):
         console.print(f"[dim]turn {turn + 1}/{turns}[/dim]", highlight=False)
         for (queues, name), measured in claims.items():
-            worker = await bench.worker(bare if name == BARE else link, queues)
-            await bench.begin(queues, TROUBLE.get(name, 0), BATCH)
+            worker = await bench.worker(bare if name == BARE else link, queues, name != EQUAL)
+            await bench.begin(queues, TROUBLE.get(name, 0), BATCH, BATCH if name == KEPT else 0)
             measured.turns.append(await bench.claims(worker))
         for kind, measured in settles.items():
             worker = await bench.worker(link, QUEUES[0])
@@ -192,7 +201,7 @@ async def measure(link: Link, store: Redis, turns: int, console: Console) -> lis
     return [
         *(
             Sheet(f"A claim of one job, {queues} queues", COLUMNS,
-                  [claims[queues, name].row(name) for name in (BARE, *TROUBLE)], "usec", BARE)
+                  [claims[queues, name].row(name) for name in VARIANTS], "usec", BARE)
             for queues in QUEUES
         ),
         Sheet("A settle", COLUMNS, [settles[kind].row(kind) for kind in settles], "usec", NO_CALL),
@@ -214,7 +223,7 @@ def compare(quick: bool, console: Console) -> list[Sheet]:
 @click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
 @click.option("--quick", is_flag=True, help="A few turns.")
 def main(as_json: bool, quick: bool) -> None:
-    """Compare claims and settles with and without breakers."""
+    """Compare claims and settles with and without breakers and shares."""
     show(compare(quick, Console(stderr=True)), as_json)
 
 

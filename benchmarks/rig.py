@@ -117,7 +117,7 @@ def rig(peer: Peer, demand: Demand, console: Console) -> Iterator[Rig]:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="openfall-bench-")))
         server = stack.enter_context(valkey())
         log = directory / "calls.jsonl" if demand.log else None
-        url = stack.enter_context(_upstream(directory, demand.latency_ms, log))
+        url = stack.enter_context(upstream(directory, demand.latency_ms, log))
         place = urlsplit(url)
         connection = stack.enter_context(closing(http.client.HTTPConnection(str(place.hostname), place.port)))
         terms = Terms(server.url, url, peer.slots, demand.count, directory, demand.lanes)
@@ -125,7 +125,8 @@ def rig(peer: Peer, demand: Demand, console: Console) -> Iterator[Rig]:
 
 
 @contextmanager
-def _upstream(directory: Path, latency_ms: float, log: Path | None) -> Iterator[str]:
+def upstream(directory: Path, latency_ms: float, log: Path | None) -> Iterator[str]:
+    """A mock upstream, ready to serve: its URL."""
     said = directory / "upstream.out"
     options = ["--latency-ms", str(latency_ms), *(["--log", str(log)] if log else [])]
     with started([sys.executable, "-m", "benchmarks.upstream", *options], said) as child:

@@ -27,12 +27,14 @@ from router_core.catalog import UnknownName
 from router_core.envelope import digest
 from router_core.job import CompletionJob
 from router_core.result import Result
-from router_core.state.errors import StoreUnreachable
+from router_core.state.errors import Backpressure, StoreUnreachable
 from router_core.state.intake import Accepted, Terms
 from router_core.state.overview import ended, states
 
 HEAD, SLICE = 1024, 256
 """Jobs asked after in each round: the longest waiting, and some of the others in turn."""
+OFFER_AGAIN = 5.0
+"""Seconds at most between two offers of lines that found no room: more time than that is not worth losing."""
 FASTEST, SLOWEST, SLOWER = 0.05, 1.0, 1.5
 """Seconds between rounds: the fastest while answers come, by a factor slower each round in which none does."""
 
@@ -64,6 +66,8 @@ class Plan:
 class Tally:
     """How far a batch has come, in lines. `before`: answered in an earlier run; `gone`: not known to Redis any more.
 
+    `hindered` is why lines wait to be put in, in two words; empty when none do.
+
     Of this run: `fallbacks` were answered by another model than their first, `usd` is what is known to have been spent,
     `unpriced` counts the lines of which nobody knows what they cost.
     """
@@ -76,6 +80,7 @@ class Tally:
     fallbacks: int = 0
     usd: float = 0.0
     unpriced: int = 0
+    hindered: str = ""
     bad: list[BadLine] = field(default_factory=list)
 
     def note(self, result: Result) -> None:
@@ -107,6 +112,7 @@ class Batch:
         self._waiting: dict[str, Line] = {}
         self._turn: Iterator[str] = iter(())
         self._rows: list[dict[str, Any]] = []
+        self._told = False
         self.tally = Tally()
         self.changed: Callable[[], None] = lambda: None
         self.noticed: Callable[[str], None] = lambda words: None
@@ -155,10 +161,29 @@ class Batch:
             offers = [(line, job) for line, job in prepared if not isinstance(job, BadLine)]
             for bad in await self._not_in([(line, bad) for line, bad in prepared if isinstance(bad, BadLine)]):
                 self._refuse(bad)
-            answers = await self._client.offer([job for _, job in offers])
+            await self._put_in(offers)
             self._write_refusals(journal)
-            self._took(zip((line for line, _ in offers), answers, strict=True))
         self._write_refusals(journal)
+
+    async def _put_in(self, offers: list[tuple[Line, Prepared]]) -> None:
+        """Put lines in. Those that find no room wait for it, as long as it takes."""
+        while offers:
+            answers = await self._client.offer([job for _, job in offers], bears=(StoreUnreachable,))
+            told = list(zip(offers, answers, strict=True))
+            self._took((line, answer) for (line, _), answer in told if not isinstance(answer, Backpressure))
+            offers = [offer for offer, answer in told if isinstance(answer, Backpressure)]
+            first = next((answer for answer in answers if isinstance(answer, Backpressure)), None)
+            self._hindered_by(first)
+            if first is not None:
+                await asyncio.sleep(min(OFFER_AGAIN, first.retry_after))
+
+    def _hindered_by(self, error: Backpressure | None) -> None:
+        """Say it when it begins. A queue that drains is full again with every chunk: that is said once."""
+        if error is not None and not self._told:
+            self._told = True
+            self.noticed(f"{error}. The batch waits, and goes on as there is room.")
+        self.tally.hindered = f"{error.short}, waiting" if error is not None else ""
+        self.changed()
 
     async def _not_in(self, refused: list[tuple[Line, BadLine]]) -> list[BadLine]:
         """Of lines refused as the fleet is now, those that no earlier run put in; the others are waited for."""

@@ -24,7 +24,7 @@ from producers.story import end_of, follow
 from router_core.catalog import UnknownName
 from router_core.job import CompletionJob
 from router_core.result import Result
-from router_core.state.errors import StoreError, StoreUnreachable
+from router_core.state.errors import Backpressure, StoreError, StoreUnreachable
 from router_core.state.events import News
 from router_core.state.intake import Accepted, Intake, Record, Terms
 from router_core.state.link import Link
@@ -32,6 +32,10 @@ from router_core.state.link import Link
 PATIENCE = 10.0
 """Seconds for which a job is offered again to a Redis that does not answer. Then its caller is told."""
 AGAIN = 0.25
+WAITING = (StoreUnreachable, Backpressure)
+"""What waiting may mend."""
+FULL_AGAIN = 1.0
+"""Seconds between offers to a queue that is full: each costs Redis as much as if it were taken."""
 BULK = 500
 """Jobs offered at once by `submit_many`."""
 AFTER_DEADLINE = 15.0
@@ -123,24 +127,34 @@ class AsyncOpenfall:
         """Put one job in. Returns after it is written down.
 
         While Redis does not answer the same job is offered again, for `patience` seconds, then `StoreUnreachable`.
+        When nothing more is taken in, a `Backpressure` says at once after how many seconds to try again.
         Raises `BadRequest`, `PromptTooLarge`, `UnknownName`, `DeadlinePassed`, `IdempotencyConflict`, `StoreError`.
         """
         job, terms = prepare(self.loaded, self.producer, Ask(prompt, options), await self.seen())
         return await self._insist(lambda: self.intake.accept(job, terms))
 
     async def submit_many(self, asks: Iterable[Ask | Prompt]) -> list[Accepted | Refused]:
-        """Put many jobs in. Each is written or refused by itself: the answers are in the order of the requests."""
+        """Put many jobs in. Each is written or refused by itself: the answers are in the order of the requests.
+
+        While a queue is full its jobs are offered again, for `patience` seconds. When that is over, those behind them
+        are offered once: what is refused with `Backpressure` may be put in later.
+        """
         answers: list[Accepted | Refused] = []
+        bears: tuple[type[StoreError], ...] = WAITING
         chunk: list[tuple[CompletionJob, Terms] | Refused] = []
         for ask in asks:
             chunk.append(self._prepared(ask if isinstance(ask, Ask) else Ask(ask), await self.seen()))
             if len(chunk) == BULK:
-                answers += await self.offer(chunk)
+                answers += await self.offer(chunk, bears)
                 chunk = []
-        return answers + await self.offer(chunk)
+                bears = (StoreUnreachable,) if isinstance(answers[-1], Backpressure) else bears
+        return answers + await self.offer(chunk, bears)
 
-    async def offer(self, chunk: list[tuple[CompletionJob, Terms] | Refused]) -> list[Accepted | Refused]:
-        """Put prepared jobs in, with the patience of `submit`. What is refused already stays refused."""
+    async def offer(
+        self, chunk: list[tuple[CompletionJob, Terms] | Refused], bears: tuple[type[StoreError], ...] = WAITING
+    ) -> list[Accepted | Refused]:
+        """Put prepared jobs in. Those to which an error that it `bears` happens are offered again while the patience
+        lasts. What is refused already stays refused."""
         answers: dict[int, Accepted | Refused] = {}
         open_ = {place: item for place, item in enumerate(chunk) if isinstance(item, tuple)}
         until = time.monotonic() + self.patience
@@ -150,11 +164,12 @@ class AsyncOpenfall:
                 if not isinstance(answer, Accepted | StoreError):
                     raise answer
                 answers[place] = answer
-            open_ = {place: open_[place] for place in open_ if isinstance(answers[place], StoreUnreachable)}
+            open_ = {place: open_[place] for place in open_ if isinstance(answers[place], bears)}
             if open_ and time.monotonic() > until:
                 break
             if open_:
-                await asyncio.sleep(AGAIN)
+                full = any(isinstance(answers[place], Backpressure) for place in open_)
+                await asyncio.sleep(FULL_AGAIN if full else AGAIN)
         return [item if not isinstance(item, tuple) else answers[place] for place, item in enumerate(chunk)]
 
     async def ask(self, prompt: Prompt, *, wait: float | str | None = None, **options: Unpack[Options]) -> Result:

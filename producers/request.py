@@ -172,6 +172,7 @@ def _terms(loaded: Loaded, queue: str, urgency: Urgency, options: Options) -> Te
         keep=max(1.0, loaded.settings.keep_results),
         deadline=None if deadline is None else moment(deadline),
         idempotency_key=_key(options.get("idempotency_key")),
+        depth=loaded.catalog.urgency[urgency].depth,
     )
 
 

@@ -12,7 +12,7 @@ import secrets
 import signal
 import socket
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from router_core.catalog import Catalog
@@ -36,7 +36,7 @@ log = logging.getLogger("openfall.worker")
 
 SCRIPTS = (
     "claim", "settle", "beat", "reap", "sweep", "move", "survey", "probe", "emit", "finish", "ticket", "release",
-    "outbox_take", "outbox_end", "notice_turn", "close",
+    "press", "outbox_take", "outbox_end", "notice_turn", "close",
 )  # fmt: skip
 
 
@@ -51,7 +51,8 @@ class Plan:
     spool: Path
     backend: str | None = None
     keep_prompts: bool = False
-    post: PostTerms = PostTerms()
+    memory_limit: float = 0.85
+    post: PostTerms = field(default_factory=PostTerms)
     """To whom the degrade worker posts what is to be told."""
     on_ready: Callable[[], object] = lambda: None
     """Called when the worker is registered and about to make its first claim."""
@@ -99,7 +100,8 @@ def _drained(plan: Plan) -> Iterator[Drained]:
             at = tuple(Seat(*seat) for seat in seats(plan.catalog, alias, plan.backend))
             if at:
                 probe = health.probe_timeout(plan.catalog.models[alias])
-                yield Drained(plan.catalog.queue(alias, urgency), at, probe)
+                share = plan.catalog.urgency[urgency].share
+                yield Drained(plan.catalog.queue(alias, urgency), at, probe, share)
 
 
 async def run(plan: Plan) -> None:
@@ -164,6 +166,7 @@ class Shift:
             upkeep = Upkeep(
                 link=link, who=who, worker=worker, deliveries=deliveries, watch=watch, spool=Spool(plan.spool),
                 chance=random.random, hosts=station.hosts, also=station.rounds,
+                memory_limit=plan.memory_limit,
             )  # fmt: skip
             self._worker, self._upkeep = worker, upkeep
             if self._told is not Stop.NO:

@@ -13,6 +13,8 @@ from router_core.state.delivery import BEAT, Deliveries, Identity
 from router_core.state.errors import StoreError, StoreUnreachable
 from router_core.state.link import Link
 from router_core.state.presence import commands, register
+from router_core.state.pressure import LOOK_EVERY as PRESS_EVERY
+from router_core.state.pressure import press
 from router_core.state.rounds import reap
 from router_core.state.switches import first_to_look, remember_loaded
 from router_core.state.tasks import stop
@@ -48,6 +50,8 @@ class Upkeep:
     """The backends that load models by themselves, by name."""
     also: Mapping[str, tuple[float, Callable[[], Awaitable[None]]]] = field(default_factory=dict)
     """What else this worker does for the fleet, and after how many seconds again."""
+    memory_limit: float = 0.85
+    """The share of Redis' `maxmemory` above which nothing more is accepted."""
     rounds: dict[str, asyncio.Task[None]] = field(default_factory=dict, init=False)
 
     def start(self) -> None:
@@ -59,13 +63,14 @@ class Upkeep:
             "sweep": self._every(SWEEP_EVERY, self._sweep, woken_by=self.watch.troubled),
             "memory": self._every(LOOK_EVERY, self._look_into_memory),
             "spool": self._every(SPOOL_EVERY, self._deliver_spool),
+            "pressure": self._every(PRESS_EVERY, self._press),
             **{name: self._every(seconds, round_) for name, (seconds, round_) in self.also.items()},
         }
         self.rounds.update({name: asyncio.create_task(round_, name=name) for name, round_ in rounds.items()})
 
     def retire(self) -> None:
         """Look after the calls in flight alone: what is decided for the fleet follows a newer configuration."""
-        for name in ("sweep", "memory", *self.also):
+        for name in ("sweep", "memory", "pressure", *self.also):
             self.rounds[name].cancel()
 
     async def stop(self) -> None:
@@ -120,6 +125,11 @@ class Upkeep:
         for name, backend in self.hosts.items():
             if await first_to_look(self.link, f"loaded:{name}", LOOK_EVERY * 0.8):
                 await self._remember_loaded(name, backend)
+
+    async def _press(self) -> None:
+        """Whether Redis has room for more jobs."""
+        if why := await press(self.link, self.memory_limit):
+            log.warning("%s: no job is accepted", why)
 
     async def _remember_loaded(self, name: str, backend: CompletionBackend) -> None:
         loaded = await backend.loaded(ALIVE_WITHIN)

@@ -116,7 +116,7 @@ class Worker:
             if want == 0 and await self._pause(LONGEST_WAIT):
                 continue  # a slot is free; while none is, a claim of nothing still brings the probes that are due
             try:
-                claim = await self._deliveries.claim(want, len(self.running), drained_for)
+                claim = await self._deliveries.claim(want, len(self.running), drained_for, self._others(want))
             except StoreError as error:
                 await self._redis_away(error)
                 continue
@@ -126,6 +126,15 @@ class Worker:
                 await self._until_idle()
             elif len(claim.deliveries) < want and not await self._wait(claim):
                 return
+
+    def _others(self, want: int) -> int:
+        """How many of those that it wants may be other than interactive. A slot that a backend keeps for interactive
+        jobs is of no use to them while this worker has none."""
+        if not self._deliveries.reserved:
+            return want
+        kept = min(self._deliveries.reserved, self._terms.slots - 1)
+        others = sum(not running.delivery.interactive for running in self.running.values())
+        return max(0, min(want, self._terms.slots - kept - others))
 
     def _spawn(self, claim: Claim) -> None:
         claimed = time.monotonic()

@@ -1,7 +1,7 @@
 """`openfall`, the command line. Data on standard output, everything else on standard error.
 
-Exit codes: 0 ok; 1 a job failed, or no model would do; 2 usage or configuration; 3 Redis unreachable; 4 preflight found
-a failure; 5 some lines of a batch failed;
+Exit codes: 0 ok; 1 a job failed, its queue is full, or no model would do; 2 usage or configuration; 3 Redis is
+unreachable; 4 preflight found a failure; 5 some lines of a batch failed;
 6 another model answered than the first (with --strict); 7 gave up waiting, the job goes on; 130 interrupted, resumable;
 141 whoever read standard output has left.
 """

@@ -145,7 +145,7 @@ def _progress(carried: Batch, plan: Plan) -> Iterator[Callable[[str], None]]:
         def changed() -> None:
             tally, spent = carried.tally, bar.tasks[0].elapsed or 0.001
             rate = (tally.answered + tally.failed) / spent
-            bar.update(task, completed=tally.settled, rate=f"{rate:.1f}/s, {tally.failed} failed")
+            bar.update(task, completed=tally.settled, rate=_pace(tally, rate))
 
         carried.changed = changed
         yield _noticer(bar.console.print)
@@ -174,9 +174,13 @@ def _liner(tally: Tally) -> Callable[[], None]:
         if now - last >= EVERY:
             last = now
             rate = (tally.answered + tally.failed) / (now - began)
-            say(f"{tally.settled} of {tally.total} done, {tally.failed} failed, {rate:.1f}/s")
+            say(f"{tally.settled} of {tally.total} done, {_pace(tally, rate)}")
 
     return changed
+
+
+def _pace(tally: Tally, rate: float) -> str:
+    return f"{rate:.1f}/s, {tally.failed} failed" + (f", {tally.hindered}" if tally.hindered else "")
 
 
 def _finished(tally: Tally, out: Path, as_json: bool) -> int:

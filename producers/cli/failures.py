@@ -26,7 +26,7 @@ def _codes() -> dict[type[Exception], int]:
     from config import ConfigError, NoRedis
     from producers.errors import CannotWrite, NoModel, ProducerError, StillQueued
     from router_core.catalog import UnknownName
-    from router_core.state.errors import DeadlinePassed, IdempotencyConflict, StoreError, UnknownJob
+    from router_core.state.errors import Backpressure, DeadlinePassed, IdempotencyConflict, StoreError, UnknownJob
 
     return {
         VerbFailed: 1,  # or what its process has exited with
@@ -36,6 +36,7 @@ def _codes() -> dict[type[Exception], int]:
         ProducerError: 2,
         ConfigError: 2,
         UnknownName: 2,
+        Backpressure: 1,
         DeadlinePassed: 2,
         IdempotencyConflict: 2,
         UnknownJob: 2,

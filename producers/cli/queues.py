@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import asdict
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -115,7 +116,8 @@ def health(seen: Overview) -> str:
         said = f"Nothing waits; {workers} ready" if alive else "Nothing waits, and no worker is alive"
     paused = [queue.name for queue in seen.queues if queue.paused]
     said += f"; paused: {', '.join(paused)}" if paused else ""
-    return said + (f"; {_jobs(seen.held)} held (openfall degrade list)." if seen.held else ".")
+    said += f"; {_jobs(seen.held)} held (openfall degrade list)." if seen.held else "."
+    return said + (f" No job is accepted: {seen.pressed}." if seen.pressed else "")
 
 
 def _jobs(number: int, verb: str = "") -> str:
@@ -165,7 +167,10 @@ def workers(config_path: Path | None, as_json: bool) -> None:
 @json_option
 @click.pass_context
 def queues(ctx: click.Context, config_path: Path | None, as_json: bool) -> None:
-    """What waits where. `pause NAME` lets nobody claim from a queue, `resume NAME` ends that."""
+    """What waits where. `pause NAME` lets nobody claim from a queue, `resume NAME` ends that.
+
+    NAME may be a pattern: 'gpu.*', '*.batch'.
+    """
     ctx.obj = config_path
     if ctx.invoked_subcommand is not None:
         return
@@ -180,34 +185,45 @@ def queues(ctx: click.Context, config_path: Path | None, as_json: bool) -> None:
 @click.argument("name")
 @click.pass_obj
 def pause(config_path: Path | None, name: str) -> None:
-    """Let nobody claim from a queue. Jobs are accepted all the same."""
+    """Let nobody claim from a queue, or from all that fit a pattern. Jobs are accepted all the same."""
     from router_core.state import overview
 
-    async def step(llm: AsyncOpenfall) -> bool:
-        _check_queue(llm, name)
-        return await overview.pause(llm.link, name)
+    async def step(llm: AsyncOpenfall) -> dict[str, bool]:
+        return {queue: await overview.pause(llm.link, queue) for queue in _fitting(name, _queues_of(llm))}
 
-    click.echo(f"{name} is paused" if _with(config_path, step) else f"{name} was paused already")
+    for queue, anew in _with(config_path, step).items():
+        click.echo(f"{queue} is paused" if anew else f"{queue} was paused already")
 
 
 @queues.command()
 @click.argument("name")
 @click.pass_obj
 def resume(config_path: Path | None, name: str) -> None:
-    """Let jobs of a paused queue be claimed again."""
+    """Let jobs of a paused queue be claimed again, or of all that fit a pattern."""
     from router_core.state import overview
 
-    resumed = _with(config_path, lambda llm: overview.resume(llm.link, name))
-    click.echo(f"{name} goes on" if resumed else f"{name} was not paused")
+    async def step(llm: AsyncOpenfall) -> dict[str, bool]:
+        paused = await overview.paused(llm.link)
+        fitting = [queue for queue in paused if fnmatchcase(queue, name)] or _fitting(name, _queues_of(llm))
+        return {queue: await overview.resume(llm.link, queue) for queue in fitting}
+
+    for queue, anew in _with(config_path, step).items():
+        click.echo(f"{queue} goes on" if anew else f"{queue} was not paused")
 
 
-def _check_queue(llm: AsyncOpenfall, name: str) -> None:
+def _queues_of(llm: AsyncOpenfall) -> list[str]:
+    catalog = llm.loaded.catalog
+    return [catalog.queue(model, urgency) for model in catalog.models for urgency in catalog.urgency]
+
+
+def _fitting(name: str, known: list[str]) -> list[str]:
+    """The queues that a name or a shell pattern means; `UnknownName` when there is none."""
     from router_core.catalog import UnknownName
 
-    catalog = llm.loaded.catalog
-    known = [catalog.queue(model, urgency) for model in catalog.models for urgency in catalog.urgency]
-    if name not in known:
+    fitting = [queue for queue in known if fnmatchcase(queue, name)]
+    if not fitting:
         raise UnknownName("queue", name, known)
+    return fitting
 
 
 @click.group()

@@ -2,7 +2,8 @@
 -- ARGV: clock, id, queue, envelope, digest, producer, idempotency key, label, deadline (ms, '': none),
 --       give_up (ms after now), keep (s), rq timeout (s), rq data, stream (1/0), start_within (ms), local only (1/0),
 --       inbox ('' : none), reply_to (JSON), webhook ('' : none), depth limit (0: none), keep unread (s)
--- Reply: {'accepted' | 'joined' | 'conflict' | 'past', id, deadline, position}
+-- Reply: {'accepted' | 'joined' | 'conflict' | 'past', id, deadline, position}, or when nothing more is taken in:
+--   {'pressed', id, why}, or {'full', id, jobs in the queue, how many of it were answered in the last minute}
 local now = clock()
 local id, queue, digest, key = ARGV[2], ARGV[3], ARGV[5], ARGV[7]
 local known = redis.call('HMGET', RECORD .. id, 'digest', 'deadline')
@@ -26,6 +27,14 @@ if key ~= '' then
 end
 local deadline = tonumber(ARGV[9]) or now + tonumber(ARGV[10])
 if deadline <= now then return {'past', id, tostring(now)} end
+local pressure = redis.call('GET', PRESSURE)
+if pressure then return {'pressed', id, pressure} end
+local depth = tonumber(ARGV[20])
+local waiting = depth > 0 and redis.call('LLEN', RQ_QUEUE .. queue) or 0
+if depth > 0 and waiting >= depth then  -- what ended is listed by when it is forgotten: `keep` after its end
+  local minute = math.floor(now / 1000) + tonumber(ARGV[11]) - 60
+  return {'full', id, waiting, redis.call('ZCOUNT', RQ_FINISHED .. queue, minute, '+inf')}
+end
 deadline = string.format('%.0f', deadline)
 if idem ~= '' then redis.call('SET', IDEMPOTENCY .. idem, id .. ' ' .. digest) end
 local at = iso(now)

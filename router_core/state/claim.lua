@@ -4,8 +4,10 @@
 -- ARGV: clock, worker, nonce (unique to this claim), want, lease (ms), calls in flight here, state rq was told,
 --       pool, suspect this worker has drained for ('' if none), pool is local (1/0),
 --       places (';target=index in ARGV of a queue of its model=backend' each: where it can be probed),
+--       turns (';urgency=share=first=last' each, see turns.lua), jobs this worker has claimed since it last kept
+--       account of them, after how many it does, how many it may take that are not interactive,
 --       then for each queue in drain order:
---       queue name, backends ('name=slots=key,...'; the key's name may be empty), lease of a probe (ms)
+--       queue name, backends ('name=slots=key=reserved,...'; the key's name may be empty), lease of a probe (ms)
 -- Reply: {state, now, next due (ms, 0: nothing), suspect to drain for, left (1: jobs wait for a slot), {job...},
 --         {foreign...}, {probe...}}
 --   job: {id, token, queue, backend, envelope, deadline, attempts, deliveries, crashes, watch, accepted,
@@ -16,7 +18,7 @@
 local now = clock()
 local worker, nonce, want, lease = ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
 local busy, told, pool, drained, is_local = tonumber(ARGV[6]), ARGV[7], ARGV[8], ARGV[9], ARGV[10] == '1'
-local places, FIRST, WIDTH = ARGV[11], 12, 3
+local places, FIRST, WIDTH = ARGV[11], 16, 3
 local jobs, foreign, probes = {}, {}, {}
 
 local function say(state)
@@ -52,6 +54,8 @@ local function how_it_fell(id)
   return told
 end
 
+local function is_urgent(queue) return string.sub(queue, -12) == '.interactive' end
+
 local function take(id, queue, seat)
   local r = redis.call('HMGET', RECORD .. id, 'state', 'deadline', 'attempts', 'deliveries', 'crashes', 'watch',
     'accepted', 'deltas', 'queue', 'local', 'answers', 'stand_in')
@@ -83,7 +87,8 @@ local function take(id, queue, seat)
     fall(id, 'local_only', 'it may not leave the local pools, but it was in ' .. queue, now)
     return
   end
-  local backend, token = seat.name, nonce .. #jobs
+  local backend = seat.name
+  local token = nonce .. #jobs .. (is_urgent(queue) and 'i' or '')  -- what has reserved slots is known by its lease
   local member = id .. ':' .. token
   local deliveries = tonumber(r[4] or 0) + 1
   redis.call('HSET', RECORD .. id, 'state', 'started', 'lease', token, 'worker', worker, 'backend', backend,
@@ -105,10 +110,22 @@ local function take(id, queue, seat)
 end
 
 -- Slots in use are counted by live leases, fleet-wide, once a backend and claim.
-local used = {}
+local used, used_by_others = {}, {}
 local function slots_used(name)
   if not used[name] then used[name] = redis.call('ZCARD', LEASES .. name) end
   return used[name]
+end
+
+-- Slots in use by jobs that no slot is reserved for. Asked only of a backend that has reserved ones.
+local function slots_used_by_others(name)
+  if not used_by_others[name] then
+    local others = 0
+    for _, member in ipairs(redis.call('ZRANGE', LEASES .. name, 0, -1)) do
+      if string.sub(member, -1) ~= 'i' then others = others + 1 end
+    end
+    used_by_others[name] = others
+  end
+  return used_by_others[name]
 end
 
 local function forget(block)
@@ -148,15 +165,17 @@ end
 
 local function seats_of(backends)
   local seats = {}
-  for name, slots, key in string.gmatch(backends, '([^=,]+)=(%d+)=([^,]*)') do
-    seats[#seats + 1] = {name = name, slots = tonumber(slots), key = key}
+  for name, slots, key, reserved in string.gmatch(backends, '([^=,]+)=(%d+)=([^=,]*)=(%d+)') do
+    seats[#seats + 1] = {name = name, slots = tonumber(slots), key = key, reserved = tonumber(reserved)}
   end
   return seats
 end
 
--- The backend with the most free slots for a model: its seat, the free slots, and whether slots are all that is missing.
-local function roomiest(backends, model)
+-- The backend with the most free slots for a queue: its seat, the free slots, and whether slots are all that is missing.
+-- Of those that come back after trouble the reserved ones come back first.
+local function roomiest(backends, queue)
   local best, room, full = nil, 0, false
+  local model, urgent = model_of(queue), is_urgent(queue)
   for _, seat in ipairs(seats_of(backends)) do
     local most = seat.slots
     if troubled then
@@ -164,6 +183,9 @@ local function roomiest(backends, model)
       if seat.key ~= '' and most > 0 then most = math.min(most, cap('key:' .. seat.key, seat.slots)) end
     end
     local free = most - slots_used(seat.name)
+    if seat.reserved > 0 and not urgent then
+      free = math.min(free, most - seat.reserved - slots_used_by_others(seat.name))
+    end
     if most > 0 and free < 1 then full = true end
     if free > room then best, room = seat, free end
   end
@@ -198,7 +220,7 @@ if redis.call('EXISTS', SUSPECTS .. pool) == 1 then
   for _, id in ipairs(waiting) do
     local queue = redis.call('HGET', RECORD .. id, 'queue')
     local wanted = redis.call('HGET', RQ_JOB .. id, 'status') == 'scheduled'  -- not cancelled with rq's own tools
-    local seat = roomiest(wanted and backends_of[queue] or '', model_of(queue or ''))
+    local seat = roomiest(wanted and backends_of[queue] or '', queue or '')
     if seat and busy > 0 then
       redis.call('ZADD', SUSPECTS .. pool, now + 60000, id)
       suspect, want = id, 0
@@ -213,29 +235,62 @@ if redis.call('EXISTS', SUSPECTS .. pool) == 1 then
   end
 end
 
+-- Take up to `count` jobs of the queue at ARGV[i]: how many are left in it, and whether for want of slots.
+local others = tonumber(ARGV[15])
+local function drain(i, count)
+  local queue = ARGV[i]
+  local urgent, length = is_urgent(queue), redis.call('LLEN', RQ_QUEUE .. queue)
+  local most = math.min(want, #jobs + #foreign + (urgent and count or math.min(count, others)))
+  local full = false
+  while length > 0 and #jobs + #foreign < most and not paused[queue] do
+    local seat, room, lacks_slots = roomiest(ARGV[i + 1], queue)
+    full = lacks_slots
+    if not seat then break end
+    local popped = redis.call('LPOP', RQ_QUEUE .. queue, math.min(most - #jobs - #foreign, room, length))
+    if not popped then break end
+    for _, id in ipairs(popped) do
+      local before = #jobs
+      take(id, queue, seat)
+      used[seat.name] = used[seat.name] + (#jobs - before)
+      if not urgent then
+        others = others - (#jobs - before)
+        used_by_others[seat.name] = used_by_others[seat.name] and used_by_others[seat.name] + (#jobs - before)
+      end
+    end
+    length = length - #popped
+    if length == 0 then redis.call('DEL', BELL .. queue) end
+  end
+  return length, (full or (not urgent and others < 1)) and not paused[queue]
+end
+
+-- Whether a job waits in these queues that could be called now, but for slots.
+local function waits(first, last)
+  local lists = {}
+  for i = first, last, WIDTH do lists[#lists + 1] = RQ_QUEUE .. ARGV[i] end
+  if redis.call('EXISTS', unpack(lists)) == 0 then return false end
+  if not troubled and not next(paused) then return true end
+  for i = first, last, WIDTH do
+    if not paused[ARGV[i]] and redis.call('EXISTS', RQ_QUEUE .. ARGV[i]) == 1 then
+      local seat, _, full = roomiest(ARGV[i + 1], ARGV[i])
+      if seat or full then return true end
+    end
+  end
+  return false
+end
+
 local left = 0
 if want > 0 then
+  local turns = turns_of(ARGV[12], pool)
+  for _, turn in ipairs(turns) do take_turn(turn, drain, jobs, WIDTH) end
+  local before, most_urgent = #jobs, nil
   for i = FIRST, #ARGV, WIDTH do
-    local queue = ARGV[i]
-    local length = redis.call('LLEN', RQ_QUEUE .. queue)
-    local full = false
-    while length > 0 and #jobs + #foreign < want and not paused[queue] do
-      local seat, room, lacks_slots = roomiest(ARGV[i + 1], model_of(queue))
-      full = lacks_slots
-      if not seat then break end
-      local popped = redis.call('LPOP', RQ_QUEUE .. queue, math.min(want - #jobs - #foreign, room, length))
-      if not popped then break end
-      for _, id in ipairs(popped) do
-        local before = #jobs
-        take(id, queue, seat)
-        used[seat.name] = used[seat.name] + (#jobs - before)
-      end
-      length = length - #popped
-      if length == 0 then redis.call('DEL', BELL .. queue) end
-    end
-    if length > 0 and full and not paused[queue] then left = 1 end
     if #jobs + #foreign >= want then break end
+    local length, full = drain(i, want)
+    if length > 0 and full then left = 1 end
+    if #jobs > before and not most_urgent then most_urgent = i end
   end
+  local since, every = #jobs + ARGV[13], tonumber(ARGV[14])
+  keep_account(turns, pool, most_urgent, since >= every and since or 0, waits)
 end
 
 local due = NEVER

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from secrets import token_hex
 from typing import Any, NamedTuple
@@ -22,26 +22,37 @@ BEAT = 2.0
 PRESENCE = 10.0
 PROBE_GRACE = 5.0
 """Seconds that a probe's lease lasts beyond its timeout."""
+ACCOUNT_EVERY = 4
+"""Jobs after which a worker's claim looks who was kept waiting by them."""
 RQ_WORKER_TTL = 60
 """Seconds after which rq forgets a worker that no longer beats."""
 
 
 class Seat(NamedTuple):
-    """A backend that a queue's jobs may be called at, its slots fleet-wide, and the name of its key (empty: none)."""
+    """A backend that a queue's jobs may be called at, its slots fleet-wide, and the name of its key (empty: none).
+
+    Of the slots `reserved` are for interactive jobs alone.
+    """
 
     backend: str
     slots: int
     credential: str = ""
+    reserved: int = 0
+
+    def __str__(self) -> str:
+        """As the scripts read it."""
+        return f"{self.backend}={self.slots}={self.credential}={self.reserved}"
 
 
 @dataclass(frozen=True, slots=True)
 class Drained:
     """A queue that a worker drains, and where. `probe` is the longest that a health prompt may take there, in seconds:
-    loading the model included."""
+    loading the model included. `share` is the part of its pool's claims that its urgency gets at least."""
 
     queue: str
     seats: tuple[Seat, ...]
     probe: float = 30.0
+    share: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +92,10 @@ class Delivery:
     server_now: float
     fell: Fell | None = None
     """Only of a job that is delivered because it fell: to the degrade worker, or to a stand-in."""
+
+    @property
+    def interactive(self) -> bool:
+        return self.queue.endswith(".interactive")
 
     @property
     def model(self) -> str:
@@ -156,24 +171,30 @@ class Deliveries:
         self._told = ""
         policy = policy or BreakerPolicy()
         self._settling = Settling(who.name, rules_of(policy), bucket_of(policy), keep_prompts)
+        self.reserved = sum(dict((seat.backend, seat.reserved) for seat in _seats(queues)).values())
+        """Slots that are kept for interactive jobs, of all its backends."""
         self._queues: list[str | int] = []
         for drained in queues:
-            seats = ",".join(f"{seat.backend}={seat.slots}={seat.credential}" for seat in map(_seat, drained.seats))
+            seats = ",".join(str(_seat(seat)) for seat in drained.seats)
             self._queues += [drained.queue, seats, int((drained.probe + PROBE_GRACE) * 1000)]
-        self._places = _places(queues)
+        self._places, self._turns = _places(queues), _turns(queues)
         self._nonce = token_hex(4)  # not the name: a namesake, or a successor under the same name, counts from 1 too
-        self._claims = 0
+        self._claims = self._unaccounted = 0
         self._answered = self._failed = 0
 
-    async def claim(self, want: int, busy: int, drained_for: str = "") -> Claim:
-        """Claim up to `want` jobs while `busy` calls are in flight here."""
+    async def claim(self, want: int, busy: int, drained_for: str = "", others: int | None = None) -> Claim:
+        """Claim up to `want` jobs while `busy` calls are in flight here; of them so many `others` than interactive ones
+        (None: all may be)."""
         self._claims += 1
         reply = await self._link.script(
             "claim", self._who.name, f"{self._nonce}.{self._claims:x}.", want, int(LEASE * 1000), busy,
-            self._told, self._who.pool, drained_for, int(self._who.local), self._places, *self._queues,
+            self._told, self._who.pool, drained_for, int(self._who.local), self._places, self._turns,
+            self._unaccounted, ACCOUNT_EVERY, want if others is None else others, *self._queues,
         )  # fmt: skip
         state, now, due, suspect, left, jobs, foreign, probes = reply
         self._told = state.decode()
+        self._unaccounted += len(jobs)
+        self._unaccounted *= self._unaccounted < ACCOUNT_EVERY
         server_now = int(now) / 1000
         return Claim(
             state=self._told,
@@ -236,7 +257,7 @@ class Settled:
     opened: bool = False
 
 
-_FIRST, _WIDTH = 12, 3
+_FIRST, _WIDTH = 16, 3
 """The index of the first queue in the ARGV of a claim, and how many belong to each."""
 
 
@@ -251,6 +272,21 @@ def _places(queues: Sequence[Drained]) -> str:
             if seat.credential:
                 places.setdefault((credential_target(seat.credential), seat.backend), at)
     return "".join(f";{name}={at}={backend}" for (name, backend), at in places.items())
+
+
+def _turns(queues: Sequence[Drained]) -> str:
+    """The urgencies that have a share, in drain order: it in thousandths, and where their first and last queues are."""
+    spans: dict[str, list[int]] = {}
+    for n, drained in enumerate(queues):
+        if drained.share > 0:
+            spans.setdefault(drained.queue.rpartition(".")[2], [round(drained.share * 1000)]).append(
+                _FIRST + n * _WIDTH
+            )
+    return "".join(f";{urgency}={share}={at[0]}={at[-1]}" for urgency, (share, *at) in spans.items())
+
+
+def _seats(queues: Sequence[Drained]) -> Iterator[Seat]:
+    return (_seat(seat) for drained in queues for seat in drained.seats)
 
 
 def _seat(seat: Seat | tuple[str, int]) -> Seat:

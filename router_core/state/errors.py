@@ -4,6 +4,9 @@ StoreError
 ├── StoreUnreachable      nobody answers: try again later; nothing was refused
 ├── StoreRefused          wrong password, no permission, or a server that cannot run us
 ├── StoreFull             out of memory or disk: nothing was accepted
+├── Backpressure          nothing more is taken in for now: try again after `retry_after` seconds
+│   ├── QueueFull         as many jobs wait in the queue as may
+│   └── StorePressed      Redis is about to run out of memory
 ├── DeadlinePassed        the job's deadline is in the past
 ├── IdempotencyConflict   the same key (or id) was used for another request
 └── UnknownJob            no such job, or its result has passed its time
@@ -28,6 +31,55 @@ class StoreRefused(StoreError):
 
 class StoreFull(StoreError):
     """Redis has no room. What it had accepted before is safe."""
+
+
+class Backpressure(StoreError):
+    """Nothing more is taken in for now; nothing was written. `retry_after`: seconds after which it may be again.
+
+    `short` says it in two words.
+    """
+
+    short = ""
+
+    def __init__(self, message: str, retry_after: float) -> None:
+        self.retry_after = retry_after
+        super().__init__(message)
+
+
+class QueueFull(Backpressure):
+    """As many jobs wait in `queue` as may: `limit`. `pace`: how many of its jobs were answered in the last minute.
+
+    `retry_after` is the time in which a tenth of the limit is worked off at that pace, between 1 s and a minute.
+    """
+
+    short = "queue full"
+
+    def __init__(self, queue: str, waiting: int, limit: int, pace: int) -> None:
+        self.queue, self.waiting, self.limit = queue, waiting, limit
+        seconds = min(60, max(1, round(limit / 10 / pace * 60))) if pace else 60
+        urgency = queue.rpartition(".")[2]
+        super().__init__(
+            f"queue {queue} is full: as many jobs wait as may, {waiting:,} (`urgency: {{{urgency}: {{depth: ...}}}}`); "
+            f"{pace:,} were answered in the last minute. Nothing was put in: try again in {seconds} s",
+            seconds,
+        )
+
+
+PRESSED_AGAIN = 5.0
+"""Seconds after which it is worth asking again whether there is room: workers look about every second."""
+
+
+class StorePressed(Backpressure):
+    """Redis is about to run out of memory. What it has accepted before is safe, and is worked off."""
+
+    short = "Redis nearly full"
+
+    def __init__(self, why: str) -> None:
+        super().__init__(
+            f"{why}: nothing more is accepted until some of it is free. Try again in {PRESSED_AGAIN:.0f} s; if it "
+            "lasts, raise `maxmemory` of Redis, or keep results for a shorter time (`privacy: {keep_results: ...}`)",
+            PRESSED_AGAIN,
+        )
 
 
 class DeadlinePassed(StoreError):

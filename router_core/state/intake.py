@@ -18,7 +18,7 @@ from router_core.open_fall import HoldReason
 from router_core.outcome import Attempt, ErrorClass
 from router_core.result import Result, Status
 from router_core.state import keys
-from router_core.state.errors import DeadlinePassed, IdempotencyConflict, UnknownJob
+from router_core.state.errors import DeadlinePassed, IdempotencyConflict, QueueFull, StorePressed, UnknownJob
 from router_core.state.link import Link, pairs
 
 ENTRY_POINT = "workers.deliver"
@@ -95,7 +95,8 @@ class Intake:
     async def accept(self, job: CompletionJob, terms: Terms) -> Accepted:
         """Write the job down and queue it. Returns after the write; sending the same job again is a no-op.
 
-        Raises `DeadlinePassed`, `IdempotencyConflict`, or a `StoreError` of the connection.
+        Raises `DeadlinePassed`, `IdempotencyConflict`, `QueueFull`, `StorePressed`, or a `StoreError` of the
+        connection.
         """
         deadline = "" if terms.deadline is None else int(terms.deadline * 1000)
         reply = await self._link.script(
@@ -109,6 +110,10 @@ class Intake:
         if verdict == b"past":
             asked, now = _utc(terms.deadline or 0.0), _utc(int(reply[2]) / 1000)
             raise DeadlinePassed(f"the deadline {asked} has passed: the server's clock says {now}")
+        if verdict == b"full":
+            raise QueueFull(terms.queue, int(reply[2]), terms.depth, int(reply[3]))
+        if verdict == b"pressed":
+            raise StorePressed(reply[2].decode())
         if verdict == b"conflict":
             raise IdempotencyConflict(terms.idempotency_key or job.id, job_id)
         return Accepted(job_id, int(reply[2]) / 1000, int(reply[3]), verdict == b"joined")

@@ -12,6 +12,7 @@ from router_core.job import Urgency
 from router_core.result import Result
 from router_core.state import keys
 from router_core.state.link import Link, pairs
+from router_core.state.pressure import pressure
 
 AT_ONCE = 256
 """Jobs asked after in one command: Redis serves nobody else meanwhile."""
@@ -64,13 +65,17 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """Everything at one moment. `now` is the server's clock; `counters` are totals since the store was empty."""
+    """Everything at one moment. `now` is the server's clock; `counters` are totals since the store was empty.
+
+    `pressed` is why no job is accepted now; None: they are.
+    """
 
     now: float
     queues: tuple[Queue, ...]
     workers: tuple[Worker, ...]
     held: int
     suspended: bool
+    pressed: str | None
     counters: Mapping[str, int]
 
     @property
@@ -86,19 +91,19 @@ class Overview:
 
 async def look(link: Link) -> Overview:
     """All of it, in three round trips."""
-    time, names, paused, workers, presence, held, suspended, counters = await asyncio.gather(
+    time, names, stopped, workers, presence, held, suspended, pressed, counters = await asyncio.gather(
         link.command("TIME"),
         link.command("SMEMBERS", keys.RQ_QUEUES),
-        link.command("SMEMBERS", keys.PAUSED),
+        paused(link),
         link.command("SMEMBERS", keys.RQ_WORKERS),
         link.command("ZRANGE", keys.PRESENCE, 0, -1, "WITHSCORES"),
         link.command("ZCARD", keys.RQ_DEFERRED + keys.DEGRADE),
         link.command("EXISTS", keys.RQ_SUSPENDED),
+        pressure(link),
         link.command("HGETALL", keys.COUNTERS),
     )
     now = int(time[0]) + int(time[1]) / 1e6
     known = sorted(name.decode().removeprefix(keys.RQ_QUEUE) for name in names)
-    stopped = {name.decode() for name in paused}
     alive = {name for name, until in pairs(presence).items() if float(until) / 1000 > now}
     queues, people = await asyncio.gather(
         asyncio.gather(*(_queue(link, name, name in stopped, now) for name in known if name != keys.DEGRADE)),
@@ -110,6 +115,7 @@ async def look(link: Link) -> Overview:
         workers=tuple(worker for worker in people if worker is not None),
         held=held,
         suspended=bool(suspended),
+        pressed=pressed,
         counters={name: int(value) for name, value in pairs(counters).items()},
     )
 
@@ -171,6 +177,11 @@ def _epochs(since: bytes, deadline: bytes) -> tuple[float, float]:
 async def pause(link: Link, queue: str) -> bool:
     """Let nobody claim from a queue; jobs are accepted all the same. False: it was paused already."""
     return bool(await link.command("SADD", keys.PAUSED, queue))
+
+
+async def paused(link: Link) -> list[str]:
+    """The paused queues."""
+    return sorted(name.decode() for name in await link.command("SMEMBERS", keys.PAUSED))
 
 
 async def resume(link: Link, queue: str) -> bool:

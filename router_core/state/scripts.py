@@ -19,7 +19,7 @@ class Script:
 
 _ALL = ("prelude", "falling", "ending")
 _LIBRARIES = {
-    "claim": ("breaker",), "probe": ("breaker",), "force": ("breaker",), "report": ("breaker", "call"),
+    "claim": ("breaker", "turns"), "probe": ("breaker",), "force": ("breaker",), "report": ("breaker", "call"),
     "settle": ("breaker", "call", "hold"), "release": ("hold",),
 }  # fmt: skip
 """What else stands before a script that shares more than what all do."""

@@ -1,10 +1,10 @@
 -- What is so at this moment, for whoever chooses: of each model its queues, slots, breakers, pace; of the fleet its switch.
 -- ARGV: clock, slots of a window, ms of each, then for each model:
---   alias, backends ('name=slots=key,...'), number of queues, queue...
+--   alias, backends ('name=slots=key=reserved,...'), number of queues, queue...
 -- Reply: {now, why only local ('' : not), {loaded: backend, JSON...}, {health: target, JSON...},
 --   {queue served by a live worker, of a model that was not asked about...}, {model...}}
 --   model: {alias, {{queue, jobs waiting, accepted (ms) of the first ('' : none), paused, served by a live worker}...},
---     {{backend, free slots, block of the model, of its cooldown, of its key, why open, calls, failed, repeated, ms}...}}
+--     {{backend, free slots, those that are not kept for interactive jobs, block of the model, of its cooldown, of its key, why open, calls, failed, repeated, ms}...}}
 local now = clock()
 local slot, slots_of_window = math.floor(now / tonumber(ARGV[3])), tonumber(ARGV[2])
 local blocked = {}
@@ -28,14 +28,26 @@ local function pace(target)
   return sums
 end
 
-local function at_backend(alias, name, slots, key)
+-- The free slots of a backend, and how many of them a job may have that none is reserved for: see claim.lua.
+local function free_at(name, slots, reserved)
+  local free = slots - redis.call('ZCARD', LEASES .. name)
+  if reserved == 0 then return free, free end
+  local others = 0
+  for _, member in ipairs(redis.call('ZRANGE', LEASES .. name, 0, -1)) do
+    if string.sub(member, -1) ~= 'i' then others = others + 1 end
+  end
+  return free, math.min(free, slots - reserved - others)
+end
+
+local function at_backend(alias, name, slots, key, reserved)
   local target = name .. '/' .. alias
   local sums = pace(target)
   local why = ''
   if key ~= '' and blocked['key:' .. key] then why = redis.call('HGET', BREAKER .. 'key:' .. key, 'why') or '' end
   if string.find(blocked[target] or '', '^[op]') then why = redis.call('HGET', BREAKER .. target, 'why') or '' end
-  return {name, tonumber(slots) - redis.call('ZCARD', LEASES .. name), blocked[target] or '',
-    blocked[target .. ' cool'] or '', key ~= '' and blocked['key:' .. key] or '', why, sums.n, sums.f, sums.r, sums.ms}
+  local free, spare = free_at(name, tonumber(slots), tonumber(reserved))
+  return {name, free, spare, blocked[target] or '', blocked[target .. ' cool'] or '',
+    key ~= '' and blocked['key:' .. key] or '', why, sums.n, sums.f, sums.r, sums.ms}
 end
 
 local known, models, i = {}, {}, 4
@@ -53,8 +65,8 @@ while i < #ARGV do
     lines[#lines + 1] = {queue, length, first, paused[queue] and 1 or 0, served[queue] and 1 or 0}
   end
   local at = {}
-  for name, slots, key in string.gmatch(backends, '([^=,]+)=(%d+)=([^,]*)') do
-    at[#at + 1] = at_backend(alias, name, slots, key)
+  for name, slots, key, reserved in string.gmatch(backends, '([^=,]+)=(%d+)=([^=,]*)=(%d+)') do
+    at[#at + 1] = at_backend(alias, name, slots, key, reserved)
   end
   models[#models + 1] = {alias, lines, at}
   i = i + 3 + queues

@@ -26,11 +26,13 @@ FEW_CALLS = 5
 
 @dataclass(frozen=True, slots=True)
 class Seat:
-    """One model at one backend. `free` are the backend's slots that nobody uses; the rest is of late: the calls, how
-    many of them failed and how many were repetitions, and the time of all of them in ms."""
+    """One model at one backend. `free` are the backend's slots that nobody uses, `spare` those of them that are not
+    kept for interactive jobs; the rest is of late: the calls, how many of them failed and how many were repetitions,
+    and the time of all of them in ms."""
 
     name: str
     free: int
+    spare: int
     blocked: Blocked | None
     calls: int
     failed: int
@@ -72,17 +74,17 @@ class Survey:
         return self.fleets[urgency]
 
 
-def seats(catalog: Catalog, alias: str, only: str | None = None) -> Iterator[tuple[str, int, str]]:
-    """The backends of a model: name, slots, and the name of the key."""
+def seats(catalog: Catalog, alias: str, only: str | None = None) -> Iterator[tuple[str, int, str, int]]:
+    """The backends of a model: name, slots, the name of the key, and the slots reserved for interactive jobs."""
     for name in catalog.models[alias].at:
         if only in (None, name):
-            yield name, catalog.backends[name].slots, catalog.credential(name)
+            yield name, catalog.backends[name].slots, catalog.credential(name), catalog.backends[name].reserved
 
 
 def _asked(catalog: Catalog) -> Iterator[str | int]:
     for alias in catalog.models:
         yield alias
-        yield ",".join(f"{name}={slots}={credential}" for name, slots, credential in seats(catalog, alias))
+        yield ",".join("=".join(map(str, seat)) for seat in seats(catalog, alias))
         queues = [catalog.queue(alias, urgency) for urgency in Urgency]
         yield len(queues)
         yield from queues
@@ -164,7 +166,7 @@ class _Findings:
         answered = sum(seat.calls for seat in at)
         return ModelState(
             blocked=self._whole(alias, queues[number]) or first_to_open(at),
-            free=max(0, sum(seat.free for seat in open_)),
+            free=max(0, sum(seat.spare if number else seat.free for seat in open_)),
             # Urgency declares the most urgent first: what is less urgent than the job does not stand before it.
             waiting=sum(queue.waiting for queue in queues[: number + 1]),
             oldest=max(queue.oldest for queue in queues[: number + 1]),
@@ -184,7 +186,7 @@ class _Findings:
         return None
 
     def seat(self, alias: str, row: list[Any]) -> Seat:
-        name, free, block, cool, key, why, calls, failed, repeated, ms = row
+        name, free, spare, block, cool, key, why, calls, failed, repeated, ms = row
         place = name.decode()
         blocked = (
             self._by_breaker(block.decode(), f"its breaker is STATE ({why.decode()})", Obstacle.BREAKER)
@@ -192,7 +194,7 @@ class _Findings:
             or self._cooling(cool.decode())
             or self._unwell(target(place, alias))
         )
-        return Seat(place, int(free), blocked, int(calls), int(failed), int(repeated), int(ms))
+        return Seat(place, int(free), int(spare), blocked, int(calls), int(failed), int(repeated), int(ms))
 
     def _by_breaker(self, block: str, words: str, obstacle: Obstacle) -> Blocked | None:
         kind, _, rest = block.partition(" ")

@@ -7,7 +7,7 @@ import asyncio
 import redis
 from rich.console import Console
 
-from benchmarks.claims import BARE, NO_CALL, TROUBLE, BareLink, measure
+from benchmarks.claims import NO_CALL, VARIANTS, BareLink, measure
 from router_core.state import scripts
 from router_core.state.link import Link
 
@@ -26,7 +26,7 @@ def test_every_variant_is_measured(server):
                 return await measure(link, store, 1, Console(quiet=True))
 
     *claims, settles = asyncio.run(story())
-    assert [[row.name for row in sheet.rows] for sheet in claims] == [[BARE, *TROUBLE]] * 2
+    assert [[row.name for row in sheet.rows] for sheet in claims] == [list(VARIANTS)] * 2
     assert settles.to == NO_CALL
     for sheet in (*claims, settles):
         assert all(row.figures["usec"].median > 0 for row in sheet.rows)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+import redis
 
 from config import Loaded, load
 from router_core.decide import Fall, Handoff
@@ -154,6 +155,13 @@ def config_file(tmp_path: Path) -> Path:
 @pytest.fixture
 def loaded(config_file: Path, redis_url: str) -> Loaded:
     return load(config_file, environ={"REDIS_URL": redis_url})
+
+
+@pytest.fixture
+def store(redis_url: str) -> Iterator[redis.Redis]:
+    """A plain client of the test's Valkey."""
+    with redis.Redis.from_url(redis_url) as client:
+        yield client
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,8 +15,9 @@ from config import Loaded
 from producers import AsyncOpenfall, BadRequest, Openfall, PromptTooLarge, StillQueued
 from producers.request import Ask, Options
 from router_core.catalog import UnknownName
+from router_core.job import Urgency
 from router_core.result import Result, Status
-from router_core.state.errors import DeadlinePassed, IdempotencyConflict, StoreUnreachable, UnknownJob
+from router_core.state.errors import DeadlinePassed, IdempotencyConflict, QueueFull, StoreUnreachable, UnknownJob
 from router_core.state.intake import Accepted
 
 
@@ -131,6 +133,39 @@ def test_many_are_accepted_or_refused_each_by_itself(loaded: Loaded, answering: 
     assert isinstance(answers[700], UnknownName)
     assert sum(isinstance(answer, Accepted) for answer in answers) == 1199
     assert [result.text for result in results] == [f"echo line {n}" for n in range(3)]
+
+
+def shallow(loaded: Loaded, depth: int) -> Loaded:
+    """The same configuration, whose batch queues hold so many jobs."""
+    policy = loaded.catalog.urgency[Urgency.BATCH].model_copy(update={"depth": depth})
+    urgency = {**loaded.catalog.urgency, Urgency.BATCH: policy}
+    return replace(loaded, catalog=loaded.catalog.model_copy(update={"urgency": urgency}))
+
+
+def test_a_full_queue_is_told_at_once_with_when_to_try_again(loaded: Loaded) -> None:
+    async def use(llm: AsyncOpenfall) -> QueueFull:
+        await llm.submit("one", role="tags")
+        with pytest.raises(QueueFull, match=r"gpu\.other\.batch is full: .* 1 ") as caught:
+            await llm.submit("two", role="tags")
+        return caught.value
+
+    refused = run(shallow(loaded, 1), use)
+    assert (refused.limit, refused.retry_after) == (1, 60)
+
+
+def test_many_jobs_wait_for_room_within_their_patience(loaded: Loaded, answering: Any) -> None:
+    async def use(llm: AsyncOpenfall) -> list[Any]:
+        return await llm.submit_many(Ask(f"line {n}", Options(role="tags")) for n in range(60))
+
+    assert all(isinstance(answer, Accepted) for answer in run(shallow(loaded, 25), use))
+
+
+def test_who_found_no_room_in_that_time_is_told_so_one_by_one(loaded: Loaded) -> None:
+    async def use(llm: AsyncOpenfall) -> list[Any]:
+        return await llm.submit_many(Ask(f"line {n}", Options(role="tags")) for n in range(1100))
+
+    answers = run(shallow(loaded, 30), use, patience=0.1)
+    assert [type(answer) for answer in answers] == [Accepted] * 30 + [QueueFull] * 1070
 
 
 def test_who_waits_too_short_learns_the_id_and_the_job_goes_on(loaded: Loaded, worker_for: Callable[..., Any]) -> None:

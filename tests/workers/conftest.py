@@ -73,6 +73,7 @@ class Bench:
 
 @asynccontextmanager
 async def _bench(redis_url: str, home: Path, upstream: FaultServer, slots: int, **terms: Any) -> AsyncIterator[Bench]:
+    box = terms.pop("box", Seat("box", slots))
     catalog = Catalog(
         backends={"box": Backend(url=upstream.url, pool="gpu", slots=slots)},
         models={name: ModelSpec(upstream=name, at=("box",), timeout=10) for name in ("small", "large")},
@@ -84,7 +85,7 @@ async def _bench(redis_url: str, home: Path, upstream: FaultServer, slots: int, 
         await register(link, who)
         bell = Bell(link.url, queues)
         backend = open_backend(catalog.backends["box"])
-        drained = [Drained(queue, (Seat("box", slots),)) for queue in queues]
+        drained = [Drained(queue, (box,)) for queue in queues]
         deliveries = Deliveries(link, who, drained, policy=catalog.breakers)
         spool, watch, backends = Spool(home / "spool"), Watch(link, catalog), {"box": backend}
         crew = Crew(

@@ -4,12 +4,15 @@ import asyncio
 import logging
 
 import pytest
+import redis
 
 from router_core.job import Urgency
 from router_core.outcome import ErrorClass
 from router_core.result import Status
 from router_core.state import events
-from router_core.state.errors import StoreUnreachable
+from router_core.state.delivery import Seat
+from router_core.state.errors import StorePressed, StoreUnreachable
+from router_core.state.pressure import pressure
 from tests.faults import COMPLETION, answer, drip_events, piece, stall
 from tests.faults import events as streamed
 from workers.worker import Stop
@@ -88,6 +91,43 @@ def test_more_jobs_than_slots_are_all_answered_and_never_more_are_called_at_once
         assert len(bench.upstream.asked) == len(jobs)
 
     working(story, answer(COMPLETION), slots=2)
+
+
+def test_a_worker_keeps_slots_of_its_own_clear_for_interactive_jobs_as_its_backend_does(working):
+    async def story(bench, _):
+        others = [await bench.accept(urgency=Urgency.BATCH) for _ in range(5)]
+        await bench.until(lambda: _is(bench, others[1], "started"))
+        urgent = await bench.accept(urgency=Urgency.INTERACTIVE)
+        await bench.until(lambda: _is(bench, urgent, "started"))
+        assert [await bench.state(job) for job in others] == ["started"] * 2 + ["queued"] * 3
+
+    working(story, stall, slots=3, box=Seat("box", 9, "", 1))
+
+
+@pytest.mark.usefixtures("roomy")
+def test_a_worker_sees_that_redis_is_nearly_full_and_that_it_is_not_any_more(working, redis_url):
+    async def story(bench, _):
+        with redis.Redis.from_url(redis_url) as store:
+            store.config_set("maxmemory", int(store.info("memory")["used_memory"] / 0.92))
+            await bench.until(lambda: _pressed(bench))
+            with pytest.raises(StorePressed):
+                await bench.accept()
+            store.config_set("maxmemory", 0)
+            await bench.until(lambda: _pressed(bench, False))
+            assert (await bench.result(await bench.accept())).answered
+
+    working(story, answer(COMPLETION))
+
+
+async def _pressed(bench, so=True):
+    return (await pressure(bench.link) is not None) == so
+
+
+@pytest.fixture
+def roomy(redis_url):
+    yield
+    with redis.Redis.from_url(redis_url) as store:
+        store.config_set("maxmemory", 0)
 
 
 def test_a_cancelled_job_stops_its_call(working):

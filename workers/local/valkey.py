@@ -7,6 +7,7 @@ In the data directory: `valkey/` (append-only file, configuration), `valkey.sock
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable
@@ -25,6 +26,8 @@ from workers.local.sockets import socket_path
 _POLL = 0.02
 _GRACE = 10.0
 """Seconds between SIGTERM and SIGKILL: it writes the rest of its append-only file in that time."""
+
+_LEAST_MEMORY = 256 * 2**20
 
 _OTHER_WAYS = (
     "Two ways on: set `redis:` in the configuration (or REDIS_URL) to a Valkey or Redis of your own; "
@@ -174,6 +177,7 @@ def _configuration(spec: ValkeySpec, home: Path, socket: Path, password: str) ->
         "appendonly": "yes",
         "appendfsync": "everysec",
         "save": "",
+        "maxmemory": str(_memory()),
         "maxmemory-policy": "noeviction",
         "stream-node-max-bytes": "1024",
         "daemonize": "no",
@@ -183,6 +187,11 @@ def _configuration(spec: ValkeySpec, home: Path, socket: Path, password: str) ->
         settings["requirepass"] = password
     quoted = {name: value.replace("\\", "\\\\").replace('"', '\\"') for name, value in settings.items()}
     return "".join(f'{name} "{value}"\n' for name, value in quoted.items())
+
+
+def _memory() -> int:
+    """Bytes that it may use: half of the machine's, for the models want the rest. What is refused then is told."""
+    return max(_LEAST_MEMORY, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2)
 
 
 async def _ready(child: Child, socket: Path, password: str, deadline: float, loading: Callable[[float], None]) -> None:

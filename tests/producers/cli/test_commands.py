@@ -268,6 +268,27 @@ def test_a_queue_is_paused_and_goes_on(openfall: Run) -> None:
     assert "gpu.tiny.interactive" in openfall("queues").stdout
 
 
+def test_all_queues_that_fit_a_pattern_are_paused_and_go_on(openfall: Run) -> None:
+    openfall("queues", "pause", "gpu.tiny.batch")
+    assert openfall("queues", "pause", "*.batch").stdout.splitlines() == [
+        "gpu.tiny.batch was paused already", "gpu.other.batch is paused"]  # fmt: skip
+    assert openfall("queues", "resume", "gpu.other.*").stdout == "gpu.other.batch goes on\n"
+    assert openfall("queues", "resume", "gpu.*").stdout == "gpu.tiny.batch goes on\n"
+    assert len(openfall("queues", "resume", "gpu.*").stdout.splitlines()) == 6
+    lost = openfall("queues", "pause", "gpu.*.bach")
+    assert (lost.returncode, lost.stdout) == (2, "")
+    assert "unknown queue 'gpu.*.bach'" in lost.stderr
+
+
+def test_what_is_not_accepted_is_told_with_the_remedy(openfall: Run, store: Any) -> None:
+    store.set("of:pressure", "Redis uses 9 MiB of its 10 MiB of memory (maxmemory)")
+    for refused in (openfall("ask", "x"), openfall("enqueue", said="x")):
+        assert (refused.returncode, refused.stdout) == (1, "")
+        assert "openfall: Redis uses 9 MiB" in refused.stderr
+        assert "Try again in 5 s" in refused.stderr
+    assert "No job is accepted: Redis uses 9 MiB" in openfall("status").stdout
+
+
 def test_a_held_job_is_listed_and_replayed(openfall: Run, worker_for: Callable[..., Any]) -> None:
     job_id = openfall("enqueue", said="hold me").stdout.strip()
     with worker_for(hold=True) as worker:

@@ -218,6 +218,29 @@ def test_slots_in_use_and_jobs_that_wait_are_counted(fleet):
     fleet(story)
 
 
+def test_a_slot_that_is_kept_for_interactive_jobs_is_free_for_them_alone(fleet):
+    async def story(f):
+        box = CATALOG.backends["box"].model_copy(update={"reserved": 2})
+        catalog = CATALOG.model_copy(update={"backends": {**CATALOG.backends, "box": box}})
+        smol = {urgency: catalog.queue("smol", urgency) for urgency in Urgency}
+        drained = (Drained(queue, (Seat("box", 3, "", 2),)) for queue in smol.values())
+        worker = await f.drains("worker-gpu", *drained)
+
+        async def free():
+            seen = await survey(f.link, catalog)
+            return [seen.fleet(urgency).model("smol").free for urgency in Urgency]
+
+        assert await free() == [5, 3, 3]  # two of them at the tower
+        await f.supply(1, smol[INTERACTIVE])
+        await f.claim(worker)
+        assert await free() == [4, 3, 3]
+        await f.supply(1, smol[BATCH])
+        await f.claim(worker)
+        assert await free() == [3, 2, 2]
+
+    fleet(story)
+
+
 def test_latency_is_the_mean_of_the_calls_of_late(fleet):
     async def story(f):
         worker, _ = await serve_all(f)

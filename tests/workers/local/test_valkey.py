@@ -33,9 +33,11 @@ def test_it_keeps_what_it_accepts_and_only_its_owner_may_connect(data: Path) -> 
     async def story() -> None:
         valkey = await start_valkey(ValkeySpec(data=data))
         with client(valkey) as asked:
-            told = asked.config_get("append*", "save", "maxmemory-policy", "stream-node-max-bytes", "port")
+            told = asked.config_get("append*", "save", "maxmemory*", "stream-node-max-bytes", "port")
+            machine = asked.info("memory")["total_system_memory"]
         assert (told["appendonly"], told["appendfsync"]) == ("yes", "everysec")
         assert (told["save"], told["maxmemory-policy"]) == ("", "noeviction")
+        assert int(told["maxmemory"]) == max(machine // 2, 256 * 2**20), "models have the rest"
         assert (told["stream-node-max-bytes"], told["port"]) == ("1024", "0")
         assert mode(valkey.socket) == 0o700
         assert mode(data) == 0o700

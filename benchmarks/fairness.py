@@ -1,0 +1,237 @@
+"""How long interactive jobs wait with batch jobs behind them, and whether batch moves while interactive jobs wait.
+
+Real worker processes, an upstream that takes 50 ms, one backend. A wait is the time from the caller's submit to the
+call's arrival at the upstream: both moments are CLOCK_MONOTONIC of one machine. Interactive jobs arrive at random
+(Poisson) at half of what the slots can do. Turns with and without a flood of batch jobs alternate on one fleet; without
+one, the batch queue is empty the first time and paused from then on. Then interactive jobs come in faster than they can
+be done, and what is done is counted by urgency. Exits with 1 when a promise is broken.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import click
+import yaml
+from rich.console import Console
+
+from benchmarks.latency import quantile
+from benchmarks.peers.terms import Order
+from benchmarks.processes import BenchmarkError, started, wait_for
+from benchmarks.rig import BOOT, upstream
+from benchmarks.server import valkey
+from benchmarks.table import Row, Sheet, figure, show
+from producers.client import AsyncOpenfall
+from producers.request import Ask, Options
+from router_core.catalog import URGENCY_DEFAULTS
+from router_core.job import Urgency
+from router_core.state.overview import pause, resume
+
+LATENCY_MS, SLOTS, PROCESSES = 50.0, 8, 2
+CAPACITY = SLOTS / LATENCY_MS * 1000
+"""Jobs a second."""
+SHARE = URGENCY_DEFAULTS[Urgency.BATCH].share
+LONGER, DUE = 1.2, 2
+"""The 95th percentile may be so many times that of empty queues, and one call more. Of its share batch may lack the
+jobs whose turn is about to come."""
+EMPTY, FLOODED = "empty queues", "batch jobs queued"
+BATCH_QUEUE = "gpu.coder.batch"
+PATIENCE = 60.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """`turns` of so many seconds with and without `batch` jobs; then as many interactive jobs as take `seconds`."""
+
+    seconds: float
+    turns: int
+    batch: int = 10_000
+
+
+FULL, QUICK = Plan(15, 3), Plan(5, 1)
+
+
+@dataclass
+class Outcome:
+    """The waits in ms by turn, and what was done while interactive jobs waited, by urgency."""
+
+    waits: dict[str, list[list[float]]] = field(default_factory=lambda: {EMPTY: [], FLOODED: []})
+    done: Counter[str] = field(default_factory=Counter)
+
+    def quantile(self, name: str, share: float) -> float:
+        return quantile([wait for turn in self.waits[name] for wait in turn], share)
+
+    @property
+    def part(self) -> float:
+        """Batch's part of what was done."""
+        return self.done["batch"] / max(1, self.done.total())
+
+
+def broken(outcome: Outcome) -> list[str]:
+    """The promises that were not kept, in words."""
+    said = []
+    empty, flooded = outcome.quantile(EMPTY, 0.95), outcome.quantile(FLOODED, 0.95)
+    if flooded > LONGER * empty + LATENCY_MS:
+        said.append(f"interactive jobs waited {flooded:.0f} ms (p95) with batch jobs queued, {empty:.0f} ms without")
+    if outcome.done["batch"] + DUE < SHARE * outcome.done.total():
+        said.append(f"batch got {outcome.part:.1%} of what was done while interactive jobs waited, not {SHARE:.0%}")
+    return said
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A fleet at work, a client, and the log of every call."""
+
+    client: AsyncOpenfall
+    log: Path
+    plan: Plan
+    chance: random.Random = field(default_factory=lambda: random.Random(20))
+
+    async def flood(self) -> None:
+        await self._put_in("b", self.plan.batch, "batch")
+
+    async def _put_in(self, name: str, count: int, urgency: str) -> None:
+        asks = [Ask(Order(f"{name}-{n:06}").body, Options(model="coder", urgency=urgency)) for n in range(count)]
+        for answer in await self.client.submit_many(asks):
+            if isinstance(answer, Exception):
+                raise BenchmarkError(f"a job was refused: {answer}")
+
+    async def turn(self, name: str) -> list[float]:
+        """Interactive jobs at random moments: how long each waited, in ms."""
+        submitted: dict[str, float] = {}
+        tasks = []
+        end = time.monotonic() + self.plan.seconds
+        while time.monotonic() < end:
+            marker = f"{name}-{len(tasks):06}"
+            submitted[marker] = time.monotonic()
+            options = Options(model="coder", urgency="interactive")
+            tasks.append(asyncio.create_task(self.client.submit(Order(marker).body, **options)))
+            await asyncio.sleep(self.chance.expovariate(CAPACITY / 2))
+        await asyncio.gather(*tasks)
+        arrived = await self._arrivals(submitted)
+        return [(arrived[marker] - at) * 1000 for marker, at in submitted.items()]
+
+    async def _arrivals(self, wanted: dict[str, float]) -> dict[str, float]:
+        until = time.monotonic() + PATIENCE
+        while time.monotonic() < until:
+            arrived: dict[str, float] = {}
+            for marker, at in self._events("received"):
+                arrived.setdefault(marker, at)
+            if wanted.keys() <= arrived.keys():
+                return arrived
+            await asyncio.sleep(0.2)
+        raise BenchmarkError("a job never reached the upstream")
+
+    def _events(self, kind: str) -> Iterator[tuple[str, float]]:
+        for row in self.log.read_text().splitlines():
+            told = json.loads(row)
+            if told["event"] == kind:
+                yield told["job"], told["monotonic"]
+
+    async def saturate(self) -> Counter[str]:
+        """More interactive jobs than can be done: what was done by urgency, while nine in ten of them waited."""
+        count = int(self.plan.seconds * CAPACITY)
+        await self._put_in("s", count, "interactive")
+        began = time.monotonic()
+        arrived = await self._arrivals(dict.fromkeys((f"s-{n:06}" for n in range(count)), 0.0))
+        until = quantile([at for marker, at in arrived.items() if marker.startswith("s-")], 0.9)
+        done = [marker for marker, at in self._events("answered") if began < at < until]
+        return Counter("batch" if marker.startswith("b-") else "interactive" for marker in done)
+
+
+async def measure(bench: Bench, console: Console) -> Outcome:
+    """All turns, then the saturating load."""
+    outcome, link = Outcome(), bench.client.link
+    for n in range(bench.plan.turns):
+        console.print(f"[dim]turn {n + 1}/{bench.plan.turns}[/dim]", highlight=False)
+        outcome.waits[EMPTY].append(await bench.turn(f"e{n}"))
+        if n == 0:
+            await bench.flood()
+        await resume(link, BATCH_QUEUE)
+        outcome.waits[FLOODED].append(await bench.turn(f"f{n}"))
+        await pause(link, BATCH_QUEUE)
+        await asyncio.sleep(2 * LATENCY_MS / 1000)  # until the last batch calls have ended
+    await resume(link, BATCH_QUEUE)
+    outcome.done = await bench.saturate()
+    return outcome
+
+
+@contextmanager
+def fleet() -> Iterator[tuple[Path, Path]]:
+    """A Valkey, an upstream and the workers: their configuration, and the log of calls."""
+    with ExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="openfall-bench-")))
+        server = stack.enter_context(valkey())
+        log = directory / "calls.jsonl"
+        url = stack.enter_context(upstream(directory, LATENCY_MS, log))
+        config = _write_config(directory, server.url, url)
+        argv = [sys.executable, "-m", "workers", "work", "gpu", "--config", str(config)]
+        workers = [stack.enter_context(started(argv, directory / f"worker-{n}.log")) for n in range(PROCESSES)]
+        wait_for(lambda: server.client.zcard("of:presence") >= PROCESSES, BOOT, "the workers to start", workers[-1])
+        yield config, log
+
+
+def _write_config(directory: Path, redis: str, url: str) -> Path:
+    place = directory / "openfall.yaml"
+    backend = {"url": f"{url}/v1", "pool": "gpu", "slots": SLOTS, "keep_alive": True}
+    told = {
+        "redis": redis, "data": str(directory / "data"), "backends": {"mock": backend},
+        "models": {"coder": {"upstream": "mock", "at": ["mock"]}}, "roles": {"bench": {"chain": ["coder"]}},
+    }  # fmt: skip
+    place.write_text(yaml.safe_dump(told))
+    return place
+
+
+def run(plan: Plan, console: Console) -> Outcome:
+    """Everything on a fleet of its own."""
+
+    async def story(config: Path, log: Path) -> Outcome:
+        async with AsyncOpenfall(config=config) as client:
+            return await measure(Bench(client, log, plan), console)
+
+    with fleet() as (config, log):
+        return asyncio.run(story(config, log))
+
+
+def sheets(outcome: Outcome) -> list[Sheet]:
+    """The waits side by side, and what was done."""
+    columns = {"p50": "p50 ms", "p95": "p95 ms", "max": "max ms", "jobs": "jobs"}
+    rows = [
+        Row(name, {"p50": figure([quantile(turn, 0.5) for turn in turns]),
+                   "p95": figure([quantile(turn, 0.95) for turn in turns]),
+                   "max": figure([max(turn) for turn in turns]), "jobs": figure([sum(map(len, turns))])})
+        for name, turns in outcome.waits.items()
+    ]  # fmt: skip
+    done = [Row(urgency, {"done": figure([count])}) for urgency, count in sorted(outcome.done.items())]
+    note = f"Batch got {outcome.part:.1%} of it; its share is {SHARE:.0%}."
+    load = f"{CAPACITY / 2:.0f} of {CAPACITY:.0f} a second"
+    return [
+        Sheet(f"Interactive jobs, {load}: submit to started", columns, rows, "p95", EMPTY),
+        Sheet("Done while interactive jobs waited", {"done": "jobs"}, done, notes=(note,)),
+    ]
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
+@click.option("--quick", is_flag=True, help="One turn of five seconds each.")
+def main(as_json: bool, quick: bool) -> None:
+    """Measure what batch costs interactive jobs, and what it gets beside them."""
+    outcome = run(QUICK if quick else FULL, Console(stderr=True))
+    show(sheets(outcome), as_json)
+    for words in broken(outcome):
+        click.echo(f"broken: {words}", err=True)
+    raise click.exceptions.Exit(1 if broken(outcome) else 0)
+
+
+if __name__ == "__main__":
+    main()

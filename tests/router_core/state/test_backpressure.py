@@ -1,0 +1,190 @@
+"""What is refused before there is too much of it: a queue that is as deep as it may be, a Redis that is nearly full."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from router_core.decide import Handoff
+from router_core.state.errors import QueueFull, StoreFull, StorePressed
+from router_core.state.pressure import LASTS, press, pressure
+
+JOB = "job-00001"
+
+
+async def fill(f, count=3):
+    for n in range(count):
+        await f.accept(f"job-1{n:04}", depth=count)
+
+
+def test_a_full_queue_refuses_one_job_more_and_writes_nothing(fleet):
+    async def story(f):
+        await fill(f)
+        before = f.dump()
+        with pytest.raises(QueueFull) as caught:
+            await f.accept("job-20000", depth=3, idempotency_key="k")
+        refused = caught.value
+        assert (refused.queue, refused.waiting, refused.limit, refused.retry_after) == (f.queue, 3, 3, 60)
+        assert f"queue {f.queue} is full: as many jobs wait as may, 3 " in str(refused)
+        assert "`urgency: {background: {depth: ...}}`" in str(refused)
+        assert f.dump() == before
+
+    fleet(story)
+
+
+def test_a_full_queue_takes_a_job_as_soon_as_one_was_claimed(fleet):
+    async def story(f):
+        await fill(f)
+        await f.claim(await f.worker())
+        assert (await f.accept("job-20000", depth=3)).position == 3
+
+    fleet(story)
+
+
+def test_a_full_queue_says_of_a_job_that_it_has_that_it_has_it(fleet):
+    async def story(f):
+        first = await f.accept(JOB, depth=1, idempotency_key="k")
+        assert (await f.accept(JOB, depth=1, idempotency_key="k")).deadline == first.deadline
+        joined = await f.accept("job-20000", depth=1, idempotency_key="k")
+        assert (joined.id, joined.joined) == (JOB, True)
+
+    fleet(story)
+
+
+def test_each_queue_is_full_by_itself(fleet):
+    async def story(f):
+        await fill(f)
+        assert (await f.accept("job-20000", depth=3, queue="gpu.smol.interactive")).position == 1
+
+    fleet(story)
+
+
+def test_of_many_jobs_at_once_no_more_are_taken_than_there_is_room_for(fleet):
+    async def story(f):
+        told = await asyncio.gather(*(f.accept(f"job-1{n:04}", depth=10) for n in range(40)), return_exceptions=True)
+        assert sum(isinstance(one, QueueFull) for one in told) == 30
+        assert f.store.llen("rq:queue:" + f.queue) == f.counter("accepted") == 10
+
+    fleet(story)
+
+
+def test_what_was_accepted_comes_back_to_a_queue_that_is_full(fleet):
+    """A hand-off, a put-back and a replay are of jobs that somebody has a receipt for."""
+
+    async def story(f):
+        worker = await f.worker(queues=("gpu.large.background",))
+        await f.accept(JOB, queue="gpu.large.background")
+        delivery = await f.claim(worker)
+        await fill(f)
+        assert await f.settle(worker, delivery, Handoff("smol", False)) == "settled"
+        assert f.places(JOB) == [("queue", f.queue)]
+        other = await f.worker("worker-b")
+        assert await f.settle(other, await f.claim(other), None) == "settled"
+        assert f.store.llen("rq:queue:" + f.queue) == 4
+
+    fleet(story)
+
+
+@pytest.mark.parametrize(
+    ("answered", "seconds"),
+    [(0, 60), (1, 12), (6, 2), (30, 1)],
+    ids=["nothing moves", "slowly", "well", "faster than it can be asked again"],
+)
+def test_when_to_try_again_follows_from_what_was_answered_in_the_last_minute(fleet, answered, seconds):
+    async def story(f):
+        worker = await f.worker(slots=64)
+        ids = await f.supply(answered + 2)
+        for _ in ids[:2]:  # too long ago to tell of the pace
+            await f.settle(worker, await f.claim(worker))
+        await f.pass_time(62, (worker, ()))
+        for _ in range(answered):
+            await f.settle(worker, await f.claim(worker))
+        await f.supply(2)
+        with pytest.raises(QueueFull) as caught:
+            await f.accept("job-20000", depth=2, keep=900)
+        assert caught.value.retry_after == seconds
+
+    fleet(story)
+
+
+def memory_of(f, used_share):
+    """Set `maxmemory` so that this share of it is used."""
+    used = f.store.info("memory")["used_memory"]
+    f.store.config_set("maxmemory", int(used / used_share))
+
+
+@pytest.fixture
+def roomy(redis_url, store):
+    """Whatever a test says of memory, the next one finds a server without a limit."""
+    yield
+    store.config_set("maxmemory", 0)
+
+
+@pytest.mark.usefixtures("roomy")
+def test_a_redis_that_is_nearly_full_takes_no_job_and_says_what_to_do(fleet):
+    async def story(f):
+        await f.accept(JOB)
+        memory_of(f, 0.9)
+        why = await press(f.link, 0.85)
+        assert "MiB of memory (maxmemory)" in why
+        assert await pressure(f.link) == why
+        with pytest.raises(StorePressed, match="raise `maxmemory`") as caught:
+            await f.accept("job-00002")
+        assert caught.value.retry_after == 5
+        assert not isinstance(caught.value, StoreFull), "Redis itself has refused nothing yet"
+        assert f.places("job-00002") == []
+        assert (await f.accept(JOB)).id == JOB, "what it has it says it has"
+
+    fleet(story)
+
+
+@pytest.mark.usefixtures("roomy")
+def test_what_is_in_flight_ends_while_nothing_is_accepted(fleet):
+    async def story(f):
+        await f.accept(JOB)
+        worker = await f.worker()
+        memory_of(f, 1.1)  # and Redis itself refuses by now
+        assert await press(f.link, 0.85)
+        delivery = await f.claim(worker)
+        assert await f.settle(worker, delivery) == "settled"
+
+    fleet(story)
+
+
+@pytest.mark.usefixtures("roomy")
+def test_jobs_are_taken_again_when_there_is_room_and_the_beginning_is_said_once(fleet):
+    async def story(f):
+        memory_of(f, 0.9)
+        assert await press(f.link, 0.85)
+        f.store.delete("of:looking:pressure")
+        assert not await press(f.link, 0.85), "said before"
+        assert await pressure(f.link)
+        memory_of(f, 0.5)
+        assert not await press(f.link, 0.85)
+        assert await pressure(f.link), "one look is good for all, for about a second"
+        f.store.delete("of:looking:pressure")
+        await press(f.link, 0.85)
+        assert await pressure(f.link) is None
+        await f.accept(JOB)
+
+    fleet(story)
+
+
+@pytest.mark.usefixtures("roomy")
+def test_a_redis_without_a_limit_is_never_pressed(fleet):
+    async def story(f):
+        assert not await press(f.link, 0.0001)
+        assert await pressure(f.link) is None
+
+    fleet(story)
+
+
+@pytest.mark.usefixtures("roomy")
+def test_a_refusal_ends_by_itself_when_no_worker_looks_any_more(fleet):
+    async def story(f):
+        memory_of(f, 0.9)
+        await press(f.link, 0.85)
+        assert 0 < f.store.pttl("of:pressure") <= LASTS * 1000
+
+    fleet(story)
