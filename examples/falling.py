@@ -130,7 +130,7 @@ async def _until_held(client: AsyncOpenfall, falling: Falling, say: Callable[[st
 
 
 async def _await(client: AsyncOpenfall, falling: Falling, job: str, say: Callable[[str], None]) -> None:
-    result = falling.results[job] = await client.wait(job)
+    result = falling.results[job] = await client.wait(job, final=True)
     by = f"[bold green]{result.model} answers[/]" if result.answered else f"[red]{result.status}: {result.detail}[/]"
     say(f"released, number {len(falling.results)}: {by} “{_short(falling.accepted[job])}”")
 

@@ -151,7 +151,7 @@ async def _put_in(client: AsyncOpenfall, night: Night) -> None:
 
 
 async def _await(client: AsyncOpenfall, night: Night, custom_id: str, show: Show) -> None:
-    night.results[custom_id] = await client.wait(night.accepted[custom_id])
+    night.results[custom_id] = await client.wait(night.accepted[custom_id], final=True)
     show.answered(night)
 
 

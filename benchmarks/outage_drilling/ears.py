@@ -1,7 +1,7 @@
 """Who is told of things: a chat's notifier and a receiver of webhooks: `python -m benchmarks.outage_drilling.ears`.
 
 `/api/webhooks/...` answers as Discord's webhooks do: POST with `?wait=true` makes a message, PATCH on it changes it.
-`/hook` takes Standard Webhooks; of every ninth it takes the body, writes it down, and answers 503, so that it comes
+`/hook` takes Standard Webhooks; every ninth new one is taken, written down, and answered with 503, so that it comes
 again. Each line of the log is one request with the answer that it got: `at` in epoch milliseconds.
 """
 
@@ -10,8 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from dataclasses import dataclass
-from itertools import count
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -19,7 +18,7 @@ import click
 from aiohttp import web
 
 REFUSED = 9
-"""One in so many webhooks is answered 503."""
+"""One in so many webhooks is answered 503 when it comes for the first time."""
 
 
 @dataclass
@@ -27,7 +26,8 @@ class Ears:
     """Writes down what it hears."""
 
     log: IO[str]
-    numbers: count[int]
+    known: dict[str, int] = field(default_factory=dict)
+    """Webhooks by their id, with their number."""
 
     def note(self, **told: Any) -> None:
         self.log.write(json.dumps({"at": time.time() * 1000, **told}) + "\n")
@@ -49,12 +49,13 @@ class Ears:
     async def hook(self, request: web.Request) -> web.Response:
         """A webhook."""
         body = await request.read()
-        told, number = json.loads(body), next(self.numbers)
-        status = 503 if number % REFUSED == 0 else 204
-        data = told.get("data", told)
-        kind = str(told.get("type", "")).rpartition(".")[2]
-        self.note(id=request.headers.get("webhook-id", ""), signed="webhook-signature" in request.headers,
-                  job=data.get("id", ""), kind=kind, body=_digest(data), status=status)  # fmt: skip
+        data, hook = json.loads(body)["data"], request.headers["webhook-id"]
+        new = hook not in self.known
+        number = self.known.setdefault(hook, len(self.known) + 1)
+        status = 503 if new and number % REFUSED == 0 else 204
+        kind = "done" if data["held_for"] is None else "degraded"
+        self.note(id=hook, signed="webhook-signature" in request.headers,
+                  job=data["id"], kind=kind, body=_digest(data), status=status)  # fmt: skip
         return web.Response(status=status)
 
 
@@ -77,7 +78,7 @@ def _digest(data: Any) -> str:
 def main(port: int, log: Path) -> None:
     """Listen on loopback until told to stop."""
     with log.open("a") as file:
-        ears = Ears(file, count(1))
+        ears = Ears(file)
         app = web.Application(client_max_size=8 * 2**20)
         app.router.add_post("/api/webhooks/{id}/{token}", ears.post)
         app.router.add_patch("/api/webhooks/{id}/{token}/messages/{message}", ears.patch)

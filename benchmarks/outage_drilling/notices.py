@@ -15,8 +15,8 @@ from benchmarks.torture_checker.verdict import Promise
 POSTING = 15_000.0
 """Milliseconds after a notice that was delivered in which it may come again, when who had posted it was killed."""
 
-RECOVERED = "recover"
-"""A word of the second notice that the first has not."""
+OVER = "over:"
+"""How the second notice begins."""
 
 Post = dict[str, Any]
 
@@ -40,7 +40,7 @@ def notices(evidence: Evidence) -> Iterator[Promise]:
 def sorted_posts(evidence: Evidence) -> tuple[list[Post], list[Post]]:
     """The posts that were taken, those of a beginning and those of an end."""
     taken = [post for post in evidence.posts if post["method"] == "POST" and post["status"] < 300]
-    over = [post for post in taken if RECOVERED in str(post["text"]).lower()]
+    over = [post for post in taken if str(post["text"]).lower().startswith(OVER)]
     return [post for post in taken if post not in over], over
 
 

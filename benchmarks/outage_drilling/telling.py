@@ -16,10 +16,7 @@ SOON = 2.0
 """Seconds from a decision to the moment at which a waiting caller has heard of it."""
 
 AFTERWARDS = 4000.0
-"""Milliseconds after an outage of the server, or after a kill, in which those that it cut off come back."""
-
-TAKEOVER = 15_000.0
-"""Milliseconds in which what a killed worker held is taken over."""
+"""Milliseconds after an outage of the server in which those that it cut off come back."""
 
 
 @dataclass
@@ -90,8 +87,8 @@ def heard_after(evidence: Evidence, by: str) -> Delays:
     delays = Delays()
     for one in evidence.heard:
         if one.event == "degraded" and one.by == by and one.job in urgent and one.decided:
-            where = delays.apart if _disturbed(evidence, one.decided, one.at, ("outage",)) else delays.clear
-            where.append((one.at - one.decided) / 1000)
+            apart = _disturbed(evidence, one.decided, one.at)
+            (delays.apart if apart else delays.clear).append((one.at - one.decided) / 1000)
     return delays
 
 
@@ -100,23 +97,24 @@ def degraded_after(evidence: Evidence) -> Delays:
     urgent = {job.id for job in evidence.accepted if job.urgency == "interactive"}
     delays = Delays()
     for job in urgent & evidence.written.stories.keys():
-        fell: float | None = None
+        fell, taken_over = 0.0, False
         for event in evidence.written.stories[job]:
+            at = float(event["at"])
             if event["event"] == "fallen":
-                fell = float(event["at"])
-            elif fell is not None and event["event"] in ("degraded", "held", "done"):
-                at = float(event["at"])
-                where = delays.apart if _disturbed(evidence, fell, at, ("outage", "degrade")) else delays.clear
-                where.append((at - fell) / 1000)
-                fell = None
+                fell, taken_over = at, False
+            elif event["event"] == "queued":
+                taken_over = event.get("queue") == "degrade"
+            elif fell and event["event"] in ("degraded", "held", "done"):
+                apart = taken_over or _disturbed(evidence, fell, at)
+                (delays.apart if apart else delays.clear).append((at - fell) / 1000)
+                fell = 0.0
     return delays
 
 
-def _disturbed(evidence: Evidence, began: float, ended: float, kinds: tuple[str, ...]) -> bool:
-    """Whether one of these kills fell into this time, or little enough before it that it was still felt."""
-    after = {"outage": AFTERWARDS, "degrade": TAKEOVER}
-    faults = [fault for fault in evidence.faults if fault.kind in kinds]
-    return any(began <= fault.ended + after[fault.kind] and ended >= fault.began for fault in faults)
+def _disturbed(evidence: Evidence, began: float, ended: float) -> bool:
+    """Whether the server was away in this time, or so shortly before it that it was still felt."""
+    outages = [fault for fault in evidence.faults if fault.kind == "outage"]
+    return any(began <= fault.ended + AFTERWARDS and ended >= fault.began for fault in outages)
 
 
 def percentiles(values: list[float]) -> str:

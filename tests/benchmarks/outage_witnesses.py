@@ -90,7 +90,7 @@ class Witnesses:
         self.hear("j-inbox", "inbox", "done", DONE + 600, status="answered")
         self.inbox = [("j-inbox", "degraded"), ("j-inbox", "done")]
         self.hooks = [self.hook("degraded", "m1"), self.hook("done", "m2", status=503), self.hook("done", "m2")]
-        self.posts = [self.post("2 jobs fell: no model can be asked"), self.post("Recovered", 70_000.0)]
+        self.posts = [self.post("2 jobs fell: no model can be asked"), self.post("Over: no model can answer", 70_000.0)]
         self.posts.insert(1, {**self.post("9 jobs fell"), "method": "PATCH"})
         self.incidents = {"outage-1": {"ended": "9", "falls": 5, "replayed": 4, "reason": "outage"}}
 

@@ -164,9 +164,10 @@ def test_who_heard_late_because_valkey_was_killed_is_told_apart(witnesses):
 
 
 def test_a_fall_that_waited_for_a_killed_degrade_worker_is_told_apart(witnesses):
-    witnesses.faults.append({"kind": "degrade", "began": BEGAN + FELL + 100})
+    again = {"event": "queued", "at": BEGAN + FELL + 200, "queue": "degrade", "why": "its worker died"}
+    witnesses.stories["j-wait"].insert(2, again)
     delays = degraded_after(witnesses.evidence())
-    assert (delays.clear, delays.apart) == ([], [0.3] * 5)
+    assert (delays.clear, delays.apart) == ([0.3] * 4, [0.3])
 
 
 def test_a_fall_that_a_late_answer_overtook_needs_no_record(witnesses):
