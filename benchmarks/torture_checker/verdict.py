@@ -64,10 +64,10 @@ def figures(evidence: Evidence) -> dict[str, Any]:
         "jobs_called_twice_or_more": sum(count > 1 for count in per_job),
         "jobs_delivered_twice_or_more": sum(count > 1 for count in evidence.history.started.values()),
         "taken_over": len(evidence.history.takeovers),
-        "kill_to_requeued_s": _spread(delays.clear),
-        "kill_to_requeued_near_outage_s": _spread(delays.near_outage),
-        "freeze_to_requeued_s": _spread(frozen.clear + frozen.near_outage),
-        "aimed_kill_to_call_s": _spread(_aimed_delays(evidence)),
+        "kill_to_requeued_s": spread(delays.clear),
+        "kill_to_requeued_near_outage_s": spread(delays.near_outage),
+        "freeze_to_requeued_s": spread(frozen.clear + frozen.near_outage),
+        "aimed_kill_to_call_s": spread(_aimed_delays(evidence)),
         "counters": evidence.store.counters,
     }
 
@@ -110,19 +110,19 @@ def _once(evidence: Evidence) -> Iterator[Promise]:
     ids = set(accepted)
     there = {job for job in accepted if job in store.answered or job in store.other_result}
     missing = [job for job in accepted if job not in there or not results[job]]
-    yield _none(f"of {len(ids)} accepted jobs, none is without its result", missing)
-    yield _none("no job was given two terminal results", [job for job, count in results.items() if count > 1])
-    yield _none("no result for a job whose receipt nobody had", [job for job in results if job not in ids])
-    yield _none("every result is the answer to its own job", sorted(store.other_result))
+    yield none_of(f"of {len(ids)} accepted jobs, none is without its result", missing)
+    yield none_of("no job was given two terminal results", [job for job, count in results.items() if count > 1])
+    yield none_of("no result for a job whose receipt nobody had", [job for job in results if job not in ids])
+    yield none_of("every result is the answer to its own job", sorted(store.other_result))
 
 
 def _in_one_place(evidence: Evidence) -> Iterator[Promise]:
     store = evidence.store
     astray = [job for job in evidence.accepted if store.registries[job] != 1]
-    yield _none("every job is in exactly one of rq's terminal registries", astray)
+    yield none_of("every job is in exactly one of rq's terminal registries", astray)
     waiting = [f"{key} ({count})" for key, count in store.waiting.items()]
-    yield _none("nothing is left in a queue, in progress, scheduled or held", waiting)
-    yield _none("no lease is left", [f"{key} ({count})" for key, count in store.leases.items()])
+    yield none_of("nothing is left in a queue, in progress, scheduled or held", waiting)
+    yield none_of("no lease is left", [f"{key} ({count})" for key, count in store.leases.items()])
     counted, ended = store.counters.get("accepted", 0), sum(store.counters.get(name, 0) for name in ENDED)
     told = f"{counted} accepted, {ended} ended, {len(set(evidence.accepted))} receipts"
     yield Promise("the counters agree", counted == ended == len(set(evidence.accepted)), told)
@@ -130,11 +130,11 @@ def _in_one_place(evidence: Evidence) -> Iterator[Promise]:
 
 def _called(evidence: Evidence) -> Iterator[Promise]:
     calls = evidence.calls
-    yield _none("every answer was asked of the upstream", [j for j in evidence.accepted if not calls.received[j]])
+    yield none_of("every answer was asked of the upstream", [j for j in evidence.accepted if not calls.received[j]])
     aimed = [fault for fault in evidence.faults if fault.kind == "aimed"]
     if aimed:
         lost = [fault.job for fault in aimed if fault.job not in evidence.store.answered]
-        yield _none(f"{len(aimed)} jobs that met a frozen, then killed worker were answered", lost)
+        yield none_of(f"{len(aimed)} jobs that met a frozen, then killed worker were answered", lost)
 
 
 def _taken_over(evidence: Evidence) -> Iterator[Promise]:
@@ -142,8 +142,8 @@ def _taken_over(evidence: Evidence) -> Iterator[Promise]:
         return
     delays = takeover_delays(evidence, "kill").clear
     slow = [f"{delay:.1f} s" for delay in delays if delay > TAKEOVER]
-    spread = _spread(delays)
-    told = f"p50 {spread['p50']} s, p100 {spread['p100']} s, {len(delays)} jobs" if delays else "no takeover was seen"
+    seen = spread(delays)
+    told = f"p50 {seen['p50']} s, p100 {seen['p100']} s, {len(delays)} jobs" if delays else "no takeover was seen"
     yield Promise(f"kill to requeued within {TAKEOVER:.0f} s", bool(delays) and not slow, told, tuple(slow[:5]))
 
 
@@ -157,10 +157,11 @@ def _nothing_worse(evidence: Evidence) -> Iterator[Promise]:
         for name, count in counters.items()
         if count and (name.startswith("held_") or name in ("failed", "expired", "cancelled"))
     }
-    yield _none("no job failed, expired or was held", [f"{name} ({count})" for name, count in worse.items()])
+    yield none_of("no job failed, expired or was held", [f"{name} ({count})" for name, count in worse.items()])
 
 
-def _none(name: str, found: Sequence[str]) -> Promise:
+def none_of(name: str, found: Sequence[str]) -> Promise:
+    """The promise that there is nothing of this kind."""
     return Promise(name, not found, str(len(found)), tuple(found[:5]))
 
 
@@ -170,7 +171,8 @@ def _aimed_delays(evidence: Evidence) -> list[float]:
     return [(first[fault.job] - fault.began) / 1000 for fault in aimed]
 
 
-def _spread(values: Sequence[float]) -> dict[str, float]:
+def spread(values: Sequence[float]) -> dict[str, float]:
+    """How many, the middle one, and the largest."""
     if not values:
         return {"n": 0}
     ranked = sorted(values)

@@ -155,6 +155,11 @@ class Arena:
     def calls(self) -> Path:
         return self.directory / "calls.jsonl"
 
+    def worker_argv(self, pool: str) -> list[str]:
+        """The command line of a worker."""
+        options = ["work", pool, "--config", str(self.config), "--announce", "--slots", str(self.plan.slots)]
+        return [*_python("workers", *options)]
+
     def ask(self, line: str) -> None:
         """Tell the submitter one more id, or the end."""
         _append(self.directory / "asked", line)

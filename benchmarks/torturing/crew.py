@@ -1,18 +1,18 @@
-"""The workers of a torture run, and the supervisor that replaces each one that is gone."""
+"""The workers of a run, and the supervisor that replaces each one that is gone."""
 
 from __future__ import annotations
 
 import asyncio
 import signal
-import sys
 from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import TypeVar
+from pathlib import Path
+from typing import Protocol, TypeVar
 
 from benchmarks.processes import BenchmarkError, Child, started
-from benchmarks.torturing.arena import BOOT, Arena, now_ms
+from benchmarks.torturing.arena import BOOT, Chronicle, Store, now_ms
 
 T = TypeVar("T")
 
@@ -24,6 +24,23 @@ STOP = 60.0
 
 REDIS_AWAY = 3
 """How a worker says at its start that there is no Redis."""
+
+
+class Workplace(Protocol):
+    """What a crew has to know of where it works."""
+
+    @property
+    def directory(self) -> Path: ...
+
+    @property
+    def store(self) -> Store: ...
+
+    @property
+    def chronicle(self) -> Chronicle: ...
+
+    def worker_argv(self, pool: str) -> list[str]:
+        """The command line of a worker of that pool."""
+        ...
 
 
 @dataclass
@@ -59,7 +76,7 @@ class Member:
 class Crew:
     """Who works. Enough are kept alive until the crew is dismissed."""
 
-    arena: Arena
+    place: Workplace
     members: list[Member] = field(default_factory=list)
     born: int = 0
     closing: bool = False
@@ -67,10 +84,9 @@ class Crew:
     def hire(self, pool: str) -> Member:
         """Start one worker."""
         self.born += 1
-        log = self.arena.directory / f"worker-{self.born:03}-{pool}.log"
-        argv = [sys.executable, "-m", "workers", "work", pool, "--config", str(self.arena.config), "--announce"]
+        log = self.place.directory / f"worker-{self.born:03}-{pool}.log"
         stack, born = ExitStack(), now_ms()
-        child = stack.enter_context(started([*argv, "--slots", str(self.arena.plan.slots)], log))
+        child = stack.enter_context(started(self.place.worker_argv(pool), log))
         self.members.append(Member(pool, child, stack, born))
         return self.members[-1]
 
@@ -88,19 +104,22 @@ class Crew:
         self.members.remove(member)
         member.stack.close()
         code = member.child.popen.returncode
-        excused = code == REDIS_AWAY and self.arena.chronicle.excuses(member.born, now_ms())
+        excused = code == REDIS_AWAY and self.place.chronicle.excuses(member.born, now_ms())
         if not member.told and not excused:
             said = f"a worker ended by itself with {code}: {member.child.said}"
-            self.arena.chronicle.complaints.append(said)
+            self.place.chronicle.complaints.append(said)
             if not member.announced:
                 raise BenchmarkError(said)  # the next one would fare no better
 
     def busy_or_idle(self, enough: int) -> tuple[list[Member], list[Member]]:
         """The workers that may be tormented: those with calls in flight, and all."""
-        free = [member for member in self.members if member.pool == "gpu" and member.ready]
-        free = [member for member in free if not (member.told or member.away)]
-        calls = Counter() if self.arena.chronicle.outage_now else self.arena.store.in_flight()
+        free = self.at_peace("gpu")
+        calls = Counter() if self.place.chronicle.outage_now else self.place.store.in_flight()
         return [member for member in free if calls[member.pid] >= enough], free
+
+    def at_peace(self, pool: str) -> list[Member]:
+        """The ready workers of a pool that nothing has befallen."""
+        return [m for m in self.members if m.pool == pool and m.ready and not (m.told or m.away)]
 
     async def of(self, pool: str) -> Member:
         """A ready worker of a pool that is left in peace."""
@@ -113,7 +132,7 @@ class Crew:
         await until(lambda: member.gone or None, STOP, f"worker {member.pid} to end after SIGTERM")
         if code := member.child.popen.returncode:
             said = f"a worker that was told to end did so with {code}: {member.child.said}"
-            self.arena.chronicle.complaints.append(said)
+            self.place.chronicle.complaints.append(said)
 
     async def dismiss_all(self) -> None:
         """The end of the run."""
