@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from router_core.open_fall import HoldReason
 from router_core.state.delivery import LEASE
 from router_core.state.rounds import reap
@@ -127,7 +129,8 @@ def test_the_claim_of_a_suspect_says_so(fleet):
     fleet(story)
 
 
-def test_a_late_answer_frees_a_job_that_was_condemned_meanwhile(fleet):
+@pytest.mark.parametrize("held", [False, True], ids=["it has fallen", "it is held"])
+def test_a_late_answer_frees_a_job_that_was_condemned_meanwhile(fleet, held):
     async def story(f):
         await f.accept()
         await _crash(f, "first")
@@ -136,9 +139,12 @@ def test_a_late_answer_frees_a_job_that_was_condemned_meanwhile(fleet):
         delivery = await f.claim(worker)
         await f.pass_time(LEASE + 1)
         await reap(f.link)
-        assert f.places(JOB) == [("deferred", "degrade")]
+        assert f.places(JOB) == [("queue", "degrade")]
+        if held:
+            await f.lands()
+            assert f.places(JOB) == [("deferred", "degrade")]
         assert await f.settle(worker, delivery) == "settled"
-        assert f.places(JOB) == [("finished", f.queue)]
-        assert f.field(JOB, "origin") == f.queue, "rq looks for a job in the registries of its origin"
+        assert f.places(JOB) == [("finished", "degrade")]
+        assert f.field(JOB, "origin") == "degrade", "rq looks for a job in the registries of its origin"
 
     fleet(story)
