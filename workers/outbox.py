@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
+from config import Settings
 from router_core.envelope import UnreadableEnvelope
 from router_core.state import outbox
 from router_core.state.errors import StoreError, StoreUnreachable
@@ -37,8 +38,11 @@ NOT_YET = 60.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
-    """To whom, how, how often. `discord` and `webhook` are the operator's own URLs; `rules` are for those of producers.
-    `at_most`: so many new incidents in so many seconds are told to each of the operator's."""
+    """To whom, how, how often. `discord` and `webhook` are the operator's own URLs, `rules` are for those of producers.
+
+    Without a `secret` no webhook is posted. `at_most`: so many new incidents in so many seconds are told to each of
+    the operator's.
+    """
 
     discord: str | None = None
     webhook: str | None = None
@@ -51,6 +55,18 @@ class Terms:
     def notifiers(self) -> tuple[str, ...]:
         """The names of those who are told of incidents."""
         return tuple(name for name, url in (("discord", self.discord), ("webhook", self.webhook)) if url)
+
+
+def terms_of(settings: Settings) -> Terms:
+    """The terms of a configuration."""
+    return Terms(
+        discord=settings.notify_discord,
+        webhook=settings.notify_webhook,
+        secret=settings.webhook_secret,
+        at_most=settings.notify_at_most,
+        on_recovery=settings.notify_on_recovery,
+        rules=Rules(allow=settings.webhook_allow, private=settings.webhook_private),
+    )
 
 
 class PostOffice:
@@ -121,7 +137,7 @@ class PostOffice:
             return
         host = host_of(letter.url)
         rest = self._rests.left(host)
-        outcome: Outcome = Resting(rest) if rest else await self._send(taken, post, letter)
+        outcome: Outcome = Resting(rest) if rest else await self._send(taken, letter)
         if isinstance(outcome, Failed) and outcome.unreachable:
             self._rests.begin(host)
         elif not isinstance(outcome, Resting):
@@ -142,7 +158,11 @@ class PostOffice:
         else:
             await self._write(lambda: outbox.done(self._link, taken))
 
-    async def _send(self, taken: Taken, post: JobPost, letter: Letter) -> Outcome:
+    async def _send(self, taken: Taken, letter: Letter) -> Outcome:
+        if not self._terms.secret:
+            return Failed(
+                "webhooks are signed, and there is nothing to sign with: set `webhooks: secret`", refused=True
+            )
         data = {**letter.result.as_json(), "reply_to": letter.reply_to}
         payload = webhook.body(f"job.{letter.result.status}", letter.at, data)
         event = f"{taken.entry}:{letter.at:.3f}"  # a job that is replayed ends, or is held, once more
@@ -209,7 +229,7 @@ def _notifiers(terms: Terms, sender: Sender, clock: Callable[[], float]) -> Mapp
     found: dict[str, Notifier] = {}
     if terms.discord:
         found["discord"] = DiscordNotifier(url=terms.discord, sender=sender, clock=clock)
-    if terms.webhook:
+    if terms.webhook and terms.secret:
         every = terms.at_most[1]
         found["webhook"] = WebhookNotifier(url=terms.webhook, secret=terms.secret, sender=sender, update_every=every)
     return found

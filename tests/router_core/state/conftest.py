@@ -17,7 +17,7 @@ from router_core.degrade import Hold
 from router_core.job import CompletionJob
 from router_core.outcome import Attempt, BreakerMark, CredentialMark, ErrorClass
 from router_core.result import Result, Status
-from router_core.state.delivery import Deliveries, Delivery, Drained, Identity, Settled
+from router_core.state.delivery import Deliveries, Delivery, Drained, Identity, Seat, Settled
 from router_core.state.intake import Accepted, Intake, Terms
 from router_core.state.link import Link
 from router_core.state.presence import register
@@ -113,7 +113,7 @@ class Fleet:
 
     async def lands(self, landing: Any = None, fall: bytes = b"", reply: Result | None = None) -> Delivery:
         """A degrade worker settles the job that fell first: held for its reason, unless `landing` says otherwise."""
-        degrade = await self.drains("degrader", Drained("degrade", (("degrade", 8),)))
+        degrade = await self.drains("degrader", Drained("degrade", (Seat("degrade", 8),)))
         delivery = await self.claim(degrade)
         assert delivery.fell is not None
         landing = landing or Hold(reason=delivery.fell.reason, detail=delivery.fell.why, models=("smol",))
