@@ -8,7 +8,6 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
-from config import Settings
 from router_core.envelope import UnreadableEnvelope
 from router_core.state import outbox
 from router_core.state.errors import StoreError, StoreUnreachable
@@ -36,6 +35,10 @@ NOT_YET = 60.0
 """Seconds until another look at what only a newer openfall can read."""
 
 
+MOST_TOLD = 1000
+"""So many refusals are remembered, each to be told once."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
     """To whom, how, how often. `discord` and `webhook` are the operator's own URLs, `rules` are for those of producers.
@@ -55,18 +58,6 @@ class Terms:
     def notifiers(self) -> tuple[str, ...]:
         """The names of those who are told of incidents."""
         return tuple(name for name, url in (("discord", self.discord), ("webhook", self.webhook)) if url)
-
-
-def terms_of(settings: Settings) -> Terms:
-    """The terms of a configuration."""
-    return Terms(
-        discord=settings.notify_discord,
-        webhook=settings.notify_webhook,
-        secret=settings.webhook_secret,
-        at_most=settings.notify_at_most,
-        on_recovery=settings.notify_on_recovery,
-        rules=Rules(allow=settings.webhook_allow, private=settings.webhook_private),
-    )
 
 
 class PostOffice:
@@ -205,6 +196,8 @@ class PostOffice:
             await self._write(lambda: outbox.give_up(self._link, taken, place, outcome.why))
             return
         if outcome.refused and outcome.why not in self._told:
+            if len(self._told) >= MOST_TOLD:
+                self._told.clear()
             self._told.add(outcome.why)
             log.error("%s: not posted: %s", taken.entry, outcome.why)
         elif not outcome.refused:
