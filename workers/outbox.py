@@ -35,10 +35,17 @@ NOT_YET = 60.0
 """Seconds until another look at what only a newer openfall can read."""
 
 
+MOST_TOLD = 1000
+"""So many refusals are remembered, each to be told once."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
-    """To whom, how, how often. `discord` and `webhook` are the operator's own URLs; `rules` are for those of producers.
-    `at_most`: so many new incidents in so many seconds are told to each of the operator's."""
+    """To whom, how, how often. `discord` and `webhook` are the operator's own URLs, `rules` are for those of producers.
+
+    Without a `secret` no webhook is posted. `at_most`: so many new incidents in so many seconds are told to each of
+    the operator's.
+    """
 
     discord: str | None = None
     webhook: str | None = None
@@ -121,7 +128,7 @@ class PostOffice:
             return
         host = host_of(letter.url)
         rest = self._rests.left(host)
-        outcome: Outcome = Resting(rest) if rest else await self._send(taken, post, letter)
+        outcome: Outcome = Resting(rest) if rest else await self._send(taken, letter)
         if isinstance(outcome, Failed) and outcome.unreachable:
             self._rests.begin(host)
         elif not isinstance(outcome, Resting):
@@ -142,7 +149,11 @@ class PostOffice:
         else:
             await self._write(lambda: outbox.done(self._link, taken))
 
-    async def _send(self, taken: Taken, post: JobPost, letter: Letter) -> Outcome:
+    async def _send(self, taken: Taken, letter: Letter) -> Outcome:
+        if not self._terms.secret:
+            return Failed(
+                "webhooks are signed, and there is nothing to sign with: set `webhooks: secret`", refused=True
+            )
         data = {**letter.result.as_json(), "reply_to": letter.reply_to}
         payload = webhook.body(f"job.{letter.result.status}", letter.at, data)
         event = f"{taken.entry}:{letter.at:.3f}"  # a job that is replayed ends, or is held, once more
@@ -185,6 +196,8 @@ class PostOffice:
             await self._write(lambda: outbox.give_up(self._link, taken, place, outcome.why))
             return
         if outcome.refused and outcome.why not in self._told:
+            if len(self._told) >= MOST_TOLD:
+                self._told.clear()
             self._told.add(outcome.why)
             log.error("%s: not posted: %s", taken.entry, outcome.why)
         elif not outcome.refused:
@@ -209,7 +222,7 @@ def _notifiers(terms: Terms, sender: Sender, clock: Callable[[], float]) -> Mapp
     found: dict[str, Notifier] = {}
     if terms.discord:
         found["discord"] = DiscordNotifier(url=terms.discord, sender=sender, clock=clock)
-    if terms.webhook:
+    if terms.webhook and terms.secret:
         every = terms.at_most[1]
         found["webhook"] = WebhookNotifier(url=terms.webhook, secret=terms.secret, sender=sender, update_every=every)
     return found

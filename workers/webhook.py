@@ -25,13 +25,15 @@ def body(kind: str, at: float, data: Mapping[str, Any]) -> bytes:
     return to_json({"type": kind, "timestamp": iso(at), "data": data})
 
 
-def headers(event: str, now: float, payload: bytes, secret: str | None) -> dict[str, str]:
-    """The headers of one try. `event` names what happened, and nothing else is named so. Without a secret: unsigned."""
+def headers(event: str, now: float, payload: bytes, secret: str) -> dict[str, str]:
+    """The headers of one try. `event` names what happened, and nothing else is named so."""
     msg_id = "msg_" + blake2b(event.encode(), digest_size=12).hexdigest()
-    told = {"webhook-id": msg_id, "webhook-timestamp": str(int(now))}
-    if secret:
-        told["webhook-signature"] = signature(msg_id, told["webhook-timestamp"], payload, secret)
-    return told
+    timestamp = str(int(now))
+    return {
+        "webhook-id": msg_id,
+        "webhook-timestamp": timestamp,
+        "webhook-signature": signature(msg_id, timestamp, payload, secret),
+    }
 
 
 def signature(msg_id: str, timestamp: str, payload: bytes, secret: str) -> str:

@@ -6,7 +6,7 @@ local now, reason = clock(), ARGV[2]
 local id = redis.call('HGET', INCIDENTS, reason)
 if not id then return '' end
 local incident = INCIDENT .. id
-local r = redis.call('HMGET', incident, 'held', 'last', 'began')
+local r = redis.call('HMGET', incident, 'held', 'last', 'began', 'notify')
 if not r[3] then  -- somebody deleted it
   redis.call('HDEL', INCIDENTS, reason)
   return ''
@@ -16,12 +16,12 @@ if redis.call('LLEN', RQ_QUEUE .. DEGRADE) > 0 or redis.call('ZCARD', LEASES .. 
 for i = 6, #ARGV do
   if redis.call('ZCARD', RELEASED .. ARGV[i]) > 0 then return '' end
 end
-redis.call('HSET', incident, 'ended', string.format('%.0f', now))
+redis.call('HSET', incident, 'ended', ms(now))
 redis.call('HINCRBY', incident, 'version', 1)
 redis.call('EXPIRE', incident, ARGV[4])
 redis.call('HDEL', INCIDENTS, reason)
 if ARGV[5] == '1' then
-  for _, notifier in ipairs({'discord', 'webhook'}) do
+  for notifier in string.gmatch(r[4] or '', '[^,]+') do
     local about = 'notice:' .. notifier .. ':' .. id
     if redis.call('HEXISTS', incident, 'told:' .. notifier) == 1 or redis.call('ZSCORE', OUTBOX, about .. ':began') then
       redis.call('ZADD', OUTBOX, 'NX', now, about .. ':recovered')

@@ -64,9 +64,7 @@ INBOX = "of:inbox:"  # stream, by name: what came of the jobs of a producer, unt
 OUTBOX = "of:outbox"  # zset: what is to be posted (`job:...`, `notice:...`) -> when it is tried next (ms)
 POSTING = "of:posting:"  # hash, by entry of the outbox: tries, since, lease, why the last one failed
 GIVEN_UP = "of:given-up"  # list, bounded: what was posted in vain for the last time, as JSON, newest first
-NOTICED = (
-    "of:noticed"  # hash: notifier -> when it was told of new incidents (ms); {notifier}:unmentioned -> of how many not
-)
+NOTICED = "of:noticed"  # hash: notifier -> when it was told of new incidents (ms); {notifier}:unmentioned -> a count
 TURNS = "of:turns:"  # hash, by pool: what the less urgent have coming while the more urgent are served
 PRESSURE = "of:pressure"  # string with a TTL: why nothing more is accepted
 COUNTERS = "of:counters"  # hash of totals, for metrics

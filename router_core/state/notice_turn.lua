@@ -20,14 +20,14 @@ local function drop(...)
   return {'drop'}
 end
 
-local function wait(ms)
-  redis.call('ZADD', OUTBOX, now + ms, entry)
-  return {'wait', string.format('%.0f', ms)}
+local function wait(span_ms)
+  redis.call('ZADD', OUTBOX, now + span_ms, entry)
+  return {'wait', ms(span_ms)}
 end
 
 local function go()
   local missed = redis.call('HGET', NOTICED, notifier .. ':unmentioned') or '0'
-  local reply = {'go', string.format('%.0f', now), missed}
+  local reply = {'go', ms(now), missed}
   for _, one in ipairs(redis.call('HGETALL', incident)) do reply[#reply + 1] = one end
   return reply
 end
@@ -55,7 +55,7 @@ local function begin()
     redis.call('HSET', NOTICED, notifier, table.concat(left, ' '))
     return wait(math.max(1, tonumber(left[#left - most + 1]) + span - now))
   end
-  local turn = string.format('%.0f', now)
+  local turn = ms(now)
   left[#left + 1] = turn
   redis.call('HSET', NOTICED, notifier, table.concat(left, ' '))
   redis.call('HSET', key, 'turn', turn)

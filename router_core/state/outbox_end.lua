@@ -26,7 +26,7 @@ end
 local function told(version, message, every)
   local incident = INCIDENT .. id
   if redis.call('EXISTS', incident) == 0 then return end
-  local stamp = string.format('%.0f', now)
+  local stamp = ms(now)
   redis.call('HSET', incident, 'told_version:' .. notifier, version, 'updated:' .. notifier, stamp)
   if kind == 'began' then redis.call('HSET', incident, 'told:' .. notifier, stamp) end
   if message ~= '' then redis.call('HSET', incident, 'message:' .. notifier, message) end

@@ -3,12 +3,12 @@
 -- ARGV: clock, want, lease (ms)
 -- Reply: {now, {entry, token, failed tries, first taken (ms)}...}
 local now = clock()
-local token = string.format('%.0f', now + tonumber(ARGV[3]))
-local taken = {string.format('%.0f', now)}
+local token = ms(now + tonumber(ARGV[3]))
+local taken = {ms(now)}
 for _, entry in ipairs(redis.call('ZRANGEBYSCORE', OUTBOX, '-inf', now, 'LIMIT', 0, ARGV[2])) do
   local key = POSTING .. entry
   redis.call('ZADD', OUTBOX, token, entry)
-  redis.call('HSETNX', key, 'since', string.format('%.0f', now))
+  redis.call('HSETNX', key, 'since', ms(now))
   redis.call('HSET', key, 'lease', token)
   local r = redis.call('HMGET', key, 'tries', 'since')
   taken[#taken + 1] = {entry, token, r[1] or '0', r[2]}

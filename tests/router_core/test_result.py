@@ -104,3 +104,12 @@ def test_what_all_attempts_cost_is_unknown_when_one_of_them_is():
 
 def test_the_latency_counts_every_wait():
     assert answered(attempt()).model_copy(update={"took": 1.2345}).latency_ms == 1234
+
+
+def test_as_json_it_has_what_is_asked_most_beside_the_whole_and_null_for_what_nobody_knows():
+    told = answered(attempt("smol")).as_json()
+    assert (told["model_used"], told["cost_usd"], told["final"], told["status"]) == ("smol", None, True, "answered")
+    failed = Result(id="job-00001", status=Status.FAILED, attempts=(attempt("smol"),)).as_json()
+    assert (failed["model_used"], failed["text"], failed["attempts"][0]["model"]) == (None, "", "smol")
+    held = Result(id="job-00001", status=Status.DEGRADED, held_for=HoldReason.OUTAGE).as_json()
+    assert (held["final"], held["held_for"]) == (False, "outage")

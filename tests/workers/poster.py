@@ -12,7 +12,7 @@ from workers.outbox import PostOffice, Terms
 
 async def main(redis_url: str, discord: str) -> None:
     async with Link(redis_url) as link:
-        office = PostOffice(link, Terms(discord=discord, rules=TRUSTED), chance=lambda: 0.5)
+        office = PostOffice(link, Terms(discord=discord, secret="hunter2", rules=TRUSTED), chance=lambda: 0.5)
         await office.round()
         await office.settle()
         await office.close()

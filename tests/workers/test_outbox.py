@@ -70,7 +70,8 @@ class House:
         now = int(self.time[0] * 1000)
         found = f"{reason}-{now}"
         told = {"reason": reason, "began": now, "last": now, "falls": 2, "held": 2, "ended": "", "version": 2,
-                "u:interactive": 2, "m:smol": 2, "c:timeout": 2, "s:canned_reply": 2, **fields}  # fmt: skip
+                "u:interactive": 2, "m:smol": 2, "c:timeout": 2, "s:canned_reply": 2,
+                "notify": "discord,webhook", **fields}  # fmt: skip
         self.store.hset(f"of:incident:{found}", mapping=told)
         self.store.hset("of:incidents", reason, found)
         for notifier in notifiers or ("discord",):
@@ -102,7 +103,9 @@ def house(redis_url: str) -> Callable[..., None]:
                 store = stack.enter_context(redis.Redis.from_url(redis_url))
                 said = {name: value.format(url=server.url) if isinstance(value, str) else value
                         for name, value in terms.items()}  # fmt: skip
-                office = PostOffice(link, Terms(**{"rules": TRUSTED, **said}), lambda: 0.5, lambda: now[0])
+                office = PostOffice(
+                    link, Terms(**{"rules": TRUSTED, "secret": SECRET, **said}), lambda: 0.5, lambda: now[0]
+                )
                 stack.push_async_callback(office.close)
                 await story(House(link, office, store, now), server)
 
@@ -158,7 +161,7 @@ def test_a_result_is_posted_signed_and_whole(house):
         assert f.waits() == {}
         assert not f.store.keys("of:posting:*")
 
-    house(story, secret=SECRET)
+    house(story)
 
 
 @pytest.mark.parametrize("status", [Status.FAILED, Status.EXPIRED, Status.CANCELLED, Status.DEGRADED])
@@ -329,6 +332,18 @@ def test_a_burst_is_posted_in_one_round(house):
     house(story)
 
 
+def test_nothing_is_posted_unsigned(house, caplog):
+    async def story(f, server):
+        f.job(server.url)
+        f.incident("outage", "webhook")
+        await f.round()
+        assert server.asked == []
+        assert f.waits() == {DONE: 5}
+
+    house(story, secret=None, webhook="{url}")
+    assert "set `webhooks: secret`" in caplog.text
+
+
 def test_what_nobody_knows_is_taken_out(house, caplog):
     async def story(f, server):
         f.put("parcel:x")
@@ -365,7 +380,7 @@ def test_a_notice_to_a_program_is_signed_and_says_everything_in_words_and_in_num
         assert "openfall degrade list" in data["to_do"]
         assert told[-1]["data"]["text"].startswith("It lasted 20 min.")
 
-    house(story, webhook="{url}/hook", secret=SECRET)
+    house(story, webhook="{url}/hook")
 
 
 def test_the_operator_s_own_address_may_be_within_whatever_producers_may_not(house):
@@ -653,7 +668,7 @@ def test_what_was_posted_while_redis_went_away_is_not_posted_again(server):
         async with AsyncExitStack() as stack:
             hook = await stack.enter_async_context(fault_server(OK))
             link = await stack.enter_async_context(Link(server.url))
-            office = PostOffice(link, Terms(rules=TRUSTED), lambda: 0.5)
+            office = PostOffice(link, Terms(secret=SECRET, rules=TRUSTED), lambda: 0.5)
             stack.push_async_callback(office.close)
             with redis.Redis.from_url(server.url) as store:
                 prepared(store, hook.url)

@@ -5,6 +5,10 @@ from __future__ import annotations
 import base64
 import hmac
 import json
+import re
+import time
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -107,8 +111,22 @@ def test_the_signature_of_the_specification_s_library_comes_out():
 
 
 def test_an_id_stays_the_same_for_every_try_and_is_that_of_one_event_only():
-    one = headers("job:a:done:1", 1.0, b"x", None)
+    one = headers("job:a:done:1", 1.0, b"x", SECRET)
     assert one["webhook-id"] == headers("job:a:done:1", 2.0, b"y", SECRET)["webhook-id"]
-    assert one["webhook-id"] != headers("job:a:done:2", 1.0, b"x", None)["webhook-id"]
+    assert one["webhook-id"] != headers("job:a:done:2", 1.0, b"x", SECRET)["webhook-id"]
     assert "." not in one["webhook-id"]
-    assert "webhook-signature" not in one, "nobody gave a secret to sign with"
+
+
+def test_the_verification_in_the_documents_takes_what_is_signed_and_nothing_else():
+    page = (Path(__file__).resolve().parents[2] / "docs/webhooks.md").read_text("utf-8")
+    (snippet,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    told: dict[str, Any] = {}
+    exec(snippet, told)
+    payload = b'{"type":"job.answered"}'
+    for secret in (SECRET, "a plain text"):
+        signed = headers("job:a:done", time.time(), payload, secret)
+        assert told["verify"](secret, signed, payload)
+        assert not told["verify"](secret, signed, payload + b" ")
+        assert not told["verify"](secret + "AAAB", signed, payload)
+        assert not told["verify"](secret, {**signed, "webhook-id": "msg_0"}, payload)
+    assert not told["verify"](SECRET, headers("job:a:done", time.time() - 301, payload, SECRET), payload)

@@ -23,7 +23,7 @@ class WebhookNotifier:
     """Tells one URL of the operator's."""
 
     url: str
-    secret: str | None
+    secret: str
     sender: Sender
     update_every: float
 

@@ -12,7 +12,8 @@ MODELS = ("smol", "large")
 def open_one(f, reason="outage", **fields):
     now = int(f.clock.now * 1000)
     found = f"{reason}-{now}"
-    told = {"reason": reason, "began": now, "last": now, "falls": 3, "held": 0, "ended": "", "version": 4, **fields}
+    told = {"reason": reason, "began": now, "last": now, "falls": 3, "held": 0, "ended": "", "version": 4,
+            "notify": "discord,webhook", **fields}  # fmt: skip
     f.store.hset(f"of:incident:{found}", mapping=told)
     f.store.hset("of:incidents", reason, found)
     f.clock.now += QUIET

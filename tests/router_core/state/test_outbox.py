@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from pydantic_core import to_json
+
+from router_core.decide import Fall
+from router_core.degrade import Hold
 from router_core.envelope import pack_result
+from router_core.open_fall import HoldReason, Remedy
+from router_core.outcome import Completion
 from router_core.result import Result, Status
 from router_core.state import outbox
 from router_core.state.incidents import close
@@ -20,7 +26,8 @@ def began(f, reason="outage", **fields):
     """An incident as falls leave it, and its notice for Discord."""
     now = int(f.clock.now * 1000)
     incident = f"{reason}-{now}"
-    told = {"reason": reason, "began": now, "last": now, "falls": 1, "held": 0, "ended": "", "version": 1, **fields}
+    told = {"reason": reason, "began": now, "last": now, "falls": 1, "held": 0, "ended": "", "version": 1,
+            "notify": "discord,webhook", **fields}  # fmt: skip
     f.store.hset(f"of:incident:{incident}", mapping=told)
     f.store.hset("of:incidents", reason, incident)
     put(f, f"notice:discord:{incident}:began")
@@ -331,5 +338,54 @@ def test_what_nobody_knows_is_no_post(fleet):
         for entry in ("parcel:x", "job:", "notice:discord:outage-1:sang"):
             put(f, entry)
         assert [one.what for one in await outbox.take(f.link, 8)] == [None, None, None]
+
+    fleet(story)
+
+
+FALL = {
+    "reason": "outage",
+    "notify": ["discord"],
+    "counts": ["u:background", "m:smol", "c:timeout", "s:canned_reply"],
+}
+
+
+def test_a_job_s_way_through_an_outage_is_told_to_its_producer_and_to_people(fleet):
+    """Everything here is put into the outbox by the scripts that move the job."""
+
+    async def story(f):
+        await f.accept("job-00001", webhook="https://bot.example/h", reply_to=b'{"channel": 7}')
+        worker = await f.worker()
+        await f.settle(worker, await f.claim(worker), Fall(HoldReason.OUTAGE, "smol's breaker is open"))
+        reply = Result(id="job-00001", status=Status.DEGRADED, body={"message": {"content": "later"}},
+                       held_for=HoldReason.OUTAGE)  # fmt: skip
+        landing = Hold(reason=HoldReason.OUTAGE, detail="smol's breaker is open", by=Remedy.CANNED_REPLY,
+                       reply=Completion(text="later", finish_reason="", body={}), models=("smol",))  # fmt: skip
+        await f.lands(landing, to_json(FALL), reply)
+        taken = {
+            one.entry.partition(":")[0] + one.entry.rpartition(":")[2]: one for one in await outbox.take(f.link, 8)
+        }
+        assert set(taken) == {"jobdegraded", "noticebegan", "noticeupdate"}
+        interim = await outbox.letter(f.link, taken["jobdegraded"].what)
+        assert (interim.result.text, interim.result.final, interim.reply_to) == ("later", False, {"channel": 7})
+        await outbox.done(f.link, taken["jobdegraded"])
+        assert await outbox.notice_turn(f.link, taken["noticeupdate"], ONE_IN_TEN_MINUTES) is None
+        began_turn = await outbox.notice_turn(f.link, taken["noticebegan"], ONE_IN_TEN_MINUTES)
+        found = began_turn.incident
+        assert (found.falls, found.held, found.models, found.seen) == (1, 1, {"smol": 1}, {"canned_reply": 1})
+        await outbox.told(f.link, taken["noticebegan"], began_turn, "m1", 10)
+        f.clock.now += 20
+        assert await close(f.link, "outage", ("smol",)) is None
+        await f.intake.replay("job-00001")
+        assert [(await tell(f)).incident.replayed] == [1], "an update"
+        assert await outbox.letter(f.link, taken["jobdegraded"].what) is None, "it went on"
+        assert await f.settle(worker, await f.claim(worker)) == "settled"
+        await ended(f)
+        taken = {one.entry.rpartition(":")[2]: one for one in await outbox.take(f.link, 8)}
+        assert set(taken) == {"done", "recovered"}
+        result = await outbox.letter(f.link, taken["done"].what)
+        assert (result.result.status, result.at, result.url) == (
+            Status.ANSWERED, f.clock.now - 10, "https://bot.example/h")  # fmt: skip
+        over = await outbox.notice_turn(f.link, taken["recovered"], ONE_IN_TEN_MINUTES)
+        assert (over.incident.held, over.incident.replayed, over.incident.ended) == (0, 1, f.clock.now)
 
     fleet(story)

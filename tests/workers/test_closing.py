@@ -1,0 +1,104 @@
+"""An outage is over when its models take calls again, and not while one that it named does not."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import pytest
+import redis
+
+from router_core.breaker import BreakerState
+from router_core.catalog import Backend, Catalog, ModelSpec
+from router_core.job import Urgency
+from router_core.state.breakers import Word, force
+from router_core.state.delivery import Deliveries, Drained, Identity
+from router_core.state.incidents import QUIET, incident, open_incidents
+from router_core.state.link import Link
+from router_core.state.presence import register
+from router_core.state.survey import survey
+from workers.closing import close_ended
+
+OPEN, CLOSED = BreakerState.OPEN, BreakerState.CLOSED
+CATALOG = Catalog(
+    backends={"box": Backend(url="http://127.0.0.1:1", pool="gpu", slots=1)},
+    models={name: ModelSpec(upstream=name, at=("box",)) for name in ("smol", "large")},
+)
+QUEUES = tuple(CATALOG.queue(model, urgency) for urgency in Urgency for model in CATALOG.models)
+WHO = Identity("worker-a", "gpu", QUEUES, ("box",))
+
+
+@dataclass
+class House:
+    link: Link
+    store: redis.Redis
+    time: list[float]
+
+    def incident(self, reason: str, *models: str) -> str:
+        found = f"{reason}-{int(self.time[0] * 1000)}"
+        told = {"reason": reason, "began": int(self.time[0] * 1000), "u:background": 1, "version": 1}
+        counted = {f"m:{model}": 1 for model in models}
+        self.store.hset(f"of:incident:{found}", mapping={**told, **counted})
+        self.store.hset("of:incidents", reason, found)
+        self.time[0] += QUIET
+        return found
+
+    async def look(self) -> list[str]:
+        """The incidents that go on after a round."""
+        await register(self.link, WHO)
+        await Deliveries(self.link, WHO, [Drained(queue, (("box", 1),)) for queue in QUEUES]).beat([])
+        await close_ended(self.link, await survey(self.link, CATALOG))
+        return [found.id for found in await open_incidents(self.link)]
+
+    async def breaker(self, model: str, state: BreakerState) -> None:
+        await force(self.link, f"box/{model}", Word(state, "a test"), CATALOG.breakers)
+
+
+@pytest.fixture
+def house(redis_url: str) -> Callable[[Callable[[House], Awaitable[None]]], None]:
+    def run(story: Callable[[House], Awaitable[None]]) -> None:
+        async def main() -> None:
+            now = [1800000000.0]
+            with redis.Redis.from_url(redis_url) as store:
+                async with Link(redis_url, clock=lambda: now[0]) as link:
+                    await story(House(link, store, now))
+
+        asyncio.run(main())
+
+    return run
+
+
+def test_an_outage_goes_on_while_a_model_that_it_named_takes_no_calls(house):
+    async def story(f):
+        one = f.incident("outage", "smol")
+        await f.breaker("smol", OPEN)
+        assert await f.look() == [one]
+        await f.breaker("smol", CLOSED)
+        assert await f.look() == []
+        assert (await incident(f.link, one)).ended == f.time[0]
+
+    house(story)
+
+
+@pytest.mark.parametrize(
+    ("reason", "model"), [("outage", "large"), ("outage", "gone"), ("poisoned", "smol")],
+    ids=["a model that it did not name", "one that the catalog has no more", "another reason"],
+)  # fmt: skip
+def test_what_has_nothing_to_do_with_it_does_not_keep_it_open(house, reason, model):
+    async def story(f):
+        f.incident(reason, model)
+        await f.breaker("smol", OPEN)
+        assert await f.look() == []
+
+    house(story)
+
+
+def test_an_incident_that_has_held_jobs_goes_on_and_another_is_closed(house):
+    async def story(f):
+        f.incident("outage", "smol")
+        held = f.incident("own_fault", "smol")
+        f.store.hset(f"of:incident:{held}", "held", 1)
+        assert await f.look() == [held]
+
+    house(story)
