@@ -92,7 +92,8 @@ class Model:
         """(job ids, suspect); the leases themselves are entered by `start`, which is told the token."""
         if self.suspended:
             return [], ""
-        self.promote()
+        if queues != (DEGRADE,):  # another pool: nothing waits for a moment there
+            self.promote()
         open_ = [queue for queue in queues if queue not in self.paused]
         suspect = self.drain_for_suspect(busy, open_, drained)
         if suspect:
