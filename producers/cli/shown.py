@@ -32,13 +32,37 @@ def show_json(told: Any) -> None:
     click.echo(to_json(told).decode())
 
 
+def author(result: Result) -> str | None:
+    """The model that wrote what there is to read; None when no model did, or another job's."""
+    from router_core.open_fall import Remedy
+
+    written = result.answered and result.degraded_by in (None, Remedy.OTHER_MODEL)
+    return result.model if written else None
+
+
+def reply_words(result: Result) -> str:
+    """What is replied because nothing could serve a job, in a few words."""
+    from router_core.open_fall import Remedy
+
+    match result.degraded_by:
+        case Remedy.OTHER_MODEL:
+            return f"{result.model} stands in"
+        case Remedy.LAST_ANSWER:
+            return "the last answer to the same request"
+        case Remedy.CANNED_REPLY:
+            return "canned reply"
+        case _:
+            return "no reply"
+
+
 def receipt(result: Result) -> str:
     """`[8f21 coder-32b@tower 2.9s 41+38 tok $0.0004 · 1st in role worker, loaded]`"""
     parts = [result.id[:4]]
-    if result.model:
+    by_a_model = author(result) is not None
+    if by_a_model:
         parts.append(f"{result.model}@{result.backend}")
     parts.append(f"{result.took:.1f}s")
-    if result.output_tokens is not None:
+    if by_a_model and result.output_tokens is not None:
         parts.append(f"{'?' if result.input_tokens is None else result.input_tokens}+{result.output_tokens} tok")
     if result.attempts:
         parts.append(money(result.cost_usd))
@@ -48,6 +72,8 @@ def receipt(result: Result) -> str:
 
 def _why(result: Result) -> str:
     """Why this model: that another had failed before it, or its place among those considered."""
+    if result.degraded:
+        return f"degraded: {reply_words(result)}"
     if not result.fallback_used:
         own = next((one.reason for one in result.considered if one.model == result.model), result.reason)
         passed_over = any(one.reason.startswith(("moved back", "left out")) for one in result.considered)
@@ -72,6 +98,11 @@ def age(seconds: float | None) -> str:
         if seconds >= 2 * size:
             return f"{seconds / size:.0f}{unit}"
     return f"{seconds:.0f}s"
+
+
+def counted(number: int, verb: str = "") -> str:
+    """`1 job`, `3 jobs`; with a verb `1 job waits`, `3 jobs wait`."""
+    return (f"1 job {verb}s" if verb else "1 job") if number == 1 else f"{number:,} jobs {verb}".rstrip()
 
 
 def clock(moment: float) -> str:
