@@ -139,7 +139,7 @@ def test_a_held_job_says_why_and_how_it_goes_on(openfall: Run, worker_for: Calla
             assert time.monotonic() < until
     shown = openfall("job", "why", job_id).stdout
     assert "held (outage): nobody is there" in shown
-    assert f"goes on with: openfall degrade replay {job_id}" in shown
+    assert "goes on: by itself, when a model of its chain takes calls again" in shown
 
 
 def test_a_plain_answer_has_a_story_too_although_its_events_are_gone(openfall: Run, answering: Any) -> None:
