@@ -69,7 +69,7 @@ async def _wanted(llm: AsyncOpenfall, which: Which) -> Wanted:
     from router_core.state.holds import Wanted
 
     if which.reason is not None and which.reason not in set(HoldReason):
-        raise UnknownName("reason", which.reason, list(HoldReason))
+        raise UnknownName("reason", which.reason, [reason.value for reason in HoldReason])
     if which.role is not None and which.role not in llm.loaded.catalog.roles:
         raise UnknownName("role", which.role, llm.loaded.catalog.roles)
     since = None if which.since is None else await now_of(llm) - duration(which.since)
