@@ -42,8 +42,11 @@ def held_words(parked: Parked) -> str:
     from router_core.open_fall import RELEASED_BY_ITSELF
 
     parts = [f"{number:,} {reason_words(reason)}" for reason, number in parked.by_reason.items()]
-    first = "" if parked.looked_at >= parked.total else f"of the first {parked.looked_at:,} "
-    said = f"{counted(parked.total)} held: {first}{', '.join(parts)}"
+    if len(parts) == 1:
+        said = f"{counted(parked.total)} held {reason_words(*parked.by_reason)}"
+    else:
+        first = "" if parked.looked_at >= parked.total else f"of the first {parked.looked_at:,} "
+        said = f"{counted(parked.total)} held: {first}{', '.join(parts)}"
     waits = []
     if parked.models:
         waits.append(f"back by themselves when {named(parked.models)} takes calls")

@@ -132,7 +132,10 @@ async def parked(link: Link, most: int = MOST_COUNTED) -> Parked:
     jobs = await held_among(link, [id_.decode() for id_ in ids])
     models = Counter(model for job in jobs for model in job.models)
     return Parked(
-        total, len(jobs), dict(Counter(job.reason for job in jobs).most_common()), tuple(name for name, _ in models.most_common())
+        total,
+        len(jobs),
+        dict(Counter(job.reason for job in jobs).most_common()),
+        tuple(name for name, _ in models.most_common()),
     )
 
 

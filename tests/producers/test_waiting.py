@@ -65,7 +65,7 @@ def test_what_will_do_is_said_by_final_or_else_by_the_urgency(
     run(loaded, use)
 
 
-def test_after_its_release_the_answer_is_waited_for(loaded: Loaded, answering: Any) -> None:
+def test_after_its_release_the_answer_is_waited_for(loaded: Loaded, worker_for: Callable[..., Any]) -> None:
     (job_id,) = park(loaded, "hello", urgency="interactive")
 
     async def use(llm: AsyncOpenfall) -> None:
@@ -74,10 +74,11 @@ def test_after_its_release_the_answer_is_waited_for(loaded: Loaded, answering: A
         result = await llm.wait(job_id)
         assert (result.text, result.final, result.degraded) == ("echo hello", True, False)
 
-    run(loaded, use)
+    with worker_for():
+        run(loaded, use)
 
 
-def test_a_story_goes_on_over_fall_hold_and_release_to_its_end(loaded: Loaded, answering: Any) -> None:
+def test_a_story_goes_on_over_fall_hold_and_release_to_its_end(loaded: Loaded, worker_for: Callable[..., Any]) -> None:
     (job_id,) = park(loaded, "hello", urgency="interactive")
 
     async def use(llm: AsyncOpenfall) -> list[dict[str, Any]]:
@@ -88,7 +89,8 @@ def test_a_story_goes_on_over_fall_hold_and_release_to_its_end(loaded: Loaded, a
                 assert await replay(llm.link, job_id) == "queued"
         return told
 
-    told = run(loaded, use)
+    with worker_for():
+        told = run(loaded, use)
     names = [event["event"] for event in told if event["event"] != "delta"]
     assert names == ["queued", "fallen", "degraded", "held", "queued", "started", "done"]
     assert told[2]["text"] == SORRY

@@ -114,10 +114,11 @@ def test_the_health_sentence_says_what_is_held_and_what_it_waits_for(openfall: R
     assert told["held_by_reason"] == {"outage": 2, "poisoned": 1}
 
 
-def test_a_replayed_job_is_answered(openfall: Run, loaded: Loaded, answering: Any) -> None:
+def test_a_replayed_job_is_answered(openfall: Run, loaded: Loaded, worker_for: Callable[..., Any]) -> None:
     (job_id,) = park(loaded, "hold me")
     assert f"{job_id} is queued" in openfall("degrade", "replay", job_id).stdout
-    assert openfall("job", "wait", job_id).stdout == "echo hold me\n"
+    with worker_for():
+        assert openfall("job", "wait", job_id).stdout == "echo hold me\n"
 
 
 def test_many_are_replayed_at_once_and_only_those_that_are_meant(openfall: Run, loaded: Loaded) -> None:
@@ -127,11 +128,14 @@ def test_many_are_replayed_at_once_and_only_those_that_are_meant(openfall: Run, 
     assert [job["id"] for job in json.loads(openfall("degrade", "list", "--json").stdout)] == [other]
 
 
-def test_ready_are_those_one_of_whose_models_takes_calls(openfall: Run, loaded: Loaded, answering: Any) -> None:
+def test_ready_are_those_one_of_whose_models_takes_calls(
+    openfall: Run, loaded: Loaded, worker_for: Callable[..., Any]
+) -> None:
     (blocked,) = park(loaded, "one", models=("tiny",))
     (ready,) = park(loaded, "two", models=("tiny", "other"))
-    assert openfall("breakers", "open", "here/tiny").returncode == 0
-    told = json.loads(openfall("degrade", "replay", "--ready", "--json").stdout)
+    with worker_for():
+        assert openfall("breakers", "open", "here/tiny").returncode == 0
+        told = json.loads(openfall("degrade", "replay", "--ready", "--json").stdout)
     assert told == [{"id": ready, "state": "queued"}]
     assert [job["id"] for job in json.loads(openfall("degrade", "list", "--json").stdout)] == [blocked]
 
