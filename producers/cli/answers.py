@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from producers.cli.holds import meanwhile
-from producers.cli.shown import failure, receipt, result_json, say, show_json
+from producers.cli.shown import failure, receipt, say, show_json
 
 if TYPE_CHECKING:
     from router_core.result import Result
@@ -18,7 +18,7 @@ DEGRADED, STILL_QUEUED = 6, 7
 def show_answer(result: Result, *, as_json: bool = False, strict: bool = False, written: str = "") -> int:
     """Print what is not on the screen yet (`written` is); the exit code."""
     if as_json:
-        show_json(result_json(result))
+        show_json(result.as_json())
     elif result.answered:
         _print(result.text, written)
         if result.final:

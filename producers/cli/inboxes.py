@@ -11,7 +11,7 @@ import click
 
 from producers.cli.failures import flush_output
 from producers.cli.options import config_option, json_option, opened, run
-from producers.cli.shown import clock, failure, receipt, reply_words, result_json, say, show_json
+from producers.cli.shown import clock, failure, receipt, reply_words, say, show_json
 
 if TYPE_CHECKING:
     from router_core.result import Result
@@ -72,7 +72,7 @@ def _checked(name: str) -> str:
 
 def _show(result: Result, at: float, reply_to: Any, as_json: bool) -> None:
     if as_json:
-        show_json({**result_json(result), "at": at, "reply_to": reply_to})
+        show_json({**result.as_json(), "at": at, "reply_to": reply_to})
         return
     to = "" if reply_to is None else f"  to {reply_to}"
     click.echo(f"{clock(at)}  {result.id}{to}")

@@ -32,14 +32,6 @@ def show_json(told: Any) -> None:
     click.echo(to_json(told).decode())
 
 
-def author(result: Result) -> str | None:
-    """The model that wrote what there is to read; None when no model did, or another job's."""
-    from router_core.open_fall import Remedy
-
-    written = result.answered and result.degraded_by in (None, Remedy.OTHER_MODEL)
-    return result.model if written else None
-
-
 def reply_words(result: Result) -> str:
     """What is replied because nothing could serve a job, in a few words."""
     from router_core.open_fall import Remedy
@@ -58,11 +50,10 @@ def reply_words(result: Result) -> str:
 def receipt(result: Result) -> str:
     """`[8f21 coder-32b@tower 2.9s 41+38 tok $0.0004 · 1st in role worker, loaded]`"""
     parts = [result.id[:4]]
-    by_a_model = author(result) is not None
-    if by_a_model:
+    if result.model:
         parts.append(f"{result.model}@{result.backend}")
     parts.append(f"{result.took:.1f}s")
-    if by_a_model and result.output_tokens is not None:
+    if result.output_tokens is not None:
         parts.append(f"{'?' if result.input_tokens is None else result.input_tokens}+{result.output_tokens} tok")
     if result.attempts:
         parts.append(money(result.cost_usd))

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from producers.cli.shown import author, money, reply_words
+from producers.cli.shown import money, reply_words
 
 if TYPE_CHECKING:
     from router_core.job import Candidate
@@ -187,7 +187,7 @@ def as_json(record: Record, events: list[dict[str, Any]], hindrance: str = "") -
         "stand_in": record.stand_in,
         "released_by": record.released,
         "waits_for": hindrance or None,
-        "model_used": author(result) if result else None,
+        "model_used": result.model if result and result.answered else None,
         "fallback_used": bool(result and result.fallback_used),
         "cost_usd": None if result is None else result.cost_usd,
     }

@@ -12,7 +12,7 @@ import redis
 
 from config import Loaded
 from producers.cli.answers import show_answer
-from producers.cli.shown import receipt, result_json
+from producers.cli.shown import receipt
 from router_core.open_fall import HoldReason, Remedy
 from router_core.outcome import Attempt, ErrorClass
 from router_core.result import Result, Status
@@ -99,6 +99,6 @@ def test_a_job_that_ended_degraded_says_so_in_its_receipt(
 ) -> None:
     result = degraded(by)
     assert receipt(result) == words
-    assert result_json(result)["model_used"] == model
+    assert result.as_json()["model_used"] == model
     assert (show_answer(result), show_answer(result, strict=True)) == (0, 6)
     assert capsys.readouterr().out == "well, well\n" * 2
