@@ -88,8 +88,8 @@ def fall_words(fall: Mapping[str, Any]) -> str:
     """One fall as a line: `2026-11-21 08:00:00+01:00  c07e51a2  chat/interactive  outage: ...; got: canned_reply`."""
     tried = ", ".join(f"{one['model']}@{one['backend']} {one['error'] or 'answered'}" for one in fall.get("tried", ()))
     got = str(fall.get("by") or "nothing") + ("" if fall.get("final") else ", and goes on")
-    whom = f"{fall.get('role') or '-'}/{fall['urgency']}"
+    whom = f"{fall.get('role') or '-'}/{fall.get('urgency') or '-'}"
     return (
-        f"{clock(fall['at'] / 1000)}  {fall['id']}  {whom}  {fall['reason']}: {fall['detail']}"
+        f"{clock(fall['at'])}  {fall['id']}  {whom}  {fall['reason']}: {fall['detail']}"
         f"  · tried: {tried or 'nothing'}  · got: {got}"
     )

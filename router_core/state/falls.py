@@ -14,7 +14,7 @@ AT_ONCE = 256
 
 
 async def falls(link: Link, since: float | None = None) -> AsyncIterator[dict[str, Any]]:
-    """The records of falls, oldest first, from `since` (epoch seconds) on: `at` (ms), `id`, `reason`, `by` ..."""
+    """The records of falls (see `router_core.falls`), oldest first, from `since` (epoch seconds) on."""
     start = "-" if since is None else str(max(0, int(since * 1000)))
     while True:
         rows = await link.command("XRANGE", keys.FALLS, start, "+", "COUNT", AT_ONCE)

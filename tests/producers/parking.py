@@ -1,72 +1,90 @@
-"""Jobs that fell and are held, as the degrade worker holds them."""
+"""Jobs that fell and are held: by the scripts that do it, on the word of a degrade worker of the tests' own."""
 
 from __future__ import annotations
 
-import time
+import asyncio
 from typing import Any
 
-import redis
+from pydantic_core import to_json
 
 from config import Loaded
-from producers import Openfall
-from router_core.envelope import pack_result
+from producers import AsyncOpenfall
+from router_core.decide import Fall
+from router_core.degrade import Fallen, Hold
+from router_core.envelope import unpack_job
+from router_core.falls import fall_record
+from router_core.fleet import Fleet
+from router_core.job import CompletionJob
 from router_core.open_fall import HoldReason, Remedy
+from router_core.reply import reply as reply_of
 from router_core.result import Result, Status
+from router_core.state.delivery import Deliveries, Delivery, Drained, Identity, Seat
+from router_core.state.link import Link
+from router_core.state.settling import Ending
 
 SORRY = "No model can answer at the moment."
+WHY = "nobody is there"
 
 
-def interim(job_id: str, reason: HoldReason, text: str) -> Result:
-    body = {"choices": [{"message": {"role": "assistant", "content": text}}]} if text else None
-    return Result(
-        id=job_id, status=Status.DEGRADED, body=body, held_for=reason, degraded_why="tiny: its breaker is open",
-        degraded_by=Remedy.CANNED_REPLY if text else None,
-    )  # fmt: skip
+async def _claimed(link: Link, queue: str, backend: str) -> tuple[Deliveries, Delivery]:
+    """The next job of a queue, as soon as there is one."""
+    worker = Deliveries(link, Identity("parker", queue.split(".")[0], (), ()), [Drained(queue, (Seat(backend, 64),))])
+    await worker.beat([])
+    async with asyncio.timeout(20):
+        while not (taken := (await worker.claim(1, 0)).deliveries):
+            await asyncio.sleep(0.01)
+    return worker, taken[0]
 
 
-def hold(
-    store: redis.Redis, job_id: str, *, reason: HoldReason = HoldReason.OUTAGE,
-    models: tuple[str, ...] = ("tiny", "other"), reply: str = SORRY,
-) -> None:  # fmt: skip
-    """Hold a job that waits."""
-    now = int(time.time() * 1000)
-    queue = store.hget(f"of:job:{job_id}", "queue").decode()  # type: ignore[union-attr]
-    store.lrem(f"rq:queue:{queue}", 1, job_id)
-    store.zadd("rq:deferred:degrade", {job_id: now // 1000})
-    store.hset(f"rq:job:{job_id}", mapping={"status": "deferred", "origin": "degrade"})
-    fields = {"state": "held", "held_for": reason, "held_why": "nobody is there", "held_at": now,
-              "fell_from": queue, "falls": 1, "held_by": ",".join(models), "ready_at": 0,
-              "reply": pack_result(interim(job_id, reason, reply))}  # fmt: skip
-    store.hset(f"of:job:{job_id}", mapping=fields)
-    detail = f'"reason":"{reason}","detail":"nobody is there"'
-    by = '"canned_reply"' if reply else "null"
-    store.rpush(
-        f"of:events:{job_id}",
-        f'{{"event":"fallen","at":{now},{detail}}}',
-        f'{{"event":"degraded","at":{now},{detail},"by":{by},"text":"{reply}"}}',
-        f'{{"event":"held","at":{now},{detail}}}',
+def _landing(job: CompletionJob, held: Hold, text: str) -> Ending:
+    body = reply_of(job, text, 0.0).body if text else None
+    interim = Result(
+        id=job.id, status=Status.DEGRADED, body=body, held_for=held.reason, degraded_by=held.by, degraded_why=WHY
     )
-    store.publish(f"of:news:{job_id}", "")
+    fallen = Fallen(reason=held.reason, detail=WHY, at=job.accepted_at)
+    record = fall_record(job, fallen, held, Fleet(), 0.0)
+    return Ending(next=held, reply=interim, fall=to_json({**record, "notify": []}))
 
 
-def hold_next(store: redis.Redis, queue: str, **told: Any) -> str:
+async def hold_next(
+    link: Link, queue: str, *, reason: HoldReason = HoldReason.OUTAGE, models: tuple[str, ...] = ("tiny", "other"),
+    reply: str = SORRY,
+) -> str:  # fmt: skip
     """Hold the next job that comes into a queue; its id."""
-    until = time.monotonic() + 20
-    while not (waiting := store.lrange(f"rq:queue:{queue}", 0, 0)):
-        assert time.monotonic() < until
-        time.sleep(0.01)
-    job_id = str(waiting[0].decode())
-    hold(store, job_id, **told)
-    return job_id
+    worker, delivery = await _claimed(link, queue, "here")
+    settled = await worker.settle(worker.settling(delivery, Ending(next=Fall(reason, WHY))))
+    assert settled.came == "settled"
+    degrader, fallen = await _claimed(link, "degrade", "degrade")
+    job = unpack_job(fallen.envelope, fallen.deadline, fallen.accepted_at)
+    held = Hold(reason=reason, detail=WHY, by=Remedy.CANNED_REPLY if reply else None, models=models)
+    assert (await degrader.settle(degrader.settling(fallen, _landing(job, held, reply)))).came == "settled"
+    return fallen.id
+
+
+def held_next(url: str, queue: str, **told: Any) -> str:
+    """The same, for tests without an event loop."""
+
+    async def main() -> str:
+        async with Link(url) as link:
+            return await hold_next(link, queue, **told)
+
+    return asyncio.run(main())
 
 
 def park(
     loaded: Loaded, *prompts: str, reason: HoldReason = HoldReason.OUTAGE, models: tuple[str, ...] = ("tiny", "other"),
     reply: str = SORRY, **options: Any,
 ) -> list[str]:  # fmt: skip
-    """Put jobs in and hold them; their ids."""
-    with Openfall(config=loaded) as llm, redis.Redis.from_url(str(loaded.settings.redis_url)) as store:
-        ids = [llm.submit(prompt, **options).id for prompt in prompts]
-        for job_id in ids:
-            hold(store, job_id, reason=reason, models=models, reply=reply)
-    return ids
+    """Put jobs in and hold them; their ids. No worker may be there: it would have them first."""
+
+    async def main() -> list[str]:
+        async with AsyncOpenfall(config=loaded) as llm:
+            ids = []
+            for prompt in prompts:
+                job = await llm.submit(prompt, **options)
+                queue = (await llm.record(job.id)).queue
+                ids.append(await hold_next(llm.link, queue, reason=reason, models=models, reply=reply))
+                assert ids[-1] == job.id
+            return ids
+
+    return asyncio.run(main())

@@ -7,7 +7,6 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
-import redis
 
 from config import Loaded
 from producers import AsyncOpenfall, Openfall, StillQueued
@@ -24,11 +23,10 @@ def run(loaded: Loaded, use: Callable[[AsyncOpenfall], Coroutine[Any, Any, Any]]
     return asyncio.run(main())
 
 
-def test_who_asks_for_an_answer_at_once_gets_the_interim_one(loaded: Loaded, redis_url: str) -> None:
+def test_who_asks_for_an_answer_at_once_gets_the_interim_one(loaded: Loaded) -> None:
     async def use(llm: AsyncOpenfall) -> None:
-        with redis.Redis.from_url(redis_url) as store:
-            asked = asyncio.create_task(llm.ask("hello", urgency="interactive"))
-            job_id = await asyncio.to_thread(hold_next, store, "gpu.tiny.interactive")
+        asked = asyncio.create_task(llm.ask("hello", urgency="interactive"))
+        job_id = await hold_next(llm.link, "gpu.tiny.interactive")
         result = await asked
         assert (result.id, result.text) == (job_id, SORRY)
         assert result.degraded
@@ -92,8 +90,8 @@ def test_a_story_goes_on_over_fall_hold_and_release_to_its_end(loaded: Loaded, w
     with worker_for():
         told = run(loaded, use)
     names = [event["event"] for event in told if event["event"] != "delta"]
-    assert names == ["queued", "fallen", "degraded", "held", "queued", "started", "done"]
-    assert told[2]["text"] == SORRY
+    assert names == ["queued", "started", "fallen", "started", "degraded", "held", "queued", "started", "done"]
+    assert told[4]["text"] == SORRY
     assert told[-1]["result"].text == "echo hello"
 
 

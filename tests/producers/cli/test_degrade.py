@@ -12,6 +12,7 @@ import pytest
 import redis
 
 from config import Loaded
+from producers.cli.holds import fall_words
 from router_core.open_fall import HoldReason
 from tests.producers.parking import SORRY, park
 
@@ -172,26 +173,26 @@ def test_held_jobs_are_exported_as_a_batch_that_can_be_run(
     assert "echo take me elsewhere" in str(answer["response"])
 
 
-def test_the_log_tells_who_fell_why_and_what_its_caller_got(openfall: Run, redis_url: str) -> None:
-    fall = {
-        "at": 1_800_000_000_000, "id": "job-00001", "role": "chat", "urgency": "interactive", "reason": "outage",
-        "detail": "tiny: its breaker is open", "tried": [{"model": "tiny", "backend": "here", "error": "timeout"}],
-        "by": "canned_reply", "final": False, "counts": ["falls"], "notify": ["discord"],
-    }  # fmt: skip
-    with redis.Redis.from_url(redis_url) as store:
-        for _ in range(300):
-            store.xadd("of:falls", {"fall": json.dumps(fall)})
-        store.xadd("of:falls", {"fall": json.dumps({**fall, "id": "job-00002", "tried": [], "by": None})})
+def test_the_log_tells_who_fell_why_and_what_its_caller_got(openfall: Run, loaded: Loaded) -> None:
+    (first,) = park(loaded, "one")
+    (second,) = park(loaded, "two", reply="", role="dialogue")
     lines = openfall("degrade", "log").stdout.splitlines()
-    assert len(lines) == 301
+    assert len(lines) == 2
     assert lines[0].endswith(
-        "job-00001  chat/interactive  outage: tiny: its breaker is open  · tried: tiny@here timeout  "
-        "· got: canned_reply, and goes on"
+        f"{first}  chat/interactive  outage: nobody is there  · tried: nothing  · got: canned_reply, and goes on"
     )
-    assert lines[-1].endswith("job-00002  chat/interactive  outage: tiny: its breaker is open  · tried: nothing  "
-                              "· got: nothing, and goes on")  # fmt: skip
-    told = json.loads(openfall("degrade", "log", "--json", "--since", "1h").stdout.splitlines()[0])
-    assert "counts" not in told
+    assert f"{second}  dialogue/background" in lines[1]
+    assert lines[1].endswith("got: nothing, and goes on")
+    told = [json.loads(row) for row in openfall("degrade", "log", "--json", "--since", "1h").stdout.splitlines()]
+    assert [fall["id"] for fall in told] == [first, second]
+    assert "counts" not in told[0]
+
+
+def test_what_was_tried_is_in_the_log_and_a_job_that_nobody_could_read_too() -> None:
+    tried = [{"model": "tiny", "backend": "here", "error": "timeout"}]
+    told = {"at": 1.8e9, "id": "job-00001", "reason": "unreadable", "detail": "schema 9", "by": None, "final": False}
+    assert "tried: tiny@here timeout" in fall_words({**told, "urgency": "batch", "tried": tried})
+    assert "job-00001  -/-  unreadable: schema 9" in fall_words(told)
 
 
 def test_the_story_of_a_held_job_has_its_fall_its_reply_and_its_hold_in_order(openfall: Run, loaded: Loaded) -> None:
