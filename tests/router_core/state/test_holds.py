@@ -13,6 +13,7 @@ from router_core.result import Status
 from router_core.state.errors import UnknownJob
 from router_core.state.falls import falls
 from router_core.state.holds import Wanted, drop, held, held_among, held_count, parked, replay
+from router_core.state.settling import Ending
 
 JOB = "job-00001"
 
@@ -21,7 +22,8 @@ async def _held(f, *ids, reason=HoldReason.OUTAGE, **hold):
     worker = await f.worker()
     for job_id in ids:
         await f.accept(job_id, **hold.pop("terms", {}))
-        await f.settle(worker, await f.claim(worker), Fall(reason, "every model is away"))
+        ending = Ending(next=Fall(reason, "every model is away"))
+        assert (await worker.settle(worker.settling(await f.claim(worker), ending))).came == "settled"
         record = json.dumps({"id": job_id, "reason": reason, "counts": [], "notify": []}).encode()
         await f.lands(
             Hold(reason=reason, detail="every model is away", **{"models": ("smol", "large"), **hold}), record
