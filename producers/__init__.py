@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from producers.client import AsyncOpenfall
     from producers.errors import BadRequest, NoModel, ProducerError, PromptTooLarge, StillQueued
+    from producers.inbox import Delivered
     from producers.portal import Openfall
     from producers.runtime import RuntimeModel, report_call, resolve_runtime_model
 
 _HOMES = {
     "AsyncOpenfall": "client",
+    "Delivered": "inbox",
     "Openfall": "portal",
     "BadRequest": "errors",
     "NoModel": "errors",
@@ -31,6 +33,7 @@ _HOMES = {
 __all__ = [
     "AsyncOpenfall",
     "BadRequest",
+    "Delivered",
     "NoModel",
     "Openfall",
     "ProducerError",

@@ -15,7 +15,9 @@ from typing import Any, TypeVar, Unpack
 
 from config import Loaded, load
 from config import redis_url as redis_url_of
+from producers.destinations import inbox_name
 from producers.errors import BadRequest, ProducerError, StillQueued
+from producers.inbox import Delivered, delivered
 from producers.prompt import Prompt
 from producers.request import Ask, Options, Seen, duration, prepare
 from producers.runtime import Came, RuntimeModel, Wishes, find, tell
@@ -26,6 +28,7 @@ from router_core.job import CompletionJob
 from router_core.result import Result
 from router_core.state.errors import Backpressure, StoreError, StoreUnreachable
 from router_core.state.events import News
+from router_core.state.inbox import Inbox
 from router_core.state.intake import Accepted, Intake, Record, Terms
 from router_core.state.link import Link
 
@@ -175,6 +178,8 @@ class AsyncOpenfall:
     async def ask(self, prompt: Prompt, *, wait: float | str | None = None, **options: Unpack[Options]) -> Result:
         """Put one job in and wait for its result, at most `wait` (seconds or words), else until it must have ended.
 
+        When nothing can answer an interactive one now, it is held, and its degraded result comes at once (`final` is
+        False): show that, and `wait(job, final=True)` for the answer, or read it from an inbox.
         Raises what `submit` raises, and `StillQueued` when the wait is over: the job goes on.
         """
         limit = None if wait is None else duration(wait)
@@ -183,15 +188,23 @@ class AsyncOpenfall:
             limit = max(0.0, job.deadline - await self._server_time()) + AFTER_DEADLINE
         return await self.wait(job, limit)
 
-    async def wait(self, job: Accepted | str, timeout: float | str | None = None) -> Result:  # noqa: ASYNC109
+    async def wait(
+        self,
+        job: Accepted | str,
+        timeout: float | str | None = None,  # noqa: ASYNC109
+        *,
+        final: bool | None = None,
+    ) -> Result:
         """The result of a job, as soon as there is one. Bears outages of Redis.
 
+        A job that nothing can serve now is held, and goes on by itself. With `final` its one terminal result is waited
+        for; without (False) what is replied meanwhile will do; None: that will do for an interactive job only.
         Raises `StillQueued` after `timeout` (seconds or words; None: never), `UnknownJob` when there is no such job.
         """
         job_id = _id(job)
         try:
             async with asyncio.timeout(None if timeout is None else duration(timeout)):
-                return await end_of(self.link, self.news, job_id)
+                return await end_of(self.link, self.news, job_id, final)
         except TimeoutError:
             raise StillQueued(job_id) from None
 
@@ -200,10 +213,11 @@ class AsyncOpenfall:
     ) -> AsyncGenerator[dict[str, Any], None]:
         """What happens to a job, from the cursor `start` on, until its result. Bears outages of Redis.
 
-        Each event has `event` (queued, scheduled, started, delta, reset, held, done) and `cursor`, which continues
-        behind it. A `delta` has `text`; a `reset` takes back all deltas before it; `queued` comes again, with the
-        same cursor, when `position` changes; `done` has the whole `result`. With `watch` the answer is told in pieces
-        even if the job was put in without `stream`, unless it has begun already.
+        Each event has `event` (queued, scheduled, started, delta, reset, fallen, degraded, held, done) and `cursor`,
+        which continues behind it. A `delta` has `text`; a `reset` takes back all deltas before it; `queued` comes
+        again, with the same cursor, when `position` changes; a `degraded` has the `text` that is replied meanwhile, if
+        any; `done` has the whole `result`. With `watch` the answer is told in pieces even if the job was put in without
+        `stream`, unless it has begun already.
         """
         job_id = _id(job)
         if watch:
@@ -211,6 +225,16 @@ class AsyncOpenfall:
         async with aclosing(follow(self.link, self.news, job_id, start)) as events:
             async for event in events:
                 yield event
+
+    def inbox(self, name: str, *, reader: str | None = None) -> AsyncGenerator[Delivered[Awaitable[None]], None]:
+        """What comes of the jobs that were put in with `inbox=name`, until it is acknowledged: `await d.ack()`.
+
+        What was given before and not acknowledged is given again first, after a restart too. Several programs share an
+        inbox: each is a `reader` of its own name (default: this producer), each entry goes to one of them, and what one
+        has that is silent for 60 s goes to another. Bears outages of Redis. Raises `BadRequest` for a bad name.
+        """
+        reading = Inbox(self.link, inbox_name(name), reader or self.producer)
+        return delivered(reading, self.link, name)
 
     async def result(self, job_id: str) -> Result | None:
         """The result of a job, or None while it has none; `UnknownJob` when there is no such job."""

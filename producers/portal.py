@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import atexit
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
@@ -15,6 +15,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from config import Loaded
 from producers.client import AsyncOpenfall, Refused
+from producers.inbox import Delivered
 from producers.prompt import Prompt
 from producers.request import Ask, Options
 from producers.runtime import Came, RuntimeModel, Wishes
@@ -64,8 +65,8 @@ class Openfall:
     def ask(self, prompt: Prompt, *, wait: float | str | None = None, **options: Unpack[Options]) -> Result:
         return self._call(partial(self._client.ask, prompt, wait=wait, **options))
 
-    def wait(self, job: Accepted | str, timeout: float | str | None = None) -> Result:
-        return self._call(partial(self._client.wait, job, timeout))
+    def wait(self, job: Accepted | str, timeout: float | str | None = None, *, final: bool | None = None) -> Result:
+        return self._call(partial(self._client.wait, job, timeout, final=final))
 
     def stream(self, job: Accepted | str, *, start: int = 0, watch: bool = True) -> Iterator[dict[str, Any]]:
         """The events of a job. Leaving the loop early is fine: the job goes on."""
@@ -75,6 +76,15 @@ class Openfall:
                 yield event
         finally:
             self._call(events.aclose)
+
+    def inbox(self, name: str, *, reader: str | None = None) -> Iterator[Delivered[None]]:
+        """What comes of jobs, until `d.ack()`. Leaving the loop early is fine: what is not acknowledged comes again."""
+        entries = self._call(partial(_begun, self._client, name, reader))
+        try:
+            while (found := self._call(partial(anext, entries, None))) is not None:
+                yield replace(found, ack=partial(self._call, found.ack))
+        finally:
+            self._call(entries.aclose)
 
     def result(self, job_id: str) -> Result | None:
         return self._call(partial(self._client.result, job_id))
@@ -110,3 +120,9 @@ class Openfall:
         if self._portal is None:
             raise RuntimeError("this Openfall is closed: make a new one")
         return self._portal.call(step)
+
+
+async def _begun(
+    client: AsyncOpenfall, name: str, reader: str | None
+) -> AsyncGenerator[Delivered[Awaitable[None]], None]:
+    return client.inbox(name, reader=reader)  # a connection is made where the event loop is

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from config import Loaded
 from config.words import seconds_of
+from producers.destinations import destinations
 from producers.errors import BadRequest
 from producers.prompt import PARAMETERS, Prompt, body_of, check_size, dialect_of
 from router_core.catalog import UnknownName
@@ -48,6 +49,9 @@ class Options(TypedDict, total=False):
     openai, anthropic or ollama.
     `within` is how long an answer is wanted, in seconds or words (`90`, `"5m"`); `deadline` is the moment itself, epoch
     seconds or an aware datetime. The last row goes into the request body as it is.
+
+    `inbox` is the name of an inbox (`AsyncOpenfall.inbox`) and `webhook` a URL: there too it is told what came of the
+    job, with `reply_to`, any JSON value of up to 4 KB. A job that joins another by its key is told where that one is.
     """
 
     role: str | None
@@ -62,6 +66,9 @@ class Options(TypedDict, total=False):
     idempotency_key: str | None
     stream: bool
     id: str | None
+    inbox: str | None
+    webhook: str | None
+    reply_to: Any
 
     max_tokens: int | None
     temperature: float | None
@@ -165,14 +172,16 @@ def _terms(loaded: Loaded, queue: str, urgency: Urgency, options: Options) -> Te
         raise BadRequest(
             "say `within` or `deadline`, not both: each sets the moment after which nobody wants an answer"
         )
+    policy = loaded.catalog.urgency[urgency]
     return Terms(
         queue=queue,
-        start_within=loaded.catalog.urgency[urgency].start_within,
-        give_up=loaded.catalog.urgency[urgency].give_up if within is None else duration(within),
+        start_within=policy.start_within,
+        give_up=policy.give_up if within is None else duration(within),
         keep=max(1.0, loaded.settings.keep_results),
         deadline=None if deadline is None else moment(deadline),
         idempotency_key=_key(options.get("idempotency_key")),
-        depth=loaded.catalog.urgency[urgency].depth,
+        depth=policy.depth,
+        **destinations(options, loaded.settings),
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Any
 
+from router_core.job import Urgency
 from router_core.result import Result
 from router_core.state import events
 from router_core.state.errors import StoreUnreachable
@@ -43,18 +44,32 @@ async def follow(link: Link, news: events.News, job_id: str, start: int = 0) -> 
                 await listener.changed()
 
 
-async def end_of(link: Link, news: events.News, job_id: str) -> Result:
-    """The result of a job, as soon as there is one; `UnknownJob` if there is no such job."""
+async def end_of(link: Link, news: events.News, job_id: str, final: bool | None = True) -> Result:
+    """The result of a job, as soon as there is one; `UnknownJob` if there is no such job.
+
+    Of a job that is held meanwhile: its interim result when `final` is False, or None and the job is interactive.
+    """
     intake = Intake(link)
     async with news.listen(job_id) as listener:
         while True:
             try:
-                if (result := await intake.result(job_id)) is not None:
-                    return result
+                result = await intake.result(job_id)
+                if result is None and final is not True:
+                    result = await interim(intake, job_id, final)
             except StoreUnreachable:
                 await asyncio.sleep(LOOK_AFTER_OUTAGE)
                 continue
+            if result is not None:
+                return result
             await listener.changed()
+
+
+async def interim(intake: Intake, job_id: str, final: bool | None) -> Result | None:
+    """What is replied while a job is held, if whoever waits is content with that; None: wait on."""
+    if (reply := await intake.reply(job_id)) is None:
+        return None
+    result, urgency = reply
+    return result if final is False or urgency is Urgency.INTERACTIVE else None
 
 
 async def _look(intake: Intake, link: Link, job_id: str, place: _Place) -> list[dict[str, Any]]:

@@ -133,6 +133,6 @@ class Result(BaseModel):
     def as_json(self) -> dict[str, Any]:
         """As `--json` prints it and webhooks carry it: what is asked most beside the whole. What is not known is null,
         never 0."""
-        names = ("final", "text", "backend", "fallback_used", "latency_ms", "selection_reason", "cost_usd")
+        names = ("degraded", "final", "text", "backend", "fallback_used", "latency_ms", "selection_reason", "cost_usd")
         told = {name: getattr(self, name) for name in names}
         return {"model_used": self.model if self.answered else None, **told, **self.model_dump(mode="json")}

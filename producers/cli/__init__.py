@@ -2,8 +2,8 @@
 
 Exit codes: 0 ok; 1 a job failed, its queue is full, or no model would do; 2 usage or configuration; 3 Redis is
 unreachable; 4 preflight found a failure; 5 some lines of a batch failed;
-6 another model answered than the first (with --strict); 7 gave up waiting, the job goes on; 130 interrupted, resumable;
-141 whoever read standard output has left.
+6 degraded, or another model answered than the first (with --strict); 7 no answer yet, the job goes on; 130 interrupted,
+resumable; 141 whoever read standard output has left.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ COMMANDS = {
     "breakers": ("breakers", "What is left alone, why and for how long; open and close by hand."),
     "local-only": ("switches", "Let nothing leave the local pools, or let it again."),
     "spend": ("spending", "What was called for whom, and what it cost."),
-    "degrade": ("queues", "What nothing could serve; put it back."),
+    "degrade": ("degrade", "What nothing could serve; put it back, drop it, take it elsewhere."),
+    "inbox": ("inboxes", "What came of the jobs that name an inbox."),
     "config": ("configs", "Check a configuration; show what it comes to; help an editor."),
     "work": ("fleet", "Carry out the jobs of one pool."),
 }

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from producers.cli.answers import show_answer
 from producers.cli.options import config_option, job_options, json_option, opened, options_of, run, text_of
-from producers.cli.shown import Waiting, failure, receipt, say, show_json
+from producers.cli.shown import Waiting, say
 
 if TYPE_CHECKING:
     from producers.client import AsyncOpenfall
@@ -40,12 +41,13 @@ class _Manner:
 @job_options
 @click.option("--wait", metavar="DURATION", help="Wait at most this long; the job then goes on (exit 7).")
 @click.option("--stream/--no-stream", default=None, help="Print the answer as it comes (default: in a terminal).")
-@click.option("--strict", is_flag=True, help="Exit with 6 if another model than the first of the chain answered.")
+@click.option("--strict", is_flag=True, help="Exit with 6 unless the first model of the chain answered.")
 @config_option
 @json_option
 def ask(text: str, config_path: Path | None, **told: Any) -> None:
     """Ask one question and print the answer. TEXT is the prompt, or - for standard input.
 
+    When nothing can answer an interactive one now, what is replied meanwhile is printed, and the job goes on by itself.
     Ctrl-C stops the waiting, not the job.
     """
     stream = told.pop("stream")
@@ -59,7 +61,8 @@ def ask(text: str, config_path: Path | None, **told: Any) -> None:
         result = run(_ask(text_of(text), options, config_path, manner))
     except KeyboardInterrupt:
         _interrupted(manner.job_id)
-    raise click.exceptions.Exit(_shown(result, manner))
+    code = show_answer(result, as_json=manner.as_json, strict=manner.strict, written="".join(manner.written))
+    raise click.exceptions.Exit(code)
 
 
 def _interrupted(job_id: str) -> None:
@@ -93,14 +96,23 @@ async def _follow(llm: AsyncOpenfall, manner: _Manner, waiting: Waiting) -> Resu
                     hint.cancel()
                 if manner.stream:
                     _write(event, manner, waiting)
-                if event["event"] == "done":
-                    result: Result = event["result"]
+                if (result := await _end(llm, manner, event)) is not None:
                     return result
     finally:
         hint.cancel()
         with suppress(asyncio.CancelledError):
             await hint
     raise AssertionError("a story ends with done")
+
+
+async def _end(llm: AsyncOpenfall, manner: _Manner, event: dict[str, Any]) -> Result | None:
+    """The result, if the waiting is over: the job has ended, or is held and something is replied meanwhile."""
+    from producers.story import interim
+
+    if event["event"] == "done":
+        ended: Result = event["result"]
+        return ended
+    return await interim(llm.intake, manner.job_id, final=None) if event["event"] == "held" else None
 
 
 def _words(event: dict[str, Any]) -> str:
@@ -112,8 +124,12 @@ def _words(event: dict[str, Any]) -> str:
             return f"{event.get('why', 'no answer')}; asked again in a moment"
         case "started":
             return f"{event['backend']} is writing"
-        case "held":
-            return f"held: {event.get('detail', '')}. It goes on when somebody replays it (openfall degrade list)"
+        case "fallen":
+            return f"nothing can serve it now ({event['reason']}: {event['detail']})"
+        case "degraded" if event.get("by") == "other_model":
+            return f"a stand-in is asked: {event['detail']}"
+        case "held" | "degraded":
+            return f"held ({event['reason']}: {event['detail']}); openfall degrade show tells what it waits for"
         case _:
             return "being answered"
 
@@ -146,20 +162,3 @@ async def _hint(llm: AsyncOpenfall, job_id: str) -> None:
             say(f"{record.queue} is paused: openfall queues resume {record.queue}")
         elif record.state == "queued" and (why := await hindrance(llm.link, llm.loaded.catalog, record.queue)):
             say(f"waits for {record.queue}: {why}")
-
-
-def _shown(result: Result, manner: _Manner) -> int:
-    """Print what is not on the screen yet; the exit code."""
-    if manner.as_json:
-        show_json(result.as_json())
-    elif result.answered:
-        written = "".join(manner.written)
-        if written.strip() == result.text.strip():
-            click.echo("" if written else result.text)
-        else:
-            click.echo(result.text.removeprefix(written) if result.text.startswith(written) else f"\n{result.text}")
-        say(receipt(result))
-    if not result.answered:
-        say(failure(result))
-        return 1
-    return 6 if manner.strict and result.fallback_used else 0

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from producers.cli.options import config_option, job_options, json_option, opened, options_of, read_file, run
-from producers.cli.shown import Waiting, clock, failure, receipt, say, show_json
+from producers.cli.shown import Waiting, clock, reply_words, say, show_json
 
 if TYPE_CHECKING:
     from producers.batch_file import BadLine, Line
-    from producers.client import Refused
+    from producers.client import AsyncOpenfall, Refused
     from producers.request import Options
+    from router_core.outcome import Attempt
     from router_core.result import Result
     from router_core.state.intake import Accepted, Record
 
@@ -122,29 +123,26 @@ id_argument = click.argument("job_id", metavar="ID", callback=_whole)
 @json_option
 def show(job_id: str, config_path: Path | None, as_json: bool) -> None:
     """Where a job is, and what was tried for it."""
-    record = run(_record(job_id, config_path))
+    record, _, hindrance = run(_story(job_id, config_path))
     if as_json:
-        show_json(_record_json(record))
+        show_json(record_json(record))
         return
-    for words in _described(record):
+    for words in _described(record, hindrance):
         click.echo(words)
 
 
-async def _record(job_id: str, config_path: Path | None) -> Record:
-    async with opened(config_path) as llm:
-        return await llm.record(job_id)
-
-
-def _record_json(record: Record) -> dict[str, Any]:
+def record_json(record: Record) -> dict[str, Any]:
+    """A record as `--json` prints it: without the words of the request."""
     from dataclasses import asdict
 
     told = asdict(record)
     told["job"] = None if record.job is None else record.job.model_dump(mode="json", exclude={"body"})
     told["result"] = None if record.result is None else record.result.as_json()
+    told["reply"] = None if record.reply is None else record.reply.as_json()
     return told
 
 
-def _described(record: Record) -> list[str]:
+def _described(record: Record, hindrance: str) -> list[str]:
     words = [
         f"{record.id}  {record.state}" + (f": {record.result.status}" if record.result else ""),
         f"queue       {record.queue}",
@@ -154,14 +152,21 @@ def _described(record: Record) -> list[str]:
     ]
     if record.state == "started":
         words.append(f"at          {record.backend}, by {record.worker}")
+    if record.falls:
+        words.append(f"falls       {record.falls}" + (f", {record.stand_in} stands in" if record.stand_in else ""))
     if record.held_for:
         words.append(f"held        {record.held_for}: {record.held_why}")
-    for attempt in record.attempts:
-        came = f"{attempt.error}: {attempt.detail}" if attempt.error else "answered"
-        words.append(
-            f"attempt     {attempt.model}@{attempt.backend} {attempt.ended_at - attempt.started_at:.1f}s {came}"
-        )
-    return words
+    if record.reply:
+        words.append(f"meanwhile   {reply_words(record.reply)}")
+    if hindrance and record.held_for:
+        words.append(f"goes on     {hindrance}")
+    return words + [f"attempt     {attempt_words(attempt)}" for attempt in record.attempts]
+
+
+def attempt_words(attempt: Attempt) -> str:
+    """One call, and what came of it."""
+    came = f"{attempt.error}: {attempt.detail}" if attempt.error else "answered"
+    return f"{attempt.model}@{attempt.backend} {attempt.ended_at - attempt.started_at:.1f}s {came}"
 
 
 @job.command()
@@ -181,41 +186,47 @@ def why(job_id: str, config_path: Path | None, as_json: bool) -> None:
 
 
 async def _story(job_id: str, config_path: Path | None) -> tuple[Record, list[dict[str, Any]], str]:
-    """The job, what happened to it, and what keeps everybody from its queue now, if it waits there."""
-    from producers.resolving import hindrance
+    """The job, what happened to it, and what it waits for: what keeps everybody from its queue, or its release."""
     from router_core.state.events import read
 
     async with opened(config_path) as llm:
         record, events = await llm.record(job_id), await read(llm.link, job_id)
-        waits = record.state in ("queued", "scheduled")
-        return record, events, await hindrance(llm.link, llm.loaded.catalog, record.queue) if waits else ""
+        return record, events, await _hindrance(llm, record)
+
+
+async def _hindrance(llm: AsyncOpenfall, record: Record) -> str:
+    from producers.cli.chosen import now_of
+    from producers.cli.holds import release_words
+    from producers.resolving import hindrance
+    from router_core.state.holds import held_among
+
+    if record.state in ("queued", "scheduled"):
+        return await hindrance(llm.link, llm.loaded.catalog, record.queue)
+    jobs = await held_among(llm.link, [record.id]) if record.state == "held" else []
+    return release_words(jobs[0], await now_of(llm)) if jobs else ""
 
 
 @job.command()
 @id_argument
 @click.option("--wait", metavar="DURATION", help="At most this long (exit 7).")
+@click.option("--meanwhile", is_flag=True, help="If the job is held, take what is replied until it is answered.")
 @config_option
 @json_option
-def wait(job_id: str, wait: str | None, config_path: Path | None, as_json: bool) -> None:
-    """Wait for a job and print its answer."""
+def wait(job_id: str, wait: str | None, meanwhile: bool, config_path: Path | None, as_json: bool) -> None:
+    """Wait for a job and print its answer. One that is held is waited for until it has been answered."""
+    from producers.cli.answers import show_answer
+
     try:
-        result = run(_wait(job_id, wait, config_path))
+        result = run(_wait(job_id, wait, not meanwhile, config_path))
     except KeyboardInterrupt:
         say(f"\njob {job_id} goes on without you")
         raise click.exceptions.Exit(130) from None
-    if as_json:
-        show_json(result.as_json())
-    elif result.answered:
-        click.echo(result.text)
-        say(receipt(result))
-    if not result.answered:
-        say(failure(result))
-        raise click.exceptions.Exit(1)
+    raise click.exceptions.Exit(show_answer(result, as_json=as_json))
 
 
-async def _wait(job_id: str, limit: str | None, config_path: Path | None) -> Result:
+async def _wait(job_id: str, limit: str | None, final: bool, config_path: Path | None) -> Result:
     async with opened(config_path) as llm, Waiting(f"waiting for job {job_id}"):
-        return await llm.wait(job_id, limit)
+        return await llm.wait(job_id, limit, final=final)
 
 
 @job.command()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -39,6 +39,9 @@ _JOB_OPTIONS = (
     click.option("--max-tokens", type=click.IntRange(min=1), help="The longest answer."),
     click.option("--temperature", type=click.FloatRange(min=0), help="How freely it is worded."),
     click.option("--key", "idempotency_key", help="The same key and request join the job that stands for them."),
+    click.option("--inbox", metavar="NAME", help="Tell what comes of it there too: openfall inbox NAME."),
+    click.option("--webhook", metavar="URL", help="Post what comes of it there too, signed."),
+    click.option("--reply-to", metavar="JSON", help="Told with it, as it is: JSON, or else text."),
 )
 
 
@@ -55,7 +58,18 @@ def options_of(told: dict[str, Any]) -> Options:
 
     if told.get("deadline") is not None:
         told = {**told, "deadline": moment(told["deadline"])}
+    if told.get("reply_to") is not None:
+        told = {**told, "reply_to": _json_or_text(told["reply_to"])}
     return cast("Options", told)
+
+
+def _json_or_text(told: str) -> Any:
+    from pydantic_core import from_json
+
+    try:
+        return from_json(told)
+    except ValueError:
+        return told
 
 
 @asynccontextmanager
@@ -89,6 +103,16 @@ async def perhaps_opened(config_path: Path | None) -> AsyncIterator[tuple[Loaded
             yield loaded, None
             return
         yield loaded, llm
+
+
+def with_client(config_path: Path | None, ask: Callable[[AsyncOpenfall], Awaitable[T]]) -> T:
+    """What a client of this configuration is told."""
+
+    async def main() -> T:
+        async with opened(config_path) as llm:
+            return await ask(llm)
+
+    return run(main())
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:

@@ -1,26 +1,27 @@
-"""`openfall status`, `queues`, `workers`, `degrade`: what waits, who carries it out, what is held."""
+"""`openfall status`, `queues`, `workers`: what waits, who carries it out."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import asdict
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from producers.cli.options import config_option, json_option, opened, run
-from producers.cli.shown import age, say, show_json, show_table, table
+from producers.cli.holds import held_words
+from producers.cli.options import config_option, json_option, with_client
+from producers.cli.shown import age, counted, say, show_json, show_table, table
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from producers.client import AsyncOpenfall
-    from router_core.state.overview import Held, Overview, Queue
+    from router_core.state.holds import Parked
+    from router_core.state.overview import Overview, Queue
 
-T = TypeVar("T")
 EVERY = 2.0
 WORK = "openfall work POOL"
 COLUMNS = ("queue", "waiting", "oldest", "started", "later", "")
@@ -35,13 +36,13 @@ def status(watch: bool, config_path: Path | None, as_json: bool) -> None:
     if watch:
         _watch(config_path, as_json)
         return
-    seen, at_home = _status(config_path)
+    seen = _status(config_path)
     if as_json:
-        show_json(_json(seen, at_home))
+        show_json(_json(seen))
         return
-    click.echo(_said(seen, at_home))
-    if seen.queues:
-        show_table(COLUMNS, _rows(seen.queues))
+    click.echo(_said(seen))
+    if seen.overview.queues:
+        show_table(COLUMNS, _rows(seen.overview.queues))
 
 
 def _watch(config_path: Path | None, as_json: bool) -> None:
@@ -51,52 +52,55 @@ def _watch(config_path: Path | None, as_json: bool) -> None:
     console = Console(highlight=False)
     if as_json or not console.is_terminal:
         while True:
-            seen, at_home = _status(config_path)
-            show_json(_json(seen, at_home)) if as_json else click.echo(_said(seen, at_home))
+            seen = _status(config_path)
+            show_json(_json(seen)) if as_json else click.echo(_said(seen))
             time.sleep(EVERY if as_json else 5 * EVERY)
     with Live(console=console, auto_refresh=False) as live:
         while True:
-            live.update(_page(*_status(config_path)), refresh=True)
+            live.update(_page(_status(config_path)), refresh=True)
             time.sleep(EVERY)
 
 
-def _page(seen: Overview, at_home: str | None) -> RenderableType:
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """Everything at a glance. `at_home`: why nothing may leave the local pools (None: it may)."""
+
+    overview: Overview
+    parked: Parked
+    at_home: str | None
+
+
+def _page(seen: _Seen) -> RenderableType:
     from rich.console import Group
 
-    return Group(_said(seen, at_home), table(COLUMNS, _rows(seen.queues)), "Ctrl-C ends the watching, nothing else.")
+    rows = table(COLUMNS, _rows(seen.overview.queues))
+    return Group(_said(seen), rows, "Ctrl-C ends the watching, nothing else.")
 
 
-def _status(config_path: Path | None) -> tuple[Overview, str | None]:
-    """Everything at a glance, and why nothing may leave the local pools (None: it may)."""
+def _status(config_path: Path | None) -> _Seen:
+    from router_core.state.holds import parked
     from router_core.state.overview import look
     from router_core.state.switches import local_only
 
-    async def ask(llm: AsyncOpenfall) -> tuple[Overview, str | None]:
+    async def ask(llm: AsyncOpenfall) -> _Seen:
         fixed = "the configuration says so" if llm.loaded.catalog.local_only else None
-        return await look(llm.link), await local_only(llm.link) or fixed
+        return _Seen(await look(llm.link), await parked(llm.link), await local_only(llm.link) or fixed)
 
-    return _with(config_path, ask)
+    return with_client(config_path, ask)
 
 
-def _said(seen: Overview, at_home: str | None) -> str:
-    return health(seen) + (f" Local-only: nothing leaves the local pools ({at_home})." if at_home else "")
+def _said(seen: _Seen) -> str:
+    said = health(seen.overview, seen.parked)
+    return said + (f" Local-only: nothing leaves the local pools ({seen.at_home})." if seen.at_home else "")
 
 
 def _looked(config_path: Path | None) -> Overview:
     from router_core.state.overview import look
 
-    return _with(config_path, lambda llm: look(llm.link))
+    return with_client(config_path, lambda llm: look(llm.link))
 
 
-def _with(config_path: Path | None, ask: Callable[[AsyncOpenfall], Awaitable[T]]) -> T:
-    async def main() -> T:
-        async with opened(config_path) as llm:
-            return await ask(llm)
-
-    return run(main())
-
-
-def health(seen: Overview) -> str:
+def health(seen: Overview, parked: Parked) -> str:
     """The one sentence: are people getting answers, and if not, what to do."""
     alive = sum(worker.alive for worker in seen.workers)
     started = sum(queue.started for queue in seen.queues)
@@ -105,23 +109,19 @@ def health(seen: Overview) -> str:
     if seen.suspended:
         said = "Everything is suspended (rq resume ends that)"
     elif seen.unserved and not alive:
-        said = f"{_jobs(seen.waiting, 'wait')}, and no worker is alive: start one with `openfall up` or `{WORK}`"
+        said = f"{counted(seen.waiting, 'wait')}, and no worker is alive: start one with `openfall up` or `{WORK}`"
     elif seen.unserved:
         said = f"No worker serves {', '.join(queue.name for queue in seen.unserved)}; elsewhere {workers} at work"
     elif seen.waiting:
-        said = f"{_jobs(seen.waiting, 'wait')} (the oldest for {age(oldest)}), {started} being answered by {workers}"
+        said = f"{counted(seen.waiting, 'wait')} (the oldest for {age(oldest)}), {started} being answered by {workers}"
     elif started:
-        said = f"Nothing waits, {_jobs(started)} being answered by {workers}"
+        said = f"Nothing waits, {counted(started)} being answered by {workers}"
     else:
         said = f"Nothing waits; {workers} ready" if alive else "Nothing waits, and no worker is alive"
     paused = [queue.name for queue in seen.queues if queue.paused]
     said += f"; paused: {', '.join(paused)}" if paused else ""
-    said += f"; {_jobs(seen.held)} held (openfall degrade list)." if seen.held else "."
+    said += f"; {held_words(parked)}." if parked.total else "."
     return said + (f" No job is accepted: {seen.pressed}." if seen.pressed else "")
-
-
-def _jobs(number: int, verb: str = "") -> str:
-    return (f"1 job {verb}s" if verb else "1 job") if number == 1 else f"{number} jobs {verb}".rstrip()
 
 
 def _rows(queues: tuple[Queue, ...]) -> Iterator[tuple[object, ...]]:
@@ -133,11 +133,18 @@ def _rows(queues: tuple[Queue, ...]) -> Iterator[tuple[object, ...]]:
         yield queue.name, queue.waiting, age(queue.oldest), queue.started, queue.scheduled, paused
 
 
-def _json(seen: Overview, at_home: str | None) -> dict[str, Any]:
-    by_urgency: dict[str, int] = {}
-    for queue in seen.queues:
+def _json(seen: _Seen) -> dict[str, Any]:
+    overview, by_urgency = seen.overview, dict[str, int]()
+    for queue in overview.queues:
         by_urgency[queue.urgency or "other"] = by_urgency.get(queue.urgency or "other", 0) + queue.waiting
-    return {"health": health(seen), "local_only": at_home, "waiting_by_urgency": by_urgency, **asdict(seen)}
+    return {
+        "health": health(overview, seen.parked),
+        "local_only": seen.at_home,
+        "waiting_by_urgency": by_urgency,
+        "held_by_reason": seen.parked.by_reason,
+        "held_waits_for": seen.parked.models,
+        **asdict(overview),
+    }
 
 
 @click.command()
@@ -191,7 +198,7 @@ def pause(config_path: Path | None, name: str) -> None:
     async def step(llm: AsyncOpenfall) -> dict[str, bool]:
         return {queue: await overview.pause(llm.link, queue) for queue in _fitting(name, _queues_of(llm))}
 
-    for queue, anew in _with(config_path, step).items():
+    for queue, anew in with_client(config_path, step).items():
         click.echo(f"{queue} is paused" if anew else f"{queue} was paused already")
 
 
@@ -207,7 +214,7 @@ def resume(config_path: Path | None, name: str) -> None:
         fitting = [queue for queue in paused if fnmatchcase(queue, name)] or _fitting(name, _queues_of(llm))
         return {queue: await overview.resume(llm.link, queue) for queue in fitting}
 
-    for queue, anew in _with(config_path, step).items():
+    for queue, anew in with_client(config_path, step).items():
         click.echo(f"{queue} goes on" if anew else f"{queue} was not paused")
 
 
@@ -224,42 +231,3 @@ def _fitting(name: str, known: list[str]) -> list[str]:
     if not fitting:
         raise UnknownName("queue", name, known)
     return fitting
-
-
-@click.group()
-def degrade() -> None:
-    """What nothing could serve: held, not lost."""
-
-
-@degrade.command("list")
-@config_option
-@json_option
-def list_held(config_path: Path | None, as_json: bool) -> None:
-    """The held jobs, and why each is held."""
-    from router_core.state.overview import held
-
-    async def step(llm: AsyncOpenfall) -> tuple[list[Held], float]:
-        time_ = await llm.link.command("TIME")
-        return await held(llm.link), float(time_[0])
-
-    jobs, now = _with(config_path, step)
-    if as_json:
-        show_json([asdict(job) for job in jobs])
-    elif not jobs:
-        say("nothing is held")
-    else:
-        columns = ("job", "for", "reason", "queue", "why")
-        show_table(columns, ((job.id, age(now - job.since), job.reason, job.queue, job.why) for job in jobs))
-
-
-@degrade.command()
-@click.argument("job_id", metavar="ID")
-@config_option
-@json_option
-def replay(job_id: str, config_path: Path | None, as_json: bool) -> None:
-    """Put a held job back into the queue it fell from."""
-    state = _with(config_path, lambda llm: llm.intake.replay(job_id))
-    if as_json:
-        show_json({"id": job_id, "state": state})
-    else:
-        click.echo(f"{job_id} is {state}")

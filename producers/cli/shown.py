@@ -32,6 +32,21 @@ def show_json(told: Any) -> None:
     click.echo(to_json(told).decode())
 
 
+def reply_words(result: Result) -> str:
+    """What is replied because nothing could serve a job, in a few words."""
+    from router_core.open_fall import Remedy
+
+    match result.degraded_by:
+        case Remedy.OTHER_MODEL:
+            return f"{result.model} stands in"
+        case Remedy.LAST_ANSWER:
+            return "the last answer to the same request"
+        case Remedy.CANNED_REPLY:
+            return "canned reply"
+        case _:
+            return "no reply"
+
+
 def receipt(result: Result) -> str:
     """`[8f21 coder-32b@tower 2.9s 41+38 tok $0.0004 · 1st in role worker, loaded]`"""
     parts = [result.id[:4]]
@@ -48,6 +63,8 @@ def receipt(result: Result) -> str:
 
 def _why(result: Result) -> str:
     """Why this model: that another had failed before it, or its place among those considered."""
+    if result.degraded:
+        return f"degraded: {reply_words(result)}"
     if not result.fallback_used:
         own = next((one.reason for one in result.considered if one.model == result.model), result.reason)
         passed_over = any(one.reason.startswith(("moved back", "left out")) for one in result.considered)
@@ -72,6 +89,11 @@ def age(seconds: float | None) -> str:
         if seconds >= 2 * size:
             return f"{seconds / size:.0f}{unit}"
     return f"{seconds:.0f}s"
+
+
+def counted(number: int, verb: str = "") -> str:
+    """`1 job`, `3 jobs`; with a verb `1 job waits`, `3 jobs wait`."""
+    return (f"1 job {verb}s" if verb else "1 job") if number == 1 else f"{number:,} jobs {verb}".rstrip()
 
 
 def clock(moment: float) -> str:

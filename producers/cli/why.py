@@ -6,11 +6,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from producers.cli.shown import money
+from producers.cli.shown import money, reply_words
 
 if TYPE_CHECKING:
     from router_core.job import Candidate
     from router_core.outcome import Attempt
+    from router_core.result import Result
     from router_core.state.intake import Record
 
 _ACCEPTED, _CALL, _MOVE, _END = range(4)
@@ -21,7 +22,7 @@ _UNTOLD = frozenset({"delta", "done", "started"})
 """Events that an attempt or the end tells better; a claim without an attempt is told by `_claim`."""
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True)
 class Moment:
     """Something that happened, `at` seconds after the job was accepted."""
 
@@ -49,7 +50,7 @@ def moments(record: Record, events: list[dict[str, Any]]) -> list[Moment]:
         why = result.detail or (result.picked_why if result.picked else "")
         end = max([result.took, *(one.at for one in found)])
         found.append(Moment(end, _END, f"{result.status}{cost}", why))
-    return sorted(found)
+    return sorted(found, key=lambda one: (one.at, one.order))  # what came at the same moment stays in its order
 
 
 def _events(record: Record, events: list[dict[str, Any]], began: float) -> Iterator[Moment]:
@@ -78,12 +79,25 @@ def _what(event: Mapping[str, Any], record: Record, first: bool) -> str:
         case "scheduled":
             wait = (event["due"] - event["at"]) / 1000
             return f"put back for {event['queue']}, due in {wait:.1f}s"
-        case "held":
-            return f"held ({event['reason']}): {event['detail']}"
+        case "fallen" | "degraded" | "held":
+            return _fallen(event)
         case "reset":
             return "begun anew: what was streamed is taken back"
         case other:
             return str(other)
+
+
+def _fallen(event: Mapping[str, Any]) -> str:
+    """One of the things that happen to a job which nothing can serve."""
+    name, by = event["event"], event.get("by")
+    if name == "degraded" and by == "other_model":
+        return f"handed to a stand-in: {event['detail']}"
+    words = {
+        "fallen": "fell",
+        "held": "held",
+        "degraded": f"its caller was told, {f'with a {by}' if by else 'no reply'}",
+    }
+    return f"{words[name]} ({event['reason']}): {event['detail']}"
 
 
 def _attempts(record: Record, events: list[dict[str, Any]], began: float) -> Iterator[Moment]:
@@ -112,7 +126,7 @@ def told(record: Record, events: list[dict[str, Any]], hindrance: str = "") -> I
     """The lines that a person reads. `hindrance` is what keeps everybody from its queue now."""
     why, considered = reasons(record)
     state = str(record.result.status) if record.result else record.state
-    by = f" by {record.result.model}@{record.result.backend}" if record.result and record.result.answered else ""
+    by = _by(record.result) if record.result else ""
     yield f"{record.id}  {state}{by}"
     if record.held_for:
         yield f"held ({record.held_for}): {record.held_why}"
@@ -131,6 +145,12 @@ def told(record: Record, events: list[dict[str, Any]], hindrance: str = "") -> I
         yield f"  {'':>9}   {_next(record)}" + (f": {hindrance}" if hindrance else "")
 
 
+def _by(result: Result) -> str:
+    if result.degraded:
+        return f": {reply_words(result)}"
+    return f" by {result.model}@{result.backend}" if result.answered else ""
+
+
 def _next(record: Record) -> str:
     """What the job waits for."""
     match record.state:
@@ -141,7 +161,7 @@ def _next(record: Record) -> str:
         case "started":
             return f"{record.backend} is writing, for {record.worker}"
         case _:
-            return f"goes on with: openfall degrade replay {record.id}"
+            return "goes on"
 
 
 def as_json(record: Record, events: list[dict[str, Any]], hindrance: str = "") -> dict[str, Any]:
@@ -163,6 +183,9 @@ def as_json(record: Record, events: list[dict[str, Any]], hindrance: str = "") -
         "moments": [{"at": one.at, "what": one.what, "why": one.why} for one in moments(record, events)],
         "held_for": record.held_for,
         "held_why": record.held_why,
+        "falls": record.falls,
+        "stand_in": record.stand_in,
+        "released_by": record.released,
         "waits_for": hindrance or None,
         "model_used": result.model if result and result.answered else None,
         "fallback_used": bool(result and result.fallback_used),

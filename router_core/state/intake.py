@@ -13,7 +13,7 @@ from typing import Any
 from pydantic_core import to_json
 
 from router_core.envelope import digest, pack_job, pack_result, unpack_attempts, unpack_job, unpack_result
-from router_core.job import CompletionJob
+from router_core.job import CompletionJob, Urgency
 from router_core.open_fall import HoldReason
 from router_core.outcome import Attempt, ErrorClass
 from router_core.result import Result, Status
@@ -80,6 +80,17 @@ class Record:
     backend: str | None
     held_for: HoldReason | None
     held_why: str
+    held_by: tuple[str, ...] = ()
+    """The models whose return releases it."""
+    ready_at: float = 0.0
+    reply: Result | None = None
+    """What is replied while it is held."""
+    falls: int = 0
+    stand_in: str | None = None
+    """The model outside its chain that was asked for it last."""
+    released: str | None = None
+    """The model whose return released it last."""
+    inbox: str | None = None
 
 
 def _data_of(job_id: str) -> bytes:
@@ -131,6 +142,14 @@ class Intake:
             raise UnknownJob(job_id)
         return None
 
+    async def reply(self, job_id: str) -> tuple[Result, Urgency] | None:
+        """What is replied while a job is held, and its urgency; None: it is not held, or nothing is replied."""
+        fields = ("state", "reply", "fell_from", "queue")
+        state, reply, fell_from, queue = await self._link.command("HMGET", keys.RECORD + job_id, *fields)
+        if state != b"held" or reply is None:
+            return None
+        return unpack_result(job_id, reply), Urgency((fell_from or queue).decode().rpartition(".")[2])
+
     async def record(self, job_id: str) -> Record:
         """All that is known of a job; `UnknownJob` when there is no such job."""
         hash_, *rest = await asyncio.gather(
@@ -157,13 +176,6 @@ class Intake:
         """End a job that has no result yet; whoever is calling for it is told to stop. False: it had ended before."""
         result = Result(id=job_id, status=Status.CANCELLED, error=ErrorClass.CANCELLED, detail=why)
         return await end(self._link, result, rq_status="canceled")
-
-    async def replay(self, job_id: str) -> str:
-        """Put a held job back into its queue. Returns the state it is in now; `UnknownJob`."""
-        state = (await self._link.script("replay", job_id))[0].decode()
-        if state == "gone":
-            raise UnknownJob(job_id)
-        return str(state)
 
     async def watch(self, job_id: str) -> None:
         """Ask that the answer be streamed: a delivery that starts from now on writes its pieces to the events."""
@@ -211,6 +223,13 @@ def _record(job_id: str, told: Mapping[str, bytes], prompt: bytes | None, ended:
         backend=_text(told, "backend"),
         held_for=HoldReason(told["held_for"].decode()) if "held_for" in told else None,
         held_why=_text(told, "held_why") or "",
+        held_by=tuple(filter(None, (_text(told, "held_by") or "").split(","))),
+        ready_at=int(told.get("ready_at", 0)) / 1000,
+        reply=unpack_result(job_id, told["reply"]) if "reply" in told else None,
+        falls=int(told.get("falls", 0)),
+        stand_in=_text(told, "stand_in"),
+        released=_text(told, "released"),
+        inbox=_text(told, "inbox"),
     )
 
 

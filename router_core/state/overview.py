@@ -1,4 +1,4 @@
-"""The whole at a glance: queues, workers, what is held, what has ended. Reads only, but for pause and resume."""
+"""The whole at a glance: queues, workers, what has ended. Reads only, but for pause and resume."""
 
 from __future__ import annotations
 
@@ -49,18 +49,6 @@ class Worker:
     heard: float | None
     answered: int
     failed: int
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """A job that nothing could serve. `since` and `deadline` are epoch seconds on the server's clock."""
-
-    id: str
-    queue: str
-    reason: str
-    why: str
-    since: float
-    deadline: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,22 +144,6 @@ def _seconds_since(at: str, now: float) -> float | None:
         return max(0.0, now - datetime.fromisoformat(at).timestamp())
     except ValueError:
         return None
-
-
-async def held(link: Link, most: int = 1000) -> list[Held]:
-    """The jobs that nothing could serve, longest held first."""
-    ids = await link.command("ZRANGE", keys.RQ_DEFERRED + keys.DEGRADE, 0, most - 1)
-    fields = ("held_for", "held_why", "held_at", "deadline", "queue")
-    rows = await asyncio.gather(*(link.command("HMGET", keys.RECORD + id_.decode(), *fields) for id_ in ids))
-    return [
-        Held(id_.decode(), row[4].decode(), row[0].decode(), (row[1] or b"").decode(), *_epochs(row[2], row[3]))
-        for id_, row in zip(ids, rows, strict=True)
-        if row[0] is not None
-    ]
-
-
-def _epochs(since: bytes, deadline: bytes) -> tuple[float, float]:
-    return int(since) / 1000, int(deadline) / 1000
 
 
 async def pause(link: Link, queue: str) -> bool:

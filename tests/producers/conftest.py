@@ -12,10 +12,9 @@ import pytest
 import redis
 
 from config import Loaded, load
-from router_core.decide import Fall, Handoff
+from router_core.decide import Handoff
 from router_core.envelope import unpack_attempts, unpack_job
 from router_core.job import CompletionJob
-from router_core.open_fall import HoldReason
 from router_core.outcome import Attempt, BreakerMark, CredentialMark, ErrorClass
 from router_core.result import Result, Status
 from router_core.state.delivery import Deliveries, Delivery, Drained, Identity
@@ -58,14 +57,13 @@ def made(attempt: Attempt, delivery: Delivery) -> Call:
 class Answering:
     """Answers whatever is queued until it is stopped. `asked` are the jobs as they were delivered.
 
-    With `hold` every job falls; with `hand_off` the model `tiny` is overloaded and the next one answers.
+    With `hand_off` the model `tiny` is overloaded and the next one answers.
     """
 
     url: str
     loaded: Loaded
     reply: Callable[[CompletionJob], str | ErrorClass] = echo
     name: str = "answering-worker"
-    hold: bool = False
     hand_off: bool = False
     asked: list[CompletionJob] = field(default_factory=list)
     _stop: threading.Event = field(default_factory=threading.Event)
@@ -108,10 +106,6 @@ class Answering:
     async def _answer(self, deliveries: Deliveries, delivery: Delivery) -> None:
         job = unpack_job(delivery.envelope, delivery.deadline)
         self.asked.append(job)
-        if self.hold:
-            fall = Fall(HoldReason.OUTAGE, "nobody is there")
-            await deliveries.settle(deliveries.settling(delivery, Ending(next=fall)))
-            return
         said = await asyncio.to_thread(self.reply, job)
         if self.hand_off and delivery.model == "tiny":
             said = ErrorClass.OVERLOADED

@@ -11,6 +11,7 @@ from router_core.catalog import Backend, Catalog, ModelSpec
 from router_core.job import Urgency
 from router_core.policies import Cloud, UrgencyPolicy
 from router_core.state import events
+from router_core.state.holds import replay
 from router_core.state.survey import survey
 from router_core.state.switches import set_local_only
 from tests.shifts import Place, eventually, heard, nobody, place
@@ -101,7 +102,7 @@ def test_a_local_only_job_that_was_wired_into_a_cloud_queue_is_held_there_also_w
                     record = await here.until(job, "held")
                     assert (record.held_for, record.attempts) == ("local_only", ())
                     assert "may not leave the local pools" in record.held_why
-                    assert await here.intake.replay(job) == "queued"
+                    assert await replay(here.link, job) == "queued"
             for job in jobs:
                 await here.until(job, "held")
             # By hand, as somebody with a Redis prompt would do it: onto a list that a cloud worker drains.
@@ -158,7 +159,7 @@ def test_when_the_fleets_switch_is_turned_no_further_cloud_call_starts_and_what_
             assert "local-only switch is on" in (await here.moves(moved))[0]["why"]
             # With the switch off again, what was held is answered where it was asked for.
             await set_local_only(here.link, False)
-            assert await here.intake.replay(held[0].id) == "queued"
+            assert await replay(here.link, held[0].id) == "queued"
             assert outcome(await here.until(held[0].id, "done")) == "sky"
 
     asyncio.run(story())

@@ -12,6 +12,7 @@ from router_core.result import Status
 from router_core.state import events
 from router_core.state.delivery import Seat
 from router_core.state.errors import StorePressed, StoreUnreachable
+from router_core.state.holds import replay
 from router_core.state.pressure import pressure
 from tests.faults import COMPLETION, answer, drip_events, piece, stall
 from tests.faults import events as streamed
@@ -66,7 +67,7 @@ def test_when_no_model_may_answer_any_more_the_job_is_held(working):
         record = await bench.intake.record(job)
         assert record.held_for == "outage"
         assert "small: auth; large: auth" in record.held_why
-        assert await bench.intake.replay(job) == "queued"
+        assert await replay(bench.link, job) == "queued"
         assert (await bench.result(job)).status is Status.ANSWERED
 
     working(story, answer({}, 401), answer({}, 401), answer(COMPLETION))

@@ -289,22 +289,6 @@ def test_what_is_not_accepted_is_told_with_the_remedy(openfall: Run, store: Any)
     assert "No job is accepted: Redis uses 9 MiB" in openfall("status").stdout
 
 
-def test_a_held_job_is_listed_and_replayed(openfall: Run, worker_for: Callable[..., Any]) -> None:
-    job_id = openfall("enqueue", said="hold me").stdout.strip()
-    with worker_for(hold=True) as worker:
-        held: list[dict[str, Any]] = []
-        while not held:
-            held = json.loads(openfall("degrade", "list", "--json").stdout)
-    assert [job["id"] for job in held] == [job_id]
-    assert held[0]["why"] == "nobody is there"
-    assert job_id in openfall("degrade", "list").stdout
-    assert "1 job held (openfall degrade list)" in openfall("status").stdout
-    assert f"{job_id} is queued" in openfall("degrade", "replay", job_id).stdout
-    with worker_for():
-        assert openfall("job", "wait", job_id).stdout == "echo hold me\n"
-    assert worker.asked
-
-
 def test_work_is_done_by_the_workers_process_with_all_its_options(openfall: Run) -> None:
     ran = openfall("work", "gpuu", "--burst", "--slots", "2")
     assert ran.returncode == 2

@@ -12,6 +12,7 @@ from router_core.open_fall import HoldReason
 from router_core.outcome import ErrorClass
 from router_core.result import Status
 from router_core.state.delivery import Deliveries, Identity
+from router_core.state.holds import replay
 from router_core.state.rounds import reap, sweep
 
 JOB = "job-00001"
@@ -159,12 +160,12 @@ def test_a_held_job_can_be_replayed_and_its_story_stays(fleet):
         await _held(f)
         record = await f.intake.record(JOB)
         assert (record.held_for, record.held_why) == (HoldReason.OUTAGE, "every model is away")
-        assert await f.intake.replay(JOB) == "queued"
+        assert await replay(f.link, JOB) == "queued"
         record = await f.intake.record(JOB)
         assert (record.state, record.held_for, len(record.attempts)) == ("queued", None, 1)
         delivery = await f.claim(await f.worker("heir"))
         assert delivery.attempts == b"", "what was tried counts no longer"
-        assert await f.intake.replay(JOB) == "started"
+        assert await replay(f.link, JOB) == "started"
 
     fleet(story)
 

@@ -138,7 +138,7 @@ def test_a_result_is_kept_for_a_second_at_least(fleet):
 
 def test_an_unknown_job_is_unknown_to_every_question(fleet):
     async def story(f):
-        for question in ("result", "record", "position", "cancel", "replay", "watch"):
+        for question in ("result", "record", "position", "cancel", "watch"):
             with pytest.raises(UnknownJob, match="no job job-00001"):
                 await getattr(f.intake, question)(JOB)
 

@@ -6,6 +6,7 @@ from router_core.breaker import BreakerPolicy, BreakerState
 from router_core.outcome import BreakerMark, CredentialMark
 from router_core.state.breakers import Probed, Word, breakers, force, report
 from router_core.state.delivery import Drained, Seat
+from router_core.state.holds import replay
 from router_core.state.rounds import sweep
 from router_core.state.switches import local_only, set_local_only
 
@@ -201,7 +202,7 @@ def test_a_job_that_must_stay_falls_when_it_is_found_in_a_queue_of_the_cloud(fle
             assert f.places(job_id) == [("queue", "degrade")]
             fell = (await f.lands()).fell
             assert (fell.reason, SMOL in fell.why) == ("local_only", True)
-            assert await f.intake.replay(job_id) == "queued"
+            assert await replay(f.link, job_id) == "queued"
         assert await taken(f, cloud) == [], "replayed, it falls again"
 
     fleet(story)

@@ -26,6 +26,7 @@ from router_core.open_fall import HoldReason
 from router_core.outcome import Attempt, BreakerMark, CredentialMark, ErrorClass
 from router_core.result import Result, Status
 from router_core.state.delivery import Deliveries, Drained, Identity
+from router_core.state.holds import replay
 from router_core.state.intake import Intake, Terms, end
 from router_core.state.link import Link
 from router_core.state.presence import register
@@ -245,7 +246,7 @@ class Machine(RuleBasedStateMachine):
         if job.state == "held":
             job.state, job.token, job.crashes, job.queue = "queued", "", 0, job.fell_from
             self.model.lists[job.queue].insert(0, job_id)
-        assert self.do(self.intake.replay(job_id)) == job.state
+        assert self.do(replay(self.link, job_id)) == job.state
 
     @rule(alias=st.sampled_from(["smol", "large"]))
     def release(self, alias: str) -> None:

@@ -1,0 +1,260 @@
+"""`openfall degrade`: what nothing could serve: look at it, put it back, drop it, take it elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from producers.cli.chosen import Which, chosen, filters, found, now_of, together
+from producers.cli.holds import fall_words, release_words
+from producers.cli.jobs import attempt_words, id_argument, record_json
+from producers.cli.options import config_option, json_option, opened, run
+from producers.cli.progress import Progress
+from producers.cli.shown import age, clock, counted, reply_words, say, show_json, show_table
+
+if TYPE_CHECKING:
+    from producers.client import AsyncOpenfall
+    from router_core.state.holds import Held
+    from router_core.state.intake import Record
+
+MOST_SHOWN = 1000
+"""Rows of a table. `--json` has them all."""
+AT_ONCE = 64
+"""Jobs that are put back, dropped or read at once."""
+
+T = TypeVar("T")
+
+
+@click.group()
+def degrade() -> None:
+    """What nothing could serve: held, not lost."""
+
+
+@degrade.command("list")
+@filters
+@config_option
+@json_option
+def list_held(config_path: Path | None, as_json: bool, **told: Any) -> None:
+    """The held jobs, why each is held, and which models it waits for; the longest held first."""
+    jobs, now = run(_list(config_path, Which(**told)))
+    if as_json:
+        show_json([asdict(job) for job in jobs])
+        return
+    if not jobs:
+        say("nothing is held" + (" of that kind" if any(told.values()) else ""))
+        return
+    columns = ("job", "for", "reason", "role", "urgency", "waits for", "why")
+    rows = (
+        (
+            job.id,
+            age(now - job.since),
+            job.reason,
+            job.role or "-",
+            job.urgency,
+            ", ".join(job.models) or "you",
+            job.why,
+        )
+        for job in jobs[:MOST_SHOWN]
+    )
+    show_table(columns, rows)
+    if len(jobs) > MOST_SHOWN:
+        say(f"the first {MOST_SHOWN:,} of {len(jobs):,}: --json has all of them")
+
+
+async def _list(config_path: Path | None, which: Which) -> tuple[list[Held], float]:
+    async with opened(config_path) as llm:
+        return [job async for job in found(llm, which)], await now_of(llm)
+
+
+@degrade.command()
+@id_argument
+@config_option
+@json_option
+def show(job_id: str, config_path: Path | None, as_json: bool) -> None:
+    """One held job: why, what was tried, what its caller was told meanwhile, what lets it go on."""
+    record, job, now = run(_show(job_id, config_path))
+    if job is None:
+        raise click.UsageError(f"{job_id} is not held, it is {record.state}: openfall job why {job_id}")
+    if as_json:
+        show_json({**record_json(record), "released": release_words(job, now)})
+        return
+    for words in _described(record, job, now):
+        click.echo(words)
+
+
+async def _show(job_id: str, config_path: Path | None) -> tuple[Record, Held | None, float]:
+    from router_core.state.holds import held_among
+
+    async with opened(config_path) as llm:
+        record = await llm.record(job_id)
+        return record, next(iter(await held_among(llm.link, [job_id])), None), await now_of(llm)
+
+
+def _described(record: Record, job: Held, now: float) -> list[str]:
+    words = [
+        f"{job.id}  held for {age(now - job.since)}: {job.reason}",
+        f"why        {job.why}",
+        f"put in     {clock(record.accepted_at)} by {record.producer}, {job.role or '-'}/{job.urgency}",
+    ]
+    words += [f"tried      {attempt_words(attempt)}" for attempt in record.attempts] or ["tried      nothing"]
+    if record.reply is None:
+        words.append("told       nothing: nobody was promised an answer at once")
+    else:
+        words.append(f"told       {reply_words(record.reply)}")
+        words += [f"           {line}" for line in record.reply.text.splitlines()]
+    return [*words, f"goes on    {release_words(job, now)}"]
+
+
+@degrade.command()
+@chosen
+@click.option("--ready", is_flag=True, help="Only those one of whose models takes calls now.")
+@config_option
+@json_option
+def replay(config_path: Path | None, as_json: bool, all_: bool, **told: Any) -> None:
+    """Put held jobs back into the queues they fell from. They begin anew: neither crashes nor attempts count.
+
+    What an outage holds comes back by itself; this is for what waits for you, or for when you know better.
+    """
+    which = Which(all=all_, **told)
+    which.check()
+    states = run(_replay(config_path, which))
+    if as_json:
+        show_json([{"id": id_, "state": state} for id_, state in states.items()])
+    elif which.ids:
+        for id_, state in states.items():
+            click.echo(f"{id_} is {state}")
+    else:
+        click.echo(f"{counted(sum(state == 'queued' for state in states.values()))} put back")
+
+
+async def _replay(config_path: Path | None, which: Which) -> dict[str, str]:
+    from router_core.state.holds import replay
+
+    async with opened(config_path) as llm:
+        return dict(await _each(llm, which, "put back", lambda job: replay(llm.link, job.id)))
+
+
+async def _each(
+    llm: AsyncOpenfall, which: Which, words: str, step: Callable[[Held], Awaitable[T]]
+) -> list[tuple[str, T]]:
+    """Do something to every job that is meant; what came of each."""
+    from router_core.state.holds import held_count
+
+    done: list[tuple[str, T]] = []
+    everything = which.all and not which.narrowed
+    async with Progress(words, await held_count(llm.link) if everything else len(which.ids) or None) as progress:
+        async for jobs in together(found(llm, which), AT_ONCE):
+            done += zip((job.id for job in jobs), await asyncio.gather(*map(step, jobs)), strict=True)
+            progress.at(len(done))
+    return done
+
+
+@degrade.command()
+@chosen
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@config_option
+@json_option
+def drop(config_path: Path | None, as_json: bool, all_: bool, yes: bool, **told: Any) -> None:
+    """End held jobs without an answer: cancelled, dropped by an operator. There is no way back."""
+    which = Which(all=all_, **told)
+    which.check()
+    if not yes:
+        _asked(len(run(_list(config_path, which))[0]))
+    dropped = run(_drop(config_path, which))
+    if as_json:
+        show_json({"dropped": dropped})
+    else:
+        click.echo(f"{counted(len(dropped))} dropped")
+
+
+def _asked(number: int) -> None:
+    if not sys.stdin.isatty():
+        raise click.UsageError(f"this would drop {counted(number)} for good: say --yes")
+    click.confirm(f"Drop {counted(number)} for good?", abort=True, err=True)
+
+
+async def _drop(config_path: Path | None, which: Which) -> list[str]:
+    from router_core.state.holds import drop
+
+    async with opened(config_path) as llm:
+        return [id_ for id_, gone in await _each(llm, which, "dropped", lambda job: drop(llm.link, job)) if gone]
+
+
+@degrade.command()
+@chosen
+@click.option("-o", "--output", metavar="FILE", default="-", help="Instead of standard output.")
+@config_option
+def export(config_path: Path | None, output: str, all_: bool, **told: Any) -> None:
+    """Write held jobs as requests of a batch file (OpenAI Batch JSONL), their PROMPTS INCLUDED.
+
+    Each job's id is its custom_id. The jobs stay held: drop them when they have been answered elsewhere. Without ids
+    or filters all are written.
+    """
+    which = Which(all=all_, **told)
+    try:
+        with _opened(output) as file:
+            written, strange = run(_export(config_path, which, file))
+    except OSError as error:
+        if output == "-":
+            raise
+        raise click.UsageError(f"{output} cannot be written: {error.strerror}") from None
+    say(f"{counted(written)} written, with their prompts: keep the file where nobody else reads it")
+    if strange:
+        say(f"{counted(strange)} of them in another dialect than OpenAI's: `openfall batch run` refuses those lines")
+
+
+def _opened(output: str) -> AbstractContextManager[IO[bytes]]:
+    """The file, which only its owner can read; standard output for `-`."""
+    if output == "-":
+        return nullcontext(sys.stdout.buffer)
+    return open(output, "wb", opener=lambda path, flags: os.open(path, flags, 0o600))
+
+
+async def _export(config_path: Path | None, which: Which, output: IO[bytes]) -> tuple[int, int]:
+    from pydantic_core import to_json
+
+    from producers.export import request_line
+
+    async with opened(config_path) as llm:
+        strange = 0
+
+        async def write(held: Held) -> bool:
+            nonlocal strange
+            job = (await llm.record(held.id)).job
+            if job is None:
+                return False  # it has ended meanwhile
+            strange += job.dialect != "openai"
+            output.write(to_json(request_line(job)) + b"\n")
+            return True
+
+        return sum(ok for _, ok in await _each(llm, which, "written", write)), strange
+
+
+@degrade.command()
+@click.option("--since", metavar="DURATION", help="The falls since: 30m, 2h, 1d.")
+@config_option
+@json_option
+def log(since: str | None, config_path: Path | None, as_json: bool) -> None:
+    """The last falls: who fell, why, what was tried, what its caller got. No prompt, no answer."""
+    run(_log(since, config_path, as_json))
+
+
+async def _log(since: str | None, config_path: Path | None, as_json: bool) -> None:
+    from producers.request import duration
+    from router_core.state.falls import falls
+
+    async with opened(config_path) as llm:
+        start = None if since is None else await now_of(llm) - duration(since)
+        async for fall in falls(llm.link, start):
+            if as_json:
+                show_json({name: value for name, value in fall.items() if name not in ("counts", "notify")})
+            else:
+                click.echo(fall_words(fall))

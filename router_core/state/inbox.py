@@ -1,0 +1,126 @@
+"""Inboxes: what came of a producer's jobs, put in by the scripts that end or hold them, kept until acknowledged."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from types import TracebackType
+
+from router_core.envelope import unpack_result
+from router_core.result import Result
+from router_core.state import keys
+from router_core.state.errors import StoreRefused
+from router_core.state.link import Link, pairs
+
+GROUP = "readers"
+SILENT = 60.0
+"""Seconds without a word from a reader after which another takes over what it has not acknowledged."""
+BLOCK = 2.0
+"""Seconds for which a read waits for something new: less than those after which a connection is given up."""
+AT_ONCE = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One entry. `kind`: done, or degraded (the job is held, its end comes later). `at`: epoch seconds, server clock.
+
+    `reply_to` is JSON, empty when the job was put in without.
+    """
+
+    entry: str
+    job_id: str
+    kind: str
+    at: float
+    reply_to: bytes
+    packed: bytes
+
+    @property
+    def result(self) -> Result:
+        """Raises `UnreadableEnvelope` for what a newer openfall has written."""
+        return unpack_result(self.job_id, self.packed)
+
+
+class Inbox:
+    """One reader of an inbox. Several share it: each entry is given to one of them, until it is silent for `SILENT`.
+
+    `link` is everybody's; reads that wait have a connection of their own. Calls raise `StoreError`.
+    """
+
+    def __init__(self, link: Link, name: str, reader: str) -> None:
+        self._link, self._own = link, Link(link.url)
+        self._name, self._reader = name, reader
+
+    async def __aenter__(self) -> Inbox:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._own.close()
+
+    async def keep(self) -> list[str]:
+        """Say that this reader is alive. Returns what it was given and has not acknowledged, oldest first."""
+        own: list[str] = []
+        while True:
+            after = f"({own[-1]}" if own else "-"
+            page = await self._link.script("keep", self._name, self._reader, AT_ONCE, after)
+            own += [entry.decode() for entry in page]
+            if len(page) < AT_ONCE:
+                return own
+
+    async def entry(self, entry: str) -> Entry | None:
+        """One entry that is this reader's own; None when it has passed its time, which is then acknowledged."""
+        rows = await self._link.command("XRANGE", keys.INBOX + self._name, entry, entry)
+        if not rows:
+            await self._link.command("XACK", keys.INBOX + self._name, GROUP, entry)
+        return _entry(rows[0]) if rows else None
+
+    async def taken_over(self) -> list[Entry]:
+        """Entries of readers that are silent. They are this one's now."""
+        silent = int(SILENT * 1000)
+        told = ("XAUTOCLAIM", keys.INBOX + self._name, GROUP, self._reader, silent, "0-0", "COUNT", AT_ONCE)
+        reply = await self._link.command(*told)
+        return [_entry(row) for row in reply[1] if row[1] is not None]
+
+    async def fresh(self, block: float = BLOCK) -> list[Entry]:
+        """What nobody was given yet, one at a time, so that readers share fairly. `block`: seconds; 0: do not wait."""
+        wait = ("BLOCK", int(block * 1000)) if block else ()
+        told = ("XREADGROUP", "GROUP", GROUP, self._reader, "COUNT", 1, *wait)
+        try:
+            reply = await self._own.command(*told, "STREAMS", keys.INBOX + self._name, ">")
+        except StoreRefused as error:
+            if "NOGROUP" not in str(error):
+                raise
+            await self.keep()  # Redis has been emptied meanwhile
+            return []
+        return [_entry(row) for _, rows in reply or () for row in rows]
+
+
+async def acknowledge(link: Link, name: str, entry: Entry) -> bool:
+    """An entry is dealt with: it is given to nobody again. False: it had been acknowledged before."""
+    reply = await link.script("acknowledge", name, entry.entry, entry.job_id)
+    return bool(reply[0])
+
+
+async def peek(link: Link, name: str, after: str = "") -> AsyncIterator[Entry]:
+    """What is in an inbox and not acknowledged, oldest first, from behind `after` on. Takes nothing from a reader."""
+    while True:
+        start = f"({after}" if after else "-"
+        rows = await link.command("XRANGE", keys.INBOX + name, start, "+", "COUNT", AT_ONCE)
+        for row in rows:
+            yield _entry(row)
+        if len(rows) < AT_ONCE:
+            return
+        after = rows[-1][0].decode()
+
+
+def _entry(row: list[list[bytes]]) -> Entry:
+    told = pairs(row[1])
+    return Entry(
+        entry=row[0].decode(),  # type: ignore[attr-defined]
+        job_id=told["id"].decode(),
+        kind=told["kind"].decode(),
+        at=int(told["at"]) / 1000,
+        reply_to=told.get("reply_to", b""),
+        packed=told["result"],
+    )

@@ -1,0 +1,211 @@
+"""`openfall degrade`, and what the other commands say of a job that nothing can serve."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from config import Loaded
+from producers.cli.holds import fall_words
+from router_core.open_fall import HoldReason
+from tests.producers.parking import SORRY, park
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def test_held_jobs_are_listed_with_what_they_wait_for_the_longest_held_first(openfall: Run, loaded: Loaded) -> None:
+    first, second = park(loaded, "one", "two")
+    (third,) = park(loaded, "three", reason=HoldReason.POISONED, models=(), role="dialogue")
+    told = json.loads(openfall("degrade", "list", "--json").stdout)
+    assert {job["id"] for job in told} == {first, second, third}
+    assert told[0]["models"] == ["tiny", "other"]
+    shown = openfall("degrade", "list").stdout
+    assert {row.split()[0] for row in shown.splitlines() if "nobody is there" in row} == {first, second, third}
+    assert "tiny, other" in shown
+
+
+@pytest.mark.parametrize(
+    ("filters", "found"),
+    [
+        (("--reason", "poisoned"), "poisoned"),
+        (("--role", "dialogue"), "poisoned"),
+        (("--reason", "outage", "--role", "chat"), "outage"),
+        (("--since", "1h", "--reason", "outage"), "outage"),
+        (("--reason", "budget"), None),
+    ],
+)
+def test_a_list_of_held_jobs_can_be_narrowed(
+    openfall: Run, loaded: Loaded, filters: tuple[str, ...], found: str | None
+) -> None:
+    park(loaded, "one")
+    park(loaded, "two", reason=HoldReason.POISONED, role="dialogue")
+    told = json.loads(openfall("degrade", "list", "--json", *filters).stdout)
+    assert [job["reason"] for job in told] == ([found] if found else [])
+    if found is None:
+        assert "nothing is held of that kind" in openfall("degrade", "list", *filters).stderr
+
+
+def test_jobs_held_before_a_moment_are_not_among_those_since(openfall: Run, loaded: Loaded, redis_url: str) -> None:
+    (job_id,) = park(loaded, "one")
+    with redis.Redis.from_url(redis_url) as store:
+        store.hincrby(f"of:job:{job_id}", "held_at", -3 * 3600 * 1000)
+    assert json.loads(openfall("degrade", "list", "--since", "2h", "--json").stdout) == []
+    assert len(json.loads(openfall("degrade", "list", "--since", "4h", "--json").stdout)) == 1
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (("list", "--reason", "outrage"), "unknown reason 'outrage'. Did you mean 'outage'?"),
+        (("list", "--role", "chit"), "unknown role 'chit'. Did you mean 'chat'?"),
+        (("replay",), "which ones?"),
+        (("drop",), "which ones?"),
+        (("replay", "some-job-id", "--all"), "not both"),
+        (("show", "some-job-id"), "no job some-job-id"),
+        (("list", "--since", "soon"), "not a duration"),
+        (("export", "--all", "-o", "/nowhere/at/all"), "/nowhere/at/all cannot be written"),
+    ],
+)
+def test_a_mistake_is_told_with_its_remedy(openfall: Run, args: tuple[str, ...], words: str) -> None:
+    ran = openfall("degrade", *args)
+    assert ran.returncode == 2
+    assert words in ran.stderr
+
+
+def test_a_held_job_tells_why_what_its_caller_saw_and_what_lets_it_go_on(openfall: Run, loaded: Loaded) -> None:
+    (job_id,) = park(loaded, "one")
+    shown = openfall("degrade", "show", job_id).stdout
+    assert f"{job_id}  held for" in shown
+    assert "why        nobody is there" in shown
+    assert f"told       canned reply\n           {SORRY}" in shown
+    assert "goes on    by itself, when tiny or other takes calls again; expires" in shown
+    told = json.loads(openfall("degrade", "show", job_id, "--json").stdout)
+    assert told["released"].startswith("by itself")
+    assert told["reply"]["text"] == SORRY
+    assert "body" not in told["job"]
+
+
+def test_what_waits_for_a_person_names_the_command(openfall: Run, loaded: Loaded) -> None:
+    (job_id,) = park(loaded, "one", reason=HoldReason.POISONED, models=(), reply="")
+    shown = openfall("degrade", "show", job_id).stdout
+    assert f"goes on    openfall degrade replay {job_id}, when its cause is mended" in shown
+    assert "told       no reply" in shown
+
+
+def test_a_job_that_is_not_held_says_where_it_is(openfall: Run) -> None:
+    job_id = openfall("enqueue", said="x").stdout.strip()
+    ran = openfall("degrade", "show", job_id)
+    assert (ran.returncode, f"{job_id} is not held, it is queued" in ran.stderr) == (2, True)
+    assert f"{job_id} is not held: it is queued" in openfall("degrade", "replay", job_id).stderr
+
+
+def test_the_health_sentence_says_what_is_held_and_what_it_waits_for(openfall: Run, loaded: Loaded) -> None:
+    park(loaded, "one", "two")
+    park(loaded, "three", reason=HoldReason.POISONED, models=())
+    said = openfall("status").stdout.splitlines()[0]
+    assert "3 jobs held: 2 for an outage, 1 as poisoned" in said
+    assert "back by themselves when tiny or other takes calls, some wait for you" in said
+    told = json.loads(openfall("status", "--json").stdout)
+    assert told["held_by_reason"] == {"outage": 2, "poisoned": 1}
+
+
+def test_a_replayed_job_is_answered(openfall: Run, loaded: Loaded, worker_for: Callable[..., Any]) -> None:
+    (job_id,) = park(loaded, "hold me")
+    assert f"{job_id} is queued" in openfall("degrade", "replay", job_id).stdout
+    with worker_for():
+        assert openfall("job", "wait", job_id).stdout == "echo hold me\n"
+
+
+def test_many_are_replayed_at_once_and_only_those_that_are_meant(openfall: Run, loaded: Loaded) -> None:
+    park(loaded, *(f"prompt {n}" for n in range(150)))
+    (other,) = park(loaded, "not this one", reason=HoldReason.POISONED)
+    assert openfall("degrade", "replay", "--reason", "outage").stdout == "150 jobs put back\n"
+    assert [job["id"] for job in json.loads(openfall("degrade", "list", "--json").stdout)] == [other]
+
+
+def test_ready_are_those_one_of_whose_models_takes_calls(
+    openfall: Run, loaded: Loaded, worker_for: Callable[..., Any]
+) -> None:
+    (blocked,) = park(loaded, "one", models=("tiny",))
+    (ready,) = park(loaded, "two", models=("tiny", "other"))
+    with worker_for():
+        assert openfall("breakers", "open", "here/tiny").returncode == 0
+        told = json.loads(openfall("degrade", "replay", "--ready", "--json").stdout)
+    assert told == [{"id": ready, "state": "queued"}]
+    assert [job["id"] for job in json.loads(openfall("degrade", "list", "--json").stdout)] == [blocked]
+
+
+def test_a_dropped_job_ends_as_cancelled(openfall: Run, loaded: Loaded) -> None:
+    (job_id,) = park(loaded, "never mind")
+    refused = openfall("degrade", "drop", "--all")
+    assert (refused.returncode, "say --yes" in refused.stderr) == (2, True)
+    assert openfall("degrade", "drop", "--all", "--yes").stdout == "1 job dropped\n"
+    ended = openfall("job", "wait", job_id)
+    assert (ended.returncode, "cancelled (cancelled): dropped by an operator" in ended.stderr) == (1, True)
+    assert json.loads(openfall("degrade", "drop", job_id, "--yes", "--json").stdout) == {"dropped": []}
+
+
+def test_held_jobs_are_exported_as_a_batch_that_can_be_run(
+    openfall: Run, loaded: Loaded, tmp_path: Path, worker_for: Callable[..., Any]
+) -> None:
+    (job_id,) = park(loaded, "take me elsewhere", role="dialogue", max_tokens=7)
+    out = tmp_path / "held.jsonl"
+    ran = openfall("degrade", "export", "-o", str(out))
+    assert "1 job written, with their prompts" in ran.stderr
+    assert out.stat().st_mode & 0o777 == 0o600
+    line = json.loads(out.read_text())
+    assert (line["custom_id"], line["url"]) == (job_id, "/v1/chat/completions")
+    assert line["body"] == {
+        "model": "dialogue", "messages": [{"role": "user", "content": "take me elsewhere"}], "max_tokens": 7,
+    }  # fmt: skip
+    assert openfall("degrade", "export").stdout == out.read_text()
+    assert openfall("degrade", "drop", job_id, "--yes").returncode == 0
+    with worker_for():
+        assert openfall("batch", "run", str(out), "-o", str(tmp_path / "out.jsonl")).returncode == 0
+    answer = json.loads((tmp_path / "out.jsonl").read_text())
+    assert answer["custom_id"] == job_id
+    assert "echo take me elsewhere" in str(answer["response"])
+
+
+def test_the_log_tells_who_fell_why_and_what_its_caller_got(openfall: Run, loaded: Loaded) -> None:
+    (first,) = park(loaded, "one")
+    (second,) = park(loaded, "two", reply="", role="dialogue")
+    lines = openfall("degrade", "log").stdout.splitlines()
+    assert len(lines) == 2
+    assert lines[0].endswith(
+        f"{first}  chat/interactive  outage: nobody is there  · tried: nothing  · got: canned_reply, and goes on"
+    )
+    assert f"{second}  dialogue/background" in lines[1]
+    assert lines[1].endswith("got: nothing, and goes on")
+    told = [json.loads(row) for row in openfall("degrade", "log", "--json", "--since", "1h").stdout.splitlines()]
+    assert [fall["id"] for fall in told] == [first, second]
+    assert "counts" not in told[0]
+
+
+def test_what_was_tried_is_in_the_log_and_a_job_that_nobody_could_read_too() -> None:
+    tried = [{"model": "tiny", "backend": "here", "error": "timeout"}]
+    told = {"at": 1.8e9, "id": "job-00001", "reason": "unreadable", "detail": "schema 9", "by": None, "final": False}
+    assert "tried: tiny@here timeout" in fall_words({**told, "urgency": "batch", "tried": tried})
+    assert "job-00001  -/-  unreadable: schema 9" in fall_words(told)
+
+
+def test_the_story_of_a_held_job_has_its_fall_its_reply_and_its_hold_in_order(openfall: Run, loaded: Loaded) -> None:
+    (job_id,) = park(loaded, "one")
+    lines = openfall("job", "why", job_id).stdout.splitlines()
+    happened = [line.split("s  ", 1)[1] for line in lines if line.lstrip().startswith("+")]
+    assert [line.split(" (")[0] for line in happened[1:]] == [
+        "fell",
+        "its caller was told, with a canned_reply",
+        "held",
+    ]
+    assert "goes on: by itself, when tiny or other takes calls again" in lines[-1]
+    shown = openfall("job", "show", job_id).stdout
+    assert "held        outage: nobody is there" in shown
+    assert "meanwhile   canned reply" in shown
+    assert "goes on     by itself" in shown

@@ -1,0 +1,103 @@
+"""What `ask` and `job wait` do about a job that nothing can serve now."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from config import Loaded
+from producers.cli.answers import show_answer
+from producers.cli.shown import receipt
+from router_core.open_fall import HoldReason, Remedy
+from router_core.outcome import Attempt, ErrorClass
+from router_core.result import Result, Status
+from tests.producers.parking import SORRY, WHY, held_next, park
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+Start = Callable[..., subprocess.Popen[str]]
+TEXT = {"choices": [{"message": {"role": "assistant", "content": "well, well"}}]}
+
+
+@pytest.mark.parametrize(
+    ("reply", "more", "code"),
+    [(SORRY, (), 0), ("", (), 7), (SORRY, ("--strict",), 6), ("", ("--strict",), 6)],
+    ids=["a reply", "none", "a reply, strictly", "none, strictly"],
+)
+def test_who_asks_at_once_is_told_at_once_and_the_job_goes_on(
+    start: Start, openfall: Run, redis_url: str, worker_for: Callable[..., Any], reply: str, more: tuple[str, ...],
+    code: int,
+) -> None:  # fmt: skip
+    with start("ask", "Haruka waves", *more) as process:
+        job_id = held_next(redis_url, "gpu.tiny.interactive", reply=reply)
+        out, err = process.communicate(timeout=20)
+    assert (process.returncode, out) == (code, f"{reply}\n" if reply else "")
+    assert f"nothing can answer now (outage: {WHY})" in err
+    assert ("only a reply for the meantime (canned reply)" if reply else "there is no reply yet") in err
+    assert f"will be answered by itself. Its answer: openfall job wait {job_id}" in err
+    openfall("degrade", "replay", job_id)
+    with worker_for():
+        waited = openfall("job", "wait", job_id)
+    assert (waited.returncode, waited.stdout) == (0, "echo Haruka waves\n")
+
+
+def test_an_interim_reply_as_json_says_that_it_is_none_to_keep(start: Start, redis_url: str) -> None:
+    with start("ask", "hi", "--json") as process:
+        held_next(redis_url, "gpu.tiny.interactive")
+        told = json.loads(process.communicate(timeout=20)[0])
+    assert (told["degraded"], told["final"], told["held_for"], told["model_used"]) == (True, False, "outage", None)
+    assert told["text"] == SORRY
+
+
+def test_what_is_held_until_somebody_looks_is_not_promised_an_answer(start: Start, redis_url: str) -> None:
+    with start("ask", "hi") as process:
+        job_id = held_next(redis_url, "gpu.tiny.interactive", reason=HoldReason.POISONED, models=())
+        _, err = process.communicate(timeout=20)
+    assert f"held until somebody looks at it: openfall degrade show {job_id}" in err
+
+
+def test_a_job_that_may_wait_is_waited_for_although_it_is_held(start: Start, openfall: Run, redis_url: str,
+                                                               worker_for: Callable[..., Any]) -> None:  # fmt: skip
+    with start("ask", "no hurry", "-r", "dialogue") as process:
+        job_id = held_next(redis_url, "gpu.tiny.background")
+        with worker_for():
+            openfall("degrade", "replay", job_id)
+            out, _ = process.communicate(timeout=20)
+    assert (process.returncode, out) == (0, "echo no hurry\n")
+
+
+def test_job_wait_takes_what_is_replied_meanwhile_when_it_is_asked_to(openfall: Run, loaded: Loaded) -> None:
+    (job_id,) = park(loaded, "x", urgency="batch")
+    ran = openfall("job", "wait", job_id, "--meanwhile")
+    assert (ran.returncode, ran.stdout) == (0, f"{SORRY}\n")
+    assert openfall("job", "wait", job_id, "--wait", "300ms").returncode == 7
+
+
+def degraded(by: Remedy, **more: Any) -> Result:
+    calls = (
+        Attempt(model="tiny", backend="here", started_at=1.0, ended_at=2.0, error=ErrorClass.TIMEOUT),
+        Attempt(model="smol-a", backend="one", started_at=3.0, ended_at=4.0, output_tokens=5, cost_usd=0.0),
+    )
+    told = {"attempts": calls, "body": TEXT, "took": 3.0, **more}
+    return Result(id="8f21aaaa", status=Status.DEGRADED, degraded_by=by, **told)
+
+
+@pytest.mark.parametrize(
+    ("by", "words", "model"),
+    [
+        (Remedy.OTHER_MODEL, "[8f21 smol-a@one 3.0s ?+5 tok $? · degraded: smol-a stands in]", "smol-a"),
+        (Remedy.CANNED_REPLY, "[8f21 3.0s $? · degraded: canned reply]", None),
+        (Remedy.LAST_ANSWER, "[8f21 3.0s $? · degraded: the last answer to the same request]", None),
+    ],
+)
+def test_a_job_that_ended_degraded_says_so_in_its_receipt(
+    capsys: pytest.CaptureFixture[str], by: Remedy, words: str, model: str | None
+) -> None:
+    result = degraded(by)
+    assert receipt(result) == words
+    assert result.as_json()["model_used"] == model
+    assert (show_answer(result), show_answer(result, strict=True)) == (0, 6)
+    assert capsys.readouterr().out == "well, well\n" * 2

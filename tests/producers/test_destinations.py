@@ -1,0 +1,142 @@
+"""Inboxes, webhooks and addresses are checked before anything is put in."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from config import Loaded
+from producers.errors import BadRequest
+from producers.request import Ask, prepare
+from router_core.state.intake import Terms
+
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+SIGNED = {"webhook_secret": SECRET}
+HOOK = "https://hooks.example.org/of"
+
+
+def terms(loaded: Loaded, settings: dict[str, Any], **options: Any) -> Terms:
+    loaded = replace(loaded, settings=replace(loaded.settings, **settings))
+    return prepare(loaded, "tests", Ask("hello", options))[1]  # type: ignore[arg-type]
+
+
+def test_a_job_is_put_in_with_its_inbox_its_webhook_and_its_address(loaded: Loaded) -> None:
+    told = terms(loaded, SIGNED, inbox="haruka.bot-1", webhook=HOOK, reply_to=["chat", 7])
+    assert (told.inbox, told.webhook, told.reply_to) == ("haruka.bot-1", HOOK, b'["chat",7]')
+    assert told.keep_unread == loaded.settings.keep_unread
+    assert told.depth == loaded.catalog.urgency["interactive"].depth  # type: ignore[index]
+
+
+def test_without_any_of_them_nothing_is_told_elsewhere(loaded: Loaded) -> None:
+    told = terms(loaded, {})
+    assert (told.inbox, told.webhook, told.reply_to) == ("", "", b"")
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a:b", "x" * 65, "ümlaut", "a\n", 7])
+def test_the_name_of_an_inbox_is_a_word(loaded: Loaded, name: Any) -> None:
+    with pytest.raises(BadRequest, match="not the name of an inbox"):
+        terms(loaded, {}, inbox=name)
+
+
+def circle() -> list[Any]:
+    made: list[Any] = []
+    made.append(made)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("reply_to", "words"),
+    [
+        (object(), "must be a JSON value"),
+        (circle(), "must be a JSON value"),
+        ("x" * 5000, "5,002 bytes as JSON, more than 4,096"),
+    ],
+    ids=["no JSON", "a circle", "a parcel"],
+)
+def test_an_address_is_a_small_json_value(loaded: Loaded, reply_to: Any, words: str) -> None:
+    with pytest.raises(BadRequest, match=words):
+        terms(loaded, {}, inbox="bot", reply_to=reply_to)
+
+
+def test_an_address_that_nobody_would_give_back_is_refused(loaded: Loaded) -> None:
+    with pytest.raises(BadRequest, match="name one of them"):
+        terms(loaded, {}, reply_to=1)
+
+
+def test_a_webhook_needs_a_secret_to_be_signed_with(loaded: Loaded) -> None:
+    with pytest.raises(BadRequest, match="set OPENFALL_WEBHOOK_SECRET"):
+        terms(loaded, {}, webhook=HOOK)
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("hooks.example.org/of", "such as https"),
+        ("ftp://hooks.example.org", "such as https"),
+        ("https://", "such as https"),
+        ("https://example.org:99999/", "such as https"),
+        ("https://example.org/a b", "such as https"),
+        ("https://example.org/\r\nHost: x", "such as https"),
+        ("https://éxample.org/", "such as https"),
+        ("https://example.org/" + "x" * 3000, "such as https"),
+        ("https://[::1", "such as https"),
+        (7, "such as https"),
+        ("https://me:word@example.org/", "must not carry a user"),
+        ("https://me@example.org/", "must not carry a user"),
+        ("http://example.org/", "must be https"),
+        ("https://localhost/", "private address"),
+        ("https://hooks.localhost./", "private address"),
+        ("https://127.0.0.1/", "private address"),
+        ("https://127.1/", "private address"),
+        ("https://0x7f000001/", "private address"),
+        ("https://2130706433/", "private address"),
+        ("https://10.1.2.3/", "private address"),
+        ("https://169.254.169.254/latest", "private address"),
+        ("https://224.0.0.1/", "private address"),
+        ("https://0.0.0.0/", "private address"),
+        ("https://[::1]/", "private address"),
+        ("https://[::ffff:10.0.0.1]/", "private address"),
+        ("https://[fe80::1]/", "private address"),
+        ("https://[fd00::1]/", "private address"),
+    ],
+)
+def test_a_webhook_leads_to_a_public_place_over_https(loaded: Loaded, url: Any, words: str) -> None:
+    with pytest.raises(BadRequest, match=words) as refused:
+        terms(loaded, SIGNED, webhook=url)
+    assert SECRET not in str(refused.value)
+    assert "word" not in str(refused.value).replace("password", "")
+
+
+@pytest.mark.parametrize(
+    "url", [HOOK, "https://1.1.1.1/", "https://[2606:4700::1111]:8443/x?y=1", "HTTPS://Example.org"]
+)
+def test_a_public_webhook_is_taken(loaded: Loaded, url: str) -> None:
+    assert terms(loaded, SIGNED, webhook=url).webhook == url
+
+
+def test_private_webhooks_are_taken_where_the_configuration_allows_them(loaded: Loaded) -> None:
+    settings = {**SIGNED, "webhook_private": True}
+    assert terms(loaded, settings, webhook="http://127.0.0.1:8080/x").webhook
+    with pytest.raises(BadRequest, match="must not carry a user"):
+        terms(loaded, settings, webhook="http://a:b@127.0.0.1:8080/x")
+
+
+@pytest.mark.parametrize(
+    ("allow", "taken"),
+    [
+        (("hooks.example.org",), True),
+        (("*.example.org",), True),
+        (("HOOKS.example.org:443",), True),
+        (("hooks.example.org:8443",), False),
+        (("example.org",), False),
+    ],
+)
+def test_only_hosts_that_are_allowed_are_posted_to(loaded: Loaded, allow: tuple[str, ...], taken: bool) -> None:
+    settings = {**SIGNED, "webhook_allow": allow}
+    if taken:
+        assert terms(loaded, settings, webhook=HOOK).webhook == HOOK
+    else:
+        with pytest.raises(BadRequest, match=r"may not be posted to hooks.example.org:443"):
+            terms(loaded, settings, webhook=HOOK)

@@ -1,0 +1,102 @@
+"""An outage as a bot sees it: real worker processes, a real endpoint that is broken and heals."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from config import Loaded, load
+from producers import AsyncOpenfall
+from router_core.open_fall import CANNED_REPLY, HoldReason
+from router_core.state.holds import held
+from tests.faults import COMPLETION, answer, fault_server
+
+TREE = Path(__file__).resolve().parents[2]
+ANSWER = "A lantern festival."
+
+
+def configured(home: Path, redis_url: str, upstream: str) -> Loaded:
+    told = {
+        "redis": redis_url,
+        "data": str(home / "data"),
+        "backends": {"box": {"url": upstream, "pool": "gpu", "slots": 8}},
+        "models": {"small": {"upstream": "small", "at": ["box"]}},
+        "roles": {"chat": {"chain": ["small"]}},
+        "retry": {"times": 1, "base": "50ms", "most": "100ms"},
+        "breakers": {"open_after": 2, "recover_after": "200ms", "recover_most": "400ms", "probes": 1, "ramp": "1ms"},
+    }
+    (home / "openfall.yaml").write_text(yaml.safe_dump(told))
+    return load(home / "openfall.yaml")
+
+
+@asynccontextmanager
+async def worker(home: Path, pool: str) -> AsyncIterator[None]:
+    argv = [sys.executable, "-m", "workers", "work", pool, "--config", str(home / "openfall.yaml"), "--announce"]
+    with (home / f"{pool}.log").open("wb") as log:
+        process = subprocess.Popen(argv, cwd=TREE, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log)
+    try:
+        assert process.stdout is not None
+        assert b"ready" in await asyncio.to_thread(process.stdout.readline), (home / f"{pool}.log").read_text()
+        yield
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_a_bot_is_told_at_once_that_nothing_can_answer_and_gets_every_answer_when_something_can(
+    tmp_path: Path, redis_url: str
+) -> None:
+    broken = asyncio.Event()
+
+    async def upstream(writer: asyncio.StreamWriter) -> None:
+        told: Any = ({"error": {"message": "no"}}, 503) if broken.is_set() else (COMPLETION, 200)
+        await answer(*told)(writer)
+
+    async def main() -> None:
+        async with AsyncExitStack() as stack:
+            served = await stack.enter_async_context(fault_server(upstream))
+            loaded = configured(tmp_path, redis_url, served.url)
+            llm = await stack.enter_async_context(AsyncOpenfall(config=loaded, producer="bot@here"))
+            for pool in ("gpu", "degrade"):
+                await stack.enter_async_context(worker(tmp_path, pool))
+            inbox = await stack.enter_async_context(aclosing(llm.inbox("bot")))
+            broken.set()
+
+            said = await llm.ask(
+                "hello", role="chat", urgency="interactive", inbox="bot", reply_to=["chat", 1], wait=20
+            )
+            assert (said.text, said.degraded, said.final) == (CANNED_REPLY, True, False)
+            assert said.held_for is HoldReason.OUTAGE
+            first = await anext(inbox)
+            assert (first.job_id, first.reply_to, first.text, first.final) == (
+                said.id,
+                ["chat", 1],
+                CANNED_REPLY,
+                False,
+            )
+            await first.ack()
+            other = await llm.submit("me too", role="chat", urgency="interactive", inbox="bot", reply_to=2)
+            second = await anext(inbox)
+            assert (second.job_id, second.final) == (other.id, False)
+            await second.ack()
+            while len(jobs := [job async for job in held(llm.link)]) < 2:
+                await asyncio.sleep(0.05)
+            assert {job.models for job in jobs} == {("small",)}
+
+            broken.clear()
+            got = {}
+            for _ in range(2):
+                one = await anext(inbox)
+                got[one.job_id] = (one.reply_to, one.text, one.final, one.degraded)
+                await one.ack()
+            assert got == {said.id: (["chat", 1], ANSWER, True, False), other.id: (2, ANSWER, True, False)}
+            assert (await llm.wait(said.id, 5)).text == ANSWER
+
+    asyncio.run(asyncio.wait_for(main(), 90))
