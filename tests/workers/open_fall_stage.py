@@ -135,9 +135,10 @@ class Stage:
         return Counter(json.loads(told["fall"])["id"] for _, told in await self.store.xrange(keys.FALLS))
 
     async def incident(self) -> dict[str, str]:
-        """The one incident that there is, open or over."""
-        (key,) = [key async for key in self.store.scan_iter(keys.INCIDENT + "*")]
-        told: dict[str, str] = await self.store.hgetall(key)
+        """The one incident that there is, open or over; nothing before there is one."""
+        found = [key async for key in self.store.scan_iter(keys.INCIDENT + "*")]
+        assert len(found) < 2
+        told: dict[str, str] = await self.store.hgetall(found[0]) if found else {}
         return told
 
     async def mailed(self, job_id: str) -> Counter[str]:
