@@ -21,8 +21,6 @@ from typing import Any
 import redis.asyncio
 import yaml
 from aiohttp import web
-from tests.fakes.discord import DiscordFake
-from tests.fakes.discord import running as discord_running
 
 from config import load
 from router_core.breaker import BreakerPolicy, BreakerState
@@ -35,6 +33,8 @@ from router_core.state.intake import Intake, Terms
 from router_core.state.link import Link
 from router_core.state.rounds import Found, move
 from tests.conftest import Server
+from tests.fakes.discord import DiscordFake
+from tests.fakes.discord import running as discord_running
 from tests.gate import Gate, gate
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -185,7 +185,12 @@ async def _released_once(stage: Stage) -> None:
     incident = await stage.incident()
     assert (incident["falls"], incident["held"], incident["replayed"]) == ("1", "0", "1")
     told = await stage.events(FIRST)
-    assert (told["fallen"], told["queued"], told["started"], told["done"]) == (1, 2, 2, 1)  # started: by the degrade worker, by the model's
+    assert (told["fallen"], told["queued"], told["started"], told["done"]) == (
+        1,
+        2,
+        2,
+        1,
+    )  # started: by the degrade worker, by the model's
     assert stage.called == 1
     assert await stage.falls() == {FIRST: 1}
     assert await stage.mailed(FIRST) == {"degraded": 1, "done": 1}
