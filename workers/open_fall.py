@@ -29,12 +29,12 @@ log = logging.getLogger("openfall.open_fall")
 class OpenFall:
     """Carries out deliveries of the `degrade` queue. It never calls a model.
 
-    `fleet` tells what was last seen of the fleet, `last_result` the last good result under a request's key; `notify`
-    names who is to be told of incidents.
+    `fleet` tells what was seen of the fleet since a moment (epoch seconds), `last_result` the last good result under a
+    request's key; `notify` names who is to be told of incidents.
     """
 
     catalog: Catalog
-    fleet: Callable[[Urgency], Fleet]
+    fleet: Callable[[Urgency, float], Awaitable[Fleet]]
     last_result: Callable[[str], Awaitable[Result | None]]
     notify: Sequence[str] = ()
 
@@ -51,7 +51,7 @@ class OpenFall:
             reason=fell.reason, detail=fell.why, at=fell.at, attempts=attempts, falls=fell.falls, strikes=fell.strikes,
             stand_in=fell.stand_in or None, remembered=await self._remembered(job),
         )  # fmt: skip
-        now, fleet = clock(), self.fleet(job.urgency)
+        fleet, now = await self.fleet(job.urgency, fell.at), clock()
         landing = degrade(job, self.catalog, fallen, fleet, now)
         record = fall_record(job, fallen, landing, fleet, now)
         _tell(record)

@@ -9,8 +9,11 @@ from dataclasses import dataclass, field
 
 from router_core.catalog import Catalog
 from router_core.envelope import unpack_result
+from router_core.fleet import Fleet
+from router_core.job import Urgency
 from router_core.result import Result
 from router_core.state import keys
+from router_core.state.errors import StoreUnreachable
 from router_core.state.link import Link
 from workers.attempt import Carrier
 from workers.backends.base import CompletionBackend
@@ -59,6 +62,10 @@ def degrading(watch: Watch, terms: Terms, stack: contextlib.AsyncExitStack) -> S
     async def last_result(key: str) -> Result | None:
         return await _last_result(watch.link, key)
 
+    async def fleet(urgency: Urgency, since: float) -> Fleet:
+        await watch.since(since)  # what was seen before its fall says that all is well, and would hold that against it
+        return watch.fleet(urgency)
+
     async def close_incidents() -> None:
         if watch.last is not None:
             await close_ended(watch.link, watch.last)
@@ -66,7 +73,7 @@ def degrading(watch: Watch, terms: Terms, stack: contextlib.AsyncExitStack) -> S
     link, catalog = watch.link, watch.catalog
     office = PostOffice(link, terms, random.random)
     stack.push_async_callback(office.close)
-    carrier = OpenFall(catalog=catalog, fleet=watch.fleet, last_result=last_result, notify=terms.notifiers)
+    carrier = OpenFall(catalog=catalog, fleet=fleet, last_result=last_result, notify=terms.notifiers)
     prober = Prober(link=link, catalog=catalog, backends={}, chance=random.random)
     rounds: dict[str, Round] = {
         "release": (RELEASE_EVERY, Releaser(link, watch).round),
@@ -77,7 +84,10 @@ def degrading(watch: Watch, terms: Terms, stack: contextlib.AsyncExitStack) -> S
 
 
 async def _last_result(link: Link, key: str) -> Result | None:
-    told = await link.command("GET", keys.LAST + key)
+    try:
+        told = await link.command("GET", keys.LAST + key)
+    except StoreUnreachable:  # no fault of the job's: the next remedy of its list will do
+        return None
     return None if told is None else unpack_result("", told)
 
 

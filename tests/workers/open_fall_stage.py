@@ -1,0 +1,208 @@
+"""Where degrade workers are killed: a real Valkey behind a gate, real worker processes, a model, a chat, a webhook.
+
+The model is well. A breaker that is forced open says that it is away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import redis.asyncio
+import yaml
+from aiohttp import web
+
+from config import load
+from router_core.breaker import BreakerPolicy, BreakerState
+from router_core.decide import Fall
+from router_core.job import CompletionJob, Urgency
+from router_core.open_fall import HoldReason
+from router_core.state import keys
+from router_core.state.breakers import Word, force
+from router_core.state.intake import Intake, Terms
+from router_core.state.link import Link
+from router_core.state.rounds import Found, move
+from tests.conftest import Server
+from tests.fakes.discord import DiscordFake
+from tests.fakes.discord import running as discord_running
+from tests.gate import Gate, gate
+
+ROOT = Path(__file__).resolve().parents[2]
+QUEUE, MODEL, TARGET = "gpu.smol.interactive", "smol", "box/smol"
+SCRIPTS = ("claim", "settle", "release", "close", "outbox_take", "notice_turn", "outbox_end")
+"""Those at which the gate may close: a server that knows one answers its first call."""
+
+READY_WITHIN = 30.0
+A_LEASE = 61_000
+"""Milliseconds: longer than any lease of a worker, its presence, or that of what it has taken to post."""
+
+
+@dataclass
+class Stage:
+    """All of it. `hooks` are the webhooks that came (id, type), in order; `mute`: none of them is answered. `called`
+    counts the calls of the model."""
+
+    url: str
+    link: Link
+    store: Any
+    gate: Gate
+    config: Path
+    discord: DiscordFake
+    hooks: list[tuple[str, str]] = field(default_factory=list)
+    mute: bool = False
+    called: int = 0
+    workers: list[Process] = field(default_factory=list)
+
+    async def fallen(self, job_id: str) -> None:
+        """Accept an interactive job, and let it fall."""
+        body = {"messages": [{"role": "user", "content": "Haruka waves"}]}
+        job = CompletionJob(id=job_id, producer="tests", chain=(MODEL,), urgency=Urgency.INTERACTIVE, body=body)
+        terms = Terms(queue=QUEUE, give_up=600, keep=600, inbox="bot", reply_to=b'"there"')
+        accepted = await Intake(self.link).accept(job, terms)
+        seen = Found(id=job_id, deliveries=0, why="stranded", attempts=b"", deadline=accepted.deadline,
+                     accepted_at=0.0, queue=QUEUE, head=b"", answers=())  # fmt: skip
+        assert await move(self.link, seen, Fall(HoldReason.OUTAGE, "no model of its chain can be asked"))
+
+    async def breaker(self, state: BreakerState) -> None:
+        """Whether the only model takes calls."""
+        await force(self.link, TARGET, Word(state, "a test says so"), BreakerPolicy())
+
+    async def worker(self, pool: str = keys.DEGRADE, *, gated: bool = False) -> Process:
+        """A worker that is ready: behind the gate, or beside it."""
+        config = self.config if gated else self.config.with_name("open.yaml")
+        command = [sys.executable, "-m", "workers", "work", pool, "--config", str(config), "--announce"]
+        log = (self.config.parent / f"worker-{len(self.workers)}.log").open("wb")
+        with log:
+            process = await asyncio.create_subprocess_exec(
+                *command, cwd=ROOT, stdout=PIPE, stderr=log, env={**os.environ, "PYTHONPATH": str(ROOT)}
+            )
+        self.workers.append(process)
+        assert process.stdout is not None
+        async with asyncio.timeout(READY_WITHIN):
+            assert b"ready" in await process.stdout.readline()
+        return process
+
+    async def killed(self, worker: Process) -> None:
+        """SIGKILL; and the time passes in which others think that it may still be alive."""
+        worker.send_signal(signal.SIGKILL)
+        await worker.wait()
+        for name in (keys.LEASES + keys.DEGRADE, keys.OUTBOX):
+            for member in await self.store.zrange(name, 0, -1):
+                await self.store.zincrby(name, -A_LEASE, member)
+        for member in await self.store.zrange(keys.PRESENCE, 0, -1):
+            if f"-{worker.pid}-" in member:
+                await self.store.zincrby(keys.PRESENCE, -A_LEASE, member)
+
+    async def end(self) -> None:
+        """Kill whoever is left."""
+        for worker in self.workers:
+            if worker.returncode is None:
+                worker.kill()
+                await worker.wait()
+
+    async def at_the_gate(self) -> None:
+        """Return when a worker stands still in the gate."""
+        async with asyncio.timeout(30):
+            await self.gate.held.wait()
+
+    async def until(self, true: Callable[[], Awaitable[Any]], seconds: float = 30.0) -> None:
+        async with asyncio.timeout(seconds):
+            while not await true():
+                await asyncio.sleep(0.02)
+
+    async def is_held(self, job_id: str) -> bool:
+        """It is held, and nobody has it in hand."""
+        state = await self.store.hget(keys.RECORD + job_id, "state")
+        return state == "held" and not await self.store.zcard(keys.LEASES + keys.DEGRADE)
+
+    async def events(self, job_id: str) -> Counter[str]:
+        """How often each kind of event is in the story of a job."""
+        rows = await self.store.lrange(keys.EVENTS + job_id, 0, -1)
+        return Counter(json.loads(row)["event"] for row in rows)
+
+    async def falls(self) -> Counter[str]:
+        """How many records of a fall each job has."""
+        return Counter(json.loads(told["fall"])["id"] for _, told in await self.store.xrange(keys.FALLS))
+
+    async def incident(self) -> dict[str, str]:
+        """The one incident that there is, open or over; nothing before there is one."""
+        found = [key async for key in self.store.scan_iter(keys.INCIDENT + "*")]
+        assert len(found) < 2
+        told: dict[str, str] = await self.store.hgetall(found[0]) if found else {}
+        return told
+
+    async def mailed(self, job_id: str) -> Counter[str]:
+        """What was put into the inbox for a job."""
+        rows = await self.store.xrange(f"{keys.INBOX}bot")
+        return Counter(told["kind"] for _, told in rows if told["id"] == job_id)
+
+    async def _hook(self, request: web.Request) -> web.Response:
+        told = await request.json()
+        self.hooks.append((request.headers["webhook-id"], str(told["type"])))
+        if self.mute:
+            await asyncio.sleep(3600)
+        return web.Response(status=204)
+
+    async def _call(self, request: web.Request) -> web.Response:
+        await request.read()
+        self.called += 1
+        choice = {"index": 0, "message": {"role": "assistant", "content": "Haruka waves"}, "finish_reason": "stop"}
+        usage = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
+        told = {"id": "1", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice]}
+        return web.json_response({**told, "usage": usage})
+
+    @asynccontextmanager
+    async def neighbours(self) -> AsyncIterator[str]:
+        """The model, and the operator's own webhook."""
+        app = web.Application()
+        app.router.add_post("/hook", self._hook)
+        app.router.add_post("/v1/chat/completions", self._call)
+        runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        try:
+            yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+        finally:
+            await runner.cleanup()
+
+    def write(self, model: str, notify: dict[str, str]) -> None:
+        """One configuration for who is behind the gate, one for who is not."""
+        told: dict[str, Any] = {
+            "data": str(self.config.parent / "data"),
+            "backends": {"box": {"protocol": "openai", "url": f"{model}/v1", "pool": "gpu", "slots": 2}},
+            "models": {MODEL: {"upstream": "m", "at": ["box"]}},
+            "roles": {"chat": {"chain": [MODEL]}},
+            "open_fall": {"interactive": ["canned_reply", "hold"], "notify": notify},
+            "webhooks": {"secret": "whsec_" + "b3BlbmZhbGwgdGVzdHMgb2Yga2lsbHMgb2Yga2lsbHM="},
+        }
+        self.config.write_text(yaml.safe_dump({**told, "redis": self.gate.url}))
+        self.config.with_name("open.yaml").write_text(yaml.safe_dump({**told, "redis": self.url}))
+        load(self.config)
+
+
+@asynccontextmanager
+async def staged(server: Server, home: Path, notifier: str) -> AsyncIterator[Stage]:
+    """A stage whose incidents are told to one notifier; every process of it is gone when the block ends."""
+    store = redis.asyncio.Redis(unix_socket_path=str(server.socket), decode_responses=True)
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(store.aclose)
+        link = await stack.enter_async_context(Link(server.url))
+        own = await stack.enter_async_context(gate(server.socket, server.home / "gate.sock"))
+        discord = await stack.enter_async_context(discord_running(DiscordFake()))
+        stage = Stage(server.url, link, store, own, home / "openfall.yaml", discord)
+        place = await stack.enter_async_context(stage.neighbours())
+        stack.push_async_callback(stage.end)
+        stage.write(place, {"discord": discord.url} if notifier == "discord" else {"webhook": f"{place}/hook"})
+        await link.load(*SCRIPTS)
+        await stage.breaker(BreakerState.OPEN)
+        yield stage
