@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 
 import config
 from router_core.catalog import UnknownName
-from workers.addresses import Rules
-from workers.outbox import Terms as PostTerms
+from workers.post_office.addresses import Rules
+from workers.post_office.office import Terms as PostTerms
 from workers.process import Plan, identity
 from workers.worker import Terms
 

@@ -25,7 +25,7 @@ from router_core.state.presence import Bell, register, unregister
 from router_core.state.survey import seats
 from router_core.state.tasks import stop
 from workers.backends import health
-from workers.outbox import Terms as PostTerms
+from workers.post_office.office import Terms as PostTerms
 from workers.spool import Spool
 from workers.stations import calling, degrading
 from workers.upkeep import Upkeep

@@ -21,7 +21,7 @@ from workers.backends.registry import open_backend
 from workers.closing import close_ended
 from workers.crew import Crew
 from workers.open_fall import OpenFall
-from workers.outbox import PostOffice, Terms
+from workers.post_office.office import PostOffice, Terms
 from workers.probing import Prober
 from workers.releasing import RELEASE_EVERY, Releaser
 from workers.watch import Watch

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from workers.post import NotSent, Reply
-from workers.posting import JOB_WAITS, NOTICE_FOR, Delivered, Failed, judge, next_job_try, next_notice_try
-from workers.rests import FIRST, MOST, MOST_HOSTS, Rests
-from workers.webhook import body, headers, signature
+from workers.post_office.outcome import JOB_WAITS, NOTICE_FOR, Delivered, Failed, judge, next_job_try, next_notice_try
+from workers.post_office.rests import FIRST, MOST, MOST_HOSTS, Rests
+from workers.post_office.sender import NotSent, Reply
+from workers.post_office.signing import body, headers, signature
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_an_id_stays_the_same_for_every_try_and_is_that_of_one_event_only():
 
 
 def test_the_verification_in_the_documents_takes_what_is_signed_and_nothing_else():
-    page = (Path(__file__).resolve().parents[2] / "docs/webhooks.md").read_text("utf-8")
+    page = (Path(__file__).resolve().parents[3] / "docs/webhooks.md").read_text("utf-8")
     (snippet,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     told: dict[str, Any] = {}
     exec(snippet, told)

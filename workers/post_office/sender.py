@@ -17,8 +17,8 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
-from workers.addresses import AddressRefused, Rules, check_addresses, checked_url, resolve
 from workers.backends.transport import trusted_roots
+from workers.post_office.addresses import AddressRefused, Rules, check_addresses, checked_url, resolve
 
 TIMEOUT = 20.0
 """Seconds that a post may take, from its name's resolution to the end of its answer."""

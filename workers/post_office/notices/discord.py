@@ -16,9 +16,9 @@ from yarl import URL
 
 from router_core.open_fall import HoldReason
 from router_core.state.outbox import NoticeKind
-from workers.notices.facts import SEEN, Notice, listed, summary, title, what_to_do
-from workers.post import NotSent, Parcel, Reply, Sender
-from workers.posting import MOST_ASKED, Delivered, Failed, Outcome, Resting, judge
+from workers.post_office.notices.facts import SEEN, Notice, listed, summary, title, what_to_do
+from workers.post_office.outcome import MOST_ASKED, Delivered, Failed, Outcome, Resting, judge
+from workers.post_office.sender import NotSent, Parcel, Reply, Sender
 
 RED, AMBER, GREEN = 0xD92D20, 0xF79009, 0x12B76A
 TITLE, DESCRIPTION, NAME, VALUE, FOOTER, FIELDS = 256, 4096, 256, 1024, 2048, 25

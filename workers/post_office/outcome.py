@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from workers.backends.waits import retry_after
-from workers.post import NotSent, Reply
+from workers.post_office.sender import NotSent, Reply
 
 JOB_WAITS = (5.0, 300.0, 1800.0, 7200.0, 18000.0, 36000.0, 36000.0)
 """Seconds between the tries of a job's webhook: Svix's schedule, which that of Standard Webhooks begins with."""

@@ -1,4 +1,4 @@
-"""A post office in a process of its own, to be killed: `python -m tests.workers.poster REDIS_URL DISCORD_URL`."""
+"""A post office in a process of its own, to be killed. Arguments: the URL of Redis, and that of Discord or nothing."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import asyncio
 import sys
 
 from router_core.state.link import Link
-from workers.addresses import TRUSTED
-from workers.outbox import PostOffice, Terms
+from workers.post_office.addresses import TRUSTED
+from workers.post_office.office import PostOffice, Terms
 
 
 async def main(redis_url: str, discord: str) -> None:

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from workers.addresses import TRUSTED, AddressRefused, Rules, check_addresses, checked_url, host_of, is_public, resolve
+from workers.post_office.addresses import (
+    TRUSTED,
+    AddressRefused,
+    Rules,
+    check_addresses,
+    checked_url,
+    host_of,
+    is_public,
+    resolve,
+)
 
 PRIVATE = [
     "127.0.0.1", "127.9.9.9", "0.0.0.0", "0.1.2.3", "10.0.0.1", "172.16.0.1", "172.31.255.255", "192.168.1.1",

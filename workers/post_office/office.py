@@ -14,14 +14,14 @@ from router_core.state.errors import StoreError, StoreUnreachable
 from router_core.state.link import Link
 from router_core.state.outbox import DONE, JobPost, Letter, NoticePost, Taken, Turns
 from router_core.state.tasks import stop
-from workers import webhook
-from workers.addresses import TRUSTED, Rules, host_of
-from workers.notices.discord import DiscordNotifier
-from workers.notices.facts import Notice, Notifier
-from workers.notices.webhook import WebhookNotifier
-from workers.post import Parcel, Sender
-from workers.posting import Delivered, Failed, Outcome, Resting, judge, next_job_try, next_notice_try
-from workers.rests import Rests
+from workers.post_office import signing
+from workers.post_office.addresses import TRUSTED, Rules, host_of
+from workers.post_office.notices.discord import DiscordNotifier
+from workers.post_office.notices.facts import Notice, Notifier
+from workers.post_office.notices.webhook import WebhookNotifier
+from workers.post_office.outcome import Delivered, Failed, Outcome, Resting, judge, next_job_try, next_notice_try
+from workers.post_office.rests import Rests
+from workers.post_office.sender import Parcel, Sender
 
 log = logging.getLogger("openfall.outbox")
 
@@ -155,9 +155,9 @@ class PostOffice:
                 "webhooks are signed, and there is nothing to sign with: set `webhooks: secret`", refused=True
             )
         data = {**letter.result.as_json(), "reply_to": letter.reply_to}
-        payload = webhook.body(f"job.{letter.result.status}", letter.at, data)
+        payload = signing.body(f"job.{letter.result.status}", letter.at, data)
         event = f"{taken.entry}:{letter.at:.3f}"  # a job that is replayed ends, or is held, once more
-        signed = webhook.headers(event, taken.now, payload, self._terms.secret)
+        signed = signing.headers(event, taken.now, payload, self._terms.secret)
         return judge(await self._sender.send(Parcel(url=letter.url, body=payload, headers=signed)))
 
     async def _post_notice(self, taken: Taken, post: NoticePost) -> None:

@@ -9,7 +9,7 @@ from typing import Protocol
 from router_core.open_fall import HoldReason
 from router_core.state.incidents import Incident
 from router_core.state.outbox import NoticeKind
-from workers.posting import Outcome
+from workers.post_office.outcome import Outcome
 
 MOST_NAMES = 12
 """So many names of a kind are told, those that count most; then how many more there are."""

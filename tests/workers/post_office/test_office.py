@@ -29,10 +29,10 @@ from router_core.state.incidents import close
 from router_core.state.link import Link
 from tests.fakes.discord import DiscordFake, running
 from tests.faults import answer, fault_server, reset, stall
-from workers.addresses import TRUSTED, Rules
-from workers.outbox import AT_ONCE, PostOffice, Terms
+from workers.post_office.addresses import TRUSTED, Rules
+from workers.post_office.office import AT_ONCE, PostOffice, Terms
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 SECRET = "hunter2"
 TOKEN = "token-in-the-path"
 JOB = "job-00001"
@@ -548,7 +548,7 @@ def test_a_notice_is_given_up_after_three_days(channel):
 
 
 def poster(redis_url: str, discord: str = "") -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, "-m", "tests.workers.poster", redis_url, discord], cwd=ROOT)
+    return subprocess.Popen([sys.executable, "-m", "tests.workers.post_office.poster", redis_url, discord], cwd=ROOT)
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:

@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.faults import answer, cut, drip, fault_server, flood, raw, reset, stall
-from workers.addresses import TRUSTED, Rules
-from workers.post import MOST_READ, NotSent, Parcel, Reply, Sender
+from workers.post_office.addresses import TRUSTED, Rules
+from workers.post_office.sender import MOST_READ, NotSent, Parcel, Reply, Sender
 
 SECRET = "hunter2"
 

@@ -1,4 +1,4 @@
-"""Notices for a program: signed like the webhooks of jobs (see `workers/webhook.py`)."""
+"""Notices for a program: signed like the webhooks of jobs (see `workers/post_office/signing.py`)."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from router_core.state.outbox import NoticeKind
-from workers.notices.facts import Notice, summary, title, what_to_do
-from workers.post import Parcel, Sender
-from workers.posting import Outcome, judge
-from workers.webhook import body, headers, iso
+from workers.post_office.notices.facts import Notice, summary, title, what_to_do
+from workers.post_office.outcome import Outcome, judge
+from workers.post_office.sender import Parcel, Sender
+from workers.post_office.signing import body, headers, iso
 
 EVENTS = {
     NoticeKind.BEGAN: "incident.began",
