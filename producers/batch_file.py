@@ -17,6 +17,7 @@ from producers.errors import BadRequest, CannotWrite, FileTrouble
 from producers.prompt import check_messages
 from producers.request import Ask, Options
 from router_core.job import Urgency
+from router_core.open_fall import Remedy
 from router_core.result import Result
 
 URLS = ("/v1/chat/completions", "/chat/completions")
@@ -136,12 +137,18 @@ def _ask(told: Mapping[str, Any]) -> Ask:
 
 
 def answer_row(job_id: str, custom_id: str, result: Result) -> dict[str, Any]:
-    """The line of a job that has ended: a response, or an error whose code is its class or how it ended."""
+    """The line of a job that has ended: a response, or an error whose code is its class or how it ended.
+
+    A canned reply is no response: whoever reads the file would take it for an answer.
+    """
     row: dict[str, Any] = {"id": f"batch_req_{job_id}", "custom_id": custom_id, "response": None, "error": None}
-    if result.answered:
+    if result.answered and result.degraded_by is not Remedy.CANNED_REPLY:
         row["response"] = {"status_code": 200, "request_id": job_id, "body": result.body}
     else:
-        row["error"] = {"code": str(result.error or result.status), "message": result.detail or str(result.status)}
+        row["error"] = {
+            "code": str(result.error or result.status),
+            "message": result.detail or result.degraded_why or str(result.status),
+        }
     return row
 
 

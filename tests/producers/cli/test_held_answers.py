@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from config import Loaded
+from producers.batch_file import answer_row
 from producers.cli.answers import show_answer
 from producers.cli.shown import receipt
 from router_core.open_fall import HoldReason, Remedy
@@ -101,3 +102,10 @@ def test_a_job_that_ended_degraded_says_so_in_its_receipt(
     assert result.as_json()["model_used"] == model
     assert (show_answer(result), show_answer(result, strict=True)) == (0, 6)
     assert capsys.readouterr().out == "well, well\n" * 2
+
+
+def test_in_a_batch_a_canned_reply_is_no_response_and_a_stand_ins_answer_is_one() -> None:
+    canned = answer_row("8f21aaaa", "line-1", degraded(Remedy.CANNED_REPLY, degraded_why="every model is away"))
+    assert canned["response"] is None
+    assert canned["error"] == {"code": "degraded", "message": "every model is away"}
+    assert answer_row("8f21aaaa", "line-1", degraded(Remedy.OTHER_MODEL))["response"]["body"] == TEXT
