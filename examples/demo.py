@@ -112,6 +112,7 @@ def _report(console: Console, night: Night) -> int:
     console.print()
     console.print(report.by_urgency(night))
     console.print(report.by_model(night))
+    console.print(report.account(night))
     console.print(report.summary(night), highlight=False, soft_wrap=True)
     console.print(report.fall_summary(night), highlight=False, soft_wrap=True)
     for custom_id in night.lost:
