@@ -74,12 +74,12 @@ def account(night: Night) -> Table:
     """Every job that was accepted, those that were asked while both engines were away too, is in one of the columns."""
     table = Table(title="where every job is", title_justify="left", title_style="bold")
     table.add_column("")
-    for name in ("accepted", "answered", "held, then replayed", "still held", "lost"):
+    for name in ("accepted", "answered", "replayed", "held", "lost"):
         table.add_column(name, justify="right")
     falling = night.falling or Falling()
     rows = {
         "the night": (len(night.accepted), len(night.results) - len(night.unanswered), 0, 0, len(night.lost)),
-        "both engines away": (len(falling.accepted), 0, falling.replayed, falling.still_held, len(falling.lost)),
+        "engines away": (len(falling.accepted), 0, falling.replayed, falling.still_held, len(falling.lost)),
     }
     for name, counts in rows.items():
         table.add_row(name, *map(str, counts))
