@@ -95,7 +95,7 @@ async def main(console: Console) -> int:
 
 
 async def _night(screen: Screen, loaded: config.Loaded, lines: tuple[Line, ...], environ: Mapping[str, str]) -> Night:
-    screen.say("starting a Valkey, two engines with a toy model, three workers: all on this machine, for this demo only")
+    screen.say("starting a Valkey, two engines with a toy model, three workers: on this machine, for this demo only")
     async with running(environ, screen.hear) as fleet:
         async with AsyncOpenfall(config=loaded, producer="demo") as client:
             night = await run(client, fleet, lines, Show(say=screen.say, answered=screen.answered))
