@@ -30,7 +30,7 @@ from rich.table import Table
 from benchmarks.outage_drilling.plan import QUICK_JOBS, Plan
 from benchmarks.outage_drilling.run import Drilled, drill
 from benchmarks.outage_drilling.screen import Screen
-from benchmarks.outage_drilling.telling import degraded_after, heard_after, percentiles
+from benchmarks.outage_drilling.telling import asked_to_heard, degraded_after, heard_after, percentiles
 from benchmarks.outage_drilling.verdict import FATES, account, judge
 from benchmarks.processes import BenchmarkError
 from benchmarks.table import WIDTH
@@ -94,6 +94,7 @@ def verdict_of(drilled: Drilled) -> dict[str, Any]:
             "decided to read from the inbox (interactive)": percentiles(inbox.clear),
             "fell to decided (interactive)": percentiles(fell.clear),
             "the same, near a kill of Valkey or a degrade worker": percentiles(fell.apart),
+            "asked to heard, while every backend was away (interactive)": percentiles(asked_to_heard(evidence)),
             "calls per job": round(len(evidence.calls) / max(1, len(evidence.accepted)), 3),
             "falls": len(evidence.written.falls),
             "changes to the notice": sum(post["method"] == "PATCH" for post in evidence.posts),

@@ -1,4 +1,4 @@
-"""`make demo`: one night at a small anime studio. 60 jobs, two toy engines, two workers; one of each is killed.
+"""`make demo`: one night at a small anime studio. 60 jobs, two toy engines, three workers; one of each is killed.
 
 Then both engines are away for a while, and what is asked meanwhile is answered when they are back.
 
@@ -95,7 +95,7 @@ async def main(console: Console) -> int:
 
 
 async def _night(screen: Screen, loaded: config.Loaded, lines: tuple[Line, ...], environ: Mapping[str, str]) -> Night:
-    screen.say("starting a Valkey, two engines with a toy model, two workers: all on this machine, for this demo only")
+    screen.say("starting a Valkey, two engines with a toy model, three workers: on this machine, for this demo only")
     async with running(environ, screen.hear) as fleet:
         async with AsyncOpenfall(config=loaded, producer="demo") as client:
             night = await run(client, fleet, lines, Show(say=screen.say, answered=screen.answered))
@@ -112,6 +112,7 @@ def _report(console: Console, night: Night) -> int:
     console.print()
     console.print(report.by_urgency(night))
     console.print(report.by_model(night))
+    console.print(report.account(night))
     console.print(report.summary(night), highlight=False, soft_wrap=True)
     console.print(report.fall_summary(night), highlight=False, soft_wrap=True)
     for custom_id in night.lost:

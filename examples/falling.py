@@ -34,6 +34,8 @@ ASKED = (
 )
 INTERACTIVE = "Haruka asks who turned the lights out"
 LOOK_EVERY = 0.1
+AWAY = 5.0
+"""Seconds for which the engines are away at the least."""
 HELD_WITHIN = 20.0
 """Seconds for all of them to have fallen, on a busy machine."""
 ANSWERED_WITHIN = 90.0
@@ -50,6 +52,7 @@ class Falling:
     """From the question of the interactive one to `degraded`."""
     reply: str = ""
     held: int = 0
+    """How many were held before the engines came back."""
     back: float | None = None
     results: dict[str, Result] = field(default_factory=dict)
     ended: float | None = None
@@ -58,6 +61,10 @@ class Falling:
     def replayed(self) -> int:
         """Those that were answered by their own models after all."""
         return sum(result.answered and not result.degraded for result in self.results.values())
+
+    @property
+    def still_held(self) -> int:
+        return sum(not result.final for result in self.results.values())
 
     @property
     def lost(self) -> list[str]:
@@ -78,6 +85,7 @@ async def fall_open(client: AsyncOpenfall, fleet: Fleet, say: Callable[[str], No
             _kill(fleet, say)
             await _ask(client, falling, say)
             await _until_held(client, falling, say)
+            await asyncio.sleep(began + AWAY - time.monotonic())
             falling.back = time.monotonic() - began
         say(f"their supervisor goes on after {falling.back:.1f} s and starts them again")
         async with asyncio.timeout(ANSWERED_WITHIN):

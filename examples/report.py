@@ -9,6 +9,7 @@ from statistics import median
 from pydantic_core import to_json
 from rich.table import Table
 
+from examples.falling import Falling
 from examples.night import Line, Night
 from producers.batch_file import answer_row
 from router_core.result import Result
@@ -69,17 +70,34 @@ def summary(night: Night) -> str:
     )
 
 
+def account(night: Night) -> Table:
+    """Every job that was accepted, those that were asked while both engines were away too, is in one of the columns."""
+    table = Table(title="where every job is", title_justify="left", title_style="bold")
+    table.add_column("")
+    for name in ("accepted", "answered", "replayed", "held", "lost"):
+        table.add_column(name, justify="right")
+    falling = night.falling or Falling()
+    rows = {
+        "the night": (len(night.accepted), len(night.results) - len(night.unanswered), 0, 0, len(night.lost)),
+        "engines away": (len(falling.accepted), 0, falling.replayed, falling.still_held, len(falling.lost)),
+    }
+    for name, counts in rows.items():
+        table.add_row(name, *map(str, counts))
+    table.add_section()
+    table.add_row("all", *(str(sum(column)) for column in zip(*rows.values(), strict=True)))
+    return table
+
+
 def fall_summary(night: Night) -> str:
-    """What was asked while both engines were away, and where each of these jobs is now."""
+    """The line on what was asked while both engines were away."""
     falling = night.falling
-    if falling is None or falling.back is None or falling.ended is None:
+    if falling is None or falling.back is None or falling.told is None or falling.ended is None:
         return "[red]both engines away: it did not come to its end[/]"
-    lost, still = len(falling.lost), sum(not result.final for result in falling.results.values())
-    told = f"{falling.told:.1f} s" if falling.told is not None else "-"
+    lost = len(falling.lost)
     return (
-        f"both engines away for {falling.back:.0f} s: {len(falling.accepted)} accepted meanwhile, "
-        f"who waited was told degraded in {told}, {falling.held} held, {falling.replayed} replayed and answered "
-        f"after {falling.ended:.0f} s, {still} still held, [bold {'red' if lost else 'green'}]{lost} lost[/]"
+        f"both engines away for {falling.back:.0f} s: {len(falling.accepted)} accepted meanwhile, who waited was told "
+        f"degraded after {falling.told:.1f} s, {falling.held} held, {falling.replayed} replayed and answered "
+        f"{falling.ended - falling.back:.0f} s later, [bold {'red' if lost else 'green'}]{lost} lost[/]"
     )
 
 

@@ -81,7 +81,7 @@ def _upstream(name: str, plan: Plan, directory: Path) -> Service:
 
 def configuration(place: Stage) -> dict[str, Any]:
     """Breakers so quick that an outage of a minute has several of their periods in it."""
-    patient = {"start_within": "2s", "give_up": "1h"}
+    patient = {"start_within": "1s", "give_up": "1h"}
     return {
         "redis": place.store.url,
         "data": str(place.directory / "data"),

@@ -92,6 +92,23 @@ def heard_after(evidence: Evidence, by: str) -> Delays:
     return delays
 
 
+def asked_to_heard(evidence: Evidence) -> list[float]:
+    """From the acceptance of an interactive job while every backend was away to the moment at which who waits for it
+    heard that it is degraded."""
+    away = [fault for fault in evidence.faults if fault.kind == "backends"]
+    urgent = {job.id for job in evidence.accepted if job.urgency == "interactive"}
+    first: dict[str, float] = {}
+    for one in evidence.heard:
+        if one.event == "degraded" and one.by == "wait" and one.job in urgent:
+            first.setdefault(one.job, one.at)
+    delays = []
+    for job, at in first.items():
+        asked = float(evidence.written.stories[job][0]["at"])
+        if any(fault.began <= asked <= fault.ended for fault in away):
+            delays.append((at - asked) / 1000)
+    return delays
+
+
 def degraded_after(evidence: Evidence) -> Delays:
     """From each fall of an interactive job to what was decided for it."""
     urgent = {job.id for job in evidence.accepted if job.urgency == "interactive"}

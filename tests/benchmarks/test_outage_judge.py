@@ -12,7 +12,7 @@ import pytest
 import redis
 
 from benchmarks.outage_drilling.evidence import gather
-from benchmarks.outage_drilling.telling import degraded_after, heard_after
+from benchmarks.outage_drilling.telling import asked_to_heard, degraded_after, heard_after
 from benchmarks.outage_drilling.verdict import account, judge
 from tests.benchmarks.outage_witnesses import BEGAN, CASE, DONE, FELL, HELD, RELEASED, Witnesses, result_of
 
@@ -161,6 +161,16 @@ def test_who_heard_late_because_valkey_was_killed_is_told_apart(witnesses):
     witnesses.faults.append({"kind": "outage", "began": BEGAN + HELD + 10, "ended": BEGAN + HELD + 1500})
     evidence = witnesses.evidence()
     assert (heard_after(evidence, "wait").clear, heard_after(evidence, "wait").apart) == ([], [2.5])
+
+
+def test_how_long_a_caller_waited_for_a_reply_is_told_of_those_who_asked_in_the_outage(witnesses):
+    witnesses.faults.append({"kind": "backends", "began": BEGAN - 5.0, "ended": BEGAN + 50_000.0})
+    assert asked_to_heard(witnesses.evidence()) == [(HELD + 50) / 1000]
+
+
+def test_who_asked_before_the_outage_is_not_counted_among_those_who_asked_in_it(witnesses):
+    witnesses.faults.append({"kind": "backends", "began": BEGAN + 5.0, "ended": BEGAN + 50_000.0})
+    assert asked_to_heard(witnesses.evidence()) == []
 
 
 def test_a_fall_that_waited_for_a_killed_degrade_worker_is_told_apart(witnesses):

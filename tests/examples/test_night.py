@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import json
+import subprocess
+import sys
+import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+from rich.table import Table
 
 import config
 from examples import report
 from examples.demo import EPISODE
+from examples.falling import Falling
 from examples.fleet import CONFIG, Fleet, environment, free_ports
 from examples.night import Night, read_jobs
 from router_core.outcome import Attempt, ErrorClass
@@ -68,6 +78,65 @@ def test_a_failed_job_is_not_lost_and_its_reason_is_on_the_page(tmp_path: Path) 
     rows = [json.loads(row) for row in (tmp_path / "rows.jsonl").read_text("utf-8").splitlines()]
     assert [row["custom_id"] for row in rows] == [line.custom_id for line in night.lines]
     assert rows[0]["error"]["code"] == "bad_request"
+
+
+def fallen(**more: Any) -> Falling:
+    told: dict[str, Any] = {"accepted": {"j1": "Haruka waves", "j2": "Tag it"}, "told": 0.5, "held": 2, "back": 5.0}
+    results = {job: answered(job, waited=9.0) for job in told["accepted"]}
+    return Falling(**{**told, "results": results, "ended": 15.0, **more})
+
+
+def table_text(table: Table) -> str:
+    console = Console(width=120, file=io.StringIO())
+    console.print(table)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_every_job_asked_while_the_engines_were_away_is_accounted_for(tmp_path: Path) -> None:
+    night = night_of(tmp_path)
+    night.results = {line.custom_id: answered(night.accepted[line.custom_id], waited=1.0) for line in night.lines}
+    night.falling = fallen()
+    assert night.falling.well
+    assert "2 accepted meanwhile" in report.fall_summary(night)
+    (row,) = [row for row in table_text(report.account(night)).splitlines() if row.startswith("│ all")]
+    assert row.replace("│", " ").split() == ["all", "62", "60", "2", "0", "0"]
+
+
+def test_a_job_that_was_held_and_never_came_back_is_lost_and_told(tmp_path: Path) -> None:
+    night = night_of(tmp_path)
+    night.falling = fallen(results={"j1": answered("j1", waited=9.0)})
+    assert night.falling.lost == ["j2"]
+    assert not night.falling.well
+    assert "1 lost" in report.fall_summary(night)
+
+
+def test_an_end_that_was_not_reached_is_told(tmp_path: Path) -> None:
+    night = night_of(tmp_path)
+    night.falling = fallen(back=None)
+    assert "did not come to its end" in report.fall_summary(night)
+
+
+def state_of(pid: int) -> str:
+    """What the kernel says of a process; T: it stands still."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+def test_a_supervisor_stands_still_while_its_fleet_is_unattended_and_goes_on_whatever_happens(tmp_path: Path) -> None:
+    def leave_it(pid: int) -> None:
+        with Fleet(lambda event: None, tmp_path / "log", supervisor=pid).unattended():
+            deadline = time.monotonic() + 10
+            while state_of(pid) != "T" and time.monotonic() < deadline:
+                time.sleep(0.01)
+            raise ValueError(state_of(pid))
+
+    command = [sys.executable, "-c", "import sys; sys.stdin.read()"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
+        with pytest.raises(ValueError, match="T"):
+            leave_it(process.pid)
+        assert process.stdin is not None
+        process.stdin.close()
+        assert process.wait(10) == 0
 
 
 def test_a_worker_is_known_by_the_process_in_its_name(tmp_path: Path) -> None:
