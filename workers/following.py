@@ -45,6 +45,7 @@ def plan_of(loaded: config.Loaded, wish: Wish) -> Plan:
             on_recovery=settings.notify_on_recovery,
             rules=Rules(allow=settings.webhook_allow, private=settings.webhook_private),
         ),
+        memory_limit=settings.memory_limit,
     )
     identity(plan)
     return plan
