@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from router_core.candidates import Chain, Prospect, first_due, is_judging, ready
 from router_core.catalog import Catalog
 from router_core.ensemble import Answer, Ask, Best, best, parse_verdict, plan_of, proceed
-from router_core.fleet import Fleet
+from router_core.fleet import Fleet, Obstacle
 from router_core.job import CompletionJob, Urgency
 from router_core.open_fall import HoldReason
 from router_core.outcome import Attempt, Completion, ErrorClass, Failure, Fallback, Outcome
@@ -206,10 +206,13 @@ def _elsewhere(chain: Chain, prospects: Sequence[Prospect], conditions: Conditio
 
 def _in_time(chain: Chain, first: Prospect, now: float) -> bool:
     """Rule 6: whether the one that is due first is worth waiting for."""
-    limit = now + chain.catalog.urgency[chain.job.urgency].start_within
-    if chain.job.urgency is Urgency.INTERACTIVE:
-        return first.due <= limit
-    return first.blocked is None or first.blocked.until <= limit
+    span, interactive = chain.catalog.urgency[chain.job.urgency].start_within, chain.job.urgency is Urgency.INTERACTIVE
+    soon, block = now + span, first.blocked
+    if block is None:
+        return not interactive or first.due <= soon
+    if interactive or block.obstacle is not Obstacle.COOLDOWN:  # who paces us is there; what is away may stay away
+        soon = min(soon, chain.start_by + span)
+    return (first.due if interactive else block.until) <= soon
 
 
 def _waits_for(chain: Chain, here: Prospect, failed: Attempt) -> bool:

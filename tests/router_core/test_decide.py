@@ -227,10 +227,29 @@ def expired(detail):
             when=conditions(small=blocked(NOW + 30), large=blocked(NOW + 31)),
         ),
         case(
-            "a job that is late waits as long again and no longer",
-            Later("small", 30, "small is due first: its breaker is open"),
-            when=conditions(small=blocked(NOW + 90), large=blocked(NOW + 91)),
+            "a job that is late waits as long again",
+            Later("small", 20, "small is due first: its breaker is open"),
+            when=conditions(small=blocked(NOW + 60), large=blocked(NOW + 91)),
+            at=NOW + 40,
+        ),
+        case(
+            "and no longer, however soon what is blocked says it will be back",
+            Fall(HoldReason.OUTAGE, BOTH_OPEN),
+            when=conditions(small=blocked(NOW + 61), large=blocked(NOW + 62)),
             at=NOW + 60,
+        ),
+        case(
+            "who paces us is there: a cooldown is no outage, however late the job is",
+            Later("small", 20, "small is due first: cooling down"),
+            when=conditions(small=blocked(NOW + 90, Obstacle.COOLDOWN, "cooling down"), large=blocked(NOW + 99)),
+            at=NOW + 70,
+        ),
+        case(
+            "but an interactive job does not wait for that either",
+            Fall(HoldReason.OUTAGE, "no model of its chain can be asked (small: cooling down)"),
+            of=job(("small",), urgency=Urgency.INTERACTIVE),
+            when=conditions(small=blocked(NOW + 13, Obstacle.COOLDOWN, "cooling down")),
+            at=NOW + 11,
         ),
         case(
             "a batch job that may take an hour to start waits for what ends within it",

@@ -17,6 +17,7 @@ from router_core.envelope import (
     pack_attempt,
     pack_job,
     pack_result,
+    request_key,
     sorted_deep,
     unpack_answers,
     unpack_attempts,
@@ -210,3 +211,11 @@ def test_the_label_of_a_job_tells_its_role_urgency_and_model():
     job = CompletionJob(id="job-00001", producer="p", chain=("smol",), body={"secret": "x"})
     assert job.label == "-/background smol"
     assert job.model_copy(update={"role": "ace", "urgency": Urgency.BATCH}).label == "ace/batch smol"
+
+
+def test_two_jobs_share_their_last_answer_when_they_ask_the_same_for_the_same_group():
+    told = {"id": "job-00001", "producer": "tests", "chain": ("small",), "body": {"prompt": "a"}, "role": "chat"}
+    asked = request_key(CompletionJob(**told, group="main"))
+    assert request_key(CompletionJob(**told | {"id": "job-00002", "producer": "another"}, group="main")) == asked
+    assert request_key(CompletionJob(**told, group="others")) != asked
+    assert request_key(CompletionJob(**told | {"body": {"prompt": "b"}}, group="main")) != asked

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from router_core.degrade import Degraded, Fallen, Hold, StandIn
-from router_core.falls import fall_record
+from router_core.falls import fall_record, unread_record
 from router_core.fleet import Fleet, Obstacle
 from router_core.job import Urgency
 from router_core.open_fall import HoldReason, Remedy
@@ -80,3 +80,11 @@ def test_what_a_call_cost_that_nobody_knows_is_not_taken_for_nothing():
     told = record(HELD, fallen)
     assert told["cost_usd"] is None
     assert told["tried"][-1]["error"] is None
+
+
+def test_a_job_that_cannot_be_read_is_told_by_what_its_record_has():
+    told = unread_record("job-00001", Hold(reason=HoldReason.UNREADABLE, detail="schema 9"), NOW)
+    assert told == {
+        "at": NOW, "id": "job-00001", "reason": "unreadable", "detail": "schema 9", "by": None, "final": False,
+        "counts": ["s:nothing"],
+    }  # fmt: skip

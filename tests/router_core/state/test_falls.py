@@ -1,0 +1,276 @@
+"""What falls is looked at in `degrade` and lands in one settle: its record, its incident, its hold, what is told."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+
+from router_core.decide import Fall, Handoff
+from router_core.degrade import Hold, StandIn
+from router_core.job import Urgency
+from router_core.open_fall import HoldReason, Remedy
+from router_core.result import Result, Status
+from router_core.state.delivery import LEASE, Drained, Seat
+from router_core.state.holds import replay
+from router_core.state.intake import end as finish
+from router_core.state.release import Offer, release
+from router_core.state.rounds import reap
+from router_core.state.settling import Ending
+
+JOB = "job-00001"
+QUEUE = "gpu.smol.background"
+DEGRADE = Drained("degrade", (Seat("degrade", 8),))
+OUTAGE = Fall(HoldReason.OUTAGE, "every model is away")
+BODY = {"choices": [{"message": {"role": "assistant", "content": "the lights are out"}}]}
+
+
+def record_of(job_id: str = JOB, reason: str = "outage", **more) -> bytes:
+    told = {"id": job_id, "reason": reason, "counts": ["u:background", "m:smol"], "notify": ["discord"], **more}
+    return json.dumps(told).encode()
+
+
+def interim(job_id: str = JOB) -> Result:
+    return Result(
+        id=job_id, status=Status.DEGRADED, held_for=HoldReason.OUTAGE, degraded_by=Remedy.CANNED_REPLY, body=BODY
+    )
+
+
+async def falls(f, job_id: str = JOB, queue: str = QUEUE, fall: Fall = OUTAGE, **terms) -> None:
+    """A job is accepted, and its worker says that nothing can serve it."""
+    await f.accept(job_id, queue=queue, **terms)
+    worker = await f.drains("worker-a", Drained(queue, (Seat("box", 8),)))
+    delivery = await f.claim(worker)
+    await worker.settle(worker.settling(delivery, Ending(next=fall)))  # without a call: no breaker hears of it
+
+
+def mail_of(f, inbox: str = "bot") -> list[tuple[bytes, bytes, bytes]]:
+    return [(row[b"id"], row[b"kind"], row[b"reply_to"]) for _, row in f.store.xrange(f"of:inbox:{inbox}")]
+
+
+def test_what_falls_waits_in_degrade_and_tells_where_it_came_from_and_why(fleet):
+    async def story(f):
+        await falls(f)
+        assert f.places(JOB) == [("queue", "degrade")]
+        assert [row["event"] for row in f.events(JOB)] == ["queued", "started", "fallen"]
+        degrade = await f.drains("degrader", DEGRADE)
+        fell = (await f.claim(degrade)).fell
+        assert (fell.reason, fell.why, fell.at, fell.falls) == ("outage", "every model is away", f.clock.now, 1)
+        assert f.ours(JOB, "fell_from") == QUEUE
+
+    fleet(story)
+
+
+def test_interactive_jobs_are_looked_at_before_all_others_that_fell(fleet):
+    async def story(f):
+        for number, urgency in enumerate(("batch", "background", "interactive"), 1):
+            await falls(f, f"job-0000{number}", f"gpu.smol.{urgency}")
+        degrade = await f.drains("degrader", DEGRADE)
+        first, *_ = (await degrade.claim(8, 0)).deliveries
+        assert first.id == "job-00003"
+
+    fleet(story)
+
+
+def test_a_landing_is_written_down_once_however_often_its_settle_is_sent(fleet):
+    async def story(f):
+        await falls(f, inbox="bot", reply_to=b'["chat",7]', webhook="https://example.org/hook")
+        degrade = await f.drains("degrader", DEGRADE)
+        delivery = await f.claim(degrade)
+        hold = Hold(reason=HoldReason.OUTAGE, detail="away", models=("smol", "large"))
+        settle = degrade.settling(delivery, Ending(next=hold, fall=record_of(), reply=interim()))
+        came = [(await degrade.settle(settle)).came for _ in range(3)]
+        assert came == ["settled", "again", "again"]
+        assert f.places(JOB) == [("deferred", "degrade")]
+        assert f.store.xlen("of:falls") == 1
+        (incident,) = f.store.hgetall("of:incidents").values()
+        told = f.store.hgetall(b"of:incident:" + incident)
+        assert {name: told[name] for name in (b"falls", b"held", b"u:background", b"m:smol")} == {
+            b"falls": b"1", b"held": b"1", b"u:background": b"1", b"m:smol": b"1",
+        }  # fmt: skip
+        assert mail_of(f) == [(JOB.encode(), b"degraded", b'["chat",7]')]
+        outbox = {entry.decode().replace(incident.decode(), "ID") for entry in f.store.zrange("of:outbox", 0, -1)}
+        assert outbox == {f"job:{JOB}:degraded", "notice:discord:ID:began", "notice:discord:ID:update"}
+        assert [row["event"] for row in f.events(JOB)][-2:] == ["degraded", "held"]
+
+    fleet(story)
+
+
+def test_falls_for_one_reason_are_one_incident_and_each_reason_has_its_own(fleet):
+    async def story(f):
+        for number, reason in enumerate(("outage", "outage", "budget"), 1):
+            await falls(f, job_id := f"job-0000{number}", fall=Fall(HoldReason(reason), "so it is"))
+            await f.lands(fall=record_of(job_id, reason))
+            f.clock.now += 1
+        incidents = f.store.hgetall("of:incidents")
+        counts = {reason: f.store.hget(b"of:incident:" + one, "falls") for reason, one in incidents.items()}
+        assert counts == {b"outage": b"2", b"budget": b"1"}
+        began = [entry for entry in f.store.zrange("of:outbox", 0, -1) if entry.endswith(b":began")]
+        assert len(began) == 2
+
+    fleet(story)
+
+
+def test_a_degrade_worker_that_dies_is_no_crash_of_the_job_it_held(fleet):
+    async def story(f):
+        await falls(f)
+        for number in range(4):
+            degrade = await f.drains(f"degrader-{number}", DEGRADE)
+            await f.claim(degrade)
+            await f.pass_time(LEASE + 1)
+            assert await reap(f.link) == [(JOB, "degrade", "queued")]
+        assert f.places(JOB) == [("queue", "degrade")]
+        assert (await f.intake.record(JOB)).crashes == 0
+
+    fleet(story)
+
+
+def test_a_frozen_degrade_worker_that_comes_back_late_changes_nothing(fleet):
+    async def story(f):
+        await falls(f)
+        slow = await f.drains("slow", DEGRADE)
+        delivery = await f.claim(slow)
+        await f.pass_time(LEASE + 1)
+        await reap(f.link)
+        await f.lands(fall=record_of())
+        hold = Hold(reason=HoldReason.OUTAGE, detail="away", models=("smol",))
+        late = slow.settling(delivery, Ending(next=hold, fall=record_of(), reply=interim()))
+        assert (await slow.settle(late)).came == "late"
+        assert f.store.xlen("of:falls") == 1
+        assert f.places(JOB) == [("deferred", "degrade")]
+
+    fleet(story)
+
+
+def test_a_stand_in_gets_the_job_marked_and_what_it_cannot_serve_falls_from_where_it_fell_first(fleet):
+    async def story(f):
+        await falls(f)
+        await f.lands(StandIn("large", at_front=False, why="smol is away; large stands in"))
+        assert f.events(JOB)[-2]["by"] == "other_model"
+        worker = await f.drains("worker-b", Drained(QUEUE, (Seat("box", 8),)))
+        delivery = await f.claim(worker)
+        assert (delivery.fell.stand_in, delivery.fell.why) == ("large", "every model is away")
+        await f.settle(worker, delivery, OUTAGE)
+        assert f.ours(JOB, "fell_from") == QUEUE
+        assert (await f.lands()).fell.falls == 2
+        assert await replayed(f) == QUEUE
+
+    fleet(story)
+
+
+async def replayed(f) -> str:
+    await replay(f.link, JOB)
+    assert f.ours(JOB, "stand_in") is None
+    return f.ours(JOB, "queue")
+
+
+def test_the_interim_reply_is_there_while_the_job_is_held_and_not_longer(fleet):
+    async def story(f):
+        await falls(f)
+        await f.lands(fall=record_of(), reply=interim())
+        assert b"the lights are out" in f.store.hget("of:job:" + JOB, "reply")
+        await replayed(f)
+        assert f.store.hget("of:job:" + JOB, "reply") is None
+
+    fleet(story)
+
+
+@pytest.mark.parametrize(("urgency", "text", "hears"), [
+    ("interactive", True, True), ("interactive", False, True), ("batch", True, True), ("batch", False, False),
+])  # fmt: skip
+def test_an_inbox_hears_of_a_hold_when_somebody_waits_or_there_is_something_to_read(fleet, urgency, text, hears):
+    async def story(f):
+        await falls(f, queue=f"gpu.smol.{urgency}", inbox="bot")
+        reply = interim() if text else Result(id=JOB, status=Status.DEGRADED, held_for=HoldReason.OUTAGE)
+        await f.lands(fall=record_of(), reply=reply)
+        assert [kind for _, kind, _ in mail_of(f)] == [b"degraded"] * hears
+
+    fleet(story)
+
+
+def test_an_owner_is_told_once_that_its_job_is_held_however_often_it_falls(fleet):
+    async def story(f):
+        await falls(f, inbox="bot")
+        await f.lands(fall=record_of(), reply=interim())
+        for _ in range(3):
+            await release(f.link, [Offer("smol", "gpu", 2, tuple(Urgency))], 1)
+            worker = await f.drains("worker-b", Drained(QUEUE, (Seat("box", 8),)))
+            await f.settle(worker, await f.claim(worker), OUTAGE)
+            await f.lands(fall=record_of(), reply=interim())
+        assert [kind for _, kind, _ in mail_of(f)] == [b"degraded"]
+        assert f.store.xlen("of:falls") == 4
+
+    fleet(story)
+
+
+@pytest.mark.parametrize("end", ["answered", "cancelled", "expired while it was held"])
+def test_every_end_of_a_job_reaches_its_inbox_and_its_webhook_once(fleet, end):
+    async def story(f):
+        if end == "answered":
+            await f.accept(inbox="bot", webhook="https://example.org/hook")
+            worker = await f.worker()
+            await f.settle(worker, await f.claim(worker))
+        else:
+            await falls(f, inbox="bot", webhook="https://example.org/hook")
+            await f.lands(fall=record_of())
+            if end == "cancelled":
+                await f.intake.cancel(JOB)
+            else:
+                await finish(f.link, Result(id=JOB, status=Status.EXPIRED), rq_status="failed", seen_deliveries=2)
+        assert [kind for _, kind, _ in mail_of(f)] == [b"done"]
+        assert f"job:{JOB}:done".encode() in f.store.zrange("of:outbox", 0, -1)
+        assert f.store.ttl("of:result:" + JOB) == 604800, "kept until it is read"
+
+    fleet(story)
+
+
+def test_an_incident_knows_how_many_are_held_for_it_whatever_becomes_of_them(fleet):
+    async def story(f):
+        for number in range(1, 5):
+            await falls(f, f"job-0000{number}")
+            await f.lands(fall=record_of(f"job-0000{number}"))
+        await f.intake.cancel("job-00001")
+        await replay(f.link, "job-00002")
+        await finish(f.link, Result(id="job-00003", status=Status.EXPIRED), rq_status="failed", seen_deliveries=2)
+        (incident,) = f.store.hgetall("of:incidents").values()
+        held, replayed_, expired = f.store.hmget(b"of:incident:" + incident, "held", "replayed", "expired")
+        assert (held, replayed_, expired) == (b"1", b"1", b"1")
+
+    fleet(story)
+
+
+def test_a_good_answer_is_remembered_under_the_name_it_was_settled_with(fleet):
+    async def story(f):
+        await f.accept()
+        worker = await f.worker()
+        delivery = await f.claim(worker)
+        ending = Ending(next=f.answered(delivery), remember=("team:abc", 60.0))
+        await worker.settle(worker.settling(delivery, ending))
+        assert f.store.get("of:last:team:abc") == f.store.get("of:result:" + JOB)
+        assert 0 < f.store.ttl("of:last:team:abc") <= 60
+
+    fleet(story)
+
+
+def test_three_degrade_workers_that_claim_at_once_land_each_fall_once(fleet):
+    async def story(f):
+        for number in range(1, 8):
+            await falls(f, f"job-0000{number}")
+        workers = [await f.drains(f"degrader-{n}", DEGRADE) for n in range(3)]
+        claims = await asyncio.gather(*(worker.claim(4, 0) for worker in workers))
+        ids = sorted(delivery.id for claim in claims for delivery in claim.deliveries)
+        assert ids == [f"job-0000{number}" for number in range(1, 8)]
+
+    fleet(story)
+
+
+def test_what_is_handed_on_by_a_stand_in_goes_where_any_hand_off_goes(fleet):
+    async def story(f):
+        await falls(f)
+        await f.lands(StandIn("large", at_front=True, why="large stands in"))
+        worker = await f.drains("worker-b", Drained(QUEUE, (Seat("box", 8),)))
+        await f.settle(worker, await f.claim(worker), Handoff("large", at_front=False), to=QUEUE)
+        assert f.places(JOB) == [("queue", QUEUE)]
+
+    fleet(story)

@@ -1,0 +1,225 @@
+"""Held jobs come back to a healed model by themselves: a few at first, in order, and never to one that is away."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from router_core.breaker import BreakerPolicy
+from router_core.decide import Fall, Handoff
+from router_core.degrade import Hold
+from router_core.job import Urgency
+from router_core.open_fall import HoldReason
+from router_core.outcome import BreakerMark
+from router_core.result import Result, Status
+from router_core.state.delivery import Drained, Seat
+from router_core.state.intake import end
+from router_core.state.release import Offer, release
+from router_core.state.rounds import move, sweep
+from router_core.state.settling import Ending
+
+SMOL, LARGE = "gpu.smol.background", "gpu.large.background"
+ALL = tuple(Urgency)
+
+
+async def held(f, job_id: str, queue: str = SMOL, models=("smol",), ready_in: float = 0.0, **terms) -> None:
+    await f.accept(job_id, queue=queue, **terms)
+    worker = await f.drains("faller", Drained(queue, (Seat("box", 9),)))
+    await uncalled(worker, await f.claim(worker), Fall(HoldReason.OUTAGE, "away"))
+    ready_at = f.clock.now + ready_in if ready_in else 0.0
+    await f.lands(Hold(reason=HoldReason.OUTAGE, detail="away", models=models, ready_at=ready_at))
+
+
+async def uncalled(worker, delivery, next_, to: str = "") -> None:
+    """Settled without a call, so that no breaker hears of it."""
+    assert (await worker.settle(worker.settling(delivery, Ending(next=next_, to_queue=to)))).came == "settled"
+
+
+async def let_go(f, model: str = "smol", most: int = 4, first: int = 1, urgencies=ALL) -> list[str]:
+    return sorted(job_id for job_id, _ in await release(f.link, [Offer(model, "gpu", most, urgencies)], first))
+
+
+async def ends(f, mark: str = "answer", *, queue: str = SMOL) -> str:
+    """The first job of a queue is called for; its id."""
+    worker = await f.drains("carrier", Drained(queue, (Seat("box", 9),)))
+    delivery = await f.claim(worker)
+    came_to = {
+        "answer": f.answered(delivery),
+        "fail": f.failed(delivery),
+        "fall": Fall(HoldReason.OUTAGE, "away"),
+        "hand on": Handoff("large", at_front=False),
+    }
+    await uncalled(worker, delivery, came_to[mark], LARGE)
+    return delivery.id
+
+
+def test_the_most_urgent_are_released_first_and_among_those_the_oldest(fleet):
+    async def story(f):
+        for number, urgency in enumerate(("batch", "background", "interactive", "interactive"), 1):
+            await held(f, f"job-0000{number}", f"gpu.smol.{urgency}")
+            f.clock.now += 1
+        for expected in ("job-00003", "job-00004", "job-00002", "job-00001"):
+            assert await let_go(f) == [expected]
+            assert await ends(f, queue=f.ours(expected, "queue")) == expected
+            f.store.delete("of:release")  # the same room each time: this is about the order
+
+    fleet(story)
+
+
+def test_one_comes_back_at_first_and_one_more_for_each_that_is_answered(fleet):
+    async def story(f):
+        for number in range(1, 10):
+            await held(f, f"job-0000{number}")
+            f.clock.now += 1
+        assert await let_go(f) == ["job-00001"]
+        assert await let_go(f) == [], "the first one is still on its way"
+        await ends(f)
+        assert await let_go(f) == ["job-00002", "job-00003"]
+        assert [await ends(f), await ends(f)] == ["job-00002", "job-00003"], "in their order"
+        assert await let_go(f, most=3) == ["job-00004", "job-00005", "job-00006"], "never more than `most`"
+        assert await let_go(f, most=3) == []
+
+    fleet(story)
+
+
+def test_the_configuration_says_how_many_come_back_at_first(fleet):
+    async def story(f):
+        for number in range(1, 6):
+            await held(f, f"job-0000{number}")
+        assert len(await let_go(f, first=3)) == 3
+
+    fleet(story)
+
+
+@pytest.mark.parametrize("mark", ["fail", "fall", "hand on"])
+def test_one_that_is_not_answered_there_makes_room_and_the_others_come_one_by_one_again(fleet, mark):
+    async def story(f):
+        for number in range(1, 9):
+            await held(f, f"job-0000{number}")
+            f.clock.now += 1
+        await let_go(f)
+        await ends(f)
+        assert len(await let_go(f)) == 2
+        await ends(f)
+        await ends(f, mark)
+        assert len(await let_go(f)) == 1
+
+    fleet(story)
+
+
+@pytest.mark.parametrize("how", ["cancelled", "expired", "moved"])
+def test_one_that_ends_or_goes_elsewhere_before_its_call_makes_room(fleet, how):
+    async def story(f):
+        await held(f, "job-00001", start_within=5)
+        f.clock.now += 1
+        await held(f, "job-00002")
+        assert await let_go(f) == ["job-00001"]
+        if how == "cancelled":
+            await f.intake.cancel("job-00001")
+        elif how == "expired":
+            await end(f.link, Result(id="job-00001", status=Status.EXPIRED), rq_status="failed", seen_deliveries=2)
+        else:
+            f.clock.now += 6
+            (found,) = [one for one in (await sweep(f.link, clean=False))[1] if one.id == "job-00001"]
+            assert await move(f.link, found, Handoff("large", at_front=False), LARGE)
+        assert await let_go(f) == ["job-00002"]
+
+    fleet(story)
+
+
+def test_a_breaker_that_opens_again_makes_the_release_begin_anew(fleet):
+    async def story(f):
+        for number in range(1, 10):
+            await held(f, f"job-0000{number}")
+        policy = BreakerPolicy(open_after=1)
+        for _ in range(2):
+            for _ in await let_go(f):
+                await ends(f)
+        assert f.store.hget("of:release", "smol") == b"3"
+        worker = await f.drains("unlucky", Drained(SMOL, (Seat("box", 9),)), policy=policy)
+        await f.accept("job-other")
+        await f.calls(worker, BreakerMark.FAILURE)
+        assert f.store.hget("of:release", "smol") is None
+        assert len(await let_go(f)) == 1
+
+    fleet(story)
+
+
+def test_nothing_is_released_before_its_moment(fleet):
+    async def story(f):
+        await held(f, "job-00001", ready_in=30)
+        f.clock.now += 29
+        assert await let_go(f) == []
+        f.clock.now += 1
+        assert await let_go(f) == ["job-00001"]
+
+    fleet(story)
+
+
+def test_a_job_that_two_models_may_release_is_released_by_the_first_and_by_no_other(fleet):
+    async def story(f):
+        await held(f, "job-00001", models=("smol", "large"))
+        assert await let_go(f, "large") == ["job-00001"]
+        assert f.ours("job-00001", "queue") == LARGE
+        assert await let_go(f, "smol") == []
+        assert f.store.zcard("of:held:smol") == 0
+
+    fleet(story)
+
+
+def test_a_job_whose_queue_is_paused_stays_held_and_those_behind_it_do_not(fleet):
+    async def story(f):
+        await held(f, "job-00001", "gpu.smol.interactive")
+        await held(f, "job-00002", "gpu.smol.batch")
+        assert await let_go(f, urgencies=(Urgency.BACKGROUND, Urgency.BATCH)) == ["job-00002"]
+
+    fleet(story)
+
+
+def test_two_degrade_workers_that_release_at_once_release_each_job_once(fleet):
+    async def story(f):
+        for number in range(1, 7):
+            await held(f, f"job-0000{number}")
+        offers = [Offer("smol", "gpu", 4, ALL)]
+        came = await asyncio.gather(*(release(f.link, offers, 2) for _ in range(4)))
+        ids = [job_id for round_ in came for job_id, _ in round_]
+        assert len(ids) == len(set(ids)) == 2
+
+    fleet(story)
+
+
+def test_a_released_job_begins_its_chain_anew_and_its_story_stays(fleet):
+    async def story(f):
+        await f.accept("job-00001")
+        worker = await f.worker()
+        await f.settle(worker, await f.claim(worker), Fall(HoldReason.OUTAGE, "away"))
+        await f.lands()
+        await let_go(f)
+        record = await f.intake.record("job-00001")
+        assert (record.state, record.held_for, len(record.attempts)) == ("queued", None, 1)
+        worker = await f.drains("heir", Drained(SMOL, (Seat("box", 9),)))
+        delivery = await f.claim(worker)
+        assert (delivery.attempts, delivery.fell) == (b"", None)
+        assert "smol takes calls again" in f.events("job-00001")[-2]["why"]
+
+    fleet(story)
+
+
+def test_crashes_are_not_forgiven_by_a_release(fleet):
+    async def story(f):
+        await held(f, "job-00001")
+        f.store.hset("of:job:job-00001", "crashes", 2)
+        await let_go(f)
+        assert (await f.intake.record("job-00001")).crashes == 2
+
+    fleet(story)
+
+
+def test_a_release_whose_job_was_lost_on_the_way_keeps_nobody_waiting(fleet):
+    async def story(f):
+        await held(f, "job-00001")
+        f.store.zadd("of:released:smol", {"job-of-an-older-openfall": 1})
+        assert await let_go(f) == ["job-00001"]
+
+    fleet(story)
