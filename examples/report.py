@@ -77,9 +77,10 @@ def account(night: Night) -> Table:
     for name in ("accepted", "answered", "replayed", "held", "lost"):
         table.add_column(name, justify="right")
     falling = night.falling or Falling()
+    asked, lost = len(falling.accepted), len(falling.lost)
     rows = {
         "the night": (len(night.accepted), len(night.results) - len(night.unanswered), 0, 0, len(night.lost)),
-        "engines away": (len(falling.accepted), 0, falling.replayed, falling.still_held, len(falling.lost)),
+        "engines away": (asked, falling.answered - falling.replayed, falling.replayed, falling.still_held, lost),
     }
     for name, counts in rows.items():
         table.add_row(name, *map(str, counts))
@@ -96,7 +97,7 @@ def fall_summary(night: Night) -> str:
     lost = len(falling.lost)
     return (
         f"both engines away for {falling.back:.0f} s: {len(falling.accepted)} accepted meanwhile, who waited was told "
-        f"degraded after {falling.told:.1f} s, {falling.held} held, {falling.replayed} replayed and answered "
+        f"degraded after {falling.told:.2f} s, {len(falling.held)} held, {falling.replayed} replayed and answered "
         f"{falling.ended - falling.back:.0f} s later, [bold {'red' if lost else 'green'}]{lost} lost[/]"
     )
 

@@ -74,7 +74,7 @@ class Breaker:
         victim.told = True
         self.place.chronicle.note(kind, now_ms(), pid=victim.pid)
         victim.send(signal.SIGKILL)
-        self.say(f"[bold red]kill -9[/bold red] a {kind} worker ({victim.pid}); its supervisor starts another")
+        self.say(f"[bold red]kill -9[/bold red] a worker of {pool} ({victim.pid}); its supervisor starts another")
 
     async def _kill_valkey(self) -> None:
         with self.place.chronicle.outage():

@@ -60,7 +60,7 @@ def _once(evidence: Evidence) -> Iterator[Promise]:
     results = evidence.written.results
     yield none_of("no job was given two terminal results", [job for job in fates if results[job] > 1])
     unwritten = [job for job in evidence.results if not results[job]]
-    yield none_of("every result was written down once by a worker", unwritten)
+    yield none_of("every result is in the server's own log", unwritten)
     ended = [job for job, came in fates.items() if came not in ("held", "lost")]
     astray = [job for job in ended if evidence.registries[job] != 1 or job in evidence.held]
     yield none_of("every job that ended is in one of rq's registries, and nowhere else", astray)
