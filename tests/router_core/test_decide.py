@@ -248,8 +248,8 @@ def expired(detail):
             "but an interactive job does not wait for that either",
             Fall(HoldReason.OUTAGE, "no model of its chain can be asked (small: cooling down)"),
             of=job(("small",), urgency=Urgency.INTERACTIVE),
-            when=conditions(small=blocked(NOW + 13, Obstacle.COOLDOWN, "cooling down")),
-            at=NOW + 11,
+            when=conditions(small=blocked(NOW + 72, Obstacle.COOLDOWN, "cooling down")),
+            at=NOW + 70,
         ),
         case(
             "a batch job that may take an hour to start waits for what ends within it",
