@@ -100,7 +100,7 @@ local function renew(id, queue, at_front, why, now, wanted)
   local r = redis.call('HMGET', record, 'history', 'attempts')
   if r[2] then redis.call('HSET', record, 'history', r[1] and (r[1] .. '\n' .. r[2]) or r[2]) end
   redis.call('ZADD', OPEN, 'XX', now + 2000, id)
-  redis.call('HDEL', record, 'attempts', 'status', 'ended', 'lease', 'stand_in')
+  redis.call('HDEL', record, 'attempts', 'status', 'ended', 'lease', 'fell_lease', 'stand_in')
   if wanted then redis.call('HDEL', record, 'crashes', 'falls', 'strikes', 'told') end
   local position = enqueue(id, queue, at_front, now)
   tell(id, cjson.encode({event = 'queued', at = now, queue = queue, position = position, why = why}))

@@ -11,9 +11,10 @@ end
 -- stand-in is not.
 local function fall(id, reason, detail, now)
   local record = RECORD .. id
-  local r = redis.call('HMGET', record, 'queue', 'stand_in', 'fell_from', 'released')
+  local r = redis.call('HMGET', record, 'queue', 'stand_in', 'fell_from', 'released', 'lease')
   local from = (r[2] or r[1] == DEGRADE) and r[3] or r[1]
-  redis.call('HSET', record, 'fell_for', reason, 'fell_why', detail, 'fell_at', ms(now), 'fell_from', from)
+  redis.call('HSET', record, 'fell_for', reason, 'fell_why', detail, 'fell_at', ms(now), 'fell_from', from,
+    'fell_lease', r[5] or '')
   redis.call('HINCRBY', record, 'falls', 1)
   unrelease(id, r[4], false)
   count('fell_' .. reason)

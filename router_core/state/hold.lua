@@ -34,7 +34,8 @@ local function hold(id, h, incident, now)
   local r = redis.call('HMGET', record, 'fell_from', 'accepted', 'deadline', 'mail', 'told')
   redis.call('HSET', RQ_JOB .. id, 'status', 'deferred', 'origin', DEGRADE)
   redis.call('HSET', record, 'state', 'held', 'held_for', h.reason, 'held_why', h.detail, 'held_at', ms(now), 'held_by',
-    h.models, 'ready_at', h.ready_at, 'strikes', h.strikes, 'reply', h.reply)
+    h.models, 'ready_at', h.ready_at, 'strikes', h.strikes)
+  if h.reply ~= '' then redis.call('HSET', record, 'reply', h.reply) end
   redis.call('SADD', RQ_QUEUES, RQ_QUEUE .. DEGRADE)
   redis.call('ZADD', RQ_DEFERRED .. DEGRADE, math.floor(now / 1000), id)
   redis.call('ZADD', OPEN, r[3], id)

@@ -16,7 +16,7 @@ local now = clock()
 local id, token, worker, verb, attempt = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local record = RECORD .. id
 local r = redis.call('HMGET', record, 'state', 'lease', 'settled', 'queue', 'backend', 'attempts', 'keep', 'idem',
-  'deliveries', 'deltas', 'answers', 'moved', 'released', 'mail')
+  'deliveries', 'deltas', 'answers', 'moved', 'released', 'mail', 'fell_lease', 'fell_from')
 local state, queue = r[1], r[4]
 local call = call_of(ARGV[7])
 
@@ -33,9 +33,11 @@ end
 if not state then return {'gone', '', 0} end
 if was_heard(token) then return {'again', state, 0} end
 if was_heard('!' .. token) then return {'late', state, 0} end
--- The fence. A delivery that was reaped is still welcome with an answer, as long as nobody has claimed the job again.
-local reaped = state ~= 'started'
-if r[2] ~= token or state == 'done' or (reaped and verb ~= 'done') then
+-- The fence. A delivery that was reaped is still welcome with an answer, as long as nobody has claimed the job again; the
+-- degrade worker does not count, for it asks nobody.
+local waits = state ~= 'started'
+local reaped = verb == 'done' and (waits or r[15] == token)
+if (r[2] ~= token and not (reaped and r[15] == token)) or state == 'done' or (waits and not reaped) then
   count('late')
   redis.call('HSET', record, 'settled', with('!' .. token))
   if call then enter_in_ledger(call, false, now) end  -- it was paid all the same
@@ -46,11 +48,13 @@ if call then
   enter_in_ledger(call, verb == 'queue', now)
   opened = report_call(call, ARGV[8], now)
 end
+local gone = {}
+if r[5] then release(id, r[2], queue, r[5], gone) end
 if reaped then
-  remove_waiting(id, state, queue, now)
+  if waits then remove_waiting(id, state, queue, now) end
+  if queue == DEGRADE then queue = r[16] end
   count('late_accepted')
 end
-local gone = {}
 -- What the listeners of a job are told of a failed attempt.
 local function failed()
   if attempt == '' then return nil end
@@ -59,7 +63,6 @@ local function failed()
     (made.detail and (' (' .. made.detail .. ')') or '')
 end
 
-if r[5] then release(id, token, queue, r[5], gone) end
 if verb ~= 'done' then redis.call('HSET', record, 'settled', with(token)) end
 if attempt ~= '' then redis.call('HSET', record, 'attempts', r[6] and (r[6] .. '\n' .. attempt) or attempt) end
 

@@ -85,7 +85,7 @@ def test_jobs_of_a_pool_without_workers_go_on_when_they_are_late(redis_url, tmp_
         assert all(seconds >= 1.0 for seconds in left.values())
         assert len(upstream.at) == len(Urgency)
 
-    run(redis_url, tmp_path, story, "cloud", interactive=1.5)
+    run(redis_url, tmp_path, story, "cloud", "degrade", interactive=1.5)
 
 
 def test_jobs_of_a_model_that_was_removed_go_on_when_they_are_late(redis_url, tmp_path):
@@ -95,7 +95,7 @@ def test_jobs_of_a_model_that_was_removed_go_on_when_they_are_late(redis_url, tm
         assert all(seconds >= 1.0 for seconds in left.values())
         assert len(upstream.at) == len(Urgency)
 
-    run(redis_url, tmp_path, story, "cloud", interactive=1.5)
+    run(redis_url, tmp_path, story, "cloud", "degrade", interactive=1.5)
 
 
 def test_jobs_of_a_model_that_went_to_another_pool_follow_it(redis_url, tmp_path):
@@ -109,7 +109,7 @@ def test_jobs_of_a_model_that_went_to_another_pool_follow_it(redis_url, tmp_path
             assert (record.result.backend, len(record.attempts)) == ("sky", 1)
             assert [move["why"] for move in await here.moves(job)] == [f"{move_from(job)}: not in the catalog any more"]
 
-    run(redis_url, tmp_path, story, "cloud", interactive=1.5)
+    run(redis_url, tmp_path, story, "cloud", "degrade", interactive=1.5)
 
 
 def move_from(job: str) -> str:
@@ -152,7 +152,7 @@ def test_jobs_of_a_paused_queue_go_on_at_once_if_interactive_but_fall_only_when_
         assert at_once(left)
         assert len(upstream.at) == len(Urgency)
 
-    run(redis_url, tmp_path, story, "gpu", "cloud")
+    run(redis_url, tmp_path, story, "gpu", "cloud", "degrade")
 
 
 def test_jobs_of_an_open_breaker_go_on_the_interactive_ones_at_once(redis_url, tmp_path):
@@ -161,7 +161,7 @@ def test_jobs_of_an_open_breaker_go_on_the_interactive_ones_at_once(redis_url, t
         assert at_once(await see(here, "first", "its breaker is open (the fan is off)"))
         assert len(upstream.at) == len(Urgency)
 
-    run(redis_url, tmp_path, story, "gpu", "cloud")
+    run(redis_url, tmp_path, story, "gpu", "cloud", "degrade")
 
 
 def test_jobs_of_a_breaker_that_is_open_beyond_their_deadline_fall_and_do_not_expire(redis_url, tmp_path):
@@ -174,7 +174,7 @@ def test_jobs_of_a_breaker_that_is_open_beyond_their_deadline_fall_and_do_not_ex
             assert (record.held_for, "the fan is off" in record.held_why) == ("outage", True)
         assert upstream.at == []
 
-    run(redis_url, tmp_path, story, "gpu", "cloud")
+    run(redis_url, tmp_path, story, "gpu", "cloud", "degrade")
 
 
 def test_jobs_that_a_breaker_lets_wait_are_answered_when_it_has_closed(redis_url, tmp_path):
@@ -188,4 +188,4 @@ def test_jobs_that_a_breaker_lets_wait_are_answered_when_it_has_closed(redis_url
         assert len(upstream.at) == len(jobs) + 1  # the health prompt
 
     # longer than the block, and than the lease of a probe that follows it
-    run(redis_url, tmp_path, story, "gpu", "cloud", interactive=60, background=60, batch=60)
+    run(redis_url, tmp_path, story, "gpu", "cloud", "degrade", interactive=60, background=60, batch=60)

@@ -47,8 +47,8 @@ class Fleet:
         (self.home / "openfall.yaml").write_text(yaml.safe_dump(told))
         return AsyncOpenfall(config=load(self.home / "openfall.yaml"))
 
-    async def start(self, *options: str, ready: bool = True) -> subprocess.Popen[bytes]:
-        argv = [sys.executable, "-m", "workers", "work", "gpu", "--config", str(self.home / "openfall.yaml"), *options]
+    async def start(self, *options: str, pool: str = "gpu", ready: bool = True) -> subprocess.Popen[bytes]:
+        argv = [sys.executable, "-m", "workers", "work", pool, "--config", str(self.home / "openfall.yaml"), *options]
         log = (self.home / f"worker-{len(self.processes)}.log").open("wb")
         process = subprocess.Popen(
             [*argv, "--announce"], cwd=TREE, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log
@@ -140,6 +140,7 @@ def test_a_job_that_kills_its_workers_is_held_after_the_third_and_no_other_with_
                 process.kill()
                 process.wait()
             await fleet.start()
+            await fleet.start(pool="degrade")
             record = await llm.record(job.id)
             while record.state != "held":
                 await asyncio.sleep(0.1)

@@ -12,7 +12,6 @@ from router_core.result import Status
 from router_core.state import events
 from router_core.state.delivery import Seat
 from router_core.state.errors import StorePressed, StoreUnreachable
-from router_core.state.holds import replay
 from router_core.state.pressure import pressure
 from tests.faults import COMPLETION, answer, drip_events, piece, stall
 from tests.faults import events as streamed
@@ -60,17 +59,21 @@ def test_a_job_that_is_at_fault_itself_fails_and_is_asked_once(working):
     working(story, answer({"error": {"message": "messages: must be a list"}}, 400))
 
 
-def test_when_no_model_may_answer_any_more_the_job_is_held(working):
+def test_when_no_model_may_answer_any_more_the_job_falls(working):
     async def story(bench, _):
-        job = await bench.accept(chain=("small", "large"))
-        await bench.until(lambda: _is(bench, job, "held"))
-        record = await bench.intake.record(job)
-        assert record.held_for == "outage"
-        assert "small: auth; large: auth" in record.held_why
-        assert await replay(bench.link, job) == "queued"
-        assert (await bench.result(job)).status is Status.ANSWERED
+        reason, why = await _fallen(bench, await bench.accept(chain=("small", "large")))
+        assert (reason, "small: auth; large: auth" in why) == ("outage", True)
 
-    working(story, answer({}, 401), answer({}, 401), answer(COMPLETION))
+    working(story, answer({}, 401), answer({}, 401))
+
+
+async def _fallen(bench, job) -> tuple[str, str]:
+    """Why a job has fallen, once it has: it waits for the degrade worker."""
+    async with asyncio.timeout(20):
+        while (await bench.intake.record(job)).queue != "degrade":
+            await asyncio.sleep(0.01)
+    reason, why = await bench.link.command("HMGET", f"of:job:{job}", "fell_for", "fell_why")
+    return reason.decode(), why.decode()
 
 
 def test_an_answer_is_streamed_to_who_asked_for_it(working):
@@ -200,10 +203,9 @@ def test_a_bug_of_ours_costs_neither_the_job_nor_the_worker(working, monkeypatch
     async def story(bench, _):
         job = await bench.accept("small", chain=("small", "small"))
         monkeypatch.setattr("workers.attempt.decide", _broken)
-        await bench.until(lambda: _is(bench, job, "held"))
+        assert await _fallen(bench, job) == ("poisoned", "openfall itself failed: ZeroDivisionError")
         monkeypatch.undo()
         assert (await bench.result(await bench.accept("small"))).answered
-        assert (await bench.intake.record(job)).held_why == "openfall itself failed: ZeroDivisionError"
 
     with caplog.at_level(logging.ERROR):
         working(story, answer(COMPLETION))

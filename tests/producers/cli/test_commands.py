@@ -307,7 +307,7 @@ def test_up_starts_what_is_configured_once_and_stops_it_in_good_order(start: Sta
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=40)
     assert any("worker-gpu-1" in line and "ready" in line for line in said)
-    assert answer.startswith("Nothing waits; 1 worker ready.")
+    assert answer.startswith("Nothing waits; 2 workers ready.")
     assert second.returncode == 1
     assert "already runs" in second.stderr
     assert process.returncode == 0

@@ -11,6 +11,7 @@ from router_core.open_fall import HoldReason, Remedy
 from router_core.outcome import Completion
 from router_core.result import Result, Status
 from router_core.state import outbox
+from router_core.state.holds import replay
 from router_core.state.incidents import close
 from router_core.state.outbox import LEASE, JobPost, NoticeKind, NoticePost, Turns
 
@@ -375,7 +376,7 @@ def test_a_job_s_way_through_an_outage_is_told_to_its_producer_and_to_people(fle
         await outbox.told(f.link, taken["noticebegan"], began_turn, "m1", 10)
         f.clock.now += 20
         assert await close(f.link, "outage", ("smol",)) is None
-        await f.intake.replay("job-00001")
+        await replay(f.link, "job-00001")
         assert [(await tell(f)).incident.replayed] == [1], "an update"
         assert await outbox.letter(f.link, taken["jobdegraded"].what) is None, "it went on"
         assert await f.settle(worker, await f.claim(worker)) == "settled"

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from router_core.degrade import Hold
 from router_core.open_fall import HoldReason
-from router_core.state.delivery import LEASE
+from router_core.state.delivery import LEASE, Drained, Seat
 from router_core.state.rounds import reap
+from router_core.state.settling import Ending
 
 JOB = "job-00001"
 
@@ -144,7 +146,27 @@ def test_a_late_answer_frees_a_job_that_was_condemned_meanwhile(fleet, held):
             await f.lands()
             assert f.places(JOB) == [("deferred", "degrade")]
         assert await f.settle(worker, delivery) == "settled"
-        assert f.places(JOB) == [("finished", "degrade")]
-        assert f.field(JOB, "origin") == "degrade", "rq looks for a job in the registries of its origin"
+        assert f.places(JOB) == [("finished", f.queue)]
+        assert f.field(JOB, "origin") == f.queue, "rq looks for a job in the registries of its origin"
+
+    fleet(story)
+
+
+def test_a_late_answer_is_taken_while_the_degrade_worker_looks_at_its_job(fleet):
+    async def story(f):
+        await f.accept()
+        await _crash(f, "first")
+        await _crash(f, "second")
+        slow = await f.worker("slow")
+        delivery = await f.claim(slow)
+        await f.pass_time(LEASE + 1)
+        await reap(f.link)
+        degrade = await f.drains("degrader", Drained("degrade", (Seat("degrade", 8),)))
+        fallen = await f.claim(degrade)
+        assert await f.settle(slow, delivery) == "settled"
+        assert f.places(JOB) == [("finished", f.queue)]
+        hold = Hold(reason=HoldReason.POISONED, detail="it kills workers")
+        assert (await degrade.settle(degrade.settling(fallen, Ending(next=hold)))).came == "late"
+        assert f.store.zcard("of:leases:degrade") == 0
 
     fleet(story)
