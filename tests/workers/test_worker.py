@@ -10,9 +10,8 @@ from router_core.job import Urgency
 from router_core.outcome import ErrorClass
 from router_core.result import Status
 from router_core.state import events
-from router_core.state.delivery import Seat
+from router_core.state.drained import Seat
 from router_core.state.errors import StorePressed, StoreUnreachable
-from router_core.state.holds import replay
 from router_core.state.pressure import pressure
 from tests.faults import COMPLETION, answer, drip_events, piece, stall
 from tests.faults import events as streamed
@@ -60,17 +59,14 @@ def test_a_job_that_is_at_fault_itself_fails_and_is_asked_once(working):
     working(story, answer({"error": {"message": "messages: must be a list"}}, 400))
 
 
-def test_when_no_model_may_answer_any_more_the_job_is_held(working):
+def test_when_no_model_may_answer_any_more_the_job_falls(working):
     async def story(bench, _):
         job = await bench.accept(chain=("small", "large"))
-        await bench.until(lambda: _is(bench, job, "held"))
-        record = await bench.intake.record(job)
-        assert record.held_for == "outage"
-        assert "small: auth; large: auth" in record.held_why
-        assert await replay(bench.link, job) == "queued"
-        assert (await bench.result(job)).status is Status.ANSWERED
+        reason, why = await _fallen(bench, job)
+        assert reason == "outage"
+        assert "small: auth; large: auth" in why
 
-    working(story, answer({}, 401), answer({}, 401), answer(COMPLETION))
+    working(story, answer({}, 401), answer({}, 401))
 
 
 def test_an_answer_is_streamed_to_who_asked_for_it(working):
@@ -200,10 +196,10 @@ def test_a_bug_of_ours_costs_neither_the_job_nor_the_worker(working, monkeypatch
     async def story(bench, _):
         job = await bench.accept("small", chain=("small", "small"))
         monkeypatch.setattr("workers.attempt.decide", _broken)
-        await bench.until(lambda: _is(bench, job, "held"))
+        fallen = await _fallen(bench, job)
         monkeypatch.undo()
         assert (await bench.result(await bench.accept("small"))).answered
-        assert (await bench.intake.record(job)).held_why == "openfall itself failed: ZeroDivisionError"
+        assert fallen == ("poisoned", "openfall itself failed: ZeroDivisionError")
 
     with caplog.at_level(logging.ERROR):
         working(story, answer(COMPLETION))
@@ -289,6 +285,17 @@ def _send_rq_command(url, command, job):
 
 def _broken(*_):
     raise ZeroDivisionError
+
+
+async def _fallen(bench, job):
+    """For which reason a job fell, and why, as soon as it lies in the queue of what fell."""
+    await bench.until(lambda: _lies_in_degrade(bench, job))
+    told = await bench.link.command("HMGET", f"of:job:{job}", "fell_for", "fell_why")
+    return tuple(word.decode() for word in told)
+
+
+async def _lies_in_degrade(bench, job):
+    return (await bench.intake.record(job)).queue == "degrade"
 
 
 async def _is(bench, job, state):
