@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from router_core.open_fall import HoldReason
 from router_core.state.delivery import LEASE
 from router_core.state.rounds import reap
@@ -129,8 +127,7 @@ def test_the_claim_of_a_suspect_says_so(fleet):
     fleet(story)
 
 
-@pytest.mark.parametrize("held", [False, True], ids=["it has fallen", "it is held"])
-def test_a_late_answer_frees_a_job_that_was_condemned_meanwhile(fleet, held):
+def test_a_late_answer_frees_a_job_that_was_condemned_until_somebody_looks_at_it(fleet):
     async def story(f):
         await f.accept()
         await _crash(f, "first")
@@ -140,9 +137,6 @@ def test_a_late_answer_frees_a_job_that_was_condemned_meanwhile(fleet, held):
         await f.pass_time(LEASE + 1)
         await reap(f.link)
         assert f.places(JOB) == [("queue", "degrade")]
-        if held:
-            await f.lands()
-            assert f.places(JOB) == [("deferred", "degrade")]
         assert await f.settle(worker, delivery) == "settled"
         assert f.places(JOB) == [("finished", "degrade")]
         assert f.field(JOB, "origin") == "degrade", "rq looks for a job in the registries of its origin"
