@@ -28,7 +28,9 @@ from router_core.outcome import Attempt, BreakerMark, CredentialMark, ErrorClass
 from router_core.result import Result, Status
 from router_core.state import scripts
 from router_core.state.breakers import Word, force
-from router_core.state.delivery import Deliveries, Delivery, Drained, Identity, Seat
+from router_core.state.claims import Delivery
+from router_core.state.delivery import Deliveries
+from router_core.state.drained import Drained, Identity, Seat
 from router_core.state.intake import Intake, Terms
 from router_core.state.link import Link
 from router_core.state.settling import Call, Ending

@@ -11,7 +11,7 @@ from router_core.job import CompletionJob
 from router_core.marks import breaker_mark, cooldown, credential_mark
 from router_core.money import cost, usage_of
 from router_core.outcome import Attempt, BreakerMark, Completion, CredentialMark, Failure, Outcome
-from router_core.state.delivery import Delivery
+from router_core.state.claims import Delivery
 from router_core.state.settling import Call
 
 

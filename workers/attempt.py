@@ -25,7 +25,7 @@ from router_core.job import CompletionJob, Urgency
 from router_core.open_fall import HoldReason, Remedy
 from router_core.outcome import Attempt, Completion, ErrorClass, Failure, Outcome
 from router_core.result import Result, Status
-from router_core.state.delivery import Delivery
+from router_core.state.claims import Delivery
 from router_core.state.settling import Call as MadeCall
 from router_core.state.settling import Ending
 from workers.account import Accountant, Made

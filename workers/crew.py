@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from router_core.state.delivery import Delivery
+from router_core.state.claims import Delivery
 from router_core.state.settling import Ending
 from workers.backends.base import OnDelta
 from workers.probing import Prober

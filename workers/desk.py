@@ -8,7 +8,8 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
-from router_core.state.delivery import Deliveries, Ticket
+from router_core.state.claims import Ticket
+from router_core.state.delivery import Deliveries
 from router_core.state.errors import StoreError
 from router_core.state.settling import Settle
 from workers.spool import Spool

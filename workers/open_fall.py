@@ -17,7 +17,7 @@ from router_core.job import CompletionJob, Urgency
 from router_core.open_fall import HoldReason, Remedy
 from router_core.outcome import Completion
 from router_core.result import Result
-from router_core.state.delivery import Delivery
+from router_core.state.claims import Delivery
 from router_core.state.settling import Ending
 from workers.backends.base import OnDelta
 from workers.results import degraded_result, interim_result, unread_result

@@ -10,7 +10,7 @@ from router_core.catalog import Catalog
 from router_core.marks import breaker_mark, cooldown, credential_mark
 from router_core.outcome import BreakerMark, CredentialMark, Failure, Outcome
 from router_core.state import breakers
-from router_core.state.delivery import Probe
+from router_core.state.claims import Probe
 from router_core.state.errors import StoreError
 from router_core.state.link import Link
 from workers.backends import health

@@ -17,12 +17,12 @@ from pathlib import Path
 
 from router_core.catalog import Catalog
 from router_core.job import Urgency
-from router_core.state.delivery import Deliveries, Drained, Identity, Seat
+from router_core.state.delivery import Deliveries
+from router_core.state.drained import Drained, Identity, Seat, seats_of
 from router_core.state.errors import StoreUnreachable
 from router_core.state.keys import DEGRADE
 from router_core.state.link import Link
 from router_core.state.presence import Bell, register, unregister
-from router_core.state.survey import seats
 from router_core.state.tasks import stop
 from workers.backends import health
 from workers.post_office.office import Terms as PostTerms
@@ -97,7 +97,7 @@ def _drained(plan: Plan) -> Iterator[Drained]:
     models = plan.catalog.models_of(plan.pool)
     for urgency in Urgency:
         for alias in models:
-            at = tuple(Seat(*seat) for seat in seats(plan.catalog, alias, plan.backend))
+            at = tuple(seats_of(plan.catalog, alias, plan.backend))
             if at:
                 probe = health.probe_timeout(plan.catalog.models[alias])
                 share = plan.catalog.urgency[urgency].share

@@ -9,7 +9,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 from router_core.outcome import Failure
-from router_core.state.delivery import BEAT, Deliveries, Identity
+from router_core.state.delivery import BEAT, Deliveries
+from router_core.state.drained import Identity
 from router_core.state.errors import StoreError, StoreUnreachable
 from router_core.state.link import Link
 from router_core.state.presence import commands, register

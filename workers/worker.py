@@ -9,7 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 
-from router_core.state.delivery import Claim, Deliveries, Delivery
+from router_core.state.claims import Claim, Delivery
+from router_core.state.delivery import Deliveries
 from router_core.state.errors import StoreError, StoreUnreachable
 from router_core.state.presence import LONGEST_WAIT, Bell
 from router_core.state.settling import Ending

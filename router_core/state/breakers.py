@@ -12,7 +12,7 @@ from pydantic_core import from_json
 from router_core.breaker import BreakerPolicy, BreakerState
 from router_core.outcome import BreakerMark
 from router_core.state import keys
-from router_core.state.delivery import Probe
+from router_core.state.claims import Probe
 from router_core.state.link import Link, pairs
 from router_core.state.settling import rules_of
 

@@ -32,10 +32,8 @@ if redis.call('EXISTS', RQ_SUSPENDED) == 1 then
   return {say('suspended'), tostring(now), '0', '', 0, jobs, foreign, probes}
 end
 
-local blocked, troubled = {}, false
-local told_blocks = redis.call('HGETALL', BLOCKED)
-for i = 1, #told_blocks, 2 do blocked[told_blocks[i]], troubled = told_blocks[i + 1], true end
-if blocked['local-only'] and not is_local then
+local sight = look_at_seats(now)
+if sight.blocked['local-only'] and not is_local then
   return {say(busy > 0 and 'busy' or 'idle'), tostring(now), '0', '', 0, jobs, foreign, probes}
 end
 
@@ -53,8 +51,6 @@ local function how_it_fell(id)
   for i = 1, 6 do told[i] = told[i] or '' end
   return told
 end
-
-local function is_urgent(queue) return string.sub(queue, -12) == '.interactive' end
 
 local function take(id, queue, seat)
   local r = redis.call('HMGET', RECORD .. id, 'state', 'deadline', 'attempts', 'deliveries', 'crashes', 'watch',
@@ -88,7 +84,7 @@ local function take(id, queue, seat)
     return
   end
   local backend = seat.name
-  local token = nonce .. #jobs .. (is_urgent(queue) and 'i' or '')  -- what has reserved slots is known by its lease
+  local token = nonce .. #jobs .. mark_of(queue)
   local member = id .. ':' .. token
   local deliveries = tonumber(r[4] or 0) + 1
   redis.call('HSET', RECORD .. id, 'state', 'started', 'lease', token, 'worker', worker, 'backend', backend,
@@ -107,89 +103,6 @@ local function take(id, queue, seat)
     tonumber(r[5] or 0), r[6] or '', r[7], epoch_of(backend .. '/' .. model_of(queue)),
     seat.key == '' and '0' or epoch_of('key:' .. seat.key), kept,
     (queue == DEGRADE or r[12]) and how_it_fell(id) or {}}
-end
-
--- Slots in use are counted by live leases, fleet-wide, once a backend and claim.
-local used, used_by_others = {}, {}
-local function slots_used(name)
-  if not used[name] then used[name] = redis.call('ZCARD', LEASES .. name) end
-  return used[name]
-end
-
--- Slots in use by jobs that no slot is reserved for. Asked only of a backend that has reserved ones.
-local function slots_used_by_others(name)
-  if not used_by_others[name] then
-    local others = 0
-    for _, member in ipairs(redis.call('ZRANGE', LEASES .. name, 0, -1)) do
-      if string.sub(member, -1) ~= 'i' then others = others + 1 end
-    end
-    used_by_others[name] = others
-  end
-  return used_by_others[name]
-end
-
-local function forget(block)
-  redis.call('HDEL', BLOCKED, block)
-  blocked[block] = nil
-end
-
--- What keeps calls from a target: 'open' or 'probe' and its end, or 'ramp' and the share of its slots that is back.
--- What is over is forgotten here: BLOCKED is empty when all is well.
-local function block_of(target)
-  local told = blocked[target]
-  if not told then return nil end
-  local kind = string.sub(told, 1, 4)
-  if kind == 'open' then return kind, tonumber(string.sub(told, 6)) end
-  if kind == 'prob' then return 'probe', tonumber(string.sub(told, 7)) end
-  local since, length = string.match(told, '(%d+) (%d+)')
-  local share = (now - since) / length
-  if share < 1 then return kind, share end
-  forget(target)
-  return nil
-end
-
--- Until when a target cools down; nil when it does not.
-local function cooling(target)
-  local ends = tonumber(blocked[target .. ' cool'])
-  if not ends or ends > now then return ends end
-  forget(target .. ' cool')
-  return nil
-end
-
--- How many calls at once a target may have: none while it is open or half open, few while it comes back.
-local function cap(target, slots)
-  local kind, share = block_of(target)
-  if kind == 'open' or kind == 'probe' or cooling(target) then return 0 end
-  return kind and math.max(1, math.floor(slots * share)) or slots
-end
-
-local function seats_of(backends)
-  local seats = {}
-  for name, slots, key, reserved in string.gmatch(backends, '([^=,]+)=(%d+)=([^=,]*)=(%d+)') do
-    seats[#seats + 1] = {name = name, slots = tonumber(slots), key = key, reserved = tonumber(reserved)}
-  end
-  return seats
-end
-
--- The backend with the most free slots for a queue: its seat, the free slots, and whether slots are all that is missing.
--- Of those that come back after trouble the reserved ones come back first.
-local function roomiest(backends, queue)
-  local best, room, full = nil, 0, false
-  local model, urgent = model_of(queue), is_urgent(queue)
-  for _, seat in ipairs(seats_of(backends)) do
-    local most = seat.slots
-    if troubled then
-      most = cap(seat.name .. '/' .. model, most)
-      if seat.key ~= '' and most > 0 then most = math.min(most, cap('key:' .. seat.key, seat.slots)) end
-    end
-    local free = most - slots_used(seat.name)
-    if seat.reserved > 0 and not urgent then
-      free = math.min(free, most - seat.reserved - slots_used_by_others(seat.name))
-    end
-    if most > 0 and free < 1 then full = true end
-    if free > room then best, room = seat, free end
-  end
-  return best, room, full
 end
 
 -- The last first: each goes to the front, so that who was due first is at the head.
@@ -220,7 +133,7 @@ if redis.call('EXISTS', SUSPECTS .. pool) == 1 then
   for _, id in ipairs(waiting) do
     local queue = redis.call('HGET', RECORD .. id, 'queue')
     local wanted = redis.call('HGET', RQ_JOB .. id, 'status') == 'scheduled'  -- not cancelled with rq's own tools
-    local seat = roomiest(wanted and backends_of[queue] or '', queue or '')
+    local seat = roomiest(sight, wanted and backends_of[queue] or '', queue or '')
     if seat and busy > 0 then
       redis.call('ZADD', SUSPECTS .. pool, now + 60000, id)
       suspect, want = id, 0
@@ -243,7 +156,7 @@ local function drain(i, count)
   local most = math.min(want, #jobs + #foreign + (urgent and count or math.min(count, others)))
   local full = false
   while length > 0 and #jobs + #foreign < most and not paused[queue] do
-    local seat, room, lacks_slots = roomiest(ARGV[i + 1], queue)
+    local seat, room, lacks_slots = roomiest(sight, ARGV[i + 1], queue)
     full = lacks_slots
     if not seat then break end
     local popped = redis.call('LPOP', RQ_QUEUE .. queue, math.min(most - #jobs - #foreign, room, length))
@@ -251,11 +164,8 @@ local function drain(i, count)
     for _, id in ipairs(popped) do
       local before = #jobs
       take(id, queue, seat)
-      used[seat.name] = used[seat.name] + (#jobs - before)
-      if not urgent then
-        others = others - (#jobs - before)
-        used_by_others[seat.name] = used_by_others[seat.name] and used_by_others[seat.name] + (#jobs - before)
-      end
+      seat_taken(sight, seat.name, queue, #jobs - before)
+      if not urgent then others = others - (#jobs - before) end
     end
     length = length - #popped
     if length == 0 then redis.call('DEL', BELL .. queue) end
@@ -268,10 +178,10 @@ local function waits(first, last)
   local lists = {}
   for i = first, last, WIDTH do lists[#lists + 1] = RQ_QUEUE .. ARGV[i] end
   if redis.call('EXISTS', unpack(lists)) == 0 then return false end
-  if not troubled and not next(paused) then return true end
+  if not sight.troubled and not next(paused) then return true end
   for i = first, last, WIDTH do
     if not paused[ARGV[i]] and redis.call('EXISTS', RQ_QUEUE .. ARGV[i]) == 1 then
-      local seat, _, full = roomiest(ARGV[i + 1], ARGV[i])
+      local seat, _, full = roomiest(sight, ARGV[i + 1], ARGV[i])
       if seat or full then return true end
     end
   end
@@ -294,62 +204,15 @@ if want > 0 then
 end
 
 local due = NEVER
-local function look_again_at(at)
-  if at < due then due = at end
-end
-
--- One probe in the whole fleet, held by a lease: a prober that dies gives it back by dying.
-local function hand_out_probe(target, backend, model, lasts)
-  local state = redis.call('HGET', BREAKER .. target, 'state')
-  if state == 'open' then breaker_go(target, 'half_open', 'time to probe', {ramp = 0}, 0, now) end
-  local token = nonce .. 'p' .. #probes
-  redis.call('HSET', BREAKER .. target, 'probe', token)
-  redis.call('HSET', BLOCKED, target, 'probe ' .. ms(now + lasts))
-  blocked[target] = 'probe ' .. ms(now + lasts)
-  probes[#probes + 1] = {target, backend, model, token}
-end
-
--- Every block is looked at rather than every queue: there are few of them. A probe is a call: it waits as long as a 429
--- has asked everybody to. What is over is forgotten on the way, also of what no catalog names any more.
-if troubled then
-  local due_probes = {}
-  local function is_ours(target) return string.find(places, ';' .. target .. '=', 1, true) end
-  -- The first place that may be asked now; a key has several.
-  local function probe_of(target)
-    local head, from, soonest = ';' .. target .. '=', 1, NEVER
-    while true do
-      local at, stop = string.find(places, head, from, true)
-      if not at then break end
-      local i, backend = string.match(places, '^(%d+)=([^;]*)', stop + 1)
-      local model = model_of(ARGV[tonumber(i)])
-      local cool = cooling(backend .. '/' .. model)
-      if not cool then return {at, target, backend, model, tonumber(ARGV[i + 2])} end
-      soonest, from = math.min(soonest, cool), stop
-    end
-    look_again_at(soonest)
-  end
-  for name in pairs(blocked) do
-    if string.sub(name, -5) == ' cool' then
-      local target = string.sub(name, 1, -6)
-      local ends = cooling(target)
-      if ends and ends < due and is_ours(target) then due = ends end
-    elseif name ~= 'local-only' then
-      local kind, ends = block_of(name)
-      if kind == 'open' or kind == 'probe' then
-        if ends <= now then due_probes[#due_probes + 1] = probe_of(name)
-        elseif ends < due and is_ours(name) then due = ends end
-      end
-    end
-  end
-  table.sort(due_probes, function(a, b) return a[1] < b[1] end)
-  for n, probe in ipairs(due_probes) do
-    if n <= 2 then hand_out_probe(unpack(probe, 2)) else look_again_at(now) end
-  end
+if sight.troubled then
+  local to_probe
+  to_probe, due = due_probes(sight, places)
+  for _, probe in ipairs(to_probe) do hand_out_probe(sight, probe, nonce .. 'p' .. #probes, probes) end
 end
 
 if #jobs == 0 then
   local first = redis.call('ZRANGE', SCHEDULED .. pool, 0, 0, 'WITHSCORES')
-  if first[2] then look_again_at(tonumber(first[2])) end
+  if first[2] then due = math.min(due, tonumber(first[2])) end
 end
 local state = (#jobs > 0 or busy > 0) and 'busy' or 'idle'
 return {say(state), tostring(now), due < NEVER and ms(due) or '0', suspect, left, jobs, foreign, probes}

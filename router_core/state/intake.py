@@ -225,7 +225,7 @@ def _record(job_id: str, told: Mapping[str, bytes], prompt: bytes | None, ended:
         held_why=_text(told, "held_why") or "",
         held_by=tuple(filter(None, (_text(told, "held_by") or "").split(","))),
         ready_at=int(told.get("ready_at", 0)) / 1000,
-        reply=unpack_result(job_id, told["reply"]) if "reply" in told else None,
+        reply=unpack_result(job_id, told["reply"]) if told.get("reply") else None,
         falls=int(told.get("falls", 0)),
         stand_in=_text(told, "stand_in"),
         released=_text(told, "released"),

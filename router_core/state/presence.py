@@ -14,7 +14,8 @@ from pydantic_core import from_json
 from redis import exceptions as redis_errors
 
 from router_core.state import keys
-from router_core.state.delivery import RQ_WORKER_TTL, Identity
+from router_core.state.delivery import RQ_WORKER_TTL
+from router_core.state.drained import Identity
 from router_core.state.errors import translate
 from router_core.state.link import Link, client
 

@@ -19,8 +19,9 @@ class Script:
 
 _ALL = ("prelude", "falling", "ending")
 _LIBRARIES = {
-    "claim": ("breaker", "turns"), "probe": ("breaker",), "force": ("breaker",), "report": ("breaker", "call"),
+    "claim": ("breaker", "seats", "turns", "probing"), "survey": ("seats",),
     "settle": ("breaker", "call", "hold"), "release": ("hold",),
+    "probe": ("breaker",), "force": ("breaker",), "report": ("breaker", "call"),
 }  # fmt: skip
 """What else stands before a script that shares more than what all do."""
 

@@ -7,9 +7,7 @@
 --     {{backend, free slots, those that are not kept for interactive jobs, block of the model, of its cooldown, of its key, why open, calls, failed, repeated, ms}...}}
 local now = clock()
 local slot, slots_of_window = math.floor(now / tonumber(ARGV[3])), tonumber(ARGV[2])
-local blocked = {}
-local told = redis.call('HGETALL', BLOCKED)
-for i = 1, #told, 2 do blocked[told[i]] = told[i + 1] end
+local blocked = read_blocks()
 local paused = {}
 for _, name in ipairs(redis.call('SMEMBERS', PAUSED)) do paused[name] = true end
 local served = {}
@@ -28,15 +26,11 @@ local function pace(target)
   return sums
 end
 
--- The free slots of a backend, and how many of them a job may have that none is reserved for: see claim.lua.
+-- The free slots of a backend, and how many of them a job may have that none is reserved for.
 local function free_at(name, slots, reserved)
   local free = slots - redis.call('ZCARD', LEASES .. name)
   if reserved == 0 then return free, free end
-  local others = 0
-  for _, member in ipairs(redis.call('ZRANGE', LEASES .. name, 0, -1)) do
-    if string.sub(member, -1) ~= 'i' then others = others + 1 end
-  end
-  return free, math.min(free, slots - reserved - others)
+  return free, math.min(free, slots - reserved - leased_to_others(name))
 end
 
 local function at_backend(alias, name, slots, key, reserved)

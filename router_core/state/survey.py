@@ -13,6 +13,7 @@ from router_core.catalog import Catalog
 from router_core.fleet import FOREVER, Blocked, Fleet, ModelState, Obstacle
 from router_core.job import Urgency
 from router_core.state.breakers import NEVER
+from router_core.state.drained import seats_of
 from router_core.state.link import Link
 from router_core.state.settling import SLOTS, bucket_of
 
@@ -74,17 +75,10 @@ class Survey:
         return self.fleets[urgency]
 
 
-def seats(catalog: Catalog, alias: str, only: str | None = None) -> Iterator[tuple[str, int, str, int]]:
-    """The backends of a model: name, slots, the name of the key, and the slots reserved for interactive jobs."""
-    for name in catalog.models[alias].at:
-        if only in (None, name):
-            yield name, catalog.backends[name].slots, catalog.credential(name), catalog.backends[name].reserved
-
-
 def _asked(catalog: Catalog) -> Iterator[str | int]:
     for alias in catalog.models:
         yield alias
-        yield ",".join("=".join(map(str, seat)) for seat in seats(catalog, alias))
+        yield ",".join(map(str, seats_of(catalog, alias)))
         queues = [catalog.queue(alias, urgency) for urgency in Urgency]
         yield len(queues)
         yield from queues

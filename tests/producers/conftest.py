@@ -17,7 +17,9 @@ from router_core.envelope import unpack_attempts, unpack_job
 from router_core.job import CompletionJob
 from router_core.outcome import Attempt, BreakerMark, CredentialMark, ErrorClass
 from router_core.result import Result, Status
-from router_core.state.delivery import Deliveries, Delivery, Drained, Identity
+from router_core.state.claims import Delivery
+from router_core.state.delivery import Deliveries
+from router_core.state.drained import Drained, Identity, Seat
 from router_core.state.errors import StoreUnreachable
 from router_core.state.link import Link
 from router_core.state.presence import register
@@ -86,7 +88,7 @@ class Answering:
         queues = [f"gpu.{model}.{urgency}" for urgency in catalog.urgency for model in catalog.models]
         async with Link(self.url) as link:
             await register(link, Identity(self.name, "gpu", tuple(queues), ("here",)))
-            drained = [Drained(queue, (("here", 64),)) for queue in queues]
+            drained = [Drained(queue, (Seat("here", 64),)) for queue in queues]
             deliveries = Deliveries(link, Identity(self.name, "gpu", (), ()), drained)
             await deliveries.beat([])
             self._ready.set()

@@ -18,7 +18,9 @@ from router_core.job import CompletionJob
 from router_core.open_fall import HoldReason, Remedy
 from router_core.reply import reply as reply_of
 from router_core.result import Result, Status
-from router_core.state.delivery import Deliveries, Delivery, Drained, Identity, Seat
+from router_core.state.claims import Delivery
+from router_core.state.delivery import Deliveries
+from router_core.state.drained import Drained, Identity, Seat
 from router_core.state.link import Link
 from router_core.state.settling import Ending
 

@@ -16,7 +16,8 @@ from router_core.breaker import BreakerPolicy
 from router_core.catalog import Backend, Catalog, ModelSpec
 from router_core.job import CompletionJob, Urgency
 from router_core.result import Result
-from router_core.state.delivery import Deliveries, Drained, Identity, Seat
+from router_core.state.delivery import Deliveries
+from router_core.state.drained import Drained, Identity, Seat
 from router_core.state.intake import Intake, Terms
 from router_core.state.link import Link
 from router_core.state.presence import Bell, register

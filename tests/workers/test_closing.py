@@ -13,7 +13,8 @@ from router_core.breaker import BreakerState
 from router_core.catalog import Backend, Catalog, ModelSpec
 from router_core.job import Urgency
 from router_core.state.breakers import Word, force
-from router_core.state.delivery import Deliveries, Drained, Identity
+from router_core.state.delivery import Deliveries
+from router_core.state.drained import Drained, Identity, Seat
 from router_core.state.incidents import QUIET, incident, open_incidents
 from router_core.state.link import Link
 from router_core.state.presence import register
@@ -47,7 +48,7 @@ class House:
     async def look(self) -> list[str]:
         """The incidents that go on after a round."""
         await register(self.link, WHO)
-        await Deliveries(self.link, WHO, [Drained(queue, (("box", 1),)) for queue in QUEUES]).beat([])
+        await Deliveries(self.link, WHO, [Drained(queue, (Seat("box", 1),)) for queue in QUEUES]).beat([])
         await close_ended(self.link, await survey(self.link, CATALOG))
         return [found.id for found in await open_incidents(self.link)]
 

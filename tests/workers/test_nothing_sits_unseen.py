@@ -11,7 +11,8 @@ from router_core.catalog import Backend, Catalog, ModelSpec, Pool
 from router_core.job import Urgency
 from router_core.policies import Cloud, UrgencyPolicy
 from router_core.state.breakers import Word, force
-from router_core.state.delivery import Deliveries, Drained, Identity, Seat
+from router_core.state.delivery import Deliveries
+from router_core.state.drained import Drained, Identity, Seat
 from router_core.state.overview import pause
 from router_core.state.presence import register
 from tests.shifts import Heard, Place, heard, place

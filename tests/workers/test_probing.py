@@ -3,7 +3,7 @@
 import pytest
 
 from router_core.outcome import BreakerMark, Completion, ErrorClass, Failure
-from router_core.state.delivery import Probe
+from router_core.state.claims import Probe
 from workers.probing import ASK_AGAIN, probed
 
 MODEL = Probe("api/gpt", "api", "gpt", "t")

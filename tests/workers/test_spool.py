@@ -4,7 +4,7 @@ import stat
 
 import pytest
 
-from router_core.state.delivery import Settle
+from router_core.state.settling import Settle
 from workers.spool import Spool, UnreadableSpool
 
 SETTLE = Settle("job-00000001", "ab.1.0", ("worker", "done", b"\x00line", "answered", 7))

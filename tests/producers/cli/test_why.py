@@ -16,7 +16,8 @@ from producers.cli.why import moments
 from router_core.job import Candidate
 from router_core.outcome import Attempt, ErrorClass
 from router_core.result import Result, Status
-from router_core.state.delivery import Deliveries, Drained, Identity
+from router_core.state.delivery import Deliveries
+from router_core.state.drained import Drained, Identity, Seat
 from router_core.state.intake import Record
 from router_core.state.link import Link
 from tests.producers.parking import park
@@ -120,7 +121,7 @@ def test_a_job_that_is_being_answered_says_by_whom(openfall: Run, redis_url: str
 
     async def claim() -> None:
         async with Link(redis_url) as link:
-            drained = [Drained("gpu.tiny.background", (("here", 4),))]  # type: ignore[arg-type]
+            drained = [Drained("gpu.tiny.background", (Seat("here", 4),))]
             worker = Deliveries(link, Identity("the-worker", "gpu", (), ()), drained)
             await worker.beat([])
             assert len((await worker.claim(1, 0)).deliveries) == 1

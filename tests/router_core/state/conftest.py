@@ -17,7 +17,9 @@ from router_core.degrade import Hold
 from router_core.job import CompletionJob
 from router_core.outcome import Attempt, BreakerMark, CredentialMark, ErrorClass
 from router_core.result import Result, Status
-from router_core.state.delivery import Deliveries, Delivery, Drained, Identity, Seat, Settled
+from router_core.state.claims import Delivery
+from router_core.state.delivery import Deliveries, Settled
+from router_core.state.drained import Drained, Identity, Seat
 from router_core.state.intake import Accepted, Intake, Terms
 from router_core.state.link import Link
 from router_core.state.presence import register
@@ -75,7 +77,7 @@ class Fleet:
     ) -> Deliveries:
         """A registered worker of pool gpu that has beaten once."""
         await register(self.link, Identity(name, "gpu", queues, (backend,)))
-        drained = [Drained(queue, ((backend, slots),)) for queue in queues]
+        drained = [Drained(queue, (Seat(backend, slots),)) for queue in queues]
         worker = Deliveries(self.link, Identity(name, "gpu", (), ()), drained)
         await worker.beat([])
         return worker

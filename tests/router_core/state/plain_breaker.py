@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from router_core.breaker import BreakerPolicy
 from router_core.outcome import BreakerMark, CredentialMark
-from router_core.state.delivery import Seat
+from router_core.state.drained import Seat
 
 POLICY = BreakerPolicy(
     open_after=3, least_calls=4, slow_rate=0.75, window=100, recover_after=10, recover_most=50, forget_after=60, ramp=8

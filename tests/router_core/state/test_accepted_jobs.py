@@ -11,7 +11,8 @@ from router_core.decide import Fall, Handoff, Later
 from router_core.open_fall import HoldReason
 from router_core.outcome import ErrorClass
 from router_core.result import Status
-from router_core.state.delivery import Deliveries, Identity
+from router_core.state.delivery import Deliveries
+from router_core.state.drained import Identity
 from router_core.state.holds import replay
 from router_core.state.rounds import reap, sweep
 

@@ -18,7 +18,8 @@ from router_core.job import CompletionJob
 from router_core.outcome import Attempt, BreakerMark, CredentialMark, ErrorClass
 from router_core.result import Result, Status
 from router_core.state.breakers import Probed, Word, breakers, force, let_be, report
-from router_core.state.delivery import Deliveries, Drained, Identity
+from router_core.state.delivery import Deliveries
+from router_core.state.drained import Drained, Identity
 from router_core.state.intake import Intake, Terms
 from router_core.state.link import Link
 from router_core.state.presence import register

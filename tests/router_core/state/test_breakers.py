@@ -7,7 +7,7 @@ import pytest
 from router_core.breaker import BreakerPolicy, BreakerState
 from router_core.outcome import BreakerMark
 from router_core.state.breakers import Probed, Word, breakers, force, history, let_be, report
-from router_core.state.delivery import PROBE_GRACE, Drained, Seat
+from router_core.state.drained import PROBE_GRACE, Drained, Seat
 
 OK, SLOW, FAILURE, NEUTRAL, TRIP = BreakerMark
 OPEN, HALF_OPEN, CLOSED = BreakerState.OPEN, BreakerState.HALF_OPEN, BreakerState.CLOSED

@@ -12,7 +12,8 @@ from router_core.degrade import Hold, StandIn
 from router_core.job import Urgency
 from router_core.open_fall import HoldReason, Remedy
 from router_core.result import Result, Status
-from router_core.state.delivery import LEASE, Drained, Seat
+from router_core.state.delivery import LEASE
+from router_core.state.drained import Drained, Seat
 from router_core.state.holds import replay
 from router_core.state.intake import end as finish
 from router_core.state.release import Offer, release

@@ -7,7 +7,8 @@ import pytest
 from router_core.decide import Fall, Handoff, Later
 from router_core.open_fall import HoldReason
 from router_core.result import Status
-from router_core.state.delivery import LEASE, Deliveries, Drained, Identity
+from router_core.state.delivery import LEASE, Deliveries
+from router_core.state.drained import Drained, Identity, Seat
 from router_core.state.presence import register, unregister
 from router_core.state.rounds import reap
 
@@ -169,7 +170,7 @@ def test_a_token_is_never_given_twice_not_even_to_a_namesake(fleet):
         await f.pass_time(LEASE + 1)
         await f.worker("host-2-gpu.1")
         await reap(f.link)
-        successor = Deliveries(f.link, Identity("host-2-gpu.1", "gpu", (), ()), [Drained(f.queue, (("box", 4),))])
+        successor = Deliveries(f.link, Identity("host-2-gpu.1", "gpu", (), ()), [Drained(f.queue, (Seat("box", 4),))])
         second = await f.claim(successor)
         assert first.token != second.token
 

@@ -5,17 +5,14 @@ from __future__ import annotations
 import pytest
 
 from router_core.state.incidents import KEEP, QUIET, close, incident, open_incidents
+from tests.incidents import open_incident
 
 MODELS = ("smol", "large")
 
 
 def open_one(f, reason="outage", **fields):
-    now = int(f.clock.now * 1000)
-    found = f"{reason}-{now}"
-    told = {"reason": reason, "began": now, "last": now, "falls": 3, "held": 0, "ended": "", "version": 4,
-            "notify": "discord,webhook", **fields}  # fmt: skip
-    f.store.hset(f"of:incident:{found}", mapping=told)
-    f.store.hset("of:incidents", reason, found)
+    """One whose last fall is long enough ago."""
+    found = open_incident(f.store, f.clock.now, reason, **{"falls": 3, "version": 4, **fields})
     f.clock.now += QUIET
     return found
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from router_core.breaker import BreakerPolicy, BreakerState
 from router_core.outcome import BreakerMark, CredentialMark
 from router_core.state.breakers import Probed, Word, breakers, force, report
-from router_core.state.delivery import Drained, Seat
+from router_core.state.drained import Drained, Seat
 from router_core.state.holds import replay
 from router_core.state.rounds import sweep
 from router_core.state.switches import local_only, set_local_only

@@ -10,7 +10,8 @@ import pytest
 from router_core.decide import Handoff, Later
 from router_core.outcome import ErrorClass
 from router_core.result import Result, Status
-from router_core.state.delivery import LEASE, Drained, Seat
+from router_core.state.delivery import LEASE
+from router_core.state.drained import Drained, Seat
 from router_core.state.ledger import ledger
 from router_core.state.rounds import reap
 from router_core.state.settling import Ending

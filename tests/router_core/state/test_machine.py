@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
+from itertools import starmap
 
 import pytest
 import redis
@@ -25,7 +26,8 @@ from router_core.job import CompletionJob, Urgency
 from router_core.open_fall import HoldReason
 from router_core.outcome import Attempt, BreakerMark, CredentialMark, ErrorClass
 from router_core.result import Result, Status
-from router_core.state.delivery import Deliveries, Drained, Identity
+from router_core.state.delivery import Deliveries
+from router_core.state.drained import Drained, Identity, Seat
 from router_core.state.holds import replay
 from router_core.state.intake import Intake, Terms, end
 from router_core.state.link import Link
@@ -81,7 +83,7 @@ class Machine(RuleBasedStateMachine):
         for name, queues in WORKERS.items():
             pool = queues[0].partition(".")[0]
             self.do(register(self.link, Identity(name, pool, queues, tuple(SLOTS))))
-            drained = [Drained(queue, tuple(SERVED[queue].items())) for queue in queues]
+            drained = [Drained(queue, tuple(starmap(Seat, SERVED[queue].items()))) for queue in queues]
             self.workers[name] = Deliveries(self.link, Identity(name, pool, (), ()), drained)
         for queue in (SMOL, SMOL, LARGE):
             self.accept(queue, 600)

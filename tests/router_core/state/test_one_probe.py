@@ -17,7 +17,8 @@ import pytest
 from router_core.breaker import BreakerPolicy, BreakerState
 from router_core.outcome import BreakerMark
 from router_core.state.breakers import Probed, Word, breakers, force, let_be, report
-from router_core.state.delivery import PROBE_GRACE, Probe
+from router_core.state.claims import Probe
+from router_core.state.drained import PROBE_GRACE
 from router_core.state.link import Link
 
 pytestmark = pytest.mark.slow
@@ -29,7 +30,8 @@ POLICY = BreakerPolicy()
 
 CLAIMERS = """
 import asyncio, json, os, sys
-from router_core.state.delivery import Deliveries, Drained, Identity, Seat
+from router_core.state.delivery import Deliveries
+from router_core.state.drained import Drained, Identity, Seat
 from router_core.state.link import Link
 
 url, count, probe, parent = sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), os.getpid()

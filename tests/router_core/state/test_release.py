@@ -13,7 +13,7 @@ from router_core.job import Urgency
 from router_core.open_fall import HoldReason
 from router_core.outcome import BreakerMark
 from router_core.result import Result, Status
-from router_core.state.delivery import Drained, Seat
+from router_core.state.drained import Drained, Seat
 from router_core.state.intake import end
 from router_core.state.release import Offer, release
 from router_core.state.rounds import move, sweep

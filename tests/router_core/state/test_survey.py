@@ -13,8 +13,8 @@ from router_core.job import Urgency
 from router_core.outcome import BreakerMark, CredentialMark
 from router_core.policies import RetryPolicy
 from router_core.state.breakers import Probed, Word, breakers, force, report
-from router_core.state.delivery import Drained, Seat
-from router_core.state.survey import HEALTH_LASTS, LOADED_LASTS, seats, survey
+from router_core.state.drained import Drained, Seat, seats_of
+from router_core.state.survey import HEALTH_LASTS, LOADED_LASTS, survey
 from router_core.state.switches import (
     first_to_look,
     remember_health,
@@ -46,7 +46,7 @@ KEY = CATALOG.credential("east")
 async def serve(f, pool="gpu", *models, urgencies=tuple(Urgency)):
     models = models or CATALOG.models_of(pool)
     drained = [
-        Drained(CATALOG.queue(model, urgency), tuple(Seat(*seat) for seat in seats(CATALOG, model)))
+        Drained(CATALOG.queue(model, urgency), tuple(seats_of(CATALOG, model)))
         for urgency in urgencies
         for model in models
     ]

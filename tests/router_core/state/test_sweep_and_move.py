@@ -12,7 +12,7 @@ from router_core.open_fall import HoldReason
 from router_core.outcome import BreakerMark
 from router_core.result import Status
 from router_core.state.breakers import Word, force
-from router_core.state.delivery import Drained, Seat
+from router_core.state.drained import Drained, Seat
 from router_core.state.rounds import Found, move, reap, sweep
 
 JOB = "job-00001"

@@ -14,7 +14,8 @@ from router_core.job import CompletionJob
 from router_core.outcome import BreakerMark
 from router_core.state.breakers import Probed, Word, force
 from router_core.state.breakers import report as report_probe
-from router_core.state.delivery import Deliveries, Drained, Identity, Seat
+from router_core.state.delivery import Deliveries
+from router_core.state.drained import Drained, Identity, Seat
 from router_core.state.intake import Intake, Terms
 from router_core.state.link import Link
 from tests.router_core.state.conftest import Clock

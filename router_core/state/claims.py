@@ -1,0 +1,127 @@
+"""What a claim brings: jobs, plain rq's wishes, probes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from router_core.open_fall import HoldReason
+from router_core.state.keys import model_of
+
+
+@dataclass(frozen=True, slots=True)
+class Fell:
+    """How a delivered job fell, as its record has it. `at` in epoch seconds; `falls` counts the last one too;
+    `stand_in` is the model outside its chain that it was handed to, or empty."""
+
+    reason: HoldReason
+    why: str
+    at: float
+    falls: int
+    strikes: int
+    stand_in: str
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One claim of one job. `token` fences it; `server_now` is the server's clock at the claim. Epoch seconds.
+
+    The epochs are those of the breakers of its model and its key; `answers` are those kept with the job so far.
+    """
+
+    id: str
+    token: str
+    queue: str
+    backend: str
+    envelope: bytes
+    deadline: float
+    attempts: bytes
+    deliveries: int
+    crashes: int
+    watched: bool
+    accepted_at: float
+    epoch: str
+    credential_epoch: str
+    answers: tuple[bytes, ...]
+    server_now: float
+    fell: Fell | None = None
+    """Only of a job that is delivered because it fell: to the degrade worker, or to a stand-in."""
+
+    @property
+    def interactive(self) -> bool:
+        return self.queue.endswith(".interactive")
+
+    @property
+    def model(self) -> str:
+        """The model of its queue; empty in `degrade`."""
+        return model_of(self.queue)
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """A job put in with plain rq. `data` is what rq stored as its call."""
+
+    id: str
+    queue: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A health prompt to send: the one of the whole fleet for this breaker, as long as its lease lasts."""
+
+    target: str
+    backend: str
+    model: str
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What one claim brought. `due` is the moment of the next scheduled delivery or probe (epoch seconds, 0: none).
+
+    `left`: jobs stayed in the queues for want of a slot. `suspect`: let the calls in flight end, then claim again
+    naming it; it runs alone.
+    """
+
+    state: str
+    now: float
+    due: float
+    suspect: str
+    left: bool
+    deliveries: tuple[Delivery, ...]
+    tickets: tuple[Ticket, ...]
+    probes: tuple[Probe, ...]
+
+
+def read_claim(reply: list[Any]) -> Claim:
+    """What claim.lua replied."""
+    state, now, due, suspect, left, jobs, foreign, probes = reply
+    server_now = int(now) / 1000
+    return Claim(
+        state=state.decode(),
+        now=server_now,
+        due=float(due) / 1000,
+        suspect=suspect.decode(),
+        left=bool(left),
+        deliveries=tuple(_delivery(row, server_now) for row in jobs),
+        tickets=tuple(Ticket(row[0].decode(), row[1].decode(), row[2]) for row in foreign),
+        probes=tuple(Probe(*(part.decode() for part in row)) for row in probes),
+    )
+
+
+def _delivery(row: list[bytes], server_now: float) -> Delivery:
+    answers = row[13]
+    assert isinstance(answers, list)
+    return Delivery(
+        row[0].decode(), row[1].decode(), row[2].decode(), row[3].decode(), row[4], int(row[5]) / 1000, row[6],
+        int(row[7]), int(row[8]), row[9] != b"", int(row[10]) / 1000, row[11].decode(), row[12].decode(),
+        tuple(answers), server_now, _fell(row[14]),
+    )  # fmt: skip
+
+
+def _fell(told: Any) -> Fell | None:
+    if not told:
+        return None
+    reason, why, at, falls, strikes, stand_in = (part.decode() for part in told)
+    return Fell(HoldReason(reason), why, int(at) / 1000, int(falls), int(strikes or 0), stand_in)

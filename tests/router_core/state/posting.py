@@ -1,0 +1,53 @@
+"""What tests of the outbox do and look at."""
+
+from __future__ import annotations
+
+from router_core.state import outbox
+from router_core.state.incidents import close
+from router_core.state.outbox import Turns
+from tests.incidents import open_incident
+
+JOB = "job:job-00001:done"
+ONE_IN_TEN_MINUTES = Turns(most=1, seconds=600, update_every=10, on_recovery=True)
+
+
+def put(f, entry=JOB):
+    f.store.zadd("of:outbox", {entry: int(f.clock.now * 1000)}, nx=True)
+
+
+def began(f, reason="outage", **fields):
+    """An incident as falls leave it, and its notice for Discord."""
+    incident = open_incident(f.store, f.clock.now, reason, **fields)
+    put(f, f"notice:discord:{incident}:began")
+    return incident
+
+
+async def ended(f, reason="outage"):
+    f.clock.now += 10
+    assert await close(f.link, reason, ())
+
+
+def waits(f):
+    """The entries in the outbox, and how long each waits from now on."""
+    rows = f.store.zrange("of:outbox", 0, -1, withscores=True)
+    return {entry.decode(): round(at / 1000 - f.clock.now, 1) for entry, at in rows}
+
+
+async def turn(f, turns=ONE_IN_TEN_MINUTES):
+    """Whoever takes the one entry that is due asks for its turn."""
+    (taken,) = await outbox.take(f.link, 8)
+    return taken, await outbox.notice_turn(f.link, taken, turns)
+
+
+async def turns(f):
+    """The turns of everything that is due, the beginnings first."""
+    taken = sorted(await outbox.take(f.link, 8), key=lambda one: one.what.kind)
+    return [await outbox.notice_turn(f.link, one, ONE_IN_TEN_MINUTES) for one in taken]
+
+
+async def tell(f, message="", turns=ONE_IN_TEN_MINUTES):
+    """The one notice that is due is told."""
+    taken, its_turn = await turn(f, turns)
+    assert its_turn is not None, taken.entry
+    await outbox.told(f.link, taken, its_turn, message, turns.update_every)
+    return its_turn

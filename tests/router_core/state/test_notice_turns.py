@@ -1,0 +1,189 @@
+"""How often people are told of incidents, and in which order."""
+
+from __future__ import annotations
+
+from router_core.state import outbox
+from router_core.state.outbox import LEASE, NoticeKind, NoticePost, Turns
+from tests.router_core.state.posting import ONE_IN_TEN_MINUTES, began, ended, put, tell, turn, turns, waits
+
+
+def test_a_new_incident_is_told_and_the_next_one_too_early_waits_for_its_turn(fleet):
+    async def story(f):
+        first = began(f)
+        its_turn = await tell(f, message="m1")
+        assert (its_turn.incident.id, its_turn.unmentioned) == (first, 0)
+        f.clock.now += 60
+        second = began(f, "poisoned")
+        assert (await turn(f))[1] is None
+        assert waits(f) == {f"notice:discord:{second}:began": 540}
+        f.clock.now += 540
+        assert (await tell(f)).incident.reason == "poisoned"
+        assert waits(f) == {}
+
+    fleet(story)
+
+
+def test_what_is_over_before_its_turn_is_dropped_with_its_end_and_counted_for_the_next(fleet):
+    async def story(f):
+        began(f)
+        await tell(f)
+        await ended(f)
+        await tell(f)
+        for _ in range(2):
+            f.clock.now += 20
+            began(f)
+            assert set(await turns(f)) == {None}
+            await ended(f)
+        assert len(waits(f)) == 4, "two beginnings and two ends"
+        f.clock.now += 600
+        assert set(await turns(f)) == {None}
+        assert waits(f) == {}
+        assert not f.store.keys("of:posting:*")
+        began(f)
+        assert (await tell(f)).unmentioned == 2
+        f.clock.now += 600
+        began(f, "budget")
+        assert (await tell(f)).unmentioned == 0, "they have been told of"
+
+    fleet(story)
+
+
+def test_a_turn_that_came_to_nothing_is_given_back(fleet):
+    async def story(f):
+        began(f)
+        taken, its_turn = await turn(f)
+        assert its_turn is not None
+        await outbox.again(f.link, taken, 5, "HTTP 503")
+        second = began(f, "poisoned")
+        taken, its_turn = await turn(f)
+        assert its_turn is not None, "nobody has been told of the first"
+        assert taken.what == NoticePost("discord", second, NoticeKind.BEGAN)
+
+    fleet(story)
+
+
+def test_a_poster_that_died_with_its_turn_does_not_hold_up_its_own_notice(fleet):
+    async def story(f):
+        began(f)
+        assert (await turn(f))[1] is not None
+        f.clock.now += LEASE
+        assert (await tell(f)).incident.version == 1
+        f.clock.now += 60
+        began(f, "poisoned")
+        assert (await turn(f))[1] is None, "and its turn counts once, from when it was told"
+        assert list(waits(f).values()) == [540]
+
+    fleet(story)
+
+
+def test_the_beginning_of_what_is_over_is_told_first_when_it_was_the_notifier_that_was_down(fleet):
+    async def story(f):
+        incident = began(f)
+        taken, _ = await turn(f)
+        await outbox.again(f.link, taken, 300, "HTTP 503")
+        await ended(f)
+        taken, its_turn = await turn(f)
+        assert (taken.what.kind, its_turn) == (NoticeKind.RECOVERED, None)
+        assert waits(f) == {f"notice:discord:{incident}:recovered": 10, f"notice:discord:{incident}:began": 290}
+        f.store.zadd("of:outbox", {f"notice:discord:{incident}:began": 0})
+        began_turn = await tell(f)
+        assert began_turn.incident.ended is not None
+        recovered = await tell(f)
+        assert recovered.incident.id == incident, "at once after it"
+        assert waits(f) == {}
+
+    fleet(story)
+
+
+def test_an_update_is_told_when_there_is_something_new_and_not_too_often(fleet):
+    async def story(f):
+        incident = began(f)
+        update = f"notice:discord:{incident}:update"
+        put(f, update)
+        takes = {taken.what.kind: taken for taken in await outbox.take(f.link, 8)}
+        assert await outbox.notice_turn(f.link, takes["update"], ONE_IN_TEN_MINUTES) is None
+        assert update not in waits(f), "the beginning is still to be told, and will tell it"
+        its_turn = await outbox.notice_turn(f.link, takes["began"], ONE_IN_TEN_MINUTES)
+        f.store.hincrby(f"of:incident:{incident}", "version", 1)
+        await outbox.told(f.link, takes["began"], its_turn, "m1", 10)
+        assert waits(f) == {update: 10}, "another fall while it was posted"
+        f.clock.now += 10
+        told = await tell(f)
+        assert (told.incident.version, told.incident.told) == (2, {"discord": "m1"})
+        put(f, update)
+        assert (await turn(f))[1] is None
+        assert waits(f) == {}, "nothing new"
+        f.clock.now += 4
+        f.store.hincrby(f"of:incident:{incident}", "version", 1)
+        put(f, update)
+        assert (await turn(f))[1] is None
+        assert waits(f) == {update: 6}
+        await ended(f)
+        taken = {one.what.kind: one for one in await outbox.take(f.link, 8)}
+        assert await outbox.notice_turn(f.link, taken["update"], ONE_IN_TEN_MINUTES) is None
+        assert update not in waits(f), "its end says more"
+
+    fleet(story)
+
+
+def test_an_end_is_told_only_where_that_is_wanted_and_the_beginning_was(fleet):
+    async def story(f):
+        began(f)
+        await tell(f)
+        await ended(f)
+        quiet = Turns(most=1, seconds=600, update_every=10, on_recovery=False)
+        assert (await turn(f, quiet))[1] is None
+        assert waits(f) == {}
+        f.clock.now += 600
+        incident = began(f)
+        f.store.delete("of:outbox")  # somebody took the notifier out of the configuration, and put it back
+        await ended(f)
+        assert waits(f) == {}
+        put(f, f"notice:discord:{incident}:recovered")
+        assert (await turn(f))[1] is None
+        assert waits(f) == {}
+
+    fleet(story)
+
+
+def test_each_notifier_has_its_own_turns(fleet):
+    async def story(f):
+        incident = began(f)
+        put(f, f"notice:webhook:{incident}:began")
+        taken = await outbox.take(f.link, 8)
+        turns = [await outbox.notice_turn(f.link, one, ONE_IN_TEN_MINUTES) for one in taken]
+        assert None not in turns
+        for one, its_turn in zip(taken, turns, strict=True):
+            await outbox.told(f.link, one, its_turn, "m1" if "discord" in one.entry else "", 10)
+        found = f.store.hgetall(f"of:incident:{incident}")
+        assert (b"told:webhook" in found, b"message:webhook" in found, found[b"message:discord"]) == (
+            True,
+            False,
+            b"m1",
+        )
+
+    fleet(story)
+
+
+def test_several_may_be_told_at_once_where_that_is_allowed(fleet):
+    async def story(f):
+        turns = Turns(most=2, seconds=600, update_every=10, on_recovery=True)
+        for reason in ("outage", "budget"):
+            began(f, reason)
+            await tell(f, turns=turns)
+            f.clock.now += 100
+        began(f, "poisoned")
+        assert (await turn(f, turns))[1] is None
+        assert list(waits(f).values()) == [400], "when the first of the two is long enough ago"
+
+    fleet(story)
+
+
+def test_the_notice_of_an_incident_that_is_forgotten_is_dropped(fleet):
+    async def story(f):
+        incident = began(f)
+        f.store.delete(f"of:incident:{incident}")
+        assert (await turn(f))[1] is None
+        assert waits(f) == {}
+
+    fleet(story)
