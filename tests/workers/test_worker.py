@@ -10,7 +10,7 @@ from router_core.job import Urgency
 from router_core.outcome import ErrorClass
 from router_core.result import Status
 from router_core.state import events
-from router_core.state.delivery import Seat
+from router_core.state.drained import Seat
 from router_core.state.errors import StorePressed, StoreUnreachable
 from router_core.state.pressure import pressure
 from tests.faults import COMPLETION, answer, drip_events, piece, stall

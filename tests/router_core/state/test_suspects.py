@@ -6,7 +6,8 @@ import pytest
 
 from router_core.degrade import Hold
 from router_core.open_fall import HoldReason
-from router_core.state.delivery import LEASE, Drained, Seat
+from router_core.state.delivery import LEASE
+from router_core.state.drained import Drained, Seat
 from router_core.state.rounds import reap
 from router_core.state.settling import Ending
 
