@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field
 
+from config.bounds import not_empty
 from config.entries import Entry, built, within
 from config.kinds import Kind, flag, one_of, rate, seconds, text, whole, whole_list
 from config.names import Names
@@ -19,7 +20,7 @@ from config.page import Place
 from config.settings import Settings
 from config.webhooks import discord_hook, hook
 from router_core.job import Urgency
-from router_core.open_fall import Alias, OpenFallPolicy, Remedy, Seconds
+from router_core.open_fall import OpenFallPolicy, Remedy, Seconds, Text
 
 _POLICY = OpenFallPolicy()
 _SETTINGS: Mapping[str, Any] = {field.name: field.default for field in fields(Settings)}
@@ -57,8 +58,8 @@ class OpenFall(_Form):
     background: Remedies = _POLICY.remedies[Urgency.BACKGROUND]
     batch: Remedies = _POLICY.remedies[Urgency.BATCH]
     default: Remedies | None = None
-    stand_ins: tuple[Alias, ...] = _POLICY.stand_ins
-    canned_reply: Annotated[str, StringConstraints(min_length=1)] = _POLICY.canned_reply
+    stand_ins: tuple[Text, ...] = _POLICY.stand_ins
+    canned_reply: Text | None = _POLICY.canned_reply
     last_answer_for: Seconds = _POLICY.last_answer_for
     release: Release = Release()
     notify: Notify = Notify()
@@ -104,7 +105,9 @@ def open_fall_entry(models: Names) -> Entry[OpenFall]:
             "stand_ins": models.many.meaning(
                 "The models that `other_model` may ask, in order. Without it: all that cost nothing for the call."
             ),
-            "canned_reply": text.meaning("What `canned_reply` says."),
+            "canned_reply": not_empty(text).meaning(
+                "What `canned_reply` says. Without it: that no model can answer now; and, if so, that it is kept."
+            ),
             "last_answer_for": seconds.meaning("How long `last_answer` remembers an answer."),
             "release": within(RELEASE).meaning("How held jobs come back when a model does: slowly at first."),
             "notify": within(NOTIFY).meaning("Who is told."),

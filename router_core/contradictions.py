@@ -227,6 +227,11 @@ def _open_fall(catalog: Catalog) -> Iterator[Problem]:
     for alias in policy.stand_ins:
         if alias not in catalog.models:
             yield _unknown("open_fall.stand_ins", "model", alias, catalog.models)
+    if len(set(policy.stand_ins)) < len(policy.stand_ins):
+        yield _problem("open_fall.stand_ins", "a model stands in it twice")
+    if policy.release_most is not None and policy.release_first > policy.release_most:
+        first = f"{policy.release_first} is more than most, which is {policy.release_most}"
+        yield _problem("open_fall.release.first", first)
 
 
 def _remedies(place: str, remedies: tuple[Remedy, ...]) -> Iterator[Problem]:

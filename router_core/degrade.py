@@ -11,7 +11,7 @@ from router_core.checks import role_of
 from router_core.decide import Conditions, chain_of, fall_of
 from router_core.fleet import OBSTACLE_ERRORS, Fleet
 from router_core.job import CompletionJob, Urgency
-from router_core.open_fall import RELEASED_BY_ITSELF, HoldReason, Remedy
+from router_core.open_fall import KEPT_REPLY, LAST_REPLY, RELEASED_BY_ITSELF, HoldReason, Remedy
 from router_core.outcome import Attempt, Completion, ErrorClass, Failure
 from router_core.reply import reply
 from router_core.stand_in import stand_ins
@@ -123,8 +123,8 @@ def degrade(job: CompletionJob, catalog: Catalog, fallen: Fallen, fleet: Fleet, 
                 return StandIn(model, job.urgency is Urgency.INTERACTIVE, why, reason)
         elif remedy is Remedy.FAIL:
             return Degraded(remedy, _failure(course), detail, reason)
-        elif (text := _reply(course, remedy)) is not None:
-            if Remedy.HOLD in remedies[number:]:
+        elif (text := _reply(course, remedy, held := Remedy.HOLD in remedies[number:])) is not None:
+            if held:
                 return replace(_hold(course), by=remedy, reply=text)
             return Degraded(remedy, text, detail, reason)
     return _hold(course)
@@ -165,15 +165,16 @@ def remedies_of(job: CompletionJob, catalog: Catalog) -> tuple[Remedy, ...]:
     return own if own is not None else catalog.open_fall.remedies[job.urgency]
 
 
-def _reply(course: _Course, remedy: Remedy) -> Completion | None:
-    """What the caller gets to read by a remedy; None: nothing."""
+def _reply(course: _Course, remedy: Remedy, held: bool) -> Completion | None:
+    """What the caller gets to read by a remedy, of a job that is then `held` or ended; None: nothing."""
     job, catalog = course.chain.job, course.chain.catalog
     if remedy is Remedy.LAST_ANSWER:
         return course.fallen.remembered
     if remedy is not Remedy.CANNED_REPLY:
         return None
     role = role_of(job, catalog)
-    return reply(job, (role.canned_reply if role else None) or catalog.open_fall.canned_reply, course.now)
+    own = role.canned_reply if role is not None else None
+    return reply(job, own or catalog.open_fall.canned_reply or (KEPT_REPLY if held else LAST_REPLY), course.now)
 
 
 def _hold(course: _Course) -> Hold:

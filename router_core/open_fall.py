@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from router_core.job import Urgency
 
 Seconds = Annotated[float, Field(gt=0)]
-Alias = Annotated[str, StringConstraints(min_length=1)]
+Text = Annotated[str, StringConstraints(min_length=1)]
 
 
 class HoldReason(StrEnum):
@@ -42,7 +42,11 @@ class Remedy(StrEnum):
 ENDS = frozenset({Remedy.CANNED_REPLY, Remedy.HOLD, Remedy.FAIL})
 """What can always be had: one of them ends every list."""
 
-CANNED_REPLY = "No model can answer at the moment. Your request is kept, and will be answered as soon as one can."
+KEPT_REPLY = "No model can answer at the moment. Your request is kept, and will be answered as soon as one can."
+"""What a canned reply says, unless configured, where the job is held."""
+LAST_REPLY = "No model can answer at the moment. Please ask again later."
+"""And where it ends the job."""
+
 FOR_ALL = (Remedy.HOLD,)
 
 
@@ -68,9 +72,10 @@ class OpenFallPolicy(BaseModel):
     """What happens when nothing can serve a job. A role's own list wins over that of the urgency.
 
     `stand_ins` are the models that `other_model` may ask, in order; without them any model of the catalog that costs
-    nothing for the call (local or flat). `last_answer_for`: how long a good answer is remembered (seconds), where a
-    list has `last_answer`. Held jobs come back to a healed model slowly: `release_first` at once, one more for each
-    that was answered, `release_most` at the most (None: the slots of its backends).
+    nothing for the call (local or flat). `canned_reply` None: `KEPT_REPLY` or `LAST_REPLY`. `last_answer_for`: how long
+    a good answer is remembered (seconds), where a list has `last_answer`. Held jobs come back to a healed model slowly:
+    `release_first` at once, one more for each that was answered, `release_most` at the most (None: the slots of its
+    backends).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -80,8 +85,8 @@ class OpenFallPolicy(BaseModel):
         Urgency.BACKGROUND: FOR_ALL,
         Urgency.BATCH: FOR_ALL,
     }
-    canned_reply: Annotated[str, StringConstraints(min_length=1)] = CANNED_REPLY
-    stand_ins: tuple[Alias, ...] = ()
+    canned_reply: Text | None = None
+    stand_ins: tuple[Text, ...] = ()
     last_answer_for: Seconds = 86400.0
     release_first: Annotated[int, Field(ge=1)] = 1
     release_most: Annotated[int, Field(ge=1)] | None = None

@@ -247,6 +247,19 @@ class TestOpenFall:
         assert problems_of(open_fall={"stand_ins": ("haiku", "smal")}) == [
             "open_fall.stand_ins: unknown model 'smal'. Did you mean 'small'?"
         ]
+        assert problems_of(open_fall={"stand_ins": ("small", "haiku", "small")}) == [
+            "open_fall.stand_ins: a model stands in it twice"
+        ]
+
+    def test_what_comes_back_at_once_is_no_more_than_what_may_at_most(self) -> None:
+        assert problems_of(open_fall={"release_first": 3, "release_most": 2}) == [
+            "open_fall.release.first: 3 is more than most, which is 2"
+        ]
+        assert problems_of(open_fall={"release_first": 3, "release_most": 3}) == []
+
+    def test_a_canned_reply_says_something(self) -> None:
+        with pytest.raises(ValidationError, match="at least 1 character"):
+            Role(chain=("small",), canned_reply="")
 
     def test_no_pool_has_the_name_of_the_queue_of_what_fell(self) -> None:
         assert problems_of(pools={"gpu": {}, "cloud": {}, "degrade": {}}) == [

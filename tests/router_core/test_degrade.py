@@ -11,7 +11,15 @@ from router_core.decide import Conditions, Fall, conclude
 from router_core.degrade import Degraded, Fallen, Hold, StandIn, degrade
 from router_core.fleet import Fleet, Obstacle
 from router_core.job import Urgency
-from router_core.open_fall import RELEASED_BY_ITSELF, HoldReason, OpenFallPolicy, Remedy, flaw_of
+from router_core.open_fall import (
+    KEPT_REPLY,
+    LAST_REPLY,
+    RELEASED_BY_ITSELF,
+    HoldReason,
+    OpenFallPolicy,
+    Remedy,
+    flaw_of,
+)
 from router_core.outcome import ErrorClass as E
 from router_core.outcome import Failure
 from router_core.policies import Cloud
@@ -54,12 +62,16 @@ class TestRemedies:
 
     def test_without_more_an_interactive_one_gets_the_canned_reply_meanwhile(self):
         of = job(urgency=Urgency.INTERACTIVE)
-        words = reply(of, CATALOG.open_fall.canned_reply, NOW)
+        words = reply(of, KEPT_REPLY, NOW)
         assert land(CATALOG, of) == Hold(reason=OUTAGE, detail=WHY, models=LOCAL, by=CANNED, reply=words)
 
     def test_a_canned_reply_that_nothing_follows_ends_the_job(self):
         words = reply(job(), "Later.", NOW)
         assert land(policy(CANNED, canned_reply="Later.")) == Degraded(CANNED, words, WHY)
+
+    def test_without_words_of_anybody_s_it_says_that_the_request_is_kept_only_where_it_is(self):
+        assert land(policy(CANNED)).outcome.text == LAST_REPLY
+        assert land(policy(CANNED, HOLD)).reply.text == KEPT_REPLY
 
     def test_the_last_answer_is_taken_when_there_is_one(self):
         by = policy(LAST, CANNED, HOLD)
