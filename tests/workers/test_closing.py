@@ -17,16 +17,24 @@ from router_core.state.delivery import Deliveries
 from router_core.state.drained import Drained, Identity, Seat
 from router_core.state.incidents import QUIET, incident, open_incidents
 from router_core.state.link import Link
+from router_core.state.overview import pause
 from router_core.state.presence import register
 from router_core.state.survey import survey
+from router_core.state.switches import set_local_only
 from workers.closing import close_ended
 
 OPEN, CLOSED = BreakerState.OPEN, BreakerState.CLOSED
 CATALOG = Catalog(
-    backends={"box": Backend(url="http://127.0.0.1:1", pool="gpu", slots=1)},
-    models={name: ModelSpec(upstream=name, at=("box",)) for name in ("smol", "large")},
+    backends={
+        "box": Backend(url="http://127.0.0.1:1", pool="gpu", slots=1),
+        "sky": Backend(url="http://127.0.0.1:1", pool="cloud", slots=1),
+    },
+    models={
+        **{name: ModelSpec(upstream=name, at=("box",)) for name in ("smol", "large")},
+        "far": ModelSpec(upstream="far", at=("sky",)),
+    },
 )
-QUEUES = tuple(CATALOG.queue(model, urgency) for urgency in Urgency for model in CATALOG.models)
+QUEUES = tuple(CATALOG.queue(model, urgency) for urgency in Urgency for model in ("smol", "large"))
 WHO = Identity("worker-a", "gpu", QUEUES, ("box",))
 
 
@@ -90,6 +98,17 @@ def test_what_has_nothing_to_do_with_it_does_not_keep_it_open(house, reason, mod
     async def story(f):
         f.incident(reason, model)
         await f.breaker("smol", OPEN)
+        assert await f.look() == []
+
+    house(story)
+
+
+def test_what_an_operator_keeps_calls_from_is_not_away(house):
+    async def story(f):
+        one = f.incident("outage", "smol", "far")
+        assert await f.look() == [one], "nobody serves far"
+        await set_local_only(f.link, True)
+        await pause(f.link, CATALOG.queue("smol", Urgency.BACKGROUND))
         assert await f.look() == []
 
     house(story)
