@@ -1,7 +1,7 @@
 -- The ends of things: of waiting, of a lease, of a job.
 
--- Take a job out of wherever it waits. A reaped job is at its queue's head, so that LREM finds it at once.
-local function remove_waiting(id, state, queue, now)
+-- Take a job out of wherever it waits; of a held one, see `unhold` for `what`. A reaped job is at its queue's head, so that LREM finds it at once.
+local function remove_waiting(id, state, queue, now, what)
   if state == 'queued' then
     redis.call('LREM', RQ_QUEUE .. queue, 1, id)
   elseif state == 'scheduled' then
@@ -9,7 +9,7 @@ local function remove_waiting(id, state, queue, now)
     redis.call('ZREM', SCHEDULED .. pool_of(queue), id)
     redis.call('ZREM', SUSPECTS .. pool_of(queue), id)
   elseif state == 'held' then
-    unhold(id, now)
+    unhold(id, now, what)
   end
 end
 

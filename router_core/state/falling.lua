@@ -34,14 +34,18 @@ local function incident_add(id, what, n, now)
   end
 end
 
--- Take a held job out of everything that holds it.
-local function unhold(id, now)
+-- Take a held job out of everything that holds it. `what` became of it: 'replayed', 'expired', or nil: nothing that its
+-- incident counts.
+local function unhold(id, now, what)
   local r = redis.call('HMGET', RECORD .. id, 'held_by', 'incident')
   redis.call('ZREM', RQ_DEFERRED .. DEGRADE, id)
   redis.call('ZREM', HELD_LATER, id)
   for model in string.gmatch(r[1] or '', '[^,]+') do redis.call('ZREM', HELD .. model, id) end
   redis.call('HDEL', RECORD .. id, 'held_for', 'held_why', 'held_at', 'held_by', 'ready_at', 'reply')
-  if r[2] then incident_add(r[2], 'held', -1, now) end
+  if r[2] then
+    incident_add(r[2], 'held', -1, now)
+    if what then incident_add(r[2], what, 1, now) end
+  end
 end
 
 -- What has come of a job, for a producer that reads it later: into its inbox, and to whoever posts it to its webhook.

@@ -4,7 +4,7 @@
 local now = clock()
 local id = ARGV[2]
 local r = redis.call('HMGET', RECORD .. id, 'state', 'lease', 'queue', 'backend', 'keep', 'idem', 'worker', 'deliveries',
-  'answers', 'settled', 'released', 'mail', 'incident')
+  'answers', 'settled', 'released', 'mail')
 local state, queue = r[1], r[3]
 if not state then return {'gone', ''} end
 if state == 'done' then return {'done', redis.call('HGET', RECORD .. id, 'status')} end
@@ -16,8 +16,7 @@ if state == 'started' then
   release(id, r[2], queue, r[4], gone)
   redis.call('PUBLISH', RQ_PUBSUB .. r[7], cjson.encode({command = 'stop-job', job_id = id, ended = true}))
 else
-  if state == 'held' and ARGV[4] == 'expired' and r[13] then incident_add(r[13], 'expired', 1, now) end
-  remove_waiting(id, state, queue, now)
+  remove_waiting(id, state, queue, now, ARGV[4] == 'expired' and 'expired' or nil)
 end
 finish(id, queue, {status = ARGV[4], rq_status = ARGV[5], result = ARGV[6], value = '', why = ARGV[7],
   keep = tonumber(r[5]), idem = r[6], settled = r[10], released = r[11], mail = r[12]}, gone, now)

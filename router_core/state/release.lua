@@ -14,11 +14,10 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', HELD_LATER, '-inf', now, 'LIMIT'
   end
 end
 
-local function let_go(id, alias, queue, incident)
-  unhold(id, now)
+local function let_go(id, alias, queue)
+  unhold(id, now, 'replayed')
   redis.call('ZADD', RELEASED .. alias, now, id)
   redis.call('HSET', RECORD .. id, 'released', alias)
-  if incident then incident_add(incident, 'replayed', 1, now) end
   renew(id, queue, true, 'released: ' .. alias .. ' takes calls again', now, false)
   count('released')
   reply[#reply + 1] = {id, queue}
@@ -40,11 +39,11 @@ for i = 3, #ARGV, WIDTH do
     local window = math.min(most, first + tonumber(redis.call('HGET', RELEASE, alias) or 0))
     local room, chosen = window - redis.call('ZCARD', RELEASED .. alias), {}
     for _, id in ipairs(held) do
-      local r = redis.call('HMGET', RECORD .. id, 'state', 'fell_from', 'incident')
+      local r = redis.call('HMGET', RECORD .. id, 'state', 'fell_from')
       local urgency = urgency_of(r[2] or '')
       if r[1] ~= 'held' then redis.call('ZREM', HELD .. alias, id)
       elseif #chosen < room and string.find(urgencies, ',' .. urgency .. ',', 1, true) then
-        chosen[#chosen + 1] = {id, alias, pool .. '.' .. alias .. '.' .. urgency, r[3]}
+        chosen[#chosen + 1] = {id, alias, pool .. '.' .. alias .. '.' .. urgency}
       end
     end
     for n = #chosen, 1, -1 do let_go(unpack(chosen[n])) end  -- each goes to the front: the last first

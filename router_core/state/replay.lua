@@ -2,11 +2,10 @@
 -- ARGV: clock, id
 -- Reply: {'queued' | state | 'gone'}
 local now, id = clock(), ARGV[2]
-local r = redis.call('HMGET', RECORD .. id, 'state', 'fell_from', 'incident')
+local r = redis.call('HMGET', RECORD .. id, 'state', 'fell_from')
 if not r[1] then return {'gone'} end
 if r[1] ~= 'held' then return {r[1]} end
-unhold(id, now)
-if r[3] then incident_add(r[3], 'replayed', 1, now) end
+unhold(id, now, 'replayed')
 renew(id, r[2], true, 'replayed', now, true)
 count('replayed')
 return {'queued'}

@@ -7,7 +7,7 @@
 --   queue: queue, at front (1/0)
 --   later: queue, delay (ms)
 --   fall:  reason, detail: nothing can serve it
---   stand_in: queue, at front (1/0), model, why: a job that fell goes to a model outside its chain
+--   stand_in: queue, at front (1/0), model, why, reason of its fall: a job that fell goes to a model outside its chain
 --   hold:  reason, detail, by, text, models, ready_at (ms), strikes, reply: see hold.lua
 --   back:  (nothing) to the front of its queue: the delivery never happened
 -- call: see call.lua
@@ -101,7 +101,7 @@ elseif verb == 'fall' then
 elseif verb == 'stand_in' then
   redis.call('HSET', record, 'stand_in', ARGV[14])
   count('stood_in')
-  tell(id, cjson.encode({event = 'degraded', at = now, by = 'other_model', detail = ARGV[15], text = ''}))
+  tell(id, cjson.encode({event = 'degraded', at = now, reason = ARGV[16], detail = ARGV[15], by = 'other_model', text = ''}))
   local position = enqueue(id, ARGV[12], ARGV[13] == '1', now)
   tell(id, cjson.encode({event = 'queued', at = now, queue = ARGV[12], position = position, why = ARGV[15]}))
 elseif verb == 'back' then

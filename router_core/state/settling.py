@@ -160,8 +160,8 @@ def _verb(ending: Ending) -> list[str | bytes | int]:
             return ["later", to_queue, int(delay * 1000)]
         case Fall(reason=reason, detail=detail):
             return ["fall", reason, detail]
-        case StandIn(model=model, at_front=at_front, why=why):
-            return ["stand_in", to_queue, int(at_front), model, why]
+        case StandIn(model=model, at_front=at_front, why=why, reason=reason):
+            return ["stand_in", to_queue, int(at_front), model, why, reason]
         case Hold() as held:
             return ["hold", *_held(held, ending.reply)]
         case Result() as result:

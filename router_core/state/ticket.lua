@@ -12,7 +12,7 @@ if not queue then return {'again'} end
 local r = id ~= '' and redis.call('HMGET', RECORD .. id, 'state', 'queue', 'status', 'idem', 'fell_from') or {}
 local came = r[1] or 'unknown'
 if came == 'held' then
-  unhold(id, now)
+  unhold(id, now, 'replayed')
   renew(id, r[5], true, 'asked for again', now, true)
   came = 'queued'
 elseif came == 'done' and r[3] == 'failed' and redis.call('EXISTS', PROMPT .. id) == 1 then
@@ -28,7 +28,7 @@ elseif came == 'done' and r[3] == 'failed' and redis.call('EXISTS', PROMPT .. id
 end
 if ticket == id then  -- rq's own requeue: there is nobody else to end; what cannot run again is shown as it ended
   if came == 'done' then
-    local rq_status = ({answered = 'finished', cancelled = 'canceled'})[r[3]] or 'failed'
+    local rq_status = ({answered = 'finished', degraded = 'finished', cancelled = 'canceled'})[r[3]] or 'failed'
     redis.call('HSET', RQ_JOB .. id, 'status', rq_status)
     redis.call('ZADD', RQ_END[rq_status][1] .. queue, math.floor(now / 1000) + redis.call('TTL', RECORD .. id), id)
   end

@@ -148,7 +148,8 @@ def test_a_stand_in_gets_the_job_marked_and_what_it_cannot_serve_falls_from_wher
     async def story(f):
         await falls(f)
         await f.lands(StandIn("large", at_front=False, why="smol is away; large stands in"))
-        assert f.events(JOB)[-2]["by"] == "other_model"
+        told = f.events(JOB)[-2]
+        assert (told["event"], told["by"], told["reason"]) == ("degraded", "other_model", "outage")
         worker = await f.drains("worker-b", Drained(QUEUE, (Seat("box", 8),)))
         delivery = await f.claim(worker)
         assert (delivery.fell.stand_in, delivery.fell.why) == ("large", "every model is away")
