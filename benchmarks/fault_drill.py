@@ -1,6 +1,6 @@
 """One of two upstreams is broken in each way that upstreams break: `python -m benchmarks.fault_drill`.
 
-Real processes on this machine: a Valkey, an upstream for each kind of fault and a good one, three workers. For each
+Real processes on this machine: a Valkey, an upstream for each kind of fault and a good one, four workers. For each
 kind jobs of every urgency, streamed and not, are put in for a role whose chain is the broken model, then the good one.
 Then, while no job waits, the broken one is mended. The verdict is that of a checker that imports nothing of openfall
 and reads only the upstreams' own log and the server: every job answered by the good one and by nobody else, no call

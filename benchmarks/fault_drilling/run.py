@@ -25,7 +25,7 @@ from config import load
 from producers.client import AsyncOpenfall
 from producers.request import Ask
 
-WORKERS = ("cloud", "cloud", "gpu")
+WORKERS = ("cloud", "cloud", "gpu", "degrade")
 """The broken upstreams are in the cloud, where two processes share each breaker; the good one is local."""
 
 SLOTS = 4
@@ -65,7 +65,7 @@ class Fleet:
 
 @contextmanager
 def fleet(directory: Path, kinds: Sequence[str]) -> Iterator[Fleet]:
-    """A Valkey, an upstream for each kind and a good one, and workers for both pools."""
+    """A Valkey, an upstream for each kind and a good one, workers for both pools and one for what falls."""
     with ExitStack() as stack:
         server = stack.enter_context(valkey())
         said = directory / "upstream.out"
