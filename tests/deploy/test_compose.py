@@ -39,8 +39,11 @@ def scalars(node: object) -> Iterator[str]:
         yield str(node)
 
 
-def test_it_has_a_valkey_a_worker_and_a_dashboard() -> None:
-    assert set(SERVICES) == {"valkey", "worker", "dashboard"}
+def test_it_has_a_valkey_a_worker_one_for_what_falls_and_a_dashboard() -> None:
+    assert set(SERVICES) == {"valkey", "worker", "degrade", "dashboard"}
+    same = {name: value for name, value in SERVICES["degrade"].items() if name != "command"}
+    assert same == {name: value for name, value in SERVICES["worker"].items() if name != "command"}
+    assert SERVICES["degrade"]["command"] == ["work", "degrade"]
 
 
 def test_nothing_starts_unless_it_is_asked_for() -> None:
