@@ -3,7 +3,6 @@
 -- ARGV: clock, first, then for each model: alias, pool, most, urgencies that may be released (comma list)
 -- Reply: {id, queue}...
 local now, first, WIDTH = clock(), tonumber(ARGV[2]), 4
-local SCAN = 64  -- how far behind the first one that must wait for another reason is looked
 local reply = {}
 
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', HELD_LATER, '-inf', now, 'LIMIT', 0, 256)) do
@@ -31,22 +30,30 @@ local function forget_lost(alias)
   end
 end
 
-for i = 3, #ARGV, WIDTH do
-  local alias, pool, most, urgencies = ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2]), ',' .. ARGV[i + 3] .. ','
-  local held = redis.call('ZRANGE', HELD .. alias, 0, SCAN - 1)
-  if #held > 0 then
-    forget_lost(alias)
-    local window = math.min(most, first + tonumber(redis.call('HGET', RELEASE, alias) or 0))
-    local room, chosen = window - redis.call('ZCARD', RELEASED .. alias), {}
-    for _, id in ipairs(held) do
-      local r = redis.call('HMGET', RECORD .. id, 'state', 'fell_from')
-      local urgency = urgency_of(r[2] or '')
-      if r[1] ~= 'held' then redis.call('ZREM', HELD .. alias, id)
-      elseif #chosen < room and string.find(urgencies, ',' .. urgency .. ',', 1, true) then
-        chosen[#chosen + 1] = {id, alias, pool .. '.' .. alias .. '.' .. urgency}
+-- The first `room` of those whose urgency may be released, in the order of `hold_order`.
+local function first_of(alias, room, urgencies)
+  local chosen = {}
+  for _, urgency in ipairs({'interactive', 'background', 'batch'}) do
+    local from, left = hold_order(urgency, 0), room - #chosen
+    if left > 0 and string.find(urgencies, ',' .. urgency .. ',', 1, true) then
+      for _, id in ipairs(redis.call('ZRANGEBYSCORE', HELD .. alias, from, '(' .. from + 1e13, 'LIMIT', 0, left)) do
+        if redis.call('HGET', RECORD .. id, 'state') == 'held' then chosen[#chosen + 1] = {id, urgency}
+        else redis.call('ZREM', HELD .. alias, id) end
       end
     end
-    for n = #chosen, 1, -1 do let_go(unpack(chosen[n])) end  -- each goes to the front: the last first
+  end
+  return chosen
+end
+
+for i = 3, #ARGV, WIDTH do
+  local alias, pool, most, urgencies = ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2]), ',' .. ARGV[i + 3] .. ','
+  if redis.call('EXISTS', HELD .. alias) == 1 then
+    forget_lost(alias)
+    local window = math.min(most, first + tonumber(redis.call('HGET', RELEASE, alias) or 0))
+    local chosen = first_of(alias, window - redis.call('ZCARD', RELEASED .. alias), urgencies)
+    for n = #chosen, 1, -1 do  -- each goes to the front: the last first
+      let_go(chosen[n][1], alias, pool .. '.' .. alias .. '.' .. chosen[n][2])
+    end
   end
 end
 return reply

@@ -223,3 +223,13 @@ def test_a_release_whose_job_was_lost_on_the_way_keeps_nobody_waiting(fleet):
         assert await let_go(f) == ["job-00001"]
 
     fleet(story)
+
+
+def test_however_many_a_paused_queue_holds_up_the_others_are_released(fleet):
+    async def story(f):
+        for number in range(100, 180):
+            await held(f, f"job-00{number}", "gpu.smol.interactive")
+        await held(f, "job-00001", "gpu.smol.background")
+        assert await let_go(f, urgencies=(Urgency.BACKGROUND,)) == ["job-00001"]
+
+    fleet(story)
