@@ -13,22 +13,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
 from hashlib import sha256
 from itertools import islice
-from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from producers.batch_file import BadLine, Journal, Line, Past, answer_row, read_lines, refusal_row
-from producers.client import BULK, AsyncOpenfall, Refused
+from producers.batch_plan import Plan, Tally
+from producers.client import BULK, AsyncOpenfall
 from producers.errors import BadRequest, FileTrouble, ProducerError
+from producers.offering import Prepared, Refused
 from producers.request import NOTHING_SEEN, Ask, Options, Seen, prepare
 from router_core.catalog import UnknownName
 from router_core.envelope import digest
-from router_core.job import CompletionJob
-from router_core.result import Result
 from router_core.state.errors import Backpressure, StoreUnreachable
-from router_core.state.intake import Accepted, Terms
+from router_core.state.intake import Accepted
 from router_core.state.overview import ended, states
 
 HEAD, SLICE = 1024, 256
@@ -37,68 +35,6 @@ OFFER_AGAIN = 5.0
 """Seconds at most between two offers of lines that found no room: more time than that is not worth losing."""
 FASTEST, SLOWEST, SLOWER = 0.05, 1.0, 1.5
 """Seconds between rounds: the fastest while answers come, by a factor slower each round in which none does."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """One run of a batch. What it says of role, task, group, local-only and urgency wins over what the lines say;
-    `limit` counts lines."""
-
-    name: str
-    source: Path
-    role: str | None = None
-    task: str | None = None
-    group: str | None = None
-    local_only: bool = False
-    urgency: str | None = None
-    limit: int | None = None
-    retry_failed: bool = False
-
-    @property
-    def options(self) -> Options:
-        """What it says of every line: only what it does say."""
-        names = ("role", "task", "group", "local_only", "urgency")
-        told = {name: value for name in names if (value := getattr(self, name)) not in (None, False)}
-        return cast("Options", told)
-
-
-@dataclass(slots=True)
-class Tally:
-    """How far a batch has come, in lines. `before`: answered in an earlier run; `gone`: not known to Redis any more.
-
-    `hindered` is why lines wait to be put in, in two words; empty when none do.
-
-    Of this run: `fallbacks` were answered by another model than their first, `usd` is what is known to have been spent,
-    `unpriced` counts the lines of which nobody knows what they cost.
-    """
-
-    total: int = 0
-    before: int = 0
-    answered: int = 0
-    failed: int = 0
-    gone: int = 0
-    fallbacks: int = 0
-    usd: float = 0.0
-    unpriced: int = 0
-    hindered: str = ""
-    bad: list[BadLine] = field(default_factory=list)
-
-    def note(self, result: Result) -> None:
-        """Count what a job's end tells beside its answer."""
-        self.fallbacks += result.fallback_used
-        self.usd += result.cost_usd or 0.0
-        self.unpriced += result.cost_usd is None
-
-    @property
-    def settled(self) -> int:
-        return self.before + self.answered + self.failed + self.gone
-
-    @property
-    def flawless(self) -> bool:
-        return not (self.failed or self.gone or self.bad)
-
-
-Prepared = tuple[CompletionJob, Terms]
 
 
 class Batch:

@@ -6,8 +6,7 @@ import asyncio
 import getpass
 import os
 import socket
-import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from types import TracebackType
@@ -18,35 +17,26 @@ from config import redis_url as redis_url_of
 from producers.destinations import inbox_name
 from producers.errors import BadRequest, ProducerError, StillQueued
 from producers.inbox import Delivered, delivered
+from producers.offering import PATIENCE, WAITING, Errors, Prepared, Refused, insist, offer
 from producers.prompt import Prompt
 from producers.request import Ask, Options, Seen, duration, prepare
 from producers.runtime import Came, RuntimeModel, Wishes, find, tell
 from producers.sight import Sight
 from producers.story import end_of, follow
 from router_core.catalog import UnknownName
-from router_core.job import CompletionJob
 from router_core.result import Result
-from router_core.state.errors import Backpressure, StoreError, StoreUnreachable
+from router_core.state.errors import Backpressure, StoreUnreachable
 from router_core.state.events import News
 from router_core.state.inbox import Inbox
-from router_core.state.intake import Accepted, Intake, Record, Terms
+from router_core.state.intake import Accepted, Intake, Record
 from router_core.state.link import Link
 
-PATIENCE = 10.0
-"""Seconds for which a job is offered again to a Redis that does not answer. Then its caller is told."""
-AGAIN = 0.25
-WAITING = (StoreUnreachable, Backpressure)
-"""What waiting may mend."""
-FULL_AGAIN = 1.0
-"""Seconds between offers to a queue that is full: each costs Redis as much as if it were taken."""
 BULK = 500
 """Jobs offered at once by `submit_many`."""
 AFTER_DEADLINE = 15.0
 """Seconds past a job's deadline for which its end is still awaited: somebody must find that it has expired."""
 
 T = TypeVar("T")
-Refused = StoreError | ProducerError | UnknownName
-"""Why one job of many was not put in."""
 
 
 def producer_name() -> str:
@@ -143,8 +133,8 @@ class AsyncOpenfall:
         are offered once: what is refused with `Backpressure` may be put in later.
         """
         answers: list[Accepted | Refused] = []
-        bears: tuple[type[StoreError], ...] = WAITING
-        chunk: list[tuple[CompletionJob, Terms] | Refused] = []
+        bears: Errors = WAITING
+        chunk: list[Prepared | Refused] = []
         for ask in asks:
             chunk.append(self._prepared(ask if isinstance(ask, Ask) else Ask(ask), await self.seen()))
             if len(chunk) == BULK:
@@ -153,27 +143,9 @@ class AsyncOpenfall:
                 bears = (StoreUnreachable,) if isinstance(answers[-1], Backpressure) else bears
         return answers + await self.offer(chunk, bears)
 
-    async def offer(
-        self, chunk: list[tuple[CompletionJob, Terms] | Refused], bears: tuple[type[StoreError], ...] = WAITING
-    ) -> list[Accepted | Refused]:
-        """Put prepared jobs in. Those to which an error that it `bears` happens are offered again while the patience
-        lasts. What is refused already stays refused."""
-        answers: dict[int, Accepted | Refused] = {}
-        open_ = {place: item for place, item in enumerate(chunk) if isinstance(item, tuple)}
-        until = time.monotonic() + self.patience
-        while open_:
-            told = await self.intake.accept_many(open_.values())
-            for place, answer in zip(list(open_), told, strict=True):
-                if not isinstance(answer, Accepted | StoreError):
-                    raise answer
-                answers[place] = answer
-            open_ = {place: open_[place] for place in open_ if isinstance(answers[place], bears)}
-            if open_ and time.monotonic() > until:
-                break
-            if open_:
-                full = any(isinstance(answers[place], Backpressure) for place in open_)
-                await asyncio.sleep(FULL_AGAIN if full else AGAIN)
-        return [item if not isinstance(item, tuple) else answers[place] for place, item in enumerate(chunk)]
+    async def offer(self, chunk: Sequence[Prepared | Refused], bears: Errors = WAITING) -> list[Accepted | Refused]:
+        """Put prepared jobs in, with this client's patience: see `offering.offer`."""
+        return await offer(self.intake, chunk, bears, self.patience)
 
     async def ask(self, prompt: Prompt, *, wait: float | str | None = None, **options: Unpack[Options]) -> Result:
         """Put one job in and wait for its result, at most `wait` (seconds or words), else until it must have ended.
@@ -263,7 +235,7 @@ class AsyncOpenfall:
         """Tell the breakers and the ledger what came of such a call. False: nobody could be told."""
         return await tell(self.loaded, self.link, called, came)
 
-    def _prepared(self, ask: Ask, seen: Seen) -> tuple[CompletionJob, Terms] | Refused:
+    def _prepared(self, ask: Ask, seen: Seen) -> Prepared | Refused:
         try:
             return prepare(self.loaded, self.producer, ask, seen)
         except (ProducerError, UnknownName) as error:
@@ -274,15 +246,7 @@ class AsyncOpenfall:
         return int(seconds) + int(micros) / 1e6
 
     async def _insist(self, step: Callable[[], Awaitable[T]]) -> T:
-        """Repeat a step that bears it while Redis does not answer, as long as the patience lasts."""
-        until = time.monotonic() + self.patience
-        while True:
-            try:
-                return await step()
-            except StoreUnreachable:
-                if time.monotonic() > until:
-                    raise
-            await asyncio.sleep(AGAIN)
+        return await insist(step, self.patience)
 
 
 def _id(job: Accepted | str) -> str:

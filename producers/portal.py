@@ -14,8 +14,9 @@ from typing import Any, TypeVar, Unpack
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from config import Loaded
-from producers.client import AsyncOpenfall, Refused
+from producers.client import AsyncOpenfall
 from producers.inbox import Delivered
+from producers.offering import Refused
 from producers.prompt import Prompt
 from producers.request import Ask, Options
 from producers.runtime import Came, RuntimeModel, Wishes

@@ -15,8 +15,9 @@ from producers.cli.options import config_option, json_option, opened, run
 from producers.cli.shown import EVERY, say, show_json, spent
 
 if TYPE_CHECKING:
-    from producers.batch import Batch, Plan, Tally
+    from producers.batch import Batch
     from producers.batch_file import Past
+    from producers.batch_plan import Plan, Tally
 
 MOST_TOLD = 20
 """Faulty lines that are told one by one. The output file has them all."""
@@ -48,7 +49,7 @@ def run_(source: Path, out: Path, config_path: Path | None, as_json: bool, dry_r
     joined. A line may carry its own "urgency" beside "body"; service_tier priority, default and flex mean interactive,
     background and batch.
     """
-    from producers.batch import Plan
+    from producers.batch_plan import Plan
 
     plan = Plan(source=source, name=told.pop("name") or out.stem, **told)
     _check_files(source, out)
@@ -259,7 +260,7 @@ def _recalled(given: Path, data_dir: Path) -> tuple[Path, Plan | None]:
     """The output file of a batch, and its plan, unless it was run under another configuration."""
     from pydantic_core import from_json
 
-    from producers.batch import Plan
+    from producers.batch_plan import Plan
 
     memory = _memory(data_dir, given.stem if given.is_file() else str(given))
     kept = from_json(memory.read_bytes()) if memory.is_file() else None

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from producers.cli.progress import Progress
 from producers.cli.shown import say
 
 if TYPE_CHECKING:
     from producers.client import AsyncOpenfall
     from router_core.state.holds import Held, Wanted
+
+AT_ONCE = 64
+"""Jobs that are put back, dropped or read at once."""
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -122,7 +127,22 @@ async def _models(llm: AsyncOpenfall, job: Held) -> tuple[str, ...]:
     return record.job.chain if record.job else ()
 
 
-async def together(items: AsyncIterator[T], most: int) -> AsyncIterator[list[T]]:
+async def each(
+    llm: AsyncOpenfall, which: Which, words: str, step: Callable[[Held], Awaitable[T]]
+) -> list[tuple[str, T]]:
+    """Do something to every job that is meant; what came of each."""
+    from router_core.state.holds import held_count
+
+    done: list[tuple[str, T]] = []
+    everything = which.all and not which.narrowed
+    async with Progress(words, await held_count(llm.link) if everything else len(which.ids) or None) as progress:
+        async for jobs in _together(found(llm, which), AT_ONCE):
+            done += zip((job.id for job in jobs), await asyncio.gather(*map(step, jobs)), strict=True)
+            progress.at(len(done))
+    return done
+
+
+async def _together(items: AsyncIterator[T], most: int) -> AsyncIterator[list[T]]:
     """The same, so many at a time."""
     chunk: list[T] = []
     async for item in items:

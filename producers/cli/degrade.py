@@ -2,35 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
-from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from producers.cli.chosen import Which, chosen, filters, found, now_of, together
+from producers.cli.chosen import Which, chosen, each, filters, found, now_of
 from producers.cli.holds import fall_words, release_words
 from producers.cli.jobs import attempt_words, id_argument, record_json
 from producers.cli.options import config_option, json_option, opened, run
-from producers.cli.progress import Progress
 from producers.cli.shown import age, clock, counted, reply_words, say, show_json, show_table
 
 if TYPE_CHECKING:
-    from producers.client import AsyncOpenfall
     from router_core.state.holds import Held
     from router_core.state.intake import Record
 
 MOST_SHOWN = 1000
 """Rows of a table. `--json` has them all."""
-AT_ONCE = 64
-"""Jobs that are put back, dropped or read at once."""
-
-T = TypeVar("T")
 
 
 @click.group()
@@ -139,22 +131,7 @@ async def _replay(config_path: Path | None, which: Which) -> dict[str, str]:
     from router_core.state.holds import replay
 
     async with opened(config_path) as llm:
-        return dict(await _each(llm, which, "put back", lambda job: replay(llm.link, job.id)))
-
-
-async def _each(
-    llm: AsyncOpenfall, which: Which, words: str, step: Callable[[Held], Awaitable[T]]
-) -> list[tuple[str, T]]:
-    """Do something to every job that is meant; what came of each."""
-    from router_core.state.holds import held_count
-
-    done: list[tuple[str, T]] = []
-    everything = which.all and not which.narrowed
-    async with Progress(words, await held_count(llm.link) if everything else len(which.ids) or None) as progress:
-        async for jobs in together(found(llm, which), AT_ONCE):
-            done += zip((job.id for job in jobs), await asyncio.gather(*map(step, jobs)), strict=True)
-            progress.at(len(done))
-    return done
+        return dict(await each(llm, which, "put back", lambda job: replay(llm.link, job.id)))
 
 
 @degrade.command()
@@ -185,7 +162,7 @@ async def _drop(config_path: Path | None, which: Which) -> list[str]:
     from router_core.state.holds import drop
 
     async with opened(config_path) as llm:
-        return [id_ for id_, gone in await _each(llm, which, "dropped", lambda job: drop(llm.link, job)) if gone]
+        return [id_ for id_, gone in await each(llm, which, "dropped", lambda job: drop(llm.link, job)) if gone]
 
 
 @degrade.command()
@@ -235,7 +212,7 @@ async def _export(config_path: Path | None, which: Which, output: IO[bytes]) -> 
             output.write(to_json(request_line(job)) + b"\n")
             return True
 
-        return sum(ok for _, ok in await _each(llm, which, "written", write)), strange
+        return sum(ok for _, ok in await each(llm, which, "written", write)), strange
 
 
 @degrade.command()

@@ -14,7 +14,8 @@ from producers.cli.shown import Waiting, clock, reply_words, say, show_json
 
 if TYPE_CHECKING:
     from producers.batch_file import BadLine, Line
-    from producers.client import AsyncOpenfall, Refused
+    from producers.client import AsyncOpenfall
+    from producers.offering import Refused
     from producers.request import Options
     from router_core.outcome import Attempt
     from router_core.result import Result

@@ -14,7 +14,7 @@ import yaml
 
 from config import Loaded, load
 from producers import AsyncOpenfall
-from router_core.open_fall import CANNED_REPLY, HoldReason
+from router_core.open_fall import KEPT_REPLY, HoldReason
 from router_core.state.holds import held
 from tests.faults import COMPLETION, answer, fault_server
 
@@ -73,13 +73,13 @@ def test_a_bot_is_told_at_once_that_nothing_can_answer_and_gets_every_answer_whe
             said = await llm.ask(
                 "hello", role="chat", urgency="interactive", inbox="bot", reply_to=["chat", 1], wait=20
             )
-            assert (said.text, said.degraded, said.final) == (CANNED_REPLY, True, False)
+            assert (said.text, said.degraded, said.final) == (KEPT_REPLY, True, False)
             assert said.held_for is HoldReason.OUTAGE
             first = await anext(inbox)
             assert (first.job_id, first.reply_to, first.text, first.final) == (
                 said.id,
                 ["chat", 1],
-                CANNED_REPLY,
+                KEPT_REPLY,
                 False,
             )
             await first.ack()
