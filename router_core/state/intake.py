@@ -89,7 +89,7 @@ class Record:
     stand_in: str | None = None
     """The model outside its chain that was asked for it last."""
     released: str | None = None
-    """The model whose return released it last."""
+    """The model whose return released it, until it has answered or the job goes elsewhere."""
     inbox: str | None = None
 
 

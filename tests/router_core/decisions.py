@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from router_core.catalog import Backend, Catalog, Ensemble, ModelSpec, Role, TaskType
 from router_core.decide import Conditions
 from router_core.fleet import FOREVER, Blocked, Fleet, ModelState, Obstacle
@@ -56,3 +58,8 @@ def conditions(here="small", *, local_only=False, answers=(), **models):
 
 def completion(text="an answer", **more):
     return Completion(text=text, finish_reason="stop", **more)
+
+
+def case(name, step, *, of=None, tried=(), when=None, at=NOW, by=CATALOG):
+    """One row for `decide`: the step that it must say, of which job, with which attempts, when, at which moment."""
+    return pytest.param(of or job(), tried, when or conditions(), at, by, step, id=name)

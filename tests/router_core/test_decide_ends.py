@@ -1,0 +1,160 @@
+"""What to do next with a job: every rule by which it ends or falls."""
+
+from __future__ import annotations
+
+import pytest
+
+from router_core.decide import Done, Fall, decide
+from router_core.fleet import Obstacle
+from router_core.job import Urgency
+from router_core.open_fall import HoldReason
+from router_core.outcome import ErrorClass as E
+from router_core.outcome import Failure
+from tests.router_core.decisions import (
+    NOW,
+    blocked,
+    case,
+    conditions,
+    job,
+    tried,
+)
+
+INTERACTIVE = Urgency.INTERACTIVE
+
+
+BOTH_OPEN = "no model of its chain can be asked (small: its breaker is open; large: its breaker is open)"
+
+
+def expired(detail):
+    return Done(Failure(error_class=E.TIMEOUT, detail=detail), expired=True)
+
+
+@pytest.mark.parametrize(
+    ("of", "attempts", "when", "now", "by", "step"),
+    [
+        case(
+            "no job waits for a block that is longer than it may take to start",
+            Fall(HoldReason.OUTAGE, BOTH_OPEN),
+            when=conditions(small=blocked(NOW + 30.1), large=blocked(NOW + 31)),
+        ),
+        case(
+            "nor for longer than twice that since it was accepted, however soon what is blocked says it will be back",
+            Fall(HoldReason.OUTAGE, BOTH_OPEN),
+            when=conditions(small=blocked(NOW + 61), large=blocked(NOW + 62)),
+            at=NOW + 60,
+        ),
+        case(
+            "but an interactive job does not wait for that either",
+            Fall(HoldReason.OUTAGE, "no model of its chain can be asked (small: cooling down)"),
+            of=job(("small",), urgency=Urgency.INTERACTIVE),
+            when=conditions(small=blocked(NOW + 72, Obstacle.COOLDOWN, "cooling down")),
+            at=NOW + 70,
+        ),
+        case(
+            "an interactive job does not wait for a back-off that is longer than it may take to start",
+            Fall(
+                HoldReason.OUTAGE,
+                "no model of its chain can be asked (small: rate_limited, to be asked again in 45 s at the earliest)",
+            ),
+            of=job(("small",), urgency=INTERACTIVE),
+            tried=[tried("small", E.RATE_LIMITED, retry_after=40)],
+        ),
+        case(
+            "a failure that is bad everywhere ends the job",
+            Done(Failure(error_class=E.BAD_REQUEST, detail="what?")),
+            tried=[tried("small", E.BAD_REQUEST, detail="what?")],
+        ),
+        case("a cancel ends the job", Done(Failure(error_class=E.CANCELLED)), tried=[tried("small", E.CANCELLED)]),
+        case(
+            "a job that met nothing but its own faults fails",
+            Done(Failure(error_class=E.CONTENT_FILTER, detail="no")),
+            tried=[tried("small", E.CONTEXT_OVERFLOW), tried("large", E.CONTENT_FILTER, detail="no")],
+        ),
+        case(
+            "a job that met an outage beside its own fault falls",
+            Fall(HoldReason.OUTAGE, "no model of its chain can be asked (small: context_overflow; large: auth)"),
+            tried=[tried("small", E.CONTEXT_OVERFLOW), tried("large", E.AUTH)],
+        ),
+        case(
+            "a job with its own fault falls while another model may come back",
+            Fall(HoldReason.OUTAGE, "no model of its chain can be asked (small: context_overflow; large: no worker)"),
+            tried=[tried("small", E.CONTEXT_OVERFLOW)],
+            when=conditions(large=blocked(detail="no worker")),
+        ),
+        case(
+            "a job falls when every model has had its repetitions",
+            Fall(
+                HoldReason.OUTAGE,
+                "no model of its chain can be asked (small: timeout, asked 4 times; large: timeout, asked 4 times)",
+            ),
+            tried=[*[tried("small")] * 4, *[tried("large")] * 4],
+        ),
+        case(
+            "a job falls when nothing comes back before its deadline",
+            Fall(
+                HoldReason.OUTAGE,
+                "no model of its chain can be asked "
+                "(small: rate_limited, to be asked again in 562 s at the earliest; large: no_vram)",
+            ),
+            tried=[tried("small", E.RATE_LIMITED, retry_after=500), tried("large", E.NO_VRAM)],
+            when=conditions("large"),
+        ),
+        case(
+            "a job none of whose models is left falls",
+            Fall(HoldReason.OUTAGE, "no model of its chain can be asked (gone: not in the catalog any more)"),
+            of=job(("gone",)),
+            when=conditions("gone"),
+        ),
+        case(
+            "a job whose budget is spent everywhere falls for that",
+            Fall(HoldReason.BUDGET, "no model of its chain can be asked (small: budget, asked 2 times)"),
+            of=job(("small",)),
+            tried=[tried("small", E.BUDGET)] * 2,
+        ),
+        case(
+            "a job none of whose models gives an answer that it takes is at fault itself",
+            Fall(
+                HoldReason.OWN_FAULT,
+                "no model of its chain gives an answer that it takes "
+                "(small: invalid_output, asked 2 times; large: context_overflow)",
+            ),
+            tried=[*[tried("small", E.INVALID_OUTPUT)] * 2, tried("large", E.CONTEXT_OVERFLOW)],
+        ),
+        case(
+            "a job is not at fault while a model may come back",
+            Fall(
+                HoldReason.OUTAGE,
+                "no model of its chain can be asked (small: invalid_output, asked 2 times; large: its breaker is open)",
+            ),
+            tried=[tried("small", E.INVALID_OUTPUT)] * 2,
+            when=conditions(large=blocked()),
+        ),
+        case(
+            "a job is not at fault when one of its models was away",
+            Fall(
+                HoldReason.OUTAGE,
+                "no model of its chain can be asked (small: invalid_output, asked 2 times; large: auth)",
+            ),
+            tried=[*[tried("small", E.INVALID_OUTPUT)] * 2, tried("large", E.AUTH)],
+        ),
+        case(
+            "a deadline that passes in the queue expires the job",
+            expired("its deadline passed in the queue"),
+            at=NOW + 100,
+        ),
+        case(
+            "a deadline that passes after an attempt tells of it",
+            expired("its deadline passed; attempts: 1, the last: small: 10 s without a word"),
+            tried=[tried("small", detail="10 s without a word")],
+            at=NOW + 100,
+        ),
+        case(
+            "an answered job is never decided again; if it were, nothing would be called",
+            Fall(HoldReason.OUTAGE, "no model of its chain can be asked (small: answered)"),
+            of=job(("small",)),
+            tried=[tried("small", None)],
+        ),
+    ],
+)
+def test_a_job_ends_or_falls(of, attempts, when, now, by, step):
+    assert decide(of, by, attempts, when, now) == step

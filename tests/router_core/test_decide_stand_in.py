@@ -1,0 +1,63 @@
+"""What to do next with a job that a model outside its chain is asked for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from router_core.decide import Call, Done, Fall, Later, conclude, decide
+from router_core.job import Urgency
+from router_core.open_fall import HoldReason
+from router_core.outcome import ErrorClass as E
+from router_core.reconsider import reconsider
+from tests.router_core.decisions import (
+    CATALOG,
+    NOW,
+    blocked,
+    completion,
+    conditions,
+    job,
+    tried,
+)
+
+INTERACTIVE = Urgency.INTERACTIVE
+
+
+class TestStandIns:
+    """A model outside the chain that is asked in its stead."""
+
+    def decided(self, *attempts, of=None, here="opus", local_only=False, **models):
+        when = replace(conditions(here, local_only=local_only, **models), stand_in=True)
+        return decide(of or job(), CATALOG, attempts, when, NOW)
+
+    def test_it_is_asked_and_nobody_of_the_chain(self):
+        assert self.decided() == Call("opus", 10, "stands in for its chain")
+        assert self.decided(*[tried("small")] * 4) == Call("opus", 10, "stands in for its chain")
+        again = self.decided(tried("opus", ended_at=NOW - 9))
+        assert again == Call("opus", 10, "repeated after timeout (2nd time)")
+
+    def test_it_is_repeated_like_any_other(self):
+        assert self.decided(tried("opus")) == Later("opus", 1, "opus is repeated after timeout (2nd time)")
+
+    def test_when_it_is_exhausted_the_job_falls_again_although_its_chain_could_be_asked(self):
+        told = "nor does its stand-in answer (opus: timeout, asked 4 times)"
+        assert self.decided(*[tried("opus")] * 4) == Fall(HoldReason.OUTAGE, told)
+
+    def test_what_only_it_cannot_do_does_not_end_the_job(self):
+        fall = Fall(HoldReason.OUTAGE, "nor does its stand-in answer (opus: unsupported)")
+        assert self.decided(tried("opus", E.UNSUPPORTED)) == fall
+        assert self.decided(tried("small", E.CONTEXT_OVERFLOW), tried("opus", E.UNSUPPORTED)) == fall
+
+    def test_rules_on_staying_local_hold_for_it_too(self):
+        told = "nor does its stand-in answer (opus: not local, and the fleet's local-only switch is on)"
+        assert self.decided(local_only=True) == Fall(HoldReason.OUTAGE, told)
+
+    def test_its_queue_is_left_when_it_is_blocked_for_too_long(self):
+        told = "nor does its stand-in answer (opus: its breaker is open)"
+        when = replace(conditions("opus", opus=blocked(NOW + 31)), stand_in=True)
+        of = job(urgency=INTERACTIVE)
+        assert reconsider(of, CATALOG, (), when, NOW + 1) is None
+        assert reconsider(of, CATALOG, (), when, NOW) == Fall(HoldReason.OUTAGE, told)
+
+    def test_its_answer_ends_the_job(self):
+        when = replace(conditions("opus"), stand_in=True)
+        assert conclude(job(), CATALOG, (tried("opus", None),), completion(), when) == Done(completion())
