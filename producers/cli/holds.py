@@ -85,7 +85,8 @@ def meanwhile(result: Result) -> Iterator[str]:
     )
     yield f"nothing can answer now ({result.held_for}{': ' + because if because else ''}), so {got}"
     if result.held_for in RELEASED_BY_ITSELF:
-        yield f"the job is held, and will be answered by itself. Its answer: openfall job wait {result.id}"
+        kept = "the job is held until its deadline, and will be answered by itself"
+        yield f"{kept}. Its answer: openfall job wait {result.id}"
     else:
         yield f"the job is held until somebody looks at it: openfall degrade show {result.id}"
 
