@@ -12,12 +12,13 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from producers.cli.chosen import Which, chosen, each, filters, found, now_of
-from producers.cli.holds import fall_words, release_words
+from producers.cli.holds import awaited, fall_words, release_words
 from producers.cli.jobs import attempt_words, id_argument, record_json
 from producers.cli.options import config_option, json_option, opened, run
 from producers.cli.shown import age, clock, counted, reply_words, say, show_json, show_table
 
 if TYPE_CHECKING:
+    from router_core.catalog import Catalog
     from router_core.state.holds import Held
     from router_core.state.intake import Record
 
@@ -36,7 +37,7 @@ def degrade() -> None:
 @json_option
 def list_held(config_path: Path | None, as_json: bool, **told: Any) -> None:
     """The held jobs, why each is held, and which models it waits for; the longest held first."""
-    jobs, now = run(_list(config_path, Which(**told)))
+    jobs, now, catalog = run(_list(config_path, Which(**told)))
     if as_json:
         show_json([asdict(job) for job in jobs])
         return
@@ -51,7 +52,7 @@ def list_held(config_path: Path | None, as_json: bool, **told: Any) -> None:
             job.reason,
             job.role or "-",
             job.urgency,
-            ", ".join(job.models) or "you",
+            ", ".join(awaited(job.models, catalog)) or "you",
             job.why,
         )
         for job in jobs[:MOST_SHOWN]
@@ -61,9 +62,9 @@ def list_held(config_path: Path | None, as_json: bool, **told: Any) -> None:
         say(f"the first {MOST_SHOWN:,} of {len(jobs):,}: --json has all of them")
 
 
-async def _list(config_path: Path | None, which: Which) -> tuple[list[Held], float]:
+async def _list(config_path: Path | None, which: Which) -> tuple[list[Held], float, Catalog]:
     async with opened(config_path) as llm:
-        return [job async for job in found(llm, which)], await now_of(llm)
+        return [job async for job in found(llm, which)], await now_of(llm), llm.loaded.catalog
 
 
 @degrade.command()
@@ -72,22 +73,24 @@ async def _list(config_path: Path | None, which: Which) -> tuple[list[Held], flo
 @json_option
 def show(job_id: str, config_path: Path | None, as_json: bool) -> None:
     """One held job: why, what was tried, what its caller was told meanwhile, what lets it go on."""
-    record, job, now = run(_show(job_id, config_path))
+    record, job, now, catalog = run(_show(job_id, config_path))
     if job is None:
         raise click.UsageError(f"{job_id} is not held, it is {record.state}: openfall job why {job_id}")
+    goes_on = release_words(job, now, catalog)
     if as_json:
-        show_json({**record_json(record), "released": release_words(job, now)})
+        show_json({**record_json(record), "released": goes_on})
         return
-    for words in _described(record, job, now):
+    for words in [*_described(record, job, now), f"goes on    {goes_on}"]:
         click.echo(words)
 
 
-async def _show(job_id: str, config_path: Path | None) -> tuple[Record, Held | None, float]:
+async def _show(job_id: str, config_path: Path | None) -> tuple[Record, Held | None, float, Catalog]:
     from router_core.state.holds import held_among
 
     async with opened(config_path) as llm:
         record = await llm.record(job_id)
-        return record, next(iter(await held_among(llm.link, [job_id])), None), await now_of(llm)
+        job = next(iter(await held_among(llm.link, [job_id])), None)
+        return record, job, await now_of(llm), llm.loaded.catalog
 
 
 def _described(record: Record, job: Held, now: float) -> list[str]:
@@ -102,7 +105,7 @@ def _described(record: Record, job: Held, now: float) -> list[str]:
     else:
         words.append(f"told       {reply_words(record.reply)}")
         words += [f"           {line}" for line in record.reply.text.splitlines()]
-    return [*words, f"goes on    {release_words(job, now)}"]
+    return words
 
 
 @degrade.command()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from producers.cli.shown import age, clock, counted, reply_words
 
 if TYPE_CHECKING:
+    from router_core.catalog import Catalog
     from router_core.open_fall import HoldReason
     from router_core.result import Result
     from router_core.state.holds import Held, Parked
@@ -50,23 +51,28 @@ def held_words(parked: Parked) -> str:
     waits = []
     if parked.models:
         waits.append(f"back by themselves when {named(parked.models)} takes calls")
-    if any(reason not in RELEASED_BY_ITSELF for reason in parked.by_reason):
+    if not parked.models or any(reason not in RELEASED_BY_ITSELF for reason in parked.by_reason):
         waits.append("some wait for you" if waits else "they wait for you")
     return f"{said}; {', '.join([*waits, 'see openfall degrade list'])}"
 
 
-def release_words(job: Held, now: float) -> str:
+def awaited(models: tuple[str, ...], catalog: Catalog) -> tuple[str, ...]:
+    """Those of the models that something is held for whose return anybody will notice: they are still configured."""
+    return tuple(model for model in models if model in catalog.models)
+
+
+def release_words(job: Held, now: float, catalog: Catalog) -> str:
     """What lets a held job go on."""
-    from router_core.open_fall import RELEASED_BY_ITSELF, HoldReason
+    from router_core.open_fall import RELEASED_BY_ITSELF
 
     until = f"; expires {clock(job.deadline)}"
     if job.reason not in RELEASED_BY_ITSELF:
         return f"openfall degrade replay {job.id}, when its cause is mended{until}"
     later = f", not before {age(job.ready_at - now)} from now" if job.ready_at > now else ""
-    if job.models:
-        return f"by itself, when {named(job.models)} takes calls again{later}{until}"
-    ends = {HoldReason.LOCAL_ONLY: "local-only is over", HoldReason.BUDGET: "there is budget again"}
-    return f"by itself, when {ends.get(job.reason, 'a model of its chain takes calls again')}{later}{until}"
+    if models := awaited(job.models, catalog):
+        return f"by itself, when {named(models)} takes calls again{later}{until}"
+    gone = f"{named(job.models)} is" if job.models else "a model of its chain is"
+    return f"openfall degrade replay {job.id}, when {gone} in the configuration again and may be asked{until}"
 
 
 def meanwhile(result: Result) -> Iterator[str]:
@@ -79,7 +85,8 @@ def meanwhile(result: Result) -> Iterator[str]:
     )
     yield f"nothing can answer now ({result.held_for}{': ' + because if because else ''}), so {got}"
     if result.held_for in RELEASED_BY_ITSELF:
-        yield f"the job is held, and will be answered by itself. Its answer: openfall job wait {result.id}"
+        kept = "the job is held until its deadline, and will be answered by itself"
+        yield f"{kept}. Its answer: openfall job wait {result.id}"
     else:
         yield f"the job is held until somebody looks at it: openfall degrade show {result.id}"
 

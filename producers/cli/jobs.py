@@ -204,7 +204,7 @@ async def _hindrance(llm: AsyncOpenfall, record: Record) -> str:
     if record.state in ("queued", "scheduled"):
         return await hindrance(llm.link, llm.loaded.catalog, record.queue)
     jobs = await held_among(llm.link, [record.id]) if record.state == "held" else []
-    return release_words(jobs[0], await now_of(llm)) if jobs else ""
+    return release_words(jobs[0], await now_of(llm), llm.loaded.catalog) if jobs else ""
 
 
 @job.command()

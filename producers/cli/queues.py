@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from producers.cli.holds import held_words
+from producers.cli.holds import awaited, held_words
 from producers.cli.options import config_option, json_option, with_client
 from producers.cli.shown import age, counted, say, show_json, show_table, table
 
@@ -84,7 +84,9 @@ def _status(config_path: Path | None) -> _Seen:
 
     async def ask(llm: AsyncOpenfall) -> _Seen:
         fixed = "the configuration says so" if llm.loaded.catalog.local_only else None
-        return _Seen(await look(llm.link), await parked(llm.link), await local_only(llm.link) or fixed)
+        there = await parked(llm.link)
+        there = replace(there, models=awaited(there.models, llm.loaded.catalog))
+        return _Seen(await look(llm.link), there, await local_only(llm.link) or fixed)
 
     return with_client(config_path, ask)
 

@@ -55,5 +55,9 @@ local function mail(id, kind, result, now)
     redis.call('XADD', INBOX .. r[1], 'MINID', '~', ms(math.max(0, now - r[4] * 1000)), '*', 'id', id, 'kind', kind, 'at',
       ms(now), 'reply_to', r[2] or '', 'result', result)
   end
-  if r[3] then redis.call('ZADD', OUTBOX, 'NX', now, 'job:' .. id .. ':' .. kind) end
+  if r[3] then  -- whoever posts what was before has no say in this: it is an event of its own, with all its tries
+    local entry = 'job:' .. id .. ':' .. kind
+    redis.call('DEL', POSTING .. entry)
+    redis.call('ZADD', OUTBOX, now, entry)
+  end
 end

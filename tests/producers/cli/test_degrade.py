@@ -23,8 +23,8 @@ def test_held_jobs_are_listed_with_what_they_wait_for_the_longest_held_first(ope
     first, second = park(loaded, "one", "two")
     (third,) = park(loaded, "three", reason=HoldReason.POISONED, models=(), role="dialogue")
     told = json.loads(openfall("degrade", "list", "--json").stdout)
-    assert {job["id"] for job in told} == {first, second, third}
-    assert told[0]["models"] == ["tiny", "other"]
+    waits_for = {job["id"]: job["models"] for job in told}
+    assert waits_for == {first: ["tiny", "other"], second: ["tiny", "other"], third: []}
     shown = openfall("degrade", "list").stdout
     assert {row.split()[0] for row in shown.splitlines() if "nobody is there" in row} == {first, second, third}
     assert "tiny, other" in shown
@@ -96,6 +96,27 @@ def test_what_waits_for_a_person_names_the_command(openfall: Run, loaded: Loaded
     shown = openfall("degrade", "show", job_id).stdout
     assert f"goes on    openfall degrade replay {job_id}, when its cause is mended" in shown
     assert "told       no reply" in shown
+
+
+def test_what_waits_for_a_model_that_is_not_configured_any_more_waits_for_a_person(
+    openfall: Run, loaded: Loaded
+) -> None:
+    (job_id,) = park(loaded, "one", models=("gone",))
+    goes_on = f"openfall degrade replay {job_id}, when gone is in the configuration again and may be asked; expires"
+    assert goes_on in openfall("degrade", "show", job_id).stdout
+    assert goes_on in openfall("job", "why", job_id).stdout
+    assert "you" in openfall("degrade", "list").stdout.split()
+    assert "1 job held for an outage; they wait for you" in openfall("status").stdout
+
+
+def test_what_no_model_of_its_chain_may_be_asked_of_is_not_said_to_go_on_by_itself(
+    openfall: Run, loaded: Loaded
+) -> None:
+    (job_id,) = park(loaded, "one", models=())
+    assert (
+        f"goes on    openfall degrade replay {job_id}, when a model of its chain"
+        in openfall("degrade", "show", job_id).stdout
+    )
 
 
 def test_a_job_that_is_not_held_says_where_it_is(openfall: Run) -> None:

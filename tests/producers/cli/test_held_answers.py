@@ -38,7 +38,7 @@ def test_who_asks_at_once_is_told_at_once_and_the_job_goes_on(
     assert (process.returncode, out) == (code, f"{reply}\n" if reply else "")
     assert f"nothing can answer now (outage: {WHY})" in err
     assert ("only a reply for the meantime (canned reply)" if reply else "there is no reply yet") in err
-    assert f"will be answered by itself. Its answer: openfall job wait {job_id}" in err
+    assert f"held until its deadline, and will be answered by itself. Its answer: openfall job wait {job_id}" in err
     openfall("degrade", "replay", job_id)
     with worker_for():
         waited = openfall("job", "wait", job_id)

@@ -158,3 +158,33 @@ def test_a_job_s_way_through_an_outage_is_told_to_its_producer_and_to_people(fle
         assert (over.incident.held, over.incident.replayed, over.incident.ended) == (0, 1, f.clock.now)
 
     fleet(story)
+
+
+def test_news_of_a_job_that_comes_while_what_was_before_is_being_posted_is_posted_too(fleet):
+    """Held, replayed and held again, as quick as a slow receiver takes: two events, and both are told."""
+
+    async def story(f):
+        await f.accept("job-00001", webhook="https://bot.example/h")
+        worker = await f.worker()
+        hold = Hold(reason=HoldReason.OUTAGE, detail="away", by=Remedy.CANNED_REPLY,
+                    reply=Completion(text="later", finish_reason="", body={}), models=("smol",))  # fmt: skip
+
+        async def is_held(text: str) -> None:
+            reply = Result(id="job-00001", status=Status.DEGRADED, body={"message": {"content": text}},
+                           held_for=HoldReason.OUTAGE)  # fmt: skip
+            await f.settle(worker, await f.claim(worker), Fall(HoldReason.OUTAGE, "away"))
+            await f.lands(hold, to_json({**FALL, "notify": []}), reply)
+
+        await is_held("first")
+        (first,) = await outbox.take(f.link, 8)
+        assert await outbox.again(f.link, first, 0.001, "HTTP 503")
+        f.clock.now += 1
+        (first,) = await outbox.take(f.link, 8)
+        await replay(f.link, "job-00001")
+        await is_held("second")
+        assert not await outbox.done(f.link, first), "what it has posted is not what there is to post"
+        (second,) = await outbox.take(f.link, 8)
+        assert (second.entry, second.tries) == (first.entry, 0)
+        assert (await outbox.letter(f.link, second.what)).result.text == "second"
+
+    fleet(story)
