@@ -61,6 +61,7 @@ class OpenFall(_Form):
     stand_ins: tuple[Text, ...] = _POLICY.stand_ins
     canned_reply: Text | None = _POLICY.canned_reply
     last_answer_for: Seconds = _POLICY.last_answer_for
+    keep: Seconds = _POLICY.keep
     release: Release = Release()
     notify: Notify = Notify()
 
@@ -109,6 +110,9 @@ def open_fall_entry(models: Names) -> Entry[OpenFall]:
                 "What `canned_reply` says. Without it: that no model can answer now; and, if so, that it is kept."
             ),
             "last_answer_for": seconds.meaning("How long `last_answer` remembers an answer."),
+            "keep": seconds.meaning(
+                "How long a job is held at most, whose caller has not said until when an answer is wanted."
+            ),
             "release": within(RELEASE).meaning("How held jobs come back when a model does: slowly at first."),
             "notify": within(NOTIFY).meaning("Who is told."),
         },
@@ -127,6 +131,7 @@ def policy(told: OpenFall) -> OpenFallPolicy:
         canned_reply=told.canned_reply,
         stand_ins=told.stand_ins,
         last_answer_for=told.last_answer_for,
+        keep=told.keep,
         release_first=told.release.first,
         release_most=told.release.most,
     )
@@ -144,6 +149,7 @@ def as_written(policy: OpenFallPolicy, settings: Settings) -> OpenFall:
         canned_reply=policy.canned_reply,
         stand_ins=policy.stand_ins,
         last_answer_for=policy.last_answer_for,
+        keep=policy.keep,
         release=Release(first=policy.release_first, most=policy.release_most),
         notify=Notify(**{key: getattr(settings, _NOTIFY + key) for key in Notify.model_fields}),
     )

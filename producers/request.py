@@ -177,6 +177,7 @@ def _terms(loaded: Loaded, queue: str, urgency: Urgency, options: Options) -> Te
         queue=queue,
         start_within=policy.start_within,
         give_up=policy.give_up if within is None else duration(within),
+        firm=within is not None or deadline is not None,
         keep=max(1.0, loaded.settings.keep_results),
         deadline=None if deadline is None else moment(deadline),
         idempotency_key=_key(options.get("idempotency_key")),

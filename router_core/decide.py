@@ -167,16 +167,18 @@ def fall_of(chain: Chain, now: float) -> Fall:
     """Why nothing can serve a job: the reason, and what is in the way of each model of its chain.
 
     Its own fault, when none is left, and each that was asked met a fault of the job's or gave an answer that it does
-    not take. Rules on staying local, when nothing else forbids any. Its budget, when each attempt was refused for it.
-    Else an outage.
+    not take. Rules on staying local, when nothing else forbids any. Paused queues, when nothing else is in the way of
+    those that are left. Its budget, when each attempt was refused for it. Else an outage.
     """
-    met = [attempt.error for attempt in chain.attempts]
+    met, left = [attempt.error for attempt in chain.attempts], chain.prospects(now)
     told = "; ".join(f"{alias}: {words}" for alias, words in obstacles_of(chain, now).items())
-    if met and not chain.prospects(now) and all(error in _NO_OUTAGE for error in met):
+    if met and not left and all(error in _NO_OUTAGE for error in met):
         return Fall(HoldReason.OWN_FAULT, f"no model of its chain gives an answer that it takes ({told})")
     reason = HoldReason.OUTAGE
     if chain.only_local_forbids(now):
         reason = HoldReason.LOCAL_ONLY
+    elif left and all(one.blocked is not None and one.blocked.obstacle is Obstacle.PAUSED for one in left):
+        reason = HoldReason.PAUSED
     elif met and all(error is ErrorClass.BUDGET for error in met):
         reason = HoldReason.BUDGET
     return Fall(reason, f"no model of its chain can be asked ({told})")

@@ -28,11 +28,13 @@ DAY = 86400.0
 _WHY: Mapping[HoldReason, str] = {
     HoldReason.OUTAGE: "every model of its chain is away",
     HoldReason.LOCAL_ONLY: "rules on staying local keep its models from being asked",
+    HoldReason.PAUSED: "the queues of its chain are paused",
     HoldReason.BUDGET: "what may be spent on it is spent",
     HoldReason.OWN_FAULT: "no model of its chain gives an answer that it takes",
 }
 _CAUSES: Mapping[HoldReason, ErrorClass] = {
     HoldReason.LOCAL_ONLY: ErrorClass.LOCAL_ONLY,
+    HoldReason.PAUSED: ErrorClass.PAUSED,
     HoldReason.BUDGET: ErrorClass.BUDGET,
     HoldReason.POISONED: ErrorClass.CRASHED,
 }
@@ -71,6 +73,7 @@ class StandIn:
 class Hold:
     """Park the job, and tell its caller at once. `reply` is what the caller gets meanwhile (None: no text), `by` where
     it comes from. `models` are those whose return releases it, none before `ready_at` (epoch seconds, 0: at once).
+    `keep_until`: until then it is kept if its caller has set no deadline (0: until its own in any case).
     """
 
     reason: HoldReason
@@ -80,6 +83,7 @@ class Hold:
     models: tuple[str, ...] = ()
     ready_at: float = 0.0
     strikes: int = 0
+    keep_until: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +183,7 @@ def _reply(course: _Course, remedy: Remedy, held: bool) -> Completion | None:
 
 def _hold(course: _Course) -> Hold:
     fallen, now = course.fallen, course.now
+    keep_until = now + course.chain.catalog.open_fall.keep
     reason, detail, strikes = fallen.reason, fallen.detail, fallen.strikes
     models = tuple(_own(course.chain)) if reason in RELEASED_BY_ITSELF else ()
     there = [alias for alias in models if not course.away(alias)]
@@ -186,11 +191,11 @@ def _hold(course: _Course) -> Hold:
         strikes += 1
         if strikes >= STRIKES:
             told = f"fell {strikes} times while {there[0]} could be asked; last: {detail}"
-            return Hold(reason=HoldReason.OWN_FAULT, detail=told, strikes=strikes)
+            return Hold(reason=HoldReason.OWN_FAULT, detail=told, strikes=strikes, keep_until=keep_until)
     ready_at = now + min(LONGEST_PAUSE, LEAST_PAUSE * 2**strikes) if there else 0.0
     if reason is HoldReason.BUDGET:
         ready_at = (now // DAY + 1) * DAY
-    return Hold(reason=reason, detail=detail, models=models, ready_at=ready_at, strikes=strikes)
+    return Hold(reason=reason, detail=detail, models=models, ready_at=ready_at, strikes=strikes, keep_until=keep_until)
 
 
 def _own(chain: Chain) -> Iterator[str]:

@@ -19,13 +19,14 @@ class HoldReason(StrEnum):
 
     OUTAGE = "outage"  # no model of its chain can be asked, by no fault of its own
     LOCAL_ONLY = "local_only"  # nothing but a rule on staying local keeps it from being answered
+    PAUSED = "paused"  # nothing but paused queues keeps it from being answered
     BUDGET = "budget"  # what may be spent on it is spent
     OWN_FAULT = "own_fault"  # its models can be asked, and none of them gives an answer that it takes
     POISONED = "poisoned"  # it kills whoever carries it out
     UNREADABLE = "unreadable"  # written by a newer openfall than the worker's
 
 
-RELEASED_BY_ITSELF = frozenset({HoldReason.OUTAGE, HoldReason.LOCAL_ONLY, HoldReason.BUDGET})
+RELEASED_BY_ITSELF = frozenset({HoldReason.OUTAGE, HoldReason.LOCAL_ONLY, HoldReason.PAUSED, HoldReason.BUDGET})
 """What ends without anybody looking at the job. The others wait for a person: `openfall degrade replay`."""
 
 
@@ -73,9 +74,10 @@ class OpenFallPolicy(BaseModel):
 
     `stand_ins` are the models that `other_model` may ask, in order; without them any model of the catalog that costs
     nothing for the call (local or flat). `canned_reply` None: `KEPT_REPLY` or `LAST_REPLY`. `last_answer_for`: how long
-    a good answer is remembered (seconds), where a list has `last_answer`. Held jobs come back to a healed model slowly:
-    `release_first` at once, one more for each that was answered, `release_most` at the most (None: the slots of its
-    backends).
+    a good answer is remembered (seconds), where a list has `last_answer`. `keep`: how long a job is held at most whose
+    caller has not said until when an answer is wanted, unless nobody would read it later. Held jobs come back to a
+    healed model slowly: `release_first` at once, one more for each that was answered, `release_most` at the most (None:
+    the slots of its backends).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -88,5 +90,6 @@ class OpenFallPolicy(BaseModel):
     canned_reply: Text | None = None
     stand_ins: tuple[Text, ...] = ()
     last_answer_for: Seconds = 86400.0
+    keep: Seconds = 7 * 86400.0
     release_first: Annotated[int, Field(ge=1)] = 1
     release_most: Annotated[int, Field(ge=1)] | None = None

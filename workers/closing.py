@@ -19,11 +19,10 @@ WANTED = frozenset({Obstacle.PAUSED, Obstacle.LOCAL_ONLY})
 
 async def close_ended(link: Link, seen: Survey) -> None:
     """Close every incident that is over by now: an outage not while a model that it named is away."""
-    fleet_models = set(seen.seats)
     for found in await open_incidents(link):
         if found.reason == HoldReason.OUTAGE and _is_away(found, seen):
             continue
-        if await close(link, found.reason, fleet_models | set(found.models)):
+        if await close(link, found.reason, tuple(seen.seats), found.models):
             log.warning("%s is over: %d falls, %d replayed, %d expired", found.id, found.falls, found.replayed,
                         found.expired)  # fmt: skip
 

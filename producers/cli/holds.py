@@ -24,6 +24,7 @@ def reason_words(reason: HoldReason) -> str:
     return {
         HoldReason.OUTAGE: "for an outage",
         HoldReason.LOCAL_ONLY: "for local-only",
+        HoldReason.PAUSED: "for a paused queue",
         HoldReason.BUDGET: "for a budget",
         HoldReason.OWN_FAULT: "for a fault of their own",
         HoldReason.POISONED: "as poisoned",

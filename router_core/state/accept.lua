@@ -1,7 +1,8 @@
 -- Accept a job: write it down, put it into its queue, wake a worker. Answers after the write; bears being sent again.
 -- ARGV: clock, id, queue, envelope, digest, producer, idempotency key, label, deadline (ms, '': none),
 --       give_up (ms after now), keep (s), rq timeout (s), rq data, stream (1/0), start_within (ms), local only (1/0),
---       inbox ('' : none), reply_to (JSON), webhook ('' : none), depth limit (0: none), keep unread (s)
+--       inbox ('' : none), reply_to (JSON), webhook ('' : none), depth limit (0: none), keep unread (s),
+--       firm (1/0: its caller said until when an answer is wanted)
 -- Reply: {'accepted' | 'joined' | 'conflict' | 'past', id, deadline, position}, or when nothing more is taken in:
 --   {'pressed', id, why}, or {'full', id, jobs in the queue, how many of it were answered in the last minute}
 local now = clock()
@@ -46,6 +47,7 @@ if idem ~= '' then redis.call('HSET', RECORD .. id, 'idem', idem) end
 if ARGV[14] == '1' then redis.call('HSET', RECORD .. id, 'watch', 1) end
 redis.call('SET', PROMPT .. id, ARGV[4])
 if ARGV[16] == '1' then redis.call('HSET', RECORD .. id, 'local', 1) end
+if ARGV[22] == '1' then redis.call('HSET', RECORD .. id, 'firm', 1) end
 if ARGV[17] ~= '' or ARGV[19] ~= '' then  -- somebody reads later what came of it
   redis.call('HSET', RECORD .. id, 'mail', ARGV[21], 'reply_to', ARGV[18])
   if ARGV[17] ~= '' then redis.call('HSET', RECORD .. id, 'inbox', ARGV[17]) end

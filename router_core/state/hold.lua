@@ -28,10 +28,16 @@ local RANK = {interactive = 0, background = 1, batch = 2}
 local function hold_order(queue, accepted) return (RANK[urgency_of(queue)] or 3) * 1e13 + tonumber(accepted) end
 
 -- Park a job. `h`: reason, detail, by ('' : nothing), text, models (comma list: whose return releases it), ready_at (ms),
--- strikes, reply (the interim result).
+-- strikes, reply (the interim result), keep_until (ms).
 local function hold(id, h, incident, now)
   local record = RECORD .. id
-  local r = redis.call('HMGET', record, 'fell_from', 'accepted', 'deadline', 'mail', 'told')
+  local r = redis.call('HMGET', record, 'fell_from', 'accepted', 'deadline', 'mail', 'told', 'firm')
+  local waited_for = urgency_of(r[1]) == 'interactive'
+  -- Nobody has said for how long he wants an answer, and somebody will read it: an outage may last longer than was guessed.
+  if not r[6] and (r[4] or not waited_for) and h.keep_until > tonumber(r[3]) then
+    r[3] = ms(h.keep_until)
+    redis.call('HSET', record, 'deadline', r[3])
+  end
   redis.call('HSET', RQ_JOB .. id, 'status', 'deferred', 'origin', DEGRADE)
   redis.call('HSET', record, 'state', 'held', 'held_for', h.reason, 'held_why', h.detail, 'held_at', ms(now), 'held_by',
     h.models, 'ready_at', h.ready_at, 'strikes', h.strikes)
@@ -51,7 +57,7 @@ local function hold(id, h, incident, now)
     by = h.by ~= '' and h.by or cjson.null, text = h.text}))
   tell(id, cjson.encode({event = 'held', at = now, reason = h.reason, detail = h.detail}))
   -- Its owner hears of it once, and only who waits for an answer, or gets something to read.
-  if r[4] and not r[5] and (h.text ~= '' or urgency_of(r[1]) == 'interactive') then
+  if r[4] and not r[5] and (h.text ~= '' or waited_for) then
     redis.call('HSET', record, 'told', 1)
     mail(id, 'degraded', h.reply, now)
   end

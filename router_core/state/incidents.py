@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from router_core.open_fall import HoldReason
+from router_core.open_fall import RELEASED_BY_ITSELF, HoldReason
 from router_core.state import keys
 from router_core.state.link import Link, pairs
 
@@ -56,15 +56,18 @@ async def incident(link: Link, incident_id: str) -> Incident | None:
     return read_incident(incident_id, told) if "began" in told else None
 
 
-async def close(link: Link, reason: str, models: Iterable[str]) -> str | None:
+async def close(link: Link, reason: str, models: Sequence[str], named: Iterable[str] = ()) -> str | None:
     """Close the incident of that reason if it is over; its id, or None: it goes on, or there is none.
 
-    It is over when nothing is held for it, nothing waits or is looked at in `degrade`, nothing that one of the `models`
-    has released is on its way, and the last fall was `QUIET` seconds ago. Whether its models take calls is for the
-    caller to know. The end of an outage is told to whoever was told, or is still to be told, that it began.
+    It is over when nothing is held for it that one of the catalog's `models` will release (or nothing at all, where
+    only people release), nothing waits or is looked at in `degrade`, nothing that one of the models, or of those that
+    it has `named`, has released is on its way, and the last fall was `QUIET` seconds ago. Whether its models take calls
+    is for the caller to know. The end of an outage is told to whoever was told, or is still to be told, that it began.
     """
-    tell = int(reason == HoldReason.OUTAGE)
-    closed = await link.script("close", reason, int(QUIET * 1000), KEEP, tell, *models)
+    tell, by_itself = int(reason == HoldReason.OUTAGE), int(reason in RELEASED_BY_ITSELF)
+    others = [model for model in named if model not in models]
+    span = int(QUIET * 1000)
+    closed = await link.script("close", reason, span, KEEP, tell, by_itself, len(models), *models, *others)
     return closed.decode() or None
 
 

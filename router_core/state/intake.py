@@ -33,7 +33,8 @@ class Terms:
     """How a job is accepted. Seconds; `deadline` is a moment on the server's clock and wins over `give_up`.
 
     What comes of it goes to an `inbox`, by name, with `reply_to` (JSON), and to a `webhook` (URL), and is kept for
-    `keep_unread` until it was read. `depth` is how many jobs may wait in its queue; 0: any number.
+    `keep_unread` until it was read. Not `firm`: nobody has said until when an answer is wanted, and a hold may last
+    longer. `depth` is how many jobs may wait in its queue; 0: any number.
 
     Past `start_within` somebody looks whether another model could start sooner; None: nobody does.
     """
@@ -49,6 +50,7 @@ class Terms:
     webhook: str = ""
     depth: int = 0
     keep_unread: float = 604800.0
+    firm: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +117,7 @@ class Intake:
             job.label, deadline, int(terms.give_up * 1000), max(1, int(terms.keep)), RQ_TIMEOUT, _data_of(job.id),
             int(job.stream), int((terms.give_up if terms.start_within is None else terms.start_within) * 1000),
             int(job.local_only), terms.inbox, terms.reply_to, terms.webhook, terms.depth,
-            max(1, int(terms.keep_unread)),
+            max(1, int(terms.keep_unread)), int(terms.firm),
         )  # fmt: skip
         verdict, job_id = reply[0], reply[1].decode()
         if verdict == b"past":

@@ -8,7 +8,7 @@
 --   later: queue, delay (ms)
 --   fall:  reason, detail: nothing can serve it
 --   stand_in: queue, at front (1/0), model, why, reason of its fall: a job that fell goes to a model outside its chain
---   hold:  reason, detail, by, text, models, ready_at (ms), strikes, reply: see hold.lua
+--   hold:  reason, detail, by, text, models, ready_at (ms), strikes, reply, keep_until (ms): see hold.lua
 --   back:  (nothing) to the front of its queue: the delivery never happened
 -- call: see call.lua
 -- Reply: {'settled' | 'again' | 'late' | 'gone', state, 1 if a breaker opened}
@@ -95,7 +95,7 @@ elseif verb == 'later' then
   tell(id, cjson.encode({event = 'scheduled', at = now, queue = ARGV[12], due = due, why = failed()}))
 elseif verb == 'hold' then
   hold(id, {reason = ARGV[12], detail = ARGV[13], by = ARGV[14], text = ARGV[15], models = ARGV[16], ready_at = ARGV[17],
-    strikes = ARGV[18], reply = ARGV[19]}, incident, now)
+    strikes = ARGV[18], reply = ARGV[19], keep_until = tonumber(ARGV[20])}, incident, now)
 elseif verb == 'fall' then
   fall(id, ARGV[12], ARGV[13], now)
 elseif verb == 'stand_in' then

@@ -172,7 +172,8 @@ def _held(held: Hold, reply: Result | None) -> tuple[str | bytes | int, ...]:
     told = b"" if reply is None else pack_result(reply)
     text = "" if reply is None else reply.text
     models, ready_at = ",".join(held.models), int(held.ready_at * 1000)
-    return (held.reason, held.detail, held.by or "", text, models, ready_at, held.strikes, told)
+    keep_until = int(held.keep_until * 1000)
+    return (held.reason, held.detail, held.by or "", text, models, ready_at, held.strikes, told, keep_until)
 
 
 _RQ_STATUS = {

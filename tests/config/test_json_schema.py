@@ -61,6 +61,7 @@ open_fall:
   stand_ins: [b, a]
   canned_reply: Soon.
   last_answer_for: 1h
+  keep: 3d
   release: {first: 2, most: 8}
   notify: {discord: "https://discord.com/api/webhooks/12/abc", webhook: "${HOOK:-http://127.0.0.1:1/x}",
            at_most: 2 per 1h, on_recovery: no}

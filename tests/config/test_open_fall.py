@@ -50,6 +50,7 @@ open_fall:
   stand_ins: [small, coder]
   canned_reply: Haruka is asleep.
   last_answer_for: 2h
+  keep: 3d
   release: {first: 2, most: 8}
   notify: {discord: "${DISCORD_WEBHOOK:-}", webhook: "${HOOK:-}", at_most: 3 per 1h, on_recovery: no}
 webhooks: {secret: "${SECRET:-}", allow: [Hooks.example.com, "*.studio.example:8443"], private: yes}
@@ -69,6 +70,7 @@ class TestMeaning:
             canned_reply="Haruka is asleep.",
             stand_ins=("small", "coder"),
             last_answer_for=7200,
+            keep=259200,
             release_first=2,
             release_most=8,
         )
@@ -145,6 +147,7 @@ class TestShowing:
             "stand_ins": ["small", "coder"],
             "canned_reply": "Haruka is asleep.",
             "last_answer_for": "2h",
+            "keep": "3d",
             "release": {"first": 2, "most": 8},
             "notify": {
                 "discord": "https://discord.com/api/webhooks/123456/…",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from router_core.decide import Done, Fall, decide
-from router_core.fleet import Obstacle
+from router_core.fleet import FOREVER, Obstacle
 from router_core.job import Urgency
 from router_core.open_fall import HoldReason
 from router_core.outcome import ErrorClass as E
@@ -104,6 +104,18 @@ def expired(detail):
             Fall(HoldReason.OUTAGE, "no model of its chain can be asked (gone: not in the catalog any more)"),
             of=job(("gone",)),
             when=conditions("gone"),
+        ),
+        case(
+            "a job in whose way are only paused queues falls for that",
+            Fall(HoldReason.PAUSED, "no model of its chain can be asked (small: paused; large: paused)"),
+            when=conditions(
+                small=blocked(FOREVER, Obstacle.PAUSED, "paused"), large=blocked(FOREVER, Obstacle.PAUSED, "paused")
+            ),
+        ),
+        case(
+            "but for an outage when something else is in the way of one of them",
+            Fall(HoldReason.OUTAGE, "no model of its chain can be asked (small: paused; large: its breaker is open)"),
+            when=conditions(small=blocked(FOREVER, Obstacle.PAUSED, "paused"), large=blocked()),
         ),
         case(
             "a job whose budget is spent everywhere falls for that",

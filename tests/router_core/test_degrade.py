@@ -56,14 +56,19 @@ def land(by, of=None, fallen=None, *, now=NOW, local_only=False, **models):
     return degrade(of or job(), by, fallen or fell(), fleet, now)
 
 
+def kept(**told):
+    """A hold as it is at NOW: for as long as the policy keeps what has no deadline of its caller's."""
+    return Hold(**told, keep_until=NOW + CATALOG.open_fall.keep)
+
+
 class TestRemedies:
     def test_without_more_a_job_is_held_for_its_models_with_nothing_to_read(self):
-        assert land(CATALOG) == Hold(reason=OUTAGE, detail=WHY, models=LOCAL)
+        assert land(CATALOG) == kept(reason=OUTAGE, detail=WHY, models=LOCAL)
 
     def test_without_more_an_interactive_one_gets_the_canned_reply_meanwhile(self):
         of = job(urgency=Urgency.INTERACTIVE)
         words = reply(of, KEPT_REPLY, NOW)
-        assert land(CATALOG, of) == Hold(reason=OUTAGE, detail=WHY, models=LOCAL, by=CANNED, reply=words)
+        assert land(CATALOG, of) == kept(reason=OUTAGE, detail=WHY, models=LOCAL, by=CANNED, reply=words)
 
     def test_a_canned_reply_that_nothing_follows_ends_the_job(self):
         words = reply(job(), "Later.", NOW)
@@ -76,8 +81,8 @@ class TestRemedies:
     def test_the_last_answer_is_taken_when_there_is_one(self):
         by = policy(LAST, CANNED, HOLD)
         assert land(by).by is CANNED
-        kept = land(by, fallen=fell(remembered=REMEMBERED))
-        assert kept == Hold(reason=OUTAGE, detail=WHY, models=LOCAL, by=LAST, reply=REMEMBERED)
+        held = land(by, fallen=fell(remembered=REMEMBERED))
+        assert held == kept(reason=OUTAGE, detail=WHY, models=LOCAL, by=LAST, reply=REMEMBERED)
 
     def test_the_last_answer_ends_the_job_where_nothing_is_held(self):
         kept = fell(remembered=REMEMBERED)
@@ -195,7 +200,7 @@ class TestTheFallOfAStandIn:
         fallen = fell(attempts=[tried("opus", E.INVALID_OUTPUT)], stand_in="opus", falls=2, detail=self.NOR)
         step = land(CATALOG, job(("haiku",)), fallen, local_only=True, opus=blocked())
         told = "no model of its chain can be asked (haiku: not local, and the fleet's local-only switch is on)"
-        assert step == Hold(reason=SWITCH, detail=f"{told}; {self.NOR}", models=("haiku",))
+        assert step == kept(reason=SWITCH, detail=f"{told}; {self.NOR}", models=("haiku",))
 
     def test_it_is_no_strike(self):
         attempts = [tried("small", E.AUTH), tried("opus", E.AUTH)]
@@ -205,7 +210,7 @@ class TestTheFallOfAStandIn:
         assert land(CATALOG, job(("small",)), again, large=blocked()).strikes == 1
 
     def test_a_job_that_kills_its_workers_does_so_whoever_is_asked(self):
-        assert land(CATALOG, fallen=fell(POISONED, stand_in="opus")) == Hold(reason=POISONED, detail=WHY)
+        assert land(CATALOG, fallen=fell(POISONED, stand_in="opus")) == kept(reason=POISONED, detail=WHY)
 
     def test_a_fault_that_only_the_stand_in_finds_does_not_end_the_job(self):
         when = Conditions("opus", EVEN, Fleet(AWAY), stand_in=True)
@@ -217,7 +222,7 @@ class TestTheFallOfAStandIn:
 class TestRelease:
     def test_what_a_person_must_look_at_is_released_by_no_model(self):
         for reason in (OWN, POISONED):
-            assert land(CATALOG, fallen=fell(reason), opus=blocked()) == Hold(reason=reason, detail=WHY)
+            assert land(CATALOG, fallen=fell(reason), opus=blocked()) == kept(reason=reason, detail=WHY)
 
     def test_a_model_that_the_job_may_never_use_does_not_release_it(self):
         of = job(("small", "gone", "opus"), local_only=True)
@@ -241,7 +246,7 @@ class TestRelease:
     def test_the_third_strike_makes_it_the_jobs_own_fault(self):
         held = land(CATALOG, fallen=fell(falls=4, strikes=2), small=blocked())
         detail = f"fell 3 times while large could be asked; last: {WHY}"
-        assert held == Hold(reason=OWN, detail=detail, strikes=3)
+        assert held == kept(reason=OWN, detail=detail, strikes=3)
 
     def test_an_outage_of_days_costs_nothing(self):
         held = land(CATALOG, fallen=fell(falls=99, strikes=2))

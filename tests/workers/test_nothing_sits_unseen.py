@@ -33,7 +33,7 @@ def catalog_of(url: str, **others: float) -> Catalog:
     )  # fmt: skip
 
 
-async def see(here: Place, first: str, words: str) -> dict[str, float]:
+async def see(here: Place, first: str, words: str, reason: str = "outage") -> dict[str, float]:
     """Put in, for each urgency, a job that has another model and one that has none, and see both leave the queue.
 
     Returns when each job moved, in seconds after it was accepted, by its id.
@@ -52,7 +52,7 @@ async def see(here: Place, first: str, words: str) -> dict[str, float]:
         assert (move["event"], words in move["why"], rest) == ("queued", True, []), move
         left[two] = move["at"] / 1000 - record.accepted_at
         record = await here.until(one, "held")
-        assert (record.held_for, words in record.held_why) == ("outage", True), record.held_why
+        assert (record.held_for, words in record.held_why) == (reason, True), record.held_why
         held, *rest = await here.moves(one)
         assert (held["event"], words in held["detail"], rest) == ("held", True, [])
         left[one] = held["at"] / 1000 - record.accepted_at
@@ -148,7 +148,7 @@ def test_jobs_of_a_paused_queue_go_on_at_once_if_interactive_but_fall_only_when_
     async def story(here, upstream):
         for urgency in Urgency:
             await pause(here.link, f"gpu.first.{urgency}")
-        left = await see(here, "first", "is paused")
+        left = await see(here, "first", "is paused", "paused")
         assert left.pop("interactive-one") >= START_WITHIN[Urgency.INTERACTIVE]
         assert at_once(left)
         assert len(upstream.at) == len(Urgency)

@@ -276,3 +276,28 @@ def test_what_is_handed_on_by_a_stand_in_goes_where_any_hand_off_goes(fleet):
         assert f.places(JOB) == [("queue", QUEUE)]
 
     fleet(story)
+
+
+WEEK = 7 * 86400.0
+
+
+@pytest.mark.parametrize(
+    ("urgency", "terms", "longer"),
+    [
+        pytest.param("batch", {"firm": False}, True, id="a job that somebody will look for"),
+        pytest.param("interactive", {"firm": False, "inbox": "bot"}, True, id="a job whose answer is read later"),
+        pytest.param("interactive", {"firm": False}, False, id="a job that somebody waited for, and went"),
+        pytest.param("batch", {"firm": True}, False, id="a job whose caller has set a deadline"),
+    ],
+)
+def test_a_hold_may_last_longer_than_was_guessed_but_not_than_was_said(fleet, urgency, terms, longer):
+    async def story(f):
+        await falls(f, queue=f"gpu.smol.{urgency}", **terms)
+        before = (await f.intake.record(JOB)).deadline
+        hold = Hold(reason=HoldReason.OUTAGE, detail="away", models=("smol",), keep_until=f.clock.now + WEEK)
+        await f.lands(hold, fall=record_of())
+        deadline = f.clock.now + WEEK if longer else before
+        assert (await f.intake.record(JOB)).deadline == deadline
+        assert f.store.zscore("of:open", JOB) == deadline * 1000, "the sweep looks at it then, and not before"
+
+    fleet(story)

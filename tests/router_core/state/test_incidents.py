@@ -17,8 +17,15 @@ def open_one(f, reason="outage", **fields):
     return found
 
 
+def hold_one(f, one, place, reason="outage"):
+    f.store.hset(f"of:incident:{one}", "held", 1)
+    f.store.hset("of:job:job-00009", "held_for", reason)
+    f.store.zadd(place, {"job-00009": 1})
+
+
 IN_THE_WAY = {
-    "a job is held": lambda f, one: f.store.hset(f"of:incident:{one}", "held", 1),
+    "a job is held": lambda f, one: hold_one(f, one, "of:held:smol"),
+    "a job is held until later": lambda f, one: hold_one(f, one, "of:held-later"),
     "a job waits in degrade": lambda f, one: f.store.rpush("rq:queue:degrade", "job-00001"),
     "a job is looked at": lambda f, one: f.store.zadd("of:leases:degrade", {"job-00001:t": 1}),
     "a released job is on its way": lambda f, one: f.store.zadd("of:released:large", {"job-00001": 1}),
@@ -103,5 +110,26 @@ def test_an_incident_whose_record_somebody_deleted_is_forgotten(fleet):
         assert await incident(f.link, one) is None
         assert await close(f.link, "outage", MODELS) is None
         assert not f.store.exists("of:incidents")
+
+    fleet(story)
+
+
+def test_what_only_a_person_will_release_keeps_no_outage_open(fleet):
+    async def story(f):
+        one = open_one(f)
+        hold_one(f, one, "of:held:gone")  # its model is in the catalog no more
+        f.store.hset("of:job:job-00008", "held_for", "budget")
+        f.store.zadd("of:held:smol", {"job-00008": 1})  # held for something else
+        assert await close(f.link, "outage", MODELS, ("gone",)) == one
+
+    fleet(story)
+
+
+def test_what_is_held_for_a_person_keeps_its_own_incident_open(fleet):
+    async def story(f):
+        one = open_one(f, "poisoned", held=1)
+        assert await close(f.link, "poisoned", MODELS) is None
+        f.store.hset(f"of:incident:{one}", "held", 0)
+        assert await close(f.link, "poisoned", MODELS) == one
 
     fleet(story)

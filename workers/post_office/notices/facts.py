@@ -17,6 +17,7 @@ MOST_NAMES = 12
 TITLES: Mapping[str, str] = {
     HoldReason.OUTAGE: "No model can answer",
     HoldReason.LOCAL_ONLY: "What must stay local cannot be answered",
+    HoldReason.PAUSED: "Jobs wait for paused queues",
     HoldReason.BUDGET: "The budget is spent",
     HoldReason.OWN_FAULT: "Jobs get no answer that they take",
     HoldReason.POISONED: "A job kills its workers",
@@ -28,6 +29,8 @@ REMEDIES: Mapping[str, str] = {
     "`openfall breakers` what is in the way.",
     HoldReason.LOCAL_ONLY: "Start a local model, or lift the rule (`openfall local-only`). `openfall degrade list` "
     "shows the jobs.",
+    HoldReason.PAUSED: "`openfall queues resume` when they may go on: then the jobs do. `openfall degrade list` shows "
+    "the jobs.",
     HoldReason.BUDGET: "Raise the budget, or wait for the next period. `openfall degrade list` shows the jobs.",
     HoldReason.UNREADABLE: "Start workers of the newer openfall, then `openfall degrade replay`. "
     "`openfall degrade list` shows the jobs.",
