@@ -34,6 +34,12 @@ def not_empty(kind: Kind[str]) -> Kind[str]:
     return _bounded(kind, bool, "must not be empty", {"minLength": 1})
 
 
+def at_most_long(most: int, kind: Kind[str]) -> Kind[str]:
+    """Text of that kind, of no more than so many characters."""
+    wanted = f"must have no more than {most:,} characters"
+    return _bounded(kind, lambda told: len(told) <= most, wanted, {"maxLength": most})
+
+
 def _bounded(kind: Kind[T], sound: Callable[[T], bool], message: str, rule: Shape) -> Kind[T]:
     def read(place: Place) -> T | None:
         value = kind(place)

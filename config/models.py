@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from config.bounds import not_empty
 from config.entries import Entry, built, by_name, named, within
 from config.kinds import (
     Kind,
@@ -21,7 +20,7 @@ from config.kinds import (
     yes_no_or,
 )
 from config.names import Names
-from config.open_fall import REMEDIES
+from config.open_fall import CANNED_REPLY, REMEDIES
 from config.page import Place
 from config.problems import quoted
 from router_core.catalog import (
@@ -127,7 +126,7 @@ def _role_table(models: Names) -> dict[str, Kind[Any]]:
         "pattern": text.meaning("A regular expression that has to be found in the answer."),
         "ensemble": within(_ensemble_entry(models)).meaning("Ask several, and keep the best answer."),
         "open_fall": REMEDIES.meaning("What is done when nothing can serve its jobs. Without it: as `open_fall` says."),
-        "canned_reply": not_empty(text).meaning("What `canned_reply` says to them. Without it: as `open_fall` says."),
+        "canned_reply": CANNED_REPLY.meaning("What `canned_reply` says to them. Without it: as `open_fall` says."),
     }
 
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from config.bounds import not_empty
+from config.bounds import at_most_long, not_empty
 from config.entries import Entry, built, within
 from config.kinds import Kind, flag, one_of, rate, seconds, text, whole, whole_list
 from config.names import Names
@@ -20,7 +20,7 @@ from config.page import Place
 from config.settings import Settings
 from config.webhooks import discord_hook, hook
 from router_core.job import Urgency
-from router_core.open_fall import OpenFallPolicy, Remedy, Seconds, Text
+from router_core.open_fall import LONGEST_REPLY, CannedReply, OpenFallPolicy, Remedy, Seconds, Text
 
 _POLICY = OpenFallPolicy()
 _SETTINGS: Mapping[str, Any] = {field.name: field.default for field in fields(Settings)}
@@ -59,7 +59,7 @@ class OpenFall(_Form):
     batch: Remedies = _POLICY.remedies[Urgency.BATCH]
     default: Remedies | None = None
     stand_ins: tuple[Text, ...] = _POLICY.stand_ins
-    canned_reply: Text | None = _POLICY.canned_reply
+    canned_reply: CannedReply | None = _POLICY.canned_reply
     last_answer_for: Seconds = _POLICY.last_answer_for
     keep: Seconds = _POLICY.keep
     release: Release = Release()
@@ -72,6 +72,8 @@ class OpenFall(_Form):
 
 
 REMEDIES: Kind[Remedies] = whole_list(one_of("remedy", list(Remedy)))  # type: ignore[arg-type]
+
+CANNED_REPLY = at_most_long(LONGEST_REPLY, not_empty(text))
 
 RELEASE = Entry(
     Release,
@@ -106,7 +108,7 @@ def open_fall_entry(models: Names) -> Entry[OpenFall]:
             "stand_ins": models.many.meaning(
                 "The models that `other_model` may ask, in order. Without it: all that cost nothing for the call."
             ),
-            "canned_reply": not_empty(text).meaning(
+            "canned_reply": CANNED_REPLY.meaning(
                 "What `canned_reply` says. Without it: that no model can answer now; and, if so, that it is kept."
             ),
             "last_answer_for": seconds.meaning("How long `last_answer` remembers an answer."),

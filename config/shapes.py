@@ -14,7 +14,7 @@ FILLED_IN: Shape = {"type": "string", "pattern": r"\$\{"}
 _BOUNDS: Mapping[str, frozenset[str]] = {
     "integer": frozenset({"minimum", "maximum", "exclusiveMinimum"}),
     "number": frozenset({"minimum", "maximum", "exclusiveMinimum"}),
-    "string": frozenset({"minLength"}),
+    "string": frozenset({"minLength", "maxLength"}),
     "array": frozenset({"minItems"}),
 }
 """What of a rule can be said of each type of value."""

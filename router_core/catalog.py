@@ -16,7 +16,7 @@ from router_core.contradictions import Problem as Problem
 from router_core.contradictions import UnknownName as UnknownName
 from router_core.contradictions import contradictions
 from router_core.job import Urgency
-from router_core.open_fall import OpenFallPolicy, Remedy, Text
+from router_core.open_fall import CannedReply, OpenFallPolicy, Remedy
 from router_core.policies import URGENCY_DEFAULTS, RetryPolicy, Seconds, Share, UrgencyPolicy
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
@@ -153,7 +153,7 @@ class Role(_Entry):
     ensemble: Ensemble | None = None
     open_fall: tuple[Remedy, ...] | None = None
     """What is done when nothing can serve a job of it; None: as its urgency says."""
-    canned_reply: Text | None = None
+    canned_reply: CannedReply | None = None
 
 
 class TaskType(Role):

@@ -12,6 +12,9 @@ from router_core.job import Urgency
 
 Seconds = Annotated[float, Field(gt=0)]
 Text = Annotated[str, StringConstraints(min_length=1)]
+LONGEST_REPLY = 4096
+"""Characters of a canned reply: it is kept with every held job, and told to every caller."""
+CannedReply = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_REPLY)]
 
 
 class HoldReason(StrEnum):
@@ -87,7 +90,7 @@ class OpenFallPolicy(BaseModel):
         Urgency.BACKGROUND: FOR_ALL,
         Urgency.BATCH: FOR_ALL,
     }
-    canned_reply: Text | None = None
+    canned_reply: CannedReply | None = None
     stand_ins: tuple[Text, ...] = ()
     last_answer_for: Seconds = 86400.0
     keep: Seconds = 7 * 86400.0

@@ -170,6 +170,7 @@ roles: {chat: {chain: [coder]}}
         "open_fall: {default: [hodl]}",
         "open_fall: {stand_ins: []}",
         "open_fall: {canned_reply: ''}",
+        f"open_fall: {{canned_reply: {'x' * 4097}}}",
         "open_fall: {last_answer_for: 0}",
         "open_fall: {release: {first: 0}}",
         "open_fall: {release: {all: 1}}",

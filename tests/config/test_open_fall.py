@@ -249,6 +249,14 @@ class TestMistakes:
             "1 roles.bot.open_fall: canned_reply never gets its turn: hold comes first, and can always be had."
         ]
 
+    @pytest.mark.parametrize("section", ["open_fall: {{{}}}", "roles: {{bot: {{chain: [coder], {}}}}}",
+                                         "tasks: {{bot: {{chain: [coder], {}}}}}"])  # fmt: skip
+    def test_a_canned_reply_is_no_more_than_a_message(self, tmp_path: Path, section: str) -> None:
+        assert told(tmp_path, section.format(f"canned_reply: {'é' * 4096}")) == []
+        (problem,) = told(tmp_path, section.format(f"canned_reply: {'é' * 4097}"))
+        assert problem.startswith("1 ")
+        assert problem.endswith(".canned_reply: must have no more than 4,096 characters.")
+
     @pytest.mark.parametrize("section", ["roles", "tasks"])
     @pytest.mark.parametrize(
         ("fields", "message"),

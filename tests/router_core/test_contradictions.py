@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from router_core.breaker import BreakerPolicy
 from router_core.catalog import Backend, Catalog, CatalogError, Ensemble, Group, ModelSpec, Pick, Role, TaskType
 from router_core.job import Urgency
+from router_core.open_fall import OpenFallPolicy
 from router_core.policies import RetryPolicy
 
 BACKENDS = {
@@ -260,6 +261,13 @@ class TestOpenFall:
     def test_a_canned_reply_says_something(self) -> None:
         with pytest.raises(ValidationError, match="at least 1 character"):
             Role(chain=("small",), canned_reply="")
+
+    def test_a_canned_reply_is_no_longer_than_a_message(self) -> None:
+        assert Role(chain=("small",), canned_reply="x" * 4096).canned_reply
+        with pytest.raises(ValidationError, match="at most 4096 characters"):
+            Role(chain=("small",), canned_reply="x" * 4097)
+        with pytest.raises(ValidationError, match="at most 4096 characters"):
+            OpenFallPolicy(canned_reply="x" * 4097)
 
     def test_no_pool_has_the_name_of_the_queue_of_what_fell(self) -> None:
         assert problems_of(pools={"gpu": {}, "cloud": {}, "degrade": {}}) == [
