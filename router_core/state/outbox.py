@@ -141,8 +141,11 @@ async def again(link: Link, taken: Taken, wait: float, why: str) -> bool:
 
 
 async def give_up(link: Link, taken: Taken, place: str, why: str) -> bool:
-    """It was tried in vain for the last time: count it, and keep it where people can see it."""
-    tried = GivenUp(taken.entry, place, why, taken.tries + 1, taken.now)
+    """It was tried in vain for the last time: count it, and keep it where people can see it.
+
+    `place` '': it came to no try any more.
+    """
+    tried = GivenUp(taken.entry, place, why, taken.tries + bool(place), taken.now)
     counter = "notice_given_up" if isinstance(taken.what, NoticePost) else "webhook_given_up"
     return await _end(link, taken, "up", to_json(tried), counter, MOST_GIVEN_UP)
 
@@ -181,6 +184,15 @@ async def letter(link: Link, post: JobPost) -> Letter | None:
         reply_to=from_json(reply_to) if reply_to else None,
         at=int(at or 0) / 1000,
     )
+
+
+async def is_forgotten(link: Link, post: JobPost) -> bool:
+    """Whether the end of a job has passed its time. False: it can be told, or the job goes on again."""
+    state, result = await asyncio.gather(
+        link.command("HGET", keys.RECORD + post.job_id, "state"),
+        link.command("EXISTS", keys.RESULT + post.job_id),
+    )
+    return not result and state in (None, b"done")
 
 
 async def given_up(link: Link, most: int = MOST_GIVEN_UP) -> list[GivenUp]:

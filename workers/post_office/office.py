@@ -141,8 +141,8 @@ class PostOffice:
             await self._failed(taken, host, outcome, next_job_try(taken.tries + 1, self._chance(), outcome.asked))
 
     async def _nothing_to_tell(self, taken: Taken, post: JobPost) -> None:
-        """The job went on since its interim reply, or was forgotten before its webhook could be delivered."""
-        if post.kind == DONE and taken.tries:
+        """The job goes on since, or its result was forgotten before its webhook could be delivered."""
+        if post.kind == DONE and await outbox.is_forgotten(self._link, post):
             why = "its result has passed its time"
             log.error("%s: given up after %d tries: %s", taken.entry, taken.tries, why)
             await self._write(lambda: outbox.give_up(self._link, taken, "", why))

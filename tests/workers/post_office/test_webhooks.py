@@ -162,6 +162,32 @@ def test_a_result_that_was_forgotten_before_it_could_be_delivered_is_given_up(ho
     house(story, answer({}, 500))
 
 
+@pytest.mark.parametrize("left", [(), ("record",)], ids=["nothing is left", "its record is left"])
+def test_a_result_that_was_forgotten_before_any_try_is_given_up_too(house, left):
+    async def story(f, server):
+        f.job(server.url, state="done")
+        f.store.delete(f"of:result:{JOB}", *(() if left else (f"of:job:{JOB}",)))
+        await f.round()
+        assert (f.waits(), f.given_up(), server.asked) == ({}, 1, [])
+        (lost,) = await outbox.given_up(f.link)
+        assert (lost.why, lost.tries, lost.place) == ("its result has passed its time", 0, "")
+
+    house(story)
+
+
+def test_the_end_of_a_job_that_goes_on_again_is_neither_posted_nor_counted_as_given_up(house):
+    async def story(f, server):
+        f.job(server.url, state="done")
+        await f.round()
+        f.store.delete(f"of:result:{JOB}")
+        f.store.hset(f"of:job:{JOB}", "state", "queued")
+        f.time[0] += 5
+        await f.round()
+        assert (f.waits(), f.given_up(), len(server.asked)) == ({}, 0, 1)
+
+    house(story, answer({}, 500))
+
+
 def test_a_result_of_a_newer_openfall_is_left_to_its_workers(house, caplog):
     async def story(f, server):
         f.job(server.url)
