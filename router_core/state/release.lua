@@ -24,7 +24,7 @@ end
 
 -- One that is not on its way any more, whatever became of it, keeps nobody waiting.
 local function forget_lost(alias)
-  for _, id in ipairs(redis.call('ZRANGE', RELEASED .. alias, 0, 9)) do
+  for _, id in ipairs(redis.call('ZRANGE', RELEASED .. alias, 0, 63)) do
     local r = redis.call('HMGET', RECORD .. id, 'state', 'released')
     if r[2] ~= alias or r[1] == 'done' then redis.call('ZREM', RELEASED .. alias, id) end
   end
