@@ -18,6 +18,8 @@ _ACCEPTED, _CALL, _MOVE, _END = range(4)
 """In which order what happened at the same moment is told."""
 _BEHIND = 0.0005
 """Seconds by which a call is told after its claim: that may be of the same millisecond as the move before it."""
+_SAME = 0.01
+"""Seconds by which a worker's clock may be behind: a call that seems to begin so long before a claim came of it."""
 _UNTOLD = frozenset({"delta", "done", "started"})
 """Events that an attempt or the end tells better; a claim without an attempt is told by `_claim`."""
 
@@ -103,10 +105,20 @@ def _fallen(event: Mapping[str, Any]) -> str:
 def _attempts(record: Record, events: list[dict[str, Any]], began: float) -> Iterator[Moment]:
     """Each call, no sooner than its claim: events have the server's time, attempts the worker's word for it, which is
     off by a few ms, and a call would seem to come before the move that led to it."""
-    claims = [event["at"] / 1000 - began + _BEHIND for event in events if event["event"] == "started" and "at" in event]
-    for number, attempt in enumerate(record.attempts):
-        claim = claims[number] if number < len(claims) else 0.0
-        yield _attempt(attempt, max(claim, attempt.started_at - began))
+    claims = [(event["backend"], event["at"] / 1000 - began) for event in events if _is_claim(event)]
+    found = []
+    for attempt in reversed(record.attempts):  # a claim has one call, or none: a job may fall before it
+        at = attempt.started_at - began
+        fitting = [n for n, (backend, when) in enumerate(claims) if backend == attempt.backend and when <= at + _SAME]
+        if fitting:
+            at = max(at, claims[fitting[-1]][1] + _BEHIND)
+            del claims[fitting[-1] :]
+        found.append(_attempt(attempt, max(0.0, at)))
+    return reversed(found)
+
+
+def _is_claim(event: Mapping[str, Any]) -> bool:
+    return event["event"] == "started" and "at" in event
 
 
 def _attempt(attempt: Attempt, at: float) -> Moment:

@@ -97,12 +97,41 @@ def test_a_call_is_told_after_the_move_that_led_to_it_though_the_workers_clock_i
         {"event": "queued", "queue": "gpu.b.batch", "position": 1, "at": 101_000},
         {"event": "started", "backend": "here", "at": 101_000},
     ]
+    assert happened(calls, events) == ["put in by me", "a@here", "put into gpu.b.batch", "b@here"]
+
+
+@pytest.mark.parametrize("behind", [0.0, 0.009], ids=["at once", "a clock behind"])
+def test_the_call_of_a_stand_in_is_told_after_the_fall_although_nothing_was_called_before(behind: float) -> None:
+    call = Attempt(model="b", backend="there", started_at=101.0 - behind, ended_at=101.001)
+    events = [
+        {"event": "queued", "queue": "gpu.a.batch", "position": 1, "at": 100_000},
+        {"event": "started", "backend": "here", "at": 100_500},
+        {"event": "fallen", "reason": "outage", "detail": "away", "at": 100_500},
+        {"event": "started", "backend": "degrade", "at": 101_000},
+        {"event": "queued", "queue": "gpu.b.batch", "position": 1, "at": 101_000},
+        {"event": "started", "backend": "there", "at": 101_000},
+    ]
+    assert happened((call,), events) == ["put in by me", "fell (outage)", "put into gpu.b.batch", "b@there"]
+
+
+def test_a_move_that_a_short_call_led_to_is_told_after_it() -> None:
+    call = Attempt(model="a", backend="here", started_at=100.5, ended_at=100.501, error=ErrorClass.CONNECTION)
+    events = [
+        {"event": "queued", "queue": "gpu.a.batch", "position": 1, "at": 100_000},
+        {"event": "started", "backend": "here", "at": 100_500},
+        {"event": "queued", "queue": "gpu.b.batch", "position": 1, "at": 100_502},
+        {"event": "started", "backend": "there", "at": 100_502},
+    ]
+    assert happened((call,), events) == ["put in by me", "a@here", "put into gpu.b.batch"]
+
+
+def happened(calls: tuple[Attempt, ...], events: list[dict[str, Any]]) -> list[str]:
+    """What is told of a job with these calls and events, in order and in short."""
     record = Record(
         id="x", state="queued", queue="gpu.b.batch", producer="me", accepted_at=100.0, deadline=200.0, deliveries=2,
         crashes=0, attempts=calls, job=None, result=None, worker=None, backend=None, held_for=None, held_why="",
     )  # fmt: skip
-    told = [one.what.partition(":")[0].partition(",")[0] for one in moments(record, events)]
-    assert told == ["put in by me", "a@here", "put into gpu.b.batch", "b@here"]
+    return [one.what.partition(":")[0].partition(",")[0] for one in moments(record, events)]
 
 
 def test_a_job_that_waits_says_where_and_what_was_considered(openfall: Run) -> None:
