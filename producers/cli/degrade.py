@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 MOST_SHOWN = 1000
 """Rows of a table. `--json` has them all."""
+COLUMNS = ("job", "for", "until", "reason", "role/urgency", "waits for", "why")
 
 
 @click.group()
@@ -36,7 +38,7 @@ def degrade() -> None:
 @config_option
 @json_option
 def list_held(config_path: Path | None, as_json: bool, **told: Any) -> None:
-    """The held jobs, why each is held, and which models it waits for; the longest held first."""
+    """The held jobs, the longest held first: since when and until when at most, why, which models each waits for."""
     jobs, now, catalog = run(_list(config_path, Which(**told)))
     if as_json:
         show_json([asdict(job) for job in jobs])
@@ -44,22 +46,23 @@ def list_held(config_path: Path | None, as_json: bool, **told: Any) -> None:
     if not jobs:
         say("nothing is held" + (" of that kind" if any(told.values()) else ""))
         return
-    columns = ("job", "for", "reason", "role", "urgency", "waits for", "why")
-    rows = (
-        (
+    show_table(COLUMNS, rows_of(jobs[:MOST_SHOWN], now, catalog))
+    if len(jobs) > MOST_SHOWN:
+        say(f"the first {MOST_SHOWN:,} of {len(jobs):,}: --json has all of them")
+
+
+def rows_of(jobs: Iterable[Held], now: float, catalog: Catalog) -> Iterator[tuple[str, ...]]:
+    """A row of `COLUMNS` for each held job."""
+    for job in jobs:
+        yield (
             job.id,
             age(now - job.since),
+            f"in {age(max(0.0, job.deadline - now))}",
             job.reason,
-            job.role or "-",
-            job.urgency,
+            f"{job.role or '-'}/{job.urgency}",
             ", ".join(awaited(job.models, catalog)) or "you",
             job.why,
         )
-        for job in jobs[:MOST_SHOWN]
-    )
-    show_table(columns, rows)
-    if len(jobs) > MOST_SHOWN:
-        say(f"the first {MOST_SHOWN:,} of {len(jobs):,}: --json has all of them")
 
 
 async def _list(config_path: Path | None, which: Which) -> tuple[list[Held], float, Catalog]:

@@ -120,7 +120,7 @@ def spent(usd: float, unpriced: int) -> str:
 
 
 def table(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> Table:
-    """A plain table: numbers to the right."""
+    """A plain table: numbers to the right. The first column says what a row is about, and stays in one piece."""
     from rich import box
     from rich.table import Table
 
@@ -128,7 +128,7 @@ def table(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> Table:
     cells = [list(row) for row in rows]
     for number, column in enumerate(columns):
         is_number = any(isinstance(row[number], int) for row in cells)
-        made.add_column(column, justify="right" if is_number else "left", overflow="fold")
+        made.add_column(column, justify="right" if is_number else "left", overflow="fold", no_wrap=not number)
     for row in cells:
         made.add_row(*(str(cell) for cell in row))
     return made

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
+from rich.console import Console
 
 from config import Loaded
+from producers.cli.degrade import COLUMNS, rows_of
 from producers.cli.holds import fall_words
+from producers.cli.shown import table
 from router_core.open_fall import HoldReason
+from router_core.state.holds import Held
 from tests.producers.parking import SORRY, park
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -28,6 +34,25 @@ def test_held_jobs_are_listed_with_what_they_wait_for_the_longest_held_first(ope
     shown = openfall("degrade", "list").stdout
     assert {row.split()[0] for row in shown.splitlines() if "nobody is there" in row} == {first, second, third}
     assert "tiny, other" in shown
+
+
+def test_the_list_says_until_when_each_is_held_at_most(openfall: Run, loaded: Loaded) -> None:
+    (first,) = park(loaded, "one", within="3h", urgency="background")
+    (second,) = park(loaded, "two", within="40m", urgency="background")
+    rows = {row.split()[0]: row for row in openfall("degrade", "list").stdout.splitlines() if row.strip()}
+    assert "in 3h" in rows[first]
+    assert "in 40m" in rows[second]
+
+
+def test_in_a_terminal_of_a_hundred_columns_the_list_can_be_read(loaded: Loaded) -> None:
+    job = Held(id="8f21c6d0b7f94e0c9a51d3e2", role="dialogue", queue="gpu.tiny.background", reason=HoldReason.OWN_FAULT,
+               why="tiny@here: its breaker is open (timeout)", since=0.0, deadline=90_000.0, models=("tiny", "other"),
+               ready_at=0.0, deliveries=2)  # fmt: skip
+    console = Console(width=100, file=io.StringIO())
+    console.print(table(COLUMNS, rows_of([job, replace(job, deadline=100.0)], 720.0, loaded.catalog)))
+    (row, late) = [line for line in console.file.getvalue().splitlines() if job.id in line]  # type: ignore[attr-defined]
+    assert row.split()[:5] == [job.id, "12m", "in", "25h", "own_fault"]
+    assert "in 0s" in late, "what is over is ended by the next sweep"
 
 
 @pytest.mark.parametrize(
