@@ -80,8 +80,10 @@ def _webhook(url: str, settings: Settings) -> str:
 def _split(url: str) -> tuple[SplitResult, int]:
     """The parts of a URL, and its port. What it is made of is not shown: its path may be a secret."""
     wanted = BadRequest("a webhook is a URL such as https://example.org/hook, without spaces")
-    if not isinstance(url, str) or len(url) > MOST_URL or not url.isascii() or not url.isprintable() or " " in url:
+    if not isinstance(url, str) or not url.isascii() or not url.isprintable() or " " in url:
         raise wanted
+    if len(url) > MOST_URL:
+        raise BadRequest(f"a webhook's URL is too long: {len(url):,} characters, more than {MOST_URL:,}")
     try:
         parts = urlsplit(url)
         port = parts.port or _PORTS.get(parts.scheme, 0)

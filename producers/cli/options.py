@@ -64,11 +64,14 @@ def options_of(told: dict[str, Any]) -> Options:
 
 
 def _json_or_text(told: str) -> Any:
+    """What begins as a JSON object, list or string does is meant to be one: with a mistake in it, it is no address."""
     from pydantic_core import from_json
 
     try:
         return from_json(told)
-    except ValueError:
+    except ValueError as error:
+        if told.lstrip().startswith(("{", "[", '"')):
+            raise click.UsageError(f"--reply-to is not JSON: {error}") from None
         return told
 
 

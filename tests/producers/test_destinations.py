@@ -80,7 +80,7 @@ def test_a_webhook_needs_a_secret_to_be_signed_with(loaded: Loaded) -> None:
         ("https://example.org/a b", "such as https"),
         ("https://example.org/\r\nHost: x", "such as https"),
         ("https://éxample.org/", "such as https"),
-        ("https://example.org/" + "x" * 3000, "such as https"),
+        ("https://example.org/" + "x" * 3000, "too long: 3,020 characters, more than 2,048"),
         ("https://[::1", "such as https"),
         (7, "such as https"),
         ("https://me:word@example.org/", "must not carry a user"),
