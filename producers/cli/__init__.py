@@ -35,6 +35,7 @@ COMMANDS = {
     "spend": ("spending", "What was called for whom, and what it cost."),
     "degrade": ("degrade", "What nothing could serve; put it back, drop it, take it elsewhere."),
     "inbox": ("inboxes", "What came of the jobs that name an inbox."),
+    "outbox": ("outboxes", "What is still to be posted, and what was given up."),
     "config": ("configs", "Check a configuration; show what it comes to; help an editor."),
     "work": ("fleet", "Carry out the jobs of one pool."),
 }

@@ -63,10 +63,11 @@ def _watch(config_path: Path | None, as_json: bool) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """Everything at a glance. `at_home`: why nothing may leave the local pools (None: it may)."""
+    """Everything at a glance. `given_up`: posts. `at_home`: why nothing may leave the local pools (None: it may)."""
 
     overview: Overview
     parked: Parked
+    given_up: int
     at_home: str | None
 
 
@@ -79,6 +80,7 @@ def _page(seen: _Seen) -> RenderableType:
 
 def _status(config_path: Path | None) -> _Seen:
     from router_core.state.holds import parked
+    from router_core.state.outbox import given_up_count
     from router_core.state.overview import look
     from router_core.state.switches import local_only
 
@@ -86,13 +88,14 @@ def _status(config_path: Path | None) -> _Seen:
         fixed = "the configuration says so" if llm.loaded.catalog.local_only else None
         there = await parked(llm.link)
         there = replace(there, models=awaited(there.models, llm.loaded.catalog))
-        return _Seen(await look(llm.link), there, await local_only(llm.link) or fixed)
+        given_up = await given_up_count(llm.link)
+        return _Seen(await look(llm.link), there, given_up, await local_only(llm.link) or fixed)
 
     return with_client(config_path, ask)
 
 
 def _said(seen: _Seen) -> str:
-    said = health(seen.overview, seen.parked)
+    said = health(seen.overview, seen.parked, seen.given_up)
     return said + (f" Local-only: nothing leaves the local pools ({seen.at_home})." if seen.at_home else "")
 
 
@@ -102,7 +105,7 @@ def _looked(config_path: Path | None) -> Overview:
     return with_client(config_path, lambda llm: look(llm.link))
 
 
-def health(seen: Overview, parked: Parked) -> str:
+def health(seen: Overview, parked: Parked, given_up: int) -> str:
     """The one sentence: are people getting answers, and if not, what to do."""
     alive = sum(worker.alive for worker in seen.workers)
     started = sum(queue.started for queue in seen.queues)
@@ -122,8 +125,13 @@ def health(seen: Overview, parked: Parked) -> str:
         said = f"Nothing waits; {workers} ready" if alive else "Nothing waits, and no worker is alive"
     paused = [queue.name for queue in seen.queues if queue.paused]
     said += f"; paused: {', '.join(paused)}" if paused else ""
-    said += f"; {held_words(parked)}." if parked.total else "."
-    return said + (f" No job is accepted: {seen.pressed}." if seen.pressed else "")
+    said += f"; {held_words(parked)}" if parked.total else ""
+    said += f"; {_lost_words(given_up)}" if given_up else ""
+    return f"{said}." + (f" No job is accepted: {seen.pressed}." if seen.pressed else "")
+
+
+def _lost_words(given_up: int) -> str:
+    return f"{'1 post was' if given_up == 1 else f'{given_up} posts were'} given up (openfall outbox)"
 
 
 def _rows(queues: tuple[Queue, ...]) -> Iterator[tuple[object, ...]]:
@@ -140,11 +148,12 @@ def _json(seen: _Seen) -> dict[str, Any]:
     for queue in overview.queues:
         by_urgency[queue.urgency or "other"] = by_urgency.get(queue.urgency or "other", 0) + queue.waiting
     return {
-        "health": health(overview, seen.parked),
+        "health": health(overview, seen.parked, seen.given_up),
         "local_only": seen.at_home,
         "waiting_by_urgency": by_urgency,
         "held_by_reason": seen.parked.by_reason,
         "held_waits_for": seen.parked.models,
+        "posts_given_up": seen.given_up,
         **asdict(overview),
     }
 

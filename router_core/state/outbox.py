@@ -7,7 +7,7 @@ An entry is `job:{job id}:{done|degraded}` (for the URL that its producer named)
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -52,6 +52,16 @@ class NoticePost:
     kind: NoticeKind
 
 
+def meaning(entry: str) -> JobPost | NoticePost | None:
+    """What an entry is about; None: nobody knows."""
+    match entry.split(":"):
+        case ["job", job_id, kind]:
+            return JobPost(job_id, kind)
+        case ["notice", notifier, incident, kind] if kind in set(NoticeKind):
+            return NoticePost(notifier, incident, NoticeKind(kind))
+    return None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Taken:
     """An entry that is ours until its lease ends. `tries` have failed so far, the first was at `since` (epoch seconds).
@@ -67,12 +77,7 @@ class Taken:
 
     @property
     def what(self) -> JobPost | NoticePost | None:
-        match self.entry.split(":"):
-            case ["job", job_id, kind]:
-                return JobPost(job_id, kind)
-            case ["notice", notifier, incident, kind] if kind in set(NoticeKind):
-                return NoticePost(notifier, incident, NoticeKind(kind))
-        return None
+        return meaning(self.entry)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +118,19 @@ class GivenUp:
     why: str
     tries: int
     at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What is still to be posted: `due` (epoch seconds) is when it is tried next, `why` why the last of `tries` failed.
+
+    Of one that is being posted, `due` is when it is tried again if its poster dies meanwhile.
+    """
+
+    entry: str
+    due: float
+    tries: int
+    why: str
 
 
 async def take(link: Link, want: int) -> Sequence[Taken]:
@@ -200,10 +218,20 @@ async def given_up(link: Link, most: int = MOST_GIVEN_UP) -> list[GivenUp]:
     return [GivenUp(**from_json(row)) for row in await link.command("LRANGE", keys.GIVEN_UP, 0, most - 1)]
 
 
-async def waiting(link: Link) -> Mapping[str, float]:
-    """What is still to be posted -> when it is tried next (epoch seconds), the next one first; 1,000 at the most."""
-    rows = await link.command("ZRANGE", keys.OUTBOX, 0, 999, "WITHSCORES")
-    return {rows[i].decode(): float(rows[i + 1]) / 1000 for i in range(0, len(rows), 2)}
+async def given_up_count(link: Link) -> int:
+    """How many of what was given up are kept to be looked at."""
+    return int(await link.command("LLEN", keys.GIVEN_UP))
+
+
+async def waiting(link: Link, most: int = 1000) -> list[Waiting]:
+    """What is still to be posted, the next one first."""
+    rows = await link.command("ZRANGE", keys.OUTBOX, 0, most - 1, "WITHSCORES")
+    due = {rows[i].decode(): float(rows[i + 1]) / 1000 for i in range(0, len(rows), 2)}
+    told = await asyncio.gather(*(link.command("HMGET", keys.POSTING + entry, "tries", "why") for entry in due))
+    return [
+        Waiting(entry, at, int(tries or 0), (why or b"").decode())
+        for (entry, at), (tries, why) in zip(due.items(), told, strict=True)
+    ]
 
 
 async def _end(link: Link, taken: Taken, how: str, *more: Any) -> bool:

@@ -64,6 +64,7 @@ def test_a_try_in_vain_is_counted_and_one_that_was_not_made_is_not(fleet):
             assert done
             assert waits(f) == {JOB: wait}
             f.clock.now += wait
+        assert await outbox.waiting(f.link) == [outbox.Waiting(JOB, f.clock.now, 1, "HTTP 503")]
         (taken,) = await outbox.take(f.link, 1)
         assert taken.tries == 1
         assert f.store.hget(f"of:posting:{JOB}", "why") == b"HTTP 503"
@@ -82,7 +83,8 @@ def test_what_is_given_up_is_counted_and_can_be_looked_at_and_no_more_is_kept_th
         assert len(found) == outbox.MOST_GIVEN_UP
         assert (found[0].entry, found[0].place, found[0].why, found[0].tries) == (
             f"job:job-{number:05}:done", "bot.example:443", "HTTP 500", 1)  # fmt: skip
-        assert await outbox.waiting(f.link) == {}
+        assert await outbox.waiting(f.link) == []
+        assert await outbox.given_up_count(f.link) == outbox.MOST_GIVEN_UP
 
     fleet(story)
 

@@ -1,0 +1,67 @@
+"""`openfall outbox`: what is still to be posted, and what was given up, without a URL."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import time
+from collections.abc import Callable
+
+import redis
+
+from router_core.state import outbox
+from router_core.state.link import Link
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def posted(url: str, *entries: str) -> None:
+    """Each entry is tried in vain once, and the last one is given up."""
+
+    async def main() -> None:
+        with redis.Redis.from_url(url) as store:
+            store.zadd("of:outbox", {entry: int(time.time() * 1000) - 1000 for entry in entries})
+            store.hset("of:job:job-00001", "webhook", "https://bot.example/token-in-the-path")
+        async with Link(url) as link:
+            taken = {one.entry: one for one in await outbox.take(link, 8)}
+            for entry in entries[:-1]:
+                assert await outbox.again(link, taken[entry], 10800, "HTTP 503")
+            assert await outbox.give_up(link, taken[entries[-1]], "bot.example:443", "HTTP 410")
+
+    asyncio.run(main())
+
+
+def test_where_nothing_is_to_be_posted_that_is_said(openfall: Run) -> None:
+    ran = openfall("outbox")
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "nothing is to be posted\n")
+    assert json.loads(openfall("outbox", "--json").stdout) == {"waiting": [], "given_up": []}
+    assert "given up" not in openfall("status").stdout
+
+
+def test_what_is_to_be_posted_and_what_was_given_up_are_shown_without_their_urls(openfall: Run, redis_url: str) -> None:
+    posted(redis_url, "job:job-00001:done", "notice:discord:outage-17:began", "parcel", "job:job-00002:degraded")
+    ran = openfall("outbox")
+    assert ran.returncode == 0
+    rows = {" ".join(row.split()) for row in ran.stdout.splitlines()}
+    assert {
+        "job job-00001 done 1 in 3h HTTP 503",
+        "incident outage-17 began, to discord 1 in 3h HTTP 503",
+        "parcel - 1 in 3h HTTP 503",
+    } <= rows
+    (lost,) = [row for row in rows if row.startswith("job job-00002 degraded 1")]
+    assert lost.endswith("ago bot.example:443 HTTP 410")
+    as_json = openfall("outbox", "--json").stdout
+    told = json.loads(as_json)
+    assert [one["entry"] for one in told["given_up"]] == ["job:job-00002:degraded"]
+    assert {one["notifier"] for one in told["waiting"]} == {None, "discord"}
+    assert "token" not in ran.stdout + ran.stderr + as_json
+
+
+def test_the_health_sentence_ends_with_what_was_given_up(openfall: Run, redis_url: str) -> None:
+    posted(redis_url, "job:job-00001:done")
+    assert openfall("status").stdout.splitlines()[0].endswith("; 1 post was given up (openfall outbox).")
+    posted(redis_url, "job:job-00002:done")
+    told = json.loads(openfall("status", "--json").stdout)
+    assert told["health"].endswith("; 2 posts were given up (openfall outbox).")
+    assert told["posts_given_up"] == 2
