@@ -54,6 +54,7 @@ else
     if notifier then give_turn_back() end
     redis.call('LPUSH', GIVEN_UP, ARGV[5])
     redis.call('LTRIM', GIVEN_UP, 0, tonumber(ARGV[7]) - 1)
+    redis.call('EXPIRE', GIVEN_UP, 604800)  -- what nobody has looked at for a week is no news
     count(ARGV[6])
   end
   redis.call('ZREM', OUTBOX, entry)
