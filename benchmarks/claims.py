@@ -22,18 +22,23 @@ from rich.console import Console
 from benchmarks.processes import BenchmarkError
 from benchmarks.server import valkey
 from benchmarks.table import Row, Sheet, figure, show
-from router_core.breaker import BreakerPolicy, BreakerState
-from router_core.job import CompletionJob
-from router_core.outcome import Attempt, BreakerMark, CredentialMark, ErrorClass
-from router_core.result import Result, Status
-from router_core.state import scripts
-from router_core.state.breakers import Word, force
-from router_core.state.claims import Delivery
-from router_core.state.delivery import Deliveries
-from router_core.state.drained import Drained, Identity, Seat
-from router_core.state.intake import Intake, Terms
-from router_core.state.link import Link
-from router_core.state.settling import Call, Ending
+from openfall.router_core.deciding.breaker import BreakerPolicy, BreakerState
+from openfall.router_core.jobs.job import CompletionJob
+from openfall.router_core.jobs.outcome import (
+    Attempt,
+    CallSignal,
+    CredentialSignal,
+    ErrorClass,
+)
+from openfall.router_core.jobs.result import Result, Status
+from openfall.router_core.state import scripts
+from openfall.router_core.state.breakers import OverrideResult, force_breaker
+from openfall.router_core.state.claims import Delivery
+from openfall.router_core.state.jobs import JobStore, SubmitTerms
+from openfall.router_core.state.redis_connection import RedisConnection
+from openfall.router_core.state.settlement import CallReport, DeliveryOutcome
+from openfall.router_core.state.subscription import BackendCapacity, QueueSubscription, WorkerIdentity
+from openfall.router_core.state.worker_queue import WorkerQueue
 
 URGENCIES, SHARES = ("interactive", "background", "batch"), (0.0, 0.1, 0.05)
 QUEUES = (12, 150)
@@ -53,7 +58,7 @@ CUTS = (
 class BareLink:
     """A link whose claims know nothing of breakers."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: RedisConnection) -> None:
         text = scripts.load("claim").text.decode()
         for part, instead in CUTS:
             if text.count(part) != 1:
@@ -75,10 +80,11 @@ class Household:
     queues: int
     shares: bool = True
 
-    def drained(self) -> list[Drained]:
+    def drained(self) -> list[QueueSubscription]:
         models = range(self.queues // len(URGENCIES))
         return [
-            Drained(f"gpu.model-{n}.{urgency}", (Seat(f"box-{n % 7}", 4096, "0a1b"), Seat("tower", 4096, "2c3d")),
+            QueueSubscription(f"gpu.model-{n}.{urgency}",
+                    (BackendCapacity(f"box-{n % 7}", 4096, "0a1b"), BackendCapacity("tower", 4096, "2c3d")),
                     share=share * self.shares)
             for urgency, share in zip(URGENCIES, SHARES, strict=True)
             for n in models
@@ -120,24 +126,26 @@ def _middle(durations: Sequence[int]) -> float:
 class Bench:
     """One server, what talks to it, and who looks at its slow log."""
 
-    link: Link
+    link: RedisConnection
     store: Redis
 
-    async def worker(self, link: Any, queues: int, shares: bool = True) -> Deliveries:
-        return Deliveries(link, Identity("bench", "gpu", (), ()), Household(queues, shares).drained())
+    async def worker(self, link: Any, queues: int, shares: bool = True) -> WorkerQueue:
+        return WorkerQueue(link, WorkerIdentity("bench", "gpu", (), ()), Household(queues, shares).drained())
 
     async def begin(self, queues: int, trouble: int, jobs: int, kept: int = 0) -> None:
         """An empty server with so many open breakers, so many jobs, and so many of batch that are kept waiting."""
         household = Household(queues)
         self.store.flushall()
         for target in household.troubled(trouble):
-            await force(self.link, target, Word(BreakerState.OPEN, "a benchmark", 3600), BreakerPolicy())
+            await force_breaker(
+                self.link, target, OverrideResult(BreakerState.OPEN, "a benchmark", 3600), BreakerPolicy()
+            )
         await self._put_in(household.supplied, jobs)
         await self._put_in(household.drained()[-1].queue, kept)
         self.store.slowlog_reset()
 
     async def _put_in(self, queue: str, count: int) -> None:
-        intake, terms = Intake(self.link), Terms(queue=queue, give_up=600, keep=60)
+        intake, terms = JobStore(self.link), SubmitTerms(queue=queue, give_up=600, keep=60)
         body = {"messages": [{"role": "user", "content": "hello"}]}
         ids = (f"{queue.rpartition('.')[2]}-{n:08}" for n in range(count))
         jobs = (CompletionJob(id=name, producer="b", chain=("model-0",), body=body) for name in ids)
@@ -147,22 +155,24 @@ class Bench:
         told = self.store.slowlog_get(BATCH * 4)
         return [row["duration"] for row in told if row["command"].startswith(b"EVALSHA")]
 
-    async def claims(self, worker: Deliveries) -> list[int]:
+    async def claims(self, worker: WorkerQueue) -> list[int]:
         for _ in range(BATCH):
             if not (await worker.claim(1, 0)).deliveries:
                 raise BenchmarkError("a claim brought nothing")
         return self.durations()
 
-    async def settles(self, worker: Deliveries, kind: str) -> list[int]:
+    async def settles(self, worker: WorkerQueue, kind: str) -> list[int]:
         deliveries = [(await worker.claim(1, 0)).deliveries[0] for _ in range(BATCH)]
         self.store.slowlog_reset()
         for n, delivery in enumerate(deliveries):
-            ending = Ending(next=Result(id=delivery.id, status=Status.CANCELLED), call=_call(kind, n, delivery))
+            ending = DeliveryOutcome(
+                next=Result(id=delivery.id, status=Status.CANCELLED), call=_call(kind, n, delivery)
+            )
             await worker.settle(worker.settling(delivery, ending))
         return self.durations()
 
 
-def _call(kind: str, number: int, delivery: Delivery) -> Call | None:
+def _call(kind: str, number: int, delivery: Delivery) -> CallReport | None:
     """Of calls in trouble every third fails: each failure sums the window up, and none opens anything."""
     if kind == NO_CALL:
         return None
@@ -171,9 +181,9 @@ def _call(kind: str, number: int, delivery: Delivery) -> Call | None:
         model=delivery.model, backend=delivery.backend, started_at=1, ended_at=2, input_tokens=9, output_tokens=9,
         error=ErrorClass.TIMEOUT if failed else None,
     )  # fmt: skip
-    return Call(
-        attempt=attempt, group=None, mark=BreakerMark.FAILURE if failed else BreakerMark.OK, epoch=delivery.epoch,
-        credential="0a1b", credential_mark=CredentialMark.FINE, credential_epoch=delivery.credential_epoch,
+    return CallReport(
+        attempt=attempt, group=None, mark=CallSignal.FAILURE if failed else CallSignal.OK, epoch=delivery.epoch,
+        credential="0a1b", credential_mark=CredentialSignal.FINE, credential_epoch=delivery.credential_epoch,
         repeated=False, wait=0.0, chance=0.5,
     )  # fmt: skip
 
@@ -181,7 +191,7 @@ def _call(kind: str, number: int, delivery: Delivery) -> Call | None:
 NO_CALL, WELL, FAILING = "no call was made", "the call went well", "every third failed"
 
 
-async def measure(link: Link, store: Redis, turns: int, console: Console) -> list[Sheet]:
+async def measure(link: RedisConnection, store: Redis, turns: int, console: Console) -> list[Sheet]:
     """All variants in turns: claims for each number of queues, and settles."""
     bench, bare = Bench(link, store), BareLink(link)
     await link.command("SCRIPT", "LOAD", bare.text)
@@ -214,7 +224,7 @@ def compare(quick: bool, console: Console) -> list[Sheet]:
     """Everything on a server of its own."""
 
     async def run(url: str, store: Redis) -> list[Sheet]:
-        async with Link(url) as link:
+        async with RedisConnection(url) as link:
             return await measure(link, store, TURNS // 8 if quick else TURNS, console)
 
     with valkey() as server:

@@ -31,11 +31,11 @@ from benchmarks.processes import BenchmarkError, started, wait_for
 from benchmarks.rig import BOOT, upstream
 from benchmarks.server import valkey
 from benchmarks.table import Row, Sheet, figure, show
-from producers.client import AsyncOpenfall
-from producers.request import Ask, Options
-from router_core.catalog import URGENCY_DEFAULTS
-from router_core.job import Urgency
-from router_core.state.overview import pause, resume
+from openfall.producers.client import AsyncOpenfall
+from openfall.producers.request import PreparedJob, SubmitOptions
+from openfall.router_core.catalog.entries import URGENCY_DEFAULTS
+from openfall.router_core.jobs.job import Urgency
+from openfall.router_core.state.fleet_status import pause_queues, resume_queues
 
 LATENCY_MS, SLOTS, PROCESSES = 50.0, 8, 2
 CAPACITY = SLOTS / LATENCY_MS * 1000
@@ -101,7 +101,10 @@ class Bench:
         await self._put_in("b", self.plan.batch, "batch")
 
     async def _put_in(self, name: str, count: int, urgency: str) -> None:
-        asks = [Ask(Order(f"{name}-{n:06}").body, Options(model="coder", urgency=urgency)) for n in range(count)]
+        asks = [
+            PreparedJob(Order(f"{name}-{n:06}").body, SubmitOptions(model="coder", urgency=urgency))
+            for n in range(count)
+        ]
         for answer in await self.client.submit_many(asks):
             if isinstance(answer, Exception):
                 raise BenchmarkError(f"a job was refused: {answer}")
@@ -114,7 +117,7 @@ class Bench:
         while time.monotonic() < end:
             marker = f"{name}-{len(tasks):06}"
             submitted[marker] = time.monotonic()
-            options = Options(model="coder", urgency="interactive")
+            options = SubmitOptions(model="coder", urgency="interactive")
             tasks.append(asyncio.create_task(self.client.submit(Order(marker).body, **options)))
             await asyncio.sleep(self.chance.expovariate(CAPACITY / 2))
         await asyncio.gather(*tasks)
@@ -157,11 +160,11 @@ async def measure(bench: Bench, console: Console) -> Outcome:
         outcome.waits[EMPTY].append(await bench.turn(f"e{n}"))
         if n == 0:
             await bench.flood()
-        await resume(link, BATCH_QUEUE)
+        await resume_queues(link, BATCH_QUEUE)
         outcome.waits[FLOODED].append(await bench.turn(f"f{n}"))
-        await pause(link, BATCH_QUEUE)
+        await pause_queues(link, BATCH_QUEUE)
         await asyncio.sleep(2 * LATENCY_MS / 1000)  # until the last batch calls have ended
-    await resume(link, BATCH_QUEUE)
+    await resume_queues(link, BATCH_QUEUE)
     outcome.done = await bench.saturate()
     return outcome
 
@@ -175,7 +178,7 @@ def fleet() -> Iterator[tuple[Path, Path]]:
         log = directory / "calls.jsonl"
         url = stack.enter_context(upstream(directory, LATENCY_MS, log))
         config = _write_config(directory, server.url, url)
-        argv = [sys.executable, "-m", "workers", "work", "gpu", "--config", str(config)]
+        argv = [sys.executable, "-m", "openfall.workers", "work", "gpu", "--config", str(config)]
         workers = [stack.enter_context(started(argv, directory / f"worker-{n}.log")) for n in range(PROCESSES)]
         wait_for(lambda: server.client.zcard("of:presence") >= PROCESSES, BOOT, "the workers to start", workers[-1])
         yield config, log

@@ -20,13 +20,25 @@ from rich.console import Console
 
 from benchmarks.table import Row, Sheet, figure, show
 from benchmarks.transport import ASKED, turn
-from router_core.catalog import Backend, Catalog, ModelSpec, Prices, Role, TaskType
-from router_core.choose import Asked
-from router_core.dialect import last_words
-from router_core.fleet import Blocked, Fleet, ModelState, Obstacle
-from router_core.job import Urgency
-from router_core.needs import needs_of
-from router_core.route import route
+from openfall.router_core.catalog.entries import (
+    Backend,
+    Catalog,
+    ModelSpec,
+    Prices,
+    Role,
+    TaskType,
+)
+from openfall.router_core.deciding.fleet_state import (
+    Blocked,
+    BlockReason,
+    FleetState,
+    ModelState,
+)
+from openfall.router_core.jobs.job import Urgency
+from openfall.router_core.routing.chain_selection import RouteRequest
+from openfall.router_core.routing.request_body import last_user_text
+from openfall.router_core.routing.requirements import requirements_for
+from openfall.router_core.routing.route import route
 
 MODELS, CHAIN, FLEETS = 50, 10, 256
 NOW = 1_800_000_000.0
@@ -70,15 +82,15 @@ def catalog() -> Catalog:
     )
 
 
-def fleets() -> list[Fleet]:
+def fleets() -> list[FleetState]:
     """Fleets in which every sixth model is blocked and the others are as busy as chance will have it."""
     dice = random.Random(7)
-    return [Fleet({f"model-{number}": _state(dice) for number in range(MODELS)}) for _ in range(FLEETS)]
+    return [FleetState({f"model-{number}": _state(dice) for number in range(MODELS)}) for _ in range(FLEETS)]
 
 
 def _state(dice: random.Random) -> ModelState:
     left = dice.uniform(1, 90)
-    shut = Blocked(Obstacle.BREAKER, NOW + left, f"its breaker is open (5 failures in a row) for {left:.0f} s more")
+    shut = Blocked(BlockReason.BREAKER, NOW + left, f"its breaker is open (5 failures in a row) for {left:.0f} s more")
     return ModelState(
         blocked=shut if dice.random() < 1 / 6 else None,
         waiting=dice.choice((0, 0, 1, 5, 40)),
@@ -87,16 +99,16 @@ def _state(dice: random.Random) -> ModelState:
     )
 
 
-def decisions() -> dict[str, Callable[[Fleet], object]]:
+def decisions() -> dict[str, Callable[[FleetState], object]]:
     """What is measured, by name."""
     known = catalog()
 
-    def deciding(**told: str | None) -> Callable[[Fleet], object]:
-        asks = cycle([Asked(**told, urgency=urgency) for urgency in Urgency])  # type: ignore[arg-type]
+    def deciding(**told: str | None) -> Callable[[FleetState], object]:
+        asks = cycle([RouteRequest(**told, urgency=urgency) for urgency in Urgency])  # type: ignore[arg-type]
         return lambda fleet: route(known, lambda urgency: fleet, next(asks), NOW)
 
-    def preparing(fleet: Fleet) -> object:
-        asked = Asked(target="auto", needs=needs_of(BODY, "openai"), text=last_words(BODY))
+    def preparing(fleet: FleetState) -> object:
+        asked = RouteRequest(target="auto", needs=requirements_for(BODY, "openai"), text=last_user_text(BODY))
         return route(known, lambda urgency: fleet, asked, NOW)
 
     return {
@@ -107,7 +119,7 @@ def decisions() -> dict[str, Callable[[Fleet], object]]:
     }
 
 
-def decided(decide: Callable[[Fleet], object], seen: list[Fleet], count: int) -> tuple[float, float]:
+def decided(decide: Callable[[FleetState], object], seen: list[FleetState], count: int) -> tuple[float, float]:
     """Microseconds of time and CPU for one decision."""
     turns = cycle(seen)
     cpu, began = time.process_time(), time.perf_counter()

@@ -23,9 +23,9 @@ import httpx_aiohttp
 import orjson
 import uvloop
 
-from workers.backends.base import Request
-from workers.backends.openai import OpenAIBackend
-from workers.backends.transport import open_transport
+from openfall.workers.backends.base import Request
+from openfall.workers.backends.openai.client import OpenAIBackend
+from openfall.workers.backends.transport import open_transport
 
 ANSWER = orjson.dumps(
     {

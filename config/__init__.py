@@ -1,30 +1,41 @@
 """The only reader of files and environment: `load()` gives the catalog and the settings, or every problem at once."""
 
-from config.display import show
-from config.json_schema import schema
-from config.loading import Loaded, Stamp, check, load, stamp
-from config.masks import masked, masked_key
-from config.paths import ENVIRONMENT
-from config.problems import ConfigError, Problem
-from config.settings import EngineSettings, NoRedis, Settings, redis_url
-from config.variables import variables
+from openfall.config.dump import dump
+from openfall.config.json_schema import schema
+from openfall.config.loading import (
+    LoadedConfig,
+    Stamp,
+    check,
+    load,
+    stamp,
+)
+from openfall.config.paths import ENVIRONMENT
+from openfall.config.problems import ConfigError, ConfigProblem
+from openfall.config.redact import redact_key, redact_value
+from openfall.config.settings import (
+    EngineSettings,
+    NoRedis,
+    Settings,
+    redis_url,
+)
+from openfall.config.variables import variables
 
 __all__ = [
     "ENVIRONMENT",
     "ConfigError",
+    "ConfigProblem",
     "EngineSettings",
-    "Loaded",
+    "LoadedConfig",
     "NoRedis",
-    "Problem",
     "Settings",
     "Stamp",
     "check",
+    "dump",
     "load",
-    "masked",
-    "masked_key",
+    "redact_key",
+    "redact_value",
     "redis_url",
     "schema",
-    "show",
     "stamp",
     "variables",
 ]

@@ -11,10 +11,17 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
-from config.bounds import at_least
-from config.entries import Entry, Table, built, named, read
-from config.kinds import (
-    Kind,
+from openfall.config.bounds import at_least
+from openfall.config.document import Node
+from openfall.config.entries import (
+    Entry,
+    Table,
+    built,
+    named,
+    read,
+)
+from openfall.config.field_types import (
+    FieldType,
     flag,
     literal,
     number,
@@ -25,14 +32,18 @@ from config.kinds import (
     whole,
     written,
 )
-from config.masks import masked, masked_key
-from config.names import Names
-from config.page import Place
-from config.paths import resolved
-from config.problems import nearest, quoted
-from config.settings import SHIPPED_MODELS, EngineSettings
-from router_core.catalog import POOL_DEFAULTS, Backend, Billing, Pool
-from router_core.catalog import Protocol as Protocols
+from openfall.config.paths import resolved
+from openfall.config.problems import nearest, quoted
+from openfall.config.redact import redact_key, redact_value
+from openfall.config.references import References
+from openfall.config.settings import SHIPPED_MODELS, EngineSettings
+from openfall.router_core.catalog.entries import (
+    POOL_DEFAULTS,
+    Backend,
+    Billing,
+    Pool,
+)
+from openfall.router_core.catalog.entries import Protocol as Protocols
 
 PROTOCOLS: tuple[str, ...] = get_args(Protocols)
 PUBLIC_URLS: Mapping[str, str] = {
@@ -62,7 +73,7 @@ ENGINE: Table = {
 }
 
 
-def backend_entry(pools: Names) -> Entry[Backend]:
+def backend_entry(pools: References) -> Entry[Backend]:
     """What a backend may say, where these pools exist."""
     return Entry(
         Backend,
@@ -84,20 +95,20 @@ def backend_entry(pools: Names) -> Entry[Backend]:
             "api_version": literal.meaning("The `anthropic-version` to speak. Without it: one that is known to work."),
             "keep_alive": flag.meaning("Use a connection again. Without it: yes, but not on this machine."),
             "embedded": flag.meaning("Started and watched by `openfall up` on this machine."),
-            "engine": Kind(lambda place: None, {}, inside=ENGINE).meaning("How an embedded backend runs."),
+            "engine": FieldType(lambda place: None, {}, inside=ENGINE).meaning("How an embedded backend runs."),
         },
         optional=frozenset({"url"}),
     )
 
 
-def read_pools(section: Place | None) -> Mapping[str, Pool]:
+def read_pools(section: Node | None) -> Mapping[str, Pool]:
     """The pools; without the section, the catalog's own."""
     if section is None:
         return POOL_DEFAULTS
     return {name: built(POOL, place) for name, place in named(section)}
 
 
-def read_backends(section: Place | None, pools: Names, local: Mapping[str, Pool]) -> dict[str, Backend]:
+def read_backends(section: Node | None, pools: References, local: Mapping[str, Pool]) -> dict[str, Backend]:
     """The backends whose pool is known; what is wrong with any is reported."""
     if section is None:
         return {}
@@ -111,7 +122,7 @@ def read_backends(section: Place | None, pools: Names, local: Mapping[str, Pool]
     return backends
 
 
-def read_engines(section: Place | None, backends: Mapping[str, Backend], base: Path) -> dict[str, EngineSettings]:
+def read_engines(section: Node | None, backends: Mapping[str, Backend], base: Path) -> dict[str, EngineSettings]:
     """How to run each embedded backend. A relative `model` path starts at `base`."""
     engines = {}
     places = section.entries() if section is not None else {}
@@ -125,7 +136,7 @@ def read_engines(section: Place | None, backends: Mapping[str, Backend], base: P
     return engines
 
 
-def _engine(place: Place | None, backend: Backend, base: Path) -> EngineSettings:
+def _engine(place: Node | None, backend: Backend, base: Path) -> EngineSettings:
     values: dict[str, Any] = {"parallel": backend.slots}
     if place is not None:
         model = replace(ENGINE["model"], read=partial(_model, base=base))
@@ -133,7 +144,7 @@ def _engine(place: Place | None, backend: Backend, base: Path) -> EngineSettings
     return EngineSettings(**values)
 
 
-def _read_url(place: Place) -> str | None:
+def _read_url(place: Node) -> str | None:
     told = text(place)
     if told is None or "@" not in told.partition("?")[0]:
         return told
@@ -141,15 +152,17 @@ def _read_url(place: Place) -> str | None:
     return None
 
 
-_URL: Kind[str] = Kind(_read_url, {"type": "string", "pattern": r"^https?://|\$\{"}, lambda url: written(masked(url)))
-_KEY: Kind[str] = Kind(secret.read, secret.shape, lambda key: _written_key(key))
+_URL: FieldType[str] = FieldType(
+    _read_url, {"type": "string", "pattern": r"^https?://|\$\{"}, lambda url: written(redact_value(url))
+)
+_KEY: FieldType[str] = FieldType(secret.read, secret.shape, lambda key: _written_key(key))
 
 
 def _written_key(key: SecretStr) -> str | None:
-    return written(masked_key(key.get_secret_value())) or None
+    return written(redact_key(key.get_secret_value())) or None
 
 
-def _address(place: Place) -> dict[str, str]:
+def _address(place: Node) -> dict[str, str]:
     """The address of a backend that says only what it speaks. An engine that we start has to be told its port."""
     told = place.entries() if place.is_mapping else {}
     if "url" in told or "protocol" not in told or "embedded" in told:
@@ -158,7 +171,7 @@ def _address(place: Place) -> dict[str, str]:
     return {"url": url} if url is not None else {}
 
 
-def _refuse_leak(place: Place, backend: Backend, pools: Mapping[str, Pool]) -> None:
+def _refuse_leak(place: Node, backend: Backend, pools: Mapping[str, Pool]) -> None:
     """What is local never leaves: a provider's own address is in no local pool."""
     if "url" not in backend.model_fields_set or not pools[backend.pool].local:
         return
@@ -176,7 +189,7 @@ def _host(url: str) -> str | None:
         return None
 
 
-def _check_address(place: Place, backend: Backend) -> None:
+def _check_address(place: Node, backend: Backend) -> None:
     """An embedded engine binds to its address, so that must be a port of this machine."""
     if backend.protocol == _UNSPOKEN:
         place.entries()["protocol"].report(f"an embedded engine does not speak {_UNSPOKEN}", "Write openai.")
@@ -192,7 +205,7 @@ def _check_address(place: Place, backend: Backend) -> None:
         place.entries()["url"].report(message, "Write it as http://127.0.0.1:8391.")
 
 
-def _model(place: Place, base: Path) -> str | None:
+def _model(place: Node, base: Path) -> str | None:
     """A shipped model by its name, or the absolute path of a file. A bare word is a name, not a path."""
     model = text(place)
     if model is None or model in SHIPPED_MODELS:

@@ -11,13 +11,13 @@ from typing import Any, Generic, TypeVar, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from config.kinds import Kind, text
-from config.names import Names
-from config.page import Place
-from config.problems import nearest, quoted
-from router_core.catalog import Name
+from openfall.config.document import Node
+from openfall.config.field_types import FieldType, text
+from openfall.config.problems import nearest, quoted
+from openfall.config.references import References
+from openfall.router_core.catalog.entries import Name
 
-Table = Mapping[str, Kind[Any]]
+Table = Mapping[str, FieldType[Any]]
 """The keys that a mapping may have, and the kind of each."""
 
 M = TypeVar("M", bound=BaseModel)
@@ -62,13 +62,13 @@ class Entry(Generic[M]):
         return {key: one for key, one in told.items() if one is not None and one not in ([], {})}
 
 
-def read(place: Place, table: Table) -> dict[str, Any]:
+def read(place: Node, table: Table) -> dict[str, Any]:
     """The values of a mapping; what could not be read is reported and left out."""
     values = {key: table[key](field) for key, field in place.fields(table).items()}
     return {key: value for key, value in values.items() if value is not None}
 
 
-def named(place: Place) -> Iterator[tuple[str, Place]]:
+def named(place: Node) -> Iterator[tuple[str, Node]]:
     """The entries of a section, by name; a name that cannot be one is reported and left out."""
     for name, entry in place.entries().items():
         if is_name(name):
@@ -82,7 +82,7 @@ def is_name(word: str) -> bool:
     return _NAME.fullmatch(word) is not None
 
 
-def own_name(place: Place) -> str | None:
+def own_name(place: Node) -> str | None:
     """A name that an entry gives itself."""
     told = text(place)
     if told is None or is_name(told):
@@ -91,7 +91,7 @@ def own_name(place: Place) -> str | None:
     return None
 
 
-def built(entry: Entry[M], place: Place, base: Mapping[str, Any] | None = None) -> M:
+def built(entry: Entry[M], place: Node, base: Mapping[str, Any] | None = None) -> M:
     """The entry at a place, on top of the `base` values.
 
     When a rule is broken, that is reported, and the entry comes without the values that broke it, so that the rest of
@@ -110,15 +110,15 @@ def built(entry: Entry[M], place: Place, base: Mapping[str, Any] | None = None) 
         return entry.model.model_construct(**values)
 
 
-def within(entry: Entry[M]) -> Kind[M]:
+def within(entry: Entry[M]) -> FieldType[M]:
     """An entry that stands in another one."""
-    return Kind(lambda place: built(entry, place), {}, entry.write, inside=entry)
+    return FieldType(lambda place: built(entry, place), {}, entry.write, inside=entry)
 
 
-def by_name(names: Names, kind: Kind[T]) -> Kind[dict[str, T]]:
+def by_name(names: References, kind: FieldType[T]) -> FieldType[dict[str, T]]:
     """A value of that kind for each of some names; a name that is not known is reported and left out."""
 
-    def values(place: Place) -> dict[str, T]:
+    def values(place: Node) -> dict[str, T]:
         told = {}
         for name, entry in place.entries().items():
             if name in names.declared:
@@ -128,10 +128,10 @@ def by_name(names: Names, kind: Kind[T]) -> Kind[dict[str, T]]:
         return {name: value for name, value in told.items() if value is not None}
 
     shape = {"type": ["object", "null"], "additionalProperties": kind.shape}
-    return Kind(values, shape, lambda told: {name: kind.write(value) for name, value in told.items()})
+    return FieldType(values, shape, lambda told: {name: kind.write(value) for name, value in told.items()})
 
 
-def _judge(place: Place, key: str, told: ErrorDetails, table: Table) -> None:
+def _judge(place: Node, key: str, told: ErrorDetails, table: Table) -> None:
     field = place.entries().get(key)
     unknown = place.entries().keys() - table.keys()  # told as such, with the key that they come near to
     if field is not None and told["type"] != "missing":

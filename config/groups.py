@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from config.entries import Entry, built, own_name
-from config.kinds import Kind, flag, listed, number, text
-from config.models import URGENCY
-from config.names import Names
-from config.page import Place
-from config.problems import quoted
-from router_core.catalog import Group
+from openfall.config.document import Node
+from openfall.config.entries import Entry, built, own_name
+from openfall.config.field_types import (
+    FieldType,
+    flag,
+    listed,
+    number,
+    text,
+)
+from openfall.config.models import URGENCY
+from openfall.config.problems import quoted
+from openfall.config.references import References
+from openfall.router_core.catalog.entries import Group
 
-_NAME: Kind[str] = Kind(own_name, {"type": "string"})
+_NAME: FieldType[str] = FieldType(own_name, {"type": "string"})
 
 
-def group_entry(roles: Names, tasks: Names, models: Names) -> Entry[Group]:
+def group_entry(roles: References, tasks: References, models: References) -> Entry[Group]:
     """What a group may say, where these roles, tasks and models exist."""
     return Entry(
         Group,
@@ -32,7 +38,7 @@ def group_entry(roles: Names, tasks: Names, models: Names) -> Entry[Group]:
     )
 
 
-def read_groups(section: Place | None, entry: Entry[Group]) -> tuple[Group, ...]:
+def read_groups(section: Node | None, entry: Entry[Group]) -> tuple[Group, ...]:
     """The groups that have a name and a pattern, in order; what is wrong with any is reported."""
     groups: dict[str, Group] = {}
     for number_, item in enumerate(section.items() if section is not None else (), start=1):

@@ -9,14 +9,21 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from config.entries import NAME_PATTERN, Entry, Table
-from config.kinds import Kind, text
-from config.loading import DEFAULT_DATA
-from config.sections import CATALOG, Form, Section
-from config.settings import ABOUT, EMBEDDED, SECTIONS, EngineSettings, Settings, redis_address
-from config.shapes import bounded
-from router_core.catalog import Catalog
-from router_core.policies import URGENCY_DEFAULTS
+from openfall.config.entries import NAME_PATTERN, Entry, Table
+from openfall.config.field_types import FieldType, text
+from openfall.config.loading import DEFAULT_DATA
+from openfall.config.sections import CATALOG, Form, Section
+from openfall.config.settings import (
+    ABOUT,
+    EMBEDDED,
+    SECTIONS,
+    EngineSettings,
+    Settings,
+    redis_address,
+)
+from openfall.config.shapes import bounded
+from openfall.router_core.catalog.entries import Catalog
+from openfall.router_core.catalog.policies import URGENCY_DEFAULTS
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 Shape = dict[str, Any]
@@ -73,7 +80,7 @@ def _table(table: Table, known: Mapping[str, Any], names: Mapping[str, str]) -> 
     return _may_be_empty(_mapping(keys))
 
 
-def _value(kind: Kind[Any], default: Any) -> Shape:
+def _value(kind: FieldType[Any], default: Any) -> Shape:
     shape: Shape = dict(kind.shape)
     if isinstance(kind.inside, Entry):
         shape = _entry(kind.inside)

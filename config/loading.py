@@ -11,20 +11,45 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from config import environment
-from config.backends import read_backends, read_engines, read_pools
-from config.entries import Entry, built
-from config.groups import group_entry, read_groups
-from config.kinds import text
-from config.models import read_models, read_roles, read_urgency, refuse_leaks, role_entry, task_entry
-from config.names import Names
-from config.open_fall import notified, policy, read_open_fall, written_at
-from config.page import TEXT, Page, Place, turn_to
-from config.paths import DEMO, ENVIRONMENT, VARIABLE, found, is_shipped, resolved, shown
-from config.pricing import priced
-from config.problems import ConfigError, Problem
-from config.sections import CATALOG
-from config.settings import (
+from openfall.config import from_environment
+from openfall.config.backends import read_backends, read_engines, read_pools
+from openfall.config.document import (
+    TEXT,
+    Document,
+    Node,
+    parse,
+)
+from openfall.config.entries import Entry, built
+from openfall.config.field_types import text
+from openfall.config.groups import group_entry, read_groups
+from openfall.config.models import (
+    read_models,
+    read_roles,
+    read_urgency,
+    refuse_leaks,
+    role_entry,
+    task_entry,
+)
+from openfall.config.open_fall import (
+    notified,
+    policy,
+    read_open_fall,
+    written_at,
+)
+from openfall.config.paths import (
+    DEMO,
+    ENVIRONMENT,
+    VARIABLE,
+    is_shipped,
+    locate,
+    resolved,
+    shown,
+)
+from openfall.config.pricing import priced
+from openfall.config.problems import ConfigError, ConfigProblem
+from openfall.config.references import References
+from openfall.config.sections import CATALOG
+from openfall.config.settings import (
     BREAKERS,
     EMBEDDED,
     RETRY,
@@ -34,7 +59,7 @@ from config.settings import (
     read_settings,
     redis_address,
 )
-from router_core.catalog import Catalog, CatalogError
+from openfall.router_core.catalog.entries import Catalog, CatalogError
 
 KEYS = ("redis", "data", *CATALOG, *SECTIONS)
 DEFAULT_REDIS = "${REDIS_URL:-embedded}"
@@ -47,7 +72,7 @@ Stamp = tuple[int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
+class LoadedConfig:
     """A configuration that agrees with itself, and where it came from: a file, or `ENVIRONMENT`.
 
     `stamp` is that of the file just before it was read. Whoever runs for long compares it with `stamp(source)` now and
@@ -60,7 +85,9 @@ class Loaded:
     stamp: Stamp | None = field(default=None, compare=False)
 
 
-def load(path: Path | None = None, *, environ: Mapping[str, str] | None = None, cwd: Path | None = None) -> Loaded:
+def load(
+    path: Path | None = None, *, environ: Mapping[str, str] | None = None, cwd: Path | None = None
+) -> LoadedConfig:
     """The configuration in `path`, else in the first file of the search; `ConfigError` with all that is wrong in it.
 
     The search: $OPENFALL_CONFIG, `openfall.yaml` from `cwd` up to the git root, `~/.config/openfall/`, then what
@@ -68,16 +95,16 @@ def load(path: Path | None = None, *, environ: Mapping[str, str] | None = None, 
     """
     environ = os.environ if environ is None else environ
     cwd = Path.cwd() if cwd is None else cwd.absolute()
-    source = found(path, environ, cwd)
-    if source == DEMO and path is None and not environ.get(VARIABLE) and environment.speaks(environ):
+    source = locate(path, environ, cwd)
+    if source == DEMO and path is None and not environ.get(VARIABLE) and from_environment.speaks(environ):
         source = ENVIRONMENT
-    page = Page(source if source == ENVIRONMENT else shown(source, cwd), environ)
+    page = Document(source if source == ENVIRONMENT else shown(source, cwd), environ)
     seen = stamp(source)
     text = _environment(page) if source == ENVIRONMENT else _text_of(page, source)
-    top = turn_to(page, text) if text is not None else None
+    top = parse(page, text) if text is not None else None
     loaded = _loaded(top, source, cwd if is_shipped(source) else source.parent) if top is not None else None
     if loaded is None or page.problems:
-        told = page.problems if source != ENVIRONMENT else map(environment.in_variables, page.problems)
+        told = page.problems if source != ENVIRONMENT else map(from_environment.in_variables, page.problems)
         raise ConfigError(told)
     return replace(loaded, stamp=seen)
 
@@ -93,7 +120,7 @@ def stamp(source: Path) -> Stamp | None:
 
 def check(
     path: Path | None = None, *, environ: Mapping[str, str] | None = None, cwd: Path | None = None
-) -> tuple[Problem, ...]:
+) -> tuple[ConfigProblem, ...]:
     """What is wrong with the configuration that `load` would read; empty when nothing is."""
     try:
         load(path, environ=environ, cwd=cwd)
@@ -102,15 +129,15 @@ def check(
     return ()
 
 
-def _environment(page: Page) -> str | None:
-    if environment.speaks(page.environ):
-        return environment.written_out(page.environ)
+def _environment(page: Document) -> str | None:
+    if from_environment.speaks(page.environ):
+        return from_environment.written_out(page.environ)
     remedy = "Set OPENAI_MODEL with OPENAI_API_KEY or OPENAI_BASE_URL, or the same of ANTHROPIC_."
     page.report(0, "", "it names no model and how to reach it", remedy)
     return None
 
 
-def _text_of(page: Page, source: Path) -> str | None:
+def _text_of(page: Document, source: Path) -> str | None:
     try:
         return source.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
@@ -123,7 +150,7 @@ def _text_of(page: Page, source: Path) -> str | None:
     return None
 
 
-def _loaded(top: Place, source: Path, base: Path) -> Loaded | None:
+def _loaded(top: Node, source: Path, base: Path) -> LoadedConfig | None:
     """What the file says; None when the catalog contradicts itself. Relative paths in it start at `base`."""
     page = top.page
     sections = {key: place for key, place in top.fields(KEYS).items() if not place.is_empty}
@@ -140,14 +167,14 @@ def _loaded(top: Place, source: Path, base: Path) -> Loaded | None:
     )
     _refuse_unsigned(sections.get("open_fall"), settings)
     catalog = _agreed(top, parts)
-    return Loaded(catalog, settings, source) if catalog is not None else None
+    return LoadedConfig(catalog, settings, source) if catalog is not None else None
 
 
-def _parts(sections: Mapping[str, Place]) -> dict[str, Any]:
+def _parts(sections: Mapping[str, Node]) -> dict[str, Any]:
     """The fields of the catalog, each checked against those before it."""
 
-    def names(kind: str, section: str, sound: Mapping[str, object]) -> Names:
-        return Names(kind, _declared(sections, section) if section in sections else sound, sound)
+    def names(kind: str, section: str, sound: Mapping[str, object]) -> References:
+        return References(kind, _declared(sections, section) if section in sections else sound, sound)
 
     pools = read_pools(sections.get("pools"))
     backends = read_backends(sections.get("backends"), names("pool", "pools", pools), pools)
@@ -167,11 +194,11 @@ def _parts(sections: Mapping[str, Place]) -> dict[str, Any]:
     return {**told, "local_only": read_local_only(sections)}
 
 
-def _declared(sections: Mapping[str, Place], section: str) -> dict[str, Place]:
+def _declared(sections: Mapping[str, Node], section: str) -> dict[str, Node]:
     return sections[section].entries() if section in sections else {}
 
 
-def _agreed(top: Place, parts: Mapping[str, Any]) -> Catalog | None:
+def _agreed(top: Node, parts: Mapping[str, Any]) -> Catalog | None:
     """The catalog of these parts; None, and its contradictions reported, when they do not agree."""
     try:
         return priced(Catalog.model_validate({**parts, "open_fall": policy(parts["open_fall"])}))
@@ -183,7 +210,7 @@ def _agreed(top: Place, parts: Mapping[str, Any]) -> Catalog | None:
     return None
 
 
-def _refuse_unsigned(section: Place | None, settings: Settings) -> None:
+def _refuse_unsigned(section: Node | None, settings: Settings) -> None:
     """Report a webhook that could not be signed. Of a secret that could not be read, that has been told."""
     if section is None or settings.notify_webhook is None or settings.webhook_secret is not None:
         return
@@ -192,6 +219,6 @@ def _refuse_unsigned(section: Place | None, settings: Settings) -> None:
         section.find("notify.webhook").report(message, remedy)
 
 
-def _unwritten(page: Page, key: str, default: str) -> Place:
+def _unwritten(page: Document, key: str, default: str) -> Node:
     """The default of a key that the file does not have, to be read as if it stood there."""
-    return Place(page, key, 0, yaml.ScalarNode(TEXT, default))
+    return Node(page, key, 0, yaml.ScalarNode(TEXT, default))

@@ -5,9 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from config.entries import Entry, built, by_name, named, within
-from config.kinds import (
-    Kind,
+from openfall.config.document import Node
+from openfall.config.entries import (
+    Entry,
+    built,
+    by_name,
+    named,
+    within,
+)
+from openfall.config.field_types import (
+    FieldType,
     flag,
     listed,
     number,
@@ -19,11 +26,10 @@ from config.kinds import (
     whole,
     yes_no_or,
 )
-from config.names import Names
-from config.open_fall import CANNED_REPLY, REMEDIES
-from config.page import Place
-from config.problems import quoted
-from router_core.catalog import (
+from openfall.config.open_fall import CANNED_REPLY, REMEDIES
+from openfall.config.problems import quoted
+from openfall.config.references import References
+from openfall.router_core.catalog.entries import (
     DEFAULT_QUALITY,
     Backend,
     CheckKind,
@@ -36,8 +42,8 @@ from router_core.catalog import (
     Role,
     TaskType,
 )
-from router_core.job import Urgency
-from router_core.policies import URGENCY_DEFAULTS, Cloud, UrgencyPolicy
+from openfall.router_core.catalog.policies import URGENCY_DEFAULTS, Cloud, UrgencyPolicy
+from openfall.router_core.jobs.job import Urgency
 
 R = TypeVar("R", bound=Role)
 
@@ -72,9 +78,9 @@ PRICES = Entry(
 )
 
 
-def model_entry(backends: Names, tasks: Names) -> Entry[ModelSpec]:
+def model_entry(backends: References, tasks: References) -> Entry[ModelSpec]:
     """What a model may say, where these backends and tasks exist."""
-    scored = Names("task", {*tasks.declared, DEFAULT_QUALITY}, {*tasks.sound, DEFAULT_QUALITY})
+    scored = References("task", {*tasks.declared, DEFAULT_QUALITY}, {*tasks.sound, DEFAULT_QUALITY})
     return Entry(
         ModelSpec,
         {
@@ -101,7 +107,7 @@ def model_entry(backends: Names, tasks: Names) -> Entry[ModelSpec]:
     )
 
 
-def _ensemble_entry(models: Names) -> Entry[Ensemble]:
+def _ensemble_entry(models: References) -> Entry[Ensemble]:
     return Entry(
         Ensemble,
         {
@@ -114,7 +120,7 @@ def _ensemble_entry(models: Names) -> Entry[Ensemble]:
     )
 
 
-def _role_table(models: Names) -> dict[str, Kind[Any]]:
+def _role_table(models: References) -> dict[str, FieldType[Any]]:
     return {
         "chain": models.many.meaning("The models that may answer: the first is asked first."),
         "urgency": URGENCY.meaning("How soon, where the caller does not say."),
@@ -130,18 +136,18 @@ def _role_table(models: Names) -> dict[str, Kind[Any]]:
     }
 
 
-def role_entry(models: Names) -> Entry[Role]:
+def role_entry(models: References) -> Entry[Role]:
     """What a role may say, where these models exist."""
     return Entry(Role, _role_table(models))
 
 
-def task_entry(models: Names) -> Entry[TaskType]:
+def task_entry(models: References) -> Entry[TaskType]:
     """What a type of task may say, where these models exist."""
     words = listed(text).meaning("Words or phrases that tell a prompt of this kind, where the caller does not say.")
     return Entry(TaskType, {**_role_table(models), "words": words})
 
 
-def read_models(section: Place | None, backends: Names, tasks: Names) -> dict[str, ModelSpec]:
+def read_models(section: Node | None, backends: References, tasks: References) -> dict[str, ModelSpec]:
     """The models with at least one known backend; what is wrong with any is reported."""
     if section is None:
         return {}
@@ -150,7 +156,7 @@ def read_models(section: Place | None, backends: Names, tasks: Names) -> dict[st
     return {name: model for name, model in models.items() if "at" in model.model_fields_set}
 
 
-def read_roles(section: Place | None, entry: Entry[R]) -> dict[str, R]:
+def read_roles(section: Node | None, entry: Entry[R]) -> dict[str, R]:
     """The roles or tasks with at least one known model; what is wrong with any is reported."""
     if section is None:
         return {}
@@ -161,14 +167,14 @@ def read_roles(section: Place | None, entry: Entry[R]) -> dict[str, R]:
     }
 
 
-def _judged_whole(place: Place, role: R) -> R:
+def _judged_whole(place: Node, role: R) -> R:
     """What follows from a mistake in a chain or an ensemble is not told too: the catalog does not see the ensemble."""
     broken = tuple(f"{place.path}.{key}" for key in ("chain", "ensemble"))
     faulty = any(problem.path.startswith(broken) for problem in place.page.problems)
     return role.model_copy(update={"ensemble": None}) if faulty else role
 
 
-def read_urgency(section: Place | None) -> Mapping[Urgency, UrgencyPolicy]:
+def read_urgency(section: Node | None) -> Mapping[Urgency, UrgencyPolicy]:
     """The urgencies: the catalog's own, with whatever the section says otherwise."""
     fields = section.fields(list(Urgency)) if section is not None else {}
     told = {
@@ -179,7 +185,7 @@ def read_urgency(section: Place | None) -> Mapping[Urgency, UrgencyPolicy]:
 
 
 def refuse_leaks(
-    section: Place, models: Mapping[str, ModelSpec], backends: Mapping[str, Backend], pools: Mapping[str, Pool]
+    section: Node, models: Mapping[str, ModelSpec], backends: Mapping[str, Backend], pools: Mapping[str, Pool]
 ) -> None:
     """Report each model that a local pool would pass on to the cloud: what is local never leaves."""
     for name, model in models.items():

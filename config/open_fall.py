@@ -12,15 +12,31 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from config.bounds import at_most_long, not_empty
-from config.entries import Entry, built, within
-from config.kinds import Kind, flag, one_of, rate, seconds, text, whole, whole_list
-from config.names import Names
-from config.page import Place
-from config.settings import Settings
-from config.webhooks import discord_hook, hook
-from router_core.job import Urgency
-from router_core.open_fall import LONGEST_REPLY, CannedReply, OpenFallPolicy, Remedy, Seconds, Text
+from openfall.config.bounds import at_most_long, not_empty
+from openfall.config.document import Node
+from openfall.config.entries import Entry, built, within
+from openfall.config.field_types import (
+    FieldType,
+    flag,
+    one_of,
+    rate,
+    seconds,
+    text,
+    whole,
+    whole_list,
+)
+from openfall.config.references import References
+from openfall.config.settings import Settings
+from openfall.config.webhooks import discord_hook, hook
+from openfall.router_core.degrading.policy import (
+    LONGEST_REPLY,
+    CannedReply,
+    OpenFallPolicy,
+    Remedy,
+    Seconds,
+    Text,
+)
+from openfall.router_core.jobs.job import Urgency
 
 _POLICY = OpenFallPolicy()
 _SETTINGS: Mapping[str, Any] = {field.name: field.default for field in fields(Settings)}
@@ -71,7 +87,7 @@ class OpenFall(_Form):
         return own if urgency in self.model_fields_set or self.default is None else self.default
 
 
-REMEDIES: Kind[Remedies] = whole_list(one_of("remedy", list(Remedy)))  # type: ignore[arg-type]
+REMEDIES: FieldType[Remedies] = whole_list(one_of("remedy", list(Remedy)))  # type: ignore[arg-type]
 
 CANNED_REPLY = at_most_long(LONGEST_REPLY, not_empty(text))
 
@@ -96,7 +112,7 @@ NOTIFY = Entry(
 )
 
 
-def open_fall_entry(models: Names) -> Entry[OpenFall]:
+def open_fall_entry(models: References) -> Entry[OpenFall]:
     """What the section may say, where these models exist."""
     return Entry(
         OpenFall,
@@ -121,7 +137,7 @@ def open_fall_entry(models: Names) -> Entry[OpenFall]:
     )
 
 
-def read_open_fall(section: Place | None, models: Names) -> OpenFall:
+def read_open_fall(section: Node | None, models: References) -> OpenFall:
     """The section; what is wrong with it is reported."""
     return built(open_fall_entry(models), section) if section is not None else OpenFall()
 
@@ -157,7 +173,7 @@ def as_written(policy: OpenFallPolicy, settings: Settings) -> OpenFall:
     )
 
 
-def written_at(place: str, section: Place | None) -> str:
+def written_at(place: str, section: Node | None) -> str:
     """Where the file says what the catalog has at a place: that of an urgency may stand under `default`."""
     name, _, key = place.partition(".")
     told = section.entries() if section is not None else {}

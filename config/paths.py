@@ -19,7 +19,7 @@ ENVIRONMENT = Path("the environment")
 """Stands for the configuration that the variables of providers make by themselves; it may be named like a file."""
 
 
-def found(path: Path | None, environ: Mapping[str, str], cwd: Path) -> Path:
+def locate(path: Path | None, environ: Mapping[str, str], cwd: Path) -> Path:
     """The configuration to use: the file that is named, else the nearest, else the user's, else the demo.
 
     A file that is named, by `path` or by $OPENFALL_CONFIG, need not exist: that is for the reader to tell.

@@ -7,7 +7,12 @@ from pathlib import Path
 
 import yaml
 
-from router_core.catalog import Billing, Catalog, ModelSpec, Prices
+from openfall.router_core.catalog.entries import (
+    Billing,
+    Catalog,
+    ModelSpec,
+    Prices,
+)
 
 PRICES = Path(__file__).resolve().parent / "prices.yaml"
 """US dollars for a million tokens by the provider's name of a model. Its first lines say of when, and from where."""

@@ -12,7 +12,7 @@ QUOTED = 40
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class ConfigProblem:
     """One fault. `line` counts from 1, 0 for the whole file; `path` is dotted, and empty for the top level.
 
     `variables` are the environment's that the faulty value came from: they are to be mended, not the file.
@@ -36,7 +36,7 @@ class Problem:
 class ConfigError(Exception):
     """A configuration that cannot be used. Its text is one problem a line, all of them, in the order of the file."""
 
-    def __init__(self, problems: Iterable[Problem]) -> None:
+    def __init__(self, problems: Iterable[ConfigProblem]) -> None:
         self.problems = tuple(sorted(problems, key=lambda problem: problem.line))
         super().__init__("\n".join(map(str, self.problems)))
 

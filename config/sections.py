@@ -7,13 +7,18 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from config.backends import POOL, backend_entry
-from config.entries import Entry
-from config.groups import group_entry
-from config.models import URGENCY_POLICY, model_entry, role_entry, task_entry
-from config.names import Names
-from config.open_fall import open_fall_entry
-from config.settings import BREAKERS, RETRY
+from openfall.config.backends import POOL, backend_entry
+from openfall.config.entries import Entry
+from openfall.config.groups import group_entry
+from openfall.config.models import (
+    URGENCY_POLICY,
+    model_entry,
+    role_entry,
+    task_entry,
+)
+from openfall.config.open_fall import open_fall_entry
+from openfall.config.references import References
+from openfall.config.settings import BREAKERS, RETRY
 
 
 class Form(Enum):
@@ -34,7 +39,7 @@ class Section:
     about: str
 
 
-_ANY = Names("name")
+_ANY = References("name")
 
 CATALOG: Mapping[str, Section] = {
     "pools": Section(

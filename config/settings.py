@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from config.bounds import at_least, at_most_all, more_than_nothing
-from config.entries import Entry, Table, read
-from config.kinds import (
-    Kind,
+from openfall.config.bounds import at_least, at_most_all, more_than_nothing
+from openfall.config.document import Node
+from openfall.config.entries import Entry, Table, read
+from openfall.config.field_types import (
+    FieldType,
     elsewhere,
     flag,
     seconds,
@@ -21,12 +22,11 @@ from config.kinds import (
     whole,
     written,
 )
-from config.masks import masked
-from config.page import Place
-from config.paths import FILE_NAME, is_shipped
-from config.webhooks import host_patterns, signing_secret
-from router_core.breaker import BreakerPolicy
-from router_core.policies import RetryPolicy
+from openfall.config.paths import FILE_NAME, is_shipped
+from openfall.config.redact import redact_value
+from openfall.config.webhooks import host_patterns, signing_secret
+from openfall.router_core.catalog.policies import RetryPolicy
+from openfall.router_core.deciding.breaker import BreakerPolicy
 
 SHIPPED_MODELS = ("smollm2",)
 REDIS_URL_FILE = "redis.url"
@@ -101,7 +101,7 @@ def redis_url(settings: Settings) -> str:
     raise NoRedis(f"No Redis: nothing runs in {settings.data_dir}. {remedy}")
 
 
-def _redis_address(place: Place) -> str | None:
+def _redis_address(place: Node) -> str | None:
     """`embedded`, or the URL of a Redis. It may carry a password: no message shows it."""
     told = secret(place)
     if told is None or told == EMBEDDED or _is_redis(told):
@@ -110,7 +110,7 @@ def _redis_address(place: Place) -> str | None:
     return None
 
 
-redis_address: Kind[str] = Kind(_redis_address, {"type": "string"}, lambda url: written(masked(url)))
+redis_address: FieldType[str] = FieldType(_redis_address, {"type": "string"}, lambda url: written(redact_value(url)))
 
 BREAKERS = Entry(
     BreakerPolicy,
@@ -193,13 +193,13 @@ ABOUT: Mapping[str, str] = {
 """What each section is for."""
 
 
-def read_local_only(sections: Mapping[str, Place]) -> bool:
+def read_local_only(sections: Mapping[str, Node]) -> bool:
     """`privacy: local_only`, which is the catalog's."""
     place = sections["privacy"].entries().get("local_only") if "privacy" in sections else None
     return bool(flag(place)) if place is not None else False
 
 
-def read_settings(sections: Mapping[str, Place]) -> dict[str, Any]:
+def read_settings(sections: Mapping[str, Node]) -> dict[str, Any]:
     """The fields of `Settings` that the file sets in these sections."""
     values = {}
     for name, (table, fields) in SECTIONS.items():

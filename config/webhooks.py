@@ -9,10 +9,15 @@ from collections.abc import Callable
 from ipaddress import ip_address
 from urllib.parse import SplitResult, urlsplit
 
-from config.kinds import Kind, listed, secret, written
-from config.masks import HIDDEN, masked_discord, masked_hook
-from config.page import Place
-from config.problems import quoted
+from openfall.config.document import Node
+from openfall.config.field_types import (
+    FieldType,
+    listed,
+    secret,
+    written,
+)
+from openfall.config.problems import quoted
+from openfall.config.redact import HIDDEN, redact_discord, redact_webhook
 
 SIGNED_BYTES = (24, 64)
 """How many bytes a signing secret has, by the Standard Webhooks specification (https://www.standardwebhooks.com)."""
@@ -25,17 +30,17 @@ _DISCORD_PATH = re.compile(r"/api/(v\d+/)?webhooks/\d+/[^/\s]+")
 _HOST_PATTERN = re.compile(r"[A-Za-z0-9.*?_\[\]!:-]+")
 
 
-def _unshown(judge: Callable[[Place, str], bool]) -> Callable[[Place], str | None]:
+def _unshown(judge: Callable[[Node, str], bool]) -> Callable[[Node], str | None]:
     """A reader of something secret, which a judge finds sound or reports; an empty text is the same as none."""
 
-    def read(place: Place) -> str | None:
+    def read(place: Node) -> str | None:
         told = (secret(place) or "").strip()
         return told if told and judge(place, told) else None
 
     return read
 
 
-def _is_discord(place: Place, told: str) -> bool:
+def _is_discord(place: Node, told: str) -> bool:
     url = _address(told)
     sound = url is not None and (url.scheme == "https" or _is_loopback(url.hostname or ""))
     if url is not None and sound and _DISCORD_PATH.fullmatch(url.path):
@@ -47,7 +52,7 @@ def _is_discord(place: Place, told: str) -> bool:
     return False
 
 
-def _is_hook(place: Place, told: str) -> bool:
+def _is_hook(place: Node, told: str) -> bool:
     if _address(told) is not None:
         return True
     place.report(
@@ -57,7 +62,7 @@ def _is_hook(place: Place, told: str) -> bool:
     return False
 
 
-def _can_sign(place: Place, told: str) -> bool:
+def _can_sign(place: Node, told: str) -> bool:
     encoded = told.removeprefix(_SECRET_PREFIX)
     if encoded == told:
         sound = len(told) >= LEAST_CHARACTERS
@@ -95,7 +100,7 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _host_pattern(place: Place) -> str | None:
+def _host_pattern(place: Node) -> str | None:
     told = secret(place)
     if told is None or _HOST_PATTERN.fullmatch(told):
         return told.lower() if told is not None else None
@@ -104,31 +109,33 @@ def _host_pattern(place: Place) -> str | None:
     return None
 
 
-def _hosts(place: Place) -> tuple[str, ...] | None:
+def _hosts(place: Node) -> tuple[str, ...] | None:
     patterns = listed(_HOST)(place)
     if place.is_list and not place.items():
         place.report("the list is empty", "Name a host, or remove the key to allow every public one.")
     return patterns or None
 
 
-_HOST: Kind[str] = Kind(_host_pattern, {"type": "string", "pattern": rf"^{_HOST_PATTERN.pattern}$|\$\{{"}, written)
+_HOST: FieldType[str] = FieldType(
+    _host_pattern, {"type": "string", "pattern": rf"^{_HOST_PATTERN.pattern}$|\$\{{"}, written
+)
 
-discord_hook: Kind[str] = Kind(
+discord_hook: FieldType[str] = FieldType(
     _unshown(_is_discord),
     {"type": "string", "pattern": r"^$|/api/(v\d+/)?webhooks/\d+/|\$\{"},
-    lambda url: written(masked_discord(url)),
+    lambda url: written(redact_discord(url)),
 )
 """The address of a Discord webhook. Plain http only on this machine: for tests, and for a proxy."""
 
-hook: Kind[str] = Kind(
-    _unshown(_is_hook), {"type": "string", "pattern": r"^$|^https?://|\$\{"}, lambda url: written(masked_hook(url))
+hook: FieldType[str] = FieldType(
+    _unshown(_is_hook), {"type": "string", "pattern": r"^$|^https?://|\$\{"}, lambda url: written(redact_webhook(url))
 )
 """An address that takes a POST. Often whoever knows it may post there, so it is a secret."""
 
-signing_secret: Kind[str] = Kind(_unshown(_can_sign), secret.shape, lambda told: HIDDEN)
+signing_secret: FieldType[str] = FieldType(_unshown(_can_sign), secret.shape, lambda told: HIDDEN)
 """What webhooks are signed with."""
 
-host_patterns: Kind[tuple[str, ...]] = Kind(
+host_patterns: FieldType[tuple[str, ...]] = FieldType(
     _hosts, {"type": "array", "items": _HOST.shape, "minItems": 1}, listed(_HOST).write
 )
 """Which hosts callers may name; at least one."""

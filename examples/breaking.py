@@ -10,10 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from examples.fleet import Fleet
-from producers import AsyncOpenfall
-from router_core.breaker import BreakerState
-from router_core.result import Result
-from router_core.state.breakers import Breaker, breakers
+from openfall import AsyncOpenfall
+from openfall.router_core.deciding.breaker import BreakerState
+from openfall.router_core.jobs.result import Result
+from openfall.router_core.state.breakers import BreakerStatus, list_breakers
 
 VICTIM, TARGET = "engine-two", "two/smol-b"
 QUESTION = "Describe the lanterns over the river, in one sentence."
@@ -59,9 +59,9 @@ async def _watch(client: AsyncOpenfall, breaking: Breaking, began: float, say: C
     say(f"breaker of {TARGET} [bold green]closed[/] {breaking.closed:.1f} s after the kill: its probes were answered")
 
 
-async def _until(client: AsyncOpenfall, true: Callable[[Breaker], bool]) -> Breaker:
+async def _until(client: AsyncOpenfall, true: Callable[[BreakerStatus], bool]) -> BreakerStatus:
     while True:
-        found = next((one for one in await breakers(client.link) if one.target == TARGET), None)
+        found = next((one for one in await list_breakers(client.link) if one.target == TARGET), None)
         if found is not None and true(found):
             return found
         await asyncio.sleep(LOOK_EVERY)

@@ -21,12 +21,11 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-import config
 from examples import report
 from examples.falling import fall_open
 from examples.fleet import CONFIG, ROOT, FleetFailed, environment, running
 from examples.night import Line, Night, Show, read_jobs, run
-from producers import AsyncOpenfall
+from openfall import AsyncOpenfall, config
 
 EPISODE = ROOT / "examples" / "episode-07.jsonl"
 OUT = ROOT / ".openfall" / "demo"
@@ -94,7 +93,9 @@ async def main(console: Console) -> int:
     return _report(console, night)
 
 
-async def _night(screen: Screen, loaded: config.Loaded, lines: tuple[Line, ...], environ: Mapping[str, str]) -> Night:
+async def _night(
+    screen: Screen, loaded: config.LoadedConfig, lines: tuple[Line, ...], environ: Mapping[str, str]
+) -> Night:
     screen.say("starting a Valkey, two engines with a toy model, three workers: on this machine, for this demo only")
     async with running(environ, screen.hear) as fleet:
         async with AsyncOpenfall(config=loaded, producer="demo") as client:

@@ -15,12 +15,12 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 
 from examples.fleet import Fleet
-from producers import AsyncOpenfall
-from producers.request import Ask
-from router_core.job import Urgency
-from router_core.open_fall import HoldReason
-from router_core.result import Result
-from router_core.state.intake import Accepted
+from openfall import AsyncOpenfall
+from openfall.producers.request import PreparedJob
+from openfall.router_core.degrading.policy import HoldReason
+from openfall.router_core.jobs.job import Urgency
+from openfall.router_core.jobs.result import Result
+from openfall.router_core.state.jobs import Receipt
 
 ENGINES = ("engine-one", "engine-two")
 ASKED = (
@@ -109,7 +109,7 @@ def _kill(fleet: Fleet, say: Callable[[str], None]) -> None:
 
 async def _ask(client: AsyncOpenfall, falling: Falling, say: Callable[[str], None]) -> None:
     """What is asked while nobody can answer: a batch and, once its calls have failed, somebody who waits."""
-    answers = await client.submit_many(Ask(prompt, {"role": role}) for role, prompt in ASKED)
+    answers = await client.submit_many(PreparedJob(prompt, {"role": role}) for role, prompt in ASKED)
     for answer, (_, prompt) in zip(answers, ASKED, strict=True):
         if isinstance(answer, Exception):
             raise answer
@@ -124,7 +124,7 @@ async def _ask(client: AsyncOpenfall, falling: Falling, say: Callable[[str], Non
     say(f"who waits is told [bold yellow]degraded[/] after {falling.told:.2f} s: “{falling.reply}”")
 
 
-async def _degraded(client: AsyncOpenfall, job: Accepted) -> str:
+async def _degraded(client: AsyncOpenfall, job: Receipt) -> str:
     """What a job's caller reads as soon as it is degraded."""
     async with aclosing(client.stream(job, watch=False)) as events:
         async for event in events:

@@ -96,7 +96,7 @@ def environment(data: Path) -> dict[str, str]:
 async def running(environ: Mapping[str, str], on_event: Callable[[Mapping[str, Any]], None]) -> AsyncIterator[Fleet]:
     """A fleet that is ready; it is gone when the block ends, however that ends. `FleetFailed` if it cannot be had."""
     fleet = Fleet(on_event, Path(environ["OPENFALL_DEMO_DATA"]) / "up.log")
-    command = [sys.executable, "-m", "workers", "up", "--config", str(CONFIG), "--json", "--quiet"]
+    command = [sys.executable, "-m", "openfall.workers", "up", "--config", str(CONFIG), "--json", "--quiet"]
     with fleet.log.open("wb") as log:
         # A session of its own: Ctrl-C is for us, and we stop it in good order.
         process = await asyncio.create_subprocess_exec(

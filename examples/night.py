@@ -13,13 +13,13 @@ from pathlib import Path
 from examples.breaking import Breaking, break_one
 from examples.falling import Falling
 from examples.fleet import Fleet
-from producers import AsyncOpenfall
-from producers.batch_file import BadLine, read_lines
-from producers.request import Ask
-from router_core.catalog import Catalog
-from router_core.job import Urgency
-from router_core.result import Result
-from router_core.state.intake import Accepted, Record
+from openfall import AsyncOpenfall
+from openfall.producers.batch.files import InvalidLine, read_lines
+from openfall.producers.request import PreparedJob
+from openfall.router_core.catalog.entries import Catalog
+from openfall.router_core.jobs.job import Urgency
+from openfall.router_core.jobs.result import Result
+from openfall.router_core.state.jobs import JobRecord, Receipt
 
 KILL_AFTER = 0.25
 """The share of the answers after which a worker is killed."""
@@ -37,7 +37,7 @@ class Line:
     custom_id: str
     role: str
     urgency: str
-    ask: Ask
+    ask: PreparedJob
 
     @property
     def prompt(self) -> str:
@@ -97,7 +97,7 @@ def read_jobs(path: Path, catalog: Catalog) -> tuple[Line, ...]:
     jobs = []
     with path.open("rb") as file:
         for line in read_lines(file):
-            if isinstance(line, BadLine):
+            if isinstance(line, InvalidLine):
                 raise ValueError(f"{path.name}: {line}")
             assert isinstance(line.ask.prompt, Mapping)
             role = str(line.ask.prompt["model"])
@@ -144,7 +144,7 @@ async def _put_in(client: AsyncOpenfall, night: Night) -> None:
     answers = await client.submit_many(line.ask for line in night.lines)
     night.accepting = time.monotonic() - began
     for line, answer in zip(night.lines, answers, strict=True):
-        if isinstance(answer, Accepted):
+        if isinstance(answer, Receipt):
             night.accepted[line.custom_id] = answer.id
         else:
             night.refused[line.custom_id] = str(answer)
@@ -173,9 +173,9 @@ async def _kill_one(client: AsyncOpenfall, fleet: Fleet, night: Night, show: Sho
         await asyncio.gather(*(_follow(client, fleet, night, custom_id, show) for custom_id in night.killing.orphans))
 
 
-async def _held(client: AsyncOpenfall, fleet: Fleet, night: Night) -> dict[str, dict[str, Record]]:
+async def _held(client: AsyncOpenfall, fleet: Fleet, night: Night) -> dict[str, dict[str, JobRecord]]:
     """The jobs that each worker of the fleet is calling for: part -> custom id -> record."""
-    held: dict[str, dict[str, Record]] = {}
+    held: dict[str, dict[str, JobRecord]] = {}
     for custom_id in night.lost:
         record = await client.record(night.accepted[custom_id])
         what = fleet.worker_of(record.worker) if record.state == "started" and record.worker else None
@@ -184,7 +184,7 @@ async def _held(client: AsyncOpenfall, fleet: Fleet, night: Night) -> dict[str, 
     return held
 
 
-async def _kill(client: AsyncOpenfall, fleet: Fleet, night: Night, victim: tuple[str, dict[str, Record]]) -> None:
+async def _kill(client: AsyncOpenfall, fleet: Fleet, night: Night, victim: tuple[str, dict[str, JobRecord]]) -> None:
     """Kill it. What counts as orphaned is what Redis still shows as its own afterwards."""
     what, held = victim
     pid = fleet.pids[what]

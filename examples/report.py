@@ -11,8 +11,8 @@ from rich.table import Table
 
 from examples.falling import Falling
 from examples.night import Line, Night
-from producers.batch_file import answer_row
-from router_core.result import Result
+from openfall.producers.batch.files import answer_row
+from openfall.router_core.jobs.result import Result
 
 URGENCIES = ("interactive", "background", "batch")
 KINDS: Mapping[str, str] = {

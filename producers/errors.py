@@ -38,7 +38,7 @@ class NoModel(ProducerError):
     """No model can be called now, or none can or may take the request. The message tells why of each."""
 
 
-class StillQueued(ProducerError):
+class NotFinished(ProducerError):
     """Nobody waits any longer, but the job goes on: ask for it later by `job_id`."""
 
     def __init__(self, job_id: str) -> None:
@@ -46,9 +46,9 @@ class StillQueued(ProducerError):
         super().__init__(f"no answer yet: job {job_id} goes on without you; ask for it later by this id")
 
 
-class FileTrouble(ProducerError):
+class BatchFileError(ProducerError):
     """A file of a batch cannot be used. The message names it and says what to do."""
 
 
-class CannotWrite(FileTrouble):
+class CannotWrite(BatchFileError):
     """There is no room for another answer. The jobs go on, and the same command goes on where it was."""

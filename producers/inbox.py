@@ -11,12 +11,17 @@ from typing import Any, Generic, TypeVar
 
 from pydantic_core import from_json
 
-from router_core.envelope import UnreadableEnvelope
-from router_core.result import Result
-from router_core.state.errors import StoreError, StoreUnreachable
-from router_core.state.inbox import SILENT, Entry, Inbox, acknowledge
-from router_core.state.link import Link
-from router_core.state.tasks import stop
+from openfall.router_core.jobs.envelope import UnreadableEnvelope
+from openfall.router_core.jobs.result import Result
+from openfall.router_core.state.cancellation import cancel_all
+from openfall.router_core.state.errors import StoreError, StoreUnreachable
+from openfall.router_core.state.inbox import (
+    SILENT,
+    InboxEntry,
+    InboxReader,
+    acknowledge,
+)
+from openfall.router_core.state.redis_connection import RedisConnection
 
 log = logging.getLogger("openfall.inbox")
 
@@ -29,7 +34,7 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Delivered(Generic[T_co]):
+class InboxDelivery(Generic[T_co]):
     """What came of one job: its result, or, of a job that is held, what is replied meanwhile (`final` is False).
 
     `reply_to` is what the job was put in with. `await ack()` when it is dealt with (the synchronous client's `ack()`
@@ -61,8 +66,8 @@ class Delivered(Generic[T_co]):
 
 
 async def delivered(
-    inbox: Inbox, link: Link, name: str, *, follow: bool = True
-) -> AsyncGenerator[Delivered[Awaitable[None]], None]:
+    inbox: InboxReader, link: RedisConnection, name: str, *, follow: bool = True
+) -> AsyncGenerator[InboxDelivery[Awaitable[None]], None]:
     """What is in the inbox: first what was not acknowledged before, then what comes. Ends when nothing is left, unless
     `follow`."""
     given: set[str] = set()
@@ -77,18 +82,18 @@ async def delivered(
                     log.warning("inbox %s: job %s is left there: %s", name, entry.job_id, error)
                     continue
                 reply_to = from_json(entry.reply_to) if entry.reply_to else None
-                yield Delivered(result=result, reply_to=reply_to, at=entry.at, ack=_Ack(link, name, entry, given))
+                yield InboxDelivery(result=result, reply_to=reply_to, at=entry.at, ack=_Ack(link, name, entry, given))
         finally:
-            await stop(alive)
+            await cancel_all(alive)
 
 
 @dataclass(frozen=True, slots=True)
 class _Ack:
     """Acknowledges one entry, however long Redis is away."""
 
-    link: Link
+    link: RedisConnection
     name: str
-    entry: Entry
+    entry: InboxEntry
     given: set[str]
 
     async def __call__(self) -> None:
@@ -101,12 +106,12 @@ class _Ack:
         self.given.discard(self.entry.entry)
 
 
-async def _entries(inbox: Inbox, given: set[str], follow: bool) -> AsyncIterator[Entry]:
+async def _entries(inbox: InboxReader, given: set[str], follow: bool) -> AsyncIterator[InboxEntry]:
     """Entries that are ours and not in `given`."""
     look_back = float("-inf")
     while True:
         try:
-            found: list[Entry] = []
+            found: list[InboxEntry] = []
             if time.monotonic() > look_back:
                 found = await _left(inbox, given)
                 look_back = time.monotonic() + LOOK_BACK
@@ -121,14 +126,14 @@ async def _entries(inbox: Inbox, given: set[str], follow: bool) -> AsyncIterator
             return
 
 
-async def _left(inbox: Inbox, given: set[str]) -> list[Entry]:
+async def _left(inbox: InboxReader, given: set[str]) -> list[InboxEntry]:
     """What is ours already and has not been given yet, then what silent readers have left."""
     own = [entry for entry in await inbox.keep() if entry not in given]
     found = [entry for id_ in own if (entry := await inbox.entry(id_)) is not None]
     return found + [entry for entry in await inbox.taken_over() if entry.entry not in given]
 
 
-async def _stay_alive(inbox: Inbox) -> None:
+async def _stay_alive(inbox: InboxReader) -> None:
     """Whoever reads us may take long over an entry: nobody else is to be given it meanwhile."""
     while True:
         await asyncio.sleep(SIGN_OF_LIFE)

@@ -8,10 +8,10 @@ from typing import Any, get_args
 
 from pydantic_core import PydanticSerializationError, to_json
 
-from producers.errors import BadRequest, PromptTooLarge
-from router_core.catalog import UnknownName
-from router_core.dialect import settings
-from router_core.job import Dialect
+from openfall.producers.errors import BadRequest, PromptTooLarge
+from openfall.router_core.catalog.entries import UnknownName
+from openfall.router_core.jobs.job import Dialect
+from openfall.router_core.routing.request_body import get_parameters
 
 Prompt = str | Sequence[Mapping[str, Any]] | Mapping[str, Any]
 """A text, a list of messages, or a whole request body; in the dialect that the options name."""
@@ -59,7 +59,7 @@ def body_of(prompt: Prompt, dialect: Dialect, parameters: Mapping[str, Any]) -> 
     check_messages(body.get("messages"), dialect)
     _check_places(body, dialect)
     _add(body, dialect, {name: value for name, value in parameters.items() if value is not None})
-    _check_numbers(settings(body, dialect))
+    _check_numbers(get_parameters(body, dialect))
     return body
 
 
@@ -124,7 +124,7 @@ def _add(body: dict[str, Any], dialect: Dialect, given: Mapping[str, Any]) -> No
         return
     added = {names[name]: value for name, value in given.items()}
     if dialect == "ollama":
-        body["options"] = {**settings(body, dialect), **added}
+        body["options"] = {**get_parameters(body, dialect), **added}
         return
     if dialect == "anthropic" and isinstance(added.get("stop_sequences"), str):
         added["stop_sequences"] = [added["stop_sequences"]]

@@ -10,25 +10,36 @@ from typing import Any, TypedDict
 
 from pydantic import ValidationError
 
-from config import Loaded
-from config.words import seconds_of
-from producers.destinations import destinations
-from producers.errors import BadRequest
-from producers.prompt import PARAMETERS, Prompt, body_of, check_size, dialect_of
-from router_core.catalog import UnknownName
-from router_core.choose import AUTO, Asked
-from router_core.dialect import last_words
-from router_core.fleet import Fleet
-from router_core.job import CompletionJob, Dialect, Urgency
-from router_core.needs import needs_of
-from router_core.route import FleetOf, NothingFits, Route, route
-from router_core.state.intake import Terms
+from openfall.config import LoadedConfig
+from openfall.config.literals import seconds_of
+from openfall.producers.callbacks import callback_options
+from openfall.producers.errors import BadRequest
+from openfall.producers.prompt import (
+    PARAMETERS,
+    Prompt,
+    body_of,
+    check_size,
+    dialect_of,
+)
+from openfall.router_core.catalog.entries import UnknownName
+from openfall.router_core.deciding.fleet_state import FleetState
+from openfall.router_core.jobs.job import CompletionJob, Dialect, Urgency
+from openfall.router_core.routing.chain_selection import AUTO, RouteRequest
+from openfall.router_core.routing.request_body import last_user_text
+from openfall.router_core.routing.requirements import requirements_for
+from openfall.router_core.routing.route import (
+    FleetOf,
+    NothingFits,
+    Route,
+    route,
+)
+from openfall.router_core.state.jobs import SubmitTerms
 
-UNHEARD = Fleet()
+UNHEARD = FleetState()
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class FleetView:
     """What was last seen of the fleet, and when (epoch seconds, server clock). Without it every model is taken to
     work."""
 
@@ -36,10 +47,10 @@ class Seen:
     now: float = 0.0
 
 
-NOTHING_SEEN = Seen()
+NOTHING_SEEN = FleetView()
 
 
-class Options(TypedDict, total=False):
+class SubmitOptions(TypedDict, total=False):
     """What may be said beside the prompt. Everything has a default.
 
     `model`, `role` or `task` names what is asked; without them the body's `model` does, which may be any of the three.
@@ -78,7 +89,7 @@ class Options(TypedDict, total=False):
     response_format: Mapping[str, Any] | None
 
 
-OPTIONS = frozenset(Options.__annotations__)
+OPTIONS = frozenset(SubmitOptions.__annotations__)
 
 LAST_MOMENT = 4102444800.0
 """2100-01-01T00:00:00Z in epoch seconds: what lies behind it is a slip, such as milliseconds."""
@@ -88,11 +99,11 @@ _OURS = ("model", "stream")
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class PreparedJob:
     """One request as its caller gave it."""
 
     prompt: Prompt
-    options: Options = field(default_factory=Options)
+    options: SubmitOptions = field(default_factory=SubmitOptions)
 
 
 def new_id() -> str:
@@ -100,7 +111,9 @@ def new_id() -> str:
     return secrets.token_hex(12)
 
 
-def prepare(loaded: Loaded, producer: str, ask: Ask, seen: Seen = NOTHING_SEEN) -> tuple[CompletionJob, Terms]:
+def prepare(
+    loaded: LoadedConfig, producer: str, ask: PreparedJob, seen: FleetView = NOTHING_SEEN
+) -> tuple[CompletionJob, SubmitTerms]:
     """The job and the terms on which it is put in, by what was seen of the fleet.
 
     Raises `BadRequest` (also when no model can or may take it), `PromptTooLarge`, or `UnknownName` for a role, task,
@@ -166,14 +179,14 @@ def moment(told: float | str | datetime) -> float:
     return told.timestamp()
 
 
-def _terms(loaded: Loaded, queue: str, urgency: Urgency, options: Options) -> Terms:
+def _terms(loaded: LoadedConfig, queue: str, urgency: Urgency, options: SubmitOptions) -> SubmitTerms:
     within, deadline = options.get("within"), options.get("deadline")
     if within is not None and deadline is not None:
         raise BadRequest(
             "say `within` or `deadline`, not both: each sets the moment after which nobody wants an answer"
         )
     policy = loaded.catalog.urgency[urgency]
-    return Terms(
+    return SubmitTerms(
         queue=queue,
         start_within=policy.start_within,
         give_up=policy.give_up if within is None else duration(within),
@@ -182,7 +195,7 @@ def _terms(loaded: Loaded, queue: str, urgency: Urgency, options: Options) -> Te
         deadline=None if deadline is None else moment(deadline),
         idempotency_key=_key(options.get("idempotency_key")),
         depth=policy.depth,
-        **destinations(options, loaded.settings),
+        **callback_options(options, loaded.settings),
     )
 
 
@@ -192,14 +205,14 @@ def _key(told: str | None) -> str:
     return told or ""
 
 
-def _asked(options: Options, body: Mapping[str, Any], dialect: Dialect) -> Asked:
+def _asked(options: SubmitOptions, body: Mapping[str, Any], dialect: Dialect) -> RouteRequest:
     role, model = options.get("role"), options.get("model")
     if role is not None and model is not None and model != AUTO:
         raise BadRequest("say a role or a model, not both")
     target = body.get("model")
     if target is not None and not isinstance(target, str):
         raise BadRequest("`model` must be text: the name of a role, task or model, or auto")
-    return Asked(
+    return RouteRequest(
         target=AUTO if model == AUTO else target,
         role=role,
         task=options.get("task"),
@@ -207,8 +220,8 @@ def _asked(options: Options, body: Mapping[str, Any], dialect: Dialect) -> Asked
         group=options.get("group"),
         urgency=urgency_of(options.get("urgency")),
         local_only=bool(options.get("local_only")),
-        needs=needs_of(body, dialect),
-        text=last_words(body),
+        needs=requirements_for(body, dialect),
+        text=last_user_text(body),
     )
 
 

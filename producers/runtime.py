@@ -1,6 +1,6 @@
 """For programs that call models by themselves: which one to call now, and what came of it.
 
-    from producers import NoModel, resolve_runtime_model
+    from openfall import NoModel, resolve_runtime_model
 
     failed: list[str] = []
     while True:
@@ -32,21 +32,26 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypedDict, Unpack
 
-from config import Loaded
-from producers.causes import error_class
-from producers.request import urgency_of
-from producers.resolving import Resolved, resolve
-from producers.sight import LOOK_WITHIN, look
-from router_core.choose import Asked
-from router_core.job import Urgency
-from router_core.needs import Needs
-from router_core.outcome import ErrorClass
-from router_core.state.errors import StoreError
-from router_core.state.link import Link
-from router_core.state.reports import Epochs, Reported, epochs, report
+from openfall.config import LoadedConfig
+from openfall.producers.error_class import error_class
+from openfall.producers.fleet_cache import LOOK_WITHIN, fetch_fleet
+from openfall.producers.request import urgency_of
+from openfall.producers.resolve import Resolved, resolve
+from openfall.router_core.jobs.job import Urgency
+from openfall.router_core.jobs.outcome import ErrorClass
+from openfall.router_core.routing.chain_selection import RouteRequest
+from openfall.router_core.routing.requirements import Requirements
+from openfall.router_core.state.errors import StoreError
+from openfall.router_core.state.external_calls import (
+    BreakerEpochs,
+    ExternalCall,
+    fetch_epochs,
+    report_external_call,
+)
+from openfall.router_core.state.redis_connection import RedisConnection
 
 
-class Wishes(TypedDict, total=False):
+class ResolveOptions(TypedDict, total=False):
     """What may be said of the model that is wanted. `target` is a role, task or model, or `auto`; `failed` are models,
     or backends, not to be named again; `tokens` is a lower bound of the prompt's length; `text` is the prompt, by whose
     words its task is found when nothing else is said."""
@@ -62,7 +67,7 @@ class Wishes(TypedDict, total=False):
     text: str
 
 
-class Came(TypedDict, total=False):
+class CallOutcome(TypedDict, total=False):
     """What came of a call. Nothing said: it answered.
 
     `error` is an `ErrorClass`, one of its words (`timeout`), any other words, or the exception that was raised;
@@ -97,11 +102,11 @@ class RuntimeModel:
     max_tokens: int | None
     live: bool
     key: str = field(repr=False)
-    epochs: Epochs = field(repr=False)
+    epochs: BreakerEpochs = field(repr=False)
     began: float = field(default_factory=time.monotonic, repr=False, compare=False)
-    teller: Callable[[RuntimeModel, Came], bool] | None = field(default=None, repr=False, compare=False)
+    teller: Callable[[RuntimeModel, CallOutcome], bool] | None = field(default=None, repr=False, compare=False)
 
-    def report(self, **came: Unpack[Came]) -> bool:
+    def report(self, **came: Unpack[CallOutcome]) -> bool:
         """Tell what came of the call that this model was named for. False: nobody could be told.
 
         Of a model that an `AsyncOpenfall` has named: `await llm.report(model, ...)`.
@@ -111,10 +116,10 @@ class RuntimeModel:
         return self.teller(self, came)
 
 
-async def find(loaded: Loaded, link: Link, role: str | None, wishes: Wishes) -> RuntimeModel:
+async def find(loaded: LoadedConfig, link: RedisConnection, role: str | None, wishes: ResolveOptions) -> RuntimeModel:
     """The model to call. Raises `UnknownName`, `NoModel`."""
     catalog = loaded.catalog
-    seen = await look(link, catalog)
+    seen = await fetch_fleet(link, catalog)
     found = resolve(catalog, _asked(role, wishes), seen, without=wishes.get("failed", ()), directly=True)
     spec, backend = catalog.models[found.model], catalog.backends[found.backend]
     return RuntimeModel(
@@ -129,20 +134,20 @@ async def find(loaded: Loaded, link: Link, role: str | None, wishes: Wishes) -> 
         max_tokens=spec.max_tokens,
         live=seen is not None,
         key=backend.key.get_secret_value(),
-        epochs=Epochs() if seen is None else await _epochs(loaded, link, found),
+        epochs=BreakerEpochs() if seen is None else await _epochs(loaded, link, found),
     )
 
 
-async def _epochs(loaded: Loaded, link: Link, found: Resolved) -> Epochs:
+async def _epochs(loaded: LoadedConfig, link: RedisConnection, found: Resolved) -> BreakerEpochs:
     try:
         async with asyncio.timeout(LOOK_WITHIN):
-            return await epochs(link, loaded.catalog, found.backend, found.model)
+            return await fetch_epochs(link, loaded.catalog, found.backend, found.model)
     except (StoreError, TimeoutError):
-        return Epochs()
+        return BreakerEpochs()
 
 
-def _asked(role: str | None, wishes: Wishes) -> Asked:
-    return Asked(
+def _asked(role: str | None, wishes: ResolveOptions) -> RouteRequest:
+    return RouteRequest(
         target=wishes.get("target"),
         role=role,
         task=wishes.get("task"),
@@ -150,16 +155,16 @@ def _asked(role: str | None, wishes: Wishes) -> Asked:
         group=wishes.get("group"),
         urgency=urgency_of(wishes.get("urgency")),
         local_only=bool(wishes.get("local_only")),
-        needs=Needs(tokens_at_least=wishes.get("tokens", 0)),
+        needs=Requirements(tokens_at_least=wishes.get("tokens", 0)),
         text=wishes.get("text", ""),
     )
 
 
-async def tell(loaded: Loaded, link: Link, called: RuntimeModel, came: Came) -> bool:
+async def tell(loaded: LoadedConfig, link: RedisConnection, called: RuntimeModel, came: CallOutcome) -> bool:
     """Report a call; False when Redis does not take it."""
     error = error_class(came.get("error"), came.get("status"))
     latency = came.get("latency")
-    made = Reported(
+    made = ExternalCall(
         model=called.model,
         backend=called.backend,
         epochs=called.epochs,
@@ -173,25 +178,25 @@ async def tell(loaded: Loaded, link: Link, called: RuntimeModel, came: Came) -> 
     )
     try:
         async with asyncio.timeout(LOOK_WITHIN):  # the caller has an answer to give: nobody waits for a sick Redis
-            await report(link, loaded.catalog, made)
+            await report_external_call(link, loaded.catalog, made)
     except (StoreError, TimeoutError):
         return False
     return True
 
 
 def resolve_runtime_model(
-    role: str | None = None, *, config: Path | str | None = None, **wishes: Unpack[Wishes]
+    role: str | None = None, *, config: Path | str | None = None, **wishes: Unpack[ResolveOptions]
 ) -> RuntimeModel:
     """The model to call now, and everything that the call needs. See the module's own words for how to use it.
 
     The configuration is read again when its file has changed. Raises `NoModel` with the reason of each model,
     `UnknownName` for what is not in the catalog, `config.ConfigError`.
     """
-    from producers.shared import SHARED  # it knows the clients, which know this module
+    from openfall.producers.default_client import SHARED  # it knows the clients, which know this module
 
     return SHARED.openfall(None if config is None else Path(config)).resolve(role, **wishes)
 
 
-def report_call(called: RuntimeModel, **came: Unpack[Came]) -> bool:
+def report_call(called: RuntimeModel, **came: Unpack[CallOutcome]) -> bool:
     """The same as `called.report(...)`."""
     return called.report(**came)

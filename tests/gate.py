@@ -15,7 +15,7 @@ from pathlib import Path
 
 import hiredis
 
-from router_core.state import scripts
+from openfall.router_core.state import scripts
 
 
 class Step(Enum):

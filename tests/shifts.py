@@ -11,15 +11,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from router_core.catalog import Catalog
-from router_core.job import CompletionJob, Urgency
-from router_core.state import events
-from router_core.state.intake import Intake, Record, Terms
-from router_core.state.link import Link
+from openfall.router_core.catalog.entries import Catalog
+from openfall.router_core.jobs.job import CompletionJob, Urgency
+from openfall.router_core.state import job_events
+from openfall.router_core.state.jobs import JobRecord, JobStore, SubmitTerms
+from openfall.router_core.state.redis_connection import RedisConnection
+from openfall.workers.process import Generation, WorkerConfig
+from openfall.workers.worker import StopMode
+from openfall.workers.worker import WorkerSettings as WorkerTerms
 from tests.faults import COMPLETION, answer, fault_server
-from workers.process import Plan, Shift
-from workers.worker import Stop
-from workers.worker import Terms as WorkerTerms
 
 
 @dataclass
@@ -56,15 +56,15 @@ def nobody() -> str:
 class Place:
     """A catalog at work: who puts jobs in, and who looks at what becomes of them."""
 
-    link: Link
-    intake: Intake
+    link: RedisConnection
+    intake: JobStore
     catalog: Catalog
 
     async def accept(self, job_id: str, chain: tuple[str, ...], urgency: Urgency, **more: Any) -> str:
         """Put a job into the queue of the first of its chain, with the terms of its urgency."""
         body = {"messages": [{"role": "user", "content": job_id}]}
         policy = self.catalog.urgency[urgency]
-        terms = Terms(
+        terms = SubmitTerms(
             queue=more.pop("queue", None) or self.catalog.queue(chain[0], urgency),
             give_up=more.pop("give_up", policy.give_up),
             keep=600,
@@ -73,7 +73,7 @@ class Place:
         job = CompletionJob(id=job_id, producer="test", chain=chain, urgency=urgency, body=body, **more)
         return (await self.intake.accept(job, terms)).id
 
-    async def until(self, job_id: str, *states: str, seconds: float = 30.0) -> Record:
+    async def until(self, job_id: str, *states: str, seconds: float = 30.0) -> JobRecord:
         """The record of a job once it is in one of these states."""
         async with asyncio.timeout(seconds):
             while (record := await self.intake.record(job_id)).state not in states:
@@ -82,7 +82,7 @@ class Place:
 
     async def moves(self, job_id: str) -> list[dict[str, Any]]:
         """The events of a job that tell that and why it went elsewhere, or nowhere."""
-        told = await events.read(self.link, job_id)
+        told = await job_events.read(self.link, job_id)
         return [event for event in told if event.get("why") or event["event"] == "held"]
 
     async def now(self) -> float:
@@ -96,15 +96,15 @@ async def place(redis_url: str, home: Path, catalog: Catalog, *pools: str, slots
     async with AsyncExitStack() as stack:
         for pool in pools:
             terms = WorkerTerms(slots=slots, grace=1.0)
-            plan = Plan(redis_url=redis_url, catalog=catalog, pool=pool, terms=terms, spool=home / "spool")
+            plan = WorkerConfig(redis_url=redis_url, catalog=catalog, pool=pool, terms=terms, spool=home / "spool")
             await stack.enter_async_context(_working(plan))
-        link = await stack.enter_async_context(Link(redis_url))
-        yield Place(link, Intake(link), catalog)
+        link = await stack.enter_async_context(RedisConnection(redis_url))
+        yield Place(link, JobStore(link), catalog)
 
 
 @asynccontextmanager
-async def _working(plan: Plan) -> AsyncIterator[None]:
-    shift = Shift(plan)
+async def _working(plan: WorkerConfig) -> AsyncIterator[None]:
+    shift = Generation(plan)
     task = asyncio.create_task(shift.work())
     ready = asyncio.create_task(shift.ready.wait())
     await asyncio.wait({task, ready}, return_when=asyncio.FIRST_COMPLETED)
@@ -114,7 +114,7 @@ async def _working(plan: Plan) -> AsyncIterator[None]:
             task.result()
         yield
     finally:
-        shift.stop(Stop.NOW)
+        shift.stop(StopMode.NOW)
         await task
 
 

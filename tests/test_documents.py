@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-import config
-from router_core.open_fall import HoldReason
-from router_core.outcome import DISPOSITIONS, ErrorClass
-from router_core.state import keys
+from openfall import config
+from openfall.router_core.degrading.policy import HoldReason
+from openfall.router_core.jobs.outcome import DISPOSITIONS, ErrorClass
+from openfall.router_core.state import keys
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("router_core/*.md")])

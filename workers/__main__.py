@@ -1,4 +1,4 @@
-"""`python -m workers VERB`: see `workers.verbs`."""
+"""`python -m openfall.workers VERB`: see `workers.verbs`."""
 
 import signal
 import sys
@@ -7,6 +7,6 @@ if __name__ == "__main__":
     # Until a verb catches it, a Ctrl-C just ends the process: no traceback while modules are being read.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-    from workers.verbs import main
+    from openfall.workers.commands import main
 
     sys.exit(main())

@@ -15,22 +15,27 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from router_core.catalog import Catalog
-from router_core.job import Urgency
-from router_core.state.delivery import Deliveries
-from router_core.state.drained import Drained, Identity, Seat, seats_of
-from router_core.state.errors import StoreUnreachable
-from router_core.state.keys import DEGRADE
-from router_core.state.link import Link
-from router_core.state.presence import Bell, register, unregister
-from router_core.state.tasks import stop
-from workers.backends import health
-from workers.post_office.office import Terms as PostTerms
-from workers.spool import Spool
-from workers.stations import calling, degrading
-from workers.upkeep import Upkeep
-from workers.watch import Watch
-from workers.worker import Stop, Terms, Worker
+from openfall.router_core.catalog.entries import Catalog
+from openfall.router_core.jobs.job import Urgency
+from openfall.router_core.state.cancellation import cancel_all
+from openfall.router_core.state.errors import StoreUnreachable
+from openfall.router_core.state.keys import DEGRADE
+from openfall.router_core.state.redis_connection import RedisConnection
+from openfall.router_core.state.subscription import (
+    BackendCapacity,
+    QueueSubscription,
+    WorkerIdentity,
+    backends_for,
+)
+from openfall.router_core.state.worker_queue import WorkerQueue
+from openfall.router_core.state.worker_registry import WakeUp, register, unregister
+from openfall.workers.backends import health
+from openfall.workers.composition import completion_worker, degrade_worker
+from openfall.workers.maintenance.fleet_cache import FleetCache
+from openfall.workers.maintenance.housekeeping import Housekeeping
+from openfall.workers.outbox.dispatcher import OutboxSettings as PostTerms
+from openfall.workers.spool import Spool
+from openfall.workers.worker import StopMode, Worker, WorkerSettings
 
 log = logging.getLogger("openfall.worker")
 
@@ -41,13 +46,13 @@ SCRIPTS = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class WorkerConfig:
     """What one worker is to do. `backend` pins it to one backend of its pool."""
 
     redis_url: str
     catalog: Catalog
     pool: str
-    terms: Terms
+    terms: WorkerSettings
     spool: Path
     backend: str | None = None
     keep_prompts: bool = False
@@ -56,7 +61,7 @@ class Plan:
     """To whom the degrade worker posts what is to be told."""
     on_ready: Callable[[], object] = lambda: None
     """Called when the worker is registered and about to make its first claim."""
-    changed: Callable[[], Plan | None] | None = None
+    changed: Callable[[], WorkerConfig | None] | None = None
     """Called every `CHANGED_EVERY` seconds in a thread: the plan of a configuration that has changed since, or None."""
 
 
@@ -69,7 +74,7 @@ class NothingToServe(ValueError):
     """The pool has no model that this worker could serve."""
 
 
-def identity(plan: Plan) -> tuple[Identity, tuple[Drained, ...]]:
+def identity(plan: WorkerConfig) -> tuple[WorkerIdentity, tuple[QueueSubscription, ...]]:
     """Who the worker is and what it drains: the most urgent first, models in the catalog's order.
 
     Raises `UnknownName` for the pool, `NothingToServe` when no model of it is at the worker's backends.
@@ -83,35 +88,35 @@ def identity(plan: Plan) -> tuple[Identity, tuple[Drained, ...]]:
     queues = tuple(queue.queue for queue in drained)
     # What falls is in nobody's hands but ours: the degrade worker calls no model.
     local = plan.pool == DEGRADE or plan.catalog.pools[plan.pool].local
-    return Identity(name, plan.pool, queues, backends, local=local), drained
+    return WorkerIdentity(name, plan.pool, queues, backends, local=local), drained
 
 
-def _degraded(plan: Plan) -> Drained:
+def _degraded(plan: WorkerConfig) -> QueueSubscription:
     """The queue of what fell. Its seat is no backend: it bounds how many jobs are decided about at once."""
     if plan.backend is not None:
         raise NothingToServe(f"`work {DEGRADE}` calls no backend: leave out --backend {plan.backend}")
-    return Drained(DEGRADE, (Seat(DEGRADE, DECIDED_AT_ONCE),))
+    return QueueSubscription(DEGRADE, (BackendCapacity(DEGRADE, DECIDED_AT_ONCE),))
 
 
-def _drained(plan: Plan) -> Iterator[Drained]:
+def _drained(plan: WorkerConfig) -> Iterator[QueueSubscription]:
     models = plan.catalog.models_of(plan.pool)
     for urgency in Urgency:
         for alias in models:
-            at = tuple(seats_of(plan.catalog, alias, plan.backend))
+            at = tuple(backends_for(plan.catalog, alias, plan.backend))
             if at:
                 probe = health.probe_timeout(plan.catalog.models[alias])
                 share = plan.catalog.urgency[urgency].share
-                yield Drained(plan.catalog.queue(alias, urgency), at, probe, share)
+                yield QueueSubscription(plan.catalog.queue(alias, urgency), at, probe, share)
 
 
-async def run(plan: Plan) -> None:
+async def run(plan: WorkerConfig) -> None:
     """Work until a signal or rq's shutdown command. Raises a `StoreError` when Redis cannot be had at the start.
 
     When the configuration changes, a worker for the new one takes over: the old one claims nothing more, its calls end
     by themselves, and no job is dropped.
     """
-    first = Shift(plan)
-    shifts = Shifts({first: asyncio.create_task(first.work(), name="shift")})
+    first = Generation(plan)
+    shifts = Generations({first: asyncio.create_task(first.work(), name="shift")})
     _obey_signals(shifts)
     changes = asyncio.create_task(_follow_changes(plan, shifts), name="changes")
     try:
@@ -121,20 +126,20 @@ async def run(plan: Plan) -> None:
                 del tasks[shift]
                 await task  # what went wrong is for the caller
     finally:
-        await stop(changes)
+        await cancel_all(changes)
 
 
-class Shift:
+class Generation:
     """One worker of one plan, from its start to its last settle."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: WorkerConfig) -> None:
         self._plan = plan
         self._worker: Worker | None = None
-        self._upkeep: Upkeep | None = None
-        self._told = Stop.NO
+        self._upkeep: Housekeeping | None = None
+        self._told = StopMode.NO
         self.ready = asyncio.Event()
 
-    def stop(self, how: Stop) -> None:
+    def stop(self, how: StopMode) -> None:
         """See `Stop`."""
         self._told = how
         if self._worker is not None:
@@ -151,31 +156,31 @@ class Shift:
         who, drained = identity(plan)
         catalog = plan.catalog
         async with contextlib.AsyncExitStack() as stack:
-            link = await stack.enter_async_context(Link(plan.redis_url))
+            link = await stack.enter_async_context(RedisConnection(plan.redis_url))
             await link.load(*SCRIPTS)
-            bell = Bell(link.url, who.queues)
+            bell = WakeUp(link.url, who.queues)
             stack.push_async_callback(bell.close)
-            deliveries = Deliveries(link, who, drained, policy=catalog.breakers, keep_prompts=plan.keep_prompts)
-            watch = Watch(link, catalog)
+            deliveries = WorkerQueue(link, who, drained, policy=catalog.breakers, keep_prompts=plan.keep_prompts)
+            watch = FleetCache(link, catalog)
             if plan.pool == DEGRADE:
-                station = degrading(watch, plan.post, stack)
+                station = degrade_worker(watch, plan.post, stack)
             else:
-                station = calling(watch, who.backends, stack)
+                station = completion_worker(watch, who.backends, stack)
             worker = Worker(deliveries, bell, Spool(plan.spool), station.crew, plan.terms)
             await register(link, who)
-            upkeep = Upkeep(
+            upkeep = Housekeeping(
                 link=link, who=who, worker=worker, deliveries=deliveries, watch=watch, spool=Spool(plan.spool),
                 chance=random.random, hosts=station.hosts, also=station.rounds,
                 memory_limit=plan.memory_limit,
             )  # fmt: skip
             self._worker, self._upkeep = worker, upkeep
-            if self._told is not Stop.NO:
+            if self._told is not StopMode.NO:
                 worker.stop(self._told)
             await self._work(worker, upkeep)
             with contextlib.suppress(StoreUnreachable):
                 await unregister(link, who)
 
-    async def _work(self, worker: Worker, upkeep: Upkeep) -> None:
+    async def _work(self, worker: Worker, upkeep: Housekeeping) -> None:
         await upkeep.worker_is_here()
         log.info("%s: %d slots, %d queues", upkeep.who.name, self._plan.terms.slots, len(upkeep.who.queues))
         # What lives now lives to the end: the collector need not walk it again while jobs wait for their start.
@@ -191,41 +196,41 @@ class Shift:
 
 
 @dataclass(slots=True)
-class Shifts:
+class Generations:
     """The shifts of one process: the last one claims, those before it end their calls. `told`: how all are to stop."""
 
-    tasks: dict[Shift, asyncio.Task[None]]
-    told: Stop = Stop.NO
+    tasks: dict[Generation, asyncio.Task[None]]
+    told: StopMode = StopMode.NO
 
-    def stop(self, how: Stop) -> None:
+    def stop(self, how: StopMode) -> None:
         """See `Stop`."""
         self.told = how
         for shift in self.tasks:
             shift.stop(how)
 
 
-async def _follow_changes(plan: Plan, shifts: Shifts) -> None:
-    due: Plan | None = None
+async def _follow_changes(plan: WorkerConfig, shifts: Generations) -> None:
+    due: WorkerConfig | None = None
     while plan.changed is not None:
         await asyncio.sleep(CHANGED_EVERY)
         due = await asyncio.to_thread(plan.changed) or due
-        if due is not None and shifts.told is Stop.NO and await _take_over(due, shifts):
+        if due is not None and shifts.told is StopMode.NO and await _take_over(due, shifts):
             due = None
 
 
-async def _take_over(plan: Plan, shifts: Shifts) -> bool:
+async def _take_over(plan: WorkerConfig, shifts: Generations) -> bool:
     """Begin a shift by a changed configuration. False: it could not begin (its Redis is away); to be tried again."""
-    shift = Shift(plan)
+    shift = Generation(plan)
     task = asyncio.create_task(shift.work(), name="shift")
     ready = asyncio.create_task(shift.ready.wait())
     try:
         await asyncio.wait({task, ready}, return_when=asyncio.FIRST_COMPLETED)
     except asyncio.CancelledError:  # every other shift has ended meanwhile: the process is stopping
-        shift.stop(Stop.NOW)
+        shift.stop(StopMode.NOW)
         await task
         raise
     finally:
-        await stop(ready)
+        await cancel_all(ready)
     if task.done():
         log.error(
             "the changed configuration cannot be worked by yet; the one before stays in force: %s", task.exception()
@@ -233,7 +238,7 @@ async def _take_over(plan: Plan, shifts: Shifts) -> bool:
         return False
     old = list(shifts.tasks)
     shifts.tasks[shift] = task
-    if shifts.told is not Stop.NO:
+    if shifts.told is not StopMode.NO:
         shift.stop(shifts.told)
     for one in old:
         one.retire()
@@ -241,12 +246,12 @@ async def _take_over(plan: Plan, shifts: Shifts) -> bool:
     return True
 
 
-def _obey_signals(shifts: Shifts) -> None:
-    stops = iter((Stop.DRAIN, Stop.NOW))
+def _obey_signals(shifts: Generations) -> None:
+    stops = iter((StopMode.DRAIN, StopMode.NOW))
 
     def obey() -> None:
-        how = next(stops, Stop.NOW)
-        log.info("stopping: %s", "calls in flight may finish" if how is Stop.DRAIN else "putting calls back")
+        how = next(stops, StopMode.NOW)
+        log.info("stopping: %s", "calls in flight may finish" if how is StopMode.DRAIN else "putting calls back")
         shifts.stop(how)
 
     loop = asyncio.get_running_loop()

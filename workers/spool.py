@@ -10,7 +10,7 @@ from pathlib import Path
 
 import orjson
 
-from router_core.state.settling import Settle
+from openfall.router_core.state.settlement import Settlement
 
 
 class UnreadableSpool(ValueError):
@@ -23,7 +23,7 @@ class Spool:
 
     directory: Path
 
-    def keep(self, settle: Settle) -> Path:
+    def keep(self, settle: Settlement) -> Path:
         """Write it down, synced, readable by its owner alone (it holds an answer). Blocks: call it in a thread."""
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = self.directory / f"{settle.id}.{settle.token}.json"
@@ -46,11 +46,11 @@ class Spool:
             return
         yield from sorted(self.directory.glob("*.json"), key=_written)
 
-    def read(self, path: Path) -> Settle | None:
+    def read(self, path: Path) -> Settlement | None:
         """One settle; None when another worker has just delivered it; `UnreadableSpool` when it is none."""
         try:
             told = orjson.loads(path.read_bytes())
-            return Settle(told["id"], told["token"], tuple(_unpack(a) for a in told["args"]))
+            return Settlement(told["id"], told["token"], tuple(_unpack(a) for a in told["args"]))
         except FileNotFoundError:
             return None
         except (orjson.JSONDecodeError, KeyError, TypeError) as error:

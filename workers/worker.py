@@ -9,16 +9,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 
-from router_core.state.claims import Claim, Delivery
-from router_core.state.delivery import Deliveries
-from router_core.state.errors import StoreError, StoreUnreachable
-from router_core.state.presence import LONGEST_WAIT, Bell
-from router_core.state.settling import Ending
-from router_core.state.tasks import stop
-from workers.crew import Crew
-from workers.desk import Desk
-from workers.spool import Spool
-from workers.stream import DeltaWriter
+from openfall.router_core.state.cancellation import cancel_all
+from openfall.router_core.state.claims import Claim, Delivery
+from openfall.router_core.state.errors import StoreError, StoreUnreachable
+from openfall.router_core.state.settlement import DeliveryOutcome
+from openfall.router_core.state.worker_queue import WorkerQueue
+from openfall.router_core.state.worker_registry import LONGEST_WAIT, WakeUp
+from openfall.workers.execution.deltas import DeltaWriter
+from openfall.workers.execution.protocol import WorkerParts
+from openfall.workers.settler import Settler
+from openfall.workers.spool import Spool
 
 log = logging.getLogger("openfall.worker")
 
@@ -29,7 +29,7 @@ MOST_PER_CLAIM = 8
 REDIS_AWAY_WAIT = 0.25
 
 
-class Stop(Enum):
+class StopMode(Enum):
     """How a worker ends: `DRAIN` lets calls finish within the grace, `NOW` puts them back at once."""
 
     NO = 0
@@ -38,7 +38,7 @@ class Stop(Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
+class WorkerSettings:
     """How a worker works. `slots` calls at once; `grace` seconds for calls in flight when it stops; `burst`: stop
     when there is nothing left to do; `give_up` seconds for a job that plain rq asks for again."""
 
@@ -60,13 +60,15 @@ class Running:
 class Worker:
     """Claims as many jobs as it has slots for, carries each out as a task, and settles it."""
 
-    def __init__(self, deliveries: Deliveries, bell: Bell, spool: Spool, crew: Crew, terms: Terms) -> None:
+    def __init__(
+        self, deliveries: WorkerQueue, bell: WakeUp, spool: Spool, crew: WorkerParts, terms: WorkerSettings
+    ) -> None:
         self._deliveries, self._bell = deliveries, bell
         self._crew, self._terms = crew, terms
-        self._desk = Desk(deliveries, spool, crew.troubled)
+        self._desk = Settler(deliveries, spool, crew.troubled)
         self._ends = float("inf")  # monotonic: when calls in flight are put back
         self.running: dict[str, Running] = {}
-        self._stop = Stop.NO
+        self._stop = StopMode.NO
         self._wake = asyncio.Event()
         self._armed = asyncio.Event()
         self._wait_for = LONGEST_WAIT
@@ -79,15 +81,15 @@ class Worker:
             await self._claim_all()
             await self._drain()
         finally:
-            await stop(listener)
+            await cancel_all(listener)
 
     def retire(self) -> None:
         """Claim nothing more, and let every call end by itself: another worker of this process goes on."""
-        if self._stop is Stop.NO:
-            self._stop = Stop.DRAIN
+        if self._stop is StopMode.NO:
+            self._stop = StopMode.DRAIN
         self._wake.set()
 
-    def stop(self, how: Stop) -> None:
+    def stop(self, how: StopMode) -> None:
         """Stop claiming; see `Stop`. May be called again with a harder one, and of a worker that has retired."""
         self._ends = min(self._ends, time.monotonic() + self._terms.grace)
         if how.value > self._stop.value:
@@ -111,7 +113,7 @@ class Worker:
 
     async def _claim_all(self) -> None:
         drained_for = ""
-        while self._stop is Stop.NO:
+        while self._stop is StopMode.NO:
             self._wake.clear()
             want = min(max(0, self._terms.slots - len(self.running)), MOST_PER_CLAIM)
             if want == 0 and await self._pause(LONGEST_WAIT):
@@ -195,7 +197,7 @@ class Worker:
             if self._left or len(self.running) == self._terms.slots - 1 or not self.running:
                 self._wake.set()
 
-    async def _ending(self, running: Running, clock: Callable[[], float]) -> Ending | None:
+    async def _ending(self, running: Running, clock: Callable[[], float]) -> DeliveryOutcome | None:
         """What came of it; None when there is nothing to say of it any more."""
         delivery = running.delivery
         try:
@@ -208,7 +210,7 @@ class Worker:
             log.exception("%s: openfall itself failed", delivery.id)
             return self._crew.carrier.failed(delivery, f"openfall itself failed: {type(error).__name__}", clock())
 
-    async def _carry_out(self, delivery: Delivery, clock: Callable[[], float]) -> Ending:
+    async def _carry_out(self, delivery: Delivery, clock: Callable[[], float]) -> DeliveryOutcome:
         if not delivery.watched:
             return await self._crew.carrier.carry_out(delivery, clock, None)
         deltas = self._deltas(delivery)
@@ -226,12 +228,12 @@ class Worker:
         return DeltaWriter(emit, lambda: self.lose(delivery.id))
 
     async def _until_idle(self) -> None:
-        while self.running and self._stop is Stop.NO:
+        while self.running and self._stop is StopMode.NO:
             self._wake.clear()
             await self._wake.wait()
 
     async def _drain(self) -> None:
-        while self.running and self._stop is not Stop.NOW and (left := self._ends - time.monotonic()) > 0:
+        while self.running and self._stop is not StopMode.NOW and (left := self._ends - time.monotonic()) > 0:
             self._wake.clear()
             await self._pause(min(1.0, left))
         for running in list(self.running.values()):
@@ -257,7 +259,7 @@ def _server_clock(server_now: float, claimed: float) -> Callable[[], float]:
     return lambda: round(server_now + (time.monotonic() - claimed), 3)
 
 
-def _tell(delivery: Delivery, ending: Ending) -> None:
+def _tell(delivery: Delivery, ending: DeliveryOutcome) -> None:
     attempt = ending.call.attempt if ending.call is not None else None
     if attempt is not None and attempt.error is not None:
         log.info(

@@ -21,9 +21,9 @@ from benchmarks.fault_drilling.upstream import GOOD, now_ms
 from benchmarks.fault_drilling.verdict import Verdict, judge
 from benchmarks.processes import BenchmarkError, Child, started, wait_for
 from benchmarks.server import valkey
-from config import load
-from producers.client import AsyncOpenfall
-from producers.request import Ask
+from openfall.config import load
+from openfall.producers.client import AsyncOpenfall
+from openfall.producers.request import PreparedJob
 
 WORKERS = ("cloud", "cloud", "gpu", "degrade")
 """The broken upstreams are in the cloud, where two processes share each breaker; the good one is local."""
@@ -78,7 +78,15 @@ def fleet(directory: Path, kinds: Sequence[str]) -> Iterator[Fleet]:
         workers = []
         for number, pool in enumerate(WORKERS):
             log = directory / f"worker-{number}-{pool}.log"
-            argv = [sys.executable, "-m", "workers", "work", pool, "--config", str(directory / "openfall.yaml")]
+            argv = [
+                sys.executable,
+                "-m",
+                "openfall.workers",
+                "work",
+                pool,
+                "--config",
+                str(directory / "openfall.yaml"),
+            ]
             workers.append(stack.enter_context(started([*argv, "--announce"], log)))
         for worker in workers:
             wait_for(lambda log=worker.log: '"ready"' in log.read_text(), BOOT, "a worker to be ready", worker)  # type: ignore[misc]
@@ -145,7 +153,7 @@ async def _put_in(llm: AsyncOpenfall, name: str, count: int, mark: str = "job") 
         urgency = URGENCIES[number % 3] if mark == "job" else "background"
         stream = number // 3 % 2 == 1
         (told,) = await llm.submit_many(
-            [Ask(job, {"id": job, "role": f"to-{name}", "urgency": urgency, "stream": stream})]
+            [PreparedJob(job, {"id": job, "role": f"to-{name}", "urgency": urgency, "stream": stream})]
         )
         if isinstance(told, Exception):
             raise BenchmarkError(f"{job} was refused: {told}") from told

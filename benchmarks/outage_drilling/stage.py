@@ -37,7 +37,7 @@ class Stage:
 
     def worker_argv(self, pool: str) -> list[str]:
         """The command line of a worker."""
-        argv = [sys.executable, "-m", "workers", "work", pool, "--config", str(self.config), "--announce"]
+        argv = [sys.executable, "-m", "openfall.workers", "work", pool, "--config", str(self.config), "--announce"]
         return [*argv, "--slots", str(self.plan.slots)]
 
     def spooled(self) -> int:

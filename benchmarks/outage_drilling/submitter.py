@@ -20,9 +20,9 @@ import click
 import uvloop
 
 from benchmarks.outage_drilling.plan import Plan, Wanted
-from config import load
-from producers.client import AsyncOpenfall
-from router_core.state.errors import StoreError
+from openfall.config import load
+from openfall.producers.client import AsyncOpenfall
+from openfall.router_core.state.errors import StoreError
 
 INBOX = "drill"
 ENDED = "all is in"

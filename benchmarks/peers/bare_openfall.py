@@ -8,11 +8,11 @@ from benchmarks.peers.bare import announce, open_producer
 from benchmarks.peers.calls import TIMEOUT, drive
 from benchmarks.peers.terms import Order, Terms
 from benchmarks.peers.verbs import Trade, main
-from router_core.catalog import Backend
-from router_core.outcome import Completion
-from workers.backends.base import Request
-from workers.backends.registry import open_backend
-from workers.backends.transport import open_transport
+from openfall.router_core.catalog.entries import Backend
+from openfall.router_core.jobs.outcome import Completion
+from openfall.workers.backends.base import Request
+from openfall.workers.backends.registry import open_backend
+from openfall.workers.backends.transport import open_transport
 
 
 def work(terms: Terms) -> None:

@@ -15,8 +15,8 @@ import yaml
 
 from benchmarks.peers.terms import Order, Terms
 from benchmarks.peers.verbs import Trade, main
-from producers.client import AsyncOpenfall
-from producers.request import Ask, Options
+from openfall.producers.client import AsyncOpenfall
+from openfall.producers.request import PreparedJob, SubmitOptions
 
 MODELS = ("coder", "writer", "critic", "scout")
 URGENCIES = ("interactive", "background", "batch")
@@ -51,7 +51,7 @@ class OpenfallProducer:
     async def put_many(self, orders: Sequence[Order]) -> None:
         for lane in {order.lane for order in orders}:
             bodies = [order.body for order in orders if order.lane == lane]
-            answers = await self.client.submit_many([Ask(body, _target(lane)) for body in bodies])
+            answers = await self.client.submit_many([PreparedJob(body, _target(lane)) for body in bodies])
             for answer in answers:
                 if isinstance(answer, Exception):
                     raise answer
@@ -65,7 +65,7 @@ class OpenfallProducer:
         await self.redis.aclose()
 
 
-def _target(lane: int) -> Options:
+def _target(lane: int) -> SubmitOptions:
     """The queue of a lane. Lane 0, which throughput uses alone, is background: the default of a role without one."""
     urgency, model = divmod(lane, len(MODELS))
     return {"model": MODELS[model], "urgency": URGENCIES[(urgency + 1) % len(URGENCIES)]}
@@ -78,7 +78,7 @@ async def open_producer(terms: Terms) -> OpenfallProducer:
 def work(terms: Terms) -> None:
     config = str(write_config(terms))
     options = ["--config", config, "--slots", str(terms.slots)]
-    os.execv(sys.executable, [sys.executable, "-m", "workers", "work", POOL, *options])
+    os.execv(sys.executable, [sys.executable, "-m", "openfall.workers", "work", POOL, *options])
 
 
 if __name__ == "__main__":

@@ -16,10 +16,10 @@ from pathlib import Path
 import click
 import uvloop
 
-from router_core.job import CompletionJob, Urgency
-from router_core.state.errors import StoreUnreachable
-from router_core.state.intake import Intake, Terms
-from router_core.state.link import Link
+from openfall.router_core.jobs.job import CompletionJob, Urgency
+from openfall.router_core.state.errors import StoreUnreachable
+from openfall.router_core.state.jobs import JobStore, SubmitTerms
+from openfall.router_core.state.redis_connection import RedisConnection
 
 MODELS = ("coder", "writer")
 AIMED = "aim"
@@ -35,13 +35,13 @@ LOOK = 0.02
 class Submitter:
     """Accepts jobs and keeps the receipts."""
 
-    intake: Intake
+    intake: JobStore
     receipts: int
     resent: int = 0
 
     async def submit(self, job: CompletionJob, pool: str) -> None:
         """Send a job until it is confirmed, then write its id down."""
-        terms = Terms(queue=f"{pool}.{job.chain[0]}.{job.urgency}", give_up=GIVE_UP, keep=KEEP)
+        terms = SubmitTerms(queue=f"{pool}.{job.chain[0]}.{job.urgency}", give_up=GIVE_UP, keep=KEEP)
         while True:
             try:
                 accepted = await self.intake.accept(job, terms)
@@ -93,8 +93,8 @@ async def run(url: str, accepted: Path, asked: Path, pace: tuple[int, float]) ->
     """Submit everything; returns when every job has its receipt."""
     receipts = os.open(accepted, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     try:
-        async with Link(url) as link:
-            submitter = Submitter(Intake(link), receipts)
+        async with RedisConnection(url) as link:
+            submitter = Submitter(JobStore(link), receipts)
             async with asyncio.TaskGroup() as group:
                 group.create_task(steady(submitter, *pace))
                 group.create_task(asked_for(submitter, asked))

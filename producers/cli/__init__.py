@@ -16,28 +16,28 @@ from typing import NoReturn
 
 import click
 
-from producers.cli import failures
+from openfall.producers.cli import exit_codes
 
 COMMANDS = {
-    "up": ("fleet", "Start everything on this machine: Redis, engines, workers."),
+    "up": ("up", "Start everything on this machine: Redis, engines, workers."),
     "ask": ("ask", "Ask one question and print the answer."),
-    "resolve": ("routing", "Which model would answer, and why."),
-    "preflight": ("preflights", "Is everything there that the configuration names? What to do if not."),
-    "enqueue": ("jobs", "Put jobs in and print their ids."),
-    "job": ("jobs", "Look at one job, wait for it, end it."),
-    "batch": ("batches", "Carry out a file of requests (OpenAI Batch JSONL)."),
-    "status": ("queues", "One sentence of health, and every queue."),
-    "queues": ("queues", "What waits where; pause and resume."),
-    "workers": ("queues", "Who carries jobs out."),
+    "resolve": ("resolve", "Which model would answer, and why."),
+    "preflight": ("preflight", "Is everything there that the configuration names? What to do if not."),
+    "enqueue": ("job", "Put jobs in and print their ids."),
+    "job": ("job", "Look at one job, wait for it, end it."),
+    "batch": ("batch", "Carry out a file of requests (OpenAI Batch JSONL)."),
+    "status": ("status", "One sentence of health, and every queue."),
+    "queues": ("status", "What waits where; pause and resume."),
+    "workers": ("status", "Who carries jobs out."),
     "models": ("models", "Every model and how it is; load, unload, check."),
     "breakers": ("breakers", "What is left alone, why and for how long; open and close by hand."),
-    "local-only": ("switches", "Let nothing leave the local pools, or let it again."),
-    "spend": ("spending", "What was called for whom, and what it cost."),
-    "degrade": ("degrade", "What nothing could serve; put it back, drop it, take it elsewhere."),
-    "inbox": ("inboxes", "What came of the jobs that name an inbox."),
-    "outbox": ("outboxes", "What is still to be posted, and what was given up."),
-    "config": ("configs", "Check a configuration; show what it comes to; help an editor."),
-    "work": ("fleet", "Carry out the jobs of one pool."),
+    "local-only": ("local_only", "Let nothing leave the local pools, or let it again."),
+    "spend": ("spend", "What was called for whom, and what it cost."),
+    "degrade": ("held", "What nothing could serve; put it back, drop it, take it elsewhere."),
+    "inbox": ("inbox", "What came of the jobs that name an inbox."),
+    "outbox": ("outbox", "What is still to be posted, and what was given up."),
+    "config": ("config", "Check a configuration; show what it comes to; help an editor."),
+    "work": ("up", "Carry out the jobs of one pool."),
 }
 """In the order in which help shows them: the module with the command, loaded when it is used, and what it does."""
 
@@ -57,7 +57,7 @@ class Commands(click.Group):
         name = ALIASES.get(name, name)
         if name not in COMMANDS:
             return None
-        command = getattr(import_module(f"producers.cli.{COMMANDS[name][0]}"), name.replace("-", "_"))
+        command = getattr(import_module(f"openfall.producers.cli.{COMMANDS[name][0]}"), name.replace("-", "_"))
         assert isinstance(command, click.Command)
         return command
 
@@ -82,27 +82,27 @@ def openfall() -> None:
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run a command and exit. What nobody foresaw is one line and a log; Python itself then exits with 1."""
-    sys.excepthook = failures.unforeseen
+    sys.excepthook = exit_codes.unforeseen
     sys.exit(_run(argv))
 
 
 def _run(argv: Sequence[str] | None) -> int:
     try:
         code = _carried_out(argv)
-        failures.flush_output()
+        exit_codes.flush_output()
         return code
     except SystemExit as leaving:  # as click and rich leave, with 1, when the reader of a pipe has gone
-        if not isinstance(leaving.__context__, BrokenPipeError) and not failures.output_is_lost():
+        if not isinstance(leaving.__context__, BrokenPipeError) and not exit_codes.output_is_lost():
             raise
     except BrokenPipeError:
         pass
     except OSError as error:
-        if not failures.output_is_lost():
+        if not exit_codes.output_is_lost():
             raise
-        failures.silence_output()
+        exit_codes.silence_output()
         click.echo(f"openfall: cannot write standard output: {error.strerror}", err=True)
         return 1
-    failures.silence_output()
+    exit_codes.silence_output()
     return READER_LEFT
 
 
@@ -112,11 +112,11 @@ def _carried_out(argv: Sequence[str] | None) -> int:
         code = openfall.main(argv, prog_name="openfall", standalone_mode=False)
     except click.ClickException as error:
         error.show()
-        return failures.in_json(error, error.format_message(), 2) if as_json else 2
+        return exit_codes.in_json(error, error.format_message(), 2) if as_json else 2
     except (click.Abort, KeyboardInterrupt):
         return 130
-    except failures.foreseen() as error:
-        message, code = failures.told(error)
+    except exit_codes.foreseen() as error:
+        message, code = exit_codes.told(error)
         click.echo(message, err=True)
-        return failures.in_json(error, str(error), code) if as_json else code
+        return exit_codes.in_json(error, str(error), code) if as_json else code
     return code if isinstance(code, int) else 0

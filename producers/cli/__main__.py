@@ -1,5 +1,5 @@
-"""`python -m producers.cli` is `openfall`."""
+"""`python -m openfall.producers.cli` is `openfall`."""
 
-from producers.cli import main
+from openfall.producers.cli import main
 
 main()

@@ -11,14 +11,22 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from producers.cli.answers import show_answer
-from producers.cli.options import config_option, job_options, json_option, opened, options_of, run, text_of
-from producers.cli.shown import Waiting, say
+from openfall.producers.cli.answer_text import show_answer
+from openfall.producers.cli.options import (
+    config_option,
+    job_options,
+    json_option,
+    opened,
+    options_of,
+    run,
+    text_of,
+)
+from openfall.producers.cli.render import WaitIndicator, print_line
 
 if TYPE_CHECKING:
-    from producers.client import AsyncOpenfall
-    from producers.request import Options
-    from router_core.result import Result
+    from openfall.producers.client import AsyncOpenfall
+    from openfall.producers.request import SubmitOptions
+    from openfall.router_core.jobs.result import Result
 
 LOOK_FOR_WORKERS = 3.0
 """Seconds without a start after which it is worth asking whether anybody serves the queue."""
@@ -67,26 +75,26 @@ def ask(text: str, config_path: Path | None, **told: Any) -> None:
 
 def _interrupted(job_id: str) -> None:
     if job_id:
-        say(f"\njob {job_id} goes on without you. Its answer: openfall job wait {job_id}")
+        print_line(f"\njob {job_id} goes on without you. Its answer: openfall job wait {job_id}")
     raise click.exceptions.Exit(130)
 
 
-async def _ask(prompt: str, options: Options, config_path: Path | None, manner: _Manner) -> Result:
-    from producers.errors import StillQueued
-    from producers.request import duration
+async def _ask(prompt: str, options: SubmitOptions, config_path: Path | None, manner: _Manner) -> Result:
+    from openfall.producers.errors import NotFinished
+    from openfall.producers.request import duration
 
     limit = None if manner.wait is None else duration(manner.wait)
     async with opened(config_path) as llm:
         job = await llm.submit(prompt, **options)
         manner.job_id = job.id
         try:
-            async with asyncio.timeout(limit), Waiting("put in") as waiting:
+            async with asyncio.timeout(limit), WaitIndicator("put in") as waiting:
                 return await _follow(llm, manner, waiting)
         except TimeoutError:
-            raise StillQueued(job.id) from None
+            raise NotFinished(job.id) from None
 
 
-async def _follow(llm: AsyncOpenfall, manner: _Manner, waiting: Waiting) -> Result:
+async def _follow(llm: AsyncOpenfall, manner: _Manner, waiting: WaitIndicator) -> Result:
     hint = asyncio.create_task(_hint(llm, manner.job_id))
     try:
         async with aclosing(llm.stream(manner.job_id, watch=manner.stream)) as events:
@@ -107,12 +115,12 @@ async def _follow(llm: AsyncOpenfall, manner: _Manner, waiting: Waiting) -> Resu
 
 async def _end(llm: AsyncOpenfall, manner: _Manner, event: dict[str, Any]) -> Result | None:
     """The result, if the waiting is over: the job has ended, or is held and something is replied meanwhile."""
-    from producers.story import interim
+    from openfall.producers.job_stream import interim_reply
 
     if event["event"] == "done":
         ended: Result = event["result"]
         return ended
-    return await interim(llm.intake, manner.job_id, final=None) if event["event"] == "held" else None
+    return await interim_reply(llm.intake, manner.job_id, final=None) if event["event"] == "held" else None
 
 
 def _words(event: dict[str, Any]) -> str:
@@ -134,7 +142,7 @@ def _words(event: dict[str, Any]) -> str:
             return "being answered"
 
 
-def _write(event: dict[str, Any], manner: _Manner, waiting: Waiting) -> None:
+def _write(event: dict[str, Any], manner: _Manner, waiting: WaitIndicator) -> None:
     """Print a piece of the answer; what a `reset` takes back stays on the screen, marked."""
     if event["event"] == "delta":
         waiting.stop()
@@ -143,22 +151,22 @@ def _write(event: dict[str, Any], manner: _Manner, waiting: Waiting) -> None:
     elif event["event"] == "reset" and manner.written:
         manner.written.clear()
         click.echo()
-        say("[interrupted: the answer begins anew]")
+        print_line("[interrupted: the answer begins anew]")
 
 
 async def _hint(llm: AsyncOpenfall, job_id: str) -> None:
     """Say it when nobody can answer: the queue is paused, no worker serves it, or its model is to be left alone."""
-    from producers.resolving import hindrance
-    from router_core.state.errors import StoreError
-    from router_core.state.overview import look
+    from openfall.producers.resolve import blocked_because
+    from openfall.router_core.state.errors import StoreError
+    from openfall.router_core.state.fleet_status import fetch_status
 
     await asyncio.sleep(LOOK_FOR_WORKERS)
     with suppress(StoreError):
-        record, seen = await asyncio.gather(llm.record(job_id), look(llm.link))
+        record, seen = await asyncio.gather(llm.record(job_id), fetch_status(llm.link))
         if record.queue in {queue.name for queue in seen.unserved}:
             pool = record.queue.partition(".")[0]
-            say(f"no worker serves {record.queue}: start one with `openfall up` or `openfall work {pool}`")
+            print_line(f"no worker serves {record.queue}: start one with `openfall up` or `openfall work {pool}`")
         elif any(queue.paused for queue in seen.queues if queue.name == record.queue):
-            say(f"{record.queue} is paused: openfall queues resume {record.queue}")
-        elif record.state == "queued" and (why := await hindrance(llm.link, llm.loaded.catalog, record.queue)):
-            say(f"waits for {record.queue}: {why}")
+            print_line(f"{record.queue} is paused: openfall queues resume {record.queue}")
+        elif record.state == "queued" and (why := await blocked_because(llm.link, llm.loaded.catalog, record.queue)):
+            print_line(f"waits for {record.queue}: {why}")

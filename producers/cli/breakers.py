@@ -9,13 +9,24 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from producers.cli.options import config_option, json_option, opened, run
-from producers.cli.shown import age, clock, say, show_json, show_table
+from openfall.producers.cli.options import (
+    config_option,
+    json_option,
+    opened,
+    run,
+)
+from openfall.producers.cli.render import (
+    age,
+    clock,
+    print_line,
+    show_json,
+    show_table,
+)
 
 if TYPE_CHECKING:
-    from router_core.breaker import BreakerState
-    from router_core.catalog import Catalog
-    from router_core.state.breakers import Breaker, Change
+    from openfall.router_core.catalog.entries import Catalog
+    from openfall.router_core.deciding.breaker import BreakerState
+    from openfall.router_core.state.breakers import BreakerChange, BreakerStatus
 
 COLUMNS = ("breaker", "state", "since", "opened", "why")
 
@@ -36,30 +47,30 @@ def breakers(ctx: click.Context, history: bool, config_path: Path | None, as_jso
 
 
 async def _list(config_path: Path | None, as_json: bool) -> None:
-    from router_core.state import breakers as state
+    from openfall.router_core.state import breakers as state
 
     async with opened(config_path) as llm:
         now = float((await llm.link.command("TIME"))[0])
-        rows = await state.breakers(llm.link)
+        rows = await state.list_breakers(llm.link)
     catalog = llm.loaded.catalog
     if as_json:
         show_json([{"name": named(catalog, row.target), **asdict(row)} for row in rows])
     elif not rows:
-        say("every breaker is closed, and none was ever open")
+        print_line("every breaker is closed, and none was ever open")
     else:
         show_table(COLUMNS, _rows(catalog, rows, now))
 
 
 async def _history(config_path: Path | None, as_json: bool) -> None:
-    from router_core.state.breakers import history
+    from openfall.router_core.state.breakers import breaker_history
 
     async with opened(config_path) as llm:
-        changes: list[Change] = await history(llm.link)
+        changes: list[BreakerChange] = await breaker_history(llm.link)
     catalog = llm.loaded.catalog
     if as_json:
         show_json([{"name": named(catalog, one.target), **asdict(one)} for one in changes])
     elif not changes:
-        say("no breaker has ever changed")
+        print_line("no breaker has ever changed")
     else:
         columns = ("when", "breaker", "from", "to", "why")
         show_table(
@@ -68,13 +79,13 @@ async def _history(config_path: Path | None, as_json: bool) -> None:
         )
 
 
-def _rows(catalog: Catalog, rows: list[Breaker], now: float) -> Iterator[tuple[object, ...]]:
+def _rows(catalog: Catalog, rows: list[BreakerStatus], now: float) -> Iterator[tuple[object, ...]]:
     for row in rows:
         since = age(now - row.since) if row.since else "-"
         yield named(catalog, row.target), words_of(row, now), since, row.opens, row.why
 
 
-def words_of(row: Breaker, now: float) -> str:
+def words_of(row: BreakerStatus, now: float) -> str:
     """The state of a breaker in a few words: `open, next probe in 24s`, `closed by hand for 5m more`."""
     state = str(row.state).replace("_", " ")
     told = []
@@ -105,10 +116,12 @@ def named(catalog: Catalog, target: str) -> str:
 
 def target_of(catalog: Catalog, name: str) -> str:
     """The breaker of a name; `UnknownName` with the nearest when there is none."""
-    from router_core.breaker import credential_target, target
-    from router_core.catalog import UnknownName
+    from openfall.router_core.catalog.entries import UnknownName
+    from openfall.router_core.deciding.breaker import breaker_target, credential_target
 
-    known = {target(at, alias): target(at, alias) for alias, spec in catalog.models.items() for at in spec.at}
+    known = {
+        breaker_target(at, alias): breaker_target(at, alias) for alias, spec in catalog.models.items() for at in spec.at
+    }
     for backend in catalog.backends:
         if credential := catalog.credential(backend):
             known[f"key:{backend}"] = credential_target(credential)
@@ -143,19 +156,19 @@ def _meant(verb: str, more: dict[str, Any]) -> str:
 
 
 async def _say(config_path: Path | None, verb: str, name: str, more: dict[str, Any]) -> BreakerState:
-    from producers.request import duration
-    from router_core.breaker import BreakerState
-    from router_core.state.breakers import Word, force, let_be
+    from openfall.producers.request import duration
+    from openfall.router_core.deciding.breaker import BreakerState
+    from openfall.router_core.state.breakers import OverrideResult, force_breaker, reset_breaker
 
     lasts = duration(more["lasts"]) if more.get("lasts") else None
     async with opened(config_path) as llm:
         catalog = llm.loaded.catalog
-        target = target_of(catalog, name)
+        breaker_target = target_of(catalog, name)
         if verb == "auto":
-            return await let_be(llm.link, target, catalog.breakers)
+            return await reset_breaker(llm.link, breaker_target, catalog.breakers)
         why = more["reason"] or "an operator said so"
-        word = Word(BreakerState.OPEN if verb == "open" else BreakerState.CLOSED, why, lasts)
-        return await force(llm.link, target, word, catalog.breakers)
+        word = OverrideResult(BreakerState.OPEN if verb == "open" else BreakerState.CLOSED, why, lasts)
+        return await force_breaker(llm.link, breaker_target, word, catalog.breakers)
 
 
 _word("open", words="Let nobody call it: no job, no probe.", told=True)

@@ -10,12 +10,22 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from producers.cli.options import config_option, json_option, opened, run
-from producers.cli.shown import age, show_json, show_table, spent
+from openfall.producers.cli.options import (
+    config_option,
+    json_option,
+    opened,
+    run,
+)
+from openfall.producers.cli.render import (
+    age,
+    show_json,
+    show_table,
+    spent,
+)
 
 if TYPE_CHECKING:
-    from config import Loaded
-    from router_core.state.models import Modelled, Placed
+    from openfall.config import LoadedConfig
+    from openfall.router_core.state.model_status import ModelAtBackend, ModelStatus
 
 COLUMNS = (
     "model",
@@ -56,14 +66,14 @@ def models(ctx: click.Context, config_path: Path | None, as_json: bool) -> None:
         show_table(COLUMNS, (cells for row in rows for cells in _cells(loaded, row)))
 
 
-async def _look(config_path: Path | None) -> tuple[Loaded, list[Modelled]]:
-    from router_core.state.models import modelled
+async def _look(config_path: Path | None) -> tuple[LoadedConfig, list[ModelStatus]]:
+    from openfall.router_core.state.model_status import model_status
 
     async with opened(config_path) as llm:
-        return llm.loaded, await modelled(llm.link, llm.loaded.catalog)
+        return llm.loaded, await model_status(llm.link, llm.loaded.catalog)
 
 
-def _cells(loaded: Loaded, row: Modelled) -> Iterator[tuple[object, ...]]:
+def _cells(loaded: LoadedConfig, row: ModelStatus) -> Iterator[tuple[object, ...]]:
     catalog, spec = loaded.catalog, loaded.catalog.models[row.model]
     for number, at in enumerate(row.at):
         waiting = " ".join(f"{jobs} {urgency}" for urgency, jobs in row.waiting.items() if jobs) or "-"
@@ -84,13 +94,13 @@ def _cells(loaded: Loaded, row: Modelled) -> Iterator[tuple[object, ...]]:
         )
 
 
-def _price(loaded: Loaded, model: str, backend: str) -> str:
-    from producers.cli.routing import price_of
+def _price(loaded: LoadedConfig, model: str, backend: str) -> str:
+    from openfall.producers.cli.resolve import price_of
 
     return price_of(loaded.catalog, model, backend)
 
 
-def _json(loaded: Loaded, row: Modelled) -> dict[str, Any]:
+def _json(loaded: LoadedConfig, row: ModelStatus) -> dict[str, Any]:
     catalog, spec = loaded.catalog, loaded.catalog.models[row.model]
     return {
         "model": row.model,
@@ -107,9 +117,13 @@ def _json(loaded: Loaded, row: Modelled) -> dict[str, Any]:
     }
 
 
-def _placed(loaded: Loaded, at: Placed) -> dict[str, Any]:
-    told = {name: value for name, value in asdict(at).items() if name != "model"}
-    return {**told, "state": told.pop("stage"), "billing": loaded.catalog.billing(at.backend)}
+def _placed(loaded: LoadedConfig, at: ModelAtBackend) -> dict[str, Any]:
+    run_worker_command = {name: value for name, value in asdict(at).items() if name != "model"}
+    return {
+        **run_worker_command,
+        "state": run_worker_command.pop("stage"),
+        "billing": loaded.catalog.billing(at.backend),
+    }
 
 
 @models.command()
@@ -161,10 +175,10 @@ def _carry_out(config_path: Path | None, as_json: bool, *args: str) -> None:
 
 
 async def _told(config_path: Path | None, as_json: bool, args: tuple[str, ...]) -> int:
-    from producers.cli.workerside import told
+    from openfall.producers.cli.worker_process import run_worker_command
 
     bad = 0
-    async with aclosing(told(config_path, "models", *args)) as lines:
+    async with aclosing(run_worker_command(config_path, "models", *args)) as lines:
         async for line in lines:
             bad += not line["ok"]
             show_json(line) if as_json else click.echo(_sentence(line))

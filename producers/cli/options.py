@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import click
 
 if TYPE_CHECKING:
-    from config import Loaded
-    from producers.client import AsyncOpenfall
-    from producers.request import Options
+    from openfall.config import LoadedConfig
+    from openfall.producers.client import AsyncOpenfall
+    from openfall.producers.request import SubmitOptions
 
 PERHAPS_WITHIN = 2.0
 """Seconds that a command waits for a Redis that it can do without."""
@@ -52,15 +52,15 @@ def job_options(command: F) -> F:
     return command
 
 
-def options_of(told: dict[str, Any]) -> Options:
+def options_of(told: dict[str, Any]) -> SubmitOptions:
     """The client's options from the command line's."""
-    from producers.request import moment
+    from openfall.producers.request import moment
 
     if told.get("deadline") is not None:
         told = {**told, "deadline": moment(told["deadline"])}
     if told.get("reply_to") is not None:
         told = {**told, "reply_to": _json_or_text(told["reply_to"])}
-    return cast("Options", told)
+    return cast("SubmitOptions", told)
 
 
 def _json_or_text(told: str) -> Any:
@@ -78,7 +78,7 @@ def _json_or_text(told: str) -> Any:
 @asynccontextmanager
 async def opened(config_path: Path | None) -> AsyncIterator[AsyncOpenfall]:
     """A client that has reached its Redis: a wrong address is told at once, an outage later on is borne."""
-    from producers.client import AsyncOpenfall
+    from openfall.producers.client import AsyncOpenfall
 
     async with AsyncOpenfall(config=config_path) as llm:
         await llm.ping()
@@ -86,11 +86,11 @@ async def opened(config_path: Path | None) -> AsyncIterator[AsyncOpenfall]:
 
 
 @asynccontextmanager
-async def perhaps_opened(config_path: Path | None) -> AsyncIterator[tuple[Loaded, AsyncOpenfall | None]]:
+async def perhaps_opened(config_path: Path | None) -> AsyncIterator[tuple[LoadedConfig, AsyncOpenfall | None]]:
     """The configuration, and a client of its Redis; None in place of the client when no Redis is there."""
-    from config import NoRedis, load
-    from producers.client import AsyncOpenfall
-    from router_core.state.errors import StoreError
+    from openfall.config import NoRedis, load
+    from openfall.producers.client import AsyncOpenfall
+    from openfall.router_core.state.errors import StoreError
 
     loaded = load(config_path)
     try:

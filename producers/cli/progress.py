@@ -6,7 +6,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from producers.cli.shown import EVERY, say
+from openfall.producers.cli.render import EVERY, print_line
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
@@ -42,4 +42,4 @@ class Progress:
             self._bar.update(self._bar.task_ids[0], completed=number)
         elif time.monotonic() - self._last >= EVERY:
             self._last = time.monotonic()
-            say(f"{number:,}{f' of {self._total:,}' if self._total else ''} {self._words}")
+            print_line(f"{number:,}{f' of {self._total:,}' if self._total else ''} {self._words}")

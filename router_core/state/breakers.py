@@ -9,19 +9,19 @@ from typing import Literal
 
 from pydantic_core import from_json
 
-from router_core.breaker import BreakerPolicy, BreakerState
-from router_core.outcome import BreakerMark
-from router_core.state import keys
-from router_core.state.claims import Probe
-from router_core.state.link import Link, pairs
-from router_core.state.settling import rules_of
+from openfall.router_core.deciding.breaker import BreakerPolicy, BreakerState
+from openfall.router_core.jobs.outcome import CallSignal
+from openfall.router_core.state import keys
+from openfall.router_core.state.claims import Probe
+from openfall.router_core.state.redis_connection import RedisConnection, pairs
+from openfall.router_core.state.settlement import policy_arguments
 
 NEVER = 9007199254740.0
 """Epoch seconds: an end that an operator has not set."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Breaker:
+class BreakerStatus:
     """One breaker. `target` is `backend/model`, or `key:...` for a key. Moments in epoch seconds, server clock.
 
     `until`: when an open one is probed next; None while it is closed, or with no end set. `forced` is `open` or
@@ -44,7 +44,7 @@ class Breaker:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class BreakerChange:
     """One change of one breaker. Epoch seconds."""
 
     at: float
@@ -54,7 +54,7 @@ class Change:
     why: str
 
 
-async def breakers(link: Link) -> list[Breaker]:
+async def list_breakers(link: RedisConnection) -> list[BreakerStatus]:
     """Every breaker that ever had trouble, and everything that cools down; by name."""
     told, blocks = await asyncio.gather(link.command("SMEMBERS", keys.BREAKERS), link.command("HGETALL", keys.BLOCKED))
     blocked = {name: value.decode() for name, value in pairs(blocks).items()}
@@ -64,12 +64,12 @@ async def breakers(link: Link) -> list[Breaker]:
     return [_breaker(target, pairs(row), blocked) for target, row in zip(targets, rows, strict=True)]
 
 
-def _breaker(target: str, row: Mapping[str, bytes], blocked: Mapping[str, str]) -> Breaker:
+def _breaker(target: str, row: Mapping[str, bytes], blocked: Mapping[str, str]) -> BreakerStatus:
     told = {name: value.decode() for name, value in row.items()}
     forced, _, forced_until = told.get("forced", "").partition(" ")
     state = BreakerState(told.get("state", "closed"))
     cool = blocked.get(f"{target} cool")
-    return Breaker(
+    return BreakerStatus(
         target=target,
         state=state,
         epoch=int(told.get("epoch", 0)),
@@ -90,18 +90,18 @@ def _end(told: str) -> float | None:
     return moment if 0 < moment < NEVER else None
 
 
-async def history(link: Link, most: int = 50) -> list[Change]:
+async def breaker_history(link: RedisConnection, most: int = 50) -> list[BreakerChange]:
     """The last changes of any breaker, newest first."""
     rows = await link.command("LRANGE", keys.HISTORY, 0, most - 1)
     told = map(from_json, rows)
     return [
-        Change(row["at"] / 1000, row["target"], BreakerState(row["from"]), BreakerState(row["to"]), row["why"])
+        BreakerChange(row["at"] / 1000, row["target"], BreakerState(row["from"]), BreakerState(row["to"]), row["why"])
         for row in told
     ]
 
 
 @dataclass(frozen=True, slots=True)
-class Word:
+class OverrideResult:
     """What an operator wants of a breaker: `open` or `closed`, why, and for how many seconds (None: for good)."""
 
     state: Literal[BreakerState.OPEN, BreakerState.CLOSED]
@@ -109,37 +109,39 @@ class Word:
     seconds: float | None = None
 
 
-async def force(link: Link, target: str, word: Word, policy: BreakerPolicy) -> BreakerState:
+async def force_breaker(
+    link: RedisConnection, target: str, word: OverrideResult, policy: BreakerPolicy
+) -> BreakerState:
     """Open or close a breaker by an operator's word.
 
     Forced open, nobody calls and nobody probes; when its time is over a probe finds out. Forced closed, everybody
     calls, and what comes of it does not open it.
     """
     lasts = 0 if word.seconds is None else max(1, int(word.seconds * 1000))
-    reply = await link.script("force", target, word.state, word.why, lasts, rules_of(policy))
+    reply = await link.script("force", target, word.state, word.why, lasts, policy_arguments(policy))
     return BreakerState(reply[0].decode())
 
 
-async def let_be(link: Link, target: str, policy: BreakerPolicy) -> BreakerState:
+async def reset_breaker(link: RedisConnection, target: str, policy: BreakerPolicy) -> BreakerState:
     """Take an operator's word back. An open breaker is probed at once."""
-    reply = await link.script("force", target, "auto", "", 0, rules_of(policy))
+    reply = await link.script("force", target, "auto", "", 0, policy_arguments(policy))
     return BreakerState(reply[0].decode())
 
 
 @dataclass(frozen=True, slots=True)
-class Probed:
+class ProbeResult:
     """What a probe came to. `wait`: seconds that a 429 asked for; `chance` in [0, 1] spreads the next open time."""
 
-    mark: BreakerMark
+    mark: CallSignal
     why: str
     wait: float
     chance: float
 
 
-async def report(link: Link, probe: Probe, probed: Probed, policy: BreakerPolicy) -> BreakerState:
+async def report_probe(link: RedisConnection, probe: Probe, probed: ProbeResult, policy: BreakerPolicy) -> BreakerState:
     """Tell what a probe came to; without effect once another was handed out. Returns the breaker's state."""
     reply = await link.script(
         "probe", probe.target, probe.token, probed.mark, probed.why, round(probed.wait * 1000), probed.chance,
-        rules_of(policy),
+        policy_arguments(policy),
     )  # fmt: skip
     return BreakerState(reply[0].decode())

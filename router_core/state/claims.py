@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from router_core.open_fall import HoldReason
-from router_core.state.keys import model_of
+from openfall.router_core.degrading.policy import HoldReason
+from openfall.router_core.state.keys import model_of
 
 
 @dataclass(frozen=True, slots=True)
-class Fell:
+class FallInfo:
     """How a delivered job fell, as its record has it. `at` in epoch seconds; `falls` counts the last one too;
     `stand_in` is the model outside its chain that it was handed to, or empty."""
 
@@ -44,7 +44,7 @@ class Delivery:
     credential_epoch: str
     answers: tuple[bytes, ...]
     server_now: float
-    fell: Fell | None = None
+    fell: FallInfo | None = None
     """Only of a job that is delivered because it fell: to the degrade worker, or to a stand-in."""
 
     @property
@@ -58,7 +58,7 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True)
-class Ticket:
+class RqJob:
     """A job put in with plain rq. `data` is what rq stored as its call."""
 
     id: str
@@ -90,7 +90,7 @@ class Claim:
     suspect: str
     left: bool
     deliveries: tuple[Delivery, ...]
-    tickets: tuple[Ticket, ...]
+    tickets: tuple[RqJob, ...]
     probes: tuple[Probe, ...]
 
 
@@ -105,7 +105,7 @@ def read_claim(reply: list[Any]) -> Claim:
         suspect=suspect.decode(),
         left=bool(left),
         deliveries=tuple(_delivery(row, server_now) for row in jobs),
-        tickets=tuple(Ticket(row[0].decode(), row[1].decode(), row[2]) for row in foreign),
+        tickets=tuple(RqJob(row[0].decode(), row[1].decode(), row[2]) for row in foreign),
         probes=tuple(Probe(*(part.decode() for part in row)) for row in probes),
     )
 
@@ -120,8 +120,8 @@ def _delivery(row: list[bytes], server_now: float) -> Delivery:
     )  # fmt: skip
 
 
-def _fell(told: Any) -> Fell | None:
+def _fell(told: Any) -> FallInfo | None:
     if not told:
         return None
     reason, why, at, falls, strikes, stand_in = (part.decode() for part in told)
-    return Fell(HoldReason(reason), why, int(at) / 1000, int(falls), int(strikes or 0), stand_in)
+    return FallInfo(HoldReason(reason), why, int(at) / 1000, int(falls), int(strikes or 0), stand_in)

@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from types import TracebackType
 
-from router_core.envelope import unpack_result
-from router_core.result import Result
-from router_core.state import keys
-from router_core.state.errors import StoreRefused
-from router_core.state.link import Link, pairs
+from openfall.router_core.jobs.envelope import unpack_result
+from openfall.router_core.jobs.result import Result
+from openfall.router_core.state import keys
+from openfall.router_core.state.errors import StoreRefused
+from openfall.router_core.state.redis_connection import RedisConnection, pairs
 
 GROUP = "readers"
 SILENT = 60.0
@@ -21,7 +21,7 @@ AT_ONCE = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class InboxEntry:
     """One entry. `kind`: done, or degraded (the job is held, its end comes later). `at`: epoch seconds, server clock.
 
     `reply_to` is JSON, empty when the job was put in without.
@@ -40,17 +40,17 @@ class Entry:
         return unpack_result(self.job_id, self.packed)
 
 
-class Inbox:
+class InboxReader:
     """One reader of an inbox. Several share it: each entry is given to one of them, until it is silent for `SILENT`.
 
     `link` is everybody's; reads that wait have a connection of their own. Calls raise `StoreError`.
     """
 
-    def __init__(self, link: Link, name: str, reader: str) -> None:
-        self._link, self._own = link, Link(link.url)
+    def __init__(self, link: RedisConnection, name: str, reader: str) -> None:
+        self._link, self._own = link, RedisConnection(link.url)
         self._name, self._reader = name, reader
 
-    async def __aenter__(self) -> Inbox:
+    async def __aenter__(self) -> InboxReader:
         return self
 
     async def __aexit__(
@@ -68,21 +68,21 @@ class Inbox:
             if len(page) < AT_ONCE:
                 return own
 
-    async def entry(self, entry: str) -> Entry | None:
+    async def entry(self, entry: str) -> InboxEntry | None:
         """One entry that is this reader's own; None when it has passed its time, which is then acknowledged."""
         rows = await self._link.command("XRANGE", keys.INBOX + self._name, entry, entry)
         if not rows:
             await self._link.command("XACK", keys.INBOX + self._name, GROUP, entry)
         return _entry(rows[0]) if rows else None
 
-    async def taken_over(self) -> list[Entry]:
+    async def taken_over(self) -> list[InboxEntry]:
         """Entries of readers that are silent. They are this one's now."""
         silent = int(SILENT * 1000)
         told = ("XAUTOCLAIM", keys.INBOX + self._name, GROUP, self._reader, silent, "0-0", "COUNT", AT_ONCE)
         reply = await self._link.command(*told)
         return [_entry(row) for row in reply[1] if row[1] is not None]
 
-    async def fresh(self, block: float = BLOCK) -> list[Entry]:
+    async def fresh(self, block: float = BLOCK) -> list[InboxEntry]:
         """What nobody was given yet, one at a time, so that readers share fairly. `block`: seconds; 0: do not wait."""
         wait = ("BLOCK", int(block * 1000)) if block else ()
         told = ("XREADGROUP", "GROUP", GROUP, self._reader, "COUNT", 1, *wait)
@@ -96,13 +96,13 @@ class Inbox:
         return [_entry(row) for _, rows in reply or () for row in rows]
 
 
-async def acknowledge(link: Link, name: str, entry: Entry) -> bool:
+async def acknowledge(link: RedisConnection, name: str, entry: InboxEntry) -> bool:
     """An entry is dealt with: it is given to nobody again. False: it had been acknowledged before."""
     reply = await link.script("acknowledge", name, entry.entry, entry.job_id)
     return bool(reply[0])
 
 
-async def peek(link: Link, name: str, after: str = "") -> AsyncIterator[Entry]:
+async def peek(link: RedisConnection, name: str, after: str = "") -> AsyncIterator[InboxEntry]:
     """What is in an inbox and not acknowledged, oldest first, from behind `after` on. Takes nothing from a reader."""
     while True:
         start = f"({after}" if after else "-"
@@ -114,9 +114,9 @@ async def peek(link: Link, name: str, after: str = "") -> AsyncIterator[Entry]:
         after = rows[-1][0].decode()
 
 
-def _entry(row: list[list[bytes]]) -> Entry:
+def _entry(row: list[list[bytes]]) -> InboxEntry:
     told = pairs(row[1])
-    return Entry(
+    return InboxEntry(
         entry=row[0].decode(),  # type: ignore[attr-defined]
         job_id=told["id"].decode(),
         kind=told["kind"].decode(),

@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from router_core.open_fall import RELEASED_BY_ITSELF, HoldReason
-from router_core.state import keys
-from router_core.state.link import Link, pairs
+from openfall.router_core.degrading.policy import RELEASED_BY_ITSELF, HoldReason
+from openfall.router_core.state import keys
+from openfall.router_core.state.redis_connection import RedisConnection, pairs
 
 QUIET = 10.0
 """Seconds since the last fall before an incident is over."""
@@ -43,20 +43,22 @@ class Incident:
     told: Mapping[str, str] = field(default_factory=dict)
 
 
-async def open_incidents(link: Link) -> tuple[Incident, ...]:
+async def open_incidents(link: RedisConnection) -> tuple[Incident, ...]:
     """Those that go on, the oldest first."""
     ids = [one.decode() for one in pairs(await link.command("HGETALL", keys.INCIDENTS)).values()]
-    found = await asyncio.gather(*(incident(link, one) for one in ids))
+    found = await asyncio.gather(*(fetch_incident(link, one) for one in ids))
     return tuple(sorted(filter(None, found), key=lambda one: one.began))
 
 
-async def incident(link: Link, incident_id: str) -> Incident | None:
+async def fetch_incident(link: RedisConnection, incident_id: str) -> Incident | None:
     """One incident, open or over; None when there is none, or it is over for longer than such are kept."""
     told = pairs(await link.command("HGETALL", keys.INCIDENT + incident_id))
     return read_incident(incident_id, told) if "began" in told else None
 
 
-async def close(link: Link, reason: str, models: Sequence[str], named: Iterable[str] = ()) -> str | None:
+async def close_incident(
+    link: RedisConnection, reason: str, models: Sequence[str], named: Iterable[str] = ()
+) -> str | None:
     """Close the incident of that reason if it is over; its id, or None: it goes on, or there is none.
 
     It is over when nothing is held for it that one of the catalog's `models` will release (or nothing at all, where

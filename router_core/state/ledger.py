@@ -6,15 +6,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from urllib.parse import unquote
 
-from router_core.state import keys
-from router_core.state.link import Link, pairs
+from openfall.router_core.state import keys
+from openfall.router_core.state.redis_connection import RedisConnection, pairs
 
 _NANO = 1e-9
 _SUMS = ("calls", "failed", "fallbacks", "seconds", "input_tokens", "output_tokens", "usd", "unpriced")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class LedgerEntry:
     """The calls of one day (UTC, `2026-11-21`) to one model at one backend for one group (None: no group).
 
     `usd` is what is known to have been spent; `unpriced` counts the calls of which nobody knows what they cost.
@@ -35,13 +35,13 @@ class Entry:
     unpriced: int = 0
 
 
-def total(entries: Sequence[Entry]) -> Entry:
+def ledger_total(entries: Sequence[LedgerEntry]) -> LedgerEntry:
     """One entry with the sums of some, at least one; its day, model, backend and group are those of the first."""
     sums = {name: sum(getattr(one, name) for one in entries) for name in _SUMS}
     return replace(entries[0], **sums)
 
 
-async def ledger(link: Link, days: Iterable[str]) -> list[Entry]:
+async def read_ledger(link: RedisConnection, days: Iterable[str]) -> list[LedgerEntry]:
     """The entries of some days, in their order."""
     entries = []
     for day in days:
@@ -53,9 +53,9 @@ async def ledger(link: Link, days: Iterable[str]) -> list[Entry]:
     return entries
 
 
-def _entry(day: str, place: str, group: str, sums: dict[str, int]) -> Entry:
+def _entry(day: str, place: str, group: str, sums: dict[str, int]) -> LedgerEntry:
     model, _, backend = place.partition("@")
-    return Entry(
+    return LedgerEntry(
         day=day,
         model=model,
         backend=backend,

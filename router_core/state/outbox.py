@@ -14,11 +14,11 @@ from typing import Any
 
 from pydantic_core import from_json, to_json
 
-from router_core.envelope import unpack_result
-from router_core.result import Result
-from router_core.state import keys
-from router_core.state.incidents import Incident, read_incident
-from router_core.state.link import Link, pairs
+from openfall.router_core.jobs.envelope import unpack_result
+from openfall.router_core.jobs.result import Result
+from openfall.router_core.state import keys
+from openfall.router_core.state.incidents import Incident, read_incident
+from openfall.router_core.state.redis_connection import RedisConnection, pairs
 
 LEASE = 60.0
 """Seconds after which what a dead poster had taken is taken again. Well above what one post may take."""
@@ -36,7 +36,7 @@ class NoticeKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class JobPost:
+class JobEntry:
     """The news of a job for its producer: the interim reply (`degraded`) or the one result (`done`)."""
 
     job_id: str
@@ -44,7 +44,7 @@ class JobPost:
 
 
 @dataclass(frozen=True, slots=True)
-class NoticePost:
+class NoticeEntry:
     """The news of an incident for people."""
 
     notifier: str
@@ -52,18 +52,18 @@ class NoticePost:
     kind: NoticeKind
 
 
-def meaning(entry: str) -> JobPost | NoticePost | None:
+def parse_entry(entry: str) -> JobEntry | NoticeEntry | None:
     """What an entry is about; None: nobody knows."""
     match entry.split(":"):
         case ["job", job_id, kind]:
-            return JobPost(job_id, kind)
+            return JobEntry(job_id, kind)
         case ["notice", notifier, incident, kind] if kind in set(NoticeKind):
-            return NoticePost(notifier, incident, NoticeKind(kind))
+            return NoticeEntry(notifier, incident, NoticeKind(kind))
     return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Taken:
+class ClaimedEntry:
     """An entry that is ours until its lease ends. `tries` have failed so far, the first was at `since` (epoch seconds).
 
     `what` is None when nobody knows what the entry means.
@@ -76,12 +76,12 @@ class Taken:
     now: float
 
     @property
-    def what(self) -> JobPost | NoticePost | None:
-        return meaning(self.entry)
+    def what(self) -> JobEntry | NoticeEntry | None:
+        return parse_entry(self.entry)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Letter:
+class JobNotification:
     """What a producer is told of its job. `at`: when that happened, epoch seconds."""
 
     url: str
@@ -91,7 +91,7 @@ class Letter:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Turns:
+class NoticeRate:
     """How often a notifier is told: `most` new incidents in `seconds`, an update every `update_every` seconds."""
 
     most: int
@@ -101,7 +101,7 @@ class Turns:
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class NoticeAdmission:
     """A notice may be told now. `unmentioned`: so many incidents before it were over before their turn came."""
 
     incident: Incident
@@ -110,7 +110,7 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True)
-class GivenUp:
+class DeadLetter:
     """What was tried in vain for the last time. `place` is a host, never a whole address: that may hold a token."""
 
     entry: str
@@ -121,7 +121,7 @@ class GivenUp:
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class PendingEntry:
     """What is still to be posted: `due` (epoch seconds) is when it is tried next, `why` why the last of `tries` failed.
 
     Of one that is being posted, `due` is when it is tried again if its poster dies meanwhile.
@@ -133,59 +133,61 @@ class Waiting:
     why: str
 
 
-async def take(link: Link, want: int) -> Sequence[Taken]:
+async def claim_entry(link: RedisConnection, want: int) -> Sequence[ClaimedEntry]:
     """Up to `want` entries that are due, those that are due longest first; each is handed to one poster."""
     reply = await link.script("outbox_take", want, int(LEASE * 1000))
     now = int(reply[0]) / 1000
     return [
-        Taken(entry=row[0].decode(), token=row[1].decode(), tries=int(row[2]), since=int(row[3]) / 1000, now=now)
+        ClaimedEntry(entry=row[0].decode(), token=row[1].decode(), tries=int(row[2]), since=int(row[3]) / 1000, now=now)
         for row in reply[1:]
     ]
 
 
-async def done(link: Link, taken: Taken) -> bool:
+async def mark_delivered(link: RedisConnection, taken: ClaimedEntry) -> bool:
     """It is delivered, or there is nothing to deliver any more. False, here and below: another poster has it now."""
     return await _end(link, taken, "done")
 
 
-async def later(link: Link, taken: Taken, wait: float) -> bool:
+async def defer_entry(link: RedisConnection, taken: ClaimedEntry, wait: float) -> bool:
     """It was not tried: look at it again in `wait` seconds."""
     return await _end(link, taken, "later", max(1, int(wait * 1000)))
 
 
-async def again(link: Link, taken: Taken, wait: float, why: str) -> bool:
+async def retry_entry(link: RedisConnection, taken: ClaimedEntry, wait: float, why: str) -> bool:
     """It was tried in vain: once more in `wait` seconds."""
     return await _end(link, taken, "again", max(1, int(wait * 1000)), why)
 
 
-async def give_up(link: Link, taken: Taken, place: str, why: str) -> bool:
+async def mark_dead(link: RedisConnection, taken: ClaimedEntry, place: str, why: str) -> bool:
     """It was tried in vain for the last time: count it, and keep it where people can see it.
 
     `place` '': it came to no try any more.
     """
-    tried = GivenUp(taken.entry, place, why, taken.tries + bool(place), taken.now)
-    counter = "notice_given_up" if isinstance(taken.what, NoticePost) else "webhook_given_up"
+    tried = DeadLetter(taken.entry, place, why, taken.tries + bool(place), taken.now)
+    counter = "notice_given_up" if isinstance(taken.what, NoticeEntry) else "webhook_given_up"
     return await _end(link, taken, "up", to_json(tried), counter, MOST_GIVEN_UP)
 
 
-async def told(link: Link, taken: Taken, turn: Turn, message: str, update_every: float) -> bool:
+async def record_notified(
+    link: RedisConnection, taken: ClaimedEntry, turn: NoticeAdmission, message: str, update_every: float
+) -> bool:
     """A notice is delivered, as `message` at its notifier ('': it names none). What came since is told in an update."""
     return await _end(link, taken, "told", turn.incident.version, message, int(update_every * 1000))
 
 
-async def notice_turn(link: Link, taken: Taken, turns: Turns) -> Turn | None:
+async def admit_notice(link: RedisConnection, taken: ClaimedEntry, turns: NoticeRate) -> NoticeAdmission | None:
     """The turn to tell a notice now. None: not yet, or never; the outbox knows already."""
     span, every = int(turns.seconds * 1000), int(turns.update_every * 1000)
-    told = turns.most, span, int(turns.on_recovery), every
-    reply = await link.script("notice_turn", taken.entry, taken.token, *told)
+    record_notified = turns.most, span, int(turns.on_recovery), every
+    reply = await link.script("notice_turn", taken.entry, taken.token, *record_notified)
     if reply[0] != b"go":
         return None
-    assert isinstance(taken.what, NoticePost)
+    assert isinstance(taken.what, NoticeEntry)
     incident = read_incident(taken.what.incident, pairs(reply[3:]))
-    return Turn(incident, int(reply[2]), int(reply[1]) / 1000)
+    return NoticeAdmission(incident, int(reply[2]), int(reply[1]) / 1000)
 
 
-async def letter(link: Link, post: JobPost) -> Letter | None:
+async def read_notification(link: RedisConnection, post: JobEntry) -> JobNotification | None:
     """What there is to tell of a job; None: nothing any more. `UnreadableEnvelope` of a newer openfall's result."""
     fields = ("webhook", "reply", "reply_to", "held_at", "ended")
     record, result = await asyncio.gather(
@@ -196,7 +198,7 @@ async def letter(link: Link, post: JobPost) -> Letter | None:
     packed, at = (reply, held_at) if post.kind == DEGRADED else (result, ended)
     if not url or not packed:
         return None
-    return Letter(
+    return JobNotification(
         url=url.decode(),
         result=unpack_result(post.job_id, packed),
         reply_to=from_json(reply_to) if reply_to else None,
@@ -204,7 +206,7 @@ async def letter(link: Link, post: JobPost) -> Letter | None:
     )
 
 
-async def is_forgotten(link: Link, post: JobPost) -> bool:
+async def is_forgotten(link: RedisConnection, post: JobEntry) -> bool:
     """Whether the end of a job has passed its time. False: it can be told, or the job goes on again."""
     state, result = await asyncio.gather(
         link.command("HGET", keys.RECORD + post.job_id, "state"),
@@ -213,26 +215,28 @@ async def is_forgotten(link: Link, post: JobPost) -> bool:
     return not result and state in (None, b"done")
 
 
-async def given_up(link: Link, most: int = MOST_GIVEN_UP) -> list[GivenUp]:
+async def dead_letters(link: RedisConnection, most: int = MOST_GIVEN_UP) -> list[DeadLetter]:
     """What was given up of late, newest first."""
-    return [GivenUp(**from_json(row)) for row in await link.command("LRANGE", keys.GIVEN_UP, 0, most - 1)]
+    return [DeadLetter(**from_json(row)) for row in await link.command("LRANGE", keys.GIVEN_UP, 0, most - 1)]
 
 
-async def given_up_count(link: Link) -> int:
+async def count_dead_letters(link: RedisConnection) -> int:
     """How many of what was given up are kept to be looked at."""
     return int(await link.command("LLEN", keys.GIVEN_UP))
 
 
-async def waiting(link: Link, most: int = 1000) -> list[Waiting]:
+async def list_pending(link: RedisConnection, most: int = 1000) -> list[PendingEntry]:
     """What is still to be posted, the next one first."""
     rows = await link.command("ZRANGE", keys.OUTBOX, 0, most - 1, "WITHSCORES")
     due = {rows[i].decode(): float(rows[i + 1]) / 1000 for i in range(0, len(rows), 2)}
-    told = await asyncio.gather(*(link.command("HMGET", keys.POSTING + entry, "tries", "why") for entry in due))
+    record_notified = await asyncio.gather(
+        *(link.command("HMGET", keys.POSTING + entry, "tries", "why") for entry in due)
+    )
     return [
-        Waiting(entry, at, int(tries or 0), (why or b"").decode())
-        for (entry, at), (tries, why) in zip(due.items(), told, strict=True)
+        PendingEntry(entry, at, int(tries or 0), (why or b"").decode())
+        for (entry, at), (tries, why) in zip(due.items(), record_notified, strict=True)
     ]
 
 
-async def _end(link: Link, taken: Taken, how: str, *more: Any) -> bool:
+async def _end(link: RedisConnection, taken: ClaimedEntry, how: str, *more: Any) -> bool:
     return bool(await link.script("outbox_end", taken.entry, taken.token, how, *more))

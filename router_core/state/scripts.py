@@ -7,7 +7,7 @@ from functools import cache
 from hashlib import sha1
 from importlib.resources import files
 
-from router_core.state.keys import lua_names
+from openfall.router_core.state.keys import lua_names
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +17,7 @@ class Script:
     sha: str
 
 
-_ALL = ("prelude", "falling", "ending")
+_ALL = ("lib/prelude", "lib/falling", "lib/ending")
 _LIBRARIES = {
     "claim": ("breaker", "seats", "turns", "probing"), "survey": ("seats",),
     "settle": ("breaker", "call", "hold"), "release": ("hold",),
@@ -29,9 +29,9 @@ _LIBRARIES = {
 @cache
 def load(name: str) -> Script:
     """The script of that name: the keys, what it shares with others, and its own file, in order."""
-    here = files("router_core.state")
+    here = files("openfall.router_core.state") / "lua"
     # Redis refuses writes when its memory is full: accept must hear that, but what is in flight must be able to end.
     flags = "#!lua\n" if name == "accept" else "#!lua flags=allow-oom\n"
-    parts = (*_ALL, *_LIBRARIES.get(name, ()), name)
+    parts = (*_ALL, *(f"lib/{library}" for library in _LIBRARIES.get(name, ())), name)
     text = flags + lua_names() + "".join((here / f"{part}.lua").read_text(encoding="utf-8") for part in parts)
     return Script(name, text.encode(), sha1(text.encode(), usedforsecurity=False).hexdigest())

@@ -8,12 +8,12 @@ import redis
 from rich.console import Console
 
 from benchmarks.claims import NO_CALL, VARIANTS, BareLink, measure
-from router_core.state import scripts
-from router_core.state.link import Link
+from openfall.router_core.state import scripts
+from openfall.router_core.state.redis_connection import RedisConnection
 
 
 def test_a_claim_without_breakers_reads_none_and_is_otherwise_the_same(server):
-    bare = BareLink(Link(server.url)).text
+    bare = BareLink(RedisConnection(server.url)).text
     whole = scripts.load("claim").text.decode()
     assert 0 < len(whole) - len(bare) < 100
     assert "'HGETALL', BLOCKED" not in bare
@@ -22,7 +22,7 @@ def test_a_claim_without_breakers_reads_none_and_is_otherwise_the_same(server):
 def test_every_variant_is_measured(server):
     async def story():
         with redis.Redis.from_url(server.url) as store:
-            async with Link(server.url) as link:
+            async with RedisConnection(server.url) as link:
                 return await measure(link, store, 1, Console(quiet=True))
 
     *claims, settles = asyncio.run(story())

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-import config
-from router_core.open_fall import Remedy
+from openfall import config
+from openfall.router_core.degrading.policy import Remedy
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "configuration.md").read_text("utf-8")
 URGENCIES = ("interactive", "background", "batch")

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-import config
-from config.masks import masked_key
+from openfall import config
+from openfall.config.redact import redact_key
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ from config.masks import masked_key
     ],
 )
 def test_an_address_is_shown_without_what_is_secret_in_it(url: str, shown: str) -> None:
-    assert config.masked(url) == shown
+    assert config.redact_value(url) == shown
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def test_an_address_is_shown_without_what_is_secret_in_it(url: str, shown: str) 
     [("", ""), ("ollama", "…"), ("sk-0123456789abcdef", "…"), ("sk-ant-0123456789-x9Qk", "sk-ant-…x9Qk")],
 )
 def test_a_key_is_shown_so_that_it_can_be_told_from_others(key: str, shown: str) -> None:
-    assert masked_key(key) == shown
+    assert redact_key(key) == shown
 
 
 def test_a_configuration_is_shown_whole_with_its_secrets_masked(tmp_path: Path) -> None:
@@ -46,7 +46,7 @@ def test_a_configuration_is_shown_whole_with_its_secrets_masked(tmp_path: Path) 
         "models: {haiku: {upstream: 'ha$iku', at: [maker], timeout: 90}}\n"
     )
     loaded = config.load(file, environ={"KEY": "sk-ant-0123456789-x9Qk"}, cwd=tmp_path)
-    text = config.show(loaded)
+    text = config.dump(loaded)
     assert "hunter2" not in text
     assert "0123456789" not in text
     assert text.startswith(f"# In force, from {file}\n")
@@ -104,5 +104,5 @@ def test_what_is_shown_can_be_loaded_and_means_the_same(tmp_path: Path) -> None:
         "limits: {prompt: 1001}\n"
     )
     first = config.load(file, environ={}, cwd=tmp_path)
-    file.write_text(config.show(first))
+    file.write_text(config.dump(first))
     assert config.load(file, environ={}, cwd=tmp_path) == first

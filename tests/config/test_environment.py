@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-import config
-from config import ConfigError, Loaded, NoRedis
-from config.paths import DEMO
-from router_core.catalog import Billing
+from openfall import config
+from openfall.config import ConfigError, LoadedConfig, NoRedis
+from openfall.config.paths import DEMO
+from openfall.router_core.catalog.entries import Billing
 
 OPENAI = {"OPENAI_API_KEY": "sk-0123456789-abcdefgh", "OPENAI_MODEL": "gpt-4.1"}
 ANTHROPIC = {"ANTHROPIC_API_KEY": "sk-ant-0123456789-x9Qk", "ANTHROPIC_MODEL": "claude-haiku-4-5"}
@@ -27,7 +27,7 @@ def here(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def loaded(cwd: Path, *variables: dict[str, str]) -> Loaded:
+def loaded(cwd: Path, *variables: dict[str, str]) -> LoadedConfig:
     return config.load(environ={key: value for told in variables for key, value in told.items()}, cwd=cwd)
 
 
@@ -125,7 +125,7 @@ def test_two_models_of_one_name_are_told_apart(here: Path) -> None:
 
 def test_what_is_shown_says_whence_and_keeps_the_secrets(here: Path) -> None:
     first = loaded(here, OPENAI, ANTHROPIC)
-    text = config.show(first)
+    text = config.dump(first)
     assert text.startswith("# In force, from the environment: OPENAI_* and ANTHROPIC_*\n")
     assert "0123456789" not in text
     file = here / "openfall.yaml"
@@ -143,7 +143,7 @@ def test_people_are_told_where_the_variable_says(here: Path) -> None:
     url = "https://discord.com/api/webhooks/1/hunter2"
     found = loaded(here, OPENAI, {"DISCORD_WEBHOOK": url})
     assert found.settings.notify_discord == url
-    assert "hunter2" not in config.show(found)
+    assert "hunter2" not in config.dump(found)
     assert loaded(here, OPENAI).settings.notify_discord is None
 
 

@@ -9,9 +9,9 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
-import config
-from config.sections import CATALOG
-from config.settings import SECTIONS
+from openfall import config
+from openfall.config.sections import CATALOG
+from openfall.config.settings import SECTIONS
 
 EDITOR = Draft202012Validator(config.schema())
 

@@ -12,18 +12,18 @@ from textwrap import dedent
 
 import pytest
 
-import config
-from config import EngineSettings, Loaded, NoRedis
-from config.paths import DEMO
-from router_core.catalog import POOL_DEFAULTS, Catalog, Pool
-from router_core.choose import Asked
-from router_core.fleet import Fleet
-from router_core.job import Urgency
-from router_core.policies import URGENCY_DEFAULTS, UrgencyPolicy
-from router_core.route import route
+from openfall import config
+from openfall.config import EngineSettings, LoadedConfig, NoRedis
+from openfall.config.paths import DEMO
+from openfall.router_core.catalog.entries import POOL_DEFAULTS, Catalog, Pool
+from openfall.router_core.catalog.policies import URGENCY_DEFAULTS, UrgencyPolicy
+from openfall.router_core.deciding.fleet_state import FleetState
+from openfall.router_core.jobs.job import Urgency
+from openfall.router_core.routing.chain_selection import RouteRequest
+from openfall.router_core.routing.route import route
 
 
-def loaded(directory: Path, text: str, environ: Mapping[str, str] | None = None) -> Loaded:
+def loaded(directory: Path, text: str, environ: Mapping[str, str] | None = None) -> LoadedConfig:
     file = directory / "openfall.yaml"
     file.write_text(dedent(text), encoding="utf-8")
     return config.load(file, environ=environ or {}, cwd=directory)
@@ -54,10 +54,10 @@ KEY = "sk-ant-0123456789-x9Qk"
 
 class TestValues:
     @pytest.fixture
-    def full(self, tmp_path: Path) -> Loaded:
+    def full(self, tmp_path: Path) -> LoadedConfig:
         return loaded(tmp_path, FULL, {"MAKER_KEY": KEY})
 
-    def test_the_catalog_has_what_the_file_says(self, full: Loaded) -> None:
+    def test_the_catalog_has_what_the_file_says(self, full: LoadedConfig) -> None:
         catalog = full.catalog
         assert catalog.pools == {"rack": Pool(local=True), "far": Pool()}
         assert (catalog.backends["tower"].slots, catalog.backends["tower"].reserved) == (2, 1)
@@ -68,14 +68,14 @@ class TestValues:
         assert catalog.roles["worker"].chain == ("coder", "haiku")
         assert catalog.roles["chat"].urgency is Urgency.INTERACTIVE
 
-    def test_an_urgency_keeps_what_the_file_does_not_change(self, full: Loaded) -> None:
+    def test_an_urgency_keeps_what_the_file_does_not_change(self, full: LoadedConfig) -> None:
         assert full.catalog.urgency == {
             **URGENCY_DEFAULTS,
             Urgency.INTERACTIVE: UrgencyPolicy(start_within=5, give_up=0.5, depth=10_000),
             Urgency.BACKGROUND: UrgencyPolicy(start_within=30, give_up=3600, share=0.25),
         }
 
-    def test_the_settings_have_what_the_file_says(self, full: Loaded, tmp_path: Path) -> None:
+    def test_the_settings_have_what_the_file_says(self, full: LoadedConfig, tmp_path: Path) -> None:
         settings = full.settings
         assert settings.redis_url == "rediss://:hunter2@cache.example.invalid:6380/3"
         assert settings.data_dir == tmp_path / "state"
@@ -85,11 +85,11 @@ class TestValues:
         assert (settings.worker_slots, settings.worker_grace, settings.worker_procs) == (3, 1.5, 2)
         assert full.source == settings.source == tmp_path / "openfall.yaml"
 
-    def test_no_secret_is_in_any_representation(self, full: Loaded) -> None:
+    def test_no_secret_is_in_any_representation(self, full: LoadedConfig) -> None:
         assert KEY not in f"{full}{full!r}"
         assert "hunter2" not in f"{full}{full!r}"
 
-    def test_a_configuration_cannot_be_changed(self, full: Loaded) -> None:
+    def test_a_configuration_cannot_be_changed(self, full: LoadedConfig) -> None:
         with pytest.raises(FrozenInstanceError):
             full.settings.worker_slots = 99  # type: ignore[misc]
 
@@ -175,7 +175,7 @@ class TestVariables:
 def test_a_duration_is_in_seconds_and_is_shown_in_words(tmp_path: Path, word: str, seconds: float) -> None:
     found = loaded(tmp_path, f"workers: {{grace: {word}}}")
     assert found.settings.worker_grace == seconds
-    again = loaded(tmp_path, config.show(found))
+    again = loaded(tmp_path, config.dump(found))
     assert again.settings.worker_grace == seconds
 
 
@@ -198,7 +198,7 @@ def test_a_duration_is_in_seconds_and_is_shown_in_words(tmp_path: Path, word: st
 def test_a_size_is_a_whole_number_and_is_shown_in_words(tmp_path: Path, word: str, size: int) -> None:
     found = loaded(tmp_path, f"limits: {{prompt: {word}}}")
     assert found.settings.max_prompt_bytes == size
-    assert loaded(tmp_path, config.show(found)).settings.max_prompt_bytes == size
+    assert loaded(tmp_path, config.dump(found)).settings.max_prompt_bytes == size
 
 
 class TestEngines:
@@ -309,10 +309,10 @@ class TestSearch:
 
 class TestDemo:
     @pytest.fixture
-    def demo(self, tmp_path: Path) -> Loaded:
+    def demo(self, tmp_path: Path) -> LoadedConfig:
         return config.load(DEMO, environ={}, cwd=tmp_path)
 
-    def test_two_engines_run_on_this_machine_and_nothing_leaves_it(self, demo: Loaded) -> None:
+    def test_two_engines_run_on_this_machine_and_nothing_leaves_it(self, demo: LoadedConfig) -> None:
         backends = demo.catalog.backends
         assert {name: backend.url for name, backend in backends.items()} == {
             "engine-a": "http://127.0.0.1:8391",
@@ -328,7 +328,7 @@ class TestDemo:
         backends = config.load(DEMO, environ=environ, cwd=tmp_path).catalog.backends
         assert [backend.url[-4:] for backend in backends.values()] == ["9001", "9002"]
 
-    def test_every_role_has_a_second_engine_to_fall_back_to(self, demo: Loaded) -> None:
+    def test_every_role_has_a_second_engine_to_fall_back_to(self, demo: LoadedConfig) -> None:
         assert {frozenset(role.chain) for role in demo.catalog.roles.values()} == {frozenset({"smol-a", "smol-b"})}
 
     @pytest.mark.parametrize(
@@ -339,14 +339,14 @@ class TestDemo:
             ("translate", "gpu.smol-b.batch"),
         ],
     )
-    def test_a_role_leads_to_its_queue(self, demo: Loaded, role: str, queue: str) -> None:
-        assert route(demo.catalog, lambda urgency: Fleet(), Asked(target=role)).queue == queue
+    def test_a_role_leads_to_its_queue(self, demo: LoadedConfig, role: str, queue: str) -> None:
+        assert route(demo.catalog, lambda urgency: FleetState(), RouteRequest(target=role)).queue == queue
 
     def test_it_says_that_its_model_is_a_toy(self) -> None:
         assert "TOY" in DEMO.read_text(encoding="utf-8").partition("\nredis:")[0]
 
-    def test_what_is_shown_of_it_means_the_same(self, demo: Loaded, tmp_path: Path) -> None:
-        again = loaded(tmp_path, config.show(demo))
+    def test_what_is_shown_of_it_means_the_same(self, demo: LoadedConfig, tmp_path: Path) -> None:
+        again = loaded(tmp_path, config.dump(demo))
         assert (again.catalog, again.settings.engines) == (demo.catalog, demo.settings.engines)
 
 

@@ -9,12 +9,12 @@ from textwrap import dedent
 import pytest
 import yaml
 
-import config
-from config import Loaded
-from config.masks import masked_discord, masked_hook
-from router_core.catalog import Catalog
-from router_core.job import Urgency
-from router_core.open_fall import OpenFallPolicy, Remedy
+from openfall import config
+from openfall.config import LoadedConfig
+from openfall.config.redact import redact_discord, redact_webhook
+from openfall.router_core.catalog.entries import Catalog
+from openfall.router_core.degrading.policy import OpenFallPolicy, Remedy
+from openfall.router_core.jobs.job import Urgency
 
 BASE = """
 backends: {tower: {url: "http://127.0.0.1:1", pool: gpu}}
@@ -25,7 +25,7 @@ HOOK = "https://ops.example.com/hooks/3f9c0123456789?via=openfall"
 SIGNED = "whsec_" + b64encode(bytes(range(32))).decode()
 
 
-def loaded(directory: Path, text: str, **environ: str) -> Loaded:
+def loaded(directory: Path, text: str, **environ: str) -> LoadedConfig:
     file = directory / "openfall.yaml"
     file.write_text(dedent(text) + BASE, encoding="utf-8")
     return config.load(file, environ=environ, cwd=directory)
@@ -133,13 +133,13 @@ class TestMeaning:
     def test_a_share_is_a_number_or_a_percentage(self, tmp_path: Path, word: str, share: float) -> None:
         found = loaded(tmp_path, f"limits: {{memory: {word}}}")
         assert found.settings.memory_limit == share
-        assert loaded(tmp_path, config.show(found).partition("backends:")[0]).settings.memory_limit == 0.85
-        assert yaml.safe_load(config.show(found))["limits"]["memory"] == share
+        assert loaded(tmp_path, config.dump(found).partition("backends:")[0]).settings.memory_limit == 0.85
+        assert yaml.safe_load(config.dump(found))["limits"]["memory"] == share
 
 
 class TestShowing:
     def test_every_urgency_is_spelled_out_and_every_secret_is_masked(self, tmp_path: Path) -> None:
-        shown = yaml.safe_load(config.show(loaded(tmp_path, FULL, **SECRETS)))
+        shown = yaml.safe_load(config.dump(loaded(tmp_path, FULL, **SECRETS)))
         assert shown["open_fall"] == {
             "interactive": ["other_model", "canned_reply", "hold"],
             "background": ["last_answer", "hold"],
@@ -165,11 +165,11 @@ class TestShowing:
     def test_what_is_shown_can_be_loaded_and_means_the_same_but_for_the_secrets(self, tmp_path: Path) -> None:
         first = loaded(tmp_path, FULL, **SECRETS)
         file = tmp_path / "openfall.yaml"
-        file.write_text(config.show(first), "utf-8")
+        file.write_text(config.dump(first), "utf-8")
         again = config.load(file, environ={}, cwd=tmp_path)
         assert again.catalog == first.catalog
         assert again.settings.notify_at_most == first.settings.notify_at_most
-        assert config.show(again) == config.show(first)
+        assert config.dump(again) == config.dump(first)
 
     @pytest.mark.parametrize(
         ("url", "shown"),
@@ -179,11 +179,11 @@ class TestShowing:
         ],
     )  # fmt: skip
     def test_a_discord_webhook_is_shown_without_its_token(self, url: str, shown: str) -> None:
-        assert masked_discord(url) == shown
+        assert redact_discord(url) == shown
 
     @pytest.mark.parametrize("rest", ["", "/hunter2", "?hunter2", "#hunter2", "/a?k=hunter2"])
     def test_of_a_webhook_only_the_host_is_shown(self, rest: str) -> None:
-        assert masked_hook(f"http://ops.example.com:8080{rest}") == "http://ops.example.com:8080/…"
+        assert redact_webhook(f"http://ops.example.com:8080{rest}") == "http://ops.example.com:8080/…"
 
 
 NO_DISCORD = (

@@ -11,9 +11,9 @@ from types import ModuleType
 import pytest
 import yaml
 
-import config
-from config.pricing import PRICES, known_prices
-from router_core.catalog import ModelSpec, Prices
+from openfall import config
+from openfall.config.pricing import PRICES, known_prices
+from openfall.router_core.catalog.entries import ModelSpec, Prices
 
 ROOT = Path(__file__).resolve().parents[2]
 

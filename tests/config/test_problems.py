@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-import config
+from openfall import config
 from tests.config.told import SOUND, beside, told
 
 

@@ -7,7 +7,7 @@ from textwrap import dedent
 
 import pytest
 
-import config
+from openfall import config
 
 BASE = """\
 backends: {tower: {url: "http://127.0.0.1:1", pool: gpu}, far: {url: "https://a.example", pool: cloud}}

@@ -10,17 +10,22 @@ import yaml
 from jsonschema import Draft202012Validator
 from pydantic import SecretStr
 
-import config
-from config import Loaded
-from config.paths import SHIPPED
-from router_core.catalog import Billing, Catalog, Pick, Prices
-from router_core.job import Urgency
-from router_core.open_fall import Remedy
+from openfall import config
+from openfall.config import LoadedConfig
+from openfall.config.paths import SHIPPED
+from openfall.router_core.catalog.entries import (
+    Billing,
+    Catalog,
+    Pick,
+    Prices,
+)
+from openfall.router_core.degrading.policy import Remedy
+from openfall.router_core.jobs.job import Urgency
 
 NAMES = {path.stem: path for path in SHIPPED}
 
 
-def shipped(name: str, cwd: Path, **environ: str) -> Loaded:
+def shipped(name: str, cwd: Path, **environ: str) -> LoadedConfig:
     return config.load(NAMES[name], environ=environ, cwd=cwd)
 
 
@@ -42,16 +47,16 @@ class TestEach:
     def test_what_is_shown_of_it_means_the_same(self, tmp_path: Path, name: str) -> None:
         first = shipped(name, tmp_path)
         file = tmp_path / "openfall.yaml"
-        file.write_text(config.show(first), "utf-8")
+        file.write_text(config.dump(first), "utf-8")
         again = config.load(file, environ={}, cwd=tmp_path)
         assert without_keys(again.catalog) == without_keys(first.catalog)
         assert again.settings.engines == first.settings.engines
         assert again.settings.data_dir == first.settings.data_dir
-        assert config.show(again).partition("\n")[2] == config.show(first).partition("\n")[2]
+        assert config.dump(again).partition("\n")[2] == config.dump(first).partition("\n")[2]
 
     def test_an_editor_finds_nothing_wrong_with_it_nor_with_what_is_shown(self, tmp_path: Path, name: str) -> None:
         editor = Draft202012Validator(config.schema())
-        for text in (NAMES[name].read_text("utf-8"), config.show(shipped(name, tmp_path))):
+        for text in (NAMES[name].read_text("utf-8"), config.dump(shipped(name, tmp_path))):
             assert [error.message for error in editor.iter_errors(yaml.safe_load(text))] == []
 
     def test_its_data_is_kept_where_it_is_run(self, tmp_path: Path, name: str) -> None:

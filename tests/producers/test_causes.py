@@ -5,8 +5,8 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from producers.causes import error_class
-from router_core.outcome import ErrorClass as E
+from openfall.producers.error_class import error_class
+from openfall.router_core.jobs.outcome import ErrorClass as E
 
 
 class RateLimitError(Exception):

@@ -11,17 +11,29 @@ from typing import Any
 
 import pytest
 
-from config import Loaded
-from producers import AsyncOpenfall, BadRequest, Openfall, PromptTooLarge, StillQueued
-from producers.request import Ask, Options
-from router_core.catalog import UnknownName
-from router_core.job import Urgency
-from router_core.result import Result, Status
-from router_core.state.errors import DeadlinePassed, IdempotencyConflict, QueueFull, StoreUnreachable, UnknownJob
-from router_core.state.intake import Accepted
+from openfall import (
+    AsyncOpenfall,
+    BadRequest,
+    NotFinished,
+    Openfall,
+    PromptTooLarge,
+)
+from openfall.config import LoadedConfig
+from openfall.producers.request import PreparedJob, SubmitOptions
+from openfall.router_core.catalog.entries import UnknownName
+from openfall.router_core.jobs.job import Urgency
+from openfall.router_core.jobs.result import Result, Status
+from openfall.router_core.state.errors import (
+    DeadlinePassed,
+    IdempotencyConflict,
+    QueueFull,
+    StoreUnreachable,
+    UnknownJob,
+)
+from openfall.router_core.state.jobs import Receipt
 
 
-def run(loaded: Loaded, use: Callable[[AsyncOpenfall], Coroutine[Any, Any, Any]], **told: Any) -> Any:
+def run(loaded: LoadedConfig, use: Callable[[AsyncOpenfall], Coroutine[Any, Any, Any]], **told: Any) -> Any:
     async def main() -> Any:
         async with AsyncOpenfall(config=loaded, **told) as llm:
             return await asyncio.wait_for(use(llm), 30)
@@ -36,7 +48,7 @@ async def states_of(llm: AsyncOpenfall, job_id: str) -> AsyncIterator[str]:
         await asyncio.sleep(0.01)
 
 
-def test_an_answer_comes_back_with_its_story(loaded: Loaded, answering: Any) -> None:
+def test_an_answer_comes_back_with_its_story(loaded: LoadedConfig, answering: Any) -> None:
     result = run(loaded, lambda llm: llm.ask("Haruka waves", role="dialogue"))
     assert result.answered
     assert result.text == "echo Haruka waves"
@@ -44,19 +56,19 @@ def test_an_answer_comes_back_with_its_story(loaded: Loaded, answering: Any) -> 
     assert result.reason == "role dialogue: tiny first of 2"
 
 
-def test_what_is_said_beside_the_prompt_reaches_the_worker(loaded: Loaded, answering: Any) -> None:
+def test_what_is_said_beside_the_prompt_reaches_the_worker(loaded: LoadedConfig, answering: Any) -> None:
     run(loaded, lambda llm: llm.ask("hi", role="tags", urgency="interactive", max_tokens=7, temperature=0.5))
     (job,) = answering.asked
     assert (job.role, job.chain, str(job.urgency)) == ("tags", ("other",), "interactive")
     assert job.body == {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 7, "temperature": 0.5}
 
 
-def test_without_a_target_the_chat_role_is_asked(loaded: Loaded, answering: Any) -> None:
+def test_without_a_target_the_chat_role_is_asked(loaded: LoadedConfig, answering: Any) -> None:
     run(loaded, lambda llm: llm.ask([{"role": "user", "content": "hi"}]))
     assert answering.asked[0].role == "chat"
 
 
-def test_a_whole_body_names_its_own_model_and_its_stream(loaded: Loaded, answering: Any) -> None:
+def test_a_whole_body_names_its_own_model_and_its_stream(loaded: LoadedConfig, answering: Any) -> None:
     body = {"model": "other", "stream": True, "messages": [{"role": "user", "content": "hi"}], "top_k": 3}
     run(loaded, lambda llm: llm.ask(body))
     (job,) = answering.asked
@@ -65,7 +77,7 @@ def test_a_whole_body_names_its_own_model_and_its_stream(loaded: Loaded, answeri
     assert job.body == {"messages": [{"role": "user", "content": "hi"}], "top_k": 3}
 
 
-def test_a_failed_job_is_a_result_not_an_exception(loaded: Loaded, answering: Any) -> None:
+def test_a_failed_job_is_a_result_not_an_exception(loaded: LoadedConfig, answering: Any) -> None:
     result = run(loaded, lambda llm: llm.ask("fail: bad_request"))
     assert result.status is Status.FAILED
     assert result.detail == "it was asked to"
@@ -96,14 +108,14 @@ def test_a_failed_job_is_a_result_not_an_exception(loaded: Loaded, answering: An
     ],
 )
 def test_what_cannot_be_put_in_is_refused_in_words(
-    loaded: Loaded, prompt: Any, options: Any, error: type[Exception], words: str
+    loaded: LoadedConfig, prompt: Any, options: Any, error: type[Exception], words: str
 ) -> None:
     with pytest.raises(error, match=words):
         run(loaded, lambda llm: llm.submit(prompt, **options))
 
 
-def test_one_key_is_one_job(loaded: Loaded) -> None:
-    async def use(llm: AsyncOpenfall) -> list[Accepted]:
+def test_one_key_is_one_job(loaded: LoadedConfig) -> None:
+    async def use(llm: AsyncOpenfall) -> list[Receipt]:
         return await asyncio.gather(*(llm.submit("same", idempotency_key="k") for _ in range(20)))
 
     jobs = run(loaded, use)
@@ -111,7 +123,7 @@ def test_one_key_is_one_job(loaded: Loaded) -> None:
     assert sum(not job.joined for job in jobs) == 1
 
 
-def test_one_key_for_two_requests_is_told(loaded: Loaded) -> None:
+def test_one_key_for_two_requests_is_told(loaded: LoadedConfig) -> None:
     async def use(llm: AsyncOpenfall) -> None:
         await llm.submit("one", idempotency_key="k")
         await llm.submit("two", idempotency_key="k")
@@ -120,29 +132,29 @@ def test_one_key_for_two_requests_is_told(loaded: Loaded) -> None:
         run(loaded, use)
 
 
-def test_many_are_accepted_or_refused_each_by_itself(loaded: Loaded, answering: Any) -> None:
+def test_many_are_accepted_or_refused_each_by_itself(loaded: LoadedConfig, answering: Any) -> None:
     async def use(llm: AsyncOpenfall) -> tuple[list[Any], list[Result]]:
-        asks = [Ask(f"line {n}", Options(role="tags")) for n in range(1200)]
-        asks[700] = Ask("x", Options(role="tagz"))
+        asks = [PreparedJob(f"line {n}", SubmitOptions(role="tags")) for n in range(1200)]
+        asks[700] = PreparedJob("x", SubmitOptions(role="tagz"))
         answers = await llm.submit_many(asks)
-        good = [answer for answer in answers if isinstance(answer, Accepted)]
+        good = [answer for answer in answers if isinstance(answer, Receipt)]
         return answers, await asyncio.gather(*(llm.wait(job) for job in good[:3]))
 
     answers, results = run(loaded, use)
     assert len(answers) == 1200
     assert isinstance(answers[700], UnknownName)
-    assert sum(isinstance(answer, Accepted) for answer in answers) == 1199
+    assert sum(isinstance(answer, Receipt) for answer in answers) == 1199
     assert [result.text for result in results] == [f"echo line {n}" for n in range(3)]
 
 
-def shallow(loaded: Loaded, depth: int) -> Loaded:
+def shallow(loaded: LoadedConfig, depth: int) -> LoadedConfig:
     """The same configuration, whose batch queues hold so many jobs."""
     policy = loaded.catalog.urgency[Urgency.BATCH].model_copy(update={"depth": depth})
     urgency = {**loaded.catalog.urgency, Urgency.BATCH: policy}
     return replace(loaded, catalog=loaded.catalog.model_copy(update={"urgency": urgency}))
 
 
-def test_a_full_queue_is_told_at_once_with_when_to_try_again(loaded: Loaded) -> None:
+def test_a_full_queue_is_told_at_once_with_when_to_try_again(loaded: LoadedConfig) -> None:
     async def use(llm: AsyncOpenfall) -> QueueFull:
         await llm.submit("one", role="tags")
         with pytest.raises(QueueFull, match=r"gpu\.other\.batch is full: .* 1 ") as caught:
@@ -153,23 +165,25 @@ def test_a_full_queue_is_told_at_once_with_when_to_try_again(loaded: Loaded) -> 
     assert (refused.limit, refused.retry_after) == (1, 60)
 
 
-def test_many_jobs_wait_for_room_within_their_patience(loaded: Loaded, answering: Any) -> None:
+def test_many_jobs_wait_for_room_within_their_patience(loaded: LoadedConfig, answering: Any) -> None:
     async def use(llm: AsyncOpenfall) -> list[Any]:
-        return await llm.submit_many(Ask(f"line {n}", Options(role="tags")) for n in range(60))
+        return await llm.submit_many(PreparedJob(f"line {n}", SubmitOptions(role="tags")) for n in range(60))
 
-    assert all(isinstance(answer, Accepted) for answer in run(shallow(loaded, 25), use))
+    assert all(isinstance(answer, Receipt) for answer in run(shallow(loaded, 25), use))
 
 
-def test_who_found_no_room_in_that_time_is_told_so_one_by_one(loaded: Loaded) -> None:
+def test_who_found_no_room_in_that_time_is_told_so_one_by_one(loaded: LoadedConfig) -> None:
     async def use(llm: AsyncOpenfall) -> list[Any]:
-        return await llm.submit_many(Ask(f"line {n}", Options(role="tags")) for n in range(1100))
+        return await llm.submit_many(PreparedJob(f"line {n}", SubmitOptions(role="tags")) for n in range(1100))
 
     answers = run(shallow(loaded, 30), use, patience=0.1)
-    assert [type(answer) for answer in answers] == [Accepted] * 30 + [QueueFull] * 1070
+    assert [type(answer) for answer in answers] == [Receipt] * 30 + [QueueFull] * 1070
 
 
-def test_who_waits_too_short_learns_the_id_and_the_job_goes_on(loaded: Loaded, worker_for: Callable[..., Any]) -> None:
-    with pytest.raises(StillQueued) as told:
+def test_who_waits_too_short_learns_the_id_and_the_job_goes_on(
+    loaded: LoadedConfig, worker_for: Callable[..., Any]
+) -> None:
+    with pytest.raises(NotFinished) as told:
         run(loaded, lambda llm: llm.ask("later", wait=0.05))
     job_id = told.value.job_id
     assert job_id in str(told.value)
@@ -177,7 +191,9 @@ def test_who_waits_too_short_learns_the_id_and_the_job_goes_on(loaded: Loaded, w
         assert run(loaded, lambda llm: llm.wait(job_id)).text == "echo later"
 
 
-def test_a_stream_tells_the_place_the_pieces_and_the_result(loaded: Loaded, worker_for: Callable[..., Any]) -> None:
+def test_a_stream_tells_the_place_the_pieces_and_the_result(
+    loaded: LoadedConfig, worker_for: Callable[..., Any]
+) -> None:
     async def use(llm: AsyncOpenfall) -> list[dict[str, Any]]:
         await llm.submit("first")
         job = await llm.submit("a b", stream=True)
@@ -194,7 +210,7 @@ def test_a_stream_tells_the_place_the_pieces_and_the_result(loaded: Loaded, work
     assert [event["cursor"] for event in told[:-1]] == [1, 2, 3, 4, 5]
 
 
-def test_a_stream_goes_on_from_a_cursor(loaded: Loaded, answering: Any) -> None:
+def test_a_stream_goes_on_from_a_cursor(loaded: LoadedConfig, answering: Any) -> None:
     async def use(llm: AsyncOpenfall) -> list[dict[str, Any]]:
         job = await llm.submit("a b", stream=True)
         all_ = [event async for event in llm.stream(job)]
@@ -203,7 +219,7 @@ def test_a_stream_goes_on_from_a_cursor(loaded: Loaded, answering: Any) -> None:
     assert [event["event"] for event in run(loaded, use)] == ["delta", "delta", "done"]
 
 
-def test_a_job_whose_events_are_gone_still_tells_its_end(loaded: Loaded, answering: Any) -> None:
+def test_a_job_whose_events_are_gone_still_tells_its_end(loaded: LoadedConfig, answering: Any) -> None:
     async def use(llm: AsyncOpenfall) -> list[dict[str, Any]]:
         job = await llm.submit("plain")
         async for state in states_of(llm, job.id):
@@ -215,7 +231,7 @@ def test_a_job_whose_events_are_gone_still_tells_its_end(loaded: Loaded, answeri
 
 
 def test_a_job_that_was_not_put_in_as_a_stream_streams_for_who_watches(
-    loaded: Loaded, worker_for: Callable[..., Any]
+    loaded: LoadedConfig, worker_for: Callable[..., Any]
 ) -> None:
     async def use(llm: AsyncOpenfall) -> list[str]:
         events = llm.stream(await llm.submit("a b"))
@@ -227,7 +243,7 @@ def test_a_job_that_was_not_put_in_as_a_stream_streams_for_who_watches(
     assert "delta" in run(loaded, use)
 
 
-def test_a_place_that_moves_up_is_told_again(loaded: Loaded) -> None:
+def test_a_place_that_moves_up_is_told_again(loaded: LoadedConfig) -> None:
     async def use(llm: AsyncOpenfall) -> list[int]:
         first = await llm.submit("first")
         events = llm.stream(await llm.submit("second"))
@@ -240,7 +256,7 @@ def test_a_place_that_moves_up_is_told_again(loaded: Loaded) -> None:
     assert run(loaded, use) == [2, 1]
 
 
-def test_a_cancelled_job_ends_as_cancelled_and_only_once(loaded: Loaded) -> None:
+def test_a_cancelled_job_ends_as_cancelled_and_only_once(loaded: LoadedConfig) -> None:
     async def use(llm: AsyncOpenfall) -> tuple[bool, bool, Result]:
         job = await llm.submit("never mind")
         return await llm.cancel(job.id), await llm.cancel(job.id), await llm.wait(job)
@@ -250,7 +266,7 @@ def test_a_cancelled_job_ends_as_cancelled_and_only_once(loaded: Loaded) -> None
     assert result.status is Status.CANCELLED
 
 
-def test_a_record_and_a_place_are_told_by_id(loaded: Loaded) -> None:
+def test_a_record_and_a_place_are_told_by_id(loaded: LoadedConfig) -> None:
     async def use(llm: AsyncOpenfall) -> tuple[str, int | None, str]:
         job = await llm.submit("here I am", role="dialogue")
         record = await llm.record(job.id)
@@ -259,18 +275,18 @@ def test_a_record_and_a_place_are_told_by_id(loaded: Loaded) -> None:
     assert run(loaded, use, producer="me") == ("queued", 1, "me")
 
 
-def test_an_unknown_id_is_told(loaded: Loaded) -> None:
+def test_an_unknown_id_is_told(loaded: LoadedConfig) -> None:
     for ask in (AsyncOpenfall.wait, AsyncOpenfall.result, AsyncOpenfall.record, AsyncOpenfall.cancel):
         with pytest.raises(UnknownJob, match="no job nowhere-at-all"):
             run(loaded, lambda llm, ask=ask: ask(llm, "nowhere-at-all"))
 
 
-def test_no_redis_fails_loudly_after_its_patience(loaded: Loaded) -> None:
+def test_no_redis_fails_loudly_after_its_patience(loaded: LoadedConfig) -> None:
     with pytest.raises(StoreUnreachable, match="is it running"):
         run(loaded, lambda llm: llm.submit("x"), redis_url="redis://127.0.0.1:1", patience=0.3)
 
 
-def test_a_restart_of_redis_is_borne_by_who_submits_and_by_who_waits(server: Any, loaded: Loaded) -> None:
+def test_a_restart_of_redis_is_borne_by_who_submits_and_by_who_waits(server: Any, loaded: LoadedConfig) -> None:
     async def use(llm: AsyncOpenfall) -> tuple[str, bool]:
         first = await llm.submit("before")
         waiting = asyncio.create_task(llm.wait(first))
@@ -285,13 +301,13 @@ def test_a_restart_of_redis_is_borne_by_who_submits_and_by_who_waits(server: Any
     assert run(loaded, use, redis_url=server.url) == ("cancelled", False)
 
 
-def test_the_blocking_client_does_the_same(loaded: Loaded, answering: Any) -> None:
+def test_the_blocking_client_does_the_same(loaded: LoadedConfig, answering: Any) -> None:
     with Openfall(config=loaded) as llm:
         assert llm.ask("hello", wait="20s").text == "echo hello"
         job = llm.submit("one two", stream=True)
         told = list(llm.stream(job))
         assert told[-1]["result"].text == "echo one two"
-        assert isinstance(llm.submit_many(["a", Ask("b")])[1], Accepted)
+        assert isinstance(llm.submit_many(["a", PreparedJob("b")])[1], Receipt)
         assert llm.result(job.id) == llm.wait(job)
         assert llm.record(job.id).state == "done"
         assert llm.position(job.id) is None
@@ -301,7 +317,7 @@ def test_the_blocking_client_does_the_same(loaded: Loaded, answering: Any) -> No
     assert not [thread for thread in threading.enumerate() if thread.name == "openfall"]
 
 
-def test_a_stream_may_be_left_early(loaded: Loaded) -> None:
+def test_a_stream_may_be_left_early(loaded: LoadedConfig) -> None:
     async def use(llm: AsyncOpenfall) -> str:
         async for event in llm.stream(await llm.submit("x")):
             return str(event["event"])
@@ -321,7 +337,7 @@ def test_a_stream_may_be_left_early(loaded: Loaded) -> None:
     ],
 )
 def test_a_number_that_is_none_is_refused_before_anything_is_put_in(
-    loaded: Loaded, options: dict[str, Any], words: str
+    loaded: LoadedConfig, options: dict[str, Any], words: str
 ) -> None:
     async def use(llm: AsyncOpenfall) -> None:
         with pytest.raises(BadRequest, match=words):

@@ -7,35 +7,35 @@ from typing import Any
 
 import pytest
 
-from config import Loaded
-from producers.errors import BadRequest
-from producers.request import Ask, prepare
-from router_core.state.intake import Terms
+from openfall.config import LoadedConfig
+from openfall.producers.errors import BadRequest
+from openfall.producers.request import PreparedJob, prepare
+from openfall.router_core.state.jobs import SubmitTerms
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 SIGNED = {"webhook_secret": SECRET}
 HOOK = "https://hooks.example.org/of"
 
 
-def terms(loaded: Loaded, settings: dict[str, Any], **options: Any) -> Terms:
+def terms(loaded: LoadedConfig, settings: dict[str, Any], **options: Any) -> SubmitTerms:
     loaded = replace(loaded, settings=replace(loaded.settings, **settings))
-    return prepare(loaded, "tests", Ask("hello", options))[1]  # type: ignore[arg-type]
+    return prepare(loaded, "tests", PreparedJob("hello", options))[1]  # type: ignore[arg-type]
 
 
-def test_a_job_is_put_in_with_its_inbox_its_webhook_and_its_address(loaded: Loaded) -> None:
+def test_a_job_is_put_in_with_its_inbox_its_webhook_and_its_address(loaded: LoadedConfig) -> None:
     told = terms(loaded, SIGNED, inbox="haruka.bot-1", webhook=HOOK, reply_to=["chat", 7])
     assert (told.inbox, told.webhook, told.reply_to) == ("haruka.bot-1", HOOK, b'["chat",7]')
     assert told.keep_unread == loaded.settings.keep_unread
     assert told.depth == loaded.catalog.urgency["interactive"].depth  # type: ignore[index]
 
 
-def test_without_any_of_them_nothing_is_told_elsewhere(loaded: Loaded) -> None:
+def test_without_any_of_them_nothing_is_told_elsewhere(loaded: LoadedConfig) -> None:
     told = terms(loaded, {})
     assert (told.inbox, told.webhook, told.reply_to) == ("", "", b"")
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a:b", "x" * 65, "ümlaut", "a\n", 7])
-def test_the_name_of_an_inbox_is_a_word(loaded: Loaded, name: Any) -> None:
+def test_the_name_of_an_inbox_is_a_word(loaded: LoadedConfig, name: Any) -> None:
     with pytest.raises(BadRequest, match="not the name of an inbox"):
         terms(loaded, {}, inbox=name)
 
@@ -55,17 +55,17 @@ def circle() -> list[Any]:
     ],
     ids=["no JSON", "a circle", "a parcel"],
 )
-def test_an_address_is_a_small_json_value(loaded: Loaded, reply_to: Any, words: str) -> None:
+def test_an_address_is_a_small_json_value(loaded: LoadedConfig, reply_to: Any, words: str) -> None:
     with pytest.raises(BadRequest, match=words):
         terms(loaded, {}, inbox="bot", reply_to=reply_to)
 
 
-def test_an_address_that_nobody_would_give_back_is_refused(loaded: Loaded) -> None:
+def test_an_address_that_nobody_would_give_back_is_refused(loaded: LoadedConfig) -> None:
     with pytest.raises(BadRequest, match="name one of them"):
         terms(loaded, {}, reply_to=1)
 
 
-def test_a_webhook_needs_a_secret_to_be_signed_with(loaded: Loaded) -> None:
+def test_a_webhook_needs_a_secret_to_be_signed_with(loaded: LoadedConfig) -> None:
     with pytest.raises(BadRequest, match="set OPENFALL_WEBHOOK_SECRET"):
         terms(loaded, {}, webhook=HOOK)
 
@@ -102,7 +102,7 @@ def test_a_webhook_needs_a_secret_to_be_signed_with(loaded: Loaded) -> None:
         ("https://[fd00::1]/", "private address"),
     ],
 )
-def test_a_webhook_leads_to_a_public_place_over_https(loaded: Loaded, url: Any, words: str) -> None:
+def test_a_webhook_leads_to_a_public_place_over_https(loaded: LoadedConfig, url: Any, words: str) -> None:
     with pytest.raises(BadRequest, match=words) as refused:
         terms(loaded, SIGNED, webhook=url)
     assert SECRET not in str(refused.value)
@@ -112,11 +112,11 @@ def test_a_webhook_leads_to_a_public_place_over_https(loaded: Loaded, url: Any, 
 @pytest.mark.parametrize(
     "url", [HOOK, "https://1.1.1.1/", "https://[2606:4700::1111]:8443/x?y=1", "HTTPS://Example.org"]
 )
-def test_a_public_webhook_is_taken(loaded: Loaded, url: str) -> None:
+def test_a_public_webhook_is_taken(loaded: LoadedConfig, url: str) -> None:
     assert terms(loaded, SIGNED, webhook=url).webhook == url
 
 
-def test_private_webhooks_are_taken_where_the_configuration_allows_them(loaded: Loaded) -> None:
+def test_private_webhooks_are_taken_where_the_configuration_allows_them(loaded: LoadedConfig) -> None:
     settings = {**SIGNED, "webhook_private": True}
     assert terms(loaded, settings, webhook="http://127.0.0.1:8080/x").webhook
     with pytest.raises(BadRequest, match="must not carry a user"):
@@ -133,7 +133,7 @@ def test_private_webhooks_are_taken_where_the_configuration_allows_them(loaded: 
         (("example.org",), False),
     ],
 )
-def test_only_hosts_that_are_allowed_are_posted_to(loaded: Loaded, allow: tuple[str, ...], taken: bool) -> None:
+def test_only_hosts_that_are_allowed_are_posted_to(loaded: LoadedConfig, allow: tuple[str, ...], taken: bool) -> None:
     settings = {**SIGNED, "webhook_allow": allow}
     if taken:
         assert terms(loaded, settings, webhook=HOOK).webhook == HOOK

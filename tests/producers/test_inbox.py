@@ -15,19 +15,19 @@ from typing import Any
 import pytest
 import redis
 
-from config import Loaded
-from producers import AsyncOpenfall, BadRequest, Openfall
-from producers.inbox import Delivered
-from router_core.envelope import pack_result
-from router_core.open_fall import HoldReason, Remedy
-from router_core.result import Result, Status
-from router_core.state import inbox as inbox_of_state
+from openfall import AsyncOpenfall, BadRequest, Openfall
+from openfall.config import LoadedConfig
+from openfall.producers.inbox import InboxDelivery
+from openfall.router_core.degrading.policy import HoldReason, Remedy
+from openfall.router_core.jobs.envelope import pack_result
+from openfall.router_core.jobs.result import Result, Status
+from openfall.router_core.state import inbox as inbox_of_state
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = {"choices": [{"message": {"role": "assistant", "content": "here you are"}}]}
 
 
-def run(loaded: Loaded, use: Callable[[AsyncOpenfall], Coroutine[Any, Any, Any]], **told: Any) -> Any:
+def run(loaded: LoadedConfig, use: Callable[[AsyncOpenfall], Coroutine[Any, Any, Any]], **told: Any) -> Any:
     async def main() -> Any:
         async with AsyncOpenfall(config=loaded, producer="bot@here", **told) as llm:
             return await asyncio.wait_for(use(llm), 30)
@@ -37,9 +37,9 @@ def run(loaded: Loaded, use: Callable[[AsyncOpenfall], Coroutine[Any, Any, Any]]
 
 async def taken(
     llm: AsyncOpenfall, most: int, *, ack: bool = True, reader: str | None = None
-) -> list[Delivered[Awaitable[None]]]:
+) -> list[InboxDelivery[Awaitable[None]]]:
     """The first so many of the inbox."""
-    found: list[Delivered[Awaitable[None]]] = []
+    found: list[InboxDelivery[Awaitable[None]]] = []
     async with aclosing(llm.inbox("bot", reader=reader)) as entries:
         async for one in entries:
             found.append(one)
@@ -66,7 +66,7 @@ def left(url: str) -> int:
 
 
 def test_what_came_of_a_job_arrives_with_its_address_and_is_gone_when_it_is_acknowledged(
-    loaded: Loaded, answering: Any, redis_url: str
+    loaded: LoadedConfig, answering: Any, redis_url: str
 ) -> None:
     async def use(llm: AsyncOpenfall) -> None:
         ids = await answered(llm, 3)
@@ -80,7 +80,7 @@ def test_what_came_of_a_job_arrives_with_its_address_and_is_gone_when_it_is_ackn
     assert left(redis_url) == 0
 
 
-def test_what_was_not_acknowledged_is_given_again_first_after_a_restart(loaded: Loaded, answering: Any) -> None:
+def test_what_was_not_acknowledged_is_given_again_first_after_a_restart(loaded: LoadedConfig, answering: Any) -> None:
     ids = run(loaded, lambda llm: answered(llm, 3))
     first = run(loaded, lambda llm: taken(llm, 2, ack=False))
     again = run(loaded, lambda llm: taken(llm, 3))
@@ -88,8 +88,10 @@ def test_what_was_not_acknowledged_is_given_again_first_after_a_restart(loaded: 
     assert [one.job_id for one in again] == ids
 
 
-def test_nothing_is_given_twice_to_one_reader_while_it_runs(loaded: Loaded, answering: Any, monkeypatch: Any) -> None:
-    monkeypatch.setattr("producers.inbox.LOOK_BACK", 0.0)
+def test_nothing_is_given_twice_to_one_reader_while_it_runs(
+    loaded: LoadedConfig, answering: Any, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr("openfall.producers.inbox.LOOK_BACK", 0.0)
 
     async def use(llm: AsyncOpenfall) -> list[str]:
         await answered(llm, 4)
@@ -99,7 +101,7 @@ def test_nothing_is_given_twice_to_one_reader_while_it_runs(loaded: Loaded, answ
     assert len(set(found)) == 4
 
 
-def test_two_readers_share_an_inbox(loaded: Loaded, answering: Any, redis_url: str) -> None:
+def test_two_readers_share_an_inbox(loaded: LoadedConfig, answering: Any, redis_url: str) -> None:
     async def use(llm: AsyncOpenfall) -> None:
         ids = await answered(llm, 6)
         one, other = await asyncio.gather(taken(llm, 3, reader="one"), taken(llm, 3, reader="other"))
@@ -110,11 +112,11 @@ def test_two_readers_share_an_inbox(loaded: Loaded, answering: Any, redis_url: s
 
 
 def test_what_a_silent_reader_has_goes_to_another_and_what_a_live_one_has_does_not(
-    loaded: Loaded, answering: Any, monkeypatch: Any
+    loaded: LoadedConfig, answering: Any, monkeypatch: Any
 ) -> None:
     monkeypatch.setattr(inbox_of_state, "SILENT", 0.4)
-    monkeypatch.setattr("producers.inbox.SIGN_OF_LIFE", 0.05)
-    monkeypatch.setattr("producers.inbox.LOOK_BACK", 0.1)
+    monkeypatch.setattr("openfall.producers.inbox.SIGN_OF_LIFE", 0.05)
+    monkeypatch.setattr("openfall.producers.inbox.LOOK_BACK", 0.1)
 
     async def use(llm: AsyncOpenfall) -> None:
         dead_one, live_one, fresh = await answered(llm, 3)
@@ -129,7 +131,9 @@ def test_what_a_silent_reader_has_goes_to_another_and_what_a_live_one_has_does_n
     run(loaded, use)
 
 
-def test_an_inbox_bears_a_restart_of_redis_between_receipt_and_acknowledgement(server: Any, loaded: Loaded) -> None:
+def test_an_inbox_bears_a_restart_of_redis_between_receipt_and_acknowledgement(
+    server: Any, loaded: LoadedConfig
+) -> None:
     async def use(llm: AsyncOpenfall) -> None:
         async with aclosing(llm.inbox("bot")) as entries:
             await put(llm, "job-00001")
@@ -156,7 +160,7 @@ async def put(llm: AsyncOpenfall, job_id: str, **fields: Any) -> None:
     await llm.link.command("XADD", "of:inbox:bot", "*", *(part for pair in told.items() for part in pair))
 
 
-def test_an_inbox_that_was_emptied_under_its_reader_goes_on(loaded: Loaded) -> None:
+def test_an_inbox_that_was_emptied_under_its_reader_goes_on(loaded: LoadedConfig) -> None:
     async def use(llm: AsyncOpenfall) -> None:
         async with aclosing(llm.inbox("bot")) as entries:
             await put(llm, "job-00001")
@@ -170,7 +174,7 @@ def test_an_inbox_that_was_emptied_under_its_reader_goes_on(loaded: Loaded) -> N
     run(loaded, use)
 
 
-def test_what_passed_its_time_before_it_was_acknowledged_is_not_given_again(loaded: Loaded) -> None:
+def test_what_passed_its_time_before_it_was_acknowledged_is_not_given_again(loaded: LoadedConfig) -> None:
     async def use(llm: AsyncOpenfall) -> None:
         await put(llm, "job-00001")
         await taken(llm, 1, ack=False)
@@ -182,7 +186,7 @@ def test_what_passed_its_time_before_it_was_acknowledged_is_not_given_again(load
     run(loaded, use)
 
 
-def test_what_a_newer_openfall_wrote_stays_there_and_holds_nobody_up(loaded: Loaded, caplog: Any) -> None:
+def test_what_a_newer_openfall_wrote_stays_there_and_holds_nobody_up(loaded: LoadedConfig, caplog: Any) -> None:
     async def use(llm: AsyncOpenfall) -> None:
         await put(llm, "job-00001", result=b'{"v":99}')
         await put(llm, "job-00002")
@@ -193,7 +197,7 @@ def test_what_a_newer_openfall_wrote_stays_there_and_holds_nobody_up(loaded: Loa
     assert "job job-00001 is left there" in caplog.text
 
 
-def test_an_interim_reply_says_that_it_is_none_to_keep(loaded: Loaded) -> None:
+def test_an_interim_reply_says_that_it_is_none_to_keep(loaded: LoadedConfig) -> None:
     async def use(llm: AsyncOpenfall) -> None:
         held = Result(
             id="job-00001", status=Status.DEGRADED, body=TEXT, degraded_by=Remedy.CANNED_REPLY,
@@ -207,7 +211,7 @@ def test_an_interim_reply_says_that_it_is_none_to_keep(loaded: Loaded) -> None:
 
 
 def test_a_result_that_was_kept_for_its_reader_is_kept_no_longer_than_others_once_it_is_read(
-    loaded: Loaded, answering: Any, redis_url: str
+    loaded: LoadedConfig, answering: Any, redis_url: str
 ) -> None:
     (job_id,) = run(loaded, lambda llm: answered(llm, 1))
     with redis.Redis.from_url(redis_url) as store:
@@ -218,7 +222,7 @@ def test_a_result_that_was_kept_for_its_reader_is_kept_no_longer_than_others_onc
         assert store.ttl(f"of:job:{job_id}") <= 60  # nothing is kept longer by being read
 
 
-def test_the_blocking_client_reads_an_inbox_too(loaded: Loaded, answering: Any, redis_url: str) -> None:
+def test_the_blocking_client_reads_an_inbox_too(loaded: LoadedConfig, answering: Any, redis_url: str) -> None:
     with Openfall(config=loaded) as llm:
         job = llm.submit("hello", inbox="bot", reply_to=7)
         for one in llm.inbox("bot"):
@@ -228,7 +232,7 @@ def test_the_blocking_client_reads_an_inbox_too(loaded: Loaded, answering: Any, 
     assert left(redis_url) == 0
 
 
-def test_the_name_of_an_inbox_is_checked_before_it_is_read(loaded: Loaded) -> None:
+def test_the_name_of_an_inbox_is_checked_before_it_is_read(loaded: LoadedConfig) -> None:
     async def use(llm: AsyncOpenfall) -> None:
         with pytest.raises(BadRequest, match="not the name of an inbox"):
             llm.inbox("no such: name")
@@ -237,7 +241,7 @@ def test_the_name_of_an_inbox_is_checked_before_it_is_read(loaded: Loaded) -> No
 
 
 @contextmanager
-def bot(loaded: Loaded, reader: str = "bot") -> Iterator[subprocess.Popen[str]]:
+def bot(loaded: LoadedConfig, reader: str = "bot") -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-m", "tests.producers.inbox_bot", str(loaded.settings.redis_url), str(loaded.source)]
     process = subprocess.Popen(
         [*command, reader], cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
@@ -264,7 +268,7 @@ def said(process: subprocess.Popen[str], line: str | None = None) -> str:
 
 
 def test_a_bot_that_is_killed_between_receipt_and_acknowledgement_gets_it_again_and_nothing_twice_after(
-    loaded: Loaded, answering: Any, redis_url: str
+    loaded: LoadedConfig, answering: Any, redis_url: str
 ) -> None:
     first, second = run(loaded, lambda llm: answered(llm, 2))
     with bot(loaded) as process:

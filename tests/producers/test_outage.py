@@ -12,17 +12,17 @@ from typing import Any
 
 import yaml
 
-from config import Loaded, load
-from producers import AsyncOpenfall
-from router_core.open_fall import KEPT_REPLY, HoldReason
-from router_core.state.holds import held
+from openfall import AsyncOpenfall
+from openfall.config import LoadedConfig, load
+from openfall.router_core.degrading.policy import KEPT_REPLY, HoldReason
+from openfall.router_core.state.held_jobs import list_held
 from tests.faults import COMPLETION, answer, fault_server
 
 TREE = Path(__file__).resolve().parents[2]
 ANSWER = "A lantern festival."
 
 
-def configured(home: Path, redis_url: str, upstream: str) -> Loaded:
+def configured(home: Path, redis_url: str, upstream: str) -> LoadedConfig:
     told = {
         "redis": redis_url,
         "data": str(home / "data"),
@@ -39,7 +39,16 @@ def configured(home: Path, redis_url: str, upstream: str) -> Loaded:
 
 @asynccontextmanager
 async def worker(home: Path, pool: str) -> AsyncIterator[None]:
-    argv = [sys.executable, "-m", "workers", "work", pool, "--config", str(home / "openfall.yaml"), "--announce"]
+    argv = [
+        sys.executable,
+        "-m",
+        "openfall.workers",
+        "work",
+        pool,
+        "--config",
+        str(home / "openfall.yaml"),
+        "--announce",
+    ]
     with (home / f"{pool}.log").open("wb") as log:
         process = subprocess.Popen(argv, cwd=TREE, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log)
     try:
@@ -87,7 +96,7 @@ def test_a_bot_is_told_at_once_that_nothing_can_answer_and_gets_every_answer_whe
             second = await anext(inbox)
             assert (second.job_id, second.final) == (other.id, False)
             await second.ack()
-            while len(jobs := [job async for job in held(llm.link)]) < 2:
+            while len(jobs := [job async for job in list_held(llm.link)]) < 2:
                 await asyncio.sleep(0.05)
             assert {job.models for job in jobs} == {("small",)}
 

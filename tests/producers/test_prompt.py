@@ -6,9 +6,14 @@ from typing import Any
 
 import pytest
 
-from producers.errors import BadRequest, PromptTooLarge
-from producers.prompt import body_of, check_messages, check_size, dialect_of
-from router_core.catalog import UnknownName
+from openfall.producers.errors import BadRequest, PromptTooLarge
+from openfall.producers.prompt import (
+    body_of,
+    check_messages,
+    check_size,
+    dialect_of,
+)
+from openfall.router_core.catalog.entries import UnknownName
 
 HI = [{"role": "user", "content": "hi"}]
 

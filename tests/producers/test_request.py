@@ -7,14 +7,32 @@ from typing import Any
 
 import pytest
 
-from config import Loaded, Settings
-from producers.errors import BadRequest
-from producers.prompt import Prompt
-from producers.request import Ask, Options, Seen, prepare
-from router_core.catalog import Backend, Catalog, Group, ModelSpec, Role, TaskType, UnknownName
-from router_core.envelope import pack_job, unpack_job
-from router_core.fleet import Blocked, Fleet, ModelState, Obstacle
-from router_core.job import Candidate, CompletionJob, Urgency
+from openfall.config import LoadedConfig, Settings
+from openfall.producers.errors import BadRequest
+from openfall.producers.prompt import Prompt
+from openfall.producers.request import (
+    FleetView,
+    PreparedJob,
+    SubmitOptions,
+    prepare,
+)
+from openfall.router_core.catalog.entries import (
+    Backend,
+    Catalog,
+    Group,
+    ModelSpec,
+    Role,
+    TaskType,
+    UnknownName,
+)
+from openfall.router_core.deciding.fleet_state import (
+    Blocked,
+    BlockReason,
+    FleetState,
+    ModelState,
+)
+from openfall.router_core.jobs.envelope import pack_job, unpack_job
+from openfall.router_core.jobs.job import CompletionJob, ConsideredModel, Urgency
 
 CATALOG = Catalog(
     backends={
@@ -33,13 +51,13 @@ CATALOG = Catalog(
     tasks={"code": TaskType(chain=("coder", "haiku"), words=("function",))},
     groups=(Group(name="family", match=("family:*",), role="ace", local_only=True),),
 )
-LOADED = Loaded(CATALOG, Settings(source=Path("here"), redis_url=None, data_dir=Path("here")), Path("here"))
+LOADED = LoadedConfig(CATALOG, Settings(source=Path("here"), redis_url=None, data_dir=Path("here")), Path("here"))
 HI = [{"role": "user", "content": "hi"}]
 
 
-def job_of(prompt: Prompt = "hi", fleet: Fleet | None = None, **options: Any) -> CompletionJob:
-    ask = Ask(prompt, Options(**options))  # type: ignore[typeddict-item]
-    return prepare(LOADED, "me", ask, Seen(lambda urgency: fleet or Fleet(), 1000.0))[0]
+def job_of(prompt: Prompt = "hi", fleet: FleetState | None = None, **options: Any) -> CompletionJob:
+    ask = PreparedJob(prompt, SubmitOptions(**options))  # type: ignore[typeddict-item]
+    return prepare(LOADED, "me", ask, FleetView(lambda urgency: fleet or FleetState(), 1000.0))[0]
 
 
 def test_a_role_task_and_group_are_kept_with_the_job() -> None:
@@ -52,8 +70,8 @@ def test_a_role_task_and_group_are_kept_with_the_job() -> None:
 def test_what_was_considered_is_kept_and_survives_the_envelope() -> None:
     job = job_of(role="ace", temperature=0.3)
     assert job.considered == (
-        Candidate(model="haiku", reason="1st in role ace; without temperature, which it does not take"),
-        Candidate(model="coder", reason="2nd in role ace"),
+        ConsideredModel(model="haiku", reason="1st in role ace; without temperature, which it does not take"),
+        ConsideredModel(model="coder", reason="2nd in role ace"),
     )
     assert unpack_job(pack_job(job), 0.0) == job
 
@@ -130,9 +148,11 @@ def test_a_local_only_job_is_never_sent_away() -> None:
 
 
 def test_the_state_of_the_fleet_decides_where_a_job_waits_first() -> None:
-    shut = Blocked(Obstacle.BREAKER, 1060.0, "its breaker is open for 60 s more")
-    ask = Ask("hi", Options(role="ace", urgency="interactive"))
-    job, terms = prepare(LOADED, "me", ask, Seen(lambda urgency: Fleet({"haiku": ModelState(blocked=shut)}), 1000.0))
+    shut = Blocked(BlockReason.BREAKER, 1060.0, "its breaker is open for 60 s more")
+    ask = PreparedJob("hi", SubmitOptions(role="ace", urgency="interactive"))
+    job, terms = prepare(
+        LOADED, "me", ask, FleetView(lambda urgency: FleetState({"haiku": ModelState(blocked=shut)}), 1000.0)
+    )
     assert (job.chain, terms.queue) == (("coder", "haiku"), "gpu.coder.interactive")
     assert job.considered[1].reason == "moved back: its breaker is open for 60 s more"
 
@@ -154,6 +174,6 @@ def test_what_is_said_wrongly_is_told(options: Any, error: type[Exception], word
 
 
 def test_a_configuration_of_nothing_is_told_as_such() -> None:
-    empty = Loaded(Catalog(), LOADED.settings, LOADED.source)
+    empty = LoadedConfig(Catalog(), LOADED.settings, LOADED.source)
     with pytest.raises(BadRequest, match="no roles, no tasks and no models"):
-        prepare(empty, "me", Ask("hi"))
+        prepare(empty, "me", PreparedJob("hi"))

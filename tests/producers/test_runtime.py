@@ -10,15 +10,20 @@ from typing import Any
 
 import pytest
 
-from config import Loaded, load
-from producers import AsyncOpenfall, NoModel, Openfall, resolve_runtime_model
-from router_core.breaker import BreakerState
-from router_core.catalog import UnknownName
-from router_core.state.breakers import breakers
-from router_core.state.ledger import Entry, ledger
-from router_core.state.link import Link
-from router_core.state.models import today
-from router_core.state.switches import set_local_only
+from openfall import (
+    AsyncOpenfall,
+    NoModel,
+    Openfall,
+    resolve_runtime_model,
+)
+from openfall.config import LoadedConfig, load
+from openfall.router_core.catalog.entries import UnknownName
+from openfall.router_core.deciding.breaker import BreakerState
+from openfall.router_core.state.breakers import list_breakers
+from openfall.router_core.state.fleet_flags import set_local_only
+from openfall.router_core.state.ledger import LedgerEntry, read_ledger
+from openfall.router_core.state.model_status import today_by_model
+from openfall.router_core.state.redis_connection import RedisConnection
 
 CONFIG = """
 redis: ${REDIS_URL:-embedded}
@@ -44,26 +49,26 @@ def ace(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def told(ace: Path, redis_url: str) -> Loaded:
+def told(ace: Path, redis_url: str) -> LoadedConfig:
     return load(ace, environ={"REDIS_URL": redis_url})
 
 
 @pytest.fixture
-def llm(told: Loaded) -> Any:
+def llm(told: LoadedConfig) -> Any:
     with Openfall(config=told) as client:
         yield client
 
 
-def read(url: str, look: Callable[[Link], Any]) -> Any:
+def read(url: str, look: Callable[[RedisConnection], Any]) -> Any:
     async def main() -> Any:
-        async with Link(url) as link:
+        async with RedisConnection(url) as link:
             return await look(link)
 
     return asyncio.run(main())
 
 
-async def entries_of_today(link: Link) -> list[Entry]:
-    return await ledger(link, [today(float((await link.command("TIME"))[0]))])
+async def entries_of_today(link: RedisConnection) -> list[LedgerEntry]:
+    return await read_ledger(link, [today_by_model(float((await link.command("TIME"))[0]))])
 
 
 def test_without_redis_the_catalog_alone_decides_and_nobody_is_told(ace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,7 +82,7 @@ def test_without_redis_the_catalog_alone_decides_and_nobody_is_told(ace: Path, m
     assert resolve_runtime_model("ace", failed=["api"], config=ace).model == "llama"
 
 
-def test_a_redis_that_accepts_and_never_answers_holds_nobody_up(told: Loaded) -> None:
+def test_a_redis_that_accepts_and_never_answers_holds_nobody_up(told: LoadedConfig) -> None:
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
@@ -105,7 +110,7 @@ def test_reported_failures_open_the_breaker_for_everybody_and_the_next_model_is_
     for _ in range(3):
         assert llm.resolve("ace").model == "opus"
         assert llm.resolve("ace").report(error=TimeoutError("too long"))
-    (row,) = read(redis_url, breakers)
+    (row,) = read(redis_url, list_breakers)
     assert (row.target, row.state) == ("api/opus", BreakerState.OPEN)
     found = llm.resolve("ace")
     assert (found.model, found.reason) == ("haiku", "2nd in role ace")
@@ -125,7 +130,7 @@ def test_when_nothing_can_be_called_each_model_has_its_reason(llm: Openfall) -> 
 def test_a_key_that_is_refused_is_parked_for_all_its_models(llm: Openfall, redis_url: str) -> None:
     llm.resolve("ace").report(status=401)
     assert llm.resolve("ace").model == "llama"
-    (row,) = read(redis_url, breakers)
+    (row,) = read(redis_url, list_breakers)
     assert row.target.startswith("key:")
     assert "secret" not in row.target
 
@@ -139,9 +144,9 @@ def test_a_call_that_began_before_the_breaker_changed_tells_it_nothing(llm: Open
     late = llm.resolve("ace")
     for _ in range(3):
         llm.resolve("ace").report(error="connection")
-    (before,) = read(redis_url, breakers)
+    (before,) = read(redis_url, list_breakers)
     assert late.report(error="connection")
-    (after,) = read(redis_url, breakers)
+    (after,) = read(redis_url, list_breakers)
     assert after == before
 
 
@@ -176,12 +181,12 @@ def test_what_is_not_in_the_catalog_is_never_named(llm: Openfall) -> None:
         llm.resolve(model="llama", tokens=9000)
 
 
-def test_a_program_with_an_event_loop_awaits_the_same(told: Loaded, redis_url: str) -> None:
+def test_a_program_with_an_event_loop_awaits_the_same(told: LoadedConfig, redis_url: str) -> None:
     async def main() -> None:
         async with AsyncOpenfall(config=told) as llm:
             model = await llm.resolve("ace")
             assert await llm.report(model, error=ConnectionResetError())
-            (row,) = await breakers(llm.link)
+            (row,) = await list_breakers(llm.link)
             assert row.failures_in_a_row == 1
             with pytest.raises(TypeError, match=r"await llm.report"):
                 model.report()

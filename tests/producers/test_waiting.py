@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from config import Loaded
-from producers import AsyncOpenfall, Openfall, StillQueued
-from router_core.open_fall import HoldReason
-from router_core.state.holds import replay
+from openfall import AsyncOpenfall, NotFinished, Openfall
+from openfall.config import LoadedConfig
+from openfall.router_core.degrading.policy import HoldReason
+from openfall.router_core.state.held_jobs import replay
 from tests.producers.parking import SORRY, hold_next, park
 
 
-def run(loaded: Loaded, use: Callable[[AsyncOpenfall], Coroutine[Any, Any, Any]]) -> Any:
+def run(loaded: LoadedConfig, use: Callable[[AsyncOpenfall], Coroutine[Any, Any, Any]]) -> Any:
     async def main() -> Any:
         async with AsyncOpenfall(config=loaded) as llm:
             return await asyncio.wait_for(use(llm), 30)
@@ -23,7 +23,7 @@ def run(loaded: Loaded, use: Callable[[AsyncOpenfall], Coroutine[Any, Any, Any]]
     return asyncio.run(main())
 
 
-def test_who_asks_for_an_answer_at_once_gets_the_interim_one(loaded: Loaded) -> None:
+def test_who_asks_for_an_answer_at_once_gets_the_interim_one(loaded: LoadedConfig) -> None:
     async def use(llm: AsyncOpenfall) -> None:
         asked = asyncio.create_task(llm.ask("hello", urgency="interactive"))
         job_id = await hold_next(llm.link, "gpu.tiny.interactive")
@@ -49,7 +49,7 @@ def test_who_asks_for_an_answer_at_once_gets_the_interim_one(loaded: Loaded) -> 
     ],
 )
 def test_what_will_do_is_said_by_final_or_else_by_the_urgency(
-    loaded: Loaded, urgency: str, final: bool | None, interim: bool
+    loaded: LoadedConfig, urgency: str, final: bool | None, interim: bool
 ) -> None:
     (job_id,) = park(loaded, "hello", urgency=urgency)
 
@@ -57,13 +57,13 @@ def test_what_will_do_is_said_by_final_or_else_by_the_urgency(
         if interim:
             assert not (await llm.wait(job_id, final=final)).final
         else:
-            with pytest.raises(StillQueued):
+            with pytest.raises(NotFinished):
                 await llm.wait(job_id, 0.3, final=final)
 
     run(loaded, use)
 
 
-def test_after_its_release_the_answer_is_waited_for(loaded: Loaded, worker_for: Callable[..., Any]) -> None:
+def test_after_its_release_the_answer_is_waited_for(loaded: LoadedConfig, worker_for: Callable[..., Any]) -> None:
     (job_id,) = park(loaded, "hello", urgency="interactive")
 
     async def use(llm: AsyncOpenfall) -> None:
@@ -76,7 +76,9 @@ def test_after_its_release_the_answer_is_waited_for(loaded: Loaded, worker_for: 
         run(loaded, use)
 
 
-def test_a_story_goes_on_over_fall_hold_and_release_to_its_end(loaded: Loaded, worker_for: Callable[..., Any]) -> None:
+def test_a_story_goes_on_over_fall_hold_and_release_to_its_end(
+    loaded: LoadedConfig, worker_for: Callable[..., Any]
+) -> None:
     (job_id,) = park(loaded, "hello", urgency="interactive")
 
     async def use(llm: AsyncOpenfall) -> list[dict[str, Any]]:
@@ -95,7 +97,7 @@ def test_a_story_goes_on_over_fall_hold_and_release_to_its_end(loaded: Loaded, w
     assert told[-1]["result"].text == "echo hello"
 
 
-def test_the_blocking_client_says_the_same(loaded: Loaded) -> None:
+def test_the_blocking_client_says_the_same(loaded: LoadedConfig) -> None:
     (job_id,) = park(loaded, "hello", urgency="batch")
     with Openfall(config=loaded) as llm:
         assert llm.wait(job_id, final=False).text == SORRY

@@ -4,12 +4,25 @@ from __future__ import annotations
 
 import pytest
 
-from router_core.catalog import Backend, Catalog, Ensemble, ModelSpec, Role, TaskType
-from router_core.decide import Conditions
-from router_core.fleet import FOREVER, Blocked, Fleet, ModelState, Obstacle
-from router_core.job import CompletionJob, Urgency
-from router_core.outcome import Attempt, Completion, ErrorClass
-from router_core.policies import Cloud, RetryPolicy, UrgencyPolicy
+from openfall.router_core.catalog.entries import (
+    Backend,
+    Catalog,
+    Ensemble,
+    ModelSpec,
+    Role,
+    TaskType,
+)
+from openfall.router_core.catalog.policies import Cloud, RetryPolicy, UrgencyPolicy
+from openfall.router_core.deciding.decide import Conditions
+from openfall.router_core.deciding.fleet_state import (
+    FOREVER,
+    Blocked,
+    BlockReason,
+    FleetState,
+    ModelState,
+)
+from openfall.router_core.jobs.job import CompletionJob, Urgency
+from openfall.router_core.jobs.outcome import Attempt, Completion, ErrorClass
 
 LOCAL, CLOUD = ("small", "large"), ("opus", "haiku")
 NOW = 1_000.0
@@ -48,12 +61,12 @@ def tried(model, error=ErrorClass.TIMEOUT, ended_at=NOW, **more):
     return Attempt(model=model, backend="box", started_at=ended_at, ended_at=ended_at, error=error, **more)
 
 
-def blocked(until=FOREVER, obstacle=Obstacle.BREAKER, detail="its breaker is open"):
+def blocked(until=FOREVER, obstacle=BlockReason.BREAKER, detail="its breaker is open"):
     return ModelState(blocked=Blocked(obstacle, until, detail))
 
 
 def conditions(here="small", *, local_only=False, answers=(), **models):
-    return Conditions(here, EVEN, Fleet(models, local_only), answers)
+    return Conditions(here, EVEN, FleetState(models, local_only), answers)
 
 
 def completion(text="an answer", **more):

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from router_core.backoff import JITTER, LEAST, delay
-from router_core.policies import RetryPolicy
+from openfall.router_core.catalog.policies import RetryPolicy
+from openfall.router_core.deciding.backoff import JITTER, LEAST, delay
 
 EVEN = 0.5
 """The jitter that spreads neither way."""

@@ -2,7 +2,7 @@
 
 import pytest
 
-from router_core.catalog import Backend, Billing, Catalog
+from openfall.router_core.catalog.entries import Backend, Billing, Catalog
 
 
 def catalog(**backends):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from router_core.candidates import Chain
-from router_core.fleet import Fleet
-from router_core.outcome import ErrorClass
-from router_core.policies import Cloud
+from openfall.router_core.catalog.policies import Cloud
+from openfall.router_core.deciding.candidates import ChainState
+from openfall.router_core.deciding.fleet_state import FleetState
+from openfall.router_core.jobs.outcome import ErrorClass
 from tests.router_core.decisions import CATALOG, CLOUD, EVEN, LOCAL, NOW, blocked, catalog, job, tried
 
 BOTH = (*LOCAL, *CLOUD)
@@ -16,25 +16,25 @@ BOTH = (*LOCAL, *CLOUD)
 @pytest.mark.parametrize(
     ("told", "asked", "attempts", "fleet"),
     [
-        pytest.param(CATALOG, job(BOTH), (), Fleet(), id="nothing was tried"),
-        pytest.param(CATALOG, job(BOTH, local_only=True), (), Fleet(), id="the job must stay local"),
-        pytest.param(CATALOG, job(BOTH), (), Fleet(local_only=True), id="the switch is on"),
-        pytest.param(CATALOG, job(BOTH), (), Fleet({"small": blocked(NOW + 5)}), id="one is blocked"),
-        pytest.param(CATALOG, job(BOTH), (tried("small"),), Fleet(), id="one is in its back-off"),
-        pytest.param(CATALOG, job(BOTH), (tried("opus", ErrorClass.AUTH),), Fleet(), id="one is exhausted"),
-        pytest.param(catalog(cloud=Cloud.IF_LATE), job(BOTH), (), Fleet(), id="the cloud is for late jobs"),
+        pytest.param(CATALOG, job(BOTH), (), FleetState(), id="nothing was tried"),
+        pytest.param(CATALOG, job(BOTH, local_only=True), (), FleetState(), id="the job must stay local"),
+        pytest.param(CATALOG, job(BOTH), (), FleetState(local_only=True), id="the switch is on"),
+        pytest.param(CATALOG, job(BOTH), (), FleetState({"small": blocked(NOW + 5)}), id="one is blocked"),
+        pytest.param(CATALOG, job(BOTH), (tried("small"),), FleetState(), id="one is in its back-off"),
+        pytest.param(CATALOG, job(BOTH), (tried("opus", ErrorClass.AUTH),), FleetState(), id="one is exhausted"),
+        pytest.param(catalog(cloud=Cloud.IF_LATE), job(BOTH), (), FleetState(), id="the cloud is for late jobs"),
         pytest.param(
             catalog(cloud=Cloud.IF_LATE),
             job(BOTH),
             (tried("small", ErrorClass.NO_VRAM), tried("large", ErrorClass.NO_VRAM)),
-            Fleet(),
+            FleetState(),
             id="the cloud is for late jobs, and nothing local is left",
         ),
-        pytest.param(CATALOG, job(("gone", "small")), (), Fleet(), id="one has left the catalog"),
+        pytest.param(CATALOG, job(("gone", "small")), (), FleetState(), id="one has left the catalog"),
     ],
 )
 def test_one_model_is_told_as_among_all(told, asked, attempts, fleet):
-    chain = Chain(asked, told, attempts, fleet, EVEN)
+    chain = ChainState(asked, told, attempts, fleet, EVEN)
     among_all = {one.model: one for one in chain.prospects(NOW)}
     for alias in (*BOTH, "gone"):
         assert chain.prospect(alias, NOW) == among_all.get(alias), alias

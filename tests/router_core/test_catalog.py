@@ -3,20 +3,20 @@ from __future__ import annotations
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from router_core.catalog import (
+from openfall.router_core.catalog.entries import (
     POOL_DEFAULTS,
     Backend,
     Billing,
     Catalog,
     CatalogError,
+    CatalogProblem,
     ModelSpec,
     Pool,
-    Problem,
     Role,
     UnknownName,
 )
-from router_core.job import Urgency
-from router_core.policies import URGENCY_DEFAULTS, UrgencyPolicy
+from openfall.router_core.catalog.policies import URGENCY_DEFAULTS, UrgencyPolicy
+from openfall.router_core.jobs.job import Urgency
 
 TOWER = Backend(url="http://127.0.0.1:8080", pool="gpu")
 PROVIDER = Backend(url="https://example.invalid/v1", pool="cloud")
@@ -111,7 +111,7 @@ def test_every_contradiction_is_told_at_once() -> None:
 
 
 def test_a_problem_reads_as_its_place_and_what_is_wrong_there() -> None:
-    assert str(Problem(place="models.coder.at", message="nowhere")) == "models.coder.at: nowhere"
+    assert str(CatalogProblem(place="models.coder.at", message="nowhere")) == "models.coder.at: nowhere"
 
 
 class TestQuestions:

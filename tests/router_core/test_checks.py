@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from router_core.catalog import Catalog, CheckKind, Role, TaskType
-from router_core.checks import checked, failed_check, role_of, without_reasoning
-from router_core.dialect import calls_a_tool, schema_of
-from router_core.outcome import ErrorClass, Failure
+from openfall.router_core.catalog.entries import (
+    Catalog,
+    CheckKind,
+    Role,
+    TaskType,
+)
+from openfall.router_core.deciding.answer_checks import (
+    check_answer,
+    failed_check,
+    get_role,
+    without_reasoning,
+)
+from openfall.router_core.jobs.outcome import ErrorClass, Failure
+from openfall.router_core.routing.request_body import get_schema, has_tool_call
 from tests.router_core.decisions import CATALOG, completion, job
 
 K = CheckKind
@@ -110,7 +120,7 @@ SCHEMA = {"type": "object"}
     ],
 )  # fmt: skip
 def test_the_schema_that_a_request_asks_for(body, schema):
-    assert schema_of(body) == schema
+    assert get_schema(body) == schema
 
 
 @pytest.mark.parametrize(
@@ -155,7 +165,7 @@ TOOL = {"id": "1", "function": {"name": "f", "arguments": "{}"}}
     ],
 )
 def test_a_response_that_calls_a_tool(body, calls):
-    assert calls_a_tool(body) == calls
+    assert has_tool_call(body) == calls
     failed = check("", K.NOT_EMPTY, body=body)
     assert failed == (None if calls else "the answer is empty")
 
@@ -200,7 +210,7 @@ CHECKED = Catalog(
     ],
 )
 def test_the_role_that_applies_to_a_job(of, role):
-    assert role_of(job(**of), CHECKED) == role
+    assert get_role(job(**of), CHECKED) == role
 
 
 @pytest.mark.parametrize(
@@ -219,4 +229,4 @@ def test_the_role_that_applies_to_a_job(of, role):
     ],
 )  # fmt: skip
 def test_an_outcome_is_seen_as_the_role_sees_it(of, outcome, seen):
-    assert checked(outcome, job(**of), CHECKED, never) == seen
+    assert check_answer(outcome, job(**of), CHECKED, never) == seen

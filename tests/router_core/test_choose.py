@@ -4,8 +4,22 @@ from typing import Any
 
 import pytest
 
-from router_core.catalog import Backend, Catalog, Group, ModelSpec, Order, Role, TaskType, UnknownName
-from router_core.choose import Asked, Choice, choose, group_of
+from openfall.router_core.catalog.entries import (
+    Backend,
+    Catalog,
+    Group,
+    ModelSpec,
+    Order,
+    Role,
+    TaskType,
+    UnknownName,
+)
+from openfall.router_core.routing.chain_selection import (
+    ChainSelection,
+    RouteRequest,
+    get_group,
+    select_chain,
+)
 
 MODELS = {name: ModelSpec(upstream=name, at=("tower",)) for name in ("coder", "tiny", "opus")}
 ROLES = {"ace": Role(chain=("opus", "coder"), order=Order.BY_URGENCY), "chat": Role(chain=("tiny",))}
@@ -23,30 +37,32 @@ def catalog(**parts: Any) -> Catalog:
     return Catalog(**{"backends": backends, "models": MODELS, "roles": ROLES, "tasks": TASKS, **parts})
 
 
-def chosen(told: Catalog | None = None, **asked: Any) -> Choice:
-    asked_for = Asked(**asked)
+def chosen(told: Catalog | None = None, **asked: Any) -> ChainSelection:
+    asked_for = RouteRequest(**asked)
     whole = told or catalog(groups=GROUPS)
-    choice = choose(whole, asked_for, group_of(whole, asked_for.group))
+    choice = select_chain(whole, asked_for, get_group(whole, asked_for.group))
     assert choice
     return choice
 
 
 def test_a_role_gives_its_chain_and_its_order() -> None:
-    assert chosen(role="ace") == Choice(
+    assert chosen(role="ace") == ChainSelection(
         chain=("opus", "coder"), why="role ace", place="role ace", order=Order.BY_URGENCY, role="ace"
     )
 
 
 def test_a_task_gives_its_chain_ranked_by_urgency() -> None:
-    assert chosen(task="code") == Choice(
+    assert chosen(task="code") == ChainSelection(
         chain=("coder", "tiny"), why="task code", place="task code", order=Order.BY_URGENCY, task="code"
     )
 
 
 def test_a_model_is_asked_alone_and_a_role_beside_it_only_gives_its_defaults() -> None:
     why = "the caller asked for this model"
-    assert chosen(model="tiny") == Choice(chain=("tiny",), why=why)
-    assert chosen(model="tiny", role="ace", task="code") == Choice(chain=("tiny",), why=why, role="ace", task="code")
+    assert chosen(model="tiny") == ChainSelection(chain=("tiny",), why=why)
+    assert chosen(model="tiny", role="ace", task="code") == ChainSelection(
+        chain=("tiny",), why=why, role="ace", task="code"
+    )
 
 
 def test_a_role_comes_before_a_task_which_still_gives_its_scores() -> None:
@@ -88,14 +104,14 @@ def test_an_unknown_name_is_told_with_the_nearest(asked: Any, words: str) -> Non
     [("whatsapp:main", "main"), ("discord:#main", "main"), ("x:code-7", "coders"), ("Whatsapp:Main", "others")],
 )
 def test_the_first_group_with_a_fitting_pattern_applies_by_its_very_letters(group: str, name: str) -> None:
-    found = group_of(catalog(groups=GROUPS), group)
+    found = get_group(catalog(groups=GROUPS), group)
     assert found
     assert found.name == name
 
 
 def test_no_group_applies_to_who_names_none_or_one_that_fits_nowhere() -> None:
-    assert group_of(catalog(groups=GROUPS), None) is None
-    assert group_of(catalog(groups=GROUPS[:2]), "elsewhere") is None
+    assert get_group(catalog(groups=GROUPS), None) is None
+    assert get_group(catalog(groups=GROUPS[:2]), "elsewhere") is None
 
 
 @pytest.mark.parametrize("target", [None, "", "auto"])
@@ -105,7 +121,7 @@ def test_without_a_word_of_the_caller_the_group_decides(target: str | None) -> N
     told = chosen(target=target, group="x:code-1")
     assert (told.task, told.chain, told.why) == ("code", ("coder", "tiny"), "group coders, task code")
     told = chosen(target=target, group="anywhere", text="a function")
-    assert told == Choice(chain=("tiny", "coder"), why="group others", place="group others")
+    assert told == ChainSelection(chain=("tiny", "coder"), why="group others", place="group others")
 
 
 def test_a_caller_comes_before_its_group() -> None:
@@ -137,4 +153,4 @@ def test_a_role_called_auto_is_that_role() -> None:
 
 
 def test_a_catalog_of_nothing_leaves_no_choice() -> None:
-    assert choose(Catalog(), Asked(text="hello"), None) is None
+    assert select_chain(Catalog(), RouteRequest(text="hello"), None) is None

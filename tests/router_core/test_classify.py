@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router_core.catalog import TaskType
-from router_core.classify import EDGE, Classified, classify
+from openfall.router_core.catalog.entries import TaskType
+from openfall.router_core.routing.classify import EDGE, Classification, classify
 
 
 def task(*words: str) -> TaskType:
@@ -57,7 +57,7 @@ def test_the_longest_word_wins() -> None:
 
 def test_a_word_within_a_longer_one_does_not_count() -> None:
     told = classify("analyze code", TASKS)
-    assert told == Classified("review", 0.5, ("analyze code",))
+    assert told == Classification("review", 0.5, ("analyze code",))
     again = classify("analyze code, this code", TASKS)
     assert again
     assert again.words == ("analyze code", "Code")
@@ -75,8 +75,8 @@ def test_a_tie_goes_to_the_type_that_stands_first() -> None:
 def test_confidence_is_the_share_of_letters_times_the_weight_of_evidence() -> None:
     one, two = classify("a function", TASKS), classify("a function, a class", TASKS)
     assert (one, two) == (
-        Classified("generation", 0.5, ("function",)),
-        Classified("generation", 0.75, ("function", "class")),
+        Classification("generation", 0.5, ("function",)),
+        Classification("generation", 0.75, ("function", "class")),
     )
     torn = classify("a function; why", TASKS)
     assert torn
@@ -102,7 +102,7 @@ def test_a_long_text_without_spaces_is_looked_at_to_the_cut() -> None:
 
 
 def test_a_changed_catalog_has_other_words() -> None:
-    assert classify("explain", {"other": task("explain")}) == Classified("other", 0.5, ("explain",))
+    assert classify("explain", {"other": task("explain")}) == Classification("other", 0.5, ("explain",))
     assert classify("explain", {"other": task("why")}) is None
 
 

@@ -5,11 +5,21 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from router_core.breaker import BreakerPolicy
-from router_core.catalog import Backend, Catalog, CatalogError, Ensemble, Group, ModelSpec, Pick, Role, TaskType
-from router_core.job import Urgency
-from router_core.open_fall import OpenFallPolicy
-from router_core.policies import RetryPolicy
+from openfall.router_core.catalog.entries import (
+    Backend,
+    Catalog,
+    CatalogError,
+    Ensemble,
+    Group,
+    ModelSpec,
+    Pick,
+    Role,
+    TaskType,
+)
+from openfall.router_core.catalog.policies import RetryPolicy
+from openfall.router_core.deciding.breaker import BreakerPolicy
+from openfall.router_core.degrading.policy import OpenFallPolicy
+from openfall.router_core.jobs.job import Urgency
 
 BACKENDS = {
     "tower": Backend(url="http://127.0.0.1:8080", pool="gpu"),

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from router_core.catalog import Catalog
-from router_core.decide import Call, Done, Handoff, Later, conclude, decide
-from router_core.fleet import ModelState, Obstacle
-from router_core.job import Urgency
-from router_core.outcome import ErrorClass as E
-from router_core.outcome import Failure, Fallback
-from router_core.policies import UrgencyPolicy
+from openfall.router_core.catalog.entries import Catalog
+from openfall.router_core.catalog.policies import UrgencyPolicy
+from openfall.router_core.deciding.decide import (
+    Call,
+    Done,
+    Handoff,
+    Later,
+    conclude,
+    decide,
+)
+from openfall.router_core.deciding.fleet_state import BlockReason, ModelState
+from openfall.router_core.jobs.job import Urgency
+from openfall.router_core.jobs.outcome import ErrorClass as E
+from openfall.router_core.jobs.outcome import Failure, Fallback
 from tests.router_core.decisions import (
     CATALOG,
     LOCAL,
@@ -174,7 +181,7 @@ PATIENT = Catalog.model_validate({
         case(
             "a cooldown makes an overload of it",
             Handoff("large", False, "small: cooling down", LOAD),
-            when=conditions(small=blocked(NOW + 24, Obstacle.COOLDOWN, "cooling down")),
+            when=conditions(small=blocked(NOW + 24, BlockReason.COOLDOWN, "cooling down")),
         ),
         case(
             "a block that is over is none",
@@ -218,7 +225,7 @@ PATIENT = Catalog.model_validate({
         case(
             "who paces us is there: a cooldown is no outage, however late the job is",
             Later("small", 20, "small is due first: cooling down"),
-            when=conditions(small=blocked(NOW + 90, Obstacle.COOLDOWN, "cooling down"), large=blocked(NOW + 99)),
+            when=conditions(small=blocked(NOW + 90, BlockReason.COOLDOWN, "cooling down"), large=blocked(NOW + 99)),
             at=NOW + 70,
         ),
         case(

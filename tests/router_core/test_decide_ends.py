@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from router_core.decide import Done, Fall, decide
-from router_core.fleet import FOREVER, Obstacle
-from router_core.job import Urgency
-from router_core.open_fall import HoldReason
-from router_core.outcome import ErrorClass as E
-from router_core.outcome import Failure
+from openfall.router_core.deciding.decide import Done, Fall, decide
+from openfall.router_core.deciding.fleet_state import FOREVER, BlockReason
+from openfall.router_core.degrading.policy import HoldReason
+from openfall.router_core.jobs.job import Urgency
+from openfall.router_core.jobs.outcome import ErrorClass as E
+from openfall.router_core.jobs.outcome import Failure
 from tests.router_core.decisions import (
     NOW,
     blocked,
@@ -47,7 +47,7 @@ def expired(detail):
             "but an interactive job does not wait for that either",
             Fall(HoldReason.OUTAGE, "no model of its chain can be asked (small: cooling down)"),
             of=job(("small",), urgency=Urgency.INTERACTIVE),
-            when=conditions(small=blocked(NOW + 72, Obstacle.COOLDOWN, "cooling down")),
+            when=conditions(small=blocked(NOW + 72, BlockReason.COOLDOWN, "cooling down")),
             at=NOW + 70,
         ),
         case(
@@ -109,13 +109,14 @@ def expired(detail):
             "a job in whose way are only paused queues falls for that",
             Fall(HoldReason.PAUSED, "no model of its chain can be asked (small: paused; large: paused)"),
             when=conditions(
-                small=blocked(FOREVER, Obstacle.PAUSED, "paused"), large=blocked(FOREVER, Obstacle.PAUSED, "paused")
+                small=blocked(FOREVER, BlockReason.PAUSED, "paused"),
+                large=blocked(FOREVER, BlockReason.PAUSED, "paused"),
             ),
         ),
         case(
             "but for an outage when something else is in the way of one of them",
             Fall(HoldReason.OUTAGE, "no model of its chain can be asked (small: paused; large: its breaker is open)"),
-            when=conditions(small=blocked(FOREVER, Obstacle.PAUSED, "paused"), large=blocked()),
+            when=conditions(small=blocked(FOREVER, BlockReason.PAUSED, "paused"), large=blocked()),
         ),
         case(
             "a job whose budget is spent everywhere falls for that",

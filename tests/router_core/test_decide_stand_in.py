@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from router_core.decide import Call, Done, Fall, Later, conclude, decide
-from router_core.job import Urgency
-from router_core.open_fall import HoldReason
-from router_core.outcome import ErrorClass as E
-from router_core.reconsider import reconsider
+from openfall.router_core.deciding.decide import (
+    Call,
+    Done,
+    Fall,
+    Later,
+    conclude,
+    decide,
+)
+from openfall.router_core.deciding.reconsider import reconsider
+from openfall.router_core.degrading.policy import HoldReason
+from openfall.router_core.jobs.job import Urgency
+from openfall.router_core.jobs.outcome import ErrorClass as E
 from tests.router_core.decisions import (
     CATALOG,
     NOW,

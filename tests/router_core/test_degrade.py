@@ -6,24 +6,30 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router_core.catalog import Catalog, Role
-from router_core.decide import Conditions, Fall, conclude
-from router_core.degrade import Degraded, Fallen, Hold, StandIn, degrade
-from router_core.fleet import Fleet, Obstacle
-from router_core.job import Urgency
-from router_core.open_fall import (
+from openfall.router_core.catalog.entries import Catalog, Role
+from openfall.router_core.catalog.policies import Cloud
+from openfall.router_core.deciding.decide import Conditions, Fall, conclude
+from openfall.router_core.deciding.fleet_state import BlockReason, FleetState
+from openfall.router_core.degrading.degrade import (
+    Degraded,
+    FallContext,
+    Hold,
+    StandIn,
+    degrade,
+)
+from openfall.router_core.degrading.policy import (
     KEPT_REPLY,
     LAST_REPLY,
     RELEASED_BY_ITSELF,
     HoldReason,
     OpenFallPolicy,
     Remedy,
-    flaw_of,
+    validate_remedies,
 )
-from router_core.outcome import ErrorClass as E
-from router_core.outcome import Failure
-from router_core.policies import Cloud
-from router_core.reply import reply
+from openfall.router_core.jobs.job import Urgency
+from openfall.router_core.jobs.outcome import ErrorClass as E
+from openfall.router_core.jobs.outcome import Failure
+from openfall.router_core.jobs.synthetic_reply import synthetic_reply
 from tests.router_core.decisions import CATALOG, CLOUD, EVEN, LOCAL, NOW, blocked, catalog, completion, job, tried
 
 OTHER, LAST, CANNED, HOLD, FAIL = (
@@ -48,11 +54,11 @@ def with_role(by=CATALOG, **role):
 
 
 def fell(reason=OUTAGE, **more):
-    return Fallen(**{"reason": reason, "detail": WHY, "at": NOW} | more)
+    return FallContext(**{"reason": reason, "detail": WHY, "at": NOW} | more)
 
 
 def land(by, of=None, fallen=None, *, now=NOW, local_only=False, **models):
-    fleet = Fleet(models or AWAY, local_only)
+    fleet = FleetState(models or AWAY, local_only)
     return degrade(of or job(), by, fallen or fell(), fleet, now)
 
 
@@ -67,11 +73,11 @@ class TestRemedies:
 
     def test_without_more_an_interactive_one_gets_the_canned_reply_meanwhile(self):
         of = job(urgency=Urgency.INTERACTIVE)
-        words = reply(of, KEPT_REPLY, NOW)
+        words = synthetic_reply(of, KEPT_REPLY, NOW)
         assert land(CATALOG, of) == kept(reason=OUTAGE, detail=WHY, models=LOCAL, by=CANNED, reply=words)
 
     def test_a_canned_reply_that_nothing_follows_ends_the_job(self):
-        words = reply(job(), "Later.", NOW)
+        words = synthetic_reply(job(), "Later.", NOW)
         assert land(policy(CANNED, canned_reply="Later.")) == Degraded(CANNED, words, WHY)
 
     def test_without_words_of_anybody_s_it_says_that_the_request_is_kept_only_where_it_is(self):
@@ -117,7 +123,7 @@ class TestFailures:
                 E.TIMEOUT, id="the last call that failed",
             ),
             pytest.param(
-                fell(), {"small": blocked(NOW), "large": blocked(obstacle=Obstacle.NO_WORKER)}, E.NO_WORKER,
+                fell(), {"small": blocked(NOW), "large": blocked(obstacle=BlockReason.NO_WORKER)}, E.NO_WORKER,
                 id="the first obstacle, when nothing was called",
             ),
             pytest.param(fell(), {"opus": blocked()}, E.OTHER, id="what is over already"),
@@ -213,7 +219,7 @@ class TestTheFallOfAStandIn:
         assert land(CATALOG, fallen=fell(POISONED, stand_in="opus")) == kept(reason=POISONED, detail=WHY)
 
     def test_a_fault_that_only_the_stand_in_finds_does_not_end_the_job(self):
-        when = Conditions("opus", EVEN, Fleet(AWAY), stand_in=True)
+        when = Conditions("opus", EVEN, FleetState(AWAY), stand_in=True)
         failure = Failure(error_class=E.CONTEXT_OVERFLOW)
         step = conclude(job(), CATALOG, (tried("opus", E.CONTEXT_OVERFLOW),), failure, when)
         assert step == Fall(OUTAGE, "nor does its stand-in answer (opus: context_overflow)")
@@ -262,9 +268,9 @@ class TestRelease:
 
 
 ALL = (*LOCAL, *CLOUD)
-lists = st.lists(st.sampled_from(Remedy), min_size=1, max_size=4).filter(lambda told: flaw_of(told) is None)
+lists = st.lists(st.sampled_from(Remedy), min_size=1, max_size=4).filter(lambda told: validate_remedies(told) is None)
 fleets = st.builds(
-    lambda away, switch: Fleet({alias: blocked() for alias in away}, switch),
+    lambda away, switch: FleetState({alias: blocked() for alias in away}, switch),
     st.sets(st.sampled_from(ALL)),
     st.booleans(),
 )

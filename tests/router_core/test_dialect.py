@@ -6,15 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router_core.dialect import (
-    all_words,
+from openfall.router_core.routing.request_body import (
+    all_text,
     answer_text,
+    get_parameters,
     has_images,
     has_tools,
-    last_words,
+    last_user_text,
     max_tokens,
-    sampling,
-    settings,
+    sampling_parameters,
     wants_schema,
 )
 
@@ -26,7 +26,7 @@ def user(content: Any) -> dict[str, Any]:
 
 
 def read(body: Any) -> str:
-    return " ".join(all_words(body))
+    return " ".join(all_text(body))
 
 
 def test_a_prompt_is_about_the_last_words_of_its_user() -> None:
@@ -39,18 +39,18 @@ def test_a_prompt_is_about_the_last_words_of_its_user() -> None:
             {"role": "assistant", "content": "prefill"},
         ]
     }
-    assert last_words(body) == "second\npart"
+    assert last_user_text(body) == "second\npart"
 
 
 def test_a_turn_that_only_brings_a_tool_result_is_not_what_the_prompt_is_about() -> None:
     result = {"type": "tool_result", "tool_use_id": "t", "content": "write a class"}
     body = {"messages": [{"role": "user", "content": "why?"}, {"role": "user", "content": [result]}]}
-    assert last_words(body) == "why?"
+    assert last_user_text(body) == "why?"
 
 
 @pytest.mark.parametrize("body", [{}, {"messages": []}, {"messages": "x"}, user(None), user(3), {"messages": [7]}])
 def test_a_body_without_a_user_is_about_nothing(body: Any) -> None:
-    assert last_words(body) == ""
+    assert last_user_text(body) == ""
 
 
 def test_everything_that_a_model_reads_of_an_openai_body_is_counted() -> None:
@@ -158,13 +158,13 @@ def test_a_schema_is_wanted_where_its_dialect_says_so(more: Any, wanted: bool) -
 
 def test_sampling_stands_in_the_body_and_in_options_for_ollama() -> None:
     body = {"temperature": 0.0, "top_k": 3, "top_p": None, "options": {"top_p": 0.5}}
-    assert sampling(body, "openai") == ("temperature", "top_k")
-    assert sampling(body, "anthropic") == ("temperature", "top_k")
-    assert sampling(body, "ollama") == ("top_p",)
+    assert sampling_parameters(body, "openai") == ("temperature", "top_k")
+    assert sampling_parameters(body, "anthropic") == ("temperature", "top_k")
+    assert sampling_parameters(body, "ollama") == ("top_p",)
 
 
 def test_ollama_without_options_sets_nothing() -> None:
-    assert settings({"options": [1]}, "ollama") == {}
+    assert get_parameters({"options": [1]}, "ollama") == {}
 
 
 @pytest.mark.parametrize(
@@ -220,11 +220,11 @@ JSON = st.recursive(
 
 @given(st.dictionaries(KEYS, JSON, max_size=6))
 def test_no_body_is_too_odd_to_be_read(body: Any) -> None:
-    assert isinstance(last_words(body), str)
+    assert isinstance(last_user_text(body), str)
     assert isinstance(answer_text(body), str)
-    assert all(isinstance(text, str) for text in all_words(body))
+    assert all(isinstance(text, str) for text in all_text(body))
     for reader in (has_tools, has_images, wants_schema):
         assert reader(body) in (True, False)
     for dialect in ("openai", "anthropic", "ollama"):
-        assert set(sampling(body, dialect)) <= {"temperature", "top_p", "top_k"}
+        assert set(sampling_parameters(body, dialect)) <= {"temperature", "top_p", "top_k"}
         assert max_tokens(body, dialect) is None

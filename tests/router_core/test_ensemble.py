@@ -6,15 +6,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router_core.candidates import is_judging
-from router_core.catalog import Ensemble, Pick
-from router_core.decide import Call, Done, Fall, Handoff, conclude, decide
-from router_core.ensemble import (
+from openfall.router_core.catalog.entries import Ensemble, Pick
+from openfall.router_core.deciding.candidates import is_judging
+from openfall.router_core.deciding.decide import (
+    Call,
+    Done,
+    Fall,
+    Handoff,
+    conclude,
+    decide,
+)
+from openfall.router_core.deciding.ensemble import (
     COMPARED,
     SHOWN,
     VERDICT_TOKENS,
     Answer,
-    Ask,
+    AskModel,
     agreements,
     judge_body,
     likeness,
@@ -23,9 +30,9 @@ from router_core.ensemble import (
     pick,
     rated,
 )
-from router_core.job import Urgency
-from router_core.outcome import ErrorClass as E
-from router_core.outcome import Failure, Fallback
+from openfall.router_core.jobs.job import Urgency
+from openfall.router_core.jobs.outcome import ErrorClass as E
+from openfall.router_core.jobs.outcome import Failure, Fallback
 from tests.router_core.decisions import CATALOG, CLOUD, LOCAL, NOW, blocked, catalog, completion, conditions, job, tried
 
 ALL = (*LOCAL, *CLOUD)
@@ -48,12 +55,12 @@ A, B, C = answer("small", "the sky is blue"), answer("large", "grass is green"),
     ("plan", "answers", "ready", "judge", "step"),
     [
         pytest.param(
-            TWO, (A,), ("large", "opus"), None, Ask("large", "for answer 2 of 2"), id="the next that is ready"
+            TWO, (A,), ("large", "opus"), None, AskModel("large", "for answer 2 of 2"), id="the next that is ready"
         ),
         pytest.param(TWO, (A, B), ("opus",), None, None, id="nobody when there are answers enough"),
         pytest.param(THREE, (A, B), (), None, None, id="nobody when none is ready"),
         pytest.param(
-            JUDGED, (A, B), ("haiku",), "opus", Ask("opus", "judging 2 answers", judging=True), id="then the judge"
+            JUDGED, (A, B), ("haiku",), "opus", AskModel("opus", "judging 2 answers", judging=True), id="then the judge"
         ),
         pytest.param(JUDGED, (A,), (), "opus", None, id="a single answer needs no judge"),
         pytest.param(JUDGED, (A, B), (), None, None, id="no judge when it may not be asked"),

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from router_core.ensemble import Answer
-from router_core.envelope import (
+from openfall.router_core.deciding.ensemble import Answer
+from openfall.router_core.degrading.policy import HoldReason, Remedy
+from openfall.router_core.jobs.envelope import (
     UnreadableEnvelope,
     digest,
     pack_answer,
@@ -24,10 +25,9 @@ from router_core.envelope import (
     unpack_job,
     unpack_result,
 )
-from router_core.job import Candidate, CompletionJob, Urgency
-from router_core.open_fall import HoldReason, Remedy
-from router_core.outcome import Attempt, Completion, ErrorClass
-from router_core.result import Result, Status
+from openfall.router_core.jobs.job import CompletionJob, ConsideredModel, Urgency
+from openfall.router_core.jobs.outcome import Attempt, Completion, ErrorClass
+from openfall.router_core.jobs.result import Result, Status
 
 text = st.text(st.characters(codec="utf-8"), max_size=20)
 whole = st.integers(-(2**53), 2**53)
@@ -154,8 +154,11 @@ def test_other_requests_have_other_digests(other):
 
 def test_who_was_left_out_at_the_moment_does_not_change_what_was_asked():
     told = {"id": "job-00001", "producer": "p", "body": {"messages": []}}
-    both = (Candidate(model="smol", reason="1st"), Candidate(model="haiku", reason="2nd"))
-    alone = (both[0], Candidate(model="haiku", reason="left out: the fleet is switched to local-only", chosen=False))
+    both = (ConsideredModel(model="smol", reason="1st"), ConsideredModel(model="haiku", reason="2nd"))
+    alone = (
+        both[0],
+        ConsideredModel(model="haiku", reason="left out: the fleet is switched to local-only", chosen=False),
+    )
     then = CompletionJob(chain=("smol", "haiku"), considered=both, **told)
     assert digest(CompletionJob(chain=("smol",), considered=alone, **told)) == digest(then)
 

@@ -7,13 +7,18 @@ from dataclasses import replace
 
 import pytest
 
-from router_core.degrade import Degraded, Fallen, Hold, StandIn
-from router_core.falls import fall_record, unread_record
-from router_core.fleet import Fleet, Obstacle
-from router_core.job import Urgency
-from router_core.open_fall import HoldReason, Remedy
-from router_core.outcome import ErrorClass as E
-from router_core.outcome import Failure
+from openfall.router_core.deciding.fleet_state import BlockReason, FleetState
+from openfall.router_core.degrading.degrade import (
+    Degraded,
+    FallContext,
+    Hold,
+    StandIn,
+)
+from openfall.router_core.degrading.fall_record import fall_record, unread_record
+from openfall.router_core.degrading.policy import HoldReason, Remedy
+from openfall.router_core.jobs.job import Urgency
+from openfall.router_core.jobs.outcome import ErrorClass as E
+from openfall.router_core.jobs.outcome import Failure
 from tests.router_core.decisions import LOCAL, NOW, blocked, completion, job, tried
 
 SECRET = "the words of the prompt"
@@ -26,8 +31,8 @@ CALLS = (
     tried("small", E.TIMEOUT, NOW + 5, cost_usd=0.25),
     tried("haiku", E.AUTH, NOW + 6, cost_usd=0.5),
 )
-FALLEN = Fallen(reason=HoldReason.OUTAGE, detail="all are away", at=NOW + 6.5, attempts=CALLS)
-FLEET = Fleet({"large": blocked(obstacle=Obstacle.COOLDOWN), "opus": blocked(NOW)})
+FALLEN = FallContext(reason=HoldReason.OUTAGE, detail="all are away", at=NOW + 6.5, attempts=CALLS)
+FLEET = FleetState({"large": blocked(obstacle=BlockReason.COOLDOWN), "opus": blocked(NOW)})
 HELD = Hold(reason=HoldReason.OWN_FAULT, detail="fell 3 times", by=Remedy.CANNED_REPLY, reply=completion(SECRET))
 
 
@@ -69,14 +74,16 @@ def test_it_tells_what_was_done_for_the_caller(landing, by, final, reason, detai
 
 
 def test_a_job_that_was_never_called_for_cost_nothing_and_counts_what_is_in_its_way():
-    fallen = Fallen(reason=HoldReason.OUTAGE, detail="away", at=NOW)
-    told = record(Hold(reason=HoldReason.OUTAGE, detail="away"), fallen, Fleet({"small": blocked()}), job(("small",)))
+    fallen = FallContext(reason=HoldReason.OUTAGE, detail="away", at=NOW)
+    told = record(
+        Hold(reason=HoldReason.OUTAGE, detail="away"), fallen, FleetState({"small": blocked()}), job(("small",))
+    )
     assert (told["tried"], told["cost_usd"]) == ([], 0)
     assert told["counts"] == ["u:background", "m:small", "c:connection", "s:nothing"]
 
 
 def test_what_a_call_cost_that_nobody_knows_is_not_taken_for_nothing():
-    fallen = Fallen(reason=HoldReason.OUTAGE, detail="away", at=NOW, attempts=(*CALLS, tried("small", None)))
+    fallen = FallContext(reason=HoldReason.OUTAGE, detail="away", at=NOW, attempts=(*CALLS, tried("small", None)))
     told = record(HELD, fallen)
     assert told["cost_usd"] is None
     assert told["tried"][-1]["error"] is None

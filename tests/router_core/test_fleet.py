@@ -1,18 +1,26 @@
 """What is so at one moment, and how little is changed when one thing changes."""
 
-from router_core.breaker import credential_target, target
-from router_core.fleet import FOREVER, OBSTACLE_ERRORS, UNKNOWN, Blocked, Fleet, ModelState, Obstacle
+from openfall.router_core.deciding.breaker import breaker_target, credential_target
+from openfall.router_core.deciding.fleet_state import (
+    FOREVER,
+    OBSTACLE_ERRORS,
+    UNKNOWN,
+    Blocked,
+    BlockReason,
+    FleetState,
+    ModelState,
+)
 
-OPEN = ModelState(blocked=Blocked(Obstacle.BREAKER, FOREVER, "its breaker is open"), waiting=2)
+OPEN = ModelState(blocked=Blocked(BlockReason.BREAKER, FOREVER, "its breaker is open"), waiting=2)
 
 
 def test_a_model_of_which_nothing_was_heard_is_taken_to_work():
-    assert Fleet().model("coder") is UNKNOWN
+    assert FleetState().model("coder") is UNKNOWN
     assert UNKNOWN.blocked is None
 
 
 def test_a_claim_knows_better_than_a_survey_that_a_model_takes_calls():
-    fleet = Fleet({"coder": OPEN, "haiku": OPEN}, local_only=True)
+    fleet = FleetState({"coder": OPEN, "haiku": OPEN}, local_only=True)
     taking = fleet.taking("coder")
     assert (taking.model("coder").blocked, taking.model("coder").waiting) == (None, 2)
     assert taking.model("haiku") == OPEN
@@ -21,13 +29,13 @@ def test_a_claim_knows_better_than_a_survey_that_a_model_takes_calls():
 
 
 def test_one_more_job_waits_for_the_model_that_it_was_sent_to():
-    assert Fleet({"coder": OPEN}).with_one_more("coder").model("coder").waiting == 3
+    assert FleetState({"coder": OPEN}).with_one_more("coder").model("coder").waiting == 3
 
 
 def test_every_obstacle_is_told_as_a_cause():
-    assert set(OBSTACLE_ERRORS) == set(Obstacle)
+    assert set(OBSTACLE_ERRORS) == set(BlockReason)
 
 
 def test_a_breaker_is_named_by_what_it_guards():
-    assert target("tower", "coder") == "tower/coder"
+    assert breaker_target("tower", "coder") == "tower/coder"
     assert credential_target("a1b2") == "key:a1b2"

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from router_core.decide import Call, Fall, Handoff, Later, decide
-from router_core.fleet import Obstacle
-from router_core.job import Urgency
-from router_core.open_fall import HoldReason
-from router_core.outcome import ErrorClass as E
-from router_core.outcome import Fallback
-from router_core.policies import Cloud
+from openfall.router_core.catalog.policies import Cloud
+from openfall.router_core.deciding.decide import (
+    Call,
+    Fall,
+    Handoff,
+    Later,
+    decide,
+)
+from openfall.router_core.deciding.fleet_state import BlockReason
+from openfall.router_core.degrading.policy import HoldReason
+from openfall.router_core.jobs.job import Urgency
+from openfall.router_core.jobs.outcome import ErrorClass as E
+from openfall.router_core.jobs.outcome import Fallback
 from tests.router_core.decisions import CATALOG, CLOUD, NOW, blocked, catalog, conditions, job, tried
 
 AWAY, RULE = Fallback.UNAVAILABLE, Fallback.POLICY
@@ -37,7 +43,7 @@ def test_nothing_leaves_the_local_pools_when_it_must_stay(of, when, by, why):
 
 
 def test_a_switch_that_blocks_the_queues_is_told_as_such():
-    off = blocked(obstacle=Obstacle.LOCAL_ONLY, detail="the local-only switch is on")
+    off = blocked(obstacle=BlockReason.LOCAL_ONLY, detail="the local-only switch is on")
     step = decide(job(("opus",)), CATALOG, (), conditions("opus", opus=off), NOW)
     assert step == Fall(HoldReason.LOCAL_ONLY, "no model of its chain can be asked (opus: the local-only switch is on)")
 

@@ -4,32 +4,38 @@ from __future__ import annotations
 
 import pytest
 
-from router_core.marks import COOLDOWN, LONGEST_COOLDOWN, breaker_mark, cooldown, credential_mark
-from router_core.outcome import BreakerMark, CredentialMark
-from router_core.outcome import ErrorClass as E
+from openfall.router_core.deciding.call_signals import (
+    COOLDOWN,
+    LONGEST_COOLDOWN,
+    call_signal,
+    cooldown,
+    credential_signal,
+)
+from openfall.router_core.jobs.outcome import CallSignal, CredentialSignal
+from openfall.router_core.jobs.outcome import ErrorClass as E
 
 
 @pytest.mark.parametrize(
     ("error", "took", "slow_after", "mark"),
     [
-        (None, 9.0, None, BreakerMark.OK),
-        (None, 9.0, 9.0, BreakerMark.OK),
-        (None, 9.1, 9.0, BreakerMark.SLOW),
-        (E.TIMEOUT, 9.1, 9.0, BreakerMark.FAILURE),
-        (E.INVALID_OUTPUT, 9.1, 9.0, BreakerMark.NEUTRAL),
-        (E.NOT_INSTALLED, 0.1, None, BreakerMark.TRIP),
+        (None, 9.0, None, CallSignal.OK),
+        (None, 9.0, 9.0, CallSignal.OK),
+        (None, 9.1, 9.0, CallSignal.SLOW),
+        (E.TIMEOUT, 9.1, 9.0, CallSignal.FAILURE),
+        (E.INVALID_OUTPUT, 9.1, 9.0, CallSignal.NEUTRAL),
+        (E.NOT_INSTALLED, 0.1, None, CallSignal.TRIP),
     ],
 )
 def test_a_breaker_hears_of_failures_and_of_slow_answers(
-    error: E | None, took: float, slow_after: float | None, mark: BreakerMark
+    error: E | None, took: float, slow_after: float | None, mark: CallSignal
 ) -> None:
-    assert breaker_mark(error, took, slow_after) is mark
+    assert call_signal(error, took, slow_after) is mark
 
 
 def test_a_key_hears_of_what_was_refused_because_of_it() -> None:
-    assert credential_mark(None) is CredentialMark.FINE
-    assert credential_mark(E.AUTH) is CredentialMark.PARK
-    assert credential_mark(E.RATE_LIMITED) is CredentialMark.COOLDOWN
+    assert credential_signal(None) is CredentialSignal.FINE
+    assert credential_signal(E.AUTH) is CredentialSignal.PARK
+    assert credential_signal(E.RATE_LIMITED) is CredentialSignal.COOLDOWN
 
 
 def test_everybody_waits_after_a_429_for_as_long_as_it_says_within_reason() -> None:

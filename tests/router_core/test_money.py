@@ -8,9 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router_core.catalog import Billing, Prices
-from router_core.money import REFUSED, Usage, cost, usage_of
-from router_core.outcome import ErrorClass, Failure
+from openfall.router_core.catalog.entries import Billing, Prices
+from openfall.router_core.deciding.cost import (
+    REFUSED,
+    Usage,
+    cost,
+    read_usage,
+)
+from openfall.router_core.jobs.outcome import ErrorClass, Failure
 from tests.router_core.decisions import completion
 
 METERED = Billing.METERED
@@ -79,9 +84,9 @@ def test_what_may_come_midway_is_never_taken_for_free(error):
 def test_an_outcome_tells_its_usage():
     answer = completion(input_tokens=4, output_tokens=3, cache_read_tokens=2, cache_write_tokens=1)
     told = {"input_tokens": 4, "output_tokens": 3, "cache_read_tokens": 2, "cache_write_tokens": 1}
-    assert usage_of(answer) == Usage(**told)
-    assert usage_of(answer, ErrorClass.INVALID_OUTPUT) == Usage(**told, error=ErrorClass.INVALID_OUTPUT)
-    assert usage_of(Failure(error_class=ErrorClass.AUTH)) == Usage(error=ErrorClass.AUTH)
+    assert read_usage(answer) == Usage(**told)
+    assert read_usage(answer, ErrorClass.INVALID_OUTPUT) == Usage(**told, error=ErrorClass.INVALID_OUTPUT)
+    assert read_usage(Failure(error_class=ErrorClass.AUTH)) == Usage(error=ErrorClass.AUTH)
 
 
 tokens = st.integers(0, 2_000_000)

@@ -4,8 +4,14 @@ from typing import Any
 
 import pytest
 
-from router_core.catalog import ModelSpec
-from router_core.needs import Needs, left_aside, misfit, needs_of, tokens_at_least
+from openfall.router_core.catalog.entries import ModelSpec
+from openfall.router_core.routing.requirements import (
+    Requirements,
+    estimate_tokens,
+    ignored_parameters,
+    incompatibility,
+    requirements_for,
+)
 
 
 def model(**told: Any) -> ModelSpec:
@@ -24,24 +30,24 @@ def test_the_needs_of_a_body_are_read_in_its_dialect() -> None:
         "output_format": {"type": "json_schema"},
         "temperature": 1,
     }
-    assert needs_of(body, "anthropic") == Needs(
+    assert requirements_for(body, "anthropic") == Requirements(
         tokens_at_least=6, tools=True, json_schema=True, images=True, sampling=("temperature",)
     )
 
 
 def test_a_plain_prompt_needs_nothing_but_room() -> None:
-    assert needs_of(prompt("three words here"), "openai") == Needs(tokens_at_least=3)
+    assert requirements_for(prompt("three words here"), "openai") == Requirements(tokens_at_least=3)
 
 
 @pytest.mark.parametrize(
     ("text", "tokens"), [("a\n\tb  c", 3), ("", 0), ("長い文章には空白がない", 1), ("x" * 9999, 1)]
 )
 def test_a_word_is_at_least_a_token_and_nothing_more_is_claimed(text: str, tokens: int) -> None:
-    assert tokens_at_least(prompt(text)) == tokens
+    assert estimate_tokens(prompt(text)) == tokens
 
 
 def test_a_prompt_that_may_just_fit_is_left_to_the_backend() -> None:
-    assert misfit(model(ctx=100), Needs(tokens_at_least=100)) is None
+    assert incompatibility(model(ctx=100), Requirements(tokens_at_least=100)) is None
 
 
 @pytest.mark.parametrize(
@@ -49,23 +55,23 @@ def test_a_prompt_that_may_just_fit_is_left_to_the_backend() -> None:
     [
         (
             {"ctx": 4096},
-            Needs(tokens_at_least=5120),
+            Requirements(tokens_at_least=5120),
             "its context is 4096 tokens, the prompt has at least 5120",
         ),
-        ({"tools": False}, Needs(tools=True), "it cannot call tools"),
-        ({"json_schema": False}, Needs(json_schema=True), "it cannot hold to a JSON schema"),
-        ({"images": False}, Needs(images=True), "it cannot see images"),
+        ({"tools": False}, Requirements(tools=True), "it cannot call tools"),
+        ({"json_schema": False}, Requirements(json_schema=True), "it cannot hold to a JSON schema"),
+        ({"images": False}, Requirements(images=True), "it cannot see images"),
     ],
 )
-def test_what_a_model_lacks_is_told(spec: Any, needs: Needs, words: str) -> None:
-    assert misfit(model(**spec), needs) == words
-    assert misfit(model(ctx=9999, tools=True, json_schema=True, images=True), needs) is None
+def test_what_a_model_lacks_is_told(spec: Any, needs: Requirements, words: str) -> None:
+    assert incompatibility(model(**spec), needs) == words
+    assert incompatibility(model(ctx=9999, tools=True, json_schema=True, images=True), needs) is None
 
 
 def test_a_model_without_sampling_still_serves_and_it_is_said() -> None:
-    needs = Needs(sampling=("temperature", "top_k"))
+    needs = Requirements(sampling=("temperature", "top_k"))
     spec = model(sampling_params=False)
-    assert misfit(spec, needs) is None
-    assert left_aside(spec, needs) == "without temperature, top_k, which it does not take"
-    assert left_aside(spec, Needs()) == ""
-    assert left_aside(model(), needs) == ""
+    assert incompatibility(spec, needs) is None
+    assert ignored_parameters(spec, needs) == "without temperature, top_k, which it does not take"
+    assert ignored_parameters(spec, Requirements()) == ""
+    assert ignored_parameters(model(), needs) == ""

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from router_core.fleet import OBSTACLE_ERRORS, Obstacle
-from router_core.outcome import (
+from openfall.router_core.deciding.fleet_state import OBSTACLE_ERRORS, BlockReason
+from openfall.router_core.jobs.outcome import (
     DISPOSITIONS,
     Attempt,
-    BreakerMark,
-    CredentialMark,
+    CallSignal,
+    CredentialSignal,
     ErrorClass,
     Failure,
     Fallback,
@@ -43,13 +43,13 @@ def test_a_fatal_failure_is_never_repeated(error):
 
 @pytest.mark.parametrize("error", [ErrorClass.RATE_LIMITED, ErrorClass.AUTH, ErrorClass.OUT_OF_CREDITS])
 def test_what_a_credential_met_is_not_held_against_the_model(error):
-    assert DISPOSITIONS[error].breaker is BreakerMark.NEUTRAL
-    assert DISPOSITIONS[error].credential is not CredentialMark.FINE
+    assert DISPOSITIONS[error].breaker is CallSignal.NEUTRAL
+    assert DISPOSITIONS[error].credential is not CredentialSignal.FINE
 
 
 @pytest.mark.parametrize("error", [ErrorClass.BAD_REQUEST, ErrorClass.CONTEXT_OVERFLOW, ErrorClass.CANCELLED])
 def test_the_callers_faults_tell_the_breaker_nothing(error):
-    assert Failure(error_class=error).disposition.breaker is BreakerMark.NEUTRAL
+    assert Failure(error_class=error).disposition.breaker is CallSignal.NEUTRAL
 
 
 def test_an_attempt_that_answered_has_no_disposition_and_is_not_repeated():
@@ -82,7 +82,7 @@ def test_a_failure_makes_a_fallback_of_its_kind(error, kind):
     assert DISPOSITIONS[error].try_next_model is (kind is not None)
 
 
-@pytest.mark.parametrize("obstacle", Obstacle)
+@pytest.mark.parametrize("obstacle", BlockReason)
 def test_every_obstacle_is_told_as_a_failure_that_another_model_may_mend(obstacle):
     assert DISPOSITIONS[OBSTACLE_ERRORS[obstacle]].try_next_model
 

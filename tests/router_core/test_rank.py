@@ -6,13 +6,31 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router_core.catalog import Backend, Catalog, ModelSpec, Order, Prices, TaskType
-from router_core.fleet import FOREVER, Blocked, Fleet, ModelState, Obstacle
-from router_core.job import Urgency
-from router_core.needs import Needs
-from router_core.policies import Cloud, UrgencyPolicy
-from router_core.rank import Entry, Occasion, candidate, rank
-from router_core.roster import roster
+from openfall.router_core.catalog.entries import (
+    Backend,
+    Catalog,
+    ModelSpec,
+    Order,
+    Prices,
+    TaskType,
+)
+from openfall.router_core.catalog.index import model_index
+from openfall.router_core.catalog.policies import Cloud, UrgencyPolicy
+from openfall.router_core.deciding.fleet_state import (
+    FOREVER,
+    Blocked,
+    BlockReason,
+    FleetState,
+    ModelState,
+)
+from openfall.router_core.jobs.job import Urgency
+from openfall.router_core.routing.rank import (
+    Entry,
+    RankContext,
+    candidate,
+    rank,
+)
+from openfall.router_core.routing.requirements import Requirements
 
 NOW = 1_000_000.0
 POLICY = UrgencyPolicy(start_within=30, give_up=3600)
@@ -31,24 +49,27 @@ def cloud(**told: Any) -> ModelSpec:
 
 
 def blocked(seconds: float) -> Blocked:
-    return Blocked(Obstacle.BREAKER, NOW + seconds, f"its breaker is open for {seconds:.0f} s more")
+    return Blocked(BlockReason.BREAKER, NOW + seconds, f"its breaker is open for {seconds:.0f} s more")
 
 
 def entries(models: dict[str, ModelSpec]) -> list[Entry]:
-    members = roster(
+    members = model_index(
         Catalog(backends=BACKENDS, models=models, tasks={"code": TaskType(chain=tuple(models))} if models else {})
     )
     return [(number, alias, members[alias]) for number, alias in enumerate(models, 1)]
 
 
-def occasion(urgency: Urgency, order: Order = Order.BY_URGENCY, **told: Any) -> Occasion:
-    return Occasion(**{"urgency": urgency, "policy": POLICY, "order": order, "place": "role ace", "now": NOW, **told})
+def occasion(urgency: Urgency, order: Order = Order.BY_URGENCY, **told: Any) -> RankContext:
+    return RankContext(
+        **{"urgency": urgency, "policy": POLICY, "order": order, "place": "role ace", "now": NOW, **told}
+    )
 
 
-def ranked(models: dict[str, ModelSpec], states: dict[str, ModelState], on: Occasion) -> dict[str, str]:
+def ranked(models: dict[str, ModelSpec], states: dict[str, ModelState], on: RankContext) -> dict[str, str]:
     """The order, each with its reason."""
     return {
-        one.model: one.reason for one in (candidate(s, on) for s in rank(entries(models), Fleet(models=states), on))
+        one.model: one.reason
+        for one in (candidate(s, on) for s in rank(entries(models), FleetState(models=states), on))
     }
 
 
@@ -205,7 +226,7 @@ def test_a_model_by_itself_stands_in_no_chain() -> None:
 
 def test_what_a_model_leaves_aside_is_said() -> None:
     models = {"opus": cloud(sampling_params=False), "tiny": local()}
-    told = ranked(models, {}, occasion(BATCH, Order.AS_WRITTEN, needs=Needs(sampling=("temperature",))))
+    told = ranked(models, {}, occasion(BATCH, Order.AS_WRITTEN, needs=Requirements(sampling=("temperature",))))
     assert told == {
         "opus": "1st in role ace; without temperature, which it does not take",
         "tiny": "2nd in role ace",
@@ -249,7 +270,7 @@ def test_every_model_is_ranked_once_and_what_must_come_first_does(
     models = {f"m{number}": spec for number, (spec, _) in enumerate(fleet)}
     states = {f"m{number}": state for number, (_, state) in enumerate(fleet)}
     on = occasion(urgency, order, task="code", policy=POLICY.model_copy(update={"cloud": leave}))
-    standings = rank(entries(models), Fleet(models=states), on)
+    standings = rank(entries(models), FleetState(models=states), on)
     assert sorted(one.alias for one in standings) == sorted(models)
     assert all(candidate(one, on).reason for one in standings)
     places = [one.member.local for one in standings]

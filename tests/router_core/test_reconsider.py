@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from router_core.catalog import Ensemble
-from router_core.decide import Done, Fall, Handoff, Later
-from router_core.ensemble import Answer
-from router_core.fleet import ModelState
-from router_core.job import Urgency
-from router_core.open_fall import HoldReason
-from router_core.outcome import ErrorClass as E
-from router_core.outcome import Failure, Fallback
-from router_core.reconsider import reconsider
+from openfall.router_core.catalog.entries import Ensemble
+from openfall.router_core.deciding.decide import (
+    Done,
+    Fall,
+    Handoff,
+    Later,
+)
+from openfall.router_core.deciding.ensemble import Answer
+from openfall.router_core.deciding.fleet_state import ModelState
+from openfall.router_core.deciding.reconsider import reconsider
+from openfall.router_core.degrading.policy import HoldReason
+from openfall.router_core.jobs.job import Urgency
+from openfall.router_core.jobs.outcome import ErrorClass as E
+from openfall.router_core.jobs.outcome import Failure, Fallback
 from tests.router_core.decisions import CATALOG, LOCAL, NOW, blocked, catalog, completion, conditions, job, tried
 
 AWAY = Fallback.UNAVAILABLE

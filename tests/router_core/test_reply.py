@@ -6,15 +6,15 @@ import pytest
 from anthropic.types import Message
 from openai.types.chat import ChatCompletion
 
-from router_core.dialect import answer_text
-from router_core.reply import reply
+from openfall.router_core.jobs.synthetic_reply import synthetic_reply
+from openfall.router_core.routing.request_body import answer_text
 from tests.router_core.decisions import job
 
 AT = 1_700_000_000.25
 
 
 def test_the_sdk_of_openai_reads_it():
-    told = reply(job(dialect="openai"), "Später 🙂", AT)
+    told = synthetic_reply(job(dialect="openai"), "Später 🙂", AT)
     read = ChatCompletion.model_validate(told.body, strict=True)
     assert (read.choices[0].message.content, read.choices[0].finish_reason) == ("Später 🙂", "stop")
     assert (read.id, read.model, read.created, told.finish_reason) == (
@@ -24,14 +24,14 @@ def test_the_sdk_of_openai_reads_it():
 
 
 def test_the_sdk_of_anthropic_reads_it():
-    told = reply(job(dialect="anthropic"), "later", AT)
+    told = synthetic_reply(job(dialect="anthropic"), "later", AT)
     read = Message.model_validate(told.body, strict=True)
     assert (read.content[0].text, read.stop_reason, read.model) == ("later", "end_turn", "openfall")
     assert told.finish_reason == "end_turn"
 
 
 def test_a_client_of_ollama_reads_it():
-    told = reply(job(dialect="ollama"), "later", AT)
+    told = synthetic_reply(job(dialect="ollama"), "later", AT)
     assert (told.body["message"], told.body["done"], told.body["done_reason"]) == (
         {"role": "assistant", "content": "later"}, True, "stop"
     )  # fmt: skip
@@ -40,5 +40,5 @@ def test_a_client_of_ollama_reads_it():
 
 @pytest.mark.parametrize("dialect", ["openai", "anthropic", "ollama"])
 def test_its_text_is_the_text(dialect):
-    told = reply(job(dialect=dialect), "later", AT)
+    told = synthetic_reply(job(dialect=dialect), "later", AT)
     assert told.text == answer_text(told.body) == "later"

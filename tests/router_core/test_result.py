@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from router_core.open_fall import HoldReason, Remedy
-from router_core.outcome import Attempt, ErrorClass
-from router_core.result import Result, Status
+from openfall.router_core.degrading.policy import HoldReason, Remedy
+from openfall.router_core.jobs.outcome import Attempt, ErrorClass
+from openfall.router_core.jobs.result import Result, Status
 
 
 def attempt(model="smol", error=None, **more):

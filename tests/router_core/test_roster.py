@@ -4,8 +4,14 @@ from typing import Any
 
 import pytest
 
-from router_core.catalog import Backend, Billing, Catalog, ModelSpec, Prices
-from router_core.roster import KEPT, roster
+from openfall.router_core.catalog.entries import (
+    Backend,
+    Billing,
+    Catalog,
+    ModelSpec,
+    Prices,
+)
+from openfall.router_core.catalog.index import KEPT, model_index
 
 TOWER = Backend(url="http://127.0.0.1:8080", pool="gpu", slots=2)
 SHED = Backend(url="http://127.0.0.1:8081", pool="gpu", slots=3)
@@ -19,14 +25,14 @@ def catalog(**told: Any) -> Catalog:
 
 
 def test_slots_are_those_of_all_backends() -> None:
-    member = roster(catalog(at=("tower", "shed")))["m"]
+    member = model_index(catalog(at=("tower", "shed")))["m"]
     assert (member.slots, member.local) == (5, True)
 
 
 def test_what_is_not_said_of_a_model_has_its_value() -> None:
-    plain = roster(catalog(at=("tower",)))["m"]
+    plain = model_index(catalog(at=("tower",)))["m"]
     assert (plain.load_s, plain.quality) == (0.0, 0.5)
-    told = roster(catalog(at=("tower",), load_s=35, quality={"default": 0.7}))["m"]
+    told = model_index(catalog(at=("tower",), load_s=35, quality={"default": 0.7}))["m"]
     assert (told.load_s, told.quality) == (35.0, 0.7)
 
 
@@ -44,22 +50,22 @@ def test_what_is_not_said_of_a_model_has_its_value() -> None:
 def test_a_price_is_nothing_where_none_is_paid_and_unknown_stays_unknown(
     at: str, prices: Prices | None, price: float | None
 ) -> None:
-    assert roster(catalog(at=(at,), usd_per_mtok=prices))["m"].price == price
+    assert model_index(catalog(at=(at,), usd_per_mtok=prices))["m"].price == price
 
 
 def test_a_catalog_has_one_roster_and_an_equal_one_its_own() -> None:
     one, other = catalog(at=("tower",)), catalog(at=("tower",))
     assert one == other
-    assert roster(one) is roster(one)
-    assert roster(one) is not roster(other)
+    assert model_index(one) is model_index(one)
+    assert model_index(one) is not model_index(other)
 
 
 def test_a_changed_copy_of_a_catalog_is_another() -> None:
     first = catalog(at=("tower",))
-    assert roster(first)["m"].local
-    assert not roster(first.model_copy(update={"models": catalog(at=("provider",)).models}))["m"].local
+    assert model_index(first)["m"].local
+    assert not model_index(first.model_copy(update={"models": catalog(at=("provider",)).models}))["m"].local
 
 
 def test_many_catalogs_are_told_apart() -> None:
     kept = [catalog(at=("tower",), load_s=seconds) for seconds in range(1, 2 * KEPT)]
-    assert [roster(one)["m"].load_s for one in kept] == list(range(1, 2 * KEPT))
+    assert [model_index(one)["m"].load_s for one in kept] == list(range(1, 2 * KEPT))

@@ -6,13 +6,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router_core.catalog import Backend, Catalog, Group, ModelSpec, Pool, Role, TaskType, UnknownName
-from router_core.choose import Asked
-from router_core.fleet import Blocked, Fleet, ModelState, Obstacle
-from router_core.job import Candidate, Urgency
-from router_core.needs import Needs
-from router_core.policies import URGENCY_DEFAULTS, Cloud
-from router_core.route import NothingFits, Route, route
+from openfall.router_core.catalog.entries import (
+    Backend,
+    Catalog,
+    Group,
+    ModelSpec,
+    Pool,
+    Role,
+    TaskType,
+    UnknownName,
+)
+from openfall.router_core.catalog.policies import URGENCY_DEFAULTS, Cloud
+from openfall.router_core.deciding.fleet_state import (
+    Blocked,
+    BlockReason,
+    FleetState,
+    ModelState,
+)
+from openfall.router_core.jobs.job import ConsideredModel, Urgency
+from openfall.router_core.routing.chain_selection import RouteRequest
+from openfall.router_core.routing.requirements import Requirements
+from openfall.router_core.routing.route import NothingFits, Route, route
 
 BACKENDS = {
     "tower": Backend(url="http://127.0.0.1:8080", pool="gpu"),
@@ -40,7 +54,7 @@ GROUPS = (
     Group(name="calm", match=("calm:*",), urgency=Urgency.BACKGROUND),
     Group(name="others", match=("*",), chain=("haiku", "tiny")),
 )
-SHUT = Blocked(Obstacle.BREAKER, 1024.0, "its breaker is open (5 failures in a row) for 24 s more")
+SHUT = Blocked(BlockReason.BREAKER, 1024.0, "its breaker is open (5 failures in a row) for 24 s more")
 
 
 def catalog(**parts: Any) -> Catalog:
@@ -52,11 +66,11 @@ def catalog(**parts: Any) -> Catalog:
 CATALOG = catalog()
 
 
-def routed(told: Catalog = CATALOG, fleet: Fleet | None = None, **asked: Any) -> Route:
-    return route(told, lambda urgency: fleet or Fleet(), Asked(**asked), 1000.0)
+def routed(told: Catalog = CATALOG, fleet: FleetState | None = None, **asked: Any) -> Route:
+    return route(told, lambda urgency: fleet or FleetState(), RouteRequest(**asked), 1000.0)
 
 
-def refused(told: Catalog = CATALOG, fleet: Fleet | None = None, **asked: Any) -> NothingFits:
+def refused(told: Catalog = CATALOG, fleet: FleetState | None = None, **asked: Any) -> NothingFits:
     with pytest.raises(NothingFits) as caught:
         routed(told, fleet, **asked)
     return caught.value
@@ -71,8 +85,8 @@ class TestWhereItGoes:
             role="chat",
             reason="role chat: coder first of 2",
             considered=(
-                Candidate(model="coder", reason="1st in role chat"),
-                Candidate(model="haiku", reason="2nd in role chat"),
+                ConsideredModel(model="coder", reason="1st in role chat"),
+                ConsideredModel(model="haiku", reason="2nd in role chat"),
             ),
         )
 
@@ -82,11 +96,11 @@ class TestWhereItGoes:
             queue="cloud.haiku.background",
             urgency=Urgency.BACKGROUND,
             reason="the caller asked for this model",
-            considered=(Candidate(model="haiku", reason="asked for by its name"),),
+            considered=(ConsideredModel(model="haiku", reason="asked for by its name"),),
         )
 
     def test_the_words_of_a_prompt_lead_to_a_task(self) -> None:
-        found = routed(text="write a function", fleet=Fleet({"coder": ModelState(loaded=True)}))
+        found = routed(text="write a function", fleet=FleetState({"coder": ModelState(loaded=True)}))
         assert (found.task, found.role, found.queue) == ("code", None, "gpu.coder.batch")
         assert found.reason == "code (classified: 'function'; 0.5): coder first of 2, loaded, 0.95 for code"
 
@@ -153,9 +167,9 @@ class TestLocalOnly:
         assert not found.considered[-1].chosen
 
     def test_the_switch_of_the_fleet_holds_for_every_job(self) -> None:
-        found = routed(fleet=Fleet(local_only=True), role="private")
+        found = routed(fleet=FleetState(local_only=True), role="private")
         assert found.chain == ("coder",)
-        found = routed(fleet=Fleet(local_only=True), role="chat")
+        found = routed(fleet=FleetState(local_only=True), role="chat")
         assert (found.chain, found.local_only) == (("coder",), True)
         assert found.considered[-1].reason == "left out: the fleet is switched to local-only"
 
@@ -191,14 +205,14 @@ class TestLocalOnly:
 
 class TestNeeds:
     def test_a_model_that_cannot_take_the_prompt_is_left_out_and_the_next_is_first(self) -> None:
-        found = routed(role="chat", needs=Needs(tokens_at_least=5120))
+        found = routed(role="chat", needs=Requirements(tokens_at_least=5120))
         assert (found.chain, found.queue) == (("haiku",), "cloud.haiku.interactive")
         told = "coder left out: its context is 4096 tokens, the prompt has at least 5120"
         assert found.reason == f"role chat: haiku; {told}"
-        assert found.considered[-1] == Candidate(model="coder", reason=told.removeprefix("coder "), chosen=False)
+        assert found.considered[-1] == ConsideredModel(model="coder", reason=told.removeprefix("coder "), chosen=False)
 
     def test_numbers_are_those_of_the_chain_as_it_is_written(self) -> None:
-        found = routed(role="ace", needs=Needs(tools=True))
+        found = routed(role="ace", needs=Requirements(tools=True))
         assert [(one.model, one.reason) for one in found.considered] == [
             ("opus", "1st in role ace"),
             ("haiku", "2nd in role ace"),
@@ -206,13 +220,13 @@ class TestNeeds:
         ]
 
     def test_when_none_can_the_job_is_refused_with_those_that_could(self) -> None:
-        assert str(refused(role="chat", needs=Needs(images=True))) == (
+        assert str(refused(role="chat", needs=Requirements(images=True))) == (
             "no model can take this job (coder: it cannot see images; haiku: it cannot see images). "
             "Of the others opus could: name it as the model, or add it to the chain."
         )
 
     def test_when_no_model_at_all_can_the_remedy_says_so(self) -> None:
-        assert str(refused(role="tiny-only", needs=Needs(tokens_at_least=300_000))) == (
+        assert str(refused(role="tiny-only", needs=Requirements(tokens_at_least=300_000))) == (
             "no model can take this job (tiny: its context is 100 tokens, the prompt has at least 300000). "
             "Ask for less, or add a model that can to the configuration."
         )
@@ -227,14 +241,14 @@ class TestTheReason:
         assert routed(task="code").reason == "task code: coder first of 2, 0.95 for code"
 
     def test_a_primary_that_is_moved_back_is_told_with_its_cause(self) -> None:
-        found = routed(fleet=Fleet({"coder": ModelState(blocked=SHUT)}), role="chat")
+        found = routed(fleet=FleetState({"coder": ModelState(blocked=SHUT)}), role="chat")
         assert (found.chain, found.queue) == (("haiku", "coder"), "cloud.haiku.interactive")
         assert found.reason == (
             "role chat: haiku first of 2; coder moved back: its breaker is open (5 failures in a row) for 24 s more"
         )
 
     def test_a_model_that_is_first_though_it_is_blocked_says_so(self) -> None:
-        fleet = Fleet({"tiny": ModelState(blocked=SHUT)})
+        fleet = FleetState({"tiny": ModelState(blocked=SHUT)})
         assert routed(fleet=fleet, role="tiny-only", urgency=Urgency.INTERACTIVE).reason == (
             f"role tiny-only: tiny; {SHUT.detail}"
         )
@@ -243,7 +257,7 @@ class TestTheReason:
         )
 
     def test_a_model_by_itself_says_whether_it_is_loaded(self) -> None:
-        fleet = Fleet({"tiny": ModelState(loaded=True)})
+        fleet = FleetState({"tiny": ModelState(loaded=True)})
         assert routed(fleet=fleet, model="tiny").reason == "the caller asked for this model: loaded"
 
     def test_a_better_ranked_model_needs_no_excuse_for_the_first_as_written(self) -> None:
@@ -264,13 +278,13 @@ STATES = st.builds(
 
 @given(
     asked=st.builds(
-        Asked,
+        RouteRequest,
         target=st.sampled_from([None, "auto", *ROLES, *TASKS, *MODELS]),
         group=st.sampled_from([None, "family:x", "calm:x", "else"]),
         urgency=st.sampled_from([None, *Urgency]),
         local_only=st.booleans(),
         needs=st.builds(
-            Needs, tools=st.booleans(), images=st.booleans(), tokens_at_least=st.sampled_from([0, 150, 5000])
+            Requirements, tools=st.booleans(), images=st.booleans(), tokens_at_least=st.sampled_from([0, 150, 5000])
         ),
         text=st.sampled_from(["", "a function"]),
     ),
@@ -278,10 +292,10 @@ STATES = st.builds(
     states=st.dictionaries(st.sampled_from(list(MODELS)), STATES),
 )
 def test_whatever_is_asked_the_route_holds_together(
-    asked: Asked, switched: bool, states: dict[str, ModelState]
+    asked: RouteRequest, switched: bool, states: dict[str, ModelState]
 ) -> None:
     try:
-        found = route(CATALOG, lambda urgency: Fleet(states, local_only=switched), asked, 1000.0)
+        found = route(CATALOG, lambda urgency: FleetState(states, local_only=switched), asked, 1000.0)
     except NothingFits as error:
         told, names = str(error), [one.model for one in error.considered]
     else:
@@ -291,7 +305,7 @@ def test_whatever_is_asked_the_route_holds_together(
     assert all(f"{name}: " in told for name in names)
 
 
-def _check(found: Route, asked: Asked, switched: bool) -> None:
+def _check(found: Route, asked: RouteRequest, switched: bool) -> None:
     chosen = [one.model for one in found.considered if one.chosen]
     assert tuple(chosen) == found.chain
     assert len(set(chosen)) == len(chosen)

@@ -9,12 +9,27 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router_core.decide import Call, Conditions, Done, Fall, Handoff, Later, conclude, decide
-from router_core.fleet import FOREVER, Blocked, Fleet, ModelState, Obstacle
-from router_core.job import Urgency
-from router_core.outcome import ErrorClass, Failure
-from router_core.policies import Cloud
-from router_core.reconsider import reconsider
+from openfall.router_core.catalog.policies import Cloud
+from openfall.router_core.deciding.decide import (
+    Call,
+    Conditions,
+    Done,
+    Fall,
+    Handoff,
+    Later,
+    conclude,
+    decide,
+)
+from openfall.router_core.deciding.fleet_state import (
+    FOREVER,
+    Blocked,
+    BlockReason,
+    FleetState,
+    ModelState,
+)
+from openfall.router_core.deciding.reconsider import reconsider
+from openfall.router_core.jobs.job import Urgency
+from openfall.router_core.jobs.outcome import ErrorClass, Failure
 from tests.router_core.decisions import CATALOG, CLOUD, LOCAL, NOW, catalog, job, tried
 
 TIMES = 3
@@ -30,7 +45,7 @@ class Moment:
     now: float
     here: str
     attempts: tuple
-    fleet: Fleet
+    fleet: FleetState
     step: object
 
 
@@ -60,11 +75,11 @@ def fleet_at(drawn, now):
     blocks, local_only = drawn
     states = {
         alias: ModelState(
-            blocked=Blocked(Obstacle.BREAKER, now + seconds, "open") if seconds else None, may_retry=may_retry
+            blocked=Blocked(BlockReason.BREAKER, now + seconds, "open") if seconds else None, may_retry=may_retry
         )
         for alias, (seconds, may_retry) in zip(ALL, blocks, strict=True)
     }
-    return Fleet(states, local_only)
+    return FleetState(states, local_only)
 
 
 chains = st.permutations(ALL).flatmap(lambda names: st.integers(1, 4).map(lambda n: tuple(names[:n])))

@@ -12,26 +12,26 @@ from typing import Any
 
 import pytest
 
-from router_core.breaker import BreakerPolicy
-from router_core.catalog import Backend, Catalog, ModelSpec
-from router_core.job import CompletionJob, Urgency
-from router_core.result import Result
-from router_core.state.delivery import Deliveries
-from router_core.state.drained import Drained, Identity, Seat
-from router_core.state.intake import Intake, Terms
-from router_core.state.link import Link
-from router_core.state.presence import Bell, register
-from router_core.state.tasks import stop
+from openfall.router_core.catalog.entries import Backend, Catalog, ModelSpec
+from openfall.router_core.deciding.breaker import BreakerPolicy
+from openfall.router_core.jobs.job import CompletionJob, Urgency
+from openfall.router_core.jobs.result import Result
+from openfall.router_core.state.cancellation import cancel_all
+from openfall.router_core.state.jobs import JobStore, SubmitTerms
+from openfall.router_core.state.redis_connection import RedisConnection
+from openfall.router_core.state.subscription import BackendCapacity, QueueSubscription, WorkerIdentity
+from openfall.router_core.state.worker_queue import WorkerQueue
+from openfall.router_core.state.worker_registry import WakeUp, register
+from openfall.workers.backends.registry import open_backend
+from openfall.workers.execution.executor import JobExecutor
+from openfall.workers.execution.protocol import WorkerParts
+from openfall.workers.maintenance.fleet_cache import FleetCache
+from openfall.workers.maintenance.housekeeping import Housekeeping
+from openfall.workers.maintenance.prober import Prober
+from openfall.workers.spool import Spool
+from openfall.workers.worker import Worker
+from openfall.workers.worker import WorkerSettings as WorkerTerms
 from tests.faults import FaultServer
-from workers.attempt import Carrier
-from workers.backends.registry import open_backend
-from workers.crew import Crew
-from workers.probing import Prober
-from workers.spool import Spool
-from workers.upkeep import Upkeep
-from workers.watch import Watch
-from workers.worker import Terms as WorkerTerms
-from workers.worker import Worker
 
 _numbers = itertools.count(1)
 
@@ -40,10 +40,10 @@ _numbers = itertools.count(1)
 class Bench:
     """What a test of a worker works with."""
 
-    link: Link
-    intake: Intake
+    link: RedisConnection
+    intake: JobStore
     worker: Worker
-    upkeep: Upkeep
+    upkeep: Housekeeping
     spool: Spool
     upstream: FaultServer
 
@@ -53,7 +53,7 @@ class Bench:
         body = {"messages": [{"role": "user", "content": "Haruka waves"}]}
         job_id = f"job-{next(_numbers):08d}"
         job = CompletionJob(id=job_id, producer="test", chain=chain, urgency=urgency, body=body, **more)
-        terms = Terms(queue=f"gpu.{chain[0]}.{urgency}", give_up=60, keep=600)
+        terms = SubmitTerms(queue=f"gpu.{chain[0]}.{urgency}", give_up=60, keep=600)
         return (await self.intake.accept(job, terms)).id
 
     async def result(self, job_id: str) -> Result:
@@ -74,33 +74,33 @@ class Bench:
 
 @asynccontextmanager
 async def _bench(redis_url: str, home: Path, upstream: FaultServer, slots: int, **terms: Any) -> AsyncIterator[Bench]:
-    box = terms.pop("box", Seat("box", slots))
+    box = terms.pop("box", BackendCapacity("box", slots))
     catalog = Catalog(
         backends={"box": Backend(url=upstream.url, pool="gpu", slots=slots)},
         models={name: ModelSpec(upstream=name, at=("box",), timeout=10) for name in ("small", "large")},
         breakers=BreakerPolicy(recover_after=0.2, spread=0, probes=1, ramp=0),
     )
     queues = tuple(catalog.queue(model, urgency) for urgency in Urgency for model in catalog.models)
-    who = Identity("of-gpu-here-1-abc", "gpu", queues, ("box",))
-    async with Link(redis_url) as link:
+    who = WorkerIdentity("of-gpu-here-1-abc", "gpu", queues, ("box",))
+    async with RedisConnection(redis_url) as link:
         await register(link, who)
-        bell = Bell(link.url, queues)
+        bell = WakeUp(link.url, queues)
         backend = open_backend(catalog.backends["box"])
-        drained = [Drained(queue, (box,)) for queue in queues]
-        deliveries = Deliveries(link, who, drained, policy=catalog.breakers)
-        spool, watch, backends = Spool(home / "spool"), Watch(link, catalog), {"box": backend}
-        crew = Crew(
-            Carrier(catalog=catalog, backends=backends, fleet=watch.fleet),
+        drained = [QueueSubscription(queue, (box,)) for queue in queues]
+        deliveries = WorkerQueue(link, who, drained, policy=catalog.breakers)
+        spool, watch, backends = Spool(home / "spool"), FleetCache(link, catalog), {"box": backend}
+        crew = WorkerParts(
+            JobExecutor(catalog=catalog, backends=backends, fleet=watch.fleet),
             Prober(link=link, catalog=catalog, backends=backends, chance=lambda: 0.5),
             watch.troubled.set,
         )
         worker = Worker(deliveries, bell, spool, crew, WorkerTerms(**{"slots": slots, "grace": 5.0, **terms}))
-        upkeep = Upkeep(
+        upkeep = Housekeeping(
             link=link, who=who, worker=worker, deliveries=deliveries, watch=watch, spool=spool, chance=lambda: 0.5
         )
         await upkeep.worker_is_here()
         try:
-            yield Bench(link, Intake(link), worker, upkeep, spool, upstream)
+            yield Bench(link, JobStore(link), worker, upkeep, spool, upstream)
         finally:
             await bell.close()
             await backend.close()
@@ -125,7 +125,7 @@ def working(redis_url: str, tmp_path: Path) -> Callable[..., None]:
                 try:
                     await story(bench, task)
                 finally:
-                    await stop(task)
+                    await cancel_all(task)
                     await bench.upkeep.stop()
                     server.close()
 

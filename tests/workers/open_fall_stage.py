@@ -22,16 +22,16 @@ import redis.asyncio
 import yaml
 from aiohttp import web
 
-from config import load
-from router_core.breaker import BreakerPolicy, BreakerState
-from router_core.decide import Fall
-from router_core.job import CompletionJob, Urgency
-from router_core.open_fall import HoldReason
-from router_core.state import keys
-from router_core.state.breakers import Word, force
-from router_core.state.intake import Intake, Terms
-from router_core.state.link import Link
-from router_core.state.rounds import Found, move
+from openfall.config import load
+from openfall.router_core.deciding.breaker import BreakerPolicy, BreakerState
+from openfall.router_core.deciding.decide import Fall
+from openfall.router_core.degrading.policy import HoldReason
+from openfall.router_core.jobs.job import CompletionJob, Urgency
+from openfall.router_core.state import keys
+from openfall.router_core.state.breakers import OverrideResult, force_breaker
+from openfall.router_core.state.jobs import JobStore, SubmitTerms
+from openfall.router_core.state.maintenance import WaitingJob, move
+from openfall.router_core.state.redis_connection import RedisConnection
 from tests.conftest import Server
 from tests.fakes.discord import DiscordFake
 from tests.fakes.discord import running as discord_running
@@ -53,7 +53,7 @@ class Stage:
     counts the calls of the model."""
 
     url: str
-    link: Link
+    link: RedisConnection
     store: Any
     gate: Gate
     config: Path
@@ -67,20 +67,20 @@ class Stage:
         """Accept an interactive job, and let it fall."""
         body = {"messages": [{"role": "user", "content": "Haruka waves"}]}
         job = CompletionJob(id=job_id, producer="tests", chain=(MODEL,), urgency=Urgency.INTERACTIVE, body=body)
-        terms = Terms(queue=QUEUE, give_up=600, keep=600, inbox="bot", reply_to=b'"there"')
-        accepted = await Intake(self.link).accept(job, terms)
-        seen = Found(id=job_id, deliveries=0, why="stranded", attempts=b"", deadline=accepted.deadline,
+        terms = SubmitTerms(queue=QUEUE, give_up=600, keep=600, inbox="bot", reply_to=b'"there"')
+        accepted = await JobStore(self.link).accept(job, terms)
+        seen = WaitingJob(id=job_id, deliveries=0, why="stranded", attempts=b"", deadline=accepted.deadline,
                      accepted_at=0.0, queue=QUEUE, head=b"", answers=())  # fmt: skip
         assert await move(self.link, seen, Fall(HoldReason.OUTAGE, "no model of its chain can be asked"))
 
     async def breaker(self, state: BreakerState) -> None:
         """Whether the only model takes calls."""
-        await force(self.link, TARGET, Word(state, "a test says so"), BreakerPolicy())
+        await force_breaker(self.link, TARGET, OverrideResult(state, "a test says so"), BreakerPolicy())
 
     async def worker(self, pool: str = keys.DEGRADE, *, gated: bool = False) -> Process:
         """A worker that is ready: behind the gate, or beside it."""
         config = self.config if gated else self.config.with_name("open.yaml")
-        command = [sys.executable, "-m", "workers", "work", pool, "--config", str(config), "--announce"]
+        command = [sys.executable, "-m", "openfall.workers", "work", pool, "--config", str(config), "--announce"]
         log = (self.config.parent / f"worker-{len(self.workers)}.log").open("wb")
         with log:
             process = await asyncio.create_subprocess_exec(
@@ -196,7 +196,7 @@ async def staged(server: Server, home: Path, notifier: str) -> AsyncIterator[Sta
     store = redis.asyncio.Redis(unix_socket_path=str(server.socket), decode_responses=True)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(store.aclose)
-        link = await stack.enter_async_context(Link(server.url))
+        link = await stack.enter_async_context(RedisConnection(server.url))
         own = await stack.enter_async_context(gate(server.socket, server.home / "gate.sock"))
         discord = await stack.enter_async_context(discord_running(DiscordFake()))
         stage = Stage(server.url, link, store, own, home / "openfall.yaml", discord)

@@ -9,19 +9,19 @@ from dataclasses import dataclass
 import pytest
 import redis
 
-from router_core.breaker import BreakerState
-from router_core.catalog import Backend, Catalog, ModelSpec
-from router_core.job import Urgency
-from router_core.state.breakers import Word, force
-from router_core.state.delivery import Deliveries
-from router_core.state.drained import Drained, Identity, Seat
-from router_core.state.incidents import QUIET, incident, open_incidents
-from router_core.state.link import Link
-from router_core.state.overview import pause
-from router_core.state.presence import register
-from router_core.state.survey import survey
-from router_core.state.switches import set_local_only
-from workers.closing import close_ended
+from openfall.router_core.catalog.entries import Backend, Catalog, ModelSpec
+from openfall.router_core.deciding.breaker import BreakerState
+from openfall.router_core.jobs.job import Urgency
+from openfall.router_core.state.breakers import OverrideResult, force_breaker
+from openfall.router_core.state.fleet_flags import set_local_only
+from openfall.router_core.state.fleet_snapshot import fetch_fleet_snapshot
+from openfall.router_core.state.fleet_status import pause_queues
+from openfall.router_core.state.incidents import QUIET, fetch_incident, open_incidents
+from openfall.router_core.state.redis_connection import RedisConnection
+from openfall.router_core.state.subscription import BackendCapacity, QueueSubscription, WorkerIdentity
+from openfall.router_core.state.worker_queue import WorkerQueue
+from openfall.router_core.state.worker_registry import register
+from openfall.workers.maintenance.incident_closer import close_ended_incidents
 
 OPEN, CLOSED = BreakerState.OPEN, BreakerState.CLOSED
 CATALOG = Catalog(
@@ -35,12 +35,12 @@ CATALOG = Catalog(
     },
 )
 QUEUES = tuple(CATALOG.queue(model, urgency) for urgency in Urgency for model in ("smol", "large"))
-WHO = Identity("worker-a", "gpu", QUEUES, ("box",))
+WHO = WorkerIdentity("worker-a", "gpu", QUEUES, ("box",))
 
 
 @dataclass
 class House:
-    link: Link
+    link: RedisConnection
     store: redis.Redis
     time: list[float]
 
@@ -56,12 +56,14 @@ class House:
     async def look(self) -> list[str]:
         """The incidents that go on after a round."""
         await register(self.link, WHO)
-        await Deliveries(self.link, WHO, [Drained(queue, (Seat("box", 1),)) for queue in QUEUES]).beat([])
-        await close_ended(self.link, await survey(self.link, CATALOG))
+        await WorkerQueue(
+            self.link, WHO, [QueueSubscription(queue, (BackendCapacity("box", 1),)) for queue in QUEUES]
+        ).beat([])
+        await close_ended_incidents(self.link, await fetch_fleet_snapshot(self.link, CATALOG))
         return [found.id for found in await open_incidents(self.link)]
 
     async def breaker(self, model: str, state: BreakerState) -> None:
-        await force(self.link, f"box/{model}", Word(state, "a test"), CATALOG.breakers)
+        await force_breaker(self.link, f"box/{model}", OverrideResult(state, "a test"), CATALOG.breakers)
 
 
 @pytest.fixture
@@ -70,7 +72,7 @@ def house(redis_url: str) -> Callable[[Callable[[House], Awaitable[None]]], None
         async def main() -> None:
             now = [1800000000.0]
             with redis.Redis.from_url(redis_url) as store:
-                async with Link(redis_url, clock=lambda: now[0]) as link:
+                async with RedisConnection(redis_url, clock=lambda: now[0]) as link:
                     await story(House(link, store, now))
 
         asyncio.run(main())
@@ -85,7 +87,7 @@ def test_an_outage_goes_on_while_a_model_that_it_named_takes_no_calls(house):
         assert await f.look() == [one]
         await f.breaker("smol", CLOSED)
         assert await f.look() == []
-        assert (await incident(f.link, one)).ended == f.time[0]
+        assert (await fetch_incident(f.link, one)).ended == f.time[0]
 
     house(story)
 
@@ -108,7 +110,7 @@ def test_what_an_operator_keeps_calls_from_is_not_away(house):
         one = f.incident("outage", "smol", "far")
         assert await f.look() == [one], "nobody serves far"
         await set_local_only(f.link, True)
-        await pause(f.link, CATALOG.queue("smol", Urgency.BACKGROUND))
+        await pause_queues(f.link, CATALOG.queue("smol", Urgency.BACKGROUND))
         assert await f.look() == []
 
     house(story)

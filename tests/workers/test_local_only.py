@@ -7,13 +7,13 @@ from collections import Counter
 
 import pytest
 
-from router_core.catalog import Backend, Catalog, ModelSpec
-from router_core.job import Urgency
-from router_core.policies import Cloud, UrgencyPolicy
-from router_core.state import events
-from router_core.state.holds import replay
-from router_core.state.survey import survey
-from router_core.state.switches import set_local_only
+from openfall.router_core.catalog.entries import Backend, Catalog, ModelSpec
+from openfall.router_core.catalog.policies import Cloud, UrgencyPolicy
+from openfall.router_core.jobs.job import Urgency
+from openfall.router_core.state import job_events
+from openfall.router_core.state.fleet_flags import set_local_only
+from openfall.router_core.state.fleet_snapshot import fetch_fleet_snapshot
+from openfall.router_core.state.held_jobs import replay
 from tests.shifts import Place, eventually, heard, nobody, place
 
 JOBS = 500
@@ -39,7 +39,7 @@ def catalog_of(local: str, cloud: str, start_within: float = 1.0) -> Catalog:
 
 async def claims_at(here: Place, jobs: list[str], backend: str) -> dict[str, list[float]]:
     """By job: when it was handed out to be called at that backend (epoch seconds, server clock)."""
-    told = {job: await events.read(here.link, job) for job in jobs}
+    told = {job: await job_events.read(here.link, job) for job in jobs}
     return {
         job: [row["at"] / 1000 for row in rows if row["event"] == "started" and row["backend"] == backend]
         for job, rows in told.items()
@@ -68,7 +68,7 @@ def test_of_500_local_only_jobs_none_leaves_though_every_local_backend_is_down(r
             # Why they wait is told: of the held ones by themselves, of the others by what is said of their model.
             assert all(record.held_why for record in records if record.state == "held")
             for urgency in Urgency:
-                blocked = (await survey(here.link, here.catalog)).fleet(urgency).model("small").blocked
+                blocked = (await fetch_fleet_snapshot(here.link, here.catalog)).fleet(urgency).model("small").blocked
                 assert blocked is not None
                 assert "failures in a row: connection" in blocked.detail or "its probe failed" in blocked.detail
             assert cloud.at == []

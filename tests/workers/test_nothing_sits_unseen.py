@@ -6,15 +6,20 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from router_core.breaker import BreakerPolicy, BreakerState
-from router_core.catalog import Backend, Catalog, ModelSpec, Pool
-from router_core.job import Urgency
-from router_core.policies import Cloud, UrgencyPolicy
-from router_core.state.breakers import Word, force
-from router_core.state.delivery import Deliveries
-from router_core.state.drained import Drained, Identity, Seat
-from router_core.state.overview import pause
-from router_core.state.presence import register
+from openfall.router_core.catalog.entries import (
+    Backend,
+    Catalog,
+    ModelSpec,
+    Pool,
+)
+from openfall.router_core.catalog.policies import Cloud, UrgencyPolicy
+from openfall.router_core.deciding.breaker import BreakerPolicy, BreakerState
+from openfall.router_core.jobs.job import Urgency
+from openfall.router_core.state.breakers import OverrideResult, force_breaker
+from openfall.router_core.state.fleet_status import pause_queues
+from openfall.router_core.state.subscription import BackendCapacity, QueueSubscription, WorkerIdentity
+from openfall.router_core.state.worker_queue import WorkerQueue
+from openfall.router_core.state.worker_registry import register
 from tests.shifts import Heard, Place, heard, place
 
 START_WITHIN = {Urgency.INTERACTIVE: 5.0, Urgency.BACKGROUND: 1.0, Urgency.BATCH: 2.0}
@@ -124,9 +129,11 @@ def test_a_worker_leaves_alone_what_a_worker_of_another_configuration_serves(red
             "models": here.catalog.models | {"new": ModelSpec(upstream="new", at=("desk",))},
             "pools": here.catalog.pools | {"desk": Pool(local=True)},
         })  # fmt: skip
-        who = Identity("of-desk-there-1-abcdef", "desk", ("desk.new.background",), ("desk",))
+        who = WorkerIdentity("of-desk-there-1-abcdef", "desk", ("desk.new.background",), ("desk",))
         await register(here.link, who)
-        deliveries = Deliveries(here.link, who, [Drained("desk.new.background", (Seat("desk", 4),))])
+        deliveries = WorkerQueue(
+            here.link, who, [QueueSubscription("desk.new.background", (BackendCapacity("desk", 4),))]
+        )
         await deliveries.beat([])
         job = await here.accept("served-elsewhere", ("new",), Urgency.BACKGROUND, queue="desk.new.background")
         late = (await here.intake.record(job)).accepted_at + START_WITHIN[Urgency.BACKGROUND]
@@ -147,7 +154,7 @@ def test_a_worker_leaves_alone_what_a_worker_of_another_configuration_serves(red
 def test_jobs_of_a_paused_queue_go_on_at_once_if_interactive_but_fall_only_when_late(redis_url, tmp_path):
     async def story(here, upstream):
         for urgency in Urgency:
-            await pause(here.link, f"gpu.first.{urgency}")
+            await pause_queues(here.link, f"gpu.first.{urgency}")
         left = await see(here, "first", "is paused", "paused")
         assert left.pop("interactive-one") >= START_WITHIN[Urgency.INTERACTIVE]
         assert at_once(left)
@@ -158,7 +165,9 @@ def test_jobs_of_a_paused_queue_go_on_at_once_if_interactive_but_fall_only_when_
 
 def test_jobs_of_an_open_breaker_go_on_the_interactive_ones_at_once(redis_url, tmp_path):
     async def story(here, upstream):
-        await force(here.link, "box/first", Word(BreakerState.OPEN, "the fan is off"), here.catalog.breakers)
+        await force_breaker(
+            here.link, "box/first", OverrideResult(BreakerState.OPEN, "the fan is off"), here.catalog.breakers
+        )
         assert at_once(await see(here, "first", "its breaker is open (the fan is off)"))
         assert len(upstream.at) == len(Urgency)
 
@@ -167,8 +176,8 @@ def test_jobs_of_an_open_breaker_go_on_the_interactive_ones_at_once(redis_url, t
 
 def test_jobs_of_a_breaker_that_is_open_beyond_their_deadline_fall_and_do_not_expire(redis_url, tmp_path):
     async def story(here, upstream):
-        word = Word(BreakerState.OPEN, "the fan is off", 300.0)
-        await force(here.link, "box/first", word, here.catalog.breakers)
+        word = OverrideResult(BreakerState.OPEN, "the fan is off", 300.0)
+        await force_breaker(here.link, "box/first", word, here.catalog.breakers)
         jobs = [await here.accept(f"{urgency}-one", ("first",), urgency, give_up=60) for urgency in Urgency]
         for job in jobs:
             record = await here.until(job, "held")
@@ -180,8 +189,8 @@ def test_jobs_of_a_breaker_that_is_open_beyond_their_deadline_fall_and_do_not_ex
 
 def test_jobs_that_a_breaker_lets_wait_are_answered_when_it_has_closed(redis_url, tmp_path):
     async def story(here, upstream):
-        word = Word(BreakerState.OPEN, "the fan is off", 3.0)
-        await force(here.link, "box/first", word, here.catalog.breakers)
+        word = OverrideResult(BreakerState.OPEN, "the fan is off", 3.0)
+        await force_breaker(here.link, "box/first", word, here.catalog.breakers)
         jobs = [await here.accept(f"{urgency}-one", ("first",), urgency) for urgency in Urgency]
         for job in jobs:
             record = await here.until(job, "done")

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from router_core.breaker import BreakerState
-from router_core.state import keys
-from router_core.state.intake import Intake
+from openfall.router_core.deciding.breaker import BreakerState
+from openfall.router_core.state import keys
+from openfall.router_core.state.jobs import JobStore
 from tests.conftest import Server
 from tests.gate import Step
 from tests.workers.open_fall_stage import MODEL, QUEUE, Stage, staged
@@ -209,7 +209,7 @@ def test_the_end_of_an_outage_is_told_once_though_the_degrade_worker_is_killed(o
         first = await stage.worker(gated=True)
         await stage.fallen(FIRST)
         await stage.until(lambda: _told(stage, "discord"))
-        await Intake(stage.link).cancel(FIRST)
+        await JobStore(stage.link).cancel(FIRST)
         await stage.breaker(BreakerState.CLOSED)
         stage.gate.close_at(*CLOSING[at])
         await stage.at_the_gate()

@@ -18,12 +18,12 @@ import yaml
 from rq.job import Job
 from rq.worker import Worker
 
-from config import load
-from producers.client import AsyncOpenfall
-from router_core.catalog import Backend, Catalog, ModelSpec
+from openfall.config import load
+from openfall.producers.client import AsyncOpenfall
+from openfall.router_core.catalog.entries import Backend, Catalog, ModelSpec
+from openfall.workers.process import NothingToServe, WorkerConfig, identity
+from openfall.workers.worker import WorkerSettings
 from tests.faults import COMPLETION, answer, fault_server, stall
-from workers.process import NothingToServe, Plan, identity
-from workers.worker import Terms
 
 TREE = Path(__file__).parents[2]
 
@@ -48,7 +48,16 @@ class Fleet:
         return AsyncOpenfall(config=load(self.home / "openfall.yaml"))
 
     async def start(self, *options: str, pool: str = "gpu", ready: bool = True) -> subprocess.Popen[bytes]:
-        argv = [sys.executable, "-m", "workers", "work", pool, "--config", str(self.home / "openfall.yaml"), *options]
+        argv = [
+            sys.executable,
+            "-m",
+            "openfall.workers",
+            "work",
+            pool,
+            "--config",
+            str(self.home / "openfall.yaml"),
+            *options,
+        ]
         log = (self.home / f"worker-{len(self.processes)}.log").open("wb")
         process = subprocess.Popen(
             [*argv, "--announce"], cwd=TREE, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log
@@ -199,12 +208,17 @@ def test_a_pool_that_serves_no_model_is_told_by_name():
         backends={name: Backend(url="http://127.0.0.1:9", pool="gpu") for name in ("here", "idle")},
         models={"small": ModelSpec(upstream="small", at=("here",))},
     )
-    told = {"redis_url": "redis://127.0.0.1:1", "catalog": catalog, "terms": Terms(slots=1), "spool": Path("spool")}
-    assert identity(Plan(pool="gpu", backend="here", **told))[0].backends == ("here",)
+    told = {
+        "redis_url": "redis://127.0.0.1:1",
+        "catalog": catalog,
+        "terms": WorkerSettings(slots=1),
+        "spool": Path("spool"),
+    }
+    assert identity(WorkerConfig(pool="gpu", backend="here", **told))[0].backends == ("here",)
     with pytest.raises(NothingToServe, match="pool 'gpu' has no model at backend 'idle'"):
-        identity(Plan(pool="gpu", backend="idle", **told))
+        identity(WorkerConfig(pool="gpu", backend="idle", **told))
     with pytest.raises(NothingToServe, match="pool 'cloud' has no model"):
-        identity(Plan(pool="cloud", **told))
+        identity(WorkerConfig(pool="cloud", **told))
 
 
 @pytest.mark.parametrize(
@@ -219,7 +233,7 @@ def test_a_pool_that_serves_no_model_is_told_by_name():
 def test_what_a_person_got_wrong_is_one_line_and_a_code(tmp_path, argv, code, told):
     config = Path(TREE / "config" / "demo.yaml")
     ran = subprocess.run(
-        [sys.executable, "-m", "workers", *argv, *([] if "--config" in argv else ["--config", str(config)])],
+        [sys.executable, "-m", "openfall.workers", *argv, *([] if "--config" in argv else ["--config", str(config)])],
         cwd=tmp_path,
         env={**os.environ, "REDIS_URL": "redis://127.0.0.1:1/0", "PYTHONPATH": str(TREE)},
         capture_output=True,

@@ -17,8 +17,8 @@ import redis
 import yaml
 from rq.worker import Worker
 
-from config import load
-from producers.client import AsyncOpenfall
+from openfall.config import load
+from openfall.producers.client import AsyncOpenfall
 from tests.faults import COMPLETION, FaultServer, answer, fault_server
 
 TREE = Path(__file__).parents[2]
@@ -57,7 +57,7 @@ class Running:
         beside.rename(self.file)
 
     async def start(self) -> None:
-        argv = [sys.executable, "-m", "workers", "work", "gpu", "--config", str(self.file), "--announce"]
+        argv = [sys.executable, "-m", "openfall.workers", "work", "gpu", "--config", str(self.file), "--announce"]
         with self.log_file.open("wb") as log:
             self.process = subprocess.Popen(
                 argv, cwd=TREE, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from router_core.decide import Done
-from router_core.degrade import Degraded, Hold
-from router_core.ensemble import Answer
-from router_core.envelope import pack_result, unpack_result
-from router_core.open_fall import HoldReason, Remedy
-from router_core.outcome import ErrorClass as E
-from router_core.outcome import Failure
-from router_core.reply import reply
-from router_core.result import Result, Status
+from openfall.router_core.deciding.decide import Done
+from openfall.router_core.deciding.ensemble import Answer
+from openfall.router_core.degrading.degrade import Degraded, Hold
+from openfall.router_core.degrading.policy import HoldReason, Remedy
+from openfall.router_core.jobs.envelope import pack_result, unpack_result
+from openfall.router_core.jobs.outcome import ErrorClass as E
+from openfall.router_core.jobs.outcome import Failure
+from openfall.router_core.jobs.result import Result, Status
+from openfall.router_core.jobs.synthetic_reply import synthetic_reply
+from openfall.workers.execution.results import degraded_result, interim_result, result_of
 from tests.router_core.decisions import NOW, completion, job, tried
-from workers.results import degraded_result, interim_result, result_of
 
 JOB = job(reason="role ace")
 CALLS = (tried("small", ended_at=NOW + 2), tried("opus", None, ended_at=NOW + 4))
-WORDS = reply(JOB, "Later.", NOW)
+WORDS = synthetic_reply(JOB, "Later.", NOW)
 
 
 def as_told(result: Result) -> Result:

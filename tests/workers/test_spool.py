@@ -4,10 +4,10 @@ import stat
 
 import pytest
 
-from router_core.state.settling import Settle
-from workers.spool import Spool, UnreadableSpool
+from openfall.router_core.state.settlement import Settlement
+from openfall.workers.spool import Spool, UnreadableSpool
 
-SETTLE = Settle("job-00000001", "ab.1.0", ("worker", "done", b"\x00line", "answered", 7))
+SETTLE = Settlement("job-00000001", "ab.1.0", ("worker", "done", b"\x00line", "answered", 7))
 
 
 def test_what_is_kept_is_read_back_the_same(tmp_path):

@@ -6,7 +6,7 @@ import zlib
 import pytest
 from rq.serializers import JSONSerializer
 
-from workers.ticket import read_ticket
+from openfall.workers.rq_jobs import read_ticket
 
 
 def call(*parts):
@@ -15,7 +15,7 @@ def call(*parts):
 
 @pytest.mark.parametrize("pack", [zlib.compress, bytes], ids=["as rq stores it", "uncompressed"])
 def test_our_entry_point_gives_the_id_of_the_accepted_job(pack):
-    assert read_ticket(pack(call("workers.deliver", None, ["job-00000001"], {}))) == ("job-00000001", "")
+    assert read_ticket(pack(call("openfall.workers.deliver", None, ["job-00000001"], {}))) == ("job-00000001", "")
 
 
 @pytest.mark.parametrize(
@@ -24,11 +24,11 @@ def test_our_entry_point_gives_the_id_of_the_accepted_job(pack):
         pytest.param(pickle.dumps(("os.system", None, ("true",), {})), "reads no pickles", id="a pickle"),
         pytest.param(b"5", "not an rq call", id="a number"),
         pytest.param(b"null", "not an rq call", id="nothing"),
-        pytest.param(call("workers.deliver", None, 5, {}), "not an rq call", id="arguments that are no list"),
+        pytest.param(call("openfall.workers.deliver", None, 5, {}), "not an rq call", id="arguments that are no list"),
         pytest.param(call("os.system", None, ["true"], {}), "asks for 'os.system'", id="another function"),
-        pytest.param(call("workers.deliver", None, [], {}), "takes one argument", id="no argument"),
-        pytest.param(call("workers.deliver", None, [5], {}), "takes one argument", id="a number for an id"),
-        pytest.param(call("workers.deliver", None, ["x"], {"a": 1}), "takes one argument", id="keywords"),
+        pytest.param(call("openfall.workers.deliver", None, [], {}), "takes one argument", id="no argument"),
+        pytest.param(call("openfall.workers.deliver", None, [5], {}), "takes one argument", id="a number for an id"),
+        pytest.param(call("openfall.workers.deliver", None, ["x"], {"a": 1}), "takes one argument", id="keywords"),
     ],
 )
 def test_anything_else_is_refused_with_a_reason_and_imports_nothing(data, why):

@@ -6,16 +6,16 @@ import logging
 import pytest
 import redis
 
-from router_core.job import Urgency
-from router_core.outcome import ErrorClass
-from router_core.result import Status
-from router_core.state import events
-from router_core.state.drained import Seat
-from router_core.state.errors import StorePressed, StoreUnreachable
-from router_core.state.pressure import pressure
+from openfall.router_core.jobs.job import Urgency
+from openfall.router_core.jobs.outcome import ErrorClass
+from openfall.router_core.jobs.result import Status
+from openfall.router_core.state import job_events
+from openfall.router_core.state.errors import StorePressed, StoreUnreachable
+from openfall.router_core.state.memory_pressure import memory_pressure
+from openfall.router_core.state.subscription import BackendCapacity
+from openfall.workers.worker import StopMode
 from tests.faults import COMPLETION, answer, drip_events, piece, stall
-from tests.faults import events as streamed
-from workers.worker import Stop
+from tests.faults import job_events as streamed
 
 
 def test_a_job_is_answered_by_the_model_it_asked_for(working):
@@ -45,7 +45,7 @@ def test_a_model_that_failed_is_asked_again_after_its_back_off(working):
         result = await bench.result(job)
         first, second = result.attempts
         assert second.started_at - first.ended_at >= 0.7  # a second, less at most a quarter
-        told = [event["event"] for event in await events.read(bench.link, job)]
+        told = [event["event"] for event in await job_events.read(bench.link, job)]
         assert told == ["queued", "started", "scheduled", "started", "done"]
 
     working(story, answer({"error": "oops"}, 500), answer(COMPLETION))
@@ -80,7 +80,7 @@ def test_an_answer_is_streamed_to_who_asked_for_it(working):
     async def story(bench, _):
         job = await bench.accept("small", stream=True)
         result = await bench.result(job)
-        told = await events.read(bench.link, job)
+        told = await job_events.read(bench.link, job)
         assert "".join(event["text"] for event in told if event["event"] == "delta") == "Lanterns, everywhere."
         assert result.text == "Lanterns, everywhere."
 
@@ -105,7 +105,7 @@ def test_a_worker_keeps_slots_of_its_own_clear_for_interactive_jobs_as_its_backe
         await bench.until(lambda: _is(bench, urgent, "started"))
         assert [await bench.state(job) for job in others] == ["started"] * 2 + ["queued"] * 3
 
-    working(story, stall, slots=3, box=Seat("box", 9, "", 1))
+    working(story, stall, slots=3, box=BackendCapacity("box", 9, "", 1))
 
 
 @pytest.mark.usefixtures("roomy")
@@ -124,7 +124,7 @@ def test_a_worker_sees_that_redis_is_nearly_full_and_that_it_is_not_any_more(wor
 
 
 async def _pressed(bench, so=True):
-    return (await pressure(bench.link) is not None) == so
+    return (await memory_pressure(bench.link) is not None) == so
 
 
 @pytest.fixture
@@ -170,8 +170,8 @@ def test_a_worker_told_to_stop_at_once_puts_its_jobs_back_unspent(working):
     async def story(bench, task):
         job = await bench.accept("small")
         await bench.upstream.arrived.wait()
-        bench.worker.stop(Stop.DRAIN)
-        bench.worker.stop(Stop.NOW)
+        bench.worker.stop(StopMode.DRAIN)
+        bench.worker.stop(StopMode.NOW)
         await asyncio.wait_for(task, 10)
         record = await bench.intake.record(job)
         assert (record.state, record.deliveries, record.crashes, record.attempts) == ("queued", 0, 0, ())
@@ -202,7 +202,7 @@ def test_a_suspended_worker_claims_nothing_until_it_is_resumed(working):
 def test_a_bug_of_ours_costs_neither_the_job_nor_the_worker(working, monkeypatch, caplog):
     async def story(bench, _):
         job = await bench.accept("small", chain=("small", "small"))
-        monkeypatch.setattr("workers.attempt.decide", _broken)
+        monkeypatch.setattr("openfall.workers.execution.executor.decide", _broken)
         assert await _fallen(bench, job) == ("poisoned", "openfall itself failed: ZeroDivisionError")
         monkeypatch.undo()
         assert (await bench.result(await bench.accept("small"))).answered
@@ -315,5 +315,5 @@ async def _spool_is_empty(bench):
 
 async def _stopped_claiming(bench):
     """Stop the worker, then put a job in: the one it will not take."""
-    bench.worker.stop(Stop.DRAIN)
+    bench.worker.stop(StopMode.DRAIN)
     return await bench.accept("small")

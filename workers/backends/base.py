@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from router_core.job import Dialect
-from router_core.outcome import Failure, Outcome
+from openfall.router_core.jobs.job import Dialect
+from openfall.router_core.jobs.outcome import Failure, Outcome
 
 SAMPLING = frozenset({"temperature", "top_p", "top_k"})
 """What a model with `sampling_params: false` must not be told."""
@@ -42,7 +42,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Loaded:
+class LoadedModel:
     """A model in an endpoint's memory. `upstream` is the endpoint's own spelling: compare by `same_model`.
 
     `vram_gb` is in GiB; `vram_share` is the part of it on the card (0 to 1); None: not known.
@@ -78,7 +78,7 @@ class CompletionBackend(Protocol):
         """The names of the models that the endpoint says it has."""
         ...
 
-    async def loaded(self, within: float) -> tuple[Loaded, ...] | Failure | None:
+    async def loaded(self, within: float) -> tuple[LoadedModel, ...] | Failure | None:
         """The models in memory; None: this endpoint does not say, or has all of them ready."""
         ...
 

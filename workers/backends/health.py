@@ -9,9 +9,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from router_core.catalog import ModelSpec
-from router_core.outcome import Completion, ErrorClass, Failure, Outcome
-from workers.backends.base import CompletionBackend, Loaded, Request, same_model
+from openfall.router_core.catalog.entries import ModelSpec
+from openfall.router_core.jobs.outcome import (
+    Completion,
+    ErrorClass,
+    Failure,
+    Outcome,
+)
+from openfall.workers.backends.base import (
+    CompletionBackend,
+    LoadedModel,
+    Request,
+    same_model,
+)
 
 PROMPT = "Reply with one word: ready."
 MAX_TOKENS = 16
@@ -144,7 +154,7 @@ def _ill(failure: Failure, how: How, began: float, loaded: bool | None = None) -
     return Health(ok=False, how=how, latency=latency, detail=detail, loaded=loaded, failure=failure)
 
 
-def _entry(spec: ModelSpec, loaded: tuple[Loaded, ...] | Failure | None) -> Loaded | None:
+def _entry(spec: ModelSpec, loaded: tuple[LoadedModel, ...] | Failure | None) -> LoadedModel | None:
     models = () if loaded is None or isinstance(loaded, Failure) else loaded
     return next((one for one in models if same_model(one.upstream, spec.upstream)), None)
 

@@ -7,12 +7,12 @@ from ipaddress import ip_address
 
 import httpx
 
-from router_core.catalog import Backend, Protocol
-from workers.backends.anthropic import AnthropicBackend
-from workers.backends.base import CompletionBackend
-from workers.backends.ollama import OllamaBackend
-from workers.backends.openai import OpenAIBackend
-from workers.backends.transport import open_transport
+from openfall.router_core.catalog.entries import Backend, Protocol
+from openfall.workers.backends.anthropic.client import AnthropicBackend
+from openfall.workers.backends.base import CompletionBackend
+from openfall.workers.backends.ollama.client import OllamaBackend
+from openfall.workers.backends.openai.client import OpenAIBackend
+from openfall.workers.backends.transport import open_transport
 
 Opener = Callable[[Backend, httpx.AsyncBaseTransport], CompletionBackend]
 

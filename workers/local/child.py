@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from workers.local.identity import Identity, identify
-from workers.local.records import make_private
-from workers.local.tether import tethered
+from openfall.workers.local.die_with_parent import die_with_parent
+from openfall.workers.local.pidfile import make_private
+from openfall.workers.local.process_id import ProcessId, identify
 
 _POLL = 0.2
 """Seconds between two looks at a process that is not our own child."""
@@ -25,7 +25,7 @@ _LOG_LIMIT = 5_000_000
 class Child:
     """A running process. `process` is None when it is not our own child; its log begins at byte `log_from`."""
 
-    identity: Identity
+    identity: ProcessId
     log: Path
     log_from: int = 0
     process: Process | None = None
@@ -99,7 +99,7 @@ async def spawn(
     try:
         start = os.fstat(file).st_size
         process = await asyncio.create_subprocess_exec(
-            *tethered(argv),
+            *die_with_parent(argv),
             stdin=DEVNULL,
             stdout=file if stdout is None else stdout,
             stderr=file,
@@ -109,7 +109,7 @@ async def spawn(
     finally:
         os.close(file)
     # A child that is gone already is a zombie until it is waited for: known by its pid alone.
-    identity = identify(process.pid) or Identity(process.pid, "")
+    identity = identify(process.pid) or ProcessId(process.pid, "")
     return Child(identity=identity, log=log, log_from=start, process=process)
 
 

@@ -11,12 +11,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from workers.local.child import Child, spawn
-from workers.local.engine_process import PREFIX
-from workers.local.errors import LocalError
-from workers.local.locks import one_at_a_time
-from workers.local.probes import get, port_taken
-from workers.local.records import make_private, read_record, write_record
+from openfall.workers.local.child import Child, spawn
+from openfall.workers.local.engine_process import PREFIX
+from openfall.workers.local.errors import LocalError
+from openfall.workers.local.liveness import get, port_taken
+from openfall.workers.local.locks import one_at_a_time
+from openfall.workers.local.pidfile import make_private, read_record, write_record
 
 _POLL = 0.1
 _GRACE = 5.0
@@ -60,7 +60,7 @@ class EngineSpec:
 
     def argv(self) -> list[str]:
         """The command line of its process."""
-        words = [sys.executable, "-m", "workers.local.engine_process", "--model", str(self.model.resolve())]
+        words = [sys.executable, "-m", "openfall.workers.local.engine_process", "--model", str(self.model.resolve())]
         words += [
             "--port",
             str(self.port),

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from workers.local.probes import port_taken
+from openfall.workers.local.liveness import port_taken
 
 PREFIX = "engine: "
 """What the one line begins with, so that it is found among the library's own lines."""

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
-from workers.local.errors import LocalError
+from openfall.workers.local.errors import LocalError
 
 _POLL = 0.05
 

@@ -6,7 +6,7 @@ import os
 from hashlib import blake2b
 from pathlib import Path
 
-from workers.local.errors import LocalError
+from openfall.workers.local.errors import LocalError
 
 _LONGEST = 100
 

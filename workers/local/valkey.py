@@ -16,12 +16,18 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from workers.local.child import Child, spawn
-from workers.local.errors import LocalError
-from workers.local.locks import one_at_a_time
-from workers.local.probes import ValkeyState, ask_valkey, port_taken
-from workers.local.records import Record, make_private, read_record, write_private, write_record
-from workers.local.sockets import socket_path
+from openfall.workers.local.child import Child, spawn
+from openfall.workers.local.errors import LocalError
+from openfall.workers.local.liveness import ValkeyState, ask_valkey, port_taken
+from openfall.workers.local.locks import one_at_a_time
+from openfall.workers.local.pidfile import (
+    PidRecord,
+    make_private,
+    read_record,
+    write_private,
+    write_record,
+)
+from openfall.workers.local.sockets import socket_path
 
 _POLL = 0.02
 _GRACE = 10.0
@@ -146,7 +152,7 @@ async def _running(spec: ValkeySpec, socket: Path, password: str) -> Child | Non
     return None
 
 
-async def _settled(record: Record | None, socket: Path, password: str) -> ValkeyState | None:
+async def _settled(record: PidRecord | None, socket: Path, password: str) -> ValkeyState | None:
     """Who answers. One that is on its way out or not yet listening is waited for, up to the grace it has."""
     deadline = time.monotonic() + _GRACE
     while True:

@@ -32,7 +32,7 @@ def start(environment: dict[str, str], tmp_path: Path, redis_url: str) -> Callab
         """Starts a command, with an empty Valkey unless another `url` is given ("": none)."""
         given = {**environment, "REDIS_URL": url}
         return subprocess.Popen(
-            [sys.executable, "-m", "producers.cli", *args],
+            [sys.executable, "-m", "openfall.producers.cli", *args],
             cwd=tmp_path, env=given, text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip

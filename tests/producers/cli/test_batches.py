@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from router_core.job import CompletionJob
+from openfall.router_core.jobs.job import CompletionJob
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Start = Callable[..., subprocess.Popen[str]]
@@ -290,7 +290,7 @@ def test_a_full_disk_keeps_what_was_written_and_says_how_to_go_on(
         resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
 
     ran = subprocess.run(
-        [sys.executable, "-m", "producers.cli", "batch", "run", "in.jsonl", "-o", "out.jsonl"],
+        [sys.executable, "-m", "openfall.producers.cli", "batch", "run", "in.jsonl", "-o", "out.jsonl"],
         cwd=out.parent, env={**environment, "REDIS_URL": redis_url}, preexec_fn=little_room,
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip

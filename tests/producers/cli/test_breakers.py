@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from config import Loaded, load
-from producers import AsyncOpenfall
-from router_core.state.reports import Reported, report
+from openfall import AsyncOpenfall
+from openfall.config import LoadedConfig, load
+from openfall.router_core.state.external_calls import ExternalCall, report_external_call
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -42,13 +42,13 @@ def config_file(tmp_path: Path) -> Path:
 @pytest.fixture
 def called(config_file: Path, redis_url: str) -> Callable[..., None]:
     """Tells of a call that was made."""
-    loaded: Loaded = load(config_file, environ={"REDIS_URL": redis_url})
+    loaded: LoadedConfig = load(config_file, environ={"REDIS_URL": redis_url})
 
     def tell(model: str, backend: str, error: Any = None, **more: Any) -> None:
         async def main() -> None:
             async with AsyncOpenfall(config=loaded) as llm:
-                told = Reported(model=model, backend=backend, error=error, **more)
-                await report(llm.link, loaded.catalog, told)
+                told = ExternalCall(model=model, backend=backend, error=error, **more)
+                await report_external_call(llm.link, loaded.catalog, told)
 
         asyncio.run(main())
 

@@ -254,7 +254,7 @@ def test_a_full_standard_output_is_one_line(
 def _with_output(
     output: int, environment: dict[str, str], home: Path, args: tuple[str, ...]
 ) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "producers.cli", *args]
+    command = [sys.executable, "-m", "openfall.producers.cli", *args]
     return subprocess.run(
         command, stdout=output, stderr=subprocess.PIPE, input="a prompt", text=True,
         env=environment, cwd=home, timeout=60, check=False,
@@ -347,7 +347,8 @@ def test_help_loads_no_command_and_nothing_slow(environment: dict[str, str]) -> 
         "import sys, producers.cli as c\n"
         "try: c.main(['--help'])\n"
         "except SystemExit: pass\n"
-        "slow = {'rich', 'redis', 'pydantic', 'yaml', 'asyncio', 'config', 'router_core', 'producers.cli.ask'}\n"
+        "slow = {'rich', 'redis', 'pydantic', 'yaml', 'asyncio', 'openfall.config', 'openfall.router_core',"
+        " 'openfall.producers.cli.ask'}\n"
         "print(sorted(slow & set(sys.modules)), file=sys.stderr)"
     )
     ran = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)

@@ -11,7 +11,7 @@ from jsonschema import Draft202012Validator
 
 
 def openfall(home: Path, *argv: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "producers.cli", "config", *argv]
+    command = [sys.executable, "-m", "openfall.producers.cli", "config", *argv]
     return subprocess.run(command, cwd=home, capture_output=True, text=True, timeout=60, check=False, env=_env())
 
 

@@ -14,18 +14,20 @@ import pytest
 import redis
 from rich.console import Console
 
-from config import Loaded
-from producers.cli.degrade import COLUMNS, rows_of
-from producers.cli.holds import fall_words
-from producers.cli.shown import table
-from router_core.open_fall import HoldReason
-from router_core.state.holds import Held
+from openfall.config import LoadedConfig
+from openfall.producers.cli.held import COLUMNS, rows_of
+from openfall.producers.cli.held_text import fall_words
+from openfall.producers.cli.render import table
+from openfall.router_core.degrading.policy import HoldReason
+from openfall.router_core.state.held_jobs import HeldJob
 from tests.producers.parking import SORRY, park
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def test_held_jobs_are_listed_with_what_they_wait_for_the_longest_held_first(openfall: Run, loaded: Loaded) -> None:
+def test_held_jobs_are_listed_with_what_they_wait_for_the_longest_held_first(
+    openfall: Run, loaded: LoadedConfig
+) -> None:
     first, second = park(loaded, "one", "two")
     (third,) = park(loaded, "three", reason=HoldReason.POISONED, models=(), role="dialogue")
     told = json.loads(openfall("degrade", "list", "--json").stdout)
@@ -36,7 +38,7 @@ def test_held_jobs_are_listed_with_what_they_wait_for_the_longest_held_first(ope
     assert "tiny, other" in shown
 
 
-def test_the_list_says_until_when_each_is_held_at_most(openfall: Run, loaded: Loaded) -> None:
+def test_the_list_says_until_when_each_is_held_at_most(openfall: Run, loaded: LoadedConfig) -> None:
     (first,) = park(loaded, "one", within="3h", urgency="background")
     (second,) = park(loaded, "two", within="40m", urgency="background")
     rows = {row.split()[0]: row for row in openfall("degrade", "list").stdout.splitlines() if row.strip()}
@@ -44,8 +46,9 @@ def test_the_list_says_until_when_each_is_held_at_most(openfall: Run, loaded: Lo
     assert "in 40m" in rows[second]
 
 
-def test_in_a_terminal_of_a_hundred_columns_the_list_can_be_read(loaded: Loaded) -> None:
-    job = Held(id="8f21c6d0b7f94e0c9a51d3e2", role="dialogue", queue="gpu.tiny.background", reason=HoldReason.OWN_FAULT,
+def test_in_a_terminal_of_a_hundred_columns_the_list_can_be_read(loaded: LoadedConfig) -> None:
+    job = HeldJob(id="8f21c6d0b7f94e0c9a51d3e2",
+        role="dialogue", queue="gpu.tiny.background", reason=HoldReason.OWN_FAULT,
                why="tiny@here: its breaker is open (timeout)", since=0.0, deadline=90_000.0, models=("tiny", "other"),
                ready_at=0.0, deliveries=2)  # fmt: skip
     console = Console(width=100, file=io.StringIO())
@@ -66,7 +69,7 @@ def test_in_a_terminal_of_a_hundred_columns_the_list_can_be_read(loaded: Loaded)
     ],
 )
 def test_a_list_of_held_jobs_can_be_narrowed(
-    openfall: Run, loaded: Loaded, filters: tuple[str, ...], found: str | None
+    openfall: Run, loaded: LoadedConfig, filters: tuple[str, ...], found: str | None
 ) -> None:
     park(loaded, "one")
     park(loaded, "two", reason=HoldReason.POISONED, role="dialogue")
@@ -76,7 +79,9 @@ def test_a_list_of_held_jobs_can_be_narrowed(
         assert "nothing is held of that kind" in openfall("degrade", "list", *filters).stderr
 
 
-def test_jobs_held_before_a_moment_are_not_among_those_since(openfall: Run, loaded: Loaded, redis_url: str) -> None:
+def test_jobs_held_before_a_moment_are_not_among_those_since(
+    openfall: Run, loaded: LoadedConfig, redis_url: str
+) -> None:
     (job_id,) = park(loaded, "one")
     with redis.Redis.from_url(redis_url) as store:
         store.hincrby(f"of:job:{job_id}", "held_at", -3 * 3600 * 1000)
@@ -103,7 +108,7 @@ def test_a_mistake_is_told_with_its_remedy(openfall: Run, args: tuple[str, ...],
     assert words in ran.stderr
 
 
-def test_a_held_job_tells_why_what_its_caller_saw_and_what_lets_it_go_on(openfall: Run, loaded: Loaded) -> None:
+def test_a_held_job_tells_why_what_its_caller_saw_and_what_lets_it_go_on(openfall: Run, loaded: LoadedConfig) -> None:
     (job_id,) = park(loaded, "one")
     shown = openfall("degrade", "show", job_id).stdout
     assert f"{job_id}  held for" in shown
@@ -116,7 +121,7 @@ def test_a_held_job_tells_why_what_its_caller_saw_and_what_lets_it_go_on(openfal
     assert "body" not in told["job"]
 
 
-def test_what_waits_for_a_person_names_the_command(openfall: Run, loaded: Loaded) -> None:
+def test_what_waits_for_a_person_names_the_command(openfall: Run, loaded: LoadedConfig) -> None:
     (job_id,) = park(loaded, "one", reason=HoldReason.POISONED, models=(), reply="")
     shown = openfall("degrade", "show", job_id).stdout
     assert f"goes on    openfall degrade replay {job_id}, when its cause is mended" in shown
@@ -124,7 +129,7 @@ def test_what_waits_for_a_person_names_the_command(openfall: Run, loaded: Loaded
 
 
 def test_what_waits_for_a_model_that_is_not_configured_any_more_waits_for_a_person(
-    openfall: Run, loaded: Loaded
+    openfall: Run, loaded: LoadedConfig
 ) -> None:
     (job_id,) = park(loaded, "one", models=("gone",))
     goes_on = f"openfall degrade replay {job_id}, when gone is in the configuration again and may be asked; expires"
@@ -135,7 +140,7 @@ def test_what_waits_for_a_model_that_is_not_configured_any_more_waits_for_a_pers
 
 
 def test_what_no_model_of_its_chain_may_be_asked_of_is_not_said_to_go_on_by_itself(
-    openfall: Run, loaded: Loaded
+    openfall: Run, loaded: LoadedConfig
 ) -> None:
     (job_id,) = park(loaded, "one", models=())
     assert (
@@ -151,7 +156,7 @@ def test_a_job_that_is_not_held_says_where_it_is(openfall: Run) -> None:
     assert f"{job_id} is not held: it is queued" in openfall("degrade", "replay", job_id).stderr
 
 
-def test_the_health_sentence_says_what_is_held_and_what_it_waits_for(openfall: Run, loaded: Loaded) -> None:
+def test_the_health_sentence_says_what_is_held_and_what_it_waits_for(openfall: Run, loaded: LoadedConfig) -> None:
     park(loaded, "one", "two")
     park(loaded, "three", reason=HoldReason.POISONED, models=())
     said = openfall("status").stdout.splitlines()[0]
@@ -161,14 +166,14 @@ def test_the_health_sentence_says_what_is_held_and_what_it_waits_for(openfall: R
     assert told["held_by_reason"] == {"outage": 2, "poisoned": 1}
 
 
-def test_a_replayed_job_is_answered(openfall: Run, loaded: Loaded, worker_for: Callable[..., Any]) -> None:
+def test_a_replayed_job_is_answered(openfall: Run, loaded: LoadedConfig, worker_for: Callable[..., Any]) -> None:
     (job_id,) = park(loaded, "hold me")
     assert f"{job_id} is queued" in openfall("degrade", "replay", job_id).stdout
     with worker_for():
         assert openfall("job", "wait", job_id).stdout == "echo hold me\n"
 
 
-def test_many_are_replayed_at_once_and_only_those_that_are_meant(openfall: Run, loaded: Loaded) -> None:
+def test_many_are_replayed_at_once_and_only_those_that_are_meant(openfall: Run, loaded: LoadedConfig) -> None:
     park(loaded, *(f"prompt {n}" for n in range(150)))
     (other,) = park(loaded, "not this one", reason=HoldReason.POISONED)
     assert openfall("degrade", "replay", "--reason", "outage").stdout == "150 jobs put back\n"
@@ -176,7 +181,7 @@ def test_many_are_replayed_at_once_and_only_those_that_are_meant(openfall: Run, 
 
 
 def test_ready_are_those_one_of_whose_models_takes_calls(
-    openfall: Run, loaded: Loaded, worker_for: Callable[..., Any]
+    openfall: Run, loaded: LoadedConfig, worker_for: Callable[..., Any]
 ) -> None:
     (blocked,) = park(loaded, "one", models=("tiny",))
     (ready,) = park(loaded, "two", models=("tiny", "other"))
@@ -187,7 +192,7 @@ def test_ready_are_those_one_of_whose_models_takes_calls(
     assert [job["id"] for job in json.loads(openfall("degrade", "list", "--json").stdout)] == [blocked]
 
 
-def test_a_dropped_job_ends_as_cancelled(openfall: Run, loaded: Loaded) -> None:
+def test_a_dropped_job_ends_as_cancelled(openfall: Run, loaded: LoadedConfig) -> None:
     (job_id,) = park(loaded, "never mind")
     refused = openfall("degrade", "drop", "--all")
     assert (refused.returncode, "say --yes" in refused.stderr) == (2, True)
@@ -198,7 +203,7 @@ def test_a_dropped_job_ends_as_cancelled(openfall: Run, loaded: Loaded) -> None:
 
 
 def test_held_jobs_are_exported_as_a_batch_that_can_be_run(
-    openfall: Run, loaded: Loaded, tmp_path: Path, worker_for: Callable[..., Any]
+    openfall: Run, loaded: LoadedConfig, tmp_path: Path, worker_for: Callable[..., Any]
 ) -> None:
     (job_id,) = park(loaded, "take me elsewhere", role="dialogue", max_tokens=7)
     out = tmp_path / "held.jsonl"
@@ -219,7 +224,7 @@ def test_held_jobs_are_exported_as_a_batch_that_can_be_run(
     assert "echo take me elsewhere" in str(answer["response"])
 
 
-def test_the_log_tells_who_fell_why_and_what_its_caller_got(openfall: Run, loaded: Loaded) -> None:
+def test_the_log_tells_who_fell_why_and_what_its_caller_got(openfall: Run, loaded: LoadedConfig) -> None:
     (first,) = park(loaded, "one")
     (second,) = park(loaded, "two", reply="", role="dialogue")
     lines = openfall("degrade", "log").stdout.splitlines()
@@ -241,7 +246,9 @@ def test_what_was_tried_is_in_the_log_and_a_job_that_nobody_could_read_too() -> 
     assert "job-00001  -/-  unreadable: schema 9" in fall_words(told)
 
 
-def test_the_story_of_a_held_job_has_its_fall_its_reply_and_its_hold_in_order(openfall: Run, loaded: Loaded) -> None:
+def test_the_story_of_a_held_job_has_its_fall_its_reply_and_its_hold_in_order(
+    openfall: Run, loaded: LoadedConfig
+) -> None:
     (job_id,) = park(loaded, "one")
     lines = openfall("job", "why", job_id).stdout.splitlines()
     happened = [line.split("s  ", 1)[1] for line in lines if line.lstrip().startswith("+")]

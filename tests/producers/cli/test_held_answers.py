@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from config import Loaded
-from producers.batch_file import answer_row
-from producers.cli.answers import show_answer
-from producers.cli.shown import receipt
-from router_core.open_fall import HoldReason, Remedy
-from router_core.outcome import Attempt, ErrorClass
-from router_core.result import Result, Status
+from openfall.config import LoadedConfig
+from openfall.producers.batch.files import answer_row
+from openfall.producers.cli.answer_text import show_answer
+from openfall.producers.cli.render import receipt
+from openfall.router_core.degrading.policy import HoldReason, Remedy
+from openfall.router_core.jobs.outcome import Attempt, ErrorClass
+from openfall.router_core.jobs.result import Result, Status
 from tests.producers.parking import SORRY, WHY, held_next, park
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -70,7 +70,7 @@ def test_a_job_that_may_wait_is_waited_for_although_it_is_held(start: Start, ope
     assert (process.returncode, out) == (0, "echo no hurry\n")
 
 
-def test_job_wait_takes_what_is_replied_meanwhile_when_it_is_asked_to(openfall: Run, loaded: Loaded) -> None:
+def test_job_wait_takes_what_is_replied_meanwhile_when_it_is_asked_to(openfall: Run, loaded: LoadedConfig) -> None:
     (job_id,) = park(loaded, "x", urgency="batch")
     ran = openfall("job", "wait", job_id, "--meanwhile")
     assert (ran.returncode, ran.stdout) == (0, f"{SORRY}\n")

@@ -10,12 +10,12 @@ from typing import Any
 
 import redis
 
-from config import load
-from router_core.catalog import Catalog
-from router_core.outcome import ErrorClass
-from router_core.state.breakers import breakers
-from router_core.state.link import Link
-from router_core.state.reports import Reported, report
+from openfall.config import load
+from openfall.router_core.catalog.entries import Catalog
+from openfall.router_core.jobs.outcome import ErrorClass
+from openfall.router_core.state.breakers import list_breakers
+from openfall.router_core.state.external_calls import ExternalCall, report_external_call
+from openfall.router_core.state.redis_connection import RedisConnection
 from tests.fakes.ollama import FakeModel, ollama_fake
 from tests.producers.cli.endpoints import beside, endpoint
 
@@ -85,12 +85,14 @@ def test_a_model_that_answers_a_check_is_probed_now_unless_an_operator_holds_it_
     openfall: Run, redis_url: str, tmp_path: Path
 ) -> None:
     async def tripped(catalog: Catalog) -> None:
-        async with Link(redis_url) as link:
-            await report(link, catalog, Reported(model="gpt", backend="api", error=ErrorClass.NO_VRAM))
+        async with RedisConnection(redis_url) as link:
+            await report_external_call(
+                link, catalog, ExternalCall(model="gpt", backend="api", error=ErrorClass.NO_VRAM)
+            )
 
     async def due() -> tuple[float | None, float | None]:
-        async with Link(redis_url) as link:
-            (breaker,) = await breakers(link)
+        async with RedisConnection(redis_url) as link:
+            (breaker,) = await list_breakers(link)
             return breaker.until, breaker.forced_until
 
     async def story(run: Any) -> None:

@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 import redis
 
-from router_core.state import outbox
-from router_core.state.link import Link
+from openfall.router_core.state import outbox
+from openfall.router_core.state.redis_connection import RedisConnection
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -23,11 +23,11 @@ def posted(url: str, *entries: str) -> None:
         with redis.Redis.from_url(url) as store:
             store.zadd("of:outbox", {entry: int(time.time() * 1000) - 1000 for entry in entries})
             store.hset("of:job:job-00001", "webhook", "https://bot.example/token-in-the-path")
-        async with Link(url) as link:
-            taken = {one.entry: one for one in await outbox.take(link, 8)}
+        async with RedisConnection(url) as link:
+            taken = {one.entry: one for one in await outbox.claim_entry(link, 8)}
             for entry in entries[:-1]:
-                assert await outbox.again(link, taken[entry], 10800, "HTTP 503")
-            assert await outbox.give_up(link, taken[entries[-1]], "bot.example:443", "HTTP 410")
+                assert await outbox.retry_entry(link, taken[entry], 10800, "HTTP 503")
+            assert await outbox.mark_dead(link, taken[entries[-1]], "bot.example:443", "HTTP 410")
 
     asyncio.run(main())
 

@@ -10,16 +10,16 @@ from typing import Any
 
 import pytest
 
-from config import Loaded
-from producers.cli.shown import receipt
-from producers.cli.why import moments
-from router_core.job import Candidate
-from router_core.outcome import Attempt, ErrorClass
-from router_core.result import Result, Status
-from router_core.state.delivery import Deliveries
-from router_core.state.drained import Drained, Identity, Seat
-from router_core.state.intake import Record
-from router_core.state.link import Link
+from openfall.config import LoadedConfig
+from openfall.producers.cli.render import receipt
+from openfall.producers.cli.timeline import moments
+from openfall.router_core.jobs.job import ConsideredModel
+from openfall.router_core.jobs.outcome import Attempt, ErrorClass
+from openfall.router_core.jobs.result import Result, Status
+from openfall.router_core.state.jobs import JobRecord
+from openfall.router_core.state.redis_connection import RedisConnection
+from openfall.router_core.state.subscription import BackendCapacity, QueueSubscription, WorkerIdentity
+from openfall.router_core.state.worker_queue import WorkerQueue
 from tests.producers.parking import park
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -31,7 +31,7 @@ def attempt(model: str, error: ErrorClass | None = None, **more: Any) -> Attempt
 
 def test_a_receipt_has_the_model_the_time_the_tokens_the_price_and_the_reason() -> None:
     answer = attempt("coder", input_tokens=41, output_tokens=38, cost_usd=0.00042)
-    considered = (Candidate(model="coder", reason="1st in role worker, loaded"),)
+    considered = (ConsideredModel(model="coder", reason="1st in role worker, loaded"),)
     result = Result(id="8f21aaaa", status=Status.ANSWERED, attempts=(answer,), took=2.9, considered=considered)
     assert receipt(result) == "[8f21 coder@tower 2.9s 41+38 tok $0.00042 · 1st in role worker, loaded]"
 
@@ -47,8 +47,8 @@ def test_a_receipt_tells_of_a_fallback_and_of_a_price_that_nobody_knows() -> Non
 @pytest.mark.parametrize("passed_over", ["moved back: its breaker is open", "left out: the job is local-only"])
 def test_a_receipt_tells_which_model_was_passed_over(passed_over: str) -> None:
     considered = (
-        Candidate(model="haiku", reason="2nd in role worker"),
-        Candidate(model="coder", reason=passed_over),
+        ConsideredModel(model="haiku", reason="2nd in role worker"),
+        ConsideredModel(model="coder", reason=passed_over),
     )
     why = f"role worker: haiku first of 2; coder {passed_over}"
     answer = attempt("haiku", cost_usd=0.000066)
@@ -127,7 +127,7 @@ def test_a_move_that_a_short_call_led_to_is_told_after_it() -> None:
 
 def happened(calls: tuple[Attempt, ...], events: list[dict[str, Any]]) -> list[str]:
     """What is told of a job with these calls and events, in order and in short."""
-    record = Record(
+    record = JobRecord(
         id="x", state="queued", queue="gpu.b.batch", producer="me", accepted_at=100.0, deadline=200.0, deliveries=2,
         crashes=0, attempts=calls, job=None, result=None, worker=None, backend=None, held_for=None, held_why="",
     )  # fmt: skip
@@ -149,9 +149,9 @@ def test_a_job_that_is_being_answered_says_by_whom(openfall: Run, redis_url: str
     job_id = openfall("enqueue", "-r", "dialogue", said="x").stdout.strip()
 
     async def claim() -> None:
-        async with Link(redis_url) as link:
-            drained = [Drained("gpu.tiny.background", (Seat("here", 4),))]
-            worker = Deliveries(link, Identity("the-worker", "gpu", (), ()), drained)
+        async with RedisConnection(redis_url) as link:
+            drained = [QueueSubscription("gpu.tiny.background", (BackendCapacity("here", 4),))]
+            worker = WorkerQueue(link, WorkerIdentity("the-worker", "gpu", (), ()), drained)
             await worker.beat([])
             assert len((await worker.claim(1, 0)).deliveries) == 1
 
@@ -162,7 +162,7 @@ def test_a_job_that_is_being_answered_says_by_whom(openfall: Run, redis_url: str
     assert "here is writing, for the-worker" in shown
 
 
-def test_a_held_job_says_why_and_how_it_goes_on(openfall: Run, loaded: Loaded) -> None:
+def test_a_held_job_says_why_and_how_it_goes_on(openfall: Run, loaded: LoadedConfig) -> None:
     (job_id,) = park(loaded, "hold me")
     shown = openfall("job", "why", job_id).stdout
     assert "held (outage): nobody is there" in shown

@@ -13,17 +13,22 @@ from typing import Any
 import pytest
 import redis
 
-from router_core.degrade import Hold
-from router_core.job import CompletionJob
-from router_core.outcome import Attempt, BreakerMark, CredentialMark, ErrorClass
-from router_core.result import Result, Status
-from router_core.state.claims import Delivery
-from router_core.state.delivery import Deliveries, Settled
-from router_core.state.drained import Drained, Identity, Seat
-from router_core.state.intake import Accepted, Intake, Terms
-from router_core.state.link import Link
-from router_core.state.presence import register
-from router_core.state.settling import Call, Ending
+from openfall.router_core.degrading.degrade import Hold
+from openfall.router_core.jobs.job import CompletionJob
+from openfall.router_core.jobs.outcome import (
+    Attempt,
+    CallSignal,
+    CredentialSignal,
+    ErrorClass,
+)
+from openfall.router_core.jobs.result import Result, Status
+from openfall.router_core.state.claims import Delivery
+from openfall.router_core.state.jobs import JobStore, Receipt, SubmitTerms
+from openfall.router_core.state.redis_connection import RedisConnection
+from openfall.router_core.state.settlement import CallReport, DeliveryOutcome
+from openfall.router_core.state.subscription import BackendCapacity, QueueSubscription, WorkerIdentity
+from openfall.router_core.state.worker_queue import SettleReply, WorkerQueue
+from openfall.router_core.state.worker_registry import register
 
 QUEUE = "gpu.smol.background"
 SECRET = "the-prompt-nobody-else-may-see"
@@ -40,15 +45,15 @@ class Clock:
         return self.now
 
 
-def made(attempt: Attempt, delivery: Delivery, **more: Any) -> Call:
+def made(attempt: Attempt, delivery: Delivery, **more: Any) -> CallReport:
     """A call as the breakers and the ledger hear of it."""
     disposition = attempt.disposition
     told: dict[str, Any] = {
-        "attempt": attempt, "group": None, "mark": disposition.breaker if disposition else BreakerMark.OK,
-        "epoch": delivery.epoch, "credential": "", "credential_mark": CredentialMark.FINE,
+        "attempt": attempt, "group": None, "mark": disposition.breaker if disposition else CallSignal.OK,
+        "epoch": delivery.epoch, "credential": "", "credential_mark": CredentialSignal.FINE,
         "credential_epoch": delivery.credential_epoch, "repeated": False, "wait": 0.0, "chance": 0.5,
     }  # fmt: skip
-    return Call(**{**told, **more})
+    return CallReport(**{**told, **more})
 
 
 class Fleet:
@@ -56,9 +61,9 @@ class Fleet:
 
     made = staticmethod(made)
 
-    def __init__(self, url: str, link: Link, clock: Clock, store: redis.Redis) -> None:
+    def __init__(self, url: str, link: RedisConnection, clock: Clock, store: redis.Redis) -> None:
         self.url, self.link, self.clock, self.store = url, link, clock, store
-        self.intake = Intake(link)
+        self.intake = JobStore(link)
         self.queue = QUEUE
         self.numbers = count(1)
 
@@ -68,21 +73,21 @@ class Fleet:
             id=job_id, producer=more.pop("producer", "tests"), chain=("smol", "large"), body=body, **more
         )
 
-    async def accept(self, job_id: str = "job-00001", **terms: Any) -> Accepted:
+    async def accept(self, job_id: str = "job-00001", **terms: Any) -> Receipt:
         job = self.job(job_id, **terms.pop("job", {}))
-        return await self.intake.accept(job, Terms(**{"queue": QUEUE, "give_up": 600, "keep": 900, **terms}))
+        return await self.intake.accept(job, SubmitTerms(**{"queue": QUEUE, "give_up": 600, "keep": 900, **terms}))
 
     async def worker(
         self, name: str = "worker-a", slots: int = 4, queues: tuple[str, ...] = (QUEUE,), backend: str = "box"
-    ) -> Deliveries:
+    ) -> WorkerQueue:
         """A registered worker of pool gpu that has beaten once."""
-        await register(self.link, Identity(name, "gpu", queues, (backend,)))
-        drained = [Drained(queue, (Seat(backend, slots),)) for queue in queues]
-        worker = Deliveries(self.link, Identity(name, "gpu", (), ()), drained)
+        await register(self.link, WorkerIdentity(name, "gpu", queues, (backend,)))
+        drained = [QueueSubscription(queue, (BackendCapacity(backend, slots),)) for queue in queues]
+        worker = WorkerQueue(self.link, WorkerIdentity(name, "gpu", (), ()), drained)
         await worker.beat([])
         return worker
 
-    async def claim(self, worker: Deliveries, want: int = 1) -> Delivery:
+    async def claim(self, worker: WorkerQueue, want: int = 1) -> Delivery:
         """The one delivery that a claim brings."""
         (delivery,) = (await worker.claim(want, 0)).deliveries
         return delivery
@@ -104,32 +109,34 @@ class Fleet:
             id=delivery.id, status=Status.FAILED, attempts=attempts, error=ErrorClass.BAD_REQUEST, detail=detail
         )
 
-    async def settle(self, worker: Deliveries, delivery: Delivery, next_: Any = "answer", to: str = QUEUE) -> str:
+    async def settle(self, worker: WorkerQueue, delivery: Delivery, next_: Any = "answer", to: str = QUEUE) -> str:
         if next_ == "answer":
             next_ = self.answered(delivery)
         attempt = (
             result.attempts[-1] if isinstance(result := next_, Result) else self.attempt(delivery, ErrorClass.TIMEOUT)
         )
         call = None if next_ is None else made(attempt, delivery)
-        return (await worker.settle(worker.settling(delivery, Ending(next=next_, call=call, to_queue=to)))).came
+        return (
+            await worker.settle(worker.settling(delivery, DeliveryOutcome(next=next_, call=call, to_queue=to)))
+        ).came
 
     async def lands(self, landing: Any = None, fall: bytes = b"", reply: Result | None = None) -> Delivery:
         """A degrade worker settles the job that fell first: held for its reason, unless `landing` says otherwise."""
-        degrade = await self.drains("degrader", Drained("degrade", (Seat("degrade", 8),)))
+        degrade = await self.drains("degrader", QueueSubscription("degrade", (BackendCapacity("degrade", 8),)))
         delivery = await self.claim(degrade)
         assert delivery.fell is not None
         landing = landing or Hold(reason=delivery.fell.reason, detail=delivery.fell.why, models=("smol",))
-        ending = Ending(next=landing, fall=fall, reply=reply, to_queue=QUEUE)
+        ending = DeliveryOutcome(next=landing, fall=fall, reply=reply, to_queue=QUEUE)
         assert (await degrade.settle(degrade.settling(delivery, ending))).came == "settled"
         return delivery
 
-    async def drains(self, name: str, *drained: Drained, local: bool = True, **more: Any) -> Deliveries:
+    async def drains(self, name: str, *drained: QueueSubscription, local: bool = True, **more: Any) -> WorkerQueue:
         """A registered worker that has beaten once, of the pool that its first queue names."""
         queues = tuple(queue.queue for queue in drained)
         backends = tuple(seat.backend for queue in drained for seat in queue.seats)
-        who = Identity(name, queues[0].split(".")[0], queues, backends, local)
+        who = WorkerIdentity(name, queues[0].split(".")[0], queues, backends, local)
         await register(self.link, who)
-        worker = Deliveries(self.link, who, drained, **more)
+        worker = WorkerQueue(self.link, who, drained, **more)
         await worker.beat([])
         return worker
 
@@ -140,26 +147,26 @@ class Fleet:
             await self.accept(job_id, queue=queue, give_up=86400, job=job)
         return ids
 
-    async def ends(self, worker: Deliveries, delivery: Delivery, mark: BreakerMark, **call: Any) -> Settled:
+    async def ends(self, worker: WorkerQueue, delivery: Delivery, mark: CallSignal, **call: Any) -> SettleReply:
         """The call of a delivery came to `mark`, and its job fails for good."""
         attempt = call.pop("attempt", None) or self.attempt(delivery, ErrorClass.TIMEOUT)
         told = made(attempt, delivery, mark=mark, **call)
-        return await worker.settle(worker.settling(delivery, Ending(next=self.failed(delivery), call=told)))
+        return await worker.settle(worker.settling(delivery, DeliveryOutcome(next=self.failed(delivery), call=told)))
 
-    async def calls(self, worker: Deliveries, *marks: BreakerMark, **call: Any) -> list[Settled]:
+    async def calls(self, worker: WorkerQueue, *marks: CallSignal, **call: Any) -> list[SettleReply]:
         """Calls one after another, each of a job that waits in a queue of the worker."""
         return [await self.ends(worker, await self.claim(worker), mark, **call) for mark in marks]
 
-    async def crash(self, name: str, worker: Deliveries) -> None:
+    async def crash(self, name: str, worker: WorkerQueue) -> None:
         """Time passes in which this worker is silent and an onlooker keeps the fleet's pulse."""
-        onlooker = Deliveries(self.link, Identity("onlooker", "gpu", (), ()), [])
+        onlooker = WorkerQueue(self.link, WorkerIdentity("onlooker", "gpu", (), ()), [])
         for _ in range(6):
             self.clock.now += 2
             await onlooker.beat([])
 
-    async def pass_time(self, seconds: float, *alive: tuple[Deliveries, tuple[Delivery, ...]]) -> None:
+    async def pass_time(self, seconds: float, *alive: tuple[WorkerQueue, tuple[Delivery, ...]]) -> None:
         """Time passes; the workers named beat for the deliveries given, as the fleet does."""
-        onlooker = Deliveries(self.link, Identity("onlooker", "gpu", (), ()), [])
+        onlooker = WorkerQueue(self.link, WorkerIdentity("onlooker", "gpu", (), ()), [])
         end = self.clock.now + seconds
         while self.clock.now < end:
             self.clock.now = min(end, self.clock.now + 2)
@@ -211,7 +218,7 @@ def store(redis_url: str) -> Iterator[redis.Redis]:
 async def _tell(story: Story, url: str) -> None:
     clock = Clock()
     with redis.Redis.from_url(url) as store:
-        async with Link(url, clock=clock) as link:
+        async with RedisConnection(url, clock=clock) as link:
             await story(Fleet(url, link, clock, store))
 
 

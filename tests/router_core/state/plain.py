@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from router_core.state.delivery import LEASE, PRESENCE
+from openfall.router_core.state.worker_queue import LEASE, PRESENCE
 
 SMOL, LARGE, DEGRADE = "gpu.smol.background", "gpu.large.background", "degrade"
 SERVED = {SMOL: {"box": 2, "big": 1}, LARGE: {"big": 1}, DEGRADE: {"degrade": 2}}

@@ -8,26 +8,26 @@ from dataclasses import dataclass, field
 
 from hypothesis import strategies as st
 
-from router_core.breaker import BreakerPolicy
-from router_core.outcome import BreakerMark, CredentialMark
-from router_core.state.drained import Seat
+from openfall.router_core.deciding.breaker import BreakerPolicy
+from openfall.router_core.jobs.outcome import CallSignal, CredentialSignal
+from openfall.router_core.state.subscription import BackendCapacity
 
 POLICY = BreakerPolicy(
     open_after=3, least_calls=4, slow_rate=0.75, window=100, recover_after=10, recover_most=50, forget_after=60, ramp=8
 )
 SLOT = 10_000  # ms of a tenth of the window
 SEATS = {  # model -> where it is called; both backends in the house have one key
-    "smol": (Seat("box", 3, "k1"), Seat("tower", 2, "k1")),
-    "large": (Seat("tower", 2, "k1"), Seat("free", 2)),
-    "far": (Seat("sky", 2, "k2"),),
+    "smol": (BackendCapacity("box", 3, "k1"), BackendCapacity("tower", 2, "k1")),
+    "large": (BackendCapacity("tower", 2, "k1"), BackendCapacity("free", 2)),
+    "far": (BackendCapacity("sky", 2, "k2"),),
 }
 LEASE_OF_PROBE = {"smol": 10_000, "large": 12_000, "far": 20_000}
 FRONT, SMOL, LARGE, FAR = "gpu.smol.interactive", "gpu.smol.background", "gpu.large.background", "cloud.far.background"
 DRAINS = {"wa": (FRONT, SMOL, LARGE), "wb": (LARGE,), "wc": (FAR,)}
 TARGETS = ("box/smol", "tower/smol", "tower/large", "free/large", "sky/far", "key:k1", "key:k2")
-MARKS = (*(BreakerMark.FAILURE,) * 3, *(BreakerMark.OK,) * 3, BreakerMark.SLOW, BreakerMark.NEUTRAL, BreakerMark.TRIP)
-OK, SLOW, FAILURE, NEUTRAL, TRIP = BreakerMark
-KEY_MARKS = (*(CredentialMark.FINE,) * 4, *(CredentialMark.COOLDOWN,) * 2, CredentialMark.PARK)
+MARKS = (*(CallSignal.FAILURE,) * 3, *(CallSignal.OK,) * 3, CallSignal.SLOW, CallSignal.NEUTRAL, CallSignal.TRIP)
+OK, SLOW, FAILURE, NEUTRAL, TRIP = CallSignal
+KEY_MARKS = (*(CredentialSignal.FINE,) * 4, *(CredentialSignal.COOLDOWN,) * 2, CredentialSignal.PARK)
 CHANCES = st.sampled_from([0.0, 0.25, 0.5, 1.0])
 CALLS = st.tuples(
     st.sampled_from(MARKS), st.sampled_from(KEY_MARKS), st.sampled_from([0, 5, 40]), st.booleans(), CHANCES
@@ -116,7 +116,7 @@ class Model:
         self.leases: Counter = Counter()
         self.local_only = False
 
-    def roomiest(self, model: str) -> tuple[Seat | None, int]:
+    def roomiest(self, model: str) -> tuple[BackendCapacity | None, int]:
         best, most = None, 0
         for seat in SEATS[model]:
             room = self.breakers[f"{seat.backend}/{model}"].slots(seat.slots, self.now)
@@ -126,7 +126,7 @@ class Model:
                 best, most = seat, room - self.leases[seat.backend]
         return best, most
 
-    def epochs(self, seat: Seat, model: str) -> tuple[str, str]:
+    def epochs(self, seat: BackendCapacity, model: str) -> tuple[str, str]:
         key = str(self.breakers[f"key:{seat.credential}"].epoch) if seat.credential else "0"
         return str(self.breakers[f"{seat.backend}/{model}"].epoch), key
 

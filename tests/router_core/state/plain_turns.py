@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from itertools import chain
 
-from router_core.state.delivery import ACCOUNT_EVERY
+from openfall.router_core.state.worker_queue import ACCOUNT_EVERY
 
 URGENCIES = ("interactive", "background", "batch")
 MOST_CREDIT = 8000

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from router_core.state import outbox
-from router_core.state.incidents import close
-from router_core.state.outbox import Turns
+from openfall.router_core.state import outbox
+from openfall.router_core.state.incidents import close_incident
+from openfall.router_core.state.outbox import NoticeRate
 from tests.incidents import open_incident
 
 JOB = "job:job-00001:done"
-ONE_IN_TEN_MINUTES = Turns(most=1, seconds=600, update_every=10, on_recovery=True)
+ONE_IN_TEN_MINUTES = NoticeRate(most=1, seconds=600, update_every=10, on_recovery=True)
 
 
 def put(f, entry=JOB):
@@ -24,7 +24,7 @@ def began(f, reason="outage", **fields):
 
 async def ended(f, reason="outage"):
     f.clock.now += 10
-    assert await close(f.link, reason, ())
+    assert await close_incident(f.link, reason, ())
 
 
 def waits(f):
@@ -35,19 +35,19 @@ def waits(f):
 
 async def turn(f, turns=ONE_IN_TEN_MINUTES):
     """Whoever takes the one entry that is due asks for its turn."""
-    (taken,) = await outbox.take(f.link, 8)
-    return taken, await outbox.notice_turn(f.link, taken, turns)
+    (taken,) = await outbox.claim_entry(f.link, 8)
+    return taken, await outbox.admit_notice(f.link, taken, turns)
 
 
 async def turns(f):
     """The turns of everything that is due, the beginnings first."""
-    taken = sorted(await outbox.take(f.link, 8), key=lambda one: one.what.kind)
-    return [await outbox.notice_turn(f.link, one, ONE_IN_TEN_MINUTES) for one in taken]
+    taken = sorted(await outbox.claim_entry(f.link, 8), key=lambda one: one.what.kind)
+    return [await outbox.admit_notice(f.link, one, ONE_IN_TEN_MINUTES) for one in taken]
 
 
 async def tell(f, message="", turns=ONE_IN_TEN_MINUTES):
     """The one notice that is due is told."""
     taken, its_turn = await turn(f, turns)
     assert its_turn is not None, taken.entry
-    await outbox.told(f.link, taken, its_turn, message, turns.update_every)
+    await outbox.record_notified(f.link, taken, its_turn, message, turns.update_every)
     return its_turn

@@ -7,10 +7,10 @@ from rq import Queue
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
-from router_core.decide import Fall, Later
-from router_core.open_fall import HoldReason
-from router_core.state.delivery import LEASE
-from router_core.state.rounds import reap
+from openfall.router_core.deciding.decide import Fall, Later
+from openfall.router_core.degrading.policy import HoldReason
+from openfall.router_core.state.maintenance import reap
+from openfall.router_core.state.worker_queue import LEASE
 
 JOB, SECRET, ANSWER = "job-00001", b"the-prompt-nobody-else-may-see", b"the-answer-nobody-else-may-see"
 QUEUE = "gpu.smol.background"

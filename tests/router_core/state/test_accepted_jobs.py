@@ -7,14 +7,14 @@ import json
 
 import pytest
 
-from router_core.decide import Fall, Handoff, Later
-from router_core.open_fall import HoldReason
-from router_core.outcome import ErrorClass
-from router_core.result import Status
-from router_core.state.delivery import Deliveries
-from router_core.state.drained import Identity
-from router_core.state.holds import replay
-from router_core.state.rounds import reap, sweep
+from openfall.router_core.deciding.decide import Fall, Handoff, Later
+from openfall.router_core.degrading.policy import HoldReason
+from openfall.router_core.jobs.outcome import ErrorClass
+from openfall.router_core.jobs.result import Status
+from openfall.router_core.state.held_jobs import replay
+from openfall.router_core.state.maintenance import reap, sweep
+from openfall.router_core.state.subscription import WorkerIdentity
+from openfall.router_core.state.worker_queue import WorkerQueue
 
 JOB = "job-00001"
 
@@ -173,8 +173,8 @@ def test_a_held_job_can_be_replayed_and_its_story_stays(fleet):
 
 def test_a_job_that_waits_past_its_deadline_is_found_and_ended_unless_it_moved_on(fleet):
     async def story(f):
-        from router_core.result import Result
-        from router_core.state.intake import end
+        from openfall.router_core.jobs.result import Result
+        from openfall.router_core.state.jobs import end
 
         await f.accept(give_up=10)
         worker = await f.worker()
@@ -249,7 +249,7 @@ def test_a_finished_small_job_costs_less_than_two_kilobytes(fleet):
 
 def test_a_full_store_refuses_new_jobs_and_lets_those_in_flight_end(fleet):
     async def story(f):
-        from router_core.state.errors import StoreFull
+        from openfall.router_core.state.errors import StoreFull
 
         await f.accept()
         worker = await f.worker()
@@ -271,6 +271,6 @@ def test_a_full_store_refuses_new_jobs_and_lets_those_in_flight_end(fleet):
 
 def test_a_worker_that_is_none_is_not_beaten_into_being(fleet):
     async def story(f):
-        assert (await Deliveries(f.link, Identity("nobody", "gpu", (), ()), []).beat([]))[0] is False
+        assert (await WorkerQueue(f.link, WorkerIdentity("nobody", "gpu", (), ()), []).beat([]))[0] is False
 
     fleet(story)

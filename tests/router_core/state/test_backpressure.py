@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from router_core.decide import Handoff
-from router_core.state.errors import QueueFull, StoreFull, StorePressed
-from router_core.state.pressure import LASTS, press, pressure
+from openfall.router_core.deciding.decide import Handoff
+from openfall.router_core.state.errors import QueueFull, StoreFull, StorePressed
+from openfall.router_core.state.memory_pressure import LASTS, check_memory, memory_pressure
 
 JOB = "job-00001"
 
@@ -126,9 +126,9 @@ def test_a_redis_that_is_nearly_full_takes_no_job_and_says_what_to_do(fleet):
     async def story(f):
         await f.accept(JOB)
         memory_of(f, 0.9)
-        why = await press(f.link, 0.85)
+        why = await check_memory(f.link, 0.85)
         assert "MiB of memory (maxmemory)" in why
-        assert await pressure(f.link) == why
+        assert await memory_pressure(f.link) == why
         with pytest.raises(StorePressed, match="raise `maxmemory`") as caught:
             await f.accept("job-00002")
         assert caught.value.retry_after == 5
@@ -145,7 +145,7 @@ def test_what_is_in_flight_ends_while_nothing_is_accepted(fleet):
         await f.accept(JOB)
         worker = await f.worker()
         memory_of(f, 1.1)  # and Redis itself refuses by now
-        assert await press(f.link, 0.85)
+        assert await check_memory(f.link, 0.85)
         delivery = await f.claim(worker)
         assert await f.settle(worker, delivery) == "settled"
 
@@ -156,16 +156,16 @@ def test_what_is_in_flight_ends_while_nothing_is_accepted(fleet):
 def test_jobs_are_taken_again_when_there_is_room_and_the_beginning_is_said_once(fleet):
     async def story(f):
         memory_of(f, 0.9)
-        assert await press(f.link, 0.85)
+        assert await check_memory(f.link, 0.85)
         f.store.delete("of:looking:pressure")
-        assert not await press(f.link, 0.85), "said before"
-        assert await pressure(f.link)
+        assert not await check_memory(f.link, 0.85), "said before"
+        assert await memory_pressure(f.link)
         memory_of(f, 0.5)
-        assert not await press(f.link, 0.85)
-        assert await pressure(f.link), "one look is good for all, for about a second"
+        assert not await check_memory(f.link, 0.85)
+        assert await memory_pressure(f.link), "one look is good for all, for about a second"
         f.store.delete("of:looking:pressure")
-        await press(f.link, 0.85)
-        assert await pressure(f.link) is None
+        await check_memory(f.link, 0.85)
+        assert await memory_pressure(f.link) is None
         await f.accept(JOB)
 
     fleet(story)
@@ -174,8 +174,8 @@ def test_jobs_are_taken_again_when_there_is_room_and_the_beginning_is_said_once(
 @pytest.mark.usefixtures("roomy")
 def test_a_redis_without_a_limit_is_never_pressed(fleet):
     async def story(f):
-        assert not await press(f.link, 0.0001)
-        assert await pressure(f.link) is None
+        assert not await check_memory(f.link, 0.0001)
+        assert await memory_pressure(f.link) is None
 
     fleet(story)
 
@@ -184,7 +184,7 @@ def test_a_redis_without_a_limit_is_never_pressed(fleet):
 def test_a_refusal_ends_by_itself_when_no_worker_looks_any_more(fleet):
     async def story(f):
         memory_of(f, 0.9)
-        await press(f.link, 0.85)
+        await check_memory(f.link, 0.85)
         assert 0 < f.store.pttl("of:pressure") <= LASTS * 1000
 
     fleet(story)

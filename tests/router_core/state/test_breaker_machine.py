@@ -13,18 +13,30 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from router_core.breaker import BreakerState
-from router_core.job import CompletionJob
-from router_core.outcome import Attempt, BreakerMark, CredentialMark, ErrorClass
-from router_core.result import Result, Status
-from router_core.state.breakers import Probed, Word, breakers, force, let_be, report
-from router_core.state.delivery import Deliveries
-from router_core.state.drained import Drained, Identity
-from router_core.state.intake import Intake, Terms
-from router_core.state.link import Link
-from router_core.state.presence import register
-from router_core.state.settling import Call, Ending
-from router_core.state.switches import set_local_only
+from openfall.router_core.deciding.breaker import BreakerState
+from openfall.router_core.jobs.job import CompletionJob
+from openfall.router_core.jobs.outcome import (
+    Attempt,
+    CallSignal,
+    CredentialSignal,
+    ErrorClass,
+)
+from openfall.router_core.jobs.result import Result, Status
+from openfall.router_core.state.breakers import (
+    OverrideResult,
+    ProbeResult,
+    force_breaker,
+    list_breakers,
+    report_probe,
+    reset_breaker,
+)
+from openfall.router_core.state.fleet_flags import set_local_only
+from openfall.router_core.state.jobs import JobStore, SubmitTerms
+from openfall.router_core.state.redis_connection import RedisConnection
+from openfall.router_core.state.settlement import CallReport, DeliveryOutcome
+from openfall.router_core.state.subscription import QueueSubscription, WorkerIdentity
+from openfall.router_core.state.worker_queue import WorkerQueue
+from openfall.router_core.state.worker_registry import register
 from tests.router_core.state.plain_breaker import (
     CALLS,
     CHANCES,
@@ -59,8 +71,8 @@ class Machine(RuleBasedStateMachine):
         self.store.flushall()
         self.loop = asyncio.new_event_loop()
         self.model = Model(int(time.time()) * 1000)
-        self.link = Link(self.url, clock=lambda: self.model.now / 1000)
-        self.workers: dict[str, Deliveries] = {}
+        self.link = RedisConnection(self.url, clock=lambda: self.model.now / 1000)
+        self.workers: dict[str, WorkerQueue] = {}
         self.jobs = 0
         self.held: list = []  # deliveries that nobody has settled
         self.probes: list = []  # every probe ever handed out
@@ -76,17 +88,17 @@ class Machine(RuleBasedStateMachine):
     @initialize()
     def start_workers(self) -> None:
         for name, queues in DRAINS.items():
-            drained = [Drained(q, SEATS[model_of(q)], LEASE_OF_PROBE[model_of(q)] / 1000 - 5) for q in queues]
-            who = Identity(name, queues[0].split(".")[0], queues, ("box",), local=name != "wc")
+            drained = [QueueSubscription(q, SEATS[model_of(q)], LEASE_OF_PROBE[model_of(q)] / 1000 - 5) for q in queues]
+            who = WorkerIdentity(name, queues[0].split(".")[0], queues, ("box",), local=name != "wc")
             self.do(register(self.link, who))
-            self.workers[name] = Deliveries(self.link, who, drained, policy=POLICY)
+            self.workers[name] = WorkerQueue(self.link, who, drained, policy=POLICY)
 
     @rule(queue=st.sampled_from([FRONT, SMOL, LARGE, FAR]), jobs=st.integers(1, 4))
     def supply(self, queue: str, jobs: int) -> None:
         for _ in range(jobs):
             self.jobs += 1
             job = CompletionJob(id=f"job-{self.jobs:05}", producer="tests", chain=("smol",), body={})
-            self.do(Intake(self.link).accept(job, Terms(queue=queue, give_up=86400, keep=900)))
+            self.do(JobStore(self.link).accept(job, SubmitTerms(queue=queue, give_up=86400, keep=900)))
             self.model.lists[queue].append(job.id)
 
     @rule(name=NAMES, want=st.integers(0, 4))
@@ -111,20 +123,20 @@ class Machine(RuleBasedStateMachine):
         attempt = Attempt(
             model=delivery.model, backend=seat.backend, started_at=1, ended_at=3.5, error=ErrorClass.TIMEOUT
         )
-        made = Call(
+        made = CallReport(
             attempt=attempt, group=None, mark=mark, epoch=delivery.epoch, credential=seat.credential,
             credential_mark=key, credential_epoch=delivery.credential_epoch, repeated=repeated,
             wait=wait, chance=chance,
         )  # fmt: skip
-        ending = Ending(next=Result(id=delivery.id, status=Status.FAILED, error=ErrorClass.TIMEOUT), call=made)
+        ending = DeliveryOutcome(next=Result(id=delivery.id, status=Status.FAILED, error=ErrorClass.TIMEOUT), call=made)
         worker = self.workers["wa"]
         settled = self.do(worker.settle(worker.settling(delivery, ending)))
         model, target = self.model, self.model.breakers[f"{seat.backend}/{delivery.model}"]
         model.leases[seat.backend] -= 1
         opened = target.hears(mark, (delivery.epoch, 2500, repeated), model.now, chance)
-        if key == CredentialMark.COOLDOWN:
+        if key == CredentialSignal.COOLDOWN:
             target.cool = max(target.cool, model.now + wait * 1000)
-        if key == CredentialMark.PARK and seat.credential:
+        if key == CredentialSignal.PARK and seat.credential:
             parked = model.breakers[f"key:{seat.credential}"]
             opened |= parked.hears(TRIP, (delivery.credential_epoch, 0, False), model.now, chance)
         assert (settled.came, settled.opened) == ("settled", opened)
@@ -135,7 +147,7 @@ class Machine(RuleBasedStateMachine):
         self.supply(DRAINS[name][-1], times)
         for _ in range(times):
             self.claim(name, 1)
-            self.settle(-1, (mark, CredentialMark.FINE, 0, False, chance))
+            self.settle(-1, (mark, CredentialSignal.FINE, 0, False, chance))
 
     @rule(name=NAMES, calls=st.lists(CALLS, min_size=1, max_size=4), left=st.integers(0, 2))
     def calls_at_once(self, name: str, calls: list[tuple], left: int) -> None:
@@ -155,9 +167,9 @@ class Machine(RuleBasedStateMachine):
             self.supply(queue, 3)
             for _ in range(3):
                 self.claim(name, 1)
-                self.settle(-1, (TRIP, CredentialMark.FINE, 0, False, 0.5))
+                self.settle(-1, (TRIP, CredentialSignal.FINE, 0, False, 0.5))
         if cooled:
-            self.settle(0, (NEUTRAL, CredentialMark.COOLDOWN, 40, False, 0.5))
+            self.settle(0, (NEUTRAL, CredentialSignal.COOLDOWN, 40, False, 0.5))
         self.heal(name, 12)
 
     @rule(which=st.integers(1, 3), mark=st.sampled_from(MARKS), wait=st.sampled_from([0, 4]), chance=CHANCES)
@@ -177,7 +189,7 @@ class Machine(RuleBasedStateMachine):
                     breaker.close(now)
             else:
                 breaker.open(now, chance)
-        told = self.do(report(self.link, probe, Probed(BreakerMark(mark), "why", wait, chance), POLICY))
+        told = self.do(report_probe(self.link, probe, ProbeResult(CallSignal(mark), "why", wait, chance), POLICY))
         assert told == breaker.state
 
     @rule(name=NAMES, seconds=st.sampled_from([12, 30, 60]))
@@ -200,9 +212,11 @@ class Machine(RuleBasedStateMachine):
             if breaker.state == "open":
                 breaker.due, breaker.opens = now, 0 if breaker.forced else breaker.opens
             breaker.forced = None
-            state = self.do(let_be(self.link, name, POLICY))
+            state = self.do(reset_breaker(self.link, name, POLICY))
         else:
-            state = self.do(force(self.link, name, Word(BreakerState(how), "told so", seconds), POLICY))
+            state = self.do(
+                force_breaker(self.link, name, OverrideResult(BreakerState(how), "told so", seconds), POLICY)
+            )
             if breaker.forced is None or breaker.forced[0] != how or breaker.state != how:
                 breaker.open(now, 0.5) if how == "open" else breaker.close(now)
             breaker.forced = (how, ends)
@@ -222,7 +236,7 @@ class Machine(RuleBasedStateMachine):
     @invariant()
     def every_breaker_is_what_the_model_says(self) -> None:
         now = self.model.now
-        found = {breaker.target: breaker for breaker in self.do(breakers(self.link))}
+        found = {breaker.target: breaker for breaker in self.do(list_breakers(self.link))}
         for target, breaker in self.model.breakers.items():
             told = found.get(target)
             if told is None:

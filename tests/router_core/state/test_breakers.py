@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import pytest
 
-from router_core.breaker import BreakerPolicy, BreakerState
-from router_core.outcome import BreakerMark
-from router_core.state.breakers import Probed, Word, breakers, force, history, let_be, report
-from router_core.state.drained import PROBE_GRACE, Drained, Seat
+from openfall.router_core.deciding.breaker import BreakerPolicy, BreakerState
+from openfall.router_core.jobs.outcome import CallSignal
+from openfall.router_core.state.breakers import (
+    OverrideResult,
+    ProbeResult,
+    breaker_history,
+    force_breaker,
+    list_breakers,
+    report_probe,
+    reset_breaker,
+)
+from openfall.router_core.state.subscription import PROBE_GRACE, BackendCapacity, QueueSubscription
 
-OK, SLOW, FAILURE, NEUTRAL, TRIP = BreakerMark
+OK, SLOW, FAILURE, NEUTRAL, TRIP = CallSignal
 OPEN, HALF_OPEN, CLOSED = BreakerState.OPEN, BreakerState.HALF_OPEN, BreakerState.CLOSED
 POLICY = BreakerPolicy()
 SMOL = "gpu.smol.background"
-AT_BOX = Drained(SMOL, (Seat("box", 8),), probe=30)
-TWO = Drained(SMOL, (Seat("box", 8), Seat("big", 4)))
+AT_BOX = QueueSubscription(SMOL, (BackendCapacity("box", 8),), probe=30)
+TWO = QueueSubscription(SMOL, (BackendCapacity("box", 8), BackendCapacity("big", 4)))
 BOX = "box/smol"
 
 
 async def breaker(f, target=BOX):
-    return {found.target: found for found in await breakers(f.link)}[target]
+    return {found.target: found for found in await list_breakers(f.link)}[target]
 
 
 async def opened(f, worker, count=5):
@@ -28,7 +36,7 @@ async def opened(f, worker, count=5):
 
 
 async def probed(f, probe, mark=OK, wait=0.0, chance=0.5):
-    return await report(f.link, probe, Probed(mark, "503", wait, chance), POLICY)
+    return await report_probe(f.link, probe, ProbeResult(mark, "503", wait, chance), POLICY)
 
 
 async def healed(f, worker, target=BOX):
@@ -137,7 +145,7 @@ def test_whoever_claims_next_knows_that_it_opened(fleet):
 
 def test_what_was_called_before_it_opened_says_nothing_of_it_afterwards(fleet):
     async def story(f):
-        worker = await f.drains("wa", Drained(SMOL, (Seat("box", 40),)))
+        worker = await f.drains("wa", QueueSubscription(SMOL, (BackendCapacity("box", 40),)))
         await f.supply(20)
         late = (await worker.claim(20, 0)).deliveries
         await opened(f, worker)
@@ -173,7 +181,7 @@ def test_a_worker_without_a_free_slot_probes_too(fleet):
         worker = await f.drains("wa", AT_BOX)
         await opened(f, worker)
         await healed(f, worker)  # which claims nothing
-        assert [change.after for change in await history(f.link)] == [CLOSED, HALF_OPEN, OPEN]
+        assert [change.after for change in await breaker_history(f.link)] == [CLOSED, HALF_OPEN, OPEN]
 
     fleet(story)
 
@@ -262,7 +270,7 @@ def test_nothing_is_left_of_a_ramp_or_a_cooldown_that_is_over_though_no_job_come
         worker = await f.drains("wa", TWO)
         await f.supply(1)
         await f.calls(worker, NEUTRAL, credential_mark="cooldown", wait=3.0)
-        await force(f.link, "big/smol", Word(OPEN, "a test", 1.0), POLICY)
+        await force_breaker(f.link, "big/smol", OverrideResult(OPEN, "a test", 1.0), POLICY)
         f.clock.now += 1
         await healed(f, worker, "big/smol")
         f.clock.now += POLICY.ramp
@@ -276,8 +284,10 @@ def test_what_an_operator_opens_is_neither_called_nor_probed_before_its_end(flee
     async def story(f):
         worker = await f.drains("wa", AT_BOX)
         await f.supply(1)
-        assert await force(f.link, BOX, Word(OPEN, "its card is being changed", 3600), POLICY) == OPEN
-        assert await force(f.link, BOX, Word(OPEN, "its card is being changed", 3600), POLICY) == OPEN, "sent again"
+        assert await force_breaker(f.link, BOX, OverrideResult(OPEN, "its card is being changed", 3600), POLICY) == OPEN
+        assert (
+            await force_breaker(f.link, BOX, OverrideResult(OPEN, "its card is being changed", 3600), POLICY) == OPEN
+        ), "sent again"
         found = await breaker(f)
         assert (found.forced, found.forced_until, found.epoch) == ("open", f.clock.now + 3600, 1)
         f.clock.now += 3599
@@ -291,12 +301,12 @@ def test_what_an_operator_opens_is_neither_called_nor_probed_before_its_end(flee
 def test_what_an_operator_opens_for_good_stays_open_until_he_takes_it_back(fleet):
     async def story(f):
         worker = await f.drains("wa", AT_BOX)
-        await force(f.link, BOX, Word(OPEN, "sold"), POLICY)
+        await force_breaker(f.link, BOX, OverrideResult(OPEN, "sold"), POLICY)
         f.clock.now += 1e8
         claim = await worker.claim(1, 0)
         assert (claim.probes, claim.due) == ((), 0)
         assert (await breaker(f)).forced_until is None
-        assert await let_be(f.link, BOX, POLICY) == OPEN
+        assert await reset_breaker(f.link, BOX, POLICY) == OPEN
         assert (await worker.claim(1, 0)).probes, "it is probed at once"
 
     fleet(story)
@@ -306,7 +316,7 @@ def test_what_an_operator_closes_is_called_whatever_comes_of_it_until_its_end(fl
     async def story(f):
         worker = await f.drains("wa", AT_BOX)
         await opened(f, worker)
-        assert await force(f.link, BOX, Word(CLOSED, "I know better", 60), POLICY) == CLOSED
+        assert await force_breaker(f.link, BOX, OverrideResult(CLOSED, "I know better", 60), POLICY) == CLOSED
         await f.supply(22)
         told = await f.calls(worker, *[FAILURE] * 20)
         assert not any(settled.opened for settled in told)
@@ -320,13 +330,13 @@ def test_what_is_open_is_still_open_after_a_crash_of_the_server(server, own_flee
     async def story(f):
         worker = await f.drains("wa", AT_BOX)
         await opened(f, worker)
-        before = await breakers(f.link), await history(f.link)
+        before = await list_breakers(f.link), await breaker_history(f.link)
         server.kill()
         server.start()
         await f.supply(1)
         claim = await worker.claim(1, 0)
         assert (claim.deliveries, claim.due) == ((), before[0][0].until)
-        assert (await breakers(f.link), await history(f.link)) == before
+        assert (await list_breakers(f.link), await breaker_history(f.link)) == before
         await healed(f, worker)
         assert await f.claim(worker)
 

@@ -7,22 +7,22 @@ import json
 
 import pytest
 
-from router_core.decide import Fall, Handoff
-from router_core.degrade import Hold, StandIn
-from router_core.job import Urgency
-from router_core.open_fall import HoldReason, Remedy
-from router_core.result import Result, Status
-from router_core.state.delivery import LEASE
-from router_core.state.drained import Drained, Seat
-from router_core.state.holds import replay
-from router_core.state.intake import end as finish
-from router_core.state.release import Offer, release
-from router_core.state.rounds import reap
-from router_core.state.settling import Ending
+from openfall.router_core.deciding.decide import Fall, Handoff
+from openfall.router_core.degrading.degrade import Hold, StandIn
+from openfall.router_core.degrading.policy import HoldReason, Remedy
+from openfall.router_core.jobs.job import Urgency
+from openfall.router_core.jobs.result import Result, Status
+from openfall.router_core.state.held_jobs import replay
+from openfall.router_core.state.held_release import ReleaseBudget, release_held
+from openfall.router_core.state.jobs import end as finish
+from openfall.router_core.state.maintenance import reap
+from openfall.router_core.state.settlement import DeliveryOutcome
+from openfall.router_core.state.subscription import BackendCapacity, QueueSubscription
+from openfall.router_core.state.worker_queue import LEASE
 
 JOB = "job-00001"
 QUEUE = "gpu.smol.background"
-DEGRADE = Drained("degrade", (Seat("degrade", 8),))
+DEGRADE = QueueSubscription("degrade", (BackendCapacity("degrade", 8),))
 OUTAGE = Fall(HoldReason.OUTAGE, "every model is away")
 BODY = {"choices": [{"message": {"role": "assistant", "content": "the lights are out"}}]}
 
@@ -41,9 +41,9 @@ def interim(job_id: str = JOB) -> Result:
 async def falls(f, job_id: str = JOB, queue: str = QUEUE, fall: Fall = OUTAGE, **terms) -> None:
     """A job is accepted, and its worker says that nothing can serve it."""
     await f.accept(job_id, queue=queue, **terms)
-    worker = await f.drains("worker-a", Drained(queue, (Seat("box", 8),)))
+    worker = await f.drains("worker-a", QueueSubscription(queue, (BackendCapacity("box", 8),)))
     delivery = await f.claim(worker)
-    await worker.settle(worker.settling(delivery, Ending(next=fall)))  # without a call: no breaker hears of it
+    await worker.settle(worker.settling(delivery, DeliveryOutcome(next=fall)))  # without a call: no breaker hears of it
 
 
 def mail_of(f, inbox: str = "bot") -> list[tuple[bytes, bytes, bytes]]:
@@ -80,7 +80,7 @@ def test_a_landing_is_written_down_once_however_often_its_settle_is_sent(fleet):
         degrade = await f.drains("degrader", DEGRADE)
         delivery = await f.claim(degrade)
         hold = Hold(reason=HoldReason.OUTAGE, detail="away", models=("smol", "large"))
-        settle = degrade.settling(delivery, Ending(next=hold, fall=record_of(), reply=interim()))
+        settle = degrade.settling(delivery, DeliveryOutcome(next=hold, fall=record_of(), reply=interim()))
         came = [(await degrade.settle(settle)).came for _ in range(3)]
         assert came == ["settled", "again", "again"]
         assert f.places(JOB) == [("deferred", "degrade")]
@@ -136,7 +136,7 @@ def test_a_frozen_degrade_worker_that_comes_back_late_changes_nothing(fleet):
         await reap(f.link)
         await f.lands(fall=record_of())
         hold = Hold(reason=HoldReason.OUTAGE, detail="away", models=("smol",))
-        late = slow.settling(delivery, Ending(next=hold, fall=record_of(), reply=interim()))
+        late = slow.settling(delivery, DeliveryOutcome(next=hold, fall=record_of(), reply=interim()))
         assert (await slow.settle(late)).came == "late"
         assert f.store.xlen("of:falls") == 1
         assert f.places(JOB) == [("deferred", "degrade")]
@@ -150,7 +150,7 @@ def test_a_stand_in_gets_the_job_marked_and_what_it_cannot_serve_falls_from_wher
         await f.lands(StandIn("large", at_front=False, why="smol is away; large stands in"))
         told = f.events(JOB)[-2]
         assert (told["event"], told["by"], told["reason"]) == ("degraded", "other_model", "outage")
-        worker = await f.drains("worker-b", Drained(QUEUE, (Seat("box", 8),)))
+        worker = await f.drains("worker-b", QueueSubscription(QUEUE, (BackendCapacity("box", 8),)))
         delivery = await f.claim(worker)
         assert (delivery.fell.stand_in, delivery.fell.why) == ("large", "every model is away")
         await f.settle(worker, delivery, OUTAGE)
@@ -196,8 +196,8 @@ def test_an_owner_is_told_once_that_its_job_is_held_however_often_it_falls(fleet
         await falls(f, inbox="bot")
         await f.lands(fall=record_of(), reply=interim())
         for _ in range(3):
-            await release(f.link, [Offer("smol", "gpu", 2, tuple(Urgency))], 1)
-            worker = await f.drains("worker-b", Drained(QUEUE, (Seat("box", 8),)))
+            await release_held(f.link, [ReleaseBudget("smol", "gpu", 2, tuple(Urgency))], 1)
+            worker = await f.drains("worker-b", QueueSubscription(QUEUE, (BackendCapacity("box", 8),)))
             await f.settle(worker, await f.claim(worker), OUTAGE)
             await f.lands(fall=record_of(), reply=interim())
         assert [kind for _, kind, _ in mail_of(f)] == [b"degraded"]
@@ -247,7 +247,7 @@ def test_a_good_answer_is_remembered_under_the_name_it_was_settled_with(fleet):
         await f.accept()
         worker = await f.worker()
         delivery = await f.claim(worker)
-        ending = Ending(next=f.answered(delivery), remember=("team:abc", 60.0))
+        ending = DeliveryOutcome(next=f.answered(delivery), remember=("team:abc", 60.0))
         await worker.settle(worker.settling(delivery, ending))
         assert f.store.get("of:last:team:abc") == f.store.get("of:result:" + JOB)
         assert 0 < f.store.ttl("of:last:team:abc") <= 60
@@ -271,7 +271,7 @@ def test_what_is_handed_on_by_a_stand_in_goes_where_any_hand_off_goes(fleet):
     async def story(f):
         await falls(f)
         await f.lands(StandIn("large", at_front=True, why="large stands in"))
-        worker = await f.drains("worker-b", Drained(QUEUE, (Seat("box", 8),)))
+        worker = await f.drains("worker-b", QueueSubscription(QUEUE, (BackendCapacity("box", 8),)))
         await f.settle(worker, await f.claim(worker), Handoff("large", at_front=False), to=QUEUE)
         assert f.places(JOB) == [("queue", QUEUE)]
 

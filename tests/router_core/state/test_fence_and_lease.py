@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from router_core.decide import Fall, Handoff, Later
-from router_core.open_fall import HoldReason
-from router_core.result import Status
-from router_core.state.delivery import LEASE, Deliveries
-from router_core.state.drained import Drained, Identity, Seat
-from router_core.state.presence import register, unregister
-from router_core.state.rounds import reap
+from openfall.router_core.deciding.decide import Fall, Handoff, Later
+from openfall.router_core.degrading.policy import HoldReason
+from openfall.router_core.jobs.result import Status
+from openfall.router_core.state.maintenance import reap
+from openfall.router_core.state.subscription import BackendCapacity, QueueSubscription, WorkerIdentity
+from openfall.router_core.state.worker_queue import LEASE, WorkerQueue
+from openfall.router_core.state.worker_registry import register, unregister
 
 JOB = "job-00001"
 
@@ -170,7 +170,11 @@ def test_a_token_is_never_given_twice_not_even_to_a_namesake(fleet):
         await f.pass_time(LEASE + 1)
         await f.worker("host-2-gpu.1")
         await reap(f.link)
-        successor = Deliveries(f.link, Identity("host-2-gpu.1", "gpu", (), ()), [Drained(f.queue, (Seat("box", 4),))])
+        successor = WorkerQueue(
+            f.link,
+            WorkerIdentity("host-2-gpu.1", "gpu", (), ()),
+            [QueueSubscription(f.queue, (BackendCapacity("box", 4),))],
+        )
         second = await f.claim(successor)
         assert first.token != second.token
 
@@ -264,9 +268,9 @@ def test_a_job_put_back_was_never_delivered(fleet):
 
 def test_a_worker_that_left_in_good_order_is_in_no_list(fleet):
     async def story(f):
-        who = Identity("leaver", "gpu", (f.queue,), ("box",))
+        who = WorkerIdentity("leaver", "gpu", (f.queue,), ("box",))
         await register(f.link, who)
-        await Deliveries(f.link, Identity("leaver", "gpu", (), ()), []).beat([])
+        await WorkerQueue(f.link, WorkerIdentity("leaver", "gpu", (), ()), []).beat([])
         await unregister(f.link, who)
         assert not f.store.smembers("rq:workers")
         assert not f.store.smembers("rq:workers:" + f.queue)

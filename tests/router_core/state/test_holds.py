@@ -6,14 +6,22 @@ import json
 
 import pytest
 
-from router_core.decide import Fall
-from router_core.degrade import Hold
-from router_core.open_fall import HoldReason
-from router_core.result import Status
-from router_core.state.errors import UnknownJob
-from router_core.state.falls import falls
-from router_core.state.holds import Wanted, drop, held, held_among, held_count, parked, replay
-from router_core.state.settling import Ending
+from openfall.router_core.deciding.decide import Fall
+from openfall.router_core.degrading.degrade import Hold
+from openfall.router_core.degrading.policy import HoldReason
+from openfall.router_core.jobs.result import Status
+from openfall.router_core.state.errors import UnknownJob
+from openfall.router_core.state.fall_log import read_falls
+from openfall.router_core.state.held_jobs import (
+    HeldFilter,
+    drop,
+    find_held,
+    held_count,
+    held_summary,
+    list_held,
+    replay,
+)
+from openfall.router_core.state.settlement import DeliveryOutcome
 
 JOB = "job-00001"
 
@@ -22,7 +30,7 @@ async def _held(f, *ids, reason=HoldReason.OUTAGE, **hold):
     worker = await f.worker()
     for job_id in ids:
         await f.accept(job_id, **hold.pop("terms", {}))
-        ending = Ending(next=Fall(reason, "every model is away"))
+        ending = DeliveryOutcome(next=Fall(reason, "every model is away"))
         assert (await worker.settle(worker.settling(await f.claim(worker), ending))).came == "settled"
         record = json.dumps({"id": job_id, "reason": reason, "counts": [], "notify": []}).encode()
         await f.lands(
@@ -31,13 +39,13 @@ async def _held(f, *ids, reason=HoldReason.OUTAGE, **hold):
 
 
 async def _ids(f, **wanted):
-    return [job.id async for job in held(f.link, Wanted(**wanted))]
+    return [job.id async for job in list_held(f.link, HeldFilter(**wanted))]
 
 
 def test_a_held_job_tells_why_since_when_and_what_releases_it(fleet):
     async def story(f):
         await _held(f, JOB, ready_at=f.clock.now + 30)
-        (job,) = await held_among(f.link, [JOB, "nobody-0001"])
+        (job,) = await find_held(f.link, [JOB, "nobody-0001"])
         assert (job.id, job.queue, job.urgency) == (JOB, f.queue, "background")
         assert (job.reason, job.why) == (HoldReason.OUTAGE, "every model is away")
         assert (job.models, job.ready_at) == (("smol", "large"), f.clock.now + 30)
@@ -51,7 +59,7 @@ def test_all_that_stays_held_is_found_though_others_leave_meanwhile(fleet):
         ids = [f"job-{n:05}" for n in range(600)]
         await _held(f, *ids)
         found = []
-        async for job in held(f.link):
+        async for job in list_held(f.link):
             found.append(job.id)
             if len(found) == 1:
                 for other in ids[100:200]:
@@ -81,11 +89,11 @@ def test_what_is_held_is_summed_up_by_reason_and_by_what_it_waits_for(fleet):
         await _held(f, "job-00001", "job-00002")
         await _held(f, "job-00003", models=("large",))
         await _held(f, "job-00004", reason=HoldReason.POISONED, models=())
-        seen = await parked(f.link)
+        seen = await held_summary(f.link)
         assert (seen.total, seen.looked_at, await held_count(f.link)) == (4, 4, 4)
         assert seen.by_reason == {HoldReason.OUTAGE: 3, HoldReason.POISONED: 1}
         assert seen.models == ("large", "smol")
-        assert ((await parked(f.link, 2)).total, (await parked(f.link, 2)).looked_at) == (4, 2)
+        assert ((await held_summary(f.link, 2)).total, (await held_summary(f.link, 2)).looked_at) == (4, 2)
 
     fleet(story)
 
@@ -105,7 +113,7 @@ def test_only_a_held_job_is_replayed_and_an_unknown_one_is_told(fleet):
 def test_a_dropped_job_has_an_end_and_one_that_has_gone_on_is_left(fleet):
     async def story(f):
         await _held(f, "job-00001", "job-00002", "job-00003")
-        one, other, third = [job async for job in held(f.link)]
+        one, other, third = [job async for job in list_held(f.link)]
         assert await drop(f.link, one)
         result = await f.intake.result(one.id)
         assert (result.status, result.detail) == (Status.CANCELLED, "dropped by an operator")
@@ -124,10 +132,10 @@ def test_a_dropped_job_has_an_end_and_one_that_has_gone_on_is_left(fleet):
 def test_the_log_of_falls_is_read_in_order_from_a_moment_on(fleet):
     async def story(f):
         await _held(f, *(f"job-{n:05}" for n in range(300)))
-        told = [fall["id"] async for fall in falls(f.link)]
+        told = [fall["id"] async for fall in read_falls(f.link)]
         assert told == [f"job-{n:05}" for n in range(300)]
         newest = int(f.store.xrevrange("of:falls", count=1)[0][0].partition(b"-")[0]) / 1000
-        assert [fall async for fall in falls(f.link, newest + 1)] == []
-        assert len([fall async for fall in falls(f.link, newest - 3600)]) == 300
+        assert [fall async for fall in read_falls(f.link, newest + 1)] == []
+        assert len([fall async for fall in read_falls(f.link, newest - 3600)]) == 300
 
     fleet(story)

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from router_core.state.incidents import KEEP, QUIET, close, incident, open_incidents
+from openfall.router_core.state.incidents import (
+    KEEP,
+    QUIET,
+    close_incident,
+    fetch_incident,
+    open_incidents,
+)
 from tests.incidents import open_incident
 
 MODELS = ("smol", "large")
@@ -39,7 +45,7 @@ def test_an_incident_goes_on_while(fleet, thing):
         one = open_one(f)
         IN_THE_WAY[thing](f, one)
         before = f.dump()
-        assert await close(f.link, "outage", MODELS) is None
+        assert await close_incident(f.link, "outage", MODELS) is None
         assert f.dump() == before
 
     fleet(story)
@@ -48,12 +54,12 @@ def test_an_incident_goes_on_while(fleet, thing):
 def test_an_incident_that_is_over_is_kept_for_a_week_and_is_no_longer_open(fleet):
     async def story(f):
         one = open_one(f)
-        assert await close(f.link, "outage", MODELS) == one
+        assert await close_incident(f.link, "outage", MODELS) == one
         assert await open_incidents(f.link) == ()
-        found = await incident(f.link, one)
+        found = await fetch_incident(f.link, one)
         assert (found.ended, found.version) == (f.clock.now, 5)
         assert 0 < f.store.ttl(f"of:incident:{one}") <= KEEP
-        assert await close(f.link, "outage", MODELS) is None, "once"
+        assert await close_incident(f.link, "outage", MODELS) is None, "once"
 
     fleet(story)
 
@@ -62,12 +68,12 @@ def test_the_end_of_an_outage_is_told_to_who_heard_or_will_hear_of_its_beginning
     async def story(f):
         now = int(f.clock.now * 1000)
         one = open_one(f, **{"told:discord": now})
-        await close(f.link, "outage", MODELS)
+        await close_incident(f.link, "outage", MODELS)
         assert f.store.zrange("of:outbox", 0, -1) == [f"notice:discord:{one}:recovered".encode()]
         f.store.delete("of:outbox")
         one = open_one(f)
         f.store.zadd("of:outbox", {f"notice:webhook:{one}:began": now})
-        await close(f.link, "outage", MODELS)
+        await close_incident(f.link, "outage", MODELS)
         assert set(f.store.zrange("of:outbox", 0, -1)) == {
             f"notice:webhook:{one}:{kind}".encode() for kind in ("began", "recovered")
         }
@@ -78,7 +84,7 @@ def test_the_end_of_an_outage_is_told_to_who_heard_or_will_hear_of_its_beginning
 def test_any_other_incident_is_closed_without_a_word(fleet):
     async def story(f):
         one = open_one(f, "poisoned", **{"told:discord": 1})
-        assert await close(f.link, "poisoned", MODELS) == one
+        assert await close_incident(f.link, "poisoned", MODELS) == one
         assert not f.store.exists("of:outbox")
 
     fleet(story)
@@ -107,8 +113,8 @@ def test_an_incident_whose_record_somebody_deleted_is_forgotten(fleet):
         one = open_one(f)
         f.store.delete(f"of:incident:{one}")
         assert await open_incidents(f.link) == ()
-        assert await incident(f.link, one) is None
-        assert await close(f.link, "outage", MODELS) is None
+        assert await fetch_incident(f.link, one) is None
+        assert await close_incident(f.link, "outage", MODELS) is None
         assert not f.store.exists("of:incidents")
 
     fleet(story)
@@ -120,7 +126,7 @@ def test_what_only_a_person_will_release_keeps_no_outage_open(fleet):
         hold_one(f, one, "of:held:gone")  # its model is in the catalog no more
         f.store.hset("of:job:job-00008", "held_for", "budget")
         f.store.zadd("of:held:smol", {"job-00008": 1})  # held for something else
-        assert await close(f.link, "outage", MODELS, ("gone",)) == one
+        assert await close_incident(f.link, "outage", MODELS, ("gone",)) == one
 
     fleet(story)
 
@@ -128,8 +134,8 @@ def test_what_only_a_person_will_release_keeps_no_outage_open(fleet):
 def test_what_is_held_for_a_person_keeps_its_own_incident_open(fleet):
     async def story(f):
         one = open_one(f, "poisoned", held=1)
-        assert await close(f.link, "poisoned", MODELS) is None
+        assert await close_incident(f.link, "poisoned", MODELS) is None
         f.store.hset(f"of:incident:{one}", "held", 0)
-        assert await close(f.link, "poisoned", MODELS) == one
+        assert await close_incident(f.link, "poisoned", MODELS) == one
 
     fleet(story)

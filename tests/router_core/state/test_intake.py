@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from router_core.state.errors import DeadlinePassed, IdempotencyConflict, UnknownJob
+from openfall.router_core.state.errors import DeadlinePassed, IdempotencyConflict, UnknownJob
 
 JOB = "job-00001"
 
@@ -148,9 +148,9 @@ def test_an_unknown_job_is_unknown_to_every_question(fleet):
 def test_jobs_accepted_in_bulk_are_each_accepted_or_refused(fleet):
     async def story(f):
         await f.accept(JOB)
-        from router_core.state.intake import Terms
+        from openfall.router_core.state.jobs import SubmitTerms
 
-        terms = Terms(queue=f.queue, give_up=10, keep=10)
+        terms = SubmitTerms(queue=f.queue, give_up=10, keep=10)
         other = f.job(JOB, body={"messages": []})
         good, bad = await f.intake.accept_many([(f.job("job-00002"), terms), (other, terms)])
         assert good.id == "job-00002"

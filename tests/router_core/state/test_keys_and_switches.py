@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-from router_core.breaker import BreakerPolicy, BreakerState
-from router_core.outcome import BreakerMark, CredentialMark
-from router_core.state.breakers import Probed, Word, breakers, force, report
-from router_core.state.drained import Drained, Seat
-from router_core.state.holds import replay
-from router_core.state.rounds import sweep
-from router_core.state.switches import local_only, set_local_only
+from openfall.router_core.deciding.breaker import BreakerPolicy, BreakerState
+from openfall.router_core.jobs.outcome import CallSignal, CredentialSignal
+from openfall.router_core.state.breakers import (
+    OverrideResult,
+    ProbeResult,
+    force_breaker,
+    list_breakers,
+    report_probe,
+)
+from openfall.router_core.state.fleet_flags import local_only, set_local_only
+from openfall.router_core.state.held_jobs import replay
+from openfall.router_core.state.maintenance import sweep
+from openfall.router_core.state.subscription import BackendCapacity, QueueSubscription
 
-OK, SLOW, FAILURE, NEUTRAL, TRIP = BreakerMark
-PARK, COOLDOWN = CredentialMark.PARK, CredentialMark.COOLDOWN
+OK, SLOW, FAILURE, NEUTRAL, TRIP = CallSignal
+PARK, COOLDOWN = CredentialSignal.PARK, CredentialSignal.COOLDOWN
 POLICY = BreakerPolicy()
 SMOL, LARGE, FAR = "cloud.smol.background", "cloud.large.background", "cloud.far.background"
-PAID = (Drained(SMOL, (Seat("east", 8, "one"),)), Drained(LARGE, (Seat("west", 8, "one"),)))
-OTHER = Drained(FAR, (Seat("south", 8, "two"), Seat("north", 8)))
+PAID = (
+    QueueSubscription(SMOL, (BackendCapacity("east", 8, "one"),)),
+    QueueSubscription(LARGE, (BackendCapacity("west", 8, "one"),)),
+)
+OTHER = QueueSubscription(FAR, (BackendCapacity("south", 8, "two"), BackendCapacity("north", 8)))
 AT_HOME = "gpu.smol.background"
-HOME = Drained(AT_HOME, (Seat("box", 4),))
+HOME = QueueSubscription(AT_HOME, (BackendCapacity("box", 4),))
 
 
 async def parked(f, worker):
@@ -37,7 +46,7 @@ def test_a_refused_key_parks_every_model_that_is_called_with_it_and_no_other(fle
         for queue in (SMOL, LARGE, FAR):
             await f.supply(1, queue)
         assert await taken(f, worker) == [(FAR, "south")]
-        (found,) = await breakers(f.link)
+        (found,) = await list_breakers(f.link)
         assert (found.target, found.state) == ("key:one", BreakerState.OPEN)
         assert found.why == "it cannot work before somebody has mended it: timeout"
 
@@ -62,9 +71,9 @@ def test_one_probe_in_the_fleet_finds_out_whether_a_key_is_good_again_and_frees_
         (probe,) = (await second.claim(1, 0)).probes
         assert (probe.target, probe.backend, probe.model) == ("key:one", "west", "large")
         assert (await first.claim(1, 0)).probes == ()
-        await report(f.link, probe, Probed(OK, "", 0, 0.5), POLICY)
+        await report_probe(f.link, probe, ProbeResult(OK, "", 0, 0.5), POLICY)
         (probe,) = (await first.claim(1, 0)).probes
-        assert await report(f.link, probe, Probed(OK, "", 0, 0.5), POLICY) == BreakerState.CLOSED
+        assert await report_probe(f.link, probe, ProbeResult(OK, "", 0, 0.5), POLICY) == BreakerState.CLOSED
         for queue in (SMOL, LARGE):
             await f.supply(1, queue)
         assert await taken(f, first) == [(SMOL, "east"), (LARGE, "west")]
@@ -79,10 +88,10 @@ def test_calls_that_were_under_way_when_a_key_was_parked_do_not_park_it_again(fl
         late = (await worker.claim(2, 0)).deliveries
         await parked(f, worker)
         await f.ends(worker, late[0], NEUTRAL, credential="one", credential_mark=PARK)
-        await force(f.link, "key:one", Word(BreakerState.CLOSED, "it was renewed", 0.001), POLICY)
+        await force_breaker(f.link, "key:one", OverrideResult(BreakerState.CLOSED, "it was renewed", 0.001), POLICY)
         f.clock.now += 1
         await f.ends(worker, late[1], NEUTRAL, credential="one", credential_mark=PARK)
-        (found,) = await breakers(f.link)
+        (found,) = await list_breakers(f.link)
         assert (found.state, found.epoch, found.opens) == (BreakerState.CLOSED, 2, 1)
 
     fleet(story)
@@ -101,17 +110,20 @@ def test_everybody_waits_as_long_as_a_429_asks_and_nobody_shortens_it(fleet):
         for worker in (first, second):
             claim = await worker.claim(1, 0)
             assert (claim.deliveries, claim.due) == ((), until)
-        assert [found.cooling_until for found in await breakers(f.link)] == [until]
+        assert [found.cooling_until for found in await list_breakers(f.link)] == [until]
         f.clock.now = until
         assert await taken(f, first) == [(SMOL, "east")] * 2
-        assert await breakers(f.link) == [], "it was never the breaker's affair"
+        assert await list_breakers(f.link) == [], "it was never the breaker's affair"
 
     fleet(story)
 
 
 def test_a_429_of_one_model_says_nothing_of_another_at_the_same_backend(fleet):
     async def story(f):
-        here = (Drained(SMOL, (Seat("east", 8),)), Drained(LARGE, (Seat("east", 8),)))
+        here = (
+            QueueSubscription(SMOL, (BackendCapacity("east", 8),)),
+            QueueSubscription(LARGE, (BackendCapacity("east", 8),)),
+        )
         worker = await f.drains("wa", *here, local=False)
         await f.supply(2, SMOL)
         await f.calls(worker, NEUTRAL, credential_mark=COOLDOWN, wait=20.0)
@@ -129,7 +141,7 @@ def test_a_429_while_it_comes_back_is_honoured_too(fleet):
         f.clock.now += POLICY.recover_after
         for _ in range(POLICY.probes):
             (probe,) = (await worker.claim(0, 0)).probes
-            await report(f.link, probe, Probed(OK, "", 0, 0.5), POLICY)
+            await report_probe(f.link, probe, ProbeResult(OK, "", 0, 0.5), POLICY)
         await f.calls(worker, NEUTRAL, credential_mark=COOLDOWN, wait=2.0)
         assert await taken(f, worker) == []
         f.clock.now += 2
@@ -158,13 +170,13 @@ def test_many_probes_that_are_due_at_once_are_handed_out_by_twos_without_a_wait(
     async def story(f):
         worker = await f.drains("wa", *PAID, OTHER, local=False)
         for target in ("east/smol", "west/large", "south/far", "north/far", "key:two"):
-            await force(f.link, target, Word(BreakerState.OPEN, "a test", 1), POLICY)
+            await force_breaker(f.link, target, OverrideResult(BreakerState.OPEN, "a test", 1), POLICY)
         f.clock.now += 1
         claims = [await worker.claim(1, 0) for _ in range(3)]
         assert [len(claim.probes) for claim in claims] == [2, 2, 1]
         assert [claim.due == f.clock.now for claim in claims] == [True, True, False]
         assert {probe.target for claim in claims for probe in claim.probes} == {found.target for found in
-            await breakers(f.link)}  # fmt: skip
+            await list_breakers(f.link)}  # fmt: skip
 
     fleet(story)
 
@@ -175,7 +187,7 @@ def test_with_the_switch_on_a_pool_that_is_not_local_gets_no_job_and_no_probe(fl
         await f.supply(3, SMOL)
         await f.supply(1, AT_HOME)
         before = await f.claim(cloud)
-        await force(f.link, "east/smol", Word(BreakerState.OPEN, "a test", 1), POLICY)
+        await force_breaker(f.link, "east/smol", OverrideResult(BreakerState.OPEN, "a test", 1), POLICY)
         f.clock.now += 1
         await set_local_only(f.link, True, "a guest is here")
         assert await local_only(f.link) == "a guest is here"

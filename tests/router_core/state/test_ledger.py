@@ -7,17 +7,17 @@ from datetime import UTC, datetime
 
 import pytest
 
-from router_core.decide import Handoff, Later
-from router_core.outcome import ErrorClass
-from router_core.result import Result, Status
-from router_core.state.delivery import LEASE
-from router_core.state.drained import Drained, Seat
-from router_core.state.ledger import ledger
-from router_core.state.rounds import reap
-from router_core.state.settling import Ending
+from openfall.router_core.deciding.decide import Handoff, Later
+from openfall.router_core.jobs.outcome import ErrorClass
+from openfall.router_core.jobs.result import Result, Status
+from openfall.router_core.state.ledger import read_ledger
+from openfall.router_core.state.maintenance import reap
+from openfall.router_core.state.settlement import DeliveryOutcome
+from openfall.router_core.state.subscription import BackendCapacity, QueueSubscription
+from openfall.router_core.state.worker_queue import LEASE
 
 SMOL, LARGE = "gpu.smol.background", "gpu.large.background"
-BOTH = (Drained(SMOL, (Seat("box", 9),)), Drained(LARGE, (Seat("tower", 9),)))
+BOTH = (QueueSubscription(SMOL, (BackendCapacity("box", 9),)), QueueSubscription(LARGE, (BackendCapacity("tower", 9),)))
 
 
 def day(f) -> str:
@@ -31,7 +31,7 @@ def settle(f, worker, delivery, next_=None, **told):
     attempt = replace(f.attempt(delivery), **{**from_, **told})
     next_ = next_ or Result(id=delivery.id, status=Status.FAILED, attempts=(attempt,))
     call = f.made(attempt, delivery, group=group)
-    return worker.settling(delivery, Ending(next=next_, call=call, to_queue=LARGE))
+    return worker.settling(delivery, DeliveryOutcome(next=next_, call=call, to_queue=LARGE))
 
 
 async def call(f, worker, next_=None, **told):
@@ -40,7 +40,7 @@ async def call(f, worker, next_=None, **told):
 
 
 async def entry(f):
-    (found,) = await ledger(f.link, [day(f)])
+    (found,) = await read_ledger(f.link, [day(f)])
     return found
 
 
@@ -51,7 +51,7 @@ def test_calls_are_summed_by_model_backend_and_group(fleet):
         await f.supply(1, LARGE)
         for group in ("family", "family", "work", None, "family"):
             await call(f, worker, group=group)
-        told = await ledger(f.link, [day(f)])
+        told = await read_ledger(f.link, [day(f)])
         assert [(e.model, e.backend, e.group, e.calls) for e in told] == [
             ("large", "tower", "family", 1), ("smol", "box", None, 1), ("smol", "box", "family", 2),
             ("smol", "box", "work", 1)]  # fmt: skip
@@ -93,8 +93,8 @@ def test_a_delivery_without_a_call_costs_nothing(fleet):
         worker = await f.drains("wa", *BOTH)
         await f.supply(1, SMOL)
         delivery = await f.claim(worker)
-        await worker.settle(worker.settling(delivery, Ending(next=None)))
-        assert await ledger(f.link, [day(f)]) == []
+        await worker.settle(worker.settling(delivery, DeliveryOutcome(next=None)))
+        assert await read_ledger(f.link, [day(f)]) == []
 
     fleet(story)
 
@@ -109,7 +109,7 @@ def test_a_settle_that_is_sent_again_is_counted_once_even_after_its_job_went_on(
         assert (await worker.settle(first)).came == "again", "while the next one is asked"
         assert [(await worker.settle(second)).came for _ in range(2)] == ["settled", "again"]
         assert (await worker.settle(first)).came == "again", "after the end, from a disk that had been full of it"
-        assert [entry.calls for entry in await ledger(f.link, [day(f)])] == [1, 1]
+        assert [entry.calls for entry in await read_ledger(f.link, [day(f)])] == [1, 1]
         assert f.counter("late") == 0
 
     fleet(story)
@@ -138,7 +138,7 @@ def test_what_was_heard_of_a_job_that_is_retried_for_ever_takes_no_more_room(fle
         await f.supply(1, SMOL)
         for _ in range(50):
             delivery = await f.claim(worker)
-            assert await worker.settle(last := worker.settling(delivery, Ending(next=None)))
+            assert await worker.settle(last := worker.settling(delivery, DeliveryOutcome(next=None)))
         assert len(f.ours(delivery.id, "settled")) <= 64
         assert (await worker.settle(last)).came == "again"
 
@@ -180,7 +180,7 @@ def test_a_day_is_the_server_s_and_is_forgotten_after_a_hundred(fleet):
         f.clock.now += 86400
         days.append(day(f))
         await call(f, worker)
-        assert [(e.day, e.calls) for e in await ledger(f.link, [*days, "1999-01-01"])] == [(d, 1) for d in days]
+        assert [(e.day, e.calls) for e in await read_ledger(f.link, [*days, "1999-01-01"])] == [(d, 1) for d in days]
         assert 99 * 86400 < f.store.ttl("of:ledger:" + days[0]) <= 100 * 86400
 
     fleet(story)

@@ -8,9 +8,15 @@ from collections.abc import Awaitable, Callable
 import pytest
 import redis
 
-from router_core.state.errors import StoreError, StoreFull, StoreRefused, StoreUnreachable, translate
-from router_core.state.intake import Intake
-from router_core.state.link import Link, masked
+from openfall.router_core.state.errors import (
+    StoreError,
+    StoreFull,
+    StoreRefused,
+    StoreUnreachable,
+    translate,
+)
+from openfall.router_core.state.jobs import JobStore
+from openfall.router_core.state.redis_connection import RedisConnection, redact_url
 
 TIMEOUT = 20
 
@@ -25,7 +31,7 @@ def run(story: Callable[[], Awaitable[None]]) -> None:
 
 def test_what_is_asked_while_a_batch_is_in_flight_goes_out_together(redis_url):
     async def story():
-        async with Link(redis_url) as link:
+        async with RedisConnection(redis_url) as link:
             replies = await asyncio.gather(*(link.command("ECHO", str(n)) for n in range(100)))
             assert replies == [str(n).encode() for n in range(100)]
             assert link.round_trips <= 2
@@ -35,7 +41,7 @@ def test_what_is_asked_while_a_batch_is_in_flight_goes_out_together(redis_url):
 
 def test_a_refused_command_leaves_the_others_of_its_batch_alone(redis_url):
     async def story():
-        async with Link(redis_url) as link:
+        async with RedisConnection(redis_url) as link:
             asked = link.command("SET", "a", "1"), link.command("INCR", "b", "c"), link.command("GET", "a")
             first, refused, last = await asyncio.gather(*asked, return_exceptions=True)
             assert (first, last) == (b"OK", b"1")
@@ -48,7 +54,7 @@ def test_a_refused_command_leaves_the_others_of_its_batch_alone(redis_url):
 @pytest.mark.parametrize("bad", ["\ud800", None, object()], ids=["half a character", "nothing", "an object"])
 def test_what_cannot_be_sent_fails_alone_and_the_link_goes_on(redis_url, bad):
     async def story():
-        async with Link(redis_url) as link:
+        async with RedisConnection(redis_url) as link:
             good, failed, last = await asyncio.gather(
                 link.command("ECHO", "x"),
                 link.command("ECHO", bad),
@@ -64,7 +70,7 @@ def test_what_cannot_be_sent_fails_alone_and_the_link_goes_on(redis_url, bad):
 
 def test_a_caller_that_gives_up_takes_no_reply_from_the_others(redis_url):
     async def story():
-        async with Link(redis_url) as link:
+        async with RedisConnection(redis_url) as link:
             impatient = asyncio.create_task(link.command("ECHO", "gone"))
             patient = asyncio.create_task(link.command("ECHO", "here"))
             await asyncio.sleep(0)
@@ -77,7 +83,7 @@ def test_a_caller_that_gives_up_takes_no_reply_from_the_others(redis_url):
 
 def test_scripts_are_loaded_again_when_the_server_has_forgotten_them(redis_url, store):
     async def story():
-        async with Link(redis_url) as link:
+        async with RedisConnection(redis_url) as link:
             await link.load("replay")
             for _ in range(2):
                 assert await link.script("replay", "nosuchjob") == [b"gone"]
@@ -88,7 +94,7 @@ def test_scripts_are_loaded_again_when_the_server_has_forgotten_them(redis_url, 
 
 def test_a_connection_that_the_server_closed_is_made_anew_unnoticed(redis_url, store):
     async def story():
-        async with Link(redis_url) as link:
+        async with RedisConnection(redis_url) as link:
             me = await link.command("CLIENT", "ID")
             store.client_kill_filter(_id=me)
             assert await link.command("PING") == b"PONG"
@@ -99,7 +105,7 @@ def test_a_connection_that_the_server_closed_is_made_anew_unnoticed(redis_url, s
 
 def test_a_stopped_server_is_unreachable_until_it_is_back(server):
     async def story():
-        async with Link(server.url) as link:
+        async with RedisConnection(server.url) as link:
             await link.command("SET", "kept", "1")
             await link.command("WAITAOF", 1, 0, 5000)
             server.kill()
@@ -115,7 +121,7 @@ def test_a_stopped_server_is_unreachable_until_it_is_back(server):
 
 def test_all_who_wait_hear_that_the_server_is_away(tmp_path):
     async def story():
-        async with Link(f"unix://{tmp_path}/none") as link:
+        async with RedisConnection(f"unix://{tmp_path}/none") as link:
             told = await asyncio.gather(*(link.command("PING") for _ in range(300)), return_exceptions=True)
             assert {type(error) for error in told} == {StoreUnreachable}
 
@@ -124,7 +130,7 @@ def test_all_who_wait_hear_that_the_server_is_away(tmp_path):
 
 def test_closing_ends_those_who_wait(redis_url):
     async def story():
-        link = Link(redis_url)
+        link = RedisConnection(redis_url)
         waiting = asyncio.create_task(link.command("BLPOP", "nothing", 0))
         await link_sent(link)
         await link.close()
@@ -143,15 +149,15 @@ def test_a_server_that_wants_a_password_says_so_without_showing_it(server):
         admin.config_set("requirepass", "right-one")
 
     async def story():
-        async with Link(server.url) as link:
+        async with RedisConnection(server.url) as link:
             with pytest.raises(StoreRefused, match="wants a password"):
                 await link.command("PING")
         for url in (f"unix://:wrong-one@{server.socket}", f"unix://me:wrong-one@{server.socket}"):
-            async with Link(url) as link:
+            async with RedisConnection(url) as link:
                 with pytest.raises(StoreRefused, match="wrong password or user") as caught:
                     await link.command("PING")
                 assert "wrong-one" not in str(caught.value)
-        async with Link(f"unix://:right-one@{server.socket}") as link:
+        async with RedisConnection(f"unix://:right-one@{server.socket}") as link:
             assert await link.command("PING") == b"PONG"
 
     run(story)
@@ -162,11 +168,11 @@ def test_a_user_without_rights_is_told(server):
         admin.acl_setuser("reader", enabled=True, passwords=["+pw"], commands=["+get"], keys=["*"])
 
     async def story():
-        async with Link(f"unix://reader:pw@{server.socket}") as link:
+        async with RedisConnection(f"unix://reader:pw@{server.socket}") as link:
             with pytest.raises(StoreRefused, match="give it more rights"):
                 await link.command("SET", "a", "1")
             with pytest.raises(StoreRefused, match="give it more rights"):
-                await Intake(link).cancel("job-00001")
+                await JobStore(link).cancel("job-00001")
 
     run(story)
 
@@ -176,7 +182,7 @@ def test_a_full_store_is_told(server):
         admin.config_set("maxmemory", 1)
 
     async def story():
-        async with Link(server.url) as link:
+        async with RedisConnection(server.url) as link:
             with pytest.raises(StoreFull, match="out of memory"):
                 await link.command("SET", "a", "1")
 
@@ -188,7 +194,7 @@ def test_a_replica_is_told(server):
         admin.execute_command("REPLICAOF", "127.0.0.1", "1")
 
     async def story():
-        async with Link(server.url) as link:
+        async with RedisConnection(server.url) as link:
             with pytest.raises(StoreRefused, match="point the URL at the primary"):
                 await link.command("SET", "a", "1")
 
@@ -220,4 +226,4 @@ def test_a_long_refusal_is_cut_short():
     ],
 )
 def test_an_address_is_shown_without_its_password(url, shown):
-    assert masked(url) == shown
+    assert redact_url(url) == shown

@@ -20,21 +20,26 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from router_core.decide import Fall, Handoff, Later
-from router_core.degrade import Hold
-from router_core.job import CompletionJob, Urgency
-from router_core.open_fall import HoldReason
-from router_core.outcome import Attempt, BreakerMark, CredentialMark, ErrorClass
-from router_core.result import Result, Status
-from router_core.state.delivery import Deliveries
-from router_core.state.drained import Drained, Identity, Seat
-from router_core.state.holds import replay
-from router_core.state.intake import Intake, Terms, end
-from router_core.state.link import Link
-from router_core.state.presence import register
-from router_core.state.release import Offer, release
-from router_core.state.rounds import reap, sweep
-from router_core.state.settling import Call, Ending
+from openfall.router_core.deciding.decide import Fall, Handoff, Later
+from openfall.router_core.degrading.degrade import Hold
+from openfall.router_core.degrading.policy import HoldReason
+from openfall.router_core.jobs.job import CompletionJob, Urgency
+from openfall.router_core.jobs.outcome import (
+    Attempt,
+    CallSignal,
+    CredentialSignal,
+    ErrorClass,
+)
+from openfall.router_core.jobs.result import Result, Status
+from openfall.router_core.state.held_jobs import replay
+from openfall.router_core.state.held_release import ReleaseBudget, release_held
+from openfall.router_core.state.jobs import JobStore, SubmitTerms, end
+from openfall.router_core.state.maintenance import reap, sweep
+from openfall.router_core.state.redis_connection import RedisConnection
+from openfall.router_core.state.settlement import CallReport, DeliveryOutcome
+from openfall.router_core.state.subscription import BackendCapacity, QueueSubscription, WorkerIdentity
+from openfall.router_core.state.worker_queue import WorkerQueue
+from openfall.router_core.state.worker_registry import register
 from tests.router_core.state.plain import (
     DEGRADE,
     KINDS,
@@ -63,12 +68,12 @@ class Machine(RuleBasedStateMachine):
         self.store.flushall()
         self.loop = asyncio.new_event_loop()
         self.model = Model(float(int(time.time())))
-        self.link = Link(self.url, clock=lambda: self.model.now)
-        self.intake = Intake(self.link)
+        self.link = RedisConnection(self.url, clock=lambda: self.model.now)
+        self.intake = JobStore(self.link)
         self.given: list[tuple[str, object]] = []  # every delivery ever made, and who got it
         self.results: dict[str, bytes] = {}
         self.drained: dict[str, str] = defaultdict(str)
-        self.workers: dict[str, Deliveries] = {}
+        self.workers: dict[str, WorkerQueue] = {}
 
     def do(self, coroutine):
         return self.loop.run_until_complete(coroutine)
@@ -82,9 +87,11 @@ class Machine(RuleBasedStateMachine):
     def start_workers(self) -> None:
         for name, queues in WORKERS.items():
             pool = queues[0].partition(".")[0]
-            self.do(register(self.link, Identity(name, pool, queues, tuple(SLOTS))))
-            drained = [Drained(queue, tuple(starmap(Seat, SERVED[queue].items()))) for queue in queues]
-            self.workers[name] = Deliveries(self.link, Identity(name, pool, (), ()), drained)
+            self.do(register(self.link, WorkerIdentity(name, pool, queues, tuple(SLOTS))))
+            drained = [
+                QueueSubscription(queue, tuple(starmap(BackendCapacity, SERVED[queue].items()))) for queue in queues
+            ]
+            self.workers[name] = WorkerQueue(self.link, WorkerIdentity(name, pool, (), ()), drained)
         for queue in (SMOL, SMOL, LARGE):
             self.accept(queue, 600)
         self.pass_time(1, set(WORKERS))
@@ -96,7 +103,7 @@ class Machine(RuleBasedStateMachine):
     @rule(queue=st.sampled_from([SMOL, LARGE]), give_up=st.sampled_from([15, 600]))
     def accept(self, queue: str, give_up: int) -> None:
         job = self.job(len(self.model.jobs))
-        accepted = self.do(self.intake.accept(job, Terms(queue=queue, give_up=give_up, keep=900)))
+        accepted = self.do(self.intake.accept(job, SubmitTerms(queue=queue, give_up=give_up, keep=900)))
         self.model.jobs[job.id] = Job(queue, self.model.now + give_up, accepted=self.model.now)
         self.model.lists[queue].append(job.id)
         assert accepted.position == len(self.model.lists[queue])
@@ -105,7 +112,7 @@ class Machine(RuleBasedStateMachine):
     @rule(data=st.data())
     def accept_again(self, data) -> None:
         number = data.draw(st.integers(0, len(self.model.jobs) - 1))
-        accepted = self.do(self.intake.accept(self.job(number), Terms(queue=SMOL, give_up=9, keep=900)))
+        accepted = self.do(self.intake.accept(self.job(number), SubmitTerms(queue=SMOL, give_up=9, keep=900)))
         assert accepted.deadline == self.model.jobs[accepted.id].deadline
 
     @rule(name=st.sampled_from(sorted(WORKERS)), want=st.integers(1, 3))
@@ -156,17 +163,17 @@ class Machine(RuleBasedStateMachine):
             "back": None,
         }[verb]
         call = None if verb == "back" else self.call(attempt, delivery)
-        settle = self.workers[name].settling(delivery, Ending(next=next_, call=call, to_queue=to_queue))
+        settle = self.workers[name].settling(delivery, DeliveryOutcome(next=next_, call=call, to_queue=to_queue))
         came = self.do(self.workers[name].settle(settle)).came
         assert came == self.model.fence(delivery.id, delivery.token, "done" if verb in ended else verb)
         if came == "settled":
             self._settled(delivery, verb, to_queue)
 
-    def call(self, attempt: Attempt, delivery) -> Call:
+    def call(self, attempt: Attempt, delivery) -> CallReport:
         """A call that says nothing of any breaker: those have a machine of their own."""
-        return Call(
-            attempt=attempt, group=None, mark=BreakerMark.NEUTRAL, epoch=delivery.epoch, credential="",
-            credential_mark=CredentialMark.FINE, credential_epoch="0", repeated=False, wait=0.0, chance=0.5,
+        return CallReport(
+            attempt=attempt, group=None, mark=CallSignal.NEUTRAL, epoch=delivery.epoch, credential="",
+            credential_mark=CredentialSignal.FINE, credential_epoch="0", repeated=False, wait=0.0, chance=0.5,
         )  # fmt: skip
 
     def _settled(self, delivery, verb: str, to_queue: str) -> None:
@@ -252,8 +259,8 @@ class Machine(RuleBasedStateMachine):
 
     @rule(alias=st.sampled_from(["smol", "large"]))
     def release(self, alias: str) -> None:
-        offer = Offer(alias, "gpu", RELEASED_AT_ONCE, tuple(Urgency))
-        assert [job_id for job_id, _ in self.do(release(self.link, [offer], 1))][::-1] == self.model.release(alias)
+        offer = ReleaseBudget(alias, "gpu", RELEASED_AT_ONCE, tuple(Urgency))
+        assert [job_id for job_id, _ in self.do(release_held(self.link, [offer], 1))][::-1] == self.model.release(alias)
 
     @rule()
     def what_fell_is_held(self) -> None:

@@ -9,10 +9,10 @@ import pytest
 import redis
 from rq.command import send_shutdown_command, send_stop_job_command
 
-from router_core.state import events
-from router_core.state.errors import StoreUnreachable
-from router_core.state.events import News
-from router_core.state.presence import Bell, Command, commands
+from openfall.router_core.state import job_events
+from openfall.router_core.state.errors import StoreUnreachable
+from openfall.router_core.state.job_events import EventHub
+from openfall.router_core.state.worker_registry import WakeUp, WorkerCommand, listen_commands
 
 JOB = "job-00001"
 QUEUE = "gpu.smol.background"
@@ -21,7 +21,7 @@ LONG = 10
 
 @pytest.fixture
 def _only_the_bell_wakes(monkeypatch):
-    monkeypatch.setattr(events, "LOOK_AGAIN", 3600.0)
+    monkeypatch.setattr(job_events, "LOOK_AGAIN", 3600.0)
 
 
 async def until(found):
@@ -35,7 +35,7 @@ async def until(found):
 async def told(link, listener, event):
     """Wait until the job's events have one of that kind, looking only when woken."""
     async with asyncio.timeout(LONG):
-        while event not in [one["event"] for one in await events.read(link, JOB)]:
+        while event not in [one["event"] for one in await job_events.read(link, JOB)]:
             await listener.changed()
 
 
@@ -44,7 +44,7 @@ def test_every_listener_of_a_job_hears_its_news(fleet):
     async def story(f):
         await f.accept()
         worker = await f.worker()
-        news = News(f.url)
+        news = EventHub(f.url)
         async with news.listen(JOB) as one, news.listen(JOB) as two, news.listen("job-00002"):
             both = asyncio.gather(told(f.link, one, "done"), told(f.link, two, "done"))
             await told(f.link, one, "queued")
@@ -68,7 +68,7 @@ def test_an_answer_that_somebody_waits_for_keeps_its_story(fleet):
         await f.settle(worker, await f.claim(worker))
         assert f.events("job-00002") == []
         await f.accept()
-        news = News(f.url)
+        news = EventHub(f.url)
         async with news.listen(JOB) as listener:
             await until(lambda: f.store.pubsub_numsub("of:news:" + JOB)[0][1])
             await f.settle(worker, await f.claim(worker))
@@ -83,7 +83,7 @@ def test_an_answer_that_somebody_waits_for_keeps_its_story(fleet):
 def test_a_listener_survives_a_cut_connection(fleet):
     async def story(f):
         await f.accept()
-        news = News(f.url)
+        news = EventHub(f.url)
         async with news.listen(JOB) as listener:
             await told(f.link, listener, "queued")
             cut = await until(lambda: [c for c in f.store.client_list() if int(c["sub"])])
@@ -101,10 +101,10 @@ def test_a_listener_survives_a_cut_connection(fleet):
 
 
 def test_a_listener_looks_by_itself_when_nothing_is_heard(redis_url, monkeypatch):
-    monkeypatch.setattr(events, "LOOK_AGAIN", 0.01)
+    monkeypatch.setattr(job_events, "LOOK_AGAIN", 0.01)
 
     async def story():
-        news = News(redis_url)
+        news = EventHub(redis_url)
         async with asyncio.timeout(LONG), news.listen(JOB) as listener:
             for _ in range(3):
                 await listener.changed()
@@ -115,7 +115,7 @@ def test_a_listener_looks_by_itself_when_nothing_is_heard(redis_url, monkeypatch
 
 def test_the_bell_rings_for_an_accepted_job_and_once(fleet):
     async def story(f):
-        bell = Bell(f.url, [QUEUE])
+        bell = WakeUp(f.url, [QUEUE])
         assert await bell.wait(0.01) is False
         waiting = asyncio.create_task(bell.wait())
         await f.accept()
@@ -128,7 +128,7 @@ def test_the_bell_rings_for_an_accepted_job_and_once(fleet):
 
 def test_a_ring_that_is_passed_on_reaches_the_next(fleet):
     async def story(f):
-        first, second = Bell(f.url, [QUEUE]), Bell(f.url, [QUEUE])
+        first, second = WakeUp(f.url, [QUEUE]), WakeUp(f.url, [QUEUE])
         await first.pass_on()
         assert await second.wait(0.01) is False, "nothing had rung"
         await f.accept()
@@ -155,7 +155,7 @@ def test_a_burst_leaves_few_rings_behind_and_an_emptied_queue_none(fleet):
 
 def test_a_bell_without_a_server_says_so(server):
     async def story():
-        bell = Bell(server.url, [QUEUE])
+        bell = WakeUp(server.url, [QUEUE])
         with redis.Redis.from_url(server.url) as client:
             client.rpush("of:bell:" + QUEUE, "1")
         assert await bell.wait() is True
@@ -174,17 +174,17 @@ def test_rqs_commands_reach_the_worker(fleet):
         await f.accept()
         worker = await f.worker()
         await f.claim(worker)
-        heard = commands(f.url, "redis", "worker-a")
+        heard = listen_commands(f.url, "redis", "worker-a")
         first = asyncio.create_task(anext(heard))
         await until(lambda: f.store.pubsub_numsub("rq:pubsub:worker-a")[0][1])
         for nonsense in (b"\x80not json", b"5", b"[]", b'{"command":1}', b'{"job_id":"x"}'):
             f.store.publish("rq:pubsub:worker-a", nonsense)
         send_stop_job_command(f.store, JOB, serializer=_Json)
-        assert await first == Command("stop-job", JOB)
+        assert await first == WorkerCommand("stop-job", JOB)
         send_shutdown_command(f.store, "worker-a")
-        assert await anext(heard) == Command("shutdown", "")
+        assert await anext(heard) == WorkerCommand("shutdown", "")
         await f.intake.cancel(JOB)
-        assert await anext(heard) == Command("stop-job", JOB, ended=True)
+        assert await anext(heard) == WorkerCommand("stop-job", JOB, ended=True)
         await heard.aclose()
 
     fleet(story)
@@ -196,7 +196,7 @@ class _Json:
 
 def test_the_ear_for_commands_says_when_the_server_is_gone(server):
     async def story():
-        heard = commands(server.url, "redis://here", "worker-a")
+        heard = listen_commands(server.url, "redis://here", "worker-a")
         first = asyncio.create_task(anext(heard))
         with redis.Redis.from_url(server.url) as client:
             await until(lambda: client.pubsub_numsub("rq:pubsub:worker-a")[0][1])

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from router_core.state import outbox
-from router_core.state.outbox import LEASE, NoticeKind, NoticePost, Turns
+from openfall.router_core.state import outbox
+from openfall.router_core.state.outbox import (
+    LEASE,
+    NoticeEntry,
+    NoticeKind,
+    NoticeRate,
+)
 from tests.router_core.state.posting import ONE_IN_TEN_MINUTES, began, ended, put, tell, turn, turns, waits
 
 
@@ -53,11 +58,11 @@ def test_a_turn_that_came_to_nothing_is_given_back(fleet):
         began(f)
         taken, its_turn = await turn(f)
         assert its_turn is not None
-        await outbox.again(f.link, taken, 5, "HTTP 503")
+        await outbox.retry_entry(f.link, taken, 5, "HTTP 503")
         second = began(f, "poisoned")
         taken, its_turn = await turn(f)
         assert its_turn is not None, "nobody has been told of the first"
-        assert taken.what == NoticePost("discord", second, NoticeKind.BEGAN)
+        assert taken.what == NoticeEntry("discord", second, NoticeKind.BEGAN)
 
     fleet(story)
 
@@ -80,7 +85,7 @@ def test_the_beginning_of_what_is_over_is_told_first_when_it_was_the_notifier_th
     async def story(f):
         incident = began(f)
         taken, _ = await turn(f)
-        await outbox.again(f.link, taken, 300, "HTTP 503")
+        await outbox.retry_entry(f.link, taken, 300, "HTTP 503")
         await ended(f)
         taken, its_turn = await turn(f)
         assert (taken.what.kind, its_turn) == (NoticeKind.RECOVERED, None)
@@ -100,12 +105,12 @@ def test_an_update_is_told_when_there_is_something_new_and_not_too_often(fleet):
         incident = began(f)
         update = f"notice:discord:{incident}:update"
         put(f, update)
-        takes = {taken.what.kind: taken for taken in await outbox.take(f.link, 8)}
-        assert await outbox.notice_turn(f.link, takes["update"], ONE_IN_TEN_MINUTES) is None
+        takes = {taken.what.kind: taken for taken in await outbox.claim_entry(f.link, 8)}
+        assert await outbox.admit_notice(f.link, takes["update"], ONE_IN_TEN_MINUTES) is None
         assert update not in waits(f), "the beginning is still to be told, and will tell it"
-        its_turn = await outbox.notice_turn(f.link, takes["began"], ONE_IN_TEN_MINUTES)
+        its_turn = await outbox.admit_notice(f.link, takes["began"], ONE_IN_TEN_MINUTES)
         f.store.hincrby(f"of:incident:{incident}", "version", 1)
-        await outbox.told(f.link, takes["began"], its_turn, "m1", 10)
+        await outbox.record_notified(f.link, takes["began"], its_turn, "m1", 10)
         assert waits(f) == {update: 10}, "another fall while it was posted"
         f.clock.now += 10
         told = await tell(f)
@@ -119,8 +124,8 @@ def test_an_update_is_told_when_there_is_something_new_and_not_too_often(fleet):
         assert (await turn(f))[1] is None
         assert waits(f) == {update: 6}
         await ended(f)
-        taken = {one.what.kind: one for one in await outbox.take(f.link, 8)}
-        assert await outbox.notice_turn(f.link, taken["update"], ONE_IN_TEN_MINUTES) is None
+        taken = {one.what.kind: one for one in await outbox.claim_entry(f.link, 8)}
+        assert await outbox.admit_notice(f.link, taken["update"], ONE_IN_TEN_MINUTES) is None
         assert update not in waits(f), "its end says more"
 
     fleet(story)
@@ -131,7 +136,7 @@ def test_an_end_is_told_only_where_that_is_wanted_and_the_beginning_was(fleet):
         began(f)
         await tell(f)
         await ended(f)
-        quiet = Turns(most=1, seconds=600, update_every=10, on_recovery=False)
+        quiet = NoticeRate(most=1, seconds=600, update_every=10, on_recovery=False)
         assert (await turn(f, quiet))[1] is None
         assert waits(f) == {}
         f.clock.now += 600
@@ -150,11 +155,11 @@ def test_each_notifier_has_its_own_turns(fleet):
     async def story(f):
         incident = began(f)
         put(f, f"notice:webhook:{incident}:began")
-        taken = await outbox.take(f.link, 8)
-        turns = [await outbox.notice_turn(f.link, one, ONE_IN_TEN_MINUTES) for one in taken]
+        taken = await outbox.claim_entry(f.link, 8)
+        turns = [await outbox.admit_notice(f.link, one, ONE_IN_TEN_MINUTES) for one in taken]
         assert None not in turns
         for one, its_turn in zip(taken, turns, strict=True):
-            await outbox.told(f.link, one, its_turn, "m1" if "discord" in one.entry else "", 10)
+            await outbox.record_notified(f.link, one, its_turn, "m1" if "discord" in one.entry else "", 10)
         found = f.store.hgetall(f"of:incident:{incident}")
         assert (b"told:webhook" in found, b"message:webhook" in found, found[b"message:discord"]) == (
             True,
@@ -167,7 +172,7 @@ def test_each_notifier_has_its_own_turns(fleet):
 
 def test_several_may_be_told_at_once_where_that_is_allowed(fleet):
     async def story(f):
-        turns = Turns(most=2, seconds=600, update_every=10, on_recovery=True)
+        turns = NoticeRate(most=2, seconds=600, update_every=10, on_recovery=True)
         for reason in ("outage", "budget"):
             began(f, reason)
             await tell(f, turns=turns)

@@ -14,12 +14,19 @@ from pathlib import Path
 
 import pytest
 
-from router_core.breaker import BreakerPolicy, BreakerState
-from router_core.outcome import BreakerMark
-from router_core.state.breakers import Probed, Word, breakers, force, let_be, report
-from router_core.state.claims import Probe
-from router_core.state.drained import PROBE_GRACE
-from router_core.state.link import Link
+from openfall.router_core.deciding.breaker import BreakerPolicy, BreakerState
+from openfall.router_core.jobs.outcome import CallSignal
+from openfall.router_core.state.breakers import (
+    OverrideResult,
+    ProbeResult,
+    force_breaker,
+    list_breakers,
+    report_probe,
+    reset_breaker,
+)
+from openfall.router_core.state.claims import Probe
+from openfall.router_core.state.redis_connection import RedisConnection
+from openfall.router_core.state.subscription import PROBE_GRACE
 
 pytestmark = pytest.mark.slow
 
@@ -30,16 +37,16 @@ POLICY = BreakerPolicy()
 
 CLAIMERS = """
 import asyncio, json, os, sys
-from router_core.state.delivery import Deliveries
-from router_core.state.drained import Drained, Identity, Seat
-from router_core.state.link import Link
+from openfall.router_core.state.worker_queue import WorkerQueue
+from openfall.router_core.state.subscription import BackendCapacity, QueueSubscription, WorkerIdentity
+from openfall.router_core.state.redis_connection import RedisConnection
 
 url, count, probe, parent = sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), os.getpid()
 
 async def claim_until_left_alone():
-    who = Identity(f"worker-{os.getpid()}", "gpu", (), ())
-    async with Link(url) as link:
-        worker = Deliveries(link, who, [Drained("gpu.smol.background", (Seat("box", 4),), probe)])
+    who = WorkerIdentity(f"worker-{os.getpid()}", "gpu", (), ())
+    async with RedisConnection(url) as link:
+        worker = WorkerQueue(link, who, [QueueSubscription("gpu.smol.background", (BackendCapacity("box", 4),), probe)])
         await link.command("SADD", "tests:claiming", os.getpid())
         while os.getppid() == parent:
             claim = await worker.claim(1, 0)
@@ -88,11 +95,11 @@ def test_one_of_64_processes_probes_and_another_one_when_it_is_killed(claimers, 
         wait_for(lambda: int(store.get("tests:claims")) > since + 3 * PROCESSES, "they go on claiming")
 
     async def story():
-        async with Link(redis_url) as link:
-            await force(link, "box/smol", Word(BreakerState.OPEN, "a test"), POLICY)
+        async with RedisConnection(redis_url) as link:
+            await force_breaker(link, "box/smol", OverrideResult(BreakerState.OPEN, "a test"), POLICY)
             everybody_claims_again()
             assert probes() == []
-            await let_be(link, "box/smol", POLICY)  # its probe is due: all of them are at it
+            await reset_breaker(link, "box/smol", POLICY)  # its probe is due: all of them are at it
             everybody_claims_again()
             ((pid, began, *_),) = probes()
 
@@ -105,11 +112,13 @@ def test_one_of_64_processes_probes_and_another_one_when_it_is_killed(claimers, 
 
             for answered in range(POLICY.probes):
                 wait_for(lambda n=answered: len(probes()) == 2 + n, "the next probe")
-                state = await report(link, Probe(*probes()[-1][2:]), Probed(BreakerMark.OK, "", 0, 0.5), POLICY)
+                state = await report_probe(
+                    link, Probe(*probes()[-1][2:]), ProbeResult(CallSignal.OK, "", 0, 0.5), POLICY
+                )
             assert state == BreakerState.CLOSED
             everybody_claims_again()
             assert len(probes()) == 1 + POLICY.probes, "nobody probes what is closed"
-            (found,) = await breakers(link)
+            (found,) = await list_breakers(link)
             assert found.epoch == 3, "opened, half open once, closed"
 
     asyncio.run(story())

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from pydantic_core import to_json
 
-from router_core.decide import Fall
-from router_core.degrade import Hold
-from router_core.envelope import pack_result
-from router_core.open_fall import HoldReason, Remedy
-from router_core.outcome import Completion
-from router_core.result import Result, Status
-from router_core.state import outbox
-from router_core.state.holds import replay
-from router_core.state.incidents import close
-from router_core.state.outbox import LEASE, JobPost
+from openfall.router_core.deciding.decide import Fall
+from openfall.router_core.degrading.degrade import Hold
+from openfall.router_core.degrading.policy import HoldReason, Remedy
+from openfall.router_core.jobs.envelope import pack_result
+from openfall.router_core.jobs.outcome import Completion
+from openfall.router_core.jobs.result import Result, Status
+from openfall.router_core.state import outbox
+from openfall.router_core.state.held_jobs import replay
+from openfall.router_core.state.incidents import close_incident
+from openfall.router_core.state.outbox import LEASE, JobEntry
 from tests.router_core.state.posting import JOB, ONE_IN_TEN_MINUTES, ended, put, tell, waits
 
 FALL = {
@@ -26,15 +26,17 @@ FALL = {
 def test_an_entry_is_handed_to_one_poster_and_again_when_that_one_is_dead(fleet):
     async def story(f):
         put(f)
-        (taken,) = await outbox.take(f.link, 8)
-        assert taken.what == JobPost("job-00001", "done")
+        (taken,) = await outbox.claim_entry(f.link, 8)
+        assert taken.what == JobEntry("job-00001", "done")
         f.clock.now += LEASE - 1
-        assert await outbox.take(f.link, 8) == []
+        assert await outbox.claim_entry(f.link, 8) == []
         f.clock.now += 1
-        (second,) = await outbox.take(f.link, 8)
+        (second,) = await outbox.claim_entry(f.link, 8)
         assert (second.entry, second.tries, second.since) == (JOB, 0, taken.since)
-        assert not await outbox.done(f.link, taken), "the first may not be dead, only slow: it has nothing to say"
-        assert await outbox.done(f.link, second)
+        assert not await outbox.mark_delivered(f.link, taken), (
+            "the first may not be dead, only slow: it has nothing to say"
+        )
+        assert await outbox.mark_delivered(f.link, second)
         assert not f.store.exists("of:outbox", f"of:posting:{JOB}")
 
     fleet(story)
@@ -45,11 +47,14 @@ def test_what_is_due_longest_is_taken_first_and_no_more_than_wanted(fleet):
         for number in range(3):
             put(f, f"job:job-0000{number}:done")
             f.clock.now += 1
-        assert [one.entry for one in await outbox.take(f.link, 2)] == ["job:job-00000:done", "job:job-00001:done"]
-        assert [one.entry for one in await outbox.take(f.link, 2)] == ["job:job-00002:done"]
+        assert [one.entry for one in await outbox.claim_entry(f.link, 2)] == [
+            "job:job-00000:done",
+            "job:job-00001:done",
+        ]
+        assert [one.entry for one in await outbox.claim_entry(f.link, 2)] == ["job:job-00002:done"]
         put(f, "job:job-00009:done")
         f.clock.now -= 2
-        assert await outbox.take(f.link, 2) == [], "it is not due yet"
+        assert await outbox.claim_entry(f.link, 2) == [], "it is not due yet"
 
     fleet(story)
 
@@ -58,14 +63,14 @@ def test_a_try_in_vain_is_counted_and_one_that_was_not_made_is_not(fleet):
     async def story(f):
         put(f)
         for wait, step in ((5, "again"), (7, "later")):
-            (taken,) = await outbox.take(f.link, 1)
-            done = await (outbox.again(f.link, taken, 5, "HTTP 503") if step == "again"
-                          else outbox.later(f.link, taken, 7))  # fmt: skip
+            (taken,) = await outbox.claim_entry(f.link, 1)
+            done = await (outbox.retry_entry(f.link, taken, 5, "HTTP 503") if step == "again"
+                          else outbox.defer_entry(f.link, taken, 7))  # fmt: skip
             assert done
             assert waits(f) == {JOB: wait}
             f.clock.now += wait
-        assert await outbox.waiting(f.link) == [outbox.Waiting(JOB, f.clock.now, 1, "HTTP 503")]
-        (taken,) = await outbox.take(f.link, 1)
+        assert await outbox.list_pending(f.link) == [outbox.PendingEntry(JOB, f.clock.now, 1, "HTTP 503")]
+        (taken,) = await outbox.claim_entry(f.link, 1)
         assert taken.tries == 1
         assert f.store.hget(f"of:posting:{JOB}", "why") == b"HTTP 503"
 
@@ -76,37 +81,37 @@ def test_what_is_given_up_is_counted_and_can_be_looked_at_and_no_more_is_kept_th
     async def story(f):
         for number in range(outbox.MOST_GIVEN_UP + 1):
             put(f, f"job:job-{number:05}:done")
-            (taken,) = await outbox.take(f.link, 1)
-            assert await outbox.give_up(f.link, taken, "bot.example:443", "HTTP 500")
+            (taken,) = await outbox.claim_entry(f.link, 1)
+            assert await outbox.mark_dead(f.link, taken, "bot.example:443", "HTTP 500")
         assert f.counter("webhook_given_up") == outbox.MOST_GIVEN_UP + 1
-        found = await outbox.given_up(f.link)
+        found = await outbox.dead_letters(f.link)
         assert len(found) == outbox.MOST_GIVEN_UP
         assert (found[0].entry, found[0].place, found[0].why, found[0].tries) == (
             f"job:job-{number:05}:done", "bot.example:443", "HTTP 500", 1)  # fmt: skip
-        assert await outbox.waiting(f.link) == []
-        assert await outbox.given_up_count(f.link) == outbox.MOST_GIVEN_UP
+        assert await outbox.list_pending(f.link) == []
+        assert await outbox.count_dead_letters(f.link) == outbox.MOST_GIVEN_UP
 
     fleet(story)
 
 
 def test_the_letter_of_a_job_is_its_interim_reply_while_it_is_held_and_then_its_result(fleet):
     async def story(f):
-        interim, result = JobPost("job-00001", "degraded"), JobPost("job-00001", "done")
+        interim, result = JobEntry("job-00001", "degraded"), JobEntry("job-00001", "done")
         reply = Result(id="job-00001", status=Status.DEGRADED, body={"message": {"content": "later"}})
         f.store.hset("of:job:job-00001", mapping={
             "webhook": "https://bot.example/h", "reply_to": '{"channel": 7}', "held_at": 1700000000500,
             "reply": pack_result(reply)})  # fmt: skip
-        found = await outbox.letter(f.link, interim)
+        found = await outbox.read_notification(f.link, interim)
         assert (found.url, found.result.text, found.reply_to, found.at) == (
             "https://bot.example/h", "later", {"channel": 7}, 1700000000.5)  # fmt: skip
-        assert await outbox.letter(f.link, result) is None
+        assert await outbox.read_notification(f.link, result) is None
         f.store.hdel("of:job:job-00001", "reply", "held_at")
         f.store.hset("of:job:job-00001", "ended", 1700000100000)
         f.store.set("of:result:job-00001", pack_result(Result(id="job-00001", status=Status.EXPIRED)))
-        assert await outbox.letter(f.link, interim) is None
-        assert (await outbox.letter(f.link, result)).result.status is Status.EXPIRED
+        assert await outbox.read_notification(f.link, interim) is None
+        assert (await outbox.read_notification(f.link, result)).result.status is Status.EXPIRED
         f.store.hdel("of:job:job-00001", "webhook")
-        assert await outbox.letter(f.link, result) is None, "nobody asked to be told"
+        assert await outbox.read_notification(f.link, result) is None, "nobody asked to be told"
 
     fleet(story)
 
@@ -115,7 +120,7 @@ def test_what_nobody_knows_is_no_post(fleet):
     async def story(f):
         for entry in ("parcel:x", "job:", "notice:discord:outage-1:sang"):
             put(f, entry)
-        assert [one.what for one in await outbox.take(f.link, 8)] == [None, None, None]
+        assert [one.what for one in await outbox.claim_entry(f.link, 8)] == [None, None, None]
 
     fleet(story)
 
@@ -133,30 +138,31 @@ def test_a_job_s_way_through_an_outage_is_told_to_its_producer_and_to_people(fle
                        reply=Completion(text="later", finish_reason="", body={}), models=("smol",))  # fmt: skip
         await f.lands(landing, to_json(FALL), reply)
         taken = {
-            one.entry.partition(":")[0] + one.entry.rpartition(":")[2]: one for one in await outbox.take(f.link, 8)
+            one.entry.partition(":")[0] + one.entry.rpartition(":")[2]: one
+            for one in await outbox.claim_entry(f.link, 8)
         }
         assert set(taken) == {"jobdegraded", "noticebegan", "noticeupdate"}
-        interim = await outbox.letter(f.link, taken["jobdegraded"].what)
+        interim = await outbox.read_notification(f.link, taken["jobdegraded"].what)
         assert (interim.result.text, interim.result.final, interim.reply_to) == ("later", False, {"channel": 7})
-        await outbox.done(f.link, taken["jobdegraded"])
-        assert await outbox.notice_turn(f.link, taken["noticeupdate"], ONE_IN_TEN_MINUTES) is None
-        began_turn = await outbox.notice_turn(f.link, taken["noticebegan"], ONE_IN_TEN_MINUTES)
+        await outbox.mark_delivered(f.link, taken["jobdegraded"])
+        assert await outbox.admit_notice(f.link, taken["noticeupdate"], ONE_IN_TEN_MINUTES) is None
+        began_turn = await outbox.admit_notice(f.link, taken["noticebegan"], ONE_IN_TEN_MINUTES)
         found = began_turn.incident
         assert (found.falls, found.held, found.models, found.seen) == (1, 1, {"smol": 1}, {"canned_reply": 1})
-        await outbox.told(f.link, taken["noticebegan"], began_turn, "m1", 10)
+        await outbox.record_notified(f.link, taken["noticebegan"], began_turn, "m1", 10)
         f.clock.now += 20
-        assert await close(f.link, "outage", ("smol",)) is None
+        assert await close_incident(f.link, "outage", ("smol",)) is None
         await replay(f.link, "job-00001")
         assert [(await tell(f)).incident.replayed] == [1], "an update"
-        assert await outbox.letter(f.link, taken["jobdegraded"].what) is None, "it went on"
+        assert await outbox.read_notification(f.link, taken["jobdegraded"].what) is None, "it went on"
         assert await f.settle(worker, await f.claim(worker)) == "settled"
         await ended(f)
-        taken = {one.entry.rpartition(":")[2]: one for one in await outbox.take(f.link, 8)}
+        taken = {one.entry.rpartition(":")[2]: one for one in await outbox.claim_entry(f.link, 8)}
         assert set(taken) == {"done", "recovered"}
-        result = await outbox.letter(f.link, taken["done"].what)
+        result = await outbox.read_notification(f.link, taken["done"].what)
         assert (result.result.status, result.at, result.url) == (
             Status.ANSWERED, f.clock.now - 10, "https://bot.example/h")  # fmt: skip
-        over = await outbox.notice_turn(f.link, taken["recovered"], ONE_IN_TEN_MINUTES)
+        over = await outbox.admit_notice(f.link, taken["recovered"], ONE_IN_TEN_MINUTES)
         assert (over.incident.held, over.incident.replayed, over.incident.ended) == (0, 1, f.clock.now)
 
     fleet(story)
@@ -178,15 +184,15 @@ def test_news_of_a_job_that_comes_while_what_was_before_is_being_posted_is_poste
             await f.lands(hold, to_json({**FALL, "notify": []}), reply)
 
         await is_held("first")
-        (first,) = await outbox.take(f.link, 8)
-        assert await outbox.again(f.link, first, 0.001, "HTTP 503")
+        (first,) = await outbox.claim_entry(f.link, 8)
+        assert await outbox.retry_entry(f.link, first, 0.001, "HTTP 503")
         f.clock.now += 1
-        (first,) = await outbox.take(f.link, 8)
+        (first,) = await outbox.claim_entry(f.link, 8)
         await replay(f.link, "job-00001")
         await is_held("second")
-        assert not await outbox.done(f.link, first), "what it has posted is not what there is to post"
-        (second,) = await outbox.take(f.link, 8)
+        assert not await outbox.mark_delivered(f.link, first), "what it has posted is not what there is to post"
+        (second,) = await outbox.claim_entry(f.link, 8)
         assert (second.entry, second.tries) == (first.entry, 0)
-        assert (await outbox.letter(f.link, second.what)).result.text == "second"
+        assert (await outbox.read_notification(f.link, second.what)).result.text == "second"
 
     fleet(story)

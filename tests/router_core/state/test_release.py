@@ -6,18 +6,18 @@ import asyncio
 
 import pytest
 
-from router_core.breaker import BreakerPolicy
-from router_core.decide import Fall, Handoff
-from router_core.degrade import Hold
-from router_core.job import Urgency
-from router_core.open_fall import HoldReason
-from router_core.outcome import BreakerMark
-from router_core.result import Result, Status
-from router_core.state.drained import Drained, Seat
-from router_core.state.intake import end
-from router_core.state.release import Offer, release
-from router_core.state.rounds import move, sweep
-from router_core.state.settling import Ending
+from openfall.router_core.deciding.breaker import BreakerPolicy
+from openfall.router_core.deciding.decide import Fall, Handoff
+from openfall.router_core.degrading.degrade import Hold
+from openfall.router_core.degrading.policy import HoldReason
+from openfall.router_core.jobs.job import Urgency
+from openfall.router_core.jobs.outcome import CallSignal
+from openfall.router_core.jobs.result import Result, Status
+from openfall.router_core.state.held_release import ReleaseBudget, release_held
+from openfall.router_core.state.jobs import end
+from openfall.router_core.state.maintenance import move, sweep
+from openfall.router_core.state.settlement import DeliveryOutcome
+from openfall.router_core.state.subscription import BackendCapacity, QueueSubscription
 
 SMOL, LARGE = "gpu.smol.background", "gpu.large.background"
 ALL = tuple(Urgency)
@@ -25,7 +25,7 @@ ALL = tuple(Urgency)
 
 async def held(f, job_id: str, queue: str = SMOL, models=("smol",), ready_in: float = 0.0, **terms) -> None:
     await f.accept(job_id, queue=queue, **terms)
-    worker = await f.drains("faller", Drained(queue, (Seat("box", 9),)))
+    worker = await f.drains("faller", QueueSubscription(queue, (BackendCapacity("box", 9),)))
     await uncalled(worker, await f.claim(worker), Fall(HoldReason.OUTAGE, "away"))
     ready_at = f.clock.now + ready_in if ready_in else 0.0
     await f.lands(Hold(reason=HoldReason.OUTAGE, detail="away", models=models, ready_at=ready_at))
@@ -33,16 +33,18 @@ async def held(f, job_id: str, queue: str = SMOL, models=("smol",), ready_in: fl
 
 async def uncalled(worker, delivery, next_, to: str = "") -> None:
     """Settled without a call, so that no breaker hears of it."""
-    assert (await worker.settle(worker.settling(delivery, Ending(next=next_, to_queue=to)))).came == "settled"
+    assert (await worker.settle(worker.settling(delivery, DeliveryOutcome(next=next_, to_queue=to)))).came == "settled"
 
 
 async def let_go(f, model: str = "smol", most: int = 4, first: int = 1, urgencies=ALL) -> list[str]:
-    return sorted(job_id for job_id, _ in await release(f.link, [Offer(model, "gpu", most, urgencies)], first))
+    return sorted(
+        job_id for job_id, _ in await release_held(f.link, [ReleaseBudget(model, "gpu", most, urgencies)], first)
+    )
 
 
 async def ends(f, mark: str = "answer", *, queue: str = SMOL) -> str:
     """The first job of a queue is called for; its id."""
-    worker = await f.drains("carrier", Drained(queue, (Seat("box", 9),)))
+    worker = await f.drains("carrier", QueueSubscription(queue, (BackendCapacity("box", 9),)))
     delivery = await f.claim(worker)
     came_to = {
         "answer": f.answered(delivery),
@@ -137,9 +139,9 @@ def test_a_breaker_that_opens_again_makes_the_release_begin_anew(fleet):
             for _ in await let_go(f):
                 await ends(f)
         assert f.store.hget("of:release", "smol") == b"3"
-        worker = await f.drains("unlucky", Drained(SMOL, (Seat("box", 9),)), policy=policy)
+        worker = await f.drains("unlucky", QueueSubscription(SMOL, (BackendCapacity("box", 9),)), policy=policy)
         await f.accept("job-other")
-        await f.calls(worker, BreakerMark.FAILURE)
+        await f.calls(worker, CallSignal.FAILURE)
         assert f.store.hget("of:release", "smol") is None
         assert len(await let_go(f)) == 1
 
@@ -181,8 +183,8 @@ def test_two_degrade_workers_that_release_at_once_release_each_job_once(fleet):
     async def story(f):
         for number in range(1, 7):
             await held(f, f"job-0000{number}")
-        offers = [Offer("smol", "gpu", 4, ALL)]
-        came = await asyncio.gather(*(release(f.link, offers, 2) for _ in range(4)))
+        offers = [ReleaseBudget("smol", "gpu", 4, ALL)]
+        came = await asyncio.gather(*(release_held(f.link, offers, 2) for _ in range(4)))
         ids = [job_id for round_ in came for job_id, _ in round_]
         assert len(ids) == len(set(ids)) == 2
 
@@ -198,7 +200,7 @@ def test_a_released_job_begins_its_chain_anew_and_its_story_stays(fleet):
         await let_go(f)
         record = await f.intake.record("job-00001")
         assert (record.state, record.held_for, len(record.attempts)) == ("queued", None, 1)
-        worker = await f.drains("heir", Drained(SMOL, (Seat("box", 9),)))
+        worker = await f.drains("heir", QueueSubscription(SMOL, (BackendCapacity("box", 9),)))
         delivery = await f.claim(worker)
         assert (delivery.attempts, delivery.fell) == (b"", None)
         assert "smol takes calls again" in f.events("job-00001")[-2]["why"]

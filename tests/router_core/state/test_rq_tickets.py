@@ -11,10 +11,11 @@ from rq import Queue
 from rq.results import Result as RqResult
 from rq.serializers import JSONSerializer
 
-from router_core.result import Result, Status
-from router_core.state.delivery import LEASE
-from router_core.state.intake import end
-from router_core.state.rounds import reap
+from openfall.router_core.jobs.result import Result, Status
+from openfall.router_core.state.jobs import end
+from openfall.router_core.state.maintenance import reap
+from openfall.router_core.state.worker_queue import LEASE
+from openfall.workers.rq_jobs import read_ticket
 from tests.router_core.state.reached import (
     JOB,
     QUEUE,
@@ -25,10 +26,9 @@ from tests.router_core.state.reached import (
     queued,
     registries,
 )
-from workers.ticket import read_ticket
 
 
-def ask(f, *args, queue=QUEUE, func="workers.deliver", serializer=JSONSerializer):
+def ask(f, *args, queue=QUEUE, func="openfall.workers.deliver", serializer=JSONSerializer):
     return Queue(queue, connection=f.store, serializer=serializer).enqueue(func, *args)
 
 
@@ -122,13 +122,15 @@ def test_asking_for_an_answered_job_changes_nothing(fleet):
     ("asking", "told"),
     [
         pytest.param({"args": ("job-99999",)}, "no job job-99999", id="an unknown job"),
-        pytest.param({"args": ("1",), "func": "os.system"}, "runs 'workers.deliver' and nothing else", id="other work"),
+        pytest.param(
+            {"args": ("1",), "func": "os.system"}, "runs 'openfall.workers.deliver' and nothing else", id="other work"
+        ),
         pytest.param({"args": (JOB, 2)}, "takes one argument", id="too many arguments"),
     ],
 )
 def test_what_is_refused_fails_with_its_reason(fleet, asking, told):
     async def story(f):
-        asking_job = ask(f, *asking["args"], func=asking.get("func", "workers.deliver"))
+        asking_job = ask(f, *asking["args"], func=asking.get("func", "openfall.workers.deliver"))
         assert (await answer_ticket(f, await f.worker()))[1] == "unknown"
         asking_job = fetch(f, asking_job.id)
         assert asking_job.get_status() == "failed"
@@ -175,7 +177,9 @@ def test_a_pickle_is_refused_unread(fleet):
     async def story(f):
         job = ask(f, JOB)
         f.store.hset(
-            "rq:job:" + job.id, "data", zlib.compress(pickle.dumps(("workers.deliver", None, (Exploding(),), {})))
+            "rq:job:" + job.id,
+            "data",
+            zlib.compress(pickle.dumps(("openfall.workers.deliver", None, (Exploding(),), {}))),
         )
         assert (await answer_ticket(f, await f.worker()))[1] == "unknown"
         assert "reads no pickles" in fetch(f, job.id).latest_result().exc_string

@@ -7,10 +7,10 @@ import redis
 from rq import Worker
 from rq.serializers import JSONSerializer
 
-from router_core.outcome import ErrorClass
-from router_core.result import Result, Status
-from router_core.state.intake import end
-from router_core.state.rounds import sweep
+from openfall.router_core.jobs.outcome import ErrorClass
+from openfall.router_core.jobs.result import Result, Status
+from openfall.router_core.state.jobs import end
+from openfall.router_core.state.maintenance import sweep
 from tests.router_core.state.reached import (
     JOB,
     QUEUE,

@@ -15,8 +15,8 @@ from rq.registry import StartedJobRegistry
 from rq.results import Result as RqResult
 from rq.serializers import JSONSerializer
 
-from router_core.decide import Fall
-from router_core.open_fall import HoldReason
+from openfall.router_core.deciding.decide import Fall
+from openfall.router_core.degrading.policy import HoldReason
 from tests.router_core.state.reached import (
     ANSWER,
     JOB,
@@ -38,7 +38,7 @@ def test_rq_finds_a_job_where_its_status_says(fleet, reach, status, registry, qu
         await reach(f)
         job = fetch(f)
         assert (job.get_status(), job.origin) == (status, queue)
-        assert (job.func_name, job.args, job.kwargs) == ("workers.deliver", job.args, {})
+        assert (job.func_name, job.args, job.kwargs) == ("openfall.workers.deliver", job.args, {})
         assert list(job.args) == [JOB]
         assert job.description == "chat/background smol"
         assert registries(f, queue) == {name: [JOB] if name == registry else [] for name in registries(f, queue)}

@@ -6,25 +6,36 @@ from dataclasses import replace
 
 import pytest
 
-from router_core.breaker import BreakerPolicy, BreakerState
-from router_core.catalog import Backend, Catalog, ModelSpec, Pool
-from router_core.fleet import FOREVER, Obstacle
-from router_core.job import Urgency
-from router_core.outcome import BreakerMark, CredentialMark
-from router_core.policies import RetryPolicy
-from router_core.state.breakers import Probed, Word, breakers, force, report
-from router_core.state.drained import Drained, Seat, seats_of
-from router_core.state.survey import HEALTH_LASTS, LOADED_LASTS, survey
-from router_core.state.switches import (
-    first_to_look,
+from openfall.router_core.catalog.entries import (
+    Backend,
+    Catalog,
+    ModelSpec,
+    Pool,
+)
+from openfall.router_core.catalog.policies import RetryPolicy
+from openfall.router_core.deciding.breaker import BreakerPolicy, BreakerState
+from openfall.router_core.deciding.fleet_state import FOREVER, BlockReason
+from openfall.router_core.jobs.job import Urgency
+from openfall.router_core.jobs.outcome import CallSignal, CredentialSignal
+from openfall.router_core.state.breakers import (
+    OverrideResult,
+    ProbeResult,
+    force_breaker,
+    list_breakers,
+    report_probe,
+)
+from openfall.router_core.state.fleet_flags import (
     remember_health,
     remember_loaded,
     remembered_health,
     set_local_only,
+    try_lock,
 )
+from openfall.router_core.state.fleet_snapshot import HEALTH_LASTS, LOADED_LASTS, fetch_fleet_snapshot
+from openfall.router_core.state.subscription import BackendCapacity, QueueSubscription, backends_for
 
 INTERACTIVE, BACKGROUND, BATCH = Urgency
-OK, SLOW, FAILURE, NEUTRAL, TRIP = BreakerMark
+OK, SLOW, FAILURE, NEUTRAL, TRIP = CallSignal
 POLICY = BreakerPolicy()
 CATALOG = Catalog(
     pools={"gpu": Pool(local=True), "cloud": Pool()},
@@ -46,7 +57,7 @@ KEY = CATALOG.credential("east")
 async def serve(f, pool="gpu", *models, urgencies=tuple(Urgency)):
     models = models or CATALOG.models_of(pool)
     drained = [
-        Drained(CATALOG.queue(model, urgency), tuple(seats_of(CATALOG, model)))
+        QueueSubscription(CATALOG.queue(model, urgency), tuple(backends_for(CATALOG, model)))
         for urgency in urgencies
         for model in models
     ]
@@ -58,7 +69,7 @@ async def serve_all(f):
 
 
 async def state(f, model="smol", urgency=BACKGROUND):
-    return (await survey(f.link, CATALOG)).fleet(urgency).model(model)
+    return (await fetch_fleet_snapshot(f.link, CATALOG)).fleet(urgency).model(model)
 
 
 async def blocked(f, model="smol", urgency=BACKGROUND):
@@ -70,7 +81,7 @@ async def blocked(f, model="smol", urgency=BACKGROUND):
 def test_a_model_that_somebody_serves_is_not_blocked_and_has_all_its_slots(fleet):
     async def story(f):
         await serve_all(f)
-        found = await survey(f.link, CATALOG)
+        found = await fetch_fleet_snapshot(f.link, CATALOG)
         told = found.fleet(INTERACTIVE).models
         assert (found.now, found.local_only, found.elsewhere, found.stranded) == (f.clock.now, False, set(), ())
         assert {alias: (model.blocked, model.free) for alias, model in told.items()} == {
@@ -85,7 +96,7 @@ def test_nobody_serves_what_no_living_worker_drains(fleet):
     async def story(f):
         await serve(f, "gpu", "smol", urgencies=(BACKGROUND,))
         assert await blocked(f) is None
-        nobody = (Obstacle.NO_WORKER, FOREVER, "no worker of pool gpu is there")
+        nobody = (BlockReason.NO_WORKER, FOREVER, "no worker of pool gpu is there")
         assert [await blocked(f, "large"), await blocked(f, "smol", BATCH)] == [nobody, nobody]
         f.clock.now += 11  # it beats no more
         assert await blocked(f) == nobody
@@ -97,7 +108,7 @@ def test_a_queue_is_paused_for_one_urgency(fleet):
     async def story(f):
         await serve_all(f)
         f.store.sadd("of:paused", "gpu.smol.background")
-        assert await blocked(f) == (Obstacle.PAUSED, FOREVER, "queue gpu.smol.background is paused")
+        assert await blocked(f) == (BlockReason.PAUSED, FOREVER, "queue gpu.smol.background is paused")
         assert await blocked(f, urgency=INTERACTIVE) is None
 
     fleet(story)
@@ -112,9 +123,9 @@ def test_local_only_keeps_everything_from_pools_that_are_not_local(fleet, by):
             await set_local_only(f.link, True)
         else:
             catalog = CATALOG.model_copy(update={"local_only": True})
-        found = (await survey(f.link, catalog)).fleet(BATCH)
+        found = (await fetch_fleet_snapshot(f.link, catalog)).fleet(BATCH)
         assert found.local_only
-        assert found.model("far").blocked.obstacle is Obstacle.LOCAL_ONLY
+        assert found.model("far").blocked.obstacle is BlockReason.LOCAL_ONLY
         assert found.model("smol").blocked is None
 
     fleet(story)
@@ -126,16 +137,16 @@ def test_an_open_breaker_says_why_and_until_when(fleet):
         await f.supply(5, "gpu.large.background")
         await f.calls(worker, *[FAILURE] * 5)
         words = "its breaker is {} (5 failures in a row: timeout)"
-        assert await blocked(f, "large") == (Obstacle.BREAKER, 30, words.format("open"))
+        assert await blocked(f, "large") == (BlockReason.BREAKER, 30, words.format("open"))
         f.clock.now += 30
         await worker.beat([])
         obstacle, soon, told = await blocked(f, "large")
-        assert (obstacle, soon > 0, told) == (Obstacle.BREAKER, True, words.format("half open"))
+        assert (obstacle, soon > 0, told) == (BlockReason.BREAKER, True, words.format("half open"))
         (probe,) = (await worker.claim(1, 0)).probes
         assert (await blocked(f, "large"))[2] == "its breaker is half open (time to probe)"
-        await report(f.link, probe, Probed(OK, "", 0, 0.5), POLICY)
+        await report_probe(f.link, probe, ProbeResult(OK, "", 0, 0.5), POLICY)
         (probe,) = (await worker.claim(1, 0)).probes
-        await report(f.link, probe, Probed(OK, "", 0, 0.5), POLICY)
+        await report_probe(f.link, probe, ProbeResult(OK, "", 0, 0.5), POLICY)
         assert await blocked(f, "large") is None, "though its slots come back one by one"
 
     fleet(story)
@@ -144,8 +155,8 @@ def test_an_open_breaker_says_why_and_until_when(fleet):
 def test_what_an_operator_opened_for_good_is_blocked_for_ever(fleet):
     async def story(f):
         await serve_all(f)
-        await force(f.link, "tower/large", Word(BreakerState.OPEN, "sold"), POLICY)
-        assert await blocked(f, "large") == (Obstacle.BREAKER, FOREVER, "its breaker is open (sold)")
+        await force_breaker(f.link, "tower/large", OverrideResult(BreakerState.OPEN, "sold"), POLICY)
+        assert await blocked(f, "large") == (BlockReason.BREAKER, FOREVER, "its breaker is open (sold)")
 
     fleet(story)
 
@@ -153,10 +164,10 @@ def test_what_an_operator_opened_for_good_is_blocked_for_ever(fleet):
 def test_a_model_at_two_backends_is_blocked_when_both_are_and_until_the_first_opens(fleet):
     async def story(f):
         await serve_all(f)
-        await force(f.link, "box/smol", Word(BreakerState.OPEN, "hot", 60), POLICY)
+        await force_breaker(f.link, "box/smol", OverrideResult(BreakerState.OPEN, "hot", 60), POLICY)
         assert ((await state(f)).blocked, (await state(f)).free) == (None, 2), "the slots of the other one"
-        await force(f.link, "tower/smol", Word(BreakerState.OPEN, "hotter", 20), POLICY)
-        assert await blocked(f) == (Obstacle.BREAKER, 20, "its breaker is open (hotter)")
+        await force_breaker(f.link, "tower/smol", OverrideResult(BreakerState.OPEN, "hotter", 20), POLICY)
+        assert await blocked(f) == (BlockReason.BREAKER, 20, "its breaker is open (hotter)")
         assert (await state(f)).free == 0
         assert await blocked(f, "large") is None, "another model there has a breaker of its own"
 
@@ -168,16 +179,16 @@ def test_a_parked_key_and_a_cooldown_are_told_as_what_they_are(fleet):
         _, worker = await serve_all(f)
         await f.supply(2, "cloud.far.background")
         more = {"credential": KEY, "wait": 9.0}
-        await f.calls(worker, NEUTRAL, credential_mark=CredentialMark.COOLDOWN, **more)
-        assert await blocked(f, "far") == (Obstacle.COOLDOWN, 9, "it cools down after a 429")
+        await f.calls(worker, NEUTRAL, credential_mark=CredentialSignal.COOLDOWN, **more)
+        assert await blocked(f, "far") == (BlockReason.COOLDOWN, 9, "it cools down after a 429")
         f.clock.now += 9
         assert await blocked(f, "far") is None
-        await f.calls(worker, NEUTRAL, credential_mark=CredentialMark.PARK, **more)
+        await f.calls(worker, NEUTRAL, credential_mark=CredentialSignal.PARK, **more)
         obstacle, seconds, words = await blocked(f, "far")
-        assert (obstacle, seconds) == (Obstacle.CREDENTIAL, 30)
+        assert (obstacle, seconds) == (BlockReason.CREDENTIAL, 30)
         assert words.startswith("the key of east is parked (it cannot work before somebody has mended it")
-        await force(f.link, "east/far", Word(BreakerState.OPEN, "its own trouble", 5), POLICY)
-        assert await blocked(f, "far") == (Obstacle.BREAKER, 5, "its breaker is open (its own trouble)")
+        await force_breaker(f.link, "east/far", OverrideResult(BreakerState.OPEN, "its own trouble", 5), POLICY)
+        assert await blocked(f, "far") == (BlockReason.BREAKER, 5, "its breaker is open (its own trouble)")
         assert "secret" not in str(f.dump())
 
     fleet(story)
@@ -190,7 +201,7 @@ def test_a_failed_health_check_counts_while_it_is_fresh(fleet):
         await remember_health(f.link, "tower/large", told)
         await remember_health(f.link, "tower/smol", {**told, "ok": True})
         words = "its health check failed (it answered 'potato')"
-        assert await blocked(f, "large") == (Obstacle.UNHEALTHY, HEALTH_LASTS, words)
+        assert await blocked(f, "large") == (BlockReason.UNHEALTHY, HEALTH_LASTS, words)
         assert await blocked(f) is None
         assert (await remembered_health(f.link))["tower/large"]["how"] == "prompt"
         f.clock.now += HEALTH_LASTS + 1
@@ -208,7 +219,7 @@ def test_slots_in_use_and_jobs_that_wait_are_counted(fleet):
         await f.supply(2, "gpu.large.batch")
         await worker.claim(3, 0)
         f.clock.now += 4
-        found = await survey(f.link, CATALOG)
+        found = await fetch_fleet_snapshot(f.link, CATALOG)
         before = [(found.fleet(u).model("large").waiting, found.fleet(u).model("large").oldest) for u in Urgency]
         assert before == [(0, 0), (3, 7), (5, 7)], "what is less urgent does not stand before a job"
         large, smol = found.fleet(INTERACTIVE).model("large"), found.fleet(INTERACTIVE).model("smol")
@@ -223,11 +234,11 @@ def test_a_slot_that_is_kept_for_interactive_jobs_is_free_for_them_alone(fleet):
         box = CATALOG.backends["box"].model_copy(update={"reserved": 2})
         catalog = CATALOG.model_copy(update={"backends": {**CATALOG.backends, "box": box}})
         smol = {urgency: catalog.queue("smol", urgency) for urgency in Urgency}
-        drained = (Drained(queue, (Seat("box", 3, "", 2),)) for queue in smol.values())
+        drained = (QueueSubscription(queue, (BackendCapacity("box", 3, "", 2),)) for queue in smol.values())
         worker = await f.drains("worker-gpu", *drained)
 
         async def free():
-            seen = await survey(f.link, catalog)
+            seen = await fetch_fleet_snapshot(f.link, catalog)
             return [seen.fleet(urgency).model("smol").free for urgency in Urgency]
 
         assert await free() == [5, 3, 3]  # two of them at the tower
@@ -289,13 +300,13 @@ def test_what_a_backend_has_in_its_memory_is_believed_while_it_is_fresh(fleet):
 def test_a_queue_of_a_model_that_another_configuration_serves_is_told_apart_from_one_that_nobody_serves(fleet):
     async def story(f):
         await serve_all(f)
-        newer = await f.drains("newer", Drained("gpu.added.interactive", (Seat("box", 3),)))
+        newer = await f.drains("newer", QueueSubscription("gpu.added.interactive", (BackendCapacity("box", 3),)))
         for queue in ("gpu.added.interactive", "gpu.removed.interactive"):
             await f.supply(1, queue)
-        found = await survey(f.link, CATALOG)
+        found = await fetch_fleet_snapshot(f.link, CATALOG)
         assert (found.elsewhere, found.stranded) == ({"gpu.added.interactive"}, ())
         f.clock.now += 11  # its worker is gone
-        assert (await survey(f.link, CATALOG)).elsewhere == frozenset()
+        assert (await fetch_fleet_snapshot(f.link, CATALOG)).elsewhere == frozenset()
         assert await f.claim(newer), "and may come back"
 
     fleet(story)
@@ -306,12 +317,17 @@ def test_interactive_jobs_are_stranded_where_nobody_can_claim_them(fleet):
         await serve_all(f)
         for queue in ("gpu.large.interactive", "gpu.large.background", "cloud.far.interactive"):
             await f.supply(1, queue)
-        assert (await survey(f.link, CATALOG)).stranded == ()
-        await force(f.link, "tower/large", Word(BreakerState.OPEN, "hot", 60), POLICY)
+        assert (await fetch_fleet_snapshot(f.link, CATALOG)).stranded == ()
+        await force_breaker(f.link, "tower/large", OverrideResult(BreakerState.OPEN, "hot", 60), POLICY)
         await set_local_only(f.link, True)
-        assert (await survey(f.link, CATALOG)).stranded == ("gpu.large.interactive", "cloud.far.interactive")
+        assert (await fetch_fleet_snapshot(f.link, CATALOG)).stranded == (
+            "gpu.large.interactive",
+            "cloud.far.interactive",
+        )
         f.clock.now += 11
-        assert (await survey(f.link, CATALOG)).stranded == ("cloud.far.interactive",), "a worker that restarts has time"
+        assert (await fetch_fleet_snapshot(f.link, CATALOG)).stranded == ("cloud.far.interactive",), (
+            "a worker that restarts has time"
+        )
 
     fleet(story)
 
@@ -323,7 +339,7 @@ def test_a_survey_is_one_round_trip_and_writes_nothing(fleet):
         await f.calls(worker, *[FAILURE] * 5)
         await f.link.load("survey")
         before, trips = f.dump(), f.link.round_trips
-        await survey(f.link, CATALOG)
+        await fetch_fleet_snapshot(f.link, CATALOG)
         assert (f.dump(), f.link.round_trips) == (before, trips + 1)
 
     fleet(story)
@@ -331,8 +347,8 @@ def test_a_survey_is_one_round_trip_and_writes_nothing(fleet):
 
 def test_one_looks_for_all(fleet):
     async def story(f):
-        assert [await first_to_look(f.link, "memory of box", 60) for _ in range(3)] == [True, False, False]
-        assert await first_to_look(f.link, "memory of tower", 60)
+        assert [await try_lock(f.link, "memory of box", 60) for _ in range(3)] == [True, False, False]
+        assert await try_lock(f.link, "memory of tower", 60)
         assert 0 < f.store.pttl("of:looking:memory of box") <= 60_000
 
     fleet(story)
@@ -342,15 +358,15 @@ def test_what_is_wrong_with_a_target_nobody_has_any_more_harms_nobody(fleet):
     async def story(f):
         worker, _ = await serve_all(f)
         for target in ("sold/smol", "key:0123456789", "box/removed"):
-            await force(f.link, target, Word(BreakerState.OPEN, "a test", 1), POLICY)
+            await force_breaker(f.link, target, OverrideResult(BreakerState.OPEN, "a test", 1), POLICY)
         f.clock.now += 3600
         await worker.beat([])
         claim = await worker.claim(1, 0)
         assert (claim.probes, claim.due) == ((), 0)
         assert await blocked(f) is None
-        assert len(await breakers(f.link)) == 3, "they are listed until an operator closes them"
+        assert len(await list_breakers(f.link)) == 3, "they are listed until an operator closes them"
         for target in ("sold/smol", "key:0123456789", "box/removed"):
-            await force(f.link, target, Word(BreakerState.CLOSED, "it is gone"), POLICY)
+            await force_breaker(f.link, target, OverrideResult(BreakerState.CLOSED, "it is gone"), POLICY)
         assert f.store.hlen("of:blocked") == 0
 
     fleet(story)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from router_core.degrade import Hold
-from router_core.open_fall import HoldReason
-from router_core.state.delivery import LEASE
-from router_core.state.drained import Drained, Seat
-from router_core.state.rounds import reap
-from router_core.state.settling import Ending
+from openfall.router_core.degrading.degrade import Hold
+from openfall.router_core.degrading.policy import HoldReason
+from openfall.router_core.state.maintenance import reap
+from openfall.router_core.state.settlement import DeliveryOutcome
+from openfall.router_core.state.subscription import BackendCapacity, QueueSubscription
+from openfall.router_core.state.worker_queue import LEASE
 
 JOB = "job-00001"
 
@@ -162,12 +162,12 @@ def test_a_late_answer_is_taken_while_the_degrade_worker_looks_at_its_job(fleet)
         delivery = await f.claim(slow)
         await f.pass_time(LEASE + 1)
         await reap(f.link)
-        degrade = await f.drains("degrader", Drained("degrade", (Seat("degrade", 8),)))
+        degrade = await f.drains("degrader", QueueSubscription("degrade", (BackendCapacity("degrade", 8),)))
         fallen = await f.claim(degrade)
         assert await f.settle(slow, delivery) == "settled"
         assert f.places(JOB) == [("finished", f.queue)]
         hold = Hold(reason=HoldReason.POISONED, detail="it kills workers")
-        assert (await degrade.settle(degrade.settling(fallen, Ending(next=hold)))).came == "late"
+        assert (await degrade.settle(degrade.settling(fallen, DeliveryOutcome(next=hold)))).came == "late"
         assert f.store.zcard("of:leases:degrade") == 0
 
     fleet(story)

@@ -6,21 +6,26 @@ import asyncio
 
 import pytest
 
-from router_core.breaker import BreakerPolicy, BreakerState
-from router_core.decide import Fall, Handoff, Later
-from router_core.open_fall import HoldReason
-from router_core.outcome import BreakerMark
-from router_core.result import Status
-from router_core.state.breakers import Word, force
-from router_core.state.drained import Drained, Seat
-from router_core.state.rounds import Found, move, reap, sweep
+from openfall.router_core.deciding.breaker import BreakerPolicy, BreakerState
+from openfall.router_core.deciding.decide import Fall, Handoff, Later
+from openfall.router_core.degrading.policy import HoldReason
+from openfall.router_core.jobs.outcome import CallSignal
+from openfall.router_core.jobs.result import Status
+from openfall.router_core.state.breakers import OverrideResult, force_breaker
+from openfall.router_core.state.maintenance import (
+    WaitingJob,
+    move,
+    reap,
+    sweep,
+)
+from openfall.router_core.state.subscription import BackendCapacity, QueueSubscription
 
 JOB = "job-00001"
 SMOL, LARGE, GONE = "gpu.smol.interactive", "gpu.large.interactive", "gpu.removed.background"
 NEXT = Handoff("large", True, "its breaker is open")
 
 
-async def swept(f, *stranded: str) -> list[Found]:
+async def swept(f, *stranded: str) -> list[WaitingJob]:
     return (await sweep(f.link, stranded, clean=False))[1]
 
 
@@ -149,7 +154,7 @@ async def _paused(f):
 
 
 async def _open(f):
-    await force(f.link, "box/smol", Word(BreakerState.OPEN, "a test"), BreakerPolicy())
+    await force_breaker(f.link, "box/smol", OverrideResult(BreakerState.OPEN, "a test"), BreakerPolicy())
 
 
 @pytest.mark.parametrize("so", [_no_worker, _paused, _open], ids=["no worker", "paused", "an open breaker"])
@@ -157,8 +162,12 @@ def test_whatever_keeps_a_job_from_being_claimed_it_is_seen_in_time(fleet, so):
     async def story(f):
         await waiting(f, give_up=60)
         await so(f)
-        workers = [await f.drains("elsewhere", Drained("gpu.other.batch", (Seat("box", 4),)))]
-        workers += [await f.drains("here", Drained(SMOL, (Seat("box", 4),)))] if so is not _no_worker else []
+        workers = [await f.drains("elsewhere", QueueSubscription("gpu.other.batch", (BackendCapacity("box", 4),)))]
+        workers += (
+            [await f.drains("here", QueueSubscription(SMOL, (BackendCapacity("box", 4),)))]
+            if so is not _no_worker
+            else []
+        )
         assert [(await worker.claim(1, 0)).deliveries for worker in workers] == [()] * len(workers)
         f.clock.now += 5
         (late,) = await swept(f)
@@ -295,7 +304,7 @@ def test_a_job_moved_out_of_a_queue_leaves_the_others_in_their_order(fleet):
         claim = await worker.claim(3, 0)
         assert [d.id for d in claim.deliveries] == ["job-00000", "job-00002", "job-00001"]
         for delivery in claim.deliveries:
-            assert (await f.ends(worker, delivery, BreakerMark.OK)).came == "settled"
+            assert (await f.ends(worker, delivery, CallSignal.OK)).came == "settled"
         assert (await f.intake.result("job-00001")).status is Status.FAILED
 
     fleet(story)

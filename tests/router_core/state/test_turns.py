@@ -9,15 +9,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from router_core.breaker import BreakerPolicy, BreakerState
-from router_core.job import CompletionJob
-from router_core.outcome import BreakerMark
-from router_core.state.breakers import Probed, Word, force
-from router_core.state.breakers import report as report_probe
-from router_core.state.delivery import Deliveries
-from router_core.state.drained import Drained, Identity, Seat
-from router_core.state.intake import Intake, Terms
-from router_core.state.link import Link
+from openfall.router_core.deciding.breaker import BreakerPolicy, BreakerState
+from openfall.router_core.jobs.job import CompletionJob
+from openfall.router_core.jobs.outcome import CallSignal
+from openfall.router_core.state.breakers import OverrideResult, ProbeResult, force_breaker
+from openfall.router_core.state.breakers import report_probe as report_probe
+from openfall.router_core.state.jobs import JobStore, SubmitTerms
+from openfall.router_core.state.redis_connection import RedisConnection
+from openfall.router_core.state.subscription import BackendCapacity, QueueSubscription, WorkerIdentity
+from openfall.router_core.state.worker_queue import WorkerQueue
 from tests.router_core.state.conftest import Clock
 from tests.router_core.state.plain_turns import URGENCIES, Plain
 
@@ -26,8 +26,8 @@ SHARES = {INTERACTIVE: 0.0, BACKGROUND: 0.1, BATCH: 0.05}
 
 
 def drained(slots=1, reserved=0, shares=SHARES, queues=QUEUES):
-    seat = (Seat("box", slots, "", reserved),)
-    return [Drained(queue, seat, share=shares.get(queue, 0.0)) for queue in queues]
+    seat = (BackendCapacity("box", slots, "", reserved),)
+    return [QueueSubscription(queue, seat, share=shares.get(queue, 0.0)) for queue in queues]
 
 
 def urgency(delivery):
@@ -110,13 +110,15 @@ def test_an_urgency_without_a_share_waits_until_the_others_are_done(fleet):
 def test_who_could_not_be_called_anyway_saves_up_nothing(fleet, hindrance):
     async def story(f):
         queue = "gpu.large.batch"
-        worker = await f.drains("wa", *drained(queues=(INTERACTIVE,)), Drained(queue, (Seat("box", 1),), share=0.5))
+        worker = await f.drains(
+            "wa", *drained(queues=(INTERACTIVE,)), QueueSubscription(queue, (BackendCapacity("box", 1),), share=0.5)
+        )
         await f.supply(20, INTERACTIVE)
         await f.supply(1, queue)
         if hindrance == "paused":
             f.store.sadd("of:paused", queue)
         else:
-            await force(f.link, "box/large", Word(BreakerState.OPEN, "a test", 3600), BreakerPolicy())
+            await force_breaker(f.link, "box/large", OverrideResult(BreakerState.OPEN, "a test", 3600), BreakerPolicy())
         await one_after_another(f, worker, 20)
         assert not f.store.exists("of:turns:gpu")
 
@@ -136,8 +138,10 @@ def test_credit_that_nobody_waits_to_use_is_gone(fleet):
 
 def test_credit_that_found_no_slot_for_long_comes_back_as_no_flood(fleet):
     async def story(f):
-        here, there = (Seat("box", 1),), (Seat("tower", 1),)
-        worker = await f.drains("wa", Drained(INTERACTIVE, here), Drained("gpu.large.batch", there, share=0.5))
+        here, there = (BackendCapacity("box", 1),), (BackendCapacity("tower", 1),)
+        worker = await f.drains(
+            "wa", QueueSubscription(INTERACTIVE, here), QueueSubscription("gpu.large.batch", there, share=0.5)
+        )
         await f.supply(100, INTERACTIVE)
         await f.supply(100, "gpu.large.batch")
         first, held = (await worker.claim(2, 0)).deliveries
@@ -210,10 +214,10 @@ def test_of_a_backend_that_comes_back_after_trouble_the_reserved_slots_come_back
     async def story(f):
         policy = BreakerPolicy(ramp=100, probes=1)
         worker = await f.drains("wa", *drained(slots=4, reserved=1), policy=policy)
-        await force(f.link, "box/smol", Word(BreakerState.OPEN, "a test", 5), policy)
+        await force_breaker(f.link, "box/smol", OverrideResult(BreakerState.OPEN, "a test", 5), policy)
         await f.pass_time(6, (worker, ()))
         (probe,) = (await worker.claim(1, 0)).probes
-        await report_probe(f.link, probe, Probed(BreakerMark.OK, "", 0, 0.5), policy)
+        await report_probe(f.link, probe, ProbeResult(CallSignal.OK, "", 0, 0.5), policy)
         await f.supply(9, BATCH)
         assert not (await worker.claim(9, 0)).deliveries
         await f.supply(9, INTERACTIVE)
@@ -226,16 +230,16 @@ class Side:
     """The scripts beside the plain model: the same jobs, the same claims."""
 
     def __init__(self, link, slots, reserved, shares):
-        self.intake, self.numbers = Intake(link), Counter()
+        self.intake, self.numbers = JobStore(link), Counter()
         told = {queue: shares.get(one, 0) / 1000 for queue, one in zip(QUEUES, URGENCIES, strict=True)}
-        self.worker = Deliveries(link, Identity("wa", "gpu", (), ()), drained(slots, reserved, told))
+        self.worker = WorkerQueue(link, WorkerIdentity("wa", "gpu", (), ()), drained(slots, reserved, told))
         self.running = defaultdict(list)
 
     async def supply(self, fleet_job, which, count):
         for _ in range(count):
             self.numbers[which] += 1
             job = fleet_job(f"{which}-{self.numbers[which]:06}")
-            await self.intake.accept(job, Terms(queue=f"gpu.smol.{which}", give_up=600, keep=60))
+            await self.intake.accept(job, SubmitTerms(queue=f"gpu.smol.{which}", give_up=600, keep=60))
 
     async def claim(self, want):
         brought = (await self.worker.claim(want, 0)).deliveries
@@ -268,7 +272,7 @@ STEPS = st.lists(
 def test_claims_bring_what_the_plain_model_says(redis_url, store, slots, reserved, shares, steps):
     async def story():
         plain = Plain(slots, reserved, shares)
-        async with Link(redis_url, clock=Clock()) as link:
+        async with RedisConnection(redis_url, clock=Clock()) as link:
             side = Side(link, slots, reserved, shares)
             for verb, which, count in steps:
                 if verb == "supply":

@@ -11,11 +11,11 @@ from typing import Any, TypeVar, get_args
 
 import httpx
 
-from router_core.catalog import Backend, Protocol
-from router_core.job import Dialect
+from openfall.router_core.catalog.entries import Backend, Protocol
+from openfall.router_core.jobs.job import Dialect
+from openfall.workers.backends.base import CompletionBackend, Request
+from openfall.workers.backends.registry import open_backend
 from tests.fakes.ollama import FakeModel, ollama_fake
-from workers.backends.base import CompletionBackend, Request
-from workers.backends.registry import open_backend
 
 T = TypeVar("T")
 MODEL = "smollm2"

@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from router_core.outcome import Outcome
+from openfall.router_core.jobs.outcome import Outcome
+from openfall.workers.backends.base import Request
+from openfall.workers.backends.openai.client import OpenAIBackend
+from openfall.workers.backends.transport import open_transport
 from tests.faults import FaultServer, Script, fault_server
-from workers.backends.base import Request
-from workers.backends.openai import OpenAIBackend
-from workers.backends.transport import open_transport
 
 ASKED: dict[str, Any] = {"messages": [{"role": "user", "content": "Haruka greets the festival crowd"}]}
 T = TypeVar("T")

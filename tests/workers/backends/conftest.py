@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-import workers
+from openfall import workers
+from openfall.workers.local.demo_model import demo_model
 from tests.workers.backends.adapters import MODEL, free_port
-from workers.local.models import demo_model
 
 STARTS_WITHIN = 60.0
 
@@ -29,7 +29,7 @@ def engine() -> Iterator[str]:
     port = free_port()
     words = ["--model", str(found.path), "--port", str(port), "--ctx-size", "2048", "--parallel", "2"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "workers.local.engine_process", *words, "--alias", MODEL, "--threads", "1"],
+        [sys.executable, "-m", "openfall.workers.local.engine_process", *words, "--alias", MODEL, "--threads", "1"],
         cwd=Path(workers.__file__).resolve().parents[1],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

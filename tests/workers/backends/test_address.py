@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from workers.backends.address import address, checked_key
-from workers.backends.openai import PATH
-from workers.backends.registry import is_loopback
+from openfall.workers.backends.address import address, checked_key
+from openfall.workers.backends.openai.client import PATH
+from openfall.workers.backends.registry import is_loopback
 
 
 @pytest.mark.parametrize(

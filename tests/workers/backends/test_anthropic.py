@@ -11,14 +11,14 @@ import orjson
 import pytest
 from pydantic import SecretStr
 
-from router_core.catalog import Backend
-from router_core.outcome import Completion, Failure, Outcome
-from router_core.outcome import ErrorClass as E
+from openfall.router_core.catalog.entries import Backend
+from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
+from openfall.router_core.jobs.outcome import ErrorClass as E
+from openfall.workers.backends.anthropic.client import MAX_TOKENS, AnthropicBackend
+from openfall.workers.backends.base import Request
+from openfall.workers.backends.registry import open_backend
+from openfall.workers.backends.transport import open_transport
 from tests.faults import LINGERING, FaultServer, Script, answer, cut, drip, fault_server, head, raw, reset, stall
-from workers.backends.anthropic import MAX_TOKENS, AnthropicBackend
-from workers.backends.base import Request
-from workers.backends.registry import open_backend
-from workers.backends.transport import open_transport
 
 T = TypeVar("T")
 KEY = "sk-ant-of-a-very-secret-kind"

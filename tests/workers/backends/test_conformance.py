@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from router_core.catalog import Protocol
-from router_core.outcome import Completion, Failure
-from router_core.outcome import ErrorClass as E
+from openfall.router_core.catalog.entries import Protocol
+from openfall.router_core.jobs.outcome import Completion, Failure
+from openfall.router_core.jobs.outcome import ErrorClass as E
+from openfall.workers.backends.base import Request
 from tests.fakes.ollama import FakeModel, ollama_fake
 from tests.workers.backends.adapters import MODEL, PROTOCOLS, adapter, idle, request, run, shape, slots, speaking
-from workers.backends.base import Request
 
 pytestmark = pytest.mark.parametrize("protocol", PROTOCOLS)
 

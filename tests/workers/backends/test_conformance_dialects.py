@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 
-from router_core.catalog import Protocol
-from router_core.job import Dialect
-from router_core.outcome import Completion, Failure
-from router_core.outcome import ErrorClass as E
+from openfall.router_core.catalog.entries import Protocol
+from openfall.router_core.jobs.job import Dialect
+from openfall.router_core.jobs.outcome import Completion, Failure
+from openfall.router_core.jobs.outcome import ErrorClass as E
+from openfall.workers.backends.base import Request
+from openfall.workers.backends.translate import TRANSLATORS
 from tests.faults import Asked, answer, fault_server
 from tests.workers.backends.adapters import DIALECTS, PROTOCOLS, adapter, request, run, said, speaking
 from tests.workers.backends.test_faults import CHAT, COMPLETION, MESSAGE
 from tests.workers.backends.translate.official import completion, message
-from workers.backends.base import Request
-from workers.backends.translate import TRANSLATORS
 
 every = pytest.mark.parametrize("protocol", PROTOCOLS)
 callers = pytest.mark.parametrize("dialect", DIALECTS)

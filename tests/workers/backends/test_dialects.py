@@ -8,13 +8,18 @@ from typing import Any
 import orjson
 import pytest
 
-from router_core.catalog import Backend, Protocol
-from router_core.job import Dialect
-from router_core.outcome import Completion, ErrorClass, Failure, Outcome
+from openfall.router_core.catalog.entries import Backend, Protocol
+from openfall.router_core.jobs.job import Dialect
+from openfall.router_core.jobs.outcome import (
+    Completion,
+    ErrorClass,
+    Failure,
+    Outcome,
+)
+from openfall.workers.backends.base import Request
+from openfall.workers.backends.registry import open_backend
 from tests.faults import COMPLETION, FaultServer, Script, answer, events, fault_server, head, piece, raw
 from tests.workers.backends.translate.official import completion, message
-from workers.backends.base import Request
-from workers.backends.registry import open_backend
 
 HI: dict[str, Any] = {"messages": [{"role": "user", "content": "Hi"}]}
 MESSAGE: dict[str, Any] = {

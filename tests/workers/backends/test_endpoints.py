@@ -9,12 +9,12 @@ from typing import Any, TypeVar
 import pytest
 from pydantic import SecretStr
 
-from router_core.catalog import Backend, Protocol
-from router_core.outcome import ErrorClass as E
-from router_core.outcome import Failure
+from openfall.router_core.catalog.entries import Backend, Protocol
+from openfall.router_core.jobs.outcome import ErrorClass as E
+from openfall.router_core.jobs.outcome import Failure
+from openfall.workers.backends.base import CompletionBackend
+from openfall.workers.backends.registry import open_backend
 from tests.faults import FaultServer, Script, answer, drip, fault_server, reset, stall
-from workers.backends.base import CompletionBackend
-from workers.backends.registry import open_backend
 
 T = TypeVar("T")
 LISTED = {"object": "list", "data": [{"id": "claude-haiku-4-5", "type": "model"}, {"id": "gpt-5"}, {"name": "odd"}, 3]}

@@ -9,9 +9,14 @@ import orjson
 import pytest
 from pydantic import SecretStr
 
-from router_core.catalog import Backend
-from router_core.outcome import Completion, Failure, Outcome
-from router_core.outcome import ErrorClass as E
+from openfall.router_core.catalog.entries import Backend
+from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
+from openfall.router_core.jobs.outcome import ErrorClass as E
+from openfall.workers.backends import response
+from openfall.workers.backends.base import Request
+from openfall.workers.backends.openai.client import OpenAIBackend
+from openfall.workers.backends.registry import open_backend
+from openfall.workers.backends.transport import StaleConnection, open_transport
 from tests.faults import (
     COMPLETION,
     FaultServer,
@@ -27,16 +32,11 @@ from tests.faults import (
     stall,
 )
 from tests.workers.backends.asking import ASKED, KEY, ask, run, served
-from workers.backends import reading
-from workers.backends.base import Request
-from workers.backends.openai import OpenAIBackend
-from workers.backends.registry import open_backend
-from workers.backends.transport import StaleConnection, open_transport
 
 
 @pytest.mark.parametrize("deltas", [None, []], ids=["whole", "streamed"])
 def test_an_answer_without_end_is_cut_off(deltas: list[str] | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "MAX_ANSWER", 2**21)
+    monkeypatch.setattr(response, "MAX_ANSWER", 2**21)
     outcome = ask(flood, deltas=deltas)
     assert isinstance(outcome, Failure)
     assert (outcome.error_class, outcome.detail) == (E.MALFORMED, "the answer is longer than 2 MiB")

@@ -7,9 +7,11 @@ from typing import Any
 import orjson
 import pytest
 
-from router_core.catalog import Protocol
-from router_core.outcome import Completion, Failure, Outcome
-from router_core.outcome import ErrorClass as E
+from openfall.router_core.catalog.entries import Protocol
+from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
+from openfall.router_core.jobs.outcome import ErrorClass as E
+from openfall.workers.backends import response
+from openfall.workers.backends.base import Request
 from tests.faults import (
     COMPLETION,
     Script,
@@ -29,8 +31,6 @@ from tests.faults import (
     stall,
 )
 from tests.workers.backends.adapters import PROTOCOLS, adapter, run, said
-from workers.backends import reading
-from workers.backends.base import Request
 
 PAGE = b"<html><h1>502 Bad Gateway</h1></html>"
 TEXT = "A lantern festival."
@@ -233,7 +233,7 @@ def test_a_stream_without_an_end_is_left_in_time(protocol: Protocol) -> None:
 def test_an_answer_without_an_end_is_cut_off(
     protocol: Protocol, deltas: list[str] | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reading, "MAX_ANSWER", 2**21)
+    monkeypatch.setattr(response, "MAX_ANSWER", 2**21)
     assert failure(ask(protocol, flood, deltas)).error_class is E.MALFORMED
 
 

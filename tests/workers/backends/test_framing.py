@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router_core.outcome import Completion, Failure, Outcome
+from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
+from openfall.workers.backends.anthropic.answer import StreamedMessage
+from openfall.workers.backends.framing import Events, Framing, Lines
+from openfall.workers.backends.openai.answer import StreamedAnswer
+from openfall.workers.backends.parsing import Assembly
 from tests.workers.backends.spoil import spoiled
-from workers.backends.answer import Assembly
-from workers.backends.anthropic_answer import StreamedMessage
-from workers.backends.framing import Events, Framing, Lines
-from workers.backends.openai_answer import StreamedAnswer
 
 TEXT = st.text(st.characters(exclude_characters="\r\n", exclude_categories=["Cs"]), min_size=1).filter(str.strip)
 

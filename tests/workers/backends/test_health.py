@@ -8,13 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router_core.catalog import ModelSpec, Protocol
-from router_core.outcome import BreakerMark, Completion, Failure
-from router_core.outcome import ErrorClass as E
-from tests.fakes.ollama import FakeModel, OllamaFake, ollama_fake
-from tests.faults import COMPLETION, Script, answer, fault_server, stall
-from tests.workers.backends.adapters import MODEL, PROTOCOLS, adapter, run, speaking
-from workers.backends.health import (
+from openfall.router_core.catalog.entries import ModelSpec, Protocol
+from openfall.router_core.jobs.outcome import CallSignal, Completion, Failure
+from openfall.router_core.jobs.outcome import ErrorClass as E
+from openfall.workers.backends.health import (
     MAX_TOKENS,
     PROMPT,
     Health,
@@ -24,6 +21,9 @@ from workers.backends.health import (
     probe,
     probe_timeout,
 )
+from tests.fakes.ollama import FakeModel, OllamaFake, ollama_fake
+from tests.faults import COMPLETION, Script, answer, fault_server, stall
+from tests.workers.backends.adapters import MODEL, PROTOCOLS, adapter, run, speaking
 
 SPEC = ModelSpec(upstream=MODEL, at=("box",), ctx=512)
 
@@ -122,7 +122,7 @@ def test_nonsense_counts_against_the_model_and_is_not_repeated() -> None:
     body = COMPLETION | {"choices": [{"index": 0, "message": {"content": "####"}, "finish_reason": "stop"}]}
     outcome = probed(answer(body))
     assert isinstance(outcome, Failure)
-    assert outcome.disposition.breaker is BreakerMark.FAILURE
+    assert outcome.disposition.breaker is CallSignal.FAILURE
     assert "letters" in outcome.detail
     assert "##" not in outcome.detail
 

@@ -8,14 +8,19 @@ from typing import Any
 import orjson
 import pytest
 
-from router_core.outcome import Completion, CredentialMark, Failure, Outcome
-from router_core.outcome import ErrorClass as E
+from openfall.router_core.jobs.outcome import (
+    Completion,
+    CredentialSignal,
+    Failure,
+    Outcome,
+)
+from openfall.router_core.jobs.outcome import ErrorClass as E
+from openfall.workers.backends.base import LoadedModel, Request, same_model
+from openfall.workers.backends.ollama.answer import outcome_of
 from tests.fakes.ollama import FakeModel, OllamaFake, ollama_fake
 from tests.fakes.ollama_memory import GIB
 from tests.faults import Asked, answer, fault_server, lines
 from tests.workers.backends.adapters import MODEL, adapter, request, run
-from workers.backends.base import Loaded, Request, same_model
-from workers.backends.ollama_answer import outcome_of
 
 HELLO = {"role": "user", "content": "Haruka greets the festival crowd"}
 CHAT = {
@@ -198,7 +203,7 @@ def test_a_cloud_model_that_is_not_to_be_had_parks_no_credential_of_the_others(f
 
     outcome = run(work())
     assert isinstance(outcome, Failure)
-    assert outcome.disposition.credential is CredentialMark.FINE
+    assert outcome.disposition.credential is CredentialSignal.FINE
 
 
 @pytest.mark.parametrize("more", [{"tools": [{"type": "function", "function": {"name": "f"}}]}, {"think": True}])
@@ -248,7 +253,7 @@ def test_a_model_is_loaded_seen_and_unloaded(engine: str) -> None:
         assert await backend.loaded(10) == ()
         assert await backend.load(MODEL, 512, 10) is None
         [loaded] = await backend.loaded(10)
-        assert isinstance(loaded, Loaded)
+        assert isinstance(loaded, LoadedModel)
         assert same_model(loaded.upstream, MODEL)
         assert (loaded.vram_share, loaded.ctx) == (1.0, 512)
         assert loaded.vram_gb == pytest.approx(fake.memory.runners[loaded.upstream].size_vram / GIB)

@@ -8,9 +8,9 @@ import httpx
 import orjson
 import pytest
 
-from router_core.outcome import ErrorClass as E
-from workers.backends.ollama_answer import StreamedChat, read_chat
-from workers.backends.signals import classify
+from openfall.router_core.jobs.outcome import ErrorClass as E
+from openfall.workers.backends.error_mapping import classify
+from openfall.workers.backends.ollama.answer import StreamedChat, read_chat
 
 _OVERFLOW = {
     "code": 400,

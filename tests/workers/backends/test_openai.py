@@ -8,10 +8,12 @@ import httpx
 import orjson
 import pytest
 
-from router_core.catalog import Backend
-from router_core.job import Dialect
-from router_core.outcome import Completion, Failure, Outcome
-from router_core.outcome import ErrorClass as E
+from openfall.router_core.catalog.entries import Backend
+from openfall.router_core.jobs.job import Dialect
+from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
+from openfall.router_core.jobs.outcome import ErrorClass as E
+from openfall.workers.backends.base import Request
+from openfall.workers.backends.registry import open_backend
 from tests.faults import (
     COMPLETION,
     MESSAGE,
@@ -29,8 +31,6 @@ from tests.faults import (
     stall,
 )
 from tests.workers.backends.asking import ASKED, KEY, ask, run, served
-from workers.backends.base import Request
-from workers.backends.registry import open_backend
 
 
 def test_an_answer_is_the_providers_whole_body_and_what_it_cost() -> None:

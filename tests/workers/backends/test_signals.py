@@ -6,8 +6,8 @@ import httpx
 import orjson
 import pytest
 
-from router_core.outcome import ErrorClass as E
-from workers.backends.signals import DETAIL_LENGTH, classify
+from openfall.router_core.jobs.outcome import ErrorClass as E
+from openfall.workers.backends.error_mapping import DETAIL_LENGTH, classify
 
 
 def openai(message: str, type: str = "invalid_request_error", code: object = None) -> dict[str, object]:

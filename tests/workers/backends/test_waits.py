@@ -6,9 +6,9 @@ import httpx
 import orjson
 import pytest
 
-from router_core.outcome import ErrorClass as E
-from workers.backends.signals import classify
-from workers.backends.waits import duration, limit_reset, retry_after
+from openfall.router_core.jobs.outcome import ErrorClass as E
+from openfall.workers.backends.error_mapping import classify
+from openfall.workers.backends.retry_after import duration, limit_reset, retry_after
 
 
 @pytest.mark.parametrize(

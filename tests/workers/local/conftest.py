@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
-import workers
-from workers.local.identity import identify
-from workers.local.models import demo_model
-from workers.local.records import read_record
+from openfall import workers
+from openfall.workers.local.demo_model import demo_model
+from openfall.workers.local.pidfile import read_record
+from openfall.workers.local.process_id import identify
 
 ROOT = Path(workers.__file__).resolve().parents[1]
 PATIENCE = 20.0

@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 
 import pytest
 
-from workers.local.engine import EngineSpec, start_engine
-from workers.local.engine_process import main
-from workers.local.errors import LocalError
+from openfall.workers.local.engine import EngineSpec, start_engine
+from openfall.workers.local.engine_process import main
+from openfall.workers.local.errors import LocalError
 
 T = TypeVar("T")
 

@@ -3,9 +3,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from workers.local.child import spawn
-from workers.local.keeper import Keeper
-from workers.local.parts import Report, Started
+from openfall.workers.local.child import spawn
+from openfall.workers.local.restarter import Restarter
+from openfall.workers.local.services import Report, Started
 
 
 class Crashing:
@@ -24,7 +24,7 @@ class Crashing:
 
 def test_an_engine_that_crashes_a_fourth_time_within_a_minute_is_given_up(tmp_path: Path) -> None:
     events: list[dict[str, Any]] = []
-    keeper = Keeper(Crashing(tmp_path / "log"), events.append)
+    keeper = Restarter(Crashing(tmp_path / "log"), events.append)
     asyncio.run(keeper.keep())
     assert [event["restarting_in"] for event in events if event["event"] == "exited"] == [0.2, 0.4, 0.8]
     assert events[-1]["event"] == "gave_up"

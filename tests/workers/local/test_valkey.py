@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 import pytest
 import redis
 
-from workers.local.errors import LocalError
-from workers.local.valkey import Valkey, ValkeySpec, start_valkey
+from openfall.workers.local.errors import LocalError
+from openfall.workers.local.valkey import Valkey, ValkeySpec, start_valkey
 
 T = TypeVar("T")
 
@@ -141,13 +141,13 @@ def test_a_file_that_cannot_be_read_is_explained_with_the_end_of_the_log(data: P
 def test_without_a_server_for_the_platform_the_two_ways_on_are_named(
     data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workers.local.valkey.find_spec", lambda name: None)
+    monkeypatch.setattr("openfall.workers.local.valkey.find_spec", lambda name: None)
     with pytest.raises(LocalError, match=r"set `redis:` .* or start one in a container"):
         run(start_valkey(ValkeySpec(data=data)))
 
 
 def test_one_that_does_not_answer_is_never_joined_by_a_second(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("workers.local.valkey._GRACE", 0.1)
+    monkeypatch.setattr("openfall.workers.local.valkey._GRACE", 0.1)
 
     async def story() -> None:
         valkey = await start_valkey(ValkeySpec(data=data))

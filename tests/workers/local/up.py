@@ -5,13 +5,20 @@ import json
 import sys
 from pathlib import Path
 
-from workers.local.fleet import EngineSpec, LocalError, Plan, ValkeySpec, WorkerSpec, run
+from openfall.workers.local.supervisor import (
+    EngineSpec,
+    LocalError,
+    SupervisorPlan,
+    ValkeySpec,
+    WorkerSpec,
+    run,
+)
 
 
 def main() -> int:
     asked = json.loads(sys.argv[1])
     data = Path(asked["data"])
-    plan = Plan(
+    plan = SupervisorPlan(
         data=data,
         valkey=ValkeySpec(data=data) if asked.get("valkey", True) else None,
         engines=tuple(EngineSpec(**{**engine, "model": Path(engine["model"])}) for engine in asked.get("engines", ())),

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from openfall.workers.outbox.url_policy import TRUSTED
 from tests.fakes.discord import DiscordFake, running
 from tests.faults import fault_server
 from tests.workers.post_office.stage import BEGINNING, OK, SECRET, open_house
-from workers.post_office.addresses import TRUSTED
 
 Story = Callable[..., Awaitable[None]]
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from router_core.state.link import Link
-from workers.post_office.addresses import TRUSTED
-from workers.post_office.office import PostOffice, Terms
+from openfall.router_core.state.redis_connection import RedisConnection
+from openfall.workers.outbox.dispatcher import OutboxDispatcher, OutboxSettings
+from openfall.workers.outbox.url_policy import TRUSTED
 
 
 async def main(redis_url: str, discord: str) -> None:
-    async with Link(redis_url) as link:
-        office = PostOffice(link, Terms(discord=discord, secret="hunter2", rules=TRUSTED), chance=lambda: 0.5)
+    async with RedisConnection(redis_url) as link:
+        office = OutboxDispatcher(
+            link, OutboxSettings(discord=discord, secret="hunter2", rules=TRUSTED), chance=lambda: 0.5
+        )
         await office.round()
         await office.settle()
         await office.close()

@@ -9,12 +9,12 @@ from typing import Any
 
 import redis
 
-from router_core.envelope import pack_result
-from router_core.result import Result, Status
-from router_core.state.link import Link
+from openfall.router_core.jobs.envelope import pack_result
+from openfall.router_core.jobs.result import Result, Status
+from openfall.router_core.state.redis_connection import RedisConnection
+from openfall.workers.outbox.dispatcher import OutboxDispatcher, OutboxSettings
 from tests.faults import answer
 from tests.incidents import open_incident
-from workers.post_office.office import PostOffice, Terms
 
 SECRET = "hunter2"
 TOKEN = "token-in-the-path"
@@ -30,8 +30,8 @@ BEGINNING = 1800000000.0
 class House:
     """A post office with a clock of the test's own, and somebody who looks into Redis."""
 
-    link: Link
-    office: PostOffice
+    link: RedisConnection
+    office: OutboxDispatcher
     store: redis.Redis
     time: list[float]
 
@@ -70,8 +70,8 @@ class House:
 @asynccontextmanager
 async def open_house(redis_url: str, now: list[float], **terms: Any) -> AsyncIterator[House]:
     """A post office of these terms; `now` is its clock."""
-    async with Link(redis_url, clock=lambda: now[0]) as link:
-        office = PostOffice(link, Terms(**terms), lambda: 0.5, lambda: now[0])
+    async with RedisConnection(redis_url, clock=lambda: now[0]) as link:
+        office = OutboxDispatcher(link, OutboxSettings(**terms), lambda: 0.5, lambda: now[0])
         with redis.Redis.from_url(redis_url) as store:
             try:
                 yield House(link, office, store, now)

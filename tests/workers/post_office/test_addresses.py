@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from workers.post_office.addresses import (
+from openfall.workers.outbox.url_policy import (
     TRUSTED,
-    AddressRefused,
-    Rules,
+    UrlPolicy,
+    UrlRefused,
     check_addresses,
     checked_url,
     host_of,
@@ -33,15 +33,15 @@ PUBLIC = [
 @pytest.mark.parametrize("address", PRIVATE)
 def test_an_address_within_is_not_public(address):
     assert not is_public(address)
-    with pytest.raises(AddressRefused, match=r"bot\.example is at .*: set `webhooks: private: yes`"):
-        check_addresses("bot.example", ["8.8.8.8", address], Rules())
-    check_addresses("bot.example", [address], Rules(private=True))
+    with pytest.raises(UrlRefused, match=r"bot\.example is at .*: set `webhooks: private: yes`"):
+        check_addresses("bot.example", ["8.8.8.8", address], UrlPolicy())
+    check_addresses("bot.example", [address], UrlPolicy(private=True))
 
 
 @pytest.mark.parametrize("address", PUBLIC)
 def test_an_address_of_the_open_internet_is_public(address):
     assert is_public(address)
-    check_addresses("bot.example", [address], Rules())
+    check_addresses("bot.example", [address], UrlPolicy())
 
 
 @pytest.mark.parametrize(
@@ -61,8 +61,8 @@ def test_an_address_of_the_open_internet_is_public(address):
     ],
 )
 def test_a_url_that_may_not_be_called_is_refused_with_the_remedy_and_without_its_secrets(url, why):
-    with pytest.raises(AddressRefused, match=why) as refused:
-        checked_url(url, Rules())
+    with pytest.raises(UrlRefused, match=why) as refused:
+        checked_url(url, UrlPolicy())
     assert "hunter2" not in str(refused.value)
 
 
@@ -81,17 +81,17 @@ def test_a_url_that_may_not_be_called_is_refused_with_the_remedy_and_without_its
     ],
 )
 def test_of_a_list_of_hosts_only_those_are_called(url, fits):
-    rules = Rules(allow=("bot.example", "*.Hooks.example", "tower:8443"))
+    rules = UrlPolicy(allow=("bot.example", "*.Hooks.example", "tower:8443"))
     if fits:
         assert str(checked_url(url, rules)).startswith("https://")
     else:
-        with pytest.raises(AddressRefused, match="not on the list of hosts: add it under `webhooks: allow`"):
+        with pytest.raises(UrlRefused, match="not on the list of hosts: add it under `webhooks: allow`"):
             checked_url(url, rules)
 
 
 def test_what_the_operator_wrote_down_may_be_anywhere():
     assert checked_url("http://user:pass@127.0.0.1:8080/h", TRUSTED).host == "127.0.0.1"
-    with pytest.raises(AddressRefused):
+    with pytest.raises(UrlRefused):
         checked_url("file:///etc/passwd", TRUSTED)
 
 
@@ -99,8 +99,8 @@ def test_what_the_operator_wrote_down_may_be_anywhere():
 def test_another_way_to_write_loopback_is_loopback(host):
     addresses = resolve(host, 443)
     assert addresses
-    with pytest.raises(AddressRefused):
-        check_addresses(host, addresses, Rules())
+    with pytest.raises(UrlRefused):
+        check_addresses(host, addresses, UrlPolicy())
 
 
 def test_of_a_url_no_more_than_its_host_is_shown():

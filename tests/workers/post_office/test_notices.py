@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from router_core.state.incidents import close
-from workers.post_office.addresses import Rules
+from openfall.router_core.state.incidents import close_incident
+from openfall.workers.outbox.url_policy import UrlPolicy
 
 
 def fields(embed: dict[str, Any]) -> dict[str, str]:
@@ -25,7 +25,7 @@ def test_a_notice_to_a_program_is_signed_and_says_everything_in_words_and_in_num
             assert f.waits() == {update: 600}, "as often as new ones"
             f.time[0] += 600
             await f.round()
-        assert await close(f.link, "outage", ())
+        assert await close_incident(f.link, "outage", ())
         await f.round()
         told = [json.loads(asked.body) for asked in server.asked]
         assert [one["type"] for one in told] == [
@@ -47,7 +47,7 @@ def test_the_operator_s_own_address_may_be_within_whatever_producers_may_not(hou
         await f.round()
         assert len(server.asked) == 1
 
-    house(story, webhook="{url}", rules=Rules())
+    house(story, webhook="{url}", rules=UrlPolicy())
 
 
 def test_an_outage_on_discord_is_one_message_that_is_kept_up_to_date_and_one_at_its_end(channel):
@@ -67,7 +67,7 @@ def test_an_outage_on_discord_is_one_message_that_is_kept_up_to_date_and_one_at_
         await f.round()
         (embed,) = discord.embeds
         assert embed["description"] == "Jobs fell 9 times; 0 are held."
-        assert await close(f.link, "outage", ())
+        assert await close_incident(f.link, "outage", ())
         await f.round()
         _, end = discord.embeds
         assert (end["title"], end["color"]) == ("Over: no model can answer", 0x12B76A)
@@ -142,7 +142,7 @@ def test_while_discord_is_down_nothing_is_lost_and_the_beginning_is_told_before_
             waits.append(f.waits()[f"notice:discord:{incident}:began"])
             f.time[0] += waits[-1]
         assert waits == [5, 10, 20, 40]
-        assert await close(f.link, "outage", ())
+        assert await close_incident(f.link, "outage", ())
         discord.fault = ""
         await f.round()
         await f.round()
@@ -159,7 +159,7 @@ def test_shorter_ones_that_went_unmentioned_are_counted_in_the_next(channel):
             f.incident(held=0)
             await f.round()
             f.time[0] += 10
-            assert await close(f.link, "outage", ())
+            assert await close_incident(f.link, "outage", ())
             await f.round()
         f.time[0] += 600
         await f.round()

@@ -12,28 +12,41 @@ from typing import Any
 
 import pytest
 
-from workers.post_office.outcome import JOB_WAITS, NOTICE_FOR, Delivered, Failed, judge, next_job_try, next_notice_try
-from workers.post_office.rests import FIRST, MOST, MOST_HOSTS, Rests
-from workers.post_office.sender import NotSent, Reply
-from workers.post_office.signing import body, headers, signature
+from openfall.workers.outbox.delivery import (
+    JOB_WAITS,
+    NOTICE_FOR,
+    Delivered,
+    Failed,
+    classify_response,
+    next_job_try,
+    next_notice_try,
+)
+from openfall.workers.outbox.host_backoff import (
+    FIRST,
+    MOST,
+    MOST_HOSTS,
+    HostBackoff,
+)
+from openfall.workers.outbox.sender import NotSent, WebhookResponse
+from openfall.workers.outbox.signing import body, headers, signature
 
 
 @pytest.mark.parametrize(
     ("reply", "outcome"),
     [
-        (Reply(200, {}, b""), Delivered()),
-        (Reply(204, {}, b""), Delivered()),
-        (Reply(301, {}, b""), Failed("HTTP 301, a redirect, which is not followed")),
-        (Reply(404, {}, b""), Failed("HTTP 404")),
-        (Reply(410, {}, b""), Failed("HTTP 410", gone=True)),
-        (Reply(429, {"retry-after": "7"}, b""), Failed("HTTP 429", asked=7)),
-        (Reply(503, {"retry-after": "7"}, b""), Failed("HTTP 503", asked=7)),
+        (WebhookResponse(200, {}, b""), Delivered()),
+        (WebhookResponse(204, {}, b""), Delivered()),
+        (WebhookResponse(301, {}, b""), Failed("HTTP 301, a redirect, which is not followed")),
+        (WebhookResponse(404, {}, b""), Failed("HTTP 404")),
+        (WebhookResponse(410, {}, b""), Failed("HTTP 410", gone=True)),
+        (WebhookResponse(429, {"retry-after": "7"}, b""), Failed("HTTP 429", asked=7)),
+        (WebhookResponse(503, {"retry-after": "7"}, b""), Failed("HTTP 503", asked=7)),
         (NotSent("no answer"), Failed("no answer", unreachable=True)),
         (NotSent("within", refused=True), Failed("within", refused=True)),
     ],
 )
 def test_only_a_2xx_is_an_arrival_and_a_410_is_a_farewell(reply, outcome):
-    assert judge(reply) == outcome
+    assert classify_response(reply) == outcome
 
 
 def test_a_job_s_webhook_is_tried_eight_times_in_a_day():
@@ -59,7 +72,7 @@ def test_a_notice_is_tried_for_three_days_and_never_waits_longer_than_ten_minute
 
 def test_a_silent_host_is_left_alone_for_longer_and_longer_until_it_answers():
     now = [0.0]
-    rests = Rests(lambda: now[0])
+    rests = HostBackoff(lambda: now[0])
     lengths = []
     for _ in range(9):
         rests.begin("a")
@@ -75,7 +88,7 @@ def test_a_silent_host_is_left_alone_for_longer_and_longer_until_it_answers():
 
 
 def test_no_more_silent_hosts_are_remembered_than_may_be():
-    rests = Rests(lambda: 0.0)
+    rests = HostBackoff(lambda: 0.0)
     for number in range(MOST_HOSTS + 1):
         rests.begin(f"{number}")
     assert (rests.left("0"), rests.left("1")) == (0, FIRST)

@@ -16,14 +16,14 @@ from typing import Any
 import pytest
 import redis
 
-from router_core.envelope import pack_result
-from router_core.result import Result, Status
-from router_core.state import outbox
-from router_core.state.link import Link
+from openfall.router_core.jobs.envelope import pack_result
+from openfall.router_core.jobs.result import Result, Status
+from openfall.router_core.state import outbox
+from openfall.router_core.state.redis_connection import RedisConnection
+from openfall.workers.outbox.dispatcher import OutboxDispatcher, OutboxSettings
+from openfall.workers.outbox.url_policy import TRUSTED
 from tests.faults import fault_server
 from tests.workers.post_office.stage import DONE, JOB, OK, SECRET
-from workers.post_office.addresses import TRUSTED
-from workers.post_office.office import PostOffice, Terms
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -148,8 +148,8 @@ def test_what_was_posted_while_redis_went_away_is_not_posted_again(server):
     async def main() -> None:
         async with AsyncExitStack() as stack:
             hook = await stack.enter_async_context(fault_server(OK))
-            link = await stack.enter_async_context(Link(server.url))
-            office = PostOffice(link, Terms(secret=SECRET, rules=TRUSTED), lambda: 0.5)
+            link = await stack.enter_async_context(RedisConnection(server.url))
+            office = OutboxDispatcher(link, OutboxSettings(secret=SECRET, rules=TRUSTED), lambda: 0.5)
             stack.push_async_callback(office.close)
             with redis.Redis.from_url(server.url) as store:
                 prepared(store, hook.url)

@@ -8,21 +8,27 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from openfall.workers.outbox.sender import (
+    MOST_READ,
+    NotSent,
+    Sender,
+    WebhookRequest,
+    WebhookResponse,
+)
+from openfall.workers.outbox.url_policy import TRUSTED, UrlPolicy
 from tests.faults import answer, cut, drip, fault_server, flood, raw, reset, stall
-from workers.post_office.addresses import TRUSTED, Rules
-from workers.post_office.sender import MOST_READ, NotSent, Parcel, Reply, Sender
 
 SECRET = "hunter2"
 
 
-def sent(*scripts: Any, rules: Rules = TRUSTED, path: str = f"/h?token={SECRET}", **more: Any) -> tuple[Any, Any]:
+def sent(*scripts: Any, rules: UrlPolicy = TRUSTED, path: str = f"/h?token={SECRET}", **more: Any) -> tuple[Any, Any]:
     """What a post to a real server came to, and what the server was asked."""
 
     async def main() -> tuple[Any, Any]:
         async with fault_server(*scripts) as server:
             url = more.pop("url", server.url).replace("PORT", server.url.rpartition(":")[2])
             sender = Sender(rules, **more)
-            reply = await sender.send(Parcel(url=url + path, body=b'{"a": 1}', headers={"webhook-id": "msg_1"}))
+            reply = await sender.send(WebhookRequest(url=url + path, body=b'{"a": 1}', headers={"webhook-id": "msg_1"}))
             await sender.close()
             return reply, server.asked
 
@@ -44,7 +50,7 @@ def test_a_redirect_is_an_answer_like_any_other():
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "2130706433", "0.0.0.0"])
 def test_nothing_is_sent_to_an_address_within(host):
-    reply, asked = sent(answer({}), rules=Rules(), url=f"https://{host}:PORT")
+    reply, asked = sent(answer({}), rules=UrlPolicy(), url=f"https://{host}:PORT")
     assert reply.refused
     assert "which is not a public address" in reply.why
     assert SECRET not in reply.why
@@ -59,13 +65,13 @@ def test_a_name_is_resolved_once_and_the_connection_goes_where_it_was_checked():
         return ["127.0.0.1"]
 
     reply, asked = sent(answer({}), url="http://rebinding.test:PORT", lookup=lookup)
-    assert isinstance(reply, Reply)
+    assert isinstance(reply, WebhookResponse)
     (told,) = asked_for
     assert told == ("rebinding.test", urlsplit("//" + asked[0].headers["host"]).port)
 
 
 def test_one_address_within_among_others_is_enough_to_refuse():
-    reply, asked = sent(answer({}), rules=Rules(), url="https://mixed.test:PORT",
+    reply, asked = sent(answer({}), rules=UrlPolicy(), url="https://mixed.test:PORT",
                         lookup=lambda host, port: ["93.184.216.34", "127.0.0.1"])  # fmt: skip
     assert reply.refused
     assert asked == []
@@ -75,7 +81,7 @@ def test_a_host_that_is_not_on_the_list_is_not_even_looked_up():
     def lookup(host: str, port: int) -> list[str]:
         raise AssertionError(host)
 
-    reply, _ = sent(answer({}), rules=Rules(allow=("bot.example",), private=True), lookup=lookup)
+    reply, _ = sent(answer({}), rules=UrlPolicy(allow=("bot.example",), private=True), lookup=lookup)
     assert reply.refused
 
 
@@ -119,7 +125,7 @@ def test_what_is_no_http_is_told():
 
 
 def test_what_is_no_tls_is_told():
-    async def main() -> NotSent | Reply:
+    async def main() -> NotSent | WebhookResponse:
         async def greet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             writer.write(b"220 mail.example ESMTP\r\n")
             await writer.drain()
@@ -128,7 +134,7 @@ def test_what_is_no_tls_is_told():
         server = await asyncio.start_server(greet, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
         sender = Sender(TRUSTED)
-        reply = await sender.send(Parcel(url=f"https://127.0.0.1:{port}/{SECRET}", body=b"{}"))
+        reply = await sender.send(WebhookRequest(url=f"https://127.0.0.1:{port}/{SECRET}", body=b"{}"))
         await sender.close()
         server.close()
         return reply

@@ -10,15 +10,15 @@ import logging
 
 import pytest
 
-from router_core.envelope import pack_result
-from router_core.open_fall import HoldReason
-from router_core.outcome import Attempt, ErrorClass
-from router_core.result import Result, Status
-from router_core.state import outbox
+from openfall.router_core.degrading.policy import HoldReason
+from openfall.router_core.jobs.envelope import pack_result
+from openfall.router_core.jobs.outcome import Attempt, ErrorClass
+from openfall.router_core.jobs.result import Result, Status
+from openfall.router_core.state import outbox
+from openfall.workers.outbox.dispatcher import AT_ONCE
+from openfall.workers.outbox.url_policy import UrlPolicy
 from tests.faults import answer, fault_server, reset, stall
 from tests.workers.post_office.stage import DONE, INTERIM, JOB, SECRET, TOKEN
-from workers.post_office.addresses import Rules
-from workers.post_office.office import AT_ONCE
 
 
 def test_a_result_is_posted_signed_and_whole(house):
@@ -97,7 +97,7 @@ def test_a_post_in_vain_is_tried_again_by_the_schedule_with_the_same_id_and_then
             f.time[0] += wait
         await f.round()
         assert (f.waits(), f.given_up()) == ({}, 1)
-        (lost,) = await outbox.given_up(f.link)
+        (lost,) = await outbox.dead_letters(f.link)
         assert (lost.entry, lost.place, lost.why, lost.tries) == (DONE, server.url[7:], "HTTP 500", 8)
         assert len({asked.headers["webhook-id"] for asked in server.asked}) == 1
         assert len({asked.headers["webhook-timestamp"] for asked in server.asked}) == 8
@@ -144,7 +144,7 @@ def test_an_address_within_is_told_once_with_the_remedy_and_tried_again_in_case_
         assert server.asked == []
         assert list(f.waits()) == [DONE]
 
-    house(story, rules=Rules())
+    house(story, rules=UrlPolicy())
     (error,) = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
     assert "set `webhooks: private: yes`" in error
     assert TOKEN not in caplog.text
@@ -169,7 +169,7 @@ def test_a_result_that_was_forgotten_before_any_try_is_given_up_too(house, left)
         f.store.delete(f"of:result:{JOB}", *(() if left else (f"of:job:{JOB}",)))
         await f.round()
         assert (f.waits(), f.given_up(), server.asked) == ({}, 1, [])
-        (lost,) = await outbox.given_up(f.link)
+        (lost,) = await outbox.dead_letters(f.link)
         assert (lost.why, lost.tries, lost.place) == ("its result has passed its time", 0, "")
 
     house(story)

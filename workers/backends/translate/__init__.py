@@ -12,10 +12,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from router_core.job import Dialect
-from router_core.outcome import ErrorClass, Failure, Outcome
-from workers.backends.base import Request
-from workers.backends.translate import (
+from openfall.router_core.jobs.job import Dialect
+from openfall.router_core.jobs.outcome import ErrorClass, Failure, Outcome
+from openfall.workers.backends.base import Request
+from openfall.workers.backends.translate import (
     answer_from_anthropic,
     answer_from_openai,
     ollama_and_anthropic,
@@ -24,7 +24,7 @@ from workers.backends.translate import (
     request_for_anthropic,
     request_for_openai,
 )
-from workers.backends.translate.refusals import CannotSay, Unreadable
+from openfall.workers.backends.translate.refusals import Unreadable, Untranslatable
 
 Body = Mapping[str, Any]
 
@@ -71,19 +71,19 @@ TRANSLATORS: Mapping[tuple[Dialect, Dialect], Translator] = {
 """By the caller's dialect and the backend's."""
 
 
-def spoken(request: Request, dialect: Dialect) -> Body | Failure:
+def translate_request(request: Request, dialect: Dialect) -> Body | Failure:
     """The caller's body as a backend of that dialect is to be asked: itself, if it is in that dialect."""
     if request.dialect == dialect:
         return request.body
     try:
         return TRANSLATORS[request.dialect, dialect].request(request.body)
-    except CannotSay as error:
+    except Untranslatable as error:
         return Failure(error_class=ErrorClass.UNSUPPORTED, detail=f"{error} cannot be asked for at this model")
     except Unreadable as error:
         return Failure(error_class=ErrorClass.BAD_REQUEST, detail=str(error))
 
 
-def answered(outcome: Outcome, request: Request, dialect: Dialect) -> Outcome:
+def translate_response(outcome: Outcome, request: Request, dialect: Dialect) -> Outcome:
     """The outcome with its body and finish reason as the caller's dialect has them."""
     if isinstance(outcome, Failure) or request.dialect == dialect:
         return outcome

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from workers.backends.answer import count
-from workers.backends.translate.shapes import json_text
-from workers.backends.translate.words import FINISH
+from openfall.workers.backends.parsing import count
+from openfall.workers.backends.translate.shapes import json_text
+from openfall.workers.backends.translate.vocabulary import FINISH
 
 Body = Mapping[str, Any]
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from workers.backends.answer import count
-from workers.backends.translate.refusals import Unreadable
-from workers.backends.translate.shapes import json_object, safe_id
-from workers.backends.translate.words import STOP
+from openfall.workers.backends.parsing import count
+from openfall.workers.backends.translate.refusals import Unreadable
+from openfall.workers.backends.translate.shapes import json_object, safe_id
+from openfall.workers.backends.translate.vocabulary import STOP
 
 Body = Mapping[str, Any]
 

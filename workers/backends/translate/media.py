@@ -7,8 +7,8 @@ from base64 import b64decode
 from collections.abc import Mapping
 from typing import Any
 
-from workers.backends.translate.refusals import CannotSay, Unreadable
-from workers.backends.translate.shapes import mapping, string, unknown
+from openfall.workers.backends.translate.refusals import Unreadable, Untranslatable
+from openfall.workers.backends.translate.shapes import mapping, string, unknown
 
 _DATA = re.compile(r"data:([\w.+-]+/[\w.+-]+)(?:;[\w.=-]+)*;base64,(.*)", re.DOTALL)
 _PDF = "application/pdf"
@@ -31,10 +31,10 @@ def document_block(part: Mapping[str, Any], place: str) -> dict[str, Any]:
     """A `file` part as a `document` block. A file that is only named by an id is at another provider."""
     file = mapping(part.get("file"), f"{place}.file")
     if not isinstance(data := file.get("file_data"), str):
-        raise CannotSay("a file by its id")
+        raise Untranslatable("a file by its id")
     source = _source(data if data.startswith("data:") else f"data:{_PDF};base64,{data}", place)
     if source.get("media_type") not in (_PDF, "text/plain"):
-        raise CannotSay("a file that is no PDF")
+        raise Untranslatable("a file that is no PDF")
     name = file.get("filename")
     return {"type": "document", "source": _plain(source, place), **({"title": name} if isinstance(name, str) else {})}
 

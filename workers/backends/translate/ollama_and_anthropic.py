@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from workers.backends.translate import (
+from openfall.workers.backends.translate import (
     answer_from_anthropic,
     answer_from_openai,
     ollama_to_openai,

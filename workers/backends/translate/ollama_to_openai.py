@@ -10,9 +10,16 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from workers.backends.answer import count
-from workers.backends.translate.refusals import Unreadable
-from workers.backends.translate.shapes import json_object, json_text, listed, mapping, string, unknown
+from openfall.workers.backends.parsing import count
+from openfall.workers.backends.translate.refusals import Unreadable
+from openfall.workers.backends.translate.shapes import (
+    json_object,
+    json_text,
+    listed,
+    mapping,
+    string,
+    unknown,
+)
 
 Body = Mapping[str, Any]
 

@@ -12,10 +12,18 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
-from workers.backends.answer import count
-from workers.backends.translate.refusals import CannotSay, Unreadable
-from workers.backends.translate.request_for_anthropic import REFUSED
-from workers.backends.translate.shapes import json_object, json_text, kind, listed, mapping, string, unknown
+from openfall.workers.backends.parsing import count
+from openfall.workers.backends.translate.refusals import Unreadable, Untranslatable
+from openfall.workers.backends.translate.request_for_anthropic import REFUSED
+from openfall.workers.backends.translate.shapes import (
+    json_object,
+    json_text,
+    kind,
+    listed,
+    mapping,
+    string,
+    unknown,
+)
 
 Body = Mapping[str, Any]
 
@@ -37,7 +45,7 @@ def request(body: Body) -> dict[str, Any]:
     """The whole body but for the model, the stream and the context, which the adapter sets."""
     for name, asks in REFUSED.items():
         if name not in _AS_IS and asks(body.get(name)):
-            raise CannotSay(name)
+            raise Untranslatable(name)
     told: dict[str, Any] = {"messages": list(_messages(body.get("messages")))}
     told |= {name: body[name] for name in _AS_IS if body.get(name) is not None}
     if tools := _tools(body):
@@ -126,7 +134,7 @@ def _image(told: Any, place: str) -> str:
     if found := _DATA.fullmatch(url):
         return found[1]
     if url.startswith(("http://", "https://")):
-        raise CannotSay("an image by its address")
+        raise Untranslatable("an image by its address")
     raise Unreadable(f"{place} has a url that is neither http nor data in base64")
 
 
@@ -135,7 +143,7 @@ def _asked_call(call: Body, place: str) -> dict[str, Any]:
     function = mapping(call.get("function"), f"{place}.function")
     arguments = json_object(string(function.get("arguments") or "", f"{place}.function.arguments"))
     if arguments is None:
-        raise CannotSay("a tool call whose arguments are no JSON object")
+        raise Untranslatable("a tool call whose arguments are no JSON object")
     named = {"name": string(function.get("name"), f"{place}.function.name"), "arguments": arguments}
     return {"id": string(call.get("id"), f"{place}.id"), "function": named}
 
@@ -144,14 +152,14 @@ def _tools(body: Body) -> list[Body]:
     tools = [tool for tool, _ in listed(body.get("tools"), "tools")]
     for tool in tools:
         if tool.get("type", "function") != "function":
-            raise CannotSay("a tool that is no function")
+            raise Untranslatable("a tool that is no function")
     choice = body.get("tool_choice")
     if choice == "none":
         return []
     if tools and choice not in (None, "auto"):
-        raise CannotSay("a tool that must be called (tool_choice)")
+        raise Untranslatable("a tool that must be called (tool_choice)")
     if tools and body.get("parallel_tool_calls") is False:
-        raise CannotSay("at most one tool call (parallel_tool_calls)")
+        raise Untranslatable("at most one tool call (parallel_tool_calls)")
     return tools
 
 
@@ -166,7 +174,7 @@ def _format(body: Body) -> Any:
             return "json"
         case {"type": "json_schema", "json_schema": {"schema": dict(schema)}}:
             return schema
-    raise CannotSay("a response_format of its kind")
+    raise Untranslatable("a response_format of its kind")
 
 
 def _call(call: Body, index: int) -> dict[str, Any]:

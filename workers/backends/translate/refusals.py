@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-class CannotSay(Exception):
+class Untranslatable(Exception):
     """The other dialect has no word for something that changes what the caller gets. The message names it."""
 
 

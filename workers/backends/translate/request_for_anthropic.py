@@ -9,11 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from workers.backends.translate.refusals import CannotSay, Unreadable
-from workers.backends.translate.schemas import for_anthropic
-from workers.backends.translate.shapes import kind, listed, mapping, number, string, unknown, whole
-from workers.backends.translate.turns_for_anthropic import may_think, turns
-from workers.backends.translate.words import LEAST_THINKING, THINKING
+from openfall.workers.backends.translate.refusals import Unreadable, Untranslatable
+from openfall.workers.backends.translate.schemas import for_anthropic
+from openfall.workers.backends.translate.shapes import (
+    kind,
+    listed,
+    mapping,
+    number,
+    string,
+    unknown,
+    whole,
+)
+from openfall.workers.backends.translate.turns_for_anthropic import may_think, turns
+from openfall.workers.backends.translate.vocabulary import LEAST_THINKING, THINKING
 
 Body = Mapping[str, Any]
 
@@ -44,7 +52,7 @@ def request(body: Body) -> dict[str, Any]:
     """The whole body but for the model and the stream, which the adapter sets."""
     for name, asks in REFUSED.items():
         if asks(body.get(name)):
-            raise CannotSay(name)
+            raise Untranslatable(name)
     system, messages = turns(body.get("messages"))
     said: dict[str, Any] = {"messages": messages}
     system += [{"type": "text", "text": JSON_PLEASE}] if _wants_any_json(body) else []
@@ -79,7 +87,7 @@ def _stop(body: Body) -> dict[str, Any]:
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
         raise Unreadable("stop is neither a text nor a list of texts")
     if not all(text.strip() for text in texts):
-        raise CannotSay("stop at white space")
+        raise Untranslatable("stop at white space")
     return {"stop_sequences": texts}
 
 
@@ -122,7 +130,7 @@ def _choice(told: Any) -> tuple[dict[str, Any], set[str] | None]:
             return {"type": "tool", "name": name}, None
         case {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": list(tools)}}:
             return {"type": "any" if mode == "required" else "auto"}, {_named(tool) for tool in tools}
-    raise CannotSay("a tool_choice of its kind")
+    raise Untranslatable("a tool_choice of its kind")
 
 
 def _named(tool: Any) -> str:
@@ -146,7 +154,7 @@ def _format(body: Body) -> dict[str, Any]:
             return {}
         case {"type": "json_schema", "json_schema": {"schema": dict(schema)}}:
             return {"output_config": {"format": {"type": "json_schema", "schema": for_anthropic(schema)}}}
-    raise CannotSay("a response_format of its kind")
+    raise Untranslatable("a response_format of its kind")
 
 
 def _user(body: Body) -> dict[str, Any]:

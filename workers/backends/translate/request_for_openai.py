@@ -8,11 +8,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from workers.backends.translate.refusals import CannotSay
-from workers.backends.translate.schemas import is_strict
-from workers.backends.translate.shapes import listed, mapping, number, string, unknown, whole
-from workers.backends.translate.turns_for_openai import messages, system_message
-from workers.backends.translate.words import EFFORT, effort_of
+from openfall.workers.backends.translate.refusals import Untranslatable
+from openfall.workers.backends.translate.schemas import is_strict
+from openfall.workers.backends.translate.shapes import (
+    listed,
+    mapping,
+    number,
+    string,
+    unknown,
+    whole,
+)
+from openfall.workers.backends.translate.turns_for_openai import messages, system_message
+from openfall.workers.backends.translate.vocabulary import EFFORT, effort_of
 
 Body = Mapping[str, Any]
 
@@ -26,7 +33,7 @@ def request(body: Body) -> dict[str, Any]:
     """The whole body but for the model and the stream, which the adapter sets."""
     for name in REFUSED:
         if body.get(name):
-            raise CannotSay(name)
+            raise Untranslatable(name)
     said: dict[str, Any] = {"messages": [*system_message(body.get("system")), *messages(body.get("messages"))]}
     said |= {name: check(body[name], name) for name, check in _PASSED.items() if body.get(name) is not None}
     if stops := body.get("stop_sequences"):
@@ -67,7 +74,7 @@ def _choice(choice: Body) -> Any:
             return "required"
         case {"type": "tool", "name": str(name)}:
             return {"type": "function", "function": {"name": name}}
-    raise CannotSay("a tool_choice of its kind")
+    raise Untranslatable("a tool_choice of its kind")
 
 
 def _configs(body: Body) -> Iterable[Body]:
@@ -81,7 +88,7 @@ def _format(body: Body) -> dict[str, Any]:
         return {}
     told = mapping(told, "output_config.format")
     if told.get("type") != "json_schema":
-        raise CannotSay("an output_config.format of its kind")
+        raise Untranslatable("an output_config.format of its kind")
     schema = mapping(told.get("schema"), "output_config.format.schema")
     named = {"name": "answer", "schema": schema, **({"strict": True} if is_strict(schema) else {})}
     return {"response_format": {"type": "json_schema", "json_schema": named}}

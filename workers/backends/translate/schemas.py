@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from workers.backends.translate.refusals import CannotSay
-from workers.backends.translate.shapes import json_text
+from openfall.workers.backends.translate.refusals import Untranslatable
+from openfall.workers.backends.translate.shapes import json_text
 
 _INNER = frozenset({"properties", "$defs", "definitions"})
 """Names of schemas stand under these; schemas under `_NESTED`, lists of them under `_CHOICES`."""
@@ -31,7 +31,7 @@ def for_anthropic(schema: Mapping[str, Any]) -> dict[str, Any]:
     told = {key: _inner(key, value) for key, value in schema.items() if key not in limits}
     if told.get("type") == "object":
         if not told.get("properties") and told.get("additionalProperties", True) is not False:
-            raise CannotSay("a json_schema with an object of any keys")
+            raise Untranslatable("a json_schema with an object of any keys")
         told["additionalProperties"] = False
     if limits:
         said = told.get("description")

@@ -9,7 +9,7 @@ from zlib import crc32
 
 import orjson
 
-from workers.backends.translate.refusals import CannotSay, Unreadable
+from openfall.workers.backends.translate.refusals import Unreadable, Untranslatable
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]")
@@ -54,9 +54,9 @@ def kind(part: Mapping[str, Any], place: str) -> str:
     return string(part.get("type"), f"{place}.type")
 
 
-def unknown(what: str, name: str) -> CannotSay:
+def unknown(what: str, name: str) -> Untranslatable:
     """The refusal of a kind of thing; its name is told only if it looks like a name."""
-    return CannotSay(f"{what} {name if _NAME.fullmatch(name) else 'that nobody knows'}")
+    return Untranslatable(f"{what} {name if _NAME.fullmatch(name) else 'that nobody knows'}")
 
 
 def json_text(value: Any, place: str) -> str:

@@ -9,9 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from workers.backends.translate.media import document_block, image_block
-from workers.backends.translate.refusals import CannotSay
-from workers.backends.translate.shapes import json_object, kind, listed, mapping, safe_id, string, unknown
+from openfall.workers.backends.translate.media import document_block, image_block
+from openfall.workers.backends.translate.refusals import Untranslatable
+from openfall.workers.backends.translate.shapes import (
+    json_object,
+    kind,
+    listed,
+    mapping,
+    safe_id,
+    string,
+    unknown,
+)
 
 Block = dict[str, Any]
 
@@ -71,7 +79,7 @@ def _blocks(role: str, message: Mapping[str, Any], place: str) -> Iterator[Block
         return
     for name in ("audio", "function_call"):
         if message.get(name):
-            raise CannotSay(f"{name} of an earlier answer")
+            raise Untranslatable(f"{name} of an earlier answer")
     yield from (dict(block) for block, _ in listed(message.get("thinking_blocks"), f"{place}.thinking_blocks"))
     yield from _content(message, place)
     if isinstance(refusal := message.get("refusal"), str) and refusal:
@@ -119,6 +127,6 @@ def _use(call: Mapping[str, Any], place: str) -> Block:
     function = mapping(call.get("function"), f"{place}.function")
     given = json_object(string(function.get("arguments") or "", f"{place}.function.arguments"))
     if given is None:
-        raise CannotSay("a tool call whose arguments are no JSON object")
+        raise Untranslatable("a tool call whose arguments are no JSON object")
     called, name = string(call.get("id"), f"{place}.id"), string(function.get("name"), f"{place}.function.name")
     return {"type": "tool_use", "id": safe_id(called), "name": name, "input": given}

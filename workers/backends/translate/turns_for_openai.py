@@ -9,9 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from workers.backends.translate.media import document_parts, image_part
-from workers.backends.translate.refusals import CannotSay
-from workers.backends.translate.shapes import json_text, kind, listed, mapping, string, unknown
+from openfall.workers.backends.translate.media import document_parts, image_part
+from openfall.workers.backends.translate.refusals import Untranslatable
+from openfall.workers.backends.translate.shapes import (
+    json_text,
+    kind,
+    listed,
+    mapping,
+    string,
+    unknown,
+)
 
 Part = dict[str, Any]
 FAILED = "The tool failed. "
@@ -46,7 +53,7 @@ def messages(turns: Any) -> Iterator[dict[str, Any]]:
 def _texts(content: Any, place: str) -> Iterator[str]:
     for block, where in listed(content, place):
         if kind(block, where) != "text":
-            raise CannotSay(f"{place} of anything but text")
+            raise Untranslatable(f"{place} of anything but text")
         yield string(block.get("text"), f"{where}.text")
 
 

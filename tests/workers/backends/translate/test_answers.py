@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from openfall.workers.backends.translate import answer_from_anthropic, answer_from_openai
+from openfall.workers.backends.translate.refusals import Unreadable
 from tests.workers.backends.translate.official import completion, message
-from workers.backends.translate import answer_from_anthropic, answer_from_openai
-from workers.backends.translate.refusals import Unreadable
 
 THOUGHT = {"type": "thinking", "thinking": "Look up.", "signature": "EqQB"}
 HIDDEN = {"type": "redacted_thinking", "data": "Emw"}

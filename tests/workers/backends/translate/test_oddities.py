@@ -8,13 +8,19 @@ from typing import Any
 
 import pytest
 
-from router_core.job import Dialect
-from router_core.outcome import Completion, ErrorClass, Failure
+from openfall.router_core.jobs.job import Dialect
+from openfall.router_core.jobs.outcome import Completion, ErrorClass, Failure
+from openfall.workers.backends.anthropic import answer as anthropic_answer
+from openfall.workers.backends.base import Request
+from openfall.workers.backends.openai import answer as openai_answer
+from openfall.workers.backends.translate import (
+    request_for_anthropic,
+    request_for_openai,
+    translate_request,
+    translate_response,
+)
+from openfall.workers.backends.translate.refusals import Unreadable, Untranslatable
 from tests.workers.backends.spoil import spoiled
-from workers.backends import anthropic_answer, openai_answer
-from workers.backends.base import Request
-from workers.backends.translate import answered, request_for_anthropic, request_for_openai, spoken
-from workers.backends.translate.refusals import CannotSay, Unreadable
 
 SCHEMA = {
     "type": "object",
@@ -97,7 +103,7 @@ def test_a_body_is_translated_or_told_what_is_wrong_with_it(translate: Any, good
     before = deepcopy(good)
     for body in spoiled(good):
         if isinstance(body, dict):
-            with suppress(CannotSay, Unreadable):
+            with suppress(Untranslatable, Unreadable):
                 assert "messages" in translate(body)
     assert good == before
 
@@ -136,9 +142,9 @@ COMPLETION: dict[str, Any] = {
 )
 def test_an_answer_is_translated_or_malformed(ours: Dialect, theirs: Dialect, good: dict[str, Any], read: Any) -> None:
     request = Request(body={"stop_sequences": ["END"]}, upstream="m", timeout=1, dialect=ours)
-    assert isinstance(answered(read(good), request, theirs), Completion)
+    assert isinstance(translate_response(read(good), request, theirs), Completion)
     for body in spoiled(good):
-        told = answered(read(body), request, theirs)
+        told = translate_response(read(body), request, theirs)
         assert isinstance(told, Completion | Failure)
 
 
@@ -155,10 +161,10 @@ def test_an_answer_is_translated_or_malformed(ours: Dialect, theirs: Dialect, go
 def test_what_cannot_be_said_may_be_said_to_another_model_and_nonsense_to_none(
     body: dict[str, Any], failure: Failure
 ) -> None:
-    assert spoken(Request(body=body, upstream="m", timeout=1), "anthropic") == failure
+    assert translate_request(Request(body=body, upstream="m", timeout=1), "anthropic") == failure
     assert failure.disposition.try_next_model is (failure.error_class is ErrorClass.UNSUPPORTED)
 
 
 def test_a_dialect_that_is_the_backends_own_is_not_touched() -> None:
     body = {"messages": 3, "n": 2}
-    assert spoken(Request(body=body, upstream="m", timeout=1), "openai") is body
+    assert translate_request(Request(body=body, upstream="m", timeout=1), "openai") is body

@@ -7,14 +7,20 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 
-from router_core.job import Dialect
-from router_core.outcome import Completion, ErrorClass, Failure
+from openfall.router_core.jobs.job import Dialect
+from openfall.router_core.jobs.outcome import Completion, ErrorClass, Failure
+from openfall.workers.backends.base import Request
+from openfall.workers.backends.ollama import answer
+from openfall.workers.backends.translate import (
+    TRANSLATORS,
+    ollama_to_openai,
+    openai_to_ollama,
+    translate_request,
+    translate_response,
+)
+from openfall.workers.backends.translate.refusals import Untranslatable
 from tests.workers.backends.translate.official import ANTHROPIC, OPENAI, completion, known, message
 from tests.workers.backends.translate.test_round_trips import conversations, meant
-from workers.backends import ollama_answer
-from workers.backends.base import Request
-from workers.backends.translate import TRANSLATORS, answered, ollama_to_openai, openai_to_ollama, spoken
-from workers.backends.translate.refusals import CannotSay
 
 PIXEL = "iVBORw0KGgo="
 FUNCTION = {"name": "look", "description": "Look.", "parameters": {"type": "object", "properties": {}}}
@@ -106,7 +112,7 @@ def test_the_kind_of_an_image_is_told_by_its_beginning(start: str, kind: str) ->
     ],
 )  # fmt: skip
 def test_what_ollama_has_no_word_for_and_the_caller_would_miss_is_refused(more: dict[str, Any]) -> None:
-    outcome = spoken(Request(body={"messages": [], **more}, upstream="m", timeout=1), "ollama")
+    outcome = translate_request(Request(body={"messages": [], **more}, upstream="m", timeout=1), "ollama")
     assert isinstance(outcome, Failure)
     assert outcome.error_class is ErrorClass.UNSUPPORTED
 
@@ -126,8 +132,8 @@ ANSWER: dict[str, Any] = {
 
 
 def from_ollama(dialect: Dialect, **more: Any) -> Completion:
-    outcome = ollama_answer.outcome_of(ANSWER | more)
-    told = answered(outcome, Request(body={}, upstream="m", timeout=1, dialect=dialect), "ollama")
+    outcome = answer.outcome_of(ANSWER | more)
+    told = translate_response(outcome, Request(body={}, upstream="m", timeout=1, dialect=dialect), "ollama")
     assert isinstance(told, Completion)
     return told
 
@@ -209,7 +215,7 @@ def test_openai_to_ollama_and_back_says_the_same(messages: list[dict[str, Any]])
     """But that texts beside each other are one, and a call without a word has an empty one."""
     try:
         there = openai_to_ollama.request({"messages": messages})
-    except CannotSay:  # an image by its address
+    except Untranslatable:  # an image by its address
         return
     back = ollama_to_openai.request(there)
     assert known(OPENAI, back) == {"model": "m", **back}

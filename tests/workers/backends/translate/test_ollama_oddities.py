@@ -9,15 +9,17 @@ from typing import Any
 import orjson
 import pytest
 
-from router_core.job import Dialect
-from router_core.outcome import Completion, Failure
+from openfall.router_core.jobs.job import Dialect
+from openfall.router_core.jobs.outcome import Completion, Failure
+from openfall.workers.backends.anthropic import answer as anthropic_answer
+from openfall.workers.backends.base import Request
+from openfall.workers.backends.ollama import answer as ollama_answer
+from openfall.workers.backends.openai import answer as openai_answer
+from openfall.workers.backends.translate import TRANSLATORS, translate_request, translate_response
+from openfall.workers.backends.translate.refusals import Unreadable, Untranslatable
 from tests.workers.backends.spoil import spoiled
 from tests.workers.backends.translate.test_oddities import ANTHROPIC, COMPLETION, MESSAGE
 from tests.workers.backends.translate.test_ollama import ANSWER, ASKED, TOLD
-from workers.backends import anthropic_answer, ollama_answer, openai_answer
-from workers.backends.base import Request
-from workers.backends.translate import TRANSLATORS, answered, spoken
-from workers.backends.translate.refusals import CannotSay, Unreadable
 
 PAIRS = [pair for pair in TRANSLATORS if "ollama" in pair]
 WITHOUT_FORCE = {"tools": ANTHROPIC["tools"], "tool_choice": {"type": "auto"}, "top_k": 3}
@@ -51,7 +53,7 @@ def test_a_body_is_translated_or_told_what_is_wrong_with_it(ours: Dialect, their
     before = deepcopy(good)
     for body in spoiled(good):
         if isinstance(body, dict):
-            with suppress(CannotSay, Unreadable):
+            with suppress(Untranslatable, Unreadable):
                 assert "messages" in translate(body)
     assert good == before
 
@@ -60,9 +62,9 @@ def test_a_body_is_translated_or_told_what_is_wrong_with_it(ours: Dialect, their
 def test_an_answer_is_translated_or_malformed(ours: Dialect, theirs: Dialect) -> None:
     good, read = READ[theirs]
     request = Request(body={}, upstream="m", timeout=1, dialect=ours)
-    assert isinstance(answered(read(good), request, theirs), Completion)
+    assert isinstance(translate_response(read(good), request, theirs), Completion)
     for body in spoiled(good):
-        told = answered(read(body), request, theirs)
+        told = translate_response(read(body), request, theirs)
         assert isinstance(told, Failure) or told.finish_reason
 
 
@@ -87,6 +89,6 @@ def _huge(value: Any) -> bool:
 
 @pytest.mark.parametrize("dialect", ["openai", "anthropic"])
 def test_a_body_that_is_none_of_its_dialect_is_the_callers_fault(dialect: Dialect) -> None:
-    outcome = spoken(Request(body={"messages": 3}, upstream="m", timeout=1, dialect=dialect), "ollama")
+    outcome = translate_request(Request(body={"messages": 3}, upstream="m", timeout=1, dialect=dialect), "ollama")
     assert isinstance(outcome, Failure)
     assert not outcome.disposition.try_next_model

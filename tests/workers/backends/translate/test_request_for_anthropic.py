@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from openfall.workers.backends.translate.refusals import Unreadable, Untranslatable
+from openfall.workers.backends.translate.request_for_anthropic import JSON_PLEASE, request
 from tests.workers.backends.translate.official import ANTHROPIC, known
-from workers.backends.translate.refusals import CannotSay, Unreadable
-from workers.backends.translate.request_for_anthropic import JSON_PLEASE, request
 
 HI: dict[str, Any] = {"messages": [{"role": "user", "content": "Hi"}]}
 SCHEMA = {"type": "object", "properties": {"at": {"type": "string"}}, "required": ["at"]}
@@ -276,7 +276,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.parametrize(("body", "named"), REFUSED.values(), ids=REFUSED.keys())
 def test_what_cannot_be_said_is_refused_by_name(body: dict[str, Any], named: str) -> None:
-    with pytest.raises(CannotSay, match=named):
+    with pytest.raises(Untranslatable, match=named):
         request(HI | body)
 
 

@@ -9,8 +9,8 @@ import orjson
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from openfall.workers.backends.translate import request_for_anthropic, request_for_openai
 from tests.workers.backends.translate.official import ANTHROPIC, OPENAI, known
-from workers.backends.translate import request_for_anthropic, request_for_openai
 
 steady = settings(max_examples=150, deadline=None, derandomize=True)
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)

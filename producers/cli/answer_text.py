@@ -1,0 +1,51 @@
+"""A result as `ask` and `job wait` show it: the answer on standard output, all else on standard error."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from openfall.producers.cli.held_text import meanwhile
+from openfall.producers.cli.render import (
+    failure,
+    print_line,
+    receipt,
+    show_json,
+)
+
+if TYPE_CHECKING:
+    from openfall.router_core.jobs.result import Result
+
+DEGRADED, STILL_QUEUED = 6, 7
+
+
+def show_answer(result: Result, *, as_json: bool = False, strict: bool = False, written: str = "") -> int:
+    """Print what is not on the screen yet (`written` is); the exit code."""
+    if as_json:
+        show_json(result.as_json())
+    elif result.answered:
+        _print(result.text, written)
+        if result.final:
+            print_line(receipt(result))
+    if not result.final:
+        for words in meanwhile(result):
+            print_line(words)
+    elif not result.answered:
+        print_line(failure(result))
+    return _code(result, strict)
+
+
+def _print(text: str, written: str) -> None:
+    if written.strip() == text.strip():
+        click.echo("" if written else text)
+    else:
+        click.echo(text.removeprefix(written) if text.startswith(written) else f"\n{text}")
+
+
+def _code(result: Result, strict: bool) -> int:
+    if strict and (result.degraded or result.fallback_used):
+        return DEGRADED
+    if not result.final:
+        return 0 if result.answered else STILL_QUEUED
+    return 0 if result.answered else 1

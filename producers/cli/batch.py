@@ -1,0 +1,287 @@
+"""`openfall batch`: a file of requests becomes a file of answers."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from openfall.producers.cli.options import (
+    config_option,
+    json_option,
+    opened,
+    run,
+)
+from openfall.producers.cli.render import (
+    EVERY,
+    print_line,
+    show_json,
+    spent,
+)
+
+if TYPE_CHECKING:
+    from openfall.producers.batch.files import JournalState
+    from openfall.producers.batch.plan import BatchPlan, BatchTally
+    from openfall.producers.batch.run import BatchRun
+
+MOST_TOLD = 20
+"""Faulty lines that are told one by one. The output file has them all."""
+
+
+@click.group()
+def batch() -> None:
+    """Carry out a file of requests (OpenAI Batch JSONL). The work goes on in Redis when you leave."""
+
+
+@batch.command("run")
+@click.argument("source", metavar="IN", type=click.Path(path_type=Path))
+@click.option("-o", "--output", "out", metavar="OUT", required=True, type=click.Path(path_type=Path))
+@click.option("-r", "--role", help="Ask this role, whatever the lines say.")
+@click.option("-t", "--task", help="They are prompts of this kind, whatever the lines say.")
+@click.option("-g", "--group", help="Whose batch it is: its group's chain and limits apply.")
+@click.option("--local-only", is_flag=True, help="No line ever leaves the local pools.")
+@click.option("-u", "--urgency", help="interactive, background or batch, whatever the lines say.")
+@click.option("--name", help="The batch's name (default: OUT without its ending). The same name joins jobs in flight.")
+@click.option("--limit", type=click.IntRange(min=1), help="Only the first so many lines.")
+@click.option("--retry-failed", is_flag=True, help="Ask again what has failed.")
+@click.option("--dry-run", is_flag=True, help="Check every line, put nothing in.")
+@config_option
+@json_option
+def run_(source: Path, out: Path, config_path: Path | None, as_json: bool, dry_run: bool, **told: Any) -> None:
+    """Answer every request of IN, one line in OUT as each is done.
+
+    Run the same command again to go on where it stopped: what OUT has is not asked again, and what is in flight is
+    joined. A line may carry its own "urgency" beside "body"; service_tier priority, default and flex mean interactive,
+    background and batch.
+    """
+    from openfall.producers.batch.plan import BatchPlan
+
+    plan = BatchPlan(source=source, name=told.pop("name") or out.stem, **told)
+    _check_files(source, out)
+    if dry_run:
+        code = run(_dry_run(plan, out, config_path, as_json))
+        raise click.exceptions.Exit(code)
+    try:
+        tally = run(_run(plan, out, config_path))
+    except KeyboardInterrupt:
+        print_line(f"\nthe jobs go on without you, and {out} keeps what it has. Run the same command again to go on.")
+        raise click.exceptions.Exit(130) from None
+    raise click.exceptions.Exit(_finished(tally, out, as_json))
+
+
+def _check_files(source: Path, out: Path) -> None:
+    from openfall.producers.batch.files import check_regular, check_text
+
+    if str(out) == "-":
+        raise click.UsageError(
+            "OUT cannot be standard output, for it is read again to go on: name a file (-o out.jsonl)"
+        )
+    check_regular(source, "IN")
+    check_regular(out, "OUT")
+    try:
+        if not check_text(source):
+            print_line(f"warning: {source} is empty: there is nothing to ask")
+    except OSError as error:
+        raise click.UsageError(f"{source} cannot be read: {error.strerror}") from None
+    if out.exists() and out.samefile(source):
+        raise click.UsageError(f"{out} is the input: name another file with -o")
+
+
+async def _dry_run(plan: BatchPlan, out: Path, config_path: Path | None, as_json: bool) -> int:
+    """Needs no Redis: lines are checked against the configuration."""
+    from openfall.producers.batch.files import read_journal
+    from openfall.producers.batch.run import BatchRun
+    from openfall.producers.client import AsyncOpenfall
+
+    carried = BatchRun(AsyncOpenfall("redis://nowhere", config=config_path), plan, read_journal(out))
+    carried.noticed = _noticer()
+    carried.check_options()
+    tally = carried.check()
+    if as_json:
+        show_json(_tally_json(tally))
+    new = tally.total - tally.settled
+    print_line(f"{tally.total} lines: {new} to ask, {tally.before} answered before, {tally.failed} faulty or failed")
+    return 0 if tally.flawless else 5
+
+
+async def _run(plan: BatchPlan, out: Path, config_path: Path | None) -> BatchTally:
+    from openfall.producers.batch.files import Journal, JournalState
+    from openfall.producers.batch.run import BatchRun
+
+    async with opened(config_path) as llm:
+        BatchRun(llm, plan, JournalState()).check_options()  # before OUT is made or changed
+        with Journal(out) as journal:
+            past = journal.past
+            if plan.retry_failed:
+                journal.forget_failures()
+            _remember(llm.loaded.settings.data_dir, plan, out)
+            carried = BatchRun(llm, plan, past)
+            with _progress(carried, plan) as noticed:
+                carried.noticed = noticed
+                return await carried.run(journal)
+
+
+@contextmanager
+def _progress(carried: BatchRun, plan: BatchPlan) -> Iterator[Callable[[str], None]]:
+    """A bar in a terminal, elsewhere a line every ten seconds. Yields where notices go."""
+    if not sys.stderr.isatty():
+        carried.changed = _liner(carried.tally)
+        yield _noticer()
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    with plan.source.open("rb") as source:
+        lines = sum(bool(row.strip()) for row in source)
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
+    )  # fmt: skip
+    with Progress(*columns, console=Console(stderr=True, highlight=False)) as bar:
+        total = min(lines, plan.limit or lines)
+        task = bar.add_task(plan.name, total=total, rate="")
+
+        def changed() -> None:
+            tally, spent = carried.tally, bar.tasks[0].elapsed or 0.001
+            rate = (tally.answered + tally.failed) / spent
+            bar.update(task, completed=tally.settled, rate=_pace(tally, rate))
+
+        carried.changed = changed
+        yield _noticer(bar.console.print)
+
+
+def _noticer(tell: Callable[[str], None] = print_line) -> Callable[[str], None]:
+    told = 0
+
+    def noticed(words: str) -> None:
+        nonlocal told
+        told += 1
+        if told <= MOST_TOLD:
+            tell(words)
+        elif told == MOST_TOLD + 1:
+            tell("... and more: further notices are left out, the output file has every fault")
+
+    return noticed
+
+
+def _liner(tally: BatchTally) -> Callable[[], None]:
+    began = last = time.monotonic()
+
+    def changed() -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= EVERY:
+            last = now
+            rate = (tally.answered + tally.failed) / (now - began)
+            print_line(f"{tally.settled} of {tally.total} done, {_pace(tally, rate)}")
+
+    return changed
+
+
+def _pace(tally: BatchTally, rate: float) -> str:
+    return f"{rate:.1f}/s, {tally.failed} failed" + (f", {tally.hindered}" if tally.hindered else "")
+
+
+def _finished(tally: BatchTally, out: Path, as_json: bool) -> int:
+    if as_json:
+        show_json(_tally_json(tally))
+    before = f" ({tally.before} of them before)" if tally.before else ""
+    print_line(f"{tally.answered + tally.before} of {tally.total} answered{before}, {tally.failed} failed: {out}")
+    if tally.answered:
+        fallbacks = f", {tally.fallbacks} by another model than their first" if tally.fallbacks else ""
+        print_line(f"this run: {spent(tally.usd, tally.unpriced)}{fallbacks}")
+    if tally.gone:
+        print_line(f"{tally.gone} are not known to Redis any more: run the same command again to put them in anew")
+    if tally.failed:
+        print_line("to ask the failed ones again, run the same command with --retry-failed")
+    return 0 if tally.flawless else 5
+
+
+def _tally_json(tally: BatchTally) -> dict[str, Any]:
+    names = ("total", "before", "answered", "failed", "gone", "fallbacks", "usd", "unpriced")
+    told = {name: getattr(tally, name) for name in names}
+    return {**told, "bad_lines": [{"line": bad.number, "reason": bad.reason} for bad in tally.bad]}
+
+
+def _memory(data_dir: Path, name: str) -> Path:
+    return data_dir / "batches" / f"{name}.json"
+
+
+def _remember(data_dir: Path, plan: BatchPlan, out: Path) -> None:
+    """Keep what `batch status NAME` needs. A directory that cannot be written costs that, not the batch."""
+    from pydantic_core import to_json
+
+    kept = {"source": plan.source.resolve(), "out": out.resolve(), **plan.options}
+    path = _memory(data_dir, plan.name)
+    with suppress(OSError):
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.write_bytes(to_json({**kept, "limit": plan.limit}))
+
+
+@batch.command("status")
+@click.argument("name", metavar="OUT|NAME")
+@config_option
+@json_option
+def status_(name: str, config_path: Path | None, as_json: bool) -> None:
+    """How far a batch has come. OUT is its output file, NAME what it was called."""
+    told = _status(name, config_path)
+    if as_json:
+        show_json(told)
+        return
+    for key, value in told.items():
+        click.echo(f"{key:<10}  {value}")
+
+
+def _status(name: str, config_path: Path | None) -> dict[str, Any]:
+    from openfall.config import load
+    from openfall.producers.batch.files import read_journal
+
+    out, plan = _recalled(Path(name), load(config_path).settings.data_dir)
+    past = read_journal(out)
+    if plan is None:
+        return {"output": str(out), **_past_json(past)}
+    total, states = run(_look(plan, past, config_path))
+    waiting = {state or "not put in": number for state, number in states.items()}
+    return {"output": str(out), "lines": total, **_past_json(past), **waiting}
+
+
+async def _look(plan: BatchPlan, past: JournalState, config_path: Path | None) -> tuple[int, dict[str | None, int]]:
+    from openfall.producers.batch.run import BatchRun
+
+    async with opened(config_path) as llm:
+        carried = BatchRun(llm, plan, past)
+        states = await carried.look()
+        return carried.tally.total, states
+
+
+def _recalled(given: Path, data_dir: Path) -> tuple[Path, BatchPlan | None]:
+    """The output file of a batch, and its plan, unless it was run under another configuration."""
+    from pydantic_core import from_json
+
+    from openfall.producers.batch.plan import BatchPlan
+
+    memory = _memory(data_dir, given.stem if given.is_file() else str(given))
+    kept = from_json(memory.read_bytes()) if memory.is_file() else None
+    if given.is_file() and (kept is None or Path(kept["out"]) != given.resolve()):
+        return given, None
+    if kept is None:
+        raise click.UsageError(f"no batch {str(given)!r}: name its output file, or the name it was run under")
+    more = {name: value for name, value in kept.items() if name not in ("source", "out")}
+    return Path(kept["out"]), BatchPlan(name=memory.stem, source=Path(kept["source"]), **more)
+
+
+def _past_json(past: JournalState) -> dict[str, Any]:
+    codes = sorted(code for _, code in past.failed.values())
+    return {"answered": len(past.answered), "failed": len(codes), **{code: codes.count(code) for code in set(codes)}}

@@ -1,0 +1,108 @@
+"""What went wrong, as a person is told: the message and the exit code of every exception, in one place."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import traceback
+from functools import cache
+from types import TracebackType
+
+import click
+
+
+class VerbFailed(Exception):
+    """A process of the workers' side could not do its work. The message and the exit code are its own."""
+
+    def __init__(self, message: str, code: int) -> None:
+        self.code = code
+        super().__init__(message)
+
+
+@cache
+def _codes() -> dict[type[Exception], int]:
+    """Loaded when something has gone wrong: these modules take longer to import than most commands to run."""
+    from openfall.config import ConfigError, NoRedis
+    from openfall.producers.errors import (
+        CannotWrite,
+        NoModel,
+        NotFinished,
+        ProducerError,
+    )
+    from openfall.router_core.catalog.entries import UnknownName
+    from openfall.router_core.state.errors import (
+        Backpressure,
+        DeadlinePassed,
+        IdempotencyConflict,
+        StoreError,
+        UnknownJob,
+    )
+
+    return {
+        VerbFailed: 1,  # or what its process has exited with
+        NotFinished: 7,
+        CannotWrite: 1,
+        NoModel: 1,
+        ProducerError: 2,
+        ConfigError: 2,
+        UnknownName: 2,
+        Backpressure: 1,
+        DeadlinePassed: 2,
+        IdempotencyConflict: 2,
+        UnknownJob: 2,
+        NoRedis: 3,
+        StoreError: 3,
+    }
+
+
+def foreseen() -> tuple[type[Exception], ...]:
+    """The exceptions that a person can cause or mend."""
+    return tuple(_codes())
+
+
+def told(error: Exception) -> tuple[str, int]:
+    """The message and the exit code of a foreseen exception."""
+    code = next(code for kind, code in _codes().items() if isinstance(error, kind))
+    if isinstance(error, VerbFailed):
+        code = error.code
+    return f"openfall: {error}" if code != 7 else str(error), code
+
+
+def in_json(error: Exception, message: str, code: int) -> int:
+    """The same on standard output, for programs: `{"error": ..., "kind": ..., "exit_code": ...}`; the exit code.
+
+    The message ends with the remedy, as people are told it.
+    """
+    from openfall.producers.cli.render import show_json
+
+    show_json({"error": message, "kind": type(error).__name__, "exit_code": code})
+    return code
+
+
+def unforeseen(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """The last resort: one line for the person, and the traceback in a log that only they can read."""
+    with tempfile.NamedTemporaryFile("w", prefix="openfall-", suffix=".log", delete=False, encoding="utf-8") as log:
+        traceback.print_exception(kind, error, trace, file=log)
+    words = (str(error).splitlines() or [""])[0][:200]
+    click.echo(f"openfall: this should not have happened ({kind.__name__}: {words}). Details: {log.name}", err=True)
+
+
+def flush_output() -> None:
+    """Raises `OSError` now for what Python would else fail to write at its very end."""
+    if sys.__stdout__ is not None:  # what click may have put in place of `sys.stdout` keeps silent
+        sys.__stdout__.flush()
+
+
+def output_is_lost() -> bool:
+    """Whether it is standard output that an `OSError` was about: what could not be written then fails again."""
+    try:
+        flush_output()
+    except OSError:
+        return True
+    return False
+
+
+def silence_output() -> None:
+    """What Python still wants to write to standard output at its end goes nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,185 @@
+"""How things look in a terminal: receipts, ages, and a wait that is neither silent nor noisy."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from rich.status import Status
+    from rich.table import Table
+
+    from openfall.router_core.jobs.result import Result
+
+EVERY = 10.0
+"""Seconds between two lines about a wait where nobody sees a moving one."""
+
+
+def print_line(words: str) -> None:
+    """A line for the person, on standard error."""
+    click.echo(words, err=True)
+
+
+def show_json(told: Any) -> None:
+    """One JSON value as one line on standard output."""
+    from pydantic_core import to_json
+
+    click.echo(to_json(told).decode())
+
+
+def reply_words(result: Result) -> str:
+    """What is replied because nothing could serve a job, in a few words."""
+    from openfall.router_core.degrading.policy import Remedy
+
+    match result.degraded_by:
+        case Remedy.OTHER_MODEL:
+            return f"{result.model} stands in"
+        case Remedy.LAST_ANSWER:
+            return "the last answer to the same request"
+        case Remedy.CANNED_REPLY:
+            return "canned reply"
+        case _:
+            return "no reply"
+
+
+def receipt(result: Result) -> str:
+    """`[8f21 coder-32b@tower 2.9s 41+38 tok $0.0004 · 1st in role worker, loaded]`"""
+    parts = [result.id[:4]]
+    if result.model:
+        parts.append(f"{result.model}@{result.backend}")
+    parts.append(f"{result.took:.1f}s")
+    if result.output_tokens is not None:
+        parts.append(f"{'?' if result.input_tokens is None else result.input_tokens}+{result.output_tokens} tok")
+    if result.attempts:
+        parts.append(money(result.cost_usd))
+    why = _why(result)
+    return f"[{' '.join(parts)}{' · ' + why if why else ''}]"
+
+
+def _why(result: Result) -> str:
+    """Why this model: that another had failed before it, or its place among those considered."""
+    if result.degraded:
+        return f"degraded: {reply_words(result)}"
+    if not result.fallback_used:
+        own = next((one.reason for one in result.considered if one.model == result.model), result.reason)
+        passed_over = any(one.reason.startswith(("moved back", "left out")) for one in result.considered)
+        return result.picked_why or (result.reason if passed_over else own)
+    failed = [one for one in result.attempts if one.error is not None]
+    if failed:
+        return f"{failed[0].model} did not answer ({failed[0].error}), so the next in its chain did"
+    return result.selection_reason
+
+
+def failure(result: Result) -> str:
+    """Why a job has no answer."""
+    cause = f" ({result.error})" if result.error else ""
+    return f"job {result.id} {result.status}{cause}: {result.detail or 'no more is known'}"
+
+
+def age(seconds: float | None) -> str:
+    """`-`, `4s`, `12m`, `3h`, `2d`."""
+    if seconds is None:
+        return "-"
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f}{unit}"
+    return f"{seconds:.0f}s"
+
+
+def counted(number: int, verb: str = "") -> str:
+    """`1 job`, `3 jobs`; with a verb `1 job waits`, `3 jobs wait`."""
+    return (f"1 job {verb}s" if verb else "1 job") if number == 1 else f"{number:,} jobs {verb}".rstrip()
+
+
+def clock(moment: float) -> str:
+    """A moment (epoch seconds) where the reader is: `2026-11-21 08:00:00+01:00`."""
+    from datetime import datetime
+
+    return datetime.fromtimestamp(moment).astimezone().isoformat(sep=" ", timespec="seconds")
+
+
+def money(usd: float | None) -> str:
+    """`$0`, `$0.0004`, `$12.50`; `$?` when nobody knows, which is not 0."""
+    if usd is None:
+        return "$?"
+    if usd == 0:
+        return "$0"
+    if usd < 1e-7:
+        return "<$0.0000001"
+    return f"${usd:.2f}" if usd >= 1 else f"${usd:.2g}" if usd >= 0.0001 else f"${usd:.7f}".rstrip("0")
+
+
+def spent(usd: float, unpriced: int) -> str:
+    """What is known to have been spent, and of how many calls nobody knows."""
+    return money(usd) + (f" + {unpriced} unknown" if unpriced else "")
+
+
+def table(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> Table:
+    """A plain table: numbers to the right. The first column says what a row is about, and stays in one piece."""
+    from rich import box
+    from rich.table import Table
+
+    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    cells = [list(row) for row in rows]
+    for number, column in enumerate(columns):
+        is_number = any(isinstance(row[number], int) for row in cells)
+        made.add_column(column, justify="right" if is_number else "left", overflow="fold", no_wrap=not number)
+    for row in cells:
+        made.add_row(*(str(cell) for cell in row))
+    return made
+
+
+def show_table(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
+    """A table on standard output, as wide as it needs to be where that is no terminal."""
+    from rich.console import Console
+
+    width = None if sys.stdout.isatty() else 200
+    Console(highlight=False, width=width).print(table(columns, rows))
+
+
+class WaitIndicator:
+    """What is being waited for: a moving line in a terminal, elsewhere a line every ten seconds."""
+
+    def __init__(self, words: str) -> None:
+        self._words = words
+        self._status: Status | None = None
+        self._ticking: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> WaitIndicator:
+        if sys.stderr.isatty():
+            from rich.console import Console
+
+            self._status = Console(stderr=True, highlight=False).status(self._words)
+            self._status.start()
+        else:
+            self._ticking = asyncio.create_task(self._tick())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.stop()
+        if self._ticking is not None:
+            self._ticking.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._ticking
+
+    def say(self, words: str) -> None:
+        self._words = words
+        if self._status is not None:
+            self._status.update(words)
+
+    def stop(self) -> None:
+        """The line makes room for an answer."""
+        if self._status is not None:
+            self._status.stop()
+        if self._ticking is not None:
+            self._ticking.cancel()
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(EVERY)
+            print_line(self._words)

@@ -1,0 +1,1 @@
+"""The catalog: backends, models, roles, tasks, groups and policies, and their validation."""

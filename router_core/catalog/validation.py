@@ -1,0 +1,256 @@
+"""How a catalog can contradict itself: every way is one generator here, and all are told at once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ConfigDict
+
+from openfall.router_core.degrading.policy import Remedy, validate_remedies
+from openfall.router_core.jobs.job import Urgency
+
+if TYPE_CHECKING:
+    from openfall.router_core.catalog.entries import Catalog, Group, Role
+
+DEFAULT_QUALITY = "default"
+"""In a model's `quality`: every task that is not named."""
+
+RESERVED_POOL = "degrade"
+"""Its queues would be taken for that of the jobs that nothing can serve."""
+
+SHARED_AT_MOST = 0.9
+"""Of a pool's claims, for what is less urgent: the rest is for what is most urgent."""
+
+
+class UnknownName(LookupError):
+    """A pool, model, role or backend that the catalog does not have. The message names the nearest that it has."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        self.kind, self.name = kind, name
+        known = sorted(known)
+        near = get_close_matches(name, known, n=1)
+        remedy = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(known) or 'none'}."
+        super().__init__(f"unknown {kind} {name!r}. {remedy}")
+
+
+class CatalogProblem(BaseModel):
+    """One contradiction: where it stands (`models.coder.at`) and what is wrong with it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    place: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.message}"
+
+
+class CatalogError(ValueError):
+    """The catalog contradicts itself."""
+
+    def __init__(self, problems: tuple[CatalogProblem, ...]) -> None:
+        self.problems = problems
+        super().__init__("\n".join(map(str, problems)))
+
+
+def validate_catalog(catalog: Catalog) -> Iterator[CatalogProblem]:
+    """Everything in a catalog that cannot be so. A place names a group by its name."""
+    if RESERVED_POOL in catalog.pools:
+        yield _problem(f"pools.{RESERVED_POOL}", "the queue of jobs that nothing can serve has this name")
+    yield from _backends(catalog)
+    yield from _models(catalog)
+    for section, roles in (("roles", catalog.roles), ("tasks", catalog.tasks)):
+        for name, role in roles.items():
+            yield from _names(catalog, section, name)
+            yield from _role(catalog, f"{section}.{name}", role)
+    yield from _groups(catalog)
+    yield from _unreachable(catalog.groups)
+    yield from (_problem(f"urgency.{word}", "missing") for word in Urgency if word not in catalog.urgency)
+    yield from _shares(catalog)
+    yield from _open_fall(catalog)
+    yield from _times(catalog)
+
+
+def _backends(catalog: Catalog) -> Iterator[CatalogProblem]:
+    for name, backend in catalog.backends.items():
+        if backend.pool not in catalog.pools:
+            yield _unknown(f"backends.{name}.pool", "pool", backend.pool, catalog.pools)
+        if backend.reserved >= backend.slots:
+            left = f"{backend.reserved} of {backend.slots} slots leave none for what is not interactive"
+            yield _problem(f"backends.{name}.reserved", left)
+
+
+def _models(catalog: Catalog) -> Iterator[CatalogProblem]:
+    for name, model in catalog.models.items():
+        place = f"models.{name}.at"
+        yield from (_unknown(place, "backend", at, catalog.backends) for at in model.at if at not in catalog.backends)
+        pools = {catalog.backends[backend].pool for backend in model.at if backend in catalog.backends}
+        if len(pools) > 1:
+            yield _problem(
+                place, f"its backends are in different pools ({', '.join(sorted(pools))}): one model, one pool"
+            )
+        for task in model.quality:
+            if task not in catalog.tasks and task != DEFAULT_QUALITY:
+                yield _unknown(f"models.{name}.quality.{task}", "task", task, {*catalog.tasks, DEFAULT_QUALITY})
+
+
+def _names(catalog: Catalog, section: str, name: str) -> Iterator[CatalogProblem]:
+    place = f"{section}.{name}"
+    chain = (catalog.roles if section == "roles" else catalog.tasks)[name].chain
+    if name in catalog.models and chain != (name,):
+        yield _problem(place, "a model has the same name: callers could mean either")
+    if section == "tasks" and name in catalog.roles:
+        yield _problem(place, "a role has the same name: callers could mean either")
+    if section == "tasks" and name == DEFAULT_QUALITY:
+        yield _problem(
+            place, f"{DEFAULT_QUALITY!r} stands for every task in a model's quality, and so for no single one"
+        )
+
+
+def _role(catalog: Catalog, place: str, role: Role) -> Iterator[CatalogProblem]:
+    yield from _chain(catalog, f"{place}.chain", role.chain, role.local_only)
+    yield from _pattern(f"{place}.pattern", role.pattern)
+    yield from () if role.open_fall is None else _remedies(f"{place}.open_fall", role.open_fall)
+    yield from _ensemble(catalog, place, role)
+
+
+def _chain(catalog: Catalog, place: str, chain: tuple[str, ...], local_only: bool) -> Iterator[CatalogProblem]:
+    yield from (_unknown(place, "model", alias, catalog.models) for alias in chain if alias not in catalog.models)
+    if len(set(chain)) < len(chain):
+        yield _problem(place, "a model stands in it twice")
+    if local_only and all(_stays(catalog, alias) is False for alias in chain):
+        yield _problem(place, "its jobs may only go to local models, and none of these is one")
+
+
+def _stays(catalog: Catalog, alias: str) -> bool | None:
+    """Whether a model is local; None when something is wrong with it that is told elsewhere."""
+    model = catalog.models.get(alias)
+    pools = {catalog.backends[at].pool for at in model.at if at in catalog.backends} if model is not None else set()
+    known = [catalog.pools[pool].local for pool in pools if pool in catalog.pools]
+    return all(known) if known else None
+
+
+def _pattern(place: str, pattern: str | None) -> Iterator[CatalogProblem]:
+    try:
+        re.compile(pattern or "")
+    except re.error as error:
+        yield _problem(place, f"not a regular expression: {error.msg}")
+
+
+def _ensemble(catalog: Catalog, role_place: str, role: Role) -> Iterator[CatalogProblem]:
+    ensemble, place = role.ensemble, f"{role_place}.ensemble"
+    if ensemble is None:
+        return
+    if ensemble.answers > len(role.chain):
+        yield _problem(f"{place}.answers", f"{ensemble.answers} answers from a chain of {len(role.chain)}")
+    if ensemble.judge is None:
+        if ensemble.pick == "judge":
+            yield _problem(place, "nobody judges: name a model as its judge")
+        return
+    if ensemble.pick != "judge":
+        yield _problem(f"{place}.judge", f"nothing is judged where the pick is by {ensemble.pick}: write pick: judge")
+    if ensemble.judge not in catalog.models:
+        yield _unknown(f"{place}.judge", "model", ensemble.judge, catalog.models)
+    elif role.local_only and _stays(catalog, ensemble.judge) is False:
+        yield _problem(f"{place}.judge", "its jobs may only go to local models, and this one is not")
+
+
+def _groups(catalog: Catalog) -> Iterator[CatalogProblem]:
+    seen: set[str] = set()
+    for group in catalog.groups:
+        place = f"groups.{group.name}"
+        if group.name in seen:
+            yield _problem(place, "another group has the same name")
+        seen.add(group.name)
+        named = [key for key in ("role", "task", "chain") if getattr(group, key) is not None]
+        if len(named) > 1:
+            yield _problem(place, f"it names a {' and a '.join(named)}: only one of them can choose the models")
+        yield from _target(catalog, place, group)
+
+
+def _target(catalog: Catalog, place: str, group: Group) -> Iterator[CatalogProblem]:
+    if group.role is not None and group.role not in catalog.roles:
+        yield _unknown(f"{place}.role", "role", group.role, catalog.roles)
+    if group.task is not None and group.task not in catalog.tasks:
+        yield _unknown(f"{place}.task", "task", group.task, catalog.tasks)
+    if group.chain is not None:
+        yield from _chain(catalog, f"{place}.chain", group.chain, group.local_only)
+    for key, role in (("role", catalog.roles.get(group.role or "")), ("task", catalog.tasks.get(group.task or ""))):
+        if role is not None and group.local_only and all(_stays(catalog, alias) is False for alias in role.chain):
+            yield _problem(f"{place}.{key}", "its jobs may only go to local models, and this chain has none")
+
+
+def _unreachable(groups: tuple[Group, ...]) -> Iterator[CatalogProblem]:
+    """The first group that fits applies: a pattern behind a wider one never does."""
+    for place, group in enumerate(groups):
+        for pattern in group.match:
+            wider = next(((one, wide) for one in groups[:place] for wide in one.match if _covers(wide, pattern)), None)
+            if wider is not None:
+                message = f"{pattern!r} never gets here: group {wider[0].name!r} comes first and takes {wider[1]!r}"
+                yield _problem(f"groups.{group.name}.match", message)
+
+
+def _covers(wide: str, narrow: str) -> bool:
+    """Whether everything that fits `narrow` fits `wide`; where that is not plain to see, no.
+
+    A `*` takes whatever wildcards stand in its stead, so a pattern of stars and letters may be held against another
+    pattern's text; brackets mean more than their text, and `?` less.
+    """
+    if wide == narrow:
+        return True
+    stars_only = not set(wide) & set("?[") and "[" not in narrow
+    plain = not set(narrow) & set("*?[")
+    return (stars_only or plain) and fnmatchcase(narrow, wide)
+
+
+def _shares(catalog: Catalog) -> Iterator[CatalogProblem]:
+    policies = catalog.urgency
+    if Urgency.INTERACTIVE in policies and policies[Urgency.INTERACTIVE].share:
+        yield _problem(
+            "urgency.interactive.share", "it goes before all others as it is: a share is for the less urgent"
+        )
+    total = sum(policy.share for word, policy in policies.items() if word is not Urgency.INTERACTIVE)
+    if total > SHARED_AT_MOST:
+        yield _problem(
+            "urgency", f"shares of {total:g} together: more than {SHARED_AT_MOST:g} starve the interactive jobs"
+        )
+
+
+def _open_fall(catalog: Catalog) -> Iterator[CatalogProblem]:
+    policy = catalog.open_fall
+    for word in Urgency:
+        yield from _remedies(f"open_fall.{word}", policy.remedies.get(word, ()))
+    for alias in policy.stand_ins:
+        if alias not in catalog.models:
+            yield _unknown("open_fall.stand_ins", "model", alias, catalog.models)
+    if len(set(policy.stand_ins)) < len(policy.stand_ins):
+        yield _problem("open_fall.stand_ins", "a model stands in it twice")
+    if policy.release_most is not None and policy.release_first > policy.release_most:
+        first = f"{policy.release_first} is more than most, which is {policy.release_most}"
+        yield _problem("open_fall.release.first", first)
+
+
+def _remedies(place: str, remedies: tuple[Remedy, ...]) -> Iterator[CatalogProblem]:
+    if (flaw := validate_remedies(remedies)) is not None:
+        yield _problem(place, flaw)
+
+
+def _times(catalog: Catalog) -> Iterator[CatalogProblem]:
+    breakers, retry = catalog.breakers, catalog.retry
+    if breakers.recover_most < breakers.recover_after:
+        message = f"shorter than recover_after, which is {breakers.recover_after:g} s"
+        yield _problem("breakers.recover_most", f"{breakers.recover_most:g} s is {message}")
+    if retry.most < retry.base:
+        yield _problem("retry.most", f"{retry.most:g} s is shorter than base, which is {retry.base:g} s")
+
+
+def _problem(place: str, message: str) -> CatalogProblem:
+    return CatalogProblem(place=place, message=message)
+
+
+def _unknown(place: str, kind: str, name: str, known: Iterable[str]) -> CatalogProblem:
+    return _problem(place, str(UnknownName(kind, name, known)))

@@ -1,0 +1,155 @@
+"""What a role may ask of an answer before it counts as one. Pure: whoever calls brings the schema validator."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from openfall.router_core.catalog.entries import Catalog, CheckKind, Role
+from openfall.router_core.jobs.job import CompletionJob
+from openfall.router_core.jobs.outcome import (
+    Completion,
+    ErrorClass,
+    Failure,
+    Outcome,
+)
+from openfall.router_core.routing.request_body import get_schema, has_tool_call
+
+Validates = Callable[[Any, Any], str | None]
+"""(schema, value) -> None when the value holds the schema, else a few words on what does not."""
+
+_REASONING = re.compile(r"\s*<(think|thinking)>(.*?)(</\1>|\Z)", re.DOTALL)
+_END_OF_REASONING = re.compile(r"^[ \t]*</(?:think|thinking)>[ \t]*$", re.MULTILINE)
+_FENCE = re.compile(r"[ ]{0,3}(`{3,}|~{3,})[ \t]*([^`\n]*)$")
+_HTML = re.compile(r"<(?:!doctype\s+html|[a-z][a-z0-9-]*(?:\s[^<>]*)?/?)>", re.IGNORECASE)
+_DIAGRAMS = (
+    "architecture-beta", "block", "block-beta", "C4Component", "C4Container", "C4Context", "C4Deployment", "C4Dynamic",
+    "classDiagram", "classDiagram-v2", "erDiagram", "flowchart", "gantt", "gitGraph", "graph", "journey", "kanban",
+    "mindmap", "packet", "packet-beta", "pie", "quadrantChart", "radar-beta", "requirementDiagram", "sankey",
+    "sankey-beta", "sequenceDiagram", "stateDiagram", "stateDiagram-v2", "timeline", "treemap-beta", "xychart",
+    "xychart-beta", "zenuml",
+)  # fmt: skip
+_DIAGRAM = re.compile(r"(?:" + "|".join(sorted(map(re.escape, _DIAGRAMS), key=len, reverse=True)) + r")(?=[\s:{;]|\Z)")
+_FRONT_MATTER = re.compile(r"(?:\s*---\n.*?\n---[ \t]*\n|\s*%%[^\n]*(?:\n|\Z))*\s*", re.DOTALL)
+
+
+def get_role(job: CompletionJob, catalog: Catalog) -> Role | None:
+    """The role whose checks and ensemble apply to a job: its own, else its task's. None: neither is there."""
+    if job.role is not None and job.role in catalog.roles:
+        return catalog.roles[job.role]
+    return None if job.task is None else catalog.tasks.get(job.task)
+
+
+def check_answer(outcome: Outcome, job: CompletionJob, catalog: Catalog, validates: Validates) -> Outcome:
+    """The outcome as the job's role sees it: an answer that fails one of its checks is a failure, `invalid_output`."""
+    role = get_role(job, catalog)
+    if isinstance(outcome, Failure) or role is None:
+        return outcome
+    failed = failed_check(role, outcome, job, validates)
+    return outcome if failed is None else Failure(error_class=ErrorClass.INVALID_OUTPUT, detail=failed)
+
+
+def failed_check(role: Role, answer: Completion, job: CompletionJob, validates: Validates) -> str | None:
+    """The first of a role's checks that an answer fails, in words for people that quote nothing of it; None: it holds.
+
+    An answer that calls a tool is a turn on the way: nothing is asked of its form.
+    """
+    if (not role.checks and role.pattern is None) or has_tool_call(answer.body):
+        return None
+    text = without_reasoning(answer.text)
+    for kind in role.checks:
+        if kind is CheckKind.JSON_SCHEMA:
+            failed = _schema_fails(text, get_schema(job.body), validates)
+        else:
+            failed = _FORMS[kind](text)
+        if failed:
+            return failed
+    if role.pattern is not None and not re.search(role.pattern, text):
+        return f"the pattern {role.pattern!r} is not found in the answer"
+    return None
+
+
+def without_reasoning(text: str) -> str:
+    """A text without the reasoning in front of it: `<think>...</think>`, or all up to a `</think>` on its own line."""
+    while (reasoning := _REASONING.match(text)) is not None:
+        text = text[reasoning.end() :]
+    if (end := _END_OF_REASONING.search(text)) is not None and "<think" not in text[: end.start()]:
+        text = text[end.end() :]
+    return text.strip()
+
+
+def _schema_fails(text: str, schema: Any, validates: Validates) -> str | None:
+    value, failed = _json(text)
+    if failed or schema is None:
+        return failed
+    broken = validates(schema, value)
+    return f"the answer does not hold the schema of its request: {broken}" if broken else None
+
+
+def _json(text: str) -> tuple[Any, str | None]:
+    """The value that a text is; a text that is one fenced block is read inside the fence."""
+    blocks = list(_blocks(text))
+    if len(blocks) == 1 and text.startswith(("```", "~~~")) and text.endswith(("```", "~~~")):
+        text = blocks[0][1]
+    try:
+        return json.loads(text, parse_constant=_refuse), None
+    except (ValueError, RecursionError):
+        return None, "the answer is not JSON"
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is not JSON")
+
+
+def _blocks(text: str) -> Iterator[tuple[str, str]]:
+    """The closed fenced blocks of a Markdown text, as (language, content)."""
+    fence, language, lines = "", "", list[str]()
+    for line in text.splitlines():
+        mark = _FENCE.match(line)
+        if not fence and mark:
+            fence, language, lines = mark[1], mark[2].strip().lower(), []
+        elif fence and mark and not mark[2].strip() and mark[1].startswith(fence):
+            yield language, "\n".join(lines)
+            fence = ""
+        else:
+            lines.append(line)
+
+
+def _is_empty(text: str) -> str | None:
+    return None if text else "the answer is empty"
+
+
+def _is_no_json(text: str) -> str | None:
+    return _json(text)[1]
+
+
+def _has_no_block(text: str) -> str | None:
+    return None if any(content.strip() for _, content in _blocks(text)) else "no closed code block is in the answer"
+
+
+def _has_no_diagram(text: str) -> str | None:
+    fenced = any(language == "mermaid" and content.strip() for language, content in _blocks(text))
+    if fenced or _DIAGRAM.match(text, _front_matter(text)):
+        return None
+    return "no Mermaid diagram is in the answer: neither a mermaid block nor a text that begins as one"
+
+
+def _front_matter(text: str) -> int:
+    """Where a diagram's own text begins, after its front matter and comments."""
+    found = _FRONT_MATTER.match(text)
+    return found.end() if found else 0
+
+
+def _has_no_html(text: str) -> str | None:
+    return None if _HTML.search(text) else "no HTML is in the answer"
+
+
+_FORMS: Mapping[CheckKind, Callable[[str], str | None]] = {
+    CheckKind.NOT_EMPTY: _is_empty,
+    CheckKind.JSON: _is_no_json,
+    CheckKind.CODE_BLOCK: _has_no_block,
+    CheckKind.MERMAID: _has_no_diagram,
+    CheckKind.HTML: _has_no_html,
+}

@@ -1,0 +1,1 @@
+"""What Open Fall does with a job that no model can serve."""

@@ -1,0 +1,69 @@
+"""What a producer asks for: one completion, once."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+Dialect = Literal["openai", "anthropic", "ollama"]
+"""The wire form a caller spoke. Its body is kept in it."""
+
+JobId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{8,64}$")]
+"""What rq accepts as a job id (letters, digits, `-`, `_`), long enough not to collide."""
+
+Producer = Annotated[str, StringConstraints(min_length=1, max_length=128)]
+
+
+class Urgency(StrEnum):
+    """How soon an answer must start. Declaration order is the order in which workers look."""
+
+    INTERACTIVE = "interactive"
+    BACKGROUND = "background"
+    BATCH = "batch"
+
+
+class ConsideredModel(BaseModel):
+    """One model that was considered for a job, and why it stands where it does, or why it does not."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str
+    reason: str
+    chosen: bool = True
+    """False: the job cannot or may not use it."""
+
+
+class CompletionJob(BaseModel):
+    """One completion, asked for once, in the caller's own words.
+
+    `chain` are model aliases in the order they may be tried. `deadline` and `accepted_at` are moments on the Redis
+    server's clock (epoch seconds); they are set when the job is accepted and are 0 before that.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: JobId
+    producer: Producer
+    chain: Annotated[tuple[str, ...], Field(min_length=1)]
+    body: dict[str, Any]
+    dialect: Dialect = "openai"
+    role: str | None = None
+    task: str | None = None
+    group: str | None = None
+    """The catalog's name of the group whose limits and ledger apply."""
+    local_only: bool = False
+    urgency: Urgency = Urgency.BACKGROUND
+    reason: str = ""
+    """Why this chain: a sentence a person understands, from `route`."""
+    considered: tuple[ConsideredModel, ...] = ()
+    """Every model that `route` looked at, in the order of the chain, those left out last."""
+    stream: bool = False
+    deadline: float = 0.0
+    accepted_at: float = 0.0
+
+    @property
+    def label(self) -> str:
+        """What rq and logs may show of a job: never its prompt."""
+        return f"{self.role or '-'}/{self.urgency} {self.chain[0]}"

@@ -1,0 +1,138 @@
+"""What a producer gets for a job: exactly one terminal result."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from openfall.router_core.degrading.policy import HoldReason, Remedy
+from openfall.router_core.jobs.job import ConsideredModel
+from openfall.router_core.jobs.outcome import Attempt, ErrorClass
+from openfall.router_core.routing.request_body import answer_text
+
+NOBODYS = frozenset({Remedy.LAST_ANSWER, Remedy.CANNED_REPLY})
+"""Replies that none of the job's own calls brought."""
+
+
+class Status(StrEnum):
+    """How a job ended."""
+
+    ANSWERED = "answered"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+    DEGRADED = "degraded"  # there is a reply, but not the one that was asked for; or, while it is held, none yet
+
+
+class Result(BaseModel):
+    """The end of a job, and how it came about.
+
+    `body` is the provider's whole response in the job's dialect. `waited` is seconds from acceptance to the start of
+    the call that ended it, `took` seconds from acceptance to the result. `attempts` are all calls made for it, oldest
+    first; unknown token counts are None, never 0.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str
+    status: Status
+    attempts: tuple[Attempt, ...] = ()
+    body: dict[str, Any] | None = None
+    finish_reason: str | None = None
+    error: ErrorClass | None = None
+    detail: str = ""
+    waited: float = 0.0
+    took: float = 0.0
+    reason: str = ""
+    """Why this chain: a sentence a person understands."""
+    considered: tuple[ConsideredModel, ...] = ()
+    """Every model that was considered, with its reason; empty when there was only one."""
+    first_choice: str | None = None
+    """The first of the chain, when it was not the first that was asked."""
+    picked: str | None = None
+    """`model@backend` whose answer of several was kept; None when it is the last attempt's."""
+    picked_why: str = ""
+    degraded_by: Remedy | None = None
+    """What was done because nothing could serve the job."""
+    degraded_why: str = ""
+    held_for: HoldReason | None = None
+    """The job goes on: it is held for this reason, and its one terminal result is still to come."""
+
+    @property
+    def text(self) -> str:
+        """The answer as text, whatever its dialect; empty when there is none."""
+        return answer_text(self.body or {})
+
+    @property
+    def answered(self) -> bool:
+        """There is something to read: an answer, or the reply of a degraded one."""
+        return self.status is Status.ANSWERED or (self.degraded and self.body is not None)
+
+    @property
+    def degraded(self) -> bool:
+        return self.status is Status.DEGRADED
+
+    @property
+    def final(self) -> bool:
+        """This is the terminal result. False: the job is held, and goes on by itself."""
+        return self.held_for is None
+
+    @property
+    def model(self) -> str | None:
+        """The model that answered; of a job without an answer, the one that was asked last. None: nobody's words."""
+        if self.picked:
+            return self.picked.partition("@")[0]
+        return None if self._last is None else self._last.model
+
+    @property
+    def backend(self) -> str | None:
+        if self.picked:
+            return self.picked.partition("@")[2]
+        return None if self._last is None else self._last.backend
+
+    @property
+    def output_tokens(self) -> int | None:
+        return None if self._last is None else self._last.output_tokens
+
+    @property
+    def input_tokens(self) -> int | None:
+        return None if self._last is None else self._last.input_tokens
+
+    @property
+    def fallback_used(self) -> bool:
+        """Another model than the first of the chain answered, and not because it was the best of several."""
+        first = self.first_choice or (self.attempts[0].model if self.attempts else None)
+        return self.answered and self.picked is None and self.model not in (first, None)
+
+    @property
+    def _last(self) -> Attempt | None:
+        """The call that ended it; None: none did."""
+        return self.attempts[-1] if self.attempts and self.degraded_by not in NOBODYS else None
+
+    @property
+    def cost_usd(self) -> float | None:
+        """What all attempts cost together; None when nobody knows of one of them."""
+        costs = [attempt.cost_usd for attempt in self.attempts]
+        return None if None in costs else sum(cost for cost in costs if cost is not None)
+
+    @property
+    def latency_ms(self) -> int:
+        """From acceptance to the result, every wait and every attempt included."""
+        return round(self.took * 1000)
+
+    @property
+    def selection_reason(self) -> str:
+        """Why this model answered, or why none of its own did: a sentence a person understands."""
+        if self.picked and not self.degraded_why:
+            return self.picked_why
+        why = self.degraded_why or (self.attempts[-1].why if self.fallback_used else "")
+        return "; ".join(filter(None, (why, self.reason)))
+
+    def as_json(self) -> dict[str, Any]:
+        """As `--json` prints it and webhooks carry it: what is asked most beside the whole. What is not known is null,
+        never 0."""
+        names = ("degraded", "final", "text", "backend", "fallback_used", "latency_ms", "selection_reason", "cost_usd")
+        told = {name: getattr(self, name) for name in names}
+        return {"model_used": self.model if self.answered else None, **told, **self.model_dump(mode="json")}

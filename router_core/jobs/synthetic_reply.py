@@ -1,0 +1,67 @@
+"""A text that no model wrote, as a whole response in each dialect: what an SDK reads like any other answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from openfall.router_core.jobs.job import CompletionJob, Dialect
+from openfall.router_core.jobs.outcome import Completion
+
+MODEL = "openfall"
+"""What such a response names as its model."""
+
+
+def synthetic_reply(job: CompletionJob, text: str, now: float) -> Completion:
+    """The text as an answer to a job, in its dialect, written at `now` (epoch seconds). It cost no tokens."""
+    body, finish_reason = _BODIES[job.dialect](job.id, text, now)
+    return Completion(text=text, finish_reason=finish_reason, body=body)
+
+
+def _openai(job_id: str, text: str, now: float) -> tuple[dict[str, Any], str]:
+    message = {"role": "assistant", "content": text}
+    return {
+        "id": f"chatcmpl-{job_id}",
+        "object": "chat.completion",
+        "created": int(now),
+        "model": MODEL,
+        "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0},
+    }, "stop"
+
+
+def _anthropic(job_id: str, text: str, now: float) -> tuple[dict[str, Any], str]:
+    return {
+        "id": f"msg_{job_id}",
+        "type": "message",
+        "role": "assistant",
+        "model": MODEL,
+        "content": [{"type": "text", "text": text}],
+        "stop_reason": "end_turn",
+        "stop_sequence": None,
+        "usage": {"input_tokens": 0, "output_tokens": 0},
+    }, "end_turn"
+
+
+def _ollama(job_id: str, text: str, now: float) -> tuple[dict[str, Any], str]:
+    return {
+        "model": MODEL,
+        "created_at": datetime.fromtimestamp(now, UTC).isoformat().replace("+00:00", "Z"),
+        "message": {"role": "assistant", "content": text},
+        "done": True,
+        "done_reason": "stop",
+        "total_duration": 0,
+        "load_duration": 0,
+        "prompt_eval_count": 0,
+        "prompt_eval_duration": 0,
+        "eval_count": 0,
+        "eval_duration": 0,
+    }, "stop"
+
+
+_BODIES: Mapping[Dialect, Callable[[str, str, float], tuple[dict[str, Any], str]]] = {
+    "openai": _openai,
+    "anthropic": _anthropic,
+    "ollama": _ollama,
+}

@@ -1,0 +1,1 @@
+"""Which models may answer a request, in which order, and why."""

@@ -1,0 +1,183 @@
+"""The whole at a glance: queues, workers, what has ended. Reads only, but for pause and resume."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from openfall.router_core.jobs.envelope import unpack_result
+from openfall.router_core.jobs.job import Urgency
+from openfall.router_core.jobs.result import Result
+from openfall.router_core.state import keys
+from openfall.router_core.state.memory_pressure import memory_pressure
+from openfall.router_core.state.redis_connection import RedisConnection, pairs
+
+AT_ONCE = 256
+"""Jobs asked after in one command: Redis serves nobody else meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueueStatus:
+    """One queue: how many jobs wait, are being answered, and will be delivered later. `oldest` in seconds, or None."""
+
+    name: str
+    waiting: int
+    oldest: float | None
+    started: int
+    scheduled: int
+    paused: bool
+
+    @property
+    def urgency(self) -> Urgency | None:
+        """None: a queue that is none of ours."""
+        last = self.name.rpartition(".")[2]
+        return Urgency(last) if last in set(Urgency) else None
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStatus:
+    """One worker as rq knows it. `alive`: its presence is fresh; `heard` is seconds since its last heartbeat."""
+
+    name: str
+    state: str
+    alive: bool
+    queues: tuple[str, ...]
+    host: str
+    pid: int
+    heard: float | None
+    answered: int
+    failed: int
+
+
+@dataclass(frozen=True, slots=True)
+class FleetStatus:
+    """Everything at one moment. `now` is the server's clock; `counters` are totals since the store was empty.
+
+    `pressed` is why no job is accepted now; None: they are.
+    """
+
+    now: float
+    queues: tuple[QueueStatus, ...]
+    workers: tuple[WorkerStatus, ...]
+    held: int
+    suspended: bool
+    pressed: str | None
+    counters: Mapping[str, int]
+
+    @property
+    def waiting(self) -> int:
+        return sum(queue.waiting for queue in self.queues)
+
+    @property
+    def unserved(self) -> tuple[QueueStatus, ...]:
+        """Queues with waiting jobs that no live worker drains."""
+        served = {name for worker in self.workers if worker.alive for name in worker.queues}
+        return tuple(queue for queue in self.queues if queue.waiting and queue.name not in served)
+
+
+async def fetch_status(link: RedisConnection) -> FleetStatus:
+    """All of it, in three round trips."""
+    time, names, stopped, workers, presence, held, suspended, pressed, counters = await asyncio.gather(
+        link.command("TIME"),
+        link.command("SMEMBERS", keys.RQ_QUEUES),
+        paused_queues(link),
+        link.command("SMEMBERS", keys.RQ_WORKERS),
+        link.command("ZRANGE", keys.PRESENCE, 0, -1, "WITHSCORES"),
+        link.command("ZCARD", keys.RQ_DEFERRED + keys.DEGRADE),
+        link.command("EXISTS", keys.RQ_SUSPENDED),
+        memory_pressure(link),
+        link.command("HGETALL", keys.COUNTERS),
+    )
+    now = int(time[0]) + int(time[1]) / 1e6
+    known = sorted(name.decode().removeprefix(keys.RQ_QUEUE) for name in names)
+    alive = {name for name, until in pairs(presence).items() if float(until) / 1000 > now}
+    queues, people = await asyncio.gather(
+        asyncio.gather(*(_queue(link, name, name in stopped, now) for name in known if name != keys.DEGRADE)),
+        asyncio.gather(*(_worker(link, key.decode(), alive, now) for key in sorted(workers))),
+    )
+    return FleetStatus(
+        now=now,
+        queues=tuple(queues),
+        workers=tuple(worker for worker in people if worker is not None),
+        held=held,
+        suspended=bool(suspended),
+        pressed=pressed,
+        counters={name: int(value) for name, value in pairs(counters).items()},
+    )
+
+
+async def _queue(link: RedisConnection, name: str, paused: bool, now: float) -> QueueStatus:
+    waiting, head, started, scheduled = await asyncio.gather(
+        link.command("LLEN", keys.RQ_QUEUE + name),
+        link.command("LINDEX", keys.RQ_QUEUE + name, 0),
+        link.command("ZCARD", keys.RQ_WIP + name),
+        link.command("ZCARD", keys.RQ_SCHEDULED + name),
+    )
+    accepted = None if head is None else await link.command("HGET", keys.RECORD + head.decode(), "accepted")
+    oldest = None if accepted is None else max(0.0, now - int(accepted) / 1000)
+    return QueueStatus(name, waiting, oldest, started, scheduled, paused)
+
+
+async def _worker(link: RedisConnection, key: str, alive: set[str], now: float) -> WorkerStatus | None:
+    """None: rq has forgotten it, only its name is left."""
+    told = pairs(await link.command("HGETALL", key))
+    if not told:
+        return None
+    name = key.removeprefix(keys.RQ_WORKER)
+    return WorkerStatus(
+        name=name,
+        state=told.get("state", b"?").decode(),
+        alive=name in alive,
+        queues=tuple(filter(None, told.get("queues", b"").decode().split(","))),
+        host=told.get("hostname", b"").decode(),
+        pid=int(told.get("pid", 0)),
+        heard=_seconds_since(told.get("last_heartbeat", b"").decode(), now),
+        answered=int(told.get("successful_job_count", 0)),
+        failed=int(told.get("failed_job_count", 0)),
+    )
+
+
+def _seconds_since(at: str, now: float) -> float | None:
+    try:
+        return max(0.0, now - datetime.fromisoformat(at).timestamp())
+    except ValueError:
+        return None
+
+
+async def pause_queues(link: RedisConnection, queue: str) -> bool:
+    """Let nobody claim from a queue; jobs are accepted all the same. False: it was paused already."""
+    return bool(await link.command("SADD", keys.PAUSED, queue))
+
+
+async def paused_queues(link: RedisConnection) -> list[str]:
+    """The paused queues."""
+    return sorted(name.decode() for name in await link.command("SMEMBERS", keys.PAUSED))
+
+
+async def resume_queues(link: RedisConnection, queue: str) -> bool:
+    """End a pause. False: it was not paused."""
+    return bool(await link.command("SREM", keys.PAUSED, queue))
+
+
+async def count_ended(link: RedisConnection, job_ids: Sequence[str]) -> dict[str, Result]:
+    """The results of those of the jobs that have one."""
+    results = {}
+    for part in _parts(job_ids):
+        told = await link.command("MGET", *(keys.RESULT + job_id for job_id in part))
+        results.update({id_: unpack_result(id_, row) for id_, row in zip(part, told, strict=True) if row is not None})
+    return results
+
+
+async def fetch_states(link: RedisConnection, job_ids: Sequence[str]) -> dict[str, str | None]:
+    """The state of each job (queued, scheduled, started, held, done); None for one that is not known."""
+    told: dict[str, str | None] = {}
+    for part in _parts(job_ids):
+        rows = await asyncio.gather(*(link.command("HGET", keys.RECORD + job_id, "state") for job_id in part))
+        told.update({id_: row.decode() if row else None for id_, row in zip(part, rows, strict=True)})
+    return told
+
+
+def _parts(job_ids: Sequence[str]) -> list[Sequence[str]]:
+    return [job_ids[first : first + AT_ONCE] for first in range(0, len(job_ids), AT_ONCE)]

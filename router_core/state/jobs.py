@@ -1,0 +1,252 @@
+"""The producer's side of the queue: accept, look, cancel."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic_core import to_json
+
+from openfall.router_core.degrading.policy import HoldReason
+from openfall.router_core.jobs.envelope import (
+    digest,
+    pack_job,
+    pack_result,
+    unpack_attempts,
+    unpack_job,
+    unpack_result,
+)
+from openfall.router_core.jobs.job import CompletionJob, Urgency
+from openfall.router_core.jobs.outcome import Attempt, ErrorClass
+from openfall.router_core.jobs.result import Result, Status
+from openfall.router_core.state import keys
+from openfall.router_core.state.errors import (
+    DeadlinePassed,
+    IdempotencyConflict,
+    QueueFull,
+    StorePressed,
+    UnknownJob,
+)
+from openfall.router_core.state.redis_connection import RedisConnection, pairs
+
+ENTRY_POINT = "openfall.workers.deliver"
+"""What an rq job of ours names as its function. No worker of ours imports it: it says what the job is."""
+
+RQ_TIMEOUT = 3600
+"""Seconds that rq's own readers may show as a job's limit. Ours come from the model and the deadline."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubmitTerms:
+    """How a job is accepted. Seconds; `deadline` is a moment on the server's clock and wins over `give_up`.
+
+    What comes of it goes to an `inbox`, by name, with `reply_to` (JSON), and to a `webhook` (URL), and is kept for
+    `keep_unread` until it was read. Not `firm`: nobody has said until when an answer is wanted, and a hold may last
+    longer. `depth` is how many jobs may wait in its queue; 0: any number.
+
+    Past `start_within` somebody looks whether another model could start sooner; None: nobody does.
+    """
+
+    queue: str
+    give_up: float
+    keep: float
+    start_within: float | None = None
+    deadline: float | None = None
+    idempotency_key: str = ""
+    inbox: str = ""
+    reply_to: bytes = b""
+    webhook: str = ""
+    depth: int = 0
+    keep_unread: float = 604800.0
+    firm: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """The receipt. `joined`: the idempotency key stood for this job already. `position` counts from 1."""
+
+    id: str
+    deadline: float
+    position: int
+    joined: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobRecord:
+    """All that is known of a job. Times are epoch seconds on the server's clock."""
+
+    id: str
+    state: str
+    queue: str
+    producer: str
+    accepted_at: float
+    deadline: float
+    deliveries: int
+    crashes: int
+    attempts: tuple[Attempt, ...]
+    job: CompletionJob | None
+    result: Result | None
+    worker: str | None
+    backend: str | None
+    held_for: HoldReason | None
+    held_why: str
+    held_by: tuple[str, ...] = ()
+    """The models whose return releases it."""
+    ready_at: float = 0.0
+    reply: Result | None = None
+    """What is replied while it is held."""
+    falls: int = 0
+    stand_in: str | None = None
+    """The model outside its chain that was asked for it last."""
+    released: str | None = None
+    """The model whose return released it, until it has answered or the job goes elsewhere."""
+    inbox: str | None = None
+
+
+def _data_of(job_id: str) -> bytes:
+    return to_json([ENTRY_POINT, None, [job_id], {}])  # rq reads it uncompressed too, and it is shorter so
+
+
+class JobStore:
+    """Accepts jobs and answers questions about them."""
+
+    def __init__(self, link: RedisConnection) -> None:
+        self._link = link
+
+    async def accept(self, job: CompletionJob, terms: SubmitTerms) -> Receipt:
+        """Write the job down and queue it. Returns after the write; sending the same job again is a no-op.
+
+        Raises `DeadlinePassed`, `IdempotencyConflict`, `QueueFull`, `StorePressed`, or a `StoreError` of the
+        connection.
+        """
+        deadline = "" if terms.deadline is None else int(terms.deadline * 1000)
+        reply = await self._link.script(
+            "accept", job.id, terms.queue, pack_job(job), digest(job), job.producer, terms.idempotency_key,
+            job.label, deadline, int(terms.give_up * 1000), max(1, int(terms.keep)), RQ_TIMEOUT, _data_of(job.id),
+            int(job.stream), int((terms.give_up if terms.start_within is None else terms.start_within) * 1000),
+            int(job.local_only), terms.inbox, terms.reply_to, terms.webhook, terms.depth,
+            max(1, int(terms.keep_unread)), int(terms.firm),
+        )  # fmt: skip
+        verdict, job_id = reply[0], reply[1].decode()
+        if verdict == b"past":
+            asked, now = _utc(terms.deadline or 0.0), _utc(int(reply[2]) / 1000)
+            raise DeadlinePassed(f"the deadline {asked} has passed: the server's clock says {now}")
+        if verdict == b"full":
+            raise QueueFull(terms.queue, int(reply[2]), terms.depth, int(reply[3]))
+        if verdict == b"pressed":
+            raise StorePressed(reply[2].decode())
+        if verdict == b"conflict":
+            raise IdempotencyConflict(terms.idempotency_key or job.id, job_id)
+        return Receipt(job_id, int(reply[2]) / 1000, int(reply[3]), verdict == b"joined")
+
+    async def accept_many(self, jobs: Iterable[tuple[CompletionJob, SubmitTerms]]) -> list[Receipt | BaseException]:
+        """Accept in bulk: each is written or refused on its own, in the order given."""
+        return await asyncio.gather(*(self.accept(job, terms) for job, terms in jobs), return_exceptions=True)
+
+    async def result(self, job_id: str) -> Result | None:
+        """The terminal result, or None while there is none; `UnknownJob` when there is no such job."""
+        told = await self._link.command("GET", keys.RESULT + job_id)
+        if told is not None:
+            return unpack_result(job_id, told)
+        if not await self._link.command("EXISTS", keys.RECORD + job_id):
+            raise UnknownJob(job_id)
+        return None
+
+    async def reply(self, job_id: str) -> tuple[Result, Urgency] | None:
+        """What is replied while a job is held, and its urgency; None: it is not held, or nothing is replied."""
+        fields = ("state", "reply", "fell_from", "queue")
+        state, reply, fell_from, queue = await self._link.command("HMGET", keys.RECORD + job_id, *fields)
+        if state != b"held" or reply is None:
+            return None
+        return unpack_result(job_id, reply), Urgency((fell_from or queue).decode().rpartition(".")[2])
+
+    async def record(self, job_id: str) -> JobRecord:
+        """All that is known of a job; `UnknownJob` when there is no such job."""
+        hash_, *rest = await asyncio.gather(
+            self._link.command("HGETALL", keys.RECORD + job_id),
+            self._link.command("GET", keys.PROMPT + job_id),
+            self._link.command("GET", keys.RESULT + job_id),
+        )
+        told = pairs(hash_)
+        if "state" not in told:
+            raise UnknownJob(job_id)
+        return _record(job_id, told, *rest)
+
+    async def position(self, job_id: str, look_at: int = 10_000) -> int | None:
+        """The place in its queue, from 1; None when the job is not waiting, or not among the first `look_at`."""
+        state, queue = await self._link.command("HMGET", keys.RECORD + job_id, "state", "queue")
+        if state is None:
+            raise UnknownJob(job_id)
+        if state != b"queued":
+            return None
+        found = await self._link.command("LPOS", keys.RQ_QUEUE + queue.decode(), job_id, "MAXLEN", look_at)
+        return None if found is None else int(found) + 1
+
+    async def cancel(self, job_id: str, why: str = "cancelled by its caller") -> bool:
+        """End a job that has no result yet; whoever is calling for it is told to stop. False: it had ended before."""
+        result = Result(id=job_id, status=Status.CANCELLED, error=ErrorClass.CANCELLED, detail=why)
+        return await end(self._link, result, rq_status="canceled")
+
+    async def watch(self, job_id: str) -> None:
+        """Ask that the answer be streamed: a delivery that starts from now on writes its pieces to the events."""
+        if not await self._link.command("EXISTS", keys.RECORD + job_id):
+            raise UnknownJob(job_id)
+        await self._link.command("HSET", keys.RECORD + job_id, "watch", 1)
+
+
+async def end(link: RedisConnection, result: Result, *, rq_status: str, seen_deliveries: int | None = None) -> bool:
+    """Give a job its result from outside a delivery. False: it has one already, or has moved on since it was seen."""
+    seen = "" if seen_deliveries is None else seen_deliveries
+    envelope = pack_result(result)
+    reply = await link.script("finish", result.id, seen, result.status, rq_status, envelope, rq_text(result.detail))
+    if reply[0] == b"gone":
+        raise UnknownJob(result.id)
+    return bool(reply[0] == b"finished")
+
+
+def _utc(moment: float) -> str:
+    return f"{datetime.fromtimestamp(moment, UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def rq_text(text: str) -> bytes:
+    """A message as rq keeps it in a result: compressed, base64."""
+    return base64.b64encode(zlib.compress(text.encode())) if text else b""
+
+
+def _record(job_id: str, told: Mapping[str, bytes], prompt: bytes | None, ended: bytes | None) -> JobRecord:
+    deadline = int(told["deadline"]) / 1000
+    result = unpack_result(job_id, ended) if ended else None
+    lines = b"\n".join(told[name] for name in ("history", "attempts") if name in told)
+    return JobRecord(
+        id=job_id,
+        state=told["state"].decode(),
+        queue=told["queue"].decode(),
+        producer=told["producer"].decode(),
+        accepted_at=int(told["accepted"]) / 1000,
+        deadline=deadline,
+        deliveries=int(told.get("deliveries", 0)),
+        crashes=int(told.get("crashes", 0)),
+        attempts=(result.attempts if result else ()) or unpack_attempts(lines),
+        job=unpack_job(prompt, deadline, int(told["accepted"]) / 1000) if prompt else None,
+        result=result,
+        worker=_text(told, "worker"),
+        backend=_text(told, "backend"),
+        held_for=HoldReason(told["held_for"].decode()) if "held_for" in told else None,
+        held_why=_text(told, "held_why") or "",
+        held_by=tuple(filter(None, (_text(told, "held_by") or "").split(","))),
+        ready_at=int(told.get("ready_at", 0)) / 1000,
+        reply=unpack_result(job_id, told["reply"]) if told.get("reply") else None,
+        falls=int(told.get("falls", 0)),
+        stand_in=_text(told, "stand_in"),
+        released=_text(told, "released"),
+        inbox=_text(told, "inbox"),
+    )
+
+
+def _text(told: Mapping[str, Any], name: str) -> str | None:
+    return told[name].decode() if name in told else None

@@ -1,0 +1,1 @@
+"""What an operator asks of the workers: preflight checks, models loaded and unloaded."""

@@ -1,0 +1,130 @@
+"""Ollama's own protocol: its chat, and what only it can say: which models are in memory, load this one, unload that.
+
+Sources: Ollama's server/routes.go, server/sched.go and api/types.go. What follows from them:
+- A prompt that is too long loses its oldest messages without a word, unless `truncate` is false.
+- The context is chosen by the server unless `num_ctx` names it. A request that names another than the loaded one has
+  the model loaded again, so all who share a model should name the same.
+- An unload is answered at once and done later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import httpx
+
+from openfall.router_core.jobs.outcome import ErrorClass, Failure, Outcome
+from openfall.workers.backends.address import address, checked_key
+from openfall.workers.backends.base import (
+    SAMPLING,
+    LoadedModel,
+    OnDelta,
+    Request,
+    same_model,
+)
+from openfall.workers.backends.framing import Lines
+from openfall.workers.backends.http_client import HttpCall, HttpClient
+from openfall.workers.backends.ollama.answer import StreamedChat, read_chat
+from openfall.workers.backends.parsing import malformed, names_of
+from openfall.workers.backends.response import Wire
+from openfall.workers.backends.translate import translate_request, translate_response
+
+WIRE = Wire(stream_type="application/x-ndjson", framing=Lines, assembly=StreamedChat, read=read_chat)
+CHAT = "/api/chat"
+_LATEST = ":latest"
+_LOOK_AGAIN = 0.1
+_GIB = 2**30
+
+
+class OllamaBackend:
+    """One Ollama, on a machine of ours or in its maker's cloud (`https://ollama.com`, with a key)."""
+
+    def __init__(self, url: str, key: str, transport: httpx.AsyncBaseTransport) -> None:
+        key = checked_key(key)
+        headers = {"authorization": f"Bearer {key}"} if key else {}
+        self._exchange = HttpClient(address(url, CHAT, "/api"), headers, transport)
+
+    async def complete(self, request: Request, on_delta: OnDelta | None = None) -> Outcome:
+        """Make the call; stream it when `on_delta` is given. A failure's detail never repeats the prompt."""
+        said = translate_request(request, "ollama")
+        if isinstance(said, Failure):
+            return said
+        if not said.get("messages"):  # to Ollama that is a load, or an unload
+            return Failure(error_class=ErrorClass.BAD_REQUEST, detail="there is no message to answer")
+        body = _body(said, request, streamed=on_delta is not None)
+        call = HttpCall(path=CHAT, body=body, timeout=request.timeout, prompt=request.prompt)
+        return translate_response(await self._exchange.complete(call, WIRE, on_delta), request, "ollama")
+
+    async def alive(self, within: float) -> Failure | None:
+        return await self._exchange.alive("/api/version", within)
+
+    async def models(self, within: float) -> tuple[str, ...] | Failure:
+        """By every name that they may be asked for: `x:latest` is also `x`."""
+        names = names_of(await self._exchange.document("/api/tags", within), "models", "name")
+        if isinstance(names, Failure):
+            return names
+        return names + tuple(name.removesuffix(_LATEST) for name in names if name.endswith(_LATEST))
+
+    async def loaded(self, within: float) -> tuple[LoadedModel, ...] | Failure:
+        """As `/api/ps` says. One with a `vram_share` below 1 is partly on the CPU, and slow."""
+        document = await self._exchange.document("/api/ps", within)
+        if isinstance(document, Failure):
+            return document
+        models = document.get("models") if isinstance(document, dict) else None
+        return tuple(_in_memory(models)) if isinstance(models, list) else malformed("the list of models has no models")
+
+    async def load(self, upstream: str, ctx: int | None, within: float) -> Failure | None:
+        options = {} if ctx is None else {"options": {"num_ctx": ctx}}
+        return await self._ask({"model": upstream, **options}, within)
+
+    async def unload(self, upstream: str, within: float) -> Failure | None:
+        """None when it is no longer listed. While somebody uses it, it stays."""
+        deadline = asyncio.get_running_loop().time() + within
+        if failure := await self._ask({"model": upstream, "keep_alive": 0}, within):
+            return failure
+        while (left := deadline - asyncio.get_running_loop().time()) > 0:
+            loaded = await self.loaded(left)
+            if isinstance(loaded, Failure):
+                return loaded
+            if not any(same_model(one.upstream, upstream) for one in loaded):
+                return None
+            await asyncio.sleep(min(_LOOK_AGAIN, left))
+        return Failure(error_class=ErrorClass.TIMEOUT, detail=f"still in memory {within:g} s after it was told to go")
+
+    async def close(self) -> None:
+        await self._exchange.close()
+
+    async def _ask(self, body: Mapping[str, Any], within: float) -> Failure | None:
+        """Load or unload: a generation without a prompt."""
+        told = await self._exchange.document("/api/generate", within, {**body, "stream": False})
+        if isinstance(told, Failure):
+            return told
+        return None if isinstance(told, dict) and told.get("done") is True else malformed("no word of its being done")
+
+
+def _body(said: Mapping[str, Any], request: Request, *, streamed: bool) -> dict[str, Any]:
+    """What was said, as it was, but for the model, the stream, and what keeps a prompt whole."""
+    told = said.get("options")
+    options = dict(told) if isinstance(told, Mapping) else {}
+    if not request.sampling_params:
+        options = {key: value for key, value in options.items() if key not in SAMPLING}
+    for name, value in (("num_ctx", request.ctx), ("num_predict", request.max_tokens)):
+        if value is not None:
+            options.setdefault(name, value)
+    return {"truncate": False, **said, "model": request.upstream, "stream": streamed, "options": options}
+
+
+def _in_memory(models: list[Any]) -> Iterator[LoadedModel]:
+    for model in models:
+        if not isinstance(model, dict) or not isinstance(model.get("name"), str):
+            continue
+        size, on_card, ctx = model.get("size"), model.get("size_vram", 0), model.get("context_length")
+        known = isinstance(size, int) and isinstance(on_card, int) and size > 0
+        yield LoadedModel(
+            upstream=model["name"],
+            vram_gb=on_card / _GIB if known else None,
+            vram_share=min(on_card / size, 1.0) if known else None,
+            ctx=ctx if isinstance(ctx, int) and ctx > 0 else None,
+        )

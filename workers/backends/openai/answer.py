@@ -1,0 +1,151 @@
+"""An OpenAI answer, whole or put together from a stream, read as an outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from openfall.router_core.jobs.outcome import (
+    Completion,
+    ErrorClass,
+    Failure,
+    Outcome,
+)
+from openfall.workers.backends.error_mapping import classify, error_of
+from openfall.workers.backends.parsing import (
+    count,
+    grown,
+    malformed,
+    read_document,
+    read_event,
+)
+
+_DONE = b"[DONE]"
+_MERGED = frozenset({"index", "message", "delta", "logprobs"})
+
+
+def read_completion(body: bytes, headers: Mapping[str, str]) -> Outcome:
+    """The outcome of a 200's body. An error inside it is a failure."""
+    document = read_document(body, headers)
+    return document if isinstance(document, Failure) else outcome_of(document)
+
+
+def outcome_of(document: Any) -> Outcome:
+    """The outcome of a `chat.completion`: complete only with a message and a finish reason."""
+    choices = document.get("choices") if isinstance(document, dict) else None
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    message = choice.get("message") if isinstance(choice, dict) else None
+    if not isinstance(choice, dict) or not isinstance(message, dict):
+        return malformed("the answer has no choices")
+    finish = choice.get("finish_reason")
+    if error := error_of(choice) or finish == "error":
+        told = {"error": error if isinstance(error, dict) else "the answer ended in an error"}
+        return classify(200, {}, orjson.dumps(told))
+    if not isinstance(finish, str) or not finish:
+        return malformed("the answer has no finish reason: it was cut off")
+    if finish == "content_filter":
+        return Failure(error_class=ErrorClass.CONTENT_FILTER, detail="the provider's filter stopped the answer")
+    text, usage = message.get("content"), document.get("usage")
+    details = usage.get("prompt_tokens_details") if isinstance(usage, dict) else None
+    return Completion(
+        text=text if isinstance(text, str) else "",
+        finish_reason=finish,
+        input_tokens=count(usage, "prompt_tokens"),
+        output_tokens=count(usage, "completion_tokens"),
+        cache_read_tokens=count(details, "cached_tokens"),
+        cache_write_tokens=count(details, "cache_write_tokens"),
+        body=document,
+    )
+
+
+class StreamedAnswer:
+    """The chunks of a stream, put together to the `chat.completion` that the same call without a stream would give."""
+
+    def __init__(self) -> None:
+        self.failure: Failure | None = None
+        self.done = False
+        self._head: dict[str, Any] = {}
+        self._choices: dict[int, dict[str, Any]] = {}
+
+    @property
+    def ended(self) -> bool:
+        """Nothing that may still arrive matters."""
+        return self.done or self.failure is not None
+
+    def take(self, event: bytes) -> str:
+        """Take one event; the text that it adds to the first choice."""
+        if event.strip() == _DONE:
+            self.done = True
+            return ""
+        chunk = read_event(event)
+        if isinstance(chunk, Failure):
+            self.failure = chunk
+            return ""
+        self._head |= {key: value for key, value in chunk.items() if key != "choices" and value is not None}
+        choices = chunk.get("choices")
+        pieces = choices if isinstance(choices, list) else []
+        return "".join([self._add(choice) for choice in pieces if isinstance(choice, dict)])
+
+    def outcome(self) -> Outcome:
+        """What the stream came to, once it has ended in whatever way."""
+        if self.failure:
+            return self.failure
+        choices = [self._choices[index] for index in sorted(self._choices)]
+        return outcome_of({**self._head, "object": "chat.completion", "choices": choices})
+
+    def _add(self, told: dict[str, Any]) -> str:
+        index = told.get("index", 0) if isinstance(told.get("index", 0), int) else 0
+        empty = {"index": index, "message": {"role": "assistant", "content": None}, "finish_reason": None}
+        choice = self._choices.setdefault(index, empty)
+        choice |= {key: value for key, value in told.items() if key not in _MERGED and value is not None}
+        _merge_logprobs(choice, told.get("logprobs"))
+        delta = told.get("delta")
+        if not isinstance(delta, dict):
+            return ""
+        _merge(choice["message"], delta)
+        text = delta.get("content")
+        return text if isinstance(text, str) and index == 0 else ""
+
+
+def _merge(message: dict[str, Any], delta: dict[str, Any]) -> None:
+    """Texts grow (content, reasoning, refusal), tool calls are put together, anything else is replaced."""
+    for key, value in delta.items():
+        if key == "tool_calls":
+            _merge_calls(message.setdefault("tool_calls", []), value if isinstance(value, list) else [])
+        elif isinstance(value, str) and key != "role":
+            message[key] = grown(message.get(key), value)
+        elif value is not None:
+            message[key] = value
+
+
+def _merge_calls(calls: list[dict[str, Any]], pieces: list[Any]) -> None:
+    """Arguments grow by index. A piece without an index begins a call if it has an id, else it continues the last."""
+    for piece in filter(lambda piece: isinstance(piece, dict), pieces):
+        index = piece.get("index")
+        if not isinstance(index, int) or index < 0:
+            index = len(calls) if piece.get("id") or not calls else len(calls) - 1
+        if index >= len(calls):
+            calls.append({"id": None, "type": "function", "function": {"name": "", "arguments": ""}})
+        call, function = calls[min(index, len(calls) - 1)], piece.get("function")
+        call |= {key: value for key, value in piece.items() if key not in ("index", "function") and value}
+        if isinstance(function, dict):
+            arguments = call["function"]["arguments"] + _arguments(function.get("arguments"))
+            call["function"] |= {key: value for key, value in function.items() if value} | {"arguments": arguments}
+
+
+def _arguments(told: Any) -> str:
+    """Some servers send the object itself in place of its text."""
+    if isinstance(told, str):
+        return told
+    return orjson.dumps(told).decode() if isinstance(told, dict) else ""
+
+
+def _merge_logprobs(choice: dict[str, Any], told: Any) -> None:
+    if not isinstance(told, dict):
+        return
+    kept = choice.setdefault("logprobs", {})
+    for key, value in told.items():
+        if isinstance(value, list):
+            kept[key] = [*(kept.get(key) or []), *value]

