@@ -133,7 +133,7 @@ async def drill(place: Fleet, name: str, count: int, say: Say) -> Verdict:
         await _until(lambda: not place.client.zcard("of:open"), ENDED)
         healed = await _heal(place, name)
         say(f"{name}: no job waits; mended")
-        await _until(lambda: _is_well(place.client, name), CLOSED)
+        await _until(lambda: _is_well(place.client), CLOSED)
         after = await _put_in(llm, name, AFTER, "after")
         await _until(lambda: not place.client.zcard("of:open"), ENDED)
     dead = [worker for worker in place.workers if worker.popen.poll() is not None]
@@ -167,7 +167,7 @@ async def _heal(place: Fleet, name: str) -> float:
         return float(await asyncio.to_thread(link.recv, 100))
 
 
-def _is_well(client: Any, name: str) -> bool:
+def _is_well(client: Any) -> bool:
     """Nothing keeps calls from it any more: no breaker, no cooldown, no slow return."""
     return not client.hlen("of:blocked")
 

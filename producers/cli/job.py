@@ -120,7 +120,7 @@ def job() -> None:
     """Look at one job, wait for it, end it. ID is the whole id that was printed when the job was put in."""
 
 
-def _whole(ctx: click.Context, parameter: click.Parameter, job_id: str) -> str:
+def _whole(_ctx: click.Context, _parameter: click.Parameter, job_id: str) -> str:
     if len(job_id) < SHORTEST_ID:
         raise click.BadParameter(
             f"{job_id!r} is not a whole job id. A receipt shows only its first letters: "

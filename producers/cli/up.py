@@ -131,7 +131,7 @@ def up(config_path: Path | None, as_json: bool) -> None:
 
 
 def _pass_on_signals(child: subprocess.Popen[str]) -> None:
-    def pass_on(number: int, frame: FrameType | None) -> None:
+    def pass_on(number: int, _frame: FrameType | None) -> None:
         if child.poll() is None:
             child.send_signal(number)
 

@@ -31,7 +31,7 @@ def _openai(job_id: str, text: str, now: float) -> tuple[dict[str, Any], str]:
     }, "stop"
 
 
-def _anthropic(job_id: str, text: str, now: float) -> tuple[dict[str, Any], str]:
+def _anthropic(job_id: str, text: str, _now: float) -> tuple[dict[str, Any], str]:
     return {
         "id": f"msg_{job_id}",
         "type": "message",
@@ -44,7 +44,7 @@ def _anthropic(job_id: str, text: str, now: float) -> tuple[dict[str, Any], str]
     }, "end_turn"
 
 
-def _ollama(job_id: str, text: str, now: float) -> tuple[dict[str, Any], str]:
+def _ollama(_job_id: str, text: str, now: float) -> tuple[dict[str, Any], str]:
     return {
         "model": MODEL,
         "created_at": datetime.fromtimestamp(now, UTC).isoformat().replace("+00:00", "Z"),

@@ -67,7 +67,7 @@ def test_every_variable_has_a_default_or_says_what_to_set() -> None:
     used = [each for scalar in scalars(yaml.safe_load(text)) for each in re.findall(r"\$\{(\w+)([^}]*)\}", scalar)]
     assert used
     for name, rest in used:
-        assert rest.startswith(":-") or rest.startswith(":?set "), name
+        assert rest.startswith((":-", ":?set ")), name
 
 
 def test_no_password_stands_in_the_file() -> None:

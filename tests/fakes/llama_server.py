@@ -23,7 +23,7 @@ class Engine:
     """A llama-server at `url`: its template, its tokens, its answers."""
 
     def __init__(self, url: str, http: aiohttp.ClientSession) -> None:
-        self.url, self._http = url, http
+        self.url, self.http = url, http
 
     async def tokens(self, messages: list[dict[str, Any]]) -> int:
         """How many tokens the messages are, as this model writes them."""
@@ -47,7 +47,7 @@ class Engine:
     async def chat(self, asked: dict[str, Any], messages: list[dict[str, Any]]) -> AsyncIterator[dict[str, Any]]:
         """The lines of a native answer, the last one with `done` and the counts."""
         body = _request(asked, messages)
-        async with self._http.post(f"{self.url}/v1/chat/completions", json=body) as response:
+        async with self.http.post(f"{self.url}/v1/chat/completions", json=body) as response:
             if response.status >= 400:
                 raise Refused(response.status, (await response.text()).strip())
             async for line in response.content:
@@ -57,7 +57,7 @@ class Engine:
                         yield piece
 
     async def _post(self, path: str, body: dict[str, Any]) -> Any:
-        async with self._http.post(self.url + path, json=body) as response:
+        async with self.http.post(self.url + path, json=body) as response:
             if response.status >= 400:
                 raise Refused(response.status, (await response.text()).strip())
             return await response.json()

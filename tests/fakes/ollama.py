@@ -143,7 +143,7 @@ class OllamaFake:
         model = self.model(request[_BODY].get("model", ""))
         async with (
             self.memory.using(model, None, None),
-            self.engine._http.post(self.engine.url + request.path, json=request[_BODY]) as upstream,
+            self.engine.http.post(self.engine.url + request.path, json=request[_BODY]) as upstream,
         ):
             response = web.StreamResponse(status=upstream.status, headers={"content-type": upstream.content_type})
             await response.prepare(request)

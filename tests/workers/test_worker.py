@@ -13,6 +13,7 @@ from openfall.router_core.state import job_events
 from openfall.router_core.state.errors import StorePressed, StoreUnreachable
 from openfall.router_core.state.memory_pressure import memory_pressure
 from openfall.router_core.state.subscription import BackendCapacity
+from openfall.router_core.state.worker_queue import WorkerQueue
 from openfall.workers.worker import StopMode
 from tests.faults import COMPLETION, answer, drip_events, piece, stall
 from tests.faults import job_events as streamed
@@ -214,16 +215,16 @@ def test_a_bug_of_ours_costs_neither_the_job_nor_the_worker(working, monkeypatch
 
 def test_an_answer_that_redis_cannot_take_is_kept_on_disk_and_delivered(working, monkeypatch):
     async def story(bench, _):
-        settle = bench.worker._deliveries.settle
+        settle = WorkerQueue.settle
         broken = {"times": 1}
 
-        async def fails_once(told):
+        async def fails_once(queue, told):
             if broken["times"]:
                 broken["times"] -= 1
                 raise StoreUnreachable("away")
-            return await settle(told)
+            return await settle(queue, told)
 
-        monkeypatch.setattr(bench.worker._deliveries, "settle", fails_once)
+        monkeypatch.setattr(WorkerQueue, "settle", fails_once)
         job = await bench.accept("small")
         assert (await bench.result(job)).answered
         assert len(bench.upstream.asked) == 1
@@ -234,11 +235,11 @@ def test_an_answer_that_redis_cannot_take_is_kept_on_disk_and_delivered(working,
 
 def test_a_full_disk_beside_an_absent_redis_is_told_and_costs_no_job(working, monkeypatch, caplog):
     async def story(bench, _):
-        async def away(_):
+        async def away(*_):
             raise StoreUnreachable("away")
 
         bench.spool.directory.write_text("a file where the spool should be")  # as unwritable as a full disk
-        monkeypatch.setattr(bench.worker._deliveries, "settle", away)
+        monkeypatch.setattr(WorkerQueue, "settle", away)
         job = await bench.accept("small")
         await bench.until(lambda: _was_told(caplog, "neither Redis (away) nor the disk"))
         assert await bench.state(job) == "started"

@@ -153,7 +153,7 @@ class JobExecutor:
                 return self._end(step, course, call)
             case Handoff(model=model) | Later(model=model):
                 queue = self.catalog.queue(model, course.job.urgency)
-                return DeliveryOutcome(next=step, call=call, to_queue=queue, answer=_kept(course, call, outcome))
+                return DeliveryOutcome(next=step, call=call, to_queue=queue, answer=_kept(call, outcome))
             case Fall():
                 return DeliveryOutcome(next=step, call=call)
             case Call():
@@ -185,7 +185,7 @@ def _unheard(text: str) -> None:
     """For a call that is streamed although nobody listens."""
 
 
-def _kept(course: _Course, call: MadeCall | None, outcome: Outcome | None) -> bytes:
+def _kept(call: MadeCall | None, outcome: Outcome | None) -> bytes:
     """The answer of an ensemble's model, which waits with the job for the others."""
     if call is None or not isinstance(outcome, Completion):
         return b""

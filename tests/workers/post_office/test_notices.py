@@ -15,7 +15,7 @@ def fields(embed: dict[str, Any]) -> dict[str, str]:
 
 def test_a_notice_to_a_program_is_signed_and_says_everything_in_words_and_in_numbers(house):
     async def story(f, server):
-        incident = f.incident("outage", "webhook", **{"held": 0})
+        incident = f.incident("outage", "webhook", held=0)
         await f.round()
         update = f"notice:webhook:{incident}:update"
         for _ in range(2):

@@ -16,7 +16,7 @@ from openfall.workers.backends.translate.vocabulary import FINISH
 Body = Mapping[str, Any]
 
 
-def answer(body: Body, asked: Body) -> dict[str, Any]:
+def answer(body: Body, _request: Body) -> dict[str, Any]:
     """The `chat.completion`. It was `created` at 0: nobody tells when."""
     content = body.get("content")
     blocks = [block for block in content if isinstance(block, Mapping)] if isinstance(content, list) else []

@@ -51,7 +51,7 @@ def request(body: Body) -> dict[str, Any]:
     return told
 
 
-def answer(body: Body, asked: Body) -> dict[str, Any]:
+def answer(body: Body, _request: Body) -> dict[str, Any]:
     """The last line of a chat, with the whole message in it. `Unreadable` for arguments that are no JSON object."""
     choice, usage, created = body["choices"][0], body.get("usage"), body.get("created")
     message, cut = choice["message"], choice.get("finish_reason") == "length"

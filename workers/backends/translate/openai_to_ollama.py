@@ -61,7 +61,7 @@ def request(body: Body) -> dict[str, Any]:
     return told | ({"options": options} if options else {})
 
 
-def answer(body: Body, asked: Body) -> dict[str, Any]:
+def answer(body: Body, _request: Body) -> dict[str, Any]:
     """The `chat.completion`. An answer has no id; it gets one from the moment at which it was made."""
     message, moment = body["message"], str(body.get("created_at", ""))
     calls = [_call(call, index) for index, call in enumerate(_objects(message.get("tool_calls")))]
