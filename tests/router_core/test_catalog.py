@@ -9,13 +9,13 @@ from openfall.router_core.catalog.entries import (
     Billing,
     Catalog,
     CatalogError,
-    CatalogProblem,
     ModelSpec,
     Pool,
     Role,
     UnknownName,
 )
 from openfall.router_core.catalog.policies import URGENCY_DEFAULTS, UrgencyPolicy
+from openfall.router_core.catalog.validation import CatalogProblem
 from openfall.router_core.jobs.job import Urgency
 
 TOWER = Backend(url="http://127.0.0.1:8080", pool="gpu")

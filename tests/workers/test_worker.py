@@ -16,7 +16,7 @@ from openfall.router_core.state.subscription import BackendCapacity
 from openfall.router_core.state.worker_queue import WorkerQueue
 from openfall.workers.worker import StopMode
 from tests.faults import COMPLETION, answer, drip_events, piece, stall
-from tests.faults import job_events as streamed
+from tests.faults import events as streamed
 
 
 def test_a_job_is_answered_by_the_model_it_asked_for(working):
