@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,7 @@ def test_the_configuration_in_the_readme_can_be_used(tmp_path: Path) -> None:
     file = tmp_path / "openfall.yaml"
     file.write_text(snippet, "utf-8")
     loaded = config.load(file, environ={}, cwd=tmp_path)
-    assert loaded.catalog.roles["worker"].chain == ("coder", "small", "haiku")
+    assert loaded.catalog.roles["worker"].chain == ("coder", "haiku")
 
 
 def test_every_failure_stands_in_the_design_with_what_it_means() -> None:
@@ -63,3 +64,14 @@ def test_every_reason_to_hold_a_job_is_explained() -> None:
 def test_the_contributing_guide_names_modules_that_exist() -> None:
     for path in re.findall(r"`([\w./]+\.py)`", text("CONTRIBUTING.md")):
         assert (ROOT / path).exists() or "NAME" in path or list(ROOT.glob(f"**/{path}")), path
+
+
+def test_the_version_has_its_section_in_the_changelog() -> None:
+    version = tomllib.loads(text("pyproject.toml"))["project"]["version"]
+    assert re.search(
+        rf"^## \[{re.escape(version)}\] - (unreleased|\d{{4}}-\d\d-\d\d)$", text("CHANGELOG.md"), re.MULTILINE
+    )
+
+
+def test_the_readme_is_read_in_two_minutes() -> None:
+    assert len(text("README.md").splitlines()) <= 100
