@@ -140,8 +140,8 @@ def test_a_wrong_password_is_told_as_one(openfall: Run, server: Any) -> None:
 
 def test_what_nobody_foresaw_is_one_line_and_a_log(openfall: Run, environment: dict[str, str], tmp_path: Path) -> None:
     broken = tmp_path / "broken"
-    (broken / "router_core").mkdir(parents=True)
-    (broken / "router_core" / "__init__.py").write_text("raise RuntimeError('of the test')")
+    (broken / "redis").mkdir(parents=True)
+    (broken / "redis" / "__init__.py").write_text("raise RuntimeError('of the test')")
     environment["PYTHONPATH"] = f"{broken}:{environment['PYTHONPATH']}"
     environment["TMPDIR"] = str(tmp_path)
     ran = openfall("ask", "x")
