@@ -7,6 +7,7 @@ import os
 import stat
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -184,9 +185,11 @@ class Journal:
         self.past = JournalState()
         check_regular(path, "OUT")
         try:
-            self._file = path.open("a+b")
-            self._lock()
-            self._read()
+            with ExitStack() as on_error:
+                self._file = on_error.enter_context(path.open("a+b"))
+                self._lock()
+                self._read()
+                on_error.pop_all()
         except OSError as error:
             raise BatchFileError(f"{path} cannot be used: {error.strerror}. Name another file with -o.") from error
 

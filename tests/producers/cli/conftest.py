@@ -1,21 +1,28 @@
-"""`openfall` as people run it: a process of its own, its exit code, and what it writes where."""
+"""Runs `openfall` commands: inside this process, or as a process where signals, pipes or imports matter."""
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
 import pytest
+
+from openfall.producers.cli import main
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
 
 ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
 def environment(tmp_path: Path, config_file: Path) -> dict[str, str]:
-    """Of a person with this configuration, and nothing else set."""
+    """Variables of a user with this configuration, and no others."""
     kept = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
     return {
         **kept,
@@ -28,7 +35,7 @@ def environment(tmp_path: Path, config_file: Path) -> dict[str, str]:
 
 @pytest.fixture
 def start(environment: dict[str, str], tmp_path: Path, redis_url: str) -> Callable[..., subprocess.Popen[str]]:
-    def started(*args: str, url: str = redis_url) -> subprocess.Popen[str]:
+    def start_command(*args: str, url: str = redis_url) -> subprocess.Popen[str]:
         """Starts a command, with an empty Valkey unless another `url` is given ("": none)."""
         given = {**environment, "REDIS_URL": url}
         return subprocess.Popen(
@@ -37,19 +44,46 @@ def start(environment: dict[str, str], tmp_path: Path, redis_url: str) -> Callab
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
 
-    return started
+    return start_command
 
 
 @pytest.fixture
-def openfall(
-    start: Callable[..., subprocess.Popen[str]], redis_url: str
-) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Runs a command to its end, with an empty Valkey unless another `url` is given."""
+def openfall_process(start: Callable[..., subprocess.Popen[str]], redis_url: str) -> Run:
+    """Runs a command to its end as a process, with an empty Valkey unless another `url` is given."""
 
-    def ran(*args: str, said: str = "", url: str = redis_url) -> subprocess.CompletedProcess[str]:
+    def run(*args: str, stdin: str = "", url: str = redis_url) -> subprocess.CompletedProcess[str]:
         with start(*args, url=url) as process:
-            out, err = process.communicate(said, timeout=60)
+            out, err = process.communicate(stdin, timeout=60)
         assert "Traceback" not in err
         return subprocess.CompletedProcess(args, process.returncode, out, err)
 
-    return ran
+    return run
+
+
+@pytest.fixture
+def openfall(environment: dict[str, str], tmp_path: Path, redis_url: str) -> Run:
+    """The same inside this process, which saves the start of Python. One command at a time."""
+
+    def run(*args: str, stdin: str = "", url: str = redis_url) -> subprocess.CompletedProcess[str]:
+        out, err = _stream(), _stream()
+        with (
+            mock.patch.dict(os.environ, {**environment, "REDIS_URL": url}, clear=True),
+            mock.patch.multiple(sys, stdin=_stream(stdin), stdout=out, stderr=err, excepthook=sys.excepthook),
+            contextlib.chdir(tmp_path),
+            pytest.raises(SystemExit) as end,
+        ):
+            main(args)
+        assert "Traceback" not in _text(err)
+        return subprocess.CompletedProcess(args, int(end.value.code or 0), _text(out), _text(err))
+
+    return run
+
+
+def _stream(text: str = "") -> io.TextIOWrapper:
+    return io.TextIOWrapper(io.BytesIO(text.encode()), encoding="utf-8", write_through=True)
+
+
+def _text(stream: io.TextIOWrapper) -> str:
+    raw = stream.buffer
+    assert isinstance(raw, io.BytesIO)
+    return raw.getvalue().decode()

@@ -88,14 +88,13 @@ def test_every_line_is_answered_once_in_the_form_of_openai(
 
 
 def test_a_batch_waits_while_nothing_is_taken_in_and_goes_on(
-    start: Start, answering: Any, store: Any, source: Path, out: Path
+    openfall: Run, answering: Any, store: Any, source: Path, out: Path
 ) -> None:
     store.set("of:pressure", "Redis uses 9 MiB of its 10 MiB of memory (maxmemory)", px=2500)
-    with start("batch", "run", "in.jsonl", "-o", "out.jsonl") as process:
-        _, said = process.communicate(timeout=60)
-    assert process.returncode == 0
-    assert said.count("The batch waits, and goes on as there is room.") == 1
-    assert "40 of 40 answered, 0 failed" in said
+    ran = openfall("batch", "run", "in.jsonl", "-o", "out.jsonl")
+    assert ran.returncode == 0
+    assert ran.stderr.count("The batch waits, and goes on as there is room.") == 1
+    assert "40 of 40 answered, 0 failed" in ran.stderr
     assert len(rows_of(out)) == 40
 
 

@@ -27,7 +27,7 @@ def test_an_answer_goes_to_standard_output_and_its_receipt_to_standard_error(ope
 
 
 def test_a_prompt_may_come_from_standard_input(openfall: Run, answering: Any) -> None:
-    assert openfall("ask", "-", said="from a pipe").stdout == "echo from a pipe\n"
+    assert openfall("ask", "-", stdin="from a pipe").stdout == "echo from a pipe\n"
 
 
 def test_an_answer_may_come_in_pieces_and_is_whole_in_the_end(openfall: Run, answering: Any) -> None:
@@ -122,11 +122,10 @@ def test_no_redis_exits_with_3(openfall: Run) -> None:
         assert "hush" not in ran.stderr
 
 
-def test_no_redis_at_all_says_how_to_get_one(start: Start) -> None:
-    with start("ask", "x", url="") as process:
-        _, err = process.communicate(timeout=30)
-    assert process.returncode == 3
-    assert "Start it with `openfall up`" in err
+def test_no_redis_at_all_says_how_to_get_one(openfall: Run) -> None:
+    ran = openfall("ask", "x", url="")
+    assert ran.returncode == 3
+    assert "Start it with `openfall up`" in ran.stderr
 
 
 def test_a_wrong_password_is_told_as_one(openfall: Run, server: Any) -> None:
@@ -138,13 +137,15 @@ def test_a_wrong_password_is_told_as_one(openfall: Run, server: Any) -> None:
     assert ":wrong@" not in ran.stderr
 
 
-def test_what_nobody_foresaw_is_one_line_and_a_log(openfall: Run, environment: dict[str, str], tmp_path: Path) -> None:
+def test_what_nobody_foresaw_is_one_line_and_a_log(
+    openfall_process: Run, environment: dict[str, str], tmp_path: Path
+) -> None:
     broken = tmp_path / "broken"
     (broken / "redis").mkdir(parents=True)
     (broken / "redis" / "__init__.py").write_text("raise RuntimeError('of the test')")
     environment["PYTHONPATH"] = f"{broken}:{environment['PYTHONPATH']}"
     environment["TMPDIR"] = str(tmp_path)
-    ran = openfall("ask", "x")
+    ran = openfall_process("ask", "x")
     assert ran.returncode == 1
     assert "this should not have happened (RuntimeError: of the test). Details: " in ran.stderr
     log = Path(ran.stderr.split("Details: ")[1].strip())
@@ -160,7 +161,7 @@ def test_strict_tells_a_fallback_by_its_exit_code(openfall: Run, worker_for: Cal
 
 
 def test_a_prompt_is_put_in_and_its_id_printed(openfall: Run) -> None:
-    ran = openfall("enqueue", "-r", "tags", said="later")
+    ran = openfall("enqueue", "-r", "tags", stdin="later")
     assert ran.returncode == 0
     shown = openfall("job", "show", ran.stdout.strip())
     assert "queued" in shown.stdout
@@ -193,14 +194,14 @@ def test_requests_that_are_not_called_jsonl_are_refused(openfall: Run, tmp_path:
     text = mark + json.dumps({"custom_id": "a", "body": {"messages": [{"role": "user", "content": "x"}]}}) + "\n{}\n"
     (tmp_path / "requests.txt").write_text(text)
     for source in ("-", "requests.txt"):
-        ran = openfall("enqueue", source, said=text)
+        ran = openfall("enqueue", source, stdin=text)
         assert (ran.returncode, ran.stdout) == (2, "")
         assert "this looks like JSONL: add --jsonl" in ran.stderr
-    assert openfall("enqueue", "-", said='{"a prompt": "in JSON"}').returncode == 0
+    assert openfall("enqueue", "-", stdin='{"a prompt": "in JSON"}').returncode == 0
 
 
 def test_a_cancelled_job_is_told(openfall: Run) -> None:
-    job_id = openfall("enqueue", said="x").stdout.strip()
+    job_id = openfall("enqueue", stdin="x").stdout.strip()
     assert "is cancelled" in openfall("job", "cancel", job_id).stdout
     assert "had ended before" in openfall("job", "cancel", job_id).stdout
     ran = openfall("job", "wait", job_id)
@@ -210,7 +211,7 @@ def test_a_cancelled_job_is_told(openfall: Run) -> None:
 
 def test_status_is_one_sentence_and_a_table(openfall: Run, worker_for: Callable[..., Any]) -> None:
     assert openfall("status").stdout == "Nothing waits, and no worker is alive.\n"
-    openfall("enqueue", "-r", "tags", said="x")
+    openfall("enqueue", "-r", "tags", stdin="x")
     ran = openfall("status")
     assert ran.stdout.startswith("1 job waits, and no worker is alive: start one with `openfall up`")
     assert "gpu.other.batch" in ran.stdout
@@ -265,7 +266,7 @@ def test_a_queue_is_paused_and_goes_on(openfall: Run) -> None:
     assert "is paused" in openfall("queues", "pause", "gpu.tiny.interactive").stdout
     assert "was paused already" in openfall("queues", "pause", "gpu.tiny.interactive").stdout
     assert "paused: gpu.tiny.interactive" not in openfall("status").stdout  # nothing has ever waited there
-    openfall("enqueue", said="x")
+    openfall("enqueue", stdin="x")
     assert "paused: gpu.tiny.interactive" in openfall("status").stdout
     assert "goes on" in openfall("queues", "resume", "gpu.tiny.interactive").stdout
     assert "gpu.tiny.interactive" in openfall("queues").stdout
@@ -285,27 +286,29 @@ def test_all_queues_that_fit_a_pattern_are_paused_and_go_on(openfall: Run) -> No
 
 def test_what_is_not_accepted_is_told_with_the_remedy(openfall: Run, store: Any) -> None:
     store.set("of:pressure", "Redis uses 9 MiB of its 10 MiB of memory (maxmemory)")
-    for refused in (openfall("ask", "x"), openfall("enqueue", said="x")):
+    for refused in (openfall("ask", "x"), openfall("enqueue", stdin="x")):
         assert (refused.returncode, refused.stdout) == (1, "")
         assert "openfall: Redis uses 9 MiB" in refused.stderr
         assert "Try again in 5 s" in refused.stderr
     assert "No job is accepted: Redis uses 9 MiB" in openfall("status").stdout
 
 
-def test_work_is_done_by_the_workers_process_with_all_its_options(openfall: Run) -> None:
-    ran = openfall("work", "gpuu", "--burst", "--slots", "2")
+def test_work_is_done_by_the_workers_process_with_all_its_options(openfall_process: Run) -> None:
+    ran = openfall_process("work", "gpuu", "--burst", "--slots", "2")
     assert ran.returncode == 2
     assert "unknown pool 'gpuu'. Did you mean 'gpu'?" in ran.stderr
 
 
-def test_up_starts_what_is_configured_once_and_stops_it_in_good_order(start: Start, openfall: Run) -> None:
+def test_up_starts_what_is_configured_once_and_stops_it_in_good_order(
+    start: Start, openfall: Run, openfall_process: Run
+) -> None:
     with start("up") as process:
         assert process.stderr is not None
         said = [process.stderr.readline()]
         while "Everything runs" not in said[-1]:
             assert said[-1], said
             said.append(process.stderr.readline())
-        second = openfall("up")
+        second = openfall_process("up")
         answer = openfall("status").stdout
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=40)
@@ -316,8 +319,8 @@ def test_up_starts_what_is_configured_once_and_stops_it_in_good_order(start: Sta
     assert process.returncode == 0
 
 
-def test_up_with_a_faulty_configuration_shows_the_childs_error_and_exits_as_it_does(openfall: Run) -> None:
-    ran = openfall("up", "--config", "missing.yaml")
+def test_up_with_a_faulty_configuration_shows_the_childs_error_and_exits_as_it_does(openfall_process: Run) -> None:
+    ran = openfall_process("up", "--config", "missing.yaml")
     assert ran.returncode == 2
     assert "there is no such file" in ran.stderr
 

@@ -150,7 +150,7 @@ def test_what_no_model_of_its_chain_may_be_asked_of_is_not_said_to_go_on_by_itse
 
 
 def test_a_job_that_is_not_held_says_where_it_is(openfall: Run) -> None:
-    job_id = openfall("enqueue", said="x").stdout.strip()
+    job_id = openfall("enqueue", stdin="x").stdout.strip()
     ran = openfall("degrade", "show", job_id)
     assert (ran.returncode, f"{job_id} is not held, it is queued" in ran.stderr) == (2, True)
     assert f"{job_id} is not held: it is queued" in openfall("degrade", "replay", job_id).stderr

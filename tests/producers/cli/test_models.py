@@ -163,7 +163,7 @@ def test_without_redis_a_model_is_looked_after_all_the_same(openfall: Run, tmp_p
 
 def test_what_waits_for_a_model_and_what_it_may_cost_stand_beside_it(openfall: Run, tmp_path: Path) -> None:
     config = configured(tmp_path)
-    openfall("enqueue", "-m", "small", "-u", "batch", "--config", config, said="later")
+    openfall("enqueue", "-m", "small", "-u", "batch", "--config", config, stdin="later")
     shown = openfall("models", "--config", config).stdout
     rows = {row.split()[0]: row for row in shown.splitlines() if row.strip()}
     assert "1 batch" in rows["small"]

@@ -41,5 +41,5 @@ def test_a_whole_batch_may_stay_at_home(openfall: Run, answering: Any) -> None:
     "command", [("ask", "hi"), ("enqueue",), ("batch", "run", "in.jsonl", "-o", "out", "--dry-run")]
 )
 def test_an_unknown_task_is_told(openfall: Run, command: tuple[str, ...]) -> None:
-    ran = openfall(*command, "-t", "code", said="hi")
+    ran = openfall(*command, "-t", "code", stdin="hi")
     assert (ran.returncode, ran.stderr.count("unknown task 'code'. Known: none.")) == (2, 1), ran.stderr

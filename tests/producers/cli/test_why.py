@@ -71,7 +71,7 @@ def test_a_result_as_json_says_what_is_asked_most_and_null_for_what_nobody_knows
 def test_a_job_that_fell_back_tells_its_candidates_its_attempts_and_its_moves_in_order(
     openfall: Run, worker_for: Callable[..., Any]
 ) -> None:
-    job_id = openfall("enqueue", "-r", "dialogue", said="x").stdout.strip()
+    job_id = openfall("enqueue", "-r", "dialogue", stdin="x").stdout.strip()
     with worker_for(hand_off=True):
         openfall("job", "wait", job_id)
     lines = openfall("job", "why", job_id).stdout.splitlines()
@@ -135,7 +135,7 @@ def happened(calls: tuple[Attempt, ...], events: list[dict[str, Any]]) -> list[s
 
 
 def test_a_job_that_waits_says_where_and_what_was_considered(openfall: Run) -> None:
-    job_id = openfall("enqueue", "-r", "dialogue", said="x").stdout.strip()
+    job_id = openfall("enqueue", "-r", "dialogue", stdin="x").stdout.strip()
     shown = openfall("job", "why", job_id).stdout
     assert f"{job_id}  queued" in shown
     assert "role dialogue: tiny first of 2" in shown
@@ -146,7 +146,7 @@ def test_a_job_that_waits_says_where_and_what_was_considered(openfall: Run) -> N
 
 
 def test_a_job_that_is_being_answered_says_by_whom(openfall: Run, redis_url: str) -> None:
-    job_id = openfall("enqueue", "-r", "dialogue", said="x").stdout.strip()
+    job_id = openfall("enqueue", "-r", "dialogue", stdin="x").stdout.strip()
 
     async def claim() -> None:
         async with RedisConnection(redis_url) as link:
@@ -170,7 +170,7 @@ def test_a_held_job_says_why_and_how_it_goes_on(openfall: Run, loaded: LoadedCon
 
 
 def test_a_plain_answer_has_a_story_too_although_its_events_are_gone(openfall: Run, answering: Any) -> None:
-    job_id = openfall("enqueue", said="x").stdout.strip()
+    job_id = openfall("enqueue", stdin="x").stdout.strip()
     openfall("job", "wait", job_id)
     shown = openfall("job", "why", job_id).stdout
     assert "put in by" in shown
