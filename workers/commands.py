@@ -95,9 +95,9 @@ def _work(options: argparse.Namespace) -> int:
 
 def _up(options: argparse.Namespace) -> int:
     from openfall.workers import supervision
-    from openfall.workers.local.die_with_parent import tie
+    from openfall.workers.local.die_with_parent import signal_on_parent_death
 
-    if options.parent is not None and not tie(options.parent):
+    if options.parent is not None and not signal_on_parent_death(options.parent):
         return 128 + signal.SIGTERM
     return asyncio.run(supervision.plan_all(config.load(options.config)))
 

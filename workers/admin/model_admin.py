@@ -62,7 +62,7 @@ class ModelAdmin:
 
     async def _load(self, backend: CompletionBackend, alias: str, name: str) -> Told:
         spec = self.catalog.models[alias]
-        if await backend.loaded(health.ALIVE_WITHIN) is None:
+        if await backend.list_loaded(health.ENDPOINT_TIMEOUT_S) is None:
             return {"ok": True, "said": "has its models ready by itself: there is nothing to load"}
         within = LOAD_WITHIN if spec.load_s is None else 4 * spec.load_s + UNLOAD_WITHIN
         if self.link is None:
@@ -105,7 +105,7 @@ class ModelAdmin:
 
     async def _remember_memory(self, backend: CompletionBackend, name: str) -> None:
         """Tell the fleet at once what is in the backend's memory now, as workers do every few seconds."""
-        loaded = await backend.loaded(health.ALIVE_WITHIN)
+        loaded = await backend.list_loaded(health.ENDPOINT_TIMEOUT_S)
         if self.link is None or loaded is None or isinstance(loaded, Failure):
             return
         here = {spec.upstream for spec in self.catalog.models.values() if name in spec.at}

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from openfall.router_core.catalog.entries import Backend, Catalog, ModelSpec
 from openfall.router_core.jobs.outcome import CredentialSignal, ErrorClass, Failure
-from openfall.workers.backends.address import address
+from openfall.workers.backends.address import parse_address
 from openfall.workers.backends.base import CompletionBackend, LoadedModel, same_model
 from openfall.workers.backends.http_client import HttpClient
 from openfall.workers.backends.registry import open_backend
@@ -82,7 +82,7 @@ async def _ask(backend: CompletionBackend, catalog: Catalog, name: str) -> _Told
     spec = catalog.backends[name]
     props = _props(spec) if spec.protocol != "ollama" and catalog.pools[spec.pool].local else _nothing()
     alive, names, loaded, server = await asyncio.gather(
-        backend.alive(WITHIN), backend.models(WITHIN), backend.loaded(WITHIN), props
+        backend.check_alive(WITHIN), backend.list_models(WITHIN), backend.list_loaded(WITHIN), props
     )
     return _Told(alive=alive, names=names, loaded=loaded, props=server, took=time.monotonic() - began)
 
@@ -95,9 +95,9 @@ async def _props(spec: Backend) -> Any:
     """What llama-server says of itself; None when it is none."""
     key = spec.key.get_secret_value()
     headers = {"authorization": f"Bearer {key}"} if key else {}
-    exchange = HttpClient(address(spec.url), headers, open_transport(keep_alive=False))
+    exchange = HttpClient(parse_address(spec.url), headers, open_transport(keep_alive=False))
     try:
-        told = await exchange.document("/props", WITHIN)
+        told = await exchange.fetch_json("/props", WITHIN)
     finally:
         await exchange.close()
     return told if isinstance(told, dict) else None

@@ -25,7 +25,7 @@ class Address:
         return url.copy_merge_params(httpx.QueryParams(query)) if query else url
 
 
-def address(url: str, *endings: str) -> Address:
+def parse_address(url: str, *endings: str) -> Address:
     """The address of a base url. It may name its version (`/v1`, `/v1beta/openai`) or leave it out: then it is `/v1`.
 
     One of the `endings` at its end is passed over. `ValueError` for a url that cannot be called.

@@ -70,23 +70,23 @@ class CompletionBackend(Protocol):
         """Make the call; stream it when `on_delta` is given."""
         ...
 
-    async def alive(self, within: float) -> Failure | None:
+    async def check_alive(self, timeout_s: float) -> Failure | None:
         """Whether the endpoint answers at all, at no cost; None: it does."""
         ...
 
-    async def models(self, within: float) -> tuple[str, ...] | Failure:
+    async def list_models(self, timeout_s: float) -> tuple[str, ...] | Failure:
         """The names of the models that the endpoint says it has."""
         ...
 
-    async def loaded(self, within: float) -> tuple[LoadedModel, ...] | Failure | None:
+    async def list_loaded(self, timeout_s: float) -> tuple[LoadedModel, ...] | Failure | None:
         """The models in memory; None: this endpoint does not say, or has all of them ready."""
         ...
 
-    async def load(self, upstream: str, ctx: int | None, within: float) -> Failure | None:
+    async def load(self, upstream: str, ctx: int | None, timeout_s: float) -> Failure | None:
         """Bring a model into memory; None: it is there. An endpoint that has all of them ready does nothing."""
         ...
 
-    async def unload(self, upstream: str, within: float) -> Failure | None:
+    async def unload(self, upstream: str, timeout_s: float) -> Failure | None:
         """Take a model out of memory; None: it is gone. A `Failure` from an endpoint that cannot."""
         ...
 

@@ -27,10 +27,10 @@ PROMPT = "Reply with one word: ready."
 MAX_TOKENS = 16
 """Of the answer. A reasoning model may spend them all on thinking, which is a sign of health too."""
 
-ASKED_WITHIN = 30.0
+PROMPT_TIMEOUT_S = 30.0
 """Seconds for the test prompt at a model that is ready: a slow machine reads and writes some 40 tokens in them."""
 
-ALIVE_WITHIN = 3.0
+ENDPOINT_TIMEOUT_S = 3.0
 """Seconds for a question that needs no model."""
 
 ENDED_WELL = frozenset({"stop", "length"})
@@ -81,7 +81,7 @@ def health_prompt(spec: ModelSpec) -> Request:
 
 def probe_timeout(spec: ModelSpec) -> float:
     """Seconds that a probe of this model may take: those for the prompt, and those for loading it first."""
-    return min(spec.timeout, ASKED_WITHIN) + (spec.load_s or 0.0)
+    return min(spec.timeout, PROMPT_TIMEOUT_S) + (spec.load_s or 0.0)
 
 
 def nonsense(answer: Completion) -> str | None:
@@ -124,7 +124,7 @@ async def check(
     if busy and not force:
         return Health(ok=True, how="skipped", detail="every slot is taken: the calls under way tell how it is")
     began = time.monotonic()
-    loaded = await backend.loaded(ALIVE_WITHIN)
+    loaded = await backend.list_loaded(ENDPOINT_TIMEOUT_S)
     if isinstance(loaded, Failure) and not force:
         return _ill(loaded, "alive", began)
     here = _entry(spec, loaded)
@@ -132,7 +132,7 @@ async def check(
     share = here.vram_share if here else None
     if force or in_memory or (in_memory is None and not metered):
         return await _asked(backend, spec, in_memory, share)
-    failure = None if in_memory is False else await backend.alive(ALIVE_WITHIN)
+    failure = None if in_memory is False else await backend.check_alive(ENDPOINT_TIMEOUT_S)
     if failure:
         return _ill(failure, "alive", began)
     detail = "not in memory, so not asked" if in_memory is False else "answers are metered, so not asked"

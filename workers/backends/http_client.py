@@ -66,13 +66,13 @@ class HttpClient:
         outcome = await self._within(call.timeout, call.path, payload, read)
         return _without_echo(outcome, call.prompt) if isinstance(outcome, Failure) else outcome
 
-    async def document(self, path: str, within: float, body: Mapping[str, Any] | None = None) -> Any | Failure:
+    async def fetch_json(self, path: str, timeout_s: float, body: Mapping[str, Any] | None = None) -> Any | Failure:
         """The JSON that a path answers with: to a GET, or to a POST of a body. Anything but a 200 is a failure."""
-        return await self._within(within, path, None if body is None else orjson.dumps(body), read_json)
+        return await self._within(timeout_s, path, None if body is None else orjson.dumps(body), read_json)
 
-    async def alive(self, path: str, within: float) -> Failure | None:
+    async def check_alive(self, path: str, timeout_s: float) -> Failure | None:
         """None when a GET is answered by anything but a server's error: a 404 or a 401 is a sign of life too."""
-        return await self._within(within, path, None, read_life)
+        return await self._within(timeout_s, path, None, read_life)
 
     async def close(self) -> None:
         """Close every connection."""

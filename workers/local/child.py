@@ -72,7 +72,7 @@ class Child:
             for task in (*ending, *waiting):
                 task.cancel()
 
-    def said(self, lines: int = 5) -> list[str]:
+    def last_lines(self, lines: int = 5) -> list[str]:
         """The last lines of its log since it was started."""
         try:
             with self.log.open("rb") as file:

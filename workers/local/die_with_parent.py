@@ -24,7 +24,7 @@ def die_with_parent(argv: Sequence[str]) -> list[str]:
     return [sys.executable, "-I", "-S", os.path.abspath(__file__), str(os.getpid()), "--", *argv]
 
 
-def tie(parent: int) -> bool:
+def signal_on_parent_death(parent: int) -> bool:
     """Have this process get SIGTERM when `parent` dies. False: it is dead already."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
@@ -34,7 +34,7 @@ def tie(parent: int) -> bool:
 def main(arguments: Sequence[str]) -> int:
     """Become the command; returns an exit status only if that fails (127, as a shell does)."""
     parent, _, *command = arguments
-    if not tie(int(parent)):
+    if not signal_on_parent_death(int(parent)):
         return 128 + signal.SIGTERM
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # this interpreter ignores it, and exec would pass that on
     try:

@@ -188,7 +188,7 @@ async def _ready(spec: EngineSpec, child: Child, deadline: float) -> None:
 
 def _why_ended(spec: EngineSpec, code: int | None, child: Child) -> str:
     """Its own line if it left one, else the end of its log."""
-    said = child.said(200)
+    said = child.last_lines(200)
     for line in said:
         if line.startswith(PREFIX):
             return f"engine {spec.name}: {line.removeprefix(PREFIX)} (log: {child.log})"

@@ -144,7 +144,7 @@ class WorkerService:
             for wait in waits:
                 wait.cancel()
         if not ready.is_set():
-            text = "\n  ".join(["", *child.said()])
+            text = "\n  ".join(["", *child.last_lines()])
             raise LocalError(f"{self.what} ended while starting (exit status {await child.wait()}). {self.log}:{text}")
 
     async def _listen(self, child: Child, report: Report, ready: asyncio.Event) -> None:

@@ -217,7 +217,7 @@ async def _ready(child: Child, socket: Path, password: str, deadline: float, loa
 
 
 async def _why_ended(child: Child) -> str:
-    code, said = await child.wait(), child.said()
+    code, said = await child.wait(), child.last_lines()
     text = "\n  ".join(["", *said])
     return f"Valkey ended while starting (exit status {code}). {_remedy(text, child)}\nThe end of {child.log}:{text}"
 

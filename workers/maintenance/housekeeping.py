@@ -20,7 +20,7 @@ from openfall.router_core.state.subscription import WorkerIdentity
 from openfall.router_core.state.worker_queue import BEAT, WorkerQueue
 from openfall.router_core.state.worker_registry import listen_commands, register
 from openfall.workers.backends.base import CompletionBackend, same_model
-from openfall.workers.backends.health import ALIVE_WITHIN
+from openfall.workers.backends.health import ENDPOINT_TIMEOUT_S
 from openfall.workers.maintenance.fleet_cache import FleetCache
 from openfall.workers.maintenance.sweeper import Sweeper
 from openfall.workers.spool import Spool, UnreadableSpool
@@ -133,7 +133,7 @@ class Housekeeping:
             log.warning("%s: no job is accepted", why)
 
     async def _remember_loaded(self, name: str, backend: CompletionBackend) -> None:
-        loaded = await backend.loaded(ALIVE_WITHIN)
+        loaded = await backend.list_loaded(ENDPOINT_TIMEOUT_S)
         if loaded is None or isinstance(loaded, Failure) or self.watch.last is None:
             return
         catalog = self.watch.catalog

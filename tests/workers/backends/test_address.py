@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from openfall.workers.backends.address import address, checked_key
+from openfall.workers.backends.address import checked_key, parse_address
 from openfall.workers.backends.openai.client import PATH
 from openfall.workers.backends.registry import is_loopback
 
@@ -21,12 +21,12 @@ from openfall.workers.backends.registry import is_loopback
     ],
 )
 def test_a_base_url_may_name_its_version_or_not(base: str, full: str) -> None:
-    place = address(base, PATH)
+    place = parse_address(base, PATH)
     assert str(place.at(place.version + PATH)) == full
 
 
 def test_what_a_proxy_wants_in_the_query_stays_there() -> None:
-    place = address("http://h/anthropic?tenant=a")
+    place = parse_address("http://h/anthropic?tenant=a")
     assert str(place.at(place.version + "/models?limit=9")) == "http://h/anthropic/v1/models?tenant=a&limit=9"
 
 
@@ -38,14 +38,14 @@ def test_a_key_that_no_header_can_carry_is_refused_without_telling_it() -> None:
 
 def test_a_password_in_a_url_is_refused_without_telling_it() -> None:
     with pytest.raises(ValueError, match="as the key") as refused:
-        address("http://me:hunter2@h")
+        parse_address("http://me:hunter2@h")
     assert "hunter2" not in str(refused.value)
 
 
 @pytest.mark.parametrize("url", [f"http://{'a' * 64}", "http://a..b", "http://[::1", "http://h:99999", "http://:80"])
 def test_a_url_that_cannot_be_called_is_refused_when_it_is_opened(url: str) -> None:
     with pytest.raises(ValueError, match="check its host and port"):
-        address(url)
+        parse_address(url)
 
 
 @pytest.mark.parametrize(

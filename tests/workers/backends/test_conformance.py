@@ -169,7 +169,7 @@ def test_a_call_ends_when_its_time_is_up(protocol: Protocol, engine: str, deltas
 def test_the_endpoint_is_alive_and_names_its_model(protocol: Protocol, engine: str) -> None:
     async def work() -> tuple[Failure | None, Any]:
         async with speaking(protocol, engine) as backend:
-            return await backend.alive(10), await backend.models(10)
+            return await backend.check_alive(10), await backend.list_models(10)
 
     alive, models = run(work())
     assert alive is None
@@ -179,7 +179,7 @@ def test_the_endpoint_is_alive_and_names_its_model(protocol: Protocol, engine: s
 def test_nobody_alive_is_a_connection_failure(protocol: Protocol) -> None:
     async def work() -> tuple[Any, Any]:
         async with adapter(protocol, "http://127.0.0.1:9") as backend:
-            return await backend.alive(10), await backend.models(10)
+            return await backend.check_alive(10), await backend.list_models(10)
 
     for outcome in run(work()):
         assert isinstance(outcome, Failure)

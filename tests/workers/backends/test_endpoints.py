@@ -39,7 +39,7 @@ def asked(
 @both
 @pytest.mark.parametrize("status", [200, 301, 401, 403, 404, 405, 429])
 def test_an_endpoint_that_answers_anything_but_its_own_error_is_alive(protocol: Protocol, status: int) -> None:
-    told, server = asked(protocol, answer(b"<html>", status), lambda backend: backend.alive(5))
+    told, server = asked(protocol, answer(b"<html>", status), lambda backend: backend.check_alive(5))
     assert told is None
     assert server.asked[0].path == "/health"
     assert server.asked[0].body == b""
@@ -47,7 +47,7 @@ def test_an_endpoint_that_answers_anything_but_its_own_error_is_alive(protocol: 
 
 @both
 def test_health_is_asked_for_beside_the_version(protocol: Protocol) -> None:
-    _, server = asked(protocol, answer({}), lambda backend: backend.alive(5), base="/llm/v1/")
+    _, server = asked(protocol, answer({}), lambda backend: backend.check_alive(5), base="/llm/v1/")
     assert server.asked[0].path == "/llm/health"
 
 
@@ -62,14 +62,14 @@ def test_health_is_asked_for_beside_the_version(protocol: Protocol) -> None:
     ],
 )
 def test_an_endpoint_that_does_not_is_not(protocol: Protocol, script: Script, meant: E) -> None:
-    told, _ = asked(protocol, script, lambda backend: backend.alive(0.5))
+    told, _ = asked(protocol, script, lambda backend: backend.check_alive(0.5))
     assert isinstance(told, Failure)
     assert told.error_class is meant
 
 
 @both
 def test_the_models_are_those_that_the_endpoint_lists(protocol: Protocol) -> None:
-    told, server = asked(protocol, answer(LISTED), lambda backend: backend.models(5))
+    told, server = asked(protocol, answer(LISTED), lambda backend: backend.list_models(5))
     assert told == ("claude-haiku-4-5", "gpt-5")
     [get] = server.asked
     assert get.path.partition("?")[0] == "/v1/models"
@@ -88,7 +88,7 @@ def test_the_models_are_those_that_the_endpoint_lists(protocol: Protocol) -> Non
     ],
 )
 def test_a_list_that_is_none_is_a_failure(protocol: Protocol, script: Script, meant: E) -> None:
-    told, _ = asked(protocol, script, lambda backend: backend.models(0.5))
+    told, _ = asked(protocol, script, lambda backend: backend.list_models(0.5))
     assert isinstance(told, Failure)
     assert told.error_class is meant
 
@@ -96,7 +96,7 @@ def test_a_list_that_is_none_is_a_failure(protocol: Protocol, script: Script, me
 @both
 def test_models_that_are_always_there_are_neither_loaded_nor_unloaded(protocol: Protocol) -> None:
     async def questions(backend: CompletionBackend) -> tuple[Any, Any, Any]:
-        return await backend.loaded(5), await backend.load("m", 4096, 5), await backend.unload("m", 5)
+        return await backend.list_loaded(5), await backend.load("m", 4096, 5), await backend.unload("m", 5)
 
     (loaded, load, unload), server = asked(protocol, answer({}), questions)
     assert (loaded, load) == (None, None)

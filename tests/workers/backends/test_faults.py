@@ -246,7 +246,7 @@ def test_an_answer_without_an_end_is_cut_off(
 def test_a_look_at_an_endpoint_fails_as_a_call_does(protocol: Protocol, script: Script, meant: E) -> None:
     async def work() -> list[Any]:
         async with fault_server(script) as server, adapter(protocol, server.url) as backend:
-            return [await backend.alive(0.4), await backend.models(0.4), await backend.load("m", 512, 0.4)]
+            return [await backend.check_alive(0.4), await backend.list_models(0.4), await backend.load("m", 512, 0.4)]
 
     alive, models, loaded = run(work())
     assert failure(alive).error_class is failure(models).error_class is meant

@@ -242,7 +242,7 @@ async def with_fake(engine: str, story: Any, *models: FakeModel, **memory: Any) 
 
 def test_models_answer_to_every_name_they_have(engine: str) -> None:
     async def story(_fake: OllamaFake, backend: Any) -> Any:
-        return await backend.models(10)
+        return await backend.list_models(10)
 
     names = run(with_fake(engine, story, FakeModel(MODEL), FakeModel("qwen3:8b")))
     assert set(names) == {MODEL, f"{MODEL}:latest", "qwen3:8b"}
@@ -250,9 +250,9 @@ def test_models_answer_to_every_name_they_have(engine: str) -> None:
 
 def test_a_model_is_loaded_seen_and_unloaded(engine: str) -> None:
     async def story(fake: OllamaFake, backend: Any) -> None:
-        assert await backend.loaded(10) == ()
+        assert await backend.list_loaded(10) == ()
         assert await backend.load(MODEL, 512, 10) is None
-        [loaded] = await backend.loaded(10)
+        [loaded] = await backend.list_loaded(10)
         assert isinstance(loaded, LoadedModel)
         assert same_model(loaded.upstream, MODEL)
         assert (loaded.vram_share, loaded.ctx) == (1.0, 512)
@@ -275,7 +275,7 @@ def test_a_call_after_a_load_does_not_load_again(engine: str) -> None:
 def test_a_model_larger_than_the_card_is_told_to_be_partly_on_the_cpu(engine: str) -> None:
     async def story(_fake: OllamaFake, backend: Any) -> Any:
         assert await backend.load("big", 512, 10) is None
-        return await backend.loaded(10)
+        return await backend.list_loaded(10)
 
     [loaded] = run(with_fake(engine, story, FakeModel("big", size=12 * GIB), vram=8 * GIB))
     assert 0.6 < loaded.vram_share < 0.7
@@ -284,7 +284,7 @@ def test_a_model_larger_than_the_card_is_told_to_be_partly_on_the_cpu(engine: st
 def test_an_unload_waits_for_who_uses_the_model_but_not_for_ever(engine: str) -> None:
     async def story(_fake: OllamaFake, backend: Any) -> Any:
         talking = asyncio.create_task(backend.complete(request("ollama", "Tell a very long story.", limit=900)))
-        while not await backend.loaded(10):
+        while not await backend.list_loaded(10):
             await asyncio.sleep(0.02)
         refused = await backend.unload(MODEL, 0.5)
         talking.cancel()
@@ -309,7 +309,7 @@ def test_a_load_that_fails_says_why(fault: str, meant: E, engine: str) -> None:
 def test_a_memory_that_cannot_be_read_is_malformed(told: bytes) -> None:
     async def work() -> Any:
         async with fault_server(answer(told)) as server, adapter("ollama", server.url) as backend:
-            return await backend.loaded(5), await backend.load("m", None, 5)
+            return await backend.list_loaded(5), await backend.load("m", None, 5)
 
     for failure in run(work()):
         assert failure.error_class is E.MALFORMED
@@ -326,7 +326,7 @@ def test_entries_of_memory_that_say_little_are_told_as_little() -> None:
 
     async def work() -> Any:
         async with fault_server(answer({"models": models})) as server, adapter("ollama", server.url) as backend:
-            return await backend.loaded(5)
+            return await backend.list_loaded(5)
 
     told = {one.upstream: one.vram_share for one in run(work())}
     assert told == {"a": None, "b": None, "c": 1.0}

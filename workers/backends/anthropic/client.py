@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 
 from openfall.router_core.jobs.outcome import ErrorClass, Failure, Outcome
-from openfall.workers.backends.address import Address, address, checked_key
+from openfall.workers.backends.address import Address, checked_key, parse_address
 from openfall.workers.backends.anthropic.answer import StreamedMessage, read_message
 from openfall.workers.backends.base import (
     SAMPLING,
@@ -40,7 +40,7 @@ class AnthropicBackend:
     """One endpoint that speaks it. `url` is its base, `key` its key (empty: none), `transport` its own."""
 
     def __init__(self, url: str, key: str, transport: httpx.AsyncBaseTransport, version: str | None = None) -> None:
-        key, place, version = checked_key(key), address(url, PATH), version or VERSION
+        key, place, version = checked_key(key), parse_address(url, PATH), version or VERSION
         self._version = place.version
         self._sampling = version < WITHOUT_SAMPLING
         self._exchange = HttpClient(place, {"anthropic-version": version, **_credentials(key, place)}, transport)
@@ -56,20 +56,20 @@ class AnthropicBackend:
         call = HttpCall(path=self._version + PATH, body=body, timeout=request.timeout, prompt=request.prompt)
         return translate_response(await self._exchange.complete(call, WIRE, on_delta), request, "anthropic")
 
-    async def alive(self, within: float) -> Failure | None:
+    async def check_alive(self, timeout_s: float) -> Failure | None:
         """`/health` is llama-server's; whoever has no such path says so, which is a sign of life too."""
-        return await self._exchange.alive("/health", within)
+        return await self._exchange.check_alive("/health", timeout_s)
 
-    async def models(self, within: float) -> tuple[str, ...] | Failure:
-        return names_of(await self._exchange.document(f"{self._version}/models?limit=1000", within), "data", "id")
+    async def list_models(self, timeout_s: float) -> tuple[str, ...] | Failure:
+        return names_of(await self._exchange.fetch_json(f"{self._version}/models?limit=1000", timeout_s), "data", "id")
 
-    async def loaded(self, within: float) -> tuple[LoadedModel, ...] | Failure | None:
+    async def list_loaded(self, timeout_s: float) -> tuple[LoadedModel, ...] | Failure | None:
         return None
 
-    async def load(self, upstream: str, ctx: int | None, within: float) -> Failure | None:
+    async def load(self, upstream: str, ctx: int | None, timeout_s: float) -> Failure | None:
         return None
 
-    async def unload(self, upstream: str, within: float) -> Failure | None:
+    async def unload(self, upstream: str, timeout_s: float) -> Failure | None:
         return Failure(error_class=ErrorClass.BAD_REQUEST, detail="an anthropic endpoint unloads nothing when asked to")
 
     async def close(self) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 
 from openfall.router_core.jobs.outcome import ErrorClass, Failure, Outcome
-from openfall.workers.backends.address import address, checked_key
+from openfall.workers.backends.address import checked_key, parse_address
 from openfall.workers.backends.base import (
     SAMPLING,
     LoadedModel,
@@ -44,7 +44,7 @@ class OllamaBackend:
     def __init__(self, url: str, key: str, transport: httpx.AsyncBaseTransport) -> None:
         key = checked_key(key)
         headers = {"authorization": f"Bearer {key}"} if key else {}
-        self._exchange = HttpClient(address(url, CHAT, "/api"), headers, transport)
+        self._exchange = HttpClient(parse_address(url, CHAT, "/api"), headers, transport)
 
     async def complete(self, request: Request, on_delta: OnDelta | None = None) -> Outcome:
         """Make the call; stream it when `on_delta` is given. A failure's detail never repeats the prompt."""
@@ -57,48 +57,48 @@ class OllamaBackend:
         call = HttpCall(path=CHAT, body=body, timeout=request.timeout, prompt=request.prompt)
         return translate_response(await self._exchange.complete(call, WIRE, on_delta), request, "ollama")
 
-    async def alive(self, within: float) -> Failure | None:
-        return await self._exchange.alive("/api/version", within)
+    async def check_alive(self, timeout_s: float) -> Failure | None:
+        return await self._exchange.check_alive("/api/version", timeout_s)
 
-    async def models(self, within: float) -> tuple[str, ...] | Failure:
+    async def list_models(self, timeout_s: float) -> tuple[str, ...] | Failure:
         """By every name that they may be asked for: `x:latest` is also `x`."""
-        names = names_of(await self._exchange.document("/api/tags", within), "models", "name")
+        names = names_of(await self._exchange.fetch_json("/api/tags", timeout_s), "models", "name")
         if isinstance(names, Failure):
             return names
         return names + tuple(name.removesuffix(_LATEST) for name in names if name.endswith(_LATEST))
 
-    async def loaded(self, within: float) -> tuple[LoadedModel, ...] | Failure:
+    async def list_loaded(self, timeout_s: float) -> tuple[LoadedModel, ...] | Failure:
         """As `/api/ps` says. One with a `vram_share` below 1 is partly on the CPU, and slow."""
-        document = await self._exchange.document("/api/ps", within)
+        document = await self._exchange.fetch_json("/api/ps", timeout_s)
         if isinstance(document, Failure):
             return document
         models = document.get("models") if isinstance(document, dict) else None
         return tuple(_in_memory(models)) if isinstance(models, list) else malformed("the list of models has no models")
 
-    async def load(self, upstream: str, ctx: int | None, within: float) -> Failure | None:
+    async def load(self, upstream: str, ctx: int | None, timeout_s: float) -> Failure | None:
         options = {} if ctx is None else {"options": {"num_ctx": ctx}}
-        return await self._ask({"model": upstream, **options}, within)
+        return await self._ask({"model": upstream, **options}, timeout_s)
 
-    async def unload(self, upstream: str, within: float) -> Failure | None:
+    async def unload(self, upstream: str, timeout_s: float) -> Failure | None:
         """None when it is no longer listed. While somebody uses it, it stays."""
-        deadline = asyncio.get_running_loop().time() + within
-        if failure := await self._ask({"model": upstream, "keep_alive": 0}, within):
+        deadline = asyncio.get_running_loop().time() + timeout_s
+        if failure := await self._ask({"model": upstream, "keep_alive": 0}, timeout_s):
             return failure
         while (left := deadline - asyncio.get_running_loop().time()) > 0:
-            loaded = await self.loaded(left)
+            loaded = await self.list_loaded(left)
             if isinstance(loaded, Failure):
                 return loaded
             if not any(same_model(one.upstream, upstream) for one in loaded):
                 return None
             await asyncio.sleep(min(_LOOK_AGAIN, left))
-        return Failure(error_class=ErrorClass.TIMEOUT, detail=f"still in memory {within:g} s after it was told to go")
+        return Failure(error_class=ErrorClass.TIMEOUT, detail=f"still in memory {timeout_s:g} s after the unload")
 
     async def close(self) -> None:
         await self._exchange.close()
 
-    async def _ask(self, body: Mapping[str, Any], within: float) -> Failure | None:
+    async def _ask(self, body: Mapping[str, Any], timeout_s: float) -> Failure | None:
         """Load or unload: a generation without a prompt."""
-        told = await self._exchange.document("/api/generate", within, {**body, "stream": False})
+        told = await self._exchange.fetch_json("/api/generate", timeout_s, {**body, "stream": False})
         if isinstance(told, Failure):
             return told
         return None if isinstance(told, dict) and told.get("done") is True else malformed("no word of its being done")

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 
 from openfall.router_core.jobs.outcome import ErrorClass, Failure, Outcome
-from openfall.workers.backends.address import address, checked_key
+from openfall.workers.backends.address import checked_key, parse_address
 from openfall.workers.backends.base import (
     SAMPLING,
     LoadedModel,
@@ -34,7 +34,7 @@ class OpenAIBackend:
 
     def __init__(self, url: str, key: str, transport: httpx.AsyncBaseTransport) -> None:
         key = checked_key(key)
-        place = address(url, PATH)
+        place = parse_address(url, PATH)
         self._version = place.version
         self._limit = "max_completion_tokens" if place.root.host == OPENAI else "max_tokens"
         self._exchange = HttpClient(place, {"authorization": f"Bearer {key}"} if key else {}, transport)
@@ -52,20 +52,20 @@ class OpenAIBackend:
         call = HttpCall(path=self._version + PATH, body=body, timeout=request.timeout, prompt=request.prompt)
         return translate_response(await self._exchange.complete(call, WIRE, on_delta), request, "openai")
 
-    async def alive(self, within: float) -> Failure | None:
+    async def check_alive(self, timeout_s: float) -> Failure | None:
         """`/health` is llama-server's and vLLM's; whoever has no such path says so, which is a sign of life too."""
-        return await self._exchange.alive("/health", within)
+        return await self._exchange.check_alive("/health", timeout_s)
 
-    async def models(self, within: float) -> tuple[str, ...] | Failure:
-        return names_of(await self._exchange.document(f"{self._version}/models", within), "data", "id")
+    async def list_models(self, timeout_s: float) -> tuple[str, ...] | Failure:
+        return names_of(await self._exchange.fetch_json(f"{self._version}/models", timeout_s), "data", "id")
 
-    async def loaded(self, within: float) -> tuple[LoadedModel, ...] | Failure | None:
+    async def list_loaded(self, timeout_s: float) -> tuple[LoadedModel, ...] | Failure | None:
         return None
 
-    async def load(self, upstream: str, ctx: int | None, within: float) -> Failure | None:
+    async def load(self, upstream: str, ctx: int | None, timeout_s: float) -> Failure | None:
         return None
 
-    async def unload(self, upstream: str, within: float) -> Failure | None:
+    async def unload(self, upstream: str, timeout_s: float) -> Failure | None:
         return Failure(error_class=ErrorClass.BAD_REQUEST, detail="an openai endpoint unloads nothing when asked to")
 
     async def close(self) -> None:
