@@ -32,7 +32,7 @@ from openfall.router_core.jobs.outcome import (
 )
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.state import scripts
-from openfall.router_core.state.breakers import OverrideResult, force_breaker
+from openfall.router_core.state.breakers import BreakerOverride, force_breaker
 from openfall.router_core.state.claims import Delivery
 from openfall.router_core.state.jobs import JobStore, SubmitTerms
 from openfall.router_core.state.redis_connection import RedisConnection
@@ -85,7 +85,7 @@ class Household:
         return [
             QueueSubscription(f"gpu.model-{n}.{urgency}",
                     (BackendCapacity(f"box-{n % 7}", 4096, "0a1b"), BackendCapacity("tower", 4096, "2c3d")),
-                    share=share * self.shares)
+                    min_share=share * self.shares)
             for urgency, share in zip(URGENCIES, SHARES, strict=True)
             for n in models
         ]  # fmt: skip
@@ -98,7 +98,7 @@ class Household:
     def troubled(self, count: int) -> list[str]:
         """Targets to open: those of this worker's other models first, then such as it knows nothing of."""
         model = self.supplied.split(".")[1]
-        ours = [f"{seat.backend}/{name}" for queue in self.drained() for seat in queue.seats
+        ours = [f"{seat.backend}/{name}" for queue in self.drained() for seat in queue.backends
                 if (name := queue.queue.split(".")[1]) != model]  # fmt: skip
         return [*dict.fromkeys(ours), *(f"far/other-{n}" for n in range(count))][:count]
 
@@ -138,14 +138,14 @@ class Bench:
         self.store.flushall()
         for target in household.troubled(trouble):
             await force_breaker(
-                self.link, target, OverrideResult(BreakerState.OPEN, "a benchmark", 3600), BreakerPolicy()
+                self.link, target, BreakerOverride(BreakerState.OPEN, "a benchmark", 3600), BreakerPolicy()
             )
         await self._put_in(household.supplied, jobs)
         await self._put_in(household.drained()[-1].queue, kept)
         self.store.slowlog_reset()
 
     async def _put_in(self, queue: str, count: int) -> None:
-        intake, terms = JobStore(self.link), SubmitTerms(queue=queue, give_up=600, keep=60)
+        intake, terms = JobStore(self.link), SubmitTerms(queue=queue, expires_after_seconds=600, keep_seconds=60)
         body = {"messages": [{"role": "user", "content": "hello"}]}
         ids = (f"{queue.rpartition('.')[2]}-{n:08}" for n in range(count))
         jobs = (CompletionJob(id=name, producer="b", chain=("model-0",), body=body) for name in ids)
@@ -166,9 +166,9 @@ class Bench:
         self.store.slowlog_reset()
         for n, delivery in enumerate(deliveries):
             ending = DeliveryOutcome(
-                next=Result(id=delivery.id, status=Status.CANCELLED), call=_call(kind, n, delivery)
+                next_step=Result(id=delivery.id, status=Status.CANCELLED), call=_call(kind, n, delivery)
             )
-            await worker.settle(worker.settling(delivery, ending))
+            await worker.settle(worker.settlement(delivery, ending))
         return self.durations()
 
 
@@ -182,9 +182,9 @@ def _call(kind: str, number: int, delivery: Delivery) -> CallReport | None:
         error=ErrorClass.TIMEOUT if failed else None,
     )  # fmt: skip
     return CallReport(
-        attempt=attempt, group=None, mark=CallSignal.FAILURE if failed else CallSignal.OK, epoch=delivery.epoch,
-        credential="0a1b", credential_mark=CredentialSignal.FINE, credential_epoch=delivery.credential_epoch,
-        repeated=False, wait=0.0, chance=0.5,
+        attempt=attempt, group=None, signal=CallSignal.FAILURE if failed else CallSignal.OK, epoch=delivery.epoch,
+        credential="0a1b", credential_signal=CredentialSignal.FINE, credential_epoch=delivery.credential_epoch,
+        is_retry=False, cooldown_seconds=0.0, jitter=0.5,
     )  # fmt: skip
 
 

@@ -35,7 +35,7 @@ from openfall.producers.client import AsyncOpenfall
 from openfall.producers.request import PreparedJob, SubmitOptions
 from openfall.router_core.catalog.entries import URGENCY_DEFAULTS
 from openfall.router_core.jobs.job import Urgency
-from openfall.router_core.state.fleet_status import pause_queues, resume_queues
+from openfall.router_core.state.fleet_status import pause_queue, resume_queue
 
 LATENCY_MS, SLOTS, PROCESSES = 50.0, 8, 2
 CAPACITY = SLOTS / LATENCY_MS * 1000
@@ -160,11 +160,11 @@ async def measure(bench: Bench, console: Console) -> Outcome:
         outcome.waits[EMPTY].append(await bench.turn(f"e{n}"))
         if n == 0:
             await bench.flood()
-        await resume_queues(link, BATCH_QUEUE)
+        await resume_queue(link, BATCH_QUEUE)
         outcome.waits[FLOODED].append(await bench.turn(f"f{n}"))
-        await pause_queues(link, BATCH_QUEUE)
+        await pause_queue(link, BATCH_QUEUE)
         await asyncio.sleep(2 * LATENCY_MS / 1000)  # until the last batch calls have ended
-    await resume_queues(link, BATCH_QUEUE)
+    await resume_queue(link, BATCH_QUEUE)
     outcome.done = await bench.saturate()
     return outcome
 

@@ -213,7 +213,7 @@ class AsyncOpenfall:
         """
         job_id = _id(job)
         if watch:
-            await self._insist(lambda: self.intake.watch(job_id))
+            await self._insist(lambda: self.intake.request_stream(job_id))
         async with aclosing(follow(self.link, self.news, job_id, start)) as events:
             async for event in events:
                 yield event

@@ -38,6 +38,6 @@ class FleetCache:
         """What is so, at most `FRESH` seconds old. When Redis does not answer, all is taken to work."""
         if time.monotonic() - self._looked > FRESH:
             found = await fetch_fleet(link, self._catalog)
-            self.last = FleetView(found.fleet, found.now) if found is not None else NOTHING_SEEN
+            self.last = FleetView(found.fleet_state, found.now) if found is not None else NOTHING_SEEN
             self._looked = time.monotonic()
         return self.last

@@ -16,7 +16,7 @@ from openfall.router_core.jobs.result import Result
 from openfall.router_core.state.cancellation import cancel_all
 from openfall.router_core.state.errors import StoreError, StoreUnreachable
 from openfall.router_core.state.inbox import (
-    SILENT,
+    READER_TIMEOUT_SECONDS,
     InboxEntry,
     InboxReader,
     acknowledge,
@@ -27,7 +27,7 @@ log = logging.getLogger("openfall.inbox")
 
 LOOK_BACK = 15.0
 """Seconds between two looks for what silent readers have left, and for what was given to us on a broken connection."""
-SIGN_OF_LIFE = SILENT / 3
+SIGN_OF_LIFE = READER_TIMEOUT_SECONDS / 3
 LOOK_AFTER_OUTAGE = 0.5
 
 T_co = TypeVar("T_co", covariant=True)
@@ -75,7 +75,7 @@ async def delivered(
         alive = asyncio.create_task(_stay_alive(inbox), name="inbox-alive")
         try:
             async for entry in _entries(inbox, given, follow):
-                given.add(entry.entry)
+                given.add(entry.entry_id)
                 try:
                     result = entry.result
                 except UnreadableEnvelope as error:
@@ -103,7 +103,7 @@ class _Ack:
                 break
             except StoreUnreachable:
                 await asyncio.sleep(LOOK_AFTER_OUTAGE)
-        self.given.discard(self.entry.entry)
+        self.given.discard(self.entry.entry_id)
 
 
 async def _entries(inbox: InboxReader, given: set[str], follow: bool) -> AsyncIterator[InboxEntry]:
@@ -115,7 +115,7 @@ async def _entries(inbox: InboxReader, given: set[str], follow: bool) -> AsyncIt
             if time.monotonic() > look_back:
                 found = await _left(inbox, given)
                 look_back = time.monotonic() + LOOK_BACK
-            found = found or await inbox.fresh(*(() if follow else (0.0,)))
+            found = found or await inbox.read_new(*(() if follow else (0.0,)))
         except StoreUnreachable:
             look_back = float("-inf")  # what was on its way to us is ours, and has not come
             await asyncio.sleep(LOOK_AFTER_OUTAGE)
@@ -128,9 +128,9 @@ async def _entries(inbox: InboxReader, given: set[str], follow: bool) -> AsyncIt
 
 async def _left(inbox: InboxReader, given: set[str]) -> list[InboxEntry]:
     """What is ours already and has not been given yet, then what silent readers have left."""
-    own = [entry for entry in await inbox.keep() if entry not in given]
-    found = [entry for id_ in own if (entry := await inbox.entry(id_)) is not None]
-    return found + [entry for entry in await inbox.taken_over() if entry.entry not in given]
+    own = [entry for entry in await inbox.heartbeat() if entry not in given]
+    found = [entry for id_ in own if (entry := await inbox.read_entry(id_)) is not None]
+    return found + [entry for entry in await inbox.claim_abandoned() if entry.entry_id not in given]
 
 
 async def _stay_alive(inbox: InboxReader) -> None:
@@ -138,6 +138,6 @@ async def _stay_alive(inbox: InboxReader) -> None:
     while True:
         await asyncio.sleep(SIGN_OF_LIFE)
         try:
-            await inbox.keep()
+            await inbox.heartbeat()
         except StoreError:  # whoever reads hears of it
             continue

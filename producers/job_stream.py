@@ -34,7 +34,7 @@ async def follow(
     A job whose story was plain has no events left when it has ended: then there is only `done`.
     """
     intake, place = JobStore(link), _Place(start)
-    async with news.listen(job_id) as listener:
+    async with news.subscribe(job_id) as listener:
         while not place.ended:
             try:
                 for event in await _look(intake, link, job_id, place):
@@ -43,7 +43,7 @@ async def follow(
                 await asyncio.sleep(LOOK_AFTER_OUTAGE)
                 continue
             if not place.ended:
-                await listener.changed()
+                await listener.wait_changed()
 
 
 async def wait_result(
@@ -54,7 +54,7 @@ async def wait_result(
     Of a job that is held meanwhile: its interim result when `final` is False, or None and the job is interactive.
     """
     intake = JobStore(link)
-    async with news.listen(job_id) as listener:
+    async with news.subscribe(job_id) as listener:
         while True:
             try:
                 result = await intake.result(job_id)
@@ -65,12 +65,12 @@ async def wait_result(
                 continue
             if result is not None:
                 return result
-            await listener.changed()
+            await listener.wait_changed()
 
 
 async def interim_reply(intake: JobStore, job_id: str, final: bool | None) -> Result | None:
     """What is replied while a job is held, if whoever waits is content with that; None: wait on."""
-    if (reply := await intake.reply(job_id)) is None:
+    if (reply := await intake.interim_reply(job_id)) is None:
         return None
     result, urgency = reply
     return result if final is False or urgency is Urgency.INTERACTIVE else None
@@ -79,7 +79,7 @@ async def interim_reply(intake: JobStore, job_id: str, final: bool | None) -> Re
 async def _look(intake: JobStore, link: RedisConnection, job_id: str, place: _Place) -> list[dict[str, Any]]:
     """What is new since the last look. The result is read before the events, so that `done` never overtakes a delta."""
     result = await intake.result(job_id)
-    rows = await job_events.read(link, job_id, place.cursor)
+    rows = await job_events.read_events(link, job_id, place.cursor)
     told = []
     for number, row in enumerate(rows, place.cursor + 1):
         if row["event"] != "done":

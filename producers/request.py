@@ -188,13 +188,13 @@ def _terms(loaded: LoadedConfig, queue: str, urgency: Urgency, options: SubmitOp
     policy = loaded.catalog.urgency[urgency]
     return SubmitTerms(
         queue=queue,
-        start_within=policy.start_within,
-        give_up=policy.give_up if within is None else duration(within),
-        firm=within is not None or deadline is not None,
-        keep=max(1.0, loaded.settings.keep_results),
+        start_within_seconds=policy.start_within,
+        expires_after_seconds=policy.give_up if within is None else duration(within),
+        has_deadline=within is not None or deadline is not None,
+        keep_seconds=max(1.0, loaded.settings.keep_results),
         deadline=None if deadline is None else moment(deadline),
         idempotency_key=_key(options.get("idempotency_key")),
-        depth=policy.depth,
+        max_queued=policy.depth,
         **callback_options(options, loaded.settings),
     )
 

@@ -18,7 +18,7 @@ from openfall.router_core.deciding.fleet_state import (
 from openfall.router_core.jobs.job import ConsideredModel, Urgency
 from openfall.router_core.routing.chain_selection import RouteRequest
 from openfall.router_core.routing.route import NothingFits, Route, route
-from openfall.router_core.state.fleet_snapshot import BackendState, FleetSnapshot, try_open_lock
+from openfall.router_core.state.fleet_snapshot import BackendState, FleetSnapshot, earliest_block
 from openfall.router_core.state.redis_connection import RedisConnection
 
 _WITHOUT = "asked to do without it"
@@ -46,7 +46,7 @@ class Resolved:
 
     def seats(self, model: str) -> Sequence[BackendState]:
         """What is known of a model at each of its backends."""
-        return self.seen.seats[model] if self.seen else ()
+        return self.seen.backends[model] if self.seen else ()
 
 
 async def blocked_because(link: RedisConnection, catalog: Catalog, queue: str) -> str:
@@ -56,7 +56,7 @@ async def blocked_because(link: RedisConnection, catalog: Catalog, queue: str) -
         return f"{alias} is not in the configuration"
     if (seen := await fetch_fleet(link, catalog)) is None:
         return ""
-    state = seen.fleet(Urgency(urgency)).model(alias)
+    state = seen.fleet_state(Urgency(urgency)).model(alias)
     if state.blocked is None:
         return "" if state.free > 0 else "all of its slots are in use"
     left = state.blocked.until - seen.now
@@ -117,10 +117,10 @@ class _View:
         """Where a claim would take a job for a model: of the backends that take calls the one with most free slots."""
         names = self._backends(alias)
         seats = {seat.name: seat for seat in self._seats(alias) if seat.blocked is None}
-        return max(names, key=lambda name: seats[name].free if name in seats else -1)
+        return max(names, key=lambda name: seats[name].free_slots if name in seats else -1)
 
     def fleet(self, urgency: Urgency) -> FleetState:
-        found = self.seen.fleet(urgency) if self.seen else FleetState()
+        found = self.seen.fleet_state(urgency) if self.seen else FleetState()
         states = {alias: self._state(alias, found.model(alias)) for alias in self.catalog.models}
         return FleetState(states, found.local_only)
 
@@ -128,14 +128,14 @@ class _View:
         if alias in self.without or not self._backends(alias):
             return replace(state, blocked=Blocked(BlockReason.UNHEALTHY, FOREVER, _WITHOUT))
         if self.directly and not (state.blocked and state.blocked.obstacle is BlockReason.LOCAL_ONLY):
-            return replace(state, blocked=try_open_lock(self._seats(alias)))
+            return replace(state, blocked=earliest_block(self._seats(alias)))
         return state
 
     def _backends(self, alias: str) -> list[str]:
         return [name for name in self.catalog.models[alias].at if name not in self.without]
 
     def _seats(self, alias: str) -> list[BackendState]:
-        return [seat for seat in self.seen.seats[alias] if seat.name not in self.without] if self.seen else []
+        return [seat for seat in self.seen.backends[alias] if seat.name not in self.without] if self.seen else []
 
 
 def _considered(candidates: Sequence[ConsideredModel], out: Mapping[str, str]) -> tuple[ConsideredModel, ...]:

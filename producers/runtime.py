@@ -169,12 +169,12 @@ async def tell(loaded: LoadedConfig, link: RedisConnection, called: RuntimeModel
         backend=called.backend,
         epochs=called.epochs,
         error=error,
-        took=time.monotonic() - called.began if latency is None else latency,
-        retry_after=came.get("retry_after"),
+        seconds=time.monotonic() - called.began if latency is None else latency,
+        retry_after_seconds=came.get("retry_after"),
         input_tokens=came.get("input_tokens"),
         output_tokens=came.get("output_tokens"),
         group=called.group,
-        chance=random.random(),
+        jitter=random.random(),
     )
     try:
         async with asyncio.timeout(LOOK_WITHIN):  # the caller has an answer to give: nobody waits for a sick Redis

@@ -66,9 +66,9 @@ class Place:
         policy = self.catalog.urgency[urgency]
         terms = SubmitTerms(
             queue=more.pop("queue", None) or self.catalog.queue(chain[0], urgency),
-            give_up=more.pop("give_up", policy.give_up),
-            keep=600,
-            start_within=policy.start_within,
+            expires_after_seconds=more.pop("give_up", policy.give_up),
+            keep_seconds=600,
+            start_within_seconds=policy.start_within,
         )
         job = CompletionJob(id=job_id, producer="test", chain=chain, urgency=urgency, body=body, **more)
         return (await self.intake.accept(job, terms)).id
@@ -82,7 +82,7 @@ class Place:
 
     async def moves(self, job_id: str) -> list[dict[str, Any]]:
         """The events of a job that tell that and why it went elsewhere, or nowhere."""
-        told = await job_events.read(self.link, job_id)
+        told = await job_events.read_events(self.link, job_id)
         return [event for event in told if event.get("why") or event["event"] == "held"]
 
     async def now(self) -> float:

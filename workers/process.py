@@ -83,7 +83,7 @@ def identity(plan: WorkerConfig) -> tuple[WorkerIdentity, tuple[QueueSubscriptio
     if not drained:
         at = f" at backend {plan.backend!r}" if plan.backend else ""
         raise NothingToServe(f"pool {plan.pool!r} has no model{at}: name one under `models:` whose backend is in it")
-    backends = tuple(dict.fromkeys(seat.backend for queue in drained for seat in queue.seats))
+    backends = tuple(dict.fromkeys(seat.backend for queue in drained for seat in queue.backends))
     name = f"of-{plan.pool}-{socket.gethostname()[:32]}-{os.getpid()}-{secrets.token_hex(3)}"
     queues = tuple(queue.queue for queue in drained)
     # What falls is in nobody's hands but ours: the degrade worker calls no model.

@@ -44,16 +44,16 @@ class Settler:
         except StoreError as error:
             await self._keep(settle, error)
             return
-        if settled.opened:
+        if settled.opened_breaker:
             self.troubled()
-        if settled.came in ("late", "gone"):
+        if settled.outcome in ("late", "gone"):
             log.warning("%s: settled too late, refused: another delivery or a cancel was first", settle.id)
 
     async def answer(self, ticket: RqJob, give_up: float) -> None:
         """See that the job that plain rq asks for runs. `give_up` in seconds, for one that runs again."""
         job_id, why_not = read_ticket(ticket.data)
         try:
-            await self.deliveries.ticket(ticket, job_id, why_not, give_up)
+            await self.deliveries.adopt_rq_job(ticket, job_id, why_not, give_up)
         except StoreError as error:
             log.warning("rq job %s: %s; another worker will take it", ticket.id, error)
 

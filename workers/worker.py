@@ -14,7 +14,7 @@ from openfall.router_core.state.claims import Claim, Delivery
 from openfall.router_core.state.errors import StoreError, StoreUnreachable
 from openfall.router_core.state.settlement import DeliveryOutcome
 from openfall.router_core.state.worker_queue import WorkerQueue
-from openfall.router_core.state.worker_registry import LONGEST_WAIT, WakeUp
+from openfall.router_core.state.worker_registry import MAX_WAIT_SECONDS, WakeUp
 from openfall.workers.execution.deltas import DeltaWriter
 from openfall.workers.execution.protocol import WorkerParts
 from openfall.workers.settler import Settler
@@ -71,7 +71,7 @@ class Worker:
         self._stop = StopMode.NO
         self._wake = asyncio.Event()
         self._armed = asyncio.Event()
-        self._wait_for = LONGEST_WAIT
+        self._wait_for = MAX_WAIT_SECONDS
         self._left = False
 
     async def work(self) -> None:
@@ -116,7 +116,7 @@ class Worker:
         while self._stop is StopMode.NO:
             self._wake.clear()
             want = min(max(0, self._terms.slots - len(self.running)), MOST_PER_CLAIM)
-            if want == 0 and await self._pause(LONGEST_WAIT):
+            if want == 0 and await self._pause(MAX_WAIT_SECONDS):
                 continue  # a slot is free; while none is, a claim of nothing still brings the probes that are due
             try:
                 claim = await self._deliveries.claim(want, len(self.running), drained_for, self._others(want))
@@ -133,9 +133,9 @@ class Worker:
     def _others(self, want: int) -> int:
         """How many of those that it wants may be other than interactive. A slot that a backend keeps for interactive
         jobs is of no use to them while this worker has none."""
-        if not self._deliveries.reserved:
+        if not self._deliveries.reserved_slots:
             return want
-        kept = min(self._deliveries.reserved, self._terms.slots - 1)
+        kept = min(self._deliveries.reserved_slots, self._terms.slots - 1)
         others = sum(not running.delivery.interactive for running in self.running.values())
         return max(0, min(want, self._terms.slots - kept - others))
 
@@ -148,24 +148,28 @@ class Worker:
             self.running[delivery.token] = running
         for probe in claim.probes:
             self._desk.take(self._crew.prober.carry_out(probe), f"probe-{probe.target}")
-        for ticket in claim.tickets:
+        for ticket in claim.rq_jobs:
             self._desk.take(self._desk.answer(ticket, self._terms.give_up), f"ticket-{ticket.id}")
 
     async def _wait(self, claim: Claim) -> bool:
         """Wait for a ring, a due job, or (when jobs wait for a slot) the end of a call. False: nothing left to do."""
-        if self._terms.burst and not (claim.deliveries or claim.left or self.running or claim.due):
+        if self._terms.burst and not (claim.deliveries or claim.more_waiting or self.running or claim.next_due_at):
             if not self._desk.at_work:
                 return False
             await self._desk.clear()
             return True
-        if claim.left and not self.running:
+        if claim.more_waiting and not self.running:
             self._wait_for = 0.05  # other workers have the slots: nobody rings when they give one back
         else:
-            self._wait_for = max(0.0, min(LONGEST_WAIT, claim.due - claim.now)) if claim.due else LONGEST_WAIT
+            self._wait_for = (
+                max(0.0, min(MAX_WAIT_SECONDS, claim.next_due_at - claim.now))
+                if claim.next_due_at
+                else MAX_WAIT_SECONDS
+            )
         if claim.state == "suspended":
-            await self._pause(LONGEST_WAIT)
+            await self._pause(MAX_WAIT_SECONDS)
             return True
-        self._left = claim.left
+        self._left = claim.more_waiting
         self._armed.set()
         await self._wake.wait()
         return True
@@ -176,7 +180,7 @@ class Worker:
             try:
                 rang = await self._bell.wait(self._wait_for)
                 if rang and len(self.running) >= self._terms.slots:
-                    await self._bell.pass_on()
+                    await self._bell.forward()
             except StoreError:
                 await asyncio.sleep(REDIS_AWAY_WAIT)
             self._armed.clear()
@@ -189,7 +193,7 @@ class Worker:
         try:
             ending = await self._ending(running, clock)
             if ending is not None:
-                settle = self._deliveries.settling(delivery, ending)
+                settle = self._deliveries.settlement(delivery, ending)
                 self._desk.take(self._desk.deliver(settle), f"settle-{delivery.id}")
                 _tell(delivery, ending)
         finally:
@@ -211,7 +215,7 @@ class Worker:
             return self._crew.carrier.failed(delivery, f"openfall itself failed: {type(error).__name__}", clock())
 
     async def _carry_out(self, delivery: Delivery, clock: Callable[[], float]) -> DeliveryOutcome:
-        if not delivery.watched:
+        if not delivery.streamed:
             return await self._crew.carrier.carry_out(delivery, clock, None)
         deltas = self._deltas(delivery)
         ending = await self._crew.carrier.carry_out(delivery, clock, deltas.add)
@@ -221,7 +225,7 @@ class Worker:
     def _deltas(self, delivery: Delivery) -> DeltaWriter:
         async def emit(pieces: list[bytes]) -> bool:
             try:
-                return await self._deliveries.emit(delivery, pieces)
+                return await self._deliveries.append_events(delivery, pieces)
             except StoreUnreachable:
                 return True  # a listener misses a piece; `done` has the whole answer
 
@@ -243,7 +247,7 @@ class Worker:
 
     async def _redis_away(self, error: StoreError) -> None:
         log.warning("%s", error)
-        await self._pause(REDIS_AWAY_WAIT if isinstance(error, StoreUnreachable) else LONGEST_WAIT)
+        await self._pause(REDIS_AWAY_WAIT if isinstance(error, StoreUnreachable) else MAX_WAIT_SECONDS)
 
     async def _pause(self, seconds: float) -> bool:
         """Sleep, unless something wakes the worker; whether something did."""
@@ -264,5 +268,5 @@ def _tell(delivery: Delivery, ending: DeliveryOutcome) -> None:
     if attempt is not None and attempt.error is not None:
         log.info(
             "%s: %s@%s failed: %s (%s); next: %s",
-            delivery.id, attempt.model, attempt.backend, attempt.error, attempt.detail, type(ending.next).__name__,
+            delivery.id, attempt.model, attempt.backend, attempt.error, attempt.detail, type(ending.next_step).__name__,
         )  # fmt: skip

@@ -41,7 +41,9 @@ class Submitter:
 
     async def submit(self, job: CompletionJob, pool: str) -> None:
         """Send a job until it is confirmed, then write its id down."""
-        terms = SubmitTerms(queue=f"{pool}.{job.chain[0]}.{job.urgency}", give_up=GIVE_UP, keep=KEEP)
+        terms = SubmitTerms(
+            queue=f"{pool}.{job.chain[0]}.{job.urgency}", expires_after_seconds=GIVE_UP, keep_seconds=KEEP
+        )
         while True:
             try:
                 accepted = await self.intake.accept(job, terms)

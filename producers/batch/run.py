@@ -40,7 +40,7 @@ from openfall.producers.submit import Prepared, Refused
 from openfall.router_core.catalog.entries import UnknownName
 from openfall.router_core.jobs.envelope import digest
 from openfall.router_core.state.errors import Backpressure, StoreUnreachable
-from openfall.router_core.state.fleet_status import count_ended, fetch_states
+from openfall.router_core.state.fleet_status import fetch_results, fetch_states
 from openfall.router_core.state.jobs import Receipt
 
 HEAD, SLICE = 1024, 256
@@ -196,7 +196,7 @@ class BatchRun:
         """Write down what has ended among those in turn; `thorough` also looks for jobs that are gone."""
         jobs = [*islice(self._waiting, HEAD), *islice(self._in_turn(), SLICE)]
         try:
-            results = await count_ended(self._client.link, jobs)
+            results = await fetch_results(self._client.link, jobs)
             missing = [job for job in jobs if job not in results] if thorough else []
             known = await fetch_states(self._client.link, missing)
         except StoreUnreachable as error:

@@ -82,7 +82,7 @@ async def _history(config_path: Path | None, as_json: bool) -> None:
 def _rows(catalog: Catalog, rows: list[BreakerStatus], now: float) -> Iterator[tuple[object, ...]]:
     for row in rows:
         since = age(now - row.since) if row.since else "-"
-        yield named(catalog, row.target), words_of(row, now), since, row.opens, row.why
+        yield named(catalog, row.target), words_of(row, now), since, row.open_count, row.why
 
 
 def words_of(row: BreakerStatus, now: float) -> str:
@@ -101,8 +101,8 @@ def words_of(row: BreakerStatus, now: float) -> str:
         told.append(f"cools down for {age(row.cooling_until - now)} more (429)")
     if row.ramping:
         told.append("slots come back one by one")
-    if row.failures_in_a_row:
-        told.append(f"{row.failures_in_a_row} failed in a row")
+    if row.consecutive_failures:
+        told.append(f"{row.consecutive_failures} failed in a row")
     return ", ".join(told)
 
 
@@ -158,7 +158,7 @@ def _meant(verb: str, more: dict[str, Any]) -> str:
 async def _say(config_path: Path | None, verb: str, name: str, more: dict[str, Any]) -> BreakerState:
     from openfall.producers.request import duration
     from openfall.router_core.deciding.breaker import BreakerState
-    from openfall.router_core.state.breakers import OverrideResult, force_breaker, reset_breaker
+    from openfall.router_core.state.breakers import BreakerOverride, force_breaker, reset_breaker
 
     lasts = duration(more["lasts"]) if more.get("lasts") else None
     async with opened(config_path) as llm:
@@ -167,7 +167,7 @@ async def _say(config_path: Path | None, verb: str, name: str, more: dict[str, A
         if verb == "auto":
             return await reset_breaker(llm.link, breaker_target, catalog.breakers)
         why = more["reason"] or "an operator said so"
-        word = OverrideResult(BreakerState.OPEN if verb == "open" else BreakerState.CLOSED, why, lasts)
+        word = BreakerOverride(BreakerState.OPEN if verb == "open" else BreakerState.CLOSED, why, lasts)
         return await force_breaker(llm.link, breaker_target, word, catalog.breakers)
 
 

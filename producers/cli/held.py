@@ -76,11 +76,11 @@ def rows_of(jobs: Iterable[HeldJob], now: float, catalog: Catalog) -> Iterator[t
     for job in jobs:
         yield (
             job.id,
-            age(now - job.since),
+            age(now - job.held_at),
             f"in {age(max(0.0, job.deadline - now))}",
             job.reason,
             f"{job.role or '-'}/{job.urgency}",
-            ", ".join(awaited(job.models, catalog)) or "you",
+            ", ".join(awaited(job.release_models, catalog)) or "you",
             job.why,
         )
 
@@ -108,26 +108,26 @@ def show(job_id: str, config_path: Path | None, as_json: bool) -> None:
 
 
 async def _show(job_id: str, config_path: Path | None) -> tuple[JobRecord, HeldJob | None, float, Catalog]:
-    from openfall.router_core.state.held_jobs import find_held
+    from openfall.router_core.state.held_jobs import fetch_held
 
     async with opened(config_path) as llm:
         record = await llm.record(job_id)
-        job = next(iter(await find_held(llm.link, [job_id])), None)
+        job = next(iter(await fetch_held(llm.link, [job_id])), None)
         return record, job, await now_of(llm), llm.loaded.catalog
 
 
 def _described(record: JobRecord, job: HeldJob, now: float) -> list[str]:
     words = [
-        f"{job.id}  held for {age(now - job.since)}: {job.reason}",
+        f"{job.id}  held for {age(now - job.held_at)}: {job.reason}",
         f"why        {job.why}",
         f"put in     {clock(record.accepted_at)} by {record.producer}, {job.role or '-'}/{job.urgency}",
     ]
     words += [f"tried      {attempt_words(attempt)}" for attempt in record.attempts] or ["tried      nothing"]
-    if record.reply is None:
+    if record.interim_reply is None:
         words.append("told       nothing: nobody was promised an answer at once")
     else:
-        words.append(f"told       {reply_words(record.reply)}")
-        words += [f"           {line}" for line in record.reply.text.splitlines()]
+        words.append(f"told       {reply_words(record.interim_reply)}")
+        words += [f"           {line}" for line in record.interim_reply.text.splitlines()]
     return words
 
 
@@ -154,10 +154,10 @@ def replay(config_path: Path | None, as_json: bool, all_: bool, **told: Any) -> 
 
 
 async def _replay(config_path: Path | None, which: HeldOptions) -> dict[str, str]:
-    from openfall.router_core.state.held_jobs import replay
+    from openfall.router_core.state.held_jobs import replay_held
 
     async with opened(config_path) as llm:
-        return dict(await each(llm, which, "put back", lambda job: replay(llm.link, job.id)))
+        return dict(await each(llm, which, "put back", lambda job: replay_held(llm.link, job.id)))
 
 
 @degrade.command()
@@ -185,10 +185,10 @@ def _asked(number: int) -> None:
 
 
 async def _drop(config_path: Path | None, which: HeldOptions) -> list[str]:
-    from openfall.router_core.state.held_jobs import drop
+    from openfall.router_core.state.held_jobs import drop_held
 
     async with opened(config_path) as llm:
-        return [id_ for id_, gone in await each(llm, which, "dropped", lambda job: drop(llm.link, job)) if gone]
+        return [id_ for id_, gone in await each(llm, which, "dropped", lambda job: drop_held(llm.link, job)) if gone]
 
 
 @degrade.command()
@@ -254,7 +254,7 @@ def log(since: str | None, config_path: Path | None, as_json: bool) -> None:
 
 async def _log(since: str | None, config_path: Path | None, as_json: bool) -> None:
     from openfall.producers.request import duration
-    from openfall.router_core.state.fall_log import read_falls
+    from openfall.router_core.state.incidents import read_falls
 
     async with opened(config_path) as llm:
         start = None if since is None else await now_of(llm) - duration(since)

@@ -88,10 +88,10 @@ async def now_of(llm: AsyncOpenfall) -> float:
 
 async def found(llm: AsyncOpenfall, which: HeldOptions) -> AsyncIterator[HeldJob]:
     """The jobs that are meant. An id that is not held is told, and left out."""
-    from openfall.router_core.state.held_jobs import find_held, list_held
+    from openfall.router_core.state.held_jobs import fetch_held, list_held
 
     if which.ids:
-        there = {job.id: job for job in await find_held(llm.link, which.ids)}
+        there = {job.id: job for job in await fetch_held(llm.link, which.ids)}
         for id_ in which.ids:
             if id_ not in there:
                 record = await llm.record(id_)
@@ -110,7 +110,7 @@ async def _takers(llm: AsyncOpenfall) -> frozenset[str]:
     from openfall.router_core.jobs.job import Urgency
     from openfall.router_core.state.fleet_snapshot import fetch_fleet_snapshot
 
-    fleet = (await fetch_fleet_snapshot(llm.link, llm.loaded.catalog)).fleet(Urgency.BACKGROUND)
+    fleet = (await fetch_fleet_snapshot(llm.link, llm.loaded.catalog)).fleet_state(Urgency.BACKGROUND)
     return frozenset(alias for alias in llm.loaded.catalog.models if fleet.model(alias).blocked is None)
 
 
@@ -118,8 +118,8 @@ async def _models(llm: AsyncOpenfall, job: HeldJob) -> tuple[str, ...]:
     """The models that may answer a held job: those that release it, or its chain."""
     from openfall.router_core.jobs.envelope import UnreadableEnvelope
 
-    if job.models:
-        return job.models
+    if job.release_models:
+        return job.release_models
     try:
         record = await llm.record(job.id)
     except UnreadableEnvelope:
@@ -131,11 +131,11 @@ async def each(
     llm: AsyncOpenfall, which: HeldOptions, words: str, step: Callable[[HeldJob], Awaitable[T]]
 ) -> list[tuple[str, T]]:
     """Do something to every job that is meant; what came of each."""
-    from openfall.router_core.state.held_jobs import held_count
+    from openfall.router_core.state.held_jobs import count_held
 
     done: list[tuple[str, T]] = []
     everything = which.all and not which.narrowed
-    async with Progress(words, await held_count(llm.link) if everything else len(which.ids) or None) as progress:
+    async with Progress(words, await count_held(llm.link) if everything else len(which.ids) or None) as progress:
         async for jobs in _together(found(llm, which), AT_ONCE):
             done += zip((job.id for job in jobs), await asyncio.gather(*map(step, jobs)), strict=True)
             progress.at(len(done))

@@ -52,7 +52,7 @@ def held_words(parked: HeldSummary) -> str:
     if len(parts) == 1:
         said = f"{counted(parked.total)} held {reason_words(*parked.by_reason)}"
     else:
-        first = "" if parked.looked_at >= parked.total else f"of the first {parked.looked_at:,} "
+        first = "" if parked.examined >= parked.total else f"of the first {parked.examined:,} "
         said = f"{counted(parked.total)} held: {first}{', '.join(parts)}"
     waits = []
     if parked.models:
@@ -75,9 +75,9 @@ def release_words(job: HeldJob, now: float, catalog: Catalog) -> str:
     if job.reason not in RELEASED_BY_ITSELF:
         return f"openfall degrade replay {job.id}, when its cause is mended{until}"
     later = f", not before {age(job.ready_at - now)} from now" if job.ready_at > now else ""
-    if models := awaited(job.models, catalog):
+    if models := awaited(job.release_models, catalog):
         return f"by itself, when {named(models)} takes calls again{later}{until}"
-    gone = f"{named(job.models)} is" if job.models else "a model of its chain is"
+    gone = f"{named(job.release_models)} is" if job.release_models else "a model of its chain is"
     return f"openfall degrade replay {job.id}, when {gone} in the configuration again and may be asked{until}"
 
 

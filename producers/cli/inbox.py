@@ -69,7 +69,7 @@ async def _peek(name: str, follow: bool, as_json: bool, config_path: Path | None
         while True:
             async for entry in peek(llm.link, _checked(name), after):
                 _show(entry.result, entry.at, from_json(entry.reply_to) if entry.reply_to else None, as_json)
-                after = entry.entry
+                after = entry.entry_id
             if not follow:
                 return
             flush_output()

@@ -80,13 +80,13 @@ async def _enqueue_lines(text: str, options: SubmitOptions, config_path: Path | 
     from openfall.producers.batch.files import InvalidLine, read_lines
     from openfall.producers.request import PreparedJob
 
-    read = list(read_lines(io.BytesIO(text.encode())))
-    lines = [line for line in read if not isinstance(line, InvalidLine)]
+    read_events = list(read_lines(io.BytesIO(text.encode())))
+    lines = [line for line in read_events if not isinstance(line, InvalidLine)]
     given = {name: value for name, value in options.items() if value is not None}
     asks = [PreparedJob(line.ask.prompt, {**line.ask.options, **given}) for line in lines]  # type: ignore[typeddict-item]
     async with opened(config_path) as llm:
         answers = await llm.submit_many(asks)
-    refused = [line for line in read if isinstance(line, InvalidLine)]
+    refused = [line for line in read_events if isinstance(line, InvalidLine)]
     return _show_lines(lines, answers, refused, as_json)
 
 
@@ -153,7 +153,7 @@ def record_json(record: JobRecord) -> dict[str, Any]:
     told = asdict(record)
     told["job"] = None if record.job is None else record.job.model_dump(mode="json", exclude={"body"})
     told["result"] = None if record.result is None else record.result.as_json()
-    told["reply"] = None if record.reply is None else record.reply.as_json()
+    told["reply"] = None if record.interim_reply is None else record.interim_reply.as_json()
     return told
 
 
@@ -170,9 +170,9 @@ def _described(record: JobRecord, hindrance: str) -> list[str]:
     if record.falls:
         words.append(f"falls       {record.falls}" + (f", {record.stand_in} stands in" if record.stand_in else ""))
     if record.held_for:
-        words.append(f"held        {record.held_for}: {record.held_why}")
-    if record.reply:
-        words.append(f"meanwhile   {reply_words(record.reply)}")
+        words.append(f"held        {record.held_for}: {record.hold_detail}")
+    if record.interim_reply:
+        words.append(f"meanwhile   {reply_words(record.interim_reply)}")
     if hindrance and record.held_for:
         words.append(f"goes on     {hindrance}")
     return words + [f"attempt     {attempt_words(attempt)}" for attempt in record.attempts]
@@ -202,10 +202,10 @@ def why(job_id: str, config_path: Path | None, as_json: bool) -> None:
 
 async def _story(job_id: str, config_path: Path | None) -> tuple[JobRecord, list[dict[str, Any]], str]:
     """The job, what happened to it, and what it waits for: what keeps everybody from its queue, or its release."""
-    from openfall.router_core.state.job_events import read
+    from openfall.router_core.state.job_events import read_events
 
     async with opened(config_path) as llm:
-        record, events = await llm.record(job_id), await read(llm.link, job_id)
+        record, events = await llm.record(job_id), await read_events(llm.link, job_id)
         return record, events, await _hindrance(llm, record)
 
 
@@ -213,11 +213,11 @@ async def _hindrance(llm: AsyncOpenfall, record: JobRecord) -> str:
     from openfall.producers.cli.held_selection import now_of
     from openfall.producers.cli.held_text import release_words
     from openfall.producers.resolve import blocked_because
-    from openfall.router_core.state.held_jobs import find_held
+    from openfall.router_core.state.held_jobs import fetch_held
 
     if record.state in ("queued", "scheduled"):
         return await blocked_because(llm.link, llm.loaded.catalog, record.queue)
-    jobs = await find_held(llm.link, [record.id]) if record.state == "held" else []
+    jobs = await fetch_held(llm.link, [record.id]) if record.state == "held" else []
     return release_words(jobs[0], await now_of(llm), llm.loaded.catalog) if jobs else ""
 
 

@@ -67,21 +67,21 @@ def models(ctx: click.Context, config_path: Path | None, as_json: bool) -> None:
 
 
 async def _look(config_path: Path | None) -> tuple[LoadedConfig, list[ModelStatus]]:
-    from openfall.router_core.state.model_status import model_status
+    from openfall.router_core.state.model_status import fetch_model_status
 
     async with opened(config_path) as llm:
-        return llm.loaded, await model_status(llm.link, llm.loaded.catalog)
+        return llm.loaded, await fetch_model_status(llm.link, llm.loaded.catalog)
 
 
 def _cells(loaded: LoadedConfig, row: ModelStatus) -> Iterator[tuple[object, ...]]:
     catalog, spec = loaded.catalog, loaded.catalog.models[row.model]
-    for number, at in enumerate(row.at):
+    for number, at in enumerate(row.backends):
         waiting = " ".join(f"{jobs} {urgency}" for urgency, jobs in row.waiting.items() if jobs) or "-"
         yield (
             "" if number else row.model,
             at.backend,
             catalog.pool_of(row.model),
-            at.stage,
+            at.load_state,
             spec.ctx,
             "-" if spec.vram_gb is None else f"{spec.vram_gb:g} GB",
             _price(loaded, row.model, at.backend),
@@ -113,7 +113,7 @@ def _json(loaded: LoadedConfig, row: ModelStatus) -> dict[str, Any]:
         "waiting": row.waiting,
         "started": row.started,
         "blocked": None if row.blocked is None else row.blocked.detail,
-        "at": [_placed(loaded, at) for at in row.at],
+        "at": [_placed(loaded, at) for at in row.backends],
     }
 
 
@@ -121,7 +121,7 @@ def _placed(loaded: LoadedConfig, at: ModelAtBackend) -> dict[str, Any]:
     run_worker_command = {name: value for name, value in asdict(at).items() if name != "model"}
     return {
         **run_worker_command,
-        "state": run_worker_command.pop("stage"),
+        "state": run_worker_command.pop("load_state"),
         "billing": loaded.catalog.billing(at.backend),
     }
 

@@ -57,7 +57,7 @@ async def _looked(config_path: Path | None) -> tuple[Sequence[PendingEntry], Seq
     from openfall.router_core.state import outbox
 
     async with opened(config_path) as llm:
-        return await outbox.list_pending(llm.link), await outbox.dead_letters(llm.link), await now_of(llm)
+        return await outbox.list_pending(llm.link), await outbox.list_dead_letters(llm.link), await now_of(llm)
 
 
 def _told(entry: str) -> dict[str, Any]:
@@ -81,9 +81,9 @@ def _news(entry: str) -> tuple[str, str]:
 
 def _to_post(waiting: Sequence[PendingEntry], now: float) -> Iterator[tuple[object, ...]]:
     for one in waiting:
-        yield *_news(one.entry), one.tries, f"in {age(max(0.0, one.due - now))}", one.why or "-"
+        yield *_news(one.entry), one.tries, f"in {age(max(0.0, one.due_at - now))}", one.why or "-"
 
 
 def _lost(given_up: Sequence[DeadLetter], now: float) -> Iterator[tuple[object, ...]]:
     for one in given_up:
-        yield *_news(one.entry), one.tries, f"{age(now - one.at)} ago", one.place or "-", one.why
+        yield *_news(one.entry), one.tries, f"{age(now - one.at)} ago", one.host or "-", one.why

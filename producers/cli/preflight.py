@@ -160,11 +160,11 @@ async def _redis(loaded: LoadedConfig) -> AsyncIterator[CheckResult]:
         try:
             async with asyncio.timeout(WITHIN):
                 await link.command("PING")
-                yield CheckResult(check="redis", what="redis", state="ok", said=f"Redis answers at {link.place}")
+                yield CheckResult(check="redis", what="redis", state="ok", said=f"Redis answers at {link.safe_url}")
                 for finding in [*await _workers(loaded, link), *await _breakers(loaded, link)]:
                     yield finding
         except (StoreError, TimeoutError) as error:
-            said = str(error) or f"Redis does not answer at {link.place} within {WITHIN:g} s"
+            said = str(error) or f"Redis does not answer at {link.safe_url} within {WITHIN:g} s"
             remedy = "Start it, or set REDIS_URL."
             yield CheckResult(check="redis", what="redis", state="failure", said=said, remedy=remedy)
 

@@ -104,7 +104,7 @@ def _rows(loaded: LoadedConfig, found: Resolved) -> Iterator[tuple[object, ...]]
         chosen = candidate.model in found.route.chain
         spec = loaded.catalog.models[candidate.model]
         seats = {seat.name: seat for seat in found.seats(candidate.model)}
-        state = found.seen.fleet(found.route.urgency).model(candidate.model) if found.seen else None
+        state = found.seen.fleet_state(found.route.urgency).model(candidate.model) if found.seen else None
         for number, backend in enumerate(spec.at):
             seat = seats.get(backend)
             first = (str(place) if chosen else "-", candidate.model) if number == 0 else ("", "")
@@ -126,7 +126,7 @@ def _state(seat: BackendState | None, loaded: bool | None, found: Resolved) -> s
         left = seat.blocked.until - found.seen.now
         return f"{seat.blocked.detail}" + (f", {age(left)} more" if 0 < left < float("inf") else "")
     memory = {True: "loaded, ", False: "not loaded, ", None: ""}[loaded]
-    return f"{memory}{max(0, seat.free)} slots free"
+    return f"{memory}{max(0, seat.free_slots)} slots free"
 
 
 def price_of(catalog: Catalog, model: str, backend: str) -> str:
@@ -158,13 +158,13 @@ def _json(loaded: LoadedConfig, found: Resolved) -> dict[str, Any]:
 
 def _candidate(loaded: LoadedConfig, found: Resolved, candidate: ConsideredModel) -> dict[str, Any]:
     spec = loaded.catalog.models[candidate.model]
-    state = found.seen.fleet(found.route.urgency).model(candidate.model) if found.seen else None
+    state = found.seen.fleet_state(found.route.urgency).model(candidate.model) if found.seen else None
     seats = {seat.name: seat for seat in found.seats(candidate.model)}
     at = [
         {
             "backend": name,
             "billing": loaded.catalog.billing(name),
-            "free": None if (seat := seats.get(name)) is None else max(0, seat.free),
+            "free": None if (seat := seats.get(name)) is None else max(0, seat.free_slots),
             "blocked": None if seat is None or seat.blocked is None else seat.blocked.obstacle,
             "blocked_why": "" if seat is None or seat.blocked is None else seat.blocked.detail,
             "blocked_until": _moment(seat),

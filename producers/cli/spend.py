@@ -51,11 +51,11 @@ def spend(days: int, config_path: Path | None, as_json: bool) -> None:
 
 async def _entries(config_path: Path | None, days: int) -> list[LedgerEntry]:
     from openfall.router_core.state.ledger import read_ledger
-    from openfall.router_core.state.model_status import today_by_model
+    from openfall.router_core.state.model_status import ledger_day
 
     async with opened(config_path) as llm:
         now = float((await llm.link.command("TIME"))[0])
-        return await read_ledger(llm.link, [today_by_model(now - 86400 * back) for back in reversed(range(days))])
+        return await read_ledger(llm.link, [ledger_day(now - 86400 * back) for back in reversed(range(days))])
 
 
 def _shown(entries: Sequence[LedgerEntry]) -> Iterator[tuple[object, ...]]:

@@ -88,12 +88,12 @@ def _page(seen: _Seen) -> RenderableType:
 def _status(config_path: Path | None) -> _Seen:
     from openfall.router_core.state.fleet_flags import local_only
     from openfall.router_core.state.fleet_status import fetch_status
-    from openfall.router_core.state.held_jobs import held_summary
+    from openfall.router_core.state.held_jobs import fetch_held_summary
     from openfall.router_core.state.outbox import count_dead_letters
 
     async def ask(llm: AsyncOpenfall) -> _Seen:
         fixed = "the configuration says so" if llm.loaded.catalog.local_only else None
-        there = await held_summary(llm.link)
+        there = await fetch_held_summary(llm.link)
         there = replace(there, models=awaited(there.models, llm.loaded.catalog))
         given_up = await count_dead_letters(llm.link)
         return _Seen(await fetch_status(llm.link), there, given_up, await local_only(llm.link) or fixed)
@@ -116,7 +116,7 @@ def health(seen: FleetStatus, parked: HeldSummary, given_up: int) -> str:
     """The one sentence: are people getting answers, and if not, what to do."""
     alive = sum(worker.alive for worker in seen.workers)
     started = sum(queue.started for queue in seen.queues)
-    oldest = max((queue.oldest for queue in seen.queues if queue.oldest is not None), default=None)
+    oldest = max((queue.oldest_seconds for queue in seen.queues if queue.oldest_seconds is not None), default=None)
     workers = f"{alive} worker{'' if alive == 1 else 's'}"
     if seen.suspended:
         said = "Everything is suspended (rq resume ends that)"
@@ -134,7 +134,7 @@ def health(seen: FleetStatus, parked: HeldSummary, given_up: int) -> str:
     said += f"; paused: {', '.join(paused)}" if paused else ""
     said += f"; {held_words(parked)}" if parked.total else ""
     said += f"; {_lost_words(given_up)}" if given_up else ""
-    return f"{said}." + (f" No job is accepted: {seen.pressed}." if seen.pressed else "")
+    return f"{said}." + (f" No job is accepted: {seen.memory_pressure}." if seen.memory_pressure else "")
 
 
 def _lost_words(given_up: int) -> str:
@@ -147,7 +147,7 @@ def _rows(queues: tuple[QueueStatus, ...]) -> Iterator[tuple[object, ...]]:
     known = sorted(queues, key=lambda queue: (order.index(queue.urgency) if queue.urgency else 9, queue.name))
     for queue in known:
         paused = "paused" if queue.paused else ""
-        yield queue.name, queue.waiting, age(queue.oldest), queue.started, queue.scheduled, paused
+        yield queue.name, queue.waiting, age(queue.oldest_seconds), queue.started, queue.scheduled, paused
 
 
 def _json(seen: _Seen) -> dict[str, Any]:
@@ -181,7 +181,16 @@ def workers(config_path: Path | None, as_json: bool) -> None:
     show_table(
         columns,
         (
-            (w.name, w.state if w.alive else "gone", age(w.heard), w.answered, w.failed, w.host, w.pid, len(w.queues))
+            (
+                w.name,
+                w.state if w.alive else "gone",
+                age(w.heartbeat_age_seconds),
+                w.answered,
+                w.failed,
+                w.host,
+                w.pid,
+                len(w.queues),
+            )
             for w in people
         ),
     )
@@ -214,7 +223,7 @@ def pause(config_path: Path | None, name: str) -> None:
     from openfall.router_core.state import fleet_status
 
     async def step(llm: AsyncOpenfall) -> dict[str, bool]:
-        return {queue: await fleet_status.pause_queues(llm.link, queue) for queue in _fitting(name, _queues_of(llm))}
+        return {queue: await fleet_status.pause_queue(llm.link, queue) for queue in _fitting(name, _queues_of(llm))}
 
     for queue, anew in with_client(config_path, step).items():
         click.echo(f"{queue} is paused" if anew else f"{queue} was paused already")
@@ -230,7 +239,7 @@ def resume(config_path: Path | None, name: str) -> None:
     async def step(llm: AsyncOpenfall) -> dict[str, bool]:
         paused = await fleet_status.paused_queues(llm.link)
         fitting = [queue for queue in paused if fnmatchcase(queue, name)] or _fitting(name, _queues_of(llm))
-        return {queue: await fleet_status.resume_queues(llm.link, queue) for queue in fitting}
+        return {queue: await fleet_status.resume_queue(llm.link, queue) for queue in fitting}
 
     for queue, anew in with_client(config_path, step).items():
         click.echo(f"{queue} goes on" if anew else f"{queue} was not paused")

@@ -141,7 +141,7 @@ def told(record: JobRecord, events: list[dict[str, Any]], hindrance: str = "") -
     by = _by(record.result) if record.result else ""
     yield f"{record.id}  {state}{by}"
     if record.held_for:
-        yield f"held ({record.held_for}): {record.held_why}"
+        yield f"held ({record.held_for}): {record.hold_detail}"
     if why:
         yield why
     if considered:
@@ -194,10 +194,10 @@ def as_json(record: JobRecord, events: list[dict[str, Any]], hindrance: str = ""
         "attempts": [asdict(one) for one in record.attempts],
         "moments": [{"at": one.at, "what": one.what, "why": one.why} for one in moments(record, events)],
         "held_for": record.held_for,
-        "held_why": record.held_why,
+        "held_why": record.hold_detail,
         "falls": record.falls,
         "stand_in": record.stand_in,
-        "released_by": record.released,
+        "released_by": record.released_by,
         "waits_for": hindrance or None,
         "model_used": result.model if result and result.answered else None,
         "fallback_used": bool(result and result.fallback_used),

@@ -34,8 +34,8 @@ class BreakerStatus:
     epoch: int
     since: float
     why: str
-    opens: int
-    failures_in_a_row: int
+    open_count: int
+    consecutive_failures: int
     until: float | None
     forced: str | None
     forced_until: float | None
@@ -75,8 +75,8 @@ def _breaker(target: str, row: Mapping[str, bytes], blocked: Mapping[str, str]) 
         epoch=int(told.get("epoch", 0)),
         since=int(told.get("since", 0)) / 1000,
         why=told.get("why", ""),
-        opens=int(told.get("opens", 0)),
-        failures_in_a_row=int(told.get("run", 0)),
+        open_count=int(told.get("opens", 0)),
+        consecutive_failures=int(told.get("run", 0)),
         until=_end(told.get("until", "0")) if state is BreakerState.OPEN else None,
         forced=forced or None,
         forced_until=_end(forced_until or "0"),
@@ -101,7 +101,7 @@ async def breaker_history(link: RedisConnection, most: int = 50) -> list[Breaker
 
 
 @dataclass(frozen=True, slots=True)
-class OverrideResult:
+class BreakerOverride:
     """What an operator wants of a breaker: `open` or `closed`, why, and for how many seconds (None: for good)."""
 
     state: Literal[BreakerState.OPEN, BreakerState.CLOSED]
@@ -110,7 +110,7 @@ class OverrideResult:
 
 
 async def force_breaker(
-    link: RedisConnection, target: str, word: OverrideResult, policy: BreakerPolicy
+    link: RedisConnection, target: str, word: BreakerOverride, policy: BreakerPolicy
 ) -> BreakerState:
     """Open or close a breaker by an operator's word.
 
@@ -132,16 +132,16 @@ async def reset_breaker(link: RedisConnection, target: str, policy: BreakerPolic
 class ProbeResult:
     """What a probe came to. `wait`: seconds that a 429 asked for; `chance` in [0, 1] spreads the next open time."""
 
-    mark: CallSignal
-    why: str
-    wait: float
-    chance: float
+    signal: CallSignal
+    detail: str
+    cooldown_seconds: float
+    jitter: float
 
 
 async def report_probe(link: RedisConnection, probe: Probe, probed: ProbeResult, policy: BreakerPolicy) -> BreakerState:
     """Tell what a probe came to; without effect once another was handed out. Returns the breaker's state."""
     reply = await link.script(
-        "probe", probe.target, probe.token, probed.mark, probed.why, round(probed.wait * 1000), probed.chance,
-        policy_arguments(policy),
+        "probe", probe.target, probe.token, probed.signal, probed.detail, round(probed.cooldown_seconds * 1000),
+        probed.jitter, policy_arguments(policy),
     )  # fmt: skip
     return BreakerState(reply[0].decode())

@@ -15,7 +15,7 @@ class FallInfo:
     `stand_in` is the model outside its chain that it was handed to, or empty."""
 
     reason: HoldReason
-    why: str
+    detail: str
     at: float
     falls: int
     strikes: int
@@ -38,13 +38,13 @@ class Delivery:
     attempts: bytes
     deliveries: int
     crashes: int
-    watched: bool
+    streamed: bool
     accepted_at: float
     epoch: str
     credential_epoch: str
     answers: tuple[bytes, ...]
     server_now: float
-    fell: FallInfo | None = None
+    fall: FallInfo | None = None
     """Only of a job that is delivered because it fell: to the degrade worker, or to a stand-in."""
 
     @property
@@ -86,11 +86,11 @@ class Claim:
 
     state: str
     now: float
-    due: float
+    next_due_at: float
     suspect: str
-    left: bool
+    more_waiting: bool
     deliveries: tuple[Delivery, ...]
-    tickets: tuple[RqJob, ...]
+    rq_jobs: tuple[RqJob, ...]
     probes: tuple[Probe, ...]
 
 
@@ -101,22 +101,20 @@ def read_claim(reply: list[Any]) -> Claim:
     return Claim(
         state=state.decode(),
         now=server_now,
-        due=float(due) / 1000,
+        next_due_at=float(due) / 1000,
         suspect=suspect.decode(),
-        left=bool(left),
+        more_waiting=bool(left),
         deliveries=tuple(_delivery(row, server_now) for row in jobs),
-        tickets=tuple(RqJob(row[0].decode(), row[1].decode(), row[2]) for row in foreign),
+        rq_jobs=tuple(RqJob(row[0].decode(), row[1].decode(), row[2]) for row in foreign),
         probes=tuple(Probe(*(part.decode() for part in row)) for row in probes),
     )
 
 
-def _delivery(row: list[bytes], server_now: float) -> Delivery:
-    answers = row[13]
-    assert isinstance(answers, list)
+def _delivery(row: list[Any], server_now: float) -> Delivery:
     return Delivery(
         row[0].decode(), row[1].decode(), row[2].decode(), row[3].decode(), row[4], int(row[5]) / 1000, row[6],
         int(row[7]), int(row[8]), row[9] != b"", int(row[10]) / 1000, row[11].decode(), row[12].decode(),
-        tuple(answers), server_now, _fell(row[14]),
+        tuple(row[13]), server_now, _fell(row[14]),
     )  # fmt: skip
 
 

@@ -65,20 +65,20 @@ class QueueFull(Backpressure):
         )
 
 
-PRESSED_AGAIN = 5.0
+MEMORY_RETRY_SECONDS = 5.0
 """Seconds after which it is worth asking again whether there is room: workers look about every second."""
 
 
-class StorePressed(Backpressure):
+class MemoryPressure(Backpressure):
     """Redis is about to run out of memory. What it has accepted before is safe, and is worked off."""
 
     short = "Redis nearly full"
 
     def __init__(self, why: str) -> None:
         super().__init__(
-            f"{why}: nothing more is accepted until some of it is free. Try again in {PRESSED_AGAIN:.0f} s; if it "
-            "lasts, raise `maxmemory` of Redis, or keep results for a shorter time (`privacy: {keep_results: ...}`)",
-            PRESSED_AGAIN,
+            f"{why}: nothing more is accepted until some of it is free. Try again in {MEMORY_RETRY_SECONDS:.0f} s; if "
+            "it lasts, raise `maxmemory` of Redis, or keep results for a shorter time (`privacy: {keep_results: ...}`)",
+            MEMORY_RETRY_SECONDS,
         )
 
 

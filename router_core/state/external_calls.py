@@ -53,12 +53,12 @@ class ExternalCall:
     backend: str
     epochs: BreakerEpochs = BreakerEpochs()
     error: ErrorClass | None = None
-    took: float = 0.0
-    retry_after: float | None = None
+    seconds: float = 0.0
+    retry_after_seconds: float | None = None
     input_tokens: int | None = None
     output_tokens: int | None = None
     group: str | None = None
-    chance: float = 0.5
+    jitter: float = 0.5
 
 
 async def report_external_call(link: RedisConnection, catalog: Catalog, made: ExternalCall) -> bool:
@@ -75,18 +75,18 @@ def _call(catalog: Catalog, made: ExternalCall) -> CallReport:
     spec, credential = catalog.model(made.model), catalog.credential(made.backend)
     key_mark = credential_signal(made.error)
     parks = key_mark is CredentialSignal.PARK and not credential  # no key that could be parked
-    mark = CallSignal.TRIP if parks else call_signal(made.error, made.took, spec.slow_after)
+    mark = CallSignal.TRIP if parks else call_signal(made.error, made.seconds, spec.slow_after)
     return CallReport(
         attempt=_attempt(catalog, made),
         group=made.group,
-        mark=mark,
+        signal=mark,
         epoch=made.epochs.model,
         credential=credential,
-        credential_mark=key_mark,
+        credential_signal=key_mark,
         credential_epoch=made.epochs.key,
-        repeated=False,
-        wait=cooldown(made.error, made.retry_after),
-        chance=made.chance,
+        is_retry=False,
+        cooldown_seconds=cooldown(made.error, made.retry_after_seconds),
+        jitter=made.jitter,
     )
 
 
@@ -96,7 +96,7 @@ def _attempt(catalog: Catalog, made: ExternalCall) -> Attempt:
         model=made.model,
         backend=made.backend,
         started_at=0.0,
-        ended_at=made.took,
+        ended_at=made.seconds,
         error=made.error,
         input_tokens=made.input_tokens,
         output_tokens=made.output_tokens,

@@ -10,6 +10,11 @@ from pydantic_core import from_json, to_json
 from openfall.router_core.state import keys
 from openfall.router_core.state.redis_connection import RedisConnection, pairs
 
+MEMORY_CHECK_INTERVAL_SECONDS = 1.0
+"""Seconds for which one look is good for the whole fleet."""
+MEMORY_PRESSURE_TTL_SECONDS = 5.0
+"""Seconds for which nothing is accepted after a look that found no room: without workers nobody refuses for ever."""
+
 _LOCAL_ONLY = "local-only"
 """A field of what blocks calls, so that a claim reads it with the rest."""
 
@@ -52,3 +57,20 @@ async def remembered_health(link: RedisConnection) -> dict[str, dict[str, Any]]:
 async def loaded_models(link: RedisConnection) -> dict[str, dict[str, Any]]:
     """By backend: `at`, and the `models` in its memory."""
     return {name: from_json(row) for name, row in pairs(await link.command("HGETALL", keys.LOADED)).items()}
+
+
+async def check_memory(link: RedisConnection, limit: float) -> str:
+    """Refuse jobs if more than `limit` of `maxmemory` is used, else take them again. Why, when that begins; else empty.
+
+    Without a `maxmemory` nothing is ever refused.
+    """
+    told = await link.script(
+        "press", limit, int(MEMORY_CHECK_INTERVAL_SECONDS * 800), int(MEMORY_PRESSURE_TTL_SECONDS * 1000)
+    )
+    return str(told.decode())
+
+
+async def fetch_memory_pressure(link: RedisConnection) -> str | None:
+    """Why nothing is accepted now; None: it is."""
+    told = await link.command("GET", keys.PRESSURE)
+    return None if told is None else str(told.decode())

@@ -20,14 +20,14 @@ from openfall.router_core.deciding.fleet_state import (
 from openfall.router_core.jobs.job import Urgency
 from openfall.router_core.state.breakers import NEVER
 from openfall.router_core.state.redis_connection import RedisConnection
-from openfall.router_core.state.settlement import SLOTS, bucket_ms
+from openfall.router_core.state.settlement import WINDOW_SLOTS, bucket_ms
 from openfall.router_core.state.subscription import backends_for
 
-HEALTH_LASTS = 30.0
+HEALTH_TTL_SECONDS = 30.0
 """Seconds for which a health check is believed."""
-LOADED_LASTS = 30.0
+LOADED_TTL_SECONDS = 30.0
 """Seconds for which what a backend said of its memory is believed."""
-FEW_CALLS = 5
+MIN_RETRIES = 5
 """Repeated calls of a pool that its budget always allows: a share of nothing would be nothing."""
 
 
@@ -38,18 +38,18 @@ class BackendState:
     and the time of all of them in ms."""
 
     name: str
-    free: int
-    spare: int
+    free_slots: int
+    unreserved_free_slots: int
     blocked: Blocked | None
     calls: int
     failed: int
-    repeated: int
-    ms: int
+    retries: int
+    total_ms: int
 
     @property
     def latency(self) -> float | None:
         """The mean time of its calls of late, in seconds; None: there were none."""
-        return self.ms / self.calls / 1000 if self.calls else None
+        return self.total_ms / self.calls / 1000 if self.calls else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,17 +68,17 @@ class FleetSnapshot:
 
     now: float
     local_only: bool
-    elsewhere: frozenset[str]
-    fleets: Mapping[Urgency, FleetState]
-    stranded: tuple[str, ...]
+    unknown_queues: frozenset[str]
+    fleet_states: Mapping[Urgency, FleetState]
+    stranded_queues: tuple[str, ...]
     """Queues of interactive jobs from which nobody can claim now. Not those of models that the catalog does not know:
     a fleet takes a changed configuration one worker after the other, and their jobs are late soon enough."""
-    seats: Mapping[str, Sequence[BackendState]] = field(default_factory=dict)
+    backends: Mapping[str, Sequence[BackendState]] = field(default_factory=dict)
     """Of each model its backends, in the catalog's order."""
 
-    def fleet(self, urgency: Urgency) -> FleetState:
+    def fleet_state(self, urgency: Urgency) -> FleetState:
         """The fleet as a job of that urgency finds it: a queue is paused for one urgency at a time."""
-        return self.fleets[urgency]
+        return self.fleet_states[urgency]
 
 
 def _asked(catalog: Catalog) -> Iterator[str | int]:
@@ -92,7 +92,7 @@ def _asked(catalog: Catalog) -> Iterator[str | int]:
 
 async def fetch_fleet_snapshot(link: RedisConnection, catalog: Catalog) -> FleetSnapshot:
     """Look at everything that the catalog names."""
-    reply = await link.script("survey", SLOTS, bucket_ms(catalog.breakers), *_asked(catalog))
+    reply = await link.script("survey", WINDOW_SLOTS, bucket_ms(catalog.breakers), *_asked(catalog))
     now, switch, loaded, health, elsewhere, models = reply
     at = int(now) / 1000
     found = _Findings(catalog, at, _said(loaded), _said(health), bool(switch) or catalog.local_only)
@@ -109,7 +109,7 @@ async def fetch_fleet_snapshot(link: RedisConnection, catalog: Catalog) -> Fleet
     return FleetSnapshot(at, found.local_only, others, fleets, stranded, at_backends)
 
 
-def try_open_lock(seats: Sequence[BackendState]) -> Blocked | None:
+def earliest_block(seats: Sequence[BackendState]) -> Blocked | None:
     """What blocks a model all of whose backends are blocked: that of the first to be free; None: one of them is."""
     blocks = [seat.blocked for seat in seats]
     return None if None in blocks else min(filter(None, blocks), key=lambda blocked: blocked.until, default=None)
@@ -157,9 +157,9 @@ class _Findings:
         for alias, found in at.items():
             sums = calls.setdefault(self.catalog.pool_of(alias), [0, 0])
             sums[0] += sum(seat.calls for seat in found)
-            sums[1] += sum(seat.repeated for seat in found)
+            sums[1] += sum(seat.retries for seat in found)
         budget = self.catalog.retry.budget
-        return frozenset(pool for pool, (n, again) in calls.items() if again >= max(FEW_CALLS, n * budget))
+        return frozenset(pool for pool, (n, again) in calls.items() if again >= max(MIN_RETRIES, n * budget))
 
     def _state(
         self, alias: str, number: int, at: Sequence[BackendState], queues: list[_Queue], spent: frozenset[str]
@@ -167,13 +167,13 @@ class _Findings:
         open_ = [seat for seat in at if seat.blocked is None]
         answered = sum(seat.calls for seat in at)
         return ModelState(
-            blocked=self._whole(alias, queues[number]) or try_open_lock(at),
-            free=max(0, sum(seat.spare if number else seat.free for seat in open_)),
+            blocked=self._whole(alias, queues[number]) or earliest_block(at),
+            free=max(0, sum(seat.unreserved_free_slots if number else seat.free_slots for seat in open_)),
             # Urgency declares the most urgent first: what is less urgent than the job does not stand before it.
             waiting=sum(queue.waiting for queue in queues[: number + 1]),
             oldest=max(queue.oldest for queue in queues[: number + 1]),
             loaded=self._is_loaded(alias),
-            latency=sum(seat.ms for seat in at) / answered / 1000 if answered else None,
+            latency=sum(seat.total_ms for seat in at) / answered / 1000 if answered else None,
             may_retry=self.catalog.pool_of(alias) not in spent,
         )
 
@@ -213,14 +213,16 @@ class _Findings:
 
     def _unwell(self, name: str) -> Blocked | None:
         told = self.health.get(name)
-        if told is None or told["ok"] or self.now - told["at"] > HEALTH_LASTS:
+        if told is None or told["ok"] or self.now - told["at"] > HEALTH_TTL_SECONDS:
             return None
-        return Blocked(BlockReason.UNHEALTHY, told["at"] + HEALTH_LASTS, f"its health check failed ({told['detail']})")
+        return Blocked(
+            BlockReason.UNHEALTHY, told["at"] + HEALTH_TTL_SECONDS, f"its health check failed ({told['detail']})"
+        )
 
     def _is_loaded(self, alias: str) -> bool | None:
         spec = self.catalog.models[alias]
         told = [self.loaded[name] for name in spec.at if name in self.loaded]
-        fresh = [found for found in told if self.now - found["at"] <= LOADED_LASTS]
+        fresh = [found for found in told if self.now - found["at"] <= LOADED_TTL_SECONDS]
         if not fresh:
             return None
         return any(spec.upstream in found["models"] for found in fresh)

@@ -11,10 +11,10 @@ from openfall.router_core.jobs.envelope import unpack_result
 from openfall.router_core.jobs.job import Urgency
 from openfall.router_core.jobs.result import Result
 from openfall.router_core.state import keys
-from openfall.router_core.state.memory_pressure import memory_pressure
+from openfall.router_core.state.fleet_flags import fetch_memory_pressure
 from openfall.router_core.state.redis_connection import RedisConnection, pairs
 
-AT_ONCE = 256
+BATCH_SIZE = 256
 """Jobs asked after in one command: Redis serves nobody else meanwhile."""
 
 
@@ -24,7 +24,7 @@ class QueueStatus:
 
     name: str
     waiting: int
-    oldest: float | None
+    oldest_seconds: float | None
     started: int
     scheduled: int
     paused: bool
@@ -46,7 +46,7 @@ class WorkerStatus:
     queues: tuple[str, ...]
     host: str
     pid: int
-    heard: float | None
+    heartbeat_age_seconds: float | None
     answered: int
     failed: int
 
@@ -55,7 +55,7 @@ class WorkerStatus:
 class FleetStatus:
     """Everything at one moment. `now` is the server's clock; `counters` are totals since the store was empty.
 
-    `pressed` is why no job is accepted now; None: they are.
+    `memory_pressure` is why no job is accepted now; None: they are.
     """
 
     now: float
@@ -63,7 +63,7 @@ class FleetStatus:
     workers: tuple[WorkerStatus, ...]
     held: int
     suspended: bool
-    pressed: str | None
+    memory_pressure: str | None
     counters: Mapping[str, int]
 
     @property
@@ -87,7 +87,7 @@ async def fetch_status(link: RedisConnection) -> FleetStatus:
         link.command("ZRANGE", keys.PRESENCE, 0, -1, "WITHSCORES"),
         link.command("ZCARD", keys.RQ_DEFERRED + keys.DEGRADE),
         link.command("EXISTS", keys.RQ_SUSPENDED),
-        memory_pressure(link),
+        fetch_memory_pressure(link),
         link.command("HGETALL", keys.COUNTERS),
     )
     now = int(time[0]) + int(time[1]) / 1e6
@@ -103,7 +103,7 @@ async def fetch_status(link: RedisConnection) -> FleetStatus:
         workers=tuple(worker for worker in people if worker is not None),
         held=held,
         suspended=bool(suspended),
-        pressed=pressed,
+        memory_pressure=pressed,
         counters={name: int(value) for name, value in pairs(counters).items()},
     )
 
@@ -133,7 +133,7 @@ async def _worker(link: RedisConnection, key: str, alive: set[str], now: float) 
         queues=tuple(filter(None, told.get("queues", b"").decode().split(","))),
         host=told.get("hostname", b"").decode(),
         pid=int(told.get("pid", 0)),
-        heard=_seconds_since(told.get("last_heartbeat", b"").decode(), now),
+        heartbeat_age_seconds=_seconds_since(told.get("last_heartbeat", b"").decode(), now),
         answered=int(told.get("successful_job_count", 0)),
         failed=int(told.get("failed_job_count", 0)),
     )
@@ -146,7 +146,7 @@ def _seconds_since(at: str, now: float) -> float | None:
         return None
 
 
-async def pause_queues(link: RedisConnection, queue: str) -> bool:
+async def pause_queue(link: RedisConnection, queue: str) -> bool:
     """Let nobody claim from a queue; jobs are accepted all the same. False: it was paused already."""
     return bool(await link.command("SADD", keys.PAUSED, queue))
 
@@ -156,12 +156,12 @@ async def paused_queues(link: RedisConnection) -> list[str]:
     return sorted(name.decode() for name in await link.command("SMEMBERS", keys.PAUSED))
 
 
-async def resume_queues(link: RedisConnection, queue: str) -> bool:
+async def resume_queue(link: RedisConnection, queue: str) -> bool:
     """End a pause. False: it was not paused."""
     return bool(await link.command("SREM", keys.PAUSED, queue))
 
 
-async def count_ended(link: RedisConnection, job_ids: Sequence[str]) -> dict[str, Result]:
+async def fetch_results(link: RedisConnection, job_ids: Sequence[str]) -> dict[str, Result]:
     """The results of those of the jobs that have one."""
     results = {}
     for part in _parts(job_ids):
@@ -180,4 +180,4 @@ async def fetch_states(link: RedisConnection, job_ids: Sequence[str]) -> dict[st
 
 
 def _parts(job_ids: Sequence[str]) -> list[Sequence[str]]:
-    return [job_ids[first : first + AT_ONCE] for first in range(0, len(job_ids), AT_ONCE)]
+    return [job_ids[first : first + BATCH_SIZE] for first in range(0, len(job_ids), BATCH_SIZE)]

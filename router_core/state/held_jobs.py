@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from openfall.router_core.degrading.policy import HoldReason
@@ -13,12 +13,12 @@ from openfall.router_core.jobs.outcome import ErrorClass
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.state import keys
 from openfall.router_core.state.errors import UnknownJob
-from openfall.router_core.state.jobs import end
+from openfall.router_core.state.jobs import end_job
 from openfall.router_core.state.redis_connection import RedisConnection
 
-AT_ONCE = 256
+BATCH_SIZE = 256
 """Jobs asked after in one batch: Redis serves others between two."""
-MOST_COUNTED = 2000
+MAX_SUMMARIZED = 2000
 """Held jobs that are looked at to tell what they are held for."""
 
 _FIELDS = ("held_for", "held_why", "held_at", "deadline", "fell_from", "queue", "held_by", "ready_at", "deliveries")
@@ -37,9 +37,9 @@ class HeldJob:
     queue: str
     reason: HoldReason
     why: str
-    since: float
+    held_at: float
     deadline: float
-    models: tuple[str, ...]
+    release_models: tuple[str, ...]
     ready_at: float
     deliveries: int
 
@@ -60,11 +60,11 @@ class HeldFilter:
         return (
             self.role in (None, job.role)
             and self.reason in (None, job.reason)
-            and (self.since is None or job.since >= self.since)
+            and (self.since is None or job.held_at >= self.since)
         )
 
 
-ANY = HeldFilter()
+ANY_HELD_JOB = HeldFilter()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,16 +72,16 @@ class HeldSummary:
     """What is held, summed up. `by_reason` and `models` (those that are waited for) are of the `looked_at` first."""
 
     total: int = 0
-    looked_at: int = 0
+    examined: int = 0
     by_reason: Mapping[HoldReason, int] = field(default_factory=dict)
     models: tuple[str, ...] = ()
 
 
-async def list_held(link: RedisConnection, wanted: HeldFilter = ANY) -> AsyncIterator[HeldJob]:
+async def list_held(link: RedisConnection, wanted: HeldFilter = ANY_HELD_JOB) -> AsyncIterator[HeldJob]:
     """The held jobs that are wanted, longest held first. None that is held all the while is missed."""
     ids = await _ids(link)
-    for first in range(0, len(ids), AT_ONCE):
-        for job in await find_held(link, ids[first : first + AT_ONCE]):
+    for first in range(0, len(ids), BATCH_SIZE):
+        for job in await fetch_held(link, ids[first : first + BATCH_SIZE]):
             if job in wanted:
                 yield job
 
@@ -91,13 +91,13 @@ async def _ids(link: RedisConnection) -> list[str]:
     since: dict[str, float] = {}
     cursor = b"0"
     while True:
-        cursor, rows = await link.command("ZSCAN", keys.RQ_DEFERRED + keys.DEGRADE, cursor, "COUNT", AT_ONCE)
+        cursor, rows = await link.command("ZSCAN", keys.RQ_DEFERRED + keys.DEGRADE, cursor, "COUNT", BATCH_SIZE)
         since.update({rows[i].decode(): float(rows[i + 1]) for i in range(0, len(rows), 2)})
         if int(cursor) == 0:
             return sorted(since, key=lambda id_: (since[id_], id_))
 
 
-async def find_held(link: RedisConnection, ids: Sequence[str]) -> list[HeldJob]:
+async def fetch_held(link: RedisConnection, ids: Sequence[str]) -> list[HeldJob]:
     """Those of the jobs that are held."""
     return [job for job in await asyncio.gather(*(_held(link, id_) for id_ in ids)) if job is not None]
 
@@ -117,20 +117,20 @@ async def _held(link: RedisConnection, job_id: str) -> HeldJob | None:
         queue=(told["fell_from"] or told["queue"]).decode(),
         reason=HoldReason(told["held_for"].decode()),
         why=(told["held_why"] or b"").decode(),
-        since=int(told["held_at"]) / 1000,
+        held_at=int(told["held_at"]) / 1000,
         deadline=int(told["deadline"]) / 1000,
-        models=tuple(filter(None, (told["held_by"] or b"").decode().split(","))),
+        release_models=tuple(filter(None, (told["held_by"] or b"").decode().split(","))),
         ready_at=int(told["ready_at"] or 0) / 1000,
         deliveries=int(told["deliveries"] or 0),
     )
 
 
-async def held_summary(link: RedisConnection, most: int = MOST_COUNTED) -> HeldSummary:
+async def fetch_held_summary(link: RedisConnection, most: int = MAX_SUMMARIZED) -> HeldSummary:
     """What is held, for which reasons, and which models it waits for."""
     registry = keys.RQ_DEFERRED + keys.DEGRADE
     total, ids = await asyncio.gather(link.command("ZCARD", registry), link.command("ZRANGE", registry, 0, most - 1))
-    jobs = await find_held(link, [id_.decode() for id_ in ids])
-    models = Counter(model for job in jobs for model in job.models)
+    jobs = await fetch_held(link, [id_.decode() for id_ in ids])
+    models = Counter(model for job in jobs for model in job.release_models)
     return HeldSummary(
         total,
         len(jobs),
@@ -139,12 +139,12 @@ async def held_summary(link: RedisConnection, most: int = MOST_COUNTED) -> HeldS
     )
 
 
-async def held_count(link: RedisConnection) -> int:
+async def count_held(link: RedisConnection) -> int:
     """How many jobs are held."""
     return int(await link.command("ZCARD", keys.RQ_DEFERRED + keys.DEGRADE))
 
 
-async def replay(link: RedisConnection, job_id: str) -> str:
+async def replay_held(link: RedisConnection, job_id: str) -> str:
     """Put a held job back into its queue. Returns the state it is in now; `UnknownJob`."""
     state = (await link.script("replay", job_id))[0].decode()
     if state == "gone":
@@ -152,10 +152,32 @@ async def replay(link: RedisConnection, job_id: str) -> str:
     return str(state)
 
 
-async def drop(link: RedisConnection, job: HeldJob) -> bool:
+async def drop_held(link: RedisConnection, job: HeldJob) -> bool:
     """End a held job as cancelled. False: it has gone on since it was seen."""
     why = "dropped by an operator"
     result = Result(id=job.id, status=Status.CANCELLED, error=ErrorClass.CANCELLED, detail=why)
-    if not await find_held(link, [job.id]):
+    if not await fetch_held(link, [job.id]):
         return False
-    return await end(link, result, rq_status="canceled", seen_deliveries=job.deliveries)
+    return await end_job(link, result, rq_status="canceled", seen_deliveries=job.deliveries)
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseBudget:
+    """A model that takes calls now: the jobs of these urgencies that it may have back, `most` of them at once."""
+
+    model: str
+    pool: str
+    max_jobs: int
+    urgencies: tuple[Urgency, ...]
+
+
+async def release_held(link: RedisConnection, offers: Iterable[ReleaseBudget], first: int) -> list[tuple[str, str]]:
+    """Let held jobs go to the models on offer: `first` at once, one more for each answered since the breaker of
+    its model closed. Returns their ids and queues. Two workers that do it at once do it once."""
+    told = [part for offer in offers for part in _told_offer(offer)]
+    reply = await link.script("release", first, *told)
+    return [(job_id.decode(), queue.decode()) for job_id, queue in reply]
+
+
+def _told_offer(offer: ReleaseBudget) -> tuple[str | int, ...]:
+    return (offer.model, offer.pool, offer.max_jobs, ",".join(offer.urgencies))

@@ -13,11 +13,11 @@ from openfall.router_core.state.errors import StoreRefused
 from openfall.router_core.state.redis_connection import RedisConnection, pairs
 
 GROUP = "readers"
-SILENT = 60.0
+READER_TIMEOUT_SECONDS = 60.0
 """Seconds without a word from a reader after which another takes over what it has not acknowledged."""
-BLOCK = 2.0
+BLOCK_SECONDS = 2.0
 """Seconds for which a read waits for something new: less than those after which a connection is given up."""
-AT_ONCE = 100
+BATCH_SIZE = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,17 +27,17 @@ class InboxEntry:
     `reply_to` is JSON, empty when the job was put in without.
     """
 
-    entry: str
+    entry_id: str
     job_id: str
     kind: str
     at: float
     reply_to: bytes
-    packed: bytes
+    packed_result: bytes
 
     @property
     def result(self) -> Result:
         """Raises `UnreadableEnvelope` for what a newer openfall has written."""
-        return unpack_result(self.job_id, self.packed)
+        return unpack_result(self.job_id, self.packed_result)
 
 
 class InboxReader:
@@ -58,31 +58,31 @@ class InboxReader:
     ) -> None:
         await self._own.close()
 
-    async def keep(self) -> list[str]:
+    async def heartbeat(self) -> list[str]:
         """Say that this reader is alive. Returns what it was given and has not acknowledged, oldest first."""
         own: list[str] = []
         while True:
             after = f"({own[-1]}" if own else "-"
-            page = await self._link.script("keep", self._name, self._reader, AT_ONCE, after)
+            page = await self._link.script("keep", self._name, self._reader, BATCH_SIZE, after)
             own += [entry.decode() for entry in page]
-            if len(page) < AT_ONCE:
+            if len(page) < BATCH_SIZE:
                 return own
 
-    async def entry(self, entry: str) -> InboxEntry | None:
+    async def read_entry(self, entry: str) -> InboxEntry | None:
         """One entry that is this reader's own; None when it has passed its time, which is then acknowledged."""
         rows = await self._link.command("XRANGE", keys.INBOX + self._name, entry, entry)
         if not rows:
             await self._link.command("XACK", keys.INBOX + self._name, GROUP, entry)
         return _entry(rows[0]) if rows else None
 
-    async def taken_over(self) -> list[InboxEntry]:
+    async def claim_abandoned(self) -> list[InboxEntry]:
         """Entries of readers that are silent. They are this one's now."""
-        silent = int(SILENT * 1000)
-        told = ("XAUTOCLAIM", keys.INBOX + self._name, GROUP, self._reader, silent, "0-0", "COUNT", AT_ONCE)
+        silent = int(READER_TIMEOUT_SECONDS * 1000)
+        told = ("XAUTOCLAIM", keys.INBOX + self._name, GROUP, self._reader, silent, "0-0", "COUNT", BATCH_SIZE)
         reply = await self._link.command(*told)
         return [_entry(row) for row in reply[1] if row[1] is not None]
 
-    async def fresh(self, block: float = BLOCK) -> list[InboxEntry]:
+    async def read_new(self, block: float = BLOCK_SECONDS) -> list[InboxEntry]:
         """What nobody was given yet, one at a time, so that readers share fairly. `block`: seconds; 0: do not wait."""
         wait = ("BLOCK", int(block * 1000)) if block else ()
         told = ("XREADGROUP", "GROUP", GROUP, self._reader, "COUNT", 1, *wait)
@@ -91,14 +91,14 @@ class InboxReader:
         except StoreRefused as error:
             if "NOGROUP" not in str(error):
                 raise
-            await self.keep()  # Redis has been emptied meanwhile
+            await self.heartbeat()  # Redis has been emptied meanwhile
             return []
         return [_entry(row) for _, rows in reply or () for row in rows]
 
 
 async def acknowledge(link: RedisConnection, name: str, entry: InboxEntry) -> bool:
     """An entry is dealt with: it is given to nobody again. False: it had been acknowledged before."""
-    reply = await link.script("acknowledge", name, entry.entry, entry.job_id)
+    reply = await link.script("acknowledge", name, entry.entry_id, entry.job_id)
     return bool(reply[0])
 
 
@@ -106,10 +106,10 @@ async def peek(link: RedisConnection, name: str, after: str = "") -> AsyncIterat
     """What is in an inbox and not acknowledged, oldest first, from behind `after` on. Takes nothing from a reader."""
     while True:
         start = f"({after}" if after else "-"
-        rows = await link.command("XRANGE", keys.INBOX + name, start, "+", "COUNT", AT_ONCE)
+        rows = await link.command("XRANGE", keys.INBOX + name, start, "+", "COUNT", BATCH_SIZE)
         for row in rows:
             yield _entry(row)
-        if len(rows) < AT_ONCE:
+        if len(rows) < BATCH_SIZE:
             return
         after = rows[-1][0].decode()
 
@@ -117,10 +117,10 @@ async def peek(link: RedisConnection, name: str, after: str = "") -> AsyncIterat
 def _entry(row: list[list[bytes]]) -> InboxEntry:
     told = pairs(row[1])
     return InboxEntry(
-        entry=row[0].decode(),  # type: ignore[attr-defined]
+        entry_id=row[0].decode(),  # type: ignore[attr-defined]
         job_id=told["id"].decode(),
         kind=told["kind"].decode(),
         at=int(told["at"]) / 1000,
         reply_to=told.get("reply_to", b""),
-        packed=told["result"],
+        packed_result=told["result"],
     )

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic_core import from_json
 
 from openfall.router_core.degrading.policy import RELEASED_BY_ITSELF, HoldReason
 from openfall.router_core.state import keys
 from openfall.router_core.state.redis_connection import RedisConnection, pairs
 
-QUIET = 10.0
+QUIET_SECONDS = 10.0
 """Seconds since the last fall before an incident is over."""
 
-KEEP = 7 * 86400
+BATCH_SIZE = 256
+
+RETENTION_SECONDS = 7 * 86400
 """Seconds for which an incident that is over can be looked at."""
 
 
@@ -28,9 +33,9 @@ class Incident:
 
     id: str
     reason: str
-    began: float
-    last: float
-    ended: float | None = None
+    began_at: float
+    last_fall_at: float
+    ended_at: float | None = None
     falls: int = 0
     held: int = 0
     replayed: int = 0
@@ -39,15 +44,15 @@ class Incident:
     urgencies: Mapping[str, int] = field(default_factory=dict)
     models: Mapping[str, int] = field(default_factory=dict)
     causes: Mapping[str, int] = field(default_factory=dict)
-    seen: Mapping[str, int] = field(default_factory=dict)
-    told: Mapping[str, str] = field(default_factory=dict)
+    remedies: Mapping[str, int] = field(default_factory=dict)
+    messages: Mapping[str, str] = field(default_factory=dict)
 
 
 async def open_incidents(link: RedisConnection) -> tuple[Incident, ...]:
     """Those that go on, the oldest first."""
     ids = [one.decode() for one in pairs(await link.command("HGETALL", keys.INCIDENTS)).values()]
     found = await asyncio.gather(*(fetch_incident(link, one) for one in ids))
-    return tuple(sorted(filter(None, found), key=lambda one: one.began))
+    return tuple(sorted(filter(None, found), key=lambda one: one.began_at))
 
 
 async def fetch_incident(link: RedisConnection, incident_id: str) -> Incident | None:
@@ -68,8 +73,8 @@ async def close_incident(
     """
     tell, by_itself = int(reason == HoldReason.OUTAGE), int(reason in RELEASED_BY_ITSELF)
     others = [model for model in named if model not in models]
-    span = int(QUIET * 1000)
-    closed = await link.script("close", reason, span, KEEP, tell, by_itself, len(models), *models, *others)
+    span = int(QUIET_SECONDS * 1000)
+    closed = await link.script("close", reason, span, RETENTION_SECONDS, tell, by_itself, len(models), *models, *others)
     return closed.decode() or None
 
 
@@ -80,14 +85,14 @@ def read_incident(incident_id: str, told: Mapping[str, bytes]) -> Incident:
     return Incident(
         id=incident_id,
         reason=told.get("reason", b"").decode() or incident_id.rpartition("-")[0],
-        began=moments["began"],
-        last=moments["last"] or moments["began"],
-        ended=moments["ended"] or None,
+        began_at=moments["began"],
+        last_fall_at=moments["last"] or moments["began"],
+        ended_at=moments["ended"] or None,
         urgencies=_counted(told, "u:"),
         models=_counted(told, "m:"),
         causes=_counted(told, "c:"),
-        seen=_counted(told, "s:"),
-        told={name: told.get("message:" + name, b"").decode() for name in _below(told, "told:")},
+        remedies=_counted(told, "s:"),
+        messages={name: told.get("message:" + name, b"").decode() for name in _below(told, "told:")},
         **counts,
     )
 
@@ -100,3 +105,15 @@ def _counted(told: Mapping[str, bytes], prefix: str) -> dict[str, int]:
     """The counts below a prefix, the highest first."""
     found = {name: int(count) for name, count in _below(told, prefix).items()}
     return dict(sorted(found.items(), key=lambda one: (-one[1], one[0])))
+
+
+async def read_falls(link: RedisConnection, since: float | None = None) -> AsyncIterator[dict[str, Any]]:
+    """The records of falls (see `router_core.falls`), oldest first, from `since` (epoch seconds) on."""
+    start = "-" if since is None else str(max(0, int(since * 1000)))
+    while True:
+        rows = await link.command("XRANGE", keys.FALLS, start, "+", "COUNT", BATCH_SIZE)
+        for row in rows:
+            yield from_json(pairs(row[1])["fall"])
+        if len(rows) < BATCH_SIZE:
+            return
+        start = f"({rows[-1][0].decode()}"

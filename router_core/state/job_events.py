@@ -15,11 +15,11 @@ from openfall.router_core.state import keys
 from openfall.router_core.state.cancellation import cancel_all
 from openfall.router_core.state.redis_connection import RedisConnection, open_redis
 
-LOOK_AGAIN = 2.0
+POLL_INTERVAL_SECONDS = 2.0
 """Seconds after which a listener looks by itself: the channel is only a bell, and a bell can be missed."""
 
 
-async def read(link: RedisConnection, job_id: str, start: int = 0) -> list[dict[str, Any]]:
+async def read_events(link: RedisConnection, job_id: str, start: int = 0) -> list[dict[str, Any]]:
     """The events of a job from an index on, oldest first. Each has `event` and `at` (ms, server clock)."""
     return [from_json(row) for row in await link.command("LRANGE", keys.EVENTS + job_id, start, -1)]
 
@@ -28,7 +28,7 @@ class EventHub:
     """One subscription for any number of jobs. Wakes those who wait; the truth is in Redis, not in the message."""
 
     def __init__(self, url: str) -> None:
-        self._redis = open_redis(url, block=LOOK_AGAIN)
+        self._redis = open_redis(url, block=POLL_INTERVAL_SECONDS)
         self._pubsub = self._redis.pubsub(ignore_subscribe_messages=False)
         self._listeners: dict[str, set[asyncio.Event]] = defaultdict(set)
         self._wanted = asyncio.Event()
@@ -44,7 +44,7 @@ class EventHub:
                 await self._pubsub.aclose()  # type: ignore[no-untyped-call]
             await self._redis.aclose()
 
-    def listen(self, job_id: str) -> EventSubscription:
+    def subscribe(self, job_id: str) -> EventSubscription:
         """A listener on one job, to be entered before the first look, so that nothing falls between."""
         return EventSubscription(self, job_id)
 
@@ -74,7 +74,7 @@ class EventHub:
                 self._wanted.clear()
                 continue
             try:
-                message = await self._pubsub.get_message(timeout=LOOK_AGAIN)
+                message = await self._pubsub.get_message(timeout=POLL_INTERVAL_SECONDS)
             except (redis_errors.RedisError, OSError):
                 await asyncio.sleep(0.2)  # the connection is down; listeners look by themselves meanwhile
                 continue
@@ -100,8 +100,8 @@ class EventSubscription:
     ) -> None:
         await self._news.remove(self._job_id, self._bell)
 
-    async def changed(self) -> None:
+    async def wait_changed(self) -> None:
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(LOOK_AGAIN):
+            async with asyncio.timeout(POLL_INTERVAL_SECONDS):
                 await self._bell.wait()
         self._bell.clear()

@@ -28,8 +28,8 @@ from openfall.router_core.state import keys
 from openfall.router_core.state.errors import (
     DeadlinePassed,
     IdempotencyConflict,
+    MemoryPressure,
     QueueFull,
-    StorePressed,
     UnknownJob,
 )
 from openfall.router_core.state.redis_connection import RedisConnection, pairs
@@ -53,17 +53,17 @@ class SubmitTerms:
     """
 
     queue: str
-    give_up: float
-    keep: float
-    start_within: float | None = None
+    expires_after_seconds: float
+    keep_seconds: float
+    start_within_seconds: float | None = None
     deadline: float | None = None
     idempotency_key: str = ""
     inbox: str = ""
     reply_to: bytes = b""
     webhook: str = ""
-    depth: int = 0
-    keep_unread: float = 604800.0
-    firm: bool = True
+    max_queued: int = 0
+    keep_unread_seconds: float = 604800.0
+    has_deadline: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,16 +94,16 @@ class JobRecord:
     worker: str | None
     backend: str | None
     held_for: HoldReason | None
-    held_why: str
-    held_by: tuple[str, ...] = ()
+    hold_detail: str
+    release_models: tuple[str, ...] = ()
     """The models whose return releases it."""
     ready_at: float = 0.0
-    reply: Result | None = None
+    interim_reply: Result | None = None
     """What is replied while it is held."""
     falls: int = 0
     stand_in: str | None = None
     """The model outside its chain that was asked for it last."""
-    released: str | None = None
+    released_by: str | None = None
     """The model whose return released it, until it has answered or the job goes elsewhere."""
     inbox: str | None = None
 
@@ -125,21 +125,22 @@ class JobStore:
         connection.
         """
         deadline = "" if terms.deadline is None else int(terms.deadline * 1000)
+        expires, start_within = terms.expires_after_seconds, terms.start_within_seconds
         reply = await self._link.script(
             "accept", job.id, terms.queue, pack_job(job), digest(job), job.producer, terms.idempotency_key,
-            job.label, deadline, int(terms.give_up * 1000), max(1, int(terms.keep)), RQ_TIMEOUT, _data_of(job.id),
-            int(job.stream), int((terms.give_up if terms.start_within is None else terms.start_within) * 1000),
-            int(job.local_only), terms.inbox, terms.reply_to, terms.webhook, terms.depth,
-            max(1, int(terms.keep_unread)), int(terms.firm),
+            job.label, deadline, int(expires * 1000), max(1, int(terms.keep_seconds)), RQ_TIMEOUT, _data_of(job.id),
+            int(job.stream), int((expires if start_within is None else start_within) * 1000),
+            int(job.local_only), terms.inbox, terms.reply_to, terms.webhook, terms.max_queued,
+            max(1, int(terms.keep_unread_seconds)), int(terms.has_deadline),
         )  # fmt: skip
         verdict, job_id = reply[0], reply[1].decode()
         if verdict == b"past":
             asked, now = _utc(terms.deadline or 0.0), _utc(int(reply[2]) / 1000)
             raise DeadlinePassed(f"the deadline {asked} has passed: the server's clock says {now}")
         if verdict == b"full":
-            raise QueueFull(terms.queue, int(reply[2]), terms.depth, int(reply[3]))
+            raise QueueFull(terms.queue, int(reply[2]), terms.max_queued, int(reply[3]))
         if verdict == b"pressed":
-            raise StorePressed(reply[2].decode())
+            raise MemoryPressure(reply[2].decode())
         if verdict == b"conflict":
             raise IdempotencyConflict(terms.idempotency_key or job.id, job_id)
         return Receipt(job_id, int(reply[2]) / 1000, int(reply[3]), verdict == b"joined")
@@ -157,7 +158,7 @@ class JobStore:
             raise UnknownJob(job_id)
         return None
 
-    async def reply(self, job_id: str) -> tuple[Result, Urgency] | None:
+    async def interim_reply(self, job_id: str) -> tuple[Result, Urgency] | None:
         """What is replied while a job is held, and its urgency; None: it is not held, or nothing is replied."""
         fields = ("state", "reply", "fell_from", "queue")
         state, reply, fell_from, queue = await self._link.command("HMGET", keys.RECORD + job_id, *fields)
@@ -190,16 +191,16 @@ class JobStore:
     async def cancel(self, job_id: str, why: str = "cancelled by its caller") -> bool:
         """End a job that has no result yet; whoever is calling for it is told to stop. False: it had ended before."""
         result = Result(id=job_id, status=Status.CANCELLED, error=ErrorClass.CANCELLED, detail=why)
-        return await end(self._link, result, rq_status="canceled")
+        return await end_job(self._link, result, rq_status="canceled")
 
-    async def watch(self, job_id: str) -> None:
+    async def request_stream(self, job_id: str) -> None:
         """Ask that the answer be streamed: a delivery that starts from now on writes its pieces to the events."""
         if not await self._link.command("EXISTS", keys.RECORD + job_id):
             raise UnknownJob(job_id)
         await self._link.command("HSET", keys.RECORD + job_id, "watch", 1)
 
 
-async def end(link: RedisConnection, result: Result, *, rq_status: str, seen_deliveries: int | None = None) -> bool:
+async def end_job(link: RedisConnection, result: Result, *, rq_status: str, seen_deliveries: int | None = None) -> bool:
     """Give a job its result from outside a delivery. False: it has one already, or has moved on since it was seen."""
     seen = "" if seen_deliveries is None else seen_deliveries
     envelope = pack_result(result)
@@ -237,13 +238,13 @@ def _record(job_id: str, told: Mapping[str, bytes], prompt: bytes | None, ended:
         worker=_text(told, "worker"),
         backend=_text(told, "backend"),
         held_for=HoldReason(told["held_for"].decode()) if "held_for" in told else None,
-        held_why=_text(told, "held_why") or "",
-        held_by=tuple(filter(None, (_text(told, "held_by") or "").split(","))),
+        hold_detail=_text(told, "held_why") or "",
+        release_models=tuple(filter(None, (_text(told, "held_by") or "").split(","))),
         ready_at=int(told.get("ready_at", 0)) / 1000,
-        reply=unpack_result(job_id, told["reply"]) if told.get("reply") else None,
+        interim_reply=unpack_result(job_id, told["reply"]) if told.get("reply") else None,
         falls=int(told.get("falls", 0)),
         stand_in=_text(told, "stand_in"),
-        released=_text(told, "released"),
+        released_by=_text(told, "released"),
         inbox=_text(told, "inbox"),
     )
 

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from openfall.router_core.deciding.decide import Fall, Handoff, Later
 from openfall.router_core.state.keys import model_of
 from openfall.router_core.state.redis_connection import RedisConnection
 
-CONDEMN = 3
+MAX_CRASHES = 3
 """Crashes after which a job falls as poisoned."""
-AT_ONCE = 100
+BATCH_SIZE = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WaitingJob:
-    """A job that waits, and `why` somebody should look at it.
+    """A job that waits, and the `cause` for which it is examined.
 
     overdue: past its deadline; late: past its `start_within`; stranded: nobody can claim from its queue now; cancelled
     or deleted: with rq's own tools. `head` is its envelope without the body, `answers` those kept with it. Moments in
@@ -25,7 +26,7 @@ class WaitingJob:
 
     id: str
     deliveries: int
-    why: str
+    cause: str
     attempts: bytes
     deadline: float
     accepted_at: float
@@ -43,7 +44,7 @@ class WaitingJob:
 
 async def reap(link: RedisConnection) -> list[tuple[str, str, str]]:
     """Take over what dead workers held: (job id, queue, what came of it)."""
-    reply = await link.script("reap", 256, CONDEMN)
+    reply = await link.script("reap", 256, MAX_CRASHES)
     return [(row[0].decode(), row[1].decode(), row[2].decode()) for row in reply[1:]]
 
 
@@ -52,8 +53,8 @@ async def sweep(link: RedisConnection, stranded: Iterable[str] = (), *, clean: b
 
     `clean` also forgets what rq's registries keep past its time.
     """
-    reply = await link.script("sweep", AT_ONCE, int(clean), *stranded)
-    return int(reply[0]) / 1000, [_found(row) for row in reply[1:]]
+    reply = await link.script("sweep", BATCH_SIZE, int(clean), *stranded)
+    return int(reply[0]) / 1000, [_waiting_job(row) for row in reply[1:]]
 
 
 async def move(link: RedisConnection, found: WaitingJob, step: Handoff | Later | Fall, to_queue: str = "") -> bool:
@@ -69,18 +70,16 @@ async def move(link: RedisConnection, found: WaitingJob, step: Handoff | Later |
     return bool(reply[0] == b"moved")
 
 
-def _found(row: list[bytes]) -> WaitingJob:
-    answers = row[8]
-    assert isinstance(answers, list)
+def _waiting_job(row: list[Any]) -> WaitingJob:
     return WaitingJob(
         id=row[0].decode(),
         deliveries=int(row[1]),
-        why=row[2].decode(),
+        cause=row[2].decode(),
         attempts=row[3],
         deadline=int(row[4]) / 1000,
         accepted_at=int(row[5]) / 1000,
         queue=row[6].decode(),
         head=row[7],
-        answers=tuple(answers),
+        answers=tuple(row[8]),
         stand_in=row[9].decode(),
     )

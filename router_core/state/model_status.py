@@ -17,8 +17,8 @@ from openfall.router_core.jobs.job import Urgency
 from openfall.router_core.state import keys
 from openfall.router_core.state.fleet_flags import loaded_models, remembered_health
 from openfall.router_core.state.fleet_snapshot import (
-    HEALTH_LASTS,
-    LOADED_LASTS,
+    HEALTH_TTL_SECONDS,
+    LOADED_TTL_SECONDS,
     BackendState,
     FleetSnapshot,
     fetch_fleet_snapshot,
@@ -26,7 +26,7 @@ from openfall.router_core.state.fleet_snapshot import (
 from openfall.router_core.state.ledger import LedgerEntry, read_ledger
 from openfall.router_core.state.redis_connection import RedisConnection
 
-LOADING_LASTS = 900.0
+LOADING_TTL_SECONDS = 900.0
 """Seconds after which a load of which no end was heard is taken to be over: its loader has died."""
 
 
@@ -50,9 +50,9 @@ class ModelAtBackend:
 
     model: str
     backend: str
-    stage: LoadState
+    load_state: LoadState
     why: str
-    free: int
+    free_slots: int
     latency: float | None
     health: Mapping[str, Any] | None
     calls: int
@@ -70,10 +70,10 @@ class ModelStatus:
     waiting: Mapping[Urgency, int]
     started: int
     blocked: Blocked | None
-    at: tuple[ModelAtBackend, ...]
+    backends: tuple[ModelAtBackend, ...]
 
 
-async def model_status(link: RedisConnection, catalog: Catalog) -> list[ModelStatus]:
+async def fetch_model_status(link: RedisConnection, catalog: Catalog) -> list[ModelStatus]:
     """Every model of the catalog, in its order."""
     seen, health, memory, queues, marks = await asyncio.gather(
         fetch_fleet_snapshot(link, catalog),
@@ -82,12 +82,12 @@ async def model_status(link: RedisConnection, catalog: Catalog) -> list[ModelSta
         _queues(link, catalog),
         _loading(link, catalog),
     )
-    entries = await read_ledger(link, [today_by_model(seen.now)])
+    entries = await read_ledger(link, [ledger_day(seen.now)])
     signs = _Signs(catalog, seen, health, memory, marks, entries)
     return [signs.modelled(alias, queues[alias]) for alias in catalog.models]
 
 
-def today_by_model(now: float) -> str:
+def ledger_day(now: float) -> str:
     """The day of the ledger at a moment."""
     return f"{datetime.fromtimestamp(now, UTC):%Y-%m-%d}"
 
@@ -96,7 +96,7 @@ def today_by_model(now: float) -> str:
 async def note_loading(link: RedisConnection, backend: str, model: str) -> AsyncIterator[bool]:
     """Show a model as loading meanwhile. Yields False when somebody else is loading it already."""
     key = f"{keys.LOOKING}loading:{breaker_target(backend, model)}"
-    mine = await link.command("SET", key, 1, "NX", "PX", int(LOADING_LASTS * 1000)) is not None
+    mine = await link.command("SET", key, 1, "NX", "PX", int(LOADING_TTL_SECONDS * 1000)) is not None
     try:
         yield mine
     finally:
@@ -139,13 +139,13 @@ class _Signs:
 
     def modelled(self, alias: str, queues: list[tuple[int, int]]) -> ModelStatus:
         started = sum(number for _, number in queues)
-        state = self.seen.fleet(Urgency.BACKGROUND).model(alias)
+        state = self.seen.fleet_state(Urgency.BACKGROUND).model(alias)
         return ModelStatus(
             model=alias,
             waiting={urgency: waiting for urgency, (waiting, _) in zip(Urgency, queues, strict=True)},
             started=started,
             blocked=state.blocked,
-            at=tuple(self._placed(alias, seat, started) for seat in self.seen.seats[alias]),
+            backends=tuple(self._placed(alias, seat, started) for seat in self.seen.backends[alias]),
         )
 
     def _placed(self, alias: str, seat: BackendState, started: int) -> ModelAtBackend:
@@ -155,9 +155,9 @@ class _Signs:
         return ModelAtBackend(
             model=alias,
             backend=seat.name,
-            stage=stage,
+            load_state=stage,
             why=seat.blocked.detail if seat.blocked else "",
-            free=seat.free,
+            free_slots=seat.free_slots,
             latency=seat.latency,
             health=self.health.get(name),
             calls=sum(row.calls for row in rows),
@@ -179,10 +179,10 @@ class _Signs:
 
     def _in_memory(self, alias: str, backend: str) -> bool | None:
         told = self.memory.get(backend)
-        if told is None or self.seen.now - told["at"] > LOADED_LASTS:
+        if told is None or self.seen.now - told["at"] > LOADED_TTL_SECONDS:
             return None
         return self.catalog.models[alias].upstream in told["models"]
 
     def _is_well(self, alias: str, backend: str) -> bool:
         told = self.health.get(breaker_target(backend, alias))
-        return told is not None and bool(told["ok"]) and self.seen.now - told["at"] <= HEALTH_LASTS
+        return told is not None and bool(told["ok"]) and self.seen.now - told["at"] <= HEALTH_TTL_SECONDS

@@ -20,10 +20,10 @@ from openfall.router_core.state import keys
 from openfall.router_core.state.incidents import Incident, read_incident
 from openfall.router_core.state.redis_connection import RedisConnection, pairs
 
-LEASE = 60.0
+LEASE_SECONDS = 60.0
 """Seconds after which what a dead poster had taken is taken again. Well above what one post may take."""
 
-MOST_GIVEN_UP = 200
+MAX_DEAD_LETTERS = 200
 """So many of what was given up are kept to be looked at."""
 
 DEGRADED, DONE = "degraded", "done"
@@ -72,11 +72,11 @@ class ClaimedEntry:
     entry: str
     token: str
     tries: int
-    since: float
+    first_claimed_at: float
     now: float
 
     @property
-    def what(self) -> JobEntry | NoticeEntry | None:
+    def subject(self) -> JobEntry | NoticeEntry | None:
         return parse_entry(self.entry)
 
 
@@ -94,10 +94,10 @@ class JobNotification:
 class NoticeRate:
     """How often a notifier is told: `most` new incidents in `seconds`, an update every `update_every` seconds."""
 
-    most: int
-    seconds: float
-    update_every: float
-    on_recovery: bool
+    max_notices: int
+    interval_seconds: float
+    update_interval_seconds: float
+    notify_recovery: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,7 @@ class DeadLetter:
     """What was tried in vain for the last time. `place` is a host, never a whole address: that may hold a token."""
 
     entry: str
-    place: str
+    host: str
     why: str
     tries: int
     at: float
@@ -128,17 +128,23 @@ class PendingEntry:
     """
 
     entry: str
-    due: float
+    due_at: float
     tries: int
     why: str
 
 
-async def claim_entry(link: RedisConnection, want: int) -> Sequence[ClaimedEntry]:
+async def claim_entries(link: RedisConnection, want: int) -> Sequence[ClaimedEntry]:
     """Up to `want` entries that are due, those that are due longest first; each is handed to one poster."""
-    reply = await link.script("outbox_take", want, int(LEASE * 1000))
+    reply = await link.script("outbox_take", want, int(LEASE_SECONDS * 1000))
     now = int(reply[0]) / 1000
     return [
-        ClaimedEntry(entry=row[0].decode(), token=row[1].decode(), tries=int(row[2]), since=int(row[3]) / 1000, now=now)
+        ClaimedEntry(
+            entry=row[0].decode(),
+            token=row[1].decode(),
+            tries=int(row[2]),
+            first_claimed_at=int(row[3]) / 1000,
+            now=now,
+        )
         for row in reply[1:]
     ]
 
@@ -164,8 +170,8 @@ async def mark_dead(link: RedisConnection, taken: ClaimedEntry, place: str, why:
     `place` '': it came to no try any more.
     """
     tried = DeadLetter(taken.entry, place, why, taken.tries + bool(place), taken.now)
-    counter = "notice_given_up" if isinstance(taken.what, NoticeEntry) else "webhook_given_up"
-    return await _end(link, taken, "up", to_json(tried), counter, MOST_GIVEN_UP)
+    counter = "notice_given_up" if isinstance(taken.subject, NoticeEntry) else "webhook_given_up"
+    return await _end(link, taken, "up", to_json(tried), counter, MAX_DEAD_LETTERS)
 
 
 async def record_notified(
@@ -177,13 +183,13 @@ async def record_notified(
 
 async def admit_notice(link: RedisConnection, taken: ClaimedEntry, turns: NoticeRate) -> NoticeAdmission | None:
     """The turn to tell a notice now. None: not yet, or never; the outbox knows already."""
-    span, every = int(turns.seconds * 1000), int(turns.update_every * 1000)
-    record_notified = turns.most, span, int(turns.on_recovery), every
+    span, every = int(turns.interval_seconds * 1000), int(turns.update_interval_seconds * 1000)
+    record_notified = turns.max_notices, span, int(turns.notify_recovery), every
     reply = await link.script("notice_turn", taken.entry, taken.token, *record_notified)
     if reply[0] != b"go":
         return None
-    assert isinstance(taken.what, NoticeEntry)
-    incident = read_incident(taken.what.incident, pairs(reply[3:]))
+    assert isinstance(taken.subject, NoticeEntry)
+    incident = read_incident(taken.subject.incident, pairs(reply[3:]))
     return NoticeAdmission(incident, int(reply[2]), int(reply[1]) / 1000)
 
 
@@ -215,7 +221,7 @@ async def is_forgotten(link: RedisConnection, post: JobEntry) -> bool:
     return not result and state in (None, b"done")
 
 
-async def dead_letters(link: RedisConnection, most: int = MOST_GIVEN_UP) -> list[DeadLetter]:
+async def list_dead_letters(link: RedisConnection, most: int = MAX_DEAD_LETTERS) -> list[DeadLetter]:
     """What was given up of late, newest first."""
     return [DeadLetter(**from_json(row)) for row in await link.command("LRANGE", keys.GIVEN_UP, 0, most - 1)]
 

@@ -20,11 +20,11 @@ from openfall.router_core.state import scripts
 from openfall.router_core.state.cancellation import cancel_all
 from openfall.router_core.state.errors import translate
 
-CONNECT_TIMEOUT = 2.0
-REPLY_TIMEOUT = 5.0
+CONNECT_TIMEOUT_SECONDS = 2.0
+REPLY_TIMEOUT_SECONDS = 5.0
 """Seconds without a byte from Redis after which a batch is given up. Every script bears being sent again."""
 
-MOST_AT_ONCE = 128
+MAX_BATCH = 128
 """Commands in one batch. More gains nothing and makes the first wait for the last."""
 
 Clock = Callable[[], float]
@@ -43,7 +43,7 @@ def _pool(url: str, **more: Any) -> aioredis.ConnectionPool:
     return aioredis.ConnectionPool.from_url(
         url,
         protocol=2,
-        socket_connect_timeout=CONNECT_TIMEOUT,
+        socket_connect_timeout=CONNECT_TIMEOUT_SECONDS,
         retry=Retry(NoBackoff(), 0),
         **more,
     )
@@ -54,7 +54,7 @@ def open_redis(url: str, block: float) -> aioredis.Redis:
 
     Closing it closes its connections.
     """
-    return aioredis.Redis.from_pool(_pool(url, socket_timeout=block + REPLY_TIMEOUT, max_connections=2))
+    return aioredis.Redis.from_pool(_pool(url, socket_timeout=block + REPLY_TIMEOUT_SECONDS, max_connections=2))
 
 
 class RedisConnection:
@@ -66,11 +66,11 @@ class RedisConnection:
 
     def __init__(self, url: str, *, clock: Clock | None = None) -> None:
         self.url = url
-        self.place = redact_url(url)
+        self.safe_url = redact_url(url)
         self.round_trips = 0
         """Batches sent so far."""
         self._clock = clock
-        self._pool = _pool(url, socket_timeout=REPLY_TIMEOUT)
+        self._pool = _pool(url, socket_timeout=REPLY_TIMEOUT_SECONDS)
         self._connection: AbstractConnection | None = None
         self._waiting: deque[_Pending] = deque()
         self._more = asyncio.Event()
@@ -91,14 +91,14 @@ class RedisConnection:
         except redis_errors.NoScriptError:
             return await self.command("EVAL", script.text, 0, now, *args)
         except redis_errors.RedisError as error:
-            raise translate(error, self.place) from error
+            raise translate(error, self.safe_url) from error
 
     async def command(self, *args: Any) -> Any:
         """Run one plain command."""
         try:
             return await self._ask(args)
         except redis_errors.RedisError as error:
-            raise translate(error, self.place) from error
+            raise translate(error, self.safe_url) from error
 
     async def load(self, *names: str) -> None:
         """Load scripts ahead of their first use, so that the first job is as fast as any."""
@@ -124,7 +124,7 @@ class RedisConnection:
         while True:
             await self._more.wait()
             while self._waiting:
-                batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), MOST_AT_ONCE))]
+                batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), MAX_BATCH))]
                 batch = [(command, future) for command, future in batch if not future.cancelled()]
                 await self._send(batch)
             self._more.clear()

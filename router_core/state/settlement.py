@@ -16,10 +16,10 @@ from openfall.router_core.jobs.outcome import Attempt, CallSignal, CredentialSig
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.state.jobs import rq_text
 
-SLOTS = 10
+WINDOW_SLOTS = 10
 """Slots of time in the window of a breaker."""
 
-Next = Handoff | Later | Fall | StandIn | Hold | Result | None
+NextStep = Handoff | Later | Fall | StandIn | Hold | Result | None
 """Where a settle moves a job: a result ends it; None puts it back as if it had never been delivered. What becomes of a
 job that fell comes with the record of its fall."""
 
@@ -34,14 +34,14 @@ class CallReport:
 
     attempt: Attempt
     group: str | None
-    mark: CallSignal
+    signal: CallSignal
     epoch: str
     credential: str
-    credential_mark: CredentialSignal
+    credential_signal: CredentialSignal
     credential_epoch: str
-    repeated: bool
-    wait: float
-    chance: float
+    is_retry: bool
+    cooldown_seconds: float
+    jitter: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,13 +53,13 @@ class DeliveryOutcome:
     `remember` under which name, and for how many seconds, an answer is kept for those who ask the same.
     """
 
-    next: Next
+    next_step: NextStep
     call: CallReport | None = None
     to_queue: str = ""
     answer: bytes = b""
-    fall: bytes = b""
-    reply: Result | None = None
-    remember: tuple[str, float] | None = None
+    fall_record: bytes = b""
+    interim_reply: Result | None = None
+    remember_answer: tuple[str, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ def policy_arguments(policy: BreakerPolicy) -> str:
 
 def bucket_ms(policy: BreakerPolicy) -> int:
     """Milliseconds of one slot of a breaker's window."""
-    return max(1, int(policy.window * 1000 / SLOTS))
+    return max(1, int(policy.window * 1000 / WINDOW_SLOTS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,20 +109,22 @@ class SettlementBuilder:
     """
 
     worker: str
-    rules: str
+    policy: str
     bucket: int
     keep_prompts: bool
 
-    def of(self, job_id: str, token: str, ending: DeliveryOutcome) -> Settlement:
-        call, next_ = ending.call, ending.next
+    def build(self, job_id: str, token: str, ending: DeliveryOutcome) -> Settlement:
+        call, next_ = ending.call, ending.next_step
         told_by_result = isinstance(next_, Result) and next_.answered  # a failed job may be asked for again
         line = b"" if call is None or told_by_result else pack_attempt(call.attempt)
         verb, *rest = _verb(ending)
         told = "" if call is None else encode_call(call, self.bucket)
         if isinstance(next_, Result):
             rest.append(int(self.keep_prompts or next_.status is Status.FAILED))
-        remember = f"{max(1, int(ending.remember[1]))} {ending.remember[0]}" if ending.remember else ""
-        common = (self.worker, verb, line, told, self.rules, ending.answer, ending.fall, remember)
+        remember = (
+            f"{max(1, int(ending.remember_answer[1]))} {ending.remember_answer[0]}" if ending.remember_answer else ""
+        )
+        common = (self.worker, verb, line, told, self.policy, ending.answer, ending.fall_record, remember)
         return Settlement(job_id, token, (*common, *rest))
 
 
@@ -140,18 +142,18 @@ def encode_call(call: CallReport, bucket: int) -> str:
     cost = "-" if attempt.cost_usd is None else _counted(attempt.cost_usd * 1e9)
     group = quote(call.group, safe="") if call.group else "-"
     took = _counted((attempt.ended_at - attempt.started_at) * 1000)
-    wait = _counted(call.wait * 1000) if call.wait else 0
+    wait = _counted(call.cooldown_seconds * 1000) if call.cooldown_seconds else 0
     tokens = f"{_counted(attempt.input_tokens or 0)} {_counted(attempt.output_tokens or 0)}"
     return (
-        f"{attempt.model} {attempt.backend} {group} {call.mark} {call.epoch} {took} {call.repeated:d} "
-        f"{call.credential or '-'} {call.credential_epoch} {call.credential_mark} {wait} {call.chance:.6f} {bucket} "
+        f"{attempt.model} {attempt.backend} {group} {call.signal} {call.epoch} {took} {call.is_retry:d} "
+        f"{call.credential or '-'} {call.credential_epoch} {call.credential_signal} {wait} {call.jitter:.6f} {bucket} "
         f"{attempt.error is not None:d} {tokens} {cost} {attempt.error or '-'}"
     )
 
 
 def _verb(ending: DeliveryOutcome) -> list[str | bytes | int]:
     to_queue = ending.to_queue
-    match ending.next:
+    match ending.next_step:
         case None:
             return ["back"]
         case Handoff(at_front=at_front):
@@ -163,7 +165,7 @@ def _verb(ending: DeliveryOutcome) -> list[str | bytes | int]:
         case StandIn(model=model, at_front=at_front, why=why, reason=reason):
             return ["stand_in", to_queue, int(at_front), model, why, reason]
         case Hold() as held:
-            return ["hold", *_held(held, ending.reply)]
+            return ["hold", *_held(held, ending.interim_reply)]
         case Result() as result:
             return ["done", *_ending(result)]
 

@@ -10,7 +10,7 @@ from openfall.router_core.catalog.entries import Catalog
 from openfall.router_core.deciding.breaker import breaker_target, credential_target
 from openfall.router_core.state.keys import model_of
 
-PROBE_GRACE = 5.0
+PROBE_GRACE_SECONDS = 5.0
 """Seconds that a probe's lease lasts beyond its timeout."""
 
 _FIRST, _WIDTH = 16, 3
@@ -39,9 +39,9 @@ class QueueSubscription:
     loading the model included. `share` is the part of its pool's claims that its urgency gets at least."""
 
     queue: str
-    seats: tuple[BackendCapacity, ...]
-    probe: float = 30.0
-    share: float = 0.0
+    backends: tuple[BackendCapacity, ...]
+    probe_timeout_seconds: float = 30.0
+    min_share: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ def backends_for(catalog: Catalog, alias: str, only: str | None = None) -> Itera
 
 def reserved_slots(queues: Sequence[QueueSubscription]) -> int:
     """Slots that are kept for interactive jobs, of all backends together."""
-    return sum({seat.backend: seat.reserved for drained in queues for seat in drained.seats}.values())
+    return sum({seat.backend: seat.reserved for drained in queues for seat in drained.backends}.values())
 
 
 def queue_words(queues: Sequence[QueueSubscription]) -> list[str | int]:
@@ -76,7 +76,11 @@ def queue_words(queues: Sequence[QueueSubscription]) -> list[str | int]:
     return [
         part
         for drained in queues
-        for part in (drained.queue, ",".join(map(str, drained.seats)), int((drained.probe + PROBE_GRACE) * 1000))
+        for part in (
+            drained.queue,
+            ",".join(map(str, drained.backends)),
+            int((drained.probe_timeout_seconds + PROBE_GRACE_SECONDS) * 1000),
+        )
     ]
 
 
@@ -85,7 +89,7 @@ def place_words(queues: Sequence[QueueSubscription]) -> str:
     places: dict[tuple[str, str], int] = {}
     for at, drained in _placed(queues):
         model = model_of(drained.queue)
-        for seat in drained.seats if model else ():
+        for seat in drained.backends if model else ():
             places.setdefault((breaker_target(seat.backend, model), seat.backend), at)
             if seat.credential:
                 places.setdefault((credential_target(seat.credential), seat.backend), at)
@@ -96,8 +100,8 @@ def turn_words(queues: Sequence[QueueSubscription]) -> str:
     """The urgencies that have a share, in drain order: it in thousandths, and where their first and last queues are."""
     spans: dict[str, list[int]] = {}
     for at, drained in _placed(queues):
-        if drained.share > 0:
-            spans.setdefault(drained.queue.rpartition(".")[2], [round(drained.share * 1000)]).append(at)
+        if drained.min_share > 0:
+            spans.setdefault(drained.queue.rpartition(".")[2], [round(drained.min_share * 1000)]).append(at)
     return "".join(f";{urgency}={share}={at[0]}={at[-1]}" for urgency, (share, *at) in spans.items())
 
 

@@ -33,13 +33,13 @@ from openfall.router_core.state.subscription import (
     turn_words,
 )
 
-LEASE = 10.0
+LEASE_SECONDS = 10.0
 """Seconds that a claim lasts without a beat."""
-BEAT = 2.0
-PRESENCE = 10.0
-ACCOUNT_EVERY = 4
+BEAT_INTERVAL_SECONDS = 2.0
+PRESENCE_SECONDS = 10.0
+CREDIT_INTERVAL_JOBS = 4
 """Jobs after which a worker's claim looks who was kept waiting by them."""
-RQ_WORKER_TTL = 60
+RQ_WORKER_TTL_SECONDS = 60
 """Seconds after which rq forgets a worker that no longer beats."""
 
 
@@ -50,8 +50,8 @@ class SettleReply:
     `opened`: what it told of its call opened a breaker.
     """
 
-    came: str
-    opened: bool = False
+    outcome: str
+    opened_breaker: bool = False
 
 
 class WorkerQueue:
@@ -71,7 +71,7 @@ class WorkerQueue:
         self._told = ""
         policy = policy or BreakerPolicy()
         self._settling = SettlementBuilder(who.name, policy_arguments(policy), bucket_ms(policy), keep_prompts)
-        self.reserved = reserved_slots(queues)
+        self.reserved_slots = reserved_slots(queues)
         """Slots that are kept for interactive jobs, of all its backends."""
         self._queues = queue_words(queues)
         self._places, self._turns = place_words(queues), turn_words(queues)
@@ -84,19 +84,19 @@ class WorkerQueue:
         (None: all may be)."""
         self._claims += 1
         reply = await self._link.script(
-            "claim", self._who.name, f"{self._nonce}.{self._claims:x}.", want, int(LEASE * 1000), busy,
+            "claim", self._who.name, f"{self._nonce}.{self._claims:x}.", want, int(LEASE_SECONDS * 1000), busy,
             self._told, self._who.pool, drained_for, int(self._who.local), self._places, self._turns,
-            self._unaccounted, ACCOUNT_EVERY, want if others is None else others, *self._queues,
+            self._unaccounted, CREDIT_INTERVAL_JOBS, want if others is None else others, *self._queues,
         )  # fmt: skip
         claim = read_claim(reply)
         self._told = claim.state
         self._unaccounted += len(claim.deliveries)
-        self._unaccounted *= self._unaccounted < ACCOUNT_EVERY
+        self._unaccounted *= self._unaccounted < CREDIT_INTERVAL_JOBS
         return claim
 
-    def settling(self, delivery: Delivery, ending: DeliveryOutcome) -> Settlement:
+    def settlement(self, delivery: Delivery, ending: DeliveryOutcome) -> Settlement:
         """The settle of a delivery."""
-        return self._settling.of(delivery.id, delivery.token, ending)
+        return self._settling.build(delivery.id, delivery.token, ending)
 
     async def settle(self, settle: Settlement) -> SettleReply:
         """Send a settle."""
@@ -108,7 +108,7 @@ class WorkerQueue:
             self._failed += settle.status != Status.ANSWERED
         return SettleReply(came, bool(reply[2]))
 
-    async def emit(self, delivery: Delivery, pieces: Iterable[bytes]) -> bool:
+    async def append_events(self, delivery: Delivery, pieces: Iterable[bytes]) -> bool:
         """Add pieces of an answer to the job's events. False: the delivery has lost its lease."""
         return bool(await self._link.script("emit", delivery.id, delivery.token, *pieces))
 
@@ -117,14 +117,14 @@ class WorkerQueue:
         calls = [part for delivery in in_flight for part in (delivery.id, delivery.token, delivery.backend)]
         answered, failed = self._answered, self._failed
         reply = await self._link.script(
-            "beat", self._who.name, int(PRESENCE * 1000), int(LEASE * 1000), RQ_WORKER_TTL,
+            "beat", self._who.name, int(PRESENCE_SECONDS * 1000), int(LEASE_SECONDS * 1000), RQ_WORKER_TTL_SECONDS,
             answered, failed, *calls,
         )  # fmt: skip
         self._answered -= answered
         self._failed -= failed
         return bool(reply[0]), [job_id.decode() for job_id in reply[2:]]
 
-    async def ticket(self, ticket: RqJob, job_id: str, why_not: str, give_up: float) -> str:
+    async def adopt_rq_job(self, ticket: RqJob, job_id: str, why_not: str, give_up: float) -> str:
         """End a job that plain rq put in, after seeing that the accepted job it asks for runs."""
         reply = await self._link.script(
             "ticket", ticket.id, "" if why_not else job_id, rq_text(why_not or str(UnknownJob(job_id))),

@@ -17,9 +17,9 @@ from openfall.router_core.state import keys
 from openfall.router_core.state.errors import translate
 from openfall.router_core.state.redis_connection import RedisConnection, open_redis
 from openfall.router_core.state.subscription import WorkerIdentity
-from openfall.router_core.state.worker_queue import RQ_WORKER_TTL
+from openfall.router_core.state.worker_queue import RQ_WORKER_TTL_SECONDS
 
-LONGEST_WAIT = 1.0
+MAX_WAIT_SECONDS = 1.0
 """Seconds after which a waiting worker looks by itself: plain rq rings no bell of ours."""
 
 
@@ -39,7 +39,7 @@ async def register(link: RedisConnection, who: WorkerIdentity) -> None:
     }
     key = keys.RQ_WORKER + who.name
     await link.command("HSET", key, *(part for pair in fields.items() for part in pair))
-    await link.command("EXPIRE", key, RQ_WORKER_TTL)
+    await link.command("EXPIRE", key, RQ_WORKER_TTL_SECONDS)
     await link.command("SADD", keys.RQ_WORKERS, key)
     for queue in who.queues:
         await link.command("SADD", keys.RQ_WORKERS_OF + queue, key)
@@ -66,13 +66,13 @@ class WakeUp:
         self._bells = [keys.BELL + queue for queue in queues]
         self._rang: bytes | None = None
 
-    async def wait(self, most: float = LONGEST_WAIT) -> bool:
+    async def wait(self, most: float = MAX_WAIT_SECONDS) -> bool:
         """True when it rang, False after `most` seconds; a `StoreError` when Redis is away."""
-        rang = await self._link.command("BLPOP", *self._bells, max(0.01, min(most, LONGEST_WAIT)))
+        rang = await self._link.command("BLPOP", *self._bells, max(0.01, min(most, MAX_WAIT_SECONDS)))
         self._rang = rang[0] if rang else None
         return rang is not None
 
-    async def pass_on(self) -> None:
+    async def forward(self) -> None:
         """Ring again what rang: this worker has no slot left, another may."""
         if self._rang is not None:
             await self._link.command("RPUSH", self._rang, "1")
@@ -93,7 +93,7 @@ class WorkerCommand:
 
 async def listen_commands(url: str, place: str, worker: str) -> AsyncIterator[WorkerCommand]:
     """What rq's tools tell this worker. Ends with a `StoreError` when the connection breaks: call it again."""
-    redis = open_redis(url, block=LONGEST_WAIT)
+    redis = open_redis(url, block=MAX_WAIT_SECONDS)
     pubsub = redis.pubsub(ignore_subscribe_messages=True)
     try:
         await pubsub.subscribe(keys.RQ_PUBSUB + worker)

@@ -55,8 +55,8 @@ def echo(job: CompletionJob) -> str | ErrorClass:
 def made(attempt: Attempt, delivery: Delivery) -> CallReport:
     """A call of which the breakers hear nothing."""
     return CallReport(
-        attempt=attempt, group=None, mark=CallSignal.NEUTRAL, epoch=delivery.epoch, credential="",
-        credential_mark=CredentialSignal.FINE, credential_epoch="0", repeated=False, wait=0.0, chance=0.5,
+        attempt=attempt, group=None, signal=CallSignal.NEUTRAL, epoch=delivery.epoch, credential="",
+        credential_signal=CredentialSignal.FINE, credential_epoch="0", is_retry=False, cooldown_seconds=0.0, jitter=0.5,
     )  # fmt: skip
 
 
@@ -129,23 +129,23 @@ class Answering:
         if self.hand_off and delivery.model == "tiny":
             queue = self.loaded.catalog.queue("other", job.urgency)
             await deliveries.settle(
-                deliveries.settling(
+                deliveries.settlement(
                     delivery,
-                    DeliveryOutcome(next=Handoff("other", False), call=made(attempt, delivery), to_queue=queue),
+                    DeliveryOutcome(next_step=Handoff("other", False), call=made(attempt, delivery), to_queue=queue),
                 )
             )
             return
         if isinstance(said, ErrorClass):
             result = Result(id=job.id, status=Status.FAILED, attempts=attempts, error=said, detail="it was asked to")
         else:
-            if job.stream or delivery.watched:
+            if job.stream or delivery.streamed:
                 for word in said.split(" "):
-                    await deliveries.emit(delivery, [b'{"event":"delta","text":"%s "}' % word.encode()])
+                    await deliveries.append_events(delivery, [b'{"event":"delta","text":"%s "}' % word.encode()])
             choice = {"index": 0, "message": {"role": "assistant", "content": said}, "finish_reason": "stop"}
             body = {"object": "chat.completion", "choices": [choice]}
             result = Result(id=job.id, status=Status.ANSWERED, attempts=attempts, body=body, reason=job.reason)
         await deliveries.settle(
-            deliveries.settling(delivery, DeliveryOutcome(next=result, call=made(attempt, delivery)))
+            deliveries.settlement(delivery, DeliveryOutcome(next_step=result, call=made(attempt, delivery)))
         )
 
 

@@ -49,7 +49,7 @@ def _landing(job: CompletionJob, held: Hold, text: str) -> DeliveryOutcome:
     )
     fallen = FallContext(reason=held.reason, detail=WHY, at=job.accepted_at)
     record = fall_record(job, fallen, held, FleetState(), 0.0)
-    return DeliveryOutcome(next=held, reply=interim, fall=to_json({**record, "notify": []}))
+    return DeliveryOutcome(next_step=held, interim_reply=interim, fall_record=to_json({**record, "notify": []}))
 
 
 async def hold_next(
@@ -59,12 +59,12 @@ async def hold_next(
 ) -> str:  # fmt: skip
     """Hold the next job that comes into a queue; its id."""
     worker, delivery = await _claimed(link, queue, "here")
-    settled = await worker.settle(worker.settling(delivery, DeliveryOutcome(next=Fall(reason, WHY))))
-    assert settled.came == "settled"
+    settled = await worker.settle(worker.settlement(delivery, DeliveryOutcome(next_step=Fall(reason, WHY))))
+    assert settled.outcome == "settled"
     degrader, fallen = await _claimed(link, "degrade", "degrade")
     job = unpack_job(fallen.envelope, fallen.deadline, fallen.accepted_at)
     held = Hold(reason=reason, detail=WHY, by=Remedy.CANNED_REPLY if reply else None, models=models)
-    assert (await degrader.settle(degrader.settling(fallen, _landing(job, held, reply)))).came == "settled"
+    assert (await degrader.settle(degrader.settlement(fallen, _landing(job, held, reply)))).outcome == "settled"
     return fallen.id
 
 

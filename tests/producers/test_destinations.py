@@ -25,8 +25,8 @@ def terms(loaded: LoadedConfig, settings: dict[str, Any], **options: Any) -> Sub
 def test_a_job_is_put_in_with_its_inbox_its_webhook_and_its_address(loaded: LoadedConfig) -> None:
     told = terms(loaded, SIGNED, inbox="haruka.bot-1", webhook=HOOK, reply_to=["chat", 7])
     assert (told.inbox, told.webhook, told.reply_to) == ("haruka.bot-1", HOOK, b'["chat",7]')
-    assert told.keep_unread == loaded.settings.keep_unread
-    assert told.depth == loaded.catalog.urgency["interactive"].depth  # type: ignore[index]
+    assert told.keep_unread_seconds == loaded.settings.keep_unread
+    assert told.max_queued == loaded.catalog.urgency["interactive"].depth  # type: ignore[index]
 
 
 def test_without_any_of_them_nothing_is_told_elsewhere(loaded: LoadedConfig) -> None:

@@ -98,7 +98,7 @@ def test_a_bot_is_told_at_once_that_nothing_can_answer_and_gets_every_answer_whe
             await second.ack()
             while len(jobs := [job async for job in list_held(llm.link)]) < 2:
                 await asyncio.sleep(0.05)
-            assert {job.models for job in jobs} == {("small",)}
+            assert {job.release_models for job in jobs} == {("small",)}
 
             broken.clear()
             got = {}

@@ -22,7 +22,7 @@ from openfall.router_core.deciding.breaker import BreakerState
 from openfall.router_core.state.breakers import list_breakers
 from openfall.router_core.state.fleet_flags import set_local_only
 from openfall.router_core.state.ledger import LedgerEntry, read_ledger
-from openfall.router_core.state.model_status import today_by_model
+from openfall.router_core.state.model_status import ledger_day
 from openfall.router_core.state.redis_connection import RedisConnection
 
 CONFIG = """
@@ -68,7 +68,7 @@ def read(url: str, look: Callable[[RedisConnection], Any]) -> Any:
 
 
 async def entries_of_today(link: RedisConnection) -> list[LedgerEntry]:
-    return await read_ledger(link, [today_by_model(float((await link.command("TIME"))[0]))])
+    return await read_ledger(link, [ledger_day(float((await link.command("TIME"))[0]))])
 
 
 def test_without_redis_the_catalog_alone_decides_and_nobody_is_told(ace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,7 +187,7 @@ def test_a_program_with_an_event_loop_awaits_the_same(told: LoadedConfig, redis_
             model = await llm.resolve("ace")
             assert await llm.report(model, error=ConnectionResetError())
             (row,) = await list_breakers(llm.link)
-            assert row.failures_in_a_row == 1
+            assert row.consecutive_failures == 1
             with pytest.raises(TypeError, match=r"await llm.report"):
                 model.report()
 

@@ -11,7 +11,7 @@ import pytest
 from openfall import AsyncOpenfall, NotFinished, Openfall
 from openfall.config import LoadedConfig
 from openfall.router_core.degrading.policy import HoldReason
-from openfall.router_core.state.held_jobs import replay
+from openfall.router_core.state.held_jobs import replay_held
 from tests.producers.parking import SORRY, hold_next, park
 
 
@@ -68,7 +68,7 @@ def test_after_its_release_the_answer_is_waited_for(loaded: LoadedConfig, worker
 
     async def use(llm: AsyncOpenfall) -> None:
         assert (await llm.wait(job_id)).text == SORRY
-        assert await replay(llm.link, job_id) == "queued"
+        assert await replay_held(llm.link, job_id) == "queued"
         result = await llm.wait(job_id)
         assert (result.text, result.final, result.degraded) == ("echo hello", True, False)
 
@@ -86,7 +86,7 @@ def test_a_story_goes_on_over_fall_hold_and_release_to_its_end(
         async for event in llm.stream(job_id):
             told.append(event)
             if event["event"] == "held":
-                assert await replay(llm.link, job_id) == "queued"
+                assert await replay_held(llm.link, job_id) == "queued"
         return told
 
     with worker_for():

@@ -53,7 +53,7 @@ class Bench:
         body = {"messages": [{"role": "user", "content": "Haruka waves"}]}
         job_id = f"job-{next(_numbers):08d}"
         job = CompletionJob(id=job_id, producer="test", chain=chain, urgency=urgency, body=body, **more)
-        terms = SubmitTerms(queue=f"gpu.{chain[0]}.{urgency}", give_up=60, keep=600)
+        terms = SubmitTerms(queue=f"gpu.{chain[0]}.{urgency}", expires_after_seconds=60, keep_seconds=600)
         return (await self.intake.accept(job, terms)).id
 
     async def result(self, job_id: str) -> Result:

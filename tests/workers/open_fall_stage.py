@@ -28,7 +28,7 @@ from openfall.router_core.deciding.decide import Fall
 from openfall.router_core.degrading.policy import HoldReason
 from openfall.router_core.jobs.job import CompletionJob, Urgency
 from openfall.router_core.state import keys
-from openfall.router_core.state.breakers import OverrideResult, force_breaker
+from openfall.router_core.state.breakers import BreakerOverride, force_breaker
 from openfall.router_core.state.jobs import JobStore, SubmitTerms
 from openfall.router_core.state.maintenance import WaitingJob, move
 from openfall.router_core.state.redis_connection import RedisConnection
@@ -67,15 +67,15 @@ class Stage:
         """Accept an interactive job, and let it fall."""
         body = {"messages": [{"role": "user", "content": "Haruka waves"}]}
         job = CompletionJob(id=job_id, producer="tests", chain=(MODEL,), urgency=Urgency.INTERACTIVE, body=body)
-        terms = SubmitTerms(queue=QUEUE, give_up=600, keep=600, inbox="bot", reply_to=b'"there"')
+        terms = SubmitTerms(queue=QUEUE, expires_after_seconds=600, keep_seconds=600, inbox="bot", reply_to=b'"there"')
         accepted = await JobStore(self.link).accept(job, terms)
-        seen = WaitingJob(id=job_id, deliveries=0, why="stranded", attempts=b"", deadline=accepted.deadline,
+        seen = WaitingJob(id=job_id, deliveries=0, cause="stranded", attempts=b"", deadline=accepted.deadline,
                      accepted_at=0.0, queue=QUEUE, head=b"", answers=())  # fmt: skip
         assert await move(self.link, seen, Fall(HoldReason.OUTAGE, "no model of its chain can be asked"))
 
     async def breaker(self, state: BreakerState) -> None:
         """Whether the only model takes calls."""
-        await force_breaker(self.link, TARGET, OverrideResult(state, "a test says so"), BreakerPolicy())
+        await force_breaker(self.link, TARGET, BreakerOverride(state, "a test says so"), BreakerPolicy())
 
     async def worker(self, pool: str = keys.DEGRADE, *, gated: bool = False) -> Process:
         """A worker that is ready: behind the gate, or beside it."""

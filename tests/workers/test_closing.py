@@ -12,11 +12,11 @@ import redis
 from openfall.router_core.catalog.entries import Backend, Catalog, ModelSpec
 from openfall.router_core.deciding.breaker import BreakerState
 from openfall.router_core.jobs.job import Urgency
-from openfall.router_core.state.breakers import OverrideResult, force_breaker
+from openfall.router_core.state.breakers import BreakerOverride, force_breaker
 from openfall.router_core.state.fleet_flags import set_local_only
 from openfall.router_core.state.fleet_snapshot import fetch_fleet_snapshot
-from openfall.router_core.state.fleet_status import pause_queues
-from openfall.router_core.state.incidents import QUIET, fetch_incident, open_incidents
+from openfall.router_core.state.fleet_status import pause_queue
+from openfall.router_core.state.incidents import QUIET_SECONDS, fetch_incident, open_incidents
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.subscription import BackendCapacity, QueueSubscription, WorkerIdentity
 from openfall.router_core.state.worker_queue import WorkerQueue
@@ -50,7 +50,7 @@ class House:
         counted = {f"m:{model}": 1 for model in models}
         self.store.hset(f"of:incident:{found}", mapping={**told, **counted})
         self.store.hset("of:incidents", reason, found)
-        self.time[0] += QUIET
+        self.time[0] += QUIET_SECONDS
         return found
 
     async def look(self) -> list[str]:
@@ -63,7 +63,7 @@ class House:
         return [found.id for found in await open_incidents(self.link)]
 
     async def breaker(self, model: str, state: BreakerState) -> None:
-        await force_breaker(self.link, f"box/{model}", OverrideResult(state, "a test"), CATALOG.breakers)
+        await force_breaker(self.link, f"box/{model}", BreakerOverride(state, "a test"), CATALOG.breakers)
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ def test_what_an_operator_keeps_calls_from_is_not_away(house):
         one = f.incident("outage", "smol", "far")
         assert await f.look() == [one], "nobody serves far"
         await set_local_only(f.link, True)
-        await pause_queues(f.link, CATALOG.queue("smol", Urgency.BACKGROUND))
+        await pause_queue(f.link, CATALOG.queue("smol", Urgency.BACKGROUND))
         assert await f.look() == []
 
     house(story)

@@ -13,7 +13,7 @@ from openfall.router_core.jobs.job import Urgency
 from openfall.router_core.state import job_events
 from openfall.router_core.state.fleet_flags import set_local_only
 from openfall.router_core.state.fleet_snapshot import fetch_fleet_snapshot
-from openfall.router_core.state.held_jobs import replay
+from openfall.router_core.state.held_jobs import replay_held
 from tests.shifts import Place, eventually, heard, nobody, place
 
 JOBS = 500
@@ -39,7 +39,7 @@ def catalog_of(local: str, cloud: str, start_within: float = 1.0) -> Catalog:
 
 async def claims_at(here: Place, jobs: list[str], backend: str) -> dict[str, list[float]]:
     """By job: when it was handed out to be called at that backend (epoch seconds, server clock)."""
-    told = {job: await job_events.read(here.link, job) for job in jobs}
+    told = {job: await job_events.read_events(here.link, job) for job in jobs}
     return {
         job: [row["at"] / 1000 for row in rows if row["event"] == "started" and row["backend"] == backend]
         for job, rows in told.items()
@@ -66,9 +66,11 @@ def test_of_500_local_only_jobs_none_leaves_though_every_local_backend_is_down(r
             assert not any(any(told) for told in (await claims_at(here, jobs, "sky")).values())
             assert {attempt.backend for record in records for attempt in record.attempts} == {"box"}
             # Why they wait is told: of the held ones by themselves, of the others by what is said of their model.
-            assert all(record.held_why for record in records if record.state == "held")
+            assert all(record.hold_detail for record in records if record.state == "held")
             for urgency in Urgency:
-                blocked = (await fetch_fleet_snapshot(here.link, here.catalog)).fleet(urgency).model("small").blocked
+                blocked = (
+                    (await fetch_fleet_snapshot(here.link, here.catalog)).fleet_state(urgency).model("small").blocked
+                )
                 assert blocked is not None
                 assert "failures in a row: connection" in blocked.detail or "its probe failed" in blocked.detail
             assert cloud.at == []
@@ -104,8 +106,8 @@ def test_a_local_only_job_that_was_wired_into_a_cloud_queue_is_held_there_also_w
                 for job in jobs:
                     record = await here.until(job, "held")
                     assert (record.held_for, record.attempts) == ("local_only", ())
-                    assert "may not leave the local pools" in record.held_why
-                    assert await replay(here.link, job) == "queued"
+                    assert "may not leave the local pools" in record.hold_detail
+                    assert await replay_held(here.link, job) == "queued"
             for job in jobs:
                 await here.until(job, "held")
             # By hand, as somebody with a Redis prompt would do it: onto a list that a cloud worker drains.
@@ -157,7 +159,7 @@ def test_when_the_fleets_switch_is_turned_no_further_cloud_call_starts_and_what_
             assert told["both", "sky"] + told["alone", "sky"] == len(cloud.at) >= len(claims)
             held = [record for record in ended.values() if record.state == "held"]
             assert {record.held_for for record in held} == {"local_only"}
-            assert all("local-only switch is on" in record.held_why for record in held)
+            assert all("local-only switch is on" in record.hold_detail for record in held)
             moved = next(job for n, job in enumerate(jobs) if chain_of(n) == "both" and outcome(ended[job]) == "box")
             assert "local-only switch is on" in (await here.moves(moved))[0]["why"]
             # With the switch off again, what was held is answered where it was asked for.

@@ -15,8 +15,8 @@ from openfall.router_core.catalog.entries import (
 from openfall.router_core.catalog.policies import Cloud, UrgencyPolicy
 from openfall.router_core.deciding.breaker import BreakerPolicy, BreakerState
 from openfall.router_core.jobs.job import Urgency
-from openfall.router_core.state.breakers import OverrideResult, force_breaker
-from openfall.router_core.state.fleet_status import pause_queues
+from openfall.router_core.state.breakers import BreakerOverride, force_breaker
+from openfall.router_core.state.fleet_status import pause_queue
 from openfall.router_core.state.subscription import BackendCapacity, QueueSubscription, WorkerIdentity
 from openfall.router_core.state.worker_queue import WorkerQueue
 from openfall.router_core.state.worker_registry import register
@@ -57,7 +57,7 @@ async def see(here: Place, first: str, words: str, reason: str = "outage") -> di
         assert (move["event"], words in move["why"], rest) == ("queued", True, []), move
         left[two] = move["at"] / 1000 - record.accepted_at
         record = await here.until(one, "held")
-        assert (record.held_for, words in record.held_why) == (reason, True), record.held_why
+        assert (record.held_for, words in record.hold_detail) == (reason, True), record.hold_detail
         held, *rest = await here.moves(one)
         assert (held["event"], words in held["detail"], rest) == ("held", True, [])
         left[one] = held["at"] / 1000 - record.accepted_at
@@ -154,7 +154,7 @@ def test_a_worker_leaves_alone_what_a_worker_of_another_configuration_serves(red
 def test_jobs_of_a_paused_queue_go_on_at_once_if_interactive_but_fall_only_when_late(redis_url, tmp_path):
     async def story(here, upstream):
         for urgency in Urgency:
-            await pause_queues(here.link, f"gpu.first.{urgency}")
+            await pause_queue(here.link, f"gpu.first.{urgency}")
         left = await see(here, "first", "is paused", "paused")
         assert left.pop("interactive-one") >= START_WITHIN[Urgency.INTERACTIVE]
         assert at_once(left)
@@ -166,7 +166,7 @@ def test_jobs_of_a_paused_queue_go_on_at_once_if_interactive_but_fall_only_when_
 def test_jobs_of_an_open_breaker_go_on_the_interactive_ones_at_once(redis_url, tmp_path):
     async def story(here, upstream):
         await force_breaker(
-            here.link, "box/first", OverrideResult(BreakerState.OPEN, "the fan is off"), here.catalog.breakers
+            here.link, "box/first", BreakerOverride(BreakerState.OPEN, "the fan is off"), here.catalog.breakers
         )
         assert at_once(await see(here, "first", "its breaker is open (the fan is off)"))
         assert len(upstream.at) == len(Urgency)
@@ -176,12 +176,12 @@ def test_jobs_of_an_open_breaker_go_on_the_interactive_ones_at_once(redis_url, t
 
 def test_jobs_of_a_breaker_that_is_open_beyond_their_deadline_fall_and_do_not_expire(redis_url, tmp_path):
     async def story(here, upstream):
-        word = OverrideResult(BreakerState.OPEN, "the fan is off", 300.0)
+        word = BreakerOverride(BreakerState.OPEN, "the fan is off", 300.0)
         await force_breaker(here.link, "box/first", word, here.catalog.breakers)
         jobs = [await here.accept(f"{urgency}-one", ("first",), urgency, give_up=60) for urgency in Urgency]
         for job in jobs:
             record = await here.until(job, "held")
-            assert (record.held_for, "the fan is off" in record.held_why) == ("outage", True)
+            assert (record.held_for, "the fan is off" in record.hold_detail) == ("outage", True)
         assert upstream.at == []
 
     run(redis_url, tmp_path, story, "gpu", "cloud", "degrade")
@@ -189,7 +189,7 @@ def test_jobs_of_a_breaker_that_is_open_beyond_their_deadline_fall_and_do_not_ex
 
 def test_jobs_that_a_breaker_lets_wait_are_answered_when_it_has_closed(redis_url, tmp_path):
     async def story(here, upstream):
-        word = OverrideResult(BreakerState.OPEN, "the fan is off", 3.0)
+        word = BreakerOverride(BreakerState.OPEN, "the fan is off", 3.0)
         await force_breaker(here.link, "box/first", word, here.catalog.breakers)
         jobs = [await here.accept(f"{urgency}-one", ("first",), urgency) for urgency in Urgency]
         for job in jobs:

@@ -35,18 +35,18 @@ def failed(error: ErrorClass, retry_after: float | None = None) -> Failure:
     ],
 )
 def test_a_probe_speaks_of_what_it_was_sent_for(outcome, of_the_model, of_the_key):
-    assert run_probe(MODEL, outcome, 0.5).mark is of_the_model
-    assert run_probe(KEY, outcome, 0.5).mark is of_the_key
+    assert run_probe(MODEL, outcome, 0.5).signal is of_the_model
+    assert run_probe(KEY, outcome, 0.5).signal is of_the_key
 
 
 def test_a_429_says_when_a_model_may_be_probed_again():
-    assert run_probe(MODEL, failed(ErrorClass.RATE_LIMITED, 42), 0.5).wait == 42
+    assert run_probe(MODEL, failed(ErrorClass.RATE_LIMITED, 42), 0.5).cooldown_seconds == 42
 
 
 def test_a_key_of_which_nothing_was_learned_is_probed_again_a_little_later():
-    assert run_probe(KEY, failed(ErrorClass.TIMEOUT), 0.5).wait == ASK_AGAIN
+    assert run_probe(KEY, failed(ErrorClass.TIMEOUT), 0.5).cooldown_seconds == ASK_AGAIN
 
 
 def test_a_failed_probe_tells_why():
-    assert run_probe(MODEL, failed(ErrorClass.CONNECTION), 0.5).why == "connection: as it was told"
-    assert run_probe(MODEL, ANSWER, 0.5).why == ""
+    assert run_probe(MODEL, failed(ErrorClass.CONNECTION), 0.5).detail == "connection: as it was told"
+    assert run_probe(MODEL, ANSWER, 0.5).detail == ""

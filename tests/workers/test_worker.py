@@ -10,8 +10,8 @@ from openfall.router_core.jobs.job import Urgency
 from openfall.router_core.jobs.outcome import ErrorClass
 from openfall.router_core.jobs.result import Status
 from openfall.router_core.state import job_events
-from openfall.router_core.state.errors import StorePressed, StoreUnreachable
-from openfall.router_core.state.memory_pressure import memory_pressure
+from openfall.router_core.state.errors import MemoryPressure, StoreUnreachable
+from openfall.router_core.state.fleet_flags import fetch_memory_pressure
 from openfall.router_core.state.subscription import BackendCapacity
 from openfall.router_core.state.worker_queue import WorkerQueue
 from openfall.workers.worker import StopMode
@@ -46,7 +46,7 @@ def test_a_model_that_failed_is_asked_again_after_its_back_off(working):
         result = await bench.result(job)
         first, second = result.attempts
         assert second.started_at - first.ended_at >= 0.7  # a second, less at most a quarter
-        told = [event["event"] for event in await job_events.read(bench.link, job)]
+        told = [event["event"] for event in await job_events.read_events(bench.link, job)]
         assert told == ["queued", "started", "scheduled", "started", "done"]
 
     working(story, answer({"error": "oops"}, 500), answer(COMPLETION))
@@ -81,7 +81,7 @@ def test_an_answer_is_streamed_to_who_asked_for_it(working):
     async def story(bench, _):
         job = await bench.accept("small", stream=True)
         result = await bench.result(job)
-        told = await job_events.read(bench.link, job)
+        told = await job_events.read_events(bench.link, job)
         assert "".join(event["text"] for event in told if event["event"] == "delta") == "Lanterns, everywhere."
         assert result.text == "Lanterns, everywhere."
 
@@ -115,7 +115,7 @@ def test_a_worker_sees_that_redis_is_nearly_full_and_that_it_is_not_any_more(wor
         with redis.Redis.from_url(redis_url) as store:
             store.config_set("maxmemory", int(store.info("memory")["used_memory"] / 0.92))
             await bench.until(lambda: _pressed(bench))
-            with pytest.raises(StorePressed):
+            with pytest.raises(MemoryPressure):
                 await bench.accept()
             store.config_set("maxmemory", 0)
             await bench.until(lambda: _pressed(bench, False))
@@ -125,7 +125,7 @@ def test_a_worker_sees_that_redis_is_nearly_full_and_that_it_is_not_any_more(wor
 
 
 async def _pressed(bench, so=True):
-    return (await memory_pressure(bench.link) is not None) == so
+    return (await fetch_memory_pressure(bench.link) is not None) == so
 
 
 @pytest.fixture

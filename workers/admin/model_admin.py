@@ -13,7 +13,7 @@ from openfall.router_core.jobs.outcome import Failure
 from openfall.router_core.state.breakers import list_breakers, reset_breaker
 from openfall.router_core.state.errors import StoreError
 from openfall.router_core.state.fleet_flags import remember_health, remember_loaded, remembered_health
-from openfall.router_core.state.fleet_snapshot import HEALTH_LASTS
+from openfall.router_core.state.fleet_snapshot import HEALTH_TTL_SECONDS
 from openfall.router_core.state.model_status import note_loading
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.workers.backends import health
@@ -101,7 +101,7 @@ class ModelAdmin:
 
     async def _remembered(self, name: str, now: float) -> Mapping[str, Any] | None:
         told = (await remembered_health(self.link)).get(name) if self.link is not None else None
-        return told if told is not None and now - told["at"] <= HEALTH_LASTS else None
+        return told if told is not None and now - told["at"] <= HEALTH_TTL_SECONDS else None
 
     async def _remember_memory(self, backend: CompletionBackend, name: str) -> None:
         """Tell the fleet at once what is in the backend's memory now, as workers do every few seconds."""

@@ -55,14 +55,14 @@ class CallReporter:
         return CallReport(
             attempt=attempt,
             group=job.group,
-            mark=CallSignal.TRIP if parks and not credential else mark,  # no key that could be parked
+            signal=CallSignal.TRIP if parks and not credential else mark,  # no key that could be parked
             epoch=delivery.epoch,
             credential=credential,
-            credential_mark=key_mark,
+            credential_signal=key_mark,
             credential_epoch=delivery.credential_epoch,
-            repeated=any(one.model == made.model and not is_judging(one) for one in attempts),
-            wait=cooldown(attempt.error, attempt.retry_after),
-            chance=chance,
+            is_retry=any(one.model == made.model and not is_judging(one) for one in attempts),
+            cooldown_seconds=cooldown(attempt.error, attempt.retry_after),
+            jitter=chance,
         )
 
     def _attempt(self, made: FinishedCall, backend: str) -> Attempt:

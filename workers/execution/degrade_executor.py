@@ -55,7 +55,7 @@ class DegradeExecutor:
         self, delivery: Delivery, clock: Callable[[], float], on_delta: OnDelta | None
     ) -> DeliveryOutcome:
         """What becomes of one job that fell. `clock` is the server's, in epoch seconds."""
-        fell = delivery.fell
+        fell = delivery.fall
         assert fell is not None, "what is in `degrade` has fallen"
         try:
             job = unpack_job(delivery.envelope, delivery.deadline, delivery.accepted_at)
@@ -63,8 +63,8 @@ class DegradeExecutor:
         except UnreadableEnvelope as error:
             return self._held_unread(delivery, Hold(reason=HoldReason.UNREADABLE, detail=str(error)), clock())
         fallen = FallContext(
-            reason=fell.reason, detail=fell.why, at=fell.at, attempts=attempts, falls=fell.falls, strikes=fell.strikes,
-            stand_in=fell.stand_in or None, remembered=await self._remembered(job),
+            reason=fell.reason, detail=fell.detail, at=fell.at, attempts=attempts, falls=fell.falls,
+            strikes=fell.strikes, stand_in=fell.stand_in or None, remembered=await self._remembered(job),
         )  # fmt: skip
         fleet, now = await self.fleet(job.urgency, fell.at), clock()
         landing = degrade(job, self.catalog, fallen, fleet, now)
@@ -78,20 +78,26 @@ class DegradeExecutor:
 
     def interrupted(self, delivery: Delivery, now: float, *, by_command: bool) -> DeliveryOutcome:
         """Stopped before it was decided: put back untouched. Nobody is called, so there is no call to stop."""
-        return DeliveryOutcome(next=None)
+        return DeliveryOutcome(next_step=None)
 
     def _ending(
         self, job: CompletionJob, fallen: FallContext, landing: Landing, record: bytes, now: float
     ) -> DeliveryOutcome:
         match landing:
             case StandIn(model=model):
-                return DeliveryOutcome(next=landing, to_queue=self.catalog.queue(model, job.urgency), fall=record)
+                return DeliveryOutcome(
+                    next_step=landing, to_queue=self.catalog.queue(model, job.urgency), fall_record=record
+                )
             case Hold():
                 return DeliveryOutcome(
-                    next=landing, reply=interim_result(job, fallen.attempts, landing, now), fall=record
+                    next_step=landing,
+                    interim_reply=interim_result(job, fallen.attempts, landing, now),
+                    fall_record=record,
                 )
             case Degraded():
-                return DeliveryOutcome(next=degraded_result(job, fallen.attempts, landing, now), fall=record)
+                return DeliveryOutcome(
+                    next_step=degraded_result(job, fallen.attempts, landing, now), fall_record=record
+                )
 
     async def _remembered(self, job: CompletionJob) -> Completion | None:
         if Remedy.LAST_ANSWER not in allowed_remedies(job, self.catalog):
@@ -103,11 +109,13 @@ class DegradeExecutor:
 
     def _held_unread(self, delivery: Delivery, hold: Hold, now: float) -> DeliveryOutcome:
         """Hold a job whose request cannot be read: what can be told of it is what its record has."""
-        assert delivery.fell is not None
-        record = unread_record(delivery.id, hold, delivery.fell.at)
+        assert delivery.fall is not None
+        record = unread_record(delivery.id, hold, delivery.fall.at)
         _tell(record)
         took = round(now - delivery.accepted_at, 4)
-        return DeliveryOutcome(next=hold, reply=unread_result(delivery.id, hold, took), fall=self._packed(record))
+        return DeliveryOutcome(
+            next_step=hold, interim_reply=unread_result(delivery.id, hold, took), fall_record=self._packed(record)
+        )
 
     def _packed(self, record: dict[str, object]) -> bytes:
         return to_json({**record, "notify": list(self.notify)})

@@ -70,7 +70,7 @@ class JobExecutor:
         try:
             course = _course(delivery, clock())
         except UnreadableEnvelope as error:
-            return DeliveryOutcome(next=Fall(HoldReason.UNREADABLE, str(error)))
+            return DeliveryOutcome(next_step=Fall(HoldReason.UNREADABLE, str(error)))
         job, attempts = course.job, course.attempts
         conditions = self._conditions(delivery, job, course.answers)
         step = decide(job, self.catalog, attempts, self._as_claimed(conditions), course.now)
@@ -90,18 +90,18 @@ class JobExecutor:
     def interrupted(self, delivery: Delivery, now: float, *, by_command: bool) -> DeliveryOutcome:
         """The end of a call that was stopped: cancelled for good by a command, else put back untouched."""
         if not by_command:
-            return DeliveryOutcome(next=None)
+            return DeliveryOutcome(next_step=None)
         took = round(now - delivery.accepted_at, 4)
         attempts = unpack_attempts(delivery.attempts)
         return DeliveryOutcome(
-            next=Result(
+            next_step=Result(
                 id=delivery.id, status=Status.CANCELLED, attempts=attempts, error=ErrorClass.CANCELLED,
                 detail="stopped by an rq command", took=took,
             )
         )  # fmt: skip
 
     def _conditions(self, delivery: Delivery, job: CompletionJob, answers: Sequence[Answer]) -> Conditions:
-        stand_in = delivery.fell is not None
+        stand_in = delivery.fall is not None
         return Conditions(delivery.model, jitter_of(job.id), self.fleet(job.urgency), answers, stand_in)
 
     def _as_claimed(self, conditions: Conditions) -> Conditions:
@@ -113,17 +113,17 @@ class JobExecutor:
 
     def failed(self, delivery: Delivery, why: str, now: float) -> DeliveryOutcome:
         """A bug of ours must not cost the job: nothing can serve it now."""
-        return DeliveryOutcome(next=Fall(HoldReason.POISONED, why))
+        return DeliveryOutcome(next_step=Fall(HoldReason.POISONED, why))
 
     def _end(self, done: Done, course: _Course, call: MadeCall | None) -> DeliveryOutcome:
         """The end of a job. A good answer is remembered for those who may want it again."""
-        job, fell = course.job, course.delivery.fell
-        result = result_of(job, course.attempts, done, course.now, stand_in_for=fell.why if fell else "")
+        job, fell = course.job, course.delivery.fall
+        result = result_of(job, course.attempts, done, course.now, stand_in_for=fell.detail if fell else "")
         if result.status is Status.ANSWERED and Remedy.LAST_ANSWER in allowed_remedies(job, self.catalog):
             return DeliveryOutcome(
-                next=result, call=call, remember=(request_key(job), self.catalog.open_fall.last_answer_for)
+                next_step=result, call=call, remember_answer=(request_key(job), self.catalog.open_fall.last_answer_for)
             )
-        return DeliveryOutcome(next=result, call=call)
+        return DeliveryOutcome(next_step=result, call=call)
 
     async def _call(self, course: _Course, call: Call, on_delta: OnDelta | None) -> Outcome:
         job, model = course.job, self.catalog.models[call.model]
@@ -153,9 +153,9 @@ class JobExecutor:
                 return self._end(step, course, call)
             case Handoff(model=model) | Later(model=model):
                 queue = self.catalog.queue(model, course.job.urgency)
-                return DeliveryOutcome(next=step, call=call, to_queue=queue, answer=_kept(call, outcome))
+                return DeliveryOutcome(next_step=step, call=call, to_queue=queue, answer=_kept(call, outcome))
             case Fall():
-                return DeliveryOutcome(next=step, call=call)
+                return DeliveryOutcome(next_step=step, call=call)
             case Call():
                 raise AssertionError("a model that has just failed is never due at once")
 

@@ -35,4 +35,4 @@ class FleetCache:
         return self.last
 
     def fleet(self, urgency: Urgency) -> FleetState:
-        return self.last.fleet(urgency) if self.last is not None else FleetState()
+        return self.last.fleet_state(urgency) if self.last is not None else FleetState()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from openfall.router_core.catalog.entries import Catalog
 from openfall.router_core.jobs.job import Urgency
 from openfall.router_core.state.fleet_snapshot import FleetSnapshot
-from openfall.router_core.state.held_release import ReleaseBudget, release_held
+from openfall.router_core.state.held_jobs import ReleaseBudget, release_held
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.workers.maintenance.fleet_cache import FleetCache
 
@@ -39,7 +39,7 @@ class HeldReleaser:
 def offers(catalog: Catalog, seen: FleetSnapshot) -> Iterator[ReleaseBudget]:
     """The models that take calls, and how many held jobs each may have at once: as many as it has slots, at most."""
     for alias, spec in catalog.models.items():
-        urgencies = tuple(urgency for urgency in Urgency if seen.fleet(urgency).model(alias).blocked is None)
+        urgencies = tuple(urgency for urgency in Urgency if seen.fleet_state(urgency).model(alias).blocked is None)
         if urgencies:
             slots = sum(catalog.backends[name].slots for name in spec.at)
             most = min(slots, catalog.open_fall.release_most or slots)

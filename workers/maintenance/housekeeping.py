@@ -11,13 +11,12 @@ from dataclasses import dataclass, field
 from openfall.router_core.jobs.outcome import Failure
 from openfall.router_core.state.cancellation import cancel_all
 from openfall.router_core.state.errors import StoreError, StoreUnreachable
-from openfall.router_core.state.fleet_flags import remember_loaded, try_lock
+from openfall.router_core.state.fleet_flags import MEMORY_CHECK_INTERVAL_SECONDS as PRESS_EVERY
+from openfall.router_core.state.fleet_flags import check_memory, remember_loaded, try_lock
 from openfall.router_core.state.maintenance import reap
-from openfall.router_core.state.memory_pressure import LOOK_EVERY as PRESS_EVERY
-from openfall.router_core.state.memory_pressure import check_memory
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.subscription import WorkerIdentity
-from openfall.router_core.state.worker_queue import BEAT, WorkerQueue
+from openfall.router_core.state.worker_queue import BEAT_INTERVAL_SECONDS, WorkerQueue
 from openfall.router_core.state.worker_registry import listen_commands, register
 from openfall.workers.backends.base import CompletionBackend, same_model
 from openfall.workers.backends.health import ENDPOINT_TIMEOUT_S
@@ -59,7 +58,7 @@ class Housekeeping:
         """Begin every round; they go on until they are stopped."""
         rounds = {
             "commands": self._hear(),
-            "beat": self._every(BEAT, self._beat, spread=False),
+            "beat": self._every(BEAT_INTERVAL_SECONDS, self._beat, spread=False),
             "reap": self._every(REAP_EVERY, self._reap),
             "sweep": self._every(SWEEP_EVERY, self._sweep, woken_by=self.watch.troubled),
             "memory": self._every(LOOK_EVERY, self._look_into_memory),
@@ -151,12 +150,12 @@ class Housekeeping:
             if settle is not None:
                 settled = await self.deliveries.settle(settle)
                 await asyncio.to_thread(self.spool.drop, path)
-                log.info("%s: delivered from disk: %s", settle.id, settled.came)
+                log.info("%s: delivered from disk: %s", settle.id, settled.outcome)
 
     async def _hear(self) -> None:
         while True:
             try:
-                async for command in listen_commands(self.link.url, self.link.place, self.who.name):
+                async for command in listen_commands(self.link.url, self.link.safe_url, self.who.name):
                     if command.name == "shutdown":
                         log.info("told to shut down by an rq command")
                         self.worker.stop(StopMode.DRAIN)

@@ -22,7 +22,7 @@ async def close_ended_incidents(link: RedisConnection, seen: FleetSnapshot) -> N
     for found in await open_incidents(link):
         if found.reason == HoldReason.OUTAGE and _is_away(found, seen):
             continue
-        if await close_incident(link, found.reason, tuple(seen.seats), found.models):
+        if await close_incident(link, found.reason, tuple(seen.backends), found.models):
             log.warning("%s is over: %d falls, %d replayed, %d expired", found.id, found.falls, found.replayed,
                         found.expired)  # fmt: skip
 
@@ -30,6 +30,6 @@ async def close_ended_incidents(link: RedisConnection, seen: FleetSnapshot) -> N
 def _is_away(found: Incident, seen: FleetSnapshot) -> bool:
     """Whether a model that it named takes no calls, by nobody's will. One that the catalog has no more is not away."""
     urgencies = [urgency for urgency in Urgency if urgency in found.urgencies] or list(Urgency)
-    models = [model for model in found.models if model in seen.seats]
-    blocks = (seen.fleet(urgency).model(model).blocked for urgency in urgencies for model in models)
+    models = [model for model in found.models if model in seen.backends]
+    blocks = (seen.fleet_state(urgency).model(model).blocked for urgency in urgencies for model in models)
     return any(block is not None and block.obstacle not in WANTED for block in blocks)

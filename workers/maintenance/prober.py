@@ -46,7 +46,13 @@ class Prober:
         except StoreError as error:
             log.warning("probe of %s: %s; it will be sent again", probe.target, error)
             return
-        log.info("probe of %s: %s%s; its breaker is %s", probe.target, told.mark, told.why and f" ({told.why})", state)
+        log.info(
+            "probe of %s: %s%s; its breaker is %s",
+            probe.target,
+            told.signal,
+            told.detail and f" ({told.detail})",
+            state,
+        )
 
 
 def run_probe(probe: Probe, outcome: Outcome, chance: float) -> breakers.ProbeResult:

@@ -29,7 +29,7 @@ from openfall.router_core.jobs.outcome import ErrorClass
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.state.errors import UnknownJob
 from openfall.router_core.state.fleet_snapshot import FleetSnapshot
-from openfall.router_core.state.jobs import end
+from openfall.router_core.state.jobs import end_job
 from openfall.router_core.state.maintenance import WaitingJob, move, sweep
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.workers.execution.executor import jitter_of
@@ -49,15 +49,15 @@ class Sweeper:
 
     async def round(self, seen: FleetSnapshot, *, clean: bool) -> None:
         """Look after everything that waits in vain now. Two workers that do it at once do it once."""
-        now, found = await sweep(self.link, seen.stranded, clean=clean)
-        fleets = dict(seen.fleets)  # changed with each move, so that not all go to the one model that was idle
+        now, found = await sweep(self.link, seen.stranded_queues, clean=clean)
+        fleets = dict(seen.fleet_states)  # changed with each move, so that not all go to the one model that was idle
         for job in found:
-            if job.why == "late" and job.queue in seen.elsewhere:
+            if job.cause == "late" and job.queue in seen.unknown_queues:
                 continue  # who serves it knows its model, and looks after it
             await self._look_after(job, fleets, now)
 
     async def _look_after(self, found: WaitingJob, fleets: dict[Urgency, FleetState], now: float) -> None:
-        if found.why in _LOST:
+        if found.cause in _LOST:
             await self._end(found, _cancelled(found), "canceled")
             return
         try:
@@ -73,7 +73,7 @@ class Sweeper:
         if isinstance(step, Done):
             result = result_of(job, attempts, step, now)  # no answer of a stand-in ends here: it is settled
             await self._end(found, result, "finished" if result.answered else "failed")
-        elif isinstance(step, Fall) and found.why == "stranded" and _is_paused(conditions):
+        elif isinstance(step, Fall) and found.cause == "stranded" and _is_paused(conditions):
             return  # a pause is meant to end: what cannot go elsewhere falls when it is late, and not before
         elif step is not None:
             await self._move(found, job, step)
@@ -91,7 +91,7 @@ class Sweeper:
         queue = "" if isinstance(step, Fall) else self.catalog.queue(step.model, job.urgency)
         if await move(self.link, found, step, queue):
             why = step.detail if isinstance(step, Fall) else step.why
-            log.warning("%s: %s in %s: %s to %s: %s", found.id, found.why, found.queue, type(step).__name__,
+            log.warning("%s: %s in %s: %s to %s: %s", found.id, found.cause, found.queue, type(step).__name__,
                         queue or "degrade", why)  # fmt: skip
 
     async def _unreadable(self, found: WaitingJob, why: str, now: float) -> None:
@@ -103,7 +103,7 @@ class Sweeper:
 
     async def _end(self, found: WaitingJob, result: Result, rq_status: str) -> None:
         with contextlib.suppress(UnknownJob):
-            if await end(self.link, result, rq_status=rq_status, seen_deliveries=found.deliveries):
+            if await end_job(self.link, result, rq_status=rq_status, seen_deliveries=found.deliveries):
                 log.warning("%s: %s: %s", found.id, result.status, result.detail)
 
 
@@ -115,7 +115,7 @@ def _is_paused(conditions: Conditions) -> bool:
 def _cancelled(found: WaitingJob) -> Result:
     return Result(
         id=found.id, status=Status.CANCELLED, attempts=unpack_attempts(found.attempts), error=ErrorClass.CANCELLED,
-        detail=_LOST[found.why],
+        detail=_LOST[found.cause],
     )  # fmt: skip
 
 

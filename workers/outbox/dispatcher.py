@@ -98,7 +98,7 @@ class OutboxDispatcher:
         Posts go on after it: one that hangs holds up no other. Raises a `StoreError`.
         """
         while free := AT_ONCE - len(self._posting):
-            taken = await outbox.claim_entry(self._link, free)
+            taken = await outbox.claim_entries(self._link, free)
             for one in taken:
                 task = asyncio.create_task(self._carry(one), name=one.entry)
                 self._posting.add(task)
@@ -120,7 +120,7 @@ class OutboxDispatcher:
 
     async def _carry(self, taken: ClaimedEntry) -> None:
         try:
-            match taken.what:
+            match taken.subject:
                 case JobEntry() as post:
                     await self._post_job(taken, post)
                 case NoticeEntry() as post:
@@ -187,7 +187,12 @@ class OutboxDispatcher:
             return
         every = notifier.update_every
         most, seconds = self._terms.at_most
-        turns = NoticeRate(most=most, seconds=seconds, update_every=every, on_recovery=self._terms.on_recovery)
+        turns = NoticeRate(
+            max_notices=most,
+            interval_seconds=seconds,
+            update_interval_seconds=every,
+            notify_recovery=self._terms.on_recovery,
+        )
         turn = await outbox.admit_notice(self._link, taken, turns)
         if turn is None:
             return
@@ -200,7 +205,7 @@ class OutboxDispatcher:
         elif isinstance(outcome, Deferred):
             await self._put_off(taken, outcome)
         else:
-            age = taken.now - taken.since
+            age = taken.now - taken.first_claimed_at
             wait = next_notice_try(taken.tries + 1, age, self._chance(), outcome.asked)
             await self._failed(taken, post.notifier, outcome, wait)
 

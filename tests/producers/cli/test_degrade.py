@@ -31,7 +31,7 @@ def test_held_jobs_are_listed_with_what_they_wait_for_the_longest_held_first(
     first, second = park(loaded, "one", "two")
     (third,) = park(loaded, "three", reason=HoldReason.POISONED, models=(), role="dialogue")
     told = json.loads(openfall("degrade", "list", "--json").stdout)
-    waits_for = {job["id"]: job["models"] for job in told}
+    waits_for = {job["id"]: job["release_models"] for job in told}
     assert waits_for == {first: ["tiny", "other"], second: ["tiny", "other"], third: []}
     shown = openfall("degrade", "list").stdout
     assert {row.split()[0] for row in shown.splitlines() if "nobody is there" in row} == {first, second, third}
@@ -49,7 +49,8 @@ def test_the_list_says_until_when_each_is_held_at_most(openfall: Run, loaded: Lo
 def test_in_a_terminal_of_a_hundred_columns_the_list_can_be_read(loaded: LoadedConfig) -> None:
     job = HeldJob(id="8f21c6d0b7f94e0c9a51d3e2",
         role="dialogue", queue="gpu.tiny.background", reason=HoldReason.OWN_FAULT,
-               why="tiny@here: its breaker is open (timeout)", since=0.0, deadline=90_000.0, models=("tiny", "other"),
+               why="tiny@here: its breaker is open (timeout)", held_at=0.0, deadline=90_000.0,
+               release_models=("tiny", "other"),
                ready_at=0.0, deliveries=2)  # fmt: skip
     console = Console(width=100, file=io.StringIO())
     console.print(table(COLUMNS, rows_of([job, replace(job, deadline=100.0)], 720.0, loaded.catalog)))

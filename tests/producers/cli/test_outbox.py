@@ -24,7 +24,7 @@ def posted(url: str, *entries: str) -> None:
             store.zadd("of:outbox", {entry: int(time.time() * 1000) - 1000 for entry in entries})
             store.hset("of:job:job-00001", "webhook", "https://bot.example/token-in-the-path")
         async with RedisConnection(url) as link:
-            taken = {one.entry: one for one in await outbox.claim_entry(link, 8)}
+            taken = {one.entry: one for one in await outbox.claim_entries(link, 8)}
             for entry in entries[:-1]:
                 assert await outbox.retry_entry(link, taken[entry], 10800, "HTTP 503")
             assert await outbox.mark_dead(link, taken[entries[-1]], "bot.example:443", "HTTP 410")

@@ -129,7 +129,7 @@ def happened(calls: tuple[Attempt, ...], events: list[dict[str, Any]]) -> list[s
     """What is told of a job with these calls and events, in order and in short."""
     record = JobRecord(
         id="x", state="queued", queue="gpu.b.batch", producer="me", accepted_at=100.0, deadline=200.0, deliveries=2,
-        crashes=0, attempts=calls, job=None, result=None, worker=None, backend=None, held_for=None, held_why="",
+        crashes=0, attempts=calls, job=None, result=None, worker=None, backend=None, held_for=None, hold_detail="",
     )  # fmt: skip
     return [one.what.partition(":")[0].partition(",")[0] for one in moments(record, events)]
 

@@ -49,9 +49,9 @@ def made(attempt: Attempt, delivery: Delivery, **more: Any) -> CallReport:
     """A call as the breakers and the ledger hear of it."""
     disposition = attempt.disposition
     told: dict[str, Any] = {
-        "attempt": attempt, "group": None, "mark": disposition.breaker if disposition else CallSignal.OK,
-        "epoch": delivery.epoch, "credential": "", "credential_mark": CredentialSignal.FINE,
-        "credential_epoch": delivery.credential_epoch, "repeated": False, "wait": 0.0, "chance": 0.5,
+        "attempt": attempt, "group": None, "signal": disposition.breaker if disposition else CallSignal.OK,
+        "epoch": delivery.epoch, "credential": "", "credential_signal": CredentialSignal.FINE,
+        "credential_epoch": delivery.credential_epoch, "is_retry": False, "cooldown_seconds": 0.0, "jitter": 0.5,
     }  # fmt: skip
     return CallReport(**{**told, **more})
 
@@ -75,7 +75,9 @@ class Fleet:
 
     async def accept(self, job_id: str = "job-00001", **terms: Any) -> Receipt:
         job = self.job(job_id, **terms.pop("job", {}))
-        return await self.intake.accept(job, SubmitTerms(**{"queue": QUEUE, "give_up": 600, "keep": 900, **terms}))
+        return await self.intake.accept(
+            job, SubmitTerms(**{"queue": QUEUE, "expires_after_seconds": 600, "keep_seconds": 900, **terms})
+        )
 
     async def worker(
         self, name: str = "worker-a", slots: int = 4, queues: tuple[str, ...] = (QUEUE,), backend: str = "box"
@@ -117,23 +119,23 @@ class Fleet:
         )
         call = None if next_ is None else made(attempt, delivery)
         return (
-            await worker.settle(worker.settling(delivery, DeliveryOutcome(next=next_, call=call, to_queue=to)))
-        ).came
+            await worker.settle(worker.settlement(delivery, DeliveryOutcome(next_step=next_, call=call, to_queue=to)))
+        ).outcome
 
     async def lands(self, landing: Any = None, fall: bytes = b"", reply: Result | None = None) -> Delivery:
         """A degrade worker settles the job that fell first: held for its reason, unless `landing` says otherwise."""
         degrade = await self.drains("degrader", QueueSubscription("degrade", (BackendCapacity("degrade", 8),)))
         delivery = await self.claim(degrade)
-        assert delivery.fell is not None
-        landing = landing or Hold(reason=delivery.fell.reason, detail=delivery.fell.why, models=("smol",))
-        ending = DeliveryOutcome(next=landing, fall=fall, reply=reply, to_queue=QUEUE)
-        assert (await degrade.settle(degrade.settling(delivery, ending))).came == "settled"
+        assert delivery.fall is not None
+        landing = landing or Hold(reason=delivery.fall.reason, detail=delivery.fall.detail, models=("smol",))
+        ending = DeliveryOutcome(next_step=landing, fall_record=fall, interim_reply=reply, to_queue=QUEUE)
+        assert (await degrade.settle(degrade.settlement(delivery, ending))).outcome == "settled"
         return delivery
 
     async def drains(self, name: str, *drained: QueueSubscription, local: bool = True, **more: Any) -> WorkerQueue:
         """A registered worker that has beaten once, of the pool that its first queue names."""
         queues = tuple(queue.queue for queue in drained)
-        backends = tuple(seat.backend for queue in drained for seat in queue.seats)
+        backends = tuple(seat.backend for queue in drained for seat in queue.backends)
         who = WorkerIdentity(name, queues[0].split(".")[0], queues, backends, local)
         await register(self.link, who)
         worker = WorkerQueue(self.link, who, drained, **more)
@@ -144,14 +146,16 @@ class Fleet:
         """So many jobs more in a queue; their ids."""
         ids = [f"{queue.replace('.', '-')}-{next(self.numbers):05}" for _ in range(count)]
         for job_id in ids:
-            await self.accept(job_id, queue=queue, give_up=86400, job=job)
+            await self.accept(job_id, queue=queue, expires_after_seconds=86400, job=job)
         return ids
 
     async def ends(self, worker: WorkerQueue, delivery: Delivery, mark: CallSignal, **call: Any) -> SettleReply:
         """The call of a delivery came to `mark`, and its job fails for good."""
         attempt = call.pop("attempt", None) or self.attempt(delivery, ErrorClass.TIMEOUT)
-        told = made(attempt, delivery, mark=mark, **call)
-        return await worker.settle(worker.settling(delivery, DeliveryOutcome(next=self.failed(delivery), call=told)))
+        told = made(attempt, delivery, signal=mark, **call)
+        return await worker.settle(
+            worker.settlement(delivery, DeliveryOutcome(next_step=self.failed(delivery), call=told))
+        )
 
     async def calls(self, worker: WorkerQueue, *marks: CallSignal, **call: Any) -> list[SettleReply]:
         """Calls one after another, each of a job that waits in a queue of the worker."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from openfall.router_core.state.worker_queue import LEASE, PRESENCE
+from openfall.router_core.state.worker_queue import LEASE_SECONDS, PRESENCE_SECONDS
 
 SMOL, LARGE, DEGRADE = "gpu.smol.background", "gpu.large.background", "degrade"
 SERVED = {SMOL: {"box": 2, "big": 1}, LARGE: {"big": 1}, DEGRADE: {"degrade": 2}}
@@ -74,11 +74,11 @@ class Model:
 
     def beat(self, worker: str, calls: list[tuple[str, str, str]]) -> list[str]:
         self.pulse()
-        self.presence[worker] = self.now + PRESENCE
+        self.presence[worker] = self.now + PRESENCE_SECONDS
         lost = []
         for job_id, token, backend in calls:
             if (job_id, token) in self.leases[backend]:
-                self.leases[backend][job_id, token] = self.now + LEASE
+                self.leases[backend][job_id, token] = self.now + LEASE_SECONDS
             else:
                 lost.append(job_id)
         return lost
@@ -130,7 +130,7 @@ class Model:
         job = self.jobs[job_id]
         job.state, job.backend, job.token = "started", backend, "?"
         job.deliveries += 1
-        self.leases[backend][job_id, "?"] = self.now + LEASE
+        self.leases[backend][job_id, "?"] = self.now + LEASE_SECONDS
 
     def fence(self, job_id: str, token: str, verb: str) -> str:
         job = self.jobs[job_id]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from itertools import chain
 
-from openfall.router_core.state.worker_queue import ACCOUNT_EVERY
+from openfall.router_core.state.worker_queue import CREDIT_INTERVAL_JOBS
 
 URGENCIES = ("interactive", "background", "batch")
 MOST_CREDIT = 8000
@@ -53,7 +53,7 @@ class Plain:
 
     def account(self, took: dict[str, list[str]], brought: list[str]) -> None:
         self.since += sum(map(len, took.values())) + len(brought)
-        if self.since < ACCOUNT_EVERY:
+        if self.since < CREDIT_INTERVAL_JOBS:
             return
         for place, urgency in enumerate(URGENCIES):
             others_in_turn = any(took[other] for other in URGENCIES if other != urgency)

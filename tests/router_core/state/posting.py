@@ -8,7 +8,7 @@ from openfall.router_core.state.outbox import NoticeRate
 from tests.incidents import open_incident
 
 JOB = "job:job-00001:done"
-ONE_IN_TEN_MINUTES = NoticeRate(most=1, seconds=600, update_every=10, on_recovery=True)
+ONE_IN_TEN_MINUTES = NoticeRate(max_notices=1, interval_seconds=600, update_interval_seconds=10, notify_recovery=True)
 
 
 def put(f, entry=JOB):
@@ -35,13 +35,13 @@ def waits(f):
 
 async def turn(f, turns=ONE_IN_TEN_MINUTES):
     """Whoever takes the one entry that is due asks for its turn."""
-    (taken,) = await outbox.claim_entry(f.link, 8)
+    (taken,) = await outbox.claim_entries(f.link, 8)
     return taken, await outbox.admit_notice(f.link, taken, turns)
 
 
 async def turns(f):
     """The turns of everything that is due, the beginnings first."""
-    taken = sorted(await outbox.claim_entry(f.link, 8), key=lambda one: one.what.kind)
+    taken = sorted(await outbox.claim_entries(f.link, 8), key=lambda one: one.subject.kind)
     return [await outbox.admit_notice(f.link, one, ONE_IN_TEN_MINUTES) for one in taken]
 
 
@@ -49,5 +49,5 @@ async def tell(f, message="", turns=ONE_IN_TEN_MINUTES):
     """The one notice that is due is told."""
     taken, its_turn = await turn(f, turns)
     assert its_turn is not None, taken.entry
-    await outbox.record_notified(f.link, taken, its_turn, message, turns.update_every)
+    await outbox.record_notified(f.link, taken, its_turn, message, turns.update_interval_seconds)
     return its_turn

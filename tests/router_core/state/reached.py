@@ -10,7 +10,7 @@ from rq.serializers import JSONSerializer
 from openfall.router_core.deciding.decide import Fall, Later
 from openfall.router_core.degrading.policy import HoldReason
 from openfall.router_core.state.maintenance import reap
-from openfall.router_core.state.worker_queue import LEASE
+from openfall.router_core.state.worker_queue import LEASE_SECONDS
 
 JOB, SECRET, ANSWER = "job-00001", b"the-prompt-nobody-else-may-see", b"the-answer-nobody-else-may-see"
 QUEUE = "gpu.smol.background"
@@ -61,7 +61,7 @@ async def suspected(f):
     await queued(f)
     for name in ("first", "second"):
         await f.claim(await f.worker(name))
-        await f.pass_time(LEASE + 1)
+        await f.pass_time(LEASE_SECONDS + 1)
         await reap(f.link)
 
 

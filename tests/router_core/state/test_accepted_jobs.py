@@ -11,7 +11,7 @@ from openfall.router_core.deciding.decide import Fall, Handoff, Later
 from openfall.router_core.degrading.policy import HoldReason
 from openfall.router_core.jobs.outcome import ErrorClass
 from openfall.router_core.jobs.result import Status
-from openfall.router_core.state.held_jobs import replay
+from openfall.router_core.state.held_jobs import replay_held
 from openfall.router_core.state.maintenance import reap, sweep
 from openfall.router_core.state.subscription import WorkerIdentity
 from openfall.router_core.state.worker_queue import WorkerQueue
@@ -101,7 +101,7 @@ def test_a_scheduled_job_is_claimed_when_it_is_due_and_not_before(fleet):
         due = f.clock.now + 30
         f.clock.now = due - 0.001
         early = await worker.claim(1, 0)
-        assert (early.deliveries, early.due) == ((), due)
+        assert (early.deliveries, early.next_due_at) == ((), due)
         f.clock.now = due
         assert (await f.claim(worker)).deliveries == 2
         assert f.places(JOB) == [("wip", f.queue)]
@@ -129,7 +129,7 @@ def test_a_paused_queue_is_not_drained_and_a_suspended_fleet_claims_nothing(flee
         worker = await f.worker()
         f.store.sadd("of:paused", f.queue)
         paused = await worker.claim(1, 0)
-        assert (paused.deliveries, paused.left) == ((), False)
+        assert (paused.deliveries, paused.more_waiting) == ((), False)
         f.store.srem("of:paused", f.queue)
         f.store.set("rq:suspended", 1)
         suspended = await worker.claim(1, 0)
@@ -148,7 +148,7 @@ def test_slots_are_counted_for_the_whole_fleet(fleet):
         first, second = await f.worker("first", slots=3), await f.worker("second", slots=3)
         two = (await first.claim(2, 0)).deliveries
         more = await second.claim(4, 0)
-        assert (len(two), len(more.deliveries), more.left) == (2, 1, True)
+        assert (len(two), len(more.deliveries), more.more_waiting) == (2, 1, True)
         await f.settle(first, two[0])
         assert len((await second.claim(4, 1)).deliveries) == 1
 
@@ -160,13 +160,13 @@ def test_a_held_job_can_be_replayed_and_its_story_stays(fleet):
         await f.accept()
         await _held(f)
         record = await f.intake.record(JOB)
-        assert (record.held_for, record.held_why) == (HoldReason.OUTAGE, "every model is away")
-        assert await replay(f.link, JOB) == "queued"
+        assert (record.held_for, record.hold_detail) == (HoldReason.OUTAGE, "every model is away")
+        assert await replay_held(f.link, JOB) == "queued"
         record = await f.intake.record(JOB)
         assert (record.state, record.held_for, len(record.attempts)) == ("queued", None, 1)
         delivery = await f.claim(await f.worker("heir"))
         assert delivery.attempts == b"", "what was tried counts no longer"
-        assert await replay(f.link, JOB) == "started"
+        assert await replay_held(f.link, JOB) == "started"
 
     fleet(story)
 
@@ -174,17 +174,17 @@ def test_a_held_job_can_be_replayed_and_its_story_stays(fleet):
 def test_a_job_that_waits_past_its_deadline_is_found_and_ended_unless_it_moved_on(fleet):
     async def story(f):
         from openfall.router_core.jobs.result import Result
-        from openfall.router_core.state.jobs import end
+        from openfall.router_core.state.jobs import end_job
 
-        await f.accept(give_up=10)
+        await f.accept(expires_after_seconds=10)
         worker = await f.worker()
         assert (await sweep(f.link, clean=False))[1] == []
         f.clock.now += 11
         now, (late,) = await sweep(f.link, clean=True)
-        assert (now, late.id, late.why, late.deliveries) == (f.clock.now, JOB, "overdue", 0)
+        assert (now, late.id, late.cause, late.deliveries) == (f.clock.now, JOB, "overdue", 0)
         await f.claim(worker)
         result = Result(id=JOB, status=Status.EXPIRED, error=ErrorClass.TIMEOUT, detail="too late")
-        assert await end(f.link, result, rq_status="failed", seen_deliveries=late.deliveries) is False
+        assert await end_job(f.link, result, rq_status="failed", seen_deliveries=late.deliveries) is False
         assert f.places(JOB) == [("wip", f.queue)]
         assert (await sweep(f.link, clean=False))[1] == [], "a call in flight has its own timeout"
 
@@ -207,7 +207,7 @@ def test_events_tell_the_story_of_a_job_with_detours(fleet):
     async def story(f):
         await f.accept()
         worker, delivery = await _started(f)
-        assert await worker.emit(delivery, [b'{"event":"delta","text":"x"}']) is True
+        assert await worker.append_events(delivery, [b'{"event":"delta","text":"x"}']) is True
         await f.settle(worker, delivery, Handoff("large", True), "gpu.large.background")
         other = await f.worker("other", queues=("gpu.large.background",))
         await f.settle(other, await f.claim(other))
@@ -220,8 +220,8 @@ def test_events_tell_the_story_of_a_job_with_detours(fleet):
 def test_watch_asks_the_next_delivery_to_stream(fleet):
     async def story(f):
         await f.accept()
-        await f.intake.watch(JOB)
-        assert (await f.claim(await f.worker())).watched is True
+        await f.intake.request_stream(JOB)
+        assert (await f.claim(await f.worker())).streamed is True
 
     fleet(story)
 

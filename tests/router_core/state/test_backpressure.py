@@ -7,15 +7,15 @@ import asyncio
 import pytest
 
 from openfall.router_core.deciding.decide import Handoff
-from openfall.router_core.state.errors import QueueFull, StoreFull, StorePressed
-from openfall.router_core.state.memory_pressure import LASTS, check_memory, memory_pressure
+from openfall.router_core.state.errors import MemoryPressure, QueueFull, StoreFull
+from openfall.router_core.state.fleet_flags import MEMORY_PRESSURE_TTL_SECONDS, check_memory, fetch_memory_pressure
 
 JOB = "job-00001"
 
 
 async def fill(f, count=3):
     for n in range(count):
-        await f.accept(f"job-1{n:04}", depth=count)
+        await f.accept(f"job-1{n:04}", max_queued=count)
 
 
 def test_a_full_queue_refuses_one_job_more_and_writes_nothing(fleet):
@@ -23,7 +23,7 @@ def test_a_full_queue_refuses_one_job_more_and_writes_nothing(fleet):
         await fill(f)
         before = f.dump()
         with pytest.raises(QueueFull) as caught:
-            await f.accept("job-20000", depth=3, idempotency_key="k")
+            await f.accept("job-20000", max_queued=3, idempotency_key="k")
         refused = caught.value
         assert (refused.queue, refused.waiting, refused.limit, refused.retry_after) == (f.queue, 3, 3, 60)
         assert f"queue {f.queue} is full: as many jobs wait as may, 3 " in str(refused)
@@ -37,16 +37,16 @@ def test_a_full_queue_takes_a_job_as_soon_as_one_was_claimed(fleet):
     async def story(f):
         await fill(f)
         await f.claim(await f.worker())
-        assert (await f.accept("job-20000", depth=3)).position == 3
+        assert (await f.accept("job-20000", max_queued=3)).position == 3
 
     fleet(story)
 
 
 def test_a_full_queue_says_of_a_job_that_it_has_that_it_has_it(fleet):
     async def story(f):
-        first = await f.accept(JOB, depth=1, idempotency_key="k")
-        assert (await f.accept(JOB, depth=1, idempotency_key="k")).deadline == first.deadline
-        joined = await f.accept("job-20000", depth=1, idempotency_key="k")
+        first = await f.accept(JOB, max_queued=1, idempotency_key="k")
+        assert (await f.accept(JOB, max_queued=1, idempotency_key="k")).deadline == first.deadline
+        joined = await f.accept("job-20000", max_queued=1, idempotency_key="k")
         assert (joined.id, joined.joined) == (JOB, True)
 
     fleet(story)
@@ -55,14 +55,16 @@ def test_a_full_queue_says_of_a_job_that_it_has_that_it_has_it(fleet):
 def test_each_queue_is_full_by_itself(fleet):
     async def story(f):
         await fill(f)
-        assert (await f.accept("job-20000", depth=3, queue="gpu.smol.interactive")).position == 1
+        assert (await f.accept("job-20000", max_queued=3, queue="gpu.smol.interactive")).position == 1
 
     fleet(story)
 
 
 def test_of_many_jobs_at_once_no_more_are_taken_than_there_is_room_for(fleet):
     async def story(f):
-        told = await asyncio.gather(*(f.accept(f"job-1{n:04}", depth=10) for n in range(40)), return_exceptions=True)
+        told = await asyncio.gather(
+            *(f.accept(f"job-1{n:04}", max_queued=10) for n in range(40)), return_exceptions=True
+        )
         assert sum(isinstance(one, QueueFull) for one in told) == 30
         assert f.store.llen("rq:queue:" + f.queue) == f.counter("accepted") == 10
 
@@ -102,7 +104,7 @@ def test_when_to_try_again_follows_from_what_was_answered_in_the_last_minute(fle
             await f.settle(worker, await f.claim(worker))
         await f.supply(2)
         with pytest.raises(QueueFull) as caught:
-            await f.accept("job-20000", depth=2, keep=900)
+            await f.accept("job-20000", max_queued=2, keep_seconds=900)
         assert caught.value.retry_after == seconds
 
     fleet(story)
@@ -128,8 +130,8 @@ def test_a_redis_that_is_nearly_full_takes_no_job_and_says_what_to_do(fleet):
         memory_of(f, 0.9)
         why = await check_memory(f.link, 0.85)
         assert "MiB of memory (maxmemory)" in why
-        assert await memory_pressure(f.link) == why
-        with pytest.raises(StorePressed, match="raise `maxmemory`") as caught:
+        assert await fetch_memory_pressure(f.link) == why
+        with pytest.raises(MemoryPressure, match="raise `maxmemory`") as caught:
             await f.accept("job-00002")
         assert caught.value.retry_after == 5
         assert not isinstance(caught.value, StoreFull), "Redis itself has refused nothing yet"
@@ -159,13 +161,13 @@ def test_jobs_are_taken_again_when_there_is_room_and_the_beginning_is_said_once(
         assert await check_memory(f.link, 0.85)
         f.store.delete("of:looking:pressure")
         assert not await check_memory(f.link, 0.85), "said before"
-        assert await memory_pressure(f.link)
+        assert await fetch_memory_pressure(f.link)
         memory_of(f, 0.5)
         assert not await check_memory(f.link, 0.85)
-        assert await memory_pressure(f.link), "one look is good for all, for about a second"
+        assert await fetch_memory_pressure(f.link), "one look is good for all, for about a second"
         f.store.delete("of:looking:pressure")
         await check_memory(f.link, 0.85)
-        assert await memory_pressure(f.link) is None
+        assert await fetch_memory_pressure(f.link) is None
         await f.accept(JOB)
 
     fleet(story)
@@ -175,7 +177,7 @@ def test_jobs_are_taken_again_when_there_is_room_and_the_beginning_is_said_once(
 def test_a_redis_without_a_limit_is_never_pressed(fleet):
     async def story(f):
         assert not await check_memory(f.link, 0.0001)
-        assert await memory_pressure(f.link) is None
+        assert await fetch_memory_pressure(f.link) is None
 
     fleet(story)
 
@@ -185,6 +187,6 @@ def test_a_refusal_ends_by_itself_when_no_worker_looks_any_more(fleet):
     async def story(f):
         memory_of(f, 0.9)
         await check_memory(f.link, 0.85)
-        assert 0 < f.store.pttl("of:pressure") <= LASTS * 1000
+        assert 0 < f.store.pttl("of:pressure") <= MEMORY_PRESSURE_TTL_SECONDS * 1000
 
     fleet(story)

@@ -23,7 +23,7 @@ from openfall.router_core.jobs.outcome import (
 )
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.state.breakers import (
-    OverrideResult,
+    BreakerOverride,
     ProbeResult,
     force_breaker,
     list_breakers,
@@ -98,7 +98,9 @@ class Machine(RuleBasedStateMachine):
         for _ in range(jobs):
             self.jobs += 1
             job = CompletionJob(id=f"job-{self.jobs:05}", producer="tests", chain=("smol",), body={})
-            self.do(JobStore(self.link).accept(job, SubmitTerms(queue=queue, give_up=86400, keep=900)))
+            self.do(
+                JobStore(self.link).accept(job, SubmitTerms(queue=queue, expires_after_seconds=86400, keep_seconds=900))
+            )
             self.model.lists[queue].append(job.id)
 
     @rule(name=NAMES, want=st.integers(0, 4))
@@ -107,7 +109,7 @@ class Machine(RuleBasedStateMachine):
         taken, probes, again = self.model.claim(name, want)
         assert [(d.id, d.backend, (d.epoch, d.credential_epoch)) for d in claim.deliveries] == taken
         assert [probe.target for probe in claim.probes] == probes
-        assert round(claim.due * 1000) == again
+        assert round(claim.next_due_at * 1000) == again
         for probe in claim.probes:
             self.model.breakers[probe.target].probe = probe.token
         self.held += claim.deliveries
@@ -124,13 +126,15 @@ class Machine(RuleBasedStateMachine):
             model=delivery.model, backend=seat.backend, started_at=1, ended_at=3.5, error=ErrorClass.TIMEOUT
         )
         made = CallReport(
-            attempt=attempt, group=None, mark=mark, epoch=delivery.epoch, credential=seat.credential,
-            credential_mark=key, credential_epoch=delivery.credential_epoch, repeated=repeated,
-            wait=wait, chance=chance,
+            attempt=attempt, group=None, signal=mark, epoch=delivery.epoch, credential=seat.credential,
+            credential_signal=key, credential_epoch=delivery.credential_epoch, is_retry=repeated,
+            cooldown_seconds=wait, jitter=chance,
         )  # fmt: skip
-        ending = DeliveryOutcome(next=Result(id=delivery.id, status=Status.FAILED, error=ErrorClass.TIMEOUT), call=made)
+        ending = DeliveryOutcome(
+            next_step=Result(id=delivery.id, status=Status.FAILED, error=ErrorClass.TIMEOUT), call=made
+        )
         worker = self.workers["wa"]
-        settled = self.do(worker.settle(worker.settling(delivery, ending)))
+        settled = self.do(worker.settle(worker.settlement(delivery, ending)))
         model, target = self.model, self.model.breakers[f"{seat.backend}/{delivery.model}"]
         model.leases[seat.backend] -= 1
         opened = target.hears(mark, (delivery.epoch, 2500, repeated), model.now, chance)
@@ -139,7 +143,7 @@ class Machine(RuleBasedStateMachine):
         if key == CredentialSignal.PARK and seat.credential:
             parked = model.breakers[f"key:{seat.credential}"]
             opened |= parked.hears(TRIP, (delivery.credential_epoch, 0, False), model.now, chance)
-        assert (settled.came, settled.opened) == ("settled", opened)
+        assert (settled.outcome, settled.opened_breaker) == ("settled", opened)
 
     @rule(mark=st.sampled_from(MARKS), name=NAMES, times=st.integers(3, 6), chance=CHANCES)
     def row_of_calls(self, mark: str, name: str, times: int, chance: float) -> None:
@@ -215,7 +219,7 @@ class Machine(RuleBasedStateMachine):
             state = self.do(reset_breaker(self.link, name, POLICY))
         else:
             state = self.do(
-                force_breaker(self.link, name, OverrideResult(BreakerState(how), "told so", seconds), POLICY)
+                force_breaker(self.link, name, BreakerOverride(BreakerState(how), "told so", seconds), POLICY)
             )
             if breaker.forced is None or breaker.forced[0] != how or breaker.state != how:
                 breaker.open(now, 0.5) if how == "open" else breaker.close(now)
@@ -242,8 +246,8 @@ class Machine(RuleBasedStateMachine):
             if told is None:
                 assert (breaker.epoch, breaker.run, breaker.cool > now) == (0, 0, False), target
                 continue
-            assert (told.state, told.epoch, told.opens) == (breaker.state, breaker.epoch, breaker.opens), target
-            assert told.failures_in_a_row == breaker.run
+            assert (told.state, told.epoch, told.open_count) == (breaker.state, breaker.epoch, breaker.opens), target
+            assert told.consecutive_failures == breaker.run
             assert told.forced == (breaker.forced and breaker.forced[0])
             if breaker.state == "open":
                 assert told.until == (None if breaker.due is None else breaker.due / 1000), target

@@ -7,7 +7,7 @@ import pytest
 from openfall.router_core.deciding.breaker import BreakerPolicy, BreakerState
 from openfall.router_core.jobs.outcome import CallSignal
 from openfall.router_core.state.breakers import (
-    OverrideResult,
+    BreakerOverride,
     ProbeResult,
     breaker_history,
     force_breaker,
@@ -15,13 +15,13 @@ from openfall.router_core.state.breakers import (
     report_probe,
     reset_breaker,
 )
-from openfall.router_core.state.subscription import PROBE_GRACE, BackendCapacity, QueueSubscription
+from openfall.router_core.state.subscription import PROBE_GRACE_SECONDS, BackendCapacity, QueueSubscription
 
 OK, SLOW, FAILURE, NEUTRAL, TRIP = CallSignal
 OPEN, HALF_OPEN, CLOSED = BreakerState.OPEN, BreakerState.HALF_OPEN, BreakerState.CLOSED
 POLICY = BreakerPolicy()
 SMOL = "gpu.smol.background"
-AT_BOX = QueueSubscription(SMOL, (BackendCapacity("box", 8),), probe=30)
+AT_BOX = QueueSubscription(SMOL, (BackendCapacity("box", 8),), probe_timeout_seconds=30)
 TWO = QueueSubscription(SMOL, (BackendCapacity("box", 8), BackendCapacity("big", 4)))
 BOX = "box/smol"
 
@@ -32,7 +32,7 @@ async def breaker(f, target=BOX):
 
 async def opened(f, worker, count=5):
     await f.supply(count)
-    assert [told.opened for told in await f.calls(worker, *[FAILURE] * count)][-1]
+    assert [told.opened_breaker for told in await f.calls(worker, *[FAILURE] * count)][-1]
 
 
 async def probed(f, probe, mark=OK, wait=0.0, chance=0.5):
@@ -63,7 +63,9 @@ def test_it_opens_and_says_why(fleet, marks, why):
         worker = await f.drains("wa", AT_BOX)
         await f.supply(len(marks) + 1)
         told = await f.calls(worker, *marks)
-        assert [settled.opened for settled in told] == [False] * (len(marks) - 1) + [True], "at the last, not before"
+        assert [settled.opened_breaker for settled in told] == [False] * (len(marks) - 1) + [True], (
+            "at the last, not before"
+        )
         found = await breaker(f)
         assert (found.state, found.epoch, found.why) == (OPEN, 1, f"{why}: timeout")
         assert found.until == f.clock.now + 30
@@ -111,7 +113,7 @@ def test_a_window_of_another_length_does_not_count_into_this_one(fleet):
         await f.calls(before, *[FAILURE, OK] * 4)
         f.clock.now += POLICY.window / 10  # another slot, in which what another rule counted is forgotten
         told = await f.calls(after, OK, FAILURE)
-        assert not told[-1].opened, "1 of 2, not 5 of 10"
+        assert not told[-1].opened_breaker, "1 of 2, not 5 of 10"
 
     fleet(story)
 
@@ -123,7 +125,7 @@ def test_what_is_open_is_not_called_and_another_backend_of_the_model_is(fleet):
         waiting = await f.supply(5)
         claim = await worker.claim(5, 0)
         assert [(d.id, d.backend) for d in claim.deliveries] == [(job_id, "big") for job_id in waiting[:4]]
-        assert claim.left, "a slot is all that the last one waits for"
+        assert claim.more_waiting, "a slot is all that the last one waits for"
         assert f.places(waiting[4]) == [("queue", SMOL)], "it waits where it was"
 
     fleet(story)
@@ -138,7 +140,7 @@ def test_whoever_claims_next_knows_that_it_opened(fleet):
         await f.supply(3)
         claim = await second.claim(4, 2)
         assert (claim.deliveries, claim.probes) == ((), ())
-        assert claim.due == (await breaker(f)).until, "when a probe is due"
+        assert claim.next_due_at == (await breaker(f)).until, "when a probe is due"
 
     fleet(story)
 
@@ -150,12 +152,12 @@ def test_what_was_called_before_it_opened_says_nothing_of_it_afterwards(fleet):
         late = (await worker.claim(20, 0)).deliveries
         await opened(f, worker)
         for delivery in late[:6]:
-            assert not (await f.ends(worker, delivery, FAILURE)).opened
-        assert ((await breaker(f)).epoch, (await breaker(f)).opens) == (1, 1), "nor is it open for longer"
+            assert not (await f.ends(worker, delivery, FAILURE)).opened_breaker
+        assert ((await breaker(f)).epoch, (await breaker(f)).open_count) == (1, 1), "nor is it open for longer"
         await healed(f, worker)
         for delivery in late[6:]:
             await f.ends(worker, delivery, FAILURE)
-        assert ((await breaker(f)).state, (await breaker(f)).failures_in_a_row) == (CLOSED, 0)
+        assert ((await breaker(f)).state, (await breaker(f)).consecutive_failures) == (CLOSED, 0)
 
     fleet(story)
 
@@ -171,7 +173,9 @@ def test_a_probe_is_handed_out_though_nothing_is_queued_and_to_one_alone(fleet):
         ((probe,),) = [claim.probes for claim in claims if claim.probes]
         assert (probe.target, probe.backend, probe.model) == (BOX, "box", "smol")
         assert (await breaker(f)).state == HALF_OPEN
-        assert {claim.due for claim in claims[1:]} == {f.clock.now + AT_BOX.probe + PROBE_GRACE}, "its lease"
+        assert {claim.next_due_at for claim in claims[1:]} == {
+            f.clock.now + AT_BOX.probe_timeout_seconds + PROBE_GRACE_SECONDS
+        }, "its lease"
 
     fleet(story)
 
@@ -192,7 +196,7 @@ def test_a_prober_that_is_lost_is_replaced_after_its_lease_and_not_heard_any_mor
         await opened(f, lost)
         f.clock.now += 30
         (probe,) = (await lost.claim(1, 0)).probes
-        f.clock.now += AT_BOX.probe + PROBE_GRACE - 0.001
+        f.clock.now += AT_BOX.probe_timeout_seconds + PROBE_GRACE_SECONDS - 0.001
         assert (await heir.claim(1, 0)).probes == ()
         f.clock.now += 0.001
         (second,) = (await heir.claim(1, 0)).probes
@@ -213,7 +217,7 @@ def test_a_probe_that_says_nothing_of_the_model_is_sent_again_when_a_429_allows_
         (probe,) = (await worker.claim(1, 0)).probes
         assert await probed(f, probe, NEUTRAL, wait=7) == HALF_OPEN
         claim = await worker.claim(1, 0)
-        assert (claim.probes, claim.due) == ((), f.clock.now + 7)
+        assert (claim.probes, claim.next_due_at) == ((), f.clock.now + 7)
         f.clock.now += 7
         assert (await worker.claim(1, 0)).probes
 
@@ -269,12 +273,12 @@ def test_nothing_is_left_of_a_ramp_or_a_cooldown_that_is_over_though_no_job_come
     async def story(f):
         worker = await f.drains("wa", TWO)
         await f.supply(1)
-        await f.calls(worker, NEUTRAL, credential_mark="cooldown", wait=3.0)
-        await force_breaker(f.link, "big/smol", OverrideResult(OPEN, "a test", 1.0), POLICY)
+        await f.calls(worker, NEUTRAL, credential_signal="cooldown", cooldown_seconds=3.0)
+        await force_breaker(f.link, "big/smol", BreakerOverride(OPEN, "a test", 1.0), POLICY)
         f.clock.now += 1
         await healed(f, worker, "big/smol")
         f.clock.now += POLICY.ramp
-        assert (await worker.claim(1, 0)).due == 0, "or its workers would look again and again"
+        assert (await worker.claim(1, 0)).next_due_at == 0, "or its workers would look again and again"
         assert f.store.hgetall("of:blocked") == {}
 
     fleet(story)
@@ -284,9 +288,11 @@ def test_what_an_operator_opens_is_neither_called_nor_probed_before_its_end(flee
     async def story(f):
         worker = await f.drains("wa", AT_BOX)
         await f.supply(1)
-        assert await force_breaker(f.link, BOX, OverrideResult(OPEN, "its card is being changed", 3600), POLICY) == OPEN
         assert (
-            await force_breaker(f.link, BOX, OverrideResult(OPEN, "its card is being changed", 3600), POLICY) == OPEN
+            await force_breaker(f.link, BOX, BreakerOverride(OPEN, "its card is being changed", 3600), POLICY) == OPEN
+        )
+        assert (
+            await force_breaker(f.link, BOX, BreakerOverride(OPEN, "its card is being changed", 3600), POLICY) == OPEN
         ), "sent again"
         found = await breaker(f)
         assert (found.forced, found.forced_until, found.epoch) == ("open", f.clock.now + 3600, 1)
@@ -301,10 +307,10 @@ def test_what_an_operator_opens_is_neither_called_nor_probed_before_its_end(flee
 def test_what_an_operator_opens_for_good_stays_open_until_he_takes_it_back(fleet):
     async def story(f):
         worker = await f.drains("wa", AT_BOX)
-        await force_breaker(f.link, BOX, OverrideResult(OPEN, "sold"), POLICY)
+        await force_breaker(f.link, BOX, BreakerOverride(OPEN, "sold"), POLICY)
         f.clock.now += 1e8
         claim = await worker.claim(1, 0)
-        assert (claim.probes, claim.due) == ((), 0)
+        assert (claim.probes, claim.next_due_at) == ((), 0)
         assert (await breaker(f)).forced_until is None
         assert await reset_breaker(f.link, BOX, POLICY) == OPEN
         assert (await worker.claim(1, 0)).probes, "it is probed at once"
@@ -316,12 +322,12 @@ def test_what_an_operator_closes_is_called_whatever_comes_of_it_until_its_end(fl
     async def story(f):
         worker = await f.drains("wa", AT_BOX)
         await opened(f, worker)
-        assert await force_breaker(f.link, BOX, OverrideResult(CLOSED, "I know better", 60), POLICY) == CLOSED
+        assert await force_breaker(f.link, BOX, BreakerOverride(CLOSED, "I know better", 60), POLICY) == CLOSED
         await f.supply(22)
         told = await f.calls(worker, *[FAILURE] * 20)
-        assert not any(settled.opened for settled in told)
+        assert not any(settled.opened_breaker for settled in told)
         f.clock.now += 60
-        assert (await f.calls(worker, FAILURE))[0].opened
+        assert (await f.calls(worker, FAILURE))[0].opened_breaker
 
     fleet(story)
 
@@ -335,7 +341,7 @@ def test_what_is_open_is_still_open_after_a_crash_of_the_server(server, own_flee
         server.start()
         await f.supply(1)
         claim = await worker.claim(1, 0)
-        assert (claim.deliveries, claim.due) == ((), before[0][0].until)
+        assert (claim.deliveries, claim.next_due_at) == ((), before[0][0].until)
         assert (await list_breakers(f.link), await breaker_history(f.link)) == before
         await healed(f, worker)
         assert await f.claim(worker)

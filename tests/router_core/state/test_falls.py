@@ -12,13 +12,12 @@ from openfall.router_core.degrading.degrade import Hold, StandIn
 from openfall.router_core.degrading.policy import HoldReason, Remedy
 from openfall.router_core.jobs.job import Urgency
 from openfall.router_core.jobs.result import Result, Status
-from openfall.router_core.state.held_jobs import replay
-from openfall.router_core.state.held_release import ReleaseBudget, release_held
-from openfall.router_core.state.jobs import end as finish
+from openfall.router_core.state.held_jobs import ReleaseBudget, release_held, replay_held
+from openfall.router_core.state.jobs import end_job as finish
 from openfall.router_core.state.maintenance import reap
 from openfall.router_core.state.settlement import DeliveryOutcome
 from openfall.router_core.state.subscription import BackendCapacity, QueueSubscription
-from openfall.router_core.state.worker_queue import LEASE
+from openfall.router_core.state.worker_queue import LEASE_SECONDS
 
 JOB = "job-00001"
 QUEUE = "gpu.smol.background"
@@ -43,7 +42,9 @@ async def falls(f, job_id: str = JOB, queue: str = QUEUE, fall: Fall = OUTAGE, *
     await f.accept(job_id, queue=queue, **terms)
     worker = await f.drains("worker-a", QueueSubscription(queue, (BackendCapacity("box", 8),)))
     delivery = await f.claim(worker)
-    await worker.settle(worker.settling(delivery, DeliveryOutcome(next=fall)))  # without a call: no breaker hears of it
+    await worker.settle(
+        worker.settlement(delivery, DeliveryOutcome(next_step=fall))
+    )  # without a call: no breaker hears of it
 
 
 def mail_of(f, inbox: str = "bot") -> list[tuple[bytes, bytes, bytes]]:
@@ -56,8 +57,8 @@ def test_what_falls_waits_in_degrade_and_tells_where_it_came_from_and_why(fleet)
         assert f.places(JOB) == [("queue", "degrade")]
         assert [row["event"] for row in f.events(JOB)] == ["queued", "started", "fallen"]
         degrade = await f.drains("degrader", DEGRADE)
-        fell = (await f.claim(degrade)).fell
-        assert (fell.reason, fell.why, fell.at, fell.falls) == ("outage", "every model is away", f.clock.now, 1)
+        fell = (await f.claim(degrade)).fall
+        assert (fell.reason, fell.detail, fell.at, fell.falls) == ("outage", "every model is away", f.clock.now, 1)
         assert f.ours(JOB, "fell_from") == QUEUE
 
     fleet(story)
@@ -80,8 +81,10 @@ def test_a_landing_is_written_down_once_however_often_its_settle_is_sent(fleet):
         degrade = await f.drains("degrader", DEGRADE)
         delivery = await f.claim(degrade)
         hold = Hold(reason=HoldReason.OUTAGE, detail="away", models=("smol", "large"))
-        settle = degrade.settling(delivery, DeliveryOutcome(next=hold, fall=record_of(), reply=interim()))
-        came = [(await degrade.settle(settle)).came for _ in range(3)]
+        settle = degrade.settlement(
+            delivery, DeliveryOutcome(next_step=hold, fall_record=record_of(), interim_reply=interim())
+        )
+        came = [(await degrade.settle(settle)).outcome for _ in range(3)]
         assert came == ["settled", "again", "again"]
         assert f.places(JOB) == [("deferred", "degrade")]
         assert f.store.xlen("of:falls") == 1
@@ -119,7 +122,7 @@ def test_a_degrade_worker_that_dies_is_no_crash_of_the_job_it_held(fleet):
         for number in range(4):
             degrade = await f.drains(f"degrader-{number}", DEGRADE)
             await f.claim(degrade)
-            await f.pass_time(LEASE + 1)
+            await f.pass_time(LEASE_SECONDS + 1)
             assert await reap(f.link) == [(JOB, "degrade", "queued")]
         assert f.places(JOB) == [("queue", "degrade")]
         assert (await f.intake.record(JOB)).crashes == 0
@@ -132,12 +135,14 @@ def test_a_frozen_degrade_worker_that_comes_back_late_changes_nothing(fleet):
         await falls(f)
         slow = await f.drains("slow", DEGRADE)
         delivery = await f.claim(slow)
-        await f.pass_time(LEASE + 1)
+        await f.pass_time(LEASE_SECONDS + 1)
         await reap(f.link)
         await f.lands(fall=record_of())
         hold = Hold(reason=HoldReason.OUTAGE, detail="away", models=("smol",))
-        late = slow.settling(delivery, DeliveryOutcome(next=hold, fall=record_of(), reply=interim()))
-        assert (await slow.settle(late)).came == "late"
+        late = slow.settlement(
+            delivery, DeliveryOutcome(next_step=hold, fall_record=record_of(), interim_reply=interim())
+        )
+        assert (await slow.settle(late)).outcome == "late"
         assert f.store.xlen("of:falls") == 1
         assert f.places(JOB) == [("deferred", "degrade")]
 
@@ -152,17 +157,17 @@ def test_a_stand_in_gets_the_job_marked_and_what_it_cannot_serve_falls_from_wher
         assert (told["event"], told["by"], told["reason"]) == ("degraded", "other_model", "outage")
         worker = await f.drains("worker-b", QueueSubscription(QUEUE, (BackendCapacity("box", 8),)))
         delivery = await f.claim(worker)
-        assert (delivery.fell.stand_in, delivery.fell.why) == ("large", "every model is away")
+        assert (delivery.fall.stand_in, delivery.fall.detail) == ("large", "every model is away")
         await f.settle(worker, delivery, OUTAGE)
         assert f.ours(JOB, "fell_from") == QUEUE
-        assert (await f.lands()).fell.falls == 2
+        assert (await f.lands()).fall.falls == 2
         assert await replayed(f) == QUEUE
 
     fleet(story)
 
 
 async def replayed(f) -> str:
-    await replay(f.link, JOB)
+    await replay_held(f.link, JOB)
     assert f.ours(JOB, "stand_in") is None
     return f.ours(JOB, "queue")
 
@@ -233,7 +238,7 @@ def test_an_incident_knows_how_many_are_held_for_it_whatever_becomes_of_them(fle
             await falls(f, f"job-0000{number}")
             await f.lands(fall=record_of(f"job-0000{number}"))
         await f.intake.cancel("job-00001")
-        await replay(f.link, "job-00002")
+        await replay_held(f.link, "job-00002")
         await finish(f.link, Result(id="job-00003", status=Status.EXPIRED), rq_status="failed", seen_deliveries=2)
         (incident,) = f.store.hgetall("of:incidents").values()
         held, replayed_, expired = f.store.hmget(b"of:incident:" + incident, "held", "replayed", "expired")
@@ -247,8 +252,8 @@ def test_a_good_answer_is_remembered_under_the_name_it_was_settled_with(fleet):
         await f.accept()
         worker = await f.worker()
         delivery = await f.claim(worker)
-        ending = DeliveryOutcome(next=f.answered(delivery), remember=("team:abc", 60.0))
-        await worker.settle(worker.settling(delivery, ending))
+        ending = DeliveryOutcome(next_step=f.answered(delivery), remember_answer=("team:abc", 60.0))
+        await worker.settle(worker.settlement(delivery, ending))
         assert f.store.get("of:last:team:abc") == f.store.get("of:result:" + JOB)
         assert 0 < f.store.ttl("of:last:team:abc") <= 60
 
@@ -284,10 +289,12 @@ WEEK = 7 * 86400.0
 @pytest.mark.parametrize(
     ("urgency", "terms", "longer"),
     [
-        pytest.param("batch", {"firm": False}, True, id="a job that somebody will look for"),
-        pytest.param("interactive", {"firm": False, "inbox": "bot"}, True, id="a job whose answer is read later"),
-        pytest.param("interactive", {"firm": False}, False, id="a job that somebody waited for, and went"),
-        pytest.param("batch", {"firm": True}, False, id="a job whose caller has set a deadline"),
+        pytest.param("batch", {"has_deadline": False}, True, id="a job that somebody will look for"),
+        pytest.param(
+            "interactive", {"has_deadline": False, "inbox": "bot"}, True, id="a job whose answer is read later"
+        ),
+        pytest.param("interactive", {"has_deadline": False}, False, id="a job that somebody waited for, and went"),
+        pytest.param("batch", {"has_deadline": True}, False, id="a job whose caller has set a deadline"),
     ],
 )
 def test_a_hold_may_last_longer_than_was_guessed_but_not_than_was_said(fleet, urgency, terms, longer):

@@ -9,7 +9,7 @@ from openfall.router_core.degrading.policy import HoldReason
 from openfall.router_core.jobs.result import Status
 from openfall.router_core.state.maintenance import reap
 from openfall.router_core.state.subscription import BackendCapacity, QueueSubscription, WorkerIdentity
-from openfall.router_core.state.worker_queue import LEASE, WorkerQueue
+from openfall.router_core.state.worker_queue import LEASE_SECONDS, WorkerQueue
 from openfall.router_core.state.worker_registry import register, unregister
 
 JOB = "job-00001"
@@ -20,7 +20,7 @@ def test_a_claim_whose_reply_was_lost_comes_back_without_a_crash(fleet):
         await f.accept()
         worker = await f.worker()
         await f.claim(worker)  # the reply is lost: the worker lives, and does not know of the delivery
-        await f.pass_time(LEASE + 1, (worker, ()))
+        await f.pass_time(LEASE_SECONDS + 1, (worker, ()))
         assert await reap(f.link) == [(JOB, f.queue, "queued")]
         record = await f.intake.record(JOB)
         assert (record.state, record.crashes) == ("queued", 0)
@@ -46,7 +46,7 @@ def test_the_job_of_a_dead_worker_goes_to_the_front_of_its_queue(fleet):
         await f.accept()
         await f.claim(await f.worker("dead-one"))
         await f.accept("job-00002")
-        await f.pass_time(LEASE + 1)
+        await f.pass_time(LEASE_SECONDS + 1)
         heir = await f.worker("heir")
         assert await reap(f.link) == [(JOB, f.queue, "queued")]
         assert [d.id for d in (await heir.claim(2, 0)).deliveries] == [JOB, "job-00002"]
@@ -60,7 +60,7 @@ def test_jobs_of_a_dead_worker_keep_their_order(fleet):
         for n in range(3):
             await f.accept(f"job-0000{n}")
         await (await f.worker("dead-one")).claim(3, 0)
-        await f.pass_time(LEASE + 1)
+        await f.pass_time(LEASE_SECONDS + 1)
         heir = await f.worker("heir")
         await reap(f.link)
         assert [d.id for d in (await heir.claim(3, 0)).deliveries] == ["job-00000", "job-00001", "job-00002"]
@@ -119,7 +119,7 @@ def test_a_late_answer_is_taken_while_nobody_has_claimed_the_job_again(fleet):
         await f.accept()
         worker = await f.worker("slow")
         delivery = await f.claim(worker)
-        await f.pass_time(LEASE + 1)
+        await f.pass_time(LEASE_SECONDS + 1)
         await reap(f.link)
         assert await f.settle(worker, delivery) == "settled"
         assert f.places(JOB) == [("finished", f.queue)]
@@ -133,7 +133,7 @@ def test_a_late_failure_changes_nothing_once_the_job_was_reaped(fleet):
         await f.accept()
         worker = await f.worker("slow")
         delivery = await f.claim(worker)
-        await f.pass_time(LEASE + 1)
+        await f.pass_time(LEASE_SECONDS + 1)
         await reap(f.link)
         assert await f.settle(worker, delivery, Handoff("large", False), "gpu.large.background") == "late"
         assert f.places(JOB) == [("queue", f.queue)]
@@ -146,11 +146,11 @@ def test_a_late_answer_is_refused_and_counted_once_the_job_was_claimed_again(fle
         await f.accept()
         slow, heir = await f.worker("slow"), await f.worker("heir")
         late = await f.claim(slow)
-        await f.pass_time(LEASE + 1)
+        await f.pass_time(LEASE_SECONDS + 1)
         await reap(f.link)
         current = await f.claim(heir)
         assert await f.settle(slow, late) == "late"
-        assert await slow.emit(late, [b"{}"]) is False
+        assert await slow.append_events(late, [b"{}"]) is False
         assert (await slow.beat([late]))[1] == [JOB]
         assert f.counter("late") == 1
         assert f.places(JOB) == [("wip", f.queue)]
@@ -167,7 +167,7 @@ def test_a_token_is_never_given_twice_not_even_to_a_namesake(fleet):
     async def story(f):
         await f.accept()
         first = await f.claim(await f.worker("host-1-gpu.1"))
-        await f.pass_time(LEASE + 1)
+        await f.pass_time(LEASE_SECONDS + 1)
         await f.worker("host-2-gpu.1")
         await reap(f.link)
         successor = WorkerQueue(

@@ -11,16 +11,16 @@ from openfall.router_core.degrading.degrade import Hold
 from openfall.router_core.degrading.policy import HoldReason
 from openfall.router_core.jobs.result import Status
 from openfall.router_core.state.errors import UnknownJob
-from openfall.router_core.state.fall_log import read_falls
 from openfall.router_core.state.held_jobs import (
     HeldFilter,
-    drop,
-    find_held,
-    held_count,
-    held_summary,
+    count_held,
+    drop_held,
+    fetch_held,
+    fetch_held_summary,
     list_held,
-    replay,
+    replay_held,
 )
+from openfall.router_core.state.incidents import read_falls
 from openfall.router_core.state.settlement import DeliveryOutcome
 
 JOB = "job-00001"
@@ -30,8 +30,8 @@ async def _held(f, *ids, reason=HoldReason.OUTAGE, **hold):
     worker = await f.worker()
     for job_id in ids:
         await f.accept(job_id, **hold.pop("terms", {}))
-        ending = DeliveryOutcome(next=Fall(reason, "every model is away"))
-        assert (await worker.settle(worker.settling(await f.claim(worker), ending))).came == "settled"
+        ending = DeliveryOutcome(next_step=Fall(reason, "every model is away"))
+        assert (await worker.settle(worker.settlement(await f.claim(worker), ending))).outcome == "settled"
         record = json.dumps({"id": job_id, "reason": reason, "counts": [], "notify": []}).encode()
         await f.lands(
             Hold(reason=reason, detail="every model is away", **{"models": ("smol", "large"), **hold}), record
@@ -45,11 +45,11 @@ async def _ids(f, **wanted):
 def test_a_held_job_tells_why_since_when_and_what_releases_it(fleet):
     async def story(f):
         await _held(f, JOB, ready_at=f.clock.now + 30)
-        (job,) = await find_held(f.link, [JOB, "nobody-0001"])
+        (job,) = await fetch_held(f.link, [JOB, "nobody-0001"])
         assert (job.id, job.queue, job.urgency) == (JOB, f.queue, "background")
         assert (job.reason, job.why) == (HoldReason.OUTAGE, "every model is away")
-        assert (job.models, job.ready_at) == (("smol", "large"), f.clock.now + 30)
-        assert (job.since, job.deadline) == (f.clock.now, f.clock.now + 600)
+        assert (job.release_models, job.ready_at) == (("smol", "large"), f.clock.now + 30)
+        assert (job.held_at, job.deadline) == (f.clock.now, f.clock.now + 600)
 
     fleet(story)
 
@@ -63,7 +63,7 @@ def test_all_that_stays_held_is_found_though_others_leave_meanwhile(fleet):
             found.append(job.id)
             if len(found) == 1:
                 for other in ids[100:200]:
-                    assert await replay(f.link, other) == "queued"
+                    assert await replay_held(f.link, other) == "queued"
         assert len(found) == len(set(found))
         assert set(ids[:100] + ids[200:]) <= set(found)
 
@@ -89,11 +89,11 @@ def test_what_is_held_is_summed_up_by_reason_and_by_what_it_waits_for(fleet):
         await _held(f, "job-00001", "job-00002")
         await _held(f, "job-00003", models=("large",))
         await _held(f, "job-00004", reason=HoldReason.POISONED, models=())
-        seen = await held_summary(f.link)
-        assert (seen.total, seen.looked_at, await held_count(f.link)) == (4, 4, 4)
+        seen = await fetch_held_summary(f.link)
+        assert (seen.total, seen.examined, await count_held(f.link)) == (4, 4, 4)
         assert seen.by_reason == {HoldReason.OUTAGE: 3, HoldReason.POISONED: 1}
         assert seen.models == ("large", "smol")
-        assert ((await held_summary(f.link, 2)).total, (await held_summary(f.link, 2)).looked_at) == (4, 2)
+        assert ((await fetch_held_summary(f.link, 2)).total, (await fetch_held_summary(f.link, 2)).examined) == (4, 2)
 
     fleet(story)
 
@@ -101,11 +101,11 @@ def test_what_is_held_is_summed_up_by_reason_and_by_what_it_waits_for(fleet):
 def test_only_a_held_job_is_replayed_and_an_unknown_one_is_told(fleet):
     async def story(f):
         await _held(f, JOB)
-        assert await replay(f.link, JOB) == "queued"
-        assert await replay(f.link, JOB) == "queued"
+        assert await replay_held(f.link, JOB) == "queued"
+        assert await replay_held(f.link, JOB) == "queued"
         assert f.places(JOB) == [("queue", f.queue)]
         with pytest.raises(UnknownJob, match="no job nobody-0001"):
-            await replay(f.link, "nobody-0001")
+            await replay_held(f.link, "nobody-0001")
 
     fleet(story)
 
@@ -114,16 +114,16 @@ def test_a_dropped_job_has_an_end_and_one_that_has_gone_on_is_left(fleet):
     async def story(f):
         await _held(f, "job-00001", "job-00002", "job-00003")
         one, other, third = [job async for job in list_held(f.link)]
-        assert await drop(f.link, one)
+        assert await drop_held(f.link, one)
         result = await f.intake.result(one.id)
         assert (result.status, result.detail) == (Status.CANCELLED, "dropped by an operator")
-        assert await drop(f.link, one) is False
-        await replay(f.link, other.id)
-        assert await drop(f.link, other) is False
+        assert await drop_held(f.link, one) is False
+        await replay_held(f.link, other.id)
+        assert await drop_held(f.link, other) is False
         worker = await f.worker()
-        await replay(f.link, third.id)
+        await replay_held(f.link, third.id)
         await f.settle(worker, await f.claim(worker))
-        assert await drop(f.link, third) is False
+        assert await drop_held(f.link, third) is False
         assert (await f.intake.result(third.id)).answered
 
     fleet(story)

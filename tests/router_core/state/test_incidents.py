@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from openfall.router_core.state.incidents import (
-    KEEP,
-    QUIET,
+    QUIET_SECONDS,
+    RETENTION_SECONDS,
     close_incident,
     fetch_incident,
     open_incidents,
@@ -19,7 +19,7 @@ MODELS = ("smol", "large")
 def open_one(f, reason="outage", **fields):
     """One whose last fall is long enough ago."""
     found = open_incident(f.store, f.clock.now, reason, **{"falls": 3, "version": 4, **fields})
-    f.clock.now += QUIET
+    f.clock.now += QUIET_SECONDS
     return found
 
 
@@ -57,8 +57,8 @@ def test_an_incident_that_is_over_is_kept_for_a_week_and_is_no_longer_open(fleet
         assert await close_incident(f.link, "outage", MODELS) == one
         assert await open_incidents(f.link) == ()
         found = await fetch_incident(f.link, one)
-        assert (found.ended, found.version) == (f.clock.now, 5)
-        assert 0 < f.store.ttl(f"of:incident:{one}") <= KEEP
+        assert (found.ended_at, found.version) == (f.clock.now, 5)
+        assert 0 < f.store.ttl(f"of:incident:{one}") <= RETENTION_SECONDS
         assert await close_incident(f.link, "outage", MODELS) is None, "once"
 
     fleet(story)
@@ -98,12 +98,17 @@ def test_an_incident_says_what_was_counted_the_most_first(fleet):
             "told:webhook": 5, "told_version:discord": 1,
         })  # fmt: skip
         (found,) = await open_incidents(f.link)
-        assert (found.id, found.reason, found.ended, found.last) == (one, "outage", None, f.clock.now - QUIET)
+        assert (found.id, found.reason, found.ended_at, found.last_fall_at) == (
+            one,
+            "outage",
+            None,
+            f.clock.now - QUIET_SECONDS,
+        )
         assert (found.falls, found.held, found.replayed, found.expired) == (3, 3, 2, 1)
         assert list(found.urgencies.items()) == [("interactive", 2), ("batch", 1)]
         assert list(found.causes.items()) == [("overloaded", 2), ("timeout", 2)]
-        assert (found.models, found.seen) == ({"smol": 3}, {"canned_reply": 2, "nothing": 1})
-        assert found.told == {"discord": "m1", "webhook": ""}
+        assert (found.models, found.remedies) == ({"smol": 3}, {"canned_reply": 2, "nothing": 1})
+        assert found.messages == {"discord": "m1", "webhook": ""}
 
     fleet(story)
 

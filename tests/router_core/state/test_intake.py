@@ -13,7 +13,7 @@ JOB = "job-00001"
 
 def test_an_accepted_job_is_queued_with_its_place_and_deadline(fleet):
     async def story(f):
-        first = await f.accept(JOB, give_up=120)
+        first = await f.accept(JOB, expires_after_seconds=120)
         second = await f.accept("job-00002")
         assert (first.id, first.position, first.joined, first.deadline) == (JOB, 1, False, f.clock.now + 120)
         assert second.position == 2
@@ -101,7 +101,7 @@ def test_no_producer_can_write_itself_into_the_keys_of_another(fleet):
 
 def test_a_key_joins_a_finished_job_for_as_long_as_its_result_is_kept(fleet):
     async def story(f):
-        await f.accept(idempotency_key="k", keep=77)
+        await f.accept(idempotency_key="k", keep_seconds=77)
         (key,) = f.store.keys("of:idem:*")
         assert f.store.ttl(key) == -1, "it stands while the job has no result"
         worker = await f.worker()
@@ -128,7 +128,7 @@ def test_a_result_is_kept_for_a_second_at_least(fleet):
     """A lifetime of 0 would make the settle fail halfway: the job would be done and have no result."""
 
     async def story(f):
-        await f.accept(keep=0.2)
+        await f.accept(keep_seconds=0.2)
         worker = await f.worker()
         assert await f.settle(worker, await f.claim(worker)) == "settled"
         assert (await f.intake.result(JOB)).answered
@@ -138,7 +138,7 @@ def test_a_result_is_kept_for_a_second_at_least(fleet):
 
 def test_an_unknown_job_is_unknown_to_every_question(fleet):
     async def story(f):
-        for question in ("result", "record", "position", "cancel", "watch"):
+        for question in ("result", "record", "position", "cancel", "request_stream"):
             with pytest.raises(UnknownJob, match="no job job-00001"):
                 await getattr(f.intake, question)(JOB)
 
@@ -150,7 +150,7 @@ def test_jobs_accepted_in_bulk_are_each_accepted_or_refused(fleet):
         await f.accept(JOB)
         from openfall.router_core.state.jobs import SubmitTerms
 
-        terms = SubmitTerms(queue=f.queue, give_up=10, keep=10)
+        terms = SubmitTerms(queue=f.queue, expires_after_seconds=10, keep_seconds=10)
         other = f.job(JOB, body={"messages": []})
         good, bad = await f.intake.accept_many([(f.job("job-00002"), terms), (other, terms)])
         assert good.id == "job-00002"

@@ -5,14 +5,14 @@ from __future__ import annotations
 from openfall.router_core.deciding.breaker import BreakerPolicy, BreakerState
 from openfall.router_core.jobs.outcome import CallSignal, CredentialSignal
 from openfall.router_core.state.breakers import (
-    OverrideResult,
+    BreakerOverride,
     ProbeResult,
     force_breaker,
     list_breakers,
     report_probe,
 )
 from openfall.router_core.state.fleet_flags import local_only, set_local_only
-from openfall.router_core.state.held_jobs import replay
+from openfall.router_core.state.held_jobs import replay_held
 from openfall.router_core.state.maintenance import sweep
 from openfall.router_core.state.subscription import BackendCapacity, QueueSubscription
 
@@ -31,8 +31,8 @@ HOME = QueueSubscription(AT_HOME, (BackendCapacity("box", 4),))
 
 async def parked(f, worker):
     await f.supply(1, SMOL)
-    (told,) = await f.calls(worker, NEUTRAL, credential="one", credential_mark=PARK)
-    assert told.opened
+    (told,) = await f.calls(worker, NEUTRAL, credential="one", credential_signal=PARK)
+    assert told.opened_breaker
 
 
 async def taken(f, worker, want=9):
@@ -57,7 +57,7 @@ def test_a_parked_key_leaves_the_backend_of_a_model_that_needs_another(fleet):
     async def story(f):
         worker = await f.drains("wa", OTHER, local=False)
         await f.supply(2, FAR)
-        await f.calls(worker, NEUTRAL, credential="two", credential_mark=PARK)
+        await f.calls(worker, NEUTRAL, credential="two", credential_signal=PARK)
         assert await taken(f, worker) == [(FAR, "north")]
 
     fleet(story)
@@ -87,12 +87,12 @@ def test_calls_that_were_under_way_when_a_key_was_parked_do_not_park_it_again(fl
         await f.supply(2, LARGE)
         late = (await worker.claim(2, 0)).deliveries
         await parked(f, worker)
-        await f.ends(worker, late[0], NEUTRAL, credential="one", credential_mark=PARK)
-        await force_breaker(f.link, "key:one", OverrideResult(BreakerState.CLOSED, "it was renewed", 0.001), POLICY)
+        await f.ends(worker, late[0], NEUTRAL, credential="one", credential_signal=PARK)
+        await force_breaker(f.link, "key:one", BreakerOverride(BreakerState.CLOSED, "it was renewed", 0.001), POLICY)
         f.clock.now += 1
-        await f.ends(worker, late[1], NEUTRAL, credential="one", credential_mark=PARK)
+        await f.ends(worker, late[1], NEUTRAL, credential="one", credential_signal=PARK)
         (found,) = await list_breakers(f.link)
-        assert (found.state, found.epoch, found.opens) == (BreakerState.CLOSED, 2, 1)
+        assert (found.state, found.epoch, found.open_count) == (BreakerState.CLOSED, 2, 1)
 
     fleet(story)
 
@@ -103,13 +103,13 @@ def test_everybody_waits_as_long_as_a_429_asks_and_nobody_shortens_it(fleet):
         await f.supply(5, SMOL)
         one, two, three = (await second.claim(3, 0)).deliveries
         until = f.clock.now + 20
-        await f.ends(second, one, NEUTRAL, credential_mark=COOLDOWN, wait=20.0)
-        await f.ends(second, two, NEUTRAL, credential_mark=COOLDOWN, wait=3.0)
-        await f.ends(second, three, NEUTRAL, credential_mark=COOLDOWN, wait=0.0)
+        await f.ends(second, one, NEUTRAL, credential_signal=COOLDOWN, cooldown_seconds=20.0)
+        await f.ends(second, two, NEUTRAL, credential_signal=COOLDOWN, cooldown_seconds=3.0)
+        await f.ends(second, three, NEUTRAL, credential_signal=COOLDOWN, cooldown_seconds=0.0)
         f.clock.now += 19.999
         for worker in (first, second):
             claim = await worker.claim(1, 0)
-            assert (claim.deliveries, claim.due) == ((), until)
+            assert (claim.deliveries, claim.next_due_at) == ((), until)
         assert [found.cooling_until for found in await list_breakers(f.link)] == [until]
         f.clock.now = until
         assert await taken(f, first) == [(SMOL, "east")] * 2
@@ -126,7 +126,7 @@ def test_a_429_of_one_model_says_nothing_of_another_at_the_same_backend(fleet):
         )
         worker = await f.drains("wa", *here, local=False)
         await f.supply(2, SMOL)
-        await f.calls(worker, NEUTRAL, credential_mark=COOLDOWN, wait=20.0)
+        await f.calls(worker, NEUTRAL, credential_signal=COOLDOWN, cooldown_seconds=20.0)
         await f.supply(1, LARGE)
         assert await taken(f, worker) == [(LARGE, "east")]
 
@@ -142,7 +142,7 @@ def test_a_429_while_it_comes_back_is_honoured_too(fleet):
         for _ in range(POLICY.probes):
             (probe,) = (await worker.claim(0, 0)).probes
             await report_probe(f.link, probe, ProbeResult(OK, "", 0, 0.5), POLICY)
-        await f.calls(worker, NEUTRAL, credential_mark=COOLDOWN, wait=2.0)
+        await f.calls(worker, NEUTRAL, credential_signal=COOLDOWN, cooldown_seconds=2.0)
         assert await taken(f, worker) == []
         f.clock.now += 2
         assert await taken(f, worker) == [(SMOL, "east")]
@@ -155,11 +155,11 @@ def test_a_probe_waits_for_the_end_of_a_429_as_everybody_does(fleet):
         worker = await f.drains("wa", PAID[0], local=False)
         await f.supply(2, SMOL)
         limited, broken = (await worker.claim(2, 0)).deliveries
-        await f.ends(worker, limited, NEUTRAL, credential_mark=COOLDOWN, wait=90.0)
+        await f.ends(worker, limited, NEUTRAL, credential_signal=COOLDOWN, cooldown_seconds=90.0)
         await f.ends(worker, broken, TRIP)
         f.clock.now += 89
         claim = await worker.claim(1, 0)
-        assert (claim.probes, claim.due) == ((), f.clock.now + 1)
+        assert (claim.probes, claim.next_due_at) == ((), f.clock.now + 1)
         f.clock.now += 1
         assert (await worker.claim(1, 0)).probes
 
@@ -170,11 +170,11 @@ def test_many_probes_that_are_due_at_once_are_handed_out_by_twos_without_a_wait(
     async def story(f):
         worker = await f.drains("wa", *PAID, OTHER, local=False)
         for target in ("east/smol", "west/large", "south/far", "north/far", "key:two"):
-            await force_breaker(f.link, target, OverrideResult(BreakerState.OPEN, "a test", 1), POLICY)
+            await force_breaker(f.link, target, BreakerOverride(BreakerState.OPEN, "a test", 1), POLICY)
         f.clock.now += 1
         claims = [await worker.claim(1, 0) for _ in range(3)]
         assert [len(claim.probes) for claim in claims] == [2, 2, 1]
-        assert [claim.due == f.clock.now for claim in claims] == [True, True, False]
+        assert [claim.next_due_at == f.clock.now for claim in claims] == [True, True, False]
         assert {probe.target for claim in claims for probe in claim.probes} == {found.target for found in
             await list_breakers(f.link)}  # fmt: skip
 
@@ -187,7 +187,7 @@ def test_with_the_switch_on_a_pool_that_is_not_local_gets_no_job_and_no_probe(fl
         await f.supply(3, SMOL)
         await f.supply(1, AT_HOME)
         before = await f.claim(cloud)
-        await force_breaker(f.link, "east/smol", OverrideResult(BreakerState.OPEN, "a test", 1), POLICY)
+        await force_breaker(f.link, "east/smol", BreakerOverride(BreakerState.OPEN, "a test", 1), POLICY)
         f.clock.now += 1
         await set_local_only(f.link, True, "a guest is here")
         assert await local_only(f.link) == "a guest is here"
@@ -212,9 +212,9 @@ def test_a_job_that_must_stay_falls_when_it_is_found_in_a_queue_of_the_cloud(fle
         assert [d.id for d in (await home.claim(9, 0)).deliveries] == may_stay
         for job_id in stays:
             assert f.places(job_id) == [("queue", "degrade")]
-            fell = (await f.lands()).fell
-            assert (fell.reason, SMOL in fell.why) == ("local_only", True)
-            assert await replay(f.link, job_id) == "queued"
+            fell = (await f.lands()).fall
+            assert (fell.reason, SMOL in fell.detail) == ("local_only", True)
+            assert await replay_held(f.link, job_id) == "queued"
         assert await taken(f, cloud) == [], "replayed, it falls again"
 
     fleet(story)
@@ -227,6 +227,6 @@ def test_the_sweep_finds_what_the_switch_keeps_in_a_queue(fleet):
         await set_local_only(f.link, True)
         assert await taken(f, cloud) == []
         _, found = await sweep(f.link, [SMOL], clean=False)
-        assert [(job.id, job.why) for job in found] == [(waits, "stranded")]
+        assert [(job.id, job.cause) for job in found] == [(waits, "stranded")]
 
     fleet(story)

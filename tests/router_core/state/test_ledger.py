@@ -14,7 +14,7 @@ from openfall.router_core.state.ledger import read_ledger
 from openfall.router_core.state.maintenance import reap
 from openfall.router_core.state.settlement import DeliveryOutcome
 from openfall.router_core.state.subscription import BackendCapacity, QueueSubscription
-from openfall.router_core.state.worker_queue import LEASE
+from openfall.router_core.state.worker_queue import LEASE_SECONDS
 
 SMOL, LARGE = "gpu.smol.background", "gpu.large.background"
 BOTH = (QueueSubscription(SMOL, (BackendCapacity("box", 9),)), QueueSubscription(LARGE, (BackendCapacity("tower", 9),)))
@@ -31,12 +31,12 @@ def settle(f, worker, delivery, next_=None, **told):
     attempt = replace(f.attempt(delivery), **{**from_, **told})
     next_ = next_ or Result(id=delivery.id, status=Status.FAILED, attempts=(attempt,))
     call = f.made(attempt, delivery, group=group)
-    return worker.settling(delivery, DeliveryOutcome(next=next_, call=call, to_queue=LARGE))
+    return worker.settlement(delivery, DeliveryOutcome(next_step=next_, call=call, to_queue=LARGE))
 
 
 async def call(f, worker, next_=None, **told):
     delivery = await f.claim(worker)
-    return (await worker.settle(settle(f, worker, delivery, next_, **told))).came
+    return (await worker.settle(settle(f, worker, delivery, next_, **told))).outcome
 
 
 async def entry(f):
@@ -93,7 +93,7 @@ def test_a_delivery_without_a_call_costs_nothing(fleet):
         worker = await f.drains("wa", *BOTH)
         await f.supply(1, SMOL)
         delivery = await f.claim(worker)
-        await worker.settle(worker.settling(delivery, DeliveryOutcome(next=None)))
+        await worker.settle(worker.settlement(delivery, DeliveryOutcome(next_step=None)))
         assert await read_ledger(f.link, [day(f)]) == []
 
     fleet(story)
@@ -104,11 +104,11 @@ def test_a_settle_that_is_sent_again_is_counted_once_even_after_its_job_went_on(
         worker = await f.drains("wa", *BOTH)
         await f.supply(1, SMOL)
         first = settle(f, worker, await f.claim(worker), Handoff("large", False), error=ErrorClass.TIMEOUT)
-        assert [(await worker.settle(first)).came for _ in range(2)] == ["settled", "again"]
+        assert [(await worker.settle(first)).outcome for _ in range(2)] == ["settled", "again"]
         second = settle(f, worker, await f.claim(worker))
-        assert (await worker.settle(first)).came == "again", "while the next one is asked"
-        assert [(await worker.settle(second)).came for _ in range(2)] == ["settled", "again"]
-        assert (await worker.settle(first)).came == "again", "after the end, from a disk that had been full of it"
+        assert (await worker.settle(first)).outcome == "again", "while the next one is asked"
+        assert [(await worker.settle(second)).outcome for _ in range(2)] == ["settled", "again"]
+        assert (await worker.settle(first)).outcome == "again", "after the end, from a disk that had been full of it"
         assert [entry.calls for entry in await read_ledger(f.link, [day(f)])] == [1, 1]
         assert f.counter("late") == 0
 
@@ -120,10 +120,10 @@ def test_a_call_whose_settle_comes_too_late_was_paid_all_the_same_and_once(fleet
         lost, heir = await f.drains("lost", *BOTH), await f.drains("heir", *BOTH)
         await f.supply(1, SMOL)
         slow = settle(f, lost, await f.claim(lost), Handoff("large", False), error=ErrorClass.TIMEOUT)
-        await f.pass_time(LEASE + 1, (heir, ()))
+        await f.pass_time(LEASE_SECONDS + 1, (heir, ()))
         await reap(f.link)
         assert await call(f, heir) == "settled"
-        assert [(await lost.settle(slow)).came for _ in range(3)] == ["late"] * 3
+        assert [(await lost.settle(slow)).outcome for _ in range(3)] == ["late"] * 3
         found = await entry(f)
         assert (found.calls, found.failed, found.fallbacks) == (2, 1, 0), "no other model was asked because of it"
         assert found.usd == pytest.approx(0.02)
@@ -138,9 +138,9 @@ def test_what_was_heard_of_a_job_that_is_retried_for_ever_takes_no_more_room(fle
         await f.supply(1, SMOL)
         for _ in range(50):
             delivery = await f.claim(worker)
-            assert await worker.settle(last := worker.settling(delivery, DeliveryOutcome(next=None)))
+            assert await worker.settle(last := worker.settlement(delivery, DeliveryOutcome(next_step=None)))
         assert len(f.ours(delivery.id, "settled")) <= 64
-        assert (await worker.settle(last)).came == "again"
+        assert (await worker.settle(last)).outcome == "again"
 
     fleet(story)
 

@@ -31,9 +31,8 @@ from openfall.router_core.jobs.outcome import (
     ErrorClass,
 )
 from openfall.router_core.jobs.result import Result, Status
-from openfall.router_core.state.held_jobs import replay
-from openfall.router_core.state.held_release import ReleaseBudget, release_held
-from openfall.router_core.state.jobs import JobStore, SubmitTerms, end
+from openfall.router_core.state.held_jobs import ReleaseBudget, release_held, replay_held
+from openfall.router_core.state.jobs import JobStore, SubmitTerms, end_job
 from openfall.router_core.state.maintenance import reap, sweep
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.settlement import CallReport, DeliveryOutcome
@@ -103,7 +102,9 @@ class Machine(RuleBasedStateMachine):
     @rule(queue=st.sampled_from([SMOL, LARGE]), give_up=st.sampled_from([15, 600]))
     def accept(self, queue: str, give_up: int) -> None:
         job = self.job(len(self.model.jobs))
-        accepted = self.do(self.intake.accept(job, SubmitTerms(queue=queue, give_up=give_up, keep=900)))
+        accepted = self.do(
+            self.intake.accept(job, SubmitTerms(queue=queue, expires_after_seconds=give_up, keep_seconds=900))
+        )
         self.model.jobs[job.id] = Job(queue, self.model.now + give_up, accepted=self.model.now)
         self.model.lists[queue].append(job.id)
         assert accepted.position == len(self.model.lists[queue])
@@ -112,7 +113,9 @@ class Machine(RuleBasedStateMachine):
     @rule(data=st.data())
     def accept_again(self, data) -> None:
         number = data.draw(st.integers(0, len(self.model.jobs) - 1))
-        accepted = self.do(self.intake.accept(self.job(number), SubmitTerms(queue=SMOL, give_up=9, keep=900)))
+        accepted = self.do(
+            self.intake.accept(self.job(number), SubmitTerms(queue=SMOL, expires_after_seconds=9, keep_seconds=900))
+        )
         assert accepted.deadline == self.model.jobs[accepted.id].deadline
 
     @rule(name=st.sampled_from(sorted(WORKERS)), want=st.integers(1, 3))
@@ -163,8 +166,8 @@ class Machine(RuleBasedStateMachine):
             "back": None,
         }[verb]
         call = None if verb == "back" else self.call(attempt, delivery)
-        settle = self.workers[name].settling(delivery, DeliveryOutcome(next=next_, call=call, to_queue=to_queue))
-        came = self.do(self.workers[name].settle(settle)).came
+        settle = self.workers[name].settlement(delivery, DeliveryOutcome(next_step=next_, call=call, to_queue=to_queue))
+        came = self.do(self.workers[name].settle(settle)).outcome
         assert came == self.model.fence(delivery.id, delivery.token, "done" if verb in ended else verb)
         if came == "settled":
             self._settled(delivery, verb, to_queue)
@@ -172,8 +175,9 @@ class Machine(RuleBasedStateMachine):
     def call(self, attempt: Attempt, delivery) -> CallReport:
         """A call that says nothing of any breaker: those have a machine of their own."""
         return CallReport(
-            attempt=attempt, group=None, mark=CallSignal.NEUTRAL, epoch=delivery.epoch, credential="",
-            credential_mark=CredentialSignal.FINE, credential_epoch="0", repeated=False, wait=0.0, chance=0.5,
+            attempt=attempt, group=None, signal=CallSignal.NEUTRAL, epoch=delivery.epoch, credential="",
+            credential_signal=CredentialSignal.FINE, credential_epoch="0", is_retry=False,
+            cooldown_seconds=0.0, jitter=0.5,
         )  # fmt: skip
 
     def _settled(self, delivery, verb: str, to_queue: str) -> None:
@@ -240,10 +244,10 @@ class Machine(RuleBasedStateMachine):
         overdue = {
             i for i, j in self.model.jobs.items() if j.state not in ("done", "started") and j.deadline <= self.model.now
         }
-        assert {late.id for late in found if late.why == "overdue"} == overdue
-        for late in (late for late in found if late.why == "overdue"):
+        assert {late.id for late in found if late.cause == "overdue"} == overdue
+        for late in (late for late in found if late.cause == "overdue"):
             result = Result(id=late.id, status=Status.EXPIRED, error=ErrorClass.TIMEOUT)
-            assert self.do(end(self.link, result, rq_status="failed", seen_deliveries=late.deliveries))
+            assert self.do(end_job(self.link, result, rq_status="failed", seen_deliveries=late.deliveries))
             job = self.model.jobs[late.id]
             self.model.finish(late.id, "expired", job.queue)
 
@@ -255,7 +259,7 @@ class Machine(RuleBasedStateMachine):
         if job.state == "held":
             job.state, job.token, job.crashes, job.queue = "queued", "", 0, job.fell_from
             self.model.lists[job.queue].insert(0, job_id)
-        assert self.do(replay(self.link, job_id)) == job.state
+        assert self.do(replay_held(self.link, job_id)) == job.state
 
     @rule(alias=st.sampled_from(["smol", "large"]))
     def release(self, alias: str) -> None:

@@ -21,7 +21,7 @@ LONG = 10
 
 @pytest.fixture
 def _only_the_bell_wakes(monkeypatch):
-    monkeypatch.setattr(job_events, "LOOK_AGAIN", 3600.0)
+    monkeypatch.setattr(job_events, "POLL_INTERVAL_SECONDS", 3600.0)
 
 
 async def until(found):
@@ -35,8 +35,8 @@ async def until(found):
 async def told(link, listener, event):
     """Wait until the job's events have one of that kind, looking only when woken."""
     async with asyncio.timeout(LONG):
-        while event not in [one["event"] for one in await job_events.read(link, JOB)]:
-            await listener.changed()
+        while event not in [one["event"] for one in await job_events.read_events(link, JOB)]:
+            await listener.wait_changed()
 
 
 @pytest.mark.usefixtures("_only_the_bell_wakes")
@@ -45,13 +45,13 @@ def test_every_listener_of_a_job_hears_its_news(fleet):
         await f.accept()
         worker = await f.worker()
         news = EventHub(f.url)
-        async with news.listen(JOB) as one, news.listen(JOB) as two, news.listen("job-00002"):
+        async with news.subscribe(JOB) as one, news.subscribe(JOB) as two, news.subscribe("job-00002"):
             both = asyncio.gather(told(f.link, one, "done"), told(f.link, two, "done"))
             await told(f.link, one, "queued")
             delivery = await f.claim(worker)
             await f.settle(worker, delivery)
             await both
-        async with news.listen(JOB) as again:
+        async with news.subscribe(JOB) as again:
             await told(f.link, again, "done")
         await news.close()
 
@@ -69,7 +69,7 @@ def test_an_answer_that_somebody_waits_for_keeps_its_story(fleet):
         assert f.events("job-00002") == []
         await f.accept()
         news = EventHub(f.url)
-        async with news.listen(JOB) as listener:
+        async with news.subscribe(JOB) as listener:
             await until(lambda: f.store.pubsub_numsub("of:news:" + JOB)[0][1])
             await f.settle(worker, await f.claim(worker))
             await told(f.link, listener, "done")
@@ -84,7 +84,7 @@ def test_a_listener_survives_a_cut_connection(fleet):
     async def story(f):
         await f.accept()
         news = EventHub(f.url)
-        async with news.listen(JOB) as listener:
+        async with news.subscribe(JOB) as listener:
             await told(f.link, listener, "queued")
             cut = await until(lambda: [c for c in f.store.client_list() if int(c["sub"])])
             f.store.client_kill_filter(_id=cut[0]["id"])
@@ -101,13 +101,13 @@ def test_a_listener_survives_a_cut_connection(fleet):
 
 
 def test_a_listener_looks_by_itself_when_nothing_is_heard(redis_url, monkeypatch):
-    monkeypatch.setattr(job_events, "LOOK_AGAIN", 0.01)
+    monkeypatch.setattr(job_events, "POLL_INTERVAL_SECONDS", 0.01)
 
     async def story():
         news = EventHub(redis_url)
-        async with asyncio.timeout(LONG), news.listen(JOB) as listener:
+        async with asyncio.timeout(LONG), news.subscribe(JOB) as listener:
             for _ in range(3):
-                await listener.changed()
+                await listener.wait_changed()
         await news.close()
 
     asyncio.run(story())
@@ -129,11 +129,11 @@ def test_the_bell_rings_for_an_accepted_job_and_once(fleet):
 def test_a_ring_that_is_passed_on_reaches_the_next(fleet):
     async def story(f):
         first, second = WakeUp(f.url, [QUEUE]), WakeUp(f.url, [QUEUE])
-        await first.pass_on()
+        await first.forward()
         assert await second.wait(0.01) is False, "nothing had rung"
         await f.accept()
         assert await first.wait() is True
-        await first.pass_on()
+        await first.forward()
         assert await second.wait() is True
         await first.close()
         await second.close()
@@ -163,7 +163,7 @@ def test_a_bell_without_a_server_says_so(server):
         with pytest.raises(StoreUnreachable, match="does not answer"):
             await bell.wait()
         with pytest.raises(StoreUnreachable, match="does not answer"):
-            await bell.pass_on()
+            await bell.forward()
         await bell.close()
 
     asyncio.run(story())

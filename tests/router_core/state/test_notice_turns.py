@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from openfall.router_core.state import outbox
 from openfall.router_core.state.outbox import (
-    LEASE,
+    LEASE_SECONDS,
     NoticeEntry,
     NoticeKind,
     NoticeRate,
@@ -62,7 +62,7 @@ def test_a_turn_that_came_to_nothing_is_given_back(fleet):
         second = began(f, "poisoned")
         taken, its_turn = await turn(f)
         assert its_turn is not None, "nobody has been told of the first"
-        assert taken.what == NoticeEntry("discord", second, NoticeKind.BEGAN)
+        assert taken.subject == NoticeEntry("discord", second, NoticeKind.BEGAN)
 
     fleet(story)
 
@@ -71,7 +71,7 @@ def test_a_poster_that_died_with_its_turn_does_not_hold_up_its_own_notice(fleet)
     async def story(f):
         began(f)
         assert (await turn(f))[1] is not None
-        f.clock.now += LEASE
+        f.clock.now += LEASE_SECONDS
         assert (await tell(f)).incident.version == 1
         f.clock.now += 60
         began(f, "poisoned")
@@ -88,11 +88,11 @@ def test_the_beginning_of_what_is_over_is_told_first_when_it_was_the_notifier_th
         await outbox.retry_entry(f.link, taken, 300, "HTTP 503")
         await ended(f)
         taken, its_turn = await turn(f)
-        assert (taken.what.kind, its_turn) == (NoticeKind.RECOVERED, None)
+        assert (taken.subject.kind, its_turn) == (NoticeKind.RECOVERED, None)
         assert waits(f) == {f"notice:discord:{incident}:recovered": 10, f"notice:discord:{incident}:began": 290}
         f.store.zadd("of:outbox", {f"notice:discord:{incident}:began": 0})
         began_turn = await tell(f)
-        assert began_turn.incident.ended is not None
+        assert began_turn.incident.ended_at is not None
         recovered = await tell(f)
         assert recovered.incident.id == incident, "at once after it"
         assert waits(f) == {}
@@ -105,7 +105,7 @@ def test_an_update_is_told_when_there_is_something_new_and_not_too_often(fleet):
         incident = began(f)
         update = f"notice:discord:{incident}:update"
         put(f, update)
-        takes = {taken.what.kind: taken for taken in await outbox.claim_entry(f.link, 8)}
+        takes = {taken.subject.kind: taken for taken in await outbox.claim_entries(f.link, 8)}
         assert await outbox.admit_notice(f.link, takes["update"], ONE_IN_TEN_MINUTES) is None
         assert update not in waits(f), "the beginning is still to be told, and will tell it"
         its_turn = await outbox.admit_notice(f.link, takes["began"], ONE_IN_TEN_MINUTES)
@@ -114,7 +114,7 @@ def test_an_update_is_told_when_there_is_something_new_and_not_too_often(fleet):
         assert waits(f) == {update: 10}, "another fall while it was posted"
         f.clock.now += 10
         told = await tell(f)
-        assert (told.incident.version, told.incident.told) == (2, {"discord": "m1"})
+        assert (told.incident.version, told.incident.messages) == (2, {"discord": "m1"})
         put(f, update)
         assert (await turn(f))[1] is None
         assert waits(f) == {}, "nothing new"
@@ -124,7 +124,7 @@ def test_an_update_is_told_when_there_is_something_new_and_not_too_often(fleet):
         assert (await turn(f))[1] is None
         assert waits(f) == {update: 6}
         await ended(f)
-        taken = {one.what.kind: one for one in await outbox.claim_entry(f.link, 8)}
+        taken = {one.subject.kind: one for one in await outbox.claim_entries(f.link, 8)}
         assert await outbox.admit_notice(f.link, taken["update"], ONE_IN_TEN_MINUTES) is None
         assert update not in waits(f), "its end says more"
 
@@ -136,7 +136,7 @@ def test_an_end_is_told_only_where_that_is_wanted_and_the_beginning_was(fleet):
         began(f)
         await tell(f)
         await ended(f)
-        quiet = NoticeRate(most=1, seconds=600, update_every=10, on_recovery=False)
+        quiet = NoticeRate(max_notices=1, interval_seconds=600, update_interval_seconds=10, notify_recovery=False)
         assert (await turn(f, quiet))[1] is None
         assert waits(f) == {}
         f.clock.now += 600
@@ -155,7 +155,7 @@ def test_each_notifier_has_its_own_turns(fleet):
     async def story(f):
         incident = began(f)
         put(f, f"notice:webhook:{incident}:began")
-        taken = await outbox.claim_entry(f.link, 8)
+        taken = await outbox.claim_entries(f.link, 8)
         turns = [await outbox.admit_notice(f.link, one, ONE_IN_TEN_MINUTES) for one in taken]
         assert None not in turns
         for one, its_turn in zip(taken, turns, strict=True):
@@ -172,7 +172,7 @@ def test_each_notifier_has_its_own_turns(fleet):
 
 def test_several_may_be_told_at_once_where_that_is_allowed(fleet):
     async def story(f):
-        turns = NoticeRate(most=2, seconds=600, update_every=10, on_recovery=True)
+        turns = NoticeRate(max_notices=2, interval_seconds=600, update_interval_seconds=10, notify_recovery=True)
         for reason in ("outage", "budget"):
             began(f, reason)
             await tell(f, turns=turns)

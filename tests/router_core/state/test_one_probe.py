@@ -17,7 +17,7 @@ import pytest
 from openfall.router_core.deciding.breaker import BreakerPolicy, BreakerState
 from openfall.router_core.jobs.outcome import CallSignal
 from openfall.router_core.state.breakers import (
-    OverrideResult,
+    BreakerOverride,
     ProbeResult,
     force_breaker,
     list_breakers,
@@ -26,7 +26,7 @@ from openfall.router_core.state.breakers import (
 )
 from openfall.router_core.state.claims import Probe
 from openfall.router_core.state.redis_connection import RedisConnection
-from openfall.router_core.state.subscription import PROBE_GRACE
+from openfall.router_core.state.subscription import PROBE_GRACE_SECONDS
 
 pytestmark = pytest.mark.slow
 
@@ -96,7 +96,7 @@ def test_one_of_64_processes_probes_and_another_one_when_it_is_killed(claimers, 
 
     async def story():
         async with RedisConnection(redis_url) as link:
-            await force_breaker(link, "box/smol", OverrideResult(BreakerState.OPEN, "a test"), POLICY)
+            await force_breaker(link, "box/smol", BreakerOverride(BreakerState.OPEN, "a test"), POLICY)
             everybody_claims_again()
             assert probes() == []
             await reset_breaker(link, "box/smol", POLICY)  # its probe is due: all of them are at it
@@ -108,7 +108,7 @@ def test_one_of_64_processes_probes_and_another_one_when_it_is_killed(claimers, 
             everybody_claims_again()
             _, (heir, again, *_) = probes()
             assert heir != pid
-            assert again - began >= PROBE + PROBE_GRACE, "not before the lease of the dead one has ended"
+            assert again - began >= PROBE + PROBE_GRACE_SECONDS, "not before the lease of the dead one has ended"
 
             for answered in range(POLICY.probes):
                 wait_for(lambda n=answered: len(probes()) == 2 + n, "the next probe")

@@ -11,9 +11,9 @@ from openfall.router_core.jobs.envelope import pack_result
 from openfall.router_core.jobs.outcome import Completion
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.state import outbox
-from openfall.router_core.state.held_jobs import replay
+from openfall.router_core.state.held_jobs import replay_held
 from openfall.router_core.state.incidents import close_incident
-from openfall.router_core.state.outbox import LEASE, JobEntry
+from openfall.router_core.state.outbox import LEASE_SECONDS, JobEntry
 from tests.router_core.state.posting import JOB, ONE_IN_TEN_MINUTES, ended, put, tell, waits
 
 FALL = {
@@ -26,13 +26,13 @@ FALL = {
 def test_an_entry_is_handed_to_one_poster_and_again_when_that_one_is_dead(fleet):
     async def story(f):
         put(f)
-        (taken,) = await outbox.claim_entry(f.link, 8)
-        assert taken.what == JobEntry("job-00001", "done")
-        f.clock.now += LEASE - 1
-        assert await outbox.claim_entry(f.link, 8) == []
+        (taken,) = await outbox.claim_entries(f.link, 8)
+        assert taken.subject == JobEntry("job-00001", "done")
+        f.clock.now += LEASE_SECONDS - 1
+        assert await outbox.claim_entries(f.link, 8) == []
         f.clock.now += 1
-        (second,) = await outbox.claim_entry(f.link, 8)
-        assert (second.entry, second.tries, second.since) == (JOB, 0, taken.since)
+        (second,) = await outbox.claim_entries(f.link, 8)
+        assert (second.entry, second.tries, second.first_claimed_at) == (JOB, 0, taken.first_claimed_at)
         assert not await outbox.mark_delivered(f.link, taken), (
             "the first may not be dead, only slow: it has nothing to say"
         )
@@ -47,14 +47,14 @@ def test_what_is_due_longest_is_taken_first_and_no_more_than_wanted(fleet):
         for number in range(3):
             put(f, f"job:job-0000{number}:done")
             f.clock.now += 1
-        assert [one.entry for one in await outbox.claim_entry(f.link, 2)] == [
+        assert [one.entry for one in await outbox.claim_entries(f.link, 2)] == [
             "job:job-00000:done",
             "job:job-00001:done",
         ]
-        assert [one.entry for one in await outbox.claim_entry(f.link, 2)] == ["job:job-00002:done"]
+        assert [one.entry for one in await outbox.claim_entries(f.link, 2)] == ["job:job-00002:done"]
         put(f, "job:job-00009:done")
         f.clock.now -= 2
-        assert await outbox.claim_entry(f.link, 2) == [], "it is not due yet"
+        assert await outbox.claim_entries(f.link, 2) == [], "it is not due yet"
 
     fleet(story)
 
@@ -63,14 +63,14 @@ def test_a_try_in_vain_is_counted_and_one_that_was_not_made_is_not(fleet):
     async def story(f):
         put(f)
         for wait, step in ((5, "again"), (7, "later")):
-            (taken,) = await outbox.claim_entry(f.link, 1)
+            (taken,) = await outbox.claim_entries(f.link, 1)
             done = await (outbox.retry_entry(f.link, taken, 5, "HTTP 503") if step == "again"
                           else outbox.defer_entry(f.link, taken, 7))  # fmt: skip
             assert done
             assert waits(f) == {JOB: wait}
             f.clock.now += wait
         assert await outbox.list_pending(f.link) == [outbox.PendingEntry(JOB, f.clock.now, 1, "HTTP 503")]
-        (taken,) = await outbox.claim_entry(f.link, 1)
+        (taken,) = await outbox.claim_entries(f.link, 1)
         assert taken.tries == 1
         assert f.store.hget(f"of:posting:{JOB}", "why") == b"HTTP 503"
 
@@ -79,17 +79,17 @@ def test_a_try_in_vain_is_counted_and_one_that_was_not_made_is_not(fleet):
 
 def test_what_is_given_up_is_counted_and_can_be_looked_at_and_no_more_is_kept_than_a_few_hundred(fleet):
     async def story(f):
-        for number in range(outbox.MOST_GIVEN_UP + 1):
+        for number in range(outbox.MAX_DEAD_LETTERS + 1):
             put(f, f"job:job-{number:05}:done")
-            (taken,) = await outbox.claim_entry(f.link, 1)
+            (taken,) = await outbox.claim_entries(f.link, 1)
             assert await outbox.mark_dead(f.link, taken, "bot.example:443", "HTTP 500")
-        assert f.counter("webhook_given_up") == outbox.MOST_GIVEN_UP + 1
-        found = await outbox.dead_letters(f.link)
-        assert len(found) == outbox.MOST_GIVEN_UP
-        assert (found[0].entry, found[0].place, found[0].why, found[0].tries) == (
+        assert f.counter("webhook_given_up") == outbox.MAX_DEAD_LETTERS + 1
+        found = await outbox.list_dead_letters(f.link)
+        assert len(found) == outbox.MAX_DEAD_LETTERS
+        assert (found[0].entry, found[0].host, found[0].why, found[0].tries) == (
             f"job:job-{number:05}:done", "bot.example:443", "HTTP 500", 1)  # fmt: skip
         assert await outbox.list_pending(f.link) == []
-        assert await outbox.count_dead_letters(f.link) == outbox.MOST_GIVEN_UP
+        assert await outbox.count_dead_letters(f.link) == outbox.MAX_DEAD_LETTERS
 
     fleet(story)
 
@@ -120,7 +120,7 @@ def test_what_nobody_knows_is_no_post(fleet):
     async def story(f):
         for entry in ("parcel:x", "job:", "notice:discord:outage-1:sang"):
             put(f, entry)
-        assert [one.what for one in await outbox.claim_entry(f.link, 8)] == [None, None, None]
+        assert [one.subject for one in await outbox.claim_entries(f.link, 8)] == [None, None, None]
 
     fleet(story)
 
@@ -139,31 +139,31 @@ def test_a_job_s_way_through_an_outage_is_told_to_its_producer_and_to_people(fle
         await f.lands(landing, to_json(FALL), reply)
         taken = {
             one.entry.partition(":")[0] + one.entry.rpartition(":")[2]: one
-            for one in await outbox.claim_entry(f.link, 8)
+            for one in await outbox.claim_entries(f.link, 8)
         }
         assert set(taken) == {"jobdegraded", "noticebegan", "noticeupdate"}
-        interim = await outbox.read_notification(f.link, taken["jobdegraded"].what)
+        interim = await outbox.read_notification(f.link, taken["jobdegraded"].subject)
         assert (interim.result.text, interim.result.final, interim.reply_to) == ("later", False, {"channel": 7})
         await outbox.mark_delivered(f.link, taken["jobdegraded"])
         assert await outbox.admit_notice(f.link, taken["noticeupdate"], ONE_IN_TEN_MINUTES) is None
         began_turn = await outbox.admit_notice(f.link, taken["noticebegan"], ONE_IN_TEN_MINUTES)
         found = began_turn.incident
-        assert (found.falls, found.held, found.models, found.seen) == (1, 1, {"smol": 1}, {"canned_reply": 1})
+        assert (found.falls, found.held, found.models, found.remedies) == (1, 1, {"smol": 1}, {"canned_reply": 1})
         await outbox.record_notified(f.link, taken["noticebegan"], began_turn, "m1", 10)
         f.clock.now += 20
         assert await close_incident(f.link, "outage", ("smol",)) is None
-        await replay(f.link, "job-00001")
+        await replay_held(f.link, "job-00001")
         assert [(await tell(f)).incident.replayed] == [1], "an update"
-        assert await outbox.read_notification(f.link, taken["jobdegraded"].what) is None, "it went on"
+        assert await outbox.read_notification(f.link, taken["jobdegraded"].subject) is None, "it went on"
         assert await f.settle(worker, await f.claim(worker)) == "settled"
         await ended(f)
-        taken = {one.entry.rpartition(":")[2]: one for one in await outbox.claim_entry(f.link, 8)}
+        taken = {one.entry.rpartition(":")[2]: one for one in await outbox.claim_entries(f.link, 8)}
         assert set(taken) == {"done", "recovered"}
-        result = await outbox.read_notification(f.link, taken["done"].what)
+        result = await outbox.read_notification(f.link, taken["done"].subject)
         assert (result.result.status, result.at, result.url) == (
             Status.ANSWERED, f.clock.now - 10, "https://bot.example/h")  # fmt: skip
         over = await outbox.admit_notice(f.link, taken["recovered"], ONE_IN_TEN_MINUTES)
-        assert (over.incident.held, over.incident.replayed, over.incident.ended) == (0, 1, f.clock.now)
+        assert (over.incident.held, over.incident.replayed, over.incident.ended_at) == (0, 1, f.clock.now)
 
     fleet(story)
 
@@ -184,15 +184,15 @@ def test_news_of_a_job_that_comes_while_what_was_before_is_being_posted_is_poste
             await f.lands(hold, to_json({**FALL, "notify": []}), reply)
 
         await is_held("first")
-        (first,) = await outbox.claim_entry(f.link, 8)
+        (first,) = await outbox.claim_entries(f.link, 8)
         assert await outbox.retry_entry(f.link, first, 0.001, "HTTP 503")
         f.clock.now += 1
-        (first,) = await outbox.claim_entry(f.link, 8)
-        await replay(f.link, "job-00001")
+        (first,) = await outbox.claim_entries(f.link, 8)
+        await replay_held(f.link, "job-00001")
         await is_held("second")
         assert not await outbox.mark_delivered(f.link, first), "what it has posted is not what there is to post"
-        (second,) = await outbox.claim_entry(f.link, 8)
+        (second,) = await outbox.claim_entries(f.link, 8)
         assert (second.entry, second.tries) == (first.entry, 0)
-        assert (await outbox.read_notification(f.link, second.what)).result.text == "second"
+        assert (await outbox.read_notification(f.link, second.subject)).result.text == "second"
 
     fleet(story)

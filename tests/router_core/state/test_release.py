@@ -13,8 +13,8 @@ from openfall.router_core.degrading.policy import HoldReason
 from openfall.router_core.jobs.job import Urgency
 from openfall.router_core.jobs.outcome import CallSignal
 from openfall.router_core.jobs.result import Result, Status
-from openfall.router_core.state.held_release import ReleaseBudget, release_held
-from openfall.router_core.state.jobs import end
+from openfall.router_core.state.held_jobs import ReleaseBudget, release_held
+from openfall.router_core.state.jobs import end_job
 from openfall.router_core.state.maintenance import move, sweep
 from openfall.router_core.state.settlement import DeliveryOutcome
 from openfall.router_core.state.subscription import BackendCapacity, QueueSubscription
@@ -33,7 +33,9 @@ async def held(f, job_id: str, queue: str = SMOL, models=("smol",), ready_in: fl
 
 async def uncalled(worker, delivery, next_, to: str = "") -> None:
     """Settled without a call, so that no breaker hears of it."""
-    assert (await worker.settle(worker.settling(delivery, DeliveryOutcome(next=next_, to_queue=to)))).came == "settled"
+    assert (
+        await worker.settle(worker.settlement(delivery, DeliveryOutcome(next_step=next_, to_queue=to)))
+    ).outcome == "settled"
 
 
 async def let_go(f, model: str = "smol", most: int = 4, first: int = 1, urgencies=ALL) -> list[str]:
@@ -113,14 +115,14 @@ def test_one_that_is_not_answered_there_makes_room_and_the_others_come_one_by_on
 @pytest.mark.parametrize("how", ["cancelled", "expired", "moved"])
 def test_one_that_ends_or_goes_elsewhere_before_its_call_makes_room(fleet, how):
     async def story(f):
-        await held(f, "job-00001", start_within=5)
+        await held(f, "job-00001", start_within_seconds=5)
         f.clock.now += 1
         await held(f, "job-00002")
         assert await let_go(f) == ["job-00001"]
         if how == "cancelled":
             await f.intake.cancel("job-00001")
         elif how == "expired":
-            await end(f.link, Result(id="job-00001", status=Status.EXPIRED), rq_status="failed", seen_deliveries=2)
+            await end_job(f.link, Result(id="job-00001", status=Status.EXPIRED), rq_status="failed", seen_deliveries=2)
         else:
             f.clock.now += 6
             (found,) = [one for one in (await sweep(f.link, clean=False))[1] if one.id == "job-00001"]
@@ -202,7 +204,7 @@ def test_a_released_job_begins_its_chain_anew_and_its_story_stays(fleet):
         assert (record.state, record.held_for, len(record.attempts)) == ("queued", None, 1)
         worker = await f.drains("heir", QueueSubscription(SMOL, (BackendCapacity("box", 9),)))
         delivery = await f.claim(worker)
-        assert (delivery.attempts, delivery.fell) == (b"", None)
+        assert (delivery.attempts, delivery.fall) == (b"", None)
         assert "smol takes calls again" in f.events("job-00001")[-2]["why"]
 
     fleet(story)

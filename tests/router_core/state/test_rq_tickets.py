@@ -12,9 +12,9 @@ from rq.results import Result as RqResult
 from rq.serializers import JSONSerializer
 
 from openfall.router_core.jobs.result import Result, Status
-from openfall.router_core.state.jobs import end
+from openfall.router_core.state.jobs import end_job
 from openfall.router_core.state.maintenance import reap
-from openfall.router_core.state.worker_queue import LEASE
+from openfall.router_core.state.worker_queue import LEASE_SECONDS
 from openfall.workers.rq_jobs import read_ticket
 from tests.router_core.state.reached import (
     JOB,
@@ -34,9 +34,9 @@ def ask(f, *args, queue=QUEUE, func="openfall.workers.deliver", serializer=JSONS
 
 async def answer_ticket(f, worker):
     """What a worker does with the one ticket that its claim brings."""
-    (ticket,) = (await worker.claim(1, 0)).tickets
+    (ticket,) = (await worker.claim(1, 0)).rq_jobs
     job_id, why_not = read_ticket(ticket.data)
-    return ticket, await worker.ticket(ticket, job_id, why_not, 600)
+    return ticket, await worker.adopt_rq_job(ticket, job_id, why_not, 600)
 
 
 def test_plain_rq_can_ask_for_an_accepted_job(fleet):
@@ -50,7 +50,7 @@ def test_plain_rq_can_ask_for_an_accepted_job(fleet):
         asking = fetch(f, asking.id)
         assert (asking.get_status(), asking.latest_result().type) == ("finished", RqResult.Type.SUCCESSFUL)
         assert registries(f, QUEUE)["finished"] == [asking.id]
-        assert await worker.ticket(ticket, JOB, "", 600) == "again"
+        assert await worker.adopt_rq_job(ticket, JOB, "", 600) == "again"
 
     fleet(story)
 
@@ -160,7 +160,7 @@ def test_rqs_own_requeue_of_what_cannot_run_again_shows_it_as_it_ended(fleet, st
     async def story(f):
         await queued(f)
         worker = await f.worker()
-        await end(f.link, Result(id=JOB, status=status), rq_status="failed")
+        await end_job(f.link, Result(id=JOB, status=status), rq_status="failed")
         fetch(f).requeue()
         assert (await answer_ticket(f, worker))[1] == "done"
         assert fetch(f).get_status() == shown
@@ -192,8 +192,8 @@ def test_a_ticket_whose_worker_died_is_found_again(fleet):
         await queued(f)
         f.store.lrem("rq:queue:" + QUEUE, 0, JOB)
         asking = ask(f, JOB)
-        (ticket,) = (await (await f.worker("dead-one")).claim(1, 0)).tickets
-        await f.pass_time(LEASE + 1)
+        (ticket,) = (await (await f.worker("dead-one")).claim(1, 0)).rq_jobs
+        await f.pass_time(LEASE_SECONDS + 1)
         heir = await f.worker("heir")
         await reap(f.link)
         assert registries(f, QUEUE)["queued"] == [asking.id]
@@ -206,6 +206,6 @@ def test_a_claim_takes_no_more_tickets_than_it_asked_for(fleet):
     async def story(f):
         for n in range(5):
             ask(f, f"job-0000{n}")
-        assert len((await (await f.worker(slots=9)).claim(2, 0)).tickets) == 2
+        assert len((await (await f.worker(slots=9)).claim(2, 0)).rq_jobs) == 2
 
     fleet(story)

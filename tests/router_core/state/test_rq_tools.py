@@ -9,7 +9,7 @@ from rq.serializers import JSONSerializer
 
 from openfall.router_core.jobs.outcome import ErrorClass
 from openfall.router_core.jobs.result import Result, Status
-from openfall.router_core.state.jobs import end
+from openfall.router_core.state.jobs import end_job
 from openfall.router_core.state.maintenance import sweep
 from tests.router_core.state.reached import (
     JOB,
@@ -30,9 +30,9 @@ async def swept(f):
     """What a worker does with what its sweep finds. Returns why each was found."""
     _, found = await sweep(f.link, clean=False)
     for lost in found:
-        result = Result(id=lost.id, status=Status.CANCELLED, error=ErrorClass.CANCELLED, detail=lost.why)
-        await end(f.link, result, rq_status="canceled", seen_deliveries=lost.deliveries)
-    return [lost.why for lost in found]
+        result = Result(id=lost.id, status=Status.CANCELLED, error=ErrorClass.CANCELLED, detail=lost.cause)
+        await end_job(f.link, result, rq_status="canceled", seen_deliveries=lost.deliveries)
+    return [lost.cause for lost in found]
 
 
 @pytest.mark.parametrize("reach", [queued, started, scheduled, suspected, held])

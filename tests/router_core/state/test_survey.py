@@ -18,7 +18,7 @@ from openfall.router_core.deciding.fleet_state import FOREVER, BlockReason
 from openfall.router_core.jobs.job import Urgency
 from openfall.router_core.jobs.outcome import CallSignal, CredentialSignal
 from openfall.router_core.state.breakers import (
-    OverrideResult,
+    BreakerOverride,
     ProbeResult,
     force_breaker,
     list_breakers,
@@ -31,7 +31,7 @@ from openfall.router_core.state.fleet_flags import (
     set_local_only,
     try_lock,
 )
-from openfall.router_core.state.fleet_snapshot import HEALTH_LASTS, LOADED_LASTS, fetch_fleet_snapshot
+from openfall.router_core.state.fleet_snapshot import HEALTH_TTL_SECONDS, LOADED_TTL_SECONDS, fetch_fleet_snapshot
 from openfall.router_core.state.subscription import BackendCapacity, QueueSubscription, backends_for
 
 INTERACTIVE, BACKGROUND, BATCH = Urgency
@@ -69,7 +69,7 @@ async def serve_all(f):
 
 
 async def state(f, model="smol", urgency=BACKGROUND):
-    return (await fetch_fleet_snapshot(f.link, CATALOG)).fleet(urgency).model(model)
+    return (await fetch_fleet_snapshot(f.link, CATALOG)).fleet_state(urgency).model(model)
 
 
 async def blocked(f, model="smol", urgency=BACKGROUND):
@@ -82,8 +82,13 @@ def test_a_model_that_somebody_serves_is_not_blocked_and_has_all_its_slots(fleet
     async def story(f):
         await serve_all(f)
         found = await fetch_fleet_snapshot(f.link, CATALOG)
-        told = found.fleet(INTERACTIVE).models
-        assert (found.now, found.local_only, found.elsewhere, found.stranded) == (f.clock.now, False, set(), ())
+        told = found.fleet_state(INTERACTIVE).models
+        assert (found.now, found.local_only, found.unknown_queues, found.stranded_queues) == (
+            f.clock.now,
+            False,
+            set(),
+            (),
+        )
         assert {alias: (model.blocked, model.free) for alias, model in told.items()} == {
             "smol": (None, 5), "large": (None, 2), "far": (None, 8)}  # fmt: skip
         smol = told["smol"]
@@ -123,7 +128,7 @@ def test_local_only_keeps_everything_from_pools_that_are_not_local(fleet, by):
             await set_local_only(f.link, True)
         else:
             catalog = CATALOG.model_copy(update={"local_only": True})
-        found = (await fetch_fleet_snapshot(f.link, catalog)).fleet(BATCH)
+        found = (await fetch_fleet_snapshot(f.link, catalog)).fleet_state(BATCH)
         assert found.local_only
         assert found.model("far").blocked.obstacle is BlockReason.LOCAL_ONLY
         assert found.model("smol").blocked is None
@@ -155,7 +160,7 @@ def test_an_open_breaker_says_why_and_until_when(fleet):
 def test_what_an_operator_opened_for_good_is_blocked_for_ever(fleet):
     async def story(f):
         await serve_all(f)
-        await force_breaker(f.link, "tower/large", OverrideResult(BreakerState.OPEN, "sold"), POLICY)
+        await force_breaker(f.link, "tower/large", BreakerOverride(BreakerState.OPEN, "sold"), POLICY)
         assert await blocked(f, "large") == (BlockReason.BREAKER, FOREVER, "its breaker is open (sold)")
 
     fleet(story)
@@ -164,9 +169,9 @@ def test_what_an_operator_opened_for_good_is_blocked_for_ever(fleet):
 def test_a_model_at_two_backends_is_blocked_when_both_are_and_until_the_first_opens(fleet):
     async def story(f):
         await serve_all(f)
-        await force_breaker(f.link, "box/smol", OverrideResult(BreakerState.OPEN, "hot", 60), POLICY)
+        await force_breaker(f.link, "box/smol", BreakerOverride(BreakerState.OPEN, "hot", 60), POLICY)
         assert ((await state(f)).blocked, (await state(f)).free) == (None, 2), "the slots of the other one"
-        await force_breaker(f.link, "tower/smol", OverrideResult(BreakerState.OPEN, "hotter", 20), POLICY)
+        await force_breaker(f.link, "tower/smol", BreakerOverride(BreakerState.OPEN, "hotter", 20), POLICY)
         assert await blocked(f) == (BlockReason.BREAKER, 20, "its breaker is open (hotter)")
         assert (await state(f)).free == 0
         assert await blocked(f, "large") is None, "another model there has a breaker of its own"
@@ -178,16 +183,16 @@ def test_a_parked_key_and_a_cooldown_are_told_as_what_they_are(fleet):
     async def story(f):
         _, worker = await serve_all(f)
         await f.supply(2, "cloud.far.background")
-        more = {"credential": KEY, "wait": 9.0}
-        await f.calls(worker, NEUTRAL, credential_mark=CredentialSignal.COOLDOWN, **more)
+        more = {"credential": KEY, "cooldown_seconds": 9.0}
+        await f.calls(worker, NEUTRAL, credential_signal=CredentialSignal.COOLDOWN, **more)
         assert await blocked(f, "far") == (BlockReason.COOLDOWN, 9, "it cools down after a 429")
         f.clock.now += 9
         assert await blocked(f, "far") is None
-        await f.calls(worker, NEUTRAL, credential_mark=CredentialSignal.PARK, **more)
+        await f.calls(worker, NEUTRAL, credential_signal=CredentialSignal.PARK, **more)
         obstacle, seconds, words = await blocked(f, "far")
         assert (obstacle, seconds) == (BlockReason.CREDENTIAL, 30)
         assert words.startswith("the key of east is parked (it cannot work before somebody has mended it")
-        await force_breaker(f.link, "east/far", OverrideResult(BreakerState.OPEN, "its own trouble", 5), POLICY)
+        await force_breaker(f.link, "east/far", BreakerOverride(BreakerState.OPEN, "its own trouble", 5), POLICY)
         assert await blocked(f, "far") == (BlockReason.BREAKER, 5, "its breaker is open (its own trouble)")
         assert "secret" not in str(f.dump())
 
@@ -201,10 +206,10 @@ def test_a_failed_health_check_counts_while_it_is_fresh(fleet):
         await remember_health(f.link, "tower/large", told)
         await remember_health(f.link, "tower/smol", {**told, "ok": True})
         words = "its health check failed (it answered 'potato')"
-        assert await blocked(f, "large") == (BlockReason.UNHEALTHY, HEALTH_LASTS, words)
+        assert await blocked(f, "large") == (BlockReason.UNHEALTHY, HEALTH_TTL_SECONDS, words)
         assert await blocked(f) is None
         assert (await remembered_health(f.link))["tower/large"]["how"] == "prompt"
-        f.clock.now += HEALTH_LASTS + 1
+        f.clock.now += HEALTH_TTL_SECONDS + 1
         await worker.beat([])
         assert await blocked(f, "large") is None
 
@@ -220,9 +225,11 @@ def test_slots_in_use_and_jobs_that_wait_are_counted(fleet):
         await worker.claim(3, 0)
         f.clock.now += 4
         found = await fetch_fleet_snapshot(f.link, CATALOG)
-        before = [(found.fleet(u).model("large").waiting, found.fleet(u).model("large").oldest) for u in Urgency]
+        before = [
+            (found.fleet_state(u).model("large").waiting, found.fleet_state(u).model("large").oldest) for u in Urgency
+        ]
         assert before == [(0, 0), (3, 7), (5, 7)], "what is less urgent does not stand before a job"
-        large, smol = found.fleet(INTERACTIVE).model("large"), found.fleet(INTERACTIVE).model("smol")
+        large, smol = found.fleet_state(INTERACTIVE).model("large"), found.fleet_state(INTERACTIVE).model("smol")
         assert large.free == 0
         assert (smol.free, smol.waiting) == (3, 0), "the tower's slots are everybody's"
 
@@ -239,7 +246,7 @@ def test_a_slot_that_is_kept_for_interactive_jobs_is_free_for_them_alone(fleet):
 
         async def free():
             seen = await fetch_fleet_snapshot(f.link, catalog)
-            return [seen.fleet(urgency).model("smol").free for urgency in Urgency]
+            return [seen.fleet_state(urgency).model("smol").free for urgency in Urgency]
 
         assert await free() == [5, 3, 3]  # two of them at the tower
         await f.supply(1, smol[INTERACTIVE])
@@ -273,7 +280,7 @@ def test_a_pool_may_repeat_a_fifth_of_its_calls_and_a_few_always(fleet):
 
         async def call(count, repeated):
             await f.supply(count, "gpu.large.background")
-            await f.calls(worker, *[OK] * count, repeated=repeated)
+            await f.calls(worker, *[OK] * count, is_retry=repeated)
             return (await state(f, "large")).may_retry, (await state(f, "smol")).may_retry
 
         assert await call(4, True) == (True, True), "4 of 4, but only 4"
@@ -291,7 +298,7 @@ def test_what_a_backend_has_in_its_memory_is_believed_while_it_is_fresh(fleet):
         await remember_loaded(f.link, "tower", ["large:70b"], f.clock.now)
         assert [(await state(f, model)).loaded for model in ("large", "smol", "far")] == [True, False, None]
         await remember_loaded(f.link, "box", ["smol:1b"], f.clock.now + 5)
-        f.clock.now += LOADED_LASTS + 1
+        f.clock.now += LOADED_TTL_SECONDS + 1
         assert [(await state(f, model)).loaded for model in ("large", "smol")] == [None, True]
 
     fleet(story)
@@ -304,9 +311,9 @@ def test_a_queue_of_a_model_that_another_configuration_serves_is_told_apart_from
         for queue in ("gpu.added.interactive", "gpu.removed.interactive"):
             await f.supply(1, queue)
         found = await fetch_fleet_snapshot(f.link, CATALOG)
-        assert (found.elsewhere, found.stranded) == ({"gpu.added.interactive"}, ())
+        assert (found.unknown_queues, found.stranded_queues) == ({"gpu.added.interactive"}, ())
         f.clock.now += 11  # its worker is gone
-        assert (await fetch_fleet_snapshot(f.link, CATALOG)).elsewhere == frozenset()
+        assert (await fetch_fleet_snapshot(f.link, CATALOG)).unknown_queues == frozenset()
         assert await f.claim(newer), "and may come back"
 
     fleet(story)
@@ -317,15 +324,15 @@ def test_interactive_jobs_are_stranded_where_nobody_can_claim_them(fleet):
         await serve_all(f)
         for queue in ("gpu.large.interactive", "gpu.large.background", "cloud.far.interactive"):
             await f.supply(1, queue)
-        assert (await fetch_fleet_snapshot(f.link, CATALOG)).stranded == ()
-        await force_breaker(f.link, "tower/large", OverrideResult(BreakerState.OPEN, "hot", 60), POLICY)
+        assert (await fetch_fleet_snapshot(f.link, CATALOG)).stranded_queues == ()
+        await force_breaker(f.link, "tower/large", BreakerOverride(BreakerState.OPEN, "hot", 60), POLICY)
         await set_local_only(f.link, True)
-        assert (await fetch_fleet_snapshot(f.link, CATALOG)).stranded == (
+        assert (await fetch_fleet_snapshot(f.link, CATALOG)).stranded_queues == (
             "gpu.large.interactive",
             "cloud.far.interactive",
         )
         f.clock.now += 11
-        assert (await fetch_fleet_snapshot(f.link, CATALOG)).stranded == ("cloud.far.interactive",), (
+        assert (await fetch_fleet_snapshot(f.link, CATALOG)).stranded_queues == ("cloud.far.interactive",), (
             "a worker that restarts has time"
         )
 
@@ -358,15 +365,15 @@ def test_what_is_wrong_with_a_target_nobody_has_any_more_harms_nobody(fleet):
     async def story(f):
         worker, _ = await serve_all(f)
         for target in ("sold/smol", "key:0123456789", "box/removed"):
-            await force_breaker(f.link, target, OverrideResult(BreakerState.OPEN, "a test", 1), POLICY)
+            await force_breaker(f.link, target, BreakerOverride(BreakerState.OPEN, "a test", 1), POLICY)
         f.clock.now += 3600
         await worker.beat([])
         claim = await worker.claim(1, 0)
-        assert (claim.probes, claim.due) == ((), 0)
+        assert (claim.probes, claim.next_due_at) == ((), 0)
         assert await blocked(f) is None
         assert len(await list_breakers(f.link)) == 3, "they are listed until an operator closes them"
         for target in ("sold/smol", "key:0123456789", "box/removed"):
-            await force_breaker(f.link, target, OverrideResult(BreakerState.CLOSED, "it is gone"), POLICY)
+            await force_breaker(f.link, target, BreakerOverride(BreakerState.CLOSED, "it is gone"), POLICY)
         assert f.store.hlen("of:blocked") == 0
 
     fleet(story)

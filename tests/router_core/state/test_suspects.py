@@ -9,7 +9,7 @@ from openfall.router_core.degrading.policy import HoldReason
 from openfall.router_core.state.maintenance import reap
 from openfall.router_core.state.settlement import DeliveryOutcome
 from openfall.router_core.state.subscription import BackendCapacity, QueueSubscription
-from openfall.router_core.state.worker_queue import LEASE
+from openfall.router_core.state.worker_queue import LEASE_SECONDS
 
 JOB = "job-00001"
 
@@ -19,7 +19,7 @@ async def _crash(f, name, drained_for=""):
     worker = await f.worker(name)
     claim = await worker.claim(1, 0, drained_for)
     assert [delivery.id for delivery in claim.deliveries] == [JOB]
-    await f.pass_time(LEASE + 1)
+    await f.pass_time(LEASE_SECONDS + 1)
     return (await reap(f.link))[0][2]
 
 
@@ -84,7 +84,7 @@ def test_a_suspect_nobody_here_serves_does_not_hide_the_next(fleet):
         await f.accept("job-00002", queue=elsewhere)
         for name in ("third", "fourth"):
             await (await f.worker(name, queues=(elsewhere,))).claim(1, 0)
-            await f.pass_time(LEASE + 1)
+            await f.pass_time(LEASE_SECONDS + 1)
             await reap(f.link)
         assert f.places("job-00002") == [("scheduled", elsewhere)]
         worker = await f.worker("pinned", queues=(elsewhere,))
@@ -140,7 +140,7 @@ def test_a_late_answer_frees_a_job_that_was_condemned_meanwhile(fleet, held):
         await _crash(f, "second")
         worker = await f.worker("slow")
         delivery = await f.claim(worker)
-        await f.pass_time(LEASE + 1)
+        await f.pass_time(LEASE_SECONDS + 1)
         await reap(f.link)
         assert f.places(JOB) == [("queue", "degrade")]
         if held:
@@ -160,14 +160,14 @@ def test_a_late_answer_is_taken_while_the_degrade_worker_looks_at_its_job(fleet)
         await _crash(f, "second")
         slow = await f.worker("slow")
         delivery = await f.claim(slow)
-        await f.pass_time(LEASE + 1)
+        await f.pass_time(LEASE_SECONDS + 1)
         await reap(f.link)
         degrade = await f.drains("degrader", QueueSubscription("degrade", (BackendCapacity("degrade", 8),)))
         fallen = await f.claim(degrade)
         assert await f.settle(slow, delivery) == "settled"
         assert f.places(JOB) == [("finished", f.queue)]
         hold = Hold(reason=HoldReason.POISONED, detail="it kills workers")
-        assert (await degrade.settle(degrade.settling(fallen, DeliveryOutcome(next=hold)))).came == "late"
+        assert (await degrade.settle(degrade.settlement(fallen, DeliveryOutcome(next_step=hold)))).outcome == "late"
         assert f.store.zcard("of:leases:degrade") == 0
 
     fleet(story)

@@ -11,7 +11,7 @@ from openfall.router_core.deciding.decide import Fall, Handoff, Later
 from openfall.router_core.degrading.policy import HoldReason
 from openfall.router_core.jobs.outcome import CallSignal
 from openfall.router_core.jobs.result import Status
-from openfall.router_core.state.breakers import OverrideResult, force_breaker
+from openfall.router_core.state.breakers import BreakerOverride, force_breaker
 from openfall.router_core.state.maintenance import (
     WaitingJob,
     move,
@@ -30,11 +30,11 @@ async def swept(f, *stranded: str) -> list[WaitingJob]:
 
 
 async def whys(f, *stranded: str) -> dict[str, str]:
-    return {found.id: found.why for found in await swept(f, *stranded)}
+    return {found.id: found.cause for found in await swept(f, *stranded)}
 
 
 async def waiting(f, job_id: str = JOB, queue: str = SMOL, start_within: float = 5, **terms) -> None:
-    await f.accept(job_id, queue=queue, start_within=start_within, **terms)
+    await f.accept(job_id, queue=queue, start_within_seconds=start_within, **terms)
 
 
 @pytest.mark.parametrize(("urgency", "again"), [("interactive", 2), ("background", 5), ("batch", 10)])
@@ -55,7 +55,7 @@ def test_a_job_past_its_start_within_is_found_and_not_in_every_round_after(fleet
 
 def test_what_is_found_tells_all_that_a_decision_needs(fleet):
     async def story(f):
-        await waiting(f, give_up=60, job={"role": "chat", "group": "family"})
+        await waiting(f, expires_after_seconds=60, job={"role": "chat", "group": "family"})
         f.clock.now += 5
         ((found),) = await swept(f)
         assert (found.queue, found.model, found.deliveries, found.answers) == (SMOL, "smol", 0, ())
@@ -90,7 +90,7 @@ def test_a_scheduled_job_is_found_when_it_is_late_too(fleet):
 
 def test_a_job_that_is_being_answered_is_not_late(fleet):
     async def story(f):
-        await waiting(f, give_up=20)
+        await waiting(f, expires_after_seconds=20)
         await f.claim(await f.worker(queues=(SMOL,)))
         for _ in range(10):
             f.clock.now += 5
@@ -101,7 +101,7 @@ def test_a_job_that_is_being_answered_is_not_late(fleet):
 
 def test_a_held_job_is_looked_at_again_at_its_deadline(fleet):
     async def story(f):
-        await waiting(f, give_up=3600)
+        await waiting(f, expires_after_seconds=3600)
         worker = await f.worker(queues=(SMOL,))
         await f.settle(worker, await f.claim(worker), Fall(HoldReason.OUTAGE, "nobody is there"))
         await f.lands()
@@ -117,7 +117,7 @@ def test_a_held_job_is_looked_at_again_at_its_deadline(fleet):
 
 def test_an_overdue_job_is_found_until_somebody_has_ended_it(fleet):
     async def story(f):
-        await waiting(f, give_up=10)
+        await waiting(f, expires_after_seconds=10)
         f.clock.now += 10
         assert await whys(f) == {JOB: "overdue"}
         assert await whys(f, SMOL) == {JOB: "overdue"}, "once, though it is stranded as well"
@@ -154,13 +154,13 @@ async def _paused(f):
 
 
 async def _open(f):
-    await force_breaker(f.link, "box/smol", OverrideResult(BreakerState.OPEN, "a test"), BreakerPolicy())
+    await force_breaker(f.link, "box/smol", BreakerOverride(BreakerState.OPEN, "a test"), BreakerPolicy())
 
 
 @pytest.mark.parametrize("so", [_no_worker, _paused, _open], ids=["no worker", "paused", "an open breaker"])
 def test_whatever_keeps_a_job_from_being_claimed_it_is_seen_in_time(fleet, so):
     async def story(f):
-        await waiting(f, give_up=60)
+        await waiting(f, expires_after_seconds=60)
         await so(f)
         workers = [await f.drains("elsewhere", QueueSubscription("gpu.other.batch", (BackendCapacity("box", 4),)))]
         workers += (
@@ -171,7 +171,7 @@ def test_whatever_keeps_a_job_from_being_claimed_it_is_seen_in_time(fleet, so):
         assert [(await worker.claim(1, 0)).deliveries for worker in workers] == [()] * len(workers)
         f.clock.now += 5
         (late,) = await swept(f)
-        assert late.why == "late"
+        assert late.cause == "late"
         assert await move(f.link, late, Later("smol", 10), SMOL)
         f.clock.now += 55
         assert await whys(f) == {JOB: "overdue"}
@@ -263,7 +263,7 @@ def test_a_job_that_waits_for_its_time_is_not_put_off_by_each_that_finds_it_late
 
 def test_a_suspect_is_not_moved(fleet):
     async def story(f):
-        await waiting(f, give_up=600)
+        await waiting(f, expires_after_seconds=600)
         for name in ("first", "second"):
             await f.claim(await f.worker(name, queues=(SMOL,)))
             await f.pass_time(11)
@@ -304,7 +304,7 @@ def test_a_job_moved_out_of_a_queue_leaves_the_others_in_their_order(fleet):
         claim = await worker.claim(3, 0)
         assert [d.id for d in claim.deliveries] == ["job-00000", "job-00002", "job-00001"]
         for delivery in claim.deliveries:
-            assert (await f.ends(worker, delivery, CallSignal.OK)).came == "settled"
+            assert (await f.ends(worker, delivery, CallSignal.OK)).outcome == "settled"
         assert (await f.intake.result("job-00001")).status is Status.FAILED
 
     fleet(story)

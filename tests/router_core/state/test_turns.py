@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from openfall.router_core.deciding.breaker import BreakerPolicy, BreakerState
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import CallSignal
-from openfall.router_core.state.breakers import OverrideResult, ProbeResult, force_breaker
+from openfall.router_core.state.breakers import BreakerOverride, ProbeResult, force_breaker
 from openfall.router_core.state.breakers import report_probe as report_probe
 from openfall.router_core.state.jobs import JobStore, SubmitTerms
 from openfall.router_core.state.redis_connection import RedisConnection
@@ -27,7 +27,7 @@ SHARES = {INTERACTIVE: 0.0, BACKGROUND: 0.1, BATCH: 0.05}
 
 def drained(slots=1, reserved=0, shares=SHARES, queues=QUEUES):
     seat = (BackendCapacity("box", slots, "", reserved),)
-    return [QueueSubscription(queue, seat, share=shares.get(queue, 0.0)) for queue in queues]
+    return [QueueSubscription(queue, seat, min_share=shares.get(queue, 0.0)) for queue in queues]
 
 
 def urgency(delivery):
@@ -111,14 +111,16 @@ def test_who_could_not_be_called_anyway_saves_up_nothing(fleet, hindrance):
     async def story(f):
         queue = "gpu.large.batch"
         worker = await f.drains(
-            "wa", *drained(queues=(INTERACTIVE,)), QueueSubscription(queue, (BackendCapacity("box", 1),), share=0.5)
+            "wa", *drained(queues=(INTERACTIVE,)), QueueSubscription(queue, (BackendCapacity("box", 1),), min_share=0.5)
         )
         await f.supply(20, INTERACTIVE)
         await f.supply(1, queue)
         if hindrance == "paused":
             f.store.sadd("of:paused", queue)
         else:
-            await force_breaker(f.link, "box/large", OverrideResult(BreakerState.OPEN, "a test", 3600), BreakerPolicy())
+            await force_breaker(
+                f.link, "box/large", BreakerOverride(BreakerState.OPEN, "a test", 3600), BreakerPolicy()
+            )
         await one_after_another(f, worker, 20)
         assert not f.store.exists("of:turns:gpu")
 
@@ -140,7 +142,7 @@ def test_credit_that_found_no_slot_for_long_comes_back_as_no_flood(fleet):
     async def story(f):
         here, there = (BackendCapacity("box", 1),), (BackendCapacity("tower", 1),)
         worker = await f.drains(
-            "wa", QueueSubscription(INTERACTIVE, here), QueueSubscription("gpu.large.batch", there, share=0.5)
+            "wa", QueueSubscription(INTERACTIVE, here), QueueSubscription("gpu.large.batch", there, min_share=0.5)
         )
         await f.supply(100, INTERACTIVE)
         await f.supply(100, "gpu.large.batch")
@@ -160,7 +162,7 @@ def test_reserved_slots_are_for_interactive_jobs_alone(fleet):
             await f.supply(9, queue)
         claim = await worker.claim(9, 0)
         assert [urgency(one) for one in claim.deliveries] == ["background"] * 3
-        assert claim.left
+        assert claim.more_waiting
         await f.supply(2, INTERACTIVE)
         assert [urgency(one) for one in (await worker.claim(9, 3)).deliveries] == ["interactive"]
         assert not (await worker.claim(9, 4)).deliveries
@@ -188,7 +190,7 @@ def test_a_worker_may_ask_for_few_that_are_not_interactive(fleet):
         worker = await f.drains("wa", *drained(slots=9))
         await f.supply(9, BATCH)
         claim = await worker.claim(4, 0, others=1)
-        assert ([urgency(one) for one in claim.deliveries], claim.left) == (["batch"], True)
+        assert ([urgency(one) for one in claim.deliveries], claim.more_waiting) == (["batch"], True)
         await f.supply(2, INTERACTIVE)
         claim = await worker.claim(4, 1, others=1)
         assert [urgency(one) for one in claim.deliveries] == ["interactive", "interactive", "batch"]
@@ -214,7 +216,7 @@ def test_of_a_backend_that_comes_back_after_trouble_the_reserved_slots_come_back
     async def story(f):
         policy = BreakerPolicy(ramp=100, probes=1)
         worker = await f.drains("wa", *drained(slots=4, reserved=1), policy=policy)
-        await force_breaker(f.link, "box/smol", OverrideResult(BreakerState.OPEN, "a test", 5), policy)
+        await force_breaker(f.link, "box/smol", BreakerOverride(BreakerState.OPEN, "a test", 5), policy)
         await f.pass_time(6, (worker, ()))
         (probe,) = (await worker.claim(1, 0)).probes
         await report_probe(f.link, probe, ProbeResult(CallSignal.OK, "", 0, 0.5), policy)
@@ -239,7 +241,9 @@ class Side:
         for _ in range(count):
             self.numbers[which] += 1
             job = fleet_job(f"{which}-{self.numbers[which]:06}")
-            await self.intake.accept(job, SubmitTerms(queue=f"gpu.smol.{which}", give_up=600, keep=60))
+            await self.intake.accept(
+                job, SubmitTerms(queue=f"gpu.smol.{which}", expires_after_seconds=600, keep_seconds=60)
+            )
 
     async def claim(self, want):
         brought = (await self.worker.claim(want, 0)).deliveries

@@ -97,8 +97,8 @@ def test_a_post_in_vain_is_tried_again_by_the_schedule_with_the_same_id_and_then
             f.time[0] += wait
         await f.round()
         assert (f.waits(), f.given_up()) == ({}, 1)
-        (lost,) = await outbox.dead_letters(f.link)
-        assert (lost.entry, lost.place, lost.why, lost.tries) == (DONE, server.url[7:], "HTTP 500", 8)
+        (lost,) = await outbox.list_dead_letters(f.link)
+        assert (lost.entry, lost.host, lost.why, lost.tries) == (DONE, server.url[7:], "HTTP 500", 8)
         assert len({asked.headers["webhook-id"] for asked in server.asked}) == 1
         assert len({asked.headers["webhook-timestamp"] for asked in server.asked}) == 8
         assert len({asked.body for asked in server.asked}) == 1
@@ -169,8 +169,8 @@ def test_a_result_that_was_forgotten_before_any_try_is_given_up_too(house, left)
         f.store.delete(f"of:result:{JOB}", *(() if left else (f"of:job:{JOB}",)))
         await f.round()
         assert (f.waits(), f.given_up(), server.asked) == ({}, 1, [])
-        (lost,) = await outbox.dead_letters(f.link)
-        assert (lost.why, lost.tries, lost.place) == ("its result has passed its time", 0, "")
+        (lost,) = await outbox.list_dead_letters(f.link)
+        assert (lost.why, lost.tries, lost.host) == ("its result has passed its time", 0, "")
 
     house(story)
 

@@ -64,7 +64,7 @@ class DiscordNotifier:
         left = self._rests_until - self.clock()
         if left > 0:
             return Deferred(left)
-        message = notice.incident.told.get("discord", "")
+        message = notice.incident.messages.get("discord", "")
         if notice.kind is not NoticeKind.UPDATE:
             return self._outcome(await self._post(notice))
         if not message:
@@ -99,11 +99,11 @@ def rendered(notice: Notice) -> dict[str, Any]:
     """The message: one embed, that mentions nobody."""
     one = notice.incident
     fields = [
-        ("Since", f"<t:{one.began:.0f}:f> (<t:{one.began:.0f}:R>)"),
+        ("Since", f"<t:{one.began_at:.0f}:f> (<t:{one.began_at:.0f}:R>)"),
         ("Jobs", listed(one.urgencies)),
         ("Models", listed(one.models)),
         ("Causes", listed(one.causes)),
-        ("Callers saw", listed(one.seen, SEEN)),
+        ("Callers saw", listed(one.remedies, SEEN)),
         ("What to do", "" if notice.kind is NoticeKind.RECOVERED else what_to_do(one)),
     ]
     embed = {

@@ -42,7 +42,9 @@ class WebhookNotifier:
 
 def _when(notice: Notice) -> float:
     one = notice.incident
-    return {NoticeKind.BEGAN: one.began, NoticeKind.UPDATE: one.last}.get(notice.kind, one.ended or notice.now)
+    return {NoticeKind.BEGAN: one.began_at, NoticeKind.UPDATE: one.last_fall_at}.get(
+        notice.kind, one.ended_at or notice.now
+    )
 
 
 def _data(notice: Notice) -> dict[str, Any]:
@@ -53,9 +55,9 @@ def _data(notice: Notice) -> dict[str, Any]:
         "title": title(notice),
         "text": summary(notice),
         "to_do": what_to_do(one),
-        "began": iso(one.began),
-        "last": iso(one.last),
-        "ended": None if one.ended is None else iso(one.ended),
+        "began": iso(one.began_at),
+        "last": iso(one.last_fall_at),
+        "ended": None if one.ended_at is None else iso(one.ended_at),
         **{name: getattr(one, name) for name in ("falls", "held", "replayed", "expired")},
         **{name: dict(getattr(one, name)) for name in ("urgencies", "models", "causes", "seen")},
         "unmentioned": notice.unmentioned,

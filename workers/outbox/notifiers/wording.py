@@ -79,7 +79,7 @@ def summary(notice: Notice) -> str:
     """What it amounts to, in a sentence or two."""
     one = notice.incident
     if notice.kind is NoticeKind.RECOVERED:
-        lasted = lasting((one.ended or notice.now) - one.began)
+        lasted = lasting((one.ended_at or notice.now) - one.began_at)
         return f"It lasted {lasted}. {falls(one.falls)}; {one.replayed} came back, {one.expired} ran out of time, " \
                f"{one.held} {'is' if one.held == 1 else 'are'} still held."  # fmt: skip
     said = f"{falls(one.falls)}; {one.held} {'is' if one.held == 1 else 'are'} held."
