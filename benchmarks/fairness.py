@@ -40,7 +40,7 @@ from openfall.router_core.state.fleet_status import pause_queue, resume_queue
 LATENCY_MS, SLOTS, PROCESSES = 50.0, 8, 2
 CAPACITY = SLOTS / LATENCY_MS * 1000
 """Jobs a second."""
-SHARE = URGENCY_DEFAULTS[Urgency.BATCH].share
+SHARE = URGENCY_DEFAULTS[Urgency.BATCH].min_share
 LONGER, DUE = 1.2, 2
 """The 95th percentile may be so many times that of empty queues, and one call more. Of its share batch may lack the
 jobs whose turn is about to come."""
@@ -189,7 +189,7 @@ def _write_config(directory: Path, redis: str, url: str) -> Path:
     backend = {"url": f"{url}/v1", "pool": "gpu", "slots": SLOTS, "keep_alive": True}
     told = {
         "redis": redis, "data": str(directory / "data"), "backends": {"mock": backend},
-        "models": {"coder": {"upstream": "mock", "at": ["mock"]}}, "roles": {"bench": {"chain": ["coder"]}},
+        "models": {"coder": {"upstream": "mock", "backends": ["mock"]}}, "roles": {"bench": {"chain": ["coder"]}},
     }  # fmt: skip
     place.write_text(yaml.safe_dump(told))
     return place

@@ -63,9 +63,9 @@ def catalog() -> Catalog:
     specs = {
         name: ModelSpec(
             upstream=name,
-            at=(("tower", "provider")[number % 2],),
+            backends=(("tower", "provider")[number % 2],),
             quality={"code_generation": number / MODELS, "default": 0.5},
-            load_s=5.0 + number,
+            load_time=5.0 + number,
             usd_per_mtok=Prices(input=1, output=number),
         )
         for number, name in enumerate(names)

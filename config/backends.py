@@ -66,7 +66,7 @@ POOL = Entry(Pool, {"local": flag.meaning("What is asked here never leaves machi
 
 ENGINE: Table = {
     "model": text.meaning("`smollm2`, which is shipped, or the path of a GGUF file, from this file's directory."),
-    "ctx": at_least(256, size).meaning("Tokens of context for each call."),
+    "context": at_least(256, size).meaning("Tokens of context for each call."),
     "threads": at_least(1, whole).meaning("Threads of the CPU. Without it: the engine's own choice."),
     "parallel": at_least(1, whole).meaning("Calls at once. Without it: the backend's `slots`."),
     "gpu_layers": at_least(0, whole).meaning("Layers of the model on the graphics card."),
@@ -85,8 +85,8 @@ def backend_entry(pools: References) -> Entry[Backend]:
             ),
             "pool": pools.one.meaning("Whose workers call it."),
             "slots": whole.meaning("Calls at once, counted over the whole fleet."),
-            "reserved": whole.meaning("So many of them are for interactive jobs alone."),
-            "key": _KEY.meaning('Its credential. Write "${VARIABLE:-}": it is never shown.'),
+            "reserved_interactive": whole.meaning("So many of them are for interactive jobs alone."),
+            "api_key": _KEY.meaning('Its credential. Write "${VARIABLE:-}": it is never shown.'),
             "billing": one_of("billing", list(Billing)).meaning(
                 "`metered` by the token, `flat` for a subscription, `local` for a machine of your own. "
                 "Without it: local in a local pool, metered in any other."
@@ -148,7 +148,7 @@ def _read_url(place: Node) -> str | None:
     told = text(place)
     if told is None or "@" not in told.partition("?")[0]:
         return told
-    place.report("an address must not carry a user or password", "Write the credential as key: of the backend.")
+    place.report("an address must not carry a user or password", "Write the credential as api_key: of the backend.")
     return None
 
 

@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 def at_least(least: int, kind: FieldType[int]) -> FieldType[int]:
     """A number of that kind, `least` or more."""
-    wanted = f"must be {least} or more, not {{}}"
+    wanted = f"must be {least} or more"
     return _bounded(kind, lambda number: number >= least, wanted, {"minimum": least})
 
 

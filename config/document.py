@@ -8,6 +8,7 @@ from pathlib import Path
 
 import yaml
 
+from openfall.config.former_keys import renamed_key, unsupported_key
 from openfall.config.literals import variables_in
 from openfall.config.problems import ConfigProblem, nearest, quoted
 
@@ -93,9 +94,14 @@ class Node:
         found = self.entries()
         for key in found.keys() - set(known):
             place = found.pop(key)
-            lost_space = ":" in key and place.is_empty
-            remedy = "Put a space after its colon." if lost_space else nearest(key, known)
-            self.page.report(place.line, self.path, f"unknown key {_key(key)}", remedy)
+            if refusal := unsupported_key(self.path, key):
+                self.page.report(place.line, place.path, *refusal)
+            elif renamed := renamed_key(self.path, key):
+                self.page.report(place.line, self.path, renamed, "Write the new name.")
+            else:
+                lost_space = ":" in key and place.is_empty
+                remedy = "Put a space after its colon." if lost_space else nearest(key, known)
+                self.page.report(place.line, self.path, f"unknown key {_key(key)}", remedy)
         return found
 
     def items(self) -> list[Node]:

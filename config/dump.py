@@ -16,7 +16,6 @@ from openfall.config.sections import CATALOG, Form, Section
 from openfall.config.settings import (
     EMBEDDED,
     SECTIONS,
-    Settings,
     redis_address,
 )
 
@@ -32,9 +31,8 @@ def dump(loaded: LoadedConfig) -> str:
         "redis": redis_address.write(settings.redis_url) if settings.redis_url is not None else EMBEDDED,
         "data": written(str(settings.data_dir)),
         **{name: _section(known[name], section) for name, section in CATALOG.items()},
-        **_settings(settings),
+        **{name: entry.write(getattr(settings, name)) for name, entry in SECTIONS.items()},
     }
-    told["privacy"]["local_only"] = catalog.local_only
     for name, engine in settings.engines.items():
         told["backends"][name]["engine"] = _fields(ENGINE, engine, ((key, key) for key in ENGINE))
     body: str = yaml.safe_dump(told, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None)
@@ -50,10 +48,6 @@ def _section(told: Any, section: Section) -> Any:
             return [section.entry.write(one) for one in told]
         case Form.NAMED | Form.BY_URGENCY:
             return {str(name): section.entry.write(one) for name, one in told.items()}
-
-
-def _settings(settings: Settings) -> dict[str, Any]:
-    return {name: _fields(table, settings, fields.items()) for name, (table, fields) in SECTIONS.items()}
 
 
 def _fields(table: Table, told: object, fields: Iterable[tuple[str, str]]) -> dict[str, Any]:

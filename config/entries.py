@@ -13,6 +13,7 @@ from pydantic_core import ErrorDetails
 
 from openfall.config.document import Node
 from openfall.config.field_types import FieldType, text
+from openfall.config.former_keys import has_former_key
 from openfall.config.problems import nearest, quoted
 from openfall.config.references import References
 from openfall.router_core.catalog.entries import Name
@@ -139,5 +140,5 @@ def _judge(place: Node, key: str, told: ErrorDetails, table: Table) -> None:
             field = field.entries().get(str(word), field) if field.is_mapping else field
         wording = _JUDGEMENTS.get(told["type"])
         field.report(wording.format(**told.get("ctx", {})) if wording else told["msg"])
-    elif field is None and not get_close_matches(key, unknown, n=1):  # else it is there, but misspelt
+    elif field is None and not get_close_matches(key, unknown, n=1) and not has_former_key(place.path, key, unknown):
         place.report(f"{quoted(key)} is missing", f"Add {key}: to it.")

@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar
 import yaml
 
 from openfall.config.document import NULL, TEXT, Node
+from openfall.config.former_keys import REMEDIES
 from openfall.config.literals import (
     Uninterpolated,
     duration_word,
@@ -184,7 +185,9 @@ def chosen(place: Node, kind: str, words: Collection[str]) -> str | None:
     read = _text(place)
     if read is None or read in words:
         return read
-    place.report(f"unknown {kind} {quoted(place.node.value)}", nearest(read, words))
+    renamed = REMEDIES.get(read) if kind == "remedy" else None
+    remedy = f"{read} is now {renamed}." if renamed else nearest(read, words)
+    place.report(f"unknown {kind} {quoted(place.node.value)}", remedy)
     return None
 
 

@@ -22,8 +22,8 @@ _OLLAMA_KEY = "ollama"
 """What people write as a key where none is wanted."""
 
 _LIMITS = {
-    "openai": "ctx: 1M",
-    "anthropic": "ctx: 1M, max_tokens: 4096",  # this protocol wants to be told
+    "openai": "context: 1M",
+    "anthropic": "context: 1M, max_tokens: 4096",  # this protocol wants to be told
 }
 """How much each model takes is not known here: the backend decides."""
 
@@ -40,7 +40,7 @@ def written_out(environ: Mapping[str, str]) -> str:
     lines += [f"  {name}: {_backend(name, environ)}" for name in aliases]
     lines += ["models:"]
     lines += [
-        f"  {alias}: {{upstream: '${{{_variable(name, 'MODEL')}}}', at: [{name}], {_LIMITS[name]}}}"
+        f"  {alias}: {{upstream: '${{{_variable(name, 'MODEL')}}}', backends: [{name}], {_LIMITS[name]}}}"
         for name, alias in aliases.items()
     ]
     lines += [f"roles: {{{ROLE}: {{chain: [{', '.join(repr(alias) for alias in aliases.values())}]}}}}"]
@@ -54,7 +54,7 @@ def in_variables(problem: ConfigProblem) -> ConfigProblem:
     name, _, key = rest.partition(".")
     if problem.path == "open_fall.notify.discord":
         return replace(problem, line=0, path=DISCORD, variables=())
-    words = {"url": "BASE_URL", "key": "API_KEY", "upstream": "MODEL"}
+    words = {"url": "BASE_URL", "api_key": "API_KEY", "upstream": "MODEL"}
     variable = _variable(name, words[key]) if section == "backends" and key in words else problem.path
     return replace(problem, line=0, path=variable, variables=())
 
@@ -86,7 +86,7 @@ def _aliases(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
 
 def _backend(name: str, environ: Mapping[str, str]) -> str:
     url, key = _variable(name, "BASE_URL"), _variable(name, "API_KEY")
-    told = [f"protocol: {name}", "pool: cloud", f"key: '${{{key}:-}}'"]
+    told = [f"protocol: {name}", "pool: cloud", f"api_key: '${{{key}:-}}'"]
     if environ.get(url):
         told.append(f"url: '${{{url}}}'")
     if environ.get(key) == _OLLAMA_KEY or _is_near(environ.get(url, "")):

@@ -10,7 +10,6 @@ from openfall.config.field_types import (
     FieldType,
     flag,
     listed,
-    number,
     text,
 )
 from openfall.config.models import URGENCY
@@ -33,7 +32,6 @@ def group_entry(roles: References, tasks: References, models: References) -> Ent
             "chain": models.many.meaning("Or the models. With none of the three the group only limits."),
             "urgency": URGENCY.meaning("The most urgent that its jobs may be."),
             "local_only": flag.meaning("Its jobs never leave the local pools."),
-            "daily_usd": number.meaning("What its jobs may cost in a day."),
         },
     )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import MISSING, fields
 from typing import Any
 
 from pydantic import BaseModel
@@ -18,17 +17,13 @@ from openfall.config.settings import (
     EMBEDDED,
     SECTIONS,
     EngineSettings,
-    Settings,
     redis_address,
 )
 from openfall.config.shapes import bounded
-from openfall.router_core.catalog.entries import Catalog
 from openfall.router_core.catalog.policies import URGENCY_DEFAULTS
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 Shape = dict[str, Any]
-_CATALOGS = {"local_only": Catalog.model_fields["local_only"].default}
-"""What stands among the settings in the file, and belongs to the catalog."""
 
 
 def schema() -> Shape:
@@ -39,10 +34,7 @@ def schema() -> Shape:
         "redis": _value(redis, EMBEDDED),
         "data": _value(data, DEFAULT_DATA),
         **{name: {"description": section.about, **_section(section)} for name, section in CATALOG.items()},
-        **{
-            name: {"description": ABOUT[name], **_table(table, {**_defaults(Settings), **_CATALOGS}, names)}
-            for name, (table, names) in SECTIONS.items()
-        },
+        **{name: {"description": ABOUT[name], **_entry(entry)} for name, entry in SECTIONS.items()},
     }
     told = {name: _may_be_empty(shape) for name, shape in sections.items()}
     return {"$schema": DIALECT, "title": "openfall", **_may_be_empty(_mapping(told))}
@@ -75,8 +67,8 @@ def _entry(entry: Entry[Any], held: BaseModel | None = None) -> Shape:
     return {**_mapping(keys), "required": wanted} if wanted else _may_be_empty(_mapping(keys))
 
 
-def _table(table: Table, known: Mapping[str, Any], names: Mapping[str, str]) -> Shape:
-    keys = {key: _value(kind, known.get(names.get(key, key))) for key, kind in table.items()}
+def _table(table: Table, known: Mapping[str, Any]) -> Shape:
+    keys = {key: _value(kind, known.get(key)) for key, kind in table.items()}
     return _may_be_empty(_mapping(keys))
 
 
@@ -85,7 +77,7 @@ def _value(kind: FieldType[Any], default: Any) -> Shape:
     if isinstance(kind.inside, Entry):
         shape = _entry(kind.inside)
     elif kind.inside is not None:
-        shape = _table(kind.inside, _defaults(EngineSettings), {})
+        shape = _table(kind.inside, _defaults(EngineSettings))
     elif (
         default is not PydanticUndefined and default is not None and (told := kind.write(default)) not in ([], {}, None)
     ):
@@ -93,8 +85,8 @@ def _value(kind: FieldType[Any], default: Any) -> Shape:
     return {"description": kind.about, **shape}
 
 
-def _defaults(settings: type[Settings] | type[EngineSettings]) -> dict[str, Any]:
-    return {field.name: field.default for field in fields(settings) if field.default is not MISSING}
+def _defaults(settings: type[EngineSettings]) -> dict[str, Any]:
+    return {name: field.default for name, field in settings.model_fields.items()}
 
 
 def _mapping(keys: Mapping[str, Any]) -> Shape:

@@ -31,7 +31,6 @@ from openfall.config.models import (
     task_entry,
 )
 from openfall.config.open_fall import (
-    notified,
     policy,
     read_open_fall,
     written_at,
@@ -55,7 +54,6 @@ from openfall.config.settings import (
     RETRY,
     SECTIONS,
     Settings,
-    read_local_only,
     read_settings,
     redis_address,
 )
@@ -163,10 +161,10 @@ def _loaded(top: Node, source: Path, base: Path) -> LoadedConfig | None:
         data_dir=resolved(data or DEFAULT_DATA, base, page.environ),
         engines=read_engines(sections.get("backends"), parts["backends"], base),
         **read_settings(sections),
-        **notified(parts["open_fall"]),
+        notify=parts["open_fall"].notify,
     )
     _refuse_unsigned(sections.get("open_fall"), settings)
-    catalog = _agreed(top, parts)
+    catalog = _agreed(top, {**parts, "local_only": settings.privacy.local_only})
     return LoadedConfig(catalog, settings, source) if catalog is not None else None
 
 
@@ -191,7 +189,7 @@ def _parts(sections: Mapping[str, Node]) -> dict[str, Any]:
     told["open_fall"] = read_open_fall(sections.get("open_fall"), callable_)
     told["urgency"] = read_urgency(sections.get("urgency"))
     told |= {key: built(entry, sections[key]) for key, entry in _POLICIES.items() if key in sections}
-    return {**told, "local_only": read_local_only(sections)}
+    return told
 
 
 def _declared(sections: Mapping[str, Node], section: str) -> dict[str, Node]:
@@ -212,7 +210,7 @@ def _agreed(top: Node, parts: Mapping[str, Any]) -> Catalog | None:
 
 def _refuse_unsigned(section: Node | None, settings: Settings) -> None:
     """Report a webhook that could not be signed. Of a secret that could not be read, that has been told."""
-    if section is None or settings.notify_webhook is None or settings.webhook_secret is not None:
+    if section is None or settings.notify.webhook is None or settings.webhooks.secret is not None:
         return
     if all(problem.path != "webhooks.secret" for problem in section.page.problems):
         message, remedy = "a webhook is signed, and there is nothing to sign it with", "Set webhooks: secret."

@@ -56,14 +56,16 @@ URGENCY_POLICY = Entry(
     UrgencyPolicy,
     {
         "start_within": seconds.meaning("The target for an answer to start."),
-        "give_up": seconds.meaning("After this nobody wants the answer any more."),
-        "share": share.meaning("Of a pool's calls its jobs get at least so much, while more urgent ones wait, too."),
-        "depth": whole.meaning("How many of its jobs may wait for one model: more are refused."),
-        "cloud": yes_no_or(Cloud.IF_LATE).meaning(
-            "Whether its jobs may leave the local pools; `if_late`: once they are past `start_within`."
+        "expires_after": seconds.meaning("After this nobody wants the answer any more."),
+        "min_share": share.meaning(
+            "Of a pool's calls its jobs get at least so much, while more urgent ones wait, too."
+        ),
+        "max_queued": whole.meaning("How many of its jobs may wait for one model: more are refused."),
+        "allow_cloud": yes_no_or(Cloud.WHEN_LATE).meaning(
+            "Whether its jobs may leave the local pools; `when_late`: once they are past `start_within`."
         ),
     },
-    optional=frozenset({"start_within", "give_up"}),
+    optional=frozenset({"start_within", "expires_after"}),
 )
 
 PRICES = Entry(
@@ -85,8 +87,8 @@ def model_entry(backends: References, tasks: References) -> Entry[ModelSpec]:
         ModelSpec,
         {
             "upstream": text.meaning("What the backend calls it."),
-            "at": backends.many.meaning("The backends that serve it, all in one pool."),
-            "ctx": size.meaning("Tokens of context: a prompt that cannot fit is not sent."),
+            "backends": backends.many.meaning("The backends that serve it, all in one pool."),
+            "context": size.meaning("Tokens of context: a prompt that cannot fit is not sent."),
             "timeout": seconds.meaning("The longest that one call may take."),
             "max_tokens": size.meaning("The longest answer where the caller does not say."),
             "tools": flag.meaning("It can call tools."),
@@ -94,7 +96,7 @@ def model_entry(backends: References, tasks: References) -> Entry[ModelSpec]:
             "images": flag.meaning("It can look at images."),
             "sampling_params": flag.meaning("It takes temperature, top_p and top_k."),
             "vram_gb": number.meaning("Memory in GB that it takes on a graphics card."),
-            "load_s": seconds.meaning("How long it takes to load."),
+            "load_time": seconds.meaning("How long it takes to load."),
             "slow_after": seconds.meaning("A call that takes longer counts as slow for the breaker."),
             "quality": by_name(scored, number).meaning(
                 "From 0 to 1: how well it does a task; `default` for every task that is not named."
@@ -153,7 +155,7 @@ def read_models(section: Node | None, backends: References, tasks: References) -
         return {}
     entry = model_entry(backends, tasks)
     models = {name: built(entry, place) for name, place in named(section)}
-    return {name: model for name, model in models.items() if "at" in model.model_fields_set}
+    return {name: model for name, model in models.items() if "backends" in model.model_fields_set}
 
 
 def read_roles(section: Node | None, entry: Entry[R]) -> dict[str, R]:
@@ -190,7 +192,7 @@ def refuse_leaks(
     """Report each model that a local pool would pass on to the cloud: what is local never leaves."""
     for name, model in models.items():
         upstream = model.upstream if "upstream" in model.model_fields_set else ""
-        local = [backends[place].pool for place in model.at if pools[backends[place].pool].local]
+        local = [backends[place].pool for place in model.backends if pools[backends[place].pool].local]
         if local and upstream.lower().endswith(_CLOUD_MARKS):
             message = f"{quoted(upstream)} runs in the cloud, but pool {quoted(local[0])} is local"
             remedy = "Serve it at a backend of a pool that is not local."

@@ -6,9 +6,7 @@ and is turned both ways.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import fields
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -26,7 +24,7 @@ from openfall.config.field_types import (
     whole_list,
 )
 from openfall.config.references import References
-from openfall.config.settings import Settings
+from openfall.config.settings import NotifySection, Settings
 from openfall.config.webhooks import discord_hook, hook
 from openfall.router_core.degrading.policy import (
     LONGEST_REPLY,
@@ -39,9 +37,6 @@ from openfall.router_core.degrading.policy import (
 from openfall.router_core.jobs.job import Urgency
 
 _POLICY = OpenFallPolicy()
-_SETTINGS: Mapping[str, Any] = {field.name: field.default for field in fields(Settings)}
-_NOTIFY = "notify_"
-"""So begin the settings that `notify` makes."""
 
 Remedies = tuple[Remedy, ...]
 Count = Annotated[int, Field(ge=1)]
@@ -54,17 +49,8 @@ class _Form(BaseModel):
 class Release(_Form):
     """How held jobs come back."""
 
-    first: Count = _POLICY.release_first
-    most: Count | None = _POLICY.release_most
-
-
-class Notify(_Form):
-    """Which people are told, and how often."""
-
-    discord: str | None = Field(default=None, repr=False)
-    webhook: str | None = Field(default=None, repr=False)
-    at_most: tuple[int, float] = _SETTINGS["notify_at_most"]
-    on_recovery: bool = _SETTINGS["notify_on_recovery"]
+    initial: Count = _POLICY.release_initial
+    max: Count | None = _POLICY.release_max
 
 
 class OpenFall(_Form):
@@ -74,12 +60,12 @@ class OpenFall(_Form):
     background: Remedies = _POLICY.remedies[Urgency.BACKGROUND]
     batch: Remedies = _POLICY.remedies[Urgency.BATCH]
     default: Remedies | None = None
-    stand_ins: tuple[Text, ...] = _POLICY.stand_ins
+    default_fallbacks: tuple[Text, ...] = _POLICY.default_fallbacks
     canned_reply: CannedReply | None = _POLICY.canned_reply
-    last_answer_for: Seconds = _POLICY.last_answer_for
-    keep: Seconds = _POLICY.keep
+    last_answer_ttl: Seconds = _POLICY.last_answer_ttl
+    hold_for: Seconds = _POLICY.hold_for
     release: Release = Release()
-    notify: Notify = Notify()
+    notify: NotifySection = NotifySection()
 
     def of(self, urgency: Urgency) -> Remedies:
         """What is done for a job of that urgency."""
@@ -94,19 +80,19 @@ CANNED_REPLY = at_most_long(LONGEST_REPLY, not_empty(text))
 RELEASE = Entry(
     Release,
     {
-        "first": whole.meaning("So many jobs go to a model that takes calls again, and one more for each answer ..."),
-        "most": whole.meaning("... up to so many at a time. Without it: the slots of its backends."),
+        "initial": whole.meaning("So many jobs go to a model that takes calls again, and one more for each answer ..."),
+        "max": whole.meaning("... up to so many at a time. Without it: the slots of its backends."),
     },
 )
 
 NOTIFY = Entry(
-    Notify,
+    NotifySection,
     {
         "discord": discord_hook.meaning(
             'A Discord webhook that is told what fell. Write "${DISCORD_WEBHOOK:-}": it is never shown.'
         ),
         "webhook": hook.meaning("An address that is told the same by a signed POST. It needs `webhooks: secret`."),
-        "at_most": rate.meaning("How many notices of one incident: what happens meanwhile is counted in the next."),
+        "rate_limit": rate.meaning("How many notices of one incident: what happens meanwhile is counted in the next."),
         "on_recovery": flag.meaning("Tell when it is over, too."),
     },
 )
@@ -121,14 +107,14 @@ def open_fall_entry(models: References) -> Entry[OpenFall]:
             "background": REMEDIES.meaning("For one that somebody will look for soon."),
             "batch": REMEDIES.meaning("For one that nobody waits for."),
             "default": REMEDIES.meaning("For each of these urgencies that is not here."),
-            "stand_ins": models.many.meaning(
-                "The models that `other_model` may ask, in order. Without it: all that cost nothing for the call."
+            "default_fallbacks": models.many.meaning(
+                "The models that `default_fallback` may ask, in order. Without it: all that cost nothing for the call."
             ),
             "canned_reply": CANNED_REPLY.meaning(
                 "What `canned_reply` says. Without it: that no model can answer now; and, if so, that it is kept."
             ),
-            "last_answer_for": seconds.meaning("How long `last_answer` remembers an answer."),
-            "keep": seconds.meaning(
+            "last_answer_ttl": seconds.meaning("How long `last_answer` remembers an answer."),
+            "hold_for": seconds.meaning(
                 "How long a job is held at most, whose caller has not said until when an answer is wanted."
             ),
             "release": within(RELEASE).meaning("How held jobs come back when a model does: slowly at first."),
@@ -147,17 +133,12 @@ def policy(told: OpenFall) -> OpenFallPolicy:
     return OpenFallPolicy(
         remedies={urgency: told.of(urgency) for urgency in Urgency},
         canned_reply=told.canned_reply,
-        stand_ins=told.stand_ins,
-        last_answer_for=told.last_answer_for,
-        keep=told.keep,
-        release_first=told.release.first,
-        release_most=told.release.most,
+        default_fallbacks=told.default_fallbacks,
+        last_answer_ttl=told.last_answer_ttl,
+        hold_for=told.hold_for,
+        release_initial=told.release.initial,
+        release_max=told.release.max,
     )
-
-
-def notified(told: OpenFall) -> dict[str, Any]:
-    """What of it is set: fields of `Settings`."""
-    return {_NOTIFY + key: value for key, value in told.notify}
 
 
 def as_written(policy: OpenFallPolicy, settings: Settings) -> OpenFall:
@@ -165,11 +146,11 @@ def as_written(policy: OpenFallPolicy, settings: Settings) -> OpenFall:
     return OpenFall(
         **{str(urgency): remedies for urgency, remedies in policy.remedies.items()},
         canned_reply=policy.canned_reply,
-        stand_ins=policy.stand_ins,
-        last_answer_for=policy.last_answer_for,
-        keep=policy.keep,
-        release=Release(first=policy.release_first, most=policy.release_most),
-        notify=Notify(**{key: getattr(settings, _NOTIFY + key) for key in Notify.model_fields}),
+        default_fallbacks=policy.default_fallbacks,
+        last_answer_ttl=policy.last_answer_ttl,
+        hold_for=policy.hold_for,
+        release=Release(initial=policy.release_initial, max=policy.release_max),
+        notify=settings.notify,
     )
 
 

@@ -44,4 +44,4 @@ def priced(catalog: Catalog) -> Catalog:
 
 
 def _wants_price(catalog: Catalog, model: ModelSpec) -> bool:
-    return model.usd_per_mtok is None and any(catalog.billing(at) is Billing.METERED for at in model.at)
+    return model.usd_per_mtok is None and any(catalog.billing(at) is Billing.METERED for at in model.backends)

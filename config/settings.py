@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from openfall.config.bounds import at_least, at_most_all, more_than_nothing
+from pydantic import BaseModel, ConfigDict, Field
+
 from openfall.config.document import Node
-from openfall.config.entries import Entry, Table, read
+from openfall.config.entries import Entry, built
 from openfall.config.field_types import (
     FieldType,
-    elsewhere,
     flag,
     seconds,
     secret,
@@ -25,7 +24,7 @@ from openfall.config.field_types import (
 from openfall.config.paths import FILE_NAME, is_shipped
 from openfall.config.redact import redact_value
 from openfall.config.webhooks import host_patterns, signing_secret
-from openfall.router_core.catalog.policies import RetryPolicy
+from openfall.router_core.catalog.policies import RetryPolicy, Seconds
 from openfall.router_core.deciding.breaker import BreakerPolicy
 
 SHIPPED_MODELS = ("smollm2",)
@@ -36,50 +35,91 @@ EMBEDDED = "embedded"
 _REDIS_SCHEMES = frozenset({"redis", "rediss", "unix"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EngineSettings:
-    """How an embedded engine runs. `ctx`: tokens for each of its `parallel` slots. `threads` None: its own choice."""
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class EngineSettings(_Section):
+    """How an embedded engine runs."""
 
     model: str = SHIPPED_MODELS[0]
     """The name of a shipped model, or the absolute path of a GGUF file."""
-    ctx: int = 2048
+    context: int = 2048
+    """Tokens for each of the `parallel` slots."""
     threads: int | None = None
+    """None: the engine chooses."""
     parallel: int
     gpu_layers: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class PrivacySection(_Section):
+    """What is kept, and what may leave."""
+
+    keep_prompts: bool = False
+    local_only: bool = False
+
+
+class RetentionSection(_Section):
+    """How long answers are kept. Seconds."""
+
+    results: Annotated[float, Field(ge=0)] = 86400.0
+    unread: Seconds = 7 * 86400.0
+
+
+class LimitsSection(_Section):
+    """What is accepted."""
+
+    max_prompt: Annotated[int, Field(ge=1)] = 4 * 2**20
+    """Bytes."""
+    max_memory: Annotated[float, Field(gt=0, le=1)] = 0.85
+    """Above this share of Redis's `maxmemory` nothing more is accepted."""
+
+
+class WebhooksSection(_Section):
+    """Webhooks that callers name."""
+
+    secret: str | None = Field(default=None, repr=False)
+    """`whsec_` and base64 (Standard Webhooks), or any text. Without one no webhook is sent."""
+    allow: tuple[str, ...] = ()
+    """Shell patterns of the hosts (`host` or `host:port`) that callers may name; empty: any public one."""
+    private: bool = False
+    """Callers may name private addresses, and plain http."""
+
+
+class WorkersSection(_Section):
+    """How workers run."""
+
+    slots: Annotated[int, Field(ge=1)] = 16
+    shutdown_grace: Annotated[float, Field(ge=0)] = 30.0
+    processes: Annotated[int, Field(ge=1)] = 1
+
+
+class NotifySection(_Section):
+    """Who is notified of an incident, and how often."""
+
+    discord: str | None = Field(default=None, repr=False)
+    """The address carries its token."""
+    webhook: str | None = Field(default=None, repr=False)
+    rate_limit: tuple[int, float] = (1, 600.0)
+    """So many notices in so many seconds, for each incident and notifier."""
+    on_recovery: bool = True
+
+
+class Settings(_Section):
     """Everything of a configuration that is not the catalog. Times are in seconds, paths are absolute."""
 
     source: Path
-    redis_url: str | None = field(repr=False)
+    redis_url: str | None = Field(repr=False)
     """None: the embedded one. It may carry a password."""
     data_dir: Path
-    engines: Mapping[str, EngineSettings] = field(default_factory=dict)
+    engines: Mapping[str, EngineSettings] = {}
     """By the name of the embedded backend."""
-    keep_results: float = 86400.0
-    keep_prompts: bool = False
-    max_prompt_bytes: int = 4 * 2**20
-    worker_slots: int = 16
-    worker_grace: float = 30.0
-    worker_procs: int = 1
-    keep_unread: float = 7 * 86400.0
-    """What nobody has fetched from an inbox is kept so long."""
-    memory_limit: float = 0.85
-    """The share of Redis's `maxmemory` above which nothing more is accepted."""
-    notify_discord: str | None = field(default=None, repr=False)
-    """The address carries its token."""
-    notify_webhook: str | None = field(default=None, repr=False)
-    notify_at_most: tuple[int, float] = (1, 600.0)
-    """So many notices in so many seconds, for each incident and notifier."""
-    notify_on_recovery: bool = True
-    webhook_secret: str | None = field(default=None, repr=False)
-    """`whsec_` and base64 (Standard Webhooks), or any text. Without one no webhook is sent."""
-    webhook_allow: tuple[str, ...] = ()
-    """Shell patterns of the hosts (`host` or `host:port`) that callers may name; empty: any public one."""
-    webhook_private: bool = False
-    """Callers may name private addresses, and plain http."""
+    privacy: PrivacySection = PrivacySection()
+    retention: RetentionSection = RetentionSection()
+    limits: LimitsSection = LimitsSection()
+    webhooks: WebhooksSection = WebhooksSection()
+    workers: WorkersSection = WorkersSection()
+    notify: NotifySection = NotifySection()
 
 
 class NoRedis(Exception):
@@ -115,51 +155,55 @@ redis_address: FieldType[str] = FieldType(_redis_address, {"type": "string"}, la
 BREAKERS = Entry(
     BreakerPolicy,
     {
-        "open_after": whole.meaning("So many failures in a row open a breaker."),
+        "consecutive_failures": whole.meaning("So many failures in a row open a breaker."),
         "failure_rate": share.meaning("So does this share of failed calls in `window`."),
-        "slow_rate": share.meaning("And this share of slow ones (see `slow_after` of a model)."),
-        "least_calls": whole.meaning("Shares are taken of so many calls at least."),
+        "slow_call_rate": share.meaning("And this share of slow ones (see `slow_after` of a model)."),
+        "minimum_calls": whole.meaning("Shares are taken of so many calls at least."),
         "window": seconds.meaning("The calls of how long."),
-        "recover_after": seconds.meaning("How long it stays open before a health prompt tries again."),
-        "recover_most": seconds.meaning("That doubles each further time, up to this."),
-        "spread": share.meaning("Each time is longer or shorter by up to this share."),
-        "forget_after": seconds.meaning("Closed for so long, and how often it opened is forgotten."),
-        "probes": whole.meaning("So many answered health prompts in a row close it."),
+        "open_for": seconds.meaning("How long it stays open before a health prompt tries again."),
+        "open_for_max": seconds.meaning("That doubles each further time, up to this."),
+        "jitter": share.meaning("Each time is longer or shorter by up to this share."),
+        "reset_after": seconds.meaning("Closed for so long, and how often it opened is forgotten."),
+        "probe_successes": whole.meaning("So many answered health prompts in a row close it."),
         "probe_timeout": seconds.meaning("The longest that one of them may take."),
-        "ramp": seconds.meaning("After closing, slots come back evenly over this time."),
+        "slow_start": seconds.meaning("After closing, slots come back evenly over this time."),
     },
 )
 
 RETRY = Entry(
     RetryPolicy,
     {
-        "times": whole.meaning("How often the same model is asked again after a failure that may pass."),
-        "base": seconds.meaning("After this long first, then twice, four times ..."),
-        "most": seconds.meaning("... up to this."),
-        "budget": share.meaning("The share of a pool's calls that may be such repetitions."),
+        "max_retries": whole.meaning("How often the same model is asked again after a failure that may pass."),
+        "initial_backoff": seconds.meaning("After this long first, then twice, four times ..."),
+        "max_backoff": seconds.meaning("... up to this."),
+        "retry_budget": share.meaning("The share of a pool's calls that may be such repetitions."),
     },
 )
 
-SECTIONS: Mapping[str, tuple[Table, Mapping[str, str]]] = {
-    "privacy": (
+SECTIONS: Mapping[str, Entry[Any]] = {
+    "privacy": Entry(
+        PrivacySection,
         {
-            "keep_results": seconds.meaning("How long an answer can be asked for."),
             "keep_prompts": flag.meaning("Keep prompts as long as answers, not only until there is one."),
-            "keep_unread": more_than_nothing(seconds).meaning("How long an answer lies in an inbox for its reader."),
-            "local_only": elsewhere(flag).meaning("Nothing leaves the local pools, whatever else is said."),
+            "local_only": flag.meaning("Nothing leaves the local pools, whatever else is said."),
         },
-        {"keep_results": "keep_results", "keep_prompts": "keep_prompts", "keep_unread": "keep_unread"},
     ),
-    "limits": (
+    "retention": Entry(
+        RetentionSection,
         {
-            "prompt": at_least(1, size_in_bytes).meaning("The largest request, in bytes."),
-            "memory": at_most_all(more_than_nothing(share)).meaning(
-                "Above this share of Redis's `maxmemory` nothing more is accepted."
-            ),
+            "results": seconds.meaning("How long an answer can be asked for."),
+            "unread": seconds.meaning("How long an answer lies in an inbox for its reader."),
         },
-        {"prompt": "max_prompt_bytes", "memory": "memory_limit"},
     ),
-    "webhooks": (
+    "limits": Entry(
+        LimitsSection,
+        {
+            "max_prompt": size_in_bytes.meaning("The largest request, in bytes."),
+            "max_memory": share.meaning("Above this share of Redis's `maxmemory` nothing more is accepted."),
+        },
+    ),
+    "webhooks": Entry(
+        WebhooksSection,
         {
             "secret": signing_secret.meaning(
                 'What every webhook is signed with. Write "${VARIABLE:-}": it is never shown.'
@@ -171,21 +215,21 @@ SECTIONS: Mapping[str, tuple[Table, Mapping[str, str]]] = {
                 "Callers may name addresses of private networks and of this machine, and plain http, too."
             ),
         },
-        {"secret": "webhook_secret", "allow": "webhook_allow", "private": "webhook_private"},
     ),
-    "workers": (
+    "workers": Entry(
+        WorkersSection,
         {
-            "slots": at_least(1, whole).meaning("Calls at once in one worker."),
-            "grace": seconds.meaning("How long a worker that is told to stop lets its calls end."),
-            "procs": at_least(1, whole).meaning("Workers of each pool that `openfall up` starts."),
+            "slots": whole.meaning("Calls at once in one worker."),
+            "shutdown_grace": seconds.meaning("How long a worker that is told to stop lets its calls end."),
+            "processes": whole.meaning("Workers of each pool that `openfall up` starts."),
         },
-        {"slots": "worker_slots", "grace": "worker_grace", "procs": "worker_procs"},
     ),
 }
-"""For each section its keys and kinds, and the field of `Settings` that each key sets."""
+"""The sections that set fields of `Settings`."""
 
 ABOUT: Mapping[str, str] = {
     "privacy": "What is kept, and what may leave.",
+    "retention": "How long answers are kept.",
     "limits": "What is taken in.",
     "webhooks": "Posts to addresses that callers name, or you do (`open_fall: notify`).",
     "workers": "How workers run.",
@@ -193,19 +237,9 @@ ABOUT: Mapping[str, str] = {
 """What each section is for."""
 
 
-def read_local_only(sections: Mapping[str, Node]) -> bool:
-    """`privacy: local_only`, which is the catalog's."""
-    place = sections["privacy"].entries().get("local_only") if "privacy" in sections else None
-    return bool(flag(place)) if place is not None else False
-
-
 def read_settings(sections: Mapping[str, Node]) -> dict[str, Any]:
     """The fields of `Settings` that the file sets in these sections."""
-    values = {}
-    for name, (table, fields) in SECTIONS.items():
-        if name in sections:
-            values.update({fields[key]: value for key, value in read(sections[name], table).items()})
-    return values
+    return {name: built(entry, sections[name]) for name, entry in SECTIONS.items() if name in sections}
 
 
 def _is_redis(url: str) -> bool:

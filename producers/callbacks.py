@@ -32,7 +32,7 @@ def callback_options(options: Mapping[str, Any], settings: Settings) -> dict[str
         "inbox": "" if inbox is None else inbox_name(inbox),
         "webhook": "" if url is None else _webhook(url, settings),
         "reply_to": b"" if reply_to is None else _packed(reply_to),
-        "keep_unread": settings.keep_unread,
+        "keep_unread": settings.retention.unread,
     }
 
 
@@ -57,7 +57,7 @@ def _packed(reply_to: Any) -> bytes:
 
 def _webhook(url: str, settings: Settings) -> str:
     """A URL that may be posted to, as far as that can be told without looking its host up: the sender looks again."""
-    if not settings.webhook_secret:
+    if not settings.webhooks.secret:
         raise BadRequest(
             "webhooks are signed, and there is no secret to sign with: "
             "set OPENFALL_WEBHOOK_SECRET, or `webhooks: {secret: ...}` in the configuration"
@@ -66,9 +66,9 @@ def _webhook(url: str, settings: Settings) -> str:
     host = (parts.hostname or "").lower().rstrip(".")
     if parts.username is not None or parts.password is not None:
         raise BadRequest("a webhook's URL must not carry a user or a password: it is signed instead")
-    if settings.webhook_allow and not _is_allowed(host, port, settings.webhook_allow):
+    if settings.webhooks.allow and not _is_allowed(host, port, settings.webhooks.allow):
         raise BadRequest(f"webhooks may not be posted to {host}:{port}: add it to `webhooks: {{allow: [...]}}`")
-    if settings.webhook_private:
+    if settings.webhooks.private:
         return url
     if parts.scheme != "https":
         raise BadRequest("a webhook's URL must be https (http only where `webhooks: {private: yes}` is configured)")

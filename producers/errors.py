@@ -30,7 +30,7 @@ class PromptTooLarge(ProducerError):
         self.size, self.most = size, most
         super().__init__(
             f"the request has {size:,} bytes, more than the {most:,} allowed: "
-            "shorten it, or raise `limits: {prompt: ...}` in the configuration"
+            "shorten it, or raise `limits: {max_prompt: ...}` in the configuration"
         )
 
 

@@ -126,7 +126,7 @@ def prepare(
     given: Mapping[str, Any] = options
     body = body_of(ask.prompt, dialect, {name: given.get(name) for name in PARAMETERS})
     kept = {key: value for key, value in body.items() if key not in _OURS}
-    check_size(kept, loaded.settings.max_prompt_bytes)
+    check_size(kept, loaded.settings.limits.max_prompt)
     try:
         way = route(loaded.catalog, seen.fleet_of, _asked(options, body, dialect), seen.now)
     except NothingFits as error:
@@ -189,12 +189,12 @@ def _terms(loaded: LoadedConfig, queue: str, urgency: Urgency, options: SubmitOp
     return SubmitTerms(
         queue=queue,
         start_within_seconds=policy.start_within,
-        expires_after_seconds=policy.give_up if within is None else duration(within),
+        expires_after_seconds=policy.expires_after if within is None else duration(within),
         has_deadline=within is not None or deadline is not None,
-        keep_seconds=max(1.0, loaded.settings.keep_results),
+        keep_seconds=max(1.0, loaded.settings.retention.results),
         deadline=None if deadline is None else moment(deadline),
         idempotency_key=_key(options.get("idempotency_key")),
-        max_queued=policy.depth,
+        max_queued=policy.max_queued,
         **callback_options(options, loaded.settings),
     )
 

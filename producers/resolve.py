@@ -132,7 +132,7 @@ class _View:
         return state
 
     def _backends(self, alias: str) -> list[str]:
-        return [name for name in self.catalog.models[alias].at if name not in self.without]
+        return [name for name in self.catalog.models[alias].backends if name not in self.without]
 
     def _seats(self, alias: str) -> list[BackendState]:
         return [seat for seat in self.seen.backends[alias] if seat.name not in self.without] if self.seen else []

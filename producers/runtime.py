@@ -133,7 +133,7 @@ async def find(loaded: LoadedConfig, link: RedisConnection, role: str | None, wi
         timeout=spec.timeout,
         max_tokens=spec.max_tokens,
         live=seen is not None,
-        key=backend.key.get_secret_value(),
+        key=backend.api_key.get_secret_value(),
         epochs=BreakerEpochs() if seen is None else await _epochs(loaded, link, found),
     )
 

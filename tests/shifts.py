@@ -66,7 +66,7 @@ class Place:
         policy = self.catalog.urgency[urgency]
         terms = SubmitTerms(
             queue=more.pop("queue", None) or self.catalog.queue(chain[0], urgency),
-            expires_after_seconds=more.pop("give_up", policy.give_up),
+            expires_after_seconds=more.pop("give_up", policy.expires_after),
             keep_seconds=600,
             start_within_seconds=policy.start_within,
         )

@@ -33,19 +33,21 @@ def load_worker_config(loaded: config.LoadedConfig, wish: WorkerOptions) -> Work
         redis_url=config.redis_url(settings),
         catalog=loaded.catalog,
         pool=wish.pool,
-        terms=WorkerSettings(slots=wish.slots or settings.worker_slots, grace=settings.worker_grace, burst=wish.burst),
+        terms=WorkerSettings(
+            slots=wish.slots or settings.workers.slots, grace=settings.workers.shutdown_grace, burst=wish.burst
+        ),
         spool=settings.data_dir / "spool",
         backend=wish.backend,
-        keep_prompts=settings.keep_prompts,
+        keep_prompts=settings.privacy.keep_prompts,
         post=PostTerms(
-            discord=settings.notify_discord,
-            webhook=settings.notify_webhook,
-            secret=settings.webhook_secret,
-            at_most=settings.notify_at_most,
-            on_recovery=settings.notify_on_recovery,
-            rules=UrlPolicy(allow=settings.webhook_allow, private=settings.webhook_private),
+            discord=settings.notify.discord,
+            webhook=settings.notify.webhook,
+            secret=settings.webhooks.secret,
+            at_most=settings.notify.rate_limit,
+            on_recovery=settings.notify.on_recovery,
+            rules=UrlPolicy(allow=settings.webhooks.allow, private=settings.webhooks.private),
         ),
-        memory_limit=settings.memory_limit,
+        memory_limit=settings.limits.max_memory,
     )
     identity(plan)
     return plan

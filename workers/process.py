@@ -105,7 +105,7 @@ def _drained(plan: WorkerConfig) -> Iterator[QueueSubscription]:
             at = tuple(backends_for(plan.catalog, alias, plan.backend))
             if at:
                 probe = health.probe_timeout(plan.catalog.models[alias])
-                share = plan.catalog.urgency[urgency].share
+                share = plan.catalog.urgency[urgency].min_share
                 yield QueueSubscription(plan.catalog.queue(alias, urgency), at, probe, share)
 
 

@@ -32,7 +32,7 @@ async def plan_all(loaded: LoadedConfig) -> int:
         valkey=ValkeySpec(data=settings.data_dir) if settings.redis_url is None else None,
         engines=tuple(_engines(loaded)),
         workers=tuple(_workers(loaded)),
-        grace=settings.worker_grace,
+        grace=settings.workers.shutdown_grace,
     )
     return await supervisor.run(plan, _report)
 
@@ -41,7 +41,7 @@ async def plan_pool(loaded: LoadedConfig, pool: str, argv: Sequence[str], procs:
     """`procs` supervised workers of one pool. `argv` is how this process was called; each gets it without `--procs`."""
     spec = WorkerSpec(pool=pool, argv=_worker_argv(tuple(_single(argv))), procs=procs, awaits_ready=True)
     plan = supervisor.SupervisorPlan(
-        data=loaded.settings.data_dir, workers=(spec,), exclusive=False, grace=loaded.settings.worker_grace
+        data=loaded.settings.data_dir, workers=(spec,), exclusive=False, grace=loaded.settings.workers.shutdown_grace
     )
     return await supervisor.run(plan, _report)
 
@@ -53,8 +53,9 @@ def _engines(loaded: LoadedConfig) -> Iterator[EngineSpec]:
             name=name,
             model=path,
             port=urlsplit(loaded.catalog.backends[name].url).port or 80,
-            aliases=tuple(dict.fromkeys(m.upstream for m in loaded.catalog.models.values() if name in m.at)) or (name,),
-            ctx=engine.ctx,
+            aliases=tuple(dict.fromkeys(m.upstream for m in loaded.catalog.models.values() if name in m.backends))
+            or (name,),
+            ctx=engine.context,
             parallel=engine.parallel,
             threads=engine.threads,
             gpu_layers=engine.gpu_layers,
@@ -78,7 +79,7 @@ def _workers(loaded: LoadedConfig) -> Iterator[WorkerSpec]:
     for pool in loaded.catalog.pools:
         if loaded.catalog.models_of(pool):
             argv = _worker_argv(("work", pool, "--config", str(loaded.source)))
-            yield WorkerSpec(pool=pool, argv=argv, procs=loaded.settings.worker_procs, awaits_ready=True)
+            yield WorkerSpec(pool=pool, argv=argv, procs=loaded.settings.workers.processes, awaits_ready=True)
     argv = _worker_argv(("work", DEGRADE, "--config", str(loaded.source)))
     yield WorkerSpec(pool=DEGRADE, argv=argv, procs=1, awaits_ready=True)
 

@@ -104,8 +104,8 @@ def configuration(url: str, directory: Path, places: dict[str, str]) -> dict[str
         if KINDS[name].keeps is Keeps.KEY:
             backends[name]["key"] = "sk-of-a-drill"
     backends[GOOD] = {"url": places[GOOD], "pool": "gpu", "slots": GOOD_SLOTS}
-    models: dict[str, Any] = {name: {"upstream": "m", "at": [name], "timeout": TIMEOUT} for name in kinds}
-    models[GOOD] = {"upstream": "m", "at": [GOOD], "timeout": 10}
+    models: dict[str, Any] = {name: {"upstream": "m", "backends": [name], "timeout": TIMEOUT} for name in kinds}
+    models[GOOD] = {"upstream": "m", "backends": [GOOD], "timeout": 10}
     return {
         "redis": url,
         "data": str(directory / "data"),
@@ -114,11 +114,11 @@ def configuration(url: str, directory: Path, places: dict[str, str]) -> dict[str
         "models": models,
         "roles": {f"to-{name}": {"chain": [name, GOOD]} for name in kinds},
         "urgency": {
-            "interactive": {"start_within": "1s", "give_up": "2m"},
-            "background": {"start_within": "2s", "give_up": "5m"},
-            "batch": {"start_within": "4s", "give_up": "10m", "cloud": "yes"},
+            "interactive": {"start_within": "1s", "expires_after": "2m"},
+            "background": {"start_within": "2s", "expires_after": "5m"},
+            "batch": {"start_within": "4s", "expires_after": "10m", "allow_cloud": "yes"},
         },
-        "breakers": {"open_after": OPEN_AFTER, "recover_after": "2s", "recover_most": "4s", "ramp": "1s"},
+        "breakers": {"consecutive_failures": OPEN_AFTER, "open_for": "2s", "open_for_max": "4s", "slow_start": "1s"},
         "workers": {"slots": 128},
     }
 

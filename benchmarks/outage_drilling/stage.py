@@ -81,7 +81,7 @@ def _upstream(name: str, plan: Plan, directory: Path) -> Service:
 
 def configuration(place: Stage) -> dict[str, Any]:
     """Breakers so quick that an outage of a minute has several of their periods in it."""
-    patient = {"start_within": "1s", "give_up": "1h"}
+    patient = {"start_within": "1s", "expires_after": "1h"}
     return {
         "redis": place.store.url,
         "data": str(place.directory / "data"),
@@ -90,19 +90,19 @@ def configuration(place: Stage) -> dict[str, Any]:
             name: {"protocol": "openai", "url": f"{service.url}/v1", "pool": "gpu", "slots": place.plan.slots}
             for name, service in place.upstreams.items()
         },
-        "models": {model: {"upstream": "mock", "at": [name], "timeout": 10} for name, model in UPSTREAMS.items()},
+        "models": {model: {"upstream": "mock", "backends": [name], "timeout": 10} for name, model in UPSTREAMS.items()},
         "roles": {
             **{name: {"chain": list(chain)} for name, chain in ROLES.items()},
             BRIEF: {"chain": list(ROLES[BRIEF]), "open_fall": ["canned_reply"]},
         },
         "urgency": {name: patient for name in ("interactive", "background", "batch")},
-        "retry": {"times": 0},
-        "breakers": {"open_after": 3, "recover_after": "2s", "recover_most": "4s", "ramp": "1s"},
+        "retry": {"max_retries": 0},
+        "breakers": {"consecutive_failures": 3, "open_for": "2s", "open_for_max": "4s", "slow_start": "1s"},
         "open_fall": {
             "interactive": ["canned_reply", "hold"],
             "default": ["hold"],
-            "release": {"first": RELEASE_FIRST, "most": RELEASE_MOST},
-            "notify": {"discord": f"{place.notifier.url}/api/webhooks/1/drill", "at_most": "1 per 10m"},
+            "release": {"initial": RELEASE_FIRST, "max": RELEASE_MOST},
+            "notify": {"discord": f"{place.notifier.url}/api/webhooks/1/drill", "rate_limit": "1 per 10m"},
         },
         "webhooks": {"secret": SECRET, "private": "yes"},
         "workers": {"slots": place.plan.slots},

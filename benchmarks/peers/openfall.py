@@ -33,7 +33,7 @@ def write_config(terms: Terms) -> Path:
             # Its peers keep their connections too; by itself openfall does not keep those to this machine.
             "mock": {"url": f"{terms.upstream}/v1", "pool": POOL, "slots": terms.slots, "keep_alive": True}
         },
-        "models": {model: {"upstream": "mock", "at": ["mock"]} for model in MODELS},
+        "models": {model: {"upstream": "mock", "backends": ["mock"]} for model in MODELS},
         "roles": {"bench": {"chain": list(MODELS[:1])}},
     }
     place.write_text(yaml.safe_dump(told))

@@ -225,8 +225,8 @@ def _write_config(plan: Plan, directory: Path, url: str, upstream: str) -> None:
             AIMED: {**backend, "pool": AIMED, "slots": 4},
         },
         "models": {
-            **{model: {"upstream": "mock", "at": ["mock"]} for model in MODELS},
-            AIMED: {"upstream": "mock", "at": [AIMED]},
+            **{model: {"upstream": "mock", "backends": ["mock"]} for model in MODELS},
+            AIMED: {"upstream": "mock", "backends": [AIMED]},
         },
         "roles": {"torture": {"chain": list(MODELS)}, "aimed": {"chain": [AIMED]}},
     }

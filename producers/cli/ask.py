@@ -134,7 +134,7 @@ def _words(event: dict[str, Any]) -> str:
             return f"{event['backend']} is writing"
         case "fallen":
             return f"nothing can serve it now ({event['reason']}: {event['detail']})"
-        case "degraded" if event.get("by") == "other_model":
+        case "degraded" if event.get("by") == "default_fallback":
             return f"a stand-in is asked: {event['detail']}"
         case "held" | "degraded":
             return f"held ({event['reason']}: {event['detail']}); openfall degrade show tells what it waits for"

@@ -120,7 +120,9 @@ def target_of(catalog: Catalog, name: str) -> str:
     from openfall.router_core.deciding.breaker import breaker_target, credential_target
 
     known = {
-        breaker_target(at, alias): breaker_target(at, alias) for alias, spec in catalog.models.items() for at in spec.at
+        breaker_target(at, alias): breaker_target(at, alias)
+        for alias, spec in catalog.models.items()
+        for at in spec.backends
     }
     for backend in catalog.backends:
         if credential := catalog.credential(backend):

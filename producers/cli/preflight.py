@@ -119,7 +119,7 @@ def _offline(loaded: LoadedConfig) -> Iterator[CheckResult]:
     for name in catalog.backends:
         yield from _key(loaded, name)
     for alias, spec in catalog.models.items():
-        for name in spec.at:
+        for name in spec.backends:
             card = catalog.backends[name].vram_gb
             if card is not None and spec.vram_gb is not None and spec.vram_gb > card:
                 said = f"{alias} needs {spec.vram_gb:g} GB, the card of {name} has {card:g}"
@@ -133,14 +133,14 @@ def _key(loaded: LoadedConfig, name: str) -> Iterator[CheckResult]:
     from openfall.router_core.catalog.entries import Billing
 
     catalog = loaded.catalog
-    key = catalog.backends[name].key.get_secret_value()
-    if not any(name in spec.at for spec in catalog.models.values()):
+    key = catalog.backends[name].api_key.get_secret_value()
+    if not any(name in spec.backends for spec in catalog.models.values()):
         return
     if key:
         yield CheckResult(check="key", what=name, state="ok", said=f"{name} has a key ({redact_key(key)})")
     elif catalog.billing(name) is Billing.METERED:
-        named = variables(loaded.source, f"backends.{name}.key")
-        remedy = f"Set {' and '.join(named)}." if named else f"Write key: ${{...}} at backends.{name}."
+        named = variables(loaded.source, f"backends.{name}.api_key")
+        remedy = f"Set {' and '.join(named)}." if named else f"Write api_key: ${{...}} at backends.{name}."
         yield CheckResult(check="key", what=name, state="failure", said=f"{name} has no key", remedy=remedy)
 
 

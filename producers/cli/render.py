@@ -37,7 +37,7 @@ def reply_words(result: Result) -> str:
     from openfall.router_core.degrading.policy import Remedy
 
     match result.degraded_by:
-        case Remedy.OTHER_MODEL:
+        case Remedy.DEFAULT_FALLBACK:
             return f"{result.model} stands in"
         case Remedy.LAST_ANSWER:
             return "the last answer to the same request"

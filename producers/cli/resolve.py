@@ -105,7 +105,7 @@ def _rows(loaded: LoadedConfig, found: Resolved) -> Iterator[tuple[object, ...]]
         spec = loaded.catalog.models[candidate.model]
         seats = {seat.name: seat for seat in found.seats(candidate.model)}
         state = found.seen.fleet_state(found.route.urgency).model(candidate.model) if found.seen else None
-        for number, backend in enumerate(spec.at):
+        for number, backend in enumerate(spec.backends):
             seat = seats.get(backend)
             first = (str(place) if chosen else "-", candidate.model) if number == 0 else ("", "")
             yield (
@@ -170,7 +170,7 @@ def _candidate(loaded: LoadedConfig, found: Resolved, candidate: ConsideredModel
             "blocked_until": _moment(seat),
             "latency_s": None if seat is None else seat.latency,
         }
-        for name in spec.at
+        for name in spec.backends
     ]
     return {
         "model": candidate.model,

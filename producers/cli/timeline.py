@@ -92,7 +92,7 @@ def _what(event: Mapping[str, Any], record: JobRecord, first: bool) -> str:
 def _fallen(event: Mapping[str, Any]) -> str:
     """One of the things that happen to a job which nothing can serve."""
     name, by = event["event"], event.get("by")
-    if name == "degraded" and by == "other_model":
+    if name == "degraded" and by == "default_fallback":
         return f"handed to a stand-in: {event['detail']}"
     words = {
         "fallen": "fell",

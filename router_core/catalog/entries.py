@@ -57,9 +57,9 @@ class Backend(_Entry):
     url: Annotated[str, StringConstraints(pattern=r"^https?://[^\s/]+(/\S*)?$")]
     pool: Name
     slots: Annotated[int, Field(ge=1, le=4096)] = 4
-    reserved: Annotated[int, Field(ge=0)] = 0
+    reserved_interactive: Annotated[int, Field(ge=0)] = 0
     """Of these slots so many are for interactive jobs alone."""
-    key: SecretStr = SecretStr("")
+    api_key: SecretStr = SecretStr("")
     billing: Billing | None = None
     """None: local in a local pool, metered in any other."""
     vram_gb: Annotated[float, Field(gt=0)] | None = None
@@ -89,8 +89,8 @@ class ModelSpec(_Entry):
     """
 
     upstream: Annotated[str, StringConstraints(min_length=1)]
-    at: Annotated[tuple[Name, ...], Field(min_length=1)]
-    ctx: Annotated[int, Field(ge=1)] = 4096
+    backends: Annotated[tuple[Name, ...], Field(min_length=1)]
+    context: Annotated[int, Field(ge=1)] = 4096
     timeout: Seconds = 120.0
     max_tokens: Annotated[int, Field(ge=1)] | None = None
     tools: bool = True
@@ -98,7 +98,7 @@ class ModelSpec(_Entry):
     images: bool = False
     sampling_params: bool = True
     vram_gb: Annotated[float, Field(gt=0)] | None = None
-    load_s: Seconds | None = None
+    load_time: Seconds | None = None
     """Seconds to load it where it is not loaded. None: it need not be loaded, or nobody knows."""
     slow_after: Seconds | None = None
     """A call that takes longer counts as slow for the breaker."""
@@ -182,7 +182,6 @@ class Group(_Entry):
     urgency: Urgency | None = None
     """The most urgent that its jobs may be."""
     local_only: bool = False
-    daily_usd: Usd | None = None
 
 
 POOL_DEFAULTS: Mapping[str, Pool] = {"gpu": Pool(local=True), "cloud": Pool()}
@@ -218,7 +217,7 @@ class Catalog(_Entry):
 
     def pool_of(self, alias: str) -> str:
         """The pool whose workers serve a model."""
-        return self.backends[self.model(alias).at[0]].pool
+        return self.backends[self.model(alias).backends[0]].pool
 
     def is_local(self, alias: str) -> bool:
         """Whether what a model is asked stays on the machines of its owner."""
@@ -235,7 +234,7 @@ class Catalog(_Entry):
         Backends of one host with the same key share it. So a key that means nothing (`ollama`) binds no strangers.
         """
         spec = self.backends[backend]
-        key, host = spec.key.get_secret_value(), spec.url.split("/")[2]
+        key, host = spec.api_key.get_secret_value(), spec.url.split("/")[2]
         return blake2b(f"{host} {key}".encode(), digest_size=5, person=b"openfall").hexdigest() if key else ""
 
     def queue(self, alias: str, urgency: Urgency) -> str:

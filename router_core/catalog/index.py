@@ -16,14 +16,14 @@ NO_SCORE = 0.5
 
 @dataclass(frozen=True, slots=True)
 class IndexedModel:
-    """A model. `slots` are those of all its backends; `load_s` is 0 where it need not be loaded, or nobody knows;
+    """A model. `slots` are those of all its backends; `load_time` is 0 where it need not be loaded, or nobody knows;
     `quality` that for a task without a score; `price` is US dollars for a million tokens in and out together: 0 where
     calls are not paid for one by one, None where nobody knows."""
 
     spec: ModelSpec
     local: bool
     slots: int
-    load_s: float
+    load_time: float
     quality: float
     price: float | None
 
@@ -55,10 +55,10 @@ def _roster(same: _Same) -> Mapping[str, IndexedModel]:
         alias: IndexedModel(
             spec,
             catalog.is_local(alias),
-            sum(catalog.backends[name].slots for name in spec.at),
-            spec.load_s or 0.0,
+            sum(catalog.backends[name].slots for name in spec.backends),
+            spec.load_time or 0.0,
             spec.quality.get("default", NO_SCORE),
-            _price(spec, catalog.billing(spec.at[0])),
+            _price(spec, catalog.billing(spec.backends[0])),
         )
         for alias, spec in catalog.models.items()
     }

@@ -23,37 +23,40 @@ class Cloud(StrEnum):
 
     YES = "yes"
     NO = "no"
-    IF_LATE = "if_late"  # once the job is past its `start_within`; at once when no model of its chain is local
+    WHEN_LATE = "when_late"  # once the job is past its `start_within`; at once when no model of its chain is local
 
 
 class UrgencyPolicy(_Policy):
-    """`start_within` is the target for an answer to start, `give_up` the time after which nobody wants it. Seconds.
+    """`start_within` is the target for an answer to start. After `expires_after` the answer is not wanted. Seconds.
 
-    `share` is the part of a pool's claims that jobs of this urgency get at least while more urgent ones wait, too.
-    `depth` is how many jobs may wait in one queue of this urgency; more are refused.
+    `min_share` is the part of a pool's claims that jobs of this urgency get at least while more urgent ones wait, too.
+    `max_queued` is how many jobs may wait in one queue of this urgency; more are refused.
     """
 
     start_within: Seconds
-    give_up: Seconds
-    cloud: Cloud = Cloud.YES
-    share: Share = 0.0
-    depth: Annotated[int, Field(ge=1)] = 100_000
+    expires_after: Seconds
+    allow_cloud: Cloud = Cloud.YES
+    min_share: Share = 0.0
+    max_queued: Annotated[int, Field(ge=1)] = 100_000
 
 
 class RetryPolicy(_Policy):
-    """How the same model is asked again: `times` at most, after `base`, `base` x 2, x 4 ... seconds up to `most`.
+    """How the same model is asked again: at most `max_retries` times.
 
-    `budget` is the share of a pool's calls of the last minutes that may be such repetitions.
+    The waits are `initial_backoff` x 1, x 2, x 4 ... seconds, up to `max_backoff`.
+    `retry_budget` is the share of a pool's calls of the last minutes that may be such repetitions.
     """
 
-    times: Annotated[int, Field(ge=0, le=10)] = 3
-    base: Seconds = 1.0
-    most: Seconds = 60.0
-    budget: Share = 0.2
+    max_retries: Annotated[int, Field(ge=0, le=10)] = 3
+    initial_backoff: Seconds = 1.0
+    max_backoff: Seconds = 60.0
+    retry_budget: Share = 0.2
 
 
 URGENCY_DEFAULTS: Mapping[Urgency, UrgencyPolicy] = {
-    Urgency.INTERACTIVE: UrgencyPolicy(start_within=5, give_up=120, depth=10_000),
-    Urgency.BACKGROUND: UrgencyPolicy(start_within=30, give_up=3600, share=0.1),
-    Urgency.BATCH: UrgencyPolicy(start_within=3600, give_up=86400, cloud=Cloud.IF_LATE, share=0.05, depth=2_000_000),
+    Urgency.INTERACTIVE: UrgencyPolicy(start_within=5, expires_after=120, max_queued=10_000),
+    Urgency.BACKGROUND: UrgencyPolicy(start_within=30, expires_after=3600, min_share=0.1),
+    Urgency.BATCH: UrgencyPolicy(
+        start_within=3600, expires_after=86400, allow_cloud=Cloud.WHEN_LATE, min_share=0.05, max_queued=2_000_000
+    ),
 }

@@ -38,7 +38,7 @@ class UnknownName(LookupError):
 
 
 class CatalogProblem(BaseModel):
-    """One contradiction: where it stands (`models.coder.at`) and what is wrong with it."""
+    """One contradiction: where it stands (`models.coder.backends`) and what is wrong with it."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -79,16 +79,18 @@ def _backends(catalog: Catalog) -> Iterator[CatalogProblem]:
     for name, backend in catalog.backends.items():
         if backend.pool not in catalog.pools:
             yield _unknown(f"backends.{name}.pool", "pool", backend.pool, catalog.pools)
-        if backend.reserved >= backend.slots:
-            left = f"{backend.reserved} of {backend.slots} slots leave none for what is not interactive"
-            yield _problem(f"backends.{name}.reserved", left)
+        if backend.reserved_interactive >= backend.slots:
+            left = f"{backend.reserved_interactive} of {backend.slots} slots leave none for what is not interactive"
+            yield _problem(f"backends.{name}.reserved_interactive", left)
 
 
 def _models(catalog: Catalog) -> Iterator[CatalogProblem]:
     for name, model in catalog.models.items():
-        place = f"models.{name}.at"
-        yield from (_unknown(place, "backend", at, catalog.backends) for at in model.at if at not in catalog.backends)
-        pools = {catalog.backends[backend].pool for backend in model.at if backend in catalog.backends}
+        place = f"models.{name}.backends"
+        yield from (
+            _unknown(place, "backend", at, catalog.backends) for at in model.backends if at not in catalog.backends
+        )
+        pools = {catalog.backends[backend].pool for backend in model.backends if backend in catalog.backends}
         if len(pools) > 1:
             yield _problem(
                 place, f"its backends are in different pools ({', '.join(sorted(pools))}): one model, one pool"
@@ -129,7 +131,9 @@ def _chain(catalog: Catalog, place: str, chain: tuple[str, ...], local_only: boo
 def _stays(catalog: Catalog, alias: str) -> bool | None:
     """Whether a model is local; None when something is wrong with it that is told elsewhere."""
     model = catalog.models.get(alias)
-    pools = {catalog.backends[at].pool for at in model.at if at in catalog.backends} if model is not None else set()
+    pools = (
+        {catalog.backends[at].pool for at in model.backends if at in catalog.backends} if model is not None else set()
+    )
     known = [catalog.pools[pool].local for pool in pools if pool in catalog.pools]
     return all(known) if known else None
 
@@ -209,11 +213,11 @@ def _covers(wide: str, narrow: str) -> bool:
 
 def _shares(catalog: Catalog) -> Iterator[CatalogProblem]:
     policies = catalog.urgency
-    if Urgency.INTERACTIVE in policies and policies[Urgency.INTERACTIVE].share:
+    if Urgency.INTERACTIVE in policies and policies[Urgency.INTERACTIVE].min_share:
         yield _problem(
-            "urgency.interactive.share", "it goes before all others as it is: a share is for the less urgent"
+            "urgency.interactive.min_share", "it goes before all others as it is: a share is for the less urgent"
         )
-    total = sum(policy.share for word, policy in policies.items() if word is not Urgency.INTERACTIVE)
+    total = sum(policy.min_share for word, policy in policies.items() if word is not Urgency.INTERACTIVE)
     if total > SHARED_AT_MOST:
         yield _problem(
             "urgency", f"shares of {total:g} together: more than {SHARED_AT_MOST:g} starve the interactive jobs"
@@ -224,14 +228,14 @@ def _open_fall(catalog: Catalog) -> Iterator[CatalogProblem]:
     policy = catalog.open_fall
     for word in Urgency:
         yield from _remedies(f"open_fall.{word}", policy.remedies.get(word, ()))
-    for alias in policy.stand_ins:
+    for alias in policy.default_fallbacks:
         if alias not in catalog.models:
-            yield _unknown("open_fall.stand_ins", "model", alias, catalog.models)
-    if len(set(policy.stand_ins)) < len(policy.stand_ins):
-        yield _problem("open_fall.stand_ins", "a model stands in it twice")
-    if policy.release_most is not None and policy.release_first > policy.release_most:
-        first = f"{policy.release_first} is more than most, which is {policy.release_most}"
-        yield _problem("open_fall.release.first", first)
+            yield _unknown("open_fall.default_fallbacks", "model", alias, catalog.models)
+    if len(set(policy.default_fallbacks)) < len(policy.default_fallbacks):
+        yield _problem("open_fall.default_fallbacks", "a model stands in it twice")
+    if policy.release_max is not None and policy.release_initial > policy.release_max:
+        first = f"{policy.release_initial} is more than max, which is {policy.release_max}"
+        yield _problem("open_fall.release.initial", first)
 
 
 def _remedies(place: str, remedies: tuple[Remedy, ...]) -> Iterator[CatalogProblem]:
@@ -241,11 +245,14 @@ def _remedies(place: str, remedies: tuple[Remedy, ...]) -> Iterator[CatalogProbl
 
 def _times(catalog: Catalog) -> Iterator[CatalogProblem]:
     breakers, retry = catalog.breakers, catalog.retry
-    if breakers.recover_most < breakers.recover_after:
-        message = f"shorter than recover_after, which is {breakers.recover_after:g} s"
-        yield _problem("breakers.recover_most", f"{breakers.recover_most:g} s is {message}")
-    if retry.most < retry.base:
-        yield _problem("retry.most", f"{retry.most:g} s is shorter than base, which is {retry.base:g} s")
+    if breakers.open_for_max < breakers.open_for:
+        message = f"shorter than open_for, which is {breakers.open_for:g} s"
+        yield _problem("breakers.open_for_max", f"{breakers.open_for_max:g} s is {message}")
+    if retry.max_backoff < retry.initial_backoff:
+        yield _problem(
+            "retry.max_backoff",
+            f"{retry.max_backoff:g} s is shorter than initial_backoff, which is {retry.initial_backoff:g} s",
+        )
 
 
 def _problem(place: str, message: str) -> CatalogProblem:

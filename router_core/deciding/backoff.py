@@ -18,7 +18,7 @@ def delay(failures: int, jitter: float, policy: RetryPolicy, retry_after: float 
     """
     if failures < 1:
         raise ValueError(f"failures must be 1 or more, not {failures}")
-    wait = min(policy.most, policy.base * 2.0 ** min(failures - 1, 32))
+    wait = min(policy.max_backoff, policy.initial_backoff * 2.0 ** min(failures - 1, 32))
     spread = max(LEAST, wait * (1 + JITTER * (2 * jitter - 1)))
     if retry_after is None:
         return spread

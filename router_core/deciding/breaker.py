@@ -22,28 +22,28 @@ class BreakerState(StrEnum):
 class BreakerPolicy(BaseModel):
     """The rule of every breaker.
 
-    closed: opens after `open_after` failures in a row, or when of at least `least_calls` in the last `window` seconds
-    the share of failed ones reaches `failure_rate` or that of slow ones `slow_rate`.
-    open: for `recover_after` seconds, doubled each further time up to `recover_most`, spread by `spread` either way;
-    how often it opened is forgotten after `forget_after` seconds closed.
-    half-open: `probes` answered health prompts in a row close it; a probe's lease is its timeout and 5 s.
-    After closing, slots come back evenly over `ramp` seconds.
+    closed: opens after `consecutive_failures` failures in a row, or when of at least `minimum_calls` in the last
+    `window` seconds the share of failed ones reaches `failure_rate` or that of slow ones `slow_call_rate`.
+    open: for `open_for` seconds, doubled each further time up to `open_for_max`, longer or shorter by up to `jitter`;
+    how often it opened is forgotten after `reset_after` seconds closed.
+    half-open: `probe_successes` answered health prompts in a row close it; a probe's lease is its timeout and 5 s.
+    After closing, slots come back evenly over `slow_start` seconds.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    open_after: Annotated[int, Field(ge=1)] = 5
+    consecutive_failures: Annotated[int, Field(ge=1)] = 5
     failure_rate: Share = 0.5
-    slow_rate: Share = 0.8
-    least_calls: Annotated[int, Field(ge=1)] = 10
+    slow_call_rate: Share = 0.8
+    minimum_calls: Annotated[int, Field(ge=1)] = 10
     window: Seconds = 300.0
-    recover_after: Seconds = 30.0
-    recover_most: Seconds = 600.0
-    spread: Annotated[float, Field(ge=0, le=0.5)] = 0.2
-    forget_after: Seconds = 300.0
-    probes: Annotated[int, Field(ge=1, le=10)] = 2
+    open_for: Seconds = 30.0
+    open_for_max: Seconds = 600.0
+    jitter: Annotated[float, Field(ge=0, le=0.5)] = 0.2
+    reset_after: Seconds = 300.0
+    probe_successes: Annotated[int, Field(ge=1, le=10)] = 2
     probe_timeout: Seconds = 30.0
-    ramp: Annotated[float, Field(ge=0)] = 10.0
+    slow_start: Annotated[float, Field(ge=0)] = 10.0
 
 
 def breaker_target(backend: str, model: str) -> str:

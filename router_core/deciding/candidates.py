@@ -60,7 +60,7 @@ class ChainState:
         if alias not in self.catalog.models or alias not in self.job.chain:
             return None
         local = self.catalog.is_local(alias)
-        if not local and self._cloud is Cloud.IF_LATE:  # from when on depends on what else is left
+        if not local and self._cloud is Cloud.WHEN_LATE:  # from when on depends on what else is left
             return next((one for one in self.prospects(now) if one.model == alias), None)
         tried = self.tried(alias) if self.attempts else []
         if self._exhausted(tried) or not (local or self._stays_local is None):
@@ -113,12 +113,12 @@ class ChainState:
 
     @property
     def _cloud(self) -> Cloud:
-        return self.catalog.urgency[self.job.urgency].cloud
+        return self.catalog.urgency[self.job.urgency].allow_cloud
 
     @property
     def _late_at(self) -> float:
         """The moment from which the job may leave the local pools while a local model is left."""
-        return self.start_by if self._cloud is Cloud.IF_LATE else 0.0
+        return self.start_by if self._cloud is Cloud.WHEN_LATE else 0.0
 
     def _must_stay_local(self, alias: str, now: float) -> bool:
         blocked = self.blocked(alias, now)
@@ -131,7 +131,7 @@ class ChainState:
         """How often a model may be asked again in all, by the severity of its last failure."""
         if last.disposition is None or not last.may_be_repeated:
             return 0
-        times = self.catalog.retry.times
+        times = self.catalog.retry.max_retries
         return times if last.disposition.severity is Severity.TRANSIENT else min(1, times)
 
     def _prospect(self, alias: str, tried: Sequence[Attempt], due: float, now: float) -> Candidate:

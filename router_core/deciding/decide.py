@@ -250,7 +250,7 @@ def _waits_for(chain: ChainState, here: Candidate, failed: Attempt) -> bool:
         and failed.model == here.model
         and here.blocked is None
         and here.due < chain.job.deadline
-        and (failed.retry_after or 0.0) <= chain.catalog.retry.most
+        and (failed.retry_after or 0.0) <= chain.catalog.retry.max_backoff
         and chain.fleet.model(here.model).may_retry
     )
 

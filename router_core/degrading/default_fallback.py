@@ -19,13 +19,13 @@ def default_fallbacks(chain: ChainState, reason: HoldReason, passed: Collection[
     spent its calls cost nothing in any case.
     """
     job, catalog = chain.job, chain.catalog
-    needs, named = requirements_for(job.body, job.dialect), catalog.open_fall.stand_ins
+    needs, named = requirements_for(job.body, job.dialect), catalog.open_fall.default_fallbacks
     free = not named or reason is HoldReason.BUDGET
     for alias in named or _by_quality(catalog, job.task or ""):
         if alias in job.chain or alias in passed or chain.forbidden(alias) or chain.blocked(alias, now):
             continue
         spec = catalog.models[alias]
-        if incompatibility(spec, needs) is None and not (free and catalog.billing(spec.at[0]) is Billing.METERED):
+        if incompatibility(spec, needs) is None and not (free and catalog.billing(spec.backends[0]) is Billing.METERED):
             yield alias
 
 

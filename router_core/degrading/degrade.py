@@ -117,9 +117,9 @@ def degrade(job: CompletionJob, catalog: Catalog, fallen: FallContext, fleet: Fl
     """What becomes of a job that fell: the first remedy that can be had, of the list of its role (or of its task, if it
     has no role), else of its urgency.
 
-    `other_model`: the first of `stand_ins`, to the front of its queue for an interactive job; never for a job that
-    kills whoever carries it out. `last_answer`: when one is remembered. `canned_reply`, `hold`, `fail`: always. A reply
-    with `hold` behind it is what the caller gets meanwhile; any other ends the job.
+    `default_fallback`: the first of `default_fallbacks`, to the front of its queue for an interactive job; never for a
+    job that kills whoever carries it out. `last_answer`: when one is remembered. `canned_reply`, `hold`, `fail`:
+    always. A reply with `hold` behind it is what the caller gets meanwhile; any other ends the job.
 
     What ends by itself (`RELEASED_BY_ITSELF`) is released by the models that the job may ever be asked of; the fleet's
     local-only switch excludes none, for it ends. It is ready at once while all of them are away, else after a pause
@@ -132,7 +132,7 @@ def degrade(job: CompletionJob, catalog: Catalog, fallen: FallContext, fleet: Fl
     reason, detail = course.fallen.reason, course.fallen.detail
     remedies = allowed_remedies(job, catalog)
     for number, remedy in enumerate(remedies):
-        if remedy is Remedy.OTHER_MODEL and reason in _WHY:
+        if remedy is Remedy.DEFAULT_FALLBACK and reason in _WHY:
             if (model := next(default_fallbacks(course.chain, reason, course.stood_in, now), None)) is not None:
                 why = f"{_WHY[reason]}; {model} stands in"
                 return StandIn(model, job.urgency is Urgency.INTERACTIVE, why, reason)
@@ -196,7 +196,7 @@ def _reply(course: _Course, remedy: Remedy, held: bool) -> Completion | None:
 
 def _hold(course: _Course) -> Hold:
     fallen, now = course.fallen, course.now
-    keep_until = now + course.chain.catalog.open_fall.keep
+    keep_until = now + course.chain.catalog.open_fall.hold_for
     reason, detail, strikes = fallen.reason, fallen.detail, fallen.strikes
     models = tuple(_own(course.chain)) if reason in RELEASED_BY_ITSELF else ()
     there = [alias for alias in models if not course.away(alias)]

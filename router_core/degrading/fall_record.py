@@ -61,7 +61,7 @@ def unread_record(job_id: str, hold: Hold, at: float) -> dict[str, Any]:
 
 
 def _by(landing: Landing) -> Remedy | None:
-    return Remedy.OTHER_MODEL if isinstance(landing, StandIn) else landing.by
+    return Remedy.DEFAULT_FALLBACK if isinstance(landing, StandIn) else landing.by
 
 
 def _why(fallen: FallContext, landing: Landing) -> tuple[HoldReason, str]:

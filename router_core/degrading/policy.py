@@ -36,7 +36,7 @@ RELEASED_BY_ITSELF = frozenset({HoldReason.OUTAGE, HoldReason.LOCAL_ONLY, HoldRe
 class Remedy(StrEnum):
     """What is done for the caller of a job that fell. The first of a list that can be had is taken."""
 
-    OTHER_MODEL = "other_model"  # a model outside its chain answers
+    DEFAULT_FALLBACK = "default_fallback"  # a model outside its chain answers
     LAST_ANSWER = "last_answer"  # the last good answer to the same request
     CANNED_REPLY = "canned_reply"  # a text from the configuration
     HOLD = "hold"  # the job waits for its own models; whatever was replied before is replied meanwhile
@@ -57,8 +57,8 @@ FOR_ALL = (Remedy.HOLD,)
 def validate_remedies(remedies: Sequence[Remedy]) -> str | None:
     """What is wrong with a list of remedies, for people; None: nothing.
 
-    It tries what may be had (`other_model`, `last_answer`), and ends in what can always be had. A `canned_reply` may be
-    followed by `hold`: then it is what the caller gets meanwhile.
+    It tries what may be had (`default_fallback`, `last_answer`), and ends in what can always be had. A `canned_reply`
+    may be followed by `hold`: then it is what the caller gets meanwhile.
     """
     ends = ", ".join(remedy for remedy in Remedy if remedy in ENDS)
     if not remedies or remedies[-1] not in ENDS:
@@ -75,11 +75,11 @@ def validate_remedies(remedies: Sequence[Remedy]) -> str | None:
 class OpenFallPolicy(BaseModel):
     """What happens when nothing can serve a job. A role's own list wins over that of the urgency.
 
-    `stand_ins` are the models that `other_model` may ask, in order; without them any model of the catalog that costs
-    nothing for the call (local or flat). `canned_reply` None: `KEPT_REPLY` or `LAST_REPLY`. `last_answer_for`: how long
-    a good answer is remembered (seconds), where a list has `last_answer`. `keep`: how long a job is held at most whose
-    caller has not said until when an answer is wanted, unless nobody would read it later. Held jobs come back to a
-    healed model slowly: `release_first` at once, one more for each that was answered, `release_most` at the most (None:
+    `default_fallbacks` are the models that `default_fallback` may ask, in order; without them any model of the catalog
+    that costs nothing for the call (local or flat). `canned_reply` None: `KEPT_REPLY` or `LAST_REPLY`.
+    `last_answer_ttl`: how long a good answer is remembered (seconds), where a list has `last_answer`. `hold_for`: how
+    long a job is held at most whose caller set no deadline, unless its answer would never be read. Held jobs come back
+    to a recovered model slowly: `release_initial` at once, one more for each answer, `release_max` at the most (None:
     the slots of its backends).
     """
 
@@ -91,8 +91,8 @@ class OpenFallPolicy(BaseModel):
         Urgency.BATCH: FOR_ALL,
     }
     canned_reply: CannedReply | None = None
-    stand_ins: tuple[Text, ...] = ()
-    last_answer_for: Seconds = 86400.0
-    keep: Seconds = 7 * 86400.0
-    release_first: Annotated[int, Field(ge=1)] = 1
-    release_most: Annotated[int, Field(ge=1)] | None = None
+    default_fallbacks: tuple[Text, ...] = ()
+    last_answer_ttl: Seconds = 86400.0
+    hold_for: Seconds = 7 * 86400.0
+    release_initial: Annotated[int, Field(ge=1)] = 1
+    release_max: Annotated[int, Field(ge=1)] | None = None

@@ -79,7 +79,7 @@ def rank(entries: Sequence[Entry], fleet: FleetState, occasion: RankContext) -> 
        Background and batch: what is not blocked for longer than the time in which it should start; the rest.
     3. As written; or by urgency: see `_quick`, `_balanced` and `_best`.
     """
-    near = occasion.policy.cloud is Cloud.IF_LATE and any(member.local for _, _, member in entries)
+    near = occasion.policy.allow_cloud is Cloud.WHEN_LATE and any(member.local for _, _, member in entries)
     standings = [_standing(entry, fleet.model(entry[1]), occasion, near) for entry in entries]
     standings.sort(key=_written if occasion.order is _AS_WRITTEN else _by_urgency(occasion))
     least = standings[0].grade
@@ -151,7 +151,7 @@ def _candidate(model: str, reason: str) -> ConsideredModel:
 def _standing(entry: Entry, state: ModelState, occasion: RankContext, near: bool) -> RankedModel:
     number, alias, member = entry
     blocked, within = state.blocked, occasion.policy.start_within
-    start = member.load_s if state.loaded is False else 0.0
+    start = member.load_time if state.loaded is False else 0.0
     if state.waiting:
         start += _turn(member, state)
     grade, until = 0, 0.0

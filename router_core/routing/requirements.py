@@ -58,8 +58,8 @@ def estimate_tokens(body: Body) -> int:
 
 def incompatibility(spec: ModelSpec, needs: Requirements) -> str | None:
     """Why a model cannot serve the job, for people; None when it can, as far as one can tell without asking it."""
-    if needs.tokens_at_least > spec.ctx:
-        return f"its context is {spec.ctx} tokens, the prompt has at least {needs.tokens_at_least}"
+    if needs.tokens_at_least > spec.context:
+        return f"its context is {spec.context} tokens, the prompt has at least {needs.tokens_at_least}"
     if needs.tools and not spec.tools:
         return "it cannot call tools"
     if needs.json_schema and not spec.json_schema:

@@ -119,7 +119,7 @@ def _urgency(catalog: Catalog, asked: RouteRequest, choice: ChainSelection, grou
 
 def _stays(catalog: Catalog, urgency: Urgency) -> str:
     """Why jobs of an urgency may not leave the local pools now; empty: they may."""
-    return f"{urgency} jobs stay in the local pools" if catalog.urgency[urgency].cloud is Cloud.NO else ""
+    return f"{urgency} jobs stay in the local pools" if catalog.urgency[urgency].allow_cloud is Cloud.NO else ""
 
 
 def _fences(

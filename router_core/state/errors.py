@@ -59,7 +59,8 @@ class QueueFull(Backpressure):
         seconds = min(60, max(1, round(limit / 10 / pace * 60))) if pace else 60
         urgency = queue.rpartition(".")[2]
         super().__init__(
-            f"queue {queue} is full: as many jobs wait as may, {waiting:,} (`urgency: {{{urgency}: {{depth: ...}}}}`); "
+            f"queue {queue} is full: as many jobs wait as may, {waiting:,} "
+            f"(`urgency: {{{urgency}: {{max_queued: ...}}}}`); "
             f"{pace:,} were answered in the last minute. Nothing was put in: try again in {seconds} s",
             seconds,
         )
@@ -77,7 +78,7 @@ class MemoryPressure(Backpressure):
     def __init__(self, why: str) -> None:
         super().__init__(
             f"{why}: nothing more is accepted until some of it is free. Try again in {MEMORY_RETRY_SECONDS:.0f} s; if "
-            "it lasts, raise `maxmemory` of Redis, or keep results for a shorter time (`privacy: {keep_results: ...}`)",
+            "it lasts, raise `maxmemory` of Redis, or keep results for a shorter time (`retention: {results: ...}`)",
             MEMORY_RETRY_SECONDS,
         )
 

@@ -158,7 +158,7 @@ class _Findings:
             sums = calls.setdefault(self.catalog.pool_of(alias), [0, 0])
             sums[0] += sum(seat.calls for seat in found)
             sums[1] += sum(seat.retries for seat in found)
-        budget = self.catalog.retry.budget
+        budget = self.catalog.retry.retry_budget
         return frozenset(pool for pool, (n, again) in calls.items() if again >= max(MIN_RETRIES, n * budget))
 
     def _state(
@@ -221,7 +221,7 @@ class _Findings:
 
     def _is_loaded(self, alias: str) -> bool | None:
         spec = self.catalog.models[alias]
-        told = [self.loaded[name] for name in spec.at if name in self.loaded]
+        told = [self.loaded[name] for name in spec.backends if name in self.loaded]
         fresh = [found for found in told if self.now - found["at"] <= LOADED_TTL_SECONDS]
         if not fresh:
             return None

@@ -105,7 +105,7 @@ async def note_loading(link: RedisConnection, backend: str, model: str) -> Async
 
 
 async def _loading(link: RedisConnection, catalog: Catalog) -> frozenset[str]:
-    targets = [breaker_target(backend, alias) for alias, spec in catalog.models.items() for backend in spec.at]
+    targets = [breaker_target(backend, alias) for alias, spec in catalog.models.items() for backend in spec.backends]
     if not targets:
         return frozenset()
     told = await link.command("MGET", *(f"{keys.LOOKING}loading:{name}" for name in targets))

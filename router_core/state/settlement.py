@@ -83,16 +83,16 @@ _STATUS = 8
 def policy_arguments(policy: BreakerPolicy) -> str:
     """A breaker policy as the scripts read it: JSON, times in ms."""
     return to_json({
-        "open_after": policy.open_after,
+        "open_after": policy.consecutive_failures,
         "failure_rate": policy.failure_rate,
-        "slow_rate": policy.slow_rate,
-        "least_calls": policy.least_calls,
-        "recover_after": policy.recover_after * 1000,
-        "recover_most": policy.recover_most * 1000,
-        "spread": policy.spread,
-        "forget_after": policy.forget_after * 1000,
-        "probes": policy.probes,
-        "ramp": policy.ramp * 1000,
+        "slow_rate": policy.slow_call_rate,
+        "least_calls": policy.minimum_calls,
+        "recover_after": policy.open_for * 1000,
+        "recover_most": policy.open_for_max * 1000,
+        "spread": policy.jitter,
+        "forget_after": policy.reset_after * 1000,
+        "probes": policy.probe_successes,
+        "ramp": policy.slow_start * 1000,
     }).decode()  # fmt: skip
 
 

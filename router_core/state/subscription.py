@@ -60,10 +60,10 @@ class WorkerIdentity:
 
 def backends_for(catalog: Catalog, alias: str, only: str | None = None) -> Iterator[BackendCapacity]:
     """The seats of a model: all of its backends, or `only` that one."""
-    for name in catalog.models[alias].at:
+    for name in catalog.models[alias].backends:
         if only in (None, name):
             backend = catalog.backends[name]
-            yield BackendCapacity(name, backend.slots, catalog.credential(name), backend.reserved)
+            yield BackendCapacity(name, backend.slots, catalog.credential(name), backend.reserved_interactive)
 
 
 def reserved_slots(queues: Sequence[QueueSubscription]) -> int:

@@ -41,9 +41,9 @@ def test_a_configuration_is_shown_whole_with_its_secrets_masked(tmp_path: Path) 
     file.write_text(
         "redis: redis://:hunter2@a/0\n"
         "backends:\n"
-        "  maker: {url: 'https://example.invalid/v1?key=hunter2', pool: cloud, key: '${KEY}'}\n"
+        "  maker: {url: 'https://example.invalid/v1?key=hunter2', pool: cloud, api_key: '${KEY}'}\n"
         "  tower: {url: 'http://127.0.0.1:1', pool: gpu, embedded: yes, engine: {model: /srv/$$a.gguf}}\n"
-        "models: {haiku: {upstream: 'ha$iku', at: [maker], timeout: 90}}\n"
+        "models: {haiku: {upstream: 'ha$iku', backends: [maker], timeout: 90}}\n"
     )
     loaded = config.load(file, environ={"KEY": "sk-ant-0123456789-x9Qk"}, cwd=tmp_path)
     text = config.dump(loaded)
@@ -53,21 +53,21 @@ def test_a_configuration_is_shown_whole_with_its_secrets_masked(tmp_path: Path) 
     told = yaml.safe_load(text)
     assert list(told) == [
         "redis", "data", "pools", "backends", "models", "roles", "tasks", "groups", "urgency", "breakers", "retry",
-        "open_fall", "privacy", "limits", "webhooks", "workers",
+        "open_fall", "privacy", "retention", "limits", "webhooks", "workers",
     ]  # fmt: skip
     assert told["redis"] == "redis://:…@a/0"
-    assert told["backends"]["maker"]["key"] == "sk-ant-…x9Qk"
-    assert "key" not in told["backends"]["tower"]
+    assert told["backends"]["maker"]["api_key"] == "sk-ant-…x9Qk"
+    assert "api_key" not in told["backends"]["tower"]
     assert told["backends"]["tower"]["engine"] == {
         "model": "/srv/$$a.gguf",
-        "ctx": 2048,
+        "context": 2048,
         "parallel": 4,
         "gpu_layers": 0,
     }
     assert told["models"]["haiku"] == {
         "upstream": "ha$$iku",
-        "at": ["maker"],
-        "ctx": 4096,
+        "backends": ["maker"],
+        "context": 4096,
         "timeout": "90s",
         "tools": True,
         "json_schema": True,
@@ -76,20 +76,16 @@ def test_a_configuration_is_shown_whole_with_its_secrets_masked(tmp_path: Path) 
     }
     assert told["urgency"]["interactive"] == {
         "start_within": "5s",
-        "give_up": "2m",
-        "share": 0.0,
-        "depth": 10_000,
-        "cloud": "yes",
+        "expires_after": "2m",
+        "min_share": 0.0,
+        "max_queued": 10_000,
+        "allow_cloud": "yes",
     }
-    assert told["breakers"]["recover_after"] == "30s"
-    assert told["retry"] == {"times": 3, "base": "1s", "most": "1m", "budget": 0.2}
-    assert told["privacy"] == {
-        "keep_results": "24h",
-        "keep_prompts": False,
-        "keep_unread": "7d",
-        "local_only": False,
-    }
-    assert told["limits"] == {"prompt": "4MiB", "memory": 0.85}
+    assert told["breakers"]["open_for"] == "30s"
+    assert told["retry"] == {"max_retries": 3, "initial_backoff": "1s", "max_backoff": "1m", "retry_budget": 0.2}
+    assert told["privacy"] == {"keep_prompts": False, "local_only": False}
+    assert told["retention"] == {"results": "24h", "unread": "7d"}
+    assert told["limits"] == {"max_prompt": "4MiB", "max_memory": 0.85}
     assert told["webhooks"] == {"private": False}
 
 
@@ -99,9 +95,9 @@ def test_what_is_shown_can_be_loaded_and_means_the_same(tmp_path: Path) -> None:
         "data: /srv/o$$penfall\n"
         "pools: {rack: {local: yes}}\n"
         "backends: {tower: {url: 'http://127.0.0.1:1', pool: rack}}\n"
-        "models: {'8': {upstream: 'no', at: [tower], timeout: 1500ms}}\n"
+        "models: {'8': {upstream: 'no', backends: [tower], timeout: 1500ms}}\n"
         "roles: {chat: {chain: ['8'], urgency: batch}}\n"
-        "limits: {prompt: 1001}\n"
+        "limits: {max_prompt: 1001}\n"
     )
     first = config.load(file, environ={}, cwd=tmp_path)
     file.write_text(config.dump(first))

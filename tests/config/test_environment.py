@@ -36,9 +36,9 @@ def test_one_provider_is_a_role_with_one_model(here: Path) -> None:
     assert found.source == config.ENVIRONMENT
     assert found.catalog.roles["chat"].chain == ("gpt-4-1",)
     model, backend = found.catalog.models["gpt-4-1"], found.catalog.backends["openai"]
-    assert (model.upstream, model.at, backend.protocol) == ("gpt-4.1", ("openai",), "openai")
+    assert (model.upstream, model.backends, backend.protocol) == ("gpt-4.1", ("openai",), "openai")
     assert backend.url == "https://api.openai.com/v1"
-    assert backend.key.get_secret_value() == OPENAI["OPENAI_API_KEY"]
+    assert backend.api_key.get_secret_value() == OPENAI["OPENAI_API_KEY"]
     assert found.catalog.billing("openai") is Billing.METERED
     assert model.usd_per_mtok is not None
     assert found.settings.data_dir == here / ".openfall"
@@ -142,9 +142,9 @@ def test_a_wrong_variable_is_told_by_its_name(here: Path) -> None:
 def test_people_are_told_where_the_variable_says(here: Path) -> None:
     url = "https://discord.com/api/webhooks/1/hunter2"
     found = loaded(here, OPENAI, {"DISCORD_WEBHOOK": url})
-    assert found.settings.notify_discord == url
+    assert found.settings.notify.discord == url
     assert "hunter2" not in config.dump(found)
-    assert loaded(here, OPENAI).settings.notify_discord is None
+    assert loaded(here, OPENAI).settings.notify.discord is None
 
 
 def test_a_wrong_address_of_people_is_told_by_its_variable_and_not_shown(here: Path) -> None:

@@ -10,8 +10,6 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from openfall import config
-from openfall.config.sections import CATALOG
-from openfall.config.settings import SECTIONS
 
 EDITOR = Draft202012Validator(config.schema())
 
@@ -29,46 +27,49 @@ redis: redis://127.0.0.1
 data: state
 pools: {rack: {local: yes}, far: }
 backends:
-  tower: {protocol: ollama, pool: rack, slots: "${SLOTS:-2}", vram_gb: 16, keep_alive: Off, reserved: 1}
-  maker: {protocol: anthropic, url: "${URL:-https://example.invalid}", pool: far, key: k, billing: flat,
+  tower: {protocol: ollama, pool: rack, slots: "${SLOTS:-2}", vram_gb: 16, keep_alive: Off, reserved_interactive: 1}
+  maker: {protocol: anthropic, url: "${URL:-https://example.invalid}", pool: far, api_key: k, billing: flat,
           api_version: "2026-10-21"}
-  own: {url: "http://127.0.0.1:1", pool: rack, embedded: yes, engine: {ctx: 4k, threads: 1, parallel: 2, gpu_layers: 9}}
+  own: {url: "http://127.0.0.1:1", pool: rack, embedded: yes,
+        engine: {model: smollm2, context: 4k, threads: 1, parallel: 2, gpu_layers: 9}}
 models:
-  a: {upstream: x, at: [tower], ctx: 32k, timeout: 1500ms, max_tokens: 100, tools: no, json_schema: no, images: yes,
-      sampling_params: no, vram_gb: 2.5, load_s: 4, slow_after: 10s, quality: {code: 0.5, default: 1}}
-  b: {upstream: y, at: [maker], usd_per_mtok: {in: 1, out: 5, cache_read: 0.1, cache_write: 1.25}, quality: }
+  a: {upstream: x, backends: [tower], context: 32k, timeout: 1500ms, max_tokens: 100, tools: no, json_schema: no,
+      images: yes, sampling_params: no, vram_gb: 2.5, load_time: 4s, slow_after: 10s, quality: {code: 0.5, default: 1}}
+  b: {upstream: y, backends: [maker], usd_per_mtok: {in: 1, out: 5, cache_read: 0.1, cache_write: 1.25}, quality: }
 roles:
   best: {chain: [a, b], urgency: batch, order: by_urgency, local_only: yes, checks: [not_empty, json], pattern: "^a",
-         ensemble: {answers: 2, pick: judge, judge: a}, open_fall: [other_model, fail], canned_reply: Not now.}
+         ensemble: {answers: 2, pick: judge, judge: a}, open_fall: [default_fallback, fail], canned_reply: Not now.}
 tasks:
   code: {chain: [b, a], words: [write, find bugs], order: as_written}
 groups:
-  - {name: main, match: [a], role: best, urgency: background, local_only: no, daily_usd: 1.5}
+  - {name: main, match: [a], role: best, urgency: background, local_only: no}
   - {name: code, match: ["b:*"], task: code}
   - {name: rest, match: ["*"], chain: [b]}
 urgency:
-  interactive: {start_within: 5s, give_up: 2m, cloud: no}
-  batch: {cloud: if_late, share: 5%, depth: 7}
-  background: {share: 0.1}
-breakers: {open_after: 5, failure_rate: 0.5, slow_rate: 0.8, least_calls: 10, window: 5m, recover_after: 60s,
-           recover_most: 10m, spread: 0.2, forget_after: 5m, probes: 2, probe_timeout: 30s, ramp: 0}
-retry: {times: 3, base: 1s, most: 1m, budget: 0.2}
+  interactive: {start_within: 5s, expires_after: 2m, allow_cloud: no}
+  batch: {allow_cloud: when_late, min_share: 5%, max_queued: 7}
+  background: {min_share: 0.1}
+breakers: {consecutive_failures: 5, failure_rate: 0.5, slow_call_rate: 0.8, minimum_calls: 10, window: 5m,
+           open_for: 60s, open_for_max: 10m, jitter: 0.2, reset_after: 5m, probe_successes: 2, probe_timeout: 30s,
+           slow_start: 0}
+retry: {max_retries: 3, initial_backoff: 1s, max_backoff: 1m, retry_budget: 0.2}
 open_fall:
   interactive: [last_answer, canned_reply, hold]
-  background: [other_model, hold]
+  background: [default_fallback, hold]
   batch: [fail]
   default: [hold]
-  stand_ins: [b, a]
+  default_fallbacks: [b, a]
   canned_reply: Soon.
-  last_answer_for: 1h
-  keep: 3d
-  release: {first: 2, most: 8}
+  last_answer_ttl: 1h
+  hold_for: 3d
+  release: {initial: 2, max: 8}
   notify: {discord: "https://discord.com/api/webhooks/12/abc", webhook: "${HOOK:-http://127.0.0.1:1/x}",
-           at_most: 2 per 1h, on_recovery: no}
-privacy: {keep_results: 24h, keep_prompts: no, keep_unread: 7d, local_only: yes}
-limits: {prompt: 4MiB, memory: 85%}
+           rate_limit: 2 per 1h, on_recovery: no}
+privacy: {keep_prompts: no, local_only: yes}
+retention: {results: 24h, unread: 7d}
+limits: {max_prompt: 4MiB, max_memory: 85%}
 webhooks: {secret: "0123456789abcdef", allow: ["*.example.com", "a:8080"], private: no}
-workers: {slots: 16, grace: 30s, procs: 1}
+workers: {slots: 16, shutdown_grace: 30s, processes: 1}
 """
 
 
@@ -80,26 +81,32 @@ def test_a_file_with_every_key_is_read_and_accepted(tmp_path: Path) -> None:
 
 
 def test_that_file_has_every_key_indeed() -> None:
-    told = yaml.safe_load(EVERYTHING)
-    assert list(told) == ["redis", "data", *CATALOG, *SECTIONS]
-    missing = {
-        "pools": {"local"} - keys_of(told["pools"].values()),
-        **{name: set(CATALOG[name].entry.table) - keys_of(told[name].values()) for name in ("models", "roles")},
-        "backends": set(CATALOG["backends"].entry.table) - keys_of(told["backends"].values()),
-        "groups": set(CATALOG["groups"].entry.table) - keys_of(told["groups"]),
-        **{name: set(CATALOG[name].entry.table) - set(told[name]) for name in ("breakers", "retry", "open_fall")},
-        **{name: set(table) - set(told[name]) for name, (table, _) in SECTIONS.items()},
-    }
-    assert {name: keys for name, keys in missing.items() if keys} == {}
+    written = yaml.safe_load(EVERYTHING)
+    sections = config.schema()["properties"]
+    written["tasks"]["code"] |= written["roles"]["best"]  # a task has every key of a role
+    urgency = written["urgency"]["interactive"] | written["urgency"]["batch"]
+    written["urgency"] = {word: urgency for word in written["urgency"]}
+    assert list(written) == list(sections)
+    assert missing(written, {"properties": sections}, "") == []
 
 
-def keys_of(entries: Any) -> set[str]:
-    return {key for entry in entries for key in entry or ()}
+def missing(value: Any, shape: dict[str, Any], path: str) -> list[str]:
+    """The keys of the schema that no entry of this value has."""
+    if "properties" in shape:
+        absent = [f"{path}{key}" for key in shape["properties"] if key not in (value or ())]
+        below = [(value[key], inner, f"{path}{key}.") for key, inner in shape["properties"].items() if key in value]
+        return [*absent, *(key for part in below for key in missing(*part))]
+    entries = list(value.values()) if isinstance(value, dict) else value
+    entry = shape.get("additionalProperties") or shape.get("items") or {}
+    if "properties" not in entry:
+        return []
+    whole = {key: inner for one in entries for key, inner in (one or {}).items()}
+    return missing(whole, entry, path)
 
 
 SOUND = """
 backends: {tower: {url: "http://127.0.0.1:1", pool: gpu}}
-models: {coder: {upstream: x, at: [tower]}}
+models: {coder: {upstream: x, backends: [tower]}}
 roles: {chat: {chain: [coder]}}
 """
 
@@ -119,20 +126,20 @@ roles: {chat: {chain: [coder]}}
         "backends: {t: {url: 'http://a', pool: gpu, protocol: opnai}}",
         "backends: {t: {url: 'http://a', pool: gpu, billing: free}}",
         "backends: {t: {url: 'http://a', pool: gpu, vram_gb: 0}}",
-        "backends: {t: {url: 'http://127.0.0.1:1', pool: gpu, embedded: yes, engine: {ctx: 12}}}",
-        "models: {m: {at: [tower]}}",
+        "backends: {t: {url: 'http://127.0.0.1:1', pool: gpu, embedded: yes, engine: {context: 12}}}",
+        "models: {m: {backends: [tower]}}",
         "models: {m: {upstream: x}}",
-        "models: {m: {upstream: '', at: [tower]}}",
-        "models: {m: {upstream: x, at: []}}",
-        "models: {m: {upstream: x, at: tower}}",
-        "models: {m: {upstream: x, at: [tower], ctx: 32q}}",
-        "models: {m: {upstream: x, at: [tower], timeout: 5 weeks}}",
-        "models: {m: {upstream: x, at: [tower], timeout: 0}}",
-        "models: {m: {upstream: x, at: [tower], quality: {default: 1.5}}}",
-        "models: {m: {upstream: x, at: [tower], quality: {default: good}}}",
-        "models: {m: {upstream: x, at: [tower], usd_per_mtok: {input: 1}}}",
-        "models: {m: {upstream: x, at: [tower], usd_per_mtok: {in: -1}}}",
-        "models: {m: {upstream: x, at: [tower], tools: maybe}}",
+        "models: {m: {upstream: '', backends: [tower]}}",
+        "models: {m: {upstream: x, backends: []}}",
+        "models: {m: {upstream: x, backends: tower}}",
+        "models: {m: {upstream: x, backends: [tower], context: 32q}}",
+        "models: {m: {upstream: x, backends: [tower], timeout: 5 weeks}}",
+        "models: {m: {upstream: x, backends: [tower], timeout: 0}}",
+        "models: {m: {upstream: x, backends: [tower], quality: {default: 1.5}}}",
+        "models: {m: {upstream: x, backends: [tower], quality: {default: good}}}",
+        "models: {m: {upstream: x, backends: [tower], usd_per_mtok: {input: 1}}}",
+        "models: {m: {upstream: x, backends: [tower], usd_per_mtok: {in: -1}}}",
+        "models: {m: {upstream: x, backends: [tower], tools: maybe}}",
         "roles: {chat: {chian: [coder]}}",
         "roles: {chat: {urgency: batch}}",
         "roles: {chat: {chain: [coder], urgency: bacth}}",
@@ -149,39 +156,39 @@ roles: {chat: {chain: [coder]}}
         "groups: [{name: main, match: []}]",
         "groups: [{name: main, match: [a], daily_usd: -1}]",
         "urgency: {batsch: {}}",
-        "urgency: {batch: {cloud: maybe}}",
-        "breakers: {open_after: 0}",
+        "urgency: {batch: {allow_cloud: maybe}}",
+        "breakers: {consecutive_failures: 0}",
         "breakers: {failure_rate: 0}",
-        "breakers: {spread: 0.9}",
-        "retry: {times: 11}",
-        "retry: {budget: 2}",
+        "breakers: {jitter: 0.9}",
+        "retry: {max_retries: 11}",
+        "retry: {retry_budget: 2}",
         "privacy: {keep_prompts: 3}",
-        "limits: {prompt: 0}",
+        "limits: {max_prompt: 0}",
         "workers: {slots: 0}",
         "redis: [a]",
-        "backends: {t: {url: 'http://a', pool: gpu, reserved: -1}}",
+        "backends: {t: {url: 'http://a', pool: gpu, reserved_interactive: -1}}",
         "roles: {chat: {chain: [coder], open_fall: [pray]}}",
         "roles: {chat: {chain: [coder], canned_reply: ''}}",
-        "urgency: {batch: {share: 110%}}",
-        "urgency: {batch: {share: half}}",
-        "urgency: {batch: {depth: 0}}",
+        "urgency: {batch: {min_share: 110%}}",
+        "urgency: {batch: {min_share: half}}",
+        "urgency: {batch: {max_queued: 0}}",
         "open_fall: {interactive: hold}",
         "open_fall: {interactve: [hold]}",
         "open_fall: {default: [hodl]}",
-        "open_fall: {stand_ins: []}",
+        "open_fall: {default_fallbacks: []}",
         "open_fall: {canned_reply: ''}",
         f"open_fall: {{canned_reply: {'x' * 4097}}}",
-        "open_fall: {last_answer_for: 0}",
-        "open_fall: {release: {first: 0}}",
+        "open_fall: {last_answer_ttl: 0}",
+        "open_fall: {release: {initial: 0}}",
         "open_fall: {release: {all: 1}}",
         "open_fall: {notify: {discord: 'https://example.com/1'}}",
         "open_fall: {notify: {webhook: 'ftp://a'}}",
-        "open_fall: {notify: {at_most: seldom}}",
+        "open_fall: {notify: {rate_limit: seldom}}",
         "open_fall: {notify: {on_recovery: perhaps}}",
-        "privacy: {keep_unread: 0}",
-        "limits: {memory: 0}",
-        "limits: {memory: 1.5}",
-        "limits: {memory: most}",
+        "retention: {unread: 0}",
+        "limits: {max_memory: 0}",
+        "limits: {max_memory: 1.5}",
+        "limits: {max_memory: most}",
         "webhooks: {secret: [a]}",
         "webhooks: {allow: ['https://a']}",
         "webhooks: {allow: []}",
@@ -214,11 +221,11 @@ def test_every_key_says_what_it_is_for() -> None:
 def test_an_editor_is_told_the_defaults() -> None:
     sections = config.schema()["properties"]
     assert sections["urgency"]["properties"]["batch"]["properties"]["start_within"]["default"] == "1h"
-    assert sections["urgency"]["properties"]["batch"]["properties"]["cloud"]["default"] == "if_late"
+    assert sections["urgency"]["properties"]["batch"]["properties"]["allow_cloud"]["default"] == "when_late"
     assert sections["models"]["additionalProperties"]["properties"]["timeout"]["default"] == "2m"
     assert sections["tasks"]["additionalProperties"]["properties"]["order"]["default"] == "by_urgency"
-    assert sections["limits"]["properties"]["prompt"]["default"] == "4MiB"
+    assert sections["limits"]["properties"]["max_prompt"]["default"] == "4MiB"
     assert sections["open_fall"]["properties"]["interactive"]["default"] == ["canned_reply", "hold"]
-    assert sections["open_fall"]["properties"]["notify"]["properties"]["at_most"]["default"] == "1 per 10m"
+    assert sections["open_fall"]["properties"]["notify"]["properties"]["rate_limit"]["default"] == "1 per 10m"
     assert "default" not in sections["open_fall"]["properties"]["notify"]
     assert "default" not in sections["models"]["additionalProperties"]["properties"]["upstream"]

@@ -6,11 +6,11 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import FrozenInstanceError
 from pathlib import Path
 from textwrap import dedent
 
 import pytest
+from pydantic import ValidationError
 
 from openfall import config
 from openfall.config import EngineSettings, LoadedConfig, NoRedis
@@ -34,20 +34,21 @@ redis: rediss://:hunter2@cache.example.invalid:6380/3
 data: state
 pools: {rack: {local: yes}, far: {}}
 backends:
-  tower: {protocol: openai, url: "http://127.0.0.1:8080", pool: rack, slots: 2, reserved: 1}
-  maker: {url: "https://example.invalid/v1", pool: far, key: "${MAKER_KEY}"}
+  tower: {protocol: openai, url: "http://127.0.0.1:8080", pool: rack, slots: 2, reserved_interactive: 1}
+  maker: {url: "https://example.invalid/v1", pool: far, api_key: "${MAKER_KEY}"}
 models:
-  coder: {upstream: "coder:32b", at: [tower], ctx: 32k, timeout: 5m, max_tokens: 1k}
-  haiku: {upstream: haiku-4-5, at: [maker]}
+  coder: {upstream: "coder:32b", backends: [tower], context: 32k, timeout: 5m, max_tokens: 1k}
+  haiku: {upstream: haiku-4-5, backends: [maker]}
 roles:
   worker: {chain: [coder, haiku]}
   chat: {chain: [haiku], urgency: interactive}
 urgency:
-  interactive: {give_up: 500ms}
-  background: {share: 25%}
-privacy: {keep_results: 7d, keep_prompts: on, keep_unread: 2d}
-limits: {prompt: 64KiB, memory: 70%}
-workers: {slots: 3, grace: 1.5s, procs: 2}
+  interactive: {expires_after: 500ms}
+  background: {min_share: 25%}
+retention: {results: 7d, unread: 2d}
+privacy: {keep_prompts: on}
+limits: {max_prompt: 64KiB, max_memory: 70%}
+workers: {slots: 3, shutdown_grace: 1.5s, processes: 2}
 """
 KEY = "sk-ant-0123456789-x9Qk"
 
@@ -60,10 +61,10 @@ class TestValues:
     def test_the_catalog_has_what_the_file_says(self, full: LoadedConfig) -> None:
         catalog = full.catalog
         assert catalog.pools == {"rack": Pool(local=True), "far": Pool()}
-        assert (catalog.backends["tower"].slots, catalog.backends["tower"].reserved) == (2, 1)
-        assert catalog.backends["maker"].key.get_secret_value() == KEY
+        assert (catalog.backends["tower"].slots, catalog.backends["tower"].reserved_interactive) == (2, 1)
+        assert catalog.backends["maker"].api_key.get_secret_value() == KEY
         coder = catalog.models["coder"]
-        assert (coder.upstream, coder.at, coder.ctx, coder.timeout) == ("coder:32b", ("tower",), 32_000, 300)
+        assert (coder.upstream, coder.backends, coder.context, coder.timeout) == ("coder:32b", ("tower",), 32_000, 300)
         assert (coder.max_tokens, catalog.models["haiku"].max_tokens) == (1000, None)
         assert catalog.roles["worker"].chain == ("coder", "haiku")
         assert catalog.roles["chat"].urgency is Urgency.INTERACTIVE
@@ -71,18 +72,18 @@ class TestValues:
     def test_an_urgency_keeps_what_the_file_does_not_change(self, full: LoadedConfig) -> None:
         assert full.catalog.urgency == {
             **URGENCY_DEFAULTS,
-            Urgency.INTERACTIVE: UrgencyPolicy(start_within=5, give_up=0.5, depth=10_000),
-            Urgency.BACKGROUND: UrgencyPolicy(start_within=30, give_up=3600, share=0.25),
+            Urgency.INTERACTIVE: UrgencyPolicy(start_within=5, expires_after=0.5, max_queued=10_000),
+            Urgency.BACKGROUND: UrgencyPolicy(start_within=30, expires_after=3600, min_share=0.25),
         }
 
     def test_the_settings_have_what_the_file_says(self, full: LoadedConfig, tmp_path: Path) -> None:
         settings = full.settings
         assert settings.redis_url == "rediss://:hunter2@cache.example.invalid:6380/3"
         assert settings.data_dir == tmp_path / "state"
-        assert (settings.keep_results, settings.keep_prompts) == (604_800, True)
-        assert settings.keep_unread == 172_800
-        assert (settings.max_prompt_bytes, settings.memory_limit) == (65_536, 0.7)
-        assert (settings.worker_slots, settings.worker_grace, settings.worker_procs) == (3, 1.5, 2)
+        assert (settings.retention.results, settings.privacy.keep_prompts) == (604_800, True)
+        assert settings.retention.unread == 172_800
+        assert (settings.limits.max_prompt, settings.limits.max_memory) == (65_536, 0.7)
+        assert (settings.workers.slots, settings.workers.shutdown_grace, settings.workers.processes) == (3, 1.5, 2)
         assert full.source == settings.source == tmp_path / "openfall.yaml"
 
     def test_no_secret_is_in_any_representation(self, full: LoadedConfig) -> None:
@@ -90,8 +91,8 @@ class TestValues:
         assert "hunter2" not in f"{full}{full!r}"
 
     def test_a_configuration_cannot_be_changed(self, full: LoadedConfig) -> None:
-        with pytest.raises(FrozenInstanceError):
-            full.settings.worker_slots = 99  # type: ignore[misc]
+        with pytest.raises(ValidationError, match="frozen"):
+            full.settings.workers.slots = 99
 
 
 @pytest.mark.parametrize("text", ["", "# only a comment\n", "pools:\nbackends:\nmodels:\nroles:\nurgency:\n"])
@@ -101,17 +102,21 @@ def test_an_empty_file_means_the_defaults(tmp_path: Path, text: str) -> None:
     assert found.catalog == Catalog()
     assert found.catalog.pools == POOL_DEFAULTS
     assert (settings.redis_url, settings.data_dir) == (None, tmp_path / ".openfall")
-    assert (settings.keep_results, settings.keep_prompts, settings.max_prompt_bytes) == (86_400, False, 4_194_304)
-    assert (settings.worker_slots, settings.worker_grace, settings.worker_procs) == (16, 30, 1)
+    assert (settings.retention.results, settings.privacy.keep_prompts, settings.limits.max_prompt) == (
+        86_400,
+        False,
+        4_194_304,
+    )
+    assert (settings.workers.slots, settings.workers.shutdown_grace, settings.workers.processes) == (16, 30, 1)
     assert settings.engines == {}
-    assert (settings.keep_unread, settings.memory_limit) == (604_800, 0.85)
-    assert (settings.notify_discord, settings.notify_webhook, settings.webhook_secret) == (None, None, None)
-    assert (settings.notify_at_most, settings.notify_on_recovery) == ((1, 600), True)
-    assert (settings.webhook_allow, settings.webhook_private) == ((), False)
+    assert (settings.retention.unread, settings.limits.max_memory) == (604_800, 0.85)
+    assert (settings.notify.discord, settings.notify.webhook, settings.webhooks.secret) == (None, None, None)
+    assert (settings.notify.rate_limit, settings.notify.on_recovery) == ((1, 600), True)
+    assert (settings.webhooks.allow, settings.webhooks.private) == ((), False)
 
 
 def test_a_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
-    assert loaded(tmp_path, "\ufeffworkers: {slots: 2}").settings.worker_slots == 2
+    assert loaded(tmp_path, "\ufeffworkers: {slots: 2}").settings.workers.slots == 2
 
 
 def test_a_name_may_be_a_word_that_yaml_takes_for_a_boolean(tmp_path: Path) -> None:
@@ -144,19 +149,23 @@ class TestVariables:
         ("written", "means"), [("$$", "$"), ("$${R}", "${R}"), ("a$b", "a$b"), ("$", "$"), ("$$$$", "$$"), ("${R}", "")]
     )
     def test_a_dollar_is_written_twice(self, tmp_path: Path, written: str, means: str) -> None:
-        text = f"backends: {{a: {{pool: gpu, url: http://a, key: '{written}'}}}}"
-        assert loaded(tmp_path, text, {"R": ""}).catalog.backends["a"].key.get_secret_value() == means
+        text = f"backends: {{a: {{pool: gpu, url: http://a, api_key: '{written}'}}}}"
+        assert loaded(tmp_path, text, {"R": ""}).catalog.backends["a"].api_key.get_secret_value() == means
 
     def test_a_value_cannot_change_the_shape_of_the_file(self, tmp_path: Path) -> None:
-        text = 'backends: {a: {pool: gpu, url: "http://a", key: "${K}"}}'
+        text = 'backends: {a: {pool: gpu, url: "http://a", api_key: "${K}"}}'
         found = loaded(tmp_path, text, {"K": "x, slots: 9}\nworkers: {slots: 1} ${K}"})
-        assert found.catalog.backends["a"].key.get_secret_value() == "x, slots: 9}\nworkers: {slots: 1} ${K}"
-        assert (found.catalog.backends["a"].slots, found.settings.worker_slots) == (4, 16)
+        assert found.catalog.backends["a"].api_key.get_secret_value() == "x, slots: 9}\nworkers: {slots: 1} ${K}"
+        assert (found.catalog.backends["a"].slots, found.settings.workers.slots) == (4, 16)
 
     def test_a_variable_may_hold_a_number_a_time_or_a_yes(self, tmp_path: Path) -> None:
-        text = "workers: {slots: '${N}', grace: '${T}'}\nprivacy: {keep_prompts: '${Y}'}"
+        text = "workers: {slots: '${N}', shutdown_grace: '${T}'}\nprivacy: {keep_prompts: '${Y}'}"
         settings = loaded(tmp_path, text, {"N": "7", "T": "2m", "Y": "yes"}).settings
-        assert (settings.worker_slots, settings.worker_grace, settings.keep_prompts) == (7, 120, True)
+        assert (settings.workers.slots, settings.workers.shutdown_grace, settings.privacy.keep_prompts) == (
+            7,
+            120,
+            True,
+        )
 
 
 @pytest.mark.parametrize(
@@ -173,10 +182,10 @@ class TestVariables:
     ],
 )
 def test_a_duration_is_in_seconds_and_is_shown_in_words(tmp_path: Path, word: str, seconds: float) -> None:
-    found = loaded(tmp_path, f"workers: {{grace: {word}}}")
-    assert found.settings.worker_grace == seconds
+    found = loaded(tmp_path, f"workers: {{shutdown_grace: {word}}}")
+    assert found.settings.workers.shutdown_grace == seconds
     again = loaded(tmp_path, config.dump(found))
-    assert again.settings.worker_grace == seconds
+    assert again.settings.workers.shutdown_grace == seconds
 
 
 @pytest.mark.parametrize(
@@ -196,9 +205,9 @@ def test_a_duration_is_in_seconds_and_is_shown_in_words(tmp_path: Path, word: st
     ],
 )
 def test_a_size_is_a_whole_number_and_is_shown_in_words(tmp_path: Path, word: str, size: int) -> None:
-    found = loaded(tmp_path, f"limits: {{prompt: {word}}}")
-    assert found.settings.max_prompt_bytes == size
-    assert loaded(tmp_path, config.dump(found)).settings.max_prompt_bytes == size
+    found = loaded(tmp_path, f"limits: {{max_prompt: {word}}}")
+    assert found.settings.limits.max_prompt == size
+    assert loaded(tmp_path, config.dump(found)).settings.limits.max_prompt == size
 
 
 class TestEngines:
@@ -210,8 +219,8 @@ class TestEngines:
         assert self.engine(tmp_path, "") == EngineSettings(model="smollm2", parallel=3, threads=None, gpu_layers=0)
 
     def test_an_engine_is_run_as_the_file_says(self, tmp_path: Path) -> None:
-        told = self.engine(tmp_path, ", engine: {ctx: 4k, threads: 2, parallel: 1, gpu_layers: 99}")
-        assert told == EngineSettings(ctx=4000, threads=2, parallel=1, gpu_layers=99)
+        told = self.engine(tmp_path, ", engine: {context: 4k, threads: 2, parallel: 1, gpu_layers: 99}")
+        assert told == EngineSettings(context=4000, threads=2, parallel=1, gpu_layers=99)
 
     @pytest.mark.parametrize(
         ("written", "path"),
@@ -320,7 +329,9 @@ class TestDemo:
         }
         assert all(backend.embedded and backend.slots == 2 for backend in backends.values())
         assert all(demo.catalog.pools[backend.pool].local for backend in backends.values())
-        assert set(demo.settings.engines.values()) == {EngineSettings(model="smollm2", ctx=2048, threads=1, parallel=2)}
+        assert set(demo.settings.engines.values()) == {
+            EngineSettings(model="smollm2", context=2048, threads=1, parallel=2)
+        }
         assert demo.settings.redis_url is None
 
     def test_its_ports_can_be_moved(self, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from openfall.router_core.jobs.job import Urgency
 
 BASE = """
 backends: {tower: {url: "http://127.0.0.1:1", pool: gpu}}
-models: {coder: {upstream: x, at: [tower]}, small: {upstream: y, at: [tower]}}
+models: {coder: {upstream: x, backends: [tower]}, small: {upstream: y, backends: [tower]}}
 """
 DISCORD = "https://discord.com/api/webhooks/123456/AbC-dEf_0123456789"
 HOOK = "https://ops.example.com/hooks/3f9c0123456789?via=openfall"
@@ -45,14 +45,14 @@ roles:
 tasks:
   code: {chain: [coder], open_fall: [fail]}
 open_fall:
-  interactive: [other_model, canned_reply, hold]
+  interactive: [default_fallback, canned_reply, hold]
   default: [last_answer, hold]
-  stand_ins: [small, coder]
+  default_fallbacks: [small, coder]
   canned_reply: Haruka is asleep.
-  last_answer_for: 2h
-  keep: 3d
-  release: {first: 2, most: 8}
-  notify: {discord: "${DISCORD_WEBHOOK:-}", webhook: "${HOOK:-}", at_most: 3 per 1h, on_recovery: no}
+  last_answer_ttl: 2h
+  hold_for: 3d
+  release: {initial: 2, max: 8}
+  notify: {discord: "${DISCORD_WEBHOOK:-}", webhook: "${HOOK:-}", rate_limit: 3 per 1h, on_recovery: no}
 webhooks: {secret: "${SECRET:-}", allow: [Hooks.example.com, "*.studio.example:8443"], private: yes}
 """
 SECRETS = {"DISCORD_WEBHOOK": DISCORD, "HOOK": HOOK, "SECRET": SIGNED}
@@ -63,16 +63,16 @@ class TestMeaning:
         catalog = loaded(tmp_path, FULL).catalog
         assert catalog.open_fall == OpenFallPolicy(
             remedies={
-                Urgency.INTERACTIVE: (Remedy.OTHER_MODEL, Remedy.CANNED_REPLY, Remedy.HOLD),
+                Urgency.INTERACTIVE: (Remedy.DEFAULT_FALLBACK, Remedy.CANNED_REPLY, Remedy.HOLD),
                 Urgency.BACKGROUND: (Remedy.LAST_ANSWER, Remedy.HOLD),
                 Urgency.BATCH: (Remedy.LAST_ANSWER, Remedy.HOLD),
             },
             canned_reply="Haruka is asleep.",
-            stand_ins=("small", "coder"),
-            last_answer_for=7200,
-            keep=259200,
-            release_first=2,
-            release_most=8,
+            default_fallbacks=("small", "coder"),
+            last_answer_ttl=7200,
+            hold_for=259200,
+            release_initial=2,
+            release_max=8,
         )
 
     def test_a_role_or_task_has_remedies_of_its_own(self, tmp_path: Path) -> None:
@@ -83,15 +83,15 @@ class TestMeaning:
 
     def test_the_settings_have_who_is_told(self, tmp_path: Path) -> None:
         settings = loaded(tmp_path, FULL, **SECRETS).settings
-        assert (settings.notify_discord, settings.notify_webhook) == (DISCORD, HOOK)
-        assert (settings.notify_at_most, settings.notify_on_recovery) == ((3, 3600), False)
-        assert settings.webhook_secret == SIGNED
-        assert settings.webhook_allow == ("hooks.example.com", "*.studio.example:8443")
-        assert settings.webhook_private is True
+        assert (settings.notify.discord, settings.notify.webhook) == (DISCORD, HOOK)
+        assert (settings.notify.rate_limit, settings.notify.on_recovery) == ((3, 3600), False)
+        assert settings.webhooks.secret == SIGNED
+        assert settings.webhooks.allow == ("hooks.example.com", "*.studio.example:8443")
+        assert settings.webhooks.private is True
 
     def test_an_address_that_is_empty_is_none(self, tmp_path: Path) -> None:
         settings = loaded(tmp_path, FULL).settings
-        assert (settings.notify_discord, settings.notify_webhook, settings.webhook_secret) == (None, None, None)
+        assert (settings.notify.discord, settings.notify.webhook, settings.webhooks.secret) == (None, None, None)
 
     def test_no_secret_is_in_any_representation(self, tmp_path: Path) -> None:
         found = loaded(tmp_path, FULL, **SECRETS)
@@ -123,36 +123,36 @@ class TestMeaning:
     )
     def test_a_discord_webhook_is_told_by_its_shape(self, tmp_path: Path, url: str) -> None:
         found = loaded(tmp_path, "open_fall: {notify: {discord: '${D}'}}", D=url)
-        assert found.settings.notify_discord == url.strip()
+        assert found.settings.notify.discord == url.strip()
 
     @pytest.mark.parametrize("secret", [SIGNED, "whsec_" + b64encode(bytes(24)).decode(), "sixteen letters!"])
     def test_a_secret_is_a_standard_one_or_any_long_text(self, tmp_path: Path, secret: str) -> None:
-        assert loaded(tmp_path, "webhooks: {secret: '${S}'}", S=secret).settings.webhook_secret == secret
+        assert loaded(tmp_path, "webhooks: {secret: '${S}'}", S=secret).settings.webhooks.secret == secret
 
     @pytest.mark.parametrize(("word", "share"), [("0.85", 0.85), ("85%", 0.85), ("70 %", 0.7), ("1", 1), ("100%", 1)])
     def test_a_share_is_a_number_or_a_percentage(self, tmp_path: Path, word: str, share: float) -> None:
-        found = loaded(tmp_path, f"limits: {{memory: {word}}}")
-        assert found.settings.memory_limit == share
-        assert loaded(tmp_path, config.dump(found).partition("backends:")[0]).settings.memory_limit == 0.85
-        assert yaml.safe_load(config.dump(found))["limits"]["memory"] == share
+        found = loaded(tmp_path, f"limits: {{max_memory: {word}}}")
+        assert found.settings.limits.max_memory == share
+        assert loaded(tmp_path, config.dump(found).partition("backends:")[0]).settings.limits.max_memory == 0.85
+        assert yaml.safe_load(config.dump(found))["limits"]["max_memory"] == share
 
 
 class TestShowing:
     def test_every_urgency_is_spelled_out_and_every_secret_is_masked(self, tmp_path: Path) -> None:
         shown = yaml.safe_load(config.dump(loaded(tmp_path, FULL, **SECRETS)))
         assert shown["open_fall"] == {
-            "interactive": ["other_model", "canned_reply", "hold"],
+            "interactive": ["default_fallback", "canned_reply", "hold"],
             "background": ["last_answer", "hold"],
             "batch": ["last_answer", "hold"],
-            "stand_ins": ["small", "coder"],
+            "default_fallbacks": ["small", "coder"],
             "canned_reply": "Haruka is asleep.",
-            "last_answer_for": "2h",
-            "keep": "3d",
-            "release": {"first": 2, "most": 8},
+            "last_answer_ttl": "2h",
+            "hold_for": "3d",
+            "release": {"initial": 2, "max": 8},
             "notify": {
                 "discord": "https://discord.com/api/webhooks/123456/…",
                 "webhook": "https://ops.example.com/…",
-                "at_most": "3 per 1h",
+                "rate_limit": "3 per 1h",
                 "on_recovery": False,
             },
         }
@@ -168,7 +168,7 @@ class TestShowing:
         file.write_text(config.dump(first), "utf-8")
         again = config.load(file, environ={}, cwd=tmp_path)
         assert again.catalog == first.catalog
-        assert again.settings.notify_at_most == first.settings.notify_at_most
+        assert again.settings.notify.rate_limit == first.settings.notify.rate_limit
         assert config.dump(again) == config.dump(first)
 
     @pytest.mark.parametrize(
@@ -212,16 +212,16 @@ class TestMistakes:
             ("default: [hodl]", '.default: unknown remedy "hodl". Did you mean "hold"?'),
             ("default: [canned_reply, hodl]", '.default: unknown remedy "hodl". Did you mean "hold"?'),
             ("default: hold", ".default: must be a list, not a single value. Write it as [one, two]."),
-            ("stand_ins: [smal]", '.stand_ins: unknown model "smal". Did you mean "small"?'),
-            ("stand_ins: []", ".stand_ins: the list is empty. Name at least one model."),
+            ("default_fallbacks: [smal]", '.default_fallbacks: unknown model "smal". Did you mean "small"?'),
+            ("default_fallbacks: []", ".default_fallbacks: the list is empty. Name at least one model."),
             ("canned_reply: ''", ".canned_reply: must not be empty."),
-            ("last_answer_for: 0", ".last_answer_for: must be more than 0."),
-            ("release: {first: 0}", ".release.first: must be 1 or more."),
-            ("release: {most: 0}", ".release.most: must be 1 or more."),
-            ("release: {frist: 1}", '.release: unknown key "frist". Did you mean "first"?'),
+            ("last_answer_ttl: 0", ".last_answer_ttl: must be more than 0."),
+            ("release: {initial: 0}", ".release.initial: must be 1 or more."),
+            ("release: {max: 0}", ".release.max: must be 1 or more."),
+            ("release: {intial: 1}", '.release: unknown key "intial". Did you mean "initial"?'),
             ("release: 3", ".release: must be a mapping of keys to values, not a single value."),
-            ("notify: {slack: x}", '.notify: unknown key "slack". Known: at_most, discord, on_recovery, webhook.'),
-            ("notify: {at_most: 0 per 1m}", '.notify.at_most: must be a rate such as 1 per 10m, not "0 per 1m".'),
+            ("notify: {slack: x}", '.notify: unknown key "slack". Known: discord, on_recovery, rate_limit, webhook.'),
+            ("notify: {rate_limit: 0 per 1m}", '.notify.rate_limit: must be a rate such as 1 per 10m, not "0 per 1m".'),
             ("notify: {on_recovery: perhaps}", '.notify.on_recovery: must be yes or no, not "perhaps".'),
         ],
     )
@@ -232,11 +232,11 @@ class TestMistakes:
     @pytest.mark.parametrize(
         ("fields", "place"),
         [
-            ("{interactive: [other_model]}", "1 open_fall.interactive"),
-            ("{default: [other_model]}", "1 open_fall.default"),
-            ("{default: [other_model], interactive: [hold]}", "1 open_fall.default"),
+            ("{interactive: [default_fallback]}", "1 open_fall.interactive"),
+            ("{default: [default_fallback]}", "1 open_fall.default"),
+            ("{default: [default_fallback], interactive: [hold]}", "1 open_fall.default"),
             ("{batch: []}", "1 open_fall.batch"),
-            ("\n  default: [hold]\n  batch: [other_model]\n", "3 open_fall.batch"),
+            ("\n  default: [hold]\n  batch: [default_fallback]\n", "3 open_fall.batch"),
         ],
     )
     def test_a_list_without_an_end_is_told_where_it_is_written(self, tmp_path: Path, fields: str, place: str) -> None:
@@ -337,13 +337,13 @@ class TestMistakes:
                 "1 webhooks.allow: must be a list, not a single value. Write it as [one, two].",
             ),
             ("webhooks: {private: perhaps}", '1 webhooks.private: must be yes or no, not "perhaps".'),
-            ("privacy: {keep_unread: 0}", "1 privacy.keep_unread: must be more than 0."),
-            ("limits: {memory: 0%}", "1 limits.memory: must be more than 0."),
-            ("limits: {memory: 101%}", "1 limits.memory: must be 100% or less."),
-            ("limits: {memory: 85}", "1 limits.memory: must be 100% or less."),
-            ("limits: {memory: most}", '1 limits.memory: must be a share such as 0.5 or 50%, not "most".'),
-            ("urgency: {batch: {share: 150%}}", "1 urgency.batch.share: must be 1 or less."),
-            ("urgency: {batch: {depth: 0}}", "1 urgency.batch.depth: must be 1 or more."),
+            ("retention: {unread: 0}", "1 retention.unread: must be more than 0."),
+            ("limits: {max_memory: 0%}", "1 limits.max_memory: must be more than 0."),
+            ("limits: {max_memory: 101%}", "1 limits.max_memory: must be 1 or less."),
+            ("limits: {max_memory: 85}", "1 limits.max_memory: must be 1 or less."),
+            ("limits: {max_memory: most}", '1 limits.max_memory: must be a share such as 0.5 or 50%, not "most".'),
+            ("urgency: {batch: {min_share: 150%}}", "1 urgency.batch.min_share: must be 1 or less."),
+            ("urgency: {batch: {max_queued: 0}}", "1 urgency.batch.max_queued: must be 1 or more."),
         ],
     )
     def test_a_mistake_in_what_belongs_to_it_is_told(self, tmp_path: Path, line: str, message: str) -> None:

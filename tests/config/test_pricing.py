@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def model(directory: Path, backend: str, fields: str) -> ModelSpec:
     file = directory / "openfall.yaml"
-    file.write_text(f"backends: {{b: {{{backend}}}}}\nmodels: {{m: {{at: [b], {fields}}}}}\n")
+    file.write_text(f"backends: {{b: {{{backend}}}}}\nmodels: {{m: {{backends: [b], {fields}}}}}\n")
     return config.load(file, environ={}, cwd=directory).catalog.models["m"]
 
 
@@ -74,7 +74,7 @@ def test_every_metered_model_that_is_shipped_has_a_price(tmp_path: Path) -> None
     for name in ("ace", "groups", "artifacts"):
         catalog = config.load(ROOT / "config" / f"{name}.yaml", environ={}, cwd=tmp_path).catalog
         for alias, spec in catalog.models.items():
-            metered = catalog.billing(spec.at[0]) == "metered"
+            metered = catalog.billing(spec.backends[0]) == "metered"
             assert (spec.usd_per_mtok is not None) == metered, alias
 
 

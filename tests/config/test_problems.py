@@ -79,78 +79,84 @@ def test_a_mistake_in_a_role_is_told(tmp_path: Path, line: str, message: str) ->
     ("fields", "message"),
     [
         pytest.param(
-            "upstream: no, at: [tower]",
+            "upstream: no, backends: [tower]",
             'upstream: must be text, but "no" without quotes is one of the words that YAML reads as true or false. '
             "Put it in quotes.",
             id="a bare no",
         ),
         pytest.param(
-            "upstream: 1:30, at: [tower]",
+            "upstream: 1:30, backends: [tower]",
             'upstream: must be text, but "1:30" without quotes is a number in YAML. Put it in quotes.',
             id="a bare 1:30",
         ),
         pytest.param(
-            "upstream: 2026-01-01, at: [tower]",
+            "upstream: 2026-01-01, backends: [tower]",
             'upstream: must be text, but "2026-01-01" without quotes is a date in YAML. Put it in quotes.',
             id="a bare date",
         ),
         pytest.param(
-            "upstream: 1.5, at: [tower]",
+            "upstream: 1.5, backends: [tower]",
             'upstream: must be text, but "1.5" without quotes is a number in YAML. Put it in quotes.',
             id="a bare version",
         ),
-        pytest.param('upstream: "", at: [tower]', "upstream: must not be empty.", id="an empty text"),
+        pytest.param('upstream: "", backends: [tower]', "upstream: must not be empty.", id="an empty text"),
         pytest.param(
-            "upstream: , at: [tower]",
+            "upstream: , backends: [tower]",
             "upstream: nothing stands here. Write a value, or remove the key.",
             id="nothing for a text",
         ),
         pytest.param(
-            "upstream: [x], at: [tower]", "upstream: must be a single value, not a list.", id="a list for a text"
+            "upstream: [x], backends: [tower]", "upstream: must be a single value, not a list.", id="a list for a text"
         ),
         pytest.param(
-            "upstream: {x: y}, at: [tower]",
+            "upstream: {x: y}, backends: [tower]",
             "upstream: must be a single value, not a mapping.",
             id="a mapping for a text",
         ),
         pytest.param(
-            "upstream: x, at: [towr]", 'at: unknown backend "towr". Did you mean "tower"?', id="a misspelt backend"
+            "upstream: x, backends: [towr]",
+            'backends: unknown backend "towr". Did you mean "tower"?',
+            id="a misspelt backend",
         ),
         pytest.param(
-            "upstream: x, at: [tower], ctx: 32q",
-            'ctx: must be a size such as 4096, 32k or 4MiB, not "32q".',
+            "upstream: x, backends: [tower], context: 32q",
+            'context: must be a size such as 4096, 32k or 4MiB, not "32q".',
             id="an unknown unit of size",
         ),
         pytest.param(
-            "upstream: x, at: [tower], ctx: 0.5",
-            'ctx: must be a size such as 4096, 32k or 4MiB, not "0.5".',
+            "upstream: x, backends: [tower], context: 0.5",
+            'context: must be a size such as 4096, 32k or 4MiB, not "0.5".',
             id="half a token",
         ),
-        pytest.param("upstream: x, at: [tower], ctx: 0", "ctx: must be 1 or more.", id="a context of nothing"),
         pytest.param(
-            "upstream: x, at: [tower], timeout: 5 weeks",
+            "upstream: x, backends: [tower], context: 0", "context: must be 1 or more.", id="a context of nothing"
+        ),
+        pytest.param(
+            "upstream: x, backends: [tower], timeout: 5 weeks",
             'timeout: must be a duration such as 500ms, 5s, 2m, 24h or 7d, not "5 weeks".',
             id="an unknown unit of time",
         ),
-        pytest.param("upstream: x, at: [tower], timeout: 0s", "timeout: must be more than 0.", id="no time at all"),
         pytest.param(
-            'upstream: "${NAME}", at: [tower]',
+            "upstream: x, backends: [tower], timeout: 0s", "timeout: must be more than 0.", id="no time at all"
+        ),
+        pytest.param(
+            'upstream: "${NAME}", backends: [tower]',
             "upstream: the environment variable NAME is not set. Set it, or write a default: ${NAME:-...}.",
             id="a variable that is not set",
         ),
         pytest.param(
-            'upstream: "${NAME-x}", at: [tower]',
+            'upstream: "${NAME-x}", backends: [tower]',
             "upstream: a ${ that is not of the form ${VAR} or ${VAR:-default}. Write $${ for a plain ${.",
             id="a variable in another form",
         ),
         pytest.param(
-            'upstream: "qwen3-coder:CLOUD", at: [tower]',
+            'upstream: "qwen3-coder:CLOUD", backends: [tower]',
             'upstream: "qwen3-coder:CLOUD" runs in the cloud, but pool "gpu" is local. '
             "Serve it at a backend of a pool that is not local.",
             id="a cloud model in a local pool",
         ),
         pytest.param(
-            "upstream: gpt-oss-cloud, at: [tower]",
+            "upstream: gpt-oss-cloud, backends: [tower]",
             'upstream: "gpt-oss-cloud" runs in the cloud, but pool "gpu" is local. '
             "Serve it at a backend of a pool that is not local.",
             id="a cloud model by its other name",
@@ -237,10 +243,10 @@ def test_an_embedded_backend_without_an_address_is_told_once(tmp_path: Path) -> 
     [
         ("model: smolm2", 'model: unknown model "smolm2". Did you mean "smollm2"? Or write a path.'),
         ("model: [a]", "model: must be a single value, not a list."),
-        ("ctx: 12", "ctx: must be 256 or more, not 12."),
-        ("threads: 0", "threads: must be 1 or more, not 0."),
-        ("parallel: 0", "parallel: must be 1 or more, not 0."),
-        ("gpu_layers: -1", "gpu_layers: must be 0 or more, not -1."),
+        ("context: 12", "context: must be 256 or more."),
+        ("threads: 0", "threads: must be 1 or more."),
+        ("parallel: 0", "parallel: must be 1 or more."),
+        ("gpu_layers: -1", "gpu_layers: must be 0 or more."),
         ("gpu_layers: lots", 'gpu_layers: must be a whole number such as 4, not "lots".'),
     ],
 )
@@ -255,14 +261,14 @@ def test_a_mistake_in_an_engine_is_told(tmp_path: Path, engine: str, message: st
         ("bakends: {}", ': unknown key "bakends". Did you mean "backends"?'),
         ("pools: {gpu: {locl: yes}}", ' pools.gpu: unknown key "locl". Did you mean "local"?'),
         ("urgency: {batsch: {}}", ' urgency: unknown key "batsch". Did you mean "batch"?'),
-        ("urgency: {batch: {give_up: 0}}", " urgency.batch.give_up: must be more than 0."),
+        ("urgency: {batch: {expires_after: 0}}", " urgency.batch.expires_after: must be more than 0."),
         ("privacy: {keep_prompts: 3}", ' privacy.keep_prompts: must be yes or no, not "3".'),
         (
-            "privacy: {keep_results: tomorrow}",
-            ' privacy.keep_results: must be a duration such as 500ms, 5s, 2m, 24h or 7d, not "tomorrow".',
+            "retention: {results: tomorrow}",
+            ' retention.results: must be a duration such as 500ms, 5s, 2m, 24h or 7d, not "tomorrow".',
         ),
-        ("limits: {prompt: 0}", " limits.prompt: must be 1 or more, not 0."),
-        ("workers: {slots: 0}", " workers.slots: must be 1 or more, not 0."),
+        ("limits: {max_prompt: 0}", " limits.max_prompt: must be 1 or more."),
+        ("workers: {slots: 0}", " workers.slots: must be 1 or more."),
         ("workers: 5", " workers: must be a mapping of keys to values, not a single value."),
         ("data: ", None),
         (

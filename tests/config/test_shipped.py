@@ -31,7 +31,7 @@ def shipped(name: str, cwd: Path, **environ: str) -> LoadedConfig:
 
 def without_keys(catalog: Catalog) -> Catalog:
     """A key is shown masked, so that alone does not come back as it was."""
-    bare = {name: one.model_copy(update={"key": SecretStr("")}) for name, one in catalog.backends.items()}
+    bare = {name: one.model_copy(update={"api_key": SecretStr("")}) for name, one in catalog.backends.items()}
     return catalog.model_copy(update={"backends": bare})
 
 
@@ -64,7 +64,7 @@ class TestEach:
 
     def test_no_key_stands_in_it(self, tmp_path: Path, name: str) -> None:
         written: dict[str, Any] = yaml.safe_load(NAMES[name].read_text("utf-8"))
-        keys = {backend.get("key", "") for backend in written["backends"].values()}
+        keys = {backend.get("api_key", "") for backend in written["backends"].values()}
         assert all(key in ("", "ollama") or key.startswith("${") for key in keys)
 
     def test_what_nothing_can_serve_is_never_dropped_unseen(self, tmp_path: Path, name: str) -> None:
@@ -77,10 +77,10 @@ class TestAce:
     def test_nothing_can_answer_is_degraded_logged_and_told_in_discord(self, tmp_path: Path) -> None:
         url = "https://discord.com/api/webhooks/1/t"
         found = shipped("ace", tmp_path, DISCORD_WEBHOOK=url)
-        assert found.settings.notify_discord == url
-        assert shipped("ace", tmp_path).settings.notify_discord is None
-        assert found.catalog.open_fall.remedies[Urgency.INTERACTIVE][0] is Remedy.OTHER_MODEL
-        assert not set(found.catalog.open_fall.stand_ins) & set(found.catalog.roles["ace"].chain)
+        assert found.settings.notify.discord == url
+        assert shipped("ace", tmp_path).settings.notify.discord is None
+        assert found.catalog.open_fall.remedies[Urgency.INTERACTIVE][0] is Remedy.DEFAULT_FALLBACK
+        assert not set(found.catalog.open_fall.default_fallbacks) & set(found.catalog.roles["ace"].chain)
 
     def test_its_chains_are_those_of_its_users(self, tmp_path: Path) -> None:
         catalog = shipped("ace", tmp_path).catalog
@@ -136,7 +136,9 @@ class TestEchoBrain:
         assert upstreams(catalog, chain) == list(scores)
 
     def test_its_models_have_their_sizes_and_load_times(self, catalog: Catalog) -> None:
-        known = {model.upstream: (model.vram_gb, model.load_s) for model in catalog.models.values() if model.load_s}
+        known = {
+            model.upstream: (model.vram_gb, model.load_time) for model in catalog.models.values() if model.load_time
+        }
         assert known == {
             "qwen2.5-coder:32b": (20, 35),
             "deepseek-r1:32b": (18, 30),
@@ -159,8 +161,8 @@ class TestEchoBrain:
         assert "creative" in catalog.tasks
 
     def test_its_breakers_and_retries_are_those_of_its_users(self, catalog: Catalog) -> None:
-        assert (catalog.breakers.open_after, catalog.breakers.recover_after) == (5, 60)
-        assert [catalog.retry.base * 2**n for n in range(catalog.retry.times)] == [1, 2, 4]
+        assert (catalog.breakers.consecutive_failures, catalog.breakers.open_for) == (5, 60)
+        assert [catalog.retry.initial_backoff * 2**n for n in range(catalog.retry.max_retries)] == [1, 2, 4]
 
     def test_who_waits_gets_a_reply_and_anime_production_is_held(self, catalog: Catalog) -> None:
         held = (Remedy.HOLD,)
@@ -172,7 +174,7 @@ class TestEchoBrain:
 
     def test_people_are_told(self, tmp_path: Path) -> None:
         url = "https://discord.com/api/webhooks/1/t"
-        assert shipped("echo-brain", tmp_path, DISCORD_WEBHOOK=url).settings.notify_discord == url
+        assert shipped("echo-brain", tmp_path, DISCORD_WEBHOOK=url).settings.notify.discord == url
 
     def test_nothing_leaves_the_machine(self, catalog: Catalog) -> None:
         assert all(catalog.is_local(alias) for alias in catalog.models)
@@ -232,8 +234,8 @@ class TestArtifacts:
 
     def test_another_local_model_stands_in(self, tmp_path: Path) -> None:
         catalog = shipped("artifacts", tmp_path).catalog
-        assert {remedies[0] for remedies in catalog.open_fall.remedies.values()} == {Remedy.OTHER_MODEL}
-        assert all(catalog.is_local(alias) for alias in catalog.open_fall.stand_ins)
+        assert {remedies[0] for remedies in catalog.open_fall.remedies.values()} == {Remedy.DEFAULT_FALLBACK}
+        assert all(catalog.is_local(alias) for alias in catalog.open_fall.default_fallbacks)
 
     def test_local_only_is_one_setting(self, tmp_path: Path) -> None:
         assert not shipped("artifacts", tmp_path).catalog.local_only

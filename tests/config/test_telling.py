@@ -32,19 +32,19 @@ def test_a_model_in_two_pools_is_told_at_its_list(tmp_path: Path) -> None:
     models:
       coder:
         upstream: x
-        at:
+        backends:
           - tower
           - far
     """
     assert told(tmp_path, text) == [
-        "openfall.yaml:7 models.coder.at: its backends are in different pools (cloud, gpu): one model, one pool."
+        "openfall.yaml:7 models.coder.backends: its backends are in different pools (cloud, gpu): one model, one pool."
     ]
 
 
 def test_a_role_with_the_name_of_a_model_is_told(tmp_path: Path) -> None:
     text = """
     backends: {tower: {pool: gpu, url: http://a}}
-    models: {coder: {upstream: x, at: [tower]}, haiku: {upstream: x, at: [tower]}}
+    models: {coder: {upstream: x, backends: [tower]}, haiku: {upstream: x, backends: [tower]}}
     roles:
       coder: {chain: [haiku, coder]}
     """
@@ -73,13 +73,13 @@ def test_every_problem_of_a_file_is_told_at_once_in_the_order_of_the_file(tmp_pa
       tower: {pool: gpu, url: http://a, slots: many}
       desk: {pool: cloud, url: b, engine: {}}
     models:
-      coder: {upstream: off, at: [tower, desk], ctx: 1}
-      haiku: {upstream: x, at: [towr]}
+      coder: {upstream: off, backends: [tower, desk], context: 1}
+      haiku: {upstream: x, backends: [towr]}
     roles:
       chat: {chain: [coder, coder, haiku, zzz]}
       coder: {chain: [coder, haiku], urgency: soon}
     urgency:
-      batch: {give_up: "${NOPE}"}
+      batch: {expires_after: "${NOPE}"}
     workers: {slots: 0}
     """
     places = [line.removeprefix("openfall.yaml:").partition(": ")[0] for line in told(tmp_path, text)]
@@ -90,12 +90,12 @@ def test_every_problem_of_a_file_is_told_at_once_in_the_order_of_the_file(tmp_pa
         "5 backends.desk.url",
         "5 backends.desk.engine",
         "7 models.coder.upstream",
-        "7 models.coder.at",
-        "8 models.haiku.at",
+        "7 models.coder.backends",
+        "8 models.haiku.backends",
         "10 roles.chat.chain",
         "10 roles.chat.chain",
         "11 roles.coder.urgency",
-        "13 urgency.batch.give_up",
+        "13 urgency.batch.expires_after",
         "14 workers.slots",
     ]
 
@@ -103,7 +103,7 @@ def test_every_problem_of_a_file_is_told_at_once_in_the_order_of_the_file(tmp_pa
 def test_a_backend_that_cannot_be_read_is_not_also_unknown(tmp_path: Path) -> None:
     text = """
     backends: {tower: {pool: gpuu, url: http://a}}
-    models: {coder: {upstream: x, at: [tower]}}
+    models: {coder: {upstream: x, backends: [tower]}}
     roles: {chat: {chain: [coder]}}
     """
     assert told(tmp_path, text) == ['openfall.yaml:1 backends.tower.pool: unknown pool "gpuu". Did you mean "gpu"?']
@@ -139,7 +139,7 @@ def test_what_is_not_a_configuration_is_told(tmp_path: Path, text: str, message:
 
 
 def test_an_unquoted_variable_between_braces_is_told_to_be_quoted(tmp_path: Path) -> None:
-    (problem,) = told(tmp_path, "\nbackends: {tower: {key: ${KEY:-}, pool: gpu}}")
+    (problem,) = told(tmp_path, "\nbackends: {tower: {api_key: ${KEY:-}, pool: gpu}}")
     assert problem.endswith('Inside { } and [ ], write "${VAR}" in quotes.')
 
 
@@ -173,10 +173,10 @@ SECRET = "hunter2hunter2"
     [
         pytest.param(f"redis: ftp://:{SECRET}@a", id="in the address of Redis"),
         pytest.param(f"redis: redis://:{SECRET}@a:port", id="before a wrong port"),
-        pytest.param(f"backends: {{t: {{pool: gpu, url: http://a, key: [{SECRET}]}}}}", id="in a list"),
-        pytest.param(f"backends: {{t: {{pool: gpu, url: http://a, key:{SECRET}}}}}", id="after a lost space"),
+        pytest.param(f"backends: {{t: {{pool: gpu, url: http://a, api_key: [{SECRET}]}}}}", id="in a list"),
+        pytest.param(f"backends: {{t: {{pool: gpu, url: http://a, api_key:{SECRET}}}}}", id="after a lost space"),
         pytest.param(
-            f"backends:\n  t:\n    pool: gpu\n    key:{SECRET}\n    url: x", id="after a lost space in a block"
+            f"backends:\n  t:\n    pool: gpu\n    api_key:{SECRET}\n    url: x", id="after a lost space in a block"
         ),
         pytest.param(f"backends: {{t: {{pool: gpu, url: 'http://u:{SECRET}@a'}}}}", id="in the address of a backend"),
         pytest.param(f"backends: {{t: {{pool: gpu, url: 'u:{SECRET}@a'}}}}", id="in half an address"),
@@ -188,8 +188,8 @@ SECRET = "hunter2hunter2"
         pytest.param(f"webhooks: {{secret: {SECRET}}}", id="in a short signing secret"),
         pytest.param(f"webhooks: {{secret: whsec_{SECRET}}}", id="in a signing secret that is not base64"),
         pytest.param(f"webhooks: {{secret: [{SECRET}]}}", id="in a list of signing secrets"),
-        pytest.param(f"backends: {{t: {{pool: gpu, url: http://a, key: &{SECRET} }}}}", id="as an anchor"),
-        pytest.param(f"backends: {{t: {{pool: gpu, url: http://a, key: *{SECRET} }}}}", id="as an alias"),
+        pytest.param(f"backends: {{t: {{pool: gpu, url: http://a, api_key: &{SECRET} }}}}", id="as an anchor"),
+        pytest.param(f"backends: {{t: {{pool: gpu, url: http://a, api_key: *{SECRET} }}}}", id="as an alias"),
     ],
 )
 def test_no_problem_shows_a_secret(tmp_path: Path, text: str) -> None:
@@ -199,15 +199,15 @@ def test_no_problem_shows_a_secret(tmp_path: Path, text: str) -> None:
 
 
 def test_a_key_of_digits_is_told_without_showing_it(tmp_path: Path) -> None:
-    assert told(tmp_path, "backends: {t: {pool: gpu, url: http://a, key: 12345678}}") == [
-        "openfall.yaml:1 backends.t.key: must be text, but what stands here without quotes is a number in YAML. "
+    assert told(tmp_path, "backends: {t: {pool: gpu, url: http://a, api_key: 12345678}}") == [
+        "openfall.yaml:1 backends.t.api_key: must be text, but what stands here without quotes is a number in YAML. "
         "Put it in quotes."
     ]
 
 
 def test_what_a_variable_held_is_not_shown(tmp_path: Path) -> None:
     file = tmp_path / "openfall.yaml"
-    file.write_text("workers: {slots: '${SLOTS}', grace: '${SLOTS}'}\nroles: {chat: {urgency: '${SLOTS}'}}")
+    file.write_text("workers: {slots: '${SLOTS}', shutdown_grace: '${SLOTS}'}\nroles: {chat: {urgency: '${SLOTS}'}}")
     problems = config.check(file, environ={"SLOTS": SECRET}, cwd=tmp_path)
     assert len(problems) == 4
     assert SECRET not in "\n".join(map(str, problems))

@@ -17,8 +17,8 @@ from openfall.config import (
 TEXT = """
 redis: ${REDIS_URL:-embedded}
 backends:
-  api: {protocol: openai, key: "${SCHEME:-Bearer}-${API_KEY:-}", pool: cloud}
-models: {gpt: {upstream: gpt-1, at: [api]}}
+  api: {protocol: openai, api_key: "${SCHEME:-Bearer}-${API_KEY:-}", pool: cloud}
+models: {gpt: {upstream: gpt-1, backends: [api]}}
 """
 
 
@@ -30,19 +30,25 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_the_variables_of_a_value_are_named(file: Path) -> None:
-    assert variables(file, "backends.api.key") == ("SCHEME", "API_KEY")
+    assert variables(file, "backends.api.api_key") == ("SCHEME", "API_KEY")
     assert variables(file, "redis") == ("REDIS_URL",)
 
 
 def test_what_names_none_or_is_not_there_has_none(file: Path) -> None:
-    for place in ("backends.api.pool", "backends.api", "backends.api.url", "backends.nobody.key", "models.gpt.at"):
+    for place in (
+        "backends.api.pool",
+        "backends.api",
+        "backends.api.url",
+        "backends.nobody.api_key",
+        "models.gpt.backends",
+    ):
         assert variables(file, place) == ()
     assert variables(file.with_name("gone.yaml"), "redis") == ()
 
 
 def test_a_set_up_from_the_environment_names_its_own() -> None:
     environ = {"ANTHROPIC_MODEL": "claude-haiku-4-5", "ANTHROPIC_API_KEY": "sk-ant-1"}
-    assert variables(ENVIRONMENT, "backends.anthropic.key", environ) == ("ANTHROPIC_API_KEY",)
+    assert variables(ENVIRONMENT, "backends.anthropic.api_key", environ) == ("ANTHROPIC_API_KEY",)
 
 
 def test_a_fault_is_blamed_on_the_variable_that_holds_it_and_on_the_file_when_its_default_does(file: Path) -> None:

@@ -62,19 +62,19 @@ def test_a_model_that_a_variable_names_stands_once_in_a_chain(
     file = tmp_path / "openfall.yaml"
     file.write_text(
         "backends: {t: {url: 'http://a', pool: gpu}}\n"
-        "models: {a: {upstream: a, at: [t]}, b: {upstream: b, at: [t]}}\n"
+        "models: {a: {upstream: a, backends: [t]}, b: {upstream: b, backends: [t]}}\n"
         f"roles: {{chat: {{chain: {chain}}}}}\n"
     )
     assert config.load(file, environ={"FIRST": first}, cwd=tmp_path).catalog.roles["chat"].chain == means
 
 
-@pytest.mark.parametrize(("word", "cloud"), [("yes", "yes"), ("On", "yes"), ("no", "no"), ("if_late", "if_late")])
+@pytest.mark.parametrize(("word", "cloud"), [("yes", "yes"), ("On", "yes"), ("no", "no"), ("when_late", "when_late")])
 def test_whether_an_urgency_may_use_the_cloud_is_said_in_any_word_of_yaml(
     tmp_path: Path, word: str, cloud: str
 ) -> None:
     file = tmp_path / "openfall.yaml"
-    file.write_text(f"urgency: {{batch: {{cloud: {word}}}}}")
+    file.write_text(f"urgency: {{batch: {{allow_cloud: {word}}}}}")
     first = config.load(file, environ={}, cwd=tmp_path)
-    assert first.catalog.urgency["batch"].cloud == cloud  # type: ignore[index]
+    assert first.catalog.urgency["batch"].allow_cloud == cloud  # type: ignore[index]
     file.write_text(config.dump(first))
     assert config.load(file, environ={}, cwd=tmp_path) == first

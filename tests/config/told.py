@@ -9,7 +9,7 @@ from openfall import config
 
 SOUND = {
     "backends": "backends: {tower: {url: http://127.0.0.1:8080, pool: gpu}}",
-    "models": "models: {coder: {upstream: coder-32b, at: [tower]}}",
+    "models": "models: {coder: {upstream: coder-32b, backends: [tower]}}",
     "roles": "roles: {chat: {chain: [coder]}}",
 }
 

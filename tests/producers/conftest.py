@@ -36,13 +36,13 @@ pools: {gpu: {local: yes}}
 backends:
   here: {protocol: openai, url: "http://127.0.0.1:9", pool: gpu, slots: 64}
 models:
-  tiny: {upstream: tiny-1, at: [here]}
-  other: {upstream: other-1, at: [here]}
+  tiny: {upstream: tiny-1, backends: [here]}
+  other: {upstream: other-1, backends: [here]}
 roles:
   chat: {chain: [tiny, other], urgency: interactive}
   dialogue: {chain: [tiny, other]}
   tags: {chain: [other], urgency: batch}
-limits: {prompt: 64k}
+limits: {max_prompt: 64k}
 """
 
 

@@ -149,7 +149,7 @@ def test_many_are_accepted_or_refused_each_by_itself(loaded: LoadedConfig, answe
 
 def shallow(loaded: LoadedConfig, depth: int) -> LoadedConfig:
     """The same configuration, whose batch queues hold so many jobs."""
-    policy = loaded.catalog.urgency[Urgency.BATCH].model_copy(update={"depth": depth})
+    policy = loaded.catalog.urgency[Urgency.BATCH].model_copy(update={"max_queued": depth})
     urgency = {**loaded.catalog.urgency, Urgency.BATCH: policy}
     return replace(loaded, catalog=loaded.catalog.model_copy(update={"urgency": urgency}))
 

@@ -8,25 +8,26 @@ from typing import Any
 import pytest
 
 from openfall.config import LoadedConfig
+from openfall.config.settings import WebhooksSection
 from openfall.producers.errors import BadRequest
 from openfall.producers.request import PreparedJob, prepare
 from openfall.router_core.state.jobs import SubmitTerms
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
-SIGNED = {"webhook_secret": SECRET}
+SIGNED = {"secret": SECRET}
 HOOK = "https://hooks.example.org/of"
 
 
 def terms(loaded: LoadedConfig, settings: dict[str, Any], **options: Any) -> SubmitTerms:
-    loaded = replace(loaded, settings=replace(loaded.settings, **settings))
+    loaded = replace(loaded, settings=loaded.settings.model_copy(update={"webhooks": WebhooksSection(**settings)}))
     return prepare(loaded, "tests", PreparedJob("hello", options))[1]  # type: ignore[arg-type]
 
 
 def test_a_job_is_put_in_with_its_inbox_its_webhook_and_its_address(loaded: LoadedConfig) -> None:
     told = terms(loaded, SIGNED, inbox="haruka.bot-1", webhook=HOOK, reply_to=["chat", 7])
     assert (told.inbox, told.webhook, told.reply_to) == ("haruka.bot-1", HOOK, b'["chat",7]')
-    assert told.keep_unread_seconds == loaded.settings.keep_unread
-    assert told.max_queued == loaded.catalog.urgency["interactive"].depth  # type: ignore[index]
+    assert told.keep_unread_seconds == loaded.settings.retention.unread
+    assert told.max_queued == loaded.catalog.urgency["interactive"].max_queued  # type: ignore[index]
 
 
 def test_without_any_of_them_nothing_is_told_elsewhere(loaded: LoadedConfig) -> None:
@@ -117,7 +118,7 @@ def test_a_public_webhook_is_taken(loaded: LoadedConfig, url: str) -> None:
 
 
 def test_private_webhooks_are_taken_where_the_configuration_allows_them(loaded: LoadedConfig) -> None:
-    settings = {**SIGNED, "webhook_private": True}
+    settings = {**SIGNED, "private": True}
     assert terms(loaded, settings, webhook="http://127.0.0.1:8080/x").webhook
     with pytest.raises(BadRequest, match="must not carry a user"):
         terms(loaded, settings, webhook="http://a:b@127.0.0.1:8080/x")
@@ -134,7 +135,7 @@ def test_private_webhooks_are_taken_where_the_configuration_allows_them(loaded: 
     ],
 )
 def test_only_hosts_that_are_allowed_are_posted_to(loaded: LoadedConfig, allow: tuple[str, ...], taken: bool) -> None:
-    settings = {**SIGNED, "webhook_allow": allow}
+    settings = {**SIGNED, "allow": allow}
     if taken:
         assert terms(loaded, settings, webhook=HOOK).webhook == HOOK
     else:

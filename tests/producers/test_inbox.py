@@ -218,7 +218,11 @@ def test_a_result_that_was_kept_for_its_reader_is_kept_no_longer_than_others_onc
         store.expire(f"of:result:{job_id}", 604800)
         store.expire(f"of:job:{job_id}", 60)
         run(loaded, lambda llm: taken(llm, 1))
-        assert loaded.settings.keep_results - 5 < store.ttl(f"of:result:{job_id}") <= loaded.settings.keep_results
+        assert (
+            loaded.settings.retention.results - 5
+            < store.ttl(f"of:result:{job_id}")
+            <= loaded.settings.retention.results
+        )
         assert store.ttl(f"of:job:{job_id}") <= 60  # nothing is kept longer by being read
 
 

@@ -27,11 +27,17 @@ def configured(home: Path, redis_url: str, upstream: str) -> LoadedConfig:
         "redis": redis_url,
         "data": str(home / "data"),
         "backends": {"box": {"url": upstream, "pool": "gpu", "slots": 8}},
-        "models": {"small": {"upstream": "small", "at": ["box"]}},
+        "models": {"small": {"upstream": "small", "backends": ["box"]}},
         "roles": {"chat": {"chain": ["small"]}},
-        "retry": {"times": 1, "base": "50ms", "most": "100ms"},
-        "urgency": {"interactive": {"start_within": "300ms", "give_up": "2m"}},
-        "breakers": {"open_after": 2, "recover_after": "2s", "recover_most": "2s", "probes": 1, "ramp": "1ms"},
+        "retry": {"max_retries": 1, "initial_backoff": "50ms", "max_backoff": "100ms"},
+        "urgency": {"interactive": {"start_within": "300ms", "expires_after": "2m"}},
+        "breakers": {
+            "consecutive_failures": 2,
+            "open_for": "2s",
+            "open_for_max": "2s",
+            "probe_successes": 1,
+            "slow_start": "1ms",
+        },
     }
     (home / "openfall.yaml").write_text(yaml.safe_dump(told))
     return load(home / "openfall.yaml")

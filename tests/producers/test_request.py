@@ -40,8 +40,8 @@ CATALOG = Catalog(
         "provider": Backend(url="https://example.invalid/v1", pool="cloud"),
     },
     models={
-        "coder": ModelSpec(upstream="coder:32b", at=("tower",), ctx=100),
-        "haiku": ModelSpec(upstream="haiku-4-5", at=("provider",), ctx=200_000, sampling_params=False),
+        "coder": ModelSpec(upstream="coder:32b", backends=("tower",), context=100),
+        "haiku": ModelSpec(upstream="haiku-4-5", backends=("provider",), context=200_000, sampling_params=False),
     },
     roles={
         "chat": Role(chain=("coder",), urgency=Urgency.INTERACTIVE),

@@ -28,15 +28,15 @@ from openfall.router_core.state.redis_connection import RedisConnection
 CONFIG = """
 redis: ${REDIS_URL:-embedded}
 backends:
-  api: {protocol: anthropic, url: "http://127.0.0.1:9", key: sk-ant-0123456789-secret, pool: cloud}
+  api: {protocol: anthropic, url: "http://127.0.0.1:9", api_key: sk-ant-0123456789-secret, pool: cloud}
   box: {protocol: openai, url: "http://127.0.0.1:9/v1", pool: gpu}
 models:
-  opus: {upstream: claude-opus-4-6, at: [api], ctx: 200k, usd_per_mtok: {in: 5, out: 25}, timeout: 5m}
-  haiku: {upstream: claude-haiku-4-5, at: [api], ctx: 200k, usd_per_mtok: {in: 1, out: 5}}
-  llama: {upstream: "llama3.1:8b", at: [box], ctx: 8k}
+  opus: {upstream: claude-opus-4-6, backends: [api], context: 200k, usd_per_mtok: {in: 5, out: 25}, timeout: 5m}
+  haiku: {upstream: claude-haiku-4-5, backends: [api], context: 200k, usd_per_mtok: {in: 1, out: 5}}
+  llama: {upstream: "llama3.1:8b", backends: [box], context: 8k}
 roles:
   ace: {chain: [opus, haiku, llama], urgency: interactive}
-breakers: {open_after: 3}
+breakers: {consecutive_failures: 3}
 groups: [{name: main, match: ["whatsapp:*"], role: ace}]
 """
 

@@ -35,14 +35,14 @@ def catalog(*, cloud=Cloud.YES, local_only=False, ensemble=None, **retry):
     return Catalog(
         backends={"box": Backend(url="http://box", pool="gpu"), "api": Backend(url="http://api", pool="cloud")},
         models={
-            "small": ModelSpec(upstream="small", at=("box",), timeout=10, quality={"default": 0.3, "code": 0.6}),
-            "large": ModelSpec(upstream="large", at=("box",), timeout=10, quality={"default": 0.5}),
-            "opus": ModelSpec(upstream="opus", at=("api",), timeout=10, quality={"code": 0.9}),
-            "haiku": ModelSpec(upstream="haiku", at=("api",), timeout=10),
+            "small": ModelSpec(upstream="small", backends=("box",), timeout=10, quality={"default": 0.3, "code": 0.6}),
+            "large": ModelSpec(upstream="large", backends=("box",), timeout=10, quality={"default": 0.5}),
+            "opus": ModelSpec(upstream="opus", backends=("api",), timeout=10, quality={"code": 0.9}),
+            "haiku": ModelSpec(upstream="haiku", backends=("api",), timeout=10),
         },
         roles={"many": Role(chain=(*LOCAL, *CLOUD), ensemble=ensemble or Ensemble(answers=2))},
         tasks={"code": TaskType(chain=LOCAL)},
-        urgency={word: UrgencyPolicy(start_within=30, give_up=3600, cloud=cloud) for word in Urgency},
+        urgency={word: UrgencyPolicy(start_within=30, expires_after=3600, allow_cloud=cloud) for word in Urgency},
         retry=RetryPolicy(**retry),
         local_only=local_only,
     )

@@ -19,7 +19,7 @@ def test_a_wait_doubles_with_each_failure_up_to_the_most(failures: int, seconds:
 
 
 def test_the_base_and_the_most_are_the_policys() -> None:
-    policy = RetryPolicy(base=3, most=10)
+    policy = RetryPolicy(initial_backoff=3, max_backoff=10)
     assert [delay(failures, EVEN, policy) for failures in (1, 2, 3)] == [3, 6, 10]
 
 
@@ -40,8 +40,8 @@ def test_a_provider_that_asks_for_less_does_not_shorten_the_wait() -> None:
 @pytest.mark.parametrize("retry_after", [None, 0.0])
 def test_a_wait_is_long_enough_to_be_seen_on_a_clock_of_epoch_seconds(retry_after: float | None) -> None:
     now = 1_795_000_000.0
-    assert now + delay(1, 0.0, RetryPolicy(base=1e-9), retry_after) > now
-    assert delay(1, 0.0, RetryPolicy(base=1e-9), retry_after) == LEAST
+    assert now + delay(1, 0.0, RetryPolicy(initial_backoff=1e-9), retry_after) > now
+    assert delay(1, 0.0, RetryPolicy(initial_backoff=1e-9), retry_after) == LEAST
 
 
 @pytest.mark.parametrize("failures", [0, -1])

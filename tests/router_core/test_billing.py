@@ -22,7 +22,7 @@ def test_how_calls_are_paid_for(spec, billing):
 
 
 def test_a_key_has_a_name_that_tells_nothing_of_it():
-    one = catalog(a={"url": "https://one.example/v1", "key": "sk-secret"})
+    one = catalog(a={"url": "https://one.example/v1", "api_key": "sk-secret"})
     assert one.credential("a")
     assert "secret" not in one.credential("a")
     assert catalog(a={"url": "https://one.example/v1"}).credential("a") == ""
@@ -30,8 +30,8 @@ def test_a_key_has_a_name_that_tells_nothing_of_it():
 
 def test_backends_of_one_host_share_a_key_and_those_of_two_hosts_do_not():
     both = catalog(
-        a={"url": "https://one.example/v1", "key": "ollama"},
-        b={"url": "https://one.example/beta", "key": "ollama"},
-        c={"url": "https://two.example", "key": "ollama"},
+        a={"url": "https://one.example/v1", "api_key": "ollama"},
+        b={"url": "https://one.example/beta", "api_key": "ollama"},
+        c={"url": "https://two.example", "api_key": "ollama"},
     )
     assert both.credential("a") == both.credential("b") != both.credential("c")

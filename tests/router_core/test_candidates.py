@@ -22,9 +22,9 @@ BOTH = (*LOCAL, *CLOUD)
         pytest.param(CATALOG, job(BOTH), (), FleetState({"small": blocked(NOW + 5)}), id="one is blocked"),
         pytest.param(CATALOG, job(BOTH), (tried("small"),), FleetState(), id="one is in its back-off"),
         pytest.param(CATALOG, job(BOTH), (tried("opus", ErrorClass.AUTH),), FleetState(), id="one is exhausted"),
-        pytest.param(catalog(cloud=Cloud.IF_LATE), job(BOTH), (), FleetState(), id="the cloud is for late jobs"),
+        pytest.param(catalog(cloud=Cloud.WHEN_LATE), job(BOTH), (), FleetState(), id="the cloud is for late jobs"),
         pytest.param(
-            catalog(cloud=Cloud.IF_LATE),
+            catalog(cloud=Cloud.WHEN_LATE),
             job(BOTH),
             (tried("small", ErrorClass.NO_VRAM), tried("large", ErrorClass.NO_VRAM)),
             FleetState(),

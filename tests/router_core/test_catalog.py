@@ -20,8 +20,8 @@ from openfall.router_core.jobs.job import Urgency
 
 TOWER = Backend(url="http://127.0.0.1:8080", pool="gpu")
 PROVIDER = Backend(url="https://example.invalid/v1", pool="cloud")
-CODER = ModelSpec(upstream="coder:32b", at=("tower",))
-HAIKU = ModelSpec(upstream="haiku-4-5", at=("provider",))
+CODER = ModelSpec(upstream="coder:32b", backends=("tower",))
+HAIKU = ModelSpec(upstream="haiku-4-5", backends=("provider",))
 BOTH = {"tower": TOWER, "provider": PROVIDER}
 
 
@@ -52,17 +52,17 @@ def test_a_backend_in_an_unknown_pool_is_told_with_the_nearest_one() -> None:
 
 
 def test_a_model_at_an_unknown_backend_is_told_once_for_each() -> None:
-    model = CODER.model_copy(update={"at": ("towr", "tower", "moon")})
+    model = CODER.model_copy(update={"backends": ("towr", "tower", "moon")})
     assert problems_of(backends=BOTH, models={"coder": model}) == (
-        "models.coder.at: unknown backend 'towr'. Did you mean 'tower'?",
-        "models.coder.at: unknown backend 'moon'. Known: provider, tower.",
+        "models.coder.backends: unknown backend 'towr'. Did you mean 'tower'?",
+        "models.coder.backends: unknown backend 'moon'. Known: provider, tower.",
     )
 
 
 def test_a_model_at_backends_of_two_pools_is_refused() -> None:
-    model = CODER.model_copy(update={"at": ("tower", "provider")})
+    model = CODER.model_copy(update={"backends": ("tower", "provider")})
     assert problems_of(backends=BOTH, models={"coder": model}) == (
-        "models.coder.at: its backends are in different pools (cloud, gpu): one model, one pool",
+        "models.coder.backends: its backends are in different pools (cloud, gpu): one model, one pool",
     )
 
 
@@ -102,7 +102,7 @@ def test_every_contradiction_is_told_at_once() -> None:
     )
     assert [line.partition(":")[0] for line in told] == [
         "backends.tower.pool",
-        "models.haiku.at",
+        "models.haiku.backends",
         *["roles.chat.chain"] * 3,
         "urgency.interactive",
         "urgency.background",
@@ -111,14 +111,14 @@ def test_every_contradiction_is_told_at_once() -> None:
 
 
 def test_a_problem_reads_as_its_place_and_what_is_wrong_there() -> None:
-    assert str(CatalogProblem(place="models.coder.at", message="nowhere")) == "models.coder.at: nowhere"
+    assert str(CatalogProblem(place="models.coder.backends", message="nowhere")) == "models.coder.backends: nowhere"
 
 
 class TestQuestions:
     catalog = Catalog(
         pools={**POOL_DEFAULTS, "idle": Pool()},
         backends={**BOTH, "desk": TOWER},
-        models={"coder": CODER, "haiku": HAIKU, "tiny": ModelSpec(upstream="tiny", at=("desk", "tower"))},
+        models={"coder": CODER, "haiku": HAIKU, "tiny": ModelSpec(upstream="tiny", backends=("desk", "tower"))},
     )
 
     def test_a_model_is_found_by_its_alias(self) -> None:
@@ -168,11 +168,11 @@ class TestQuestions:
         pytest.param(Backend, {"url": "http://a", "pool": "gpu", "protocol": "smoke"}, id="an unknown protocol"),
         pytest.param(Backend, {"url": "http://a", "pool": "GPU"}, id="a name in capitals"),
         pytest.param(Backend, {"url": "http://a", "pool": "a.b"}, id="a name with a dot"),
-        pytest.param(ModelSpec, {"upstream": "", "at": ["a"]}, id="an empty upstream"),
-        pytest.param(ModelSpec, {"upstream": "x", "at": []}, id="a model at no backend"),
-        pytest.param(ModelSpec, {"upstream": "x", "at": ["a"], "timeout": 0}, id="no time to answer"),
+        pytest.param(ModelSpec, {"upstream": "", "backends": ["a"]}, id="an empty upstream"),
+        pytest.param(ModelSpec, {"upstream": "x", "backends": []}, id="a model at no backend"),
+        pytest.param(ModelSpec, {"upstream": "x", "backends": ["a"], "timeout": 0}, id="no time to answer"),
         pytest.param(Role, {"chain": []}, id="an empty chain"),
-        pytest.param(UrgencyPolicy, {"start_within": -1, "give_up": 1}, id="a negative time"),
+        pytest.param(UrgencyPolicy, {"start_within": -1, "expires_after": 1}, id="a negative time"),
     ],
 )
 def test_an_entry_that_breaks_a_rule_is_refused(model: type[BaseModel], values: dict[str, object]) -> None:
@@ -181,5 +181,5 @@ def test_an_entry_that_breaks_a_rule_is_refused(model: type[BaseModel], values: 
 
 
 def test_the_key_of_a_backend_is_in_no_representation() -> None:
-    backend = Backend.model_validate({"url": "http://a", "pool": "gpu", "key": "sk-ant-secret"})
+    backend = Backend.model_validate({"url": "http://a", "pool": "gpu", "api_key": "sk-ant-secret"})
     assert "sk-ant" not in f"{backend} {backend!r} {backend.model_dump_json()}"

@@ -21,7 +21,7 @@ from openfall.router_core.routing.chain_selection import (
     select_chain,
 )
 
-MODELS = {name: ModelSpec(upstream=name, at=("tower",)) for name in ("coder", "tiny", "opus")}
+MODELS = {name: ModelSpec(upstream=name, backends=("tower",)) for name in ("coder", "tiny", "opus")}
 ROLES = {"ace": Role(chain=("opus", "coder"), order=Order.BY_URGENCY), "chat": Role(chain=("tiny",))}
 TASKS = {"code": TaskType(chain=("coder", "tiny"), words=("function", "class"))}
 GROUPS = (

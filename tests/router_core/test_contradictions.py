@@ -26,10 +26,10 @@ BACKENDS = {
     "provider": Backend(url="https://example.invalid/v1", pool="cloud"),
 }
 MODELS = {
-    "coder": ModelSpec(upstream="coder:32b", at=("tower",)),
-    "small": ModelSpec(upstream="small:3b", at=("tower",)),
-    "haiku": ModelSpec(upstream="haiku-4-5", at=("provider",)),
-    "opus": ModelSpec(upstream="opus-4-6", at=("provider",)),
+    "coder": ModelSpec(upstream="coder:32b", backends=("tower",)),
+    "small": ModelSpec(upstream="small:3b", backends=("tower",)),
+    "haiku": ModelSpec(upstream="haiku-4-5", backends=("provider",)),
+    "opus": ModelSpec(upstream="opus-4-6", backends=("provider",)),
 }
 CLOUD = ("haiku", "opus")
 MIXED = ("haiku", "coder")
@@ -125,9 +125,9 @@ class TestLocalOnly:
         assert not problems_of(roles={"diary": Role(chain=MIXED, local_only=True)})
 
     def test_what_is_wrong_with_a_model_is_told_only_there(self) -> None:
-        models = {"lost": ModelSpec(upstream="x", at=("moon",))}
+        models = {"lost": ModelSpec(upstream="x", backends=("moon",))}
         assert problems_of(models=models, roles={"diary": Role(chain=("lost",), local_only=True)}) == [
-            "models.lost.at: unknown backend 'moon'. Known: provider, tower."
+            "models.lost.backends: unknown backend 'moon'. Known: provider, tower."
         ]
         assert problems_of(
             backends={"tower": BACKENDS["tower"].model_copy(update={"pool": "gpuu"})},
@@ -152,7 +152,7 @@ class TestLocalOnly:
 
 class TestGroups:
     def test_a_group_that_only_limits_is_sound(self) -> None:
-        assert not problems_of(groups=(group("all", "*", daily_usd=1),))
+        assert not problems_of(groups=(group("all", "*"),))
 
     def test_a_group_chooses_its_models_in_one_way(self) -> None:
         told = problems_of(
@@ -219,9 +219,9 @@ class TestOpenFall:
         ("remedies", "flaw"),
         [
             ((), ENDS),
-            (("other_model",), ENDS),
+            (("default_fallback",), ENDS),
             (("hold", "last_answer"), ENDS),
-            (("other_model", "other_model", "hold"), "other_model stands in it twice"),
+            (("default_fallback", "default_fallback", "hold"), "default_fallback stands in it twice"),
             (
                 ("canned_reply", "hold", "hold"),
                 "hold never gets its turn: canned_reply comes first, and can always be had",
@@ -244,7 +244,7 @@ class TestOpenFall:
         "remedies",
         [
             ("hold",), ("fail",), ("canned_reply",), ("canned_reply", "hold"),
-            ("other_model", "last_answer", "canned_reply", "hold"), ("last_answer", "other_model", "fail"),
+            ("default_fallback", "last_answer", "canned_reply", "hold"), ("last_answer", "default_fallback", "fail"),
         ],
     )  # fmt: skip
     def test_a_list_whose_remedies_can_all_get_their_turn_is_sound(self, remedies: tuple[str, ...]) -> None:
@@ -255,18 +255,18 @@ class TestOpenFall:
         assert told == [f"open_fall.background: {self.ENDS}"]
 
     def test_who_stands_in_is_a_model(self) -> None:
-        assert problems_of(open_fall={"stand_ins": ("haiku", "smal")}) == [
-            "open_fall.stand_ins: unknown model 'smal'. Did you mean 'small'?"
+        assert problems_of(open_fall={"default_fallbacks": ("haiku", "smal")}) == [
+            "open_fall.default_fallbacks: unknown model 'smal'. Did you mean 'small'?"
         ]
-        assert problems_of(open_fall={"stand_ins": ("small", "haiku", "small")}) == [
-            "open_fall.stand_ins: a model stands in it twice"
+        assert problems_of(open_fall={"default_fallbacks": ("small", "haiku", "small")}) == [
+            "open_fall.default_fallbacks: a model stands in it twice"
         ]
 
     def test_what_comes_back_at_once_is_no_more_than_what_may_at_most(self) -> None:
-        assert problems_of(open_fall={"release_first": 3, "release_most": 2}) == [
-            "open_fall.release.first: 3 is more than most, which is 2"
+        assert problems_of(open_fall={"release_initial": 3, "release_max": 2}) == [
+            "open_fall.release.initial: 3 is more than max, which is 2"
         ]
-        assert problems_of(open_fall={"release_first": 3, "release_most": 3}) == []
+        assert problems_of(open_fall={"release_initial": 3, "release_max": 3}) == []
 
     def test_a_canned_reply_says_something(self) -> None:
         with pytest.raises(ValidationError, match="at least 1 character"):
@@ -287,19 +287,21 @@ class TestOpenFall:
 
 class TestUrgencies:
     def test_a_backend_keeps_a_slot_for_what_is_not_interactive(self) -> None:
-        tower = BACKENDS["tower"].model_copy(update={"slots": 2, "reserved": 2})
+        tower = BACKENDS["tower"].model_copy(update={"slots": 2, "reserved_interactive": 2})
         assert problems_of(backends=BACKENDS | {"tower": tower}) == [
-            "backends.tower.reserved: 2 of 2 slots leave none for what is not interactive"
+            "backends.tower.reserved_interactive: 2 of 2 slots leave none for what is not interactive"
         ]
-        assert not problems_of(backends=BACKENDS | {"tower": tower.model_copy(update={"reserved": 1})})
+        assert not problems_of(backends=BACKENDS | {"tower": tower.model_copy(update={"reserved_interactive": 1})})
 
     def test_what_is_less_urgent_gets_a_share_but_does_not_starve_the_interactive(self) -> None:
         def told(**shares: float) -> list[str]:
-            policies = {word: {"start_within": 5, "give_up": 60, "share": shares.get(word, 0)} for word in Urgency}
+            policies = {
+                word: {"start_within": 5, "expires_after": 60, "min_share": shares.get(word, 0)} for word in Urgency
+            }
             return problems_of(urgency=policies)
 
         assert told(interactive=0.1, background=0.85) == [
-            "urgency.interactive.share: it goes before all others as it is: a share is for the less urgent"
+            "urgency.interactive.min_share: it goes before all others as it is: a share is for the less urgent"
         ]
         assert told(background=0.5, batch=0.5) == [
             "urgency: shares of 1 together: more than 0.9 starve the interactive jobs"
@@ -307,14 +309,14 @@ class TestUrgencies:
         assert not told(background=0.5, batch=0.4)
 
     def test_every_urgency_has_a_policy(self) -> None:
-        policy = {"start_within": 5, "give_up": 60}
+        policy = {"start_within": 5, "expires_after": 60}
         assert problems_of(urgency={Urgency.BATCH: policy, Urgency.BACKGROUND: policy}) == [
             "urgency.interactive: missing"
         ]
 
 
 def test_times_that_grow_do_not_end_before_they_begin() -> None:
-    assert problems_of(breakers=BreakerPolicy(recover_after=900), retry=RetryPolicy(base=90)) == [
-        "breakers.recover_most: 600 s is shorter than recover_after, which is 900 s",
-        "retry.most: 60 s is shorter than base, which is 90 s",
+    assert problems_of(breakers=BreakerPolicy(open_for=900), retry=RetryPolicy(initial_backoff=90)) == [
+        "breakers.open_for_max: 600 s is shorter than open_for, which is 900 s",
+        "retry.max_backoff: 60 s is shorter than initial_backoff, which is 90 s",
     ]

@@ -38,7 +38,8 @@ RETRIED = "small is repeated after timeout (2nd time)"
 
 
 PATIENT = Catalog.model_validate({
-    **dict(CATALOG), "urgency": {**CATALOG.urgency, Urgency.BATCH: UrgencyPolicy(start_within=3600, give_up=86400)}
+    **dict(CATALOG),
+    "urgency": {**CATALOG.urgency, Urgency.BATCH: UrgencyPolicy(start_within=3600, expires_after=86400)},
 })  # fmt: skip
 
 
@@ -91,7 +92,7 @@ PATIENT = Catalog.model_validate({
             "the waits are those of the retry policy",
             Later("small", 9, "small is repeated after timeout (3rd time)"),
             tried=[tried("small")] * 2,
-            by=catalog(base=5, most=9),
+            by=catalog(initial_backoff=5, max_backoff=9),
         ),
         case(
             "a provider that asks for a longer wait gets it",
@@ -150,7 +151,7 @@ PATIENT = Catalog.model_validate({
             "a configuration without repetitions sends a job on at once",
             Handoff("large", False, AFTER_TIMEOUT, AWAY),
             tried=[tried("small")],
-            by=catalog(times=0),
+            by=catalog(max_retries=0),
         ),
         case(
             "a degraded model is asked again",
@@ -166,7 +167,7 @@ PATIENT = Catalog.model_validate({
             "a degraded model is not asked again where nothing is",
             Handoff("large", False, "fallback (output) after small: invalid_output", Fallback.OUTPUT),
             tried=[tried("small", E.INVALID_OUTPUT)],
-            by=catalog(times=0),
+            by=catalog(max_retries=0),
         ),
         case(
             "a model that cannot is not asked again",

@@ -33,7 +33,7 @@ from openfall.router_core.jobs.synthetic_reply import synthetic_reply
 from tests.router_core.decisions import CATALOG, CLOUD, EVEN, LOCAL, NOW, blocked, catalog, completion, job, tried
 
 OTHER, LAST, CANNED, HOLD, FAIL = (
-    Remedy.OTHER_MODEL, Remedy.LAST_ANSWER, Remedy.CANNED_REPLY, Remedy.HOLD, Remedy.FAIL
+    Remedy.DEFAULT_FALLBACK, Remedy.LAST_ANSWER, Remedy.CANNED_REPLY, Remedy.HOLD, Remedy.FAIL
 )  # fmt: skip
 OUTAGE, SWITCH, BUDGET, OWN, POISONED = (
     HoldReason.OUTAGE, HoldReason.LOCAL_ONLY, HoldReason.BUDGET, HoldReason.OWN_FAULT, HoldReason.POISONED
@@ -64,7 +64,7 @@ def land(by, of=None, fallen=None, *, now=NOW, local_only=False, **models):
 
 def kept(**told):
     """A hold as it is at NOW: for as long as the policy keeps what has no deadline of its caller's."""
-    return Hold(**told, keep_until=NOW + CATALOG.open_fall.keep)
+    return Hold(**told, keep_until=NOW + CATALOG.open_fall.hold_for)
 
 
 class TestRemedies:
@@ -143,12 +143,12 @@ class TestStandIns:
 
     def test_what_costs_money_stands_in_only_where_the_policy_names_it(self):
         assert isinstance(land(policy(OTHER, HOLD)), Hold)
-        named = policy(OTHER, HOLD, stand_ins=("haiku", "opus"))
+        named = policy(OTHER, HOLD, default_fallbacks=("haiku", "opus"))
         assert land(named).model == "haiku"
         assert land(named, haiku=blocked()).model == "opus"
 
     def test_it_is_outside_the_chain(self):
-        by = policy(OTHER, HOLD, stand_ins=("small", "opus"))
+        by = policy(OTHER, HOLD, default_fallbacks=("small", "opus"))
         assert land(by, small=blocked(NOW)).model == "opus"
         assert land(policy(OTHER, HOLD), job(("opus", "large")), opus=blocked()).model == "small"
 
@@ -166,14 +166,14 @@ class TestStandIns:
         ],
     )
     def test_whoever_keeps_a_job_local_keeps_its_stand_in_local(self, of, by, switch):
-        named = policy(OTHER, HOLD, by=by, stand_ins=("opus",))
+        named = policy(OTHER, HOLD, by=by, default_fallbacks=("opus",))
         assert isinstance(land(named, of, local_only=switch), Hold)
-        late = policy(OTHER, HOLD, by=catalog(cloud=Cloud.IF_LATE), stand_ins=("opus",))
+        late = policy(OTHER, HOLD, by=catalog(cloud=Cloud.WHEN_LATE), default_fallbacks=("opus",))
         assert land(late).model == "opus"
 
     def test_it_serves_what_the_prompt_needs(self):
         sees = {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]}
-        assert isinstance(land(policy(OTHER, HOLD, stand_ins=("opus",)), job(body=sees)), Hold)
+        assert isinstance(land(policy(OTHER, HOLD, default_fallbacks=("opus",)), job(body=sees)), Hold)
 
     def test_it_takes_calls(self):
         by = policy(OTHER, HOLD)
@@ -181,7 +181,7 @@ class TestStandIns:
         assert isinstance(land(by, job(("opus",)), small=blocked(), large=blocked()), Hold)
 
     def test_what_stood_in_before_does_not_do_so_twice(self):
-        by = policy(OTHER, HOLD, stand_ins=("opus", "haiku"))
+        by = policy(OTHER, HOLD, default_fallbacks=("opus", "haiku"))
         assert land(by, fallen=fell(attempts=[tried("small"), tried("opus")])).model == "haiku"
         assert land(by, fallen=fell(stand_in="opus")).model == "haiku"
         both = fell(attempts=[tried("opus")], stand_in="haiku", falls=3)
@@ -192,7 +192,7 @@ class TestStandIns:
         assert (step.by, step.reason) == (CANNED, POISONED)
 
     def test_a_job_without_a_budget_is_asked_only_of_what_costs_nothing(self):
-        by = policy(OTHER, HOLD, stand_ins=("haiku", "large"))
+        by = policy(OTHER, HOLD, default_fallbacks=("haiku", "large"))
         step = land(by, job(("opus",)), fell(BUDGET), opus=blocked())
         assert step == StandIn("large", False, "what may be spent on it is spent; large stands in", BUDGET)
 
@@ -290,7 +290,7 @@ class TestStories:
     def test_a_job_whose_stand_ins_all_fail_lands_once_each_was_asked(
         self, remedies, named, chain, reason, moods, terms, cloud
     ):
-        by, of = policy(*remedies, by=catalog(cloud=cloud), stand_ins=named), job(chain, **terms)
+        by, of = policy(*remedies, by=catalog(cloud=cloud), default_fallbacks=named), job(chain, **terms)
         fallen, asked = fell(reason), []
         for number in range(len(ALL) + 1):
             fleet = moods[number % len(moods)]

@@ -62,7 +62,13 @@ def test_it_tells_everything_but_the_words():
 @pytest.mark.parametrize(
     ("landing", "by", "final", "reason", "detail"),
     [
-        (StandIn("opus", True, "opus stands in", HoldReason.BUDGET), "other_model", False, "budget", "all are away"),
+        (
+            StandIn("opus", True, "opus stands in", HoldReason.BUDGET),
+            "default_fallback",
+            False,
+            "budget",
+            "all are away",
+        ),
         (Hold(reason=HoldReason.OUTAGE, detail="away"), None, False, "outage", "away"),
         (Degraded(Remedy.FAIL, Failure(error_class=E.AUTH), "no", HoldReason.POISONED), "fail", True, "poisoned", "no"),
     ],

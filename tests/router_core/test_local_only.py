@@ -56,7 +56,7 @@ def test_a_local_outage_beside_a_forbidden_cloud_is_an_outage():
     )
 
 
-IF_LATE = catalog(cloud=Cloud.IF_LATE)
+WHEN_LATE = catalog(cloud=Cloud.WHEN_LATE)
 
 
 @pytest.mark.parametrize(
@@ -86,4 +86,4 @@ IF_LATE = catalog(cloud=Cloud.IF_LATE)
     ],
 )  # fmt: skip
 def test_a_job_that_may_leave_when_late(chain, attempts, when, now, step):
-    assert decide(job(chain, urgency=BATCH), IF_LATE, attempts, when, now) == step
+    assert decide(job(chain, urgency=BATCH), WHEN_LATE, attempts, when, now) == step

@@ -15,7 +15,7 @@ from openfall.router_core.routing.requirements import (
 
 
 def model(**told: Any) -> ModelSpec:
-    return ModelSpec(upstream="m", at=("here",), **told)
+    return ModelSpec(upstream="m", backends=("here",), **told)
 
 
 def prompt(text: str) -> dict[str, Any]:
@@ -47,14 +47,14 @@ def test_a_word_is_at_least_a_token_and_nothing_more_is_claimed(text: str, token
 
 
 def test_a_prompt_that_may_just_fit_is_left_to_the_backend() -> None:
-    assert incompatibility(model(ctx=100), Requirements(tokens_at_least=100)) is None
+    assert incompatibility(model(context=100), Requirements(tokens_at_least=100)) is None
 
 
 @pytest.mark.parametrize(
     ("spec", "needs", "words"),
     [
         (
-            {"ctx": 4096},
+            {"context": 4096},
             Requirements(tokens_at_least=5120),
             "its context is 4096 tokens, the prompt has at least 5120",
         ),
@@ -65,7 +65,7 @@ def test_a_prompt_that_may_just_fit_is_left_to_the_backend() -> None:
 )
 def test_what_a_model_lacks_is_told(spec: Any, needs: Requirements, words: str) -> None:
     assert incompatibility(model(**spec), needs) == words
-    assert incompatibility(model(ctx=9999, tools=True, json_schema=True, images=True), needs) is None
+    assert incompatibility(model(context=9999, tools=True, json_schema=True, images=True), needs) is None
 
 
 def test_a_model_without_sampling_still_serves_and_it_is_said() -> None:

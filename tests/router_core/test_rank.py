@@ -33,7 +33,7 @@ from openfall.router_core.routing.rank import (
 from openfall.router_core.routing.requirements import Requirements
 
 NOW = 1_000_000.0
-POLICY = UrgencyPolicy(start_within=30, give_up=3600)
+POLICY = UrgencyPolicy(start_within=30, expires_after=3600)
 BACKENDS = {
     "tower": Backend(url="http://127.0.0.1:8080", pool="gpu", slots=2),
     "provider": Backend(url="https://example.invalid", pool="cloud", slots=8),
@@ -41,11 +41,11 @@ BACKENDS = {
 
 
 def local(**told: Any) -> ModelSpec:
-    return ModelSpec(upstream="m", at=("tower",), **told)
+    return ModelSpec(upstream="m", backends=("tower",), **told)
 
 
 def cloud(**told: Any) -> ModelSpec:
-    return ModelSpec(upstream="m", at=("provider",), **told)
+    return ModelSpec(upstream="m", backends=("provider",), **told)
 
 
 def blocked(seconds: float) -> Blocked:
@@ -87,7 +87,7 @@ class TestAsWritten:
             }
 
     def test_an_interactive_job_goes_first_where_it_can_start_in_time(self) -> None:
-        models = {"cold": local(load_s=35), "stuck": cloud(), "busy": local(), "haiku": cloud()}
+        models = {"cold": local(load_time=35), "stuck": cloud(), "busy": local(), "haiku": cloud()}
         states = {
             "cold": ModelState(loaded=False),
             "stuck": ModelState(blocked=blocked(24)),
@@ -110,7 +110,7 @@ class TestAsWritten:
 
     @pytest.mark.parametrize("urgency", [BACKGROUND, BATCH])
     def test_a_job_with_time_bears_loading_and_a_short_block(self, urgency: Urgency) -> None:
-        models = {"cold": local(load_s=35), "stuck": cloud(), "shut": cloud(), "free": cloud()}
+        models = {"cold": local(load_time=35), "stuck": cloud(), "shut": cloud(), "free": cloud()}
         states = {
             "cold": ModelState(loaded=False),
             "stuck": ModelState(blocked=blocked(30)),
@@ -138,7 +138,7 @@ class TestAsWritten:
 class TestByUrgency:
     def test_interactive_prefers_loaded_then_quick_then_good(self) -> None:
         models = {
-            "cold": local(quality={"code": 1.0}, load_s=3),
+            "cold": local(quality={"code": 1.0}, load_time=3),
             "slow": local(quality={"code": 0.9}),
             "worse": local(quality={"code": 0.2}),
             "better": local(quality={"code": 0.8}),
@@ -157,7 +157,7 @@ class TestByUrgency:
         }
 
     def test_background_bears_a_wait_for_quality_but_not_any_wait(self) -> None:
-        models = {"quick": local(quality={"default": 0.6}), "good": local(quality={"default": 0.9}, load_s=20)}
+        models = {"quick": local(quality={"default": 0.6}), "good": local(quality={"default": 0.9}, load_time=20)}
         good = ModelState(loaded=False)
         assert list(ranked(models, {"good": good}, occasion(BACKGROUND))) == ["good", "quick"]
         good = ModelState(loaded=False, waiting=100)
@@ -181,7 +181,7 @@ class TestByUrgency:
         models = {
             "unknown": cloud(quality={"code": 0.9}),
             "dear": cloud(quality={"code": 0.9}, usd_per_mtok=Prices(input=5, output=25)),
-            "own": local(quality={"code": 0.9}, load_s=90),
+            "own": local(quality={"code": 0.9}, load_time=90),
             "best": cloud(quality={"code": 0.95}, usd_per_mtok=Prices(input=15, output=75)),
             "plain": local(quality={"default": 0.4}),
         }
@@ -203,7 +203,7 @@ class TestByUrgency:
 
 
 class TestLate:
-    LATE = POLICY.model_copy(update={"cloud": Cloud.IF_LATE})
+    LATE = POLICY.model_copy(update={"allow_cloud": Cloud.WHEN_LATE})
 
     @pytest.mark.parametrize("order", list(Order))
     def test_local_models_come_first_where_jobs_leave_only_when_late(self, order: Order) -> None:
@@ -247,10 +247,10 @@ PRICES = st.sampled_from([None, Prices(input=1, output=5), Prices(input=1)])
 SPECS = st.builds(
     ModelSpec,
     upstream=st.just("m"),
-    at=st.sampled_from([("tower",), ("provider",)]),
+    backends=st.sampled_from([("tower",), ("provider",)]),
     quality=QUALITIES,
     usd_per_mtok=PRICES,
-    load_s=st.sampled_from([None, 3.0, 90.0]),
+    load_time=st.sampled_from([None, 3.0, 90.0]),
 )
 STATES = st.builds(
     ModelState,
@@ -269,14 +269,14 @@ def test_every_model_is_ranked_once_and_what_must_come_first_does(
 ) -> None:
     models = {f"m{number}": spec for number, (spec, _) in enumerate(fleet)}
     states = {f"m{number}": state for number, (_, state) in enumerate(fleet)}
-    on = occasion(urgency, order, task="code", policy=POLICY.model_copy(update={"cloud": leave}))
+    on = occasion(urgency, order, task="code", policy=POLICY.model_copy(update={"allow_cloud": leave}))
     standings = rank(entries(models), FleetState(models=states), on)
     assert sorted(one.alias for one in standings) == sorted(models)
     assert all(candidate(one, on).reason for one in standings)
     places = [one.member.local for one in standings]
-    if leave is Cloud.IF_LATE and any(places):
+    if leave is Cloud.WHEN_LATE and any(places):
         assert places == sorted(places, reverse=True)
-    for place in (True, False) if leave is Cloud.IF_LATE else (None,):
+    for place in (True, False) if leave is Cloud.WHEN_LATE else (None,):
         same = [one for one in standings if place is None or one.member.local is place]
         if urgency is Urgency.INTERACTIVE:
             stuck = [one.state.blocked is not None for one in same]

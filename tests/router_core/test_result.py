@@ -84,7 +84,7 @@ class TestDegraded:
 
     def test_a_stand_in_tells_who_answered_and_why_it_was_asked(self):
         result = self.degraded(
-            Remedy.OTHER_MODEL, attempt("smol", ErrorClass.TIMEOUT), attempt("spare", why="why not"), body={"a": 1}
+            Remedy.DEFAULT_FALLBACK, attempt("smol", ErrorClass.TIMEOUT), attempt("spare", why="why not"), body={"a": 1}
         )
         assert (result.model, result.fallback_used) == ("spare", True)
         assert result.selection_reason == "all are away; role ace"

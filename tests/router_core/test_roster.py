@@ -25,15 +25,15 @@ def catalog(**told: Any) -> Catalog:
 
 
 def test_slots_are_those_of_all_backends() -> None:
-    member = model_index(catalog(at=("tower", "shed")))["m"]
+    member = model_index(catalog(backends=("tower", "shed")))["m"]
     assert (member.slots, member.local) == (5, True)
 
 
 def test_what_is_not_said_of_a_model_has_its_value() -> None:
-    plain = model_index(catalog(at=("tower",)))["m"]
-    assert (plain.load_s, plain.quality) == (0.0, 0.5)
-    told = model_index(catalog(at=("tower",), load_s=35, quality={"default": 0.7}))["m"]
-    assert (told.load_s, told.quality) == (35.0, 0.7)
+    plain = model_index(catalog(backends=("tower",)))["m"]
+    assert (plain.load_time, plain.quality) == (0.0, 0.5)
+    told = model_index(catalog(backends=("tower",), load_time=35, quality={"default": 0.7}))["m"]
+    assert (told.load_time, told.quality) == (35.0, 0.7)
 
 
 @pytest.mark.parametrize(
@@ -50,22 +50,22 @@ def test_what_is_not_said_of_a_model_has_its_value() -> None:
 def test_a_price_is_nothing_where_none_is_paid_and_unknown_stays_unknown(
     at: str, prices: Prices | None, price: float | None
 ) -> None:
-    assert model_index(catalog(at=(at,), usd_per_mtok=prices))["m"].price == price
+    assert model_index(catalog(backends=(at,), usd_per_mtok=prices))["m"].price == price
 
 
 def test_a_catalog_has_one_roster_and_an_equal_one_its_own() -> None:
-    one, other = catalog(at=("tower",)), catalog(at=("tower",))
+    one, other = catalog(backends=("tower",)), catalog(backends=("tower",))
     assert one == other
     assert model_index(one) is model_index(one)
     assert model_index(one) is not model_index(other)
 
 
 def test_a_changed_copy_of_a_catalog_is_another() -> None:
-    first = catalog(at=("tower",))
+    first = catalog(backends=("tower",))
     assert model_index(first)["m"].local
-    assert not model_index(first.model_copy(update={"models": catalog(at=("provider",)).models}))["m"].local
+    assert not model_index(first.model_copy(update={"models": catalog(backends=("provider",)).models}))["m"].local
 
 
 def test_many_catalogs_are_told_apart() -> None:
-    kept = [catalog(at=("tower",), load_s=seconds) for seconds in range(1, 2 * KEPT)]
-    assert [model_index(one)["m"].load_s for one in kept] == list(range(1, 2 * KEPT))
+    kept = [catalog(backends=("tower",), load_time=seconds) for seconds in range(1, 2 * KEPT)]
+    assert [model_index(one)["m"].load_time for one in kept] == list(range(1, 2 * KEPT))

@@ -33,10 +33,10 @@ BACKENDS = {
     "provider": Backend(url="https://example.invalid/v1", pool="cloud"),
 }
 MODELS = {
-    "coder": ModelSpec(upstream="coder:32b", at=("tower",), quality={"code": 0.95}),
-    "tiny": ModelSpec(upstream="tiny:3b", at=("tower",), ctx=100, tools=False),
-    "opus": ModelSpec(upstream="opus-4-6", at=("provider",), ctx=200_000, images=True),
-    "haiku": ModelSpec(upstream="haiku-4-5", at=("provider",), ctx=200_000),
+    "coder": ModelSpec(upstream="coder:32b", backends=("tower",), quality={"code": 0.95}),
+    "tiny": ModelSpec(upstream="tiny:3b", backends=("tower",), context=100, tools=False),
+    "opus": ModelSpec(upstream="opus-4-6", backends=("provider",), context=200_000, images=True),
+    "haiku": ModelSpec(upstream="haiku-4-5", backends=("provider",), context=200_000),
 }
 ROLES = {
     "chat": Role(chain=("coder", "haiku"), urgency=Urgency.INTERACTIVE),
@@ -177,7 +177,7 @@ class TestLocalOnly:
         assert routed(role="private").reason == "role private: coder; opus left out: role private is local-only"
 
     def test_an_urgency_that_stays_at_home_leaves_cloud_models_out_but_is_no_promise(self) -> None:
-        home = URGENCY_DEFAULTS[Urgency.BATCH].model_copy(update={"cloud": Cloud.NO})
+        home = URGENCY_DEFAULTS[Urgency.BATCH].model_copy(update={"allow_cloud": Cloud.NO})
         told = catalog(urgency={**URGENCY_DEFAULTS, Urgency.BATCH: home})
         found = routed(told, role="chat", urgency=Urgency.BATCH)
         assert (found.chain, found.local_only) == (("coder",), False)
@@ -196,7 +196,7 @@ class TestLocalOnly:
         assert [one.model for one in error.considered] == ["opus", "haiku"]
 
     def test_without_any_local_model_the_remedy_is_to_add_one(self) -> None:
-        models = {name: spec for name, spec in MODELS.items() if spec.at == ("provider",)}
+        models = {name: spec for name, spec in MODELS.items() if spec.backends == ("provider",)}
         told = catalog(models=models, roles={}, tasks={}, groups=())
         assert str(refused(told, model="opus", local_only=True)).endswith(
             "Add a model of a local pool that can, or let such jobs leave the local pools."
@@ -317,6 +317,6 @@ def _check(found: Route, asked: RouteRequest, switched: bool) -> None:
         assert found.urgency is not Urgency.INTERACTIVE
     for alias in found.chain:
         spec = MODELS[alias]
-        assert spec.ctx >= asked.needs.tokens_at_least
+        assert spec.context >= asked.needs.tokens_at_least
         assert spec.tools or not asked.needs.tools
         assert spec.images or not asked.needs.images

@@ -135,7 +135,7 @@ def check(a_job, by, moment):
     cloud=st.sampled_from(Cloud),
 )
 def test_every_story_keeps_to_its_bounds(chain, failures, fleets, waits, terms, cloud):
-    a_job, by = job(chain, **terms), catalog(cloud=cloud, times=TIMES)
+    a_job, by = job(chain, **terms), catalog(cloud=cloud, max_retries=TIMES)
     fleets = cycle(fleets)
     calls, unasked = [], 0
     for moment in live(a_job, by, fleets, cycle(failures), cycle(waits)):

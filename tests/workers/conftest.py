@@ -77,8 +77,8 @@ async def _bench(redis_url: str, home: Path, upstream: FaultServer, slots: int, 
     box = terms.pop("box", BackendCapacity("box", slots))
     catalog = Catalog(
         backends={"box": Backend(url=upstream.url, pool="gpu", slots=slots)},
-        models={name: ModelSpec(upstream=name, at=("box",), timeout=10) for name in ("small", "large")},
-        breakers=BreakerPolicy(recover_after=0.2, spread=0, probes=1, ramp=0),
+        models={name: ModelSpec(upstream=name, backends=("box",), timeout=10) for name in ("small", "large")},
+        breakers=BreakerPolicy(open_for=0.2, jitter=0, probe_successes=1, slow_start=0),
     )
     queues = tuple(catalog.queue(model, urgency) for urgency in Urgency for model in catalog.models)
     who = WorkerIdentity("of-gpu-here-1-abc", "gpu", queues, ("box",))

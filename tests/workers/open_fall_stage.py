@@ -180,7 +180,7 @@ class Stage:
         told: dict[str, Any] = {
             "data": str(self.config.parent / "data"),
             "backends": {"box": {"protocol": "openai", "url": f"{model}/v1", "pool": "gpu", "slots": 2}},
-            "models": {MODEL: {"upstream": "m", "at": ["box"]}},
+            "models": {MODEL: {"upstream": "m", "backends": ["box"]}},
             "roles": {"chat": {"chain": [MODEL]}},
             "open_fall": {"interactive": ["canned_reply", "hold"], "notify": notify},
             "webhooks": {"secret": "whsec_" + "b3BlbmZhbGwgdGVzdHMgb2Yga2lsbHMgb2Yga2lsbHM="},

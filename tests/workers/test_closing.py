@@ -30,8 +30,8 @@ CATALOG = Catalog(
         "sky": Backend(url="http://127.0.0.1:1", pool="cloud", slots=1),
     },
     models={
-        **{name: ModelSpec(upstream=name, at=("box",)) for name in ("smol", "large")},
-        "far": ModelSpec(upstream="far", at=("sky",)),
+        **{name: ModelSpec(upstream=name, backends=("box",)) for name in ("smol", "large")},
+        "far": ModelSpec(upstream="far", backends=("sky",)),
     },
 )
 QUEUES = tuple(CATALOG.queue(model, urgency) for urgency in Urgency for model in ("smol", "large"))

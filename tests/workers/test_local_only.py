@@ -23,15 +23,18 @@ SLOTS = 8
 
 def catalog_of(local: str, cloud: str, start_within: float = 1.0) -> Catalog:
     """A local model and one in the cloud, and urgencies whose jobs are soon late."""
-    soon = {urgency: UrgencyPolicy(start_within=start_within, give_up=600, cloud=Cloud.YES) for urgency in Urgency}
+    soon = {
+        urgency: UrgencyPolicy(start_within=start_within, expires_after=600, allow_cloud=Cloud.YES)
+        for urgency in Urgency
+    }
     return Catalog(
         backends={
             "box": Backend(url=local, pool="gpu", slots=64),
             "sky": Backend(url=cloud, pool="cloud", slots=SLOTS),
         },
         models={
-            "small": ModelSpec(upstream="small", at=("box",), timeout=5),
-            "big": ModelSpec(upstream="big", at=("sky",), timeout=5),
+            "small": ModelSpec(upstream="small", backends=("box",), timeout=5),
+            "big": ModelSpec(upstream="big", backends=("sky",), timeout=5),
         },
         urgency=soon,
     )

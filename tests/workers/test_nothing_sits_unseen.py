@@ -32,9 +32,14 @@ def catalog_of(url: str, **others: float) -> Catalog:
     within = START_WITHIN | {Urgency(word): seconds for word, seconds in others.items()}
     return Catalog(
         backends={"box": Backend(url=url, pool="gpu"), "sky": Backend(url=url, pool="cloud", slots=16)},
-        models={"first": ModelSpec(upstream="first", at=("box",)), "spare": ModelSpec(upstream="spare", at=("sky",))},
-        urgency={word: UrgencyPolicy(start_within=within[word], give_up=600, cloud=Cloud.YES) for word in Urgency},
-        breakers=BreakerPolicy(probes=1, spread=0, ramp=0, recover_after=1),
+        models={
+            "first": ModelSpec(upstream="first", backends=("box",)),
+            "spare": ModelSpec(upstream="spare", backends=("sky",)),
+        },
+        urgency={
+            word: UrgencyPolicy(start_within=within[word], expires_after=600, allow_cloud=Cloud.YES) for word in Urgency
+        },
+        breakers=BreakerPolicy(probe_successes=1, jitter=0, slow_start=0, open_for=1),
     )  # fmt: skip
 
 
@@ -126,7 +131,7 @@ def test_a_worker_leaves_alone_what_a_worker_of_another_configuration_serves(red
     async def story(here, upstream):
         newer = here.catalog.model_copy(update={
             "backends": here.catalog.backends | {"desk": Backend(url=upstream.url, pool="desk")},
-            "models": here.catalog.models | {"new": ModelSpec(upstream="new", at=("desk",))},
+            "models": here.catalog.models | {"new": ModelSpec(upstream="new", backends=("desk",))},
             "pools": here.catalog.pools | {"desk": Pool(local=True)},
         })  # fmt: skip
         who = WorkerIdentity("of-desk-there-1-abcdef", "desk", ("desk.new.background",), ("desk",))

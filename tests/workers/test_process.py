@@ -40,7 +40,7 @@ class Fleet:
             "redis": self.redis_url,
             "data": str(self.home / "data"),
             "backends": {"box": {"url": upstream, "pool": "gpu", "slots": 8}},
-            "models": {"small": {"upstream": "small", "at": ["box"]}},
+            "models": {"small": {"upstream": "small", "backends": ["box"]}},
             "roles": {"chat": {"chain": ["small"]}},
             **more,
         }
@@ -206,7 +206,7 @@ def test_a_burst_of_several_processes_answers_everything_and_ends(fleet):
 def test_a_pool_that_serves_no_model_is_told_by_name():
     catalog = Catalog(
         backends={name: Backend(url="http://127.0.0.1:9", pool="gpu") for name in ("here", "idle")},
-        models={"small": ModelSpec(upstream="small", at=("here",))},
+        models={"small": ModelSpec(upstream="small", backends=("here",))},
     )
     told = {
         "redis_url": "redis://127.0.0.1:1",

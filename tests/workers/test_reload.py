@@ -45,8 +45,8 @@ class Running:
             "redis": self.redis_url,
             "data": str(self.home / "data"),
             "backends": {at[name]: {"url": places[at[name]], "pool": "gpu", "slots": 8} for name in models},
-            "models": {name: {"upstream": name, "at": [at[name]], "timeout": "60s"} for name in models},
-            "workers": {"grace": "1s", "slots": 8},
+            "models": {name: {"upstream": name, "backends": [at[name]], "timeout": "60s"} for name in models},
+            "workers": {"shutdown_grace": "1s", "slots": 8},
             **more,
         }
         self.write_text(yaml.safe_dump(told))
@@ -152,7 +152,7 @@ def test_a_long_call_is_not_cut_though_its_backend_is_gone_from_the_file_and_the
             await own.box.arrived.wait()
             own.write("large")
             await until(lambda: own.log.count(IN_FORCE) == 1)
-            own.write("large", retry={"times": 1})
+            own.write("large", retry={"max_retries": 1})
             await until(lambda: own.log.count(IN_FORCE) == 2)
             assert not own.box.left.is_set()
             own.release.set()
@@ -201,7 +201,7 @@ def test_no_job_is_dropped_or_asked_twice_while_the_file_changes_again_and_again
         async with own.client() as llm:
             jobs = []
             for round_ in range(3):
-                own.write("small", "large", retry={"times": round_})
+                own.write("small", "large", retry={"max_retries": round_})
                 while own.log.count(IN_FORCE) <= round_:
                     jobs.append(await llm.submit(f"line {len(jobs)}", model="small"))
                     await asyncio.sleep(0.01)

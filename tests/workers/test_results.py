@@ -33,7 +33,7 @@ def test_an_answer_of_its_own_chain_is_an_answer():
 def test_an_answer_of_a_stand_in_is_degraded_and_tells_why():
     told = as_told(result_of(JOB, CALLS, Done(completion(body={"a": 1})), NOW + 5, stand_in_for="all are away"))
     assert (told.status, told.degraded_by, told.degraded_why) == (
-        Status.DEGRADED, Remedy.OTHER_MODEL, "all are away"
+        Status.DEGRADED, Remedy.DEFAULT_FALLBACK, "all are away"
     )  # fmt: skip
     assert (told.answered, told.final, told.model, told.fallback_used, told.took) == (True, True, "opus", True, 5)
     assert told.selection_reason == "all are away; role ace"

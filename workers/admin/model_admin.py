@@ -39,9 +39,9 @@ class ModelAdmin:
     async def carry_out(self, verb: str, alias: str, *, force: bool = False) -> AsyncIterator[Told]:
         """One line for each backend of the model, as each is done. Raises `UnknownName`."""
         spec = self.catalog.model(alias)
-        if self.backend is not None and self.backend not in spec.at:
-            raise UnknownName(f"backend of {alias}", self.backend, spec.at)
-        names = [name for name in spec.at if self.backend in (None, name)]
+        if self.backend is not None and self.backend not in spec.backends:
+            raise UnknownName(f"backend of {alias}", self.backend, spec.backends)
+        names = [name for name in spec.backends if self.backend in (None, name)]
         tasks = [asyncio.create_task(self._at(verb, alias, name, force)) for name in names]
         for task in asyncio.as_completed(tasks):
             yield await task
@@ -64,13 +64,13 @@ class ModelAdmin:
         spec = self.catalog.models[alias]
         if await backend.list_loaded(health.ENDPOINT_TIMEOUT_S) is None:
             return {"ok": True, "said": "has its models ready by itself: there is nothing to load"}
-        within = LOAD_WITHIN if spec.load_s is None else 4 * spec.load_s + UNLOAD_WITHIN
+        within = LOAD_WITHIN if spec.load_time is None else 4 * spec.load_time + UNLOAD_WITHIN
         if self.link is None:
-            return _told(await backend.load(spec.upstream, spec.ctx, within), "is in memory")
+            return _told(await backend.load(spec.upstream, spec.context, within), "is in memory")
         async with note_loading(self.link, name, alias) as mine:
             if not mine:
                 return {"ok": True, "said": "is being loaded already"}
-            failure = await backend.load(spec.upstream, spec.ctx, within)
+            failure = await backend.load(spec.upstream, spec.context, within)
         await self._remember_memory(backend, name)
         return _told(failure, "is in memory")
 
@@ -108,7 +108,7 @@ class ModelAdmin:
         loaded = await backend.list_loaded(health.ENDPOINT_TIMEOUT_S)
         if self.link is None or loaded is None or isinstance(loaded, Failure):
             return
-        here = {spec.upstream for spec in self.catalog.models.values() if name in spec.at}
+        here = {spec.upstream for spec in self.catalog.models.values() if name in spec.backends}
         found = [upstream for upstream in here if any(same_model(one.upstream, upstream) for one in loaded)]
         await remember_loaded(self.link, name, found, await self._now())
 

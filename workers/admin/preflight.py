@@ -55,7 +55,7 @@ class _Told:
 
 async def preflight(catalog: Catalog) -> AsyncIterator[dict[str, Any]]:
     """The findings of every backend that serves a model, in the order in which the backends answer."""
-    names = [name for name in catalog.backends if any(name in spec.at for spec in catalog.models.values())]
+    names = [name for name in catalog.backends if any(name in spec.backends for spec in catalog.models.values())]
     tasks = [asyncio.create_task(_backend(catalog, name)) for name in names]
     for task in asyncio.as_completed(tasks):
         for finding in await task:
@@ -93,7 +93,7 @@ async def _nothing() -> None:
 
 async def _props(spec: Backend) -> Any:
     """What llama-server says of itself; None when it is none."""
-    key = spec.key.get_secret_value()
+    key = spec.api_key.get_secret_value()
     headers = {"authorization": f"Bearer {key}"} if key else {}
     exchange = HttpClient(parse_address(spec.url), headers, open_transport(keep_alive=False))
     try:
@@ -145,7 +145,7 @@ def _unlisted(name: str, failure: Failure) -> CheckResult:
 
 
 def _listed(catalog: Catalog, name: str, names: tuple[str, ...], props: Any) -> Iterator[CheckResult]:
-    here = {alias: spec for alias, spec in catalog.models.items() if name in spec.at}
+    here = {alias: spec for alias, spec in catalog.models.items() if name in spec.backends}
     missing = {alias: spec for alias, spec in here.items() if not _has(names, spec.upstream)}
     asked = {alias for one in _chains(catalog) for alias in one}
     if not missing:
@@ -196,7 +196,7 @@ def _memory(catalog: Catalog, name: str, loaded: tuple[LoadedModel, ...] | Failu
     if loaded is None or isinstance(loaded, Failure):
         return
     for alias, spec in catalog.models.items():
-        one = next((one for one in loaded if name in spec.at and same_model(one.upstream, spec.upstream)), None)
+        one = next((one for one in loaded if name in spec.backends and same_model(one.upstream, spec.upstream)), None)
         if one is not None and one.vram_share is not None and one.vram_share < 1:
             said = f"only {one.vram_share:.0%} of {alias} is on the card of {name}: it is slow"
             remedy = "Unload another model, take a smaller one, or give it less context."
@@ -209,7 +209,7 @@ def _context(catalog: Catalog, name: str, props: Any) -> Iterator[CheckResult]:
     if not isinstance(ctx, int) or ctx < 1:
         return
     for alias, spec in catalog.models.items():
-        if name in spec.at and spec.ctx > ctx:
-            said = f"{name} gives each call {ctx} tokens, {alias} is said to have {spec.ctx}"
+        if name in spec.backends and spec.context > ctx:
+            said = f"{name} gives each call {ctx} tokens, {alias} is said to have {spec.context}"
             remedy = f"Start it with more (-c, shared by its slots), or write ctx: {ctx} at models.{alias}."
             yield CheckResult(check="context", what=f"{alias}@{name}", state="warning", said=said, remedy=remedy)

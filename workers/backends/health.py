@@ -75,13 +75,13 @@ def health_prompt(spec: ModelSpec) -> Request:
         timeout=probe_timeout(spec),
         max_tokens=MAX_TOKENS,
         sampling_params=spec.sampling_params,
-        ctx=spec.ctx,
+        ctx=spec.context,
     )
 
 
 def probe_timeout(spec: ModelSpec) -> float:
     """Seconds that a probe of this model may take: those for the prompt, and those for loading it first."""
-    return min(spec.timeout, PROMPT_TIMEOUT_S) + (spec.load_s or 0.0)
+    return min(spec.timeout, PROMPT_TIMEOUT_S) + (spec.load_time or 0.0)
 
 
 def nonsense(answer: Completion) -> str | None:

@@ -18,15 +18,15 @@ Opener = Callable[[Backend, httpx.AsyncBaseTransport], CompletionBackend]
 
 
 def _openai(spec: Backend, transport: httpx.AsyncBaseTransport) -> CompletionBackend:
-    return OpenAIBackend(spec.url, spec.key.get_secret_value(), transport)
+    return OpenAIBackend(spec.url, spec.api_key.get_secret_value(), transport)
 
 
 def _anthropic(spec: Backend, transport: httpx.AsyncBaseTransport) -> CompletionBackend:
-    return AnthropicBackend(spec.url, spec.key.get_secret_value(), transport, spec.api_version)
+    return AnthropicBackend(spec.url, spec.api_key.get_secret_value(), transport, spec.api_version)
 
 
 def _ollama(spec: Backend, transport: httpx.AsyncBaseTransport) -> CompletionBackend:
-    return OllamaBackend(spec.url, spec.key.get_secret_value(), transport)
+    return OllamaBackend(spec.url, spec.api_key.get_secret_value(), transport)
 
 
 PROTOCOLS: Mapping[Protocol, Opener] = {"openai": _openai, "anthropic": _anthropic, "ollama": _ollama}

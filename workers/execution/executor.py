@@ -121,7 +121,7 @@ class JobExecutor:
         result = result_of(job, course.attempts, done, course.now, stand_in_for=fell.detail if fell else "")
         if result.status is Status.ANSWERED and Remedy.LAST_ANSWER in allowed_remedies(job, self.catalog):
             return DeliveryOutcome(
-                next_step=result, call=call, remember_answer=(request_key(job), self.catalog.open_fall.last_answer_for)
+                next_step=result, call=call, remember_answer=(request_key(job), self.catalog.open_fall.last_answer_ttl)
             )
         return DeliveryOutcome(next_step=result, call=call)
 
@@ -141,7 +141,7 @@ class JobExecutor:
             timeout=call.timeout,
             max_tokens=model.max_tokens,
             sampling_params=model.sampling_params,
-            ctx=model.ctx,
+            ctx=model.context,
         )
         return await self.backends[course.delivery.backend].complete(request, on_delta)
 

@@ -27,7 +27,7 @@ def result_of(
         told |= {"picked": f"{done.answer.model}@{done.answer.backend}", "picked_why": done.why}
     if not stand_in_for:
         return Result(status=Status.ANSWERED, **_shown(outcome), **told)
-    told |= {"degraded_by": Remedy.OTHER_MODEL, "degraded_why": stand_in_for}
+    told |= {"degraded_by": Remedy.DEFAULT_FALLBACK, "degraded_why": stand_in_for}
     return Result(status=Status.DEGRADED, **_shown(outcome), **told)
 
 

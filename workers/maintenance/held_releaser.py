@@ -31,7 +31,7 @@ class HeldReleaser:
             return
         catalog = self.watch.catalog
         for job_id, queue in await release_held(
-            self.link, offers(catalog, self.watch.last), catalog.open_fall.release_first
+            self.link, offers(catalog, self.watch.last), catalog.open_fall.release_initial
         ):
             log.info("%s: released to %s", job_id, queue)
 
@@ -41,6 +41,6 @@ def offers(catalog: Catalog, seen: FleetSnapshot) -> Iterator[ReleaseBudget]:
     for alias, spec in catalog.models.items():
         urgencies = tuple(urgency for urgency in Urgency if seen.fleet_state(urgency).model(alias).blocked is None)
         if urgencies:
-            slots = sum(catalog.backends[name].slots for name in spec.at)
-            most = min(slots, catalog.open_fall.release_most or slots)
+            slots = sum(catalog.backends[name].slots for name in spec.backends)
+            most = min(slots, catalog.open_fall.release_max or slots)
             yield ReleaseBudget(alias, catalog.pool_of(alias), most, urgencies)

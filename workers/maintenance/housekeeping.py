@@ -136,7 +136,7 @@ class Housekeeping:
         if loaded is None or isinstance(loaded, Failure) or self.watch.last is None:
             return
         catalog = self.watch.catalog
-        here = {spec.upstream for spec in catalog.models.values() if name in spec.at}
+        here = {spec.upstream for spec in catalog.models.values() if name in spec.backends}
         found = [upstream for upstream in here if any(same_model(one.upstream, upstream) for one in loaded)]
         await remember_loaded(self.link, name, found, self.watch.last.now)
 

@@ -101,7 +101,7 @@ elseif verb == 'fall' then
 elseif verb == 'stand_in' then
   redis.call('HSET', record, 'stand_in', ARGV[14])
   count('stood_in')
-  tell(id, cjson.encode({event = 'degraded', at = now, reason = ARGV[16], detail = ARGV[15], by = 'other_model', text = ''}))
+  tell(id, cjson.encode({event = 'degraded', at = now, reason = ARGV[16], detail = ARGV[15], by = 'default_fallback', text = ''}))
   local position = enqueue(id, ARGV[12], ARGV[13] == '1', now)
   tell(id, cjson.encode({event = 'queued', at = now, queue = ARGV[12], position = position, why = ARGV[15]}))
 elseif verb == 'back' then

@@ -22,13 +22,13 @@ redis: ${REDIS_URL:-embedded}
 pools: {gpu: {local: yes}, cloud: {}}
 backends:
   here: {protocol: openai, url: "http://127.0.0.1:9", pool: gpu, slots: 64}
-  api: {protocol: anthropic, url: "http://127.0.0.1:9", pool: cloud, key: sk-0123456789abcdefghij}
-  api-2: {protocol: anthropic, url: "http://127.0.0.1:9/v1", pool: cloud, key: sk-0123456789abcdefghij}
+  api: {protocol: anthropic, url: "http://127.0.0.1:9", pool: cloud, api_key: sk-0123456789abcdefghij}
+  api-2: {protocol: anthropic, url: "http://127.0.0.1:9/v1", pool: cloud, api_key: sk-0123456789abcdefghij}
 models:
-  tiny: {upstream: tiny-1, at: [here]}
-  opus: {upstream: opus-1, at: [api, api-2], usd_per_mtok: {in: 5, out: 25}}
+  tiny: {upstream: tiny-1, backends: [here]}
+  opus: {upstream: opus-1, backends: [api, api-2], usd_per_mtok: {in: 5, out: 25}}
 roles: {chat: {chain: [tiny, opus]}}
-breakers: {open_after: 2}
+breakers: {consecutive_failures: 2}
 """
 
 

@@ -30,8 +30,8 @@ def test_every_mistake_is_told_with_its_line_and_the_code_says_so(openfall: Run,
 
 def test_a_sound_configuration_is_called_so_and_shown_with_its_secrets_masked(openfall: Run, home: Path) -> None:
     (home / "openfall.yaml").write_text(
-        "backends: {api: {url: 'https://api.example.com', pool: cloud, key: sk-ant-0123456789abcdefx9Qk}}\n"
-        "models: {big: {upstream: big, at: [api]}}\nroles: {chat: {chain: [big]}}\n"
+        "backends: {api: {url: 'https://api.example.com', pool: cloud, api_key: sk-ant-0123456789abcdefx9Qk}}\n"
+        "models: {big: {upstream: big, backends: [api]}}\nroles: {chat: {chain: [big]}}\n"
     )
     assert "sound" in openfall("config", "check").stderr
     shown = openfall("config", "show")

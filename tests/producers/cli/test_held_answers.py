@@ -89,7 +89,7 @@ def degraded(by: Remedy, **more: Any) -> Result:
 @pytest.mark.parametrize(
     ("by", "words", "model"),
     [
-        (Remedy.OTHER_MODEL, "[8f21 smol-a@one 3.0s ?+5 tok $? · degraded: smol-a stands in]", "smol-a"),
+        (Remedy.DEFAULT_FALLBACK, "[8f21 smol-a@one 3.0s ?+5 tok $? · degraded: smol-a stands in]", "smol-a"),
         (Remedy.CANNED_REPLY, "[8f21 3.0s $? · degraded: canned reply]", None),
         (Remedy.LAST_ANSWER, "[8f21 3.0s $? · degraded: the last answer to the same request]", None),
     ],
@@ -108,4 +108,4 @@ def test_in_a_batch_a_canned_reply_is_no_response_and_a_stand_ins_answer_is_one(
     canned = answer_row("8f21aaaa", "line-1", degraded(Remedy.CANNED_REPLY, degraded_why="every model is away"))
     assert canned["response"] is None
     assert canned["error"] == {"code": "degraded", "message": "every model is away"}
-    assert answer_row("8f21aaaa", "line-1", degraded(Remedy.OTHER_MODEL))["response"]["body"] == TEXT
+    assert answer_row("8f21aaaa", "line-1", degraded(Remedy.DEFAULT_FALLBACK))["response"]["body"] == TEXT

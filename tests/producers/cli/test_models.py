@@ -28,9 +28,9 @@ backends:
   tower: {protocol: ollama, url: "TOWER", pool: gpu}
   api: {protocol: openai, url: "API", pool: cloud}
 models:
-  small: {upstream: smollm2, at: [tower], ctx: 2k, vram_gb: 1}
-  gone: {upstream: not-pulled, at: [tower]}
-  gpt: {upstream: gpt-1, at: [api], usd_per_mtok: {in: 2, out: 8}}
+  small: {upstream: smollm2, backends: [tower], context: 2k, vram_gb: 1}
+  gone: {upstream: not-pulled, backends: [tower]}
+  gpt: {upstream: gpt-1, backends: [api], usd_per_mtok: {in: 2, out: 8}}
 roles: {chat: {chain: [small, gpt]}}
 """
 

@@ -18,11 +18,11 @@ redis: ${REDIS_URL:-embedded}
 pools: {gpu: {local: yes}, cloud: {}}
 backends:
   tower: {protocol: ollama, url: "TOWER", pool: gpu, vram_gb: 16}
-  api: {protocol: openai, url: "API", pool: cloud, key: "${API_KEY:-}"}
+  api: {protocol: openai, url: "API", pool: cloud, api_key: "${API_KEY:-}"}
 models:
-  coder: {upstream: "qwen2.5-coder:32b", at: [tower], vram_gb: 20}
-  gpt: {upstream: gpt-5-mini, at: [api]}
-  idle: {upstream: gpt-5-nano, at: [api]}
+  coder: {upstream: "qwen2.5-coder:32b", backends: [tower], vram_gb: 20}
+  gpt: {upstream: gpt-5-mini, backends: [api]}
+  idle: {upstream: gpt-5-nano, backends: [api]}
 roles: {worker: {chain: [coder, gpt]}}
 """
 
@@ -98,7 +98,7 @@ def test_an_endpoint_that_is_away_and_a_redis_that_is_away_are_each_one_line(ope
 def test_a_llama_server_tells_how_much_it_takes_and_answers_to_any_name(openfall: Run, tmp_path: Path) -> None:
     text = """
 backends: {box: {protocol: openai, url: "API", pool: gpu}}
-models: {llama: {upstream: llama, at: [box], ctx: 32k}}
+models: {llama: {upstream: llama, backends: [box], context: 32k}}
 roles: {chat: {chain: [llama]}}
 """
 
@@ -131,7 +131,7 @@ def test_all_is_well_exits_with_0_and_counts_its_checks(openfall: Run, answering
 redis: ${REDIS_URL:-embedded}
 pools: {gpu: {local: yes}}
 backends: {here: {protocol: openai, url: "API", pool: gpu}}
-models: {tiny: {upstream: tiny-1, at: [here]}}
+models: {tiny: {upstream: tiny-1, backends: [here]}}
 roles: {chat: {chain: [tiny]}}
 """
 
@@ -151,7 +151,7 @@ def test_an_open_breaker_and_the_local_only_switch_are_things_to_think_about(
 redis: ${REDIS_URL:-embedded}
 pools: {gpu: {local: yes}}
 backends: {here: {protocol: openai, url: "API", pool: gpu}}
-models: {tiny: {upstream: tiny-1, at: [here]}}
+models: {tiny: {upstream: tiny-1, backends: [here]}}
 roles: {chat: {chain: [tiny]}}
 """
 

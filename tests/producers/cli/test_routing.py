@@ -17,11 +17,11 @@ redis: ${REDIS_URL:-embedded}
 pools: {gpu: {local: yes}, cloud: {}}
 backends:
   here: {protocol: openai, url: "http://127.0.0.1:9", pool: gpu, slots: 64}
-  away: {protocol: openai, url: "http://127.0.0.1:9", pool: cloud, key: sk-0123456789abcdefghij}
+  away: {protocol: openai, url: "http://127.0.0.1:9", pool: cloud, api_key: sk-0123456789abcdefghij}
 models:
-  tiny: {upstream: tiny-1, at: [here], ctx: 2k}
-  other: {upstream: other-1, at: [here], ctx: 8k}
-  gpt: {upstream: gpt-1, at: [away], ctx: 100k, usd_per_mtok: {in: 2, out: 8}}
+  tiny: {upstream: tiny-1, backends: [here], context: 2k}
+  other: {upstream: other-1, backends: [here], context: 8k}
+  gpt: {upstream: gpt-1, backends: [away], context: 100k, usd_per_mtok: {in: 2, out: 8}}
 roles:
   worker: {chain: [tiny, other, gpt]}
 tasks:

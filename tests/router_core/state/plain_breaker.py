@@ -13,7 +13,14 @@ from openfall.router_core.jobs.outcome import CallSignal, CredentialSignal
 from openfall.router_core.state.subscription import BackendCapacity
 
 POLICY = BreakerPolicy(
-    open_after=3, least_calls=4, slow_rate=0.75, window=100, recover_after=10, recover_most=50, forget_after=60, ramp=8
+    consecutive_failures=3,
+    minimum_calls=4,
+    slow_call_rate=0.75,
+    window=100,
+    open_for=10,
+    open_for_max=50,
+    reset_after=60,
+    slow_start=8,
 )
 SLOT = 10_000  # ms of a tenth of the window
 SEATS = {  # model -> where it is called; both backends in the house have one key
@@ -65,11 +72,11 @@ class Breaker:
         self.window.clear()
 
     def open(self, now: int, chance: float) -> None:
-        healthy = self.state == "closed" and self.since is not None and now - self.since > POLICY.forget_after * 1000
+        healthy = self.state == "closed" and self.since is not None and now - self.since > POLICY.reset_after * 1000
         opens = 1 if healthy else self.opens + 1
         self.go("open", now)
-        wait = min(POLICY.recover_most * 1000, POLICY.recover_after * 1000 * 2 ** (opens - 1))
-        self.opens, self.due = opens, math.floor(now + wait * (1 + POLICY.spread * (2 * chance - 1)))
+        wait = min(POLICY.open_for_max * 1000, POLICY.open_for * 1000 * 2 ** (opens - 1))
+        self.opens, self.due = opens, math.floor(now + wait * (1 + POLICY.jitter * (2 * chance - 1)))
 
     def close(self, now: int) -> None:
         self.go("closed", now)
@@ -89,9 +96,11 @@ class Breaker:
         if mark == OK or (self.forced and self.forced[0] == "closed" and self.forced[1] > now):
             return False
         sums = self.sums(now)
-        many = sums["n"] >= POLICY.least_calls
-        rates = many and (sums["f"] >= POLICY.failure_rate * sums["n"] or sums["s"] >= POLICY.slow_rate * sums["n"])
-        if mark == TRIP or (mark == FAILURE and self.run >= POLICY.open_after) or rates:
+        many = sums["n"] >= POLICY.minimum_calls
+        rates = many and (
+            sums["f"] >= POLICY.failure_rate * sums["n"] or sums["s"] >= POLICY.slow_call_rate * sums["n"]
+        )
+        if mark == TRIP or (mark == FAILURE and self.run >= POLICY.consecutive_failures) or rates:
             self.open(now, chance)
         return self.state == "open"
 
@@ -101,8 +110,8 @@ class Breaker:
     def slots(self, most: int, now: int) -> int:
         if self.state != "closed" or self.cool > now:
             return 0
-        if self.ramp is not None and now - self.ramp < POLICY.ramp * 1000:
-            return max(1, math.floor(most * ((now - self.ramp) / (POLICY.ramp * 1000))))
+        if self.ramp is not None and now - self.ramp < POLICY.slow_start * 1000:
+            return max(1, math.floor(most * ((now - self.ramp) / (POLICY.slow_start * 1000))))
         return most
 
 

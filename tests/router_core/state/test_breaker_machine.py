@@ -189,7 +189,7 @@ class Machine(RuleBasedStateMachine):
                 breaker.due = now + max(1000, wait * 1000)
             elif mark == OK:
                 breaker.answered, breaker.due = breaker.answered + 1, 0
-                if breaker.answered == POLICY.probes:
+                if breaker.answered == POLICY.probe_successes:
                     breaker.close(now)
             else:
                 breaker.open(now, chance)
@@ -200,7 +200,7 @@ class Machine(RuleBasedStateMachine):
     def heal(self, name: str, seconds: int) -> None:
         """Time enough for a probe, and whatever it is, it is answered."""
         self.pass_time(seconds)
-        for _ in range(POLICY.probes):
+        for _ in range(POLICY.probe_successes):
             self.claim(name, 0)
             self.answer_probe(1, OK, 0, 0.5)
 

@@ -42,7 +42,7 @@ async def probed(f, probe, mark=OK, wait=0.0, chance=0.5):
 async def healed(f, worker, target=BOX):
     """Its open time passes, and its probes are answered."""
     f.clock.now = max(f.clock.now, (await breaker(f, target)).until or 0)
-    for _ in range(POLICY.probes):
+    for _ in range(POLICY.probe_successes):
         (probe,) = (await worker.claim(0, 0)).probes
         state = await probed(f, probe)
     assert state == CLOSED
@@ -262,7 +262,7 @@ def test_after_it_closed_its_slots_come_back_one_after_the_other(fleet):
         got = []
         for _ in range(5):
             got.append(len((await worker.claim(20, 0)).deliveries))
-            f.clock.now += POLICY.ramp / 4
+            f.clock.now += POLICY.slow_start / 4
         assert got == [1, 1, 2, 2, 2], "of 8: one, a quarter, half, three quarters, all"
         assert f.store.hgetall("of:blocked") == {}, "and nothing is left of it"
 
@@ -277,7 +277,7 @@ def test_nothing_is_left_of_a_ramp_or_a_cooldown_that_is_over_though_no_job_come
         await force_breaker(f.link, "big/smol", BreakerOverride(OPEN, "a test", 1.0), POLICY)
         f.clock.now += 1
         await healed(f, worker, "big/smol")
-        f.clock.now += POLICY.ramp
+        f.clock.now += POLICY.slow_start
         assert (await worker.claim(1, 0)).next_due_at == 0, "or its workers would look again and again"
         assert f.store.hgetall("of:blocked") == {}
 

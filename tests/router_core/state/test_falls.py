@@ -154,7 +154,7 @@ def test_a_stand_in_gets_the_job_marked_and_what_it_cannot_serve_falls_from_wher
         await falls(f)
         await f.lands(StandIn("large", at_front=False, why="smol is away; large stands in"))
         told = f.events(JOB)[-2]
-        assert (told["event"], told["by"], told["reason"]) == ("degraded", "other_model", "outage")
+        assert (told["event"], told["by"], told["reason"]) == ("degraded", "default_fallback", "outage")
         worker = await f.drains("worker-b", QueueSubscription(QUEUE, (BackendCapacity("box", 8),)))
         delivery = await f.claim(worker)
         assert (delivery.fall.stand_in, delivery.fall.detail) == ("large", "every model is away")

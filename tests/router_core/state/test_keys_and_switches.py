@@ -67,7 +67,7 @@ def test_one_probe_in_the_fleet_finds_out_whether_a_key_is_good_again_and_frees_
     async def story(f):
         first, second = await f.drains("wa", *PAID, local=False), await f.drains("wb", PAID[1], local=False)
         await parked(f, first)
-        f.clock.now += POLICY.recover_after
+        f.clock.now += POLICY.open_for
         (probe,) = (await second.claim(1, 0)).probes
         assert (probe.target, probe.backend, probe.model) == ("key:one", "west", "large")
         assert (await first.claim(1, 0)).probes == ()
@@ -138,8 +138,8 @@ def test_a_429_while_it_comes_back_is_honoured_too(fleet):
         worker = await f.drains("wa", PAID[0], local=False)
         await f.supply(3, SMOL)
         await f.calls(worker, TRIP)
-        f.clock.now += POLICY.recover_after
-        for _ in range(POLICY.probes):
+        f.clock.now += POLICY.open_for
+        for _ in range(POLICY.probe_successes):
             (probe,) = (await worker.claim(0, 0)).probes
             await report_probe(f.link, probe, ProbeResult(OK, "", 0, 0.5), POLICY)
         await f.calls(worker, NEUTRAL, credential_signal=COOLDOWN, cooldown_seconds=2.0)

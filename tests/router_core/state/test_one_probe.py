@@ -110,14 +110,14 @@ def test_one_of_64_processes_probes_and_another_one_when_it_is_killed(claimers, 
             assert heir != pid
             assert again - began >= PROBE + PROBE_GRACE_SECONDS, "not before the lease of the dead one has ended"
 
-            for answered in range(POLICY.probes):
+            for answered in range(POLICY.probe_successes):
                 wait_for(lambda n=answered: len(probes()) == 2 + n, "the next probe")
                 state = await report_probe(
                     link, Probe(*probes()[-1][2:]), ProbeResult(CallSignal.OK, "", 0, 0.5), POLICY
                 )
             assert state == BreakerState.CLOSED
             everybody_claims_again()
-            assert len(probes()) == 1 + POLICY.probes, "nobody probes what is closed"
+            assert len(probes()) == 1 + POLICY.probe_successes, "nobody probes what is closed"
             (found,) = await list_breakers(link)
             assert found.epoch == 3, "opened, half open once, closed"
 

@@ -136,7 +136,7 @@ def test_a_breaker_that_opens_again_makes_the_release_begin_anew(fleet):
     async def story(f):
         for number in range(1, 10):
             await held(f, f"job-0000{number}")
-        policy = BreakerPolicy(open_after=1)
+        policy = BreakerPolicy(consecutive_failures=1)
         for _ in range(2):
             for _ in await let_go(f):
                 await ends(f)

@@ -42,14 +42,14 @@ CATALOG = Catalog(
     backends={
         "box": Backend(url="http://127.0.0.1:1", pool="gpu", slots=3),
         "tower": Backend(url="http://127.0.0.1:2", pool="gpu", slots=2),
-        "east": Backend(url="http://127.0.0.1:3", pool="cloud", slots=8, key="secret"),
+        "east": Backend(url="http://127.0.0.1:3", pool="cloud", slots=8, api_key="secret"),
     },
     models={
-        "smol": ModelSpec(upstream="smol:1b", at=("box", "tower")),
-        "large": ModelSpec(upstream="large:70b", at=("tower",)),
-        "far": ModelSpec(upstream="far-9", at=("east",)),
+        "smol": ModelSpec(upstream="smol:1b", backends=("box", "tower")),
+        "large": ModelSpec(upstream="large:70b", backends=("tower",)),
+        "far": ModelSpec(upstream="far-9", backends=("east",)),
     },
-    retry=RetryPolicy(budget=0.2),
+    retry=RetryPolicy(retry_budget=0.2),
 )
 KEY = CATALOG.credential("east")
 
@@ -238,7 +238,7 @@ def test_slots_in_use_and_jobs_that_wait_are_counted(fleet):
 
 def test_a_slot_that_is_kept_for_interactive_jobs_is_free_for_them_alone(fleet):
     async def story(f):
-        box = CATALOG.backends["box"].model_copy(update={"reserved": 2})
+        box = CATALOG.backends["box"].model_copy(update={"reserved_interactive": 2})
         catalog = CATALOG.model_copy(update={"backends": {**CATALOG.backends, "box": box}})
         smol = {urgency: catalog.queue("smol", urgency) for urgency in Urgency}
         drained = (QueueSubscription(queue, (BackendCapacity("box", 3, "", 2),)) for queue in smol.values())

@@ -214,7 +214,7 @@ def test_a_turn_never_takes_a_reserved_slot(fleet):
 
 def test_of_a_backend_that_comes_back_after_trouble_the_reserved_slots_come_back_first(fleet):
     async def story(f):
-        policy = BreakerPolicy(ramp=100, probes=1)
+        policy = BreakerPolicy(slow_start=100, probe_successes=1)
         worker = await f.drains("wa", *drained(slots=4, reserved=1), policy=policy)
         await force_breaker(f.link, "box/smol", BreakerOverride(BreakerState.OPEN, "a test", 5), policy)
         await f.pass_time(6, (worker, ()))

@@ -124,7 +124,7 @@ def test_anthropic_itself_gets_the_key_in_one_place_only() -> None:
         return httpx.Response(200, json=MESSAGE)
 
     async def work() -> Outcome:
-        spec = Backend(url="https://api.anthropic.com", pool="cloud", protocol="anthropic", key=SecretStr(KEY))
+        spec = Backend(url="https://api.anthropic.com", pool="cloud", protocol="anthropic", api_key=SecretStr(KEY))
         backend = open_backend(spec, httpx.MockTransport(reply))
         return await backend.complete(Request(body=ASKED, upstream="m", timeout=5, dialect="anthropic"))
 

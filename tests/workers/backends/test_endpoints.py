@@ -26,7 +26,7 @@ def asked(
 ) -> tuple[T, FaultServer]:
     async def work() -> tuple[T, FaultServer]:
         async with fault_server(script) as server:
-            spec = Backend(url=server.url + base, pool="gpu", protocol=protocol, key=SecretStr("of-mine"))
+            spec = Backend(url=server.url + base, pool="gpu", protocol=protocol, api_key=SecretStr("of-mine"))
             backend = open_backend(spec)
             try:
                 return await question(backend), server

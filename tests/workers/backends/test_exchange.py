@@ -158,7 +158,7 @@ def test_a_call_that_is_given_up_closes_its_socket(script: Script, ending: str) 
 def test_a_local_engine_gets_a_connection_for_each_call() -> None:
     async def work() -> FaultServer:
         async with fault_server(answer(COMPLETION)) as server:
-            backend = open_backend(Backend(url=server.url, pool="gpu", key=SecretStr("")))
+            backend = open_backend(Backend(url=server.url, pool="gpu", api_key=SecretStr("")))
             for _ in range(2):
                 assert isinstance(await backend.complete(Request(body=ASKED, upstream="m", timeout=5)), Completion)
             await backend.close()

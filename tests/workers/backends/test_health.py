@@ -25,7 +25,7 @@ from tests.fakes.ollama import FakeModel, OllamaFake, ollama_fake
 from tests.faults import COMPLETION, Script, answer, fault_server, stall
 from tests.workers.backends.adapters import MODEL, PROTOCOLS, adapter, run, speaking
 
-SPEC = ModelSpec(upstream=MODEL, at=("box",), ctx=512)
+SPEC = ModelSpec(upstream=MODEL, backends=("box",), context=512)
 
 
 def said(text: str, finish: str = "stop", **message: Any) -> Completion:
@@ -95,7 +95,7 @@ def test_the_prompt_is_short_and_says_no_more_than_the_model_may_be_told() -> No
 
 def test_a_probe_may_take_as_long_as_loading_takes() -> None:
     assert probe_timeout(SPEC) == 30
-    assert probe_timeout(SPEC.model_copy(update={"load_s": 90.0, "timeout": 10.0})) == 100
+    assert probe_timeout(SPEC.model_copy(update={"load_time": 90.0, "timeout": 10.0})) == 100
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
@@ -136,7 +136,7 @@ def checked(fake_model: FakeModel, engine: str, *, warm: bool = False, **how: An
     async def work() -> tuple[Health, OllamaFake]:
         async with ollama_fake(engine, [fake_model]) as fake, adapter("ollama", fake.url) as backend:
             if warm:
-                assert await backend.load(MODEL, SPEC.ctx, 20) is None
+                assert await backend.load(MODEL, SPEC.context, 20) is None
             return await check(backend, SPEC, **how), fake
 
     return run(work())
@@ -178,7 +178,7 @@ def test_a_model_partly_on_the_cpu_is_told(engine: str) -> None:
 def test_a_model_that_breaks_while_in_memory_is_found_out(engine: str) -> None:
     async def work() -> Health:
         async with ollama_fake(engine, [FakeModel(MODEL)]) as fake, adapter("ollama", fake.url) as backend:
-            await backend.load(MODEL, SPEC.ctx, 20)
+            await backend.load(MODEL, SPEC.context, 20)
             fake.models[f"{MODEL}:latest"].fault = "error_line"
             return await check(backend, SPEC)
 

@@ -38,7 +38,7 @@ REMEDIES: Mapping[str, str] = {
 BY_HAND = "`openfall degrade list` shows the jobs and why. When that is cured: `openfall degrade replay`."
 
 SEEN: Mapping[str, str] = {
-    "other_model": "the answer of another model",
+    "default_fallback": "the answer of another model",
     "last_answer": "the last answer to the same request",
     "canned_reply": "a canned reply",
     "hold": "that it takes longer",

@@ -1,0 +1,80 @@
+"""Keys that have a new name or are not supported: an old file is refused with what to write instead."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+_URGENCY = {
+    "give_up": "expires_after",
+    "share": "min_share",
+    "depth": "max_queued",
+    "cloud": "allow_cloud",
+}
+
+RENAMED: Mapping[str, Mapping[str, str]] = {
+    "backends.*": {"key": "api_key", "reserved": "reserved_interactive"},
+    "backends.*.engine": {"ctx": "context"},
+    "models.*": {"at": "backends", "ctx": "context", "load_s": "load_time"},
+    "urgency.interactive": _URGENCY,
+    "urgency.background": _URGENCY,
+    "urgency.batch": _URGENCY,
+    "breakers": {
+        "open_after": "consecutive_failures",
+        "least_calls": "minimum_calls",
+        "slow_rate": "slow_call_rate",
+        "recover_after": "open_for",
+        "recover_most": "open_for_max",
+        "spread": "jitter",
+        "forget_after": "reset_after",
+        "probes": "probe_successes",
+        "ramp": "slow_start",
+    },
+    "retry": {
+        "times": "max_retries",
+        "base": "initial_backoff",
+        "most": "max_backoff",
+        "budget": "retry_budget",
+    },
+    "open_fall": {"stand_ins": "default_fallbacks", "last_answer_for": "last_answer_ttl", "keep": "hold_for"},
+    "open_fall.release": {"first": "initial", "most": "max"},
+    "open_fall.notify": {"at_most": "rate_limit"},
+    "privacy": {"keep_results": "retention.results", "keep_unread": "retention.unread"},
+    "limits": {"prompt": "max_prompt", "memory": "max_memory"},
+    "workers": {"grace": "shutdown_grace", "procs": "processes"},
+}
+"""By section, the former keys and the present ones. `*` is the name of an entry."""
+
+REMEDIES: Mapping[str, str] = {"other_model": "default_fallback"}
+"""Former values of `open_fall`, and the present ones."""
+
+UNSUPPORTED: Mapping[str, Mapping[str, tuple[str, str]]] = {
+    "groups.*": {"daily_usd": ("budgets are not enforced yet", "Remove the key.")},
+}
+"""By section, the keys that were once accepted, why they are refused, and the remedy."""
+
+
+def renamed_key(path: str, key: str) -> str | None:
+    """Where the value of a former key goes now, for people; None if it is not a former key."""
+    section = _section(path)
+    present = RENAMED.get(section, {}).get(key)
+    if present is None:
+        return None
+    return f"{section}.{key} is now {present if '.' in present else f'{section}.{present}'}".replace(".*.", ".")
+
+
+def has_former_key(path: str, key: str, present: Iterable[str]) -> bool:
+    """Whether a missing key is present under its former name, which is reported as such."""
+    return any(RENAMED.get(_section(path), {}).get(word) == key for word in present)
+
+
+def unsupported_key(path: str, key: str) -> tuple[str, str] | None:
+    """Why a key is refused, and the remedy; None if it is not such a key."""
+    return UNSUPPORTED.get(_section(path), {}).get(key)
+
+
+def _section(path: str) -> str:
+    """The path of a mapping, with `*` for the name of an entry."""
+    section, dot, rest = path.partition(".")
+    if not dot or section not in ("backends", "models", "groups"):
+        return path
+    return ".".join([section, "*", *rest.split(".")[1:]])

@@ -1,0 +1,82 @@
+"""Writes the tables of keys in docs/configuration.md from the configuration's JSON Schema.
+
+    python deploy/config_tables.py
+
+A table stands between `<!-- keys of SECTION -->` and `<!-- end -->`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from openfall import config
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "configuration.md"
+_TABLE = re.compile(r"(<!-- (keys|defaults) of (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+_TOP_LEVEL = ("redis", "data")
+"""Keys beside the sections: they share one table."""
+
+
+def generate(page: str) -> str:
+    """The page with the tables of the present keys."""
+    sections = config.schema()["properties"]
+
+    def table(match: re.Match[str]) -> str:
+        rows = _defaults(sections[match[3]]) if match[2] == "defaults" else _keys(sections, match[3])
+        return match[1] + "\n".join(rows) + "\n" + match[4]
+
+    return _TABLE.sub(table, page)
+
+
+def _keys(sections: dict[str, Any], section: str) -> Iterator[str]:
+    yield "| key | meaning | without it |"
+    yield "|---|---|---|"
+    if section in _TOP_LEVEL:
+        yield from (_row(key, sections[key]) for key in _TOP_LEVEL)
+        return
+    entry = _entry(sections[section])
+    known = _entry(sections["roles"])["properties"] if section == "tasks" else {}  # a task has every key of a role
+    for key, shape in entry["properties"].items():
+        if key in known:
+            continue
+        if section == "urgency":
+            yield _row(key, shape, "as below")
+        else:
+            yield _row(key, shape, "must be there" if key in entry.get("required", ()) else None)
+            yield from (_row(f"{key}: {inner}", below) for inner, below in shape.get("properties", {}).items())
+
+
+def _defaults(section: dict[str, Any]) -> Iterator[str]:
+    """One row for each entry of the section, with its default for each key."""
+    entries = section["properties"]
+    keys = _entry(section)["properties"]
+    yield " | ".join(["| urgency", *(f"`{key}`" for key in keys)]) + " |"
+    yield "|---" * (len(keys) + 1) + "|"
+    for name, entry in entries.items():
+        yield " | ".join([f"| `{name}`", *(f"`{_shown(entry['properties'][key]['default'])}`" for key in keys)]) + " |"
+
+
+def _entry(section: dict[str, Any]) -> dict[str, Any]:
+    """The schema of one entry of a section, or of the section itself."""
+    entry: dict[str, Any] = section.get("additionalProperties") or section.get("items") or section
+    first: dict[str, Any] = next(iter(entry["properties"].values()))
+    return first if "start_within" in first.get("properties", {}) else entry
+
+
+def _row(key: str, shape: dict[str, Any], default: str | None = None) -> str:
+    shown = f"`{_shown(shape['default'])}`" if "default" in shape else ""
+    return f"| `{key}` | {shape['description']} | {default or shown} |"
+
+
+def _shown(value: Any) -> str:
+    """A value as a file has it."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(_shown, value))}]"
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(generate(PAGE.read_text("utf-8")), "utf-8")
