@@ -1,6 +1,6 @@
-"""`python -m openfall.workers VERB`: the workers' side of the house as processes. The CLI runs these and renders them.
+"""`python -m openfall.workers COMMAND`: the worker processes that `openfall work` and `openfall up` start.
 
-Exit codes: 0 ok; 1 it failed; 2 usage or configuration; 3 Redis unreachable; 4 preflight found a failure.
+Exit codes: 0 success; 1 failure; 2 usage or configuration; 3 Redis is unreachable.
 """
 
 from __future__ import annotations
@@ -10,11 +10,9 @@ import asyncio
 import logging
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
-
-from pydantic_core import to_json
 
 from openfall import config
 from openfall.router_core.catalog.entries import UnknownName
@@ -64,12 +62,6 @@ def _parser() -> argparse.ArgumentParser:
     work.add_argument("--announce", action="store_true", help='write {"event": "ready"} on standard output when ready')
     up = verbs.add_parser("up", parents=[common, told], allow_abbrev=False, help="start everything on this machine")
     up.add_argument("--parent", type=int, help="stop when this process ends")
-    verbs.add_parser("preflight", parents=[common, told], allow_abbrev=False, help="ask each backend what it has")
-    models = verbs.add_parser("models", parents=[common, told], allow_abbrev=False, help="load, unload, check")
-    models.add_argument("what", choices=("load", "unload", "check"))
-    models.add_argument("model", help="its name in the configuration")
-    models.add_argument("--backend", help="only at this one")
-    models.add_argument("--force", action="store_true", help="check it now, loading and paying as need be")
     return parser
 
 
@@ -102,46 +94,6 @@ def _up(options: argparse.Namespace) -> int:
     return asyncio.run(supervision.plan_all(config.load(options.config)))
 
 
-def _preflight(options: argparse.Namespace) -> int:
-    from openfall.workers.admin.preflight import preflight
-
-    loaded = config.load(options.config)
-    return 4 if asyncio.run(_tell(preflight(loaded.catalog), "state", "failure")) else 0
-
-
-def _models(options: argparse.Namespace) -> int:
-    from openfall.workers.admin.model_admin import ModelAdmin, opened
-
-    loaded = config.load(options.config)
-
-    async def carry_out() -> int:
-        link = await opened(_redis(loaded))
-        try:
-            loader = ModelAdmin(loaded.catalog, link, options.backend)
-            return await _tell(loader.carry_out(options.what, options.model, force=options.force), "ok", False)
-        finally:
-            if link is not None:
-                await link.close()
-
-    return 1 if asyncio.run(carry_out()) else 0
-
-
-def _redis(loaded: config.LoadedConfig) -> str | None:
-    try:
-        return config.redis_url(loaded.settings)
-    except config.NoRedis:
-        return None
-
-
-async def _tell(lines: AsyncIterator[dict[str, Any]], key: str, bad: object) -> int:
-    """Print each line as it comes; how many of them had the bad value."""
-    found = 0
-    async for line in lines:
-        found += line[key] == bad
-        print(to_json(line).decode(), flush=True)  # noqa: T201 - for the process that started this one
-    return found
-
-
 def _announce() -> None:
     print('{"event": "ready"}', flush=True)  # noqa: T201 - for the process that started this one
 
@@ -158,8 +110,6 @@ def _run(work: Coroutine[Any, Any, None]) -> None:
 _VERBS: dict[str, Callable[[argparse.Namespace], int]] = {
     "work": _work,
     "up": _up,
-    "preflight": _preflight,
-    "models": _models,
 }
 
 

@@ -12,14 +12,6 @@ from types import TracebackType
 import click
 
 
-class VerbFailed(Exception):
-    """A process of the workers' side could not do its work. The message and the exit code are its own."""
-
-    def __init__(self, message: str, code: int) -> None:
-        self.code = code
-        super().__init__(message)
-
-
 @cache
 def _codes() -> dict[type[Exception], int]:
     """Loaded when something has gone wrong: these modules take longer to import than most commands to run."""
@@ -40,7 +32,6 @@ def _codes() -> dict[type[Exception], int]:
     )
 
     return {
-        VerbFailed: 1,  # or what its process has exited with
         NotFinished: 7,
         CannotWrite: 1,
         NoModel: 1,
@@ -64,8 +55,6 @@ def foreseen() -> tuple[type[Exception], ...]:
 def told(error: Exception) -> tuple[str, int]:
     """The message and the exit code of a foreseen exception."""
     code = next(code for kind, code in _codes().items() if isinstance(error, kind))
-    if isinstance(error, VerbFailed):
-        code = error.code
     return f"openfall: {error}" if code != 7 else str(error), code
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import aclosing
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,8 +42,7 @@ COLUMNS = (
     "",
 )
 
-_force = click.option("--force", is_flag=True, help="Ask it now, loading and paying as need be.")
-_at = click.option("--backend", metavar="NAME", help="Only at this backend; else at all that serve it.")
+_backend_option = click.option("--backend", metavar="NAME", help="Only at this backend. Default: at all of the model.")
 
 
 @click.group(invoke_without_command=True)
@@ -126,70 +124,83 @@ def _placed(loaded: LoadedConfig, at: ModelAtBackend) -> dict[str, Any]:
     }
 
 
-@models.command()
+@models.command(short_help="Load a model into memory.")
 @click.argument("name")
-@_at
+@_backend_option
 @config_option
 @json_option
 @click.pass_obj
-def load(group: Path | None, name: str, backend: str | None, config_path: Path | None, as_json: bool) -> None:
-    """Bring a model into the memory of its backends. The others make room as they do."""
-    _carry_out(config_path or group, as_json, "load", name, *_only(backend))
+def load(group_config: Path | None, name: str, backend: str | None, config_path: Path | None, as_json: bool) -> None:
+    """Load a model into the memory of its backends. A backend may unload other models to make room."""
+    _admin(config_path or group_config, as_json, "load", name, backend)
 
 
-@models.command()
+@models.command(short_help="Unload a model from memory.")
 @click.argument("name")
-@_at
+@_backend_option
 @config_option
 @json_option
 @click.pass_obj
-def unload(group: Path | None, name: str, backend: str | None, config_path: Path | None, as_json: bool) -> None:
-    """Take a model out of the memory of its backends. While a call uses it, it stays."""
-    _carry_out(config_path or group, as_json, "unload", name, *_only(backend))
+def unload(group_config: Path | None, name: str, backend: str | None, config_path: Path | None, as_json: bool) -> None:
+    """Unload a model from the memory of its backends. It stays in memory while a call uses it."""
+    _admin(config_path or group_config, as_json, "unload", name, backend)
 
 
-@models.command()
+@models.command(short_help="Check the health of a model.")
 @click.argument("name")
-@_at
-@_force
+@_backend_option
+@click.option("--force", is_flag=True, help="Check now, even if that loads the model or costs money.")
 @config_option
 @json_option
 @click.pass_context
-def check(ctx: click.Context, /, name: str, config_path: Path | None, as_json: bool, **told: Any) -> None:
-    """See whether a model is well, and let the fleet know.
+def check(ctx: click.Context, /, name: str, config_path: Path | None, as_json: bool, **options: Any) -> None:
+    """Check the health of a model, and store the result for the fleet.
 
-    It is asked a test prompt if it is in memory and answers cost nothing; else its endpoint is looked at. What was
-    found less than 30 s ago stands, unless --force.
+    A model that is in memory and costs nothing gets a test prompt. For any other model only the endpoint is checked. A
+    result that is less than 30 s old is used again, unless --force.
     """
-    more = ("--force",) if told["force"] else ()
-    _carry_out(config_path or ctx.obj, as_json, "check", name, *_only(told["backend"]), *more)
+    _admin(config_path or ctx.obj, as_json, "check", name, options["backend"], force=options["force"])
 
 
-def _only(backend: str | None) -> tuple[str, ...]:
-    return () if backend is None else ("--backend", backend)
+def _admin(  # noqa: PLR0913 - the options of three commands
+    config_path: Path | None, as_json: bool, verb: str, name: str, backend: str | None, *, force: bool = False
+) -> None:
+    """Exits with 1 if the action failed, or the model is not healthy, at one of its backends."""
+    from openfall.config import NoRedis, load, redis_url
+    from openfall.workers.admin.model_admin import ModelAdmin, opened
+
+    async def main() -> bool:
+        loaded = load(config_path)
+        try:
+            url = redis_url(loaded.settings)
+        except NoRedis:
+            url = None
+        connection = await opened(url)
+        all_ok = True
+        try:
+            admin = ModelAdmin(loaded.catalog, connection, backend)
+            async for result in admin.carry_out(verb, name, force=force):
+                all_ok &= result["ok"]
+                show_json(result) if as_json else click.echo(_sentence(result))
+        finally:
+            if connection is not None:
+                await connection.close()
+        return all_ok
+
+    try:
+        raise click.exceptions.Exit(0 if run(main()) else 1)
+    except ValueError as error:  # the url of a backend cannot be used
+        raise click.UsageError(str(error)) from None
 
 
-def _carry_out(config_path: Path | None, as_json: bool, *args: str) -> None:
-    """Exits with 1 when it did not come about, or the model is not well, at one of its backends."""
-    raise click.exceptions.Exit(1 if run(_told(config_path, as_json, args)) else 0)
-
-
-async def _told(config_path: Path | None, as_json: bool, args: tuple[str, ...]) -> int:
-    from openfall.producers.cli.worker_process import run_worker_command
-
-    bad = 0
-    async with aclosing(run_worker_command(config_path, "models", *args)) as lines:
-        async for line in lines:
-            bad += not line["ok"]
-            show_json(line) if as_json else click.echo(_sentence(line))
-    return bad
-
-
-def _sentence(line: dict[str, Any]) -> str:
-    place, said = f"{line['model']}@{line['backend']}", line["said"]
-    if line["verb"] != "check":
-        return f"{place} {said}" if line["ok"] else f"{place}: {line['verb']} failed: {said}"
-    how = {"asked": f"answered the test prompt in {line['latency']:.1f}s", "alive": "its endpoint answers"}
-    found = how.get(line["how"], "was not asked") if line["ok"] else f"is not well ({line['how']})"
-    before = f" ({age(line['age'])} ago)" if "age" in line else ""
-    return f"{place} {found}{before}" + (f": {said}" if said else "")
+def _sentence(result: dict[str, Any]) -> str:
+    where, message = f"{result['model']}@{result['backend']}", result["message"]
+    if result["verb"] != "check":
+        return f"{where} {message}" if result["ok"] else f"{where}: {result['verb']} failed: {message}"
+    if result["ok"]:
+        outcomes = {"asked": f"answered the test prompt in {result['latency']:.1f}s", "alive": "its endpoint answers"}
+        outcome = outcomes.get(result["how"], "was not checked")
+    else:
+        outcome = f"is not healthy ({result['how']})"
+    before = f" ({age(result['age'])} ago)" if "age" in result else ""
+    return f"{where} {outcome}{before}" + (f": {message}" if message else "")

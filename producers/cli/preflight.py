@@ -1,217 +1,193 @@
-"""`openfall preflight`: is everything there that the configuration names? One line for each check, as it ends."""
+"""`openfall preflight`: checks everything that the configuration names. One line per check, as each ends."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import aclosing
-from dataclasses import asdict, dataclass
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from openfall.config import redact_key
+from openfall.config import ConfigError, LoadedConfig, NoRedis, load, redact_key, redis_url, variables
+from openfall.producers.cli.breakers import named, words_of
 from openfall.producers.cli.options import config_option, json_option, run
-from openfall.producers.cli.render import show_json
+from openfall.producers.cli.render import plural, show_json
+from openfall.router_core.catalog.entries import Billing
+from openfall.router_core.deciding.breaker import BreakerState
+from openfall.router_core.state.breakers import list_breakers
+from openfall.router_core.state.errors import StoreError
+from openfall.router_core.state.fleet_flags import local_only
+from openfall.router_core.state.fleet_status import fetch_status
+from openfall.router_core.state.redis_connection import RedisConnection
+from openfall.workers.admin.preflight import CheckResult, CheckState
+from openfall.workers.admin.preflight import preflight as check_backends
 
-if TYPE_CHECKING:
-    from openfall.config import ConfigError, LoadedConfig
-    from openfall.router_core.state.redis_connection import RedisConnection
+CHECK_FAILED = 4
+REDIS_TIMEOUT_SECONDS = 3.0
+"""For all checks in Redis. The checks of backends have a timeout of their own."""
 
-State = Literal["ok", "warning", "failure"]
-FOUND_A_FAILURE = 4
-WITHIN = 3.0
-"""Seconds for what Redis is asked. What backends are asked has a limit of its own."""
-
-_MARKS: dict[State, tuple[str, str]] = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "failure": ("✗", "red")}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CheckResult:
-    """What one check came to: of the same form as those that the workers' side tells."""
-
-    check: str
-    what: str
-    state: State
-    said: str
-    remedy: str = ""
+_MARKS: dict[CheckState, tuple[str, str]] = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "failure": ("✗", "red")}
 
 
-@click.command()
-@click.option("--offline", is_flag=True, help="Only the configuration and its keys: ask nobody.")
+@click.command(short_help="Check everything that the configuration names.")
+@click.option("--offline", is_flag=True, help="Check only the configuration and its keys.")
 @config_option
 @json_option
 def preflight(offline: bool, config_path: Path | None, as_json: bool) -> None:
-    """Is everything there that the configuration names, and what to do if not.
+    """Check everything that the configuration names, and print a remedy for each failure.
 
-    Looks at the configuration, its keys, Redis, workers, breakers, every endpoint and every model. Nothing is loaded
-    and nothing is paid for. Exits with 4 when something is wrong.
+    Checks the configuration, its keys, Redis, workers, breakers, every endpoint and every model. It loads no model and
+    makes no call that costs money. Exits with 4 if a check fails.
     """
-    found: list[dict[str, Any]] = []
-
-    def tell(finding: dict[str, Any]) -> None:
-        found.append(finding)
-        show_json(finding) if as_json else _show(finding)
-
-    run(_look(config_path, offline, tell))
-    failures = sum(finding["state"] == "failure" for finding in found)
+    results = run(_run_checks(config_path, offline, as_json))
     if not as_json:
-        click.echo(_summary(found))
-    raise click.exceptions.Exit(FOUND_A_FAILURE if failures else 0)
+        click.echo(_summary(results))
+    failed = any(result.state == "failure" for result in results)
+    raise click.exceptions.Exit(CHECK_FAILED if failed else 0)
 
 
-def _show(finding: dict[str, Any]) -> None:
-    mark, colour = _MARKS[finding["state"]]
-    click.echo(f"{click.style(mark, fg=colour)} {finding['said']}")
-    if finding["remedy"]:
-        click.echo(f"    {finding['remedy']}")
+async def _run_checks(config_path: Path | None, offline: bool, as_json: bool) -> list[CheckResult]:
+    results: list[CheckResult] = []
 
-
-def _summary(found: list[dict[str, Any]]) -> str:
-    states = [finding["state"] for finding in found]
-    failures, warnings = states.count("failure"), states.count("warning")
-    if not failures and not warnings:
-        return f"All {len(states)} checks are well."
-    wrong = f"{failures} of {len(states)} checks failed" if failures else f"{len(states)} checks, none failed"
-    return f"{wrong}{f', {warnings} to think about' if warnings else ''}."
-
-
-async def _look(config_path: Path | None, offline: bool, tell: Callable[[dict[str, Any]], None]) -> None:
-    from openfall.config import ConfigError, load
+    async def report(checks: AsyncIterator[CheckResult]) -> None:
+        async for result in checks:
+            results.append(result)
+            show_json(asdict(result)) if as_json else _show(result)
 
     try:
-        loaded = load(config_path)
+        config = load(config_path)
     except ConfigError as error:
-        for finding in _faults(error):
-            tell(asdict(finding))
-        return
-    for finding in _offline(loaded):
-        tell(asdict(finding))
-    if offline:
-        return
-    backends = asyncio.create_task(_backends(config_path, tell))
-    async for finding in _redis(loaded):
-        tell(asdict(finding))
-    await backends
+        await report(_each(_config_problems(error)))
+        return results
+    await report(_each(_check_config(config)))
+    if not offline:
+        await asyncio.gather(report(check_backends(config.catalog)), report(_check_redis(config)))
+    return results
 
 
-async def _backends(config_path: Path | None, tell: Callable[[dict[str, Any]], None]) -> None:
-    from openfall.producers.cli.worker_process import run_worker_command
-
-    async with aclosing(run_worker_command(config_path, "preflight")) as lines:
-        async for line in lines:
-            tell(line)
+async def _each(results: Iterator[CheckResult]) -> AsyncIterator[CheckResult]:
+    for result in results:
+        yield result
 
 
-def _faults(error: ConfigError) -> Iterator[CheckResult]:
+def _show(result: CheckResult) -> None:
+    mark, colour = _MARKS[result.state]
+    click.echo(f"{click.style(mark, fg=colour)} {result.message}")
+    if result.remedy:
+        click.echo(f"    {result.remedy}")
+
+
+def _summary(results: Sequence[CheckResult]) -> str:
+    states = [result.state for result in results]
+    failures, warnings = states.count("failure"), states.count("warning")
+    passed = f"{plural(states.count('ok'), 'check')} passed"
+    summary = f"{failures} of {plural(len(states), 'check')} failed" if failures else passed
+    return f"{summary}, {plural(warnings, 'warning')}." if warnings else f"{summary}."
+
+
+def _config_problems(error: ConfigError) -> Iterator[CheckResult]:
     for problem in error.problems:
-        said = str(problem).removesuffix(problem.remedy).rstrip()
-        yield CheckResult(check="configuration", what=problem.path, state="failure", said=said, remedy=problem.remedy)
+        message = str(problem).removesuffix(problem.remedy).rstrip()
+        yield CheckResult(
+            check="configuration", subject=problem.path, state="failure", message=message, remedy=problem.remedy
+        )
 
 
-def _offline(loaded: LoadedConfig) -> Iterator[CheckResult]:
-    catalog = loaded.catalog
-    kinds = (("backend", catalog.backends), ("model", catalog.models), ("role", catalog.roles))
-    sizes = [f"{len(there)} {kind}{'' if len(there) == 1 else 's'}" for kind, there in kinds]
-    said = f"{loaded.source}: {', '.join(sizes)}"
-    yield CheckResult(check="configuration", what=str(loaded.source), state="ok", said=said)
+def _check_config(config: LoadedConfig) -> Iterator[CheckResult]:
+    catalog = config.catalog
+    entries = (("backend", catalog.backends), ("model", catalog.models), ("role", catalog.roles))
+    message = f"{config.source}: {', '.join(plural(len(names), kind) for kind, names in entries)}"
+    yield CheckResult(check="configuration", subject=str(config.source), state="ok", message=message)
     for name in catalog.backends:
-        yield from _key(loaded, name)
+        yield from _check_key(config, name)
     for alias, spec in catalog.models.items():
         for name in spec.backends:
             card = catalog.backends[name].vram_gb
             if card is not None and spec.vram_gb is not None and spec.vram_gb > card:
-                said = f"{alias} needs {spec.vram_gb:g} GB, the card of {name} has {card:g}"
-                remedy = "It will not load, or run in part on the CPU: take a smaller quantization."
-                yield CheckResult(check="memory", what=f"{alias}@{name}", state="warning", said=said, remedy=remedy)
+                message = f"{alias} needs {spec.vram_gb:g} GB, the card of {name} has {card:g}"
+                remedy = "It will not load, or will run partly on the CPU: choose a smaller quantization."
+                yield CheckResult(
+                    check="memory", subject=f"{alias}@{name}", state="warning", message=message, remedy=remedy
+                )
 
 
-def _key(loaded: LoadedConfig, name: str) -> Iterator[CheckResult]:
-    """Who is paid by the token wants a key."""
-    from openfall.config import variables
-    from openfall.router_core.catalog.entries import Billing
-
-    catalog = loaded.catalog
+def _check_key(config: LoadedConfig, name: str) -> Iterator[CheckResult]:
+    """A backend that charges by the token needs a key."""
+    catalog = config.catalog
     key = catalog.backends[name].api_key.get_secret_value()
     if not any(name in spec.backends for spec in catalog.models.values()):
         return
     if key:
-        yield CheckResult(check="key", what=name, state="ok", said=f"{name} has a key ({redact_key(key)})")
+        yield CheckResult(check="key", subject=name, state="ok", message=f"{name} has a key ({redact_key(key)})")
     elif catalog.billing(name) is Billing.METERED:
-        named = variables(loaded.source, f"backends.{name}.api_key")
-        remedy = f"Set {' and '.join(named)}." if named else f"Write api_key: ${{...}} at backends.{name}."
-        yield CheckResult(check="key", what=name, state="failure", said=f"{name} has no key", remedy=remedy)
+        names = variables(config.source, f"backends.{name}.api_key")
+        remedy = f"Set {' and '.join(names)}." if names else f"Write api_key: ${{...}} at backends.{name}."
+        yield CheckResult(check="key", subject=name, state="failure", message=f"{name} has no key", remedy=remedy)
 
 
-async def _redis(loaded: LoadedConfig) -> AsyncIterator[CheckResult]:
-    """Redis, and what it knows: who works, what is left alone."""
-    from openfall.config import NoRedis, redis_url
-    from openfall.router_core.state.errors import StoreError
-    from openfall.router_core.state.redis_connection import RedisConnection
-
+async def _check_redis(config: LoadedConfig) -> AsyncIterator[CheckResult]:
+    """Check Redis, and what it stores: workers, breakers, the local-only switch."""
     try:
-        url = redis_url(loaded.settings)
+        url = redis_url(config.settings)
     except NoRedis as error:
-        said, _, remedy = str(error).partition(". ")
-        yield CheckResult(check="redis", what="redis", state="failure", said=said, remedy=remedy)
+        message, _, remedy = str(error).partition(". ")
+        yield CheckResult(check="redis", subject="redis", state="failure", message=message, remedy=remedy)
         return
-    async with RedisConnection(url) as link:
+    async with RedisConnection(url) as connection:
         try:
-            async with asyncio.timeout(WITHIN):
-                await link.command("PING")
-                yield CheckResult(check="redis", what="redis", state="ok", said=f"Redis answers at {link.safe_url}")
-                for finding in [*await _workers(loaded, link), *await _breakers(loaded, link)]:
-                    yield finding
+            async with asyncio.timeout(REDIS_TIMEOUT_SECONDS):
+                await connection.command("PING")
+                message = f"Redis answers at {connection.safe_url}"
+                yield CheckResult(check="redis", subject="redis", state="ok", message=message)
+                workers, breakers = await _check_workers(config, connection), await _check_breakers(config, connection)
+                for result in [*workers, *breakers]:
+                    yield result
         except (StoreError, TimeoutError) as error:
-            said = str(error) or f"Redis does not answer at {link.safe_url} within {WITHIN:g} s"
+            timeout = f"Redis does not answer at {connection.safe_url} within {REDIS_TIMEOUT_SECONDS:g} s"
             remedy = "Start it, or set REDIS_URL."
-            yield CheckResult(check="redis", what="redis", state="failure", said=said, remedy=remedy)
+            yield CheckResult(
+                check="redis", subject="redis", state="failure", message=str(error) or timeout, remedy=remedy
+            )
 
 
-async def _workers(loaded: LoadedConfig, link: RedisConnection) -> list[CheckResult]:
-    from openfall.router_core.state.fleet_status import fetch_status
-
-    seen, catalog = await fetch_status(link), loaded.catalog
-    pools = [{name.partition(".")[0] for name in worker.queues} for worker in seen.workers if worker.alive]
-    found = []
+async def _check_workers(config: LoadedConfig, connection: RedisConnection) -> list[CheckResult]:
+    status, catalog = await fetch_status(connection), config.catalog
+    served = [{name.partition(".")[0] for name in worker.queues} for worker in status.workers if worker.alive]
+    results = []
     for pool in catalog.pools:
         if not catalog.models_of(pool):
             continue
-        number = sum(pool in served for served in pools)
-        if number:
-            said = f"{number} worker{'' if number == 1 else 's'} of pool {pool}"
-            found.append(CheckResult(check="workers", what=pool, state="ok", said=said))
+        if count := sum(pool in pools for pools in served):
+            message = f"{plural(count, 'worker')} of pool {pool}"
+            results.append(CheckResult(check="workers", subject=pool, state="ok", message=message))
         else:
             remedy = f"openfall work {pool}, or openfall up for everything on this machine."
-            said = f"no worker of pool {pool}: its models are asked by nobody"
-            found.append(CheckResult(check="workers", what=pool, state="failure", said=said, remedy=remedy))
-    return found
+            message = f"no worker of pool {pool}: its models get no calls"
+            results.append(CheckResult(check="workers", subject=pool, state="failure", message=message, remedy=remedy))
+    return results
 
 
-async def _breakers(loaded: LoadedConfig, link: RedisConnection) -> list[CheckResult]:
-    from openfall.producers.cli.breakers import named, words_of
-    from openfall.router_core.deciding.breaker import BreakerState
-    from openfall.router_core.state.breakers import list_breakers
-    from openfall.router_core.state.fleet_flags import local_only
-
-    time_, rows, switch = await asyncio.gather(link.command("TIME"), list_breakers(link), local_only(link))
-    found = []
+async def _check_breakers(config: LoadedConfig, connection: RedisConnection) -> list[CheckResult]:
+    time, rows, reason = await asyncio.gather(
+        connection.command("TIME"), list_breakers(connection), local_only(connection)
+    )
+    results = []
     for row in rows:
-        if row.state is not BreakerState.CLOSED:
-            name = named(loaded.catalog, row.target)
-            said = f"the breaker of {name} is {words_of(row, float(time_[0]))}: {row.why}"
-            remedy = (
-                f"It closes by itself when a health prompt is answered. To try it now: openfall breakers auto {name}"
-            )
-            if row.forced:
-                remedy = f"openfall breakers auto {name}, when it may be called again."
-            found.append(CheckResult(check="breakers", what=name, state="warning", said=said, remedy=remedy))
-    if not found:
-        found.append(CheckResult(check="breakers", what="breakers", state="ok", said="no breaker is open"))
-    if switch is not None:
-        said = f"nothing may leave the local pools ({switch})"
-        found.append(
-            CheckResult(check="local-only", what="fleet", state="warning", said=said, remedy="openfall local-only off")
+        if row.state is BreakerState.CLOSED:
+            continue
+        name = named(config.catalog, row.target)
+        message = f"the breaker of {name} is {words_of(row, float(time[0]))}: {row.why}"
+        remedy = f"It closes when a health prompt succeeds. To try it now: openfall breakers reset {name}"
+        if row.forced:
+            remedy = f"openfall breakers reset {name}, when it may get calls again."
+        results.append(CheckResult(check="breakers", subject=name, state="warning", message=message, remedy=remedy))
+    if not results:
+        results.append(CheckResult(check="breakers", subject="breakers", state="ok", message="no breaker is open"))
+    if reason is not None:
+        message = f"local-only is on: no job leaves the local pools ({reason})"
+        remedy = "openfall local-only off"
+        results.append(
+            CheckResult(check="local-only", subject="fleet", state="warning", message=message, remedy=remedy)
         )
-    return found
+    return results

@@ -96,6 +96,11 @@ def counted(number: int, verb: str = "") -> str:
     return (f"1 job {verb}s" if verb else "1 job") if number == 1 else f"{number:,} jobs {verb}".rstrip()
 
 
+def plural(count: int, noun: str) -> str:
+    """`1 job`, `3 jobs`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def clock(moment: float) -> str:
     """A moment (epoch seconds) where the reader is: `2026-11-21 08:00:00+01:00`."""
     from datetime import datetime

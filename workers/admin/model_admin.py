@@ -63,13 +63,13 @@ class ModelAdmin:
     async def _load(self, backend: CompletionBackend, alias: str, name: str) -> Told:
         spec = self.catalog.models[alias]
         if await backend.list_loaded(health.ENDPOINT_TIMEOUT_S) is None:
-            return {"ok": True, "said": "has its models ready by itself: there is nothing to load"}
+            return {"ok": True, "message": "has its models ready by itself: there is nothing to load"}
         within = LOAD_WITHIN if spec.load_time is None else 4 * spec.load_time + UNLOAD_WITHIN
         if self.link is None:
             return _told(await backend.load(spec.upstream, spec.context, within), "is in memory")
         async with note_loading(self.link, name, alias) as mine:
             if not mine:
-                return {"ok": True, "said": "is being loaded already"}
+                return {"ok": True, "message": "is being loaded already"}
             failure = await backend.load(spec.upstream, spec.context, within)
         await self._remember_memory(backend, name)
         return _told(failure, "is in memory")
@@ -83,7 +83,7 @@ class ModelAdmin:
         """A check that is younger than `HEALTH_LASTS` stands for a new one, unless `force`."""
         now = await self._now()
         if not force and (kept := await self._remembered(breaker_target(name, alias), now)) is not None:
-            return {**kept, "said": kept["detail"], "age": max(0.0, now - kept["at"])}
+            return {**kept, "message": kept["detail"], "age": max(0.0, now - kept["at"])}
         metered = self.catalog.billing(name) is Billing.METERED
         found = await health.check(backend, self.catalog.models[alias], force=force, metered=metered)
         told = {"at": now, "ok": found.ok, "how": found.how, "latency": found.latency, "detail": found.detail}
@@ -91,7 +91,7 @@ class ModelAdmin:
             await remember_health(self.link, breaker_target(name, alias), told)
             if found.ok and found.how == "asked":
                 await self._hasten_probe(self.link, breaker_target(name, alias))
-        return {**told, "said": found.detail, "loaded": found.loaded}
+        return {**told, "message": found.detail, "loaded": found.loaded}
 
     async def _hasten_probe(self, link: RedisConnection, name: str) -> None:
         """What has just answered is probed now, not at the end of a long open time; an operator's word stands."""
@@ -122,8 +122,8 @@ class ModelAdmin:
 
 def _told(failure: Failure | None, done: str) -> Told:
     if failure is None:
-        return {"ok": True, "said": done}
-    return {"ok": False, "said": failure.detail or str(failure.error_class), "error": failure.error_class}
+        return {"ok": True, "message": done}
+    return {"ok": False, "message": failure.detail or str(failure.error_class), "error": failure.error_class}
 
 
 async def opened(url: str | None) -> RedisConnection | None:

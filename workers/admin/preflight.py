@@ -10,7 +10,7 @@ import asyncio
 import re
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, Literal
 
@@ -27,24 +27,26 @@ WITHIN = 3.0
 NAMED = 4
 """Names of models that a finding tells when none is near."""
 
+CheckState = Literal["ok", "warning", "failure"]
+
 _DATED = re.compile(r"-\d{8}$")
 _OLLAMA_PORT = 11434
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckResult:
-    """What one check came to. `what` is the backend, or `model@backend`."""
+    """The result of one check. `subject` names what was checked, such as a backend or `model@backend`."""
 
-    check: Literal["endpoint", "key", "models", "memory", "context"]
-    what: str
-    state: Literal["ok", "warning", "failure"]
-    said: str
+    check: str
+    subject: str
+    state: CheckState
+    message: str
     remedy: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Told:
-    """What one backend said. `props` are llama-server's, None for any other."""
+    """What one backend reported. `props` are llama-server's, None for any other."""
 
     alive: Failure | None
     names: tuple[str, ...] | Failure
@@ -53,13 +55,13 @@ class _Told:
     took: float
 
 
-async def preflight(catalog: Catalog) -> AsyncIterator[dict[str, Any]]:
-    """The findings of every backend that serves a model, in the order in which the backends answer."""
+async def preflight(catalog: Catalog) -> AsyncIterator[CheckResult]:
+    """Yield the results of every backend that serves a model, in the order in which the backends answer."""
     names = [name for name in catalog.backends if any(name in spec.backends for spec in catalog.models.values())]
     tasks = [asyncio.create_task(_backend(catalog, name)) for name in names]
     for task in asyncio.as_completed(tasks):
-        for finding in await task:
-            yield asdict(finding)
+        for result in await task:
+            yield result
 
 
 async def _backend(catalog: Catalog, name: str) -> list[CheckResult]:
@@ -68,7 +70,9 @@ async def _backend(catalog: Catalog, name: str) -> list[CheckResult]:
         backend = open_backend(spec)
     except ValueError as error:
         return [
-            CheckResult(check="endpoint", what=name, state="failure", said=str(error), remedy="Mend it in the file.")
+            CheckResult(
+                check="endpoint", subject=name, state="failure", message=str(error), remedy="Correct it in the file."
+            )
         ]
     try:
         told = await _ask(backend, catalog, name)
@@ -106,10 +110,12 @@ async def _props(spec: Backend) -> Any:
 def _findings(catalog: Catalog, name: str, told: _Told) -> Iterator[CheckResult]:
     spec = catalog.backends[name]
     if told.alive is not None:
-        said = f"{name} does not answer at {spec.url}: {told.alive.detail or told.alive.error_class}"
-        yield CheckResult(check="endpoint", what=name, state="failure", said=said, remedy=_start(spec))
+        message = f"{name} does not answer at {spec.url}: {told.alive.detail or told.alive.error_class}"
+        yield CheckResult(check="endpoint", subject=name, state="failure", message=message, remedy=_start(spec))
         return
-    yield CheckResult(check="endpoint", what=name, state="ok", said=f"{name} answers within {told.took * 1000:.0f} ms")
+    yield CheckResult(
+        check="endpoint", subject=name, state="ok", message=f"{name} answers within {told.took * 1000:.0f} ms"
+    )
     if isinstance(told.names, Failure):
         yield _unlisted(name, told.names)
     else:
@@ -135,12 +141,12 @@ def _unlisted(name: str, failure: Failure) -> CheckResult:
     detail = failure.detail or str(failure.error_class)
     if failure.disposition.credential is CredentialSignal.PARK:
         money = failure.error_class is ErrorClass.OUT_OF_CREDITS
-        said = f"{name} refuses its key: {detail}"
+        message = f"{name} refuses its key: {detail}"
         remedy = "Pay for more credits." if money else f"Give it a key that is valid (backends.{name}.key)."
-        return CheckResult(check="key", what=name, state="failure", said=said, remedy=remedy)
-    said = f"{name} does not tell which models it has ({detail}), so nobody has looked"
+        return CheckResult(check="key", subject=name, state="failure", message=message, remedy=remedy)
+    message = f"{name} does not list its models ({detail}), so they are not checked"
     return CheckResult(
-        check="models", what=name, state="warning", said=said, remedy="Try one: openfall ask -m MODEL x."
+        check="models", subject=name, state="warning", message=message, remedy="Try one: openfall ask -m MODEL x."
     )
 
 
@@ -149,18 +155,22 @@ def _listed(catalog: Catalog, name: str, names: tuple[str, ...], props: Any) -> 
     missing = {alias: spec for alias, spec in here.items() if not _has(names, spec.upstream)}
     asked = {alias for one in _chains(catalog) for alias in one}
     if not missing:
-        yield CheckResult(check="models", what=name, state="ok", said=f"{name} has {', '.join(sorted(here))}")
+        yield CheckResult(check="models", subject=name, state="ok", message=f"{name} has {', '.join(sorted(here))}")
     for alias, spec in missing.items():
-        said = f"{name} has no {spec.upstream}; it has {_nearest(spec.upstream, names)}"
-        what = f"{alias}@{name}"
+        message = f"{name} has no {spec.upstream}; it has {_nearest(spec.upstream, names)}"
+        subject = f"{alias}@{name}"
         if props is not None:
-            said, remedy = f"{said}, and answers to any name", f"Write that as the upstream of models.{alias}."
-            yield CheckResult(check="models", what=what, state="warning", said=said, remedy=remedy)
+            message, remedy = f"{message}, and answers to any name", f"Write that as the upstream of models.{alias}."
+            yield CheckResult(check="models", subject=subject, state="warning", message=message, remedy=remedy)
             continue
-        state: Literal["failure", "warning"] = "failure" if alias in asked else "warning"
-        said += "" if alias in asked else " (no chain names it)"
+        state: CheckState = "failure" if alias in asked else "warning"
+        message += "" if alias in asked else " (no chain names it)"
         yield CheckResult(
-            check="models", what=what, state=state, said=said, remedy=_bring(catalog.backends[name], alias, spec)
+            check="models",
+            subject=subject,
+            state=state,
+            message=message,
+            remedy=_bring(catalog.backends[name], alias, spec),
         )
 
 
@@ -198,9 +208,11 @@ def _memory(catalog: Catalog, name: str, loaded: tuple[LoadedModel, ...] | Failu
     for alias, spec in catalog.models.items():
         one = next((one for one in loaded if name in spec.backends and same_model(one.upstream, spec.upstream)), None)
         if one is not None and one.vram_share is not None and one.vram_share < 1:
-            said = f"only {one.vram_share:.0%} of {alias} is on the card of {name}: it is slow"
+            message = f"only {one.vram_share:.0%} of {alias} is on the card of {name}: it is slow"
             remedy = "Unload another model, take a smaller one, or give it less context."
-            yield CheckResult(check="memory", what=f"{alias}@{name}", state="warning", said=said, remedy=remedy)
+            yield CheckResult(
+                check="memory", subject=f"{alias}@{name}", state="warning", message=message, remedy=remedy
+            )
 
 
 def _context(catalog: Catalog, name: str, props: Any) -> Iterator[CheckResult]:
@@ -210,6 +222,8 @@ def _context(catalog: Catalog, name: str, props: Any) -> Iterator[CheckResult]:
         return
     for alias, spec in catalog.models.items():
         if name in spec.backends and spec.context > ctx:
-            said = f"{name} gives each call {ctx} tokens, {alias} is said to have {spec.context}"
+            message = f"{name} gives each call {ctx} tokens, {alias} is configured with {spec.context}"
             remedy = f"Start it with more (-c, shared by its slots), or write ctx: {ctx} at models.{alias}."
-            yield CheckResult(check="context", what=f"{alias}@{name}", state="warning", said=said, remedy=remedy)
+            yield CheckResult(
+                check="context", subject=f"{alias}@{name}", state="warning", message=message, remedy=remedy
+            )

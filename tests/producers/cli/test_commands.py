@@ -343,16 +343,28 @@ def test_help_is_there_for_every_command(openfall: Run) -> None:
         assert "Usage:" in openfall(command, "--help").stdout
 
 
-def test_help_loads_no_command_and_nothing_slow(environment: dict[str, str]) -> None:
-    import sys
-
+def imported_by(environment: dict[str, str], *args: str) -> set[str]:
+    """The modules that a process has imported after a command."""
     code = (
-        "import sys, producers.cli as c\n"
-        "try: c.main(['--help'])\n"
-        "except SystemExit: pass\n"
-        "slow = {'rich', 'redis', 'pydantic', 'yaml', 'asyncio', 'openfall.config', 'openfall.router_core',"
-        " 'openfall.producers.cli.ask'}\n"
-        "print(sorted(slow & set(sys.modules)), file=sys.stderr)"
+        "import sys, openfall.producers.cli as cli\n"
+        f"try: cli.main({args!r})\n"
+        "except SystemExit: print(*sys.modules, file=sys.stderr)"
     )
-    ran = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    assert ran.stderr.strip() == "[]"
+    command = [sys.executable, "-c", code]
+    ran = subprocess.run(command, env=environment, cwd=environment["HOME"], capture_output=True, text=True, check=True)
+    return set(ran.stderr.splitlines()[-1].split())
+
+
+def test_help_imports_no_command_and_nothing_slow(environment: dict[str, str]) -> None:
+    slow = {"rich", "redis", "pydantic", "yaml", "asyncio", "openfall.config", "openfall.router_core",
+            "openfall.producers.cli.ask"}  # fmt: skip
+    assert not slow & imported_by(environment, "--help")
+
+
+@pytest.mark.parametrize("args", [("ask", "x", "--wait", "1ms"), ("status",), ("models",)], ids=" ".join)
+def test_a_command_for_users_imports_no_worker_code(
+    environment: dict[str, str], redis_url: str, args: tuple[str, ...]
+) -> None:
+    modules = imported_by({**environment, "REDIS_URL": redis_url}, *args)
+    assert "openfall.producers.client" in modules
+    assert not {module for module in modules if module.startswith(("openfall.workers", "aiohttp"))}

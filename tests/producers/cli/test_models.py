@@ -131,7 +131,7 @@ def test_a_model_that_is_not_well_is_shown_so_and_passed_over(openfall: Run, tmp
     config = configured(tmp_path)
     ran = openfall("models", "check", "gpt", "--config", config)
     assert ran.returncode == 1
-    assert "gpt@api is not well (alive): " in ran.stdout
+    assert "gpt@api is not healthy (alive): " in ran.stdout
     assert stages(openfall("models", "--json", "--config", config))["gpt"] == "error"
     shown = openfall("resolve", "gpt", "--explain", "--config", config).stdout
     assert "its health check failed" in shown

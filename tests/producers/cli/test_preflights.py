@@ -37,7 +37,7 @@ def configured(tmp_path: Path, text: str = CONFIG, **urls: str) -> str:
 
 def by_check(ran: subprocess.CompletedProcess[str]) -> dict[tuple[str, str], dict[str, Any]]:
     findings = [json.loads(line) for line in ran.stdout.splitlines()]
-    return {(one["check"], one["what"]): one for one in findings}
+    return {(one["check"], one["subject"]): one for one in findings}
 
 
 def test_what_is_missing_is_told_with_the_nearest_name_and_the_remedy(
@@ -75,12 +75,12 @@ def test_a_key_that_is_missing_names_its_variable_and_one_that_is_refused_its_pl
             environment["API_KEY"] = "wrong-0123456789abcdefg"
             refused = by_check(await run("preflight", "--json", "--config", config))
         assert missing[("key", "api")] == {
-            "check": "key", "what": "api", "state": "failure", "said": "api has no key", "remedy": "Set API_KEY.",
+            "check": "key", "subject": "api", "state": "failure", "message": "api has no key", "remedy": "Set API_KEY.",
         }  # fmt: skip
         assert ("endpoint", "api") not in missing
         assert refused[("endpoint", "api")]["state"] == "ok"
         assert refused[("key", "api")]["state"] == "failure"
-        assert "api refuses its key" in refused[("key", "api")]["said"]
+        assert "api refuses its key" in refused[("key", "api")]["message"]
         assert "wrong-0123456789" not in json.dumps(list(refused.values()))
 
     beside(story, openfall)
@@ -90,7 +90,7 @@ def test_an_endpoint_that_is_away_and_a_redis_that_is_away_are_each_one_line(ope
     ran = openfall("doctor", "--json", "--config", configured(tmp_path), url="redis://:hush@127.0.0.1:1")
     found = by_check(ran)
     assert ran.returncode == 4
-    assert found[("endpoint", "tower")]["said"].endswith("cannot connect: connection refused")
+    assert found[("endpoint", "tower")]["message"].endswith("cannot connect: connection refused")
     assert found[("redis", "redis")]["state"] == "failure"
     assert "hush" not in ran.stdout
 
@@ -106,7 +106,9 @@ roles: {chat: {chain: [llama]}}
         async with endpoint(["/models/llama-8b.gguf"], props={"default_generation_settings": {"n_ctx": 4096}}) as api:
             found = by_check(await run("preflight", "--json", "--config", configured(tmp_path, text, API=api)))
         assert found[("context", "llama@box")]["state"] == "warning"
-        assert "gives each call 4096 tokens, llama is said to have 32000" in found[("context", "llama@box")]["said"]
+        assert (
+            "gives each call 4096 tokens, llama is configured with 32000" in found[("context", "llama@box")]["message"]
+        )
         assert found[("models", "llama@box")]["state"] == "warning"
 
     beside(story, openfall)
@@ -121,7 +123,7 @@ def test_a_model_that_is_partly_on_the_cpu_is_something_to_think_about(openfall:
             found = by_check(await run("preflight", "--json", "--config", config))
         slow = found[("memory", "coder@tower")]
         assert slow["state"] == "warning"
-        assert "only 50% of coder is on the card of tower: it is slow" in slow["said"]
+        assert "only 50% of coder is on the card of tower: it is slow" in slow["message"]
 
     beside(story, openfall)
 
@@ -139,7 +141,7 @@ roles: {chat: {chain: [tiny]}}
         async with endpoint(["tiny-1"]) as api:
             ran = await run("preflight", "--config", configured(tmp_path, text, API=api))
         assert ran.returncode == 0, ran.stdout
-        assert ran.stdout.splitlines()[-1] == "All 6 checks are well."
+        assert ran.stdout.splitlines()[-1] == "6 checks passed."
 
     beside(story, openfall)
 
@@ -163,8 +165,8 @@ roles: {chat: {chain: [tiny]}}
             ran = await run("preflight", "--config", config)
         assert ran.returncode == 0
         assert "! the breaker of here/tiny is open by hand until further notice: being mended" in ran.stdout
-        assert "openfall breakers auto here/tiny" in ran.stdout
-        assert "! nothing may leave the local pools (tapped)" in ran.stdout
+        assert "openfall breakers reset here/tiny" in ran.stdout
+        assert "! local-only is on: no job leaves the local pools (tapped)" in ran.stdout
 
     beside(story, openfall)
 
