@@ -1,0 +1,185 @@
+"""Runs `openfall up` with the demo's configuration: reads its events, kills and pauses its parts, always stops it.
+
+`openfall up` gets SIGTERM when the demo dies, however it dies, and stops its own parts then (Linux). A process that is
+paused cannot act on SIGTERM. So a helper process pauses it, and resumes it when the demo ends the pause or dies.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from openfall.workers.local.die_with_parent import die_with_parent
+
+T = TypeVar("T")
+
+ROOT = Path(__file__).resolve().parent.parent
+CONFIG = ROOT / "examples" / "demo.yaml"
+
+ENGINES = ("engine-one", "engine-two")
+
+START_TIMEOUT_S = 180.0
+"""The engines load their models in this time on a busy machine."""
+STOP_TIMEOUT_S = 30.0
+POLL_INTERVAL_S = 0.05
+
+_PAUSE = """
+import os, signal, sys
+
+def send(number):
+    for pid in map(int, sys.argv[1:]):
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            pass
+
+send(signal.SIGSTOP)
+print(flush=True)
+sys.stdin.read()
+send(signal.SIGCONT)
+"""
+
+
+class FleetFailed(Exception):
+    """The fleet did not start, or ended too early. The message holds the end of its log."""
+
+
+@dataclass(slots=True)
+class Fleet:
+    """The running processes: the pid of every part (`valkey`, `engine-one`, `worker-gpu-1`)."""
+
+    on_event: Callable[[Mapping[str, Any]], None]
+    log: Path
+    pids: dict[str, int] = field(default_factory=dict)
+    supervisor: int | None = None
+    _ready: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def handle(self, event: Mapping[str, Any]) -> None:
+        """Process one event of the supervisor."""
+        if event["event"] == "ready":
+            self.pids[event["what"]] = event["pid"]
+        elif event["event"] == "exited":
+            self.pids.pop(event["what"], None)
+        elif event["event"] == "fleet_ready":
+            self._ready.set()
+        self.on_event(event)
+
+    def worker_of(self, name: str) -> str | None:
+        """The part that a worker is, from its name in rq (`of-POOL-HOST-PID-NONCE`)."""
+        pid = name.rsplit("-", 2)[1]
+        return next((what for what, known in self.pids.items() if str(known) == pid), None)
+
+    def kill(self, *parts: str) -> None:
+        """Send SIGKILL to parts of the fleet."""
+        for part in parts:
+            with suppress(ProcessLookupError):
+                os.kill(self.pids[part], signal.SIGKILL)
+
+    def unattended(self) -> AbstractAsyncContextManager[None]:
+        """Pause the supervisor: inside the block no part that ends is started again."""
+        if self.supervisor is None:
+            raise FleetFailed("the fleet has no supervisor: it was not started")
+        return paused(self.supervisor)
+
+    def frozen(self, *parts: str) -> AbstractAsyncContextManager[None]:
+        """Pause parts of the fleet: inside the block their calls stay in flight."""
+        return paused(*(self.pids[part] for part in parts))
+
+    async def ready(self, process: Process) -> None:
+        """Wait until every part runs. Raises `FleetFailed` if the supervisor ends before that."""
+        tasks = [asyncio.create_task(self._ready.wait()), asyncio.create_task(process.wait())]
+        try:
+            await asyncio.wait(tasks, timeout=START_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+        if not self._ready.is_set():
+            raise FleetFailed(self.log.read_text(encoding="utf-8", errors="replace").strip() or "it did not get ready")
+
+
+async def poll(probe: Callable[[], Awaitable[T | None]]) -> T:
+    """Call `probe` until it returns a value that is true."""
+    while True:
+        if value := await probe():
+            return value
+        await asyncio.sleep(POLL_INTERVAL_S)
+
+
+@asynccontextmanager
+async def paused(*pids: int) -> AsyncIterator[None]:
+    """Stop processes (SIGSTOP) inside the block. They continue when the block ends, and when this process dies."""
+    helper = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-I", "-S", "-c", _PAUSE, *map(str, pids)), stdin=PIPE, stdout=PIPE, start_new_session=True
+    )
+    if helper.stdin is None or helper.stdout is None:
+        raise FleetFailed("the helper that pauses a process has no pipes")
+    try:
+        await helper.stdout.readline()
+        yield
+    finally:
+        helper.stdin.close()
+        await helper.wait()
+
+
+def free_ports(count: int) -> list[int]:
+    """Free ports on the loopback interface."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()
+
+
+def environment(data: Path) -> dict[str, str]:
+    """The environment of this process, with the variables of `demo.yaml`: a data directory and two ports."""
+    port_a, port_b = free_ports(2)
+    values = {"OPENFALL_DEMO_DATA": data, "OPENFALL_ENGINE_A_PORT": port_a, "OPENFALL_ENGINE_B_PORT": port_b}
+    return {**os.environ, **{name: str(value) for name, value in values.items()}}
+
+
+@asynccontextmanager
+async def running(environ: Mapping[str, str], on_event: Callable[[Mapping[str, Any]], None]) -> AsyncIterator[Fleet]:
+    """Start a fleet, and stop it when the block ends. Raises `FleetFailed` if it cannot start."""
+    fleet = Fleet(on_event, Path(environ["OPENFALL_DEMO_DATA"]) / "up.log")
+    command = [sys.executable, "-m", "openfall.workers", "up", "--config", str(CONFIG), "--json", "--quiet"]
+    with fleet.log.open("wb") as log:
+        # Ctrl-C reaches only the demo, which stops the fleet in good order: the fleet has a session of its own.
+        process = await asyncio.create_subprocess_exec(
+            *die_with_parent(command), cwd=ROOT, env=dict(environ), stdout=PIPE, stderr=log, start_new_session=True
+        )
+    fleet.supervisor = process.pid
+    listening = asyncio.create_task(_listen(process, fleet))
+    try:
+        await fleet.ready(process)
+        yield fleet
+    finally:
+        await _stop(process)
+        listening.cancel()
+
+
+async def _listen(process: Process, fleet: Fleet) -> None:
+    if process.stdout is not None:
+        async for line in process.stdout:
+            fleet.handle(json.loads(line))
+
+
+async def _stop(process: Process) -> None:
+    for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGKILL):
+        if process.returncode is not None:
+            return
+        process.send_signal(number)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(process.wait(), STOP_TIMEOUT_S)
