@@ -24,8 +24,8 @@ import orjson
 import uvloop
 
 from openfall.workers.backends.base import Request
-from openfall.workers.backends.openai.client import OpenAIBackend
-from openfall.workers.backends.transport import open_transport
+from openfall.workers.backends.openai_client import OpenAIBackend
+from openfall.workers.backends.transport import Transport
 
 ANSWER = orjson.dumps(
     {
@@ -103,20 +103,20 @@ async def transport_of_httpx_aiohttp(url: str) -> AsyncIterator[Call]:
 
 @asynccontextmanager
 async def transport_of_ours(url: str) -> AsyncIterator[Call]:
-    async with open_transport(keep_alive=True) as transport:
+    async with Transport(keep_alive=True) as transport:
         yield _by_transport(transport, url)
 
 
 @asynccontextmanager
 async def transport_of_ours_closing(url: str) -> AsyncIterator[Call]:
-    async with open_transport(keep_alive=False) as transport:
+    async with Transport(keep_alive=False) as transport:
         yield _by_transport(transport, url)
 
 
 @asynccontextmanager
 async def backend_of_ours(url: str) -> AsyncIterator[Call]:
     """The whole `complete`: body, call, timeout, classification, answer."""
-    backend = OpenAIBackend(url.removesuffix("/v1/chat/completions"), "mock", open_transport(keep_alive=True))
+    backend = OpenAIBackend(url.removesuffix("/v1/chat/completions"), "mock", Transport(keep_alive=True))
     request = Request(body=ASKED, upstream="mock", timeout=60)
     yield lambda: backend.complete(request)
     await backend.close()

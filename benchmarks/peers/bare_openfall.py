@@ -12,7 +12,7 @@ from openfall.router_core.catalog.entries import Backend
 from openfall.router_core.jobs.outcome import Completion
 from openfall.workers.backends.base import Request
 from openfall.workers.backends.registry import open_backend
-from openfall.workers.backends.transport import open_transport
+from openfall.workers.backends.transport import Transport
 
 
 def work(terms: Terms) -> None:
@@ -21,7 +21,7 @@ def work(terms: Terms) -> None:
 
 async def _work(terms: Terms) -> None:
     await announce(terms)
-    transport = open_transport(keep_alive=True)  # to a loopback address it would not, for the sake of llama-server
+    transport = Transport(keep_alive=True)  # to a loopback address it would not, for the sake of llama-server
     backend = open_backend(Backend(url=f"{terms.upstream}/v1", pool="gpu", slots=terms.slots), transport)
 
     async def call(at: int) -> None:

@@ -20,7 +20,7 @@ from openfall.workers.backends.address import parse_address
 from openfall.workers.backends.base import CompletionBackend, LoadedModel, same_model
 from openfall.workers.backends.http_client import HttpClient
 from openfall.workers.backends.registry import open_backend
-from openfall.workers.backends.transport import open_transport
+from openfall.workers.backends.transport import Transport
 
 WITHIN = 3.0
 """Seconds that each question may take. All are asked at once."""
@@ -99,7 +99,7 @@ async def _props(spec: Backend) -> Any:
     """What llama-server says of itself; None when it is none."""
     key = spec.api_key.get_secret_value()
     headers = {"authorization": f"Bearer {key}"} if key else {}
-    exchange = HttpClient(parse_address(spec.url), headers, open_transport(keep_alive=False))
+    exchange = HttpClient(parse_address(spec.url), headers, Transport(keep_alive=False))
     try:
         told = await exchange.fetch_json("/props", WITHIN)
     finally:

@@ -18,9 +18,9 @@ from typing import Any
 import orjson
 
 from openfall.router_core.jobs.outcome import ErrorClass, Failure
-from openfall.workers.backends.retry_after import duration, limit_reset, retry_after
+from openfall.workers.backends.retry_after import limit_reset, parse_duration, retry_after
 
-DETAIL_LENGTH = 300
+MAX_DETAIL_LENGTH = 300
 """A failure's detail is at most this long, in characters."""
 
 _SECRET = re.compile(r"(?i)\b(?:bearer\s+\S+|(?:sk|rk|pk|key|api[_-]?key)[-_=:]\S{4,}|AIza\S+|[A-Za-z0-9_*-]{32,})")
@@ -131,7 +131,7 @@ RULES: tuple[Rule, ...] = (
 def classify(status: int, headers: Mapping[str, str], body: bytes) -> Failure:
     """The failure that a response with no answer in it is. `headers` ignore case (`httpx.Headers`)."""
     document = _read(body)
-    error = error_of(document)
+    error = find_error(document)
     signal = UpstreamError(_status(status, error), frozenset(_codes(error, document)), _message(error, document))
     found = next((rule.error for rule in RULES if rule.fits(signal)), None) or _by_range(signal, document)
     wait = retry_after(headers)
@@ -140,7 +140,7 @@ def classify(status: int, headers: Mapping[str, str], body: bytes) -> Failure:
     return Failure(error_class=found, detail=_detail(status, signal, document), retry_after=wait)
 
 
-def error_of(document: Any) -> Any:
+def find_error(document: Any) -> Any:
     """What stands under `error` in a body, or in the one element of a list; None if nothing does."""
     if isinstance(document, list) and len(document) == 1:
         document = document[0]
@@ -195,7 +195,7 @@ def _asked_delay(error: Any) -> float | None:
     details = error.get("details") if isinstance(error, dict) else None
     for detail in details if isinstance(details, list) else ():
         if isinstance(detail, dict) and isinstance(told := detail.get("retryDelay"), str):
-            return duration(told)
+            return parse_duration(told)
     return None
 
 
@@ -204,10 +204,10 @@ def _detail(status: int, signal: UpstreamError, document: Any) -> str:
     named = " ".join(sorted(code for code in signal.codes if re.fullmatch(r"[a-z0-9_]{1,60}", code)))
     head = " ".join(filter(None, (f"HTTP {status}", named)))
     message = "a body that is no JSON" if document is None else " ".join(signal.message.split())
-    return shortened(f"{head}: {message}" if message else head)
+    return redact(f"{head}: {message}" if message else head)
 
 
-def shortened(text: str) -> str:
-    """A text for people: keys and addresses out, and at most `DETAIL_LENGTH` characters."""
-    text = _PLACE.sub("[address]", _SECRET.sub("[secret]", text[: 10 * DETAIL_LENGTH]))
-    return text if len(text) <= DETAIL_LENGTH else text[: DETAIL_LENGTH - 1] + "…"
+def redact(text: str) -> str:
+    """A text for people: keys and addresses out, and at most `MAX_DETAIL_LENGTH` characters."""
+    text = _PLACE.sub("[address]", _SECRET.sub("[secret]", text[: 10 * MAX_DETAIL_LENGTH]))
+    return text if len(text) <= MAX_DETAIL_LENGTH else text[: MAX_DETAIL_LENGTH - 1] + "…"

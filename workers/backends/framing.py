@@ -1,4 +1,4 @@
-"""Events out of the bytes of a stream, however the bytes were cut on their way."""
+"""Splits the bytes of a stream into events, wherever the network cut the bytes."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ class Framing(Protocol):
         ...
 
     def end(self) -> Iterator[bytes]:
-        """The last event of a stream whose server left out what ends it."""
+        """The last event of a stream whose server left out the terminator."""
         ...
 
 
-class Events:
+class SseFraming:
     """Server-sent events: the data of each, in order. An event ends with an empty line."""
 
     def __init__(self) -> None:
@@ -28,23 +28,23 @@ class Events:
     def feed(self, chunk: bytes) -> Iterator[bytes]:
         *lines, self._rest = (self._rest + chunk).split(b"\n")
         for line in lines:
-            yield from self._take(line.rstrip(b"\r"))
+            yield from self._add(line.rstrip(b"\r"))
 
     def end(self) -> Iterator[bytes]:
         yield from self.feed(b"\n\n")
 
-    def _take(self, line: bytes) -> Iterator[bytes]:
+    def _add(self, line: bytes) -> Iterator[bytes]:
         if not line and self._data:
             yield b"\n".join(self._data)
             self._data = []
         field, _, value = line.partition(b":")
         if field == b"data":
             self._data.append(value.removeprefix(b" "))
-        elif field == b"error":  # what older llama-servers write in place of `data`
+        elif field == b"error":  # older llama-servers write this in place of `data`
             self._data.append(b'{"error":%b}' % value)
 
 
-class Lines:
+class NdjsonFraming:
     """NDJSON: every line that is not empty is an event."""
 
     def __init__(self) -> None:

@@ -84,7 +84,7 @@ def probe_timeout(spec: ModelSpec) -> float:
     return min(spec.timeout, PROMPT_TIMEOUT_S) + (spec.load_time or 0.0)
 
 
-def nonsense(answer: Completion) -> str | None:
+def find_flaw(answer: Completion) -> str | None:
     """What is wrong with an answer to the test prompt; None: it makes sense. It need not be right."""
     if answer.finish_reason not in ENDED_WELL:
         return "ended in a way that is none for a plain answer"
@@ -106,7 +106,7 @@ def nonsense(answer: Completion) -> str | None:
 async def probe(backend: CompletionBackend, spec: ModelSpec) -> Outcome:
     """Ask the test prompt. An answer that makes no sense is a `Failure`, of a kind that counts against the model."""
     outcome = await backend.complete(health_prompt(spec))
-    if isinstance(outcome, Completion) and (wrong := nonsense(outcome)):
+    if isinstance(outcome, Completion) and (wrong := find_flaw(outcome)):
         return Failure(error_class=ErrorClass.MALFORMED, detail=f"the answer to the test prompt {wrong}")
     return outcome
 

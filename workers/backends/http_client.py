@@ -1,4 +1,4 @@
-"""One call over HTTP, whatever the dialect: bounded in time and size, and every way it may go wrong made a failure."""
+"""One call over HTTP in any dialect: bounded in time and size. Everything that can go wrong becomes a `Failure`."""
 
 from __future__ import annotations
 
@@ -7,33 +7,35 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import httpx
+import aiohttp
 import orjson
+from multidict import CIMultiDict
+from yarl import URL
 
 from openfall.router_core.jobs.outcome import ErrorClass, Failure, Outcome
 from openfall.workers.backends.address import Address
 from openfall.workers.backends.base import OnDelta
-from openfall.workers.backends.error_mapping import shortened
+from openfall.workers.backends.error_mapping import redact
 from openfall.workers.backends.parsing import malformed
 from openfall.workers.backends.response import (
-    MAX_ANSWER,
+    ResponseFormat,
     ResponseTooLong,
-    Wire,
     read_answer,
     read_json,
-    read_life,
+    read_liveness,
 )
-from openfall.workers.backends.transport import StaleConnection
+from openfall.workers.backends.transport import Transport, describe_error
 
-ECHO = 16
-"""An error's message that shares this many characters in a row with the prompt repeats it, and is not told."""
+MAX_ECHO_LENGTH = 15
+"""An error's message that shares more characters in a row than this with the prompt repeats it, and is left out."""
 
 T = TypeVar("T")
+Reader = Callable[[aiohttp.ClientResponse], Awaitable[T]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpCall:
-    """What is posted where. `timeout` bounds the whole of it, in seconds; no failure's detail repeats the `prompt`."""
+    """A POST. `timeout` bounds the whole call, in seconds. No failure's detail repeats the `prompt`."""
 
     path: str
     body: Mapping[str, Any]
@@ -42,93 +44,74 @@ class HttpCall:
 
 
 class HttpClient:
-    """Calls to one endpoint, by paths below its root. Raises `asyncio.CancelledError` only; it hangs up then."""
+    """Calls one endpoint, by paths below its root. Raises only `asyncio.CancelledError`, and then hangs up."""
 
-    def __init__(self, place: Address, headers: Mapping[str, str], transport: httpx.AsyncBaseTransport) -> None:
-        self._place = place
+    def __init__(self, address: Address, headers: Mapping[str, str], transport: Transport) -> None:
+        self._address = address
         self._transport = transport
         # accept-encoding: a compressed stream would arrive late
-        told = {"host": place.root.netloc.decode(), "accept-encoding": "identity", **headers}
-        self._headers = [(name.encode(), value.encode()) for name, value in told.items()]
-        self._of_json = [*self._headers, (b"content-type", b"application/json")]
-        self._urls: dict[str, httpx.URL] = {}
+        self._headers = CIMultiDict({"accept-encoding": "identity", **headers})
+        self._json_headers = CIMultiDict({**self._headers, "content-type": "application/json"})
+        self._urls: dict[str, URL] = {}
 
-    async def complete(self, call: HttpCall, wire: Wire, on_delta: OnDelta | None) -> Outcome:
-        """Ask for an answer. `on_delta` gets its text piece by piece, if the body asks for a stream."""
+    async def complete(self, call: HttpCall, wire: ResponseFormat, on_delta: OnDelta | None) -> Outcome:
+        """Request an answer. `on_delta` gets its text piece by piece, if the body asks for a stream."""
         try:
             payload = orjson.dumps(call.body)
         except TypeError as error:
-            return Failure(error_class=ErrorClass.BAD_REQUEST, detail=shortened(f"the body is no JSON: {error}"))
+            return Failure(error_class=ErrorClass.BAD_REQUEST, detail=redact(f"the body is not JSON: {error}"))
 
-        async def read(response: httpx.Response) -> Outcome:
+        async def read(response: aiohttp.ClientResponse) -> Outcome:
             return await read_answer(response, wire, on_delta)
 
-        outcome = await self._within(call.timeout, call.path, payload, read)
+        outcome = await self._call(call.path, payload, call.timeout, read)
         return _without_echo(outcome, call.prompt) if isinstance(outcome, Failure) else outcome
 
     async def fetch_json(self, path: str, timeout_s: float, body: Mapping[str, Any] | None = None) -> Any | Failure:
-        """The JSON that a path answers with: to a GET, or to a POST of a body. Anything but a 200 is a failure."""
-        return await self._within(timeout_s, path, None if body is None else orjson.dumps(body), read_json)
+        """The JSON of the response to a GET, or to a POST of a body. Any status but 200 is a failure."""
+        return await self._call(path, None if body is None else orjson.dumps(body), timeout_s, read_json)
 
     async def check_alive(self, path: str, timeout_s: float) -> Failure | None:
-        """None when a GET is answered by anything but a server's error: a 404 or a 401 is a sign of life too."""
-        return await self._within(timeout_s, path, None, read_life)
+        """None unless the GET fails or the response is a server error: a 404 or a 401 is a sign of life too."""
+        return await self._call(path, None, timeout_s, read_liveness)
 
     async def close(self) -> None:
         """Close every connection."""
-        await self._transport.aclose()
+        await self._transport.close()
 
-    async def _within(
-        self, seconds: float, path: str, payload: bytes | None, read: Callable[[httpx.Response], Awaitable[T]]
-    ) -> T | Failure:
+    async def _call(self, path: str, payload: bytes | None, timeout_s: float, read: Reader[T]) -> T | Failure:
         try:
-            async with asyncio.timeout(seconds):
-                return await self._read(path, payload, read)
+            async with asyncio.timeout(timeout_s):
+                return await self._send_and_read(path, payload, read)
         except TimeoutError:
-            return Failure(error_class=ErrorClass.TIMEOUT, detail=f"no whole answer within {seconds:g} s")
+            return Failure(error_class=ErrorClass.TIMEOUT, detail=f"no complete answer within {timeout_s:g} s")
 
-    async def _read(
-        self, path: str, payload: bytes | None, read: Callable[[httpx.Response], Awaitable[T]]
-    ) -> T | Failure:
-        """What `read` makes of the response, or the failure to get a whole one."""
-        try:
-            response = await self._send(path, payload)
-        except (httpx.ReadTimeout, httpx.WriteTimeout) as error:
-            return Failure(error_class=ErrorClass.TIMEOUT, detail=shortened(f"the connection stalled: {error}"))
-        except httpx.RequestError as error:
-            what = "cannot connect" if isinstance(error, httpx.ConnectError) else "the connection failed"
-            return Failure(error_class=ErrorClass.CONNECTION, detail=shortened(f"{what}: {error}"))
-        try:
-            return await read(response)
-        except httpx.RequestError:
-            return malformed("the connection broke off within the answer")
-        except ResponseTooLong:
-            return malformed(f"the answer is longer than {MAX_ANSWER // 2**20} MiB")
-        finally:
-            await response.aclose()
-
-    async def _send(self, path: str, payload: bytes | None) -> httpx.Response:
-        """Send, and once more if the connection was an old one that the server had closed without a word."""
-        try:
-            return await self._transport.handle_async_request(self._request(path, payload))
-        except StaleConnection:
-            return await self._transport.handle_async_request(self._request(path, payload))
-
-    def _request(self, path: str, payload: bytes | None) -> httpx.Request:
+    async def _send_and_read(self, path: str, payload: bytes | None, read: Reader[T]) -> T | Failure:
         url = self._urls.get(path)
         if url is None:
-            url = self._urls[path] = self._place.at(path)
-        if payload is None:
-            return httpx.Request("GET", url, headers=self._headers)
-        headers = [*self._of_json, (b"content-length", b"%d" % len(payload))]
-        return httpx.Request("POST", url, headers=headers, stream=httpx.ByteStream(payload))
+            url = self._urls[path] = self._address.at(path)
+        try:
+            if payload is None:
+                response = await self._transport.send("GET", url, self._headers)
+            else:
+                response = await self._transport.send("POST", url, self._json_headers, payload)
+        except aiohttp.ClientError as error:
+            return Failure(error_class=ErrorClass.CONNECTION, detail=redact(describe_error(error)))
+        try:
+            return await read(response)
+        except aiohttp.ClientError:
+            return malformed("the connection broke off within the answer")
+        except ResponseTooLong as error:
+            return malformed(str(error))
+        finally:
+            response.close()
 
 
 def _without_echo(failure: Failure, prompt: Any) -> Failure:
-    """The same failure; without its message if that repeats the prompt, as some servers' complaints do."""
-    asked = orjson.dumps(prompt).decode()
-    detail = failure.detail
-    if not any(detail[start : start + ECHO] in asked for start in range(len(detail) - ECHO + 1)):
+    """The same failure, without its message if the message repeats the prompt, as some servers' errors do."""
+    sent = orjson.dumps(prompt).decode()
+    detail, length = failure.detail, MAX_ECHO_LENGTH + 1
+    if not any(detail[start : start + length] in sent for start in range(len(detail) - length + 1)):
         return failure
-    told = detail.partition(": ")[0] if detail.startswith("HTTP ") else str(failure.error_class)
-    return Failure(error_class=failure.error_class, detail=told, retry_after=failure.retry_after)
+    head = detail.partition(": ")[0] if detail.startswith("HTTP ") else str(failure.error_class)
+    return Failure(error_class=failure.error_class, detail=head, retry_after=failure.retry_after)

@@ -8,10 +8,10 @@ from typing import Any, Protocol
 import orjson
 
 from openfall.router_core.jobs.outcome import ErrorClass, Failure, Outcome
-from openfall.workers.backends.error_mapping import classify, error_of
+from openfall.workers.backends.error_mapping import classify, find_error
 
 
-class Assembly(Protocol):
+class StreamAssembler(Protocol):
     """The events of one stream, put together to what the same call without a stream would have given."""
 
     @property
@@ -19,7 +19,7 @@ class Assembly(Protocol):
         """Nothing that may still arrive matters."""
         ...
 
-    def take(self, event: bytes) -> str:
+    def add(self, event: bytes) -> str:
         """Take one event; the text that it adds to the answer. Not called again once it has ended."""
         ...
 
@@ -33,38 +33,38 @@ def malformed(detail: str) -> Failure:
     return Failure(error_class=ErrorClass.MALFORMED, detail=detail)
 
 
-def read_document(body: bytes, headers: Mapping[str, str]) -> Any | Failure:
+def parse_document(body: bytes, headers: Mapping[str, str]) -> Any | Failure:
     """The JSON of a 200's body. An error inside it is a failure."""
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError:
         return malformed("the answer is no JSON")
-    return classify(200, headers, body) if error_of(document) else document
+    return classify(200, headers, body) if find_error(document) else document
 
 
-def read_event(event: bytes) -> dict[str, Any] | Failure:
+def parse_event(event: bytes) -> dict[str, Any] | Failure:
     """The JSON object of one event of a stream. An error inside it is a failure."""
     try:
         told = orjson.loads(event)
     except orjson.JSONDecodeError:
         return malformed("an event of the stream is no JSON")
-    if error_of(told):
+    if find_error(told):
         return classify(200, {}, event)
     return told if isinstance(told, dict) else malformed("an event of the stream is no object")
 
 
-def grown(before: Any, more: str) -> str:
+def append_text(before: Any, more: str) -> str:
     """A text with its next piece. What stood there and was none is gone."""
     return before + more if isinstance(before, str) else more
 
 
-def count(usage: Any, name: str) -> int | None:
+def token_count(usage: Any, name: str) -> int | None:
     """A number of tokens under that name; None: not told."""
     told = usage.get(name) if isinstance(usage, dict) else None
     return told if isinstance(told, int) and told >= 0 else None
 
 
-def names_of(document: Any | Failure, under: str, key: str) -> tuple[str, ...] | Failure:
+def parse_names(document: Any | Failure, under: str, key: str) -> tuple[str, ...] | Failure:
     """The names in a list of models, such as the `id` of each entry `under` `data`."""
     if isinstance(document, Failure):
         return document

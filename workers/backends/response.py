@@ -1,4 +1,4 @@
-"""A response, read within bounds: whole or event by event, as an outcome or as a refusal."""
+"""Reads a response within bounds, whole or event by event, and returns an outcome or a refusal."""
 
 from __future__ import annotations
 
@@ -7,104 +7,104 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
-import httpx
+import aiohttp
 
 from openfall.router_core.jobs.outcome import Failure, Outcome
 from openfall.workers.backends.base import OnDelta
 from openfall.workers.backends.error_mapping import classify
 from openfall.workers.backends.framing import Framing
-from openfall.workers.backends.parsing import Assembly, read_document
+from openfall.workers.backends.parsing import StreamAssembler, parse_document
 
-MAX_ANSWER = 32 * 2**20
-"""Bytes. The longest answers of today's models are under 1 MiB; what is longer than this is not an answer."""
+MAX_ANSWER_BYTES = 32 * 2**20
+"""The longest answers of today's models are under 1 MiB. A longer body than this is not an answer."""
 
-MAX_REFUSAL = 64 * 2**10
-"""Bytes of an error's body that are read. Enough for every error; the rest of a web page tells nothing."""
+MAX_REFUSAL_BYTES = 64 * 2**10
+"""How much of an error's body is read. Every error fits; the rest of a web page tells nothing."""
 
 
 class ResponseTooLong(Exception):
-    """The answer is longer than `MAX_ANSWER`."""
+    """The body is longer than the limit of its kind."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wire:
-    """How a dialect's answers arrive: whole, or as a stream of that content type."""
+class ResponseFormat:
+    """How a dialect's answers arrive: whole, or as a stream of the content type `stream_type`.
+
+    `parse` returns the outcome of a 200's whole body.
+    """
 
     stream_type: str
     framing: Callable[[], Framing]
-    assembly: Callable[[], Assembly]
-    read: Callable[[bytes, Mapping[str, str]], Outcome]
-    """The outcome of a 200's whole body."""
+    assembler: Callable[[], StreamAssembler]
+    parse: Callable[[bytes, Mapping[str, str]], Outcome]
 
 
-async def read_answer(response: httpx.Response, wire: Wire, on_delta: OnDelta | None) -> Outcome:
-    """The outcome of a response, streamed or not. Raises `httpx.RequestError` and `TooLong`."""
-    if response.status_code != 200:
-        return await _refusal(response)
+async def read_answer(response: aiohttp.ClientResponse, wire: ResponseFormat, on_delta: OnDelta | None) -> Outcome:
+    """The outcome of a response, streamed or not. Raises `aiohttp.ClientError` and `ResponseTooLong`."""
+    if response.status != 200:
+        return await _read_refusal(response)
     if on_delta and response.headers.get("content-type", "").startswith(wire.stream_type):
         return await _read_stream(response, wire, on_delta)
-    outcome = wire.read(await _whole(response), response.headers)  # also what a server sends that cannot stream
+    outcome = wire.parse(await _read_whole(response), response.headers)  # also from a server that cannot stream
     if on_delta and not isinstance(outcome, Failure):
         on_delta(outcome.text)
     return outcome
 
 
-async def read_json(response: httpx.Response) -> Any | Failure:
-    """The JSON of a 200; any other status is a failure. Raises `httpx.RequestError` and `TooLong`."""
-    if response.status_code != 200:
-        return await _refusal(response)
-    return read_document(await _whole(response), response.headers)
+async def read_json(response: aiohttp.ClientResponse) -> Any | Failure:
+    """The JSON of a 200. Any other status is a failure. Raises `aiohttp.ClientError` and `ResponseTooLong`."""
+    if response.status != 200:
+        return await _read_refusal(response)
+    return parse_document(await _read_whole(response), response.headers)
 
 
-async def read_life(response: httpx.Response) -> Failure | None:
-    """None for all but a server's own errors: a 404 or a 401 is a sign of life too. No body but theirs is read."""
-    return await _refusal(response) if response.status_code >= 500 else None
+async def read_liveness(response: aiohttp.ClientResponse) -> Failure | None:
+    """None unless it is a server error: a 404 or a 401 is a sign of life too. Only an error's body is read."""
+    return await _read_refusal(response) if response.status >= 500 else None
 
 
-async def _refusal(response: httpx.Response) -> Failure:
-    """What a refusal means, by what there is of its body. Its status has told the most already."""
-    read = bytearray()
+async def _read_refusal(response: aiohttp.ClientResponse) -> Failure:
+    """The failure that a refusal means. The status says the most, so a part of the body is enough."""
+    body = bytearray()
     try:
-        async for chunk in _chunks(response, MAX_REFUSAL):
-            read += chunk
-    except (httpx.RequestError, ResponseTooLong):
+        async for chunk in _chunks(response, MAX_REFUSAL_BYTES):
+            body += chunk
+    except (aiohttp.ClientError, ResponseTooLong):
         pass
-    return classify(response.status_code, response.headers, bytes(read))
+    return classify(response.status, response.headers, bytes(body))
 
 
-async def _whole(response: httpx.Response) -> bytes:
-    return b"".join([chunk async for chunk in _chunks(response, MAX_ANSWER)])
+async def _read_whole(response: aiohttp.ClientResponse) -> bytes:
+    return b"".join([chunk async for chunk in _chunks(response, MAX_ANSWER_BYTES)])
 
 
-async def _chunks(response: httpx.Response, limit: int) -> AsyncGenerator[bytes, None]:
-    """The body as it arrives; `TooLong` past `limit` bytes."""
-    stream = response.aiter_bytes() if "content-encoding" in response.headers else response.stream
-    assert not isinstance(stream, httpx.SyncByteStream) or isinstance(stream, httpx.AsyncByteStream)
+async def _chunks(response: aiohttp.ClientResponse, limit: int) -> AsyncGenerator[bytes, None]:
+    """The body as it arrives, decompressed. `ResponseTooLong` past `limit` bytes."""
     size = 0
-    async for chunk in stream:
+    async for chunk in response.content.iter_any():
         size += len(chunk)
         if size > limit:
-            raise ResponseTooLong
+            raise ResponseTooLong(f"the answer is longer than {limit / 2**20:g} MiB")
         yield chunk
 
 
-async def _read_stream(response: httpx.Response, wire: Wire, on_delta: OnDelta) -> Outcome:
-    """A 200 in events. Whether what arrived is a whole answer is for the assembly to say, however the stream ended."""
-    answer, framing = wire.assembly(), wire.framing()
+async def _read_stream(response: aiohttp.ClientResponse, wire: ResponseFormat, on_delta: OnDelta) -> Outcome:
+    """A 200 in events. However the stream ends, the assembler decides whether it was a whole answer."""
+    answer, framing = wire.assembler(), wire.framing()
 
-    def take(event: bytes) -> None:
-        if not answer.ended and (text := answer.take(event)):
+    def add(event: bytes) -> None:
+        if not answer.ended and (text := answer.add(event)):
             on_delta(text)
 
     try:
-        async with aclosing(_chunks(response, MAX_ANSWER)) as chunks:
+        async with aclosing(_chunks(response, MAX_ANSWER_BYTES)) as chunks:
             async for chunk in chunks:
                 for event in framing.feed(chunk):
-                    take(event)
+                    add(event)
                 if answer.ended:
                     return answer.outcome()
-    except httpx.RequestError:
+    except aiohttp.ClientError:
         return answer.outcome()
     for event in framing.end():
-        take(event)
+        add(event)
     return answer.outcome()

@@ -15,7 +15,7 @@ _RESET = "x-ratelimit-reset-"
 _ANTHROPIC = "anthropic-ratelimit-"
 
 
-def duration(text: str) -> float | None:
+def parse_duration(text: str) -> float | None:
     """Seconds of a duration such as `12ms`, `7.66s`, `6m0s`; None if it is none."""
     if not _DURATION.fullmatch(text):
         return None
@@ -59,7 +59,7 @@ def limit_reset(headers: Mapping[str, str]) -> float | None:
 def _reset(name: str, told: str, date: str) -> tuple[float | None, str]:
     """The wait that a header tells, if it is one of those, and the name of the one that tells what remains."""
     if name.startswith(_RESET):
-        return duration(told), f"x-ratelimit-remaining-{name.removeprefix(_RESET)}"
+        return parse_duration(told), f"x-ratelimit-remaining-{name.removeprefix(_RESET)}"
     if name.startswith(_ANTHROPIC) and name.endswith("-reset"):
         return _until(told, date), f"{name.removesuffix('-reset')}-remaining"
     return None, ""

@@ -1,53 +1,33 @@
-"""Which HTTP client carries the calls: aiohttp's connections behind httpx's transport interface.
-
-Why this pair and not httpx's own pool, with numbers: docs/adr/0003-http-transport.md.
-"""
+"""The HTTP connections of a backend, by aiohttp. The reasons are in docs/adr/0003-http-transport.md."""
 
 from __future__ import annotations
 
 import os
 import socket
-from collections.abc import AsyncIterator
+import ssl
+from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
-from functools import cache, lru_cache
-from ssl import SSLContext
+from functools import cache
 from typing import Any
 
 import aiohttp
-import httpx
-from multidict import CIMultiDict
+import certifi
 from yarl import URL
 
-CONNECT_SECONDS = 10.0
-"""A host that does not accept a connection in this time is away; the rest of a call's time is for the answer."""
+CONNECT_TIMEOUT_S = 10.0
+"""A host that accepts no connection in this time is unreachable. The rest of a call's time is for the answer."""
 
-IDLE_SECONDS = 15.0
-"""A connection unused for longer is closed by us. Shorter than what load balancers allow (60 s and more), so that we
-are the ones to close it."""
-
-
-class StaleConnection(httpx.RemoteProtocolError):
-    """A connection kept from an earlier call was closed under this one, before any byte of an answer.
-
-    The one failure after which the same request may be sent again at once: most likely the server had closed an idle
-    connection and never read the request. That it read it and died is possible, and costs one call too many.
-    """
+IDLE_TIMEOUT_S = 15.0
+"""The client closes a connection that is unused for longer. Load balancers allow 60 s and more, so the client closes
+first."""
 
 
-def open_transport(*, keep_alive: bool) -> httpx.AsyncBaseTransport:
-    """A transport without a connection limit of its own: a backend's slots bound its calls.
+class Transport:
+    """Sends requests. It follows no redirect, keeps no cookie, and limits only the time of connecting.
 
-    With `keep_alive` connections are used again; without it each call has its own and says `Connection: close`.
-    """
-    return AiohttpTransport(keep_alive=keep_alive)
-
-
-class AiohttpTransport(httpx.AsyncBaseTransport):
-    """aiohttp's connector, parser and writer; httpx's requests, responses and exceptions.
-
-    It follows no redirect, keeps no cookie, decodes no body, retries nothing and knows no timeout but the one for
-    connecting. It belongs to the event loop of its first call.
+    It has no connection limit: a backend's slots bound its calls. With `keep_alive` it uses connections again; without,
+    each call has a connection of its own and says `Connection: close`. It belongs to the event loop of its first call.
     """
 
     def __init__(self, *, keep_alive: bool) -> None:
@@ -55,46 +35,49 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         self._ssl = trusted_roots()  # now, not in the first call: it takes 20 to 50 ms
         self._session: aiohttp.ClientSession | None = None
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """The response as soon as its headers are there. Raises `httpx.TransportError`."""
-        session = self._session or self._open()
+    async def send(
+        self, method: str, url: URL, headers: Mapping[str, str], body: bytes | None = None
+    ) -> aiohttp.ClientResponse:
+        """Return the response as soon as its headers have arrived. Raises `aiohttp.ClientError`.
+
+        A request whose kept connection ends before any byte of a response is sent once more: most likely the server
+        had closed the idle connection and never read the request. If the server did read it, this costs one call.
+        """
         connection = _Connection()
         _CONNECTION.set(connection)
         try:
-            response = await session.request(
-                request.method,
-                _address(request.url),
-                headers=CIMultiDict([(name.decode(), value.decode()) for name, value in request.headers.raw]),
-                data=await request.aread() or None,
-                allow_redirects=False,
-            )
+            return await self._request(method, url, headers, body)
         except aiohttp.ClientError as error:
-            if not connection.fresh and _before_any_byte(error):
-                raise StaleConnection("the server had closed the kept connection") from error
-            raise _as_httpx(error) from error
-        return httpx.Response(response.status, headers=response.raw_headers, stream=_Body(response), request=request)
+            if connection.fresh or not _ended_before_any_byte(error):
+                raise
+        return await self._request(method, url, headers, body)
 
-    async def aclose(self) -> None:
+    async def close(self) -> None:
+        """Close every connection."""
         session, self._session = self._session, None
         if session:
             await session.close()
 
+    async def _request(
+        self, method: str, url: URL, headers: Mapping[str, str], body: bytes | None
+    ) -> aiohttp.ClientResponse:
+        session = self._session = self._session or self._open()
+        return await session.request(method, url, headers=headers, data=body, allow_redirects=False)
+
     def _open(self) -> aiohttp.ClientSession:
-        lifetime: dict[str, Any] = {"keepalive_timeout": IDLE_SECONDS} if self._keep_alive else {"force_close": True}
-        connector = aiohttp.TCPConnector(limit=0, ssl=self._ssl, socket_factory=_socket, **lifetime)
-        self._session = aiohttp.ClientSession(
+        lifetime: dict[str, Any] = {"keepalive_timeout": IDLE_TIMEOUT_S} if self._keep_alive else {"force_close": True}
+        connector = aiohttp.TCPConnector(limit=0, ssl=self._ssl, socket_factory=_open_socket, **lifetime)
+        return aiohttp.ClientSession(
             connector=connector,
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),
             cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
             trust_env=False,
         )
-        return self._session
 
 
 @dataclass(slots=True)
 class _Connection:
-    """What a call goes out on. `fresh` when it was opened for this call: a socket was made while it connected."""
+    """The connection of a call. It is `fresh` if a socket was opened for this call."""
 
     fresh: bool = False
 
@@ -102,50 +85,16 @@ class _Connection:
 _CONNECTION: ContextVar[_Connection] = ContextVar("connection")
 
 
-def _socket(address: aiohttp.AddrInfoType) -> socket.socket:
+def _open_socket(address: aiohttp.AddrInfoType) -> socket.socket:
     _CONNECTION.get().fresh = True
     family, kind, protocol, _, _ = address
     return socket.socket(family, kind, protocol)
 
 
-class _Body(httpx.AsyncByteStream, AsyncIterator[bytes]):
-    """The bytes of a response as they arrive. Closed before its end, it closes the connection with it."""
+def _ended_before_any_byte(error: aiohttp.ClientError) -> bool:
+    """Whether a connection ended without a response. aiohttp puts the headers that did arrive in place of a message.
 
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
-        self._response = response
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return self
-
-    async def __anext__(self) -> bytes:
-        try:
-            chunk = await self._response.content.readany()
-        except aiohttp.ClientError as error:
-            raise _as_httpx(error) from error
-        if not chunk:
-            raise StopAsyncIteration
-        return chunk
-
-    async def aclose(self) -> None:
-        self._response.close()
-
-
-_TRANSLATIONS: tuple[tuple[type[aiohttp.ClientError], type[httpx.TransportError]], ...] = (
-    (aiohttp.ServerTimeoutError, httpx.ConnectTimeout),
-    (aiohttp.ClientConnectorError, httpx.ConnectError),
-    (aiohttp.InvalidURL, httpx.UnsupportedProtocol),
-    (aiohttp.ClientConnectionError, httpx.ReadError),
-    (aiohttp.ClientPayloadError, httpx.RemoteProtocolError),
-    (aiohttp.ClientResponseError, httpx.RemoteProtocolError),
-    (aiohttp.ClientError, httpx.NetworkError),
-)
-"""aiohttp's exceptions and what httpx calls them; the first that fits. The only place that knows both."""
-
-
-def _before_any_byte(error: aiohttp.ClientError) -> bool:
-    """Whether a connection ended without a word. aiohttp puts what had arrived of the headers in place of a message.
-
-    Of a reset it keeps nothing, and is believed: a reset within the first line of an answer is all but unheard of.
+    aiohttp keeps nothing of a reset, so a reset counts as no response: one within a first line is all but unheard of.
     """
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return isinstance(error.message, str)
@@ -153,24 +102,30 @@ def _before_any_byte(error: aiohttp.ClientError) -> bool:
     return isinstance(error, aiohttp.ClientConnectionError) and not unconnected
 
 
-def _as_httpx(error: aiohttp.ClientError) -> httpx.TransportError:
-    kind = next(ours for theirs, ours in _TRANSLATIONS if isinstance(error, theirs))
-    if isinstance(error, aiohttp.ServerDisconnectedError):
-        return kind("the server closed the connection")
-    if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return kind("its host name is not known")
-    if isinstance(error, aiohttp.ClientConnectorError):
-        number = error.os_error.errno  # asyncio's own words name the address in place of the cause
-        return kind(os.strerror(number).lower() if number else str(error.os_error))
-    return kind(str(error) or type(error).__name__)
-
-
-@lru_cache(maxsize=64)
-def _address(url: httpx.URL) -> URL:
-    return URL(str(url), encoded=True)
+def describe_error(error: aiohttp.ClientError) -> str:
+    """The reason for a failed request, without the address, which may hold a token."""
+    match error:
+        case aiohttp.ServerTimeoutError():
+            return f"cannot connect: no connection within {CONNECT_TIMEOUT_S:g} s"
+        case aiohttp.ClientConnectorDNSError():
+            return "cannot connect: its host name is not known"
+        case aiohttp.ClientConnectorCertificateError():
+            return "cannot connect: its certificate is not valid for this host"
+        case aiohttp.ClientSSLError():
+            return "cannot connect: the TLS handshake failed"
+        case aiohttp.ClientConnectorError():  # asyncio's own text names the address in place of the reason
+            number = error.os_error.errno
+            return f"cannot connect: {os.strerror(number).lower() if number else error.os_error}"
+        case aiohttp.ServerDisconnectedError():
+            return "the connection failed: the server closed the connection"
+    return f"the connection failed: {error or type(error).__name__}"
 
 
 @cache
-def trusted_roots() -> SSLContext:
-    """Whom every connection of a worker believes who it is."""
-    return httpx.create_ssl_context()
+def trusted_roots() -> ssl.SSLContext:
+    """The root certificates that every TLS connection trusts: those of certifi, or of `SSL_CERT_FILE` or `_DIR`."""
+    if file := os.environ.get("SSL_CERT_FILE"):
+        return ssl.create_default_context(cafile=file)
+    if directory := os.environ.get("SSL_CERT_DIR"):
+        return ssl.create_default_context(capath=directory)
+    return ssl.create_default_context(cafile=certifi.where())

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from typing import Any, TypeVar
+
+import aiohttp
+from yarl import URL
 
 from openfall.router_core.jobs.outcome import Outcome
 from openfall.workers.backends.base import Request
-from openfall.workers.backends.openai.client import OpenAIBackend
-from openfall.workers.backends.transport import open_transport
+from openfall.workers.backends.openai_client import OpenAIBackend
+from openfall.workers.backends.transport import Transport
 from tests.faults import FaultServer, Script, fault_server
 
 ASKED: dict[str, Any] = {"messages": [{"role": "user", "content": "Haruka greets the festival crowd"}]}
@@ -17,6 +20,21 @@ T = TypeVar("T")
 KEY = "sk-of-a-very-secret-kind"
 IN_TIME = 20.0
 """No test waits longer than this, whatever the upstream does."""
+
+
+class RedirectedTransport(Transport):
+    """Sends every request to one server, whatever host its url names. `urls` are those of the requests."""
+
+    def __init__(self, server: FaultServer) -> None:
+        super().__init__(keep_alive=True)
+        self._server = URL(server.url)
+        self.urls: list[URL] = []
+
+    async def send(
+        self, method: str, url: URL, headers: Mapping[str, str], body: bytes | None = None
+    ) -> aiohttp.ClientResponse:
+        self.urls.append(url)
+        return await super().send(method, self._server.with_path(url.path), headers, body)
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
@@ -39,7 +57,7 @@ def served(
 
     async def work() -> tuple[Outcome, FaultServer]:
         async with fault_server(*scripts) as server:
-            backend = OpenAIBackend(server.url, KEY, open_transport(keep_alive=True))
+            backend = OpenAIBackend(server.url, KEY, Transport(keep_alive=True))
             request = Request(body=body or ASKED, upstream="upstream-name", timeout=timeout, max_tokens=77, **more)
             try:
                 for _ in range(calls):

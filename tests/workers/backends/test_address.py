@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from openfall.workers.backends.address import checked_key, parse_address
-from openfall.workers.backends.openai.client import PATH
+from openfall.workers.backends.openai_client import PATH
 from openfall.workers.backends.registry import is_loopback
 
 

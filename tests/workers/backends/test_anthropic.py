@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Coroutine, Iterator
 from typing import Any, TypeVar
 
-import httpx
 import orjson
 import pytest
 from pydantic import SecretStr
@@ -14,11 +13,12 @@ from pydantic import SecretStr
 from openfall.router_core.catalog.entries import Backend
 from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
 from openfall.router_core.jobs.outcome import ErrorClass as E
-from openfall.workers.backends.anthropic.client import MAX_TOKENS, AnthropicBackend
+from openfall.workers.backends.anthropic_client import MAX_TOKENS, AnthropicBackend
 from openfall.workers.backends.base import Request
 from openfall.workers.backends.registry import open_backend
-from openfall.workers.backends.transport import open_transport
+from openfall.workers.backends.transport import Transport
 from tests.faults import LINGERING, FaultServer, Script, answer, cut, drip, fault_server, head, raw, reset, stall
+from tests.workers.backends.asking import RedirectedTransport
 
 T = TypeVar("T")
 KEY = "sk-ant-of-a-very-secret-kind"
@@ -54,7 +54,7 @@ def served(
 
     async def work() -> tuple[Outcome, FaultServer]:
         async with fault_server(*scripts) as server:
-            backend = AnthropicBackend(server.url, KEY, open_transport(keep_alive=True), version)
+            backend = AnthropicBackend(server.url, KEY, Transport(keep_alive=True), version)
             request = Request(
                 **{"body": ASKED, "upstream": "claude", "timeout": 10, "dialect": "anthropic", "max_tokens": 77} | asked
             )
@@ -117,18 +117,21 @@ def test_an_answer_is_the_whole_message_and_its_prompt_is_counted_with_what_the_
 
 
 def test_anthropic_itself_gets_the_key_in_one_place_only() -> None:
-    def reply(request: httpx.Request) -> httpx.Response:
-        assert request.headers["x-api-key"] == KEY
-        assert "authorization" not in request.headers
-        assert str(request.url) == "https://api.anthropic.com/v1/messages"
-        return httpx.Response(200, json=MESSAGE)
-
-    async def work() -> Outcome:
+    async def work() -> None:
         spec = Backend(url="https://api.anthropic.com", pool="cloud", protocol="anthropic", api_key=SecretStr(KEY))
-        backend = open_backend(spec, httpx.MockTransport(reply))
-        return await backend.complete(Request(body=ASKED, upstream="m", timeout=5, dialect="anthropic"))
+        async with fault_server(answer(MESSAGE)) as server:
+            transport = RedirectedTransport(server)
+            backend = open_backend(spec, transport)
+            try:
+                outcome = await backend.complete(Request(body=ASKED, upstream="m", timeout=5, dialect="anthropic"))
+            finally:
+                await backend.close()
+        assert isinstance(outcome, Completion)
+        assert list(map(str, transport.urls)) == ["https://api.anthropic.com/v1/messages"]
+        assert server.asked[0].headers["x-api-key"] == KEY
+        assert "authorization" not in server.asked[0].headers
 
-    assert isinstance(run(work()), Completion)
+    run(work())
 
 
 FULL: dict[str, Any] = {

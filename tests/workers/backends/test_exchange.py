@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
+import zlib
+from collections.abc import Callable
 
-import httpx
 import orjson
 import pytest
 from pydantic import SecretStr
@@ -14,9 +16,9 @@ from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
 from openfall.router_core.jobs.outcome import ErrorClass as E
 from openfall.workers.backends import response
 from openfall.workers.backends.base import Request
-from openfall.workers.backends.openai.client import OpenAIBackend
+from openfall.workers.backends.openai_client import OpenAIBackend
 from openfall.workers.backends.registry import open_backend
-from openfall.workers.backends.transport import StaleConnection, open_transport
+from openfall.workers.backends.transport import Transport
 from tests.faults import (
     COMPLETION,
     FaultServer,
@@ -36,10 +38,23 @@ from tests.workers.backends.asking import ASKED, KEY, ask, run, served
 
 @pytest.mark.parametrize("deltas", [None, []], ids=["whole", "streamed"])
 def test_an_answer_without_end_is_cut_off(deltas: list[str] | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(response, "MAX_ANSWER", 2**21)
+    monkeypatch.setattr(response, "MAX_ANSWER_BYTES", 2**21)
     outcome = ask(flood, deltas=deltas)
     assert isinstance(outcome, Failure)
     assert (outcome.error_class, outcome.detail) == (E.MALFORMED, "the answer is longer than 2 MiB")
+
+
+@pytest.mark.parametrize(("encoding", "pack"), [("gzip", gzip.compress), ("deflate", zlib.compress)])
+def test_a_compressed_answer_is_decompressed(encoding: str, pack: Callable[[bytes], bytes]) -> None:
+    outcome = ask(answer(pack(orjson.dumps(COMPLETION)), Content_Encoding=encoding))
+    assert isinstance(outcome, Completion)
+
+
+def test_the_limit_of_an_answer_counts_decompressed_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(response, "MAX_ANSWER_BYTES", 2**20)
+    outcome = ask(answer(gzip.compress(b" " * 2**24), Content_Encoding="gzip"))
+    assert isinstance(outcome, Failure)
+    assert (outcome.error_class, outcome.detail) == (E.MALFORMED, "the answer is longer than 1 MiB")
 
 
 def test_a_host_that_nobody_listens_on_is_a_connection_failure() -> None:
@@ -58,12 +73,15 @@ def test_a_host_that_nobody_listens_on_is_a_connection_failure() -> None:
 
 
 def test_a_host_without_an_address_was_never_connected_to() -> None:
-    async def work() -> None:
-        async with open_transport(keep_alive=True) as transport:
-            with pytest.raises(httpx.ConnectError):
-                await transport.handle_async_request(httpx.Request("POST", "http://nowhere.invalid/"))
+    async def work() -> Outcome:
+        backend = open_backend(Backend(url="http://nowhere.invalid", pool="cloud"))
+        try:
+            return await backend.complete(Request(body=ASKED, upstream="m", timeout=5))
+        finally:
+            await backend.close()
 
-    run(work())
+    reason = "cannot connect: its host name is not known"
+    assert run(work()) == Failure(error_class=E.CONNECTION, detail=reason)
 
 
 def test_a_refusal_that_repeats_the_prompt_is_told_without_it() -> None:
@@ -104,32 +122,21 @@ def test_a_call_that_a_kept_connection_began_to_answer_is_not_sent_again(begun: 
 
 
 def test_a_call_is_sent_again_only_once() -> None:
-    sent = []
+    async def work() -> tuple[Outcome, FaultServer]:
+        whole = kept(answer(COMPLETION))
+        async with fault_server(whole, whole, reset, reset, answer(COMPLETION)) as server:
+            backend = OpenAIBackend(server.url, KEY, Transport(keep_alive=True))
+            request = Request(body=ASKED, upstream="m", timeout=5)
+            try:
+                await asyncio.gather(backend.complete(request), backend.complete(request))
+                return await backend.complete(request), server
+            finally:
+                await backend.close()
 
-    def broken(request: httpx.Request) -> httpx.Response:
-        sent.append(request)
-        raise StaleConnection("closed")
-
-    async def work() -> Outcome:
-        backend = open_backend(Backend(url="http://upstream.test", pool="cloud"), httpx.MockTransport(broken))
-        return await backend.complete(Request(body=ASKED, upstream="m", timeout=5))
-
-    outcome = run(work())
+    outcome, server = run(work())
     assert isinstance(outcome, Failure)
-    assert (outcome.error_class, len(sent)) == (E.CONNECTION, 2)
-
-
-def test_any_httpx_transport_will_do() -> None:
-    def reply(request: httpx.Request) -> httpx.Response:
-        assert orjson.loads(request.content)["model"] == "m"
-        assert "authorization" not in request.headers
-        return httpx.Response(200, json=COMPLETION)
-
-    async def work() -> Outcome:
-        backend = open_backend(Backend(url="http://upstream.test/v1", pool="cloud"), httpx.MockTransport(reply))
-        return await backend.complete(Request(body=ASKED, upstream="m", timeout=5))
-
-    assert isinstance(run(work()), Completion)
+    assert outcome.error_class is E.CONNECTION
+    assert sorted(asked.connection for asked in server.asked) == [0, 0, 1, 1]
 
 
 @pytest.mark.parametrize("script", [stall, drip, drip_events], ids=["before headers", "in the body", "in the stream"])
@@ -137,7 +144,7 @@ def test_any_httpx_transport_will_do() -> None:
 def test_a_call_that_is_given_up_closes_its_socket(script: Script, ending: str) -> None:
     async def work() -> bool:
         async with fault_server(script) as server:
-            backend = OpenAIBackend(server.url, KEY, open_transport(keep_alive=True))
+            backend = OpenAIBackend(server.url, KEY, Transport(keep_alive=True))
             request = Request(body=ASKED, upstream="m", timeout=30 if ending == "cancelled" else 0.2)
             calling = asyncio.ensure_future(backend.complete(request, lambda text: None))
             await server.arrived.wait()

@@ -233,7 +233,7 @@ def test_a_stream_without_an_end_is_left_in_time(protocol: Protocol) -> None:
 def test_an_answer_without_an_end_is_cut_off(
     protocol: Protocol, deltas: list[str] | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(response, "MAX_ANSWER", 2**21)
+    monkeypatch.setattr(response, "MAX_ANSWER_BYTES", 2**21)
     assert failure(ask(protocol, flood, deltas)).error_class is E.MALFORMED
 
 

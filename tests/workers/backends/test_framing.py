@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
-from openfall.workers.backends.anthropic.answer import StreamedMessage
-from openfall.workers.backends.framing import Events, Framing, Lines
-from openfall.workers.backends.openai.answer import StreamedAnswer
-from openfall.workers.backends.parsing import Assembly
+from openfall.workers.backends.anthropic_answer import MessageAssembler
+from openfall.workers.backends.framing import Framing, NdjsonFraming, SseFraming
+from openfall.workers.backends.openai_answer import CompletionAssembler
+from openfall.workers.backends.parsing import StreamAssembler
 from tests.workers.backends.spoil import spoiled
 
 TEXT = st.text(st.characters(exclude_characters="\r\n", exclude_categories=["Cs"]), min_size=1).filter(str.strip)
@@ -33,7 +33,7 @@ def test_events_are_the_same_wherever_they_are_cut(
 ) -> None:
     frames = [b": a comment" + newline + b"event: x" + newline + b"data: " + text.encode() for text in texts]
     data = (2 * newline).join(frames) + (2 * newline if ended else b"")
-    assert framed(Events(), data, cuts) == [text.encode() for text in texts]
+    assert framed(SseFraming(), data, cuts) == [text.encode() for text in texts]
 
 
 @given(st.lists(TEXT), st.sampled_from([b"\n", b"\r\n", b"\n\n"]), st.lists(st.integers(0, 10**6)), st.booleans())
@@ -41,7 +41,7 @@ def test_lines_are_the_same_wherever_they_are_cut(
     texts: list[str], newline: bytes, cuts: list[int], ended: bool
 ) -> None:
     lines = [orjson.dumps(text) for text in texts]
-    assert framed(Lines(), newline.join(lines) + (newline if ended else b""), cuts) == lines
+    assert framed(NdjsonFraming(), newline.join(lines) + (newline if ended else b""), cuts) == lines
 
 
 CITED = {"type": "citations_delta", "citation": {"cited_text": "a"}}
@@ -65,24 +65,24 @@ CHUNKS: list[Any] = [
 ]
 
 
-@pytest.mark.parametrize(("assembly", "good"), [(StreamedMessage, MESSAGE), (StreamedAnswer, CHUNKS)])
-def test_no_event_is_too_odd_to_be_taken(assembly: type[Assembly], good: list[Any]) -> None:
+@pytest.mark.parametrize(("assembly", "good"), [(MessageAssembler, MESSAGE), (CompletionAssembler, CHUNKS)])
+def test_no_event_is_too_odd_to_be_taken(assembly: type[StreamAssembler], good: list[Any]) -> None:
     assert isinstance(put_together(assembly(), good), Completion)
     for told in spoiled(good):
         if isinstance(told, list):
             assert isinstance(put_together(assembly(), told), Completion | Failure)
 
 
-def put_together(answer: Assembly, events: list[Any]) -> Outcome:
+def put_together(answer: StreamAssembler, events: list[Any]) -> Outcome:
     for event in events:
         if not answer.ended:
-            assert isinstance(answer.take(json.dumps(event).encode()), str)
+            assert isinstance(answer.add(json.dumps(event).encode()), str)
     return answer.outcome()
 
 
-@pytest.mark.parametrize("assembly", [StreamedMessage, StreamedAnswer])
+@pytest.mark.parametrize("assembly", [MessageAssembler, CompletionAssembler])
 @given(st.binary(max_size=30))
-def test_no_bytes_are_too_odd_to_be_taken(assembly: type[Assembly], event: bytes) -> None:
+def test_no_bytes_are_too_odd_to_be_taken(assembly: type[StreamAssembler], event: bytes) -> None:
     answer = assembly()
-    answer.take(event)
+    answer.add(event)
     assert isinstance(answer.outcome(), Failure)

@@ -16,8 +16,8 @@ from openfall.workers.backends.health import (
     PROMPT,
     Health,
     check,
+    find_flaw,
     health_prompt,
-    nonsense,
     probe,
     probe_timeout,
 )
@@ -49,8 +49,8 @@ def said(text: str, finish: str = "stop", **message: Any) -> Completion:
     ],
 )
 def test_a_plain_answer_makes_sense_in_any_language_and_need_not_be_right(text: str) -> None:
-    assert nonsense(said(text)) is None
-    assert nonsense(said(text, "length")) is None
+    assert find_flaw(said(text)) is None
+    assert find_flaw(said(text, "length")) is None
 
 
 @pytest.mark.parametrize(
@@ -62,28 +62,28 @@ def test_a_plain_answer_makes_sense_in_any_language_and_need_not_be_right(text: 
     ],
 )  # fmt: skip
 def test_what_no_model_that_is_well_would_say_makes_none(text: str) -> None:
-    assert nonsense(said(text))
+    assert find_flaw(said(text))
 
 
 @pytest.mark.parametrize("finish", ["", "error", "content_filter", "tool_calls", "unknown"])
 def test_an_answer_that_ended_in_another_way_is_not_believed(finish: str) -> None:
-    assert nonsense(said("ready", finish))
+    assert find_flaw(said("ready", finish))
 
 
 @pytest.mark.parametrize("name", ["reasoning_content", "reasoning"])
 def test_a_model_that_spent_its_few_tokens_on_thinking_is_well(name: str) -> None:
-    assert nonsense(said("", "length", **{name: "The user wants one word"})) is None
-    assert nonsense(said("", "length", **{name: "!!!!!!"}))
+    assert find_flaw(said("", "length", **{name: "The user wants one word"})) is None
+    assert find_flaw(said("", "length", **{name: "!!!!!!"}))
 
 
 def test_a_model_that_thought_in_secret_is_well() -> None:
     usage = {"completion_tokens_details": {"reasoning_tokens": 16}}
-    assert nonsense(Completion(text="", finish_reason="length", body={"usage": usage})) is None
+    assert find_flaw(Completion(text="", finish_reason="length", body={"usage": usage})) is None
 
 
 @given(st.text(max_size=40), st.sampled_from(["stop", "length", "error"]), st.dictionaries(st.text(), st.integers()))
 def test_no_answer_is_too_odd_to_be_judged(text: str, finish: str, body: dict[str, int]) -> None:
-    assert nonsense(Completion(text=text, finish_reason=finish, body=body)) in {None, nonsense(said(text, finish))}
+    assert find_flaw(Completion(text=text, finish_reason=finish, body=body)) in {None, find_flaw(said(text, finish))}
 
 
 def test_the_prompt_is_short_and_says_no_more_than_the_model_may_be_told() -> None:

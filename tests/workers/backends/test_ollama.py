@@ -16,7 +16,7 @@ from openfall.router_core.jobs.outcome import (
 )
 from openfall.router_core.jobs.outcome import ErrorClass as E
 from openfall.workers.backends.base import LoadedModel, Request, same_model
-from openfall.workers.backends.ollama.answer import outcome_of
+from openfall.workers.backends.ollama_answer import to_outcome
 from tests.fakes.ollama import FakeModel, OllamaFake, ollama_fake
 from tests.fakes.ollama_memory import GIB
 from tests.faults import Asked, answer, fault_server, lines
@@ -147,7 +147,7 @@ def test_a_stream_whose_content_type_was_taken_is_read_all_the_same() -> None:
     "more", [{"done": False}, {"done": None}, {"done_reason": None}, {"message": "A"}, {"message": None}]
 )
 def test_an_answer_that_does_not_say_that_it_is_done_is_none(more: dict[str, Any]) -> None:
-    outcome = outcome_of(CHAT | more)
+    outcome = to_outcome(CHAT | more)
     assert isinstance(outcome, Failure)
     assert outcome.error_class is E.MALFORMED
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import httpx
 import orjson
 import pytest
+from multidict import CIMultiDict
 
 from openfall.router_core.jobs.outcome import ErrorClass as E
 from openfall.workers.backends.error_mapping import classify
-from openfall.workers.backends.ollama.answer import StreamedChat, read_chat
+from openfall.workers.backends.ollama_answer import ChatAssembler, parse_chat
 
 _OVERFLOW = {
     "code": 400,
@@ -82,12 +82,12 @@ REFUSALS: dict[str, tuple[int, str, E]] = {
 
 @pytest.mark.parametrize(("status", "text", "meant"), REFUSALS.values(), ids=REFUSALS.keys())
 def test_a_refusal_means(status: int, text: str, meant: E) -> None:
-    assert classify(status, httpx.Headers(), orjson.dumps({"error": text})).error_class is meant
+    assert classify(status, CIMultiDict(), orjson.dumps({"error": text})).error_class is meant
 
 
 def test_a_wish_to_sign_in_is_about_one_model_and_a_refused_key_about_all() -> None:
     body: dict[str, Any] = {"error": "unauthorized", "signin_url": "https://ollama.com/connect?name=a&key=b"}
-    failure = classify(401, httpx.Headers(), orjson.dumps(body))
+    failure = classify(401, CIMultiDict(), orjson.dumps(body))
     assert failure.error_class is E.NOT_INSTALLED
     assert "key=b" not in failure.detail
 
@@ -103,8 +103,8 @@ WITHIN: dict[str, E] = {
 @pytest.mark.parametrize(("text", "meant"), WITHIN.items())
 def test_an_error_within_an_answer_is_the_servers_own(text: str, meant: E) -> None:
     line = orjson.dumps({"error": text})
-    stream = StreamedChat()
-    assert stream.take(line) == ""
+    stream = ChatAssembler()
+    assert stream.add(line) == ""
     assert stream.ended
-    for outcome in (stream.outcome(), read_chat(line, {})):
+    for outcome in (stream.outcome(), parse_chat(line, {})):
         assert getattr(outcome, "error_class", None) is meant

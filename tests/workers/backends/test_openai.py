@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import httpx
 import orjson
 import pytest
 
@@ -18,6 +17,7 @@ from tests.faults import (
     COMPLETION,
     MESSAGE,
     USAGE,
+    FaultServer,
     Script,
     answer,
     cut,
@@ -25,12 +25,13 @@ from tests.faults import (
     drip,
     drip_events,
     events,
+    fault_server,
     piece,
     raw,
     reset,
     stall,
 )
-from tests.workers.backends.asking import ASKED, KEY, ask, run, served
+from tests.workers.backends.asking import ASKED, KEY, RedirectedTransport, ask, run, served
 
 
 def test_an_answer_is_the_providers_whole_body_and_what_it_cost() -> None:
@@ -69,17 +70,19 @@ def test_a_model_that_refuses_sampling_parameters_is_sent_none() -> None:
 def test_openai_itself_is_told_a_limit_of_ours_by_the_name_that_all_its_models_know(
     dialect: Dialect, body: dict[str, Any], limits: dict[str, int]
 ) -> None:
-    def reply(request: httpx.Request) -> httpx.Response:
-        sent = orjson.loads(request.content)
-        assert {key: value for key, value in sent.items() if key.startswith("max_")} == limits
-        return httpx.Response(200, json=COMPLETION)
+    async def work() -> tuple[Outcome, FaultServer]:
+        async with fault_server(answer(COMPLETION)) as server:
+            backend = open_backend(Backend(url="https://api.openai.com/v1", pool="cloud"), RedirectedTransport(server))
+            request = Request(body=body, upstream="m", timeout=5, max_tokens=77, dialect=dialect)
+            try:
+                return await backend.complete(request), server
+            finally:
+                await backend.close()
 
-    async def work() -> Outcome:
-        spec = Backend(url="https://api.openai.com/v1", pool="cloud")
-        backend = open_backend(spec, httpx.MockTransport(reply))
-        return await backend.complete(Request(body=body, upstream="m", timeout=5, max_tokens=77, dialect=dialect))
-
-    assert isinstance(run(work()), Completion)
+    outcome, server = run(work())
+    assert isinstance(outcome, Completion)
+    sent = orjson.loads(server.asked[0].body)
+    assert {key: value for key, value in sent.items() if key.startswith("max_")} == limits
 
 
 @pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import httpx
 import orjson
 import pytest
+from multidict import CIMultiDict
 
 from openfall.router_core.jobs.outcome import ErrorClass as E
-from openfall.workers.backends.error_mapping import DETAIL_LENGTH, classify
+from openfall.workers.backends.error_mapping import MAX_DETAIL_LENGTH, classify
 
 
 def openai(message: str, type: str = "invalid_request_error", code: object = None) -> dict[str, object]:
@@ -277,7 +277,7 @@ SIGNALS = {
 
 @pytest.mark.parametrize(("status", "body", "meant"), SIGNALS.values(), ids=SIGNALS.keys())
 def test_a_refusal_means(status: int, body: object, meant: E) -> None:
-    assert classify(status, httpx.Headers(), orjson.dumps(body)).error_class is meant
+    assert classify(status, CIMultiDict(), orjson.dumps(body)).error_class is meant
 
 
 @pytest.mark.parametrize(
@@ -292,7 +292,7 @@ def test_a_refusal_means(status: int, body: object, meant: E) -> None:
     ],
 )
 def test_a_web_page_comes_from_a_gateway(status: int, meant: E) -> None:
-    failure = classify(status, httpx.Headers(), b"<html><h1>Bad Gateway</h1></html>")
+    failure = classify(status, CIMultiDict(), b"<html><h1>Bad Gateway</h1></html>")
     assert failure.error_class is meant
     assert "<" not in failure.detail
 
@@ -300,7 +300,7 @@ def test_a_web_page_comes_from_a_gateway(status: int, meant: E) -> None:
 @pytest.mark.parametrize("body", [b"", b"[]", b"null", b"3", b'{"error":{"code":{}}}', b'{"error":[]}', b"\xff\xfe"])
 @pytest.mark.parametrize("status", [400, 404, 429, 500, 503])
 def test_no_body_is_too_odd_to_be_read(status: int, body: bytes) -> None:
-    assert classify(status, httpx.Headers(), body).detail.startswith(f"HTTP {status}")
+    assert classify(status, CIMultiDict(), body).detail.startswith(f"HTTP {status}")
 
 
 @pytest.mark.parametrize(
@@ -308,18 +308,18 @@ def test_no_body_is_too_odd_to_be_read(status: int, body: bytes) -> None:
 )
 def test_a_detail_tells_no_secret(secret: str) -> None:
     body = orjson.dumps(openai(f"Incorrect API key provided: {secret}. See https://example.org/keys?k=1"))
-    detail = classify(401, httpx.Headers(), body).detail
+    detail = classify(401, CIMultiDict(), body).detail
     assert secret.split()[-1] not in detail
     assert "example.org" not in detail
     assert "Incorrect API key provided" in detail
 
 
 def test_a_detail_is_short_and_one_line() -> None:
-    detail = classify(400, httpx.Headers(), orjson.dumps(openai("no\n" * 5000))).detail
-    assert len(detail) == DETAIL_LENGTH
+    detail = classify(400, CIMultiDict(), orjson.dumps(openai("no\n" * 5000))).detail
+    assert len(detail) == MAX_DETAIL_LENGTH
     assert "\n" not in detail
 
 
 def test_what_a_provider_says_of_the_input_is_not_told() -> None:
     body = orjson.dumps(openrouter(403, "flagged", flagged_input="my darkest secret"))
-    assert "darkest" not in classify(403, httpx.Headers(), body).detail
+    assert "darkest" not in classify(403, CIMultiDict(), body).detail

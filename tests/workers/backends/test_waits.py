@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import httpx
 import orjson
 import pytest
+from multidict import CIMultiDict
 
 from openfall.router_core.jobs.outcome import ErrorClass as E
 from openfall.workers.backends.error_mapping import classify
-from openfall.workers.backends.retry_after import duration, limit_reset, retry_after
+from openfall.workers.backends.retry_after import limit_reset, parse_duration, retry_after
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ from openfall.workers.backends.retry_after import duration, limit_reset, retry_a
     ],
 )
 def test_retry_after_is_seconds_or_a_date(headers: dict[str, str], seconds: float | None) -> None:
-    assert retry_after(httpx.Headers(headers)) == seconds
+    assert retry_after(CIMultiDict(headers)) == seconds
 
 
 def test_without_retry_after_the_limit_that_is_spent_tells_the_wait() -> None:
@@ -37,9 +37,9 @@ def test_without_retry_after_the_limit_that_is_spent_tells_the_wait() -> None:
         "x-ratelimit-remaining-tokens": "0",
         "x-ratelimit-reset-tokens": "6m0s",
     }
-    assert limit_reset(httpx.Headers(headers)) == 360.0
-    assert classify(429, httpx.Headers(headers), b"{}").retry_after == 360.0
-    assert classify(429, httpx.Headers({**headers, "retry-after": "2"}), b"{}").retry_after == 2.0
+    assert limit_reset(CIMultiDict(headers)) == 360.0
+    assert classify(429, CIMultiDict(headers), b"{}").retry_after == 360.0
+    assert classify(429, CIMultiDict({**headers, "retry-after": "2"}), b"{}").retry_after == 2.0
 
 
 def test_anthropic_tells_the_moment_at_which_a_limit_renews() -> None:
@@ -53,28 +53,28 @@ def test_anthropic_tells_the_moment_at_which_a_limit_renews() -> None:
         "anthropic-ratelimit-input-tokens-reset": "soon",
     }
     body = orjson.dumps({"type": "error", "error": {"type": "rate_limit_error", "message": "x"}})
-    assert classify(429, httpx.Headers(headers), body).retry_after == 30.0
-    assert classify(429, httpx.Headers(headers | {"retry-after": "7"}), body).retry_after == 7.0
-    assert classify(429, httpx.Headers(headers | {"date": "today"}), body).retry_after is None
-    assert classify(529, httpx.Headers(headers), b"{}").retry_after is None
+    assert classify(429, CIMultiDict(headers), body).retry_after == 30.0
+    assert classify(429, CIMultiDict(headers | {"retry-after": "7"}), body).retry_after == 7.0
+    assert classify(429, CIMultiDict(headers | {"date": "today"}), body).retry_after is None
+    assert classify(529, CIMultiDict(headers), b"{}").retry_after is None
 
 
 def test_openrouter_tells_how_long_its_budget_in_flight_is_full() -> None:
     body = orjson.dumps({"error": {"code": 402, "metadata": {"limit_source": "openrouter_in_flight_budget"}}})
-    failure = classify(402, httpx.Headers({"retry-after": "3"}), body)
+    failure = classify(402, CIMultiDict({"retry-after": "3"}), body)
     assert (failure.error_class, failure.retry_after) == (E.RATE_LIMITED, 3.0)
 
 
 def test_google_tells_the_wait_in_the_body() -> None:
     body = [{"error": {"code": 429, "status": "RESOURCE_EXHAUSTED", "details": [{"retryDelay": "36s"}]}}]
-    assert classify(429, httpx.Headers(), orjson.dumps(body)).retry_after == 36.0
+    assert classify(429, CIMultiDict(), orjson.dumps(body)).retry_after == 36.0
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("12ms", 0.012), ("6m0s", 360.0), ("7.66s", 7.66), ("1h2m", 3720.0)])
 def test_a_duration_is_numbers_with_units(text: str, seconds: float) -> None:
-    assert duration(text) == pytest.approx(seconds)
+    assert parse_duration(text) == pytest.approx(seconds)
 
 
 @pytest.mark.parametrize("text", ["", "12", "1764000000000", "s", "1y"])
 def test_what_has_no_unit_is_no_duration(text: str) -> None:
-    assert duration(text) is None
+    assert parse_duration(text) is None

@@ -16,13 +16,13 @@ from openfall.router_core.jobs.job import Dialect
 from openfall.router_core.jobs.outcome import ErrorClass, Failure, Outcome
 from openfall.workers.backends.base import Request
 from openfall.workers.backends.translate import (
-    answer_from_anthropic,
-    answer_from_openai,
     ollama_and_anthropic,
     ollama_to_openai,
     openai_to_ollama,
     request_for_anthropic,
     request_for_openai,
+    response_from_anthropic,
+    response_from_openai,
 )
 from openfall.workers.backends.translate.refusals import Unreadable, Untranslatable
 
@@ -46,10 +46,12 @@ class Translator:
 
 TRANSLATORS: Mapping[tuple[Dialect, Dialect], Translator] = {
     ("openai", "anthropic"): Translator(
-        request=request_for_anthropic.request, answer=answer_from_anthropic.answer, finish=answer_from_anthropic.finish
+        request=request_for_anthropic.request,
+        answer=response_from_anthropic.answer,
+        finish=response_from_anthropic.finish,
     ),
     ("anthropic", "openai"): Translator(
-        request=request_for_openai.request, answer=answer_from_openai.answer, finish=answer_from_openai.finish
+        request=request_for_openai.request, answer=response_from_openai.answer, finish=response_from_openai.finish
     ),
     ("openai", "ollama"): Translator(
         request=openai_to_ollama.request, answer=openai_to_ollama.answer, finish=openai_to_ollama.finish
@@ -60,7 +62,7 @@ TRANSLATORS: Mapping[tuple[Dialect, Dialect], Translator] = {
     ("anthropic", "ollama"): Translator(
         request=ollama_and_anthropic.request_for_ollama,
         answer=ollama_and_anthropic.answer_for_anthropic,
-        finish=answer_from_openai.finish,
+        finish=response_from_openai.finish,
     ),
     ("ollama", "anthropic"): Translator(
         request=ollama_and_anthropic.request_from_ollama,

@@ -7,8 +7,8 @@ from base64 import b64decode
 from collections.abc import Mapping
 from typing import Any
 
+from openfall.workers.backends.translate.json_values import mapping, string, unknown
 from openfall.workers.backends.translate.refusals import Unreadable, Untranslatable
-from openfall.workers.backends.translate.shapes import mapping, string, unknown
 
 _DATA = re.compile(r"data:([\w.+-]+/[\w.+-]+)(?:;[\w.=-]+)*;base64,(.*)", re.DOTALL)
 _PDF = "application/pdf"

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from openfall.workers.backends.translate import (
-    answer_from_anthropic,
-    answer_from_openai,
     ollama_to_openai,
     openai_to_ollama,
     request_for_anthropic,
     request_for_openai,
+    response_from_anthropic,
+    response_from_openai,
 )
 
 Body = Mapping[str, Any]
@@ -37,7 +37,7 @@ def request_for_ollama(body: Body) -> dict[str, Any]:
 
 def answer_for_anthropic(body: Body, asked: Body) -> dict[str, Any]:
     """An answer in Ollama's dialect as Anthropic's."""
-    return answer_from_openai.answer(openai_to_ollama.answer(body, asked), asked)
+    return response_from_openai.answer(openai_to_ollama.answer(body, asked), asked)
 
 
 def request_from_ollama(body: Body) -> dict[str, Any]:
@@ -51,7 +51,7 @@ def request_from_ollama(body: Body) -> dict[str, Any]:
 
 def answer_for_ollama(body: Body, asked: Body) -> dict[str, Any]:
     """An answer in Anthropic's dialect as Ollama's."""
-    return ollama_to_openai.answer(answer_from_anthropic.answer(body, asked), asked)
+    return ollama_to_openai.answer(response_from_anthropic.answer(body, asked), asked)
 
 
 def _thought(content: Any) -> str:

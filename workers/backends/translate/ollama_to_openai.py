@@ -1,7 +1,7 @@
 """A caller who speaks Ollama and a backend that speaks OpenAI: the request out, the answer back. Pure.
 
 Left out, for they only tune or are about Ollama's memory: the options that only its engines know, num_ctx, keep_alive,
-truncate, shift, and `think` where it is no degree. Thoughts of earlier answers are left out: see `turns_for_openai`.
+truncate, shift, and `think` where it is no degree. Thoughts of earlier answers are left out: see `messages_for_openai`.
 """
 
 from __future__ import annotations
@@ -10,9 +10,8 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from openfall.workers.backends.parsing import count
-from openfall.workers.backends.translate.refusals import Unreadable
-from openfall.workers.backends.translate.shapes import (
+from openfall.workers.backends.parsing import token_count
+from openfall.workers.backends.translate.json_values import (
     json_object,
     json_text,
     listed,
@@ -20,6 +19,7 @@ from openfall.workers.backends.translate.shapes import (
     string,
     unknown,
 )
+from openfall.workers.backends.translate.refusals import Unreadable
 
 Body = Mapping[str, Any]
 
@@ -61,7 +61,10 @@ def answer(body: Body, _request: Body) -> dict[str, Any]:
     if calls := list(_calls(message.get("tool_calls"), cut=cut)):
         said["tool_calls"] = calls
     head = {"model": _text(body, "model"), "created_at": _moment(created), "message": said}
-    counts = {"prompt_eval_count": count(usage, "prompt_tokens"), "eval_count": count(usage, "completion_tokens")}
+    counts = {
+        "prompt_eval_count": token_count(usage, "prompt_tokens"),
+        "eval_count": token_count(usage, "completion_tokens"),
+    }
     told = head | {"done": True, "done_reason": "length" if cut else "stop"}
     logprobs = choice.get("logprobs")
     if isinstance(logprobs, Mapping) and logprobs.get("content"):

@@ -12,10 +12,8 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
-from openfall.workers.backends.parsing import count
-from openfall.workers.backends.translate.refusals import Unreadable, Untranslatable
-from openfall.workers.backends.translate.request_for_anthropic import REFUSED
-from openfall.workers.backends.translate.shapes import (
+from openfall.workers.backends.parsing import token_count
+from openfall.workers.backends.translate.json_values import (
     json_object,
     json_text,
     kind,
@@ -24,6 +22,8 @@ from openfall.workers.backends.translate.shapes import (
     string,
     unknown,
 )
+from openfall.workers.backends.translate.refusals import Unreadable, Untranslatable
+from openfall.workers.backends.translate.request_for_anthropic import REFUSED
 
 Body = Mapping[str, Any]
 
@@ -75,7 +75,7 @@ def answer(body: Body, _request: Body) -> dict[str, Any]:
         "logprobs": {"content": body["logprobs"], "refusal": None} if body.get("logprobs") else None,
         "finish_reason": "length" if reason == "length" else "tool_calls" if calls else "stop",
     }
-    read, written = count(body, "prompt_eval_count") or 0, count(body, "eval_count") or 0
+    read, written = token_count(body, "prompt_eval_count") or 0, token_count(body, "eval_count") or 0
     usage = {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
     named = f"chatcmpl-{re.sub(r'[^0-9A-Za-z]', '', moment)}"
     head = {"id": named, "object": "chat.completion", "created": _epoch(moment), "model": _text(body, "model")}

@@ -9,9 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from openfall.workers.backends.translate.refusals import Unreadable, Untranslatable
-from openfall.workers.backends.translate.schemas import for_anthropic
-from openfall.workers.backends.translate.shapes import (
+from openfall.workers.backends.translate.json_values import (
     kind,
     listed,
     mapping,
@@ -20,7 +18,9 @@ from openfall.workers.backends.translate.shapes import (
     unknown,
     whole,
 )
-from openfall.workers.backends.translate.turns_for_anthropic import may_think, turns
+from openfall.workers.backends.translate.messages_for_anthropic import may_think, turns
+from openfall.workers.backends.translate.refusals import Unreadable, Untranslatable
+from openfall.workers.backends.translate.schemas import for_anthropic
 from openfall.workers.backends.translate.vocabulary import LEAST_THINKING, THINKING
 
 Body = Mapping[str, Any]

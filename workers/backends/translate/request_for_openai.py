@@ -8,9 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from openfall.workers.backends.translate.refusals import Untranslatable
-from openfall.workers.backends.translate.schemas import is_strict
-from openfall.workers.backends.translate.shapes import (
+from openfall.workers.backends.translate.json_values import (
     listed,
     mapping,
     number,
@@ -18,8 +16,10 @@ from openfall.workers.backends.translate.shapes import (
     unknown,
     whole,
 )
-from openfall.workers.backends.translate.turns_for_openai import messages, system_message
-from openfall.workers.backends.translate.vocabulary import EFFORT, effort_of
+from openfall.workers.backends.translate.messages_for_openai import messages, system_message
+from openfall.workers.backends.translate.refusals import Untranslatable
+from openfall.workers.backends.translate.schemas import is_strict
+from openfall.workers.backends.translate.vocabulary import EFFORT, effort_for
 
 Body = Mapping[str, Any]
 
@@ -99,7 +99,7 @@ def _effort(body: Body) -> dict[str, Any]:
     effort = EFFORT.get(told) if isinstance(told, str) else None
     match body.get("thinking"):
         case {"type": "enabled", "budget_tokens": int(budget)}:
-            effort = effort_of(budget)
+            effort = effort_for(budget)
         case {"type": "disabled"}:
             effort = None
     return {"reasoning_effort": effort} if effort else {}

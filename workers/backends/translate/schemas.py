@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from openfall.workers.backends.translate.json_values import json_text
 from openfall.workers.backends.translate.refusals import Untranslatable
-from openfall.workers.backends.translate.shapes import json_text
 
 _INNER = frozenset({"properties", "$defs", "definitions"})
 """Names of schemas stand under these; schemas under `_NESTED`, lists of them under `_CHOICES`."""

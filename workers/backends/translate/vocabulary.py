@@ -37,6 +37,6 @@ EFFORT: Mapping[str, str] = {"low": "low", "medium": "medium", "high": "high", "
 """Anthropic's `effort` as OpenAI's. What is above `high` few servers know."""
 
 
-def effort_of(budget: int) -> str:
+def effort_for(budget: int) -> str:
     """The `reasoning_effort` that a budget of thinking comes nearest to from below; `high` is the most."""
     return "high" if budget >= THINKING["high"] else "medium" if budget >= THINKING["medium"] else "low"

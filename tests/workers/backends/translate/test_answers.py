@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from openfall.workers.backends.translate import answer_from_anthropic, answer_from_openai
+from openfall.workers.backends.translate import response_from_anthropic, response_from_openai
 from openfall.workers.backends.translate.refusals import Unreadable
 from tests.workers.backends.translate.official import completion, message
 
@@ -63,14 +63,14 @@ COMPLETION: dict[str, Any] = {
 
 def for_openai(body: dict[str, Any]) -> dict[str, Any]:
     """The answer as OpenAI's callers get it; its own type takes it."""
-    said = answer_from_anthropic.answer(body, {})
+    said = response_from_anthropic.answer(body, {})
     completion(said)
     return said
 
 
 def for_anthropic(body: dict[str, Any], **asked: Any) -> dict[str, Any]:
     """The answer as Anthropic's callers get it; its own type takes it."""
-    said = answer_from_openai.answer(body, asked)
+    said = response_from_openai.answer(body, asked)
     message(said)
     return said
 
@@ -141,7 +141,7 @@ def test_there_and_back_a_message_is_the_same_but_for_texts_in_pieces() -> None:
 )
 def test_why_a_message_ended(stop: str, finish: str) -> None:
     said = for_openai(MESSAGE | {"stop_reason": stop})
-    assert answer_from_anthropic.finish(said) == finish
+    assert response_from_anthropic.finish(said) == finish
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_why_a_message_ended(stop: str, finish: str) -> None:
     ],
 )
 def test_why_a_completion_ended(body: dict[str, Any], stop: str) -> None:
-    assert answer_from_openai.finish(for_anthropic(body)) == stop
+    assert response_from_openai.finish(for_anthropic(body)) == stop
 
 
 def test_the_stop_sequence_that_a_server_tells_is_kept() -> None:
@@ -176,7 +176,7 @@ def test_an_untold_usage_is_none_of_openais_and_zero_of_anthropics(usage: Any) -
 def test_arguments_that_are_no_object_are_no_answer_unless_the_limit_cut_them_off(arguments: str) -> None:
     calls = [{"id": "a", "type": "function", "function": {"name": "look", "arguments": arguments}}]
     with pytest.raises(Unreadable, match="no JSON object"):
-        answer_from_openai.answer(choice("tool_calls", tool_calls=calls), {})
+        response_from_openai.answer(choice("tool_calls", tool_calls=calls), {})
     assert for_anthropic(choice("length", tool_calls=calls))["content"][0]["input"] == {}
 
 

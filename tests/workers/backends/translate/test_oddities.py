@@ -10,9 +10,9 @@ import pytest
 
 from openfall.router_core.jobs.job import Dialect
 from openfall.router_core.jobs.outcome import Completion, ErrorClass, Failure
-from openfall.workers.backends.anthropic import answer as anthropic_answer
+from openfall.workers.backends import anthropic_answer as anthropic_answer
+from openfall.workers.backends import openai_answer as openai_answer
 from openfall.workers.backends.base import Request
-from openfall.workers.backends.openai import answer as openai_answer
 from openfall.workers.backends.translate import (
     request_for_anthropic,
     request_for_openai,
@@ -136,8 +136,8 @@ COMPLETION: dict[str, Any] = {
 @pytest.mark.parametrize(
     ("ours", "theirs", "good", "read"),
     [
-        ("anthropic", "openai", COMPLETION, openai_answer.outcome_of),
-        ("openai", "anthropic", MESSAGE, anthropic_answer.outcome_of),
+        ("anthropic", "openai", COMPLETION, openai_answer.to_outcome),
+        ("openai", "anthropic", MESSAGE, anthropic_answer.to_outcome),
     ],
 )
 def test_an_answer_is_translated_or_malformed(ours: Dialect, theirs: Dialect, good: dict[str, Any], read: Any) -> None:

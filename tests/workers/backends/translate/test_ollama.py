@@ -9,8 +9,8 @@ from hypothesis import given, settings
 
 from openfall.router_core.jobs.job import Dialect
 from openfall.router_core.jobs.outcome import Completion, ErrorClass, Failure
+from openfall.workers.backends import ollama_answer
 from openfall.workers.backends.base import Request
-from openfall.workers.backends.ollama import answer
 from openfall.workers.backends.translate import (
     TRANSLATORS,
     ollama_to_openai,
@@ -132,7 +132,7 @@ ANSWER: dict[str, Any] = {
 
 
 def from_ollama(dialect: Dialect, **more: Any) -> Completion:
-    outcome = answer.outcome_of(ANSWER | more)
+    outcome = ollama_answer.to_outcome(ANSWER | more)
     told = translate_response(outcome, Request(body={}, upstream="m", timeout=1, dialect=dialect), "ollama")
     assert isinstance(told, Completion)
     return told

@@ -11,10 +11,10 @@ import pytest
 
 from openfall.router_core.jobs.job import Dialect
 from openfall.router_core.jobs.outcome import Completion, Failure
-from openfall.workers.backends.anthropic import answer as anthropic_answer
+from openfall.workers.backends import anthropic_answer as anthropic_answer
+from openfall.workers.backends import ollama_answer as ollama_answer
+from openfall.workers.backends import openai_answer as openai_answer
 from openfall.workers.backends.base import Request
-from openfall.workers.backends.ollama import answer as ollama_answer
-from openfall.workers.backends.openai import answer as openai_answer
 from openfall.workers.backends.translate import TRANSLATORS, translate_request, translate_response
 from openfall.workers.backends.translate.refusals import Unreadable, Untranslatable
 from tests.workers.backends.spoil import spoiled
@@ -40,9 +40,9 @@ BODIES: dict[Dialect, dict[str, Any]] = {
     | {"think": False, "options": TOLD["options"] | {"top_k": 3, "stop": ["END"]}},
 }
 READ: dict[Dialect, tuple[dict[str, Any], Any]] = {
-    "openai": (COMPLETION, openai_answer.outcome_of),
-    "anthropic": (MESSAGE, anthropic_answer.outcome_of),
-    "ollama": (ANSWER, ollama_answer.outcome_of),
+    "openai": (COMPLETION, openai_answer.to_outcome),
+    "anthropic": (MESSAGE, anthropic_answer.to_outcome),
+    "ollama": (ANSWER, ollama_answer.to_outcome),
 }
 
 
@@ -71,10 +71,10 @@ def test_an_answer_is_translated_or_malformed(ours: Dialect, theirs: Dialect) ->
 def test_no_line_of_a_stream_is_too_odd_to_be_taken() -> None:
     lines = [ANSWER | {"done": False, "logprobs": [{"token": "A"}]}, ANSWER]
     for spoilt in spoiled(lines):
-        stream = ollama_answer.StreamedChat()
+        stream = ollama_answer.ChatAssembler()
         for line in spoilt if isinstance(spoilt, list) else [spoilt]:
             if not stream.ended:
-                assert isinstance(stream.take(b"1" if _huge(line) else orjson.dumps(line)), str)
+                assert isinstance(stream.add(b"1" if _huge(line) else orjson.dumps(line)), str)
         assert isinstance(stream.outcome(), Completion | Failure)
 
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from openfall.workers.backends.parsing import count
+from openfall.workers.backends.parsing import token_count
+from openfall.workers.backends.translate.json_values import json_object, safe_id
 from openfall.workers.backends.translate.refusals import Unreadable
-from openfall.workers.backends.translate.shapes import json_object, safe_id
 from openfall.workers.backends.translate.vocabulary import STOP
 
 Body = Mapping[str, Any]
@@ -88,11 +88,11 @@ def _text(told: Body, name: str) -> str:
 
 def _usage(usage: Any) -> dict[str, Any]:
     """Anthropic's input tokens are those that the cache had no part in. What is not told is 0: the dialect wants it."""
-    prompt, written = count(usage, "prompt_tokens") or 0, count(usage, "completion_tokens") or 0
+    prompt, written = token_count(usage, "prompt_tokens") or 0, token_count(usage, "completion_tokens") or 0
     details = usage.get("prompt_tokens_details") if isinstance(usage, Mapping) else None
-    read, stored = count(details, "cached_tokens") or 0, count(details, "cache_write_tokens") or 0
+    read, stored = token_count(details, "cached_tokens") or 0, token_count(details, "cache_write_tokens") or 0
     said: dict[str, Any] = {"input_tokens": max(0, prompt - read - stored), "output_tokens": written}
     said |= {"cache_read_input_tokens": read, "cache_creation_input_tokens": stored}
     more = usage.get("completion_tokens_details") if isinstance(usage, Mapping) else None
-    thought = count(more, "reasoning_tokens")
+    thought = token_count(more, "reasoning_tokens")
     return said | ({} if thought is None else {"output_tokens_details": {"thinking_tokens": thought}})

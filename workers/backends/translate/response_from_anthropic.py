@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from openfall.workers.backends.parsing import count
-from openfall.workers.backends.translate.shapes import json_text
+from openfall.workers.backends.parsing import token_count
+from openfall.workers.backends.translate.json_values import json_text
 from openfall.workers.backends.translate.vocabulary import FINISH
 
 Body = Mapping[str, Any]
@@ -60,12 +60,12 @@ def _text(told: Body, name: str) -> str:
 
 def _usage(usage: Any) -> dict[str, Any] | None:
     """OpenAI's prompt tokens are all of them: those that the cache gave and took are a part."""
-    fresh, written = count(usage, "input_tokens"), count(usage, "output_tokens")
+    fresh, written = token_count(usage, "input_tokens"), token_count(usage, "output_tokens")
     if fresh is None or written is None:
         return None
-    read, stored = (count(usage, f"cache_{kind}_input_tokens") or 0 for kind in ("read", "creation"))
+    read, stored = (token_count(usage, f"cache_{kind}_input_tokens") or 0 for kind in ("read", "creation"))
     asked = fresh + read + stored
     said: dict[str, Any] = {"prompt_tokens": asked, "completion_tokens": written, "total_tokens": asked + written}
     said["prompt_tokens_details"] = {"cached_tokens": read, "cache_write_tokens": stored}
-    thought = count(usage.get("output_tokens_details"), "thinking_tokens")
+    thought = token_count(usage.get("output_tokens_details"), "thinking_tokens")
     return said | ({} if thought is None else {"completion_tokens_details": {"reasoning_tokens": thought}})

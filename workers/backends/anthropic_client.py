@@ -5,24 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import httpx
-
 from openfall.router_core.jobs.outcome import ErrorClass, Failure, Outcome
 from openfall.workers.backends.address import Address, checked_key, parse_address
-from openfall.workers.backends.anthropic.answer import StreamedMessage, read_message
+from openfall.workers.backends.anthropic_answer import MessageAssembler, parse_message
 from openfall.workers.backends.base import (
     SAMPLING,
     LoadedModel,
     OnDelta,
     Request,
 )
-from openfall.workers.backends.framing import Events
+from openfall.workers.backends.framing import SseFraming
 from openfall.workers.backends.http_client import HttpCall, HttpClient
-from openfall.workers.backends.parsing import names_of
-from openfall.workers.backends.response import Wire
+from openfall.workers.backends.parsing import parse_names
+from openfall.workers.backends.response import ResponseFormat
 from openfall.workers.backends.translate import translate_request, translate_response
+from openfall.workers.backends.transport import Transport
 
-WIRE = Wire(stream_type="text/event-stream", framing=Events, assembly=StreamedMessage, read=read_message)
+FORMAT = ResponseFormat(
+    stream_type="text/event-stream", framing=SseFraming, assembler=MessageAssembler, parse=parse_message
+)
 PATH = "/messages"
 
 VERSION = "2023-06-01"
@@ -39,7 +40,7 @@ model allows as much, and few answers are longer. Thinking that the caller asked
 class AnthropicBackend:
     """One endpoint that speaks it. `url` is its base, `key` its key (empty: none), `transport` its own."""
 
-    def __init__(self, url: str, key: str, transport: httpx.AsyncBaseTransport, version: str | None = None) -> None:
+    def __init__(self, url: str, key: str, transport: Transport, version: str | None = None) -> None:
         key, place, version = checked_key(key), parse_address(url, PATH), version or VERSION
         self._version = place.version
         self._sampling = version < WITHOUT_SAMPLING
@@ -54,14 +55,16 @@ class AnthropicBackend:
         if on_delta is not None:
             body["stream"] = True
         call = HttpCall(path=self._version + PATH, body=body, timeout=request.timeout, prompt=request.prompt)
-        return translate_response(await self._exchange.complete(call, WIRE, on_delta), request, "anthropic")
+        return translate_response(await self._exchange.complete(call, FORMAT, on_delta), request, "anthropic")
 
     async def check_alive(self, timeout_s: float) -> Failure | None:
         """`/health` is llama-server's; whoever has no such path says so, which is a sign of life too."""
         return await self._exchange.check_alive("/health", timeout_s)
 
     async def list_models(self, timeout_s: float) -> tuple[str, ...] | Failure:
-        return names_of(await self._exchange.fetch_json(f"{self._version}/models?limit=1000", timeout_s), "data", "id")
+        return parse_names(
+            await self._exchange.fetch_json(f"{self._version}/models?limit=1000", timeout_s), "data", "id"
+        )
 
     async def list_loaded(self, timeout_s: float) -> tuple[LoadedModel, ...] | Failure | None:
         return None
@@ -80,7 +83,7 @@ def _credentials(key: str, place: Address) -> dict[str, str]:
     """The key where it is looked for: Anthropic reads `x-api-key`; who imitates it, that or the bearer token."""
     if not key:
         return {}
-    host = place.root.host
+    host = place.root.host or ""
     if host == "anthropic.com" or host.endswith(".anthropic.com"):
         return {"x-api-key": key}
     return {"x-api-key": key, "authorization": f"Bearer {key}"}

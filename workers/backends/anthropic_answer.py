@@ -14,24 +14,24 @@ from openfall.router_core.jobs.outcome import (
     Outcome,
 )
 from openfall.workers.backends.parsing import (
-    count,
-    grown,
+    append_text,
     malformed,
-    read_document,
-    read_event,
+    parse_document,
+    parse_event,
+    token_count,
 )
 
 _GROWING = {"text_delta": "text", "thinking_delta": "thinking"}
 """A delta's type, and the field of the block that its text makes longer."""
 
 
-def read_message(body: bytes, headers: Mapping[str, str]) -> Outcome:
+def parse_message(body: bytes, headers: Mapping[str, str]) -> Outcome:
     """The outcome of a 200's body. An error inside it is a failure."""
-    document = read_document(body, headers)
-    return document if isinstance(document, Failure) else outcome_of(document)
+    document = parse_document(body, headers)
+    return document if isinstance(document, Failure) else to_outcome(document)
 
 
-def outcome_of(document: Any) -> Outcome:
+def to_outcome(document: Any) -> Outcome:
     """The outcome of a `message`: complete only with content and a stop reason. `pause_turn` is an answer."""
     content = document.get("content") if isinstance(document, dict) else None
     if not isinstance(content, list):
@@ -48,9 +48,9 @@ def outcome_of(document: Any) -> Outcome:
         text="".join(map(_text, content)),
         finish_reason=stop,
         input_tokens=_prompt_tokens(usage),
-        output_tokens=count(usage, "output_tokens"),
-        cache_read_tokens=count(usage, "cache_read_input_tokens"),
-        cache_write_tokens=count(usage, "cache_creation_input_tokens"),
+        output_tokens=token_count(usage, "output_tokens"),
+        cache_read_tokens=token_count(usage, "cache_read_input_tokens"),
+        cache_write_tokens=token_count(usage, "cache_creation_input_tokens"),
         body=document,
     )
 
@@ -68,13 +68,13 @@ def _text(block: Any) -> str:
 
 def _prompt_tokens(usage: Any) -> int | None:
     """`input_tokens` are only those that the cache had no part in."""
-    fresh = count(usage, "input_tokens")
+    fresh = token_count(usage, "input_tokens")
     if fresh is None:
         return None
-    return fresh + sum(count(usage, f"cache_{kind}_input_tokens") or 0 for kind in ("creation", "read"))
+    return fresh + sum(token_count(usage, f"cache_{kind}_input_tokens") or 0 for kind in ("creation", "read"))
 
 
-class StreamedMessage:
+class MessageAssembler:
     """The events of a stream, put together to the `message` that the same call without a stream would give.
 
     Events and deltas of a kind that is not known are passed over, as the protocol asks.
@@ -92,9 +92,9 @@ class StreamedMessage:
         """Nothing that may still arrive matters."""
         return self.done or self.failure is not None
 
-    def take(self, event: bytes) -> str:
+    def add(self, event: bytes) -> str:
         """Take one event; the text that it adds to the answer."""
-        told = read_event(event)
+        told = parse_event(event)
         if isinstance(told, Failure):
             self.failure = told
             return ""
@@ -122,7 +122,7 @@ class StreamedMessage:
                 return malformed("the input of a tool is no JSON object")
             self._blocks[index]["input"] = given or {}
         content = [self._blocks[index] for index in sorted(self._blocks)]
-        return outcome_of({**self._message, "content": content})
+        return to_outcome({**self._message, "content": content})
 
     def _grow(self, index: int, delta: dict[str, Any]) -> str:
         block = self._blocks.setdefault(index, {"type": "text", "text": ""})
@@ -130,7 +130,7 @@ class StreamedMessage:
             case {"type": "text_delta" | "thinking_delta" as kind, **fields} if isinstance(
                 more := fields.get(_GROWING[kind]), str
             ):
-                block[_GROWING[kind]] = grown(block.get(_GROWING[kind]), more)
+                block[_GROWING[kind]] = append_text(block.get(_GROWING[kind]), more)
                 return more if kind == "text_delta" else ""
             case {"type": "input_json_delta", "partial_json": str(more)}:
                 self._inputs[index] = self._inputs.get(index, "") + more

@@ -13,26 +13,26 @@ from openfall.router_core.jobs.outcome import (
     Failure,
     Outcome,
 )
-from openfall.workers.backends.error_mapping import classify, error_of
+from openfall.workers.backends.error_mapping import classify, find_error
 from openfall.workers.backends.parsing import (
-    count,
-    grown,
+    append_text,
     malformed,
-    read_document,
-    read_event,
+    parse_document,
+    parse_event,
+    token_count,
 )
 
 _DONE = b"[DONE]"
 _MERGED = frozenset({"index", "message", "delta", "logprobs"})
 
 
-def read_completion(body: bytes, headers: Mapping[str, str]) -> Outcome:
+def parse_completion(body: bytes, headers: Mapping[str, str]) -> Outcome:
     """The outcome of a 200's body. An error inside it is a failure."""
-    document = read_document(body, headers)
-    return document if isinstance(document, Failure) else outcome_of(document)
+    document = parse_document(body, headers)
+    return document if isinstance(document, Failure) else to_outcome(document)
 
 
-def outcome_of(document: Any) -> Outcome:
+def to_outcome(document: Any) -> Outcome:
     """The outcome of a `chat.completion`: complete only with a message and a finish reason."""
     choices = document.get("choices") if isinstance(document, dict) else None
     choice = choices[0] if isinstance(choices, list) and choices else None
@@ -40,7 +40,7 @@ def outcome_of(document: Any) -> Outcome:
     if not isinstance(choice, dict) or not isinstance(message, dict):
         return malformed("the answer has no choices")
     finish = choice.get("finish_reason")
-    if error := error_of(choice) or finish == "error":
+    if error := find_error(choice) or finish == "error":
         told = {"error": error if isinstance(error, dict) else "the answer ended in an error"}
         return classify(200, {}, orjson.dumps(told))
     if not isinstance(finish, str) or not finish:
@@ -52,15 +52,15 @@ def outcome_of(document: Any) -> Outcome:
     return Completion(
         text=text if isinstance(text, str) else "",
         finish_reason=finish,
-        input_tokens=count(usage, "prompt_tokens"),
-        output_tokens=count(usage, "completion_tokens"),
-        cache_read_tokens=count(details, "cached_tokens"),
-        cache_write_tokens=count(details, "cache_write_tokens"),
+        input_tokens=token_count(usage, "prompt_tokens"),
+        output_tokens=token_count(usage, "completion_tokens"),
+        cache_read_tokens=token_count(details, "cached_tokens"),
+        cache_write_tokens=token_count(details, "cache_write_tokens"),
         body=document,
     )
 
 
-class StreamedAnswer:
+class CompletionAssembler:
     """The chunks of a stream, put together to the `chat.completion` that the same call without a stream would give."""
 
     def __init__(self) -> None:
@@ -74,12 +74,12 @@ class StreamedAnswer:
         """Nothing that may still arrive matters."""
         return self.done or self.failure is not None
 
-    def take(self, event: bytes) -> str:
+    def add(self, event: bytes) -> str:
         """Take one event; the text that it adds to the first choice."""
         if event.strip() == _DONE:
             self.done = True
             return ""
-        chunk = read_event(event)
+        chunk = parse_event(event)
         if isinstance(chunk, Failure):
             self.failure = chunk
             return ""
@@ -93,7 +93,7 @@ class StreamedAnswer:
         if self.failure:
             return self.failure
         choices = [self._choices[index] for index in sorted(self._choices)]
-        return outcome_of({**self._head, "object": "chat.completion", "choices": choices})
+        return to_outcome({**self._head, "object": "chat.completion", "choices": choices})
 
     def _add(self, told: dict[str, Any]) -> str:
         index = told.get("index", 0) if isinstance(told.get("index", 0), int) else 0
@@ -115,7 +115,7 @@ def _merge(message: dict[str, Any], delta: dict[str, Any]) -> None:
         if key == "tool_calls":
             _merge_calls(message.setdefault("tool_calls", []), value if isinstance(value, list) else [])
         elif isinstance(value, str) and key != "role":
-            message[key] = grown(message.get(key), value)
+            message[key] = append_text(message.get(key), value)
         elif value is not None:
             message[key] = value
 

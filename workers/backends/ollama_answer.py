@@ -13,27 +13,27 @@ from openfall.router_core.jobs.outcome import (
     Outcome,
 )
 from openfall.workers.backends.parsing import (
-    count,
-    grown,
+    append_text,
     malformed,
-    read_document,
-    read_event,
+    parse_document,
+    parse_event,
+    token_count,
 )
 
 
-def read_chat(body: bytes, headers: Mapping[str, str]) -> Outcome:
+def parse_chat(body: bytes, headers: Mapping[str, str]) -> Outcome:
     """The outcome of a 200's body. An error inside it is a failure.
 
     Lines are read too: a proxy may have taken from a stream the content type that it is known by.
     """
-    document = read_document(body, headers)
+    document = parse_document(body, headers)
     if not isinstance(document, Failure):
-        return outcome_of(document)
+        return to_outcome(document)
     lines = body.split(b"\n") if document.error_class is ErrorClass.MALFORMED else ()
     return _read_lines(lines) if len(lines) > 1 else _server_side(document)
 
 
-def outcome_of(document: Any) -> Outcome:
+def to_outcome(document: Any) -> Outcome:
     """The outcome of the answer's last line with the whole message in it: complete only when it says `done` and why.
 
     A count that is 0 is left out by the server.
@@ -48,21 +48,21 @@ def outcome_of(document: Any) -> Outcome:
     return Completion(
         text=text if isinstance(text, str) else "",
         finish_reason=reason,
-        input_tokens=count({"prompt_eval_count": 0, **document}, "prompt_eval_count"),
-        output_tokens=count({"eval_count": 0, **document}, "eval_count"),
+        input_tokens=token_count({"prompt_eval_count": 0, **document}, "prompt_eval_count"),
+        output_tokens=token_count({"eval_count": 0, **document}, "eval_count"),
         body=document,
     )
 
 
 def _read_lines(lines: Iterable[bytes]) -> Outcome:
-    answer = StreamedChat()
+    answer = ChatAssembler()
     for line in filter(None, map(bytes.strip, lines)):
         if not answer.ended:
-            answer.take(line)
+            answer.add(line)
     return answer.outcome()
 
 
-class StreamedChat:
+class ChatAssembler:
     """The lines of a stream, put together to the answer that the same call without a stream would give."""
 
     def __init__(self) -> None:
@@ -76,9 +76,9 @@ class StreamedChat:
         """Nothing that may still arrive matters."""
         return self._failure is not None or self._last.get("done") is True
 
-    def take(self, event: bytes) -> str:
+    def add(self, event: bytes) -> str:
         """Take one line; the text that it adds."""
-        line = read_event(event)
+        line = parse_event(event)
         if isinstance(line, Failure):
             self._failure = _server_side(line)
             return ""
@@ -97,7 +97,7 @@ class StreamedChat:
         if self._failure:
             return self._failure
         whole = self._last | ({"logprobs": self._logprobs} if self._logprobs else {})
-        return outcome_of(whole | {"message": self._message})
+        return to_outcome(whole | {"message": self._message})
 
 
 def _server_side(failure: Failure) -> Failure:
@@ -111,7 +111,7 @@ def _grow(message: dict[str, Any], told: dict[str, Any]) -> None:
     """Texts grow (content, thinking), calls are added, anything else is replaced."""
     for key, value in told.items():
         if isinstance(value, str) and key != "role":
-            message[key] = grown(message.get(key), value)
+            message[key] = append_text(message.get(key), value)
         elif isinstance(value, list):
             before = message.get(key)
             message[key] = [*(before if isinstance(before, list) else ()), *value]

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import httpx
-
 from openfall.router_core.jobs.outcome import ErrorClass, Failure, Outcome
 from openfall.workers.backends.address import checked_key, parse_address
 from openfall.workers.backends.base import (
@@ -15,14 +13,17 @@ from openfall.workers.backends.base import (
     OnDelta,
     Request,
 )
-from openfall.workers.backends.framing import Events
+from openfall.workers.backends.framing import SseFraming
 from openfall.workers.backends.http_client import HttpCall, HttpClient
-from openfall.workers.backends.openai.answer import StreamedAnswer, read_completion
-from openfall.workers.backends.parsing import names_of
-from openfall.workers.backends.response import Wire
+from openfall.workers.backends.openai_answer import CompletionAssembler, parse_completion
+from openfall.workers.backends.parsing import parse_names
+from openfall.workers.backends.response import ResponseFormat
 from openfall.workers.backends.translate import translate_request, translate_response
+from openfall.workers.backends.transport import Transport
 
-WIRE = Wire(stream_type="text/event-stream", framing=Events, assembly=StreamedAnswer, read=read_completion)
+FORMAT = ResponseFormat(
+    stream_type="text/event-stream", framing=SseFraming, assembler=CompletionAssembler, parse=parse_completion
+)
 PATH = "/chat/completions"
 
 OPENAI = "api.openai.com"
@@ -32,7 +33,7 @@ OPENAI = "api.openai.com"
 class OpenAIBackend:
     """One endpoint that speaks it. `url` is its base, `key` its bearer token (empty: none), `transport` its own."""
 
-    def __init__(self, url: str, key: str, transport: httpx.AsyncBaseTransport) -> None:
+    def __init__(self, url: str, key: str, transport: Transport) -> None:
         key = checked_key(key)
         place = parse_address(url, PATH)
         self._version = place.version
@@ -50,14 +51,14 @@ class OpenAIBackend:
             body["stream"] = True
             body["stream_options"] = {**(options if isinstance(options, dict) else {}), "include_usage": True}
         call = HttpCall(path=self._version + PATH, body=body, timeout=request.timeout, prompt=request.prompt)
-        return translate_response(await self._exchange.complete(call, WIRE, on_delta), request, "openai")
+        return translate_response(await self._exchange.complete(call, FORMAT, on_delta), request, "openai")
 
     async def check_alive(self, timeout_s: float) -> Failure | None:
         """`/health` is llama-server's and vLLM's; whoever has no such path says so, which is a sign of life too."""
         return await self._exchange.check_alive("/health", timeout_s)
 
     async def list_models(self, timeout_s: float) -> tuple[str, ...] | Failure:
-        return names_of(await self._exchange.fetch_json(f"{self._version}/models", timeout_s), "data", "id")
+        return parse_names(await self._exchange.fetch_json(f"{self._version}/models", timeout_s), "data", "id")
 
     async def list_loaded(self, timeout_s: float) -> tuple[LoadedModel, ...] | Failure | None:
         return None

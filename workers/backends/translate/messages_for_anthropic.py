@@ -9,9 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from openfall.workers.backends.translate.media import document_block, image_block
-from openfall.workers.backends.translate.refusals import Untranslatable
-from openfall.workers.backends.translate.shapes import (
+from openfall.workers.backends.translate.json_values import (
     json_object,
     kind,
     listed,
@@ -20,6 +18,8 @@ from openfall.workers.backends.translate.shapes import (
     string,
     unknown,
 )
+from openfall.workers.backends.translate.media import document_block, image_block
+from openfall.workers.backends.translate.refusals import Untranslatable
 
 Block = dict[str, Any]
 

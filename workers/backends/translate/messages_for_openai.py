@@ -9,9 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from openfall.workers.backends.translate.media import document_parts, image_part
-from openfall.workers.backends.translate.refusals import Untranslatable
-from openfall.workers.backends.translate.shapes import (
+from openfall.workers.backends.translate.json_values import (
     json_text,
     kind,
     listed,
@@ -19,6 +17,8 @@ from openfall.workers.backends.translate.shapes import (
     string,
     unknown,
 )
+from openfall.workers.backends.translate.media import document_parts, image_part
+from openfall.workers.backends.translate.refusals import Untranslatable
 
 Part = dict[str, Any]
 FAILED = "The tool failed. "

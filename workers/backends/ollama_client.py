@@ -13,8 +13,6 @@ import asyncio
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import httpx
-
 from openfall.router_core.jobs.outcome import ErrorClass, Failure, Outcome
 from openfall.workers.backends.address import checked_key, parse_address
 from openfall.workers.backends.base import (
@@ -24,14 +22,17 @@ from openfall.workers.backends.base import (
     Request,
     same_model,
 )
-from openfall.workers.backends.framing import Lines
+from openfall.workers.backends.framing import NdjsonFraming
 from openfall.workers.backends.http_client import HttpCall, HttpClient
-from openfall.workers.backends.ollama.answer import StreamedChat, read_chat
-from openfall.workers.backends.parsing import malformed, names_of
-from openfall.workers.backends.response import Wire
+from openfall.workers.backends.ollama_answer import ChatAssembler, parse_chat
+from openfall.workers.backends.parsing import malformed, parse_names
+from openfall.workers.backends.response import ResponseFormat
 from openfall.workers.backends.translate import translate_request, translate_response
+from openfall.workers.backends.transport import Transport
 
-WIRE = Wire(stream_type="application/x-ndjson", framing=Lines, assembly=StreamedChat, read=read_chat)
+FORMAT = ResponseFormat(
+    stream_type="application/x-ndjson", framing=NdjsonFraming, assembler=ChatAssembler, parse=parse_chat
+)
 CHAT = "/api/chat"
 _LATEST = ":latest"
 _LOOK_AGAIN = 0.1
@@ -41,7 +42,7 @@ _GIB = 2**30
 class OllamaBackend:
     """One Ollama, on a machine of ours or in its maker's cloud (`https://ollama.com`, with a key)."""
 
-    def __init__(self, url: str, key: str, transport: httpx.AsyncBaseTransport) -> None:
+    def __init__(self, url: str, key: str, transport: Transport) -> None:
         key = checked_key(key)
         headers = {"authorization": f"Bearer {key}"} if key else {}
         self._exchange = HttpClient(parse_address(url, CHAT, "/api"), headers, transport)
@@ -55,14 +56,14 @@ class OllamaBackend:
             return Failure(error_class=ErrorClass.BAD_REQUEST, detail="there is no message to answer")
         body = _body(said, request, streamed=on_delta is not None)
         call = HttpCall(path=CHAT, body=body, timeout=request.timeout, prompt=request.prompt)
-        return translate_response(await self._exchange.complete(call, WIRE, on_delta), request, "ollama")
+        return translate_response(await self._exchange.complete(call, FORMAT, on_delta), request, "ollama")
 
     async def check_alive(self, timeout_s: float) -> Failure | None:
         return await self._exchange.check_alive("/api/version", timeout_s)
 
     async def list_models(self, timeout_s: float) -> tuple[str, ...] | Failure:
         """By every name that they may be asked for: `x:latest` is also `x`."""
-        names = names_of(await self._exchange.fetch_json("/api/tags", timeout_s), "models", "name")
+        names = parse_names(await self._exchange.fetch_json("/api/tags", timeout_s), "models", "name")
         if isinstance(names, Failure):
             return names
         return names + tuple(name.removesuffix(_LATEST) for name in names if name.endswith(_LATEST))
