@@ -19,7 +19,7 @@ import uvloop
 from rich.console import Console
 
 from benchmarks.table import Row, Sheet, figure, show
-from benchmarks.transport import ASKED, turn
+from benchmarks.transport import REQUEST, turn
 from openfall.router_core.catalog.entries import (
     Backend,
     Catalog,
@@ -51,7 +51,7 @@ WORDS = {
     "simple": ("what is", "define", "basic", "tell me"),
 }
 PROMPT = "Please write a function that greets the festival crowd, and a class for the lanterns. " * 4
-BODY = {**ASKED, "messages": [{"role": "user", "content": PROMPT}], "temperature": 0.7}
+BODY = {**REQUEST, "messages": [{"role": "user", "content": PROMPT}], "temperature": 0.7}
 CALL = "the call: complete() over loopback HTTP"
 Runs = dict[str, list[tuple[float, float]]]
 """Microseconds of time and of CPU for one, by what was measured."""

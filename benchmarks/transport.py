@@ -1,7 +1,7 @@
 """HTTP clients side by side: what one call costs with many in flight. `python -m benchmarks.transport --json`
 
-Every client makes the same calls to the same upstream, which runs in a process of its own, in turns; the medians of
-the turns are told. CPU is that of this process alone.
+Every client makes the same calls to the same upstream, which runs in a process of its own. The clients take turns, and
+the output has the medians of the turns. CPU is that of this process alone.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ from typing import Any, cast
 
 import aiohttp
 import httpx
-import httpx_aiohttp
 import orjson
 import uvloop
+from multidict import CIMultiDict
+from yarl import URL
 
 from openfall.workers.backends.base import Request
 from openfall.workers.backends.openai_client import OpenAIBackend
@@ -40,7 +41,7 @@ ANSWER = orjson.dumps(
     }
 )
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(ANSWER)
-ASKED: dict[str, Any] = {
+REQUEST: dict[str, Any] = {
     "messages": [{"role": "user", "content": "Haruka greets the festival crowd"}],
     "max_tokens": 99,
 }
@@ -53,17 +54,17 @@ class Upstream(asyncio.Protocol):
     """Answers each POST after the seconds named in its path (`/0.1/v1/chat/completions`), one at a time."""
 
     def __init__(self) -> None:
-        self.seen = b""
+        self.received = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)  # uvloop's is one by its methods, not by its class
 
     def data_received(self, data: bytes) -> None:
-        self.seen += data
-        head, gap, body = self.seen.partition(b"\r\n\r\n")
+        self.received += data
+        head, gap, body = self.received.partition(b"\r\n\r\n")
         if not gap or len(body) < int(head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0]):
             return
-        self.seen = b""
+        self.received = b""
         if delay := float(head.split(b"/", 2)[1]):
             asyncio.get_running_loop().call_later(delay, self.answer)
         else:
@@ -74,7 +75,7 @@ class Upstream(asyncio.Protocol):
 
 
 async def serve() -> None:
-    """Be the upstream: tell the port, and serve until stdin ends."""
+    """Run the upstream: print its port, and serve until stdin ends."""
     loop = asyncio.get_running_loop()
     server = await loop.create_server(Upstream, "127.0.0.1", 0, backlog=1024)
     sys.stdout.write(f"{server.sockets[0].getsockname()[1]}\n")
@@ -83,41 +84,33 @@ async def serve() -> None:
 
 
 @asynccontextmanager
-async def httpx_default(url: str) -> AsyncIterator[Call]:
+async def httpx_client(url: str) -> AsyncIterator[Call]:
     async with httpx.AsyncClient(headers=WIRE, timeout=60) as client:
-        yield lambda: _by_client(client, url)
+
+        async def call() -> None:
+            response = await client.post(url, content=orjson.dumps(REQUEST))
+            orjson.loads(response.content)
+
+        yield call
 
 
 @asynccontextmanager
-async def httpx_over_httpx_aiohttp(url: str) -> AsyncIterator[Call]:
-    transport = httpx_aiohttp.AiohttpTransport(limits=httpx.Limits(max_connections=0))
-    async with httpx.AsyncClient(headers=WIRE, timeout=60, transport=transport) as client:
-        yield lambda: _by_client(client, url)
+async def our_transport(url: str) -> AsyncIterator[Call]:
+    async with _calls(Transport(keep_alive=True), url) as call:
+        yield call
 
 
 @asynccontextmanager
-async def transport_of_httpx_aiohttp(url: str) -> AsyncIterator[Call]:
-    async with httpx_aiohttp.AiohttpTransport(limits=httpx.Limits(max_connections=0)) as transport:
-        yield _by_transport(transport, url)
+async def our_transport_closing(url: str) -> AsyncIterator[Call]:
+    async with _calls(Transport(keep_alive=False), url) as call:
+        yield call
 
 
 @asynccontextmanager
-async def transport_of_ours(url: str) -> AsyncIterator[Call]:
-    async with Transport(keep_alive=True) as transport:
-        yield _by_transport(transport, url)
-
-
-@asynccontextmanager
-async def transport_of_ours_closing(url: str) -> AsyncIterator[Call]:
-    async with Transport(keep_alive=False) as transport:
-        yield _by_transport(transport, url)
-
-
-@asynccontextmanager
-async def backend_of_ours(url: str) -> AsyncIterator[Call]:
+async def our_backend(url: str) -> AsyncIterator[Call]:
     """The whole `complete`: body, call, timeout, classification, answer."""
     backend = OpenAIBackend(url.removesuffix("/v1/chat/completions"), "mock", Transport(keep_alive=True))
-    request = Request(body=ASKED, upstream="mock", timeout=60)
+    request = Request(body=REQUEST, upstream="mock", timeout=60)
     yield lambda: backend.complete(request)
     await backend.close()
 
@@ -127,40 +120,29 @@ async def raw_aiohttp(url: str) -> AsyncIterator[Call]:
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), headers=WIRE) as session:
 
         async def call() -> None:
-            async with session.post(url, data=orjson.dumps(ASKED)) as response:
+            async with session.post(url, data=orjson.dumps(REQUEST)) as response:
                 orjson.loads(await response.read())
 
         yield call
 
 
-async def _by_client(client: httpx.AsyncClient, url: str) -> None:
-    response = await client.post(url, content=orjson.dumps(ASKED))
-    orjson.loads(response.content)
-
-
-def _by_transport(transport: httpx.AsyncBaseTransport, url: str) -> Call:
-    address = httpx.URL(url)
-    wire = [(name.encode(), value.encode()) for name, value in {"host": address.netloc.decode(), **WIRE}.items()]
+@asynccontextmanager
+async def _calls(transport: Transport, url: str) -> AsyncIterator[Call]:
+    address, headers = URL(url), CIMultiDict(WIRE)
 
     async def call() -> None:
-        body = orjson.dumps(ASKED)
-        headers = [*wire, (b"content-length", b"%d" % len(body))]
-        request = httpx.Request("POST", address, headers=headers, stream=httpx.ByteStream(body))
-        response = await transport.handle_async_request(request)
-        assert isinstance(response.stream, httpx.AsyncByteStream)
-        orjson.loads(b"".join([chunk async for chunk in response.stream]))
-        await response.stream.aclose()
+        response = await transport.send("POST", address, headers, orjson.dumps(REQUEST))
+        orjson.loads(await response.read())
 
-    return call
+    yield call
+    await transport.close()
 
 
 CLIENTS = {
-    "httpx.AsyncClient, its own pool": httpx_default,
-    "httpx.AsyncClient over httpx-aiohttp": httpx_over_httpx_aiohttp,
-    "httpx-aiohttp's transport, called directly": transport_of_httpx_aiohttp,
-    "our transport over aiohttp": transport_of_ours,
-    "our transport, a connection per call": transport_of_ours_closing,
-    "our backend, all of complete()": backend_of_ours,
+    "httpx.AsyncClient": httpx_client,
+    "our transport": our_transport,
+    "our transport, a connection per call": our_transport_closing,
+    "our backend, all of complete()": our_backend,
     "raw aiohttp": raw_aiohttp,
 }
 
@@ -169,15 +151,15 @@ async def turn(url: str, name: str, calls: int, in_flight: int) -> tuple[float, 
     """(calls per second, CPU microseconds per call) after a warm-up of one call per slot."""
     async with CLIENTS[name](url) as call:
 
-        async def slot(left: list[None]) -> None:
-            while left:
-                left.pop()
+        async def slot() -> None:
+            while pending:
+                pending.pop()
                 await call()
 
         await asyncio.gather(*[call() for _ in range(in_flight)])
-        left = [None] * calls
+        pending = [None] * calls
         cpu, began = _cpu(), time.perf_counter()
-        await asyncio.gather(*[slot(left) for _ in range(in_flight)])
+        await asyncio.gather(*[slot() for _ in range(in_flight)])
         return calls / (time.perf_counter() - began), (_cpu() - cpu) / calls * 1e6
 
 
@@ -198,12 +180,12 @@ async def measure(calls: int, in_flight: int, turns: int) -> list[dict[str, Any]
     try:
         for latency, share in ((0.0, 1.0), (0.1, 0.4)):
             url = f"http://127.0.0.1:{port}/{latency}/v1/chat/completions"
-            found: dict[str, list[tuple[float, float]]] = {name: [] for name in CLIENTS}
+            runs_by_client: dict[str, list[tuple[float, float]]] = {name: [] for name in CLIENTS}
             for _ in range(turns):
-                for name, runs in found.items():
-                    slow = 0.2 if "own pool" in name else 1.0
+                for name, runs in runs_by_client.items():
+                    slow = 0.2 if "httpx" in name else 1.0
                     runs.append(await turn(url, name, int(calls * share * slow), in_flight))
-            rows += [_row(name, latency, runs) for name, runs in found.items()]
+            rows += [_row(name, latency, runs) for name, runs in runs_by_client.items()]
     finally:
         upstream.stdin.close()
         await upstream.wait()
@@ -222,19 +204,20 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=5000, help="calls per turn")
     parser.add_argument("--in-flight", type=int, default=128)
     parser.add_argument("--turns", type=int, default=5)
-    asked = parser.parse_args()
-    if asked.serve:
+    options = parser.parse_args()
+    if options.serve:
         uvloop.run(serve())
         return
-    rows = uvloop.run(measure(asked.calls, asked.in_flight, asked.turns))
-    if asked.json:
+    rows = uvloop.run(measure(options.calls, options.in_flight, options.turns))
+    if options.json:
         sys.stdout.write(
-            json.dumps({"in_flight": asked.in_flight, "turns": asked.turns, "rows": rows}, indent=1) + "\n"
+            json.dumps({"in_flight": options.in_flight, "turns": options.turns, "rows": rows}, indent=1) + "\n"
         )
         return
     for row in rows:
-        told = (row["client"], row["latency_ms"], row["calls_per_s"], row["cpu_us_per_call"])
-        sys.stdout.write("{:<45}{:>5} ms {:>8}/s {:>8} us CPU\n".format(*told))
+        sys.stdout.write(
+            "{client:<45}{latency_ms:>5} ms {calls_per_s:>8}/s {cpu_us_per_call:>8} us CPU\n".format_map(row)
+        )
 
 
 if __name__ == "__main__":
