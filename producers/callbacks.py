@@ -32,7 +32,7 @@ def callback_options(options: Mapping[str, Any], settings: Settings) -> dict[str
         "inbox": "" if inbox is None else inbox_name(inbox),
         "webhook": "" if url is None else _webhook(url, settings),
         "reply_to": b"" if reply_to is None else _packed(reply_to),
-        "keep_unread": settings.retention.unread,
+        "keep_unread_seconds": settings.retention.unread,
     }
 
 
