@@ -34,7 +34,7 @@ def sent(body: dict[str, Any], *, streamed: bool = False, **more: Any) -> tuple[
     """What reached the server, and what came of it."""
 
     async def work() -> tuple[Asked, Outcome]:
-        async with fault_server(answer(CHAT)) as server, adapter("ollama", server.url, key="secret-key") as backend:
+        async with fault_server(answer(CHAT)) as server, adapter("ollama", server.url, api_key="secret-key") as backend:
             asked = Request(body=body, upstream="m", timeout=10, dialect="ollama", **more)
             outcome = await backend.complete(asked, (lambda _text: None) if streamed else None)
             return server.asked[0], outcome

@@ -29,7 +29,7 @@ class Up:
 
     def __init__(self, asked: dict[str, Any]) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("up.py")), json.dumps(asked)],
+            [sys.executable, str(Path(__file__).with_name("run_supervisor.py")), json.dumps(asked)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
