@@ -32,7 +32,7 @@ from benchmarks.rig import BOOT, upstream
 from benchmarks.server import valkey
 from benchmarks.table import Row, Sheet, figure, show
 from openfall.producers.client import AsyncOpenfall
-from openfall.producers.request import PreparedJob, SubmitOptions
+from openfall.producers.request import JobRequest, SubmitOptions
 from openfall.router_core.catalog.entries import URGENCY_DEFAULTS
 from openfall.router_core.jobs.job import Urgency
 from openfall.router_core.state.fleet_status import pause_queue, resume_queue
@@ -102,7 +102,7 @@ class Bench:
 
     async def _put_in(self, name: str, count: int, urgency: str) -> None:
         asks = [
-            PreparedJob(Order(f"{name}-{n:06}").body, SubmitOptions(model="coder", urgency=urgency))
+            JobRequest(Order(f"{name}-{n:06}").body, SubmitOptions(model="coder", urgency=urgency))
             for n in range(count)
         ]
         for answer in await self.client.submit_many(asks):
@@ -154,7 +154,7 @@ class Bench:
 
 async def measure(bench: Bench, console: Console) -> Outcome:
     """All turns, then the saturating load."""
-    outcome, link = Outcome(), bench.client.link
+    outcome, link = Outcome(), bench.client.store.connection
     for n in range(bench.plan.turns):
         console.print(f"[dim]turn {n + 1}/{bench.plan.turns}[/dim]", highlight=False)
         outcome.waits[EMPTY].append(await bench.turn(f"e{n}"))

@@ -65,7 +65,7 @@ async def _kill_and_ask(
 ) -> None:
     async with fleet.unattended():
         async with fleet.frozen(*ENGINES):
-            calls = await poll(lambda: client.link.command("ZCARD", f"of:leases:{BACKEND}"))
+            calls = await poll(lambda: client.store.connection.command("ZCARD", f"of:leases:{BACKEND}"))
             fleet.kill(VICTIM)
             failure.killed_at = time.monotonic()
             say(
@@ -82,7 +82,7 @@ async def _kill_and_ask(
 
 async def _wait_for_breaker(client: AsyncOpenfall, condition: Callable[[BreakerStatus], bool]) -> BreakerStatus:
     async def find() -> BreakerStatus | None:
-        breakers = [breaker for breaker in await list_breakers(client.link) if breaker.target == TARGET]
+        breakers = [breaker for breaker in await list_breakers(client.store.connection) if breaker.target == TARGET]
         return next(filter(condition, breakers), None)
 
     return await poll(find)

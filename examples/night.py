@@ -13,7 +13,7 @@ from examples.engine_failure import EngineFailure, await_recovery, fail_engine
 from examples.outage import Outage
 from openfall import AsyncOpenfall
 from openfall.producers.batch.files import InvalidLine, read_lines
-from openfall.producers.request import PreparedJob
+from openfall.producers.request import JobRequest
 from openfall.router_core.catalog.entries import Catalog
 from openfall.router_core.jobs.job import Urgency
 from openfall.router_core.jobs.result import Result
@@ -34,7 +34,7 @@ class Line:
     role: str
     urgency: str
     prompt: str
-    job: PreparedJob
+    job: JobRequest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,12 +96,12 @@ def read_jobs(path: Path, catalog: Catalog) -> tuple[Line, ...]:
     lines = []
     with path.open("rb") as file:
         for row in read_lines(file):
-            if isinstance(row, InvalidLine) or not isinstance(row.ask.prompt, Mapping):
+            if isinstance(row, InvalidLine) or not isinstance(row.request.prompt, Mapping):
                 raise ValueError(f"{path.name}: {row}")
-            body = row.ask.prompt
+            body = row.request.prompt
             role = str(body["model"])
-            urgency = row.ask.options.get("urgency") or catalog.roles[role].urgency or Urgency.BACKGROUND
-            lines.append(Line(row.custom_id, role, str(urgency), str(body["messages"][-1]["content"]), row.ask))
+            urgency = row.request.options.get("urgency") or catalog.roles[role].urgency or Urgency.BACKGROUND
+            lines.append(Line(row.custom_id, role, str(urgency), str(body["messages"][-1]["content"]), row.request))
     return tuple(lines)
 
 
@@ -137,7 +137,7 @@ async def _submit(client: AsyncOpenfall, night: Night) -> None:
 
 
 async def _wait(client: AsyncOpenfall, night: Night, custom_id: str, display: Display) -> None:
-    night.results[custom_id] = await client.wait(night.accepted[custom_id], final=True)
+    night.results[custom_id] = await client.wait(night.accepted[custom_id], accept_interim=False)
     night.ended = time.monotonic()
     display.show_answers(night)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from examples.demo_fleet import ENGINES, Fleet, poll
 from openfall import AsyncOpenfall
-from openfall.producers.request import PreparedJob
+from openfall.producers.request import JobRequest
 from openfall.router_core.degrading.policy import HoldReason
 from openfall.router_core.jobs.job import Urgency
 from openfall.router_core.jobs.result import Result
@@ -101,7 +101,7 @@ async def fall_open(client: AsyncOpenfall, fleet: Fleet, say: Callable[[str], No
 
 async def _submit(client: AsyncOpenfall, outage: Outage, say: Callable[[str], None]) -> None:
     """Submit a batch and one interactive job, whose caller waits."""
-    answers = await client.submit_many(PreparedJob(prompt, {"role": role}) for role, prompt in BATCH)
+    answers = await client.submit_many(JobRequest(prompt, {"role": role}) for role, prompt in BATCH)
     for answer, (_, prompt) in zip(answers, BATCH, strict=True):
         if isinstance(answer, Exception):
             raise answer
@@ -120,7 +120,7 @@ async def _submit(client: AsyncOpenfall, outage: Outage, say: Callable[[str], No
 
 
 async def _read_interim_reply(client: AsyncOpenfall, job: Receipt) -> str:
-    async with aclosing(client.stream(job, watch=False)) as events:
+    async with aclosing(client.stream(job, deltas=False)) as events:
         async for event in events:
             if event["event"] == "degraded":
                 return str(event["text"])
@@ -140,7 +140,7 @@ async def _wait_until_held(client: AsyncOpenfall, outage: Outage, say: Callable[
 
 
 async def _wait(client: AsyncOpenfall, outage: Outage, job: str, say: Callable[[str], None]) -> None:
-    result = outage.results[job] = await client.wait(job, final=True)
+    result = outage.results[job] = await client.wait(job, accept_interim=False)
     text = f"[bold green]{result.model} answers[/]" if result.answered else f"[red]{result.status}: {result.detail}[/]"
     say(f"released, number {len(outage.results)}: {text} “{_shorten(outage.accepted[job])}”")
 

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     __version__: str
     from openfall.producers.client import AsyncOpenfall
+    from openfall.producers.default_client import report_call, resolve_runtime_model
     from openfall.producers.errors import BadRequest, NoModel, NotFinished, ProducerError, PromptTooLarge
     from openfall.producers.inbox import InboxDelivery
-    from openfall.producers.runtime import RuntimeModel, report_call, resolve_runtime_model
+    from openfall.producers.runtime import RuntimeModel
     from openfall.producers.sync_client import Openfall
 
 _MODULES = {
@@ -27,8 +28,8 @@ _MODULES = {
     "ProducerError": "errors",
     "PromptTooLarge": "errors",
     "RuntimeModel": "runtime",
-    "report_call": "runtime",
-    "resolve_runtime_model": "runtime",
+    "report_call": "default_client",
+    "resolve_runtime_model": "default_client",
 }
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""Where what came of a job is told beside whoever waits for it: an inbox, a webhook. Checked before it is put in."""
+"""Checks the inbox, webhook and `reply_to` of a job before it is submitted."""
 
 from __future__ import annotations
 
@@ -15,48 +15,48 @@ from pydantic_core import to_json
 from openfall.config.settings import Settings
 from openfall.producers.errors import BadRequest
 
-MOST_REPLY_TO = 4096
-"""Bytes of `reply_to` as JSON: an address, not a parcel. It is kept with the job and told with every delivery."""
-MOST_URL = 2048
+MAX_REPLY_TO_BYTES = 4096
+"""As JSON: an address, not a payload. The job keeps it, and every delivery repeats it."""
+MAX_URL_LENGTH = 2048
 
 _INBOX = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _PORTS = {"http": 80, "https": 443}
 
 
 def callback_options(options: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
-    """The fields of `Terms` that say where to tell what came of a job. Raises `BadRequest`."""
+    """The fields of `SubmitTerms` for an inbox, a webhook and `reply_to`. Raises `BadRequest`."""
     inbox, url, reply_to = options.get("inbox"), options.get("webhook"), options.get("reply_to")
     if reply_to is not None and inbox is None and url is None:
-        raise BadRequest("`reply_to` is given back by an inbox or a webhook: name one of them")
+        raise BadRequest("`reply_to` needs an inbox or a webhook: name one of them")
     return {
-        "inbox": "" if inbox is None else inbox_name(inbox),
+        "inbox": "" if inbox is None else check_inbox_name(inbox),
         "webhook": "" if url is None else _webhook(url, settings),
-        "reply_to": b"" if reply_to is None else _packed(reply_to),
+        "reply_to": b"" if reply_to is None else _pack_reply_to(reply_to),
         "keep_unread_seconds": settings.retention.unread,
     }
 
 
-def inbox_name(told: str) -> str:
-    """The name of an inbox, checked: it is a part of a key in Redis."""
-    if not isinstance(told, str) or not _INBOX.fullmatch(told):
-        raise BadRequest(f"not the name of an inbox: {told!r}. It has 1 to 64 letters, digits, `_`, `.` or `-`.")
-    return told
+def check_inbox_name(name: str) -> str:
+    """The name, if it is valid: it is a part of a key in Redis. Raises `BadRequest`."""
+    if not isinstance(name, str) or not _INBOX.fullmatch(name):
+        raise BadRequest(f"not the name of an inbox: {name!r}. It has 1 to 64 letters, digits, `_`, `.` or `-`.")
+    return name
 
 
-def _packed(reply_to: Any) -> bytes:
+def _pack_reply_to(reply_to: Any) -> bytes:
     try:
         packed = to_json(reply_to, inf_nan_mode="strings")
-    except ValueError:  # no JSON value, or one that contains itself
+    except ValueError:  # not a JSON value, or one that contains itself
         raise BadRequest("`reply_to` must be a JSON value: text, a number, a list, an object ...") from None
-    if len(packed) > MOST_REPLY_TO:
+    if len(packed) > MAX_REPLY_TO_BYTES:
         raise BadRequest(
-            f"`reply_to` has {len(packed):,} bytes as JSON, more than {MOST_REPLY_TO:,}: give an id instead"
+            f"`reply_to` has {len(packed):,} bytes as JSON, more than {MAX_REPLY_TO_BYTES:,}: give an id instead"
         )
     return packed
 
 
 def _webhook(url: str, settings: Settings) -> str:
-    """A URL that may be posted to, as far as that can be told without looking its host up: the sender looks again."""
+    """The URL, if webhooks may be sent to it. Does not resolve the host: the dispatcher checks its addresses."""
     if not settings.webhooks.secret:
         raise BadRequest(
             "webhooks are signed, and there is no secret to sign with: "
@@ -78,19 +78,19 @@ def _webhook(url: str, settings: Settings) -> str:
 
 
 def _split(url: str) -> tuple[SplitResult, int]:
-    """The parts of a URL, and its port. What it is made of is not shown: its path may be a secret."""
-    wanted = BadRequest("a webhook is a URL such as https://example.org/hook, without spaces")
+    """The parts of a URL, and its port. Errors do not quote the URL: its path may be a secret."""
+    invalid = BadRequest("a webhook is a URL such as https://example.org/hook, without spaces")
     if not isinstance(url, str) or not url.isascii() or not url.isprintable() or " " in url:
-        raise wanted
-    if len(url) > MOST_URL:
-        raise BadRequest(f"a webhook's URL is too long: {len(url):,} characters, more than {MOST_URL:,}")
+        raise invalid
+    if len(url) > MAX_URL_LENGTH:
+        raise BadRequest(f"a webhook's URL is too long: {len(url):,} characters, more than {MAX_URL_LENGTH:,}")
     try:
         parts = urlsplit(url)
         port = parts.port or _PORTS.get(parts.scheme, 0)
     except ValueError:
-        raise wanted from None
+        raise invalid from None
     if parts.scheme not in _PORTS or not parts.hostname:
-        raise wanted
+        raise invalid
     return parts, port
 
 

@@ -1,4 +1,4 @@
-"""The Python client: put jobs in, wait for them, follow them, end them."""
+"""The client for asyncio programs: submit jobs, wait for results, stream events, cancel."""
 
 from __future__ import annotations
 
@@ -6,74 +6,54 @@ import asyncio
 import getpass
 import os
 import socket
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import aclosing
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar, Unpack
 
 from openfall.config import LoadedConfig, load
-from openfall.config import redis_url as redis_url_of
-from openfall.producers.callbacks import inbox_name
+from openfall.config import redis_url as configured_redis_url
+from openfall.producers.callbacks import check_inbox_name
+from openfall.producers.client_store import ClientStore
 from openfall.producers.errors import BadRequest, NotFinished, ProducerError
-from openfall.producers.fleet_cache import FleetCache
-from openfall.producers.inbox import InboxDelivery, delivered
+from openfall.producers.inbox import InboxDelivery, read_inbox
 from openfall.producers.job_stream import follow, wait_result
 from openfall.producers.prompt import Prompt
-from openfall.producers.request import (
-    FleetView,
-    PreparedJob,
-    SubmitOptions,
-    duration,
-    prepare,
-)
-from openfall.producers.runtime import (
-    CallOutcome,
-    ResolveOptions,
-    RuntimeModel,
-    find,
-    tell,
-)
-from openfall.producers.submit import (
-    PATIENCE,
-    WAITING,
-    Errors,
-    Prepared,
-    Refused,
-    retry,
-    submit_with_retry,
-)
+from openfall.producers.request import FleetView, JobRequest, PreparedJob, SubmitOptions, parse_duration, prepare
+from openfall.producers.runtime import CallOutcome, ResolveOptions, RuntimeModel, report_outcome, resolve_model
+from openfall.producers.submit import RETRY_FOR_SECONDS, RETRYABLE, SubmitError, retry, submit_with_retry
 from openfall.router_core.catalog.entries import UnknownName
 from openfall.router_core.jobs.result import Result
 from openfall.router_core.state.errors import Backpressure, StoreUnreachable
 from openfall.router_core.state.inbox import InboxReader
-from openfall.router_core.state.job_events import EventHub
-from openfall.router_core.state.jobs import JobRecord, JobStore, Receipt
-from openfall.router_core.state.redis_connection import RedisConnection
+from openfall.router_core.state.jobs import JobRecord, Receipt
 
-BULK = 500
-"""Jobs offered at once by `submit_many`."""
-AFTER_DEADLINE = 15.0
-"""Seconds past a job's deadline for which its end is still awaited: somebody must find that it has expired."""
+SUBMIT_CHUNK = 500
+"""Jobs that `submit_many` sends at once."""
+EXPIRY_GRACE_SECONDS = 15.0
+"""How long `ask` waits past a job's deadline: the sweeper needs time to expire the job."""
 
 T = TypeVar("T")
 
 
 def producer_name() -> str:
-    """`user@host`: the same for every process of one user on one machine, so that idempotency keys meet."""
+    """`user@host`: the same for all processes of one user on one machine, so that they share idempotency keys."""
     try:
         user = getpass.getuser()
-    except (KeyError, OSError):  # a container may run under a number that has no name
+    except (KeyError, OSError):  # a container may run under a user id that has no name
         user = str(os.getuid())
     return f"{user}@{socket.gethostname()}"[:128]
 
 
 class AsyncOpenfall:
-    """Asks for completions through the queue. One connection, opened when first needed; not for two event loops.
+    """Requests completions through the queue. Connects on first use. Not for two event loops.
 
-    `config` is a file, or a configuration that is loaded already; without it the usual search applies. `redis_url` wins
-    over the configuration's. Use it as a context manager, or call `close()`.
-    Raises `config.ConfigError`, and `config.NoRedis` when there is no address of a Redis.
+    `config` is a path or a loaded configuration; None: the usual search applies. `redis_url` overrides the
+    configuration's. `retry_for` is for how many seconds a call retries while Redis does not answer. Use it as a
+    context manager, or call `close()`. `store` is internal.
+
+    Raises `ConfigError`, and `NoRedis` when neither argument nor configuration names a Redis.
     """
 
     def __init__(
@@ -82,16 +62,14 @@ class AsyncOpenfall:
         *,
         config: Path | str | LoadedConfig | None = None,
         producer: str | None = None,
-        patience: float = PATIENCE,
+        retry_for: float = RETRY_FOR_SECONDS,
     ) -> None:
         loaded = config if isinstance(config, LoadedConfig) else load(None if config is None else Path(config))
-        self.loaded = loaded
-        self.redis_url = redis_url or redis_url_of(loaded.settings)
+        self.config = loaded
+        self.redis_url = redis_url or configured_redis_url(loaded.settings)
         self.producer = producer or producer_name()
-        self.patience = patience
-        self._link: RedisConnection | None = None
-        self._news: EventHub | None = None
-        self.sight = FleetCache(loaded.catalog)
+        self.retry_for = retry_for
+        self.store = ClientStore(self.redis_url, loaded.catalog)
 
     async def __aenter__(self) -> AsyncOpenfall:
         return self
@@ -102,174 +80,142 @@ class AsyncOpenfall:
         await self.close()
 
     async def close(self) -> None:
-        """Close the connections. Jobs that were put in go on."""
-        news, self._news = self._news, None
-        link, self._link = self._link, None
-        if news is not None:
-            await news.close()
-        if link is not None:
-            await link.close()
-
-    @property
-    def link(self) -> RedisConnection:
-        """The connection that everything here goes over."""
-        if self._link is None:
-            self._link = RedisConnection(self.redis_url)
-        return self._link
-
-    @property
-    def intake(self) -> JobStore:
-        return JobStore(self.link)
-
-    @property
-    def news(self) -> EventHub:
-        """The one subscription that all waits share."""
-        if self._news is None:
-            self._news = EventHub(self.redis_url)
-        return self._news
-
-    async def ping(self) -> None:
-        """Return when Redis answers; a `StoreError` at once when it does not."""
-        await self.link.command("PING")
-
-    async def seen(self) -> FleetView:
-        """What is so in the fleet: what routes are chosen by."""
-        return await self.sight.look(self.link)
+        """Close the connections. Submitted jobs go on."""
+        await self.store.close()
 
     async def submit(self, prompt: Prompt, **options: Unpack[SubmitOptions]) -> Receipt:
-        """Put one job in. Returns after it is written down.
+        """Submit one job. Returns once Redis has stored it.
 
-        While Redis does not answer the same job is offered again, for `patience` seconds, then `StoreUnreachable`.
-        When nothing more is taken in, a `Backpressure` says at once after how many seconds to try again.
-        Raises `BadRequest`, `PromptTooLarge`, `UnknownName`, `DeadlinePassed`, `IdempotencyConflict`, `StoreError`.
+        While Redis does not answer, the client retries for `retry_for` seconds, then raises `StoreUnreachable`.
+        `Backpressure` comes at once and says when to try again. Also raises `BadRequest`, `PromptTooLarge`,
+        `UnknownName`, `DeadlinePassed`, `IdempotencyConflict`, `StoreError`.
         """
-        job, terms = prepare(self.loaded, self.producer, PreparedJob(prompt, options), await self.seen())
-        return await self._insist(lambda: self.intake.accept(job, terms))
+        job, terms = prepare(self.config, self.producer, JobRequest(prompt, options), await self.store.fleet())
+        return await self._retry(lambda: self.store.jobs.accept(job, terms))
 
-    async def submit_many(self, asks: Iterable[PreparedJob | Prompt]) -> list[Receipt | Refused]:
-        """Put many jobs in. Each is written or refused by itself: the answers are in the order of the requests.
+    async def submit_many(self, requests: Iterable[JobRequest | Prompt]) -> list[Receipt | SubmitError]:
+        """Submit many jobs. Each is accepted or refused on its own; the list has one entry per request, in order.
 
-        While a queue is full its jobs are offered again, for `patience` seconds. When that is over, those behind them
-        are offered once: what is refused with `Backpressure` may be put in later.
+        While a queue is full, its jobs are retried for `retry_for` seconds. Later jobs are then tried once each. A job
+        refused with `Backpressure` may be submitted again later.
         """
-        answers: list[Receipt | Refused] = []
-        bears: Errors = WAITING
-        chunk: list[Prepared | Refused] = []
-        for ask in asks:
-            chunk.append(self._prepared(ask if isinstance(ask, PreparedJob) else PreparedJob(ask), await self.seen()))
-            if len(chunk) == BULK:
-                answers += await self.offer(chunk, bears)
+        answers: list[Receipt | SubmitError] = []
+        retry_on = RETRYABLE
+        chunk: list[PreparedJob | SubmitError] = []
+        for request in requests:
+            chunk.append(self._prepare(request, await self.store.fleet()))
+            if len(chunk) == SUBMIT_CHUNK:
+                answers += await submit_with_retry(self.store.jobs, chunk, retry_on, self.retry_for)
                 chunk = []
-                bears = (StoreUnreachable,) if isinstance(answers[-1], Backpressure) else bears
-        return answers + await self.offer(chunk, bears)
+                retry_on = (StoreUnreachable,) if isinstance(answers[-1], Backpressure) else retry_on
+        return answers + await submit_with_retry(self.store.jobs, chunk, retry_on, self.retry_for)
 
-    async def offer(self, chunk: Sequence[Prepared | Refused], bears: Errors = WAITING) -> list[Receipt | Refused]:
-        """Put prepared jobs in, with this client's patience: see `offering.offer`."""
-        return await submit_with_retry(self.intake, chunk, bears, self.patience)
+    async def ask(
+        self,
+        prompt: Prompt,
+        *,
+        timeout: float | str | None = None,  # noqa: ASYNC109
+        **options: Unpack[SubmitOptions],
+    ) -> Result:
+        """Submit one job and wait for its result, for at most `timeout` (seconds, or text such as `5m`). None: until
+        the job has ended or expired.
 
-    async def ask(self, prompt: Prompt, *, wait: float | str | None = None, **options: Unpack[SubmitOptions]) -> Result:
-        """Put one job in and wait for its result, at most `wait` (seconds or words), else until it must have ended.
-
-        When nothing can answer an interactive one now, it is held, and its degraded result comes at once (`final` is
-        False): show that, and `wait(job, final=True)` for the answer, or read it from an inbox.
-        Raises what `submit` raises, and `StillQueued` when the wait is over: the job goes on.
+        When no model can answer an interactive job now, the job is held and its degraded result returns at once
+        (`final` is False). Show that one. `wait(job, accept_interim=False)` or an inbox gives the final one.
+        Raises what `submit` raises, and `NotFinished` (a `TimeoutError`) when the time is over: the job goes on.
         """
-        limit = None if wait is None else duration(wait)
+        seconds = None if timeout is None else parse_duration(timeout)
         job = await self.submit(prompt, **options)
-        if limit is None:
-            limit = max(0.0, job.deadline - await self._server_time()) + AFTER_DEADLINE
-        return await self.wait(job, limit)
+        if seconds is None:
+            now = await self._retry(self.store.server_time)
+            seconds = max(0.0, job.deadline - now) + EXPIRY_GRACE_SECONDS
+        return await self.wait(job, seconds)
 
     async def wait(
         self,
         job: Receipt | str,
         timeout: float | str | None = None,  # noqa: ASYNC109
         *,
-        final: bool | None = None,
+        accept_interim: bool | None = None,
     ) -> Result:
-        """The result of a job, as soon as there is one. Bears outages of Redis.
+        """Wait for the result of a job. Survives outages of Redis.
 
-        A job that nothing can serve now is held, and goes on by itself. With `final` its one terminal result is waited
-        for; without (False) what is replied meanwhile will do; None: that will do for an interactive job only.
-        Raises `StillQueued` after `timeout` (seconds or words; None: never), `UnknownJob` when there is no such job.
+        A job that no model can serve is held until one can. True returns its interim reply; False waits for the final
+        result; None accepts an interim reply for an interactive job only.
+        Raises `NotFinished` (a `TimeoutError`) after `timeout` (seconds, or text such as `5m`; None: never), and
+        `UnknownJob`.
         """
-        job_id = _id(job)
+        job_id = _job_id(job)
         try:
-            async with asyncio.timeout(None if timeout is None else duration(timeout)):
-                return await wait_result(self.link, self.news, job_id, final)
+            async with asyncio.timeout(None if timeout is None else parse_duration(timeout)):
+                return await wait_result(self.store, job_id, accept_interim)
         except TimeoutError:
             raise NotFinished(job_id) from None
 
     async def stream(
-        self, job: Receipt | str, *, start: int = 0, watch: bool = True
+        self, job: Receipt | str, *, cursor: int = 0, deltas: bool = True
     ) -> AsyncGenerator[dict[str, Any], None]:
-        """What happens to a job, from the cursor `start` on, until its result. Bears outages of Redis.
+        """The events of a job after `cursor`, up to and including its result. Survives outages of Redis.
 
         Each event has `event` (queued, scheduled, started, delta, reset, fallen, degraded, held, done) and `cursor`,
-        which continues behind it. A `delta` has `text`; a `reset` takes back all deltas before it; `queued` comes
-        again, with the same cursor, when `position` changes; a `degraded` has the `text` that is replied meanwhile, if
-        any; `done` has the whole `result`. With `watch` the answer is told in pieces even if the job was put in without
-        `stream`, unless it has begun already.
+        with which a later stream resumes behind it. A `delta` has `text`; a `reset` voids all earlier deltas; `queued`
+        repeats, with the same cursor, when `position` changes; a `degraded` has the `text` of the interim reply, if
+        there is one; `done` has the `result`. `deltas` requests deltas even if the job was submitted without `stream`,
+        unless its answer has begun.
         """
-        job_id = _id(job)
-        if watch:
-            await self._insist(lambda: self.intake.request_stream(job_id))
-        async with aclosing(follow(self.link, self.news, job_id, start)) as events:
+        job_id = _job_id(job)
+        if deltas:
+            await self._retry(lambda: self.store.jobs.request_stream(job_id))
+        async with aclosing(follow(self.store, job_id, cursor)) as events:
             async for event in events:
                 yield event
 
     def inbox(self, name: str, *, reader: str | None = None) -> AsyncGenerator[InboxDelivery[Awaitable[None]], None]:
-        """What comes of the jobs that were put in with `inbox=name`, until it is acknowledged: `await d.ack()`.
+        """Results of the jobs submitted with `inbox=name`. Each repeats until `await delivery.ack()`.
 
-        What was given before and not acknowledged is given again first, after a restart too. Several programs share an
-        inbox: each is a `reader` of its own name (default: this producer), each entry goes to one of them, and what one
-        has that is silent for 60 s goes to another. Bears outages of Redis. Raises `BadRequest` for a bad name.
+        Unacknowledged deliveries come first, after a restart too. Programs that share an inbox take a `reader` name
+        each (default: this producer): every delivery goes to one reader, and those of a reader silent for 60 s go to
+        another. Survives outages of Redis. Raises `BadRequest` for an invalid name.
         """
-        reading = InboxReader(self.link, inbox_name(name), reader or self.producer)
-        return delivered(reading, self.link, name)
+        inbox = InboxReader(self.store.connection, check_inbox_name(name), reader or self.producer)
+        return read_inbox(inbox, self.store.connection, name)
 
     async def result(self, job_id: str) -> Result | None:
-        """The result of a job, or None while it has none; `UnknownJob` when there is no such job."""
-        return await self.intake.result(_id(job_id))
+        """The final result of a job; None while there is none. Raises `UnknownJob`."""
+        return await self.store.jobs.result(_job_id(job_id))
 
     async def record(self, job_id: str) -> JobRecord:
-        """All that is known of a job; `UnknownJob` when there is no such job."""
-        return await self.intake.record(_id(job_id))
-
-    async def position(self, job_id: str) -> int | None:
-        """The place of a job in its queue, from 1; None when it does not wait there."""
-        return await self.intake.position(_id(job_id))
+        """The stored state of a job. Raises `UnknownJob`."""
+        return await self.store.jobs.record(_job_id(job_id))
 
     async def cancel(self, job_id: str) -> bool:
-        """End a job that has no result yet. False: it had one."""
-        return await self._insist(lambda: self.intake.cancel(_id(job_id)))
+        """End a job. False: it had ended before."""
+        return await self._retry(lambda: self.store.jobs.cancel(_job_id(job_id)))
 
-    async def resolve(self, role: str | None = None, **wishes: Unpack[ResolveOptions]) -> RuntimeModel:
-        """The model to call now, for a program that calls models by itself; tell `report` what came of it.
+    async def resolve(self, role: str | None = None, **options: Unpack[ResolveOptions]) -> RuntimeModel:
+        """The model to call now, for a program that calls models itself. Give the outcome to `report`.
 
-        Without Redis the catalog alone decides. Raises `NoModel` with the reason of each model, `UnknownName`.
+        Without Redis the catalog alone decides. Raises `NoModel`, which lists the reason for each model, and
+        `UnknownName`.
         """
-        return await find(self.loaded, self.link, role, wishes)
+        return await resolve_model(self.config, self.store.connection, role, options)
 
-    async def report(self, called: RuntimeModel, **came: Unpack[CallOutcome]) -> bool:
-        """Tell the breakers and the ledger what came of such a call. False: nobody could be told."""
-        return await tell(self.loaded, self.link, called, came)
+    async def report(self, model: RuntimeModel, **outcome: Unpack[CallOutcome]) -> bool:
+        """Report the outcome of such a call to the breakers and the ledger. False: Redis did not take it."""
+        return await report_outcome(self.config, self.store.connection, model, outcome)
 
-    def _prepared(self, ask: PreparedJob, seen: FleetView) -> Prepared | Refused:
+    def _prepare(self, request: JobRequest | Prompt, fleet: FleetView) -> PreparedJob | SubmitError:
         try:
-            return prepare(self.loaded, self.producer, ask, seen)
+            whole = request if isinstance(request, JobRequest) else JobRequest(request)
+            return prepare(self.config, self.producer, whole, fleet)
         except (ProducerError, UnknownName) as error:
             return error
 
-    async def _server_time(self) -> float:
-        seconds, micros = await self._insist(lambda: self.link.command("TIME"))
-        return int(seconds) + int(micros) / 1e6
-
-    async def _insist(self, step: Callable[[], Awaitable[T]]) -> T:
-        return await retry(step, self.patience)
+    async def _retry(self, step: Callable[[], Awaitable[T]]) -> T:
+        return await retry(step, self.retry_for)
 
 
-def _id(job: Receipt | str) -> str:
+def _job_id(job: Receipt | str) -> str:
     job_id = job.id if isinstance(job, Receipt) else job
     if not job_id:
         raise BadRequest("the job id is empty")

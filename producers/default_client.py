@@ -1,4 +1,28 @@
-"""The client that the module-level functions share: one for each configuration, made when it is first needed."""
+"""`resolve_runtime_model` and `report_call`: module-level functions over a client that the process shares.
+
+For programs that call models themselves:
+
+    from openfall import NoModel, resolve_runtime_model
+
+    failed: list[str] = []
+    while True:
+        try:
+            model = resolve_runtime_model(role="ace", exclude=failed)
+        except NoModel:                      # nothing can be called now: the queue waits for a model to come back
+            llm.submit(messages, role="ace")
+            break
+        try:
+            answer = my_client(model.url, model.api_key).complete(model.upstream, messages)
+        except Exception as error:
+            model.report(error=error)        # openfall's breakers count it: the whole fleet avoids a failing model
+            failed.append(model.model)
+            continue
+        model.report(input_tokens=answer.usage.input, output_tokens=answer.usage.output)
+        break
+
+Only models of the catalog are named, so no call goes out for a model that does not exist. Without Redis the catalog
+alone decides, and `report` returns False. `AsyncOpenfall` and `Openfall` have the same as `resolve` and `report`.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +30,7 @@ import logging
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Unpack
 
 from openfall.config import (
     ConfigError,
@@ -16,51 +41,71 @@ from openfall.config import (
     redis_url,
     stamp,
 )
+from openfall.producers.runtime import CallOutcome, ResolveOptions, RuntimeModel
 from openfall.producers.sync_client import Openfall
 
 log = logging.getLogger("openfall.runtime")
 
-NOWHERE = "redis://127.0.0.1:1"
-"""Where no Redis is: stands for one when the configuration names none and none runs."""
+UNREACHABLE_REDIS = "redis://127.0.0.1:1"
+"""Stands for a Redis when the configuration names none and none runs."""
 
 
 @dataclass(slots=True)
-class DefaultClient:
-    """Thread-safe. A client is replaced when its configuration's file has changed, or Redis has come to be somewhere
-    else; whoever still uses the one before can go on: it ends with the process."""
+class DefaultClients:
+    """One client for each configuration. Thread-safe.
+
+    A client is replaced when its configuration file or the address of Redis changes. Callers that still use the old
+    one may finish: it ends with the process.
+    """
 
     _clients: dict[Path | None, Openfall] = field(default_factory=dict)
     _broken: dict[Path, Stamp | None] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def openfall(self, config: Path | None) -> Openfall:
-        """The client for a configuration; None: the one that is found. Raises `ConfigError`."""
+    def client(self, config_path: Path | None) -> Openfall:
+        """The client for a configuration file; None: the usual search applies. Raises `ConfigError`."""
         with self._lock:
-            client = self._clients.get(config)
-            loaded = load(config) if client is None else self._current(client.loaded)
-            place = _place(loaded)
-            if client is None or (client.loaded, client.redis_url) != (loaded, place):
-                client = self._clients[config] = Openfall(place, config=loaded)
+            client = self._clients.get(config_path)
+            config = load(config_path) if client is None else self._reload(client.config)
+            url = _redis_url(config)
+            if client is None or (client.config, client.redis_url) != (config, url):
+                client = self._clients[config_path] = Openfall(url, config=config)
             return client
 
-    def _current(self, loaded: LoadedConfig) -> LoadedConfig:
-        """The configuration as its file is now; as it was, when that is broken: whoever edits it is told once."""
-        seen = stamp(loaded.source)
-        if seen in (loaded.stamp, self._broken.get(loaded.source)):
-            return loaded
+    def _reload(self, config: LoadedConfig) -> LoadedConfig:
+        """The configuration of the current file. While the file is broken, the last good one; logs that once."""
+        current = stamp(config.source)
+        if current in (config.stamp, self._broken.get(config.source)):
+            return config
         try:
-            return load(loaded.source)
+            return load(config.source)
         except ConfigError as error:
-            self._broken[loaded.source] = seen
-            log.warning("the changed configuration cannot be used, the one before stays in force: %s", error)
-            return loaded
+            self._broken[config.source] = current
+            log.warning("the changed configuration cannot be used, the previous one stays in force: %s", error)
+            return config
 
 
-def _place(loaded: LoadedConfig) -> str:
+def _redis_url(config: LoadedConfig) -> str:
     try:
-        return redis_url(loaded.settings)
+        return redis_url(config.settings)
     except NoRedis:
-        return NOWHERE
+        return UNREACHABLE_REDIS
 
 
-SHARED = DefaultClient()
+_DEFAULT = DefaultClients()
+
+
+def resolve_runtime_model(
+    role: str | None = None, *, config: Path | str | None = None, **options: Unpack[ResolveOptions]
+) -> RuntimeModel:
+    """The model to call now, with all that the call needs; see the module's docstring.
+
+    Reads the configuration again when its file has changed. Raises `NoModel`, which lists the reason for each model,
+    `UnknownName` for a name that is not in the catalog, and `ConfigError`.
+    """
+    return _DEFAULT.client(None if config is None else Path(config)).resolve(role, **options)
+
+
+def report_call(model: RuntimeModel, **outcome: Unpack[CallOutcome]) -> bool:
+    """The same as `model.report(...)`."""
+    return model.report(**outcome)

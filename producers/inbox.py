@@ -1,4 +1,4 @@
-"""An inbox as a producer reads it: what came of its jobs, until it has acknowledged it, whatever restarts."""
+"""Reads an inbox: every delivery repeats until its reader acknowledges it, across restarts."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 
 from pydantic_core import from_json
 
+from openfall.producers.client_store import OUTAGE_POLL_SECONDS
 from openfall.router_core.jobs.envelope import UnreadableEnvelope
 from openfall.router_core.jobs.result import Result
 from openfall.router_core.state.cancellation import cancel_all
@@ -25,26 +26,25 @@ from openfall.router_core.state.redis_connection import RedisConnection
 
 log = logging.getLogger("openfall.inbox")
 
-LOOK_BACK = 15.0
-"""Seconds between two looks for what silent readers have left, and for what was given to us on a broken connection."""
-SIGN_OF_LIFE = READER_TIMEOUT_SECONDS / 3
-LOOK_AFTER_OUTAGE = 0.5
+RECLAIM_INTERVAL_SECONDS = 15.0
+"""Pause between two checks for entries of silent readers, and for our own that a broken connection lost."""
+HEARTBEAT_SECONDS = READER_TIMEOUT_SECONDS / 3
 
 T_co = TypeVar("T_co", covariant=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InboxDelivery(Generic[T_co]):
-    """What came of one job: its result, or, of a job that is held, what is replied meanwhile (`final` is False).
+    """The result of one job, or the interim reply of a held one (`final` is False).
 
-    `reply_to` is what the job was put in with. `await ack()` when it is dealt with (the synchronous client's `ack()`
-    is no coroutine): before that it is given again after a restart. Bears outages of Redis.
+    `reply_to` is the value that the job was submitted with. `await ack()` (`ack()` in the synchronous client) once the
+    delivery is handled: until then it comes again after a restart. `ack` survives outages of Redis.
     """
 
     result: Result
     reply_to: Any
-    at: float
-    """When it was put in: epoch seconds on the server's clock."""
+    created_at: float
+    """When the entry was written: epoch seconds on the server's clock."""
     ack: Callable[[], T_co] = field(repr=False, compare=False)
 
     @property
@@ -53,7 +53,7 @@ class InboxDelivery(Generic[T_co]):
 
     @property
     def text(self) -> str:
-        """What to show: the answer, or the reply of a degraded one. Empty when there is neither: `result` tells."""
+        """The text to show: the answer or the interim reply; empty if there is neither. `result` has the reason."""
         return self.result.text
 
     @property
@@ -65,79 +65,83 @@ class InboxDelivery(Generic[T_co]):
         return self.result.final
 
 
-async def delivered(
-    inbox: InboxReader, link: RedisConnection, name: str, *, follow: bool = True
+async def read_inbox(
+    inbox: InboxReader, connection: RedisConnection, name: str, *, follow: bool = True
 ) -> AsyncGenerator[InboxDelivery[Awaitable[None]], None]:
-    """What is in the inbox: first what was not acknowledged before, then what comes. Ends when nothing is left, unless
-    `follow`."""
-    given: set[str] = set()
+    """The deliveries of an inbox: the unacknowledged ones first, then new ones. Without `follow` it ends when the
+    inbox is empty."""
+    unacknowledged: set[str] = set()
     async with inbox:
-        alive = asyncio.create_task(_stay_alive(inbox), name="inbox-alive")
+        heartbeat = asyncio.create_task(_heartbeat(inbox), name="inbox-heartbeat")
         try:
-            async for entry in _entries(inbox, given, follow):
-                given.add(entry.entry_id)
+            async for entry in _entries(inbox, unacknowledged, follow):
+                unacknowledged.add(entry.entry_id)
                 try:
                     result = entry.result
                 except UnreadableEnvelope as error:
-                    log.warning("inbox %s: job %s is left there: %s", name, entry.job_id, error)
+                    log.warning("inbox %s: job %s stays in the inbox: %s", name, entry.job_id, error)
                     continue
-                reply_to = from_json(entry.reply_to) if entry.reply_to else None
-                yield InboxDelivery(result=result, reply_to=reply_to, at=entry.at, ack=_Ack(link, name, entry, given))
+                yield InboxDelivery(
+                    result=result,
+                    reply_to=from_json(entry.reply_to) if entry.reply_to else None,
+                    created_at=entry.at,
+                    ack=_Ack(connection, name, entry, unacknowledged),
+                )
         finally:
-            await cancel_all(alive)
+            await cancel_all(heartbeat)
 
 
 @dataclass(frozen=True, slots=True)
 class _Ack:
-    """Acknowledges one entry, however long Redis is away."""
+    """Acknowledges one entry. Repeats until Redis answers."""
 
-    link: RedisConnection
-    name: str
+    connection: RedisConnection
+    inbox: str
     entry: InboxEntry
-    given: set[str]
+    unacknowledged: set[str]
 
     async def __call__(self) -> None:
         while True:
             try:
-                await acknowledge(self.link, self.name, self.entry)
+                await acknowledge(self.connection, self.inbox, self.entry)
                 break
             except StoreUnreachable:
-                await asyncio.sleep(LOOK_AFTER_OUTAGE)
-        self.given.discard(self.entry.entry_id)
+                await asyncio.sleep(OUTAGE_POLL_SECONDS)
+        self.unacknowledged.discard(self.entry.entry_id)
 
 
-async def _entries(inbox: InboxReader, given: set[str], follow: bool) -> AsyncIterator[InboxEntry]:
-    """Entries that are ours and not in `given`."""
-    look_back = float("-inf")
+async def _entries(inbox: InboxReader, unacknowledged: set[str], follow: bool) -> AsyncIterator[InboxEntry]:
+    """Entries that belong to this reader and are not in `unacknowledged`."""
+    reclaim_at = float("-inf")
     while True:
         try:
-            found: list[InboxEntry] = []
-            if time.monotonic() > look_back:
-                found = await _left(inbox, given)
-                look_back = time.monotonic() + LOOK_BACK
-            found = found or await inbox.read_new(*(() if follow else (0.0,)))
+            entries: list[InboxEntry] = []
+            if time.monotonic() > reclaim_at:
+                entries = await _reclaim(inbox, unacknowledged)
+                reclaim_at = time.monotonic() + RECLAIM_INTERVAL_SECONDS
+            entries = entries or await inbox.read_new(*(() if follow else (0.0,)))
         except StoreUnreachable:
-            look_back = float("-inf")  # what was on its way to us is ours, and has not come
-            await asyncio.sleep(LOOK_AFTER_OUTAGE)
+            reclaim_at = float("-inf")  # the lost reply may have assigned entries to this reader
+            await asyncio.sleep(OUTAGE_POLL_SECONDS)
             continue
-        for entry in found:
+        for entry in entries:
             yield entry
-        if not found and not follow:
+        if not entries and not follow:
             return
 
 
-async def _left(inbox: InboxReader, given: set[str]) -> list[InboxEntry]:
-    """What is ours already and has not been given yet, then what silent readers have left."""
-    own = [entry for entry in await inbox.heartbeat() if entry not in given]
-    found = [entry for id_ in own if (entry := await inbox.read_entry(id_)) is not None]
-    return found + [entry for entry in await inbox.claim_abandoned() if entry.entry_id not in given]
+async def _reclaim(inbox: InboxReader, unacknowledged: set[str]) -> list[InboxEntry]:
+    """This reader's entries from before, then those of silent readers."""
+    own = [entry_id for entry_id in await inbox.heartbeat() if entry_id not in unacknowledged]
+    entries = [entry for entry_id in own if (entry := await inbox.read_entry(entry_id)) is not None]
+    return entries + [entry for entry in await inbox.claim_abandoned() if entry.entry_id not in unacknowledged]
 
 
-async def _stay_alive(inbox: InboxReader) -> None:
-    """Whoever reads us may take long over an entry: nobody else is to be given it meanwhile."""
+async def _heartbeat(inbox: InboxReader) -> None:
+    """Keep the reader's entries from other readers, however long it takes over one."""
     while True:
-        await asyncio.sleep(SIGN_OF_LIFE)
+        await asyncio.sleep(HEARTBEAT_SECONDS)
         try:
             await inbox.heartbeat()
-        except StoreError:  # whoever reads hears of it
+        except StoreError:  # the reading loop meets the same error and handles it
             continue

@@ -1,4 +1,4 @@
-"""The story of one job, as it happens: its events with their cursors, its place in the queue, and its end."""
+"""The event stream of one job: its events with cursors, its position in the queue, its result."""
 
 from __future__ import annotations
 
@@ -7,101 +7,82 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Any
 
+from openfall.producers.client_store import OUTAGE_POLL_SECONDS, ClientStore
 from openfall.router_core.jobs.job import Urgency
 from openfall.router_core.jobs.result import Result
 from openfall.router_core.state import job_events
 from openfall.router_core.state.errors import StoreUnreachable
 from openfall.router_core.state.jobs import JobStore
-from openfall.router_core.state.redis_connection import RedisConnection
-
-LOOK_AFTER_OUTAGE = 0.5
 
 
 @dataclass(slots=True)
-class _Place:
-    """How far a reader has come, and where in its queue it saw the job last."""
+class _Progress:
+    """How far a reader has read, and the last queue position it yielded."""
 
     cursor: int
     position: int | None = None
     ended: bool = False
 
 
-async def follow(
-    link: RedisConnection, news: job_events.EventHub, job_id: str, start: int = 0
-) -> AsyncGenerator[dict[str, Any], None]:
-    """The events of a job from `start` on; the last one is `done`, with the result. `UnknownJob` if there is none.
+async def follow(store: ClientStore, job_id: str, cursor: int = 0) -> AsyncGenerator[dict[str, Any], None]:
+    """The events of a job after `cursor`; the last is `done`, with the result. Raises `UnknownJob`.
 
-    A job whose story was plain has no events left when it has ended: then there is only `done`.
+    A job without deltas keeps no events once it has ended: then `done` is the only one.
     """
-    intake, place = JobStore(link), _Place(start)
-    async with news.subscribe(job_id) as listener:
-        while not place.ended:
+    progress = _Progress(cursor)
+    async with store.events.subscribe(job_id) as listener:
+        while not progress.ended:
             try:
-                for event in await _look(intake, link, job_id, place):
+                for event in await _read_new(store, job_id, progress):
                     yield event
             except StoreUnreachable:
-                await asyncio.sleep(LOOK_AFTER_OUTAGE)
+                await asyncio.sleep(OUTAGE_POLL_SECONDS)
                 continue
-            if not place.ended:
+            if not progress.ended:
                 await listener.wait_changed()
 
 
-async def wait_result(
-    link: RedisConnection, news: job_events.EventHub, job_id: str, final: bool | None = True
-) -> Result:
-    """The result of a job, as soon as there is one; `UnknownJob` if there is no such job.
-
-    Of a job that is held meanwhile: its interim result when `final` is False, or None and the job is interactive.
-    """
-    intake = JobStore(link)
-    async with news.subscribe(job_id) as listener:
+async def wait_result(store: ClientStore, job_id: str, accept_interim: bool | None) -> Result:
+    """The result of a job, as soon as there is one; see `AsyncOpenfall.wait`. Raises `UnknownJob`."""
+    async with store.events.subscribe(job_id) as listener:
         while True:
             try:
-                result = await intake.result(job_id)
-                if result is None and final is not True:
-                    result = await interim_reply(intake, job_id, final)
+                result = await store.jobs.result(job_id)
+                if result is None and accept_interim is not False:
+                    result = await interim_reply(store.jobs, job_id, accept_interim)
             except StoreUnreachable:
-                await asyncio.sleep(LOOK_AFTER_OUTAGE)
+                await asyncio.sleep(OUTAGE_POLL_SECONDS)
                 continue
             if result is not None:
                 return result
             await listener.wait_changed()
 
 
-async def interim_reply(intake: JobStore, job_id: str, final: bool | None) -> Result | None:
-    """What is replied while a job is held, if whoever waits is content with that; None: wait on."""
-    if (reply := await intake.interim_reply(job_id)) is None:
+async def interim_reply(jobs: JobStore, job_id: str, accept_interim: bool | None = None) -> Result | None:
+    """The interim reply of a held job. None: there is none, or the job is not interactive and `accept_interim` is not
+    True."""
+    if (reply := await jobs.interim_reply(job_id)) is None:
         return None
     result, urgency = reply
-    return result if final is False or urgency is Urgency.INTERACTIVE else None
+    return result if accept_interim or urgency is Urgency.INTERACTIVE else None
 
 
-async def _look(intake: JobStore, link: RedisConnection, job_id: str, place: _Place) -> list[dict[str, Any]]:
-    """What is new since the last look. The result is read before the events, so that `done` never overtakes a delta."""
-    result = await intake.result(job_id)
-    rows = await job_events.read_events(link, job_id, place.cursor)
-    told = []
-    for number, row in enumerate(rows, place.cursor + 1):
+async def _read_new(store: ClientStore, job_id: str, progress: _Progress) -> list[dict[str, Any]]:
+    """The events since the last read. Reads the result before the events, so that `done` never overtakes a delta."""
+    result = await store.jobs.result(job_id)
+    rows = await job_events.read_events(store.connection, job_id, progress.cursor)
+    events = []
+    for number, row in enumerate(rows, progress.cursor + 1):
         if row["event"] != "done":
-            told.append({**row, "cursor": number})
-            place.position = row.get("position")
-    place.cursor += len(rows)
+            events.append({**row, "cursor": number})
+            progress.position = row.get("position")
+    progress.cursor += len(rows)
     if result is not None:
-        place.ended = True
-        return [*told, _done(result, place.cursor)]
-    if place.position is not None and (moved := await _moved(intake, job_id, place)):
-        told.append(moved)
-    return told
-
-
-async def _moved(intake: JobStore, job_id: str, place: _Place) -> dict[str, Any] | None:
-    """A further `queued` when the job has moved up since it was told."""
-    position = await intake.position(job_id)
-    if position is None or position == place.position:
-        return None
-    place.position = position
-    return {"event": "queued", "position": position, "cursor": place.cursor}
-
-
-def _done(result: Result, cursor: int) -> dict[str, Any]:
-    return {"event": "done", "status": str(result.status), "result": result, "cursor": cursor}
+        progress.ended = True
+        events.append({"event": "done", "status": str(result.status), "result": result, "cursor": progress.cursor})
+    elif progress.position is not None:
+        position = await store.jobs.position(job_id)
+        if position is not None and position != progress.position:
+            progress.position = position
+            events.append({"event": "queued", "position": position, "cursor": progress.cursor})
+    return events

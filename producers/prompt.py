@@ -1,4 +1,4 @@
-"""From a prompt to a request body in its dialect: built from text or messages, or checked as it came."""
+"""Builds the request body of a prompt in its dialect, or checks a body that the caller wrote."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from openfall.router_core.jobs.job import Dialect
 from openfall.router_core.routing.request_body import get_parameters
 
 Prompt = str | Sequence[Mapping[str, Any]] | Mapping[str, Any]
-"""A text, a list of messages, or a whole request body; in the dialect that the options name."""
+"""Text, a list of messages, or a whole request body in the dialect that the options name."""
 
 PARAMETERS = ("max_tokens", "temperature", "top_p", "stop", "seed", "response_format")
-"""What may be said beside the prompt and goes into the body."""
+"""Options of a job that go into its body."""
 
 _NAMES: Mapping[Dialect, Mapping[str, str]] = {
     "openai": {name: name for name in PARAMETERS},
@@ -28,26 +28,26 @@ _NAMES: Mapping[Dialect, Mapping[str, str]] = {
         "max_tokens": "num_predict", "temperature": "temperature", "top_p": "top_p", "stop": "stop", "seed": "seed",
     },
 }  # fmt: skip
-"""What a dialect calls them. What it has no name for is written into the body by who speaks it."""
+"""Their names in each dialect. A caller writes other parameters into the body."""
 
 _NUMBERS = ("temperature", "top_p", "max_tokens", "max_completion_tokens", "num_predict", "seed")
 _LENGTHS = ("max_tokens", "max_completion_tokens")
-"""Lengths of an answer that must be 1 or more. Ollama's `num_predict` also knows -1 and -2."""
+"""Answer lengths that must be 1 or more. Ollama's `num_predict` also takes -1 and -2."""
 
 
-def dialect_of(told: str | None) -> Dialect:
-    """The dialect that an option names; openai when it names none. `UnknownName` for another."""
+def parse_dialect(name: str | None) -> Dialect:
+    """The dialect of that name; None: openai. Raises `UnknownName`."""
     for known in get_args(Dialect):
-        if told == known:
+        if name == known:
             dialect: Dialect = known
             return dialect
-    if told is None:
+    if name is None:
         return "openai"
-    raise UnknownName("dialect", told, get_args(Dialect))
+    raise UnknownName("dialect", name, get_args(Dialect))
 
 
-def body_of(prompt: Prompt, dialect: Dialect, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """The request body. A whole one is kept as it is; `parameters` are added. Raises `BadRequest`."""
+def build_body(prompt: Prompt, dialect: Dialect, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The request body, with `parameters` added. A whole body stays as it is otherwise. Raises `BadRequest`."""
     if isinstance(prompt, str):
         if not prompt.strip():
             raise BadRequest("the prompt is empty")
@@ -57,14 +57,14 @@ def body_of(prompt: Prompt, dialect: Dialect, parameters: Mapping[str, Any]) -> 
     else:
         body = {"messages": list(prompt)}
     check_messages(body.get("messages"), dialect)
-    _check_places(body, dialect)
-    _add(body, dialect, {name: value for name, value in parameters.items() if value is not None})
+    _check_fields(body, dialect)
+    _add_parameters(body, dialect, {name: value for name, value in parameters.items() if value is not None})
     _check_numbers(get_parameters(body, dialect))
     return body
 
 
 def check_messages(messages: object, dialect: Dialect = "openai") -> None:
-    """`BadRequest` unless it is a non-empty list of messages, each with a role and something in it."""
+    """Raises `BadRequest` unless this is a non-empty list of messages, each with a role and content."""
     if not isinstance(messages, list) or not messages:
         raise BadRequest("`messages` must be a non-empty list of {role, content}")
     for number, message in enumerate(messages):
@@ -73,27 +73,27 @@ def check_messages(messages: object, dialect: Dialect = "openai") -> None:
         _check_message(f"messages[{number}]", message, dialect)
 
 
-def check_size(body: Mapping[str, Any], most: int) -> None:
-    """`PromptTooLarge` beyond `most` bytes of JSON, `BadRequest` for what is no JSON."""
+def check_size(body: Mapping[str, Any], max_bytes: int) -> None:
+    """Raises `PromptTooLarge` for more than `max_bytes` of JSON, and `BadRequest` if the body is not JSON."""
     try:
         size = len(to_json(body))
     except (PydanticSerializationError, ValueError) as error:
         raise BadRequest(f"the request cannot be written as JSON: {error}") from None
-    if size > most:
-        raise PromptTooLarge(size, most)
+    if size > max_bytes:
+        raise PromptTooLarge(size, max_bytes)
 
 
-def _check_message(place: str, message: Mapping[str, Any], dialect: Dialect) -> None:
+def _check_message(location: str, message: Mapping[str, Any], dialect: Dialect) -> None:
     role = message.get("role")
     if not isinstance(role, str) or not role:
         roles = '"user" or "assistant"' if dialect == "anthropic" else '"user", "assistant" or "system"'
-        raise BadRequest(f"{place} has no role: write {roles}")
-    if not _says_something(message, dialect):
+        raise BadRequest(f"{location} has no role: write {roles}")
+    if not _has_content(message, dialect):
         kinds = "text; images go into `images`" if dialect == "ollama" else "text, or a list of parts"
-        raise BadRequest(f"{place} has no content: write {kinds}")
+        raise BadRequest(f"{location} has no content: write {kinds}")
 
 
-def _says_something(message: Mapping[str, Any], dialect: Dialect) -> bool:
+def _has_content(message: Mapping[str, Any], dialect: Dialect) -> bool:
     content = message.get("content")
     match dialect:
         case "openai":
@@ -101,28 +101,26 @@ def _says_something(message: Mapping[str, Any], dialect: Dialect) -> bool:
         case "anthropic":
             return isinstance(content, str) or (isinstance(content, list) and bool(content))
         case "ollama":
-            silent = content is None and bool(message.get("tool_calls") or message.get("images"))
-            return isinstance(content, str) or silent
+            other = content is None and bool(message.get("tool_calls") or message.get("images"))
+            return isinstance(content, str) or other
 
 
-def _check_places(body: Mapping[str, Any], dialect: Dialect) -> None:
-    """`BadRequest` for what stands beside the messages and is read by us too, but has not the form it should have."""
+def _check_fields(body: Mapping[str, Any], dialect: Dialect) -> None:
+    """Raises `BadRequest` for a malformed field that openfall reads beside the messages."""
     if dialect == "anthropic" and not isinstance(body.get("system"), str | list | None):
         raise BadRequest("`system` must be text, or a list of text blocks")
     if dialect == "ollama" and not isinstance(body.get("options"), Mapping | None):
         raise BadRequest("`options` must be an object: {temperature, num_predict, ...}")
 
 
-def _add(body: dict[str, Any], dialect: Dialect, given: Mapping[str, Any]) -> None:
+def _add_parameters(body: dict[str, Any], dialect: Dialect, parameters: Mapping[str, Any]) -> None:
     names = _NAMES[dialect]
-    for name in given:
+    for name in parameters:
         if name not in names:
-            raise BadRequest(
-                f"`{name}` has no place in the {dialect} dialect beside the prompt: write it into the body"
-            )
-    if not given:
+            raise BadRequest(f"the {dialect} dialect has no option `{name}`: write the parameter into a whole body")
+    if not parameters:
         return
-    added = {names[name]: value for name, value in given.items()}
+    added = {names[name]: value for name, value in parameters.items()}
     if dialect == "ollama":
         body["options"] = {**get_parameters(body, dialect), **added}
         return
@@ -131,10 +129,10 @@ def _add(body: dict[str, Any], dialect: Dialect, given: Mapping[str, Any]) -> No
     body.update(added)
 
 
-def _check_numbers(said: Mapping[str, Any]) -> None:
-    """`BadRequest` for a number that is none: JSON has no nan and no infinity."""
+def _check_numbers(parameters: Mapping[str, Any]) -> None:
+    """Raises `BadRequest` for an invalid number: JSON has no nan and no infinity."""
     for name in _NUMBERS:
-        value = said.get(name)
+        value = parameters.get(name)
         if value is None:
             continue
         if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):

@@ -1,12 +1,12 @@
-"""Which model would answer now, and why: for people who ask, and for callers that make the call by themselves."""
+"""Which model would answer now, and why: for `openfall resolve`, and for programs that call models themselves."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from openfall.producers.client_store import fetch_fleet
 from openfall.producers.errors import NoModel
-from openfall.producers.fleet_cache import fetch_fleet
 from openfall.router_core.catalog.entries import Catalog, UnknownName
 from openfall.router_core.deciding.fleet_state import (
     FOREVER,
@@ -21,19 +21,19 @@ from openfall.router_core.routing.route import NothingFits, Route, route
 from openfall.router_core.state.fleet_snapshot import BackendState, FleetSnapshot, earliest_block
 from openfall.router_core.state.redis_connection import RedisConnection
 
-_WITHOUT = "asked to do without it"
+_EXCLUDED = "excluded by the request"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Resolved:
-    """The model that would answer, where, and why it stands where it does. `seen` None: nothing is known of the fleet.
+class Resolution:
+    """The model that would answer, its backend, and the reasons. `snapshot` None: the fleet's state is unknown.
 
-    `route.chain` are the models that are left, `route.considered` all that were looked at.
+    `route.chain` lists the models that may answer, `route.considered` all that were considered.
     """
 
     route: Route
     backend: str
-    seen: FleetSnapshot | None
+    snapshot: FleetSnapshot | None
 
     @property
     def model(self) -> str:
@@ -41,105 +41,110 @@ class Resolved:
 
     @property
     def reason(self) -> str:
-        """Why this model: a few words."""
-        return next(one.reason for one in self.route.considered if one.model == self.model)
+        """Why this model was chosen."""
+        return next(considered.reason for considered in self.route.considered if considered.model == self.model)
 
-    def seats(self, model: str) -> Sequence[BackendState]:
-        """What is known of a model at each of its backends."""
-        return self.seen.backends[model] if self.seen else ()
+    def backends(self, model: str) -> Sequence[BackendState]:
+        """The state of a model at each of its backends."""
+        return self.snapshot.backends[model] if self.snapshot else ()
 
 
-async def blocked_because(link: RedisConnection, catalog: Catalog, queue: str) -> str:
-    """What keeps everybody from the jobs of a queue now, for people; empty: nothing does, or Redis does not tell."""
+async def explain_queue_block(connection: RedisConnection, catalog: Catalog, queue: str) -> str:
+    """Why no worker may take the jobs of a queue now. Empty: nothing blocks them, or Redis does not answer."""
     _, alias, urgency = queue.split(".")
     if alias not in catalog.models:
         return f"{alias} is not in the configuration"
-    if (seen := await fetch_fleet(link, catalog)) is None:
+    if (snapshot := await fetch_fleet(connection, catalog)) is None:
         return ""
-    state = seen.fleet_state(Urgency(urgency)).model(alias)
+    state = snapshot.fleet_state(Urgency(urgency)).model(alias)
     if state.blocked is None:
         return "" if state.free > 0 else "all of its slots are in use"
-    left = state.blocked.until - seen.now
-    return state.blocked.detail + (f", for {left:.0f} s more" if left < FOREVER else "")
+    seconds = state.blocked.until - snapshot.now
+    return state.blocked.detail + (f", for {seconds:.0f} s more" if seconds < FOREVER else "")
 
 
 def resolve(
     catalog: Catalog,
-    asked: RouteRequest,
-    seen: FleetSnapshot | None,
+    request: RouteRequest,
+    snapshot: FleetSnapshot | None,
     *,
-    without: Iterable[str] = (),
-    directly: bool = False,
-) -> Resolved:
-    """The model that would answer. `without` names models, or backends, that are not to be used.
+    exclude: Iterable[str] = (),
+    direct: bool = False,
+) -> Resolution:
+    """The model that would answer. `exclude` names models or backends that must not be used.
 
-    `directly`: the caller makes the call itself, so that neither workers nor queues matter, and what is blocked is left
-    out. Raises `UnknownName`, and `NoModel` with the reason of each model.
+    `direct`: the caller makes the call itself, so that workers and queues do not matter, and blocked models are left
+    out. Raises `UnknownName`, and `NoModel` with the reason for each model.
     """
-    view = _View(catalog, seen, frozenset(without), directly)
-    view.check()
+    view = _FleetFilter(catalog, snapshot, frozenset(exclude), direct)
+    view.check_names()
     try:
-        way = route(catalog, view.fleet, asked, seen.now if seen else 0.0)
+        routed = route(catalog, view.fleet, request, snapshot.now if snapshot else 0.0)
     except NothingFits as error:
         raise NoModel(str(error)) from None
-    fleet = view.fleet(way.urgency)
-    out = {alias: words for alias in way.chain if (words := view.against(fleet.model(alias)))}
-    left = tuple(alias for alias in way.chain if alias not in out)
-    considered = _considered(way.considered, out)
-    if not left:
-        against = "; ".join(f"{one.model}: {one.reason.removeprefix('left out: ')}" for one in considered)
-        raise NoModel(f"no model can be called now ({against})")
-    queue = catalog.queue(left[0], way.urgency)
-    way = replace(way, chain=left, queue=queue, considered=considered)
-    return Resolved(route=way, backend=view.backend(left[0]), seen=seen)
+    fleet = view.fleet(routed.urgency)
+    left_out = {alias: reason for alias in routed.chain if (reason := view.reason_against(fleet.model(alias)))}
+    chain = tuple(alias for alias in routed.chain if alias not in left_out)
+    considered = _considered(routed.considered, left_out)
+    if not chain:
+        reasons = "; ".join(f"{model.model}: {model.reason.removeprefix('left out: ')}" for model in considered)
+        raise NoModel(f"no model can be called now ({reasons})")
+    queue = catalog.queue(chain[0], routed.urgency)
+    routed = replace(routed, chain=chain, queue=queue, considered=considered)
+    return Resolution(route=routed, backend=view.backend(chain[0]), snapshot=snapshot)
 
 
 @dataclass(frozen=True, slots=True)
-class _View:
-    """The fleet as far as whoever asks may use it."""
+class _FleetFilter:
+    """The part of the fleet that the caller may use."""
 
     catalog: Catalog
-    seen: FleetSnapshot | None
-    without: frozenset[str]
-    directly: bool
+    snapshot: FleetSnapshot | None
+    exclude: frozenset[str]
+    direct: bool
 
-    def check(self) -> None:
+    def check_names(self) -> None:
         known = {*self.catalog.models, *self.catalog.backends}
-        for name in self.without - known:
+        for name in self.exclude - known:
             raise UnknownName("model or backend", name, known)
 
-    def against(self, state: ModelState) -> str:
-        """Why a model is not to be used whatever its place in the chain; empty when it may be."""
+    def reason_against(self, state: ModelState) -> str:
+        """Why a model must not be used, whatever its place in the chain. Empty: it may be."""
         blocked = state.blocked
-        return blocked.detail if blocked and (self.directly or blocked.detail == _WITHOUT) else ""
+        return blocked.detail if blocked and (self.direct or blocked.detail == _EXCLUDED) else ""
 
     def backend(self, alias: str) -> str:
-        """Where a claim would take a job for a model: of the backends that take calls the one with most free slots."""
-        names = self._backends(alias)
-        seats = {seat.name: seat for seat in self._seats(alias) if seat.blocked is None}
-        return max(names, key=lambda name: seats[name].free_slots if name in seats else -1)
+        """Where a claim would place the job: the unblocked backend with the most free slots."""
+        free = {state.name: state.free_slots for state in self._states(alias) if state.blocked is None}
+        return max(self._backends(alias), key=lambda name: free.get(name, -1))
 
     def fleet(self, urgency: Urgency) -> FleetState:
-        found = self.seen.fleet_state(urgency) if self.seen else FleetState()
-        states = {alias: self._state(alias, found.model(alias)) for alias in self.catalog.models}
-        return FleetState(states, found.local_only)
+        fleet = self.snapshot.fleet_state(urgency) if self.snapshot else FleetState()
+        models = {alias: self._model(alias, fleet.model(alias)) for alias in self.catalog.models}
+        return FleetState(models, fleet.local_only)
 
-    def _state(self, alias: str, state: ModelState) -> ModelState:
-        if alias in self.without or not self._backends(alias):
-            return replace(state, blocked=Blocked(BlockReason.UNHEALTHY, FOREVER, _WITHOUT))
-        if self.directly and not (state.blocked and state.blocked.obstacle is BlockReason.LOCAL_ONLY):
-            return replace(state, blocked=earliest_block(self._seats(alias)))
+    def _model(self, alias: str, state: ModelState) -> ModelState:
+        if alias in self.exclude or not self._backends(alias):
+            return replace(state, blocked=Blocked(BlockReason.UNHEALTHY, FOREVER, _EXCLUDED))
+        if self.direct and not (state.blocked and state.blocked.obstacle is BlockReason.LOCAL_ONLY):
+            return replace(state, blocked=earliest_block(self._states(alias)))
         return state
 
     def _backends(self, alias: str) -> list[str]:
-        return [name for name in self.catalog.models[alias].backends if name not in self.without]
+        return [name for name in self.catalog.models[alias].backends if name not in self.exclude]
 
-    def _seats(self, alias: str) -> list[BackendState]:
-        return [seat for seat in self.seen.backends[alias] if seat.name not in self.without] if self.seen else []
+    def _states(self, alias: str) -> list[BackendState]:
+        return (
+            [state for state in self.snapshot.backends[alias] if state.name not in self.exclude]
+            if self.snapshot
+            else []
+        )
 
 
-def _considered(candidates: Sequence[ConsideredModel], out: Mapping[str, str]) -> tuple[ConsideredModel, ...]:
-    """Those in the running first, then those that are out, with what is against them."""
-    left = [one for one in candidates if one.model not in out]
-    more = [ConsideredModel(model=alias, reason=f"left out: {words}", chosen=False) for alias, words in out.items()]
-    return (*[one for one in left if one.chosen], *more, *[one for one in left if not one.chosen])
+def _considered(models: Sequence[ConsideredModel], left_out: Mapping[str, str]) -> tuple[ConsideredModel, ...]:
+    """The chosen models first, then those in `left_out` with their reasons, then the rest."""
+    others = [model for model in models if model.model not in left_out]
+    excluded = [
+        ConsideredModel(model=alias, reason=f"left out: {reason}", chosen=False) for alias, reason in left_out.items()
+    ]
+    return (*[model for model in others if model.chosen], *excluded, *[model for model in others if not model.chosen])

@@ -1,42 +1,18 @@
-"""For programs that call models by themselves: which one to call now, and what came of it.
-
-    from openfall import NoModel, resolve_runtime_model
-
-    failed: list[str] = []
-    while True:
-        try:
-            model = resolve_runtime_model(role="ace", failed=failed)
-        except NoModel:                      # nothing can be called: the queue waits for what may come back, and holds
-            llm.submit(messages, role="ace") #   what nothing can serve
-            break
-        try:
-            answer = my_client(model.url, model.key).complete(model.upstream, messages)
-        except Exception as error:
-            model.report(error=error)        # openfall's breakers hear of it: the whole fleet leaves a dead model alone
-            failed.append(model.model)
-            continue
-        model.report(input_tokens=answer.usage.input, output_tokens=answer.usage.output)
-        break
-
-Only what is in the catalog is ever named, so no call goes out for a model that is not there. Without Redis the catalog
-alone decides, and `report` tells nobody. `AsyncOpenfall` and `Openfall` have the same as `resolve` and `report`.
-"""
+"""Names a model for programs that make the call themselves, and reports the outcome to breakers and ledger."""
 
 from __future__ import annotations
 
 import asyncio
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TypedDict, Unpack
 
 from openfall.config import LoadedConfig
-from openfall.producers.error_class import error_class
-from openfall.producers.fleet_cache import LOOK_WITHIN, fetch_fleet
-from openfall.producers.request import urgency_of
-from openfall.producers.resolve import Resolved, resolve
+from openfall.producers.client_store import REDIS_TIMEOUT_SECONDS, fetch_fleet
+from openfall.producers.request import parse_urgency
+from openfall.producers.resolve import Resolution, resolve
 from openfall.router_core.jobs.job import Urgency
 from openfall.router_core.jobs.outcome import ErrorClass
 from openfall.router_core.routing.chain_selection import RouteRequest
@@ -50,11 +26,34 @@ from openfall.router_core.state.external_calls import (
 )
 from openfall.router_core.state.redis_connection import RedisConnection
 
+_BY_STATUS: Mapping[int, ErrorClass] = {
+    400: ErrorClass.BAD_REQUEST,
+    401: ErrorClass.AUTH,
+    402: ErrorClass.OUT_OF_CREDITS,
+    403: ErrorClass.AUTH,
+    404: ErrorClass.NOT_INSTALLED,
+    408: ErrorClass.TIMEOUT,
+    413: ErrorClass.CONTEXT_OVERFLOW,
+    422: ErrorClass.BAD_REQUEST,
+    429: ErrorClass.RATE_LIMITED,
+    502: ErrorClass.CONNECTION,
+    504: ErrorClass.TIMEOUT,
+}
+"""The class of an HTTP status alone. A worker also reads the body; a caller that does passes an `ErrorClass`."""
+
+_BY_EXCEPTION_NAME = (
+    ("timeout", ErrorClass.TIMEOUT), ("connect", ErrorClass.CONNECTION), ("network", ErrorClass.CONNECTION),
+)  # fmt: skip
+"""Parts of exception names in HTTP clients (httpx, requests, aiohttp, the providers' own)."""
+
 
 class ResolveOptions(TypedDict, total=False):
-    """What may be said of the model that is wanted. `target` is a role, task or model, or `auto`; `failed` are models,
-    or backends, not to be named again; `tokens` is a lower bound of the prompt's length; `text` is the prompt, by whose
-    words its task is found when nothing else is said."""
+    """Which model is wanted. Everything has a default.
+
+    `target` is a role, task or model, or `auto`. `exclude` lists models or backends that must not be named.
+    `prompt_tokens` is a lower bound of the prompt's length. `text` is the prompt: it selects a task when nothing else
+    does.
+    """
 
     target: str | None
     task: str | None
@@ -62,22 +61,22 @@ class ResolveOptions(TypedDict, total=False):
     group: str | None
     urgency: Urgency | str | None
     local_only: bool
-    failed: Sequence[str]
-    tokens: int
+    exclude: Sequence[str]
+    prompt_tokens: int
     text: str
 
 
 class CallOutcome(TypedDict, total=False):
-    """What came of a call. Nothing said: it answered.
+    """The outcome of a call. Empty: it answered.
 
-    `error` is an `ErrorClass`, one of its words (`timeout`), any other words, or the exception that was raised;
-    `status` is an HTTP status; `latency` is in seconds (default: since the model was resolved); `retry_after` is what
-    a 429 asked for, in seconds.
+    `error` is an `ErrorClass`, its name (`timeout`), any other text, or the exception that was raised. `status` is an
+    HTTP status. `latency_seconds` defaults to the time since the model was resolved. `retry_after` is the value of
+    that header in seconds.
     """
 
     error: ErrorClass | str | BaseException | None
     status: int | None
-    latency: float | None
+    latency_seconds: float | None
     retry_after: float | None
     input_tokens: int | None
     output_tokens: int | None
@@ -85,10 +84,10 @@ class CallOutcome(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuntimeModel:
-    """A model to call now. `upstream` is the name to call it by at `url`, in the wire protocol `protocol`.
+    """A model to call now: `upstream` is its name at `url`, which speaks `protocol`.
 
-    `key` is the backend's, empty when it has none. `max_tokens` and `timeout` (seconds) are the model's own settings.
-    `live` False: nothing was known of the fleet, so the catalog alone has decided.
+    `api_key` is the backend's, empty if it has none. `max_tokens` and `timeout` (seconds) are the model's settings.
+    `live` is False when the fleet's state was unknown, so that the catalog alone decided.
     """
 
     model: str
@@ -101,102 +100,116 @@ class RuntimeModel:
     timeout: float
     max_tokens: int | None
     live: bool
-    key: str = field(repr=False)
+    api_key: str = field(repr=False)
     epochs: BreakerEpochs = field(repr=False)
-    began: float = field(default_factory=time.monotonic, repr=False, compare=False)
-    teller: Callable[[RuntimeModel, CallOutcome], bool] | None = field(default=None, repr=False, compare=False)
+    resolved_at: float = field(default_factory=time.monotonic, repr=False, compare=False)
+    reporter: Callable[[RuntimeModel, CallOutcome], bool] | None = field(default=None, repr=False, compare=False)
 
-    def report(self, **came: Unpack[CallOutcome]) -> bool:
-        """Tell what came of the call that this model was named for. False: nobody could be told.
+    def report(self, **outcome: Unpack[CallOutcome]) -> bool:
+        """Report the outcome of the call. False: Redis did not take it.
 
-        Of a model that an `AsyncOpenfall` has named: `await llm.report(model, ...)`.
+        A model that an `AsyncOpenfall` named takes `await llm.report(model, ...)` instead.
         """
-        if self.teller is None:
-            raise TypeError("this model was named in an event loop: `await llm.report(model, ...)`")
-        return self.teller(self, came)
+        if self.reporter is None:
+            raise TypeError("an AsyncOpenfall resolved this model: use `await llm.report(model, ...)`")
+        return self.reporter(self, outcome)
 
 
-async def find(loaded: LoadedConfig, link: RedisConnection, role: str | None, wishes: ResolveOptions) -> RuntimeModel:
+async def resolve_model(
+    config: LoadedConfig, connection: RedisConnection, role: str | None, options: ResolveOptions
+) -> RuntimeModel:
     """The model to call. Raises `UnknownName`, `NoModel`."""
-    catalog = loaded.catalog
-    seen = await fetch_fleet(link, catalog)
-    found = resolve(catalog, _asked(role, wishes), seen, without=wishes.get("failed", ()), directly=True)
-    spec, backend = catalog.models[found.model], catalog.backends[found.backend]
+    catalog = config.catalog
+    snapshot = await fetch_fleet(connection, catalog)
+    resolution = resolve(
+        catalog, _route_request(role, options), snapshot, exclude=options.get("exclude", ()), direct=True
+    )
+    spec, backend = catalog.models[resolution.model], catalog.backends[resolution.backend]
     return RuntimeModel(
-        model=found.model,
+        model=resolution.model,
         upstream=spec.upstream,
-        backend=found.backend,
+        backend=resolution.backend,
         url=backend.url,
         protocol=backend.protocol,
-        reason=found.reason,
-        group=found.route.group,
+        reason=resolution.reason,
+        group=resolution.route.group,
         timeout=spec.timeout,
         max_tokens=spec.max_tokens,
-        live=seen is not None,
-        key=backend.api_key.get_secret_value(),
-        epochs=BreakerEpochs() if seen is None else await _epochs(loaded, link, found),
+        live=snapshot is not None,
+        api_key=backend.api_key.get_secret_value(),
+        epochs=BreakerEpochs() if snapshot is None else await _epochs(config, connection, resolution),
     )
 
 
-async def _epochs(loaded: LoadedConfig, link: RedisConnection, found: Resolved) -> BreakerEpochs:
+async def _epochs(config: LoadedConfig, connection: RedisConnection, resolution: Resolution) -> BreakerEpochs:
     try:
-        async with asyncio.timeout(LOOK_WITHIN):
-            return await fetch_epochs(link, loaded.catalog, found.backend, found.model)
+        async with asyncio.timeout(REDIS_TIMEOUT_SECONDS):
+            return await fetch_epochs(connection, config.catalog, resolution.backend, resolution.model)
     except (StoreError, TimeoutError):
         return BreakerEpochs()
 
 
-def _asked(role: str | None, wishes: ResolveOptions) -> RouteRequest:
+def _route_request(role: str | None, options: ResolveOptions) -> RouteRequest:
     return RouteRequest(
-        target=wishes.get("target"),
+        target=options.get("target"),
         role=role,
-        task=wishes.get("task"),
-        model=wishes.get("model"),
-        group=wishes.get("group"),
-        urgency=urgency_of(wishes.get("urgency")),
-        local_only=bool(wishes.get("local_only")),
-        needs=Requirements(tokens_at_least=wishes.get("tokens", 0)),
-        text=wishes.get("text", ""),
+        task=options.get("task"),
+        model=options.get("model"),
+        group=options.get("group"),
+        urgency=parse_urgency(options.get("urgency")),
+        local_only=bool(options.get("local_only")),
+        needs=Requirements(tokens_at_least=options.get("prompt_tokens", 0)),
+        text=options.get("text", ""),
     )
 
 
-async def tell(loaded: LoadedConfig, link: RedisConnection, called: RuntimeModel, came: CallOutcome) -> bool:
-    """Report a call; False when Redis does not take it."""
-    error = error_class(came.get("error"), came.get("status"))
-    latency = came.get("latency")
-    made = ExternalCall(
-        model=called.model,
-        backend=called.backend,
-        epochs=called.epochs,
-        error=error,
-        seconds=time.monotonic() - called.began if latency is None else latency,
-        retry_after_seconds=came.get("retry_after"),
-        input_tokens=came.get("input_tokens"),
-        output_tokens=came.get("output_tokens"),
-        group=called.group,
+async def report_outcome(
+    config: LoadedConfig, connection: RedisConnection, model: RuntimeModel, outcome: CallOutcome
+) -> bool:
+    """Report a call. False: Redis did not take it within `REDIS_TIMEOUT_SECONDS`. The caller must not wait longer."""
+    latency = outcome.get("latency_seconds")
+    call = ExternalCall(
+        model=model.model,
+        backend=model.backend,
+        epochs=model.epochs,
+        error=error_class(outcome.get("error"), outcome.get("status")),
+        seconds=time.monotonic() - model.resolved_at if latency is None else latency,
+        retry_after_seconds=outcome.get("retry_after"),
+        input_tokens=outcome.get("input_tokens"),
+        output_tokens=outcome.get("output_tokens"),
+        group=model.group,
         jitter=random.random(),
     )
     try:
-        async with asyncio.timeout(LOOK_WITHIN):  # the caller has an answer to give: nobody waits for a sick Redis
-            await report_external_call(link, loaded.catalog, made)
+        async with asyncio.timeout(REDIS_TIMEOUT_SECONDS):
+            await report_external_call(connection, config.catalog, call)
     except (StoreError, TimeoutError):
         return False
     return True
 
 
-def resolve_runtime_model(
-    role: str | None = None, *, config: Path | str | None = None, **wishes: Unpack[ResolveOptions]
-) -> RuntimeModel:
-    """The model to call now, and everything that the call needs. See the module's own words for how to use it.
+def error_class(error: ErrorClass | str | BaseException | None, status: int | None) -> ErrorClass | None:
+    """The class of a failure; None: the call answered. An `ErrorClass` wins over a status, a status over the rest."""
+    if isinstance(error, str) and error in set(ErrorClass):
+        return ErrorClass(error)
+    status = _status_of_exception(error) if status is None else status
+    if status is not None and status >= 400:
+        return _BY_STATUS.get(status, ErrorClass.OVERLOADED if status >= 500 else ErrorClass.OTHER)
+    if isinstance(error, TimeoutError):
+        return ErrorClass.TIMEOUT
+    if isinstance(error, ConnectionError):
+        return ErrorClass.CONNECTION
+    if isinstance(error, BaseException):
+        name = type(error).__name__.lower()
+        return next((class_ for part, class_ in _BY_EXCEPTION_NAME if part in name), ErrorClass.OTHER)
+    return ErrorClass.OTHER if error else None
 
-    The configuration is read again when its file has changed. Raises `NoModel` with the reason of each model,
-    `UnknownName` for what is not in the catalog, `config.ConfigError`.
-    """
-    from openfall.producers.default_client import SHARED  # it knows the clients, which know this module
 
-    return SHARED.openfall(None if config is None else Path(config)).resolve(role, **wishes)
-
-
-def report_call(called: RuntimeModel, **came: Unpack[CallOutcome]) -> bool:
-    """The same as `called.report(...)`."""
-    return called.report(**came)
+def _status_of_exception(error: object) -> int | None:
+    """The HTTP status that an exception carries, itself or in its response."""
+    for holder in (error, getattr(error, "response", None)):
+        for name in ("status_code", "status"):
+            status = getattr(holder, name, None)
+            if isinstance(status, int):
+                return status
+    return None

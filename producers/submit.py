@@ -1,4 +1,4 @@
-"""Jobs offered to a queue: again, for a while, when Redis does not answer or nothing more is taken in."""
+"""Submits jobs, with retries while Redis does not answer or a queue is full."""
 
 from __future__ import annotations
 
@@ -8,56 +8,59 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from openfall.producers.errors import ProducerError
+from openfall.producers.request import PreparedJob
 from openfall.router_core.catalog.entries import UnknownName
-from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.state.errors import Backpressure, StoreError, StoreUnreachable
-from openfall.router_core.state.jobs import JobStore, Receipt, SubmitTerms
+from openfall.router_core.state.jobs import JobStore, Receipt
 
 T = TypeVar("T")
 Errors = tuple[type[StoreError], ...]
-Prepared = tuple[CompletionJob, SubmitTerms]
-Refused = StoreError | ProducerError | UnknownName
-"""Why one job of many was not put in."""
+SubmitError = StoreError | ProducerError | UnknownName
+"""Why one job of many was not accepted."""
 
-PATIENCE = 10.0
-"""Seconds for which a job is offered again to a Redis that does not answer. Then its caller is told."""
-AGAIN = 0.25
-WAITING = (StoreUnreachable, Backpressure)
-"""What waiting may mend."""
-FULL_AGAIN = 1.0
-"""Seconds between offers to a queue that is full: each costs Redis as much as if it were taken."""
+RETRY_FOR_SECONDS = 10.0
+"""How long a client retries before it raises."""
+RETRY_INTERVAL_SECONDS = 0.25
+FULL_QUEUE_INTERVAL_SECONDS = 1.0
+"""Pause between attempts on a full queue: a refused job costs Redis as much as an accepted one."""
+RETRYABLE: Errors = (StoreUnreachable, Backpressure)
+"""Errors that may pass with time."""
 
 
 async def submit_with_retry(
-    intake: JobStore, chunk: Sequence[Prepared | Refused], bears: Errors = WAITING, patience: float = PATIENCE
-) -> list[Receipt | Refused]:
-    """Put prepared jobs in. Those to which an error that it `bears` happens are offered again for `patience` seconds.
-    What is refused already stays refused."""
-    answers: dict[int, Receipt | Refused] = {}
-    open_ = {place: item for place, item in enumerate(chunk) if isinstance(item, tuple)}
-    until = time.monotonic() + patience
-    while open_:
-        told = await intake.accept_many(open_.values())
-        for place, answer in zip(list(open_), told, strict=True):
+    jobs: JobStore,
+    chunk: Sequence[PreparedJob | SubmitError],
+    retry_on: Errors = RETRYABLE,
+    retry_for: float = RETRY_FOR_SECONDS,
+) -> list[Receipt | SubmitError]:
+    """Submit prepared jobs. Jobs that fail with an error of `retry_on` are retried for `retry_for` seconds.
+
+    Errors in `chunk` are returned in their places.
+    """
+    answers: dict[int, Receipt | SubmitError] = {}
+    pending = {index: item for index, item in enumerate(chunk) if isinstance(item, tuple)}
+    end = time.monotonic() + retry_for
+    while pending:
+        replies = await jobs.accept_many(pending.values())
+        for index, answer in zip(list(pending), replies, strict=True):
             if not isinstance(answer, Receipt | StoreError):
                 raise answer
-            answers[place] = answer
-        open_ = {place: open_[place] for place in open_ if isinstance(answers[place], bears)}
-        if open_ and time.monotonic() > until:
+            answers[index] = answer
+        pending = {index: pending[index] for index in pending if isinstance(answers[index], retry_on)}
+        if not pending or time.monotonic() > end:
             break
-        if open_:
-            full = any(isinstance(answers[place], Backpressure) for place in open_)
-            await asyncio.sleep(FULL_AGAIN if full else AGAIN)
-    return [item if not isinstance(item, tuple) else answers[place] for place, item in enumerate(chunk)]
+        full = any(isinstance(answers[index], Backpressure) for index in pending)
+        await asyncio.sleep(FULL_QUEUE_INTERVAL_SECONDS if full else RETRY_INTERVAL_SECONDS)
+    return [item if not isinstance(item, tuple) else answers[index] for index, item in enumerate(chunk)]
 
 
-async def retry(step: Callable[[], Awaitable[T]], patience: float) -> T:
-    """Repeat a step that bears it while Redis does not answer, for `patience` seconds."""
-    until = time.monotonic() + patience
+async def retry(step: Callable[[], Awaitable[T]], retry_for: float) -> T:
+    """Run an idempotent step. While Redis does not answer, repeat it for `retry_for` seconds."""
+    end = time.monotonic() + retry_for
     while True:
         try:
             return await step()
         except StoreUnreachable:
-            if time.monotonic() > until:
+            if time.monotonic() > end:
                 raise
-        await asyncio.sleep(AGAIN)
+        await asyncio.sleep(RETRY_INTERVAL_SECONDS)

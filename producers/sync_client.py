@@ -1,4 +1,4 @@
-"""The client for code without an event loop: a thin portal to `AsyncOpenfall`, which runs in a thread of its own."""
+"""The client for code without an event loop. Runs `AsyncOpenfall` in a thread of its own."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from openfall.config import LoadedConfig
 from openfall.producers.client import AsyncOpenfall
 from openfall.producers.inbox import InboxDelivery
 from openfall.producers.prompt import Prompt
-from openfall.producers.request import PreparedJob, SubmitOptions
+from openfall.producers.request import JobRequest, SubmitOptions
 from openfall.producers.runtime import CallOutcome, ResolveOptions, RuntimeModel
-from openfall.producers.submit import Refused
+from openfall.producers.submit import RETRY_FOR_SECONDS, SubmitError
 from openfall.router_core.jobs.result import Result
 from openfall.router_core.state.jobs import JobRecord, Receipt
 
@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 
 class Openfall:
-    """`AsyncOpenfall` with the same methods, blocking. May be used from several threads at once."""
+    """`AsyncOpenfall` with the same methods, blocking. Several threads may share one."""
 
     def __init__(
         self,
@@ -35,10 +35,12 @@ class Openfall:
         *,
         config: Path | str | LoadedConfig | None = None,
         producer: str | None = None,
+        retry_for: float = RETRY_FOR_SECONDS,
     ) -> None:
-        self._client = AsyncOpenfall(redis_url, config=config, producer=producer)
-        self._opening: AbstractContextManager[BlockingPortal] = start_blocking_portal(name="openfall")
-        self._portal: BlockingPortal | None = self._opening.__enter__()
+        self._client = AsyncOpenfall(redis_url, config=config, producer=producer, retry_for=retry_for)
+        self.config, self.redis_url = self._client.config, self._client.redis_url
+        self._thread: AbstractContextManager[BlockingPortal] = start_blocking_portal(name="openfall")
+        self._portal: BlockingPortal | None = self._thread.__enter__()
         atexit.register(self.close)
 
     def __enter__(self) -> Openfall:
@@ -50,28 +52,30 @@ class Openfall:
         self.close()
 
     def close(self) -> None:
-        """Close the connection and end the thread. Jobs that were put in go on."""
+        """Close the connections and end the thread. Submitted jobs go on."""
         portal, self._portal = self._portal, None
         if portal is not None:
             atexit.unregister(self.close)
             portal.call(self._client.close)
-            self._opening.__exit__(None, None, None)
+            self._thread.__exit__(None, None, None)
 
     def submit(self, prompt: Prompt, **options: Unpack[SubmitOptions]) -> Receipt:
         return self._call(partial(self._client.submit, prompt, **options))
 
-    def submit_many(self, asks: Iterable[PreparedJob | Prompt]) -> list[Receipt | Refused]:
-        return self._call(partial(self._client.submit_many, asks))
+    def submit_many(self, requests: Iterable[JobRequest | Prompt]) -> list[Receipt | SubmitError]:
+        return self._call(partial(self._client.submit_many, requests))
 
-    def ask(self, prompt: Prompt, *, wait: float | str | None = None, **options: Unpack[SubmitOptions]) -> Result:
-        return self._call(partial(self._client.ask, prompt, wait=wait, **options))
+    def ask(self, prompt: Prompt, *, timeout: float | str | None = None, **options: Unpack[SubmitOptions]) -> Result:
+        return self._call(partial(self._client.ask, prompt, timeout=timeout, **options))
 
-    def wait(self, job: Receipt | str, timeout: float | str | None = None, *, final: bool | None = None) -> Result:
-        return self._call(partial(self._client.wait, job, timeout, final=final))
+    def wait(
+        self, job: Receipt | str, timeout: float | str | None = None, *, accept_interim: bool | None = None
+    ) -> Result:
+        return self._call(partial(self._client.wait, job, timeout, accept_interim=accept_interim))
 
-    def stream(self, job: Receipt | str, *, start: int = 0, watch: bool = True) -> Iterator[dict[str, Any]]:
-        """The events of a job. Leaving the loop early is fine: the job goes on."""
-        events = self._client.stream(job, start=start, watch=watch)
+    def stream(self, job: Receipt | str, *, cursor: int = 0, deltas: bool = True) -> Iterator[dict[str, Any]]:
+        """The events of a job. Leaving the loop early is safe: the job goes on."""
+        events = self._client.stream(job, cursor=cursor, deltas=deltas)
         try:
             while (event := self._call(partial(anext, events, None))) is not None:
                 yield event
@@ -79,13 +83,13 @@ class Openfall:
             self._call(events.aclose)
 
     def inbox(self, name: str, *, reader: str | None = None) -> Iterator[InboxDelivery[None]]:
-        """What comes of jobs, until `d.ack()`. Leaving the loop early is fine: what is not acknowledged comes again."""
-        entries = self._call(partial(_begun, self._client, name, reader))
+        """Results of jobs. Each repeats until `delivery.ack()`. Leaving the loop early is safe."""
+        deliveries = self._call(partial(_open_inbox, self._client, name, reader))
         try:
-            while (found := self._call(partial(anext, entries, None))) is not None:
-                yield replace(found, ack=partial(self._call, found.ack))
+            while (delivery := self._call(partial(anext, deliveries, None))) is not None:
+                yield replace(delivery, ack=partial(self._call, delivery.ack))
         finally:
-            self._call(entries.aclose)
+            self._call(deliveries.aclose)
 
     def result(self, job_id: str) -> Result | None:
         return self._call(partial(self._client.result, job_id))
@@ -93,29 +97,15 @@ class Openfall:
     def record(self, job_id: str) -> JobRecord:
         return self._call(partial(self._client.record, job_id))
 
-    def position(self, job_id: str) -> int | None:
-        return self._call(partial(self._client.position, job_id))
-
     def cancel(self, job_id: str) -> bool:
         return self._call(partial(self._client.cancel, job_id))
 
-    @property
-    def loaded(self) -> LoadedConfig:
-        return self._client.loaded
+    def resolve(self, role: str | None = None, **options: Unpack[ResolveOptions]) -> RuntimeModel:
+        model = self._call(partial(self._client.resolve, role, **options))
+        return replace(model, reporter=lambda called, outcome: self.report(called, **outcome))
 
-    @property
-    def redis_url(self) -> str:
-        return self._client.redis_url
-
-    def resolve(self, role: str | None = None, **wishes: Unpack[ResolveOptions]) -> RuntimeModel:
-        found = self._call(partial(self._client.resolve, role, **wishes))
-        return replace(found, teller=lambda called, came: self.report(called, **came))
-
-    def report(self, called: RuntimeModel, **came: Unpack[CallOutcome]) -> bool:
-        return self._call(partial(self._client.report, called, **came))
-
-    def ping(self) -> None:
-        self._call(self._client.ping)
+    def report(self, model: RuntimeModel, **outcome: Unpack[CallOutcome]) -> bool:
+        return self._call(partial(self._client.report, model, **outcome))
 
     def _call(self, step: Callable[[], Awaitable[T]]) -> T:
         if self._portal is None:
@@ -123,7 +113,7 @@ class Openfall:
         return self._portal.call(step)
 
 
-async def _begun(
+async def _open_inbox(
     client: AsyncOpenfall, name: str, reader: str | None
 ) -> AsyncGenerator[InboxDelivery[Awaitable[None]], None]:
-    return client.inbox(name, reader=reader)  # a connection is made where the event loop is
+    return client.inbox(name, reader=reader)  # a coroutine, so that the connection opens in the event loop's thread

@@ -23,7 +23,7 @@ from benchmarks.processes import BenchmarkError, Child, started, wait_for
 from benchmarks.server import valkey
 from openfall.config import load
 from openfall.producers.client import AsyncOpenfall
-from openfall.producers.request import PreparedJob
+from openfall.producers.request import JobRequest
 
 WORKERS = ("cloud", "cloud", "gpu", "degrade")
 """The broken upstreams are in the cloud, where two processes share each breaker; the good one is local."""
@@ -153,7 +153,7 @@ async def _put_in(llm: AsyncOpenfall, name: str, count: int, mark: str = "job") 
         urgency = URGENCIES[number % 3] if mark == "job" else "background"
         stream = number // 3 % 2 == 1
         (told,) = await llm.submit_many(
-            [PreparedJob(job, {"id": job, "role": f"to-{name}", "urgency": urgency, "stream": stream})]
+            [JobRequest(job, {"id": job, "role": f"to-{name}", "urgency": urgency, "stream": stream})]
         )
         if isinstance(told, Exception):
             raise BenchmarkError(f"{job} was refused: {told}") from told

@@ -80,7 +80,7 @@ class Submitter:
 
     async def wait(self, job: str) -> None:
         """Follow a job to its end, as a chat would: what is replied meanwhile counts too."""
-        async for event in self.client.stream(job, watch=False):
+        async for event in self.client.stream(job, deltas=False):
             if event["event"] == "degraded":
                 self.files.hear(job, "wait", event="degraded", decided=float(event["at"]))
             elif event["event"] == "done":
@@ -106,7 +106,7 @@ async def clock_ahead_ms(client: AsyncOpenfall) -> float:
     found = []
     for _ in range(9):
         before = time.time()
-        seconds, micros = await client.link.command("TIME")
+        seconds, micros = await client.store.connection.command("TIME")
         after = time.time()
         found.append((after - before, int(seconds) + int(micros) / 1e6 - (before + after) / 2))
     return min(found)[1] * 1000

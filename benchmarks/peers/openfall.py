@@ -16,7 +16,7 @@ import yaml
 from benchmarks.peers.terms import Order, Terms
 from benchmarks.peers.verbs import Trade, main
 from openfall.producers.client import AsyncOpenfall
-from openfall.producers.request import PreparedJob, SubmitOptions
+from openfall.producers.request import JobRequest, SubmitOptions
 
 MODELS = ("coder", "writer", "critic", "scout")
 URGENCIES = ("interactive", "background", "batch")
@@ -51,7 +51,7 @@ class OpenfallProducer:
     async def put_many(self, orders: Sequence[Order]) -> None:
         for lane in {order.lane for order in orders}:
             bodies = [order.body for order in orders if order.lane == lane]
-            answers = await self.client.submit_many([PreparedJob(body, _target(lane)) for body in bodies])
+            answers = await self.client.submit_many([JobRequest(body, _target(lane)) for body in bodies])
             for answer in answers:
                 if isinstance(answer, Exception):
                     raise answer

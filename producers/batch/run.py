@@ -1,228 +1,277 @@
-"""A batch: every request of a file becomes a job, and every end of a job a line of another.
+"""Runs a batch: each request of a file becomes a job, each result a row of the output file.
 
-The queue is durable, so all requests are put in at once, and the work goes on without us. A job's id follows from the
-batch's name and the request, so that whoever runs the batch again meets the jobs in flight instead of buying twice.
+The queue is durable, so all requests are submitted at once, and the work continues without this process. A job's id
+derives from the batch's name and the request, so a second run of the batch joins the jobs in flight and buys nothing
+twice.
 
-Ends are found by asking for results (`ended`), not by listening: a hundred thousand subscriptions cost Redis and us
-more than the answers do, and a job that somebody listens to keeps its whole story. Jobs end roughly in the order in
-which they were put in, so the head of the line is asked after each time, and a slice of the rest in turn.
+Results are polled, not subscribed to: a hundred thousand subscriptions cost Redis and this process more than the
+answers do, and Redis keeps all events of a job that has a listener. Jobs end roughly in the order of submission, so
+every round polls the head of the line, and a slice of the rest in turn.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass, field
 from hashlib import sha256
 from itertools import islice
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
-from openfall.producers.batch.files import (
-    BatchLine,
-    InvalidLine,
-    Journal,
-    JournalState,
-    answer_row,
-    read_lines,
-    refusal_row,
-)
-from openfall.producers.batch.plan import BatchPlan, BatchTally
-from openfall.producers.client import BULK, AsyncOpenfall
+from openfall.producers.batch.files import BatchLine, InvalidLine, answer_row, read_lines, refusal_row
+from openfall.producers.batch.journal import Journal, JournalState
+from openfall.producers.client import SUBMIT_CHUNK, AsyncOpenfall
 from openfall.producers.errors import BadRequest, BatchFileError, ProducerError
-from openfall.producers.request import (
-    NOTHING_SEEN,
-    FleetView,
-    PreparedJob,
-    SubmitOptions,
-    prepare,
-)
-from openfall.producers.submit import Prepared, Refused
+from openfall.producers.request import UNKNOWN_FLEET, FleetView, JobRequest, PreparedJob, SubmitOptions, prepare
+from openfall.producers.submit import submit_with_retry
 from openfall.router_core.catalog.entries import UnknownName
 from openfall.router_core.jobs.envelope import digest
+from openfall.router_core.jobs.result import Result
 from openfall.router_core.state.errors import Backpressure, StoreUnreachable
 from openfall.router_core.state.fleet_status import fetch_results, fetch_states
 from openfall.router_core.state.jobs import Receipt
 
 HEAD, SLICE = 1024, 256
-"""Jobs asked after in each round: the longest waiting, and some of the others in turn."""
-OFFER_AGAIN = 5.0
-"""Seconds at most between two offers of lines that found no room: more time than that is not worth losing."""
-FASTEST, SLOWEST, SLOWER = 0.05, 1.0, 1.5
-"""Seconds between rounds: the fastest while answers come, by a factor slower each round in which none does."""
+"""Jobs polled in each round: the longest waiting, and some of the others in turn."""
+MAX_BACKPRESSURE_PAUSE_SECONDS = 5.0
+"""Limit of the pause between two attempts to submit the refused lines."""
+MIN_POLL_SECONDS, MAX_POLL_SECONDS, POLL_BACKOFF = 0.05, 1.0, 1.5
+"""Pause between rounds: short while answers come, longer by a factor after each round without any."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchPlan:
+    """One run of a batch. Its role, task, group, local-only and urgency override those of the lines. `limit` counts
+    lines."""
+
+    name: str
+    source: Path
+    role: str | None = None
+    task: str | None = None
+    group: str | None = None
+    local_only: bool = False
+    urgency: str | None = None
+    limit: int | None = None
+    retry_failed: bool = False
+
+    @property
+    def options(self) -> SubmitOptions:
+        """The options that override those of every line."""
+        names = ("role", "task", "group", "local_only", "urgency")
+        options = {name: value for name in names if (value := getattr(self, name)) not in (None, False)}
+        return cast("SubmitOptions", options)
+
+
+@dataclass(slots=True)
+class BatchTally:
+    """The progress of a batch, in lines. `answered_before`: answered in an earlier run. `lost`: Redis no longer knows
+    the job. `wait_reason`: why lines wait to be submitted, in two words; empty when none do.
+
+    In this run: `fallbacks` were answered by another model than their first, `usd` is the known cost, and `unpriced`
+    counts lines whose cost is unknown.
+    """
+
+    total: int = 0
+    answered_before: int = 0
+    answered: int = 0
+    failed: int = 0
+    lost: int = 0
+    fallbacks: int = 0
+    usd: float = 0.0
+    unpriced: int = 0
+    wait_reason: str = ""
+    invalid: list[InvalidLine] = field(default_factory=list)
+
+    def add(self, result: Result, answered: bool) -> None:
+        self.answered += answered
+        self.failed += not answered
+        self.fallbacks += result.fallback_used
+        self.usd += result.cost_usd or 0.0
+        self.unpriced += result.cost_usd is None
+
+    @property
+    def settled(self) -> int:
+        return self.answered_before + self.answered + self.failed + self.lost
+
+    @property
+    def all_answered(self) -> bool:
+        return not (self.failed or self.lost or self.invalid)
 
 
 class BatchRun:
-    """Carries one run. `changed` is called when something has come to be on the disk, `noticed` with words.
+    """One run. `on_progress` is called when rows are on disk, `on_notice` with a message for the user.
 
-    `past` is what earlier runs brought. Of it only the ids of failed lines serve a run that asks those again.
+    `earlier` has the rows of earlier runs. A run that retries failed lines needs the ids of their rows.
     """
 
-    def __init__(self, client: AsyncOpenfall, plan: BatchPlan, past: JournalState) -> None:
-        self._client, self._plan, self._past = client, plan, past
+    def __init__(self, client: AsyncOpenfall, plan: BatchPlan, earlier: JournalState) -> None:
+        self._client, self._plan, self._earlier = client, plan, earlier
         self._waiting: dict[str, BatchLine] = {}
         self._turn: Iterator[str] = iter(())
-        self._rows: list[dict[str, Any]] = []
-        self._told = False
+        self._refusals: list[dict[str, Any]] = []
+        self._backpressure_noticed = False
         self.tally = BatchTally()
-        self.changed: Callable[[], None] = lambda: None
-        self.noticed: Callable[[str], None] = lambda words: None
+        self.on_progress: Callable[[], None] = lambda: None
+        self.on_notice: Callable[[str], None] = lambda message: None
 
     async def run(self, journal: Journal) -> BatchTally:
-        """Put in what has no answer yet, and write down every end. Bears outages of Redis once all is put in."""
+        """Submit the lines without an answer, and write every result. Once all are submitted it survives outages of
+        Redis."""
         submitting = asyncio.create_task(self._submit(journal))
         try:
-            pause = FASTEST
+            pause = MIN_POLL_SECONDS
             while self._waiting or not submitting.done():
                 if submitting.done():
                     submitting.result()
                     await asyncio.sleep(pause)
                 else:
                     await asyncio.wait([submitting], timeout=pause)
-                pause = FASTEST if await self._collect(journal, pause >= SLOWEST) else min(SLOWEST, pause * SLOWER)
+                any_ended = await self._collect(journal, find_lost=pause >= MAX_POLL_SECONDS)
+                pause = MIN_POLL_SECONDS if any_ended else min(MAX_POLL_SECONDS, pause * POLL_BACKOFF)
             await submitting
         finally:
             submitting.cancel()
         return self.tally
 
     def check_options(self) -> None:
-        """`UnknownName` for the plan's role, task or urgency, which no line could mend."""
-        with suppress(BadRequest):  # whether a model fits is another question for each line
-            prepare(self._client.loaded, self._client.producer, PreparedJob("any", self._plan.options))
+        """Raises `UnknownName` for the plan's role, task or urgency: every line would fail."""
+        with suppress(BadRequest):  # whether a model fits depends on the line
+            prepare(self._client.config, self._client.producer, JobRequest("any", self._plan.options))
 
     def check(self) -> BatchTally:
-        """Read and route every line, put nothing in."""
+        """Read and route every line. Submits nothing."""
         for line in self._lines():
-            prepared = self._prepared(line)
+            prepared = self._prepare(line)
             if isinstance(prepared, InvalidLine):
                 self._refuse(prepared)
         return self.tally
 
-    async def look(self) -> dict[str | None, int]:
-        """How many of the lines without an answer are in which state; None: not known to Redis."""
-        jobs = [prepared[0].id for line in self._lines() if isinstance(prepared := self._prepared(line), tuple)]
-        told = list((await fetch_states(self._client.link, jobs)).values())
-        return {state: told.count(state) for state in set(told)}
+    async def count_states(self) -> dict[str | None, int]:
+        """How many of the lines without an answer are in which state; None: Redis does not know the job."""
+        jobs = [prepared[0].id for line in self._lines() if isinstance(prepared := self._prepare(line), tuple)]
+        states = list((await fetch_states(self._client.store.connection, jobs)).values())
+        return {state: states.count(state) for state in set(states)}
 
     async def _submit(self, journal: Journal) -> None:
         lines = self._lines()
-        while chunk := list(islice(lines, BULK)):
-            seen = await self._client.seen()
-            prepared = [(line, self._prepared(line, seen)) for line in chunk]
-            offers = [(line, job) for line, job in prepared if not isinstance(job, InvalidLine)]
-            for bad in await self._not_in([(line, bad) for line, bad in prepared if isinstance(bad, InvalidLine)]):
-                self._refuse(bad)
-            await self._put_in(offers)
+        while chunk := list(islice(lines, SUBMIT_CHUNK)):
+            fleet = await self._client.store.fleet()
+            prepared = [(line, self._prepare(line, fleet)) for line in chunk]
+            refused = [(line, item) for line, item in prepared if isinstance(item, InvalidLine)]
+            for invalid in await self._not_submitted_before(refused):
+                self._refuse(invalid)
+            await self._submit_chunk([(line, item) for line, item in prepared if not isinstance(item, InvalidLine)])
             self._write_refusals(journal)
         self._write_refusals(journal)
 
-    async def _put_in(self, offers: list[tuple[BatchLine, Prepared]]) -> None:
-        """Put lines in. Those that find no room wait for it, as long as it takes."""
-        while offers:
-            answers = await self._client.offer([job for _, job in offers], bears=(StoreUnreachable,))
-            told = list(zip(offers, answers, strict=True))
-            self._took((line, answer) for (line, _), answer in told if not isinstance(answer, Backpressure))
-            offers = [offer for offer, answer in told if isinstance(answer, Backpressure)]
-            first = next((answer for answer in answers if isinstance(answer, Backpressure)), None)
-            self._hindered_by(first)
-            if first is not None:
-                await asyncio.sleep(min(OFFER_AGAIN, first.retry_after))
+    async def _submit_chunk(self, jobs: list[tuple[BatchLine, PreparedJob]]) -> None:
+        """Submit lines. Lines that a full queue refuses are retried without limit."""
+        while jobs:
+            answers = await submit_with_retry(
+                self._client.store.jobs, [job for _, job in jobs], (StoreUnreachable,), self._client.retry_for
+            )
+            refused, backpressure = [], None
+            for (line, job), answer in zip(jobs, answers, strict=True):
+                if isinstance(answer, Receipt):
+                    self._waiting[answer.id] = line
+                elif isinstance(answer, Backpressure):
+                    backpressure = backpressure or answer
+                    refused.append((line, job))
+                else:
+                    raise answer  # an error of Redis, which every other line would meet too
+            jobs = refused
+            self._note_backpressure(backpressure)
+            if backpressure is not None:
+                await asyncio.sleep(min(MAX_BACKPRESSURE_PAUSE_SECONDS, backpressure.retry_after))
 
-    def _hindered_by(self, error: Backpressure | None) -> None:
-        """Say it when it begins. A queue that drains is full again with every chunk: that is said once."""
-        if error is not None and not self._told:
-            self._told = True
-            self.noticed(f"{error}. The batch waits, and goes on as there is room.")
-        self.tally.hindered = f"{error.short}, waiting" if error is not None else ""
-        self.changed()
+    def _note_backpressure(self, error: Backpressure | None) -> None:
+        """Gives one notice: a queue that drains is full again with every chunk."""
+        if error is not None and not self._backpressure_noticed:
+            self._backpressure_noticed = True
+            self.on_notice(f"{error}. The batch waits, and goes on as there is room.")
+        self.tally.wait_reason = f"{error.short}, waiting" if error is not None else ""
+        self.on_progress()
 
-    async def _not_in(self, refused: list[tuple[BatchLine, InvalidLine]]) -> list[InvalidLine]:
-        """Of lines refused as the fleet is now, those that no earlier run put in; the others are waited for."""
-        known = {job[0].id: line for line, _ in refused if isinstance(job := self._prepared(line, NOTHING_SEEN), tuple)}
-        told = await fetch_states(self._client.link, list(known)) if known else {}
-        put_in = {job: line for job, line in known.items() if told[job] is not None}
-        self._waiting.update(put_in)
-        numbers = {line.number for line in put_in.values()}
-        return [bad for _, bad in refused if bad.number not in numbers]
-
-    def _took(self, answers: Iterable[tuple[BatchLine, Receipt | Refused]]) -> None:
-        for line, answer in answers:
-            if not isinstance(answer, Receipt):
-                raise answer  # of Redis: nothing that another line would be spared
-            self._waiting[answer.id] = line
+    async def _not_submitted_before(self, refused: list[tuple[BatchLine, InvalidLine]]) -> list[InvalidLine]:
+        """The refused lines that no earlier run submitted. The others are waited for: the fleet's state alone refuses
+        them now."""
+        lines = {job[0].id: line for line, _ in refused if isinstance(job := self._prepare(line), tuple)}
+        states = await fetch_states(self._client.store.connection, list(lines)) if lines else {}
+        submitted = {job: line for job, line in lines.items() if states[job] is not None}
+        self._waiting.update(submitted)
+        numbers = {line.number for line in submitted.values()}
+        return [invalid for _, invalid in refused if invalid.number not in numbers]
 
     def _lines(self) -> Iterator[BatchLine]:
-        """The lines that have no answer yet. Counts all of them."""
+        """The lines without an answer. Counts all lines."""
         try:
             with self._plan.source.open("rb") as source:
-                for read in islice(read_lines(source), self._plan.limit):
+                for line in islice(read_lines(source), self._plan.limit):
                     self.tally.total += 1
-                    if isinstance(read, InvalidLine):
-                        self._refuse(read)
-                    elif read.custom_id in self._past.answered:
-                        self.tally.before += 1
-                    elif read.custom_id in self._past.failed and not self._plan.retry_failed:
+                    if isinstance(line, InvalidLine):
+                        self._refuse(line)
+                    elif line.custom_id in self._earlier.answered:
+                        self.tally.answered_before += 1
+                    elif line.custom_id in self._earlier.failed and not self._plan.retry_failed:
                         self.tally.failed += 1
                     else:
-                        yield read
+                        yield line
         except OSError as error:
             raise BatchFileError(f"{self._plan.source} cannot be read: {error.strerror}") from error
 
-    def _prepared(self, line: BatchLine, seen: FleetView = NOTHING_SEEN) -> Prepared | InvalidLine:
-        """The job of a line, under the id that it always has. A failed one that is asked again gets another."""
-        plan, ask = self._plan, line.ask
-        options = SubmitOptions(**{**ask.options, **plan.options})
+    def _prepare(self, line: BatchLine, fleet: FleetView = UNKNOWN_FLEET) -> PreparedJob | InvalidLine:
+        """The job of a line, with its derived id. A retry of a failed line gets a new id."""
+        plan, request = self._plan, line.request
+        options = SubmitOptions(**{**request.options, **plan.options})
         try:
-            job, terms = prepare(self._client.loaded, self._client.producer, PreparedJob(ask.prompt, options), seen)
+            job, terms = prepare(self._client.config, self._client.producer, JobRequest(request.prompt, options), fleet)
         except (ProducerError, UnknownName) as error:
             return InvalidLine(line.number, str(error), line.custom_id)
-        parts = (plan.name, line.custom_id, digest(job), self._past.failed.get(line.custom_id, ("", ""))[0])
+        parts = (plan.name, line.custom_id, digest(job), self._earlier.failed.get(line.custom_id, ("", ""))[0])
         job_id = sha256("\0".join(parts).encode()).hexdigest()[:32]
         return job.model_copy(update={"id": job_id}), terms
 
-    def _refuse(self, bad: InvalidLine) -> None:
-        known = bad.custom_id is not None and bad.custom_id in self._past.failed and not self._plan.retry_failed
-        self.tally.bad.append(bad)
+    def _refuse(self, line: InvalidLine) -> None:
+        self.tally.invalid.append(line)
         self.tally.failed += 1
-        if not known:
-            self.noticed(str(bad))
-        if bad.custom_id is not None and not known:
-            self._rows.append(refusal_row(bad.number, bad.custom_id, bad.reason))
+        if line.custom_id in self._earlier.failed and not self._plan.retry_failed:
+            return
+        self.on_notice(str(line))
+        if line.custom_id is not None:
+            self._refusals.append(refusal_row(line))
 
     def _write_refusals(self, journal: Journal) -> None:
-        rows, self._rows = self._rows, []
+        rows, self._refusals = self._refusals, []
         journal.add(rows)
 
-    async def _collect(self, journal: Journal, thorough: bool) -> bool:
-        """Write down what has ended among those in turn; `thorough` also looks for jobs that are gone."""
+    async def _collect(self, journal: Journal, find_lost: bool) -> bool:
+        """Write the results of this round's jobs. True: there were some. `find_lost` also finds unknown jobs."""
         jobs = [*islice(self._waiting, HEAD), *islice(self._in_turn(), SLICE)]
+        connection = self._client.store.connection
         try:
-            results = await fetch_results(self._client.link, jobs)
-            missing = [job for job in jobs if job not in results] if thorough else []
-            known = await fetch_states(self._client.link, missing)
+            results = await fetch_results(connection, jobs)
+            missing = [job for job in jobs if job not in results] if find_lost else []
+            states = await fetch_states(connection, missing)
         except StoreUnreachable as error:
-            self.noticed(f"{error}. The jobs are safe; looking again until it is back.")
-            await asyncio.sleep(SLOWEST)
+            self.on_notice(f"{error}. The jobs are safe; the batch resumes when Redis is back.")
+            await asyncio.sleep(MAX_POLL_SECONDS)
             return False
-        rows = [answer_row(job, self._waiting[job].custom_id, result) for job, result in results.items()]
-        journal.add(rows)
-        self._settled(rows, results)
-        for result in results.values():
-            self.tally.note(result)
-        for job in [job for job, state in known.items() if state is None]:
+        rows = {job: answer_row(job, self._waiting[job].custom_id, result) for job, result in results.items()}
+        journal.add(rows.values())
+        for job, result in results.items():
             del self._waiting[job]
-            self.tally.gone += 1
-            self.noticed(f"job {job} is not known to Redis any more")
-        self.changed()
+            self.tally.add(result, answered=rows[job]["error"] is None)
+        for job in [job for job, state in states.items() if state is None]:
+            del self._waiting[job]
+            self.tally.lost += 1
+            self.on_notice(f"Redis no longer knows job {job}")
+        self.on_progress()
         return bool(results)
 
-    def _settled(self, rows: list[dict[str, Any]], jobs: Iterable[str]) -> None:
-        for job in jobs:
-            del self._waiting[job]
-        self.tally.answered += sum(row["error"] is None for row in rows)
-        self.tally.failed += sum(row["error"] is not None for row in rows)
-
     def _in_turn(self) -> Iterator[str]:
-        """Waiting jobs behind the head, each once before any comes again."""
+        """Waiting jobs behind the head, each once before any repeats."""
         for job in self._turn:
             if job in self._waiting:
                 yield job

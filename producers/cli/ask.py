@@ -81,9 +81,9 @@ def _interrupted(job_id: str) -> None:
 
 async def _ask(prompt: str, options: SubmitOptions, config_path: Path | None, manner: _Manner) -> Result:
     from openfall.producers.errors import NotFinished
-    from openfall.producers.request import duration
+    from openfall.producers.request import parse_duration
 
-    limit = None if manner.wait is None else duration(manner.wait)
+    limit = None if manner.wait is None else parse_duration(manner.wait)
     async with opened(config_path) as llm:
         job = await llm.submit(prompt, **options)
         manner.job_id = job.id
@@ -97,7 +97,7 @@ async def _ask(prompt: str, options: SubmitOptions, config_path: Path | None, ma
 async def _follow(llm: AsyncOpenfall, manner: _Manner, waiting: WaitIndicator) -> Result:
     hint = asyncio.create_task(_hint(llm, manner.job_id))
     try:
-        async with aclosing(llm.stream(manner.job_id, watch=manner.stream)) as events:
+        async with aclosing(llm.stream(manner.job_id, deltas=manner.stream)) as events:
             async for event in events:
                 waiting.say(_words(event))
                 if event["event"] == "started":
@@ -120,7 +120,7 @@ async def _end(llm: AsyncOpenfall, manner: _Manner, event: dict[str, Any]) -> Re
     if event["event"] == "done":
         ended: Result = event["result"]
         return ended
-    return await interim_reply(llm.intake, manner.job_id, final=None) if event["event"] == "held" else None
+    return await interim_reply(llm.store.jobs, manner.job_id) if event["event"] == "held" else None
 
 
 def _words(event: dict[str, Any]) -> str:
@@ -156,17 +156,19 @@ def _write(event: dict[str, Any], manner: _Manner, waiting: WaitIndicator) -> No
 
 async def _hint(llm: AsyncOpenfall, job_id: str) -> None:
     """Say it when nobody can answer: the queue is paused, no worker serves it, or its model is to be left alone."""
-    from openfall.producers.resolve import blocked_because
+    from openfall.producers.resolve import explain_queue_block
     from openfall.router_core.state.errors import StoreError
     from openfall.router_core.state.fleet_status import fetch_status
 
     await asyncio.sleep(LOOK_FOR_WORKERS)
     with suppress(StoreError):
-        record, seen = await asyncio.gather(llm.record(job_id), fetch_status(llm.link))
+        record, seen = await asyncio.gather(llm.record(job_id), fetch_status(llm.store.connection))
         if record.queue in {queue.name for queue in seen.unserved}:
             pool = record.queue.partition(".")[0]
             print_line(f"no worker serves {record.queue}: start one with `openfall up` or `openfall work {pool}`")
         elif any(queue.paused for queue in seen.queues if queue.name == record.queue):
             print_line(f"{record.queue} is paused: openfall queues resume {record.queue}")
-        elif record.state == "queued" and (why := await blocked_because(llm.link, llm.loaded.catalog, record.queue)):
+        elif record.state == "queued" and (
+            why := await explain_queue_block(llm.store.connection, llm.config.catalog, record.queue)
+        ):
             print_line(f"waits for {record.queue}: {why}")

@@ -25,9 +25,8 @@ from openfall.producers.cli.render import (
 )
 
 if TYPE_CHECKING:
-    from openfall.producers.batch.files import JournalState
-    from openfall.producers.batch.plan import BatchPlan, BatchTally
-    from openfall.producers.batch.run import BatchRun
+    from openfall.producers.batch.journal import JournalState
+    from openfall.producers.batch.run import BatchPlan, BatchRun, BatchTally
 
 MOST_TOLD = 20
 """Faulty lines that are told one by one. The output file has them all."""
@@ -59,7 +58,7 @@ def run_(source: Path, out: Path, config_path: Path | None, as_json: bool, dry_r
     joined. A line may carry its own "urgency" beside "body"; service_tier priority, default and flex mean interactive,
     background and batch.
     """
-    from openfall.producers.batch.plan import BatchPlan
+    from openfall.producers.batch.run import BatchPlan
 
     plan = BatchPlan(source=source, name=told.pop("name") or out.stem, **told)
     _check_files(source, out)
@@ -75,7 +74,7 @@ def run_(source: Path, out: Path, config_path: Path | None, as_json: bool, dry_r
 
 
 def _check_files(source: Path, out: Path) -> None:
-    from openfall.producers.batch.files import check_regular, check_text
+    from openfall.producers.batch.files import check_regular, has_requests
 
     if str(out) == "-":
         raise click.UsageError(
@@ -84,7 +83,7 @@ def _check_files(source: Path, out: Path) -> None:
     check_regular(source, "IN")
     check_regular(out, "OUT")
     try:
-        if not check_text(source):
+        if not has_requests(source):
             print_line(f"warning: {source} is empty: there is nothing to ask")
     except OSError as error:
         raise click.UsageError(f"{source} cannot be read: {error.strerror}") from None
@@ -94,35 +93,37 @@ def _check_files(source: Path, out: Path) -> None:
 
 async def _dry_run(plan: BatchPlan, out: Path, config_path: Path | None, as_json: bool) -> int:
     """Needs no Redis: lines are checked against the configuration."""
-    from openfall.producers.batch.files import read_journal
+    from openfall.producers.batch.journal import read_journal
     from openfall.producers.batch.run import BatchRun
     from openfall.producers.client import AsyncOpenfall
 
     carried = BatchRun(AsyncOpenfall("redis://nowhere", config=config_path), plan, read_journal(out))
-    carried.noticed = _noticer()
+    carried.on_notice = _noticer()
     carried.check_options()
     tally = carried.check()
     if as_json:
         show_json(_tally_json(tally))
     new = tally.total - tally.settled
-    print_line(f"{tally.total} lines: {new} to ask, {tally.before} answered before, {tally.failed} faulty or failed")
-    return 0 if tally.flawless else 5
+    print_line(
+        f"{tally.total} lines: {new} to ask, {tally.answered_before} answered before, {tally.failed} faulty or failed"
+    )
+    return 0 if tally.all_answered else 5
 
 
 async def _run(plan: BatchPlan, out: Path, config_path: Path | None) -> BatchTally:
-    from openfall.producers.batch.files import Journal, JournalState
+    from openfall.producers.batch.journal import Journal, JournalState
     from openfall.producers.batch.run import BatchRun
 
     async with opened(config_path) as llm:
         BatchRun(llm, plan, JournalState()).check_options()  # before OUT is made or changed
         with Journal(out) as journal:
-            past = journal.past
+            past = journal.state
             if plan.retry_failed:
-                journal.forget_failures()
-            _remember(llm.loaded.settings.data_dir, plan, out)
+                journal.remove_failures()
+            _remember(llm.config.settings.data_dir, plan, out)
             carried = BatchRun(llm, plan, past)
             with _progress(carried, plan) as noticed:
-                carried.noticed = noticed
+                carried.on_notice = noticed
                 return await carried.run(journal)
 
 
@@ -130,7 +131,7 @@ async def _run(plan: BatchPlan, out: Path, config_path: Path | None) -> BatchTal
 def _progress(carried: BatchRun, plan: BatchPlan) -> Iterator[Callable[[str], None]]:
     """A bar in a terminal, elsewhere a line every ten seconds. Yields where notices go."""
     if not sys.stderr.isatty():
-        carried.changed = _liner(carried.tally)
+        carried.on_progress = _liner(carried.tally)
         yield _noticer()
         return
     from rich.console import Console
@@ -158,7 +159,7 @@ def _progress(carried: BatchRun, plan: BatchPlan) -> Iterator[Callable[[str], No
             rate = (tally.answered + tally.failed) / spent
             bar.update(task, completed=tally.settled, rate=_pace(tally, rate))
 
-        carried.changed = changed
+        carried.on_progress = changed
         yield _noticer(bar.console.print)
 
 
@@ -191,28 +192,30 @@ def _liner(tally: BatchTally) -> Callable[[], None]:
 
 
 def _pace(tally: BatchTally, rate: float) -> str:
-    return f"{rate:.1f}/s, {tally.failed} failed" + (f", {tally.hindered}" if tally.hindered else "")
+    return f"{rate:.1f}/s, {tally.failed} failed" + (f", {tally.wait_reason}" if tally.wait_reason else "")
 
 
 def _finished(tally: BatchTally, out: Path, as_json: bool) -> int:
     if as_json:
         show_json(_tally_json(tally))
-    before = f" ({tally.before} of them before)" if tally.before else ""
-    print_line(f"{tally.answered + tally.before} of {tally.total} answered{before}, {tally.failed} failed: {out}")
+    before = f" ({tally.answered_before} of them before)" if tally.answered_before else ""
+    print_line(
+        f"{tally.answered + tally.answered_before} of {tally.total} answered{before}, {tally.failed} failed: {out}"
+    )
     if tally.answered:
         fallbacks = f", {tally.fallbacks} by another model than their first" if tally.fallbacks else ""
         print_line(f"this run: {spent(tally.usd, tally.unpriced)}{fallbacks}")
-    if tally.gone:
-        print_line(f"{tally.gone} are not known to Redis any more: run the same command again to put them in anew")
+    if tally.lost:
+        print_line(f"{tally.lost} are not known to Redis any more: run the same command again to put them in anew")
     if tally.failed:
         print_line("to ask the failed ones again, run the same command with --retry-failed")
-    return 0 if tally.flawless else 5
+    return 0 if tally.all_answered else 5
 
 
 def _tally_json(tally: BatchTally) -> dict[str, Any]:
-    names = ("total", "before", "answered", "failed", "gone", "fallbacks", "usd", "unpriced")
+    names = ("total", "answered_before", "answered", "failed", "lost", "fallbacks", "usd", "unpriced")
     told = {name: getattr(tally, name) for name in names}
-    return {**told, "bad_lines": [{"line": bad.number, "reason": bad.reason} for bad in tally.bad]}
+    return {**told, "bad_lines": [{"line": bad.number, "reason": bad.reason} for bad in tally.invalid]}
 
 
 def _memory(data_dir: Path, name: str) -> Path:
@@ -246,7 +249,7 @@ def status_(name: str, config_path: Path | None, as_json: bool) -> None:
 
 def _status(name: str, config_path: Path | None) -> dict[str, Any]:
     from openfall.config import load
-    from openfall.producers.batch.files import read_journal
+    from openfall.producers.batch.journal import read_journal
 
     out, plan = _recalled(Path(name), load(config_path).settings.data_dir)
     past = read_journal(out)
@@ -262,7 +265,7 @@ async def _look(plan: BatchPlan, past: JournalState, config_path: Path | None) -
 
     async with opened(config_path) as llm:
         carried = BatchRun(llm, plan, past)
-        states = await carried.look()
+        states = await carried.count_states()
         return carried.tally.total, states
 
 
@@ -270,7 +273,7 @@ def _recalled(given: Path, data_dir: Path) -> tuple[Path, BatchPlan | None]:
     """The output file of a batch, and its plan, unless it was run under another configuration."""
     from pydantic_core import from_json
 
-    from openfall.producers.batch.plan import BatchPlan
+    from openfall.producers.batch.run import BatchPlan
 
     memory = _memory(data_dir, given.stem if given.is_file() else str(given))
     kept = from_json(memory.read_bytes()) if memory.is_file() else None

@@ -50,9 +50,9 @@ async def _list(config_path: Path | None, as_json: bool) -> None:
     from openfall.router_core.state import breakers as state
 
     async with opened(config_path) as llm:
-        now = float((await llm.link.command("TIME"))[0])
-        rows = await state.list_breakers(llm.link)
-    catalog = llm.loaded.catalog
+        now = float((await llm.store.connection.command("TIME"))[0])
+        rows = await state.list_breakers(llm.store.connection)
+    catalog = llm.config.catalog
     if as_json:
         show_json([{"name": named(catalog, row.target), **asdict(row)} for row in rows])
     elif not rows:
@@ -65,8 +65,8 @@ async def _history(config_path: Path | None, as_json: bool) -> None:
     from openfall.router_core.state.breakers import breaker_history
 
     async with opened(config_path) as llm:
-        changes: list[BreakerChange] = await breaker_history(llm.link)
-    catalog = llm.loaded.catalog
+        changes: list[BreakerChange] = await breaker_history(llm.store.connection)
+    catalog = llm.config.catalog
     if as_json:
         show_json([{"name": named(catalog, one.target), **asdict(one)} for one in changes])
     elif not changes:
@@ -158,19 +158,19 @@ def _meant(verb: str, more: dict[str, Any]) -> str:
 
 
 async def _say(config_path: Path | None, verb: str, name: str, more: dict[str, Any]) -> BreakerState:
-    from openfall.producers.request import duration
+    from openfall.producers.request import parse_duration
     from openfall.router_core.deciding.breaker import BreakerState
     from openfall.router_core.state.breakers import BreakerOverride, force_breaker, reset_breaker
 
-    lasts = duration(more["lasts"]) if more.get("lasts") else None
+    lasts = parse_duration(more["lasts"]) if more.get("lasts") else None
     async with opened(config_path) as llm:
-        catalog = llm.loaded.catalog
+        catalog = llm.config.catalog
         breaker_target = target_of(catalog, name)
         if verb == "auto":
-            return await reset_breaker(llm.link, breaker_target, catalog.breakers)
+            return await reset_breaker(llm.store.connection, breaker_target, catalog.breakers)
         why = more["reason"] or "an operator said so"
         word = BreakerOverride(BreakerState.OPEN if verb == "open" else BreakerState.CLOSED, why, lasts)
-        return await force_breaker(llm.link, breaker_target, word, catalog.breakers)
+        return await force_breaker(llm.store.connection, breaker_target, word, catalog.breakers)
 
 
 _word("open", words="Let nobody call it: no job, no probe.", told=True)

@@ -17,9 +17,9 @@ def _codes() -> dict[type[Exception], int]:
     """Loaded when something has gone wrong: these modules take longer to import than most commands to run."""
     from openfall.config import ConfigError, NoRedis
     from openfall.producers.errors import (
-        CannotWrite,
         NoModel,
         NotFinished,
+        OutputWriteError,
         ProducerError,
     )
     from openfall.router_core.catalog.entries import UnknownName
@@ -33,7 +33,7 @@ def _codes() -> dict[type[Exception], int]:
 
     return {
         NotFinished: 7,
-        CannotWrite: 1,
+        OutputWriteError: 1,
         NoModel: 1,
         ProducerError: 2,
         ConfigError: 2,

@@ -87,7 +87,7 @@ def rows_of(jobs: Iterable[HeldJob], now: float, catalog: Catalog) -> Iterator[t
 
 async def _list(config_path: Path | None, which: HeldOptions) -> tuple[list[HeldJob], float, Catalog]:
     async with opened(config_path) as llm:
-        return [job async for job in found(llm, which)], await now_of(llm), llm.loaded.catalog
+        return [job async for job in found(llm, which)], await now_of(llm), llm.config.catalog
 
 
 @degrade.command()
@@ -112,8 +112,8 @@ async def _show(job_id: str, config_path: Path | None) -> tuple[JobRecord, HeldJ
 
     async with opened(config_path) as llm:
         record = await llm.record(job_id)
-        job = next(iter(await fetch_held(llm.link, [job_id])), None)
-        return record, job, await now_of(llm), llm.loaded.catalog
+        job = next(iter(await fetch_held(llm.store.connection, [job_id])), None)
+        return record, job, await now_of(llm), llm.config.catalog
 
 
 def _described(record: JobRecord, job: HeldJob, now: float) -> list[str]:
@@ -157,7 +157,7 @@ async def _replay(config_path: Path | None, which: HeldOptions) -> dict[str, str
     from openfall.router_core.state.held_jobs import replay_held
 
     async with opened(config_path) as llm:
-        return dict(await each(llm, which, "put back", lambda job: replay_held(llm.link, job.id)))
+        return dict(await each(llm, which, "put back", lambda job: replay_held(llm.store.connection, job.id)))
 
 
 @degrade.command()
@@ -188,7 +188,11 @@ async def _drop(config_path: Path | None, which: HeldOptions) -> list[str]:
     from openfall.router_core.state.held_jobs import drop_held
 
     async with opened(config_path) as llm:
-        return [id_ for id_, gone in await each(llm, which, "dropped", lambda job: drop_held(llm.link, job)) if gone]
+        return [
+            id_
+            for id_, gone in await each(llm, which, "dropped", lambda job: drop_held(llm.store.connection, job))
+            if gone
+        ]
 
 
 @degrade.command()
@@ -226,7 +230,7 @@ def _opened(output: str) -> AbstractContextManager[IO[bytes]]:
 async def _export(config_path: Path | None, which: HeldOptions, output: IO[bytes]) -> tuple[int, int]:
     from pydantic_core import to_json
 
-    from openfall.producers.batch.export import request_line
+    from openfall.producers.batch.files import request_line
 
     async with opened(config_path) as llm:
         strange = 0
@@ -253,12 +257,12 @@ def log(since: str | None, config_path: Path | None, as_json: bool) -> None:
 
 
 async def _log(since: str | None, config_path: Path | None, as_json: bool) -> None:
-    from openfall.producers.request import duration
+    from openfall.producers.request import parse_duration
     from openfall.router_core.state.incidents import read_falls
 
     async with opened(config_path) as llm:
-        start = None if since is None else await now_of(llm) - duration(since)
-        async for fall in read_falls(llm.link, start):
+        start = None if since is None else await now_of(llm) - parse_duration(since)
+        async for fall in read_falls(llm.store.connection, start):
             if as_json:
                 show_json({name: value for name, value in fall.items() if name not in ("counts", "notify")})
             else:

@@ -68,22 +68,22 @@ def chosen(command: F) -> F:
 
 
 async def _wanted(llm: AsyncOpenfall, which: HeldOptions) -> HeldFilter:
-    from openfall.producers.request import duration
+    from openfall.producers.request import parse_duration
     from openfall.router_core.catalog.entries import UnknownName
     from openfall.router_core.degrading.policy import HoldReason
     from openfall.router_core.state.held_jobs import HeldFilter
 
     if which.reason is not None and which.reason not in set(HoldReason):
         raise UnknownName("reason", which.reason, [reason.value for reason in HoldReason])
-    if which.role is not None and which.role not in llm.loaded.catalog.roles:
-        raise UnknownName("role", which.role, llm.loaded.catalog.roles)
-    since = None if which.since is None else await now_of(llm) - duration(which.since)
+    if which.role is not None and which.role not in llm.config.catalog.roles:
+        raise UnknownName("role", which.role, llm.config.catalog.roles)
+    since = None if which.since is None else await now_of(llm) - parse_duration(which.since)
     return HeldFilter(role=which.role, reason=HoldReason(which.reason) if which.reason else None, since=since)
 
 
 async def now_of(llm: AsyncOpenfall) -> float:
     """The server's clock in epoch seconds."""
-    return float((await llm.link.command("TIME"))[0])
+    return float((await llm.store.connection.command("TIME"))[0])
 
 
 async def found(llm: AsyncOpenfall, which: HeldOptions) -> AsyncIterator[HeldJob]:
@@ -91,7 +91,7 @@ async def found(llm: AsyncOpenfall, which: HeldOptions) -> AsyncIterator[HeldJob
     from openfall.router_core.state.held_jobs import fetch_held, list_held
 
     if which.ids:
-        there = {job.id: job for job in await fetch_held(llm.link, which.ids)}
+        there = {job.id: job for job in await fetch_held(llm.store.connection, which.ids)}
         for id_ in which.ids:
             if id_ not in there:
                 record = await llm.record(id_)
@@ -100,7 +100,7 @@ async def found(llm: AsyncOpenfall, which: HeldOptions) -> AsyncIterator[HeldJob
             yield job
         return
     takes_calls = await _takers(llm) if which.ready else None
-    async for job in list_held(llm.link, await _wanted(llm, which)):
+    async for job in list_held(llm.store.connection, await _wanted(llm, which)):
         if takes_calls is None or takes_calls.intersection(await _models(llm, job)):
             yield job
 
@@ -110,8 +110,8 @@ async def _takers(llm: AsyncOpenfall) -> frozenset[str]:
     from openfall.router_core.jobs.job import Urgency
     from openfall.router_core.state.fleet_snapshot import fetch_fleet_snapshot
 
-    fleet = (await fetch_fleet_snapshot(llm.link, llm.loaded.catalog)).fleet_state(Urgency.BACKGROUND)
-    return frozenset(alias for alias in llm.loaded.catalog.models if fleet.model(alias).blocked is None)
+    fleet = (await fetch_fleet_snapshot(llm.store.connection, llm.config.catalog)).fleet_state(Urgency.BACKGROUND)
+    return frozenset(alias for alias in llm.config.catalog.models if fleet.model(alias).blocked is None)
 
 
 async def _models(llm: AsyncOpenfall, job: HeldJob) -> tuple[str, ...]:
@@ -135,7 +135,9 @@ async def each(
 
     done: list[tuple[str, T]] = []
     everything = which.all and not which.narrowed
-    async with Progress(words, await count_held(llm.link) if everything else len(which.ids) or None) as progress:
+    async with Progress(
+        words, await count_held(llm.store.connection) if everything else len(which.ids) or None
+    ) as progress:
         async for jobs in _together(found(llm, which), AT_ONCE):
             done += zip((job.id for job in jobs), await asyncio.gather(*map(step, jobs)), strict=True)
             progress.at(len(done))

@@ -47,14 +47,14 @@ def inbox(name: str, follow: bool, ack: bool, config_path: Path | None, as_json:
 
 
 async def _take(name: str, follow: bool, as_json: bool, config_path: Path | None) -> None:
-    from openfall.producers.inbox import delivered
+    from openfall.producers.inbox import read_inbox
     from openfall.router_core.state.inbox import InboxReader
 
     async with opened(config_path) as llm:
-        reading = InboxReader(llm.link, _checked(name), f"shell:{llm.producer}")
-        async with aclosing(delivered(reading, llm.link, name, follow=follow)) as found:
+        reading = InboxReader(llm.store.connection, _checked(name), f"shell:{llm.producer}")
+        async with aclosing(read_inbox(reading, llm.store.connection, name, follow=follow)) as found:
             async for one in found:
-                _show(one.result, one.at, one.reply_to, as_json)
+                _show(one.result, one.created_at, one.reply_to, as_json)
                 flush_output()  # it is gone from the inbox only when it has come out
                 await one.ack()
 
@@ -67,7 +67,7 @@ async def _peek(name: str, follow: bool, as_json: bool, config_path: Path | None
     after = ""
     async with opened(config_path) as llm:
         while True:
-            async for entry in peek(llm.link, _checked(name), after):
+            async for entry in peek(llm.store.connection, _checked(name), after):
                 _show(entry.result, entry.at, from_json(entry.reply_to) if entry.reply_to else None, as_json)
                 after = entry.entry_id
             if not follow:
@@ -77,9 +77,9 @@ async def _peek(name: str, follow: bool, as_json: bool, config_path: Path | None
 
 
 def _checked(name: str) -> str:
-    from openfall.producers.callbacks import inbox_name
+    from openfall.producers.callbacks import check_inbox_name
 
-    return inbox_name(name)
+    return check_inbox_name(name)
 
 
 def _show(result: Result, at: float, reply_to: Any, as_json: bool) -> None:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from openfall.producers.batch.files import BatchLine, InvalidLine
     from openfall.producers.client import AsyncOpenfall
     from openfall.producers.request import SubmitOptions
-    from openfall.producers.submit import Refused
+    from openfall.producers.submit import SubmitError
     from openfall.router_core.jobs.outcome import Attempt
     from openfall.router_core.jobs.result import Result
     from openfall.router_core.state.jobs import JobRecord, Receipt
@@ -78,19 +78,21 @@ async def _enqueue_one(text: str, options: SubmitOptions, config_path: Path | No
 
 async def _enqueue_lines(text: str, options: SubmitOptions, config_path: Path | None, as_json: bool) -> int:
     from openfall.producers.batch.files import InvalidLine, read_lines
-    from openfall.producers.request import PreparedJob
+    from openfall.producers.request import JobRequest
 
     read_events = list(read_lines(io.BytesIO(text.encode())))
     lines = [line for line in read_events if not isinstance(line, InvalidLine)]
     given = {name: value for name, value in options.items() if value is not None}
-    asks = [PreparedJob(line.ask.prompt, {**line.ask.options, **given}) for line in lines]  # type: ignore[typeddict-item]
+    asks = [JobRequest(line.request.prompt, {**line.request.options, **given}) for line in lines]  # type: ignore[typeddict-item]
     async with opened(config_path) as llm:
         answers = await llm.submit_many(asks)
     refused = [line for line in read_events if isinstance(line, InvalidLine)]
     return _show_lines(lines, answers, refused, as_json)
 
 
-def _show_lines(lines: list[BatchLine], answers: list[Receipt | Refused], bad: list[InvalidLine], as_json: bool) -> int:
+def _show_lines(
+    lines: list[BatchLine], answers: list[Receipt | SubmitError], bad: list[InvalidLine], as_json: bool
+) -> int:
     from openfall.router_core.state.jobs import Receipt
 
     for faulty in bad:
@@ -205,20 +207,20 @@ async def _story(job_id: str, config_path: Path | None) -> tuple[JobRecord, list
     from openfall.router_core.state.job_events import read_events
 
     async with opened(config_path) as llm:
-        record, events = await llm.record(job_id), await read_events(llm.link, job_id)
+        record, events = await llm.record(job_id), await read_events(llm.store.connection, job_id)
         return record, events, await _hindrance(llm, record)
 
 
 async def _hindrance(llm: AsyncOpenfall, record: JobRecord) -> str:
     from openfall.producers.cli.held_selection import now_of
     from openfall.producers.cli.held_text import release_words
-    from openfall.producers.resolve import blocked_because
+    from openfall.producers.resolve import explain_queue_block
     from openfall.router_core.state.held_jobs import fetch_held
 
     if record.state in ("queued", "scheduled"):
-        return await blocked_because(llm.link, llm.loaded.catalog, record.queue)
-    jobs = await fetch_held(llm.link, [record.id]) if record.state == "held" else []
-    return release_words(jobs[0], await now_of(llm), llm.loaded.catalog) if jobs else ""
+        return await explain_queue_block(llm.store.connection, llm.config.catalog, record.queue)
+    jobs = await fetch_held(llm.store.connection, [record.id]) if record.state == "held" else []
+    return release_words(jobs[0], await now_of(llm), llm.config.catalog) if jobs else ""
 
 
 @job.command()
@@ -232,16 +234,16 @@ def wait(job_id: str, wait: str | None, meanwhile: bool, config_path: Path | Non
     from openfall.producers.cli.answer_text import show_answer
 
     try:
-        result = run(_wait(job_id, wait, not meanwhile, config_path))
+        result = run(_wait(job_id, wait, meanwhile, config_path))
     except KeyboardInterrupt:
         print_line(f"\njob {job_id} goes on without you")
         raise click.exceptions.Exit(130) from None
     raise click.exceptions.Exit(show_answer(result, as_json=as_json))
 
 
-async def _wait(job_id: str, limit: str | None, final: bool, config_path: Path | None) -> Result:
+async def _wait(job_id: str, limit: str | None, accept_interim: bool, config_path: Path | None) -> Result:
     async with opened(config_path) as llm, WaitIndicator(f"waiting for job {job_id}"):
-        return await llm.wait(job_id, limit, final=final)
+        return await llm.wait(job_id, limit, accept_interim=accept_interim)
 
 
 @job.command()

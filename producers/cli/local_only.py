@@ -41,5 +41,5 @@ async def _switch(config_path: Path | None, wish: str | None, reason: str) -> tu
 
     async with opened(config_path) as llm:
         if wish is not None:
-            await set_local_only(llm.link, wish == "on", reason)
-        return await local_only(llm.link), llm.loaded.catalog.local_only
+            await set_local_only(llm.store.connection, wish == "on", reason)
+        return await local_only(llm.store.connection), llm.config.catalog.local_only

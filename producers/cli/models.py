@@ -68,7 +68,7 @@ async def _look(config_path: Path | None) -> tuple[LoadedConfig, list[ModelStatu
     from openfall.router_core.state.model_status import fetch_model_status
 
     async with opened(config_path) as llm:
-        return llm.loaded, await fetch_model_status(llm.link, llm.loaded.catalog)
+        return llm.config, await fetch_model_status(llm.store.connection, llm.config.catalog)
 
 
 def _cells(loaded: LoadedConfig, row: ModelStatus) -> Iterator[tuple[object, ...]]:

@@ -34,7 +34,7 @@ _JOB_OPTIONS = (
     click.option("-g", "--group", help="Whose job it is, such as whatsapp:main: its group's chain and limits apply."),
     click.option("--local-only", is_flag=True, help="It never leaves the local pools."),
     click.option("-u", "--urgency", help="interactive, background or batch."),
-    click.option("--within", metavar="DURATION", help="How long an answer is wanted: 90s, 5m, 2h."),
+    click.option("--within", "expires_in", metavar="DURATION", help="How long an answer is wanted: 90s, 5m, 2h."),
     click.option("--deadline", metavar="WHEN", help="The moment itself: epoch seconds, or 2027-01-31T08:00:00+09:00."),
     click.option("--max-tokens", type=click.IntRange(min=1), help="The longest answer."),
     click.option("--temperature", type=click.FloatRange(min=0), help="How freely it is worded."),
@@ -54,10 +54,10 @@ def job_options(command: F) -> F:
 
 def options_of(told: dict[str, Any]) -> SubmitOptions:
     """The client's options from the command line's."""
-    from openfall.producers.request import moment
+    from openfall.producers.request import parse_timestamp
 
     if told.get("deadline") is not None:
-        told = {**told, "deadline": moment(told["deadline"])}
+        told = {**told, "deadline": parse_timestamp(told["deadline"])}
     if told.get("reply_to") is not None:
         told = {**told, "reply_to": _json_or_text(told["reply_to"])}
     return cast("SubmitOptions", told)
@@ -81,7 +81,7 @@ async def opened(config_path: Path | None) -> AsyncIterator[AsyncOpenfall]:
     from openfall.producers.client import AsyncOpenfall
 
     async with AsyncOpenfall(config=config_path) as llm:
-        await llm.ping()
+        await llm.store.ping()
         yield llm
 
 
@@ -101,7 +101,7 @@ async def perhaps_opened(config_path: Path | None) -> AsyncIterator[tuple[Loaded
     async with client as llm:
         try:
             async with asyncio.timeout(PERHAPS_WITHIN):
-                await llm.ping()
+                await llm.store.ping()
         except (StoreError, TimeoutError):
             yield loaded, None
             return

@@ -57,7 +57,11 @@ async def _looked(config_path: Path | None) -> tuple[Sequence[PendingEntry], Seq
     from openfall.router_core.state import outbox
 
     async with opened(config_path) as llm:
-        return await outbox.list_pending(llm.link), await outbox.list_dead_letters(llm.link), await now_of(llm)
+        return (
+            await outbox.list_pending(llm.store.connection),
+            await outbox.list_dead_letters(llm.store.connection),
+            await now_of(llm),
+        )
 
 
 def _told(entry: str) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from openfall.producers.cli.render import (
 
 if TYPE_CHECKING:
     from openfall.config import LoadedConfig
-    from openfall.producers.resolve import Resolved
+    from openfall.producers.resolve import Resolution
     from openfall.router_core.catalog.entries import Catalog
     from openfall.router_core.jobs.job import ConsideredModel
     from openfall.router_core.routing.chain_selection import RouteRequest
@@ -51,7 +51,7 @@ def resolve(config_path: Path | None, as_json: bool, explain: bool, **told: Any)
     ROLE may be a role, a task type or a model. Exits with 1, and what is against each model, when none would do.
     """
     loaded, found = run(_resolved(config_path, told))
-    if found.seen is None:
+    if found.snapshot is None:
         print_line("nothing is known of the fleet (Redis does not answer): this is by the configuration alone")
     if as_json:
         show_json(_json(loaded, found))
@@ -65,17 +65,17 @@ def resolve(config_path: Path | None, as_json: bool, explain: bool, **told: Any)
     show_table(COLUMNS, _rows(loaded, found))
 
 
-async def _resolved(config_path: Path | None, told: dict[str, Any]) -> tuple[LoadedConfig, Resolved]:
-    from openfall.producers.fleet_cache import fetch_fleet
+async def _resolved(config_path: Path | None, told: dict[str, Any]) -> tuple[LoadedConfig, Resolution]:
+    from openfall.producers.client_store import fetch_fleet
     from openfall.producers.resolve import resolve
 
     async with perhaps_opened(config_path) as (loaded, llm):
-        seen = None if llm is None else await fetch_fleet(llm.link, loaded.catalog)
-    return loaded, resolve(loaded.catalog, _asked(told), seen, without=told["without"])
+        seen = None if llm is None else await fetch_fleet(llm.store.connection, loaded.catalog)
+    return loaded, resolve(loaded.catalog, _asked(told), seen, exclude=told["without"])
 
 
 def _asked(told: dict[str, Any]) -> RouteRequest:
-    from openfall.producers.request import urgency_of
+    from openfall.producers.request import parse_urgency
     from openfall.router_core.routing.chain_selection import RouteRequest
     from openfall.router_core.routing.requirements import Requirements
 
@@ -84,27 +84,27 @@ def _asked(told: dict[str, Any]) -> RouteRequest:
         task=told["task"],
         model=told["model"],
         group=told["group"],
-        urgency=urgency_of(told["urgency"]),
+        urgency=parse_urgency(told["urgency"]),
         local_only=told["local_only"],
         needs=Requirements(tokens_at_least=told["tokens"]),
         text=told["text"] or "",
     )
 
 
-def _where(found: Resolved) -> str:
+def _where(found: Resolution) -> str:
     way = found.route
     told = [f"{way.urgency}, by way of queue {way.queue}"]
     told += [f"{what} {name}" for what in ("role", "task", "group") if (name := getattr(way, what))]
     return ", ".join(told) + ("; it stays in the local pools" if way.local_only else "")
 
 
-def _rows(loaded: LoadedConfig, found: Resolved) -> Iterator[tuple[object, ...]]:
+def _rows(loaded: LoadedConfig, found: Resolution) -> Iterator[tuple[object, ...]]:
     """One row for each model at each of its backends; the first of a model's rows tells its place and reason."""
     for place, candidate in enumerate(found.route.considered, 1):
         chosen = candidate.model in found.route.chain
         spec = loaded.catalog.models[candidate.model]
-        seats = {seat.name: seat for seat in found.seats(candidate.model)}
-        state = found.seen.fleet_state(found.route.urgency).model(candidate.model) if found.seen else None
+        seats = {seat.name: seat for seat in found.backends(candidate.model)}
+        state = found.snapshot.fleet_state(found.route.urgency).model(candidate.model) if found.snapshot else None
         for number, backend in enumerate(spec.backends):
             seat = seats.get(backend)
             first = (str(place) if chosen else "-", candidate.model) if number == 0 else ("", "")
@@ -119,11 +119,11 @@ def _rows(loaded: LoadedConfig, found: Resolved) -> Iterator[tuple[object, ...]]
             )
 
 
-def _state(seat: BackendState | None, loaded: bool | None, found: Resolved) -> str:
-    if seat is None or found.seen is None:
+def _state(seat: BackendState | None, loaded: bool | None, found: Resolution) -> str:
+    if seat is None or found.snapshot is None:
         return "?"
     if seat.blocked is not None:
-        left = seat.blocked.until - found.seen.now
+        left = seat.blocked.until - found.snapshot.now
         return f"{seat.blocked.detail}" + (f", {age(left)} more" if 0 < left < float("inf") else "")
     memory = {True: "loaded, ", False: "not loaded, ", None: ""}[loaded]
     return f"{memory}{max(0, seat.free_slots)} slots free"
@@ -140,7 +140,7 @@ def price_of(catalog: Catalog, model: str, backend: str) -> str:
     return "+".join(known)
 
 
-def _json(loaded: LoadedConfig, found: Resolved) -> dict[str, Any]:
+def _json(loaded: LoadedConfig, found: Resolution) -> dict[str, Any]:
     way, spec = found.route, loaded.catalog.models[found.model]
     names = ("urgency", "queue", "role", "task", "group", "local_only", "chain")
     return {
@@ -151,15 +151,15 @@ def _json(loaded: LoadedConfig, found: Resolved) -> dict[str, Any]:
         "reason": found.reason,
         "selection_reason": way.reason,
         **{name: getattr(way, name) for name in names},
-        "live": found.seen is not None,
+        "live": found.snapshot is not None,
         "candidates": [_candidate(loaded, found, one) for one in way.considered],
     }
 
 
-def _candidate(loaded: LoadedConfig, found: Resolved, candidate: ConsideredModel) -> dict[str, Any]:
+def _candidate(loaded: LoadedConfig, found: Resolution, candidate: ConsideredModel) -> dict[str, Any]:
     spec = loaded.catalog.models[candidate.model]
-    state = found.seen.fleet_state(found.route.urgency).model(candidate.model) if found.seen else None
-    seats = {seat.name: seat for seat in found.seats(candidate.model)}
+    state = found.snapshot.fleet_state(found.route.urgency).model(candidate.model) if found.snapshot else None
+    seats = {seat.name: seat for seat in found.backends(candidate.model)}
     at = [
         {
             "backend": name,

@@ -54,8 +54,10 @@ async def _entries(config_path: Path | None, days: int) -> list[LedgerEntry]:
     from openfall.router_core.state.model_status import ledger_day
 
     async with opened(config_path) as llm:
-        now = float((await llm.link.command("TIME"))[0])
-        return await read_ledger(llm.link, [ledger_day(now - 86400 * back) for back in reversed(range(days))])
+        now = float((await llm.store.connection.command("TIME"))[0])
+        return await read_ledger(
+            llm.store.connection, [ledger_day(now - 86400 * back) for back in reversed(range(days))]
+        )
 
 
 def _shown(entries: Sequence[LedgerEntry]) -> Iterator[tuple[object, ...]]:

@@ -92,11 +92,13 @@ def _status(config_path: Path | None) -> _Seen:
     from openfall.router_core.state.outbox import count_dead_letters
 
     async def ask(llm: AsyncOpenfall) -> _Seen:
-        fixed = "the configuration says so" if llm.loaded.catalog.local_only else None
-        there = await fetch_held_summary(llm.link)
-        there = replace(there, models=awaited(there.models, llm.loaded.catalog))
-        given_up = await count_dead_letters(llm.link)
-        return _Seen(await fetch_status(llm.link), there, given_up, await local_only(llm.link) or fixed)
+        fixed = "the configuration says so" if llm.config.catalog.local_only else None
+        there = await fetch_held_summary(llm.store.connection)
+        there = replace(there, models=awaited(there.models, llm.config.catalog))
+        given_up = await count_dead_letters(llm.store.connection)
+        return _Seen(
+            await fetch_status(llm.store.connection), there, given_up, await local_only(llm.store.connection) or fixed
+        )
 
     return with_client(config_path, ask)
 
@@ -109,7 +111,7 @@ def _said(seen: _Seen) -> str:
 def _looked(config_path: Path | None) -> FleetStatus:
     from openfall.router_core.state.fleet_status import fetch_status
 
-    return with_client(config_path, lambda llm: fetch_status(llm.link))
+    return with_client(config_path, lambda llm: fetch_status(llm.store.connection))
 
 
 def health(seen: FleetStatus, parked: HeldSummary, given_up: int) -> str:
@@ -223,7 +225,10 @@ def pause(config_path: Path | None, name: str) -> None:
     from openfall.router_core.state import fleet_status
 
     async def step(llm: AsyncOpenfall) -> dict[str, bool]:
-        return {queue: await fleet_status.pause_queue(llm.link, queue) for queue in _fitting(name, _queues_of(llm))}
+        return {
+            queue: await fleet_status.pause_queue(llm.store.connection, queue)
+            for queue in _fitting(name, _queues_of(llm))
+        }
 
     for queue, anew in with_client(config_path, step).items():
         click.echo(f"{queue} is paused" if anew else f"{queue} was paused already")
@@ -237,16 +242,16 @@ def resume(config_path: Path | None, name: str) -> None:
     from openfall.router_core.state import fleet_status
 
     async def step(llm: AsyncOpenfall) -> dict[str, bool]:
-        paused = await fleet_status.paused_queues(llm.link)
+        paused = await fleet_status.paused_queues(llm.store.connection)
         fitting = [queue for queue in paused if fnmatchcase(queue, name)] or _fitting(name, _queues_of(llm))
-        return {queue: await fleet_status.resume_queue(llm.link, queue) for queue in fitting}
+        return {queue: await fleet_status.resume_queue(llm.store.connection, queue) for queue in fitting}
 
     for queue, anew in with_client(config_path, step).items():
         click.echo(f"{queue} goes on" if anew else f"{queue} was not paused")
 
 
 def _queues_of(llm: AsyncOpenfall) -> list[str]:
-    catalog = llm.loaded.catalog
+    catalog = llm.config.catalog
     return [catalog.queue(model, urgency) for model in catalog.models for urgency in catalog.urgency]
 
 

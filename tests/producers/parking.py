@@ -91,7 +91,7 @@ def park(
             for prompt in prompts:
                 job = await llm.submit(prompt, **options)
                 queue = (await llm.record(job.id)).queue
-                ids.append(await hold_next(llm.link, queue, reason=reason, models=models, reply=reply))
+                ids.append(await hold_next(llm.store.connection, queue, reason=reason, models=models, reply=reply))
                 assert ids[-1] == job.id
             return ids
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from openfall.producers.error_class import error_class
+from openfall.producers.runtime import error_class
 from openfall.router_core.jobs.outcome import ErrorClass as E
 
 

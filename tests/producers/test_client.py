@@ -19,7 +19,7 @@ from openfall import (
     PromptTooLarge,
 )
 from openfall.config import LoadedConfig
-from openfall.producers.request import PreparedJob, SubmitOptions
+from openfall.producers.request import JobRequest, SubmitOptions
 from openfall.router_core.catalog.entries import UnknownName
 from openfall.router_core.jobs.job import Urgency
 from openfall.router_core.jobs.result import Result, Status
@@ -93,8 +93,8 @@ def test_a_failed_job_is_a_result_not_an_exception(loaded: LoadedConfig, answeri
         ([{"content": "x"}], {}, BadRequest, r"messages\[0\] has no role"),
         ([{"role": "user"}], {}, BadRequest, r"messages\[0\] has no content"),
         ("x", {"role": "chat", "model": "tiny"}, BadRequest, "not both"),
-        ("x", {"within": 5, "deadline": 5}, BadRequest, "not both"),
-        ("x", {"within": "soon"}, BadRequest, "not a duration: 'soon'"),
+        ("x", {"expires_in": 5, "deadline": 5}, BadRequest, "not both"),
+        ("x", {"expires_in": "soon"}, BadRequest, "not a duration: 'soon'"),
         ("x", {"deadline": datetime(2027, 1, 1)}, BadRequest, "no time zone"),
         ("x", {"id": "a b"}, BadRequest, "8 to 64"),
         ("x", {"idempotency_key": ""}, BadRequest, "1 to 256"),
@@ -134,8 +134,8 @@ def test_one_key_for_two_requests_is_told(loaded: LoadedConfig) -> None:
 
 def test_many_are_accepted_or_refused_each_by_itself(loaded: LoadedConfig, answering: Any) -> None:
     async def use(llm: AsyncOpenfall) -> tuple[list[Any], list[Result]]:
-        asks = [PreparedJob(f"line {n}", SubmitOptions(role="tags")) for n in range(1200)]
-        asks[700] = PreparedJob("x", SubmitOptions(role="tagz"))
+        asks = [JobRequest(f"line {n}", SubmitOptions(role="tags")) for n in range(1200)]
+        asks[700] = JobRequest("x", SubmitOptions(role="tagz"))
         answers = await llm.submit_many(asks)
         good = [answer for answer in answers if isinstance(answer, Receipt)]
         return answers, await asyncio.gather(*(llm.wait(job) for job in good[:3]))
@@ -167,16 +167,16 @@ def test_a_full_queue_is_told_at_once_with_when_to_try_again(loaded: LoadedConfi
 
 def test_many_jobs_wait_for_room_within_their_patience(loaded: LoadedConfig, answering: Any) -> None:
     async def use(llm: AsyncOpenfall) -> list[Any]:
-        return await llm.submit_many(PreparedJob(f"line {n}", SubmitOptions(role="tags")) for n in range(60))
+        return await llm.submit_many(JobRequest(f"line {n}", SubmitOptions(role="tags")) for n in range(60))
 
     assert all(isinstance(answer, Receipt) for answer in run(shallow(loaded, 25), use))
 
 
 def test_who_found_no_room_in_that_time_is_told_so_one_by_one(loaded: LoadedConfig) -> None:
     async def use(llm: AsyncOpenfall) -> list[Any]:
-        return await llm.submit_many(PreparedJob(f"line {n}", SubmitOptions(role="tags")) for n in range(1100))
+        return await llm.submit_many(JobRequest(f"line {n}", SubmitOptions(role="tags")) for n in range(1100))
 
-    answers = run(shallow(loaded, 30), use, patience=0.1)
+    answers = run(shallow(loaded, 30), use, retry_for=0.1)
     assert [type(answer) for answer in answers] == [Receipt] * 30 + [QueueFull] * 1070
 
 
@@ -184,7 +184,7 @@ def test_who_waits_too_short_learns_the_id_and_the_job_goes_on(
     loaded: LoadedConfig, worker_for: Callable[..., Any]
 ) -> None:
     with pytest.raises(NotFinished) as told:
-        run(loaded, lambda llm: llm.ask("later", wait=0.05))
+        run(loaded, lambda llm: llm.ask("later", timeout=0.05))
     job_id = told.value.job_id
     assert job_id in str(told.value)
     with worker_for():
@@ -214,7 +214,7 @@ def test_a_stream_goes_on_from_a_cursor(loaded: LoadedConfig, answering: Any) ->
     async def use(llm: AsyncOpenfall) -> list[dict[str, Any]]:
         job = await llm.submit("a b", stream=True)
         all_ = [event async for event in llm.stream(job)]
-        return [event async for event in llm.stream(job, start=all_[2]["cursor"])]
+        return [event async for event in llm.stream(job, cursor=all_[2]["cursor"])]
 
     assert [event["event"] for event in run(loaded, use)] == ["delta", "delta", "done"]
 
@@ -270,7 +270,7 @@ def test_a_record_and_a_place_are_told_by_id(loaded: LoadedConfig) -> None:
     async def use(llm: AsyncOpenfall) -> tuple[str, int | None, str]:
         job = await llm.submit("here I am", role="dialogue")
         record = await llm.record(job.id)
-        return record.state, await llm.position(job.id), record.producer
+        return record.state, await llm.store.jobs.position(job.id), record.producer
 
     assert run(loaded, use, producer="me") == ("queued", 1, "me")
 
@@ -283,7 +283,7 @@ def test_an_unknown_id_is_told(loaded: LoadedConfig) -> None:
 
 def test_no_redis_fails_loudly_after_its_patience(loaded: LoadedConfig) -> None:
     with pytest.raises(StoreUnreachable, match="is it running"):
-        run(loaded, lambda llm: llm.submit("x"), redis_url="redis://127.0.0.1:1", patience=0.3)
+        run(loaded, lambda llm: llm.submit("x"), redis_url="redis://127.0.0.1:1", retry_for=0.3)
 
 
 def test_a_restart_of_redis_is_borne_by_who_submits_and_by_who_waits(server: Any, loaded: LoadedConfig) -> None:
@@ -303,17 +303,16 @@ def test_a_restart_of_redis_is_borne_by_who_submits_and_by_who_waits(server: Any
 
 def test_the_blocking_client_does_the_same(loaded: LoadedConfig, answering: Any) -> None:
     with Openfall(config=loaded) as llm:
-        assert llm.ask("hello", wait="20s").text == "echo hello"
+        assert llm.ask("hello", timeout="20s").text == "echo hello"
         job = llm.submit("one two", stream=True)
         told = list(llm.stream(job))
         assert told[-1]["result"].text == "echo one two"
-        assert isinstance(llm.submit_many(["a", PreparedJob("b")])[1], Receipt)
+        assert isinstance(llm.submit_many(["a", JobRequest("b")])[1], Receipt)
         assert llm.result(job.id) == llm.wait(job)
         assert llm.record(job.id).state == "done"
-        assert llm.position(job.id) is None
         assert llm.cancel(job.id) is False
     with pytest.raises(RuntimeError, match="closed"):
-        llm.ping()
+        llm.result(job.id)
     assert not [thread for thread in threading.enumerate() if thread.name == "openfall"]
 
 

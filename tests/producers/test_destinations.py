@@ -10,7 +10,7 @@ import pytest
 from openfall.config import LoadedConfig
 from openfall.config.settings import WebhooksSection
 from openfall.producers.errors import BadRequest
-from openfall.producers.request import PreparedJob, prepare
+from openfall.producers.request import JobRequest, prepare
 from openfall.router_core.state.jobs import SubmitTerms
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -20,7 +20,7 @@ HOOK = "https://hooks.example.org/of"
 
 def terms(loaded: LoadedConfig, settings: dict[str, Any], **options: Any) -> SubmitTerms:
     loaded = replace(loaded, settings=loaded.settings.model_copy(update={"webhooks": WebhooksSection(**settings)}))
-    return prepare(loaded, "tests", PreparedJob("hello", options))[1]  # type: ignore[arg-type]
+    return prepare(loaded, "tests", JobRequest("hello", options))[1]  # type: ignore[arg-type]
 
 
 def test_a_job_is_put_in_with_its_inbox_its_webhook_and_its_address(loaded: LoadedConfig) -> None:

@@ -74,7 +74,7 @@ def test_what_came_of_a_job_arrives_with_its_address_and_is_gone_when_it_is_ackn
         assert [one.job_id for one in found] == ids
         assert [one.text for one in found] == ["echo number 0", "echo number 1", "echo number 2"]
         assert [one.reply_to for one in found] == [{"chat": 0}, {"chat": 1}, {"chat": 2}]
-        assert all(one.final and not one.degraded and one.at > 1e9 for one in found)
+        assert all(one.final and not one.degraded and one.created_at > 1e9 for one in found)
 
     run(loaded, use)
     assert left(redis_url) == 0
@@ -91,7 +91,7 @@ def test_what_was_not_acknowledged_is_given_again_first_after_a_restart(loaded: 
 def test_nothing_is_given_twice_to_one_reader_while_it_runs(
     loaded: LoadedConfig, answering: Any, monkeypatch: Any
 ) -> None:
-    monkeypatch.setattr("openfall.producers.inbox.LOOK_BACK", 0.0)
+    monkeypatch.setattr("openfall.producers.inbox.RECLAIM_INTERVAL_SECONDS", 0.0)
 
     async def use(llm: AsyncOpenfall) -> list[str]:
         await answered(llm, 4)
@@ -114,9 +114,9 @@ def test_two_readers_share_an_inbox(loaded: LoadedConfig, answering: Any, redis_
 def test_what_a_silent_reader_has_goes_to_another_and_what_a_live_one_has_does_not(
     loaded: LoadedConfig, answering: Any, monkeypatch: Any
 ) -> None:
-    monkeypatch.setattr(inbox_of_state, "SILENT", 0.4)
-    monkeypatch.setattr("openfall.producers.inbox.SIGN_OF_LIFE", 0.05)
-    monkeypatch.setattr("openfall.producers.inbox.LOOK_BACK", 0.1)
+    monkeypatch.setattr(inbox_of_state, "READER_TIMEOUT_SECONDS", 0.4)
+    monkeypatch.setattr("openfall.producers.inbox.HEARTBEAT_SECONDS", 0.05)
+    monkeypatch.setattr("openfall.producers.inbox.RECLAIM_INTERVAL_SECONDS", 0.1)
 
     async def use(llm: AsyncOpenfall) -> None:
         dead_one, live_one, fresh = await answered(llm, 3)
@@ -157,7 +157,7 @@ async def put(llm: AsyncOpenfall, job_id: str, **fields: Any) -> None:
     """An entry as the scripts write it."""
     packed = pack_result(Result(id=job_id, status=Status.ANSWERED, body=TEXT))
     told = {"id": job_id, "kind": "done", "at": 1_800_000_000_000, "reply_to": "", "result": packed, **fields}
-    await llm.link.command("XADD", "of:inbox:bot", "*", *(part for pair in told.items() for part in pair))
+    await llm.store.connection.command("XADD", "of:inbox:bot", "*", *(part for pair in told.items() for part in pair))
 
 
 def test_an_inbox_that_was_emptied_under_its_reader_goes_on(loaded: LoadedConfig) -> None:
@@ -167,7 +167,7 @@ def test_an_inbox_that_was_emptied_under_its_reader_goes_on(loaded: LoadedConfig
             await (await anext(entries)).ack()
             reading = asyncio.create_task(anext(entries))
             await asyncio.sleep(0)
-            await llm.link.command("FLUSHALL")
+            await llm.store.connection.command("FLUSHALL")
             await put(llm, "job-00002")
             assert (await reading).job_id == "job-00002"
 
@@ -178,10 +178,10 @@ def test_what_passed_its_time_before_it_was_acknowledged_is_not_given_again(load
     async def use(llm: AsyncOpenfall) -> None:
         await put(llm, "job-00001")
         await taken(llm, 1, ack=False)
-        await llm.link.command("XTRIM", "of:inbox:bot", "MAXLEN", 0)
+        await llm.store.connection.command("XTRIM", "of:inbox:bot", "MAXLEN", 0)
         await put(llm, "job-00002")
         assert [one.job_id for one in await taken(llm, 1)] == ["job-00002"]
-        assert (await llm.link.command("XPENDING", "of:inbox:bot", "readers"))[0] == 0
+        assert (await llm.store.connection.command("XPENDING", "of:inbox:bot", "readers"))[0] == 0
 
     run(loaded, use)
 
@@ -191,10 +191,10 @@ def test_what_a_newer_openfall_wrote_stays_there_and_holds_nobody_up(loaded: Loa
         await put(llm, "job-00001", result=b'{"v":99}')
         await put(llm, "job-00002")
         assert [one.job_id for one in await taken(llm, 1)] == ["job-00002"]
-        assert await llm.link.command("XLEN", "of:inbox:bot") == 1
+        assert await llm.store.connection.command("XLEN", "of:inbox:bot") == 1
 
     run(loaded, use)
-    assert "job job-00001 is left there" in caplog.text
+    assert "job job-00001 stays in the inbox" in caplog.text
 
 
 def test_an_interim_reply_says_that_it_is_none_to_keep(loaded: LoadedConfig) -> None:

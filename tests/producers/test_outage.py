@@ -86,7 +86,7 @@ def test_a_bot_is_told_at_once_that_nothing_can_answer_and_gets_every_answer_whe
             broken.set()
 
             said = await llm.ask(
-                "hello", role="chat", urgency="interactive", inbox="bot", reply_to=["chat", 1], wait=20
+                "hello", role="chat", urgency="interactive", inbox="bot", reply_to=["chat", 1], timeout=20
             )
             assert (said.text, said.degraded, said.final) == (KEPT_REPLY, True, False)
             assert said.held_for is HoldReason.OUTAGE
@@ -102,7 +102,7 @@ def test_a_bot_is_told_at_once_that_nothing_can_answer_and_gets_every_answer_whe
             second = await anext(inbox)
             assert (second.job_id, second.final) == (other.id, False)
             await second.ack()
-            while len(jobs := [job async for job in list_held(llm.link)]) < 2:
+            while len(jobs := [job async for job in list_held(llm.store.connection)]) < 2:
                 await asyncio.sleep(0.05)
             assert {job.release_models for job in jobs} == {("small",)}
 

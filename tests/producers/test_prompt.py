@@ -8,10 +8,10 @@ import pytest
 
 from openfall.producers.errors import BadRequest, PromptTooLarge
 from openfall.producers.prompt import (
-    body_of,
+    build_body,
     check_messages,
     check_size,
-    dialect_of,
+    parse_dialect,
 )
 from openfall.router_core.catalog.entries import UnknownName
 
@@ -19,37 +19,37 @@ HI = [{"role": "user", "content": "hi"}]
 
 
 def test_without_a_word_the_dialect_is_that_of_openai() -> None:
-    assert dialect_of(None) == "openai"
-    assert [dialect_of(told) for told in ("openai", "anthropic", "ollama")] == ["openai", "anthropic", "ollama"]
+    assert parse_dialect(None) == "openai"
+    assert [parse_dialect(told) for told in ("openai", "anthropic", "ollama")] == ["openai", "anthropic", "ollama"]
 
 
 def test_an_unknown_dialect_is_told_with_the_nearest() -> None:
     with pytest.raises(UnknownName, match=r"unknown dialect 'olama'\. Did you mean 'ollama'\?"):
-        dialect_of("olama")
+        parse_dialect("olama")
 
 
 @pytest.mark.parametrize("dialect", ["openai", "anthropic", "ollama"])
 def test_a_text_is_a_message_of_the_user_in_every_dialect(dialect: Any) -> None:
-    assert body_of("hi", dialect, {}) == {"messages": HI}
-    assert body_of(HI, dialect, {"temperature": None}) == {"messages": HI}
+    assert build_body("hi", dialect, {}) == {"messages": HI}
+    assert build_body(HI, dialect, {"temperature": None}) == {"messages": HI}
 
 
 SAID = {"max_tokens": 7, "temperature": 0.5, "top_p": 0.9, "stop": "END"}
 
 
 def test_parameters_get_the_names_of_their_dialect() -> None:
-    assert body_of("hi", "openai", SAID) == {"messages": HI, **SAID}
-    assert body_of("hi", "anthropic", SAID) == {
+    assert build_body("hi", "openai", SAID) == {"messages": HI, **SAID}
+    assert build_body("hi", "anthropic", SAID) == {
         "messages": HI, "max_tokens": 7, "temperature": 0.5, "top_p": 0.9, "stop_sequences": ["END"],
     }  # fmt: skip
-    assert body_of({"messages": HI, "options": {"num_ctx": 512, "top_p": 0.1}}, "ollama", {**SAID, "seed": 3}) == {
+    assert build_body({"messages": HI, "options": {"num_ctx": 512, "top_p": 0.1}}, "ollama", {**SAID, "seed": 3}) == {
         "messages": HI,
         "options": {"num_ctx": 512, "num_predict": 7, "temperature": 0.5, "top_p": 0.9, "stop": "END", "seed": 3},
     }
 
 
 def test_several_stops_stay_a_list() -> None:
-    assert body_of("hi", "anthropic", {"stop": ["a", "b"]})["stop_sequences"] == ["a", "b"]
+    assert build_body("hi", "anthropic", {"stop": ["a", "b"]})["stop_sequences"] == ["a", "b"]
 
 
 @pytest.mark.parametrize(
@@ -57,8 +57,8 @@ def test_several_stops_stay_a_list() -> None:
 )
 def test_a_parameter_without_a_place_in_the_dialect_is_refused(dialect: Any, given: dict[str, Any]) -> None:
     (name,) = given
-    with pytest.raises(BadRequest, match=f"`{name}` has no place in the {dialect} dialect"):
-        body_of("hi", dialect, given)
+    with pytest.raises(BadRequest, match=f"the {dialect} dialect has no option `{name}`"):
+        build_body("hi", dialect, given)
 
 
 def test_a_whole_body_is_kept_as_it_is_and_the_callers_own_is_not_touched() -> None:
@@ -70,8 +70,8 @@ def test_a_whole_body_is_kept_as_it_is_and_the_callers_own_is_not_touched() -> N
         "vendor": {"extra": 1},
     }
     before = repr(body)
-    assert body_of(body, "anthropic", {}) == body
-    assert body_of(body, "anthropic", {"max_tokens": 9}) == {**body, "max_tokens": 9}
+    assert build_body(body, "anthropic", {}) == body
+    assert build_body(body, "anthropic", {"max_tokens": 9}) == {**body, "max_tokens": 9}
     assert repr(body) == before
 
 
@@ -114,12 +114,12 @@ def test_a_message_may_say_something_other_than_text(message: Any, dialect: Any)
 )
 def test_what_no_backend_of_the_dialect_could_answer_is_refused(prompt: Any, dialect: Any, words: str) -> None:
     with pytest.raises(BadRequest, match=words):
-        body_of(prompt, dialect, {})
+        build_body(prompt, dialect, {})
 
 
 def test_ollama_may_be_asked_for_an_endless_answer() -> None:
     body = {"messages": HI, "options": {"num_predict": -1}}
-    assert body_of(body, "ollama", {}) == body
+    assert build_body(body, "ollama", {}) == body
 
 
 def test_a_body_has_a_size_and_is_json() -> None:

@@ -12,7 +12,7 @@ from openfall.producers.errors import BadRequest
 from openfall.producers.prompt import Prompt
 from openfall.producers.request import (
     FleetView,
-    PreparedJob,
+    JobRequest,
     SubmitOptions,
     prepare,
 )
@@ -56,7 +56,7 @@ HI = [{"role": "user", "content": "hi"}]
 
 
 def job_of(prompt: Prompt = "hi", fleet: FleetState | None = None, **options: Any) -> CompletionJob:
-    ask = PreparedJob(prompt, SubmitOptions(**options))  # type: ignore[typeddict-item]
+    ask = JobRequest(prompt, SubmitOptions(**options))  # type: ignore[typeddict-item]
     return prepare(LOADED, "me", ask, FleetView(lambda urgency: fleet or FleetState(), 1000.0))[0]
 
 
@@ -149,7 +149,7 @@ def test_a_local_only_job_is_never_sent_away() -> None:
 
 def test_the_state_of_the_fleet_decides_where_a_job_waits_first() -> None:
     shut = Blocked(BlockReason.BREAKER, 1060.0, "its breaker is open for 60 s more")
-    ask = PreparedJob("hi", SubmitOptions(role="ace", urgency="interactive"))
+    ask = JobRequest("hi", SubmitOptions(role="ace", urgency="interactive"))
     job, terms = prepare(
         LOADED, "me", ask, FleetView(lambda urgency: FleetState({"haiku": ModelState(blocked=shut)}), 1000.0)
     )
@@ -164,7 +164,7 @@ def test_the_state_of_the_fleet_decides_where_a_job_waits_first() -> None:
         ({"role": ""}, UnknownName, "unknown role ''. Known: ace, away, chat."),
         ({"dialect": "openia"}, UnknownName, "unknown dialect 'openia'. Did you mean 'openai'?"),
         ({"local_ony": True}, UnknownName, "unknown option 'local_ony'. Did you mean 'local_only'?"),
-        ({"role": "ace", "model": "haiku"}, BadRequest, "say a role or a model, not both"),
+        ({"role": "ace", "model": "haiku"}, BadRequest, "give a role or a model, not both"),
     ],
 )
 def test_what_is_said_wrongly_is_told(options: Any, error: type[Exception], words: str) -> None:
@@ -176,4 +176,4 @@ def test_what_is_said_wrongly_is_told(options: Any, error: type[Exception], word
 def test_a_configuration_of_nothing_is_told_as_such() -> None:
     empty = LoadedConfig(Catalog(), LOADED.settings, LOADED.source)
     with pytest.raises(BadRequest, match="no roles, no tasks and no models"):
-        prepare(empty, "me", PreparedJob("hi"))
+        prepare(empty, "me", JobRequest("hi"))

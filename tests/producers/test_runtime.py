@@ -78,8 +78,8 @@ def test_without_redis_the_catalog_alone_decides_and_nobody_is_told(ace: Path, m
     assert (model.protocol, model.url, model.timeout) == ("anthropic", "http://127.0.0.1:9", 300.0)
     assert model.reason == "1st in role ace"
     assert model.report(error="timeout") is False
-    assert resolve_runtime_model("ace", failed=["opus"], config=ace).model == "haiku"
-    assert resolve_runtime_model("ace", failed=["api"], config=ace).model == "llama"
+    assert resolve_runtime_model("ace", exclude=["opus"], config=ace).model == "haiku"
+    assert resolve_runtime_model("ace", exclude=["api"], config=ace).model == "llama"
 
 
 def test_a_redis_that_accepts_and_never_answers_holds_nobody_up(told: LoadedConfig) -> None:
@@ -99,7 +99,7 @@ def test_a_redis_that_accepts_and_never_answers_holds_nobody_up(told: LoadedConf
 
 def test_the_key_is_for_the_call_and_not_for_a_log(llm: Openfall) -> None:
     model = llm.resolve("ace")
-    assert model.key == "sk-ant-0123456789-secret"
+    assert model.api_key == "sk-ant-0123456789-secret"
     assert "secret" not in repr(model)
     assert "secret" not in str(model)
 
@@ -120,11 +120,11 @@ def test_when_nothing_can_be_called_each_model_has_its_reason(llm: Openfall) -> 
     for _ in range(3):
         llm.resolve("ace").report(status=500)
     with pytest.raises(NoModel) as caught:
-        llm.resolve("ace", failed=["haiku", "box"])
+        llm.resolve("ace", exclude=["haiku", "box"])
     words = str(caught.value)
     assert "opus: its breaker is open (3 failures in a row: overloaded)" in words
-    assert "haiku: asked to do without it" in words
-    assert "llama: asked to do without it" in words
+    assert "haiku: excluded by the request" in words
+    assert "llama: excluded by the request" in words
 
 
 def test_a_key_that_is_refused_is_parked_for_all_its_models(llm: Openfall, redis_url: str) -> None:
@@ -152,8 +152,8 @@ def test_a_call_that_began_before_the_breaker_changed_tells_it_nothing(llm: Open
 
 def test_what_was_called_is_in_the_ledger_with_its_price_or_as_unknown(llm: Openfall, redis_url: str) -> None:
     first = llm.resolve(group="whatsapp:main")
-    assert first.report(latency=2.0, input_tokens=1000, output_tokens=100)
-    assert first.report(error="timeout", latency=1.0)
+    assert first.report(latency_seconds=2.0, input_tokens=1000, output_tokens=100)
+    assert first.report(error="timeout", latency_seconds=1.0)
     (entry,) = read(redis_url, entries_of_today)
     assert (entry.model, entry.backend, entry.group) == ("opus", "api", "main")
     assert (entry.calls, entry.failed, entry.seconds, entry.unpriced) == (2, 1, 3.0, 1)
@@ -176,9 +176,9 @@ def test_what_is_not_in_the_catalog_is_never_named(llm: Openfall) -> None:
     with pytest.raises(UnknownName, match="Did you mean 'ace'"):
         llm.resolve("acee")
     with pytest.raises(UnknownName, match=r"unknown model or backend 'opsu'\. Did you mean 'opus'"):
-        llm.resolve("ace", failed=["opsu"])
+        llm.resolve("ace", exclude=["opsu"])
     with pytest.raises(NoModel, match="its context is 8000 tokens"):
-        llm.resolve(model="llama", tokens=9000)
+        llm.resolve(model="llama", prompt_tokens=9000)
 
 
 def test_a_program_with_an_event_loop_awaits_the_same(told: LoadedConfig, redis_url: str) -> None:
@@ -186,7 +186,7 @@ def test_a_program_with_an_event_loop_awaits_the_same(told: LoadedConfig, redis_
         async with AsyncOpenfall(config=told) as llm:
             model = await llm.resolve("ace")
             assert await llm.report(model, error=ConnectionResetError())
-            (row,) = await list_breakers(llm.link)
+            (row,) = await list_breakers(llm.store.connection)
             assert row.consecutive_failures == 1
             with pytest.raises(TypeError, match=r"await llm.report"):
                 model.report()

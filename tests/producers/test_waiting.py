@@ -26,7 +26,7 @@ def run(loaded: LoadedConfig, use: Callable[[AsyncOpenfall], Coroutine[Any, Any,
 def test_who_asks_for_an_answer_at_once_gets_the_interim_one(loaded: LoadedConfig) -> None:
     async def use(llm: AsyncOpenfall) -> None:
         asked = asyncio.create_task(llm.ask("hello", urgency="interactive"))
-        job_id = await hold_next(llm.link, "gpu.tiny.interactive")
+        job_id = await hold_next(llm.store.connection, "gpu.tiny.interactive")
         result = await asked
         assert (result.id, result.text) == (job_id, SORRY)
         assert result.degraded
@@ -37,28 +37,28 @@ def test_who_asks_for_an_answer_at_once_gets_the_interim_one(loaded: LoadedConfi
 
 
 @pytest.mark.parametrize(
-    ("urgency", "final", "interim"),
+    ("urgency", "accept_interim", "interim"),
     [
         ("interactive", None, True),
-        ("interactive", False, True),
-        ("interactive", True, False),
+        ("interactive", True, True),
+        ("interactive", False, False),
         ("background", None, False),
-        ("background", False, True),
+        ("background", True, True),
         ("batch", None, False),
-        ("batch", True, False),
+        ("batch", False, False),
     ],
 )
 def test_what_will_do_is_said_by_final_or_else_by_the_urgency(
-    loaded: LoadedConfig, urgency: str, final: bool | None, interim: bool
+    loaded: LoadedConfig, urgency: str, accept_interim: bool | None, interim: bool
 ) -> None:
     (job_id,) = park(loaded, "hello", urgency=urgency)
 
     async def use(llm: AsyncOpenfall) -> None:
         if interim:
-            assert not (await llm.wait(job_id, final=final)).final
+            assert not (await llm.wait(job_id, accept_interim=accept_interim)).final
         else:
             with pytest.raises(NotFinished):
-                await llm.wait(job_id, 0.3, final=final)
+                await llm.wait(job_id, 0.3, accept_interim=accept_interim)
 
     run(loaded, use)
 
@@ -68,7 +68,7 @@ def test_after_its_release_the_answer_is_waited_for(loaded: LoadedConfig, worker
 
     async def use(llm: AsyncOpenfall) -> None:
         assert (await llm.wait(job_id)).text == SORRY
-        assert await replay_held(llm.link, job_id) == "queued"
+        assert await replay_held(llm.store.connection, job_id) == "queued"
         result = await llm.wait(job_id)
         assert (result.text, result.final, result.degraded) == ("echo hello", True, False)
 
@@ -86,7 +86,7 @@ def test_a_story_goes_on_over_fall_hold_and_release_to_its_end(
         async for event in llm.stream(job_id):
             told.append(event)
             if event["event"] == "held":
-                assert await replay_held(llm.link, job_id) == "queued"
+                assert await replay_held(llm.store.connection, job_id) == "queued"
         return told
 
     with worker_for():
@@ -100,4 +100,4 @@ def test_a_story_goes_on_over_fall_hold_and_release_to_its_end(
 def test_the_blocking_client_says_the_same(loaded: LoadedConfig) -> None:
     (job_id,) = park(loaded, "hello", urgency="batch")
     with Openfall(config=loaded) as llm:
-        assert llm.wait(job_id, final=False).text == SORRY
+        assert llm.wait(job_id, accept_interim=True).text == SORRY

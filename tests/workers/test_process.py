@@ -142,7 +142,7 @@ def test_a_killed_workers_job_is_taken_over_within_fifteen_seconds(fleet):
 def test_a_job_that_kills_its_workers_is_held_after_the_third_and_no_other_with_it(fleet):
     async def story():
         async with fault_server(stall) as upstream, fleet.configure(upstream.url) as llm:
-            job = await llm.submit("Haruka waves", role="chat", within="5m")
+            job = await llm.submit("Haruka waves", role="chat", expires_in="5m")
             for deaths in range(1, 4):
                 process = await fleet.start()
                 await until(lambda asked=deaths: len(upstream.asked) == asked, 40)
@@ -175,7 +175,7 @@ def test_jobs_survive_the_death_of_valkey_and_answers_are_not_bought_twice(tmp_p
             process = await own.start()
             job = await llm.submit("Haruka waves", role="chat")
             await upstream.arrived.wait()
-            await llm.link.command("WAITAOF", 1, 0, 5000)
+            await llm.store.connection.command("WAITAOF", 1, 0, 5000)
             server.kill()
             release.set()
             await until(lambda: list((tmp_path / "data" / "spool").glob("*.json")))

@@ -173,13 +173,13 @@ def test_a_file_that_is_wrong_is_refused_with_all_its_problems_and_the_one_befor
             assert "colour" in own.log
             assert "Traceback" not in own.log
             assert IN_FORCE not in own.log
-            assert (await llm.ask("Haruka waves", model="small", wait=30)).answered
+            assert (await llm.ask("Haruka waves", model="small", timeout=30)).answered
             own.file.unlink()
             await until(lambda: own.log.count("stays in force") == 2)
-            assert (await llm.ask("Haruka waves again", model="small", wait=30)).answered
+            assert (await llm.ask("Haruka waves again", model="small", timeout=30)).answered
             own.write("small", "large")
             async with own.client() as new:
-                assert (await new.ask("Kenji waves", model="large", wait=30)).backend == "tower"
+                assert (await new.ask("Kenji waves", model="large", timeout=30)).backend == "tower"
 
     telling(story, answer(COMPLETION))
 
@@ -191,7 +191,7 @@ def test_a_file_by_which_the_worker_has_nothing_to_do_is_refused(telling):
             own.write_text(text + "pools: {gpu: {local: yes}, cloud: {local: no}}\n")
             await until(lambda: "stays in force" in own.log)
             assert "pool 'gpu' has no model" in own.log
-            assert (await llm.ask("Haruka waves", model="small", wait=30)).answered
+            assert (await llm.ask("Haruka waves", model="small", timeout=30)).answered
 
     telling(story, answer(COMPLETION))
 

@@ -102,7 +102,7 @@ def test_what_has_an_answer_is_not_asked_again(openfall: Run, answering: Any, so
     openfall("batch", "run", "in.jsonl", "-o", "out.jsonl", "--limit", "25")
     ran = openfall("batch", "run", "in.jsonl", "-o", "out.jsonl", "--json")
     assert json.loads(ran.stdout) == {
-        "total": 40, "before": 25, "answered": 15, "failed": 0, "gone": 0, "bad_lines": [],
+        "total": 40, "answered_before": 25, "answered": 15, "failed": 0, "lost": 0, "bad_lines": [],
         "fallbacks": 0, "usd": 0.0, "unpriced": 15,
     }  # fmt: skip
     assert len(answering.asked) == 40
@@ -186,7 +186,7 @@ def test_faulty_lines_are_told_and_the_others_go_on(openfall: Run, answering: An
     assert ran.returncode == 5
     for words in (
         "line 2: not JSON",
-        "line 3: custom_id 'good' stands in line 1 already",
+        "line 3: custom_id 'good' is used in line 1 already",
         "line 4: url must be /v1/chat/completions",
         "line 5: unknown role, task or model 'tagz'. Did you mean 'tags'?",
         "line 6: `messages` must be a non-empty list",
@@ -278,7 +278,7 @@ def test_two_runs_do_not_write_one_file(start: Start, openfall: Run, source: Pat
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=20)
     assert ran.returncode == 2
-    assert "is being written by another run" in ran.stderr
+    assert "another run of this batch is writing" in ran.stderr
 
 
 @pytest.mark.usefixtures("source")
@@ -294,7 +294,7 @@ def test_a_full_disk_keeps_what_was_written_and_says_how_to_go_on(
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert ran.returncode == 1
-    assert "out.jsonl cannot be written: File too large. What it has is kept" in ran.stderr
+    assert "out.jsonl cannot be written: File too large. Its rows are kept" in ran.stderr
     assert "run the same command again" in ran.stderr
     assert openfall("batch", "run", "in.jsonl", "-o", "out.jsonl").returncode == 0
     assert sorted(row["custom_id"] for row in rows_of(out)) == sorted(f"line-{n}" for n in range(40))

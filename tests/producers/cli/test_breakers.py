@@ -48,7 +48,7 @@ def called(config_file: Path, redis_url: str) -> Callable[..., None]:
         async def main() -> None:
             async with AsyncOpenfall(config=loaded) as llm:
                 told = ExternalCall(model=model, backend=backend, error=error, **more)
-                await report_external_call(llm.link, loaded.catalog, told)
+                await report_external_call(llm.store.connection, loaded.catalog, told)
 
         asyncio.run(main())
 

@@ -95,7 +95,7 @@ def test_nobody_to_answer_is_said_while_waiting(openfall: Run) -> None:
         (("ask", "x" * 70_000), "more than the 64,000 allowed"),
         (("ask", "x", "--reply-to", "{bad"), "--reply-to is not JSON: key must be a string at line 1 column 2"),
         (("ask", "x", "--reply-to", "[1", "--inbox", "bot"), "--reply-to is not JSON"),
-        (("ask", "x", "--reply-to", "room 7"), "`reply_to` is given back by an inbox or a webhook"),
+        (("ask", "x", "--reply-to", "room 7"), "`reply_to` needs an inbox or a webhook"),
         (("ask",), "Missing argument 'TEXT'"),
         (("asq", "x"), "Did you mean 'ask'?"),
         (("job", "show", "8f21"), "not a whole job id"),
@@ -185,7 +185,7 @@ def test_lines_are_put_in_each_by_itself(openfall: Run, tmp_path: Path) -> None:
     assert ran.returncode == 5
     assert len(ran.stdout.split()) == 2
     assert "line 2: not JSON" in ran.stderr
-    assert "line 3: custom_id 'a' stands in line 1 already" in ran.stderr
+    assert "line 3: custom_id 'a' is used in line 1 already" in ran.stderr
     assert "line 4: unknown role, task or model 'tagz'. Did you mean 'tags'?" in ran.stderr
 
 

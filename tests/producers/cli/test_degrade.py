@@ -39,8 +39,8 @@ def test_held_jobs_are_listed_with_what_they_wait_for_the_longest_held_first(
 
 
 def test_the_list_says_until_when_each_is_held_at_most(openfall: Run, loaded: LoadedConfig) -> None:
-    (first,) = park(loaded, "one", within="3h", urgency="background")
-    (second,) = park(loaded, "two", within="40m", urgency="background")
+    (first,) = park(loaded, "one", expires_in="3h", urgency="background")
+    (second,) = park(loaded, "two", expires_in="40m", urgency="background")
     rows = {row.split()[0]: row for row in openfall("degrade", "list").stdout.splitlines() if row.strip()}
     assert "in 3h" in rows[first]
     assert "in 40m" in rows[second]

@@ -68,7 +68,7 @@ def test_as_json_each_candidate_has_its_state(openfall: Run) -> None:
     assert told["queue"] == "gpu.tiny.background"
     by_name = {one["model"]: one for one in told["candidates"]}
     assert (by_name["tiny"]["chosen"], by_name["other"]["chosen"]) == (True, False)
-    assert by_name["other"]["reason"] == "left out: asked to do without it"
+    assert by_name["other"]["reason"] == "left out: excluded by the request"
     assert by_name["tiny"]["at"][0]["free"] == 64
     assert by_name["gpt"]["usd_per_mtok"]["input"] == 2
     assert "sk-0123" not in json.dumps(told)
