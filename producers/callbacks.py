@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import re
-import socket
-from collections.abc import Iterable, Mapping
-from fnmatch import fnmatchcase
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
@@ -14,6 +11,7 @@ from pydantic_core import to_json
 
 from openfall.config.settings import Settings
 from openfall.producers.errors import BadRequest
+from openfall.router_core.url_rules import is_allowed_host, is_internal_host
 
 MAX_REPLY_TO_BYTES = 4096
 """As JSON: an address, not a payload. The job keeps it, and every delivery repeats it."""
@@ -66,13 +64,13 @@ def _webhook(url: str, settings: Settings) -> str:
     host = (parts.hostname or "").lower().rstrip(".")
     if parts.username is not None or parts.password is not None:
         raise BadRequest("a webhook's URL must not carry a user or a password: it is signed instead")
-    if settings.webhooks.allow and not _is_allowed(host, port, settings.webhooks.allow):
+    if settings.webhooks.allow and not is_allowed_host(host, port, settings.webhooks.allow):
         raise BadRequest(f"webhooks may not be posted to {host}:{port}: add it to `webhooks: {{allow: [...]}}`")
     if settings.webhooks.private:
         return url
     if parts.scheme != "https":
         raise BadRequest("a webhook's URL must be https (http only where `webhooks: {private: yes}` is configured)")
-    if _is_private(host):
+    if is_internal_host(host):
         raise BadRequest(f"{host} is a private address: `webhooks: {{private: yes}}` would allow that")
     return url
 
@@ -92,24 +90,3 @@ def _split(url: str) -> tuple[SplitResult, int]:
     if parts.scheme not in _PORTS or not parts.hostname:
         raise invalid
     return parts, port
-
-
-def _is_allowed(host: str, port: int, patterns: Iterable[str]) -> bool:
-    return any(fnmatchcase(name, pattern.lower()) for pattern in patterns for name in (host, f"{host}:{port}"))
-
-
-def _is_private(host: str) -> bool:
-    """Whether a host is written as an address that is not everybody's, in any of the forms that resolvers take."""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    address: IPv4Address | IPv6Address
-    try:
-        address = ip_address(host)
-    except ValueError:
-        try:
-            address = IPv4Address(socket.inet_aton(host))  # `127.1`, `0x7f000001`, `2130706433`
-        except OSError:
-            return False
-    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
-        address = address.ipv4_mapped
-    return not address.is_global or address.is_multicast

@@ -71,13 +71,13 @@ def degrade_worker(watch: FleetCache, terms: OutboxSettings, stack: contextlib.A
             await close_ended_incidents(watch.link, watch.last)
 
     link, catalog = watch.link, watch.catalog
-    office = OutboxDispatcher(link, terms, random.random)
-    stack.push_async_callback(office.close)
+    dispatcher = OutboxDispatcher(link, terms, random.random)
+    stack.push_async_callback(dispatcher.close)
     carrier = DegradeExecutor(catalog=catalog, fleet=fleet, last_result=last_result, notify=terms.notifiers)
     prober = Prober(link=link, catalog=catalog, backends={}, chance=random.random)
     rounds: dict[str, Round] = {
         "release": (RELEASE_EVERY, HeldReleaser(link, watch).round),
-        "outbox": (POST_EVERY, office.round),
+        "outbox": (POST_EVERY, dispatcher.dispatch),
         "closing": (CLOSE_EVERY, close_incidents),
     }
     return Composition(WorkerParts(carrier, prober, watch.troubled.set), rounds)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from openfall import config
 from openfall.router_core.catalog.entries import UnknownName
-from openfall.workers.outbox.dispatcher import OutboxSettings as PostTerms
+from openfall.workers.outbox.dispatcher import OutboxSettings
 from openfall.workers.outbox.url_policy import UrlPolicy
 from openfall.workers.process import WorkerConfig, identity
 from openfall.workers.worker import WorkerSettings
@@ -39,13 +39,13 @@ def load_worker_config(loaded: config.LoadedConfig, wish: WorkerOptions) -> Work
         spool=settings.data_dir / "spool",
         backend=wish.backend,
         keep_prompts=settings.privacy.keep_prompts,
-        post=PostTerms(
+        post=OutboxSettings(
             discord=settings.notify.discord,
             webhook=settings.notify.webhook,
             secret=settings.webhooks.secret,
-            at_most=settings.notify.rate_limit,
-            on_recovery=settings.notify.on_recovery,
-            rules=UrlPolicy(allow=settings.webhooks.allow, private=settings.webhooks.private),
+            rate_limit=settings.notify.rate_limit,
+            notify_recovery=settings.notify.on_recovery,
+            url_policy=UrlPolicy(allow=settings.webhooks.allow, allow_private=settings.webhooks.private),
         ),
         memory_limit=settings.limits.max_memory,
     )

@@ -33,7 +33,7 @@ from openfall.workers.backends import health
 from openfall.workers.composition import completion_worker, degrade_worker
 from openfall.workers.maintenance.fleet_cache import FleetCache
 from openfall.workers.maintenance.housekeeping import Housekeeping
-from openfall.workers.outbox.dispatcher import OutboxSettings as PostTerms
+from openfall.workers.outbox.dispatcher import OutboxSettings
 from openfall.workers.spool import Spool
 from openfall.workers.worker import StopMode, Worker, WorkerSettings
 
@@ -57,7 +57,7 @@ class WorkerConfig:
     backend: str | None = None
     keep_prompts: bool = False
     memory_limit: float = 0.85
-    post: PostTerms = field(default_factory=PostTerms)
+    post: OutboxSettings = field(default_factory=OutboxSettings)
     """To whom the degrade worker posts what is to be told."""
     on_ready: Callable[[], object] = lambda: None
     """Called when the worker is registered and about to make its first claim."""

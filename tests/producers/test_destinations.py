@@ -101,6 +101,10 @@ def test_a_webhook_needs_a_secret_to_be_signed_with(loaded: LoadedConfig) -> Non
         ("https://[::ffff:10.0.0.1]/", "private address"),
         ("https://[fe80::1]/", "private address"),
         ("https://[fd00::1]/", "private address"),
+        ("https://[64:ff9b::7f00:1]/", "private address"),
+        ("https://[2002:7f00:1::]/", "private address"),
+        ("https://192.0.0.192/", "private address"),
+        ("https://168.63.129.16/", "private address"),
     ],
 )
 def test_a_webhook_leads_to_a_public_place_over_https(loaded: LoadedConfig, url: Any, words: str) -> None:

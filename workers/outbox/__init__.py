@@ -1,1 +1,1 @@
-"""What leaves the house: what the outbox holds, where it may go, how it is signed and told, when it is tried again."""
+"""Delivers webhooks and notices: which URLs are allowed, how they are signed and worded, when they are retried."""

@@ -1,4 +1,4 @@
-"""What came of a post, and when it is tried again. Pure."""
+"""The outcome of one delivery attempt, and when the next attempt is due. Pure functions."""
 
 from __future__ import annotations
 
@@ -7,34 +7,33 @@ from dataclasses import dataclass
 from openfall.workers.backends.retry_after import retry_after
 from openfall.workers.outbox.sender import NotSent, WebhookResponse
 
-JOB_WAITS = (5.0, 300.0, 1800.0, 7200.0, 18000.0, 36000.0, 36000.0)
-"""Seconds between the tries of a job's webhook: Svix's schedule, which that of Standard Webhooks begins with."""
+JOB_RETRY_SECONDS = (5.0, 300.0, 1800.0, 7200.0, 18000.0, 36000.0, 36000.0)
+"""Delays between the attempts for a job's webhook: Svix's schedule. The one of Standard Webhooks starts the same."""
 
-NOTICE_FIRST, NOTICE_MOST, NOTICE_FOR = 5.0, 600.0, 3 * 86400.0
-"""A notice is tried again after 5 s, 10 s, 20 s ... 10 min, for three days."""
+NOTICE_INITIAL_SECONDS, NOTICE_MAX_SECONDS, NOTICE_GIVE_UP_SECONDS = 5.0, 600.0, 3 * 86400.0
+"""A notice is retried after 5 s, 10 s, 20 s ... 10 min, for three days."""
 
-SPREAD = 0.2
-"""Every wait is longer or shorter by up to this share, so that what failed together does not come back together."""
+JITTER_SHARE = 0.2
+"""Every delay varies by up to this share, so that deliveries that failed together are not retried together."""
 
-MOST_ASKED = 3600.0
-"""A server may ask for so long a wait (seconds), and not for more."""
+MAX_RETRY_AFTER_SECONDS = 3600.0
+"""The longest delay that a server may ask for."""
 
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """It arrived; as `message`, where a notifier gives messages an id. `pause`: seconds until it takes another."""
+    """The server accepted it. `message_id` is the notifier's id of the message, if it has one."""
 
-    message: str = ""
-    pause: float = 0.0
+    message_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """It did not arrive. `asked`: the server wants so many seconds first. `gone`: it wants no more of this (410).
-    `refused`: our own rules keep it from being sent. `unreachable`: the host said nothing at all."""
+    """The attempt failed. `retry_after`: seconds that the server asked for. `gone`: the server wants no more (410).
+    `refused`: the URL policy forbids it. `unreachable`: the host did not answer."""
 
-    why: str
-    asked: float | None = None
+    reason: str
+    retry_after: float | None = None
     gone: bool = False
     refused: bool = False
     unreachable: bool = False
@@ -42,35 +41,37 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Deferred:
-    """It was not tried: its server takes nothing for so many seconds."""
+    """It was not attempted: the server accepts nothing for `seconds`."""
 
-    wait: float
-
-
-Outcome = Delivered | Failed | Deferred
+    seconds: float
 
 
-def classify_response(reply: WebhookResponse | NotSent) -> Delivered | Failed:
-    """What an answer means, after Standard Webhooks: 2xx is an arrival, 410 a farewell, everything else a failure."""
-    if isinstance(reply, NotSent):
-        return Failed(reply.why, refused=reply.refused, unreachable=not reply.refused)
-    if 200 <= reply.status < 300:
+DeliveryResult = Delivered | Failed | Deferred
+
+
+def classify_response(response: WebhookResponse | NotSent) -> Delivered | Failed:
+    """What a response means, after Standard Webhooks. 2xx: delivered; 410: stop sending; all others: failed."""
+    if isinstance(response, NotSent):
+        return Failed(response.reason, refused=response.refused, unreachable=not response.refused)
+    if 200 <= response.status < 300:
         return Delivered()
-    words = f"HTTP {reply.status}" + (", a redirect, which is not followed" if 300 <= reply.status < 400 else "")
-    return Failed(words, asked=retry_after(reply.headers), gone=reply.status == 410)
+    redirect = ", a redirect, which is not followed" if 300 <= response.status < 400 else ""
+    return Failed(
+        f"HTTP {response.status}{redirect}", retry_after=retry_after(response.headers), gone=response.status == 410
+    )
 
 
-def next_job_try(tries: int, chance: float, asked: float | None = None) -> float | None:
-    """Seconds until a job's webhook is tried again after it failed `tries` times; None: that was the last time."""
-    return _spread(JOB_WAITS[tries - 1], chance, asked) if tries <= len(JOB_WAITS) else None
+def job_retry_delay(tries: int, jitter: float, retry_after: float | None = None) -> float | None:
+    """Seconds until the next attempt after `tries` failed attempts for a job's webhook; None: give up."""
+    return _spread(JOB_RETRY_SECONDS[tries - 1], jitter, retry_after) if tries <= len(JOB_RETRY_SECONDS) else None
 
 
-def next_notice_try(tries: int, age: float, chance: float, asked: float | None = None) -> float | None:
-    """The same of a notice, which was tried first `age` seconds ago."""
-    wait = _spread(min(NOTICE_MOST, NOTICE_FIRST * 2.0 ** min(tries - 1, 16)), chance, asked)
-    return wait if age + wait <= NOTICE_FOR else None
+def notice_retry_delay(tries: int, age: float, jitter: float, retry_after: float | None = None) -> float | None:
+    """The same for a notice, whose first attempt was `age` seconds ago."""
+    delay = _spread(min(NOTICE_MAX_SECONDS, NOTICE_INITIAL_SECONDS * 2.0 ** min(tries - 1, 16)), jitter, retry_after)
+    return delay if age + delay <= NOTICE_GIVE_UP_SECONDS else None
 
 
-def _spread(wait: float, chance: float, asked: float | None) -> float:
-    """What the server asked for is never undercut, up to `MOST_ASKED`."""
-    return max(wait * (1 + SPREAD * (2 * chance - 1)), min(asked or 0.0, MOST_ASKED))
+def _spread(delay: float, jitter: float, retry_after: float | None) -> float:
+    """Apply `jitter` in [0, 1]. The result is never shorter than what the server asked for, up to the maximum."""
+    return max(delay * (1 + JITTER_SHARE * (2 * jitter - 1)), min(retry_after or 0.0, MAX_RETRY_AFTER_SECONDS))

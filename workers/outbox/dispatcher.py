@@ -1,4 +1,4 @@
-"""The post office: what the outbox holds is posted, several at a time, and tried again until it is delivered."""
+"""Delivers the entries of the outbox, several at a time, and retries each until it is delivered or given up."""
 
 from __future__ import annotations
 
@@ -25,228 +25,242 @@ from openfall.workers.outbox import signing
 from openfall.workers.outbox.delivery import (
     Deferred,
     Delivered,
+    DeliveryResult,
     Failed,
-    Outcome,
     classify_response,
-    next_job_try,
-    next_notice_try,
+    job_retry_delay,
+    notice_retry_delay,
 )
 from openfall.workers.outbox.host_backoff import HostBackoff
 from openfall.workers.outbox.notifiers.discord import DiscordNotifier
 from openfall.workers.outbox.notifiers.webhook import WebhookNotifier
 from openfall.workers.outbox.notifiers.wording import Notice, Notifier
 from openfall.workers.outbox.sender import Sender, WebhookRequest
-from openfall.workers.outbox.url_policy import TRUSTED, UrlPolicy, host_of
+from openfall.workers.outbox.url_policy import TRUSTED, UrlPolicy, host_and_port
 
 log = logging.getLogger("openfall.outbox")
 
-AT_ONCE = 8
-"""Posts of one worker at a time."""
+MAX_CONCURRENT_DELIVERIES = 8
 
-WRITE_DOWN_FOR = 40.0
-"""Seconds for which what came of a post is tried to be written down while Redis is away: within the entry's lease."""
+RECORD_TIMEOUT_SECONDS = 40.0
+"""How long a worker tries to record a delivery while Redis is away. It ends before the entry's lease does."""
 
-NOT_YET = 60.0
-"""Seconds until another look at what only a newer openfall can read."""
+UNREADABLE_RETRY_SECONDS = 60.0
+"""Delay before the next look at an entry that only a newer openfall can read."""
 
-
-MOST_TOLD = 1000
-"""So many refusals are remembered, each to be told once."""
+MAX_LOGGED_REFUSALS = 1000
+"""Refusals that are remembered, so that each is logged once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutboxSettings:
-    """To whom, how, how often. `discord` and `webhook` are the operator's own URLs, `rules` are for those of producers.
+    """Where and how to deliver. `discord` and `webhook` are the operator's own URLs; `url_policy` is for the URLs of
+    producers.
 
-    Without a `secret` no webhook is posted. `at_most`: so many new incidents in so many seconds are told to each of
-    the operator's.
+    Without a `secret` no webhook is posted. `rate_limit`: the number of new incidents that each of the operator's
+    notifiers reports in a number of seconds.
     """
 
     discord: str | None = None
     webhook: str | None = None
     secret: str | None = None
-    at_most: tuple[int, float] = (1, 600.0)
-    on_recovery: bool = True
-    rules: UrlPolicy = field(default_factory=UrlPolicy)
+    rate_limit: tuple[int, float] = (1, 600.0)
+    notify_recovery: bool = True
+    url_policy: UrlPolicy = field(default_factory=UrlPolicy)
 
     @property
     def notifiers(self) -> tuple[str, ...]:
-        """The names of those who are told of incidents."""
+        """The names of the configured notifiers."""
         return tuple(name for name, url in (("discord", self.discord), ("webhook", self.webhook)) if url)
 
 
 class OutboxDispatcher:
-    """Posts what is due. `chance` in [0, 1] spreads the tries; `clock` is monotonic. It belongs to one event loop."""
+    """Delivers due entries. `jitter` in [0, 1] spreads the retries; `clock` is monotonic. It belongs to one event
+    loop."""
 
     def __init__(
         self,
         link: RedisConnection,
-        terms: OutboxSettings,
-        chance: Callable[[], float],
+        settings: OutboxSettings,
+        jitter: Callable[[], float],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._link, self._terms, self._chance = link, terms, chance
-        self._sender, self._trusted = Sender(terms.rules), Sender(TRUSTED)
-        self._notifiers = _notifiers(terms, self._trusted, clock)
-        self._rests = HostBackoff(clock)
-        self._posting: set[asyncio.Task[None]] = set()
-        self._told: set[str] = set()
+        self._link, self._settings, self._jitter = link, settings, jitter
+        self._sender, self._trusted_sender = Sender(settings.url_policy), Sender(TRUSTED)
+        self._notifiers = _open_notifiers(settings, self._trusted_sender, clock)
+        self._host_backoff = HostBackoff(clock)
+        self._deliveries: set[asyncio.Task[None]] = set()
+        self._logged_refusals: set[str] = set()
 
-    async def round(self) -> None:
-        """Take what is due and post it; returns when nothing more is due, or as many posts as may be are under way.
+    async def dispatch(self) -> None:
+        """Claim and deliver until no entry is due, or as many deliveries as permitted are in flight.
 
-        Posts go on after it: one that hangs holds up no other. Raises a `StoreError`.
+        The deliveries continue after it returns: one that hangs holds up no other. Raises a `StoreError`.
         """
-        while free := AT_ONCE - len(self._posting):
-            taken = await outbox.claim_entries(self._link, free)
-            for one in taken:
-                task = asyncio.create_task(self._carry(one), name=one.entry)
-                self._posting.add(task)
-                task.add_done_callback(self._posting.discard)
-            if len(taken) < free:
+        while free := MAX_CONCURRENT_DELIVERIES - len(self._deliveries):
+            entries = await outbox.claim_entries(self._link, free)
+            for entry in entries:
+                task = asyncio.create_task(self._deliver(entry), name=entry.entry)
+                self._deliveries.add(task)
+                task.add_done_callback(self._deliveries.discard)
+            if len(entries) < free:
                 return
-            await asyncio.wait(self._posting, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(self._deliveries, return_when=asyncio.FIRST_COMPLETED)
 
-    async def settle(self) -> None:
-        """Return when every post that is under way has ended."""
-        while self._posting:
-            await asyncio.wait(self._posting)
+    async def wait_idle(self) -> None:
+        """Return when no delivery is in flight."""
+        while self._deliveries:
+            await asyncio.wait(self._deliveries)
 
     async def close(self) -> None:
-        """Stop what is under way: it is taken again when its lease ends."""
-        await cancel_all(*self._posting)
+        """Cancel the deliveries in flight: another worker claims them when their lease ends."""
+        await cancel_all(*self._deliveries)
         await self._sender.close()
-        await self._trusted.close()
+        await self._trusted_sender.close()
 
-    async def _carry(self, taken: ClaimedEntry) -> None:
+    async def _deliver(self, claimed: ClaimedEntry) -> None:
         try:
-            match taken.subject:
-                case JobEntry() as post:
-                    await self._post_job(taken, post)
-                case NoticeEntry() as post:
-                    await self._post_notice(taken, post)
+            match claimed.subject:
+                case JobEntry() as job_entry:
+                    await self._deliver_job(claimed, job_entry)
+                case NoticeEntry() as notice_entry:
+                    await self._deliver_notice(claimed, notice_entry)
                 case None:
-                    log.warning("%s: nobody knows what that is; it is not posted", taken.entry)
-                    await self._write(lambda: outbox.mark_delivered(self._link, taken))
+                    log.warning("%s: unknown kind of outbox entry; removed", claimed.entry)
+                    await self._record(lambda: outbox.mark_delivered(self._link, claimed))
         except StoreUnreachable:
-            log.debug("%s: Redis is away; it is taken again", taken.entry)
+            log.debug("%s: Redis is unreachable; the entry is claimed again later", claimed.entry)
         except StoreError as error:
-            log.warning("%s: %s", taken.entry, error)
-        except Exception:  # a bug of ours must not end what else is to be posted
-            log.exception("%s: openfall itself failed to post it; it is taken again", taken.entry)
+            log.warning("%s: %s", claimed.entry, error)
+        except Exception:  # a bug here must not stop the other deliveries
+            log.exception("%s: internal error; the entry is claimed again later", claimed.entry)
 
-    async def _post_job(self, taken: ClaimedEntry, post: JobEntry) -> None:
+    async def _deliver_job(self, claimed: ClaimedEntry, job_entry: JobEntry) -> None:
         try:
-            letter = await outbox.read_notification(self._link, post)
+            notification = await outbox.read_notification(self._link, job_entry)
         except UnreadableEnvelope as error:
-            log.warning("%s: %s", taken.entry, error)
-            await self._write(lambda: outbox.defer_entry(self._link, taken, NOT_YET))
+            log.warning("%s: %s", claimed.entry, error)
+            await self._record(lambda: outbox.defer_entry(self._link, claimed, UNREADABLE_RETRY_SECONDS))
             return
-        if letter is None:
-            await self._nothing_to_tell(taken, post)
+        if notification is None:
+            await self._drop_outdated(claimed, job_entry)
             return
-        host = host_of(letter.url)
-        rest = self._rests.left(host)
-        outcome: Outcome = Deferred(rest) if rest else await self._send(taken, letter)
-        if isinstance(outcome, Failed) and outcome.unreachable:
-            self._rests.begin(host)
-        elif not isinstance(outcome, Deferred):
-            self._rests.end(host)
-        if isinstance(outcome, Delivered):
-            await self._write(lambda: outbox.mark_delivered(self._link, taken))
-        elif isinstance(outcome, Deferred):
-            await self._put_off(taken, outcome)
+        host = host_and_port(notification.url)
+        result = await self._post_notification(claimed, notification, host)
+        if isinstance(result, Delivered):
+            await self._record(lambda: outbox.mark_delivered(self._link, claimed))
+        elif isinstance(result, Deferred):
+            await self._defer(claimed, result)
         else:
-            await self._failed(taken, host, outcome, next_job_try(taken.tries + 1, self._chance(), outcome.asked))
+            delay = job_retry_delay(claimed.tries + 1, self._jitter(), result.retry_after)
+            await self._record_failure(claimed, host, result, delay)
 
-    async def _nothing_to_tell(self, taken: ClaimedEntry, post: JobEntry) -> None:
-        """The job goes on since, or its result was forgotten before its webhook could be delivered."""
-        if post.kind == DONE and await outbox.is_forgotten(self._link, post):
-            why = "its result has passed its time"
-            log.error("%s: given up after %d tries: %s", taken.entry, taken.tries, why)
-            await self._write(lambda: outbox.mark_dead(self._link, taken, "", why))
+    async def _drop_outdated(self, claimed: ClaimedEntry, job_entry: JobEntry) -> None:
+        """Remove an entry whose job was requeued since, or whose result expired before it could be delivered."""
+        if job_entry.kind == DONE and await outbox.is_forgotten(self._link, job_entry):
+            reason = "its result has expired"
+            log.error("%s: given up after %d tries: %s", claimed.entry, claimed.tries, reason)
+            await self._record(lambda: outbox.mark_dead(self._link, claimed, "", reason))
         else:
-            await self._write(lambda: outbox.mark_delivered(self._link, taken))
+            await self._record(lambda: outbox.mark_delivered(self._link, claimed))
 
-    async def _send(self, taken: ClaimedEntry, letter: JobNotification) -> Outcome:
-        if not self._terms.secret:
-            return Failed(
-                "webhooks are signed, and there is nothing to sign with: set `webhooks: secret`", refused=True
-            )
-        data = {**letter.result.as_json(), "reply_to": letter.reply_to}
-        payload = signing.body(f"job.{letter.result.status}", letter.at, data)
-        event = f"{taken.entry}:{letter.at:.3f}"  # a job that is replayed ends, or is held, once more
-        signed = signing.headers(event, taken.now, payload, self._terms.secret)
-        return classify_response(await self._sender.send(WebhookRequest(url=letter.url, body=payload, headers=signed)))
+    async def _post_notification(
+        self, claimed: ClaimedEntry, notification: JobNotification, host: str
+    ) -> DeliveryResult:
+        """Post to a producer's URL, unless its host is paused."""
+        pause = self._host_backoff.remaining(host)
+        if pause:
+            return Deferred(pause)
+        result = await self._send(claimed, notification)
+        if isinstance(result, Failed) and result.unreachable:
+            self._host_backoff.record_failure(host)
+        else:
+            self._host_backoff.record_answer(host)
+        return result
 
-    async def _post_notice(self, taken: ClaimedEntry, post: NoticeEntry) -> None:
-        notifier = self._notifiers.get(post.notifier)
-        if notifier is None:
-            log.info("%s: no such notifier is configured; it is not posted", taken.entry)
-            await self._write(lambda: outbox.mark_delivered(self._link, taken))
-            return
-        every = notifier.update_every
-        most, seconds = self._terms.at_most
-        turns = NoticeRate(
-            max_notices=most,
-            interval_seconds=seconds,
-            update_interval_seconds=every,
-            notify_recovery=self._terms.on_recovery,
+    async def _send(self, claimed: ClaimedEntry, notification: JobNotification) -> Delivered | Failed:
+        if not self._settings.secret:
+            return Failed("webhooks must be signed and no secret is configured: set `webhooks: secret`", refused=True)
+        data = {**notification.result.as_json(), "reply_to": notification.reply_to}
+        body = signing.event_body(f"job.{notification.result.status}", notification.at, data)
+        event = f"{claimed.entry}:{notification.at:.3f}"  # a replayed job ends, or is held, once more
+        headers = signing.signed_headers(event, claimed.now, body, self._settings.secret)
+        return classify_response(
+            await self._sender.send(WebhookRequest(url=notification.url, body=body, headers=headers))
         )
-        turn = await outbox.admit_notice(self._link, taken, turns)
-        if turn is None:
+
+    async def _deliver_notice(self, claimed: ClaimedEntry, notice_entry: NoticeEntry) -> None:
+        notifier = self._notifiers.get(notice_entry.notifier)
+        if notifier is None:
+            log.info("%s: this notifier is not configured; removed", claimed.entry)
+            await self._record(lambda: outbox.mark_delivered(self._link, claimed))
             return
-        notice = Notice(entry=taken.entry, kind=post.kind, incident=turn.incident, unmentioned=turn.unmentioned,
-                        now=turn.now)  # fmt: skip
-        outcome = await notifier.tell(notice)
-        if isinstance(outcome, Delivered):
-            message = outcome.message
-            await self._write(lambda: outbox.record_notified(self._link, taken, turn, message, every))
-        elif isinstance(outcome, Deferred):
-            await self._put_off(taken, outcome)
+        update_interval = notifier.update_interval_seconds
+        max_notices, interval = self._settings.rate_limit
+        rate = NoticeRate(
+            max_notices=max_notices, interval_seconds=interval, update_interval_seconds=update_interval,
+            notify_recovery=self._settings.notify_recovery,
+        )  # fmt: skip
+        admission = await outbox.admit_notice(self._link, claimed, rate)
+        if admission is None:
+            return
+        notice = Notice(
+            entry=claimed.entry, kind=notice_entry.kind, incident=admission.incident,
+            unmentioned=admission.unmentioned, now=admission.now,
+        )  # fmt: skip
+        result = await notifier.notify(notice)
+        if isinstance(result, Delivered):
+            message_id = result.message_id
+            await self._record(
+                lambda: outbox.record_notified(self._link, claimed, admission, message_id, update_interval)
+            )
+        elif isinstance(result, Deferred):
+            await self._defer(claimed, result)
         else:
-            age = taken.now - taken.first_claimed_at
-            wait = next_notice_try(taken.tries + 1, age, self._chance(), outcome.asked)
-            await self._failed(taken, post.notifier, outcome, wait)
+            age = claimed.now - claimed.first_claimed_at
+            delay = notice_retry_delay(claimed.tries + 1, age, self._jitter(), result.retry_after)
+            await self._record_failure(claimed, notice_entry.notifier, result, delay)
 
-    async def _put_off(self, taken: ClaimedEntry, outcome: Deferred) -> None:
-        wait = outcome.wait * (1 + 0.2 * self._chance())
-        await self._write(lambda: outbox.defer_entry(self._link, taken, wait))
+    async def _defer(self, claimed: ClaimedEntry, deferred: Deferred) -> None:
+        delay = deferred.seconds * (1 + 0.2 * self._jitter())
+        await self._record(lambda: outbox.defer_entry(self._link, claimed, delay))
 
-    async def _failed(self, taken: ClaimedEntry, place: str, outcome: Failed, wait: float | None) -> None:
-        """Try again after `wait` seconds; None: that was the last time. `place` is what may be shown of its address."""
-        if outcome.gone or wait is None:
-            log.error("%s: given up after %d tries at %s: %s", taken.entry, taken.tries + 1, place, outcome.why)
-            await self._write(lambda: outbox.mark_dead(self._link, taken, place, outcome.why))
+    async def _record_failure(self, claimed: ClaimedEntry, target: str, failed: Failed, delay: float | None) -> None:
+        """Schedule a retry in `delay` seconds; None: give up. `target` is the part of the URL that may be shown."""
+        if failed.gone or delay is None:
+            log.error("%s: given up after %d tries at %s: %s", claimed.entry, claimed.tries + 1, target, failed.reason)
+            await self._record(lambda: outbox.mark_dead(self._link, claimed, target, failed.reason))
             return
-        if outcome.refused and outcome.why not in self._told:
-            if len(self._told) >= MOST_TOLD:
-                self._told.clear()
-            self._told.add(outcome.why)
-            log.error("%s: not posted: %s", taken.entry, outcome.why)
-        elif not outcome.refused:
-            log.warning("%s: not delivered at %s: %s; again in %.0f s", taken.entry, place, outcome.why, wait)
-        await self._write(lambda: outbox.retry_entry(self._link, taken, wait, outcome.why))
+        if not failed.refused:
+            log.warning("%s: not delivered to %s: %s; retry in %.0f s", claimed.entry, target, failed.reason, delay)
+        elif failed.reason not in self._logged_refusals:
+            if len(self._logged_refusals) >= MAX_LOGGED_REFUSALS:
+                self._logged_refusals.clear()
+            self._logged_refusals.add(failed.reason)
+            log.error("%s: not posted: %s", claimed.entry, failed.reason)
+        await self._record(lambda: outbox.retry_entry(self._link, claimed, delay, failed.reason))
 
-    async def _write(self, step: Callable[[], Awaitable[bool]]) -> None:
-        """Write down what came of a post, also when Redis is away for a while: what was posted is not posted again."""
+    async def _record(self, write: Callable[[], Awaitable[bool]]) -> None:
+        """Record a delivery, and keep trying while Redis is away: what was posted is not posted again."""
         try:
-            async with asyncio.timeout(WRITE_DOWN_FOR):
+            async with asyncio.timeout(RECORD_TIMEOUT_SECONDS):
                 while True:
                     try:
-                        await step()
+                        await write()
                         return
                     except StoreUnreachable:
                         await asyncio.sleep(0.5)
         except TimeoutError:
-            raise StoreUnreachable("Redis is away for long") from None
+            raise StoreUnreachable(f"Redis was unreachable for {RECORD_TIMEOUT_SECONDS:.0f} s") from None
 
 
-def _notifiers(terms: OutboxSettings, sender: Sender, clock: Callable[[], float]) -> Mapping[str, Notifier]:
-    found: dict[str, Notifier] = {}
-    if terms.discord:
-        found["discord"] = DiscordNotifier(url=terms.discord, sender=sender, clock=clock)
-    if terms.webhook and terms.secret:
-        every = terms.at_most[1]
-        found["webhook"] = WebhookNotifier(url=terms.webhook, secret=terms.secret, sender=sender, update_every=every)
-    return found
+def _open_notifiers(settings: OutboxSettings, sender: Sender, clock: Callable[[], float]) -> Mapping[str, Notifier]:
+    notifiers: dict[str, Notifier] = {}
+    if settings.discord:
+        notifiers["discord"] = DiscordNotifier(url=settings.discord, sender=sender, clock=clock)
+    if settings.webhook and settings.secret:
+        interval = settings.rate_limit[1]
+        notifiers["webhook"] = WebhookNotifier(
+            url=settings.webhook, secret=settings.secret, sender=sender, update_interval_seconds=interval
+        )
+    return notifiers

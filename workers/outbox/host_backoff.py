@@ -1,4 +1,4 @@
-"""Hosts that do not answer are left alone for a while, so that what hangs on them holds up no other post."""
+"""Pauses deliveries to hosts that do not answer, so that one silent host holds up no other delivery."""
 
 from __future__ import annotations
 
@@ -6,34 +6,34 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-FIRST, MOST = 4.0, 300.0
-"""Seconds: after the first silence, then twice, four times ... up to this."""
+INITIAL_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS = 4.0, 300.0
+"""The first pause; each further one is twice as long, up to the maximum."""
 
-MOST_HOSTS = 1000
-"""So many hosts are remembered; beyond that the oldest rest is forgotten."""
+MAX_HOSTS = 1000
+"""Hosts that are remembered. Beyond that the oldest entry is dropped."""
 
 
 @dataclass(slots=True)
 class HostBackoff:
-    """What one process knows of silent hosts. `clock` is monotonic, in seconds."""
+    """The silent hosts that one process knows. `clock` is monotonic, in seconds."""
 
     clock: Callable[[], float] = time.monotonic
-    _known: dict[str, tuple[float, float]] = field(default_factory=dict, init=False)
-    """Host -> until when, and how long that was."""
+    _pauses: dict[str, tuple[float, float]] = field(default_factory=dict, init=False)
+    """Host -> when its pause ends, and how long the pause is."""
 
-    def left(self, host: str) -> float:
-        """Seconds for which the host is left alone; 0: it may be asked."""
-        return max(0.0, self._known.get(host, (0.0, 0.0))[0] - self.clock())
+    def remaining(self, host: str) -> float:
+        """Seconds until the host may be called again; 0: now."""
+        return max(0.0, self._pauses.get(host, (0.0, 0.0))[0] - self.clock())
 
-    def begin(self, host: str) -> None:
-        """The host was silent. What was under way when its rest began makes it no longer."""
-        if self.left(host):
+    def record_failure(self, host: str) -> None:
+        """Start a pause. A call that was already in flight when a pause began does not extend it."""
+        if self.remaining(host):
             return
-        length = min(MOST, 2 * self._known.pop(host, (0.0, FIRST / 2))[1])
-        self._known[host] = (self.clock() + length, length)
-        if len(self._known) > MOST_HOSTS:
-            del self._known[next(iter(self._known))]
+        length = min(MAX_BACKOFF_SECONDS, 2 * self._pauses.pop(host, (0.0, INITIAL_BACKOFF_SECONDS / 2))[1])
+        self._pauses[host] = (self.clock() + length, length)
+        if len(self._pauses) > MAX_HOSTS:
+            del self._pauses[next(iter(self._pauses))]
 
-    def end(self, host: str) -> None:
-        """The host has answered."""
-        self._known.pop(host, None)
+    def record_answer(self, host: str) -> None:
+        """The host has answered: forget its pauses."""
+        self._pauses.pop(host, None)

@@ -1,7 +1,7 @@
-"""One POST to a stranger's server: bounded in time and size, to an address that was checked, and never redirected.
+"""One HTTP request to a foreign server: limited in time and size, sent only to checked addresses, never redirected.
 
-The name is resolved once, every address that it has is checked, and the connection goes to one of those: between the
-check and the use nothing is resolved again. An answer's body is read up to a bound, for what a notifier says in it.
+The sender resolves the host once, checks every address, and connects to one of them: nothing is resolved again between
+the check and the use. It reads the response body up to a limit, for what a notifier's server says in it.
 """
 
 from __future__ import annotations
@@ -22,23 +22,22 @@ from openfall.workers.outbox.url_policy import (
     UrlPolicy,
     UrlRefused,
     check_addresses,
-    checked_url,
-    resolve,
+    check_url,
+    resolve_host,
 )
 
-TIMEOUT = 20.0
-"""Seconds that a post may take, from its name's resolution to the end of its answer."""
+TIMEOUT_SECONDS = 20.0
+"""For the whole exchange, from the DNS lookup to the end of the response."""
 
-MOST_READ = 64 * 1024
-"""Bytes of an answer that are read."""
+MAX_RESPONSE_BYTES = 64 * 1024
 
-AT_ONCE = 8
-"""Names that are resolved at once: a slow name server holds no more threads than these."""
+MAX_CONCURRENT_LOOKUPS = 8
+"""DNS lookups at a time: a slow name server holds no more threads than these."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebhookRequest:
-    """What is sent where. The body is JSON."""
+    """A request to send. The body is JSON."""
 
     url: str
     body: bytes
@@ -48,7 +47,7 @@ class WebhookRequest:
 
 @dataclass(frozen=True, slots=True)
 class WebhookResponse:
-    """What the server said. Header names are in lower case; no more than `MOST_READ` bytes of the body."""
+    """The server's response. Header names are in lower case; `body` has at most `MAX_RESPONSE_BYTES`."""
 
     status: int
     headers: Mapping[str, str]
@@ -57,52 +56,54 @@ class WebhookResponse:
 
 @dataclass(frozen=True, slots=True)
 class NotSent:
-    """Nobody answered. `refused`: by our own rules, and `why` has the remedy; otherwise the host cannot be reached."""
+    """There is no response. `refused`: the URL policy forbids it, and `reason` has the remedy; otherwise the host
+    cannot be reached."""
 
-    why: str
+    reason: str
     refused: bool = False
 
 
 Lookup = Callable[[str, int], Sequence[str]]
-"""The addresses of a host; an `OSError` when it has none."""
+"""Returns the addresses of a host. Raises `OSError` if it has none."""
 
 
 class Sender:
-    """Posts under one set of rules. Raises `asyncio.CancelledError` only. It belongs to one event loop."""
+    """Sends requests under one URL policy. Raises only `asyncio.CancelledError`. It belongs to one event loop."""
 
-    def __init__(self, rules: UrlPolicy, *, lookup: Lookup | None = None, timeout: float = TIMEOUT) -> None:
-        self._rules, self._timeout = rules, timeout
-        self._lookup = lookup or resolve
-        self._roots = trusted_roots()  # now: it takes 20 to 50 ms
-        self._lookups = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="resolve")
+    def __init__(
+        self, policy: UrlPolicy, *, lookup: Lookup = resolve_host, timeout_seconds: float = TIMEOUT_SECONDS
+    ) -> None:
+        self._policy, self._lookup, self._timeout_seconds = policy, lookup, timeout_seconds
+        self._ssl = trusted_roots()  # here, not in the first request: it takes 20 to 50 ms
+        self._lookup_threads = ThreadPoolExecutor(MAX_CONCURRENT_LOOKUPS, thread_name_prefix="resolve")
 
-    async def send(self, parcel: WebhookRequest) -> WebhookResponse | NotSent:
-        """Send it once, and read what is said to it."""
+    async def send(self, request: WebhookRequest) -> WebhookResponse | NotSent:
+        """Send a request once and read the response."""
         try:
-            async with asyncio.timeout(self._timeout):
-                return await self._send(parcel)
+            async with asyncio.timeout(self._timeout_seconds):
+                return await self._send(request)
         except UrlRefused as error:
             return NotSent(str(error), refused=True)
         except TimeoutError:
-            return NotSent(f"no whole answer within {self._timeout:g} s")
+            return NotSent(f"no complete response within {self._timeout_seconds:g} s")
         except aiohttp.ClientError as error:
-            return NotSent(_told(error))
+            return NotSent(_describe(error))
         except OSError as error:
-            return NotSent(_told_by_system(error))
+            return NotSent(_describe_os_error(error))
 
     async def close(self) -> None:
-        self._lookups.shutdown(wait=False, cancel_futures=True)
+        self._lookup_threads.shutdown(wait=False, cancel_futures=True)
 
-    async def _send(self, parcel: WebhookRequest) -> WebhookResponse:
-        url = checked_url(parcel.url, self._rules)
+    async def _send(self, request: WebhookRequest) -> WebhookResponse:
+        url = check_url(request.url, self._policy)
         host, port = str(url.host), url.port or 0
         loop = asyncio.get_running_loop()
-        addresses = await loop.run_in_executor(self._lookups, self._lookup, host, port)
-        check_addresses(host, addresses, self._rules)
-        return await self._exchange(parcel, url, _Pinned(addresses))
+        addresses = await loop.run_in_executor(self._lookup_threads, self._lookup, host, port)
+        check_addresses(host, addresses, self._policy)
+        return await self._exchange(request, url, _CheckedAddresses(addresses))
 
-    async def _exchange(self, parcel: WebhookRequest, url: URL, resolver: AbstractResolver) -> WebhookResponse:
-        connector = aiohttp.TCPConnector(resolver=resolver, use_dns_cache=False, force_close=True, ssl=self._roots)
+    async def _exchange(self, request: WebhookRequest, url: URL, resolver: AbstractResolver) -> WebhookResponse:
+        connector = aiohttp.TCPConnector(resolver=resolver, use_dns_cache=False, force_close=True, ssl=self._ssl)
         headers = {"content-type": "application/json", "accept-encoding": "identity", "user-agent": "openfall"}
         async with (
             aiohttp.ClientSession(
@@ -113,15 +114,15 @@ class Sender:
                 trust_env=False,
             ) as session,
             session.request(
-                parcel.method, url, data=parcel.body, headers={**headers, **parcel.headers}, allow_redirects=False
+                request.method, url, data=request.body, headers={**headers, **request.headers}, allow_redirects=False
             ) as response,
         ):
-            told = {name.lower(): value for name, value in response.headers.items()}
-            return WebhookResponse(response.status, told, await _read(response))
+            response_headers = {name.lower(): value for name, value in response.headers.items()}
+            return WebhookResponse(response.status, response_headers, await _read_body(response))
 
 
-class _Pinned(AbstractResolver):
-    """Knows the addresses that were checked, and no other."""
+class _CheckedAddresses(AbstractResolver):
+    """Resolves every host to the addresses that were checked."""
 
     def __init__(self, addresses: Sequence[str]) -> None:
         self._addresses = addresses
@@ -138,36 +139,36 @@ class _Pinned(AbstractResolver):
         ]  # fmt: skip
 
     async def close(self) -> None:
-        """It holds nothing."""
+        """Nothing to close."""
 
 
-async def _read(response: aiohttp.ClientResponse) -> bytes:
-    """The beginning of a body. That it breaks off says nothing against the status, which was there before."""
+async def _read_body(response: aiohttp.ClientResponse) -> bytes:
+    """The first bytes of a body. If the connection breaks, the status still counts: it arrived before the body."""
     body = bytearray()
     try:
         async for chunk in response.content.iter_any():
             body += chunk
-            if len(body) >= MOST_READ:
+            if len(body) >= MAX_RESPONSE_BYTES:
                 break
     except aiohttp.ClientError:
         pass
-    return bytes(body[:MOST_READ])
+    return bytes(body[:MAX_RESPONSE_BYTES])
 
 
-def _told(error: aiohttp.ClientError) -> str:
-    """What went wrong, without the address: it may hold a token."""
+def _describe(error: aiohttp.ClientError) -> str:
+    """The error without the URL: it may contain a token."""
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return "its certificate is not valid for this host"
     if isinstance(error, aiohttp.ClientSSLError):
-        return "it speaks no TLS that we do"
+        return "TLS handshake failed"
     if isinstance(error, aiohttp.ClientConnectorError):
-        return _told_by_system(error.os_error)
+        return _describe_os_error(error.os_error)
     if isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError):
-        return "the connection broke off"
-    return f"no HTTP was spoken ({type(error).__name__})"
+        return "the connection was closed"
+    return f"the server did not speak HTTP ({type(error).__name__})"
 
 
-def _told_by_system(error: OSError) -> str:
+def _describe_os_error(error: OSError) -> str:
     if isinstance(error, socket.gaierror):
-        return "its host name is not known"
+        return "its host name is unknown"
     return f"cannot connect: {os.strerror(error.errno).lower()}" if error.errno else "cannot connect"

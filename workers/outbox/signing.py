@@ -1,7 +1,7 @@
-"""A webhook as Standard Webhooks describes it (spec/standard-webhooks.md of that project): its body, and who signed it.
+"""Builds and signs webhooks as Standard Webhooks specifies (spec/standard-webhooks.md of that project).
 
-The body is `{"type", "timestamp", "data"}`. `webhook-id` stays the same however often an event is posted, and tells it
-from every other; `webhook-timestamp` is that of the try, in whole seconds; the signature is HMAC-SHA256 over
+The body is `{"type", "timestamp", "data"}`. `webhook-id` identifies the event and is the same for every attempt;
+`webhook-timestamp` is the time of the attempt in whole seconds; the signature is HMAC-SHA256 over
 `{id}.{timestamp}.{body}`.
 """
 
@@ -17,41 +17,41 @@ from typing import Any
 
 from pydantic_core import to_json
 
-PREFIX = "whsec_"
+SECRET_PREFIX = "whsec_"
 
 
-def body(kind: str, at: float, data: Mapping[str, Any]) -> bytes:
-    """The body of an event that happened `at` (epoch seconds)."""
-    return to_json({"type": kind, "timestamp": iso(at), "data": data})
+def event_body(event_type: str, timestamp: float, data: Mapping[str, Any]) -> bytes:
+    """The body of an event. `timestamp` (epoch seconds) is when it happened."""
+    return to_json({"type": event_type, "timestamp": iso_time(timestamp), "data": data})
 
 
-def headers(event: str, now: float, payload: bytes, secret: str) -> dict[str, str]:
-    """The headers of one try. `event` names what happened, and nothing else is named so."""
-    msg_id = "msg_" + blake2b(event.encode(), digest_size=12).hexdigest()
+def signed_headers(event: str, now: float, body: bytes, secret: str) -> dict[str, str]:
+    """The headers of one attempt. `event` must be unique to the event."""
+    message_id = "msg_" + blake2b(event.encode(), digest_size=12).hexdigest()
     timestamp = str(int(now))
     return {
-        "webhook-id": msg_id,
+        "webhook-id": message_id,
         "webhook-timestamp": timestamp,
-        "webhook-signature": signature(msg_id, timestamp, payload, secret),
+        "webhook-signature": sign(message_id, timestamp, body, secret),
     }
 
 
-def signature(msg_id: str, timestamp: str, payload: bytes, secret: str) -> str:
+def sign(message_id: str, timestamp: str, body: bytes, secret: str) -> str:
     """`v1,` and the signature in base64."""
-    signed = b".".join((msg_id.encode(), timestamp.encode(), payload))
+    signed = b".".join((message_id.encode(), timestamp.encode(), body))
     return "v1," + base64.b64encode(hmac.digest(_key(secret), signed, sha256)).decode()
 
 
-def iso(at: float) -> str:
-    """A moment in ISO 8601, UTC, to the millisecond."""
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def iso_time(timestamp: float) -> str:
+    """An epoch time in ISO 8601, UTC, with milliseconds."""
+    return datetime.fromtimestamp(timestamp, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _key(secret: str) -> bytes:
-    """The bytes of a secret: `whsec_` and base64, or its own text."""
-    if not secret.startswith(PREFIX):
+    """The key bytes of a secret: `whsec_` and base64, or the text itself."""
+    if not secret.startswith(SECRET_PREFIX):
         return secret.encode()
     try:
-        return base64.b64decode(secret.removeprefix(PREFIX), validate=True)
+        return base64.b64decode(secret.removeprefix(SECRET_PREFIX), validate=True)
     except binascii.Error:
         return secret.encode()

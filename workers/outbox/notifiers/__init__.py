@@ -1,1 +1,1 @@
-"""What people are told of an incident: the facts, and each notifier's way to tell them."""
+"""Tells people about incidents: the wording, and one module per notifier."""

@@ -1,7 +1,8 @@
-"""Notices for people on Discord: one message an incident, kept up to date, and one when it is over.
+"""Sends notices to Discord: one message per incident, which is kept up to date, and one when it is over.
 
-After Discord's documentation (Webhook Resource, Message Resource: embed limits, Rate Limits). Discord takes no key that
-would tell it a message posted twice: a worker killed between its answer and our writing that down posts it again.
+After Discord's documentation (Webhook Resource, Message Resource: embed limits, Rate Limits). Discord has no
+idempotency key: if a worker is killed after Discord's response and before it records the delivery, the next worker
+posts the message again.
 """
 
 from __future__ import annotations
@@ -17,111 +18,106 @@ from yarl import URL
 from openfall.router_core.degrading.policy import HoldReason
 from openfall.router_core.state.outbox import NoticeKind
 from openfall.workers.outbox.delivery import (
-    MOST_ASKED,
+    MAX_RETRY_AFTER_SECONDS,
     Deferred,
     Delivered,
+    DeliveryResult,
     Failed,
-    Outcome,
     classify_response,
 )
 from openfall.workers.outbox.notifiers.wording import (
-    SEEN,
+    REMEDY_LABELS,
     Notice,
-    listed,
+    advice,
+    format_counts,
     summary,
     title,
-    what_to_do,
 )
-from openfall.workers.outbox.sender import (
-    NotSent,
-    Sender,
-    WebhookRequest,
-    WebhookResponse,
-)
+from openfall.workers.outbox.sender import NotSent, Sender, WebhookRequest, WebhookResponse
 
 RED, AMBER, GREEN = 0xD92D20, 0xF79009, 0x12B76A
-TITLE, DESCRIPTION, NAME, VALUE, FOOTER, FIELDS = 256, 4096, 256, 1024, 2048, 25
-"""Discord's limits of an embed, in characters, and its fields; 6,000 characters in all. Seven fields of ours with 700
-characters at the most keep that."""
-OURS = 700
+
+MAX_TITLE, MAX_TEXT, MAX_FOOTER = 256, 700, 256
+"""Lengths in characters. Discord permits 256 for a title, 4,096 for a description, 1,024 for each of 25 fields, 2,048
+for a footer, and 6,000 in all: seven texts of 700 stay below that."""
 
 UNKNOWN_MESSAGE = 10008
-"""Discord's code: somebody has deleted the message."""
+"""Discord's error code for a deleted message."""
 
 
 @dataclass(slots=True, kw_only=True)
 class DiscordNotifier:
-    """Tells one channel or thread. `clock` is monotonic, in seconds."""
+    """Notifies one channel or thread. `clock` is monotonic, in seconds."""
 
     url: str
     sender: Sender
-    update_every: float = 10.0
+    update_interval_seconds: float = 10.0
     clock: Callable[[], float] = time.monotonic
-    _rests_until: float = field(default=0.0, init=False)
+    _paused_until: float = field(default=0.0, init=False)
 
-    async def tell(self, notice: Notice) -> Outcome:
-        """Post a message, or change the one that there is. While Discord wants a rest, nothing is tried."""
-        left = self._rests_until - self.clock()
-        if left > 0:
-            return Deferred(left)
-        message = notice.incident.messages.get("discord", "")
+    async def notify(self, notice: Notice) -> DeliveryResult:
+        """Post a message, or edit the existing one. While Discord's rate limit lasts, nothing is sent."""
+        pause = self._paused_until - self.clock()
+        if pause > 0:
+            return Deferred(pause)
         if notice.kind is not NoticeKind.UPDATE:
-            return self._outcome(await self._post(notice))
-        if not message:
-            return Delivered()  # told, but Discord did not say as what: a second message would be worse than an old one
-        reply = await self._change(notice, message)
-        if _code(reply) == UNKNOWN_MESSAGE:
-            reply = await self._post(notice)
-        return self._outcome(reply)
+            return self._read_result(await self._post(notice))
+        message_id = notice.incident.messages.get("discord", "")
+        if not message_id:
+            return Delivered()  # posted, but Discord gave no id: a second message would be worse than an outdated one
+        response = await self._edit(notice, message_id)
+        if _error_code(response) == UNKNOWN_MESSAGE:
+            response = await self._post(notice)
+        return self._read_result(response)
 
     async def _post(self, notice: Notice) -> WebhookResponse | NotSent:
         url = str(URL(self.url).update_query(wait="true"))
-        return await self.sender.send(WebhookRequest(url=url, body=to_json(rendered(notice))))
+        return await self.sender.send(WebhookRequest(url=url, body=to_json(render(notice))))
 
-    async def _change(self, notice: Notice, message: str) -> WebhookResponse | NotSent:
+    async def _edit(self, notice: Notice, message_id: str) -> WebhookResponse | NotSent:
         url = URL(self.url)
-        place = str(url.with_path(f"{url.path.rstrip('/')}/messages/{message}").with_query(url.query))
-        return await self.sender.send(WebhookRequest(url=place, body=to_json(rendered(notice)), method="PATCH"))
+        message_url = str(url.with_path(f"{url.path.rstrip('/')}/messages/{message_id}").with_query(url.query))
+        return await self.sender.send(WebhookRequest(url=message_url, body=to_json(render(notice)), method="PATCH"))
 
-    def _outcome(self, reply: WebhookResponse | NotSent) -> Outcome:
-        found = classify_response(reply)
-        told = _document(reply)
-        wait = _rest(reply, told)
-        self._rests_until = max(self._rests_until, self.clock() + wait)
-        if isinstance(found, Delivered):
-            return Delivered(message=str(told.get("id", "")), pause=wait)
-        asked = max(found.asked or 0.0, wait)
-        # Discord says 404 of a webhook that somebody deleted, and 410 of nothing: the operator may name another one.
-        return Failed(found.why, asked=asked or None, refused=found.refused, unreachable=found.unreachable)
+    def _read_result(self, response: WebhookResponse | NotSent) -> DeliveryResult:
+        result = classify_response(response)
+        document = _read_document(response)
+        pause = _rate_limit_pause(response, document)
+        self._paused_until = max(self._paused_until, self.clock() + pause)
+        if isinstance(result, Delivered):
+            return Delivered(message_id=str(document.get("id", "")))
+        retry_after = max(result.retry_after or 0.0, pause) or None
+        # `gone` is not passed on: Discord answers 404 for a deleted webhook, and the operator may configure another.
+        return Failed(result.reason, retry_after, refused=result.refused, unreachable=result.unreachable)
 
 
-def rendered(notice: Notice) -> dict[str, Any]:
-    """The message: one embed, that mentions nobody."""
-    one = notice.incident
+def render(notice: Notice) -> dict[str, Any]:
+    """The message: one embed, without mentions."""
+    incident = notice.incident
     fields = [
-        ("Since", f"<t:{one.began_at:.0f}:f> (<t:{one.began_at:.0f}:R>)"),
-        ("Jobs", listed(one.urgencies)),
-        ("Models", listed(one.models)),
-        ("Causes", listed(one.causes)),
-        ("Callers saw", listed(one.remedies, SEEN)),
-        ("What to do", "" if notice.kind is NoticeKind.RECOVERED else what_to_do(one)),
+        ("Since", f"<t:{incident.began_at:.0f}:f> (<t:{incident.began_at:.0f}:R>)"),
+        ("Jobs", format_counts(incident.urgencies)),
+        ("Models", format_counts(incident.models)),
+        ("Causes", format_counts(incident.causes)),
+        ("Callers saw", format_counts(incident.remedies, REMEDY_LABELS)),
+        ("What to do", "" if notice.kind is NoticeKind.RECOVERED else advice(incident)),
     ]
     embed = {
-        "title": clipped(title(notice), TITLE),
-        "description": clipped(summary(notice), OURS),
+        "title": clip(title(notice), MAX_TITLE),
+        "description": clip(summary(notice), MAX_TEXT),
         "color": _colour(notice),
-        "fields": [{"name": name, "value": clipped(value, OURS), "inline": False} for name, value in fields if value],
-        "footer": {"text": clipped(one.id, NAME)},
+        "fields": [{"name": name, "value": clip(text, MAX_TEXT), "inline": False} for name, text in fields if text],
+        "footer": {"text": clip(incident.id, MAX_FOOTER)},
     }
     return {"embeds": [embed], "allowed_mentions": {"parse": []}}
 
 
-def clipped(text: str, most: int) -> str:
-    """A text of `most` characters as Discord counts them (UTF-16), with an ellipsis where it was cut."""
+def clip(text: str, max_length: int) -> str:
+    """The text, cut to `max_length` characters as Discord counts them (UTF-16), with an ellipsis."""
     units = text.encode("utf-16-le")
-    if len(units) <= 2 * most:
+    if len(units) <= 2 * max_length:
         return text
-    return units[: 2 * (most - 1)].decode("utf-16-le", "ignore") + "…"
+    return units[: 2 * (max_length - 1)].decode("utf-16-le", "ignore") + "…"
 
 
 def _colour(notice: Notice) -> int:
@@ -130,37 +126,38 @@ def _colour(notice: Notice) -> int:
     return RED if notice.incident.reason == HoldReason.OUTAGE else AMBER
 
 
-def _document(reply: WebhookResponse | NotSent) -> dict[str, Any]:
-    if isinstance(reply, NotSent):
+def _read_document(response: WebhookResponse | NotSent) -> dict[str, Any]:
+    if isinstance(response, NotSent):
         return {}
     try:
-        told = from_json(reply.body)
+        document = from_json(response.body)
     except ValueError:
         return {}
-    return told if isinstance(told, dict) else {}
+    return document if isinstance(document, dict) else {}
 
 
-def _code(reply: WebhookResponse | NotSent) -> object:
-    return _document(reply).get("code") if isinstance(reply, WebhookResponse) and reply.status == 404 else None
+def _error_code(response: WebhookResponse | NotSent) -> object:
+    missing = isinstance(response, WebhookResponse) and response.status == 404
+    return _read_document(response).get("code") if missing else None
 
 
-def _rest(reply: WebhookResponse | NotSent, told: dict[str, Any]) -> float:
-    """Seconds for which Discord wants to hear nothing: of a 429, or because what it allows is used up."""
-    if isinstance(reply, NotSent):
+def _rate_limit_pause(response: WebhookResponse | NotSent, document: dict[str, Any]) -> float:
+    """Seconds until Discord accepts the next request: after a 429, or when the limit is used up."""
+    if isinstance(response, NotSent):
         return 0.0
-    if reply.status == 429:
-        return _seconds(told.get("retry_after"), reply.headers.get("retry-after"))
-    if reply.headers.get("x-ratelimit-remaining") == "0":
-        return _seconds(reply.headers.get("x-ratelimit-reset-after"))
+    if response.status == 429:
+        return _longest(document.get("retry_after"), response.headers.get("retry-after"))
+    if response.headers.get("x-ratelimit-remaining") == "0":
+        return _longest(response.headers.get("x-ratelimit-reset-after"))
     return 0.0
 
 
-def _seconds(*told: object) -> float:
-    """The longest of them; what is no number says nothing."""
-    found = [0.0]
-    for one in told:
+def _longest(*values: object) -> float:
+    """The largest of the values that are numbers, limited to what any server may ask for."""
+    numbers = [0.0]
+    for value in values:
         try:
-            found.append(float(str(one)))
+            numbers.append(float(str(value)))
         except ValueError:
             continue
-    return min(max(number for number in found if number == number), MOST_ASKED)
+    return min(max(number for number in numbers if number == number), MAX_RETRY_AFTER_SECONDS)

@@ -1,4 +1,4 @@
-"""Notices for a program: signed like the webhooks of jobs (see `workers/post_office/signing.py`)."""
+"""Sends notices to the operator's own webhook, signed like the webhooks of jobs (see `workers/outbox/signing.py`)."""
 
 from __future__ import annotations
 
@@ -6,15 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from openfall.router_core.state.outbox import NoticeKind
-from openfall.workers.outbox.delivery import Outcome, classify_response
-from openfall.workers.outbox.notifiers.wording import (
-    Notice,
-    summary,
-    title,
-    what_to_do,
-)
+from openfall.workers.outbox.delivery import DeliveryResult, classify_response
+from openfall.workers.outbox.notifiers.wording import Notice, advice, summary, title
 from openfall.workers.outbox.sender import Sender, WebhookRequest
-from openfall.workers.outbox.signing import body, headers, iso
+from openfall.workers.outbox.signing import event_body, iso_time, signed_headers
 
 EVENTS = {
     NoticeKind.BEGAN: "incident.began",
@@ -25,40 +20,43 @@ EVENTS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebhookNotifier:
-    """Tells one URL of the operator's."""
+    """Notifies one URL of the operator."""
 
     url: str
     secret: str
     sender: Sender
-    update_every: float
+    update_interval_seconds: float
 
-    async def tell(self, notice: Notice) -> Outcome:
-        """Every update is an event of its own, so its version is part of its id."""
+    async def notify(self, notice: Notice) -> DeliveryResult:
+        """Post the notice. Every update is an event of its own, so its version is part of its id."""
         version = f":{notice.incident.version}" if notice.kind is NoticeKind.UPDATE else ""
-        payload = body(EVENTS[notice.kind], _when(notice), _data(notice))
-        signed = headers(notice.entry + version, notice.now, payload, self.secret)
-        return classify_response(await self.sender.send(WebhookRequest(url=self.url, body=payload, headers=signed)))
+        body = event_body(EVENTS[notice.kind], _event_time(notice), _event_data(notice))
+        headers = signed_headers(notice.entry + version, notice.now, body, self.secret)
+        return classify_response(await self.sender.send(WebhookRequest(url=self.url, body=body, headers=headers)))
 
 
-def _when(notice: Notice) -> float:
-    one = notice.incident
-    return {NoticeKind.BEGAN: one.began_at, NoticeKind.UPDATE: one.last_fall_at}.get(
-        notice.kind, one.ended_at or notice.now
-    )
+def _event_time(notice: Notice) -> float:
+    incident = notice.incident
+    if notice.kind is NoticeKind.BEGAN:
+        return incident.began_at
+    if notice.kind is NoticeKind.UPDATE:
+        return incident.last_fall_at
+    return incident.ended_at or notice.now
 
 
-def _data(notice: Notice) -> dict[str, Any]:
-    one = notice.incident
+def _event_data(notice: Notice) -> dict[str, Any]:
+    incident = notice.incident
     return {
-        "id": one.id,
-        "reason": one.reason,
+        "id": incident.id,
+        "reason": incident.reason,
         "title": title(notice),
         "text": summary(notice),
-        "to_do": what_to_do(one),
-        "began": iso(one.began_at),
-        "last": iso(one.last_fall_at),
-        "ended": None if one.ended_at is None else iso(one.ended_at),
-        **{name: getattr(one, name) for name in ("falls", "held", "replayed", "expired")},
-        **{name: dict(getattr(one, name)) for name in ("urgencies", "models", "causes", "seen")},
+        "to_do": advice(incident),
+        "began": iso_time(incident.began_at),
+        "last": iso_time(incident.last_fall_at),
+        "ended": None if incident.ended_at is None else iso_time(incident.ended_at),
+        **{name: getattr(incident, name) for name in ("falls", "held", "replayed", "expired")},
+        **{name: dict(getattr(incident, name)) for name in ("urgencies", "models", "causes")},
+        "seen": dict(incident.remedies),
         "unmentioned": notice.unmentioned,
     }

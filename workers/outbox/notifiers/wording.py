@@ -1,4 +1,4 @@
-"""An incident in words. Names of models and counts; no prompt, no answer, no address, no key."""
+"""The text of a notice about an incident: model names and counts; no prompt, answer, URL or key."""
 
 from __future__ import annotations
 
@@ -9,35 +9,36 @@ from typing import Protocol
 from openfall.router_core.degrading.policy import HoldReason
 from openfall.router_core.state.incidents import Incident
 from openfall.router_core.state.outbox import NoticeKind
-from openfall.workers.outbox.delivery import Outcome
+from openfall.workers.outbox.delivery import DeliveryResult
 
-MOST_NAMES = 12
-"""So many names of a kind are told, those that count most; then how many more there are."""
+MAX_NAMES = 12
+"""Names listed of each kind, those with the highest counts; the rest is a number."""
 
 TITLES: Mapping[str, str] = {
     HoldReason.OUTAGE: "No model can answer",
-    HoldReason.LOCAL_ONLY: "What must stay local cannot be answered",
+    HoldReason.LOCAL_ONLY: "Local-only jobs cannot be answered",
     HoldReason.PAUSED: "Jobs wait for paused queues",
     HoldReason.BUDGET: "The budget is spent",
-    HoldReason.OWN_FAULT: "Jobs get no answer that they take",
+    HoldReason.OWN_FAULT: "No model gives an answer that passes the checks",
     HoldReason.POISONED: "A job kills its workers",
     HoldReason.UNREADABLE: "Jobs were written by a newer openfall",
 }
 
-REMEDIES: Mapping[str, str] = {
-    HoldReason.OUTAGE: "Nothing, if the models come back: then the jobs do too. `openfall degrade list` shows them, "
-    "`openfall breakers` what is in the way.",
-    HoldReason.LOCAL_ONLY: "Start a local model, or lift the rule (`openfall local-only`). `openfall degrade list` "
-    "shows the jobs.",
-    HoldReason.PAUSED: "`openfall queues resume` when they may go on: then the jobs do. `openfall degrade list` shows "
-    "the jobs.",
+ADVICE: Mapping[str, str] = {
+    HoldReason.OUTAGE: "Nothing, if the models recover: the jobs are then released automatically. "
+    "`openfall degrade list` shows the jobs, `openfall breakers` the cause.",
+    HoldReason.LOCAL_ONLY: "Start a local model, or switch the rule off (`openfall local-only`). "
+    "`openfall degrade list` shows the jobs.",
+    HoldReason.PAUSED: "Run `openfall queues resume` to release the jobs. `openfall degrade list` shows them.",
     HoldReason.BUDGET: "Raise the budget, or wait for the next period. `openfall degrade list` shows the jobs.",
-    HoldReason.UNREADABLE: "Start workers of the newer openfall, then `openfall degrade replay`. "
+    HoldReason.UNREADABLE: "Start workers of the newer openfall, then run `openfall degrade replay`. "
     "`openfall degrade list` shows the jobs.",
 }
-BY_HAND = "`openfall degrade list` shows the jobs and why. When that is cured: `openfall degrade replay`."
+DEFAULT_ADVICE = (
+    "`openfall degrade list` shows the jobs and the cause. Once it is fixed, run `openfall degrade replay`."
+)
 
-SEEN: Mapping[str, str] = {
+REMEDY_LABELS: Mapping[str, str] = {
     "default_fallback": "the answer of another model",
     "last_answer": "the last answer to the same request",
     "canned_reply": "a canned reply",
@@ -49,7 +50,7 @@ SEEN: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notice:
-    """What is to be told. `unmentioned`: so many incidents before it were over before they could be told of."""
+    """What to report. `unmentioned`: earlier incidents that ended before the rate limit let them be reported."""
 
     entry: str
     kind: NoticeKind
@@ -59,52 +60,57 @@ class Notice:
 
 
 class Notifier(Protocol):
-    """One way to tell people."""
+    """One channel for notices."""
 
     @property
-    def update_every(self) -> float:
-        """It wants an update every so many seconds at the most."""
+    def update_interval_seconds(self) -> float:
+        """The least time between two updates."""
 
-    async def tell(self, notice: Notice) -> Outcome:
-        """Tell it. Raises `asyncio.CancelledError` only."""
+    async def notify(self, notice: Notice) -> DeliveryResult:
+        """Deliver a notice. Raises only `asyncio.CancelledError`."""
 
 
 def title(notice: Notice) -> str:
-    """The one line that says it."""
-    found = TITLES.get(notice.incident.reason, "Jobs cannot be answered")
-    return f"Over: {found[0].lower()}{found[1:]}" if notice.kind is NoticeKind.RECOVERED else found
+    """The headline."""
+    text = TITLES.get(notice.incident.reason, "Jobs cannot be answered")
+    return f"Over: {text[0].lower()}{text[1:]}" if notice.kind is NoticeKind.RECOVERED else text
 
 
 def summary(notice: Notice) -> str:
-    """What it amounts to, in a sentence or two."""
-    one = notice.incident
+    """The extent of the incident, in one or two sentences."""
+    incident = notice.incident
+    held = f"{incident.held} {'is' if incident.held == 1 else 'are'}"
     if notice.kind is NoticeKind.RECOVERED:
-        lasted = lasting((one.ended_at or notice.now) - one.began_at)
-        return f"It lasted {lasted}. {falls(one.falls)}; {one.replayed} came back, {one.expired} ran out of time, " \
-               f"{one.held} {'is' if one.held == 1 else 'are'} still held."  # fmt: skip
-    said = f"{falls(one.falls)}; {one.held} {'is' if one.held == 1 else 'are'} held."
-    if notice.unmentioned:
-        them = "a shorter one" if notice.unmentioned == 1 else f"{notice.unmentioned} shorter ones"
-        said += f" {them.capitalize()} before it went unmentioned."
-    return said
+        lasted = format_duration((incident.ended_at or notice.now) - incident.began_at)
+        return (
+            f"It lasted {lasted}. {format_falls(incident.falls)}; {incident.replayed} came back, "
+            f"{incident.expired} ran out of time, {held} still held."
+        )
+    text = f"{format_falls(incident.falls)}; {held} held."
+    if notice.unmentioned == 1:
+        text += " One shorter incident before it was not reported."
+    elif notice.unmentioned:
+        text += f" {notice.unmentioned} shorter incidents before it were not reported."
+    return text
 
 
-def what_to_do(incident: Incident) -> str:
-    return REMEDIES.get(incident.reason, BY_HAND)
+def advice(incident: Incident) -> str:
+    """What the operator should do."""
+    return ADVICE.get(incident.reason, DEFAULT_ADVICE)
 
 
-def listed(counts: Mapping[str, int], words: Mapping[str, str] | None = None) -> str:
-    """`3 smol, 1 large`: names with their counts, the highest first."""
-    named = [f"{count} × {(words or {}).get(name, name)}" for name, count in counts.items()]
-    more = len(named) - MOST_NAMES
-    return ", ".join(named[:MOST_NAMES]) + (f", and {more} more" if more > 0 else "")
+def format_counts(counts: Mapping[str, int], labels: Mapping[str, str] | None = None) -> str:
+    """`3 × smol, 1 × large`: names with their counts, the highest first."""
+    items = [f"{count} × {(labels or {}).get(name, name)}" for name, count in counts.items()]
+    more = len(items) - MAX_NAMES
+    return ", ".join(items[:MAX_NAMES]) + (f", and {more} more" if more > 0 else "")
 
 
-def falls(count: int) -> str:
+def format_falls(count: int) -> str:
     return "1 job fell" if count == 1 else f"Jobs fell {count} times"
 
 
-def lasting(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """`45 s`, `12 min`, `3 h 20 min`."""
     minutes = round(seconds / 60)
     if seconds < 90:

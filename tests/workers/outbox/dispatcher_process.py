@@ -1,4 +1,4 @@
-"""A post office in a process of its own, to be killed. Arguments: the URL of Redis, and that of Discord or nothing."""
+"""A dispatcher in a process of its own, to be killed. Arguments: the URL of Redis, and that of Discord or nothing."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ from openfall.workers.outbox.url_policy import TRUSTED
 
 async def main(redis_url: str, discord: str) -> None:
     async with RedisConnection(redis_url) as link:
-        office = OutboxDispatcher(
-            link, OutboxSettings(discord=discord, secret="hunter2", rules=TRUSTED), chance=lambda: 0.5
-        )
-        await office.round()
-        await office.settle()
-        await office.close()
+        settings = OutboxSettings(discord=discord, secret="hunter2", url_policy=TRUSTED)
+        dispatcher = OutboxDispatcher(link, settings, jitter=lambda: 0.5)
+        await dispatcher.dispatch()
+        await dispatcher.wait_idle()
+        await dispatcher.close()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a kill of a poster, or of Redis, costs: nothing lost, and the same posted again."""
+"""A dispatcher, or Redis, is killed: no entry is lost, and a repeated delivery has the same id."""
 
 from __future__ import annotations
 
@@ -23,13 +23,15 @@ from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.workers.outbox.dispatcher import OutboxDispatcher, OutboxSettings
 from openfall.workers.outbox.url_policy import TRUSTED
 from tests.faults import fault_server
-from tests.workers.post_office.stage import DONE, JOB, OK, SECRET
+from tests.workers.outbox.dispatcher_harness import DONE, JOB, OK, SECRET
 
 ROOT = Path(__file__).resolve().parents[3]
 
 
-def poster(redis_url: str, discord: str = "") -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, "-m", "tests.workers.post_office.poster", redis_url, discord], cwd=ROOT)
+def start_dispatcher(redis_url: str, discord: str = "") -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.workers.outbox.dispatcher_process", redis_url, discord], cwd=ROOT
+    )
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:
@@ -50,41 +52,41 @@ def listening(port: int = 0) -> Iterator[socket.socket]:
         yield listener
 
 
-def received(listener: socket.socket) -> tuple[socket.socket, bytes, dict[str, str]]:
-    """One request, read to its end: the connection is still open, and nothing has been answered."""
+def receive(listener: socket.socket) -> tuple[socket.socket, bytes, dict[str, str]]:
+    """Read one whole request. Returns the open connection, the body and the headers; nothing is answered yet."""
     connection, _ = listener.accept()
     connection.settimeout(20)
     data = b""
     while b"\r\n\r\n" not in data:
         data += connection.recv(65536)
     head, _, body = data.partition(b"\r\n\r\n")
-    told = dict(line.split(": ", 1) for line in head.decode().lower().split("\r\n")[1:])
-    while len(body) < int(told["content-length"]):
+    headers = dict(line.split(": ", 1) for line in head.decode().lower().split("\r\n")[1:])
+    while len(body) < int(headers["content-length"]):
         body += connection.recv(65536)
-    return connection, body, told
+    return connection, body, headers
 
 
-def prepared(store: redis.Redis, url: str) -> None:
+def add_due_webhook(store: redis.Redis, url: str) -> None:
     store.hset(f"of:job:{JOB}", mapping={"webhook": url, "ended": 1700000000000})
     store.set(f"of:result:{JOB}", pack_result(Result(id=JOB, status=Status.ANSWERED, body={})))
     store.zadd("of:outbox", {DONE: 0})
 
 
-def answered(listener: socket.socket, redis_url: str) -> dict[str, str]:
-    """Another worker posts, and is answered; the head of its request."""
-    process = poster(redis_url)
-    connection, _, told = received(listener)
+def answer_one(listener: socket.socket, redis_url: str) -> dict[str, str]:
+    """Let another dispatcher deliver, and answer it. Returns the headers of its request."""
+    process = start_dispatcher(redis_url)
+    connection, _, headers = receive(listener)
     connection.sendall(b"HTTP/1.1 204 X\r\n\r\n")
     connection.close()
     assert process.wait(20) == 0
-    return told
+    return headers
 
 
 @pytest.mark.slow
-def test_a_worker_killed_before_its_post_arrives_loses_nothing(redis_url):
+def test_a_dispatcher_killed_before_its_request_arrives_loses_nothing(redis_url):
     with redis.Redis.from_url(redis_url) as store, listening() as silent:
-        prepared(store, f"http://127.0.0.1:{silent.getsockname()[1]}/h")
-        process = poster(redis_url)
+        add_due_webhook(store, f"http://127.0.0.1:{silent.getsockname()[1]}/h")
+        process = start_dispatcher(redis_url)
         until(lambda: store.hget(f"of:posting:{DONE}", "lease"))
         kill(process)
         (_, due) = store.zrange("of:outbox", 0, 0, withscores=True)[0]
@@ -97,28 +99,28 @@ def test_a_worker_killed_before_its_post_arrives_loses_nothing(redis_url):
             except BlockingIOError:
                 break
         silent.settimeout(20)
-        assert answered(silent, redis_url)["webhook-id"].startswith("msg_")
+        assert answer_one(silent, redis_url)["webhook-id"].startswith("msg_")
         assert not store.exists("of:outbox", f"of:posting:{DONE}")
 
 
 @pytest.mark.slow
-def test_a_worker_killed_between_its_post_and_writing_that_down_posts_the_same_again(redis_url):
+def test_a_dispatcher_killed_before_it_records_a_delivery_repeats_it_with_the_same_id(redis_url):
     with redis.Redis.from_url(redis_url) as store, listening() as listener:
         listener.settimeout(20)
-        prepared(store, f"http://127.0.0.1:{listener.getsockname()[1]}/h")
-        process = poster(redis_url)
-        connection, body, first = received(listener)
+        add_due_webhook(store, f"http://127.0.0.1:{listener.getsockname()[1]}/h")
+        process = start_dispatcher(redis_url)
+        connection, body, first = receive(listener)
         kill(process)
         connection.close()
         assert json.loads(body)["type"] == "job.answered"
         store.zadd("of:outbox", {DONE: 0})  # its lease has ended
-        second = answered(listener, redis_url)
+        second = answer_one(listener, redis_url)
         assert second["webhook-id"] == first["webhook-id"]
         assert not store.exists("of:outbox", f"of:posting:{DONE}")
 
 
 @pytest.mark.slow
-def test_a_notice_survives_its_poster_and_does_not_wait_for_its_own_turn(redis_url):
+def test_a_notice_survives_its_dispatcher_and_is_not_delayed_by_its_own_rate_limit(redis_url):
     incident = "outage-1700000000000"
     entry = f"notice:discord:{incident}:began"
     with redis.Redis.from_url(redis_url) as store, listening() as listener:
@@ -127,13 +129,13 @@ def test_a_notice_survives_its_poster_and_does_not_wait_for_its_own_turn(redis_u
         store.hset(f"of:incident:{incident}", mapping={
             "reason": "outage", "began": 1700000000000, "falls": 1, "version": 1})  # fmt: skip
         store.zadd("of:outbox", {entry: 0})
-        process = poster(redis_url, url)
-        connection, _, _ = received(listener)
+        process = start_dispatcher(redis_url, url)
+        connection, _, _ = receive(listener)
         kill(process)
         connection.close()
         store.zadd("of:outbox", {entry: 0})  # its lease has ended
-        process = poster(redis_url, url)
-        connection, _, _ = received(listener)
+        process = start_dispatcher(redis_url, url)
+        connection, _, _ = receive(listener)
         connection.sendall(b'HTTP/1.1 200 X\r\ncontent-length: 12\r\n\r\n{"id": "77"}')
         assert process.wait(20) == 0
         connection.close()
@@ -142,17 +144,17 @@ def test_a_notice_survives_its_poster_and_does_not_wait_for_its_own_turn(redis_u
 
 
 @pytest.mark.slow
-def test_what_was_posted_while_redis_went_away_is_not_posted_again(server):
+def test_a_delivery_made_while_redis_was_away_is_recorded_and_not_repeated(server):
     """Redis is killed after the entry was taken, and is back before its lease ends."""
 
     async def main() -> None:
         async with AsyncExitStack() as stack:
             hook = await stack.enter_async_context(fault_server(OK))
             link = await stack.enter_async_context(RedisConnection(server.url))
-            office = OutboxDispatcher(link, OutboxSettings(secret=SECRET, rules=TRUSTED), lambda: 0.5)
-            stack.push_async_callback(office.close)
+            dispatcher = OutboxDispatcher(link, OutboxSettings(secret=SECRET, url_policy=TRUSTED), lambda: 0.5)
+            stack.push_async_callback(dispatcher.close)
             with redis.Redis.from_url(server.url) as store:
-                prepared(store, hook.url)
+                add_due_webhook(store, hook.url)
                 store.config_set("appendfsync", "always")
                 gate = asyncio.Event()
 
@@ -162,11 +164,11 @@ def test_what_was_posted_while_redis_went_away_is_not_posted_again(server):
                     await OK(writer)
 
                 hook.scripts[:] = [gone]
-                await office.round()
+                await dispatcher.dispatch()
                 await gate.wait()
                 await asyncio.sleep(0)
                 await asyncio.to_thread(server.start)
-                await office.settle()
+                await dispatcher.wait_idle()
             with redis.Redis.from_url(server.url) as store:
                 assert not store.exists("of:outbox", f"of:posting:{DONE}")
                 assert len(hook.asked) == 1

@@ -1,0 +1,144 @@
+"""One request: where it connects to, how long it may take, and how much of the response is read."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from openfall.workers.outbox.sender import (
+    MAX_RESPONSE_BYTES,
+    NotSent,
+    Sender,
+    WebhookRequest,
+    WebhookResponse,
+)
+from openfall.workers.outbox.url_policy import TRUSTED, UrlPolicy
+from tests.faults import answer, cut, drip, fault_server, flood, raw, reset, stall
+
+SECRET = "hunter2"
+
+
+def send(*scripts: Any, policy: UrlPolicy = TRUSTED, path: str = f"/h?token={SECRET}", **more: Any) -> tuple[Any, Any]:
+    """The response to a request to a real server, and the requests that the server got."""
+
+    async def main() -> tuple[Any, Any]:
+        async with fault_server(*scripts) as server:
+            url = more.pop("url", server.url).replace("PORT", server.url.rpartition(":")[2])
+            sender = Sender(policy, **more)
+            response = await sender.send(
+                WebhookRequest(url=url + path, body=b'{"a": 1}', headers={"webhook-id": "msg_1"})
+            )
+            await sender.close()
+            return response, server.asked
+
+    return asyncio.run(main())
+
+
+def test_a_request_arrives_unchanged():
+    response, (request,) = send(answer({"id": "7"}, retry_after="3"))
+    assert (response.status, response.body, response.headers["retry-after"]) == (200, b'{"id":"7"}', "3")
+    assert (request.path, request.body) == (f"/h?token={SECRET}", b'{"a": 1}')
+    assert (request.headers["content-type"], request.headers["webhook-id"]) == ("application/json", "msg_1")
+    assert "cookie" not in request.headers
+
+
+def test_a_redirect_is_not_followed():
+    response, requests = send(answer({}, 302, Location="http://169.254.169.254/latest/meta-data"))
+    assert (response.status, len(requests)) == (302, 1)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "2130706433", "0.0.0.0"])
+def test_nothing_is_sent_to_an_internal_address(host):
+    response, requests = send(answer({}), policy=UrlPolicy(), url=f"https://{host}:PORT")
+    assert response.refused
+    assert "which is not a public address" in response.reason
+    assert SECRET not in response.reason
+    assert requests == []
+
+
+def test_a_host_is_resolved_once_and_the_connection_goes_to_the_checked_address():
+    lookups = []
+
+    def lookup(host: str, port: int) -> list[str]:
+        lookups.append((host, port))
+        return ["127.0.0.1"]
+
+    response, requests = send(answer({}), url="http://rebinding.test:PORT", lookup=lookup)
+    assert isinstance(response, WebhookResponse)
+    (lookup_call,) = lookups
+    assert lookup_call == ("rebinding.test", urlsplit("//" + requests[0].headers["host"]).port)
+
+
+def test_one_internal_address_among_others_is_enough_to_refuse():
+    response, requests = send(answer({}), policy=UrlPolicy(), url="https://mixed.test:PORT",
+                        lookup=lambda host, port: ["93.184.216.34", "127.0.0.1"])  # fmt: skip
+    assert response.refused
+    assert requests == []
+
+
+def test_a_host_that_is_not_listed_is_not_looked_up():
+    def lookup(host: str, port: int) -> list[str]:
+        raise AssertionError(host)
+
+    response, _ = send(answer({}), policy=UrlPolicy(allow=("bot.example",), allow_private=True), lookup=lookup)
+    assert response.refused
+
+
+@pytest.mark.parametrize("script", [stall, drip], ids=["silent", "a byte now and then"])
+def test_a_slow_server_times_out(script):
+    response, _ = send(script, timeout_seconds=0.2)
+    assert response == NotSent("no complete response within 0.2 s")
+
+
+def test_the_response_body_is_read_up_to_the_limit():
+    response, _ = send(flood)
+    assert len(response.body) == MAX_RESPONSE_BYTES
+
+
+def test_the_status_counts_when_the_body_breaks_off():
+    response, _ = send(cut({"a": "b" * 100}))
+    assert response.status == 200
+
+
+@pytest.mark.parametrize(
+    ("more", "reason"),
+    [
+        ({"url": "http://127.0.0.1:1"}, "cannot connect: connection refused"),
+        ({"url": "http://nobody.invalid"}, "its host name is unknown"),
+    ],
+    ids=["closed port", "unknown name"],
+)
+def test_an_unreachable_host_is_reported_without_the_url(more, reason):
+    response, _ = send(answer({}), **more)
+    assert response == NotSent(reason)
+
+
+def test_a_closed_connection_is_reported():
+    response, requests = send(reset)
+    assert (response, len(requests)) == (NotSent("the connection was closed"), 1), "and nothing is sent twice"
+
+
+def test_a_response_that_is_not_http_is_reported():
+    response, _ = send(raw(b"SSH-2.0-OpenSSH_9.7\r\n\r\n"))
+    assert response == NotSent("the server did not speak HTTP (ClientResponseError)")
+
+
+def test_a_failed_tls_handshake_is_reported():
+    async def main() -> NotSent | WebhookResponse:
+        async def greet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(b"220 mail.example ESMTP\r\n")
+            await writer.drain()
+            writer.close()
+
+        server = await asyncio.start_server(greet, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        sender = Sender(TRUSTED)
+        response = await sender.send(WebhookRequest(url=f"https://127.0.0.1:{port}/{SECRET}", body=b"{}"))
+        await sender.close()
+        server.close()
+        return response
+
+    assert asyncio.run(main()) == NotSent("TLS handshake failed")
