@@ -1,16 +1,16 @@
 """The only reader of files and environment: `load()` gives the catalog and the settings, or every problem at once."""
 
-from openfall.config.dump import dump
-from openfall.config.json_schema import schema
+from openfall.config.dump import dump, schema
+from openfall.config.errors import ConfigError, ConfigProblem
 from openfall.config.loading import (
     LoadedConfig,
     Stamp,
     check,
     load,
     stamp,
+    variables,
 )
 from openfall.config.paths import ENVIRONMENT
-from openfall.config.problems import ConfigError, ConfigProblem
 from openfall.config.redact import redact_key, redact_value
 from openfall.config.settings import (
     EngineSettings,
@@ -18,7 +18,6 @@ from openfall.config.settings import (
     Settings,
     redis_url,
 )
-from openfall.config.variables import variables
 
 __all__ = [
     "ENVIRONMENT",

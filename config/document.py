@@ -1,4 +1,4 @@
-"""One YAML file while it is read: every value knows its line, and what is wrong is collected, never raised."""
+"""A YAML document whose values know their position. Problems are collected, not raised."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 
 import yaml
 
+from openfall.config.errors import ConfigProblem, nearest, quoted
 from openfall.config.former_keys import renamed_key, unsupported_key
 from openfall.config.literals import variables_in
-from openfall.config.problems import ConfigProblem, nearest, quoted
 
 try:
     from yaml import CSafeLoader as Loader
@@ -23,107 +23,116 @@ TEXT = "tag:yaml.org,2002:str"
 
 
 @dataclass(frozen=True, slots=True)
+class Names:
+    """The names of one kind in a file. Entries of `known` that could not be read are not in `valid`."""
+
+    known: Collection[str]
+    valid: Collection[str]
+
+
+@dataclass(frozen=True, slots=True)
 class Document:
-    """A file, what its `${VAR}` stand for, and what has been found wrong with it so far."""
+    """A file, the values of its `${VAR}`, and its problems so far. Relative paths in it start at `base`."""
 
     file: Path
     environ: Mapping[str, str]
+    base: Path = Path()
+    names: dict[str, Names] = field(default_factory=dict)
+    """By kind (pool, backend, model, role, task)."""
     problems: list[ConfigProblem] = field(default_factory=list)
 
-    def report(self, line: int, path: str, message: str, remedy: str = "") -> None:
-        """Note a problem; the same one is noted once."""
-        self.note(ConfigProblem(self.file, line, path, message, remedy))
-
-    def note(self, problem: ConfigProblem) -> None:
+    def report(self, line: int, path: str, message: str, remedy: str = "", variables: tuple[str, ...] = ()) -> None:
+        """Add a problem, once."""
+        problem = ConfigProblem(self.file, line, path, message, remedy, variables)
         if problem not in self.problems:
             self.problems.append(problem)
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One value of the file and where it stands. The line is that of its key, or its own in a list."""
+    """A value of the file and its position. The line is that of its key, or its own in a list."""
 
-    page: Document
+    document: Document
     path: str
     line: int
-    node: yaml.Node
+    yaml: yaml.Node
 
     @property
     def is_empty(self) -> bool:
-        """Nothing stands here."""
-        return self.node.tag == NULL
+        """The value is empty."""
+        return self.yaml.tag == NULL
 
     @property
     def is_mapping(self) -> bool:
-        """Keys and values stand here."""
-        return isinstance(self.node, yaml.MappingNode)
+        """The value is a mapping."""
+        return isinstance(self.yaml, yaml.MappingNode)
 
     @property
     def is_list(self) -> bool:
-        """Values stand here."""
-        return isinstance(self.node, yaml.SequenceNode)
+        """The value is a list."""
+        return isinstance(self.yaml, yaml.SequenceNode)
 
     def report(self, message: str, remedy: str = "") -> None:
-        """Note that something is wrong here: with the variables whose values stand here, if there are any."""
-        page, told = self.page, self.node.value if isinstance(self.node, yaml.ScalarNode) else ""
-        filled = tuple(dict.fromkeys(name for name in variables_in(told) if page.environ.get(name)))
-        page.note(ConfigProblem(page.file, self.line, self.path, message, remedy, filled))
+        """Add a problem at this value. It names the variables whose values are part of this one."""
+        document, text = self.document, self.yaml.value if isinstance(self.yaml, yaml.ScalarNode) else ""
+        filled = tuple(dict.fromkeys(name for name in variables_in(text) if document.environ.get(name)))
+        document.report(self.line, self.path, message, remedy, filled)
 
     def entries(self) -> dict[str, Node]:
-        """The values of a mapping by key. Keys are taken as they are written, whatever YAML would make of `on`."""
+        """The values of a mapping by key. Keys are read as they are written, even if YAML reads `on` as true."""
         if self.is_empty:
             return {}
-        if not isinstance(self.node, yaml.MappingNode):
-            self.report(f"must be a mapping of keys to values, not {_KINDS[type(self.node)]}")
+        if not isinstance(self.yaml, yaml.MappingNode):
+            self.report(f"must be a mapping of keys to values, not {_KINDS[type(self.yaml)]}")
             return {}
-        found: dict[str, Node] = {}
-        for key, value in self.node.value:
+        values: dict[str, Node] = {}
+        for key, value in self.yaml.value:
             line = key.start_mark.line + 1
             if not isinstance(key, yaml.ScalarNode):
-                self.page.report(line, self.path, f"a key must be a word, not {_KINDS[type(key)]}")
-            elif key.value in found:
-                message = f"the key {_key(key.value)} stands twice, first on line {found[key.value].line}"
-                self.page.report(line, self.path, message, "Remove one of them.")
+                self.document.report(line, self.path, f"a key must be a word, not {_KINDS[type(key)]}")
+            elif key.value in values:
+                message = f"the key {_key(key.value)} stands twice, first on line {values[key.value].line}"
+                self.document.report(line, self.path, message, "Remove one of them.")
             else:
                 path = f"{self.path}.{key.value}" if self.path else key.value
-                found[key.value] = Node(self.page, path, line, value)
-        return found
+                values[key.value] = Node(self.document, path, line, value)
+        return values
 
     def fields(self, known: Collection[str]) -> dict[str, Node]:
-        """The values of a mapping whose keys are known words; any other key is reported and left out."""
-        found = self.entries()
-        for key in found.keys() - set(known):
-            place = found.pop(key)
+        """The values of a mapping with known keys. Any other key is reported and left out."""
+        values = self.entries()
+        for key in values.keys() - set(known):
+            node = values.pop(key)
             if refusal := unsupported_key(self.path, key):
-                self.page.report(place.line, place.path, *refusal)
+                self.document.report(node.line, node.path, *refusal)
             elif renamed := renamed_key(self.path, key):
-                self.page.report(place.line, self.path, renamed, "Write the new name.")
+                self.document.report(node.line, self.path, renamed, "Write the new name.")
             else:
-                lost_space = ":" in key and place.is_empty
-                remedy = "Put a space after its colon." if lost_space else nearest(key, known)
-                self.page.report(place.line, self.path, f"unknown key {_key(key)}", remedy)
-        return found
+                no_space = ":" in key and node.is_empty
+                remedy = "Put a space after its colon." if no_space else nearest(key, known)
+                self.document.report(node.line, self.path, f"unknown key {_key(key)}", remedy)
+        return values
 
     def items(self) -> list[Node]:
         """The values of a list."""
-        if isinstance(self.node, yaml.SequenceNode):
-            return [Node(self.page, self.path, node.start_mark.line + 1, node) for node in self.node.value]
-        kind = "nothing" if self.is_empty else _KINDS[type(self.node)]
+        if isinstance(self.yaml, yaml.SequenceNode):
+            return [Node(self.document, self.path, item.start_mark.line + 1, item) for item in self.yaml.value]
+        kind = "nothing" if self.is_empty else _KINDS[type(self.yaml)]
         self.report(f"must be a list, not {kind}", "Write it as [one, two].")
         return []
 
     def find(self, path: str) -> Node:
-        """The place at a dotted path below this one, or the nearest that there is above it.
+        """The node at a dotted path below this one, or the deepest that exists.
 
-        A word of the path is a key of a mapping, or what an entry of a list has as its `name`.
+        A word of the path is a key of a mapping, or the `name` of an entry of a list.
         """
-        place = self
+        node = self
         for word in path.split("."):
-            below = place._below(word)
+            below = node._below(word)
             if below is None:
-                return place
-            place = below
-        return place
+                return node
+            node = below
+        return node
 
     def _below(self, word: str) -> Node | None:
         if self.is_mapping:
@@ -133,24 +142,24 @@ class Node:
 
     @property
     def name(self) -> str | None:
-        """What stands under `name` in a mapping, as it is written; None where nothing does."""
+        """The value of `name` in a mapping, as it is written. None if there is none."""
         own = self.entries().get("name") if self.is_mapping else None
-        return own.node.value if own is not None and isinstance(own.node, yaml.ScalarNode) else None
+        return own.yaml.value if own is not None and isinstance(own.yaml, yaml.ScalarNode) else None
 
 
-def parse(page: Document, text: str) -> Node | None:
+def parse(document: Document, text: str) -> Node | None:
     """The top of a file with this text; None, and a problem, when it is not YAML."""
     try:
         node = yaml.compose(text, Loader=Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 0
-        page.report(line, "", *_not_yaml(error.problem or "", "".join(text.splitlines()[line - 1 : line])))
+        document.report(line, "", *_not_yaml(error.problem or "", "".join(text.splitlines()[line - 1 : line])))
         return None
     except yaml.YAMLError:
-        page.report(0, "", "not YAML: it has characters that YAML does not allow", "Save it as plain UTF-8 text.")
+        document.report(0, "", "not YAML: it has characters that YAML does not allow", "Save it as plain UTF-8 text.")
         return None
-    return Node(page, "", 1, node or yaml.ScalarNode(NULL, ""))
+    return Node(document, "", 1, node or yaml.ScalarNode(NULL, ""))
 
 
 def _not_yaml(problem: str, line: str) -> tuple[str, str]:
@@ -164,6 +173,6 @@ def _not_yaml(problem: str, line: str) -> tuple[str, str]:
 
 
 def _key(key: str) -> str:
-    """A key as messages show it. What follows a colon is a value that lost its space, and may be a secret."""
+    """A key as messages show it. Text after a colon is a value without its space, and may be a secret."""
     name, colon, _ = key.partition(":")
     return f'"{name}:…"' if colon else quoted(name)

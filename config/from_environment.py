@@ -8,8 +8,8 @@ from dataclasses import replace
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
-from openfall.config.entries import is_name
-from openfall.config.problems import ConfigProblem
+from openfall.config.errors import ConfigProblem
+from openfall.config.scalars import is_name
 
 PROVIDERS = ("openai", "anthropic")
 """In the order in which they are asked."""
@@ -28,12 +28,12 @@ _LIMITS = {
 """How much each model takes is not known here: the backend decides."""
 
 
-def speaks(environ: Mapping[str, str]) -> bool:
+def is_complete(environ: Mapping[str, str]) -> bool:
     """Whether the variables name a model, and how to reach it."""
     return bool(_named(environ))
 
 
-def written_out(environ: Mapping[str, str]) -> str:
+def generate(environ: Mapping[str, str]) -> str:
     """The configuration as a file would have it. No value of a variable stands in it but a model's alias."""
     aliases = dict(_aliases(environ))
     lines = ["backends:"]
@@ -48,7 +48,7 @@ def written_out(environ: Mapping[str, str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def in_variables(problem: ConfigProblem) -> ConfigProblem:
+def name_variable(problem: ConfigProblem) -> ConfigProblem:
     """A problem as whoever set the variables can understand it: it names the one that is wrong."""
     section, _, rest = problem.path.partition(".")
     name, _, key = rest.partition(".")

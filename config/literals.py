@@ -1,4 +1,7 @@
-"""The small language of values: `${VAR:-default}`, durations (`5s`), sizes, shares (`85%`), rates (`1 per 10m`)."""
+"""The notation of values: variables, durations (`5s`), sizes (`4MiB`), shares (`85%`), rates (`1 per 10m`).
+
+A `parse_*` function gives None for text that is not of its kind.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +16,8 @@ _UNITS_PER = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**2
 _DOLLAR = re.compile(r"\$\$|\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?P<default>:-[^}]*)?\}|(?P<broken>\$\{)")
 
 
-class Uninterpolated(ValueError):
-    """A scalar whose variables cannot be filled in; `remedy` says what to do."""
+class InterpolationError(ValueError):
+    """The variables of a value cannot be filled in. `remedy` says what to do."""
 
     def __init__(self, message: str, remedy: str) -> None:
         self.remedy = remedy
@@ -22,22 +25,24 @@ class Uninterpolated(ValueError):
 
 
 def interpolate(text: str, environ: Mapping[str, str]) -> str:
-    """`text` with `${VAR}` and `${VAR:-default}` filled in and `$$` as `$`; `Uninterpolated` when one cannot be.
+    """`text` with `${VAR}` and `${VAR:-default}` filled in, and `$$` as `$`. Raises `InterpolationError`.
 
-    As in a shell, the default also stands in for a variable that is set but empty. A lone `$` stays as it is.
+    As in a shell, the default also replaces a variable that is set but empty. A lone `$` stays as it is.
     """
 
     def fill(match: re.Match[str]) -> str:
         name, default = match["name"], match["default"]
         if match["broken"]:
-            raise Uninterpolated("a ${ that is not of the form ${VAR} or ${VAR:-default}", "Write $${ for a plain ${.")
+            raise InterpolationError(
+                "a ${ that is not of the form ${VAR} or ${VAR:-default}", "Write $${ for a plain ${."
+            )
         if name is None:
             return "$"
         if default is not None:
             return environ.get(name) or default[2:]
         if name not in environ:
             remedy = f"Set it, or write a default: ${{{name}:-...}}."
-            raise Uninterpolated(f"the environment variable {name} is not set", remedy)
+            raise InterpolationError(f"the environment variable {name} is not set", remedy)
         return environ[name]
 
     return _DOLLAR.sub(fill, text)
@@ -48,16 +53,16 @@ def variables_in(text: str) -> tuple[str, ...]:
     return tuple(match["name"] for match in _DOLLAR.finditer(text) if match["name"])
 
 
-def seconds_of(text: str) -> float | None:
-    """The seconds of `500ms`, `5s`, `2m`, `1h`, `7d` or a plain number of them; None if it is none of these."""
+def parse_duration(text: str) -> float | None:
+    """`500ms`, `5s`, `2m`, `1h`, `7d` or a plain number, in seconds."""
     match = _AMOUNT.fullmatch(text)
     if match is None or match[2] not in _SECONDS_PER:
         return None
     return float(match[1]) * _SECONDS_PER[match[2]]
 
 
-def size_of(text: str) -> int | None:
-    """The whole number of `32k`, `4MiB` or a plain one; None if it is none. k, M, G are decimal; Ki, Mi, Gi binary."""
+def parse_size(text: str) -> int | None:
+    """`32k`, `4MiB` or a plain whole number. k, M, G are decimal; Ki, Mi, Gi are binary."""
     match = _AMOUNT.fullmatch(text)
     unit = match[2].lower().removesuffix("b") if match else "?"
     if match is None or unit not in _UNITS_PER:
@@ -66,42 +71,42 @@ def size_of(text: str) -> int | None:
     return int(size) if size.is_integer() else None
 
 
-def number_of(text: str) -> float | None:
-    """A plain number; None if it is none."""
+def parse_number(text: str) -> float | None:
+    """A plain number."""
     return float(text) if text.isascii() and _NUMBER.fullmatch(text) else None
 
 
-def share_of(text: str) -> float | None:
-    """A part of a whole: `0.85`, or `85%`; None if it is neither. Its bounds are another's."""
-    number = number_of(text.removesuffix("%").rstrip())
+def parse_share(text: str) -> float | None:
+    """`0.85` or `85%`. Bounds are not checked."""
+    number = parse_number(text.removesuffix("%").rstrip())
     return number / 100 if number is not None and text.endswith("%") else number
 
 
-def rate_of(text: str) -> tuple[int, float] | None:
-    """How many in how many seconds: `1 per 10m` is (1, 600.0), `5 per h` is (5, 3600.0); None if it is no rate."""
+def parse_rate(text: str) -> tuple[int, float] | None:
+    """A number of events and a number of seconds: `1 per 10m` is (1, 600.0), `5 per h` is (5, 3600.0)."""
     match = _RATE.fullmatch(text)
     if match is None:
         return None
-    seconds = _SECONDS_PER.get(match[2]) or seconds_of(match[2])
+    seconds = _SECONDS_PER.get(match[2]) or parse_duration(match[2])
     return (int(match[1]), seconds) if seconds and int(match[1]) else None
 
 
-def duration_word(seconds: float) -> str:
-    """Seconds as a person would write them; `seconds_of` reads it back."""
+def format_duration(seconds: float) -> str:
+    """Seconds in the largest unit that divides them. `parse_duration` reads it back."""
     for unit, least in (("d", 2 * 86400.0), ("h", 3600.0), ("m", 60.0), ("s", 1.0)):
         if seconds >= least and (seconds / _SECONDS_PER[unit]).is_integer():
             return f"{seconds / _SECONDS_PER[unit]:.0f}{unit}"
     return f"{seconds * 1000:.6f}".rstrip("0").rstrip(".") + "ms"
 
 
-def size_word(size: int) -> str:
-    """A size in the largest binary unit that divides it; `size_of` reads it back."""
+def format_size(size: int) -> str:
+    """A size in the largest binary unit that divides it. `parse_size` reads it back."""
     for unit in ("gi", "mi", "ki"):
         if size and size % _UNITS_PER[unit] == 0:
             return f"{size // _UNITS_PER[unit]}{unit.capitalize()}B"
     return str(size)
 
 
-def rate_word(rate: tuple[int, float]) -> str:
-    """A rate as a person would write it; `rate_of` reads it back."""
-    return f"{rate[0]} per {duration_word(rate[1])}"
+def format_rate(rate: tuple[int, float]) -> str:
+    """A rate such as `1 per 10m`. `parse_rate` reads it back."""
+    return f"{rate[0]} per {format_duration(rate[1])}"

@@ -1,59 +1,109 @@
-"""The sections of a file that make the catalog, in their order: what an entry of each may say, and how they stand."""
+"""The configuration file as a model: the catalog and the settings, in the form in which a file has them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from enum import Enum
-from typing import Any
+from typing import Annotated
 
-from openfall.config.backends import POOL, backend_entry
-from openfall.config.entries import Entry
-from openfall.config.groups import group_entry
-from openfall.config.models import (
-    URGENCY_POLICY,
-    model_entry,
-    role_entry,
-    task_entry,
-)
-from openfall.config.open_fall import open_fall_entry
-from openfall.config.references import References
-from openfall.config.settings import BREAKERS, RETRY
+from pydantic import BaseModel, Field
+
+from openfall.config.addresses import EMBEDDED, redis_address
+from openfall.config.settings import EngineSettings, NotifySection, Settings, SettingsSections
+from openfall.router_core.catalog.entries import Backend, Catalog
+from openfall.router_core.catalog.formats import CatalogEntry, Count, Name
+from openfall.router_core.degrading.policy import OpenFallPolicy, Remedies
+from openfall.router_core.jobs.job import Urgency
+
+_POLICY = OpenFallPolicy()
 
 
-class Form(Enum):
-    """How the entries of a section stand in the file."""
+class BackendSection(Backend):
+    """A backend, and how its engine runs if it is embedded."""
 
-    NAMED = "a mapping of names to entries"
-    LISTED = "a list of entries"
-    BY_URGENCY = "a mapping of urgencies to entries"
-    SINGLE = "one entry"
+    engine: EngineSettings | None = Field(default=None, description="How an embedded backend runs.")
 
-
-@dataclass(frozen=True, slots=True)
-class Section:
-    """One section. Its entry knows the keys; which names there are is known only of a file."""
-
-    form: Form
-    entry: Entry[Any]
-    about: str
+    def backend(self) -> Backend:
+        """The backend of the catalog. Fields that could not be read stay unset."""
+        values = {name: value for name, value in self if name != "engine"}
+        return Backend.model_construct(self.model_fields_set - {"engine"}, **values)
 
 
-_ANY = References("name")
+class ReleaseSection(CatalogEntry):
+    """How held jobs come back."""
 
-CATALOG: Mapping[str, Section] = {
-    "pools": Section(
-        Form.NAMED, POOL, "Which workers serve a backend. Without it: `gpu`, which is local, and `cloud`, which is not."
-    ),
-    "backends": Section(Form.NAMED, backend_entry(_ANY), "Where models run."),
-    "models": Section(Form.NAMED, model_entry(_ANY, _ANY), "Models under names of your own."),
-    "roles": Section(Form.NAMED, role_entry(_ANY), "What callers ask for by name."),
-    "tasks": Section(Form.NAMED, task_entry(_ANY), "Kinds of prompt: a caller names one, or its words tell it."),
-    "groups": Section(
-        Form.LISTED, group_entry(_ANY, _ANY, _ANY), "Whose job it is, by the group that a caller names: the first fits."
-    ),
-    "urgency": Section(Form.BY_URGENCY, URGENCY_POLICY, "How soon an answer should start, and how long it is wanted."),
-    "breakers": Section(Form.SINGLE, BREAKERS, "When a failing model is left alone, and how it comes back."),
-    "retry": Section(Form.SINGLE, RETRY, "How the same model is asked again."),
-    "open_fall": Section(Form.SINGLE, open_fall_entry(_ANY), "What happens when nothing can serve a job."),
-}
+    initial: Count = Field(
+        default=_POLICY.release_initial,
+        description="Jobs released at once to a recovered model. It grows by one for each answer ...",
+    )
+    max: Count | None = Field(
+        default=_POLICY.release_max, description="... up to this. Without it: the slots of its backends."
+    )
+
+
+class _UrgencyRemedies(CatalogEntry):
+    interactive: Remedies = Field(
+        default=_POLICY.remedies[Urgency.INTERACTIVE],
+        description="Remedies for a job whose caller waits. The first that is available is used.",
+    )
+    background: Remedies = Field(
+        default=_POLICY.remedies[Urgency.BACKGROUND], description="Remedies for a job whose answer is read soon."
+    )
+    batch: Remedies = Field(
+        default=_POLICY.remedies[Urgency.BATCH], description="Remedies for a job whose caller does not wait."
+    )
+    default: Remedies | None = Field(default=None, description="Remedies for each of these urgencies without its own.")
+
+
+class OpenFallSection(OpenFallPolicy, _UrgencyRemedies):
+    """The section as it is written: the policy of the catalog, and who is notified."""
+
+    release: ReleaseSection = Field(
+        default=ReleaseSection(), description="How held jobs come back to a recovered model: slowly at first."
+    )
+    notify: NotifySection = Field(default=NotifySection(), description="Who is notified.")
+
+    def policy(self) -> OpenFallPolicy:
+        """The part of the catalog."""
+        return OpenFallPolicy(
+            **{name: getattr(self, name) for name in _POLICY_KEYS},
+            remedies={urgency: self._remedies(urgency) for urgency in Urgency},
+            release_initial=self.release.initial,
+            release_max=self.release.max,
+        )
+
+    def _remedies(self, urgency: Urgency) -> Remedies:
+        own: Remedies = getattr(self, urgency)
+        return own if urgency in self.model_fields_set or self.default is None else self.default
+
+    @classmethod
+    def of(cls, policy: OpenFallPolicy, settings: Settings) -> OpenFallSection:
+        """The section that reads as this policy and these settings."""
+        return cls(
+            **{name: getattr(policy, name) for name in _POLICY_KEYS},
+            **{str(urgency): remedies for urgency, remedies in policy.remedies.items()},
+            release=ReleaseSection(initial=policy.release_initial, max=policy.release_max),
+            notify=settings.notify,
+        )
+
+
+_POLICY_KEYS = ("default_fallbacks", "canned_reply", "last_answer_ttl", "hold_for")
+
+
+class _TopLevel(BaseModel):
+    redis: Annotated[str, redis_address] = Field(
+        default=EMBEDDED,
+        description=f"`{EMBEDDED}`, or the address of a Redis or Valkey. Without it: $REDIS_URL.",
+    )
+    data: str = Field(
+        default=".openfall",
+        description="The directory of the embedded Redis, and of answers that are not delivered yet.",
+    )
+
+
+class ConfigFile(SettingsSections, Catalog, _TopLevel):
+    """Every section of a file. It describes the file and is never built."""
+
+    backends: Mapping[Name, BackendSection] = Field(default={}, description="Where models run.")
+    open_fall: OpenFallSection = Field(
+        default=OpenFallSection(), description="What happens when nothing can serve a job."
+    )

@@ -23,7 +23,7 @@ from openfall.producers.prompt import Prompt
 from openfall.producers.request import FleetView, JobRequest, PreparedJob, SubmitOptions, parse_duration, prepare
 from openfall.producers.runtime import CallOutcome, ResolveOptions, RuntimeModel, report_outcome, resolve_model
 from openfall.producers.submit import RETRY_FOR_SECONDS, RETRYABLE, SubmitError, retry, submit_with_retry
-from openfall.router_core.catalog.entries import UnknownName
+from openfall.router_core.catalog.errors import UnknownName
 from openfall.router_core.jobs.result import Result
 from openfall.router_core.state.errors import Backpressure, StoreUnreachable
 from openfall.router_core.state.inbox import InboxReader

@@ -9,7 +9,7 @@ from typing import Any, get_args
 from pydantic_core import PydanticSerializationError, to_json
 
 from openfall.producers.errors import BadRequest, PromptTooLarge
-from openfall.router_core.catalog.entries import UnknownName
+from openfall.router_core.catalog.errors import UnknownName
 from openfall.router_core.jobs.job import Dialect
 from openfall.router_core.routing.request_body import get_parameters
 

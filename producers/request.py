@@ -11,8 +11,7 @@ from typing import Any, TypedDict
 
 from pydantic import ValidationError
 
-from openfall.config import LoadedConfig
-from openfall.config.literals import seconds_of
+from openfall.config import LoadedConfig, literals
 from openfall.producers.callbacks import callback_options
 from openfall.producers.errors import BadRequest
 from openfall.producers.prompt import (
@@ -22,7 +21,7 @@ from openfall.producers.prompt import (
     check_size,
     parse_dialect,
 )
-from openfall.router_core.catalog.entries import UnknownName
+from openfall.router_core.catalog.errors import UnknownName
 from openfall.router_core.deciding.fleet_state import FleetState
 from openfall.router_core.jobs.job import CompletionJob, Dialect, Urgency
 from openfall.router_core.routing.chain_selection import AUTO, RouteRequest
@@ -150,7 +149,7 @@ def _route_fields(routed: Route) -> dict[str, Any]:
 
 def parse_duration(value: float | str) -> float:
     """Seconds of a number or of text such as `90s`, `5m`, `2h`. Raises `BadRequest` for anything else and for zero."""
-    seconds = seconds_of(value.strip()) if isinstance(value, str) else float(value)
+    seconds = literals.parse_duration(value.strip()) if isinstance(value, str) else float(value)
     if seconds is None or not 0 < seconds < float("inf"):
         raise BadRequest(f"not a duration: {value!r}. Write seconds or text: 90, 500ms, 5m, 2h, 1d.")
     return seconds

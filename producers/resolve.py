@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 from openfall.producers.client_store import fetch_fleet
 from openfall.producers.errors import NoModel
-from openfall.router_core.catalog.entries import Catalog, UnknownName
+from openfall.router_core.catalog.entries import Catalog
+from openfall.router_core.catalog.errors import UnknownName
 from openfall.router_core.deciding.fleet_state import (
     FOREVER,
     Blocked,

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from openfall.producers.errors import ProducerError
 from openfall.producers.request import PreparedJob
-from openfall.router_core.catalog.entries import UnknownName
+from openfall.router_core.catalog.errors import UnknownName
 from openfall.router_core.state.errors import Backpressure, StoreError, StoreUnreachable
 from openfall.router_core.state.jobs import JobStore, Receipt
 

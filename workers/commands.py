@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from openfall import config
-from openfall.router_core.catalog.entries import UnknownName
+from openfall.router_core.catalog.errors import UnknownName
 from openfall.router_core.state.errors import StoreError, StoreUnreachable
 from openfall.router_core.state.keys import DEGRADE
 from openfall.workers.local.errors import LocalError

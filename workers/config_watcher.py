@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from openfall import config
-from openfall.router_core.catalog.entries import UnknownName
+from openfall.router_core.catalog.errors import UnknownName
 from openfall.workers.outbox.dispatcher import OutboxSettings
 from openfall.workers.outbox.url_policy import UrlPolicy
 from openfall.workers.process import WorkerConfig, identity

@@ -56,7 +56,7 @@ def _engines(loaded: LoadedConfig) -> Iterator[EngineSpec]:
             aliases=tuple(dict.fromkeys(m.upstream for m in loaded.catalog.models.values() if name in m.backends))
             or (name,),
             ctx=engine.context,
-            parallel=engine.parallel,
+            parallel=engine.parallel or loaded.catalog.backends[name].slots,
             threads=engine.threads,
             gpu_layers=engine.gpu_layers,
             notice=notice,

@@ -26,7 +26,7 @@ from openfall.producers.client import SUBMIT_CHUNK, AsyncOpenfall
 from openfall.producers.errors import BadRequest, BatchFileError, ProducerError
 from openfall.producers.request import UNKNOWN_FLEET, FleetView, JobRequest, PreparedJob, SubmitOptions, prepare
 from openfall.producers.submit import submit_with_retry
-from openfall.router_core.catalog.entries import UnknownName
+from openfall.router_core.catalog.errors import UnknownName
 from openfall.router_core.jobs.envelope import digest
 from openfall.router_core.jobs.result import Result
 from openfall.router_core.state.errors import Backpressure, StoreUnreachable

@@ -116,7 +116,7 @@ def named(catalog: Catalog, target: str) -> str:
 
 def target_of(catalog: Catalog, name: str) -> str:
     """The breaker of a name; `UnknownName` with the nearest when there is none."""
-    from openfall.router_core.catalog.entries import UnknownName
+    from openfall.router_core.catalog.errors import UnknownName
     from openfall.router_core.deciding.breaker import breaker_target, credential_target
 
     known = {

@@ -22,7 +22,7 @@ def _codes() -> dict[type[Exception], int]:
         OutputWriteError,
         ProducerError,
     )
-    from openfall.router_core.catalog.entries import UnknownName
+    from openfall.router_core.catalog.errors import UnknownName
     from openfall.router_core.state.errors import (
         Backpressure,
         DeadlinePassed,

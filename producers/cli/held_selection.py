@@ -69,7 +69,7 @@ def chosen(command: F) -> F:
 
 async def _wanted(llm: AsyncOpenfall, which: HeldOptions) -> HeldFilter:
     from openfall.producers.request import parse_duration
-    from openfall.router_core.catalog.entries import UnknownName
+    from openfall.router_core.catalog.errors import UnknownName
     from openfall.router_core.degrading.policy import HoldReason
     from openfall.router_core.state.held_jobs import HeldFilter
 

@@ -257,7 +257,7 @@ def _queues_of(llm: AsyncOpenfall) -> list[str]:
 
 def _fitting(name: str, known: list[str]) -> list[str]:
     """The queues that a name or a shell pattern means; `UnknownName` when there is none."""
-    from openfall.router_core.catalog.entries import UnknownName
+    from openfall.router_core.catalog.errors import UnknownName
 
     fitting = [queue for queue in known if fnmatchcase(queue, name)]
     if not fitting:

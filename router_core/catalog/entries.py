@@ -1,4 +1,4 @@
-"""What exists: pools, backends, models, roles. Strict: it names every contradiction at once when it is built."""
+"""The catalog: pools, backends, models, roles, tasks and groups. Building one checks it for contradictions."""
 
 from __future__ import annotations
 
@@ -7,39 +7,39 @@ from enum import StrEnum
 from hashlib import blake2b
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, model_validator
+from pydantic import Field, SecretStr, StringConstraints, model_validator
 
-from openfall.router_core.catalog.policies import (
-    URGENCY_DEFAULTS,
-    RetryPolicy,
+from openfall.router_core.catalog.errors import CatalogError, UnknownName
+from openfall.router_core.catalog.formats import (
+    BackendName,
+    CatalogEntry,
+    Format,
+    ModelName,
+    Name,
+    PoolName,
+    RoleName,
     Seconds,
-    Share,
-    UrgencyPolicy,
+    Size,
+    TaskName,
+    Text,
 )
-from openfall.router_core.catalog.validation import DEFAULT_QUALITY as DEFAULT_QUALITY
-from openfall.router_core.catalog.validation import CatalogError as CatalogError
-from openfall.router_core.catalog.validation import UnknownName as UnknownName
+from openfall.router_core.catalog.policies import URGENCY_DEFAULTS, RetryPolicy, UrgencyPolicy
 from openfall.router_core.catalog.validation import validate_catalog
 from openfall.router_core.deciding.breaker import BreakerPolicy
-from openfall.router_core.degrading.policy import CannedReply, OpenFallPolicy, Remedy
+from openfall.router_core.degrading.policy import CannedReply, OpenFallPolicy, Remedies
 from openfall.router_core.jobs.job import Urgency
 
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
-"""Of a pool, backend, model or role. No dots: a queue's name is `{pool}.{model}.{urgency}`."""
-
 Usd = Annotated[float, Field(ge=0)]
+Gigabytes = Annotated[float, Field(gt=0)]
+Url = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/]+(/\S*)?$"), Format.URL]
 Protocol = Literal["openai", "anthropic", "ollama"]
-"""The wire form that a backend speaks."""
+"""The wire protocol of a backend."""
 
 
-class _Entry(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class Pool(CatalogEntry):
+    """Which workers serve a backend. Requests to a `local` pool never leave the owner's machines."""
 
-
-class Pool(_Entry):
-    """Which workers serve a backend. What is `local` never leaves the machines of its owner."""
-
-    local: bool = False
+    local: bool = Field(default=False, description="Requests to this pool never leave your own machines.")
 
 
 class Billing(StrEnum):
@@ -50,89 +50,108 @@ class Billing(StrEnum):
     METERED = "metered"  # by the token
 
 
-class Backend(_Entry):
-    """One endpoint that serves models. `slots` is how many calls it gets at once from the whole fleet."""
+class Backend(CatalogEntry):
+    """One endpoint that serves models."""
 
-    protocol: Protocol = "openai"
-    url: Annotated[str, StringConstraints(pattern=r"^https?://[^\s/]+(/\S*)?$")]
-    pool: Name
-    slots: Annotated[int, Field(ge=1, le=4096)] = 4
-    reserved_interactive: Annotated[int, Field(ge=0)] = 0
-    """Of these slots so many are for interactive jobs alone."""
-    api_key: SecretStr = SecretStr("")
-    billing: Billing | None = None
-    """None: local in a local pool, metered in any other."""
-    vram_gb: Annotated[float, Field(gt=0)] | None = None
-    """Memory of its graphics card, for an endpoint that loads models by itself."""
-    api_version: str | None = None
-    """The `anthropic-version` that it is spoken to with; None: the adapter's own."""
-    keep_alive: bool | None = None
-    """Use a connection again. None: yes, but not to an engine on this machine (see `workers.backends.registry`)."""
-    embedded: bool = False
-    """Started and watched by `openfall up` on this machine."""
+    protocol: Protocol = Field(default="openai", description="Wire protocol.")
+    url: Url = Field(
+        description="Address. Without it, and with `protocol` given: the public one of Anthropic or OpenAI, "
+        "or Ollama's usual one on this machine."
+    )
+    pool: PoolName = Field(description="The pool whose workers call it.")
+    slots: Annotated[int, Field(ge=1, le=4096)] = Field(default=4, description="Maximum concurrent calls, fleet-wide.")
+    reserved_interactive: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="How many of the slots are for interactive jobs alone."
+    )
+    api_key: SecretStr = Field(
+        default=SecretStr(""), description='Credential. Write "${VARIABLE:-}": it is never shown.'
+    )
+    billing: Billing | None = Field(
+        default=None,
+        description="`metered` by the token, `flat` for a subscription, `local` for a machine of your own. "
+        "Without it: `local` in a local pool, `metered` in any other.",
+    )
+    vram_gb: Gigabytes | None = Field(
+        default=None, description="Memory of its graphics card in GB, if it loads models by itself."
+    )
+    api_version: Annotated[str, Format.LITERAL] | None = Field(
+        default=None, description="The `anthropic-version` to send. Without it: a version that is known to work."
+    )
+    keep_alive: bool | None = Field(
+        default=None, description="Reuse connections. Without it: yes, but not on this machine."
+    )
+    embedded: bool = Field(default=False, description="Started and watched by `openfall up` on this machine.")
 
 
-class Prices(_Entry):
-    """US dollars for a million tokens. What is None is not known, and never taken for 0."""
+class Prices(CatalogEntry):
+    """US dollars for a million tokens. None is an unknown price, never 0."""
 
-    input: Usd | None = None
-    output: Usd | None = None
-    cache_read: Usd | None = None
-    """Input found in the provider's cache. None: as `input`."""
-    cache_write: Usd | None = None
+    input: Usd | None = Field(default=None, serialization_alias="in", description="Input tokens.")
+    output: Usd | None = Field(default=None, serialization_alias="out", description="Output tokens.")
+    cache_read: Usd | None = Field(
+        default=None, description="Input tokens found in the provider's cache. Without it: as `in`."
+    )
+    cache_write: Usd | None = Field(default=None, description="Input tokens written to the provider's cache.")
 
 
-class ModelSpec(_Entry):
-    """A model under our own name. `upstream` is the name that the provider knows it by.
+class ModelSpec(CatalogEntry):
+    """A model under a name of the owner's choice."""
 
-    `tools`, `json_schema`, `images` and `sampling_params` (temperature, top_p, top_k) say what it can be asked for.
-    """
-
-    upstream: Annotated[str, StringConstraints(min_length=1)]
-    backends: Annotated[tuple[Name, ...], Field(min_length=1)]
-    context: Annotated[int, Field(ge=1)] = 4096
-    timeout: Seconds = 120.0
-    max_tokens: Annotated[int, Field(ge=1)] | None = None
-    tools: bool = True
-    json_schema: bool = True
-    images: bool = False
-    sampling_params: bool = True
-    vram_gb: Annotated[float, Field(gt=0)] | None = None
-    load_time: Seconds | None = None
-    """Seconds to load it where it is not loaded. None: it need not be loaded, or nobody knows."""
-    slow_after: Seconds | None = None
-    """A call that takes longer counts as slow for the breaker."""
-    quality: Mapping[Name, Share] = {}
-    """How well it does a type of task; under `default` for all that are not named."""
-    usd_per_mtok: Prices | None = None
+    upstream: Text = Field(description="The name that the backend knows it by.")
+    backends: Annotated[tuple[BackendName, ...], Field(min_length=1)] = Field(
+        description="The backends that serve it, all in one pool."
+    )
+    context: Size = Field(default=4096, description="Context in tokens. A prompt that cannot fit is not sent.")
+    timeout: Seconds = Field(default=120.0, description="Maximum time of one call.")
+    max_tokens: Size | None = Field(
+        default=None, description="Maximum tokens of an answer where the caller sets no limit."
+    )
+    tools: bool = Field(default=True, description="It can call tools.")
+    json_schema: bool = Field(default=True, description="Its answers can be held to a JSON Schema.")
+    images: bool = Field(default=False, description="It accepts images.")
+    sampling_params: bool = Field(default=True, description="It accepts temperature, top_p and top_k.")
+    vram_gb: Gigabytes | None = Field(default=None, description="Memory in GB that it uses on a graphics card.")
+    load_time: Seconds | None = Field(default=None, description="How long it takes to load.")
+    slow_after: Seconds | None = Field(
+        default=None, description="A call that takes longer counts as slow for the breaker."
+    )
+    quality: Mapping[TaskName, Annotated[float, Field(ge=0, le=1)]] = Field(
+        default={}, description="From 0 to 1: how well it does a task. `default`: every task that is not named."
+    )
+    usd_per_mtok: Prices | None = Field(
+        default=None,
+        description="US dollars for a million tokens. Without it, and with metered billing: from `config/prices.yaml`, "
+        "if the model is listed; otherwise unknown, which is not 0.",
+    )
 
 
 class Pick(StrEnum):
-    """How the best of several answers is found."""
+    """How the best of several answers is chosen."""
 
     QUALITY = "quality"  # the model with the highest quality for the task
     AGREEMENT = "agreement"  # the answer that is most like the others
-    JUDGE = "judge"  # a model reads them and says
+    JUDGE = "judge"  # a model reads them and chooses
 
 
-class Ensemble(_Entry):
-    """Several models are asked, one after the other through the queue, and the best answer is kept.
+class Ensemble(CatalogEntry):
+    """Several models are called, one after the other through the queue, and the best answer is kept."""
 
-    `answers`: how many of the chain are to answer.
-    """
-
-    answers: Annotated[int, Field(ge=2, le=8)] = 2
-    pick: Pick = Pick.QUALITY
-    judge: Name | None = None
-    """The model that judges; only with `pick: judge`."""
+    answers: Annotated[int, Field(ge=2, le=8)] = Field(
+        default=2, description="How many models of the chain are to answer."
+    )
+    pick: Pick = Field(
+        default=Pick.QUALITY,
+        description="By the `quality` of the model, by `agreement` among the answers, or by a `judge`.",
+    )
+    judge: ModelName | None = Field(default=None, description="The model that judges. Only with `pick: judge`.")
 
 
 class CheckKind(StrEnum):
-    """What an answer may be asked to be. The text is the answer's own, without reasoning."""
+    """What an answer can be checked for. The text is the answer's own, without reasoning."""
 
     NOT_EMPTY = "not_empty"
     JSON = "json"
-    JSON_SCHEMA = "json_schema"  # holds the schema that the request itself asked for
+    JSON_SCHEMA = "json_schema"  # it fulfils the schema of the request
     CODE_BLOCK = "code_block"
     MERMAID = "mermaid"
     HTML = "html"
@@ -145,72 +164,101 @@ class Order(StrEnum):
     BY_URGENCY = "by_urgency"
 
 
-class Role(_Entry):
-    """What a caller asks for by name: a chain and its defaults."""
+_ORDER = "`as_written`, or ranked for each job `by_urgency`: loaded and quick, or good and cheap."
 
-    chain: Annotated[tuple[Name, ...], Field(min_length=1)]
-    urgency: Urgency | None = None
-    order: Order = Order.AS_WRITTEN
-    local_only: bool = False
-    checks: tuple[CheckKind, ...] = ()
-    pattern: str | None = None
-    """A regular expression that must be found in the answer; one more check."""
-    ensemble: Ensemble | None = None
-    open_fall: tuple[Remedy, ...] | None = None
-    """What is done when nothing can serve a job of it; None: as its urgency says."""
-    canned_reply: CannedReply | None = None
+
+class Role(CatalogEntry):
+    """What a caller names: a chain and its defaults."""
+
+    chain: Annotated[tuple[ModelName, ...], Field(min_length=1)] = Field(
+        description="The models that may answer. The first is called first."
+    )
+    urgency: Urgency | None = Field(default=None, description="The urgency where the caller gives none.")
+    order: Order = Field(default=Order.AS_WRITTEN, description=_ORDER)
+    local_only: bool = Field(default=False, description="Its jobs never leave the local pools, whatever fails.")
+    checks: tuple[CheckKind, ...] = Field(
+        default=(), description="Checks of the answer. If one fails, the next model is called."
+    )
+    pattern: str | None = Field(
+        default=None, description="A regular expression that must be found in the answer: one more check."
+    )
+    ensemble: Ensemble | None = Field(default=None, description="Call several models, and keep the best answer.")
+    open_fall: Remedies | None = Field(
+        default=None, description="Remedies when nothing can serve its jobs. Without it: as in `open_fall`."
+    )
+    canned_reply: CannedReply | None = Field(
+        default=None, description="The text of `canned_reply` for its jobs. Without it: as in `open_fall`."
+    )
 
 
 class TaskType(Role):
-    """A kind of prompt: chosen by the caller, or classified by its `words` (whole words or phrases, any case)."""
+    """A kind of prompt: named by the caller, or classified by its `words` (whole words or phrases, any case)."""
 
-    order: Order = Order.BY_URGENCY
-    words: tuple[str, ...] = ()
+    order: Order = Field(default=Order.BY_URGENCY, description=_ORDER)
+    words: tuple[str, ...] = Field(
+        default=(), description="Words or phrases that classify a prompt as this task, where the caller names none."
+    )
 
 
-class Group(_Entry):
-    """Whose job it is, by the group that a caller names: the first group with a fitting pattern applies.
+class Group(CatalogEntry):
+    """A group of callers. The first group with a matching pattern applies.
 
-    `match` are shell patterns (`whatsapp:*`). It names a role, a task or a chain, or none of them: then it only limits.
+    It names a role, a task or a chain, or none of them: then it only limits.
     """
 
-    name: Name
-    match: Annotated[tuple[str, ...], Field(min_length=1)]
-    role: Name | None = None
-    task: Name | None = None
-    chain: tuple[Name, ...] | None = None
-    urgency: Urgency | None = None
-    """The most urgent that its jobs may be."""
-    local_only: bool = False
+    name: Annotated[Name, Format.NAME] = Field(description="Its name in the ledger and the log.")
+    match: Annotated[tuple[str, ...], Field(min_length=1)] = Field(
+        description="Shell patterns for the group that a caller names: `whatsapp:*`."
+    )
+    role: RoleName | None = Field(default=None, description="The role of its jobs.")
+    task: TaskName | None = Field(default=None, description="Or the task.")
+    chain: tuple[ModelName, ...] | None = Field(
+        default=None, description="Or the models. With none of the three the group only limits."
+    )
+    urgency: Urgency | None = Field(default=None, description="The highest urgency of its jobs.")
+    local_only: bool = Field(default=False, description="Its jobs never leave the local pools.")
 
 
 POOL_DEFAULTS: Mapping[str, Pool] = {"gpu": Pool(local=True), "cloud": Pool()}
 
 
-class Catalog(_Entry):
-    """Everything a job can be sent to."""
+class Catalog(CatalogEntry):
+    """Everything a job can be sent to, and the policies."""
 
-    pools: Mapping[Name, Pool] = POOL_DEFAULTS
-    backends: Mapping[Name, Backend] = {}
-    models: Mapping[Name, ModelSpec] = {}
-    roles: Mapping[Name, Role] = {}
-    tasks: Mapping[Name, TaskType] = {}
-    groups: tuple[Group, ...] = ()
-    urgency: Mapping[Urgency, UrgencyPolicy] = URGENCY_DEFAULTS
-    breakers: BreakerPolicy = BreakerPolicy()
-    retry: RetryPolicy = RetryPolicy()
-    open_fall: OpenFallPolicy = OpenFallPolicy()
+    pools: Mapping[Name, Pool] = Field(
+        default=POOL_DEFAULTS,
+        description="Which workers serve a backend. Without it: `gpu`, which is local, and `cloud`, which is not.",
+    )
+    backends: Mapping[Name, Backend] = Field(default={}, description="Where models run.")
+    models: Mapping[Name, ModelSpec] = Field(default={}, description="Models under names of your own.")
+    roles: Mapping[Name, Role] = Field(default={}, description="What callers ask for by name.")
+    tasks: Mapping[Name, TaskType] = Field(
+        default={}, description="Kinds of prompt: a caller names one, or its words classify it."
+    )
+    groups: tuple[Group, ...] = Field(
+        default=(), description="Groups of callers. The first group whose pattern matches applies."
+    )
+    urgency: Mapping[Urgency, UrgencyPolicy] = Field(
+        default=URGENCY_DEFAULTS, description="How soon an answer should start, and how long it is wanted."
+    )
+    breakers: BreakerPolicy = Field(
+        default=BreakerPolicy(), description="When a failing model is no longer called, and how it comes back."
+    )
+    retry: RetryPolicy = Field(default=RetryPolicy(), description="How the same model is called again.")
+    open_fall: OpenFallPolicy = Field(
+        default=OpenFallPolicy(), description="What happens when nothing can serve a job."
+    )
     local_only: bool = False
     """Nothing leaves the local pools, whatever the fleet's own switch says."""
 
     @model_validator(mode="after")
-    def _agrees_with_itself(self) -> Self:
+    def _has_no_contradiction(self) -> Self:
         if problems := tuple(validate_catalog(self)):
             raise CatalogError(problems)
         return self
 
     def model(self, alias: str) -> ModelSpec:
-        """The model of that alias; `UnknownName` when there is none."""
+        """The model of an alias. Raises `UnknownName`."""
         if alias not in self.models:
             raise UnknownName("model", alias, self.models)
         return self.models[alias]
@@ -220,7 +268,7 @@ class Catalog(_Entry):
         return self.backends[self.model(alias).backends[0]].pool
 
     def is_local(self, alias: str) -> bool:
-        """Whether what a model is asked stays on the machines of its owner."""
+        """Whether requests to a model stay on the owner's machines."""
         return self.pools[self.pool_of(alias)].local
 
     def billing(self, backend: str) -> Billing:
@@ -229,20 +277,21 @@ class Catalog(_Entry):
         return spec.billing or (Billing.LOCAL if self.pools[spec.pool].local else Billing.METERED)
 
     def credential(self, backend: str) -> str:
-        """A name for the key of a backend that tells nothing of it; empty when it has none.
+        """A name for the API key of a backend: a digest that reveals nothing. Empty if the backend has no key.
 
-        Backends of one host with the same key share it. So a key that means nothing (`ollama`) binds no strangers.
+        Backends of one host with the same key share it. The host is part of it, so that a dummy key (`ollama`) does not
+        connect unrelated backends.
         """
         spec = self.backends[backend]
         key, host = spec.api_key.get_secret_value(), spec.url.split("/")[2]
         return blake2b(f"{host} {key}".encode(), digest_size=5, person=b"openfall").hexdigest() if key else ""
 
     def queue(self, alias: str, urgency: Urgency) -> str:
-        """The queue in which a job of that urgency waits for that model."""
+        """The queue of a model for jobs of an urgency."""
         return f"{self.pool_of(alias)}.{alias}.{urgency}"
 
     def models_of(self, pool: str) -> tuple[str, ...]:
-        """The models that a worker of that pool serves; `UnknownName` when there is no such pool."""
+        """The models that a worker of a pool serves. Raises `UnknownName`."""
         if pool not in self.pools:
             raise UnknownName("pool", pool, self.pools)
         return tuple(alias for alias in self.models if self.pool_of(alias) == pool)

@@ -1,4 +1,4 @@
-"""How long a job may take, whither it may go, and how often a model is asked: what holds for all of them alike."""
+"""Policies that hold for all jobs of an urgency, and for all calls: times, limits, where a job may go, retries."""
 
 from __future__ import annotations
 
@@ -6,16 +6,10 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from openfall.router_core.catalog.formats import CatalogEntry, Count, Seconds, Share
 from openfall.router_core.jobs.job import Urgency
-
-Seconds = Annotated[float, Field(gt=0)]
-Share = Annotated[float, Field(ge=0, le=1)]
-
-
-class _Policy(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Cloud(StrEnum):
@@ -26,31 +20,34 @@ class Cloud(StrEnum):
     WHEN_LATE = "when_late"  # once the job is past its `start_within`; at once when no model of its chain is local
 
 
-class UrgencyPolicy(_Policy):
-    """`start_within` is the target for an answer to start. After `expires_after` the answer is not wanted. Seconds.
+class UrgencyPolicy(CatalogEntry):
+    """What holds for every job of an urgency. Times are in seconds."""
 
-    `min_share` is the part of a pool's claims that jobs of this urgency get at least while more urgent ones wait, too.
-    `max_queued` is how many jobs may wait in one queue of this urgency; more are refused.
-    """
+    start_within: Seconds = Field(description="Target time until the answer starts.")
+    expires_after: Seconds = Field(description="After this time the answer is no longer wanted.")
+    min_share: Share = Field(
+        default=0.0, description="Minimum share of a pool's claims while more urgent jobs wait as well."
+    )
+    max_queued: Count = Field(
+        default=100_000, description="Maximum jobs that wait for one model. Further jobs are refused."
+    )
+    allow_cloud: Cloud = Field(
+        default=Cloud.YES,
+        description="Whether its jobs may leave the local pools. `when_late`: once they are past `start_within`.",
+    )
 
-    start_within: Seconds
-    expires_after: Seconds
-    allow_cloud: Cloud = Cloud.YES
-    min_share: Share = 0.0
-    max_queued: Annotated[int, Field(ge=1)] = 100_000
 
+class RetryPolicy(CatalogEntry):
+    """How the same model is called again after a transient failure."""
 
-class RetryPolicy(_Policy):
-    """How the same model is asked again: at most `max_retries` times.
-
-    The waits are `initial_backoff` x 1, x 2, x 4 ... seconds, up to `max_backoff`.
-    `retry_budget` is the share of a pool's calls of the last minutes that may be such repetitions.
-    """
-
-    max_retries: Annotated[int, Field(ge=0, le=10)] = 3
-    initial_backoff: Seconds = 1.0
-    max_backoff: Seconds = 60.0
-    retry_budget: Share = 0.2
+    max_retries: Annotated[int, Field(ge=0, le=10)] = Field(
+        default=3, description="Maximum retries at the same model after a transient failure."
+    )
+    initial_backoff: Seconds = Field(default=1.0, description="Wait before the first retry. It doubles each time ...")
+    max_backoff: Seconds = Field(default=60.0, description="... up to this.")
+    retry_budget: Share = Field(
+        default=0.2, description="Maximum share of retries among a pool's calls of the last minutes."
+    )
 
 
 URGENCY_DEFAULTS: Mapping[Urgency, UrgencyPolicy] = {

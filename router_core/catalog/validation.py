@@ -1,15 +1,13 @@
-"""How a catalog can contradict itself: every way is one generator here, and all are told at once."""
+"""Contradictions within a catalog. Each check is a generator; all problems are reported at once."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict
-
+from openfall.router_core.catalog.errors import CatalogProblem, UnknownName
 from openfall.router_core.degrading.policy import Remedy, validate_remedies
 from openfall.router_core.jobs.job import Urgency
 
@@ -17,48 +15,17 @@ if TYPE_CHECKING:
     from openfall.router_core.catalog.entries import Catalog, Group, Role
 
 DEFAULT_QUALITY = "default"
-"""In a model's `quality`: every task that is not named."""
+"""In a model's `quality`: the key for every task that is not named."""
 
 RESERVED_POOL = "degrade"
-"""Its queues would be taken for that of the jobs that nothing can serve."""
+"""Its queues would be mistaken for the queue of degraded jobs."""
 
-SHARED_AT_MOST = 0.9
-"""Of a pool's claims, for what is less urgent: the rest is for what is most urgent."""
-
-
-class UnknownName(LookupError):
-    """A pool, model, role or backend that the catalog does not have. The message names the nearest that it has."""
-
-    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
-        self.kind, self.name = kind, name
-        known = sorted(known)
-        near = get_close_matches(name, known, n=1)
-        remedy = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(known) or 'none'}."
-        super().__init__(f"unknown {kind} {name!r}. {remedy}")
-
-
-class CatalogProblem(BaseModel):
-    """One contradiction: where it stands (`models.coder.backends`) and what is wrong with it."""
-
-    model_config = ConfigDict(frozen=True)
-
-    place: str
-    message: str
-
-    def __str__(self) -> str:
-        return f"{self.place}: {self.message}"
-
-
-class CatalogError(ValueError):
-    """The catalog contradicts itself."""
-
-    def __init__(self, problems: tuple[CatalogProblem, ...]) -> None:
-        self.problems = problems
-        super().__init__("\n".join(map(str, problems)))
+MAX_SHARED = 0.9
+"""Maximum share of a pool's claims for the less urgent jobs. The rest is for interactive jobs."""
 
 
 def validate_catalog(catalog: Catalog) -> Iterator[CatalogProblem]:
-    """Everything in a catalog that cannot be so. A place names a group by its name."""
+    """Every contradiction of a catalog. A path names a group by its name."""
     if RESERVED_POOL in catalog.pools:
         yield _problem(f"pools.{RESERVED_POOL}", "the queue of jobs that nothing can serve has this name")
     yield from _backends(catalog)
@@ -129,7 +96,7 @@ def _chain(catalog: Catalog, place: str, chain: tuple[str, ...], local_only: boo
 
 
 def _stays(catalog: Catalog, alias: str) -> bool | None:
-    """Whether a model is local; None when something is wrong with it that is told elsewhere."""
+    """Whether a model is local. None: it has a problem that another check reports."""
     model = catalog.models.get(alias)
     pools = (
         {catalog.backends[at].pool for at in model.backends if at in catalog.backends} if model is not None else set()
@@ -189,7 +156,7 @@ def _target(catalog: Catalog, place: str, group: Group) -> Iterator[CatalogProbl
 
 
 def _unreachable(groups: tuple[Group, ...]) -> Iterator[CatalogProblem]:
-    """The first group that fits applies: a pattern behind a wider one never does."""
+    """Patterns that never match: the first matching group applies, and an earlier pattern covers this one."""
     for place, group in enumerate(groups):
         for pattern in group.match:
             wider = next(((one, wide) for one in groups[:place] for wide in one.match if _covers(wide, pattern)), None)
@@ -199,10 +166,10 @@ def _unreachable(groups: tuple[Group, ...]) -> Iterator[CatalogProblem]:
 
 
 def _covers(wide: str, narrow: str) -> bool:
-    """Whether everything that fits `narrow` fits `wide`; where that is not plain to see, no.
+    """Whether `wide` matches everything that `narrow` matches. False where that is not certain.
 
-    A `*` takes whatever wildcards stand in its stead, so a pattern of stars and letters may be held against another
-    pattern's text; brackets mean more than their text, and `?` less.
+    A `*` also matches wildcards, so a pattern of stars and letters can be matched against another pattern's text.
+    Brackets match more than their text, and `?` matches less: patterns with them are compared only if equal.
     """
     if wide == narrow:
         return True
@@ -218,10 +185,8 @@ def _shares(catalog: Catalog) -> Iterator[CatalogProblem]:
             "urgency.interactive.min_share", "it goes before all others as it is: a share is for the less urgent"
         )
     total = sum(policy.min_share for word, policy in policies.items() if word is not Urgency.INTERACTIVE)
-    if total > SHARED_AT_MOST:
-        yield _problem(
-            "urgency", f"shares of {total:g} together: more than {SHARED_AT_MOST:g} starve the interactive jobs"
-        )
+    if total > MAX_SHARED:
+        yield _problem("urgency", f"shares of {total:g} together: more than {MAX_SHARED:g} starve the interactive jobs")
 
 
 def _open_fall(catalog: Catalog) -> Iterator[CatalogProblem]:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-Seconds = Annotated[float, Field(gt=0)]
-Share = Annotated[float, Field(gt=0, le=1)]
+from openfall.router_core.catalog.formats import CatalogEntry, Count, Format, PositiveShare, Seconds, SecondsOrZero
 
 
 class BreakerState(StrEnum):
@@ -19,31 +18,34 @@ class BreakerState(StrEnum):
     HALF_OPEN = "half_open"
 
 
-class BreakerPolicy(BaseModel):
-    """The rule of every breaker.
+class BreakerPolicy(CatalogEntry):
+    """The policy of every breaker.
 
-    closed: opens after `consecutive_failures` failures in a row, or when of at least `minimum_calls` in the last
-    `window` seconds the share of failed ones reaches `failure_rate` or that of slow ones `slow_call_rate`.
-    open: for `open_for` seconds, doubled each further time up to `open_for_max`, longer or shorter by up to `jitter`;
-    how often it opened is forgotten after `reset_after` seconds closed.
-    half-open: `probe_successes` answered health prompts in a row close it; a probe's lease is its timeout and 5 s.
-    After closing, slots come back evenly over `slow_start` seconds.
+    closed: it opens after `consecutive_failures`, or when at least `minimum_calls` in the `window` reach `failure_rate`
+    or `slow_call_rate`. open: for `open_for`, doubled each time up to `open_for_max`, with `jitter` either way.
+    half-open: `probe_successes` in a row close it. The lease of a probe is `probe_timeout` and 5 s.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    consecutive_failures: Annotated[int, Field(ge=1)] = 5
-    failure_rate: Share = 0.5
-    slow_call_rate: Share = 0.8
-    minimum_calls: Annotated[int, Field(ge=1)] = 10
-    window: Seconds = 300.0
-    open_for: Seconds = 30.0
-    open_for_max: Seconds = 600.0
-    jitter: Annotated[float, Field(ge=0, le=0.5)] = 0.2
-    reset_after: Seconds = 300.0
-    probe_successes: Annotated[int, Field(ge=1, le=10)] = 2
-    probe_timeout: Seconds = 30.0
-    slow_start: Annotated[float, Field(ge=0)] = 10.0
+    consecutive_failures: Count = Field(default=5, description="Consecutive failures that open a breaker.")
+    failure_rate: PositiveShare = Field(
+        default=0.5, description="Share of failed calls in the `window` that opens a breaker."
+    )
+    slow_call_rate: PositiveShare = Field(
+        default=0.8, description="Share of slow calls that opens a breaker (see `slow_after` of a model)."
+    )
+    minimum_calls: Count = Field(default=10, description="Minimum calls in the `window` before shares are computed.")
+    window: Seconds = Field(default=300.0, description="Period whose calls are counted.")
+    open_for: Seconds = Field(default=30.0, description="How long a breaker stays open before a health prompt is sent.")
+    open_for_max: Seconds = Field(default=600.0, description="`open_for` doubles each further time, up to this.")
+    jitter: Annotated[float, Field(ge=0, le=0.5), Format.SHARE] = Field(
+        default=0.2, description="Random share by which `open_for` is made longer or shorter."
+    )
+    reset_after: Seconds = Field(default=300.0, description="Time closed after which `open_for` no longer doubles.")
+    probe_successes: Annotated[int, Field(ge=1, le=10)] = Field(
+        default=2, description="Consecutive answered health prompts that close a breaker."
+    )
+    probe_timeout: Seconds = Field(default=30.0, description="Maximum time of one health prompt.")
+    slow_start: SecondsOrZero = Field(default=10.0, description="Time after closing over which slots come back evenly.")
 
 
 def breaker_target(backend: str, model: str) -> str:

@@ -6,12 +6,11 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import Field, StringConstraints
 
+from openfall.router_core.catalog.formats import CatalogEntry, Count, ModelName, Seconds
 from openfall.router_core.jobs.job import Urgency
 
-Seconds = Annotated[float, Field(gt=0)]
-Text = Annotated[str, StringConstraints(min_length=1)]
 LONGEST_REPLY = 4096
 """Characters of a canned reply: it is kept with every held job, and told to every caller."""
 CannedReply = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_REPLY)]
@@ -51,7 +50,8 @@ KEPT_REPLY = "No model can answer at the moment. Your request is kept, and will 
 LAST_REPLY = "No model can answer at the moment. Please ask again later."
 """And where it ends the job."""
 
-FOR_ALL = (Remedy.HOLD,)
+Remedies = tuple[Remedy, ...]
+FOR_ALL: Remedies = (Remedy.HOLD,)
 
 
 def validate_remedies(remedies: Sequence[Remedy]) -> str | None:
@@ -72,27 +72,31 @@ def validate_remedies(remedies: Sequence[Remedy]) -> str | None:
     return None
 
 
-class OpenFallPolicy(BaseModel):
-    """What happens when nothing can serve a job. A role's own list wins over that of the urgency.
+class OpenFallPolicy(CatalogEntry):
+    """What happens when nothing can serve a job. A role's own list of remedies wins over that of the urgency.
 
-    `default_fallbacks` are the models that `default_fallback` may ask, in order; without them any model of the catalog
-    that costs nothing for the call (local or flat). `canned_reply` None: `KEPT_REPLY` or `LAST_REPLY`.
-    `last_answer_ttl`: how long a good answer is remembered (seconds), where a list has `last_answer`. `hold_for`: how
-    long a job is held at most whose caller set no deadline, unless its answer would never be read. Held jobs come back
-    to a recovered model slowly: `release_initial` at once, one more for each answer, `release_max` at the most (None:
-    the slots of its backends).
+    `canned_reply` None: `KEPT_REPLY` or `LAST_REPLY`. Held jobs come back to a recovered model slowly:
+    `release_initial` at once, one more for each answer, at most `release_max` (None: the slots of its backends).
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    remedies: Mapping[Urgency, tuple[Remedy, ...]] = {
+    remedies: Mapping[Urgency, Remedies] = {
         Urgency.INTERACTIVE: (Remedy.CANNED_REPLY, Remedy.HOLD),
         Urgency.BACKGROUND: FOR_ALL,
         Urgency.BATCH: FOR_ALL,
     }
-    canned_reply: CannedReply | None = None
-    default_fallbacks: tuple[Text, ...] = ()
-    last_answer_ttl: Seconds = 86400.0
-    hold_for: Seconds = 7 * 86400.0
-    release_initial: Annotated[int, Field(ge=1)] = 1
-    release_max: Annotated[int, Field(ge=1)] | None = None
+    default_fallbacks: tuple[ModelName, ...] = Field(
+        default=(),
+        description="The models that `default_fallback` may call, in order. "
+        "Without it: every model whose calls cost nothing.",
+    )
+    canned_reply: CannedReply | None = Field(
+        default=None,
+        description="The text of `canned_reply`. Without it: a text that says that no model can answer now, "
+        "and whether the request is kept.",
+    )
+    last_answer_ttl: Seconds = Field(default=86400.0, description="How long `last_answer` remembers an answer.")
+    hold_for: Seconds = Field(
+        default=7 * 86400.0, description="Maximum time that a job is held if its caller set no deadline."
+    )
+    release_initial: Count = 1
+    release_max: Count | None = None

@@ -192,7 +192,7 @@ NO_DISCORD = (
 )
 NO_HOOK = (
     "must be an address such as https://ops.example.com/hooks/openfall, without user and password. "
-    "What it has to prove goes into its path: that is never shown."
+    "Put a token into its path: the path is never shown."
 )
 NO_SECRET = (
     "must be whsec_ and 24 to 64 bytes in base64, or at least 16 characters of any text. "

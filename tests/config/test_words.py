@@ -9,8 +9,8 @@ import yaml
 
 from openfall import config
 from openfall.config.document import Document, Node
-from openfall.config.field_types import rate
-from openfall.config.literals import rate_of, rate_word
+from openfall.config.literals import format_rate, parse_rate
+from openfall.config.scalars import rate
 
 
 @pytest.mark.parametrize(
@@ -25,8 +25,8 @@ from openfall.config.literals import rate_of, rate_word
     ],
 )
 def test_a_rate_is_so_many_in_so_many_seconds(word: str, meaning: tuple[int, float]) -> None:
-    assert rate_of(word) == meaning
-    assert rate_of(rate_word(meaning)) == meaning
+    assert parse_rate(word) == meaning
+    assert parse_rate(format_rate(meaning)) == meaning
 
 
 @pytest.mark.parametrize(
@@ -34,12 +34,12 @@ def test_a_rate_is_so_many_in_so_many_seconds(word: str, meaning: tuple[int, flo
     ["", "often", "1", "1 per", "1 per day", "0 per 1m", "1 per 0s", "-1 per 1m", "1.5 per 1m", "1/10m", "1 per "],
 )
 def test_what_is_no_rate_is_not_guessed_at(word: str) -> None:
-    assert rate_of(word) is None
+    assert parse_rate(word) is None
 
 
 def test_a_rate_that_cannot_be_read_is_told() -> None:
     page = Document(Path("openfall.yaml"), {"MANY": "2 per 1m"})
-    read = [rate(Node(page, "a", 1, yaml.compose(word))) for word in ("1 per 10m", '"${MANY}"', "often")]
+    read = [rate.read(Node(page, "a", 1, yaml.compose(word))) for word in ("1 per 10m", '"${MANY}"', "often")]
     assert read == [(1, 600.0), (2, 60.0), None]
     assert [str(problem) for problem in page.problems] == [
         'openfall.yaml:1 a: must be a rate such as 1 per 10m, not "often".'

@@ -20,7 +20,7 @@ from openfall import (
 )
 from openfall.config import LoadedConfig
 from openfall.producers.request import JobRequest, SubmitOptions
-from openfall.router_core.catalog.entries import UnknownName
+from openfall.router_core.catalog.errors import UnknownName
 from openfall.router_core.jobs.job import Urgency
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.state.errors import (

@@ -13,7 +13,7 @@ from openfall.producers.prompt import (
     check_size,
     parse_dialect,
 )
-from openfall.router_core.catalog.entries import UnknownName
+from openfall.router_core.catalog.errors import UnknownName
 
 HI = [{"role": "user", "content": "hi"}]
 

@@ -16,15 +16,8 @@ from openfall.producers.request import (
     SubmitOptions,
     prepare,
 )
-from openfall.router_core.catalog.entries import (
-    Backend,
-    Catalog,
-    Group,
-    ModelSpec,
-    Role,
-    TaskType,
-    UnknownName,
-)
+from openfall.router_core.catalog.entries import Backend, Catalog, Group, ModelSpec, Role, TaskType
+from openfall.router_core.catalog.errors import UnknownName
 from openfall.router_core.deciding.fleet_state import (
     Blocked,
     BlockReason,

@@ -17,7 +17,7 @@ from openfall import (
     resolve_runtime_model,
 )
 from openfall.config import LoadedConfig, load
-from openfall.router_core.catalog.entries import UnknownName
+from openfall.router_core.catalog.errors import UnknownName
 from openfall.router_core.deciding.breaker import BreakerState
 from openfall.router_core.state.breakers import list_breakers
 from openfall.router_core.state.fleet_flags import set_local_only

@@ -3,19 +3,9 @@ from __future__ import annotations
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from openfall.router_core.catalog.entries import (
-    POOL_DEFAULTS,
-    Backend,
-    Billing,
-    Catalog,
-    CatalogError,
-    ModelSpec,
-    Pool,
-    Role,
-    UnknownName,
-)
+from openfall.router_core.catalog.entries import POOL_DEFAULTS, Backend, Billing, Catalog, ModelSpec, Pool, Role
+from openfall.router_core.catalog.errors import CatalogError, CatalogProblem, UnknownName
 from openfall.router_core.catalog.policies import URGENCY_DEFAULTS, UrgencyPolicy
-from openfall.router_core.catalog.validation import CatalogProblem
 from openfall.router_core.jobs.job import Urgency
 
 TOWER = Backend(url="http://127.0.0.1:8080", pool="gpu")

@@ -4,16 +4,8 @@ from typing import Any
 
 import pytest
 
-from openfall.router_core.catalog.entries import (
-    Backend,
-    Catalog,
-    Group,
-    ModelSpec,
-    Order,
-    Role,
-    TaskType,
-    UnknownName,
-)
+from openfall.router_core.catalog.entries import Backend, Catalog, Group, ModelSpec, Order, Role, TaskType
+from openfall.router_core.catalog.errors import UnknownName
 from openfall.router_core.routing.chain_selection import (
     ChainSelection,
     RouteRequest,

@@ -5,17 +5,8 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from openfall.router_core.catalog.entries import (
-    Backend,
-    Catalog,
-    CatalogError,
-    Ensemble,
-    Group,
-    ModelSpec,
-    Pick,
-    Role,
-    TaskType,
-)
+from openfall.router_core.catalog.entries import Backend, Catalog, Ensemble, Group, ModelSpec, Pick, Role, TaskType
+from openfall.router_core.catalog.errors import CatalogError
 from openfall.router_core.catalog.policies import RetryPolicy
 from openfall.router_core.deciding.breaker import BreakerPolicy
 from openfall.router_core.degrading.policy import OpenFallPolicy

@@ -6,16 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openfall.router_core.catalog.entries import (
-    Backend,
-    Catalog,
-    Group,
-    ModelSpec,
-    Pool,
-    Role,
-    TaskType,
-    UnknownName,
-)
+from openfall.router_core.catalog.entries import Backend, Catalog, Group, ModelSpec, Pool, Role, TaskType
+from openfall.router_core.catalog.errors import UnknownName
 from openfall.router_core.catalog.policies import URGENCY_DEFAULTS, Cloud
 from openfall.router_core.deciding.fleet_state import (
     Blocked,

@@ -1,4 +1,4 @@
-"""What can be wrong with a configuration file, and how it is told: place, fault, remedy; never a secret."""
+"""Problems of a configuration file: position, fault and remedy, never a secret."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
-QUOTED = 40
-"""Longer words from a file are cut in messages: nobody needs more of them to find the place."""
+MAX_QUOTED = 40
+"""Characters of a word from a file that a message shows. Longer words are cut."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConfigProblem:
     """One fault. `line` counts from 1, 0 for the whole file; `path` is dotted, and empty for the top level.
 
-    `variables` are the environment's that the faulty value came from: they are to be mended, not the file.
+    `variables`: the environment variables that the faulty value came from. They are to be corrected, not the file.
     """
 
     file: Path
@@ -34,7 +34,7 @@ class ConfigProblem:
 
 
 class ConfigError(Exception):
-    """A configuration that cannot be used. Its text is one problem a line, all of them, in the order of the file."""
+    """A configuration that cannot be used. The text has every problem, one a line, in the order of the file."""
 
     def __init__(self, problems: Iterable[ConfigProblem]) -> None:
         self.problems = tuple(sorted(problems, key=lambda problem: problem.line))
@@ -43,11 +43,11 @@ class ConfigError(Exception):
 
 def quoted(text: str) -> str:
     """A word of the file as messages show it."""
-    return f'"{text[:QUOTED]}…"' if len(text) > QUOTED else f'"{text}"'
+    return f'"{text[:MAX_QUOTED]}…"' if len(text) > MAX_QUOTED else f'"{text}"'
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """The remedy for a word that is not among the known ones."""
+    """The remedy for an unknown word."""
     known = sorted(known)
     near = get_close_matches(word, known, n=1)
     return f"Did you mean {quoted(near[0])}?" if near else f"Known: {', '.join(known) or 'none'}."

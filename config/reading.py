@@ -1,0 +1,257 @@
+"""Reads the sections of a file in the order in which they refer to each other, and checks what the catalog cannot."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from openfall.config.addresses import EMBEDDED, redis_address
+from openfall.config.document import TEXT, Names, Node
+from openfall.config.errors import quoted
+from openfall.config.fields import build, keys_of, named_entries
+from openfall.config.paths import resolved
+from openfall.config.pricing import priced
+from openfall.config.scalars import read_text
+from openfall.config.sections import BackendSection, ConfigFile, OpenFallSection
+from openfall.config.settings import EngineSettings, Settings, SettingsSections
+from openfall.router_core.catalog.entries import POOL_DEFAULTS, Backend, Catalog, Group, ModelSpec, Pool, Role, TaskType
+from openfall.router_core.catalog.errors import CatalogError
+from openfall.router_core.catalog.policies import URGENCY_DEFAULTS, UrgencyPolicy
+from openfall.router_core.catalog.validation import DEFAULT_QUALITY
+from openfall.router_core.jobs.job import Urgency
+
+M = TypeVar("M", bound=BaseModel)
+R = TypeVar("R", bound=Role)
+Sections = Mapping[str, Node]
+
+DEFAULT_REDIS = "${REDIS_URL:-embedded}"
+DEFAULT_DATA = ".openfall"
+PUBLIC_URLS: Mapping[str, str] = {
+    "anthropic": "https://api.anthropic.com",
+    "openai": "https://api.openai.com/v1",
+    "ollama": "http://127.0.0.1:11434",
+}
+"""The address of a backend that names its protocol and no address."""
+
+_PROVIDER_HOSTS = frozenset(
+    {"api.anthropic.com", "api.openai.com", "generativelanguage.googleapis.com", "ollama.com", "openrouter.ai"}
+)
+"""Hosts that are never the owner's own machine."""
+
+_CLOUD_SUFFIXES = (":cloud", "-cloud")
+"""How Ollama names a model that a local host passes on to its maker's machines."""
+
+_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+_NOT_EMBEDDED = "ollama"
+"""The protocol that the embedded engine does not have."""
+
+
+def read_file(top: Node, source: Path) -> tuple[Catalog, Settings] | None:
+    """The catalog and the settings of a file. None if the catalog contradicts itself."""
+    document = top.document
+    sections = {key: node for key, node in top.fields(keys_of(ConfigFile)).items() if not node.is_empty}
+    pools, backends, engines = _read_backends(sections, document.names)
+    models = _read_models(sections, document.names, pools, backends)
+    document.names["model"] = _names(sections, "models", models)
+    roles, tasks = (_read_roles(sections.get("roles"), Role), _read_roles(sections.get("tasks"), TaskType))
+    document.names["role"] = _names(sections, "roles", roles)
+    document.names["task"] = _names(sections, "tasks", tasks)
+    groups = _read_groups(sections.get("groups"))
+    open_fall = build(OpenFallSection, sections["open_fall"]) if "open_fall" in sections else OpenFallSection()
+    redis = redis_address.read(sections.get("redis", _unwritten(top, "redis", DEFAULT_REDIS)))
+    data = read_text(sections.get("data", _unwritten(top, "data", DEFAULT_DATA)))
+    settings = Settings(
+        source=source,
+        redis_url=None if redis == EMBEDDED else redis,
+        data_dir=resolved(data or DEFAULT_DATA, document.base, document.environ),
+        engines=engines,
+        notify=open_fall.notify,
+        **_build_all(SettingsSections, sections),
+    )
+    _refuse_unsigned(sections.get("open_fall"), settings)
+    parts = {
+        "pools": pools, "backends": backends, "models": models, "roles": roles, "tasks": tasks, "groups": groups,
+        "urgency": _read_urgency(sections.get("urgency")), "open_fall": open_fall.policy(),
+        "local_only": settings.privacy.local_only,
+        **{key: build(type(field.default), sections[key]) for key, field in _POLICIES.items() if key in sections},
+    }  # fmt: skip
+    catalog = _validate(top, parts)
+    return (catalog, settings) if catalog is not None else None
+
+
+_POLICIES = {key: Catalog.model_fields[key] for key in ("breakers", "retry")}
+
+
+def _build_all(model: type[BaseModel], sections: Sections) -> dict[str, Any]:
+    """The sections of the file that are fields of this model."""
+    defaults = {name: key.default for name, key in keys_of(model).items() if name in sections}
+    return {name: build(type(default), sections[name]) for name, default in defaults.items()}
+
+
+def _names(sections: Sections, section: str, valid: Mapping[str, object]) -> Names:
+    return Names(sections[section].entries() if section in sections else valid, valid)
+
+
+def _read_backends(
+    sections: Sections, names: dict[str, Names]
+) -> tuple[Mapping[str, Pool], dict[str, Backend], dict[str, EngineSettings]]:
+    """The pools, the backends whose pool is known, and the engines of the embedded ones."""
+    pools: Mapping[str, Pool] = POOL_DEFAULTS
+    if "pools" in sections:
+        pools = {name: build(Pool, node) for name, node in named_entries(sections["pools"])}
+    names["pool"] = _names(sections, "pools", pools)
+    backends, engines = {}, {}
+    for name, node in named_entries(sections.get("backends")):
+        section = build(BackendSection, node, _default_url(node))
+        backend = section.backend()
+        if "pool" in backend.model_fields_set:
+            backends[name] = backend
+            _refuse_provider(node, backend, pools)
+        if backend.embedded:
+            _check_embedded(node, backend)
+            engine = section.engine or EngineSettings()
+            engines[name] = engine.model_copy(update={"parallel": engine.parallel or backend.slots})
+        elif "engine" in node.entries():
+            remedy = "Add embedded: yes to the backend, or remove this."
+            node.entries()["engine"].report("only an embedded backend has an engine", remedy)
+    names["backend"] = _names(sections, "backends", backends)
+    return pools, backends, engines
+
+
+def _default_url(node: Node) -> dict[str, str]:
+    """The address of a backend that names only its protocol. An embedded engine has to have its port."""
+    entries = node.entries() if node.is_mapping else {}
+    if "url" in entries or "protocol" not in entries or "embedded" in entries:
+        return {}
+    url = PUBLIC_URLS.get(keys_of(Backend)["protocol"].type.read(entries["protocol"]) or "")
+    return {"url": url} if url is not None else {}
+
+
+def _refuse_provider(node: Node, backend: Backend, pools: Mapping[str, Pool]) -> None:
+    """Report a provider's own address in a local pool: local requests never leave."""
+    if "url" not in backend.model_fields_set or not pools[backend.pool].local:
+        return
+    try:
+        host = urlsplit(backend.url).hostname
+    except ValueError:
+        return
+    if host in _PROVIDER_HOSTS:
+        remedy = "Put it into a pool that is not local, or write the address of a machine of yours."
+        message = f"pool {quoted(backend.pool)} is local, but {host} is not a machine of yours"
+        node.entries().get("url", node).report(message, remedy)
+
+
+def _check_embedded(node: Node, backend: Backend) -> None:
+    """An embedded engine binds to its address, so that must be a port of this machine."""
+    if backend.protocol == _NOT_EMBEDDED:
+        message = f"an embedded engine does not speak {_NOT_EMBEDDED}"
+        node.entries()["protocol"].report(message, "Write openai.")
+    if "url" not in backend.model_fields_set:
+        return
+    try:
+        parts = urlsplit(backend.url)
+        fits = parts.scheme == "http" and parts.hostname in _LOOPBACK and bool(parts.port)
+    except ValueError:
+        fits = False
+    if not fits:
+        message = "an embedded engine listens on this machine, and this address is not on it or names no port"
+        node.entries()["url"].report(message, "Write it as http://127.0.0.1:8391.")
+
+
+def _read_models(
+    sections: Sections, names: dict[str, Names], pools: Mapping[str, Pool], backends: Mapping[str, Backend]
+) -> dict[str, ModelSpec]:
+    """The models with at least one known backend."""
+    tasks = {*(sections["tasks"].entries() if "tasks" in sections else ()), DEFAULT_QUALITY}
+    names["task"] = Names(tasks, tasks)
+    models = {}
+    for name, node in named_entries(sections.get("models")):
+        model = build(ModelSpec, node)
+        if "backends" not in model.model_fields_set:
+            continue
+        models[name] = model
+        upstream = model.upstream if "upstream" in model.model_fields_set else ""
+        local = [backends[backend].pool for backend in model.backends if pools[backends[backend].pool].local]
+        if local and upstream.lower().endswith(_CLOUD_SUFFIXES):
+            message = f"{quoted(upstream)} runs in the cloud, but pool {quoted(local[0])} is local"
+            remedy = "Serve it at a backend of a pool that is not local."
+            node.find("upstream").report(message, remedy)
+    return models
+
+
+def _read_roles(section: Node | None, model: type[R]) -> dict[str, R]:
+    """The roles or tasks with at least one known model."""
+    roles = {}
+    for name, node in named_entries(section):
+        role = build(model, node)
+        if "chain" not in role.model_fields_set:
+            continue
+        # Consequences of a mistake in a chain or an ensemble are not reported: the catalog does not see the ensemble.
+        broken = tuple(f"{node.path}.{key}" for key in ("chain", "ensemble"))
+        faulty = any(problem.path.startswith(broken) for problem in node.document.problems)
+        roles[name] = role.model_copy(update={"ensemble": None}) if faulty else role
+    return roles
+
+
+def _read_groups(section: Node | None) -> tuple[Group, ...]:
+    """The groups that have a name and a pattern, in order."""
+    groups: dict[str, Group] = {}
+    for number, item in enumerate(section.items() if section is not None else (), start=1):
+        node = replace(item, path=f"groups.{item.name or number}")
+        group = build(Group, node)
+        if not {"name", "match"} <= group.model_fields_set:
+            continue
+        if group.name in groups:
+            node.report(f"another group is called {quoted(group.name)}", "Give each a name of its own.")
+        else:
+            groups[group.name] = group
+    return tuple(groups.values())
+
+
+def _read_urgency(section: Node | None) -> Mapping[Urgency, UrgencyPolicy]:
+    """The default policies, with what the section changes."""
+    nodes = section.fields(list(Urgency)) if section is not None else {}
+    changed = {
+        Urgency(word): build(UrgencyPolicy, node, URGENCY_DEFAULTS[Urgency(word)].model_dump())
+        for word, node in nodes.items()
+    }
+    return {**URGENCY_DEFAULTS, **changed}
+
+
+def _validate(top: Node, parts: Mapping[str, Any]) -> Catalog | None:
+    """The catalog of these parts. None, and its contradictions reported, if there are any."""
+    try:
+        return priced(Catalog.model_validate(parts))
+    except ValidationError as error:
+        causes = [fault.get("ctx", {}).get("error") for fault in error.errors(include_url=False, include_input=False)]
+    for problem in [problem for cause in causes if isinstance(cause, CatalogError) for problem in cause.problems]:
+        path = _written_path(problem.place, top.entries().get("open_fall"))
+        top.document.report(top.find(path).line, path, problem.message)
+    return None
+
+
+def _written_path(path: str, section: Node | None) -> str:
+    """Where the file has a value of the catalog: the remedies of an urgency may come from `default`."""
+    name, _, key = path.partition(".")
+    written = section.entries() if section is not None else {}
+    return "open_fall.default" if name == "open_fall" and key in set(Urgency) and key not in written else path
+
+
+def _refuse_unsigned(section: Node | None, settings: Settings) -> None:
+    """Report a webhook that cannot be signed, unless its secret has a problem of its own."""
+    if section is None or settings.notify.webhook is None or settings.webhooks.secret is not None:
+        return
+    if all(problem.path != "webhooks.secret" for problem in section.document.problems):
+        message, remedy = "a webhook is signed, and there is nothing to sign it with", "Set webhooks: secret."
+        section.find("notify.webhook").report(message, remedy)
+
+
+def _unwritten(top: Node, key: str, default: str) -> Node:
+    """A node for a key that the file does not have, with its default."""
+    return Node(top.document, key, 0, yaml.ScalarNode(TEXT, default))
