@@ -1,1 +1,1 @@
-"""The embedded Valkey and engines, and the supervisor of a fleet: started, adopted, watched, stopped."""
+"""The embedded Valkey, the embedded engines, and the supervisor that starts, watches and stops them."""

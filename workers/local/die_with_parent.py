@@ -1,11 +1,11 @@
-"""Ties a process to the one that started it: it ends when its parent does, however that ends.
+"""Ends a process when its parent ends, however the parent ends.
 
-`python tether.py PARENT -- COMMAND...` arranges for SIGTERM when PARENT dies, and then becomes COMMAND (same pid).
+`python die_with_parent.py PARENT -- COMMAND...` requests SIGTERM for PARENT's death, then becomes COMMAND (same pid).
 
-Linux only (`PR_SET_PDEATHSIG`); elsewhere it only becomes COMMAND, and the next start adopts what was left running.
-The kernel watches the *thread* that forked, which is the thread of the event loop: it must live as long as the fleet.
-Standard library only, and run as a file, so that it costs 20 ms. It is not a `preexec_fn`: code between fork and exec
-can deadlock in a program with threads.
+Linux only (`PR_SET_PDEATHSIG`). Elsewhere it only becomes COMMAND, and the next start adopts what still runs.
+The kernel watches the *thread* that forked. That is the thread of the event loop: it must live as long as the fleet.
+The module uses the standard library only and runs as a file, so it costs 20 ms. It is not a `preexec_fn`: code between
+fork and exec can deadlock in a program with threads.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def die_with_parent(argv: Sequence[str]) -> list[str]:
-    """The command line that runs `argv` tied to the calling process."""
+    """The command line that runs `argv` and ends it with the calling process."""
     return [sys.executable, "-I", "-S", os.path.abspath(__file__), str(os.getpid()), "--", *argv]
 
 
 def signal_on_parent_death(parent: int) -> bool:
-    """Have this process get SIGTERM when `parent` dies. False: it is dead already."""
+    """Send SIGTERM to this process when `parent` dies. Returns False if it is dead already."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
     return os.getppid() == parent

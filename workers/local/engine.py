@@ -1,4 +1,4 @@
-"""The embedded engine as its parent sees it: started or adopted, waited for until it is ready, stopped."""
+"""The embedded engine, seen from its parent: start or adopt it, wait until it is ready, stop it."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from openfall.workers.local.liveness import get, port_taken
 from openfall.workers.local.locks import one_at_a_time
 from openfall.workers.local.pidfile import make_private, read_record, write_record
 
-_POLL = 0.1
-_GRACE = 5.0
-_LETTING_GO = 3.0
-"""Seconds for which an engine of ours that has just ended may hold its port: its threads end after it does."""
+_POLL_INTERVAL_S = 0.1
+_GRACE_S = 5.0
+_PORT_RELEASE_S = 3.0
+"""An engine of ours that has just ended may hold its port for this long: its threads end after it does."""
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineSpec:
-    """Which engine is wanted. `ctx` is in tokens and for one request; the engine holds `parallel` times as many.
+    """The options of an engine. `ctx` is in tokens and for one request; the engine holds `parallel` times as many.
 
-    `aliases` are the names it answers to (`name` if there are none). `notice` is said when it is first started, such as
-    the licence of its model.
+    `aliases` are the names it serves (`name` if there are none). `notice` is shown at its first start, such as the
+    licence of its model.
     """
 
     name: str
@@ -52,7 +52,7 @@ class EngineSpec:
 
     @property
     def label(self) -> str:
-        """What its files and events are called: `engine-NAME`, and not `engine-engine-a`."""
+        """The name of its files and events: `engine-NAME`, but never `engine-engine-a`."""
         return self.name if self.name.startswith("engine") else f"engine-{self.name}"
 
     def names(self) -> tuple[str, ...]:
@@ -60,27 +60,21 @@ class EngineSpec:
 
     def argv(self) -> list[str]:
         """The command line of its process."""
-        words = [sys.executable, "-m", "openfall.workers.local.engine_process", "--model", str(self.model.resolve())]
-        words += [
-            "--port",
-            str(self.port),
-            "--ctx-size",
-            str(self.ctx * self.parallel),
-            "--parallel",
-            str(self.parallel),
-        ]
+        argv = [sys.executable, "-m", "openfall.workers.local.engine_process", "--model", str(self.model.resolve())]
+        argv += ["--port", str(self.port), "--ctx-size", str(self.ctx * self.parallel)]
+        argv += ["--parallel", str(self.parallel)]
         for alias in self.names():
-            words += ["--alias", alias]
+            argv += ["--alias", alias]
         if self.threads is not None:
-            words += ["--threads", str(self.threads)]
+            argv += ["--threads", str(self.threads)]
         if self.gpu_layers is not None:
-            words += ["--n-gpu-layers", str(self.gpu_layers)]
-        return words
+            argv += ["--n-gpu-layers", str(self.gpu_layers)]
+        return argv
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Engine:
-    """An engine that is ready. `ours` says whether we stop it."""
+    """An engine that is ready. `ours` says whether this process stops it."""
 
     url: str
     child: Child
@@ -91,65 +85,65 @@ class Engine:
     async def stop(self) -> None:
         """Stop it if it is ours: SIGTERM, SIGKILL after 5 s."""
         if self.ours:
-            await self.child.stop(_GRACE)
+            await self.child.stop(_GRACE_S)
             self.record.unlink(missing_ok=True)
 
 
-async def start_engine(spec: EngineSpec, data: Path, *, patience: float = 120.0) -> Engine:
-    """The engine, ready: started, or adopted if this very one already serves the port. `LocalError` says why not.
+async def start_engine(spec: EngineSpec, data: Path, *, timeout_s: float = 120.0) -> Engine:
+    """A ready engine: started, or adopted if this very one already serves the port. `LocalError` if there is none.
 
-    `patience` in seconds covers loading the model.
+    `timeout_s` covers loading the model.
     """
     data = make_private(data)
     path = data / f"{spec.label}.pid"
-    asked = _asked(spec)
-    async with one_at_a_time(data / f"{spec.label}.lock", patience):
-        child = await _running(spec, data, asked)
+    options = _options(spec)
+    async with one_at_a_time(data / f"{spec.label}.lock", timeout_s):
+        child = await _running(spec, data, options)
         adopted = child is not None
         if child is None:
-            child = await _spawn(spec, data, asked)
+            child = await _spawn(spec, data, options)
         try:
-            await _ready(spec, child, time.monotonic() + patience)
+            await _ready(spec, child, time.monotonic() + timeout_s)
         except BaseException:
             if not adopted:
-                await child.stop(_GRACE)
+                await child.stop(_GRACE_S)
             raise
         record = read_record(path)
         ours = record is None or record.orphaned()
         if ours:
-            write_record(path, child.identity, asked)
+            write_record(path, child.identity, options)
     return Engine(url=f"http://127.0.0.1:{spec.port}", child=child, record=path, adopted=adopted, ours=ours)
 
 
-def _asked(spec: EngineSpec) -> dict[str, Any]:
-    told = asdict(spec) | {"model": str(spec.model.resolve()), "aliases": list(spec.names())}
-    del told["notice"]
-    return told
+def _options(spec: EngineSpec) -> dict[str, Any]:
+    options = asdict(spec) | {"model": str(spec.model.resolve()), "aliases": list(spec.names())}
+    del options["notice"]
+    return options
 
 
 def _log(spec: EngineSpec, data: Path) -> Path:
     return data / "log" / f"{spec.label}.log"
 
 
-async def _running(spec: EngineSpec, data: Path, asked: dict[str, Any]) -> Child | None:
-    """Ours from an earlier start, if it has the same options; with others it is stopped, unless it has an owner."""
+async def _running(spec: EngineSpec, data: Path, options: dict[str, Any]) -> Child | None:
+    """The engine of an earlier start with the same options. One with others is stopped, unless it has an owner."""
     record = read_record(data / f"{spec.label}.pid")
     if record is None or not record.child.alive():
         return None
     child = Child(identity=record.child, log=_log(spec, data))
-    if record.asked == asked and await _is_ours(spec):
+    if record.options == options and await _has_our_aliases(spec):
         return child
     if not record.orphaned():
         raise LocalError(
             f"engine {spec.name} runs with other options (pid {child.pid}, started by pid {record.owner.pid}). "
             f"Stop it first: kill {record.owner.pid}"
         )
-    await child.stop(_GRACE)
+    await child.stop(_GRACE_S)
     return None
 
 
-async def _is_ours(spec: EngineSpec) -> bool:
-    """Whether what serves the port says our alias. One that loads does not say yet: it is waited for later."""
+async def _has_our_aliases(spec: EngineSpec) -> bool:
+    """Whether the server of the port has our alias. One that loads cannot say yet: the caller waits for it later."""
     answer = await get(spec.port, "/v1/models")
     if answer is None or answer[0] == 503:
         return answer is not None
@@ -160,37 +154,37 @@ async def _is_ours(spec: EngineSpec) -> bool:
     return served >= set(spec.names())
 
 
-async def _spawn(spec: EngineSpec, data: Path, asked: dict[str, Any]) -> Child:
+async def _spawn(spec: EngineSpec, data: Path, options: dict[str, Any]) -> Child:
     path = data / f"{spec.label}.pid"
-    deadline = time.monotonic() + (_LETTING_GO if path.exists() else 0)
-    while port_taken(spec.port) and time.monotonic() < deadline:  # noqa: ASYNC110 - nobody tells us
-        await asyncio.sleep(_POLL)
+    deadline = time.monotonic() + (_PORT_RELEASE_S if path.exists() else 0)
+    while port_taken(spec.port) and time.monotonic() < deadline:  # noqa: ASYNC110 - there is no event for it
+        await asyncio.sleep(_POLL_INTERVAL_S)
     if port_taken(spec.port):
         raise LocalError(
             f"engine {spec.name}: port {spec.port} is taken by another program. "
             "Stop it, or give the engine another port."
         )
     child = await spawn(spec.argv(), _log(spec, data))
-    write_record(path, child.identity, asked)
+    write_record(path, child.identity, options)
     return child
 
 
 async def _ready(spec: EngineSpec, child: Child, deadline: float) -> None:
     while time.monotonic() < deadline:
         if not child.running():
-            raise LocalError(_why_ended(spec, await child.wait(), child))
+            raise LocalError(_describe_end(spec, await child.wait(), child))
         answer = await get(spec.port, "/health")
         if answer and answer[0] == 200:
             return
-        await asyncio.sleep(_POLL)
+        await asyncio.sleep(_POLL_INTERVAL_S)
     raise LocalError(f"engine {spec.name}: not ready in time. See {child.log}")
 
 
-def _why_ended(spec: EngineSpec, code: int | None, child: Child) -> str:
-    """Its own line if it left one, else the end of its log."""
-    said = child.last_lines(200)
-    for line in said:
+def _describe_end(spec: EngineSpec, code: int | None, child: Child) -> str:
+    """The one line that the engine wrote, or else the end of its log."""
+    lines = child.last_lines(200)
+    for line in lines:
         if line.startswith(PREFIX):
             return f"engine {spec.name}: {line.removeprefix(PREFIX)} (log: {child.log})"
-    text = "\n  ".join(["", *said[-5:]])
+    text = "\n  ".join(["", *lines[-5:]])
     return f"engine {spec.name} ended while starting (exit status {code}). The end of {child.log}:{text}"

@@ -1,8 +1,8 @@
-"""A llama-server look-alike on the wheel `xllamacpp`: loopback HTTP, 503 while loading, 200 on /health when ready.
+"""Serves a model like llama-server, with the wheel `xllamacpp`: loopback HTTP, /health is 503 while loading, then 200.
 
-Exit status: 0 on SIGTERM or SIGINT, 1 with one line that says what is wrong (a model that cannot be loaded, a port that
-is taken, no wheel), 2 for a wrong command line. While the model loads, the library keeps the interpreter to itself: a
-signal then ends the process at once, with the signal as its status.
+Exit status: 0 on SIGTERM or SIGINT; 1 with one line that names the error (a model that cannot be loaded, a port that is
+taken, no wheel); 2 for a wrong command line. While the model loads, the library holds the interpreter lock: then a
+signal ends the process at once, with the signal as its status.
 """
 
 from __future__ import annotations
@@ -19,17 +19,16 @@ from typing import Any
 from openfall.workers.local.liveness import port_taken
 
 PREFIX = "engine: "
-"""What the one line begins with, so that it is found among the library's own lines."""
+"""The beginning of that line, which tells it from the library's own lines."""
 
 _MAGIC = b"GGUF"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Serve one model until told to stop; returns the exit status."""
+    """Serve one model until a signal; returns the exit status."""
     options = _parser().parse_args(argv)
-    wrong = _obstacle(options)
-    if wrong:
-        return _fail(wrong)
+    if problem := _check(options):
+        return _fail(problem)
     try:
         import xllamacpp
     except ImportError as error:
@@ -37,17 +36,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)
     try:
-        server = xllamacpp.Server(_parameters(xllamacpp, options))
+        _server = xllamacpp.Server(_parameters(xllamacpp, options))  # its threads serve while this name refers to it
     except RuntimeError:
-        return _fail(_why_not(options))
+        return _fail(_load_error(options))
     stop = threading.Event()
-    assert server is not None  # it serves from threads of its own for as long as it is referred to
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     stop.wait()
     sys.stderr.flush()
-    # Not by way of the library's own end: asked to end in the moment after loading, it waits for ever, keeping the
-    # interpreter to itself. The system closes the port and frees the memory just as well.
+    # The library's own shutdown is not used: just after loading it waits for ever and holds the interpreter lock.
+    # The system closes the port and frees the memory just as well.
     os._exit(0)
 
 
@@ -55,18 +53,18 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="engine", allow_abbrev=False, description=__doc__)
     parser.add_argument("-m", "--model", type=Path, required=True, help="a GGUF file")
     parser.add_argument("--port", type=int, required=True, help="on loopback")
-    parser.add_argument("-a", "--alias", action="append", default=[], help="a name the model goes by; may be repeated")
+    parser.add_argument("-a", "--alias", action="append", default=[], help="a name of the model; may be repeated")
     parser.add_argument(
         "-c", "--ctx-size", type=int, default=0, help="tokens, shared evenly by the slots; 0: the model's own"
     )
     parser.add_argument("-np", "--parallel", type=int, default=1, help="slots")
-    parser.add_argument("-t", "--threads", type=int, help="for computing; without it, one per core")
-    parser.add_argument("-ngl", "--n-gpu-layers", type=int, help="without it, as many as fit")
+    parser.add_argument("-t", "--threads", type=int, help="compute threads; default: one per core")
+    parser.add_argument("-ngl", "--n-gpu-layers", type=int, help="default: as many as fit")
     return parser
 
 
-def _obstacle(options: argparse.Namespace) -> str | None:
-    """What can be known to be wrong before the library is loaded."""
+def _check(options: argparse.Namespace) -> str | None:
+    """The error that can be found before the library is loaded."""
     try:
         with options.model.open("rb") as file:
             magic = file.read(len(_MAGIC))
@@ -74,17 +72,17 @@ def _obstacle(options: argparse.Namespace) -> str | None:
         return f"the model {options.model} cannot be read: {error.strerror}. Check its path."
     if magic != _MAGIC:
         return f"the model {options.model} is not a GGUF file. Download it again."
-    return _taken(options.port) if port_taken(options.port) else None
+    return _port_taken_message(options.port) if port_taken(options.port) else None
 
 
-def _taken(port: int) -> str:
+def _port_taken_message(port: int) -> str:
     return f"port {port} is taken by another program. Stop it, or choose another port."
 
 
-def _why_not(options: argparse.Namespace) -> str:
-    """The library has one error for everything; its reasons are in the lines above."""
+def _load_error(options: argparse.Namespace) -> str:
+    """The library has one error for everything. Its reasons are in its log lines."""
     if port_taken(options.port):
-        return _taken(options.port)
+        return _port_taken_message(options.port)
     return (
         f"the model {options.model} cannot be loaded: it is damaged, unknown to this engine, or too large for "
         "the memory. Download it again, or choose a smaller model or context."
@@ -99,12 +97,12 @@ def _parameters(library: Any, options: argparse.Namespace) -> Any:
     params.model_alias = set(options.alias)
     params.endpoint_slots = params.endpoint_metrics = params.endpoint_props = params.use_jinja = True
     params.ui = False
-    # Fitting the model to the memory of a GPU loads it twice, which without one is 0.5 s for nothing.
+    # Fitting the model to the memory of a GPU loads it twice, which costs 0.5 s and helps nothing without a GPU.
     devices = library.get_device_info()
     params.fit_params = any(
         device["type"] != library.ggml_backend_dev_type.GGML_BACKEND_DEVICE_TYPE_CPU for device in devices
     )
-    # By default every page in a browser may read from it.
+    # By default every page in a browser may read the responses.
     params.cors_origins, params.cors_origins_explicit = f"http://127.0.0.1:{options.port}", True
     if options.threads:
         params.cpuparams.n_threads = options.threads

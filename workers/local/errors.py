@@ -1,7 +1,7 @@
-"""What the embedded parts say when they cannot be started."""
+"""The error of the embedded services."""
 
 from __future__ import annotations
 
 
 class LocalError(Exception):
-    """A part cannot be started or used. The message names the place and the remedy, and is fit to be shown as it is."""
+    """A service cannot be started or used. The message names the place and the remedy, and can be shown to users."""

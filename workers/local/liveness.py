@@ -1,4 +1,4 @@
-"""Does it answer? One question over one connection, without a client library, which takes 0.2 s to load."""
+"""Liveness checks: one request over one connection. A client library would take 0.2 s to load."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
-_PATIENCE = 2.0
-"""Seconds to wait for an answer on loopback; what is up answers in milliseconds."""
+_TIMEOUT_S = 2.0
+"""For a response on loopback. A running server responds in milliseconds."""
 
-_LIMIT = 1 << 20
+_MAX_RESPONSE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class ValkeyState:
-    """What a Valkey says of itself. `loaded` is the share of its data that is in memory, 0 to 1."""
+    """The state of a Valkey. `loaded` is the share of its data that is in memory, 0 to 1."""
 
     pid: int
     loaded: float
 
 
 async def ask_valkey(path: Path, password: str = "") -> ValkeyState | None:
-    """Who answers on this unix socket; None when nobody does. INFO is answered while data is loading, unlike PING."""
+    """The Valkey on this unix socket, or None. It responds to INFO while it loads data, unlike to PING."""
     login = f"AUTH {password}\r\n" if password else ""
     try:
-        async with asyncio.timeout(_PATIENCE):
-            reader, writer = await asyncio.open_unix_connection(str(path), limit=_LIMIT)
+        async with asyncio.timeout(_TIMEOUT_S):
+            reader, writer = await asyncio.open_unix_connection(str(path), limit=_MAX_RESPONSE_BYTES)
             try:
                 writer.write(f"{login}PING\r\nINFO server persistence\r\nQUIT\r\n".encode())
                 answer = (await reader.read(-1)).decode(errors="replace")
@@ -39,20 +39,20 @@ async def ask_valkey(path: Path, password: str = "") -> ValkeyState | None:
 
 
 def _state(answer: str) -> ValkeyState | None:
-    told = dict(line.split(":", 1) for line in answer.splitlines() if ":" in line)
-    if not told.get("process_id", "").isdigit():
+    info = dict(line.split(":", 1) for line in answer.splitlines() if ":" in line)
+    if not info.get("process_id", "").isdigit():
         return None
-    pid = int(told["process_id"])
-    if told.get("loading") == "0" and "+PONG" in answer:
+    pid = int(info["process_id"])
+    if info.get("loading") == "0" and "+PONG" in answer:
         return ValkeyState(pid, 1.0)
-    return ValkeyState(pid, min(0.99, float(told.get("loading_loaded_perc", "0").rstrip("%")) / 100))
+    return ValkeyState(pid, min(0.99, float(info.get("loading_loaded_perc", "0").rstrip("%")) / 100))
 
 
 async def get(port: int, path: str) -> tuple[int, bytes] | None:
-    """Status and body of a GET on loopback; None when nobody answers."""
+    """Status and body of a GET on loopback; None without a response."""
     try:
-        async with asyncio.timeout(_PATIENCE):
-            reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=_LIMIT)
+        async with asyncio.timeout(_TIMEOUT_S):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=_MAX_RESPONSE_BYTES)
             try:
                 writer.write(f"GET {path} HTTP/1.0\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n".encode())
                 head, _, body = (await reader.read(-1)).partition(b"\r\n\r\n")
@@ -60,12 +60,12 @@ async def get(port: int, path: str) -> tuple[int, bytes] | None:
                 writer.close()
     except (OSError, TimeoutError):
         return None
-    words = head.split(maxsplit=2)
-    return (int(words[1]), body) if len(words) > 1 and words[1].isdigit() else None
+    status_line = head.split(maxsplit=2)
+    return (int(status_line[1]), body) if len(status_line) > 1 and status_line[1].isdigit() else None
 
 
 def port_taken(port: int, host: str = "127.0.0.1") -> bool:
-    """Whether somebody listens there."""
+    """Whether a process listens on that port."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as trial:
         trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

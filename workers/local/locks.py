@@ -1,4 +1,4 @@
-"""Who may start what: locks that the kernel drops with the process that holds them."""
+"""File locks. The kernel releases them when their process ends."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from pathlib import Path
 
 from openfall.workers.local.errors import LocalError
 
-_POLL = 0.05
+_POLL_INTERVAL_S = 0.05
 
 
 @contextmanager
 def only_one(path: Path, what: str) -> Iterator[None]:
-    """Hold the lock, or fail with `LocalError` that names the process which holds it."""
+    """Hold the lock. `LocalError` names the process that already holds it."""
     file = _open(path)
     try:
-        if not _taken(file):
+        if not _try_lock(file):
             raise LocalError(
                 f"{what} already runs here (pid {_holder(file)}, {path}). Stop it first: kill {_holder(file)}"
             )
@@ -31,14 +31,14 @@ def only_one(path: Path, what: str) -> Iterator[None]:
 
 
 @asynccontextmanager
-async def one_at_a_time(path: Path, patience: float) -> AsyncIterator[None]:
-    """Hold the lock; wait for whoever holds it for up to `patience` seconds, then `LocalError`."""
-    file, deadline = _open(path), time.monotonic() + patience
+async def one_at_a_time(path: Path, timeout_s: float) -> AsyncIterator[None]:
+    """Hold the lock. Waits up to `timeout_s` for another process to release it, then raises `LocalError`."""
+    file, deadline = _open(path), time.monotonic() + timeout_s
     try:
-        while not _taken(file):
+        while not _try_lock(file):
             if time.monotonic() > deadline:
-                raise LocalError(f"{path} is held by another process for more than {patience:.0f} s. Try again.")
-            await asyncio.sleep(_POLL)
+                raise LocalError(f"{path} is held by another process for more than {timeout_s:.0f} s. Try again.")
+            await asyncio.sleep(_POLL_INTERVAL_S)
         yield
     finally:
         os.close(file)
@@ -48,8 +48,8 @@ def _open(path: Path) -> int:
     return os.open(path, os.O_RDWR | os.O_CREAT, 0o600)  # close-on-exec: no child inherits the lock
 
 
-def _taken(file: int) -> bool:
-    import fcntl  # not on Windows, where nothing here is started
+def _try_lock(file: int) -> bool:
+    import fcntl  # not on Windows, where no service starts
 
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,4 +1,4 @@
-"""Which process is meant: a pid alone may have been given to another one since."""
+"""Identifies a process by more than its pid, which the system may give to another process later."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class ProcessId:
-    """A process: its pid, and when it was born in the system's own words."""
+    """A process: its pid, and its start time in the system's own format."""
 
     pid: int
     born: str
@@ -27,11 +27,9 @@ def identify(pid: int) -> ProcessId | None:
     return None if born is None else ProcessId(pid, born)
 
 
-def myself() -> ProcessId:
+def current_process() -> ProcessId:
     """The calling process."""
-    me = identify(os.getpid())
-    assert me is not None
-    return me
+    return ProcessId(os.getpid(), _born(os.getpid()) or "")
 
 
 def _born(pid: int) -> str | None:
@@ -49,6 +47,6 @@ def _born_in_proc(pid: int) -> str | None:
 
 
 def _born_by_ps(pid: int) -> str | None:
-    asked = subprocess.run(["ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
-    state, _, born = asked.stdout.strip().partition(" ")
+    listed = subprocess.run(["ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    state, _, born = listed.stdout.strip().partition(" ")
     return None if not born or state.startswith("Z") else born.strip()

@@ -1,4 +1,4 @@
-"""The three kinds of parts that a fleet has: how each is started, when it counts as ready, when it is given up."""
+"""The three kinds of supervised services: how each starts, when it is ready, when the restarter gives up."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from openfall.workers.local.errors import LocalError
 from openfall.workers.local.valkey import ValkeySpec, start_valkey
 
 Report = Callable[[dict[str, Any]], None]
-"""Is told what happens, one JSON object at a time; see `fleet`. It must not block."""
+"""Receives the events, one JSON object at a time; see `supervisor`. It must not block."""
 
-_WRONG_USAGE = 2
-_CRASHES = 3
+_USAGE_ERROR = 2
+_MAX_CRASHES = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerSpec:
     """`procs` processes of one pool, each running `argv`.
 
-    With `awaits_ready` one counts as ready when it has written {"event": "ready"} on its standard output; otherwise as
+    With `awaits_ready` a process is ready when it has written {"event": "ready"} on its standard output; without, as
     soon as it runs.
     """
 
@@ -38,18 +38,18 @@ class WorkerSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Started:
-    """A part that is ready. `told` goes into its `ready` event; `stop` is given the event that asks for haste."""
+    """A ready service. `fields` go into its `ready` event. `stop` takes the event that shortens the grace."""
 
     child: Child
-    told: Mapping[str, Any]
+    fields: Mapping[str, Any]
     stop: Callable[[asyncio.Event], Awaitable[object]]
 
 
 class Service(Protocol):
-    """Something that a keeper keeps running.
+    """A service that a restarter keeps running.
 
-    `final` are exit statuses after which it is not started again, `crashes` how many ends within a minute are borne
-    (None: any number).
+    After an exit status in `final` it is not started again. `crashes` is the number of ends within a minute after which
+    the restarter still starts it (None: any number).
     """
 
     what: str
@@ -58,12 +58,12 @@ class Service(Protocol):
     crashes: int | None
 
     async def start(self, report: Report) -> Started:
-        """Start it and wait until it is ready; `LocalError` if it cannot be. Cancelled, it leaves nothing behind."""
+        """Start it and wait until it is ready. `LocalError` if that fails. A cancelled start leaves no process."""
         ...
 
 
 class ValkeyService:
-    """Kept running whatever happens: without it nothing is. Its URL goes into `environment` as REDIS_URL."""
+    """Valkey. It is restarted always, since nothing works without it. Its URL goes into `environment` as REDIS_URL."""
 
     what = "valkey"
     notice = ""
@@ -77,18 +77,18 @@ class ValkeyService:
         def loading(share: float) -> None:
             report({"event": "loading", "what": self.what, "share": round(share, 2)})
 
-        valkey = await start_valkey(self.spec, loading=loading)
+        valkey = await start_valkey(self.spec, on_loading=loading)
         self.environment["REDIS_URL"] = valkey.url
         self.notice = valkey.remark
-        told = {"socket": str(valkey.socket), "adopted": valkey.adopted}
-        return Started(child=valkey.child, told=told, stop=lambda hurry: valkey.stop())
+        fields = {"socket": str(valkey.socket), "adopted": valkey.adopted}
+        return Started(child=valkey.child, fields=fields, stop=lambda hurry: valkey.stop())
 
 
 class EngineService:
-    """Started again after a crash, but given up after three within a minute: a breaker keeps jobs away from it."""
+    """An engine. It is restarted after a crash, up to three times a minute: a breaker keeps jobs away from it."""
 
     final = frozenset[int]()
-    crashes: int | None = _CRASHES
+    crashes: int | None = _MAX_CRASHES
 
     def __init__(self, spec: EngineSpec, data: Path) -> None:
         self.spec, self.data = spec, data
@@ -96,19 +96,19 @@ class EngineService:
 
     async def start(self, report: Report) -> Started:
         engine = await start_engine(self.spec, self.data)
-        told = {"url": engine.url, "adopted": engine.adopted}
-        return Started(child=engine.child, told=told, stop=lambda hurry: engine.stop())
+        fields = {"url": engine.url, "adopted": engine.adopted}
+        return Started(child=engine.child, fields=fields, stop=lambda hurry: engine.stop())
 
 
-LAST_WORDS = 1.0
-"""Seconds for what a worker wrote before its end: something that it has started may keep its output open for longer."""
+OUTPUT_TIMEOUT_S = 1.0
+"""For the output that a worker wrote before its end. A process that it has started may keep the output open longer."""
 
 
 class WorkerService:
-    """Started again after any crash; not after it ended by itself (0) or refused its command line (2)."""
+    """A worker. It is restarted after any crash, but not after exit status 0 or 2 (it refused its command line)."""
 
     notice = ""
-    final = frozenset({0, _WRONG_USAGE})
+    final = frozenset({0, _USAGE_ERROR})
     crashes: int | None = None
 
     def __init__(self, spec: WorkerSpec, number: int, data: Path, environment: Mapping[str, str], grace: float) -> None:
@@ -127,40 +127,41 @@ class WorkerService:
         except BaseException:
             await child.stop(self.grace)
             raise
-        return Started(child=child, told={}, stop=lambda hurry: self._stop(child, hurry))
+        return Started(child=child, fields={}, stop=lambda hurry: self._stop(child, hurry))
 
     async def _stop(self, child: Child, hurry: asyncio.Event | None) -> int | None:
-        """Its end is told after its last words: a process can be gone before all that it wrote has been read."""
+        """Stop it, then read its output to the end: a process can end before all of its output has been read."""
         status = await child.stop(self.grace, hurry)
         if self.listening is not None:
-            await asyncio.wait([self.listening], timeout=LAST_WORDS)
+            await asyncio.wait([self.listening], timeout=OUTPUT_TIMEOUT_S)
         return status
 
     async def _ready(self, child: Child, ready: asyncio.Event) -> None:
-        waits = [asyncio.create_task(ready.wait()), asyncio.create_task(child.wait())]
+        tasks = [asyncio.create_task(ready.wait()), asyncio.create_task(child.wait())]
         try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for wait in waits:
-                wait.cancel()
+            for task in tasks:
+                task.cancel()
         if not ready.is_set():
             text = "\n  ".join(["", *child.last_lines()])
             raise LocalError(f"{self.what} ended while starting (exit status {await child.wait()}). {self.log}:{text}")
 
     async def _listen(self, child: Child, report: Report, ready: asyncio.Event) -> None:
-        """Pass on the events that it writes; what is none goes into its log."""
-        assert child.process is not None
-        assert child.process.stdout is not None
+        """Report the events that it writes. Any other line goes into its log."""
+        stdout = child.process.stdout if child.process else None
+        if stdout is None:
+            raise LocalError(f"{self.what} has no standard output to read events from")
         while True:
             try:
-                line = await child.process.stdout.readline()
-            except ValueError:  # longer than 64 KiB: dropped by the reader
+                line = await stdout.readline()
+            except ValueError:  # longer than 64 KiB: the reader drops it
                 continue
             if not line:
                 return
             event = _event(line)
             if event is None:
-                child.note(line)
+                child.append_log(line)
             elif event["event"] == "ready":
                 ready.set()
                 if not self.spec.awaits_ready:
@@ -171,7 +172,7 @@ class WorkerService:
 
 def _event(line: bytes) -> dict[str, Any] | None:
     try:
-        told = json.loads(line)
+        event = json.loads(line)
     except ValueError:
         return None
-    return told if isinstance(told, dict) and "event" in told else None
+    return event if isinstance(event, dict) and "event" in event else None

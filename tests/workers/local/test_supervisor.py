@@ -26,12 +26,12 @@ while True:
     signal.pause()
 """
 
-STUBBORN = """
+SLOW = """
 import os, signal, sys
 times = []
 def again(*_):
     times.append(1)
-    os.write(1, b'{"event": "asked", "times": %d}\\n' % len(times))
+    os.write(1, b'{"event": "signalled", "times": %d}\\n' % len(times))
     if len(times) == 2:
         sys.exit(0)
 signal.signal(signal.SIGTERM, again)
@@ -55,7 +55,7 @@ def test_workers_stop_first_and_valkey_last(data: Path, up: Any) -> None:
     assert stopped[2:] == ["valkey"]
 
 
-def test_ctrl_c_does_not_reach_the_parts_themselves(data: Path, up: Any) -> None:
+def test_ctrl_c_does_not_reach_the_services_themselves(data: Path, up: Any) -> None:
     fleet = up(data=data, workers=[["gpu", 1, WITNESS]])
     worker = fleet.until("ready", "worker-gpu-1")["pid"]
     fleet.until("fleet_ready")
@@ -63,43 +63,43 @@ def test_ctrl_c_does_not_reach_the_parts_themselves(data: Path, up: Any) -> None
     assert fleet.end(signal.SIGINT) == 0
 
 
-def test_a_second_signal_hurries(data: Path, up: Any) -> None:
-    fleet = up(data=data, workers=[["gpu", 1, STUBBORN]])
+def test_a_second_signal_shortens_the_grace(data: Path, up: Any) -> None:
+    fleet = up(data=data, workers=[["gpu", 1, SLOW]])
     fleet.until("fleet_ready")
     fleet.process.send_signal(signal.SIGTERM)
-    assert fleet.until("asked", "worker-gpu-1")["times"] == 1
+    assert fleet.until("signalled", "worker-gpu-1")["times"] == 1
     assert fleet.end() == 0
-    assert {"event": "asked", "times": 2, "what": "worker-gpu-1"} in fleet.events
+    assert {"event": "signalled", "times": 2, "what": "worker-gpu-1"} in fleet.events
 
 
-def test_a_worker_that_outstays_its_grace_is_killed(data: Path, up: Any) -> None:
+def test_a_worker_that_exceeds_its_grace_is_killed(data: Path, up: Any) -> None:
     fleet = up(data=data, grace=0.2, valkey=False, workers=[["gpu", 1, WORKER.replace("sys.exit(0)", "None")]])
     fleet.until("fleet_ready")
     assert fleet.end() == 0
     assert {"event": "stopped", "what": "worker-gpu-1", "code": -signal.SIGKILL} in fleet.events
 
 
-def test_what_is_killed_comes_back_and_valkey_keeps_its_data(data: Path, up: Any) -> None:
+def test_a_killed_service_is_restarted_and_valkey_keeps_its_data(data: Path, up: Any) -> None:
     fleet = up(data=data, workers=[["gpu", 1, WORKER]])
     valkey = fleet.until("ready", "valkey")["pid"]
     worker = fleet.until("ready", "worker-gpu-1")["pid"]
     fleet.until("fleet_ready")
-    with redis.Redis.from_url(url(data)) as asked:
-        asked.set("kept", "yes")
-        asked.waitaof(1, 0, 5000)
+    with redis.Redis.from_url(url(data)) as client:
+        client.set("kept", "yes")
+        client.waitaof(1, 0, 5000)
     os.kill(valkey, signal.SIGKILL)
-    told = fleet.until("exited", "valkey")
-    assert (told["code"], told["restarting_in"]) == (-signal.SIGKILL, 0.2)
+    exited = fleet.until("exited", "valkey")
+    assert (exited["code"], exited["restarting_in"]) == (-signal.SIGKILL, 0.2)
     assert fleet.until("ready", "valkey")["pid"] != valkey
-    with redis.Redis.from_url(url(data)) as asked:
-        assert asked.get("kept") == b"yes"
+    with redis.Redis.from_url(url(data)) as client:
+        assert client.get("kept") == b"yes"
     os.kill(worker, signal.SIGKILL)
     fleet.until("exited", "worker-gpu-1")
     assert fleet.until("ready", "worker-gpu-1")["pid"] != worker
     assert fleet.end() == 0
 
 
-def test_a_parent_that_is_killed_leaves_nothing_behind(
+def test_a_killed_supervisor_leaves_no_process_and_no_lock(
     data: Path, up: Any, model: Path, port: int, gone: Callable[[int], bool]
 ) -> None:
     engine = {"name": "demo", "model": str(model), "port": port, "ctx": 256, "threads": 1, "notice": "a toy"}
@@ -126,18 +126,18 @@ def test_a_second_up_in_the_same_directory_names_the_first(data: Path, up: Any) 
 
 def test_workers_that_end_by_themselves_end_a_fleet_of_workers(data: Path, up: Any) -> None:
     fleet = up(data=data, valkey=False, workers=[["gpu", 2, WORKER.replace("while True:\n    signal.pause()", "")]])
-    assert fleet.left() == 0
+    assert fleet.wait() == 0
     assert [event["event"] for event in fleet.events].count("finished") == 2
 
 
 def test_a_worker_that_refuses_its_command_line_is_not_started_again(data: Path, up: Any) -> None:
     code = WORKER.replace("while True:\n    signal.pause()", "sys.exit(2)")
     fleet = up(data=data, valkey=False, workers=[["gpu", 1, code]])
-    assert fleet.left() == 2
+    assert fleet.wait() == 2
     assert {"event": "gave_up", "what": "worker-gpu-1", "code": 2} in fleet.events
 
 
-def test_a_part_that_cannot_be_started_stops_the_rest_and_says_why(
+def test_a_service_that_cannot_start_stops_the_others_and_names_the_reason(
     data: Path, up: Any, tmp_path: Path, port: int
 ) -> None:
     engine = {"name": "demo", "model": str(tmp_path / "none.gguf"), "port": port}

@@ -147,7 +147,7 @@ def test_without_a_server_for_the_platform_the_two_ways_on_are_named(
 
 
 def test_one_that_does_not_answer_is_never_joined_by_a_second(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("openfall.workers.local.valkey._GRACE", 0.1)
+    monkeypatch.setattr("openfall.workers.local.valkey._GRACE_S", 0.1)
 
     async def story() -> None:
         valkey = await start_valkey(ValkeySpec(data=data))
