@@ -1,7 +1,7 @@
-"""A durable queue between the people who need LLM completions and the models that write them.
+"""A durable queue for LLM completions.
 
-`from openfall import Openfall` gives the client for plain code, `AsyncOpenfall` the one for asyncio. Python loads each
-name when it is first used, so that `import openfall` and the command line start fast.
+`Openfall` is the client for plain code, `AsyncOpenfall` the one for asyncio. Each name is imported when it is first
+used, so that `import openfall` and the command line start fast.
 """
 
 from __future__ import annotations
@@ -11,37 +11,56 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     __version__: str
+    from openfall.config import ConfigError, NoRedis
     from openfall.producers.client import AsyncOpenfall
     from openfall.producers.default_client import report_call, resolve_runtime_model
     from openfall.producers.errors import BadRequest, NoModel, NotFinished, ProducerError, PromptTooLarge
     from openfall.producers.inbox import InboxDelivery
+    from openfall.producers.request import JobRequest, SubmitOptions
     from openfall.producers.runtime import RuntimeModel
     from openfall.producers.sync_client import Openfall
+    from openfall.router_core.catalog.errors import UnknownName
+    from openfall.router_core.jobs.result import Result
+    from openfall.router_core.state.errors import Backpressure, StoreError, StoreUnreachable, UnknownJob
+    from openfall.router_core.state.jobs import Receipt
 
 _MODULES = {
-    "AsyncOpenfall": "client",
-    "BadRequest": "errors",
-    "InboxDelivery": "inbox",
-    "NoModel": "errors",
-    "NotFinished": "errors",
-    "Openfall": "sync_client",
-    "ProducerError": "errors",
-    "PromptTooLarge": "errors",
-    "RuntimeModel": "runtime",
-    "report_call": "default_client",
-    "resolve_runtime_model": "default_client",
+    "config": ("ConfigError", "NoRedis"),
+    "producers.client": ("AsyncOpenfall",),
+    "producers.default_client": ("report_call", "resolve_runtime_model"),
+    "producers.errors": ("BadRequest", "NoModel", "NotFinished", "ProducerError", "PromptTooLarge"),
+    "producers.inbox": ("InboxDelivery",),
+    "producers.request": ("JobRequest", "SubmitOptions"),
+    "producers.runtime": ("RuntimeModel",),
+    "producers.sync_client": ("Openfall",),
+    "router_core.catalog.errors": ("UnknownName",),
+    "router_core.jobs.result": ("Result",),
+    "router_core.state.errors": ("Backpressure", "StoreError", "StoreUnreachable", "UnknownJob"),
+    "router_core.state.jobs": ("Receipt",),
 }
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
     "AsyncOpenfall",
+    "Backpressure",
     "BadRequest",
+    "ConfigError",
     "InboxDelivery",
+    "JobRequest",
     "NoModel",
+    "NoRedis",
     "NotFinished",
     "Openfall",
     "ProducerError",
     "PromptTooLarge",
+    "Receipt",
+    "Result",
     "RuntimeModel",
+    "StoreError",
+    "StoreUnreachable",
+    "SubmitOptions",
+    "UnknownJob",
+    "UnknownName",
     "__version__",
     "report_call",
     "resolve_runtime_model",
@@ -53,6 +72,6 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         return version("openfall")
-    if name not in _MODULES:
+    if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"openfall.producers.{_MODULES[name]}"), name)
+    return getattr(import_module(f"openfall.{_MODULE_OF[name]}"), name)
