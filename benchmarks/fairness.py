@@ -34,8 +34,10 @@ from benchmarks.table import Row, Sheet, figure, show
 from openfall.producers.client import AsyncOpenfall
 from openfall.producers.request import JobRequest, SubmitOptions
 from openfall.router_core.catalog.entries import URGENCY_DEFAULTS
-from openfall.router_core.jobs.job import Urgency
 from openfall.router_core.state.fleet_status import pause_queue, resume_queue
+from openfall.router_core.vocabulary import (
+    Urgency,
+)
 
 LATENCY_MS, SLOTS, PROCESSES = 50.0, 8, 2
 CAPACITY = SLOTS / LATENCY_MS * 1000

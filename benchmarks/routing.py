@@ -28,17 +28,21 @@ from openfall.router_core.catalog.entries import (
     Role,
     TaskType,
 )
-from openfall.router_core.deciding.fleet_state import (
+from openfall.router_core.jobs.request_body import (
+    last_user_text,
+)
+from openfall.router_core.routing.chain_selection import RouteRequest
+from openfall.router_core.routing.fleet_state import (
     Blocked,
-    BlockReason,
     FleetState,
     ModelState,
 )
-from openfall.router_core.jobs.job import Urgency
-from openfall.router_core.routing.chain_selection import RouteRequest
-from openfall.router_core.routing.request_body import last_user_text
 from openfall.router_core.routing.requirements import requirements_for
 from openfall.router_core.routing.route import route
+from openfall.router_core.vocabulary import (
+    BlockReason,
+    Urgency,
+)
 
 MODELS, CHAIN, FLEETS = 50, 10, 256
 NOW = 1_800_000_000.0

@@ -28,8 +28,10 @@ from openfall.config.scalars import (
     read_word,
 )
 from openfall.router_core.catalog.formats import Format, Reference
-from openfall.router_core.degrading.policy import Remedy
-from openfall.router_core.jobs.job import Urgency
+from openfall.router_core.vocabulary import (
+    Remedy,
+    Urgency,
+)
 
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)

@@ -11,8 +11,13 @@ from openfall.config.addresses import EMBEDDED, redis_address
 from openfall.config.settings import EngineSettings, NotifySection, Settings, SettingsSections
 from openfall.router_core.catalog.entries import Backend, Catalog
 from openfall.router_core.catalog.formats import CatalogEntry, Count, Name
-from openfall.router_core.degrading.policy import OpenFallPolicy, Remedies
-from openfall.router_core.jobs.job import Urgency
+from openfall.router_core.catalog.open_fall_policy import (
+    OpenFallPolicy,
+    Remedies,
+)
+from openfall.router_core.vocabulary import (
+    Urgency,
+)
 
 _POLICY = OpenFallPolicy()
 

@@ -14,10 +14,12 @@ from dataclasses import dataclass, field
 from examples.demo_fleet import ENGINES, Fleet, poll
 from openfall import AsyncOpenfall
 from openfall.producers.request import JobRequest
-from openfall.router_core.degrading.policy import HoldReason
-from openfall.router_core.jobs.job import Urgency
 from openfall.router_core.jobs.result import Result
 from openfall.router_core.state.jobs import Receipt
+from openfall.router_core.vocabulary import (
+    HoldReason,
+    Urgency,
+)
 
 BATCH = (
     ("scene", "Describe the empty street after the parade, in one sentence."),

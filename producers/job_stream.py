@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from openfall.producers.client_store import OUTAGE_POLL_SECONDS, ClientStore
-from openfall.router_core.jobs.job import Urgency
 from openfall.router_core.jobs.result import Result
 from openfall.router_core.state import job_events
 from openfall.router_core.state.errors import StoreUnreachable
 from openfall.router_core.state.jobs import JobStore
+from openfall.router_core.vocabulary import (
+    Urgency,
+)
 
 
 @dataclass(slots=True)

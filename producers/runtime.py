@@ -13,8 +13,6 @@ from openfall.config import LoadedConfig
 from openfall.producers.client_store import REDIS_TIMEOUT_SECONDS, fetch_fleet
 from openfall.producers.request import parse_urgency
 from openfall.producers.resolve import Resolution, resolve
-from openfall.router_core.jobs.job import Urgency
-from openfall.router_core.jobs.outcome import ErrorClass
 from openfall.router_core.routing.chain_selection import RouteRequest
 from openfall.router_core.routing.requirements import Requirements
 from openfall.router_core.state.errors import StoreError
@@ -25,6 +23,10 @@ from openfall.router_core.state.external_calls import (
     report_external_call,
 )
 from openfall.router_core.state.redis_connection import RedisConnection
+from openfall.router_core.vocabulary import (
+    ErrorClass,
+    Urgency,
+)
 
 _BY_STATUS: Mapping[int, ErrorClass] = {
     400: ErrorClass.BAD_REQUEST,

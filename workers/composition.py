@@ -8,13 +8,17 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 from openfall.router_core.catalog.entries import Catalog
-from openfall.router_core.deciding.fleet_state import FleetState
 from openfall.router_core.jobs.envelope import unpack_result
-from openfall.router_core.jobs.job import Urgency
 from openfall.router_core.jobs.result import Result
+from openfall.router_core.routing.fleet_state import (
+    FleetState,
+)
 from openfall.router_core.state import keys
 from openfall.router_core.state.errors import StoreUnreachable
 from openfall.router_core.state.redis_connection import RedisConnection
+from openfall.router_core.vocabulary import (
+    Urgency,
+)
 from openfall.workers.backends.base import CompletionBackend
 from openfall.workers.backends.registry import open_backend
 from openfall.workers.execution.degrade_executor import DegradeExecutor

@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from openfall.router_core.catalog.entries import Catalog
-from openfall.router_core.jobs.job import Urgency
 from openfall.router_core.state.cancellation import cancel_all
 from openfall.router_core.state.errors import StoreUnreachable
 from openfall.router_core.state.keys import DEGRADE
@@ -29,6 +28,9 @@ from openfall.router_core.state.subscription import (
 )
 from openfall.router_core.state.worker_queue import WorkerQueue
 from openfall.router_core.state.worker_registry import WakeUp, register, unregister
+from openfall.router_core.vocabulary import (
+    Urgency,
+)
 from openfall.workers.backends import health
 from openfall.workers.composition import completion_worker, degrade_worker
 from openfall.workers.maintenance.fleet_cache import FleetCache

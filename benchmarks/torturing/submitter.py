@@ -16,10 +16,15 @@ from pathlib import Path
 import click
 import uvloop
 
-from openfall.router_core.jobs.job import CompletionJob, Urgency
+from openfall.router_core.jobs.job import (
+    CompletionJob,
+)
 from openfall.router_core.state.errors import StoreUnreachable
 from openfall.router_core.state.jobs import JobStore, SubmitTerms
 from openfall.router_core.state.redis_connection import RedisConnection
+from openfall.router_core.vocabulary import (
+    Urgency,
+)
 
 MODELS = ("coder", "writer")
 AIMED = "aim"

@@ -25,8 +25,10 @@ from openfall.producers.cli.render import (
 
 if TYPE_CHECKING:
     from openfall.router_core.catalog.entries import Catalog
-    from openfall.router_core.deciding.breaker import BreakerState
     from openfall.router_core.state.breakers import BreakerChange, BreakerStatus
+    from openfall.router_core.vocabulary import (
+        BreakerState,
+    )
 
 COLUMNS = ("breaker", "state", "since", "opened", "why")
 
@@ -159,8 +161,10 @@ def _meant(verb: str, more: dict[str, Any]) -> str:
 
 async def _say(config_path: Path | None, verb: str, name: str, more: dict[str, Any]) -> BreakerState:
     from openfall.producers.request import parse_duration
-    from openfall.router_core.deciding.breaker import BreakerState
     from openfall.router_core.state.breakers import BreakerOverride, force_breaker, reset_breaker
+    from openfall.router_core.vocabulary import (
+        BreakerState,
+    )
 
     lasts = parse_duration(more["lasts"]) if more.get("lasts") else None
     async with opened(config_path) as llm:

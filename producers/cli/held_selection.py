@@ -70,8 +70,10 @@ def chosen(command: F) -> F:
 async def _wanted(llm: AsyncOpenfall, which: HeldOptions) -> HeldFilter:
     from openfall.producers.request import parse_duration
     from openfall.router_core.catalog.errors import UnknownName
-    from openfall.router_core.degrading.policy import HoldReason
     from openfall.router_core.state.held_jobs import HeldFilter
+    from openfall.router_core.vocabulary import (
+        HoldReason,
+    )
 
     if which.reason is not None and which.reason not in set(HoldReason):
         raise UnknownName("reason", which.reason, [reason.value for reason in HoldReason])
@@ -107,8 +109,10 @@ async def found(llm: AsyncOpenfall, which: HeldOptions) -> AsyncIterator[HeldJob
 
 async def _takers(llm: AsyncOpenfall) -> frozenset[str]:
     """The models that take calls now."""
-    from openfall.router_core.jobs.job import Urgency
     from openfall.router_core.state.fleet_snapshot import fetch_fleet_snapshot
+    from openfall.router_core.vocabulary import (
+        Urgency,
+    )
 
     fleet = (await fetch_fleet_snapshot(llm.store.connection, llm.config.catalog)).fleet_state(Urgency.BACKGROUND)
     return frozenset(alias for alias in llm.config.catalog.models if fleet.model(alias).blocked is None)

@@ -14,9 +14,11 @@ from openfall.producers.cli.render import (
 
 if TYPE_CHECKING:
     from openfall.router_core.catalog.entries import Catalog
-    from openfall.router_core.degrading.policy import HoldReason
     from openfall.router_core.jobs.result import Result
     from openfall.router_core.state.held_jobs import HeldJob, HeldSummary
+    from openfall.router_core.vocabulary import (
+        HoldReason,
+    )
 
 MOST_NAMED = 3
 """Models that a sentence names; the rest are counted."""
@@ -24,7 +26,9 @@ MOST_NAMED = 3
 
 def reason_words(reason: HoldReason) -> str:
     """Why a job is held, to stand behind `held`."""
-    from openfall.router_core.degrading.policy import HoldReason
+    from openfall.router_core.vocabulary import (
+        HoldReason,
+    )
 
     return {
         HoldReason.OUTAGE: "for an outage",
@@ -46,7 +50,9 @@ def named(models: tuple[str, ...]) -> str:
 
 def held_words(parked: HeldSummary) -> str:
     """The part of the health sentence about held jobs: how many, why, what they wait for."""
-    from openfall.router_core.degrading.policy import RELEASED_BY_ITSELF
+    from openfall.router_core.vocabulary import (
+        RELEASED_BY_ITSELF,
+    )
 
     parts = [f"{number:,} {reason_words(reason)}" for reason, number in parked.by_reason.items()]
     if len(parts) == 1:
@@ -69,7 +75,9 @@ def awaited(models: tuple[str, ...], catalog: Catalog) -> tuple[str, ...]:
 
 def release_words(job: HeldJob, now: float, catalog: Catalog) -> str:
     """What lets a held job go on."""
-    from openfall.router_core.degrading.policy import RELEASED_BY_ITSELF
+    from openfall.router_core.vocabulary import (
+        RELEASED_BY_ITSELF,
+    )
 
     until = f"; expires {clock(job.deadline)}"
     if job.reason not in RELEASED_BY_ITSELF:
@@ -83,7 +91,9 @@ def release_words(job: HeldJob, now: float, catalog: Catalog) -> str:
 
 def meanwhile(result: Result) -> Iterator[str]:
     """What a person reads who waited for a job that is held now."""
-    from openfall.router_core.degrading.policy import RELEASED_BY_ITSELF
+    from openfall.router_core.vocabulary import (
+        RELEASED_BY_ITSELF,
+    )
 
     because = result.degraded_why or result.detail
     got = (

@@ -14,12 +14,14 @@ from openfall.producers.cli.breakers import named, words_of
 from openfall.producers.cli.options import config_option, json_option, run
 from openfall.producers.cli.render import plural, show_json
 from openfall.router_core.catalog.entries import Billing
-from openfall.router_core.deciding.breaker import BreakerState
 from openfall.router_core.state.breakers import list_breakers
 from openfall.router_core.state.errors import StoreError
 from openfall.router_core.state.fleet_flags import local_only
 from openfall.router_core.state.fleet_status import fetch_status
 from openfall.router_core.state.redis_connection import RedisConnection
+from openfall.router_core.vocabulary import (
+    BreakerState,
+)
 from openfall.workers.admin.preflight import CheckResult, CheckState
 from openfall.workers.admin.preflight import preflight as check_backends
 

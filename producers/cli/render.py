@@ -34,7 +34,9 @@ def show_json(told: Any) -> None:
 
 def reply_words(result: Result) -> str:
     """What is replied because nothing could serve a job, in a few words."""
-    from openfall.router_core.degrading.policy import Remedy
+    from openfall.router_core.vocabulary import (
+        Remedy,
+    )
 
     match result.degraded_by:
         case Remedy.DEFAULT_FALLBACK:

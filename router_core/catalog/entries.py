@@ -23,11 +23,21 @@ from openfall.router_core.catalog.formats import (
     TaskName,
     Text,
 )
-from openfall.router_core.catalog.policies import URGENCY_DEFAULTS, RetryPolicy, UrgencyPolicy
+from openfall.router_core.catalog.open_fall_policy import (
+    CannedReply,
+    OpenFallPolicy,
+    Remedies,
+)
+from openfall.router_core.catalog.policies import (
+    URGENCY_DEFAULTS,
+    BreakerPolicy,
+    RetryPolicy,
+    UrgencyPolicy,
+)
 from openfall.router_core.catalog.validation import validate_catalog
-from openfall.router_core.deciding.breaker import BreakerPolicy
-from openfall.router_core.degrading.policy import CannedReply, OpenFallPolicy, Remedies
-from openfall.router_core.jobs.job import Urgency
+from openfall.router_core.vocabulary import (
+    Urgency,
+)
 
 Usd = Annotated[float, Field(ge=0)]
 Gigabytes = Annotated[float, Field(gt=0)]

@@ -11,17 +11,21 @@ from openfall.router_core.catalog.entries import Catalog, CheckKind, Role
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import (
     Completion,
-    ErrorClass,
     Failure,
     Outcome,
 )
-from openfall.router_core.routing.request_body import get_schema, has_tool_call
+from openfall.router_core.jobs.request_body import (
+    get_schema,
+    has_tool_call,
+    without_reasoning,
+)
+from openfall.router_core.vocabulary import (
+    ErrorClass,
+)
 
 Validates = Callable[[Any, Any], str | None]
 """(schema, value) -> None when the value holds the schema, else a few words on what does not."""
 
-_REASONING = re.compile(r"\s*<(think|thinking)>(.*?)(</\1>|\Z)", re.DOTALL)
-_END_OF_REASONING = re.compile(r"^[ \t]*</(?:think|thinking)>[ \t]*$", re.MULTILINE)
 _FENCE = re.compile(r"[ ]{0,3}(`{3,}|~{3,})[ \t]*([^`\n]*)$")
 _HTML = re.compile(r"<(?:!doctype\s+html|[a-z][a-z0-9-]*(?:\s[^<>]*)?/?)>", re.IGNORECASE)
 _DIAGRAMS = (
@@ -69,15 +73,6 @@ def failed_check(role: Role, answer: Completion, job: CompletionJob, validates: 
     if role.pattern is not None and not re.search(role.pattern, text):
         return f"the pattern {role.pattern!r} is not found in the answer"
     return None
-
-
-def without_reasoning(text: str) -> str:
-    """A text without the reasoning in front of it: `<think>...</think>`, or all up to a `</think>` on its own line."""
-    while (reasoning := _REASONING.match(text)) is not None:
-        text = text[reasoning.end() :]
-    if (end := _END_OF_REASONING.search(text)) is not None and "<think" not in text[: end.start()]:
-        text = text[end.end() :]
-    return text.strip()
 
 
 def _schema_fails(text: str, schema: Any, validates: Validates) -> str | None:

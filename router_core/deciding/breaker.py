@@ -1,51 +1,35 @@
-"""When a model is left alone, for how long, and how it comes back. The transitions are a script in `state`."""
+"""What a call reports to its breakers, and their names. The transitions are a script in `state`."""
 
 from __future__ import annotations
 
-from enum import StrEnum
-from typing import Annotated
+from openfall.router_core.jobs.outcome import DISPOSITIONS
+from openfall.router_core.vocabulary import CallSignal, CredentialSignal, ErrorClass
 
-from pydantic import Field
-
-from openfall.router_core.catalog.formats import CatalogEntry, Count, Format, PositiveShare, Seconds, SecondsOrZero
-
-
-class BreakerState(StrEnum):
-    """`closed`: calls go through. `open`: none does. `half_open`: only a probe does, one in the whole fleet."""
-
-    CLOSED = "closed"
-    OPEN = "open"
-    HALF_OPEN = "half_open"
+COOLDOWN = 5.0
+"""Seconds for which everybody waits after a 429 that does not say for how long."""
+LONGEST_COOLDOWN = 3600.0
 
 
-class BreakerPolicy(CatalogEntry):
-    """The policy of every breaker.
+def call_signal(error: ErrorClass | None, took: float, slow_after: float | None) -> CallSignal:
+    """What the breaker of the model hears; `error` None: it answered, after `took` seconds.
 
-    closed: it opens after `consecutive_failures`, or when at least `minimum_calls` in the `window` reach `failure_rate`
-    or `slow_call_rate`. open: for `open_for`, doubled each time up to `open_for_max`, with `jitter` either way.
-    half-open: `probe_successes` in a row close it. The lease of a probe is `probe_timeout` and 5 s.
+    A refused answer (`invalid_output`) is no fault of the endpoint.
     """
+    if error is not None:
+        return DISPOSITIONS[error].breaker
+    return CallSignal.SLOW if slow_after is not None and took > slow_after else CallSignal.OK
 
-    consecutive_failures: Count = Field(default=5, description="Consecutive failures that open a breaker.")
-    failure_rate: PositiveShare = Field(
-        default=0.5, description="Share of failed calls in the `window` that opens a breaker."
-    )
-    slow_call_rate: PositiveShare = Field(
-        default=0.8, description="Share of slow calls that opens a breaker (see `slow_after` of a model)."
-    )
-    minimum_calls: Count = Field(default=10, description="Minimum calls in the `window` before shares are computed.")
-    window: Seconds = Field(default=300.0, description="Period whose calls are counted.")
-    open_for: Seconds = Field(default=30.0, description="How long a breaker stays open before a health prompt is sent.")
-    open_for_max: Seconds = Field(default=600.0, description="`open_for` doubles each further time, up to this.")
-    jitter: Annotated[float, Field(ge=0, le=0.5), Format.SHARE] = Field(
-        default=0.2, description="Random share by which `open_for` is made longer or shorter."
-    )
-    reset_after: Seconds = Field(default=300.0, description="Time closed after which `open_for` no longer doubles.")
-    probe_successes: Annotated[int, Field(ge=1, le=10)] = Field(
-        default=2, description="Consecutive answered health prompts that close a breaker."
-    )
-    probe_timeout: Seconds = Field(default=30.0, description="Maximum time of one health prompt.")
-    slow_start: SecondsOrZero = Field(default=10.0, description="Time after closing over which slots come back evenly.")
+
+def credential_signal(error: ErrorClass | None) -> CredentialSignal:
+    """What the key hears that the call was made with."""
+    return CredentialSignal.FINE if error is None else DISPOSITIONS[error].credential
+
+
+def cooldown(error: ErrorClass | None, retry_after: float | None) -> float:
+    """Seconds for which everybody should leave the model alone after this; 0: there is no need."""
+    if credential_signal(error) is not CredentialSignal.COOLDOWN:
+        return 0.0
+    return min(LONGEST_COOLDOWN, COOLDOWN if retry_after is None else retry_after)
 
 
 def breaker_target(backend: str, model: str) -> str:

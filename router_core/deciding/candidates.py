@@ -8,14 +8,19 @@ from dataclasses import dataclass
 from openfall.router_core.catalog.entries import Catalog
 from openfall.router_core.catalog.policies import Cloud
 from openfall.router_core.deciding.backoff import delay
-from openfall.router_core.deciding.fleet_state import (
+from openfall.router_core.jobs.job import CompletionJob
+from openfall.router_core.jobs.outcome import (
+    Attempt,
+)
+from openfall.router_core.routing.fleet_state import (
     FOREVER,
     Blocked,
-    BlockReason,
     FleetState,
 )
-from openfall.router_core.jobs.job import CompletionJob
-from openfall.router_core.jobs.outcome import Attempt, Severity
+from openfall.router_core.vocabulary import (
+    BlockReason,
+    Severity,
+)
 
 JUDGING = "judging "
 """How the `why` of a judge's attempt begins. It is not asked for an answer of its own, and is not counted as one."""

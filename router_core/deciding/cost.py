@@ -5,7 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from openfall.router_core.catalog.entries import Billing, Prices
-from openfall.router_core.jobs.outcome import Completion, ErrorClass, Outcome
+from openfall.router_core.jobs.outcome import (
+    Completion,
+    Outcome,
+)
+from openfall.router_core.vocabulary import (
+    ErrorClass,
+)
 
 PER = 1_000_000
 """Prices are for this many tokens."""

@@ -14,7 +14,6 @@ from openfall.router_core.deciding.candidates import (
     ready,
 )
 from openfall.router_core.deciding.ensemble import (
-    Answer,
     AskModel,
     Best,
     best,
@@ -28,16 +27,25 @@ from openfall.router_core.deciding.explain import (
     explain_handoff,
     explain_retry,
 )
-from openfall.router_core.deciding.fleet_state import BlockReason, FleetState
-from openfall.router_core.degrading.policy import HoldReason
-from openfall.router_core.jobs.job import CompletionJob, Urgency
+from openfall.router_core.jobs.job import (
+    CompletionJob,
+)
 from openfall.router_core.jobs.outcome import (
+    Answer,
     Attempt,
     Completion,
-    ErrorClass,
     Failure,
-    Fallback,
     Outcome,
+)
+from openfall.router_core.routing.fleet_state import (
+    FleetState,
+)
+from openfall.router_core.vocabulary import (
+    BlockReason,
+    ErrorClass,
+    Fallback,
+    HoldReason,
+    Urgency,
 )
 
 OWN_FAULTS = frozenset({

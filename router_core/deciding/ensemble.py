@@ -15,15 +15,25 @@ from typing import Any
 
 from openfall.router_core.catalog.entries import Catalog, Ensemble, Pick
 from openfall.router_core.catalog.index import model_index
-from openfall.router_core.deciding.answer_checks import get_role, without_reasoning
+from openfall.router_core.deciding.answer_checks import (
+    get_role,
+)
 from openfall.router_core.deciding.candidates import (
     JUDGING,
     ChainState,
     is_judging,
     ready,
 )
-from openfall.router_core.jobs.job import CompletionJob, Dialect
-from openfall.router_core.jobs.outcome import Completion
+from openfall.router_core.jobs.job import (
+    CompletionJob,
+)
+from openfall.router_core.jobs.outcome import Answer
+from openfall.router_core.jobs.request_body import (
+    without_reasoning,
+)
+from openfall.router_core.vocabulary import (
+    Dialect,
+)
 
 COMPARED = 20_000
 """Characters of an answer that are compared with the others."""
@@ -39,20 +49,6 @@ _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W\u3040-\u30ff
 
 _LEADING = re.compile(r"[\s*_#`(\[\"']*(?:answer\s+)?(\d+)(?![\d.,]*\d)", re.IGNORECASE)
 _NUMBER = re.compile(r"(?<![\w.,-])\d+(?![.,]?\d)")
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """One answer that is kept with its job until the best is picked."""
-
-    model: str
-    backend: str
-    completion: Completion
-
-    @property
-    def text(self) -> str:
-        """Without the reasoning in front of it."""
-        return without_reasoning(self.completion.text)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 from openfall.router_core.deciding.candidates import Candidate, ChainState
-from openfall.router_core.deciding.fleet_state import OBSTACLE_ERRORS
-from openfall.router_core.jobs.outcome import DISPOSITIONS, Attempt, Fallback
+from openfall.router_core.jobs.outcome import (
+    DISPOSITIONS,
+    Attempt,
+)
+from openfall.router_core.routing.fleet_state import (
+    OBSTACLE_ERRORS,
+)
+from openfall.router_core.routing.rank import ordinal
+from openfall.router_core.vocabulary import (
+    Fallback,
+)
 
 
 def explain_choice(chain: ChainState, prospect: Candidate, now: float) -> str:
@@ -57,12 +66,6 @@ def explain_blocked(chain: ChainState, now: float) -> dict[str, str]:
     prospects = {one.model: one for one in chain.prospects(now)}
     told = ((alias, _obstacle(chain, alias, prospects.get(alias), now)) for alias in chain.job.chain)
     return {alias: words for alias, words in told if words is not None}
-
-
-def ordinal(number: int) -> str:
-    """1st, 2nd, 3rd, 4th ... 11th ... 21st."""
-    ending = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
-    return f"{number}{ending}"
 
 
 def _obstacle(chain: ChainState, alias: str, prospect: Candidate | None, now: float) -> str | None:

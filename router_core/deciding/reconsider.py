@@ -16,8 +16,13 @@ from openfall.router_core.deciding.decide import (
     get_chain,
     hand_off,
 )
-from openfall.router_core.jobs.job import CompletionJob, Urgency
+from openfall.router_core.jobs.job import (
+    CompletionJob,
+)
 from openfall.router_core.jobs.outcome import Attempt
+from openfall.router_core.vocabulary import (
+    Urgency,
+)
 
 
 def reconsider(

@@ -2,30 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from openfall.router_core.catalog.entries import Catalog
+from openfall.router_core.catalog.entries import Billing, Catalog
+from openfall.router_core.catalog.index import model_index
+from openfall.router_core.catalog.open_fall_policy import (
+    KEPT_REPLY,
+    LAST_REPLY,
+)
 from openfall.router_core.deciding.answer_checks import get_role
 from openfall.router_core.deciding.candidates import ChainState
 from openfall.router_core.deciding.decide import Conditions, explain_fall, get_chain
-from openfall.router_core.deciding.fleet_state import OBSTACLE_ERRORS, FleetState
-from openfall.router_core.degrading.default_fallback import default_fallbacks
-from openfall.router_core.degrading.policy import (
-    KEPT_REPLY,
-    LAST_REPLY,
-    RELEASED_BY_ITSELF,
-    HoldReason,
-    Remedy,
+from openfall.router_core.jobs.job import (
+    CompletionJob,
 )
-from openfall.router_core.jobs.job import CompletionJob, Urgency
 from openfall.router_core.jobs.outcome import (
     Attempt,
     Completion,
-    ErrorClass,
     Failure,
 )
 from openfall.router_core.jobs.synthetic_reply import synthetic_reply
+from openfall.router_core.routing.fleet_state import (
+    OBSTACLE_ERRORS,
+    FleetState,
+)
+from openfall.router_core.routing.requirements import incompatibility, requirements_for
+from openfall.router_core.vocabulary import (
+    RELEASED_BY_ITSELF,
+    ErrorClass,
+    HoldReason,
+    Remedy,
+    Urgency,
+)
 
 STRIKES = 3
 """So often a job may fall, after it was released, while a model of its chain could be asked."""
@@ -226,3 +235,27 @@ def _failure(course: _Course) -> Failure:
     causes = (OBSTACLE_ERRORS[block.obstacle] for block in blocks if block is not None)
     found = _CAUSES.get(fallen.reason) or next(errors, None) or next(causes, ErrorClass.OTHER)
     return Failure(error_class=found, detail=fallen.detail)
+
+
+def default_fallbacks(chain: ChainState, reason: HoldReason, passed: Collection[str], now: float) -> Iterator[str]:
+    """The models that may stand in for a chain now, the first choice first; none of `passed`, which did so before.
+
+    Those of the policy, in its order; without any, each whose calls cost nothing, by its quality for the job's task. It
+    must be outside the chain, allowed, able to serve what the prompt needs, and take calls. For a job whose budget is
+    spent its calls cost nothing in any case.
+    """
+    job, catalog = chain.job, chain.catalog
+    needs, named = requirements_for(job.body, job.dialect), catalog.open_fall.default_fallbacks
+    free = not named or reason is HoldReason.BUDGET
+    for alias in named or _by_quality(catalog, job.task or ""):
+        if alias in job.chain or alias in passed or chain.forbidden(alias) or chain.blocked(alias, now):
+            continue
+        spec = catalog.models[alias]
+        if incompatibility(spec, needs) is None and not (free and catalog.billing(spec.backends[0]) is Billing.METERED):
+            yield alias
+
+
+def _by_quality(catalog: Catalog, task: str) -> list[str]:
+    """Every model, the best for a task first, by the order of the catalog among equals."""
+    members = model_index(catalog)
+    return sorted(members, key=lambda alias: -members[alias].spec.quality.get(task, members[alias].quality))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from openfall.router_core.deciding.fleet_state import OBSTACLE_ERRORS, FleetState
 from openfall.router_core.degrading.degrade import (
     Degraded,
     FallContext,
@@ -13,8 +12,15 @@ from openfall.router_core.degrading.degrade import (
     Landing,
     StandIn,
 )
-from openfall.router_core.degrading.policy import HoldReason, Remedy
 from openfall.router_core.jobs.job import CompletionJob
+from openfall.router_core.routing.fleet_state import (
+    OBSTACLE_ERRORS,
+    FleetState,
+)
+from openfall.router_core.vocabulary import (
+    HoldReason,
+    Remedy,
+)
 
 
 def fall_record(

@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-Dialect = Literal["openai", "anthropic", "ollama"]
-"""The wire form a caller spoke. Its body is kept in it."""
+from openfall.router_core.vocabulary import Dialect, Urgency
 
 JobId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{8,64}$")]
 """What rq accepts as a job id (letters, digits, `-`, `_`), long enough not to collide."""
 
 Producer = Annotated[str, StringConstraints(min_length=1, max_length=128)]
-
-
-class Urgency(StrEnum):
-    """How soon an answer must start. Declaration order is the order in which workers look."""
-
-    INTERACTIVE = "interactive"
-    BACKGROUND = "background"
-    BATCH = "batch"
 
 
 class ConsideredModel(BaseModel):

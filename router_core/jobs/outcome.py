@@ -4,75 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
-
-class ErrorClass(StrEnum):
-    """The one vocabulary of failure, by whose fault it is."""
-
-    # the caller's
-    BAD_REQUEST = "bad_request"
-    CONTEXT_OVERFLOW = "context_overflow"
-    CONTENT_FILTER = "content_filter"
-    UNSUPPORTED = "unsupported"  # it asks for what this model cannot be asked for, and another perhaps can
-    CANCELLED = "cancelled"
-    # a policy's
-    BUDGET = "budget"
-    LOCAL_ONLY = "local_only"
-    PAUSED = "paused"
-    # the provider's
-    RATE_LIMITED = "rate_limited"
-    OVERLOADED = "overloaded"
-    TIMEOUT = "timeout"
-    CONNECTION = "connection"
-    AUTH = "auth"
-    OUT_OF_CREDITS = "out_of_credits"
-    MALFORMED = "malformed"
-    NOT_INSTALLED = "not_installed"
-    INVALID_OUTPUT = "invalid_output"
-    # our own
-    NO_WORKER = "no_worker"
-    NO_VRAM = "no_vram"
-    CRASHED = "crashed"
-    OTHER = "other"
-
-
-class Severity(StrEnum):
-    """How likely the same call is to succeed a little later."""
-
-    TRANSIENT = "transient"  # likely: try again
-    DEGRADED = "degraded"  # perhaps: a limited number of times
-    FATAL = "fatal"  # no: not this model
-
-
-class CallSignal(StrEnum):
-    """What a call tells the breaker of the backend and model it went to."""
-
-    OK = "ok"
-    SLOW = "slow"  # it answered, but took longer than the model may
-    FAILURE = "failure"
-    NEUTRAL = "neutral"
-    TRIP = "trip"  # it cannot work before somebody has mended it: open at once
-
-
-class CredentialSignal(StrEnum):
-    """What a call tells about the key it was made with."""
-
-    FINE = "fine"
-    COOLDOWN = "cooldown"  # wait for Retry-After
-    PARK = "park"  # do not use it again before its owner has looked
-
-
-class Fallback(StrEnum):
-    """Why another model answers than the first."""
-
-    OVERLOAD = "overload"  # it has too much to do, or we asked too often
-    UNAVAILABLE = "unavailable"  # it cannot be reached, is not there, or is broken
-    CONTEXT = "context"  # the prompt is too long for it
-    POLICY = "policy"  # a rule forbids it: a filter, a budget, local only
-    OUTPUT = "output"  # it answered, but not what was asked for
+from openfall.router_core.jobs.request_body import without_reasoning
+from openfall.router_core.vocabulary import CallSignal, CredentialSignal, ErrorClass, Fallback, Severity
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +90,20 @@ class Failure:
 
 
 Outcome = Completion | Failure
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer that is kept with its job until the best is picked."""
+
+    model: str
+    backend: str
+    completion: Completion
+
+    @property
+    def text(self) -> str:
+        """Without the reasoning in front of it."""
+        return without_reasoning(self.completion.text)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

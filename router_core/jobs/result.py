@@ -7,10 +7,18 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from openfall.router_core.degrading.policy import HoldReason, Remedy
 from openfall.router_core.jobs.job import ConsideredModel
-from openfall.router_core.jobs.outcome import Attempt, ErrorClass
-from openfall.router_core.routing.request_body import answer_text
+from openfall.router_core.jobs.outcome import (
+    Attempt,
+)
+from openfall.router_core.jobs.request_body import (
+    answer_text,
+)
+from openfall.router_core.vocabulary import (
+    ErrorClass,
+    HoldReason,
+    Remedy,
+)
 
 NOBODYS = frozenset({Remedy.LAST_ANSWER, Remedy.CANNED_REPLY})
 """Replies that none of the job's own calls brought."""

@@ -6,8 +6,13 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from openfall.router_core.jobs.job import CompletionJob, Dialect
+from openfall.router_core.jobs.job import (
+    CompletionJob,
+)
 from openfall.router_core.jobs.outcome import Completion
+from openfall.router_core.vocabulary import (
+    Dialect,
+)
 
 MODEL = "openfall"
 """What such a response names as its model."""

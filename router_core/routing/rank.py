@@ -9,10 +9,17 @@ from functools import lru_cache
 from openfall.router_core.catalog.entries import Order
 from openfall.router_core.catalog.index import IndexedModel
 from openfall.router_core.catalog.policies import Cloud, UrgencyPolicy
-from openfall.router_core.deciding.explain import ordinal
-from openfall.router_core.deciding.fleet_state import FleetState, ModelState
-from openfall.router_core.jobs.job import ConsideredModel, Urgency
+from openfall.router_core.jobs.job import (
+    ConsideredModel,
+)
+from openfall.router_core.routing.fleet_state import (
+    FleetState,
+    ModelState,
+)
 from openfall.router_core.routing.requirements import NOTHING, Requirements, ignored_parameters
+from openfall.router_core.vocabulary import (
+    Urgency,
+)
 
 ASSUMED_LATENCY = 5.0
 """Seconds that a call is taken to last where none was measured."""
@@ -215,3 +222,9 @@ def _balanced(within: float, now: float) -> Callable[[RankedModel], Key]:
 def _step(latency: float) -> int:
     """Latencies in steps, each twice as long as the one before: 0 below a second, 1 below two, 2 below four."""
     return int(latency).bit_length()
+
+
+def ordinal(number: int) -> str:
+    """1st, 2nd, 3rd, 4th ... 11th ... 21st."""
+    ending = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{ending}"

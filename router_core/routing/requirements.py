@@ -5,14 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from openfall.router_core.catalog.entries import ModelSpec
-from openfall.router_core.jobs.job import Dialect
-from openfall.router_core.routing.request_body import (
+from openfall.router_core.jobs.request_body import (
     Body,
     all_text,
     has_images,
     has_tools,
     sampling_parameters,
     wants_schema,
+)
+from openfall.router_core.vocabulary import (
+    Dialect,
 )
 
 

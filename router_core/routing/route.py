@@ -8,13 +8,17 @@ from dataclasses import dataclass
 from openfall.router_core.catalog.entries import Catalog, Group, Order
 from openfall.router_core.catalog.index import model_index
 from openfall.router_core.catalog.policies import Cloud
-from openfall.router_core.deciding.fleet_state import FleetState
-from openfall.router_core.jobs.job import ConsideredModel, Urgency
+from openfall.router_core.jobs.job import (
+    ConsideredModel,
+)
 from openfall.router_core.routing.chain_selection import (
     ChainSelection,
     RouteRequest,
     get_group,
     select_chain,
+)
+from openfall.router_core.routing.fleet_state import (
+    FleetState,
 )
 from openfall.router_core.routing.rank import (
     Entry,
@@ -25,6 +29,9 @@ from openfall.router_core.routing.rank import (
     rank,
 )
 from openfall.router_core.routing.requirements import Requirements, incompatibility
+from openfall.router_core.vocabulary import (
+    Urgency,
+)
 
 _HASTE = {urgency: place for place, urgency in enumerate(Urgency)}
 _OFFERED = 3

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from openfall.router_core.degrading.policy import HoldReason
 from openfall.router_core.state.keys import model_of
+from openfall.router_core.vocabulary import (
+    HoldReason,
+)
 
 
 @dataclass(frozen=True, slots=True)

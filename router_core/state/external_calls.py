@@ -6,14 +6,16 @@ import asyncio
 from dataclasses import dataclass
 
 from openfall.router_core.catalog.entries import Catalog
-from openfall.router_core.deciding.breaker import breaker_target, credential_target
-from openfall.router_core.deciding.call_signals import call_signal, cooldown, credential_signal
+from openfall.router_core.deciding.breaker import (
+    breaker_target,
+    call_signal,
+    cooldown,
+    credential_signal,
+    credential_target,
+)
 from openfall.router_core.deciding.cost import Usage, cost
 from openfall.router_core.jobs.outcome import (
     Attempt,
-    CallSignal,
-    CredentialSignal,
-    ErrorClass,
 )
 from openfall.router_core.state import keys
 from openfall.router_core.state.redis_connection import RedisConnection
@@ -22,6 +24,11 @@ from openfall.router_core.state.settlement import (
     bucket_ms,
     encode_call,
     policy_arguments,
+)
+from openfall.router_core.vocabulary import (
+    CallSignal,
+    CredentialSignal,
+    ErrorClass,
 )
 
 

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from openfall.router_core.jobs.envelope import unpack_result
-from openfall.router_core.jobs.job import Urgency
 from openfall.router_core.jobs.result import Result
 from openfall.router_core.state import keys
 from openfall.router_core.state.fleet_flags import fetch_memory_pressure
 from openfall.router_core.state.redis_connection import RedisConnection, pairs
+from openfall.router_core.vocabulary import (
+    Urgency,
+)
 
 BATCH_SIZE = 256
 """Jobs asked after in one command: Redis serves nobody else meanwhile."""

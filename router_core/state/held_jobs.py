@@ -7,14 +7,16 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from openfall.router_core.degrading.policy import HoldReason
-from openfall.router_core.jobs.job import Urgency
-from openfall.router_core.jobs.outcome import ErrorClass
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.state import keys
 from openfall.router_core.state.errors import UnknownJob
 from openfall.router_core.state.jobs import end_job
 from openfall.router_core.state.redis_connection import RedisConnection
+from openfall.router_core.vocabulary import (
+    ErrorClass,
+    HoldReason,
+    Urgency,
+)
 
 BATCH_SIZE = 256
 """Jobs asked after in one batch: Redis serves others between two."""

@@ -12,7 +12,6 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from openfall.router_core.degrading.policy import HoldReason
 from openfall.router_core.jobs.envelope import (
     digest,
     pack_job,
@@ -21,8 +20,12 @@ from openfall.router_core.jobs.envelope import (
     unpack_job,
     unpack_result,
 )
-from openfall.router_core.jobs.job import CompletionJob, Urgency
-from openfall.router_core.jobs.outcome import Attempt, ErrorClass
+from openfall.router_core.jobs.job import (
+    CompletionJob,
+)
+from openfall.router_core.jobs.outcome import (
+    Attempt,
+)
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.state import keys
 from openfall.router_core.state.errors import (
@@ -33,6 +36,11 @@ from openfall.router_core.state.errors import (
     UnknownJob,
 )
 from openfall.router_core.state.redis_connection import RedisConnection, pairs
+from openfall.router_core.vocabulary import (
+    ErrorClass,
+    HoldReason,
+    Urgency,
+)
 
 ENTRY_POINT = "openfall.workers.deliver"
 """What an rq job of ours names as its function. No worker of ours imports it: it says what the job is."""

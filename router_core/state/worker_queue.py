@@ -6,7 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from secrets import token_hex
 
-from openfall.router_core.deciding.breaker import BreakerPolicy
+from openfall.router_core.catalog.policies import (
+    BreakerPolicy,
+)
 from openfall.router_core.jobs.result import Status
 from openfall.router_core.state.claims import (
     Claim,

@@ -19,8 +19,10 @@ from openfall.router_core.catalog.entries import (
     Pick,
     Prices,
 )
-from openfall.router_core.degrading.policy import Remedy
-from openfall.router_core.jobs.job import Urgency
+from openfall.router_core.vocabulary import (
+    Remedy,
+    Urgency,
+)
 
 NAMES = {path.stem: path for path in SHIPPED}
 

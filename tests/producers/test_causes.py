@@ -6,7 +6,9 @@ import httpx
 import pytest
 
 from openfall.producers.runtime import error_class
-from openfall.router_core.jobs.outcome import ErrorClass as E
+from openfall.router_core.vocabulary import (
+    ErrorClass as E,
+)
 
 
 class RateLimitError(Exception):

@@ -21,7 +21,6 @@ from openfall import (
 from openfall.config import LoadedConfig
 from openfall.producers.request import JobRequest, SubmitOptions
 from openfall.router_core.catalog.errors import UnknownName
-from openfall.router_core.jobs.job import Urgency
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.state.errors import (
     DeadlinePassed,
@@ -31,6 +30,9 @@ from openfall.router_core.state.errors import (
     UnknownJob,
 )
 from openfall.router_core.state.jobs import Receipt
+from openfall.router_core.vocabulary import (
+    Urgency,
+)
 
 
 def run(loaded: LoadedConfig, use: Callable[[AsyncOpenfall], Coroutine[Any, Any, Any]], **told: Any) -> Any:

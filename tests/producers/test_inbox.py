@@ -18,10 +18,13 @@ import redis
 from openfall import AsyncOpenfall, BadRequest, Openfall
 from openfall.config import LoadedConfig
 from openfall.producers.inbox import InboxDelivery
-from openfall.router_core.degrading.policy import HoldReason, Remedy
 from openfall.router_core.jobs.envelope import pack_result
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.state import inbox as inbox_of_state
+from openfall.router_core.vocabulary import (
+    HoldReason,
+    Remedy,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = {"choices": [{"message": {"role": "assistant", "content": "here you are"}}]}

@@ -18,14 +18,20 @@ from openfall.producers.request import (
 )
 from openfall.router_core.catalog.entries import Backend, Catalog, Group, ModelSpec, Role, TaskType
 from openfall.router_core.catalog.errors import UnknownName
-from openfall.router_core.deciding.fleet_state import (
+from openfall.router_core.jobs.envelope import pack_job, unpack_job
+from openfall.router_core.jobs.job import (
+    CompletionJob,
+    ConsideredModel,
+)
+from openfall.router_core.routing.fleet_state import (
     Blocked,
-    BlockReason,
     FleetState,
     ModelState,
 )
-from openfall.router_core.jobs.envelope import pack_job, unpack_job
-from openfall.router_core.jobs.job import CompletionJob, ConsideredModel, Urgency
+from openfall.router_core.vocabulary import (
+    BlockReason,
+    Urgency,
+)
 
 CATALOG = Catalog(
     backends={

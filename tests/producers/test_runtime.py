@@ -18,12 +18,14 @@ from openfall import (
 )
 from openfall.config import LoadedConfig, load
 from openfall.router_core.catalog.errors import UnknownName
-from openfall.router_core.deciding.breaker import BreakerState
 from openfall.router_core.state.breakers import list_breakers
 from openfall.router_core.state.fleet_flags import set_local_only
 from openfall.router_core.state.ledger import LedgerEntry, read_ledger
 from openfall.router_core.state.model_status import ledger_day
 from openfall.router_core.state.redis_connection import RedisConnection
+from openfall.router_core.vocabulary import (
+    BreakerState,
+)
 
 CONFIG = """
 redis: ${REDIS_URL:-embedded}

@@ -10,8 +10,10 @@ import pytest
 
 from openfall import AsyncOpenfall, NotFinished, Openfall
 from openfall.config import LoadedConfig
-from openfall.router_core.degrading.policy import HoldReason
 from openfall.router_core.state.held_jobs import replay_held
+from openfall.router_core.vocabulary import (
+    HoldReason,
+)
 from tests.producers.parking import SORRY, hold_next, park
 
 

@@ -14,15 +14,24 @@ from openfall.router_core.catalog.entries import (
 )
 from openfall.router_core.catalog.policies import Cloud, RetryPolicy, UrgencyPolicy
 from openfall.router_core.deciding.decide import Conditions
-from openfall.router_core.deciding.fleet_state import (
+from openfall.router_core.jobs.job import (
+    CompletionJob,
+)
+from openfall.router_core.jobs.outcome import (
+    Attempt,
+    Completion,
+)
+from openfall.router_core.routing.fleet_state import (
     FOREVER,
     Blocked,
-    BlockReason,
     FleetState,
     ModelState,
 )
-from openfall.router_core.jobs.job import CompletionJob, Urgency
-from openfall.router_core.jobs.outcome import Attempt, Completion, ErrorClass
+from openfall.router_core.vocabulary import (
+    BlockReason,
+    ErrorClass,
+    Urgency,
+)
 
 LOCAL, CLOUD = ("small", "large"), ("opus", "haiku")
 NOW = 1_000.0

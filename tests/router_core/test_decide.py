@@ -14,10 +14,20 @@ from openfall.router_core.deciding.decide import (
     conclude,
     decide,
 )
-from openfall.router_core.deciding.fleet_state import BlockReason, ModelState
-from openfall.router_core.jobs.job import Urgency
-from openfall.router_core.jobs.outcome import ErrorClass as E
-from openfall.router_core.jobs.outcome import Failure, Fallback
+from openfall.router_core.jobs.outcome import (
+    Failure,
+)
+from openfall.router_core.routing.fleet_state import (
+    ModelState,
+)
+from openfall.router_core.vocabulary import (
+    BlockReason,
+    Fallback,
+    Urgency,
+)
+from openfall.router_core.vocabulary import (
+    ErrorClass as E,
+)
 from tests.router_core.decisions import (
     CATALOG,
     LOCAL,

@@ -5,11 +5,18 @@ from __future__ import annotations
 import pytest
 
 from openfall.router_core.deciding.decide import Done, Fall, decide
-from openfall.router_core.deciding.fleet_state import FOREVER, BlockReason
-from openfall.router_core.degrading.policy import HoldReason
-from openfall.router_core.jobs.job import Urgency
-from openfall.router_core.jobs.outcome import ErrorClass as E
 from openfall.router_core.jobs.outcome import Failure
+from openfall.router_core.routing.fleet_state import (
+    FOREVER,
+)
+from openfall.router_core.vocabulary import (
+    BlockReason,
+    HoldReason,
+    Urgency,
+)
+from openfall.router_core.vocabulary import (
+    ErrorClass as E,
+)
 from tests.router_core.decisions import (
     NOW,
     blocked,

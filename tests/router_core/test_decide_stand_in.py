@@ -13,9 +13,13 @@ from openfall.router_core.deciding.decide import (
     decide,
 )
 from openfall.router_core.deciding.reconsider import reconsider
-from openfall.router_core.degrading.policy import HoldReason
-from openfall.router_core.jobs.job import Urgency
-from openfall.router_core.jobs.outcome import ErrorClass as E
+from openfall.router_core.vocabulary import (
+    ErrorClass as E,
+)
+from openfall.router_core.vocabulary import (
+    HoldReason,
+    Urgency,
+)
 from tests.router_core.decisions import (
     CATALOG,
     NOW,

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openfall.router_core.routing.request_body import (
+from openfall.router_core.jobs.request_body import (
     all_text,
     answer_text,
     get_parameters,

@@ -20,7 +20,6 @@ from openfall.router_core.deciding.ensemble import (
     COMPARED,
     SHOWN,
     VERDICT_TOKENS,
-    Answer,
     AskModel,
     agreements,
     judge_body,
@@ -30,9 +29,17 @@ from openfall.router_core.deciding.ensemble import (
     pick,
     rated,
 )
-from openfall.router_core.jobs.job import Urgency
-from openfall.router_core.jobs.outcome import ErrorClass as E
-from openfall.router_core.jobs.outcome import Failure, Fallback
+from openfall.router_core.jobs.outcome import (
+    Answer,
+    Failure,
+)
+from openfall.router_core.vocabulary import (
+    ErrorClass as E,
+)
+from openfall.router_core.vocabulary import (
+    Fallback,
+    Urgency,
+)
 from tests.router_core.decisions import CATALOG, CLOUD, LOCAL, NOW, blocked, catalog, completion, conditions, job, tried
 
 ALL = (*LOCAL, *CLOUD)

@@ -9,8 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from openfall.router_core.deciding.ensemble import Answer
-from openfall.router_core.degrading.policy import HoldReason, Remedy
 from openfall.router_core.jobs.envelope import (
     UnreadableEnvelope,
     digest,
@@ -25,9 +23,22 @@ from openfall.router_core.jobs.envelope import (
     unpack_job,
     unpack_result,
 )
-from openfall.router_core.jobs.job import CompletionJob, ConsideredModel, Urgency
-from openfall.router_core.jobs.outcome import Attempt, Completion, ErrorClass
+from openfall.router_core.jobs.job import (
+    CompletionJob,
+    ConsideredModel,
+)
+from openfall.router_core.jobs.outcome import (
+    Answer,
+    Attempt,
+    Completion,
+)
 from openfall.router_core.jobs.result import Result, Status
+from openfall.router_core.vocabulary import (
+    ErrorClass,
+    HoldReason,
+    Remedy,
+    Urgency,
+)
 
 text = st.text(st.characters(codec="utf-8"), max_size=20)
 whole = st.integers(-(2**53), 2**53)

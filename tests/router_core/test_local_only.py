@@ -12,11 +12,15 @@ from openfall.router_core.deciding.decide import (
     Later,
     decide,
 )
-from openfall.router_core.deciding.fleet_state import BlockReason
-from openfall.router_core.degrading.policy import HoldReason
-from openfall.router_core.jobs.job import Urgency
-from openfall.router_core.jobs.outcome import ErrorClass as E
-from openfall.router_core.jobs.outcome import Fallback
+from openfall.router_core.vocabulary import (
+    BlockReason,
+    Fallback,
+    HoldReason,
+    Urgency,
+)
+from openfall.router_core.vocabulary import (
+    ErrorClass as E,
+)
 from tests.router_core.decisions import CATALOG, CLOUD, NOW, blocked, catalog, conditions, job, tried
 
 AWAY, RULE = Fallback.UNAVAILABLE, Fallback.POLICY

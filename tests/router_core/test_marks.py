@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from openfall.router_core.deciding.call_signals import (
+from openfall.router_core.deciding.breaker import (
     COOLDOWN,
     LONGEST_COOLDOWN,
     call_signal,
     cooldown,
     credential_signal,
 )
-from openfall.router_core.jobs.outcome import CallSignal, CredentialSignal
-from openfall.router_core.jobs.outcome import ErrorClass as E
+from openfall.router_core.vocabulary import (
+    CallSignal,
+    CredentialSignal,
+)
+from openfall.router_core.vocabulary import (
+    ErrorClass as E,
+)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,12 @@ from openfall.router_core.deciding.cost import (
     cost,
     read_usage,
 )
-from openfall.router_core.jobs.outcome import ErrorClass, Failure
+from openfall.router_core.jobs.outcome import (
+    Failure,
+)
+from openfall.router_core.vocabulary import (
+    ErrorClass,
+)
 from tests.router_core.decisions import completion
 
 METERED = Billing.METERED

@@ -7,14 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from openfall.router_core.deciding.fleet_state import OBSTACLE_ERRORS, BlockReason
 from openfall.router_core.jobs.outcome import (
     DISPOSITIONS,
     Attempt,
+    Failure,
+)
+from openfall.router_core.routing.fleet_state import (
+    OBSTACLE_ERRORS,
+)
+from openfall.router_core.vocabulary import (
+    BlockReason,
     CallSignal,
     CredentialSignal,
     ErrorClass,
-    Failure,
     Fallback,
     Severity,
 )

@@ -16,14 +16,12 @@ from openfall.router_core.catalog.entries import (
 )
 from openfall.router_core.catalog.index import model_index
 from openfall.router_core.catalog.policies import Cloud, UrgencyPolicy
-from openfall.router_core.deciding.fleet_state import (
+from openfall.router_core.routing.fleet_state import (
     FOREVER,
     Blocked,
-    BlockReason,
     FleetState,
     ModelState,
 )
-from openfall.router_core.jobs.job import Urgency
 from openfall.router_core.routing.rank import (
     Entry,
     RankContext,
@@ -31,6 +29,10 @@ from openfall.router_core.routing.rank import (
     rank,
 )
 from openfall.router_core.routing.requirements import Requirements
+from openfall.router_core.vocabulary import (
+    BlockReason,
+    Urgency,
+)
 
 NOW = 1_000_000.0
 POLICY = UrgencyPolicy(start_within=30, expires_after=3600)

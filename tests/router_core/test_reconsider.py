@@ -11,13 +11,22 @@ from openfall.router_core.deciding.decide import (
     Handoff,
     Later,
 )
-from openfall.router_core.deciding.ensemble import Answer
-from openfall.router_core.deciding.fleet_state import ModelState
 from openfall.router_core.deciding.reconsider import reconsider
-from openfall.router_core.degrading.policy import HoldReason
-from openfall.router_core.jobs.job import Urgency
-from openfall.router_core.jobs.outcome import ErrorClass as E
-from openfall.router_core.jobs.outcome import Failure, Fallback
+from openfall.router_core.jobs.outcome import (
+    Answer,
+    Failure,
+)
+from openfall.router_core.routing.fleet_state import (
+    ModelState,
+)
+from openfall.router_core.vocabulary import (
+    ErrorClass as E,
+)
+from openfall.router_core.vocabulary import (
+    Fallback,
+    HoldReason,
+    Urgency,
+)
 from tests.router_core.decisions import CATALOG, LOCAL, NOW, blocked, catalog, completion, conditions, job, tried
 
 AWAY = Fallback.UNAVAILABLE

@@ -6,8 +6,10 @@ import pytest
 from anthropic.types import Message
 from openai.types.chat import ChatCompletion
 
+from openfall.router_core.jobs.request_body import (
+    answer_text,
+)
 from openfall.router_core.jobs.synthetic_reply import synthetic_reply
-from openfall.router_core.routing.request_body import answer_text
 from tests.router_core.decisions import job
 
 AT = 1_700_000_000.25

@@ -20,16 +20,21 @@ from openfall.router_core.deciding.decide import (
     conclude,
     decide,
 )
-from openfall.router_core.deciding.fleet_state import (
+from openfall.router_core.deciding.reconsider import reconsider
+from openfall.router_core.jobs.outcome import (
+    Failure,
+)
+from openfall.router_core.routing.fleet_state import (
     FOREVER,
     Blocked,
-    BlockReason,
     FleetState,
     ModelState,
 )
-from openfall.router_core.deciding.reconsider import reconsider
-from openfall.router_core.jobs.job import Urgency
-from openfall.router_core.jobs.outcome import ErrorClass, Failure
+from openfall.router_core.vocabulary import (
+    BlockReason,
+    ErrorClass,
+    Urgency,
+)
 from tests.router_core.decisions import CATALOG, CLOUD, LOCAL, NOW, catalog, job, tried
 
 TIMES = 3

@@ -10,8 +10,6 @@ import pytest
 import redis
 
 from openfall.router_core.catalog.entries import Backend, Catalog, ModelSpec
-from openfall.router_core.deciding.breaker import BreakerState
-from openfall.router_core.jobs.job import Urgency
 from openfall.router_core.state.breakers import BreakerOverride, force_breaker
 from openfall.router_core.state.fleet_flags import set_local_only
 from openfall.router_core.state.fleet_snapshot import fetch_fleet_snapshot
@@ -21,6 +19,10 @@ from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.subscription import BackendCapacity, QueueSubscription, WorkerIdentity
 from openfall.router_core.state.worker_queue import WorkerQueue
 from openfall.router_core.state.worker_registry import register
+from openfall.router_core.vocabulary import (
+    BreakerState,
+    Urgency,
+)
 from openfall.workers.maintenance.incident_closer import close_ended_incidents
 
 OPEN, CLOSED = BreakerState.OPEN, BreakerState.CLOSED

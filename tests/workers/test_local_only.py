@@ -9,11 +9,13 @@ import pytest
 
 from openfall.router_core.catalog.entries import Backend, Catalog, ModelSpec
 from openfall.router_core.catalog.policies import Cloud, UrgencyPolicy
-from openfall.router_core.jobs.job import Urgency
 from openfall.router_core.state import job_events
 from openfall.router_core.state.fleet_flags import set_local_only
 from openfall.router_core.state.fleet_snapshot import fetch_fleet_snapshot
 from openfall.router_core.state.held_jobs import replay_held
+from openfall.router_core.vocabulary import (
+    Urgency,
+)
 from tests.shifts import Place, eventually, heard, nobody, place
 
 JOBS = 500

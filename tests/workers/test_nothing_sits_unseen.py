@@ -12,14 +12,20 @@ from openfall.router_core.catalog.entries import (
     ModelSpec,
     Pool,
 )
-from openfall.router_core.catalog.policies import Cloud, UrgencyPolicy
-from openfall.router_core.deciding.breaker import BreakerPolicy, BreakerState
-from openfall.router_core.jobs.job import Urgency
+from openfall.router_core.catalog.policies import (
+    BreakerPolicy,
+    Cloud,
+    UrgencyPolicy,
+)
 from openfall.router_core.state.breakers import BreakerOverride, force_breaker
 from openfall.router_core.state.fleet_status import pause_queue
 from openfall.router_core.state.subscription import BackendCapacity, QueueSubscription, WorkerIdentity
 from openfall.router_core.state.worker_queue import WorkerQueue
 from openfall.router_core.state.worker_registry import register
+from openfall.router_core.vocabulary import (
+    BreakerState,
+    Urgency,
+)
 from tests.shifts import Heard, Place, heard, place
 
 START_WITHIN = {Urgency.INTERACTIVE: 5.0, Urgency.BACKGROUND: 1.0, Urgency.BATCH: 2.0}

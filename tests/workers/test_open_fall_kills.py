@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from openfall.router_core.deciding.breaker import BreakerState
 from openfall.router_core.state import keys
 from openfall.router_core.state.jobs import JobStore
+from openfall.router_core.vocabulary import (
+    BreakerState,
+)
 from tests.conftest import Server
 from tests.gate import Step
 from tests.workers.open_fall_stage import MODEL, QUEUE, Stage, staged

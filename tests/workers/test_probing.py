@@ -3,12 +3,14 @@
 import pytest
 
 from openfall.router_core.jobs.outcome import (
-    CallSignal,
     Completion,
-    ErrorClass,
     Failure,
 )
 from openfall.router_core.state.claims import Probe
+from openfall.router_core.vocabulary import (
+    CallSignal,
+    ErrorClass,
+)
 from openfall.workers.maintenance.prober import ASK_AGAIN, run_probe
 
 MODEL = Probe("api/gpt", "api", "gpt", "t")

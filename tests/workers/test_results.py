@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from openfall.router_core.deciding.decide import Done
-from openfall.router_core.deciding.ensemble import Answer
 from openfall.router_core.degrading.degrade import Degraded, Hold
-from openfall.router_core.degrading.policy import HoldReason, Remedy
 from openfall.router_core.jobs.envelope import pack_result, unpack_result
-from openfall.router_core.jobs.outcome import ErrorClass as E
-from openfall.router_core.jobs.outcome import Failure
+from openfall.router_core.jobs.outcome import (
+    Answer,
+    Failure,
+)
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.jobs.synthetic_reply import synthetic_reply
+from openfall.router_core.vocabulary import (
+    ErrorClass as E,
+)
+from openfall.router_core.vocabulary import (
+    HoldReason,
+    Remedy,
+)
 from openfall.workers.execution.results import degraded_result, interim_result, result_of
 from tests.router_core.decisions import NOW, completion, job, tried
 

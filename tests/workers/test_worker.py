@@ -6,14 +6,16 @@ import logging
 import pytest
 import redis
 
-from openfall.router_core.jobs.job import Urgency
-from openfall.router_core.jobs.outcome import ErrorClass
 from openfall.router_core.jobs.result import Status
 from openfall.router_core.state import job_events
 from openfall.router_core.state.errors import MemoryPressure, StoreUnreachable
 from openfall.router_core.state.fleet_flags import fetch_memory_pressure
 from openfall.router_core.state.subscription import BackendCapacity
 from openfall.router_core.state.worker_queue import WorkerQueue
+from openfall.router_core.vocabulary import (
+    ErrorClass,
+    Urgency,
+)
 from openfall.workers.worker import StopMode
 from tests.faults import COMPLETION, answer, drip_events, piece, stall
 from tests.faults import events as streamed

@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from openfall.router_core.jobs.outcome import ErrorClass, Failure, Outcome
+from openfall.router_core.jobs.outcome import (
+    Failure,
+    Outcome,
+)
+from openfall.router_core.vocabulary import (
+    ErrorClass,
+)
 from openfall.workers.backends.address import Address, checked_key, parse_address
 from openfall.workers.backends.anthropic_answer import MessageAssembler, parse_message
 from openfall.workers.backends.base import (

@@ -6,8 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from openfall.router_core.jobs.job import Dialect
 from openfall.router_core.jobs.outcome import Failure, Outcome
+from openfall.router_core.vocabulary import (
+    Dialect,
+)
 
 SAMPLING = frozenset({"temperature", "top_p", "top_k"})
 """What a model with `sampling_params: false` must not be told."""

@@ -12,9 +12,11 @@ from typing import Any, Literal
 from openfall.router_core.catalog.entries import ModelSpec
 from openfall.router_core.jobs.outcome import (
     Completion,
-    ErrorClass,
     Failure,
     Outcome,
+)
+from openfall.router_core.vocabulary import (
+    ErrorClass,
 )
 from openfall.workers.backends.base import (
     CompletionBackend,

@@ -12,7 +12,13 @@ import orjson
 from multidict import CIMultiDict
 from yarl import URL
 
-from openfall.router_core.jobs.outcome import ErrorClass, Failure, Outcome
+from openfall.router_core.jobs.outcome import (
+    Failure,
+    Outcome,
+)
+from openfall.router_core.vocabulary import (
+    ErrorClass,
+)
 from openfall.workers.backends.address import Address
 from openfall.workers.backends.base import OnDelta
 from openfall.workers.backends.error_mapping import redact

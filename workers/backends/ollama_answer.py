@@ -8,9 +8,11 @@ from typing import Any
 
 from openfall.router_core.jobs.outcome import (
     Completion,
-    ErrorClass,
     Failure,
     Outcome,
+)
+from openfall.router_core.vocabulary import (
+    ErrorClass,
 )
 from openfall.workers.backends.parsing import (
     append_text,

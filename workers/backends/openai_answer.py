@@ -9,9 +9,11 @@ import orjson
 
 from openfall.router_core.jobs.outcome import (
     Completion,
-    ErrorClass,
     Failure,
     Outcome,
+)
+from openfall.router_core.vocabulary import (
+    ErrorClass,
 )
 from openfall.workers.backends.error_mapping import classify, find_error
 from openfall.workers.backends.parsing import (

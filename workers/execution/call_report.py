@@ -6,20 +6,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from openfall.router_core.catalog.entries import Catalog
-from openfall.router_core.deciding.call_signals import call_signal, cooldown, credential_signal
+from openfall.router_core.deciding.breaker import (
+    call_signal,
+    cooldown,
+    credential_signal,
+)
 from openfall.router_core.deciding.candidates import is_judging
 from openfall.router_core.deciding.cost import cost, read_usage
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import (
     Attempt,
-    CallSignal,
     Completion,
-    CredentialSignal,
     Failure,
     Outcome,
 )
 from openfall.router_core.state.claims import Delivery
 from openfall.router_core.state.settlement import CallReport
+from openfall.router_core.vocabulary import (
+    CallSignal,
+    CredentialSignal,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pydantic_core import to_json
 
 from openfall.router_core.catalog.entries import Catalog
-from openfall.router_core.deciding.fleet_state import FleetState
 from openfall.router_core.degrading.degrade import (
     Degraded,
     FallContext,
@@ -20,18 +19,27 @@ from openfall.router_core.degrading.degrade import (
     degrade,
 )
 from openfall.router_core.degrading.fall_record import fall_record, unread_record
-from openfall.router_core.degrading.policy import HoldReason, Remedy
 from openfall.router_core.jobs.envelope import (
     UnreadableEnvelope,
     request_key,
     unpack_attempts,
     unpack_job,
 )
-from openfall.router_core.jobs.job import CompletionJob, Urgency
+from openfall.router_core.jobs.job import (
+    CompletionJob,
+)
 from openfall.router_core.jobs.outcome import Completion
 from openfall.router_core.jobs.result import Result
+from openfall.router_core.routing.fleet_state import (
+    FleetState,
+)
 from openfall.router_core.state.claims import Delivery
 from openfall.router_core.state.settlement import DeliveryOutcome
+from openfall.router_core.vocabulary import (
+    HoldReason,
+    Remedy,
+    Urgency,
+)
 from openfall.workers.backends.base import OnDelta
 from openfall.workers.execution.results import degraded_result, interim_result, unread_result
 

@@ -19,10 +19,11 @@ from openfall.router_core.deciding.decide import (
     conclude,
     decide,
 )
-from openfall.router_core.deciding.ensemble import Answer, ensemble_for, judge_body
-from openfall.router_core.deciding.fleet_state import FleetState
+from openfall.router_core.deciding.ensemble import (
+    ensemble_for,
+    judge_body,
+)
 from openfall.router_core.degrading.degrade import allowed_remedies
-from openfall.router_core.degrading.policy import HoldReason, Remedy
 from openfall.router_core.jobs.envelope import (
     UnreadableEnvelope,
     pack_answer,
@@ -31,19 +32,32 @@ from openfall.router_core.jobs.envelope import (
     unpack_attempts,
     unpack_job,
 )
-from openfall.router_core.jobs.job import CompletionJob, Urgency
+from openfall.router_core.jobs.job import (
+    CompletionJob,
+)
 from openfall.router_core.jobs.outcome import (
+    Answer,
     Attempt,
     Completion,
-    ErrorClass,
     Failure,
     Outcome,
 )
+from openfall.router_core.jobs.request_body import (
+    last_user_text,
+)
 from openfall.router_core.jobs.result import Result, Status
-from openfall.router_core.routing.request_body import last_user_text
+from openfall.router_core.routing.fleet_state import (
+    FleetState,
+)
 from openfall.router_core.state.claims import Delivery
 from openfall.router_core.state.settlement import CallReport as MadeCall
 from openfall.router_core.state.settlement import DeliveryOutcome
+from openfall.router_core.vocabulary import (
+    ErrorClass,
+    HoldReason,
+    Remedy,
+    Urgency,
+)
 from openfall.workers.backends.base import CompletionBackend, OnDelta, Request
 from openfall.workers.execution.call_report import CallReporter, FinishedCall
 from openfall.workers.execution.json_schema import schema_error

@@ -6,10 +6,12 @@ from typing import Any
 
 from openfall.router_core.deciding.decide import Done
 from openfall.router_core.degrading.degrade import Degraded, Hold
-from openfall.router_core.degrading.policy import Remedy
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import Attempt, Completion, Failure
 from openfall.router_core.jobs.result import Result, Status
+from openfall.router_core.vocabulary import (
+    Remedy,
+)
 
 
 def result_of(

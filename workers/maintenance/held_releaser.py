@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from openfall.router_core.catalog.entries import Catalog
-from openfall.router_core.jobs.job import Urgency
 from openfall.router_core.state.fleet_snapshot import FleetSnapshot
 from openfall.router_core.state.held_jobs import ReleaseBudget, release_held
 from openfall.router_core.state.redis_connection import RedisConnection
+from openfall.router_core.vocabulary import (
+    Urgency,
+)
 from openfall.workers.maintenance.fleet_cache import FleetCache
 
 log = logging.getLogger("openfall.releasing")

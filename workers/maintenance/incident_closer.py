@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 
-from openfall.router_core.deciding.fleet_state import BlockReason
-from openfall.router_core.degrading.policy import HoldReason
-from openfall.router_core.jobs.job import Urgency
 from openfall.router_core.state.fleet_snapshot import FleetSnapshot
 from openfall.router_core.state.incidents import Incident, close_incident, open_incidents
 from openfall.router_core.state.redis_connection import RedisConnection
+from openfall.router_core.vocabulary import (
+    BlockReason,
+    HoldReason,
+    Urgency,
+)
 
 log = logging.getLogger("openfall.incidents")
 

@@ -15,23 +15,31 @@ from openfall.router_core.deciding.decide import (
     Later,
     Step,
 )
-from openfall.router_core.deciding.fleet_state import BlockReason, FleetState
 from openfall.router_core.deciding.reconsider import reconsider
-from openfall.router_core.degrading.policy import HoldReason
 from openfall.router_core.jobs.envelope import (
     UnreadableEnvelope,
     unpack_answers,
     unpack_attempts,
     unpack_job,
 )
-from openfall.router_core.jobs.job import CompletionJob, Urgency
-from openfall.router_core.jobs.outcome import ErrorClass
+from openfall.router_core.jobs.job import (
+    CompletionJob,
+)
 from openfall.router_core.jobs.result import Result, Status
+from openfall.router_core.routing.fleet_state import (
+    FleetState,
+)
 from openfall.router_core.state.errors import UnknownJob
 from openfall.router_core.state.fleet_snapshot import FleetSnapshot
 from openfall.router_core.state.jobs import end_job
 from openfall.router_core.state.maintenance import WaitingJob, move, sweep
 from openfall.router_core.state.redis_connection import RedisConnection
+from openfall.router_core.vocabulary import (
+    BlockReason,
+    ErrorClass,
+    HoldReason,
+    Urgency,
+)
 from openfall.workers.execution.executor import jitter_of
 from openfall.workers.execution.results import result_of
 

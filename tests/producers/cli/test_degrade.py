@@ -18,8 +18,10 @@ from openfall.config import LoadedConfig
 from openfall.producers.cli.held import COLUMNS, rows_of
 from openfall.producers.cli.held_text import fall_words
 from openfall.producers.cli.render import table
-from openfall.router_core.degrading.policy import HoldReason
 from openfall.router_core.state.held_jobs import HeldJob
+from openfall.router_core.vocabulary import (
+    HoldReason,
+)
 from tests.producers.parking import SORRY, park
 
 Run = Callable[..., subprocess.CompletedProcess[str]]

@@ -13,9 +13,15 @@ from openfall.config import LoadedConfig
 from openfall.producers.batch.files import answer_row
 from openfall.producers.cli.answer_text import show_answer
 from openfall.producers.cli.render import receipt
-from openfall.router_core.degrading.policy import HoldReason, Remedy
-from openfall.router_core.jobs.outcome import Attempt, ErrorClass
+from openfall.router_core.jobs.outcome import (
+    Attempt,
+)
 from openfall.router_core.jobs.result import Result, Status
+from openfall.router_core.vocabulary import (
+    ErrorClass,
+    HoldReason,
+    Remedy,
+)
 from tests.producers.parking import SORRY, WHY, held_next, park
 
 Run = Callable[..., subprocess.CompletedProcess[str]]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from openfall.router_core.deciding.breaker import BreakerPolicy, BreakerState
-from openfall.router_core.jobs.outcome import CallSignal
+from openfall.router_core.catalog.policies import (
+    BreakerPolicy,
+)
 from openfall.router_core.state.breakers import (
     BreakerOverride,
     ProbeResult,
@@ -16,6 +17,10 @@ from openfall.router_core.state.breakers import (
     reset_breaker,
 )
 from openfall.router_core.state.subscription import PROBE_GRACE_SECONDS, BackendCapacity, QueueSubscription
+from openfall.router_core.vocabulary import (
+    BreakerState,
+    CallSignal,
+)
 
 OK, SLOW, FAILURE, NEUTRAL, TRIP = CallSignal
 OPEN, HALF_OPEN, CLOSED = BreakerState.OPEN, BreakerState.HALF_OPEN, BreakerState.CLOSED

@@ -9,8 +9,6 @@ import pytest
 
 from openfall.router_core.deciding.decide import Fall, Handoff
 from openfall.router_core.degrading.degrade import Hold, StandIn
-from openfall.router_core.degrading.policy import HoldReason, Remedy
-from openfall.router_core.jobs.job import Urgency
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.state.held_jobs import ReleaseBudget, release_held, replay_held
 from openfall.router_core.state.jobs import end_job as finish
@@ -18,6 +16,11 @@ from openfall.router_core.state.maintenance import reap
 from openfall.router_core.state.settlement import DeliveryOutcome
 from openfall.router_core.state.subscription import BackendCapacity, QueueSubscription
 from openfall.router_core.state.worker_queue import LEASE_SECONDS
+from openfall.router_core.vocabulary import (
+    HoldReason,
+    Remedy,
+    Urgency,
+)
 
 JOB = "job-00001"
 QUEUE = "gpu.smol.background"

@@ -8,7 +8,6 @@ import pytest
 
 from openfall.router_core.deciding.decide import Fall
 from openfall.router_core.degrading.degrade import Hold
-from openfall.router_core.degrading.policy import HoldReason
 from openfall.router_core.jobs.result import Status
 from openfall.router_core.state.errors import UnknownJob
 from openfall.router_core.state.held_jobs import (
@@ -22,6 +21,9 @@ from openfall.router_core.state.held_jobs import (
 )
 from openfall.router_core.state.incidents import read_falls
 from openfall.router_core.state.settlement import DeliveryOutcome
+from openfall.router_core.vocabulary import (
+    HoldReason,
+)
 
 JOB = "job-00001"
 

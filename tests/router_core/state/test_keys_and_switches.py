@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from openfall.router_core.deciding.breaker import BreakerPolicy, BreakerState
-from openfall.router_core.jobs.outcome import CallSignal, CredentialSignal
+from openfall.router_core.catalog.policies import (
+    BreakerPolicy,
+)
 from openfall.router_core.state.breakers import (
     BreakerOverride,
     ProbeResult,
@@ -15,6 +16,11 @@ from openfall.router_core.state.fleet_flags import local_only, set_local_only
 from openfall.router_core.state.held_jobs import replay_held
 from openfall.router_core.state.maintenance import sweep
 from openfall.router_core.state.subscription import BackendCapacity, QueueSubscription
+from openfall.router_core.vocabulary import (
+    BreakerState,
+    CallSignal,
+    CredentialSignal,
+)
 
 OK, SLOW, FAILURE, NEUTRAL, TRIP = CallSignal
 PARK, COOLDOWN = CredentialSignal.PARK, CredentialSignal.COOLDOWN

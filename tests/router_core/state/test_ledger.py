@@ -8,13 +8,15 @@ from datetime import UTC, datetime
 import pytest
 
 from openfall.router_core.deciding.decide import Handoff, Later
-from openfall.router_core.jobs.outcome import ErrorClass
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.state.ledger import read_ledger
 from openfall.router_core.state.maintenance import reap
 from openfall.router_core.state.settlement import DeliveryOutcome
 from openfall.router_core.state.subscription import BackendCapacity, QueueSubscription
 from openfall.router_core.state.worker_queue import LEASE_SECONDS
+from openfall.router_core.vocabulary import (
+    ErrorClass,
+)
 
 SMOL, LARGE = "gpu.smol.background", "gpu.large.background"
 BOTH = (QueueSubscription(SMOL, (BackendCapacity("box", 9),)), QueueSubscription(LARGE, (BackendCapacity("tower", 9),)))

@@ -6,7 +6,6 @@ from pydantic_core import to_json
 
 from openfall.router_core.deciding.decide import Fall
 from openfall.router_core.degrading.degrade import Hold
-from openfall.router_core.degrading.policy import HoldReason, Remedy
 from openfall.router_core.jobs.envelope import pack_result
 from openfall.router_core.jobs.outcome import Completion
 from openfall.router_core.jobs.result import Result, Status
@@ -14,6 +13,10 @@ from openfall.router_core.state import outbox
 from openfall.router_core.state.held_jobs import replay_held
 from openfall.router_core.state.incidents import close_incident
 from openfall.router_core.state.outbox import LEASE_SECONDS, JobEntry
+from openfall.router_core.vocabulary import (
+    HoldReason,
+    Remedy,
+)
 from tests.router_core.state.posting import JOB, ONE_IN_TEN_MINUTES, ended, put, tell, waits
 
 FALL = {

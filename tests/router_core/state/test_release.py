@@ -6,18 +6,22 @@ import asyncio
 
 import pytest
 
-from openfall.router_core.deciding.breaker import BreakerPolicy
+from openfall.router_core.catalog.policies import (
+    BreakerPolicy,
+)
 from openfall.router_core.deciding.decide import Fall, Handoff
 from openfall.router_core.degrading.degrade import Hold
-from openfall.router_core.degrading.policy import HoldReason
-from openfall.router_core.jobs.job import Urgency
-from openfall.router_core.jobs.outcome import CallSignal
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.state.held_jobs import ReleaseBudget, release_held
 from openfall.router_core.state.jobs import end_job
 from openfall.router_core.state.maintenance import move, sweep
 from openfall.router_core.state.settlement import DeliveryOutcome
 from openfall.router_core.state.subscription import BackendCapacity, QueueSubscription
+from openfall.router_core.vocabulary import (
+    CallSignal,
+    HoldReason,
+    Urgency,
+)
 
 SMOL, LARGE = "gpu.smol.background", "gpu.large.background"
 ALL = tuple(Urgency)

@@ -7,10 +7,12 @@ import redis
 from rq import Worker
 from rq.serializers import JSONSerializer
 
-from openfall.router_core.jobs.outcome import ErrorClass
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.state.jobs import end_job
 from openfall.router_core.state.maintenance import sweep
+from openfall.router_core.vocabulary import (
+    ErrorClass,
+)
 from tests.router_core.state.reached import (
     JOB,
     QUEUE,

@@ -16,7 +16,9 @@ from rq.results import Result as RqResult
 from rq.serializers import JSONSerializer
 
 from openfall.router_core.deciding.decide import Fall
-from openfall.router_core.degrading.policy import HoldReason
+from openfall.router_core.vocabulary import (
+    HoldReason,
+)
 from tests.router_core.state.reached import (
     ANSWER,
     JOB,

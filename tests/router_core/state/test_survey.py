@@ -12,11 +12,13 @@ from openfall.router_core.catalog.entries import (
     ModelSpec,
     Pool,
 )
-from openfall.router_core.catalog.policies import RetryPolicy
-from openfall.router_core.deciding.breaker import BreakerPolicy, BreakerState
-from openfall.router_core.deciding.fleet_state import FOREVER, BlockReason
-from openfall.router_core.jobs.job import Urgency
-from openfall.router_core.jobs.outcome import CallSignal, CredentialSignal
+from openfall.router_core.catalog.policies import (
+    BreakerPolicy,
+    RetryPolicy,
+)
+from openfall.router_core.routing.fleet_state import (
+    FOREVER,
+)
 from openfall.router_core.state.breakers import (
     BreakerOverride,
     ProbeResult,
@@ -33,6 +35,13 @@ from openfall.router_core.state.fleet_flags import (
 )
 from openfall.router_core.state.fleet_snapshot import HEALTH_TTL_SECONDS, LOADED_TTL_SECONDS, fetch_fleet_snapshot
 from openfall.router_core.state.subscription import BackendCapacity, QueueSubscription, backends_for
+from openfall.router_core.vocabulary import (
+    BlockReason,
+    BreakerState,
+    CallSignal,
+    CredentialSignal,
+    Urgency,
+)
 
 INTERACTIVE, BACKGROUND, BATCH = Urgency
 OK, SLOW, FAILURE, NEUTRAL, TRIP = CallSignal

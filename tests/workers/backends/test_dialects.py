@@ -9,12 +9,14 @@ import orjson
 import pytest
 
 from openfall.router_core.catalog.entries import Backend, Protocol
-from openfall.router_core.jobs.job import Dialect
 from openfall.router_core.jobs.outcome import (
     Completion,
-    ErrorClass,
     Failure,
     Outcome,
+)
+from openfall.router_core.vocabulary import (
+    Dialect,
+    ErrorClass,
 )
 from openfall.workers.backends.base import Request
 from openfall.workers.backends.registry import open_backend

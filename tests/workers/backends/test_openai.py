@@ -8,9 +8,13 @@ import orjson
 import pytest
 
 from openfall.router_core.catalog.entries import Backend
-from openfall.router_core.jobs.job import Dialect
 from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
-from openfall.router_core.jobs.outcome import ErrorClass as E
+from openfall.router_core.vocabulary import (
+    Dialect,
+)
+from openfall.router_core.vocabulary import (
+    ErrorClass as E,
+)
 from openfall.workers.backends.base import Request
 from openfall.workers.backends.registry import open_backend
 from tests.faults import (

@@ -6,7 +6,9 @@ import orjson
 import pytest
 from multidict import CIMultiDict
 
-from openfall.router_core.jobs.outcome import ErrorClass as E
+from openfall.router_core.vocabulary import (
+    ErrorClass as E,
+)
 from openfall.workers.backends.error_mapping import MAX_DETAIL_LENGTH, classify
 
 

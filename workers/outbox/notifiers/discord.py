@@ -15,8 +15,10 @@ from typing import Any
 from pydantic_core import from_json, to_json
 from yarl import URL
 
-from openfall.router_core.degrading.policy import HoldReason
 from openfall.router_core.state.outbox import NoticeKind
+from openfall.router_core.vocabulary import (
+    HoldReason,
+)
 from openfall.workers.outbox.delivery import (
     MAX_RETRY_AFTER_SECONDS,
     Deferred,

@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from openfall.router_core.degrading.policy import HoldReason
 from openfall.router_core.state.incidents import Incident
 from openfall.router_core.state.outbox import NoticeKind
+from openfall.router_core.vocabulary import (
+    HoldReason,
+)
 from openfall.workers.outbox.delivery import DeliveryResult
 
 MAX_NAMES = 12

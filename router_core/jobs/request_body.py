@@ -9,7 +9,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from openfall.router_core.jobs.job import Dialect
+from openfall.router_core.vocabulary import (
+    Dialect,
+)
 
 Body = Mapping[str, Any]
 
@@ -21,6 +23,8 @@ _MAX_TOKENS: Mapping[Dialect, tuple[str, ...]] = {
 }
 _IMAGES = ("image", "image_url", "input_image")
 _TOOL_PARTS = ("tool_use", "tool_result")
+_REASONING = re.compile(r"\s*<(think|thinking)>(.*?)(</\1>|\Z)", re.DOTALL)
+_END_OF_REASONING = re.compile(r"^[ \t]*</(?:think|thinking)>[ \t]*$", re.MULTILINE)
 _THINKING = re.compile(r"<think>.*?</think>", re.DOTALL)
 
 
@@ -197,3 +201,12 @@ def _get(value: Any, key: str) -> Any:
 
 def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
+
+
+def without_reasoning(text: str) -> str:
+    """A text without the reasoning in front of it: `<think>...</think>`, or all up to a `</think>` on its own line."""
+    while (reasoning := _REASONING.match(text)) is not None:
+        text = text[reasoning.end() :]
+    if (end := _END_OF_REASONING.search(text)) is not None and "<think" not in text[: end.start()]:
+        text = text[end.end() :]
+    return text.strip()

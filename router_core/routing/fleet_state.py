@@ -4,23 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 
-from openfall.router_core.jobs.outcome import ErrorClass
+from openfall.router_core.vocabulary import (
+    BlockReason,
+    ErrorClass,
+)
 
 FOREVER = float("inf")
-
-
-class BlockReason(StrEnum):
-    """Why no call may be made."""
-
-    BREAKER = "breaker"
-    COOLDOWN = "cooldown"
-    CREDENTIAL = "credential"
-    PAUSED = "paused"
-    NO_WORKER = "no_worker"
-    LOCAL_ONLY = "local_only"
-    UNHEALTHY = "unhealthy"
 
 
 OBSTACLE_ERRORS: Mapping[BlockReason, ErrorClass] = {

@@ -3,43 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from enum import StrEnum
 from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
 from openfall.router_core.catalog.formats import CatalogEntry, Count, ModelName, Seconds
-from openfall.router_core.jobs.job import Urgency
+from openfall.router_core.vocabulary import Remedy, Urgency
 
 LONGEST_REPLY = 4096
 """Characters of a canned reply: it is kept with every held job, and told to every caller."""
 CannedReply = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_REPLY)]
-
-
-class HoldReason(StrEnum):
-    """Why a job fell, and is parked in `degrade` if it is held."""
-
-    OUTAGE = "outage"  # no model of its chain can be asked, by no fault of its own
-    LOCAL_ONLY = "local_only"  # nothing but a rule on staying local keeps it from being answered
-    PAUSED = "paused"  # nothing but paused queues keeps it from being answered
-    BUDGET = "budget"  # what may be spent on it is spent
-    OWN_FAULT = "own_fault"  # its models can be asked, and none of them gives an answer that it takes
-    POISONED = "poisoned"  # it kills whoever carries it out
-    UNREADABLE = "unreadable"  # written by a newer openfall than the worker's
-
-
-RELEASED_BY_ITSELF = frozenset({HoldReason.OUTAGE, HoldReason.LOCAL_ONLY, HoldReason.PAUSED, HoldReason.BUDGET})
-"""What ends without anybody looking at the job. The others wait for a person: `openfall degrade replay`."""
-
-
-class Remedy(StrEnum):
-    """What is done for the caller of a job that fell. The first of a list that can be had is taken."""
-
-    DEFAULT_FALLBACK = "default_fallback"  # a model outside its chain answers
-    LAST_ANSWER = "last_answer"  # the last good answer to the same request
-    CANNED_REPLY = "canned_reply"  # a text from the configuration
-    HOLD = "hold"  # the job waits for its own models; whatever was replied before is replied meanwhile
-    FAIL = "fail"  # the job ends, failed
 
 
 ENDS = frozenset({Remedy.CANNED_REPLY, Remedy.HOLD, Remedy.FAIL})

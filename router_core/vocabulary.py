@@ -1,0 +1,129 @@
+"""The words that all layers share: no logic. Redis and the configuration contain their values."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Literal
+
+Dialect = Literal["openai", "anthropic", "ollama"]
+"""The wire format of a caller. The job keeps the body in it."""
+
+
+class Urgency(StrEnum):
+    """How soon an answer must start. Workers read the queues in the order of declaration."""
+
+    INTERACTIVE = "interactive"
+    BACKGROUND = "background"
+    BATCH = "batch"
+
+
+class ErrorClass(StrEnum):
+    """The one list of failures, grouped by whose fault they are."""
+
+    # the caller's
+    BAD_REQUEST = "bad_request"
+    CONTEXT_OVERFLOW = "context_overflow"
+    CONTENT_FILTER = "content_filter"
+    UNSUPPORTED = "unsupported"  # this model cannot do what the request needs; another may
+    CANCELLED = "cancelled"
+    # a policy's
+    BUDGET = "budget"  # no part of openfall produces it before budgets are enforced
+    LOCAL_ONLY = "local_only"
+    PAUSED = "paused"
+    # the provider's
+    RATE_LIMITED = "rate_limited"
+    OVERLOADED = "overloaded"
+    TIMEOUT = "timeout"
+    CONNECTION = "connection"
+    AUTH = "auth"
+    OUT_OF_CREDITS = "out_of_credits"
+    MALFORMED = "malformed"
+    NOT_INSTALLED = "not_installed"
+    INVALID_OUTPUT = "invalid_output"
+    # openfall's own
+    NO_WORKER = "no_worker"
+    NO_VRAM = "no_vram"
+    CRASHED = "crashed"
+    OTHER = "other"
+
+
+class Severity(StrEnum):
+    """How likely the same call is to succeed a little later."""
+
+    TRANSIENT = "transient"  # likely: retry
+    DEGRADED = "degraded"  # perhaps: retry a limited number of times
+    FATAL = "fatal"  # no: not this model
+
+
+class CallSignal(StrEnum):
+    """What a call reports to the breaker of its backend and model."""
+
+    OK = "ok"
+    SLOW = "slow"  # it answered, and took longer than `slow_after`
+    FAILURE = "failure"
+    NEUTRAL = "neutral"
+    TRIP = "trip"  # it cannot work before an operator repairs it: open at once
+
+
+class CredentialSignal(StrEnum):
+    """What a call reports about its key."""
+
+    FINE = "fine"
+    COOLDOWN = "cooldown"  # wait for Retry-After
+    PARK = "park"  # stop using it until its probe succeeds
+
+
+class Fallback(StrEnum):
+    """Why another model than the first answers."""
+
+    OVERLOAD = "overload"  # it is overloaded, or limits the rate
+    UNAVAILABLE = "unavailable"  # it cannot be reached, does not exist, or is broken
+    CONTEXT = "context"  # the prompt is too long for it
+    POLICY = "policy"  # a rule forbids it: a filter, a budget, local only
+    OUTPUT = "output"  # its answer failed a check
+
+
+class BlockReason(StrEnum):
+    """Why no call may be made to a model."""
+
+    BREAKER = "breaker"
+    COOLDOWN = "cooldown"
+    CREDENTIAL = "credential"
+    PAUSED = "paused"
+    NO_WORKER = "no_worker"
+    LOCAL_ONLY = "local_only"
+    UNHEALTHY = "unhealthy"
+
+
+class BreakerState(StrEnum):
+    """`closed`: calls pass. `open`: none does. `half_open`: only a probe does, one in the whole fleet."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half_open"
+
+
+class HoldReason(StrEnum):
+    """Why a job fell. A held job keeps the reason while it is parked in `degrade`."""
+
+    OUTAGE = "outage"  # no model of its chain takes calls, and the job is not at fault
+    LOCAL_ONLY = "local_only"  # only a local-only rule prevents its answer
+    PAUSED = "paused"  # only paused queues prevent its answer
+    BUDGET = "budget"  # its budget is spent; no part of openfall produces it before budgets are enforced
+    OWN_FAULT = "own_fault"  # its models take calls, and none gives an answer that passes
+    POISONED = "poisoned"  # its workers die
+    UNREADABLE = "unreadable"  # a newer openfall wrote it
+
+
+RELEASED_BY_ITSELF = frozenset({HoldReason.OUTAGE, HoldReason.LOCAL_ONLY, HoldReason.PAUSED, HoldReason.BUDGET})
+"""Reasons that end without an operator. Jobs with any other reason wait for `openfall held replay`."""
+
+
+class Remedy(StrEnum):
+    """What openfall does for the caller of a job that fell: the first of its list that is available."""
+
+    DEFAULT_FALLBACK = "default_fallback"  # a model outside its chain answers
+    LAST_ANSWER = "last_answer"  # the last good answer to the same request
+    CANNED_REPLY = "canned_reply"  # a text from the configuration
+    HOLD = "hold"  # the job waits for its own models; a reply before it is an interim reply
+    FAIL = "fail"  # the job ends, failed
