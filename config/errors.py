@@ -26,11 +26,11 @@ class ConfigProblem:
     variables: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        where = f"{self.file}:{self.line}" if self.line else str(self.file)
-        place = f"{where} {self.path}" if self.path else where
+        position = f"{self.file}:{self.line}" if self.line else str(self.file)
+        position = f"{position} {self.path}" if self.path else position
         if self.variables:
-            place = f"{' and '.join(self.variables)} (read at {place})"
-        return f"{place}: {self.message}. {self.remedy}".rstrip()
+            position = f"{' and '.join(self.variables)} (read at {position})"
+        return f"{position}: {self.message}. {self.remedy}".rstrip()
 
 
 class ConfigError(Exception):

@@ -209,19 +209,19 @@ def _by_name(kind: str, value: FieldType[T]) -> FieldType[dict[str, T]]:
                 values[name] = value.read(below)
             else:
                 below.report(f"unknown {kind} {quoted(name)}", nearest(name, known))
-        return {name: one for name, one in values.items() if one is not None}
+        return {name: score for name, score in values.items() if score is not None}
 
     shape = {"type": ["object", "null"], "additionalProperties": value.shape}
     if "properties" in value.shape:
         shape["propertyNames"] = {"pattern": NAME_PATTERN}
-    return FieldType(read, shape, lambda values: {str(name): value.write(one) for name, one in values.items()})
+    return FieldType(read, shape, lambda values: {str(name): value.write(entry) for name, entry in values.items()})
 
 
 def field_type(annotation: Any, marks: Iterable[Any] = ()) -> FieldType[Any]:
     """The type of a field with this annotation and metadata."""
     marks = [mark for outer in marks for mark in (outer.metadata if isinstance(outer, FieldInfo) else (outer,))]
-    found = _own_type(annotation, marks)
-    return replace(found, shape=_bounded(found.shape, marks))
+    kind = _own_type(annotation, marks)
+    return replace(kind, shape=_bounded(kind.shape, marks))
 
 
 def _own_type(annotation: Any, marks: list[Any]) -> FieldType[Any]:
@@ -274,5 +274,5 @@ def _bounded(shape: Shape, marks: Iterable[Any]) -> Shape:
     if "anyOf" in shape:
         numbers = ("number", "integer")
         shapes = shape["anyOf"]
-        return {"anyOf": [{**one, **bounds[one["type"]]} if one.get("type") in numbers else one for one in shapes]}
+        return {"anyOf": [{**each, **bounds[each["type"]]} if each.get("type") in numbers else each for each in shapes]}
     return {**shape, **bounds.get(str(shape.get("type")), {})}

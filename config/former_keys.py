@@ -1,4 +1,4 @@
-"""Keys that have a new name or are not supported: an old file is refused with what to write instead."""
+"""Keys that have a new name or are unsupported. A file with one is refused, with what to write instead."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ UNSUPPORTED: Mapping[str, Mapping[str, tuple[str, str]]] = {
 
 
 def renamed_key(path: str, key: str) -> str | None:
-    """Where the value of a former key goes now, for people; None if it is not a former key."""
+    """The message for a former key. None if it is not one."""
     section = _section(path)
     present = RENAMED.get(section, {}).get(key)
     if present is None:
@@ -68,7 +68,7 @@ def has_former_key(path: str, key: str, present: Iterable[str]) -> bool:
 
 
 def unsupported_key(path: str, key: str) -> tuple[str, str] | None:
-    """Why a key is refused, and the remedy; None if it is not such a key."""
+    """The message and remedy for an unsupported key. None if it is not one."""
     return UNSUPPORTED.get(_section(path), {}).get(key)
 
 

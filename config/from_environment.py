@@ -1,4 +1,4 @@
-"""The configuration that a provider's usual variables make by themselves, where there is no file of one's own."""
+"""The configuration from a provider's usual environment variables, for users without a file."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from openfall.config.errors import ConfigProblem
 from openfall.config.scalars import is_name
 
 PROVIDERS = ("openai", "anthropic")
-"""In the order in which they are asked."""
+"""In the order of the chain."""
 
 ROLE = "chat"
 DISCORD = "DISCORD_WEBHOOK"
-"""Where people want to be told when nothing can serve a job."""
+"""The variable with the Discord webhook that receives notices."""
 
 _OLLAMA_KEY = "ollama"
-"""What people write as a key where none is wanted."""
+"""A dummy key, for servers that need none."""
 
 _LIMITS = {
     "openai": "context: 1M",
-    "anthropic": "context: 1M, max_tokens: 4096",  # this protocol wants to be told
+    "anthropic": "context: 1M, max_tokens: 4096",  # this protocol requires a limit
 }
-"""How much each model takes is not known here: the backend decides."""
+"""The real limits of a model are unknown: the backend enforces them."""
 
 
 def is_complete(environ: Mapping[str, str]) -> bool:
     """Whether the variables name a model, and how to reach it."""
-    return bool(_named(environ))
+    return bool(_configured(environ))
 
 
 def generate(environ: Mapping[str, str]) -> str:
-    """The configuration as a file would have it. No value of a variable stands in it but a model's alias."""
+    """The text of the configuration file. It contains no value of a variable except a model's alias."""
     aliases = dict(_aliases(environ))
     lines = ["backends:"]
     lines += [f"  {name}: {_backend(name, environ)}" for name in aliases]
@@ -49,7 +49,7 @@ def generate(environ: Mapping[str, str]) -> str:
 
 
 def name_variable(problem: ConfigProblem) -> ConfigProblem:
-    """A problem as whoever set the variables can understand it: it names the one that is wrong."""
+    """The problem with the name of the wrong variable instead of a position in the generated text."""
     section, _, rest = problem.path.partition(".")
     name, _, key = rest.partition(".")
     if problem.path == "open_fall.notify.discord":
@@ -59,12 +59,12 @@ def name_variable(problem: ConfigProblem) -> ConfigProblem:
     return replace(problem, line=0, path=variable, variables=())
 
 
-def _named(environ: Mapping[str, str]) -> tuple[str, ...]:
-    def told(name: str, key: str) -> bool:
+def _configured(environ: Mapping[str, str]) -> tuple[str, ...]:
+    def is_set(name: str, key: str) -> bool:
         return bool(environ.get(_variable(name, key)))
 
     return tuple(
-        name for name in PROVIDERS if told(name, "MODEL") and (told(name, "API_KEY") or told(name, "BASE_URL"))
+        name for name in PROVIDERS if is_set(name, "MODEL") and (is_set(name, "API_KEY") or is_set(name, "BASE_URL"))
     )
 
 
@@ -73,29 +73,29 @@ def _variable(name: str, key: str) -> str:
 
 
 def _aliases(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Each provider with a name for its model: the model's own, as far as names go."""
-    taken = {ROLE}
-    for name in _named(environ):
+    """Each provider with an alias for its model: the model's own name, as far as aliases allow."""
+    used = {ROLE}
+    for name in _configured(environ):
         upstream = environ[_variable(name, "MODEL")].rpartition("/")[2].lower()
         alias = re.sub(r"[^a-z0-9_-]+", "-", upstream).strip("-_")[:48]
-        if not is_name(alias) or alias in taken:
+        if not is_name(alias) or alias in used:
             alias = f"{name}-{alias}".rstrip("-")
-        taken.add(alias)
+        used.add(alias)
         yield name, alias
 
 
 def _backend(name: str, environ: Mapping[str, str]) -> str:
     url, key = _variable(name, "BASE_URL"), _variable(name, "API_KEY")
-    told = [f"protocol: {name}", "pool: cloud", f"api_key: '${{{key}:-}}'"]
+    keys = [f"protocol: {name}", "pool: cloud", f"api_key: '${{{key}:-}}'"]
     if environ.get(url):
-        told.append(f"url: '${{{url}}}'")
-    if environ.get(key) == _OLLAMA_KEY or _is_near(environ.get(url, "")):
-        told.append("billing: flat")
-    return f"{{{', '.join(told)}}}"
+        keys.append(f"url: '${{{url}}}'")
+    if environ.get(key) == _OLLAMA_KEY or _is_private(environ.get(url, "")):
+        keys.append("billing: flat")
+    return f"{{{', '.join(keys)}}}"
 
 
-def _is_near(url: str) -> bool:
-    """Whether an address is on this machine or in this network: nobody is paid there by the token."""
+def _is_private(url: str) -> bool:
+    """Whether an address is on this machine or in a private network, where calls are not metered."""
     try:
         host = urlsplit(url).hostname or ""
         return host == "localhost" or ip_address(host).is_private

@@ -13,7 +13,7 @@ from openfall.config import from_environment
 from openfall.config.document import Document, parse
 from openfall.config.errors import ConfigError, ConfigProblem
 from openfall.config.literals import variables_in
-from openfall.config.paths import DEMO, ENVIRONMENT, VARIABLE, is_shipped, locate, shown
+from openfall.config.paths import DEMO, ENVIRONMENT, VARIABLE, is_shipped, locate, shorten
 from openfall.config.reading import read_file
 from openfall.config.settings import Settings
 from openfall.router_core.catalog.entries import Catalog
@@ -51,7 +51,7 @@ def load(
     if source == DEMO and path is None and not environ.get(VARIABLE) and from_environment.is_complete(environ):
         source = ENVIRONMENT
     base = cwd if is_shipped(source) else source.parent
-    document = Document(source if source == ENVIRONMENT else shown(source, cwd), environ, base)
+    document = Document(source if source == ENVIRONMENT else shorten(source, cwd), environ, base)
     before = stamp(source)
     text = _generate(document) if source == ENVIRONMENT else _read(document, source)
     top = parse(document, text) if text is not None else None

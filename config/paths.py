@@ -1,4 +1,4 @@
-"""Where the configuration is, and what a path in it means."""
+"""Where the configuration file is, and how paths in it are resolved."""
 
 from __future__ import annotations
 
@@ -13,45 +13,45 @@ DEMO = _HERE / "demo.yaml"
 """The shipped configuration, which runs a toy model on this machine. Used when there is no other."""
 
 SHIPPED = (DEMO, *(_HERE / f"{name}.yaml" for name in ("ace", "echo-brain", "groups", "artifacts")))
-"""Ready-made configurations. Whoever runs one keeps the data where they run it, not here."""
+"""Shipped configurations. Their data is kept in the directory where they are run."""
 
 ENVIRONMENT = Path("the environment")
-"""Stands for the configuration that the variables of providers make by themselves; it may be named like a file."""
+"""Stands for the configuration that is generated from providers' variables. It can be named like a file."""
 
 
 def locate(path: Path | None, environ: Mapping[str, str], cwd: Path) -> Path:
     """The configuration to use: the file that is named, else the nearest, else the user's, else the demo.
 
-    A file that is named, by `path` or by $OPENFALL_CONFIG, need not exist: that is for the reader to tell.
+    A file that is named, by `path` or by $OPENFALL_CONFIG, need not exist: the loader reports that.
     """
-    told = str(path) if path is not None else environ.get(VARIABLE)
-    if told == str(ENVIRONMENT):
+    name = str(path) if path is not None else environ.get(VARIABLE)
+    if name == str(ENVIRONMENT):
         return ENVIRONMENT
-    if told:
-        named = resolved(told, cwd, environ)
-        return named.resolve() if named.resolve() in SHIPPED else named
-    return next((place for place in _places(environ, cwd) if os.path.isfile(place)), DEMO)
+    if name:
+        file = resolve(name, cwd, environ)
+        return file.resolve() if file.resolve() in SHIPPED else file
+    return next((file for file in _candidates(environ, cwd) if os.path.isfile(file)), DEMO)
 
 
 def is_shipped(source: Path) -> bool:
-    """Whether a configuration is none of the user's own files."""
+    """Whether a configuration is not a file of the user."""
     return source in SHIPPED or source == ENVIRONMENT
 
 
-def resolved(path: str, base: Path, environ: Mapping[str, str]) -> Path:
-    """A path as it is meant: `~/` is the home directory, and a relative one starts at `base`."""
+def resolve(path: str, base: Path, environ: Mapping[str, str]) -> Path:
+    """An absolute path: `~/` is the home directory, and a relative path starts at `base`."""
     home = _home(environ)
     if home is not None and path.startswith("~/"):
         return home / path[2:]
     return base / path
 
 
-def shown(path: Path, cwd: Path) -> Path:
-    """A path as messages show it: from `cwd` when it lies below."""
+def shorten(path: Path, cwd: Path) -> Path:
+    """A path as messages show it: relative to `cwd` if it is below."""
     return path.relative_to(cwd) if path.is_relative_to(cwd) else path
 
 
-def _places(environ: Mapping[str, str], cwd: Path) -> Iterator[Path]:
+def _candidates(environ: Mapping[str, str], cwd: Path) -> Iterator[Path]:
     for directory in (cwd, *cwd.parents):
         yield directory / FILE_NAME
         if os.path.exists(directory / ".git"):

@@ -1,4 +1,4 @@
-"""What metered models cost where the file does not say: from dated data that is checked in."""
+"""Prices of metered models that the file does not give, from dated data in the repository."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ from openfall.router_core.catalog.entries import (
 )
 
 PRICES = Path(__file__).resolve().parent / "prices.yaml"
-"""US dollars for a million tokens by the provider's name of a model. Its first lines say of when, and from where."""
+"""US dollars for a million tokens by the provider's name of a model. The header has the date and the source."""
 
 
 @cache
 def known_prices() -> dict[str, Prices]:
-    """What is in the data, by `upstream`."""
+    """The prices in the data, by `upstream`."""
     data = yaml.safe_load(PRICES.read_text("utf-8"))
     words = {"in": "input", "out": "output"}
     return {
-        upstream: Prices(**{words.get(key, key): usd for key, usd in told.items()})
-        for upstream, told in data["models"].items()
+        upstream: Prices(**{words.get(key, key): usd for key, usd in prices.items()})
+        for upstream, prices in data["models"].items()
     }
 
 
-def priced(catalog: Catalog) -> Catalog:
-    """The catalog with the price of each metered model that states none and is in the data; others stay unknown."""
-    bare = {name: model for name, model in catalog.models.items() if _wants_price(catalog, model)}
-    if not bare:
+def add_prices(catalog: Catalog) -> Catalog:
+    """The catalog with a price for each metered model that has none and is in the data. Others stay unknown."""
+    unpriced = {name: model for name, model in catalog.models.items() if _wants_price(catalog, model)}
+    if not unpriced:
         return catalog
     known = known_prices()
-    told = {
+    known_models = {
         name: model.model_copy(update={"usd_per_mtok": known[model.upstream]})
-        for name, model in bare.items()
+        for name, model in unpriced.items()
         if model.upstream in known
     }
-    return catalog.model_copy(update={"models": {**catalog.models, **told}}) if told else catalog
+    return catalog.model_copy(update={"models": {**catalog.models, **known_models}}) if known_models else catalog
 
 
 def _wants_price(catalog: Catalog, model: ModelSpec) -> bool:

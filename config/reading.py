@@ -15,8 +15,8 @@ from openfall.config.addresses import EMBEDDED, redis_address
 from openfall.config.document import TEXT, Names, Node
 from openfall.config.errors import quoted
 from openfall.config.fields import build, keys_of, named_entries
-from openfall.config.paths import resolved
-from openfall.config.pricing import priced
+from openfall.config.paths import resolve
+from openfall.config.pricing import add_prices
 from openfall.config.scalars import read_text
 from openfall.config.sections import BackendSection, ConfigFile, OpenFallSection
 from openfall.config.settings import EngineSettings, Settings, SettingsSections
@@ -71,7 +71,7 @@ def read_file(top: Node, source: Path) -> tuple[Catalog, Settings] | None:
     settings = Settings(
         source=source,
         redis_url=None if redis == EMBEDDED else redis,
-        data_dir=resolved(data or DEFAULT_DATA, document.base, document.environ),
+        data_dir=resolve(data or DEFAULT_DATA, document.base, document.environ),
         engines=engines,
         notify=open_fall.notify,
         **_build_all(SettingsSections, sections),
@@ -229,11 +229,11 @@ def _read_urgency(section: Node | None) -> Mapping[Urgency, UrgencyPolicy]:
 def _validate(top: Node, parts: Mapping[str, Any]) -> Catalog | None:
     """The catalog of these parts. None, and its contradictions reported, if there are any."""
     try:
-        return priced(Catalog.model_validate(parts))
+        return add_prices(Catalog.model_validate(parts))
     except ValidationError as error:
         causes = [fault.get("ctx", {}).get("error") for fault in error.errors(include_url=False, include_input=False)]
     for problem in [problem for cause in causes if isinstance(cause, CatalogError) for problem in cause.problems]:
-        path = _written_path(problem.place, top.entries().get("open_fall"))
+        path = _written_path(problem.path, top.entries().get("open_fall"))
         top.document.report(top.find(path).line, path, problem.message)
     return None
 

@@ -1,31 +1,31 @@
-"""Secrets as people may see them."""
+"""Secrets, redacted for display."""
 
 from __future__ import annotations
 
 import re
 
-_SHORT = 20
-"""A secret shorter than this is not shown in part: too much of it would be."""
+_MIN_SHOWN_IN_PART = 20
+"""Characters of a secret of which a part is shown. Shorter ones are hidden completely."""
 
 _CREDENTIAL = re.compile(r"(?<=://)(?:([^/?#:]*):)?\S*(?=@)")
 _PARAMETER = re.compile(r"(?<=[?&])([^=&#]*(?:pass|token|key|secret)[^=&#]*)=[^&#]+", re.IGNORECASE)
 _DISCORD_TOKEN = re.compile(r"(/webhooks/\d+/)[^?#]+")
 
 HIDDEN = "…" * 16
-"""A secret of which nothing is shown. It is as long as one has to be, so that what is shown can be read again."""
+"""A hidden secret. It has the minimum length of a secret, so that a dump can be loaded again."""
 
 
 def redact_value(url: str) -> str:
-    """An address with its password, or any parameter that sounds like one, as `…`."""
+    """An address with `…` for its password and for every parameter that looks like a secret."""
     bare = _CREDENTIAL.sub(lambda match: f"{match[1]}:…" if match[1] is not None else "…", url, count=1)
     return _PARAMETER.sub(r"\1=…", bare)
 
 
 def redact_key(key: str) -> str:
-    """Enough of a secret to tell which one it is: `sk-ant-…x9Qk`."""
+    """The first and last characters of a key, to identify it: `sk-ant-…x9Qk`."""
     if not key:
         return ""
-    return f"{key[:7]}…{key[-4:]}" if len(key) >= _SHORT else "…"
+    return f"{key[:7]}…{key[-4:]}" if len(key) >= _MIN_SHOWN_IN_PART else "…"
 
 
 def redact_discord(url: str) -> str:
@@ -34,6 +34,6 @@ def redact_discord(url: str) -> str:
 
 
 def redact_webhook(url: str) -> str:
-    """An address of which whoever knows it may post there: no more than its host."""
+    """The host of an address that is itself a credential."""
     scheme, _, rest = url.partition("://")
     return f"{scheme}://{re.split('[/?#]', rest, maxsplit=1)[0]}/…"

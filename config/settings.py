@@ -11,7 +11,7 @@ from pydantic import Field
 from openfall.config.addresses import discord_hook, hook, host_patterns, signing_secret
 from openfall.config.document import Node
 from openfall.config.errors import nearest, quoted
-from openfall.config.paths import FILE_NAME, is_shipped, resolved
+from openfall.config.paths import FILE_NAME, is_shipped, resolve
 from openfall.config.scalars import FieldType, escape, rate, read_text, size_in_bytes
 from openfall.router_core.catalog.formats import CatalogEntry, Count, Format, PositiveShare, Seconds, SecondsOrZero
 
@@ -26,7 +26,7 @@ def _read_model(node: Node) -> str | None:
     if model is None or model in SHIPPED_MODELS:
         return model
     if "/" in model or model.endswith(".gguf"):
-        return str(resolved(model, node.document.base, node.document.environ))
+        return str(resolve(model, node.document.base, node.document.environ))
     node.report(f"unknown model {quoted(node.yaml.value)}", f"{nearest(model, SHIPPED_MODELS)} Or write a path.")
     return None
 

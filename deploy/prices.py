@@ -1,7 +1,7 @@
-"""Write `config/prices.yaml` anew: `python deploy/prices.py`. For maintainers; nothing that runs imports this.
+"""Regenerates `config/prices.yaml`: `python deploy/prices.py`. For maintainers; no product code imports this.
 
-It wants `genai-prices` (MIT), which is among the development dependencies: the maintained source of the numbers. Which
-models there are is said here; a model that it does not know is an error, never a guess.
+It needs `genai-prices` (MIT), the maintained source of the prices, which is a development dependency. The models are
+listed here. A model that `genai-prices` does not know is an error.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ MODELS = {
         "openai/gpt-4.1",
     ),
 }
-"""Whose prices are kept, by provider, under the names that the provider knows its models by."""
+"""The models whose prices are kept, by provider, under the provider's names."""
 
 FIELDS = {
     "in": "input_mtok",
@@ -62,10 +62,10 @@ models:
 
 
 def main() -> None:
-    TARGET.write_text(text(datetime.datetime.now(datetime.UTC).date()), "utf-8")
+    TARGET.write_text(render(datetime.datetime.now(datetime.UTC).date()), "utf-8")
 
 
-def text(day: datetime.date) -> str:
+def render(day: datetime.date) -> str:
     """The whole file, with the prices of that day."""
     return HEAD.format(day=day, version=version("genai-prices")) + "".join(_lines(day))
 
@@ -75,25 +75,27 @@ def _lines(day: datetime.date) -> Iterator[str]:
         yield f"  # {provider}\n"
         for name in names:
             price = _price(_model(provider, name), day)
-            told = {word: getattr(price, field, None) for word, field in FIELDS.items()}
-            tiers = [tier.start for one in told.values() if isinstance(one, TieredPrices) for tier in one.tiers]
-            fields = ", ".join(f"{word}: {_usd(one)}" for word, one in told.items() if one is not None)
+            prices = {word: getattr(price, field, None) for word, field in FIELDS.items()}
+            tiers = [tier.start for rate in prices.values() if isinstance(rate, TieredPrices) for tier in rate.tiers]
+            fields = ", ".join(f"{word}: {_usd(rate)}" for word, rate in prices.items() if rate is not None)
             yield f"  {name}: {{{fields}}}{f'  # tiers: {min(tiers)}' if tiers else ''}\n"
 
 
 def _model(provider: str, name: str) -> ModelInfo:
-    (found,) = [model for one in providers if one.id == provider for model in one.models if model.match.is_match(name)]
-    return found
+    (match,) = [
+        model for known in providers if known.id == provider for model in known.models if model.match.is_match(name)
+    ]
+    return match
 
 
 def _price(model: ModelInfo, day: datetime.date) -> ModelPrice:
-    """The price that holds on that day: the last of those that have begun."""
+    """The price of that day: the latest that has begun."""
     if isinstance(model.prices, ModelPrice):
         return model.prices
     begun = [
-        told.prices
-        for told in model.prices
-        if told.constraint is None or getattr(told.constraint, "start_date", day) <= day
+        entry.prices
+        for entry in model.prices
+        if entry.constraint is None or getattr(entry.constraint, "start_date", day) <= day
     ]
     return begun[-1]
 

@@ -18,15 +18,15 @@ class UnknownName(LookupError):
         super().__init__(f"unknown {kind} {name!r}. {remedy}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class CatalogProblem:
     """One contradiction: its dotted path (`models.coder.backends`) and what is wrong."""
 
-    place: str
+    path: str
     message: str
 
     def __str__(self) -> str:
-        return f"{self.place}: {self.message}"
+        return f"{self.path}: {self.message}"
 
 
 class CatalogError(ValueError):

@@ -1,4 +1,4 @@
-"""What the catalog says of each model that never changes from job to job: looked up once for a catalog, not per job."""
+"""Derived facts of each model that do not change from job to job, computed once for a catalog."""
 
 from __future__ import annotations
 
@@ -8,28 +8,30 @@ from functools import lru_cache
 
 from openfall.router_core.catalog.entries import Billing, Catalog, ModelSpec
 
-KEPT = 8
-"""Catalogs whose roster is kept: one, but while a changed configuration takes over."""
-NO_SCORE = 0.5
-"""The quality of a model that has no score for a task, and none by default."""
+MAX_CATALOGS = 8
+"""Catalogs whose index is cached. There is one, except while a changed configuration takes over."""
+DEFAULT_SCORE = 0.5
+"""The quality of a model without a score for a task and without a default score."""
 
 
 @dataclass(frozen=True, slots=True)
 class IndexedModel:
-    """A model. `slots` are those of all its backends; `load_time` is 0 where it need not be loaded, or nobody knows;
-    `quality` that for a task without a score; `price` is US dollars for a million tokens in and out together: 0 where
-    calls are not paid for one by one, None where nobody knows."""
+    """A model and its derived facts."""
 
     spec: ModelSpec
     local: bool
     slots: int
+    """Those of all its backends."""
     load_time: float
+    """Seconds. 0 if it need not be loaded, or the time is unknown."""
     quality: float
+    """For a task without a score."""
     price: float | None
+    """US dollars for a million tokens, input and output together. 0 if calls are not metered, None if unknown."""
 
 
-class _Same:
-    """A catalog as a key: only itself is equal to it. Catalogs hold mappings, so they have no hash of their own."""
+class _Identity:
+    """A catalog as a cache key, equal only to itself: catalogs hold mappings and cannot be hashed."""
 
     __slots__ = ("catalog",)
 
@@ -40,25 +42,25 @@ class _Same:
         return id(self.catalog)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Same) and self.catalog is other.catalog
+        return isinstance(other, _Identity) and self.catalog is other.catalog
 
 
 def model_index(catalog: Catalog) -> Mapping[str, IndexedModel]:
     """Every model of a catalog by its alias."""
-    return _roster(_Same(catalog))
+    return _build_index(_Identity(catalog))
 
 
-@lru_cache(maxsize=KEPT)
-def _roster(same: _Same) -> Mapping[str, IndexedModel]:
-    catalog = same.catalog
+@lru_cache(maxsize=MAX_CATALOGS)
+def _build_index(key: _Identity) -> Mapping[str, IndexedModel]:
+    catalog = key.catalog
     return {
         alias: IndexedModel(
-            spec,
-            catalog.is_local(alias),
-            sum(catalog.backends[name].slots for name in spec.backends),
-            spec.load_time or 0.0,
-            spec.quality.get("default", NO_SCORE),
-            _price(spec, catalog.billing(spec.backends[0])),
+            spec=spec,
+            local=catalog.is_local(alias),
+            slots=sum(catalog.backends[name].slots for name in spec.backends),
+            load_time=spec.load_time or 0.0,
+            quality=spec.quality.get("default", DEFAULT_SCORE),
+            price=_price(spec, catalog.billing(spec.backends[0])),
         )
         for alias, spec in catalog.models.items()
     }

@@ -32,7 +32,7 @@ MAX_SHARED = 0.9
 def validate_catalog(catalog: Catalog) -> Iterator[CatalogProblem]:
     """Every contradiction of a catalog. A path names a group by its name."""
     if RESERVED_POOL in catalog.pools:
-        yield _problem(f"pools.{RESERVED_POOL}", "the queue of jobs that nothing can serve has this name")
+        yield CatalogProblem(f"pools.{RESERVED_POOL}", "the queue of jobs that nothing can serve has this name")
     yield from _backends(catalog)
     yield from _models(catalog)
     for section, roles in (("roles", catalog.roles), ("tasks", catalog.tasks)):
@@ -41,7 +41,7 @@ def validate_catalog(catalog: Catalog) -> Iterator[CatalogProblem]:
             yield from _role(catalog, f"{section}.{name}", role)
     yield from _groups(catalog)
     yield from _unreachable(catalog.groups)
-    yield from (_problem(f"urgency.{word}", "missing") for word in Urgency if word not in catalog.urgency)
+    yield from (CatalogProblem(f"urgency.{word}", "missing") for word in Urgency if word not in catalog.urgency)
     yield from _shares(catalog)
     yield from _open_fall(catalog)
     yield from _times(catalog)
@@ -53,19 +53,19 @@ def _backends(catalog: Catalog) -> Iterator[CatalogProblem]:
             yield _unknown(f"backends.{name}.pool", "pool", backend.pool, catalog.pools)
         if backend.reserved_interactive >= backend.slots:
             left = f"{backend.reserved_interactive} of {backend.slots} slots leave none for what is not interactive"
-            yield _problem(f"backends.{name}.reserved_interactive", left)
+            yield CatalogProblem(f"backends.{name}.reserved_interactive", left)
 
 
 def _models(catalog: Catalog) -> Iterator[CatalogProblem]:
     for name, model in catalog.models.items():
-        place = f"models.{name}.backends"
+        path = f"models.{name}.backends"
         yield from (
-            _unknown(place, "backend", at, catalog.backends) for at in model.backends if at not in catalog.backends
+            _unknown(path, "backend", at, catalog.backends) for at in model.backends if at not in catalog.backends
         )
         pools = {catalog.backends[backend].pool for backend in model.backends if backend in catalog.backends}
         if len(pools) > 1:
-            yield _problem(
-                place, f"its backends are in different pools ({', '.join(sorted(pools))}): one model, one pool"
+            yield CatalogProblem(
+                path, f"its backends are in different pools ({', '.join(sorted(pools))}): one model, one pool"
             )
         for task in model.quality:
             if task not in catalog.tasks and task != DEFAULT_QUALITY:
@@ -73,31 +73,31 @@ def _models(catalog: Catalog) -> Iterator[CatalogProblem]:
 
 
 def _names(catalog: Catalog, section: str, name: str) -> Iterator[CatalogProblem]:
-    place = f"{section}.{name}"
+    path = f"{section}.{name}"
     chain = (catalog.roles if section == "roles" else catalog.tasks)[name].chain
     if name in catalog.models and chain != (name,):
-        yield _problem(place, "a model has the same name: callers could mean either")
+        yield CatalogProblem(path, "a model has the same name: callers could mean either")
     if section == "tasks" and name in catalog.roles:
-        yield _problem(place, "a role has the same name: callers could mean either")
+        yield CatalogProblem(path, "a role has the same name: callers could mean either")
     if section == "tasks" and name == DEFAULT_QUALITY:
-        yield _problem(
-            place, f"{DEFAULT_QUALITY!r} stands for every task in a model's quality, and so for no single one"
+        yield CatalogProblem(
+            path, f"{DEFAULT_QUALITY!r} stands for every task in a model's quality, and so for no single one"
         )
 
 
-def _role(catalog: Catalog, place: str, role: Role) -> Iterator[CatalogProblem]:
-    yield from _chain(catalog, f"{place}.chain", role.chain, role.local_only)
-    yield from _pattern(f"{place}.pattern", role.pattern)
-    yield from () if role.open_fall is None else _remedies(f"{place}.open_fall", role.open_fall)
-    yield from _ensemble(catalog, place, role)
+def _role(catalog: Catalog, path: str, role: Role) -> Iterator[CatalogProblem]:
+    yield from _chain(catalog, f"{path}.chain", role.chain, role.local_only)
+    yield from _pattern(f"{path}.pattern", role.pattern)
+    yield from () if role.open_fall is None else _remedies(f"{path}.open_fall", role.open_fall)
+    yield from _ensemble(catalog, path, role)
 
 
-def _chain(catalog: Catalog, place: str, chain: tuple[str, ...], local_only: bool) -> Iterator[CatalogProblem]:
-    yield from (_unknown(place, "model", alias, catalog.models) for alias in chain if alias not in catalog.models)
+def _chain(catalog: Catalog, path: str, chain: tuple[str, ...], local_only: bool) -> Iterator[CatalogProblem]:
+    yield from (_unknown(path, "model", alias, catalog.models) for alias in chain if alias not in catalog.models)
     if len(set(chain)) < len(chain):
-        yield _problem(place, "a model stands in it twice")
+        yield CatalogProblem(path, "a model stands in it twice")
     if local_only and all(_stays(catalog, alias) is False for alias in chain):
-        yield _problem(place, "its jobs may only go to local models, and none of these is one")
+        yield CatalogProblem(path, "its jobs may only go to local models, and none of these is one")
 
 
 def _stays(catalog: Catalog, alias: str) -> bool | None:
@@ -110,64 +110,69 @@ def _stays(catalog: Catalog, alias: str) -> bool | None:
     return all(known) if known else None
 
 
-def _pattern(place: str, pattern: str | None) -> Iterator[CatalogProblem]:
+def _pattern(path: str, pattern: str | None) -> Iterator[CatalogProblem]:
     try:
         re.compile(pattern or "")
     except re.error as error:
-        yield _problem(place, f"not a regular expression: {error.msg}")
+        yield CatalogProblem(path, f"not a regular expression: {error.msg}")
 
 
-def _ensemble(catalog: Catalog, role_place: str, role: Role) -> Iterator[CatalogProblem]:
-    ensemble, place = role.ensemble, f"{role_place}.ensemble"
+def _ensemble(catalog: Catalog, role_path: str, role: Role) -> Iterator[CatalogProblem]:
+    ensemble, path = role.ensemble, f"{role_path}.ensemble"
     if ensemble is None:
         return
     if ensemble.answers > len(role.chain):
-        yield _problem(f"{place}.answers", f"{ensemble.answers} answers from a chain of {len(role.chain)}")
+        yield CatalogProblem(f"{path}.answers", f"{ensemble.answers} answers from a chain of {len(role.chain)}")
     if ensemble.judge is None:
         if ensemble.pick == "judge":
-            yield _problem(place, "nobody judges: name a model as its judge")
+            yield CatalogProblem(path, "it has no judge: name a model as its judge")
         return
     if ensemble.pick != "judge":
-        yield _problem(f"{place}.judge", f"nothing is judged where the pick is by {ensemble.pick}: write pick: judge")
+        yield CatalogProblem(
+            f"{path}.judge", f"nothing is judged where the pick is by {ensemble.pick}: write pick: judge"
+        )
     if ensemble.judge not in catalog.models:
-        yield _unknown(f"{place}.judge", "model", ensemble.judge, catalog.models)
+        yield _unknown(f"{path}.judge", "model", ensemble.judge, catalog.models)
     elif role.local_only and _stays(catalog, ensemble.judge) is False:
-        yield _problem(f"{place}.judge", "its jobs may only go to local models, and this one is not")
+        yield CatalogProblem(f"{path}.judge", "its jobs may only go to local models, and this one is not")
 
 
 def _groups(catalog: Catalog) -> Iterator[CatalogProblem]:
     seen: set[str] = set()
     for group in catalog.groups:
-        place = f"groups.{group.name}"
+        path = f"groups.{group.name}"
         if group.name in seen:
-            yield _problem(place, "another group has the same name")
+            yield CatalogProblem(path, "another group has the same name")
         seen.add(group.name)
         named = [key for key in ("role", "task", "chain") if getattr(group, key) is not None]
         if len(named) > 1:
-            yield _problem(place, f"it names a {' and a '.join(named)}: only one of them can choose the models")
-        yield from _target(catalog, place, group)
+            yield CatalogProblem(path, f"it names a {' and a '.join(named)}: only one of them can choose the models")
+        yield from _target(catalog, path, group)
 
 
-def _target(catalog: Catalog, place: str, group: Group) -> Iterator[CatalogProblem]:
+def _target(catalog: Catalog, path: str, group: Group) -> Iterator[CatalogProblem]:
     if group.role is not None and group.role not in catalog.roles:
-        yield _unknown(f"{place}.role", "role", group.role, catalog.roles)
+        yield _unknown(f"{path}.role", "role", group.role, catalog.roles)
     if group.task is not None and group.task not in catalog.tasks:
-        yield _unknown(f"{place}.task", "task", group.task, catalog.tasks)
+        yield _unknown(f"{path}.task", "task", group.task, catalog.tasks)
     if group.chain is not None:
-        yield from _chain(catalog, f"{place}.chain", group.chain, group.local_only)
+        yield from _chain(catalog, f"{path}.chain", group.chain, group.local_only)
     for key, role in (("role", catalog.roles.get(group.role or "")), ("task", catalog.tasks.get(group.task or ""))):
         if role is not None and group.local_only and all(_stays(catalog, alias) is False for alias in role.chain):
-            yield _problem(f"{place}.{key}", "its jobs may only go to local models, and this chain has none")
+            yield CatalogProblem(f"{path}.{key}", "its jobs may only go to local models, and this chain has none")
 
 
 def _unreachable(groups: tuple[Group, ...]) -> Iterator[CatalogProblem]:
     """Patterns that never match: the first matching group applies, and an earlier pattern covers this one."""
-    for place, group in enumerate(groups):
+    for index, group in enumerate(groups):
         for pattern in group.match:
-            wider = next(((one, wide) for one in groups[:place] for wide in one.match if _covers(wide, pattern)), None)
+            wider = next(
+                ((earlier, wide) for earlier in groups[:index] for wide in earlier.match if _covers(wide, pattern)),
+                None,
+            )
             if wider is not None:
                 message = f"{pattern!r} never gets here: group {wider[0].name!r} comes first and takes {wider[1]!r}"
-                yield _problem(f"groups.{group.name}.match", message)
+                yield CatalogProblem(f"groups.{group.name}.match", message)
 
 
 def _covers(wide: str, narrow: str) -> bool:
@@ -186,12 +191,14 @@ def _covers(wide: str, narrow: str) -> bool:
 def _shares(catalog: Catalog) -> Iterator[CatalogProblem]:
     policies = catalog.urgency
     if Urgency.INTERACTIVE in policies and policies[Urgency.INTERACTIVE].min_share:
-        yield _problem(
+        yield CatalogProblem(
             "urgency.interactive.min_share", "it goes before all others as it is: a share is for the less urgent"
         )
     total = sum(policy.min_share for word, policy in policies.items() if word is not Urgency.INTERACTIVE)
     if total > MAX_SHARED:
-        yield _problem("urgency", f"shares of {total:g} together: more than {MAX_SHARED:g} starve the interactive jobs")
+        yield CatalogProblem(
+            "urgency", f"shares of {total:g} together: more than {MAX_SHARED:g} starve the interactive jobs"
+        )
 
 
 def _open_fall(catalog: Catalog) -> Iterator[CatalogProblem]:
@@ -202,32 +209,28 @@ def _open_fall(catalog: Catalog) -> Iterator[CatalogProblem]:
         if alias not in catalog.models:
             yield _unknown("open_fall.default_fallbacks", "model", alias, catalog.models)
     if len(set(policy.default_fallbacks)) < len(policy.default_fallbacks):
-        yield _problem("open_fall.default_fallbacks", "a model stands in it twice")
+        yield CatalogProblem("open_fall.default_fallbacks", "a model stands in it twice")
     if policy.release_max is not None and policy.release_initial > policy.release_max:
         first = f"{policy.release_initial} is more than max, which is {policy.release_max}"
-        yield _problem("open_fall.release.initial", first)
+        yield CatalogProblem("open_fall.release.initial", first)
 
 
-def _remedies(place: str, remedies: tuple[Remedy, ...]) -> Iterator[CatalogProblem]:
+def _remedies(path: str, remedies: tuple[Remedy, ...]) -> Iterator[CatalogProblem]:
     if (flaw := validate_remedies(remedies)) is not None:
-        yield _problem(place, flaw)
+        yield CatalogProblem(path, flaw)
 
 
 def _times(catalog: Catalog) -> Iterator[CatalogProblem]:
     breakers, retry = catalog.breakers, catalog.retry
     if breakers.open_for_max < breakers.open_for:
         message = f"shorter than open_for, which is {breakers.open_for:g} s"
-        yield _problem("breakers.open_for_max", f"{breakers.open_for_max:g} s is {message}")
+        yield CatalogProblem("breakers.open_for_max", f"{breakers.open_for_max:g} s is {message}")
     if retry.max_backoff < retry.initial_backoff:
-        yield _problem(
+        yield CatalogProblem(
             "retry.max_backoff",
             f"{retry.max_backoff:g} s is shorter than initial_backoff, which is {retry.initial_backoff:g} s",
         )
 
 
-def _problem(place: str, message: str) -> CatalogProblem:
-    return CatalogProblem(place=place, message=message)
-
-
-def _unknown(place: str, kind: str, name: str, known: Iterable[str]) -> CatalogProblem:
-    return _problem(place, str(UnknownName(kind, name, known)))
+def _unknown(path: str, kind: str, name: str, known: Iterable[str]) -> CatalogProblem:
+    return CatalogProblem(path, str(UnknownName(kind, name, known)))

@@ -1,4 +1,4 @@
-"""The page about the configuration has every key, with what the editor is told of it."""
+"""docs/configuration.md has every key, with the description of the schema."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from openfall.config.former_keys import REMEDIES, RENAMED, UNSUPPORTED
-from tests.config.told import beside, told
+from tests.config.problems import check_text, with_valid_sections
 
 KEYS = [(section, old, new) for section, names in RENAMED.items() for old, new in names.items()]
 
@@ -16,12 +16,12 @@ def file_with(section: str, key: str) -> str:
     """A file with this key of a section, `*` being an entry `a`."""
     inner = f"{key}: 1"
     if section == "backends.*.engine":
-        return beside(
+        return with_valid_sections(
             "backends", f"backends: {{a: {{url: 'http://127.0.0.1:1', pool: gpu, embedded: yes, engine: {{{inner}}}}}}}"
         )
     for word in reversed(section.replace("*", "a").split(".")):
         inner = f"{word}: {{{inner}}}"
-    return beside(section.split(".")[0], inner)
+    return with_valid_sections(section.split(".")[0], inner)
 
 
 @pytest.mark.parametrize(("section", "old", "new"), KEYS)
@@ -30,19 +30,21 @@ def test_a_former_key_is_refused_with_its_new_name(tmp_path: Path, section: str,
     name = section.replace(".*", "")
     wanted = new if "." in new else f"{name}.{new}"
     line = f"openfall.yaml:1 {place}: {name}.{old} is now {wanted}. Write the new name."
-    assert line in told(tmp_path, file_with(section, old))
+    assert line in check_text(tmp_path, file_with(section, old))
 
 
 @pytest.mark.parametrize(("section", "old", "new"), KEYS)
 def test_the_new_name_is_known(tmp_path: Path, section: str, old: str, new: str) -> None:
     if "." in new:
         section, _, new = new.rpartition(".")
-    assert not [line for line in told(tmp_path, file_with(section, new)) if "unknown key" in line or "is now" in line]
+    assert not [
+        line for line in check_text(tmp_path, file_with(section, new)) if "unknown key" in line or "is now" in line
+    ]
 
 
 @pytest.mark.parametrize(("old", "new"), REMEDIES.items())
 def test_a_former_remedy_is_refused_with_its_new_name(tmp_path: Path, old: str, new: str) -> None:
-    assert told(tmp_path, beside("open_fall", f"open_fall: {{default: [{old}, hold]}}")) == [
+    assert check_text(tmp_path, with_valid_sections("open_fall", f"open_fall: {{default: [{old}, hold]}}")) == [
         f'openfall.yaml:1 open_fall.default: unknown remedy "{old}". {old} is now {new}.'
     ]
 
@@ -52,6 +54,6 @@ def test_the_budget_of_a_group_is_refused() -> None:
 
 
 def test_a_former_word_for_clouds_is_refused_with_the_present_ones(tmp_path: Path) -> None:
-    assert told(tmp_path, beside("urgency", "urgency: {batch: {allow_cloud: if_late}}")) == [
+    assert check_text(tmp_path, with_valid_sections("urgency", "urgency: {batch: {allow_cloud: if_late}}")) == [
         'openfall.yaml:1 urgency.batch.allow_cloud: must be yes, no or when_late, not "if_late".'
     ]

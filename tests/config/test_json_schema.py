@@ -1,4 +1,4 @@
-"""What an editor is told: it accepts what can be read, and underlines what cannot."""
+"""The JSON Schema accepts a readable file, and refuses an unreadable one."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def missing(value: Any, shape: dict[str, Any], path: str) -> list[str]:
     return missing(whole, entry, path)
 
 
-SOUND = """
+VALID = """
 backends: {tower: {url: "http://127.0.0.1:1", pool: gpu}}
 models: {coder: {upstream: x, backends: [tower]}}
 roles: {chat: {chain: [coder]}}
@@ -195,8 +195,8 @@ roles: {chat: {chain: [coder]}}
         "webhooks: {private: perhaps}",
     ],
 )
-def test_what_cannot_be_read_is_underlined(tmp_path: Path, text: str) -> None:
-    whole = yaml.safe_load(SOUND) | yaml.safe_load(text)
+def test_an_unreadable_value_breaks_the_schema(tmp_path: Path, text: str) -> None:
+    whole = yaml.safe_load(VALID) | yaml.safe_load(text)
     file = tmp_path / "openfall.yaml"
     file.write_text(yaml.safe_dump(whole))
     assert config.check(file, environ={}, cwd=tmp_path)
@@ -205,20 +205,20 @@ def test_what_cannot_be_read_is_underlined(tmp_path: Path, text: str) -> None:
 
 def test_every_key_says_what_it_is_for() -> None:
     def mute(shape: Any, path: str) -> list[str]:
-        found = []
+        configuration = []
         for key, value in shape.get("properties", {}).items():
-            found += [] if value.get("description") else [f"{path}{key}"]
-            found += mute(value, f"{path}{key}.")
+            configuration += [] if value.get("description") else [f"{path}{key}"]
+            configuration += mute(value, f"{path}{key}.")
         for below in ("items", "additionalProperties"):
             if isinstance(shape.get(below), dict):
-                found += mute(shape[below], path)
-        return found
+                configuration += mute(shape[below], path)
+        return configuration
 
     urgencies = ["urgency.interactive", "urgency.background", "urgency.batch"]
     assert mute(config.schema(), "") == urgencies
 
 
-def test_an_editor_is_told_the_defaults() -> None:
+def test_the_schema_has_the_defaults() -> None:
     sections = config.schema()["properties"]
     assert sections["urgency"]["properties"]["batch"]["properties"]["start_within"]["default"] == "1h"
     assert sections["urgency"]["properties"]["batch"]["properties"]["allow_cloud"]["default"] == "when_late"

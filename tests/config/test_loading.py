@@ -62,7 +62,7 @@ class TestValues:
     def full(self, tmp_path: Path) -> LoadedConfig:
         return loaded(tmp_path, FULL, {"MAKER_KEY": KEY})
 
-    def test_the_catalog_has_what_the_file_says(self, full: LoadedConfig) -> None:
+    def test_the_catalog_has_the_values_of_the_file(self, full: LoadedConfig) -> None:
         catalog = full.catalog
         assert catalog.pools == {"rack": Pool(local=True), "far": Pool()}
         assert (catalog.backends["tower"].slots, catalog.backends["tower"].reserved_interactive) == (2, 1)
@@ -80,7 +80,7 @@ class TestValues:
             Urgency.BACKGROUND: UrgencyPolicy(start_within=30, expires_after=3600, min_share=0.25),
         }
 
-    def test_the_settings_have_what_the_file_says(self, full: LoadedConfig, tmp_path: Path) -> None:
+    def test_the_settings_have_the_values_of_the_file(self, full: LoadedConfig, tmp_path: Path) -> None:
         settings = full.settings
         assert settings.redis_url == "rediss://:hunter2@cache.example.invalid:6380/3"
         assert settings.data_dir == tmp_path / "state"
@@ -101,10 +101,10 @@ class TestValues:
 
 @pytest.mark.parametrize("text", ["", "# only a comment\n", "pools:\nbackends:\nmodels:\nroles:\nurgency:\n"])
 def test_an_empty_file_means_the_defaults(tmp_path: Path, text: str) -> None:
-    found = loaded(tmp_path, text)
-    settings = found.settings
-    assert found.catalog == Catalog()
-    assert found.catalog.pools == POOL_DEFAULTS
+    configuration = loaded(tmp_path, text)
+    settings = configuration.settings
+    assert configuration.catalog == Catalog()
+    assert configuration.catalog.pools == POOL_DEFAULTS
     assert (settings.redis_url, settings.data_dir) == (None, tmp_path / ".openfall")
     assert (settings.retention.results, settings.privacy.keep_prompts, settings.limits.max_prompt) == (
         86_400,
@@ -158,9 +158,11 @@ class TestVariables:
 
     def test_a_value_cannot_change_the_shape_of_the_file(self, tmp_path: Path) -> None:
         text = 'backends: {a: {pool: gpu, url: "http://a", api_key: "${K}"}}'
-        found = loaded(tmp_path, text, {"K": "x, slots: 9}\nworkers: {slots: 1} ${K}"})
-        assert found.catalog.backends["a"].api_key.get_secret_value() == "x, slots: 9}\nworkers: {slots: 1} ${K}"
-        assert (found.catalog.backends["a"].slots, found.settings.workers.slots) == (4, 16)
+        configuration = loaded(tmp_path, text, {"K": "x, slots: 9}\nworkers: {slots: 1} ${K}"})
+        assert (
+            configuration.catalog.backends["a"].api_key.get_secret_value() == "x, slots: 9}\nworkers: {slots: 1} ${K}"
+        )
+        assert (configuration.catalog.backends["a"].slots, configuration.settings.workers.slots) == (4, 16)
 
     def test_a_variable_may_hold_a_number_a_time_or_a_yes(self, tmp_path: Path) -> None:
         text = "workers: {slots: '${N}', shutdown_grace: '${T}'}\nprivacy: {keep_prompts: '${Y}'}"
@@ -186,9 +188,9 @@ class TestVariables:
     ],
 )
 def test_a_duration_is_in_seconds_and_is_shown_in_words(tmp_path: Path, word: str, seconds: float) -> None:
-    found = loaded(tmp_path, f"workers: {{shutdown_grace: {word}}}")
-    assert found.settings.workers.shutdown_grace == seconds
-    again = loaded(tmp_path, config.dump(found))
+    configuration = loaded(tmp_path, f"workers: {{shutdown_grace: {word}}}")
+    assert configuration.settings.workers.shutdown_grace == seconds
+    again = loaded(tmp_path, config.dump(configuration))
     assert again.settings.workers.shutdown_grace == seconds
 
 
@@ -209,9 +211,9 @@ def test_a_duration_is_in_seconds_and_is_shown_in_words(tmp_path: Path, word: st
     ],
 )
 def test_a_size_is_a_whole_number_and_is_shown_in_words(tmp_path: Path, word: str, size: int) -> None:
-    found = loaded(tmp_path, f"limits: {{max_prompt: {word}}}")
-    assert found.settings.limits.max_prompt == size
-    assert loaded(tmp_path, config.dump(found)).settings.limits.max_prompt == size
+    configuration = loaded(tmp_path, f"limits: {{max_prompt: {word}}}")
+    assert configuration.settings.limits.max_prompt == size
+    assert loaded(tmp_path, config.dump(configuration)).settings.limits.max_prompt == size
 
 
 class TestEngines:
@@ -222,9 +224,9 @@ class TestEngines:
     def test_an_embedded_backend_runs_the_shipped_model_with_a_lane_for_each_slot(self, tmp_path: Path) -> None:
         assert self.engine(tmp_path, "") == EngineSettings(model="smollm2", parallel=3, threads=None, gpu_layers=0)
 
-    def test_an_engine_is_run_as_the_file_says(self, tmp_path: Path) -> None:
-        told = self.engine(tmp_path, ", engine: {context: 4k, threads: 2, parallel: 1, gpu_layers: 99}")
-        assert told == EngineSettings(context=4000, threads=2, parallel=1, gpu_layers=99)
+    def test_an_engine_has_the_values_of_the_file(self, tmp_path: Path) -> None:
+        result = self.engine(tmp_path, ", engine: {context: 4k, threads: 2, parallel: 1, gpu_layers: 99}")
+        assert result == EngineSettings(context=4000, threads=2, parallel=1, gpu_layers=99)
 
     @pytest.mark.parametrize(
         ("written", "path"),
@@ -236,8 +238,8 @@ class TestEngines:
         ],
     )
     def test_a_model_file_is_found_from_the_configuration(self, tmp_path: Path, written: str, path: str) -> None:
-        told = self.engine(tmp_path, f", engine: {{model: {written}}}", {"HOME": "/home/haruka"})
-        assert told.model == path.format(here=tmp_path)
+        result = self.engine(tmp_path, f", engine: {{model: {written}}}", {"HOME": "/home/haruka"})
+        assert result.model == path.format(here=tmp_path)
 
     def test_a_backend_that_is_not_embedded_has_no_engine(self, tmp_path: Path) -> None:
         assert loaded(tmp_path, FULL, {"MAKER_KEY": ""}).settings.engines == {}
@@ -285,10 +287,10 @@ class TestSearch:
         assert self.source(project, OPENFALL_CONFIG="") == project / "openfall.yaml"
 
     def test_a_given_path_wins_over_the_variable(self, project: Path) -> None:
-        found = config.load(Path("openfall.yaml"), environ={"OPENFALL_CONFIG": "no.yaml"}, cwd=project)
-        assert found.source == project / "openfall.yaml"
+        configuration = config.load(Path("openfall.yaml"), environ={"OPENFALL_CONFIG": "no.yaml"}, cwd=project)
+        assert configuration.source == project / "openfall.yaml"
 
-    def test_a_variable_that_names_no_file_is_told_rather_than_passed_over(self, project: Path) -> None:
+    def test_a_variable_that_names_no_file_is_reported_and_not_ignored(self, project: Path) -> None:
         (problem,) = config.check(environ={"OPENFALL_CONFIG": "no.yaml"}, cwd=project)
         assert str(problem).startswith("no.yaml: there is no such file.")
 
@@ -303,15 +305,15 @@ class TestSearch:
 
     def test_the_demo_is_the_last_and_keeps_its_data_where_it_is_run(self, tmp_path: Path) -> None:
         (tmp_path / ".git").mkdir()
-        found = config.load(environ={}, cwd=tmp_path)
-        assert found.source == DEMO
-        assert found.settings.data_dir == tmp_path / ".openfall"
+        configuration = config.load(environ={}, cwd=tmp_path)
+        assert configuration.source == DEMO
+        assert configuration.settings.data_dir == tmp_path / ".openfall"
 
     def test_the_demo_under_its_own_name_is_still_the_demo(self, tmp_path: Path) -> None:
         named = DEMO.parent / ".." / "config" / "demo.yaml"
         assert config.load(named, environ={}, cwd=tmp_path).settings.data_dir == tmp_path / ".openfall"
 
-    def test_the_process_is_asked_when_nothing_is_given(self, project: Path) -> None:
+    def test_the_environment_and_directory_of_the_process_are_the_default(self, project: Path) -> None:
         code = "import config; print(config.load().source)"
         environ = {**os.environ, "OPENFALL_CONFIG": "", "PYTHONPATH": os.pathsep.join(sys.path)}
         done = subprocess.run(
@@ -357,7 +359,7 @@ class TestDemo:
     def test_a_role_leads_to_its_queue(self, demo: LoadedConfig, role: str, queue: str) -> None:
         assert route(demo.catalog, lambda urgency: FleetState(), RouteRequest(target=role)).queue == queue
 
-    def test_it_says_that_its_model_is_a_toy(self) -> None:
+    def test_the_demo_file_calls_its_model_a_toy(self) -> None:
         assert "TOY" in DEMO.read_text(encoding="utf-8").partition("\nredis:")[0]
 
     def test_what_is_shown_of_it_means_the_same(self, demo: LoadedConfig, tmp_path: Path) -> None:
@@ -369,7 +371,7 @@ class TestRedis:
     def test_the_configured_address_is_used(self, tmp_path: Path) -> None:
         assert config.redis_url(loaded(tmp_path, "redis: redis://:pw@a").settings) == "redis://:pw@a"
 
-    def test_the_embedded_one_tells_its_address_in_the_data_directory(self, tmp_path: Path) -> None:
+    def test_the_embedded_redis_has_its_address_in_the_data_directory(self, tmp_path: Path) -> None:
         settings = loaded(tmp_path, "redis: embedded\ndata: d").settings
         (tmp_path / "d").mkdir()
         (tmp_path / "d" / "redis.url").write_text("unix:///run/openfall.sock\n")
@@ -388,6 +390,6 @@ class TestRedis:
             f"(or `redis:` in {tmp_path}/openfall.yaml)."
         )
 
-    def test_nobody_is_told_to_edit_the_shipped_demo(self, tmp_path: Path) -> None:
+    def test_no_message_says_to_edit_the_shipped_demo(self, tmp_path: Path) -> None:
         with pytest.raises(NoRedis, match=r"`redis:` in openfall\.yaml\)"):
             config.redis_url(config.load(DEMO, environ={}, cwd=tmp_path).settings)

@@ -1,4 +1,4 @@
-"""What a file says of jobs that nothing can serve, and of who is told: what it means, and how it is shown."""
+"""`open_fall` and `webhooks`: what the section means, how it is dumped, and which mistakes are reported."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def loaded(directory: Path, text: str, **environ: str) -> LoadedConfig:
     return config.load(file, environ=environ, cwd=directory)
 
 
-def told(directory: Path, text: str) -> list[str]:
+def check_text(directory: Path, text: str) -> list[str]:
     """The problems of a file that begins with this text."""
     file = directory / "openfall.yaml"
     file.write_text(dedent(text).strip("\n") + BASE, encoding="utf-8")
@@ -86,7 +86,7 @@ class TestMeaning:
         assert (bot.open_fall, bot.canned_reply) == ((Remedy.LAST_ANSWER, Remedy.CANNED_REPLY), "Not now.")
         assert (code.open_fall, code.canned_reply) == ((Remedy.FAIL,), None)
 
-    def test_the_settings_have_who_is_told(self, tmp_path: Path) -> None:
+    def test_the_settings_have_the_notifiers(self, tmp_path: Path) -> None:
         settings = loaded(tmp_path, FULL, **SECRETS).settings
         assert (settings.notify.discord, settings.notify.webhook) == (DISCORD, HOOK)
         assert (settings.notify.rate_limit, settings.notify.on_recovery) == ((3, 3600), False)
@@ -99,18 +99,18 @@ class TestMeaning:
         assert (settings.notify.discord, settings.notify.webhook, settings.webhooks.secret) == (None, None, None)
 
     def test_no_secret_is_in_any_representation(self, tmp_path: Path) -> None:
-        found = loaded(tmp_path, FULL, **SECRETS)
-        assert not [secret for secret in SECRETS.values() if secret in f"{found}{found!r}"]
+        configuration = loaded(tmp_path, FULL, **SECRETS)
+        assert not [secret for secret in SECRETS.values() if secret in f"{configuration}{configuration!r}"]
 
     @pytest.mark.parametrize("text", ["", "open_fall:\n", "open_fall: {notify: }\n", "open_fall: {release: {}}\n"])
-    def test_what_is_not_said_is_the_catalogs_own(self, tmp_path: Path, text: str) -> None:
+    def test_without_the_section_the_defaults_of_the_catalog_hold(self, tmp_path: Path, text: str) -> None:
         assert loaded(tmp_path, text).catalog.open_fall == Catalog().open_fall
 
-    def test_an_urgency_that_is_not_said_has_its_own_usual_remedies(self, tmp_path: Path) -> None:
+    def test_an_urgency_without_remedies_has_its_default_ones(self, tmp_path: Path) -> None:
         remedies = loaded(tmp_path, "open_fall: {batch: [fail]}").catalog.open_fall.remedies
         assert remedies == {**OpenFallPolicy().remedies, Urgency.BATCH: (Remedy.FAIL,)}
 
-    def test_a_default_is_for_every_urgency_that_is_not_said(self, tmp_path: Path) -> None:
+    def test_default_applies_to_every_urgency_without_its_own(self, tmp_path: Path) -> None:
         remedies = loaded(tmp_path, "open_fall: {default: [fail]}").catalog.open_fall.remedies
         assert set(remedies.values()) == {(Remedy.FAIL,)}
 
@@ -126,9 +126,9 @@ class TestMeaning:
             "http://[::1]:80/api/webhooks/1/t",
         ],
     )
-    def test_a_discord_webhook_is_told_by_its_shape(self, tmp_path: Path, url: str) -> None:
-        found = loaded(tmp_path, "open_fall: {notify: {discord: '${D}'}}", D=url)
-        assert found.settings.notify.discord == url.strip()
+    def test_a_discord_webhook_is_recognised_by_its_form(self, tmp_path: Path, url: str) -> None:
+        configuration = loaded(tmp_path, "open_fall: {notify: {discord: '${D}'}}", D=url)
+        assert configuration.settings.notify.discord == url.strip()
 
     @pytest.mark.parametrize("secret", [SIGNED, "whsec_" + b64encode(bytes(24)).decode(), "sixteen letters!"])
     def test_a_secret_is_a_standard_one_or_any_long_text(self, tmp_path: Path, secret: str) -> None:
@@ -136,10 +136,10 @@ class TestMeaning:
 
     @pytest.mark.parametrize(("word", "share"), [("0.85", 0.85), ("85%", 0.85), ("70 %", 0.7), ("1", 1), ("100%", 1)])
     def test_a_share_is_a_number_or_a_percentage(self, tmp_path: Path, word: str, share: float) -> None:
-        found = loaded(tmp_path, f"limits: {{max_memory: {word}}}")
-        assert found.settings.limits.max_memory == share
-        assert loaded(tmp_path, config.dump(found).partition("backends:")[0]).settings.limits.max_memory == 0.85
-        assert yaml.safe_load(config.dump(found))["limits"]["max_memory"] == share
+        configuration = loaded(tmp_path, f"limits: {{max_memory: {word}}}")
+        assert configuration.settings.limits.max_memory == share
+        assert loaded(tmp_path, config.dump(configuration).partition("backends:")[0]).settings.limits.max_memory == 0.85
+        assert yaml.safe_load(config.dump(configuration))["limits"]["max_memory"] == share
 
 
 class TestShowing:
@@ -230,8 +230,8 @@ class TestMistakes:
             ("notify: {on_recovery: perhaps}", '.notify.on_recovery: must be yes or no, not "perhaps".'),
         ],
     )
-    def test_a_mistake_in_the_section_is_told(self, tmp_path: Path, fields: str, message: str) -> None:
-        (problem,) = told(tmp_path, f"open_fall: {{{fields}}}")
+    def test_a_mistake_in_the_section_is_reported(self, tmp_path: Path, fields: str, message: str) -> None:
+        (problem,) = check_text(tmp_path, f"open_fall: {{{fields}}}")
         assert problem.startswith(f"1 open_fall{message}")
 
     @pytest.mark.parametrize(
@@ -244,21 +244,23 @@ class TestMistakes:
             ("\n  default: [hold]\n  batch: [default_fallback]\n", "3 open_fall.batch"),
         ],
     )
-    def test_a_list_without_an_end_is_told_where_it_is_written(self, tmp_path: Path, fields: str, place: str) -> None:
-        assert told(tmp_path, f"open_fall: {fields}") == [
+    def test_a_list_without_an_end_is_reported_where_it_is_written(
+        self, tmp_path: Path, fields: str, place: str
+    ) -> None:
+        assert check_text(tmp_path, f"open_fall: {fields}") == [
             f"{place}: it must end in one of canned_reply, hold, fail: the others cannot always be had."
         ]
 
-    def test_an_order_that_cannot_be_is_told(self, tmp_path: Path) -> None:
-        assert told(tmp_path, "roles: {bot: {chain: [coder], open_fall: [hold, canned_reply]}}") == [
+    def test_an_order_that_cannot_be_is_reported(self, tmp_path: Path) -> None:
+        assert check_text(tmp_path, "roles: {bot: {chain: [coder], open_fall: [hold, canned_reply]}}") == [
             "1 roles.bot.open_fall: canned_reply never gets its turn: hold comes first, and can always be had."
         ]
 
     @pytest.mark.parametrize("section", ["open_fall: {{{}}}", "roles: {{bot: {{chain: [coder], {}}}}}",
                                          "tasks: {{bot: {{chain: [coder], {}}}}}"])  # fmt: skip
     def test_a_canned_reply_is_no_more_than_a_message(self, tmp_path: Path, section: str) -> None:
-        assert told(tmp_path, section.format(f"canned_reply: {'é' * 4096}")) == []
-        (problem,) = told(tmp_path, section.format(f"canned_reply: {'é' * 4097}"))
+        assert check_text(tmp_path, section.format(f"canned_reply: {'é' * 4096}")) == []
+        (problem,) = check_text(tmp_path, section.format(f"canned_reply: {'é' * 4097}"))
         assert problem.startswith("1 ")
         assert problem.endswith(".canned_reply: must have no more than 4,096 characters.")
 
@@ -270,8 +272,12 @@ class TestMistakes:
             ("canned_reply: ''", ".canned_reply: must not be empty."),
         ],
     )
-    def test_a_mistake_in_a_role_or_task_is_told(self, tmp_path: Path, section: str, fields: str, message: str) -> None:
-        assert told(tmp_path, f"{section}: {{bot: {{chain: [coder], {fields}}}}}") == [f"1 {section}.bot{message}"]
+    def test_a_mistake_in_a_role_or_task_is_reported(
+        self, tmp_path: Path, section: str, fields: str, message: str
+    ) -> None:
+        assert check_text(tmp_path, f"{section}: {{bot: {{chain: [coder], {fields}}}}}") == [
+            f"1 {section}.bot{message}"
+        ]
 
     @pytest.mark.parametrize(
         "url",
@@ -289,17 +295,17 @@ class TestMistakes:
             "https://discord.com:x/api/webhooks/1/t",
         ],
     )
-    def test_what_is_no_discord_webhook_is_told_with_where_to_find_one(self, tmp_path: Path, url: str) -> None:
-        assert told(tmp_path, f"open_fall:\n  notify:\n    discord: '{url}'") == [
+    def test_a_wrong_discord_webhook_is_reported_with_where_to_find_one(self, tmp_path: Path, url: str) -> None:
+        assert check_text(tmp_path, f"open_fall:\n  notify:\n    discord: '{url}'") == [
             f"3 open_fall.notify.discord: {NO_DISCORD}"
         ]
 
     @pytest.mark.parametrize(
         "url", ["ops", "ftp://a/b", "http://u:p@a/b", "https://a b/c", "https://a:0/b", "https://"]
     )
-    def test_what_is_no_webhook_is_told(self, tmp_path: Path, url: str) -> None:
+    def test_what_is_no_webhook_is_reported(self, tmp_path: Path, url: str) -> None:
         text = f"webhooks: {{secret: 0123456789abcdef}}\nopen_fall: {{notify: {{webhook: '{url}'}}}}"
-        assert told(tmp_path, text) == [f"2 open_fall.notify.webhook: {NO_HOOK}"]
+        assert check_text(tmp_path, text) == [f"2 open_fall.notify.webhook: {NO_HOOK}"]
 
     @pytest.mark.parametrize(
         "secret",
@@ -312,23 +318,23 @@ class TestMistakes:
             "whsec_ä" + b64encode(bytes(32)).decode(),
         ],
     )
-    def test_a_secret_that_is_too_weak_is_told(self, tmp_path: Path, secret: str) -> None:
-        assert told(tmp_path, f"webhooks: {{secret: '{secret}'}}") == [f"1 webhooks.secret: {NO_SECRET}"]
+    def test_a_secret_that_is_too_weak_is_reported(self, tmp_path: Path, secret: str) -> None:
+        assert check_text(tmp_path, f"webhooks: {{secret: '{secret}'}}") == [f"1 webhooks.secret: {NO_SECRET}"]
 
     @pytest.mark.parametrize("section", ["", "webhooks:\n", "webhooks: {secret: '${EMPTY}'}\n"])
-    def test_a_webhook_without_a_secret_is_told(self, tmp_path: Path, section: str) -> None:
-        (problem,) = told(tmp_path, f"{section}open_fall: {{notify: {{webhook: 'https://a.example/b'}}}}")
+    def test_a_webhook_without_a_secret_is_reported(self, tmp_path: Path, section: str) -> None:
+        (problem,) = check_text(tmp_path, f"{section}open_fall: {{notify: {{webhook: 'https://a.example/b'}}}}")
         assert problem.endswith(
             "open_fall.notify.webhook: a webhook is signed, and there is nothing to sign it with. Set webhooks: secret."
         )
 
-    def test_a_webhook_whose_secret_is_wrong_is_told_once(self, tmp_path: Path) -> None:
+    def test_a_webhook_whose_secret_is_wrong_is_reported_once(self, tmp_path: Path) -> None:
         text = "webhooks: {secret: short}\nopen_fall: {notify: {webhook: 'https://a.example/b'}}"
-        assert told(tmp_path, text) == [f"1 webhooks.secret: {NO_SECRET}"]
+        assert check_text(tmp_path, text) == [f"1 webhooks.secret: {NO_SECRET}"]
 
     @pytest.mark.parametrize("host", ["https://a.example", "a.example/b", "u@a.example", "", "a b"])
-    def test_what_is_no_host_is_told(self, tmp_path: Path, host: str) -> None:
-        assert told(tmp_path, f"webhooks: {{allow: ['{host}']}}") == [f"1 webhooks.allow: {NO_HOST.format(host)}"]
+    def test_what_is_no_host_is_reported(self, tmp_path: Path, host: str) -> None:
+        assert check_text(tmp_path, f"webhooks: {{allow: ['{host}']}}") == [f"1 webhooks.allow: {NO_HOST.format(host)}"]
 
     @pytest.mark.parametrize(
         ("line", "message"),
@@ -351,5 +357,5 @@ class TestMistakes:
             ("urgency: {batch: {max_queued: 0}}", "1 urgency.batch.max_queued: must be 1 or more."),
         ],
     )
-    def test_a_mistake_in_what_belongs_to_it_is_told(self, tmp_path: Path, line: str, message: str) -> None:
-        assert told(tmp_path, line) == [message]
+    def test_a_mistake_in_a_related_section_is_reported(self, tmp_path: Path, line: str, message: str) -> None:
+        assert check_text(tmp_path, line) == [message]

@@ -32,12 +32,12 @@ def test_a_metered_model_has_the_prices_of_the_data(tmp_path: Path) -> None:
     assert model(tmp_path, METERED, HAIKU).usd_per_mtok == Prices(input=1, output=5, cache_read=0.1, cache_write=1.25)
 
 
-def test_what_the_file_says_wins(tmp_path: Path) -> None:
-    told = model(tmp_path, METERED, f"{HAIKU}, usd_per_mtok: {{in: 2, out: 7.5}}").usd_per_mtok
-    assert told == Prices(input=2, output=7.5)
+def test_a_price_in_the_file_wins(tmp_path: Path) -> None:
+    result = model(tmp_path, METERED, f"{HAIKU}, usd_per_mtok: {{in: 2, out: 7.5}}").usd_per_mtok
+    assert result == Prices(input=2, output=7.5)
 
 
-def test_a_price_that_nobody_knows_is_not_known(tmp_path: Path) -> None:
+def test_a_price_that_is_not_in_the_data_is_unknown(tmp_path: Path) -> None:
     assert model(tmp_path, METERED, "upstream: claude-opus-99").usd_per_mtok is None
 
 
@@ -58,7 +58,7 @@ def test_what_is_not_paid_by_the_token_has_no_price(tmp_path: Path, backend: str
         ("gemini-2.5-flash", 0.30, 2.50),
     ],
 )
-def test_the_data_has_what_the_providers_ask(upstream: str, read: float, written: float) -> None:
+def test_the_data_has_the_prices_of_the_providers(upstream: str, read: float, written: float) -> None:
     assert (known_prices()[upstream].input, known_prices()[upstream].output) == (read, written)
 
 
@@ -78,7 +78,7 @@ def test_every_metered_model_that_is_shipped_has_a_price(tmp_path: Path) -> None
             assert (spec.usd_per_mtok is not None) == metered, alias
 
 
-def test_the_data_says_of_when_and_from_where_it_is() -> None:
+def test_the_data_has_its_date_and_source() -> None:
     data = yaml.safe_load(PRICES.read_text("utf-8"))
     assert isinstance(data["as_of"], datetime.date)
     assert data["source"].startswith("genai-prices ")
@@ -93,9 +93,9 @@ def writer() -> ModuleType:
     return module
 
 
-def test_the_data_is_what_its_source_says() -> None:
+def test_the_data_equals_its_source() -> None:
     pytest.importorskip("genai_prices")
     data = yaml.safe_load(PRICES.read_text("utf-8"))
     if data["source"] != f"genai-prices {importlib.metadata.version('genai-prices')}":
         pytest.skip(f"written from {data['source']}, which is not the one that is installed")
-    assert writer().text(data["as_of"]) == PRICES.read_text("utf-8")
+    assert writer().render(data["as_of"]) == PRICES.read_text("utf-8")

@@ -1,4 +1,4 @@
-"""Every kind of mistake in a file, told with its line, its place and its remedy."""
+"""Every kind of mistake in a file is reported with line, path and remedy."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from openfall import config
-from tests.config.told import SOUND, beside, told
+from tests.config.problems import VALID, check_text, with_valid_sections
 
 
 @pytest.mark.parametrize(
@@ -71,8 +71,8 @@ from tests.config.told import SOUND, beside, told
         ),
     ],
 )
-def test_a_mistake_in_a_role_is_told(tmp_path: Path, line: str, message: str) -> None:
-    assert told(tmp_path, beside("roles", line)) == [message]
+def test_a_mistake_in_a_role_is_reported(tmp_path: Path, line: str, message: str) -> None:
+    assert check_text(tmp_path, with_valid_sections("roles", line)) == [message]
 
 
 @pytest.mark.parametrize(
@@ -163,9 +163,9 @@ def test_a_mistake_in_a_role_is_told(tmp_path: Path, line: str, message: str) ->
         ),
     ],
 )
-def test_a_mistake_in_a_model_is_told(tmp_path: Path, fields: str, message: str) -> None:
-    text = f"models:\n  coder:\n    {{{fields}}}\n{SOUND['backends']}\n{SOUND['roles']}"
-    (problem,) = told(tmp_path, text)
+def test_a_mistake_in_a_model_is_reported(tmp_path: Path, fields: str, message: str) -> None:
+    text = f"models:\n  coder:\n    {{{fields}}}\n{VALID['backends']}\n{VALID['roles']}"
+    (problem,) = check_text(tmp_path, text)
     line = 2 if "missing" in message else 3
     assert problem == f"openfall.yaml:{line} models.coder.{message}"
 
@@ -218,22 +218,22 @@ def test_a_mistake_in_a_model_is_told(tmp_path: Path, fields: str, message: str)
         ),
     ],
 )
-def test_a_mistake_in_a_backend_is_told(tmp_path: Path, fields: str, message: str) -> None:
-    assert told(tmp_path, f"backends: {{tower: {{{fields}}}}}") == [f"openfall.yaml:{message}"]
+def test_a_mistake_in_a_backend_is_reported(tmp_path: Path, fields: str, message: str) -> None:
+    assert check_text(tmp_path, f"backends: {{tower: {{{fields}}}}}") == [f"openfall.yaml:{message}"]
 
 
 @pytest.mark.parametrize(
     "url", ["http://10.0.0.1:80", "http://127.0.0.1", "https://127.0.0.1:80", "http://127.0.0.1:99999"]
 )
 def test_an_embedded_backend_must_have_a_port_of_this_machine(tmp_path: Path, url: str) -> None:
-    assert told(tmp_path, f"backends:\n  tower:\n    pool: gpu\n    embedded: yes\n    url: {url}") == [
+    assert check_text(tmp_path, f"backends:\n  tower:\n    pool: gpu\n    embedded: yes\n    url: {url}") == [
         "openfall.yaml:5 backends.tower.url: an embedded engine listens on this machine, and this address is not on it "
         "or names no port. Write it as http://127.0.0.1:8391."
     ]
 
 
-def test_an_embedded_backend_without_an_address_is_told_once(tmp_path: Path) -> None:
-    assert told(tmp_path, "backends: {tower: {pool: gpu, embedded: yes}}") == [
+def test_an_embedded_backend_without_an_address_is_reported_once(tmp_path: Path) -> None:
+    assert check_text(tmp_path, "backends: {tower: {pool: gpu, embedded: yes}}") == [
         'openfall.yaml:1 backends.tower: "url" is missing. Add url: to it.'
     ]
 
@@ -250,9 +250,9 @@ def test_an_embedded_backend_without_an_address_is_told_once(tmp_path: Path) -> 
         ("gpu_layers: lots", 'gpu_layers: must be a whole number such as 4, not "lots".'),
     ],
 )
-def test_a_mistake_in_an_engine_is_told(tmp_path: Path, engine: str, message: str) -> None:
+def test_a_mistake_in_an_engine_is_reported(tmp_path: Path, engine: str, message: str) -> None:
     text = f"backends: {{tower: {{pool: gpu, embedded: on, url: http://localhost:1, engine: {{{engine}}}}}}}"
-    assert told(tmp_path, text) == [f"openfall.yaml:1 backends.tower.engine.{message}"]
+    assert check_text(tmp_path, text) == [f"openfall.yaml:1 backends.tower.engine.{message}"]
 
 
 @pytest.mark.parametrize(
@@ -281,11 +281,11 @@ def test_a_mistake_in_an_engine_is_told(tmp_path: Path, engine: str, message: st
         ),
     ],
 )
-def test_a_mistake_in_another_section_is_told(tmp_path: Path, line: str, message: str | None) -> None:
-    assert told(tmp_path, line) == ([] if message is None else [f"openfall.yaml:1{message}"])
+def test_a_mistake_in_another_section_is_reported(tmp_path: Path, line: str, message: str | None) -> None:
+    assert check_text(tmp_path, line) == ([] if message is None else [f"openfall.yaml:1{message}"])
 
 
-def test_a_variable_that_is_read_without_being_written_is_told_too(tmp_path: Path) -> None:
+def test_a_variable_that_is_read_without_being_written_is_reported_too(tmp_path: Path) -> None:
     file = tmp_path / "openfall.yaml"
     file.write_text("")
     (problem,) = config.check(file, environ={"REDIS_URL": "hunter2"}, cwd=tmp_path)

@@ -76,13 +76,15 @@ class TestEach:
 
 
 class TestAce:
-    def test_nothing_can_answer_is_degraded_logged_and_told_in_discord(self, tmp_path: Path) -> None:
+    def test_an_outage_degrades_is_logged_and_notified_in_discord(self, tmp_path: Path) -> None:
         url = "https://discord.com/api/webhooks/1/t"
-        found = shipped("ace", tmp_path, DISCORD_WEBHOOK=url)
-        assert found.settings.notify.discord == url
+        configuration = shipped("ace", tmp_path, DISCORD_WEBHOOK=url)
+        assert configuration.settings.notify.discord == url
         assert shipped("ace", tmp_path).settings.notify.discord is None
-        assert found.catalog.open_fall.remedies[Urgency.INTERACTIVE][0] is Remedy.DEFAULT_FALLBACK
-        assert not set(found.catalog.open_fall.default_fallbacks) & set(found.catalog.roles["ace"].chain)
+        assert configuration.catalog.open_fall.remedies[Urgency.INTERACTIVE][0] is Remedy.DEFAULT_FALLBACK
+        assert not set(configuration.catalog.open_fall.default_fallbacks) & set(
+            configuration.catalog.roles["ace"].chain
+        )
 
     def test_its_chains_are_those_of_its_users(self, tmp_path: Path) -> None:
         catalog = shipped("ace", tmp_path).catalog
@@ -151,7 +153,7 @@ class TestEchoBrain:
         }
         assert catalog.backends["tower"].vram_gb == 16
 
-    def test_its_words_tell_the_tasks(self, catalog: Catalog) -> None:
+    def test_its_words_classify_the_tasks(self, catalog: Catalog) -> None:
         assert {name: task.words for name, task in catalog.tasks.items() if task.words} == {
             "code_generation": ("write", "create", "implement", "function", "class"),
             "code_review": ("review", "check", "analyze code", "find bugs", "security"),
@@ -166,7 +168,7 @@ class TestEchoBrain:
         assert (catalog.breakers.consecutive_failures, catalog.breakers.open_for) == (5, 60)
         assert [catalog.retry.initial_backoff * 2**n for n in range(catalog.retry.max_retries)] == [1, 2, 4]
 
-    def test_who_waits_gets_a_reply_and_anime_production_is_held(self, catalog: Catalog) -> None:
+    def test_interactive_jobs_get_a_reply_and_anime_production_is_held(self, catalog: Catalog) -> None:
         held = (Remedy.HOLD,)
         assert catalog.open_fall.remedies == {
             Urgency.INTERACTIVE: (Remedy.CANNED_REPLY,),
@@ -174,7 +176,7 @@ class TestEchoBrain:
             Urgency.BATCH: held,
         }
 
-    def test_people_are_told(self, tmp_path: Path) -> None:
+    def test_notices_are_sent_to_discord(self, tmp_path: Path) -> None:
         url = "https://discord.com/api/webhooks/1/t"
         assert shipped("echo-brain", tmp_path, DISCORD_WEBHOOK=url).settings.notify.discord == url
 
@@ -185,15 +187,13 @@ class TestEchoBrain:
 class TestGroups:
     def test_the_main_group_goes_to_claude_and_the_others_to_the_flat_plan(self, tmp_path: Path) -> None:
         catalog = shipped("groups", tmp_path).catalog
-        told = [(group.match, upstreams(catalog, catalog.roles[group.role or ""].chain)) for group in catalog.groups]
-        assert told == [
+        result = [(group.match, upstreams(catalog, catalog.roles[group.role or ""].chain)) for group in catalog.groups]
+        assert result == [
             (("whatsapp:main",), ["claude-sonnet-4-5-20250929", "claude-haiku-4-5"]),
             (("*",), ["qwen3-coder:cloud", "claude-haiku-4-5"]),
         ]
 
-    def test_the_flat_plan_is_spoken_to_untranslated_and_told_from_what_costs_by_the_token(
-        self, tmp_path: Path
-    ) -> None:
+    def test_the_flat_plan_needs_no_translation_and_is_not_metered(self, tmp_path: Path) -> None:
         catalog = shipped("groups", tmp_path).catalog
         assert [(catalog.backends[name].protocol, catalog.billing(name)) for name in ("flat", "anthropic")] == [
             ("anthropic", Billing.FLAT),
@@ -243,7 +243,7 @@ class TestArtifacts:
         assert not shipped("artifacts", tmp_path).catalog.local_only
         assert shipped("artifacts", tmp_path, FORCE_LOCAL_ONLY="yes").catalog.local_only
 
-    def test_two_models_may_be_asked_and_the_best_answer_kept(self, tmp_path: Path) -> None:
+    def test_two_models_can_answer_and_the_best_is_kept(self, tmp_path: Path) -> None:
         ensemble = shipped("artifacts", tmp_path).catalog.roles["second-opinion"].ensemble
         assert ensemble is not None
         assert (ensemble.answers, ensemble.pick) == (2, Pick.AGREEMENT)

@@ -1,4 +1,4 @@
-"""Whether a file has changed can be asked every second."""
+"""The stamp of a file shows whether it has changed."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def test_a_file_that_is_put_in_its_place_has_another_though_it_is_as_long_and_as
     file.write_text("workers: {slots: 1}")
     loaded = config.load(file, environ={}, cwd=tmp_path)
     other.write_text("workers: {slots: 2}")
-    told = file.stat()
-    os.utime(other, ns=(told.st_atime_ns, told.st_mtime_ns))
+    result = file.stat()
+    os.utime(other, ns=(result.st_atime_ns, result.st_mtime_ns))
     other.replace(file)
     assert loaded.stamp != config.stamp(loaded.source)
 
@@ -53,7 +53,7 @@ def test_what_is_not_there_has_none(tmp_path: Path) -> None:
     assert config.stamp(config.ENVIRONMENT) is None
 
 
-def test_the_stamp_is_no_part_of_what_a_configuration_means(tmp_path: Path) -> None:
+def test_the_stamp_is_not_compared(tmp_path: Path) -> None:
     file = tmp_path / "openfall.yaml"
     file.write_text("workers: {slots: 1}")
     first = config.load(file, environ={}, cwd=tmp_path)

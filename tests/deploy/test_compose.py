@@ -46,7 +46,7 @@ def test_it_has_a_valkey_a_worker_one_for_what_falls_and_a_dashboard() -> None:
     assert SERVICES["degrade"]["command"] == ["work", "degrade"]
 
 
-def test_nothing_starts_unless_it_is_asked_for() -> None:
+def test_nothing_starts_without_its_profile() -> None:
     assert all(service["profiles"] for service in SERVICES.values())
 
 
@@ -62,7 +62,7 @@ def test_every_port_is_bound_to_this_machine_only() -> None:
     assert all(port.startswith("127.0.0.1:") for port in ports)
 
 
-def test_every_variable_has_a_default_or_says_what_to_set() -> None:
+def test_every_variable_has_a_default_or_a_remedy() -> None:
     text = (ROOT / "docker-compose.yml").read_text("utf-8")
     used = [each for scalar in scalars(yaml.safe_load(text)) for each in re.findall(r"\$\{(\w+)([^}]*)\}", scalar)]
     assert used
@@ -148,12 +148,12 @@ def test_its_valkey_starts_with_exactly_these_settings(home: Path) -> None:
     assert (home / "valkey.conf").stat().st_mode & 0o777 == 0o600
 
 
-@pytest.mark.parametrize(("password", "told"), [("", "set a password"), ("with a space", "only letters, digits")])
-def test_its_valkey_does_not_start_with_a_password_that_cannot_work(home: Path, password: str, told: str) -> None:
+@pytest.mark.parametrize(("password", "result"), [("", "set a password"), ("with a space", "only letters, digits")])
+def test_its_valkey_does_not_start_with_a_password_that_cannot_work(home: Path, password: str, result: str) -> None:
     with start(home, password) as process:
         assert process.wait(WITHIN) != 0
         assert process.stderr is not None
-        assert told in process.stderr.read().decode()
+        assert result in process.stderr.read().decode()
 
 
 def test_the_dashboard_takes_these_options_and_needs_its_password(home: Path) -> None:

@@ -21,7 +21,7 @@ def test_how_calls_are_paid_for(spec, billing):
     assert catalog(box={"url": "http://box", **spec}).billing("box") is billing
 
 
-def test_a_key_has_a_name_that_tells_nothing_of_it():
+def test_a_credential_name_reveals_nothing_of_the_key():
     one = catalog(a={"url": "https://one.example/v1", "api_key": "sk-secret"})
     assert one.credential("a")
     assert "secret" not in one.credential("a")

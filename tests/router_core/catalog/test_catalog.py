@@ -20,8 +20,8 @@ BOTH = {"tower": TOWER, "provider": PROVIDER}
 def problems_of(**parts: object) -> tuple[str, ...]:
     with pytest.raises(ValidationError) as caught:
         Catalog.model_validate(parts)
-    (told,) = caught.value.errors()
-    error = told["ctx"]["error"]
+    (result,) = caught.value.errors()
+    error = result["ctx"]["error"]
     assert isinstance(error, CatalogError)
     assert str(error) == "\n".join(map(str, error.problems))
     return tuple(map(str, error.problems))
@@ -37,13 +37,13 @@ def test_only_the_gpu_pool_is_local_by_default() -> None:
     assert [name for name, pool in POOL_DEFAULTS.items() if pool.local] == ["gpu"]
 
 
-def test_a_backend_in_an_unknown_pool_is_told_with_the_nearest_one() -> None:
+def test_a_backend_in_an_unknown_pool_is_reported_with_the_nearest_one() -> None:
     assert problems_of(backends={"tower": TOWER.model_copy(update={"pool": "gpuu"})}) == (
         "backends.tower.pool: unknown pool 'gpuu'. Did you mean 'gpu'?",
     )
 
 
-def test_a_model_at_an_unknown_backend_is_told_once_for_each() -> None:
+def test_a_model_at_an_unknown_backend_is_reported_once_for_each() -> None:
     model = CODER.model_copy(update={"backends": ("towr", "tower", "moon")})
     assert problems_of(backends=BOTH, models={"coder": model}) == (
         "models.coder.backends: unknown backend 'towr'. Did you mean 'tower'?",
@@ -58,17 +58,17 @@ def test_a_model_at_backends_of_two_pools_is_refused() -> None:
     )
 
 
-def test_a_role_with_an_unknown_model_is_told_what_there_is() -> None:
+def test_a_role_with_an_unknown_model_is_reported_with_the_known_ones() -> None:
     assert problems_of(roles={"chat": Role(chain=("coder",))}) == (
         "roles.chat.chain: unknown model 'coder'. Known: none.",
     )
 
 
 def test_a_chain_that_names_a_model_twice_is_refused() -> None:
-    told = problems_of(
+    result = problems_of(
         backends=BOTH, models={"coder": CODER, "haiku": HAIKU}, roles={"chat": Role(chain=("coder", "haiku", "coder"))}
     )
-    assert told == ("roles.chat.chain: a model stands in it twice",)
+    assert result == ("roles.chat.chain: a model stands in it twice",)
 
 
 def test_a_role_with_the_name_of_a_model_is_refused_unless_it_means_just_that_model() -> None:
@@ -84,15 +84,15 @@ def test_a_missing_urgency_is_refused() -> None:
     assert problems_of(urgency=urgency) == ("urgency.batch: missing",)
 
 
-def test_every_contradiction_is_told_at_once() -> None:
-    told = problems_of(
+def test_every_contradiction_is_reported_at_once() -> None:
+    result = problems_of(
         pools={},
         backends={"tower": TOWER},
         models={"coder": CODER, "haiku": HAIKU},
         roles={"chat": Role(chain=("nothing", "nothing"))},
         urgency={},
     )
-    assert [line.partition(":")[0] for line in told] == [
+    assert [line.partition(":")[0] for line in result] == [
         "backends.tower.pool",
         "models.haiku.backends",
         *["roles.chat.chain"] * 3,
@@ -103,7 +103,7 @@ def test_every_contradiction_is_told_at_once() -> None:
 
 
 def test_a_problem_reads_as_its_place_and_what_is_wrong_there() -> None:
-    assert str(CatalogProblem(place="models.coder.backends", message="nowhere")) == "models.coder.backends: nowhere"
+    assert str(CatalogProblem(path="models.coder.backends", message="nowhere")) == "models.coder.backends: nowhere"
 
 
 class TestQuestions:
@@ -116,7 +116,7 @@ class TestQuestions:
     def test_a_model_is_found_by_its_alias(self) -> None:
         assert self.catalog.model("haiku") is self.catalog.models["haiku"]
 
-    def test_an_unknown_model_is_told_with_the_nearest_one(self) -> None:
+    def test_an_unknown_model_is_reported_with_the_nearest_one(self) -> None:
         with pytest.raises(UnknownName) as caught:
             self.catalog.model("haikou")
         assert (caught.value.kind, caught.value.name) == ("model", "haikou")
@@ -144,7 +144,7 @@ class TestQuestions:
         assert self.catalog.models_of("gpu") == ("coder", "tiny")
         assert self.catalog.models_of("idle") == ()
 
-    def test_an_unknown_pool_is_told_with_the_nearest_one(self) -> None:
+    def test_an_unknown_pool_is_reported_with_the_nearest_one(self) -> None:
         with pytest.raises(UnknownName, match=r"unknown pool 'clod'\. Did you mean 'cloud'\?"):
             self.catalog.models_of("clod")
 

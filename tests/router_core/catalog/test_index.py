@@ -11,7 +11,7 @@ from openfall.router_core.catalog.entries import (
     ModelSpec,
     Prices,
 )
-from openfall.router_core.catalog.index import KEPT, model_index
+from openfall.router_core.catalog.index import MAX_CATALOGS, model_index
 
 TOWER = Backend(url="http://127.0.0.1:8080", pool="gpu", slots=2)
 SHED = Backend(url="http://127.0.0.1:8081", pool="gpu", slots=3)
@@ -20,8 +20,8 @@ FLAT = Backend(url="https://example.invalid", pool="cloud", billing=Billing.FLAT
 BACKENDS = {"tower": TOWER, "shed": SHED, "provider": PROVIDER, "flat": FLAT}
 
 
-def catalog(**told: Any) -> Catalog:
-    return Catalog(backends=BACKENDS, models={"m": ModelSpec(upstream="m", **told)})
+def catalog(**result: Any) -> Catalog:
+    return Catalog(backends=BACKENDS, models={"m": ModelSpec(upstream="m", **result)})
 
 
 def test_slots_are_those_of_all_backends() -> None:
@@ -29,11 +29,11 @@ def test_slots_are_those_of_all_backends() -> None:
     assert (member.slots, member.local) == (5, True)
 
 
-def test_what_is_not_said_of_a_model_has_its_value() -> None:
+def test_a_missing_value_of_a_model_has_its_default() -> None:
     plain = model_index(catalog(backends=("tower",)))["m"]
     assert (plain.load_time, plain.quality) == (0.0, 0.5)
-    told = model_index(catalog(backends=("tower",), load_time=35, quality={"default": 0.7}))["m"]
-    assert (told.load_time, told.quality) == (35.0, 0.7)
+    result = model_index(catalog(backends=("tower",), load_time=35, quality={"default": 0.7}))["m"]
+    assert (result.load_time, result.quality) == (35.0, 0.7)
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_a_price_is_nothing_where_none_is_paid_and_unknown_stays_unknown(
     assert model_index(catalog(backends=(at,), usd_per_mtok=prices))["m"].price == price
 
 
-def test_a_catalog_has_one_roster_and_an_equal_one_its_own() -> None:
+def test_each_catalog_has_its_own_index() -> None:
     one, other = catalog(backends=("tower",)), catalog(backends=("tower",))
     assert one == other
     assert model_index(one) is model_index(one)
@@ -66,6 +66,6 @@ def test_a_changed_copy_of_a_catalog_is_another() -> None:
     assert not model_index(first.model_copy(update={"models": catalog(backends=("provider",)).models}))["m"].local
 
 
-def test_many_catalogs_are_told_apart() -> None:
-    kept = [catalog(backends=("tower",), load_time=seconds) for seconds in range(1, 2 * KEPT)]
-    assert [model_index(one)["m"].load_time for one in kept] == list(range(1, 2 * KEPT))
+def test_many_catalogs_have_different_indexes() -> None:
+    kept = [catalog(backends=("tower",), load_time=seconds) for seconds in range(1, 2 * MAX_CATALOGS)]
+    assert [model_index(one)["m"].load_time for one in kept] == list(range(1, 2 * MAX_CATALOGS))

@@ -28,20 +28,20 @@ def here(tmp_path: Path) -> Path:
 
 
 def loaded(cwd: Path, *variables: dict[str, str]) -> LoadedConfig:
-    return config.load(environ={key: value for told in variables for key, value in told.items()}, cwd=cwd)
+    return config.load(environ={key: value for result in variables for key, value in result.items()}, cwd=cwd)
 
 
 def test_one_provider_is_a_role_with_one_model(here: Path) -> None:
-    found = loaded(here, OPENAI)
-    assert found.source == config.ENVIRONMENT
-    assert found.catalog.roles["chat"].chain == ("gpt-4-1",)
-    model, backend = found.catalog.models["gpt-4-1"], found.catalog.backends["openai"]
+    configuration = loaded(here, OPENAI)
+    assert configuration.source == config.ENVIRONMENT
+    assert configuration.catalog.roles["chat"].chain == ("gpt-4-1",)
+    model, backend = configuration.catalog.models["gpt-4-1"], configuration.catalog.backends["openai"]
     assert (model.upstream, model.backends, backend.protocol) == ("gpt-4.1", ("openai",), "openai")
     assert backend.url == "https://api.openai.com/v1"
     assert backend.api_key.get_secret_value() == OPENAI["OPENAI_API_KEY"]
-    assert found.catalog.billing("openai") is Billing.METERED
+    assert configuration.catalog.billing("openai") is Billing.METERED
     assert model.usd_per_mtok is not None
-    assert found.settings.data_dir == here / ".openfall"
+    assert configuration.settings.data_dir == here / ".openfall"
 
 
 def test_both_are_a_chain_with_anthropic_behind(here: Path) -> None:
@@ -65,7 +65,7 @@ def test_both_are_a_chain_with_anthropic_behind(here: Path) -> None:
         ({"OPENAI_API_KEY": "sk-abc"}, Billing.METERED),
     ],
 )
-def test_nobody_is_paid_by_the_token_for_what_is_near(here: Path, variables: dict[str, str], billing: Billing) -> None:
+def test_a_local_address_is_not_billed_by_the_token(here: Path, variables: dict[str, str], billing: Billing) -> None:
     catalog = loaded(here, {"OPENAI_MODEL": "m"}, variables).catalog
     assert catalog.billing("openai") is billing
     assert not catalog.is_local("m")  # an address does not tell whether what is there passes things on
@@ -94,9 +94,9 @@ def test_a_file_wins(here: Path) -> None:
 
 def test_it_may_be_named_like_a_file(here: Path) -> None:
     (here / "openfall.yaml").write_text("")
-    found = loaded(here, OPENAI)
+    configuration = loaded(here, OPENAI)
     assert config.load(Path(str(config.ENVIRONMENT)), environ=OPENAI, cwd=here).source == config.ENVIRONMENT
-    assert found.source != config.ENVIRONMENT
+    assert configuration.source != config.ENVIRONMENT
 
 
 @pytest.mark.parametrize(
@@ -118,12 +118,12 @@ def test_a_model_is_called_after_its_own_name(here: Path, upstream: str, alias: 
     assert catalog.models[alias].upstream == upstream
 
 
-def test_two_models_of_one_name_are_told_apart(here: Path) -> None:
+def test_two_models_of_one_name_get_different_aliases(here: Path) -> None:
     both = {**OPENAI, **ANTHROPIC, "OPENAI_MODEL": "m", "ANTHROPIC_MODEL": "m"}
     assert loaded(here, both).catalog.roles["chat"].chain == ("m", "anthropic-m")
 
 
-def test_what_is_shown_says_whence_and_keeps_the_secrets(here: Path) -> None:
+def test_a_dump_names_its_source_and_no_secret(here: Path) -> None:
     first = loaded(here, OPENAI, ANTHROPIC)
     text = config.dump(first)
     assert text.startswith("# In force, from the environment: OPENAI_* and ANTHROPIC_*\n")
@@ -133,21 +133,21 @@ def test_what_is_shown_says_whence_and_keeps_the_secrets(here: Path) -> None:
     assert config.load(file, environ={}, cwd=here).catalog.roles == first.catalog.roles
 
 
-def test_a_wrong_variable_is_told_by_its_name(here: Path) -> None:
+def test_a_wrong_variable_is_reported_by_its_name(here: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         loaded(here, {**OPENAI, "OPENAI_BASE_URL": "localhost:11434"})
     assert str(caught.value) == ("the environment OPENAI_BASE_URL: must be an address such as http://127.0.0.1:8080.")
 
 
-def test_people_are_told_where_the_variable_says(here: Path) -> None:
+def test_notices_go_to_the_address_in_the_variable(here: Path) -> None:
     url = "https://discord.com/api/webhooks/1/hunter2"
-    found = loaded(here, OPENAI, {"DISCORD_WEBHOOK": url})
-    assert found.settings.notify.discord == url
-    assert "hunter2" not in config.dump(found)
+    configuration = loaded(here, OPENAI, {"DISCORD_WEBHOOK": url})
+    assert configuration.settings.notify.discord == url
+    assert "hunter2" not in config.dump(configuration)
     assert loaded(here, OPENAI).settings.notify.discord is None
 
 
-def test_a_wrong_address_of_people_is_told_by_its_variable_and_not_shown(here: Path) -> None:
+def test_a_wrong_notify_address_is_reported_by_its_variable_and_not_shown(here: Path) -> None:
     (problem,) = config.check(environ={**OPENAI, "DISCORD_WEBHOOK": "hunter2"}, cwd=here)
     assert str(problem).startswith("the environment DISCORD_WEBHOOK: must be the address of a Discord webhook, ")
     assert "hunter2" not in str(problem)
@@ -160,12 +160,12 @@ def test_a_password_in_an_address_is_not_shown(here: Path) -> None:
     assert "hunter2" not in str(caught.value)
 
 
-def test_nobody_is_told_to_edit_the_environment(here: Path) -> None:
+def test_no_message_says_to_edit_the_environment(here: Path) -> None:
     with pytest.raises(NoRedis, match=r"`redis:` in openfall\.yaml\)"):
         config.redis_url(loaded(here, OPENAI).settings)
 
 
-def test_an_environment_that_is_named_and_says_nothing_is_told_what_it_lacks(here: Path) -> None:
+def test_an_environment_without_a_model_is_reported_with_what_to_set(here: Path) -> None:
     (problem,) = config.check(config.ENVIRONMENT, environ={"OPENAI_API_KEY": "sk-abc"}, cwd=here)
     assert str(problem) == (
         "the environment: it names no model and how to reach it. "

@@ -1,4 +1,4 @@
-"""Every kind of mistake in tasks, groups, breakers, prices and what belongs to them, told with line and remedy."""
+"""Every kind of mistake in tasks, groups, policies and prices is reported with line and remedy."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ models:
 """
 
 
-def told(directory: Path, text: str, base: str = BASE) -> list[str]:
+def check_text(directory: Path, text: str, base: str = BASE) -> list[str]:
     """The problems of a file that begins with `text`."""
     file = directory / "openfall.yaml"
     file.write_text(dedent(text).strip("\n") + "\n" + base, encoding="utf-8")
-    found = config.check(file, environ={}, cwd=directory)
-    return [str(problem).removeprefix("openfall.yaml:") for problem in found]
+    configuration = config.check(file, environ={}, cwd=directory)
+    return [str(problem).removeprefix("openfall.yaml:") for problem in configuration]
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def told(directory: Path, text: str, base: str = BASE) -> list[str]:
         ("{chain: [coder], ensemble: {answers: 1}}", ".ensemble.answers: must be 2 or more."),
         ("{chain: [coder], ensemble: {answer: 2}}", '.ensemble: unknown key "answer". Did you mean "answers"?'),
         ("{chain: [coder], ensemble: yes}", ".ensemble: must be a mapping of keys to values, not a single value."),
-        ("{chain: [coder, small], ensemble: {pick: judge}}", ".ensemble: nobody judges: name a model as its judge."),
+        ("{chain: [coder, small], ensemble: {pick: judge}}", ".ensemble: it has no judge: name a model as its judge."),
         (
             "{chain: [coder, small], ensemble: {pick: judge, judge: haikou}}",
             '.ensemble.judge: unknown model "haikou". Did you mean "haiku"?',
@@ -57,11 +57,11 @@ def told(directory: Path, text: str, base: str = BASE) -> list[str]:
     ],
 )
 @pytest.mark.parametrize("section", ["roles", "tasks"])
-def test_a_mistake_in_a_role_or_task_is_told(tmp_path: Path, section: str, line: str, message: str) -> None:
-    assert told(tmp_path, f"{section}: {{best: {line}}}") == [f"1 {section}.best{message}"]
+def test_a_mistake_in_a_role_or_task_is_reported(tmp_path: Path, section: str, line: str, message: str) -> None:
+    assert check_text(tmp_path, f"{section}: {{best: {line}}}") == [f"1 {section}.best{message}"]
 
 
-def test_a_fault_in_an_ensemble_is_told_on_its_own_line(tmp_path: Path) -> None:
+def test_a_fault_in_an_ensemble_is_reported_on_its_own_line(tmp_path: Path) -> None:
     text = """
     roles:
       best:
@@ -70,13 +70,13 @@ def test_a_fault_in_an_ensemble_is_told_on_its_own_line(tmp_path: Path) -> None:
           pick: agreement
           judge: haiku
     """
-    assert told(tmp_path, text) == [
+    assert check_text(tmp_path, text) == [
         "6 roles.best.ensemble.judge: nothing is judged where the pick is by agreement: write pick: judge."
     ]
 
 
 def test_a_chain_that_lost_a_model_to_a_mistake_is_not_also_too_short(tmp_path: Path) -> None:
-    assert told(tmp_path, "roles: {best: {chain: [coder, smal], ensemble: {answers: 2}}}") == [
+    assert check_text(tmp_path, "roles: {best: {chain: [coder, smal], ensemble: {answers: 2}}}") == [
         '1 roles.best.chain: unknown model "smal". Did you mean "small"?'
     ]
 
@@ -104,12 +104,12 @@ def test_a_chain_that_lost_a_model_to_a_mistake_is_not_also_too_short(tmp_path: 
         ),
     ],
 )
-def test_a_mistake_in_a_task_is_told(tmp_path: Path, text: str, message: str) -> None:
-    assert told(tmp_path, text) == [message]
+def test_a_mistake_in_a_task_is_reported(tmp_path: Path, text: str, message: str) -> None:
+    assert check_text(tmp_path, text) == [message]
 
 
-def test_a_role_and_a_task_of_one_name_are_told_at_the_task(tmp_path: Path) -> None:
-    assert told(tmp_path, "roles: {code: {chain: [coder]}}\ntasks:\n  code: {chain: [coder]}") == [
+def test_a_role_and_a_task_of_one_name_are_reported_at_the_task(tmp_path: Path) -> None:
+    assert check_text(tmp_path, "roles: {code: {chain: [coder]}}\ntasks:\n  code: {chain: [coder]}") == [
         "3 tasks.code: a role has the same name: callers could mean either."
     ]
 
@@ -152,12 +152,12 @@ class TestGroups:
             ),
         ],
     )
-    def test_a_mistake_in_a_group_is_told(self, tmp_path: Path, fields: str, message: str) -> None:
+    def test_a_mistake_in_a_group_is_reported(self, tmp_path: Path, fields: str, message: str) -> None:
         text = f"groups: [{{{fields}}}]\nroles: {{chat: {{chain: [coder]}}}}\ntasks: {{code: {{chain: [coder]}}}}"
-        (problem,) = told(tmp_path, text)
+        (problem,) = check_text(tmp_path, text)
         assert problem.startswith(message)
 
-    def test_a_pattern_that_nothing_reaches_is_told_at_its_line(self, tmp_path: Path) -> None:
+    def test_a_pattern_that_nothing_reaches_is_reported_at_its_line(self, tmp_path: Path) -> None:
         text = """
         groups:
           - name: all
@@ -165,20 +165,22 @@ class TestGroups:
           - name: main
             match: ["whatsapp:main"]
         """
-        assert told(tmp_path, text) == [
+        assert check_text(tmp_path, text) == [
             "5 groups.main.match: 'whatsapp:main' never gets here: group 'all' comes first and takes '*'."
         ]
 
-    def test_a_second_group_of_one_name_is_told_at_its_line(self, tmp_path: Path) -> None:
+    def test_a_second_group_of_one_name_is_reported_at_its_line(self, tmp_path: Path) -> None:
         text = """
         groups:
           - {name: main, match: [a]}
           - {name: main, match: [b]}
         """
-        assert told(tmp_path, text) == ['3 groups.main: another group is called "main". Give each a name of its own.']
+        assert check_text(tmp_path, text) == [
+            '3 groups.main: another group is called "main". Give each a name of its own.'
+        ]
 
     def test_groups_are_a_list(self, tmp_path: Path) -> None:
-        assert told(tmp_path, "groups: {main: {match: [a]}}") == [
+        assert check_text(tmp_path, "groups: {main: {match: [a]}}") == [
             "1 groups: must be a list, not a mapping. Write it as [one, two]."
         ]
 
@@ -198,9 +200,9 @@ class TestGroups:
         ("tools: maybe", 'tools: must be yes or no, not "maybe".'),
     ],
 )
-def test_a_mistake_in_what_a_model_can_do_is_told(tmp_path: Path, fields: str, message: str) -> None:
+def test_a_mistake_in_the_abilities_of_a_model_is_reported(tmp_path: Path, fields: str, message: str) -> None:
     base = 'backends: {tower: {url: "http://127.0.0.1:1", pool: gpu}}\ntasks: {code: {chain: [m]}}'
-    assert told(tmp_path, f"models: {{m: {{upstream: x, backends: [tower], {fields}}}}}", base) == [
+    assert check_text(tmp_path, f"models: {{m: {{upstream: x, backends: [tower], {fields}}}}}", base) == [
         f"1 models.m.{message}"
     ]
 
@@ -227,8 +229,8 @@ def test_a_mistake_in_what_a_model_can_do_is_told(tmp_path: Path, fields: str, m
         ("privacy: {local_only: perhaps}", '1 privacy.local_only: must be yes or no, not "perhaps".'),
     ],
 )
-def test_a_mistake_in_a_policy_is_told(tmp_path: Path, line: str, message: str) -> None:
-    assert told(tmp_path, line) == [message]
+def test_a_mistake_in_a_policy_is_reported(tmp_path: Path, line: str, message: str) -> None:
+    assert check_text(tmp_path, line) == [message]
 
 
 class TestAddresses:
@@ -257,8 +259,8 @@ class TestAddresses:
             ),
         ],
     )
-    def test_a_mistake_is_told(self, tmp_path: Path, fields: str, message: str) -> None:
-        (problem,) = told(tmp_path, f"backends: {{far: {{{fields}}}}}", "")
+    def test_a_mistake_is_reported(self, tmp_path: Path, fields: str, message: str) -> None:
+        (problem,) = check_text(tmp_path, f"backends: {{far: {{{fields}}}}}", "")
         assert problem.startswith(f"1 backends.far{message}")
 
     @pytest.mark.parametrize(
@@ -275,7 +277,7 @@ class TestAddresses:
         assert config.load(file, environ={}, cwd=tmp_path).catalog.backends["far"].url == url
 
 
-def test_every_problem_of_a_file_is_told_at_once(tmp_path: Path) -> None:
+def test_every_problem_of_a_file_is_reported_at_once(tmp_path: Path) -> None:
     text = """
     roles:
       best: {chain: [coder, small], pattern: "(", ensemble: {answers: 3}}
@@ -289,7 +291,7 @@ def test_every_problem_of_a_file_is_told_at_once(tmp_path: Path) -> None:
     breakers: {consecutive_failures: none}
     retry: {max_retries: 99}
     """
-    assert [line.partition(": ")[0] for line in told(tmp_path, text)] == [
+    assert [line.partition(": ")[0] for line in check_text(tmp_path, text)] == [
         "2 roles.best.pattern",
         "2 roles.best.ensemble.answers",
         "4 tasks.best.chain",

@@ -1,4 +1,4 @@
-"""How the mistakes of a file are told: each once, all of them, in their order, and none with a secret."""
+"""Problems are reported once, all together, in the order of the file, and without a secret."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ import pytest
 
 from openfall import config
 from openfall.config import ConfigError, ConfigProblem
-from tests.config.told import SOUND, told
+from tests.config.problems import VALID, check_text
 
 
-def test_a_key_that_stands_twice_is_told_at_the_second(tmp_path: Path) -> None:
+def test_a_key_that_stands_twice_is_reported_at_the_second(tmp_path: Path) -> None:
     text = """
     backends:
       tower: {pool: gpu, url: http://a}
       desk: {pool: gpu, url: http://b}
       tower: {pool: gpu, url: http://c}
     """
-    assert told(tmp_path, text) == [
+    assert check_text(tmp_path, text) == [
         'openfall.yaml:4 backends: the key "tower" stands twice, first on line 2. Remove one of them.'
     ]
 
 
-def test_a_model_in_two_pools_is_told_at_its_list(tmp_path: Path) -> None:
+def test_a_model_in_two_pools_is_reported_at_its_list(tmp_path: Path) -> None:
     text = """
     backends:
       tower: {pool: gpu, url: http://a}
@@ -36,24 +36,24 @@ def test_a_model_in_two_pools_is_told_at_its_list(tmp_path: Path) -> None:
           - tower
           - far
     """
-    assert told(tmp_path, text) == [
+    assert check_text(tmp_path, text) == [
         "openfall.yaml:7 models.coder.backends: its backends are in different pools (cloud, gpu): one model, one pool."
     ]
 
 
-def test_a_role_with_the_name_of_a_model_is_told(tmp_path: Path) -> None:
+def test_a_role_with_the_name_of_a_model_is_reported(tmp_path: Path) -> None:
     text = """
     backends: {tower: {pool: gpu, url: http://a}}
     models: {coder: {upstream: x, backends: [tower]}, haiku: {upstream: x, backends: [tower]}}
     roles:
       coder: {chain: [haiku, coder]}
     """
-    assert told(tmp_path, text) == [
+    assert check_text(tmp_path, text) == [
         "openfall.yaml:4 roles.coder: a model has the same name: callers could mean either."
     ]
 
 
-def test_an_unknown_name_in_a_list_is_told_on_its_own_line(tmp_path: Path) -> None:
+def test_an_unknown_name_in_a_list_is_reported_on_its_own_line(tmp_path: Path) -> None:
     text = """
     roles:
       chat:
@@ -61,11 +61,11 @@ def test_an_unknown_name_in_a_list_is_told_on_its_own_line(tmp_path: Path) -> No
           - coder
           - codr
     """
-    (problem,) = told(tmp_path, dedent(text) + SOUND["backends"] + "\n" + SOUND["models"])
+    (problem,) = check_text(tmp_path, dedent(text) + VALID["backends"] + "\n" + VALID["models"])
     assert problem == 'openfall.yaml:5 roles.chat.chain: unknown model "codr". Did you mean "coder"?'
 
 
-def test_every_problem_of_a_file_is_told_at_once_in_the_order_of_the_file(tmp_path: Path) -> None:
+def test_every_problem_of_a_file_is_reported_at_once_in_the_order_of_the_file(tmp_path: Path) -> None:
     text = """
     redis: valkey
     bakends: {}
@@ -82,7 +82,7 @@ def test_every_problem_of_a_file_is_told_at_once_in_the_order_of_the_file(tmp_pa
       batch: {expires_after: "${NOPE}"}
     workers: {slots: 0}
     """
-    places = [line.removeprefix("openfall.yaml:").partition(": ")[0] for line in told(tmp_path, text)]
+    places = [line.removeprefix("openfall.yaml:").partition(": ")[0] for line in check_text(tmp_path, text)]
     assert places == [
         "1 redis",
         "2",
@@ -106,7 +106,9 @@ def test_a_backend_that_cannot_be_read_is_not_also_unknown(tmp_path: Path) -> No
     models: {coder: {upstream: x, backends: [tower]}}
     roles: {chat: {chain: [coder]}}
     """
-    assert told(tmp_path, text) == ['openfall.yaml:1 backends.tower.pool: unknown pool "gpuu". Did you mean "gpu"?']
+    assert check_text(tmp_path, text) == [
+        'openfall.yaml:1 backends.tower.pool: unknown pool "gpuu". Did you mean "gpu"?'
+    ]
 
 
 def test_an_error_has_its_problems_as_data_and_as_text(tmp_path: Path) -> None:
@@ -133,27 +135,27 @@ def test_an_error_has_its_problems_as_data_and_as_text(tmp_path: Path) -> None:
         pytest.param("hello", ":1: must be a mapping of keys to values, not a single value", id="prose"),
     ],
 )
-def test_what_is_not_a_configuration_is_told(tmp_path: Path, text: str, message: str) -> None:
-    (problem,) = told(tmp_path, text)
+def test_what_is_not_a_configuration_is_reported(tmp_path: Path, text: str, message: str) -> None:
+    (problem,) = check_text(tmp_path, text)
     assert problem.startswith(f"openfall.yaml{message}")
 
 
-def test_an_unquoted_variable_between_braces_is_told_to_be_quoted(tmp_path: Path) -> None:
-    (problem,) = told(tmp_path, "\nbackends: {tower: {api_key: ${KEY:-}, pool: gpu}}")
+def test_an_unquoted_variable_between_braces_is_reported_with_the_remedy(tmp_path: Path) -> None:
+    (problem,) = check_text(tmp_path, "\nbackends: {tower: {api_key: ${KEY:-}, pool: gpu}}")
     assert problem.endswith('Inside { } and [ ], write "${VAR}" in quotes.')
 
 
-def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_file_that_is_not_there_is_reported(tmp_path: Path) -> None:
     (problem,) = config.check(tmp_path / "no.yaml", environ={}, cwd=tmp_path)
     assert str(problem) == "no.yaml: there is no such file. Name one that exists with --config or $OPENFALL_CONFIG."
 
 
-def test_a_directory_is_told_to_be_unreadable(tmp_path: Path) -> None:
+def test_a_directory_is_reported_as_unreadable(tmp_path: Path) -> None:
     (problem,) = config.check(tmp_path, environ={}, cwd=tmp_path / "elsewhere")
     assert str(problem) == f"{tmp_path}: it cannot be read: Is a directory. Name a file that you may read."
 
 
-def test_a_file_in_another_encoding_is_told_with_its_line(tmp_path: Path) -> None:
+def test_a_file_in_another_encoding_is_reported_with_its_line(tmp_path: Path) -> None:
     file = tmp_path / "openfall.yaml"
     file.write_bytes("# fine\n# schön".encode("latin-1"))
     (problem,) = config.check(file, environ={}, cwd=tmp_path)
@@ -161,7 +163,7 @@ def test_a_file_in_another_encoding_is_told_with_its_line(tmp_path: Path) -> Non
 
 
 def test_a_long_word_is_cut(tmp_path: Path) -> None:
-    (problem,) = told(tmp_path, "backends: {tower: {pool: gpu, url: http://a, slots: " + "x" * 300 + "}}")
+    (problem,) = check_text(tmp_path, "backends: {tower: {pool: gpu, url: http://a, slots: " + "x" * 300 + "}}")
     assert problem.endswith(f'not "{"x" * 40}…".')
 
 
@@ -193,19 +195,19 @@ SECRET = "hunter2hunter2"
     ],
 )
 def test_no_problem_shows_a_secret(tmp_path: Path, text: str) -> None:
-    problems = told(tmp_path, text)
+    problems = check_text(tmp_path, text)
     assert problems
     assert SECRET not in "\n".join(problems)
 
 
-def test_a_key_of_digits_is_told_without_showing_it(tmp_path: Path) -> None:
-    assert told(tmp_path, "backends: {t: {pool: gpu, url: http://a, api_key: 12345678}}") == [
+def test_an_api_key_of_digits_is_reported_without_showing_it(tmp_path: Path) -> None:
+    assert check_text(tmp_path, "backends: {t: {pool: gpu, url: http://a, api_key: 12345678}}") == [
         "openfall.yaml:1 backends.t.api_key: must be text, but what stands here without quotes is a number in YAML. "
         "Put it in quotes."
     ]
 
 
-def test_what_a_variable_held_is_not_shown(tmp_path: Path) -> None:
+def test_the_value_of_a_variable_is_not_shown(tmp_path: Path) -> None:
     file = tmp_path / "openfall.yaml"
     file.write_text("workers: {slots: '${SLOTS}', shutdown_grace: '${SLOTS}'}\nroles: {chat: {urgency: '${SLOTS}'}}")
     problems = config.check(file, environ={"SLOTS": SECRET}, cwd=tmp_path)

@@ -50,21 +50,21 @@ def test_a_configuration_is_shown_whole_with_its_secrets_masked(tmp_path: Path) 
     assert "hunter2" not in text
     assert "0123456789" not in text
     assert text.startswith(f"# In force, from {file}\n")
-    told = yaml.safe_load(text)
-    assert list(told) == [
+    result = yaml.safe_load(text)
+    assert list(result) == [
         "redis", "data", "pools", "backends", "models", "roles", "tasks", "groups", "urgency", "breakers", "retry",
         "open_fall", "privacy", "retention", "limits", "webhooks", "workers",
     ]  # fmt: skip
-    assert told["redis"] == "redis://:…@a/0"
-    assert told["backends"]["maker"]["api_key"] == "sk-ant-…x9Qk"
-    assert "api_key" not in told["backends"]["tower"]
-    assert told["backends"]["tower"]["engine"] == {
+    assert result["redis"] == "redis://:…@a/0"
+    assert result["backends"]["maker"]["api_key"] == "sk-ant-…x9Qk"
+    assert "api_key" not in result["backends"]["tower"]
+    assert result["backends"]["tower"]["engine"] == {
         "model": "/srv/$$a.gguf",
         "context": 2048,
         "parallel": 4,
         "gpu_layers": 0,
     }
-    assert told["models"]["haiku"] == {
+    assert result["models"]["haiku"] == {
         "upstream": "ha$$iku",
         "backends": ["maker"],
         "context": 4096,
@@ -74,19 +74,19 @@ def test_a_configuration_is_shown_whole_with_its_secrets_masked(tmp_path: Path) 
         "images": False,
         "sampling_params": True,
     }
-    assert told["urgency"]["interactive"] == {
+    assert result["urgency"]["interactive"] == {
         "start_within": "5s",
         "expires_after": "2m",
         "min_share": 0.0,
         "max_queued": 10_000,
         "allow_cloud": "yes",
     }
-    assert told["breakers"]["open_for"] == "30s"
-    assert told["retry"] == {"max_retries": 3, "initial_backoff": "1s", "max_backoff": "1m", "retry_budget": 0.2}
-    assert told["privacy"] == {"keep_prompts": False, "local_only": False}
-    assert told["retention"] == {"results": "24h", "unread": "7d"}
-    assert told["limits"] == {"max_prompt": "4MiB", "max_memory": 0.85}
-    assert told["webhooks"] == {"private": False}
+    assert result["breakers"]["open_for"] == "30s"
+    assert result["retry"] == {"max_retries": 3, "initial_backoff": "1s", "max_backoff": "1m", "retry_budget": 0.2}
+    assert result["privacy"] == {"keep_prompts": False, "local_only": False}
+    assert result["retention"] == {"results": "24h", "unread": "7d"}
+    assert result["limits"] == {"max_prompt": "4MiB", "max_memory": 0.85}
+    assert result["webhooks"] == {"private": False}
 
 
 def test_what_is_shown_can_be_loaded_and_means_the_same(tmp_path: Path) -> None:

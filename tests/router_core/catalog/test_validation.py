@@ -48,15 +48,15 @@ def group(name: str, *match: str, **rest: object) -> Group:
 
 
 class TestNames:
-    def test_a_quality_for_a_task_that_does_not_exist_is_told_with_the_nearest(self) -> None:
+    def test_a_quality_for_a_task_that_does_not_exist_is_reported_with_the_nearest(self) -> None:
         model = MODELS["coder"].model_copy(update={"quality": {"code": 0.9, "default": 0.5, "cod": 1.0}})
         assert problems_of(models={"coder": model}, tasks={"code": TaskType(chain=("coder",))}) == [
             "models.coder.quality.cod: unknown task 'cod'. Did you mean 'code'?"
         ]
 
     def test_a_task_with_the_name_of_a_role_is_refused(self) -> None:
-        told = problems_of(roles={"code": Role(chain=CLOUD)}, tasks={"code": TaskType(chain=CLOUD)})
-        assert told == ["tasks.code: a role has the same name: callers could mean either"]
+        result = problems_of(roles={"code": Role(chain=CLOUD)}, tasks={"code": TaskType(chain=CLOUD)})
+        assert result == ["tasks.code: a role has the same name: callers could mean either"]
 
     def test_a_task_with_the_name_of_a_model_is_refused_unless_it_means_just_that_model(self) -> None:
         assert problems_of(tasks={"coder": TaskType(chain=MIXED)}) == [
@@ -69,7 +69,7 @@ class TestNames:
             "tasks.default: 'default' stands for every task in a model's quality, and so for no single one"
         ]
 
-    def test_a_task_with_an_unknown_model_is_told(self) -> None:
+    def test_a_task_with_an_unknown_model_is_reported(self) -> None:
         assert problems_of(tasks={"code": TaskType(chain=("codr",))}) == [
             "tasks.code.chain: unknown model 'codr'. Did you mean 'coder'?"
         ]
@@ -84,34 +84,34 @@ class TestChecks:
 
 
 class TestEnsembles:
-    def told(self, role: dict[str, object], **ensemble: object) -> list[str]:
-        told = {"chain": CLOUD, **role, "ensemble": Ensemble.model_validate(ensemble)}
-        return problems_of(roles={"best": Role.model_validate(told)})
+    def problems(self, role: dict[str, object], **ensemble: object) -> list[str]:
+        result = {"chain": CLOUD, **role, "ensemble": Ensemble.model_validate(ensemble)}
+        return problems_of(roles={"best": Role.model_validate(result)})
 
     def test_more_answers_than_models_are_refused(self) -> None:
-        assert self.told({}, answers=3) == ["roles.best.ensemble.answers: 3 answers from a chain of 2"]
-        assert not self.told({}, answers=2)
+        assert self.problems({}, answers=3) == ["roles.best.ensemble.answers: 3 answers from a chain of 2"]
+        assert not self.problems({}, answers=2)
 
-    def test_a_judge_is_wanted_where_one_judges(self) -> None:
-        assert self.told({}, pick=Pick.JUDGE) == ["roles.best.ensemble: nobody judges: name a model as its judge"]
-        assert not self.told({}, pick=Pick.JUDGE, judge="opus")
+    def test_pick_judge_needs_a_judge(self) -> None:
+        assert self.problems({}, pick=Pick.JUDGE) == ["roles.best.ensemble: it has no judge: name a model as its judge"]
+        assert not self.problems({}, pick=Pick.JUDGE, judge="opus")
 
-    def test_a_judge_who_is_never_asked_is_refused(self) -> None:
-        assert self.told({}, pick=Pick.AGREEMENT, judge="opus") == [
+    def test_an_unused_judge_is_refused(self) -> None:
+        assert self.problems({}, pick=Pick.AGREEMENT, judge="opus") == [
             "roles.best.ensemble.judge: nothing is judged where the pick is by agreement: write pick: judge"
         ]
 
-    def test_an_unknown_judge_is_told(self) -> None:
-        assert self.told({}, pick=Pick.JUDGE, judge="opos") == [
+    def test_an_unknown_judge_is_reported(self) -> None:
+        assert self.problems({}, pick=Pick.JUDGE, judge="opos") == [
             "roles.best.ensemble.judge: unknown model 'opos'. Did you mean 'opus'?"
         ]
 
     def test_a_judge_in_the_cloud_reads_no_local_answers(self) -> None:
         role = {"chain": ("coder", "small"), "local_only": True}
-        assert self.told(role, pick=Pick.JUDGE, judge="haiku") == [
+        assert self.problems(role, pick=Pick.JUDGE, judge="haiku") == [
             "roles.best.ensemble.judge: its jobs may only go to local models, and this one is not"
         ]
-        assert not self.told(role, pick=Pick.JUDGE, judge="small")
+        assert not self.problems(role, pick=Pick.JUDGE, judge="small")
 
 
 class TestLocalOnly:
@@ -121,7 +121,7 @@ class TestLocalOnly:
         ]
         assert not problems_of(roles={"diary": Role(chain=MIXED, local_only=True)})
 
-    def test_what_is_wrong_with_a_model_is_told_only_there(self) -> None:
+    def test_a_problem_of_a_model_is_reported_only_there(self) -> None:
         models = {"lost": ModelSpec(upstream="x", backends=("moon",))}
         assert problems_of(models=models, roles={"diary": Role(chain=("lost",), local_only=True)}) == [
             "models.lost.backends: unknown backend 'moon'. Known: provider, tower."
@@ -152,20 +152,20 @@ class TestGroups:
         assert not problems_of(groups=(group("all", "*"),))
 
     def test_a_group_chooses_its_models_in_one_way(self) -> None:
-        told = problems_of(
+        result = problems_of(
             roles={"chat": Role(chain=CLOUD)},
             tasks={"code": TaskType(chain=CLOUD)},
             groups=(group("main", "a", role="chat", task="code", chain=CLOUD),),
         )
-        assert told == ["groups.main: it names a role and a task and a chain: only one of them can choose the models"]
+        assert result == ["groups.main: it names a role and a task and a chain: only one of them can choose the models"]
 
     def test_what_a_group_names_must_exist(self) -> None:
-        told = problems_of(
+        result = problems_of(
             roles={"chat": Role(chain=CLOUD)},
             tasks={"code": TaskType(chain=CLOUD)},
             groups=(group("a", "a", role="chta"), group("b", "b", task="cod"), group("c", "c", chain=("haikou",))),
         )
-        assert told == [
+        assert result == [
             "groups.a.role: unknown role 'chta'. Did you mean 'chat'?",
             "groups.b.task: unknown task 'cod'. Did you mean 'code'?",
             "groups.c.chain: unknown model 'haikou'. Did you mean 'haiku'?",
@@ -248,10 +248,10 @@ class TestOpenFall:
         assert not problems_of(open_fall={"remedies": {word: remedies for word in Urgency}})
 
     def test_every_urgency_has_its_list(self) -> None:
-        told = problems_of(open_fall={"remedies": {Urgency.INTERACTIVE: ("hold",), Urgency.BATCH: ("hold",)}})
-        assert told == [f"open_fall.background: {self.ENDS}"]
+        result = problems_of(open_fall={"remedies": {Urgency.INTERACTIVE: ("hold",), Urgency.BATCH: ("hold",)}})
+        assert result == [f"open_fall.background: {self.ENDS}"]
 
-    def test_who_stands_in_is_a_model(self) -> None:
+    def test_a_default_fallback_is_a_model(self) -> None:
         assert problems_of(open_fall={"default_fallbacks": ("haiku", "smal")}) == [
             "open_fall.default_fallbacks: unknown model 'smal'. Did you mean 'small'?"
         ]
@@ -259,7 +259,7 @@ class TestOpenFall:
             "open_fall.default_fallbacks: a model stands in it twice"
         ]
 
-    def test_what_comes_back_at_once_is_no_more_than_what_may_at_most(self) -> None:
+    def test_release_initial_is_at_most_release_max(self) -> None:
         assert problems_of(open_fall={"release_initial": 3, "release_max": 2}) == [
             "open_fall.release.initial: 3 is more than max, which is 2"
         ]
@@ -276,7 +276,7 @@ class TestOpenFall:
         with pytest.raises(ValidationError, match="at most 4096 characters"):
             OpenFallPolicy(canned_reply="x" * 4097)
 
-    def test_no_pool_has_the_name_of_the_queue_of_what_fell(self) -> None:
+    def test_no_pool_has_the_name_of_the_degrade_queue(self) -> None:
         assert problems_of(pools={"gpu": {}, "cloud": {}, "degrade": {}}) == [
             "pools.degrade: the queue of jobs that nothing can serve has this name"
         ]
@@ -291,19 +291,19 @@ class TestUrgencies:
         assert not problems_of(backends=BACKENDS | {"tower": tower.model_copy(update={"reserved_interactive": 1})})
 
     def test_what_is_less_urgent_gets_a_share_but_does_not_starve_the_interactive(self) -> None:
-        def told(**shares: float) -> list[str]:
+        def result(**shares: float) -> list[str]:
             policies = {
                 word: {"start_within": 5, "expires_after": 60, "min_share": shares.get(word, 0)} for word in Urgency
             }
             return problems_of(urgency=policies)
 
-        assert told(interactive=0.1, background=0.85) == [
+        assert result(interactive=0.1, background=0.85) == [
             "urgency.interactive.min_share: it goes before all others as it is: a share is for the less urgent"
         ]
-        assert told(background=0.5, batch=0.5) == [
+        assert result(background=0.5, batch=0.5) == [
             "urgency: shares of 1 together: more than 0.9 starve the interactive jobs"
         ]
-        assert not told(background=0.5, batch=0.4)
+        assert not result(background=0.5, batch=0.4)
 
     def test_every_urgency_has_a_policy(self) -> None:
         policy = {"start_within": 5, "expires_after": 60}

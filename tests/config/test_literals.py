@@ -24,7 +24,7 @@ from openfall.config.scalars import rate
         ("2 per 7d", (2, 604_800.0)),
     ],
 )
-def test_a_rate_is_so_many_in_so_many_seconds(word: str, meaning: tuple[int, float]) -> None:
+def test_a_rate_is_a_number_of_events_and_seconds(word: str, meaning: tuple[int, float]) -> None:
     assert parse_rate(word) == meaning
     assert parse_rate(format_rate(meaning)) == meaning
 
@@ -33,11 +33,11 @@ def test_a_rate_is_so_many_in_so_many_seconds(word: str, meaning: tuple[int, flo
     "word",
     ["", "often", "1", "1 per", "1 per day", "0 per 1m", "1 per 0s", "-1 per 1m", "1.5 per 1m", "1/10m", "1 per "],
 )
-def test_what_is_no_rate_is_not_guessed_at(word: str) -> None:
+def test_text_that_is_not_a_rate_is_refused(word: str) -> None:
     assert parse_rate(word) is None
 
 
-def test_a_rate_that_cannot_be_read_is_told() -> None:
+def test_a_rate_that_cannot_be_read_is_reported() -> None:
     page = Document(Path("openfall.yaml"), {"MANY": "2 per 1m"})
     read = [rate.read(Node(page, "a", 1, yaml.compose(word))) for word in ("1 per 10m", '"${MANY}"', "often")]
     assert read == [(1, 600.0), (2, 60.0), None]
@@ -69,9 +69,7 @@ def test_a_model_that_a_variable_names_stands_once_in_a_chain(
 
 
 @pytest.mark.parametrize(("word", "cloud"), [("yes", "yes"), ("On", "yes"), ("no", "no"), ("when_late", "when_late")])
-def test_whether_an_urgency_may_use_the_cloud_is_said_in_any_word_of_yaml(
-    tmp_path: Path, word: str, cloud: str
-) -> None:
+def test_allow_cloud_accepts_every_boolean_word_of_yaml(tmp_path: Path, word: str, cloud: str) -> None:
     file = tmp_path / "openfall.yaml"
     file.write_text(f"urgency: {{batch: {{allow_cloud: {word}}}}}")
     first = config.load(file, environ={}, cwd=tmp_path)
