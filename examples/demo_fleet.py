@@ -154,7 +154,7 @@ def environment(data: Path) -> dict[str, str]:
 async def running(environ: Mapping[str, str], on_event: Callable[[Mapping[str, Any]], None]) -> AsyncIterator[Fleet]:
     """Start a fleet, and stop it when the block ends. Raises `FleetFailed` if it cannot start."""
     fleet = Fleet(on_event, Path(environ["OPENFALL_DEMO_DATA"]) / "up.log")
-    command = [sys.executable, "-m", "openfall.workers", "up", "--config", str(CONFIG), "--json", "--quiet"]
+    command = [sys.executable, "-m", "openfall.workers", "up", "--config", str(CONFIG), "--quiet"]
     with fleet.log.open("wb") as log:
         # Ctrl-C reaches only the demo, which stops the fleet in good order: the fleet has a session of its own.
         process = await asyncio.create_subprocess_exec(

@@ -1,10 +1,10 @@
-"""`python -m openfall.workers VERB`: see `workers.verbs`."""
+"""`python -m openfall.workers COMMAND`: see `workers.commands`."""
 
 import signal
 import sys
 
 if __name__ == "__main__":
-    # Until a verb catches it, a Ctrl-C just ends the process: no traceback while modules are being read.
+    # Ctrl-C while modules are imported ends the process without a traceback. A command installs its own handler later.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
     from openfall.workers.commands import main

@@ -10,9 +10,8 @@ import asyncio
 import logging
 import signal
 import sys
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from openfall import config
 from openfall.router_core.catalog.errors import UnknownName
@@ -22,7 +21,7 @@ from openfall.workers.local.errors import LocalError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one verb. Every error that a person can cause or mend is one line on standard error."""
+    """Run one command and return its exit code. Every error that a user can fix is one line on standard error."""
     args = sys.argv[1:] if argv is None else list(argv)
     if args[:1] == ["engine"]:
         from openfall.workers.local.engine_process import main as engine
@@ -36,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         stream=sys.stderr,
     )
     try:
-        return _VERBS[options.verb](options)
+        return _work(options) if options.command == "work" else _up(options)
     except (config.ConfigError, UnknownName, ValueError) as error:
         return _fail(error, 2)
     except (StoreUnreachable, config.NoRedis) as error:
@@ -47,21 +46,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="openfall", allow_abbrev=False, description=__doc__)
-    verbs = parser.add_subparsers(dest="verb", required=True)
+    commands = parser.add_subparsers(dest="command", required=True)
     common = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     common.add_argument("--config", type=Path, help="an openfall.yaml")
-    common.add_argument("--quiet", action="store_true", help="say only what went wrong")
-    told = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    told.add_argument("--json", action="store_true", help="what happens, as JSON lines on standard output (always so)")
-    work = verbs.add_parser("work", parents=[common], allow_abbrev=False, help="carry out the jobs of one pool")
-    work.add_argument("pool", help="which workers' side: a name under `pools:`, such as gpu or cloud")
+    common.add_argument("--quiet", action="store_true", help="log warnings and errors only")
+    work = commands.add_parser("work", parents=[common], allow_abbrev=False, help="run the jobs of one pool")
+    work.add_argument("pool", help="a name under `pools:`, such as gpu or cloud")
     work.add_argument("--backend", help="call only this backend of the pool")
-    work.add_argument("--slots", type=int, help="calls at once")
-    work.add_argument("--procs", type=int, help="supervised processes")
-    work.add_argument("--burst", action="store_true", help="stop when nothing is left to do")
-    work.add_argument("--announce", action="store_true", help='write {"event": "ready"} on standard output when ready')
-    up = verbs.add_parser("up", parents=[common, told], allow_abbrev=False, help="start everything on this machine")
-    up.add_argument("--parent", type=int, help="stop when this process ends")
+    work.add_argument("--slots", type=int, help="maximum concurrent calls")
+    work.add_argument("--procs", type=int, help="number of supervised processes")
+    work.add_argument("--burst", action="store_true", help="stop when the queues are empty")
+    work.add_argument("--announce", action="store_true", help='write {"event": "ready"} to standard output when ready')
+    up = commands.add_parser("up", parents=[common], allow_abbrev=False, help="start everything on this machine")
+    up.add_argument("--parent", type=int, metavar="PID", help="stop when this process ends")
     return parser
 
 
@@ -77,11 +74,17 @@ def _work(options: argparse.Namespace) -> int:
         from openfall.workers import supervision
 
         if options.pool != DEGRADE:
-            loaded.catalog.models_of(options.pool)  # before any process is started
+            loaded.catalog.models_of(options.pool)  # an unknown pool fails before any process starts
         config.redis_url(loaded.settings)
         return asyncio.run(supervision.plan_pool(loaded, options.pool, sys.argv[1:], options.procs))
-    wish = WorkerOptions(pool=options.pool, backend=options.backend, slots=options.slots, burst=options.burst)
-    _run(process.run(ConfigWatcher(loaded, wish).plan(_announce if options.announce else lambda: None)))
+    worker_options = WorkerOptions(pool=options.pool, backend=options.backend, slots=options.slots, burst=options.burst)
+    work = process.run(ConfigWatcher(loaded, worker_options).plan(_announce if options.announce else lambda: None))
+    if sys.platform == "win32":
+        asyncio.run(work)
+    else:
+        import uvloop
+
+        uvloop.run(work)
     return 0
 
 
@@ -95,24 +98,9 @@ def _up(options: argparse.Namespace) -> int:
 
 
 def _announce() -> None:
-    print('{"event": "ready"}', flush=True)  # noqa: T201 - for the process that started this one
-
-
-def _run(work: Coroutine[Any, Any, None]) -> None:
-    if sys.platform == "win32":
-        asyncio.run(work)
-    else:
-        import uvloop
-
-        uvloop.run(work)
-
-
-_VERBS: dict[str, Callable[[argparse.Namespace], int]] = {
-    "work": _work,
-    "up": _up,
-}
+    print('{"event": "ready"}', flush=True)  # noqa: T201 - the supervisor reads it
 
 
 def _fail(error: Exception, code: int) -> int:
-    print(error, file=sys.stderr)  # noqa: T201 - the one line a person reads
+    print(error, file=sys.stderr)  # noqa: T201 - the one line for the user
     return code

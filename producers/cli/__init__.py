@@ -37,7 +37,7 @@ COMMANDS = {
     "inbox": ("inbox", "What came of the jobs that name an inbox."),
     "outbox": ("outbox", "What is still to be posted, and what was given up."),
     "config": ("config", "Check a configuration; show what it comes to; help an editor."),
-    "work": ("up", "Carry out the jobs of one pool."),
+    "work": ("work", "Carry out the jobs of one pool."),
 }
 """In the order in which help shows them: the module with the command, loaded when it is used, and what it does."""
 
