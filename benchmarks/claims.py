@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from hashlib import sha1
 from typing import Any
 
 import click
@@ -34,7 +33,7 @@ from openfall.router_core.state import scripts
 from openfall.router_core.state.breakers import BreakerOverride, force_breaker
 from openfall.router_core.state.claims import Delivery
 from openfall.router_core.state.jobs import JobStore, SubmitTerms
-from openfall.router_core.state.redis_connection import RedisConnection
+from openfall.router_core.state.redis_connection import RedisConnection, pack_arguments
 from openfall.router_core.state.settlement import CallReport, DeliveryOutcome
 from openfall.router_core.state.subscription import BackendCapacity, QueueSubscription, WorkerIdentity
 from openfall.router_core.state.worker_queue import WorkerQueue
@@ -61,21 +60,22 @@ CUTS = (
 
 
 class BareLink:
-    """A link whose claims know nothing of breakers."""
+    """A connection whose claims do not read breakers."""
 
     def __init__(self, link: RedisConnection) -> None:
-        text = scripts.load("claim").text.decode()
+        claim = scripts.load("claim")
+        text = claim.library.decode()
         for part, instead in CUTS:
             if text.count(part) != 1:
                 raise BenchmarkError(f"claim.lua has changed: {part!r} is not once in it")
             text = text.replace(part, instead)
-        self._link, self.text = link, text
-        self._sha = sha1(text.encode(), usedforsecurity=False).hexdigest()
+        self._link, self._function = link, f"{claim.function}_bare"
+        self.library = text.replace(claim.function, self._function)
 
-    async def script(self, name: str, *args: Any) -> Any:
+    async def script(self, name: str, arguments: Any, *bodies: Any) -> Any:
         if name != "claim":
-            return await self._link.script(name, *args)
-        return await self._link.command("EVALSHA", self._sha, 0, "", *args)
+            return await self._link.script(name, arguments, *bodies)
+        return await self._link.command("FCALL", self._function, 0, "", pack_arguments(arguments), *bodies)
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ class Bench:
 
     def durations(self) -> list[int]:
         told = self.store.slowlog_get(BATCH * 4)
-        return [row["duration"] for row in told if row["command"].startswith(b"EVALSHA")]
+        return [row["duration"] for row in told if row["command"].startswith(b"FCALL")]
 
     async def claims(self, worker: WorkerQueue) -> list[int]:
         for _ in range(BATCH):
@@ -199,8 +199,8 @@ NO_CALL, WELL, FAILING = "no call was made", "the call went well", "every third 
 async def measure(link: RedisConnection, store: Redis, turns: int, console: Console) -> list[Sheet]:
     """All variants in turns: claims for each number of queues, and settles."""
     bench, bare = Bench(link, store), BareLink(link)
-    await link.command("SCRIPT", "LOAD", bare.text)
-    await link.load("accept", "claim", "settle", "force")
+    await link.command("FUNCTION", "LOAD", "REPLACE", bare.library)
+    await link.load("accept", "claim", "settle", "breaker_force")
     store.config_set("slowlog-log-slower-than", 0)
     store.config_set("slowlog-max-len", BATCH * 4)
     claims = {(queues, name): Measured([]) for queues in QUEUES for name in VARIANTS}

@@ -42,7 +42,7 @@ class Gate:
 
     def close_at(self, script: str, step: Step, word: str = "") -> None:
         """Hold the next call of a script; one whose reply has this word in it, if it is held there."""
-        self._script, self._step, self._word = scripts.load(script).sha.encode(), step, word.encode()
+        self._script, self._step, self._word = scripts.load(script).function.encode(), step, word.encode()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection, to its end."""
@@ -60,7 +60,7 @@ class Gate:
 
     def stops(self, command: list[bytes]) -> bool:
         """Whether this is the call to be held."""
-        return bool(self._script) and command[0] == b"EVALSHA" and command[1] == self._script
+        return bool(self._script) and command[0] == b"FCALL" and command[1] == self._script
 
     @property
     def asked(self) -> bool:

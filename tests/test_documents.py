@@ -34,7 +34,7 @@ def test_every_link_leads_to_a_file(document: Path) -> None:
 
 
 def test_every_key_in_redis_is_described() -> None:
-    told = text("docs/architecture.md")
+    told = text("docs/redis.md")
     for name, key in vars(keys).items():
         if name.isupper() and isinstance(key, str):
             assert key in told, name

@@ -89,7 +89,7 @@ def degrade_worker(watch: FleetCache, terms: OutboxSettings, stack: contextlib.A
 
 async def _last_result(link: RedisConnection, key: str) -> Result | None:
     try:
-        told = await link.command("GET", keys.LAST + key)
+        told = await link.command("GET", keys.LAST_ANSWER + key)
     except StoreUnreachable:  # no fault of the job's: the next remedy of its list will do
         return None
     return None if told is None else unpack_result("", told)

@@ -42,8 +42,9 @@ from openfall.workers.worker import StopMode, Worker, WorkerSettings
 log = logging.getLogger("openfall.worker")
 
 SCRIPTS = (
-    "claim", "settle", "beat", "reap", "sweep", "move", "survey", "probe", "emit", "finish", "ticket", "release",
-    "press", "outbox_take", "outbox_end", "notice_turn", "close",
+    "claim", "settle", "beat", "reap", "sweep", "move", "fleet_snapshot", "breaker_probe_result", "append_events",
+    "finish", "adopt_rq_job", "held_release", "memory_pressure", "outbox_claim", "outbox_settle", "notice_admit",
+    "incident_close",
 )  # fmt: skip
 
 

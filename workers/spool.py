@@ -29,7 +29,15 @@ class Spool:
         path = self.directory / f"{settle.id}.{settle.token}.json"
         draft = path.with_suffix(f".draft-{os.getpid()}")
         with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            file.write(orjson.dumps({"id": settle.id, "token": settle.token, "args": [_pack(a) for a in settle.args]}))
+            file.write(
+                orjson.dumps(
+                    {
+                        "id": settle.id,
+                        "token": settle.token,
+                        "args": [base64.b64encode(arg).decode() for arg in settle.args],
+                    }
+                )
+            )
             file.flush()
             os.fsync(file.fileno())
         draft.rename(path)
@@ -50,10 +58,10 @@ class Spool:
         """One settle; None when another worker has just delivered it; `UnreadableSpool` when it is none."""
         try:
             told = orjson.loads(path.read_bytes())
-            return Settlement(told["id"], told["token"], tuple(_unpack(a) for a in told["args"]))
+            return Settlement(told["id"], told["token"], tuple(base64.b64decode(arg) for arg in told["args"]))
         except FileNotFoundError:
             return None
-        except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             raise UnreadableSpool(f"{path}: {error}") from error
 
     def drop(self, path: Path) -> None:
@@ -73,15 +81,3 @@ def _written(path: Path) -> float:
         return path.stat().st_mtime
     except FileNotFoundError:
         return 0.0
-
-
-def _pack(arg: str | bytes | int) -> object:
-    return {"b64": base64.b64encode(arg).decode()} if isinstance(arg, bytes) else arg
-
-
-def _unpack(arg: object) -> str | bytes | int:
-    if isinstance(arg, dict):
-        return base64.b64decode(arg["b64"])
-    if isinstance(arg, str | int):
-        return arg
-    raise TypeError(f"an argument of type {type(arg).__name__}")

@@ -84,7 +84,7 @@ def gather(case: Case, log: Path, client: Any) -> Evidence:
     evidence.changes = sorted(_changes(case, client), key=lambda change: change.at)
     cooling = client.hget("of:blocked", f"{case.name}/{case.name} cool")
     evidence.cooling = None if cooling is None else float(cooling)
-    evidence.left = [job for job in client.zrange("of:open", 0, -1) if job in set(ids)]
+    evidence.left = [job for job in client.zrange("of:unfinished", 0, -1) if job in set(ids)]
     return evidence
 
 

@@ -130,12 +130,12 @@ async def drill(place: Fleet, name: str, count: int, say: Say) -> Verdict:
     async with AsyncOpenfall(config=loaded, producer="drill") as llm:
         jobs = await _put_in(llm, name, count)
         say(f"{name}: {len(jobs):,} jobs are in")
-        await _until(lambda: not place.client.zcard("of:open"), ENDED)
+        await _until(lambda: not place.client.zcard("of:unfinished"), ENDED)
         healed = await _heal(place, name)
         say(f"{name}: no job waits; mended")
         await _until(lambda: _is_well(place.client), CLOSED)
         after = await _put_in(llm, name, AFTER, "after")
-        await _until(lambda: not place.client.zcard("of:open"), ENDED)
+        await _until(lambda: not place.client.zcard("of:unfinished"), ENDED)
     dead = [worker for worker in place.workers if worker.popen.poll() is not None]
     if dead:
         raise BenchmarkError(f"a worker ended: {dead[0].said}")

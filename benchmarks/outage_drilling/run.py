@@ -174,6 +174,6 @@ async def _drained(place: Stage) -> None:
 def _left(place: Stage) -> tuple[int, ...] | None:
     """Open jobs, incidents, posts, and settles on disk; None while the server does not say."""
     with place.store.client() as client, suppress(redis.RedisError):
-        told = (client.zcard("of:open"), client.hlen("of:incidents"), client.zcard("of:outbox"))
+        told = (client.zcard("of:unfinished"), client.hlen("of:incidents"), client.zcard("of:outbox"))
         return (*map(int, told), place.spooled())
     return None

@@ -56,7 +56,7 @@ def look(store: Store) -> dict[str, int] | None:
     """How many jobs are where; None while the server does not say."""
     with store.client() as client:
         try:
-            accepted, open_ = client.hget("of:counters", "accepted"), client.zcard("of:open")
+            accepted, open_ = client.hget("of:counters", "accepted"), client.zcard("of:unfinished")
             held, waiting = client.zcard("rq:deferred:degrade"), client.llen("rq:queue:degrade")
         except redis.RedisError:
             return None

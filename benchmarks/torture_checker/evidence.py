@@ -17,7 +17,7 @@ ENDS = ("finished", "failed", "canceled")
 """rq's terminal registries: a job that has ended is in one of them."""
 
 WAITING_LISTS = ("rq:queue:*",)
-WAITING_SETS = ("rq:wip:*", "rq:scheduled:*", "rq:deferred:*", "of:scheduled:*", "of:suspects:*", "of:open")
+WAITING_SETS = ("rq:wip:*", "rq:scheduled:*", "rq:deferred:*", "of:scheduled:*", "of:suspects:*", "of:unfinished")
 """Where a job waits or runs. After the run, nowhere."""
 
 AT_ONCE = 500

@@ -96,7 +96,7 @@ class Store:
         """Jobs without a result; None while the server does not say."""
         with self.client() as client:
             try:
-                return int(client.zcard("of:open"))
+                return int(client.zcard("of:unfinished"))
             except redis.RedisError:
                 return None
 

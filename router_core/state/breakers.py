@@ -80,8 +80,8 @@ def _breaker(target: str, row: Mapping[str, bytes], blocked: Mapping[str, str]) 
         epoch=int(told.get("epoch", 0)),
         since=int(told.get("since", 0)) / 1000,
         why=told.get("why", ""),
-        open_count=int(told.get("opens", 0)),
-        consecutive_failures=int(told.get("run", 0)),
+        open_count=int(told.get("open_count", 0)),
+        consecutive_failures=int(told.get("consecutive_failures", 0)),
         until=_end(told.get("until", "0")) if state is BreakerState.OPEN else None,
         forced=forced or None,
         forced_until=_end(forced_until or "0"),
@@ -97,7 +97,7 @@ def _end(told: str) -> float | None:
 
 async def breaker_history(link: RedisConnection, most: int = 50) -> list[BreakerChange]:
     """The last changes of any breaker, newest first."""
-    rows = await link.command("LRANGE", keys.HISTORY, 0, most - 1)
+    rows = await link.command("LRANGE", keys.BREAKER_HISTORY, 0, most - 1)
     told = map(from_json, rows)
     return [
         BreakerChange(row["at"] / 1000, row["target"], BreakerState(row["from"]), BreakerState(row["to"]), row["why"])
@@ -122,14 +122,15 @@ async def force_breaker(
     Forced open, nobody calls and nobody probes; when its time is over a probe finds out. Forced closed, everybody
     calls, and what comes of it does not open it.
     """
-    lasts = 0 if word.seconds is None else max(1, int(word.seconds * 1000))
-    reply = await link.script("force", target, word.state, word.why, lasts, policy_arguments(policy))
+    duration_ms = None if word.seconds is None else max(1, int(word.seconds * 1000))
+    arguments = {"target": target, "state": word.state, "why": word.why, "duration_ms": duration_ms}
+    reply = await link.script("breaker_force", arguments, policy_arguments(policy))
     return BreakerState(reply[0].decode())
 
 
 async def reset_breaker(link: RedisConnection, target: str, policy: BreakerPolicy) -> BreakerState:
     """Take an operator's word back. An open breaker is probed at once."""
-    reply = await link.script("force", target, "auto", "", 0, policy_arguments(policy))
+    reply = await link.script("breaker_force", {"target": target, "state": "auto"}, policy_arguments(policy))
     return BreakerState(reply[0].decode())
 
 
@@ -145,8 +146,13 @@ class ProbeResult:
 
 async def report_probe(link: RedisConnection, probe: Probe, probed: ProbeResult, policy: BreakerPolicy) -> BreakerState:
     """Tell what a probe came to; without effect once another was handed out. Returns the breaker's state."""
-    reply = await link.script(
-        "probe", probe.target, probe.token, probed.signal, probed.detail, round(probed.cooldown_seconds * 1000),
-        probed.jitter, policy_arguments(policy),
-    )  # fmt: skip
+    arguments = {
+        "target": probe.target,
+        "token": probe.token,
+        "signal": probed.signal,
+        "detail": probed.detail,
+        "cooldown_ms": round(probed.cooldown_seconds * 1000),
+        "jitter": probed.jitter,
+    }
+    reply = await link.script("breaker_probe_result", arguments, policy_arguments(policy))
     return BreakerState(reply[0].decode())

@@ -21,9 +21,9 @@ from openfall.router_core.state import keys
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.settlement import (
     CallReport,
-    bucket_ms,
     encode_call,
     policy_arguments,
+    slot_ms,
 )
 from openfall.router_core.vocabulary import (
     CallSignal,
@@ -73,8 +73,8 @@ async def report_external_call(link: RedisConnection, catalog: Catalog, made: Ex
 
     A call that began before the breaker last changed tells the breaker nothing; the ledger counts it all the same.
     """
-    words = encode_call(_call(catalog, made), bucket_ms(catalog.breakers))
-    reply = await link.script("report", words, policy_arguments(catalog.breakers))
+    arguments = {"call": encode_call(_call(catalog, made), slot_ms(catalog.breakers))}
+    reply = await link.script("external_call", arguments, policy_arguments(catalog.breakers))
     return bool(reply[0])
 
 

@@ -40,7 +40,7 @@ async def remember_loaded(link: RedisConnection, backend: str, models: Iterable[
 
 async def try_lock(link: RedisConnection, what: str, seconds: float) -> bool:
     """True for the first of the whole fleet that asks within `seconds`: one looks for all."""
-    taken = await link.command("SET", f"{keys.LOOKING}{what}", 1, "NX", "PX", int(seconds * 1000))
+    taken = await link.command("SET", f"{keys.LOCK}{what}", 1, "NX", "PX", int(seconds * 1000))
     return taken is not None
 
 
@@ -64,13 +64,16 @@ async def check_memory(link: RedisConnection, limit: float) -> str:
 
     Without a `maxmemory` nothing is ever refused.
     """
-    told = await link.script(
-        "press", limit, int(MEMORY_CHECK_INTERVAL_SECONDS * 800), int(MEMORY_PRESSURE_TTL_SECONDS * 1000)
-    )
+    arguments = {
+        "max_share": limit,
+        "check_ms": int(MEMORY_CHECK_INTERVAL_SECONDS * 800),
+        "pressure_ms": int(MEMORY_PRESSURE_TTL_SECONDS * 1000),
+    }
+    told = await link.script("memory_pressure", arguments)
     return str(told.decode())
 
 
 async def fetch_memory_pressure(link: RedisConnection) -> str | None:
     """Why nothing is accepted now; None: it is."""
-    told = await link.command("GET", keys.PRESSURE)
+    told = await link.command("GET", keys.MEMORY_PRESSURE)
     return None if told is None else str(told.decode())

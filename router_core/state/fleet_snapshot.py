@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +18,7 @@ from openfall.router_core.routing.fleet_state import (
 )
 from openfall.router_core.state.breakers import NEVER
 from openfall.router_core.state.redis_connection import RedisConnection
-from openfall.router_core.state.settlement import WINDOW_SLOTS, bucket_ms
+from openfall.router_core.state.settlement import WINDOW_SLOTS, slot_ms
 from openfall.router_core.state.subscription import backends_for
 from openfall.router_core.vocabulary import (
     BlockReason,
@@ -83,18 +83,21 @@ class FleetSnapshot:
         return self.fleet_states[urgency]
 
 
-def _asked(catalog: Catalog) -> Iterator[str | int]:
-    for alias in catalog.models:
-        yield alias
-        yield ",".join(map(str, backends_for(catalog, alias)))
-        queues = [catalog.queue(alias, urgency) for urgency in Urgency]
-        yield len(queues)
-        yield from queues
+def _asked(catalog: Catalog) -> list[dict[str, Any]]:
+    return [
+        {
+            "model": alias,
+            "backends": [backend.as_argument() for backend in backends_for(catalog, alias)],
+            "queues": [catalog.queue(alias, urgency) for urgency in Urgency],
+        }
+        for alias in catalog.models
+    ]
 
 
 async def fetch_fleet_snapshot(link: RedisConnection, catalog: Catalog) -> FleetSnapshot:
     """Look at everything that the catalog names."""
-    reply = await link.script("survey", WINDOW_SLOTS, bucket_ms(catalog.breakers), *_asked(catalog))
+    arguments = {"window_slots": WINDOW_SLOTS, "slot_ms": slot_ms(catalog.breakers), "models": _asked(catalog)}
+    reply = await link.script("fleet_snapshot", arguments)
     now, switch, loaded, health, elsewhere, models = reply
     at = int(now) / 1000
     found = _Findings(catalog, at, _said(loaded), _said(health), bool(switch) or catalog.local_only)
@@ -202,10 +205,10 @@ class _Findings:
 
     def _by_breaker(self, block: str, words: str, obstacle: BlockReason) -> Blocked | None:
         kind, _, rest = block.partition(" ")
-        if kind not in ("open", "probe"):
+        if kind not in ("open", "half_open"):
             return None
         until = int(rest) / 1000
-        if kind == "probe" or until <= self.now:  # a probe is on its way: soon, if it is answered
+        if kind == "half_open" or until <= self.now:  # a probe is on its way: soon, if it is answered
             return Blocked(obstacle, max(until, self.now + 1.0), words.replace("STATE", "half open", 1))
         return Blocked(obstacle, _unless_for_ever(until), words.replace("STATE", "open", 1))
 

@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.state import keys
@@ -148,7 +149,7 @@ async def count_held(link: RedisConnection) -> int:
 
 async def replay_held(link: RedisConnection, job_id: str) -> str:
     """Put a held job back into its queue. Returns the state it is in now; `UnknownJob`."""
-    state = (await link.script("replay", job_id))[0].decode()
+    state = (await link.script("held_replay", {"id": job_id}))[0].decode()
     if state == "gone":
         raise UnknownJob(job_id)
     return str(state)
@@ -160,7 +161,7 @@ async def drop_held(link: RedisConnection, job: HeldJob) -> bool:
     result = Result(id=job.id, status=Status.CANCELLED, error=ErrorClass.CANCELLED, detail=why)
     if not await fetch_held(link, [job.id]):
         return False
-    return await end_job(link, result, rq_status="canceled", seen_deliveries=job.deliveries)
+    return await end_job(link, result, rq_status="canceled", expected_deliveries=job.deliveries)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,10 +177,11 @@ class ReleaseBudget:
 async def release_held(link: RedisConnection, offers: Iterable[ReleaseBudget], first: int) -> list[tuple[str, str]]:
     """Let held jobs go to the models on offer: `first` at once, one more for each answered since the breaker of
     its model closed. Returns their ids and queues. Two workers that do it at once do it once."""
-    told = [part for offer in offers for part in _told_offer(offer)]
-    reply = await link.script("release", first, *told)
+    arguments = {"first": first, "budgets": [_budget(offer) for offer in offers]}
+    reply = await link.script("held_release", arguments)
     return [(job_id.decode(), queue.decode()) for job_id, queue in reply]
 
 
-def _told_offer(offer: ReleaseBudget) -> tuple[str | int, ...]:
-    return (offer.model, offer.pool, offer.max_jobs, ",".join(offer.urgencies))
+def _budget(offer: ReleaseBudget) -> dict[str, Any]:
+    urgencies = [urgency for urgency in Urgency if urgency in offer.urgencies]  # the most urgent first
+    return {"model": offer.model, "pool": offer.pool, "max_jobs": offer.max_jobs, "urgencies": urgencies}

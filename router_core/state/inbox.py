@@ -63,7 +63,14 @@ class InboxReader:
         own: list[str] = []
         while True:
             after = f"({own[-1]}" if own else "-"
-            page = await self._link.script("keep", self._name, self._reader, BATCH_SIZE, after)
+            arguments = {
+                "inbox": self._name,
+                "group": GROUP,
+                "reader": self._reader,
+                "limit": BATCH_SIZE,
+                "after": after,
+            }
+            page = await self._link.script("inbox_heartbeat", arguments)
             own += [entry.decode() for entry in page]
             if len(page) < BATCH_SIZE:
                 return own
@@ -98,7 +105,8 @@ class InboxReader:
 
 async def acknowledge(link: RedisConnection, name: str, entry: InboxEntry) -> bool:
     """An entry is dealt with: it is given to nobody again. False: it had been acknowledged before."""
-    reply = await link.script("acknowledge", name, entry.entry_id, entry.job_id)
+    arguments = {"inbox": name, "group": GROUP, "entry": entry.entry_id, "id": entry.job_id}
+    reply = await link.script("inbox_ack", arguments)
     return bool(reply[0])
 
 

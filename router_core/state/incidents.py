@@ -74,10 +74,16 @@ async def close_incident(
     it has `named`, has released is on its way, and the last fall was `QUIET` seconds ago. Whether its models take calls
     is for the caller to know. The end of an outage is told to whoever was told, or is still to be told, that it began.
     """
-    tell, by_itself = int(reason == HoldReason.OUTAGE), int(reason in RELEASED_BY_ITSELF)
-    others = [model for model in named if model not in models]
-    span = int(QUIET_SECONDS * 1000)
-    closed = await link.script("close", reason, span, RETENTION_SECONDS, tell, by_itself, len(models), *models, *others)
+    arguments = {
+        "reason": reason,
+        "quiet_ms": int(QUIET_SECONDS * 1000),
+        "retention_s": RETENTION_SECONDS,
+        "notify_end": reason == HoldReason.OUTAGE,
+        "releases_itself": reason in RELEASED_BY_ITSELF,
+        "models": list(models),
+        "other_models": [model for model in named if model not in models],
+    }
+    closed = await link.script("incident_close", arguments)
     return closed.decode() or None
 
 
@@ -95,7 +101,7 @@ def read_incident(incident_id: str, told: Mapping[str, bytes]) -> Incident:
         models=_counted(told, "m:"),
         causes=_counted(told, "c:"),
         remedies=_counted(told, "s:"),
-        messages={name: told.get("message:" + name, b"").decode() for name in _below(told, "told:")},
+        messages={name: told.get("message:" + name, b"").decode() for name in _below(told, "notified:")},
         **counts,
     )
 

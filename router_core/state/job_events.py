@@ -55,7 +55,7 @@ class EventHub:
         if len(self._listeners[job_id]) == 1:
             with contextlib.suppress(redis_errors.RedisError, OSError):
                 async with self._turn:
-                    await self._pubsub.subscribe(keys.NEWS + job_id)
+                    await self._pubsub.subscribe(keys.JOB_CHANGED + job_id)
         self._wanted.set()
 
     async def remove(self, job_id: str, listener: asyncio.Event) -> None:
@@ -65,7 +65,7 @@ class EventHub:
             with contextlib.suppress(redis_errors.RedisError, OSError):
                 async with self._turn:
                     if not self._closed:  # a listener that was forgotten is only found when its generator is collected
-                        await self._pubsub.unsubscribe(keys.NEWS + job_id)
+                        await self._pubsub.unsubscribe(keys.JOB_CHANGED + job_id)
 
     async def _read(self) -> None:
         while True:
@@ -79,7 +79,7 @@ class EventHub:
                 await asyncio.sleep(0.2)  # the connection is down; listeners look by themselves meanwhile
                 continue
             if message is not None:
-                job_id = message["channel"].decode().removeprefix(keys.NEWS)
+                job_id = message["channel"].decode().removeprefix(keys.JOB_CHANGED)
                 for listener in self._listeners.get(job_id, ()):
                     listener.set()
 

@@ -45,7 +45,7 @@ from openfall.router_core.vocabulary import (
 ENTRY_POINT = "openfall.workers.deliver"
 """What an rq job of ours names as its function. No worker of ours imports it: it says what the job is."""
 
-RQ_TIMEOUT = 3600
+RQ_TIMEOUT_SECONDS = 3600
 """Seconds that rq's own readers may show as a job's limit. Ours come from the model and the deadline."""
 
 
@@ -116,7 +116,7 @@ class JobRecord:
     inbox: str | None = None
 
 
-def _data_of(job_id: str) -> bytes:
+def _rq_data(job_id: str) -> bytes:
     return to_json([ENTRY_POINT, None, [job_id], {}])  # rq reads it uncompressed too, and it is shorter so
 
 
@@ -132,15 +132,29 @@ class JobStore:
         Raises `DeadlinePassed`, `IdempotencyConflict`, `QueueFull`, `StorePressed`, or a `StoreError` of the
         connection.
         """
-        deadline = "" if terms.deadline is None else int(terms.deadline * 1000)
         expires, start_within = terms.expires_after_seconds, terms.start_within_seconds
-        reply = await self._link.script(
-            "accept", job.id, terms.queue, pack_job(job), digest(job), job.producer, terms.idempotency_key,
-            job.label, deadline, int(expires * 1000), max(1, int(terms.keep_seconds)), RQ_TIMEOUT, _data_of(job.id),
-            int(job.stream), int((expires if start_within is None else start_within) * 1000),
-            int(job.local_only), terms.inbox, terms.reply_to, terms.webhook, terms.max_queued,
-            max(1, int(terms.keep_unread_seconds)), int(terms.has_deadline),
-        )  # fmt: skip
+        arguments = {
+            "id": job.id,
+            "queue": terms.queue,
+            "digest": digest(job),
+            "producer": job.producer,
+            "label": job.label,
+            "idempotency_key": terms.idempotency_key or None,
+            "deadline": None if terms.deadline is None else int(terms.deadline * 1000),
+            "expires_after_ms": int(expires * 1000),
+            "start_within_ms": int((expires if start_within is None else start_within) * 1000),
+            "keep_s": max(1, int(terms.keep_seconds)),
+            "keep_unread_s": max(1, int(terms.keep_unread_seconds)),
+            "rq_timeout_s": RQ_TIMEOUT_SECONDS,
+            "max_queued": terms.max_queued,
+            "stream": job.stream or None,
+            "local_only": job.local_only or None,
+            "has_deadline": terms.has_deadline or None,
+            "inbox": terms.inbox or None,
+            "webhook": terms.webhook or None,
+        }
+        bodies = pack_job(job), _rq_data(job.id), terms.reply_to
+        reply = await self._link.script("accept", arguments, *bodies)
         verdict, job_id = reply[0], reply[1].decode()
         if verdict == b"past":
             asked, now = _utc(terms.deadline or 0.0), _utc(int(reply[2]) / 1000)
@@ -205,14 +219,21 @@ class JobStore:
         """Ask that the answer be streamed: a delivery that starts from now on writes its pieces to the events."""
         if not await self._link.command("EXISTS", keys.RECORD + job_id):
             raise UnknownJob(job_id)
-        await self._link.command("HSET", keys.RECORD + job_id, "watch", 1)
+        await self._link.command("HSET", keys.RECORD + job_id, "stream", 1)
 
 
-async def end_job(link: RedisConnection, result: Result, *, rq_status: str, seen_deliveries: int | None = None) -> bool:
-    """Give a job its result from outside a delivery. False: it has one already, or has moved on since it was seen."""
-    seen = "" if seen_deliveries is None else seen_deliveries
-    envelope = pack_result(result)
-    reply = await link.script("finish", result.id, seen, result.status, rq_status, envelope, rq_text(result.detail))
+async def end_job(
+    link: RedisConnection, result: Result, *, rq_status: str, expected_deliveries: int | None = None
+) -> bool:
+    """End a job from outside a delivery. False: it has ended already, or has moved on since `expected_deliveries`."""
+    arguments = {
+        "id": result.id,
+        "deliveries": expected_deliveries,
+        "status": result.status,
+        "rq_status": rq_status,
+        "rq_error": rq_text(result.detail) or None,
+    }
+    reply = await link.script("finish", arguments, pack_result(result))
     if reply[0] == b"gone":
         raise UnknownJob(result.id)
     return bool(reply[0] == b"finished")
@@ -222,9 +243,9 @@ def _utc(moment: float) -> str:
     return f"{datetime.fromtimestamp(moment, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
-def rq_text(text: str) -> bytes:
+def rq_text(text: str) -> str:
     """A message as rq keeps it in a result: compressed, base64."""
-    return base64.b64encode(zlib.compress(text.encode())) if text else b""
+    return base64.b64encode(zlib.compress(text.encode())).decode() if text else ""
 
 
 def _record(job_id: str, told: Mapping[str, bytes], prompt: bytes | None, ended: bytes | None) -> JobRecord:

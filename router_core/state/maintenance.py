@@ -9,9 +9,17 @@ from typing import Any
 from openfall.router_core.deciding.decide import Fall, Handoff, Later
 from openfall.router_core.state.keys import model_of
 from openfall.router_core.state.redis_connection import RedisConnection
+from openfall.router_core.state.worker_queue import SILENCE
+from openfall.router_core.vocabulary import Urgency
 
 MAX_CRASHES = 3
 """Crashes after which a job falls as poisoned."""
+WORKER_RETENTION_SECONDS = 600.0
+"""How long the presence of a dead worker is kept."""
+RECHECK_SECONDS = {Urgency.INTERACTIVE: 2.0, Urgency.BACKGROUND: 5.0, Urgency.BATCH: 10.0}
+"""How long after a sweep a late job is examined again."""
+MAX_HEAD_BYTES = 16384
+"""No head of an envelope is longer."""
 BATCH_SIZE = 100
 
 
@@ -43,30 +51,44 @@ class WaitingJob:
 
 
 async def reap(link: RedisConnection) -> list[tuple[str, str, str]]:
-    """Take over what dead workers held: (job id, queue, what came of it)."""
-    reply = await link.script("reap", 256, MAX_CRASHES)
+    """Take over the jobs of dead workers: (job id, queue, `queued`, `suspect` or `fallen`)."""
+    arguments = {
+        "limit": 256,
+        "max_crashes": MAX_CRASHES,
+        "worker_retention_ms": int(WORKER_RETENTION_SECONDS * 1000),
+        "silence": SILENCE,
+    }
+    reply = await link.script("reap", arguments)
     return [(row[0].decode(), row[1].decode(), row[2].decode()) for row in reply[1:]]
 
 
 async def sweep(link: RedisConnection, stranded: Iterable[str] = (), *, clean: bool) -> tuple[float, list[WaitingJob]]:
-    """Find what waits in vain, also in the `stranded` queues; and the server's clock.
+    """Find jobs that wait in vain, also in the `stranded` queues. Returns the server's clock and the jobs.
 
-    `clean` also forgets what rq's registries keep past its time.
+    `clean` also removes expired entries from rq's registries.
     """
-    reply = await link.script("sweep", BATCH_SIZE, int(clean), *stranded)
+    arguments = {
+        "limit": BATCH_SIZE,
+        "clean_registries": clean,
+        "stranded_queues": list(stranded),
+        "recheck_ms": {urgency: int(seconds * 1000) for urgency, seconds in RECHECK_SECONDS.items()},
+        "head_bytes": MAX_HEAD_BYTES,
+    }
+    reply = await link.script("sweep", arguments)
     return int(reply[0]) / 1000, [_waiting_job(row) for row in reply[1:]]
 
 
-async def move(link: RedisConnection, found: WaitingJob, step: Handoff | Later | Fall, to_queue: str = "") -> bool:
-    """Put a job that waits elsewhere. False: it is not where it was seen any more."""
+async def move(link: RedisConnection, job: WaitingJob, step: Handoff | Later | Fall, to_queue: str = "") -> bool:
+    """Move a waiting job. False: it is not where it was seen any more."""
     match step:
         case Handoff(at_front=at_front):
-            told: tuple[str | int, ...] = (step.why, "queue", to_queue, int(at_front))
+            verb: dict[str, Any] = {"verb": "queue", "queue": to_queue, "at_front": at_front, "why": step.why}
         case Later(delay=delay):
-            told = (step.why, "later", to_queue, int(delay * 1000))
+            verb = {"verb": "later", "queue": to_queue, "delay_ms": int(delay * 1000), "why": step.why}
         case Fall(reason=reason, detail=detail):
-            told = (detail, "fall", reason, detail)
-    reply = await link.script("move", found.id, found.deliveries, found.queue, *told)
+            verb = {"verb": "fall", "reason": reason, "detail": detail}
+    arguments = {"id": job.id, "deliveries": job.deliveries, "seen_queue": job.queue, **verb}
+    reply = await link.script("move", arguments)
     return bool(reply[0] == b"moved")
 
 

@@ -100,7 +100,7 @@ def ledger_day(now: float) -> str:
 @asynccontextmanager
 async def note_loading(link: RedisConnection, backend: str, model: str) -> AsyncIterator[bool]:
     """Show a model as loading meanwhile. Yields False when somebody else is loading it already."""
-    key = f"{keys.LOOKING}loading:{breaker_target(backend, model)}"
+    key = f"{keys.LOCK}loading:{breaker_target(backend, model)}"
     mine = await link.command("SET", key, 1, "NX", "PX", int(LOADING_TTL_SECONDS * 1000)) is not None
     try:
         yield mine
@@ -113,7 +113,7 @@ async def _loading(link: RedisConnection, catalog: Catalog) -> frozenset[str]:
     targets = [breaker_target(backend, alias) for alias, spec in catalog.models.items() for backend in spec.backends]
     if not targets:
         return frozenset()
-    told = await link.command("MGET", *(f"{keys.LOOKING}loading:{name}" for name in targets))
+    told = await link.command("MGET", *(f"{keys.LOCK}loading:{name}" for name in targets))
     return frozenset(name for name, mark in zip(targets, told, strict=True) if mark is not None)
 
 

@@ -23,6 +23,8 @@ from openfall.router_core.state.redis_connection import RedisConnection, pairs
 LEASE_SECONDS = 60.0
 """Seconds after which what a dead poster had taken is taken again. Well above what one post may take."""
 
+DEAD_LETTER_TTL_SECONDS = 7 * 86400
+"""How long dead letters are kept after the last one."""
 MAX_DEAD_LETTERS = 200
 """So many of what was given up are kept to be looked at."""
 
@@ -135,7 +137,7 @@ class PendingEntry:
 
 async def claim_entries(link: RedisConnection, want: int) -> Sequence[ClaimedEntry]:
     """Up to `want` entries that are due, those that are due longest first; each is handed to one poster."""
-    reply = await link.script("outbox_take", want, int(LEASE_SECONDS * 1000))
+    reply = await link.script("outbox_claim", {"limit": want, "lease_ms": int(LEASE_SECONDS * 1000)})
     now = int(reply[0]) / 1000
     return [
         ClaimedEntry(
@@ -151,17 +153,17 @@ async def claim_entries(link: RedisConnection, want: int) -> Sequence[ClaimedEnt
 
 async def mark_delivered(link: RedisConnection, taken: ClaimedEntry) -> bool:
     """It is delivered, or there is nothing to deliver any more. False, here and below: another poster has it now."""
-    return await _end(link, taken, "done")
+    return await _settle(link, taken, "done")
 
 
 async def defer_entry(link: RedisConnection, taken: ClaimedEntry, wait: float) -> bool:
     """It was not tried: look at it again in `wait` seconds."""
-    return await _end(link, taken, "later", max(1, int(wait * 1000)))
+    return await _settle(link, taken, "defer", wait_ms=max(1, int(wait * 1000)))
 
 
 async def retry_entry(link: RedisConnection, taken: ClaimedEntry, wait: float, why: str) -> bool:
     """It was tried in vain: once more in `wait` seconds."""
-    return await _end(link, taken, "again", max(1, int(wait * 1000)), why)
+    return await _settle(link, taken, "retry", wait_ms=max(1, int(wait * 1000)), why=why)
 
 
 async def mark_dead(link: RedisConnection, taken: ClaimedEntry, place: str, why: str) -> bool:
@@ -171,21 +173,42 @@ async def mark_dead(link: RedisConnection, taken: ClaimedEntry, place: str, why:
     """
     tried = DeadLetter(taken.entry, place, why, taken.tries + bool(place), taken.now)
     counter = "notice_given_up" if isinstance(taken.subject, NoticeEntry) else "webhook_given_up"
-    return await _end(link, taken, "up", to_json(tried), counter, MAX_DEAD_LETTERS)
+    return await _settle(
+        link,
+        taken,
+        "dead",
+        to_json(tried),
+        counter=counter,
+        max_dead_letters=MAX_DEAD_LETTERS,
+        dead_letter_ttl_s=DEAD_LETTER_TTL_SECONDS,
+    )
 
 
 async def record_notified(
     link: RedisConnection, taken: ClaimedEntry, turn: NoticeAdmission, message: str, update_every: float
 ) -> bool:
     """A notice is delivered, as `message` at its notifier ('': it names none). What came since is told in an update."""
-    return await _end(link, taken, "told", turn.incident.version, message, int(update_every * 1000))
+    return await _settle(
+        link,
+        taken,
+        "notified",
+        version=turn.incident.version,
+        message=message or None,
+        update_interval_ms=int(update_every * 1000),
+    )
 
 
 async def admit_notice(link: RedisConnection, taken: ClaimedEntry, turns: NoticeRate) -> NoticeAdmission | None:
     """The turn to tell a notice now. None: not yet, or never; the outbox knows already."""
-    span, every = int(turns.interval_seconds * 1000), int(turns.update_interval_seconds * 1000)
-    record_notified = turns.max_notices, span, int(turns.notify_recovery), every
-    reply = await link.script("notice_turn", taken.entry, taken.token, *record_notified)
+    arguments = {
+        "entry": taken.entry,
+        "token": taken.token,
+        "max_notices": turns.max_notices,
+        "interval_ms": int(turns.interval_seconds * 1000),
+        "notify_recovery": turns.notify_recovery,
+        "update_interval_ms": int(turns.update_interval_seconds * 1000),
+    }
+    reply = await link.script("notice_admit", arguments)
     if reply[0] != b"go":
         return None
     assert isinstance(taken.subject, NoticeEntry)
@@ -223,12 +246,12 @@ async def is_forgotten(link: RedisConnection, post: JobEntry) -> bool:
 
 async def list_dead_letters(link: RedisConnection, most: int = MAX_DEAD_LETTERS) -> list[DeadLetter]:
     """What was given up of late, newest first."""
-    return [DeadLetter(**from_json(row)) for row in await link.command("LRANGE", keys.GIVEN_UP, 0, most - 1)]
+    return [DeadLetter(**from_json(row)) for row in await link.command("LRANGE", keys.DEAD_LETTERS, 0, most - 1)]
 
 
 async def count_dead_letters(link: RedisConnection) -> int:
     """How many of what was given up are kept to be looked at."""
-    return int(await link.command("LLEN", keys.GIVEN_UP))
+    return int(await link.command("LLEN", keys.DEAD_LETTERS))
 
 
 async def list_pending(link: RedisConnection, most: int = 1000) -> list[PendingEntry]:
@@ -236,7 +259,7 @@ async def list_pending(link: RedisConnection, most: int = 1000) -> list[PendingE
     rows = await link.command("ZRANGE", keys.OUTBOX, 0, most - 1, "WITHSCORES")
     due = {rows[i].decode(): float(rows[i + 1]) / 1000 for i in range(0, len(rows), 2)}
     record_notified = await asyncio.gather(
-        *(link.command("HMGET", keys.POSTING + entry, "tries", "why") for entry in due)
+        *(link.command("HMGET", keys.OUTBOX_ENTRY + entry, "tries", "why") for entry in due)
     )
     return [
         PendingEntry(entry, at, int(tries or 0), (why or b"").decode())
@@ -244,5 +267,6 @@ async def list_pending(link: RedisConnection, most: int = 1000) -> list[PendingE
     ]
 
 
-async def _end(link: RedisConnection, taken: ClaimedEntry, how: str, *more: Any) -> bool:
-    return bool(await link.script("outbox_end", taken.entry, taken.token, how, *more))
+async def _settle(link: RedisConnection, taken: ClaimedEntry, verb: str, *bodies: bytes, **arguments: Any) -> bool:
+    common = {"entry": taken.entry, "token": taken.token, "verb": verb}
+    return bool(await link.script("outbox_settle", {**common, **arguments}, *bodies))

@@ -11,6 +11,7 @@ from typing import Any
 
 import redis.asyncio as aioredis
 from hiredis import pack_command
+from pydantic_core import to_json
 from redis import exceptions as redis_errors
 from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
@@ -18,7 +19,8 @@ from redis.backoff import NoBackoff
 
 from openfall.router_core.state import scripts
 from openfall.router_core.state.cancellation import cancel_all
-from openfall.router_core.state.errors import translate
+from openfall.router_core.state.errors import StoreFull, translate
+from openfall.router_core.state.scripts import Script
 
 CONNECT_TIMEOUT_SECONDS = 2.0
 REPLY_TIMEOUT_SECONDS = 5.0
@@ -82,16 +84,25 @@ class RedisConnection:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    async def script(self, name: str, *args: Any) -> Any:
-        """Run one of our scripts; it is loaded when the server does not know it (a restart forgets them)."""
+    async def script(self, name: str, arguments: Mapping[str, Any] | bytes, *bodies: Any) -> Any:
+        """Run one of our scripts. It is loaded when the server does not know it.
+
+        `arguments` are named, and absent where they are None; or are packed already by `pack_arguments`.
+        """
         script = scripts.load(name)
         now = "" if self._clock is None else str(int(self._clock() * 1000))
+        packed = arguments if isinstance(arguments, bytes) else pack_arguments(arguments)
+        call = ("FCALL", script.function, 0, now, packed, *bodies)
         try:
-            return await self._ask(("EVALSHA", script.sha, 0, now, *args))
-        except redis_errors.NoScriptError:
-            return await self.command("EVAL", script.text, 0, now, *args)
+            return await self._ask(call)
         except redis_errors.RedisError as error:
-            raise translate(error, self.safe_url) from error
+            if "Function not found" not in str(error):
+                raise translate(error, self.safe_url) from error
+        try:
+            await self._load(script)
+        except StoreFull:  # a library needs memory; a script that runs by itself does not
+            return await self.command("EVAL", script.text, 0, now, packed, *bodies)
+        return await self.command(*call)
 
     async def command(self, *args: Any) -> Any:
         """Run one plain command."""
@@ -102,7 +113,11 @@ class RedisConnection:
 
     async def load(self, *names: str) -> None:
         """Load scripts ahead of their first use, so that the first job is as fast as any."""
-        await asyncio.gather(*(self.command("SCRIPT", "LOAD", scripts.load(name).text) for name in names))
+        with contextlib.suppress(StoreFull):
+            await asyncio.gather(*(self._load(scripts.load(name)) for name in names))
+
+    async def _load(self, script: Script) -> None:
+        await self.command("FUNCTION", "LOAD", "REPLACE", script.library)
 
     async def close(self) -> None:
         await cancel_all(self._sender)
@@ -200,6 +215,11 @@ def _resolve(future: asyncio.Future[Any], reply: Any) -> None:
         future.set_exception(reply)
     else:
         future.set_result(reply)
+
+
+def pack_arguments(arguments: Mapping[str, Any]) -> bytes:
+    """The named arguments of a script, as it reads them: JSON, without those that are None."""
+    return to_json({name: value for name, value in arguments.items() if value is not None})
 
 
 def pairs(reply: list[bytes]) -> Mapping[str, bytes]:

@@ -1,37 +1,57 @@
-"""The server-side scripts: their text, as Redis gets it, and their SHA1, as it knows them."""
+"""The server-side scripts, each a function library of its own: its shared part runs once, when it is loaded.
+
+The name of a library has the hash of its text: fleets of different versions can share a server.
+"""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha1
 from importlib.resources import files
 
-from openfall.router_core.state.keys import lua_names
+from openfall.router_core.state import keys
+
+_INCLUDE = re.compile(r"^-- @include (\w+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
 class Script:
+    """A script: its `function` on the server, the `library` for `FUNCTION LOAD`, and the `text` for `EVAL`."""
+
     name: str
+    function: str
+    library: bytes
     text: bytes
-    sha: str
-
-
-_ALL = ("lib/prelude", "lib/falling", "lib/ending")
-_LIBRARIES = {
-    "claim": ("breaker", "seats", "turns", "probing"), "survey": ("seats",),
-    "settle": ("breaker", "call", "hold"), "release": ("hold",),
-    "probe": ("breaker",), "force": ("breaker",), "report": ("breaker", "call"),
-}  # fmt: skip
-"""What else stands before a script that shares more than what all do."""
 
 
 @cache
 def load(name: str) -> Script:
-    """The script of that name: the keys, what it shares with others, and its own file, in order."""
-    here = files("openfall.router_core.state") / "lua"
-    # Redis refuses writes when its memory is full: accept must hear that, but what is in flight must be able to end.
-    flags = "#!lua\n" if name == "accept" else "#!lua flags=allow-oom\n"
-    parts = (*_ALL, *(f"lib/{library}" for library in _LIBRARIES.get(name, ())), name)
-    text = flags + lua_names() + "".join((here / f"{part}.lua").read_text(encoding="utf-8") for part in parts)
-    return Script(name, text.encode(), sha1(text.encode(), usedforsecurity=False).hexdigest())
+    """A script with the key names and the libraries that it uses."""
+    body = _read(name)
+    libraries = "".join(map(_read, _includes(body)))
+    # Redis refuses writes when its memory is full. `accept` must fail then, but jobs in flight must be able to end.
+    allow_oom = name != "accept"
+    main = f"{keys.lua_names(libraries + body)}{libraries}local function main(_, ARGV)\n{body}end\n"
+    function = f"openfall_{name}_{sha1(main.encode(), usedforsecurity=False).hexdigest()[:12]}"
+    flags = ", flags = {'allow-oom'}" if allow_oom else ""
+    register = f"redis.register_function{{function_name = '{function}', callback = main{flags}}}\n"
+    return Script(
+        name,
+        function,
+        f"#!lua name={function}\n{main}{register}".encode(),
+        f"#!lua{' flags=allow-oom' * allow_oom}\n{main}return main(KEYS, ARGV)\n".encode(),
+    )
+
+
+def _read(name: str) -> str:
+    return (files("openfall.router_core.state") / "lua" / f"{name}.lua").read_text(encoding="utf-8")
+
+
+def _includes(text: str) -> list[str]:
+    """The libraries that a text includes, directly or through another, each once and before those that use it."""
+    names: dict[str, None] = {}
+    for library in _INCLUDE.findall(text):
+        names |= dict.fromkeys([*_includes(_read(f"lib/{library}")), f"lib/{library}"])
+    return list(names)

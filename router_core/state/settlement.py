@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import base64
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import quote
 
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 
 from openfall.router_core.catalog.policies import (
     BreakerPolicy,
@@ -19,6 +20,7 @@ from openfall.router_core.jobs.outcome import (
 )
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.state.jobs import rq_text
+from openfall.router_core.state.redis_connection import pack_arguments
 from openfall.router_core.vocabulary import (
     CallSignal,
     CredentialSignal,
@@ -26,6 +28,12 @@ from openfall.router_core.vocabulary import (
 
 WINDOW_SLOTS = 10
 """Slots of time in the window of a breaker."""
+MAX_BREAKER_HISTORY = 200
+"""Changes of breakers that are kept."""
+MAX_FALLS = 10_000
+"""Records of falls that are kept, about."""
+LEDGER_TTL_SECONDS = 100 * 86400
+"""How long a day of the ledger is kept."""
 
 NextStep = Handoff | Later | Fall | StandIn | Hold | Result | None
 """Where a settle moves a job: a result ends it; None puts it back as if it had never been delivered. What becomes of a
@@ -72,118 +80,142 @@ class DeliveryOutcome:
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """One settle, ready to be sent, spooled and sent again."""
+    """One settle, ready to be sent, spooled and sent again. `args` are its packed arguments and its bodies."""
 
     id: str
     token: str
-    args: tuple[str | bytes | int, ...]
+    args: tuple[bytes, ...]
 
     @property
     def status(self) -> str | None:
         """The status of the result that it brings; None when the job goes on."""
-        return str(self.args[_STATUS]) if self.args[1] == "done" else None
+        status = from_json(self.args[0]).get("status")
+        return None if status is None else str(status)
 
 
-_STATUS = 8
-"""The place of the status in `Settle.args`, after worker, verb, attempt, call, rules, answer, fall and remember."""
-
-
-def policy_arguments(policy: BreakerPolicy) -> str:
+def policy_arguments(policy: BreakerPolicy) -> bytes:
     """A breaker policy as the scripts read it: JSON, times in ms."""
     return to_json({
-        "open_after": policy.consecutive_failures,
+        "consecutive_failures": policy.consecutive_failures,
         "failure_rate": policy.failure_rate,
-        "slow_rate": policy.slow_call_rate,
-        "least_calls": policy.minimum_calls,
-        "recover_after": policy.open_for * 1000,
-        "recover_most": policy.open_for_max * 1000,
-        "spread": policy.jitter,
-        "forget_after": policy.reset_after * 1000,
-        "probes": policy.probe_successes,
-        "ramp": policy.slow_start * 1000,
-    }).decode()  # fmt: skip
+        "slow_call_rate": policy.slow_call_rate,
+        "minimum_calls": policy.minimum_calls,
+        "open_ms": policy.open_for * 1000,
+        "open_max_ms": policy.open_for_max * 1000,
+        "jitter": policy.jitter,
+        "reset_after_ms": policy.reset_after * 1000,
+        "probe_successes": policy.probe_successes,
+        "slow_start_ms": policy.slow_start * 1000,
+        "window_slots": WINDOW_SLOTS,
+        "max_history": MAX_BREAKER_HISTORY,
+    })  # fmt: skip
 
 
-def bucket_ms(policy: BreakerPolicy) -> int:
+def slot_ms(policy: BreakerPolicy) -> int:
     """Milliseconds of one slot of a breaker's window."""
     return max(1, int(policy.window * 1000 / WINDOW_SLOTS))
 
 
-@dataclass(frozen=True, slots=True)
 class SettlementBuilder:
-    """Puts settles together for one worker.
+    """Builds the settlements of one worker.
 
-    A prompt is dropped when its job is answered, unless `keep_prompts`; a failed job's is kept as long as its result.
+    A prompt is deleted when its job is answered, unless `keep_prompts`. A failed job's is kept as long as its result.
     """
 
-    worker: str
-    policy: str
-    bucket: int
-    keep_prompts: bool
+    def __init__(self, policy: BreakerPolicy, keep_prompts: bool) -> None:
+        self._policy, self._slot_ms, self._keep_prompts = policy_arguments(policy), slot_ms(policy), keep_prompts
 
-    def build(self, job_id: str, token: str, ending: DeliveryOutcome) -> Settlement:
-        call, next_ = ending.call, ending.next_step
-        told_by_result = isinstance(next_, Result) and next_.answered  # a failed job may be asked for again
-        line = b"" if call is None or told_by_result else pack_attempt(call.attempt)
-        verb, *rest = _verb(ending)
-        told = "" if call is None else encode_call(call, self.bucket)
-        if isinstance(next_, Result):
-            rest.append(int(self.keep_prompts or next_.status is Status.FAILED))
-        remember = (
-            f"{max(1, int(ending.remember_answer[1]))} {ending.remember_answer[0]}" if ending.remember_answer else ""
-        )
-        common = (self.worker, verb, line, told, self.policy, ending.answer, ending.fall_record, remember)
-        return Settlement(job_id, token, (*common, *rest))
-
-
-_MOST = 10**15
-"""The most that one call adds to a sum: what a backend says of itself must not make one overflow."""
-
-
-def _counted(amount: float) -> int:
-    return round(min(max(0, amount), _MOST))
+    def build(self, job_id: str, token: str, outcome: DeliveryOutcome) -> Settlement:
+        """The settlement of one delivery."""
+        call, step = outcome.call, outcome.next_step
+        in_result = isinstance(step, Result) and step.answered  # a failed job's attempts are kept: it may run again
+        attempt = b"" if call is None or in_result else pack_attempt(call.attempt)
+        arguments = {
+            "id": job_id,
+            "token": token,
+            "call": None if call is None else encode_call(call, self._slot_ms),
+            "max_falls": MAX_FALLS,
+            **_verb(outcome),
+        }
+        result = step if isinstance(step, Result) else outcome.interim_reply
+        if isinstance(step, Result):
+            arguments["keep_prompt"] = self._keep_prompts or step.status is Status.FAILED
+        if outcome.remember_answer:
+            key, seconds = outcome.remember_answer
+            arguments["remember"] = {"key": key, "seconds": max(1, int(seconds))}
+        packed = b"" if result is None else pack_result(result)
+        bodies = self._policy, attempt, outcome.answer, outcome.fall_record, packed
+        return Settlement(job_id, token, (pack_arguments(arguments), *bodies))
 
 
-def encode_call(call: CallReport, bucket: int) -> str:
-    """A call as the scripts read it: see call.lua. `bucket` is that of `bucket_of`."""
+_MAX_AMOUNT = 10**15
+"""The most that one call adds to a sum: what a backend reports of itself must not overflow one."""
+
+
+def _bounded(amount: float) -> int:
+    return round(min(max(0, amount), _MAX_AMOUNT))
+
+
+def encode_call(call: CallReport, slot_ms: int) -> dict[str, Any]:
+    """A call as the scripts read it: see call_report.lua. `slot_ms`: of the breaker's window."""
     attempt = call.attempt
-    cost = "-" if attempt.cost_usd is None else _counted(attempt.cost_usd * 1e9)
-    group = quote(call.group, safe="") if call.group else "-"
-    took = _counted((attempt.ended_at - attempt.started_at) * 1000)
-    wait = _counted(call.cooldown_seconds * 1000) if call.cooldown_seconds else 0
-    tokens = f"{_counted(attempt.input_tokens or 0)} {_counted(attempt.output_tokens or 0)}"
-    return (
-        f"{attempt.model} {attempt.backend} {group} {call.signal} {call.epoch} {took} {call.is_retry:d} "
-        f"{call.credential or '-'} {call.credential_epoch} {call.credential_signal} {wait} {call.jitter:.6f} {bucket} "
-        f"{attempt.error is not None:d} {tokens} {cost} {attempt.error or '-'}"
-    )
+    arguments = {
+        "model": attempt.model,
+        "backend": attempt.backend,
+        "group": quote(call.group, safe="") if call.group else "-",
+        "signal": call.signal,
+        "epoch": call.epoch,
+        "duration_ms": _bounded((attempt.ended_at - attempt.started_at) * 1000),
+        "is_retry": call.is_retry,
+        "key": call.credential,
+        "key_epoch": call.credential_epoch,
+        "key_signal": call.credential_signal,
+        "cooldown_ms": _bounded(call.cooldown_seconds * 1000),
+        "jitter": call.jitter,
+        "slot_ms": slot_ms,
+        "input_tokens": _bounded(attempt.input_tokens or 0),
+        "output_tokens": _bounded(attempt.output_tokens or 0),
+        "ledger_ttl_s": LEDGER_TTL_SECONDS,
+    }
+    if attempt.error is not None:
+        arguments["error"] = attempt.error
+    if attempt.cost_usd is not None:
+        arguments["cost_nusd"] = _bounded(attempt.cost_usd * 1e9)
+    return arguments
 
 
-def _verb(ending: DeliveryOutcome) -> list[str | bytes | int]:
-    to_queue = ending.to_queue
-    match ending.next_step:
+def _verb(outcome: DeliveryOutcome) -> dict[str, Any]:
+    """The verb of a settle, and its own arguments."""
+    queue = outcome.to_queue
+    match outcome.next_step:
         case None:
-            return ["back"]
+            return {"verb": "back"}
         case Handoff(at_front=at_front):
-            return ["queue", to_queue, int(at_front)]
+            return {"verb": "queue", "queue": queue, "at_front": at_front}
         case Later(delay=delay):
-            return ["later", to_queue, int(delay * 1000)]
+            return {"verb": "later", "queue": queue, "delay_ms": int(delay * 1000)}
         case Fall(reason=reason, detail=detail):
-            return ["fall", reason, detail]
+            return {"verb": "fall", "reason": reason, "detail": detail}
         case StandIn(model=model, at_front=at_front, why=why, reason=reason):
-            return ["stand_in", to_queue, int(at_front), model, why, reason]
-        case Hold() as held:
-            return ["hold", *_held(held, ending.interim_reply)]
+            stand_in = {"queue": queue, "at_front": at_front, "model": model, "why": why, "reason": reason}
+            return {"verb": "stand_in", **stand_in}
+        case Hold() as hold:
+            return {"verb": "hold", "hold": _hold(hold, outcome.interim_reply)}
         case Result() as result:
-            return ["done", *_ending(result)]
+            return {"verb": "done", **_end(result)}
 
 
-def _held(held: Hold, reply: Result | None) -> tuple[str | bytes | int, ...]:
-    told = b"" if reply is None else pack_result(reply)
-    text = "" if reply is None else reply.text
-    models, ready_at = ",".join(held.models), int(held.ready_at * 1000)
-    keep_until = int(held.keep_until * 1000)
-    return (held.reason, held.detail, held.by or "", text, models, ready_at, held.strikes, told, keep_until)
+def _hold(hold: Hold, reply: Result | None) -> dict[str, Any]:
+    arguments = {
+        "reason": hold.reason,
+        "detail": hold.detail,
+        "text": "" if reply is None else reply.text,
+        "models": ",".join(hold.models),
+        "ready_at": int(hold.ready_at * 1000),
+        "strikes": hold.strikes,
+        "keep_until": int(hold.keep_until * 1000),
+    }
+    return {**arguments, "remedy": hold.by} if hold.by else arguments
 
 
 _RQ_STATUS = {
@@ -195,9 +227,11 @@ _RQ_STATUS = {
 }
 
 
-def _ending(result: Result) -> tuple[str | bytes | int, ...]:
-    value = b""
+def _end(result: Result) -> dict[str, Any]:
+    arguments: dict[str, Any] = {"status": result.status, "rq_status": _RQ_STATUS[result.status]}
     if result.answered:
-        value = base64.b64encode(to_json({"status": result.status, "model": result.model}))
-    why = rq_text(f"{result.error}: {result.detail}" if result.error else "")
-    return (result.status, _RQ_STATUS[result.status], pack_result(result), value, why)
+        value = to_json({"status": result.status, "model": result.model})
+        arguments["rq_value"] = base64.b64encode(value).decode()
+    if result.error:
+        arguments["rq_error"] = rq_text(f"{result.error}: {result.detail}")
+    return arguments

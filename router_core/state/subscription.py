@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from itertools import count
+from typing import Any, NamedTuple
+
+from pydantic_core import to_json
 
 from openfall.router_core.catalog.entries import Catalog
 from openfall.router_core.deciding.breaker import breaker_target, credential_target
 from openfall.router_core.state.keys import model_of
+from openfall.router_core.state.settlement import MAX_BREAKER_HISTORY
 
 PROBE_GRACE_SECONDS = 5.0
 """Seconds that a probe's lease lasts beyond its timeout."""
-
-_FIRST, _WIDTH = 16, 3
-"""The index of the first queue in the ARGV of a claim, and how many belong to each."""
 
 
 class BackendCapacity(NamedTuple):
@@ -28,9 +29,9 @@ class BackendCapacity(NamedTuple):
     credential: str = ""
     reserved: int = 0
 
-    def __str__(self) -> str:
+    def as_argument(self) -> dict[str, Any]:
         """As the scripts read it."""
-        return f"{self.backend}={self.slots}={self.credential}={self.reserved}"
+        return {"name": self.backend, "slots": self.slots, "key": self.credential, "reserved": self.reserved}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,40 +72,43 @@ def reserved_slots(queues: Sequence[QueueSubscription]) -> int:
     return sum({seat.backend: seat.reserved for drained in queues for seat in drained.backends}.values())
 
 
-def queue_words(queues: Sequence[QueueSubscription]) -> list[str | int]:
-    """The queues as claim.lua reads them: name, seats, lease of a probe (ms) of each."""
-    return [
-        part
-        for drained in queues
-        for part in (
-            drained.queue,
-            ",".join(map(str, drained.backends)),
-            int((drained.probe_timeout_seconds + PROBE_GRACE_SECONDS) * 1000),
-        )
-    ]
+def pack_subscription(who: WorkerIdentity, queues: Sequence[QueueSubscription]) -> bytes:
+    """What stays the same over a worker's claims, as claim.lua reads it."""
+    return to_json({
+        "pool": who.pool,
+        "is_local": who.local,
+        "max_history": MAX_BREAKER_HISTORY,
+        "queues": [
+            {"name": queue.queue, "backends": [backend.as_argument() for backend in queue.backends]} for queue in queues
+        ],
+        "shares": _shares(queues),
+        "places": _probe_places(queues),
+    })  # fmt: skip
 
 
-def place_words(queues: Sequence[QueueSubscription]) -> str:
+def _probe_places(queues: Sequence[QueueSubscription]) -> dict[str, list[dict[str, Any]]]:
     """Where each breaker can be probed: a model at a backend there, a key at each backend that has it."""
-    places: dict[tuple[str, str], int] = {}
-    for at, drained in _placed(queues):
-        model = model_of(drained.queue)
-        for seat in drained.backends if model else ():
-            places.setdefault((breaker_target(seat.backend, model), seat.backend), at)
-            if seat.credential:
-                places.setdefault((credential_target(seat.credential), seat.backend), at)
-    return "".join(f";{name}={at}={backend}" for (name, backend), at in places.items())
+    places: dict[str, dict[str, dict[str, Any]]] = {}
+    order = count()
+    for queue in queues:
+        model = model_of(queue.queue)
+        lease_ms = int((queue.probe_timeout_seconds + PROBE_GRACE_SECONDS) * 1000)
+        for backend in queue.backends if model else ():
+            targets = [breaker_target(backend.backend, model)]
+            if backend.credential:
+                targets.append(credential_target(backend.credential))
+            for target in targets:
+                place = {"backend": backend.backend, "model": model, "lease_ms": lease_ms, "order": next(order)}
+                places.setdefault(target, {}).setdefault(backend.backend, place)
+    return {target: list(by_backend.values()) for target, by_backend in places.items()}
 
 
-def turn_words(queues: Sequence[QueueSubscription]) -> str:
-    """The urgencies that have a share, in drain order: it in thousandths, and where their first and last queues are."""
-    spans: dict[str, list[int]] = {}
-    for at, drained in _placed(queues):
-        if drained.min_share > 0:
-            spans.setdefault(drained.queue.rpartition(".")[2], [round(drained.min_share * 1000)]).append(at)
-    return "".join(f";{urgency}={share}={at[0]}={at[-1]}" for urgency, (share, *at) in spans.items())
-
-
-def _placed(queues: Sequence[QueueSubscription]) -> Iterator[tuple[int, QueueSubscription]]:
-    """Each with its index in the ARGV of a claim."""
-    return ((_FIRST + n * _WIDTH, drained) for n, drained in enumerate(queues))
+def _shares(queues: Sequence[QueueSubscription]) -> list[dict[str, Any]]:
+    """The urgencies that have a share (in thousandths), in drain order, with their first and last queue (from 1)."""
+    shares: dict[str, dict[str, Any]] = {}
+    for number, queue in enumerate(queues, start=1):
+        urgency = queue.queue.rpartition(".")[2]
+        if queue.min_share > 0:
+            new = {"urgency": urgency, "share": round(queue.min_share * 1000), "first": number}
+            shares.setdefault(urgency, new)["last"] = number
+    return list(shares.values())

@@ -19,20 +19,12 @@ from openfall.router_core.state.claims import (
 from openfall.router_core.state.errors import UnknownJob
 from openfall.router_core.state.jobs import rq_text
 from openfall.router_core.state.redis_connection import RedisConnection
-from openfall.router_core.state.settlement import (
-    DeliveryOutcome,
-    Settlement,
-    SettlementBuilder,
-    bucket_ms,
-    policy_arguments,
-)
+from openfall.router_core.state.settlement import DeliveryOutcome, Settlement, SettlementBuilder
 from openfall.router_core.state.subscription import (
     QueueSubscription,
     WorkerIdentity,
-    place_words,
-    queue_words,
+    pack_subscription,
     reserved_slots,
-    turn_words,
 )
 
 LEASE_SECONDS = 10.0
@@ -41,6 +33,12 @@ BEAT_INTERVAL_SECONDS = 2.0
 PRESENCE_SECONDS = 10.0
 CREDIT_INTERVAL_JOBS = 4
 """Jobs after which a worker's claim looks who was kept waiting by them."""
+SILENCE = {"after_ms": 4000, "grace_ms": 5000}
+"""Milliseconds without any beat after which Redis counts as having been away, and the grace for spooled settles."""
+SUSPECT_DELAY_SECONDS = 60.0
+"""How long a suspect is reserved for a worker that lets its calls end first."""
+RQ_RESULT_TTL_SECONDS = 500
+"""How long the result of a job that plain rq put in is kept."""
 RQ_WORKER_TTL_SECONDS = 60
 """Seconds after which rq forgets a worker that no longer beats."""
 
@@ -70,66 +68,90 @@ class WorkerQueue:
     ) -> None:
         self._link = link
         self._who = who
-        self._told = ""
+        self._rq_state = ""
         policy = policy or BreakerPolicy()
-        self._settling = SettlementBuilder(who.name, policy_arguments(policy), bucket_ms(policy), keep_prompts)
+        self._settlements = SettlementBuilder(policy, keep_prompts)
         self.reserved_slots = reserved_slots(queues)
-        """Slots that are kept for interactive jobs, of all its backends."""
-        self._queues = queue_words(queues)
-        self._places, self._turns = place_words(queues), turn_words(queues)
+        """Slots that are reserved for interactive jobs, of all its backends."""
+        self._subscription = pack_subscription(who, queues)
         self._nonce = token_hex(4)  # not the name: a namesake, or a successor under the same name, counts from 1 too
-        self._claims = self._unaccounted = 0
+        self._claims = self._jobs_since_update = 0
         self._answered = self._failed = 0
 
-    async def claim(self, want: int, busy: int, drained_for: str = "", others: int | None = None) -> Claim:
-        """Claim up to `want` jobs while `busy` calls are in flight here; of them so many `others` than interactive ones
-        (None: all may be)."""
+    async def claim(
+        self, limit: int, in_flight: int, suspect: str = "", max_not_interactive: int | None = None
+    ) -> Claim:
+        """Claim up to `limit` jobs while `in_flight` calls run here, at most `max_not_interactive` of them (None: any
+        number) other than interactive. `suspect`: the job for which this worker has let its calls end."""
         self._claims += 1
-        reply = await self._link.script(
-            "claim", self._who.name, f"{self._nonce}.{self._claims:x}.", want, int(LEASE_SECONDS * 1000), busy,
-            self._told, self._who.pool, drained_for, int(self._who.local), self._places, self._turns,
-            self._unaccounted, CREDIT_INTERVAL_JOBS, want if others is None else others, *self._queues,
-        )  # fmt: skip
-        claim = read_claim(reply)
-        self._told = claim.state
-        self._unaccounted += len(claim.deliveries)
-        self._unaccounted *= self._unaccounted < CREDIT_INTERVAL_JOBS
+        arguments = {
+            "worker": self._who.name,
+            "nonce": f"{self._nonce}.{self._claims:x}.",
+            "limit": limit,
+            "max_not_interactive": limit if max_not_interactive is None else max_not_interactive,
+            "lease_ms": int(LEASE_SECONDS * 1000),
+            "in_flight": in_flight,
+            "rq_state": self._rq_state,
+            "suspect": suspect or None,
+            "jobs_since_update": self._jobs_since_update,
+            "update_after": CREDIT_INTERVAL_JOBS,
+            "suspect_delay_ms": int(SUSPECT_DELAY_SECONDS * 1000),
+        }
+        claim = read_claim(await self._link.script("claim", arguments, self._subscription))
+        self._rq_state = claim.state
+        self._jobs_since_update += len(claim.deliveries)
+        if self._jobs_since_update >= CREDIT_INTERVAL_JOBS:
+            self._jobs_since_update = 0
         return claim
 
-    def settlement(self, delivery: Delivery, ending: DeliveryOutcome) -> Settlement:
-        """The settle of a delivery."""
-        return self._settling.build(delivery.id, delivery.token, ending)
+    def settlement(self, delivery: Delivery, outcome: DeliveryOutcome) -> Settlement:
+        """The settlement of a delivery."""
+        return self._settlements.build(delivery.id, delivery.token, outcome)
 
-    async def settle(self, settle: Settlement) -> SettleReply:
-        """Send a settle."""
-        reply = await self._link.script("settle", settle.id, settle.token, *settle.args)
-        came = reply[0].decode()
-        if came == "settled" and settle.status is not None:
-            # rq's own counts of a worker; they go with its next beat rather than cost every settle a write.
-            self._answered += settle.status == Status.ANSWERED
-            self._failed += settle.status != Status.ANSWERED
-        return SettleReply(came, bool(reply[2]))
+    async def settle(self, settlement: Settlement) -> SettleReply:
+        """Send a settlement."""
+        reply = await self._link.script("settle", *settlement.args)
+        outcome = reply[0].decode()
+        if outcome == "settled" and (status := settlement.status) is not None:
+            # rq's own counts of a worker go with its next beat: a settle is saved a write.
+            self._answered += status == Status.ANSWERED
+            self._failed += status != Status.ANSWERED
+        return SettleReply(outcome, bool(reply[2]))
 
-    async def append_events(self, delivery: Delivery, pieces: Iterable[bytes]) -> bool:
-        """Add pieces of an answer to the job's events. False: the delivery has lost its lease."""
-        return bool(await self._link.script("emit", delivery.id, delivery.token, *pieces))
+    async def append_events(self, delivery: Delivery, events: Iterable[bytes]) -> bool:
+        """Append pieces of an answer to the job's events. False: the delivery has lost its lease."""
+        arguments = {"id": delivery.id, "token": delivery.token}
+        return bool(await self._link.script("append_events", arguments, *events))
 
     async def beat(self, in_flight: Iterable[Delivery]) -> tuple[bool, list[str]]:
-        """Renew presence and leases. Returns whether rq still knows the worker, and the ids that are no longer its."""
-        calls = [part for delivery in in_flight for part in (delivery.id, delivery.token, delivery.backend)]
+        """Renew presence and leases. Returns whether rq still knows the worker, and the ids of the jobs it has lost."""
         answered, failed = self._answered, self._failed
-        reply = await self._link.script(
-            "beat", self._who.name, int(PRESENCE_SECONDS * 1000), int(LEASE_SECONDS * 1000), RQ_WORKER_TTL_SECONDS,
-            answered, failed, *calls,
-        )  # fmt: skip
+        arguments = {
+            "worker": self._who.name,
+            "presence_ms": int(PRESENCE_SECONDS * 1000),
+            "lease_ms": int(LEASE_SECONDS * 1000),
+            "rq_ttl_s": RQ_WORKER_TTL_SECONDS,
+            "answered": answered,
+            "failed": failed,
+            "silence": SILENCE,
+            "deliveries": [(delivery.id, delivery.token, delivery.backend) for delivery in in_flight],
+        }
+        reply = await self._link.script("beat", arguments)
         self._answered -= answered
         self._failed -= failed
         return bool(reply[0]), [job_id.decode() for job_id in reply[2:]]
 
-    async def adopt_rq_job(self, ticket: RqJob, job_id: str, why_not: str, give_up: float) -> str:
-        """End a job that plain rq put in, after seeing that the accepted job it asks for runs."""
-        reply = await self._link.script(
-            "ticket", ticket.id, "" if why_not else job_id, rq_text(why_not or str(UnknownJob(job_id))),
-            self._who.name, int(give_up * 1000),
-        )  # fmt: skip
-        return str(reply[0].decode())
+    async def adopt_rq_job(self, rq_job: RqJob, job_id: str, why_not: str, expires_after_seconds: float) -> str:
+        """End a job that plain rq put in, after seeing that the accepted job it asks for runs.
+
+        `why_not`: it asks for none that can run. `expires_after_seconds` is for a job that runs again.
+        """
+        arguments = {
+            "rq_job": rq_job.id,
+            "id": None if why_not else job_id or None,
+            "rq_error": rq_text(why_not or str(UnknownJob(job_id))),
+            "worker": self._who.name,
+            "expires_after_ms": int(expires_after_seconds * 1000),
+            "rq_result_ttl_s": RQ_RESULT_TTL_SECONDS,
+        }
+        return str((await self._link.script("adopt_rq_job", arguments))[0].decode())

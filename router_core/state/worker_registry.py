@@ -63,7 +63,7 @@ class WakeUp:
 
     def __init__(self, url: str, queues: Sequence[str]) -> None:
         self._link = RedisConnection(url)  # of its own: a blocked connection carries nothing else
-        self._bells = [keys.BELL + queue for queue in queues]
+        self._bells = [keys.WAKEUP + queue for queue in queues]
         self._rang: bytes | None = None
 
     async def wait(self, most: float = MAX_WAIT_SECONDS) -> bool:

@@ -13,8 +13,8 @@ from openfall.router_core.state.redis_connection import RedisConnection
 
 
 def test_a_claim_without_breakers_reads_none_and_is_otherwise_the_same(server):
-    bare = BareLink(RedisConnection(server.url)).text
-    whole = scripts.load("claim").text.decode()
+    bare = BareLink(RedisConnection(server.url)).library
+    whole = scripts.load("claim").library.decode()
     assert 0 < len(whole) - len(bare) < 100
     assert "'HGETALL', BLOCKED" not in bare
 

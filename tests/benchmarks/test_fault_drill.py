@@ -120,7 +120,7 @@ def test_a_cooldown_that_was_kept_has_no_violations(witnesses):
 
 def lose(told: Witnesses) -> None:
     del told.results[JOBS[0]]
-    told.store.zadd("of:open", {JOBS[0]: 1})
+    told.store.zadd("of:unfinished", {JOBS[0]: 1})
 
 
 def by_the_broken_one(told: Witnesses) -> None:

@@ -47,7 +47,7 @@ from tests.gate import Gate, gate
 
 ROOT = Path(__file__).resolve().parents[2]
 QUEUE, MODEL, TARGET = "gpu.smol.interactive", "smol", "box/smol"
-SCRIPTS = ("claim", "settle", "release", "close", "outbox_take", "notice_turn", "outbox_end")
+SCRIPTS = ("claim", "settle", "held_release", "incident_close", "outbox_claim", "notice_admit", "outbox_settle")
 """Those at which the gate may close: a server that knows one answers its first call."""
 
 READY_WITHIN = 30.0

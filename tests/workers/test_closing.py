@@ -89,7 +89,7 @@ def test_an_outage_goes_on_while_a_model_that_it_named_takes_no_calls(house):
         assert await f.look() == [one]
         await f.breaker("smol", CLOSED)
         assert await f.look() == []
-        assert (await fetch_incident(f.link, one)).ended == f.time[0]
+        assert (await fetch_incident(f.link, one)).ended_at == f.time[0]
 
     house(story)
 

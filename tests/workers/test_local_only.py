@@ -89,7 +89,7 @@ async def all_late(here: Place, jobs: list[str]) -> None:
     late = (last.accepted_at + 1.0) * 1000
 
     async def unseen() -> int:
-        return int(await here.link.command("ZCOUNT", "of:open", "-inf", late))
+        return int(await here.link.command("ZCOUNT", "of:unfinished", "-inf", late))
 
     async with asyncio.timeout(60):
         while await here.now() * 1000 <= late or await unseen():
@@ -118,7 +118,7 @@ def test_a_local_only_job_that_was_wired_into_a_cloud_queue_is_held_there_also_w
             # By hand, as somebody with a Redis prompt would do it: onto a list that a cloud worker drains.
             stray = await here.accept("stray-00001", ("small", "big"), Urgency.BACKGROUND, local_only=True)
             await here.link.command("RPUSH", "rq:queue:cloud.big.background", stray)
-            await here.link.command("RPUSH", "of:bell:cloud.big.background", "1")
+            await here.link.command("RPUSH", "of:wakeup:cloud.big.background", "1")
             await drained(here, "cloud.big.background")
             assert (await here.intake.record(stray)).queue == "gpu.small.background"
             assert cloud.at == []

@@ -150,7 +150,7 @@ def test_a_worker_leaves_alone_what_a_worker_of_another_configuration_serves(red
         late = (await here.intake.record(job)).accepted_at + START_WITHIN[Urgency.BACKGROUND]
         async with asyncio.timeout(30):
             while (
-                float(await here.link.command("ZSCORE", "of:open", job)) <= late * 1000
+                float(await here.link.command("ZSCORE", "of:unfinished", job)) <= late * 1000
             ):  # nobody has looked at it as late
                 await asyncio.sleep(0.05)
         await asyncio.sleep(0.2)  # that look's move, if there is one

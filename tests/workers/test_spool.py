@@ -7,7 +7,7 @@ import pytest
 from openfall.router_core.state.settlement import Settlement
 from openfall.workers.spool import Spool, UnreadableSpool
 
-SETTLE = Settlement("job-00000001", "ab.1.0", ("worker", "done", b"\x00line", "answered", 7))
+SETTLE = Settlement("job-00000001", "ab.1.0", (b"{}", b"\x00line", b"", b"answered"))
 
 
 def test_what_is_kept_is_read_back_the_same(tmp_path):

@@ -185,7 +185,7 @@ def test_a_worker_told_to_stop_at_once_puts_its_jobs_back_unspent(working):
 def test_a_burst_ends_when_nothing_is_left(working):
     async def story(bench, task):
         await asyncio.wait_for(task, 10)
-        assert await bench.link.command("ZCARD", "of:open") == 0
+        assert await bench.link.command("ZCARD", "of:unfinished") == 0
 
     working(story, answer(COMPLETION), burst=True)
 

@@ -111,7 +111,7 @@ class Sweeper:
 
     async def _end(self, found: WaitingJob, result: Result, rq_status: str) -> None:
         with contextlib.suppress(UnknownJob):
-            if await end_job(self.link, result, rq_status=rq_status, seen_deliveries=found.deliveries):
+            if await end_job(self.link, result, rq_status=rq_status, expected_deliveries=found.deliveries):
                 log.warning("%s: %s: %s", found.id, result.status, result.detail)
 
 

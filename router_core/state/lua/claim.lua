@@ -1,40 +1,45 @@
--- Claim up to `want` jobs: promote what is due, pop, lease, mark started. One round trip; nothing half done.
--- No job is popped for a model whose breaker is open, whose key is parked or that cools down after a 429; a probe that is
--- due is handed out instead, also when nothing is queued: else an open breaker that routing avoids would never close.
--- ARGV: clock, worker, nonce (unique to this claim), want, lease (ms), calls in flight here, state rq was told,
---       pool, suspect this worker has drained for ('' if none), pool is local (1/0),
---       places (';target=index in ARGV of a queue of its model=backend' each: where it can be probed),
---       turns (';urgency=share=first=last' each, see turns.lua), jobs this worker has claimed since it last kept
---       account of them, after how many it does, how many it may take that are not interactive,
---       then for each queue in drain order:
---       queue name, backends ('name=slots=key=reserved,...'; the key's name may be empty), lease of a probe (ms)
--- Reply: {state, now, next due (ms, 0: nothing), suspect to drain for, left (1: jobs wait for a slot), {job...},
---         {foreign...}, {probe...}}
---   job: {id, token, queue, backend, envelope, deadline, attempts, deliveries, crashes, watch, accepted,
---         epoch of the model's breaker, epoch of the key's, {answer kept...}, {how it fell: reason, detail, at, falls,
---         strikes, stand-in} ({}: it has not)}
---   foreign: {rq job id, queue, rq data}: put in with plain rq; it asks for an accepted job
+-- @include prelude
+-- @include fall
+-- @include lifecycle
+-- @include breaker
+-- @include capacity
+-- @include fair_share
+-- @include probes
+-- Claim up to `limit` jobs: promote those that are due, pop, lease, mark started. One round trip, atomic.
+-- No job is popped for a model whose breaker is open, whose key is parked or that cools down after a 429. A probe that is
+-- due is handed out instead, even when no job is queued: an open breaker that routing avoids would never close otherwise.
+-- Arguments: worker, nonce (unique to this claim), limit, max_not_interactive (how many of them may be other than
+--   interactive), lease_ms, in_flight (calls of this worker), rq_state (state that rq was last told), suspect? (the worker
+--   has let its calls end for this one), jobs_since_update (claimed since it last updated credits), update_after (jobs),
+--   suspect_delay_ms (how long a suspect is reserved for a worker that lets its calls end)
+-- Bodies: the worker's subscription, JSON: pool, is_local, max_history, queues in drain order ({name, backends: {name,
+--   slots, key ('': none), reserved}...}), shares ({urgency, share, first, last}: see fair_share.lua), places by target
+--   ({backend, model, lease_ms, order}: see probes.lua)
+-- Reply: {state, now, next due (ms, 0: nothing), suspect to let calls end for, 1 if jobs wait for a slot, {job...},
+--         {rq job...}, {probe...}}
+--   job: {id, token, queue, backend, envelope, deadline, attempts, deliveries, crashes, stream, accepted,
+--         epoch of the model's breaker, epoch of the key's, {answer...}, {fall: reason, detail, at, falls, strikes, stand-in}
+--         ({}: it has not fallen)}
+--   rq job: {rq job id, queue, rq data}: put in with plain rq; it asks for an accepted job
 --   probe: {target, backend, model, token}
-local now = clock()
-local worker, nonce, want, lease = ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
-local busy, told, pool, drained, is_local = tonumber(ARGV[6]), ARGV[7], ARGV[8], ARGV[9], ARGV[10] == '1'
-local places, FIRST, WIDTH = ARGV[11], 16, 3
-local jobs, foreign, probes = {}, {}, {}
+local now, args, subscription = clock(ARGV), arguments(ARGV), decode_once(ARGV[3])
+local worker, limit, queues, pool = args.worker, args.limit, subscription.queues, subscription.pool
+local jobs, rq_jobs, probes = {}, {}, {}
 
-local function say(state)
-  if state ~= told and redis.call('EXISTS', RQ_WORKER .. worker) == 1 then
+local function set_worker_state(state)
+  if state ~= args.rq_state and redis.call('EXISTS', RQ_WORKER .. worker) == 1 then
     redis.call('HSET', RQ_WORKER .. worker, 'state', state)
   end
   return state
 end
 
 if redis.call('EXISTS', RQ_SUSPENDED) == 1 then
-  return {say('suspended'), tostring(now), '0', '', 0, jobs, foreign, probes}
+  return {set_worker_state('suspended'), tostring(now), '0', '', 0, jobs, rq_jobs, probes}
 end
 
-local sight = look_at_seats(now)
-if sight.blocked['local-only'] and not is_local then
-  return {say(busy > 0 and 'busy' or 'idle'), tostring(now), '0', '', 0, jobs, foreign, probes}
+local capacity = load_capacity(now)
+if capacity.blocked['local-only'] and not subscription.is_local then
+  return {set_worker_state(args.in_flight > 0 and 'busy' or 'idle'), tostring(now), '0', '', 0, jobs, rq_jobs, probes}
 end
 
 local at = iso(now)
@@ -46,75 +51,74 @@ local function epoch_of(target)
   return epochs[target]
 end
 
-local function how_it_fell(id)
-  local told = redis.call('HMGET', RECORD .. id, 'fell_for', 'fell_why', 'fell_at', 'falls', 'strikes', 'stand_in')
-  for i = 1, 6 do told[i] = told[i] or '' end
-  return told
+local function fall_context(id)
+  local row = redis.call('HMGET', RECORD .. id, 'fell_for', 'fell_why', 'fell_at', 'falls', 'strikes', 'stand_in')
+  for i = 1, 6 do row[i] = row[i] or '' end
+  return row
 end
 
-local function take(id, queue, seat)
-  local r = redis.call('HMGET', RECORD .. id, 'state', 'deadline', 'attempts', 'deliveries', 'crashes', 'watch',
-    'accepted', 'deltas', 'queue', 'local', 'answers', 'stand_in')
-  if not r[1] then
+-- Take a job that plain rq put into a queue: another worker gets it back when its lease ends.
+local function take_rq_job(id, queue, data)
+  redis.call('ZADD', RQ_JOBS_TAKEN, now + args.lease_ms, id)
+  redis.call('HSET', RQ_JOB_QUEUES, id, queue)
+  rq_jobs[#rq_jobs + 1] = {id, queue, data}
+end
+
+local function lease(id, queue, backend)
+  local job = fields(RECORD .. id, 'state', 'deadline', 'attempts', 'deliveries', 'crashes', 'stream', 'accepted', 'deltas',
+    'queue', 'local_only', 'answers', 'stand_in')
+  if not job.state then
     local data = redis.call('HGET', RQ_JOB .. id, 'data')
-    if data then
-      redis.call('ZADD', FOREIGN, now + lease, id)
-      redis.call('HSET', FOREIGN_QUEUE, id, queue)
-      foreign[#foreign + 1] = {id, queue, data}
-    end
+    if data then take_rq_job(id, queue, data) end
     return
   end
-  -- An id that is still listed although its job went on (an rq tool pushed it): whoever holds the job has it.
-  if r[1] == 'done' or r[1] == 'held' then  -- or that asks for itself: rq's own requeue
-    local job = redis.call('HMGET', RQ_JOB .. id, 'status', 'data')
-    if job[1] == 'queued' and job[2] then
-      redis.call('ZADD', FOREIGN, now + lease, id)
-      redis.call('HSET', FOREIGN_QUEUE, id, queue)
-      foreign[#foreign + 1] = {id, queue, job[2]}
-    end
+  -- An rq tool pushed the id of a job that is not queued. A requeue of a finished or held job is a request for itself.
+  if job.state == 'done' or job.state == 'held' then
+    local rq_job = fields(RQ_JOB .. id, 'status', 'data')
+    if rq_job.status == 'queued' and rq_job.data then take_rq_job(id, queue, rq_job.data) end
   end
-  if r[1] ~= 'queued' then return end
-  if r[9] ~= queue then  -- a tool moved it: back to where its record says, which may be the only place it may be in
-    redis.call('LREM', RQ_QUEUE .. r[9], 0, id)
-    enqueue(id, r[9], true, now)
+  if job.state ~= 'queued' then return end
+  if job.queue ~= queue then  -- an rq tool moved it: back to the queue of its record, the only one where it may be
+    redis.call('LREM', RQ_QUEUE .. job.queue, 0, id)
+    enqueue(id, job.queue, true, now)
     return
   end
-  if r[10] and not is_local then  -- a wiring error put it here: it must not leave, so it stays where nobody calls
+  if job.local_only and not subscription.is_local then  -- a wiring error put it here: it must not leave
     fall(id, 'local_only', 'it may not leave the local pools, but it was in ' .. queue, now)
     return
   end
-  local backend = seat.name
-  local token = nonce .. #jobs .. mark_of(queue)
+  local token = args.nonce .. #jobs .. token_suffix(queue)
   local member = id .. ':' .. token
-  local deliveries = tonumber(r[4] or 0) + 1
-  redis.call('HSET', RECORD .. id, 'state', 'started', 'lease', token, 'worker', worker, 'backend', backend,
+  local deliveries = tonumber(job.deliveries or 0) + 1
+  redis.call('HSET', RECORD .. id, 'state', 'started', 'lease', token, 'worker', worker, 'backend', backend.name,
     'deliveries', deliveries)
-  redis.call('ZADD', LEASES .. backend, now + lease, member)
+  redis.call('ZADD', LEASES .. backend.name, now + args.lease_ms, member)
   redis.call('HSET', RQ_JOB .. id, 'status', 'started', 'started_at', at, 'last_heartbeat', at, 'worker_name', worker)
   redis.call('HSET', RQ_EXECUTION .. member, 'id', token, 'created_at', seconds, 'last_heartbeat', seconds,
     'worker_name', worker)
   redis.call('ZADD', RQ_EXECUTIONS .. id, '+inf', token)
   redis.call('ZADD', RQ_WIP .. queue, '+inf', member)
-  if r[8] then tell(id, '{"event":"reset","at":' .. string.format('%.0f', now) .. '}') end
-  tell(id, '{"event":"started","at":' .. string.format('%.0f', now) .. ',"delivery":' .. deliveries
-    .. ',"backend":"' .. backend .. '"}')
-  local kept = r[11] and redis.call('LRANGE', ANSWERS .. id, 0, -1) or {}
-  jobs[#jobs + 1] = {id, token, queue, backend, redis.call('GET', PROMPT .. id) or '', r[2], r[3] or '', deliveries,
-    tonumber(r[5] or 0), r[6] or '', r[7], epoch_of(backend .. '/' .. model_of(queue)),
-    seat.key == '' and '0' or epoch_of('key:' .. seat.key), kept,
-    (queue == DEGRADE or r[12]) and how_it_fell(id) or {}}
+  if job.deltas then add_event(id, '{"event":"reset","at":' .. ms(now) .. '}') end
+  add_event(id, '{"event":"started","at":' .. ms(now) .. ',"delivery":' .. deliveries .. ',"backend":"' .. backend.name
+    .. '"}')
+  jobs[#jobs + 1] = {id, token, queue, backend.name, redis.call('GET', PROMPT .. id) or '', job.deadline,
+    job.attempts or '', deliveries, tonumber(job.crashes or 0), job.stream or '', job.accepted,
+    epoch_of(backend.name .. '/' .. model_of(queue)), backend.key == '' and '0' or epoch_of('key:' .. backend.key),
+    job.answers and redis.call('LRANGE', ANSWERS .. id, 0, -1) or {},
+    (queue == DEGRADE or job.stand_in) and fall_context(id) or {}}
 end
 
--- The last first: each goes to the front, so that who was due first is at the head.
-local due_ids = redis.call('ZRANGEBYSCORE', SCHEDULED .. pool, '-inf', now, 'LIMIT', 0, 64)
+-- Promote scheduled jobs. The last one first: each goes to the front, so that the one that was due first is at the head.
+local MAX_PROMOTED = 64
+local due_ids = redis.call('ZRANGEBYSCORE', SCHEDULED .. pool, '-inf', now, 'LIMIT', 0, MAX_PROMOTED)
 for i = #due_ids, 1, -1 do
   local id = due_ids[i]
   redis.call('ZREM', SCHEDULED .. pool, id)
-  local r = redis.call('HMGET', RECORD .. id, 'state', 'queue')
-  -- What rq's own tools cancelled or deleted is left to the sweep.
-  if r[1] == 'scheduled' and redis.call('HGET', RQ_JOB .. id, 'status') == 'scheduled' then
-    redis.call('ZREM', RQ_SCHEDULED .. r[2], id)
-    enqueue(id, r[2], true, now)  -- at the front: it has waited its turn before
+  local job = fields(RECORD .. id, 'state', 'queue')
+  -- The sweep ends jobs that rq's own tools have cancelled or deleted.
+  if job.state == 'scheduled' and redis.call('HGET', RQ_JOB .. id, 'status') == 'scheduled' then
+    redis.call('ZREM', RQ_SCHEDULED .. job.queue, id)
+    enqueue(id, job.queue, true, now)  -- at the front: it has waited its turn before
   end
 end
 
@@ -122,97 +126,101 @@ local paused = {}
 for _, name in ipairs(redis.call('SMEMBERS', PAUSED)) do paused[name] = true end
 
 -- A job that may be crashing its workers runs alone: one worker lets its other calls end first, then takes it.
+local MAX_SUSPECTS = 16
 local suspect = ''
 if redis.call('EXISTS', SUSPECTS .. pool) == 1 then
-  local backends_of = {}
-  for i = FIRST, #ARGV, WIDTH do
-    if not paused[ARGV[i]] then backends_of[ARGV[i]] = ARGV[i + 1] end
+  local backends = {}
+  for _, queue in ipairs(queues) do
+    if not paused[queue.name] then backends[queue.name] = queue.backends end
   end
-  local waiting = redis.call('ZRANGEBYSCORE', SUSPECTS .. pool, '-inf', now, 'LIMIT', 0, 16)
-  if drained ~= '' and redis.call('ZSCORE', SUSPECTS .. pool, drained) then table.insert(waiting, 1, drained) end
+  local waiting = redis.call('ZRANGEBYSCORE', SUSPECTS .. pool, '-inf', now, 'LIMIT', 0, MAX_SUSPECTS)
+  if args.suspect and redis.call('ZSCORE', SUSPECTS .. pool, args.suspect) then table.insert(waiting, 1, args.suspect) end
   for _, id in ipairs(waiting) do
-    local queue = redis.call('HGET', RECORD .. id, 'queue')
-    local wanted = redis.call('HGET', RQ_JOB .. id, 'status') == 'scheduled'  -- not cancelled with rq's own tools
-    local seat = roomiest(sight, wanted and backends_of[queue] or '', queue or '')
-    if seat and busy > 0 then
-      redis.call('ZADD', SUSPECTS .. pool, now + 60000, id)
-      suspect, want = id, 0
-      break
-    elseif seat then
-      remove_waiting(id, 'scheduled', queue, now)
-      redis.call('HSET', RECORD .. id, 'state', 'queued')
-      take(id, queue, seat)
-      suspect, want = id, 0
+    local queue = redis.call('HGET', RECORD .. id, 'queue') or ''
+    local wanted = redis.call('HGET', RQ_JOB .. id, 'status') == 'scheduled'  -- rq's own tools have not cancelled it
+    local backend = least_loaded(capacity, wanted and backends[queue] or {}, queue)
+    if backend then
+      if args.in_flight > 0 then
+        redis.call('ZADD', SUSPECTS .. pool, now + args.suspect_delay_ms, id)
+      else
+        remove_waiting(id, 'scheduled', queue, now)
+        redis.call('HSET', RECORD .. id, 'state', 'queued')
+        lease(id, queue, backend)
+      end
+      suspect, limit = id, 0
       break
     end
   end
 end
 
--- Take up to `count` jobs of the queue at ARGV[i]: how many are left in it, and whether for want of slots.
-local others = tonumber(ARGV[15])
-local function drain(i, count)
-  local queue = ARGV[i]
-  local urgent, length = is_urgent(queue), redis.call('LLEN', RQ_QUEUE .. queue)
-  local most = math.min(want, #jobs + #foreign + (urgent and count or math.min(count, others)))
+-- Take up to `n` jobs of a queue. Returns how many are left in it, and whether for want of slots.
+local max_not_interactive = args.max_not_interactive
+local function drain(i, n)
+  local queue = queues[i].name
+  local interactive, length = is_interactive(queue), redis.call('LLEN', RQ_QUEUE .. queue)
+  local target = math.min(limit, #jobs + #rq_jobs + (interactive and n or math.min(n, max_not_interactive)))
   local full = false
-  while length > 0 and #jobs + #foreign < most and not paused[queue] do
-    local seat, room, lacks_slots = roomiest(sight, ARGV[i + 1], queue)
+  while length > 0 and #jobs + #rq_jobs < target and not paused[queue] do
+    local backend, room, lacks_slots = least_loaded(capacity, queues[i].backends, queue)
     full = lacks_slots
-    if not seat then break end
-    local popped = redis.call('LPOP', RQ_QUEUE .. queue, math.min(most - #jobs - #foreign, room, length))
+    if not backend then break end
+    local popped = redis.call('LPOP', RQ_QUEUE .. queue, math.min(target - #jobs - #rq_jobs, room, length))
     if not popped then break end
     for _, id in ipairs(popped) do
       local before = #jobs
-      take(id, queue, seat)
-      seat_taken(sight, seat.name, queue, #jobs - before)
-      if not urgent then others = others - (#jobs - before) end
+      lease(id, queue, backend)
+      note_leased(capacity, backend.name, queue, #jobs - before)
+      if not interactive then max_not_interactive = max_not_interactive - (#jobs - before) end
     end
     length = length - #popped
-    if length == 0 then redis.call('DEL', BELL .. queue) end
+    if length == 0 then redis.call('DEL', WAKEUP .. queue) end
   end
-  return length, (full or (not urgent and others < 1)) and not paused[queue]
+  return length, (full or (not interactive and max_not_interactive < 1)) and not paused[queue]
 end
 
 -- Whether a job waits in these queues that could be called now, but for slots.
-local function waits(first, last)
+local function is_waiting(first, last)
   local lists = {}
-  for i = first, last, WIDTH do lists[#lists + 1] = RQ_QUEUE .. ARGV[i] end
+  for i = first, last do lists[#lists + 1] = RQ_QUEUE .. queues[i].name end
   if redis.call('EXISTS', unpack(lists)) == 0 then return false end
-  if not sight.troubled and not next(paused) then return true end
-  for i = first, last, WIDTH do
-    if not paused[ARGV[i]] and redis.call('EXISTS', RQ_QUEUE .. ARGV[i]) == 1 then
-      local seat, _, full = roomiest(sight, ARGV[i + 1], ARGV[i])
-      if seat or full then return true end
+  if not capacity.any_blocked and not next(paused) then return true end
+  for i = first, last do
+    local queue = queues[i].name
+    if not paused[queue] and redis.call('EXISTS', RQ_QUEUE .. queue) == 1 then
+      local backend, _, full = least_loaded(capacity, queues[i].backends, queue)
+      if backend or full then return true end
     end
   end
   return false
 end
 
-local left = 0
-if want > 0 then
-  local turns = turns_of(ARGV[12], pool)
-  for _, turn in ipairs(turns) do take_turn(turn, drain, jobs, WIDTH) end
+local more_waiting = 0
+if limit > 0 then
+  local turns = load_credits(subscription.shares, pool)
+  for _, turn in ipairs(turns) do take_turn(turn, drain, jobs) end
   local before, most_urgent = #jobs, nil
-  for i = FIRST, #ARGV, WIDTH do
-    if #jobs + #foreign >= want then break end
-    local length, full = drain(i, want)
-    if length > 0 and full then left = 1 end
+  for i = 1, #queues do
+    if #jobs + #rq_jobs >= limit then break end
+    local length, full = drain(i, limit)
+    if length > 0 and full then more_waiting = 1 end
     if #jobs > before and not most_urgent then most_urgent = i end
   end
-  local since, every = #jobs + ARGV[13], tonumber(ARGV[14])
-  keep_account(turns, pool, most_urgent, since >= every and since or 0, waits)
+  local jobs_since = #jobs + args.jobs_since_update
+  update_credits(turns, pool, most_urgent, jobs_since >= args.update_after and jobs_since or 0, is_waiting)
 end
 
 local due = NEVER
-if sight.troubled then
+if capacity.any_blocked then
   local to_probe
-  to_probe, due = due_probes(sight, places)
-  for _, probe in ipairs(to_probe) do hand_out_probe(sight, probe, nonce .. 'p' .. #probes, probes) end
+  to_probe, due = due_probes(capacity, subscription.places)
+  for _, probe in ipairs(to_probe) do
+    hand_out_probe(capacity, probe, args.nonce .. 'p' .. #probes, subscription.max_history, probes)
+  end
 end
 
 if #jobs == 0 then
   local first = redis.call('ZRANGE', SCHEDULED .. pool, 0, 0, 'WITHSCORES')
   if first[2] then due = math.min(due, tonumber(first[2])) end
 end
-local state = (#jobs > 0 or busy > 0) and 'busy' or 'idle'
-return {say(state), tostring(now), due < NEVER and ms(due) or '0', suspect, left, jobs, foreign, probes}
+local state = set_worker_state((#jobs > 0 or args.in_flight > 0) and 'busy' or 'idle')
+return {state, tostring(now), due < NEVER and ms(due) or '0', suspect, more_waiting, jobs, rq_jobs, probes}

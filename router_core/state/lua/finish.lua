@@ -1,23 +1,26 @@
--- End a job from outside: cancelled by somebody, or expired where it waited. Whoever is calling for it is stopped.
--- ARGV: clock, id, deliveries the caller saw ('' : any), status, rq status, result, rq why
+-- @include prelude
+-- @include lifecycle
+-- End a job from outside a delivery: it was cancelled, or it expired where it waited. A worker that calls for it is told to stop.
+-- Arguments: id, deliveries? (as the caller saw them; absent: any), status, rq_status, rq_error?
+-- Bodies: result
 -- Reply: {'finished' | 'moved' | 'done' | 'gone', state before}
-local now = clock()
-local id = ARGV[2]
-local r = redis.call('HMGET', RECORD .. id, 'state', 'lease', 'queue', 'backend', 'keep', 'idem', 'worker', 'deliveries',
-  'answers', 'settled', 'released', 'mail')
-local state, queue = r[1], r[3]
+local now, args = clock(ARGV), arguments(ARGV)
+local id = args.id
+local job = fields(RECORD .. id, 'state', 'lease', 'queue', 'backend', 'keep', 'idem', 'worker', 'deliveries', 'answers',
+  'settled', 'released', 'keep_unread_s')
+local state, queue = job.state, job.queue
 if not state then return {'gone', ''} end
 if state == 'done' then return {'done', redis.call('HGET', RECORD .. id, 'status')} end
 local busy = state == 'started' and redis.call('HGET', RQ_JOB .. id, 'status') ~= 'canceled'
-if ARGV[3] ~= '' and (busy or ARGV[3] ~= (r[8] or '0')) then return {'moved', state} end
-local gone = {}
-if r[9] then gone[#gone + 1] = ANSWERS .. id end
+if args.deliveries and (busy or args.deliveries ~= tonumber(job.deliveries or 0)) then return {'moved', state} end
+local keys_to_delete = {}
+if job.answers then keys_to_delete[#keys_to_delete + 1] = ANSWERS .. id end
 if state == 'started' then
-  release(id, r[2], queue, r[4], gone)
-  redis.call('PUBLISH', RQ_PUBSUB .. r[7], cjson.encode({command = 'stop-job', job_id = id, ended = true}))
+  end_lease(id, job.lease, queue, job.backend, keys_to_delete)
+  redis.call('PUBLISH', RQ_PUBSUB .. job.worker, cjson.encode({command = 'stop-job', job_id = id, ended = true}))
 else
-  remove_waiting(id, state, queue, now, ARGV[4] == 'expired' and 'expired' or nil)
+  remove_waiting(id, state, queue, now, args.status == 'expired' and 'expired' or nil)
 end
-finish(id, queue, {status = ARGV[4], rq_status = ARGV[5], result = ARGV[6], value = '', why = ARGV[7],
-  keep = tonumber(r[5]), idem = r[6], settled = r[10], released = r[11], mail = r[12]}, gone, now)
+finish(id, queue, job, {status = args.status, rq_status = args.rq_status, result = ARGV[3], rq_error = args.rq_error,
+  settled = job.settled}, keys_to_delete, now)
 return {'finished', state}

@@ -1,114 +1,113 @@
--- Settle a delivery: check the fence, write the attempt, give the lease back, move the job to its next place.
--- Also what goes with the end of a call: the breakers of its model and its key hear of it, the ledger counts it.
--- ARGV: clock, id, token, worker, verb, attempt (JSON line or ''),
---   call ('' : none was made; else its fields, below), rules (breaker policy, JSON), answer to keep ('' : none),
---   fall (record of a fall that this settles, JSON, or ''), remember ('{seconds} {key}': the result, or ''), then by verb:
---   done:  status, rq status, result (which has every attempt), rq value, rq why, keep prompt (1/0)
---   queue: queue, at front (1/0)
---   later: queue, delay (ms)
---   fall:  reason, detail: nothing can serve it
---   stand_in: queue, at front (1/0), model, why, reason of its fall: a job that fell goes to a model outside its chain
---   hold:  reason, detail, by, text, models, ready_at (ms), strikes, reply, keep_until (ms): see hold.lua
---   back:  (nothing) to the front of its queue: the delivery never happened
--- call: see call.lua
+-- @include prelude
+-- @include fall
+-- @include lifecycle
+-- @include call_report
+-- @include hold
+-- Settle a delivery: check the fence, write the attempt, end the lease, move the job to its next place. Also report its call
+-- to the breakers of its model and its key, and to the ledger.
+-- Arguments: id, token, call? (see call_report.lua; absent: none was made), remember? ({key, seconds}: the result is kept as
+--   the last answer to the same request), max_falls (records of falls that are kept), verb, and by verb:
+--   done:     status, rq_status, rq_value?, rq_error?, keep_prompt
+--   queue:    queue, at_front
+--   later:    queue, delay_ms
+--   fall:     reason, detail: nothing can serve the job
+--   stand_in: queue, at_front, model, why, reason (of its fall): a fallen job goes to a model outside its chain
+--   hold:     hold (see hold.lua)
+--   back:     to the front of its queue, as if it had never been delivered
+-- Bodies: breaker policy (JSON), attempt (a line of JSON, or ''), answer to keep ('': none), record of a fall that this
+--   settles (JSON, or ''), result (done) or interim reply (hold)
 -- Reply: {'settled' | 'again' | 'late' | 'gone', state, 1 if a breaker opened}
-local now = clock()
-local id, token, worker, verb, attempt = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
+local now, args = clock(ARGV), arguments(ARGV)
+local policy, attempt, answer, fall_record, result = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
+local id, token, verb, call = args.id, args.token, args.verb, args.call
 local record = RECORD .. id
-local r = redis.call('HMGET', record, 'state', 'lease', 'settled', 'queue', 'backend', 'attempts', 'keep', 'idem',
-  'deliveries', 'deltas', 'answers', 'moved', 'released', 'mail', 'fell_lease', 'fell_from')
-local state, queue = r[1], r[4]
-local call = call_of(ARGV[7])
+local job = fields(record, 'state', 'lease', 'settled', 'queue', 'backend', 'attempts', 'keep', 'idem', 'deliveries',
+  'deltas', 'answers', 'moved', 'released', 'keep_unread_s', 'fell_lease', 'fell_from')
+local state, queue = job.state, job.queue
 
--- The deliveries whose settle has arrived, of late: 'token' or, when it was refused, '!token'. One that is sent again,
--- even after its job went on, is known by it. No longer than 64 bytes: Redis packs a hash tightly up to there.
-local heard = r[3] or ''
-local function was_heard(word) return string.find(' ' .. heard .. ' ', ' ' .. word .. ' ', 1, true) end
-local function with(word)
-  local words = heard == '' and word or heard .. ' ' .. word
-  while #words > 64 and string.find(words, ' ') do words = string.match(words, ' (.*)$') end
+-- The tokens of the deliveries whose settle arrived lately; '!token' when it was refused. A settle that is sent again, even
+-- after its job went on, is recognized by its token. At most 64 bytes: up to there Redis packs a hash tightly.
+local MAX_SETTLED_BYTES = 64
+local settled = job.settled or ''
+local function was_settled(word) return string.find(' ' .. settled .. ' ', ' ' .. word .. ' ', 1, true) end
+local function settled_with(word)
+  local words = settled == '' and word or settled .. ' ' .. word
+  while #words > MAX_SETTLED_BYTES and string.find(words, ' ') do words = string.match(words, ' (.*)$') end
   return words
 end
 
 if not state then return {'gone', '', 0} end
-if was_heard(token) then return {'again', state, 0} end
-if was_heard('!' .. token) then return {'late', state, 0} end
--- The fence. A delivery that was reaped is still welcome with an answer, as long as nobody has claimed the job again; the
--- degrade worker does not count, for it asks nobody.
+if was_settled(token) then return {'again', state, 0} end
+if was_settled('!' .. token) then return {'late', state, 0} end
+-- The fence. An answer of a reaped delivery is accepted as long as no worker has claimed the job again. A claim of the
+-- degrade worker does not count, since it calls no model.
 local waits = state ~= 'started'
-local reaped = verb == 'done' and (waits or r[15] == token)
-if (r[2] ~= token and not (reaped and r[15] == token)) or state == 'done' or (waits and not reaped) then
+local reaped = verb == 'done' and (waits or job.fell_lease == token)
+if (job.lease ~= token and not (reaped and job.fell_lease == token)) or state == 'done' or (waits and not reaped) then
   count('late')
-  redis.call('HSET', record, 'settled', with('!' .. token))
-  if call then enter_in_ledger(call, false, now) end  -- it was paid all the same
+  redis.call('HSET', record, 'settled', settled_with('!' .. token))
+  if call then add_to_ledger(call, false, now) end  -- it was paid all the same
   return {'late', state, 0}
 end
 local opened = 0
 if call then
-  enter_in_ledger(call, verb == 'queue', now)
-  opened = report_call(call, ARGV[8], now)
+  add_to_ledger(call, verb == 'queue', now)
+  if report_call(call, policy, now) then opened = 1 end
 end
-local gone = {}
-if r[5] then release(id, r[2], queue, r[5], gone) end
+local keys_to_delete = {}
+if job.backend then end_lease(id, job.lease, queue, job.backend, keys_to_delete) end
 if reaped then
   if waits then remove_waiting(id, state, queue, now) end
-  if queue == DEGRADE then queue = r[16] end
+  if queue == DEGRADE then queue = job.fell_from end
   count('late_accepted')
 end
--- What the listeners of a job are told of a failed attempt.
-local function failed()
+
+-- How a failed attempt is shown in the job's events.
+local function failure()
   if attempt == '' then return nil end
-  local made = cjson.decode(attempt)
-  return made.model .. '@' .. made.backend .. ': ' .. (made.error or 'no error') ..
-    (made.detail and (' (' .. made.detail .. ')') or '')
+  local failed = cjson.decode(attempt)
+  return failed.model .. '@' .. failed.backend .. ': ' .. (failed.error or 'no error') ..
+    (failed.detail and (' (' .. failed.detail .. ')') or '')
 end
 
-if verb ~= 'done' then redis.call('HSET', record, 'settled', with(token)) end
-if attempt ~= '' then redis.call('HSET', record, 'attempts', r[6] and (r[6] .. '\n' .. attempt) or attempt) end
-
-if ARGV[9] ~= '' then
-  redis.call('RPUSH', ANSWERS .. id, ARGV[9])
+if verb ~= 'done' then redis.call('HSET', record, 'settled', settled_with(token)) end
+if attempt ~= '' then
+  redis.call('HSET', record, 'attempts', job.attempts and (job.attempts .. '\n' .. attempt) or attempt)
+end
+if answer ~= '' then
+  redis.call('RPUSH', ANSWERS .. id, answer)
   redis.call('HSET', record, 'answers', 1)
 end
+local incident = fall_record ~= '' and log_fall(id, fall_record, args.max_falls, now)
 
-local incident = ARGV[10] ~= '' and log_fall(id, ARGV[10], now)
 if verb == 'done' then
-  if ARGV[11] ~= '' then
-    local seconds, key = string.match(ARGV[11], '^(%d+) (.*)$')
-    redis.call('SET', LAST .. key, ARGV[14], 'EX', seconds)
-  end
-  if r[11] then gone[#gone + 1] = ANSWERS .. id end
-  finish(id, queue, {status = ARGV[12], rq_status = ARGV[13], result = ARGV[14], value = ARGV[15], why = ARGV[16],
-    keep = tonumber(r[7]), keep_prompt = ARGV[17] == '1', idem = r[8], settled = with(token),
-    plain = r[9] == '1' and not r[10] and not r[12], released = r[13], mail = r[14]}, gone, now)
+  if args.remember then redis.call('SET', LAST_ANSWER .. args.remember.key, result, 'EX', args.remember.seconds) end
+  if job.answers then keys_to_delete[#keys_to_delete + 1] = ANSWERS .. id end
+  finish(id, queue, job, {status = args.status, rq_status = args.rq_status, result = result, rq_value = args.rq_value,
+    rq_error = args.rq_error, keep_prompt = args.keep_prompt, settled = settled_with(token),
+    plain = job.deliveries == '1' and not job.deltas and not job.moved}, keys_to_delete, now)
   return {'settled', 'done', opened}
 elseif verb == 'queue' then
-  local position = enqueue(id, ARGV[12], ARGV[13] == '1', now)
-  unrelease(id, r[13], ARGV[9] ~= '')
+  enqueue_with_event(id, args.queue, args.at_front, failure(), now)
+  end_release(id, job.released, answer ~= '')
   count('handed_off')
-  tell(id, cjson.encode({event = 'queued', at = now, queue = ARGV[12], position = position, why = failed()}))
 elseif verb == 'later' then
-  local due = now + tonumber(ARGV[13])
-  schedule(id, ARGV[12], due)
-  redis.call('ZADD', SCHEDULED .. pool_of(ARGV[12]), due, id)
+  deliver_later(id, args.queue, args.delay_ms, failure(), now)
   count('delayed')
-  tell(id, cjson.encode({event = 'scheduled', at = now, queue = ARGV[12], due = due, why = failed()}))
 elseif verb == 'hold' then
-  hold(id, {reason = ARGV[12], detail = ARGV[13], by = ARGV[14], text = ARGV[15], models = ARGV[16], ready_at = ARGV[17],
-    strikes = ARGV[18], reply = ARGV[19], keep_until = tonumber(ARGV[20])}, incident, now)
+  hold(id, args.hold, result, incident, now)
 elseif verb == 'fall' then
-  fall(id, ARGV[12], ARGV[13], now)
+  fall(id, args.reason, args.detail, now)
 elseif verb == 'stand_in' then
-  redis.call('HSET', record, 'stand_in', ARGV[14])
+  redis.call('HSET', record, 'stand_in', args.model)
   count('stood_in')
-  tell(id, cjson.encode({event = 'degraded', at = now, reason = ARGV[16], detail = ARGV[15], by = 'default_fallback', text = ''}))
-  local position = enqueue(id, ARGV[12], ARGV[13] == '1', now)
-  tell(id, cjson.encode({event = 'queued', at = now, queue = ARGV[12], position = position, why = ARGV[15]}))
+  add_event(id, cjson.encode({event = 'degraded', at = now, reason = args.reason, detail = args.why, by = 'default_fallback',
+    text = ''}))
+  enqueue_with_event(id, args.queue, args.at_front, args.why, now)
 elseif verb == 'back' then
   redis.call('HINCRBY', record, 'deliveries', -1)
-  local position = enqueue(id, queue, true, now)
+  enqueue_with_event(id, queue, true, 'worker stopping', now)
   count('put_back')
-  tell(id, cjson.encode({event = 'queued', at = now, queue = queue, position = position, why = 'worker stopping'}))
 end
-if #gone > 0 then redis.call('DEL', unpack(gone)) end
+if #keys_to_delete > 0 then redis.call('DEL', unpack(keys_to_delete)) end
 return {'settled', redis.call('HGET', record, 'state'), opened}

@@ -90,7 +90,7 @@ def test_every_line_is_answered_once_in_the_form_of_openai(
 def test_a_batch_waits_while_nothing_is_taken_in_and_goes_on(
     openfall: Run, answering: Any, store: Any, source: Path, out: Path
 ) -> None:
-    store.set("of:pressure", "Redis uses 9 MiB of its 10 MiB of memory (maxmemory)", px=2500)
+    store.set("of:memory-pressure", "Redis uses 9 MiB of its 10 MiB of memory (maxmemory)", px=2500)
     ran = openfall("batch", "run", "in.jsonl", "-o", "out.jsonl")
     assert ran.returncode == 0
     assert ran.stderr.count("The batch waits, and goes on as there is room.") == 1

@@ -285,7 +285,7 @@ def test_all_queues_that_fit_a_pattern_are_paused_and_go_on(openfall: Run) -> No
 
 
 def test_what_is_not_accepted_is_told_with_the_remedy(openfall: Run, store: Any) -> None:
-    store.set("of:pressure", "Redis uses 9 MiB of its 10 MiB of memory (maxmemory)")
+    store.set("of:memory-pressure", "Redis uses 9 MiB of its 10 MiB of memory (maxmemory)")
     for refused in (openfall("ask", "x"), openfall("enqueue", stdin="x")):
         assert (refused.returncode, refused.stdout) == (1, "")
         assert "openfall: Redis uses 9 MiB" in refused.stderr

@@ -144,7 +144,7 @@ def test_a_load_under_way_is_shown_and_not_begun_a_second_time(openfall: Run, re
         async with ollama_fake("http://127.0.0.1:9", [FakeModel("smollm2")]) as fake:
             config = configured(tmp_path, tower=fake.url)
             with redis.Redis.from_url(redis_url) as store:
-                store.set("of:looking:loading:tower/small", 1)
+                store.set("of:lock:loading:tower/small", 1)
             assert stages(await run("models", "--json", "--config", config))["small"] == "loading"
             ran = await run("models", "load", "small", "--config", config)
             assert ran.stdout == "small@tower is being loaded already\n"

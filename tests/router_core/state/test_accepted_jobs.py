@@ -186,7 +186,7 @@ def test_a_job_that_waits_past_its_deadline_is_found_and_ended_unless_it_moved_o
         assert (now, late.id, late.cause, late.deliveries) == (f.clock.now, JOB, "overdue", 0)
         await f.claim(worker)
         result = Result(id=JOB, status=Status.EXPIRED, error=ErrorClass.TIMEOUT, detail="too late")
-        assert await end_job(f.link, result, rq_status="failed", seen_deliveries=late.deliveries) is False
+        assert await end_job(f.link, result, rq_status="failed", expected_deliveries=late.deliveries) is False
         assert f.places(JOB) == [("wip", f.queue)]
         assert (await sweep(f.link, clean=False))[1] == [], "a call in flight has its own timeout"
 

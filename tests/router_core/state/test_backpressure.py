@@ -159,13 +159,13 @@ def test_jobs_are_taken_again_when_there_is_room_and_the_beginning_is_said_once(
     async def story(f):
         memory_of(f, 0.9)
         assert await check_memory(f.link, 0.85)
-        f.store.delete("of:looking:pressure")
+        f.store.delete("of:lock:pressure")
         assert not await check_memory(f.link, 0.85), "said before"
         assert await fetch_memory_pressure(f.link)
         memory_of(f, 0.5)
         assert not await check_memory(f.link, 0.85)
         assert await fetch_memory_pressure(f.link), "one look is good for all, for about a second"
-        f.store.delete("of:looking:pressure")
+        f.store.delete("of:lock:pressure")
         await check_memory(f.link, 0.85)
         assert await fetch_memory_pressure(f.link) is None
         await f.accept(JOB)
@@ -187,6 +187,6 @@ def test_a_refusal_ends_by_itself_when_no_worker_looks_any_more(fleet):
     async def story(f):
         memory_of(f, 0.9)
         await check_memory(f.link, 0.85)
-        assert 0 < f.store.pttl("of:pressure") <= MEMORY_PRESSURE_TTL_SECONDS * 1000
+        assert 0 < f.store.pttl("of:memory-pressure") <= MEMORY_PRESSURE_TTL_SECONDS * 1000
 
     fleet(story)

@@ -260,7 +260,7 @@ class Machine(RuleBasedStateMachine):
     def every_window_holds_what_the_model_counted(self) -> None:
         with self.store.pipeline(transaction=False) as asked:
             for target in TARGETS:
-                asked.hgetall("of:window:" + target)
+                asked.hgetall("of:breaker-window:" + target)
             windows = dict(zip(TARGETS, asked.execute(), strict=True))
         for target, breaker in self.model.breakers.items():
             sums: Counter = Counter()

@@ -104,7 +104,7 @@ def test_calls_of_long_ago_do_not_count_and_take_no_room(fleet):
         for _ in range(100):  # the window's slots, ten times over; nothing but good calls
             f.clock.now += POLICY.window / 10
             await f.calls(worker, OK)
-        assert f.store.hlen("of:window:" + BOX) <= 10 * 3
+        assert f.store.hlen("of:breaker-window:" + BOX) <= 10 * 3
         assert (await breaker(f)).state == CLOSED
 
     fleet(story)

@@ -227,7 +227,7 @@ def test_every_end_of_a_job_reaches_its_inbox_and_its_webhook_once(fleet, end):
             if end == "cancelled":
                 await f.intake.cancel(JOB)
             else:
-                await finish(f.link, Result(id=JOB, status=Status.EXPIRED), rq_status="failed", seen_deliveries=2)
+                await finish(f.link, Result(id=JOB, status=Status.EXPIRED), rq_status="failed", expected_deliveries=2)
         assert [kind for _, kind, _ in mail_of(f)] == [b"done"]
         assert f"job:{JOB}:done".encode() in f.store.zrange("of:outbox", 0, -1)
         assert f.store.ttl("of:result:" + JOB) == 604800, "kept until it is read"
@@ -242,7 +242,7 @@ def test_an_incident_knows_how_many_are_held_for_it_whatever_becomes_of_them(fle
             await f.lands(fall=record_of(f"job-0000{number}"))
         await f.intake.cancel("job-00001")
         await replay_held(f.link, "job-00002")
-        await finish(f.link, Result(id="job-00003", status=Status.EXPIRED), rq_status="failed", seen_deliveries=2)
+        await finish(f.link, Result(id="job-00003", status=Status.EXPIRED), rq_status="failed", expected_deliveries=2)
         (incident,) = f.store.hgetall("of:incidents").values()
         held, replayed_, expired = f.store.hmget(b"of:incident:" + incident, "held", "replayed", "expired")
         assert (held, replayed_, expired) == (b"1", b"1", b"1")
@@ -257,8 +257,8 @@ def test_a_good_answer_is_remembered_under_the_name_it_was_settled_with(fleet):
         delivery = await f.claim(worker)
         ending = DeliveryOutcome(next_step=f.answered(delivery), remember_answer=("team:abc", 60.0))
         await worker.settle(worker.settlement(delivery, ending))
-        assert f.store.get("of:last:team:abc") == f.store.get("of:result:" + JOB)
-        assert 0 < f.store.ttl("of:last:team:abc") <= 60
+        assert f.store.get("of:last-answer:team:abc") == f.store.get("of:result:" + JOB)
+        assert 0 < f.store.ttl("of:last-answer:team:abc") <= 60
 
     fleet(story)
 
@@ -308,6 +308,6 @@ def test_a_hold_may_last_longer_than_was_guessed_but_not_than_was_said(fleet, ur
         await f.lands(hold, fall=record_of())
         deadline = f.clock.now + WEEK if longer else before
         assert (await f.intake.record(JOB)).deadline == deadline
-        assert f.store.zscore("of:open", JOB) == deadline * 1000, "the sweep looks at it then, and not before"
+        assert f.store.zscore("of:unfinished", JOB) == deadline * 1000, "the sweep looks at it then, and not before"
 
     fleet(story)

@@ -67,7 +67,7 @@ def test_an_incident_that_is_over_is_kept_for_a_week_and_is_no_longer_open(fleet
 def test_the_end_of_an_outage_is_told_to_who_heard_or_will_hear_of_its_beginning(fleet):
     async def story(f):
         now = int(f.clock.now * 1000)
-        one = open_one(f, **{"told:discord": now})
+        one = open_one(f, **{"notified:discord": now})
         await close_incident(f.link, "outage", MODELS)
         assert f.store.zrange("of:outbox", 0, -1) == [f"notice:discord:{one}:recovered".encode()]
         f.store.delete("of:outbox")
@@ -83,7 +83,7 @@ def test_the_end_of_an_outage_is_told_to_who_heard_or_will_hear_of_its_beginning
 
 def test_any_other_incident_is_closed_without_a_word(fleet):
     async def story(f):
-        one = open_one(f, "poisoned", **{"told:discord": 1})
+        one = open_one(f, "poisoned", **{"notified:discord": 1})
         assert await close_incident(f.link, "poisoned", MODELS) == one
         assert not f.store.exists("of:outbox")
 
@@ -94,8 +94,8 @@ def test_an_incident_says_what_was_counted_the_most_first(fleet):
     async def story(f):
         one = open_one(f, **{
             "u:batch": 1, "u:interactive": 2, "m:smol": 3, "c:timeout": 2, "c:overloaded": 2, "s:canned_reply": 2,
-            "s:nothing": 1, "held": 3, "replayed": 2, "expired": 1, "told:discord": 5, "message:discord": "m1",
-            "told:webhook": 5, "told_version:discord": 1,
+            "s:nothing": 1, "held": 3, "replayed": 2, "expired": 1, "notified:discord": 5, "message:discord": "m1",
+            "notified:webhook": 5, "notified_version:discord": 1,
         })  # fmt: skip
         (found,) = await open_incidents(f.link)
         assert (found.id, found.reason, found.ended_at, found.last_fall_at) == (

@@ -84,10 +84,10 @@ def test_a_caller_that_gives_up_takes_no_reply_from_the_others(redis_url):
 def test_scripts_are_loaded_again_when_the_server_has_forgotten_them(redis_url, store):
     async def story():
         async with RedisConnection(redis_url) as link:
-            await link.load("replay")
+            await link.load("held_replay")
             for _ in range(2):
-                assert await link.script("replay", "nosuchjob") == [b"gone"]
-                store.script_flush()
+                assert await link.script("held_replay", {"id": "nosuchjob"}) == [b"gone"]
+                store.function_flush()
 
     run(story)
 
@@ -114,7 +114,7 @@ def test_a_stopped_server_is_unreachable_until_it_is_back(server):
                     await link.command("GET", "kept")
             server.start()
             assert await link.command("GET", "kept") == b"1"
-            assert await link.script("replay", "nosuchjob") == [b"gone"]
+            assert await link.script("held_replay", {"id": "nosuchjob"}) == [b"gone"]
 
     run(story)
 

@@ -252,7 +252,7 @@ class Machine(RuleBasedStateMachine):
         assert {late.id for late in found if late.cause == "overdue"} == overdue
         for late in (late for late in found if late.cause == "overdue"):
             result = Result(id=late.id, status=Status.EXPIRED, error=ErrorClass.TIMEOUT)
-            assert self.do(end_job(self.link, result, rq_status="failed", seen_deliveries=late.deliveries))
+            assert self.do(end_job(self.link, result, rq_status="failed", expected_deliveries=late.deliveries))
             job = self.model.jobs[late.id]
             self.model.finish(late.id, "expired", job.queue)
 
@@ -378,7 +378,7 @@ class Machine(RuleBasedStateMachine):
 
     @invariant()
     def what_is_open_scheduled_or_suspect_is_listed_so(self) -> None:
-        open_ = {i.decode() for i in self.store.zrange("of:open", 0, -1)}
+        open_ = {i.decode() for i in self.store.zrange("of:unfinished", 0, -1)}
         assert open_ == {job_id for job_id, job in self.model.jobs.items() if job.state != "done"}
         for key, expected in (("of:scheduled:gpu", self.model.due), ("of:suspects:gpu", self.model.suspects)):
             found = dict(self.store.zrange(key, 0, -1, withscores=True))

@@ -70,7 +70,7 @@ def test_an_answer_that_somebody_waits_for_keeps_its_story(fleet):
         await f.accept()
         news = EventHub(f.url)
         async with news.subscribe(JOB) as listener:
-            await until(lambda: f.store.pubsub_numsub("of:news:" + JOB)[0][1])
+            await until(lambda: f.store.pubsub_numsub("of:job-changed:" + JOB)[0][1])
             await f.settle(worker, await f.claim(worker))
             await told(f.link, listener, "done")
         await news.close()
@@ -145,10 +145,10 @@ def test_a_burst_leaves_few_rings_behind_and_an_emptied_queue_none(fleet):
     async def story(f):
         for n in range(20):
             await f.accept(f"job-{n:05}")
-        assert f.store.llen("of:bell:" + QUEUE) == 4
+        assert f.store.llen("of:wakeup:" + QUEUE) == 4
         worker = await f.worker(slots=99)
         await worker.claim(32, 0)
-        assert not f.store.exists("of:bell:" + QUEUE)
+        assert not f.store.exists("of:wakeup:" + QUEUE)
 
     fleet(story)
 
@@ -157,7 +157,7 @@ def test_a_bell_without_a_server_says_so(server):
     async def story():
         bell = WakeUp(server.url, [QUEUE])
         with redis.Redis.from_url(server.url) as client:
-            client.rpush("of:bell:" + QUEUE, "1")
+            client.rpush("of:wakeup:" + QUEUE, "1")
         assert await bell.wait() is True
         server.kill()
         with pytest.raises(StoreUnreachable, match="does not answer"):

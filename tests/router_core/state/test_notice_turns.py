@@ -43,7 +43,7 @@ def test_what_is_over_before_its_turn_is_dropped_with_its_end_and_counted_for_th
         f.clock.now += 600
         assert set(await turns(f)) == {None}
         assert waits(f) == {}
-        assert not f.store.keys("of:posting:*")
+        assert not f.store.keys("of:outbox-entry:*")
         began(f)
         assert (await tell(f)).unmentioned == 2
         f.clock.now += 600
@@ -161,7 +161,7 @@ def test_each_notifier_has_its_own_turns(fleet):
         for one, its_turn in zip(taken, turns, strict=True):
             await outbox.record_notified(f.link, one, its_turn, "m1" if "discord" in one.entry else "", 10)
         found = f.store.hgetall(f"of:incident:{incident}")
-        assert (b"told:webhook" in found, b"message:webhook" in found, found[b"message:discord"]) == (
+        assert (b"notified:webhook" in found, b"message:webhook" in found, found[b"message:discord"]) == (
             True,
             False,
             b"m1",

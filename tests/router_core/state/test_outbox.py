@@ -40,7 +40,7 @@ def test_an_entry_is_handed_to_one_poster_and_again_when_that_one_is_dead(fleet)
             "the first may not be dead, only slow: it has nothing to say"
         )
         assert await outbox.mark_delivered(f.link, second)
-        assert not f.store.exists("of:outbox", f"of:posting:{JOB}")
+        assert not f.store.exists("of:outbox", f"of:outbox-entry:{JOB}")
 
     fleet(story)
 
@@ -75,7 +75,7 @@ def test_a_try_in_vain_is_counted_and_one_that_was_not_made_is_not(fleet):
         assert await outbox.list_pending(f.link) == [outbox.PendingEntry(JOB, f.clock.now, 1, "HTTP 503")]
         (taken,) = await outbox.claim_entries(f.link, 1)
         assert taken.tries == 1
-        assert f.store.hget(f"of:posting:{JOB}", "why") == b"HTTP 503"
+        assert f.store.hget(f"of:outbox-entry:{JOB}", "why") == b"HTTP 503"
 
     fleet(story)
 

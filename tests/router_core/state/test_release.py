@@ -70,7 +70,7 @@ def test_the_most_urgent_are_released_first_and_among_those_the_oldest(fleet):
         for expected in ("job-00003", "job-00004", "job-00002", "job-00001"):
             assert await let_go(f) == [expected]
             assert await ends(f, queue=f.ours(expected, "queue")) == expected
-            f.store.delete("of:release")  # the same room each time: this is about the order
+            f.store.delete("of:release-window")  # the same room each time: this is about the order
 
     fleet(story)
 
@@ -126,7 +126,9 @@ def test_one_that_ends_or_goes_elsewhere_before_its_call_makes_room(fleet, how):
         if how == "cancelled":
             await f.intake.cancel("job-00001")
         elif how == "expired":
-            await end_job(f.link, Result(id="job-00001", status=Status.EXPIRED), rq_status="failed", seen_deliveries=2)
+            await end_job(
+                f.link, Result(id="job-00001", status=Status.EXPIRED), rq_status="failed", expected_deliveries=2
+            )
         else:
             f.clock.now += 6
             (found,) = [one for one in (await sweep(f.link, clean=False))[1] if one.id == "job-00001"]
@@ -144,11 +146,11 @@ def test_a_breaker_that_opens_again_makes_the_release_begin_anew(fleet):
         for _ in range(2):
             for _ in await let_go(f):
                 await ends(f)
-        assert f.store.hget("of:release", "smol") == b"3"
+        assert f.store.hget("of:release-window", "smol") == b"3"
         worker = await f.drains("unlucky", QueueSubscription(SMOL, (BackendCapacity("box", 9),)), policy=policy)
         await f.accept("job-other")
         await f.calls(worker, CallSignal.FAILURE)
-        assert f.store.hget("of:release", "smol") is None
+        assert f.store.hget("of:release-window", "smol") is None
         assert len(await let_go(f)) == 1
 
     fleet(story)

@@ -12,7 +12,7 @@ def _calls(store):
 def _sent(store, before):
     """What clients sent since: commands that a script issued count under their own names, not under these."""
     after = _calls(store)
-    names = ("evalsha", "eval", "script|load")
+    names = ("fcall", "eval", "script|load")
     return {name: n for name in names if (n := after.get(f"cmdstat_{name}", 0) - before.get(f"cmdstat_{name}", 0))}
 
 
@@ -30,7 +30,7 @@ def test_a_claim_and_its_settle_are_two_round_trips(fleet):
         assert f.link.round_trips - trips == 1
         await f.settle(worker, delivery)
         assert f.link.round_trips - trips == 2
-        assert _sent(f.store, before) == {"evalsha": 2}
+        assert _sent(f.store, before) == {"fcall": 2}
 
     fleet(story)
 
@@ -46,7 +46,7 @@ def test_the_server_sees_two_commands_from_the_worker(fleet):
             while (told := monitor.next_command())["command"] != "ECHO the end":
                 seen.append(told)
         sent = [told["command"].split()[0] for told in seen if told["client_type"] != "lua"]
-        assert [word for word in sent if word not in ("HELLO", "CLIENT")] == ["EVALSHA", "EVALSHA"], "and who looks on"
+        assert [word for word in sent if word not in ("HELLO", "CLIENT")] == ["FCALL", "FCALL"], "and who looks on"
 
     fleet(story)
 
@@ -57,7 +57,7 @@ def test_accepting_is_one_round_trip(fleet):
         before, trips = _calls(f.store), f.link.round_trips
         await f.accept("job-00002")
         assert f.link.round_trips - trips == 1
-        assert _sent(f.store, before) == {"evalsha": 1}
+        assert _sent(f.store, before) == {"fcall": 1}
 
     fleet(story)
 

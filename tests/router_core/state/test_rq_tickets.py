@@ -84,7 +84,7 @@ def test_asking_for_a_failed_or_held_job_runs_it_again_and_its_story_stays(fleet
         assert {f.store.ttl(key) for key in f.store.keys(f"*{JOB}")} == {-1}
         record = await f.intake.record(JOB)
         assert (len(record.attempts), record.job.body) == (1, f.job().body)
-        assert JOB.encode() in f.store.zrange("of:open", 0, -1)
+        assert JOB.encode() in f.store.zrange("of:unfinished", 0, -1)
         delivery = await f.claim(worker)
         assert delivery.attempts == b""
         await f.settle(worker, delivery)

@@ -33,7 +33,7 @@ async def swept(f):
     _, found = await sweep(f.link, clean=False)
     for lost in found:
         result = Result(id=lost.id, status=Status.CANCELLED, error=ErrorClass.CANCELLED, detail=lost.cause)
-        await end_job(f.link, result, rq_status="canceled", seen_deliveries=lost.deliveries)
+        await end_job(f.link, result, rq_status="canceled", expected_deliveries=lost.deliveries)
     return [lost.cause for lost in found]
 
 

@@ -353,7 +353,7 @@ def test_a_survey_is_one_round_trip_and_writes_nothing(fleet):
         worker, _ = await serve_all(f)
         await f.supply(5, "gpu.large.background")
         await f.calls(worker, *[FAILURE] * 5)
-        await f.link.load("survey")
+        await f.link.load("fleet_snapshot")
         before, trips = f.dump(), f.link.round_trips
         await fetch_fleet_snapshot(f.link, CATALOG)
         assert (f.dump(), f.link.round_trips) == (before, trips + 1)
@@ -365,7 +365,7 @@ def test_one_looks_for_all(fleet):
     async def story(f):
         assert [await try_lock(f.link, "memory of box", 60) for _ in range(3)] == [True, False, False]
         assert await try_lock(f.link, "memory of tower", 60)
-        assert 0 < f.store.pttl("of:looking:memory of box") <= 60_000
+        assert 0 < f.store.pttl("of:lock:memory of box") <= 60_000
 
     fleet(story)
 

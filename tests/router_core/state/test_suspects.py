@@ -51,7 +51,7 @@ def test_a_suspect_runs_alone(fleet):
         for n in range(2, 5):
             await f.accept(f"job-0000{n}")
         worker = await f.worker()
-        busy = await worker.claim(2, busy=1)
+        busy = await worker.claim(2, in_flight=1)
         assert (busy.deliveries, busy.suspect) == ((), JOB), "it lets its other call end first"
         other = await (await f.worker("other")).claim(1, 0)
         assert [d.id for d in other.deliveries] == ["job-00002"], "who does not drain for it goes on"
@@ -71,7 +71,7 @@ def test_a_worker_does_not_drain_for_a_suspect_it_cannot_serve(fleet):
         elsewhere = "gpu.large.background"
         await f.accept("job-00002", queue=elsewhere)
         worker = await f.worker("pinned", queues=(elsewhere,))
-        claim = await worker.claim(1, busy=1)
+        claim = await worker.claim(1, in_flight=1)
         assert (claim.suspect, [d.id for d in claim.deliveries]) == ("", ["job-00002"])
 
     fleet(story)
@@ -104,7 +104,7 @@ def test_a_suspect_of_a_paused_queue_waits(fleet):
         f.store.sadd("of:paused", f.queue)
         worker = await f.worker()
         assert (await worker.claim(1, 0)).deliveries == ()
-        assert (await worker.claim(1, busy=1)).suspect == ""
+        assert (await worker.claim(1, in_flight=1)).suspect == ""
         f.store.srem("of:paused", f.queue)
         assert (await f.claim(worker)).id == JOB
 
@@ -116,7 +116,7 @@ def test_a_drainer_that_dies_leaves_the_suspect_to_another(fleet):
         await f.accept()
         await _crash(f, "first")
         await _crash(f, "second")
-        assert (await (await f.worker("drainer")).claim(1, busy=3)).suspect == JOB
+        assert (await (await f.worker("drainer")).claim(1, in_flight=3)).suspect == JOB
         await f.pass_time(61)
         assert (await f.claim(await f.worker("heir"))).id == JOB
 

@@ -113,7 +113,7 @@ def test_a_held_job_is_looked_at_again_at_its_deadline(fleet):
         for _ in range(5):
             f.clock.now += 600
             assert await whys(f) == {}
-        assert f.store.zscore("of:open", JOB) == (f.clock.now + 600) * 1000
+        assert f.store.zscore("of:unfinished", JOB) == (f.clock.now + 600) * 1000
         f.clock.now += 600
         assert await whys(f) == {JOB: "overdue"}
 

@@ -95,7 +95,7 @@ def test_nothing_is_written_while_nobody_is_kept_waiting(fleet):
         await one_after_another(f, worker, 20)
         await f.supply(20, BATCH)
         assert set(await one_after_another(f, worker, 20)) == {"batch"}
-        assert not f.store.exists("of:turns:gpu")
+        assert not f.store.exists("of:credits:gpu")
 
     fleet(story)
 
@@ -106,7 +106,7 @@ def test_an_urgency_without_a_share_waits_until_the_others_are_done(fleet):
         await f.supply(30, INTERACTIVE)
         await f.supply(1, BATCH)
         assert await one_after_another(f, worker, 31) == ["interactive"] * 30 + ["batch"]
-        assert not f.store.exists("of:turns:gpu")
+        assert not f.store.exists("of:credits:gpu")
 
     fleet(story)
 
@@ -127,7 +127,7 @@ def test_who_could_not_be_called_anyway_saves_up_nothing(fleet, hindrance):
                 f.link, "box/large", BreakerOverride(BreakerState.OPEN, "a test", 3600), BreakerPolicy()
             )
         await one_after_another(f, worker, 20)
-        assert not f.store.exists("of:turns:gpu")
+        assert not f.store.exists("of:credits:gpu")
 
     fleet(story)
 
@@ -135,10 +135,10 @@ def test_who_could_not_be_called_anyway_saves_up_nothing(fleet, hindrance):
 def test_credit_that_nobody_waits_to_use_is_gone(fleet):
     async def story(f):
         worker = await f.drains("wa", *drained())
-        f.store.hset("of:turns:gpu", "batch", 5200)
+        f.store.hset("of:credits:gpu", "batch", 5200)
         await f.supply(2, INTERACTIVE)
         assert await one_after_another(f, worker, 2) == ["interactive"] * 2
-        assert f.store.hgetall("of:turns:gpu") == {b"batch": b"0"}
+        assert f.store.hgetall("of:credits:gpu") == {b"batch": b"0"}
 
     fleet(story)
 
@@ -155,7 +155,7 @@ def test_credit_that_found_no_slot_for_long_comes_back_as_no_flood(fleet):
         assert held.backend == "tower", "it has the only slot there"
         await f.settle(worker, first)
         await one_after_another(f, worker, 80)
-        assert f.store.hgetall("of:turns:gpu") == {b"batch": b"8000"}
+        assert f.store.hgetall("of:credits:gpu") == {b"batch": b"8000"}
 
     fleet(story)
 
@@ -194,10 +194,10 @@ def test_a_worker_may_ask_for_few_that_are_not_interactive(fleet):
     async def story(f):
         worker = await f.drains("wa", *drained(slots=9))
         await f.supply(9, BATCH)
-        claim = await worker.claim(4, 0, others=1)
+        claim = await worker.claim(4, 0, max_not_interactive=1)
         assert ([urgency(one) for one in claim.deliveries], claim.more_waiting) == (["batch"], True)
         await f.supply(2, INTERACTIVE)
-        claim = await worker.claim(4, 1, others=1)
+        claim = await worker.claim(4, 1, max_not_interactive=1)
         assert [urgency(one) for one in claim.deliveries] == ["interactive", "interactive", "batch"]
 
     fleet(story)
@@ -209,7 +209,7 @@ def test_a_turn_never_takes_a_reserved_slot(fleet):
         await f.supply(1, BATCH)
         (running,) = (await worker.claim(9, 0)).deliveries
         assert running.queue == BATCH
-        f.store.hset("of:turns:gpu", "batch", 3000)
+        f.store.hset("of:credits:gpu", "batch", 3000)
         await f.supply(5, BATCH)
         await f.supply(1, INTERACTIVE)
         assert [urgency(one) for one in (await worker.claim(9, 1)).deliveries] == ["interactive"]
@@ -293,7 +293,7 @@ def test_claims_bring_what_the_plain_model_says(redis_url, store, slots, reserve
                     for _ in range(min(count, plain.running[which])):
                         await side.end(which)
                         plain.end(which)
-        credit = {name.decode(): int(kept) for name, kept in store.hgetall("of:turns:gpu").items()}
+        credit = {name.decode(): int(kept) for name, kept in store.hgetall("of:credits:gpu").items()}
         assert {name: credit.get(name, 0) for name in URGENCIES} == plain.credit
 
     store.flushall()

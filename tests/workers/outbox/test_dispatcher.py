@@ -46,7 +46,7 @@ def test_a_result_is_posted_complete_and_signed(dispatching):
         digest = base64.b64encode(hmac.digest(SECRET.encode(), signed, "sha256")).decode()
         assert head["webhook-signature"] == f"v1,{digest}"
         assert harness.delays() == {}
-        assert not harness.store.keys("of:posting:*")
+        assert not harness.store.keys("of:outbox-entry:*")
 
     dispatching(story)
 
@@ -226,7 +226,7 @@ def test_a_silent_host_is_paused_and_the_pause_costs_no_try(dispatching):
         for number in range(3 * MAX_CONCURRENT_DELIVERIES):
             harness.add_job("http://127.0.0.1:1", job_id=f"silent-{number:02}")
         await harness.run()
-        tries = [int(harness.store.hget(f"of:posting:{entry}", "tries") or 0) for entry in harness.delays()]
+        tries = [int(harness.store.hget(f"of:outbox-entry:{entry}", "tries") or 0) for entry in harness.delays()]
         assert 1 <= sum(tries) <= MAX_CONCURRENT_DELIVERIES
         assert len(tries) == 3 * MAX_CONCURRENT_DELIVERIES
         assert min(harness.delays().values()) > 0

@@ -87,7 +87,7 @@ def test_a_dispatcher_killed_before_its_request_arrives_loses_nothing(redis_url)
     with redis.Redis.from_url(redis_url) as store, listening() as silent:
         add_due_webhook(store, f"http://127.0.0.1:{silent.getsockname()[1]}/h")
         process = start_dispatcher(redis_url)
-        until(lambda: store.hget(f"of:posting:{DONE}", "lease"))
+        until(lambda: store.hget(f"of:outbox-entry:{DONE}", "lease"))
         kill(process)
         (_, due) = store.zrange("of:outbox", 0, 0, withscores=True)[0]
         assert 0 < due / 1000 - time.time() <= outbox.LEASE_SECONDS
@@ -100,7 +100,7 @@ def test_a_dispatcher_killed_before_its_request_arrives_loses_nothing(redis_url)
                 break
         silent.settimeout(20)
         assert answer_one(silent, redis_url)["webhook-id"].startswith("msg_")
-        assert not store.exists("of:outbox", f"of:posting:{DONE}")
+        assert not store.exists("of:outbox", f"of:outbox-entry:{DONE}")
 
 
 @pytest.mark.slow
@@ -116,7 +116,7 @@ def test_a_dispatcher_killed_before_it_records_a_delivery_repeats_it_with_the_sa
         store.zadd("of:outbox", {DONE: 0})  # its lease has ended
         second = answer_one(listener, redis_url)
         assert second["webhook-id"] == first["webhook-id"]
-        assert not store.exists("of:outbox", f"of:posting:{DONE}")
+        assert not store.exists("of:outbox", f"of:outbox-entry:{DONE}")
 
 
 @pytest.mark.slow
@@ -170,7 +170,7 @@ def test_a_delivery_made_while_redis_was_away_is_recorded_and_not_repeated(serve
                 await asyncio.to_thread(server.start)
                 await dispatcher.wait_idle()
             with redis.Redis.from_url(server.url) as store:
-                assert not store.exists("of:outbox", f"of:posting:{DONE}")
+                assert not store.exists("of:outbox", f"of:outbox-entry:{DONE}")
                 assert len(hook.asked) == 1
 
     asyncio.run(main())

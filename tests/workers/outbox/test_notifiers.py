@@ -196,7 +196,7 @@ def test_a_notice_is_given_up_after_three_days(discord_channel):
         discord.fault = "down"
         incident = harness.add_incident()
         await harness.run()
-        harness.store.hset(f"of:posting:notice:discord:{incident}:began", "tries", 400)
+        harness.store.hset(f"of:outbox-entry:notice:discord:{incident}:began", "tries", 400)
         harness.time[0] += 3 * 86400
         await harness.run()
         assert harness.delays() == {}

@@ -1,23 +1,24 @@
+-- @include prelude
+-- @include fall
 -- What the degrade worker settles: the record of a fall, its incident, and the hold.
 
--- One record a fall, and the incident that it belongs to: the one of its reason that goes on, else a new one.
--- `fall`: JSON (see falls.py), with `counts` (fields of the incident that grow by one) and `notify` (who is to be told).
-local FALLS_KEPT = 10000
-local function log_fall(id, fall, now)
-  redis.call('XADD', FALLS, 'MAXLEN', '~', FALLS_KEPT, '*', 'fall', fall)
-  local told = cjson.decode(fall)
-  local incident = redis.call('HGET', INCIDENTS, told.reason)
+-- Write the record of a fall, and add it to the open incident of its reason, or open a new one. `text` is JSON (see
+-- fall_record.py) with `counts` (fields of the incident that grow by one) and `notify` (the notifiers of the incident).
+local function log_fall(id, text, max_falls, now)
+  redis.call('XADD', FALLS, 'MAXLEN', '~', max_falls, '*', 'fall', text)
+  local record = cjson.decode(text)
+  local incident = redis.call('HGET', INCIDENTS, record.reason)
   if not incident then
-    incident = told.reason .. '-' .. ms(now)
-    redis.call('HSET', INCIDENTS, told.reason, incident)
-    redis.call('HSET', INCIDENT .. incident, 'reason', told.reason, 'began', ms(now), 'ended', '', 'held', 0,
-      'notify', table.concat(told.notify, ','))
-    for _, notifier in ipairs(told.notify) do
+    incident = record.reason .. '-' .. ms(now)
+    redis.call('HSET', INCIDENTS, record.reason, incident)
+    redis.call('HSET', INCIDENT .. incident, 'reason', record.reason, 'began', ms(now), 'ended', '', 'held', 0,
+      'notify', table.concat(record.notify, ','))
+    for _, notifier in ipairs(record.notify) do
       redis.call('ZADD', OUTBOX, 'NX', now, 'notice:' .. notifier .. ':' .. incident .. ':began')
     end
   end
   redis.call('HSET', INCIDENT .. incident, 'last', ms(now))
-  for _, field in ipairs(told.counts) do redis.call('HINCRBY', INCIDENT .. incident, field, 1) end
+  for _, counter in ipairs(record.counts) do redis.call('HINCRBY', INCIDENT .. incident, counter, 1) end
   incident_add(incident, 'falls', 1, now)
   redis.call('HSET', RECORD .. id, 'incident', incident)
   return incident
@@ -27,38 +28,39 @@ end
 local RANK = {interactive = 0, background = 1, batch = 2}
 local function hold_order(queue, accepted) return (RANK[urgency_of(queue)] or 3) * 1e13 + tonumber(accepted) end
 
--- Park a job. `h`: reason, detail, by ('' : nothing), text, models (comma list: whose return releases it), ready_at (ms),
--- strikes, reply (the interim result), keep_until (ms).
-local function hold(id, h, incident, now)
+-- Hold a job. `args`: reason, detail, remedy (nil: none), text, models (comma list: their return releases it), ready_at
+-- (ms), strikes, keep_until (ms). `reply` is the interim result, or ''.
+local function hold(id, args, reply, incident, now)
   local record = RECORD .. id
-  local r = redis.call('HMGET', record, 'fell_from', 'accepted', 'deadline', 'mail', 'told', 'firm')
-  local waited_for = urgency_of(r[1]) == 'interactive'
-  -- Nobody has said for how long he wants an answer, and somebody will read it: an outage may last longer than was guessed.
-  if not r[6] and (r[4] or not waited_for) and h.keep_until > tonumber(r[3]) then
-    r[3] = ms(h.keep_until)
-    redis.call('HSET', record, 'deadline', r[3])
+  local job = fields(record, 'fell_from', 'accepted', 'deadline', 'keep_unread_s', 'notified', 'has_deadline')
+  local deadline, interactive = job.deadline, urgency_of(job.fell_from) == 'interactive'
+  -- The caller set no deadline, and the answer will be read: an outage may last longer than was guessed.
+  if not job.has_deadline and (job.keep_unread_s or not interactive) and args.keep_until > tonumber(deadline) then
+    deadline = ms(args.keep_until)
+    redis.call('HSET', record, 'deadline', deadline)
   end
   redis.call('HSET', RQ_JOB .. id, 'status', 'deferred', 'origin', DEGRADE)
-  redis.call('HSET', record, 'state', 'held', 'held_for', h.reason, 'held_why', h.detail, 'held_at', ms(now), 'held_by',
-    h.models, 'ready_at', h.ready_at, 'strikes', h.strikes)
-  if h.reply ~= '' then redis.call('HSET', record, 'reply', h.reply) end
+  redis.call('HSET', record, 'state', 'held', 'held_for', args.reason, 'held_why', args.detail, 'held_at', ms(now),
+    'held_by', args.models, 'ready_at', ms(args.ready_at), 'strikes', args.strikes)
+  if reply ~= '' then redis.call('HSET', record, 'reply', reply) end
   redis.call('SADD', RQ_QUEUES, RQ_QUEUE .. DEGRADE)
   redis.call('ZADD', RQ_DEFERRED .. DEGRADE, math.floor(now / 1000), id)
-  redis.call('ZADD', OPEN, r[3], id)
-  if h.models ~= '' and tonumber(h.ready_at) > now then redis.call('ZADD', HELD_LATER, h.ready_at, id)
+  redis.call('ZADD', UNFINISHED, deadline, id)
+  if args.models ~= '' and args.ready_at > now then
+    redis.call('ZADD', HELD_LATER, args.ready_at, id)
   else
-    for model in string.gmatch(h.models, '[^,]+') do
-      redis.call('ZADD', HELD .. model, hold_order(r[1], r[2]), id)
+    for model in string.gmatch(args.models, '[^,]+') do
+      redis.call('ZADD', HELD .. model, hold_order(job.fell_from, job.accepted), id)
     end
   end
   if incident then incident_add(incident, 'held', 1, now) end
-  count('held_' .. h.reason)
-  tell(id, cjson.encode({event = 'degraded', at = now, reason = h.reason, detail = h.detail,
-    by = h.by ~= '' and h.by or cjson.null, text = h.text}))
-  tell(id, cjson.encode({event = 'held', at = now, reason = h.reason, detail = h.detail}))
-  -- Its owner hears of it once, and only who waits for an answer, or gets something to read.
-  if r[4] and not r[5] and (h.text ~= '' or waited_for) then
-    redis.call('HSET', record, 'told', 1)
-    mail(id, 'degraded', h.reply, now)
+  count('held_' .. args.reason)
+  add_event(id, cjson.encode({event = 'degraded', at = now, reason = args.reason, detail = args.detail,
+    by = args.remedy or cjson.null, text = args.text}))
+  add_event(id, cjson.encode({event = 'held', at = now, reason = args.reason, detail = args.detail}))
+  -- The producer is notified once, and only if it waits for the answer or gets a text to read.
+  if job.keep_unread_s and not job.notified and (args.text ~= '' or interactive) then
+    redis.call('HSET', record, 'notified', 1)
+    notify_producer(id, 'degraded', reply, now)
   end
 end

@@ -1,8 +1,31 @@
--- Shared by all scripts. Time is the server's own; a number in ARGV[1] replaces it (tests only).
-local function clock()
+-- Shared by all scripts: arguments, time, queues, events.
+-- ARGV[1]: milliseconds that replace the server's clock (tests only), or ''. ARGV[2]: the arguments of the script, a JSON
+-- object; an argument that has no value is absent. ARGV[3] and later: bodies, which are stored as they are.
+local function clock(ARGV)
   if ARGV[1] ~= '' then return tonumber(ARGV[1]) end
   local t = redis.call('TIME')
   return t[1] * 1000 + math.floor(t[2] / 1000)
+end
+
+local function arguments(ARGV) return cjson.decode(ARGV[2]) end
+
+-- Decode JSON that stays the same over many calls (a worker's subscription, a policy) once. Do not change what it returns.
+local MAX_DECODED = 100
+local decoded, decoded_count = {}, 0
+local function decode_once(text)
+  local value = decoded[text]
+  if value then return value end
+  if decoded_count >= MAX_DECODED then decoded, decoded_count = {}, 0 end
+  value = cjson.decode(text)
+  decoded[text], decoded_count = value, decoded_count + 1
+  return value
+end
+
+-- The named fields of a hash, as a table by name; nil where there is none.
+local function fields(key, ...)
+  local values, row = redis.call('HMGET', key, ...), {}
+  for i = 1, #values do row[select(i, ...)] = values[i] or nil end
+  return row
 end
 
 -- rq's time format. Days to a civil date after Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms".
@@ -28,17 +51,18 @@ local function ms(n) return string.format('%.0f', n) end
 local function urgency_of(queue) return string.match(queue, '[^.]*$') end
 local function pool_of(queue) return string.match(queue, '^([^.]*)') end
 local function model_of(queue) return string.match(queue, '^[^.]*%.([^.]*)') or '' end
-local function count(what, n) redis.call('HINCRBY', COUNTERS, what, n or 1) end
+local function count(counter, n) redis.call('HINCRBY', COUNTERS, counter, n or 1) end
 
--- What happened to a job: appended for whoever reads later, announced to whoever listens now. `told` is JSON.
-local function tell(id, told)
-  redis.call('RPUSH', EVENTS .. id, told)
-  redis.call('PUBLISH', NEWS .. id, '')
+-- Append an event to a job's list, and wake the subscribers of the job. `event` is JSON.
+local function add_event(id, event)
+  redis.call('RPUSH', EVENTS .. id, event)
+  redis.call('PUBLISH', JOB_CHANGED .. id, '')
 end
 
--- One entry wakes one waiting worker; a few are enough for a burst, since a claim takes many jobs.
-local function ring(queue)
-  if redis.call('LLEN', BELL .. queue) < 4 then redis.call('RPUSH', BELL .. queue, '1') end
+-- One entry wakes one waiting worker. A few are enough for a burst, since a claim takes many jobs.
+local MAX_WAKEUPS = 4
+local function wake_worker(queue)
+  if redis.call('LLEN', WAKEUP .. queue) < MAX_WAKEUPS then redis.call('RPUSH', WAKEUP .. queue, '1') end
 end
 
 local function enqueue(id, queue, at_front, now)
@@ -52,8 +76,14 @@ local function enqueue(id, queue, at_front, now)
   else
     position = redis.call('RPUSH', RQ_QUEUE .. queue, id)
   end
-  ring(queue)
+  wake_worker(queue)
   return position
+end
+
+-- Enqueue a job and write an event that says why.
+local function enqueue_with_event(id, queue, at_front, why, now)
+  local position = enqueue(id, queue, at_front, now)
+  add_event(id, cjson.encode({event = 'queued', at = now, queue = queue, position = position, why = why}))
 end
 
 local function schedule(id, queue, due)
@@ -61,4 +91,12 @@ local function schedule(id, queue, due)
   redis.call('HSET', RECORD .. id, 'state', 'scheduled', 'queue', queue)
   redis.call('SADD', RQ_QUEUES, RQ_QUEUE .. queue)
   redis.call('ZADD', RQ_SCHEDULED .. queue, math.floor(due / 1000), id)
+end
+
+-- Schedule a job for delivery after a delay, and write an event that says why.
+local function deliver_later(id, queue, delay_ms, why, now)
+  local due = now + delay_ms
+  schedule(id, queue, due)
+  redis.call('ZADD', SCHEDULED .. pool_of(queue), due, id)
+  add_event(id, cjson.encode({event = 'scheduled', at = now, queue = queue, due = due, why = why}))
 end

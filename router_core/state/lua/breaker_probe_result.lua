@@ -1,0 +1,25 @@
+-- @include prelude
+-- @include breaker
+-- Report the result of a probe. Only the last one handed out counts; one that was lost with its worker is handed out again.
+-- Arguments: target, token, signal ('ok', 'slow', 'failure', 'neutral', 'trip'), detail, cooldown_ms (of a 429), jitter
+-- Bodies: breaker policy (JSON)
+-- Reply: {the breaker's state, '' | 'no_lease'}
+local MIN_WAIT_MS = 1000
+local now, args = clock(ARGV), arguments(ARGV)
+local target, key = args.target, BREAKER .. args.target
+local breaker = fields(key, 'state', 'probe')
+if breaker.state ~= 'half_open' or breaker.probe ~= args.token then return {breaker.state or 'closed', 'no_lease'} end
+local policy = decode_once(ARGV[3])
+redis.call('HDEL', key, 'probe')
+if args.signal == 'neutral' then  -- it tells nothing about the model: probe again a little later, or when a 429 allows it
+  redis.call('HSET', BLOCKED, target, 'half_open ' .. ms(now + math.max(MIN_WAIT_MS, args.cooldown_ms)))
+elseif args.signal == 'ok' then
+  if redis.call('HINCRBY', key, 'probe_successes', 1) >= policy.probe_successes then
+    breaker_change(target, 'closed', 'its probes were answered', policy, 0, now)
+  else
+    redis.call('HSET', BLOCKED, target, 'half_open 0')
+  end
+else
+  breaker_change(target, 'open', 'its probe failed: ' .. args.detail, policy, args.jitter, now)
+end
+return {redis.call('HGET', key, 'state'), ''}

@@ -1,0 +1,68 @@
+-- @include prelude
+-- @include capacity
+-- The fleet at this moment, for routing: of each model its queues, slots, breakers and pace; of the fleet its switch.
+-- Arguments: window_slots, slot_ms (of a breaker's window), models ({model, backends: {name, slots, key, reserved}...,
+--   queues}...)
+-- Reply: {now, why only local ('': not), {loaded: backend, JSON...}, {health: target, JSON...},
+--   {queue of an unknown model that a live worker serves...}, {model...}}
+--   model: {model, {{queue, jobs waiting, accepted (ms) of the first ('': none), paused, served by a live worker}...},
+--     {{backend, free slots, free slots that are not reserved, block of the model, of its cooldown, of its key, why open,
+--     calls, failed, retries, ms}...}}
+local now, args = clock(ARGV), arguments(ARGV)
+local slot, window_slots = math.floor(now / args.slot_ms), args.window_slots
+local blocked = read_blocks()
+local paused = {}
+for _, name in ipairs(redis.call('SMEMBERS', PAUSED)) do paused[name] = true end
+local served = {}
+for _, worker in ipairs(redis.call('ZRANGEBYSCORE', PRESENCE, '(' .. now, '+inf')) do
+  for queue in string.gmatch(redis.call('HGET', RQ_WORKER .. worker, 'queues') or '', '[^,]+') do served[queue] = true end
+end
+
+local function pace(target)
+  local sums = {n = 0, f = 0, s = 0, r = 0, ms = 0}
+  local entries = redis.call('HGETALL', BREAKER_WINDOW .. target)
+  for i = 1, #entries, 2 do
+    local at, counter = string.match(entries[i], '^(%d+):(%a+)$')
+    at = tonumber(at)
+    if at > slot - window_slots and at <= slot then sums[counter] = sums[counter] + entries[i + 1] end
+  end
+  return sums
+end
+
+-- The free slots of a backend, and how many of them a job may use that is not interactive.
+local function free_slots(backend)
+  local free = backend.slots - redis.call('ZCARD', LEASES .. backend.name)
+  if backend.reserved == 0 then return free, free end
+  return free, math.min(free, backend.slots - backend.reserved - count_not_interactive(backend.name))
+end
+
+local function backend_state(model, backend)
+  local target, key = backend.name .. '/' .. model, backend.key ~= '' and 'key:' .. backend.key
+  local sums = pace(target)
+  local why = ''
+  if key and blocked[key] then why = redis.call('HGET', BREAKER .. key, 'why') or '' end
+  if string.find(blocked[target] or '', '^[oh]') then why = redis.call('HGET', BREAKER .. target, 'why') or '' end
+  local free, unreserved = free_slots(backend)
+  return {backend.name, free, unreserved, blocked[target] or '', blocked[target .. ' cool'] or '',
+    key and blocked[key] or '', why, sums.n, sums.f, sums.r, sums.ms}
+end
+
+local known, models = {}, {}
+for _, asked in ipairs(args.models) do
+  local queues, backends = {}, {}
+  for i, queue in ipairs(asked.queues) do
+    known[queue] = true
+    local length = redis.call('LLEN', RQ_QUEUE .. queue)
+    local first = length > 0 and redis.call('HGET', RECORD .. redis.call('LINDEX', RQ_QUEUE .. queue, 0), 'accepted')
+    queues[i] = {queue, length, first or '', paused[queue] and 1 or 0, served[queue] and 1 or 0}
+  end
+  for i, backend in ipairs(asked.backends) do backends[i] = backend_state(asked.model, backend) end
+  models[#models + 1] = {asked.model, queues, backends}
+end
+
+local unknown_queues = {}
+for queue in pairs(served) do
+  if not known[queue] then unknown_queues[#unknown_queues + 1] = queue end
+end
+return {tostring(now), blocked['local-only'] or '', redis.call('HGETALL', LOADED), redis.call('HGETALL', HEALTH),
+  unknown_queues, models}

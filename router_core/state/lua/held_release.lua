@@ -1,0 +1,68 @@
+-- @include prelude
+-- @include fall
+-- @include lifecycle
+-- @include hold
+-- Release held jobs to models that take calls now: `first` at once, one more for each that was answered. The most urgent
+-- first, then the oldest. Each starts its chain anew.
+-- Arguments: first, budgets ({model, pool, max_jobs, urgencies that may be released}...)
+-- Reply: {id, queue}...
+local MAX_READY, MAX_CHECKED = 256, 64
+local now, args, reply = clock(ARGV), arguments(ARGV), {}
+
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', HELD_LATER, '-inf', now, 'LIMIT', 0, MAX_READY)) do
+  redis.call('ZREM', HELD_LATER, id)
+  local job = fields(RECORD .. id, 'state', 'held_by', 'fell_from', 'accepted')
+  if job.state == 'held' then
+    for model in string.gmatch(job.held_by, '[^,]+') do
+      redis.call('ZADD', HELD .. model, hold_order(job.fell_from, job.accepted), id)
+    end
+  end
+end
+
+local function release(id, model, queue)
+  unhold(id, now, 'replayed')
+  redis.call('ZADD', RELEASED .. model, now, id)
+  redis.call('HSET', RECORD .. id, 'released', model)
+  requeue_fresh(id, queue, true, 'released: ' .. model .. ' takes calls again', now, false)
+  count('released')
+  reply[#reply + 1] = {id, queue}
+end
+
+-- Remove jobs that are not on their way any more, however that came about: they must keep no other job waiting.
+local function remove_lost(model)
+  for _, id in ipairs(redis.call('ZRANGE', RELEASED .. model, 0, MAX_CHECKED - 1)) do
+    local job = fields(RECORD .. id, 'state', 'released')
+    if job.released ~= model or job.state == 'done' then redis.call('ZREM', RELEASED .. model, id) end
+  end
+end
+
+-- The first `room` held jobs of the urgencies that may be released, in the order of `hold_order`.
+local function first_held(model, room, urgencies)
+  local chosen = {}
+  for _, urgency in ipairs(urgencies) do
+    local from, free = hold_order(urgency, 0), room - #chosen
+    if free > 0 then
+      for _, id in ipairs(redis.call('ZRANGEBYSCORE', HELD .. model, from, '(' .. from + 1e13, 'LIMIT', 0, free)) do
+        if redis.call('HGET', RECORD .. id, 'state') == 'held' then
+          chosen[#chosen + 1] = {id, urgency}
+        else
+          redis.call('ZREM', HELD .. model, id)
+        end
+      end
+    end
+  end
+  return chosen
+end
+
+for _, budget in ipairs(args.budgets) do
+  local model = budget.model
+  if redis.call('EXISTS', HELD .. model) == 1 then
+    remove_lost(model)
+    local window = math.min(budget.max_jobs, args.first + tonumber(redis.call('HGET', RELEASE_WINDOW, model) or 0))
+    local chosen = first_held(model, window - redis.call('ZCARD', RELEASED .. model), budget.urgencies)
+    for n = #chosen, 1, -1 do  -- each goes to the front: the last first
+      release(chosen[n][1], model, budget.pool .. '.' .. model .. '.' .. chosen[n][2])
+    end
+  end
+end
+return reply

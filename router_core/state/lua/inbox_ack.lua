@@ -1,0 +1,16 @@
+-- @include prelude
+-- Acknowledge an entry of an inbox: it is deleted. The result of its job, kept longer for its reader, is now kept as any other.
+-- Arguments: inbox, group, entry, id
+-- Reply: {1: it was there, 0: it was not}
+local args = arguments(ARGV)
+local inbox, id = INBOX .. args.inbox, args.id
+redis.call('XACK', inbox, args.group, args.entry)
+local deleted = redis.call('XDEL', inbox, args.entry)
+local job = fields(RECORD .. id, 'state', 'keep', 'idem')
+if deleted == 1 and job.state == 'done' and not redis.call('ZSCORE', OUTBOX, 'job:' .. id .. ':done') then
+  for _, key in ipairs({RESULT, RECORD, EVENTS, PROMPT, RQ_JOB, RQ_RESULTS}) do
+    redis.call('EXPIRE', key .. id, job.keep, 'LT')
+  end
+  if job.idem then redis.call('EXPIRE', IDEMPOTENCY .. job.idem, job.keep, 'LT') end
+end
+return {deleted}

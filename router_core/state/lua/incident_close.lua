@@ -1,0 +1,51 @@
+-- @include prelude
+-- Close the incident of a reason when it is over: no job falls, no released job is on its way, the last fall was long enough
+-- ago, and no job is held for it; or only jobs that no model of the catalog releases, which a person must release.
+-- Arguments: reason, quiet_ms, retention_s, notify_end, releases_itself, models (of the catalog), other_models (that the
+--   catalog has named before)
+-- Reply: its id, or '' when there is none or it goes on
+local MAX_CHECKED = 1000
+local now, args = clock(ARGV), arguments(ARGV)
+local id = redis.call('HGET', INCIDENTS, args.reason)
+if not id then return '' end
+local key = INCIDENT .. id
+local incident = fields(key, 'held', 'last', 'began', 'notify')
+if not incident.began then  -- it was deleted by hand
+  redis.call('HDEL', INCIDENTS, args.reason)
+  return ''
+end
+local function holds_jobs(held)
+  local ids = redis.call('ZRANGE', held, 0, MAX_CHECKED - 1)
+  for _, job in ipairs(ids) do
+    if redis.call('HGET', RECORD .. job, 'held_for') == args.reason then return true end
+  end
+  return #ids == MAX_CHECKED
+end
+local function will_be_released()
+  if holds_jobs(HELD_LATER) then return true end
+  for _, model in ipairs(args.models) do
+    if holds_jobs(HELD .. model) then return true end
+  end
+  return false
+end
+if now - tonumber(incident.last or incident.began) < args.quiet_ms then return '' end
+if tonumber(incident.held or 0) > 0 and (not args.releases_itself or will_be_released()) then return '' end
+if redis.call('LLEN', RQ_QUEUE .. DEGRADE) > 0 or redis.call('ZCARD', LEASES .. DEGRADE) > 0 then return '' end
+for _, models in ipairs({args.models, args.other_models}) do
+  for _, model in ipairs(models) do
+    if redis.call('ZCARD', RELEASED .. model) > 0 then return '' end
+  end
+end
+redis.call('HSET', key, 'ended', ms(now))
+redis.call('HINCRBY', key, 'version', 1)
+redis.call('EXPIRE', key, args.retention_s)
+redis.call('HDEL', INCIDENTS, args.reason)
+if args.notify_end then
+  for notifier in string.gmatch(incident.notify or '', '[^,]+') do
+    local notice = 'notice:' .. notifier .. ':' .. id
+    if redis.call('HEXISTS', key, 'notified:' .. notifier) == 1 or redis.call('ZSCORE', OUTBOX, notice .. ':began') then
+      redis.call('ZADD', OUTBOX, 'NX', now, notice .. ':recovered')
+    end
+  end
+end
+return id

@@ -1,0 +1,91 @@
+-- @include prelude
+-- @include fall
+-- The ends of waiting, of a lease and of a job, and a new start.
+
+-- Take a job out of where it waits. `counter`: see `unhold`. A reaped job is at its queue's head, where LREM finds it at once.
+local function remove_waiting(id, state, queue, now, counter)
+  if state == 'queued' then
+    redis.call('LREM', RQ_QUEUE .. queue, 1, id)
+  elseif state == 'scheduled' then
+    redis.call('ZREM', RQ_SCHEDULED .. queue, id)
+    redis.call('ZREM', SCHEDULED .. pool_of(queue), id)
+    redis.call('ZREM', SUSPECTS .. pool_of(queue), id)
+  elseif state == 'held' then
+    unhold(id, now, counter)
+  end
+end
+
+-- End a lease. Its keys are added to `keys_to_delete`, for one DEL of everything at the end.
+local function end_lease(id, token, queue, backend, keys_to_delete)
+  redis.call('ZREM', LEASES .. backend, id .. ':' .. token)
+  redis.call('ZREM', RQ_WIP .. queue, id .. ':' .. token)
+  keys_to_delete[#keys_to_delete + 1] = RQ_EXECUTION .. id .. ':' .. token
+  keys_to_delete[#keys_to_delete + 1] = RQ_EXECUTIONS .. id
+end
+
+-- rq keeps a result as a stream. XADD leaves 4 KB of spare room in it; a copy has none.
+local function write_rq_result(id, keep_s, entry, keys_to_delete)
+  local key, draft = RQ_RESULTS .. id, RQ_RESULTS .. id .. ':draft'
+  redis.call('XADD', draft, '*', unpack(entry))
+  redis.call('COPY', draft, key, 'REPLACE')
+  redis.call('EXPIRE', key, keep_s)
+  keys_to_delete[#keys_to_delete + 1] = draft
+end
+
+local RQ_END = {  -- how rq shows an end: registry, Result.Type
+  finished = {RQ_FINISHED, 1}, failed = {RQ_FAILED, 2}, stopped = {RQ_FAILED, 3}, canceled = {RQ_CANCELED, 2},
+}
+
+-- Write the one terminal result of a job. `job` is its record: keep (s), idem, released, keep_unread_s (nil: nobody reads
+-- the result later). `ending`: status, rq_status, result, rq_value, rq_error, keep_prompt, settled, and plain (its events
+-- are all in the result: it was queued, delivered once and ended).
+local function finish(id, queue, job, ending, keys_to_delete, now)
+  local record, rq_job = RECORD .. id, RQ_JOB .. id
+  local keep_s = math.max(tonumber(job.keep), tonumber(job.keep_unread_s or 0))
+  redis.call('HSET', record, 'state', 'done', 'status', ending.status, 'settled', ending.settled or '', 'ended', now)
+  redis.call('HDEL', record, 'lease', 'worker', 'backend', 'digest')  -- the result has what is worth knowing of them
+  redis.call('SET', RESULT .. id, ending.result, 'EX', keep_s)
+  if ending.keep_prompt then
+    redis.call('EXPIRE', PROMPT .. id, keep_s)
+  else
+    keys_to_delete[#keys_to_delete + 1] = PROMPT .. id
+  end
+  redis.call('HSET', rq_job, 'status', ending.rq_status, 'origin', queue, 'ended_at', iso(now))
+  redis.call('HDEL', rq_job, 'last_heartbeat', 'timeout')
+  redis.call('ZREM', RQ_CANCELED .. queue, id)  -- rq's own cancel of a running job put it there
+  local registry = RQ_END[ending.rq_status]
+  redis.call('ZADD', registry[1] .. queue, math.floor(now / 1000) + keep_s, id)
+  local entry = {'type', registry[2]}
+  if ending.rq_value then entry[3], entry[4] = 'return_value', ending.rq_value end
+  if ending.rq_error then entry[#entry + 1], entry[#entry + 2] = 'exc_string', ending.rq_error end
+  write_rq_result(id, keep_s, entry, keys_to_delete)
+  redis.call('EXPIRE', record, keep_s)
+  redis.call('EXPIRE', rq_job, keep_s)
+  redis.call('ZREM', UNFINISHED, id)
+  if job.idem then redis.call('EXPIRE', IDEMPOTENCY .. job.idem, keep_s) end
+  if redis.call('PUBLISH', JOB_CHANGED .. id, '') == 0 and ending.plain then
+    keys_to_delete[#keys_to_delete + 1] = EVENTS .. id
+  else
+    redis.call('RPUSH', EVENTS .. id, '{"event":"done","at":' .. ms(now) .. ',"status":"' .. ending.status .. '"}')
+    redis.call('EXPIRE', EVENTS .. id, keep_s)
+  end
+  redis.call('DEL', unpack(keys_to_delete))
+  if job.keep_unread_s then notify_producer(id, 'done', ending.result, now) end
+  if job.released then end_release(id, job.released, ending.status == 'answered') end
+  count(ending.status)
+end
+
+-- Let a job start anew: its attempts stay in its history and count no longer. `forgive`: a person or a producer asked for
+-- it, so its crashes, falls and strikes count no longer either.
+local RESTART_GRACE_MS = 2000
+local function requeue_fresh(id, queue, at_front, why, now, forgive)
+  local record = RECORD .. id
+  local job = fields(record, 'history', 'attempts')
+  if job.attempts then
+    redis.call('HSET', record, 'history', job.history and (job.history .. '\n' .. job.attempts) or job.attempts)
+  end
+  redis.call('ZADD', UNFINISHED, 'XX', now + RESTART_GRACE_MS, id)
+  redis.call('HDEL', record, 'attempts', 'status', 'ended', 'lease', 'fell_lease', 'stand_in')
+  if forgive then redis.call('HDEL', record, 'crashes', 'falls', 'strikes', 'notified') end
+  enqueue_with_event(id, queue, at_front, why, now)
+end

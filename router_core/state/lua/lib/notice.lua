@@ -1,0 +1,16 @@
+-- @include prelude
+-- Outbox entries that are notices, and the turns of their notifiers: when each was notified of new incidents.
+
+-- The notifier, incident and kind of an entry 'notice:NOTIFIER:INCIDENT:KIND'; nil for another entry.
+local function parse_notice(entry) return string.match(entry, '^notice:([^:]*):(.*):([^:]*)$') end
+
+-- The turns of a notifier after `since` (ms), without `own`, the one that an entry has from an earlier try.
+local function other_turns(notifier, own, since)
+  local turns = {}
+  for at in string.gmatch(redis.call('HGET', NOTICE_RATE, notifier) or '', '%S+') do
+    if at == own then own = nil elseif tonumber(at) > since then turns[#turns + 1] = at end
+  end
+  return turns
+end
+
+local function write_turns(notifier, turns) redis.call('HSET', NOTICE_RATE, notifier, table.concat(turns, ' ')) end

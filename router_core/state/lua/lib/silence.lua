@@ -1,0 +1,17 @@
+-- @include prelude
+-- Silence: no worker has beaten for `silence.after_ms`. Then Redis was away, not the workers: none could beat. Every lease
+-- and every presence is extended by the length of the silence and by `silence.grace_ms` for spooled settles. So no outage
+-- is taken for a crash, and a worker that died before or in it is found as soon after it as without it.
+local function end_silence(silence, now)
+  local last = tonumber(redis.call('GET', LAST_BEAT) or now)
+  redis.call('SET', LAST_BEAT, ms(math.max(now, last)))
+  if now - last <= silence.after_ms then return false end
+  local keys = {PRESENCE}
+  for _, backend in ipairs(redis.call('SMEMBERS', BACKENDS)) do keys[#keys + 1] = LEASES .. backend end
+  for _, key in ipairs(keys) do
+    local ends_at = redis.call('ZRANGE', key, 0, -1, 'WITHSCORES')
+    for i = 1, #ends_at, 2 do redis.call('ZADD', key, ends_at[i + 1] + now - last + silence.grace_ms, ends_at[i]) end
+  end
+  count('silences')
+  return true
+end
