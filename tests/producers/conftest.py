@@ -1,4 +1,4 @@
-"""A configuration, and a small worker in a thread: real scripts and real results, answers made up here."""
+"""A configuration, and a worker in a thread: real scripts and results, invented answers."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ limits: {max_prompt: 64k}
 
 
 def echo(job: CompletionJob) -> str | ErrorClass:
-    """The prompt back, or the error that it asks for: `fail: timeout`."""
-    said = str(job.body["messages"][-1]["content"])
-    return ErrorClass(said.removeprefix("fail: ")) if said.startswith("fail: ") else f"echo {said}"
+    """The prompt, or the error that it names: `fail: timeout`."""
+    answer = str(job.body["messages"][-1]["content"])
+    return ErrorClass(answer.removeprefix("fail: ")) if answer.startswith("fail: ") else f"echo {answer}"
 
 
-def made(attempt: Attempt, delivery: Delivery) -> CallReport:
-    """A call of which the breakers hear nothing."""
+def neutral_call(attempt: Attempt, delivery: Delivery) -> CallReport:
+    """A call that no breaker counts."""
     return CallReport(
         attempt=attempt, group=None, signal=CallSignal.NEUTRAL, epoch=delivery.epoch, credential="",
         credential_signal=CredentialSignal.FINE, credential_epoch="0", is_retry=False, cooldown_seconds=0.0, jitter=0.5,
@@ -63,10 +63,10 @@ def made(attempt: Attempt, delivery: Delivery) -> CallReport:
 
 
 @dataclass
-class Answering:
-    """Answers whatever is queued until it is stopped. `asked` are the jobs as they were delivered.
+class FakeWorker:
+    """Answers all queued jobs until it is stopped. `jobs` has them as they were delivered.
 
-    With `hand_off` the model `tiny` is overloaded and the next one answers.
+    With `hand_off` the model `tiny` is overloaded and the next model answers.
     """
 
     url: str
@@ -74,12 +74,12 @@ class Answering:
     reply: Callable[[CompletionJob], str | ErrorClass] = echo
     name: str = "answering-worker"
     hand_off: bool = False
-    asked: list[CompletionJob] = field(default_factory=list)
+    jobs: list[CompletionJob] = field(default_factory=list)
     _stop: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
     _ready: threading.Event = field(default_factory=threading.Event)
 
-    def __enter__(self) -> Answering:
+    def __enter__(self) -> FakeWorker:
         self._thread = threading.Thread(target=lambda: asyncio.run(self._work()), name=self.name)
         self._thread.start()
         assert self._ready.wait(10)
@@ -105,49 +105,51 @@ class Answering:
                 except StoreUnreachable:
                     await asyncio.sleep(0.05)
 
-    async def _turn(self, deliveries: WorkerQueue) -> None:
-        claim = await deliveries.claim(16, 0)
-        await asyncio.gather(*(self._answer(deliveries, delivery) for delivery in claim.deliveries))
-        await deliveries.beat([])
+    async def _turn(self, queue: WorkerQueue) -> None:
+        claim = await queue.claim(16, 0)
+        await asyncio.gather(*(self._answer(queue, delivery) for delivery in claim.deliveries))
+        await queue.beat([])
         if not claim.deliveries:
             await asyncio.sleep(0.01)
 
-    async def _answer(self, deliveries: WorkerQueue, delivery: Delivery) -> None:
+    async def _answer(self, queue: WorkerQueue, delivery: Delivery) -> None:
         job = unpack_job(delivery.envelope, delivery.deadline)
-        self.asked.append(job)
-        said = await asyncio.to_thread(self.reply, job)
+        self.jobs.append(job)
+        answer = await asyncio.to_thread(self.reply, job)
         if self.hand_off and delivery.model == "tiny":
-            said = ErrorClass.OVERLOADED
+            answer = ErrorClass.OVERLOADED
         attempt = Attempt(
             model=delivery.model,
             backend=delivery.backend,
             started_at=delivery.server_now,
             ended_at=delivery.server_now + 0.1,
-            error=said if isinstance(said, ErrorClass) else None,
+            error=answer if isinstance(answer, ErrorClass) else None,
             input_tokens=3,
             output_tokens=4,
         )
         attempts = (*unpack_attempts(delivery.attempts), attempt)
         if self.hand_off and delivery.model == "tiny":
-            queue = self.loaded.catalog.queue("other", job.urgency)
-            await deliveries.settle(
-                deliveries.settlement(
+            next_queue = self.loaded.catalog.queue("other", job.urgency)
+            await queue.settle(
+                queue.settlement(
                     delivery,
-                    DeliveryOutcome(next_step=Handoff("other", False), call=made(attempt, delivery), to_queue=queue),
+                    DeliveryOutcome(
+                        next_step=Handoff("other", False), call=neutral_call(attempt, delivery), to_queue=next_queue
+                    ),
                 )
             )
             return
-        if isinstance(said, ErrorClass):
-            result = Result(id=job.id, status=Status.FAILED, attempts=attempts, error=said, detail="it was asked to")
+        if isinstance(answer, ErrorClass):
+            result = Result(id=job.id, status=Status.FAILED, attempts=attempts, error=answer, detail="it was asked to")
         else:
             if job.stream or delivery.streamed:
-                for word in said.split(" "):
-                    await deliveries.append_events(delivery, [b'{"event":"delta","text":"%s "}' % word.encode()])
-            choice = {"index": 0, "message": {"role": "assistant", "content": said}, "finish_reason": "stop"}
+                for word in answer.split(" "):
+                    await queue.append_events(delivery, [b'{"event":"delta","text":"%s "}' % word.encode()])
+            choice = {"index": 0, "message": {"role": "assistant", "content": answer}, "finish_reason": "stop"}
             body = {"object": "chat.completion", "choices": [choice]}
             result = Result(id=job.id, status=Status.ANSWERED, attempts=attempts, body=body, reason=job.reason)
-        await deliveries.settle(
-            deliveries.settlement(delivery, DeliveryOutcome(next_step=result, call=made(attempt, delivery)))
+        await queue.settle(
+            queue.settlement(delivery, DeliveryOutcome(next_step=result, call=neutral_call(attempt, delivery)))
         )
 
 
@@ -171,16 +173,16 @@ def store(redis_url: str) -> Iterator[redis.Redis]:
 
 
 @pytest.fixture
-def answering(redis_url: str, loaded: LoadedConfig) -> Iterator[Answering]:
-    with Answering(redis_url, loaded) as worker:
+def answering(redis_url: str, loaded: LoadedConfig) -> Iterator[FakeWorker]:
+    with FakeWorker(redis_url, loaded) as worker:
         yield worker
 
 
 @pytest.fixture
-def worker_for(redis_url: str, loaded: LoadedConfig) -> Callable[..., Answering]:
-    """Makes workers that a test starts and stops itself."""
+def worker_for(redis_url: str, loaded: LoadedConfig) -> Callable[..., FakeWorker]:
+    """Creates workers that the test starts and stops."""
 
-    def make(**told: object) -> Answering:
-        return Answering(redis_url, loaded, **told)  # type: ignore[arg-type]
+    def make(**options: object) -> FakeWorker:
+        return FakeWorker(redis_url, loaded, **options)  # type: ignore[arg-type]
 
     return make

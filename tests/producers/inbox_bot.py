@@ -1,4 +1,4 @@
-"""A bot in a process of its own: prints what its inbox gives it, and acknowledges what its standard input names."""
+"""A bot as a process: prints its deliveries, and acknowledges each when its standard input says `ack`."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import sys
 from openfall import AsyncOpenfall
 
 
-def tell(line: str) -> None:
+def print_line(line: str) -> None:
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 
 
 async def main(url: str, config: str, reader: str) -> None:
     async with AsyncOpenfall(url, config=config) as llm:
-        async for one in llm.inbox("bot", reader=reader):
-            tell(f"{one.job_id} {one.reply_to} {one.text}")
+        async for delivery in llm.inbox("bot", reader=reader):
+            print_line(f"{delivery.job_id} {delivery.reply_to} {delivery.text}")
             if (await asyncio.to_thread(sys.stdin.readline)).strip() == "ack":
-                await one.ack()
-                tell("acknowledged")
+                await delivery.ack()
+                print_line("acknowledged")
 
 
 asyncio.run(main(*sys.argv[1:]))

@@ -35,22 +35,22 @@ from openfall.router_core.vocabulary import (
 )
 
 
-def run(loaded: LoadedConfig, use: Callable[[AsyncOpenfall], Coroutine[Any, Any, Any]], **told: Any) -> Any:
+def run(loaded: LoadedConfig, use: Callable[[AsyncOpenfall], Coroutine[Any, Any, Any]], **client_options: Any) -> Any:
     async def main() -> Any:
-        async with AsyncOpenfall(config=loaded, **told) as llm:
+        async with AsyncOpenfall(config=loaded, **client_options) as llm:
             return await asyncio.wait_for(use(llm), 30)
 
     return asyncio.run(main())
 
 
-async def states_of(llm: AsyncOpenfall, job_id: str) -> AsyncIterator[str]:
-    """Looks without listening: a job that somebody listens to keeps its events."""
+async def poll_states(llm: AsyncOpenfall, job_id: str) -> AsyncIterator[str]:
+    """Polls without a subscription: a job with a subscriber keeps its events."""
     for _ in range(1000):
         yield (await llm.record(job_id)).state
         await asyncio.sleep(0.01)
 
 
-def test_an_answer_comes_back_with_its_story(loaded: LoadedConfig, answering: Any) -> None:
+def test_ask_returns_the_answer_with_model_and_reason(loaded: LoadedConfig, answering: Any) -> None:
     result = run(loaded, lambda llm: llm.ask("Haruka waves", role="dialogue"))
     assert result.answered
     assert result.text == "echo Haruka waves"
@@ -58,22 +58,22 @@ def test_an_answer_comes_back_with_its_story(loaded: LoadedConfig, answering: An
     assert result.reason == "role dialogue: tiny first of 2"
 
 
-def test_what_is_said_beside_the_prompt_reaches_the_worker(loaded: LoadedConfig, answering: Any) -> None:
+def test_options_reach_the_worker(loaded: LoadedConfig, answering: Any) -> None:
     run(loaded, lambda llm: llm.ask("hi", role="tags", urgency="interactive", max_tokens=7, temperature=0.5))
-    (job,) = answering.asked
+    (job,) = answering.jobs
     assert (job.role, job.chain, str(job.urgency)) == ("tags", ("other",), "interactive")
     assert job.body == {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 7, "temperature": 0.5}
 
 
-def test_without_a_target_the_chat_role_is_asked(loaded: LoadedConfig, answering: Any) -> None:
+def test_the_default_target_is_the_chat_role(loaded: LoadedConfig, answering: Any) -> None:
     run(loaded, lambda llm: llm.ask([{"role": "user", "content": "hi"}]))
-    assert answering.asked[0].role == "chat"
+    assert answering.jobs[0].role == "chat"
 
 
-def test_a_whole_body_names_its_own_model_and_its_stream(loaded: LoadedConfig, answering: Any) -> None:
+def test_a_whole_body_names_its_model_and_its_stream(loaded: LoadedConfig, answering: Any) -> None:
     body = {"model": "other", "stream": True, "messages": [{"role": "user", "content": "hi"}], "top_k": 3}
     run(loaded, lambda llm: llm.ask(body))
-    (job,) = answering.asked
+    (job,) = answering.jobs
     assert job.chain == ("other",)
     assert job.stream
     assert job.body == {"messages": [{"role": "user", "content": "hi"}], "top_k": 3}
@@ -109,14 +109,14 @@ def test_a_failed_job_is_a_result_not_an_exception(loaded: LoadedConfig, answeri
         ("x", {"deadline": datetime(2020, 1, 1, tzinfo=UTC)}, DeadlinePassed, "the server's clock says"),
     ],
 )
-def test_what_cannot_be_put_in_is_refused_in_words(
+def test_an_invalid_request_is_refused_with_its_reason(
     loaded: LoadedConfig, prompt: Any, options: Any, error: type[Exception], words: str
 ) -> None:
     with pytest.raises(error, match=words):
         run(loaded, lambda llm: llm.submit(prompt, **options))
 
 
-def test_one_key_is_one_job(loaded: LoadedConfig) -> None:
+def test_one_idempotency_key_is_one_job(loaded: LoadedConfig) -> None:
     async def use(llm: AsyncOpenfall) -> list[Receipt]:
         return await asyncio.gather(*(llm.submit("same", idempotency_key="k") for _ in range(20)))
 
@@ -125,7 +125,7 @@ def test_one_key_is_one_job(loaded: LoadedConfig) -> None:
     assert sum(not job.joined for job in jobs) == 1
 
 
-def test_one_key_for_two_requests_is_told(loaded: LoadedConfig) -> None:
+def test_one_idempotency_key_for_two_requests_is_a_conflict(loaded: LoadedConfig) -> None:
     async def use(llm: AsyncOpenfall) -> None:
         await llm.submit("one", idempotency_key="k")
         await llm.submit("two", idempotency_key="k")
@@ -134,11 +134,11 @@ def test_one_key_for_two_requests_is_told(loaded: LoadedConfig) -> None:
         run(loaded, use)
 
 
-def test_many_are_accepted_or_refused_each_by_itself(loaded: LoadedConfig, answering: Any) -> None:
+def test_submit_many_accepts_or_refuses_each_job_on_its_own(loaded: LoadedConfig, answering: Any) -> None:
     async def use(llm: AsyncOpenfall) -> tuple[list[Any], list[Result]]:
-        asks = [JobRequest(f"line {n}", SubmitOptions(role="tags")) for n in range(1200)]
-        asks[700] = JobRequest("x", SubmitOptions(role="tagz"))
-        answers = await llm.submit_many(asks)
+        requests = [JobRequest(f"line {n}", SubmitOptions(role="tags")) for n in range(1200)]
+        requests[700] = JobRequest("x", SubmitOptions(role="tagz"))
+        answers = await llm.submit_many(requests)
         good = [answer for answer in answers if isinstance(answer, Receipt)]
         return answers, await asyncio.gather(*(llm.wait(job) for job in good[:3]))
 
@@ -150,13 +150,13 @@ def test_many_are_accepted_or_refused_each_by_itself(loaded: LoadedConfig, answe
 
 
 def shallow(loaded: LoadedConfig, depth: int) -> LoadedConfig:
-    """The same configuration, whose batch queues hold so many jobs."""
+    """The same configuration, whose batch queues hold `depth` jobs."""
     policy = loaded.catalog.urgency[Urgency.BATCH].model_copy(update={"max_queued": depth})
     urgency = {**loaded.catalog.urgency, Urgency.BATCH: policy}
     return replace(loaded, catalog=loaded.catalog.model_copy(update={"urgency": urgency}))
 
 
-def test_a_full_queue_is_told_at_once_with_when_to_try_again(loaded: LoadedConfig) -> None:
+def test_a_full_queue_refuses_at_once_and_says_when_to_retry(loaded: LoadedConfig) -> None:
     async def use(llm: AsyncOpenfall) -> QueueFull:
         await llm.submit("one", role="tags")
         with pytest.raises(QueueFull, match=r"gpu\.other\.batch is full: .* 1 ") as caught:
@@ -167,14 +167,14 @@ def test_a_full_queue_is_told_at_once_with_when_to_try_again(loaded: LoadedConfi
     assert (refused.limit, refused.retry_after) == (1, 60)
 
 
-def test_many_jobs_wait_for_room_within_their_patience(loaded: LoadedConfig, answering: Any) -> None:
+def test_submit_many_retries_a_full_queue(loaded: LoadedConfig, answering: Any) -> None:
     async def use(llm: AsyncOpenfall) -> list[Any]:
         return await llm.submit_many(JobRequest(f"line {n}", SubmitOptions(role="tags")) for n in range(60))
 
     assert all(isinstance(answer, Receipt) for answer in run(shallow(loaded, 25), use))
 
 
-def test_who_found_no_room_in_that_time_is_told_so_one_by_one(loaded: LoadedConfig) -> None:
+def test_submit_many_returns_queue_full_for_each_job_after_its_retry_time(loaded: LoadedConfig) -> None:
     async def use(llm: AsyncOpenfall) -> list[Any]:
         return await llm.submit_many(JobRequest(f"line {n}", SubmitOptions(role="tags")) for n in range(1100))
 
@@ -182,37 +182,35 @@ def test_who_found_no_room_in_that_time_is_told_so_one_by_one(loaded: LoadedConf
     assert [type(answer) for answer in answers] == [Receipt] * 30 + [QueueFull] * 1070
 
 
-def test_who_waits_too_short_learns_the_id_and_the_job_goes_on(
-    loaded: LoadedConfig, worker_for: Callable[..., Any]
-) -> None:
-    with pytest.raises(NotFinished) as told:
+def test_a_timeout_has_the_job_id_and_the_job_goes_on(loaded: LoadedConfig, worker_for: Callable[..., Any]) -> None:
+    with pytest.raises(NotFinished) as caught:
         run(loaded, lambda llm: llm.ask("later", timeout=0.05))
-    job_id = told.value.job_id
-    assert job_id in str(told.value)
+    job_id = caught.value.job_id
+    assert job_id in str(caught.value)
     with worker_for():
         assert run(loaded, lambda llm: llm.wait(job_id)).text == "echo later"
 
 
-def test_a_stream_tells_the_place_the_pieces_and_the_result(
+def test_a_stream_has_the_position_the_deltas_and_the_result(
     loaded: LoadedConfig, worker_for: Callable[..., Any]
 ) -> None:
     async def use(llm: AsyncOpenfall) -> list[dict[str, Any]]:
         await llm.submit("first")
         job = await llm.submit("a b", stream=True)
         events = llm.stream(job)
-        told = [await anext(events)]
+        events_read = [await anext(events)]
         with worker_for():
-            return told + [event async for event in events]
+            return events_read + [event async for event in events]
 
-    told = run(loaded, use)
-    assert [event["event"] for event in told] == ["queued", "started", "delta", "delta", "delta", "done"]
-    assert told[0]["position"] == 2
-    assert "".join(event["text"] for event in told if event["event"] == "delta") == "echo a b "
-    assert told[-1]["result"].text == "echo a b"
-    assert [event["cursor"] for event in told[:-1]] == [1, 2, 3, 4, 5]
+    events_read = run(loaded, use)
+    assert [event["event"] for event in events_read] == ["queued", "started", "delta", "delta", "delta", "done"]
+    assert events_read[0]["position"] == 2
+    assert "".join(event["text"] for event in events_read if event["event"] == "delta") == "echo a b "
+    assert events_read[-1]["result"].text == "echo a b"
+    assert [event["cursor"] for event in events_read[:-1]] == [1, 2, 3, 4, 5]
 
 
-def test_a_stream_goes_on_from_a_cursor(loaded: LoadedConfig, answering: Any) -> None:
+def test_a_stream_resumes_at_a_cursor(loaded: LoadedConfig, answering: Any) -> None:
     async def use(llm: AsyncOpenfall) -> list[dict[str, Any]]:
         job = await llm.submit("a b", stream=True)
         all_ = [event async for event in llm.stream(job)]
@@ -221,10 +219,10 @@ def test_a_stream_goes_on_from_a_cursor(loaded: LoadedConfig, answering: Any) ->
     assert [event["event"] for event in run(loaded, use)] == ["delta", "delta", "done"]
 
 
-def test_a_job_whose_events_are_gone_still_tells_its_end(loaded: LoadedConfig, answering: Any) -> None:
+def test_a_job_without_events_still_streams_its_result(loaded: LoadedConfig, answering: Any) -> None:
     async def use(llm: AsyncOpenfall) -> list[dict[str, Any]]:
         job = await llm.submit("plain")
-        async for state in states_of(llm, job.id):
+        async for state in poll_states(llm, job.id):
             if state == "done":
                 break
         return [event async for event in llm.stream(job)]
@@ -232,20 +230,20 @@ def test_a_job_whose_events_are_gone_still_tells_its_end(loaded: LoadedConfig, a
     assert [event["event"] for event in run(loaded, use)] == ["done"]
 
 
-def test_a_job_that_was_not_put_in_as_a_stream_streams_for_who_watches(
+def test_a_stream_requests_deltas_of_a_job_submitted_without(
     loaded: LoadedConfig, worker_for: Callable[..., Any]
 ) -> None:
     async def use(llm: AsyncOpenfall) -> list[str]:
         events = llm.stream(await llm.submit("a b"))
-        told = [await anext(events)]
+        events_read = [await anext(events)]
         with worker_for():
-            told += [event async for event in events]
-        return [event["event"] for event in told]
+            events_read += [event async for event in events]
+        return [event["event"] for event in events_read]
 
     assert "delta" in run(loaded, use)
 
 
-def test_a_place_that_moves_up_is_told_again(loaded: LoadedConfig) -> None:
+def test_a_stream_repeats_the_position_when_it_changes(loaded: LoadedConfig) -> None:
     async def use(llm: AsyncOpenfall) -> list[int]:
         first = await llm.submit("first")
         events = llm.stream(await llm.submit("second"))
@@ -258,7 +256,7 @@ def test_a_place_that_moves_up_is_told_again(loaded: LoadedConfig) -> None:
     assert run(loaded, use) == [2, 1]
 
 
-def test_a_cancelled_job_ends_as_cancelled_and_only_once(loaded: LoadedConfig) -> None:
+def test_cancel_ends_a_job_once(loaded: LoadedConfig) -> None:
     async def use(llm: AsyncOpenfall) -> tuple[bool, bool, Result]:
         job = await llm.submit("never mind")
         return await llm.cancel(job.id), await llm.cancel(job.id), await llm.wait(job)
@@ -268,7 +266,7 @@ def test_a_cancelled_job_ends_as_cancelled_and_only_once(loaded: LoadedConfig) -
     assert result.status is Status.CANCELLED
 
 
-def test_a_record_and_a_place_are_told_by_id(loaded: LoadedConfig) -> None:
+def test_a_record_has_the_state_and_the_producer(loaded: LoadedConfig) -> None:
     async def use(llm: AsyncOpenfall) -> tuple[str, int | None, str]:
         job = await llm.submit("here I am", role="dialogue")
         record = await llm.record(job.id)
@@ -277,18 +275,18 @@ def test_a_record_and_a_place_are_told_by_id(loaded: LoadedConfig) -> None:
     assert run(loaded, use, producer="me") == ("queued", 1, "me")
 
 
-def test_an_unknown_id_is_told(loaded: LoadedConfig) -> None:
+def test_an_unknown_job_id_raises(loaded: LoadedConfig) -> None:
     for ask in (AsyncOpenfall.wait, AsyncOpenfall.result, AsyncOpenfall.record, AsyncOpenfall.cancel):
         with pytest.raises(UnknownJob, match="no job nowhere-at-all"):
             run(loaded, lambda llm, ask=ask: ask(llm, "nowhere-at-all"))
 
 
-def test_no_redis_fails_loudly_after_its_patience(loaded: LoadedConfig) -> None:
+def test_without_redis_submit_raises_after_its_retry_time(loaded: LoadedConfig) -> None:
     with pytest.raises(StoreUnreachable, match="is it running"):
         run(loaded, lambda llm: llm.submit("x"), redis_url="redis://127.0.0.1:1", retry_for=0.3)
 
 
-def test_a_restart_of_redis_is_borne_by_who_submits_and_by_who_waits(server: Any, loaded: LoadedConfig) -> None:
+def test_submit_and_wait_survive_a_restart_of_redis(server: Any, loaded: LoadedConfig) -> None:
     async def use(llm: AsyncOpenfall) -> tuple[str, bool]:
         first = await llm.submit("before")
         waiting = asyncio.create_task(llm.wait(first))
@@ -303,12 +301,12 @@ def test_a_restart_of_redis_is_borne_by_who_submits_and_by_who_waits(server: Any
     assert run(loaded, use, redis_url=server.url) == ("cancelled", False)
 
 
-def test_the_blocking_client_does_the_same(loaded: LoadedConfig, answering: Any) -> None:
+def test_the_sync_client_has_the_same_methods(loaded: LoadedConfig, answering: Any) -> None:
     with Openfall(config=loaded) as llm:
         assert llm.ask("hello", timeout="20s").text == "echo hello"
         job = llm.submit("one two", stream=True)
-        told = list(llm.stream(job))
-        assert told[-1]["result"].text == "echo one two"
+        events_read = list(llm.stream(job))
+        assert events_read[-1]["result"].text == "echo one two"
         assert isinstance(llm.submit_many(["a", JobRequest("b")])[1], Receipt)
         assert llm.result(job.id) == llm.wait(job)
         assert llm.record(job.id).state == "done"
@@ -318,7 +316,7 @@ def test_the_blocking_client_does_the_same(loaded: LoadedConfig, answering: Any)
     assert not [thread for thread in threading.enumerate() if thread.name == "openfall"]
 
 
-def test_a_stream_may_be_left_early(loaded: LoadedConfig) -> None:
+def test_a_stream_may_be_closed_early(loaded: LoadedConfig) -> None:
     async def use(llm: AsyncOpenfall) -> str:
         async for event in llm.stream(await llm.submit("x")):
             return str(event["event"])
@@ -337,7 +335,7 @@ def test_a_stream_may_be_left_early(loaded: LoadedConfig) -> None:
         ({"max_tokens": -5}, "`max_tokens` must be 1 or more"),
     ],
 )
-def test_a_number_that_is_none_is_refused_before_anything_is_put_in(
+def test_an_invalid_number_is_refused_before_the_job_is_submitted(
     loaded: LoadedConfig, options: dict[str, Any], words: str
 ) -> None:
     async def use(llm: AsyncOpenfall) -> None:

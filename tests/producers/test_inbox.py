@@ -1,4 +1,4 @@
-"""An inbox gives everything until it is acknowledged, and nothing after that."""
+"""An inbox repeats every delivery until it is acknowledged."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from openfall.config import LoadedConfig
 from openfall.producers.inbox import InboxDelivery
 from openfall.router_core.jobs.envelope import pack_result
 from openfall.router_core.jobs.result import Result, Status
-from openfall.router_core.state import inbox as inbox_of_state
+from openfall.router_core.state import inbox as state_inbox
 from openfall.router_core.vocabulary import (
     HoldReason,
     Remedy,
@@ -30,31 +30,31 @@ ROOT = Path(__file__).resolve().parents[2]
 TEXT = {"choices": [{"message": {"role": "assistant", "content": "here you are"}}]}
 
 
-def run(loaded: LoadedConfig, use: Callable[[AsyncOpenfall], Coroutine[Any, Any, Any]], **told: Any) -> Any:
+def run(loaded: LoadedConfig, use: Callable[[AsyncOpenfall], Coroutine[Any, Any, Any]], **client_options: Any) -> Any:
     async def main() -> Any:
-        async with AsyncOpenfall(config=loaded, producer="bot@here", **told) as llm:
+        async with AsyncOpenfall(config=loaded, producer="bot@here", **client_options) as llm:
             return await asyncio.wait_for(use(llm), 30)
 
     return asyncio.run(main())
 
 
-async def taken(
-    llm: AsyncOpenfall, most: int, *, ack: bool = True, reader: str | None = None
+async def read(
+    llm: AsyncOpenfall, count: int, *, ack: bool = True, reader: str | None = None
 ) -> list[InboxDelivery[Awaitable[None]]]:
-    """The first so many of the inbox."""
-    found: list[InboxDelivery[Awaitable[None]]] = []
+    """The first `count` deliveries of the inbox."""
+    deliveries: list[InboxDelivery[Awaitable[None]]] = []
     async with aclosing(llm.inbox("bot", reader=reader)) as entries:
-        async for one in entries:
-            found.append(one)
+        async for delivery in entries:
+            deliveries.append(delivery)
             if ack:
-                await one.ack()
-            if len(found) == most:
-                return found
+                await delivery.ack()
+            if len(deliveries) == count:
+                return deliveries
     raise AssertionError("an inbox does not end")
 
 
-async def answered(llm: AsyncOpenfall, number: int) -> list[str]:
-    """Jobs with answers, in the order of their answers."""
+async def answer_jobs(llm: AsyncOpenfall, number: int) -> list[str]:
+    """Job ids with answers, in the order of the answers."""
     ids = []
     for n in range(number):
         job = await llm.submit(f"number {n}", inbox="bot", reply_to={"chat": n})
@@ -63,42 +63,40 @@ async def answered(llm: AsyncOpenfall, number: int) -> list[str]:
     return ids
 
 
-def left(url: str) -> int:
+def inbox_length(url: str) -> int:
     with redis.Redis.from_url(url) as store:
         return int(store.xlen("of:inbox:bot"))
 
 
-def test_what_came_of_a_job_arrives_with_its_address_and_is_gone_when_it_is_acknowledged(
+def test_a_delivery_has_reply_to_and_leaves_the_inbox_when_acknowledged(
     loaded: LoadedConfig, answering: Any, redis_url: str
 ) -> None:
     async def use(llm: AsyncOpenfall) -> None:
-        ids = await answered(llm, 3)
-        found = await taken(llm, 3)
-        assert [one.job_id for one in found] == ids
-        assert [one.text for one in found] == ["echo number 0", "echo number 1", "echo number 2"]
-        assert [one.reply_to for one in found] == [{"chat": 0}, {"chat": 1}, {"chat": 2}]
-        assert all(one.final and not one.degraded and one.created_at > 1e9 for one in found)
+        ids = await answer_jobs(llm, 3)
+        deliveries = await read(llm, 3)
+        assert [delivery.job_id for delivery in deliveries] == ids
+        assert [delivery.text for delivery in deliveries] == ["echo number 0", "echo number 1", "echo number 2"]
+        assert [delivery.reply_to for delivery in deliveries] == [{"chat": 0}, {"chat": 1}, {"chat": 2}]
+        assert all(delivery.final and not delivery.degraded and delivery.created_at > 1e9 for delivery in deliveries)
 
     run(loaded, use)
-    assert left(redis_url) == 0
+    assert inbox_length(redis_url) == 0
 
 
-def test_what_was_not_acknowledged_is_given_again_first_after_a_restart(loaded: LoadedConfig, answering: Any) -> None:
-    ids = run(loaded, lambda llm: answered(llm, 3))
-    first = run(loaded, lambda llm: taken(llm, 2, ack=False))
-    again = run(loaded, lambda llm: taken(llm, 3))
-    assert [one.job_id for one in first] == ids[:2]
-    assert [one.job_id for one in again] == ids
+def test_unacknowledged_deliveries_come_first_after_a_restart(loaded: LoadedConfig, answering: Any) -> None:
+    ids = run(loaded, lambda llm: answer_jobs(llm, 3))
+    first = run(loaded, lambda llm: read(llm, 2, ack=False))
+    again = run(loaded, lambda llm: read(llm, 3))
+    assert [delivery.job_id for delivery in first] == ids[:2]
+    assert [delivery.job_id for delivery in again] == ids
 
 
-def test_nothing_is_given_twice_to_one_reader_while_it_runs(
-    loaded: LoadedConfig, answering: Any, monkeypatch: Any
-) -> None:
+def test_a_running_reader_gets_each_delivery_once(loaded: LoadedConfig, answering: Any, monkeypatch: Any) -> None:
     monkeypatch.setattr("openfall.producers.inbox.RECLAIM_INTERVAL_SECONDS", 0.0)
 
     async def use(llm: AsyncOpenfall) -> list[str]:
-        await answered(llm, 4)
-        return [one.job_id for one in await taken(llm, 4, ack=False)]
+        await answer_jobs(llm, 4)
+        return [delivery.job_id for delivery in await read(llm, 4, ack=False)]
 
     found = run(loaded, use)
     assert len(set(found)) == 4
@@ -106,40 +104,38 @@ def test_nothing_is_given_twice_to_one_reader_while_it_runs(
 
 def test_two_readers_share_an_inbox(loaded: LoadedConfig, answering: Any, redis_url: str) -> None:
     async def use(llm: AsyncOpenfall) -> None:
-        ids = await answered(llm, 6)
-        one, other = await asyncio.gather(taken(llm, 3, reader="one"), taken(llm, 3, reader="other"))
+        ids = await answer_jobs(llm, 6)
+        one, other = await asyncio.gather(read(llm, 3, reader="one"), read(llm, 3, reader="other"))
         assert sorted(found.job_id for found in (*one, *other)) == sorted(ids)
 
     run(loaded, use)
-    assert left(redis_url) == 0
+    assert inbox_length(redis_url) == 0
 
 
-def test_what_a_silent_reader_has_goes_to_another_and_what_a_live_one_has_does_not(
+def test_deliveries_of_a_silent_reader_go_to_another_and_those_of_a_live_one_do_not(
     loaded: LoadedConfig, answering: Any, monkeypatch: Any
 ) -> None:
-    monkeypatch.setattr(inbox_of_state, "READER_TIMEOUT_SECONDS", 0.4)
+    monkeypatch.setattr(state_inbox, "READER_TIMEOUT_SECONDS", 0.4)
     monkeypatch.setattr("openfall.producers.inbox.HEARTBEAT_SECONDS", 0.05)
     monkeypatch.setattr("openfall.producers.inbox.RECLAIM_INTERVAL_SECONDS", 0.1)
 
     async def use(llm: AsyncOpenfall) -> None:
-        dead_one, live_one, fresh = await answered(llm, 3)
-        await taken(llm, 1, ack=False, reader="dead")
+        dead_one, live_one, fresh = await answer_jobs(llm, 3)
+        await read(llm, 1, ack=False, reader="dead")
         async with aclosing(llm.inbox("bot", reader="slow")) as slow:
             held = await anext(slow)
             assert held.job_id == live_one
-            others = [one.job_id for one in await taken(llm, 2, reader="other")]
+            others = [delivery.job_id for delivery in await read(llm, 2, reader="other")]
             assert sorted(others) == sorted([dead_one, fresh])
             await held.ack()
 
     run(loaded, use)
 
 
-def test_an_inbox_bears_a_restart_of_redis_between_receipt_and_acknowledgement(
-    server: Any, loaded: LoadedConfig
-) -> None:
+def test_a_reader_survives_a_restart_of_redis_before_it_acknowledges(server: Any, loaded: LoadedConfig) -> None:
     async def use(llm: AsyncOpenfall) -> None:
         async with aclosing(llm.inbox("bot")) as entries:
-            await put(llm, "job-00001")
+            await add_entry(llm, "job-00001")
             first = await anext(entries)
             await asyncio.sleep(1.1)  # what was written is on disk within a second: appendfsync everysec
             await asyncio.to_thread(server.kill)
@@ -147,80 +143,80 @@ def test_an_inbox_bears_a_restart_of_redis_between_receipt_and_acknowledgement(
             reading = asyncio.create_task(anext(entries))
             await asyncio.to_thread(server.start)
             await acknowledging
-            await put(llm, "job-00002")
+            await add_entry(llm, "job-00002")
             second = await reading
             assert (first.job_id, second.job_id) == ("job-00001", "job-00002")
             await second.ack()
 
     run(loaded, use, redis_url=server.url)
-    assert left(server.url) == 0
+    assert inbox_length(server.url) == 0
 
 
-async def put(llm: AsyncOpenfall, job_id: str, **fields: Any) -> None:
+async def add_entry(llm: AsyncOpenfall, job_id: str, **fields: Any) -> None:
     """An entry as the scripts write it."""
     packed = pack_result(Result(id=job_id, status=Status.ANSWERED, body=TEXT))
-    told = {"id": job_id, "kind": "done", "at": 1_800_000_000_000, "reply_to": "", "result": packed, **fields}
-    await llm.store.connection.command("XADD", "of:inbox:bot", "*", *(part for pair in told.items() for part in pair))
+    fields = {"id": job_id, "kind": "done", "at": 1_800_000_000_000, "reply_to": "", "result": packed, **fields}
+    await llm.store.connection.command("XADD", "of:inbox:bot", "*", *(part for pair in fields.items() for part in pair))
 
 
-def test_an_inbox_that_was_emptied_under_its_reader_goes_on(loaded: LoadedConfig) -> None:
+def test_a_reader_survives_the_deletion_of_its_inbox(loaded: LoadedConfig) -> None:
     async def use(llm: AsyncOpenfall) -> None:
         async with aclosing(llm.inbox("bot")) as entries:
-            await put(llm, "job-00001")
+            await add_entry(llm, "job-00001")
             await (await anext(entries)).ack()
             reading = asyncio.create_task(anext(entries))
             await asyncio.sleep(0)
             await llm.store.connection.command("FLUSHALL")
-            await put(llm, "job-00002")
+            await add_entry(llm, "job-00002")
             assert (await reading).job_id == "job-00002"
 
     run(loaded, use)
 
 
-def test_what_passed_its_time_before_it_was_acknowledged_is_not_given_again(loaded: LoadedConfig) -> None:
+def test_an_expired_entry_is_not_delivered_again(loaded: LoadedConfig) -> None:
     async def use(llm: AsyncOpenfall) -> None:
-        await put(llm, "job-00001")
-        await taken(llm, 1, ack=False)
+        await add_entry(llm, "job-00001")
+        await read(llm, 1, ack=False)
         await llm.store.connection.command("XTRIM", "of:inbox:bot", "MAXLEN", 0)
-        await put(llm, "job-00002")
-        assert [one.job_id for one in await taken(llm, 1)] == ["job-00002"]
+        await add_entry(llm, "job-00002")
+        assert [delivery.job_id for delivery in await read(llm, 1)] == ["job-00002"]
         assert (await llm.store.connection.command("XPENDING", "of:inbox:bot", "readers"))[0] == 0
 
     run(loaded, use)
 
 
-def test_what_a_newer_openfall_wrote_stays_there_and_holds_nobody_up(loaded: LoadedConfig, caplog: Any) -> None:
+def test_an_entry_of_a_newer_version_stays_in_the_inbox_and_blocks_no_other(loaded: LoadedConfig, caplog: Any) -> None:
     async def use(llm: AsyncOpenfall) -> None:
-        await put(llm, "job-00001", result=b'{"v":99}')
-        await put(llm, "job-00002")
-        assert [one.job_id for one in await taken(llm, 1)] == ["job-00002"]
+        await add_entry(llm, "job-00001", result=b'{"v":99}')
+        await add_entry(llm, "job-00002")
+        assert [delivery.job_id for delivery in await read(llm, 1)] == ["job-00002"]
         assert await llm.store.connection.command("XLEN", "of:inbox:bot") == 1
 
     run(loaded, use)
     assert "job job-00001 stays in the inbox" in caplog.text
 
 
-def test_an_interim_reply_says_that_it_is_none_to_keep(loaded: LoadedConfig) -> None:
+def test_an_interim_reply_is_marked_as_degraded_and_not_final(loaded: LoadedConfig) -> None:
     async def use(llm: AsyncOpenfall) -> None:
         held = Result(
             id="job-00001", status=Status.DEGRADED, body=TEXT, degraded_by=Remedy.CANNED_REPLY,
             held_for=HoldReason.OUTAGE,
         )  # fmt: skip
-        await put(llm, "job-00001", kind="degraded", result=pack_result(held))
-        (one,) = await taken(llm, 1)
-        assert (one.text, one.degraded, one.final) == ("here you are", True, False)
+        await add_entry(llm, "job-00001", kind="degraded", result=pack_result(held))
+        (delivery,) = await read(llm, 1)
+        assert (delivery.text, delivery.degraded, delivery.final) == ("here you are", True, False)
 
     run(loaded, use)
 
 
-def test_a_result_that_was_kept_for_its_reader_is_kept_no_longer_than_others_once_it_is_read(
+def test_acknowledging_cuts_the_retention_of_a_result_to_that_of_others(
     loaded: LoadedConfig, answering: Any, redis_url: str
 ) -> None:
-    (job_id,) = run(loaded, lambda llm: answered(llm, 1))
+    (job_id,) = run(loaded, lambda llm: answer_jobs(llm, 1))
     with redis.Redis.from_url(redis_url) as store:
         store.expire(f"of:result:{job_id}", 604800)
         store.expire(f"of:job:{job_id}", 60)
-        run(loaded, lambda llm: taken(llm, 1))
+        run(loaded, lambda llm: read(llm, 1))
         assert (
             loaded.settings.retention.results - 5
             < store.ttl(f"of:result:{job_id}")
@@ -229,17 +225,17 @@ def test_a_result_that_was_kept_for_its_reader_is_kept_no_longer_than_others_onc
         assert store.ttl(f"of:job:{job_id}") <= 60  # nothing is kept longer by being read
 
 
-def test_the_blocking_client_reads_an_inbox_too(loaded: LoadedConfig, answering: Any, redis_url: str) -> None:
+def test_the_sync_client_reads_an_inbox(loaded: LoadedConfig, answering: Any, redis_url: str) -> None:
     with Openfall(config=loaded) as llm:
         job = llm.submit("hello", inbox="bot", reply_to=7)
-        for one in llm.inbox("bot"):
-            assert (one.job_id, one.text, one.reply_to) == (job.id, "echo hello", 7)
-            one.ack()
+        for delivery in llm.inbox("bot"):
+            assert (delivery.job_id, delivery.text, delivery.reply_to) == (job.id, "echo hello", 7)
+            delivery.ack()
             break
-    assert left(redis_url) == 0
+    assert inbox_length(redis_url) == 0
 
 
-def test_the_name_of_an_inbox_is_checked_before_it_is_read(loaded: LoadedConfig) -> None:
+def test_reading_an_inbox_checks_its_name(loaded: LoadedConfig) -> None:
     async def use(llm: AsyncOpenfall) -> None:
         with pytest.raises(BadRequest, match="not the name of an inbox"):
             llm.inbox("no such: name")
@@ -264,8 +260,8 @@ def bot(loaded: LoadedConfig, reader: str = "bot") -> Iterator[subprocess.Popen[
         process.communicate()
 
 
-def said(process: subprocess.Popen[str], line: str | None = None) -> str:
-    """The next line of a bot, which is told `line` first."""
+def read_line(process: subprocess.Popen[str], line: str | None = None) -> str:
+    """The next line of the bot, after sending it `line`."""
     assert process.stdin is not None
     assert process.stdout is not None
     if line is not None:
@@ -274,19 +270,19 @@ def said(process: subprocess.Popen[str], line: str | None = None) -> str:
     return process.stdout.readline().strip()
 
 
-def test_a_bot_that_is_killed_between_receipt_and_acknowledgement_gets_it_again_and_nothing_twice_after(
+def test_a_bot_killed_before_ack_gets_the_delivery_again_and_no_other_twice(
     loaded: LoadedConfig, answering: Any, redis_url: str
 ) -> None:
-    first, second = run(loaded, lambda llm: answered(llm, 2))
+    first, second = run(loaded, lambda llm: answer_jobs(llm, 2))
     with bot(loaded) as process:
-        assert said(process).startswith(first)
+        assert read_line(process).startswith(first)
         process.kill()
     with bot(loaded) as process:
-        assert said(process).startswith(first)
-        assert said(process, "ack") == "acknowledged"
-        assert said(process).startswith(second)
+        assert read_line(process).startswith(first)
+        assert read_line(process, "ack") == "acknowledged"
+        assert read_line(process).startswith(second)
         process.kill()
     with bot(loaded) as process:
-        assert said(process) == f"{second} {{'chat': 1}} echo number 1"
-        assert said(process, "ack") == "acknowledged"
-    assert left(redis_url) == 0
+        assert read_line(process) == f"{second} {{'chat': 1}} echo number 1"
+        assert read_line(process, "ack") == "acknowledged"
+    assert inbox_length(redis_url) == 0

@@ -1,4 +1,4 @@
-"""An outage as a bot sees it: real worker processes, a real endpoint that is broken and heals."""
+"""An outage as a bot sees it: real worker processes, and an endpoint that fails and recovers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ANSWER = "A lantern festival."
 
 
 def configured(home: Path, redis_url: str, upstream: str) -> LoadedConfig:
-    told = {
+    document = {
         "redis": redis_url,
         "data": str(home / "data"),
         "backends": {"box": {"url": upstream, "pool": "gpu", "slots": 8}},
@@ -44,7 +44,7 @@ def configured(home: Path, redis_url: str, upstream: str) -> LoadedConfig:
             "slow_start": "1ms",
         },
     }
-    (home / "openfall.yaml").write_text(yaml.safe_dump(told))
+    (home / "openfall.yaml").write_text(yaml.safe_dump(document))
     return load(home / "openfall.yaml")
 
 
@@ -71,14 +71,12 @@ async def worker(home: Path, pool: str) -> AsyncIterator[None]:
         process.communicate()
 
 
-def test_a_bot_is_told_at_once_that_nothing_can_answer_and_gets_every_answer_when_something_can(
-    tmp_path: Path, redis_url: str
-) -> None:
+def test_a_bot_gets_an_interim_reply_at_once_and_every_answer_after_the_outage(tmp_path: Path, redis_url: str) -> None:
     broken = asyncio.Event()
 
     async def upstream(writer: asyncio.StreamWriter) -> None:
-        told: Any = ({"error": {"message": "no"}}, 503) if broken.is_set() else (COMPLETION, 200)
-        await answer(*told)(writer)
+        response: Any = ({"error": {"message": "no"}}, 503) if broken.is_set() else (COMPLETION, 200)
+        await answer(*response)(writer)
 
     async def main() -> None:
         async with AsyncExitStack() as stack:
@@ -90,14 +88,14 @@ def test_a_bot_is_told_at_once_that_nothing_can_answer_and_gets_every_answer_whe
             inbox = await stack.enter_async_context(aclosing(llm.inbox("bot")))
             broken.set()
 
-            said = await llm.ask(
+            reply = await llm.ask(
                 "hello", role="chat", urgency="interactive", inbox="bot", reply_to=["chat", 1], timeout=20
             )
-            assert (said.text, said.degraded, said.final) == (KEPT_REPLY, True, False)
-            assert said.held_for is HoldReason.OUTAGE
+            assert (reply.text, reply.degraded, reply.final) == (KEPT_REPLY, True, False)
+            assert reply.held_for is HoldReason.OUTAGE
             first = await anext(inbox)
             assert (first.job_id, first.reply_to, first.text, first.final) == (
-                said.id,
+                reply.id,
                 ["chat", 1],
                 KEPT_REPLY,
                 False,
@@ -117,7 +115,7 @@ def test_a_bot_is_told_at_once_that_nothing_can_answer_and_gets_every_answer_whe
                 one = await anext(inbox)
                 got[one.job_id] = (one.reply_to, one.text, one.final, one.degraded)
                 await one.ack()
-            assert got == {said.id: (["chat", 1], ANSWER, True, False), other.id: (2, ANSWER, True, False)}
-            assert (await llm.wait(said.id, 5)).text == ANSWER
+            assert got == {reply.id: (["chat", 1], ANSWER, True, False), other.id: (2, ANSWER, True, False)}
+            assert (await llm.wait(reply.id, 5)).text == ANSWER
 
     asyncio.run(asyncio.wait_for(main(), 60))

@@ -1,4 +1,4 @@
-"""From a prompt to a body, in every dialect."""
+"""Request bodies in every dialect."""
 
 from __future__ import annotations
 
@@ -18,31 +18,33 @@ from openfall.router_core.catalog.errors import UnknownName
 HI = [{"role": "user", "content": "hi"}]
 
 
-def test_without_a_word_the_dialect_is_that_of_openai() -> None:
+def test_the_default_dialect_is_openai() -> None:
     assert parse_dialect(None) == "openai"
-    assert [parse_dialect(told) for told in ("openai", "anthropic", "ollama")] == ["openai", "anthropic", "ollama"]
+    assert [parse_dialect(name) for name in ("openai", "anthropic", "ollama")] == ["openai", "anthropic", "ollama"]
 
 
-def test_an_unknown_dialect_is_told_with_the_nearest() -> None:
+def test_an_unknown_dialect_suggests_the_nearest_name() -> None:
     with pytest.raises(UnknownName, match=r"unknown dialect 'olama'\. Did you mean 'ollama'\?"):
         parse_dialect("olama")
 
 
 @pytest.mark.parametrize("dialect", ["openai", "anthropic", "ollama"])
-def test_a_text_is_a_message_of_the_user_in_every_dialect(dialect: Any) -> None:
+def test_text_becomes_a_user_message_in_every_dialect(dialect: Any) -> None:
     assert build_body("hi", dialect, {}) == {"messages": HI}
     assert build_body(HI, dialect, {"temperature": None}) == {"messages": HI}
 
 
-SAID = {"max_tokens": 7, "temperature": 0.5, "top_p": 0.9, "stop": "END"}
+PARAMETERS = {"max_tokens": 7, "temperature": 0.5, "top_p": 0.9, "stop": "END"}
 
 
-def test_parameters_get_the_names_of_their_dialect() -> None:
-    assert build_body("hi", "openai", SAID) == {"messages": HI, **SAID}
-    assert build_body("hi", "anthropic", SAID) == {
+def test_parameters_take_the_names_of_the_dialect() -> None:
+    assert build_body("hi", "openai", PARAMETERS) == {"messages": HI, **PARAMETERS}
+    assert build_body("hi", "anthropic", PARAMETERS) == {
         "messages": HI, "max_tokens": 7, "temperature": 0.5, "top_p": 0.9, "stop_sequences": ["END"],
     }  # fmt: skip
-    assert build_body({"messages": HI, "options": {"num_ctx": 512, "top_p": 0.1}}, "ollama", {**SAID, "seed": 3}) == {
+    assert build_body(
+        {"messages": HI, "options": {"num_ctx": 512, "top_p": 0.1}}, "ollama", {**PARAMETERS, "seed": 3}
+    ) == {
         "messages": HI,
         "options": {"num_ctx": 512, "num_predict": 7, "temperature": 0.5, "top_p": 0.9, "stop": "END", "seed": 3},
     }
@@ -53,15 +55,15 @@ def test_several_stops_stay_a_list() -> None:
 
 
 @pytest.mark.parametrize(
-    ("dialect", "given"), [("anthropic", {"seed": 1}), ("ollama", {"response_format": {"type": "json_object"}})]
+    ("dialect", "parameters"), [("anthropic", {"seed": 1}), ("ollama", {"response_format": {"type": "json_object"}})]
 )
-def test_a_parameter_without_a_place_in_the_dialect_is_refused(dialect: Any, given: dict[str, Any]) -> None:
-    (name,) = given
+def test_a_parameter_unknown_to_the_dialect_is_refused(dialect: Any, parameters: dict[str, Any]) -> None:
+    (name,) = parameters
     with pytest.raises(BadRequest, match=f"the {dialect} dialect has no option `{name}`"):
-        build_body("hi", dialect, given)
+        build_body("hi", dialect, parameters)
 
 
-def test_a_whole_body_is_kept_as_it_is_and_the_callers_own_is_not_touched() -> None:
+def test_a_whole_body_stays_as_it_is_and_the_callers_object_is_not_changed() -> None:
     thinking = {"type": "thinking", "thinking": "hm", "signature": "c2ln"}
     body = {
         "system": [{"type": "text", "text": "x", "cache_control": {"type": "ephemeral"}}],
@@ -85,7 +87,7 @@ def test_a_whole_body_is_kept_as_it_is_and_the_callers_own_is_not_touched() -> N
         ({"role": "tool", "content": ""}, "ollama"),
     ],
 )
-def test_a_message_may_say_something_other_than_text(message: Any, dialect: Any) -> None:
+def test_message_content_need_not_be_text(message: Any, dialect: Any) -> None:
     check_messages([message], dialect)
 
 
@@ -112,17 +114,17 @@ def test_a_message_may_say_something_other_than_text(message: Any, dialect: Any)
         ({"messages": HI, "top_p": True}, "openai", "`top_p` must be a number, not True"),
     ],
 )
-def test_what_no_backend_of_the_dialect_could_answer_is_refused(prompt: Any, dialect: Any, words: str) -> None:
+def test_a_malformed_body_is_refused(prompt: Any, dialect: Any, words: str) -> None:
     with pytest.raises(BadRequest, match=words):
         build_body(prompt, dialect, {})
 
 
-def test_ollama_may_be_asked_for_an_endless_answer() -> None:
+def test_ollama_accepts_an_unlimited_answer() -> None:
     body = {"messages": HI, "options": {"num_predict": -1}}
     assert build_body(body, "ollama", {}) == body
 
 
-def test_a_body_has_a_size_and_is_json() -> None:
+def test_a_body_must_be_json_within_the_size_limit() -> None:
     check_size({"a": "é"}, 10)
     with pytest.raises(PromptTooLarge, match="the request has 10 bytes, more than the 9 allowed"):
         check_size({"a": "é"}, 9)

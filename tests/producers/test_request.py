@@ -54,20 +54,20 @@ LOADED = LoadedConfig(CATALOG, Settings(source=Path("here"), redis_url=None, dat
 HI = [{"role": "user", "content": "hi"}]
 
 
-def job_of(prompt: Prompt = "hi", fleet: FleetState | None = None, **options: Any) -> CompletionJob:
-    ask = JobRequest(prompt, SubmitOptions(**options))  # type: ignore[typeddict-item]
-    return prepare(LOADED, "me", ask, FleetView(lambda urgency: fleet or FleetState(), 1000.0))[0]
+def prepare_job(prompt: Prompt = "hi", fleet: FleetState | None = None, **options: Any) -> CompletionJob:
+    request = JobRequest(prompt, SubmitOptions(**options))  # type: ignore[typeddict-item]
+    return prepare(LOADED, "me", request, FleetView(lambda urgency: fleet or FleetState(), 1000.0))[0]
 
 
-def test_a_role_task_and_group_are_kept_with_the_job() -> None:
-    job = job_of(role="ace", task="code", group="family:ann")
+def test_a_job_keeps_its_role_task_and_group() -> None:
+    job = prepare_job(role="ace", task="code", group="family:ann")
     assert (job.role, job.task, job.group, job.local_only) == ("ace", "code", "family", True)
     assert (job.chain, str(job.urgency)) == (("coder",), "background")
     assert job.reason == "role ace: coder; haiku left out: group family is local-only"
 
 
-def test_what_was_considered_is_kept_and_survives_the_envelope() -> None:
-    job = job_of(role="ace", temperature=0.3)
+def test_considered_models_survive_the_envelope() -> None:
+    job = prepare_job(role="ace", temperature=0.3)
     assert job.considered == (
         ConsideredModel(model="haiku", reason="1st in role ace; without temperature, which it does not take"),
         ConsideredModel(model="coder", reason="2nd in role ace"),
@@ -75,37 +75,37 @@ def test_what_was_considered_is_kept_and_survives_the_envelope() -> None:
     assert unpack_job(pack_job(job), 0.0) == job
 
 
-def test_one_model_and_no_other_needs_no_list_of_what_was_considered() -> None:
-    assert job_of(role="chat").considered == ()
-    assert [one.model for one in job_of(role="ace", local_only=True).considered] == ["coder", "haiku"]
+def test_a_single_considered_model_is_not_listed() -> None:
+    assert prepare_job(role="chat").considered == ()
+    assert [model.model for model in prepare_job(role="ace", local_only=True).considered] == ["coder", "haiku"]
 
 
 @pytest.mark.parametrize("model", [{"model": "auto"}, {}])
-def test_auto_leaves_the_choice_to_the_words_of_the_prompt(model: dict[str, str]) -> None:
-    assert job_of("write a function", **model).task == "code"
-    assert job_of({"model": "auto", "messages": [{"role": "user", "content": "a function"}]}).task == "code"
-    assert job_of("hello", **model).role == "chat"
+def test_auto_classifies_by_the_words_of_the_prompt(model: dict[str, str]) -> None:
+    assert prepare_job("write a function", **model).task == "code"
+    assert prepare_job({"model": "auto", "messages": [{"role": "user", "content": "a function"}]}).task == "code"
+    assert prepare_job("hello", **model).role == "chat"
 
 
-def test_auto_wins_over_the_model_that_a_body_names() -> None:
-    assert job_of({"model": "haiku", "messages": HI}, model="auto").role == "chat"
+def test_auto_overrides_the_model_of_a_body() -> None:
+    assert prepare_job({"model": "haiku", "messages": HI}, model="auto").role == "chat"
 
 
 @pytest.mark.parametrize(
-    ("model", "found"),
+    ("model", "expected"),
     [("ace", ("ace", None)), ("code", (None, "code")), ("haiku", (None, None)), ("", ("chat", None))],
 )
-def test_the_model_of_a_body_is_a_role_a_task_or_a_model(model: str, found: tuple[Any, Any]) -> None:
-    job = job_of({"model": model, "messages": HI})
-    assert (job.role, job.task) == found
+def test_the_model_of_a_body_is_a_role_a_task_or_a_model(model: str, expected: tuple[Any, Any]) -> None:
+    job = prepare_job({"model": model, "messages": HI})
+    assert (job.role, job.task) == expected
     assert "model" not in job.body
 
 
-def test_an_option_wins_over_the_model_of_a_body() -> None:
-    assert job_of({"model": "gpt-9", "messages": HI}, task="code").task == "code"
+def test_an_option_overrides_the_model_of_a_body() -> None:
+    assert prepare_job({"model": "gpt-9", "messages": HI}, task="code").task == "code"
 
 
-def test_a_body_of_another_dialect_is_kept_as_it_is() -> None:
+def test_a_body_of_another_dialect_stays_as_it_is() -> None:
     body = {
         "model": "ace",
         "stream": True,
@@ -115,42 +115,42 @@ def test_a_body_of_another_dialect_is_kept_as_it_is() -> None:
             {"role": "user", "content": [{"type": "text", "text": "hi", "cache_control": {"type": "ephemeral"}}]}
         ],
     }
-    job = job_of(body, dialect="anthropic")
+    job = prepare_job(body, dialect="anthropic")
     assert (job.dialect, job.role, job.stream) == ("anthropic", "ace", True)
     assert job.body == {key: value for key, value in body.items() if key not in ("model", "stream")}
 
 
-def test_needs_are_read_in_the_dialect_of_the_body() -> None:
-    asked = {"messages": HI, "options": {"temperature": 0.1}}
-    assert "without temperature" in job_of(asked, role="ace", dialect="ollama").considered[0].reason
-    assert "without" not in job_of(asked, role="ace").considered[0].reason
+def test_requirements_follow_the_dialect_of_the_body() -> None:
+    body = {"messages": HI, "options": {"temperature": 0.1}}
+    assert "without temperature" in prepare_job(body, role="ace", dialect="ollama").considered[0].reason
+    assert "without" not in prepare_job(body, role="ace").considered[0].reason
 
 
-def test_a_prompt_too_long_for_the_first_model_goes_to_the_next() -> None:
-    job = job_of("word " * 101, task="code")
+def test_a_prompt_too_long_for_the_first_model_routes_to_the_next() -> None:
+    job = prepare_job("word " * 101, task="code")
     assert job.chain == ("haiku",)
     assert job.reason.endswith("coder left out: its context is 100 tokens, the prompt has at least 101")
 
 
-def test_a_job_that_no_model_can_take_is_refused_with_a_remedy_and_without_its_prompt() -> None:
+def test_a_job_that_fits_no_model_is_refused_with_a_remedy_and_without_its_prompt() -> None:
     with pytest.raises(BadRequest) as caught:
-        job_of("secret " * 101, role="chat")
+        prepare_job("secret " * 101, role="chat")
     assert str(caught.value) == (
         "no model can take this job (coder: its context is 100 tokens, the prompt has at least 101). "
         "Of the others haiku could: name it as the model, or add it to the chain."
     )
 
 
-def test_a_local_only_job_is_never_sent_away() -> None:
+def test_a_local_only_job_never_routes_to_the_cloud() -> None:
     with pytest.raises(BadRequest, match="haiku: the job is local-only"):
-        job_of(role="away", local_only=True)
+        prepare_job(role="away", local_only=True)
 
 
-def test_the_state_of_the_fleet_decides_where_a_job_waits_first() -> None:
+def test_the_state_of_the_fleet_decides_the_first_queue() -> None:
     shut = Blocked(BlockReason.BREAKER, 1060.0, "its breaker is open for 60 s more")
-    ask = JobRequest("hi", SubmitOptions(role="ace", urgency="interactive"))
+    request = JobRequest("hi", SubmitOptions(role="ace", urgency="interactive"))
     job, terms = prepare(
-        LOADED, "me", ask, FleetView(lambda urgency: FleetState({"haiku": ModelState(blocked=shut)}), 1000.0)
+        LOADED, "me", request, FleetView(lambda urgency: FleetState({"haiku": ModelState(blocked=shut)}), 1000.0)
     )
     assert (job.chain, terms.queue) == (("coder", "haiku"), "gpu.coder.interactive")
     assert job.considered[1].reason == "moved back: its breaker is open for 60 s more"
@@ -166,13 +166,13 @@ def test_the_state_of_the_fleet_decides_where_a_job_waits_first() -> None:
         ({"role": "ace", "model": "haiku"}, BadRequest, "give a role or a model, not both"),
     ],
 )
-def test_what_is_said_wrongly_is_told(options: Any, error: type[Exception], words: str) -> None:
+def test_an_invalid_option_raises_with_a_suggestion(options: Any, error: type[Exception], words: str) -> None:
     with pytest.raises(error) as caught:
-        job_of(**options)
+        prepare_job(**options)
     assert str(caught.value) == words
 
 
-def test_a_configuration_of_nothing_is_told_as_such() -> None:
+def test_an_empty_catalog_is_reported() -> None:
     empty = LoadedConfig(Catalog(), LOADED.settings, LOADED.source)
     with pytest.raises(BadRequest, match="no roles, no tasks and no models"):
         prepare(empty, "me", JobRequest("hi"))

@@ -1,4 +1,4 @@
-"""For programs that call models by themselves: which one they are told to call, and who hears what came of it."""
+"""Programs that call models themselves: the model they get, and where its outcome is reported."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from openfall import (
@@ -17,6 +18,7 @@ from openfall import (
     resolve_runtime_model,
 )
 from openfall.config import LoadedConfig, load
+from openfall.producers.runtime import error_class
 from openfall.router_core.catalog.errors import UnknownName
 from openfall.router_core.state.breakers import list_breakers
 from openfall.router_core.state.fleet_flags import set_local_only
@@ -25,6 +27,7 @@ from openfall.router_core.state.model_status import ledger_day
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.vocabulary import (
     BreakerState,
+    ErrorClass,
 )
 
 CONFIG = """
@@ -51,20 +54,20 @@ def ace(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def told(ace: Path, redis_url: str) -> LoadedConfig:
+def ace_config(ace: Path, redis_url: str) -> LoadedConfig:
     return load(ace, environ={"REDIS_URL": redis_url})
 
 
 @pytest.fixture
-def llm(told: LoadedConfig) -> Any:
-    with Openfall(config=told) as client:
+def llm(ace_config: LoadedConfig) -> Any:
+    with Openfall(config=ace_config) as client:
         yield client
 
 
-def read(url: str, look: Callable[[RedisConnection], Any]) -> Any:
+def read(url: str, query: Callable[[RedisConnection], Any]) -> Any:
     async def main() -> Any:
         async with RedisConnection(url) as link:
-            return await look(link)
+            return await query(link)
 
     return asyncio.run(main())
 
@@ -73,7 +76,9 @@ async def entries_of_today(link: RedisConnection) -> list[LedgerEntry]:
     return await read_ledger(link, [ledger_day(float((await link.command("TIME"))[0]))])
 
 
-def test_without_redis_the_catalog_alone_decides_and_nobody_is_told(ace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_redis_the_catalog_alone_decides_and_report_returns_false(
+    ace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("REDIS_URL", raising=False)
     model = resolve_runtime_model("ace", config=ace)
     assert (model.model, model.upstream, model.backend, model.live) == ("opus", "claude-opus-4-6", "api", False)
@@ -84,14 +89,17 @@ def test_without_redis_the_catalog_alone_decides_and_nobody_is_told(ace: Path, m
     assert resolve_runtime_model("ace", exclude=["api"], config=ace).model == "llama"
 
 
-def test_a_redis_that_accepts_and_never_answers_holds_nobody_up(told: LoadedConfig) -> None:
+def test_a_silent_redis_delays_no_caller(ace_config: LoadedConfig) -> None:
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
 
         async def main() -> None:
             url = f"redis://127.0.0.1:{silent.getsockname()[1]}"
-            async with AsyncOpenfall(url, config=told) as llm, asyncio.timeout(4):  # its replies are awaited for longer
+            async with (
+                AsyncOpenfall(url, config=ace_config) as llm,
+                asyncio.timeout(4),
+            ):  # its replies are awaited for longer
                 model = await llm.resolve("ace")
                 assert (model.model, model.live) == ("opus", False)
                 assert await llm.report(model, error="timeout") is False
@@ -99,26 +107,24 @@ def test_a_redis_that_accepts_and_never_answers_holds_nobody_up(told: LoadedConf
         asyncio.run(main())
 
 
-def test_the_key_is_for_the_call_and_not_for_a_log(llm: Openfall) -> None:
+def test_the_api_key_is_not_in_the_repr(llm: Openfall) -> None:
     model = llm.resolve("ace")
     assert model.api_key == "sk-ant-0123456789-secret"
     assert "secret" not in repr(model)
     assert "secret" not in str(model)
 
 
-def test_reported_failures_open_the_breaker_for_everybody_and_the_next_model_is_named(
-    llm: Openfall, redis_url: str
-) -> None:
+def test_reported_failures_open_the_breaker_and_the_next_model_is_named(llm: Openfall, redis_url: str) -> None:
     for _ in range(3):
         assert llm.resolve("ace").model == "opus"
         assert llm.resolve("ace").report(error=TimeoutError("too long"))
     (row,) = read(redis_url, list_breakers)
     assert (row.target, row.state) == ("api/opus", BreakerState.OPEN)
-    found = llm.resolve("ace")
-    assert (found.model, found.reason) == ("haiku", "2nd in role ace")
+    model = llm.resolve("ace")
+    assert (model.model, model.reason) == ("haiku", "2nd in role ace")
 
 
-def test_when_nothing_can_be_called_each_model_has_its_reason(llm: Openfall) -> None:
+def test_no_model_lists_the_reason_for_each_model(llm: Openfall) -> None:
     for _ in range(3):
         llm.resolve("ace").report(status=500)
     with pytest.raises(NoModel) as caught:
@@ -129,7 +135,7 @@ def test_when_nothing_can_be_called_each_model_has_its_reason(llm: Openfall) -> 
     assert "llama: excluded by the request" in words
 
 
-def test_a_key_that_is_refused_is_parked_for_all_its_models(llm: Openfall, redis_url: str) -> None:
+def test_a_refused_api_key_is_parked_for_all_its_models(llm: Openfall, redis_url: str) -> None:
     llm.resolve("ace").report(status=401)
     assert llm.resolve("ace").model == "llama"
     (row,) = read(redis_url, list_breakers)
@@ -137,12 +143,12 @@ def test_a_key_that_is_refused_is_parked_for_all_its_models(llm: Openfall, redis
     assert "secret" not in row.target
 
 
-def test_a_429_cools_the_model_down_as_long_as_it_asked(llm: Openfall) -> None:
+def test_a_429_cools_the_model_down_for_retry_after(llm: Openfall) -> None:
     llm.resolve("ace").report(status=429, retry_after=60)
     assert llm.resolve("ace").model == "haiku"
 
 
-def test_a_call_that_began_before_the_breaker_changed_tells_it_nothing(llm: Openfall, redis_url: str) -> None:
+def test_a_breaker_ignores_a_call_resolved_before_it_changed(llm: Openfall, redis_url: str) -> None:
     late = llm.resolve("ace")
     for _ in range(3):
         llm.resolve("ace").report(error="connection")
@@ -152,7 +158,7 @@ def test_a_call_that_began_before_the_breaker_changed_tells_it_nothing(llm: Open
     assert after == before
 
 
-def test_what_was_called_is_in_the_ledger_with_its_price_or_as_unknown(llm: Openfall, redis_url: str) -> None:
+def test_the_ledger_has_each_call_with_its_cost_or_as_unpriced(llm: Openfall, redis_url: str) -> None:
     first = llm.resolve(group="whatsapp:main")
     assert first.report(latency_seconds=2.0, input_tokens=1000, output_tokens=100)
     assert first.report(error="timeout", latency_seconds=1.0)
@@ -162,19 +168,19 @@ def test_what_was_called_is_in_the_ledger_with_its_price_or_as_unknown(llm: Open
     assert entry.usd == pytest.approx(1000 * 5e-6 + 100 * 25e-6)
 
 
-def test_no_worker_is_needed_and_a_paused_queue_does_not_matter_to_who_calls_by_himself(llm: Openfall) -> None:
+def test_a_direct_call_needs_no_worker(llm: Openfall) -> None:
     assert llm.resolve("ace").live
     assert llm.resolve("ace").model == "opus"
 
 
-def test_the_switch_of_the_fleet_keeps_such_calls_at_home_too(llm: Openfall, redis_url: str) -> None:
-    read(redis_url, lambda link: set_local_only(link, True, "the line is tapped"))
+def test_a_local_only_fleet_names_no_cloud_model(llm: Openfall, redis_url: str) -> None:
+    read(redis_url, lambda link: set_local_only(link, True, "maintenance"))
     assert llm.resolve("ace").model == "llama"
     with pytest.raises(NoModel, match="the fleet is switched to local-only"):
         llm.resolve(model="opus")
 
 
-def test_what_is_not_in_the_catalog_is_never_named(llm: Openfall) -> None:
+def test_only_models_of_the_catalog_are_named(llm: Openfall) -> None:
     with pytest.raises(UnknownName, match="Did you mean 'ace'"):
         llm.resolve("acee")
     with pytest.raises(UnknownName, match=r"unknown model or backend 'opsu'\. Did you mean 'opus'"):
@@ -183,9 +189,9 @@ def test_what_is_not_in_the_catalog_is_never_named(llm: Openfall) -> None:
         llm.resolve(model="llama", prompt_tokens=9000)
 
 
-def test_a_program_with_an_event_loop_awaits_the_same(told: LoadedConfig, redis_url: str) -> None:
+def test_the_async_client_resolves_and_reports(ace_config: LoadedConfig, redis_url: str) -> None:
     async def main() -> None:
-        async with AsyncOpenfall(config=told) as llm:
+        async with AsyncOpenfall(config=ace_config) as llm:
             model = await llm.resolve("ace")
             assert await llm.report(model, error=ConnectionResetError())
             (row,) = await list_breakers(llm.store.connection)
@@ -196,7 +202,7 @@ def test_a_program_with_an_event_loop_awaits_the_same(told: LoadedConfig, redis_
     asyncio.run(main())
 
 
-def test_a_changed_file_is_followed_and_a_broken_one_changes_nothing(
+def test_a_changed_config_file_is_reloaded_and_a_broken_one_is_not(
     ace: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.delenv("REDIS_URL", raising=False)
@@ -207,3 +213,41 @@ def test_a_changed_file_is_followed_and_a_broken_one_changes_nothing(
     assert resolve_runtime_model("ace", config=ace).model == "haiku"
     assert resolve_runtime_model("ace", config=ace).model == "haiku"
     assert len([record for record in caplog.records if "cannot be used" in record.message]) == 1
+
+
+class RateLimitError(Exception):
+    """An exception of a provider's client."""
+
+    status_code = 429
+
+
+def refused(status: int) -> httpx.HTTPStatusError:
+    request = httpx.Request("POST", "http://127.0.0.1:9")
+    return httpx.HTTPStatusError("no", request=request, response=httpx.Response(status))
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "expected"),
+    [
+        (None, None, None),
+        (None, 200, None),
+        (ErrorClass.NO_VRAM, 500, ErrorClass.NO_VRAM),
+        ("invalid_output", None, ErrorClass.INVALID_OUTPUT),
+        ("it said nothing", None, ErrorClass.OTHER),
+        ("it said nothing", 503, ErrorClass.OVERLOADED),
+        (None, 404, ErrorClass.NOT_INSTALLED),
+        (None, 402, ErrorClass.OUT_OF_CREDITS),
+        (None, 418, ErrorClass.OTHER),
+        (None, 529, ErrorClass.OVERLOADED),
+        (TimeoutError(), None, ErrorClass.TIMEOUT),
+        (ConnectionResetError(), None, ErrorClass.CONNECTION),
+        (ValueError("no JSON"), None, ErrorClass.OTHER),
+        (RateLimitError(), None, ErrorClass.RATE_LIMITED),
+        (refused(401), None, ErrorClass.AUTH),
+        (httpx.ReadTimeout("slow"), None, ErrorClass.TIMEOUT),
+        (httpx.ConnectError("refused"), None, ErrorClass.CONNECTION),
+    ],
+    ids=repr,
+)
+def test_a_failure_has_an_error_class(error: object, status: int | None, expected: ErrorClass | None) -> None:
+    assert error_class(error, status) is expected  # type: ignore[arg-type]

@@ -105,7 +105,7 @@ def test_what_has_an_answer_is_not_asked_again(openfall: Run, answering: Any, so
         "total": 40, "answered_before": 25, "answered": 15, "failed": 0, "lost": 0, "bad_lines": [],
         "fallbacks": 0, "usd": 0.0, "unpriced": 15,
     }  # fmt: skip
-    assert len(answering.asked) == 40
+    assert len(answering.jobs) == 40
 
 
 def test_an_output_that_was_lost_comes_back_without_a_second_call(
@@ -115,7 +115,7 @@ def test_an_output_that_was_lost_comes_back_without_a_second_call(
     out.unlink()
     assert openfall("batch", "run", "in.jsonl", "-o", "out.jsonl").returncode == 0
     assert len(rows_of(out)) == 40
-    assert len(answering.asked) == 40
+    assert len(answering.jobs) == 40
 
 
 def test_a_line_that_was_put_in_is_waited_for_though_the_fleet_would_refuse_it_now(
@@ -127,7 +127,7 @@ def test_a_line_that_was_put_in_is_waited_for_though_the_fleet_would_refuse_it_n
     openfall("local-only", "on")
     source.write_text(source.read_text() + line("line-new", "prompt new") + "\n")
     ran = openfall("batch", "run", "in.jsonl", "-o", "out.jsonl")
-    assert (ran.returncode, len(answering.asked)) == (5, 40)
+    assert (ran.returncode, len(answering.jobs)) == (5, 40)
     assert "40 of 41 answered, 1 failed" in ran.stderr
     assert "line 41: no model can take this job" in ran.stderr
 
@@ -152,7 +152,7 @@ def test_an_interrupted_batch_goes_on_where_it_was(
     with worker_for() as second:
         assert openfall("batch", "run", "in.jsonl", "-o", "out.jsonl").returncode == 0
     assert sorted(row["custom_id"] for row in rows_of(out)) == sorted(f"line-{n}" for n in range(40))
-    assert len(first.asked) + len(second.asked) == 40
+    assert len(first.jobs) + len(second.jobs) == 40
 
 
 @pytest.mark.usefixtures("source")
@@ -165,7 +165,7 @@ def test_a_killed_batch_goes_on_where_it_was(
     with worker_for() as second:
         assert openfall("batch", "run", "in.jsonl", "-o", "out.jsonl").returncode == 0
     assert sorted(row["custom_id"] for row in rows_of(out)) == sorted(f"line-{n}" for n in range(40))
-    assert len(first.asked) + len(second.asked) == 40
+    assert len(first.jobs) + len(second.jobs) == 40
 
 
 def test_faulty_lines_are_told_and_the_others_go_on(openfall: Run, answering: Any, tmp_path: Path, out: Path) -> None:
@@ -214,7 +214,7 @@ def test_a_failed_line_is_asked_again_when_told_to(
     with worker_for(reply=lambda job: "recovered") as worker:
         ran = openfall("batch", "run", "in.jsonl", "-o", "out.jsonl", "--retry-failed")
     assert ran.returncode == 0
-    assert [job.body["messages"][0]["content"] for job in worker.asked] == ["fail: timeout"]
+    assert [job.body["messages"][0]["content"] for job in worker.jobs] == ["fail: timeout"]
     assert {row["custom_id"]: row["error"] for row in rows_of(out)} == {"a": None, "b": None}
     assert len(rows_of(out)) == 2
 
@@ -227,11 +227,11 @@ def test_a_line_says_how_urgent_it_is_and_the_command_wins(openfall: Run, answer
     ]
     (tmp_path / "in.jsonl").write_text("\n".join(rows))
     openfall("batch", "run", "in.jsonl", "-o", "one.jsonl")
-    said = {job.body["messages"][0]["content"]: str(job.urgency) for job in answering.asked}
+    said = {job.body["messages"][0]["content"]: str(job.urgency) for job in answering.jobs}
     assert said == {"own": "interactive", "tier": "interactive", "role": "batch"}
-    answering.asked.clear()
+    answering.jobs.clear()
     openfall("batch", "run", "in.jsonl", "-o", "two.jsonl", "-u", "background", "-r", "dialogue")
-    assert {(job.role, str(job.urgency)) for job in answering.asked} == {("dialogue", "background")}
+    assert {(job.role, str(job.urgency)) for job in answering.jobs} == {("dialogue", "background")}
 
 
 def test_a_dry_run_puts_nothing_in_and_needs_no_redis(openfall: Run, tmp_path: Path, source: Path, out: Path) -> None:
@@ -298,7 +298,7 @@ def test_a_full_disk_keeps_what_was_written_and_says_how_to_go_on(
     assert "run the same command again" in ran.stderr
     assert openfall("batch", "run", "in.jsonl", "-o", "out.jsonl").returncode == 0
     assert sorted(row["custom_id"] for row in rows_of(out)) == sorted(f"line-{n}" for n in range(40))
-    assert len(answering.asked) == 40
+    assert len(answering.jobs) == 40
 
 
 @pytest.mark.usefixtures("source")

@@ -33,7 +33,7 @@ def test_a_prompt_may_come_from_standard_input(openfall: Run, answering: Any) ->
 def test_an_answer_may_come_in_pieces_and_is_whole_in_the_end(openfall: Run, answering: Any) -> None:
     ran = openfall("ask", "a b c", "--stream")
     assert ran.stdout.strip() == "echo a b c"
-    assert answering.asked[0].stream
+    assert answering.jobs[0].stream
 
 
 def test_an_answer_as_json_has_everything(openfall: Run, answering: Any) -> None:

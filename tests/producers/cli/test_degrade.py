@@ -22,7 +22,7 @@ from openfall.router_core.state.held_jobs import HeldJob
 from openfall.router_core.vocabulary import (
     HoldReason,
 )
-from tests.producers.parking import SORRY, park
+from tests.producers.hold_jobs import SORRY, submit_held
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -30,19 +30,19 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 def test_held_jobs_are_listed_with_what_they_wait_for_the_longest_held_first(
     openfall: Run, loaded: LoadedConfig
 ) -> None:
-    first, second = park(loaded, "one", "two")
-    (third,) = park(loaded, "three", reason=HoldReason.POISONED, models=(), role="dialogue")
+    first, second = submit_held(loaded, "one", "two")
+    (third,) = submit_held(loaded, "three", reason=HoldReason.POISONED, models=(), role="dialogue")
     told = json.loads(openfall("degrade", "list", "--json").stdout)
     waits_for = {job["id"]: job["release_models"] for job in told}
     assert waits_for == {first: ["tiny", "other"], second: ["tiny", "other"], third: []}
     shown = openfall("degrade", "list").stdout
-    assert {row.split()[0] for row in shown.splitlines() if "nobody is there" in row} == {first, second, third}
+    assert {row.split()[0] for row in shown.splitlines() if "no worker runs" in row} == {first, second, third}
     assert "tiny, other" in shown
 
 
 def test_the_list_says_until_when_each_is_held_at_most(openfall: Run, loaded: LoadedConfig) -> None:
-    (first,) = park(loaded, "one", expires_in="3h", urgency="background")
-    (second,) = park(loaded, "two", expires_in="40m", urgency="background")
+    (first,) = submit_held(loaded, "one", expires_in="3h", urgency="background")
+    (second,) = submit_held(loaded, "two", expires_in="40m", urgency="background")
     rows = {row.split()[0]: row for row in openfall("degrade", "list").stdout.splitlines() if row.strip()}
     assert "in 3h" in rows[first]
     assert "in 40m" in rows[second]
@@ -74,8 +74,8 @@ def test_in_a_terminal_of_a_hundred_columns_the_list_can_be_read(loaded: LoadedC
 def test_a_list_of_held_jobs_can_be_narrowed(
     openfall: Run, loaded: LoadedConfig, filters: tuple[str, ...], found: str | None
 ) -> None:
-    park(loaded, "one")
-    park(loaded, "two", reason=HoldReason.POISONED, role="dialogue")
+    submit_held(loaded, "one")
+    submit_held(loaded, "two", reason=HoldReason.POISONED, role="dialogue")
     told = json.loads(openfall("degrade", "list", "--json", *filters).stdout)
     assert [job["reason"] for job in told] == ([found] if found else [])
     if found is None:
@@ -85,7 +85,7 @@ def test_a_list_of_held_jobs_can_be_narrowed(
 def test_jobs_held_before_a_moment_are_not_among_those_since(
     openfall: Run, loaded: LoadedConfig, redis_url: str
 ) -> None:
-    (job_id,) = park(loaded, "one")
+    (job_id,) = submit_held(loaded, "one")
     with redis.Redis.from_url(redis_url) as store:
         store.hincrby(f"of:job:{job_id}", "held_at", -3 * 3600 * 1000)
     assert json.loads(openfall("degrade", "list", "--since", "2h", "--json").stdout) == []
@@ -112,10 +112,10 @@ def test_a_mistake_is_told_with_its_remedy(openfall: Run, args: tuple[str, ...],
 
 
 def test_a_held_job_tells_why_what_its_caller_saw_and_what_lets_it_go_on(openfall: Run, loaded: LoadedConfig) -> None:
-    (job_id,) = park(loaded, "one")
+    (job_id,) = submit_held(loaded, "one")
     shown = openfall("degrade", "show", job_id).stdout
     assert f"{job_id}  held for" in shown
-    assert "why        nobody is there" in shown
+    assert "why        no worker runs" in shown
     assert f"told       canned reply\n           {SORRY}" in shown
     assert "goes on    by itself, when tiny or other takes calls again; expires" in shown
     told = json.loads(openfall("degrade", "show", job_id, "--json").stdout)
@@ -125,7 +125,7 @@ def test_a_held_job_tells_why_what_its_caller_saw_and_what_lets_it_go_on(openfal
 
 
 def test_what_waits_for_a_person_names_the_command(openfall: Run, loaded: LoadedConfig) -> None:
-    (job_id,) = park(loaded, "one", reason=HoldReason.POISONED, models=(), reply="")
+    (job_id,) = submit_held(loaded, "one", reason=HoldReason.POISONED, models=(), reply="")
     shown = openfall("degrade", "show", job_id).stdout
     assert f"goes on    openfall degrade replay {job_id}, when its cause is mended" in shown
     assert "told       no reply" in shown
@@ -134,7 +134,7 @@ def test_what_waits_for_a_person_names_the_command(openfall: Run, loaded: Loaded
 def test_what_waits_for_a_model_that_is_not_configured_any_more_waits_for_a_person(
     openfall: Run, loaded: LoadedConfig
 ) -> None:
-    (job_id,) = park(loaded, "one", models=("gone",))
+    (job_id,) = submit_held(loaded, "one", models=("gone",))
     goes_on = f"openfall degrade replay {job_id}, when gone is in the configuration again and may be asked; expires"
     assert goes_on in openfall("degrade", "show", job_id).stdout
     assert goes_on in openfall("job", "why", job_id).stdout
@@ -145,7 +145,7 @@ def test_what_waits_for_a_model_that_is_not_configured_any_more_waits_for_a_pers
 def test_what_no_model_of_its_chain_may_be_asked_of_is_not_said_to_go_on_by_itself(
     openfall: Run, loaded: LoadedConfig
 ) -> None:
-    (job_id,) = park(loaded, "one", models=())
+    (job_id,) = submit_held(loaded, "one", models=())
     assert (
         f"goes on    openfall degrade replay {job_id}, when a model of its chain"
         in openfall("degrade", "show", job_id).stdout
@@ -160,8 +160,8 @@ def test_a_job_that_is_not_held_says_where_it_is(openfall: Run) -> None:
 
 
 def test_the_health_sentence_says_what_is_held_and_what_it_waits_for(openfall: Run, loaded: LoadedConfig) -> None:
-    park(loaded, "one", "two")
-    park(loaded, "three", reason=HoldReason.POISONED, models=())
+    submit_held(loaded, "one", "two")
+    submit_held(loaded, "three", reason=HoldReason.POISONED, models=())
     said = openfall("status").stdout.splitlines()[0]
     assert "3 jobs held: 2 for an outage, 1 as poisoned" in said
     assert "back by themselves when tiny or other takes calls, some wait for you" in said
@@ -170,15 +170,15 @@ def test_the_health_sentence_says_what_is_held_and_what_it_waits_for(openfall: R
 
 
 def test_a_replayed_job_is_answered(openfall: Run, loaded: LoadedConfig, worker_for: Callable[..., Any]) -> None:
-    (job_id,) = park(loaded, "hold me")
+    (job_id,) = submit_held(loaded, "hold me")
     assert f"{job_id} is queued" in openfall("degrade", "replay", job_id).stdout
     with worker_for():
         assert openfall("job", "wait", job_id).stdout == "echo hold me\n"
 
 
 def test_many_are_replayed_at_once_and_only_those_that_are_meant(openfall: Run, loaded: LoadedConfig) -> None:
-    park(loaded, *(f"prompt {n}" for n in range(150)))
-    (other,) = park(loaded, "not this one", reason=HoldReason.POISONED)
+    submit_held(loaded, *(f"prompt {n}" for n in range(150)))
+    (other,) = submit_held(loaded, "not this one", reason=HoldReason.POISONED)
     assert openfall("degrade", "replay", "--reason", "outage").stdout == "150 jobs put back\n"
     assert [job["id"] for job in json.loads(openfall("degrade", "list", "--json").stdout)] == [other]
 
@@ -186,8 +186,8 @@ def test_many_are_replayed_at_once_and_only_those_that_are_meant(openfall: Run, 
 def test_ready_are_those_one_of_whose_models_takes_calls(
     openfall: Run, loaded: LoadedConfig, worker_for: Callable[..., Any]
 ) -> None:
-    (blocked,) = park(loaded, "one", models=("tiny",))
-    (ready,) = park(loaded, "two", models=("tiny", "other"))
+    (blocked,) = submit_held(loaded, "one", models=("tiny",))
+    (ready,) = submit_held(loaded, "two", models=("tiny", "other"))
     with worker_for():
         assert openfall("breakers", "open", "here/tiny").returncode == 0
         told = json.loads(openfall("degrade", "replay", "--ready", "--json").stdout)
@@ -196,7 +196,7 @@ def test_ready_are_those_one_of_whose_models_takes_calls(
 
 
 def test_a_dropped_job_ends_as_cancelled(openfall: Run, loaded: LoadedConfig) -> None:
-    (job_id,) = park(loaded, "never mind")
+    (job_id,) = submit_held(loaded, "never mind")
     refused = openfall("degrade", "drop", "--all")
     assert (refused.returncode, "say --yes" in refused.stderr) == (2, True)
     assert openfall("degrade", "drop", "--all", "--yes").stdout == "1 job dropped\n"
@@ -208,7 +208,7 @@ def test_a_dropped_job_ends_as_cancelled(openfall: Run, loaded: LoadedConfig) ->
 def test_held_jobs_are_exported_as_a_batch_that_can_be_run(
     openfall: Run, loaded: LoadedConfig, tmp_path: Path, worker_for: Callable[..., Any]
 ) -> None:
-    (job_id,) = park(loaded, "take me elsewhere", role="dialogue", max_tokens=7)
+    (job_id,) = submit_held(loaded, "take me elsewhere", role="dialogue", max_tokens=7)
     out = tmp_path / "held.jsonl"
     ran = openfall("degrade", "export", "-o", str(out))
     assert "1 job written, with their prompts" in ran.stderr
@@ -228,12 +228,12 @@ def test_held_jobs_are_exported_as_a_batch_that_can_be_run(
 
 
 def test_the_log_tells_who_fell_why_and_what_its_caller_got(openfall: Run, loaded: LoadedConfig) -> None:
-    (first,) = park(loaded, "one")
-    (second,) = park(loaded, "two", reply="", role="dialogue")
+    (first,) = submit_held(loaded, "one")
+    (second,) = submit_held(loaded, "two", reply="", role="dialogue")
     lines = openfall("degrade", "log").stdout.splitlines()
     assert len(lines) == 2
     assert lines[0].endswith(
-        f"{first}  chat/interactive  outage: nobody is there  · tried: nothing  · got: canned_reply, and goes on"
+        f"{first}  chat/interactive  outage: no worker runs  · tried: nothing  · got: canned_reply, and goes on"
     )
     assert f"{second}  dialogue/background" in lines[1]
     assert lines[1].endswith("got: nothing, and goes on")
@@ -252,7 +252,7 @@ def test_what_was_tried_is_in_the_log_and_a_job_that_nobody_could_read_too() -> 
 def test_the_story_of_a_held_job_has_its_fall_its_reply_and_its_hold_in_order(
     openfall: Run, loaded: LoadedConfig
 ) -> None:
-    (job_id,) = park(loaded, "one")
+    (job_id,) = submit_held(loaded, "one")
     lines = openfall("job", "why", job_id).stdout.splitlines()
     happened = [line.split("s  ", 1)[1] for line in lines if line.lstrip().startswith("+")]
     assert [line.split(" (")[0] for line in happened[1:]] == [
@@ -262,6 +262,6 @@ def test_the_story_of_a_held_job_has_its_fall_its_reply_and_its_hold_in_order(
     ]
     assert "goes on: by itself, when tiny or other takes calls again" in lines[-1]
     shown = openfall("job", "show", job_id).stdout
-    assert "held        outage: nobody is there" in shown
+    assert "held        outage: no worker runs" in shown
     assert "meanwhile   canned reply" in shown
     assert "goes on     by itself" in shown

@@ -22,7 +22,7 @@ from openfall.router_core.vocabulary import (
     HoldReason,
     Remedy,
 )
-from tests.producers.parking import SORRY, WHY, held_next, park
+from tests.producers.hold_jobs import SORRY, WHY, hold_next_sync, submit_held
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Start = Callable[..., subprocess.Popen[str]]
@@ -39,7 +39,7 @@ def test_who_asks_at_once_is_told_at_once_and_the_job_goes_on(
     code: int,
 ) -> None:  # fmt: skip
     with start("ask", "Haruka waves", *more) as process:
-        job_id = held_next(redis_url, "gpu.tiny.interactive", reply=reply)
+        job_id = hold_next_sync(redis_url, "gpu.tiny.interactive", reply=reply)
         out, err = process.communicate(timeout=20)
     assert (process.returncode, out) == (code, f"{reply}\n" if reply else "")
     assert f"nothing can answer now (outage: {WHY})" in err
@@ -53,7 +53,7 @@ def test_who_asks_at_once_is_told_at_once_and_the_job_goes_on(
 
 def test_an_interim_reply_as_json_says_that_it_is_none_to_keep(start: Start, redis_url: str) -> None:
     with start("ask", "hi", "--json") as process:
-        held_next(redis_url, "gpu.tiny.interactive")
+        hold_next_sync(redis_url, "gpu.tiny.interactive")
         told = json.loads(process.communicate(timeout=20)[0])
     assert (told["degraded"], told["final"], told["held_for"], told["model_used"]) == (True, False, "outage", None)
     assert told["text"] == SORRY
@@ -61,7 +61,7 @@ def test_an_interim_reply_as_json_says_that_it_is_none_to_keep(start: Start, red
 
 def test_what_is_held_until_somebody_looks_is_not_promised_an_answer(start: Start, redis_url: str) -> None:
     with start("ask", "hi") as process:
-        job_id = held_next(redis_url, "gpu.tiny.interactive", reason=HoldReason.POISONED, models=())
+        job_id = hold_next_sync(redis_url, "gpu.tiny.interactive", reason=HoldReason.POISONED, models=())
         _, err = process.communicate(timeout=20)
     assert f"held until somebody looks at it: openfall degrade show {job_id}" in err
 
@@ -69,7 +69,7 @@ def test_what_is_held_until_somebody_looks_is_not_promised_an_answer(start: Star
 def test_a_job_that_may_wait_is_waited_for_although_it_is_held(start: Start, openfall: Run, redis_url: str,
                                                                worker_for: Callable[..., Any]) -> None:  # fmt: skip
     with start("ask", "no hurry", "-r", "dialogue") as process:
-        job_id = held_next(redis_url, "gpu.tiny.background")
+        job_id = hold_next_sync(redis_url, "gpu.tiny.background")
         with worker_for():
             openfall("degrade", "replay", job_id)
             out, _ = process.communicate(timeout=20)
@@ -77,7 +77,7 @@ def test_a_job_that_may_wait_is_waited_for_although_it_is_held(start: Start, ope
 
 
 def test_job_wait_takes_what_is_replied_meanwhile_when_it_is_asked_to(openfall: Run, loaded: LoadedConfig) -> None:
-    (job_id,) = park(loaded, "x", urgency="batch")
+    (job_id,) = submit_held(loaded, "x", urgency="batch")
     ran = openfall("job", "wait", job_id, "--meanwhile")
     assert (ran.returncode, ran.stdout) == (0, f"{SORRY}\n")
     assert openfall("job", "wait", job_id, "--wait", "300ms").returncode == 7

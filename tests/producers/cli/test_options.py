@@ -24,7 +24,7 @@ def source(tmp_path: Path) -> Path:
 def test_a_job_says_whose_it_is_and_that_it_stays_at_home(openfall: Run, answering: Any) -> None:
     assert openfall("ask", "hi", "-r", "dialogue", "-g", "whatsapp:main", "--local-only").returncode == 0
     assert openfall("ask", "hi", "-m", "auto").returncode == 0
-    first, second = answering.asked
+    first, second = answering.jobs
     assert (first.role, first.group, first.local_only) == ("dialogue", None, True)
     assert (second.role, second.local_only) == ("chat", False)
 
@@ -33,7 +33,7 @@ def test_a_job_says_whose_it_is_and_that_it_stays_at_home(openfall: Run, answeri
 def test_a_whole_batch_may_stay_at_home(openfall: Run, answering: Any) -> None:
     ran = openfall("batch", "run", "in.jsonl", "-o", "out.jsonl", "--local-only", "-g", "nightly")
     assert ran.returncode == 0, ran.stderr
-    assert [(job.local_only, job.role) for job in answering.asked] == [(True, "tags")]
+    assert [(job.local_only, job.role) for job in answering.jobs] == [(True, "tags")]
 
 
 @pytest.mark.usefixtures("source")

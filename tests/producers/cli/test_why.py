@@ -25,7 +25,7 @@ from openfall.router_core.state.worker_queue import WorkerQueue
 from openfall.router_core.vocabulary import (
     ErrorClass,
 )
-from tests.producers.parking import park
+from tests.producers.hold_jobs import submit_held
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -168,9 +168,9 @@ def test_a_job_that_is_being_answered_says_by_whom(openfall: Run, redis_url: str
 
 
 def test_a_held_job_says_why_and_how_it_goes_on(openfall: Run, loaded: LoadedConfig) -> None:
-    (job_id,) = park(loaded, "hold me")
+    (job_id,) = submit_held(loaded, "hold me")
     shown = openfall("job", "why", job_id).stdout
-    assert "held (outage): nobody is there" in shown
+    assert "held (outage): no worker runs" in shown
     assert "goes on: by itself, when tiny or other takes calls again" in shown
 
 

@@ -1,4 +1,4 @@
-"""Inboxes, webhooks and addresses are checked before anything is put in."""
+"""Inbox, webhook and `reply_to` are checked before a job is submitted."""
 
 from __future__ import annotations
 
@@ -23,50 +23,50 @@ def terms(loaded: LoadedConfig, settings: dict[str, Any], **options: Any) -> Sub
     return prepare(loaded, "tests", JobRequest("hello", options))[1]  # type: ignore[arg-type]
 
 
-def test_a_job_is_put_in_with_its_inbox_its_webhook_and_its_address(loaded: LoadedConfig) -> None:
-    told = terms(loaded, SIGNED, inbox="haruka.bot-1", webhook=HOOK, reply_to=["chat", 7])
-    assert (told.inbox, told.webhook, told.reply_to) == ("haruka.bot-1", HOOK, b'["chat",7]')
-    assert told.keep_unread_seconds == loaded.settings.retention.unread
-    assert told.max_queued == loaded.catalog.urgency["interactive"].max_queued  # type: ignore[index]
+def test_a_job_keeps_its_inbox_webhook_and_reply_to(loaded: LoadedConfig) -> None:
+    job_terms = terms(loaded, SIGNED, inbox="haruka.bot-1", webhook=HOOK, reply_to=["chat", 7])
+    assert (job_terms.inbox, job_terms.webhook, job_terms.reply_to) == ("haruka.bot-1", HOOK, b'["chat",7]')
+    assert job_terms.keep_unread_seconds == loaded.settings.retention.unread
+    assert job_terms.max_queued == loaded.catalog.urgency["interactive"].max_queued  # type: ignore[index]
 
 
-def test_without_any_of_them_nothing_is_told_elsewhere(loaded: LoadedConfig) -> None:
-    told = terms(loaded, {})
-    assert (told.inbox, told.webhook, told.reply_to) == ("", "", b"")
+def test_a_job_has_no_callbacks_by_default(loaded: LoadedConfig) -> None:
+    job_terms = terms(loaded, {})
+    assert (job_terms.inbox, job_terms.webhook, job_terms.reply_to) == ("", "", b"")
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a:b", "x" * 65, "ümlaut", "a\n", 7])
-def test_the_name_of_an_inbox_is_a_word(loaded: LoadedConfig, name: Any) -> None:
+def test_an_invalid_inbox_name_is_refused(loaded: LoadedConfig, name: Any) -> None:
     with pytest.raises(BadRequest, match="not the name of an inbox"):
         terms(loaded, {}, inbox=name)
 
 
-def circle() -> list[Any]:
-    made: list[Any] = []
-    made.append(made)
-    return made
+def circular_list() -> list[Any]:
+    values: list[Any] = []
+    values.append(values)
+    return values
 
 
 @pytest.mark.parametrize(
     ("reply_to", "words"),
     [
         (object(), "must be a JSON value"),
-        (circle(), "must be a JSON value"),
+        (circular_list(), "must be a JSON value"),
         ("x" * 5000, "5,002 bytes as JSON, more than 4,096"),
     ],
-    ids=["no JSON", "a circle", "a parcel"],
+    ids=["not JSON", "circular", "too large"],
 )
-def test_an_address_is_a_small_json_value(loaded: LoadedConfig, reply_to: Any, words: str) -> None:
+def test_reply_to_is_a_small_json_value(loaded: LoadedConfig, reply_to: Any, words: str) -> None:
     with pytest.raises(BadRequest, match=words):
         terms(loaded, {}, inbox="bot", reply_to=reply_to)
 
 
-def test_an_address_that_nobody_would_give_back_is_refused(loaded: LoadedConfig) -> None:
+def test_reply_to_needs_an_inbox_or_a_webhook(loaded: LoadedConfig) -> None:
     with pytest.raises(BadRequest, match="name one of them"):
         terms(loaded, {}, reply_to=1)
 
 
-def test_a_webhook_needs_a_secret_to_be_signed_with(loaded: LoadedConfig) -> None:
+def test_a_webhook_needs_a_signing_secret(loaded: LoadedConfig) -> None:
     with pytest.raises(BadRequest, match="set OPENFALL_WEBHOOK_SECRET"):
         terms(loaded, {}, webhook=HOOK)
 
@@ -107,7 +107,7 @@ def test_a_webhook_needs_a_secret_to_be_signed_with(loaded: LoadedConfig) -> Non
         ("https://168.63.129.16/", "private address"),
     ],
 )
-def test_a_webhook_leads_to_a_public_place_over_https(loaded: LoadedConfig, url: Any, words: str) -> None:
+def test_a_webhook_needs_https_and_a_public_host(loaded: LoadedConfig, url: Any, words: str) -> None:
     with pytest.raises(BadRequest, match=words) as refused:
         terms(loaded, SIGNED, webhook=url)
     assert SECRET not in str(refused.value)
@@ -117,11 +117,11 @@ def test_a_webhook_leads_to_a_public_place_over_https(loaded: LoadedConfig, url:
 @pytest.mark.parametrize(
     "url", [HOOK, "https://1.1.1.1/", "https://[2606:4700::1111]:8443/x?y=1", "HTTPS://Example.org"]
 )
-def test_a_public_webhook_is_taken(loaded: LoadedConfig, url: str) -> None:
+def test_a_public_webhook_is_accepted(loaded: LoadedConfig, url: str) -> None:
     assert terms(loaded, SIGNED, webhook=url).webhook == url
 
 
-def test_private_webhooks_are_taken_where_the_configuration_allows_them(loaded: LoadedConfig) -> None:
+def test_private_webhooks_are_accepted_when_configured(loaded: LoadedConfig) -> None:
     settings = {**SIGNED, "private": True}
     assert terms(loaded, settings, webhook="http://127.0.0.1:8080/x").webhook
     with pytest.raises(BadRequest, match="must not carry a user"):
@@ -129,7 +129,7 @@ def test_private_webhooks_are_taken_where_the_configuration_allows_them(loaded: 
 
 
 @pytest.mark.parametrize(
-    ("allow", "taken"),
+    ("allow", "accepted"),
     [
         (("hooks.example.org",), True),
         (("*.example.org",), True),
@@ -138,9 +138,9 @@ def test_private_webhooks_are_taken_where_the_configuration_allows_them(loaded: 
         (("example.org",), False),
     ],
 )
-def test_only_hosts_that_are_allowed_are_posted_to(loaded: LoadedConfig, allow: tuple[str, ...], taken: bool) -> None:
+def test_webhooks_are_limited_to_allowed_hosts(loaded: LoadedConfig, allow: tuple[str, ...], accepted: bool) -> None:
     settings = {**SIGNED, "allow": allow}
-    if taken:
+    if accepted:
         assert terms(loaded, settings, webhook=HOOK).webhook == HOOK
     else:
         with pytest.raises(BadRequest, match=r"may not be posted to hooks.example.org:443"):

@@ -1,4 +1,4 @@
-"""Who waits for a job that is held gets what is replied meanwhile, or its end, as they say."""
+"""Waiting for a held job returns its interim reply or its final result."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from openfall.router_core.state.held_jobs import replay_held
 from openfall.router_core.vocabulary import (
     HoldReason,
 )
-from tests.producers.parking import SORRY, hold_next, park
+from tests.producers.hold_jobs import SORRY, hold_next, submit_held
 
 
 def run(loaded: LoadedConfig, use: Callable[[AsyncOpenfall], Coroutine[Any, Any, Any]]) -> Any:
@@ -25,11 +25,11 @@ def run(loaded: LoadedConfig, use: Callable[[AsyncOpenfall], Coroutine[Any, Any,
     return asyncio.run(main())
 
 
-def test_who_asks_for_an_answer_at_once_gets_the_interim_one(loaded: LoadedConfig) -> None:
+def test_an_interactive_ask_returns_the_interim_reply(loaded: LoadedConfig) -> None:
     async def use(llm: AsyncOpenfall) -> None:
-        asked = asyncio.create_task(llm.ask("hello", urgency="interactive"))
+        asking = asyncio.create_task(llm.ask("hello", urgency="interactive"))
         job_id = await hold_next(llm.store.connection, "gpu.tiny.interactive")
-        result = await asked
+        result = await asking
         assert (result.id, result.text) == (job_id, SORRY)
         assert result.degraded
         assert not result.final
@@ -50,10 +50,10 @@ def test_who_asks_for_an_answer_at_once_gets_the_interim_one(loaded: LoadedConfi
         ("batch", False, False),
     ],
 )
-def test_what_will_do_is_said_by_final_or_else_by_the_urgency(
+def test_accept_interim_or_else_the_urgency_decides_what_wait_returns(
     loaded: LoadedConfig, urgency: str, accept_interim: bool | None, interim: bool
 ) -> None:
-    (job_id,) = park(loaded, "hello", urgency=urgency)
+    (job_id,) = submit_held(loaded, "hello", urgency=urgency)
 
     async def use(llm: AsyncOpenfall) -> None:
         if interim:
@@ -65,8 +65,8 @@ def test_what_will_do_is_said_by_final_or_else_by_the_urgency(
     run(loaded, use)
 
 
-def test_after_its_release_the_answer_is_waited_for(loaded: LoadedConfig, worker_for: Callable[..., Any]) -> None:
-    (job_id,) = park(loaded, "hello", urgency="interactive")
+def test_after_its_release_wait_returns_the_answer(loaded: LoadedConfig, worker_for: Callable[..., Any]) -> None:
+    (job_id,) = submit_held(loaded, "hello", urgency="interactive")
 
     async def use(llm: AsyncOpenfall) -> None:
         assert (await llm.wait(job_id)).text == SORRY
@@ -78,28 +78,26 @@ def test_after_its_release_the_answer_is_waited_for(loaded: LoadedConfig, worker
         run(loaded, use)
 
 
-def test_a_story_goes_on_over_fall_hold_and_release_to_its_end(
-    loaded: LoadedConfig, worker_for: Callable[..., Any]
-) -> None:
-    (job_id,) = park(loaded, "hello", urgency="interactive")
+def test_a_stream_covers_fall_hold_and_release(loaded: LoadedConfig, worker_for: Callable[..., Any]) -> None:
+    (job_id,) = submit_held(loaded, "hello", urgency="interactive")
 
     async def use(llm: AsyncOpenfall) -> list[dict[str, Any]]:
-        told = []
+        events = []
         async for event in llm.stream(job_id):
-            told.append(event)
+            events.append(event)
             if event["event"] == "held":
                 assert await replay_held(llm.store.connection, job_id) == "queued"
-        return told
+        return events
 
     with worker_for():
-        told = run(loaded, use)
-    names = [event["event"] for event in told if event["event"] != "delta"]
+        events = run(loaded, use)
+    names = [event["event"] for event in events if event["event"] != "delta"]
     assert names == ["queued", "started", "fallen", "started", "degraded", "held", "queued", "started", "done"]
-    assert told[4]["text"] == SORRY
-    assert told[-1]["result"].text == "echo hello"
+    assert events[4]["text"] == SORRY
+    assert events[-1]["result"].text == "echo hello"
 
 
-def test_the_blocking_client_says_the_same(loaded: LoadedConfig) -> None:
-    (job_id,) = park(loaded, "hello", urgency="batch")
+def test_the_sync_client_takes_accept_interim(loaded: LoadedConfig) -> None:
+    (job_id,) = submit_held(loaded, "hello", urgency="batch")
     with Openfall(config=loaded) as llm:
         assert llm.wait(job_id, accept_interim=True).text == SORRY

@@ -1,4 +1,4 @@
-"""Jobs that fell and are held: by the scripts that do it, on the word of a degrade worker of the tests' own."""
+"""Makes held jobs, with the real scripts and a degrade worker of the tests."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ from openfall.router_core.vocabulary import (
 )
 
 SORRY = "No model can answer at the moment."
-WHY = "nobody is there"
+WHY = "no worker runs"
 
 
-async def _claimed(link: RedisConnection, queue: str, backend: str) -> tuple[WorkerQueue, Delivery]:
-    """The next job of a queue, as soon as there is one."""
+async def _claim_next(link: RedisConnection, queue: str, backend: str) -> tuple[WorkerQueue, Delivery]:
+    """Claims the next job of a queue."""
     worker = WorkerQueue(
         link,
         WorkerIdentity("parker", queue.split(".")[0], (), ()),
@@ -42,12 +42,12 @@ async def _claimed(link: RedisConnection, queue: str, backend: str) -> tuple[Wor
     )
     await worker.beat([])
     async with asyncio.timeout(20):
-        while not (taken := (await worker.claim(1, 0)).deliveries):
+        while not (deliveries := (await worker.claim(1, 0)).deliveries):
             await asyncio.sleep(0.01)
-    return worker, taken[0]
+    return worker, deliveries[0]
 
 
-def _landing(job: CompletionJob, held: Hold, text: str) -> DeliveryOutcome:
+def _hold_outcome(job: CompletionJob, held: Hold, text: str) -> DeliveryOutcome:
     body = reply_of(job, text, 0.0).body if text else None
     interim = Result(
         id=job.id, status=Status.DEGRADED, body=body, held_for=held.reason, degraded_by=held.by, degraded_why=WHY
@@ -62,33 +62,33 @@ async def hold_next(
     models: tuple[str, ...] = ("tiny", "other"),
     reply: str = SORRY,
 ) -> str:  # fmt: skip
-    """Hold the next job that comes into a queue; its id."""
-    worker, delivery = await _claimed(link, queue, "here")
+    """Hold the next job of a queue. Returns its id."""
+    worker, delivery = await _claim_next(link, queue, "here")
     settled = await worker.settle(worker.settlement(delivery, DeliveryOutcome(next_step=Fall(reason, WHY))))
     assert settled.outcome == "settled"
-    degrader, fallen = await _claimed(link, "degrade", "degrade")
+    degrader, fallen = await _claim_next(link, "degrade", "degrade")
     job = unpack_job(fallen.envelope, fallen.deadline, fallen.accepted_at)
     held = Hold(reason=reason, detail=WHY, by=Remedy.CANNED_REPLY if reply else None, models=models)
-    assert (await degrader.settle(degrader.settlement(fallen, _landing(job, held, reply)))).outcome == "settled"
+    assert (await degrader.settle(degrader.settlement(fallen, _hold_outcome(job, held, reply)))).outcome == "settled"
     return fallen.id
 
 
-def held_next(url: str, queue: str, **told: Any) -> str:
-    """The same, for tests without an event loop."""
+def hold_next_sync(url: str, queue: str, **options: Any) -> str:
+    """`hold_next` for tests without an event loop."""
 
     async def main() -> str:
         async with RedisConnection(url) as link:
-            return await hold_next(link, queue, **told)
+            return await hold_next(link, queue, **options)
 
     return asyncio.run(main())
 
 
-def park(
+def submit_held(
     loaded: LoadedConfig, *prompts: str, reason: HoldReason = HoldReason.OUTAGE,
     models: tuple[str, ...] = ("tiny", "other"),
     reply: str = SORRY, **options: Any,
 ) -> list[str]:  # fmt: skip
-    """Put jobs in and hold them; their ids. No worker may be there: it would have them first."""
+    """Submit jobs and hold them. Returns their ids. No worker may run: it would claim them first."""
 
     async def main() -> list[str]:
         async with AsyncOpenfall(config=loaded) as llm:
