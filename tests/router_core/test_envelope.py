@@ -88,7 +88,7 @@ results = st.builds(
     degraded_why=text,
     held_for=st.none() | st.sampled_from(HoldReason),
 )
-quick = settings(max_examples=150, deadline=None, derandomize=True)
+quick = settings(max_examples=150)
 
 
 @quick

@@ -128,7 +128,7 @@ def check(a_job, by, moment):
         assert step.why
 
 
-@settings(max_examples=400, deadline=None, derandomize=True)
+@settings(max_examples=400)
 @given(
     chain=chains,
     failures=failing,
@@ -155,7 +155,7 @@ def test_every_story_keeps_to_its_bounds(chain, failures, fleets, waits, terms, 
     assert len(calls) <= len(chain) * (1 + TIMES)
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=300)
 @given(chain=chains, failures=failing, waits=waiting, urgency=st.sampled_from(Urgency))
 def test_in_a_fleet_that_stays_as_it_is_every_story_ends_and_nothing_is_handed_to_and_fro(
     chain, failures, waits, urgency
@@ -169,7 +169,7 @@ def test_in_a_fleet_that_stays_as_it_is_every_story_ends_and_nothing_is_handed_t
     assert isinstance(moment.step, Done | Fall)
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=300)
 @given(chain=chains, failures=failing, waits=waiting, urgency=st.sampled_from(Urgency))
 def test_no_model_is_asked_again_before_its_back_off_is_over_or_after_it_said_never(chain, failures, waits, urgency):
     last = {}
@@ -192,7 +192,7 @@ def test_a_single_kind_of_failure_always_ends(error, urgency):
     assert isinstance(end.step, Done | Fall)
 
 
-@settings(max_examples=400, deadline=None, derandomize=True)
+@settings(max_examples=400)
 @given(
     chain=chains,
     failures=st.lists(st.tuples(st.sampled_from(ErrorClass), st.floats(0, 60)), max_size=6),

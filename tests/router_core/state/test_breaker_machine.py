@@ -39,7 +39,7 @@ from openfall.router_core.vocabulary import (
     CredentialSignal,
     ErrorClass,
 )
-from tests.router_core.state.plain_breaker import (
+from tests.router_core.state.reference_breaker import (
     CALLS,
     CHANCES,
     DRAINS,
@@ -276,7 +276,7 @@ def test_the_breakers_do_what_the_model_does(redis_url, steps):
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=3000 // steps, stateful_step_count=steps, deadline=None, derandomize=True, database=None,
+            max_examples=3000 // steps, stateful_step_count=steps,
             suppress_health_check=list(HealthCheck),
         ),
     )  # fmt: skip

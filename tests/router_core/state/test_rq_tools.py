@@ -13,7 +13,7 @@ from openfall.router_core.state.maintenance import sweep
 from openfall.router_core.vocabulary import (
     ErrorClass,
 )
-from tests.router_core.state.reached import (
+from tests.router_core.state.job_states import (
     JOB,
     QUEUE,
     SECRET,

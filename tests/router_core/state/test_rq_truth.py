@@ -19,7 +19,7 @@ from openfall.router_core.deciding.decide import Fall
 from openfall.router_core.vocabulary import (
     HoldReason,
 )
-from tests.router_core.state.reached import (
+from tests.router_core.state.job_states import (
     ANSWER,
     JOB,
     QUEUE,

@@ -215,7 +215,7 @@ def test_a_wish_not_to_think_is_said_on(ours: Dialect, theirs: Dialect) -> None:
     assert wish[theirs].items() <= said.items()
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=150)
 @given(conversations())
 def test_openai_to_ollama_and_back_says_the_same(messages: list[dict[str, Any]]) -> None:
     """But that texts beside each other are one, and a call without a word has an empty one."""

@@ -16,6 +16,7 @@ from openfall.router_core.state.breakers import (
     report_probe,
     reset_breaker,
 )
+from openfall.router_core.state.settlement import MAX_BREAKER_HISTORY
 from openfall.router_core.state.subscription import PROBE_GRACE_SECONDS, BackendCapacity, QueueSubscription
 from openfall.router_core.vocabulary import (
     BreakerState,
@@ -352,3 +353,15 @@ def test_what_is_open_is_still_open_after_a_crash_of_the_server(server, own_flee
         assert await f.claim(worker)
 
     own_fleet(story)
+
+
+def test_no_more_than_the_last_changes_of_breakers_are_kept(fleet):
+    async def story(f):
+        for number in range(MAX_BREAKER_HISTORY + 1):
+            state = OPEN if number % 2 == 0 else CLOSED
+            await force_breaker(f.link, BOX, BreakerOverride(state, f"change {number}"), POLICY)
+        assert f.store.llen("of:breaker-history") == MAX_BREAKER_HISTORY
+        changes = await breaker_history(f.link, MAX_BREAKER_HISTORY + 1)
+        assert (changes[0].why, changes[-1].why) == (f"change {MAX_BREAKER_HISTORY}", "change 1")
+
+    fleet(story)

@@ -44,7 +44,7 @@ from openfall.router_core.vocabulary import (
     HoldReason,
     Urgency,
 )
-from tests.router_core.state.plain import (
+from tests.router_core.state.reference_model import (
     DEGRADE,
     KINDS,
     LARGE,
@@ -393,9 +393,6 @@ def test_the_scripts_do_what_the_model_does(redis_url, steps):
         settings=settings(
             max_examples=1600 // steps,
             stateful_step_count=steps,
-            deadline=None,
-            derandomize=True,
-            database=None,
             suppress_health_check=list(HealthCheck),
         ),
     )

@@ -100,6 +100,20 @@ def test_the_configuration_says_how_many_come_back_at_first(fleet):
     fleet(story)
 
 
+def test_a_released_job_that_keeps_its_answer_and_goes_on_counts_as_answered(fleet):
+    async def story(f):
+        for number in range(1, 4):
+            await held(f, f"job-0000{number}")
+            f.clock.now += 1
+        assert await let_go(f) == ["job-00001"]
+        worker = await f.drains("carrier", QueueSubscription(SMOL, (BackendCapacity("box", 9),)))
+        outcome = DeliveryOutcome(next_step=Handoff("large", at_front=False), to_queue=LARGE, answer=b"{}")
+        await worker.settle(worker.settlement(await f.claim(worker), outcome))
+        assert await let_go(f) == ["job-00002", "job-00003"], "the next job of an ensemble may follow"
+
+    fleet(story)
+
+
 @pytest.mark.parametrize("mark", ["fail", "fall", "hand on"])
 def test_one_that_is_not_answered_there_makes_room_and_the_others_come_one_by_one_again(fleet, mark):
     async def story(f):

@@ -16,7 +16,7 @@ from openfall.router_core.state.jobs import end_job
 from openfall.router_core.state.maintenance import reap
 from openfall.router_core.state.worker_queue import LEASE_SECONDS
 from openfall.workers.rq_jobs import read_ticket
-from tests.router_core.state.reached import (
+from tests.router_core.state.job_states import (
     JOB,
     QUEUE,
     failed,

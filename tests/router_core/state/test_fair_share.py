@@ -24,7 +24,7 @@ from openfall.router_core.vocabulary import (
     CallSignal,
 )
 from tests.router_core.state.conftest import Clock
-from tests.router_core.state.plain_turns import URGENCIES, Plain
+from tests.router_core.state.reference_fair_share import URGENCIES, Plain
 
 INTERACTIVE, BACKGROUND, BATCH = QUEUES = tuple(f"gpu.smol.{urgency}" for urgency in URGENCIES)
 SHARES = {INTERACTIVE: 0.0, BACKGROUND: 0.1, BATCH: 0.05}
@@ -190,6 +190,16 @@ def test_interactive_jobs_may_have_all_slots_and_then_count_as_none_of_the_other
     fleet(story)
 
 
+def test_an_empty_queue_leaves_no_job_waiting_for_a_slot(fleet):
+    async def story(f):
+        worker = await f.drains("wa", *drained(slots=9))
+        assert not (await worker.claim(4, 0, max_not_interactive=0)).more_waiting, "or an idle worker would poll"
+        await f.supply(1, BATCH)
+        assert (await worker.claim(4, 0, max_not_interactive=0)).more_waiting
+
+    fleet(story)
+
+
 def test_a_worker_may_ask_for_few_that_are_not_interactive(fleet):
     async def story(f):
         worker = await f.drains("wa", *drained(slots=9))
@@ -271,7 +281,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, suppress_health_check=list(HealthCheck))
 @given(
     slots=st.integers(2, 6),
     reserved=st.integers(0, 1),

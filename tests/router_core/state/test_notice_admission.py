@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from openfall.router_core.state import outbox
 from openfall.router_core.state.outbox import (
     LEASE_SECONDS,
@@ -9,7 +11,7 @@ from openfall.router_core.state.outbox import (
     NoticeKind,
     NoticeRate,
 )
-from tests.router_core.state.posting import ONE_IN_TEN_MINUTES, began, ended, put, tell, turn, turns, waits
+from tests.router_core.state.outbox_steps import ONE_IN_TEN_MINUTES, began, ended, put, tell, turn, turns, waits
 
 
 def test_a_new_incident_is_told_and_the_next_one_too_early_waits_for_its_turn(fleet):
@@ -53,12 +55,16 @@ def test_what_is_over_before_its_turn_is_dropped_with_its_end_and_counted_for_th
     fleet(story)
 
 
-def test_a_turn_that_came_to_nothing_is_given_back(fleet):
+@pytest.mark.parametrize("outcome", ["retried", "deferred"])
+def test_the_turn_of_a_notice_that_was_not_sent_is_given_back(fleet, outcome):
     async def story(f):
         began(f)
         taken, its_turn = await turn(f)
         assert its_turn is not None
-        await outbox.retry_entry(f.link, taken, 5, "HTTP 503")
+        if outcome == "retried":
+            await outbox.retry_entry(f.link, taken, 5, "HTTP 503")
+        else:
+            await outbox.defer_entry(f.link, taken, 5)
         second = began(f, "poisoned")
         taken, its_turn = await turn(f)
         assert its_turn is not None, "nobody has been told of the first"

@@ -17,7 +17,7 @@ from openfall.router_core.vocabulary import (
     HoldReason,
     Remedy,
 )
-from tests.router_core.state.posting import JOB, ONE_IN_TEN_MINUTES, ended, put, tell, waits
+from tests.router_core.state.outbox_steps import JOB, ONE_IN_TEN_MINUTES, ended, put, tell, waits
 
 FALL = {
     "reason": "outage",
@@ -93,6 +93,7 @@ def test_what_is_given_up_is_counted_and_can_be_looked_at_and_no_more_is_kept_th
             f"job:job-{number:05}:done", "bot.example:443", "HTTP 500", 1)  # fmt: skip
         assert await outbox.list_pending(f.link) == []
         assert await outbox.count_dead_letters(f.link) == outbox.MAX_DEAD_LETTERS
+        assert f.store.ttl("of:dead-letters") == 7 * 86400, "a week after the last one"
 
     fleet(story)
 
