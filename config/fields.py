@@ -28,10 +28,7 @@ from openfall.config.scalars import (
     read_word,
 )
 from openfall.router_core.catalog.formats import Format, Reference
-from openfall.router_core.vocabulary import (
-    Remedy,
-    Urgency,
-)
+from openfall.router_core.vocabulary import Remedy, Urgency
 
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)

@@ -4,12 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-_URGENCY = {
-    "give_up": "expires_after",
-    "share": "min_share",
-    "depth": "max_queued",
-    "cloud": "allow_cloud",
-}
+_URGENCY = {"give_up": "expires_after", "share": "min_share", "depth": "max_queued", "cloud": "allow_cloud"}
 
 RENAMED: Mapping[str, Mapping[str, str]] = {
     "backends.*": {"key": "api_key", "reserved": "reserved_interactive"},
@@ -29,12 +24,7 @@ RENAMED: Mapping[str, Mapping[str, str]] = {
         "probes": "probe_successes",
         "ramp": "slow_start",
     },
-    "retry": {
-        "times": "max_retries",
-        "base": "initial_backoff",
-        "most": "max_backoff",
-        "budget": "retry_budget",
-    },
+    "retry": {"times": "max_retries", "base": "initial_backoff", "most": "max_backoff", "budget": "retry_budget"},
     "open_fall": {"stand_ins": "default_fallbacks", "last_answer_for": "last_answer_ttl", "keep": "hold_for"},
     "open_fall.release": {"first": "initial", "most": "max"},
     "open_fall.notify": {"at_most": "rate_limit"},
@@ -48,7 +38,7 @@ REMEDIES: Mapping[str, str] = {"other_model": "default_fallback"}
 """Former values of `open_fall`, and the present ones."""
 
 UNSUPPORTED: Mapping[str, Mapping[str, tuple[str, str]]] = {
-    "groups.*": {"daily_usd": ("budgets are not enforced yet", "Remove the key.")},
+    "groups.*": {"daily_usd": ("budgets are not enforced yet", "Remove the key.")}
 }
 """By section, the keys that were once accepted, why they are refused, and the remedy."""
 

@@ -24,9 +24,7 @@ from openfall.router_core.catalog.entries import POOL_DEFAULTS, Backend, Catalog
 from openfall.router_core.catalog.errors import CatalogError
 from openfall.router_core.catalog.policies import URGENCY_DEFAULTS, UrgencyPolicy
 from openfall.router_core.catalog.validation import DEFAULT_QUALITY
-from openfall.router_core.vocabulary import (
-    Urgency,
-)
+from openfall.router_core.vocabulary import Urgency
 
 M = TypeVar("M", bound=BaseModel)
 R = TypeVar("R", bound=Role)

@@ -162,8 +162,7 @@ BY_TYPE: Mapping[Any, FieldType[Any]] = {
     bool: FieldType(_parsed(lambda text: _FLAGS.get(text.lower()), "yes or no"), either(*_FLAG_SHAPES)),
     int: FieldType(_parsed(_whole, "a whole number such as 4"), either({"type": "integer"}, _pattern(r"^-?\d+$"))),
     float: FieldType(
-        _parsed(literals.parse_number, "a number such as 0.5"),
-        either({"type": "number"}, _pattern(r"^-?\d+(\.\d+)?$")),
+        _parsed(literals.parse_number, "a number such as 0.5"), either({"type": "number"}, _pattern(r"^-?\d+(\.\d+)?$"))
     ),
     SecretStr: FieldType(
         read_secret, {"type": "string"}, lambda key: escape(redact_key(key.get_secret_value())) or None

@@ -11,13 +11,8 @@ from openfall.config.addresses import EMBEDDED, redis_address
 from openfall.config.settings import EngineSettings, NotifySection, Settings, SettingsSections
 from openfall.router_core.catalog.entries import Backend, Catalog
 from openfall.router_core.catalog.formats import CatalogEntry, Count, Name
-from openfall.router_core.catalog.open_fall_policy import (
-    OpenFallPolicy,
-    Remedies,
-)
-from openfall.router_core.vocabulary import (
-    Urgency,
-)
+from openfall.router_core.catalog.open_fall_policy import OpenFallPolicy, Remedies
+from openfall.router_core.vocabulary import Urgency
 
 _POLICY = OpenFallPolicy()
 
@@ -25,7 +20,7 @@ _POLICY = OpenFallPolicy()
 class BackendSection(Backend):
     """A backend, and how its engine runs if it is embedded."""
 
-    engine: EngineSettings | None = Field(default=None, description="How an embedded backend runs.")
+    engine: EngineSettings | None = Field(None, description="How an embedded backend runs.")
 
     def backend(self) -> Backend:
         """The backend of the catalog. Fields that could not be read stay unset."""
@@ -37,35 +32,33 @@ class ReleaseSection(CatalogEntry):
     """How held jobs come back."""
 
     initial: Count = Field(
-        default=_POLICY.release_initial,
+        _POLICY.release_initial,
         description="Jobs released at once to a recovered model. It grows by one for each answer ...",
     )
-    max: Count | None = Field(
-        default=_POLICY.release_max, description="... up to this. Without it: the slots of its backends."
-    )
+    max: Count | None = Field(_POLICY.release_max, description="... up to this. Without it: the slots of its backends.")
 
 
 class _UrgencyRemedies(CatalogEntry):
     interactive: Remedies = Field(
-        default=_POLICY.remedies[Urgency.INTERACTIVE],
+        _POLICY.remedies[Urgency.INTERACTIVE],
         description="Remedies for a job whose caller waits. The first that is available is used.",
     )
     background: Remedies = Field(
-        default=_POLICY.remedies[Urgency.BACKGROUND], description="Remedies for a job whose answer is read soon."
+        _POLICY.remedies[Urgency.BACKGROUND], description="Remedies for a job whose answer is read soon."
     )
     batch: Remedies = Field(
-        default=_POLICY.remedies[Urgency.BATCH], description="Remedies for a job whose caller does not wait."
+        _POLICY.remedies[Urgency.BATCH], description="Remedies for a job whose caller does not wait."
     )
-    default: Remedies | None = Field(default=None, description="Remedies for each of these urgencies without its own.")
+    default: Remedies | None = Field(None, description="Remedies for each of these urgencies without its own.")
 
 
 class OpenFallSection(OpenFallPolicy, _UrgencyRemedies):
     """The section as it is written: the policy of the catalog, and who is notified."""
 
     release: ReleaseSection = Field(
-        default=ReleaseSection(), description="How held jobs come back to a recovered model: slowly at first."
+        ReleaseSection(), description="How held jobs come back to a recovered model: slowly at first."
     )
-    notify: NotifySection = Field(default=NotifySection(), description="Who is notified.")
+    notify: NotifySection = Field(NotifySection(), description="Who is notified.")
 
     def policy(self) -> OpenFallPolicy:
         """The part of the catalog."""
@@ -96,19 +89,15 @@ _POLICY_KEYS = ("default_fallbacks", "canned_reply", "last_answer_ttl", "hold_fo
 
 class _TopLevel(BaseModel):
     redis: Annotated[str, redis_address] = Field(
-        default=EMBEDDED,
-        description=f"`{EMBEDDED}`, or the address of a Redis or Valkey. Without it: $REDIS_URL.",
+        EMBEDDED, description=f"`{EMBEDDED}`, or the address of a Redis or Valkey. Without it: $REDIS_URL."
     )
     data: str = Field(
-        default=".openfall",
-        description="The directory of the embedded Redis, and of answers that are not delivered yet.",
+        ".openfall", description="The directory of the embedded Redis, and of answers that are not delivered yet."
     )
 
 
 class ConfigFile(SettingsSections, Catalog, _TopLevel):
     """Every section of a file. It describes the file and is never built."""
 
-    backends: Mapping[Name, BackendSection] = Field(default={}, description="Where models run.")
-    open_fall: OpenFallSection = Field(
-        default=OpenFallSection(), description="What happens when nothing can serve a job."
-    )
+    backends: Mapping[Name, BackendSection] = Field({}, description="Where models run.")
+    open_fall: OpenFallSection = Field(OpenFallSection(), description="What happens when nothing can serve a job.")

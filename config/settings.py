@@ -38,108 +38,92 @@ class EngineSettings(CatalogEntry):
     """How an embedded engine runs."""
 
     model: Annotated[str, _engine_model] = Field(
-        default=SHIPPED_MODELS[0],
+        SHIPPED_MODELS[0],
         description="`smollm2`, which is shipped, or the path of a GGUF file, from this file's directory.",
     )
-    context: Annotated[int, Field(ge=256), Format.SIZE] = Field(
-        default=2048, description="Context in tokens for each call."
-    )
-    threads: Count | None = Field(default=None, description="CPU threads. Without it: the engine chooses.")
-    parallel: Count | None = Field(
-        default=None, description="Maximum concurrent calls. Without it: the backend's `slots`."
-    )
-    gpu_layers: Annotated[int, Field(ge=0)] = Field(default=0, description="Layers of the model on the graphics card.")
+    context: Annotated[int, Field(ge=256), Format.SIZE] = Field(2048, description="Context in tokens for each call.")
+    threads: Count | None = Field(None, description="CPU threads. Without it: the engine chooses.")
+    parallel: Count | None = Field(None, description="Maximum concurrent calls. Without it: the backend's `slots`.")
+    gpu_layers: Annotated[int, Field(ge=0)] = Field(0, description="Layers of the model on the graphics card.")
 
 
 class PrivacySection(CatalogEntry):
     """What is kept, and what may leave the local pools."""
 
-    keep_prompts: bool = Field(
-        default=False, description="Keep prompts as long as answers, not only until there is an answer."
-    )
-    local_only: bool = Field(default=False, description="Nothing leaves the local pools, whatever else is configured.")
+    keep_prompts: bool = Field(False, description="Keep prompts as long as answers, not only until there is an answer.")
+    local_only: bool = Field(False, description="Nothing leaves the local pools, whatever else is configured.")
 
 
 class RetentionSection(CatalogEntry):
     """How long answers are kept. Seconds."""
 
-    results: SecondsOrZero = Field(default=86400.0, description="How long an answer can be fetched.")
-    unread: Seconds = Field(default=7 * 86400.0, description="How long an unread answer stays in an inbox.")
+    results: SecondsOrZero = Field(86400.0, description="How long an answer can be fetched.")
+    unread: Seconds = Field(7 * 86400.0, description="How long an unread answer stays in an inbox.")
 
 
 class LimitsSection(CatalogEntry):
     """What is accepted."""
 
     max_prompt: Annotated[int, Field(ge=1), size_in_bytes] = Field(
-        default=4 * 2**20, description="Maximum size of a request, in bytes."
+        4 * 2**20, description="Maximum size of a request, in bytes."
     )
-    max_memory: PositiveShare = Field(
-        default=0.85, description="Above this share of Redis's `maxmemory` no job is accepted."
-    )
+    max_memory: PositiveShare = Field(0.85, description="Above this share of Redis's `maxmemory` no job is accepted.")
 
 
 class WebhooksSection(CatalogEntry):
     """Webhooks that callers name."""
 
     secret: Annotated[str, signing_secret] | None = Field(
-        default=None,
-        repr=False,
-        description='The secret that signs every webhook. Write "${VARIABLE:-}": it is never shown.',
+        None, repr=False, description='The secret that signs every webhook. Write "${VARIABLE:-}": it is never shown.'
     )
     allow: Annotated[tuple[str, ...], host_patterns] = Field(
-        default=(),
+        (),
         description="The hosts that callers may name, as shell patterns of host or host:port. "
         "Without it: every public one.",
     )
     private: bool = Field(
-        default=False,
-        description="Callers may also name plain http, and addresses of private networks and of this machine.",
+        False, description="Callers may also name plain http, and addresses of private networks and of this machine."
     )
 
 
 class WorkersSection(CatalogEntry):
     """How workers run."""
 
-    slots: Count = Field(default=16, description="Maximum concurrent calls of one worker.")
+    slots: Count = Field(16, description="Maximum concurrent calls of one worker.")
     shutdown_grace: SecondsOrZero = Field(
-        default=30.0, description="How long a worker that shuts down waits for its calls to end."
+        30.0, description="How long a worker that shuts down waits for its calls to end."
     )
-    processes: Count = Field(default=1, description="Workers of each pool that `openfall up` starts.")
+    processes: Count = Field(1, description="Workers of each pool that `openfall up` starts.")
 
 
 class NotifySection(CatalogEntry):
     """Who is notified of an incident, and how often."""
 
     discord: Annotated[str, discord_hook] | None = Field(
-        default=None,
+        None,
         repr=False,
         description='A Discord webhook that receives notices. Write "${DISCORD_WEBHOOK:-}": it is never shown.',
     )
     webhook: Annotated[str, hook] | None = Field(
-        default=None,
-        repr=False,
-        description="An address that receives the same by a signed POST. It needs `webhooks: secret`.",
+        None, repr=False, description="An address that receives the same by a signed POST. It needs `webhooks: secret`."
     )
     rate_limit: Annotated[tuple[int, float], rate] = Field(
-        default=(1, 600.0),
+        (1, 600.0),
         description="Maximum notices of one incident, for each notifier. The next notice counts what happened between.",
     )
-    on_recovery: bool = Field(default=True, description="Also notify when the incident is over.")
+    on_recovery: bool = Field(True, description="Also notify when the incident is over.")
 
 
 class SettingsSections(CatalogEntry):
     """The sections of a file that become settings."""
 
-    privacy: PrivacySection = Field(
-        default=PrivacySection(), description="What is kept, and what may leave the local pools."
-    )
-    retention: RetentionSection = Field(default=RetentionSection(), description="How long answers are kept.")
-    limits: LimitsSection = Field(default=LimitsSection(), description="What is accepted.")
+    privacy: PrivacySection = Field(PrivacySection(), description="What is kept, and what may leave the local pools.")
+    retention: RetentionSection = Field(RetentionSection(), description="How long answers are kept.")
+    limits: LimitsSection = Field(LimitsSection(), description="What is accepted.")
     webhooks: WebhooksSection = Field(
-        default=WebhooksSection(),
-        description="Posts to addresses that callers name, or you do (`open_fall: notify`).",
+        WebhooksSection(), description="Posts to addresses that callers name, or you do (`open_fall: notify`)."
     )
-    workers: WorkersSection = Field(default=WorkersSection(), description="How workers run.")
+    workers: WorkersSection = Field(WorkersSection(), description="How workers run.")
 
 
 class Settings(SettingsSections):

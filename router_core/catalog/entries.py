@@ -23,21 +23,10 @@ from openfall.router_core.catalog.formats import (
     TaskName,
     Text,
 )
-from openfall.router_core.catalog.open_fall_policy import (
-    CannedReply,
-    OpenFallPolicy,
-    Remedies,
-)
-from openfall.router_core.catalog.policies import (
-    URGENCY_DEFAULTS,
-    BreakerPolicy,
-    RetryPolicy,
-    UrgencyPolicy,
-)
+from openfall.router_core.catalog.open_fall_policy import CannedReply, OpenFallPolicy, Remedies
+from openfall.router_core.catalog.policies import URGENCY_DEFAULTS, BreakerPolicy, RetryPolicy, UrgencyPolicy
 from openfall.router_core.catalog.validation import validate_catalog
-from openfall.router_core.vocabulary import (
-    Urgency,
-)
+from openfall.router_core.vocabulary import Urgency
 
 Usd = Annotated[float, Field(ge=0)]
 Gigabytes = Annotated[float, Field(gt=0)]
@@ -49,7 +38,7 @@ Protocol = Literal["openai", "anthropic", "ollama"]
 class Pool(CatalogEntry):
     """Which workers serve a backend. Requests to a `local` pool never leave the owner's machines."""
 
-    local: bool = Field(default=False, description="Requests to this pool never leave your own machines.")
+    local: bool = Field(False, description="Requests to this pool never leave your own machines.")
 
 
 class Billing(StrEnum):
@@ -63,45 +52,39 @@ class Billing(StrEnum):
 class Backend(CatalogEntry):
     """One endpoint that serves models."""
 
-    protocol: Protocol = Field(default="openai", description="Wire protocol.")
+    protocol: Protocol = Field("openai", description="Wire protocol.")
     url: Url = Field(
         description="Address. Without it, and with `protocol` given: the public one of Anthropic or OpenAI, "
         "or Ollama's usual one on this machine."
     )
     pool: PoolName = Field(description="The pool whose workers call it.")
-    slots: Annotated[int, Field(ge=1, le=4096)] = Field(default=4, description="Maximum concurrent calls, fleet-wide.")
+    slots: Annotated[int, Field(ge=1, le=4096)] = Field(4, description="Maximum concurrent calls, fleet-wide.")
     reserved_interactive: Annotated[int, Field(ge=0)] = Field(
-        default=0, description="How many of the slots are for interactive jobs alone."
+        0, description="How many of the slots are for interactive jobs alone."
     )
-    api_key: SecretStr = Field(
-        default=SecretStr(""), description='Credential. Write "${VARIABLE:-}": it is never shown.'
-    )
+    api_key: SecretStr = Field(SecretStr(""), description='Credential. Write "${VARIABLE:-}": it is never shown.')
     billing: Billing | None = Field(
-        default=None,
+        None,
         description="`metered` by the token, `flat` for a subscription, `local` for a machine of your own. "
         "Without it: `local` in a local pool, `metered` in any other.",
     )
     vram_gb: Gigabytes | None = Field(
-        default=None, description="Memory of its graphics card in GB, if it loads models by itself."
+        None, description="Memory of its graphics card in GB, if it loads models by itself."
     )
     api_version: Annotated[str, Format.LITERAL] | None = Field(
-        default=None, description="The `anthropic-version` to send. Without it: a version that is known to work."
+        None, description="The `anthropic-version` to send. Without it: a version that is known to work."
     )
-    keep_alive: bool | None = Field(
-        default=None, description="Reuse connections. Without it: yes, but not on this machine."
-    )
-    embedded: bool = Field(default=False, description="Started and watched by `openfall up` on this machine.")
+    keep_alive: bool | None = Field(None, description="Reuse connections. Without it: yes, but not on this machine.")
+    embedded: bool = Field(False, description="Started and watched by `openfall up` on this machine.")
 
 
 class Prices(CatalogEntry):
     """US dollars for a million tokens. None is an unknown price, never 0."""
 
-    input: Usd | None = Field(default=None, serialization_alias="in", description="Input tokens.")
-    output: Usd | None = Field(default=None, serialization_alias="out", description="Output tokens.")
-    cache_read: Usd | None = Field(
-        default=None, description="Input tokens found in the provider's cache. Without it: as `in`."
-    )
-    cache_write: Usd | None = Field(default=None, description="Input tokens written to the provider's cache.")
+    input: Usd | None = Field(None, serialization_alias="in", description="Input tokens.")
+    output: Usd | None = Field(None, serialization_alias="out", description="Output tokens.")
+    cache_read: Usd | None = Field(None, description="Input tokens found in the provider's cache. Without it: as `in`.")
+    cache_write: Usd | None = Field(None, description="Input tokens written to the provider's cache.")
 
 
 class ModelSpec(CatalogEntry):
@@ -111,25 +94,21 @@ class ModelSpec(CatalogEntry):
     backends: Annotated[tuple[BackendName, ...], Field(min_length=1)] = Field(
         description="The backends that serve it, all in one pool."
     )
-    context: Size = Field(default=4096, description="Context in tokens. A prompt that cannot fit is not sent.")
-    timeout: Seconds = Field(default=120.0, description="Maximum time of one call.")
-    max_tokens: Size | None = Field(
-        default=None, description="Maximum tokens of an answer where the caller sets no limit."
-    )
-    tools: bool = Field(default=True, description="It can call tools.")
-    json_schema: bool = Field(default=True, description="Its answers can be held to a JSON Schema.")
-    images: bool = Field(default=False, description="It accepts images.")
-    sampling_params: bool = Field(default=True, description="It accepts temperature, top_p and top_k.")
-    vram_gb: Gigabytes | None = Field(default=None, description="Memory in GB that it uses on a graphics card.")
-    load_time: Seconds | None = Field(default=None, description="How long it takes to load.")
-    slow_after: Seconds | None = Field(
-        default=None, description="A call that takes longer counts as slow for the breaker."
-    )
+    context: Size = Field(4096, description="Context in tokens. A prompt that cannot fit is not sent.")
+    timeout: Seconds = Field(120.0, description="Maximum time of one call.")
+    max_tokens: Size | None = Field(None, description="Maximum tokens of an answer where the caller sets no limit.")
+    tools: bool = Field(True, description="It can call tools.")
+    json_schema: bool = Field(True, description="Its answers can be held to a JSON Schema.")
+    images: bool = Field(False, description="It accepts images.")
+    sampling_params: bool = Field(True, description="It accepts temperature, top_p and top_k.")
+    vram_gb: Gigabytes | None = Field(None, description="Memory in GB that it uses on a graphics card.")
+    load_time: Seconds | None = Field(None, description="How long it takes to load.")
+    slow_after: Seconds | None = Field(None, description="A call that takes longer counts as slow for the breaker.")
     quality: Mapping[TaskName, Annotated[float, Field(ge=0, le=1)]] = Field(
-        default={}, description="From 0 to 1: how well it does a task. `default`: every task that is not named."
+        {}, description="From 0 to 1: how well it does a task. `default`: every task that is not named."
     )
     usd_per_mtok: Prices | None = Field(
-        default=None,
+        None,
         description="US dollars for a million tokens. Without it, and with metered billing: from `config/prices.yaml`, "
         "if the model is listed; otherwise unknown, which is not 0.",
     )
@@ -146,14 +125,11 @@ class Pick(StrEnum):
 class Ensemble(CatalogEntry):
     """Several models are called, one after the other through the queue, and the best answer is kept."""
 
-    answers: Annotated[int, Field(ge=2, le=8)] = Field(
-        default=2, description="How many models of the chain are to answer."
-    )
+    answers: Annotated[int, Field(ge=2, le=8)] = Field(2, description="How many models of the chain are to answer.")
     pick: Pick = Field(
-        default=Pick.QUALITY,
-        description="By the `quality` of the model, by `agreement` among the answers, or by a `judge`.",
+        Pick.QUALITY, description="By the `quality` of the model, by `agreement` among the answers, or by a `judge`."
     )
-    judge: ModelName | None = Field(default=None, description="The model that judges. Only with `pick: judge`.")
+    judge: ModelName | None = Field(None, description="The model that judges. Only with `pick: judge`.")
 
 
 class CheckKind(StrEnum):
@@ -183,30 +159,30 @@ class Role(CatalogEntry):
     chain: Annotated[tuple[ModelName, ...], Field(min_length=1)] = Field(
         description="The models that may answer. The first is called first."
     )
-    urgency: Urgency | None = Field(default=None, description="The urgency where the caller gives none.")
-    order: Order = Field(default=Order.AS_WRITTEN, description=_ORDER)
-    local_only: bool = Field(default=False, description="Its jobs never leave the local pools, whatever fails.")
+    urgency: Urgency | None = Field(None, description="The urgency where the caller gives none.")
+    order: Order = Field(Order.AS_WRITTEN, description=_ORDER)
+    local_only: bool = Field(False, description="Its jobs never leave the local pools, whatever fails.")
     checks: tuple[CheckKind, ...] = Field(
-        default=(), description="Checks of the answer. If one fails, the next model is called."
+        (), description="Checks of the answer. If one fails, the next model is called."
     )
     pattern: str | None = Field(
-        default=None, description="A regular expression that must be found in the answer: one more check."
+        None, description="A regular expression that must be found in the answer: one more check."
     )
-    ensemble: Ensemble | None = Field(default=None, description="Call several models, and keep the best answer.")
+    ensemble: Ensemble | None = Field(None, description="Call several models, and keep the best answer.")
     open_fall: Remedies | None = Field(
-        default=None, description="Remedies when nothing can serve its jobs. Without it: as in `open_fall`."
+        None, description="Remedies when nothing can serve its jobs. Without it: as in `open_fall`."
     )
     canned_reply: CannedReply | None = Field(
-        default=None, description="The text of `canned_reply` for its jobs. Without it: as in `open_fall`."
+        None, description="The text of `canned_reply` for its jobs. Without it: as in `open_fall`."
     )
 
 
 class TaskType(Role):
     """A kind of prompt: named by the caller, or classified by its `words` (whole words or phrases, any case)."""
 
-    order: Order = Field(default=Order.BY_URGENCY, description=_ORDER)
+    order: Order = Field(Order.BY_URGENCY, description=_ORDER)
     words: tuple[str, ...] = Field(
-        default=(), description="Words or phrases that classify a prompt as this task, where the caller names none."
+        (), description="Words or phrases that classify a prompt as this task, where the caller names none."
     )
 
 
@@ -220,13 +196,13 @@ class Group(CatalogEntry):
     match: Annotated[tuple[str, ...], Field(min_length=1)] = Field(
         description="Shell patterns for the group that a caller names: `whatsapp:*`."
     )
-    role: RoleName | None = Field(default=None, description="The role of its jobs.")
-    task: TaskName | None = Field(default=None, description="Or the task.")
+    role: RoleName | None = Field(None, description="The role of its jobs.")
+    task: TaskName | None = Field(None, description="Or the task.")
     chain: tuple[ModelName, ...] | None = Field(
-        default=None, description="Or the models. With none of the three the group only limits."
+        None, description="Or the models. With none of the three the group only limits."
     )
-    urgency: Urgency | None = Field(default=None, description="The highest urgency of its jobs.")
-    local_only: bool = Field(default=False, description="Its jobs never leave the local pools.")
+    urgency: Urgency | None = Field(None, description="The highest urgency of its jobs.")
+    local_only: bool = Field(False, description="Its jobs never leave the local pools.")
 
 
 POOL_DEFAULTS: Mapping[str, Pool] = {"gpu": Pool(local=True), "cloud": Pool()}
@@ -236,28 +212,26 @@ class Catalog(CatalogEntry):
     """Everything a job can be sent to, and the policies."""
 
     pools: Mapping[Name, Pool] = Field(
-        default=POOL_DEFAULTS,
+        POOL_DEFAULTS,
         description="Which workers serve a backend. Without it: `gpu`, which is local, and `cloud`, which is not.",
     )
-    backends: Mapping[Name, Backend] = Field(default={}, description="Where models run.")
-    models: Mapping[Name, ModelSpec] = Field(default={}, description="Models under names of your own.")
-    roles: Mapping[Name, Role] = Field(default={}, description="What callers ask for by name.")
+    backends: Mapping[Name, Backend] = Field({}, description="Where models run.")
+    models: Mapping[Name, ModelSpec] = Field({}, description="Models under names of your own.")
+    roles: Mapping[Name, Role] = Field({}, description="What callers ask for by name.")
     tasks: Mapping[Name, TaskType] = Field(
-        default={}, description="Kinds of prompt: a caller names one, or its words classify it."
+        {}, description="Kinds of prompt: a caller names one, or its words classify it."
     )
     groups: tuple[Group, ...] = Field(
-        default=(), description="Groups of callers. The first group whose pattern matches applies."
+        (), description="Groups of callers. The first group whose pattern matches applies."
     )
     urgency: Mapping[Urgency, UrgencyPolicy] = Field(
-        default=URGENCY_DEFAULTS, description="How soon an answer should start, and how long it is wanted."
+        URGENCY_DEFAULTS, description="How soon an answer should start, and how long it is wanted."
     )
     breakers: BreakerPolicy = Field(
-        default=BreakerPolicy(), description="When a failing model is no longer called, and how it comes back."
+        BreakerPolicy(), description="When a failing model is no longer called, and how it comes back."
     )
-    retry: RetryPolicy = Field(default=RetryPolicy(), description="How the same model is called again.")
-    open_fall: OpenFallPolicy = Field(
-        default=OpenFallPolicy(), description="What happens when nothing can serve a job."
-    )
+    retry: RetryPolicy = Field(RetryPolicy(), description="How the same model is called again.")
+    open_fall: OpenFallPolicy = Field(OpenFallPolicy(), description="What happens when nothing can serve a job.")
     local_only: bool = False
     """Nothing leaves the local pools, whatever the fleet's own switch says."""
 

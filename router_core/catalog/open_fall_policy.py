@@ -58,18 +58,16 @@ class OpenFallPolicy(CatalogEntry):
         Urgency.BATCH: FOR_ALL,
     }
     default_fallbacks: tuple[ModelName, ...] = Field(
-        default=(),
+        (),
         description="The models that `default_fallback` may call, in order. "
         "Without it: every model whose calls cost nothing.",
     )
     canned_reply: CannedReply | None = Field(
-        default=None,
+        None,
         description="The text of `canned_reply`. Without it: a text that says that no model can answer now, "
         "and whether the request is kept.",
     )
-    last_answer_ttl: Seconds = Field(default=86400.0, description="How long `last_answer` remembers an answer.")
-    hold_for: Seconds = Field(
-        default=7 * 86400.0, description="Maximum time that a job is held if its caller set no deadline."
-    )
+    last_answer_ttl: Seconds = Field(86400.0, description="How long `last_answer` remembers an answer.")
+    hold_for: Seconds = Field(7 * 86400.0, description="Maximum time that a job is held if its caller set no deadline.")
     release_initial: Count = 1
     release_max: Count | None = None

@@ -17,9 +17,7 @@ from openfall.router_core.catalog.formats import (
     SecondsOrZero,
     Share,
 )
-from openfall.router_core.vocabulary import (
-    Urgency,
-)
+from openfall.router_core.vocabulary import Urgency
 
 
 class Cloud(StrEnum):
@@ -35,14 +33,10 @@ class UrgencyPolicy(CatalogEntry):
 
     start_within: Seconds = Field(description="Target time until the answer starts.")
     expires_after: Seconds = Field(description="After this time the answer is no longer wanted.")
-    min_share: Share = Field(
-        default=0.0, description="Minimum share of a pool's claims while more urgent jobs wait as well."
-    )
-    max_queued: Count = Field(
-        default=100_000, description="Maximum jobs that wait for one model. Further jobs are refused."
-    )
+    min_share: Share = Field(0.0, description="Minimum share of a pool's claims while more urgent jobs wait as well.")
+    max_queued: Count = Field(100_000, description="Maximum jobs that wait for one model. Further jobs are refused.")
     allow_cloud: Cloud = Field(
-        default=Cloud.YES,
+        Cloud.YES,
         description="Whether its jobs may leave the local pools. `when_late`: once they are past `start_within`.",
     )
 
@@ -51,13 +45,11 @@ class RetryPolicy(CatalogEntry):
     """How the same model is called again after a transient failure."""
 
     max_retries: Annotated[int, Field(ge=0, le=10)] = Field(
-        default=3, description="Maximum retries at the same model after a transient failure."
+        3, description="Maximum retries at the same model after a transient failure."
     )
-    initial_backoff: Seconds = Field(default=1.0, description="Wait before the first retry. It doubles each time ...")
-    max_backoff: Seconds = Field(default=60.0, description="... up to this.")
-    retry_budget: Share = Field(
-        default=0.2, description="Maximum share of retries among a pool's calls of the last minutes."
-    )
+    initial_backoff: Seconds = Field(1.0, description="Wait before the first retry. It doubles each time ...")
+    max_backoff: Seconds = Field(60.0, description="... up to this.")
+    retry_budget: Share = Field(0.2, description="Maximum share of retries among a pool's calls of the last minutes.")
 
 
 class BreakerPolicy(CatalogEntry):
@@ -68,26 +60,24 @@ class BreakerPolicy(CatalogEntry):
     half-open: `probe_successes` in a row close it. The lease of a probe is `probe_timeout` and 5 s.
     """
 
-    consecutive_failures: Count = Field(default=5, description="Consecutive failures that open a breaker.")
-    failure_rate: PositiveShare = Field(
-        default=0.5, description="Share of failed calls in the `window` that opens a breaker."
-    )
+    consecutive_failures: Count = Field(5, description="Consecutive failures that open a breaker.")
+    failure_rate: PositiveShare = Field(0.5, description="Share of failed calls in the `window` that opens a breaker.")
     slow_call_rate: PositiveShare = Field(
-        default=0.8, description="Share of slow calls that opens a breaker (see `slow_after` of a model)."
+        0.8, description="Share of slow calls that opens a breaker (see `slow_after` of a model)."
     )
-    minimum_calls: Count = Field(default=10, description="Minimum calls in the `window` before shares are computed.")
-    window: Seconds = Field(default=300.0, description="Period whose calls are counted.")
-    open_for: Seconds = Field(default=30.0, description="How long a breaker stays open before a health prompt is sent.")
-    open_for_max: Seconds = Field(default=600.0, description="`open_for` doubles each further time, up to this.")
+    minimum_calls: Count = Field(10, description="Minimum calls in the `window` before shares are computed.")
+    window: Seconds = Field(300.0, description="Period whose calls are counted.")
+    open_for: Seconds = Field(30.0, description="How long a breaker stays open before a health prompt is sent.")
+    open_for_max: Seconds = Field(600.0, description="`open_for` doubles each further time, up to this.")
     jitter: Annotated[float, Field(ge=0, le=0.5), Format.SHARE] = Field(
-        default=0.2, description="Random share by which `open_for` is made longer or shorter."
+        0.2, description="Random share by which `open_for` is made longer or shorter."
     )
-    reset_after: Seconds = Field(default=300.0, description="Time closed after which `open_for` no longer doubles.")
+    reset_after: Seconds = Field(300.0, description="Time closed after which `open_for` no longer doubles.")
     probe_successes: Annotated[int, Field(ge=1, le=10)] = Field(
-        default=2, description="Consecutive answered health prompts that close a breaker."
+        2, description="Consecutive answered health prompts that close a breaker."
     )
-    probe_timeout: Seconds = Field(default=30.0, description="Maximum time of one health prompt.")
-    slow_start: SecondsOrZero = Field(default=10.0, description="Time after closing over which slots come back evenly.")
+    probe_timeout: Seconds = Field(30.0, description="Maximum time of one health prompt.")
+    slow_start: SecondsOrZero = Field(10.0, description="Time after closing over which slots come back evenly.")
 
 
 URGENCY_DEFAULTS: Mapping[Urgency, UrgencyPolicy] = {

@@ -8,13 +8,8 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from openfall.router_core.catalog.errors import CatalogProblem, UnknownName
-from openfall.router_core.catalog.open_fall_policy import (
-    validate_remedies,
-)
-from openfall.router_core.vocabulary import (
-    Remedy,
-    Urgency,
-)
+from openfall.router_core.catalog.open_fall_policy import validate_remedies
+from openfall.router_core.vocabulary import Remedy, Urgency
 
 if TYPE_CHECKING:
     from openfall.router_core.catalog.entries import Catalog, Group, Role
