@@ -13,25 +13,33 @@ from openfall.config.document import Node
 from openfall.config.errors import quoted
 from openfall.config.fields import list_of
 from openfall.config.redact import HIDDEN, redact_discord, redact_value, redact_webhook
-from openfall.config.scalars import FieldType, escape, read_secret
-
-SIGNED_BYTES = (24, 64)
-"""How many bytes a signing secret has, by the Standard Webhooks specification (https://www.standardwebhooks.com)."""
-
-MIN_CHARACTERS = 16
-"""Of a signing secret that is plain text."""
-
-_SECRET_PREFIX = "whsec_"
-_DISCORD_PATH = re.compile(r"/api/(v\d+/)?webhooks/\d+/[^/\s]+")
-_HOST_PATTERN = re.compile(r"[A-Za-z0-9.*?_\[\]!:-]+")
-
+from openfall.config.scalars import FieldType, Shape, escape, read_secret
 
 EMBEDDED = "embedded"
 _REDIS_SCHEMES = frozenset({"redis", "rediss", "unix"})
+_DISCORD_PATH = re.compile(r"/api/(v\d+/)?webhooks/\d+/[^/\s]+")
+_HOST_PATTERN = re.compile(r"[A-Za-z0-9.*?_\[\]!:-]+")
+_SECRET_PREFIX = "whsec_"
+_MIN_SECRET_BYTES, _MAX_SECRET_BYTES = 24, 64
+"""Of an encoded signing secret, by the Standard Webhooks specification (https://www.standardwebhooks.com)."""
+_MIN_SECRET_CHARACTERS = 16
+"""Of a signing secret that is plain text."""
+
+
+def _reader(is_valid: Callable[[str], bool], wanted: str, remedy: str) -> Callable[[Node], str | None]:
+    """A reader of text that no message shows. Empty text means that there is none."""
+
+    def read(node: Node) -> str | None:
+        text = (read_secret(node) or "").strip()
+        if not text or is_valid(text):
+            return text or None
+        node.report(f"must be {wanted}", remedy)
+        return None
+
+    return read
 
 
 def _read_redis(node: Node) -> str | None:
-    """`embedded`, or the URL of a Redis. It may carry a password: no message shows it."""
     text = read_secret(node)
     if text is None or text == EMBEDDED or _is_redis(text):
         return text
@@ -47,50 +55,18 @@ def _is_redis(url: str) -> bool:
         return False
 
 
-def _unshown(judge: Callable[[Node, str], bool]) -> Callable[[Node], str | None]:
-    """A reader of a secret, which `judge` accepts or reports. Empty text means that there is none."""
-
-    def read(node: Node) -> str | None:
-        text = (read_secret(node) or "").strip()
-        return text if text and judge(node, text) else None
-
-    return read
-
-
-def _is_discord(node: Node, text: str) -> bool:
+def _is_discord(text: str) -> bool:
     url = _address(text)
-    valid = url is not None and (url.scheme == "https" or _is_loopback(url.hostname or ""))
-    if url is not None and valid and _DISCORD_PATH.fullmatch(url.path):
-        return True
-    node.report(
-        "must be the address of a Discord webhook, https://discord.com/api/webhooks/ID/TOKEN",
-        "In Discord: Edit Channel, Integrations, Webhooks, Copy Webhook URL.",
-    )
-    return False
+    if url is None or (url.scheme != "https" and not _is_loopback(url.hostname or "")):
+        return False
+    return _DISCORD_PATH.fullmatch(url.path) is not None
 
 
-def _is_hook(node: Node, text: str) -> bool:
-    if _address(text) is not None:
-        return True
-    node.report(
-        "must be an address such as https://ops.example.com/hooks/openfall, without user and password",
-        "Put a token into its path: the path is never shown.",
-    )
-    return False
-
-
-def _can_sign(node: Node, text: str) -> bool:
+def _can_sign(text: str) -> bool:
     encoded = text.removeprefix(_SECRET_PREFIX)
     if encoded == text:
-        valid = len(text) >= MIN_CHARACTERS
-    else:
-        low, high = SIGNED_BYTES
-        valid = low <= _bytes_in(encoded) <= high
-    if not valid:
-        wanted = f"{_SECRET_PREFIX} and {SIGNED_BYTES[0]} to {SIGNED_BYTES[1]} bytes in base64"
-        remedy = f"Make one: echo {_SECRET_PREFIX}$(openssl rand -base64 32)"
-        node.report(f"must be {wanted}, or at least {MIN_CHARACTERS} characters of any text", remedy)
-    return valid
+        return len(text) >= _MIN_SECRET_CHARACTERS
+    return _MIN_SECRET_BYTES <= _bytes_in(encoded) <= _MAX_SECRET_BYTES
 
 
 def _bytes_in(encoded: str) -> int:
@@ -117,7 +93,7 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _host_pattern(node: Node) -> str | None:
+def _read_host_pattern(node: Node) -> str | None:
     text = read_secret(node)
     if text is None or _HOST_PATTERN.fullmatch(text):
         return text.lower() if text is not None else None
@@ -126,35 +102,57 @@ def _host_pattern(node: Node) -> str | None:
     return None
 
 
-def _hosts(node: Node) -> tuple[str, ...] | None:
+def _read_host_patterns(node: Node) -> tuple[str, ...] | None:
     patterns = list_of(_HOST).read(node)
     if node.is_list and not node.items():
         node.report("the list is empty", "Name a host, or remove the key to allow every public one.")
     return patterns or None
 
 
-redis_address: FieldType[str] = FieldType(_read_redis, {"type": "string"}, lambda url: escape(redact_value(url)))
+def _pattern(pattern: str) -> Shape:
+    return {"type": "string", "pattern": pattern}
 
-_HOST: FieldType[str] = FieldType(
-    _host_pattern, {"type": "string", "pattern": rf"^{_HOST_PATTERN.pattern}$|\$\{{"}, escape
-)
+
+redis_address: FieldType[str] = FieldType(_read_redis, {"type": "string"}, lambda url: escape(redact_value(url)))
+"""`embedded`, or the address of a Redis. It may carry a password."""
 
 discord_hook: FieldType[str] = FieldType(
-    _unshown(_is_discord),
-    {"type": "string", "pattern": r"^$|/api/(v\d+/)?webhooks/\d+/|\$\{"},
+    _reader(
+        _is_discord,
+        "the address of a Discord webhook, https://discord.com/api/webhooks/ID/TOKEN",
+        "In Discord: Edit Channel, Integrations, Webhooks, Copy Webhook URL.",
+    ),
+    _pattern(r"^$|/api/(v\d+/)?webhooks/\d+/|\$\{"),
     lambda url: escape(redact_discord(url)),
 )
 """The address of a Discord webhook. Plain http only on this machine: for tests, and for a proxy."""
 
 hook: FieldType[str] = FieldType(
-    _unshown(_is_hook), {"type": "string", "pattern": r"^$|^https?://|\$\{"}, lambda url: escape(redact_webhook(url))
+    _reader(
+        lambda text: _address(text) is not None,
+        "an address such as https://ops.example.com/hooks/openfall, without user and password",
+        "Put a token into its path: the path is never shown.",
+    ),
+    _pattern(r"^$|^https?://|\$\{"),
+    lambda url: escape(redact_webhook(url)),
 )
 """An address that accepts a POST. Often it is a credential, so it is treated as a secret."""
 
-signing_secret: FieldType[str] = FieldType(_unshown(_can_sign), {"type": "string"}, lambda text: HIDDEN)
+signing_secret: FieldType[str] = FieldType(
+    _reader(
+        _can_sign,
+        f"{_SECRET_PREFIX} and {_MIN_SECRET_BYTES} to {_MAX_SECRET_BYTES} bytes in base64, "
+        f"or at least {_MIN_SECRET_CHARACTERS} characters of any text",
+        f"Make one: echo {_SECRET_PREFIX}$(openssl rand -base64 32)",
+    ),
+    {"type": "string"},
+    lambda text: HIDDEN,
+)
 """The secret that signs webhooks."""
 
+_HOST: FieldType[str] = FieldType(_read_host_pattern, _pattern(rf"^{_HOST_PATTERN.pattern}$|\$\{{"), escape)
+
 host_patterns: FieldType[tuple[str, ...]] = FieldType(
-    _hosts, {"type": "array", "items": _HOST.shape, "minItems": 1}, list_of(_HOST).write
+    _read_host_patterns, {"type": "array", "items": _HOST.shape, "minItems": 1}, list_of(_HOST).write
 )
 """The hosts that callers may name: at least one."""

@@ -272,6 +272,10 @@ def test_a_mistake_in_an_engine_is_reported(tmp_path: Path, engine: str, message
         ("workers: 5", " workers: must be a mapping of keys to values, not a single value."),
         ("data: ", None),
         (
+            'redis: "${EMPTY}"',
+            " redis: must be embedded or an address such as redis://127.0.0.1:6379/0, rediss://... or unix://....",
+        ),
+        (
             "redis: valkey",
             " redis: must be embedded or an address such as redis://127.0.0.1:6379/0, rediss://... or unix://....",
         ),
