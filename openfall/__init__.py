@@ -38,7 +38,7 @@ _MODULES = {
     "router_core.state.errors": ("Backpressure", "StoreError", "StoreUnreachable", "UnknownJob"),
     "router_core.state.jobs": ("Receipt",),
 }
-_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
+_MODULE_BY_NAME = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
     "AsyncOpenfall",
@@ -72,6 +72,6 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         return version("openfall")
-    if name not in _MODULE_OF:
+    if name not in _MODULE_BY_NAME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"openfall.{_MODULE_OF[name]}"), name)
+    return getattr(import_module(f"openfall.{_MODULE_BY_NAME[name]}"), name)

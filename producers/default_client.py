@@ -32,15 +32,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Unpack
 
-from openfall.config import (
-    ConfigError,
-    LoadedConfig,
-    NoRedis,
-    Stamp,
-    load,
-    redis_url,
-    stamp,
-)
+from openfall.config import ConfigError, LoadedConfig, NoRedis, Stamp, load, redis_url, stamp
 from openfall.producers.runtime import CallOutcome, ResolveOptions, RuntimeModel
 from openfall.producers.sync_client import Openfall
 

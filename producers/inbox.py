@@ -16,12 +16,7 @@ from openfall.router_core.jobs.envelope import UnreadableEnvelope
 from openfall.router_core.jobs.result import Result
 from openfall.router_core.state.cancellation import cancel_all
 from openfall.router_core.state.errors import StoreError, StoreUnreachable
-from openfall.router_core.state.inbox import (
-    READER_TIMEOUT_SECONDS,
-    InboxEntry,
-    InboxReader,
-    acknowledge,
-)
+from openfall.router_core.state.inbox import READER_TIMEOUT_SECONDS, InboxEntry, InboxReader, acknowledge
 from openfall.router_core.state.redis_connection import RedisConnection
 
 log = logging.getLogger("openfall.inbox")

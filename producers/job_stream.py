@@ -12,9 +12,7 @@ from openfall.router_core.jobs.result import Result
 from openfall.router_core.state import job_events
 from openfall.router_core.state.errors import StoreUnreachable
 from openfall.router_core.state.jobs import JobStore
-from openfall.router_core.vocabulary import (
-    Urgency,
-)
+from openfall.router_core.vocabulary import Urgency
 
 
 @dataclass(slots=True)

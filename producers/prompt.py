@@ -10,12 +10,8 @@ from pydantic_core import PydanticSerializationError, to_json
 
 from openfall.producers.errors import BadRequest, PromptTooLarge
 from openfall.router_core.catalog.errors import UnknownName
-from openfall.router_core.jobs.request_body import (
-    get_parameters,
-)
-from openfall.router_core.vocabulary import (
-    Dialect,
-)
+from openfall.router_core.jobs.request_body import get_parameters
+from openfall.router_core.vocabulary import Dialect
 
 Prompt = str | Sequence[Mapping[str, Any]] | Mapping[str, Any]
 """Text, a list of messages, or a whole request body in the dialect that the options name."""

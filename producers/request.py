@@ -14,31 +14,16 @@ from pydantic import ValidationError
 from openfall.config import LoadedConfig, literals
 from openfall.producers.callbacks import callback_options
 from openfall.producers.errors import BadRequest
-from openfall.producers.prompt import (
-    PARAMETERS,
-    Prompt,
-    build_body,
-    check_size,
-    parse_dialect,
-)
+from openfall.producers.prompt import PARAMETERS, Prompt, build_body, check_size, parse_dialect
 from openfall.router_core.catalog.errors import UnknownName
-from openfall.router_core.jobs.job import (
-    CompletionJob,
-)
-from openfall.router_core.jobs.request_body import (
-    last_user_text,
-)
+from openfall.router_core.jobs.job import CompletionJob
+from openfall.router_core.jobs.request_body import last_user_text
 from openfall.router_core.routing.chain_selection import AUTO, RouteRequest
-from openfall.router_core.routing.fleet_state import (
-    FleetState,
-)
+from openfall.router_core.routing.fleet_state import FleetState
 from openfall.router_core.routing.requirements import requirements_for
 from openfall.router_core.routing.route import FleetOf, NothingFits, Route, route
 from openfall.router_core.state.jobs import SubmitTerms
-from openfall.router_core.vocabulary import (
-    Dialect,
-    Urgency,
-)
+from openfall.router_core.vocabulary import Dialect, Urgency
 
 MAX_DEADLINE = 4102444800.0
 """2100-01-01T00:00:00Z in epoch seconds. A later deadline is a mistake, such as milliseconds."""

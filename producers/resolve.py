@@ -9,23 +9,13 @@ from openfall.producers.client_store import fetch_fleet
 from openfall.producers.errors import NoModel
 from openfall.router_core.catalog.entries import Catalog
 from openfall.router_core.catalog.errors import UnknownName
-from openfall.router_core.jobs.job import (
-    ConsideredModel,
-)
+from openfall.router_core.jobs.job import ConsideredModel
 from openfall.router_core.routing.chain_selection import RouteRequest
-from openfall.router_core.routing.fleet_state import (
-    FOREVER,
-    Blocked,
-    FleetState,
-    ModelState,
-)
+from openfall.router_core.routing.fleet_state import FOREVER, Blocked, FleetState, ModelState
 from openfall.router_core.routing.route import NothingFits, Route, route
 from openfall.router_core.state.fleet_snapshot import BackendState, FleetSnapshot, earliest_block
 from openfall.router_core.state.redis_connection import RedisConnection
-from openfall.router_core.vocabulary import (
-    BlockReason,
-    Urgency,
-)
+from openfall.router_core.vocabulary import BlockReason, Urgency
 
 _EXCLUDED = "excluded by the request"
 

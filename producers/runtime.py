@@ -16,17 +16,9 @@ from openfall.producers.resolve import Resolution, resolve
 from openfall.router_core.routing.chain_selection import RouteRequest
 from openfall.router_core.routing.requirements import Requirements
 from openfall.router_core.state.errors import StoreError
-from openfall.router_core.state.external_calls import (
-    BreakerEpochs,
-    ExternalCall,
-    fetch_epochs,
-    report_external_call,
-)
+from openfall.router_core.state.external_calls import BreakerEpochs, ExternalCall, fetch_epochs, report_external_call
 from openfall.router_core.state.redis_connection import RedisConnection
-from openfall.router_core.vocabulary import (
-    ErrorClass,
-    Urgency,
-)
+from openfall.router_core.vocabulary import ErrorClass, Urgency
 
 _BY_STATUS: Mapping[int, ErrorClass] = {
     400: ErrorClass.BAD_REQUEST,

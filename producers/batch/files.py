@@ -14,14 +14,9 @@ from pydantic_core import from_json
 from openfall.producers.errors import BadRequest, BatchFileError
 from openfall.producers.prompt import check_messages
 from openfall.producers.request import JobRequest, SubmitOptions
-from openfall.router_core.jobs.job import (
-    CompletionJob,
-)
+from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.result import Result
-from openfall.router_core.vocabulary import (
-    Remedy,
-    Urgency,
-)
+from openfall.router_core.vocabulary import Remedy, Urgency
 
 URLS = ("/v1/chat/completions", "/chat/completions")
 EXPORT_URLS = {"openai": URLS[0], "anthropic": "/v1/messages", "ollama": "/api/chat"}

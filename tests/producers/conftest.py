@@ -15,9 +15,7 @@ from openfall.config import LoadedConfig, load
 from openfall.router_core.deciding.decide import Handoff
 from openfall.router_core.jobs.envelope import unpack_attempts, unpack_job
 from openfall.router_core.jobs.job import CompletionJob
-from openfall.router_core.jobs.outcome import (
-    Attempt,
-)
+from openfall.router_core.jobs.outcome import Attempt
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.state.claims import Delivery
 from openfall.router_core.state.errors import StoreUnreachable
@@ -26,11 +24,7 @@ from openfall.router_core.state.settlement import CallReport, DeliveryOutcome
 from openfall.router_core.state.subscription import BackendCapacity, QueueSubscription, WorkerIdentity
 from openfall.router_core.state.worker_queue import WorkerQueue
 from openfall.router_core.state.worker_registry import register
-from openfall.router_core.vocabulary import (
-    CallSignal,
-    CredentialSignal,
-    ErrorClass,
-)
+from openfall.router_core.vocabulary import CallSignal, CredentialSignal, ErrorClass
 
 CONFIG = """
 redis: ${REDIS_URL:-embedded}

@@ -16,18 +16,13 @@ from openfall.router_core.jobs.envelope import unpack_job
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.jobs.synthetic_reply import synthetic_reply as reply_of
-from openfall.router_core.routing.fleet_state import (
-    FleetState,
-)
+from openfall.router_core.routing.fleet_state import FleetState
 from openfall.router_core.state.claims import Delivery
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.settlement import DeliveryOutcome
 from openfall.router_core.state.subscription import BackendCapacity, QueueSubscription, WorkerIdentity
 from openfall.router_core.state.worker_queue import WorkerQueue
-from openfall.router_core.vocabulary import (
-    HoldReason,
-    Remedy,
-)
+from openfall.router_core.vocabulary import HoldReason, Remedy
 
 SORRY = "No model can answer at the moment."
 WHY = "no worker runs"

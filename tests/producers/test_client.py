@@ -11,13 +11,7 @@ from typing import Any
 
 import pytest
 
-from openfall import (
-    AsyncOpenfall,
-    BadRequest,
-    NotFinished,
-    Openfall,
-    PromptTooLarge,
-)
+from openfall import AsyncOpenfall, BadRequest, NotFinished, Openfall, PromptTooLarge
 from openfall.config import LoadedConfig
 from openfall.producers.request import JobRequest, SubmitOptions
 from openfall.router_core.catalog.errors import UnknownName
@@ -30,9 +24,7 @@ from openfall.router_core.state.errors import (
     UnknownJob,
 )
 from openfall.router_core.state.jobs import Receipt
-from openfall.router_core.vocabulary import (
-    Urgency,
-)
+from openfall.router_core.vocabulary import Urgency
 
 
 def run(loaded: LoadedConfig, use: Callable[[AsyncOpenfall], Coroutine[Any, Any, Any]], **client_options: Any) -> Any:

@@ -21,10 +21,7 @@ from openfall.producers.inbox import InboxDelivery
 from openfall.router_core.jobs.envelope import pack_result
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.state import inbox as state_inbox
-from openfall.router_core.vocabulary import (
-    HoldReason,
-    Remedy,
-)
+from openfall.router_core.vocabulary import HoldReason, Remedy
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = {"choices": [{"message": {"role": "assistant", "content": "here you are"}}]}

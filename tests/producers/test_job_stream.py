@@ -11,9 +11,7 @@ import pytest
 from openfall import AsyncOpenfall, NotFinished, Openfall
 from openfall.config import LoadedConfig
 from openfall.router_core.state.held_jobs import replay_held
-from openfall.router_core.vocabulary import (
-    HoldReason,
-)
+from openfall.router_core.vocabulary import HoldReason
 from tests.producers.hold_jobs import SORRY, hold_next, submit_held
 
 

@@ -14,13 +14,9 @@ import yaml
 
 from openfall import AsyncOpenfall
 from openfall.config import LoadedConfig, load
-from openfall.router_core.catalog.open_fall_policy import (
-    KEPT_REPLY,
-)
+from openfall.router_core.catalog.open_fall_policy import KEPT_REPLY
 from openfall.router_core.state.held_jobs import list_held
-from openfall.router_core.vocabulary import (
-    HoldReason,
-)
+from openfall.router_core.vocabulary import HoldReason
 from tests.faults import COMPLETION, answer, fault_server
 
 TREE = Path(__file__).resolve().parents[2]

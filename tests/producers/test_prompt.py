@@ -7,12 +7,7 @@ from typing import Any
 import pytest
 
 from openfall.producers.errors import BadRequest, PromptTooLarge
-from openfall.producers.prompt import (
-    build_body,
-    check_messages,
-    check_size,
-    parse_dialect,
-)
+from openfall.producers.prompt import build_body, check_messages, check_size, parse_dialect
 from openfall.router_core.catalog.errors import UnknownName
 
 HI = [{"role": "user", "content": "hi"}]

@@ -11,12 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from openfall import (
-    AsyncOpenfall,
-    NoModel,
-    Openfall,
-    resolve_runtime_model,
-)
+from openfall import AsyncOpenfall, NoModel, Openfall, resolve_runtime_model
 from openfall.config import LoadedConfig, load
 from openfall.producers.runtime import error_class
 from openfall.router_core.catalog.errors import UnknownName
@@ -25,10 +20,7 @@ from openfall.router_core.state.fleet_flags import set_local_only
 from openfall.router_core.state.ledger import LedgerEntry, read_ledger
 from openfall.router_core.state.model_status import ledger_day
 from openfall.router_core.state.redis_connection import RedisConnection
-from openfall.router_core.vocabulary import (
-    BreakerState,
-    ErrorClass,
-)
+from openfall.router_core.vocabulary import BreakerState, ErrorClass
 
 CONFIG = """
 redis: ${REDIS_URL:-embedded}
