@@ -122,7 +122,7 @@ class _FleetFilter:
     def _model(self, alias: str, state: ModelState) -> ModelState:
         if alias in self.exclude or not self._backends(alias):
             return replace(state, blocked=Blocked(BlockReason.UNHEALTHY, FOREVER, _EXCLUDED))
-        if self.direct and not (state.blocked and state.blocked.obstacle is BlockReason.LOCAL_ONLY):
+        if self.direct and not (state.blocked and state.blocked.reason is BlockReason.LOCAL_ONLY):
             return replace(state, blocked=earliest_block(self._states(alias)))
         return state
 

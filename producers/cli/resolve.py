@@ -165,7 +165,7 @@ def _candidate(loaded: LoadedConfig, found: Resolution, candidate: ConsideredMod
             "backend": name,
             "billing": loaded.catalog.billing(name),
             "free": None if (seat := seats.get(name)) is None else max(0, seat.free_slots),
-            "blocked": None if seat is None or seat.blocked is None else seat.blocked.obstacle,
+            "blocked": None if seat is None or seat.blocked is None else seat.blocked.reason,
             "blocked_why": "" if seat is None or seat.blocked is None else seat.blocked.detail,
             "blocked_until": _moment(seat),
             "latency_s": None if seat is None else seat.latency,

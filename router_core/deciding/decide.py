@@ -1,4 +1,4 @@
-"""What to do next with a job, given what has been tried. Pure: time and chance are arguments."""
+"""What to do next with a job, given its attempts. Pure: time and jitter are arguments. The rules stand in DESIGN.md."""
 
 from __future__ import annotations
 
@@ -6,66 +6,33 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from openfall.router_core.catalog.entries import Catalog
-from openfall.router_core.deciding.candidates import (
-    Candidate,
-    ChainState,
-    first_due,
-    is_judging,
-    ready,
-)
-from openfall.router_core.deciding.ensemble import (
-    AskModel,
-    Best,
-    best,
-    ensemble_for,
-    parse_verdict,
-    proceed,
-)
-from openfall.router_core.deciding.explain import (
-    explain_blocked,
-    explain_choice,
-    explain_handoff,
-    explain_retry,
-)
-from openfall.router_core.jobs.job import (
-    CompletionJob,
-)
-from openfall.router_core.jobs.outcome import (
-    Answer,
-    Attempt,
-    Completion,
-    Failure,
-    Outcome,
-)
-from openfall.router_core.routing.fleet_state import (
-    FleetState,
-)
-from openfall.router_core.vocabulary import (
-    BlockReason,
-    ErrorClass,
-    Fallback,
-    HoldReason,
-    Urgency,
-)
+from openfall.router_core.deciding import ensemble
+from openfall.router_core.deciding.candidates import Candidate, ChainState, first_due, ready
+from openfall.router_core.deciding.ensemble import AskModel, Best
+from openfall.router_core.deciding.explain import explain_blocked, explain_choice, explain_handoff, explain_retry
+from openfall.router_core.jobs.job import CompletionJob
+from openfall.router_core.jobs.outcome import Answer, Attempt, Completion, Failure, Outcome
+from openfall.router_core.routing.fleet_state import FleetState
+from openfall.router_core.vocabulary import BlockReason, ErrorClass, Fallback, HoldReason, Urgency
 
 OWN_FAULTS = frozenset({
     ErrorClass.BAD_REQUEST, ErrorClass.UNSUPPORTED, ErrorClass.CONTEXT_OVERFLOW, ErrorClass.CONTENT_FILTER,
 })  # fmt: skip
-"""What no outage causes and no waiting cures: a job that met nothing else fails, it does not fall."""
+"""Failures that no outage causes and no wait cures: a job with only these fails, it does not fall."""
 
 _NO_OUTAGE = OWN_FAULTS | {ErrorClass.INVALID_OUTPUT}
 
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """What is so at the moment of deciding.
+    """The facts at the moment of a decision.
 
-    `here` is the model whose queue delivered the job or in whose queue it waits; `jitter` is in [0, 1]; `answers` are
-    those that an ensemble has so far, kept with the job. `stand_in`: here is outside the job's chain and asked in its
-    stead (see `degrade`); none of the chain is asked now.
+    `current_model` is the model in whose queue the job was claimed or waits. `jitter` is in [0, 1]. `answers` are the
+    answers that an ensemble has so far. `stand_in`: the current model is a default fallback outside the job's chain
+    (see `degrade`), and no model of the chain is called now.
     """
 
-    here: str
+    current_model: str
     jitter: float = 0.5
     fleet: FleetState = field(default_factory=FleetState)
     answers: Sequence[Answer] = ()
@@ -74,39 +41,39 @@ class Conditions:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """Ask this model now, for at most `timeout` seconds. `why`, a few words, goes into the attempt's record.
+    """Call this model now, for at most `timeout` seconds. `why`, a few words, goes into the attempt's record.
 
-    `judging`: it is asked for a verdict on the answers (`ensemble.judge_body`), not for the job's own body.
+    `judging`: the model judges the answers (`ensemble.judge_body`) and does not answer the job's own body.
     """
 
     model: str
     timeout: float
-    why: str = ""
+    why: str = field(default="", compare=False)
     judging: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Handoff:
-    """Put the job into the queue of the next model. `kind` is what made it a fallback; None: it is none."""
+    """Put the job into the queue of the next model. `kind` is the kind of fallback; None: it is no fallback."""
 
     model: str
     at_front: bool
-    why: str = ""
+    why: str = field(default="", compare=False)
     kind: Fallback | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Later:
-    """Put the job back for this model, to be delivered after `delay` seconds."""
+    """Put the job back for this model, due in `delay` seconds."""
 
     model: str
     delay: float
-    why: str = ""
+    why: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Fall:
-    """Nothing can serve the job now: it falls, for this reason. `detail` names what is in the way of each model."""
+    """No model can serve the job now. `detail` names what blocks each model."""
 
     reason: HoldReason
     detail: str
@@ -114,15 +81,15 @@ class Fall:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The job has its one terminal result. `expired` when the deadline ended it rather than an outcome of its own.
+    """The job has its one terminal result. `expired`: the deadline ended it.
 
-    `answer` and `why` tell whose answer it is and why it was picked, when an ensemble was asked.
+    `answer` and `why` are set for an ensemble: the picked answer, and the reason.
     """
 
     outcome: Outcome
     expired: bool = False
     answer: Answer | None = None
-    why: str = ""
+    why: str = field(default="", compare=False)
 
 
 Step = Call | Handoff | Later | Fall | Done
@@ -131,145 +98,140 @@ Step = Call | Handoff | Later | Fall | Done
 def decide(
     job: CompletionJob, catalog: Catalog, attempts: Sequence[Attempt], conditions: Conditions, now: float
 ) -> Step:
-    """The next step of a job that has no answer yet, or of an ensemble that has too few. The first rule that fits:
+    """The next step of a job without an answer, or of an ensemble with too few. The first rule that applies decides:
 
-    0. With an answer in hand, an ensemble asks the next model that may be asked at once, or the judge, or picks.
     1. Past its deadline the job is done, expired.
-    2. A failure that is the job's own (a bad request, a cancel) ends it: another model would say the same.
-    3. A model may still answer when it is allowed and not exhausted, and is due when neither its back-off nor what
-       blocks it is in the way. Here is such a model, and due: it is called, wherever it stands in the chain.
-    4. Here has just failed and may be asked again: a job that is not interactive waits for it, when the wait is no
-       longer than back-offs are, ends before the deadline, and the pool may repeat calls.
-    5. Of the models that are due the one asked least is handed the job, by the order of the chain among equals.
-    6. Otherwise the job waits for the one that is due first; but for no block that lasts longer than its
-       `start_within` from now, and an interactive one for no longer back-off either.
-    7. When there is none to wait for before the deadline, it falls; or it fails, if none is left and all that it met
-       were its own faults.
+    2. A failure of the job's own (a bad request, a cancel) ends it: every other model would say the same.
+    3. The current model is a candidate and due: call it, wherever it stands in the chain.
+    4. The current model has just failed and may be called again: a job that is not interactive waits for it.
+    5. Candidates are due: hand the job to the one with the fewest tries, by the order of the chain among equals.
+    6. A candidate is due soon enough: wait for it.
+    7. Otherwise the job falls; or it fails, if no candidate remains and every attempt met a fault of its own.
     """
     chain = get_chain(job, catalog, attempts, conditions)
     if conditions.answers:
-        ask = proceed(chain, conditions.answers, conditions.here, now)
-        if isinstance(ask, AskModel) and ask.model == conditions.here:
-            return _call(chain, ask.model, now, ask.why, judging=ask.judging)
-        return _onwards(chain, ask)
+        return _ensemble_step(chain, ensemble.proceed(chain, conditions.answers, conditions.current_model, now),
+                              conditions, now)  # fmt: skip
     if now >= job.deadline:
         return _expired(attempts)
     failed = chain.last_failure
     if failed is not None and failed.disposition and not failed.disposition.try_next_model:
         return Done(_failure(failed))
-    here = chain.prospect(conditions.here, now)
-    if here is not None and here.due <= now:
-        first = conditions.stand_in and not here.asked
-        return _call(chain, here.model, now, "stands in for its chain" if first else explain_choice(chain, here, now))
-    if here is not None and failed is not None and _waits_for(chain, here, failed):
-        return Later(here.model, here.due - now, explain_retry(here, failed))
-    return _elsewhere(chain, chain.prospects(now), conditions, now)
+    current = chain.candidate(conditions.current_model, now)
+    if current is not None and current.due <= now:
+        first_stand_in = conditions.stand_in and not current.tries
+        why = "stands in for its chain" if first_stand_in else explain_choice(chain, current, now)
+        return _call(chain, current.model, now, why)
+    if current is not None and failed is not None and _waits_for(chain, current, failed):
+        return Later(current.model, current.due - now, explain_retry(current, failed))
+    return _leave_current(chain, chain.candidates(now), conditions, now)
 
 
 def conclude(
-    job: CompletionJob,
-    catalog: Catalog,
-    attempts: Sequence[Attempt],
-    outcome: Outcome,
-    conditions: Conditions,
+    job: CompletionJob, catalog: Catalog, attempts: Sequence[Attempt], outcome: Outcome, conditions: Conditions
 ) -> Step:
-    """The step after a call that just ended, whose attempt is the last of `attempts`. Never `Call`.
+    """The step after a call that just ended; its attempt is the last of `attempts`. Never `Call`.
 
-    An answer is an answer, however late; but one of an ensemble joins those in hand, and a judge's is a verdict on
-    them. A failure is decided at the moment it ended: back-off keeps a model that has just failed from being due.
+    An answer is final, however late. For an ensemble it joins the other answers. A failure is decided at the moment it
+    ended: its back-off keeps the model from being due.
     """
-    last, answers = attempts[-1], conditions.answers
+    last = attempts[-1]
     chain = get_chain(job, catalog, attempts, conditions)
+    if (next_ := ensemble.after_call(chain, outcome, conditions.answers, conditions.current_model)) is not None:
+        return _ensemble_step(chain, next_, None, last.ended_at)
     if isinstance(outcome, Completion):
-        if is_judging(last):
-            return _onwards(chain, best(chain, answers, parse_verdict(outcome.text, len(answers))))
-        if ensemble_for(job, catalog) is None and not answers:
-            return Done(outcome)
-        answers = (*answers, Answer(last.model, last.backend, outcome))
-    if answers:
-        return _onwards(chain, proceed(chain, answers, conditions.here, last.ended_at))
+        return Done(outcome)
     return decide(job, catalog, attempts, conditions, last.ended_at)
 
 
 def get_chain(job: CompletionJob, catalog: Catalog, attempts: Sequence[Attempt], conditions: Conditions) -> ChainState:
-    """What is asked about the models that a job may use: those of its chain, or the one that stands in for them."""
-    asked = job.model_copy(update={"chain": (conditions.here,)}) if conditions.stand_in else job
-    return ChainState(asked, catalog, attempts, conditions.fleet, conditions.jitter)
+    """The state of the models that a job may use: those of its chain, or the one default fallback in their place."""
+    if conditions.stand_in:
+        job = job.model_copy(update={"chain": (conditions.current_model,)})
+    return ChainState(job, catalog, attempts, conditions.fleet, conditions.jitter)
 
 
 def explain_fall(chain: ChainState, now: float) -> Fall:
-    """Why nothing can serve a job: the reason, and what is in the way of each model of its chain.
+    """Why no model can serve a job: the reason, and what blocks each model of its chain.
 
-    Its own fault, when none is left, and each that was asked met a fault of the job's or gave an answer that it does
-    not take. Rules on staying local, when nothing else forbids any. Paused queues, when nothing else is in the way of
-    those that are left. Its budget, when each attempt was refused for it. Else an outage.
+    Own fault: no candidate remains, and every attempt met a fault of the job or an answer that failed its checks.
+    Local only: only local-only rules forbid the models. Paused: only paused queues block the candidates. Budget: every
+    attempt was refused for its budget. Else an outage.
     """
-    met, left = [attempt.error for attempt in chain.attempts], chain.prospects(now)
-    told = "; ".join(f"{alias}: {words}" for alias, words in explain_blocked(chain, now).items())
-    if met and not left and all(error in _NO_OUTAGE for error in met):
-        return Fall(HoldReason.OWN_FAULT, f"no model of its chain gives an answer that it takes ({told})")
+    errors, candidates = [attempt.error for attempt in chain.attempts], chain.candidates(now)
+    blocks = "; ".join(f"{alias}: {reason}" for alias, reason in explain_blocked(chain, now).items())
+    if errors and not candidates and all(error in _NO_OUTAGE for error in errors):
+        return Fall(HoldReason.OWN_FAULT, f"no model of its chain gives an answer that passes ({blocks})")
     reason = HoldReason.OUTAGE
     if chain.only_local_forbids(now):
         reason = HoldReason.LOCAL_ONLY
-    elif left and all(one.blocked is not None and one.blocked.obstacle is BlockReason.PAUSED for one in left):
+    elif candidates and all(
+        candidate.blocked is not None and candidate.blocked.reason is BlockReason.PAUSED for candidate in candidates
+    ):
         reason = HoldReason.PAUSED
-    elif met and all(error is ErrorClass.BUDGET for error in met):
+    elif errors and all(error is ErrorClass.BUDGET for error in errors):
         reason = HoldReason.BUDGET
-    return Fall(reason, f"no model of its chain can be asked ({told})")
+    return Fall(reason, f"no model of its chain can be called ({blocks})")
 
 
-def hand_off(chain: ChainState, model: str, here: str, now: float) -> Handoff:
-    """The hand-off from `here` to another model: to the front of its queue for an interactive job."""
-    why, kind = explain_handoff(chain, here, now)
+def hand_off(chain: ChainState, model: str, current_model: str, now: float) -> Handoff:
+    """The hand-off from the current model to another one: to the front of its queue for an interactive job."""
+    why, kind = explain_handoff(chain, current_model, now)
     return Handoff(model, chain.job.urgency is Urgency.INTERACTIVE, why, kind)
 
 
-def _elsewhere(chain: ChainState, prospects: Sequence[Candidate], conditions: Conditions, now: float) -> Step:
-    """Rules 5 to 7: a job that is not asked of here now."""
-    if others := ready(prospects, now):
-        return hand_off(chain, others[0].model, conditions.here, now)
-    due = first_due(prospects, conditions.here)
-    if due is not None and due.due < chain.job.deadline and _in_time(chain, due, now):
-        return Later(due.model, due.due - now, f"{due.model} is due first: {explain_blocked(chain, now)[due.model]}")
+def _leave_current(chain: ChainState, candidates: Sequence[Candidate], conditions: Conditions, now: float) -> Step:
+    """Rules 5 to 7: the job does not call its current model now."""
+    if others := ready(candidates, now):
+        return hand_off(chain, others[0].model, conditions.current_model, now)
+    first = first_due(candidates, conditions.current_model)
+    if first is not None and first.due < chain.job.deadline and _is_due_in_time(chain, first, now):
+        why = f"{first.model} is due first: {explain_blocked(chain, now)[first.model]}"
+        return Later(first.model, first.due - now, why)
     if conditions.stand_in:
-        told = explain_blocked(chain, now)[conditions.here]
-        return Fall(HoldReason.OUTAGE, f"nor does its stand-in answer ({conditions.here}: {told})")
-    met = [attempt.error for attempt in chain.attempts]
-    if met and not prospects and all(error in OWN_FAULTS for error in met):
+        block = explain_blocked(chain, now)[conditions.current_model]
+        return Fall(HoldReason.OUTAGE, f"nor does its default fallback answer ({conditions.current_model}: {block})")
+    errors = [attempt.error for attempt in chain.attempts]
+    if errors and not candidates and all(error in OWN_FAULTS for error in errors):
         return Done(_failure(chain.attempts[-1]))
     return explain_fall(chain, now)
 
 
-def _in_time(chain: ChainState, first: Candidate, now: float) -> bool:
-    """Rule 6: whether the one that is due first is worth waiting for."""
-    span, interactive = chain.catalog.urgency[chain.job.urgency].start_within, chain.job.urgency is Urgency.INTERACTIVE
-    soon, block = now + span, first.blocked
+def _is_due_in_time(chain: ChainState, first: Candidate, now: float) -> bool:
+    """Rule 6: whether the candidate that is due first is worth the wait."""
+    interactive, block = chain.job.urgency is Urgency.INTERACTIVE, first.blocked
+    start_within = chain.catalog.urgency[chain.job.urgency].start_within
+    latest = now + start_within
     if block is None:
-        return not interactive or first.due <= soon
-    if interactive or block.obstacle is not BlockReason.COOLDOWN:  # who paces us is there; what is away may stay away
-        soon = min(soon, chain.start_by + span)
-    return (first.due if interactive else block.until) <= soon
+        return not interactive or first.due <= latest
+    if (
+        interactive or block.reason is not BlockReason.COOLDOWN
+    ):  # a rate limit means the provider is up; an outage may last
+        latest = min(latest, chain.start_by + start_within)
+    return (first.due if interactive else block.until) <= latest
 
 
-def _waits_for(chain: ChainState, here: Candidate, failed: Attempt) -> bool:
-    """Rule 4, but for the failure."""
+def _waits_for(chain: ChainState, current: Candidate, failed: Attempt) -> bool:
+    """Rule 4, for a failure that allows a retry."""
     return (
         chain.job.urgency is not Urgency.INTERACTIVE
-        and failed.model == here.model
-        and here.blocked is None
-        and here.due < chain.job.deadline
+        and failed.model == current.model
+        and current.blocked is None
+        and current.due < chain.job.deadline
         and (failed.retry_after or 0.0) <= chain.catalog.retry.max_backoff
-        and chain.fleet.model(here.model).may_retry
+        and chain.fleet.model(current.model).may_retry
     )
 
 
-def _onwards(chain: ChainState, ask: AskModel | Best) -> Handoff | Done:
-    """Rule 0, when it is not here that is asked."""
-    if isinstance(ask, Best):
-        return Done(ask.answer.completion, answer=ask.answer, why=ask.why)
+def _ensemble_step(chain: ChainState, next_: AskModel | Best, conditions: Conditions | None, now: float) -> Step:
+    """What an ensemble does next, as a step. `conditions` None: a call has just ended, so none is made here."""
+    if isinstance(next_, Best):
+        return Done(next_.answer.completion, answer=next_.answer, why=next_.why)
+    if conditions is not None and next_.model == conditions.current_model:
+        return _call(chain, next_.model, now, next_.why, judging=next_.judging)
     failed = chain.last_failure
     kind = failed.disposition.fallback if failed and failed.disposition else None
-    return Handoff(ask.model, chain.job.urgency is Urgency.INTERACTIVE, ask.why, kind)
+    return Handoff(next_.model, chain.job.urgency is Urgency.INTERACTIVE, next_.why, kind)
 
 
 def _call(chain: ChainState, model: str, now: float, why: str, *, judging: bool = False) -> Call:
@@ -278,11 +240,11 @@ def _call(chain: ChainState, model: str, now: float, why: str, *, judging: bool 
 
 
 def _expired(attempts: Sequence[Attempt]) -> Done:
-    told = " in the queue"
+    context = " in the queue"
     if attempts:
         last = attempts[-1]
-        told = f"; attempts: {len(attempts)}, the last: {last.model}: {last.detail or last.error}"
-    return Done(Failure(error_class=ErrorClass.TIMEOUT, detail="its deadline passed" + told), expired=True)
+        context = f"; attempts: {len(attempts)}, the last: {last.model}: {last.detail or last.error}"
+    return Done(Failure(error_class=ErrorClass.TIMEOUT, detail="its deadline passed" + context), expired=True)
 
 
 def _failure(attempt: Attempt) -> Failure:

@@ -1,8 +1,8 @@
-"""Several models asked for one answer: which is asked next, and which of the answers is the best.
+"""Several models for one answer: which model is called next, and which answer is the best.
 
-The job goes through the queue once for each answer; those that are there are kept with it. With an answer in hand
-nobody is waited for: a model that fails, or cannot be asked at once, is replaced by the next of the chain, and when
-none is left the best of what is there wins.
+The job goes through the queue once for each answer, and keeps the answers so far. With an answer in hand it waits for
+no model: a model that fails, or is not due, is replaced by the next of the chain. When none remains, the best answer
+wins.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from openfall.router_core.deciding.candidates import (
 from openfall.router_core.jobs.job import (
     CompletionJob,
 )
-from openfall.router_core.jobs.outcome import Answer
+from openfall.router_core.jobs.outcome import Answer, Completion, Outcome
 from openfall.router_core.jobs.request_body import (
     without_reasoning,
 )
@@ -35,17 +35,17 @@ from openfall.router_core.vocabulary import (
     Dialect,
 )
 
-COMPARED = 20_000
-"""Characters of an answer that are compared with the others."""
+MAX_COMPARED_CHARS = 20_000
+"""Only this many characters of an answer are compared."""
 
-SHOWN = 6_000
-"""Characters of the question, and of each answer, that a judge is shown."""
+MAX_SHOWN_CHARS = 6_000
+"""Characters of the question, and of each answer, in the judge's prompt."""
 
 VERDICT_TOKENS = 1024
-"""What a judge may write: a number, after some thought."""
+"""Token limit of a judge: a number, after some thought."""
 
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]+")
-"""A word, or one character of a script that does not put spaces between words."""
+"""A word, or one character of a script without spaces between words."""
 
 _LEADING = re.compile(r"[\s*_#`(\[\"']*(?:answer\s+)?(\d+)(?![\d.,]*\d)", re.IGNORECASE)
 _NUMBER = re.compile(r"(?<![\w.,-])\d+(?![.,]?\d)")
@@ -53,7 +53,7 @@ _NUMBER = re.compile(r"(?<![\w.,-])\d+(?![.,]?\d)")
 
 @dataclass(frozen=True, slots=True)
 class AskModel:
-    """One more model is asked: for an answer of its own, or as the judge for a verdict on those that are there."""
+    """Call one more model: for its own answer, or as the judge of the answers so far."""
 
     model: str
     why: str
@@ -62,44 +62,59 @@ class AskModel:
 
 @dataclass(frozen=True, slots=True)
 class Best:
-    """The answer that is kept, and why it was picked."""
+    """The picked answer, and the reason."""
 
     answer: Answer
     why: str
 
 
 def ensemble_for(job: CompletionJob, catalog: Catalog) -> Ensemble | None:
-    """The ensemble that a job's role asks for; None: one answer will do."""
+    """The ensemble of the job's role; None: one answer is enough."""
     role = get_role(job, catalog)
     return role.ensemble if role is not None else None
 
 
-def proceed(chain: ChainState, answers: Sequence[Answer], here: str, now: float) -> AskModel | Best:
-    """What follows with at least one answer in hand. Nobody is asked past the deadline.
+def after_call(
+    chain: ChainState, outcome: Outcome, answers: Sequence[Answer], current_model: str
+) -> AskModel | Best | None:
+    """What an ensemble does after a call whose attempt is the last of the chain; None: the job has no ensemble, or no
+    answer yet. A judge's answer is a verdict on the others; any other answer joins them."""
+    last = chain.attempts[-1]
+    if isinstance(outcome, Completion):
+        if is_judging(last):
+            return best(chain, answers, parse_verdict(outcome.text, len(answers)))
+        if ensemble_for(chain.job, chain.catalog) is None and not answers:
+            return None
+        answers = (*answers, Answer(last.model, last.backend, outcome))
+    return proceed(chain, answers, current_model, last.ended_at) if answers else None
 
-    The model in whose queue the job is goes before the others, so that the job is not sent to and fro.
+
+def proceed(chain: ChainState, answers: Sequence[Answer], current_model: str, now: float) -> AskModel | Best:
+    """The next step with at least one answer. No model is called past the deadline.
+
+    The current model goes before the others, so that the job does not move back and forth.
     """
     plan = ensemble_for(chain.job, chain.catalog) or Ensemble()
     if now >= chain.job.deadline:
         return best(chain, answers)
-    unasked = [one.model for one in ready(chain.prospects(now), now) if not one.asked]
-    unasked.sort(key=lambda alias: alias != here)
-    step = next_step(plan, answers, unasked, plan.judge if _may_judge(chain, plan, now) else None)
+    untried = [candidate.model for candidate in ready(chain.candidates(now), now) if not candidate.tries]
+    untried.sort(key=lambda alias: alias != current_model)
+    step = next_step(plan, answers, untried, plan.judge if _may_judge(chain, plan, now) else None)
     return step if step is not None else best(chain, answers)
 
 
 def best(chain: ChainState, answers: Sequence[Answer], verdict: int | None = None) -> Best:
-    """The best of the answers in hand. `verdict` is the index that the judge named."""
+    """The best answer so far. `verdict` is the index that the judge named."""
     plan = ensemble_for(chain.job, chain.catalog) or Ensemble()
     index, why = pick(plan, answers, rated(chain.job, chain.catalog, answers), verdict)
     return Best(answers[index], why)
 
 
 def next_step(plan: Ensemble, answers: Sequence[Answer], ready: Sequence[str], judge: str | None) -> AskModel | None:
-    """Who is asked next, with at least one answer in hand; None: nobody, pick.
+    """The next call with at least one answer; None: none, pick.
 
-    `ready` are the models that were not asked yet and may be asked now, in the order of the chain; `judge` is the
-    model that judges if it may be asked now and was not asked before.
+    `ready` are the untried models that are due, in the order of the chain; `judge` is the judge if it may be called now
+    and was not called before.
     """
     if len(answers) < plan.answers and ready:
         return AskModel(ready[0], f"for answer {len(answers) + 1} of {plan.answers}")
@@ -111,45 +126,41 @@ def next_step(plan: Ensemble, answers: Sequence[Answer], ready: Sequence[str], j
 def pick(
     plan: Ensemble, answers: Sequence[Answer], qualities: Sequence[float], verdict: int | None = None
 ) -> tuple[int, str]:
-    """The index of the best answer, and why it is: a few words. `verdict` is the index that a judge named.
+    """The index of the best answer, and the reason in a few words. `verdict` is the index that a judge named.
 
-    quality: the first of those with the highest quality. agreement: the one most like the others, by quality among
-    equals. judge: the one that it named; without a verdict as by agreement.
+    quality: the first answer of the highest quality. agreement: the answer most like the others, by quality among
+    equals. judge: the answer that it named; without a verdict as by agreement.
     """
     if len(answers) == 1:
         return 0, f"{answers[0].model}: the only answer"
     if plan.pick is Pick.JUDGE and verdict is not None:
-        return verdict, f"{answers[verdict].model}: of {len(answers)} answers the one that {plan.judge} chose"
+        return verdict, f"{answers[verdict].model}: of {len(answers)} answers {plan.judge} chose this"
     if plan.pick is Pick.QUALITY:
         best = max(range(len(answers)), key=lambda index: qualities[index])
-        return best, f"{answers[best].model}: of {len(answers)} answers the one by the best model ({qualities[best]:g})"
+        return best, f"{answers[best].model}: of {len(answers)} answers this is by the best model ({qualities[best]:g})"
     alike = agreements([answer.text for answer in answers])
     best = max(range(len(answers)), key=lambda index: (alike[index], qualities[index]))
     no_verdict = "no verdict came; " if plan.pick is Pick.JUDGE else ""
-    words = f"of {len(answers)} answers the one most like the others ({alike[best]:.2f})"
+    words = f"of {len(answers)} answers this is most like the others ({alike[best]:.2f})"
     return best, f"{answers[best].model}: {no_verdict}{words}"
 
 
 def rated(job: CompletionJob, catalog: Catalog, answers: Sequence[Answer]) -> tuple[float, ...]:
-    """How good the models of the answers are at the job's task, 0 to 1; 0 for what the catalog does not say."""
+    """The quality of the answers' models for the job's task, 0 to 1; 0 for a model that the catalog does not have."""
     return tuple(_quality(catalog, answer.model, job.task) for answer in answers)
 
 
 def agreements(texts: Sequence[str]) -> tuple[float, ...]:
-    """How like the others each text is, 0 to 1: the mean of `likeness` with each. At least two texts."""
+    """How similar each text is to the others, 0 to 1: the mean Jaccard index of their words and word pairs.
+
+    Case is ignored; only the first `MAX_COMPARED_CHARS` characters count.
+    A text without words is similar to none. At least two texts.
+    """
     shingled = [_shingles(text) for text in texts]
     return tuple(
-        sum(_jaccard(one, other) for at, other in enumerate(shingled) if at != index) / (len(texts) - 1)
-        for index, one in enumerate(shingled)
+        sum(_jaccard(own, other) for at, other in enumerate(shingled) if at != index) / (len(texts) - 1)
+        for index, own in enumerate(shingled)
     )
-
-
-def likeness(one: str, other: str) -> float:
-    """Of the words and pairs of neighbouring words that either text has, the share that both have (Jaccard).
-
-    In any case, of the first `COMPARED` characters. A text without words is like none.
-    """
-    return _jaccard(_shingles(one), _shingles(other))
 
 
 def judge_body(question: str, answers: Sequence[Answer], dialect: Dialect) -> dict[str, Any]:
@@ -170,42 +181,42 @@ def judge_body(question: str, answers: Sequence[Answer], dialect: Dialect) -> di
 
 
 def parse_verdict(text: str, count: int) -> int | None:
-    """The index, from 0, of the answer that a judge named, from 1: the number it began with, or the only one it wrote.
+    """The index, from 0, of the answer that a judge named, from 1: its leading number, or the only number it wrote.
 
     None when it named none of the `count` answers, or more than one.
     """
-    said = without_reasoning(text)
-    leading = _LEADING.match(said)
-    numbers = {int(leading[1])} if leading else {int(found) for found in _NUMBER.findall(said)}
+    verdict = without_reasoning(text)
+    leading = _LEADING.match(verdict)
+    numbers = {int(leading[1])} if leading else {int(number) for number in _NUMBER.findall(verdict)}
     number = numbers.pop() if len(numbers) == 1 else 0
     return number - 1 if 1 <= number <= count else None
 
 
 def _may_judge(chain: ChainState, plan: Ensemble, now: float) -> bool:
-    """Whether the judge may be asked now. It is asked once."""
+    """Whether the judge may be called now. It is called once."""
     if plan.judge is None or any(is_judging(attempt) for attempt in chain.attempts):
         return False
     return chain.forbidden(plan.judge) is None and chain.blocked(plan.judge, now) is None
 
 
 def _quality(catalog: Catalog, alias: str, task: str | None) -> float:
-    """As `rank` takes it. A model that a changed configuration has dropped counts least."""
+    """As `rank` reads it. A model that a changed configuration has removed counts least."""
     member = model_index(catalog).get(alias)
     return 0.0 if member is None else member.spec.quality.get(task or "", member.quality)
 
 
 def _shingles(text: str) -> frozenset[str]:
-    words = _WORD.findall(text[:COMPARED].casefold())
-    return frozenset(words) | {f"{one} {other}" for one, other in pairwise(words)}
+    words = _WORD.findall(text[:MAX_COMPARED_CHARS].casefold())
+    return frozenset(words) | {f"{first} {second}" for first, second in pairwise(words)}
 
 
-def _jaccard(one: frozenset[str], other: frozenset[str]) -> float:
-    return len(one & other) / len(one | other) if one and other else 0.0
+def _jaccard(a: frozenset[str], b: frozenset[str]) -> float:
+    return len(a & b) / len(a | b) if a and b else 0.0
 
 
 def _shortened(text: str) -> str:
-    """The first part and the end of a text that is too long to be shown whole."""
-    if len(text) <= SHOWN:
+    """The beginning and the end of a text that is too long for the prompt."""
+    if len(text) <= MAX_SHOWN_CHARS:
         return text
-    half = SHOWN // 2
+    half = MAX_SHOWN_CHARS // 2
     return f"{text[:half]}\n[{len(text) - 2 * half} characters left out]\n{text[-half:]}"

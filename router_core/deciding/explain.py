@@ -1,92 +1,85 @@
-"""Why a step was taken, in a few words for people: what an attempt's record, a job's history and a hold tell."""
+"""Why openfall took a step, in a few words for people: for an attempt's record, a job's history, a hold."""
 
 from __future__ import annotations
 
 from openfall.router_core.deciding.candidates import Candidate, ChainState
-from openfall.router_core.jobs.outcome import (
-    DISPOSITIONS,
-    Attempt,
-)
-from openfall.router_core.routing.fleet_state import (
-    OBSTACLE_ERRORS,
-)
+from openfall.router_core.jobs.outcome import DISPOSITIONS, Attempt
+from openfall.router_core.routing.fleet_state import BLOCK_ERRORS
 from openfall.router_core.routing.rank import ordinal
-from openfall.router_core.vocabulary import (
-    Fallback,
-)
+from openfall.router_core.vocabulary import Fallback
 
 
-def explain_choice(chain: ChainState, prospect: Candidate, now: float) -> str:
-    """Why a model is asked now: "first in the chain", "repeated after timeout (2nd time)", "fallback (...) after ...".
+def explain_choice(chain: ChainState, candidate: Candidate, now: float) -> str:
+    """Why a model is called now: "first in the chain", "repeated after timeout (2nd time)", "fallback (...) after ...".
 
-    When a model before it in the chain was not asked, what stands in the way of the first of those that cannot be.
+    If a model before it in the chain cannot be called, the text names the first such model and its block.
     """
-    if prospect.asked:
-        before = chain.tried(prospect.model)[-1]
-        return f"repeated after {before.error} ({ordinal(prospect.asked + 1)} time)"
+    if candidate.tries:
+        previous = chain.attempts_of(candidate.model)[-1]
+        return f"repeated after {previous.error} ({ordinal(candidate.tries + 1)} time)"
     if (failed := chain.last_failure) is not None:
-        return _fallback(failed)[0]
-    place = chain.job.chain.index(prospect.model)
-    if place == 0:
+        return _explain_fallback(failed)[0]
+    position = chain.job.chain.index(candidate.model)
+    if position == 0:
         return "first in the chain"
-    obstacles = explain_blocked(chain, now)
-    told = next((f"; {alias}: {obstacles[alias]}" for alias in chain.job.chain[:place] if alias in obstacles), "")
-    return f"{ordinal(place + 1)} in the chain{told}"
+    blocks = explain_blocked(chain, now)
+    skipped = next((f"; {alias}: {blocks[alias]}" for alias in chain.job.chain[:position] if alias in blocks), "")
+    return f"{ordinal(position + 1)} in the chain{skipped}"
 
 
-def explain_handoff(chain: ChainState, here: str, now: float) -> tuple[str, Fallback | None]:
-    """Why a job is not asked of the model in whose queue it is, and the kind of fallback that this makes.
+def explain_handoff(chain: ChainState, current_model: str, now: float) -> tuple[str, Fallback | None]:
+    """Why a job leaves its current model, and the kind of fallback that this is.
 
-    The failure that just ended, else what keeps everybody from that model, else its failure before.
+    The reason is the failure that just ended, else what blocks the model for all jobs, else its failure before.
     """
-    failed, blocked = chain.last_failure, chain.blocked(here, now)
-    failed_here = failed if failed is not None and failed.model == here else None
-    if failed_here is not None and (blocked is None or failed_here.ended_at >= now):
-        return _fallback(failed_here)
-    if here not in chain.catalog.models:
-        return f"{here}: {chain.forbidden(here)}", Fallback.UNAVAILABLE
-    if (forbidden := chain.forbidden(here)) is not None:
-        return f"{here}: {forbidden}", Fallback.POLICY
+    failed, blocked = chain.last_failure, chain.blocked(current_model, now)
+    own_failure = failed if failed is not None and failed.model == current_model else None
+    if own_failure is not None and (blocked is None or own_failure.ended_at >= now):
+        return _explain_fallback(own_failure)
+    if current_model not in chain.catalog.models:
+        return f"{current_model}: {chain.forbidden(current_model)}", Fallback.UNAVAILABLE
+    if (forbidden := chain.forbidden(current_model)) is not None:
+        return f"{current_model}: {forbidden}", Fallback.POLICY
     if blocked is not None:
-        return f"{here}: {blocked.detail}", DISPOSITIONS[OBSTACLE_ERRORS[blocked.obstacle]].fallback
-    if here not in chain.job.chain:
-        return f"{here}: not in its chain", None
-    if (obstacle := explain_blocked(chain, now).get(here)) is not None:
-        return f"{here}: {obstacle}", None
-    return f"{here}: late, and another model is idle", Fallback.OVERLOAD
+        return f"{current_model}: {blocked.detail}", DISPOSITIONS[BLOCK_ERRORS[blocked.reason]].fallback
+    if current_model not in chain.job.chain:
+        return f"{current_model}: not in its chain", None
+    if (block := explain_blocked(chain, now).get(current_model)) is not None:
+        return f"{current_model}: {block}", None
+    return f"{current_model}: late, and another model is idle", Fallback.OVERLOAD
 
 
-def explain_retry(prospect: Candidate, failed: Attempt) -> str:
+def explain_retry(candidate: Candidate, failed: Attempt) -> str:
     """Why a job waits for the model that has just failed."""
-    return f"{prospect.model} is repeated after {failed.error} ({ordinal(prospect.asked + 1)} time)"
+    return f"{candidate.model} is repeated after {failed.error} ({ordinal(candidate.tries + 1)} time)"
 
 
 def explain_blocked(chain: ChainState, now: float) -> dict[str, str]:
-    """What stands in the way of each model of a chain that cannot be asked now."""
-    prospects = {one.model: one for one in chain.prospects(now)}
-    told = ((alias, _obstacle(chain, alias, prospects.get(alias), now)) for alias in chain.job.chain)
-    return {alias: words for alias, words in told if words is not None}
+    """For each model of the chain that cannot be called now: why."""
+    candidates = {candidate.model: candidate for candidate in chain.candidates(now)}
+    reasons = ((alias, _explain_block(chain, alias, candidates.get(alias), now)) for alias in chain.job.chain)
+    return {alias: reason for alias, reason in reasons if reason is not None}
 
 
-def _obstacle(chain: ChainState, alias: str, prospect: Candidate | None, now: float) -> str | None:
+def _explain_block(chain: ChainState, alias: str, candidate: Candidate | None, now: float) -> str | None:
     if (forbidden := chain.forbidden(alias)) is not None:
         return forbidden
-    if prospect is None:
-        return _exhausted(chain.tried(alias))
-    if prospect.due <= now:
+    if candidate is None:
+        return _explain_exhausted(chain.attempts_of(alias))
+    if candidate.due <= now:
         return None
-    if prospect.blocked is not None:
-        return prospect.blocked.detail
-    if not prospect.asked:
+    if candidate.blocked is not None:
+        return candidate.blocked.detail
+    if not candidate.tries:
         return "kept for jobs that are late"
-    return f"{chain.tried(alias)[-1].error}, to be asked again in {prospect.due - now:.0f} s at the earliest"
+    return f"{chain.attempts_of(alias)[-1].error}, its next call is in {candidate.due - now:.0f} s at the earliest"
 
 
-def _exhausted(tried: list[Attempt]) -> str:
-    often = f", asked {len(tried)} times" if len(tried) > 1 else ""
-    return f"{tried[-1].error or 'answered'}{often}"
+def _explain_exhausted(attempts: list[Attempt]) -> str:
+    tries = f", after {len(attempts)} tries" if len(attempts) > 1 else ""
+    return f"{attempts[-1].error or 'answered'}{tries}"
 
 
-def _fallback(failed: Attempt) -> tuple[str, Fallback | None]:
+def _explain_fallback(failed: Attempt) -> tuple[str, Fallback | None]:
     kind = failed.disposition.fallback if failed.disposition else None
     return f"fallback ({kind}) after {failed.model}: {failed.error}", kind

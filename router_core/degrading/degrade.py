@@ -24,7 +24,7 @@ from openfall.router_core.jobs.outcome import (
 )
 from openfall.router_core.jobs.synthetic_reply import synthetic_reply
 from openfall.router_core.routing.fleet_state import (
-    OBSTACLE_ERRORS,
+    BLOCK_ERRORS,
     FleetState,
 )
 from openfall.router_core.routing.requirements import incompatibility, requirements_for
@@ -50,7 +50,7 @@ _WHY: Mapping[HoldReason, str] = {
     HoldReason.LOCAL_ONLY: "rules on staying local keep its models from being asked",
     HoldReason.PAUSED: "the queues of its chain are paused",
     HoldReason.BUDGET: "what may be spent on it is spent",
-    HoldReason.OWN_FAULT: "no model of its chain gives an answer that it takes",
+    HoldReason.OWN_FAULT: "no model of its chain gives an answer that passes",
 }
 _CAUSES: Mapping[HoldReason, ErrorClass] = {
     HoldReason.LOCAL_ONLY: ErrorClass.LOCAL_ONLY,
@@ -119,10 +119,10 @@ class Degraded:
     reason: HoldReason = HoldReason.OUTAGE
 
 
-Landing = StandIn | Hold | Degraded
+DegradeAction = StandIn | Hold | Degraded
 
 
-def degrade(job: CompletionJob, catalog: Catalog, fallen: FallContext, fleet: FleetState, now: float) -> Landing:
+def degrade(job: CompletionJob, catalog: Catalog, fallen: FallContext, fleet: FleetState, now: float) -> DegradeAction:
     """What becomes of a job that fell: the first remedy that can be had, of the list of its role (or of its task, if it
     has no role), else of its urgency.
 
@@ -232,7 +232,7 @@ def _failure(course: _Course) -> Failure:
     chain, fallen = course.chain, course.fallen
     errors = (attempt.error for attempt in reversed(chain.attempts) if attempt.error is not None)
     blocks = (chain.blocked(alias, course.now) for alias in chain.job.chain)
-    causes = (OBSTACLE_ERRORS[block.obstacle] for block in blocks if block is not None)
+    causes = (BLOCK_ERRORS[block.reason] for block in blocks if block is not None)
     found = _CAUSES.get(fallen.reason) or next(errors, None) or next(causes, ErrorClass.OTHER)
     return Failure(error_class=found, detail=fallen.detail)
 

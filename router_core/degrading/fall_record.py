@@ -6,15 +6,15 @@ from collections.abc import Iterator
 from typing import Any
 
 from openfall.router_core.degrading.degrade import (
+    DegradeAction,
     Degraded,
     FallContext,
     Hold,
-    Landing,
     StandIn,
 )
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.routing.fleet_state import (
-    OBSTACLE_ERRORS,
+    BLOCK_ERRORS,
     FleetState,
 )
 from openfall.router_core.vocabulary import (
@@ -24,7 +24,7 @@ from openfall.router_core.vocabulary import (
 
 
 def fall_record(
-    job: CompletionJob, fallen: FallContext, landing: Landing, fleet: FleetState, now: float
+    job: CompletionJob, fallen: FallContext, landing: DegradeAction, fleet: FleetState, now: float
 ) -> dict[str, Any]:
     """A fall as plain JSON values. Moments in epoch seconds, `took_s` in seconds, `cost_usd` None when nobody knows.
 
@@ -66,11 +66,11 @@ def unread_record(job_id: str, hold: Hold, at: float) -> dict[str, Any]:
     }
 
 
-def _by(landing: Landing) -> Remedy | None:
+def _by(landing: DegradeAction) -> Remedy | None:
     return Remedy.DEFAULT_FALLBACK if isinstance(landing, StandIn) else landing.by
 
 
-def _why(fallen: FallContext, landing: Landing) -> tuple[HoldReason, str]:
+def _why(fallen: FallContext, landing: DegradeAction) -> tuple[HoldReason, str]:
     """The reason and what is told of it, as the landing has it: it may know better than the step that let it fall."""
     if isinstance(landing, Hold):
         return landing.reason, landing.detail
@@ -92,6 +92,6 @@ def _met(job: CompletionJob, fallen: FallContext, fleet: FleetState, now: float)
         blocked = fleet.model(alias).blocked
         if blocked is not None and blocked.until > now:
             yield f"m:{alias}"
-            yield f"c:{OBSTACLE_ERRORS[blocked.obstacle]}"
+            yield f"c:{BLOCK_ERRORS[blocked.reason]}"
         elif alias in tried:
             yield f"m:{alias}"

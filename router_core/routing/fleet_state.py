@@ -1,4 +1,4 @@
-"""What is so at one moment: of each model whether it may be called, how busy, loaded and quick it is. Plain data."""
+"""The fleet at one moment: for each model whether it takes calls, its load, its latency. Plain data."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from openfall.router_core.vocabulary import (
 FOREVER = float("inf")
 
 
-OBSTACLE_ERRORS: Mapping[BlockReason, ErrorClass] = {
+BLOCK_ERRORS: Mapping[BlockReason, ErrorClass] = {
     BlockReason.BREAKER: ErrorClass.CONNECTION,
     BlockReason.COOLDOWN: ErrorClass.RATE_LIMITED,
     BlockReason.CREDENTIAL: ErrorClass.AUTH,
@@ -22,15 +22,15 @@ OBSTACLE_ERRORS: Mapping[BlockReason, ErrorClass] = {
     BlockReason.LOCAL_ONLY: ErrorClass.LOCAL_ONLY,
     BlockReason.UNHEALTHY: ErrorClass.CONNECTION,
 }
-"""The cause that an obstacle is told as."""
+"""The error class that stands for each reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Blocked:
-    """A model that may not be called now. `until` is a moment (epoch seconds, server clock), or `FOREVER`: nobody
-    knows. `detail` is for people: "its breaker is open (5 failures in a row) for 24 s more"."""
+    """A block on all calls to a model. `until` is a moment (epoch seconds, server clock), or `FOREVER`: unknown.
+    `detail` is for people: "its breaker is open (5 failures in a row) for 24 s more"."""
 
-    obstacle: BlockReason
+    reason: BlockReason
     until: float
     detail: str
 
@@ -39,11 +39,10 @@ class Blocked:
 class ModelState:
     """One model, over all its backends.
 
-    `blocked` None: at least one backend takes calls. `free` are its slots that nobody uses; `waiting` the jobs that go
-    before one of the urgency in question; `oldest` how long the first of them has waited, in seconds. `loaded` None:
-    not known, or it need not be loaded. `latency` is the mean time of its calls of late, in seconds; None: there were
-    none.
-    `may_retry` False: its pool has used up its budget of repeated calls.
+    `blocked` None: at least one backend takes calls. `free` counts its free slots. `waiting` counts the jobs that go
+    before a job of the urgency in question. `oldest` is the wait of the first of them, in seconds. `loaded` None:
+    unknown, or it need not be loaded. `latency` is the mean time of its recent calls, in seconds; None: there were
+    none. `may_retry` False: its pool has used up its retry budget.
     """
 
     blocked: Blocked | None = None
@@ -56,12 +55,12 @@ class ModelState:
 
 
 UNKNOWN = ModelState()
-"""What is assumed of a model of which nothing was heard: that it works."""
+"""The state of a model without data: openfall assumes that it works."""
 
 
 @dataclass(frozen=True, slots=True)
 class FleetState:
-    """Everything at one moment. `local_only`: the switch that keeps every job in local pools is on."""
+    """All models at one moment. `local_only`: the switch that keeps every job in local pools is on."""
 
     models: Mapping[str, ModelState] = field(default_factory=dict)
     local_only: bool = False
@@ -69,13 +68,13 @@ class FleetState:
     def model(self, alias: str) -> ModelState:
         return self.models.get(alias, UNKNOWN)
 
-    def taking(self, alias: str) -> FleetState:
-        """The same fleet, but that model takes calls: a claim has just allowed one, and knows better than a survey."""
+    def unblocked(self, alias: str) -> FleetState:
+        """The same fleet, but this model takes calls: a claim has just allowed one, and is newer than the snapshot."""
         if self.model(alias).blocked is None:
             return self
         return FleetState({**self.models, alias: replace(self.model(alias), blocked=None)}, self.local_only)
 
-    def with_one_more(self, alias: str) -> FleetState:
-        """The same fleet after one more job was sent to wait for that model."""
+    def with_one_more_waiting(self, alias: str) -> FleetState:
+        """The same fleet after one more job was queued for this model."""
         state = self.model(alias)
         return FleetState({**self.models, alias: replace(state, waiting=state.waiting + 1)}, self.local_only)

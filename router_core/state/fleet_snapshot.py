@@ -122,7 +122,7 @@ def earliest_block(seats: Sequence[BackendState]) -> Blocked | None:
 
 def _is_stranded(state: ModelState) -> bool:
     """A pool whose only worker restarts is given the time that its jobs have: they are late soon enough."""
-    return state.blocked is not None and state.blocked.obstacle is not BlockReason.NO_WORKER
+    return state.blocked is not None and state.blocked.reason is not BlockReason.NO_WORKER
 
 
 def _said(told: Sequence[bytes]) -> dict[str, Any]:

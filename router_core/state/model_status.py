@@ -173,7 +173,7 @@ class _Signs:
         )
 
     def _stage(self, alias: str, seat: BackendState, started: int) -> LoadState:
-        if seat.blocked is not None and seat.blocked.obstacle is not BlockReason.COOLDOWN:
+        if seat.blocked is not None and seat.blocked.reason is not BlockReason.COOLDOWN:
             return LoadState.ERROR
         if started:
             return LoadState.IN_USE

@@ -70,8 +70,8 @@ def tried(model, error=ErrorClass.TIMEOUT, ended_at=NOW, **more):
     return Attempt(model=model, backend="box", started_at=ended_at, ended_at=ended_at, error=error, **more)
 
 
-def blocked(until=FOREVER, obstacle=BlockReason.BREAKER, detail="its breaker is open"):
-    return ModelState(blocked=Blocked(obstacle, until, detail))
+def blocked(until=FOREVER, reason=BlockReason.BREAKER, detail="its breaker is open"):
+    return ModelState(blocked=Blocked(reason, until, detail))
 
 
 def conditions(here="small", *, local_only=False, answers=(), **models):

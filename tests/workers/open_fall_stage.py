@@ -79,7 +79,7 @@ class Stage:
         accepted = await JobStore(self.link).accept(job, terms)
         seen = WaitingJob(id=job_id, deliveries=0, cause="stranded", attempts=b"", deadline=accepted.deadline,
                      accepted_at=0.0, queue=QUEUE, head=b"", answers=())  # fmt: skip
-        assert await move(self.link, seen, Fall(HoldReason.OUTAGE, "no model of its chain can be asked"))
+        assert await move(self.link, seen, Fall(HoldReason.OUTAGE, "no model of its chain can be called"))
 
     async def breaker(self, state: BreakerState) -> None:
         """Whether the only model takes calls."""

@@ -10,10 +10,10 @@ from pydantic_core import to_json
 
 from openfall.router_core.catalog.entries import Catalog
 from openfall.router_core.degrading.degrade import (
+    DegradeAction,
     Degraded,
     FallContext,
     Hold,
-    Landing,
     StandIn,
     allowed_remedies,
     degrade,
@@ -89,7 +89,7 @@ class DegradeExecutor:
         return DeliveryOutcome(next_step=None)
 
     def _ending(
-        self, job: CompletionJob, fallen: FallContext, landing: Landing, record: bytes, now: float
+        self, job: CompletionJob, fallen: FallContext, landing: DegradeAction, record: bytes, now: float
     ) -> DeliveryOutcome:
         match landing:
             case StandIn(model=model):

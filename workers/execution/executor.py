@@ -120,8 +120,8 @@ class JobExecutor:
 
     def _as_claimed(self, conditions: Conditions) -> Conditions:
         """What the claim has found since the last survey: here takes calls, and may be left for if it is not local."""
-        fleet = conditions.fleet.taking(conditions.here)
-        if fleet.local_only and not self.catalog.is_local(conditions.here):
+        fleet = conditions.fleet.unblocked(conditions.current_model)
+        if fleet.local_only and not self.catalog.is_local(conditions.current_model):
             fleet = replace(fleet, local_only=False)  # else what waited for the end of the switch would be held by it
         return conditions if fleet is conditions.fleet else replace(conditions, fleet=fleet)
 

@@ -34,4 +34,4 @@ def _is_away(found: Incident, seen: FleetSnapshot) -> bool:
     urgencies = [urgency for urgency in Urgency if urgency in found.urgencies] or list(Urgency)
     models = [model for model in found.models if model in seen.backends]
     blocks = (seen.fleet_state(urgency).model(model).blocked for urgency in urgencies for model in models)
-    return any(block is not None and block.obstacle not in WANTED for block in blocks)
+    return any(block is not None and block.reason not in WANTED for block in blocks)

@@ -86,7 +86,7 @@ class Sweeper:
         elif step is not None:
             await self._move(found, job, step)
             if isinstance(step, Handoff):
-                fleets.update({urgency: fleet.with_one_more(step.model) for urgency, fleet in fleets.items()})
+                fleets.update({urgency: fleet.with_one_more_waiting(step.model) for urgency, fleet in fleets.items()})
 
     def _here(self, found: WaitingJob, job: CompletionJob) -> str:
         """The model in whose queue it waits; the queue itself when it is that of no model any more: one may have gone
@@ -116,8 +116,8 @@ class Sweeper:
 
 
 def _is_paused(conditions: Conditions) -> bool:
-    blocked = conditions.fleet.model(conditions.here).blocked
-    return blocked is not None and blocked.obstacle is BlockReason.PAUSED
+    blocked = conditions.fleet.model(conditions.current_model).blocked
+    return blocked is not None and blocked.reason is BlockReason.PAUSED
 
 
 def _cancelled(found: WaitingJob) -> Result:

@@ -84,7 +84,7 @@ async def state(f, model="smol", urgency=BACKGROUND):
 async def blocked(f, model="smol", urgency=BACKGROUND):
     """(obstacle, seconds from now, words)."""
     found = (await state(f, model, urgency)).blocked
-    return found and (found.obstacle, found.until - f.clock.now, found.detail)
+    return found and (found.reason, found.until - f.clock.now, found.detail)
 
 
 def test_a_model_that_somebody_serves_is_not_blocked_and_has_all_its_slots(fleet):
@@ -139,7 +139,7 @@ def test_local_only_keeps_everything_from_pools_that_are_not_local(fleet, by):
             catalog = CATALOG.model_copy(update={"local_only": True})
         found = (await fetch_fleet_snapshot(f.link, catalog)).fleet_state(BATCH)
         assert found.local_only
-        assert found.model("far").blocked.obstacle is BlockReason.LOCAL_ONLY
+        assert found.model("far").blocked.reason is BlockReason.LOCAL_ONLY
         assert found.model("smol").blocked is None
 
     fleet(story)

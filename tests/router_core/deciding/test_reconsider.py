@@ -102,7 +102,7 @@ def case(name, step, *, of=None, tried=(), when=None, at=EARLY):
             "a late job that nothing can serve falls",
             Fall(
                 HoldReason.OUTAGE,
-                "no model of its chain can be asked (small: its breaker is open; large: its breaker is open)",
+                "no model of its chain can be called (small: its breaker is open; large: its breaker is open)",
             ),
             when=conditions(small=blocked(), large=blocked()),
             at=LATE,
@@ -127,7 +127,7 @@ def case(name, step, *, of=None, tried=(), when=None, at=EARLY):
         ),
         case(
             "an interactive job that nothing can serve falls at once",
-            Fall(HoldReason.OUTAGE, "no model of its chain can be asked (small: its breaker is open)"),
+            Fall(HoldReason.OUTAGE, "no model of its chain can be called (small: its breaker is open)"),
             of=job(("small",), urgency=INTERACTIVE),
             when=conditions(small=blocked()),
         ),
@@ -139,14 +139,14 @@ def case(name, step, *, of=None, tried=(), when=None, at=EARLY):
         ),
         case(
             "a job that is late falls when its only model is blocked for longer than it may take to start",
-            Fall(HoldReason.OUTAGE, "no model of its chain can be asked (small: its breaker is open)"),
+            Fall(HoldReason.OUTAGE, "no model of its chain can be called (small: its breaker is open)"),
             of=job(("small",)),
             when=conditions(small=blocked(LATE + 31)),
             at=LATE,
         ),
         case(
             "an interactive job falls before it is late when its only model is blocked for longer than it may wait",
-            Fall(HoldReason.OUTAGE, "no model of its chain can be asked (small: its breaker is open)"),
+            Fall(HoldReason.OUTAGE, "no model of its chain can be called (small: its breaker is open)"),
             of=job(("small",), urgency=INTERACTIVE),
             when=conditions(small=blocked(EARLY + 31)),
         ),
@@ -164,7 +164,7 @@ def case(name, step, *, of=None, tried=(), when=None, at=EARLY):
         ),
         case(
             "a job none of whose models is left falls at once",
-            Fall(HoldReason.OUTAGE, "no model of its chain can be asked (gone: not in the catalog any more)"),
+            Fall(HoldReason.OUTAGE, "no model of its chain can be called (gone: not in the catalog any more)"),
             of=job(("gone",)),
             when=conditions("gone"),
         ),
@@ -172,7 +172,7 @@ def case(name, step, *, of=None, tried=(), when=None, at=EARLY):
             "a job in the cloud's queue falls at once when the local-only switch is turned on",
             Fall(
                 HoldReason.LOCAL_ONLY,
-                "no model of its chain can be asked (opus: not local, and the fleet's local-only switch is on)",
+                "no model of its chain can be called (opus: not local, and the fleet's local-only switch is on)",
             ),
             of=job(("opus",)),
             when=conditions("opus", local_only=True),

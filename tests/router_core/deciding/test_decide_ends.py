@@ -29,7 +29,7 @@ from tests.router_core.decisions import (
 INTERACTIVE = Urgency.INTERACTIVE
 
 
-BOTH_OPEN = "no model of its chain can be asked (small: its breaker is open; large: its breaker is open)"
+BOTH_OPEN = "no model of its chain can be called (small: its breaker is open; large: its breaker is open)"
 
 
 def expired(detail):
@@ -52,7 +52,7 @@ def expired(detail):
         ),
         case(
             "but an interactive job does not wait for that either",
-            Fall(HoldReason.OUTAGE, "no model of its chain can be asked (small: cooling down)"),
+            Fall(HoldReason.OUTAGE, "no model of its chain can be called (small: cooling down)"),
             of=job(("small",), urgency=Urgency.INTERACTIVE),
             when=conditions(small=blocked(NOW + 72, BlockReason.COOLDOWN, "cooling down")),
             at=NOW + 70,
@@ -61,7 +61,7 @@ def expired(detail):
             "an interactive job does not wait for a back-off that is longer than it may take to start",
             Fall(
                 HoldReason.OUTAGE,
-                "no model of its chain can be asked (small: rate_limited, to be asked again in 45 s at the earliest)",
+                "no model of its chain can be called (small: rate_limited, its next call is in 45 s at the earliest)",
             ),
             of=job(("small",), urgency=INTERACTIVE),
             tried=[tried("small", E.RATE_LIMITED, retry_after=40)],
@@ -79,12 +79,12 @@ def expired(detail):
         ),
         case(
             "a job that met an outage beside its own fault falls",
-            Fall(HoldReason.OUTAGE, "no model of its chain can be asked (small: context_overflow; large: auth)"),
+            Fall(HoldReason.OUTAGE, "no model of its chain can be called (small: context_overflow; large: auth)"),
             tried=[tried("small", E.CONTEXT_OVERFLOW), tried("large", E.AUTH)],
         ),
         case(
             "a job with its own fault falls while another model may come back",
-            Fall(HoldReason.OUTAGE, "no model of its chain can be asked (small: context_overflow; large: no worker)"),
+            Fall(HoldReason.OUTAGE, "no model of its chain can be called (small: context_overflow; large: no worker)"),
             tried=[tried("small", E.CONTEXT_OVERFLOW)],
             when=conditions(large=blocked(detail="no worker")),
         ),
@@ -92,7 +92,7 @@ def expired(detail):
             "a job falls when every model has had its repetitions",
             Fall(
                 HoldReason.OUTAGE,
-                "no model of its chain can be asked (small: timeout, asked 4 times; large: timeout, asked 4 times)",
+                "no model of its chain can be called (small: timeout, after 4 tries; large: timeout, after 4 tries)",
             ),
             tried=[*[tried("small")] * 4, *[tried("large")] * 4],
         ),
@@ -100,21 +100,21 @@ def expired(detail):
             "a job falls when nothing comes back before its deadline",
             Fall(
                 HoldReason.OUTAGE,
-                "no model of its chain can be asked "
-                "(small: rate_limited, to be asked again in 562 s at the earliest; large: no_vram)",
+                "no model of its chain can be called "
+                "(small: rate_limited, its next call is in 562 s at the earliest; large: no_vram)",
             ),
             tried=[tried("small", E.RATE_LIMITED, retry_after=500), tried("large", E.NO_VRAM)],
             when=conditions("large"),
         ),
         case(
             "a job none of whose models is left falls",
-            Fall(HoldReason.OUTAGE, "no model of its chain can be asked (gone: not in the catalog any more)"),
+            Fall(HoldReason.OUTAGE, "no model of its chain can be called (gone: not in the catalog any more)"),
             of=job(("gone",)),
             when=conditions("gone"),
         ),
         case(
             "a job in whose way are only paused queues falls for that",
-            Fall(HoldReason.PAUSED, "no model of its chain can be asked (small: paused; large: paused)"),
+            Fall(HoldReason.PAUSED, "no model of its chain can be called (small: paused; large: paused)"),
             when=conditions(
                 small=blocked(FOREVER, BlockReason.PAUSED, "paused"),
                 large=blocked(FOREVER, BlockReason.PAUSED, "paused"),
@@ -122,21 +122,21 @@ def expired(detail):
         ),
         case(
             "but for an outage when something else is in the way of one of them",
-            Fall(HoldReason.OUTAGE, "no model of its chain can be asked (small: paused; large: its breaker is open)"),
+            Fall(HoldReason.OUTAGE, "no model of its chain can be called (small: paused; large: its breaker is open)"),
             when=conditions(small=blocked(FOREVER, BlockReason.PAUSED, "paused"), large=blocked()),
         ),
         case(
             "a job whose budget is spent everywhere falls for that",
-            Fall(HoldReason.BUDGET, "no model of its chain can be asked (small: budget, asked 2 times)"),
+            Fall(HoldReason.BUDGET, "no model of its chain can be called (small: budget, after 2 tries)"),
             of=job(("small",)),
             tried=[tried("small", E.BUDGET)] * 2,
         ),
         case(
-            "a job none of whose models gives an answer that it takes is at fault itself",
+            "a job none of whose models gives an answer that passes is at fault itself",
             Fall(
                 HoldReason.OWN_FAULT,
-                "no model of its chain gives an answer that it takes "
-                "(small: invalid_output, asked 2 times; large: context_overflow)",
+                "no model of its chain gives an answer that passes "
+                "(small: invalid_output, after 2 tries; large: context_overflow)",
             ),
             tried=[*[tried("small", E.INVALID_OUTPUT)] * 2, tried("large", E.CONTEXT_OVERFLOW)],
         ),
@@ -144,7 +144,8 @@ def expired(detail):
             "a job is not at fault while a model may come back",
             Fall(
                 HoldReason.OUTAGE,
-                "no model of its chain can be asked (small: invalid_output, asked 2 times; large: its breaker is open)",
+                "no model of its chain can be called "
+                "(small: invalid_output, after 2 tries; large: its breaker is open)",
             ),
             tried=[tried("small", E.INVALID_OUTPUT)] * 2,
             when=conditions(large=blocked()),
@@ -153,7 +154,7 @@ def expired(detail):
             "a job is not at fault when one of its models was away",
             Fall(
                 HoldReason.OUTAGE,
-                "no model of its chain can be asked (small: invalid_output, asked 2 times; large: auth)",
+                "no model of its chain can be called (small: invalid_output, after 2 tries; large: auth)",
             ),
             tried=[*[tried("small", E.INVALID_OUTPUT)] * 2, tried("large", E.AUTH)],
         ),
@@ -170,7 +171,7 @@ def expired(detail):
         ),
         case(
             "an answered job is never decided again; if it were, nothing would be called",
-            Fall(HoldReason.OUTAGE, "no model of its chain can be asked (small: answered)"),
+            Fall(HoldReason.OUTAGE, "no model of its chain can be called (small: answered)"),
             of=job(("small",)),
             tried=[tried("small", None)],
         ),

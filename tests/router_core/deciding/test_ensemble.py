@@ -17,13 +17,12 @@ from openfall.router_core.deciding.decide import (
     decide,
 )
 from openfall.router_core.deciding.ensemble import (
-    COMPARED,
-    SHOWN,
+    MAX_COMPARED_CHARS,
+    MAX_SHOWN_CHARS,
     VERDICT_TOKENS,
     AskModel,
     agreements,
     judge_body,
-    likeness,
     next_step,
     parse_verdict,
     pick,
@@ -83,26 +82,26 @@ def test_who_is_asked_next(plan, answers, ready, judge, step):
     [
         pytest.param(TWO, (A,), (0,), None, (0, "small: the only answer"), id="the only one"),
         pytest.param(
-            TWO, (A, B), (0.3, 0.5), None, (1, "large: of 2 answers the one by the best model (0.5)"), id="by quality"
+            TWO, (A, B), (0.3, 0.5), None, (1, "large: of 2 answers this is by the best model (0.5)"), id="by quality"
         ),
         pytest.param(
-            TWO, (A, B), (0.5, 0.5), None, (0, "small: of 2 answers the one by the best model (0.5)"),
+            TWO, (A, B), (0.5, 0.5), None, (0, "small: of 2 answers this is by the best model (0.5)"),
             id="the first of equal quality",
         ),
         pytest.param(
-            THREE, (B, A, C), (0.9, 0, 0), None, (1, "small: of 3 answers the one most like the others (0.55)"),
+            THREE, (B, A, C), (0.9, 0, 0), None, (1, "small: of 3 answers this is most like the others (0.55)"),
             id="by agreement",
         ),
         pytest.param(
-            THREE, (A, B), (0.1, 0.2), None, (1, "large: of 2 answers the one most like the others (0.09)"),
+            THREE, (A, B), (0.1, 0.2), None, (1, "large: of 2 answers this is most like the others (0.09)"),
             id="among equally alike ones the better model's",
         ),
         pytest.param(
-            JUDGED, (A, B), (0.9, 0), 1, (1, "large: of 2 answers the one that opus chose"), id="by the judge"
+            JUDGED, (A, B), (0.9, 0), 1, (1, "large: of 2 answers opus chose this"), id="by the judge"
         ),
         pytest.param(
             JUDGED, (B, A, C), (0, 0, 0), None,
-            (1, "small: no verdict came; of 3 answers the one most like the others (0.55)"),
+            (1, "small: no verdict came; of 3 answers this is most like the others (0.55)"),
             id="by agreement when no verdict came",
         ),
     ],
@@ -126,20 +125,22 @@ def test_quality_is_that_of_the_model_at_the_task():
         pytest.param("the sky", "sky the", 2 / 4, id="the order of the words counts"),
         pytest.param("空は青い", "空は赤い", 4 / 10, id="scripts without spaces are compared by character"),
         pytest.param(
-            "x " * (COMPARED // 2) + "one", "x " * (COMPARED // 2) + "two", 1.0, id="what is too long is not read"
+            "x " * (MAX_COMPARED_CHARS // 2) + "one",
+            "x " * (MAX_COMPARED_CHARS // 2) + "two",
+            1.0,
+            id="what is too long is not read",
         ),
     ],
 )
-def test_likeness(one, other, share):
-    assert likeness(one, other) == pytest.approx(share)
+def test_two_texts_agree_by_the_share_of_words_and_pairs_that_both_have(one, other, share):
+    assert agreements([one, other]) == pytest.approx((share, share))
 
 
 @settings(max_examples=100)
 @given(st.text(max_size=60), st.text(max_size=60))
-def test_likeness_is_mutual_and_a_share(one, other):
-    assert likeness(one, other) == likeness(other, one)
-    assert 0 <= likeness(one, other) <= 1
-    assert agreements([one, other]) == (likeness(one, other),) * 2
+def test_agreement_is_mutual_and_a_share(one, other):
+    assert agreements([one, other]) == agreements([other, one])
+    assert 0 <= agreements([one, other])[0] <= 1
 
 
 @pytest.mark.parametrize(
@@ -177,14 +178,17 @@ def test_a_verdict_is_one_number_of_those_shown(said, index):
     ],
 )
 def test_a_judge_is_shown_the_question_and_the_numbered_answers(dialect, limit):
-    long = answer("large", "<think>hm</think>" + "a" * SHOWN + "z" * SHOWN)
+    long = answer("large", "<think>hm</think>" + "a" * MAX_SHOWN_CHARS + "z" * MAX_SHOWN_CHARS)
     body = judge_body("What is blue?", (A, long), dialect)
     (message,) = body.pop("messages")
     assert body == limit
     assert message["role"] == "user"
     assert "<question>\nWhat is blue?\n</question>" in message["content"]
     assert '<answer number="1">\nthe sky is blue\n</answer>' in message["content"]
-    assert f'<answer number="2">\n{"a" * (SHOWN // 2)}\n[{SHOWN} characters left out]\n' in message["content"]
+    assert (
+        f'<answer number="2">\n{"a" * (MAX_SHOWN_CHARS // 2)}\n[{MAX_SHOWN_CHARS} characters left out]\n'
+        in message["content"]
+    )
     assert message["content"].endswith("alone, 1 to 2.")
 
 
@@ -246,7 +250,7 @@ def test_a_bad_request_to_one_model_does_not_cost_the_answer_of_another():
 
 def test_answers_of_a_role_that_is_no_ensemble_any_more_are_not_lost():
     step = decide(job(LOCAL, role="gone"), CATALOG, answered(*LOCAL), conditions("large", answers=(A, B)), NOW)
-    assert step == Done(B.completion, answer=B, why="large: of 2 answers the one by the best model (0.5)")
+    assert step == Done(B.completion, answer=B, why="large: of 2 answers this is by the best model (0.5)")
 
 
 JUDGING = "judging 2 answers"
@@ -262,7 +266,7 @@ def test_a_judge_is_one_more_delivery_and_its_word_counts():
     attempts = (*answered(*LOCAL), *answered("opus", why=JUDGING))
     assert is_judging(attempts[-1])
     done = conclude(TO_JUDGE, WITH_JUDGE, attempts, completion("2"), in_hand)
-    assert done == Done(B.completion, answer=B, why="large: of 2 answers the one that opus chose")
+    assert done == Done(B.completion, answer=B, why="large: of 2 answers opus chose this")
 
 
 def test_a_judge_that_has_just_answered_itself_is_handed_the_job_once_more():
@@ -272,7 +276,7 @@ def test_a_judge_that_has_just_answered_itself_is_handed_the_job_once_more():
 
 
 BY_AGREEMENT = Done(
-    B.completion, answer=B, why="large: no verdict came; of 2 answers the one most like the others (0.09)"
+    B.completion, answer=B, why="large: no verdict came; of 2 answers this is most like the others (0.09)"
 )
 
 

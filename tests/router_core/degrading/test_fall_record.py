@@ -40,7 +40,7 @@ CALLS = (
     tried("haiku", E.AUTH, NOW + 6, cost_usd=0.5),
 )
 FALLEN = FallContext(reason=HoldReason.OUTAGE, detail="all are away", at=NOW + 6.5, attempts=CALLS)
-FLEET = FleetState({"large": blocked(obstacle=BlockReason.COOLDOWN), "opus": blocked(NOW)})
+FLEET = FleetState({"large": blocked(reason=BlockReason.COOLDOWN), "opus": blocked(NOW)})
 HELD = Hold(reason=HoldReason.OWN_FAULT, detail="fell 3 times", by=Remedy.CANNED_REPLY, reply=completion(SECRET))
 
 

@@ -2,8 +2,8 @@
 
 from openfall.router_core.deciding.breaker import breaker_target, credential_target
 from openfall.router_core.routing.fleet_state import (
+    BLOCK_ERRORS,
     FOREVER,
-    OBSTACLE_ERRORS,
     UNKNOWN,
     Blocked,
     FleetState,
@@ -23,19 +23,19 @@ def test_a_model_of_which_nothing_was_heard_is_taken_to_work():
 
 def test_a_claim_knows_better_than_a_survey_that_a_model_takes_calls():
     fleet = FleetState({"coder": OPEN, "haiku": OPEN}, local_only=True)
-    taking = fleet.taking("coder")
+    taking = fleet.unblocked("coder")
     assert (taking.model("coder").blocked, taking.model("coder").waiting) == (None, 2)
     assert taking.model("haiku") == OPEN
     assert taking.local_only
-    assert taking.taking("coder") is taking
+    assert taking.unblocked("coder") is taking
 
 
 def test_one_more_job_waits_for_the_model_that_it_was_sent_to():
-    assert FleetState({"coder": OPEN}).with_one_more("coder").model("coder").waiting == 3
+    assert FleetState({"coder": OPEN}).with_one_more_waiting("coder").model("coder").waiting == 3
 
 
 def test_every_obstacle_is_told_as_a_cause():
-    assert set(OBSTACLE_ERRORS) == set(BlockReason)
+    assert set(BLOCK_ERRORS) == set(BlockReason)
 
 
 def test_a_breaker_is_named_by_what_it_guards():

@@ -46,7 +46,7 @@ OUTAGE, SWITCH, BUDGET, OWN, POISONED = (
     HoldReason.OUTAGE, HoldReason.LOCAL_ONLY, HoldReason.BUDGET, HoldReason.OWN_FAULT, HoldReason.POISONED
 )  # fmt: skip
 AWAY = {"small": blocked(), "large": blocked()}
-WHY = "no model of its chain can be asked (small: its breaker is open; large: its breaker is open)"
+WHY = "no model of its chain can be called (small: its breaker is open; large: its breaker is open)"
 REMEMBERED = completion("as I said", body={"model": "small"})
 
 
@@ -130,7 +130,7 @@ class TestFailures:
                 E.TIMEOUT, id="the last call that failed",
             ),
             pytest.param(
-                fell(), {"small": blocked(NOW), "large": blocked(obstacle=BlockReason.NO_WORKER)}, E.NO_WORKER,
+                fell(), {"small": blocked(NOW), "large": blocked(reason=BlockReason.NO_WORKER)}, E.NO_WORKER,
                 id="the first obstacle, when nothing was called",
             ),
             pytest.param(fell(), {"opus": blocked()}, E.OTHER, id="what is over already"),
@@ -207,12 +207,12 @@ class TestStandIns:
 class TestTheFallOfAStandIn:
     """It is the job's own chain that says why it fell, and not the model that was asked in its stead."""
 
-    NOR = "nor does its stand-in answer (opus: timeout)"
+    NOR = "nor does its default fallback answer (opus: timeout)"
 
     def test_the_reason_is_that_of_its_own_chain(self):
         fallen = fell(attempts=[tried("opus", E.INVALID_OUTPUT)], stand_in="opus", falls=2, detail=self.NOR)
         step = land(CATALOG, job(("haiku",)), fallen, local_only=True, opus=blocked())
-        told = "no model of its chain can be asked (haiku: not local, and the fleet's local-only switch is on)"
+        told = "no model of its chain can be called (haiku: not local, and the fleet's local-only switch is on)"
         assert step == kept(reason=SWITCH, detail=f"{told}; {self.NOR}", models=("haiku",))
 
     def test_it_is_no_strike(self):
@@ -229,7 +229,7 @@ class TestTheFallOfAStandIn:
         when = Conditions("opus", EVEN, FleetState(AWAY), stand_in=True)
         failure = Failure(error_class=E.CONTEXT_OVERFLOW)
         step = conclude(job(), CATALOG, (tried("opus", E.CONTEXT_OVERFLOW),), failure, when)
-        assert step == Fall(OUTAGE, "nor does its stand-in answer (opus: context_overflow)")
+        assert step == Fall(OUTAGE, "nor does its default fallback answer (opus: context_overflow)")
 
 
 class TestRelease:

@@ -50,20 +50,20 @@ class TestStandIns:
         assert self.decided(tried("opus")) == Later("opus", 1, "opus is repeated after timeout (2nd time)")
 
     def test_when_it_is_exhausted_the_job_falls_again_although_its_chain_could_be_asked(self):
-        told = "nor does its stand-in answer (opus: timeout, asked 4 times)"
+        told = "nor does its default fallback answer (opus: timeout, after 4 tries)"
         assert self.decided(*[tried("opus")] * 4) == Fall(HoldReason.OUTAGE, told)
 
     def test_what_only_it_cannot_do_does_not_end_the_job(self):
-        fall = Fall(HoldReason.OUTAGE, "nor does its stand-in answer (opus: unsupported)")
+        fall = Fall(HoldReason.OUTAGE, "nor does its default fallback answer (opus: unsupported)")
         assert self.decided(tried("opus", E.UNSUPPORTED)) == fall
         assert self.decided(tried("small", E.CONTEXT_OVERFLOW), tried("opus", E.UNSUPPORTED)) == fall
 
     def test_rules_on_staying_local_hold_for_it_too(self):
-        told = "nor does its stand-in answer (opus: not local, and the fleet's local-only switch is on)"
+        told = "nor does its default fallback answer (opus: not local, and the fleet's local-only switch is on)"
         assert self.decided(local_only=True) == Fall(HoldReason.OUTAGE, told)
 
     def test_its_queue_is_left_when_it_is_blocked_for_too_long(self):
-        told = "nor does its stand-in answer (opus: its breaker is open)"
+        told = "nor does its default fallback answer (opus: its breaker is open)"
         when = replace(conditions("opus", opus=blocked(NOW + 31)), stand_in=True)
         of = job(urgency=INTERACTIVE)
         assert reconsider(of, CATALOG, (), when, NOW + 1) is None

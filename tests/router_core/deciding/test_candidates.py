@@ -39,6 +39,6 @@ BOTH = (*LOCAL, *CLOUD)
 )
 def test_one_model_is_told_as_among_all(told, asked, attempts, fleet):
     chain = ChainState(asked, told, attempts, fleet, EVEN)
-    among_all = {one.model: one for one in chain.prospects(NOW)}
+    among_all = {one.model: one for one in chain.candidates(NOW)}
     for alias in (*BOTH, "gone"):
-        assert chain.prospect(alias, NOW) == among_all.get(alias), alias
+        assert chain.candidate(alias, NOW) == among_all.get(alias), alias

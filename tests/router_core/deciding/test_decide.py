@@ -122,7 +122,7 @@ PATIENT = Catalog.model_validate({
         ),
         case(
             "an interactive job waits when the other model is blocked",
-            Later("small", 1, "small is due first: timeout, to be asked again in 1 s at the earliest"),
+            Later("small", 1, "small is due first: timeout, its next call is in 1 s at the earliest"),
             of=job(urgency=INTERACTIVE),
             tried=[tried("small")],
             when=conditions(large=blocked(NOW + 5)),
@@ -135,7 +135,7 @@ PATIENT = Catalog.model_validate({
         ),
         case(
             "a used-up retry budget is no reason to fall",
-            Later("small", 1, "small is due first: timeout, to be asked again in 1 s at the earliest"),
+            Later("small", 1, "small is due first: timeout, its next call is in 1 s at the earliest"),
             of=job(("small",)),
             tried=[tried("small")],
             when=conditions(small=ModelState(may_retry=False)),
@@ -248,7 +248,7 @@ PATIENT = Catalog.model_validate({
         ),
         case(
             "a job that is not interactive waits for a back-off however long",
-            Later("small", 67.5, "small is due first: rate_limited, to be asked again in 68 s at the earliest"),
+            Later("small", 67.5, "small is due first: rate_limited, its next call is in 68 s at the earliest"),
             of=job(("small",)),
             tried=[tried("small", E.RATE_LIMITED, retry_after=60)],
             when=conditions(small=ModelState(may_retry=False)),

@@ -13,7 +13,7 @@ from openfall.router_core.jobs.outcome import (
     Failure,
 )
 from openfall.router_core.routing.fleet_state import (
-    OBSTACLE_ERRORS,
+    BLOCK_ERRORS,
 )
 from openfall.router_core.vocabulary import (
     BlockReason,
@@ -24,7 +24,7 @@ from openfall.router_core.vocabulary import (
     Severity,
 )
 
-DESIGN = Path(__file__).resolve().parents[2] / "router_core" / "DESIGN.md"
+DESIGN = Path(__file__).resolve().parents[3] / "router_core" / "DESIGN.md"
 
 
 def attempt(error):
@@ -89,7 +89,7 @@ def test_a_failure_makes_a_fallback_of_its_kind(error, kind):
 
 @pytest.mark.parametrize("obstacle", BlockReason)
 def test_every_obstacle_is_told_as_a_failure_that_another_model_may_mend(obstacle):
-    assert DISPOSITIONS[OBSTACLE_ERRORS[obstacle]].try_next_model
+    assert DISPOSITIONS[BLOCK_ERRORS[obstacle]].try_next_model
 
 
 def test_the_design_tells_what_each_failure_means_in_every_column():
