@@ -1,1 +1,1 @@
-"""One file for each wire protocol: a call in, an outcome out. Nothing here knows of queues."""
+"""One client for each wire protocol: it takes a call and returns an outcome. It knows nothing of queues."""

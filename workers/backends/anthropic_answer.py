@@ -1,4 +1,4 @@
-"""An Anthropic message, whole or put together from a stream, read as an outcome."""
+"""Parses an Anthropic message, whole or assembled from a stream, into an outcome."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from openfall.workers.backends.parsing import (
     token_count,
 )
 
-_GROWING = {"text_delta": "text", "thinking_delta": "thinking"}
-"""A delta's type, and the field of the block that its text makes longer."""
+_DELTA_FIELDS = {"text_delta": "text", "thinking_delta": "thinking"}
+"""By a delta's type, the field of the block that its text extends."""
 
 
 def parse_message(body: bytes, headers: Mapping[str, str]) -> Outcome:
@@ -34,7 +34,7 @@ def parse_message(body: bytes, headers: Mapping[str, str]) -> Outcome:
 
 
 def to_outcome(document: Any) -> Outcome:
-    """The outcome of a `message`: complete only with content and a stop reason. `pause_turn` is an answer."""
+    """The outcome of a `message`. It is complete only with content and a stop reason. `pause_turn` is an answer."""
     content = document.get("content") if isinstance(document, dict) else None
     if not isinstance(content, list):
         return malformed("the answer has no content")
@@ -59,8 +59,8 @@ def to_outcome(document: Any) -> Outcome:
 
 def _refusal(details: Any) -> str:
     category = details.get("category") if isinstance(details, dict) else None
-    named = f" ({category})" if isinstance(category, str) and category.isidentifier() else ""
-    return f"the provider's filter stopped the answer{named}"
+    suffix = f" ({category})" if isinstance(category, str) and category.isidentifier() else ""
+    return f"the provider's filter stopped the answer{suffix}"
 
 
 def _text(block: Any) -> str:
@@ -69,17 +69,17 @@ def _text(block: Any) -> str:
 
 
 def _prompt_tokens(usage: Any) -> int | None:
-    """`input_tokens` are only those that the cache had no part in."""
-    fresh = token_count(usage, "input_tokens")
-    if fresh is None:
+    """`input_tokens` excludes the cached tokens."""
+    uncached = token_count(usage, "input_tokens")
+    if uncached is None:
         return None
-    return fresh + sum(token_count(usage, f"cache_{kind}_input_tokens") or 0 for kind in ("creation", "read"))
+    return uncached + sum(token_count(usage, f"cache_{kind}_input_tokens") or 0 for kind in ("creation", "read"))
 
 
 class MessageAssembler:
-    """The events of a stream, put together to the `message` that the same call without a stream would give.
+    """Assembles the events of a stream into the `message` that the same call would give without a stream.
 
-    Events and deltas of a kind that is not known are passed over, as the protocol asks.
+    Unknown events and deltas are ignored, as the protocol requires.
     """
 
     def __init__(self) -> None:
@@ -91,61 +91,61 @@ class MessageAssembler:
 
     @property
     def ended(self) -> bool:
-        """Nothing that may still arrive matters."""
+        """Whether later events no longer matter."""
         return self.done or self.failure is not None
 
     def add(self, event: bytes) -> str:
-        """Take one event; the text that it adds to the answer."""
-        told = parse_event(event)
-        if isinstance(told, Failure):
-            self.failure = told
+        """Add one event. Returns the text that it adds to the answer."""
+        fields = parse_event(event)
+        if isinstance(fields, Failure):
+            self.failure = fields
             return ""
-        match told:
+        match fields:
             case {"type": "message_start", "message": dict(message)}:
                 self._message |= message
             case {"type": "content_block_start", "index": int(index), "content_block": dict(block)}:
                 self._blocks[index] = block
             case {"type": "content_block_delta", "index": int(index), "delta": dict(delta)}:
-                return self._grow(index, delta)
+                return self._extend(index, delta)
             case {"type": "message_delta"}:
-                self._conclude(told)
+                self._conclude(fields)
             case {"type": "message_stop"}:
                 self.done = True
         return ""
 
     def outcome(self) -> Outcome:
-        """What the stream came to, once it has ended in whatever way."""
+        """The outcome once the stream has ended."""
         if self.failure:
             return self.failure
-        cut = self._message.get("stop_reason") == "max_tokens"
-        for index, told in self._inputs.items():
-            given = _input(told)
-            if given is None and not cut:
-                return malformed("the input of a tool is no JSON object")
-            self._blocks[index]["input"] = given or {}
+        truncated = self._message.get("stop_reason") == "max_tokens"
+        for index, text in self._inputs.items():
+            arguments = _parse_input(text)
+            if arguments is None and not truncated:
+                return malformed("the input of a tool is not a JSON object")
+            self._blocks[index]["input"] = arguments or {}
         content = [self._blocks[index] for index in sorted(self._blocks)]
         return to_outcome({**self._message, "content": content})
 
-    def _grow(self, index: int, delta: dict[str, Any]) -> str:
+    def _extend(self, index: int, delta: dict[str, Any]) -> str:
         block = self._blocks.setdefault(index, {"type": "text", "text": ""})
         match delta:
             case {"type": "text_delta" | "thinking_delta" as kind, **fields} if isinstance(
-                more := fields.get(_GROWING[kind]), str
+                piece := fields.get(_DELTA_FIELDS[kind]), str
             ):
-                block[_GROWING[kind]] = append_text(block.get(_GROWING[kind]), more)
-                return more if kind == "text_delta" else ""
-            case {"type": "input_json_delta", "partial_json": str(more)}:
-                self._inputs[index] = self._inputs.get(index, "") + more
+                block[_DELTA_FIELDS[kind]] = append_text(block.get(_DELTA_FIELDS[kind]), piece)
+                return piece if kind == "text_delta" else ""
+            case {"type": "input_json_delta", "partial_json": str(piece)}:
+                self._inputs[index] = self._inputs.get(index, "") + piece
             case {"type": "signature_delta", "signature": str(signature)}:
                 block["signature"] = signature
             case {"type": "citations_delta", "citation": citation}:
-                cited = block.get("citations")
-                block["citations"] = [*(cited if isinstance(cited, list) else []), citation]
+                earlier = block.get("citations")
+                block["citations"] = [*(earlier if isinstance(earlier, list) else []), citation]
         return ""
 
-    def _conclude(self, told: dict[str, Any]) -> None:
-        """The stop reason, and the usage as it is by now: its numbers replace those of the start."""
-        delta, usage = told.get("delta"), told.get("usage")
+    def _conclude(self, event: dict[str, Any]) -> None:
+        """Add the stop reason and the final usage, whose numbers replace those of the start."""
+        delta, usage = event.get("delta"), event.get("usage")
         if isinstance(delta, dict):
             self._message |= delta
         if isinstance(usage, dict):
@@ -154,10 +154,10 @@ class MessageAssembler:
             self._message["usage"] = {**(before if isinstance(before, dict) else {}), **known}
 
 
-def _input(told: str) -> dict[str, Any] | None:
-    """The input of a tool out of its pieces; None when they make no object. No piece at all is an empty one."""
+def _parse_input(text: str) -> dict[str, Any] | None:
+    """The input of a tool; None if the text is not a JSON object. An empty text is an empty object."""
     try:
-        given = orjson.loads(told or "{}")
+        arguments = orjson.loads(text or "{}")
     except orjson.JSONDecodeError:
         return None
-    return given if isinstance(given, dict) else None
+    return arguments if isinstance(arguments, dict) else None

@@ -1,4 +1,4 @@
-"""What a wire protocol must offer: one call in, one outcome out. Nothing here knows of queues."""
+"""The interface of a wire protocol: one call in, one outcome out. It knows nothing of queues."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from openfall.router_core.vocabulary import (
     Dialect,
 )
 
-SAMPLING = frozenset({"temperature", "top_p", "top_k"})
-"""What a model with `sampling_params: false` must not be told."""
+SAMPLING_PARAMETERS = frozenset({"temperature", "top_p", "top_k"})
+"""A model with `sampling_params: false` does not get these."""
 
 OnDelta = Callable[[str], None]
 """Called with each piece of text as it arrives, on the event loop; it must not block."""
@@ -22,11 +22,11 @@ OnDelta = Callable[[str], None]
 class Request:
     """One call. `body` is the caller's own, in its `dialect`; the backend sets model, auth and streaming.
 
-    A backend that speaks that dialect sends the body verbatim but for those; any other translates it, and the answer
-    back: the body of a `Completion` is in the caller's dialect. `timeout` bounds the whole call in seconds, from
-    connecting to the last byte. `max_tokens` is the model's default for a body that names none. `sampling_params`
-    False: the model refuses temperature, top_p and top_k, so they are left out. `ctx` is the model's context, for
-    endpoints that must be told (Ollama's num_ctx).
+    A backend of that dialect sends the rest of the body verbatim. Any other translates it, and the answer back: the
+    body of a `Completion` is in the caller's dialect. `timeout` bounds the whole call in seconds, from connecting to
+    the last byte. `max_tokens` is the model's default for a body that names none. `sampling_params` False: the model
+    refuses temperature, top_p and top_k, so the backend omits them. `ctx` is the model's context, for endpoints that
+    need it in a call (Ollama's num_ctx).
     """
 
     body: Mapping[str, Any]
@@ -39,7 +39,7 @@ class Request:
 
     @property
     def prompt(self) -> Any:
-        """The parts of the body that nobody but the model may read."""
+        """The private parts of the body, which only the model may read."""
         return [self.body.get(key) for key in ("system", "messages")]
 
 
@@ -47,7 +47,7 @@ class Request:
 class LoadedModel:
     """A model in an endpoint's memory. `upstream` is the endpoint's own spelling: compare by `same_model`.
 
-    `vram_gb` is in GiB; `vram_share` is the part of it on the card (0 to 1); None: not known.
+    `vram_gb` is in GiB; `vram_share` is the part of the model on the card (0 to 1). None means unknown.
     """
 
     upstream: str
@@ -56,15 +56,15 @@ class LoadedModel:
     ctx: int | None = None
 
 
-def same_model(one: str, other: str) -> bool:
-    """Whether two names at one endpoint mean the same model. To Ollama a name without a tag is tagged `latest`."""
-    return one.removesuffix(":latest") == other.removesuffix(":latest")
+def same_model(first: str, second: str) -> bool:
+    """Whether two names at one endpoint mean the same model. For Ollama a name without a tag has the tag `latest`."""
+    return first.removesuffix(":latest") == second.removesuffix(":latest")
 
 
 class CompletionBackend(Protocol):
-    """One endpoint, spoken to in one wire protocol.
+    """The client of one endpoint in one wire protocol.
 
-    `complete` never raises for what an upstream or a network may do: failures are data (`Failure`). It raises only
+    A method raises nothing for a fault of an upstream or a network: failures are data (`Failure`). It raises only
     `asyncio.CancelledError`, and closes the connection then, which makes engines stop generating.
     """
 
@@ -73,23 +73,23 @@ class CompletionBackend(Protocol):
         ...
 
     async def check_alive(self, timeout_s: float) -> Failure | None:
-        """Whether the endpoint answers at all, at no cost; None: it does."""
+        """Check, at no cost, whether the endpoint responds at all. None: it does."""
         ...
 
     async def list_models(self, timeout_s: float) -> tuple[str, ...] | Failure:
-        """The names of the models that the endpoint says it has."""
+        """The names of the models that the endpoint lists."""
         ...
 
     async def list_loaded(self, timeout_s: float) -> tuple[LoadedModel, ...] | Failure | None:
-        """The models in memory; None: this endpoint does not say, or has all of them ready."""
+        """The models in memory. None: this endpoint does not say, or has all of its models ready."""
         ...
 
     async def load(self, upstream: str, ctx: int | None, timeout_s: float) -> Failure | None:
-        """Bring a model into memory; None: it is there. An endpoint that has all of them ready does nothing."""
+        """Load a model into memory. None: it is loaded. An endpoint that has all of its models ready does nothing."""
         ...
 
     async def unload(self, upstream: str, timeout_s: float) -> Failure | None:
-        """Take a model out of memory; None: it is gone. A `Failure` from an endpoint that cannot."""
+        """Unload a model from memory. None: it is unloaded. A `Failure` if the endpoint cannot."""
         ...
 
     async def close(self) -> None:

@@ -33,7 +33,7 @@ from openfall.workers.backends.response import (
 from openfall.workers.backends.transport import Transport, describe_error
 
 MAX_ECHO_LENGTH = 15
-"""An error's message that shares more characters in a row than this with the prompt repeats it, and is left out."""
+"""An error's message that shares more characters in a row than this with the prompt repeats it, and is omitted."""
 
 T = TypeVar("T")
 Reader = Callable[[aiohttp.ClientResponse], Awaitable[T]]

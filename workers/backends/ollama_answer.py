@@ -1,4 +1,4 @@
-"""An Ollama answer, whole or put together from the lines of a stream, read as an outcome."""
+"""Parses an Ollama answer, whole or assembled from the lines of a stream, into an outcome."""
 
 from __future__ import annotations
 
@@ -26,26 +26,26 @@ from openfall.workers.backends.parsing import (
 def parse_chat(body: bytes, headers: Mapping[str, str]) -> Outcome:
     """The outcome of a 200's body. An error inside it is a failure.
 
-    Lines are read too: a proxy may have taken from a stream the content type that it is known by.
+    It parses lines too, because a proxy may have removed the content type that marks a stream.
     """
     document = parse_document(body, headers)
     if not isinstance(document, Failure):
         return to_outcome(document)
     lines = body.split(b"\n") if document.error_class is ErrorClass.MALFORMED else ()
-    return _read_lines(lines) if len(lines) > 1 else _server_side(document)
+    return _read_lines(lines) if len(lines) > 1 else _as_server_error(document)
 
 
 def to_outcome(document: Any) -> Outcome:
-    """The outcome of the answer's last line with the whole message in it: complete only when it says `done` and why.
+    """The outcome of the last line with the whole message. It is complete only with `done` and a reason.
 
-    A count that is 0 is left out by the server.
+    The server omits a count that is 0.
     """
     message = document.get("message") if isinstance(document, dict) else None
     if not isinstance(message, dict):
         return malformed("the answer has no message")
     reason = document.get("done_reason")
     if document.get("done") is not True or not isinstance(reason, str) or not reason:
-        return malformed("the answer does not say why it ended: it was cut off")
+        return malformed("the answer has no reason for its end: it was cut off")
     text = message.get("content")
     return Completion(
         text=text if isinstance(text, str) else "",
@@ -65,7 +65,7 @@ def _read_lines(lines: Iterable[bytes]) -> Outcome:
 
 
 class ChatAssembler:
-    """The lines of a stream, put together to the answer that the same call without a stream would give."""
+    """Assembles the lines of a stream into the answer that the same call would give without a stream."""
 
     def __init__(self) -> None:
         self._failure: Failure | None = None
@@ -75,14 +75,14 @@ class ChatAssembler:
 
     @property
     def ended(self) -> bool:
-        """Nothing that may still arrive matters."""
+        """Whether later events no longer matter."""
         return self._failure is not None or self._last.get("done") is True
 
     def add(self, event: bytes) -> str:
-        """Take one line; the text that it adds."""
+        """Add one line. Returns the text that it adds."""
         line = parse_event(event)
         if isinstance(line, Failure):
-            self._failure = _server_side(line)
+            self._failure = _as_server_error(line)
             return ""
         self._last = line
         if isinstance(line.get("logprobs"), list):
@@ -90,32 +90,32 @@ class ChatAssembler:
         message = line.get("message")
         if not isinstance(message, dict):
             return ""
-        _grow(self._message, message)
+        _merge(self._message, message)
         text = message.get("content")
         return text if isinstance(text, str) else ""
 
     def outcome(self) -> Outcome:
-        """What the stream came to, once it has ended in whatever way."""
+        """The outcome once the stream has ended."""
         if self._failure:
             return self._failure
         whole = self._last | ({"logprobs": self._logprobs} if self._logprobs else {})
         return to_outcome(whole | {"message": self._message})
 
 
-def _server_side(failure: Failure) -> Failure:
-    """What Ollama says within a 200 it would have said with a 500, had it not begun: its own trouble."""
+def _as_server_error(failure: Failure) -> Failure:
+    """An error within a 200 is the server's own: Ollama would send a 500 if the response had not begun."""
     if failure.error_class is not ErrorClass.OTHER:
         return failure
     return replace(failure, error_class=ErrorClass.OVERLOADED)
 
 
-def _grow(message: dict[str, Any], told: dict[str, Any]) -> None:
-    """Texts grow (content, thinking), calls are added, anything else is replaced."""
-    for key, value in told.items():
+def _merge(message: dict[str, Any], piece: dict[str, Any]) -> None:
+    """Append texts (content, thinking), add calls, replace anything else."""
+    for key, value in piece.items():
         if isinstance(value, str) and key != "role":
             message[key] = append_text(message.get(key), value)
         elif isinstance(value, list):
-            before = message.get(key)
-            message[key] = [*(before if isinstance(before, list) else ()), *value]
+            earlier = message.get(key)
+            message[key] = [*(earlier if isinstance(earlier, list) else ()), *value]
         elif value is not None:
             message[key] = value

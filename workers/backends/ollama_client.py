@@ -1,10 +1,10 @@
-"""Ollama's own protocol: its chat, and what only it can say: which models are in memory, load this one, unload that.
+"""Ollama's own protocol: chat, and the requests that only it has: list the loaded models, load one, unload one.
 
-Sources: Ollama's server/routes.go, server/sched.go and api/types.go. What follows from them:
-- A prompt that is too long loses its oldest messages without a word, unless `truncate` is false.
-- The context is chosen by the server unless `num_ctx` names it. A request that names another than the loaded one has
-  the model loaded again, so all who share a model should name the same.
-- An unload is answered at once and done later.
+Sources: Ollama's server/routes.go, server/sched.go and api/types.go. They imply:
+- A prompt that is too long silently loses its oldest messages, unless `truncate` is false.
+- The server chooses the context unless `num_ctx` names it. A request with another context than the loaded one reloads
+  the model, so all callers of a model should name the same.
+- The server responds to an unload at once and unloads later.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from openfall.router_core.vocabulary import (
 )
 from openfall.workers.backends.address import checked_key, parse_address
 from openfall.workers.backends.base import (
-    SAMPLING,
+    SAMPLING_PARAMETERS,
     LoadedModel,
     OnDelta,
     Request,
@@ -39,44 +39,44 @@ from openfall.workers.backends.transport import Transport
 FORMAT = ResponseFormat(
     stream_type="application/x-ndjson", framing=NdjsonFraming, assembler=ChatAssembler, parse=parse_chat
 )
-CHAT = "/api/chat"
+CHAT_PATH = "/api/chat"
 _LATEST = ":latest"
-_LOOK_AGAIN = 0.1
+_POLL_INTERVAL_S = 0.1
 _GIB = 2**30
 
 
 class OllamaBackend:
-    """One Ollama, on a machine of ours or in its maker's cloud (`https://ollama.com`, with a key)."""
+    """One Ollama, on a machine of its own or in its vendor's cloud (`https://ollama.com`, with a key)."""
 
     def __init__(self, url: str, key: str, transport: Transport) -> None:
         key = checked_key(key)
         headers = {"authorization": f"Bearer {key}"} if key else {}
-        self._exchange = HttpClient(parse_address(url, CHAT, "/api"), headers, transport)
+        self._http = HttpClient(parse_address(url, CHAT_PATH, "/api"), headers, transport)
 
     async def complete(self, request: Request, on_delta: OnDelta | None = None) -> Outcome:
         """Make the call; stream it when `on_delta` is given. A failure's detail never repeats the prompt."""
-        said = translate_request(request, "ollama")
-        if isinstance(said, Failure):
-            return said
-        if not said.get("messages"):  # to Ollama that is a load, or an unload
+        translated = translate_request(request, "ollama")
+        if isinstance(translated, Failure):
+            return translated
+        if not translated.get("messages"):  # to Ollama that is a load, or an unload
             return Failure(error_class=ErrorClass.BAD_REQUEST, detail="there is no message to answer")
-        body = _body(said, request, streamed=on_delta is not None)
-        call = HttpCall(path=CHAT, body=body, timeout=request.timeout, prompt=request.prompt)
-        return translate_response(await self._exchange.complete(call, FORMAT, on_delta), request, "ollama")
+        body = _body(translated, request, streamed=on_delta is not None)
+        call = HttpCall(path=CHAT_PATH, body=body, timeout=request.timeout, prompt=request.prompt)
+        return translate_response(await self._http.complete(call, FORMAT, on_delta), request, "ollama")
 
     async def check_alive(self, timeout_s: float) -> Failure | None:
-        return await self._exchange.check_alive("/api/version", timeout_s)
+        return await self._http.check_alive("/api/version", timeout_s)
 
     async def list_models(self, timeout_s: float) -> tuple[str, ...] | Failure:
-        """By every name that they may be asked for: `x:latest` is also `x`."""
-        names = parse_names(await self._exchange.fetch_json("/api/tags", timeout_s), "models", "name")
+        """Every name that a request may use: `x:latest` is also `x`."""
+        names = parse_names(await self._http.fetch_json("/api/tags", timeout_s), "models", "name")
         if isinstance(names, Failure):
             return names
         return names + tuple(name.removesuffix(_LATEST) for name in names if name.endswith(_LATEST))
 
     async def list_loaded(self, timeout_s: float) -> tuple[LoadedModel, ...] | Failure:
-        """As `/api/ps` says. One with a `vram_share` below 1 is partly on the CPU, and slow."""
-        document = await self._exchange.fetch_json("/api/ps", timeout_s)
+        """The models in `/api/ps`. One with a `vram_share` below 1 is partly on the CPU, and slow."""
+        document = await self._http.fetch_json("/api/ps", timeout_s)
         if isinstance(document, Failure):
             return document
         models = document.get("models") if isinstance(document, dict) else None
@@ -84,43 +84,44 @@ class OllamaBackend:
 
     async def load(self, upstream: str, ctx: int | None, timeout_s: float) -> Failure | None:
         options = {} if ctx is None else {"options": {"num_ctx": ctx}}
-        return await self._ask({"model": upstream, **options}, timeout_s)
+        return await self._generate({"model": upstream, **options}, timeout_s)
 
     async def unload(self, upstream: str, timeout_s: float) -> Failure | None:
-        """None when it is no longer listed. While somebody uses it, it stays."""
+        """None once the model is no longer listed. A model in use stays loaded."""
         deadline = asyncio.get_running_loop().time() + timeout_s
-        if failure := await self._ask({"model": upstream, "keep_alive": 0}, timeout_s):
+        if failure := await self._generate({"model": upstream, "keep_alive": 0}, timeout_s):
             return failure
-        while (left := deadline - asyncio.get_running_loop().time()) > 0:
-            loaded = await self.list_loaded(left)
+        while (remaining := deadline - asyncio.get_running_loop().time()) > 0:
+            loaded = await self.list_loaded(remaining)
             if isinstance(loaded, Failure):
                 return loaded
-            if not any(same_model(one.upstream, upstream) for one in loaded):
+            if not any(same_model(model.upstream, upstream) for model in loaded):
                 return None
-            await asyncio.sleep(min(_LOOK_AGAIN, left))
+            await asyncio.sleep(min(_POLL_INTERVAL_S, remaining))
         return Failure(error_class=ErrorClass.TIMEOUT, detail=f"still in memory {timeout_s:g} s after the unload")
 
     async def close(self) -> None:
-        await self._exchange.close()
+        await self._http.close()
 
-    async def _ask(self, body: Mapping[str, Any], timeout_s: float) -> Failure | None:
-        """Load or unload: a generation without a prompt."""
-        told = await self._exchange.fetch_json("/api/generate", timeout_s, {**body, "stream": False})
-        if isinstance(told, Failure):
-            return told
-        return None if isinstance(told, dict) and told.get("done") is True else malformed("no word of its being done")
+    async def _generate(self, body: Mapping[str, Any], timeout_s: float) -> Failure | None:
+        """Load or unload a model by a generation without a prompt."""
+        response = await self._http.fetch_json("/api/generate", timeout_s, {**body, "stream": False})
+        if isinstance(response, Failure):
+            return response
+        done = isinstance(response, dict) and response.get("done") is True
+        return None if done else malformed("the response does not confirm it")
 
 
-def _body(said: Mapping[str, Any], request: Request, *, streamed: bool) -> dict[str, Any]:
-    """What was said, as it was, but for the model, the stream, and what keeps a prompt whole."""
-    told = said.get("options")
-    options = dict(told) if isinstance(told, Mapping) else {}
+def _body(translated: Mapping[str, Any], request: Request, *, streamed: bool) -> dict[str, Any]:
+    """The translated request, with the model, the stream, and the options that keep a prompt whole."""
+    given = translated.get("options")
+    options = dict(given) if isinstance(given, Mapping) else {}
     if not request.sampling_params:
-        options = {key: value for key, value in options.items() if key not in SAMPLING}
+        options = {key: value for key, value in options.items() if key not in SAMPLING_PARAMETERS}
     for name, value in (("num_ctx", request.ctx), ("num_predict", request.max_tokens)):
         if value is not None:
             options.setdefault(name, value)
-    return {"truncate": False, **said, "model": request.upstream, "stream": streamed, "options": options}
+    return {"truncate": False, **translated, "model": request.upstream, "stream": streamed, "options": options}
 
 
 def _in_memory(models: list[Any]) -> Iterator[LoadedModel]:

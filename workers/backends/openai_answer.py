@@ -1,4 +1,4 @@
-"""An OpenAI answer, whole or put together from a stream, read as an outcome."""
+"""Parses an OpenAI answer, whole or assembled from a stream, into an outcome."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def parse_completion(body: bytes, headers: Mapping[str, str]) -> Outcome:
 
 
 def to_outcome(document: Any) -> Outcome:
-    """The outcome of a `chat.completion`: complete only with a message and a finish reason."""
+    """The outcome of a `chat.completion`. It is complete only with a message and a finish reason."""
     choices = document.get("choices") if isinstance(document, dict) else None
     choice = choices[0] if isinstance(choices, list) and choices else None
     message = choice.get("message") if isinstance(choice, dict) else None
@@ -43,8 +43,8 @@ def to_outcome(document: Any) -> Outcome:
         return malformed("the answer has no choices")
     finish = choice.get("finish_reason")
     if error := find_error(choice) or finish == "error":
-        told = {"error": error if isinstance(error, dict) else "the answer ended in an error"}
-        return classify(200, {}, orjson.dumps(told))
+        body = {"error": error if isinstance(error, dict) else "the answer ended in an error"}
+        return classify(200, {}, orjson.dumps(body))
     if not isinstance(finish, str) or not finish:
         return malformed("the answer has no finish reason: it was cut off")
     if finish == "content_filter":
@@ -63,7 +63,7 @@ def to_outcome(document: Any) -> Outcome:
 
 
 class CompletionAssembler:
-    """The chunks of a stream, put together to the `chat.completion` that the same call without a stream would give."""
+    """Assembles the chunks of a stream into the `chat.completion` that the same call would give without a stream."""
 
     def __init__(self) -> None:
         self.failure: Failure | None = None
@@ -73,11 +73,11 @@ class CompletionAssembler:
 
     @property
     def ended(self) -> bool:
-        """Nothing that may still arrive matters."""
+        """Whether later events no longer matter."""
         return self.done or self.failure is not None
 
     def add(self, event: bytes) -> str:
-        """Take one event; the text that it adds to the first choice."""
+        """Add one event. Returns the text that it adds to the first choice."""
         if event.strip() == _DONE:
             self.done = True
             return ""
@@ -88,22 +88,22 @@ class CompletionAssembler:
         self._head |= {key: value for key, value in chunk.items() if key != "choices" and value is not None}
         choices = chunk.get("choices")
         pieces = choices if isinstance(choices, list) else []
-        return "".join([self._add(choice) for choice in pieces if isinstance(choice, dict)])
+        return "".join([self._add_choice(choice) for choice in pieces if isinstance(choice, dict)])
 
     def outcome(self) -> Outcome:
-        """What the stream came to, once it has ended in whatever way."""
+        """The outcome once the stream has ended."""
         if self.failure:
             return self.failure
         choices = [self._choices[index] for index in sorted(self._choices)]
         return to_outcome({**self._head, "object": "chat.completion", "choices": choices})
 
-    def _add(self, told: dict[str, Any]) -> str:
-        index = told.get("index", 0) if isinstance(told.get("index", 0), int) else 0
+    def _add_choice(self, piece: dict[str, Any]) -> str:
+        index = piece.get("index", 0) if isinstance(piece.get("index", 0), int) else 0
         empty = {"index": index, "message": {"role": "assistant", "content": None}, "finish_reason": None}
         choice = self._choices.setdefault(index, empty)
-        choice |= {key: value for key, value in told.items() if key not in _MERGED and value is not None}
-        _merge_logprobs(choice, told.get("logprobs"))
-        delta = told.get("delta")
+        choice |= {key: value for key, value in piece.items() if key not in _MERGED and value is not None}
+        _merge_logprobs(choice, piece.get("logprobs"))
+        delta = piece.get("delta")
         if not isinstance(delta, dict):
             return ""
         _merge(choice["message"], delta)
@@ -112,7 +112,7 @@ class CompletionAssembler:
 
 
 def _merge(message: dict[str, Any], delta: dict[str, Any]) -> None:
-    """Texts grow (content, reasoning, refusal), tool calls are put together, anything else is replaced."""
+    """Append texts (content, reasoning, refusal), merge tool calls, replace anything else."""
     for key, value in delta.items():
         if key == "tool_calls":
             _merge_calls(message.setdefault("tool_calls", []), value if isinstance(value, list) else [])
@@ -123,7 +123,7 @@ def _merge(message: dict[str, Any], delta: dict[str, Any]) -> None:
 
 
 def _merge_calls(calls: list[dict[str, Any]], pieces: list[Any]) -> None:
-    """Arguments grow by index. A piece without an index begins a call if it has an id, else it continues the last."""
+    """Append arguments by index. A piece without an index starts a call if it has an id, else it extends the last."""
     for piece in filter(lambda piece: isinstance(piece, dict), pieces):
         index = piece.get("index")
         if not isinstance(index, int) or index < 0:
@@ -137,17 +137,17 @@ def _merge_calls(calls: list[dict[str, Any]], pieces: list[Any]) -> None:
             call["function"] |= {key: value for key, value in function.items() if value} | {"arguments": arguments}
 
 
-def _arguments(told: Any) -> str:
-    """Some servers send the object itself in place of its text."""
-    if isinstance(told, str):
-        return told
-    return orjson.dumps(told).decode() if isinstance(told, dict) else ""
+def _arguments(value: Any) -> str:
+    """The text of the arguments. Some servers send the object itself."""
+    if isinstance(value, str):
+        return value
+    return orjson.dumps(value).decode() if isinstance(value, dict) else ""
 
 
-def _merge_logprobs(choice: dict[str, Any], told: Any) -> None:
-    if not isinstance(told, dict):
+def _merge_logprobs(choice: dict[str, Any], logprobs: Any) -> None:
+    if not isinstance(logprobs, dict):
         return
-    kept = choice.setdefault("logprobs", {})
-    for key, value in told.items():
+    merged = choice.setdefault("logprobs", {})
+    for key, value in logprobs.items():
         if isinstance(value, list):
-            kept[key] = [*(kept.get(key) or []), *value]
+            merged[key] = [*(merged.get(key) or []), *value]

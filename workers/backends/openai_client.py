@@ -1,4 +1,4 @@
-"""The OpenAI chat-completions protocol: what llama-server, vLLM, Ollama, OpenRouter, Gemini and OpenAI all speak."""
+"""The OpenAI chat-completions protocol, which llama-server, vLLM, Ollama, OpenRouter, Gemini and OpenAI serve."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from openfall.router_core.vocabulary import (
 )
 from openfall.workers.backends.address import checked_key, parse_address
 from openfall.workers.backends.base import (
-    SAMPLING,
+    SAMPLING_PARAMETERS,
     LoadedModel,
     OnDelta,
     Request,
@@ -33,38 +33,38 @@ FORMAT = ResponseFormat(
 PATH = "/chat/completions"
 
 OPENAI = "api.openai.com"
-"""Its reasoning models refuse `max_tokens`, and all of its models know `max_completion_tokens`; most others do not."""
+"""Its reasoning models refuse `max_tokens`. All its models know `max_completion_tokens`; most other servers do not."""
 
 
 class OpenAIBackend:
-    """One endpoint that speaks it. `url` is its base, `key` its bearer token (empty: none), `transport` its own."""
+    """One endpoint. `url` is its base, `key` its bearer token (empty: none); it closes its `transport`."""
 
     def __init__(self, url: str, key: str, transport: Transport) -> None:
         key = checked_key(key)
-        place = parse_address(url, PATH)
-        self._version = place.version
-        self._limit = "max_completion_tokens" if place.root.host == OPENAI else "max_tokens"
-        self._exchange = HttpClient(place, {"authorization": f"Bearer {key}"} if key else {}, transport)
+        address = parse_address(url, PATH)
+        self._version = address.version
+        self._limit = "max_completion_tokens" if address.root.host == OPENAI else "max_tokens"
+        self._http = HttpClient(address, {"authorization": f"Bearer {key}"} if key else {}, transport)
 
     async def complete(self, request: Request, on_delta: OnDelta | None = None) -> Outcome:
         """Make the call; stream it when `on_delta` is given. A failure's detail never repeats the prompt."""
-        said = translate_request(request, "openai")
-        if isinstance(said, Failure):
-            return said
-        body = _body(said, request, self._limit)
+        translated = translate_request(request, "openai")
+        if isinstance(translated, Failure):
+            return translated
+        body = _body(translated, request, self._limit)
         if on_delta is not None:
-            options = said.get("stream_options")
+            options = translated.get("stream_options")
             body["stream"] = True
             body["stream_options"] = {**(options if isinstance(options, dict) else {}), "include_usage": True}
         call = HttpCall(path=self._version + PATH, body=body, timeout=request.timeout, prompt=request.prompt)
-        return translate_response(await self._exchange.complete(call, FORMAT, on_delta), request, "openai")
+        return translate_response(await self._http.complete(call, FORMAT, on_delta), request, "openai")
 
     async def check_alive(self, timeout_s: float) -> Failure | None:
-        """`/health` is llama-server's and vLLM's; whoever has no such path says so, which is a sign of life too."""
-        return await self._exchange.check_alive("/health", timeout_s)
+        """`/health` is llama-server's and vLLM's. A 404 from any other server is a sign of life too."""
+        return await self._http.check_alive("/health", timeout_s)
 
     async def list_models(self, timeout_s: float) -> tuple[str, ...] | Failure:
-        return parse_names(await self._exchange.fetch_json(f"{self._version}/models", timeout_s), "data", "id")
+        return parse_names(await self._http.fetch_json(f"{self._version}/models", timeout_s), "data", "id")
 
     async def list_loaded(self, timeout_s: float) -> tuple[LoadedModel, ...] | Failure | None:
         return None
@@ -73,16 +73,16 @@ class OpenAIBackend:
         return None
 
     async def unload(self, upstream: str, timeout_s: float) -> Failure | None:
-        return Failure(error_class=ErrorClass.BAD_REQUEST, detail="an openai endpoint unloads nothing when asked to")
+        return Failure(error_class=ErrorClass.BAD_REQUEST, detail="an openai endpoint cannot unload a model")
 
     async def close(self) -> None:
-        await self._exchange.close()
+        await self._http.close()
 
 
-def _body(said: Mapping[str, Any], request: Request, limit: str) -> dict[str, Any]:
-    """What was said, as it was, but for the model, the stream, and a limit where it has none."""
-    left_out = {"stream", "stream_options"} | (frozenset() if request.sampling_params else SAMPLING)
-    body = {key: value for key, value in said.items() if key not in left_out}
+def _body(translated: Mapping[str, Any], request: Request, limit: str) -> dict[str, Any]:
+    """The translated request, with the model, and a limit if it has none."""
+    omitted = {"stream", "stream_options"} | (frozenset() if request.sampling_params else SAMPLING_PARAMETERS)
+    body = {key: value for key, value in translated.items() if key not in omitted}
     body["model"] = request.upstream
     if request.dialect != "openai" and "max_tokens" in body:
         body[limit] = body.pop("max_tokens")

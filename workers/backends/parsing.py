@@ -1,4 +1,4 @@
-"""What every dialect's answers have in common: what makes one unreadable, and how its pieces are put together."""
+"""The parsing of answers that all dialects share: malformed answers, and the assembly of streams."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from openfall.workers.backends.error_mapping import classify, find_error
 
 
 class StreamAssembler(Protocol):
-    """The events of one stream, put together to what the same call without a stream would have given."""
+    """Assembles the events of one stream into the answer that the same call would give without a stream."""
 
     @property
     def ended(self) -> bool:
-        """Nothing that may still arrive matters."""
+        """Whether later events no longer matter."""
         ...
 
     def add(self, event: bytes) -> str:
-        """Take one event; the text that it adds to the answer. Not called again once it has ended."""
+        """Add one event. Returns the text that it adds to the answer. Not called again once `ended`."""
         ...
 
     def outcome(self) -> Outcome:
-        """What the stream came to, once it has ended in whatever way: cut short it is a failure."""
+        """The outcome once the stream has ended. A stream that was cut short is a failure."""
         ...
 
 
 def malformed(detail: str) -> Failure:
-    """The upstream said something, and it was no answer."""
+    """The failure of an upstream that responded with something other than an answer."""
     return Failure(error_class=ErrorClass.MALFORMED, detail=detail)
 
 
@@ -44,37 +44,37 @@ def parse_document(body: bytes, headers: Mapping[str, str]) -> Any | Failure:
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError:
-        return malformed("the answer is no JSON")
+        return malformed("the answer is not JSON")
     return classify(200, headers, body) if find_error(document) else document
 
 
 def parse_event(event: bytes) -> dict[str, Any] | Failure:
     """The JSON object of one event of a stream. An error inside it is a failure."""
     try:
-        told = orjson.loads(event)
+        document = orjson.loads(event)
     except orjson.JSONDecodeError:
-        return malformed("an event of the stream is no JSON")
-    if find_error(told):
+        return malformed("an event of the stream is not JSON")
+    if find_error(document):
         return classify(200, {}, event)
-    return told if isinstance(told, dict) else malformed("an event of the stream is no object")
+    return document if isinstance(document, dict) else malformed("an event of the stream is not an object")
 
 
-def append_text(before: Any, more: str) -> str:
-    """A text with its next piece. What stood there and was none is gone."""
-    return before + more if isinstance(before, str) else more
+def append_text(text: Any, piece: str) -> str:
+    """A text with its next piece. A value that is not a text is replaced."""
+    return text + piece if isinstance(text, str) else piece
 
 
 def token_count(usage: Any, name: str) -> int | None:
-    """A number of tokens under that name; None: not told."""
-    told = usage.get(name) if isinstance(usage, dict) else None
-    return told if isinstance(told, int) and told >= 0 else None
+    """The number of tokens under that name; None if there is none."""
+    count = usage.get(name) if isinstance(usage, dict) else None
+    return count if isinstance(count, int) and count >= 0 else None
 
 
 def parse_names(document: Any | Failure, under: str, key: str) -> tuple[str, ...] | Failure:
     """The names in a list of models, such as the `id` of each entry `under` `data`."""
     if isinstance(document, Failure):
         return document
-    listed = document.get(under) if isinstance(document, dict) else None
-    if not isinstance(listed, list):
+    entries = document.get(under) if isinstance(document, dict) else None
+    if not isinstance(entries, list):
         return malformed("the list of models has no models")
-    return tuple(entry[key] for entry in listed if isinstance(entry, dict) and isinstance(entry.get(key), str))
+    return tuple(entry[key] for entry in entries if isinstance(entry, dict) and isinstance(entry.get(key), str))

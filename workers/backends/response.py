@@ -19,7 +19,7 @@ MAX_ANSWER_BYTES = 32 * 2**20
 """The longest answers of today's models are under 1 MiB. A longer body than this is not an answer."""
 
 MAX_REFUSAL_BYTES = 64 * 2**10
-"""How much of an error's body is read. Every error fits; the rest of a web page tells nothing."""
+"""How much of an error's body is read. Every error fits; the rest of a web page is useless."""
 
 
 class ResponseTooLong(Exception):

@@ -1,4 +1,7 @@
-"""How long an upstream asks us to wait, in the forms that providers use. Pure: a date is read against `Date`."""
+"""The wait that an upstream requests, in the forms that providers use. Pure: a date is read against `Date`.
+
+Durations on the wire (`6m0s`, `12ms`) have several units and never lack one, unlike those of the configuration.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ _ANTHROPIC = "anthropic-ratelimit-"
 
 
 def parse_duration(text: str) -> float | None:
-    """Seconds of a duration such as `12ms`, `7.66s`, `6m0s`; None if it is none."""
+    """Seconds of a duration such as `12ms`, `7.66s`, `6m0s`; None if it is not a duration."""
     if not _DURATION.fullmatch(text):
         return None
     return sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text))
@@ -25,16 +28,16 @@ def parse_duration(text: str) -> float | None:
 def retry_after(headers: Mapping[str, str]) -> float | None:
     """Seconds of `Retry-After`: a number, or an HTTP date less the response's `Date`. `headers` ignore case.
 
-    OpenAI tells it in milliseconds too, as `retry-after-ms`, which is the more exact.
+    OpenAI also sends milliseconds as `retry-after-ms`, which are more exact.
     """
     exact = headers.get("retry-after-ms", "").strip()
     if _SECONDS.fullmatch(exact):
         return float(exact) / 1000
-    told = headers.get("retry-after", "").strip()
-    if _SECONDS.fullmatch(told):
-        return float(told)
+    value = headers.get("retry-after", "").strip()
+    if _SECONDS.fullmatch(value):
+        return float(value)
     try:
-        wait = parsedate_to_datetime(told) - parsedate_to_datetime(headers.get("date", ""))
+        wait = parsedate_to_datetime(value) - parsedate_to_datetime(headers.get("date", ""))
     except (ValueError, TypeError):
         return None
     return max(0.0, wait.total_seconds())
@@ -44,29 +47,29 @@ def limit_reset(headers: Mapping[str, str]) -> float | None:
     """Seconds until the rate limits renew: `x-ratelimit-reset-tokens: 6m0s`, or a moment, read against `Date`
     (`anthropic-ratelimit-tokens-reset: 2026-11-21T10:00:30Z`).
 
-    The longest wait among those limits of which nothing remains; when each has something left, the shortest of all.
+    The longest wait among the exhausted limits; if none is exhausted, the shortest wait of all.
     """
-    waits, spent = [], []
-    for name, told in headers.items():
-        wait, remaining = _reset(name.lower(), told, headers.get("date", ""))
+    waits, exhausted = [], []
+    for name, value in headers.items():
+        wait, remaining = _reset(name.lower(), value, headers.get("date", ""))
         if wait is not None:
             waits.append(wait)
             if headers.get(remaining) == "0":
-                spent.append(wait)
-    return max(spent) if spent else min(waits, default=None)
+                exhausted.append(wait)
+    return max(exhausted) if exhausted else min(waits, default=None)
 
 
-def _reset(name: str, told: str, date: str) -> tuple[float | None, str]:
-    """The wait that a header tells, if it is one of those, and the name of the one that tells what remains."""
+def _reset(name: str, value: str, date: str) -> tuple[float | None, str]:
+    """The wait of a reset header (None for any other), and the name of the header with the remaining amount."""
     if name.startswith(_RESET):
-        return parse_duration(told), f"x-ratelimit-remaining-{name.removeprefix(_RESET)}"
+        return parse_duration(value), f"x-ratelimit-remaining-{name.removeprefix(_RESET)}"
     if name.startswith(_ANTHROPIC) and name.endswith("-reset"):
-        return _until(told, date), f"{name.removesuffix('-reset')}-remaining"
+        return _until(value, date), f"{name.removesuffix('-reset')}-remaining"
     return None, ""
 
 
 def _until(moment: str, date: str) -> float | None:
-    """Seconds from an HTTP date to a moment as RFC 3339 writes it; None when either is none."""
+    """Seconds from an HTTP date to an RFC 3339 time; None if either is invalid."""
     try:
         return max(0.0, (datetime.fromisoformat(moment) - parsedate_to_datetime(date)).total_seconds())
     except (ValueError, TypeError):
