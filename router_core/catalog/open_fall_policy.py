@@ -11,7 +11,7 @@ from openfall.router_core.catalog.formats import CatalogEntry, Count, ModelName,
 from openfall.router_core.vocabulary import Remedy, Urgency
 
 LONGEST_REPLY = 4096
-"""Characters of a canned reply: it is kept with every held job, and told to every caller."""
+"""Characters of a canned reply: it is stored with every held job, and sent to every caller."""
 CannedReply = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_REPLY)]
 
 

@@ -1,4 +1,4 @@
-"""What people see of a configuration: all of it, but no secret."""
+"""A dump shows the whole configuration without its secrets."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from openfall.config.redact import redact_key
         ("unix://:hunter2@/run/redis.sock", "unix://:…@/run/redis.sock"),
     ],
 )
-def test_an_address_is_shown_without_what_is_secret_in_it(url: str, shown: str) -> None:
+def test_an_address_is_shown_without_its_secrets(url: str, shown: str) -> None:
     assert config.redact_value(url) == shown
 
 
@@ -89,7 +89,7 @@ def test_a_configuration_is_shown_whole_with_its_secrets_masked(tmp_path: Path) 
     assert result["webhooks"] == {"private": False}
 
 
-def test_what_is_shown_can_be_loaded_and_means_the_same(tmp_path: Path) -> None:
+def test_a_dump_can_be_loaded_and_means_the_same(tmp_path: Path) -> None:
     file = tmp_path / "openfall.yaml"
     file.write_text(
         "data: /srv/o$$penfall\n"

@@ -1,4 +1,4 @@
-"""A provider's usual variables, without any file: a set-up that works, and nothing of it guessed."""
+"""A provider's usual variables make a working configuration without a file. Nothing is guessed."""
 
 from __future__ import annotations
 

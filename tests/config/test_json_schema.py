@@ -203,7 +203,7 @@ def test_an_unreadable_value_breaks_the_schema(tmp_path: Path, text: str) -> Non
     assert list(EDITOR.iter_errors(whole))
 
 
-def test_every_key_says_what_it_is_for() -> None:
+def test_every_key_has_a_description() -> None:
     def mute(shape: Any, path: str) -> list[str]:
         configuration = []
         for key, value in shape.get("properties", {}).items():

@@ -1,4 +1,4 @@
-"""The small words of a file that no other test reads through one: rates, and what a variable may put into a list."""
+"""Rates, yes-or-no words, and names that a variable adds to a list."""
 
 from __future__ import annotations
 

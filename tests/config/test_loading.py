@@ -1,4 +1,4 @@
-"""What a file means: its values, its variables, its defaults, and where it is looked for."""
+"""Loading a file: its values, variables and defaults, and where it is searched."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class TestValues:
         assert catalog.roles["worker"].chain == ("coder", "haiku")
         assert catalog.roles["chat"].urgency is Urgency.INTERACTIVE
 
-    def test_an_urgency_keeps_what_the_file_does_not_change(self, full: LoadedConfig) -> None:
+    def test_an_urgency_keeps_its_other_defaults(self, full: LoadedConfig) -> None:
         assert full.catalog.urgency == {
             **URGENCY_DEFAULTS,
             Urgency.INTERACTIVE: UrgencyPolicy(start_within=5, expires_after=0.5, max_queued=10_000),
@@ -135,7 +135,7 @@ class TestVariables:
         ("environ", "url"),
         [({}, None), ({"R": ""}, None), ({"R": "redis://a"}, "redis://a"), ({"R": "embedded"}, None)],
     )
-    def test_a_default_stands_in_for_what_is_not_set(
+    def test_a_default_replaces_an_unset_variable(
         self, tmp_path: Path, environ: dict[str, str], url: str | None
     ) -> None:
         assert self.redis(tmp_path, "${R:-embedded}", environ) == url
@@ -362,7 +362,7 @@ class TestDemo:
     def test_the_demo_file_calls_its_model_a_toy(self) -> None:
         assert "TOY" in DEMO.read_text(encoding="utf-8").partition("\nredis:")[0]
 
-    def test_what_is_shown_of_it_means_the_same(self, demo: LoadedConfig, tmp_path: Path) -> None:
+    def test_its_dump_means_the_same(self, demo: LoadedConfig, tmp_path: Path) -> None:
         again = loaded(tmp_path, config.dump(demo))
         assert (again.catalog, again.settings.engines) == (demo.catalog, demo.settings.engines)
 

@@ -167,7 +167,7 @@ class TestShowing:
             "private": True,
         }
 
-    def test_what_is_shown_can_be_loaded_and_means_the_same_but_for_the_secrets(self, tmp_path: Path) -> None:
+    def test_a_dump_means_the_same_except_for_the_secrets(self, tmp_path: Path) -> None:
         first = loaded(tmp_path, FULL, **SECRETS)
         file = tmp_path / "openfall.yaml"
         file.write_text(config.dump(first), "utf-8")
@@ -303,7 +303,7 @@ class TestMistakes:
     @pytest.mark.parametrize(
         "url", ["ops", "ftp://a/b", "http://u:p@a/b", "https://a b/c", "https://a:0/b", "https://"]
     )
-    def test_what_is_no_webhook_is_reported(self, tmp_path: Path, url: str) -> None:
+    def test_a_wrong_webhook_is_reported(self, tmp_path: Path, url: str) -> None:
         text = f"webhooks: {{secret: 0123456789abcdef}}\nopen_fall: {{notify: {{webhook: '{url}'}}}}"
         assert check_text(tmp_path, text) == [f"2 open_fall.notify.webhook: {NO_HOOK}"]
 
@@ -333,7 +333,7 @@ class TestMistakes:
         assert check_text(tmp_path, text) == [f"1 webhooks.secret: {NO_SECRET}"]
 
     @pytest.mark.parametrize("host", ["https://a.example", "a.example/b", "u@a.example", "", "a b"])
-    def test_what_is_no_host_is_reported(self, tmp_path: Path, host: str) -> None:
+    def test_a_wrong_host_is_reported(self, tmp_path: Path, host: str) -> None:
         assert check_text(tmp_path, f"webhooks: {{allow: ['{host}']}}") == [f"1 webhooks.allow: {NO_HOST.format(host)}"]
 
     @pytest.mark.parametrize(

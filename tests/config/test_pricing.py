@@ -1,4 +1,4 @@
-"""What a model costs when its file does not say."""
+"""The price of a model without one in the file."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_a_price_that_is_not_in_the_data_is_unknown(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "backend", [f"{METERED}, billing: flat", "url: http://127.0.0.1:1, pool: gpu", f"{METERED}, billing: local"]
 )
-def test_what_is_not_paid_by_the_token_has_no_price(tmp_path: Path, backend: str) -> None:
+def test_a_model_that_is_not_metered_has_no_price(tmp_path: Path, backend: str) -> None:
     assert model(tmp_path, backend, HAIKU).usd_per_mtok is None
 
 

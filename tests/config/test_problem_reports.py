@@ -135,7 +135,7 @@ def test_an_error_has_its_problems_as_data_and_as_text(tmp_path: Path) -> None:
         pytest.param("hello", ":1: must be a mapping of keys to values, not a single value", id="prose"),
     ],
 )
-def test_what_is_not_a_configuration_is_reported(tmp_path: Path, text: str, message: str) -> None:
+def test_a_file_that_is_not_a_configuration_is_reported(tmp_path: Path, text: str, message: str) -> None:
     (problem,) = check_text(tmp_path, text)
     assert problem.startswith(f"openfall.yaml{message}")
 

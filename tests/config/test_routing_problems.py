@@ -157,7 +157,7 @@ class TestGroups:
         (problem,) = check_text(tmp_path, text)
         assert problem.startswith(message)
 
-    def test_a_pattern_that_nothing_reaches_is_reported_at_its_line(self, tmp_path: Path) -> None:
+    def test_an_unreachable_pattern_is_reported_at_its_line(self, tmp_path: Path) -> None:
         text = """
         groups:
           - name: all

@@ -1,4 +1,4 @@
-"""The ready-made files: each loads without any key, says what its users had, and means the same when it is shown."""
+"""The shipped files load without any key, have the values of their users, and survive a dump."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def shipped(name: str, cwd: Path, **environ: str) -> LoadedConfig:
 
 
 def without_keys(catalog: Catalog) -> Catalog:
-    """A key is shown masked, so that alone does not come back as it was."""
+    """A dump masks keys, so they are the only values that change."""
     bare = {name: one.model_copy(update={"api_key": SecretStr("")}) for name, one in catalog.backends.items()}
     return catalog.model_copy(update={"backends": bare})
 
@@ -46,7 +46,7 @@ class TestEach:
     def test_it_loads_with_nothing_set(self, tmp_path: Path, name: str) -> None:
         assert config.check(NAMES[name], environ={}, cwd=tmp_path) == ()
 
-    def test_what_is_shown_of_it_means_the_same(self, tmp_path: Path, name: str) -> None:
+    def test_its_dump_means_the_same(self, tmp_path: Path, name: str) -> None:
         first = shipped(name, tmp_path)
         file = tmp_path / "openfall.yaml"
         file.write_text(config.dump(first), "utf-8")
@@ -56,7 +56,7 @@ class TestEach:
         assert again.settings.data_dir == first.settings.data_dir
         assert config.dump(again).partition("\n")[2] == config.dump(first).partition("\n")[2]
 
-    def test_an_editor_finds_nothing_wrong_with_it_nor_with_what_is_shown(self, tmp_path: Path, name: str) -> None:
+    def test_it_and_its_dump_fulfil_the_schema(self, tmp_path: Path, name: str) -> None:
         editor = Draft202012Validator(config.schema())
         for text in (NAMES[name].read_text("utf-8"), config.dump(shipped(name, tmp_path))):
             assert [error.message for error in editor.iter_errors(yaml.safe_load(text))] == []
@@ -69,7 +69,7 @@ class TestEach:
         keys = {backend.get("api_key", "") for backend in written["backends"].values()}
         assert all(key in ("", "ollama") or key.startswith("${") for key in keys)
 
-    def test_what_nothing_can_serve_is_never_dropped_unseen(self, tmp_path: Path, name: str) -> None:
+    def test_a_job_that_nothing_can_serve_is_held_or_answered(self, tmp_path: Path, name: str) -> None:
         remedies = shipped(name, tmp_path).catalog.open_fall.remedies
         assert {remedies[urgency][-1] for urgency in (Urgency.BACKGROUND, Urgency.BATCH)} == {Remedy.HOLD}
         assert Remedy.CANNED_REPLY in remedies[Urgency.INTERACTIVE]
@@ -104,7 +104,7 @@ class TestAce:
         assert str(problem).startswith("ACE_PRIMARY (read at ")
         assert "roles.ace.chain): unknown model" in str(problem)
 
-    def test_what_it_costs_is_known(self, tmp_path: Path) -> None:
+    def test_its_prices_are_known(self, tmp_path: Path) -> None:
         models = shipped("ace", tmp_path).catalog.models
         assert models["opus"].usd_per_mtok == Prices(input=5, output=25, cache_read=0.5, cache_write=6.25)
         assert models["llama"].usd_per_mtok is None

@@ -48,7 +48,7 @@ def test_a_link_that_points_elsewhere_has_another(tmp_path: Path) -> None:
     assert loaded.stamp != config.stamp(loaded.source)
 
 
-def test_what_is_not_there_has_none(tmp_path: Path) -> None:
+def test_a_missing_file_has_no_stamp(tmp_path: Path) -> None:
     assert config.stamp(tmp_path / "openfall.yaml") is None
     assert config.stamp(config.ENVIRONMENT) is None
 

@@ -1,4 +1,4 @@
-"""Which environment variables a value is made of."""
+"""The environment variables in a value."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_the_variables_of_a_value_are_named(file: Path) -> None:
     assert variables(file, "redis") == ("REDIS_URL",)
 
 
-def test_what_names_none_or_is_not_there_has_none(file: Path) -> None:
+def test_a_missing_value_or_one_without_variables_has_none(file: Path) -> None:
     for place in (
         "backends.api.pool",
         "backends.api",

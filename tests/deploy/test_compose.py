@@ -1,4 +1,4 @@
-"""What can be known of docker-compose.yml without a container engine."""
+"""Checks of docker-compose.yml that need no container engine."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def scalars(node: object) -> Iterator[str]:
         yield str(node)
 
 
-def test_it_has_a_valkey_a_worker_one_for_what_falls_and_a_dashboard() -> None:
+def test_it_has_a_valkey_a_worker_a_degrade_worker_and_a_dashboard() -> None:
     assert set(SERVICES) == {"valkey", "worker", "degrade", "dashboard"}
     same = {name: value for name, value in SERVICES["degrade"].items() if name != "command"}
     assert same == {name: value for name, value in SERVICES["worker"].items() if name != "command"}
@@ -85,7 +85,7 @@ def test_a_worker_gets_longer_to_stop_than_it_may_take() -> None:
 
 
 @pytest.mark.parametrize("name", ["worker", "dashboard"])
-def test_what_is_built_is_a_stage_of_the_dockerfile(name: str) -> None:
+def test_a_built_image_is_a_stage_of_the_dockerfile(name: str) -> None:
     build = SERVICES[name]["build"]
     text = (ROOT / build["dockerfile"]).read_text("utf-8")
     assert re.search(rf"^FROM \S+ AS {build['target']}$", text, re.MULTILINE)
@@ -101,7 +101,7 @@ def test_the_image_gets_every_package_that_is_installed() -> None:
 
 
 def start(home: Path, password: str, *more: str) -> subprocess.Popen[bytes]:
-    """The very script that the container runs, with the real server, on a socket instead of a port."""
+    """The script of the container, with the real server, on a socket instead of a port."""
     bin_ = home / "bin"
     bin_.mkdir()
     (bin_ / "valkey-server").symlink_to(get_binary_path())
@@ -157,7 +157,7 @@ def test_its_valkey_does_not_start_with_a_password_that_cannot_work(home: Path, 
 
 
 def test_the_dashboard_takes_these_options_and_needs_its_password(home: Path) -> None:
-    """Asked for its help with all of them: it reads them first, and says so when it knows one not."""
+    """With `--help` it reads the options first, and reports an unknown one."""
     command = [sys.executable, "-m", "rq_dashboard", *SERVICES["dashboard"]["command"], "--help"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=home, timeout=60, check=False)
     assert done.returncode == 0, done.stderr

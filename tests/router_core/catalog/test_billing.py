@@ -1,4 +1,4 @@
-"""Who pays for a call, and which backends share a key."""
+"""The billing of a backend, and which backends share a credential."""
 
 import pytest
 

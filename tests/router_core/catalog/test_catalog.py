@@ -102,7 +102,7 @@ def test_every_contradiction_is_reported_at_once() -> None:
     ]
 
 
-def test_a_problem_reads_as_its_place_and_what_is_wrong_there() -> None:
+def test_the_text_of_a_problem_is_its_path_and_message() -> None:
     assert str(CatalogProblem(path="models.coder.backends", message="nowhere")) == "models.coder.backends: nowhere"
 
 

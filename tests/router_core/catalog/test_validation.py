@@ -1,4 +1,4 @@
-"""Every way in which a catalog can contradict itself, and what is not one."""
+"""Every contradiction of a catalog is reported, and nothing else."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ MIXED = ("haiku", "coder")
 
 
 def problems_of(**parts: object) -> list[str]:
-    """What is wrong with a catalog of these parts, with two backends and four models unless they say otherwise."""
+    """The problems of a catalog of these parts, by default with two backends and four models."""
     try:
         Catalog.model_validate({"backends": BACKENDS, "models": MODELS, **parts})
     except ValidationError as caught:
@@ -133,7 +133,7 @@ class TestLocalOnly:
         ) == ["backends.tower.pool: unknown pool 'gpuu'. Did you mean 'gpu'?"]
 
     @pytest.mark.parametrize("key", ["role", "task"])
-    def test_a_local_group_needs_a_local_model_in_what_it_names(self, key: str) -> None:
+    def test_a_local_group_needs_a_local_model_in_its_role_or_task(self, key: str) -> None:
         roles = {"far": Role(chain=CLOUD), "mixed": Role(chain=MIXED)}
         parts = {"roles": roles} if key == "role" else {"tasks": {n: TaskType(chain=r.chain) for n, r in roles.items()}}
         assert problems_of(**parts, groups=(group("home", "a", local_only=True, **{key: "far"}),)) == [
@@ -159,7 +159,7 @@ class TestGroups:
         )
         assert result == ["groups.main: it names a role and a task and a chain: only one of them can choose the models"]
 
-    def test_what_a_group_names_must_exist(self) -> None:
+    def test_the_role_task_or_models_of_a_group_must_exist(self) -> None:
         result = problems_of(
             roles={"chat": Role(chain=CLOUD)},
             tasks={"code": TaskType(chain=CLOUD)},
@@ -188,7 +188,7 @@ class TestGroups:
             ("fan?", "fan7"),
         ],
     )
-    def test_a_pattern_behind_a_wider_one_is_refused(self, first: str, second: str) -> None:
+    def test_a_pattern_after_a_wider_one_is_refused(self, first: str, second: str) -> None:
         assert problems_of(groups=(group("all", first), group("late", second))) == [
             f"groups.late.match: {second!r} never gets here: group 'all' comes first and takes {first!r}"
         ]
@@ -231,7 +231,9 @@ class TestOpenFall:
             ),
         ],
     )
-    def test_a_list_of_remedies_ends_in_what_can_always_be_had(self, remedies: tuple[str, ...], flaw: str) -> None:
+    def test_a_list_of_remedies_ends_in_one_that_is_always_available(
+        self, remedies: tuple[str, ...], flaw: str
+    ) -> None:
         sound = {word: ("hold",) for word in Urgency}
         assert problems_of(open_fall={"remedies": sound | {Urgency.BATCH: remedies}}) == [f"open_fall.batch: {flaw}"]
         assert problems_of(roles={"chat": {"chain": CLOUD, "open_fall": remedies}}) == [f"roles.chat.open_fall: {flaw}"]
@@ -283,14 +285,14 @@ class TestOpenFall:
 
 
 class TestUrgencies:
-    def test_a_backend_keeps_a_slot_for_what_is_not_interactive(self) -> None:
+    def test_a_backend_keeps_a_slot_for_jobs_that_are_not_interactive(self) -> None:
         tower = BACKENDS["tower"].model_copy(update={"slots": 2, "reserved_interactive": 2})
         assert problems_of(backends=BACKENDS | {"tower": tower}) == [
             "backends.tower.reserved_interactive: 2 of 2 slots leave none for what is not interactive"
         ]
         assert not problems_of(backends=BACKENDS | {"tower": tower.model_copy(update={"reserved_interactive": 1})})
 
-    def test_what_is_less_urgent_gets_a_share_but_does_not_starve_the_interactive(self) -> None:
+    def test_less_urgent_jobs_have_a_share_and_do_not_starve_interactive_ones(self) -> None:
         def result(**shares: float) -> list[str]:
             policies = {
                 word: {"start_within": 5, "expires_after": 60, "min_share": shares.get(word, 0)} for word in Urgency
