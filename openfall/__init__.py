@@ -21,7 +21,18 @@ if TYPE_CHECKING:
     from openfall.producers.sync_client import Openfall
     from openfall.router_core.catalog.errors import UnknownName
     from openfall.router_core.jobs.result import Result
-    from openfall.router_core.state.errors import Backpressure, StoreError, StoreUnreachable, UnknownJob
+    from openfall.router_core.state.errors import (
+        Backpressure,
+        DeadlinePassed,
+        IdempotencyConflict,
+        MemoryPressure,
+        QueueFull,
+        StoreError,
+        StoreFull,
+        StoreRefused,
+        StoreUnreachable,
+        UnknownJob,
+    )
     from openfall.router_core.state.jobs import Receipt
 
 _MODULES = {
@@ -35,7 +46,18 @@ _MODULES = {
     "producers.sync_client": ("Openfall",),
     "router_core.catalog.errors": ("UnknownName",),
     "router_core.jobs.result": ("Result",),
-    "router_core.state.errors": ("Backpressure", "StoreError", "StoreUnreachable", "UnknownJob"),
+    "router_core.state.errors": (
+        "Backpressure",
+        "DeadlinePassed",
+        "IdempotencyConflict",
+        "QueueFull",
+        "StoreError",
+        "StoreFull",
+        "MemoryPressure",
+        "StoreRefused",
+        "StoreUnreachable",
+        "UnknownJob",
+    ),
     "router_core.state.jobs": ("Receipt",),
 }
 _MODULE_BY_NAME = {name: module for module, names in _MODULES.items() for name in names}
@@ -45,18 +67,24 @@ __all__ = [
     "Backpressure",
     "BadRequest",
     "ConfigError",
+    "DeadlinePassed",
+    "IdempotencyConflict",
     "InboxDelivery",
     "JobRequest",
+    "MemoryPressure",
     "NoModel",
     "NoRedis",
     "NotFinished",
     "Openfall",
     "ProducerError",
     "PromptTooLarge",
+    "QueueFull",
     "Receipt",
     "Result",
     "RuntimeModel",
     "StoreError",
+    "StoreFull",
+    "StoreRefused",
     "StoreUnreachable",
     "SubmitOptions",
     "UnknownJob",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -25,14 +25,7 @@ from openfall.router_core.state.errors import (
 )
 from openfall.router_core.state.jobs import Receipt
 from openfall.router_core.vocabulary import Urgency
-
-
-def run(loaded: LoadedConfig, use: Callable[[AsyncOpenfall], Coroutine[Any, Any, Any]], **client_options: Any) -> Any:
-    async def main() -> Any:
-        async with AsyncOpenfall(config=loaded, **client_options) as llm:
-            return await asyncio.wait_for(use(llm), 30)
-
-    return asyncio.run(main())
+from tests.producers.clients import run
 
 
 async def poll_states(llm: AsyncOpenfall, job_id: str) -> AsyncIterator[str]:

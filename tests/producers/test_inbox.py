@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Iterator
 from contextlib import aclosing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,17 +22,10 @@ from openfall.router_core.jobs.envelope import pack_result
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.state import inbox as state_inbox
 from openfall.router_core.vocabulary import HoldReason, Remedy
+from tests.producers.clients import run
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = {"choices": [{"message": {"role": "assistant", "content": "here you are"}}]}
-
-
-def run(loaded: LoadedConfig, use: Callable[[AsyncOpenfall], Coroutine[Any, Any, Any]], **client_options: Any) -> Any:
-    async def main() -> Any:
-        async with AsyncOpenfall(config=loaded, producer="bot@here", **client_options) as llm:
-            return await asyncio.wait_for(use(llm), 30)
-
-    return asyncio.run(main())
 
 
 async def read(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,15 +12,8 @@ from openfall import AsyncOpenfall, NotFinished, Openfall
 from openfall.config import LoadedConfig
 from openfall.router_core.state.held_jobs import replay_held
 from openfall.router_core.vocabulary import HoldReason
+from tests.producers.clients import run
 from tests.producers.hold_jobs import SORRY, hold_next, submit_held
-
-
-def run(loaded: LoadedConfig, use: Callable[[AsyncOpenfall], Coroutine[Any, Any, Any]]) -> Any:
-    async def main() -> Any:
-        async with AsyncOpenfall(config=loaded) as llm:
-            return await asyncio.wait_for(use(llm), 30)
-
-    return asyncio.run(main())
 
 
 def test_an_interactive_ask_returns_the_interim_reply(loaded: LoadedConfig) -> None:

@@ -1,0 +1,45 @@
+"""The names that `openfall` exports."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+import openfall
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "errors.md"
+
+
+def public_methods(client: type) -> set[str]:
+    return {name for name in vars(client) if not name.startswith("_")}
+
+
+@pytest.mark.parametrize("name", openfall.__all__)
+def test_every_exported_name_exists(name: str) -> None:
+    assert getattr(openfall, name)
+
+
+def test_every_documented_exception_is_exported() -> None:
+    table = PAGE.read_text("utf-8").partition("## What a result says")[0]
+    names = [name for row in re.findall(r"^\| (`.*?) \|", table, re.M) for name in re.findall(r"`(\w+)`", row)]
+    assert len(names) > 12
+    for name in names:
+        assert issubclass(getattr(openfall, name), Exception)
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="has no attribute 'openfal'"):
+        openfall.openfal  # noqa: B018
+
+
+def test_both_clients_have_the_same_methods() -> None:
+    methods = public_methods(openfall.AsyncOpenfall)
+    assert public_methods(openfall.Openfall) == methods
+    assert len(methods) <= 12
+
+
+def test_not_finished_is_a_timeout_error() -> None:
+    with pytest.raises(TimeoutError, match="job 8f21 goes on"):
+        raise openfall.NotFinished("8f21")
