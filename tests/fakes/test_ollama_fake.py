@@ -17,7 +17,7 @@ import pytest
 
 from tests.fakes.ollama import FakeModel, OllamaFake, ollama_fake
 from tests.fakes.ollama_memory import BUSY, GIB
-from tests.workers.backends.adapters import MODEL, free_port, run
+from tests.workers.backends.protocol_clients import MODEL, free_port, run
 
 Story = Callable[[httpx.AsyncClient, OllamaFake], Awaitable[Any]]
 HELLO = {"role": "user", "content": "Say hello."}

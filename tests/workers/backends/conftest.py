@@ -15,7 +15,7 @@ import pytest
 
 from openfall import workers
 from openfall.workers.local.demo_model import demo_model
-from tests.workers.backends.adapters import MODEL, free_port
+from tests.workers.backends.protocol_clients import MODEL, free_port
 
 STARTS_WITHIN = 60.0
 

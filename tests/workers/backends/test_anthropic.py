@@ -20,7 +20,7 @@ from openfall.workers.backends.base import Request
 from openfall.workers.backends.registry import open_backend
 from openfall.workers.backends.transport import Transport
 from tests.faults import LINGERING, FaultServer, Script, answer, cut, drip, fault_server, head, raw, reset, stall
-from tests.workers.backends.asking import RedirectedTransport
+from tests.workers.backends.openai_calls import RedirectedTransport
 
 T = TypeVar("T")
 KEY = "sk-ant-of-a-very-secret-kind"

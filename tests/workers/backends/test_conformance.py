@@ -14,7 +14,17 @@ from openfall.router_core.vocabulary import (
 )
 from openfall.workers.backends.base import Request
 from tests.fakes.ollama import FakeModel, ollama_fake
-from tests.workers.backends.adapters import MODEL, PROTOCOLS, adapter, idle, request, run, shape, slots, speaking
+from tests.workers.backends.protocol_clients import (
+    MODEL,
+    PROTOCOLS,
+    adapter,
+    idle,
+    request,
+    run,
+    shape,
+    slots,
+    speaking,
+)
 
 pytestmark = pytest.mark.parametrize("protocol", PROTOCOLS)
 

@@ -18,7 +18,7 @@ from openfall.router_core.vocabulary import (
 from openfall.workers.backends.base import Request
 from openfall.workers.backends.translate import TRANSLATORS
 from tests.faults import Asked, answer, fault_server
-from tests.workers.backends.adapters import DIALECTS, PROTOCOLS, adapter, request, run, said, speaking
+from tests.workers.backends.protocol_clients import DIALECTS, PROTOCOLS, adapter, request, run, said, speaking
 from tests.workers.backends.test_faults import CHAT, COMPLETION, MESSAGE
 from tests.workers.backends.translate.official import completion, message
 

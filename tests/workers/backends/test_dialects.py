@@ -116,7 +116,7 @@ def test_a_failure_is_the_same_in_every_dialect(protocol: Protocol, dialect: Dia
 
 def test_what_a_backend_cannot_be_asked_for_never_reaches_it() -> None:
     outcome, server = asked("anthropic", "openai", answer(MESSAGE), n=3)
-    assert outcome == Failure(error_class=ErrorClass.UNSUPPORTED, detail="n cannot be asked for at this model")
+    assert outcome == Failure(error_class=ErrorClass.UNSUPPORTED, detail="this model does not support n")
     assert server.asked == []
 
 

@@ -32,7 +32,7 @@ from tests.faults import (
     reset,
     stall,
 )
-from tests.workers.backends.adapters import PROTOCOLS, adapter, run, said
+from tests.workers.backends.protocol_clients import PROTOCOLS, adapter, run, said
 
 PAGE = b"<html><h1>502 Bad Gateway</h1></html>"
 TEXT = "A lantern festival."

@@ -31,7 +31,7 @@ from openfall.workers.backends.health import (
 )
 from tests.fakes.ollama import FakeModel, OllamaFake, ollama_fake
 from tests.faults import COMPLETION, Script, answer, fault_server, stall
-from tests.workers.backends.adapters import MODEL, PROTOCOLS, adapter, run, speaking
+from tests.workers.backends.protocol_clients import MODEL, PROTOCOLS, adapter, run, speaking
 
 SPEC = ModelSpec(upstream=MODEL, backends=("box",), context=512)
 

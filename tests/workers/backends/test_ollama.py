@@ -24,7 +24,7 @@ from openfall.workers.backends.ollama_answer import to_outcome
 from tests.fakes.ollama import FakeModel, OllamaFake, ollama_fake
 from tests.fakes.ollama_memory import GIB
 from tests.faults import Asked, answer, fault_server, lines
-from tests.workers.backends.adapters import MODEL, adapter, request, run
+from tests.workers.backends.protocol_clients import MODEL, adapter, request, run
 
 HELLO = {"role": "user", "content": "Haruka greets the festival crowd"}
 CHAT = {

@@ -35,7 +35,7 @@ from tests.faults import (
     reset,
     stall,
 )
-from tests.workers.backends.asking import ASKED, KEY, RedirectedTransport, ask, run, served
+from tests.workers.backends.openai_calls import ASKED, KEY, RedirectedTransport, ask, run, served
 
 
 def test_an_answer_is_the_providers_whole_body_and_what_it_cost() -> None:

@@ -1,9 +1,9 @@
-"""From one dialect into another: a request on its way out, a whole answer on its way back. Pure.
+"""Translates requests, and whole responses back, between dialects. Pure.
 
-The caller's body is only translated when the backend does not speak its dialect, and then nothing is lost that the
-other dialect can say. What it cannot say:
-- a wish that only tunes how the answer is found (a seed, a penalty) is left out;
-- one that changes what the caller gets (several answers, sound) is `CannotSay`: another model of the chain may.
+A body is translated only if the backend does not serve its dialect. Everything that the other dialect can express is
+kept. For the rest:
+- a parameter that only tunes the generation (a seed, a penalty) is omitted;
+- one that changes the result (several answers, audio) is `Untranslatable`: another model of the chain may serve it.
 """
 
 from __future__ import annotations
@@ -37,42 +37,42 @@ Body = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Translator:
-    """From a caller's dialect into a backend's. `answer` takes the backend's answer and the body that asked for it.
+    """From a caller's dialect into a backend's. `response` takes the backend's response body and the caller's request.
 
-    `request` raises `CannotSay` for what the backend's dialect has no word for, and `Unreadable` for what is not the
-    caller's dialect at all. `answer` is given what the backend's adapter took for an answer; `Unreadable` when it holds
-    something that the caller's dialect cannot carry.
+    `request` raises `Untranslatable` for a parameter that the backend's dialect lacks, and `Unreadable` for a body that
+    is not of the caller's dialect. `response` gets only bodies that the backend's client accepted; it raises
+    `Unreadable` for content that the caller's dialect cannot carry.
     """
 
     request: Callable[[Body], dict[str, Any]]
-    answer: Callable[[Body, Body], dict[str, Any]]
+    response: Callable[[Body, Body], dict[str, Any]]
     finish: Callable[[Body], str]
-    """The finish reason of a translated answer, in the caller's word for it."""
+    """The finish reason of a translated response, in the caller's dialect."""
 
 
 TRANSLATORS: Mapping[tuple[Dialect, Dialect], Translator] = {
     ("openai", "anthropic"): Translator(
         request=request_for_anthropic.request,
-        answer=response_from_anthropic.answer,
+        response=response_from_anthropic.response,
         finish=response_from_anthropic.finish,
     ),
     ("anthropic", "openai"): Translator(
-        request=request_for_openai.request, answer=response_from_openai.answer, finish=response_from_openai.finish
+        request=request_for_openai.request, response=response_from_openai.response, finish=response_from_openai.finish
     ),
     ("openai", "ollama"): Translator(
-        request=openai_to_ollama.request, answer=openai_to_ollama.answer, finish=openai_to_ollama.finish
+        request=openai_to_ollama.request, response=openai_to_ollama.response, finish=openai_to_ollama.finish
     ),
     ("ollama", "openai"): Translator(
-        request=ollama_to_openai.request, answer=ollama_to_openai.answer, finish=ollama_to_openai.finish
+        request=ollama_to_openai.request, response=ollama_to_openai.response, finish=ollama_to_openai.finish
     ),
     ("anthropic", "ollama"): Translator(
         request=ollama_and_anthropic.request_for_ollama,
-        answer=ollama_and_anthropic.answer_for_anthropic,
+        response=ollama_and_anthropic.response_for_anthropic,
         finish=response_from_openai.finish,
     ),
     ("ollama", "anthropic"): Translator(
         request=ollama_and_anthropic.request_from_ollama,
-        answer=ollama_and_anthropic.answer_for_ollama,
+        response=ollama_and_anthropic.response_for_ollama,
         finish=ollama_to_openai.finish,
     ),
 }
@@ -80,24 +80,24 @@ TRANSLATORS: Mapping[tuple[Dialect, Dialect], Translator] = {
 
 
 def translate_request(request: Request, dialect: Dialect) -> Body | Failure:
-    """The caller's body as a backend of that dialect is to be asked: itself, if it is in that dialect."""
+    """The caller's body in a backend's dialect. It stays as it is if the dialects are the same."""
     if request.dialect == dialect:
         return request.body
     try:
         return TRANSLATORS[request.dialect, dialect].request(request.body)
     except Untranslatable as error:
-        return Failure(error_class=ErrorClass.UNSUPPORTED, detail=f"{error} cannot be asked for at this model")
+        return Failure(error_class=ErrorClass.UNSUPPORTED, detail=f"this model does not support {error}")
     except Unreadable as error:
         return Failure(error_class=ErrorClass.BAD_REQUEST, detail=str(error))
 
 
 def translate_response(outcome: Outcome, request: Request, dialect: Dialect) -> Outcome:
-    """The outcome with its body and finish reason as the caller's dialect has them."""
+    """The outcome with its body and finish reason in the caller's dialect."""
     if isinstance(outcome, Failure) or request.dialect == dialect:
         return outcome
     translator = TRANSLATORS[request.dialect, dialect]
     try:
-        body = translator.answer(outcome.body, request.body)
+        body = translator.response(outcome.body, request.body)
     except Unreadable as error:
         return Failure(error_class=ErrorClass.MALFORMED, detail=str(error))
     return replace(outcome, body=body, finish_reason=translator.finish(body))

@@ -1,4 +1,4 @@
-"""What a caller's body is read with: each asks for one shape at one place, and says `Unreadable` when it is another."""
+"""Typed readers of a caller's body. Each raises `Unreadable`, with the path, for a value of another type."""
 
 from __future__ import annotations
 
@@ -15,69 +15,80 @@ _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]")
 
 
-def mapping(value: Any, place: str) -> Mapping[str, Any]:
+def mapping(value: Any, path: str) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
-        raise Unreadable(f"{place} is not an object")
+        raise Unreadable(f"{path} is not an object")
     return value
 
 
-def string(value: Any, place: str) -> str:
+def string(value: Any, path: str) -> str:
     if not isinstance(value, str):
-        raise Unreadable(f"{place} is not a text")
+        raise Unreadable(f"{path} is not a string")
     return value
 
 
-def whole(value: Any, place: str) -> int:
+def whole(value: Any, path: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
-        raise Unreadable(f"{place} is not a whole number")
+        raise Unreadable(f"{path} is not a whole number")
     return value
 
 
-def number(value: Any, place: str) -> float:
+def number(value: Any, path: str) -> float:
     if not isinstance(value, int | float) or isinstance(value, bool):
-        raise Unreadable(f"{place} is not a number")
+        raise Unreadable(f"{path} is not a number")
     return value
 
 
-def listed(value: Any, place: str) -> Iterator[tuple[Mapping[str, Any], str]]:
-    """The objects of a list, each with its place. No list at all is an empty one."""
+def listed(value: Any, path: str) -> Iterator[tuple[Mapping[str, Any], str]]:
+    """The objects of a list, each with its path. None is an empty list."""
     if value is None:
         return
     if not isinstance(value, list | tuple):
-        raise Unreadable(f"{place} is not a list")
+        raise Unreadable(f"{path} is not a list")
     for index, entry in enumerate(value):
-        yield mapping(entry, f"{place}[{index}]"), f"{place}[{index}]"
+        yield mapping(entry, f"{path}[{index}]"), f"{path}[{index}]"
 
 
-def kind(part: Mapping[str, Any], place: str) -> str:
+def kind(part: Mapping[str, Any], path: str) -> str:
     """The `type` of a part or block."""
-    return string(part.get("type"), f"{place}.type")
+    return string(part.get("type"), f"{path}.type")
 
 
 def unknown(what: str, name: str) -> Untranslatable:
-    """The refusal of a kind of thing; its name is told only if it looks like a name."""
-    return Untranslatable(f"{what} {name if _NAME.fullmatch(name) else 'that nobody knows'}")
+    """The error for an unknown kind. It repeats the name only if that looks like a name."""
+    return Untranslatable(f"{what} {name if _NAME.fullmatch(name) else 'of an unknown name'}")
 
 
-def json_text(value: Any, place: str) -> str:
+def json_text(value: Any, path: str) -> str:
     """A value as JSON."""
     try:
         return orjson.dumps(value).decode()
     except TypeError:
-        raise Unreadable(f"{place} holds a number that JSON cannot carry exactly") from None
+        raise Unreadable(f"{path} holds a number that JSON cannot carry exactly") from None
 
 
 def json_object(text: str) -> dict[str, Any] | None:
-    """The object that a text of JSON is; None when it is none. An empty text is an empty object."""
+    """The object in a JSON text; None if it is not an object. An empty text is an empty object."""
     try:
-        told = orjson.loads(text or "{}")
+        value = orjson.loads(text or "{}")
     except orjson.JSONDecodeError:
         return None
-    return told if isinstance(told, dict) else None
+    return value if isinstance(value, dict) else None
 
 
-def safe_id(told: str) -> str:
-    """The id of a tool call as Anthropic takes it (letters, digits, `_`, `-`), the same for the same id each time."""
-    if told and not _UNSAFE.search(told):
-        return told
-    return f"{_UNSAFE.sub('_', told)}_{crc32(told.encode()):08x}"
+def parse_arguments(value: Any) -> dict[str, Any] | None:
+    """The arguments of a tool call; None if they are not an object. Some servers send the object, not its text."""
+    return value if isinstance(value, dict) else json_object(value if isinstance(value, str) else "")
+
+
+def text_field(fields: Mapping[str, Any], name: str) -> str:
+    """The string under that name; empty if it is missing or not a string."""
+    value = fields.get(name)
+    return value if isinstance(value, str) else ""
+
+
+def safe_id(call_id: str) -> str:
+    """The id of a tool call with Anthropic's characters only (letters, digits, `_`, `-`), the same for the same id."""
+    if call_id and not _UNSAFE.search(call_id):
+        return call_id
+    return f"{_UNSAFE.sub('_', call_id)}_{crc32(call_id.encode()):08x}"

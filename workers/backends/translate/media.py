@@ -1,4 +1,4 @@
-"""Images and documents: OpenAI has them as urls of `data:`, Anthropic as sources."""
+"""Images and documents. In OpenAI's dialect they are `data:` urls, in Anthropic's they are sources."""
 
 from __future__ import annotations
 
@@ -14,73 +14,73 @@ _DATA = re.compile(r"data:([\w.+-]+/[\w.+-]+)(?:;[\w.=-]+)*;base64,(.*)", re.DOT
 _PDF = "application/pdf"
 
 
-def image_block(part: Mapping[str, Any], place: str) -> dict[str, Any]:
-    """An `image_url` part as an `image` block. Its `detail` only tunes, and is left out."""
-    told = part.get("image_url")
-    url = told if isinstance(told, str) else string(mapping(told, f"{place}.image_url").get("url"), f"{place}.url")
-    return {"type": "image", "source": _source(url, place)}
+def image_block(part: Mapping[str, Any], path: str) -> dict[str, Any]:
+    """An `image_url` part as an `image` block. Its `detail` only tunes, so it is omitted."""
+    value = part.get("image_url")
+    url = value if isinstance(value, str) else string(mapping(value, f"{path}.image_url").get("url"), f"{path}.url")
+    return {"type": "image", "source": _source(url, path)}
 
 
-def image_part(block: Mapping[str, Any], place: str) -> dict[str, Any]:
+def image_part(block: Mapping[str, Any], path: str) -> dict[str, Any]:
     """An `image` block as an `image_url` part."""
-    source = mapping(block.get("source"), f"{place}.source")
-    return {"type": "image_url", "image_url": {"url": _url(source, "an image", place)}}
+    source = mapping(block.get("source"), f"{path}.source")
+    return {"type": "image_url", "image_url": {"url": _url(source, "an image", path)}}
 
 
-def document_block(part: Mapping[str, Any], place: str) -> dict[str, Any]:
-    """A `file` part as a `document` block. A file that is only named by an id is at another provider."""
-    file = mapping(part.get("file"), f"{place}.file")
+def document_block(part: Mapping[str, Any], path: str) -> dict[str, Any]:
+    """A `file` part as a `document` block. A file with only an id is at another provider."""
+    file = mapping(part.get("file"), f"{path}.file")
     if not isinstance(data := file.get("file_data"), str):
         raise Untranslatable("a file by its id")
-    source = _source(data if data.startswith("data:") else f"data:{_PDF};base64,{data}", place)
+    source = _source(data if data.startswith("data:") else f"data:{_PDF};base64,{data}", path)
     if source.get("media_type") not in (_PDF, "text/plain"):
-        raise Untranslatable("a file that is no PDF")
+        raise Untranslatable("a file that is not a PDF")
     name = file.get("filename")
-    return {"type": "document", "source": _plain(source, place), **({"title": name} if isinstance(name, str) else {})}
+    return {"type": "document", "source": _plain(source, path), **({"title": name} if isinstance(name, str) else {})}
 
 
-def document_parts(block: Mapping[str, Any], place: str) -> list[dict[str, Any]]:
-    """A `document` block as a `file` part, or as its text. Its title and context are told in a text before it."""
-    source = mapping(block.get("source"), f"{place}.source")
+def document_parts(block: Mapping[str, Any], path: str) -> list[dict[str, Any]]:
+    """A `document` block as a `file` part, or as its text. A text before it has its title and context."""
+    source = mapping(block.get("source"), f"{path}.source")
     title, context = block.get("title"), block.get("context")
-    named = title if isinstance(title, str) and title else None
+    name = title if isinstance(title, str) and title else None
     match source.get("type"):
         case "base64":
-            url = _url(source, "a document", place)
-            parts = [{"type": "file", "file": {"filename": named or "document.pdf", "file_data": url}}]
+            url = _url(source, "a document", path)
+            parts = [{"type": "file", "file": {"filename": name or "document.pdf", "file_data": url}}]
         case "text":
-            head = f"{named}\n\n" if named else ""
-            parts = [{"type": "text", "text": head + string(source.get("data"), f"{place}.source.data")}]
+            head = f"{name}\n\n" if name else ""
+            parts = [{"type": "text", "text": head + string(source.get("data"), f"{path}.source.data")}]
         case other:
             raise unknown("a document from", str(other))
     return [{"type": "text", "text": context}, *parts] if isinstance(context, str) and context else parts
 
 
-def _source(url: str, place: str) -> dict[str, Any]:
-    if found := _DATA.fullmatch(url):
-        return {"type": "base64", "media_type": found[1], "data": found[2]}
+def _source(url: str, path: str) -> dict[str, Any]:
+    if match := _DATA.fullmatch(url):
+        return {"type": "base64", "media_type": match[1], "data": match[2]}
     if url.startswith(("http://", "https://")):
         return {"type": "url", "url": url}
-    raise Unreadable(f"{place} has a url that is neither http nor data in base64")
+    raise Unreadable(f"{path} has a url that is neither http nor data in base64")
 
 
-def _plain(source: dict[str, Any], place: str) -> dict[str, Any]:
-    """Plain text is told as text: only a PDF may be in base64."""
+def _plain(source: dict[str, Any], path: str) -> dict[str, Any]:
+    """Plain text becomes a text source: only a PDF may be in base64."""
     if source["media_type"] == _PDF:
         return source
     try:
         text = b64decode(source["data"], validate=True).decode()
     except ValueError:
-        raise Unreadable(f"{place} is no text in base64") from None
+        raise Unreadable(f"{path} is not a text in base64") from None
     return {"type": "text", "media_type": "text/plain", "data": text}
 
 
-def _url(source: Mapping[str, Any], what: str, place: str) -> str:
+def _url(source: Mapping[str, Any], what: str, path: str) -> str:
     match source.get("type"):
         case "base64":
             kind, data = source.get("media_type"), source.get("data")
-            return f"data:{string(kind, f'{place}.media_type')};base64,{string(data, f'{place}.data')}"
+            return f"data:{string(kind, f'{path}.media_type')};base64,{string(data, f'{path}.data')}"
         case "url" if what == "an image":
-            return string(source.get("url"), f"{place}.url")
+            return string(source.get("url"), f"{path}.url")
         case other:
             raise unknown(f"{what} from", str(other))

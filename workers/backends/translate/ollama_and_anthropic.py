@@ -1,4 +1,4 @@
-"""Ollama's dialect and Anthropic's, by way of OpenAI's, and what that alone would lose on the way. Pure."""
+"""Translates between Ollama's dialect and Anthropic's through OpenAI's, and adds what OpenAI's would lose. Pure."""
 
 from __future__ import annotations
 
@@ -18,42 +18,42 @@ Body = Mapping[str, Any]
 
 
 def request_for_ollama(body: Body) -> dict[str, Any]:
-    """A request in Anthropic's dialect as Ollama's, with the thoughts of earlier answers and `top_k`.
+    """A request of Anthropic's dialect in Ollama's, with the thinking of earlier answers and `top_k`.
 
-    How much is to be thought is left to the model, as Ollama's own endpoint for this dialect leaves it.
+    The model chooses how much to think, as at Ollama's own endpoint for this dialect.
     """
-    said = openai_to_ollama.request(request_for_openai.request(body))
-    answers = (message for message in said["messages"] if message["role"] == "assistant")
+    result = openai_to_ollama.request(request_for_openai.request(body))
+    answers = (message for message in result["messages"] if message["role"] == "assistant")
     turns = (turn for turn in body.get("messages") or () if turn["role"] == "assistant")
     for message, turn in zip(answers, turns, strict=True):
-        if thought := _thought(turn.get("content")):
-            message["thinking"] = thought
+        if thinking_text := _thinking_text(turn.get("content")):
+            message["thinking"] = thinking_text
     if body.get("top_k") is not None:
-        said.setdefault("options", {})["top_k"] = body["top_k"]
-    said.pop("think", None)  # a model that can think does unless told not to; of another it would be refused
+        result.setdefault("options", {})["top_k"] = body["top_k"]
+    result.pop("think", None)  # a model that can think does so by default; another model would refuse the parameter
     thinking = body.get("thinking")
-    return said | ({"think": False} if isinstance(thinking, Mapping) and thinking.get("type") == "disabled" else {})
+    return result | ({"think": False} if isinstance(thinking, Mapping) and thinking.get("type") == "disabled" else {})
 
 
-def answer_for_anthropic(body: Body, asked: Body) -> dict[str, Any]:
-    """An answer in Ollama's dialect as Anthropic's."""
-    return response_from_openai.answer(openai_to_ollama.answer(body, asked), asked)
+def response_for_anthropic(body: Body, request: Body) -> dict[str, Any]:
+    """A response of Ollama's dialect in Anthropic's."""
+    return response_from_openai.response(openai_to_ollama.response(body, request), request)
 
 
 def request_from_ollama(body: Body) -> dict[str, Any]:
-    """A request in Ollama's dialect as Anthropic's, with `top_k` and the wish not to think."""
-    said = request_for_anthropic.request(ollama_to_openai.request(body))
+    """A request of Ollama's dialect in Anthropic's, with `top_k` and disabled thinking."""
+    result = request_for_anthropic.request(ollama_to_openai.request(body))
     options = body.get("options") or {}
-    if options.get("top_k") is not None and said.get("thinking", {}).get("type") != "enabled":
-        said["top_k"] = options["top_k"]
-    return said | ({"thinking": {"type": "disabled"}} if body.get("think") is False else {})
+    if options.get("top_k") is not None and result.get("thinking", {}).get("type") != "enabled":
+        result["top_k"] = options["top_k"]
+    return result | ({"thinking": {"type": "disabled"}} if body.get("think") is False else {})
 
 
-def answer_for_ollama(body: Body, asked: Body) -> dict[str, Any]:
-    """An answer in Anthropic's dialect as Ollama's."""
-    return ollama_to_openai.answer(response_from_anthropic.answer(body, asked), asked)
+def response_for_ollama(body: Body, request: Body) -> dict[str, Any]:
+    """A response of Anthropic's dialect in Ollama's."""
+    return ollama_to_openai.response(response_from_anthropic.response(body, request), request)
 
 
-def _thought(content: Any) -> str:
+def _thinking_text(content: Any) -> str:
     blocks = content if isinstance(content, list) else []
     return "".join(str(block.get("thinking") or "") for block in blocks if block.get("type") == "thinking")

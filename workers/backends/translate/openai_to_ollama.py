@@ -1,8 +1,8 @@
-"""A caller who speaks OpenAI and a backend that speaks Ollama: the request out, the answer back. Pure.
+"""Translates requests of OpenAI's dialect into Ollama's, and responses back. Pure.
 
-Left out, for they only tune: logit_bias, verbosity, service_tier, store, prediction, metadata, an image's detail. What
-Ollama has no word for and changes what the caller gets: a tool that must be called, at most one call, an image by its
-address, sound, files.
+Omitted, since they only tune: logit_bias, verbosity, service_tier, store, prediction, metadata, an image's detail.
+Untranslatable, since they change the result and Ollama lacks them: a required tool call, at most one call, an image by
+its address, audio, files.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from openfall.workers.backends.translate.json_values import (
     listed,
     mapping,
     string,
+    text_field,
     unknown,
 )
 from openfall.workers.backends.translate.refusals import Unreadable, Untranslatable
@@ -36,123 +37,134 @@ _AS_IS = ("logprobs", "top_logprobs", "keep_alive")
 _EFFORT: Mapping[str, bool | str] = {
     "none": False, "minimal": "low", "low": "low", "medium": "medium", "high": "high", "xhigh": "high", "max": "high",
 }  # fmt: skip
-"""Of reasoning, after Ollama's openai/openai.go; its own highest, `max`, is unknown to older servers."""
+"""The effort of reasoning, as in Ollama's openai/openai.go. Older servers do not know its highest, `max`."""
 
 _DATA = re.compile(r"data:[^,]*;base64,(.+)", re.DOTALL)
 
 
 def request(body: Body) -> dict[str, Any]:
-    """The whole body but for the model, the stream and the context, which the adapter sets."""
-    for name, asks in REFUSED.items():
-        if name not in _AS_IS and asks(body.get(name)):
+    """The body without the model, the stream and the context, which the client sets."""
+    for name, is_set in REFUSED.items():
+        if name not in _AS_IS and is_set(body.get(name)):
             raise Untranslatable(name)
-    told: dict[str, Any] = {"messages": list(_messages(body.get("messages")))}
-    told |= {name: body[name] for name in _AS_IS if body.get(name) is not None}
+    result: dict[str, Any] = {"messages": list(_messages(body.get("messages")))}
+    result |= {name: body[name] for name in _AS_IS if body.get(name) is not None}
     if tools := _tools(body):
-        told["tools"] = tools
-    if (asked := _format(body)) is not None:
-        told["format"] = asked
+        result["tools"] = tools
+    if (wanted := _format(body)) is not None:
+        result["format"] = wanted
     effort = body.get("reasoning_effort")
     if isinstance(effort, str) and effort in _EFFORT:
-        told["think"] = _EFFORT[effort]
+        result["think"] = _EFFORT[effort]
     options = {theirs: body[ours] for ours, theirs in _OPTIONS.items() if body.get(ours) is not None}
     if stop := body.get("stop"):
         options["stop"] = [stop] if isinstance(stop, str) else stop
-    return told | ({"options": options} if options else {})
+    return result | ({"options": options} if options else {})
 
 
-def answer(body: Body, _request: Body) -> dict[str, Any]:
-    """The `chat.completion`. An answer has no id; it gets one from the moment at which it was made."""
+def response(body: Body, _request: Body) -> dict[str, Any]:
+    """The `chat.completion`. Ollama sends no id; the time of creation gives one."""
     message, moment = body["message"], str(body.get("created_at", ""))
     calls = [_call(call, index) for index, call in enumerate(_objects(message.get("tool_calls")))]
-    said = {"role": "assistant", "content": _text(message, "content") or (None if calls else ""), "refusal": None}
-    if thought := _text(message, "thinking"):
-        said["reasoning_content"] = thought
+    answer = {
+        "role": "assistant",
+        "content": text_field(message, "content") or (None if calls else ""),
+        "refusal": None,
+    }
+    if thinking := text_field(message, "thinking"):
+        answer["reasoning_content"] = thinking
     reason = body.get("done_reason")
     choice = {
         "index": 0,
-        "message": said | ({"tool_calls": calls} if calls else {}),
+        "message": answer | ({"tool_calls": calls} if calls else {}),
         "logprobs": {"content": body["logprobs"], "refusal": None} if body.get("logprobs") else None,
         "finish_reason": "length" if reason == "length" else "tool_calls" if calls else "stop",
     }
-    read, written = token_count(body, "prompt_eval_count") or 0, token_count(body, "eval_count") or 0
-    usage = {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
-    named = f"chatcmpl-{re.sub(r'[^0-9A-Za-z]', '', moment)}"
-    head = {"id": named, "object": "chat.completion", "created": _epoch(moment), "model": _text(body, "model")}
+    prompt, output = token_count(body, "prompt_eval_count") or 0, token_count(body, "eval_count") or 0
+    usage = {"prompt_tokens": prompt, "completion_tokens": output, "total_tokens": prompt + output}
+    completion_id = f"chatcmpl-{re.sub(r'[^0-9A-Za-z]', '', moment)}"
+    head = {
+        "id": completion_id,
+        "object": "chat.completion",
+        "created": _epoch(moment),
+        "model": text_field(body, "model"),
+    }
     return {**head, "choices": [choice], "usage": usage}
 
 
 def finish(body: Body) -> str:
-    """The finish reason of a `chat.completion` that `answer` made."""
-    told: str = body["choices"][0]["finish_reason"]
-    return told
+    """The finish reason of a `chat.completion` of `response`."""
+    return str(body["choices"][0]["finish_reason"])
 
 
 def _messages(messages: Any) -> Iterator[dict[str, Any]]:
-    """The results of tools are told with the names of the tools: older servers know no ids."""
+    """The messages. Results of tools carry the names of the tools, since older servers know no ids."""
     names: dict[str, str] = {}
-    for message, place in listed(messages, "messages"):
-        role = string(message.get("role"), f"{place}.role")
+    for message, path in listed(messages, "messages"):
+        role = string(message.get("role"), f"{path}.role")
         if role == "tool":
-            yield _result(message, names, place)
+            yield _result(message, names, path)
             continue
         if role not in ("system", "developer", "user", "assistant"):
             raise unknown("messages of the role", role)
-        told = {"role": "system" if role == "developer" else role, **_content(message.get("content"), place)}
-        if thought := _text(message, "reasoning_content") or _text(message, "reasoning"):
-            told["thinking"] = thought
-        calls = [_asked_call(call, where) for call, where in listed(message.get("tool_calls"), f"{place}.tool_calls")]
+        result = {"role": "system" if role == "developer" else role, **_content(message.get("content"), path)}
+        if reasoning := text_field(message, "reasoning_content") or text_field(message, "reasoning"):
+            result["thinking"] = reasoning
+        calls = [
+            _earlier_call(call, part_path)
+            for call, part_path in listed(message.get("tool_calls"), f"{path}.tool_calls")
+        ]
         names |= {call["id"]: call["function"]["name"] for call in calls}
-        yield told | ({"tool_calls": calls} if calls else {})
+        yield result | ({"tool_calls": calls} if calls else {})
 
 
-def _result(message: Body, names: Mapping[str, str], place: str) -> dict[str, Any]:
-    called = string(message.get("tool_call_id"), f"{place}.tool_call_id")
-    name = _text(message, "name") or names.get(called)
-    told = {"role": "tool", **_content(message.get("content"), place), "tool_call_id": called}
-    return told | ({"tool_name": name} if name else {})
+def _result(message: Body, names: Mapping[str, str], path: str) -> dict[str, Any]:
+    called = string(message.get("tool_call_id"), f"{path}.tool_call_id")
+    name = text_field(message, "name") or names.get(called)
+    result = {"role": "tool", **_content(message.get("content"), path), "tool_call_id": called}
+    return result | ({"tool_name": name} if name else {})
 
 
-def _content(content: Any, place: str) -> dict[str, Any]:
+def _content(content: Any, path: str) -> dict[str, Any]:
     """The text, and the images beside it."""
     if content is None or isinstance(content, str):
         return {"content": content or ""}
     texts, images = [], []
-    for part, where in listed(content, f"{place}.content"):
-        match kind(part, where):
+    for part, part_path in listed(content, f"{path}.content"):
+        match kind(part, part_path):
             case "text" | "refusal" as named:
-                texts.append(string(part.get(named), f"{where}.{named}"))
+                texts.append(string(part.get(named), f"{part_path}.{named}"))
             case "image_url":
-                images.append(_image(part.get("image_url"), where))
+                images.append(_image(part.get("image_url"), part_path))
             case other:
                 raise unknown("content of the type", other)
     return {"content": "\n".join(texts)} | ({"images": images} if images else {})
 
 
-def _image(told: Any, place: str) -> str:
-    url = told if isinstance(told, str) else string(mapping(told, f"{place}.image_url").get("url"), f"{place}.url")
-    if found := _DATA.fullmatch(url):
-        return found[1]
+def _image(value: Any, path: str) -> str:
+    url = value if isinstance(value, str) else string(mapping(value, f"{path}.image_url").get("url"), f"{path}.url")
+    if match := _DATA.fullmatch(url):
+        return match[1]
     if url.startswith(("http://", "https://")):
         raise Untranslatable("an image by its address")
-    raise Unreadable(f"{place} has a url that is neither http nor data in base64")
+    raise Unreadable(f"{path} has a url that is neither http nor data in base64")
 
 
-def _asked_call(call: Body, place: str) -> dict[str, Any]:
-    """A call that the model made earlier. Its arguments are an object here, and a text there."""
-    function = mapping(call.get("function"), f"{place}.function")
-    arguments = json_object(string(function.get("arguments") or "", f"{place}.function.arguments"))
+def _earlier_call(call: Body, path: str) -> dict[str, Any]:
+    """A call of an earlier answer. Its arguments are an object at Ollama, and a text at OpenAI."""
+    function = mapping(call.get("function"), f"{path}.function")
+    arguments = json_object(string(function.get("arguments") or "", f"{path}.function.arguments"))
     if arguments is None:
-        raise Untranslatable("a tool call whose arguments are no JSON object")
-    named = {"name": string(function.get("name"), f"{place}.function.name"), "arguments": arguments}
-    return {"id": string(call.get("id"), f"{place}.id"), "function": named}
+        raise Untranslatable("a tool call whose arguments are not a JSON object")
+    called = {"name": string(function.get("name"), f"{path}.function.name"), "arguments": arguments}
+    return {"id": string(call.get("id"), f"{path}.id"), "function": called}
 
 
 def _tools(body: Body) -> list[Body]:
     tools = [tool for tool, _ in listed(body.get("tools"), "tools")]
     for tool in tools:
         if tool.get("type", "function") != "function":
-            raise Untranslatable("a tool that is no function")
+            raise Untranslatable("a tool that is not a function")
     choice = body.get("tool_choice")
     if choice == "none":
         return []
@@ -164,10 +176,10 @@ def _tools(body: Body) -> list[Body]:
 
 
 def _format(body: Body) -> Any:
-    told = body.get("response_format")
-    if told is None:
+    wanted = body.get("response_format")
+    if wanted is None:
         return None
-    match mapping(told, "response_format"):
+    match mapping(wanted, "response_format"):
         case {"type": "text"}:
             return None
         case {"type": "json_object"}:
@@ -178,20 +190,15 @@ def _format(body: Body) -> Any:
 
 
 def _call(call: Body, index: int) -> dict[str, Any]:
-    told = call.get("function")
-    function = told if isinstance(told, Mapping) else {}
+    value = call.get("function")
+    function = value if isinstance(value, Mapping) else {}
     arguments = json_text(function.get("arguments") or {}, "the arguments of a tool call")
-    named = {"name": _text(function, "name"), "arguments": arguments}
-    return {"id": _text(call, "id") or f"call_{index}", "type": "function", "function": named}
+    called = {"name": text_field(function, "name"), "arguments": arguments}
+    return {"id": text_field(call, "id") or f"call_{index}", "type": "function", "function": called}
 
 
-def _objects(told: Any) -> list[Body]:
-    return [one for one in told if isinstance(one, Mapping)] if isinstance(told, list) else []
-
-
-def _text(told: Body, name: str) -> str:
-    value = told.get(name)
-    return value if isinstance(value, str) else ""
+def _objects(values: Any) -> list[Body]:
+    return [value for value in values if isinstance(value, Mapping)] if isinstance(values, list) else []
 
 
 def _epoch(moment: str) -> int:

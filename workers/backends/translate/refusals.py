@@ -1,11 +1,11 @@
-"""Why a body was not translated."""
+"""The errors of translation."""
 
 from __future__ import annotations
 
 
 class Untranslatable(Exception):
-    """The other dialect has no word for something that changes what the caller gets. The message names it."""
+    """The other dialect lacks a parameter that changes the result. The message names it."""
 
 
 class Unreadable(Exception):
-    """The body is not what its dialect says it is. The message names the place, and repeats nothing of its contents."""
+    """The body is not valid in its dialect. The message names the path, and repeats nothing of the contents."""

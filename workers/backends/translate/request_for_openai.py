@@ -1,6 +1,6 @@
-"""A request in Anthropic's dialect as OpenAI's. Pure.
+"""Translates a request of Anthropic's dialect into OpenAI's. Pure.
 
-Left out, for they only tune: top_k, cache_control, service_tier, speed, inference_geo, diagnostics.
+Omitted, since they only tune: top_k, cache_control, service_tier, speed, inference_geo, diagnostics.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from openfall.workers.backends.translate.finish_and_effort import EFFORT, effort_for
 from openfall.workers.backends.translate.json_values import (
     listed,
     mapping,
@@ -16,51 +17,52 @@ from openfall.workers.backends.translate.json_values import (
     unknown,
     whole,
 )
-from openfall.workers.backends.translate.messages_for_openai import messages, system_message
+from openfall.workers.backends.translate.messages_for_openai import system_message, translate_messages
 from openfall.workers.backends.translate.refusals import Untranslatable
 from openfall.workers.backends.translate.schemas import is_strict
-from openfall.workers.backends.translate.vocabulary import EFFORT, effort_for
 
 Body = Mapping[str, Any]
 
 REFUSED = ("container", "mcp_servers", "context_management", "fallbacks")
-"""What changes the answer that the caller gets."""
+"""Parameters that change the result."""
 
 _PASSED = {"temperature": number, "top_p": number, "max_tokens": whole}
 
 
 def request(body: Body) -> dict[str, Any]:
-    """The whole body but for the model and the stream, which the adapter sets."""
+    """The body without the model and the stream, which the client sets."""
     for name in REFUSED:
         if body.get(name):
             raise Untranslatable(name)
-    said: dict[str, Any] = {"messages": [*system_message(body.get("system")), *messages(body.get("messages"))]}
-    said |= {name: check(body[name], name) for name, check in _PASSED.items() if body.get(name) is not None}
+    result: dict[str, Any] = {
+        "messages": [*system_message(body.get("system")), *translate_messages(body.get("messages"))]
+    }
+    result |= {name: check(body[name], name) for name, check in _PASSED.items() if body.get(name) is not None}
     if stops := body.get("stop_sequences"):
-        said["stop"] = stops
-    return said | _tools(body) | _format(body) | _effort(body) | _user(body)
+        result["stop"] = stops
+    return result | _tools(body) | _format(body) | _effort(body) | _user(body)
 
 
 def _tools(body: Body) -> dict[str, Any]:
-    tools = [_tool(tool, place) for tool, place in listed(body.get("tools"), "tools")]
+    tools = [_tool(tool, path) for tool, path in listed(body.get("tools"), "tools")]
     if not tools:
         return {}
     choice = body.get("tool_choice")
     if choice is None:
         return {"tools": tools}
     choice = mapping(choice, "tool_choice")
-    said = {"tools": tools, "tool_choice": _choice(choice)}
-    return said | ({"parallel_tool_calls": False} if choice.get("disable_parallel_tool_use") is True else {})
+    result = {"tools": tools, "tool_choice": _choice(choice)}
+    return result | ({"parallel_tool_calls": False} if choice.get("disable_parallel_tool_use") is True else {})
 
 
-def _tool(tool: Body, place: str) -> dict[str, Any]:
-    named = tool.get("type")
-    if named not in (None, "custom"):
-        raise unknown("tools of the type", str(named))
-    function: dict[str, Any] = {"name": string(tool.get("name"), f"{place}.name")}
+def _tool(tool: Body, path: str) -> dict[str, Any]:
+    tool_type = tool.get("type")
+    if tool_type not in (None, "custom"):
+        raise unknown("tools of the type", str(tool_type))
+    function: dict[str, Any] = {"name": string(tool.get("name"), f"{path}.name")}
     if isinstance(description := tool.get("description"), str):
         function["description"] = description
-    function["parameters"] = mapping(tool.get("input_schema"), f"{place}.input_schema")
+    function["parameters"] = mapping(tool.get("input_schema"), f"{path}.input_schema")
     if tool.get("strict") is True:
         function["strict"] = True
     return {"type": "function", "function": function}
@@ -78,25 +80,25 @@ def _choice(choice: Body) -> Any:
 
 
 def _configs(body: Body) -> Iterable[Body]:
-    return (told for told in (body.get("output_config"),) if isinstance(told, Mapping))
+    return (config for config in (body.get("output_config"),) if isinstance(config, Mapping))
 
 
 def _format(body: Body) -> dict[str, Any]:
-    """A schema for the answer; also where it stood before it had its place in `output_config`."""
-    told = next((config["format"] for config in _configs(body) if config.get("format")), body.get("output_format"))
-    if told is None:
+    """The schema of the answer. `output_format` is its former name."""
+    wanted = next((config["format"] for config in _configs(body) if config.get("format")), body.get("output_format"))
+    if wanted is None:
         return {}
-    told = mapping(told, "output_config.format")
-    if told.get("type") != "json_schema":
+    wanted = mapping(wanted, "output_config.format")
+    if wanted.get("type") != "json_schema":
         raise Untranslatable("an output_config.format of its kind")
-    schema = mapping(told.get("schema"), "output_config.format.schema")
-    named = {"name": "answer", "schema": schema, **({"strict": True} if is_strict(schema) else {})}
-    return {"response_format": {"type": "json_schema", "json_schema": named}}
+    schema = mapping(wanted.get("schema"), "output_config.format.schema")
+    json_schema = {"name": "answer", "schema": schema, **({"strict": True} if is_strict(schema) else {})}
+    return {"response_format": {"type": "json_schema", "json_schema": json_schema}}
 
 
 def _effort(body: Body) -> dict[str, Any]:
-    told = next((config.get("effort") for config in _configs(body)), None)
-    effort = EFFORT.get(told) if isinstance(told, str) else None
+    wanted = next((config.get("effort") for config in _configs(body)), None)
+    effort = EFFORT.get(wanted) if isinstance(wanted, str) else None
     match body.get("thinking"):
         case {"type": "enabled", "budget_tokens": int(budget)}:
             effort = effort_for(budget)

@@ -1,7 +1,7 @@
-"""An answer in Anthropic's dialect as OpenAI's. Pure.
+"""Translates a response of Anthropic's dialect into OpenAI's. Pure.
 
-Thoughts are `reasoning_content`, as most servers of that dialect have them; `thinking_blocks` holds them with their
-signatures, so that a caller who sends the message back as it came loses nothing at Anthropic.
+Thinking becomes `reasoning_content`, as at most servers of that dialect. `thinking_blocks` keeps it with its
+signatures, so a caller that sends the message back loses nothing at Anthropic.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from openfall.workers.backends.parsing import token_count
-from openfall.workers.backends.translate.json_values import json_text
-from openfall.workers.backends.translate.vocabulary import FINISH
+from openfall.workers.backends.translate.finish_and_effort import FINISH
+from openfall.workers.backends.translate.json_values import json_text, text_field
 
 Body = Mapping[str, Any]
 
 
-def answer(body: Body, _request: Body) -> dict[str, Any]:
-    """The `chat.completion`. It was `created` at 0: nobody tells when."""
+def response(body: Body, _request: Body) -> dict[str, Any]:
+    """The `chat.completion`. `created` is 0, since the response has no time."""
     content = body.get("content")
     blocks = [block for block in content if isinstance(block, Mapping)] if isinstance(content, list) else []
     stop = body.get("stop_reason")
@@ -27,45 +27,42 @@ def answer(body: Body, _request: Body) -> dict[str, Any]:
         "logprobs": None,
         "finish_reason": FINISH.get(stop, "stop") if isinstance(stop, str) else "stop",
     }
-    head = {"id": _text(body, "id"), "object": "chat.completion", "created": 0, "model": _text(body, "model")}
+    head = {"id": text_field(body, "id"), "object": "chat.completion", "created": 0, "model": text_field(body, "model")}
     return {**head, "choices": [choice], "usage": _usage(body.get("usage"))}
 
 
 def finish(body: Body) -> str:
-    """The finish reason of a `chat.completion` that `answer` made."""
-    told: str = body["choices"][0]["finish_reason"]
-    return told
+    """The finish reason of a `chat.completion` of `response`."""
+    return str(body["choices"][0]["finish_reason"])
 
 
 def _message(blocks: list[Body]) -> dict[str, Any]:
-    text = "".join(_text(block, "text") for block in blocks if block.get("type") == "text")
-    thoughts = [dict(block) for block in blocks if block.get("type") in ("thinking", "redacted_thinking")]
+    text = "".join(text_field(block, "text") for block in blocks if block.get("type") == "text")
+    thinking = [dict(block) for block in blocks if block.get("type") in ("thinking", "redacted_thinking")]
     calls = [_call(block) for block in blocks if block.get("type") == "tool_use"]
     message: dict[str, Any] = {"role": "assistant", "content": text or None if calls else text, "refusal": None}
-    if thoughts:
-        message["reasoning_content"] = "".join(_text(block, "thinking") for block in thoughts)
-        message["thinking_blocks"] = thoughts
+    if thinking:
+        message["reasoning_content"] = "".join(text_field(block, "thinking") for block in thinking)
+        message["thinking_blocks"] = thinking
     return message | ({"tool_calls": calls} if calls else {})
 
 
 def _call(block: Body) -> dict[str, Any]:
-    function = {"name": _text(block, "name"), "arguments": json_text(block.get("input") or {}, "the input of a tool")}
-    return {"id": _text(block, "id"), "type": "function", "function": function}
-
-
-def _text(told: Body, name: str) -> str:
-    value = told.get(name)
-    return value if isinstance(value, str) else ""
+    function = {
+        "name": text_field(block, "name"),
+        "arguments": json_text(block.get("input") or {}, "the input of a tool"),
+    }
+    return {"id": text_field(block, "id"), "type": "function", "function": function}
 
 
 def _usage(usage: Any) -> dict[str, Any] | None:
-    """OpenAI's prompt tokens are all of them: those that the cache gave and took are a part."""
-    fresh, written = token_count(usage, "input_tokens"), token_count(usage, "output_tokens")
-    if fresh is None or written is None:
+    """The usage. OpenAI's prompt tokens include the tokens that the cache read and stored."""
+    uncached, output = token_count(usage, "input_tokens"), token_count(usage, "output_tokens")
+    if uncached is None or output is None:
         return None
     read, stored = (token_count(usage, f"cache_{kind}_input_tokens") or 0 for kind in ("read", "creation"))
-    asked = fresh + read + stored
-    said: dict[str, Any] = {"prompt_tokens": asked, "completion_tokens": written, "total_tokens": asked + written}
-    said["prompt_tokens_details"] = {"cached_tokens": read, "cache_write_tokens": stored}
-    thought = token_count(usage.get("output_tokens_details"), "thinking_tokens")
-    return said | ({} if thought is None else {"completion_tokens_details": {"reasoning_tokens": thought}})
+    prompt = uncached + read + stored
+    result: dict[str, Any] = {"prompt_tokens": prompt, "completion_tokens": output, "total_tokens": prompt + output}
+    result["prompt_tokens_details"] = {"cached_tokens": read, "cache_write_tokens": stored}
+    reasoning = token_count(usage.get("output_tokens_details"), "thinking_tokens")
+    return result | ({} if reasoning is None else {"completion_tokens_details": {"reasoning_tokens": reasoning}})

@@ -1,4 +1,4 @@
-"""JSON schemas, which the two dialects take in different strictness."""
+"""Adapts JSON schemas, for which the dialects have different rules."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from openfall.workers.backends.translate.json_values import json_text
 from openfall.workers.backends.translate.refusals import Untranslatable
 
 _INNER = frozenset({"properties", "$defs", "definitions"})
-"""Names of schemas stand under these; schemas under `_NESTED`, lists of them under `_CHOICES`."""
+"""These hold schemas by name. `_NESTED` hold one schema, `_CHOICES` hold lists of schemas."""
 _NESTED = frozenset({"items", "additionalProperties", "not"})
 _CHOICES = frozenset({"anyOf", "oneOf", "allOf", "prefixItems"})
 _LIMITS = frozenset(
@@ -22,36 +22,36 @@ _LIMITS = frozenset(
 
 
 def for_anthropic(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """The schema as structured outputs take it: its objects are closed, and its limits are told in the description.
+    """The schema for structured outputs: its objects are closed, and its limits move into the description.
 
-    Whatever holds it holds the caller's own but for the limits, which the model is told and may overstep.
-    `CannotSay` for an object of any keys: closed, it could only be empty.
+    A value that matches it matches the caller's schema, except for the limits: the model sees them but may exceed them.
+    `Untranslatable` for an object of any keys: closed, it could only be empty.
     """
     limits = {key: value for key, value in schema.items() if _is_limit(key, value)}
-    told = {key: _inner(key, value) for key, value in schema.items() if key not in limits}
-    if told.get("type") == "object":
-        if not told.get("properties") and told.get("additionalProperties", True) is not False:
+    result = {key: _inner(key, value) for key, value in schema.items() if key not in limits}
+    if result.get("type") == "object":
+        if not result.get("properties") and result.get("additionalProperties", True) is not False:
             raise Untranslatable("a json_schema with an object of any keys")
-        told["additionalProperties"] = False
+        result["additionalProperties"] = False
     if limits:
-        said = told.get("description")
+        description = result.get("description")
         limit = json_text(limits, "the schema")
-        told["description"] = f"{said}\n\n{limit}" if isinstance(said, str) and said else limit
-    return told
+        result["description"] = f"{description}\n\n{limit}" if isinstance(description, str) and description else limit
+    return result
 
 
 def is_strict(schema: Any) -> bool:
-    """Whether OpenAI's `strict` takes it: every object is closed and requires all that it names."""
+    """Whether OpenAI's `strict` accepts it: every object is closed and requires all of its properties."""
     if not isinstance(schema, Mapping):
         return True
     properties = schema.get("properties")
     if schema.get("type") == "object" or isinstance(properties, Mapping):
-        named = set(properties) if isinstance(properties, Mapping) else set()
+        names = set(properties) if isinstance(properties, Mapping) else set()
         required = schema.get("required")
         if (
             schema.get("additionalProperties") is not False
             or not isinstance(required, list)
-            or not named <= _texts(required)
+            or not names <= _texts(required)
         ):
             return False
     return all(is_strict(inner) for inner in _schemas_in(schema))
@@ -80,12 +80,12 @@ def _closed(schema: Any) -> Any:
 
 
 def _schemas_in(schema: Mapping[str, Any]) -> list[Any]:
-    found: list[Any] = []
+    schemas: list[Any] = []
     for key, value in schema.items():
         if key in _INNER and isinstance(value, Mapping):
-            found += value.values()
+            schemas += value.values()
         elif key in _NESTED:
-            found.append(value)
+            schemas.append(value)
         elif key in _CHOICES and isinstance(value, list):
-            found += value
-    return found
+            schemas += value
+    return schemas

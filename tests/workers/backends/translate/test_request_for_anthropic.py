@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from openfall.workers.backends.translate.refusals import Unreadable, Untranslatable
-from openfall.workers.backends.translate.request_for_anthropic import JSON_PLEASE, request
+from openfall.workers.backends.translate.request_for_anthropic import JSON_INSTRUCTION, request
 from tests.workers.backends.translate.official import ANTHROPIC, known
 
 HI: dict[str, Any] = {"messages": [{"role": "user", "content": "Hi"}]}
@@ -207,7 +207,7 @@ def test_a_schema_for_the_answer_is_asked_for_as_structured_output() -> None:
 
 
 def test_any_json_is_asked_for_in_words() -> None:
-    assert said(response_format={"type": "json_object"})["system"] == JSON_PLEASE
+    assert said(response_format={"type": "json_object"})["system"] == JSON_INSTRUCTION
 
 
 THOUGHT = {"type": "thinking", "thinking": "Look up.", "signature": "EqQB"}
@@ -285,12 +285,12 @@ def test_what_cannot_be_said_is_refused_by_name(body: dict[str, Any], named: str
     [
         ({"messages": "Hi"}, "messages is not a list"),
         ({"messages": [3]}, r"messages\[0\] is not an object"),
-        ({"messages": [{"content": "x"}]}, r"messages\[0\].role is not a text"),
-        (user(type="text"), r"messages\[0\].content\[0\].text is not a text"),
+        ({"messages": [{"content": "x"}]}, r"messages\[0\].role is not a string"),
+        (user(type="text"), r"messages\[0\].content\[0\].text is not a string"),
         (user(type="image_url", image_url={"url": "ftp://x"}), "neither http nor data"),
         (HI | {"max_tokens": "9"}, "max_tokens is not a whole number"),
         (HI | {"stop": [3]}, "stop is neither"),
-        (HI | {"tools": [{"type": "function", "function": {}}]}, r"tools\[0\].function.name is not a text"),
+        (HI | {"tools": [{"type": "function", "function": {}}]}, r"tools\[0\].function.name is not a string"),
     ],
 )
 def test_a_body_that_is_not_openais_is_told_with_its_place(body: dict[str, Any], place: str) -> None:

@@ -204,7 +204,7 @@ def test_what_cannot_be_said_is_refused_by_name(body: dict[str, Any], named: str
     [
         ({"messages": "Hi"}, "messages is not a list"),
         ({"messages": [{"role": "user", "content": 3}]}, r"messages\[0\].content is not a list"),
-        (user(type="tool_result"), r"messages\[0\].content\[0\].tool_use_id is not a text"),
+        (user(type="tool_result"), r"messages\[0\].content\[0\].tool_use_id is not a string"),
         (HI | {"tools": [{"name": "x"}]}, r"tools\[0\].input_schema is not an object"),
         (HI | {"max_tokens": "9"}, "max_tokens is not a whole number"),
     ],

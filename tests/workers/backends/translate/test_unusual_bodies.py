@@ -26,7 +26,7 @@ from openfall.workers.backends.translate import (
     translate_response,
 )
 from openfall.workers.backends.translate.refusals import Unreadable, Untranslatable
-from tests.workers.backends.spoil import spoiled
+from tests.workers.backends.corrupt import spoiled
 
 SCHEMA = {
     "type": "object",
@@ -159,7 +159,7 @@ def test_an_answer_is_translated_or_malformed(ours: Dialect, theirs: Dialect, go
     [
         (
             {"messages": [], "n": 2},
-            Failure(error_class=ErrorClass.UNSUPPORTED, detail="n cannot be asked for at this model"),
+            Failure(error_class=ErrorClass.UNSUPPORTED, detail="this model does not support n"),
         ),
         ({"messages": 3}, Failure(error_class=ErrorClass.BAD_REQUEST, detail="messages is not a list")),
     ],

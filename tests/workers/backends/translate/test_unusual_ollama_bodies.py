@@ -19,9 +19,9 @@ from openfall.workers.backends import openai_answer as openai_answer
 from openfall.workers.backends.base import Request
 from openfall.workers.backends.translate import TRANSLATORS, translate_request, translate_response
 from openfall.workers.backends.translate.refusals import Unreadable, Untranslatable
-from tests.workers.backends.spoil import spoiled
-from tests.workers.backends.translate.test_oddities import ANTHROPIC, COMPLETION, MESSAGE
-from tests.workers.backends.translate.test_ollama import ANSWER, ASKED, TOLD
+from tests.workers.backends.corrupt import spoiled
+from tests.workers.backends.translate.test_ollama_translation import ANSWER, ASKED, TOLD
+from tests.workers.backends.translate.test_unusual_bodies import ANTHROPIC, COMPLETION, MESSAGE
 
 PAIRS = [pair for pair in TRANSLATORS if "ollama" in pair]
 WITHOUT_FORCE = {"tools": ANTHROPIC["tools"], "tool_choice": {"type": "auto"}, "top_k": 3}

@@ -26,7 +26,7 @@ from openfall.workers.backends.translate import (
 )
 from openfall.workers.backends.translate.refusals import Untranslatable
 from tests.workers.backends.translate.official import ANTHROPIC, OPENAI, completion, known, message
-from tests.workers.backends.translate.test_round_trips import conversations, meant
+from tests.workers.backends.translate.test_translation_round_trips import conversations, meant
 
 PIXEL = "iVBORw0KGgo="
 FUNCTION = {"name": "look", "description": "Look.", "parameters": {"type": "object", "properties": {}}}
@@ -171,8 +171,8 @@ def test_a_limit_that_was_reached_is_told_in_the_callers_word(dialect: Dialect, 
 
 
 def test_an_answer_keeps_what_it_says_from_openai_to_ollama_and_back() -> None:
-    there = openai_to_ollama.answer(ANSWER, {})
-    back = ollama_to_openai.answer(there, {})
+    there = openai_to_ollama.response(ANSWER, {})
+    back = ollama_to_openai.response(there, {})
     assert back["message"]["thinking"] == "Hm."
     functions = [call["function"] for call in back["message"]["tool_calls"]]
     assert functions == [call["function"] for call in ANSWER["message"]["tool_calls"]]

@@ -63,14 +63,14 @@ COMPLETION: dict[str, Any] = {
 
 def for_openai(body: dict[str, Any]) -> dict[str, Any]:
     """The answer as OpenAI's callers get it; its own type takes it."""
-    said = response_from_anthropic.answer(body, {})
+    said = response_from_anthropic.response(body, {})
     completion(said)
     return said
 
 
 def for_anthropic(body: dict[str, Any], **asked: Any) -> dict[str, Any]:
     """The answer as Anthropic's callers get it; its own type takes it."""
-    said = response_from_openai.answer(body, asked)
+    said = response_from_openai.response(body, asked)
     message(said)
     return said
 
@@ -175,8 +175,8 @@ def test_an_untold_usage_is_none_of_openais_and_zero_of_anthropics(usage: Any) -
 @pytest.mark.parametrize("arguments", ["{nope", "[]", "3", '"x"'])
 def test_arguments_that_are_no_object_are_no_answer_unless_the_limit_cut_them_off(arguments: str) -> None:
     calls = [{"id": "a", "type": "function", "function": {"name": "look", "arguments": arguments}}]
-    with pytest.raises(Unreadable, match="no JSON object"):
-        response_from_openai.answer(choice("tool_calls", tool_calls=calls), {})
+    with pytest.raises(Unreadable, match="not a JSON object"):
+        response_from_openai.response(choice("tool_calls", tool_calls=calls), {})
     assert for_anthropic(choice("length", tool_calls=calls))["content"][0]["input"] == {}
 
 

@@ -35,7 +35,7 @@ from tests.faults import (
     reset,
     stall,
 )
-from tests.workers.backends.asking import ASKED, KEY, ask, run, served
+from tests.workers.backends.openai_calls import ASKED, KEY, ask, run, served
 
 
 @pytest.mark.parametrize("deltas", [None, []], ids=["whole", "streamed"])

@@ -1,4 +1,4 @@
-"""What the two dialects call the same thing: why an answer ended, and how much is to be thought."""
+"""The finish reasons and the efforts of thinking, from one dialect to the other."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ FINISH: Mapping[str, str] = {
     "max_tokens": "length",
     "tool_use": "tool_calls",
 }
-"""Anthropic's stop reasons and OpenAI's finish reasons. A refusal and a full context are no answers at all."""
+"""OpenAI's finish reasons by Anthropic's stop reasons. A refusal and a full context are failures, not answers."""
 
 STOP: Mapping[str, str] = {
     "stop": "end_turn",
@@ -28,15 +28,15 @@ THINKING: Mapping[str, int] = {
     "xhigh": 32768,
     "max": 32768,
 }
-"""OpenAI's `reasoning_effort` and the tokens of thinking that it stands for. 1024 is the least that Anthropic takes;
-the most of them and an answer beside it are fewer than every thinking model of Anthropic's may write."""
+"""The budget of thinking tokens by OpenAI's `reasoning_effort`. 1024 is Anthropic's minimum. The largest budget and an
+answer together are below the limit of every thinking model of Anthropic's."""
 
-LEAST_THINKING = 1024
+MIN_THINKING = 1024
 
 EFFORT: Mapping[str, str] = {"low": "low", "medium": "medium", "high": "high", "xhigh": "high", "max": "high"}
-"""Anthropic's `effort` as OpenAI's. What is above `high` few servers know."""
+"""OpenAI's effort by Anthropic's. Few servers know an effort above `high`."""
 
 
 def effort_for(budget: int) -> str:
-    """The `reasoning_effort` that a budget of thinking comes nearest to from below; `high` is the most."""
+    """The highest `reasoning_effort` whose budget is not above this one; at most `high`, at least `low`."""
     return "high" if budget >= THINKING["high"] else "medium" if budget >= THINKING["medium"] else "low"
