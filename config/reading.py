@@ -11,13 +11,12 @@ from urllib.parse import urlsplit
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from openfall.config.addresses import EMBEDDED, redis_address
+from openfall.config.addresses import EMBEDDED
 from openfall.config.document import TEXT, Names, Node
 from openfall.config.errors import quoted
 from openfall.config.fields import build, keys_of, named_entries
 from openfall.config.paths import resolve
 from openfall.config.pricing import add_prices
-from openfall.config.scalars import read_text
 from openfall.config.sections import BackendSection, ConfigFile, OpenFallSection
 from openfall.config.settings import EngineSettings, Settings, SettingsSections
 from openfall.router_core.catalog.entries import POOL_DEFAULTS, Backend, Catalog, Group, ModelSpec, Pool, Role, TaskType
@@ -31,7 +30,6 @@ R = TypeVar("R", bound=Role)
 Sections = Mapping[str, Node]
 
 DEFAULT_REDIS = "${REDIS_URL:-embedded}"
-DEFAULT_DATA = ".openfall"
 PUBLIC_URLS: Mapping[str, str] = {
     "anthropic": "https://api.anthropic.com",
     "openai": "https://api.openai.com/v1",
@@ -54,44 +52,39 @@ _NOT_EMBEDDED = "ollama"
 
 def read_file(top: Node, source: Path) -> tuple[Catalog, Settings] | None:
     """The catalog and the settings of a file. None if the catalog contradicts itself."""
-    document = top.document
-    sections = {key: node for key, node in top.fields(keys_of(ConfigFile)).items() if not node.is_empty}
+    document, keys = top.document, keys_of(ConfigFile)
+    sections = {key: node for key, node in top.fields(keys).items() if not node.is_empty}
     pools, backends, engines = _read_backends(sections, document.names)
     models = _read_models(sections, document.names, pools, backends)
     document.names["model"] = _names(sections, "models", models)
-    roles, tasks = (_read_roles(sections.get("roles"), Role), _read_roles(sections.get("tasks"), TaskType))
-    document.names["role"] = _names(sections, "roles", roles)
-    document.names["task"] = _names(sections, "tasks", tasks)
+    roles, tasks = _read_roles(sections.get("roles"), Role), _read_roles(sections.get("tasks"), TaskType)
+    document.names["role"], document.names["task"] = _names(sections, "roles", roles), _names(sections, "tasks", tasks)
     groups = _read_groups(sections.get("groups"))
-    open_fall = build(OpenFallSection, sections["open_fall"]) if "open_fall" in sections else OpenFallSection()
-    redis = redis_address.read(sections.get("redis", _unwritten(top, "redis", DEFAULT_REDIS)))
-    data = read_text(sections.get("data", _unwritten(top, "data", DEFAULT_DATA)))
+    single: dict[str, Any] = {
+        name: build(type(key.default), sections[name])
+        for name, key in keys.items()
+        if name in sections and isinstance(key.default, BaseModel)
+    }
+    open_fall = single.pop("open_fall", OpenFallSection())
+    redis = keys["redis"].type.read(sections.get("redis", _unwritten(top, "redis", DEFAULT_REDIS)))
+    data = keys["data"].type.read(sections["data"]) if "data" in sections else None
     settings = Settings(
         source=source,
         redis_url=None if redis == EMBEDDED else redis,
-        data_dir=resolve(data or DEFAULT_DATA, document.base, document.environ),
+        data_dir=resolve(data or keys["data"].default, document.base, document.environ),
         engines=engines,
         notify=open_fall.notify,
-        **_build_all(SettingsSections, sections),
+        **{name: section for name, section in single.items() if name in SettingsSections.model_fields},
     )
     _refuse_unsigned(sections.get("open_fall"), settings)
     parts = {
         "pools": pools, "backends": backends, "models": models, "roles": roles, "tasks": tasks, "groups": groups,
         "urgency": _read_urgency(sections.get("urgency")), "open_fall": open_fall.policy(),
         "local_only": settings.privacy.local_only,
-        **{key: build(type(field.default), sections[key]) for key, field in _POLICIES.items() if key in sections},
+        **{name: section for name, section in single.items() if name in Catalog.model_fields},
     }  # fmt: skip
     catalog = _validate(top, parts)
     return (catalog, settings) if catalog is not None else None
-
-
-_POLICIES = {key: Catalog.model_fields[key] for key in ("breakers", "retry")}
-
-
-def _build_all(model: type[BaseModel], sections: Sections) -> dict[str, Any]:
-    """The sections of the file that are fields of this model."""
-    defaults = {name: key.default for name, key in keys_of(model).items() if name in sections}
-    return {name: build(type(default), sections[name]) for name, default in defaults.items()}
 
 
 def _names(sections: Sections, section: str, valid: Mapping[str, object]) -> Names:
