@@ -84,7 +84,7 @@ def _check_files(source: Path, out: Path) -> None:
     check_regular(out, "OUT")
     try:
         if not has_requests(source):
-            print_line(f"warning: {source} is empty: there is nothing to ask")
+            print_line(f"warning: {source} is empty: there is no model to call")
     except OSError as error:
         raise click.UsageError(f"{source} cannot be read: {error.strerror}") from None
     if out.exists() and out.samefile(source):

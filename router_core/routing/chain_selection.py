@@ -1,4 +1,4 @@
-"""Whose word decides the chain of a job: the caller's, its group's, the prompt's own, or nobody's."""
+"""Which chain a job gets: by the caller, by its group, by the words of its prompt, or the default."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from openfall.router_core.vocabulary import (
 
 DEFAULT_ROLE = "chat"
 AUTO = "auto"
-"""What a caller writes for a model who leaves the choice to us. A role, task or model of that name comes first."""
+"""The model name with which a caller leaves the choice to openfall. A role, task or model called `auto` wins."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RouteRequest:
-    """What a caller says of a job. `target` is the one word of a client that knows no more: a role, task, model or
-    `auto`; it counts when neither role, task nor model is named. `group` is the caller's own name for whose job it is.
-    `text` is what the prompt is about, for its classification."""
+    """The caller's part of a route. `target` is the one name of a client that has only a model field: a role, task,
+    model or `auto`; it counts without role, task and model. `group` is the caller's name of its tenant. `text` is the
+    part of the prompt that is classified."""
 
     target: str | None = None
     role: str | None = None
@@ -35,10 +35,10 @@ class RouteRequest:
     text: str = ""
 
 
-@dataclass(slots=True, kw_only=True)  # made for every job: not frozen, which would cost as much as all of choosing
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ChainSelection:
-    """A chain, and the role and task whose defaults and limits apply. `why` says whose word it was, `place` where the
-    chain stands (`role ace`; empty for a model by itself): both for people."""
+    """A chain, and the role and task whose defaults and limits apply. For people: `why` names who chose it, `place`
+    where it stands (`role ace`; empty for a single model)."""
 
     chain: tuple[str, ...]
     why: str
@@ -49,38 +49,40 @@ class ChainSelection:
 
 
 def get_group(catalog: Catalog, named: str | None) -> Group | None:
-    """The first group with a pattern that fits the caller's name for it; None when there is none."""
+    """The first group with a pattern that matches the caller's name; None: no group matches."""
     if named is None:
         return None
-    return next((one for one in catalog.groups if any(fnmatchcase(named, pattern) for pattern in one.match)), None)
+    return next(
+        (group for group in catalog.groups if any(fnmatchcase(named, pattern) for pattern in group.match)), None
+    )
 
 
-def select_chain(catalog: Catalog, asked: RouteRequest, group: Group | None) -> ChainSelection | None:
+def select_chain(catalog: Catalog, request: RouteRequest, group: Group | None) -> ChainSelection | None:
     """The caller's model, else role, else task, else target; else the group's role, task or chain; else the task type
-    by the words of the prompt; else role `chat`, else the first role, task or model. None: there is none of them.
+    by the words of the prompt; else role `chat`, else the first role, task or model. None: the catalog is empty.
 
-    A role beside a model, or a task beside a role, still gives its defaults and limits, and the scores by which models
-    are ranked. `UnknownName` for what is not in the catalog.
+    A role beside a model, or a task beside a role, still gives its defaults and limits, and the scores that rank the
+    models. Raises `UnknownName` for a name that is not in the catalog.
     """
-    if (asked.model, asked.role, asked.task) != (None, None, None):
-        return _told(catalog, asked)
-    if asked.target and (found := _target(catalog, asked.target)):
-        return found
-    return (group and _of_group(catalog, group)) or _classified(catalog, asked.text) or _default(catalog)
+    if (request.model, request.role, request.task) != (None, None, None):
+        return _named_by_caller(catalog, request)
+    if request.target and (selection := _target(catalog, request.target)):
+        return selection
+    return (group and _of_group(catalog, group)) or _classified(catalog, request.text) or _default(catalog)
 
 
-def _told(catalog: Catalog, asked: RouteRequest) -> ChainSelection:
-    if asked.role is not None and asked.role not in catalog.roles:
-        raise UnknownName("role", asked.role, catalog.roles)
-    if asked.task is not None and asked.task not in catalog.tasks:
-        raise UnknownName("task", asked.task, catalog.tasks)
-    if asked.model is not None:
-        catalog.model(asked.model)
-        why = "the caller asked for this model"
-        return ChainSelection(chain=(asked.model,), why=why, role=asked.role, task=asked.task)
-    if asked.role is not None:
-        return _of_role(catalog, asked.role, task=asked.task)
-    return _of_task(catalog, str(asked.task))
+def _named_by_caller(catalog: Catalog, request: RouteRequest) -> ChainSelection:
+    if request.role is not None and request.role not in catalog.roles:
+        raise UnknownName("role", request.role, catalog.roles)
+    if request.task is not None and request.task not in catalog.tasks:
+        raise UnknownName("task", request.task, catalog.tasks)
+    if request.model is not None:
+        catalog.model(request.model)
+        why = "the caller named this model"
+        return ChainSelection(chain=(request.model,), why=why, role=request.role, task=request.task)
+    if request.role is not None:
+        return _of_role(catalog, request.role, task=request.task)
+    return _of_task(catalog, str(request.task))
 
 
 def _target(catalog: Catalog, target: str) -> ChainSelection | None:
@@ -89,14 +91,14 @@ def _target(catalog: Catalog, target: str) -> ChainSelection | None:
     if target in catalog.tasks:
         return _of_task(catalog, target)
     if target in catalog.models:
-        return ChainSelection(chain=(target,), why="the caller asked for this model")
+        return ChainSelection(chain=(target,), why="the caller named this model")
     if target == AUTO:
         return None
     raise UnknownName("role, task or model", target, {*catalog.roles, *catalog.tasks, *catalog.models})
 
 
 def _of_group(catalog: Catalog, group: Group) -> ChainSelection | None:
-    """What a group says; None when it only limits."""
+    """The chain of a group; None: the group has only limits."""
     if group.role:
         return _of_role(catalog, group.role, why=f"group {group.name}, role {group.role}", task=group.task)
     if group.task:
@@ -106,11 +108,11 @@ def _of_group(catalog: Catalog, group: Group) -> ChainSelection | None:
 
 
 def _classified(catalog: Catalog, text: str) -> ChainSelection | None:
-    found = classify(text, catalog.tasks)
-    if found is None:
+    match = classify(text, catalog.tasks)
+    if match is None:
         return None
-    words = ", ".join(map(repr, found.words))
-    return _of_task(catalog, found.task, why=f"{found.task} (classified: {words}; {found.confidence:.1f})")
+    words = ", ".join(map(repr, match.words))
+    return _of_task(catalog, match.task, why=f"{match.task} (classified: {words}; {match.confidence:.1f})")
 
 
 def _default(catalog: Catalog) -> ChainSelection | None:

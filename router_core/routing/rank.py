@@ -1,4 +1,4 @@
-"""In which order the models of a chain are tried for one job, each with its reason. See DESIGN.md for the rules."""
+"""The order of a chain's models for one job, each with its reason. The rules stand in DESIGN.md."""
 
 from __future__ import annotations
 
@@ -22,23 +22,17 @@ from openfall.router_core.vocabulary import (
 )
 
 ASSUMED_LATENCY = 5.0
-"""Seconds that a call is taken to last where none was measured."""
+"""Seconds. The assumed latency of a model without measurements."""
 WAIT_WEIGHT, PRICE_WEIGHT = 0.5, 0.2
-"""What a start that never comes, and a price beyond all measure, take from a quality of 0..1 in background."""
+"""The most that a long wait, and a high price, can subtract from a quality of 0..1 in background."""
 USUAL_PRICE = 10.0
-"""US dollars for a million tokens in and out at which half of `PRICE_WEIGHT` is taken."""
-
-_INTERACTIVE, _AS_WRITTEN = Urgency.INTERACTIVE, Order.AS_WRITTEN
-"""Asked after for each model: by their full names they would be a twentieth of the cost of a route."""
-
-# What follows is made anew for each job or each of its models, and is not frozen: that alone would cost a tenth of a
-# route.
+"""US dollars for a million tokens in and out. At this price half of `PRICE_WEIGHT` is subtracted."""
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RankContext:
     """What the order of a chain depends on beside the models. `place` is where the chain stands (`role ace`; empty for
-    a model by itself), for people. `now` is a moment (epoch seconds, server clock)."""
+    a single model), for people. `now` is a moment (epoch seconds, server clock)."""
 
     urgency: Urgency
     policy: UrgencyPolicy
@@ -51,9 +45,9 @@ class RankContext:
 
 @dataclass(slots=True)
 class RankedModel:
-    """Where a model stands on one occasion. `number` is its place in the chain as it is written, from 1; `start` is
-    seconds until it could begin; `until` the end of what blocks it, where that counts. Grade 0 comes first; `away`:
-    behind the local models until the job is late."""
+    """A model with its rank. `number` is its position in the configured chain, from 1. `start` is seconds until it
+    could start. `until` is the end of its block, where that matters. Tier 0 comes first. `after_local`: behind the
+    local models until the job is late. `demoted`: behind its position in the chain."""
 
     number: int
     alias: str
@@ -61,92 +55,95 @@ class RankedModel:
     state: ModelState
     start: float
     quality: float
-    grade: int
+    tier: int
     until: float
-    away: bool
-    set_back: bool = False
+    after_local: bool
+    demoted: bool = False
 
     @property
     def trouble(self) -> str:
-        """What it cannot start at once for; empty when that is no matter. A block may be waited for in grade 0 too."""
+        """Why it cannot start at once; empty: that does not matter. Tier 0 may contain a short block too."""
         if self.state.blocked:
             return self.state.blocked.detail
-        return "" if self.grade == 0 else f"it could start in about {self.start:.0f} s"
+        return "" if self.tier == 0 else f"it could start in about {self.start:.0f} s"
 
 
 Entry = tuple[int, str, IndexedModel]
-"""A model of a chain: its number in it as it is written, from 1, and its alias."""
+"""A model of a chain: its position in the configured chain, from 1, its alias, and its index entry."""
 
 
-def rank(entries: Sequence[Entry], fleet: FleetState, occasion: RankContext) -> list[RankedModel]:
-    """The models of a chain in the order in which the job tries them: all of them, once.
+def rank(entries: Sequence[Entry], fleet: FleetState, context: RankContext) -> list[RankedModel]:
+    """The models of a chain in the order in which the job calls them: all of them, once.
 
     1. Where jobs of the urgency leave the local pools only when late, local models come first.
-    2. By grade. Interactive: what can start in time; what can start; what is blocked, the soonest to be free first.
-       Background and batch: what is not blocked for longer than the time in which it should start; the rest.
-    3. As written; or by urgency: see `_quick`, `_balanced` and `_best`.
+    2. By tier. Interactive: models that can start in time; models that can start; blocked models, the first to be free
+       first. Background and batch: models that are blocked for no longer than `start_within`; the rest.
+    3. As written; or by urgency: see `_by_latency`, `_balanced` and `_by_quality`.
     """
-    near = occasion.policy.allow_cloud is Cloud.WHEN_LATE and any(member.local for _, _, member in entries)
-    standings = [_standing(entry, fleet.model(entry[1]), occasion, near) for entry in entries]
-    standings.sort(key=_written if occasion.order is _AS_WRITTEN else _by_urgency(occasion))
-    least = standings[0].grade
-    if near or standings[-1].grade > least:
-        for one in standings:
-            one.set_back = one.away or one.grade > least
-    return standings
+    local_first = context.policy.allow_cloud is Cloud.WHEN_LATE and any(member.local for _, _, member in entries)
+    ranked = [_rank_model(entry, fleet.model(entry[1]), context, local_first) for entry in entries]
+    ranked.sort(key=_written if context.order is Order.AS_WRITTEN else _by_urgency(context))
+    first_tier = ranked[0].tier
+    if local_first or ranked[-1].tier > first_tier:
+        for model in ranked:
+            model.demoted = model.after_local or model.tier > first_tier
+    return ranked
 
 
-def candidate(one: RankedModel, occasion: RankContext) -> ConsideredModel:
-    """The model with the reason why it stands where it stands."""
-    aside = ignored_parameters(one.member.spec, occasion.needs) if occasion.needs.sampling else ""
-    if one.away:
-        reason = f"behind the local models: {occasion.urgency} jobs go further only when late"
-    elif one.set_back:
-        reason = f"moved back: {one.trouble}"
-    elif not one.trouble and not aside:
-        return _plain(one.alias, one.number, occasion.place, _known(one, occasion))
+def considered_model(model: RankedModel, context: RankContext) -> ConsideredModel:
+    """The model with the reason of its rank."""
+    aside = ignored_parameters(model.member.spec, context.needs) if context.needs.sampling else ""
+    if model.after_local:
+        reason = f"behind the local models: {context.urgency} jobs may leave the local pools only when late"
+    elif model.demoted:
+        reason = f"moved back: {model.trouble}"
+    elif not model.trouble and not aside:
+        return _plain(model.alias, model.number, context.place, _known(model, context))
     else:
-        reason = _plain(one.alias, one.number, occasion.place, _known(one, occasion)).reason
-        reason = f"{reason}; {one.trouble}" if one.trouble else reason
-    return _candidate(one.alias, f"{reason}; {aside}" if aside else reason)
+        reason = _plain(model.alias, model.number, context.place, _known(model, context)).reason
+        reason = f"{reason}; {model.trouble}" if model.trouble else reason
+    return _candidate(model.alias, f"{reason}; {aside}" if aside else reason)
 
 
-def facts(one: RankedModel, occasion: RankContext) -> list[str]:
-    """What spoke for or against a model, in a few words each."""
-    return _words(_known(one, occasion))
+def facts(model: RankedModel, context: RankContext) -> list[str]:
+    """The facts for and against a model, in a few words each."""
+    return _words(_known(model, context))
 
 
 Known = tuple[bool | None, float | None, str, float | None, int | None]
-"""What is told of a model: whether it is loaded, its quality, for which task, its price, its step of latency."""
+"""The facts of a model: whether it is loaded, its quality, for which task, its price, its latency step."""
 
 
-def _known(one: RankedModel, occasion: RankContext) -> Known:
-    if occasion.order is _AS_WRITTEN:
-        return (one.state.loaded, None, "", None, None)
-    quality, task = one.quality if one.member.spec.quality else None, occasion.task or "any task"
-    if occasion.urgency is not _INTERACTIVE:
-        return (one.state.loaded, quality, task, one.member.price, None)
-    return (one.state.loaded, quality, task, None, None if one.state.latency is None else _step(one.state.latency))
+def _known(model: RankedModel, context: RankContext) -> Known:
+    if context.order is Order.AS_WRITTEN:
+        return (model.state.loaded, None, "", None, None)
+    quality, task = model.quality if model.member.spec.quality else None, context.task or "any task"
+    if context.urgency is not Urgency.INTERACTIVE:
+        return (model.state.loaded, quality, task, model.member.price, None)
+    return (
+        model.state.loaded,
+        quality,
+        task,
+        None,
+        None if model.state.latency is None else _step(model.state.latency),
+    )
 
 
 def _words(known: Known) -> list[str]:
     loaded, quality, task, price, step = known
-    told = [] if loaded is None else ["loaded" if loaded else "not loaded"]
+    words = [] if loaded is None else ["loaded" if loaded else "not loaded"]
     if quality is not None:
-        told.append(f"{quality:g} for {task}")
+        words.append(f"{quality:g} for {task}")
     if price:
-        told.append(f"${price:g} per Mtok")
+        words.append(f"${price:g} per Mtok")
     if step is not None:
-        told.append(f"answers within {1 << step} s")
-    return told
-
-
-# The same reasons come again with every job, and making them takes longer than finding them.
+        words.append(f"answers within {1 << step} s")
+    return words
 
 
 @lru_cache(maxsize=4096)
 def _plain(model: str, number: int, place: str, known: Known) -> ConsideredModel:
-    stands = f"{ordinal(number)} in {place}" if place else "asked for by its name"
+    stands = f"{ordinal(number)} in {place}" if place else "requested by name"
     return ConsideredModel(model=model, reason=", ".join([stands, *_words(known)]))
 
 
@@ -155,72 +152,79 @@ def _candidate(model: str, reason: str) -> ConsideredModel:
     return ConsideredModel(model=model, reason=reason)
 
 
-def _standing(entry: Entry, state: ModelState, occasion: RankContext, near: bool) -> RankedModel:
+def _rank_model(entry: Entry, state: ModelState, context: RankContext, local_first: bool) -> RankedModel:
     number, alias, member = entry
-    blocked, within = state.blocked, occasion.policy.start_within
+    blocked, start_within = state.blocked, context.policy.start_within
     start = member.load_time if state.loaded is False else 0.0
     if state.waiting:
-        start += _turn(member, state)
-    grade, until = 0, 0.0
-    if occasion.urgency is _INTERACTIVE:
-        grade, until = (2, blocked.until) if blocked else (int(start > within), 0.0)
-    elif blocked and blocked.until - occasion.now > within:
-        grade, until = 1, blocked.until
-    quality = member.spec.quality.get(occasion.task or "", member.quality)
-    return RankedModel(number, alias, member, state, start, quality, grade, until, near and not member.local)
+        start += _queue_wait(member, state)
+    tier, until = 0, 0.0
+    if context.urgency is Urgency.INTERACTIVE:
+        tier, until = (2, blocked.until) if blocked else (int(start > start_within), 0.0)
+    elif blocked and blocked.until - context.now > start_within:
+        tier, until = 1, blocked.until
+    quality = member.spec.quality.get(context.task or "", member.quality)
+    return RankedModel(number, alias, member, state, start, quality, tier, until, local_first and not member.local)
 
 
-def _turn(member: IndexedModel, state: ModelState) -> float:
-    """Seconds until those that wait are served. The first of them has waited `oldest`: the last is hardly sooner."""
+def _queue_wait(member: IndexedModel, state: ModelState) -> float:
+    """Seconds until the waiting jobs are served: computed, or the wait of the oldest job, if that is longer."""
     latency = ASSUMED_LATENCY if state.latency is None else state.latency
-    turn = state.waiting / member.slots * latency
-    return turn if turn > state.oldest else state.oldest
+    return max(state.waiting / member.slots * latency, state.oldest)
 
 
 Key = tuple[float, ...]
-"""What models are sorted by, the smallest first."""
+"""A sort key: the smallest first."""
 
 
-def _written(one: RankedModel) -> Key:
-    return (one.away, one.grade, one.until, one.number)
+def _written(model: RankedModel) -> Key:
+    return (model.after_local, model.tier, model.until, model.number)
 
 
-def _by_urgency(occasion: RankContext) -> Callable[[RankedModel], Key]:
-    if occasion.urgency is _INTERACTIVE:
-        return _quick
-    return _best if occasion.urgency is Urgency.BATCH else _balanced(occasion.policy.start_within, occasion.now)
+def _by_urgency(context: RankContext) -> Callable[[RankedModel], Key]:
+    if context.urgency is Urgency.INTERACTIVE:
+        return _by_latency
+    return _by_quality if context.urgency is Urgency.BATCH else _balanced(context.policy.start_within, context.now)
 
 
-def _quick(one: RankedModel) -> Key:
-    """Interactive: what is loaded, then by steps of latency, then by quality."""
-    state = one.state
+def _by_latency(model: RankedModel) -> Key:
+    """Interactive: loaded models first, then by latency step, then by quality."""
+    state = model.state
     latency = ASSUMED_LATENCY if state.latency is None else state.latency
-    return (one.away, one.grade, one.until, state.loaded is False, _step(latency), -one.quality, one.number)
+    return (
+        model.after_local,
+        model.tier,
+        model.until,
+        state.loaded is False,
+        _step(latency),
+        -model.quality,
+        model.number,
+    )
 
 
-def _best(one: RankedModel) -> Key:
-    """Batch: by quality, then by price, an unknown one last."""
-    price = one.member.price
-    return (one.away, one.grade, one.until, -one.quality, price is None, price or 0.0, one.number)
+def _by_quality(model: RankedModel) -> Key:
+    """Batch: by quality, then by price, an unknown price last."""
+    price = model.member.price
+    return (model.after_local, model.tier, model.until, -model.quality, price is None, price or 0.0, model.number)
 
 
-def _balanced(within: float, now: float) -> Callable[[RankedModel], Key]:
-    """Background: quality, less a share of `WAIT_WEIGHT` for the wait and of `PRICE_WEIGHT` for the price. The share is
+def _balanced(start_within: float, now: float) -> Callable[[RankedModel], Key]:
+    """Background: quality minus a part of `WAIT_WEIGHT` for the wait and of `PRICE_WEIGHT` for the price. The part is
     half at a wait of `start_within` and at a price of `USUAL_PRICE`, and whole for an unknown price."""
 
-    def key(one: RankedModel) -> Key:
-        price, blocked, wait = one.member.price, one.state.blocked, one.start
+    def key(model: RankedModel) -> Key:
+        price, blocked, wait = model.member.price, model.state.blocked, model.start
         if blocked and blocked.until - now > wait:
             wait = blocked.until - now
-        dear = 1.0 if price is None else price / (price + USUAL_PRICE)
-        less = PRICE_WEIGHT * dear + WAIT_WEIGHT * (1 - within / (within + wait))
-        return (one.away, one.grade, one.until, less - one.quality, one.number)
+        price_penalty = 1.0 if price is None else price / (price + USUAL_PRICE)
+        penalty = PRICE_WEIGHT * price_penalty + WAIT_WEIGHT * (1 - start_within / (start_within + wait))
+        return (model.after_local, model.tier, model.until, penalty - model.quality, model.number)
 
     return key
 
 
 def _step(latency: float) -> int:
-    """Latencies in steps, each twice as long as the one before: 0 below a second, 1 below two, 2 below four."""
+    """The latency as a step, each twice as long as the step before: 0 below 1 s, 1 below 2 s, 2 below 4 s."""
     return int(latency).bit_length()
 
 

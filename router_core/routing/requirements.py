@@ -1,4 +1,4 @@
-"""What a job needs of a model, and why a model cannot serve it."""
+"""What a job requires of a model, and why a model cannot serve it."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from openfall.router_core.vocabulary import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Requirements:
-    """What a prompt asks of whoever answers it.
+    """What a prompt requires of a model.
 
-    `tokens_at_least` is a lower bound of its length. `sampling` are the parameters it sets (temperature, top_p, top_k):
-    a model that takes none still serves it, without them.
+    `tokens_at_least` is a lower bound of its length. `sampling` names the parameters that it sets (temperature, top_p,
+    top_k): a model that accepts none still serves it, without them.
     """
 
     tokens_at_least: int = 0
@@ -37,7 +37,7 @@ NOTHING = Requirements()
 
 
 def requirements_for(body: Body, dialect: Dialect) -> Requirements:
-    """What a request body needs, read in its own dialect."""
+    """The requirements of a request body, read in its own dialect."""
     return Requirements(
         tokens_at_least=estimate_tokens(body),
         tools=has_tools(body),
@@ -48,31 +48,31 @@ def requirements_for(body: Body, dialect: Dialect) -> Requirements:
 
 
 def estimate_tokens(body: Body) -> int:
-    """A number of tokens that no tokenizer stays under: the words between white space.
+    """A lower bound of the number of tokens: the words between white space.
 
-    Byte-pair and unigram tokenizers split at white space before they merge, so no token reaches over two words (but for
-    research ones that merge across spaces). It is far below the truth for Japanese, code and long words, and
-    images count nothing: so it refuses only what cannot fit, and the backend judges the rest. What may never reach the
-    model is not counted (see `dialect.all_words`).
+    Byte-pair and unigram tokenizers split at white space before they merge, so no token spans two words (except in
+    research tokenizers that merge across spaces). The bound is far below the truth for Japanese, code and long words,
+    and images count nothing. So it refuses only a prompt that cannot fit, and the backend judges the rest. Text that
+    may never reach the model does not count (see `request_body.all_text`).
     """
     return sum(len(text.split()) for text in all_text(body))
 
 
 def incompatibility(spec: ModelSpec, needs: Requirements) -> str | None:
-    """Why a model cannot serve the job, for people; None when it can, as far as one can tell without asking it."""
+    """Why a model cannot serve the job, for people; None: the catalog gives no reason."""
     if needs.tokens_at_least > spec.context:
         return f"its context is {spec.context} tokens, the prompt has at least {needs.tokens_at_least}"
     if needs.tools and not spec.tools:
-        return "it cannot call tools"
+        return "it does not support tools"
     if needs.json_schema and not spec.json_schema:
-        return "it cannot hold to a JSON schema"
+        return "it does not support JSON schemas"
     if needs.images and not spec.images:
-        return "it cannot see images"
+        return "it does not support images"
     return None
 
 
 def ignored_parameters(spec: ModelSpec, needs: Requirements) -> str:
-    """What a model that serves the job does not heed of it, for people; empty when there is nothing."""
+    """The parameters that a model ignores, for people; empty: none."""
     if spec.sampling_params or not needs.sampling:
         return ""
-    return f"without {', '.join(needs.sampling)}, which it does not take"
+    return f"without {', '.join(needs.sampling)}, which it does not accept"

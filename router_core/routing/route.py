@@ -24,7 +24,7 @@ from openfall.router_core.routing.rank import (
     Entry,
     RankContext,
     RankedModel,
-    candidate,
+    considered_model,
     facts,
     rank,
 )
@@ -33,15 +33,15 @@ from openfall.router_core.vocabulary import (
     Urgency,
 )
 
-_HASTE = {urgency: place for place, urgency in enumerate(Urgency)}
-_OFFERED = 3
-"""Other models that are named to somebody whose job no model of the chain can take."""
+_URGENCY_ORDER = {urgency: place for place, urgency in enumerate(Urgency)}
+_MAX_ALTERNATIVES = 3
+"""How many other models the error names, if no model of the chain can take the job."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """`chain` are model aliases in order; `queue` is where the job waits first; `group` is the catalog's name of the
-    group that applies; `reason` is a sentence for people; `considered` are all models looked at, those left out last.
+    """`chain` are model aliases in order; `queue` is the first queue of the job; `group` is the catalog's name of the
+    group that applies; `reason` is a sentence for people; `considered` are all models, the excluded ones last.
     """
 
     chain: tuple[str, ...]
@@ -56,7 +56,7 @@ class Route:
 
 
 class NothingFits(Exception):
-    """No model can or may take the job. The message tells why of each of `considered`, and what would help."""
+    """No model can or may take the job. The message gives the reason for each of `considered`, and a remedy."""
 
     def __init__(self, message: str, considered: tuple[ConsideredModel, ...] = ()) -> None:
         self.considered = considered
@@ -64,43 +64,43 @@ class NothingFits(Exception):
 
 
 FleetOf = Callable[[Urgency], FleetState]
-"""The fleet as a job of an urgency finds it: a queue is paused for one urgency at a time."""
+"""The state of the fleet for a job of an urgency: a queue is paused for one urgency at a time."""
 
 
-def route(catalog: Catalog, fleet_of: FleetOf, asked: RouteRequest, now: float = 0.0) -> Route:
-    """The route of a job at a moment (epoch seconds, server clock), with the fleet as a job of its urgency finds it.
+def route(catalog: Catalog, fleet_of: FleetOf, request: RouteRequest, now: float = 0.0) -> Route:
+    """The route of a job at a moment (epoch seconds, server clock), for the state of the fleet at its urgency.
 
-    Raises `UnknownName` for a role, task or model that is not in the catalog, `NothingFits` when none is left of the
-    chain after those that cannot or may not take the job.
+    Raises `UnknownName` for a role, task or model that is not in the catalog, `NothingFits` if no model of the chain
+    can and may take the job.
     """
-    group = get_group(catalog, asked.group)
-    choice = select_chain(catalog, asked, group)
+    group = get_group(catalog, request.group)
+    choice = select_chain(catalog, request, group)
     if choice is None:
-        raise NothingFits("the configuration has no roles, no tasks and no models: there is nothing to ask")
-    urgency, note = _urgency(catalog, asked, choice, group)
+        raise NothingFits("the configuration has no roles, no tasks and no models: there is no model to call")
+    urgency, note = _urgency(catalog, request, choice, group)
     fleet = fleet_of(urgency)
-    fence = next(_fences(catalog, fleet, asked, choice, group), "")
-    closed = fence or _stays(catalog, urgency)
-    fitting, left_out = _sifted(catalog, choice.chain, asked.needs, closed)
+    local_rule = next(_local_rules(catalog, fleet, request, choice, group), "")
+    local_reason = local_rule or _stays_local(catalog, urgency)
+    fitting, excluded = _split_by_fit(catalog, choice.chain, request.needs, local_reason)
     if not fitting:
-        raise _nothing(catalog, asked.needs, closed, left_out)
-    occasion = _occasion(catalog, choice, urgency, asked.needs, now)
-    ranked = rank(fitting, fleet, occasion)
-    considered = (*[candidate(one, occasion) for one in ranked], *left_out)
+        raise _nothing_fits(catalog, request.needs, local_reason, excluded)
+    context = _rank_context(catalog, choice, urgency, request.needs, now)
+    ranked = rank(fitting, fleet, context)
+    considered = (*[considered_model(model, context) for model in ranked], *excluded)
     return Route(
-        chain=tuple([one.alias for one in ranked]),
+        chain=tuple(model.alias for model in ranked),
         queue=catalog.queue(ranked[0].alias, urgency),
         urgency=urgency,
         role=choice.role,
         task=choice.task,
         group=group.name if group else None,
-        local_only=bool(fence),
-        reason=_sentence(choice, ranked, occasion) + _passed_over(choice, ranked, considered) + note,
+        local_only=bool(local_rule),
+        reason=_sentence(choice, ranked, context) + _passed_over(choice, ranked, considered) + note,
         considered=considered,
     )
 
 
-def _occasion(
+def _rank_context(
     catalog: Catalog, choice: ChainSelection, urgency: Urgency, needs: Requirements, now: float
 ) -> RankContext:
     return RankContext(
@@ -114,26 +114,28 @@ def _occasion(
     )
 
 
-def _urgency(catalog: Catalog, asked: RouteRequest, choice: ChainSelection, group: Group | None) -> tuple[Urgency, str]:
-    """How urgent the job may be; and a note for people when that is less than it was asked to be."""
+def _urgency(
+    catalog: Catalog, request: RouteRequest, choice: ChainSelection, group: Group | None
+) -> tuple[Urgency, str]:
+    """The urgency of the job; and a note for people if a group lowers it."""
     role = catalog.roles[choice.role].urgency if choice.role else None
     task = catalog.tasks[choice.task].urgency if choice.task else None
-    urgency = asked.urgency or role or task or Urgency.BACKGROUND
-    if group and group.urgency and _HASTE[urgency] < _HASTE[group.urgency]:
+    urgency = request.urgency or role or task or Urgency.BACKGROUND
+    if group and group.urgency and _URGENCY_ORDER[urgency] < _URGENCY_ORDER[group.urgency]:
         return group.urgency, f"; group {group.name} is {group.urgency} at most"
     return urgency, ""
 
 
-def _stays(catalog: Catalog, urgency: Urgency) -> str:
-    """Why jobs of an urgency may not leave the local pools now; empty: they may."""
+def _stays_local(catalog: Catalog, urgency: Urgency) -> str:
+    """Why jobs of an urgency must stay in the local pools; empty: they may leave."""
     return f"{urgency} jobs stay in the local pools" if catalog.urgency[urgency].allow_cloud is Cloud.NO else ""
 
 
-def _fences(
-    catalog: Catalog, fleet: FleetState, asked: RouteRequest, choice: ChainSelection, group: Group | None
+def _local_rules(
+    catalog: Catalog, fleet: FleetState, request: RouteRequest, choice: ChainSelection, group: Group | None
 ) -> Iterator[str]:
-    """Everything that keeps the job in local pools."""
-    if asked.local_only:
+    """Every rule that keeps the job in local pools."""
+    if request.local_only:
         yield "the job is local-only"
     if group and group.local_only:
         yield f"group {group.name} is local-only"
@@ -147,55 +149,58 @@ def _fences(
         yield "the fleet is switched to local-only"
 
 
-def _sifted(
-    catalog: Catalog, chain: tuple[str, ...], needs: Requirements, closed: str
+def _split_by_fit(
+    catalog: Catalog, chain: tuple[str, ...], needs: Requirements, local_reason: str
 ) -> tuple[list[Entry], list[ConsideredModel]]:
-    """The models that can and may take the job; and those left out."""
+    """The models that can and may take the job; and the excluded ones."""
     members = model_index(catalog)
     fitting: list[Entry] = []
-    left_out: list[ConsideredModel] = []
+    excluded: list[ConsideredModel] = []
     for number, alias in enumerate(chain, 1):
         member = members[alias]
-        why = closed if closed and not member.local else incompatibility(member.spec, needs)
+        why = local_reason if local_reason and not member.local else incompatibility(member.spec, needs)
         if why:
-            left_out.append(ConsideredModel(model=alias, reason=f"left out: {why}", chosen=False))
+            excluded.append(ConsideredModel(model=alias, reason=f"left out: {why}", chosen=False))
         else:
             fitting.append((number, alias, member))
-    return fitting, left_out
+    return fitting, excluded
 
 
-def _nothing(catalog: Catalog, needs: Requirements, closed: str, left_out: list[ConsideredModel]) -> NothingFits:
-    """Each model with what is against it, and the remedy: another model that could, if there is one."""
-    against = "; ".join(f"{one.model}: {one.reason.removeprefix('left out: ')}" for one in left_out)
-    others = [entry[1] for entry in _sifted(catalog, tuple(catalog.models), needs, closed)[0]]
+def _nothing_fits(
+    catalog: Catalog, needs: Requirements, local_reason: str, excluded: list[ConsideredModel]
+) -> NothingFits:
+    """The error: each model with its reason, and a remedy: another model that could, if the catalog has one."""
+    against = "; ".join(f"{model.model}: {model.reason.removeprefix('left out: ')}" for model in excluded)
+    others = [entry[1] for entry in _split_by_fit(catalog, tuple(catalog.models), needs, local_reason)[0]]
     if others:
-        remedy = f"Of the others {', '.join(others[:_OFFERED])} could: name it as the model, or add it to the chain."
-    elif closed:
-        remedy = "Add a model of a local pool that can, or let such jobs leave the local pools."
+        names = ", ".join(others[:_MAX_ALTERNATIVES])
+        remedy = f"Of the other models {names} could: name it as the model, or add it to the chain."
+    elif local_reason:
+        remedy = "Add a model of a local pool that can, or allow such jobs to leave the local pools."
     else:
-        remedy = "Ask for less, or add a model that can to the configuration."
-    return NothingFits(f"no model can take this job ({against}). {remedy}", tuple(left_out))
+        remedy = "Reduce the request, or add a model that can take it to the configuration."
+    return NothingFits(f"no model can take this job ({against}). {remedy}", tuple(excluded))
 
 
-def _sentence(choice: ChainSelection, ranked: list[RankedModel], occasion: RankContext) -> str:
-    """Whose word it was, and why the first model is the first."""
+def _sentence(choice: ChainSelection, ranked: list[RankedModel], context: RankContext) -> str:
+    """Who chose the chain, and why the first model is the first."""
     first = ranked[0]
-    told = facts(first, occasion)
+    words = facts(first, context)
     if choice.place:
-        told = [first.alias if len(ranked) == 1 else f"{first.alias} first of {len(ranked)}", *told]
-    sentence = f"{choice.why}: {', '.join(told)}" if told else choice.why
+        words = [first.alias if len(ranked) == 1 else f"{first.alias} first of {len(ranked)}", *words]
+    sentence = f"{choice.why}: {', '.join(words)}" if words else choice.why
     return f"{sentence}; {first.trouble}" if first.trouble else sentence
 
 
 def _passed_over(choice: ChainSelection, ranked: list[RankedModel], considered: tuple[ConsideredModel, ...]) -> str:
-    """Why the first model of the chain as it is written was left out or moved back; empty when it was not.
+    """Why the first model of the configured chain was excluded or moved back; empty if it was not.
 
-    That a model of a ranked chain stands behind the local ones needs no excuse: it had no claim to be the first.
+    A model of a ranked chain behind the local models is expected, so it is not explained.
     """
     primary = choice.chain[0]
     if ranked[0].alias == primary:
         return ""
-    one = next((one for one in ranked if one.alias == primary), None)
-    if one and (not one.set_back or (one.away and choice.order is Order.BY_URGENCY)):
+    model = next((model for model in ranked if model.alias == primary), None)
+    if model and (not model.demoted or (model.after_local and choice.order is Order.BY_URGENCY)):
         return ""
-    return next(f"; {primary} {told.reason}" for told in considered if told.model == primary)
+    return next(f"; {primary} {model.reason}" for model in considered if model.model == primary)

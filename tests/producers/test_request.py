@@ -54,7 +54,7 @@ def test_a_job_keeps_its_role_task_and_group() -> None:
 def test_considered_models_survive_the_envelope() -> None:
     job = prepare_job(role="ace", temperature=0.3)
     assert job.considered == (
-        ConsideredModel(model="haiku", reason="1st in role ace; without temperature, which it does not take"),
+        ConsideredModel(model="haiku", reason="1st in role ace; without temperature, which it does not accept"),
         ConsideredModel(model="coder", reason="2nd in role ace"),
     )
     assert unpack_job(pack_job(job), 0.0) == job
@@ -122,7 +122,7 @@ def test_a_job_that_fits_no_model_is_refused_with_a_remedy_and_without_its_promp
         prepare_job("secret " * 101, role="chat")
     assert str(caught.value) == (
         "no model can take this job (coder: its context is 100 tokens, the prompt has at least 101). "
-        "Of the others haiku could: name it as the model, or add it to the chain."
+        "Of the other models haiku could: name it as the model, or add it to the chain."
     )
 
 

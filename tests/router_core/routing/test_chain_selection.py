@@ -50,7 +50,7 @@ def test_a_task_gives_its_chain_ranked_by_urgency() -> None:
 
 
 def test_a_model_is_asked_alone_and_a_role_beside_it_only_gives_its_defaults() -> None:
-    why = "the caller asked for this model"
+    why = "the caller named this model"
     assert chosen(model="tiny") == ChainSelection(chain=("tiny",), why=why)
     assert chosen(model="tiny", role="ace", task="code") == ChainSelection(
         chain=("tiny",), why=why, role="ace", task="code"

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openfall.router_core.catalog.entries import TaskType
-from openfall.router_core.routing.classify import EDGE, Classification, classify
+from openfall.router_core.routing.classify import MAX_END_CHARS, Classification, classify
 
 
 def task(*words: str) -> TaskType:
@@ -84,21 +84,21 @@ def test_confidence_is_the_share_of_letters_times_the_weight_of_evidence() -> No
 
 
 def test_of_a_long_prompt_both_ends_are_looked_at_and_the_middle_is_not() -> None:
-    filler = "lorem " * EDGE
+    filler = "lorem " * MAX_END_CHARS
     assert found("explain this: " + filler) == "reasoning"
     assert found(filler + "explain this") == "reasoning"
     assert found(filler + "explain this " + filler) is None
 
 
-@pytest.mark.parametrize("before", range(EDGE - 8, EDGE + 1))
+@pytest.mark.parametrize("before", range(MAX_END_CHARS - 8, MAX_END_CHARS + 1))
 def test_a_cut_makes_no_word_of_a_part_of_one(before: int) -> None:
-    text = " " * before + "classroom" + " " * 3 * EDGE
+    text = " " * before + "classroom" + " " * 3 * MAX_END_CHARS
     assert found(text) is None
     assert found(text[::-1].replace("moorssalc", "subclass")) is None
 
 
 def test_a_long_text_without_spaces_is_looked_at_to_the_cut() -> None:
-    assert found("あ" * (EDGE - 2) + "関数" + "あ" * 3 * EDGE) == "anime"
+    assert found("あ" * (MAX_END_CHARS - 2) + "関数" + "あ" * 3 * MAX_END_CHARS) == "anime"
 
 
 def test_a_changed_catalog_has_other_words() -> None:

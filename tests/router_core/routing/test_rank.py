@@ -25,7 +25,7 @@ from openfall.router_core.routing.fleet_state import (
 from openfall.router_core.routing.rank import (
     Entry,
     RankContext,
-    candidate,
+    considered_model,
     rank,
 )
 from openfall.router_core.routing.requirements import Requirements
@@ -71,7 +71,7 @@ def ranked(models: dict[str, ModelSpec], states: dict[str, ModelState], on: Rank
     """The order, each with its reason."""
     return {
         one.model: one.reason
-        for one in (candidate(s, on) for s in rank(entries(models), FleetState(models=states), on))
+        for one in (considered_model(s, on) for s in rank(entries(models), FleetState(models=states), on))
     }
 
 
@@ -213,7 +213,7 @@ class TestLate:
         states = {"shut": ModelState(blocked=blocked(9999))}
         told = ranked(models, states, occasion(BATCH, order, policy=self.LATE))
         assert list(told) == ["tiny", "shut", "opus"]
-        assert told["opus"] == "behind the local models: batch jobs go further only when late"
+        assert told["opus"] == "behind the local models: batch jobs may leave the local pools only when late"
 
     def test_a_chain_without_local_models_is_not_held_up(self) -> None:
         told = ranked({"opus": cloud(), "haiku": cloud()}, {}, occasion(BATCH, Order.AS_WRITTEN, policy=self.LATE))
@@ -221,16 +221,14 @@ class TestLate:
 
 
 def test_a_model_by_itself_stands_in_no_chain() -> None:
-    assert ranked({"tiny": local()}, {}, occasion(BATCH, Order.AS_WRITTEN, place="")) == {
-        "tiny": "asked for by its name"
-    }
+    assert ranked({"tiny": local()}, {}, occasion(BATCH, Order.AS_WRITTEN, place="")) == {"tiny": "requested by name"}
 
 
 def test_what_a_model_leaves_aside_is_said() -> None:
     models = {"opus": cloud(sampling_params=False), "tiny": local()}
     told = ranked(models, {}, occasion(BATCH, Order.AS_WRITTEN, needs=Requirements(sampling=("temperature",))))
     assert told == {
-        "opus": "1st in role ace; without temperature, which it does not take",
+        "opus": "1st in role ace; without temperature, which it does not accept",
         "tiny": "2nd in role ace",
     }
 
@@ -274,7 +272,7 @@ def test_every_model_is_ranked_once_and_what_must_come_first_does(
     on = occasion(urgency, order, task="code", policy=POLICY.model_copy(update={"allow_cloud": leave}))
     standings = rank(entries(models), FleetState(models=states), on)
     assert sorted(one.alias for one in standings) == sorted(models)
-    assert all(candidate(one, on).reason for one in standings)
+    assert all(considered_model(one, on).reason for one in standings)
     places = [one.member.local for one in standings]
     if leave is Cloud.WHEN_LATE and any(places):
         assert places == sorted(places, reverse=True)

@@ -58,9 +58,9 @@ def test_a_prompt_that_may_just_fit_is_left_to_the_backend() -> None:
             Requirements(tokens_at_least=5120),
             "its context is 4096 tokens, the prompt has at least 5120",
         ),
-        ({"tools": False}, Requirements(tools=True), "it cannot call tools"),
-        ({"json_schema": False}, Requirements(json_schema=True), "it cannot hold to a JSON schema"),
-        ({"images": False}, Requirements(images=True), "it cannot see images"),
+        ({"tools": False}, Requirements(tools=True), "it does not support tools"),
+        ({"json_schema": False}, Requirements(json_schema=True), "it does not support JSON schemas"),
+        ({"images": False}, Requirements(images=True), "it does not support images"),
     ],
 )
 def test_what_a_model_lacks_is_told(spec: Any, needs: Requirements, words: str) -> None:
@@ -72,6 +72,6 @@ def test_a_model_without_sampling_still_serves_and_it_is_said() -> None:
     needs = Requirements(sampling=("temperature", "top_k"))
     spec = model(sampling_params=False)
     assert incompatibility(spec, needs) is None
-    assert ignored_parameters(spec, needs) == "without temperature, top_k, which it does not take"
+    assert ignored_parameters(spec, needs) == "without temperature, top_k, which it does not accept"
     assert ignored_parameters(spec, Requirements()) == ""
     assert ignored_parameters(model(), needs) == ""

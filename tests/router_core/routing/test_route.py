@@ -92,8 +92,8 @@ class TestWhereItGoes:
             chain=("haiku",),
             queue="cloud.haiku.background",
             urgency=Urgency.BACKGROUND,
-            reason="the caller asked for this model",
-            considered=(ConsideredModel(model="haiku", reason="asked for by its name"),),
+            reason="the caller named this model",
+            considered=(ConsideredModel(model="haiku", reason="requested by name"),),
         )
 
     def test_the_words_of_a_prompt_lead_to_a_task(self) -> None:
@@ -111,7 +111,7 @@ class TestWhereItGoes:
 
     def test_without_anything_there_is_nothing_to_ask(self) -> None:
         assert str(refused(Catalog())) == (
-            "the configuration has no roles, no tasks and no models: there is nothing to ask"
+            "the configuration has no roles, no tasks and no models: there is no model to call"
         )
 
     def test_an_unknown_name_is_refused(self) -> None:
@@ -188,7 +188,7 @@ class TestLocalOnly:
         error = refused(role="away", local_only=True)
         assert str(error) == (
             "no model can take this job (opus: the job is local-only; haiku: the job is local-only). "
-            "Of the others coder, tiny could: name it as the model, or add it to the chain."
+            "Of the other models coder, tiny could: name it as the model, or add it to the chain."
         )
         assert [one.model for one in error.considered] == ["opus", "haiku"]
 
@@ -196,7 +196,7 @@ class TestLocalOnly:
         models = {name: spec for name, spec in MODELS.items() if spec.backends == ("provider",)}
         told = catalog(models=models, roles={}, tasks={}, groups=())
         assert str(refused(told, model="opus", local_only=True)).endswith(
-            "Add a model of a local pool that can, or let such jobs leave the local pools."
+            "Add a model of a local pool that can, or allow such jobs to leave the local pools."
         )
 
 
@@ -213,19 +213,19 @@ class TestNeeds:
         assert [(one.model, one.reason) for one in found.considered] == [
             ("opus", "1st in role ace"),
             ("haiku", "2nd in role ace"),
-            ("tiny", "left out: it cannot call tools"),
+            ("tiny", "left out: it does not support tools"),
         ]
 
     def test_when_none_can_the_job_is_refused_with_those_that_could(self) -> None:
         assert str(refused(role="chat", needs=Requirements(images=True))) == (
-            "no model can take this job (coder: it cannot see images; haiku: it cannot see images). "
-            "Of the others opus could: name it as the model, or add it to the chain."
+            "no model can take this job (coder: it does not support images; haiku: it does not support images). "
+            "Of the other models opus could: name it as the model, or add it to the chain."
         )
 
     def test_when_no_model_at_all_can_the_remedy_says_so(self) -> None:
         assert str(refused(role="tiny-only", needs=Requirements(tokens_at_least=300_000))) == (
             "no model can take this job (tiny: its context is 100 tokens, the prompt has at least 300000). "
-            "Ask for less, or add a model that can to the configuration."
+            "Reduce the request, or add a model that can take it to the configuration."
         )
 
 
@@ -233,7 +233,8 @@ class TestTheReason:
     def test_a_primary_that_waits_until_the_job_is_late_is_told_unless_the_chain_is_ranked_anyway(self) -> None:
         found = routed(role="mixed", told=catalog(roles={"mixed": Role(chain=("opus", "tiny"), urgency=Urgency.BATCH)}))
         assert found.reason == (
-            "role mixed: tiny first of 2; opus behind the local models: batch jobs go further only when late"
+            "role mixed: tiny first of 2; opus behind the local models: "
+            "batch jobs may leave the local pools only when late"
         )
         assert routed(task="code").reason == "task code: coder first of 2, 0.95 for code"
 
@@ -250,12 +251,12 @@ class TestTheReason:
             f"role tiny-only: tiny; {SHUT.detail}"
         )
         assert routed(fleet=fleet, model="tiny", urgency=Urgency.INTERACTIVE).reason == (
-            f"the caller asked for this model; {SHUT.detail}"
+            f"the caller named this model; {SHUT.detail}"
         )
 
     def test_a_model_by_itself_says_whether_it_is_loaded(self) -> None:
         fleet = FleetState({"tiny": ModelState(loaded=True)})
-        assert routed(fleet=fleet, model="tiny").reason == "the caller asked for this model: loaded"
+        assert routed(fleet=fleet, model="tiny").reason == "the caller named this model: loaded"
 
     def test_a_better_ranked_model_needs_no_excuse_for_the_first_as_written(self) -> None:
         found = routed(task="code", urgency=Urgency.BACKGROUND)
