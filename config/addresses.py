@@ -98,7 +98,7 @@ def _read_host_pattern(node: Node) -> str | None:
     if text is None or _HOST_PATTERN.fullmatch(text):
         return text.lower() if text is not None else None
     wanted = "a host or host:port, or a shell pattern of one"
-    node.report(f"must be {wanted}, not {quoted(node.yaml.value)}", "For example hooks.example.com or *.example.com.")
+    node.report(f"must be {wanted}, not {quoted(node.raw.value)}", "For example hooks.example.com or *.example.com.")
     return None
 
 

@@ -55,26 +55,26 @@ class Node:
     document: Document
     path: str
     line: int
-    yaml: yaml.Node
+    raw: yaml.Node
 
     @property
     def is_empty(self) -> bool:
         """The value is empty."""
-        return self.yaml.tag == NULL
+        return self.raw.tag == NULL
 
     @property
     def is_mapping(self) -> bool:
         """The value is a mapping."""
-        return isinstance(self.yaml, yaml.MappingNode)
+        return isinstance(self.raw, yaml.MappingNode)
 
     @property
     def is_list(self) -> bool:
         """The value is a list."""
-        return isinstance(self.yaml, yaml.SequenceNode)
+        return isinstance(self.raw, yaml.SequenceNode)
 
     def report(self, message: str, remedy: str = "") -> None:
         """Add a problem at this value. It names the variables whose values are part of this one."""
-        document, text = self.document, self.yaml.value if isinstance(self.yaml, yaml.ScalarNode) else ""
+        document, text = self.document, self.raw.value if isinstance(self.raw, yaml.ScalarNode) else ""
         filled = tuple(dict.fromkeys(name for name in variables_in(text) if document.environ.get(name)))
         document.report(self.line, self.path, message, remedy, filled)
 
@@ -82,11 +82,11 @@ class Node:
         """The values of a mapping by key. Keys are read as they are written, even if YAML reads `on` as true."""
         if self.is_empty:
             return {}
-        if not isinstance(self.yaml, yaml.MappingNode):
-            self.report(f"must be a mapping of keys to values, not {_KINDS[type(self.yaml)]}")
+        if not isinstance(self.raw, yaml.MappingNode):
+            self.report(f"must be a mapping of keys to values, not {_KINDS[type(self.raw)]}")
             return {}
         values: dict[str, Node] = {}
-        for key, value in self.yaml.value:
+        for key, value in self.raw.value:
             line = key.start_mark.line + 1
             if not isinstance(key, yaml.ScalarNode):
                 self.document.report(line, self.path, f"a key must be a word, not {_KINDS[type(key)]}")
@@ -115,9 +115,9 @@ class Node:
 
     def items(self) -> list[Node]:
         """The values of a list."""
-        if isinstance(self.yaml, yaml.SequenceNode):
-            return [Node(self.document, self.path, item.start_mark.line + 1, item) for item in self.yaml.value]
-        kind = "nothing" if self.is_empty else _KINDS[type(self.yaml)]
+        if isinstance(self.raw, yaml.SequenceNode):
+            return [Node(self.document, self.path, item.start_mark.line + 1, item) for item in self.raw.value]
+        kind = "nothing" if self.is_empty else _KINDS[type(self.raw)]
         self.report(f"must be a list, not {kind}", "Write it as [one, two].")
         return []
 
@@ -144,7 +144,7 @@ class Node:
     def name(self) -> str | None:
         """The value of `name` in a mapping, as it is written. None if there is none."""
         own = self.entries().get("name") if self.is_mapping else None
-        return own.yaml.value if own is not None and isinstance(own.yaml, yaml.ScalarNode) else None
+        return own.raw.value if own is not None and isinstance(own.raw, yaml.ScalarNode) else None
 
 
 def parse(document: Document, text: str) -> Node | None:

@@ -184,7 +184,7 @@ def _names_of(kind: str) -> FieldType[tuple[str, ...]]:
             name = item.read(below)
             if name is None:
                 continue
-            if name != below.yaml.value:
+            if name != below.raw.value:
                 interpolated.add(name)
             if name not in names or name not in interpolated:
                 names.append(name)

@@ -93,9 +93,9 @@ def variables(source: Path, path: str, environ: Mapping[str, str] | None = None)
         return ()
     top = parse(Document(source, {}), text)
     node = top.find(path) if top is not None else None
-    if node is None or node.path != path or not isinstance(node.yaml, yaml.ScalarNode):
+    if node is None or node.path != path or not isinstance(node.raw, yaml.ScalarNode):
         return ()
-    return variables_in(node.yaml.value)
+    return variables_in(node.raw.value)
 
 
 def _generate(document: Document) -> str | None:

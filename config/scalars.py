@@ -57,15 +57,15 @@ class FieldType(Generic[T]):
 
 def read_scalar(node: Node) -> str | None:
     """A single value as it is written, with its variables filled in."""
-    if not isinstance(node.yaml, yaml.ScalarNode):
-        kind = "mapping" if isinstance(node.yaml, yaml.MappingNode) else "list"
+    if not isinstance(node.raw, yaml.ScalarNode):
+        kind = "mapping" if isinstance(node.raw, yaml.MappingNode) else "list"
         node.report(f"must be a single value, not a {kind}")
         return None
-    if node.yaml.tag == NULL:
+    if node.raw.tag == NULL:
         node.report("nothing stands here", "Write a value, or remove the key.")
         return None
     try:
-        return literals.interpolate(node.yaml.value, node.document.environ)
+        return literals.interpolate(node.raw.value, node.document.environ)
     except literals.InterpolationError as error:
         node.report(str(error), error.remedy)
         return None
@@ -73,7 +73,7 @@ def read_scalar(node: Node) -> str | None:
 
 def read_text(node: Node) -> str | None:
     """Text. A bare word that YAML 1.1 reads as something else (`no`, `on`, `1:30`) is refused."""
-    return _refuse_trap(node, quoted(node.yaml.value) if isinstance(node.yaml, yaml.ScalarNode) else "")
+    return _refuse_trap(node, quoted(node.raw.value) if isinstance(node.raw, yaml.ScalarNode) else "")
 
 
 def read_secret(node: Node) -> str | None:
@@ -83,7 +83,7 @@ def read_secret(node: Node) -> str | None:
 
 def _refuse_trap(node: Node, shown: str) -> str | None:
     value = read_scalar(node)
-    trap = _TRAPS.get(node.yaml.tag.rpartition(":")[2]) if node.yaml.tag != TEXT else None
+    trap = _TRAPS.get(node.raw.tag.rpartition(":")[2]) if node.raw.tag != TEXT else None
     if value is None or trap is None:
         return value
     node.report(f"must be text, but {shown} without quotes is {trap}", "Put it in quotes.")
@@ -99,7 +99,7 @@ def _read_name(node: Node) -> str | None:
     value = read_text(node)
     if value is None or is_name(value):
         return value
-    node.report(f"{quoted(node.yaml.value)} cannot be a name", NAME_RULE)
+    node.report(f"{quoted(node.raw.value)} cannot be a name", NAME_RULE)
     return None
 
 
@@ -125,7 +125,7 @@ def _parsed(parse: Callable[[str], T | None], wanted: str) -> Callable[[Node], T
             return None
         value = parse(text.strip())
         if value is None:
-            node.report(f"must be {wanted}, not {quoted(node.yaml.value)}")
+            node.report(f"must be {wanted}, not {quoted(node.raw.value)}")
         return value
 
     return read
@@ -211,5 +211,5 @@ def read_word(node: Node, kind: str, words: Collection[str]) -> str | None:
         return value
     renamed = REMEDIES.get(value) if kind == "remedy" else None
     remedy = f"{value} is now {renamed}." if renamed else nearest(value, words)
-    node.report(f"unknown {kind} {quoted(node.yaml.value)}", remedy)
+    node.report(f"unknown {kind} {quoted(node.raw.value)}", remedy)
     return None

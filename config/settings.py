@@ -27,7 +27,7 @@ def _read_model(node: Node) -> str | None:
         return model
     if "/" in model or model.endswith(".gguf"):
         return str(resolve(model, node.document.base, node.document.environ))
-    node.report(f"unknown model {quoted(node.yaml.value)}", f"{nearest(model, SHIPPED_MODELS)} Or write a path.")
+    node.report(f"unknown model {quoted(node.raw.value)}", f"{nearest(model, SHIPPED_MODELS)} Or write a path.")
     return None
 
 

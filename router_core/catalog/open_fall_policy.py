@@ -35,13 +35,13 @@ def validate_remedies(remedies: Sequence[Remedy]) -> str | None:
     """
     ends = ", ".join(remedy for remedy in Remedy if remedy in ENDS)
     if not remedies or remedies[-1] not in ENDS:
-        return f"it must end in one of {ends}: the others cannot always be had"
+        return f"it must end in one of {ends}: the others are not always available"
     for place, remedy in enumerate(remedies):
         if remedy in remedies[:place]:
-            return f"{remedy} stands in it twice"
+            return f"{remedy} is listed twice"
         behind = tuple(remedies[place + 1 :])
         if remedy in ENDS and behind and (remedy, behind) != (Remedy.CANNED_REPLY, (Remedy.HOLD,)):
-            return f"{behind[0]} never gets its turn: {remedy} comes first, and can always be had"
+            return f"{behind[0]} is never reached: {remedy} comes first, and is always available"
     return None
 
 

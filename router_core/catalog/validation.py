@@ -27,7 +27,7 @@ MAX_SHARED = 0.9
 def validate_catalog(catalog: Catalog) -> Iterator[CatalogProblem]:
     """Every contradiction of a catalog. A path names a group by its name."""
     if RESERVED_POOL in catalog.pools:
-        yield CatalogProblem(f"pools.{RESERVED_POOL}", "the queue of jobs that nothing can serve has this name")
+        yield CatalogProblem(f"pools.{RESERVED_POOL}", "this name is reserved for the queue of degraded jobs")
     yield from _backends(catalog)
     yield from _models(catalog)
     for section, roles in (("roles", catalog.roles), ("tasks", catalog.tasks)):
@@ -47,7 +47,7 @@ def _backends(catalog: Catalog) -> Iterator[CatalogProblem]:
         if backend.pool not in catalog.pools:
             yield _unknown(f"backends.{name}.pool", "pool", backend.pool, catalog.pools)
         if backend.reserved_interactive >= backend.slots:
-            left = f"{backend.reserved_interactive} of {backend.slots} slots leave none for what is not interactive"
+            left = f"{backend.reserved_interactive} of {backend.slots} slots leave none for other jobs"
             yield CatalogProblem(f"backends.{name}.reserved_interactive", left)
 
 
@@ -75,9 +75,7 @@ def _names(catalog: Catalog, section: str, name: str) -> Iterator[CatalogProblem
     if section == "tasks" and name in catalog.roles:
         yield CatalogProblem(path, "a role has the same name: callers could mean either")
     if section == "tasks" and name == DEFAULT_QUALITY:
-        yield CatalogProblem(
-            path, f"{DEFAULT_QUALITY!r} stands for every task in a model's quality, and so for no single one"
-        )
+        yield CatalogProblem(path, f"{DEFAULT_QUALITY!r} is the quality of every other task, and cannot name one")
 
 
 def _role(catalog: Catalog, path: str, role: Role) -> Iterator[CatalogProblem]:
@@ -90,7 +88,7 @@ def _role(catalog: Catalog, path: str, role: Role) -> Iterator[CatalogProblem]:
 def _chain(catalog: Catalog, path: str, chain: tuple[str, ...], local_only: bool) -> Iterator[CatalogProblem]:
     yield from (_unknown(path, "model", alias, catalog.models) for alias in chain if alias not in catalog.models)
     if len(set(chain)) < len(chain):
-        yield CatalogProblem(path, "a model stands in it twice")
+        yield CatalogProblem(path, "it names a model twice")
     if local_only and all(_stays(catalog, alias) is False for alias in chain):
         yield CatalogProblem(path, "its jobs may only go to local models, and none of these is one")
 
@@ -123,9 +121,7 @@ def _ensemble(catalog: Catalog, role_path: str, role: Role) -> Iterator[CatalogP
             yield CatalogProblem(path, "it has no judge: name a model as its judge")
         return
     if ensemble.pick != "judge":
-        yield CatalogProblem(
-            f"{path}.judge", f"nothing is judged where the pick is by {ensemble.pick}: write pick: judge"
-        )
+        yield CatalogProblem(f"{path}.judge", f"the pick is by {ensemble.pick}, so no model judges: write pick: judge")
     if ensemble.judge not in catalog.models:
         yield _unknown(f"{path}.judge", "model", ensemble.judge, catalog.models)
     elif role.local_only and _stays(catalog, ensemble.judge) is False:
@@ -166,15 +162,15 @@ def _unreachable(groups: tuple[Group, ...]) -> Iterator[CatalogProblem]:
                 None,
             )
             if wider is not None:
-                message = f"{pattern!r} never gets here: group {wider[0].name!r} comes first and takes {wider[1]!r}"
+                message = f"{pattern!r} never matches: group {wider[0].name!r} comes first and matches {wider[1]!r}"
                 yield CatalogProblem(f"groups.{group.name}.match", message)
 
 
 def _covers(wide: str, narrow: str) -> bool:
     """Whether `wide` matches everything that `narrow` matches. False where that is not certain.
 
-    A `*` also matches wildcards, so a pattern of stars and letters can be matched against another pattern's text.
-    Brackets match more than their text, and `?` matches less: patterns with them are compared only if equal.
+    A `*` also matches wildcards, so a `wide` of stars and letters can be matched against the text of a pattern.
+    Brackets in it match more than their text, and a `?` in `wide` matches less: with them `narrow` must be plain text.
     """
     if wide == narrow:
         return True
@@ -187,12 +183,12 @@ def _shares(catalog: Catalog) -> Iterator[CatalogProblem]:
     policies = catalog.urgency
     if Urgency.INTERACTIVE in policies and policies[Urgency.INTERACTIVE].min_share:
         yield CatalogProblem(
-            "urgency.interactive.min_share", "it goes before all others as it is: a share is for the less urgent"
+            "urgency.interactive.min_share", "interactive jobs already go first: a minimum share is for the less urgent"
         )
     total = sum(policy.min_share for word, policy in policies.items() if word is not Urgency.INTERACTIVE)
     if total > MAX_SHARED:
         yield CatalogProblem(
-            "urgency", f"shares of {total:g} together: more than {MAX_SHARED:g} starve the interactive jobs"
+            "urgency", f"minimum shares of {total:g} together: more than {MAX_SHARED:g} would starve interactive jobs"
         )
 
 
@@ -204,7 +200,7 @@ def _open_fall(catalog: Catalog) -> Iterator[CatalogProblem]:
         if alias not in catalog.models:
             yield _unknown("open_fall.default_fallbacks", "model", alias, catalog.models)
     if len(set(policy.default_fallbacks)) < len(policy.default_fallbacks):
-        yield CatalogProblem("open_fall.default_fallbacks", "a model stands in it twice")
+        yield CatalogProblem("open_fall.default_fallbacks", "it names a model twice")
     if policy.release_max is not None and policy.release_initial > policy.release_max:
         first = f"{policy.release_initial} is more than max, which is {policy.release_max}"
         yield CatalogProblem("open_fall.release.initial", first)

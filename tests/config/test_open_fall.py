@@ -248,12 +248,12 @@ class TestMistakes:
         self, tmp_path: Path, fields: str, place: str
     ) -> None:
         assert check_text(tmp_path, f"open_fall: {fields}") == [
-            f"{place}: it must end in one of canned_reply, hold, fail: the others cannot always be had."
+            f"{place}: it must end in one of canned_reply, hold, fail: the others are not always available."
         ]
 
     def test_an_order_that_cannot_be_is_reported(self, tmp_path: Path) -> None:
         assert check_text(tmp_path, "roles: {bot: {chain: [coder], open_fall: [hold, canned_reply]}}") == [
-            "1 roles.bot.open_fall: canned_reply never gets its turn: hold comes first, and can always be had."
+            "1 roles.bot.open_fall: canned_reply is never reached: hold comes first, and is always available."
         ]
 
     @pytest.mark.parametrize("section", ["open_fall: {{{}}}", "roles: {{bot: {{chain: [coder], {}}}}}",

@@ -25,7 +25,7 @@ from tests.config.problems import VALID, check_text, with_valid_sections
         ),
         pytest.param(
             "roles: {chat: {chain: [coder, coder]}}",
-            "openfall.yaml:1 roles.chat.chain: a model stands in it twice.",
+            "openfall.yaml:1 roles.chat.chain: it names a model twice.",
             id="a model twice in a chain",
         ),
         pytest.param(

@@ -71,7 +71,7 @@ def test_a_fault_in_an_ensemble_is_reported_on_its_own_line(tmp_path: Path) -> N
           judge: haiku
     """
     assert check_text(tmp_path, text) == [
-        "6 roles.best.ensemble.judge: nothing is judged where the pick is by agreement: write pick: judge."
+        "6 roles.best.ensemble.judge: the pick is by agreement, so no model judges: write pick: judge."
     ]
 
 
@@ -96,7 +96,7 @@ def test_a_chain_that_lost_a_model_to_a_mistake_is_not_also_too_short(tmp_path: 
         ),
         (
             "tasks: {default: {chain: [coder]}}",
-            "1 tasks.default: 'default' stands for every task in a model's quality, and so for no single one.",
+            "1 tasks.default: 'default' is the quality of every other task, and cannot name one.",
         ),
         (
             "roles: {code: {chain: [coder], words: [a]}}",
@@ -166,7 +166,7 @@ class TestGroups:
             match: ["whatsapp:main"]
         """
         assert check_text(tmp_path, text) == [
-            "5 groups.main.match: 'whatsapp:main' never gets here: group 'all' comes first and takes '*'."
+            "5 groups.main.match: 'whatsapp:main' never matches: group 'all' comes first and matches '*'."
         ]
 
     def test_a_second_group_of_one_name_is_reported_at_its_line(self, tmp_path: Path) -> None:

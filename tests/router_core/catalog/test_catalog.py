@@ -68,7 +68,7 @@ def test_a_chain_that_names_a_model_twice_is_refused() -> None:
     result = problems_of(
         backends=BOTH, models={"coder": CODER, "haiku": HAIKU}, roles={"chat": Role(chain=("coder", "haiku", "coder"))}
     )
-    assert result == ("roles.chat.chain: a model stands in it twice",)
+    assert result == ("roles.chat.chain: it names a model twice",)
 
 
 def test_a_role_with_the_name_of_a_model_is_refused_unless_it_means_just_that_model() -> None:

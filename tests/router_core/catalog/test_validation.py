@@ -66,7 +66,7 @@ class TestNames:
 
     def test_no_task_may_be_called_default(self) -> None:
         assert problems_of(tasks={"default": TaskType(chain=CLOUD)}) == [
-            "tasks.default: 'default' stands for every task in a model's quality, and so for no single one"
+            "tasks.default: 'default' is the quality of every other task, and cannot name one"
         ]
 
     def test_a_task_with_an_unknown_model_is_reported(self) -> None:
@@ -98,7 +98,7 @@ class TestEnsembles:
 
     def test_an_unused_judge_is_refused(self) -> None:
         assert self.problems({}, pick=Pick.AGREEMENT, judge="opus") == [
-            "roles.best.ensemble.judge: nothing is judged where the pick is by agreement: write pick: judge"
+            "roles.best.ensemble.judge: the pick is by agreement, so no model judges: write pick: judge"
         ]
 
     def test_an_unknown_judge_is_reported(self) -> None:
@@ -190,7 +190,7 @@ class TestGroups:
     )
     def test_a_pattern_after_a_wider_one_is_refused(self, first: str, second: str) -> None:
         assert problems_of(groups=(group("all", first), group("late", second))) == [
-            f"groups.late.match: {second!r} never gets here: group 'all' comes first and takes {first!r}"
+            f"groups.late.match: {second!r} never matches: group 'all' comes first and takes {first!r}"
         ]
 
     @pytest.mark.parametrize(
@@ -210,7 +210,7 @@ class TestGroups:
 
 
 class TestOpenFall:
-    ENDS = "it must end in one of canned_reply, hold, fail: the others cannot always be had"
+    ENDS = "it must end in one of canned_reply, hold, fail: the others are not always available"
 
     @pytest.mark.parametrize(
         ("remedies", "flaw"),
@@ -218,16 +218,16 @@ class TestOpenFall:
             ((), ENDS),
             (("default_fallback",), ENDS),
             (("hold", "last_answer"), ENDS),
-            (("default_fallback", "default_fallback", "hold"), "default_fallback stands in it twice"),
+            (("default_fallback", "default_fallback", "hold"), "default_fallback is listed twice"),
             (
                 ("canned_reply", "hold", "hold"),
-                "hold never gets its turn: canned_reply comes first, and can always be had",
+                "hold is never reached: canned_reply comes first, and is always available",
             ),
-            (("canned_reply", "fail"), "fail never gets its turn: canned_reply comes first, and can always be had"),
-            (("hold", "fail"), "fail never gets its turn: hold comes first, and can always be had"),
+            (("canned_reply", "fail"), "fail is never reached: canned_reply comes first, and is always available"),
+            (("hold", "fail"), "fail is never reached: hold comes first, and is always available"),
             (
                 ("fail", "last_answer", "hold"),
-                "last_answer never gets its turn: fail comes first, and can always be had",
+                "last_answer is never reached: fail comes first, and is always available",
             ),
         ],
     )
@@ -258,7 +258,7 @@ class TestOpenFall:
             "open_fall.default_fallbacks: unknown model 'smal'. Did you mean 'small'?"
         ]
         assert problems_of(open_fall={"default_fallbacks": ("small", "haiku", "small")}) == [
-            "open_fall.default_fallbacks: a model stands in it twice"
+            "open_fall.default_fallbacks: it names a model twice"
         ]
 
     def test_release_initial_is_at_most_release_max(self) -> None:
@@ -280,7 +280,7 @@ class TestOpenFall:
 
     def test_no_pool_has_the_name_of_the_degrade_queue(self) -> None:
         assert problems_of(pools={"gpu": {}, "cloud": {}, "degrade": {}}) == [
-            "pools.degrade: the queue of jobs that nothing can serve has this name"
+            "pools.degrade: this name is reserved for the queue of degraded jobs"
         ]
 
 
@@ -288,7 +288,7 @@ class TestUrgencies:
     def test_a_backend_keeps_a_slot_for_jobs_that_are_not_interactive(self) -> None:
         tower = BACKENDS["tower"].model_copy(update={"slots": 2, "reserved_interactive": 2})
         assert problems_of(backends=BACKENDS | {"tower": tower}) == [
-            "backends.tower.reserved_interactive: 2 of 2 slots leave none for what is not interactive"
+            "backends.tower.reserved_interactive: 2 of 2 slots leave none for other jobs"
         ]
         assert not problems_of(backends=BACKENDS | {"tower": tower.model_copy(update={"reserved_interactive": 1})})
 
@@ -300,10 +300,10 @@ class TestUrgencies:
             return problems_of(urgency=policies)
 
         assert result(interactive=0.1, background=0.85) == [
-            "urgency.interactive.min_share: it goes before all others as it is: a share is for the less urgent"
+            "urgency.interactive.min_share: interactive jobs already go first: a minimum share is for the less urgent"
         ]
         assert result(background=0.5, batch=0.5) == [
-            "urgency: shares of 1 together: more than 0.9 starve the interactive jobs"
+            "urgency: minimum shares of 1 together: more than 0.9 would starve interactive jobs"
         ]
         assert not result(background=0.5, batch=0.4)
 
