@@ -52,7 +52,7 @@ async def _list(config_path: Path | None, as_json: bool) -> None:
     from openfall.router_core.state import breakers as state
 
     async with opened(config_path) as llm:
-        now = float((await llm.store.connection.command("TIME"))[0])
+        now = await llm.store.server_time()
         rows = await state.list_breakers(llm.store.connection)
     catalog = llm.config.catalog
     if as_json:

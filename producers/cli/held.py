@@ -18,7 +18,6 @@ from openfall.producers.cli.held_selection import (
     each,
     filters,
     found,
-    now_of,
 )
 from openfall.producers.cli.held_text import awaited, fall_words, release_words
 from openfall.producers.cli.job import attempt_words, id_argument, record_json
@@ -87,7 +86,7 @@ def rows_of(jobs: Iterable[HeldJob], now: float, catalog: Catalog) -> Iterator[t
 
 async def _list(config_path: Path | None, which: HeldOptions) -> tuple[list[HeldJob], float, Catalog]:
     async with opened(config_path) as llm:
-        return [job async for job in found(llm, which)], await now_of(llm), llm.config.catalog
+        return [job async for job in found(llm, which)], await llm.store.server_time(), llm.config.catalog
 
 
 @degrade.command()
@@ -113,7 +112,7 @@ async def _show(job_id: str, config_path: Path | None) -> tuple[JobRecord, HeldJ
     async with opened(config_path) as llm:
         record = await llm.record(job_id)
         job = next(iter(await fetch_held(llm.store.connection, [job_id])), None)
-        return record, job, await now_of(llm), llm.config.catalog
+        return record, job, await llm.store.server_time(), llm.config.catalog
 
 
 def _described(record: JobRecord, job: HeldJob, now: float) -> list[str]:
@@ -261,7 +260,7 @@ async def _log(since: str | None, config_path: Path | None, as_json: bool) -> No
     from openfall.router_core.state.incidents import read_falls
 
     async with opened(config_path) as llm:
-        start = None if since is None else await now_of(llm) - parse_duration(since)
+        start = None if since is None else await llm.store.server_time() - parse_duration(since)
         async for fall in read_falls(llm.store.connection, start):
             if as_json:
                 show_json({name: value for name, value in fall.items() if name not in ("counts", "notify")})

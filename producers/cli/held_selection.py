@@ -79,13 +79,8 @@ async def _wanted(llm: AsyncOpenfall, which: HeldOptions) -> HeldFilter:
         raise UnknownName("reason", which.reason, [reason.value for reason in HoldReason])
     if which.role is not None and which.role not in llm.config.catalog.roles:
         raise UnknownName("role", which.role, llm.config.catalog.roles)
-    since = None if which.since is None else await now_of(llm) - parse_duration(which.since)
+    since = None if which.since is None else await llm.store.server_time() - parse_duration(which.since)
     return HeldFilter(role=which.role, reason=HoldReason(which.reason) if which.reason else None, since=since)
-
-
-async def now_of(llm: AsyncOpenfall) -> float:
-    """The server's clock in epoch seconds."""
-    return float((await llm.store.connection.command("TIME"))[0])
 
 
 async def found(llm: AsyncOpenfall, which: HeldOptions) -> AsyncIterator[HeldJob]:

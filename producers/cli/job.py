@@ -212,7 +212,6 @@ async def _story(job_id: str, config_path: Path | None) -> tuple[JobRecord, list
 
 
 async def _hindrance(llm: AsyncOpenfall, record: JobRecord) -> str:
-    from openfall.producers.cli.held_selection import now_of
     from openfall.producers.cli.held_text import release_words
     from openfall.producers.resolve import explain_queue_block
     from openfall.router_core.state.held_jobs import fetch_held
@@ -220,7 +219,7 @@ async def _hindrance(llm: AsyncOpenfall, record: JobRecord) -> str:
     if record.state in ("queued", "scheduled"):
         return await explain_queue_block(llm.store.connection, llm.config.catalog, record.queue)
     jobs = await fetch_held(llm.store.connection, [record.id]) if record.state == "held" else []
-    return release_words(jobs[0], await now_of(llm), llm.config.catalog) if jobs else ""
+    return release_words(jobs[0], await llm.store.server_time(), llm.config.catalog) if jobs else ""
 
 
 @job.command()

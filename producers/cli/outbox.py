@@ -53,14 +53,13 @@ def outbox(config_path: Path | None, as_json: bool) -> None:
 
 
 async def _looked(config_path: Path | None) -> tuple[Sequence[PendingEntry], Sequence[DeadLetter], float]:
-    from openfall.producers.cli.held_selection import now_of
     from openfall.router_core.state import outbox
 
     async with opened(config_path) as llm:
         return (
             await outbox.list_pending(llm.store.connection),
             await outbox.list_dead_letters(llm.store.connection),
-            await now_of(llm),
+            await llm.store.server_time(),
         )
 
 

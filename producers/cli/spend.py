@@ -54,7 +54,7 @@ async def _entries(config_path: Path | None, days: int) -> list[LedgerEntry]:
     from openfall.router_core.state.model_status import ledger_day
 
     async with opened(config_path) as llm:
-        now = float((await llm.store.connection.command("TIME"))[0])
+        now = await llm.store.server_time()
         return await read_ledger(
             llm.store.connection, [ledger_day(now - 86400 * back) for back in reversed(range(days))]
         )

@@ -135,9 +135,9 @@ def test_what_was_spent_is_told_and_what_nobody_knows_is_not_taken_for_nothing(
     openfall: Run, called: Callable[..., None]
 ) -> None:
     assert "nothing was called" in openfall("spend").stderr
-    called("opus", "api", input_tokens=100_000, output_tokens=20_000, took=2.0, group="main")
-    called("opus", "api", "timeout", took=1.0, group="main")
-    called("tiny", "here", input_tokens=7, output_tokens=9, took=1.0)
+    called("opus", "api", input_tokens=100_000, output_tokens=20_000, seconds=2.0, group="main")
+    called("opus", "api", "timeout", seconds=1.0, group="main")
+    called("tiny", "here", input_tokens=7, output_tokens=9, seconds=1.0)
     shown = openfall("spend", "--days", "7").stdout
     rows = {row.split()[0]: row.split() for row in shown.splitlines() if row.strip()}
     assert rows["opus"][1:] == ["api", "main", "2", "1", "0", "100000", "20000", "1.5s", "$1.00", "+", "1", "unknown"]
