@@ -49,13 +49,13 @@ bench: $(STAMP) ## measure side by side with what people would use instead
 	@$(BIN)/python -m benchmarks
 
 torture: $(STAMP) ## 20,000 jobs while workers and Valkey are killed and frozen
-	@$(BIN)/python -m benchmarks.torture --jobs 20000
+	@$(BIN)/python -m tests.chaos torture --jobs 20000
 
 drill: $(STAMP) ## 1,000 jobs while one of two backends is broken in each of 16 ways
-	@$(BIN)/python -m benchmarks.fault_drill
+	@$(BIN)/python -m tests.chaos faults
 
-outage: $(STAMP) ## 5,000 jobs while every backend is gone for a minute, and more is killed
-	@$(BIN)/python -m benchmarks.outage_drill
+outage: $(STAMP) ## 5,000 jobs while every backend is away for a minute, and more is killed
+	@$(BIN)/python -m tests.chaos outage
 
 clean: ## remove what was made (not .openfall, which holds your jobs)
 	@rm -rf $(VENV) .bench build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

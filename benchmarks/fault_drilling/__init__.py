@@ -1,1 +1,0 @@
-"""The parts of a fault drill: ways to be broken, upstreams that are, a fleet to bear it, and a checker."""

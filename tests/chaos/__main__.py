@@ -1,0 +1,124 @@
+"""Chaos runs on real processes of this machine: `python -m tests.chaos torture|faults|outage`.
+
+Workers, Valkey, upstreams, a notifier and a receiver of webhooks are killed, frozen or broken while jobs run. The
+verdict is that of a separate process that imports nothing of openfall (`tests/chaos/judge`): it reads only what each
+witness wrote down for itself, the server, and its append-only file. Exit status 1: a promise was broken.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import click
+
+from benchmarks.processes import BenchmarkError
+from tests.chaos import faults, outage, outage_plan, torture, torture_plan
+from tests.chaos.judge.fault_kinds import KINDS
+from tests.chaos.progress import Progress
+from tests.chaos.verdict_tables import show_faults, show_promises
+
+QUICK_TORTURE_JOBS = 1500
+QUICK_FAULT_JOBS = 100
+
+Scenario = Callable[[Path, Progress], Coroutine[Any, Any, dict[str, Any]]]
+
+as_json = click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
+
+
+@click.group()
+def main() -> None:
+    """Break the fleet on purpose and judge what it did."""
+
+
+@main.command("torture")
+@click.option("--jobs", default=20_000, show_default=True, type=click.IntRange(min=100))
+@click.option("--workers", default=4, show_default=True, type=click.IntRange(min=3))
+@click.option("--latency-ms", default=300.0, show_default=True, type=click.FloatRange(min=100),
+              help="The time for each answer: long enough that calls are in flight when a worker is hit.")  # fmt: skip
+@click.option("--seed", type=int, help="Repeat the faults of an earlier run.")
+@click.option("--quick", is_flag=True, help=f"{QUICK_TORTURE_JOBS} jobs: about a minute.")
+@as_json
+def torture_command(jobs: int, workers: int, latency_ms: float, seed: int | None, quick: bool, as_json: bool) -> None:
+    """20,000 jobs while workers and Valkey are killed and frozen."""
+    jobs = QUICK_TORTURE_JOBS if quick else jobs
+    plan = torture_plan.Plan(jobs=jobs, workers=workers, latency_ms=latency_ms, seed=_choose_seed(seed))
+    verdict = _run(lambda *run: torture.run(plan, *run), jobs, as_json, show_promises, seed=plan.seed)
+    sys.exit(0 if verdict["kept"] else 1)
+
+
+@main.command("faults")
+@click.option("--jobs", default=1000, show_default=True, type=click.IntRange(min=10), help="Jobs for each kind.")
+@click.option("--kinds", help=f"Only these, with a comma between: {', '.join(KINDS)}.")
+@click.option("--quick", is_flag=True, help=f"{QUICK_FAULT_JOBS} jobs for each kind.")
+@as_json
+def faults_command(jobs: int, kinds: str | None, quick: bool, as_json: bool) -> None:
+    """1,000 jobs for each way in which one of two upstreams can be broken."""
+    chosen = list(KINDS) if kinds is None else kinds.split(",")
+    if unknown := [name for name in chosen if name not in KINDS]:
+        raise click.BadParameter(f"unknown kind {unknown[0]!r}. Known: {', '.join(KINDS)}", param_hint="--kinds")
+    jobs = QUICK_FAULT_JOBS if quick else jobs
+    verdict = _run(lambda *run: faults.run(chosen, jobs, *run), 0, as_json, show_faults)
+    sys.exit(0 if verdict["kept"] else 1)
+
+
+@main.command("outage")
+@click.option("--jobs", default=5000, show_default=True, type=click.IntRange(min=100))
+@click.option("--seed", type=int, help="Repeat the jobs and the faults of an earlier run.")
+@click.option("--quick", is_flag=True, help=f"{outage_plan.QUICK_JOBS} jobs, away for a quarter of a minute.")
+@as_json
+def outage_command(jobs: int, seed: int | None, quick: bool, as_json: bool) -> None:
+    """5,000 jobs while every backend is away for a minute, and more is killed."""
+    plan = outage_plan.Plan(outage_plan.QUICK_JOBS if quick else jobs, _choose_seed(seed), quick)
+    verdict = _run(lambda *run: outage.run(plan, *run), plan.jobs, as_json, show_promises, seed=plan.seed)
+    sys.exit(0 if verdict["kept"] else 1)
+
+
+def _choose_seed(seed: int | None) -> int:
+    return random.SystemRandom().randrange(1_000_000) if seed is None else seed
+
+
+def _run(scenario: Scenario, bars: int, as_json: bool, show: Callable[[dict[str, Any]], None], **more: Any) -> Any:
+    """Run a scenario in a new directory and show its verdict. The directory is kept if a promise was broken."""
+    directory = Path(tempfile.mkdtemp(prefix="openfall-chaos-"))
+    evidence = f"The evidence is in {directory}"
+    with Progress(bars) as progress:
+        try:
+            verdict = asyncio.run(_stoppable(scenario(directory, progress)))
+        except asyncio.CancelledError:
+            raise click.ClickException(f"stopped by a signal. {evidence}") from None
+        except BaseExceptionGroup as group:
+            raise click.ClickException(f"{'; '.join(map(str, group.exceptions))}. {evidence}") from group
+        except BenchmarkError as error:
+            raise click.ClickException(f"{error}. {evidence}") from error
+        seconds = progress.seconds
+    verdict |= {"kept": verdict["kept"] and not verdict["problems"], "seconds": round(seconds, 1), **more}
+    if as_json:
+        click.echo(json.dumps(verdict, indent=2))
+    else:
+        show(verdict)
+    if verdict["kept"]:
+        shutil.rmtree(directory)
+    else:
+        click.echo(f"A promise was broken. {evidence}", err=True)
+    return verdict
+
+
+async def _stoppable(work: Coroutine[Any, Any, dict[str, Any]]) -> dict[str, Any]:
+    """SIGTERM and Ctrl-C cancel the run, which stops all its processes."""
+    task = asyncio.ensure_future(work)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    return await task
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m tests.chaos")

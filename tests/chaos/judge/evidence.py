@@ -1,0 +1,181 @@
+"""The evidence of a torture or outage run: what each witness wrote down for itself, read from the run's directory.
+
+The witnesses are the submitter (`accepted.jsonl`, `notified.jsonl`), the upstreams (`calls-NAME-START.jsonl`), the
+notifier and the webhook receiver (`notifier.jsonl`, `hooks.jsonl`), the fault log (`faults.jsonl`), the server's
+append-only file, and the server itself. Moments are epoch milliseconds.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.chaos.judge.aof import History, read
+
+TERMINAL_REGISTRIES = ("finished", "failed", "canceled")
+"""rq's registries of ended jobs."""
+
+WAITING_SETS = (
+    "rq:wip:*", "rq:scheduled:*", "rq:deferred:*", "of:scheduled:*", "of:suspects:*", "of:leases:*", "of:outbox",
+    "of:unfinished",
+)  # fmt: skip
+BATCH_SIZE = 500
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """A job whose receipt the submitter had. `callback` is how its caller learns of the end."""
+
+    id: str
+    role: str = ""
+    urgency: str = ""
+    callback: str = ""
+
+
+@dataclass(frozen=True)
+class Notification:
+    """What a caller received, and when. `decided` is the moment that the event itself names (0: none)."""
+
+    job: str
+    channel: str
+    event: str
+    at: float
+    decided: float
+    status: str
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call in the log of an upstream. `ended` None: it was killed or abandoned before it had answered."""
+
+    upstream: str
+    job: str
+    received: float
+    ended: float | None = None
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One fault. `pid`: the process it hit. `job`: the job that an aimed kill meets."""
+
+    kind: str
+    began: float
+    ended: float
+    pid: int = 0
+    job: str = ""
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """A job without a result, as the server shows it."""
+
+    state: str = ""
+    reason: str = ""
+    parked: bool = False
+
+    @property
+    def held(self) -> bool:
+        """It is held, for a stated reason."""
+        return self.state == "held" and bool(self.reason) and self.parked
+
+
+@dataclass
+class Evidence:
+    """Everything that a verdict rests on. `case` is what the fleet was configured with."""
+
+    case: dict[str, Any]
+    accepted: list[Accepted]
+    history: History
+    notifications: list[Notification] = field(default_factory=list)
+    calls: list[Call] = field(default_factory=list)
+    posts: list[dict[str, Any]] = field(default_factory=list)
+    """The requests to the notifier, in order: at, method, status, text."""
+    hooks: list[dict[str, Any]] = field(default_factory=list)
+    """The requests to the webhook receiver, in order: at, id, status, job, kind, body (a digest)."""
+    faults: list[Fault] = field(default_factory=list)
+    results: dict[str, dict[str, Any]] = field(default_factory=dict)
+    unfinished: dict[str, Unfinished] = field(default_factory=dict)
+    registries: Counter[str] = field(default_factory=Counter)
+    waiting: dict[str, int] = field(default_factory=dict)
+    """The size of each key in which jobs wait or run."""
+    counters: dict[str, int] = field(default_factory=dict)
+    incidents: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    @property
+    def ids(self) -> list[str]:
+        return [job.id for job in self.accepted]
+
+    def faults_of(self, *kinds: str) -> list[Fault]:
+        return [fault for fault in self.faults if fault.kind in kinds]
+
+
+def gather(directory: Path, client: Any) -> Evidence:
+    """Read every witness in the directory of a run. `client` decodes responses."""
+    case = directory / "case.json"
+    evidence = Evidence(
+        case=json.loads(case.read_text()) if case.exists() else {},
+        accepted=[Accepted(**row) for row in read_lines(directory / "accepted.jsonl")],
+        history=read(directory / "appendonlydir"),
+        notifications=[Notification(**row) for row in read_lines(directory / "notified.jsonl")],
+        calls=[call for path in sorted(directory.glob("calls-*.jsonl")) for call in _read_calls(path)],
+        posts=list(read_lines(directory / "notifier.jsonl")),
+        hooks=list(read_lines(directory / "hooks.jsonl")),
+        faults=[Fault(**{"ended": row["began"], **row}) for row in read_lines(directory / "faults.jsonl")],
+    )
+    _read_server(evidence, client)
+    return evidence
+
+
+def read_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """The JSON lines of a file, without a last line that a kill has torn; none if the file does not exist."""
+    for line in path.read_text().splitlines() if path.exists() else ():
+        try:
+            yield json.loads(line)
+        except ValueError:
+            continue
+
+
+def _read_calls(path: Path) -> Iterator[Call]:
+    """The calls of `calls-NAME-START.jsonl`. Each start of an upstream has its own log: its numbers begin anew."""
+    name, calls = path.stem.split("-")[1], dict[int, Call]()
+    for row in read_lines(path):
+        at, number = row["wall"] * 1000, row["call"]
+        if row["event"] == "received":
+            calls[number] = Call(name, row["job"], at)
+        elif row["event"] == "answered" and number in calls:
+            calls[number] = Call(name, calls[number].job, calls[number].received, at)
+    yield from calls.values()
+
+
+def _read_server(evidence: Evidence, client: Any) -> None:
+    ids = evidence.ids
+    for start in range(0, len(ids), BATCH_SIZE):
+        _read_jobs(evidence, ids[start : start + BATCH_SIZE], client)
+    for key in client.smembers("rq:queues"):
+        for registry in TERMINAL_REGISTRIES:
+            evidence.registries.update(client.zrange(f"rq:{registry}:{key.removeprefix('rq:queue:')}", 0, -1))
+    sizes = {key: client.llen(key) for key in client.scan_iter("rq:queue:*", count=1000)}
+    for pattern in WAITING_SETS:
+        sizes.update({key: client.zcard(key) for key in client.scan_iter(pattern, count=1000)})
+    evidence.waiting = {key: int(size) for key, size in sizes.items() if size}
+    evidence.counters = {name: int(count) for name, count in client.hgetall("of:counters").items()}
+    for key in client.scan_iter("of:incident:*", count=1000):
+        evidence.incidents[key.removeprefix("of:incident:")] = client.hgetall(key)
+
+
+def _read_jobs(evidence: Evidence, part: Sequence[str], client: Any) -> None:
+    with client.pipeline(transaction=False) as pipe:
+        for job in part:
+            pipe.get(f"of:result:{job}")
+            pipe.hmget(f"of:job:{job}", "state", "held_for")
+            pipe.zscore("rq:deferred:degrade", job)
+        rows = pipe.execute()
+    for job, result, (state, reason), parked in zip(part, rows[::3], rows[1::3], rows[2::3], strict=True):
+        if result is not None:
+            evidence.results[job] = json.loads(result)
+        if state != "done":
+            evidence.unfinished[job] = Unfinished(state or "", reason or "", parked is not None)

@@ -1,0 +1,163 @@
+"""Scenario outage: every backend is away for a minute while jobs arrive, and more is killed meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import signal
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.processes import BenchmarkError, Child
+from tests.chaos.environment import (
+    VALKEY_DOWN_SECONDS,
+    Environment,
+    Service,
+    environment,
+    mock_upstream,
+    now_ms,
+)
+from tests.chaos.harness import (
+    Fault,
+    check_exit,
+    commit_faults,
+    judge,
+    run_with,
+    show_progress,
+    wait_until_idle,
+    workers,
+)
+from tests.chaos.outage_plan import BRIEF, RELEASE_FIRST, RELEASE_LIMIT, ROLES, UPSTREAMS, Plan
+from tests.chaos.outage_submitter import ALL_SUBMITTED
+from tests.chaos.progress import Progress
+from tests.chaos.worker_pool import WorkerPool, until
+
+POOL, DEGRADE = "gpu", "degrade"
+DELIVERY_SECONDS = 2.0
+"""After the last end, notifications on their way arrive within this time."""
+
+STOP_TIMEOUT_S = 30.0
+CASE = {"upstreams": UPSTREAMS, "brief": BRIEF, "release_first": RELEASE_FIRST, "release_limit": RELEASE_LIMIT}
+SECRET = "whsec_" + "b3BlbmZhbGwgb3V0YWdlIGRyaWxsIHNlY3JldA=="
+
+
+@dataclass
+class OutageFaults:
+    """Commits the faults of a plan, and records them."""
+
+    environment: Environment
+    pool: WorkerPool
+    upstreams: Sequence[Service]
+    notifier: Service
+    random: random.Random
+    say: Callable[[str], None]
+    away: dict[str, float] = field(default_factory=dict)
+
+    def by_kind(self) -> dict[str, Fault]:
+        """The faults by the names of the plan."""
+        return {
+            "backends-away": lambda: self._kill("backends", self.upstreams),
+            "backends-back": lambda: self._start("backends", self.upstreams),
+            "notifier-away": lambda: self._kill("notifier", [self.notifier]),
+            "notifier-back": lambda: self._start("notifier", [self.notifier]),
+            "worker": lambda: self._kill_worker(POOL, "worker"),
+            "degrade": lambda: self._kill_worker(DEGRADE, "degrade"),
+            "valkey": self._kill_valkey,
+        }
+
+    async def _kill(self, name: str, services: Sequence[Service]) -> None:
+        self.away[name] = now_ms()
+        pids = ", ".join(f"{service.name} {service.kill()}" for service in services)
+        self.say(f"[bold red]kill -9[/bold red] {name} ({pids}); they stay away for now")
+
+    async def _start(self, name: str, services: Sequence[Service]) -> None:
+        for service in services:
+            await asyncio.to_thread(service.start)
+        self.environment.fault_log.note(name, self.away.pop(name), ended=now_ms())
+        self.say(f"[bold green]back[/bold green]: {name}")
+
+    async def _kill_worker(self, pool: str, kind: str) -> None:
+        choices = await until(lambda: self.pool.undisturbed(pool) or None, what=f"a worker of {pool} to kill")
+        victim = self.random.choice(choices)
+        victim.ending = True
+        self.environment.fault_log.note(kind, now_ms(), pid=victim.pid)
+        victim.send(signal.SIGKILL)
+        self.say(f"[bold red]kill -9[/bold red] a worker of {pool} ({victim.pid}); its supervisor starts another")
+
+    async def _kill_valkey(self) -> None:
+        self.say(f"[bold red]kill -9[/bold red] Valkey; it is back in {VALKEY_DOWN_SECONDS:g} s")
+        await self.environment.kill_valkey()
+
+
+async def run(plan: Plan, directory: Path, progress: Progress) -> dict[str, Any]:
+    """Run a plan in an empty directory; returns the verdict, with the problems of the run."""
+    (directory / "case.json").write_text(json.dumps(CASE))
+    receiver = "tests.chaos.receiver"
+    notifier = Service("notifier", receiver, ["--log", str(directory / "notifier.jsonl")], directory)
+    hooks = Service("hooks", receiver, ["--log", str(directory / "hooks.jsonl")], directory)
+    upstreams = [mock_upstream(name, plan.latency_ms, directory) for name in UPSTREAMS]
+    with environment(directory, plan.slots, [notifier, hooks, *upstreams]) as env:
+        env.write_config(_fleet_config(plan, upstreams, notifier))
+        with workers(env, [*[POOL] * plan.workers, *[DEGRADE] * plan.degraders]) as pool:
+            faults = OutageFaults(env, pool, upstreams, notifier, random.Random(plan.seed), progress.say)
+            work = _submit_and_break(plan, faults, f"{hooks.url}/hook", progress)
+            await run_with([pool.supervise(), show_progress(env, progress)], work)
+            progress.say("the judge reads the evidence")
+            verdict = await judge("outage", directory, env.server.url)
+    return {**verdict, "problems": env.fault_log.problems}
+
+
+async def _submit_and_break(plan: Plan, faults: OutageFaults, hook: str, progress: Progress) -> None:
+    env, pool = faults.environment, faults.pool
+    await pool.wait_until_ready()
+    options = ["--config", str(env.config), "--hook", hook, "--jobs", str(plan.jobs), "--seed", str(plan.seed)]
+    options += ["--quick"] if plan.quick else []
+    with env.run_module("tests.chaos.outage_submitter", *options) as submitter:
+        await until(lambda: "began" in submitter.log.read_text() or None, what="the submitter to begin")
+        progress.say(f"{plan.jobs:,} jobs over {plan.seconds:.0f} s, {len(pool.workers)} workers, seed {plan.seed}")
+        await commit_faults(plan.faults(), faults.by_kind())
+        await until(lambda: _has_submitted(submitter), plan.seconds + STOP_TIMEOUT_S, "the submitter to submit all")
+        progress.say("every job is submitted; waiting for the results, and for the end of the incident")
+        await wait_until_idle(env)
+        await asyncio.sleep(DELIVERY_SECONDS)
+        submitter.popen.send_signal(signal.SIGTERM)
+        await until(submitter.popen.poll, STOP_TIMEOUT_S, "the submitter to end")
+    check_exit(submitter, "submitter")
+    await pool.stop_all()
+
+
+def _has_submitted(submitter: Child) -> bool | None:
+    if submitter.popen.poll() is not None:
+        raise BenchmarkError(f"the submitter ended: {submitter.said}")
+    return ALL_SUBMITTED in submitter.log.read_text() or None
+
+
+def _fleet_config(plan: Plan, upstreams: Sequence[Service], notifier: Service) -> dict[str, Any]:
+    """The breakers are quick: an outage of a minute spans several of their periods."""
+    urgency = {"start_within": "1s", "expires_after": "1h"}
+    return {
+        "pools": {"gpu": {}},
+        "backends": {
+            service.name: {"protocol": "openai", "url": f"{service.url}/v1", "pool": "gpu", "slots": plan.slots}
+            for service in upstreams
+        },
+        "models": {model: {"upstream": "mock", "backends": [name], "timeout": 10} for name, model in UPSTREAMS.items()},
+        "roles": {
+            **{name: {"chain": list(chain)} for name, chain in ROLES.items()},
+            BRIEF: {"chain": list(ROLES[BRIEF]), "open_fall": ["canned_reply"]},
+        },
+        "urgency": dict.fromkeys(("interactive", "background", "batch"), urgency),
+        "retry": {"max_retries": 0},
+        "breakers": {"consecutive_failures": 3, "open_for": "2s", "open_for_max": "4s", "slow_start": "1s"},
+        "open_fall": {
+            "interactive": ["canned_reply", "hold"],
+            "default": ["hold"],
+            "release": {"initial": RELEASE_FIRST, "max": RELEASE_LIMIT},
+            "notify": {"discord": f"{notifier.url}/api/webhooks/1/drill", "rate_limit": "1 per 10m"},
+        },
+        "webhooks": {"secret": SECRET, "private": "yes"},
+        "workers": {"slots": plan.slots},
+    }

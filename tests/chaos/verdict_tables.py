@@ -1,0 +1,101 @@
+"""Verdicts as tables."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.table import WIDTH
+from tests.chaos.judge.delivery import FATES
+
+MAX_PROBLEMS = 10
+
+FAULT_COLUMNS = {
+    "jobs": "jobs",
+    "answered": "answered",
+    "claims": "claimed for it",
+    "calls": "calls it got",
+    "allowed": "allowed",
+    "probes": "probes",
+    "opened": "opened",
+    "open_period_s": "open s",
+    "closed_after_s": "closed after s",
+    "p50_s": "p50 s",
+    "p100_s": "p100 s",
+}
+
+
+def show_promises(verdict: dict[str, Any]) -> None:
+    """The promises, the account of every job if there is one, the figures, the problems."""
+    console = _console()
+    table = _table("promise", "", "finding", title=f"{verdict['seconds']:.0f} s, seed {verdict['seed']}")
+    problems = verdict["problems"]
+    other = {"name": "no process failed by itself", "kept": not problems, "finding": len(problems), "examples": ()}
+    for promise in [*verdict["promises"], other]:
+        finding = "  ".join([str(promise["finding"]), *promise["examples"]])
+        table.add_row(promise["name"], "[green]kept[/green]" if promise["kept"] else "[red]BROKEN[/red]", finding)
+    console.print(table)
+    if "account" in verdict:
+        console.print(_account(verdict["account"]))
+    figures = Table(box=SIMPLE_HEAD, show_header=False)
+    figures.add_column(style="dim")
+    figures.add_column()
+    for name, value in {**verdict["figures"], **_rq_info(verdict)}.items():
+        text = ", ".join(f"{key} {count}" for key, count in value.items()) if isinstance(value, dict) else str(value)
+        figures.add_row(name.replace("_", " "), text)
+    console.print(figures)
+    for problem in problems[:MAX_PROBLEMS]:
+        console.print(problem, style="red", markup=False, highlight=False)
+
+
+def show_faults(verdict: dict[str, Any]) -> None:
+    """A row for each kind of fault, then the violations."""
+    console = _console()
+    table = _table("", title=f"One of two upstreams broken, {verdict['seconds']:.0f} s")
+    for heading in FAULT_COLUMNS.values():
+        table.add_column(heading, justify="right")
+    table.add_column("recorded as")
+    table.add_column("")
+    for kind in verdict["kinds"]:
+        values = [kind["figures"][key] for key in FAULT_COLUMNS]
+        errors = ", ".join(f"{name} {count}" for name, count in kind["figures"]["errors"].items())
+        end = "[green]kept[/green]" if kind["kept"] else "[red]BROKEN[/red]"
+        table.add_row(kind["name"], *("-" if value is None else str(value) for value in values), errors, end)
+    console.print(table)
+    for kind in verdict["kinds"]:
+        for violation in (example for promise in kind["promises"] for example in promise["examples"]):
+            console.print(f"{kind['name']}: {violation}", style="red", markup=False, highlight=False)
+
+
+def _console() -> Console:
+    return Console() if sys.stdout.isatty() else Console(width=WIDTH)
+
+
+def _table(*headings: str, title: str) -> Table:
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
+    for heading in headings:
+        table.add_column(heading)
+    return table
+
+
+def _rq_info(verdict: dict[str, Any]) -> dict[str, Any]:
+    return {"rq info runs": verdict["rq_info_runs"]} if "rq_info_runs" in verdict else {}
+
+
+def _account(counts: dict[str, dict[str, int]]) -> Table:
+    """Every accepted job is in exactly one column."""
+    fates = [fate for fate in FATES if fate == "lost" or any(row.get(fate) for row in counts.values())]
+    table = _table("urgency", title="where every accepted job is")
+    for heading in ("accepted", *fates):
+        table.add_column(heading, justify="right")
+    rows = {name: counts[name] for name in ("interactive", "background", "batch") if name in counts}
+    for name, row in rows.items():
+        table.add_row(name, str(sum(row.values())), *(str(row.get(fate, 0)) for fate in fates))
+    table.add_section()
+    total = [sum(row.get(fate, 0) for row in rows.values()) for fate in fates]
+    table.add_row("all", str(sum(total)), *map(str, total))
+    return table
