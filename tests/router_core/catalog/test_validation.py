@@ -190,7 +190,7 @@ class TestGroups:
     )
     def test_a_pattern_after_a_wider_one_is_refused(self, first: str, second: str) -> None:
         assert problems_of(groups=(group("all", first), group("late", second))) == [
-            f"groups.late.match: {second!r} never matches: group 'all' comes first and takes {first!r}"
+            f"groups.late.match: {second!r} never matches: group 'all' comes first and matches {first!r}"
         ]
 
     @pytest.mark.parametrize(
