@@ -1,12 +1,11 @@
-"""Whatever carries jobs out."""
+"""The workers: they execute the jobs."""
 
 from typing import NoReturn
 
 
 def deliver(job_id: str) -> NoReturn:
-    """What an rq job of ours names as its function; its argument is the id of an accepted job.
+    """The function that an rq job of openfall names; its argument is the id of an accepted job.
 
-    openfall's workers know it by its name and import nothing. A stock `rq worker` that gets hold of such a job calls
-    this, and is told so.
+    Openfall's workers recognize the name and call nothing. Only a stock `rq worker` that picks up such a job calls it.
     """
-    raise RuntimeError(f"job {job_id} is for `openfall work`, not for `rq worker`: it was left as it is")
+    raise RuntimeError(f"job {job_id} needs `openfall work`, not `rq worker`: it was left unchanged")

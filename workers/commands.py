@@ -76,9 +76,10 @@ def _work(options: argparse.Namespace) -> int:
         if options.pool != DEGRADE:
             loaded.catalog.models_of(options.pool)  # an unknown pool fails before any process starts
         config.redis_url(loaded.settings)
-        return asyncio.run(supervision.plan_pool(loaded, options.pool, sys.argv[1:], options.procs))
+        return asyncio.run(supervision.run_pool(loaded, options.pool, sys.argv[1:], options.procs))
     worker_options = WorkerOptions(pool=options.pool, backend=options.backend, slots=options.slots, burst=options.burst)
-    work = process.run(ConfigWatcher(loaded, worker_options).plan(_announce if options.announce else lambda: None))
+    on_ready = _announce if options.announce else lambda: None
+    work = process.run(ConfigWatcher(loaded, worker_options).worker_config(on_ready))
     if sys.platform == "win32":
         asyncio.run(work)
     else:
@@ -94,7 +95,7 @@ def _up(options: argparse.Namespace) -> int:
 
     if options.parent is not None and not signal_on_parent_death(options.parent):
         return 128 + signal.SIGTERM
-    return asyncio.run(supervision.plan_all(config.load(options.config)))
+    return asyncio.run(supervision.run_all(config.load(options.config)))
 
 
 def _announce() -> None:

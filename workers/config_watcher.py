@@ -1,4 +1,4 @@
-"""From a configuration to what one worker does, and to what it does when the file has changed since."""
+"""Derives a worker's configuration from the file, and reloads it when the file changes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from openfall import config
 from openfall.router_core.catalog.errors import UnknownName
 from openfall.workers.outbox.dispatcher import OutboxSettings
 from openfall.workers.outbox.url_policy import UrlPolicy
-from openfall.workers.process import WorkerConfig, identity
+from openfall.workers.process import WorkerConfig, identify
 from openfall.workers.worker import WorkerSettings
 
 log = logging.getLogger("openfall.worker")
@@ -18,7 +18,7 @@ log = logging.getLogger("openfall.worker")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerOptions:
-    """What was asked of a worker on its command line. `slots` None: as the configuration says."""
+    """The command line of a worker. `slots` None: the number in the configuration."""
 
     pool: str
     backend: str | None = None
@@ -26,20 +26,22 @@ class WorkerOptions:
     burst: bool = False
 
 
-def load_worker_config(loaded: config.LoadedConfig, wish: WorkerOptions) -> WorkerConfig:
-    """What a worker of this configuration is to do. Raises `UnknownName`, `NothingToServe`, `config.NoRedis`."""
+def load_worker_config(loaded: config.LoadedConfig, options: WorkerOptions) -> WorkerConfig:
+    """The configuration of one worker. Raises `UnknownName`, `NothingToServe`, `config.NoRedis`."""
     settings = loaded.settings
-    plan = WorkerConfig(
+    worker_config = WorkerConfig(
         redis_url=config.redis_url(settings),
         catalog=loaded.catalog,
-        pool=wish.pool,
-        terms=WorkerSettings(
-            slots=wish.slots or settings.workers.slots, grace=settings.workers.shutdown_grace, burst=wish.burst
+        pool=options.pool,
+        settings=WorkerSettings(
+            slots=options.slots or settings.workers.slots,
+            grace_seconds=settings.workers.shutdown_grace,
+            burst=options.burst,
         ),
         spool=settings.data_dir / "spool",
-        backend=wish.backend,
+        backend=options.backend,
         keep_prompts=settings.privacy.keep_prompts,
-        post=OutboxSettings(
+        outbox=OutboxSettings(
             discord=settings.notify.discord,
             webhook=settings.notify.webhook,
             secret=settings.webhooks.secret,
@@ -47,43 +49,42 @@ def load_worker_config(loaded: config.LoadedConfig, wish: WorkerOptions) -> Work
             notify_recovery=settings.notify.on_recovery,
             url_policy=UrlPolicy(allow=settings.webhooks.allow, allow_private=settings.webhooks.private),
         ),
-        memory_limit=settings.limits.max_memory,
+        max_memory=settings.limits.max_memory,
     )
-    identity(plan)
-    return plan
+    identify(worker_config)
+    return worker_config
 
 
 @dataclass(slots=True)
 class ConfigWatcher:
-    """Follows one configuration file.
-
-    What cannot be used is told once, with all that is wrong in it; what was in force before stays so.
-    """
+    """Watches one configuration file. It reports an invalid file once, with every problem, and keeps the last valid
+    configuration."""
 
     loaded: config.LoadedConfig
-    wish: WorkerOptions
-    _seen: config.Stamp | None = field(init=False)
+    options: WorkerOptions
+    _last_stamp: config.Stamp | None = field(init=False)
 
     def __post_init__(self) -> None:
-        self._seen = self.loaded.stamp
+        self._last_stamp = self.loaded.stamp
 
-    def plan(self, on_ready: Callable[[], object]) -> WorkerConfig:
-        """The plan of the configuration as it is, which asks for what the changed one comes to."""
-        return replace(load_worker_config(self.loaded, self.wish), on_ready=on_ready, changed=self.changed)
+    def worker_config(self, on_ready: Callable[[], object]) -> WorkerConfig:
+        """The current configuration, which reloads itself through this watcher."""
+        current = load_worker_config(self.loaded, self.options)
+        return replace(current, on_ready=on_ready, reload=self.reload_if_changed)
 
-    def changed(self) -> WorkerConfig | None:
-        """The plan of the changed configuration; None: it has not changed, or cannot be used. Reads a file."""
+    def reload_if_changed(self) -> WorkerConfig | None:
+        """The configuration of the changed file; None if it has not changed, or is invalid. Reads a file."""
         stamp = config.stamp(self.loaded.source)
-        if stamp == self._seen:
+        if stamp == self._last_stamp:
             return None
-        self._seen = stamp
+        self._last_stamp = stamp
         try:
             loaded = config.load(self.loaded.source)
-            plan = load_worker_config(loaded, self.wish)
+            worker_config = load_worker_config(loaded, self.options)
         except (config.ConfigError, config.NoRedis, UnknownName, ValueError) as error:
             for line in str(error).splitlines():
                 log.error("%s", line)
-            log.error("%s has changed and cannot be used; what it said before stays in force", self.loaded.source)
+            log.error("%s is invalid after a change; the previous configuration stays in force", self.loaded.source)
             return None
         self.loaded = loaded
-        return plan
+        return worker_config

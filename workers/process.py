@@ -1,4 +1,4 @@
-"""One worker process, from its configuration to its last settle."""
+"""One worker process, from its configuration to its last settlement."""
 
 from __future__ import annotations
 
@@ -36,6 +36,7 @@ from openfall.workers.composition import completion_worker, degrade_worker
 from openfall.workers.maintenance.fleet_cache import FleetCache
 from openfall.workers.maintenance.housekeeping import Housekeeping
 from openfall.workers.outbox.dispatcher import OutboxSettings
+from openfall.workers.settler import Settler
 from openfall.workers.spool import Spool
 from openfall.workers.worker import StopMode, Worker, WorkerSettings
 
@@ -48,215 +49,219 @@ SCRIPTS = (
 )  # fmt: skip
 
 
+RELOAD_INTERVAL_SECONDS = 2.0
+
+MAX_CONCURRENT_DECISIONS = 64
+"""Fallen jobs that all degrade workers together decide about at a time. A decision takes about a millisecond."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerConfig:
-    """What one worker is to do. `backend` pins it to one backend of its pool."""
+    """The configuration of one worker. `backend` limits it to one backend of its pool; `outbox` is for the degrade
+    worker."""
 
     redis_url: str
     catalog: Catalog
     pool: str
-    terms: WorkerSettings
+    settings: WorkerSettings
     spool: Path
     backend: str | None = None
     keep_prompts: bool = False
-    memory_limit: float = 0.85
-    post: OutboxSettings = field(default_factory=OutboxSettings)
-    """To whom the degrade worker posts what is to be told."""
+    max_memory: float = 0.85
+    outbox: OutboxSettings = field(default_factory=OutboxSettings)
     on_ready: Callable[[], object] = lambda: None
     """Called when the worker is registered and about to make its first claim."""
-    changed: Callable[[], WorkerConfig | None] | None = None
-    """Called every `CHANGED_EVERY` seconds in a thread: the plan of a configuration that has changed since, or None."""
-
-
-CHANGED_EVERY = 2.0
-DECIDED_AT_ONCE = 64
-"""Jobs that all degrade workers together decide about at once. A decision takes about a millisecond."""
+    reload: Callable[[], WorkerConfig | None] | None = None
+    """Called every `RELOAD_INTERVAL_SECONDS` in a thread. Returns the new configuration after a change, else None."""
 
 
 class NothingToServe(ValueError):
     """The pool has no model that this worker could serve."""
 
 
-def identity(plan: WorkerConfig) -> tuple[WorkerIdentity, tuple[QueueSubscription, ...]]:
-    """Who the worker is and what it drains: the most urgent first, models in the catalog's order.
+def identify(config: WorkerConfig) -> tuple[WorkerIdentity, tuple[QueueSubscription, ...]]:
+    """The worker's identity and the queues that it drains: the most urgent first, models in the catalog's order.
 
     Raises `UnknownName` for the pool, `NothingToServe` when no model of it is at the worker's backends.
     """
-    drained = tuple(_drained(plan)) if plan.pool != DEGRADE else (_degraded(plan),)
-    if not drained:
-        at = f" at backend {plan.backend!r}" if plan.backend else ""
-        raise NothingToServe(f"pool {plan.pool!r} has no model{at}: name one under `models:` whose backend is in it")
-    backends = tuple(dict.fromkeys(seat.backend for queue in drained for seat in queue.backends))
-    name = f"of-{plan.pool}-{socket.gethostname()[:32]}-{os.getpid()}-{secrets.token_hex(3)}"
-    queues = tuple(queue.queue for queue in drained)
-    # What falls is in nobody's hands but ours: the degrade worker calls no model.
-    local = plan.pool == DEGRADE or plan.catalog.pools[plan.pool].local
-    return WorkerIdentity(name, plan.pool, queues, backends, local=local), drained
+    queues = tuple(_subscribe_models(config)) if config.pool != DEGRADE else (_subscribe_degrade(config),)
+    if not queues:
+        at = f" at backend {config.backend!r}" if config.backend else ""
+        raise NothingToServe(f"pool {config.pool!r} has no model{at}: add one under `models:` whose backend is in it")
+    backends = tuple(dict.fromkeys(capacity.backend for queue in queues for capacity in queue.backends))
+    name = f"of-{config.pool}-{socket.gethostname()[:32]}-{os.getpid()}-{secrets.token_hex(3)}"
+    # The degrade worker calls no model, so nothing leaves the local pools through it.
+    local = config.pool == DEGRADE or config.catalog.pools[config.pool].local
+    return WorkerIdentity(name, config.pool, tuple(queue.queue for queue in queues), backends, local=local), queues
 
 
-def _degraded(plan: WorkerConfig) -> QueueSubscription:
-    """The queue of what fell. Its seat is no backend: it bounds how many jobs are decided about at once."""
-    if plan.backend is not None:
-        raise NothingToServe(f"`work {DEGRADE}` calls no backend: leave out --backend {plan.backend}")
-    return QueueSubscription(DEGRADE, (BackendCapacity(DEGRADE, DECIDED_AT_ONCE),))
+def _subscribe_degrade(config: WorkerConfig) -> QueueSubscription:
+    """The queue of fallen jobs. Its capacity belongs to no backend: it limits concurrent decisions."""
+    if config.backend is not None:
+        raise NothingToServe(f"`work {DEGRADE}` calls no backend: omit --backend {config.backend}")
+    return QueueSubscription(DEGRADE, (BackendCapacity(DEGRADE, MAX_CONCURRENT_DECISIONS),))
 
 
-def _drained(plan: WorkerConfig) -> Iterator[QueueSubscription]:
-    models = plan.catalog.models_of(plan.pool)
+def _subscribe_models(config: WorkerConfig) -> Iterator[QueueSubscription]:
+    catalog = config.catalog
+    models = catalog.models_of(config.pool)
     for urgency in Urgency:
         for alias in models:
-            at = tuple(backends_for(plan.catalog, alias, plan.backend))
-            if at:
-                probe = health.probe_timeout(plan.catalog.models[alias])
-                share = plan.catalog.urgency[urgency].min_share
-                yield QueueSubscription(plan.catalog.queue(alias, urgency), at, probe, share)
+            backends = tuple(backends_for(catalog, alias, config.backend))
+            if backends:
+                probe_timeout = health.probe_timeout(catalog.models[alias])
+                min_share = catalog.urgency[urgency].min_share
+                yield QueueSubscription(catalog.queue(alias, urgency), backends, probe_timeout, min_share)
 
 
-async def run(plan: WorkerConfig) -> None:
-    """Work until a signal or rq's shutdown command. Raises a `StoreError` when Redis cannot be had at the start.
+async def run(config: WorkerConfig) -> None:
+    """Work until a signal or rq's shutdown command. Raises a `StoreError` when Redis is unreachable at the start.
 
-    When the configuration changes, a worker for the new one takes over: the old one claims nothing more, its calls end
-    by themselves, and no job is dropped.
+    When the configuration changes, a new worker takes over: the old one stops claiming, its calls end by themselves,
+    and no job is dropped.
     """
-    first = Generation(plan)
-    shifts = Generations({first: asyncio.create_task(first.work(), name="shift")})
-    _obey_signals(shifts)
-    changes = asyncio.create_task(_follow_changes(plan, shifts), name="changes")
+    first = Generation(config)
+    generations = Generations({first: asyncio.create_task(first.work(), name="worker")})
+    _handle_signals(generations)
+    reloads = asyncio.create_task(_reload(config, generations), name="reload")
     try:
-        while tasks := shifts.tasks:
+        while tasks := generations.tasks:
             await asyncio.wait(tasks.values(), return_when=asyncio.FIRST_COMPLETED)
-            for shift, task in [(shift, task) for shift, task in tasks.items() if task.done()]:
-                del tasks[shift]
-                await task  # what went wrong is for the caller
+            for generation, task in [(generation, task) for generation, task in tasks.items() if task.done()]:
+                del tasks[generation]
+                await task  # raises its error
     finally:
-        await cancel_all(changes)
+        await cancel_all(reloads)
 
 
 class Generation:
-    """One worker of one plan, from its start to its last settle."""
+    """A worker with one configuration, from its start to its last settlement."""
 
-    def __init__(self, plan: WorkerConfig) -> None:
-        self._plan = plan
+    def __init__(self, config: WorkerConfig) -> None:
+        self._config = config
         self._worker: Worker | None = None
-        self._upkeep: Housekeeping | None = None
-        self._told = StopMode.NO
+        self._housekeeping: Housekeeping | None = None
+        self._stop_mode = StopMode.NO
         self.ready = asyncio.Event()
 
-    def stop(self, how: StopMode) -> None:
-        """See `Stop`."""
-        self._told = how
+    def stop(self, mode: StopMode) -> None:
+        """See `StopMode`."""
+        self._stop_mode = mode
         if self._worker is not None:
-            self._worker.stop(how)
+            self._worker.stop(mode)
 
-    def retire(self) -> None:
-        """Another shift goes on: let the calls of this one end, and leave the rest of the fleet to the other."""
-        if self._worker is not None and self._upkeep is not None:
-            self._worker.retire()
-            self._upkeep.retire()
+    def drain(self) -> None:
+        """Let the calls in flight end, and leave everything else to the next generation."""
+        if self._worker is not None and self._housekeeping is not None:
+            self._worker.drain()
+            self._housekeeping.drain()
 
     async def work(self) -> None:
-        plan = self._plan
-        who, drained = identity(plan)
-        catalog = plan.catalog
+        """Work until stopped or drained."""
+        config, catalog = self._config, self._config.catalog
+        identity, queues = identify(config)
         async with contextlib.AsyncExitStack() as stack:
-            link = await stack.enter_async_context(RedisConnection(plan.redis_url))
+            link = await stack.enter_async_context(RedisConnection(config.redis_url))
             await link.load(*SCRIPTS)
-            bell = WakeUp(link.url, who.queues)
-            stack.push_async_callback(bell.close)
-            deliveries = WorkerQueue(link, who, drained, policy=catalog.breakers, keep_prompts=plan.keep_prompts)
-            watch = FleetCache(link, catalog)
-            if plan.pool == DEGRADE:
-                station = degrade_worker(watch, plan.post, stack)
+            wakeup = WakeUp(link.url, identity.queues)
+            stack.push_async_callback(wakeup.close)
+            queue = WorkerQueue(link, identity, queues, policy=catalog.breakers, keep_prompts=config.keep_prompts)
+            fleet_cache, spool = FleetCache(link, catalog), Spool(config.spool)
+            if config.pool == DEGRADE:
+                parts = degrade_worker(fleet_cache, config.outbox, stack)
             else:
-                station = completion_worker(watch, who.backends, stack)
-            worker = Worker(deliveries, bell, Spool(plan.spool), station.crew, plan.terms)
-            await register(link, who)
-            upkeep = Housekeeping(
-                link=link, who=who, worker=worker, deliveries=deliveries, watch=watch, spool=Spool(plan.spool),
-                chance=random.random, hosts=station.hosts, also=station.rounds,
-                memory_limit=plan.memory_limit,
+                parts = completion_worker(fleet_cache, identity.backends, stack)
+            worker = Worker(
+                queue=queue, wakeup=wakeup, settler=Settler(queue, spool, fleet_cache.breaker_opened.set),
+                executor=parts.executor, prober=parts.prober, settings=config.settings,
             )  # fmt: skip
-            self._worker, self._upkeep = worker, upkeep
-            if self._told is not StopMode.NO:
-                worker.stop(self._told)
-            await self._work(worker, upkeep)
+            housekeeping = Housekeeping(
+                link=link, identity=identity, worker=worker, queue=queue, fleet_cache=fleet_cache, spool=spool,
+                jitter=random.random, loading_backends=parts.loading_backends, extra_tasks=parts.tasks,
+                max_memory=config.max_memory,
+            )  # fmt: skip
+            await register(link, identity)
+            self._worker, self._housekeeping = worker, housekeeping
+            if self._stop_mode is not StopMode.NO:
+                worker.stop(self._stop_mode)
+            await self._work(worker, housekeeping)
             with contextlib.suppress(StoreUnreachable):
-                await unregister(link, who)
+                await unregister(link, identity)
 
-    async def _work(self, worker: Worker, upkeep: Housekeeping) -> None:
-        await upkeep.worker_is_here()
-        log.info("%s: %d slots, %d queues", upkeep.who.name, self._plan.terms.slots, len(upkeep.who.queues))
-        # What lives now lives to the end: the collector need not walk it again while jobs wait for their start.
+    async def _work(self, worker: Worker, housekeeping: Housekeeping) -> None:
+        await housekeeping.first_beat()
+        identity = housekeeping.identity
+        log.info("%s: %d slots, %d queues", identity.name, self._config.settings.slots, len(identity.queues))
+        # Objects that exist now live to the end: the collector need not scan them while jobs wait for their start.
         gc.collect()
         gc.freeze()
-        upkeep.start()
+        housekeeping.start()
         self.ready.set()
-        self._plan.on_ready()
+        self._config.on_ready()
         try:
             await worker.work()
         finally:
-            await upkeep.stop()
+            await housekeeping.stop()
 
 
 @dataclass(slots=True)
 class Generations:
-    """The shifts of one process: the last one claims, those before it end their calls. `told`: how all are to stop."""
+    """The generations of one process: the last one claims, the earlier ones finish their calls."""
 
     tasks: dict[Generation, asyncio.Task[None]]
-    told: StopMode = StopMode.NO
+    stop_mode: StopMode = StopMode.NO
 
-    def stop(self, how: StopMode) -> None:
-        """See `Stop`."""
-        self.told = how
-        for shift in self.tasks:
-            shift.stop(how)
-
-
-async def _follow_changes(plan: WorkerConfig, shifts: Generations) -> None:
-    due: WorkerConfig | None = None
-    while plan.changed is not None:
-        await asyncio.sleep(CHANGED_EVERY)
-        due = await asyncio.to_thread(plan.changed) or due
-        if due is not None and shifts.told is StopMode.NO and await _take_over(due, shifts):
-            due = None
+    def stop(self, mode: StopMode) -> None:
+        """See `StopMode`."""
+        self.stop_mode = mode
+        for generation in self.tasks:
+            generation.stop(mode)
 
 
-async def _take_over(plan: WorkerConfig, shifts: Generations) -> bool:
-    """Begin a shift by a changed configuration. False: it could not begin (its Redis is away); to be tried again."""
-    shift = Generation(plan)
-    task = asyncio.create_task(shift.work(), name="shift")
-    ready = asyncio.create_task(shift.ready.wait())
+async def _reload(config: WorkerConfig, generations: Generations) -> None:
+    changed: WorkerConfig | None = None
+    while config.reload is not None:
+        await asyncio.sleep(RELOAD_INTERVAL_SECONDS)
+        changed = await asyncio.to_thread(config.reload) or changed
+        if changed is not None and generations.stop_mode is StopMode.NO and await _take_over(changed, generations):
+            changed = None
+
+
+async def _take_over(config: WorkerConfig, generations: Generations) -> bool:
+    """Start a generation with a changed configuration. False: it could not start (Redis is unreachable); try again."""
+    generation = Generation(config)
+    task = asyncio.create_task(generation.work(), name="worker")
+    ready = asyncio.create_task(generation.ready.wait())
     try:
         await asyncio.wait({task, ready}, return_when=asyncio.FIRST_COMPLETED)
-    except asyncio.CancelledError:  # every other shift has ended meanwhile: the process is stopping
-        shift.stop(StopMode.NOW)
+    except asyncio.CancelledError:  # every other generation has ended meanwhile: the process stops
+        generation.stop(StopMode.NOW)
         await task
         raise
     finally:
         await cancel_all(ready)
     if task.done():
-        log.error(
-            "the changed configuration cannot be worked by yet; the one before stays in force: %s", task.exception()
-        )
+        log.error("the changed configuration cannot start yet; the previous one stays in force: %s", task.exception())
         return False
-    old = list(shifts.tasks)
-    shifts.tasks[shift] = task
-    if shifts.told is not StopMode.NO:
-        shift.stop(shifts.told)
-    for one in old:
-        one.retire()
+    earlier = list(generations.tasks)
+    generations.tasks[generation] = task
+    if generations.stop_mode is not StopMode.NO:
+        generation.stop(generations.stop_mode)
+    for old in earlier:
+        old.drain()
     log.info("the changed configuration is in force")
     return True
 
 
-def _obey_signals(shifts: Generations) -> None:
-    stops = iter((StopMode.DRAIN, StopMode.NOW))
+def _handle_signals(generations: Generations) -> None:
+    """The first signal drains, the second stops at once."""
+    modes = iter((StopMode.DRAIN, StopMode.NOW))
 
-    def obey() -> None:
-        how = next(stops, StopMode.NOW)
-        log.info("stopping: %s", "calls in flight may finish" if how is StopMode.DRAIN else "putting calls back")
-        shifts.stop(how)
+    def handle() -> None:
+        mode = next(modes, StopMode.NOW)
+        log.info("stopping: %s", "calls in flight may finish" if mode is StopMode.DRAIN else "putting jobs back")
+        generations.stop(mode)
 
     loop = asyncio.get_running_loop()
     for name in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(name, obey)
+        loop.add_signal_handler(name, handle)

@@ -1,4 +1,4 @@
-"""What is written beside the calls: settles, to Redis or to the spool; answers to plain rq. Nobody waits for it."""
+"""Settles deliveries in the background: to Redis, or to the spool while Redis is away. Also adopts plain rq jobs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from openfall.router_core.state.claims import RqJob
 from openfall.router_core.state.errors import StoreError
 from openfall.router_core.state.settlement import Settlement
 from openfall.router_core.state.worker_queue import WorkerQueue
-from openfall.workers.rq_jobs import read_ticket
+from openfall.workers.rq_jobs import parse_rq_call
 from openfall.workers.spool import Spool
 
 log = logging.getLogger("openfall.worker")
@@ -20,48 +20,48 @@ log = logging.getLogger("openfall.worker")
 
 @dataclass(slots=True)
 class Settler:
-    """Tasks of one worker beside its calls. `troubled` is called when a settle has opened a breaker."""
+    """The background tasks of one worker. It calls `on_breaker_opened` when a settlement has opened a breaker."""
 
-    deliveries: WorkerQueue
+    queue: WorkerQueue
     spool: Spool
-    troubled: Callable[[], object]
-    at_work: set[asyncio.Task[None]] = field(default_factory=set, init=False)
+    on_breaker_opened: Callable[[], object]
+    pending: set[asyncio.Task[None]] = field(default_factory=set, init=False)
 
-    def take(self, work: Coroutine[Any, Any, None], name: str) -> None:
-        """Do something beside the calls. A worker that stops waits for it."""
+    def submit(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        """Run something beside the calls. A stopping worker waits for it."""
         task = asyncio.create_task(work, name=name)
-        self.at_work.add(task)
-        task.add_done_callback(self.at_work.discard)
+        self.pending.add(task)
+        task.add_done_callback(self.pending.discard)
 
-    async def clear(self) -> None:
-        """Return when everything taken so far is done."""
-        await asyncio.gather(*self.at_work, return_exceptions=True)
+    async def flush(self) -> None:
+        """Return when everything that was submitted so far is done."""
+        await asyncio.gather(*self.pending, return_exceptions=True)
 
-    async def deliver(self, settle: Settlement) -> None:
-        """Settle, or spool what Redis cannot take now."""
+    async def settle(self, settlement: Settlement) -> None:
+        """Settle a delivery. If Redis cannot accept the settlement now, it goes to the spool."""
         try:
-            settled = await self.deliveries.settle(settle)
+            reply = await self.queue.settle(settlement)
         except StoreError as error:
-            await self._keep(settle, error)
+            await self._write_to_spool(settlement, error)
             return
-        if settled.opened_breaker:
-            self.troubled()
-        if settled.outcome in ("late", "gone"):
-            log.warning("%s: settled too late, refused: another delivery or a cancel was first", settle.id)
+        if reply.opened_breaker:
+            self.on_breaker_opened()
+        if reply.outcome in ("late", "gone"):
+            log.warning("%s: settlement refused: another delivery, or a cancellation, came first", settlement.id)
 
-    async def answer(self, ticket: RqJob, give_up: float) -> None:
-        """See that the job that plain rq asks for runs. `give_up` in seconds, for one that runs again."""
-        job_id, why_not = read_ticket(ticket.data)
+    async def adopt(self, rq_job: RqJob, expires_after_seconds: float) -> None:
+        """Run the accepted job that a plain rq job names. A job that runs again expires after that time."""
+        job_id, refusal = parse_rq_call(rq_job.data)
         try:
-            await self.deliveries.adopt_rq_job(ticket, job_id, why_not, give_up)
+            await self.queue.adopt_rq_job(rq_job, job_id, refusal, expires_after_seconds)
         except StoreError as error:
-            log.warning("rq job %s: %s; another worker will take it", ticket.id, error)
+            log.warning("%s: rq job not adopted: %s; another worker will claim it", rq_job.id, error)
 
-    async def _keep(self, settle: Settlement, why: StoreError) -> None:
+    async def _write_to_spool(self, settlement: Settlement, reason: StoreError) -> None:
         try:
-            path = await asyncio.to_thread(self.spool.keep, settle)
+            path = await asyncio.to_thread(self.spool.write, settlement)
         except OSError as error:
-            # The job itself is safe in Redis: its lease ends, and it is carried out again.
-            log.error("%s: neither Redis (%s) nor the disk (%s) takes what came of it", settle.id, why, error)
+            # The job itself is safe in Redis: its lease ends, and it is delivered again.
+            log.error("%s: neither Redis (%s) nor the disk (%s) accepts the settlement", settlement.id, reason, error)
         else:
-            log.warning("%s: kept on disk at %s until Redis takes it (%s)", settle.id, path, why)
+            log.warning("%s: settlement stored at %s until Redis accepts it (%s)", settlement.id, path, reason)

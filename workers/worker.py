@@ -1,36 +1,37 @@
-"""The asyncio loop of one worker: claim, spawn, settle. Everything that repeats beside it is in `upkeep`."""
+"""The loop of one worker: claim, start each delivery, wait for the next. `maintenance` runs the periodic tasks."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 
 from openfall.router_core.state.cancellation import cancel_all
-from openfall.router_core.state.claims import Claim, Delivery
+from openfall.router_core.state.claims import Claim
 from openfall.router_core.state.errors import StoreError, StoreUnreachable
-from openfall.router_core.state.settlement import DeliveryOutcome
 from openfall.router_core.state.worker_queue import WorkerQueue
 from openfall.router_core.state.worker_registry import MAX_WAIT_SECONDS, WakeUp
-from openfall.workers.execution.deltas import DeltaWriter
-from openfall.workers.execution.protocol import WorkerParts
+from openfall.workers.delivery_runner import DeliveryRunner
+from openfall.workers.execution.executor import Executor
+from openfall.workers.maintenance.prober import Prober
 from openfall.workers.settler import Settler
-from openfall.workers.spool import Spool
 
 log = logging.getLogger("openfall.worker")
 
-MOST_PER_CLAIM = 8
-"""Jobs one claim may take. Few, one claim after another, keep Redis, this process and the upstream busy at once; with
-64 at a time they took turns, and jobs that started together ended together: a quarter less at 100 ms, measured."""
+MAX_JOBS_PER_CLAIM = 8
+"""Several small claims keep Redis, this process and the upstream busy at the same time. With 64 jobs per claim they
+took turns, and jobs that started together ended together: a quarter less throughput at 100 ms per call, measured."""
 
-REDIS_AWAY_WAIT = 0.25
+REDIS_RETRY_SECONDS = 0.25
+
+NO_SLOT_RETRY_SECONDS = 0.05
+"""How soon an idle worker claims again when other workers hold every slot: a freed slot sends no wake-up."""
 
 
 class StopMode(Enum):
-    """How a worker ends: `DRAIN` lets calls finish within the grace, `NOW` puts them back at once."""
+    """How a worker stops. `DRAIN` lets calls finish within the grace period, `NOW` puts their jobs back at once."""
 
     NO = 0
     DRAIN = 1
@@ -39,234 +40,160 @@ class StopMode(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerSettings:
-    """How a worker works. `slots` calls at once; `grace` seconds for calls in flight when it stops; `burst`: stop
-    when there is nothing left to do; `give_up` seconds for a job that plain rq asks for again."""
+    """`slots`: concurrent calls. `grace_seconds`: for calls in flight when the worker stops. `burst`: stop when no job
+    is left. `rq_expires_after_seconds`: for a finished job that a plain rq job runs again."""
 
     slots: int
-    grace: float = 30.0
+    grace_seconds: float = 30.0
     burst: bool = False
-    give_up: float = 3600.0
+    rq_expires_after_seconds: float = 3600.0
 
 
-@dataclass(slots=True)
-class Running:
-    """A delivery in flight. `settles`: a cancelled one puts its job back; not when its lease or its job is gone."""
-
-    delivery: Delivery
-    task: asyncio.Task[None] = field(init=False)
-    settles: bool = True
-
-
+@dataclass(slots=True, kw_only=True)
 class Worker:
-    """Claims as many jobs as it has slots for, carries each out as a task, and settles it."""
+    """Claims as many jobs as it has slots for, and runs each as a task."""
 
-    def __init__(
-        self, deliveries: WorkerQueue, bell: WakeUp, spool: Spool, crew: WorkerParts, terms: WorkerSettings
-    ) -> None:
-        self._deliveries, self._bell = deliveries, bell
-        self._crew, self._terms = crew, terms
-        self._desk = Settler(deliveries, spool, crew.troubled)
-        self._ends = float("inf")  # monotonic: when calls in flight are put back
-        self.running: dict[str, Running] = {}
-        self._stop = StopMode.NO
-        self._wake = asyncio.Event()
-        self._armed = asyncio.Event()
-        self._wait_for = MAX_WAIT_SECONDS
-        self._left = False
+    queue: WorkerQueue
+    wakeup: WakeUp
+    settler: Settler
+    executor: Executor
+    prober: Prober
+    settings: WorkerSettings
+    runner: DeliveryRunner = field(init=False)
+    _stop: StopMode = field(default=StopMode.NO, init=False)
+    _drain_ends: float = field(default=float("inf"), init=False)  # monotonic: when calls in flight are put back
+    _woken: asyncio.Event = field(default_factory=asyncio.Event, init=False)
+    _listening: asyncio.Event = field(default_factory=asyncio.Event, init=False)
+    _wait_seconds: float = field(default=MAX_WAIT_SECONDS, init=False)
+    _more_waiting: bool = field(default=False, init=False)
+
+    def __post_init__(self) -> None:
+        self.runner = DeliveryRunner(
+            queue=self.queue, settler=self.settler, executor=self.executor, on_finished=self._on_finished
+        )
 
     async def work(self) -> None:
         """Work until stopped. Every claimed job is settled, spooled or put back before this returns."""
-        listener = asyncio.create_task(self._listen(), name="bell")
+        listener = asyncio.create_task(self._listen(), name="wakeup")
         try:
-            await self._claim_all()
-            await self._drain()
+            await self._claim_until_stopped()
+            await self._finish()
         finally:
             await cancel_all(listener)
 
-    def retire(self) -> None:
-        """Claim nothing more, and let every call end by itself: another worker of this process goes on."""
+    def drain(self) -> None:
+        """Stop claiming and let every call end by itself: another worker of this process continues."""
         if self._stop is StopMode.NO:
             self._stop = StopMode.DRAIN
-        self._wake.set()
+        self._woken.set()
 
-    def stop(self, how: StopMode) -> None:
-        """Stop claiming; see `Stop`. May be called again with a harder one, and of a worker that has retired."""
-        self._ends = min(self._ends, time.monotonic() + self._terms.grace)
-        if how.value > self._stop.value:
-            self._stop = how
-        self._wake.set()
+    def stop(self, mode: StopMode) -> None:
+        """Stop claiming. It may be called again with a stricter mode, and on a worker that drains."""
+        self._drain_ends = min(self._drain_ends, time.monotonic() + self.settings.grace_seconds)
+        if mode.value > self._stop.value:
+            self._stop = mode
+        self._woken.set()
 
-    def cancel(self, job_id: str, *, ended: bool) -> None:
-        """Stop the call for a job. `ended`: it has its result already; otherwise it is settled as cancelled."""
-        for running in self.running.values():
-            if running.delivery.id == job_id:
-                running.settles = running.settles and not ended
-                running.task.cancel("cancelled")
-
-    def lose(self, job_id: str) -> None:
-        """A lease is gone, another worker has the job: stop the call and say nothing more."""
-        for running in self.running.values():
-            if running.delivery.id == job_id and running.settles:
-                running.settles = False
-                running.task.cancel("lost")
-                log.warning("%s: its lease ended; another worker has it", job_id)
-
-    async def _claim_all(self) -> None:
+    async def _claim_until_stopped(self) -> None:
         drained_for = ""
         while self._stop is StopMode.NO:
-            self._wake.clear()
-            want = min(max(0, self._terms.slots - len(self.running)), MOST_PER_CLAIM)
+            self._woken.clear()
+            want = min(max(0, self.settings.slots - len(self.runner)), MAX_JOBS_PER_CLAIM)
             if want == 0 and await self._pause(MAX_WAIT_SECONDS):
-                continue  # a slot is free; while none is, a claim of nothing still brings the probes that are due
+                continue  # a slot is free; while none is, a claim of no job still brings the probes that are due
             try:
-                claim = await self._deliveries.claim(want, len(self.running), drained_for, self._others(want))
+                claim = await self.queue.claim(want, len(self.runner), drained_for, self._count_unreserved(want))
             except StoreError as error:
-                await self._redis_away(error)
+                log.warning("cannot claim: %s", error)
+                await self._pause(REDIS_RETRY_SECONDS if isinstance(error, StoreUnreachable) else MAX_WAIT_SECONDS)
                 continue
-            self._spawn(claim)
+            self._start(claim)
             drained_for = claim.suspect
             if claim.suspect:
-                await self._until_idle()
-            elif len(claim.deliveries) < want and not await self._wait(claim):
+                await self._wait_until_idle()
+            elif len(claim.deliveries) < want and not await self._wait_for_work(claim):
                 return
 
-    def _others(self, want: int) -> int:
-        """How many of those that it wants may be other than interactive. A slot that a backend keeps for interactive
-        jobs is of no use to them while this worker has none."""
-        if not self._deliveries.reserved_slots:
+    def _count_unreserved(self, want: int) -> int:
+        """How many of the wanted jobs may be other than interactive. A backend's slot that is reserved for interactive
+        jobs is useless while this worker has no free slot for one."""
+        if not self.queue.reserved_slots:
             return want
-        kept = min(self._deliveries.reserved_slots, self._terms.slots - 1)
-        others = sum(not running.delivery.interactive for running in self.running.values())
-        return max(0, min(want, self._terms.slots - kept - others))
+        reserved = min(self.queue.reserved_slots, self.settings.slots - 1)
+        others = sum(not delivery.interactive for delivery in self.runner.deliveries)
+        return max(0, min(want, self.settings.slots - reserved - others))
 
-    def _spawn(self, claim: Claim) -> None:
-        claimed = time.monotonic()
+    def _start(self, claim: Claim) -> None:
+        claimed_at = time.monotonic()
         for delivery in claim.deliveries:
-            running = Running(delivery)
-            clock = _server_clock(delivery.server_now, claimed)
-            running.task = asyncio.create_task(self._carry(running, clock), name=delivery.id)
-            self.running[delivery.token] = running
+            self.runner.start(delivery, claimed_at)
         for probe in claim.probes:
-            self._desk.take(self._crew.prober.carry_out(probe), f"probe-{probe.target}")
-        for ticket in claim.rq_jobs:
-            self._desk.take(self._desk.answer(ticket, self._terms.give_up), f"ticket-{ticket.id}")
+            self.settler.submit(self.prober.probe(probe), f"probe-{probe.target}")
+        for rq_job in claim.rq_jobs:
+            work = self.settler.adopt(rq_job, self.settings.rq_expires_after_seconds)
+            self.settler.submit(work, f"rq-job-{rq_job.id}")
 
-    async def _wait(self, claim: Claim) -> bool:
-        """Wait for a ring, a due job, or (when jobs wait for a slot) the end of a call. False: nothing left to do."""
-        if self._terms.burst and not (claim.deliveries or claim.more_waiting or self.running or claim.next_due_at):
-            if not self._desk.at_work:
+    async def _wait_for_work(self, claim: Claim) -> bool:
+        """Wait for a wake-up, a due job, or (if jobs wait for a slot) the end of a call. False: a burst is done."""
+        if self.settings.burst and not (
+            claim.deliveries or claim.more_waiting or len(self.runner) or claim.next_due_at
+        ):
+            if not self.settler.pending:
                 return False
-            await self._desk.clear()
+            await self.settler.flush()
             return True
-        if claim.more_waiting and not self.running:
-            self._wait_for = 0.05  # other workers have the slots: nobody rings when they give one back
+        if claim.more_waiting and not len(self.runner):
+            self._wait_seconds = NO_SLOT_RETRY_SECONDS
+        elif claim.next_due_at:
+            self._wait_seconds = max(0.0, min(MAX_WAIT_SECONDS, claim.next_due_at - claim.now))
         else:
-            self._wait_for = (
-                max(0.0, min(MAX_WAIT_SECONDS, claim.next_due_at - claim.now))
-                if claim.next_due_at
-                else MAX_WAIT_SECONDS
-            )
+            self._wait_seconds = MAX_WAIT_SECONDS
         if claim.state == "suspended":
             await self._pause(MAX_WAIT_SECONDS)
             return True
-        self._left = claim.more_waiting
-        self._armed.set()
-        await self._wake.wait()
+        self._more_waiting = claim.more_waiting
+        self._listening.set()
+        await self._woken.wait()
         return True
 
     async def _listen(self) -> None:
+        """Wake the claim loop when a queue of this worker has something new, or the wait is over."""
         while True:
-            await self._armed.wait()
+            await self._listening.wait()
             try:
-                rang = await self._bell.wait(self._wait_for)
-                if rang and len(self.running) >= self._terms.slots:
-                    await self._bell.forward()
+                woken = await self.wakeup.wait(self._wait_seconds)
+                if woken and len(self.runner) >= self.settings.slots:
+                    await self.wakeup.forward()
             except StoreError:
-                await asyncio.sleep(REDIS_AWAY_WAIT)
-            self._armed.clear()
-            self._wake.set()
+                await asyncio.sleep(REDIS_RETRY_SECONDS)
+            self._listening.clear()
+            self._woken.set()
 
-    async def _carry(self, running: Running, clock: Callable[[], float]) -> None:
-        """Carry out one delivery. Its slot is free when its call has ended: the settle and the next claim travel
-        together, the settle first."""
-        delivery = running.delivery
-        try:
-            ending = await self._ending(running, clock)
-            if ending is not None:
-                settle = self._deliveries.settlement(delivery, ending)
-                self._desk.take(self._desk.deliver(settle), f"settle-{delivery.id}")
-                _tell(delivery, ending)
-        finally:
-            self.running.pop(delivery.token, None)
-            if self._left or len(self.running) == self._terms.slots - 1 or not self.running:
-                self._wake.set()
+    def _on_finished(self) -> None:
+        if self._more_waiting or len(self.runner) == self.settings.slots - 1 or not len(self.runner):
+            self._woken.set()
 
-    async def _ending(self, running: Running, clock: Callable[[], float]) -> DeliveryOutcome | None:
-        """What came of it; None when there is nothing to say of it any more."""
-        delivery = running.delivery
-        try:
-            return await self._carry_out(delivery, clock)
-        except asyncio.CancelledError as cancelled:
-            if not running.settles:
-                return None
-            return self._crew.carrier.interrupted(delivery, clock(), by_command="cancelled" in cancelled.args)
-        except Exception as error:  # a bug of ours must cost neither the job nor the other calls
-            log.exception("%s: openfall itself failed", delivery.id)
-            return self._crew.carrier.failed(delivery, f"openfall itself failed: {type(error).__name__}", clock())
+    async def _wait_until_idle(self) -> None:
+        while len(self.runner) and self._stop is StopMode.NO:
+            self._woken.clear()
+            await self._woken.wait()
 
-    async def _carry_out(self, delivery: Delivery, clock: Callable[[], float]) -> DeliveryOutcome:
-        if not delivery.streamed:
-            return await self._crew.carrier.carry_out(delivery, clock, None)
-        deltas = self._deltas(delivery)
-        ending = await self._crew.carrier.carry_out(delivery, clock, deltas.add)
-        await deltas.finish()
-        return ending
-
-    def _deltas(self, delivery: Delivery) -> DeltaWriter:
-        async def emit(pieces: list[bytes]) -> bool:
-            try:
-                return await self._deliveries.append_events(delivery, pieces)
-            except StoreUnreachable:
-                return True  # a listener misses a piece; `done` has the whole answer
-
-        return DeltaWriter(emit, lambda: self.lose(delivery.id))
-
-    async def _until_idle(self) -> None:
-        while self.running and self._stop is StopMode.NO:
-            self._wake.clear()
-            await self._wake.wait()
-
-    async def _drain(self) -> None:
-        while self.running and self._stop is not StopMode.NOW and (left := self._ends - time.monotonic()) > 0:
-            self._wake.clear()
-            await self._pause(min(1.0, left))
-        for running in list(self.running.values()):
-            running.task.cancel("stopping")
-        await asyncio.gather(*(running.task for running in self.running.values()), return_exceptions=True)
-        await self._desk.clear()
-
-    async def _redis_away(self, error: StoreError) -> None:
-        log.warning("%s", error)
-        await self._pause(REDIS_AWAY_WAIT if isinstance(error, StoreUnreachable) else MAX_WAIT_SECONDS)
+    async def _finish(self) -> None:
+        """Wait for the calls in flight until the grace period ends, put the rest back, and settle everything."""
+        while (
+            len(self.runner)
+            and self._stop is not StopMode.NOW
+            and (remaining := self._drain_ends - time.monotonic()) > 0
+        ):
+            self._woken.clear()
+            await self._pause(min(1.0, remaining))
+        await self.runner.stop()
+        await self.settler.flush()
 
     async def _pause(self, seconds: float) -> bool:
-        """Sleep, unless something wakes the worker; whether something did."""
+        """Sleep until something wakes the worker; False if the time passed first."""
         try:
             async with asyncio.timeout(seconds):
-                return await self._wake.wait()
+                return await self._woken.wait()
         except TimeoutError:
             return False
-
-
-def _server_clock(server_now: float, claimed: float) -> Callable[[], float]:
-    """The server's clock, carried on by our own monotonic one: no local clock jump reaches a deadline."""
-    return lambda: round(server_now + (time.monotonic() - claimed), 3)
-
-
-def _tell(delivery: Delivery, ending: DeliveryOutcome) -> None:
-    attempt = ending.call.attempt if ending.call is not None else None
-    if attempt is not None and attempt.error is not None:
-        log.info(
-            "%s: %s@%s failed: %s (%s); next: %s",
-            delivery.id, attempt.model, attempt.backend, attempt.error, attempt.detail, type(ending.next_step).__name__,
-        )  # fmt: skip

@@ -167,7 +167,7 @@ def _admin(  # noqa: PLR0913 - the options of three commands
 ) -> None:
     """Exits with 1 if the action failed, or the model is not healthy, at one of its backends."""
     from openfall.config import NoRedis, load, redis_url
-    from openfall.workers.admin.model_admin import ModelAdmin, opened
+    from openfall.workers.admin.model_admin import ModelAdmin, try_connect
 
     async def main() -> bool:
         loaded = load(config_path)
@@ -175,11 +175,11 @@ def _admin(  # noqa: PLR0913 - the options of three commands
             url = redis_url(loaded.settings)
         except NoRedis:
             url = None
-        connection = await opened(url)
+        connection = await try_connect(url)
         all_ok = True
         try:
             admin = ModelAdmin(loaded.catalog, connection, backend)
-            async for result in admin.carry_out(verb, name, force=force):
+            async for result in admin.run(verb, name, force=force):
                 all_ok &= result["ok"]
                 show_json(result) if as_json else click.echo(_sentence(result))
         finally:

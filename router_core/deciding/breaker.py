@@ -32,6 +32,16 @@ def cooldown(error: ErrorClass | None, retry_after: float | None) -> float:
     return min(LONGEST_COOLDOWN, COOLDOWN if retry_after is None else retry_after)
 
 
+def breaker_signal(error: ErrorClass | None, seconds: float, slow_after: float | None, credential: str) -> CallSignal:
+    """The signal for the model's breaker after a call with this credential.
+
+    A refused key parks its credential. Without a credential (`""`) the model's breaker opens instead.
+    """
+    if not credential and credential_signal(error) is CredentialSignal.PARK:
+        return CallSignal.TRIP
+    return call_signal(error, seconds, slow_after)
+
+
 def breaker_target(backend: str, model: str) -> str:
     """The name of the breaker of a model at a backend."""
     return f"{backend}/{model}"

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from openfall.router_core.catalog.entries import Catalog
 from openfall.router_core.deciding.breaker import (
+    breaker_signal,
     breaker_target,
-    call_signal,
     cooldown,
     credential_signal,
     credential_target,
@@ -26,8 +26,6 @@ from openfall.router_core.state.settlement import (
     slot_ms,
 )
 from openfall.router_core.vocabulary import (
-    CallSignal,
-    CredentialSignal,
     ErrorClass,
 )
 
@@ -80,16 +78,13 @@ async def report_external_call(link: RedisConnection, catalog: Catalog, made: Ex
 
 def _call(catalog: Catalog, made: ExternalCall) -> CallReport:
     spec, credential = catalog.model(made.model), catalog.credential(made.backend)
-    key_mark = credential_signal(made.error)
-    parks = key_mark is CredentialSignal.PARK and not credential  # no key that could be parked
-    mark = CallSignal.TRIP if parks else call_signal(made.error, made.seconds, spec.slow_after)
     return CallReport(
         attempt=_attempt(catalog, made),
         group=made.group,
-        signal=mark,
+        signal=breaker_signal(made.error, made.seconds, spec.slow_after, credential),
         epoch=made.epochs.model,
         credential=credential,
-        credential_signal=key_mark,
+        credential_signal=credential_signal(made.error),
         credential_epoch=made.epochs.key,
         is_retry=False,
         cooldown_seconds=cooldown(made.error, made.retry_after_seconds),

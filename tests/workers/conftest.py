@@ -1,4 +1,4 @@
-"""A worker to be driven in-process: real Valkey, real HTTP to an upstream of the test's own."""
+"""A worker in the test's own process, with a real Valkey and real HTTP to an upstream of the test."""
 
 from __future__ import annotations
 
@@ -31,26 +31,25 @@ from openfall.router_core.vocabulary import (
 )
 from openfall.workers.backends.registry import open_backend
 from openfall.workers.execution.executor import JobExecutor
-from openfall.workers.execution.protocol import WorkerParts
 from openfall.workers.maintenance.fleet_cache import FleetCache
 from openfall.workers.maintenance.housekeeping import Housekeeping
 from openfall.workers.maintenance.prober import Prober
+from openfall.workers.settler import Settler
 from openfall.workers.spool import Spool
-from openfall.workers.worker import Worker
-from openfall.workers.worker import WorkerSettings as WorkerTerms
+from openfall.workers.worker import Worker, WorkerSettings
 from tests.faults import FaultServer
 
 _numbers = itertools.count(1)
 
 
 @dataclass
-class Bench:
-    """What a test of a worker works with."""
+class WorkerBench:
+    """A working worker, the store it works on, and its upstream."""
 
     link: RedisConnection
     intake: JobStore
     worker: Worker
-    upkeep: Housekeeping
+    housekeeping: Housekeeping
     spool: Spool
     upstream: FaultServer
 
@@ -64,15 +63,15 @@ class Bench:
         return (await self.intake.accept(job, terms)).id
 
     async def result(self, job_id: str) -> Result:
-        """The result of a job; fails after some seconds without one."""
+        """The result of a job, within 20 s."""
         async with asyncio.timeout(20):
             while (result := await self.intake.result(job_id)) is None:
                 await asyncio.sleep(0.01)
         return result
 
-    async def until(self, true: Callable[[], Coroutine[Any, Any, bool]]) -> None:
+    async def until(self, condition: Callable[[], Coroutine[Any, Any, bool]]) -> None:
         async with asyncio.timeout(20):
-            while not await true():
+            while not await condition():
                 await asyncio.sleep(0.01)
 
     async def state(self, job_id: str) -> str:
@@ -80,60 +79,65 @@ class Bench:
 
 
 @asynccontextmanager
-async def _bench(redis_url: str, home: Path, upstream: FaultServer, slots: int, **terms: Any) -> AsyncIterator[Bench]:
-    box = terms.pop("box", BackendCapacity("box", slots))
+async def _bench(
+    redis_url: str, home: Path, upstream: FaultServer, slots: int, **settings: Any
+) -> AsyncIterator[WorkerBench]:
+    box = settings.pop("box", BackendCapacity("box", slots))
     catalog = Catalog(
         backends={"box": Backend(url=upstream.url, pool="gpu", slots=slots)},
         models={name: ModelSpec(upstream=name, backends=("box",), timeout=10) for name in ("small", "large")},
         breakers=BreakerPolicy(open_for=0.2, jitter=0, probe_successes=1, slow_start=0),
     )
     queues = tuple(catalog.queue(model, urgency) for urgency in Urgency for model in catalog.models)
-    who = WorkerIdentity("of-gpu-here-1-abc", "gpu", queues, ("box",))
+    identity = WorkerIdentity("of-gpu-here-1-abc", "gpu", queues, ("box",))
     async with RedisConnection(redis_url) as link:
-        await register(link, who)
-        bell = WakeUp(link.url, queues)
-        backend = open_backend(catalog.backends["box"])
-        drained = [QueueSubscription(queue, (box,)) for queue in queues]
-        deliveries = WorkerQueue(link, who, drained, policy=catalog.breakers)
-        spool, watch, backends = Spool(home / "spool"), FleetCache(link, catalog), {"box": backend}
-        crew = WorkerParts(
-            JobExecutor(catalog=catalog, backends=backends, fleet=watch.fleet),
-            Prober(link=link, catalog=catalog, backends=backends, chance=lambda: 0.5),
-            watch.troubled.set,
+        await register(link, identity)
+        wakeup = WakeUp(link.url, queues)
+        backends = {"box": open_backend(catalog.backends["box"])}
+        subscriptions = [QueueSubscription(queue, (box,)) for queue in queues]
+        queue = WorkerQueue(link, identity, subscriptions, policy=catalog.breakers)
+        spool, fleet_cache = Spool(home / "spool"), FleetCache(link, catalog)
+        worker = Worker(
+            queue=queue,
+            wakeup=wakeup,
+            settler=Settler(queue, spool, fleet_cache.breaker_opened.set),
+            executor=JobExecutor(catalog, backends, fleet_cache.fleet_state),
+            prober=Prober(link=link, catalog=catalog, backends=backends, jitter=lambda: 0.5),
+            settings=WorkerSettings(**{"slots": slots, "grace_seconds": 5.0, **settings}),
         )
-        worker = Worker(deliveries, bell, spool, crew, WorkerTerms(**{"slots": slots, "grace": 5.0, **terms}))
-        upkeep = Housekeeping(
-            link=link, who=who, worker=worker, deliveries=deliveries, watch=watch, spool=spool, chance=lambda: 0.5
-        )
-        await upkeep.worker_is_here()
+        housekeeping = Housekeeping(
+            link=link, identity=identity, worker=worker, queue=queue, fleet_cache=fleet_cache, spool=spool,
+            jitter=lambda: 0.5,
+        )  # fmt: skip
+        await housekeeping.first_beat()
         try:
-            yield Bench(link, JobStore(link), worker, upkeep, spool, upstream)
+            yield WorkerBench(link, JobStore(link), worker, housekeeping, spool, upstream)
         finally:
-            await bell.close()
-            await backend.close()
+            await wakeup.close()
+            await backends["box"].close()
 
 
-Story = Callable[[Bench, "asyncio.Task[None]"], Coroutine[Any, Any, None]]
+Story = Callable[[WorkerBench, "asyncio.Task[None]"], Coroutine[Any, Any, None]]
 
 
 @pytest.fixture
 def working(redis_url: str, tmp_path: Path) -> Callable[..., None]:
-    """`working(story, script, ...)`: run a story beside a working worker whose upstream answers by the scripts."""
+    """`working(story, script, ...)`: run a story with a worker whose upstream answers by the scripts."""
 
-    def run(story: Story, *scripts: Any, slots: int = 4, upkeep: bool = True, **terms: Any) -> None:
+    def run(story: Story, *scripts: Any, slots: int = 4, housekeeping: bool = True, **settings: Any) -> None:
         async def main() -> None:
             upstream = FaultServer(list(scripts))
             server = await asyncio.start_server(upstream.serve, "127.0.0.1", 0)
             upstream.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-            async with _bench(redis_url, tmp_path, upstream, slots, **terms) as bench:
-                if upkeep:
-                    bench.upkeep.start()
+            async with _bench(redis_url, tmp_path, upstream, slots, **settings) as bench:
+                if housekeeping:
+                    bench.housekeeping.start()
                 task = asyncio.create_task(bench.worker.work())
                 try:
                     await story(bench, task)
                 finally:
                     await cancel_all(task)
-                    await bench.upkeep.stop()
+                    await bench.housekeeping.stop()
                     server.close()
 
         asyncio.run(main())

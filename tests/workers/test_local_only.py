@@ -13,17 +13,15 @@ from openfall.router_core.state import job_events
 from openfall.router_core.state.fleet_flags import set_local_only
 from openfall.router_core.state.fleet_snapshot import fetch_fleet_snapshot
 from openfall.router_core.state.held_jobs import replay_held
-from openfall.router_core.vocabulary import (
-    Urgency,
-)
-from tests.shifts import Place, eventually, heard, nobody, place
+from openfall.router_core.vocabulary import Urgency
+from tests.worker_harness import Fleet, eventually, healthy_upstream, running_fleet, unused_url
 
 JOBS = 500
 URGENCIES = tuple(Urgency)
 SLOTS = 8
 
 
-def catalog_of(local: str, cloud: str, start_within: float = 1.0) -> Catalog:
+def build_catalog(local: str, cloud: str, start_within: float = 1.0) -> Catalog:
     """A local model and one in the cloud, and urgencies whose jobs are soon late."""
     soon = {
         urgency: UrgencyPolicy(start_within=start_within, expires_after=600, allow_cloud=Cloud.YES)
@@ -42,9 +40,9 @@ def catalog_of(local: str, cloud: str, start_within: float = 1.0) -> Catalog:
     )
 
 
-async def claims_at(here: Place, jobs: list[str], backend: str) -> dict[str, list[float]]:
+async def claims_at(fleet: Fleet, jobs: list[str], backend: str) -> dict[str, list[float]]:
     """By job: when it was handed out to be called at that backend (epoch seconds, server clock)."""
-    told = {job: await job_events.read_events(here.link, job) for job in jobs}
+    told = {job: await job_events.read_events(fleet.link, job) for job in jobs}
     return {
         job: [row["at"] / 1000 for row in rows if row["event"] == "started" and row["backend"] == backend]
         for job, rows in told.items()
@@ -55,80 +53,82 @@ async def claims_at(here: Place, jobs: list[str], backend: str) -> dict[str, lis
 def test_of_500_local_only_jobs_none_leaves_though_every_local_backend_is_down(redis_url, tmp_path):
     async def story():
         async with (
-            heard() as cloud,
-            place(redis_url, tmp_path, catalog_of(nobody(), cloud.url), "gpu", "cloud", "degrade") as here,
+            healthy_upstream() as cloud,
+            running_fleet(
+                redis_url, tmp_path, build_catalog(unused_url(), cloud.url), "gpu", "cloud", "degrade"
+            ) as fleet,
         ):
             jobs = [
-                await here.accept(
+                await fleet.accept(
                     f"local-{n:05}", ("small", "big"), URGENCIES[n % 3], local_only=True, stream=n % 2 == 0
                 )
                 for n in range(JOBS)
             ]
-            await all_late(here, jobs)
-            records = [await here.intake.record(job) for job in jobs]
+            await all_late(fleet, jobs)
+            records = [await fleet.store.record(job) for job in jobs]
             assert {record.state for record in records} <= {"queued", "scheduled", "held"}
             assert not [record.queue for record in records if record.queue.startswith("cloud.")]
-            assert not any(any(told) for told in (await claims_at(here, jobs, "sky")).values())
+            assert not any(any(told) for told in (await claims_at(fleet, jobs, "sky")).values())
             assert {attempt.backend for record in records for attempt in record.attempts} == {"box"}
             # Why they wait is told: of the held ones by themselves, of the others by what is said of their model.
             assert all(record.hold_detail for record in records if record.state == "held")
             for urgency in Urgency:
                 blocked = (
-                    (await fetch_fleet_snapshot(here.link, here.catalog)).fleet_state(urgency).model("small").blocked
+                    (await fetch_fleet_snapshot(fleet.link, fleet.catalog)).fleet_state(urgency).model("small").blocked
                 )
                 assert blocked is not None
                 assert "failures in a row: connection" in blocked.detail or "its probe failed" in blocked.detail
-            assert cloud.at == []
+            assert cloud.calls == []
 
     asyncio.run(story())
 
 
-async def all_late(here: Place, jobs: list[str]) -> None:
+async def all_late(fleet: Fleet, jobs: list[str]) -> None:
     """Return when all are past their `start_within` and somebody has looked after each of them since."""
-    last = await here.intake.record(jobs[-1])
+    last = await fleet.store.record(jobs[-1])
     late = (last.accepted_at + 1.0) * 1000
 
     async def unseen() -> int:
-        return int(await here.link.command("ZCOUNT", "of:unfinished", "-inf", late))
+        return int(await fleet.link.command("ZCOUNT", "of:unfinished", "-inf", late))
 
     async with asyncio.timeout(60):
-        while await here.now() * 1000 <= late or await unseen():
+        while await fleet.now() * 1000 <= late or await unseen():
             await asyncio.sleep(0.05)
 
 
 def test_a_local_only_job_that_was_wired_into_a_cloud_queue_is_held_there_also_when_it_is_replayed(redis_url, tmp_path):
     async def story():
         async with (
-            heard() as cloud,
-            place(redis_url, tmp_path, catalog_of(nobody(), cloud.url), "cloud", "degrade") as here,
+            healthy_upstream() as cloud,
+            running_fleet(redis_url, tmp_path, build_catalog(unused_url(), cloud.url), "cloud", "degrade") as fleet,
         ):
             jobs = [
-                await here.accept(f"wired-{n:05}", ("small", "big"), URGENCIES[n % 3], local_only=True,
+                await fleet.accept(f"wired-{n:05}", ("small", "big"), URGENCIES[n % 3], local_only=True,
                                   queue=f"cloud.big.{URGENCIES[n % 3]}")
                 for n in range(12)
             ]  # fmt: skip
             for _ in range(2):
                 for job in jobs:
-                    record = await here.until(job, "held")
+                    record = await fleet.until(job, "held")
                     assert (record.held_for, record.attempts) == ("local_only", ())
                     assert "may not leave the local pools" in record.hold_detail
-                    assert await replay_held(here.link, job) == "queued"
+                    assert await replay_held(fleet.link, job) == "queued"
             for job in jobs:
-                await here.until(job, "held")
+                await fleet.until(job, "held")
             # By hand, as somebody with a Redis prompt would do it: onto a list that a cloud worker drains.
-            stray = await here.accept("stray-00001", ("small", "big"), Urgency.BACKGROUND, local_only=True)
-            await here.link.command("RPUSH", "rq:queue:cloud.big.background", stray)
-            await here.link.command("RPUSH", "of:wakeup:cloud.big.background", "1")
-            await drained(here, "cloud.big.background")
-            assert (await here.intake.record(stray)).queue == "gpu.small.background"
-            assert cloud.at == []
+            stray = await fleet.accept("stray-00001", ("small", "big"), Urgency.BACKGROUND, local_only=True)
+            await fleet.link.command("RPUSH", "rq:queue:cloud.big.background", stray)
+            await fleet.link.command("RPUSH", "of:wakeup:cloud.big.background", "1")
+            await drained(fleet, "cloud.big.background")
+            assert (await fleet.store.record(stray)).queue == "gpu.small.background"
+            assert cloud.calls == []
 
     asyncio.run(story())
 
 
-async def drained(here: Place, queue: str) -> None:
+async def drained(fleet: Fleet, queue: str) -> None:
     async with asyncio.timeout(20):
-        while await here.link.command("LLEN", f"rq:queue:{queue}"):
+        while await fleet.link.command("LLEN", f"rq:queue:{queue}"):
             await asyncio.sleep(0.02)
 
 
@@ -138,38 +138,40 @@ def test_when_the_fleets_switch_is_turned_no_further_cloud_call_starts_and_what_
 ):
     async def story():
         async with (
-            heard(latency=0.05) as cloud,
-            heard() as local,
-            place(redis_url, tmp_path, catalog_of(local.url, cloud.url, 4.0), "gpu", "cloud", "degrade") as here,
+            healthy_upstream(latency=0.05) as cloud,
+            healthy_upstream() as local,
+            running_fleet(
+                redis_url, tmp_path, build_catalog(local.url, cloud.url, 4.0), "gpu", "cloud", "degrade"
+            ) as fleet,
         ):
             chains = (("big", "small"), ("big",))
-            jobs = [await here.accept(f"cloud-{n:05}", chains[n % 2], URGENCIES[n % 3]) for n in range(JOBS)]
-            await eventually(lambda: len(cloud.at) >= 3 * SLOTS)
-            await set_local_only(here.link, True, "the line is tapped")
-            acknowledged = await here.now()
+            jobs = [await fleet.accept(f"cloud-{n:05}", chains[n % 2], URGENCIES[n % 3]) for n in range(JOBS)]
+            await eventually(lambda: len(cloud.calls) >= 3 * SLOTS)
+            await set_local_only(fleet.link, True, "the line is tapped")
+            acknowledged = await fleet.now()
             # What had been claimed before may still be on its way: no more than there are slots. Nothing else is.
-            claims = sorted(at for told in (await claims_at(here, jobs, "sky")).values() for at in told)
-            under_way = int(await here.link.command("ZCARD", "of:leases:sky"))
+            claims = sorted(at for told in (await claims_at(fleet, jobs, "sky")).values() for at in told)
+            under_way = int(await fleet.link.command("ZCARD", "of:leases:sky"))
             assert under_way <= SLOTS
-            await settled(here, jobs)
+            await settled(fleet, jobs)
             assert [
-                at for told in (await claims_at(here, jobs, "sky")).values() for at in told if at > acknowledged
+                at for told in (await claims_at(fleet, jobs, "sky")).values() for at in told if at > acknowledged
             ] == []
-            assert sum(at > acknowledged for at in cloud.at) <= SLOTS
-            ended = {job: await here.intake.record(job) for job in jobs}
+            assert sum(at > acknowledged for at in cloud.calls) <= SLOTS
+            ended = {job: await fleet.store.record(job) for job in jobs}
             told = Counter((chain_of(n), outcome(ended[job])) for n, job in enumerate(jobs))
             assert set(told) <= {("both", "sky"), ("both", "box"), ("alone", "sky"), ("alone", "held")}
-            assert told["both", "box"] == len(local.at)
+            assert told["both", "box"] == len(local.calls)
             assert told["both", "box"] > 0
-            assert told["both", "sky"] + told["alone", "sky"] == len(cloud.at) >= len(claims)
+            assert told["both", "sky"] + told["alone", "sky"] == len(cloud.calls) >= len(claims)
             held = [record for record in ended.values() if record.state == "held"]
             assert {record.held_for for record in held} == {"local_only"}
             assert all("local-only switch is on" in record.hold_detail for record in held)
             moved = next(job for n, job in enumerate(jobs) if chain_of(n) == "both" and outcome(ended[job]) == "box")
-            assert "local-only switch is on" in (await here.moves(moved))[0]["why"]
+            assert "local-only switch is on" in (await fleet.moves(moved))[0]["why"]
             # With the switch off again, what was held is answered where it was asked for.
-            await set_local_only(here.link, False)
-            assert outcome(await here.until(held[0].id, "done")) == "sky"
+            await set_local_only(fleet.link, False)
+            assert outcome(await fleet.until(held[0].id, "done")) == "sky"
 
     asyncio.run(story())
 
@@ -183,8 +185,8 @@ def outcome(record) -> str:
     return record.result.backend if record.result is not None else record.state
 
 
-async def settled(here: Place, jobs: list[str]) -> None:
+async def settled(fleet: Fleet, jobs: list[str]) -> None:
     async with asyncio.timeout(90):
         for job in jobs:
-            while (await here.link.command("HGET", f"of:job:{job}", "state")) not in (b"held", b"done"):
+            while (await fleet.link.command("HGET", f"of:job:{job}", "state")) not in (b"held", b"done"):
                 await asyncio.sleep(0.02)

@@ -21,7 +21,7 @@ from rq.worker import Worker
 from openfall.config import load
 from openfall.producers.client import AsyncOpenfall
 from openfall.router_core.catalog.entries import Backend, Catalog, ModelSpec
-from openfall.workers.process import NothingToServe, WorkerConfig, identity
+from openfall.workers.process import NothingToServe, WorkerConfig, identify
 from openfall.workers.worker import WorkerSettings
 from tests.faults import COMPLETION, answer, fault_server, stall
 
@@ -211,14 +211,14 @@ def test_a_pool_that_serves_no_model_is_told_by_name():
     told = {
         "redis_url": "redis://127.0.0.1:1",
         "catalog": catalog,
-        "terms": WorkerSettings(slots=1),
+        "settings": WorkerSettings(slots=1),
         "spool": Path("spool"),
     }
-    assert identity(WorkerConfig(pool="gpu", backend="here", **told))[0].backends == ("here",)
+    assert identify(WorkerConfig(pool="gpu", backend="here", **told))[0].backends == ("here",)
     with pytest.raises(NothingToServe, match="pool 'gpu' has no model at backend 'idle'"):
-        identity(WorkerConfig(pool="gpu", backend="idle", **told))
+        identify(WorkerConfig(pool="gpu", backend="idle", **told))
     with pytest.raises(NothingToServe, match="pool 'cloud' has no model"):
-        identity(WorkerConfig(pool="cloud", **told))
+        identify(WorkerConfig(pool="cloud", **told))
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The worker's loop: what becomes of each job it claims, and of what it holds when it stops."""
+"""The worker's loop: the outcome of each claimed job, and of the jobs in flight when the worker stops."""
 
 import asyncio
 import logging
@@ -21,7 +21,7 @@ from tests.faults import COMPLETION, answer, drip_events, piece, stall
 from tests.faults import events as streamed
 
 
-def test_a_job_is_answered_by_the_model_it_asked_for(working):
+def test_a_job_is_answered_by_its_model(working):
     async def story(bench, _):
         result = await bench.result(await bench.accept("large", reason="first in its chain"))
         assert (result.status, result.text) == (Status.ANSWERED, "A lantern festival.")
@@ -32,7 +32,7 @@ def test_a_job_is_answered_by_the_model_it_asked_for(working):
     working(story, answer(COMPLETION))
 
 
-def test_a_failed_call_is_handed_to_the_next_model_and_both_are_told(working):
+def test_a_failed_call_is_handed_to_the_next_model_and_both_attempts_are_recorded(working):
     async def story(bench, _):
         job = await bench.accept(chain=("small", "large"), urgency=Urgency.INTERACTIVE)
         result = await bench.result(job)
@@ -42,19 +42,19 @@ def test_a_failed_call_is_handed_to_the_next_model_and_both_are_told(working):
     working(story, answer({"error": {"message": "busy"}}, 503), answer(COMPLETION))
 
 
-def test_a_model_that_failed_is_asked_again_after_its_back_off(working):
+def test_a_failed_model_is_retried_after_its_backoff(working):
     async def story(bench, _):
         job = await bench.accept("small")
         result = await bench.result(job)
         first, second = result.attempts
         assert second.started_at - first.ended_at >= 0.7  # a second, less at most a quarter
-        told = [event["event"] for event in await job_events.read_events(bench.link, job)]
-        assert told == ["queued", "started", "scheduled", "started", "done"]
+        kinds = [event["event"] for event in await job_events.read_events(bench.link, job)]
+        assert kinds == ["queued", "started", "scheduled", "started", "done"]
 
     working(story, answer({"error": "oops"}, 500), answer(COMPLETION))
 
 
-def test_a_job_that_is_at_fault_itself_fails_and_is_asked_once(working):
+def test_a_bad_request_fails_after_one_call(working):
     async def story(bench, _):
         result = await bench.result(await bench.accept(chain=("small", "large")))
         assert (result.status, result.error, len(result.attempts)) == (Status.FAILED, ErrorClass.BAD_REQUEST, 1)
@@ -62,7 +62,7 @@ def test_a_job_that_is_at_fault_itself_fails_and_is_asked_once(working):
     working(story, answer({"error": {"message": "messages: must be a list"}}, 400))
 
 
-def test_when_no_model_may_answer_any_more_the_job_falls(working):
+def test_a_job_falls_when_no_model_is_left(working):
     async def story(bench, _):
         reason, why = await _fallen(bench, await bench.accept(chain=("small", "large")))
         assert (reason, "small: auth; large: auth" in why) == ("outage", True)
@@ -71,7 +71,7 @@ def test_when_no_model_may_answer_any_more_the_job_falls(working):
 
 
 async def _fallen(bench, job) -> tuple[str, str]:
-    """Why a job has fallen, once it has: it waits for the degrade worker."""
+    """The reason and detail of a job's fall, once it waits for the degrade worker."""
     async with asyncio.timeout(20):
         while (await bench.intake.record(job)).queue != "degrade":
             await asyncio.sleep(0.01)
@@ -79,18 +79,18 @@ async def _fallen(bench, job) -> tuple[str, str]:
     return reason.decode(), why.decode()
 
 
-def test_an_answer_is_streamed_to_who_asked_for_it(working):
+def test_an_answer_is_streamed(working):
     async def story(bench, _):
         job = await bench.accept("small", stream=True)
         result = await bench.result(job)
-        told = await job_events.read_events(bench.link, job)
-        assert "".join(event["text"] for event in told if event["event"] == "delta") == "Lanterns, everywhere."
+        events = await job_events.read_events(bench.link, job)
+        assert "".join(event["text"] for event in events if event["event"] == "delta") == "Lanterns, everywhere."
         assert result.text == "Lanterns, everywhere."
 
     working(story, streamed(piece(content="Lanterns, "), piece(content="everywhere."), piece(finish="stop")))
 
 
-def test_more_jobs_than_slots_are_all_answered_and_never_more_are_called_at_once(working):
+def test_more_jobs_than_slots_are_all_answered(working):
     async def story(bench, _):
         jobs = [await bench.accept("small", urgency=urgency) for urgency in [*Urgency] * 10]
         for job in jobs:
@@ -100,7 +100,7 @@ def test_more_jobs_than_slots_are_all_answered_and_never_more_are_called_at_once
     working(story, answer(COMPLETION), slots=2)
 
 
-def test_a_worker_keeps_slots_of_its_own_clear_for_interactive_jobs_as_its_backend_does(working):
+def test_a_worker_reserves_slots_for_interactive_jobs_as_its_backend_does(working):
     async def story(bench, _):
         others = [await bench.accept(urgency=Urgency.BATCH) for _ in range(5)]
         await bench.until(lambda: _is(bench, others[1], "started"))
@@ -112,21 +112,21 @@ def test_a_worker_keeps_slots_of_its_own_clear_for_interactive_jobs_as_its_backe
 
 
 @pytest.mark.usefixtures("roomy")
-def test_a_worker_sees_that_redis_is_nearly_full_and_that_it_is_not_any_more(working, redis_url):
+def test_a_worker_reports_memory_pressure_and_its_end(working, redis_url):
     async def story(bench, _):
         with redis.Redis.from_url(redis_url) as store:
             store.config_set("maxmemory", int(store.info("memory")["used_memory"] / 0.92))
-            await bench.until(lambda: _pressed(bench))
+            await bench.until(lambda: _under_pressure(bench))
             with pytest.raises(MemoryPressure):
                 await bench.accept()
             store.config_set("maxmemory", 0)
-            await bench.until(lambda: _pressed(bench, False))
+            await bench.until(lambda: _under_pressure(bench, False))
             assert (await bench.result(await bench.accept())).answered
 
     working(story, answer(COMPLETION))
 
 
-async def _pressed(bench, so=True):
+async def _under_pressure(bench, so=True):
     return (await fetch_memory_pressure(bench.link) is not None) == so
 
 
@@ -149,7 +149,7 @@ def test_a_cancelled_job_stops_its_call(working):
     working(story, drip_events)
 
 
-def test_a_worker_told_to_stop_finishes_its_calls(working):
+def test_a_draining_worker_finishes_its_calls(working):
     async def story(bench, task):
         release = asyncio.Event()
 
@@ -169,7 +169,7 @@ def test_a_worker_told_to_stop_finishes_its_calls(working):
     working(story, stall)
 
 
-def test_a_worker_told_to_stop_at_once_puts_its_jobs_back_unspent(working):
+def test_a_worker_that_stops_at_once_puts_its_jobs_back_unchanged(working):
     async def story(bench, task):
         job = await bench.accept("small")
         await bench.upstream.arrived.wait()
@@ -182,7 +182,7 @@ def test_a_worker_told_to_stop_at_once_puts_its_jobs_back_unspent(working):
     working(story, stall)
 
 
-def test_a_burst_ends_when_nothing_is_left(working):
+def test_a_burst_ends_when_no_job_is_left(working):
     async def story(bench, task):
         await asyncio.wait_for(task, 10)
         assert await bench.link.command("ZCARD", "of:unfinished") == 0
@@ -190,7 +190,7 @@ def test_a_burst_ends_when_nothing_is_left(working):
     working(story, answer(COMPLETION), burst=True)
 
 
-def test_a_suspended_worker_claims_nothing_until_it_is_resumed(working):
+def test_a_suspended_worker_claims_no_job_until_it_is_resumed(working):
     async def story(bench, _):
         await bench.link.command("SET", "rq:suspended", 1)
         await bench.until(lambda: _worker_is(bench, b"suspended"))
@@ -202,11 +202,11 @@ def test_a_suspended_worker_claims_nothing_until_it_is_resumed(working):
     working(story, answer(COMPLETION))
 
 
-def test_a_bug_of_ours_costs_neither_the_job_nor_the_worker(working, monkeypatch, caplog):
+def test_an_internal_error_costs_neither_the_job_nor_the_worker(working, monkeypatch, caplog):
     async def story(bench, _):
         job = await bench.accept("small", chain=("small", "small"))
         monkeypatch.setattr("openfall.workers.execution.executor.decide", _broken)
-        assert await _fallen(bench, job) == ("poisoned", "openfall itself failed: ZeroDivisionError")
+        assert await _fallen(bench, job) == ("poisoned", "internal error in openfall: ZeroDivisionError")
         monkeypatch.undo()
         assert (await bench.result(await bench.accept("small"))).answered
 
@@ -215,16 +215,16 @@ def test_a_bug_of_ours_costs_neither_the_job_nor_the_worker(working, monkeypatch
     assert "ZeroDivisionError" in caplog.text
 
 
-def test_an_answer_that_redis_cannot_take_is_kept_on_disk_and_delivered(working, monkeypatch):
+def test_a_settlement_that_redis_cannot_accept_is_spooled_and_delivered(working, monkeypatch):
     async def story(bench, _):
         settle = WorkerQueue.settle
         broken = {"times": 1}
 
-        async def fails_once(queue, told):
+        async def fails_once(queue, settlement):
             if broken["times"]:
                 broken["times"] -= 1
                 raise StoreUnreachable("away")
-            return await settle(queue, told)
+            return await settle(queue, settlement)
 
         monkeypatch.setattr(WorkerQueue, "settle", fails_once)
         job = await bench.accept("small")
@@ -235,7 +235,7 @@ def test_an_answer_that_redis_cannot_take_is_kept_on_disk_and_delivered(working,
     working(story, answer(COMPLETION))
 
 
-def test_a_full_disk_beside_an_absent_redis_is_told_and_costs_no_job(working, monkeypatch, caplog):
+def test_a_full_disk_while_redis_is_away_is_logged_and_costs_no_job(working, monkeypatch, caplog):
     async def story(bench, _):
         async def away(*_):
             raise StoreUnreachable("away")
@@ -243,32 +243,32 @@ def test_a_full_disk_beside_an_absent_redis_is_told_and_costs_no_job(working, mo
         bench.spool.directory.write_text("a file where the spool should be")  # as unwritable as a full disk
         monkeypatch.setattr(WorkerQueue, "settle", away)
         job = await bench.accept("small")
-        await bench.until(lambda: _was_told(caplog, "neither Redis (away) nor the disk"))
+        await bench.until(lambda: _is_logged(caplog, "neither Redis (away) nor the disk"))
         assert await bench.state(job) == "started"
         monkeypatch.undo()
         assert (await bench.result(await bench.accept("small"))).answered
 
     with caplog.at_level(logging.ERROR):
-        working(story, answer(COMPLETION), upkeep=False)
+        working(story, answer(COMPLETION), housekeeping=False)
 
 
-def test_a_worker_that_lost_a_lease_says_nothing_more_of_the_job(working):
+def test_a_worker_that_lost_a_lease_settles_nothing(working):
     async def story(bench, _):
         job = await bench.accept("small", stream=True)
         await bench.upstream.arrived.wait()
-        bench.worker.lose(job)
+        bench.worker.runner.abandon(job)
         await asyncio.wait_for(bench.upstream.left.wait(), 10)
         assert await bench.state(job) == "started"
 
-    working(story, drip_events, upkeep=False)
+    working(story, drip_events, housekeeping=False)
 
 
 @pytest.mark.parametrize("command", ["shutdown", "stop-job"])
-def test_rqs_own_commands_are_obeyed(working, redis_url, command):
+def test_rq_commands_are_obeyed(working, redis_url, command):
     async def story(bench, task):
         job = await bench.accept("small", stream=True)
         await bench.upstream.arrived.wait()
-        await bench.until(lambda: _hears(bench))
+        await bench.until(lambda: _listens(bench))
         await asyncio.to_thread(_send_rq_command, redis_url, command, job)
         if command == "shutdown":
             await asyncio.wait_for(task, 10)
@@ -277,7 +277,7 @@ def test_rqs_own_commands_are_obeyed(working, redis_url, command):
             result = await bench.result(job)
             assert (result.status, result.detail) == (Status.CANCELLED, "stopped by an rq command")
 
-    working(story, drip_events, grace=0.2)
+    working(story, drip_events, grace_seconds=0.2)
 
 
 def _send_rq_command(url, command, job):
@@ -304,11 +304,11 @@ async def _worker_is(bench, state):
     return await bench.link.command("HGET", "rq:worker:of-gpu-here-1-abc", "state") == state
 
 
-async def _hears(bench):
+async def _listens(bench):
     return (await bench.link.command("PUBSUB", "NUMSUB", "rq:pubsub:of-gpu-here-1-abc"))[1] == 1
 
 
-async def _was_told(caplog, words):
+async def _is_logged(caplog, words):
     return words in caplog.text
 
 
@@ -317,6 +317,6 @@ async def _spool_is_empty(bench):
 
 
 async def _stopped_claiming(bench):
-    """Stop the worker, then put a job in: the one it will not take."""
+    """Drain the worker, then accept a job that it will not claim."""
     bench.worker.stop(StopMode.DRAIN)
     return await bench.accept("small")

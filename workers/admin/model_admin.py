@@ -1,4 +1,4 @@
-"""Bring models into memory, take them out, see whether they are well: for an operator, at every backend of a model."""
+"""Loads, unloads and checks a model at each of its backends, for an operator."""
 
 from __future__ import annotations
 
@@ -26,114 +26,121 @@ from openfall.workers.backends import health
 from openfall.workers.backends.base import CompletionBackend, same_model
 from openfall.workers.backends.registry import open_backend
 
-LOAD_WITHIN = 600.0
-"""Seconds for a load of which nobody knows how long it takes: a large model from a slow disk."""
-UNLOAD_WITHIN = 30.0
+LOAD_TIMEOUT_SECONDS = 600.0
+"""For a model without a `load_time`: a large one from a slow disk."""
+UNLOAD_TIMEOUT_SECONDS = 30.0
 
-Told = dict[str, Any]
+Report = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class ModelAdmin:
-    """Carries out an operator's word on one model. `link` None: without Redis nobody hears what was found."""
+    """The commands of `openfall models`. `link` None: the fleet does not learn the results. `backend` limits a command
+    to one backend."""
 
     catalog: Catalog
     link: RedisConnection | None
     backend: str | None = None
-    """Only at this one."""
 
-    async def carry_out(self, verb: str, alias: str, *, force: bool = False) -> AsyncIterator[Told]:
-        """One line for each backend of the model, as each is done. Raises `UnknownName`."""
+    async def run(self, verb: str, alias: str, *, force: bool = False) -> AsyncIterator[Report]:
+        """Yield one report per backend of the model, as each completes. Raises `UnknownName`."""
         spec = self.catalog.model(alias)
         if self.backend is not None and self.backend not in spec.backends:
             raise UnknownName(f"backend of {alias}", self.backend, spec.backends)
         names = [name for name in spec.backends if self.backend in (None, name)]
-        tasks = [asyncio.create_task(self._at(verb, alias, name, force)) for name in names]
+        tasks = [asyncio.create_task(self._run_at(verb, alias, name, force)) for name in names]
         for task in asyncio.as_completed(tasks):
             yield await task
 
-    async def _at(self, verb: str, alias: str, name: str, force: bool) -> Told:
+    async def _run_at(self, verb: str, alias: str, name: str, force: bool) -> Report:
         backend = open_backend(self.catalog.backends[name])
         try:
             match verb:
                 case "load":
-                    told = await self._load(backend, alias, name)
+                    report = await self._load(backend, alias, name)
                 case "unload":
-                    told = await self._unload(backend, alias, name)
+                    report = await self._unload(backend, alias, name)
                 case _:
-                    told = await self._check(backend, alias, name, force)
+                    report = await self._check(backend, alias, name, force)
         finally:
             await backend.close()
-        return {"verb": verb, "model": alias, "backend": name, **told}
+        return {"verb": verb, "model": alias, "backend": name, **report}
 
-    async def _load(self, backend: CompletionBackend, alias: str, name: str) -> Told:
+    async def _load(self, backend: CompletionBackend, alias: str, name: str) -> Report:
         spec = self.catalog.models[alias]
         if await backend.list_loaded(health.ENDPOINT_TIMEOUT_S) is None:
-            return {"ok": True, "message": "has its models ready by itself: there is nothing to load"}
-        within = LOAD_WITHIN if spec.load_time is None else 4 * spec.load_time + UNLOAD_WITHIN
+            return {"ok": True, "message": "keeps its models ready: there is nothing to load"}
+        timeout = LOAD_TIMEOUT_SECONDS if spec.load_time is None else 4 * spec.load_time + UNLOAD_TIMEOUT_SECONDS
         if self.link is None:
-            return _told(await backend.load(spec.upstream, spec.context, within), "is in memory")
-        async with note_loading(self.link, name, alias) as mine:
-            if not mine:
-                return {"ok": True, "message": "is being loaded already"}
-            failure = await backend.load(spec.upstream, spec.context, within)
-        await self._remember_memory(backend, name)
-        return _told(failure, "is in memory")
+            return _report(await backend.load(spec.upstream, spec.context, timeout), "is in memory")
+        async with note_loading(self.link, name, alias) as is_first:
+            if not is_first:
+                return {"ok": True, "message": "is already being loaded"}
+            failure = await backend.load(spec.upstream, spec.context, timeout)
+        await self._record_loaded(backend, name)
+        return _report(failure, "is in memory")
 
-    async def _unload(self, backend: CompletionBackend, alias: str, name: str) -> Told:
-        failure = await backend.unload(self.catalog.models[alias].upstream, UNLOAD_WITHIN)
-        await self._remember_memory(backend, name)
-        return _told(failure, "is no longer in memory")
+    async def _unload(self, backend: CompletionBackend, alias: str, name: str) -> Report:
+        failure = await backend.unload(self.catalog.models[alias].upstream, UNLOAD_TIMEOUT_SECONDS)
+        await self._record_loaded(backend, name)
+        return _report(failure, "is no longer in memory")
 
-    async def _check(self, backend: CompletionBackend, alias: str, name: str, force: bool) -> Told:
-        """A check that is younger than `HEALTH_LASTS` stands for a new one, unless `force`."""
+    async def _check(self, backend: CompletionBackend, alias: str, name: str, force: bool) -> Report:
+        """Check the model, or return the last check if it is younger than `HEALTH_TTL_SECONDS`; `force` checks anew."""
         now = await self._now()
-        if not force and (kept := await self._remembered(breaker_target(name, alias), now)) is not None:
-            return {**kept, "message": kept["detail"], "age": max(0.0, now - kept["at"])}
+        if not force and (last := await self._last_check(breaker_target(name, alias), now)) is not None:
+            return {**last, "message": last["detail"], "age": max(0.0, now - last["at"])}
         metered = self.catalog.billing(name) is Billing.METERED
-        found = await health.check(backend, self.catalog.models[alias], force=force, metered=metered)
-        told = {"at": now, "ok": found.ok, "how": found.how, "latency": found.latency, "detail": found.detail}
+        result = await health.check(backend, self.catalog.models[alias], force=force, metered=metered)
+        report = {"at": now, "ok": result.ok, "how": result.how, "latency": result.latency, "detail": result.detail}
         if self.link is not None:
-            await remember_health(self.link, breaker_target(name, alias), told)
-            if found.ok and found.how == "asked":
+            await remember_health(self.link, breaker_target(name, alias), report)
+            if result.ok and result.how == "asked":
                 await self._hasten_probe(self.link, breaker_target(name, alias))
-        return {**told, "message": found.detail, "loaded": found.loaded}
+        return {**report, "message": result.detail, "loaded": result.loaded}
 
     async def _hasten_probe(self, link: RedisConnection, name: str) -> None:
-        """What has just answered is probed now, not at the end of a long open time; an operator's word stands."""
+        """Probe a model that has just answered now, not at the end of a long open time. A manual override stays."""
         for breaker in await list_breakers(link):
             if breaker.target == name and breaker.state is BreakerState.OPEN and breaker.forced is None:
                 await reset_breaker(link, name, self.catalog.breakers)
 
-    async def _remembered(self, name: str, now: float) -> Mapping[str, Any] | None:
-        told = (await remembered_health(self.link)).get(name) if self.link is not None else None
-        return told if told is not None and now - told["at"] <= HEALTH_TTL_SECONDS else None
+    async def _last_check(self, name: str, now: float) -> Mapping[str, Any] | None:
+        report = (await remembered_health(self.link)).get(name) if self.link is not None else None
+        return report if report is not None and now - report["at"] <= HEALTH_TTL_SECONDS else None
 
-    async def _remember_memory(self, backend: CompletionBackend, name: str) -> None:
-        """Tell the fleet at once what is in the backend's memory now, as workers do every few seconds."""
-        loaded = await backend.list_loaded(health.ENDPOINT_TIMEOUT_S)
-        if self.link is None or loaded is None or isinstance(loaded, Failure):
-            return
-        here = {spec.upstream for spec in self.catalog.models.values() if name in spec.backends}
-        found = [upstream for upstream in here if any(same_model(one.upstream, upstream) for one in loaded)]
-        await remember_loaded(self.link, name, found, await self._now())
+    async def _record_loaded(self, backend: CompletionBackend, name: str) -> None:
+        if self.link is not None:
+            await record_loaded_models(self.link, self.catalog, name, backend, await self._now())
 
     async def _now(self) -> float:
-        """The server's clock; 0 without one."""
+        """The server's time; 0 without Redis."""
         if self.link is None:
             return 0.0
         seconds, micros = await self.link.command("TIME")
         return int(seconds) + int(micros) / 1e6
 
 
-def _told(failure: Failure | None, done: str) -> Told:
+def _report(failure: Failure | None, done: str) -> Report:
     if failure is None:
         return {"ok": True, "message": done}
     return {"ok": False, "message": failure.detail or str(failure.error_class), "error": failure.error_class}
 
 
-async def opened(url: str | None) -> RedisConnection | None:
-    """A link to Redis; None when there is none or it does not answer: models can be looked after without it."""
+async def record_loaded_models(
+    link: RedisConnection, catalog: Catalog, name: str, backend: CompletionBackend, now: float
+) -> None:
+    """Record in Redis which of the catalog's models a backend has in memory. `now` is the server's time."""
+    loaded = await backend.list_loaded(health.ENDPOINT_TIMEOUT_S)
+    if loaded is None or isinstance(loaded, Failure):
+        return
+    configured = {spec.upstream for spec in catalog.models.values() if name in spec.backends}
+    models = [upstream for upstream in configured if any(same_model(model.upstream, upstream) for model in loaded)]
+    await remember_loaded(link, name, models, now)
+
+
+async def try_connect(url: str | None) -> RedisConnection | None:
+    """Connect to Redis; None if there is none, or it does not answer: the commands work without it."""
     if url is None:
         return None
     link = RedisConnection(url)

@@ -1,4 +1,4 @@
-"""The degrade worker's part: what becomes of each job that fell, in one settle: degrade, log, notify, hold."""
+"""Executes deliveries of the degrade queue: one settlement degrades or holds a fallen job, logs and notifies."""
 
 from __future__ import annotations
 
@@ -25,89 +25,75 @@ from openfall.router_core.jobs.envelope import (
     unpack_attempts,
     unpack_job,
 )
-from openfall.router_core.jobs.job import (
-    CompletionJob,
-)
+from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import Completion
 from openfall.router_core.jobs.result import Result
-from openfall.router_core.routing.fleet_state import (
-    FleetState,
-)
-from openfall.router_core.state.claims import Delivery
+from openfall.router_core.routing.fleet_state import FleetState
+from openfall.router_core.state.claims import Delivery, FallInfo
 from openfall.router_core.state.settlement import DeliveryOutcome
-from openfall.router_core.vocabulary import (
-    HoldReason,
-    Remedy,
-    Urgency,
-)
+from openfall.router_core.vocabulary import HoldReason, Remedy, Urgency
 from openfall.workers.backends.base import OnDelta
-from openfall.workers.execution.results import degraded_result, interim_result, unread_result
+from openfall.workers.execution.results import degraded_result, interim_result, unreadable_result
 
 log = logging.getLogger("openfall.open_fall")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DegradeExecutor:
-    """Carries out deliveries of the `degrade` queue. It never calls a model.
+    """Executes deliveries of the `degrade` queue. It never calls a model.
 
-    `fleet` tells what was seen of the fleet since a moment (epoch seconds), `last_result` the last good result under a
-    request's key; `notify` names who is to be told of incidents.
+    `fleet_state` returns the fleet as it was at a time (epoch seconds) or later; `last_result` the last good result for
+    a request's key; `notify` lists the notifiers of incidents.
     """
 
     catalog: Catalog
-    fleet: Callable[[Urgency, float], Awaitable[FleetState]]
+    fleet_state: Callable[[Urgency, float], Awaitable[FleetState]]
     last_result: Callable[[str], Awaitable[Result | None]]
     notify: Sequence[str] = ()
 
-    async def carry_out(
+    async def execute(
         self, delivery: Delivery, clock: Callable[[], float], on_delta: OnDelta | None
     ) -> DeliveryOutcome:
-        """What becomes of one job that fell. `clock` is the server's, in epoch seconds."""
-        fell = delivery.fall
-        assert fell is not None, "what is in `degrade` has fallen"
+        """Decide about one fallen job. `clock` is the server's, in epoch seconds."""
+        fall = _require_fall(delivery)
         try:
             job = unpack_job(delivery.envelope, delivery.deadline, delivery.accepted_at)
             attempts = unpack_attempts(delivery.attempts)
         except UnreadableEnvelope as error:
-            return self._held_unread(delivery, Hold(reason=HoldReason.UNREADABLE, detail=str(error)), clock())
-        fallen = FallContext(
-            reason=fell.reason, detail=fell.detail, at=fell.at, attempts=attempts, falls=fell.falls,
-            strikes=fell.strikes, stand_in=fell.stand_in or None, remembered=await self._remembered(job),
+            return self._hold_unreadable(delivery, Hold(reason=HoldReason.UNREADABLE, detail=str(error)), clock())
+        context = FallContext(
+            reason=fall.reason, detail=fall.detail, at=fall.at, attempts=attempts, falls=fall.falls,
+            strikes=fall.strikes, stand_in=fall.stand_in or None, remembered=await self._last_answer(job),
         )  # fmt: skip
-        fleet, now = await self.fleet(job.urgency, fell.at), clock()
-        landing = degrade(job, self.catalog, fallen, fleet, now)
-        record = fall_record(job, fallen, landing, fleet, now)
-        _tell(record)
-        return self._ending(job, fallen, landing, self._packed(record), now)
+        fleet, now = await self.fleet_state(job.urgency, fall.at), clock()
+        action = degrade(job, self.catalog, context, fleet, now)
+        record = fall_record(job, context, action, fleet, now)
+        _log_fall(record)
+        return self._build_outcome(job, context, action, self._pack_record(record), now)
 
-    def failed(self, delivery: Delivery, why: str, now: float) -> DeliveryOutcome:
-        """A bug of ours: the job is held, and its caller told no more than that."""
-        return self._held_unread(delivery, Hold(reason=HoldReason.POISONED, detail=why), now)
+    def on_error(self, delivery: Delivery, reason: str, now: float) -> DeliveryOutcome:
+        """After a bug in openfall: hold the job. Its caller learns only that."""
+        return self._hold_unreadable(delivery, Hold(reason=HoldReason.POISONED, detail=reason), now)
 
-    def interrupted(self, delivery: Delivery, now: float, *, by_command: bool) -> DeliveryOutcome:
-        """Stopped before it was decided: put back untouched. Nobody is called, so there is no call to stop."""
+    def on_cancelled(self, delivery: Delivery, now: float, *, by_command: bool) -> DeliveryOutcome:
+        """Put the job back unchanged. A command stops calls, and there is no call here."""
         return DeliveryOutcome(next_step=None)
 
-    def _ending(
-        self, job: CompletionJob, fallen: FallContext, landing: DegradeAction, record: bytes, now: float
+    def _build_outcome(
+        self, job: CompletionJob, context: FallContext, action: DegradeAction, record: bytes, now: float
     ) -> DeliveryOutcome:
-        match landing:
+        match action:
             case StandIn(model=model):
-                return DeliveryOutcome(
-                    next_step=landing, to_queue=self.catalog.queue(model, job.urgency), fall_record=record
-                )
+                queue = self.catalog.queue(model, job.urgency)
+                return DeliveryOutcome(next_step=action, to_queue=queue, fall_record=record)
             case Hold():
-                return DeliveryOutcome(
-                    next_step=landing,
-                    interim_reply=interim_result(job, fallen.attempts, landing, now),
-                    fall_record=record,
-                )
+                reply = interim_result(job, context.attempts, action, now)
+                return DeliveryOutcome(next_step=action, interim_reply=reply, fall_record=record)
             case Degraded():
-                return DeliveryOutcome(
-                    next_step=degraded_result(job, fallen.attempts, landing, now), fall_record=record
-                )
+                result = degraded_result(job, context.attempts, action, now)
+                return DeliveryOutcome(next_step=result, fall_record=record)
 
-    async def _remembered(self, job: CompletionJob) -> Completion | None:
+    async def _last_answer(self, job: CompletionJob) -> Completion | None:
         if Remedy.LAST_ANSWER not in allowed_remedies(job, self.catalog):
             return None
         last = await self.last_result(request_key(job))
@@ -115,19 +101,22 @@ class DegradeExecutor:
             return None
         return Completion(text=last.text, finish_reason=last.finish_reason or "", body=last.body)
 
-    def _held_unread(self, delivery: Delivery, hold: Hold, now: float) -> DeliveryOutcome:
-        """Hold a job whose request cannot be read: what can be told of it is what its record has."""
-        assert delivery.fall is not None
-        record = unread_record(delivery.id, hold, delivery.fall.at)
-        _tell(record)
-        took = round(now - delivery.accepted_at, 4)
-        return DeliveryOutcome(
-            next_step=hold, interim_reply=unread_result(delivery.id, hold, took), fall_record=self._packed(record)
-        )
+    def _hold_unreadable(self, delivery: Delivery, hold: Hold, now: float) -> DeliveryOutcome:
+        """Hold a job whose request cannot be read. Only the fields of its record are known."""
+        record = unread_record(delivery.id, hold, _require_fall(delivery).at)
+        _log_fall(record)
+        reply = unreadable_result(delivery.id, hold, round(now - delivery.accepted_at, 4))
+        return DeliveryOutcome(next_step=hold, interim_reply=reply, fall_record=self._pack_record(record))
 
-    def _packed(self, record: dict[str, object]) -> bytes:
+    def _pack_record(self, record: dict[str, object]) -> bytes:
         return to_json({**record, "notify": list(self.notify)})
 
 
-def _tell(record: dict[str, object]) -> None:
-    log.warning("fell: %s", to_json(record).decode())
+def _require_fall(delivery: Delivery) -> FallInfo:
+    if delivery.fall is None:
+        raise ValueError(f"{delivery.id}: in the degrade queue without a record of its fall")
+    return delivery.fall
+
+
+def _log_fall(record: dict[str, object]) -> None:
+    log.warning("%s: fell: %s", record["id"], to_json(record).decode())

@@ -1,9 +1,10 @@
-"""One claim carried out: decide, call one model once, tell the core what came of it."""
+"""Executes one delivery: decide, call one model at most once, report the outcome."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Protocol
 from zlib import crc32
 
 from openfall.router_core.catalog.entries import Catalog
@@ -19,10 +20,7 @@ from openfall.router_core.deciding.decide import (
     conclude,
     decide,
 )
-from openfall.router_core.deciding.ensemble import (
-    ensemble_for,
-    judge_body,
-)
+from openfall.router_core.deciding.ensemble import ensemble_for, judge_body
 from openfall.router_core.degrading.degrade import allowed_remedies
 from openfall.router_core.jobs.envelope import (
     UnreadableEnvelope,
@@ -32,77 +30,79 @@ from openfall.router_core.jobs.envelope import (
     unpack_attempts,
     unpack_job,
 )
-from openfall.router_core.jobs.job import (
-    CompletionJob,
-)
-from openfall.router_core.jobs.outcome import (
-    Answer,
-    Attempt,
-    Completion,
-    Failure,
-    Outcome,
-)
-from openfall.router_core.jobs.request_body import (
-    last_user_text,
-)
+from openfall.router_core.jobs.job import CompletionJob
+from openfall.router_core.jobs.outcome import Answer, Attempt, Completion, Failure, Outcome
+from openfall.router_core.jobs.request_body import last_user_text
 from openfall.router_core.jobs.result import Result, Status
-from openfall.router_core.routing.fleet_state import (
-    FleetState,
-)
+from openfall.router_core.routing.fleet_state import FleetState
 from openfall.router_core.state.claims import Delivery
-from openfall.router_core.state.settlement import CallReport as MadeCall
-from openfall.router_core.state.settlement import DeliveryOutcome
-from openfall.router_core.vocabulary import (
-    ErrorClass,
-    HoldReason,
-    Remedy,
-    Urgency,
-)
+from openfall.router_core.state.settlement import CallReport, DeliveryOutcome
+from openfall.router_core.vocabulary import ErrorClass, HoldReason, Remedy, Urgency
 from openfall.workers.backends.base import CompletionBackend, OnDelta, Request
 from openfall.workers.execution.call_report import CallReporter, FinishedCall
 from openfall.workers.execution.json_schema import schema_error
-from openfall.workers.execution.results import result_of
+from openfall.workers.execution.results import final_result
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobExecutor:
-    """Carries out deliveries. `fleet` tells what was last seen of the fleet, as a job of an urgency finds it."""
+class Executor(Protocol):
+    """Executes deliveries. The worker loop depends on nothing else of it."""
 
-    catalog: Catalog
-    backends: Mapping[str, CompletionBackend]
-    fleet: Callable[[Urgency], FleetState] = lambda urgency: FleetState()
-    chance: Callable[[], float] = lambda: 0.5
-    accountant: CallReporter = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "accountant", CallReporter(self.catalog))
-
-    async def carry_out(
+    async def execute(
         self, delivery: Delivery, clock: Callable[[], float], on_delta: OnDelta | None
     ) -> DeliveryOutcome:
-        """Make at most one call. `clock` is the server's, in epoch seconds. Raises only when cancelled."""
+        """Execute one delivery. `clock` is the server's, in epoch seconds."""
+        ...
+
+    def on_cancelled(self, delivery: Delivery, now: float, *, by_command: bool) -> DeliveryOutcome:
+        """The outcome of a delivery that was cancelled: by a command, or because the worker stops."""
+        ...
+
+    def on_error(self, delivery: Delivery, reason: str, now: float) -> DeliveryOutcome:
+        """The outcome of a delivery whose execution raised an exception."""
+        ...
+
+
+class JobExecutor:
+    """Executes deliveries of models' queues. `fleet_state` returns the cached fleet as a job of an urgency sees it;
+    `jitter` in [0, 1] spreads the time for which breakers open."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        backends: Mapping[str, CompletionBackend],
+        fleet_state: Callable[[Urgency], FleetState] = lambda urgency: FleetState(),
+        jitter: Callable[[], float] = lambda: 0.5,
+    ) -> None:
+        self._catalog, self._backends, self._fleet_state = catalog, backends, fleet_state
+        self._reporter = CallReporter(catalog, jitter)
+
+    async def execute(
+        self, delivery: Delivery, clock: Callable[[], float], on_delta: OnDelta | None
+    ) -> DeliveryOutcome:
+        """Make at most one call. Raises only when cancelled."""
         try:
-            course = _course(delivery, clock())
+            progress = _read_progress(delivery, clock())
         except UnreadableEnvelope as error:
             return DeliveryOutcome(next_step=Fall(HoldReason.UNREADABLE, str(error)))
-        job, attempts = course.job, course.attempts
-        conditions = self._conditions(delivery, job, course.answers)
-        step = decide(job, self.catalog, attempts, self._as_claimed(conditions), course.now)
+        job, attempts = progress.job, progress.attempts
+        conditions = self._conditions(progress)
+        step = decide(job, self._catalog, attempts, self._as_claimed(conditions), progress.now)
         if not isinstance(step, Call):
-            return self._ending(step, course, None)
-        answer = await self._call(course, step, on_delta)
-        outcome = answer if step.judging else check_answer(answer, job, self.catalog, schema_error)
-        made = FinishedCall(
-            model=step.model, why=step.why, answer=answer, outcome=outcome, started_at=course.now, ended_at=clock()
+            return self._build_outcome(step, progress, None)
+        answer = await self._call_model(progress, step, on_delta)
+        outcome = answer if step.judging else check_answer(answer, job, self._catalog, schema_error)
+        finished = FinishedCall(
+            model=step.model, why=step.why, answer=answer, outcome=outcome, started_at=progress.now, ended_at=clock()
         )
-        call = self.accountant.call(job, delivery, attempts, made, self.chance())
-        course = _Course(job, delivery, (*attempts, call.attempt), course.answers, made.ended_at)
+        report = self._reporter.report(job, delivery, attempts, finished)
+        progress = replace(progress, attempts=(*attempts, report.attempt), now=finished.ended_at)
         if isinstance(outcome, Failure):
-            conditions = self._conditions(delivery, job, course.answers)  # the call took its time
-        return self._ending(conclude(job, self.catalog, course.attempts, outcome, conditions), course, call, outcome)
+            conditions = self._conditions(progress)  # the fleet may have changed during the call
+        next_step = conclude(job, self._catalog, progress.attempts, outcome, conditions)
+        return self._build_outcome(next_step, progress, report, outcome)
 
-    def interrupted(self, delivery: Delivery, now: float, *, by_command: bool) -> DeliveryOutcome:
-        """The end of a call that was stopped: cancelled for good by a command, else put back untouched."""
+    def on_cancelled(self, delivery: Delivery, now: float, *, by_command: bool) -> DeliveryOutcome:
+        """A command ends the job as cancelled; otherwise the job is put back unchanged."""
         if not by_command:
             return DeliveryOutcome(next_step=None)
         took = round(now - delivery.accepted_at, 4)
@@ -114,40 +114,34 @@ class JobExecutor:
             )
         )  # fmt: skip
 
-    def _conditions(self, delivery: Delivery, job: CompletionJob, answers: Sequence[Answer]) -> Conditions:
+    def on_error(self, delivery: Delivery, reason: str, now: float) -> DeliveryOutcome:
+        """After a bug in openfall the job falls: it is not lost, and not tried again."""
+        return DeliveryOutcome(next_step=Fall(HoldReason.POISONED, reason))
+
+    def _conditions(self, progress: _Progress) -> Conditions:
+        delivery, job = progress.delivery, progress.job
         stand_in = delivery.fall is not None
-        return Conditions(delivery.model, jitter_of(job.id), self.fleet(job.urgency), answers, stand_in)
+        return Conditions(
+            delivery.model, job_jitter(job.id), self._fleet_state(job.urgency), progress.answers, stand_in
+        )
 
     def _as_claimed(self, conditions: Conditions) -> Conditions:
-        """What the claim has found since the last survey: here takes calls, and may be left for if it is not local."""
+        """Correct the cached fleet by what the claim proves: the model takes calls now, and if it is not local, the
+        local-only switch is off."""
         fleet = conditions.fleet.unblocked(conditions.current_model)
-        if fleet.local_only and not self.catalog.is_local(conditions.current_model):
-            fleet = replace(fleet, local_only=False)  # else what waited for the end of the switch would be held by it
+        if fleet.local_only and not self._catalog.is_local(conditions.current_model):
+            fleet = replace(fleet, local_only=False)  # else a job that waited for the switch would be held by it
         return conditions if fleet is conditions.fleet else replace(conditions, fleet=fleet)
 
-    def failed(self, delivery: Delivery, why: str, now: float) -> DeliveryOutcome:
-        """A bug of ours must not cost the job: nothing can serve it now."""
-        return DeliveryOutcome(next_step=Fall(HoldReason.POISONED, why))
-
-    def _end(self, done: Done, course: _Course, call: MadeCall | None) -> DeliveryOutcome:
-        """The end of a job. A good answer is remembered for those who may want it again."""
-        job, fell = course.job, course.delivery.fall
-        result = result_of(job, course.attempts, done, course.now, stand_in_for=fell.detail if fell else "")
-        if result.status is Status.ANSWERED and Remedy.LAST_ANSWER in allowed_remedies(job, self.catalog):
-            return DeliveryOutcome(
-                next_step=result, call=call, remember_answer=(request_key(job), self.catalog.open_fall.last_answer_ttl)
-            )
-        return DeliveryOutcome(next_step=result, call=call)
-
-    async def _call(self, course: _Course, call: Call, on_delta: OnDelta | None) -> Outcome:
-        job, model = course.job, self.catalog.models[call.model]
+    async def _call_model(self, progress: _Progress, call: Call, on_delta: OnDelta | None) -> Outcome:
+        job, model, backend = progress.job, self._catalog.models[call.model], progress.delivery.backend
         body: Mapping[str, object] = job.body
         if call.judging:
-            body = judge_body(last_user_text(job.body), course.answers, job.dialect)
-        if ensemble_for(job, self.catalog) is not None:
-            on_delta = None  # one of several answers, and perhaps not the one that is kept
-        if on_delta is None and self.catalog.backends[course.delivery.backend].embedded:
-            on_delta = _unheard  # llama.cpp notices that we have hung up only while it streams (6 s late, measured)
+            body = judge_body(last_user_text(job.body), progress.answers, job.dialect)
+        if ensemble_for(job, self._catalog) is not None:
+            on_delta = None  # this is one of several answers, and perhaps not the one that is picked
+        if on_delta is None and self._catalog.backends[backend].embedded:
+            on_delta = _discard  # llama.cpp notices a closed connection only while it streams (6 s late, measured)
         request = Request(
             body=body,
             dialect=job.dialect,
@@ -157,26 +151,36 @@ class JobExecutor:
             sampling_params=model.sampling_params,
             ctx=model.context,
         )
-        return await self.backends[course.delivery.backend].complete(request, on_delta)
+        return await self._backends[backend].complete(request, on_delta)
 
-    def _ending(
-        self, step: Step, course: _Course, call: MadeCall | None, outcome: Outcome | None = None
+    def _build_outcome(
+        self, step: Step, progress: _Progress, report: CallReport | None, outcome: Outcome | None = None
     ) -> DeliveryOutcome:
         match step:
             case Done():
-                return self._end(step, course, call)
+                return self._finish(step, progress, report)
             case Handoff(model=model) | Later(model=model):
-                queue = self.catalog.queue(model, course.job.urgency)
-                return DeliveryOutcome(next_step=step, call=call, to_queue=queue, answer=_kept(call, outcome))
+                queue = self._catalog.queue(model, progress.job.urgency)
+                answer = _pack_ensemble_answer(report, outcome)
+                return DeliveryOutcome(next_step=step, call=report, to_queue=queue, answer=answer)
             case Fall():
-                return DeliveryOutcome(next_step=step, call=call)
+                return DeliveryOutcome(next_step=step, call=report)
             case Call():
-                raise AssertionError("a model that has just failed is never due at once")
+                raise RuntimeError("conclude() returned a call: a model that has just failed is never due at once")
+
+    def _finish(self, done: Done, progress: _Progress, report: CallReport | None) -> DeliveryOutcome:
+        """End the job. A good answer is remembered if a later job with the same request may get it."""
+        job, fall = progress.job, progress.delivery.fall
+        result = final_result(job, progress.attempts, done, progress.now, stand_in_for=fall.detail if fall else "")
+        remember = None
+        if result.status is Status.ANSWERED and Remedy.LAST_ANSWER in allowed_remedies(job, self._catalog):
+            remember = (request_key(job), self._catalog.open_fall.last_answer_ttl)
+        return DeliveryOutcome(next_step=result, call=report, remember_answer=remember)
 
 
 @dataclass(frozen=True, slots=True)
-class _Course:
-    """How far a delivery has come: its job, what has been tried and answered, and the moment."""
+class _Progress:
+    """The state of a delivery: its job, the attempts and ensemble answers so far, and the time."""
 
     job: CompletionJob
     delivery: Delivery
@@ -185,22 +189,22 @@ class _Course:
     now: float
 
 
-def _course(delivery: Delivery, now: float) -> _Course:
+def _read_progress(delivery: Delivery, now: float) -> _Progress:
     job = unpack_job(delivery.envelope, delivery.deadline, delivery.accepted_at)
-    return _Course(job, delivery, unpack_attempts(delivery.attempts), unpack_answers(delivery.answers), now)
+    return _Progress(job, delivery, unpack_attempts(delivery.attempts), unpack_answers(delivery.answers), now)
 
 
-def jitter_of(job_id: str) -> float:
-    """A job's own place in [0, 1]: jobs that failed together come back apart, and one job is due at one moment only."""
+def job_jitter(job_id: str) -> float:
+    """A constant in [0, 1] for each job: jobs that failed together are retried apart, and each is due at one time."""
     return crc32(job_id.encode()) / 2**32
 
 
-def _unheard(text: str) -> None:
-    """For a call that is streamed although nobody listens."""
+def _discard(text: str) -> None:
+    """Ignores the pieces of a stream that has no listener."""
 
 
-def _kept(call: MadeCall | None, outcome: Outcome | None) -> bytes:
-    """The answer of an ensemble's model, which waits with the job for the others."""
-    if call is None or not isinstance(outcome, Completion):
+def _pack_ensemble_answer(report: CallReport | None, outcome: Outcome | None) -> bytes:
+    """The answer of an ensemble's model. It is stored with the job until the other models have answered."""
+    if report is None or not isinstance(outcome, Completion):
         return b""
-    return pack_answer(Answer(call.attempt.model, call.attempt.backend, outcome))
+    return pack_answer(Answer(report.attempt.model, report.attempt.backend, outcome))

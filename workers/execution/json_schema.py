@@ -1,4 +1,4 @@
-"""Whether a value holds a JSON Schema. The library is loaded when the first answer has one to hold."""
+"""Validates a value against a JSON Schema. The library is imported for the first answer that has a schema."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from typing import Any
 
 
 def schema_error(schema: Any, value: Any) -> str | None:
-    """What of the schema the value does not hold, in words that quote none of it; None: it holds.
+    """How the value violates the schema, without quoting either; None: it is valid.
 
-    A schema that is none says so too: it is the caller's, and no answer could ever hold it.
+    An invalid schema is an error too: it is the caller's, and no answer could satisfy it.
     """
     from jsonschema import Draft202012Validator, exceptions
     from referencing.exceptions import Unresolvable
@@ -16,12 +16,12 @@ def schema_error(schema: Any, value: Any) -> str | None:
     try:
         Draft202012Validator.check_schema(schema)
         error = exceptions.best_match(Draft202012Validator(schema).iter_errors(value))
-    except exceptions.SchemaError as wrong:
-        return f"the schema itself is not valid at {_place(wrong.path)}"
+    except exceptions.SchemaError as schema_fault:
+        return f"the schema itself is not valid at {_json_path(schema_fault.path)}"
     except Unresolvable:
         return "the schema refers to something that is not in it"
-    return None if error is None else f"{error.validator} fails at {_place(error.path)}"
+    return None if error is None else f"{error.validator} fails at {_json_path(error.path)}"
 
 
-def _place(path: Any) -> str:
+def _json_path(path: Any) -> str:
     return "/" + "/".join(map(str, path))

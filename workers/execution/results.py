@@ -1,4 +1,4 @@
-"""From a decision to the result that tells of it: the terminal one, or what is told while a job is held."""
+"""Builds the terminal result of a job, and the interim one that its caller reads while the job is held."""
 
 from __future__ import annotations
 
@@ -14,54 +14,54 @@ from openfall.router_core.vocabulary import (
 )
 
 
-def result_of(
+def final_result(
     job: CompletionJob, attempts: tuple[Attempt, ...], done: Done, now: float, *, stand_in_for: str = ""
 ) -> Result:
     """The result of a job that is done at `now` (epoch seconds, server clock), with all its attempts.
 
-    `stand_in_for`: why the models of its chain could not answer, when another than they was asked in their stead.
+    `stand_in_for`: why no model of its chain could answer, when a model outside the chain did.
     """
-    outcome, told = done.outcome, _told(job, attempts, now)
+    outcome, fields = done.outcome, _common_fields(job, attempts, now)
     if isinstance(outcome, Failure):
         status = Status.EXPIRED if done.expired else Status.FAILED
-        return Result(status=status, error=outcome.error_class, detail=outcome.detail, **told)
+        return Result(status=status, error=outcome.error_class, detail=outcome.detail, **fields)
     if done.answer is not None:
-        told |= {"picked": f"{done.answer.model}@{done.answer.backend}", "picked_why": done.why}
+        fields |= {"picked": f"{done.answer.model}@{done.answer.backend}", "picked_why": done.why}
     if not stand_in_for:
-        return Result(status=Status.ANSWERED, **_shown(outcome), **told)
-    told |= {"degraded_by": Remedy.DEFAULT_FALLBACK, "degraded_why": stand_in_for}
-    return Result(status=Status.DEGRADED, **_shown(outcome), **told)
+        return Result(status=Status.ANSWERED, **_answer_fields(outcome), **fields)
+    fields |= {"degraded_by": Remedy.DEFAULT_FALLBACK, "degraded_why": stand_in_for}
+    return Result(status=Status.DEGRADED, **_answer_fields(outcome), **fields)
 
 
 def degraded_result(job: CompletionJob, attempts: tuple[Attempt, ...], degraded: Degraded, now: float) -> Result:
     """The result of a job that fell and ends: degraded with its reply, or failed."""
-    outcome, told = degraded.outcome, _told(job, attempts, now)
-    told |= {"degraded_by": degraded.by, "degraded_why": degraded.why}
+    outcome, fields = degraded.outcome, _common_fields(job, attempts, now)
+    fields |= {"degraded_by": degraded.by, "degraded_why": degraded.why}
     if isinstance(outcome, Failure):
-        return Result(status=Status.FAILED, error=outcome.error_class, detail=outcome.detail, **told)
-    return Result(status=Status.DEGRADED, **_shown(outcome), **told)
+        return Result(status=Status.FAILED, error=outcome.error_class, detail=outcome.detail, **fields)
+    return Result(status=Status.DEGRADED, **_answer_fields(outcome), **fields)
 
 
 def interim_result(job: CompletionJob, attempts: tuple[Attempt, ...], hold: Hold, now: float) -> Result:
-    """What is told of a job while it is held; its terminal result is still to come."""
-    told = _told(job, attempts, now) | {"held_for": hold.reason, "degraded_why": hold.detail}
+    """The result that a caller reads while the job is held. It is not final."""
+    fields = _common_fields(job, attempts, now) | {"held_for": hold.reason, "degraded_why": hold.detail}
     if hold.by is not None:
-        told |= {"degraded_by": hold.by}
-    return Result(status=Status.DEGRADED, **(_shown(hold.reply) if hold.reply else {}), **told)
+        fields |= {"degraded_by": hold.by}
+    return Result(status=Status.DEGRADED, **(_answer_fields(hold.reply) if hold.reply else {}), **fields)
 
 
-def unread_result(job_id: str, hold: Hold, took: float) -> Result:
-    """The same of a job whose request cannot be read."""
+def unreadable_result(job_id: str, hold: Hold, took: float) -> Result:
+    """The interim result of a job whose request cannot be read."""
     return Result(id=job_id, status=Status.DEGRADED, held_for=hold.reason, degraded_why=hold.detail, took=took)
 
 
-def _told(job: CompletionJob, attempts: tuple[Attempt, ...], now: float) -> dict[str, Any]:
-    """What every result tells. A field with its default is left out: it costs nothing in Redis."""
-    began = attempts[-1].started_at if attempts else now
+def _common_fields(job: CompletionJob, attempts: tuple[Attempt, ...], now: float) -> dict[str, Any]:
+    """The fields of every result. A field with its default value is left out, which saves space in Redis."""
+    started_at = attempts[-1].started_at if attempts else now
     return {
         "id": job.id,
         "attempts": attempts,
-        "waited": round(began - job.accepted_at, 4),
+        "waited": round(started_at - job.accepted_at, 4),
         "took": round(now - job.accepted_at, 4),
         "reason": job.reason,
         **({"considered": job.considered} if job.considered else {}),
@@ -69,5 +69,5 @@ def _told(job: CompletionJob, attempts: tuple[Attempt, ...], now: float) -> dict
     }
 
 
-def _shown(answer: Completion) -> dict[str, Any]:
+def _answer_fields(answer: Completion) -> dict[str, Any]:
     return {"body": dict(answer.body), "finish_reason": answer.finish_reason}

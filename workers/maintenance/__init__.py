@@ -1,1 +1,1 @@
-"""The periodic tasks of a worker: sweep, release, probe, close incidents."""
+"""The periodic tasks of a worker: beat, reap, sweep, release held jobs, probe, close incidents."""

@@ -1,4 +1,4 @@
-"""What was last seen of the fleet, kept fresh beside the calls: decisions read it and wait for nothing."""
+"""Keeps the last snapshot of the fleet, so that decisions need no round trip to Redis."""
 
 from __future__ import annotations
 
@@ -20,23 +20,25 @@ from openfall.router_core.vocabulary import (
 
 @dataclass(slots=True)
 class FleetCache:
-    """The last survey. Before the first one everything is taken to work; `claim` knows better in any case."""
+    """The last snapshot. Before the first one every model is assumed to work; a claim corrects that anyway."""
 
     link: RedisConnection
     catalog: Catalog
-    last: FleetSnapshot | None = None
-    troubled: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when a breaker has opened: what waits for that model should be looked at now."""
+    snapshot: FleetSnapshot | None = None
+    breaker_opened: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when a breaker has opened: the sweep should look after the jobs of its model now."""
 
-    async def since(self, moment: float) -> None:
-        """See to it that the last survey is no older than a moment (epoch seconds, server clock), if Redis answers."""
-        if self.last is None or self.last.now < moment:
+    async def refresh_at_least(self, timestamp: float) -> None:
+        """Make the snapshot no older than a time (epoch seconds, server clock), if Redis answers."""
+        if self.snapshot is None or self.snapshot.now < timestamp:
             with suppress(StoreUnreachable):
-                await self.look()
+                await self.refresh()
 
-    async def look(self) -> FleetSnapshot:
-        self.last = await fetch_fleet_snapshot(self.link, self.catalog)
-        return self.last
+    async def refresh(self) -> FleetSnapshot:
+        """Fetch a new snapshot."""
+        self.snapshot = await fetch_fleet_snapshot(self.link, self.catalog)
+        return self.snapshot
 
-    def fleet(self, urgency: Urgency) -> FleetState:
-        return self.last.fleet_state(urgency) if self.last is not None else FleetState()
+    def fleet_state(self, urgency: Urgency) -> FleetState:
+        """The fleet as a job of this urgency sees it."""
+        return self.snapshot.fleet_state(urgency) if self.snapshot is not None else FleetState()

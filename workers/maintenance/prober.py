@@ -1,4 +1,4 @@
-"""Health prompts: the one call that may go to a model whose breaker is open."""
+"""Sends health prompts: the only calls that go to a model whose breaker is open."""
 
 from __future__ import annotations
 
@@ -29,52 +29,52 @@ from openfall.workers.backends.base import CompletionBackend
 
 log = logging.getLogger("openfall.probing")
 
-ASK_AGAIN = 5.0
-"""Seconds until a key is probed again after a probe that said nothing of it."""
+KEY_RETRY_SECONDS = 5.0
+"""Delay before the next probe of a key, after a probe that shows nothing about the key."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prober:
-    """Sends the probes that claims hand out, and tells the breakers what came of them."""
+    """Sends the probes that claims hand out, and reports the results to the breakers. `jitter` is in [0, 1]."""
 
     link: RedisConnection
     catalog: Catalog
     backends: Mapping[str, CompletionBackend]
-    chance: Callable[[], float]
+    jitter: Callable[[], float]
 
-    async def carry_out(self, probe: Probe) -> None:
-        """Ask the health prompt once. A worker that dies here loses the probe's lease, and another worker asks."""
+    async def probe(self, probe: Probe) -> None:
+        """Send the health prompt once. If this worker dies, the lease of the probe ends and another worker sends it."""
         spec = self.catalog.models[probe.model]
         outcome = await health.probe(self.backends[probe.backend], spec)
-        told = run_probe(probe, outcome, self.chance())
+        result = evaluate_probe(probe, outcome, self.jitter())
         try:
-            state = await breakers.report_probe(self.link, probe, told, self.catalog.breakers)
+            state = await breakers.report_probe(self.link, probe, result, self.catalog.breakers)
         except StoreError as error:
-            log.warning("probe of %s: %s; it will be sent again", probe.target, error)
+            log.warning("%s: probe not reported: %s; it is sent again", probe.target, error)
             return
         log.info(
-            "probe of %s: %s%s; its breaker is %s",
+            "%s: probe: %s%s; breaker: %s",
             probe.target,
-            told.signal,
-            told.detail and f" ({told.detail})",
+            result.signal,
+            result.detail and f" ({result.detail})",
             state,
         )
 
 
-def run_probe(probe: Probe, outcome: Outcome, chance: float) -> breakers.ProbeResult:
-    """What a probe says of the breaker that it was sent for.
+def evaluate_probe(probe: Probe, outcome: Outcome, jitter: float) -> breakers.ProbeResult:
+    """What a probe shows about the breaker that it was sent for.
 
-    To a key it says whether the provider took it: any answer but a refusal of it does, and a provider that was not
-    reached, or is in trouble, says nothing. To a model it says what a call would; a refused key fails it too, for there
-    may be no breaker of a key that could keep calls away.
+    For a key: any answer but a refusal shows that the provider accepts it; a provider that cannot be reached, or has an
+    internal problem, shows nothing. For a model: the same as a call. A refused key fails the model's probe too: without
+    a breaker for the key nothing else would keep calls away.
     """
     failure = outcome if isinstance(outcome, Failure) else None
     error = failure.error_class if failure else None
     refused = credential_signal(error) is CredentialSignal.PARK
-    why = f"{failure.error_class}: {failure.detail}" if failure else ""
+    detail = f"{failure.error_class}: {failure.detail}" if failure else ""
     if probe.target.startswith("key:"):
         if call_signal(error, 0.0, None) is CallSignal.FAILURE:
-            return breakers.ProbeResult(CallSignal.NEUTRAL, why, ASK_AGAIN, chance)
-        return breakers.ProbeResult(CallSignal.FAILURE if refused else CallSignal.OK, why, 0.0, chance)
-    mark = CallSignal.FAILURE if refused else call_signal(error, 0.0, None)
-    return breakers.ProbeResult(mark, why, cooldown(error, failure.retry_after if failure else None), chance)
+            return breakers.ProbeResult(CallSignal.NEUTRAL, detail, KEY_RETRY_SECONDS, jitter)
+        return breakers.ProbeResult(CallSignal.FAILURE if refused else CallSignal.OK, detail, 0.0, jitter)
+    signal = CallSignal.FAILURE if refused else call_signal(error, 0.0, None)
+    return breakers.ProbeResult(signal, detail, cooldown(error, failure.retry_after if failure else None), jitter)

@@ -74,7 +74,7 @@ def test_an_endpoint_that_has_all_its_models_ready_needs_no_load_and_cannot_unlo
             ran = await run("models", "load", "gpt", "--config", config)
             assert (ran.returncode, ran.stdout) == (
                 0,
-                "gpt@api has its models ready by itself: there is nothing to load\n",
+                "gpt@api keeps its models ready: there is nothing to load\n",
             )
             ran = await run("models", "unload", "gpt", "--config", config, "--json")
             assert ran.returncode == 1
@@ -147,7 +147,7 @@ def test_a_load_under_way_is_shown_and_not_begun_a_second_time(openfall: Run, re
                 store.set("of:lock:loading:tower/small", 1)
             assert stages(await run("models", "--json", "--config", config))["small"] == "loading"
             ran = await run("models", "load", "small", "--config", config)
-            assert ran.stdout == "small@tower is being loaded already\n"
+            assert ran.stdout == "small@tower is already being loaded\n"
             assert not [path for path, _ in fake.asked if path == "/api/generate"]
 
     beside(story, openfall)

@@ -7,6 +7,7 @@ import pytest
 from openfall.router_core.deciding.breaker import (
     COOLDOWN,
     LONGEST_COOLDOWN,
+    breaker_signal,
     call_signal,
     cooldown,
     credential_signal,
@@ -48,3 +49,9 @@ def test_everybody_waits_after_a_429_for_as_long_as_it_says_within_reason() -> N
     assert cooldown(E.RATE_LIMITED, None) == COOLDOWN
     assert cooldown(E.RATE_LIMITED, 7.0) == 7.0
     assert cooldown(E.RATE_LIMITED, 1e6) == LONGEST_COOLDOWN
+
+
+def test_a_refused_key_opens_the_breaker_of_the_model_only_without_a_credential_to_park():
+    assert breaker_signal(E.AUTH, 1.0, None, "") is CallSignal.TRIP
+    assert breaker_signal(E.AUTH, 1.0, None, "a1b2") is call_signal(E.AUTH, 1.0, None)
+    assert breaker_signal(None, 1.0, None, "") is CallSignal.OK

@@ -15,7 +15,7 @@ from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.state.jobs import end_job
 from openfall.router_core.state.maintenance import reap
 from openfall.router_core.state.worker_queue import LEASE_SECONDS
-from openfall.workers.rq_jobs import read_ticket
+from openfall.workers.rq_jobs import parse_rq_call
 from tests.router_core.state.job_states import (
     JOB,
     QUEUE,
@@ -35,7 +35,7 @@ def ask(f, *args, queue=QUEUE, func="openfall.workers.deliver", serializer=JSONS
 async def answer_ticket(f, worker):
     """What a worker does with the one ticket that its claim brings."""
     (ticket,) = (await worker.claim(1, 0)).rq_jobs
-    job_id, why_not = read_ticket(ticket.data)
+    job_id, why_not = parse_rq_call(ticket.data)
     return ticket, await worker.adopt_rq_job(ticket, job_id, why_not, 600)
 
 
@@ -122,9 +122,7 @@ def test_asking_for_an_answered_job_changes_nothing(fleet):
     ("asking", "told"),
     [
         pytest.param({"args": ("job-99999",)}, "no job job-99999", id="an unknown job"),
-        pytest.param(
-            {"args": ("1",), "func": "os.system"}, "runs 'openfall.workers.deliver' and nothing else", id="other work"
-        ),
+        pytest.param({"args": ("1",), "func": "os.system"}, "runs only 'openfall.workers.deliver'", id="other work"),
         pytest.param({"args": (JOB, 2)}, "takes one argument", id="too many arguments"),
     ],
 )
@@ -182,7 +180,7 @@ def test_a_pickle_is_refused_unread(fleet):
             zlib.compress(pickle.dumps(("openfall.workers.deliver", None, (Exploding(),), {}))),
         )
         assert (await answer_ticket(f, await f.worker()))[1] == "unknown"
-        assert "reads no pickles" in fetch(f, job.id).latest_result().exc_string
+        assert "does not read pickles" in fetch(f, job.id).latest_result().exc_string
 
     fleet(story)
 

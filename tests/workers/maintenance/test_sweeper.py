@@ -12,29 +12,22 @@ from openfall.router_core.catalog.entries import (
     ModelSpec,
     Pool,
 )
-from openfall.router_core.catalog.policies import (
-    BreakerPolicy,
-    Cloud,
-    UrgencyPolicy,
-)
+from openfall.router_core.catalog.policies import BreakerPolicy, Cloud, UrgencyPolicy
 from openfall.router_core.state.breakers import BreakerOverride, force_breaker
 from openfall.router_core.state.fleet_status import pause_queue
 from openfall.router_core.state.subscription import BackendCapacity, QueueSubscription, WorkerIdentity
 from openfall.router_core.state.worker_queue import WorkerQueue
 from openfall.router_core.state.worker_registry import register
-from openfall.router_core.vocabulary import (
-    BreakerState,
-    Urgency,
-)
-from tests.shifts import Heard, Place, heard, place
+from openfall.router_core.vocabulary import BreakerState, Urgency
+from tests.worker_harness import Fleet, Upstream, healthy_upstream, running_fleet
 
 START_WITHIN = {Urgency.INTERACTIVE: 5.0, Urgency.BACKGROUND: 1.0, Urgency.BATCH: 2.0}
 """An interactive job that moves before its 5 s has not waited until it was late; the others do wait, but no longer."""
 
-Prepare = Callable[[Place], Awaitable[object]]
+Prepare = Callable[[Fleet], Awaitable[object]]
 
 
-def catalog_of(url: str, **others: float) -> Catalog:
+def build_catalog(url: str, **others: float) -> Catalog:
     within = START_WITHIN | {Urgency(word): seconds for word, seconds in others.items()}
     return Catalog(
         backends={"box": Backend(url=url, pool="gpu"), "sky": Backend(url=url, pool="cloud", slots=16)},
@@ -49,27 +42,27 @@ def catalog_of(url: str, **others: float) -> Catalog:
     )  # fmt: skip
 
 
-async def see(here: Place, first: str, words: str, reason: str = "outage") -> dict[str, float]:
+async def see(fleet: Fleet, first: str, words: str, reason: str = "outage") -> dict[str, float]:
     """Put in, for each urgency, a job that has another model and one that has none, and see both leave the queue.
 
     Returns when each job moved, in seconds after it was accepted, by its id.
     """
     jobs = {
-        urgency: [await here.accept(f"{urgency}-{name}", chain, urgency, queue=f"gpu.{first}.{urgency}")
+        urgency: [await fleet.accept(f"{urgency}-{name}", chain, urgency, queue=f"gpu.{first}.{urgency}")
                   for name, chain in (("two", (first, "spare")), ("one", (first,)))]
         for urgency in Urgency
     }  # fmt: skip
     left = {}
     for two, one in jobs.values():
-        record = await here.until(two, "done")
+        record = await fleet.until(two, "done")
         assert record.result is not None
         assert (record.result.answered, record.result.backend) == (True, "sky")
-        move, *rest = await here.moves(two)
+        move, *rest = await fleet.moves(two)
         assert (move["event"], words in move["why"], rest) == ("queued", True, []), move
         left[two] = move["at"] / 1000 - record.accepted_at
-        record = await here.until(one, "held")
+        record = await fleet.until(one, "held")
         assert (record.held_for, words in record.hold_detail) == (reason, True), record.hold_detail
-        held, *rest = await here.moves(one)
+        held, *rest = await fleet.moves(one)
         assert (held["event"], words in held["detail"], rest) == ("held", True, [])
         left[one] = held["at"] / 1000 - record.accepted_at
     return left
@@ -86,45 +79,50 @@ def at_once(left: dict[str, float]) -> bool:
 
 
 def run(
-    redis_url: str, home: Path, story: Callable[[Place, Heard], Awaitable[None]], *pools: str, **more: float
+    redis_url: str, home: Path, story: Callable[[Fleet, Upstream], Awaitable[None]], *pools: str, **more: float
 ) -> None:
     async def all_of_it() -> None:
-        async with heard() as upstream, place(redis_url, home, catalog_of(upstream.url, **more), *pools) as here:
-            await story(here, upstream)
+        async with (
+            healthy_upstream() as upstream,
+            running_fleet(redis_url, home, build_catalog(upstream.url, **more), *pools) as fleet,
+        ):
+            await story(fleet, upstream)
 
     asyncio.run(all_of_it())
 
 
 def test_jobs_of_a_pool_without_workers_go_on_when_they_are_late(redis_url, tmp_path):
-    async def story(here, upstream):
-        left = await see(here, "first", "no worker of pool gpu is there")
+    async def story(fleet, upstream):
+        left = await see(fleet, "first", "no worker of pool gpu is there")
         # A pool whose only worker restarts is given the time that its jobs have, the interactive ones too.
         assert all(seconds >= 1.0 for seconds in left.values())
-        assert len(upstream.at) == len(Urgency)
+        assert len(upstream.calls) == len(Urgency)
 
     run(redis_url, tmp_path, story, "cloud", "degrade", interactive=1.5)
 
 
 def test_jobs_of_a_model_that_was_removed_go_on_when_they_are_late(redis_url, tmp_path):
-    async def story(here, upstream):
-        left = await see(here, "gone", "not in the catalog any more")
+    async def story(fleet, upstream):
+        left = await see(fleet, "gone", "not in the catalog any more")
         # A fleet takes a changed configuration one worker after the other: the jobs of a new model look like these.
         assert all(seconds >= 1.0 for seconds in left.values())
-        assert len(upstream.at) == len(Urgency)
+        assert len(upstream.calls) == len(Urgency)
 
     run(redis_url, tmp_path, story, "cloud", "degrade", interactive=1.5)
 
 
 def test_jobs_of_a_model_that_went_to_another_pool_follow_it(redis_url, tmp_path):
-    async def story(here, upstream):
+    async def story(fleet, upstream):
         jobs = [
-            await here.accept(f"{urgency}-one", ("spare",), urgency, queue=f"gpu.spare.{urgency}")
+            await fleet.accept(f"{urgency}-one", ("spare",), urgency, queue=f"gpu.spare.{urgency}")
             for urgency in Urgency
         ]
         for job in jobs:
-            record = await here.until(job, "done")
+            record = await fleet.until(job, "done")
             assert (record.result.backend, len(record.attempts)) == ("sky", 1)
-            assert [move["why"] for move in await here.moves(job)] == [f"{move_from(job)}: not in the catalog any more"]
+            assert [move["why"] for move in await fleet.moves(job)] == [
+                f"{move_from(job)}: not in the catalog any more"
+            ]
 
     run(redis_url, tmp_path, story, "cloud", "degrade", interactive=1.5)
 
@@ -134,79 +132,79 @@ def move_from(job: str) -> str:
 
 
 def test_a_worker_leaves_alone_what_a_worker_of_another_configuration_serves(redis_url, tmp_path):
-    async def story(here, upstream):
-        newer = here.catalog.model_copy(update={
-            "backends": here.catalog.backends | {"desk": Backend(url=upstream.url, pool="desk")},
-            "models": here.catalog.models | {"new": ModelSpec(upstream="new", backends=("desk",))},
-            "pools": here.catalog.pools | {"desk": Pool(local=True)},
+    async def story(fleet, upstream):
+        newer = fleet.catalog.model_copy(update={
+            "backends": fleet.catalog.backends | {"desk": Backend(url=upstream.url, pool="desk")},
+            "models": fleet.catalog.models | {"new": ModelSpec(upstream="new", backends=("desk",))},
+            "pools": fleet.catalog.pools | {"desk": Pool(local=True)},
         })  # fmt: skip
         who = WorkerIdentity("of-desk-there-1-abcdef", "desk", ("desk.new.background",), ("desk",))
-        await register(here.link, who)
+        await register(fleet.link, who)
         deliveries = WorkerQueue(
-            here.link, who, [QueueSubscription("desk.new.background", (BackendCapacity("desk", 4),))]
+            fleet.link, who, [QueueSubscription("desk.new.background", (BackendCapacity("desk", 4),))]
         )
         await deliveries.beat([])
-        job = await here.accept("served-elsewhere", ("new",), Urgency.BACKGROUND, queue="desk.new.background")
-        late = (await here.intake.record(job)).accepted_at + START_WITHIN[Urgency.BACKGROUND]
+        job = await fleet.accept("served-elsewhere", ("new",), Urgency.BACKGROUND, queue="desk.new.background")
+        late = (await fleet.store.record(job)).accepted_at + START_WITHIN[Urgency.BACKGROUND]
         async with asyncio.timeout(30):
             while (
-                float(await here.link.command("ZSCORE", "of:unfinished", job)) <= late * 1000
+                float(await fleet.link.command("ZSCORE", "of:unfinished", job)) <= late * 1000
             ):  # nobody has looked at it as late
                 await asyncio.sleep(0.05)
         await asyncio.sleep(0.2)  # that look's move, if there is one
-        assert (await here.intake.record(job)).state == "queued"
-        assert await here.moves(job) == []
-        async with place(redis_url, tmp_path, newer, "desk"):
-            assert (await here.until(job, "done")).result.backend == "desk"
+        assert (await fleet.store.record(job)).state == "queued"
+        assert await fleet.moves(job) == []
+        async with running_fleet(redis_url, tmp_path, newer, "desk"):
+            assert (await fleet.until(job, "done")).result.backend == "desk"
 
     run(redis_url, tmp_path, story, "cloud")
 
 
 def test_jobs_of_a_paused_queue_go_on_at_once_if_interactive_but_fall_only_when_late(redis_url, tmp_path):
-    async def story(here, upstream):
+    async def story(fleet, upstream):
         for urgency in Urgency:
-            await pause_queue(here.link, f"gpu.first.{urgency}")
-        left = await see(here, "first", "is paused", "paused")
+            await pause_queue(fleet.link, f"gpu.first.{urgency}")
+        left = await see(fleet, "first", "is paused", "paused")
         assert left.pop("interactive-one") >= START_WITHIN[Urgency.INTERACTIVE]
         assert at_once(left)
-        assert len(upstream.at) == len(Urgency)
+        assert len(upstream.calls) == len(Urgency)
 
     run(redis_url, tmp_path, story, "gpu", "cloud", "degrade")
 
 
 def test_jobs_of_an_open_breaker_go_on_the_interactive_ones_at_once(redis_url, tmp_path):
-    async def story(here, upstream):
+    async def story(fleet, upstream):
         await force_breaker(
-            here.link, "box/first", BreakerOverride(BreakerState.OPEN, "the fan is off"), here.catalog.breakers
+            fleet.link, "box/first", BreakerOverride(BreakerState.OPEN, "the fan is off"), fleet.catalog.breakers
         )
-        assert at_once(await see(here, "first", "its breaker is open (the fan is off)"))
-        assert len(upstream.at) == len(Urgency)
+        assert at_once(await see(fleet, "first", "its breaker is open (the fan is off)"))
+        assert len(upstream.calls) == len(Urgency)
 
     run(redis_url, tmp_path, story, "gpu", "cloud", "degrade")
 
 
 def test_jobs_of_a_breaker_that_is_open_beyond_their_deadline_fall_and_do_not_expire(redis_url, tmp_path):
-    async def story(here, upstream):
+    async def story(fleet, upstream):
         word = BreakerOverride(BreakerState.OPEN, "the fan is off", 300.0)
-        await force_breaker(here.link, "box/first", word, here.catalog.breakers)
-        jobs = [await here.accept(f"{urgency}-one", ("first",), urgency, give_up=60) for urgency in Urgency]
+        await force_breaker(fleet.link, "box/first", word, fleet.catalog.breakers)
+        jobs = [await fleet.accept(f"{urgency}-one", ("first",), urgency, give_up=60) for urgency in Urgency]
         for job in jobs:
-            record = await here.until(job, "held")
+            record = await fleet.until(job, "held")
             assert (record.held_for, "the fan is off" in record.hold_detail) == ("outage", True)
-        assert upstream.at == []
+        assert upstream.calls == []
 
     run(redis_url, tmp_path, story, "gpu", "cloud", "degrade")
 
 
 def test_jobs_that_a_breaker_lets_wait_are_answered_when_it_has_closed(redis_url, tmp_path):
-    async def story(here, upstream):
+    async def story(fleet, upstream):
         word = BreakerOverride(BreakerState.OPEN, "the fan is off", 3.0)
-        await force_breaker(here.link, "box/first", word, here.catalog.breakers)
-        jobs = [await here.accept(f"{urgency}-one", ("first",), urgency) for urgency in Urgency]
+        await force_breaker(fleet.link, "box/first", word, fleet.catalog.breakers)
+        jobs = [await fleet.accept(f"{urgency}-one", ("first",), urgency) for urgency in Urgency]
         for job in jobs:
-            record = await here.until(job, "done")
+            record = await fleet.until(job, "done")
             assert (record.result.backend, len(record.attempts)) == ("box", 1)
-        assert len(upstream.at) == len(jobs) + 1  # the health prompt
+        assert len(upstream.calls) == len(jobs) + 1  # the health prompt
 
     # longer than the block, and than the lease of a probe that follows it
     run(redis_url, tmp_path, story, "gpu", "cloud", "degrade", interactive=60, background=60, batch=60)

@@ -1,4 +1,4 @@
-"""An outage is over when its models take calls again, and not while one that it named does not."""
+"""An outage is over when all of its models take calls again."""
 
 from __future__ import annotations
 
@@ -19,10 +19,7 @@ from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.subscription import BackendCapacity, QueueSubscription, WorkerIdentity
 from openfall.router_core.state.worker_queue import WorkerQueue
 from openfall.router_core.state.worker_registry import register
-from openfall.router_core.vocabulary import (
-    BreakerState,
-    Urgency,
-)
+from openfall.router_core.vocabulary import BreakerState, Urgency
 from openfall.workers.maintenance.incident_closer import close_ended_incidents
 
 OPEN, CLOSED = BreakerState.OPEN, BreakerState.CLOSED
@@ -41,7 +38,7 @@ WHO = WorkerIdentity("worker-a", "gpu", QUEUES, ("box",))
 
 
 @dataclass
-class House:
+class CloserHarness:
     link: RedisConnection
     store: redis.Redis
     time: list[float]
@@ -55,8 +52,8 @@ class House:
         self.time[0] += QUIET_SECONDS
         return found
 
-    async def look(self) -> list[str]:
-        """The incidents that go on after a round."""
+    async def close(self) -> list[str]:
+        """Close what is over. Returns the open incidents."""
         await register(self.link, WHO)
         await WorkerQueue(
             self.link, WHO, [QueueSubscription(queue, (BackendCapacity("box", 1),)) for queue in QUEUES]
@@ -69,60 +66,60 @@ class House:
 
 
 @pytest.fixture
-def house(redis_url: str) -> Callable[[Callable[[House], Awaitable[None]]], None]:
-    def run(story: Callable[[House], Awaitable[None]]) -> None:
+def closing(redis_url: str) -> Callable[[Callable[[CloserHarness], Awaitable[None]]], None]:
+    def run(story: Callable[[CloserHarness], Awaitable[None]]) -> None:
         async def main() -> None:
             now = [1800000000.0]
             with redis.Redis.from_url(redis_url) as store:
                 async with RedisConnection(redis_url, clock=lambda: now[0]) as link:
-                    await story(House(link, store, now))
+                    await story(CloserHarness(link, store, now))
 
         asyncio.run(main())
 
     return run
 
 
-def test_an_outage_goes_on_while_a_model_that_it_named_takes_no_calls(house):
-    async def story(f):
-        one = f.incident("outage", "smol")
-        await f.breaker("smol", OPEN)
-        assert await f.look() == [one]
-        await f.breaker("smol", CLOSED)
-        assert await f.look() == []
-        assert (await fetch_incident(f.link, one)).ended_at == f.time[0]
+def test_an_outage_stays_open_while_one_of_its_models_takes_no_calls(closing):
+    async def story(harness):
+        incident = harness.incident("outage", "smol")
+        await harness.breaker("smol", OPEN)
+        assert await harness.close() == [incident]
+        await harness.breaker("smol", CLOSED)
+        assert await harness.close() == []
+        assert (await fetch_incident(harness.link, incident)).ended_at == harness.time[0]
 
-    house(story)
+    closing(story)
 
 
 @pytest.mark.parametrize(
     ("reason", "model"), [("outage", "large"), ("outage", "gone"), ("poisoned", "smol")],
     ids=["a model that it did not name", "one that the catalog has no more", "another reason"],
 )  # fmt: skip
-def test_what_has_nothing_to_do_with_it_does_not_keep_it_open(house, reason, model):
-    async def story(f):
-        f.incident(reason, model)
-        await f.breaker("smol", OPEN)
-        assert await f.look() == []
+def test_an_unrelated_model_does_not_keep_an_incident_open(closing, reason, model):
+    async def story(harness):
+        harness.incident(reason, model)
+        await harness.breaker("smol", OPEN)
+        assert await harness.close() == []
 
-    house(story)
-
-
-def test_what_an_operator_keeps_calls_from_is_not_away(house):
-    async def story(f):
-        one = f.incident("outage", "smol", "far")
-        assert await f.look() == [one], "nobody serves far"
-        await set_local_only(f.link, True)
-        await pause_queue(f.link, CATALOG.queue("smol", Urgency.BACKGROUND))
-        assert await f.look() == []
-
-    house(story)
+    closing(story)
 
 
-def test_an_incident_that_has_held_jobs_goes_on_and_another_is_closed(house):
-    async def story(f):
-        f.incident("outage", "smol")
-        held = f.incident("own_fault", "smol")
-        f.store.hset(f"of:incident:{held}", "held", 1)
-        assert await f.look() == [held]
+def test_a_block_by_an_operator_does_not_keep_an_outage_open(closing):
+    async def story(harness):
+        incident = harness.incident("outage", "smol", "far")
+        assert await harness.close() == [incident], "no worker serves far"
+        await set_local_only(harness.link, True)
+        await pause_queue(harness.link, CATALOG.queue("smol", Urgency.BACKGROUND))
+        assert await harness.close() == []
 
-    house(story)
+    closing(story)
+
+
+def test_an_incident_with_held_jobs_stays_open_and_another_is_closed(closing):
+    async def story(harness):
+        harness.incident("outage", "smol")
+        held = harness.incident("own_fault", "smol")
+        harness.store.hset(f"of:incident:{held}", "held", 1)
+        assert await harness.close() == [held]
+
+    closing(story)

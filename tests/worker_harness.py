@@ -1,4 +1,4 @@
-"""Workers in the test's own process, on real HTTP and a real Valkey, and an upstream that notes when it was asked."""
+"""Workers in the test's own process, with real HTTP and a real Valkey, and an upstream that records its calls."""
 
 from __future__ import annotations
 
@@ -22,51 +22,50 @@ from openfall.router_core.vocabulary import (
     Urgency,
 )
 from openfall.workers.process import Generation, WorkerConfig
-from openfall.workers.worker import StopMode
-from openfall.workers.worker import WorkerSettings as WorkerTerms
+from openfall.workers.worker import StopMode, WorkerSettings
 from tests.faults import COMPLETION, answer, fault_server
 
 
 @dataclass
-class Heard:
-    """An upstream that answers after `latency` seconds. `at`: when each call arrived (epoch seconds)."""
+class Upstream:
+    """An upstream that answers after `latency` seconds. `calls`: when each call arrived (epoch seconds)."""
 
     latency: float = 0.0
     url: str = ""
-    at: list[float] = field(default_factory=list)
+    calls: list[float] = field(default_factory=list)
 
     async def script(self, writer: asyncio.StreamWriter) -> None:
-        self.at.append(time.time())
+        self.calls.append(time.time())
         await asyncio.sleep(self.latency)
         await answer(COMPLETION)(writer)
 
 
 @asynccontextmanager
-async def heard(latency: float = 0.0) -> AsyncIterator[Heard]:
-    """A well upstream on a free port."""
-    own = Heard(latency)
+async def healthy_upstream(latency: float = 0.0) -> AsyncIterator[Upstream]:
+    """An upstream on a free port that answers every call."""
+    own = Upstream(latency)
     async with fault_server(own.script) as server:
         own.url = server.url
         yield own
 
 
-def nobody() -> str:
-    """The address of a port at which nobody listens."""
+def unused_url() -> str:
+    """The URL of a closed port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return f"http://127.0.0.1:{probe.getsockname()[1]}"
 
 
 @dataclass
-class Place:
-    """A catalog at work: who puts jobs in, and who looks at what becomes of them."""
+class Fleet:
+    """Running workers of a catalog, and access to their jobs."""
 
     link: RedisConnection
-    intake: JobStore
+    store: JobStore
     catalog: Catalog
 
     async def accept(self, job_id: str, chain: tuple[str, ...], urgency: Urgency, **more: Any) -> str:
-        """Put a job into the queue of the first of its chain, with the terms of its urgency."""
+        """Accept a job for the first model of its chain, with the policy of its urgency."""
         body = {"messages": [{"role": "user", "content": job_id}]}
         policy = self.catalog.urgency[urgency]
         terms = SubmitTerms(
@@ -76,19 +75,19 @@ class Place:
             start_within_seconds=policy.start_within,
         )
         job = CompletionJob(id=job_id, producer="test", chain=chain, urgency=urgency, body=body, **more)
-        return (await self.intake.accept(job, terms)).id
+        return (await self.store.accept(job, terms)).id
 
     async def until(self, job_id: str, *states: str, seconds: float = 30.0) -> JobRecord:
         """The record of a job once it is in one of these states."""
         async with asyncio.timeout(seconds):
-            while (record := await self.intake.record(job_id)).state not in states:
+            while (record := await self.store.record(job_id)).state not in states:
                 await asyncio.sleep(0.02)
         return record
 
     async def moves(self, job_id: str) -> list[dict[str, Any]]:
-        """The events of a job that tell that and why it went elsewhere, or nowhere."""
-        told = await job_events.read_events(self.link, job_id)
-        return [event for event in told if event.get("why") or event["event"] == "held"]
+        """The events that show where a job was moved or held, and why."""
+        events = await job_events.read_events(self.link, job_id)
+        return [event for event in events if event.get("why") or event["event"] == "held"]
 
     async def now(self) -> float:
         seconds, micros = await self.link.command("TIME")
@@ -96,22 +95,26 @@ class Place:
 
 
 @asynccontextmanager
-async def place(redis_url: str, home: Path, catalog: Catalog, *pools: str, slots: int = 8) -> AsyncIterator[Place]:
-    """A worker for each of the pools, working until the end of the block."""
+async def running_fleet(
+    redis_url: str, home: Path, catalog: Catalog, *pools: str, slots: int = 8
+) -> AsyncIterator[Fleet]:
+    """A worker for each pool, working until the end of the block."""
     async with AsyncExitStack() as stack:
         for pool in pools:
-            terms = WorkerTerms(slots=slots, grace=1.0)
-            plan = WorkerConfig(redis_url=redis_url, catalog=catalog, pool=pool, terms=terms, spool=home / "spool")
-            await stack.enter_async_context(_working(plan))
+            settings = WorkerSettings(slots=slots, grace_seconds=1.0)
+            config = WorkerConfig(
+                redis_url=redis_url, catalog=catalog, pool=pool, settings=settings, spool=home / "spool"
+            )
+            await stack.enter_async_context(_running_worker(config))
         link = await stack.enter_async_context(RedisConnection(redis_url))
-        yield Place(link, JobStore(link), catalog)
+        yield Fleet(link, JobStore(link), catalog)
 
 
 @asynccontextmanager
-async def _working(plan: WorkerConfig) -> AsyncIterator[None]:
-    shift = Generation(plan)
-    task = asyncio.create_task(shift.work())
-    ready = asyncio.create_task(shift.ready.wait())
+async def _running_worker(config: WorkerConfig) -> AsyncIterator[None]:
+    generation = Generation(config)
+    task = asyncio.create_task(generation.work())
+    ready = asyncio.create_task(generation.ready.wait())
     await asyncio.wait({task, ready}, return_when=asyncio.FIRST_COMPLETED)
     try:
         if task.done():
@@ -119,12 +122,12 @@ async def _working(plan: WorkerConfig) -> AsyncIterator[None]:
             task.result()
         yield
     finally:
-        shift.stop(StopMode.NOW)
+        generation.stop(StopMode.NOW)
         await task
 
 
-async def eventually(true: Callable[[], Any], seconds: float = 30.0) -> None:
-    """Return when it is so; fails when it never comes to be."""
+async def eventually(condition: Callable[[], Any], seconds: float = 30.0) -> None:
+    """Return when the condition is true; fail after `seconds`."""
     async with asyncio.timeout(seconds):
-        while not true():
+        while not condition():
             await asyncio.sleep(0.01)

@@ -16,7 +16,7 @@ from openfall.router_core.vocabulary import (
 )
 from tests.conftest import Server
 from tests.gate import Step
-from tests.workers.open_fall_stage import MODEL, QUEUE, Stage, staged
+from tests.workers.kill_harness import MODEL, QUEUE, Stage, staged
 
 pytestmark = pytest.mark.slow
 

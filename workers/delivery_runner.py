@@ -1,0 +1,136 @@
+"""Runs the claimed deliveries of one worker, each as a task: execute, stream, settle."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from openfall.router_core.state.claims import Delivery
+from openfall.router_core.state.errors import StoreUnreachable
+from openfall.router_core.state.settlement import DeliveryOutcome
+from openfall.router_core.state.worker_queue import WorkerQueue
+from openfall.workers.execution.deltas import DeltaWriter
+from openfall.workers.execution.executor import Executor
+from openfall.workers.settler import Settler
+
+log = logging.getLogger("openfall.worker")
+
+_BY_COMMAND = "cancelled by a command"
+
+
+@dataclass(slots=True)
+class _Running:
+    """A delivery in flight. `settles`: if it is cancelled, it puts its job back; False if its lease or job is gone."""
+
+    delivery: Delivery
+    task: asyncio.Task[None] = field(init=False)
+    settles: bool = True
+
+
+@dataclass(slots=True, kw_only=True)
+class DeliveryRunner:
+    """The deliveries in flight. It calls `on_finished` after each one, when its slot is free again."""
+
+    queue: WorkerQueue
+    settler: Settler
+    executor: Executor
+    on_finished: Callable[[], None]
+    _running: dict[str, _Running] = field(default_factory=dict, init=False)
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+    @property
+    def deliveries(self) -> list[Delivery]:
+        """The deliveries in flight."""
+        return [running.delivery for running in self._running.values()]
+
+    def start(self, delivery: Delivery, claimed_at: float) -> None:
+        """Run a delivery in the background. `claimed_at` is monotonic."""
+        running = _Running(delivery)
+        clock = _server_clock(delivery.server_now, claimed_at)
+        running.task = asyncio.create_task(self._run(running, clock), name=delivery.id)
+        self._running[delivery.token] = running
+
+    def cancel(self, job_id: str, *, ended: bool) -> None:
+        """Stop the call for a job. `ended`: the job has its result already; otherwise it is settled as cancelled."""
+        for running in self._find(job_id):
+            running.settles = running.settles and not ended
+            running.task.cancel(_BY_COMMAND)
+
+    def abandon(self, job_id: str) -> None:
+        """Stop the call for a job whose lease was lost: another worker has the job. Nothing is settled."""
+        for running in self._find(job_id):
+            if running.settles:
+                running.settles = False
+                running.task.cancel("lease lost")
+                log.warning("%s: lease lost; another worker has the job", job_id)
+
+    async def stop(self) -> None:
+        """Cancel every delivery and put its job back."""
+        tasks = [running.task for running in self._running.values()]
+        for task in tasks:
+            task.cancel("stopping")
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _find(self, job_id: str) -> list[_Running]:
+        return [running for running in self._running.values() if running.delivery.id == job_id]
+
+    async def _run(self, running: _Running, clock: Callable[[], float]) -> None:
+        """Run one delivery. Its slot is free when its call has ended: the settlement and the next claim go to Redis
+        together, the settlement first."""
+        delivery = running.delivery
+        try:
+            outcome = await self._execute(running, clock)
+            if outcome is not None:
+                settlement = self.queue.settlement(delivery, outcome)
+                self.settler.submit(self.settler.settle(settlement), f"settle-{delivery.id}")
+                _log_failure(delivery, outcome)
+        finally:
+            self._running.pop(delivery.token, None)
+            self.on_finished()
+
+    async def _execute(self, running: _Running, clock: Callable[[], float]) -> DeliveryOutcome | None:
+        """The outcome of a delivery; None if it must not be settled any more."""
+        delivery = running.delivery
+        try:
+            if not delivery.streamed:
+                return await self.executor.execute(delivery, clock, None)
+            deltas = self._open_deltas(delivery)
+            outcome = await self.executor.execute(delivery, clock, deltas.add)
+            await deltas.finish()
+            return outcome
+        except asyncio.CancelledError as cancelled:
+            if not running.settles:
+                return None
+            return self.executor.on_cancelled(delivery, clock(), by_command=_BY_COMMAND in cancelled.args)
+        except Exception as error:  # a bug in openfall must cost neither the job nor the other calls
+            log.exception("%s: internal error", delivery.id)
+            return self.executor.on_error(delivery, f"internal error in openfall: {type(error).__name__}", clock())
+
+    def _open_deltas(self, delivery: Delivery) -> DeltaWriter:
+        async def emit(pieces: list[bytes]) -> bool:
+            try:
+                return await self.queue.append_events(delivery, pieces)
+            except StoreUnreachable:
+                return True  # a listener misses a piece; `done` has the whole answer
+
+        return DeltaWriter(emit, lambda: self.abandon(delivery.id))
+
+
+def _server_clock(server_now: float, claimed_at: float) -> Callable[[], float]:
+    """The server's clock, continued by the local monotonic one: a jump of the local clock affects no deadline."""
+    return lambda: round(server_now + (time.monotonic() - claimed_at), 3)
+
+
+def _log_failure(delivery: Delivery, outcome: DeliveryOutcome) -> None:
+    attempt = outcome.call.attempt if outcome.call is not None else None
+    if attempt is not None and attempt.error is not None:
+        log.info(
+            "%s: %s@%s failed: %s (%s); next: %s",
+            delivery.id, attempt.model, attempt.backend, attempt.error, attempt.detail,
+            type(outcome.next_step).__name__,
+        )  # fmt: skip
