@@ -1,4 +1,4 @@
-"""What becomes of a job that fell: asked of a model outside its chain, answered as well as can be, held, or ended."""
+"""What to do with a job that fell: call a default fallback, reply, hold, or end it. The rules stand in DESIGN.md."""
 
 from __future__ import annotations
 
@@ -36,20 +36,20 @@ from openfall.router_core.vocabulary import (
     Urgency,
 )
 
-STRIKES = 3
-"""So often a job may fall, after it was released, while a model of its chain could be asked."""
+MAX_STRIKES = 3
+"""A released job that falls this often while a model of its chain takes calls is held for its own fault."""
 
-LEAST_PAUSE, LONGEST_PAUSE = 5.0, 600.0
-"""Seconds before a job is released that fell while a model of its chain could be asked; twice as long each strike."""
+MIN_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 5.0, 600.0
+"""The wait before the release of a job that fell while a model of its chain took calls. It doubles with each strike."""
 
-DAY = 86400.0
-"""Seconds. Budgets begin anew at midnight UTC."""
+DAY_SECONDS = 86400.0
+"""Budgets begin anew at midnight UTC."""
 
 _WHY: Mapping[HoldReason, str] = {
     HoldReason.OUTAGE: "every model of its chain is away",
-    HoldReason.LOCAL_ONLY: "rules on staying local keep its models from being asked",
+    HoldReason.LOCAL_ONLY: "local-only rules keep its models from being called",
     HoldReason.PAUSED: "the queues of its chain are paused",
-    HoldReason.BUDGET: "what may be spent on it is spent",
+    HoldReason.BUDGET: "its budget is spent",
     HoldReason.OWN_FAULT: "no model of its chain gives an answer that passes",
 }
 _CAUSES: Mapping[HoldReason, ErrorClass] = {
@@ -62,11 +62,11 @@ _CAUSES: Mapping[HoldReason, ErrorClass] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FallContext:
-    """How a job fell. `at` in epoch seconds (server clock); `falls` counts this one too.
+    """How a job fell. `at` in epoch seconds (server clock); `falls` counts this fall too.
 
-    `attempts` are those since it was put in, released or replayed; `stand_in` is the model outside its chain that was
-    asked for it last, since then. `strikes` are the falls before this one that happened while a model of its chain
-    could be asked: its own doing. `remembered` is the last good answer to the same request, if one is kept.
+    `attempts` are the attempts since it was accepted, released or replayed. `stand_in` is the last default fallback
+    that was called for it since then. `strikes` counts its earlier falls while a model of its chain took calls.
+    `remembered` is the last good answer to the same request, if there is one.
     """
 
     reason: HoldReason
@@ -81,7 +81,7 @@ class FallContext:
 
 @dataclass(frozen=True, slots=True)
 class StandIn:
-    """Hand the job, marked degraded, to the queue of a model outside its chain. `reason`: why its own cannot answer."""
+    """Hand the job, marked degraded, to the queue of a default fallback. `reason`: why its chain cannot answer."""
 
     model: str
     at_front: bool
@@ -91,9 +91,9 @@ class StandIn:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hold:
-    """Park the job, and tell its caller at once. `reply` is what the caller gets meanwhile (None: no text), `by` where
-    it comes from. `models` are those whose return releases it, none before `ready_at` (epoch seconds, 0: at once).
-    `keep_until`: until then it is kept if its caller has set no deadline (0: until its own in any case).
+    """Park the job, and notify its caller at once. `reply` is the interim reply (None: no text), `by` its source.
+    `models` can release it, none before `ready_at` (epoch seconds, 0: at once). `keep_until` is its deadline if its
+    caller set none (0: its own deadline in any case).
     """
 
     reason: HoldReason
@@ -108,9 +108,9 @@ class Hold:
 
 @dataclass(frozen=True, slots=True)
 class Degraded:
-    """The job ends here: with a reply that is not an answer of its models, or failed (`Remedy.FAIL`).
+    """The job ends: with a reply that is no answer of its models, or failed (`Remedy.FAIL`).
 
-    `why` tells what is in the way of each of its models, `reason` which kind of fall that is.
+    `why` names what blocks each of its models, `reason` the kind of fall.
     """
 
     by: Remedy
@@ -122,127 +122,119 @@ class Degraded:
 DegradeAction = StandIn | Hold | Degraded
 
 
-def degrade(job: CompletionJob, catalog: Catalog, fallen: FallContext, fleet: FleetState, now: float) -> DegradeAction:
-    """What becomes of a job that fell: the first remedy that can be had, of the list of its role (or of its task, if it
-    has no role), else of its urgency.
+def degrade(job: CompletionJob, catalog: Catalog, fall: FallContext, fleet: FleetState, now: float) -> DegradeAction:
+    """The first available remedy, from the list of its role (of its task, if it has no role), else of its urgency.
 
-    `default_fallback`: the first of `default_fallbacks`, to the front of its queue for an interactive job; never for a
-    job that kills whoever carries it out. `last_answer`: when one is remembered. `canned_reply`, `hold`, `fail`:
-    always. A reply with `hold` behind it is what the caller gets meanwhile; any other ends the job.
-
-    What ends by itself (`RELEASED_BY_ITSELF`) is released by the models that the job may ever be asked of; the fleet's
-    local-only switch excludes none, for it ends. It is ready at once while all of them are away, else after a pause
-    that doubles with each strike; when its budget is spent, at midnight UTC. A strike is a fall after the first, for an
-    outage, while one of them could be asked; the third makes it the job's own fault.
-
-    A job that its stand-in did not answer is judged by its own chain again.
+    A job that its default fallback did not answer is judged by its own chain again.
     """
-    course = _course(job, catalog, fallen, fleet, now)
-    reason, detail = course.fallen.reason, course.fallen.detail
+    context = _judge_by_own_chain(job, catalog, fall, fleet, now)
+    reason, detail = context.fall.reason, context.fall.detail
     remedies = allowed_remedies(job, catalog)
     for number, remedy in enumerate(remedies):
         if remedy is Remedy.DEFAULT_FALLBACK and reason in _WHY:
-            if (model := next(default_fallbacks(course.chain, reason, course.stood_in, now), None)) is not None:
+            if (model := next(default_fallbacks(context.chain, reason, context.stand_ins, now), None)) is not None:
                 why = f"{_WHY[reason]}; {model} stands in"
                 return StandIn(model, job.urgency is Urgency.INTERACTIVE, why, reason)
         elif remedy is Remedy.FAIL:
-            return Degraded(remedy, _failure(course), detail, reason)
-        elif (text := _reply(course, remedy, held := Remedy.HOLD in remedies[number:])) is not None:
+            return Degraded(remedy, _failure(context), detail, reason)
+        elif (text := _reply(context, remedy, held := Remedy.HOLD in remedies[number:])) is not None:
             if held:
-                return replace(_hold(course), by=remedy, reply=text)
+                return replace(_hold(context), by=remedy, reply=text)
             return Degraded(remedy, text, detail, reason)
-    return _hold(course)
+    return _hold(context)
 
 
 @dataclass(frozen=True, slots=True)
-class _Course:
-    """How far a job has come: its own chain at this moment, and its fall, for the reason that is true of that chain."""
+class _Context:
+    """A job's own chain at this moment, and its fall, with the reason that holds for that chain."""
 
     chain: ChainState
-    fallen: FallContext
+    fall: FallContext
     now: float
 
     @property
-    def stood_in(self) -> set[str]:
-        """The models outside its chain that were asked for it since it was put in."""
-        asked = {attempt.model for attempt in self.fallen.attempts} | {self.fallen.stand_in}
-        return {alias for alias in asked if alias is not None and alias not in self.chain.job.chain}
+    def stand_ins(self) -> set[str]:
+        """The default fallbacks that were called for it since it was accepted."""
+        models = {attempt.model for attempt in self.fall.attempts} | {self.fall.stand_in}
+        return {alias for alias in models if alias is not None and alias not in self.chain.job.chain}
 
-    def away(self, alias: str) -> bool:
-        """Whether nobody could ask a model for this job now."""
+    def is_away(self, alias: str) -> bool:
+        """Whether this job cannot call a model now."""
         return self.chain.forbidden(alias) is not None or self.chain.blocked(alias, self.now) is not None
 
 
-def _course(job: CompletionJob, catalog: Catalog, fallen: FallContext, fleet: FleetState, now: float) -> _Course:
-    own = [attempt for attempt in fallen.attempts if attempt.model in job.chain]
+def _judge_by_own_chain(
+    job: CompletionJob, catalog: Catalog, fall: FallContext, fleet: FleetState, now: float
+) -> _Context:
+    own = [attempt for attempt in fall.attempts if attempt.model in job.chain]
     chain = get_chain(job, catalog, own, Conditions(job.chain[0], fleet=fleet))
-    if fallen.stand_in is not None and fallen.reason is not HoldReason.POISONED:
-        fall = explain_fall(chain, now)
-        fallen = replace(fallen, reason=fall.reason, detail=f"{fall.detail}; {fallen.detail}")
-    return _Course(chain, fallen, now)
+    if fall.stand_in is not None and fall.reason is not HoldReason.POISONED:
+        own_fall = explain_fall(chain, now)
+        fall = replace(fall, reason=own_fall.reason, detail=f"{own_fall.detail}; {fall.detail}")
+    return _Context(chain, fall, now)
 
 
 def allowed_remedies(job: CompletionJob, catalog: Catalog) -> tuple[Remedy, ...]:
-    """What may be done for a job that fell, in order: as its role says, or its task, else its urgency."""
+    """The remedies of a job that fell, in order: those of its role, or its task, else of its urgency."""
     role = get_role(job, catalog)
     own = role.open_fall if role is not None else None
     return own if own is not None else catalog.open_fall.remedies[job.urgency]
 
 
-def _reply(course: _Course, remedy: Remedy, held: bool) -> Completion | None:
-    """What the caller gets to read by a remedy, of a job that is then `held` or ended; None: nothing."""
-    job, catalog = course.chain.job, course.chain.catalog
+def _reply(context: _Context, remedy: Remedy, held: bool) -> Completion | None:
+    """The caller's reply by a remedy, for a job that is then `held` or ends; None: no reply."""
+    job, catalog = context.chain.job, context.chain.catalog
     if remedy is Remedy.LAST_ANSWER:
-        return course.fallen.remembered
+        return context.fall.remembered
     if remedy is not Remedy.CANNED_REPLY:
         return None
     role = get_role(job, catalog)
     own = role.canned_reply if role is not None else None
     return synthetic_reply(
-        job, own or catalog.open_fall.canned_reply or (KEPT_REPLY if held else LAST_REPLY), course.now
+        job, own or catalog.open_fall.canned_reply or (KEPT_REPLY if held else LAST_REPLY), context.now
     )
 
 
-def _hold(course: _Course) -> Hold:
-    fallen, now = course.fallen, course.now
-    keep_until = now + course.chain.catalog.open_fall.hold_for
-    reason, detail, strikes = fallen.reason, fallen.detail, fallen.strikes
-    models = tuple(_own(course.chain)) if reason in RELEASED_BY_ITSELF else ()
-    there = [alias for alias in models if not course.away(alias)]
-    if reason is HoldReason.OUTAGE and there and fallen.falls - len(course.stood_in) > 1:
+def _hold(context: _Context) -> Hold:
+    fall, now = context.fall, context.now
+    keep_until = now + context.chain.catalog.open_fall.hold_for
+    reason, detail, strikes = fall.reason, fall.detail, fall.strikes
+    models = tuple(_releasing_models(context.chain)) if reason in RELEASED_BY_ITSELF else ()
+    available = [alias for alias in models if not context.is_away(alias)]
+    if reason is HoldReason.OUTAGE and available and fall.falls - len(context.stand_ins) > 1:
         strikes += 1
-        if strikes >= STRIKES:
-            told = f"fell {strikes} times while {there[0]} could be asked; last: {detail}"
-            return Hold(reason=HoldReason.OWN_FAULT, detail=told, strikes=strikes, keep_until=keep_until)
-    ready_at = now + min(LONGEST_PAUSE, LEAST_PAUSE * 2**strikes) if there else 0.0
+        if strikes >= MAX_STRIKES:
+            detail = f"fell {strikes} times while {available[0]} took calls; last: {detail}"
+            return Hold(reason=HoldReason.OWN_FAULT, detail=detail, strikes=strikes, keep_until=keep_until)
+    ready_at = now + min(MAX_PAUSE_SECONDS, MIN_PAUSE_SECONDS * 2**strikes) if available else 0.0
     if reason is HoldReason.BUDGET:
-        ready_at = (now // DAY + 1) * DAY
+        ready_at = (now // DAY_SECONDS + 1) * DAY_SECONDS
     return Hold(reason=reason, detail=detail, models=models, ready_at=ready_at, strikes=strikes, keep_until=keep_until)
 
 
-def _own(chain: ChainState) -> Iterator[str]:
-    """The models of a chain that its job may ever be asked of."""
+def _releasing_models(chain: ChainState) -> Iterator[str]:
+    """The models of a chain that its job may ever call: the local-only switch excludes none, for it ends."""
     ever = replace(chain, fleet=replace(chain.fleet, local_only=False))
     return (alias for alias in chain.job.chain if ever.forbidden(alias) is None)
 
 
-def _failure(course: _Course) -> Failure:
-    """The end of a job that fell: as its kind of fall is called, else as its last call failed, else as the first
-    obstacle in its way is."""
-    chain, fallen = course.chain, course.fallen
+def _failure(context: _Context) -> Failure:
+    """The failure of a job that fell: the error class of its kind of fall, else of its last failed call, else of the
+    first block."""
+    chain, fall = context.chain, context.fall
     errors = (attempt.error for attempt in reversed(chain.attempts) if attempt.error is not None)
-    blocks = (chain.blocked(alias, course.now) for alias in chain.job.chain)
+    blocks = (chain.blocked(alias, context.now) for alias in chain.job.chain)
     causes = (BLOCK_ERRORS[block.reason] for block in blocks if block is not None)
-    found = _CAUSES.get(fallen.reason) or next(errors, None) or next(causes, ErrorClass.OTHER)
-    return Failure(error_class=found, detail=fallen.detail)
+    error_class = _CAUSES.get(fall.reason) or next(errors, None) or next(causes, ErrorClass.OTHER)
+    return Failure(error_class=error_class, detail=fall.detail)
 
 
 def default_fallbacks(chain: ChainState, reason: HoldReason, passed: Collection[str], now: float) -> Iterator[str]:
-    """The models that may stand in for a chain now, the first choice first; none of `passed`, which did so before.
+    """The default fallbacks that may answer now, the first choice first; none of `passed`, which were called before.
 
-    Those of the policy, in its order; without any, each whose calls cost nothing, by its quality for the job's task. It
-    must be outside the chain, allowed, able to serve what the prompt needs, and take calls. For a job whose budget is
-    spent its calls cost nothing in any case.
+    The models of the policy, in its order; without any, every model whose calls cost nothing, by its quality for the
+    job's task. Each must be outside the chain, allowed, able to serve the prompt, and take calls. For a job without
+    budget its calls must cost nothing in any case.
     """
     job, catalog = chain.job, chain.catalog
     needs, named = requirements_for(job.body, job.dialect), catalog.open_fall.default_fallbacks

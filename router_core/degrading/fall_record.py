@@ -1,4 +1,4 @@
-"""The record of a fall: what a log line and an incident are made of. No prompt and no answer is in it."""
+"""The record of a fall, for the log and its incident. It contains no prompt and no answer."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from openfall.router_core.vocabulary import (
 
 
 def fall_record(
-    job: CompletionJob, fallen: FallContext, landing: DegradeAction, fleet: FleetState, now: float
+    job: CompletionJob, fall: FallContext, action: DegradeAction, fleet: FleetState, now: float
 ) -> dict[str, Any]:
-    """A fall as plain JSON values. Moments in epoch seconds, `took_s` in seconds, `cost_usd` None when nobody knows.
+    """A fall as plain JSON values. Moments in epoch seconds, `took_s` in seconds, `cost_usd` None: unknown.
 
-    `by` is what was done for the caller; None: nothing, the job only waits. `final`: the job ended. `counts` names
-    what one is added to in the incident: its urgency (`u:`), each model of its chain that was tried or is blocked
-    (`m:`), each error class that it met or that a block is told as (`c:`), the remedy (`s:`).
+    `by` is the remedy for the caller; None: none, the job only waits. `final`: the job ended. `counts` names the
+    counters of the incident: its urgency (`u:`), each model of its chain that was tried or is blocked (`m:`), each
+    error class of an attempt or a block (`c:`), the remedy (`s:`).
     """
-    by, (reason, detail) = _by(landing), _why(fallen, landing)
-    costs = [attempt.cost_usd for attempt in fallen.attempts]
+    by, (reason, detail) = _by(action), _why(fall, action)
+    costs = [attempt.cost_usd for attempt in fall.attempts]
     return {
-        "at": fallen.at,
+        "at": fall.at,
         "id": job.id,
         "role": job.role,
         "task": job.task,
@@ -44,17 +44,17 @@ def fall_record(
         "reason": reason.value,
         "detail": detail,
         "chain": list(job.chain),
-        "tried": list(_tried(fallen)),
+        "tried": list(_tried(fall)),
         "cost_usd": None if None in costs else sum(cost for cost in costs if cost is not None),
         "accepted_at": job.accepted_at,
         "by": None if by is None else by.value,
-        "final": isinstance(landing, Degraded),
-        "counts": list(dict.fromkeys([f"u:{job.urgency}", *_met(job, fallen, fleet, now), f"s:{by or 'nothing'}"])),
+        "final": isinstance(action, Degraded),
+        "counts": list(dict.fromkeys([f"u:{job.urgency}", *_counted(job, fall, fleet, now), f"s:{by or 'nothing'}"])),
     }
 
 
 def unread_record(job_id: str, hold: Hold, at: float) -> dict[str, Any]:
-    """The fall of a job whose request cannot be read, as `fall_record` has it: most of it is not known."""
+    """The fall of a job whose request cannot be read, as a `fall_record`: most of it is unknown."""
     return {
         "at": at,
         "id": job_id,
@@ -66,28 +66,28 @@ def unread_record(job_id: str, hold: Hold, at: float) -> dict[str, Any]:
     }
 
 
-def _by(landing: DegradeAction) -> Remedy | None:
-    return Remedy.DEFAULT_FALLBACK if isinstance(landing, StandIn) else landing.by
+def _by(action: DegradeAction) -> Remedy | None:
+    return Remedy.DEFAULT_FALLBACK if isinstance(action, StandIn) else action.by
 
 
-def _why(fallen: FallContext, landing: DegradeAction) -> tuple[HoldReason, str]:
-    """The reason and what is told of it, as the landing has it: it may know better than the step that let it fall."""
-    if isinstance(landing, Hold):
-        return landing.reason, landing.detail
-    return landing.reason, landing.why if isinstance(landing, Degraded) else fallen.detail
+def _why(fall: FallContext, action: DegradeAction) -> tuple[HoldReason, str]:
+    """The reason and its detail, from the action: it is newer than the step that let the job fall."""
+    if isinstance(action, Hold):
+        return action.reason, action.detail
+    return action.reason, action.why if isinstance(action, Degraded) else fall.detail
 
 
-def _tried(fallen: FallContext) -> Iterator[dict[str, Any]]:
-    for one in fallen.attempts:
-        took_s = round(one.ended_at - one.started_at, 3)
-        error = None if one.error is None else one.error.value
-        yield {"model": one.model, "backend": one.backend, "error": error, "took_s": took_s}
+def _tried(fall: FallContext) -> Iterator[dict[str, Any]]:
+    for attempt in fall.attempts:
+        took_s = round(attempt.ended_at - attempt.started_at, 3)
+        error = None if attempt.error is None else attempt.error.value
+        yield {"model": attempt.model, "backend": attempt.backend, "error": error, "took_s": took_s}
 
 
-def _met(job: CompletionJob, fallen: FallContext, fleet: FleetState, now: float) -> Iterator[str]:
+def _counted(job: CompletionJob, fall: FallContext, fleet: FleetState, now: float) -> Iterator[str]:
     """The counts of models and causes, in the order of the chain."""
-    tried = {attempt.model for attempt in fallen.attempts}
-    yield from (f"c:{attempt.error}" for attempt in fallen.attempts if attempt.error is not None)
+    tried = {attempt.model for attempt in fall.attempts}
+    yield from (f"c:{attempt.error}" for attempt in fall.attempts if attempt.error is not None)
     for alias in job.chain:
         blocked = fleet.model(alias).blocked
         if blocked is not None and blocked.until > now:

@@ -1,4 +1,4 @@
-"""What came of one call, and what each kind of failure means for the next."""
+"""The outcome of one call, and the meaning of each class of failure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from openfall.router_core.vocabulary import CallSignal, CredentialSignal, ErrorC
 
 @dataclass(frozen=True, slots=True)
 class Disposition:
-    """What a failure of one class means. `fallback` is the kind of the fallback that it causes; None: none."""
+    """The meaning of a failure of one class. `fallback` is the kind of fallback that it causes; None: none."""
 
     severity: Severity
     breaker: CallSignal
@@ -63,8 +63,8 @@ DISPOSITIONS: Mapping[ErrorClass, Disposition] = MappingProxyType({
 class Completion:
     """An answer. `body` is the provider's whole response in the dialect of the job.
 
-    `input_tokens` are all tokens of the prompt; `cache_read_tokens` and `cache_write_tokens` are those of them that
-    were read from, or written to, the provider's cache. None: the provider did not say.
+    `input_tokens` are all tokens of the prompt; `cache_read_tokens` and `cache_write_tokens` are the part that was read
+    from, or written to, the provider's cache. None: the provider did not report it.
     """
 
     text: str
@@ -78,7 +78,7 @@ class Completion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """No answer, and why. `detail` is for people and carries no secret and no prompt; `retry_after` is in seconds."""
+    """No answer, and the reason. `detail` is for people, without secret and prompt; `retry_after` is in seconds."""
 
     error_class: ErrorClass
     detail: str = ""
@@ -94,7 +94,7 @@ Outcome = Completion | Failure
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One answer that is kept with its job until the best is picked."""
+    """One answer of an ensemble. It stays with its job until the best is picked."""
 
     model: str
     backend: str
@@ -102,13 +102,13 @@ class Answer:
 
     @property
     def text(self) -> str:
-        """Without the reasoning in front of it."""
+        """The text without its leading reasoning."""
         return without_reasoning(self.completion.text)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """One call of one model and what came of it: a row of the job's history. Times are epoch seconds, server clock."""
+    """One call of one model with its outcome: a row of the job's history. Times are epoch seconds, server clock."""
 
     model: str
     backend: str
@@ -121,9 +121,9 @@ class Attempt:
     input_tokens: int | None = None
     output_tokens: int | None = None
     cost_usd: float | None = None
-    """What the call cost. None: nobody knows, which is not 0."""
+    """The cost of the call. None: unknown, which is not 0."""
     why: str = ""
-    """Why this model was asked: a few words from `decide`."""
+    """Why this model was called: a few words from `decide`."""
 
     @property
     def disposition(self) -> Disposition | None:

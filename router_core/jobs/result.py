@@ -1,4 +1,4 @@
-"""What a producer gets for a job: exactly one terminal result."""
+"""The result of a job: exactly one is terminal."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from openfall.router_core.vocabulary import (
     Remedy,
 )
 
-NOBODYS = frozenset({Remedy.LAST_ANSWER, Remedy.CANNED_REPLY})
-"""Replies that none of the job's own calls brought."""
+REPLIES_WITHOUT_CALL = frozenset({Remedy.LAST_ANSWER, Remedy.CANNED_REPLY})
+"""Remedies whose reply comes from no call of the job."""
 
 
 class Status(StrEnum):
@@ -31,15 +31,15 @@ class Status(StrEnum):
     FAILED = "failed"
     CANCELLED = "cancelled"
     EXPIRED = "expired"
-    DEGRADED = "degraded"  # there is a reply, but not the one that was asked for; or, while it is held, none yet
+    DEGRADED = "degraded"  # there is a reply that is no answer of its chain; or, while it is held, none yet
 
 
 class Result(BaseModel):
-    """The end of a job, and how it came about.
+    """The end of a job, with its history.
 
     `body` is the provider's whole response in the job's dialect. `waited` is seconds from acceptance to the start of
-    the call that ended it, `took` seconds from acceptance to the result. `attempts` are all calls made for it, oldest
-    first; unknown token counts are None, never 0.
+    the call that ended it, `took` seconds from acceptance to the result. `attempts` are all its calls, oldest first;
+    unknown token counts are None, never 0.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -58,15 +58,15 @@ class Result(BaseModel):
     considered: tuple[ConsideredModel, ...] = ()
     """Every model that was considered, with its reason; empty when there was only one."""
     first_choice: str | None = None
-    """The first of the chain, when it was not the first that was asked."""
+    """The first of the chain, if another model was called first."""
     picked: str | None = None
-    """`model@backend` whose answer of several was kept; None when it is the last attempt's."""
+    """`model@backend` of the picked answer of an ensemble; None: the answer is the last attempt's."""
     picked_why: str = ""
     degraded_by: Remedy | None = None
-    """What was done because nothing could serve the job."""
+    """The remedy, if no model of its chain could serve the job."""
     degraded_why: str = ""
     held_for: HoldReason | None = None
-    """The job goes on: it is held for this reason, and its one terminal result is still to come."""
+    """The job continues: it is held for this reason, and its one terminal result follows later."""
 
     @property
     def text(self) -> str:
@@ -75,7 +75,7 @@ class Result(BaseModel):
 
     @property
     def answered(self) -> bool:
-        """There is something to read: an answer, or the reply of a degraded one."""
+        """There is a text to read: an answer, or the reply of a degraded job."""
         return self.status is Status.ANSWERED or (self.degraded and self.body is not None)
 
     @property
@@ -84,12 +84,12 @@ class Result(BaseModel):
 
     @property
     def final(self) -> bool:
-        """This is the terminal result. False: the job is held, and goes on by itself."""
+        """This is the terminal result. False: the job is held, and continues by itself."""
         return self.held_for is None
 
     @property
     def model(self) -> str | None:
-        """The model that answered; of a job without an answer, the one that was asked last. None: nobody's words."""
+        """The model that answered; for a job without an answer, the last one called. None if no model answered."""
         if self.picked:
             return self.picked.partition("@")[0]
         return None if self._last is None else self._last.model
@@ -110,18 +110,18 @@ class Result(BaseModel):
 
     @property
     def fallback_used(self) -> bool:
-        """Another model than the first of the chain answered, and not because it was the best of several."""
+        """Another model than the first of the chain answered, and it was not picked by an ensemble."""
         first = self.first_choice or (self.attempts[0].model if self.attempts else None)
         return self.answered and self.picked is None and self.model not in (first, None)
 
     @property
     def _last(self) -> Attempt | None:
-        """The call that ended it; None: none did."""
-        return self.attempts[-1] if self.attempts and self.degraded_by not in NOBODYS else None
+        """The call that ended the job; None: no call did."""
+        return self.attempts[-1] if self.attempts and self.degraded_by not in REPLIES_WITHOUT_CALL else None
 
     @property
     def cost_usd(self) -> float | None:
-        """What all attempts cost together; None when nobody knows of one of them."""
+        """The cost of all attempts; None if the cost of one is unknown."""
         costs = [attempt.cost_usd for attempt in self.attempts]
         return None if None in costs else sum(cost for cost in costs if cost is not None)
 

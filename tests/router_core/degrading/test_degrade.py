@@ -201,7 +201,7 @@ class TestStandIns:
     def test_a_job_without_a_budget_is_asked_only_of_what_costs_nothing(self):
         by = policy(OTHER, HOLD, default_fallbacks=("haiku", "large"))
         step = land(by, job(("opus",)), fell(BUDGET), opus=blocked())
-        assert step == StandIn("large", False, "what may be spent on it is spent; large stands in", BUDGET)
+        assert step == StandIn("large", False, "its budget is spent; large stands in", BUDGET)
 
 
 class TestTheFallOfAStandIn:
@@ -258,7 +258,7 @@ class TestRelease:
 
     def test_the_third_strike_makes_it_the_jobs_own_fault(self):
         held = land(CATALOG, fallen=fell(falls=4, strikes=2), small=blocked())
-        detail = f"fell 3 times while large could be asked; last: {WHY}"
+        detail = f"fell 3 times while large took calls; last: {WHY}"
         assert held == kept(reason=OWN, detail=detail, strikes=3)
 
     def test_an_outage_of_days_costs_nothing(self):
