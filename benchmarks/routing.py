@@ -18,8 +18,8 @@ import click
 import uvloop
 from rich.console import Console
 
+from benchmarks.http_clients import REQUEST, turn
 from benchmarks.table import Row, Sheet, figure, show
-from benchmarks.transport import REQUEST, turn
 from openfall.router_core.catalog.entries import (
     Backend,
     Catalog,
@@ -136,7 +136,7 @@ async def measure(count: int, repetitions: int, console: Console) -> Runs:
     """Every decision and the call, in turns."""
     pipe = asyncio.subprocess.PIPE
     upstream = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "benchmarks.transport", "--serve", stdin=pipe, stdout=pipe
+        sys.executable, "-m", "benchmarks.http_clients", "--serve", stdin=pipe, stdout=pipe
     )
     assert upstream.stdin
     assert upstream.stdout

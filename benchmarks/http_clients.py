@@ -1,4 +1,4 @@
-"""HTTP clients side by side: what one call costs with many in flight. `python -m benchmarks.transport --json`
+"""HTTP clients side by side: what one call costs with many in flight. `python -m benchmarks.http_clients --json`
 
 Every client makes the same calls to the same upstream, which runs in a process of its own. The clients take turns, and
 the output has the medians of the turns. CPU is that of this process alone.
@@ -170,7 +170,7 @@ def _cpu() -> float:
 
 async def measure(calls: int, in_flight: int, turns: int) -> list[dict[str, Any]]:
     """One row per client and latency."""
-    command = [sys.executable, "-m", "benchmarks.transport", "--serve"]
+    command = [sys.executable, "-m", "benchmarks.http_clients", "--serve"]
     pipe = asyncio.subprocess.PIPE
     upstream = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe)
     assert upstream.stdin
