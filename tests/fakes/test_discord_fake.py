@@ -51,7 +51,7 @@ def test_a_message_has_an_id_when_it_is_waited_for_and_can_be_edited_by_it():
         ("?thread_id=home", "POST", 400, 50035),
     ],
 )
-def test_what_is_not_there_is_told_by_its_code(path, method, status, code):
+def test_an_unknown_path_or_id_gives_its_error_code(path, method, status, code):
     async def story(fake, ask):
         found, document, _ = await ask({"content": "one"}, path, method)
         assert (found, document["code"]) == (status, code)
@@ -77,7 +77,7 @@ FIELD = {"name": "n", "value": "v"}
         ({"embeds": [{"description": "x" * 3001}] * 2}, 50035),
     ],
 )
-def test_what_is_over_a_limit_is_refused(body, code):
+def test_a_message_over_a_limit_is_refused(body, code):
     async def story(fake, ask):
         status, document, _ = await ask(body)
         assert (status, document["code"]) == (400, code)
@@ -86,7 +86,7 @@ def test_what_is_over_a_limit_is_refused(body, code):
     told(story)
 
 
-def test_a_sixth_request_in_two_seconds_is_too_many_and_the_answers_say_so_before():
+def test_the_sixth_request_in_two_seconds_is_refused_and_earlier_headers_announce_it():
     async def story(fake, ask):
         fake.clock = lambda: 1000.0
         for left in (4, 3, 2, 1, 0):

@@ -49,7 +49,7 @@ async def gone(client: httpx.AsyncClient, name: str) -> None:
             await asyncio.sleep(0.02)
 
 
-def test_a_chat_streams_lines_unless_told_not_to(engine: str) -> None:
+def test_a_chat_streams_lines_unless_the_request_says_otherwise(engine: str) -> None:
     async def story(client: httpx.AsyncClient, _fake: OllamaFake) -> tuple[httpx.Response, httpx.Response]:
         return await client.post("/api/chat", json=chat()), await client.post("/api/chat", json=chat(stream=False))
 
@@ -64,7 +64,7 @@ def test_a_chat_streams_lines_unless_told_not_to(engine: str) -> None:
     assert whole.json()["message"]["content"]
 
 
-def test_a_schema_is_held(engine: str) -> None:
+def test_an_answer_follows_the_schema(engine: str) -> None:
     schema = {"type": "object", "properties": {"n": {"enum": [4, 5]}}, "required": ["n"]}
 
     async def story(client: httpx.AsyncClient, _fake: OllamaFake) -> Any:
@@ -74,7 +74,7 @@ def test_a_schema_is_held(engine: str) -> None:
     assert json.loads(told(engine, story)["message"]["content"])["n"] in {4, 5}
 
 
-def test_loading_and_unloading_are_requests_without_words(engine: str) -> None:
+def test_a_request_without_a_prompt_loads_or_unloads(engine: str) -> None:
     async def story(client: httpx.AsyncClient, _fake: OllamaFake) -> Any:
         loaded = (await client.post("/api/generate", json={"model": MODEL})).json()
         assert await names(client) == [f"{MODEL}:latest"]
@@ -86,7 +86,7 @@ def test_loading_and_unloading_are_requests_without_words(engine: str) -> None:
     assert told(engine, story, unload_s=0.3) == ("load", "unload")
 
 
-def test_a_model_goes_when_nobody_used_it_for_its_keep_alive(engine: str) -> None:
+def test_an_unused_model_is_unloaded_after_its_keep_alive(engine: str) -> None:
     async def story(client: httpx.AsyncClient, _fake: OllamaFake) -> None:
         await client.post("/api/chat", json=chat(keep_alive="300ms"))
         assert await names(client) == [f"{MODEL}:latest"]
@@ -118,7 +118,7 @@ def test_another_context_loads_the_model_again_and_the_same_does_not(engine: str
     assert told(engine, story) == 2
 
 
-def test_it_answers_as_many_at_once_as_it_was_told_to(engine: str) -> None:
+def test_it_serves_the_configured_number_of_calls_at_once(engine: str) -> None:
     async def story(client: httpx.AsyncClient, fake: OllamaFake) -> int:
         asked = [asyncio.create_task(client.post("/api/chat", json=chat())) for _ in range(4)]
         most = 0
@@ -189,7 +189,7 @@ def test_faults_are_switched_while_it_runs(engine: str) -> None:
     assert told(engine, story) == [200, 429, 200]
 
 
-def test_its_cloud_wants_a_key(engine: str) -> None:
+def test_its_cloud_requires_a_key(engine: str) -> None:
     async def story(client: httpx.AsyncClient, _fake: OllamaFake) -> list[int]:
         keys: list[dict[str, str]] = [{}, {"authorization": "Bearer right"}]
         return [(await client.get("/api/tags", headers=key)).status_code for key in keys]

@@ -25,18 +25,18 @@ def test_a_base_url_may_name_its_version_or_not(base: str, full: str) -> None:
     assert str(place.at(place.version + PATH)) == full
 
 
-def test_what_a_proxy_wants_in_the_query_stays_there() -> None:
+def test_the_query_of_a_base_url_is_kept() -> None:
     place = parse_address("http://h/anthropic?tenant=a")
     assert str(place.at(place.version + "/models?limit=9")) == "http://h/anthropic/v1/models?tenant=a&limit=9"
 
 
-def test_a_key_that_no_header_can_carry_is_refused_without_telling_it() -> None:
+def test_a_key_that_no_header_can_carry_is_refused_and_not_repeated() -> None:
     with pytest.raises(ValueError, match="copy it again") as refused:
         checked_key("sk-\r\nx")
     assert "sk-" not in str(refused.value)
 
 
-def test_a_password_in_a_url_is_refused_without_telling_it() -> None:
+def test_a_password_in_a_url_is_refused_and_not_repeated() -> None:
     with pytest.raises(ValueError, match="as the key") as refused:
         parse_address("http://me:hunter2@h")
     assert "hunter2" not in str(refused.value)
@@ -59,5 +59,5 @@ def test_a_url_that_cannot_be_called_is_refused_when_it_is_opened(url: str) -> N
         ("https://api.openai.com/v1", False),
     ],
 )
-def test_loopback_is_told_by_the_host(url: str, here: bool) -> None:
+def test_the_host_decides_whether_a_url_is_loopback(url: str, here: bool) -> None:
     assert is_loopback(url) is here

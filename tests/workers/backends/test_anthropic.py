@@ -105,7 +105,7 @@ PING = {"type": "ping"}
 HELLO = block(0, {"type": "text", "text": ""}, {"type": "text_delta", "text": "Hello"})
 
 
-def test_an_answer_is_the_whole_message_and_its_prompt_is_counted_with_what_the_cache_had() -> None:
+def test_an_answer_is_the_whole_message_and_its_prompt_count_includes_cached_tokens() -> None:
     outcome, server = served(answer(MESSAGE))
     assert outcome == Completion(
         text="A lantern festival.", finish_reason="end_turn", input_tokens=41, output_tokens=5,
@@ -118,7 +118,7 @@ def test_an_answer_is_the_whole_message_and_its_prompt_is_counted_with_what_the_
     assert asked.headers["authorization"] == f"Bearer {KEY}"
 
 
-def test_anthropic_itself_gets_the_key_in_one_place_only() -> None:
+def test_anthropic_itself_gets_the_key_in_one_header_only() -> None:
     async def work() -> None:
         spec = Backend(url="https://api.anthropic.com", pool="cloud", protocol="anthropic", api_key=SecretStr(KEY))
         async with fault_server(answer(MESSAGE)) as server:
@@ -181,7 +181,7 @@ def test_the_body_passes_byte_for_byte_but_for_the_model_and_the_stream(deltas: 
     assert server.asked[0].body == orjson.dumps(FULL | {"model": "claude"} | streamed)
 
 
-def test_a_limit_is_filled_in_where_there_is_none() -> None:
+def test_a_missing_limit_is_added() -> None:
     body = {"messages": ASKED["messages"]}
     assert sent(body=body)["max_tokens"] == 77
     assert sent(body=body, max_tokens=None)["max_tokens"] == MAX_TOKENS
@@ -199,7 +199,7 @@ def test_a_limit_is_filled_in_where_there_is_none() -> None:
         ({"version": "2023-06-01", "sampling_params": False}, {}),
     ],
 )
-def test_what_a_model_or_a_version_refuses_is_left_out(told: dict[str, Any], kept: dict[str, Any]) -> None:
+def test_parameters_that_a_model_or_a_version_refuses_are_omitted(told: dict[str, Any], kept: dict[str, Any]) -> None:
     sampling = {"temperature": 0.5, "top_p": 0.9, "top_k": 3}
     body = sent(body=ASKED | sampling, **told)
     assert {key: value for key, value in body.items() if key in sampling} == kept
@@ -222,7 +222,7 @@ def test_a_stream_becomes_the_message_that_the_same_call_without_one_has(newline
     assert outcome == served(answer(MESSAGE))[0]
 
 
-def test_thinking_signatures_citations_and_tools_are_put_together() -> None:
+def test_thinking_signatures_citations_and_tools_are_assembled() -> None:
     cited = {"type": "char_location", "cited_text": "stars", "document_index": 0}
     deltas: list[str] = []
     pieces = [
@@ -270,7 +270,7 @@ def test_an_answer_may_end_for_many_reasons(reason: str) -> None:
     assert outcome.finish_reason == reason
 
 
-def test_a_tool_input_that_the_limit_cut_off_is_an_answer_that_says_so() -> None:
+def test_a_tool_input_that_the_limit_cut_off_is_an_answer_with_that_stop_reason() -> None:
     tool = {"type": "tool_use", "id": "toolu_1", "name": "look", "input": {}}
     cut_off = block(0, tool, {"type": "input_json_delta", "partial_json": '{"at":'})
     outcome, _ = served(sse(start(), *cut_off, stop("max_tokens"), END), deltas=[])
@@ -278,7 +278,7 @@ def test_a_tool_input_that_the_limit_cut_off_is_an_answer_that_says_so() -> None
     assert (outcome.finish_reason, outcome.body["content"]) == ("max_tokens", [tool])
 
 
-def test_a_stream_that_finished_is_whole_though_its_end_never_came() -> None:
+def test_a_finished_stream_is_whole_without_its_last_event() -> None:
     outcome, _ = served(sse(start(), *block(0, {"type": "text", "text": "Hi"}), stop("end_turn")), deltas=[])
     assert isinstance(outcome, Completion)
 
@@ -360,7 +360,7 @@ def test_a_fault_within_a_stream_is_a_failure_of_its_class(script: Script, meant
 
 
 @pytest.mark.parametrize("body", [ASKED, ASKED | {"messages": [], "system": PROMPT}])
-def test_a_refusal_that_repeats_the_prompt_is_told_without_it(body: dict[str, Any]) -> None:
+def test_a_refusal_that_repeats_the_prompt_is_reported_without_it(body: dict[str, Any]) -> None:
     told = error("invalid_request_error", f"messages: cannot take '{PROMPT}'")
     outcome, _ = served(answer(told, 400), body=body)
     assert outcome == Failure(error_class=E.BAD_REQUEST, detail="HTTP 400 invalid_request_error")

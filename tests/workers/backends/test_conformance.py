@@ -82,7 +82,9 @@ def test_a_stream_becomes_what_the_same_call_without_one_gives(protocol: Protoco
 
 
 @pytest.mark.parametrize("deltas", [None, []], ids=["whole", "streamed"])
-def test_the_limit_of_tokens_holds_and_is_told(protocol: Protocol, engine: str, deltas: list[str] | None) -> None:
+def test_the_token_limit_holds_and_is_the_finish_reason(
+    protocol: Protocol, engine: str, deltas: list[str] | None
+) -> None:
     async def work() -> Completion:
         async with speaking(protocol, engine) as backend:
             asked = request(protocol, LONG, limit=3)
@@ -103,7 +105,7 @@ def test_the_models_limit_holds_where_the_caller_names_none(protocol: Protocol, 
     assert (answer.output_tokens, answer.finish_reason) == (4, CUT[protocol])
 
 
-def test_an_image_that_the_model_cannot_see_is_said_to_be_unsupported(protocol: Protocol, engine: str) -> None:
+def test_an_image_for_a_model_without_vision_is_unsupported(protocol: Protocol, engine: str) -> None:
     source = {"type": "base64", "media_type": "image/png", "data": PIXEL}
     parts: dict[str, dict[str, Any]] = {
         "openai": {"content": [{"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PIXEL}"}}]},
@@ -121,9 +123,7 @@ def test_an_image_that_the_model_cannot_see_is_said_to_be_unsupported(protocol: 
     assert outcome.error_class is E.UNSUPPORTED
 
 
-def test_a_prompt_that_does_not_fit_is_an_overflow_and_never_an_answer_to_its_end(
-    protocol: Protocol, engine: str
-) -> None:
+def test_a_prompt_that_does_not_fit_is_an_overflow_and_never_truncated(protocol: Protocol, engine: str) -> None:
     async def work() -> Any:
         async with speaking(protocol, engine) as backend:
             return await backend.complete(request(protocol, "lantern " * 1500))
@@ -135,7 +135,7 @@ def test_a_prompt_that_does_not_fit_is_an_overflow_and_never_an_answer_to_its_en
 
 
 @pytest.mark.parametrize("deltas", [None, []], ids=["whole", "streamed"])
-def test_a_model_that_is_not_there_is_not_installed(protocol: Protocol, engine: str, deltas: list[str] | None) -> None:
+def test_an_unknown_model_is_not_installed(protocol: Protocol, engine: str, deltas: list[str] | None) -> None:
     async def work() -> Any:  # at the fake, which speaks all three: the engine takes any name for its own
         async with ollama_fake(engine, [FakeModel(MODEL)]) as fake, adapter(protocol, fake.url) as backend:
             asked = Request(body=request(protocol).body, upstream="nobody", timeout=30, dialect=protocol, max_tokens=4)
@@ -167,7 +167,7 @@ def test_a_cancelled_call_hangs_up_and_the_engine_stops(protocol: Protocol, engi
 
 
 @pytest.mark.parametrize("deltas", [None, []], ids=["whole", "streamed"])
-def test_a_call_ends_when_its_time_is_up(protocol: Protocol, engine: str, deltas: list[str] | None) -> None:
+def test_a_call_ends_at_its_timeout(protocol: Protocol, engine: str, deltas: list[str] | None) -> None:
     async def work() -> Any:
         async with speaking(protocol, engine) as backend:
             asked = request(protocol, LONG, limit=300, timeout=0.5)
@@ -188,7 +188,7 @@ def test_the_endpoint_is_alive_and_names_its_model(protocol: Protocol, engine: s
     assert MODEL in models
 
 
-def test_nobody_alive_is_a_connection_failure(protocol: Protocol) -> None:
+def test_an_endpoint_that_does_not_listen_is_a_connection_failure(protocol: Protocol) -> None:
     async def work() -> tuple[Any, Any]:
         async with adapter(protocol, "http://127.0.0.1:9") as backend:
             return await backend.check_alive(10), await backend.list_models(10)

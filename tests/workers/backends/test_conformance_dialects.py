@@ -70,7 +70,7 @@ def test_an_answer_is_in_the_callers_dialect(protocol: Protocol, dialect: Dialec
 
 @callers
 @every
-def test_a_limit_that_was_reached_is_told_in_the_callers_word(
+def test_a_reached_limit_has_the_finish_reason_of_the_callers_dialect(
     protocol: Protocol, dialect: Dialect, engine: str
 ) -> None:
     async def work() -> Any:
@@ -84,7 +84,7 @@ def test_a_limit_that_was_reached_is_told_in_the_callers_word(
 
 @pytest.mark.parametrize("protocol", ["openai", "ollama"])  # the engine's /v1/messages takes no notice of a schema
 @callers
-def test_a_schema_is_held_whoever_asks_for_it(protocol: Protocol, dialect: Dialect, engine: str) -> None:
+def test_a_schema_holds_in_every_dialect(protocol: Protocol, dialect: Dialect, engine: str) -> None:
     schema = {"type": "object", "properties": {"n": {"enum": [4, 5]}}, "required": ["n"], "additionalProperties": False}
     wished: dict[Dialect, dict[str, Any]] = {
         "openai": {"response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": schema}}},
@@ -205,14 +205,14 @@ def test_the_engine_takes_the_result_of_a_tool(protocol: Protocol, engine: str) 
 
 
 @every
-def test_a_body_in_the_servers_own_dialect_keeps_what_only_its_vendor_knows(protocol: Protocol) -> None:
+def test_a_body_in_the_servers_own_dialect_keeps_vendor_parameters(protocol: Protocol) -> None:
     own = USING[protocol] | {"vendor": {"extra": [1, None, "ü", 2**40]}, "max_tokens": 5}
     told = sent(protocol, protocol, own)
     assert {key: told[key] for key in own} == own
 
 
 @pytest.mark.parametrize(("dialect", "protocol"), TRANSLATORS)  # in its own dialect it is the server's to judge
-def test_a_body_that_is_none_is_the_callers_fault_and_nothing_is_sent(dialect: Dialect, protocol: Protocol) -> None:
+def test_an_invalid_body_is_the_callers_fault_and_nothing_is_sent(dialect: Dialect, protocol: Protocol) -> None:
     async def work() -> tuple[Any, int]:
         async with fault_server(answer(CALLED[protocol])) as server, adapter(protocol, server.url) as backend:
             outcome = await backend.complete(Request(body={"messages": 3}, upstream="m", timeout=5, dialect=dialect))

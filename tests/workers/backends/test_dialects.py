@@ -91,7 +91,7 @@ def test_an_anthropic_caller_is_answered_by_an_openai_backend() -> None:
     }  # fmt: skip
 
 
-def test_streamed_only_text_is_told_on_the_way_and_the_answer_is_whole() -> None:
+def test_deltas_carry_only_text_and_the_answer_is_whole() -> None:
     deltas: list[str] = []
     streamed, server = asked("anthropic", "openai", sse(*STREAMED), deltas)
     assert orjson.loads(server.asked[0].body)["stream"] is True
@@ -114,7 +114,7 @@ def test_a_failure_is_the_same_in_every_dialect(protocol: Protocol, dialect: Dia
     assert outcome.error_class is ErrorClass.OVERLOADED
 
 
-def test_what_a_backend_cannot_be_asked_for_never_reaches_it() -> None:
+def test_an_untranslatable_request_is_not_sent() -> None:
     outcome, server = asked("anthropic", "openai", answer(MESSAGE), n=3)
     assert outcome == Failure(error_class=ErrorClass.UNSUPPORTED, detail="this model does not support n")
     assert server.asked == []

@@ -48,7 +48,7 @@ def test_an_endpoint_that_answers_anything_but_its_own_error_is_alive(protocol: 
 
 
 @both
-def test_health_is_asked_for_beside_the_version(protocol: Protocol) -> None:
+def test_the_health_path_is_beside_the_version(protocol: Protocol) -> None:
     _, server = asked(protocol, answer({}), lambda backend: backend.check_alive(5), base="/llm/v1/")
     assert server.asked[0].path == "/llm/health"
 
@@ -63,7 +63,9 @@ def test_health_is_asked_for_beside_the_version(protocol: Protocol) -> None:
         (stall, E.TIMEOUT),
     ],
 )
-def test_an_endpoint_that_does_not_is_not(protocol: Protocol, script: Script, meant: E) -> None:
+def test_an_endpoint_with_its_own_error_or_no_response_is_not_alive(
+    protocol: Protocol, script: Script, meant: E
+) -> None:
     told, _ = asked(protocol, script, lambda backend: backend.check_alive(0.5))
     assert isinstance(told, Failure)
     assert told.error_class is meant
@@ -89,14 +91,14 @@ def test_the_models_are_those_that_the_endpoint_lists(protocol: Protocol) -> Non
         (drip, E.TIMEOUT),
     ],
 )
-def test_a_list_that_is_none_is_a_failure(protocol: Protocol, script: Script, meant: E) -> None:
+def test_an_invalid_list_of_models_is_a_failure(protocol: Protocol, script: Script, meant: E) -> None:
     told, _ = asked(protocol, script, lambda backend: backend.list_models(0.5))
     assert isinstance(told, Failure)
     assert told.error_class is meant
 
 
 @both
-def test_models_that_are_always_there_are_neither_loaded_nor_unloaded(protocol: Protocol) -> None:
+def test_an_endpoint_without_loading_neither_loads_nor_unloads(protocol: Protocol) -> None:
     async def questions(backend: CompletionBackend) -> tuple[Any, Any, Any]:
         return await backend.list_loaded(5), await backend.load("m", 4096, 5), await backend.unload("m", 5)
 

@@ -301,14 +301,14 @@ def test_a_web_page_comes_from_a_gateway(status: int, meant: E) -> None:
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"null", b"3", b'{"error":{"code":{}}}', b'{"error":[]}', b"\xff\xfe"])
 @pytest.mark.parametrize("status", [400, 404, 429, 500, 503])
-def test_no_body_is_too_odd_to_be_read(status: int, body: bytes) -> None:
+def test_any_body_can_be_classified(status: int, body: bytes) -> None:
     assert classify(status, CIMultiDict(), body).detail.startswith(f"HTTP {status}")
 
 
 @pytest.mark.parametrize(
     "secret", ["sk-proj-abc123DEF456", "AIzaSyD4x8", "Bearer abcdef", "api_key=hunter22", "0123456789abcdef" * 2]
 )
-def test_a_detail_tells_no_secret(secret: str) -> None:
+def test_a_detail_holds_no_secret(secret: str) -> None:
     body = orjson.dumps(openai(f"Incorrect API key provided: {secret}. See https://example.org/keys?k=1"))
     detail = classify(401, CIMultiDict(), body).detail
     assert secret.split()[-1] not in detail
@@ -322,6 +322,6 @@ def test_a_detail_is_short_and_one_line() -> None:
     assert "\n" not in detail
 
 
-def test_what_a_provider_says_of_the_input_is_not_told() -> None:
+def test_a_providers_copy_of_the_input_is_not_repeated() -> None:
     body = orjson.dumps(openrouter(403, "flagged", flagged_input="my darkest secret"))
     assert "darkest" not in classify(403, CIMultiDict(), body).detail

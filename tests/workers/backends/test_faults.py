@@ -145,7 +145,7 @@ def test_a_fault_is_a_failure_of_its_class(
 
 @both
 @every
-def test_a_rate_limit_says_how_long_to_wait(protocol: Protocol, deltas: list[str] | None) -> None:
+def test_a_rate_limit_carries_its_retry_after(protocol: Protocol, deltas: list[str] | None) -> None:
     body = {"type": "error", "error": {"type": "rate_limit_error", "message": "slow down"}}
     outcome = failure(ask(protocol, answer(body, 429, Retry_After="7"), deltas))
     assert (outcome.error_class, outcome.retry_after) == (E.RATE_LIMITED, 7)
@@ -166,7 +166,7 @@ def test_an_error_within_a_200_is_no_answer(protocol: Protocol, deltas: list[str
 
 @both
 @every
-def test_an_answer_that_does_not_say_why_it_ended_is_malformed(protocol: Protocol, deltas: list[str] | None) -> None:
+def test_an_answer_without_a_finish_reason_is_malformed(protocol: Protocol, deltas: list[str] | None) -> None:
     unfinished: dict[Protocol, dict[str, Any]] = {
         "openai": COMPLETION | {"choices": [{"index": 0, "message": {"role": "assistant", "content": TEXT}}]},
         "anthropic": MESSAGE | {"stop_reason": None},
@@ -225,7 +225,7 @@ def test_an_event_that_is_no_json_is_malformed(protocol: Protocol) -> None:
 
 
 @every
-def test_a_stream_without_an_end_is_left_in_time(protocol: Protocol) -> None:
+def test_a_stream_without_an_end_times_out(protocol: Protocol) -> None:
     script = dripping(STREAM[protocol], written(protocol, BEGINNING[protocol][-1]))
     assert failure(ask(protocol, script, [], timeout=0.4)).error_class is E.TIMEOUT
 
@@ -245,7 +245,7 @@ def test_an_answer_without_an_end_is_cut_off(
     [(FAULTS["a gateway's web page"][0], E.CONNECTION), (reset, E.CONNECTION), (stall, E.TIMEOUT)],
     ids=["a web page", "a reset", "a stall"],
 )
-def test_a_look_at_an_endpoint_fails_as_a_call_does(protocol: Protocol, script: Script, meant: E) -> None:
+def test_a_check_of_an_endpoint_fails_as_a_call_does(protocol: Protocol, script: Script, meant: E) -> None:
     async def work() -> list[Any]:
         async with fault_server(script) as server, adapter(protocol, server.url) as backend:
             return [await backend.check_alive(0.4), await backend.list_models(0.4), await backend.load("m", 512, 0.4)]

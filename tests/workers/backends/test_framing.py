@@ -66,7 +66,7 @@ CHUNKS: list[Any] = [
 
 
 @pytest.mark.parametrize(("assembly", "good"), [(MessageAssembler, MESSAGE), (CompletionAssembler, CHUNKS)])
-def test_no_event_is_too_odd_to_be_taken(assembly: type[StreamAssembler], good: list[Any]) -> None:
+def test_any_event_can_be_added(assembly: type[StreamAssembler], good: list[Any]) -> None:
     assert isinstance(put_together(assembly(), good), Completion)
     for told in spoiled(good):
         if isinstance(told, list):
@@ -82,7 +82,7 @@ def put_together(answer: StreamAssembler, events: list[Any]) -> Outcome:
 
 @pytest.mark.parametrize("assembly", [MessageAssembler, CompletionAssembler])
 @given(st.binary(max_size=30))
-def test_no_bytes_are_too_odd_to_be_taken(assembly: type[StreamAssembler], event: bytes) -> None:
+def test_any_bytes_can_be_framed(assembly: type[StreamAssembler], event: bytes) -> None:
     answer = assembly()
     answer.add(event)
     assert isinstance(answer.outcome(), Failure)

@@ -69,32 +69,32 @@ def test_a_plain_answer_makes_sense_in_any_language_and_need_not_be_right(text: 
         "Internal Server Error", "Traceback (most recent call last):", "\ue000\ue001\ue002ab",
     ],
 )  # fmt: skip
-def test_what_no_model_that_is_well_would_say_makes_none(text: str) -> None:
+def test_an_answer_that_no_healthy_model_gives_makes_no_sense(text: str) -> None:
     assert find_flaw(said(text))
 
 
 @pytest.mark.parametrize("finish", ["", "error", "content_filter", "tool_calls", "unknown"])
-def test_an_answer_that_ended_in_another_way_is_not_believed(finish: str) -> None:
+def test_an_answer_with_another_finish_reason_is_flawed(finish: str) -> None:
     assert find_flaw(said("ready", finish))
 
 
 @pytest.mark.parametrize("name", ["reasoning_content", "reasoning"])
-def test_a_model_that_spent_its_few_tokens_on_thinking_is_well(name: str) -> None:
+def test_a_model_that_spent_its_tokens_on_thinking_is_healthy(name: str) -> None:
     assert find_flaw(said("", "length", **{name: "The user wants one word"})) is None
     assert find_flaw(said("", "length", **{name: "!!!!!!"}))
 
 
-def test_a_model_that_thought_in_secret_is_well() -> None:
+def test_a_model_with_hidden_reasoning_is_healthy() -> None:
     usage = {"completion_tokens_details": {"reasoning_tokens": 16}}
     assert find_flaw(Completion(text="", finish_reason="length", body={"usage": usage})) is None
 
 
 @given(st.text(max_size=40), st.sampled_from(["stop", "length", "error"]), st.dictionaries(st.text(), st.integers()))
-def test_no_answer_is_too_odd_to_be_judged(text: str, finish: str, body: dict[str, int]) -> None:
+def test_any_answer_can_be_judged(text: str, finish: str, body: dict[str, int]) -> None:
     assert find_flaw(Completion(text=text, finish_reason=finish, body=body)) in {None, find_flaw(said(text, finish))}
 
 
-def test_the_prompt_is_short_and_says_no_more_than_the_model_may_be_told() -> None:
+def test_the_prompt_is_short_and_omits_refused_parameters() -> None:
     asked = health_prompt(SPEC)
     assert asked.body == {"messages": [{"role": "user", "content": PROMPT}], "temperature": 0}
     assert (asked.max_tokens, asked.ctx, asked.upstream) == (MAX_TOKENS, 512, MODEL)
@@ -150,7 +150,7 @@ def checked(fake_model: FakeModel, engine: str, *, warm: bool = False, **how: An
     return run(work())
 
 
-def test_a_model_in_memory_is_asked(engine: str) -> None:
+def test_a_model_in_memory_gets_the_prompt(engine: str) -> None:
     health, fake = checked(FakeModel(MODEL), engine, warm=True)
     assert (health.ok, health.how, health.loaded, health.vram_share) == (True, "asked", True, 1.0)
     assert health.latency > 0
@@ -164,26 +164,26 @@ def test_a_model_that_is_not_in_memory_is_not_loaded_for_a_check(engine: str) ->
     assert not any(path == "/api/chat" for path, _ in fake.asked)
 
 
-def test_with_force_it_is_loaded_and_asked(engine: str) -> None:
+def test_force_loads_the_model_and_sends_the_prompt(engine: str) -> None:
     health, fake = checked(FakeModel(MODEL), engine, force=True)
     assert (health.ok, health.how, health.loaded) == (True, "asked", False)
     assert len(fake.memory.loads) == 1
 
 
-def test_a_busy_model_is_left_to_its_work(engine: str) -> None:
+def test_a_busy_model_gets_no_prompt(engine: str) -> None:
     health, fake = checked(FakeModel(MODEL), engine, busy=True)
     assert (health.ok, health.how) == (True, "skipped")
     assert fake.asked == []
 
 
-def test_a_model_partly_on_the_cpu_is_told(engine: str) -> None:
+def test_a_model_partly_on_the_cpu_is_reported(engine: str) -> None:
     health, _ = checked(FakeModel(MODEL, fault="on_cpu"), engine, warm=True)
     assert health.ok
     assert health.vram_share == 0.5
     assert "50%" in health.detail
 
 
-def test_a_model_that_breaks_while_in_memory_is_found_out(engine: str) -> None:
+def test_a_model_that_breaks_while_in_memory_is_unhealthy(engine: str) -> None:
     async def work() -> Health:
         async with ollama_fake(engine, [FakeModel(MODEL)]) as fake, adapter("ollama", fake.url) as backend:
             await backend.load(MODEL, SPEC.context, 20)
@@ -196,7 +196,7 @@ def test_a_model_that_breaks_while_in_memory_is_found_out(engine: str) -> None:
     assert health.failure.error_class is E.OVERLOADED
 
 
-def test_an_endpoint_that_is_away_is_ill_without_a_prompt() -> None:
+def test_an_unreachable_endpoint_is_unhealthy_without_a_prompt() -> None:
     async def work() -> Health:
         async with adapter("ollama", "http://127.0.0.1:9") as backend:
             return await check(backend, SPEC)
@@ -211,7 +211,7 @@ def test_an_endpoint_that_is_away_is_ill_without_a_prompt() -> None:
     ("more", "how", "prompts"),
     [({}, "asked", 1), ({"metered": True}, "alive", 0), ({"metered": True, "force": True}, "asked", 1)],
 )
-def test_where_nothing_is_said_of_memory_the_price_decides(more: dict[str, bool], how: str, prompts: int) -> None:
+def test_without_memory_information_the_price_decides(more: dict[str, bool], how: str, prompts: int) -> None:
     async def work() -> tuple[Health, int]:
         async with fault_server(answer(COMPLETION)) as server, adapter("openai", server.url) as backend:
             health = await check(backend, SPEC, **more)

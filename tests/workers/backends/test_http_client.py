@@ -59,7 +59,7 @@ def test_the_limit_of_an_answer_counts_decompressed_bytes(monkeypatch: pytest.Mo
     assert (outcome.error_class, outcome.detail) == (E.MALFORMED, "the answer is longer than 1 MiB")
 
 
-def test_a_host_that_nobody_listens_on_is_a_connection_failure() -> None:
+def test_a_refused_connection_is_a_connection_failure() -> None:
     async def work() -> Outcome:
         async with fault_server(reset) as server:
             url = server.url
@@ -74,7 +74,7 @@ def test_a_host_that_nobody_listens_on_is_a_connection_failure() -> None:
     assert outcome.error_class is E.CONNECTION
 
 
-def test_a_host_without_an_address_was_never_connected_to() -> None:
+def test_an_unknown_host_is_a_connection_failure_with_its_reason() -> None:
     async def work() -> Outcome:
         backend = open_backend(Backend(url="http://nowhere.invalid", pool="cloud"))
         try:
@@ -86,14 +86,14 @@ def test_a_host_without_an_address_was_never_connected_to() -> None:
     assert run(work()) == Failure(error_class=E.CONNECTION, detail=reason)
 
 
-def test_a_refusal_that_repeats_the_prompt_is_told_without_it() -> None:
+def test_a_refusal_that_repeats_the_prompt_is_reported_without_it() -> None:
     prompt = ASKED["messages"][0]["content"]
     error = {"message": f"cannot parse '{prompt}' for {KEY}", "type": "invalid_request_error"}
     outcome = ask(answer({"error": error}, 400))
     assert outcome == Failure(error_class=E.BAD_REQUEST, detail="HTTP 400 invalid_request_error")
 
 
-def test_a_body_that_is_no_json_is_the_callers_fault() -> None:
+def test_a_body_that_is_not_json_is_the_callers_fault() -> None:
     outcome = ask(answer(COMPLETION), body=ASKED | {"temperature": 2**70})
     assert isinstance(outcome, Failure)
     assert outcome.error_class is E.BAD_REQUEST
@@ -143,7 +143,7 @@ def test_a_call_is_sent_again_only_once() -> None:
 
 @pytest.mark.parametrize("script", [stall, drip, drip_events], ids=["before headers", "in the body", "in the stream"])
 @pytest.mark.parametrize("ending", ["cancelled", "timed out"])
-def test_a_call_that_is_given_up_closes_its_socket(script: Script, ending: str) -> None:
+def test_a_cancelled_or_late_call_closes_its_socket(script: Script, ending: str) -> None:
     async def work() -> bool:
         async with fault_server(script) as server:
             backend = OpenAIBackend(server.url, KEY, Transport(keep_alive=True))

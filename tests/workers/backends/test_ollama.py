@@ -46,7 +46,7 @@ def sent(body: dict[str, Any], *, streamed: bool = False, **more: Any) -> tuple[
     return run(work())
 
 
-def test_the_callers_body_passes_as_it_came_but_for_what_keeps_its_prompt_whole() -> None:
+def test_the_callers_body_is_unchanged_except_for_options_that_keep_its_prompt_whole() -> None:
     own = {
         "model": "ours", "stream": True, "messages": [HELLO | {"images": ["aGk="], "x": 1}], "think": "high",
         "keep_alive": "10m", "format": "json", "options": {"mirostat": 2, "num_keep": 4}, "vendor": [1, None, "ü"],
@@ -60,18 +60,18 @@ def test_the_callers_body_passes_as_it_came_but_for_what_keeps_its_prompt_whole(
     assert outcome.body == CHAT
 
 
-def test_what_the_caller_says_of_context_limit_and_truncation_stays() -> None:
+def test_the_callers_context_limit_and_truncation_are_kept() -> None:
     own = {"messages": [HELLO], "truncate": True, "options": {"num_ctx": 99, "num_predict": -1}}
     asked, _ = sent(own, ctx=2048, max_tokens=64, streamed=True)
     assert orjson.loads(asked.body) == own | {"model": "m", "stream": True}
 
 
-def test_a_model_without_sampling_is_told_nothing_of_it() -> None:
+def test_a_model_that_refuses_sampling_parameters_gets_none() -> None:
     own = {"messages": [HELLO], "options": {"temperature": 0.1, "top_p": 0.2, "top_k": 3, "seed": 4}}
     assert orjson.loads(sent(own, sampling_params=False)[0].body)["options"] == {"seed": 4}
 
 
-def test_without_messages_nothing_is_sent_for_that_would_load_or_unload() -> None:
+def test_a_request_without_messages_is_not_sent_since_it_would_load_or_unload() -> None:
     async def work() -> tuple[Outcome, int]:
         async with fault_server(answer(CHAT)) as server, adapter("ollama", server.url) as backend:
             body = {"messages": [], "keep_alive": 0}
@@ -114,7 +114,7 @@ def line(done: bool = False, **message: Any) -> dict[str, Any]:
     return head | ({"done": True, "done_reason": "stop", "eval_count": 9} if done else {"done": False})
 
 
-def test_thoughts_texts_and_calls_of_a_stream_are_put_together() -> None:
+def test_thinking_texts_and_calls_of_a_stream_are_assembled() -> None:
     other = {"function": {"index": 1, "name": "wave", "arguments": {}}}
     outcome, deltas = told(
         line(thinking="Look "), line(thinking="up."), line(content="I "), line(content="look."),
@@ -132,7 +132,7 @@ def test_a_stream_is_done_with_its_last_line_whatever_follows() -> None:
     assert isinstance(outcome, Completion)
 
 
-def test_a_stream_whose_content_type_was_taken_is_read_all_the_same() -> None:
+def test_a_stream_without_its_content_type_is_parsed() -> None:
     deltas: list[str] = []
     data = b"".join(orjson.dumps(one) + b"\n" for one in (line(content="A "), line(content="B"), line(done=True)))
 
@@ -150,7 +150,7 @@ def test_a_stream_whose_content_type_was_taken_is_read_all_the_same() -> None:
 @pytest.mark.parametrize(
     "more", [{"done": False}, {"done": None}, {"done_reason": None}, {"message": "A"}, {"message": None}]
 )
-def test_an_answer_that_does_not_say_that_it_is_done_is_none(more: dict[str, Any]) -> None:
+def test_an_answer_without_done_is_malformed(more: dict[str, Any]) -> None:
     outcome = to_outcome(CHAT | more)
     assert isinstance(outcome, Failure)
     assert outcome.error_class is E.MALFORMED
@@ -183,7 +183,7 @@ FAULTS: dict[str, E] = {
 
 @pytest.mark.parametrize("deltas", [None, []], ids=["whole", "streamed"])
 @pytest.mark.parametrize(("fault", "meant"), FAULTS.items())
-def test_what_ollama_and_its_cloud_say_has_its_class(
+def test_each_error_of_ollama_and_its_cloud_has_its_class(
     engine: str, fault: str, meant: E, deltas: list[str] | None
 ) -> None:
     async def work() -> Outcome:
@@ -197,7 +197,7 @@ def test_what_ollama_and_its_cloud_say_has_its_class(
 
 
 @pytest.mark.parametrize("fault", ["signin", "subscription", "cloud_disabled"])
-def test_a_cloud_model_that_is_not_to_be_had_parks_no_credential_of_the_others(fault: str, engine: str) -> None:
+def test_an_unavailable_cloud_model_parks_no_credential(fault: str, engine: str) -> None:
     async def work() -> Outcome:
         models = [FakeModel("big:cloud", fault=fault), FakeModel(MODEL)]
         async with ollama_fake(engine, models) as fake, adapter("ollama", fake.url) as backend:
@@ -211,7 +211,7 @@ def test_a_cloud_model_that_is_not_to_be_had_parks_no_credential_of_the_others(f
 
 
 @pytest.mark.parametrize("more", [{"tools": [{"type": "function", "function": {"name": "f"}}]}, {"think": True}])
-def test_what_a_model_cannot_do_is_unsupported_so_that_another_is_asked(more: dict[str, Any], engine: str) -> None:
+def test_a_missing_capability_is_unsupported_so_another_model_is_tried(more: dict[str, Any], engine: str) -> None:
     async def work() -> Outcome:
         async with ollama_fake(engine, [FakeModel(MODEL)]) as fake, adapter("ollama", fake.url) as backend:
             return await backend.complete(request("ollama", **more))
@@ -221,7 +221,7 @@ def test_what_a_model_cannot_do_is_unsupported_so_that_another_is_asked(more: di
     assert outcome.error_class is E.UNSUPPORTED
 
 
-def test_a_prompt_is_never_shortened_unless_the_caller_says_so(engine: str) -> None:
+def test_a_prompt_is_never_truncated_unless_the_caller_allows_it(engine: str) -> None:
     turns = [{"role": "user" if n % 2 == 0 else "assistant", "content": f"{n} lanterns " * 30} for n in range(9)]
 
     async def work() -> tuple[Outcome, Outcome]:
@@ -244,7 +244,7 @@ async def with_fake(engine: str, story: Any, *models: FakeModel, **memory: Any) 
         return await story(fake, backend)
 
 
-def test_models_answer_to_every_name_they_have(engine: str) -> None:
+def test_models_are_listed_by_every_name(engine: str) -> None:
     async def story(_fake: OllamaFake, backend: Any) -> Any:
         return await backend.list_models(10)
 
@@ -252,7 +252,7 @@ def test_models_answer_to_every_name_they_have(engine: str) -> None:
     assert set(names) == {MODEL, f"{MODEL}:latest", "qwen3:8b"}
 
 
-def test_a_model_is_loaded_seen_and_unloaded(engine: str) -> None:
+def test_a_model_is_loaded_listed_and_unloaded(engine: str) -> None:
     async def story(fake: OllamaFake, backend: Any) -> None:
         assert await backend.list_loaded(10) == ()
         assert await backend.load(MODEL, 512, 10) is None
@@ -276,7 +276,7 @@ def test_a_call_after_a_load_does_not_load_again(engine: str) -> None:
     assert len(run(with_fake(engine, story, FakeModel(MODEL)))) == 1
 
 
-def test_a_model_larger_than_the_card_is_told_to_be_partly_on_the_cpu(engine: str) -> None:
+def test_a_model_larger_than_the_card_is_listed_as_partly_on_the_cpu(engine: str) -> None:
     async def story(_fake: OllamaFake, backend: Any) -> Any:
         assert await backend.load("big", 512, 10) is None
         return await backend.list_loaded(10)
@@ -285,7 +285,7 @@ def test_a_model_larger_than_the_card_is_told_to_be_partly_on_the_cpu(engine: st
     assert 0.6 < loaded.vram_share < 0.7
 
 
-def test_an_unload_waits_for_who_uses_the_model_but_not_for_ever(engine: str) -> None:
+def test_an_unload_waits_for_running_calls_but_not_for_ever(engine: str) -> None:
     async def story(_fake: OllamaFake, backend: Any) -> Any:
         talking = asyncio.create_task(backend.complete(request("ollama", "Tell a very long story.", limit=900)))
         while not await backend.list_loaded(10):
@@ -301,7 +301,7 @@ def test_an_unload_waits_for_who_uses_the_model_but_not_for_ever(engine: str) ->
 
 
 @pytest.mark.parametrize(("fault", "meant"), [("oom", E.NO_VRAM), ("not_found", E.NOT_INSTALLED)])
-def test_a_load_that_fails_says_why(fault: str, meant: E, engine: str) -> None:
+def test_a_failed_load_names_the_reason(fault: str, meant: E, engine: str) -> None:
     async def story(_fake: OllamaFake, backend: Any) -> Any:
         return await backend.load(MODEL, 512, 10)
 
@@ -319,7 +319,7 @@ def test_a_memory_that_cannot_be_read_is_malformed(told: bytes) -> None:
         assert failure.error_class is E.MALFORMED
 
 
-def test_entries_of_memory_that_say_little_are_told_as_little() -> None:
+def test_incomplete_memory_entries_are_listed_with_unknown_values() -> None:
     models = [
         3,
         {"size": 1},

@@ -87,7 +87,7 @@ def test_a_refusal_means(status: int, text: str, meant: E) -> None:
     assert classify(status, CIMultiDict(), orjson.dumps({"error": text})).error_class is meant
 
 
-def test_a_wish_to_sign_in_is_about_one_model_and_a_refused_key_about_all() -> None:
+def test_a_required_login_concerns_one_model_and_a_refused_key_all_models() -> None:
     body: dict[str, Any] = {"error": "unauthorized", "signin_url": "https://ollama.com/connect?name=a&key=b"}
     failure = classify(401, CIMultiDict(), orjson.dumps(body))
     assert failure.error_class is E.NOT_INSTALLED

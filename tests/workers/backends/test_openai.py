@@ -45,7 +45,7 @@ def test_an_answer_is_the_providers_whole_body_and_what_it_cost() -> None:
     )
 
 
-def test_the_body_passes_as_it_came_but_for_model_stream_and_limit() -> None:
+def test_the_body_is_unchanged_except_for_model_stream_and_limit() -> None:
     body = ASKED | {"model": "ours", "stream": True, "stream_options": {"x": 1}, "vendor": {"extra": [1, None, "ü"]}}
     _, server = served(answer(COMPLETION), body=body)
     [asked] = server.asked
@@ -71,7 +71,7 @@ def test_a_model_that_refuses_sampling_parameters_is_sent_none() -> None:
         ("anthropic", ASKED | {"max_tokens": 5}, {"max_completion_tokens": 5}),
     ],
 )
-def test_openai_itself_is_told_a_limit_of_ours_by_the_name_that_all_its_models_know(
+def test_openai_itself_gets_the_default_limit_by_the_name_that_all_its_models_know(
     dialect: Dialect, body: dict[str, Any], limits: dict[str, int]
 ) -> None:
     async def work() -> tuple[Outcome, FaultServer]:
@@ -117,7 +117,7 @@ def test_a_stream_becomes_the_body_that_the_same_call_without_one_has(newline: b
     assert (outcome.text, outcome.input_tokens, outcome.output_tokens) == ("A lantern.", 41, 5)
 
 
-def test_streamed_tool_calls_are_put_together() -> None:
+def test_streamed_tool_calls_are_assembled() -> None:
     def call(index: int, **more: object) -> dict[str, object]:
         return piece(tool_calls=[{"index": index, **more}])
 

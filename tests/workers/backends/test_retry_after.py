@@ -32,7 +32,7 @@ def test_retry_after_is_seconds_or_a_date(headers: dict[str, str], seconds: floa
     assert retry_after(CIMultiDict(headers)) == seconds
 
 
-def test_without_retry_after_the_limit_that_is_spent_tells_the_wait() -> None:
+def test_without_retry_after_the_exhausted_limit_gives_the_wait() -> None:
     headers = {
         "x-ratelimit-remaining-requests": "9",
         "x-ratelimit-reset-requests": "12ms",
@@ -44,7 +44,7 @@ def test_without_retry_after_the_limit_that_is_spent_tells_the_wait() -> None:
     assert classify(429, CIMultiDict({**headers, "retry-after": "2"}), b"{}").retry_after == 2.0
 
 
-def test_anthropic_tells_the_moment_at_which_a_limit_renews() -> None:
+def test_anthropic_sends_the_time_at_which_a_limit_resets() -> None:
     headers = {
         "date": "Sat, 21 Nov 2026 10:00:00 GMT",
         "anthropic-ratelimit-requests-remaining": "9",
@@ -61,13 +61,13 @@ def test_anthropic_tells_the_moment_at_which_a_limit_renews() -> None:
     assert classify(529, CIMultiDict(headers), b"{}").retry_after is None
 
 
-def test_openrouter_tells_how_long_its_budget_in_flight_is_full() -> None:
+def test_openrouter_sends_the_wait_for_its_in_flight_budget() -> None:
     body = orjson.dumps({"error": {"code": 402, "metadata": {"limit_source": "openrouter_in_flight_budget"}}})
     failure = classify(402, CIMultiDict({"retry-after": "3"}), body)
     assert (failure.error_class, failure.retry_after) == (E.RATE_LIMITED, 3.0)
 
 
-def test_google_tells_the_wait_in_the_body() -> None:
+def test_google_sends_the_wait_in_the_body() -> None:
     body = [{"error": {"code": 429, "status": "RESOURCE_EXHAUSTED", "details": [{"retryDelay": "36s"}]}}]
     assert classify(429, CIMultiDict(), orjson.dumps(body)).retry_after == 36.0
 
@@ -78,5 +78,5 @@ def test_a_duration_is_numbers_with_units(text: str, seconds: float) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "12", "1764000000000", "s", "1y"])
-def test_what_has_no_unit_is_no_duration(text: str) -> None:
+def test_a_number_without_a_unit_is_not_a_duration(text: str) -> None:
     assert parse_duration(text) is None

@@ -33,7 +33,7 @@ def asked(url: str) -> Any:
         return json.load(answer)
 
 
-def test_it_answers_is_adopted_as_it_is_and_stops_with_status_0(data: Path, model: Path, port: int) -> None:
+def test_an_engine_serves_is_adopted_unchanged_and_stops_with_status_0(data: Path, model: Path, port: int) -> None:
     async def story() -> None:
         wanted = spec(model, port, aliases=("toy", "other"), parallel=2)
         engine = await start_engine(wanted, data)
@@ -47,7 +47,7 @@ def test_it_answers_is_adopted_as_it_is_and_stops_with_status_0(data: Path, mode
     run(story())
 
 
-def test_other_options_replace_it(data: Path, model: Path, port: int) -> None:
+def test_an_engine_with_other_options_is_replaced(data: Path, model: Path, port: int) -> None:
     async def story() -> None:
         first = await start_engine(spec(model, port), data)
         second = await start_engine(replace(spec(model, port), ctx=256), data)
@@ -58,14 +58,14 @@ def test_other_options_replace_it(data: Path, model: Path, port: int) -> None:
     run(story())
 
 
-def test_a_port_that_is_taken_is_named_with_the_remedy(data: Path, model: Path) -> None:
+def test_a_taken_port_is_named_with_the_remedy(data: Path, model: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         with pytest.raises(LocalError, match=rf"engine demo: port {port} is taken.*another port"):
             run(start_engine(spec(model, port), data))
 
 
-def test_the_process_itself_refuses_a_port_that_is_taken(model: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_engine_process_refuses_a_taken_port(model: Path, capfd: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         assert main(["--model", str(model), "--port", str(port)]) == 1
@@ -96,6 +96,6 @@ def test_a_model_that_cannot_be_loaded_is_explained_in_one_line(
     assert "\n" not in str(raised.value)
 
 
-def test_a_name_that_is_no_file_name_is_refused(model: Path) -> None:
+def test_an_engine_name_that_is_not_a_file_name_is_refused(model: Path) -> None:
     with pytest.raises(LocalError, match="only a-z, 0-9"):
         EngineSpec(name="../demo", model=model, port=1)

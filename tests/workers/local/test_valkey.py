@@ -27,7 +27,7 @@ def client(valkey: Valkey) -> redis.Redis:
     return redis.Redis.from_url(valkey.url, decode_responses=True)
 
 
-def test_it_keeps_what_it_accepts_and_only_its_owner_may_connect(data: Path) -> None:
+def test_valkey_keeps_its_writes_and_only_its_owner_may_connect(data: Path) -> None:
     url = data / "redis.url"
 
     async def story() -> None:
@@ -49,7 +49,7 @@ def test_it_keeps_what_it_accepts_and_only_its_owner_may_connect(data: Path) -> 
     run(story())
 
 
-def test_what_was_written_is_there_after_a_kill(data: Path) -> None:
+def test_writes_survive_a_kill(data: Path) -> None:
     async def story() -> None:
         first = await start_valkey(ValkeySpec(data=data))
         with client(first) as asked:
@@ -77,7 +77,7 @@ def test_many_starts_at_once_make_one_server(data: Path) -> None:
     run(story())
 
 
-def test_one_that_another_process_owns_is_used_and_left_running(data: Path, up: Any) -> None:
+def test_a_valkey_of_another_process_is_used_and_keeps_running(data: Path, up: Any) -> None:
     owner = up(data=data)
     pid = owner.until("ready", "valkey")["pid"]
     owner.until("fleet_ready")
@@ -109,7 +109,7 @@ def test_a_tool_that_needs_tcp_gets_a_port_with_a_password(data: Path, port: int
     run(story())
 
 
-def test_a_path_too_long_for_a_socket_puts_it_elsewhere_and_says_so(data: Path, tmp_path: Path) -> None:
+def test_a_path_too_long_for_a_socket_moves_it_with_a_remark(data: Path, tmp_path: Path) -> None:
     deep = data / ("d" * 60) / ("e" * 60)
 
     async def story() -> None:
@@ -124,7 +124,7 @@ def test_a_path_too_long_for_a_socket_puts_it_elsewhere_and_says_so(data: Path, 
     run(story())
 
 
-def test_a_file_that_cannot_be_read_is_explained_with_the_end_of_the_log(data: Path) -> None:
+def test_an_unreadable_append_only_file_is_explained_with_the_end_of_the_log(data: Path) -> None:
     async def story() -> None:
         valkey = await start_valkey(ValkeySpec(data=data))
         with client(valkey) as asked:
@@ -138,7 +138,7 @@ def test_a_file_that_cannot_be_read_is_explained_with_the_end_of_the_log(data: P
     run(story())
 
 
-def test_without_a_server_for_the_platform_the_two_ways_on_are_named(
+def test_without_a_server_for_the_platform_the_two_alternatives_are_named(
     data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("openfall.workers.local.valkey.find_spec", lambda name: None)
@@ -146,7 +146,9 @@ def test_without_a_server_for_the_platform_the_two_ways_on_are_named(
         run(start_valkey(ValkeySpec(data=data)))
 
 
-def test_one_that_does_not_answer_is_never_joined_by_a_second(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_valkey_that_does_not_respond_is_never_joined_by_a_second(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("openfall.workers.local.valkey._GRACE_S", 0.1)
 
     async def story() -> None:

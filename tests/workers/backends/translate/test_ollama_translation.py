@@ -66,11 +66,11 @@ TOLD: dict[str, Any] = {
 }  # fmt: skip
 
 
-def test_all_that_openai_and_ollama_both_can_say_is_said() -> None:
+def test_everything_that_openai_and_ollama_share_is_translated() -> None:
     assert openai_to_ollama.request(ASKED) == TOLD
 
 
-def test_and_said_back_with_its_texts_in_one() -> None:
+def test_the_translation_back_joins_the_texts() -> None:
     back = ollama_to_openai.request(TOLD)
     assert known(OPENAI, back) == {"model": "m", **back}
     calls = ASKED["messages"][2]["tool_calls"]
@@ -102,7 +102,7 @@ def test_calls_without_ids_get_them_and_results_find_theirs() -> None:
 @pytest.mark.parametrize(
     ("start", "kind"), [("/9j/4AAQ", "jpeg"), ("UklGRh4", "webp"), ("R0lGODlh", "gif"), (PIXEL, "png")]
 )
-def test_the_kind_of_an_image_is_told_by_its_beginning(start: str, kind: str) -> None:
+def test_the_beginning_of_an_image_gives_its_type(start: str, kind: str) -> None:
     [said] = ollama_to_openai.request({"messages": [{"role": "user", "images": [start]}]})["messages"]
     assert said["content"] == [{"type": "image_url", "image_url": {"url": f"data:image/{kind};base64,{start}"}}]
 
@@ -117,13 +117,13 @@ def test_the_kind_of_an_image_is_told_by_its_beginning(start: str, kind: str) ->
         {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "https://h/a.png"}}]}]},
     ],
 )  # fmt: skip
-def test_what_ollama_has_no_word_for_and_the_caller_would_miss_is_refused(more: dict[str, Any]) -> None:
+def test_a_parameter_that_ollama_lacks_and_that_changes_the_result_is_refused(more: dict[str, Any]) -> None:
     outcome = translate_request(Request(body={"messages": [], **more}, upstream="m", timeout=1), "ollama")
     assert isinstance(outcome, Failure)
     assert outcome.error_class is ErrorClass.UNSUPPORTED
 
 
-def test_tools_that_must_not_be_used_are_not_shown() -> None:
+def test_forbidden_tools_are_omitted() -> None:
     assert "tools" not in openai_to_ollama.request({"messages": [], "tools": [TOOL], "tool_choice": "none"})
 
 
@@ -165,12 +165,12 @@ def test_an_anthropic_caller_gets_blocks() -> None:
 
 
 @pytest.mark.parametrize(("dialect", "word"), [("openai", "length"), ("anthropic", "max_tokens")])
-def test_a_limit_that_was_reached_is_told_in_the_callers_word(dialect: Dialect, word: str) -> None:
+def test_a_reached_limit_has_the_finish_reason_of_the_callers_dialect(dialect: Dialect, word: str) -> None:
     told = from_ollama(dialect, done_reason="length", message={"role": "assistant", "content": "A lan"})
     assert (told.finish_reason, told.text) == (word, "A lan")
 
 
-def test_an_answer_keeps_what_it_says_from_openai_to_ollama_and_back() -> None:
+def test_an_answer_keeps_its_content_from_openai_to_ollama_and_back() -> None:
     there = openai_to_ollama.response(ANSWER, {})
     back = ollama_to_openai.response(there, {})
     assert back["message"]["thinking"] == "Hm."
@@ -181,7 +181,7 @@ def test_an_answer_keeps_what_it_says_from_openai_to_ollama_and_back() -> None:
     assert back["created_at"] == "2026-11-01T10:00:00Z"
 
 
-def test_thoughts_and_top_k_pass_between_anthropic_and_ollama() -> None:
+def test_thinking_and_top_k_pass_between_anthropic_and_ollama() -> None:
     asked = {
         "max_tokens": 9, "top_k": 5, "system": "Be brief.", "thinking": {"type": "enabled", "budget_tokens": 2048},
         "messages": [
@@ -208,7 +208,7 @@ def test_thoughts_and_top_k_pass_between_anthropic_and_ollama() -> None:
 
 
 @pytest.mark.parametrize(("ours", "theirs"), [("anthropic", "ollama"), ("ollama", "anthropic")])
-def test_a_wish_not_to_think_is_said_on(ours: Dialect, theirs: Dialect) -> None:
+def test_disabled_thinking_is_passed_on(ours: Dialect, theirs: Dialect) -> None:
     wish: dict[Dialect, dict[str, Any]] = {"anthropic": {"thinking": {"type": "disabled"}}, "ollama": {"think": False}}
     turns = [{"role": "user", "content": "Hi"}]
     said = TRANSLATORS[ours, theirs].request({"messages": turns, "max_tokens": 9, **wish[ours]})
@@ -217,7 +217,7 @@ def test_a_wish_not_to_think_is_said_on(ours: Dialect, theirs: Dialect) -> None:
 
 @settings(max_examples=150)
 @given(conversations())
-def test_openai_to_ollama_and_back_says_the_same(messages: list[dict[str, Any]]) -> None:
+def test_openai_to_ollama_and_back_keeps_the_content(messages: list[dict[str, Any]]) -> None:
     """But that texts beside each other are one, and a call without a word has an empty one."""
     try:
         there = openai_to_ollama.request({"messages": messages})

@@ -91,11 +91,11 @@ def test_a_conversation_with_parallel_tools_keeps_all_its_parts() -> None:
         ({"parallel_tool_calls": True}, None),
     ],
 )
-def test_which_tool_is_to_be_used(told: dict[str, Any], meant: dict[str, Any] | None) -> None:
+def test_the_tool_choice_is_translated(told: dict[str, Any], meant: dict[str, Any] | None) -> None:
     assert said(tools=[LOOK], **told).get("tool_choice") == meant
 
 
-def test_the_tools_that_are_allowed_are_those_that_are_shown() -> None:
+def test_only_allowed_tools_are_sent() -> None:
     choice = {"mode": "required", "tools": [{"type": "function", "function": {"name": "wave"}}]}
     body = said(tools=[LOOK, WAVE], tool_choice={"type": "allowed_tools", "allowed_tools": choice})
     assert ([tool["name"] for tool in body["tools"]], body["tool_choice"]) == (["wave"], {"type": "any"})
@@ -135,19 +135,19 @@ def test_images_documents_and_cache_marks_are_kept(part: dict[str, Any], block: 
     assert body["messages"] == [{"role": "user", "content": [block, {"type": "text", "text": "What is it?"}]}]
 
 
-def test_a_system_alone_is_asked_as_the_users() -> None:
+def test_a_system_message_alone_becomes_the_users() -> None:
     assert said({"role": "system", "content": "Say hi."}) == {
         "messages": [{"role": "user", "content": [{"type": "text", "text": "Say hi."}]}]
     }
 
 
-def test_empty_texts_are_left_out() -> None:
+def test_empty_texts_are_omitted() -> None:
     body = said({"role": "user", "content": "Hi"}, {"role": "assistant", "content": "", "tool_calls": [call("a")]})
     assert [block["type"] for block in body["messages"][1]["content"]] == ["tool_use"]
 
 
 @pytest.mark.parametrize("odd", ["functions.look:0", "call|1", ""])
-def test_an_id_that_anthropic_refuses_becomes_one_that_it_takes_and_stays_the_same_id(odd: str) -> None:
+def test_an_id_that_anthropic_refuses_is_replaced_the_same_way_each_time(odd: str) -> None:
     body = said(*HI["messages"], {"role": "assistant", "tool_calls": [call(odd), call(odd + "x.y")]},
                 {"role": "tool", "tool_call_id": odd, "content": "x"})  # fmt: skip
     first, second = (block["id"] for block in body["messages"][1]["content"])
@@ -156,14 +156,14 @@ def test_an_id_that_anthropic_refuses_becomes_one_that_it_takes_and_stays_the_sa
     assert body["messages"][2]["content"][0]["tool_use_id"] == first
 
 
-def test_limits_stops_users_and_temperatures_are_put_as_anthropic_has_them() -> None:
+def test_limits_stops_users_and_temperatures_take_anthropics_form() -> None:
     body = said(max_completion_tokens=7, max_tokens=9, stop="END", user="u-1")
     assert body == HI | {"max_tokens": 7, "stop_sequences": ["END"], "metadata": {"user_id": "u-1"}}
     assert request(HI | {"temperature": 1.7, "top_p": 0.5, "top_k": 3}) == HI | {"temperature": 1.0, "top_k": 3}
     assert request(HI | {"top_p": 0.5}) == HI | {"top_p": 0.5}
 
 
-def test_what_only_tunes_is_left_out() -> None:
+def test_parameters_that_only_tune_are_omitted() -> None:
     tuned = {
         "seed": 1, "presence_penalty": 1.0, "frequency_penalty": 1.0, "logit_bias": {"1": 2}, "verbosity": "low",
         "n": 1, "logprobs": False, "top_logprobs": 0, "store": True, "metadata": {"a": "b"}, "service_tier": "flex",
@@ -173,7 +173,7 @@ def test_what_only_tunes_is_left_out() -> None:
     assert request(HI | tuned) == HI
 
 
-def test_a_schema_for_the_answer_is_asked_for_as_structured_output() -> None:
+def test_a_schema_for_the_answer_becomes_structured_output() -> None:
     schema = {
         "type": "object",
         "properties": {
@@ -206,7 +206,7 @@ def test_a_schema_for_the_answer_is_asked_for_as_structured_output() -> None:
     }  # fmt: skip
 
 
-def test_any_json_is_asked_for_in_words() -> None:
+def test_json_mode_becomes_an_instruction() -> None:
     assert said(response_format={"type": "json_object"})["system"] == JSON_INSTRUCTION
 
 
@@ -237,7 +237,7 @@ def test_thinking_goes_without_sampling_parameters() -> None:
 
 
 @pytest.mark.parametrize(("thoughts", "thinks"), [([], False), ([THOUGHT], True)])
-def test_in_the_middle_of_a_tools_use_is_only_thought_if_it_began_so(
+def test_within_a_tool_use_thinking_needs_a_beginning_with_thinking(
     thoughts: list[dict[str, Any]], thinks: bool
 ) -> None:
     calling = {"role": "assistant", "tool_calls": [call("a")], "thinking_blocks": thoughts}
@@ -275,7 +275,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize(("body", "named"), REFUSED.values(), ids=REFUSED.keys())
-def test_what_cannot_be_said_is_refused_by_name(body: dict[str, Any], named: str) -> None:
+def test_an_untranslatable_parameter_is_refused_by_name(body: dict[str, Any], named: str) -> None:
     with pytest.raises(Untranslatable, match=named):
         request(HI | body)
 
@@ -293,6 +293,6 @@ def test_what_cannot_be_said_is_refused_by_name(body: dict[str, Any], named: str
         (HI | {"tools": [{"type": "function", "function": {}}]}, r"tools\[0\].function.name is not a string"),
     ],
 )
-def test_a_body_that_is_not_openais_is_told_with_its_place(body: dict[str, Any], place: str) -> None:
+def test_an_invalid_openai_body_is_refused_with_the_path(body: dict[str, Any], place: str) -> None:
     with pytest.raises(Unreadable, match=place):
         request(body)

@@ -87,7 +87,7 @@ def test_a_conversation_with_parallel_tools_keeps_all_its_parts() -> None:
         ),
     ],
 )
-def test_which_tool_is_to_be_used(told: dict[str, Any], meant: dict[str, Any]) -> None:
+def test_the_tool_choice_is_translated(told: dict[str, Any], meant: dict[str, Any]) -> None:
     body = said(tools=[LOOK], tool_choice=told)
     assert {key: value for key, value in body.items() if key in ("tool_choice", "parallel_tool_calls")} == meant
 
@@ -124,12 +124,12 @@ def test_images_and_documents_are_kept(block: dict[str, Any], parts: list[dict[s
     assert body["messages"] == [{"role": "user", "content": [*parts, text("What is it?")]}]
 
 
-def test_limits_stops_users_and_temperatures_are_put_as_openai_has_them() -> None:
+def test_limits_stops_users_and_temperatures_take_openais_form() -> None:
     body = said(max_tokens=7, stop_sequences=["END"], metadata={"user_id": "u-1"}, temperature=0.3, top_p=0.5)
     assert body == HI | {"max_tokens": 7, "stop": ["END"], "user": "u-1", "temperature": 0.3, "top_p": 0.5}
 
 
-def test_what_only_tunes_is_left_out() -> None:
+def test_parameters_that_only_tune_are_omitted() -> None:
     tuned = {"top_k": 3, "service_tier": "auto", "cache_control": {"type": "ephemeral"}, "stream": True, "model": "x"}
     assert said(**tuned) == HI
 
@@ -147,7 +147,7 @@ CLOSED = SCHEMA | {"additionalProperties": False}
         (CLOSED | {"properties": {"at": {"anyOf": [CLOSED, {"type": "null"}]}}}, True),
     ],
 )
-def test_a_schema_for_the_answer_is_strict_where_openai_takes_it_so(schema: dict[str, Any], strict: bool) -> None:
+def test_a_schema_for_the_answer_is_strict_where_openai_accepts_it(schema: dict[str, Any], strict: bool) -> None:
     told = {"type": "json_schema", "schema": schema}
     for body in (said(output_config={"format": told}), said(output_format=told)):
         named = {"name": "answer", "schema": schema} | ({"strict": True} if strict else {})
@@ -194,7 +194,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize(("body", "named"), REFUSED.values(), ids=REFUSED.keys())
-def test_what_cannot_be_said_is_refused_by_name(body: dict[str, Any], named: str) -> None:
+def test_an_untranslatable_parameter_is_refused_by_name(body: dict[str, Any], named: str) -> None:
     with pytest.raises(Untranslatable, match=named):
         request(HI | body)
 
@@ -209,6 +209,6 @@ def test_what_cannot_be_said_is_refused_by_name(body: dict[str, Any], named: str
         (HI | {"max_tokens": "9"}, "max_tokens is not a whole number"),
     ],
 )
-def test_a_body_that_is_not_anthropics_is_told_with_its_place(body: dict[str, Any], place: str) -> None:
+def test_an_invalid_anthropic_body_is_refused_with_the_path(body: dict[str, Any], place: str) -> None:
     with pytest.raises(Unreadable, match=place):
         request(body)

@@ -80,7 +80,7 @@ def choice(finish: str = "stop", **said: Any) -> dict[str, Any]:
     return COMPLETION | {"choices": [told]}
 
 
-def test_a_message_becomes_a_completion_with_all_that_was_thought_said_and_called() -> None:
+def test_a_message_becomes_a_completion_with_its_thinking_text_and_calls() -> None:
     assert for_openai(MESSAGE) == {
         "id": "msg_1",
         "object": "chat.completion",
@@ -105,7 +105,7 @@ def test_a_message_becomes_a_completion_with_all_that_was_thought_said_and_calle
     }
 
 
-def test_a_completion_becomes_a_message_with_all_that_was_thought_said_and_called() -> None:
+def test_a_completion_becomes_a_message_with_its_thinking_text_and_calls() -> None:
     assert for_anthropic(COMPLETION) == {
         "id": "chatcmpl-1",
         "type": "message",
@@ -139,7 +139,7 @@ def test_there_and_back_a_message_is_the_same_but_for_texts_in_pieces() -> None:
         ("of next year", "stop"),
     ],
 )
-def test_why_a_message_ended(stop: str, finish: str) -> None:
+def test_the_stop_reason_of_a_message_is_translated(stop: str, finish: str) -> None:
     said = for_openai(MESSAGE | {"stop_reason": stop})
     assert response_from_anthropic.finish(said) == finish
 
@@ -154,11 +154,11 @@ def test_why_a_message_ended(stop: str, finish: str) -> None:
         (choice("of next year", content="x"), "end_turn"),
     ],
 )
-def test_why_a_completion_ended(body: dict[str, Any], stop: str) -> None:
+def test_the_finish_reason_of_a_completion_is_translated(body: dict[str, Any], stop: str) -> None:
     assert response_from_openai.finish(for_anthropic(body)) == stop
 
 
-def test_the_stop_sequence_that_a_server_tells_is_kept() -> None:
+def test_the_stop_sequence_of_a_server_is_kept() -> None:
     body = choice("stop", content="x")
     body["choices"][0]["stop_reason"] = "END"
     said = for_anthropic(body, stop_sequences=["END"])
@@ -166,14 +166,14 @@ def test_the_stop_sequence_that_a_server_tells_is_kept() -> None:
 
 
 @pytest.mark.parametrize("usage", [None, {}, {"prompt_tokens": "many"}])
-def test_an_untold_usage_is_none_of_openais_and_zero_of_anthropics(usage: Any) -> None:
+def test_a_missing_usage_is_null_for_openai_and_zero_for_anthropic(usage: Any) -> None:
     said = for_anthropic(COMPLETION | {"usage": usage})
     assert (said["usage"]["input_tokens"], said["usage"]["output_tokens"]) == (0, 0)
     assert for_openai(MESSAGE | {"usage": usage})["usage"] is None
 
 
 @pytest.mark.parametrize("arguments", ["{nope", "[]", "3", '"x"'])
-def test_arguments_that_are_no_object_are_no_answer_unless_the_limit_cut_them_off(arguments: str) -> None:
+def test_arguments_that_are_not_an_object_are_malformed_unless_the_limit_cut_them_off(arguments: str) -> None:
     calls = [{"id": "a", "type": "function", "function": {"name": "look", "arguments": arguments}}]
     with pytest.raises(Unreadable, match="not a JSON object"):
         response_from_openai.response(choice("tool_calls", tool_calls=calls), {})
@@ -187,6 +187,6 @@ def test_a_call_without_an_id_gets_one() -> None:
     assert second["id"].startswith("a_b_")
 
 
-def test_a_refusal_in_words_is_text_and_other_names_of_thoughts_are_known() -> None:
+def test_a_refusal_becomes_text_and_other_names_of_reasoning_are_read() -> None:
     said = for_anthropic(choice(content=None, refusal="I would rather not.", reasoning="Hm."))
     assert [block.get("text") or block.get("thinking") for block in said["content"]] == ["Hm.", "I would rather not."]

@@ -61,7 +61,7 @@ def meant(messages: list[dict[str, Any]]) -> Iterator[tuple[Any, ...]]:
 
 @steady
 @given(conversations())
-def test_openai_to_anthropic_and_back_says_the_same(messages: list[dict[str, Any]]) -> None:
+def test_openai_to_anthropic_and_back_keeps_the_content(messages: list[dict[str, Any]]) -> None:
     there = request_for_anthropic.request({"messages": messages})
     checked = {"max_tokens": 9, **there}
     assert known(ANTHROPIC, checked) == {"model": "m", **checked}

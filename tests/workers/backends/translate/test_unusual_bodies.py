@@ -104,7 +104,7 @@ ANTHROPIC: dict[str, Any] = {
     ],
     ids=["openai's", "openai's with some tools", "anthropic's"],
 )
-def test_a_body_is_translated_or_told_what_is_wrong_with_it(translate: Any, good: dict[str, Any]) -> None:
+def test_any_body_is_translated_or_refused_with_a_reason(translate: Any, good: dict[str, Any]) -> None:
     assert translate(good)
     before = deepcopy(good)
     for body in spoiled(good):
@@ -164,13 +164,13 @@ def test_an_answer_is_translated_or_malformed(ours: Dialect, theirs: Dialect, go
         ({"messages": 3}, Failure(error_class=ErrorClass.BAD_REQUEST, detail="messages is not a list")),
     ],
 )
-def test_what_cannot_be_said_may_be_said_to_another_model_and_nonsense_to_none(
+def test_an_untranslatable_body_is_unsupported_and_an_invalid_one_a_bad_request(
     body: dict[str, Any], failure: Failure
 ) -> None:
     assert translate_request(Request(body=body, upstream="m", timeout=1), "anthropic") == failure
     assert failure.disposition.try_next_model is (failure.error_class is ErrorClass.UNSUPPORTED)
 
 
-def test_a_dialect_that_is_the_backends_own_is_not_touched() -> None:
+def test_a_body_in_the_backends_dialect_is_unchanged() -> None:
     body = {"messages": 3, "n": 2}
     assert translate_request(Request(body=body, upstream="m", timeout=1), "openai") is body

@@ -49,7 +49,7 @@ READ: dict[Dialect, tuple[dict[str, Any], Any]] = {
 
 
 @pytest.mark.parametrize(("ours", "theirs"), PAIRS)
-def test_a_body_is_translated_or_told_what_is_wrong_with_it(ours: Dialect, theirs: Dialect) -> None:
+def test_any_body_is_translated_or_refused_with_a_reason(ours: Dialect, theirs: Dialect) -> None:
     good, translate = BODIES[ours], TRANSLATORS[ours, theirs].request
     assert translate(good)["messages"]
     before = deepcopy(good)
@@ -70,7 +70,7 @@ def test_an_answer_is_translated_or_malformed(ours: Dialect, theirs: Dialect) ->
         assert isinstance(told, Failure) or told.finish_reason
 
 
-def test_no_line_of_a_stream_is_too_odd_to_be_taken() -> None:
+def test_any_line_of_a_stream_can_be_added() -> None:
     lines = [ANSWER | {"done": False, "logprobs": [{"token": "A"}]}, ANSWER]
     for spoilt in spoiled(lines):
         stream = ollama_answer.ChatAssembler()
@@ -90,7 +90,7 @@ def _huge(value: Any) -> bool:
 
 
 @pytest.mark.parametrize("dialect", ["openai", "anthropic"])
-def test_a_body_that_is_none_of_its_dialect_is_the_callers_fault(dialect: Dialect) -> None:
+def test_a_body_that_is_not_of_its_dialect_is_the_callers_fault(dialect: Dialect) -> None:
     outcome = translate_request(Request(body={"messages": 3}, upstream="m", timeout=1, dialect=dialect), "ollama")
     assert isinstance(outcome, Failure)
     assert not outcome.disposition.try_next_model
