@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from openfall.producers.cli.held_text import meanwhile
+from openfall.producers.cli.held_text import interim_lines
 from openfall.producers.cli.render import (
-    failure,
+    describe_failure,
     print_line,
     receipt,
     show_json,
@@ -20,27 +20,27 @@ if TYPE_CHECKING:
 DEGRADED, STILL_QUEUED = 6, 7
 
 
-def show_answer(result: Result, *, as_json: bool = False, strict: bool = False, written: str = "") -> int:
+def show_answer(result: Result, *, as_json: bool = False, strict: bool = False, streamed: str = "") -> int:
     """Print what is not on the screen yet (`written` is); the exit code."""
     if as_json:
         show_json(result.as_json())
     elif result.answered:
-        _print(result.text, written)
+        _print(result.text, streamed)
         if result.final:
             print_line(receipt(result))
     if not result.final:
-        for words in meanwhile(result):
-            print_line(words)
+        for line in interim_lines(result):
+            print_line(line)
     elif not result.answered:
-        print_line(failure(result))
+        print_line(describe_failure(result))
     return _code(result, strict)
 
 
-def _print(text: str, written: str) -> None:
-    if written.strip() == text.strip():
-        click.echo("" if written else text)
+def _print(text: str, streamed: str) -> None:
+    if streamed.strip() == text.strip():
+        click.echo("" if streamed else text)
     else:
-        click.echo(text.removeprefix(written) if text.startswith(written) else f"\n{text}")
+        click.echo(text.removeprefix(streamed) if text.startswith(streamed) else f"\n{text}")
 
 
 def _code(result: Result, strict: bool) -> int:

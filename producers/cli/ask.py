@@ -16,10 +16,10 @@ from openfall.producers.cli.options import (
     config_option,
     job_options,
     json_option,
-    opened,
-    options_of,
+    open_client,
+    read_text,
     run,
-    text_of,
+    submit_options,
 )
 from openfall.producers.cli.render import WaitIndicator, print_line
 
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
     from openfall.producers.request import SubmitOptions
     from openfall.router_core.jobs.result import Result
 
-LOOK_FOR_WORKERS = 3.0
+HINT_DELAY_SECONDS = 3.0
 """Seconds without a start after which it is worth asking whether anybody serves the queue."""
 
 
 @dataclass(slots=True)
-class _Manner:
+class _Mode:
     """How an answer is asked for and shown. `job_id` is known as soon as the job is accepted."""
 
     stream: bool
@@ -52,24 +52,24 @@ class _Manner:
 @click.option("--strict", is_flag=True, help="Exit with 6 unless the first model of the chain answered.")
 @config_option
 @json_option
-def ask(text: str, config_path: Path | None, **told: Any) -> None:
+def ask(text: str, config_path: Path | None, **options: Any) -> None:
     """Ask one question and print the answer. TEXT is the prompt, or - for standard input.
 
     When nothing can answer an interactive one now, what is replied meanwhile is printed, and the job goes on by itself.
     Ctrl-C stops the waiting, not the job.
     """
-    stream = told.pop("stream")
-    manner = _Manner(
-        stream=(sys.stdout.isatty() if stream is None else stream) and not told["as_json"],
-        **{name: told.pop(name) for name in ("wait", "as_json", "strict")},
+    stream = options.pop("stream")
+    mode = _Mode(
+        stream=(sys.stdout.isatty() if stream is None else stream) and not options["as_json"],
+        **{name: options.pop(name) for name in ("wait", "as_json", "strict")},
     )
-    options = options_of(told)
-    options["stream"] = manner.stream
+    submit = submit_options(options)
+    submit["stream"] = mode.stream
     try:
-        result = run(_ask(text_of(text), options, config_path, manner))
+        result = run(_ask(read_text(text), submit, config_path, mode))
     except KeyboardInterrupt:
-        _interrupted(manner.job_id)
-    code = show_answer(result, as_json=manner.as_json, strict=manner.strict, written="".join(manner.written))
+        _interrupted(mode.job_id)
+    code = show_answer(result, as_json=mode.as_json, strict=mode.strict, streamed="".join(mode.written))
     raise click.exceptions.Exit(code)
 
 
@@ -79,32 +79,32 @@ def _interrupted(job_id: str) -> None:
     raise click.exceptions.Exit(130)
 
 
-async def _ask(prompt: str, options: SubmitOptions, config_path: Path | None, manner: _Manner) -> Result:
+async def _ask(prompt: str, options: SubmitOptions, config_path: Path | None, mode: _Mode) -> Result:
     from openfall.producers.errors import NotFinished
     from openfall.producers.request import parse_duration
 
-    limit = None if manner.wait is None else parse_duration(manner.wait)
-    async with opened(config_path) as llm:
+    timeout = None if mode.wait is None else parse_duration(mode.wait)
+    async with open_client(config_path) as llm:
         job = await llm.submit(prompt, **options)
-        manner.job_id = job.id
+        mode.job_id = job.id
         try:
-            async with asyncio.timeout(limit), WaitIndicator("put in") as waiting:
-                return await _follow(llm, manner, waiting)
+            async with asyncio.timeout(timeout), WaitIndicator("put in") as indicator:
+                return await _follow(llm, mode, indicator)
         except TimeoutError:
             raise NotFinished(job.id) from None
 
 
-async def _follow(llm: AsyncOpenfall, manner: _Manner, waiting: WaitIndicator) -> Result:
-    hint = asyncio.create_task(_hint(llm, manner.job_id))
+async def _follow(llm: AsyncOpenfall, mode: _Mode, indicator: WaitIndicator) -> Result:
+    hint = asyncio.create_task(_hint(llm, mode.job_id))
     try:
-        async with aclosing(llm.stream(manner.job_id, deltas=manner.stream)) as events:
+        async with aclosing(llm.stream(mode.job_id, deltas=mode.stream)) as events:
             async for event in events:
-                waiting.say(_words(event))
+                indicator.say(_describe_event(event))
                 if event["event"] == "started":
                     hint.cancel()
-                if manner.stream:
-                    _write(event, manner, waiting)
-                if (result := await _end(llm, manner, event)) is not None:
+                if mode.stream:
+                    _write(event, mode, indicator)
+                if (result := await _end(llm, mode, event)) is not None:
                     return result
     finally:
         hint.cancel()
@@ -113,17 +113,17 @@ async def _follow(llm: AsyncOpenfall, manner: _Manner, waiting: WaitIndicator) -
     raise AssertionError("a story ends with done")
 
 
-async def _end(llm: AsyncOpenfall, manner: _Manner, event: dict[str, Any]) -> Result | None:
+async def _end(llm: AsyncOpenfall, mode: _Mode, event: dict[str, Any]) -> Result | None:
     """The result, if the waiting is over: the job has ended, or is held and something is replied meanwhile."""
     from openfall.producers.job_stream import interim_reply
 
     if event["event"] == "done":
         ended: Result = event["result"]
         return ended
-    return await interim_reply(llm.store.jobs, manner.job_id) if event["event"] == "held" else None
+    return await interim_reply(llm.store.jobs, mode.job_id) if event["event"] == "held" else None
 
 
-def _words(event: dict[str, Any]) -> str:
+def _describe_event(event: dict[str, Any]) -> str:
     match event["event"]:
         case "queued":
             why = f"{event['why']}; " if "why" in event else ""
@@ -142,14 +142,14 @@ def _words(event: dict[str, Any]) -> str:
             return "being answered"
 
 
-def _write(event: dict[str, Any], manner: _Manner, waiting: WaitIndicator) -> None:
+def _write(event: dict[str, Any], mode: _Mode, indicator: WaitIndicator) -> None:
     """Print a piece of the answer; what a `reset` takes back stays on the screen, marked."""
     if event["event"] == "delta":
-        waiting.stop()
-        manner.written.append(event["text"])
+        indicator.stop()
+        mode.written.append(event["text"])
         click.echo(event["text"], nl=False)
-    elif event["event"] == "reset" and manner.written:
-        manner.written.clear()
+    elif event["event"] == "reset" and mode.written:
+        mode.written.clear()
         click.echo()
         print_line("[interrupted: the answer begins anew]")
 
@@ -160,13 +160,13 @@ async def _hint(llm: AsyncOpenfall, job_id: str) -> None:
     from openfall.router_core.state.errors import StoreError
     from openfall.router_core.state.fleet_status import fetch_status
 
-    await asyncio.sleep(LOOK_FOR_WORKERS)
+    await asyncio.sleep(HINT_DELAY_SECONDS)
     with suppress(StoreError):
-        record, seen = await asyncio.gather(llm.record(job_id), fetch_status(llm.store.connection))
-        if record.queue in {queue.name for queue in seen.unserved}:
+        record, status = await asyncio.gather(llm.record(job_id), fetch_status(llm.store.connection))
+        if record.queue in {queue.name for queue in status.unserved}:
             pool = record.queue.partition(".")[0]
             print_line(f"no worker serves {record.queue}: start one with `openfall up` or `openfall work {pool}`")
-        elif any(queue.paused for queue in seen.queues if queue.name == record.queue):
+        elif any(queue.paused for queue in status.queues if queue.name == record.queue):
             print_line(f"{record.queue} is paused: openfall queues resume {record.queue}")
         elif record.state == "queued" and (
             why := await explain_queue_block(llm.store.connection, llm.config.catalog, record.queue)

@@ -14,21 +14,21 @@ import click
 from openfall.producers.cli.options import (
     config_option,
     json_option,
-    opened,
+    open_client,
     run,
 )
 from openfall.producers.cli.render import (
-    EVERY,
+    PRINT_INTERVAL_SECONDS,
+    format_cost,
     print_line,
     show_json,
-    spent,
 )
 
 if TYPE_CHECKING:
     from openfall.producers.batch.journal import JournalState
     from openfall.producers.batch.run import BatchPlan, BatchRun, BatchTally
 
-MOST_TOLD = 20
+MAX_NOTICES = 20
 """Faulty lines that are told one by one. The output file has them all."""
 
 
@@ -51,7 +51,7 @@ def batch() -> None:
 @click.option("--dry-run", is_flag=True, help="Check every line, put nothing in.")
 @config_option
 @json_option
-def run_(source: Path, out: Path, config_path: Path | None, as_json: bool, dry_run: bool, **told: Any) -> None:
+def run_(source: Path, out: Path, config_path: Path | None, as_json: bool, dry_run: bool, **options: Any) -> None:
     """Answer every request of IN, one line in OUT as each is done.
 
     Run the same command again to go on where it stopped: what OUT has is not asked again, and what is in flight is
@@ -60,7 +60,7 @@ def run_(source: Path, out: Path, config_path: Path | None, as_json: bool, dry_r
     """
     from openfall.producers.batch.run import BatchPlan
 
-    plan = BatchPlan(source=source, name=told.pop("name") or out.stem, **told)
+    plan = BatchPlan(source=source, name=options.pop("name") or out.stem, **options)
     _check_files(source, out)
     if dry_run:
         code = run(_dry_run(plan, out, config_path, as_json))
@@ -70,7 +70,7 @@ def run_(source: Path, out: Path, config_path: Path | None, as_json: bool, dry_r
     except KeyboardInterrupt:
         print_line(f"\nthe jobs go on without you, and {out} keeps what it has. Run the same command again to go on.")
         raise click.exceptions.Exit(130) from None
-    raise click.exceptions.Exit(_finished(tally, out, as_json))
+    raise click.exceptions.Exit(_report(tally, out, as_json))
 
 
 def _check_files(source: Path, out: Path) -> None:
@@ -97,10 +97,10 @@ async def _dry_run(plan: BatchPlan, out: Path, config_path: Path | None, as_json
     from openfall.producers.batch.run import BatchRun
     from openfall.producers.client import AsyncOpenfall
 
-    carried = BatchRun(AsyncOpenfall("redis://nowhere", config=config_path), plan, read_journal(out))
-    carried.on_notice = _noticer()
-    carried.check_options()
-    tally = carried.check()
+    batch_run = BatchRun(AsyncOpenfall("redis://nowhere", config=config_path), plan, read_journal(out))
+    batch_run.on_notice = _notice_printer()
+    batch_run.check_options()
+    tally = batch_run.check()
     if as_json:
         show_json(_tally_json(tally))
     new = tally.total - tally.settled
@@ -114,25 +114,25 @@ async def _run(plan: BatchPlan, out: Path, config_path: Path | None) -> BatchTal
     from openfall.producers.batch.journal import Journal, JournalState
     from openfall.producers.batch.run import BatchRun
 
-    async with opened(config_path) as llm:
+    async with open_client(config_path) as llm:
         BatchRun(llm, plan, JournalState()).check_options()  # before OUT is made or changed
         with Journal(out) as journal:
-            past = journal.state
+            journal_state = journal.state
             if plan.retry_failed:
                 journal.remove_failures()
-            _remember(llm.config.settings.data_dir, plan, out)
-            carried = BatchRun(llm, plan, past)
-            with _progress(carried, plan) as noticed:
-                carried.on_notice = noticed
-                return await carried.run(journal)
+            _save_plan(llm.config.settings.data_dir, plan, out)
+            batch_run = BatchRun(llm, plan, journal_state)
+            with _progress(batch_run, plan) as on_notice:
+                batch_run.on_notice = on_notice
+                return await batch_run.run(journal)
 
 
 @contextmanager
-def _progress(carried: BatchRun, plan: BatchPlan) -> Iterator[Callable[[str], None]]:
+def _progress(batch_run: BatchRun, plan: BatchPlan) -> Iterator[Callable[[str], None]]:
     """A bar in a terminal, elsewhere a line every ten seconds. Yields where notices go."""
     if not sys.stderr.isatty():
-        carried.on_progress = _liner(carried.tally)
-        yield _noticer()
+        batch_run.on_progress = _progress_printer(batch_run.tally)
+        yield _notice_printer()
         return
     from rich.console import Console
     from rich.progress import (
@@ -154,48 +154,48 @@ def _progress(carried: BatchRun, plan: BatchPlan) -> Iterator[Callable[[str], No
         total = min(lines, plan.limit or lines)
         task = bar.add_task(plan.name, total=total, rate="")
 
-        def changed() -> None:
-            tally, spent = carried.tally, bar.tasks[0].elapsed or 0.001
-            rate = (tally.answered + tally.failed) / spent
-            bar.update(task, completed=tally.settled, rate=_pace(tally, rate))
+        def on_progress() -> None:
+            tally, elapsed = batch_run.tally, bar.tasks[0].elapsed or 0.001
+            rate = (tally.answered + tally.failed) / elapsed
+            bar.update(task, completed=tally.settled, rate=_describe_pace(tally, rate))
 
-        carried.on_progress = changed
-        yield _noticer(bar.console.print)
-
-
-def _noticer(tell: Callable[[str], None] = print_line) -> Callable[[str], None]:
-    told = 0
-
-    def noticed(words: str) -> None:
-        nonlocal told
-        told += 1
-        if told <= MOST_TOLD:
-            tell(words)
-        elif told == MOST_TOLD + 1:
-            tell("... and more: further notices are left out, the output file has every fault")
-
-    return noticed
+        batch_run.on_progress = on_progress
+        yield _notice_printer(bar.console.print)
 
 
-def _liner(tally: BatchTally) -> Callable[[], None]:
-    began = last = time.monotonic()
+def _notice_printer(write: Callable[[str], None] = print_line) -> Callable[[str], None]:
+    count = 0
 
-    def changed() -> None:
+    def on_notice(text: str) -> None:
+        nonlocal count
+        count += 1
+        if count <= MAX_NOTICES:
+            write(text)
+        elif count == MAX_NOTICES + 1:
+            write("... and more: further notices are left out, the output file has every fault")
+
+    return on_notice
+
+
+def _progress_printer(tally: BatchTally) -> Callable[[], None]:
+    started = last = time.monotonic()
+
+    def on_progress() -> None:
         nonlocal last
         now = time.monotonic()
-        if now - last >= EVERY:
+        if now - last >= PRINT_INTERVAL_SECONDS:
             last = now
-            rate = (tally.answered + tally.failed) / (now - began)
-            print_line(f"{tally.settled} of {tally.total} done, {_pace(tally, rate)}")
+            rate = (tally.answered + tally.failed) / (now - started)
+            print_line(f"{tally.settled} of {tally.total} done, {_describe_pace(tally, rate)}")
 
-    return changed
+    return on_progress
 
 
-def _pace(tally: BatchTally, rate: float) -> str:
+def _describe_pace(tally: BatchTally, rate: float) -> str:
     return f"{rate:.1f}/s, {tally.failed} failed" + (f", {tally.wait_reason}" if tally.wait_reason else "")
 
 
-def _finished(tally: BatchTally, out: Path, as_json: bool) -> int:
+def _report(tally: BatchTally, out: Path, as_json: bool) -> int:
     if as_json:
         show_json(_tally_json(tally))
     before = f" ({tally.answered_before} of them before)" if tally.answered_before else ""
@@ -204,7 +204,7 @@ def _finished(tally: BatchTally, out: Path, as_json: bool) -> int:
     )
     if tally.answered:
         fallbacks = f", {tally.fallbacks} by another model than their first" if tally.fallbacks else ""
-        print_line(f"this run: {spent(tally.usd, tally.unpriced)}{fallbacks}")
+        print_line(f"this run: {format_cost(tally.usd, tally.unpriced)}{fallbacks}")
     if tally.lost:
         print_line(f"{tally.lost} are not known to Redis any more: run the same command again to put them in anew")
     if tally.failed:
@@ -214,23 +214,23 @@ def _finished(tally: BatchTally, out: Path, as_json: bool) -> int:
 
 def _tally_json(tally: BatchTally) -> dict[str, Any]:
     names = ("total", "answered_before", "answered", "failed", "lost", "fallbacks", "usd", "unpriced")
-    told = {name: getattr(tally, name) for name in names}
-    return {**told, "bad_lines": [{"line": bad.number, "reason": bad.reason} for bad in tally.invalid]}
+    options = {name: getattr(tally, name) for name in names}
+    return {**options, "bad_lines": [{"line": bad.number, "reason": bad.reason} for bad in tally.invalid]}
 
 
-def _memory(data_dir: Path, name: str) -> Path:
+def _plan_path(data_dir: Path, name: str) -> Path:
     return data_dir / "batches" / f"{name}.json"
 
 
-def _remember(data_dir: Path, plan: BatchPlan, out: Path) -> None:
+def _save_plan(data_dir: Path, plan: BatchPlan, out: Path) -> None:
     """Keep what `batch status NAME` needs. A directory that cannot be written costs that, not the batch."""
     from pydantic_core import to_json
 
-    kept = {"source": plan.source.resolve(), "out": out.resolve(), **plan.options}
-    path = _memory(data_dir, plan.name)
+    saved = {"source": plan.source.resolve(), "out": out.resolve(), **plan.options}
+    path = _plan_path(data_dir, plan.name)
     with suppress(OSError):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path.write_bytes(to_json({**kept, "limit": plan.limit}))
+        path.write_bytes(to_json({**saved, "limit": plan.limit}))
 
 
 @batch.command("status")
@@ -239,11 +239,11 @@ def _remember(data_dir: Path, plan: BatchPlan, out: Path) -> None:
 @json_option
 def status_(name: str, config_path: Path | None, as_json: bool) -> None:
     """How far a batch has come. OUT is its output file, NAME what it was called."""
-    told = _status(name, config_path)
+    values = _status(name, config_path)
     if as_json:
-        show_json(told)
+        show_json(values)
         return
-    for key, value in told.items():
+    for key, value in values.items():
         click.echo(f"{key:<10}  {value}")
 
 
@@ -251,40 +251,46 @@ def _status(name: str, config_path: Path | None) -> dict[str, Any]:
     from openfall.config import load
     from openfall.producers.batch.journal import read_journal
 
-    out, plan = _recalled(Path(name), load(config_path).settings.data_dir)
-    past = read_journal(out)
+    out, plan = _load_plan(Path(name), load(config_path).settings.data_dir)
+    journal_state = read_journal(out)
     if plan is None:
-        return {"output": str(out), **_past_json(past)}
-    total, states = run(_look(plan, past, config_path))
+        return {"output": str(out), **_journal_json(journal_state)}
+    total, states = run(_fetch_states(plan, journal_state, config_path))
     waiting = {state or "not put in": number for state, number in states.items()}
-    return {"output": str(out), "lines": total, **_past_json(past), **waiting}
+    return {"output": str(out), "lines": total, **_journal_json(journal_state), **waiting}
 
 
-async def _look(plan: BatchPlan, past: JournalState, config_path: Path | None) -> tuple[int, dict[str | None, int]]:
+async def _fetch_states(
+    plan: BatchPlan, journal_state: JournalState, config_path: Path | None
+) -> tuple[int, dict[str | None, int]]:
     from openfall.producers.batch.run import BatchRun
 
-    async with opened(config_path) as llm:
-        carried = BatchRun(llm, plan, past)
-        states = await carried.count_states()
-        return carried.tally.total, states
+    async with open_client(config_path) as llm:
+        batch_run = BatchRun(llm, plan, journal_state)
+        states = await batch_run.count_states()
+        return batch_run.tally.total, states
 
 
-def _recalled(given: Path, data_dir: Path) -> tuple[Path, BatchPlan | None]:
+def _load_plan(name: Path, data_dir: Path) -> tuple[Path, BatchPlan | None]:
     """The output file of a batch, and its plan, unless it was run under another configuration."""
     from pydantic_core import from_json
 
     from openfall.producers.batch.run import BatchPlan
 
-    memory = _memory(data_dir, given.stem if given.is_file() else str(given))
-    kept = from_json(memory.read_bytes()) if memory.is_file() else None
-    if given.is_file() and (kept is None or Path(kept["out"]) != given.resolve()):
-        return given, None
-    if kept is None:
-        raise click.UsageError(f"no batch {str(given)!r}: name its output file, or the name it was run under")
-    more = {name: value for name, value in kept.items() if name not in ("source", "out")}
-    return Path(kept["out"]), BatchPlan(name=memory.stem, source=Path(kept["source"]), **more)
+    path = _plan_path(data_dir, name.stem if name.is_file() else str(name))
+    saved = from_json(path.read_bytes()) if path.is_file() else None
+    if name.is_file() and (saved is None or Path(saved["out"]) != name.resolve()):
+        return name, None
+    if saved is None:
+        raise click.UsageError(f"no batch {str(name)!r}: name its output file, or the name it was run under")
+    more = {name: value for name, value in saved.items() if name not in ("source", "out")}
+    return Path(saved["out"]), BatchPlan(name=path.stem, source=Path(saved["source"]), **more)
 
 
-def _past_json(past: JournalState) -> dict[str, Any]:
-    codes = sorted(code for _, code in past.failed.values())
-    return {"answered": len(past.answered), "failed": len(codes), **{code: codes.count(code) for code in set(codes)}}
+def _journal_json(journal_state: JournalState) -> dict[str, Any]:
+    error_codes = sorted(code for _, code in journal_state.failed.values())
+    return {
+        "answered": len(journal_state.answered),
+        "failed": len(error_codes),
+        **{code: error_codes.count(code) for code in set(error_codes)},
+    }

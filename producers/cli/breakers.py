@@ -1,29 +1,31 @@
-"""`openfall breakers`: what is left alone, why and for how long; and an operator's word on it."""
+"""`openfall breakers`: lists breakers, forces one open or closed, and resets it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from openfall.producers.cli.options import (
     config_option,
     json_option,
-    opened,
+    open_client,
     run,
+    with_client,
 )
 from openfall.producers.cli.render import (
-    age,
-    clock,
+    format_age,
+    format_time,
     print_line,
     show_json,
     show_table,
 )
 
 if TYPE_CHECKING:
+    from openfall.producers.client import AsyncOpenfall
     from openfall.router_core.catalog.entries import Catalog
     from openfall.router_core.state.breakers import BreakerChange, BreakerStatus
     from openfall.router_core.vocabulary import (
@@ -34,14 +36,14 @@ COLUMNS = ("breaker", "state", "since", "opened", "why")
 
 
 @click.group("breakers", invoke_without_command=True)
-@click.option("--history", is_flag=True, help="The last changes of any of them, newest first.")
+@click.option("--history", is_flag=True, help="List the last state changes, newest first.")
 @config_option
 @json_option
 @click.pass_context
 def breakers(ctx: click.Context, history: bool, config_path: Path | None, as_json: bool) -> None:
-    """What is left alone, why and for how long. A breaker is BACKEND/MODEL, or key:BACKEND for a backend's key.
+    """List breakers. A breaker is BACKEND/MODEL, or key:BACKEND for the key of a backend.
 
-    Only those that ever had trouble are shown: every other one is closed.
+    Only breakers with a recorded failure or override are listed. Every other breaker is closed.
     """
     ctx.obj = config_path
     if ctx.invoked_subcommand is None:
@@ -51,12 +53,12 @@ def breakers(ctx: click.Context, history: bool, config_path: Path | None, as_jso
 async def _list(config_path: Path | None, as_json: bool) -> None:
     from openfall.router_core.state import breakers as state
 
-    async with opened(config_path) as llm:
+    async with open_client(config_path) as llm:
         now = await llm.store.server_time()
         rows = await state.list_breakers(llm.store.connection)
     catalog = llm.config.catalog
     if as_json:
-        show_json([{"name": named(catalog, row.target), **asdict(row)} for row in rows])
+        show_json([{"name": display_name(catalog, row.target), **asdict(row)} for row in rows])
     elif not rows:
         print_line("every breaker is closed, and none was ever open")
     else:
@@ -66,58 +68,61 @@ async def _list(config_path: Path | None, as_json: bool) -> None:
 async def _history(config_path: Path | None, as_json: bool) -> None:
     from openfall.router_core.state.breakers import breaker_history
 
-    async with opened(config_path) as llm:
+    async with open_client(config_path) as llm:
         changes: list[BreakerChange] = await breaker_history(llm.store.connection)
     catalog = llm.config.catalog
     if as_json:
-        show_json([{"name": named(catalog, one.target), **asdict(one)} for one in changes])
+        show_json([{"name": display_name(catalog, change.target), **asdict(change)} for change in changes])
     elif not changes:
         print_line("no breaker has ever changed")
     else:
         columns = ("when", "breaker", "from", "to", "why")
         show_table(
             columns,
-            ((clock(one.at), named(catalog, one.target), one.before, one.after, one.why) for one in changes),
+            (
+                (format_time(change.at), display_name(catalog, change.target), change.before, change.after, change.why)
+                for change in changes
+            ),
         )
 
 
 def _rows(catalog: Catalog, rows: list[BreakerStatus], now: float) -> Iterator[tuple[object, ...]]:
     for row in rows:
-        since = age(now - row.since) if row.since else "-"
-        yield named(catalog, row.target), words_of(row, now), since, row.open_count, row.why
+        since = format_age(now - row.since) if row.since else "-"
+        yield display_name(catalog, row.target), describe_breaker(row, now), since, row.open_count, row.why
 
 
-def words_of(row: BreakerStatus, now: float) -> str:
-    """The state of a breaker in a few words: `open, next probe in 24s`, `closed by hand for 5m more`."""
+def describe_breaker(row: BreakerStatus, now: float) -> str:
+    """The state of a breaker in a few words: `open, next probe in 24s`, `closed by override for 5m more`."""
     state = str(row.state).replace("_", " ")
-    told = []
+    parts = []
     if row.forced:
-        end = f"for {age(row.forced_until - now)} more" if row.forced_until else "until further notice"
-        told.append(f"{state} by hand {end}")
+        end = f"for {format_age(row.forced_until - now)} more" if row.forced_until else "until reset"
+        parts.append(f"{state} by override {end}")
     elif row.until is not None:
-        left = row.until - now
-        told.append(f"{state}, next probe {f'in {age(left)}' if left > 0 else 'is due'}")
+        remaining = row.until - now
+        parts.append(f"{state}, next probe {f'in {format_age(remaining)}' if remaining > 0 else 'is due'}")
     else:
-        told.append(state)
+        parts.append(state)
     if row.cooling_until and row.cooling_until > now:
-        told.append(f"cools down for {age(row.cooling_until - now)} more (429)")
+        parts.append(f"rate limited for {format_age(row.cooling_until - now)} more")
     if row.ramping:
-        told.append("slots come back one by one")
+        parts.append("its slots return one by one")
     if row.consecutive_failures:
-        told.append(f"{row.consecutive_failures} failed in a row")
-    return ", ".join(told)
+        parts.append(f"{row.consecutive_failures} failed in a row")
+    return ", ".join(parts)
 
 
-def named(catalog: Catalog, target: str) -> str:
-    """The name of a breaker as people write it: a key is that of the backends that use it."""
+def display_name(catalog: Catalog, target: str) -> str:
+    """The name that users type. A key has the names of the backends that use it."""
     if not target.startswith("key:"):
         return target
     at = [name for name in catalog.backends if catalog.credential(name) == target.removeprefix("key:")]
     return f"key:{','.join(at)}" if at else "key:(of no backend in this configuration)"
 
 
-def target_of(catalog: Catalog, name: str) -> str:
-    """The breaker of a name; `UnknownName` with the nearest when there is none."""
+def find_target(catalog: Catalog, name: str) -> str:
+    """The target of a name. Raises `UnknownName` with the nearest name if there is none."""
     from openfall.router_core.catalog.errors import UnknownName
     from openfall.router_core.deciding.breaker import breaker_target, credential_target
 
@@ -129,54 +134,81 @@ def target_of(catalog: Catalog, name: str) -> str:
     for backend in catalog.backends:
         if credential := catalog.credential(backend):
             known[f"key:{backend}"] = credential_target(credential)
-            known[named(catalog, credential_target(credential))] = credential_target(credential)
+            known[display_name(catalog, credential_target(credential))] = credential_target(credential)
     if name not in known:
         raise UnknownName("breaker", name, known)
     return known[name]
 
 
-def _word(name: str, *, words: str, told: bool) -> Any:
-    """A command that says an operator's word: `open`, `close` or `auto`."""
-
-    def command(name_: str, config_path: Path | None, as_json: bool, **more: Any) -> None:
-        found: BreakerState = run(_say(config_path or click.get_current_context().obj, name, name_, more))
-        if as_json:
-            show_json({"name": name_, "state": found})
-        else:
-            click.echo(f"{name_} is {str(found).replace('_', ' ')}{_meant(name, more)}")
-
-    command.__doc__ = words
-    made: Any = click.argument("name_", metavar="NAME")(config_option(json_option(command)))
-    if told:
-        made = click.option("--for", "lasts", metavar="DURATION", help="So long: 90s, 10m, 2h. Else for good.")(made)
-        made = click.option("--reason", default="", help="What whoever looks next should know.")(made)
-    return breakers.command(name)(made)
+_for_option = click.option("--for", "lasts", metavar="DURATION", help="How long: 90s, 10m, 2h. Default: until reset.")
+_reason_option = click.option("--reason", default="an operator forced it", help="A note for other operators.")
 
 
-def _meant(verb: str, more: dict[str, Any]) -> str:
-    if verb == "auto":
-        return ", and goes its own way again"
-    return f" for {more['lasts']}" if more["lasts"] else ", until you say `openfall breakers auto`"
+@breakers.command("force-open", short_help="Let no call through.")
+@click.argument("name")
+@_for_option
+@_reason_option
+@config_option
+@json_option
+def force_open(name: str, config_path: Path | None, as_json: bool, **override: Any) -> None:
+    """Let no job and no probe through."""
+    from openfall.router_core.vocabulary import BreakerState
+
+    _force(name, config_path, as_json, BreakerState.OPEN, **override)
 
 
-async def _say(config_path: Path | None, verb: str, name: str, more: dict[str, Any]) -> BreakerState:
-    from openfall.producers.request import parse_duration
-    from openfall.router_core.state.breakers import BreakerOverride, force_breaker, reset_breaker
-    from openfall.router_core.vocabulary import (
-        BreakerState,
-    )
+@breakers.command("force-closed", short_help="Let every call through.")
+@click.argument("name")
+@_for_option
+@_reason_option
+@config_option
+@json_option
+def force_closed(name: str, config_path: Path | None, as_json: bool, **override: Any) -> None:
+    """Let every call through, even if calls fail."""
+    from openfall.router_core.vocabulary import BreakerState
 
-    lasts = parse_duration(more["lasts"]) if more.get("lasts") else None
-    async with opened(config_path) as llm:
+    _force(name, config_path, as_json, BreakerState.CLOSED, **override)
+
+
+@breakers.command(short_help="End an override.")
+@click.argument("name")
+@config_option
+@json_option
+def reset(name: str, config_path: Path | None, as_json: bool) -> None:
+    """End an override: the breaker works automatically again. An open one is probed at once."""
+    from openfall.router_core.state.breakers import reset_breaker
+
+    async def action(llm: AsyncOpenfall) -> BreakerState:
         catalog = llm.config.catalog
-        breaker_target = target_of(catalog, name)
-        if verb == "auto":
-            return await reset_breaker(llm.store.connection, breaker_target, catalog.breakers)
-        why = more["reason"] or "an operator said so"
-        word = BreakerOverride(BreakerState.OPEN if verb == "open" else BreakerState.CLOSED, why, lasts)
-        return await force_breaker(llm.store.connection, breaker_target, word, catalog.breakers)
+        return await reset_breaker(llm.store.connection, find_target(catalog, name), catalog.breakers)
+
+    state = with_client(config_path or click.get_current_context().obj, action)
+    _show_state(name, state, as_json, ", and works automatically again")
 
 
-_word("open", words="Let nobody call it: no job, no probe.", told=True)
-_word("close", words="Let everybody call it, whatever comes of it.", told=True)
-_word("auto", words="Take that back: it opens and closes by itself again, and is probed at once if open.", told=False)
+def _force(  # noqa: PLR0913 - the options of two commands
+    name: str,
+    config_path: Path | None,
+    as_json: bool,
+    state: Literal[BreakerState.OPEN, BreakerState.CLOSED],
+    lasts: str | None,
+    reason: str,
+) -> None:
+    from openfall.producers.request import parse_duration
+    from openfall.router_core.state.breakers import BreakerOverride, force_breaker
+
+    override = BreakerOverride(state, reason, parse_duration(lasts) if lasts else None)
+
+    async def action(llm: AsyncOpenfall) -> BreakerState:
+        catalog = llm.config.catalog
+        return await force_breaker(llm.store.connection, find_target(catalog, name), override, catalog.breakers)
+
+    forced = with_client(config_path or click.get_current_context().obj, action)
+    _show_state(name, forced, as_json, f" for {lasts}" if lasts else ", until `openfall breakers reset`")
+
+
+def _show_state(name: str, state: BreakerState, as_json: bool, effect: str) -> None:
+    if as_json:
+        show_json({"name": name, "state": state})
+    else:
+        click.echo(f"{name} is {str(state).replace('_', ' ')}{effect}")

@@ -1,4 +1,4 @@
-"""`openfall config`: is a configuration sound, and what does it come to."""
+"""`openfall config`: checks and shows the configuration, and prints its JSON Schema."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from openfall.producers.cli.options import config_option
 
 @click.group()
 def config() -> None:
-    """Check a configuration; show what it comes to; help an editor with it."""
+    """Check and show the configuration; print its JSON Schema."""
 
 
-@config.command()
+@config.command(short_help="Check a configuration.")
 @config_option
 def check(config_path: Path | None) -> int:
-    """Tell every mistake of a configuration at once, each with its line and remedy. Exits with 2 if there is any."""
+    """Print every error of a configuration, each with its line and remedy. Exits with 2 if there is one."""
     problems = configuration.check(config_path)
     for problem in problems:
         click.echo(str(problem))
     if not problems:
-        click.echo(f"{configuration.load(config_path).source}: sound", err=True)
+        click.echo(f"{configuration.load(config_path).source}: valid", err=True)
     return 2 if problems else 0
 
 
 @config.command()
 @config_option
 def show(config_path: Path | None) -> None:
-    """Print the whole configuration as it is in force. Secrets are masked."""
+    """Print the effective configuration. Secrets are masked."""
     click.echo(configuration.dump(configuration.load(config_path)), nl=False)
 
 

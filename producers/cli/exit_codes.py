@@ -47,18 +47,18 @@ def _codes() -> dict[type[Exception], int]:
     }
 
 
-def foreseen() -> tuple[type[Exception], ...]:
+def known_errors() -> tuple[type[Exception], ...]:
     """The exceptions that a person can cause or mend."""
     return tuple(_codes())
 
 
-def told(error: Exception) -> tuple[str, int]:
+def explain(error: Exception) -> tuple[str, int]:
     """The message and the exit code of a foreseen exception."""
     code = next(code for kind, code in _codes().items() if isinstance(error, kind))
     return f"openfall: {error}" if code != 7 else str(error), code
 
 
-def in_json(error: Exception, message: str, code: int) -> int:
+def show_json_error(error: Exception, message: str, code: int) -> int:
     """The same on standard output, for programs: `{"error": ..., "kind": ..., "exit_code": ...}`; the exit code.
 
     The message ends with the remedy, as people are told it.
@@ -69,12 +69,12 @@ def in_json(error: Exception, message: str, code: int) -> int:
     return code
 
 
-def unforeseen(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+def report_unexpected(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """The last resort: one line for the person, and the traceback in a log that only they can read."""
     with tempfile.NamedTemporaryFile("w", prefix="openfall-", suffix=".log", delete=False, encoding="utf-8") as log:
         traceback.print_exception(kind, error, trace, file=log)
-    words = (str(error).splitlines() or [""])[0][:200]
-    click.echo(f"openfall: this should not have happened ({kind.__name__}: {words}). Details: {log.name}", err=True)
+    text = (str(error).splitlines() or [""])[0][:200]
+    click.echo(f"openfall: this should not have happened ({kind.__name__}: {text}). Details: {log.name}", err=True)
 
 
 def flush_output() -> None:

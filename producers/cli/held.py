@@ -1,4 +1,4 @@
-"""`openfall degrade`: what nothing could serve: look at it, put it back, drop it, take it elsewhere."""
+"""`openfall held`: lists held jobs; replays, drops and exports them; prints the log of falls."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ import click
 
 from openfall.producers.cli.held_selection import (
     HeldOptions,
-    chosen,
-    each,
-    filters,
-    found,
+    apply_to_each,
+    filter_options,
+    selected_jobs,
+    selection_options,
 )
-from openfall.producers.cli.held_text import awaited, fall_words, release_words
-from openfall.producers.cli.job import attempt_words, id_argument, record_json
+from openfall.producers.cli.held_text import configured_models, describe_fall, describe_release
+from openfall.producers.cli.job import describe_attempt, id_argument, record_json
 from openfall.producers.cli.options import (
     config_option,
     json_option,
-    opened,
+    open_client,
     run,
 )
 from openfall.producers.cli.render import (
-    age,
-    clock,
-    counted,
+    count_jobs,
+    describe_reply,
+    format_age,
+    format_time,
     print_line,
-    reply_words,
     show_json,
     show_table,
 )
@@ -42,74 +42,74 @@ if TYPE_CHECKING:
     from openfall.router_core.state.held_jobs import HeldJob
     from openfall.router_core.state.jobs import JobRecord
 
-MOST_SHOWN = 1000
+MAX_ROWS = 1000
 """Rows of a table. `--json` has them all."""
 COLUMNS = ("job", "for", "until", "reason", "role/urgency", "waits for", "why")
 
 
 @click.group()
-def degrade() -> None:
-    """What nothing could serve: held, not lost."""
+def held() -> None:
+    """List held jobs; replay, drop or export them. No model could serve a held job; it is not lost."""
 
 
-@degrade.command("list")
-@filters
+@held.command("list", short_help="List held jobs.")
+@filter_options
 @config_option
 @json_option
-def list_held(config_path: Path | None, as_json: bool, **told: Any) -> None:
-    """The held jobs, the longest held first: since when and until when at most, why, which models each waits for."""
-    jobs, now, catalog = run(_list(config_path, HeldOptions(**told)))
+def list_held(config_path: Path | None, as_json: bool, **options: Any) -> None:
+    """List held jobs, the longest held first: why each is held, its deadline, which models release it."""
+    jobs, now, catalog = run(_list(config_path, HeldOptions(**options)))
     if as_json:
         show_json([asdict(job) for job in jobs])
         return
     if not jobs:
-        print_line("nothing is held" + (" of that kind" if any(told.values()) else ""))
+        print_line("no job is held" + (" that matches" if any(options.values()) else ""))
         return
-    show_table(COLUMNS, rows_of(jobs[:MOST_SHOWN], now, catalog))
-    if len(jobs) > MOST_SHOWN:
-        print_line(f"the first {MOST_SHOWN:,} of {len(jobs):,}: --json has all of them")
+    show_table(COLUMNS, held_rows(jobs[:MAX_ROWS], now, catalog))
+    if len(jobs) > MAX_ROWS:
+        print_line(f"the first {MAX_ROWS:,} of {len(jobs):,}: --json has all of them")
 
 
-def rows_of(jobs: Iterable[HeldJob], now: float, catalog: Catalog) -> Iterator[tuple[str, ...]]:
+def held_rows(jobs: Iterable[HeldJob], now: float, catalog: Catalog) -> Iterator[tuple[str, ...]]:
     """A row of `COLUMNS` for each held job."""
     for job in jobs:
         yield (
             job.id,
-            age(now - job.held_at),
-            f"in {age(max(0.0, job.deadline - now))}",
+            format_age(max(0.0, now - job.held_at)),
+            f"in {format_age(max(0.0, job.deadline - now))}",
             job.reason,
             f"{job.role or '-'}/{job.urgency}",
-            ", ".join(awaited(job.release_models, catalog)) or "you",
+            ", ".join(configured_models(job.release_models, catalog)) or "an operator",
             job.why,
         )
 
 
-async def _list(config_path: Path | None, which: HeldOptions) -> tuple[list[HeldJob], float, Catalog]:
-    async with opened(config_path) as llm:
-        return [job async for job in found(llm, which)], await llm.store.server_time(), llm.config.catalog
+async def _list(config_path: Path | None, selection: HeldOptions) -> tuple[list[HeldJob], float, Catalog]:
+    async with open_client(config_path) as llm:
+        return [job async for job in selected_jobs(llm, selection)], await llm.store.server_time(), llm.config.catalog
 
 
-@degrade.command()
+@held.command(short_help="Show one held job.")
 @id_argument
 @config_option
 @json_option
 def show(job_id: str, config_path: Path | None, as_json: bool) -> None:
-    """One held job: why, what was tried, what its caller was told meanwhile, what lets it go on."""
+    """Show one held job: the reason, its attempts, the interim reply, what releases it."""
     record, job, now, catalog = run(_show(job_id, config_path))
     if job is None:
         raise click.UsageError(f"{job_id} is not held, it is {record.state}: openfall job why {job_id}")
-    goes_on = release_words(job, now, catalog)
+    goes_on = describe_release(job, now, catalog)
     if as_json:
         show_json({**record_json(record), "released": goes_on})
         return
-    for words in [*_described(record, job, now), f"goes on    {goes_on}"]:
+    for words in [*_described(record, job, now), f"release    {goes_on}"]:
         click.echo(words)
 
 
 async def _show(job_id: str, config_path: Path | None) -> tuple[JobRecord, HeldJob | None, float, Catalog]:
     from openfall.router_core.state.held_jobs import fetch_held
 
-    async with opened(config_path) as llm:
+    async with open_client(config_path) as llm:
         record = await llm.record(job_id)
         job = next(iter(await fetch_held(llm.store.connection, [job_id])), None)
         return record, job, await llm.store.server_time(), llm.config.catalog
@@ -117,106 +117,110 @@ async def _show(job_id: str, config_path: Path | None) -> tuple[JobRecord, HeldJ
 
 def _described(record: JobRecord, job: HeldJob, now: float) -> list[str]:
     words = [
-        f"{job.id}  held for {age(now - job.held_at)}: {job.reason}",
+        f"{job.id}  held for {format_age(max(0.0, now - job.held_at))}: {job.reason}",
         f"why        {job.why}",
-        f"put in     {clock(record.accepted_at)} by {record.producer}, {job.role or '-'}/{job.urgency}",
+        f"submitted  {format_time(record.accepted_at)} by {record.producer}, {job.role or '-'}/{job.urgency}",
     ]
-    words += [f"tried      {attempt_words(attempt)}" for attempt in record.attempts] or ["tried      nothing"]
+    words += [f"tried      {describe_attempt(attempt)}" for attempt in record.attempts] or ["tried      nothing"]
     if record.interim_reply is None:
-        words.append("told       nothing: nobody was promised an answer at once")
+        words.append("reply      none")
     else:
-        words.append(f"told       {reply_words(record.interim_reply)}")
+        words.append(f"reply      {describe_reply(record.interim_reply)}")
         words += [f"           {line}" for line in record.interim_reply.text.splitlines()]
     return words
 
 
-@degrade.command()
-@chosen
-@click.option("--ready", is_flag=True, help="Only those one of whose models takes calls now.")
+@held.command(short_help="Return held jobs to their queues.")
+@selection_options
+@click.option("--ready", is_flag=True, help="Only jobs with a model that accepts calls now.")
 @config_option
 @json_option
-def replay(config_path: Path | None, as_json: bool, all_: bool, **told: Any) -> None:
-    """Put held jobs back into the queues they fell from. They begin anew: neither crashes nor attempts count.
+def replay(config_path: Path | None, as_json: bool, all_: bool, **options: Any) -> None:
+    """Return held jobs to their queues. Crashes and attempts count from zero.
 
-    What an outage holds comes back by itself; this is for what waits for you, or for when you know better.
+    The fleet releases jobs of an outage by itself. Jobs with a fault of their own need this command.
     """
-    which = HeldOptions(all=all_, **told)
-    which.check()
-    states = run(_replay(config_path, which))
+    selection = HeldOptions(all=all_, **options)
+    selection.check()
+    states = run(_replay(config_path, selection))
     if as_json:
         show_json([{"id": id_, "state": state} for id_, state in states.items()])
-    elif which.ids:
+    elif selection.ids:
         for id_, state in states.items():
             click.echo(f"{id_} is {state}")
     else:
-        click.echo(f"{counted(sum(state == 'queued' for state in states.values()))} put back")
+        click.echo(f"{count_jobs(sum(state == 'queued' for state in states.values()))} returned to their queues")
 
 
-async def _replay(config_path: Path | None, which: HeldOptions) -> dict[str, str]:
+async def _replay(config_path: Path | None, selection: HeldOptions) -> dict[str, str]:
     from openfall.router_core.state.held_jobs import replay_held
 
-    async with opened(config_path) as llm:
-        return dict(await each(llm, which, "put back", lambda job: replay_held(llm.store.connection, job.id)))
+    async with open_client(config_path) as llm:
+        return dict(
+            await apply_to_each(
+                llm, selection, "returned to their queues", lambda job: replay_held(llm.store.connection, job.id)
+            )
+        )
 
 
-@degrade.command()
-@chosen
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@held.command(short_help="End held jobs without an answer.")
+@selection_options
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @config_option
 @json_option
-def drop(config_path: Path | None, as_json: bool, all_: bool, yes: bool, **told: Any) -> None:
-    """End held jobs without an answer: cancelled, dropped by an operator. There is no way back."""
-    which = HeldOptions(all=all_, **told)
-    which.check()
+def drop(config_path: Path | None, as_json: bool, all_: bool, yes: bool, **options: Any) -> None:
+    """End held jobs without an answer, as cancelled. This cannot be undone."""
+    selection = HeldOptions(all=all_, **options)
+    selection.check()
     if not yes:
-        _asked(len(run(_list(config_path, which))[0]))
-    dropped = run(_drop(config_path, which))
+        _confirm(len(run(_list(config_path, selection))[0]))
+    dropped = run(_drop(config_path, selection))
     if as_json:
         show_json({"dropped": dropped})
     else:
-        click.echo(f"{counted(len(dropped))} dropped")
+        click.echo(f"{count_jobs(len(dropped))} dropped")
 
 
-def _asked(number: int) -> None:
+def _confirm(number: int) -> None:
     if not sys.stdin.isatty():
-        raise click.UsageError(f"this would drop {counted(number)} for good: say --yes")
-    click.confirm(f"Drop {counted(number)} for good?", abort=True, err=True)
+        raise click.UsageError(f"this would drop {count_jobs(number)} for good: add --yes")
+    click.confirm(f"Drop {count_jobs(number)} for good?", abort=True, err=True)
 
 
-async def _drop(config_path: Path | None, which: HeldOptions) -> list[str]:
+async def _drop(config_path: Path | None, selection: HeldOptions) -> list[str]:
     from openfall.router_core.state.held_jobs import drop_held
 
-    async with opened(config_path) as llm:
+    async with open_client(config_path) as llm:
         return [
             id_
-            for id_, gone in await each(llm, which, "dropped", lambda job: drop_held(llm.store.connection, job))
-            if gone
+            for id_, dropped in await apply_to_each(
+                llm, selection, "dropped", lambda job: drop_held(llm.store.connection, job)
+            )
+            if dropped
         ]
 
 
-@degrade.command()
-@chosen
-@click.option("-o", "--output", metavar="FILE", default="-", help="Instead of standard output.")
+@held.command(short_help="Write held jobs as a batch file.")
+@selection_options
+@click.option("-o", "--output", metavar="FILE", default="-", help="Output file. Default: standard output.")
 @config_option
-def export(config_path: Path | None, output: str, all_: bool, **told: Any) -> None:
-    """Write held jobs as requests of a batch file (OpenAI Batch JSONL), their PROMPTS INCLUDED.
+def export(config_path: Path | None, output: str, all_: bool, **options: Any) -> None:
+    """Write held jobs as a batch file (OpenAI Batch JSONL), PROMPTS INCLUDED.
 
-    Each job's id is its custom_id. The jobs stay held: drop them when they have been answered elsewhere. Without ids
-    or filters all are written.
+    The id of a job is its custom_id. The jobs stay held: drop them when they are answered elsewhere. Without ids or
+    filters all held jobs are written.
     """
-    which = HeldOptions(all=all_, **told)
+    selection = HeldOptions(all=all_, **options)
     try:
         with _opened(output) as file:
-            written, strange = run(_export(config_path, which, file))
+            count, foreign = run(_export(config_path, selection, file))
     except OSError as error:
         if output == "-":
             raise
         raise click.UsageError(f"{output} cannot be written: {error.strerror}") from None
-    print_line(f"{counted(written)} written, with their prompts: keep the file where nobody else reads it")
-    if strange:
-        print_line(
-            f"{counted(strange)} of them in another dialect than OpenAI's: `openfall batch run` refuses those lines"
-        )
+    print_line(f"{count_jobs(count)} written, with their prompts: the file is private")
+    if foreign:
+        print_line(f"{count_jobs(foreign)} not in the OpenAI dialect: `openfall batch run` rejects those lines")
 
 
 def _opened(output: str) -> AbstractContextManager[IO[bytes]]:
@@ -226,32 +230,32 @@ def _opened(output: str) -> AbstractContextManager[IO[bytes]]:
     return open(output, "wb", opener=lambda path, flags: os.open(path, flags, 0o600))
 
 
-async def _export(config_path: Path | None, which: HeldOptions, output: IO[bytes]) -> tuple[int, int]:
+async def _export(config_path: Path | None, selection: HeldOptions, output: IO[bytes]) -> tuple[int, int]:
     from pydantic_core import to_json
 
     from openfall.producers.batch.files import request_line
 
-    async with opened(config_path) as llm:
-        strange = 0
+    async with open_client(config_path) as llm:
+        foreign = 0
 
         async def write(held: HeldJob) -> bool:
-            nonlocal strange
+            nonlocal foreign
             job = (await llm.record(held.id)).job
             if job is None:
                 return False  # it has ended meanwhile
-            strange += job.dialect != "openai"
+            foreign += job.dialect != "openai"
             output.write(to_json(request_line(job)) + b"\n")
             return True
 
-        return sum(ok for _, ok in await each(llm, which, "written", write)), strange
+        return sum(ok for _, ok in await apply_to_each(llm, selection, "written", write)), foreign
 
 
-@degrade.command()
-@click.option("--since", metavar="DURATION", help="The falls since: 30m, 2h, 1d.")
+@held.command(short_help="Print the last falls.")
+@click.option("--since", metavar="DURATION", help="Only the falls of this time: 30m, 2h, 1d.")
 @config_option
 @json_option
 def log(since: str | None, config_path: Path | None, as_json: bool) -> None:
-    """The last falls: who fell, why, what was tried, what its caller got. No prompt, no answer."""
+    """Print the last falls: job, reason, attempts, reply. No prompts, no answers."""
     run(_log(since, config_path, as_json))
 
 
@@ -259,10 +263,10 @@ async def _log(since: str | None, config_path: Path | None, as_json: bool) -> No
     from openfall.producers.request import parse_duration
     from openfall.router_core.state.incidents import read_falls
 
-    async with opened(config_path) as llm:
+    async with open_client(config_path) as llm:
         start = None if since is None else await llm.store.server_time() - parse_duration(since)
         async for fall in read_falls(llm.store.connection, start):
             if as_json:
                 show_json({name: value for name, value in fall.items() if name not in ("counts", "notify")})
             else:
-                click.echo(fall_words(fall))
+                click.echo(describe_fall(fall))

@@ -1,4 +1,4 @@
-"""Which held jobs a command means: ids, or filters."""
+"""Selects held jobs by ids or filters."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from openfall.producers.client import AsyncOpenfall
     from openfall.router_core.state.held_jobs import HeldFilter, HeldJob
 
-AT_ONCE = 64
-"""Jobs that are put back, dropped or read at once."""
+BATCH_SIZE = 64
+"""Jobs that are replayed, dropped or read concurrently."""
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -25,7 +25,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldOptions:
-    """Which held jobs a command means."""
+    """Ids or filters of held jobs."""
 
     ids: tuple[str, ...] = ()
     role: str | None = None
@@ -39,35 +39,35 @@ class HeldOptions:
         return bool(self.role or self.reason or self.since or self.ready)
 
     def check(self) -> None:
-        """A command that changes something says what: nobody drops everything by leaving a word out."""
+        """Reject a command that changes jobs and names none: a forgotten argument must not drop everything."""
         if not (self.ids or self.narrowed or self.all):
-            raise click.UsageError("which ones? Name job ids, or a filter such as --role, --reason, --since, --all.")
+            raise click.UsageError("which jobs? Name job ids, or a filter such as --role, --reason, --since, --all.")
         if self.ids and (self.narrowed or self.all):
             raise click.UsageError("name job ids or filters, not both")
 
 
 _FILTERS = (
-    click.option("--role", help="Those of one role."),
-    click.option("--reason", help="Those held for one reason: outage, local_only, budget, own_fault ..."),
-    click.option("--since", metavar="DURATION", help="Those held since: 30m, 2h, 1d."),
+    click.option("--role", help="Only jobs of this role."),
+    click.option("--reason", help="Only jobs held for this reason: outage, local_only, budget, own_fault ..."),
+    click.option("--since", metavar="DURATION", help="Only jobs held within this time: 30m, 2h, 1d."),
 )
 
 
-def filters(command: F) -> F:
-    """The options that narrow a list of held jobs."""
+def filter_options(command: F) -> F:
+    """Add the filters of held jobs."""
     for option in reversed(_FILTERS):
         command = option(command)
     return command
 
 
-def chosen(command: F) -> F:
-    """The ids, and the options that stand for many of them."""
+def selection_options(command: F) -> F:
+    """Add the ids and the filters of held jobs."""
     everything = click.option("--all", "all_", is_flag=True, help="Every held job.")
     ids = click.argument("ids", metavar="[ID]...", nargs=-1)
-    return ids(filters(everything(command)))
+    return ids(filter_options(everything(command)))
 
 
-async def _wanted(llm: AsyncOpenfall, which: HeldOptions) -> HeldFilter:
+async def _held_filter(llm: AsyncOpenfall, selection: HeldOptions) -> HeldFilter:
     from openfall.producers.request import parse_duration
     from openfall.router_core.catalog.errors import UnknownName
     from openfall.router_core.state.held_jobs import HeldFilter
@@ -75,35 +75,37 @@ async def _wanted(llm: AsyncOpenfall, which: HeldOptions) -> HeldFilter:
         HoldReason,
     )
 
-    if which.reason is not None and which.reason not in set(HoldReason):
-        raise UnknownName("reason", which.reason, [reason.value for reason in HoldReason])
-    if which.role is not None and which.role not in llm.config.catalog.roles:
-        raise UnknownName("role", which.role, llm.config.catalog.roles)
-    since = None if which.since is None else await llm.store.server_time() - parse_duration(which.since)
-    return HeldFilter(role=which.role, reason=HoldReason(which.reason) if which.reason else None, since=since)
+    if selection.reason is not None and selection.reason not in set(HoldReason):
+        raise UnknownName("reason", selection.reason, [reason.value for reason in HoldReason])
+    if selection.role is not None and selection.role not in llm.config.catalog.roles:
+        raise UnknownName("role", selection.role, llm.config.catalog.roles)
+    since = None if selection.since is None else await llm.store.server_time() - parse_duration(selection.since)
+    return HeldFilter(
+        role=selection.role, reason=HoldReason(selection.reason) if selection.reason else None, since=since
+    )
 
 
-async def found(llm: AsyncOpenfall, which: HeldOptions) -> AsyncIterator[HeldJob]:
-    """The jobs that are meant. An id that is not held is told, and left out."""
+async def selected_jobs(llm: AsyncOpenfall, selection: HeldOptions) -> AsyncIterator[HeldJob]:
+    """Yield the selected jobs. An id that is not held prints a line and is skipped."""
     from openfall.router_core.state.held_jobs import fetch_held, list_held
 
-    if which.ids:
-        there = {job.id: job for job in await fetch_held(llm.store.connection, which.ids)}
-        for id_ in which.ids:
-            if id_ not in there:
+    if selection.ids:
+        held = {job.id: job for job in await fetch_held(llm.store.connection, selection.ids)}
+        for id_ in selection.ids:
+            if id_ not in held:
                 record = await llm.record(id_)
                 print_line(f"{id_} is not held: it is {record.result.status if record.result else record.state}")
-        for job in there.values():
+        for job in held.values():
             yield job
         return
-    takes_calls = await _takers(llm) if which.ready else None
-    async for job in list_held(llm.store.connection, await _wanted(llm, which)):
+    takes_calls = await _available_models(llm) if selection.ready else None
+    async for job in list_held(llm.store.connection, await _held_filter(llm, selection)):
         if takes_calls is None or takes_calls.intersection(await _models(llm, job)):
             yield job
 
 
-async def _takers(llm: AsyncOpenfall) -> frozenset[str]:
-    """The models that take calls now."""
+async def _available_models(llm: AsyncOpenfall) -> frozenset[str]:
+    """The models that accept calls now."""
     from openfall.router_core.state.fleet_snapshot import fetch_fleet_snapshot
     from openfall.router_core.vocabulary import (
         Urgency,
@@ -126,29 +128,29 @@ async def _models(llm: AsyncOpenfall, job: HeldJob) -> tuple[str, ...]:
     return record.job.chain if record.job else ()
 
 
-async def each(
-    llm: AsyncOpenfall, which: HeldOptions, words: str, step: Callable[[HeldJob], Awaitable[T]]
+async def apply_to_each(
+    llm: AsyncOpenfall, selection: HeldOptions, action: str, step: Callable[[HeldJob], Awaitable[T]]
 ) -> list[tuple[str, T]]:
-    """Do something to every job that is meant; what came of each."""
+    """Apply a step to every selected job; each id with its result."""
     from openfall.router_core.state.held_jobs import count_held
 
-    done: list[tuple[str, T]] = []
-    everything = which.all and not which.narrowed
+    results: list[tuple[str, T]] = []
+    everything = selection.all and not selection.narrowed
     async with Progress(
-        words, await count_held(llm.store.connection) if everything else len(which.ids) or None
+        action, await count_held(llm.store.connection) if everything else len(selection.ids) or None
     ) as progress:
-        async for jobs in _together(found(llm, which), AT_ONCE):
-            done += zip((job.id for job in jobs), await asyncio.gather(*map(step, jobs)), strict=True)
-            progress.at(len(done))
-    return done
+        async for jobs in _chunks(selected_jobs(llm, selection), BATCH_SIZE):
+            results += zip((job.id for job in jobs), await asyncio.gather(*map(step, jobs)), strict=True)
+            progress.at(len(results))
+    return results
 
 
-async def _together(items: AsyncIterator[T], most: int) -> AsyncIterator[list[T]]:
-    """The same, so many at a time."""
+async def _chunks(items: AsyncIterator[T], size: int) -> AsyncIterator[list[T]]:
+    """Group items into chunks of a size."""
     chunk: list[T] = []
     async for item in items:
         chunk.append(item)
-        if len(chunk) == most:
+        if len(chunk) == size:
             yield chunk
             chunk = []
     if chunk:

@@ -1,4 +1,4 @@
-"""Held jobs in words: why each is held, what it waits for, what its caller was told meanwhile."""
+"""Text about held jobs: the reason, what releases each, the interim reply."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from openfall.producers.cli.render import (
-    age,
-    clock,
-    counted,
-    reply_words,
+    count_jobs,
+    describe_reply,
+    format_age,
+    format_time,
 )
 
 if TYPE_CHECKING:
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
         HoldReason,
     )
 
-MOST_NAMED = 3
+MAX_NAMES = 3
 """Models that a sentence names; the rest are counted."""
 
 
-def reason_words(reason: HoldReason) -> str:
+def describe_reason(reason: HoldReason) -> str:
     """Why a job is held, to stand behind `held`."""
     from openfall.router_core.vocabulary import (
         HoldReason,
@@ -41,78 +41,78 @@ def reason_words(reason: HoldReason) -> str:
     }[reason]
 
 
-def named(models: tuple[str, ...]) -> str:
+def join_names(models: tuple[str, ...]) -> str:
     """`a`, `a or b`, `a, b, c or 4 more`."""
-    left = len(models) - MOST_NAMED
-    names = [*models[:MOST_NAMED], *([f"{left} more"] if left > 0 else [])]
+    rest = len(models) - MAX_NAMES
+    names = [*models[:MAX_NAMES], *([f"{rest} more"] if rest > 0 else [])]
     return " or ".join(filter(None, (", ".join(names[:-1]), names[-1] if names else "")))
 
 
-def held_words(parked: HeldSummary) -> str:
+def describe_held(summary: HeldSummary) -> str:
     """The part of the health sentence about held jobs: how many, why, what they wait for."""
     from openfall.router_core.vocabulary import (
         RELEASED_BY_ITSELF,
     )
 
-    parts = [f"{number:,} {reason_words(reason)}" for reason, number in parked.by_reason.items()]
+    parts = [f"{number:,} {describe_reason(reason)}" for reason, number in summary.by_reason.items()]
     if len(parts) == 1:
-        said = f"{counted(parked.total)} held {reason_words(*parked.by_reason)}"
+        text = f"{count_jobs(summary.total)} held {describe_reason(*summary.by_reason)}"
     else:
-        first = "" if parked.examined >= parked.total else f"of the first {parked.examined:,} "
-        said = f"{counted(parked.total)} held: {first}{', '.join(parts)}"
-    waits = []
-    if parked.models:
-        waits.append(f"back by themselves when {named(parked.models)} takes calls")
-    if not parked.models or any(reason not in RELEASED_BY_ITSELF for reason in parked.by_reason):
-        waits.append("some wait for you" if waits else "they wait for you")
-    return f"{said}; {', '.join([*waits, 'see openfall degrade list'])}"
+        first = "" if summary.examined >= summary.total else f"of the first {summary.examined:,} "
+        text = f"{count_jobs(summary.total)} held: {first}{', '.join(parts)}"
+    conditions = []
+    if summary.models:
+        conditions.append(f"back by themselves when {join_names(summary.models)} accepts calls")
+    if not summary.models or any(reason not in RELEASED_BY_ITSELF for reason in summary.by_reason):
+        conditions.append("some need an operator" if conditions else "they need an operator")
+    return f"{text}; {', '.join([*conditions, 'see openfall held list'])}"
 
 
-def awaited(models: tuple[str, ...], catalog: Catalog) -> tuple[str, ...]:
+def configured_models(models: tuple[str, ...], catalog: Catalog) -> tuple[str, ...]:
     """Those of the models that something is held for whose return anybody will notice: they are still configured."""
     return tuple(model for model in models if model in catalog.models)
 
 
-def release_words(job: HeldJob, now: float, catalog: Catalog) -> str:
-    """What lets a held job go on."""
+def describe_release(job: HeldJob, now: float, catalog: Catalog) -> str:
+    """What releases a held job."""
     from openfall.router_core.vocabulary import (
         RELEASED_BY_ITSELF,
     )
 
-    until = f"; expires {clock(job.deadline)}"
+    until = f"; expires {format_time(job.deadline)}"
     if job.reason not in RELEASED_BY_ITSELF:
-        return f"openfall degrade replay {job.id}, when its cause is mended{until}"
-    later = f", not before {age(job.ready_at - now)} from now" if job.ready_at > now else ""
-    if models := awaited(job.release_models, catalog):
-        return f"by itself, when {named(models)} takes calls again{later}{until}"
-    gone = f"{named(job.release_models)} is" if job.release_models else "a model of its chain is"
-    return f"openfall degrade replay {job.id}, when {gone} in the configuration again and may be asked{until}"
+        return f"openfall held replay {job.id} once the cause is fixed{until}"
+    later = f", not before {format_age(job.ready_at - now)} from now" if job.ready_at > now else ""
+    if models := configured_models(job.release_models, catalog):
+        return f"by itself, when {join_names(models)} accepts calls again{later}{until}"
+    gone = f"{join_names(job.release_models)} is" if job.release_models else "a model of its chain is"
+    return f"openfall held replay {job.id}, when {gone} in the configuration again and available{until}"
 
 
-def meanwhile(result: Result) -> Iterator[str]:
-    """What a person reads who waited for a job that is held now."""
+def interim_lines(result: Result) -> Iterator[str]:
+    """The lines for a caller whose job is held."""
     from openfall.router_core.vocabulary import (
         RELEASED_BY_ITSELF,
     )
 
     because = result.degraded_why or result.detail
-    got = (
-        f"this is only a reply for the meantime ({reply_words(result)})" if result.answered else "there is no reply yet"
-    )
-    yield f"nothing can answer now ({result.held_for}{': ' + because if because else ''}), so {got}"
+    reply = f"this is an interim reply ({describe_reply(result)})" if result.answered else "there is no reply yet"
+    yield f"no model can answer now ({result.held_for}{': ' + because if because else ''}), so {reply}"
     if result.held_for in RELEASED_BY_ITSELF:
         kept = "the job is held until its deadline, and will be answered by itself"
         yield f"{kept}. Its answer: openfall job wait {result.id}"
     else:
-        yield f"the job is held until somebody looks at it: openfall degrade show {result.id}"
+        yield f"the job is held until an operator replays it: openfall held show {result.id}"
 
 
-def fall_words(fall: Mapping[str, Any]) -> str:
+def describe_fall(fall: Mapping[str, Any]) -> str:
     """One fall as a line: `2026-11-21 08:00:00+01:00  c07e51a2  chat/interactive  outage: ...; got: canned_reply`."""
-    tried = ", ".join(f"{one['model']}@{one['backend']} {one['error'] or 'answered'}" for one in fall.get("tried", ()))
-    got = str(fall.get("by") or "nothing") + ("" if fall.get("final") else ", and goes on")
-    whom = f"{fall.get('role') or '-'}/{fall.get('urgency') or '-'}"
+    tried = ", ".join(
+        f"{attempt['model']}@{attempt['backend']} {attempt['error'] or 'answered'}" for attempt in fall.get("tried", ())
+    )
+    reply = str(fall.get("by") or "nothing") + ("" if fall.get("final") else ", and goes on")
+    owner = f"{fall.get('role') or '-'}/{fall.get('urgency') or '-'}"
     return (
-        f"{clock(fall['at'])}  {fall['id']}  {whom}  {fall['reason']}: {fall['detail']}"
-        f"  · tried: {tried or 'nothing'}  · got: {got}"
+        f"{format_time(fall['at'])}  {fall['id']}  {owner}  {fall['reason']}: {fall['detail']}"
+        f"  · tried: {tried or 'nothing'}  · got: {reply}"
     )

@@ -1,4 +1,4 @@
-"""`openfall inbox`: what came of the jobs that were put in with a name of an inbox."""
+"""`openfall inbox`: shows the results in an inbox."""
 
 from __future__ import annotations
 
@@ -13,50 +13,50 @@ from openfall.producers.cli.exit_codes import flush_output
 from openfall.producers.cli.options import (
     config_option,
     json_option,
-    opened,
+    open_client,
     run,
 )
 from openfall.producers.cli.render import (
-    clock,
-    failure,
+    describe_failure,
+    describe_reply,
+    format_time,
     print_line,
     receipt,
-    reply_words,
     show_json,
 )
 
 if TYPE_CHECKING:
     from openfall.router_core.jobs.result import Result
 
-LOOK_EVERY = 0.5
+POLL_INTERVAL_SECONDS = 0.5
 
 
 @click.command()
 @click.argument("name")
-@click.option("--follow", is_flag=True, help="Go on with what comes, until Ctrl-C.")
-@click.option("--ack", is_flag=True, help="Take what is shown out of the inbox: no other reader gets it.")
+@click.option("--follow", is_flag=True, help="Wait for more results, until Ctrl-C.")
+@click.option("--ack", is_flag=True, help="Acknowledge each result: no other reader gets it.")
 @config_option
 @json_option
 def inbox(name: str, follow: bool, ack: bool, config_path: Path | None, as_json: bool) -> None:
-    """What came of the jobs of an inbox and nobody has acknowledged, oldest first.
+    """Show the unacknowledged results in an inbox, oldest first.
 
-    Without --ack it is only shown: the programs that read the inbox get it all the same. With --ack this is one more
-    reader: what others have and have not acknowledged yet stays theirs.
+    Without --ack the results stay for the programs that read the inbox. With --ack this command is one more reader: it
+    does not get results that another reader has received and not acknowledged yet.
     """
-    run((_take if ack else _peek)(name, follow, as_json, config_path))
+    run((_acknowledge if ack else _peek)(name, follow, as_json, config_path))
 
 
-async def _take(name: str, follow: bool, as_json: bool, config_path: Path | None) -> None:
+async def _acknowledge(name: str, follow: bool, as_json: bool, config_path: Path | None) -> None:
     from openfall.producers.inbox import read_inbox
     from openfall.router_core.state.inbox import InboxReader
 
-    async with opened(config_path) as llm:
-        reading = InboxReader(llm.store.connection, _checked(name), f"shell:{llm.producer}")
-        async with aclosing(read_inbox(reading, llm.store.connection, name, follow=follow)) as found:
-            async for one in found:
-                _show(one.result, one.created_at, one.reply_to, as_json)
-                flush_output()  # it is gone from the inbox only when it has come out
-                await one.ack()
+    async with open_client(config_path) as llm:
+        reading = InboxReader(llm.store.connection, _check_name(name), f"shell:{llm.producer}")
+        async with aclosing(read_inbox(reading, llm.store.connection, name, follow=follow)) as deliveries:
+            async for delivery in deliveries:
+                _show(delivery.result, delivery.created_at, delivery.reply_to, as_json)
+                flush_output()  # acknowledge only what was written
+                await delivery.ack()
 
 
 async def _peek(name: str, follow: bool, as_json: bool, config_path: Path | None) -> None:
@@ -65,18 +65,18 @@ async def _peek(name: str, follow: bool, as_json: bool, config_path: Path | None
     from openfall.router_core.state.inbox import peek
 
     after = ""
-    async with opened(config_path) as llm:
+    async with open_client(config_path) as llm:
         while True:
-            async for entry in peek(llm.store.connection, _checked(name), after):
+            async for entry in peek(llm.store.connection, _check_name(name), after):
                 _show(entry.result, entry.at, from_json(entry.reply_to) if entry.reply_to else None, as_json)
                 after = entry.entry_id
             if not follow:
                 return
             flush_output()
-            await asyncio.sleep(LOOK_EVERY)
+            await asyncio.sleep(POLL_INTERVAL_SECONDS)
 
 
-def _checked(name: str) -> str:
+def _check_name(name: str) -> str:
     from openfall.producers.callbacks import check_inbox_name
 
     return check_inbox_name(name)
@@ -87,10 +87,10 @@ def _show(result: Result, at: float, reply_to: Any, as_json: bool) -> None:
         show_json({**result.as_json(), "at": at, "reply_to": reply_to})
         return
     to = "" if reply_to is None else f"  to {reply_to}"
-    click.echo(f"{clock(at)}  {result.id}{to}")
+    click.echo(f"{format_time(at)}  {result.id}{to}")
     if result.answered:
         click.echo(result.text)
     if not result.final:
-        print_line(f"[{result.id[:4]} held ({result.held_for}), {reply_words(result)}: its end comes later]")
+        print_line(f"[{result.id[:4]} held ({result.held_for}), {describe_reply(result)}: the final result follows]")
     else:
-        print_line(receipt(result) if result.answered else failure(result))
+        print_line(receipt(result) if result.answered else describe_failure(result))

@@ -1,4 +1,4 @@
-"""`openfall models`: every model and how it is; bring it into memory, take it out, see whether it is well."""
+"""`openfall models`: lists models; loads, unloads and checks one."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import click
 from openfall.producers.cli.options import (
     config_option,
     json_option,
-    opened,
+    open_client,
     run,
 )
 from openfall.producers.cli.render import (
-    age,
+    format_age,
+    format_cost,
     show_json,
     show_table,
-    spent,
 )
 
 if TYPE_CHECKING:
@@ -50,29 +50,29 @@ _backend_option = click.option("--backend", metavar="NAME", help="Only at this b
 @json_option
 @click.pass_context
 def models(ctx: click.Context, config_path: Path | None, as_json: bool) -> None:
-    """Every model: how it is, what waits for it, what it did and cost today (UTC).
+    """List models: state, waiting jobs, calls and cost of today (UTC).
 
-    A state is not_loaded, loading, ready, in_use, error, or unknown when nothing was heard of it of late.
+    A state is not_loaded, loading, ready, in_use, error, or unknown without a recent report.
     """
     ctx.obj = config_path
     if ctx.invoked_subcommand is not None:
         return
-    loaded, rows = run(_look(config_path))
+    config, rows = run(_fetch(config_path))
     if as_json:
-        show_json([_json(loaded, row) for row in rows])
+        show_json([_json(config, row) for row in rows])
     else:
-        show_table(COLUMNS, (cells for row in rows for cells in _cells(loaded, row)))
+        show_table(COLUMNS, (cells for row in rows for cells in _cells(config, row)))
 
 
-async def _look(config_path: Path | None) -> tuple[LoadedConfig, list[ModelStatus]]:
+async def _fetch(config_path: Path | None) -> tuple[LoadedConfig, list[ModelStatus]]:
     from openfall.router_core.state.model_status import fetch_model_status
 
-    async with opened(config_path) as llm:
+    async with open_client(config_path) as llm:
         return llm.config, await fetch_model_status(llm.store.connection, llm.config.catalog)
 
 
-def _cells(loaded: LoadedConfig, row: ModelStatus) -> Iterator[tuple[object, ...]]:
-    catalog, spec = loaded.catalog, loaded.catalog.models[row.model]
+def _cells(config: LoadedConfig, row: ModelStatus) -> Iterator[tuple[object, ...]]:
+    catalog, spec = config.catalog, config.catalog.models[row.model]
     for number, at in enumerate(row.backends):
         waiting = " ".join(f"{jobs} {urgency}" for urgency, jobs in row.waiting.items() if jobs) or "-"
         yield (
@@ -82,24 +82,24 @@ def _cells(loaded: LoadedConfig, row: ModelStatus) -> Iterator[tuple[object, ...
             at.load_state,
             spec.context,
             "-" if spec.vram_gb is None else f"{spec.vram_gb:g} GB",
-            _price(loaded, row.model, at.backend),
+            _price(config, row.model, at.backend),
             "" if number else waiting,
             at.calls,
             at.failed,
             f"{at.seconds / at.calls:.1f}s" if at.calls else "-",
-            spent(at.usd, at.unpriced),
+            format_cost(at.usd, at.unpriced),
             at.why,
         )
 
 
-def _price(loaded: LoadedConfig, model: str, backend: str) -> str:
-    from openfall.producers.cli.resolve import price_of
+def _price(config: LoadedConfig, model: str, backend: str) -> str:
+    from openfall.producers.cli.resolve import format_price
 
-    return price_of(loaded.catalog, model, backend)
+    return format_price(config.catalog, model, backend)
 
 
-def _json(loaded: LoadedConfig, row: ModelStatus) -> dict[str, Any]:
-    catalog, spec = loaded.catalog, loaded.catalog.models[row.model]
+def _json(config: LoadedConfig, row: ModelStatus) -> dict[str, Any]:
+    catalog, spec = config.catalog, config.catalog.models[row.model]
     return {
         "model": row.model,
         "upstream": spec.upstream,
@@ -111,16 +111,16 @@ def _json(loaded: LoadedConfig, row: ModelStatus) -> dict[str, Any]:
         "waiting": row.waiting,
         "started": row.started,
         "blocked": None if row.blocked is None else row.blocked.detail,
-        "at": [_placed(loaded, at) for at in row.backends],
+        "at": [_backend_json(config, at) for at in row.backends],
     }
 
 
-def _placed(loaded: LoadedConfig, at: ModelAtBackend) -> dict[str, Any]:
-    run_worker_command = {name: value for name, value in asdict(at).items() if name != "model"}
+def _backend_json(config: LoadedConfig, at: ModelAtBackend) -> dict[str, Any]:
+    values = {name: value for name, value in asdict(at).items() if name != "model"}
     return {
-        **run_worker_command,
-        "state": run_worker_command.pop("load_state"),
-        "billing": loaded.catalog.billing(at.backend),
+        **values,
+        "state": values.pop("load_state"),
+        "billing": config.catalog.billing(at.backend),
     }
 
 
@@ -170,15 +170,15 @@ def _admin(  # noqa: PLR0913 - the options of three commands
     from openfall.workers.admin.model_admin import ModelAdmin, try_connect
 
     async def main() -> bool:
-        loaded = load(config_path)
+        config = load(config_path)
         try:
-            url = redis_url(loaded.settings)
+            url = redis_url(config.settings)
         except NoRedis:
             url = None
         connection = await try_connect(url)
         all_ok = True
         try:
-            admin = ModelAdmin(loaded.catalog, connection, backend)
+            admin = ModelAdmin(config.catalog, connection, backend)
             async for result in admin.run(verb, name, force=force):
                 all_ok &= result["ok"]
                 show_json(result) if as_json else click.echo(_sentence(result))
@@ -202,5 +202,5 @@ def _sentence(result: dict[str, Any]) -> str:
         outcome = outcomes.get(result["how"], "was not checked")
     else:
         outcome = f"is not healthy ({result['how']})"
-    before = f" ({age(result['age'])} ago)" if "age" in result else ""
+    before = f" ({format_age(result['format_age'])} ago)" if "age" in result else ""
     return f"{where} {outcome}{before}" + (f": {message}" if message else "")

@@ -1,4 +1,4 @@
-"""Options that several commands share, and the client that they open."""
+"""Options that several commands share, and functions that open a client."""
 
 from __future__ import annotations
 
@@ -16,68 +16,75 @@ if TYPE_CHECKING:
     from openfall.producers.client import AsyncOpenfall
     from openfall.producers.request import SubmitOptions
 
-PERHAPS_WITHIN = 2.0
-"""Seconds that a command waits for a Redis that it can do without."""
+OPTIONAL_REDIS_TIMEOUT_SECONDS = 2.0
+"""For commands that also work without Redis."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 
 config_option = click.option(
-    "--config", "config_path", type=click.Path(path_type=Path), help="An openfall.yaml; else the nearest is used."
+    "--config",
+    "config_path",
+    type=click.Path(path_type=Path),
+    help="Configuration file. Default: the nearest openfall.yaml.",
 )
-json_option = click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 _JOB_OPTIONS = (
-    click.option("-r", "--role", help="What is asked for: a role of the configuration."),
-    click.option("-t", "--task", help="What kind of prompt it is; else its words tell."),
-    click.option("-m", "--model", help="One model, by its name in the configuration; or auto."),
-    click.option("-g", "--group", help="Whose job it is, such as whatsapp:main: its group's chain and limits apply."),
-    click.option("--local-only", is_flag=True, help="It never leaves the local pools."),
+    click.option("-r", "--role", help="Role of the configuration."),
+    click.option("-t", "--task", help="Task type. Default: classified by the prompt."),
+    click.option("-m", "--model", help="Model name in the configuration, or auto."),
+    click.option("-g", "--group", help="Caller, such as whatsapp:main. The chain and limits of its group apply."),
+    click.option("--local-only", is_flag=True, help="Use local pools only."),
     click.option("-u", "--urgency", help="interactive, background or batch."),
-    click.option("--within", "expires_in", metavar="DURATION", help="How long an answer is wanted: 90s, 5m, 2h."),
-    click.option("--deadline", metavar="WHEN", help="The moment itself: epoch seconds, or 2027-01-31T08:00:00+09:00."),
-    click.option("--max-tokens", type=click.IntRange(min=1), help="The longest answer."),
-    click.option("--temperature", type=click.FloatRange(min=0), help="How freely it is worded."),
-    click.option("--key", "idempotency_key", help="The same key and request join the job that stands for them."),
-    click.option("--inbox", metavar="NAME", help="Tell what comes of it there too: openfall inbox NAME."),
-    click.option("--webhook", metavar="URL", help="Post what comes of it there too, signed."),
-    click.option("--reply-to", metavar="JSON", help="Told with it, as it is: JSON, or else text."),
+    click.option("--expires-in", metavar="DURATION", help="Expire the job after this time: 90s, 5m, 2h."),
+    click.option(
+        "--deadline", metavar="WHEN", help="Expire the job at this time: epoch seconds, or 2027-01-31T08:00:00+09:00."
+    ),
+    click.option("--max-tokens", type=click.IntRange(min=1), help="Maximum tokens of the answer."),
+    click.option("--temperature", type=click.FloatRange(min=0), help="Sampling temperature."),
+    click.option(
+        "--key", "idempotency_key", help="Idempotency key. A repeated request with this key joins the existing job."
+    ),
+    click.option("--inbox", metavar="NAME", help="Also deliver the result to this inbox (openfall inbox NAME)."),
+    click.option("--webhook", metavar="URL", help="Also post the result to this URL, signed."),
+    click.option("--reply-to", metavar="JSON", help="JSON (or text) echoed back with the result."),
 )
 
 
 def job_options(command: F) -> F:
-    """The options that say what is asked, of whom, and for how long."""
+    """Add the options of a job: its chain, its limits, where its result goes."""
     for option in reversed(_JOB_OPTIONS):
         command = option(command)
     return command
 
 
-def options_of(told: dict[str, Any]) -> SubmitOptions:
-    """The client's options from the command line's."""
+def submit_options(text: dict[str, Any]) -> SubmitOptions:
+    """Convert command line options to options of the client."""
     from openfall.producers.request import parse_timestamp
 
-    if told.get("deadline") is not None:
-        told = {**told, "deadline": parse_timestamp(told["deadline"])}
-    if told.get("reply_to") is not None:
-        told = {**told, "reply_to": _json_or_text(told["reply_to"])}
-    return cast("SubmitOptions", told)
+    if text.get("deadline") is not None:
+        text = {**text, "deadline": parse_timestamp(text["deadline"])}
+    if text.get("reply_to") is not None:
+        text = {**text, "reply_to": _json_or_text(text["reply_to"])}
+    return cast("SubmitOptions", text)
 
 
-def _json_or_text(told: str) -> Any:
-    """What begins as a JSON object, list or string does is meant to be one: with a mistake in it, it is no address."""
+def _json_or_text(text: str) -> Any:
+    """Text that starts like a JSON object, list or string must be valid JSON."""
     from pydantic_core import from_json
 
     try:
-        return from_json(told)
+        return from_json(text)
     except ValueError as error:
-        if told.lstrip().startswith(("{", "[", '"')):
+        if text.lstrip().startswith(("{", "[", '"')):
             raise click.UsageError(f"--reply-to is not JSON: {error}") from None
-        return told
+        return text
 
 
 @asynccontextmanager
-async def opened(config_path: Path | None) -> AsyncIterator[AsyncOpenfall]:
-    """A client that has reached its Redis: a wrong address is told at once, an outage later on is borne."""
+async def open_client(config_path: Path | None) -> AsyncIterator[AsyncOpenfall]:
+    """Open a client and ping Redis. A wrong address fails at once; the client retries a later outage."""
     from openfall.producers.client import AsyncOpenfall
 
     async with AsyncOpenfall(config=config_path) as llm:
@@ -86,47 +93,47 @@ async def opened(config_path: Path | None) -> AsyncIterator[AsyncOpenfall]:
 
 
 @asynccontextmanager
-async def perhaps_opened(config_path: Path | None) -> AsyncIterator[tuple[LoadedConfig, AsyncOpenfall | None]]:
-    """The configuration, and a client of its Redis; None in place of the client when no Redis is there."""
+async def open_optional_client(config_path: Path | None) -> AsyncIterator[tuple[LoadedConfig, AsyncOpenfall | None]]:
+    """Load the configuration and open a client. The client is None if Redis does not answer."""
     from openfall.config import NoRedis, load
     from openfall.producers.client import AsyncOpenfall
     from openfall.router_core.state.errors import StoreError
 
-    loaded = load(config_path)
+    config = load(config_path)
     try:
-        client = AsyncOpenfall(config=loaded)
+        client = AsyncOpenfall(config=config)
     except NoRedis:
-        yield loaded, None
+        yield config, None
         return
     async with client as llm:
         try:
-            async with asyncio.timeout(PERHAPS_WITHIN):
+            async with asyncio.timeout(OPTIONAL_REDIS_TIMEOUT_SECONDS):
                 await llm.store.ping()
         except (StoreError, TimeoutError):
-            yield loaded, None
+            yield config, None
             return
-        yield loaded, llm
+        yield config, llm
 
 
-def with_client(config_path: Path | None, ask: Callable[[AsyncOpenfall], Awaitable[T]]) -> T:
-    """What a client of this configuration is told."""
+def with_client(config_path: Path | None, action: Callable[[AsyncOpenfall], Awaitable[T]]) -> T:
+    """Open a client, run an action with it, and return its result."""
 
     async def main() -> T:
-        async with opened(config_path) as llm:
-            return await ask(llm)
+        async with open_client(config_path) as llm:
+            return await action(llm)
 
     return run(main())
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
-    """Run a command's work to its end."""
+    """Run the coroutine of a command."""
     return asyncio.run(work)
 
 
-def text_of(told: str) -> str:
-    """The argument, or all of standard input for `-`."""
-    if told != "-":
-        return told
+def read_text(text: str) -> str:
+    """The argument itself, or standard input for `-`."""
+    if text != "-":
+        return text
     try:
         return sys.stdin.buffer.read().decode("utf-8")
     except UnicodeDecodeError as error:
@@ -134,9 +141,9 @@ def text_of(told: str) -> str:
 
 
 def read_file(path: str) -> str:
-    """A file as text, or standard input for `-`."""
+    """The text of a file, or of standard input for `-`."""
     if path == "-":
-        return text_of("-")
+        return read_text("-")
     try:
         return Path(path).read_text(encoding="utf-8")
     except OSError as error:

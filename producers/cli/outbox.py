@@ -1,4 +1,4 @@
-"""`openfall outbox`: what is still to be posted, and what was given up of late. No URL: it may hold a token."""
+"""`openfall outbox`: pending and failed notifications. It prints no URL, because a URL may contain a token."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import click
 from openfall.producers.cli.options import (
     config_option,
     json_option,
-    opened,
+    open_client,
     run,
 )
 from openfall.producers.cli.render import (
-    age,
+    format_age,
     print_line,
     show_json,
     show_table,
@@ -25,37 +25,37 @@ from openfall.producers.cli.render import (
 if TYPE_CHECKING:
     from openfall.router_core.state.outbox import DeadLetter, PendingEntry
 
-TO_POST = ("of", "news", "tries", "next try", "why the last one failed")
-GIVEN_UP = ("of", "news", "tries", "given up", "at", "why")
+PENDING_COLUMNS = ("of", "event", "tries", "next try", "last error")
+DEAD_COLUMNS = ("of", "event", "tries", "failed", "host", "reason")
 
 
 @click.command()
 @config_option
 @json_option
 def outbox(config_path: Path | None, as_json: bool) -> None:
-    """What is still to be posted (webhooks of jobs, notices of incidents), and what was given up of late."""
-    waiting, given_up, now = run(_looked(config_path))
+    """Show pending notifications (webhooks of jobs, notices of incidents), and those that failed for good."""
+    pending, dead_letters, now = run(_fetch(config_path))
     if as_json:
         show_json(
             {
-                "waiting": [{**asdict(one), **_told(one.entry)} for one in waiting],
-                "given_up": [{**asdict(one), **_told(one.entry)} for one in given_up],
+                "waiting": [{**asdict(entry), **_entry_json(entry.entry)} for entry in pending],
+                "given_up": [{**asdict(entry), **_entry_json(entry.entry)} for entry in dead_letters],
             }
         )
         return
-    if waiting:
-        show_table(TO_POST, _to_post(waiting, now))
+    if pending:
+        show_table(PENDING_COLUMNS, _pending_rows(pending, now))
     else:
-        print_line("nothing is to be posted")
-    if given_up:
-        print_line("given up of late, the last one first:")
-        show_table(GIVEN_UP, _lost(given_up, now))
+        print_line("no notification is pending")
+    if dead_letters:
+        print_line("failed for good, the newest first:")
+        show_table(DEAD_COLUMNS, _dead_rows(dead_letters, now))
 
 
-async def _looked(config_path: Path | None) -> tuple[Sequence[PendingEntry], Sequence[DeadLetter], float]:
+async def _fetch(config_path: Path | None) -> tuple[Sequence[PendingEntry], Sequence[DeadLetter], float]:
     from openfall.router_core.state import outbox
 
-    async with opened(config_path) as llm:
+    async with open_client(config_path) as llm:
         return (
             await outbox.list_pending(llm.store.connection),
             await outbox.list_dead_letters(llm.store.connection),
@@ -63,8 +63,8 @@ async def _looked(config_path: Path | None) -> tuple[Sequence[PendingEntry], Seq
         )
 
 
-def _told(entry: str) -> dict[str, Any]:
-    """Which job or incident an entry is of, what happened to it, and who is told (None: the job's own webhook)."""
+def _entry_json(entry: str) -> dict[str, Any]:
+    """The job or incident of an entry, its event, and its notifier (None: the webhook of the job)."""
     from openfall.router_core.state.outbox import JobEntry, NoticeEntry, parse_entry
 
     match parse_entry(entry):
@@ -76,17 +76,22 @@ def _told(entry: str) -> dict[str, Any]:
             return {"of": entry, "kind": None, "notifier": None}
 
 
-def _news(entry: str) -> tuple[str, str]:
-    told = _told(entry)
-    to = f", to {told['notifier']}" if told["notifier"] else ""
-    return told["of"], f"{told['kind'] or '-'}{to}"
+def _entry_cells(entry: str) -> tuple[str, str]:
+    values = _entry_json(entry)
+    recipient = f", to {values['notifier']}" if values["notifier"] else ""
+    return values["of"], f"{values['kind'] or '-'}{recipient}"
 
 
-def _to_post(waiting: Sequence[PendingEntry], now: float) -> Iterator[tuple[object, ...]]:
-    for one in waiting:
-        yield *_news(one.entry), one.tries, f"in {age(max(0.0, one.due_at - now))}", one.why or "-"
+def _pending_rows(pending: Sequence[PendingEntry], now: float) -> Iterator[tuple[object, ...]]:
+    for entry in pending:
+        yield (
+            *_entry_cells(entry.entry),
+            entry.tries,
+            f"in {format_age(max(0.0, entry.due_at - now))}",
+            entry.why or "-",
+        )
 
 
-def _lost(given_up: Sequence[DeadLetter], now: float) -> Iterator[tuple[object, ...]]:
-    for one in given_up:
-        yield *_news(one.entry), one.tries, f"{age(now - one.at)} ago", one.host or "-", one.why
+def _dead_rows(dead_letters: Sequence[DeadLetter], now: float) -> Iterator[tuple[object, ...]]:
+    for entry in dead_letters:
+        yield *_entry_cells(entry.entry), entry.tries, f"{format_age(now - entry.at)} ago", entry.host or "-", entry.why

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from openfall.config import ConfigError, LoadedConfig, NoRedis, load, redact_key, redis_url, variables
-from openfall.producers.cli.breakers import named, words_of
+from openfall.producers.cli.breakers import describe_breaker, display_name
 from openfall.producers.cli.options import config_option, json_option, run
 from openfall.producers.cli.render import plural, show_json
 from openfall.router_core.catalog.entries import Billing
@@ -178,8 +178,8 @@ async def _check_breakers(config: LoadedConfig, connection: RedisConnection) -> 
     for row in rows:
         if row.state is BreakerState.CLOSED:
             continue
-        name = named(config.catalog, row.target)
-        message = f"the breaker of {name} is {words_of(row, float(time[0]))}: {row.why}"
+        name = display_name(config.catalog, row.target)
+        message = f"the breaker of {name} is {describe_breaker(row, float(time[0]))}: {row.why}"
         remedy = f"It closes when a health prompt succeeds. To try it now: openfall breakers reset {name}"
         if row.forced:
             remedy = f"openfall breakers reset {name}, when it may get calls again."

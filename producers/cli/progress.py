@@ -6,7 +6,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from openfall.producers.cli.render import EVERY, print_line
+from openfall.producers.cli.render import PRINT_INTERVAL_SECONDS, print_line
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 class Progress:
     """`words` say what is done; `total` None: nobody knows how many there are."""
 
-    def __init__(self, words: str, total: int | None) -> None:
-        self._words, self._total = words, total
+    def __init__(self, text: str, total: int | None) -> None:
+        self._words, self._total = text, total
         self._last = time.monotonic()
         self._bar: Bar | None = None
 
@@ -40,6 +40,6 @@ class Progress:
         """So many are done."""
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], completed=number)
-        elif time.monotonic() - self._last >= EVERY:
+        elif time.monotonic() - self._last >= PRINT_INTERVAL_SECONDS:
             self._last = time.monotonic()
             print_line(f"{number:,}{f' of {self._total:,}' if self._total else ''} {self._words}")

@@ -16,23 +16,23 @@ if TYPE_CHECKING:
 
     from openfall.router_core.jobs.result import Result
 
-EVERY = 10.0
+PRINT_INTERVAL_SECONDS = 10.0
 """Seconds between two lines about a wait where nobody sees a moving one."""
 
 
-def print_line(words: str) -> None:
+def print_line(text: str) -> None:
     """A line for the person, on standard error."""
-    click.echo(words, err=True)
+    click.echo(text, err=True)
 
 
-def show_json(told: Any) -> None:
+def show_json(value: Any) -> None:
     """One JSON value as one line on standard output."""
     from pydantic_core import to_json
 
-    click.echo(to_json(told).decode())
+    click.echo(to_json(value).decode())
 
 
-def reply_words(result: Result) -> str:
+def describe_reply(result: Result) -> str:
     """What is replied because nothing could serve a job, in a few words."""
     from openfall.router_core.vocabulary import (
         Remedy,
@@ -58,7 +58,7 @@ def receipt(result: Result) -> str:
     if result.output_tokens is not None:
         parts.append(f"{'?' if result.input_tokens is None else result.input_tokens}+{result.output_tokens} tok")
     if result.attempts:
-        parts.append(money(result.cost_usd))
+        parts.append(format_usd(result.cost_usd))
     why = _why(result)
     return f"[{' '.join(parts)}{' · ' + why if why else ''}]"
 
@@ -66,24 +66,26 @@ def receipt(result: Result) -> str:
 def _why(result: Result) -> str:
     """Why this model: that another had failed before it, or its place among those considered."""
     if result.degraded:
-        return f"degraded: {reply_words(result)}"
+        return f"degraded: {describe_reply(result)}"
     if not result.fallback_used:
-        own = next((one.reason for one in result.considered if one.model == result.model), result.reason)
-        passed_over = any(one.reason.startswith(("moved back", "left out")) for one in result.considered)
-        return result.picked_why or (result.reason if passed_over else own)
-    failed = [one for one in result.attempts if one.error is not None]
+        own_reason = next(
+            (candidate.reason for candidate in result.considered if candidate.model == result.model), result.reason
+        )
+        passed_over = any(candidate.reason.startswith(("moved back", "left out")) for candidate in result.considered)
+        return result.picked_why or (result.reason if passed_over else own_reason)
+    failed = [candidate for candidate in result.attempts if candidate.error is not None]
     if failed:
         return f"{failed[0].model} did not answer ({failed[0].error}), so the next in its chain did"
     return result.selection_reason
 
 
-def failure(result: Result) -> str:
+def describe_failure(result: Result) -> str:
     """Why a job has no answer."""
     cause = f" ({result.error})" if result.error else ""
     return f"job {result.id} {result.status}{cause}: {result.detail or 'no more is known'}"
 
 
-def age(seconds: float | None) -> str:
+def format_age(seconds: float | None) -> str:
     """`-`, `4s`, `12m`, `3h`, `2d`."""
     if seconds is None:
         return "-"
@@ -93,7 +95,7 @@ def age(seconds: float | None) -> str:
     return f"{seconds:.0f}s"
 
 
-def counted(number: int, verb: str = "") -> str:
+def count_jobs(number: int, verb: str = "") -> str:
     """`1 job`, `3 jobs`; with a verb `1 job waits`, `3 jobs wait`."""
     return (f"1 job {verb}s" if verb else "1 job") if number == 1 else f"{number:,} jobs {verb}".rstrip()
 
@@ -103,14 +105,14 @@ def plural(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
-def clock(moment: float) -> str:
+def format_time(moment: float) -> str:
     """A moment (epoch seconds) where the reader is: `2026-11-21 08:00:00+01:00`."""
     from datetime import datetime
 
     return datetime.fromtimestamp(moment).astimezone().isoformat(sep=" ", timespec="seconds")
 
 
-def money(usd: float | None) -> str:
+def format_usd(usd: float | None) -> str:
     """`$0`, `$0.0004`, `$12.50`; `$?` when nobody knows, which is not 0."""
     if usd is None:
         return "$?"
@@ -121,9 +123,9 @@ def money(usd: float | None) -> str:
     return f"${usd:.2f}" if usd >= 1 else f"${usd:.2g}" if usd >= 0.0001 else f"${usd:.7f}".rstrip("0")
 
 
-def spent(usd: float, unpriced: int) -> str:
+def format_cost(usd: float, unpriced: int) -> str:
     """What is known to have been spent, and of how many calls nobody knows."""
-    return money(usd) + (f" + {unpriced} unknown" if unpriced else "")
+    return format_usd(usd) + (f" + {unpriced} unknown" if unpriced else "")
 
 
 def table(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> Table:
@@ -131,14 +133,14 @@ def table(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> Table:
     from rich import box
     from rich.table import Table
 
-    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    table_ = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
     cells = [list(row) for row in rows]
     for number, column in enumerate(columns):
         is_number = any(isinstance(row[number], int) for row in cells)
-        made.add_column(column, justify="right" if is_number else "left", overflow="fold", no_wrap=not number)
+        table_.add_column(column, justify="right" if is_number else "left", overflow="fold", no_wrap=not number)
     for row in cells:
-        made.add_row(*(str(cell) for cell in row))
-    return made
+        table_.add_row(*(str(cell) for cell in row))
+    return table_
 
 
 def show_table(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
@@ -152,8 +154,8 @@ def show_table(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None
 class WaitIndicator:
     """What is being waited for: a moving line in a terminal, elsewhere a line every ten seconds."""
 
-    def __init__(self, words: str) -> None:
-        self._words = words
+    def __init__(self, text: str) -> None:
+        self._words = text
         self._status: Status | None = None
         self._ticking: asyncio.Task[None] | None = None
 
@@ -174,10 +176,10 @@ class WaitIndicator:
             with suppress(asyncio.CancelledError):
                 await self._ticking
 
-    def say(self, words: str) -> None:
-        self._words = words
+    def say(self, text: str) -> None:
+        self._words = text
         if self._status is not None:
-            self._status.update(words)
+            self._status.update(text)
 
     def stop(self) -> None:
         """The line makes room for an answer."""
@@ -188,5 +190,5 @@ class WaitIndicator:
 
     async def _tick(self) -> None:
         while True:
-            await asyncio.sleep(EVERY)
+            await asyncio.sleep(PRINT_INTERVAL_SECONDS)
             print_line(self._words)

@@ -1,4 +1,4 @@
-"""`openfall resolve`: which model would answer, and why; with --explain, why not the others."""
+"""`openfall resolve`: shows which model would answer, and why. --explain shows every candidate."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import click
 from openfall.producers.cli.options import (
     config_option,
     json_option,
-    perhaps_opened,
+    open_optional_client,
     run,
 )
 from openfall.producers.cli.render import (
-    age,
+    format_age,
     print_line,
     show_json,
     show_table,
@@ -34,147 +34,164 @@ COLUMNS = ("place", "model", "backend", "state", "waiting", "usual", "$/Mtok in+
 
 @click.command()
 @click.argument("target", metavar="[ROLE]", required=False)
-@click.option("-t", "--task", help="A task type.")
-@click.option("-m", "--model", help="One model, by its name in the configuration.")
-@click.option("-g", "--group", help="Whose job it would be, such as whatsapp:main.")
-@click.option("--classify", "text", metavar="TEXT", help="A prompt, whose words tell its task if nothing else does.")
+@click.option("-t", "--task", help="Task type.")
+@click.option("-m", "--model", help="Model name in the configuration.")
+@click.option("-g", "--group", help="Caller, such as whatsapp:main.")
+@click.option("--classify", "text", metavar="TEXT", help="Prompt to classify if no task is given.")
 @click.option("-u", "--urgency", help="interactive, background or batch.")
-@click.option("--tokens", type=click.IntRange(min=0), default=0, help="The prompt has at least so many.")
-@click.option("--local-only", is_flag=True, help="As for a job that never leaves the local pools.")
-@click.option("--without", multiple=True, metavar="NAME", help="As if this model or backend were not there.")
-@click.option("--explain", is_flag=True, help="Every model that is considered, with its state and its reason.")
+@click.option(
+    "--tokens", type=click.IntRange(min=0), metavar="N", default=0, help="Assume a prompt of at least N tokens."
+)
+@click.option("--local-only", is_flag=True, help="Use local pools only.")
+@click.option("--exclude", multiple=True, metavar="NAME", help="Exclude this model or backend.")
+@click.option("--explain", is_flag=True, help="Show every candidate with its state and reason.")
 @config_option
 @json_option
-def resolve(config_path: Path | None, as_json: bool, explain: bool, **told: Any) -> None:
-    """Which model would answer, and why. Nothing is asked and nothing is put in.
+def resolve(config_path: Path | None, as_json: bool, explain: bool, **options: Any) -> None:
+    """Show which model would answer, and why. Calls no model and submits no job.
 
-    ROLE may be a role, a task type or a model. Exits with 1, and what is against each model, when none would do.
+    ROLE is a role, a task type or a model. If no model can answer, prints the reason for each and exits with 1.
     """
-    loaded, found = run(_resolved(config_path, told))
-    if found.snapshot is None:
-        print_line("nothing is known of the fleet (Redis does not answer): this is by the configuration alone")
+    config, resolution = run(_resolve(config_path, options))
+    if resolution.snapshot is None:
+        print_line("the state of the fleet is unknown (Redis does not answer): only the configuration decides")
     if as_json:
-        show_json(_json(loaded, found))
+        show_json(_json(config, resolution))
         return
     if not explain:
-        click.echo(f"{found.model}@{found.backend}  {found.reason}")
+        click.echo(f"{resolution.model}@{resolution.backend}  {resolution.reason}")
         return
-    way = found.route
-    click.echo(f"{found.model}@{found.backend} would answer: {way.reason}")
-    click.echo(_where(found))
-    show_table(COLUMNS, _rows(loaded, found))
+    route = resolution.route
+    click.echo(f"{resolution.model}@{resolution.backend} would answer: {route.reason}")
+    click.echo(_describe_route(resolution))
+    show_table(COLUMNS, _rows(config, resolution))
 
 
-async def _resolved(config_path: Path | None, told: dict[str, Any]) -> tuple[LoadedConfig, Resolution]:
+async def _resolve(config_path: Path | None, options: dict[str, Any]) -> tuple[LoadedConfig, Resolution]:
     from openfall.producers.client_store import fetch_fleet
     from openfall.producers.resolve import resolve
 
-    async with perhaps_opened(config_path) as (loaded, llm):
-        seen = None if llm is None else await fetch_fleet(llm.store.connection, loaded.catalog)
-    return loaded, resolve(loaded.catalog, _asked(told), seen, exclude=told["without"])
+    async with open_optional_client(config_path) as (config, llm):
+        snapshot = None if llm is None else await fetch_fleet(llm.store.connection, config.catalog)
+    return config, resolve(config.catalog, _route_request(options), snapshot, exclude=options["exclude"])
 
 
-def _asked(told: dict[str, Any]) -> RouteRequest:
+def _route_request(options: dict[str, Any]) -> RouteRequest:
     from openfall.producers.request import parse_urgency
     from openfall.router_core.routing.chain_selection import RouteRequest
     from openfall.router_core.routing.requirements import Requirements
 
     return RouteRequest(
-        target=told["target"],
-        task=told["task"],
-        model=told["model"],
-        group=told["group"],
-        urgency=parse_urgency(told["urgency"]),
-        local_only=told["local_only"],
-        needs=Requirements(tokens_at_least=told["tokens"]),
-        text=told["text"] or "",
+        target=options["target"],
+        task=options["task"],
+        model=options["model"],
+        group=options["group"],
+        urgency=parse_urgency(options["urgency"]),
+        local_only=options["local_only"],
+        needs=Requirements(tokens_at_least=options["tokens"]),
+        text=options["text"] or "",
     )
 
 
-def _where(found: Resolution) -> str:
-    way = found.route
-    told = [f"{way.urgency}, by way of queue {way.queue}"]
-    told += [f"{what} {name}" for what in ("role", "task", "group") if (name := getattr(way, what))]
-    return ", ".join(told) + ("; it stays in the local pools" if way.local_only else "")
+def _describe_route(resolution: Resolution) -> str:
+    route = resolution.route
+    options = [f"{route.urgency}, queue {route.queue}"]
+    options += [f"{what} {name}" for what in ("role", "task", "group") if (name := getattr(route, what))]
+    return ", ".join(options) + ("; local pools only" if route.local_only else "")
 
 
-def _rows(loaded: LoadedConfig, found: Resolution) -> Iterator[tuple[object, ...]]:
+def _rows(config: LoadedConfig, resolution: Resolution) -> Iterator[tuple[object, ...]]:
     """One row for each model at each of its backends; the first of a model's rows tells its place and reason."""
-    for place, candidate in enumerate(found.route.considered, 1):
-        chosen = candidate.model in found.route.chain
-        spec = loaded.catalog.models[candidate.model]
-        seats = {seat.name: seat for seat in found.backends(candidate.model)}
-        state = found.snapshot.fleet_state(found.route.urgency).model(candidate.model) if found.snapshot else None
+    for place, candidate in enumerate(resolution.route.considered, 1):
+        chosen = candidate.model in resolution.route.chain
+        spec = config.catalog.models[candidate.model]
+        backend_states = {backend_state.name: backend_state for backend_state in resolution.backends(candidate.model)}
+        state = (
+            resolution.snapshot.fleet_state(resolution.route.urgency).model(candidate.model)
+            if resolution.snapshot
+            else None
+        )
         for number, backend in enumerate(spec.backends):
-            seat = seats.get(backend)
+            backend_state = backend_states.get(backend)
             first = (str(place) if chosen else "-", candidate.model) if number == 0 else ("", "")
             yield (
                 *first,
                 backend,
-                _state(seat, None if state is None else state.loaded, found),
+                _state(backend_state, None if state is None else state.loaded, resolution),
                 "" if state is None or number else str(state.waiting),
-                "" if seat is None or seat.latency is None else f"{seat.latency:.1f}s",
-                price_of(loaded.catalog, candidate.model, backend),
+                "" if backend_state is None or backend_state.latency is None else f"{backend_state.latency:.1f}s",
+                format_price(config.catalog, candidate.model, backend),
                 candidate.reason if number == 0 else "",
             )
 
 
-def _state(seat: BackendState | None, loaded: bool | None, found: Resolution) -> str:
-    if seat is None or found.snapshot is None:
+def _state(backend_state: BackendState | None, in_memory: bool | None, resolution: Resolution) -> str:
+    if backend_state is None or resolution.snapshot is None:
         return "?"
-    if seat.blocked is not None:
-        left = seat.blocked.until - found.snapshot.now
-        return f"{seat.blocked.detail}" + (f", {age(left)} more" if 0 < left < float("inf") else "")
-    memory = {True: "loaded, ", False: "not loaded, ", None: ""}[loaded]
-    return f"{memory}{max(0, seat.free_slots)} slots free"
+    if backend_state.blocked is not None:
+        remaining = backend_state.blocked.until - resolution.snapshot.now
+        return f"{backend_state.blocked.detail}" + (
+            f", {format_age(remaining)} more" if 0 < remaining < float("inf") else ""
+        )
+    memory = {True: "loaded, ", False: "not loaded, ", None: ""}[in_memory]
+    return f"{memory}{max(0, backend_state.free_slots)} slots free"
 
 
-def price_of(catalog: Catalog, model: str, backend: str) -> str:
+def format_price(catalog: Catalog, model: str, backend: str) -> str:
     """Of a million tokens in and out, in US dollars: `5+25`, `?` for what is not known; `local` or `flat`."""
     from openfall.router_core.catalog.entries import Billing
 
     billing, prices = catalog.billing(backend), catalog.models[model].usd_per_mtok
     if billing is not Billing.METERED:
         return str(billing)
-    known = ("?" if one is None else f"{one:g}" for one in (prices and prices.input, prices and prices.output))
-    return "+".join(known)
+    prices_text = (
+        "?" if candidate is None else f"{candidate:g}"
+        for candidate in (prices and prices.input, prices and prices.output)
+    )
+    return "+".join(prices_text)
 
 
-def _json(loaded: LoadedConfig, found: Resolution) -> dict[str, Any]:
-    way, spec = found.route, loaded.catalog.models[found.model]
+def _json(config: LoadedConfig, resolution: Resolution) -> dict[str, Any]:
+    route, spec = resolution.route, config.catalog.models[resolution.model]
     names = ("urgency", "queue", "role", "task", "group", "local_only", "chain")
     return {
-        "model": found.model,
+        "model": resolution.model,
         "upstream": spec.upstream,
-        "backend": found.backend,
-        "protocol": loaded.catalog.backends[found.backend].protocol,
-        "reason": found.reason,
-        "selection_reason": way.reason,
-        **{name: getattr(way, name) for name in names},
-        "live": found.snapshot is not None,
-        "candidates": [_candidate(loaded, found, one) for one in way.considered],
+        "backend": resolution.backend,
+        "protocol": config.catalog.backends[resolution.backend].protocol,
+        "reason": resolution.reason,
+        "selection_reason": route.reason,
+        **{name: getattr(route, name) for name in names},
+        "live": resolution.snapshot is not None,
+        "candidates": [_candidate(config, resolution, candidate) for candidate in route.considered],
     }
 
 
-def _candidate(loaded: LoadedConfig, found: Resolution, candidate: ConsideredModel) -> dict[str, Any]:
-    spec = loaded.catalog.models[candidate.model]
-    state = found.snapshot.fleet_state(found.route.urgency).model(candidate.model) if found.snapshot else None
-    seats = {seat.name: seat for seat in found.backends(candidate.model)}
+def _candidate(config: LoadedConfig, resolution: Resolution, candidate: ConsideredModel) -> dict[str, Any]:
+    spec = config.catalog.models[candidate.model]
+    state = (
+        resolution.snapshot.fleet_state(resolution.route.urgency).model(candidate.model)
+        if resolution.snapshot
+        else None
+    )
+    backend_states = {backend_state.name: backend_state for backend_state in resolution.backends(candidate.model)}
     at = [
         {
             "backend": name,
-            "billing": loaded.catalog.billing(name),
-            "free": None if (seat := seats.get(name)) is None else max(0, seat.free_slots),
-            "blocked": None if seat is None or seat.blocked is None else seat.blocked.reason,
-            "blocked_why": "" if seat is None or seat.blocked is None else seat.blocked.detail,
-            "blocked_until": _moment(seat),
-            "latency_s": None if seat is None else seat.latency,
+            "billing": config.catalog.billing(name),
+            "free": None if (backend_state := backend_states.get(name)) is None else max(0, backend_state.free_slots),
+            "blocked": None if backend_state is None or backend_state.blocked is None else backend_state.blocked.reason,
+            "blocked_why": ""
+            if backend_state is None or backend_state.blocked is None
+            else backend_state.blocked.detail,
+            "blocked_until": _blocked_until(backend_state),
+            "latency_s": None if backend_state is None else backend_state.latency,
         }
         for name in spec.backends
     ]
     return {
         "model": candidate.model,
-        "chosen": candidate.model in found.route.chain,
+        "chosen": candidate.model in resolution.route.chain,
         "reason": candidate.reason,
         "loaded": None if state is None else state.loaded,
         "waiting": None if state is None else state.waiting,
@@ -183,8 +200,8 @@ def _candidate(loaded: LoadedConfig, found: Resolution, candidate: ConsideredMod
     }
 
 
-def _moment(seat: BackendState | None) -> float | None:
+def _blocked_until(backend_state: BackendState | None) -> float | None:
     """When what blocks it ends (epoch seconds); None: it is not blocked, or nobody knows."""
-    if seat is None or seat.blocked is None or seat.blocked.until == float("inf"):
+    if backend_state is None or backend_state.blocked is None or backend_state.blocked.until == float("inf"):
         return None
-    return seat.blocked.until
+    return backend_state.blocked.until

@@ -1,4 +1,4 @@
-"""`openfall spend`: what was called for whom, how it went, and what it cost."""
+"""`openfall spend`: calls and their cost, by model, backend and group."""
 
 from __future__ import annotations
 
@@ -13,66 +13,77 @@ import click
 from openfall.producers.cli.options import (
     config_option,
     json_option,
-    opened,
+    open_client,
     run,
 )
 from openfall.producers.cli.render import (
+    format_cost,
     print_line,
     show_json,
     show_table,
-    spent,
 )
 
 if TYPE_CHECKING:
     from openfall.router_core.state.ledger import LedgerEntry
 
 COLUMNS = ("model", "backend", "group", "calls", "failed", "fell back", "tokens in", "out", "mean", "spent")
-KEPT = 100
-"""Days for which the ledger is kept."""
+RETENTION_DAYS = 100
+"""The ledger keeps these days."""
 
 
 @click.command()
-@click.option("--days", type=click.IntRange(1, KEPT), default=1, show_default=True, help="Up to today (UTC).")
+@click.option(
+    "--days",
+    type=click.IntRange(1, RETENTION_DAYS),
+    default=1,
+    show_default=True,
+    help="Number of days, including today (UTC).",
+)
 @config_option
 @json_option
 def spend(days: int, config_path: Path | None, as_json: bool) -> None:
-    """What was called for whom, and what it cost, by model, backend and group.
+    """Show calls and their cost, by model, backend and group.
 
-    A call of which nobody knows the price is counted as unknown, never as 0. With --json: one entry for each day.
+    A call without a known price counts as unknown, never as 0. --json prints one entry per day.
     """
     entries = run(_entries(config_path, days))
     if as_json:
         show_json([asdict(entry) for entry in entries])
     elif not entries:
-        print_line("nothing was called")
+        print_line("no calls")
     else:
-        show_table(COLUMNS, _shown(entries))
+        show_table(COLUMNS, _rows(entries))
 
 
 async def _entries(config_path: Path | None, days: int) -> list[LedgerEntry]:
     from openfall.router_core.state.ledger import read_ledger
     from openfall.router_core.state.model_status import ledger_day
 
-    async with opened(config_path) as llm:
+    async with open_client(config_path) as llm:
         now = await llm.store.server_time()
         return await read_ledger(
             llm.store.connection, [ledger_day(now - 86400 * back) for back in reversed(range(days))]
         )
 
 
-def _shown(entries: Sequence[LedgerEntry]) -> Iterator[tuple[object, ...]]:
-    """A row for each model, backend and group, and one for all of them."""
+def _rows(entries: Sequence[LedgerEntry]) -> Iterator[tuple[object, ...]]:
+    """A row for each model, backend and group, and a total."""
     from openfall.router_core.state.ledger import ledger_total
 
-    def place(one: LedgerEntry) -> tuple[str, str, str]:
-        return one.model, one.backend, one.group or "-"
+    def key(entry: LedgerEntry) -> tuple[str, str, str]:
+        return entry.model, entry.backend, entry.group or "-"
 
-    for where, these in groupby(sorted(entries, key=place), key=place):
-        one = ledger_total(list(these))
-        yield *where, *_sums(one), f"{one.seconds / one.calls:.1f}s" if one.calls else "-", spent(one.usd, one.unpriced)
-    every = ledger_total(entries)
-    yield "all", "", "", *_sums(every), "", spent(every.usd, every.unpriced)
+    for names, entries_here in groupby(sorted(entries, key=key), key=key):
+        entry = ledger_total(list(entries_here))
+        yield (
+            *names,
+            *_sums(entry),
+            f"{entry.seconds / entry.calls:.1f}s" if entry.calls else "-",
+            format_cost(entry.usd, entry.unpriced),
+        )
+    total = ledger_total(entries)
+    yield "all", "", "", *_sums(total), "", format_cost(total.usd, total.unpriced)
 
 
-def _sums(one: LedgerEntry) -> tuple[int, ...]:
-    return one.calls, one.failed, one.fallbacks, one.input_tokens, one.output_tokens
+def _sums(entry: LedgerEntry) -> tuple[int, ...]:
+    return entry.calls, entry.failed, entry.fallbacks, entry.input_tokens, entry.output_tokens

@@ -87,7 +87,7 @@ def test_nobody_to_answer_is_said_while_waiting(openfall: Run) -> None:
         (("ask", "x", "-r", "dialog"), "unknown role 'dialog'. Did you mean 'dialogue'?"),
         (("ask", "x", "-m", "tinny"), "unknown model 'tinny'. Did you mean 'tiny'?"),
         (("ask", "x", "-u", "bach"), "unknown urgency 'bach'. Did you mean 'batch'?"),
-        (("ask", "x", "--within", "soon"), "not a duration: 'soon'"),
+        (("ask", "x", "--expires-in", "soon"), "not a duration: 'soon'"),
         (("ask", "x", "--wait", "soon"), "not a duration: 'soon'"),
         (("ask", "x", "--deadline", "2020-01-01T00:00:00Z"), "the server's clock says"),
         (("ask", "x", "--deadline", "2027-01-01"), "no time zone"),
@@ -115,7 +115,7 @@ def test_a_mistake_is_told_with_its_remedy_and_exits_with_2(openfall: Run, args:
 
 
 def test_no_redis_exits_with_3(openfall: Run) -> None:
-    for args in (("ask", "x"), ("status",), ("job", "show", "some-job-id"), ("degrade", "list")):
+    for args in (("ask", "x"), ("status",), ("job", "show", "some-job-id"), ("held", "list")):
         ran = openfall(*args, url="redis://:hush@127.0.0.1:1")
         assert ran.returncode == 3
         assert "Redis does not answer at redis://:…@127.0.0.1:1: is it running?" in ran.stderr
@@ -203,7 +203,7 @@ def test_requests_that_are_not_called_jsonl_are_refused(openfall: Run, tmp_path:
 def test_a_cancelled_job_is_told(openfall: Run) -> None:
     job_id = openfall("enqueue", stdin="x").stdout.strip()
     assert "is cancelled" in openfall("job", "cancel", job_id).stdout
-    assert "had ended before" in openfall("job", "cancel", job_id).stdout
+    assert "had ended already" in openfall("job", "cancel", job_id).stdout
     ran = openfall("job", "wait", job_id)
     assert ran.returncode == 1
     assert "cancelled by its caller" in ran.stderr
@@ -268,7 +268,7 @@ def test_a_queue_is_paused_and_goes_on(openfall: Run) -> None:
     assert "paused: gpu.tiny.interactive" not in openfall("status").stdout  # nothing has ever waited there
     openfall("enqueue", stdin="x")
     assert "paused: gpu.tiny.interactive" in openfall("status").stdout
-    assert "goes on" in openfall("queues", "resume", "gpu.tiny.interactive").stdout
+    assert "is resumed" in openfall("queues", "resume", "gpu.tiny.interactive").stdout
     assert "gpu.tiny.interactive" in openfall("queues").stdout
 
 
@@ -276,8 +276,8 @@ def test_all_queues_that_fit_a_pattern_are_paused_and_go_on(openfall: Run) -> No
     openfall("queues", "pause", "gpu.tiny.batch")
     assert openfall("queues", "pause", "*.batch").stdout.splitlines() == [
         "gpu.tiny.batch was paused already", "gpu.other.batch is paused"]  # fmt: skip
-    assert openfall("queues", "resume", "gpu.other.*").stdout == "gpu.other.batch goes on\n"
-    assert openfall("queues", "resume", "gpu.*").stdout == "gpu.tiny.batch goes on\n"
+    assert openfall("queues", "resume", "gpu.other.*").stdout == "gpu.other.batch is resumed\n"
+    assert openfall("queues", "resume", "gpu.*").stdout == "gpu.tiny.batch is resumed\n"
     assert len(openfall("queues", "resume", "gpu.*").stdout.splitlines()) == 6
     lost = openfall("queues", "pause", "gpu.*.bach")
     assert (lost.returncode, lost.stdout) == (2, "")
@@ -339,7 +339,7 @@ def test_up_as_json_passes_the_events_on(start: Start) -> None:
 
 def test_help_is_there_for_every_command(openfall: Run) -> None:
     assert "openfall [OPTIONS] COMMAND" in openfall("--help").stdout
-    for command in ("up", "ask", "enqueue", "job", "batch", "status", "queues", "workers", "degrade", "work"):
+    for command in ("up", "ask", "enqueue", "job", "batch", "status", "queues", "workers", "held", "work"):
         assert "Usage:" in openfall(command, "--help").stdout
 
 

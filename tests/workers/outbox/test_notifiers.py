@@ -35,7 +35,7 @@ def test_a_webhook_notice_is_signed_and_has_the_text_and_the_numbers(dispatching
         data = events[0]["data"]
         assert (data["id"], data["reason"], data["falls"], data["ended"]) == (incident, "outage", 2, None)
         assert (data["models"], data["causes"], data["seen"]) == ({"smol": 2}, {"timeout": 2}, {"canned_reply": 2})
-        assert "openfall degrade list" in data["to_do"]
+        assert "openfall held list" in data["to_do"]
         assert events[-1]["data"]["text"].startswith("It lasted 20 min.")
 
     dispatching(story, webhook="{url}/hook")
@@ -58,7 +58,7 @@ def test_an_outage_is_one_discord_message_that_is_updated_and_one_at_its_end(dis
         assert (embed["title"], embed["color"]) == ("No model can answer", 0xD92D20)
         assert fields(embed)["Jobs"] == "2 × interactive"
         assert fields(embed)["Callers saw"] == "2 × a canned reply"
-        assert "openfall degrade list" in fields(embed)["What to do"]
+        assert "openfall held list" in fields(embed)["What to do"]
         harness.store.hset(f"of:incident:{incident}", mapping={"falls": 9, "held": 0, "replayed": 8, "version": 7})
         harness.add_entry(f"notice:discord:{incident}:update")
         await harness.run()
@@ -91,7 +91,7 @@ def test_another_reason_is_amber_and_has_its_own_advice(discord_channel):
         await harness.run()
         (embed,) = discord.embeds
         assert (embed["color"], embed["title"]) == (0xF79009, "A job kills its workers")
-        assert "openfall degrade replay" in fields(embed)["What to do"]
+        assert "openfall held replay" in fields(embed)["What to do"]
 
     discord_channel(story)
 

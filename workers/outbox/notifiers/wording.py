@@ -28,17 +28,15 @@ TITLES: Mapping[str, str] = {
 
 ADVICE: Mapping[str, str] = {
     HoldReason.OUTAGE: "Nothing, if the models recover: the jobs are then released automatically. "
-    "`openfall degrade list` shows the jobs, `openfall breakers` the cause.",
+    "`openfall held list` shows the jobs, `openfall breakers` the cause.",
     HoldReason.LOCAL_ONLY: "Start a local model, or switch the rule off (`openfall local-only`). "
-    "`openfall degrade list` shows the jobs.",
-    HoldReason.PAUSED: "Run `openfall queues resume` to release the jobs. `openfall degrade list` shows them.",
-    HoldReason.BUDGET: "Raise the budget, or wait for the next period. `openfall degrade list` shows the jobs.",
-    HoldReason.UNREADABLE: "Start workers of the newer openfall, then run `openfall degrade replay`. "
-    "`openfall degrade list` shows the jobs.",
+    "`openfall held list` shows the jobs.",
+    HoldReason.PAUSED: "Run `openfall queues resume` to release the jobs. `openfall held list` shows them.",
+    HoldReason.BUDGET: "Raise the budget, or wait for the next period. `openfall held list` shows the jobs.",
+    HoldReason.UNREADABLE: "Start workers of the newer openfall, then run `openfall held replay`. "
+    "`openfall held list` shows the jobs.",
 }
-DEFAULT_ADVICE = (
-    "`openfall degrade list` shows the jobs and the cause. Once it is fixed, run `openfall degrade replay`."
-)
+DEFAULT_ADVICE = "`openfall held list` shows the jobs and the cause. Once it is fixed, run `openfall held replay`."
 
 REMEDY_LABELS: Mapping[str, str] = {
     "default_fallback": "the answer of another model",

@@ -46,13 +46,13 @@ def test_one_line_says_which_model_and_why(openfall: Run) -> None:
 def test_without_redis_the_configuration_alone_decides_and_that_is_said(openfall: Run) -> None:
     ran = openfall("resolve", "worker", url="redis://127.0.0.1:1")
     assert (ran.returncode, ran.stdout) == (0, "tiny@here  1st in role worker\n")
-    assert "nothing is known of the fleet" in ran.stderr
+    assert "the state of the fleet is unknown" in ran.stderr
     assert openfall("resolve", "worker", url="").returncode == 0
 
 
 @pytest.mark.usefixtures("answering")
 def test_an_open_breaker_moves_a_model_back_and_explain_tells_of_every_one(openfall: Run) -> None:
-    openfall("breakers", "open", "here/tiny", "--for", "10m", "--reason", "its fan is loud")
+    openfall("breakers", "force-open", "here/tiny", "--for", "10m", "--reason", "its fan is loud")
     assert openfall("resolve", "worker", "-u", "interactive").stdout.startswith("other@here")
     ran = openfall("resolve", "worker", "-u", "interactive", "--explain")
     assert ran.stdout.startswith("other@here would answer: role worker: other first of 3")
@@ -63,14 +63,14 @@ def test_an_open_breaker_moves_a_model_back_and_explain_tells_of_every_one(openf
 
 @pytest.mark.usefixtures("answering")
 def test_as_json_each_candidate_has_its_state(openfall: Run) -> None:
-    told = json.loads(openfall("resolve", "worker", "--json", "--without", "other").stdout)
+    told = json.loads(openfall("resolve", "worker", "--json", "--exclude", "other").stdout)
     assert (told["model"], told["backend"], told["upstream"], told["live"]) == ("tiny", "here", "tiny-1", True)
     assert told["queue"] == "gpu.tiny.background"
     by_name = {one["model"]: one for one in told["candidates"]}
     assert (by_name["tiny"]["chosen"], by_name["other"]["chosen"]) == (True, False)
     assert by_name["other"]["reason"] == "left out: excluded by the request"
     assert by_name["tiny"]["at"][0]["free"] == 64
-    assert by_name["gpt"]["usd_per_mtok"]["input"] == 2
+    assert by_name["gpt"]["usd_per_mtok"]["in"] == 2
     assert "sk-0123" not in json.dumps(told)
 
 
@@ -78,7 +78,7 @@ def test_as_json_each_candidate_has_its_state(openfall: Run) -> None:
 @pytest.mark.parametrize(
     ("args", "found"),
     [
-        (("--without", "here"), "gpt@away"),
+        (("--exclude", "here"), "gpt@away"),
         (("worker", "--tokens", "3000"), "other@here"),
         (("--group", "whatsapp:mum"), "gpt@away"),
         (("--task", "code", "--local-only"), "other@here"),
@@ -97,14 +97,14 @@ def test_when_no_model_would_do_each_has_its_reason_and_the_exit_code_is_1(openf
     assert (ran.returncode, ran.stdout) == (1, "")
     assert "tiny: its context is 2000 tokens" in ran.stderr
     assert "gpt: the job is local-only" in ran.stderr
-    assert openfall("resolve", "worker", "--without", "here", "--without", "away").returncode == 1
+    assert openfall("resolve", "worker", "--exclude", "here", "--exclude", "away").returncode == 1
 
 
 @pytest.mark.parametrize(
     ("args", "words"),
     [
         (("wrker",), "unknown role, task or model 'wrker'. Did you mean 'worker'?"),
-        (("worker", "--without", "tny"), "unknown model or backend 'tny'. Did you mean 'tiny'?"),
+        (("worker", "--exclude", "tny"), "unknown model or backend 'tny'. Did you mean 'tiny'?"),
         (("worker", "-u", "urgent"), "unknown urgency 'urgent'"),
     ],
 )

@@ -34,9 +34,9 @@ def posted(url: str, *entries: str) -> None:
 
 def test_where_nothing_is_to_be_posted_that_is_said(openfall: Run) -> None:
     ran = openfall("outbox")
-    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "nothing is to be posted\n")
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "no notification is pending\n")
     assert json.loads(openfall("outbox", "--json").stdout) == {"waiting": [], "given_up": []}
-    assert "given up" not in openfall("status").stdout
+    assert "failed for good" not in openfall("status").stdout
 
 
 def test_what_is_to_be_posted_and_what_was_given_up_are_shown_without_their_urls(openfall: Run, redis_url: str) -> None:
@@ -60,8 +60,8 @@ def test_what_is_to_be_posted_and_what_was_given_up_are_shown_without_their_urls
 
 def test_the_health_sentence_ends_with_what_was_given_up(openfall: Run, redis_url: str) -> None:
     posted(redis_url, "job:job-00001:done")
-    assert openfall("status").stdout.splitlines()[0].endswith("; 1 post was given up (openfall outbox).")
+    assert openfall("status").stdout.splitlines()[0].endswith("; 1 notification failed for good (openfall outbox).")
     posted(redis_url, "job:job-00002:done")
     told = json.loads(openfall("status", "--json").stdout)
-    assert told["health"].endswith("; 2 posts were given up (openfall outbox).")
+    assert told["health"].endswith("; 2 notifications failed for good (openfall outbox).")
     assert told["posts_given_up"] == 2

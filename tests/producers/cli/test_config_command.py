@@ -33,7 +33,7 @@ def test_a_sound_configuration_is_called_so_and_shown_with_its_secrets_masked(op
         "backends: {api: {url: 'https://api.example.com', pool: cloud, api_key: sk-ant-0123456789abcdefx9Qk}}\n"
         "models: {big: {upstream: big, backends: [api]}}\nroles: {chat: {chain: [big]}}\n"
     )
-    assert "sound" in openfall("config", "check").stderr
+    assert "valid" in openfall("config", "check").stderr
     shown = openfall("config", "show")
     assert shown.returncode == 0
     assert "x9Qk" in shown.stdout

@@ -105,7 +105,7 @@ def test_a_model_that_answers_a_check_is_probed_now_unless_an_operator_holds_it_
             opened, _ = await due()
             assert (await run("models", "check", "gpt", "--force", "--config", config)).returncode == 0
             assert (await due())[0] < opened
-            await run("breakers", "open", "api/gpt", "--for", "10m", "--config", config)
+            await run("breakers", "force-open", "api/gpt", "--for", "10m", "--config", config)
             held = await due()
             await run("models", "check", "gpt", "--force", "--config", config)
             assert await due() == held

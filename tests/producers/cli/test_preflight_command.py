@@ -160,11 +160,11 @@ roles: {chat: {chain: [tiny]}}
     async def story(run: Any) -> None:
         async with endpoint(["tiny-1"]) as api:
             config = configured(tmp_path, text, API=api)
-            await run("breakers", "--config", config, "open", "here/tiny", "--reason", "being mended")
+            await run("breakers", "--config", config, "force-open", "here/tiny", "--reason", "being mended")
             await run("local-only", "on", "--reason", "tapped", "--config", config)
             ran = await run("preflight", "--config", config)
         assert ran.returncode == 0
-        assert "! the breaker of here/tiny is open by hand until further notice: being mended" in ran.stdout
+        assert "! the breaker of here/tiny is open by override until reset: being mended" in ran.stdout
         assert "openfall breakers reset here/tiny" in ran.stdout
         assert "! local-only is on: no job leaves the local pools (tapped)" in ran.stdout
 

@@ -81,28 +81,28 @@ def test_a_key_is_named_by_the_backends_that_use_it_and_by_nothing_else(
     assert "sk-" not in shown
     told = json.loads(openfall("breakers", "--json").stdout)
     assert [(one["name"], one["state"]) for one in told] == [("key:api,api-2", "open")]
-    assert openfall("breakers", "close", "key:api-2").returncode == 0
+    assert openfall("breakers", "force-closed", "key:api-2").returncode == 0
     assert json.loads(openfall("breakers", "--json").stdout)[0]["forced"] == "closed"
 
 
 def test_an_operator_opens_closes_and_lets_be(openfall: Run) -> None:
-    ran = openfall("breakers", "open", "here/tiny", "--for", "10m", "--reason", "{mended} at noon")
+    ran = openfall("breakers", "force-open", "here/tiny", "--for", "10m", "--reason", "{mended} at noon")
     assert ran.stdout == "here/tiny is open for 10m\n"
     shown = openfall("breakers").stdout
-    assert "open by hand for 10m more" in shown
+    assert "open by override for 10m more" in shown
     assert "{mended} at noon" in shown
     assert "its breaker is open ({mended} at noon)" in openfall("resolve", "chat", "--explain").stdout
-    assert openfall("breakers", "close", "here/tiny").stdout.startswith("here/tiny is closed, until you say")
-    assert "closed by hand until further notice" in openfall("breakers").stdout
-    assert openfall("breakers", "auto", "here/tiny").stdout == "here/tiny is closed, and goes its own way again\n"
+    assert openfall("breakers", "force-closed", "here/tiny").stdout.startswith("here/tiny is closed, until `openfall")
+    assert "closed by override until reset" in openfall("breakers").stdout
+    assert openfall("breakers", "reset", "here/tiny").stdout == "here/tiny is closed, and works automatically again\n"
 
 
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        (("open", "here/tyni"), "unknown breaker 'here/tyni'. Did you mean 'here/tiny'?"),
-        (("auto", "key:apl"), "unknown breaker 'key:apl'. Did you mean 'key:api'?"),
-        (("open", "here/tiny", "--for", "soon"), "not a duration: 'soon'"),
+        (("force-open", "here/tyni"), "unknown breaker 'here/tyni'. Did you mean 'here/tiny'?"),
+        (("reset", "key:apl"), "unknown breaker 'key:apl'. Did you mean 'key:api'?"),
+        (("force-open", "here/tiny", "--for", "soon"), "not a duration: 'soon'"),
     ],
 )
 def test_a_mistake_is_told_and_changes_nothing(openfall: Run, args: tuple[str, ...], words: str) -> None:
@@ -115,8 +115,8 @@ def test_a_mistake_is_told_and_changes_nothing(openfall: Run, args: tuple[str, .
 def test_the_switch_that_lets_nothing_leave_is_turned_and_shown(openfall: Run) -> None:
     assert openfall("local-only").stdout == "local-only is off\n"
     ran = openfall("local-only", "on", "--reason", "the line is tapped")
-    assert ran.stdout == "local-only is on: nothing leaves the local pools (the line is tapped)\n"
-    assert "nothing leaves the local pools (the line is tapped)" in openfall("status").stdout
+    assert ran.stdout == "local-only is on: no job leaves the local pools (the line is tapped)\n"
+    assert "no job leaves the local pools (the line is tapped)" in openfall("status").stdout
     assert json.loads(openfall("status", "--json").stdout)["local_only"] == "the line is tapped"
     told = json.loads(openfall("local-only", "--json").stdout)
     assert told == {"local_only": True, "reason": "the line is tapped", "by_configuration": False}
@@ -127,14 +127,14 @@ def test_the_switch_that_lets_nothing_leave_is_turned_and_shown(openfall: Run) -
 
 def test_a_configuration_that_keeps_all_at_home_is_named_beside_the_switch(openfall: Run, config_file: Path) -> None:
     config_file.write_text(CONFIG + "privacy: {local_only: yes}\n")
-    assert "the configuration says it too" in openfall("local-only").stderr
-    assert "nothing leaves the local pools (the configuration says so)" in openfall("status").stdout
+    assert "the configuration sets it too" in openfall("local-only").stderr
+    assert "no job leaves the local pools (set in the configuration)" in openfall("status").stdout
 
 
 def test_what_was_spent_is_told_and_what_nobody_knows_is_not_taken_for_nothing(
     openfall: Run, called: Callable[..., None]
 ) -> None:
-    assert "nothing was called" in openfall("spend").stderr
+    assert "no calls" in openfall("spend").stderr
     called("opus", "api", input_tokens=100_000, output_tokens=20_000, seconds=2.0, group="main")
     called("opus", "api", "timeout", seconds=1.0, group="main")
     called("tiny", "here", input_tokens=7, output_tokens=9, seconds=1.0)

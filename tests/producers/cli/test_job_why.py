@@ -112,7 +112,7 @@ def test_the_call_of_a_stand_in_is_told_after_the_fall_although_nothing_was_call
         {"event": "queued", "queue": "gpu.a.batch", "position": 1, "at": 100_000},
         {"event": "started", "backend": "here", "at": 100_500},
         {"event": "fallen", "reason": "outage", "detail": "away", "at": 100_500},
-        {"event": "started", "backend": "degrade", "at": 101_000},
+        {"event": "started", "backend": "held", "at": 101_000},
         {"event": "queued", "queue": "gpu.b.batch", "position": 1, "at": 101_000},
         {"event": "started", "backend": "there", "at": 101_000},
     ]
@@ -171,7 +171,7 @@ def test_a_held_job_says_why_and_how_it_goes_on(openfall: Run, loaded: LoadedCon
     (job_id,) = submit_held(loaded, "hold me")
     shown = openfall("job", "why", job_id).stdout
     assert "held (outage): no worker runs" in shown
-    assert "goes on: by itself, when tiny or other takes calls again" in shown
+    assert "goes on: by itself, when tiny or other accepts calls again" in shown
 
 
 def test_a_plain_answer_has_a_story_too_although_its_events_are_gone(openfall: Run, answering: Any) -> None:

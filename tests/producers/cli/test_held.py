@@ -1,4 +1,4 @@
-"""`openfall degrade`, and what the other commands say of a job that nothing can serve."""
+"""`openfall held`, and what the other commands say of a job that nothing can serve."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ import redis
 from rich.console import Console
 
 from openfall.config import LoadedConfig
-from openfall.producers.cli.held import COLUMNS, rows_of
-from openfall.producers.cli.held_text import fall_words
+from openfall.producers.cli.held import COLUMNS, held_rows
+from openfall.producers.cli.held_text import describe_fall
 from openfall.producers.cli.render import table
 from openfall.router_core.state.held_jobs import HeldJob
 from openfall.router_core.vocabulary import (
@@ -32,10 +32,10 @@ def test_held_jobs_are_listed_with_what_they_wait_for_the_longest_held_first(
 ) -> None:
     first, second = submit_held(loaded, "one", "two")
     (third,) = submit_held(loaded, "three", reason=HoldReason.POISONED, models=(), role="dialogue")
-    told = json.loads(openfall("degrade", "list", "--json").stdout)
+    told = json.loads(openfall("held", "list", "--json").stdout)
     waits_for = {job["id"]: job["release_models"] for job in told}
     assert waits_for == {first: ["tiny", "other"], second: ["tiny", "other"], third: []}
-    shown = openfall("degrade", "list").stdout
+    shown = openfall("held", "list").stdout
     assert {row.split()[0] for row in shown.splitlines() if "no worker runs" in row} == {first, second, third}
     assert "tiny, other" in shown
 
@@ -43,7 +43,7 @@ def test_held_jobs_are_listed_with_what_they_wait_for_the_longest_held_first(
 def test_the_list_says_until_when_each_is_held_at_most(openfall: Run, loaded: LoadedConfig) -> None:
     (first,) = submit_held(loaded, "one", expires_in="3h", urgency="background")
     (second,) = submit_held(loaded, "two", expires_in="40m", urgency="background")
-    rows = {row.split()[0]: row for row in openfall("degrade", "list").stdout.splitlines() if row.strip()}
+    rows = {row.split()[0]: row for row in openfall("held", "list").stdout.splitlines() if row.strip()}
     assert "in 3h" in rows[first]
     assert "in 40m" in rows[second]
 
@@ -55,7 +55,7 @@ def test_in_a_terminal_of_a_hundred_columns_the_list_can_be_read(loaded: LoadedC
                release_models=("tiny", "other"),
                ready_at=0.0, deliveries=2)  # fmt: skip
     console = Console(width=100, file=io.StringIO())
-    console.print(table(COLUMNS, rows_of([job, replace(job, deadline=100.0)], 720.0, loaded.catalog)))
+    console.print(table(COLUMNS, held_rows([job, replace(job, deadline=100.0)], 720.0, loaded.catalog)))
     (row, late) = [line for line in console.file.getvalue().splitlines() if job.id in line]  # type: ignore[attr-defined]
     assert row.split()[:5] == [job.id, "12m", "in", "25h", "own_fault"]
     assert "in 0s" in late, "what is over is ended by the next sweep"
@@ -76,10 +76,10 @@ def test_a_list_of_held_jobs_can_be_narrowed(
 ) -> None:
     submit_held(loaded, "one")
     submit_held(loaded, "two", reason=HoldReason.POISONED, role="dialogue")
-    told = json.loads(openfall("degrade", "list", "--json", *filters).stdout)
+    told = json.loads(openfall("held", "list", "--json", *filters).stdout)
     assert [job["reason"] for job in told] == ([found] if found else [])
     if found is None:
-        assert "nothing is held of that kind" in openfall("degrade", "list", *filters).stderr
+        assert "no job is held that matches" in openfall("held", "list", *filters).stderr
 
 
 def test_jobs_held_before_a_moment_are_not_among_those_since(
@@ -88,8 +88,8 @@ def test_jobs_held_before_a_moment_are_not_among_those_since(
     (job_id,) = submit_held(loaded, "one")
     with redis.Redis.from_url(redis_url) as store:
         store.hincrby(f"of:job:{job_id}", "held_at", -3 * 3600 * 1000)
-    assert json.loads(openfall("degrade", "list", "--since", "2h", "--json").stdout) == []
-    assert len(json.loads(openfall("degrade", "list", "--since", "4h", "--json").stdout)) == 1
+    assert json.loads(openfall("held", "list", "--since", "2h", "--json").stdout) == []
+    assert len(json.loads(openfall("held", "list", "--since", "4h", "--json").stdout)) == 1
 
 
 @pytest.mark.parametrize(
@@ -97,8 +97,8 @@ def test_jobs_held_before_a_moment_are_not_among_those_since(
     [
         (("list", "--reason", "outrage"), "unknown reason 'outrage'. Did you mean 'outage'?"),
         (("list", "--role", "chit"), "unknown role 'chit'. Did you mean 'chat'?"),
-        (("replay",), "which ones?"),
-        (("drop",), "which ones?"),
+        (("replay",), "which jobs?"),
+        (("drop",), "which jobs?"),
         (("replay", "some-job-id", "--all"), "not both"),
         (("show", "some-job-id"), "no job some-job-id"),
         (("list", "--since", "soon"), "not a duration"),
@@ -106,19 +106,19 @@ def test_jobs_held_before_a_moment_are_not_among_those_since(
     ],
 )
 def test_a_mistake_is_told_with_its_remedy(openfall: Run, args: tuple[str, ...], words: str) -> None:
-    ran = openfall("degrade", *args)
+    ran = openfall("held", *args)
     assert ran.returncode == 2
     assert words in ran.stderr
 
 
 def test_a_held_job_tells_why_what_its_caller_saw_and_what_lets_it_go_on(openfall: Run, loaded: LoadedConfig) -> None:
     (job_id,) = submit_held(loaded, "one")
-    shown = openfall("degrade", "show", job_id).stdout
+    shown = openfall("held", "show", job_id).stdout
     assert f"{job_id}  held for" in shown
     assert "why        no worker runs" in shown
-    assert f"told       canned reply\n           {SORRY}" in shown
-    assert "goes on    by itself, when tiny or other takes calls again; expires" in shown
-    told = json.loads(openfall("degrade", "show", job_id, "--json").stdout)
+    assert f"reply      canned reply\n           {SORRY}" in shown
+    assert "release    by itself, when tiny or other accepts calls again; expires" in shown
+    told = json.loads(openfall("held", "show", job_id, "--json").stdout)
     assert told["released"].startswith("by itself")
     assert told["reply"]["text"] == SORRY
     assert "body" not in told["job"]
@@ -126,20 +126,20 @@ def test_a_held_job_tells_why_what_its_caller_saw_and_what_lets_it_go_on(openfal
 
 def test_what_waits_for_a_person_names_the_command(openfall: Run, loaded: LoadedConfig) -> None:
     (job_id,) = submit_held(loaded, "one", reason=HoldReason.POISONED, models=(), reply="")
-    shown = openfall("degrade", "show", job_id).stdout
-    assert f"goes on    openfall degrade replay {job_id}, when its cause is mended" in shown
-    assert "told       no reply" in shown
+    shown = openfall("held", "show", job_id).stdout
+    assert f"release    openfall held replay {job_id} once the cause is fixed" in shown
+    assert "reply      no reply" in shown
 
 
 def test_what_waits_for_a_model_that_is_not_configured_any_more_waits_for_a_person(
     openfall: Run, loaded: LoadedConfig
 ) -> None:
     (job_id,) = submit_held(loaded, "one", models=("gone",))
-    goes_on = f"openfall degrade replay {job_id}, when gone is in the configuration again and may be asked; expires"
-    assert goes_on in openfall("degrade", "show", job_id).stdout
+    goes_on = f"openfall held replay {job_id}, when gone is in the configuration again and available; expires"
+    assert goes_on in openfall("held", "show", job_id).stdout
     assert goes_on in openfall("job", "why", job_id).stdout
-    assert "you" in openfall("degrade", "list").stdout.split()
-    assert "1 job held for an outage; they wait for you" in openfall("status").stdout
+    assert "operator" in openfall("held", "list").stdout.split()
+    assert "1 job held for an outage; they need an operator" in openfall("status").stdout
 
 
 def test_what_no_model_of_its_chain_may_be_asked_of_is_not_said_to_go_on_by_itself(
@@ -147,16 +147,16 @@ def test_what_no_model_of_its_chain_may_be_asked_of_is_not_said_to_go_on_by_itse
 ) -> None:
     (job_id,) = submit_held(loaded, "one", models=())
     assert (
-        f"goes on    openfall degrade replay {job_id}, when a model of its chain"
-        in openfall("degrade", "show", job_id).stdout
+        f"release    openfall held replay {job_id}, when a model of its chain"
+        in openfall("held", "show", job_id).stdout
     )
 
 
 def test_a_job_that_is_not_held_says_where_it_is(openfall: Run) -> None:
     job_id = openfall("enqueue", stdin="x").stdout.strip()
-    ran = openfall("degrade", "show", job_id)
+    ran = openfall("held", "show", job_id)
     assert (ran.returncode, f"{job_id} is not held, it is queued" in ran.stderr) == (2, True)
-    assert f"{job_id} is not held: it is queued" in openfall("degrade", "replay", job_id).stderr
+    assert f"{job_id} is not held: it is queued" in openfall("held", "replay", job_id).stderr
 
 
 def test_the_health_sentence_says_what_is_held_and_what_it_waits_for(openfall: Run, loaded: LoadedConfig) -> None:
@@ -164,14 +164,14 @@ def test_the_health_sentence_says_what_is_held_and_what_it_waits_for(openfall: R
     submit_held(loaded, "three", reason=HoldReason.POISONED, models=())
     said = openfall("status").stdout.splitlines()[0]
     assert "3 jobs held: 2 for an outage, 1 as poisoned" in said
-    assert "back by themselves when tiny or other takes calls, some wait for you" in said
+    assert "back by themselves when tiny or other accepts calls, some need an operator" in said
     told = json.loads(openfall("status", "--json").stdout)
     assert told["held_by_reason"] == {"outage": 2, "poisoned": 1}
 
 
 def test_a_replayed_job_is_answered(openfall: Run, loaded: LoadedConfig, worker_for: Callable[..., Any]) -> None:
     (job_id,) = submit_held(loaded, "hold me")
-    assert f"{job_id} is queued" in openfall("degrade", "replay", job_id).stdout
+    assert f"{job_id} is queued" in openfall("held", "replay", job_id).stdout
     with worker_for():
         assert openfall("job", "wait", job_id).stdout == "echo hold me\n"
 
@@ -179,8 +179,8 @@ def test_a_replayed_job_is_answered(openfall: Run, loaded: LoadedConfig, worker_
 def test_many_are_replayed_at_once_and_only_those_that_are_meant(openfall: Run, loaded: LoadedConfig) -> None:
     submit_held(loaded, *(f"prompt {n}" for n in range(150)))
     (other,) = submit_held(loaded, "not this one", reason=HoldReason.POISONED)
-    assert openfall("degrade", "replay", "--reason", "outage").stdout == "150 jobs put back\n"
-    assert [job["id"] for job in json.loads(openfall("degrade", "list", "--json").stdout)] == [other]
+    assert openfall("held", "replay", "--reason", "outage").stdout == "150 jobs returned to their queues\n"
+    assert [job["id"] for job in json.loads(openfall("held", "list", "--json").stdout)] == [other]
 
 
 def test_ready_are_those_one_of_whose_models_takes_calls(
@@ -189,20 +189,20 @@ def test_ready_are_those_one_of_whose_models_takes_calls(
     (blocked,) = submit_held(loaded, "one", models=("tiny",))
     (ready,) = submit_held(loaded, "two", models=("tiny", "other"))
     with worker_for():
-        assert openfall("breakers", "open", "here/tiny").returncode == 0
-        told = json.loads(openfall("degrade", "replay", "--ready", "--json").stdout)
+        assert openfall("breakers", "force-open", "here/tiny").returncode == 0
+        told = json.loads(openfall("held", "replay", "--ready", "--json").stdout)
     assert told == [{"id": ready, "state": "queued"}]
-    assert [job["id"] for job in json.loads(openfall("degrade", "list", "--json").stdout)] == [blocked]
+    assert [job["id"] for job in json.loads(openfall("held", "list", "--json").stdout)] == [blocked]
 
 
 def test_a_dropped_job_ends_as_cancelled(openfall: Run, loaded: LoadedConfig) -> None:
     (job_id,) = submit_held(loaded, "never mind")
-    refused = openfall("degrade", "drop", "--all")
-    assert (refused.returncode, "say --yes" in refused.stderr) == (2, True)
-    assert openfall("degrade", "drop", "--all", "--yes").stdout == "1 job dropped\n"
+    refused = openfall("held", "drop", "--all")
+    assert (refused.returncode, "add --yes" in refused.stderr) == (2, True)
+    assert openfall("held", "drop", "--all", "--yes").stdout == "1 job dropped\n"
     ended = openfall("job", "wait", job_id)
     assert (ended.returncode, "cancelled (cancelled): dropped by an operator" in ended.stderr) == (1, True)
-    assert json.loads(openfall("degrade", "drop", job_id, "--yes", "--json").stdout) == {"dropped": []}
+    assert json.loads(openfall("held", "drop", job_id, "--yes", "--json").stdout) == {"dropped": []}
 
 
 def test_held_jobs_are_exported_as_a_batch_that_can_be_run(
@@ -210,7 +210,7 @@ def test_held_jobs_are_exported_as_a_batch_that_can_be_run(
 ) -> None:
     (job_id,) = submit_held(loaded, "take me elsewhere", role="dialogue", max_tokens=7)
     out = tmp_path / "held.jsonl"
-    ran = openfall("degrade", "export", "-o", str(out))
+    ran = openfall("held", "export", "-o", str(out))
     assert "1 job written, with their prompts" in ran.stderr
     assert out.stat().st_mode & 0o777 == 0o600
     line = json.loads(out.read_text())
@@ -218,8 +218,8 @@ def test_held_jobs_are_exported_as_a_batch_that_can_be_run(
     assert line["body"] == {
         "model": "dialogue", "messages": [{"role": "user", "content": "take me elsewhere"}], "max_tokens": 7,
     }  # fmt: skip
-    assert openfall("degrade", "export").stdout == out.read_text()
-    assert openfall("degrade", "drop", job_id, "--yes").returncode == 0
+    assert openfall("held", "export").stdout == out.read_text()
+    assert openfall("held", "drop", job_id, "--yes").returncode == 0
     with worker_for():
         assert openfall("batch", "run", str(out), "-o", str(tmp_path / "out.jsonl")).returncode == 0
     answer = json.loads((tmp_path / "out.jsonl").read_text())
@@ -230,14 +230,14 @@ def test_held_jobs_are_exported_as_a_batch_that_can_be_run(
 def test_the_log_tells_who_fell_why_and_what_its_caller_got(openfall: Run, loaded: LoadedConfig) -> None:
     (first,) = submit_held(loaded, "one")
     (second,) = submit_held(loaded, "two", reply="", role="dialogue")
-    lines = openfall("degrade", "log").stdout.splitlines()
+    lines = openfall("held", "log").stdout.splitlines()
     assert len(lines) == 2
     assert lines[0].endswith(
         f"{first}  chat/interactive  outage: no worker runs  · tried: nothing  · got: canned_reply, and goes on"
     )
     assert f"{second}  dialogue/background" in lines[1]
     assert lines[1].endswith("got: nothing, and goes on")
-    told = [json.loads(row) for row in openfall("degrade", "log", "--json", "--since", "1h").stdout.splitlines()]
+    told = [json.loads(row) for row in openfall("held", "log", "--json", "--since", "1h").stdout.splitlines()]
     assert [fall["id"] for fall in told] == [first, second]
     assert "counts" not in told[0]
 
@@ -245,8 +245,8 @@ def test_the_log_tells_who_fell_why_and_what_its_caller_got(openfall: Run, loade
 def test_what_was_tried_is_in_the_log_and_a_job_that_nobody_could_read_too() -> None:
     tried = [{"model": "tiny", "backend": "here", "error": "timeout"}]
     told = {"at": 1.8e9, "id": "job-00001", "reason": "unreadable", "detail": "schema 9", "by": None, "final": False}
-    assert "tried: tiny@here timeout" in fall_words({**told, "urgency": "batch", "tried": tried})
-    assert "job-00001  -/-  unreadable: schema 9" in fall_words(told)
+    assert "tried: tiny@here timeout" in describe_fall({**told, "urgency": "batch", "tried": tried})
+    assert "job-00001  -/-  unreadable: schema 9" in describe_fall(told)
 
 
 def test_the_story_of_a_held_job_has_its_fall_its_reply_and_its_hold_in_order(
@@ -260,8 +260,8 @@ def test_the_story_of_a_held_job_has_its_fall_its_reply_and_its_hold_in_order(
         "its caller was told, with a canned_reply",
         "held",
     ]
-    assert "goes on: by itself, when tiny or other takes calls again" in lines[-1]
+    assert "goes on: by itself, when tiny or other accepts calls again" in lines[-1]
     shown = openfall("job", "show", job_id).stdout
     assert "held        outage: no worker runs" in shown
-    assert "meanwhile   canned reply" in shown
-    assert "goes on     by itself" in shown
+    assert "interim     canned reply" in shown
+    assert "continues   by itself" in shown

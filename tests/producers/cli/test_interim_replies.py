@@ -42,10 +42,10 @@ def test_who_asks_at_once_is_told_at_once_and_the_job_goes_on(
         job_id = hold_next_sync(redis_url, "gpu.tiny.interactive", reply=reply)
         out, err = process.communicate(timeout=20)
     assert (process.returncode, out) == (code, f"{reply}\n" if reply else "")
-    assert f"nothing can answer now (outage: {WHY})" in err
-    assert ("only a reply for the meantime (canned reply)" if reply else "there is no reply yet") in err
+    assert f"no model can answer now (outage: {WHY})" in err
+    assert ("an interim reply (canned reply)" if reply else "there is no reply yet") in err
     assert f"held until its deadline, and will be answered by itself. Its answer: openfall job wait {job_id}" in err
-    openfall("degrade", "replay", job_id)
+    openfall("held", "replay", job_id)
     with worker_for():
         waited = openfall("job", "wait", job_id)
     assert (waited.returncode, waited.stdout) == (0, "echo Haruka waves\n")
@@ -63,7 +63,7 @@ def test_what_is_held_until_somebody_looks_is_not_promised_an_answer(start: Star
     with start("ask", "hi") as process:
         job_id = hold_next_sync(redis_url, "gpu.tiny.interactive", reason=HoldReason.POISONED, models=())
         _, err = process.communicate(timeout=20)
-    assert f"held until somebody looks at it: openfall degrade show {job_id}" in err
+    assert f"held until an operator replays it: openfall held show {job_id}" in err
 
 
 def test_a_job_that_may_wait_is_waited_for_although_it_is_held(start: Start, openfall: Run, redis_url: str,
@@ -71,14 +71,14 @@ def test_a_job_that_may_wait_is_waited_for_although_it_is_held(start: Start, ope
     with start("ask", "no hurry", "-r", "dialogue") as process:
         job_id = hold_next_sync(redis_url, "gpu.tiny.background")
         with worker_for():
-            openfall("degrade", "replay", job_id)
+            openfall("held", "replay", job_id)
             out, _ = process.communicate(timeout=20)
     assert (process.returncode, out) == (0, "echo no hurry\n")
 
 
 def test_job_wait_takes_what_is_replied_meanwhile_when_it_is_asked_to(openfall: Run, loaded: LoadedConfig) -> None:
     (job_id,) = submit_held(loaded, "x", urgency="batch")
-    ran = openfall("job", "wait", job_id, "--meanwhile")
+    ran = openfall("job", "wait", job_id, "--accept-interim")
     assert (ran.returncode, ran.stdout) == (0, f"{SORRY}\n")
     assert openfall("job", "wait", job_id, "--wait", "300ms").returncode == 7
 

@@ -1,0 +1,105 @@
+"""`openfall enqueue`: submits jobs without waiting for them."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from openfall.producers.cli.options import (
+    config_option,
+    job_options,
+    json_option,
+    open_client,
+    read_file,
+    run,
+    submit_options,
+)
+from openfall.producers.cli.render import plural, print_line, show_json
+
+if TYPE_CHECKING:
+    from openfall.producers.batch.files import BatchLine, InvalidLine
+    from openfall.producers.request import SubmitOptions
+    from openfall.producers.submit import SubmitError
+    from openfall.router_core.state.jobs import Receipt
+
+
+@click.command()
+@click.argument("source", metavar="[FILE|-]", default="-")
+@job_options
+@click.option("--jsonl", is_flag=True, help="FILE has one request per line (implied by a name that ends in .jsonl).")
+@config_option
+@json_option
+def enqueue(source: str, jsonl: bool, config_path: Path | None, as_json: bool, **options: Any) -> None:
+    """Submit jobs and print their ids.
+
+    FILE holds one prompt, or with --jsonl one request per line in the format of OpenAI Batch. Without FILE the prompt
+    is read from standard input.
+    """
+    submit = submit_options(options)
+    text = read_file(source)
+    if jsonl or source.endswith(".jsonl"):
+        raise click.exceptions.Exit(run(_enqueue_lines(text, submit, config_path, as_json)))
+    if _looks_like_jsonl(text):
+        raise click.UsageError("this looks like JSONL: add --jsonl")
+    run(_enqueue_one(text, submit, config_path, as_json))
+
+
+def _looks_like_jsonl(text: str) -> bool:
+    """Whether the first line is a request of a batch file: as a prompt it would cost a useless answer."""
+    from pydantic_core import from_json
+
+    first = text.removeprefix("\ufeff").lstrip().partition("\n")[0]
+    try:
+        value = from_json(first)
+    except ValueError:
+        return False
+    return isinstance(value, dict) and "custom_id" in value and "body" in value
+
+
+async def _enqueue_one(text: str, options: SubmitOptions, config_path: Path | None, as_json: bool) -> None:
+    async with open_client(config_path) as llm:
+        _show_accepted(await llm.submit(text, **options), as_json)
+
+
+async def _enqueue_lines(text: str, options: SubmitOptions, config_path: Path | None, as_json: bool) -> int:
+    from openfall.producers.batch.files import InvalidLine, read_lines
+    from openfall.producers.request import JobRequest
+
+    rows = list(read_lines(io.BytesIO(text.encode())))
+    lines = [line for line in rows if not isinstance(line, InvalidLine)]
+    overrides = {name: value for name, value in options.items() if value is not None}
+    requests = [JobRequest(line.request.prompt, {**line.request.options, **overrides}) for line in lines]  # type: ignore[typeddict-item]
+    async with open_client(config_path) as llm:
+        answers = await llm.submit_many(requests)
+    refused = [line for line in rows if isinstance(line, InvalidLine)]
+    return _show_lines(lines, answers, refused, as_json)
+
+
+def _show_lines(
+    lines: list[BatchLine], answers: list[Receipt | SubmitError], invalid: list[InvalidLine], as_json: bool
+) -> int:
+    from openfall.router_core.state.jobs import Receipt
+
+    for row in invalid:
+        print_line(str(row))
+    failed = len(invalid)
+    for line, answer in zip(lines, answers, strict=True):
+        if isinstance(answer, Receipt):
+            _show_accepted(answer, as_json, line.custom_id)
+        else:
+            failed += 1
+            print_line(f"line {line.number}: {answer}")
+    if failed:
+        print_line(f"{failed} of {plural(len(lines) + len(invalid), 'line')} not submitted; the others were")
+    return 5 if failed else 0
+
+
+def _show_accepted(job: Receipt, as_json: bool, custom_id: str | None = None) -> None:
+    if not as_json:
+        click.echo(job.id)
+        return
+    values = {"id": job.id, "position": job.position, "deadline": job.deadline, "joined": job.joined}
+    show_json(values if custom_id is None else {"custom_id": custom_id, **values})

@@ -1,0 +1,43 @@
+"""`openfall workers`: lists the workers of the fleet."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from openfall.producers.cli.options import config_option, json_option, with_client
+from openfall.producers.cli.render import format_age, print_line, show_json, show_table
+
+START_WORKER = "openfall work POOL"
+COLUMNS = ("worker", "state", "last beat", "answered", "failed", "host", "pid", "queues")
+
+
+@click.command(short_help="List the workers.")
+@config_option
+@json_option
+def workers(config_path: Path | None, as_json: bool) -> None:
+    """List the workers: what each does, and how many calls it made."""
+    from openfall.router_core.state.fleet_status import fetch_status
+
+    status = with_client(config_path, lambda llm: fetch_status(llm.store.connection))
+    if as_json:
+        show_json([asdict(worker) for worker in status.workers])
+    elif not status.workers:
+        print_line(f"no worker: start one with `openfall up` or `{START_WORKER}`")
+    else:
+        rows = (
+            (
+                worker.name,
+                worker.state if worker.alive else "gone",
+                format_age(worker.heartbeat_age_seconds),
+                worker.answered,
+                worker.failed,
+                worker.host,
+                worker.pid,
+                len(worker.queues),
+            )
+            for worker in status.workers
+        )
+        show_table(COLUMNS, rows)
