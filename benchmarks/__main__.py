@@ -5,8 +5,8 @@ from __future__ import annotations
 import click
 from rich.console import Console
 
-from benchmarks import claims, fairness, latency, memory, routing, steady, submit, throughput
-from benchmarks.roster import chosen
+from benchmarks import claims, fairness, latency, memory, routing, steady_state, submit_rate, throughput
+from benchmarks.contenders import select_peers
 from benchmarks.table import show
 
 
@@ -17,12 +17,12 @@ def main(as_json: bool, quick: bool) -> None:
     """Run all benchmarks."""
     console = Console(stderr=True)
     sheets = [
-        *throughput.compare(chosen(()), throughput.QUICK if quick else throughput.FULL, console),
+        *throughput.compare(select_peers(()), throughput.QUICK if quick else throughput.FULL, console),
         *latency.compare(latency.COMPARED, quick, console),
-        *submit.compare(submit.COMPARED, quick, console),
+        *submit_rate.compare(submit_rate.COMPARED, quick, console),
         *memory.compare(memory.COMPARED, quick, console),
         *routing.compare(quick, console),
-        *steady.compare(10_000 if quick else steady.JOBS, console),
+        *steady_state.compare(10_000 if quick else steady_state.JOBS, console),
         *claims.compare(quick, console),
         *fairness.sheets(fairness.run(fairness.QUICK if quick else fairness.FULL, console)),
     ]

@@ -52,13 +52,13 @@ class Call:
         words = self.text.split(" ")
         pieces = [words[0], *(f" {word}" for word in words[1:])]
         deltas = [{"role": "assistant", "content": ""}, *({"content": piece} for piece in pieces), {}]
-        told = [
+        chunks = [
             _CHUNK % (self.number, created, self.model, orjson.dumps(delta), b'"stop"' if not delta else b"null")
             for delta in deltas
         ]
         if self.usage:
-            told.append(_USAGE % (self.number, created, self.model))
-        return [b"data: %b\n\n" % chunk for chunk in [*told, b"[DONE]"]]
+            chunks.append(_USAGE % (self.number, created, self.model))
+        return [b"data: %b\n\n" % chunk for chunk in [*chunks, b"[DONE]"]]
 
 
 def read_call(number: int, asked: dict[str, Any], close: bool) -> Call:

@@ -26,9 +26,9 @@ import yaml
 from rich.console import Console
 
 from benchmarks.latency import quantile
-from benchmarks.peers.terms import Order
+from benchmarks.peers.parameters import Order
 from benchmarks.processes import BenchmarkError, started, wait_for
-from benchmarks.rig import BOOT, upstream
+from benchmarks.run_environment import BOOT, upstream
 from benchmarks.server import valkey
 from benchmarks.table import Row, Sheet, figure, show
 from openfall.producers.client import AsyncOpenfall
@@ -81,13 +81,15 @@ class Outcome:
 
 def broken(outcome: Outcome) -> list[str]:
     """The promises that were not kept, in words."""
-    said = []
+    findings = []
     empty, flooded = outcome.quantile(EMPTY, 0.95), outcome.quantile(FLOODED, 0.95)
     if flooded > LONGER * empty + LATENCY_MS:
-        said.append(f"interactive jobs waited {flooded:.0f} ms (p95) with batch jobs queued, {empty:.0f} ms without")
+        findings.append(
+            f"interactive jobs waited {flooded:.0f} ms (p95) with batch jobs queued, {empty:.0f} ms without"
+        )
     if outcome.done["batch"] + DUE < SHARE * outcome.done.total():
-        said.append(f"batch got {outcome.part:.1%} of what was done while interactive jobs waited, not {SHARE:.0%}")
-    return said
+        findings.append(f"batch got {outcome.part:.1%} of what was done while interactive jobs waited, not {SHARE:.0%}")
+    return findings
 
 
 @dataclass(frozen=True)
@@ -139,9 +141,9 @@ class Bench:
 
     def _events(self, kind: str) -> Iterator[tuple[str, float]]:
         for row in self.log.read_text().splitlines():
-            told = json.loads(row)
-            if told["event"] == kind:
-                yield told["job"], told["monotonic"]
+            event = json.loads(row)
+            if event["event"] == kind:
+                yield event["job"], event["monotonic"]
 
     async def saturate(self) -> Counter[str]:
         """More interactive jobs than can be done: what was done by urgency, while nine in ten of them waited."""
@@ -189,11 +191,11 @@ def fleet() -> Iterator[tuple[Path, Path]]:
 def _write_config(directory: Path, redis: str, url: str) -> Path:
     place = directory / "openfall.yaml"
     backend = {"url": f"{url}/v1", "pool": "gpu", "slots": SLOTS, "keep_alive": True}
-    told = {
+    config = {
         "redis": redis, "data": str(directory / "data"), "backends": {"mock": backend},
         "models": {"coder": {"upstream": "mock", "backends": ["mock"]}}, "roles": {"bench": {"chain": ["coder"]}},
     }  # fmt: skip
-    place.write_text(yaml.safe_dump(told))
+    place.write_text(yaml.safe_dump(config))
     return place
 
 

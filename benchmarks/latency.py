@@ -15,10 +15,10 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from benchmarks.contenders import PEERS, Peer, select_peers
 from benchmarks.processes import BenchmarkError
 from benchmarks.repeat import Case, Heading, interleaved, sheet
-from benchmarks.rig import Demand, pause, rig
-from benchmarks.roster import PEERS, Peer, chosen
+from benchmarks.run_environment import Demand, pause, run_environment
 from benchmarks.table import Sheet, show
 
 RATE = 200
@@ -39,18 +39,21 @@ PATIENCE = 30.0
 
 def measure(peer: Peer, seconds: float, console: Console) -> dict[str, float]:
     """One run: `seconds` of steady submits, the first of them apart. Milliseconds."""
-    with rig(peer, Demand(int(RATE * seconds), UPSTREAM_MS, LANES, log=True), console) as run, run.worker() as worker:
+    with (
+        run_environment(peer, Demand(int(RATE * seconds), UPSTREAM_MS, LANES, log=True), console) as run,
+        run.worker() as worker,
+    ):
         run.wait_until_ready(worker)
-        told = run.verb("pace", "--rate", str(RATE))
+        pace = run.run_command("pace", "--rate", str(RATE))
         end = time.monotonic() + PATIENCE
-        while run.seen()["received"] < run.terms.count and time.monotonic() < end:
+        while run.upstream_stats()["received"] < run.parameters.count and time.monotonic() < end:
             pause()
         assert run.log is not None
         arrived = _arrivals(run.log)
-    submitted: dict[str, float] = told["submitted"]
+    submitted: dict[str, float] = pace["submitted"]
     if missing := len(submitted.keys() - arrived.keys()):
         raise BenchmarkError(f"{missing} of {len(submitted)} jobs never reached the upstream")
-    added = [(at - told["began"], (arrived[job] - at) * 1000) for job, at in submitted.items()]
+    added = [(at - pace["began"], (arrived[job] - at) * 1000) for job, at in submitted.items()]
     first = [ms for since, ms in added if since < 1.0]
     later = [ms for since, ms in added if since >= 1.0]
     return {
@@ -94,7 +97,7 @@ def compare(peers: tuple[Peer, ...], quick: bool, console: Console) -> list[Shee
 @click.option("--peer", "names", multiple=True, type=click.Choice([peer.module for peer in COMPARED]))
 def main(as_json: bool, quick: bool, names: tuple[str, ...]) -> None:
     """Compare the time from submit to started."""
-    show(compare(chosen(names, COMPARED), quick, Console(stderr=True)), as_json)
+    show(compare(select_peers(names, COMPARED), quick, Console(stderr=True)), as_json)
 
 
 if __name__ == "__main__":

@@ -12,10 +12,10 @@ import time
 import click
 from rich.console import Console
 
+from benchmarks.contenders import OURS, PEERS, Peer, select_peers
 from benchmarks.processes import BenchmarkError, Child
 from benchmarks.repeat import Case, Heading, interleaved, sheet
-from benchmarks.rig import Demand, Rig, pause, rig
-from benchmarks.roster import OURS, PEERS, Peer, chosen
+from benchmarks.run_environment import Demand, RunEnvironment, pause, run_environment
 from benchmarks.table import Sheet, show
 from benchmarks.throughput import DRAIN, between
 
@@ -36,9 +36,9 @@ MOST_TAKEN = 5_000
 
 def measure(peer: Peer, depth: int, console: Console) -> dict[str, float]:
     """One run at one depth."""
-    with rig(peer, Demand(depth), console) as run:
+    with run_environment(peer, Demand(depth), console) as run:
         empty = run.server.used_memory
-        run.verb("fill")
+        run.run_command("fill")
         full = run.server.used_memory
         taken = min(depth, MOST_TAKEN)
         with run.worker() as worker:
@@ -49,7 +49,7 @@ def measure(peer: Peer, depth: int, console: Console) -> dict[str, float]:
     return {**figures, "queued_bytes": (full - empty) / depth}
 
 
-def _take(run: Rig, worker: Child, taken: int) -> dict[str, float]:
+def _take(run: RunEnvironment, worker: Child, taken: int) -> dict[str, float]:
     """Rates while the worker carries out `taken` jobs."""
     samples = [run.sample(worker)]
     end = time.monotonic() + DRAIN
@@ -61,13 +61,13 @@ def _take(run: Rig, worker: Child, taken: int) -> dict[str, float]:
     return between(samples, taken)
 
 
-def _settled(run: Rig, depth: int) -> float:
+def _settled(run: RunEnvironment, depth: int) -> float:
     """Bytes that all jobs take once every one has its result, or has had three seconds to: what a flush gives back.
 
     Connections and scripts, which stay, are not counted as jobs.
     """
     end = time.monotonic() + 3.0
-    while int(run.verb("stored")["stored"]) < depth and time.monotonic() < end:
+    while int(run.run_command("stored")["stored"]) < depth and time.monotonic() < end:
         pause(0.1)
     full = run.server.used_memory
     run.server.client.execute_command("FLUSHALL", "SYNC")
@@ -83,7 +83,7 @@ def compare(peers: tuple[Peer, ...], quick: bool, console: Console) -> list[Shee
     return [
         sheet(
             Heading(f"Cost of a job with {depth:,} queued", COLUMNS, "queued_bytes"),
-            {case: told for case, told in outcomes.items() if case.setting == depth},
+            {case: outcome for case, outcome in outcomes.items() if case.setting == depth},
         )
         for depth in depths
         if any(case.setting == depth for case in cases)
@@ -96,7 +96,7 @@ def compare(peers: tuple[Peer, ...], quick: bool, console: Console) -> list[Shee
 @click.option("--peer", "names", multiple=True, type=click.Choice([peer.module for peer in COMPARED]))
 def main(as_json: bool, quick: bool, names: tuple[str, ...]) -> None:
     """Compare what jobs cost in memory and CPU."""
-    show(compare(chosen(names, COMPARED), quick, Console(stderr=True)), as_json)
+    show(compare(select_peers(names, COMPARED), quick, Console(stderr=True)), as_json)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 class BenchmarkError(RuntimeError):
-    """A part of a benchmark did not do what it should; the message says which, and what it said last."""
+    """A part of a benchmark failed; the message names it and quotes its last line."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Child:
 
     @property
     def said(self) -> str:
-        """The last line it wrote."""
+        """The last line of its output."""
         return last_line(self.log.read_text(errors="replace"))
 
 
@@ -58,11 +58,11 @@ def last_line(text: str) -> str:
 @contextmanager
 def started(argv: Sequence[str], log: Path, env: Mapping[str, str] | None = None) -> Iterator[Child]:
     """Run a command in a session of its own; it and its children are gone when the block ends."""
-    told = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **(env or {})}
+    environ = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **(env or {})}
     with log.open("ab") as output:
         popen = subprocess.Popen(
             argv,
-            env=told,
+            env=environ,
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
             stdout=output,

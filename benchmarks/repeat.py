@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 
 from rich.console import Console
 
+from benchmarks.contenders import OURS, Peer
 from benchmarks.processes import BenchmarkError
-from benchmarks.roster import OURS, Peer
 from benchmarks.table import Row, Sheet, figure
 
 
 @dataclass(frozen=True)
 class Case:
-    """One peer under one setting: a latency, a depth, a manner."""
+    """One peer under one setting: a latency, a depth, a mode."""
 
     peer: Peer
     setting: float | str

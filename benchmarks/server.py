@@ -44,14 +44,14 @@ class Server:
     @property
     def cpu_seconds(self) -> float:
         """CPU the server has used, all threads, user and system."""
-        told: dict[str, Any] = self.client.info("cpu")
-        return float(told["used_cpu_user"]) + float(told["used_cpu_sys"])
+        info: dict[str, Any] = self.client.info("cpu")
+        return float(info["used_cpu_user"]) + float(info["used_cpu_sys"])
 
     @property
     def used_memory(self) -> int:
         """Bytes of data and its indexes, by the server's own account: not its RSS, no client's or AOF buffers."""
-        told: dict[str, Any] = self.client.info("memory")
-        return int(told["used_memory"]) - int(told["mem_clients_normal"]) - int(told["mem_aof_buffer"])
+        info: dict[str, Any] = self.client.info("memory")
+        return int(info["used_memory"]) - int(info["mem_clients_normal"]) - int(info["mem_aof_buffer"])
 
 
 @contextmanager

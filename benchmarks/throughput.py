@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import click
 from rich.console import Console
 
+from benchmarks.contenders import PEERS, Peer, select_peers
 from benchmarks.processes import BenchmarkError, Child
 from benchmarks.repeat import Case, Heading, interleaved, sheet
-from benchmarks.rig import Demand, Rig, Sample, pause, rig
-from benchmarks.roster import PEERS, Peer, chosen
+from benchmarks.run_environment import Demand, RunEnvironment, Sample, pause, run_environment
 from benchmarks.table import Sheet, show
 
 COLUMNS = {
@@ -59,9 +59,9 @@ def jobs_for(peer: Peer, latency_ms: float, seconds: float) -> int:
 def measure(peer: Peer, latency_ms: float, seconds: float, console: Console) -> dict[str, float]:
     """One run; `BenchmarkError` when the peer does not get through it."""
     count = jobs_for(peer, latency_ms, seconds)
-    with rig(peer, Demand(count, latency_ms), console) as run:
+    with run_environment(peer, Demand(count, latency_ms), console) as run:
         if peer.queue:
-            run.verb("fill")
+            run.run_command("fill")
         with run.worker() as worker:
             run.wait_until_ready(worker)
             figures = between(_until_answered(run, worker), count)
@@ -69,9 +69,9 @@ def measure(peer: Peer, latency_ms: float, seconds: float, console: Console) -> 
     return {**figures, "slots": peer.slots, "lost": lost}
 
 
-def _until_answered(run: Rig, worker: Child) -> list[Sample]:
+def _until_answered(run: RunEnvironment, worker: Child) -> list[Sample]:
     """Samples from now until every job has been answered."""
-    count, samples = run.terms.count, [run.sample(worker)]
+    count, samples = run.parameters.count, [run.sample(worker)]
     end = time.monotonic() + DRAIN
     while samples[-1].answered < count:
         ended = worker.popen.poll() is not None
@@ -84,12 +84,12 @@ def _until_answered(run: Rig, worker: Child) -> list[Sample]:
     return samples
 
 
-def _stored(run: Rig) -> int:
+def _stored(run: RunEnvironment) -> int:
     """How many jobs have a result, once all have or have had the time to."""
     end = time.monotonic() + SETTLE
     while True:
-        stored = int(run.verb("stored")["stored"])
-        if stored >= run.terms.count or time.monotonic() > end:
+        stored = int(run.run_command("stored")["stored"])
+        if stored >= run.parameters.count or time.monotonic() > end:
             return stored
 
 
@@ -121,7 +121,7 @@ def compare(peers: tuple[Peer, ...], plan: Plan, console: Console) -> list[Sheet
         console,
     )
     return [
-        sheet(_heading(latency), {case: told for case, told in outcomes.items() if case.setting == latency})
+        sheet(_heading(latency), {case: outcome for case, outcome in outcomes.items() if case.setting == latency})
         for latency in plan.latencies
     ]
 
@@ -141,7 +141,7 @@ def main(as_json: bool, quick: bool, names: tuple[str, ...], latencies: tuple[fl
     """Compare throughput."""
     plan = QUICK if quick else FULL
     plan = Plan(plan.seconds, plan.repetitions, latencies or plan.latencies)
-    show(compare(chosen(names), plan, Console(stderr=True)), as_json)
+    show(compare(select_peers(names), plan, Console(stderr=True)), as_json)
 
 
 if __name__ == "__main__":

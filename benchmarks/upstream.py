@@ -1,6 +1,6 @@
 """A mock of an OpenAI-compatible upstream, cheap enough that it is never what a benchmark measures.
 
-`python -m benchmarks.upstream --latency-ms 20 --log calls.jsonl` prints its URL and serves until it is told to stop.
+`python -m benchmarks.upstream --latency-ms 20 --log calls.jsonl` prints its URL and serves until SIGTERM.
 Each line of the log is one event of one call: `received`, then `answered` (written to the socket in full) or
 `abandoned` (the caller hung up before that). `job` is the call's marker: `metadata.job` of the body, else the content
 of its last message. `monotonic` is CLOCK_MONOTONIC, which all processes of a machine share; `wall` is epoch seconds.
@@ -177,8 +177,8 @@ class Connection(asyncio.Protocol):
             self.loop.call_soon(self._next)
 
     def _error(self, status: int, message: str, close: bool) -> None:
-        told = {"message": message, "type": "invalid_request_error", "param": None, "code": None}
-        self._send(status, orjson.dumps({"error": told}), close)
+        error = {"message": message, "type": "invalid_request_error", "param": None, "code": None}
+        self._send(status, orjson.dumps({"error": error}), close)
 
     def _send(self, status: int, body: bytes, close: bool) -> None:
         connection = b"Connection: close\r\n" if close else b""
@@ -192,8 +192,8 @@ def _content_length(head: bytes) -> int:
     if at < 0:
         return 0
     end = head.find(b"\r\n", at + 2)
-    told = head[at + 17 : end if end > 0 else len(head)].strip()
-    return int(told) if told.isdigit() else 0
+    value = head[at + 17 : end if end > 0 else len(head)].strip()
+    return int(value) if value.isdigit() else 0
 
 
 async def serve(upstream: Upstream, port: int) -> None:

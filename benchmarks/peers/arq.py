@@ -12,8 +12,8 @@ from arq.constants import default_queue_name
 from arq.worker import Worker, func
 
 from benchmarks.peers.calls import complete, open_session
-from benchmarks.peers.terms import READY, Order, Terms
-from benchmarks.peers.verbs import Trade, main
+from benchmarks.peers.command_line import PeerDriver, main
+from benchmarks.peers.parameters import READY, Order, Parameters
 
 POLL = 0.01
 
@@ -35,12 +35,14 @@ class ArqProducer:
         await self.redis.aclose()
 
 
-async def open_producer(terms: Terms) -> ArqProducer:
-    return ArqProducer(await create_pool(RedisSettings.from_dsn(terms.redis), default_queue_name=default_queue_name))
+async def open_producer(parameters: Parameters) -> ArqProducer:
+    return ArqProducer(
+        await create_pool(RedisSettings.from_dsn(parameters.redis), default_queue_name=default_queue_name)
+    )
 
 
 async def _startup(context: dict[str, Any]) -> None:
-    context["session"] = open_session(context["terms"])
+    context["session"] = open_session(context["parameters"])
     await context["redis"].incr(READY)
 
 
@@ -49,23 +51,23 @@ async def _shutdown(context: dict[str, Any]) -> None:
 
 
 async def _answer(context: dict[str, Any], body: dict[str, Any]) -> dict[str, Any]:
-    return await complete(context["session"], context["terms"].calls, body)
+    return await complete(context["session"], context["parameters"].calls, body)
 
 
-def work(terms: Terms) -> None:
+def work(parameters: Parameters) -> None:
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     asyncio.set_event_loop(asyncio.new_event_loop())
     Worker(
         [func(_answer, name="answer", keep_result=3600)],
-        redis_settings=RedisSettings.from_dsn(terms.redis),
+        redis_settings=RedisSettings.from_dsn(parameters.redis),
         on_startup=_startup,
         on_shutdown=_shutdown,
-        max_jobs=terms.slots,
-        queue_read_limit=terms.slots,
+        max_jobs=parameters.slots,
+        queue_read_limit=parameters.slots,
         poll_delay=POLL,
-        ctx={"terms": terms},
+        ctx={"parameters": parameters},
     ).run()
 
 
 if __name__ == "__main__":
-    main(Trade(open_producer, work))
+    main(PeerDriver(open_producer, work))

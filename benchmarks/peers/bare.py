@@ -8,15 +8,15 @@ import uvloop
 from redis.asyncio import Redis
 
 from benchmarks.peers.calls import complete, drive, open_session
-from benchmarks.peers.terms import READY, Order, Terms
-from benchmarks.peers.verbs import Trade, main
+from benchmarks.peers.command_line import PeerDriver, main
+from benchmarks.peers.parameters import READY, Order, Parameters
 
 
 class NoQueue:
     """Takes jobs nowhere: the worker knows how many calls to make."""
 
-    def __init__(self, terms: Terms) -> None:
-        self.terms = terms
+    def __init__(self, parameters: Parameters) -> None:
+        self.parameters = parameters
 
     async def put(self, order: Order) -> None:
         pass
@@ -25,35 +25,35 @@ class NoQueue:
         pass
 
     async def stored(self) -> int:
-        return self.terms.count
+        return self.parameters.count
 
     async def close(self) -> None:
         pass
 
 
-async def open_producer(terms: Terms) -> NoQueue:
-    return NoQueue(terms)
+async def open_producer(parameters: Parameters) -> NoQueue:
+    return NoQueue(parameters)
 
 
-def work(terms: Terms) -> None:
-    uvloop.run(_work(terms))
+def work(parameters: Parameters) -> None:
+    uvloop.run(_work(parameters))
 
 
-async def _work(terms: Terms) -> None:
-    await announce(terms)
-    async with open_session(terms) as session:
+async def _work(parameters: Parameters) -> None:
+    await announce(parameters)
+    async with open_session(parameters) as session:
 
         async def call(at: int) -> None:
-            await complete(session, terms.calls, Order(f"job-{at}").body)
+            await complete(session, parameters.calls, Order(f"job-{at}").body)
 
-        await drive(terms, call)
+        await drive(parameters, call)
 
 
-async def announce(terms: Terms) -> None:
+async def announce(parameters: Parameters) -> None:
     """Tell that the calls begin."""
-    async with Redis.from_url(terms.redis) as redis:
+    async with Redis.from_url(parameters.redis) as redis:
         await redis.incr(READY)
 
 
 if __name__ == "__main__":
-    main(Trade(open_producer, work))
+    main(PeerDriver(open_producer, work))

@@ -6,8 +6,8 @@ import uvloop
 
 from benchmarks.peers.bare import announce, open_producer
 from benchmarks.peers.calls import TIMEOUT, drive
-from benchmarks.peers.terms import Order, Terms
-from benchmarks.peers.verbs import Trade, main
+from benchmarks.peers.command_line import PeerDriver, main
+from benchmarks.peers.parameters import Order, Parameters
 from openfall.router_core.catalog.entries import Backend
 from openfall.router_core.jobs.outcome import Completion
 from openfall.workers.backends.base import Request
@@ -15,14 +15,14 @@ from openfall.workers.backends.registry import open_backend
 from openfall.workers.backends.transport import Transport
 
 
-def work(terms: Terms) -> None:
-    uvloop.run(_work(terms))
+def work(parameters: Parameters) -> None:
+    uvloop.run(_work(parameters))
 
 
-async def _work(terms: Terms) -> None:
-    await announce(terms)
+async def _work(parameters: Parameters) -> None:
+    await announce(parameters)
     transport = Transport(keep_alive=True)  # to a loopback address it would not, for the sake of llama-server
-    backend = open_backend(Backend(url=f"{terms.upstream}/v1", pool="gpu", slots=terms.slots), transport)
+    backend = open_backend(Backend(url=f"{parameters.upstream}/v1", pool="gpu", slots=parameters.slots), transport)
 
     async def call(at: int) -> None:
         outcome = await backend.complete(Request(body=Order(f"job-{at}").body, upstream="mock", timeout=TIMEOUT))
@@ -30,10 +30,10 @@ async def _work(terms: Terms) -> None:
             raise RuntimeError(f"the upstream did not answer: {outcome}")
 
     try:
-        await drive(terms, call)
+        await drive(parameters, call)
     finally:
         await backend.close()
 
 
 if __name__ == "__main__":
-    main(Trade(open_producer, work))
+    main(PeerDriver(open_producer, work))

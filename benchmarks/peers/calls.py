@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from benchmarks.peers.terms import Terms, told
+from benchmarks.peers.parameters import Parameters, read_parameters
 
 if TYPE_CHECKING:
     import aiohttp
@@ -18,12 +18,12 @@ TIMEOUT = 60.0
 """Seconds one call may take."""
 
 
-def open_session(terms: Terms) -> aiohttp.ClientSession:
+def open_session(parameters: Parameters) -> aiohttp.ClientSession:
     """aiohttp with a connection for each slot; for workers that run on an event loop."""
     import aiohttp
 
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=terms.slots),
+        connector=aiohttp.TCPConnector(limit=parameters.slots),
         timeout=aiohttp.ClientTimeout(total=TIMEOUT),
         cookie_jar=aiohttp.DummyCookieJar(),
     )
@@ -42,25 +42,25 @@ async def complete(session: aiohttp.ClientSession, url: str, body: dict[str, Any
 def _pool() -> urllib3.PoolManager:
     import urllib3
 
-    return urllib3.PoolManager(maxsize=told().slots, block=True, retries=False, timeout=TIMEOUT)
+    return urllib3.PoolManager(maxsize=read_parameters().slots, block=True, retries=False, timeout=TIMEOUT)
 
 
 def complete_blocking(body: dict[str, Any]) -> dict[str, Any]:
     """Ask for a completion in a thread; urllib3's pool, which requests is built on."""
     headers = {"Content-Type": "application/json"}
-    response = _pool().request("POST", told().calls, body=orjson.dumps(body), headers=headers)
+    response = _pool().request("POST", read_parameters().calls, body=orjson.dumps(body), headers=headers)
     if response.status != 200:
         raise RuntimeError(f"the upstream answered {response.status}")
     answer: dict[str, Any] = orjson.loads(response.data)
     return answer
 
 
-async def drive(terms: Terms, call: Any) -> None:
+async def drive(parameters: Parameters, call: Any) -> None:
     """Make all calls of a run with every slot busy and no queue: the ceiling for a given client."""
-    left = iter(range(terms.count))
+    left = iter(range(parameters.count))
 
     async def slot() -> None:
         for at in left:
             await call(at)
 
-    await asyncio.gather(*(slot() for _ in range(terms.slots)))
+    await asyncio.gather(*(slot() for _ in range(parameters.slots)))

@@ -15,14 +15,14 @@ from dramatiq.results import Results
 from dramatiq.results.backends import RedisBackend
 
 from benchmarks.peers.calls import complete_blocking
-from benchmarks.peers.terms import READY, Order, Terms, told
-from benchmarks.peers.verbs import Trade, main
+from benchmarks.peers.command_line import PeerDriver, main
+from benchmarks.peers.parameters import READY, Order, Parameters, read_parameters
 
 KEEP = 3_600_000
 """Milliseconds a result is kept."""
 
-terms = told()
-client = redis.Redis.from_url(terms.redis, max_connections=4 * terms.slots)  # redis-py stops at 100 by itself
+parameters = read_parameters()
+client = redis.Redis.from_url(parameters.redis, max_connections=4 * parameters.slots)  # redis-py stops at 100 by itself
 
 
 class Announce(Middleware):
@@ -61,12 +61,12 @@ class DramatiqProducer:
         broker.close()
 
 
-async def open_producer(_terms: Terms) -> DramatiqProducer:
+async def open_producer(_terms: Parameters) -> DramatiqProducer:
     return DramatiqProducer()
 
 
-def work(_terms: Terms) -> None:
-    options = ["--processes", "1", "--threads", str(terms.slots)]
+def work(_terms: Parameters) -> None:
+    options = ["--processes", "1", "--threads", str(parameters.slots)]
     os.execv(sys.executable, [sys.executable, "-m", "dramatiq", "benchmarks.peers.dramatiq", *options])
 
 
@@ -74,4 +74,4 @@ if __name__ == "__main__":
     # The actor must carry the name by which the worker imports it, not that of this command line.
     from benchmarks.peers import dramatiq as here
 
-    main(Trade(here.open_producer, here.work))
+    main(PeerDriver(here.open_producer, here.work))

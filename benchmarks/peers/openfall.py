@@ -13,8 +13,8 @@ from pathlib import Path
 import redis.asyncio
 import yaml
 
-from benchmarks.peers.terms import Order, Terms
-from benchmarks.peers.verbs import Trade, main
+from benchmarks.peers.command_line import PeerDriver, main
+from benchmarks.peers.parameters import Order, Parameters
 from openfall.producers.client import AsyncOpenfall
 from openfall.producers.request import JobRequest, SubmitOptions
 
@@ -23,27 +23,27 @@ URGENCIES = ("interactive", "background", "batch")
 POOL = "gpu"
 
 
-def write_config(terms: Terms) -> Path:
+def write_config(parameters: Parameters) -> Path:
     """The configuration of the run: one backend that has all slots, and four models at it."""
-    place = terms.directory / "openfall.yaml"
-    told = {
-        "redis": terms.redis,
-        "data": str(terms.directory / "data"),
+    place = parameters.directory / "openfall.yaml"
+    config = {
+        "redis": parameters.redis,
+        "data": str(parameters.directory / "data"),
         "backends": {
             # Its peers keep their connections too; by itself openfall does not keep those to this machine.
-            "mock": {"url": f"{terms.upstream}/v1", "pool": POOL, "slots": terms.slots, "keep_alive": True}
+            "mock": {"url": f"{parameters.upstream}/v1", "pool": POOL, "slots": parameters.slots, "keep_alive": True}
         },
         "models": {model: {"upstream": "mock", "backends": ["mock"]} for model in MODELS},
         "roles": {"bench": {"chain": list(MODELS[:1])}},
     }
-    place.write_text(yaml.safe_dump(told))
+    place.write_text(yaml.safe_dump(config))
     return place
 
 
 class OpenfallProducer:
-    def __init__(self, terms: Terms) -> None:
-        self.client = AsyncOpenfall(redis_url=terms.redis, config=write_config(terms))
-        self.redis = redis.asyncio.Redis.from_url(terms.redis)
+    def __init__(self, parameters: Parameters) -> None:
+        self.client = AsyncOpenfall(redis_url=parameters.redis, config=write_config(parameters))
+        self.redis = redis.asyncio.Redis.from_url(parameters.redis)
 
     async def put(self, order: Order) -> None:
         await self.client.submit(order.body, **_target(order.lane))
@@ -71,15 +71,15 @@ def _target(lane: int) -> SubmitOptions:
     return {"model": MODELS[model], "urgency": URGENCIES[(urgency + 1) % len(URGENCIES)]}
 
 
-async def open_producer(terms: Terms) -> OpenfallProducer:
-    return OpenfallProducer(terms)
+async def open_producer(parameters: Parameters) -> OpenfallProducer:
+    return OpenfallProducer(parameters)
 
 
-def work(terms: Terms) -> None:
-    config = str(write_config(terms))
-    options = ["--config", config, "--slots", str(terms.slots)]
+def work(parameters: Parameters) -> None:
+    config = str(write_config(parameters))
+    options = ["--config", config, "--slots", str(parameters.slots)]
     os.execv(sys.executable, [sys.executable, "-m", "openfall.workers", "work", POOL, *options])
 
 
 if __name__ == "__main__":
-    main(Trade(open_producer, work))
+    main(PeerDriver(open_producer, work))

@@ -12,8 +12,8 @@ from rq import Queue
 from rq.job import Job
 
 from benchmarks.peers.calls import complete_blocking
-from benchmarks.peers.terms import Order, Terms
-from benchmarks.peers.verbs import Trade, main
+from benchmarks.peers.command_line import PeerDriver, main
+from benchmarks.peers.parameters import Order, Parameters
 
 KEEP = 3600
 """Seconds a result is kept."""
@@ -27,8 +27,8 @@ def answer(body: dict[str, Any]) -> dict[str, Any]:
 
 
 class RqProducer:
-    def __init__(self, terms: Terms) -> None:
-        self.redis = redis.Redis.from_url(terms.redis)
+    def __init__(self, parameters: Parameters) -> None:
+        self.redis = redis.Redis.from_url(parameters.redis)
         self.queue = Queue("bench", connection=self.redis)
 
     async def put(self, order: Order) -> None:
@@ -51,16 +51,16 @@ class RqProducer:
         self.redis.close()
 
 
-async def open_producer(terms: Terms) -> RqProducer:
-    return RqProducer(terms)
+async def open_producer(parameters: Parameters) -> RqProducer:
+    return RqProducer(parameters)
 
 
-def work_forking(terms: Terms) -> None:
-    _become("worker", "--quiet", "--url", terms.redis, "bench")
+def work_forking(parameters: Parameters) -> None:
+    _become("worker", "--quiet", "--url", parameters.redis, "bench")
 
 
-def work_pool(terms: Terms) -> None:
-    _become("worker-pool", "-q", "-n", str(POOL), "-w", "rq.worker.SimpleWorker", "--url", terms.redis, "bench")
+def work_pool(parameters: Parameters) -> None:
+    _become("worker-pool", "-q", "-n", str(POOL), "-w", "rq.worker.SimpleWorker", "--url", parameters.redis, "bench")
 
 
 def _become(*arguments: str) -> None:
@@ -69,4 +69,4 @@ def _become(*arguments: str) -> None:
 
 
 if __name__ == "__main__":
-    main(Trade(open_producer, work_pool))
+    main(PeerDriver(open_producer, work_pool))

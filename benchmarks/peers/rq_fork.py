@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from benchmarks.peers.command_line import PeerDriver, main
 from benchmarks.peers.rq import open_producer, work_forking
-from benchmarks.peers.verbs import Trade, main
 
 if __name__ == "__main__":
-    main(Trade(open_producer, work_forking))
+    main(PeerDriver(open_producer, work_forking))

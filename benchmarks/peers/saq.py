@@ -13,8 +13,8 @@ from saq import Worker
 from saq.queue.redis import RedisQueue
 
 from benchmarks.peers.calls import complete, open_session
-from benchmarks.peers.terms import READY, Order, Terms
-from benchmarks.peers.verbs import Trade, main
+from benchmarks.peers.command_line import PeerDriver, main
+from benchmarks.peers.parameters import READY, Order, Parameters
 
 KEEP = 3600
 """Seconds a result is kept."""
@@ -33,22 +33,22 @@ class SaqProducer:
     async def stored(self) -> int:
         stored = 0
         async for key in self.queue.redis.scan_iter(self.queue.job_id("*"), count=1000):
-            told = await self.queue.redis.get(key)
-            stored += bool(told) and orjson.loads(told)["status"] == "complete"
+            row = await self.queue.redis.get(key)
+            stored += bool(row) and orjson.loads(row)["status"] == "complete"
         return stored
 
     async def close(self) -> None:
         await self.queue.disconnect()
 
 
-def _queue(terms: Terms) -> RedisQueue:
+def _queue(parameters: Parameters) -> RedisQueue:
     # redis-py stops at 100 connections by itself; SAQ holds one for each waiting slot.
-    redis = Redis.from_url(terms.redis, max_connections=4 * terms.slots)
+    redis = Redis.from_url(parameters.redis, max_connections=4 * parameters.slots)
     return RedisQueue(redis, dump=orjson.dumps, load=orjson.loads)
 
 
-async def open_producer(terms: Terms) -> SaqProducer:
-    queue = _queue(terms)
+async def open_producer(parameters: Parameters) -> SaqProducer:
+    queue = _queue(parameters)
     await queue.connect()
     return SaqProducer(queue)
 
@@ -57,23 +57,23 @@ async def answer(context: dict[str, Any], *, body: dict[str, Any]) -> dict[str, 
     return await complete(context["session"], context["url"], body)
 
 
-def work(terms: Terms) -> None:
-    uvloop.run(_work(terms))
+def work(parameters: Parameters) -> None:
+    uvloop.run(_work(parameters))
 
 
-async def _work(terms: Terms) -> None:
-    queue = _queue(terms)
+async def _work(parameters: Parameters) -> None:
+    queue = _queue(parameters)
 
     async def startup(context: dict[str, Any]) -> None:
-        context["session"], context["url"] = open_session(terms), terms.calls
+        context["session"], context["url"] = open_session(parameters), parameters.calls
         await queue.redis.incr(READY)
 
     async def shutdown(context: dict[str, Any]) -> None:
         await context["session"].close()
 
     await queue.connect()
-    await Worker(queue, [answer], concurrency=terms.slots, startup=startup, shutdown=shutdown).start()
+    await Worker(queue, [answer], concurrency=parameters.slots, startup=startup, shutdown=shutdown).start()
 
 
 if __name__ == "__main__":
-    main(Trade(open_producer, work))
+    main(PeerDriver(open_producer, work))

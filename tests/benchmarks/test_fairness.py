@@ -20,13 +20,13 @@ def test_a_fleet_that_keeps_its_promises_is_not_broken() -> None:
     assert broken(outcome(flooded=62, batch=48)) == [], "at the limit"
 
 
-def test_interactive_jobs_that_wait_longer_than_for_one_call_are_told() -> None:
+def test_interactive_jobs_that_wait_longer_than_for_one_call_are_read_parameters() -> None:
     (words,) = broken(outcome(flooded=62.1))
     assert words == "interactive jobs waited 62 ms (p95) with batch jobs queued, 10 ms without"
 
 
 @pytest.mark.parametrize("batch", [0, 47], ids=["none at all", "too few"])
-def test_batch_that_gets_less_than_its_share_is_told(batch: int) -> None:
+def test_batch_with_less_than_its_share_is_reported(batch: int) -> None:
     (words,) = broken(outcome(batch=batch))
     assert "of what was done while interactive jobs waited, not 5%" in words
 

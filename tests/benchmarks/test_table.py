@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.latency import quantile
 from benchmarks.processes import BenchmarkError
-from benchmarks.rig import Sample
+from benchmarks.run_environment import Sample
 from benchmarks.table import Row, Sheet, figure
 from benchmarks.throughput import between
 
@@ -17,10 +17,10 @@ def sample(at: float, answered: float) -> Sample:
 
 def test_a_rate_is_taken_from_the_steady_part_of_a_run() -> None:
     slow_ends = [sample(0, 0), sample(5, 100), sample(6, 500), sample(7, 900), sample(30, 1000)]
-    told = between(slow_ends, 1000)
-    assert told["rate"] == pytest.approx(400)
-    assert told["worker_cpu"] == pytest.approx(200)
-    assert told["upstream_load"] == pytest.approx(50)
+    figures = between(slow_ends, 1000)
+    assert figures["rate"] == pytest.approx(400)
+    assert figures["worker_cpu"] == pytest.approx(200)
+    assert figures["upstream_load"] == pytest.approx(50)
 
 
 def test_a_run_too_short_to_measure_says_so() -> None:

@@ -58,17 +58,17 @@ def events(log: Path, enough: Callable[[list[str]], bool]) -> list[dict[str, Any
 def test_a_call_is_answered_with_a_chat_completion_that_names_its_job() -> None:
     with upstream() as connection:
         status, body = exchange(connection, "POST", CALLS, ask("job-7"))
-    told = json.loads(body)
+    answer = json.loads(body)
     assert status == 200
-    assert told["object"] == "chat.completion"
-    assert told["model"] == "mock-7b"
-    assert told["choices"][0]["message"] == {
+    assert answer["object"] == "chat.completion"
+    assert answer["model"] == "mock-7b"
+    assert answer["choices"][0]["message"] == {
         "role": "assistant",
         "content": "This is the answer to job-7",
         "refusal": None,
     }
-    assert told["choices"][0]["finish_reason"] == "stop"
-    assert told["usage"]["total_tokens"] == told["usage"]["prompt_tokens"] + told["usage"]["completion_tokens"]
+    assert answer["choices"][0]["finish_reason"] == "stop"
+    assert answer["usage"]["total_tokens"] == answer["usage"]["prompt_tokens"] + answer["usage"]["completion_tokens"]
 
 
 def test_a_connection_is_kept_for_the_next_call_and_every_answer_has_its_own_id() -> None:
@@ -126,9 +126,9 @@ def test_the_log_has_a_line_for_each_call_received_and_each_answered(tmp_path: P
     with upstream("--latency-ms", "5", "--log", str(log)) as connection:
         exchange(connection, "POST", CALLS, ask("a"))
         exchange(connection, "POST", CALLS, json.dumps({"model": "m", "messages": [{"content": "bee"}]}).encode())
-        lines = events(log, lambda told: told.count("answered") == 2)
-    told = [(line["event"], line["call"], line["job"]) for line in lines]
-    assert told == [("received", 1, "a"), ("answered", 1, "a"), ("received", 2, "bee"), ("answered", 2, "bee")]
+        lines = events(log, lambda kinds: kinds.count("answered") == 2)
+    rows = [(line["event"], line["call"], line["job"]) for line in lines]
+    assert rows == [("received", 1, "a"), ("answered", 1, "a"), ("received", 2, "bee"), ("answered", 2, "bee")]
     moments = [line["monotonic"] for line in lines]
     assert moments == sorted(moments)
     assert before < moments[0]
@@ -140,7 +140,7 @@ def test_a_caller_that_hangs_up_is_logged_as_abandoned_and_not_as_answered(tmp_p
     log = tmp_path / "calls.jsonl"
     with upstream("--latency-ms", "60000", "--log", str(log)) as connection:
         connection.request("POST", CALLS, ask("gone"))
-        events(log, lambda told: "received" in told)
+        events(log, lambda kinds: "received" in kinds)
         connection.close()
-        lines = events(log, lambda told: "abandoned" in told)
+        lines = events(log, lambda kinds: "abandoned" in kinds)
     assert [(line["event"], line["job"]) for line in lines] == [("received", "gone"), ("abandoned", "gone")]

@@ -1,6 +1,6 @@
 """The peers' own Python environments, made on demand under `.bench/`: theirs are not our dependencies.
 
-`python -m benchmarks.environment` makes both ahead of a run. There are two because arq needs redis-py before 6 and
+`python -m benchmarks.peer_venvs` makes both ahead of a run. There are two because arq needs redis-py before 6 and
 rq needs a newer one. An environment is made again when its pins change.
 """
 
@@ -34,7 +34,7 @@ PINS = {
 }
 
 
-def python_of(name: str, console: Console) -> Path:
+def get_python(name: str, console: Console) -> Path:
     """The interpreter of an environment; it is made first when it is not there. `BenchmarkError` when that fails."""
     place = HOME / name
     python, seal = place / "bin" / "python", place / "pins.txt"
@@ -68,7 +68,7 @@ def main() -> None:
     """Make every environment."""
     console = Console(stderr=True)
     for name in PINS:
-        python_of(name, console)
+        get_python(name, console)
 
 
 if __name__ == "__main__":

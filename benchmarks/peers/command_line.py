@@ -1,4 +1,4 @@
-"""What a peer can be told on its command line: work, fill, pace, stored. Answers are one line of JSON on stdout."""
+"""The commands of a peer: work, fill, pace, stored. The answer is one line of JSON on stdout."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.peers.terms import Order, Producer, Terms, told
+from benchmarks.peers.parameters import Order, Parameters, Producer, read_parameters
 
 BATCH = 100
 """Jobs in one call of `put_many`: larger batches gain nothing."""
 
 
 @dataclass(frozen=True)
-class Trade:
+class PeerDriver:
     """What a peer's file offers: how to put jobs in, and how to work on them (it does not return)."""
 
-    open_producer: Callable[[Terms], Awaitable[Producer]]
-    work: Callable[[Terms], None]
+    open_producer: Callable[[Parameters], Awaitable[Producer]]
+    work: Callable[[Parameters], None]
 
 
-def main(trade: Trade) -> None:
+def main(driver: PeerDriver) -> None:
     """Run the verb of the command line."""
     parser = argparse.ArgumentParser()
     verbs = parser.add_subparsers(dest="verb", required=True)
@@ -37,29 +37,29 @@ def main(trade: Trade) -> None:
     pace = verbs.add_parser("pace")
     pace.add_argument("--rate", type=float, required=True)
     asked = parser.parse_args()
-    terms = told()
+    parameters = read_parameters()
     if asked.verb == "work":
-        trade.work(terms)
+        driver.work(parameters)
         return
-    answer = asyncio.run(_ask(trade, terms, asked))
+    answer = asyncio.run(_ask(driver, parameters, asked))
     sys.stdout.write(json.dumps(answer) + "\n")
 
 
-async def _ask(trade: Trade, terms: Terms, asked: argparse.Namespace) -> dict[str, Any]:
-    producer = await trade.open_producer(terms)
+async def _ask(driver: PeerDriver, parameters: Parameters, asked: argparse.Namespace) -> dict[str, Any]:
+    producer = await driver.open_producer(parameters)
     try:
         if asked.verb == "stored":
             return {"stored": await producer.stored()}
         if asked.verb == "pace":
-            return await _pace(producer, terms, asked.rate)
-        return await _fill(producer, terms, asked)
+            return await _pace(producer, parameters, asked.rate)
+        return await _fill(producer, parameters, asked)
     finally:
         await producer.close()
 
 
-async def _fill(producer: Producer, terms: Terms, asked: argparse.Namespace) -> dict[str, Any]:
+async def _fill(producer: Producer, parameters: Parameters, asked: argparse.Namespace) -> dict[str, Any]:
     """Put all jobs in as fast as it goes, from this one client."""
-    orders = [Order(f"job-{at}", at % terms.lanes) for at in range(asked.first, asked.first + terms.count)]
+    orders = [Order(f"job-{at}", at % parameters.lanes) for at in range(asked.first, asked.first + parameters.count)]
     began, cpu = time.monotonic(), time.process_time()
     if asked.single:
         for order in orders:
@@ -70,7 +70,7 @@ async def _fill(producer: Producer, terms: Terms, asked: argparse.Namespace) -> 
     return {"jobs": len(orders), "seconds": time.monotonic() - began, "cpu_seconds": time.process_time() - cpu}
 
 
-async def _pace(producer: Producer, terms: Terms, rate: float) -> dict[str, Any]:
+async def _pace(producer: Producer, parameters: Parameters, rate: float) -> dict[str, Any]:
     """Put jobs in evenly, `rate` a second, and tell when each was handed over: just before `put` was called.
 
     A submit that is late keeps its own moment: what is measured begins when the caller asks.
@@ -78,9 +78,9 @@ async def _pace(producer: Producer, terms: Terms, rate: float) -> dict[str, Any]
     began = time.monotonic() + 0.05
     moments: dict[str, float] = {}
     puts = set()
-    for at in range(terms.count):
+    for at in range(parameters.count):
         await asyncio.sleep(max(0.0, began + at / rate - time.monotonic()))
-        order = Order(f"job-{at}", at % terms.lanes)
+        order = Order(f"job-{at}", at % parameters.lanes)
         moments[order.marker] = time.monotonic()
         puts.add(asyncio.ensure_future(producer.put(order)))
     await asyncio.gather(*puts)

@@ -5,45 +5,45 @@ from __future__ import annotations
 import click
 from rich.console import Console
 
+from benchmarks.contenders import PEERS, Peer, select_peers
 from benchmarks.repeat import Case, Heading, interleaved, sheet
-from benchmarks.rig import Demand, rig
-from benchmarks.roster import PEERS, Peer, chosen
+from benchmarks.run_environment import Demand, run_environment
 from benchmarks.table import Sheet, show
 
 COMPARED = tuple(peer for peer in PEERS if peer.module in {"openfall", "rq", "arq", "taskiq", "saq", "dramatiq"})
 COLUMNS = {"rate": "jobs/s", "client_cpu": "client CPU µs/job", "valkey_cpu": "Valkey CPU µs/job"}
-MANNERS = {"single": ("one at a time", ("--single",)), "bulk": ("in bulk", ())}
+MODES = {"single": ("one at a time", ("--single",)), "bulk": ("in bulk", ())}
 WARM = 200
 """Jobs put in before the measured ones: connections, imports, scripts."""
 
 
-def measure(peer: Peer, manner: str, count: int, console: Console) -> dict[str, float]:
-    """One run, nobody working on the queue."""
-    with rig(peer, Demand(count), console) as run:
-        run.verb("fill", "--from", str(count), count=WARM)
+def measure(peer: Peer, mode: str, count: int, console: Console) -> dict[str, float]:
+    """One run without workers."""
+    with run_environment(peer, Demand(count), console) as run:
+        run.run_command("fill", "--from", str(count), count=WARM)
         before = run.server.cpu_seconds
-        told = run.verb("fill", *MANNERS[manner][1])
+        fill = run.run_command("fill", *MODES[mode][1])
         valkey = run.server.cpu_seconds - before
     return {
-        "rate": count / told["seconds"],
-        "client_cpu": told["cpu_seconds"] / count * 1e6,
+        "rate": count / fill["seconds"],
+        "client_cpu": fill["cpu_seconds"] / count * 1e6,
         "valkey_cpu": valkey / count * 1e6,
     }
 
 
 def compare(peers: tuple[Peer, ...], quick: bool, console: Console) -> list[Sheet]:
-    """Both manners for all peers."""
+    """Both modes of all peers."""
     count, repetitions = (1000, 1) if quick else (10_000, 3)
-    cases = [Case(peer, manner) for manner in MANNERS for peer in peers]
+    cases = [Case(peer, mode) for mode in MODES for peer in peers]
     outcomes = interleaved(
         cases, repetitions, lambda case: measure(case.peer, str(case.setting), count, console), console
     )
     return [
         sheet(
             Heading(f"Submitting {title}", COLUMNS, "rate"),
-            {case: told for case, told in outcomes.items() if case.setting == manner},
+            {case: outcome for case, outcome in outcomes.items() if case.setting == mode},
         )
-        for manner, (title, _) in MANNERS.items()
+        for mode, (title, _) in MODES.items()
     ]
 
 
@@ -53,7 +53,7 @@ def compare(peers: tuple[Peer, ...], quick: bool, console: Console) -> list[Shee
 @click.option("--peer", "names", multiple=True, type=click.Choice([peer.module for peer in COMPARED]))
 def main(as_json: bool, quick: bool, names: tuple[str, ...]) -> None:
     """Compare the rate of submitting."""
-    show(compare(chosen(names, COMPARED), quick, Console(stderr=True)), as_json)
+    show(compare(select_peers(names, COMPARED), quick, Console(stderr=True)), as_json)
 
 
 if __name__ == "__main__":

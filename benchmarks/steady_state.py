@@ -7,9 +7,9 @@ import statistics
 import click
 from rich.console import Console
 
+from benchmarks.contenders import OURS, PEERS
 from benchmarks.processes import BenchmarkError, usage
-from benchmarks.rig import Demand, Rig, pause, rig
-from benchmarks.roster import OURS, PEERS
+from benchmarks.run_environment import Demand, RunEnvironment, pause, run_environment
 from benchmarks.table import Row, Sheet, figure, show
 from benchmarks.throughput import DRAIN
 
@@ -27,21 +27,21 @@ IDLE = 20.0
 def measure(jobs: int, console: Console) -> dict[str, float]:
     """One worker, idle and then at work."""
     peer = next(peer for peer in PEERS if peer.name == OURS)
-    with rig(peer, Demand(jobs), console) as run, run.worker() as worker:
+    with run_environment(peer, Demand(jobs), console) as run, run.worker() as worker:
         run.wait_until_ready(worker)
         pause(3.0)
         before = usage(worker.popen.pid).cpu_seconds
         pause(IDLE)
         idle = (usage(worker.popen.pid).cpu_seconds - before) / IDLE * 100
-        run.verb("fill")
+        run.run_command("fill")
         seen = {share: _rss_at(run, worker.popen.pid, int(jobs * share)) for share in (0.1, 0.5, 1.0)}
     return {"idle_cpu": idle, "rss_tenth": seen[0.1], "rss_half": seen[0.5], "rss_all": seen[1.0]}
 
 
-def _rss_at(run: Rig, pid: int, answered: int) -> float:
+def _rss_at(run: RunEnvironment, pid: int, answered: int) -> float:
     """The worker's memory, MB, when so many jobs have been answered. The median of some looks: it breathes."""
     for _ in range(int(DRAIN / 0.1)):
-        if run.seen()["answered"] >= answered:
+        if run.upstream_stats()["answered"] >= answered:
             return statistics.median(_look(pid) for _ in range(5)) / 1e6
         pause(0.1)
     raise BenchmarkError(f"{answered} jobs were not answered in {DRAIN:.0f} s")
@@ -53,7 +53,7 @@ def _look(pid: int) -> float:
 
 
 def compare(jobs: int, console: Console) -> list[Sheet]:
-    """One sheet: there is nobody to compare with, only a limit to keep."""
+    """One sheet, without a comparison: there is only a limit to keep."""
     row = Row(OURS, {name: figure([value]) for name, value in measure(jobs, console).items()})
     return [Sheet(f"A worker over {jobs:,} jobs", COLUMNS, [row])]
 

@@ -1,4 +1,4 @@
-"""One run's surroundings: a fresh Valkey, a fresh upstream, and a peer's processes told where both are."""
+"""The environment of one run: a fresh Valkey, a fresh upstream, and the processes of a peer."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from urllib.parse import urlsplit
 
 from rich.console import Console
 
-from benchmarks.environment import python_of
-from benchmarks.peers.terms import Terms
+from benchmarks.contenders import Peer
+from benchmarks.peer_venvs import get_python
+from benchmarks.peers.parameters import Parameters
 from benchmarks.processes import ROOT, BenchmarkError, Child, last_line, started, usage, wait_for
-from benchmarks.roster import Peer
 from benchmarks.server import Server, valkey
 
 BOOT = 30.0
@@ -33,7 +33,7 @@ VERB = 600.0
 
 @dataclass(frozen=True)
 class Sample:
-    """One look at a run: a moment, what had been answered by then, and the CPU seconds used so far."""
+    """One measurement: a moment, the answers so far, and the CPU seconds used so far."""
 
     at: float
     answered: float
@@ -44,18 +44,18 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Rig:
-    """What a run stands on."""
+class RunEnvironment:
+    """The environment of one run."""
 
     peer: Peer
     server: Server
-    terms: Terms
+    parameters: Parameters
     upstream: http.client.HTTPConnection
     log: Path | None
     console: Console
 
-    def verb(self, name: str, *options: str, count: int | None = None) -> dict[str, Any]:
-        """Have the peer's own process do something short, and read what it says of it."""
+    def run_command(self, name: str, *options: str, count: int | None = None) -> dict[str, Any]:
+        """Run a short command in a process of the peer, and read its answer."""
         env = {**self._environ(), **({} if count is None else {"BENCH_COUNT": str(count)})}
         argv = [*self._argv(), name, *options]
         try:
@@ -64,14 +64,14 @@ class Rig:
             raise BenchmarkError(f"{name} took longer than {VERB:.0f} s") from error
         if done.returncode:
             raise BenchmarkError(f"{name} failed: {last_line(done.stderr)}")
-        told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-        return told
+        answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        return answer
 
     @contextmanager
     def worker(self) -> Iterator[Child]:
         """The peer's worker, just started: it may not be ready yet."""
-        log = self.terms.directory / "worker.log"
-        with started([*self._argv(), "work"], log, self.terms.environ()) as child:
+        log = self.parameters.directory / "worker.log"
+        with started([*self._argv(), "work"], log, self.parameters.environ()) as child:
             yield child
 
     def wait_until_ready(self, worker: Child) -> None:
@@ -79,30 +79,30 @@ class Rig:
         here = self.peer.processes
         wait_for(lambda: self.peer.ready(self.server.client) >= here, BOOT, f"{self.peer.name} to start", worker)
 
-    def seen(self) -> dict[str, float]:
+    def upstream_stats(self) -> dict[str, float]:
         """What the upstream has counted, and the CPU it took."""
         self.upstream.request("GET", "/stats")
-        told: dict[str, float] = json.loads(self.upstream.getresponse().read())
-        return told
+        answer: dict[str, float] = json.loads(self.upstream.getresponse().read())
+        return answer
 
     def sample(self, worker: Child) -> Sample:
-        """One look at everything that is measured."""
-        seen, used = self.seen(), usage(worker.popen.pid)
+        """Measure everything once."""
+        seen, used = self.upstream_stats(), usage(worker.popen.pid)
         valkey = self.server.cpu_seconds
         return Sample(seen["monotonic"], seen["answered"], used.cpu_seconds, valkey, seen["cpu_seconds"], used.rss)
 
     def _argv(self) -> list[str]:
         where = self.peer.environment
-        python = sys.executable if where is None else str(python_of(where, self.console))
+        python = sys.executable if where is None else str(get_python(where, self.console))
         return [python, "-m", f"benchmarks.peers.{self.peer.module}"]
 
     def _environ(self) -> dict[str, str]:
-        return {**os.environ, "PYTHONPATH": str(ROOT), **self.terms.environ()}
+        return {**os.environ, "PYTHONPATH": str(ROOT), **self.parameters.environ()}
 
 
 @dataclass(frozen=True)
 class Demand:
-    """What a run asks of its surroundings."""
+    """The size of a run."""
 
     count: int
     latency_ms: float = 0.0
@@ -111,8 +111,8 @@ class Demand:
 
 
 @contextmanager
-def rig(peer: Peer, demand: Demand, console: Console) -> Iterator[Rig]:
-    """Fresh surroundings for one run of one peer."""
+def run_environment(peer: Peer, demand: Demand, console: Console) -> Iterator[RunEnvironment]:
+    """A fresh environment for one run of one peer."""
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="openfall-bench-")))
         server = stack.enter_context(valkey())
@@ -120,20 +120,20 @@ def rig(peer: Peer, demand: Demand, console: Console) -> Iterator[Rig]:
         url = stack.enter_context(upstream(directory, demand.latency_ms, log))
         place = urlsplit(url)
         connection = stack.enter_context(closing(http.client.HTTPConnection(str(place.hostname), place.port)))
-        terms = Terms(server.url, url, peer.slots, demand.count, directory, demand.lanes)
-        yield Rig(peer, server, terms, connection, log, console)
+        parameters = Parameters(server.url, url, peer.slots, demand.count, directory, demand.lanes)
+        yield RunEnvironment(peer, server, parameters, connection, log, console)
 
 
 @contextmanager
 def upstream(directory: Path, latency_ms: float, log: Path | None) -> Iterator[str]:
     """A mock upstream, ready to serve: its URL."""
-    said = directory / "upstream.out"
+    output = directory / "upstream.out"
     options = ["--latency-ms", str(latency_ms), *(["--log", str(log)] if log else [])]
-    with started([sys.executable, "-m", "benchmarks.upstream", *options], said) as child:
-        wait_for(lambda: "\n" in said.read_text(), BOOT, "the mock upstream to start", child)
-        yield said.read_text().splitlines()[0]
+    with started([sys.executable, "-m", "benchmarks.upstream", *options], output) as child:
+        wait_for(lambda: "\n" in output.read_text(), BOOT, "the mock upstream to start", child)
+        yield output.read_text().splitlines()[0]
 
 
 def pause(seconds: float = 0.02) -> None:
-    """Between two looks at a run in progress."""
+    """Wait between two measurements."""
     time.sleep(seconds)

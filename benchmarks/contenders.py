@@ -1,4 +1,4 @@
-"""Who is compared with whom."""
+"""The contenders of the comparisons."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from redis import Redis
 
-from benchmarks.peers.terms import READY
+from benchmarks.peers.parameters import READY
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,9 @@ PEERS = (
 )
 
 OURS = PEERS[0].name
-"""What everyone's ratio is to."""
+"""Every ratio is to this one."""
 
 
-def chosen(names: tuple[str, ...], among: tuple[Peer, ...] = PEERS) -> tuple[Peer, ...]:
-    """The peers of those module names, in the roster's order; all of them for none."""
+def select_peers(names: tuple[str, ...], among: tuple[Peer, ...] = PEERS) -> tuple[Peer, ...]:
+    """The peers of those module names, in their order; all of them for none."""
     return tuple(peer for peer in among if not names or peer.module in names)

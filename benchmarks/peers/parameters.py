@@ -1,4 +1,4 @@
-"""What every peer is told, and the job that every peer does. Standard library only: it is imported everywhere."""
+"""The parameters of every peer, and the job that every peer does. Standard library only: it is imported everywhere."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PROMPT = (
 
 
 @dataclass(frozen=True)
-class Terms:
+class Parameters:
     """Where things are and how much may be in flight. It crosses to a peer's process in the environment."""
 
     redis: str
@@ -29,7 +29,7 @@ class Terms:
     lanes: int = 1
 
     def environ(self) -> dict[str, str]:
-        """The environment variables that `told` reads."""
+        """The environment variables that `read_parameters` reads."""
         return {f"BENCH_{name.upper()}": str(value) for name, value in asdict(self).items()}
 
     @property
@@ -38,10 +38,10 @@ class Terms:
         return f"{self.upstream}/v1/chat/completions"
 
 
-def told() -> Terms:
-    """The terms of this process; KeyError when it was not started by a benchmark."""
+def read_parameters() -> Parameters:
+    """The parameters of this process; KeyError when it was not started by a benchmark."""
     env = os.environ
-    return Terms(
+    return Parameters(
         redis=env["BENCH_REDIS"],
         upstream=env["BENCH_UPSTREAM"],
         slots=int(env["BENCH_SLOTS"]),
