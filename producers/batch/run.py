@@ -191,7 +191,7 @@ class BatchRun:
         if error is not None and not self._backpressure_noticed:
             self._backpressure_noticed = True
             self.on_notice(f"{error}. The batch waits, and goes on as there is room.")
-        self.tally.wait_reason = f"{error.short}, waiting" if error is not None else ""
+        self.tally.wait_reason = f"{error.summary}, waiting" if error is not None else ""
         self.on_progress()
 
     async def _not_submitted_before(self, refused: list[tuple[BatchLine, InvalidLine]]) -> list[InvalidLine]:

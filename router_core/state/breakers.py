@@ -1,4 +1,4 @@
-"""The breakers of the whole fleet: what state each is in, an operator's word on them, and what probes come to."""
+"""The breakers of the fleet: their state, their history, manual overrides, results of probes."""
 
 from __future__ import annotations
 
@@ -22,17 +22,16 @@ from openfall.router_core.vocabulary import (
 )
 
 NEVER = 9007199254740.0
-"""Epoch seconds: an end that an operator has not set."""
+"""Epoch seconds: an override without an end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BreakerStatus:
     """One breaker. `target` is `backend/model`, or `key:...` for a key. Moments in epoch seconds, server clock.
 
-    `until`: when an open one is probed next; None while it is closed, or with no end set. `forced` is `open` or
-    `closed` when an operator said so, until `forced_until` (None: until further notice). `cooling_until`: a 429 asked
-    everybody to wait. `ramping`: it has closed a moment ago, and slots come back one after the other.
-    """
+    `until`: when an open breaker is result next; None while it is closed, or when it has no end. `forced`: an operator
+    set it to `open` or `closed`, until `forced_until` (None: until further notice). `cooling_until`: a 429 asked every
+    caller to wait. `ramping`: it has closed a short time ago, and its slots come back step by step. """
 
     target: str
     state: BreakerState
@@ -50,7 +49,7 @@ class BreakerStatus:
 
 @dataclass(frozen=True, slots=True)
 class BreakerChange:
-    """One change of one breaker. Epoch seconds."""
+    """One change of one breaker. `at` in epoch seconds."""
 
     at: float
     target: str
@@ -60,29 +59,29 @@ class BreakerChange:
 
 
 async def list_breakers(link: RedisConnection) -> list[BreakerStatus]:
-    """Every breaker that ever had trouble, and everything that cools down; by name."""
-    told, blocks = await asyncio.gather(link.command("SMEMBERS", keys.BREAKERS), link.command("HGETALL", keys.BLOCKED))
+    """Every breaker that ever changed or counted a failure, and every target that cools down; by name."""
+    names, blocks = await asyncio.gather(link.command("SMEMBERS", keys.BREAKERS), link.command("HGETALL", keys.BLOCKED))
     blocked = {name: value.decode() for name, value in pairs(blocks).items()}
     cooling = {name.removesuffix(" cool") for name in blocked if name.endswith(" cool")}
-    targets = sorted({name.decode() for name in told} | cooling)
+    targets = sorted({name.decode() for name in names} | cooling)
     rows = await asyncio.gather(*(link.command("HGETALL", keys.BREAKER + target) for target in targets))
     return [_breaker(target, pairs(row), blocked) for target, row in zip(targets, rows, strict=True)]
 
 
 def _breaker(target: str, row: Mapping[str, bytes], blocked: Mapping[str, str]) -> BreakerStatus:
-    told = {name: value.decode() for name, value in row.items()}
-    forced, _, forced_until = told.get("forced", "").partition(" ")
-    state = BreakerState(told.get("state", "closed"))
+    fields = {name: value.decode() for name, value in row.items()}
+    forced, _, forced_until = fields.get("forced", "").partition(" ")
+    state = BreakerState(fields.get("state", "closed"))
     cool = blocked.get(f"{target} cool")
     return BreakerStatus(
         target=target,
         state=state,
-        epoch=int(told.get("epoch", 0)),
-        since=int(told.get("since", 0)) / 1000,
-        why=told.get("why", ""),
-        open_count=int(told.get("open_count", 0)),
-        consecutive_failures=int(told.get("consecutive_failures", 0)),
-        until=_end(told.get("until", "0")) if state is BreakerState.OPEN else None,
+        epoch=int(fields.get("epoch", 0)),
+        since=int(fields.get("since", 0)) / 1000,
+        why=fields.get("why", ""),
+        open_count=int(fields.get("open_count", 0)),
+        consecutive_failures=int(fields.get("consecutive_failures", 0)),
+        until=_end(fields.get("until", "0")) if state is BreakerState.OPEN else None,
         forced=forced or None,
         forced_until=_end(forced_until or "0"),
         cooling_until=int(cool) / 1000 if cool else None,
@@ -90,24 +89,23 @@ def _breaker(target: str, row: Mapping[str, bytes], blocked: Mapping[str, str]) 
     )
 
 
-def _end(told: str) -> float | None:
-    moment = int(told) / 1000
+def _end(value: str) -> float | None:
+    moment = int(value) / 1000
     return moment if 0 < moment < NEVER else None
 
 
-async def breaker_history(link: RedisConnection, most: int = 50) -> list[BreakerChange]:
+async def breaker_history(link: RedisConnection, limit: int = 50) -> list[BreakerChange]:
     """The last changes of any breaker, newest first."""
-    rows = await link.command("LRANGE", keys.BREAKER_HISTORY, 0, most - 1)
-    told = map(from_json, rows)
+    rows = await link.command("LRANGE", keys.BREAKER_HISTORY, 0, limit - 1)
     return [
         BreakerChange(row["at"] / 1000, row["target"], BreakerState(row["from"]), BreakerState(row["to"]), row["why"])
-        for row in told
+        for row in map(from_json, rows)
     ]
 
 
 @dataclass(frozen=True, slots=True)
 class BreakerOverride:
-    """What an operator wants of a breaker: `open` or `closed`, why, and for how many seconds (None: for good)."""
+    """A manual override of a breaker: the state, why, and for how many seconds (None: until further notice)."""
 
     state: Literal[BreakerState.OPEN, BreakerState.CLOSED]
     why: str
@@ -115,28 +113,28 @@ class BreakerOverride:
 
 
 async def force_breaker(
-    link: RedisConnection, target: str, word: BreakerOverride, policy: BreakerPolicy
+    link: RedisConnection, target: str, override: BreakerOverride, policy: BreakerPolicy
 ) -> BreakerState:
-    """Open or close a breaker by an operator's word.
+    """Override a breaker.
 
-    Forced open, nobody calls and nobody probes; when its time is over a probe finds out. Forced closed, everybody
-    calls, and what comes of it does not open it.
-    """
-    duration_ms = None if word.seconds is None else max(1, int(word.seconds * 1000))
-    arguments = {"target": target, "state": word.state, "why": word.why, "duration_ms": duration_ms}
+    Forced open, the target is neither called nor result; when the override ends, it is result. Forced closed, it is
+    called, and failures do not open it. """
+    duration_ms = None if override.seconds is None else max(1, int(override.seconds * 1000))
+    arguments = {"target": target, "state": override.state, "why": override.why, "duration_ms": duration_ms}
     reply = await link.script("breaker_force", arguments, policy_arguments(policy))
     return BreakerState(reply[0].decode())
 
 
 async def reset_breaker(link: RedisConnection, target: str, policy: BreakerPolicy) -> BreakerState:
-    """Take an operator's word back. An open breaker is probed at once."""
+    """Clear a manual override. An open breaker is result at once."""
     reply = await link.script("breaker_force", {"target": target, "state": "auto"}, policy_arguments(policy))
     return BreakerState(reply[0].decode())
 
 
 @dataclass(frozen=True, slots=True)
 class ProbeResult:
-    """What a probe came to. `wait`: seconds that a 429 asked for; `chance` in [0, 1] spreads the next open time."""
+    """The result of a probe. `cooldown_seconds`: what a 429 asked for. `jitter` in [0, 1] spreads the next open
+    time."""
 
     signal: CallSignal
     detail: str
@@ -144,15 +142,15 @@ class ProbeResult:
     jitter: float
 
 
-async def report_probe(link: RedisConnection, probe: Probe, probed: ProbeResult, policy: BreakerPolicy) -> BreakerState:
-    """Tell what a probe came to; without effect once another was handed out. Returns the breaker's state."""
+async def report_probe(link: RedisConnection, probe: Probe, result: ProbeResult, policy: BreakerPolicy) -> BreakerState:
+    """Report a probe; without effect once another was handed out. Returns the breaker's state."""
     arguments = {
         "target": probe.target,
         "token": probe.token,
-        "signal": probed.signal,
-        "detail": probed.detail,
-        "cooldown_ms": round(probed.cooldown_seconds * 1000),
-        "jitter": probed.jitter,
+        "signal": result.signal,
+        "detail": result.detail,
+        "cooldown_ms": round(result.cooldown_seconds * 1000),
+        "jitter": result.jitter,
     }
     reply = await link.script("breaker_probe_result", arguments, policy_arguments(policy))
     return BreakerState(reply[0].decode())

@@ -1,4 +1,4 @@
-"""Ending background tasks for certain."""
+"""Cancel background tasks for certain."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ from typing import Any
 
 
 async def cancel_all(*tasks: asyncio.Task[Any] | None) -> None:
-    """Cancel tasks until they have ended, whatever they end with.
+    """Cancel tasks until they have ended, with whatever outcome.
 
-    Once is not enough: a cancel that meets the end of a blocking read is swallowed inside redis-py (8.1, measured: a
-    worker in four hung at its stop), and the task then goes on as if nothing had been said.
-    """
-    left = {task for task in tasks if task is not None and not task.done()}
-    while left:
-        for task in left:
+    One cancel is not enough: redis-py (8.1) swallows a cancel that meets the end of a blocking read, and the task goes
+    on. Measured: one worker in four hung at its stop. """
+    running = {task for task in tasks if task is not None and not task.done()}
+    while running:
+        for task in running:
             task.cancel()
-        _, left = await asyncio.wait(left, timeout=0.05)
+        _, running = await asyncio.wait(running, timeout=0.05)

@@ -1,4 +1,4 @@
-"""What a claim brings: jobs, plain rq's wishes, probes."""
+"""What a claim returns: deliveries, jobs put in with plain rq, probes."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from openfall.router_core.vocabulary import (
 
 @dataclass(frozen=True, slots=True)
 class FallInfo:
-    """How a delivered job fell, as its record has it. `at` in epoch seconds; `falls` counts the last one too;
-    `stand_in` is the model outside its chain that it was handed to, or empty."""
+    """How a delivered job fell. `at` is in epoch seconds, `falls` includes the last fall, and `stand_in` is the model
+    outside its chain to which it was handed, or empty."""
 
     reason: HoldReason
     detail: str
@@ -26,9 +26,10 @@ class FallInfo:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One claim of one job. `token` fences it; `server_now` is the server's clock at the claim. Epoch seconds.
+    """One delivery of one job. `token` fences it. Times are epoch seconds; `server_now` is the server's clock at the
+    claim.
 
-    The epochs are those of the breakers of its model and its key; `answers` are those kept with the job so far.
+    The epochs are those of the breakers of its model and its key. `answers` were kept with the job so far.
     """
 
     id: str
@@ -47,7 +48,7 @@ class Delivery:
     answers: tuple[bytes, ...]
     server_now: float
     fall: FallInfo | None = None
-    """Only of a job that is delivered because it fell: to the degrade worker, or to a stand-in."""
+    """Only for a job that is delivered because it fell: to the degrade worker, or to a stand-in."""
 
     @property
     def interactive(self) -> bool:
@@ -55,13 +56,13 @@ class Delivery:
 
     @property
     def model(self) -> str:
-        """The model of its queue; empty in `degrade`."""
+        """The model of its queue; empty for `degrade`."""
         return model_of(self.queue)
 
 
 @dataclass(frozen=True, slots=True)
 class RqJob:
-    """A job put in with plain rq. `data` is what rq stored as its call."""
+    """A job put in with plain rq. `data` is the call that rq stored."""
 
     id: str
     queue: str
@@ -70,7 +71,7 @@ class RqJob:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """A health prompt to send: the one of the whole fleet for this breaker, as long as its lease lasts."""
+    """A health prompt to send: the only one of the fleet for this breaker, as long as its lease lasts."""
 
     target: str
     backend: str
@@ -80,11 +81,10 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What one claim brought. `due` is the moment of the next scheduled delivery or probe (epoch seconds, 0: none).
+    """What one claim returned. `next_due_at`: the next scheduled delivery or probe (epoch seconds; 0: none).
 
-    `left`: jobs stayed in the queues for want of a slot. `suspect`: let the calls in flight end, then claim again
-    naming it; it runs alone.
-    """
+    `more_waiting`: jobs wait for a slot. `suspect`: a job that runs alone. Let the calls in flight end, then claim
+    again and name it. """
 
     state: str
     now: float
@@ -97,17 +97,17 @@ class Claim:
 
 
 def read_claim(reply: list[Any]) -> Claim:
-    """What claim.lua replied."""
-    state, now, due, suspect, left, jobs, foreign, probes = reply
+    """Read the reply of claim.lua."""
+    state, now, next_due, suspect, more_waiting, jobs, rq_jobs, probes = reply
     server_now = int(now) / 1000
     return Claim(
         state=state.decode(),
         now=server_now,
-        next_due_at=float(due) / 1000,
+        next_due_at=float(next_due) / 1000,
         suspect=suspect.decode(),
-        more_waiting=bool(left),
+        more_waiting=bool(more_waiting),
         deliveries=tuple(_delivery(row, server_now) for row in jobs),
-        rq_jobs=tuple(RqJob(row[0].decode(), row[1].decode(), row[2]) for row in foreign),
+        rq_jobs=tuple(RqJob(row[0].decode(), row[1].decode(), row[2]) for row in rq_jobs),
         probes=tuple(Probe(*(part.decode() for part in row)) for row in probes),
     )
 
@@ -116,12 +116,12 @@ def _delivery(row: list[Any], server_now: float) -> Delivery:
     return Delivery(
         row[0].decode(), row[1].decode(), row[2].decode(), row[3].decode(), row[4], int(row[5]) / 1000, row[6],
         int(row[7]), int(row[8]), row[9] != b"", int(row[10]) / 1000, row[11].decode(), row[12].decode(),
-        tuple(row[13]), server_now, _fell(row[14]),
+        tuple(row[13]), server_now, _fall_info(row[14]),
     )  # fmt: skip
 
 
-def _fell(told: Any) -> FallInfo | None:
-    if not told:
+def _fall_info(row: Any) -> FallInfo | None:
+    if not row:
         return None
-    reason, why, at, falls, strikes, stand_in = (part.decode() for part in told)
+    reason, why, at, falls, strikes, stand_in = (part.decode() for part in row)
     return FallInfo(HoldReason(reason), why, int(at) / 1000, int(falls), int(strikes or 0), stand_in)

@@ -1,4 +1,4 @@
-"""Calls that a producer makes by itself, beside the queue: which epochs they begin in, and what came of them."""
+"""Calls that a producer makes by itself, beside the queue: their epochs and their reports."""
 
 from __future__ import annotations
 
@@ -32,27 +32,26 @@ from openfall.router_core.vocabulary import (
 
 @dataclass(frozen=True, slots=True)
 class BreakerEpochs:
-    """Those of the breakers of a model at a backend and of the backend's key, when a call began."""
+    """The epochs of the breakers of a model at a backend and of its key, when a call began."""
 
     model: str = "0"
     key: str = "0"
 
 
 async def fetch_epochs(link: RedisConnection, catalog: Catalog, backend: str, model: str) -> BreakerEpochs:
-    """The epochs in which a call that begins now will be judged."""
+    """The epochs for a call that begins now."""
     credential = catalog.credential(backend)
     names = (breaker_target(backend, model), credential_target(credential))
-    told = await asyncio.gather(*(link.command("HGET", keys.BREAKER + name, "epoch") for name in names))
-    return BreakerEpochs(*((epoch or b"0").decode() for epoch in told))
+    epochs = await asyncio.gather(*(link.command("HGET", keys.BREAKER + name, "epoch") for name in names))
+    return BreakerEpochs(*((epoch or b"0").decode() for epoch in epochs))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExternalCall:
-    """A call of a model at a backend, and what came of it. `error` None: it answered, after `took` seconds.
+    """A call of a model at a backend, and its outcome. `error` None: it answered, after `seconds`.
 
-    `group` is the catalog's name of whose call it was; `retry_after` (seconds) is what a 429 asked for; `chance` in
-    [0, 1] spreads the time for which a breaker opens.
-    """
+    `group` is the caller's group in the catalog. `retry_after_seconds` is what a 429 asked for. `jitter` in [0, 1]
+    spreads the time for which a breaker opens. """
 
     model: str
     backend: str
@@ -66,41 +65,41 @@ class ExternalCall:
     jitter: float = 0.5
 
 
-async def report_external_call(link: RedisConnection, catalog: Catalog, made: ExternalCall) -> bool:
-    """Tell the breakers and the ledger of a call. True when this opened a breaker.
+async def report_external_call(link: RedisConnection, catalog: Catalog, call: ExternalCall) -> bool:
+    """Report a call to the breakers and the ledger. True when this opened a breaker.
 
-    A call that began before the breaker last changed tells the breaker nothing; the ledger counts it all the same.
+    The breaker ignores a call that began before its last change. The ledger counts it all the same.
     """
-    arguments = {"call": encode_call(_call(catalog, made), slot_ms(catalog.breakers))}
+    arguments = {"call": encode_call(_report(catalog, call), slot_ms(catalog.breakers))}
     reply = await link.script("external_call", arguments, policy_arguments(catalog.breakers))
     return bool(reply[0])
 
 
-def _call(catalog: Catalog, made: ExternalCall) -> CallReport:
-    spec, credential = catalog.model(made.model), catalog.credential(made.backend)
+def _report(catalog: Catalog, call: ExternalCall) -> CallReport:
+    spec, credential = catalog.model(call.model), catalog.credential(call.backend)
     return CallReport(
-        attempt=_attempt(catalog, made),
-        group=made.group,
-        signal=breaker_signal(made.error, made.seconds, spec.slow_after, credential),
-        epoch=made.epochs.model,
+        attempt=_attempt(catalog, call),
+        group=call.group,
+        signal=breaker_signal(call.error, call.seconds, spec.slow_after, credential),
+        epoch=call.epochs.model,
         credential=credential,
-        credential_signal=credential_signal(made.error),
-        credential_epoch=made.epochs.key,
+        credential_signal=credential_signal(call.error),
+        credential_epoch=call.epochs.key,
         is_retry=False,
-        cooldown_seconds=cooldown(made.error, made.retry_after_seconds),
-        jitter=made.jitter,
+        cooldown_seconds=cooldown(call.error, call.retry_after_seconds),
+        jitter=call.jitter,
     )
 
 
-def _attempt(catalog: Catalog, made: ExternalCall) -> Attempt:
-    usage = Usage(input_tokens=made.input_tokens, output_tokens=made.output_tokens, error=made.error)
+def _attempt(catalog: Catalog, call: ExternalCall) -> Attempt:
+    usage = Usage(input_tokens=call.input_tokens, output_tokens=call.output_tokens, error=call.error)
     return Attempt(
-        model=made.model,
-        backend=made.backend,
+        model=call.model,
+        backend=call.backend,
         started_at=0.0,
-        ended_at=made.seconds,
-        error=made.error,
-        input_tokens=made.input_tokens,
-        output_tokens=made.output_tokens,
-        cost_usd=cost(catalog.models[made.model].usd_per_mtok, catalog.billing(made.backend), usage),
+        ended_at=call.seconds,
+        error=call.error,
+        input_tokens=call.input_tokens,
+        output_tokens=call.output_tokens,
+        cost_usd=cost(catalog.models[call.model].usd_per_mtok, catalog.billing(call.backend), usage),
     )

@@ -1,4 +1,4 @@
-"""Switches for the whole fleet, and what workers have seen of their backends."""
+"""Flags of the whole fleet: local only, memory pressure, locks; and what workers know of their backends."""
 
 from __future__ import annotations
 
@@ -11,24 +11,25 @@ from openfall.router_core.state import keys
 from openfall.router_core.state.redis_connection import RedisConnection, pairs
 
 MEMORY_CHECK_INTERVAL_SECONDS = 1.0
-"""Seconds for which one look is good for the whole fleet."""
+"""Seconds for which one check is good for the whole fleet."""
 MEMORY_PRESSURE_TTL_SECONDS = 5.0
-"""Seconds for which nothing is accepted after a look that found no room: without workers nobody refuses for ever."""
+"""Seconds for which no job is accepted after a check found no room. It ends by itself when no worker is left to
+check."""
 
 _LOCAL_ONLY = "local-only"
-"""A field of what blocks calls, so that a claim reads it with the rest."""
+"""A field of the blocks, so that a claim reads it together with them."""
 
 
 async def local_only(link: RedisConnection) -> str | None:
-    """Why nothing may leave the local pools now; None: jobs may."""
-    told = await link.command("HGET", keys.BLOCKED, _LOCAL_ONLY)
-    return None if told is None else str(told.decode())
+    """Why jobs must stay in the local pools now; None: they may leave."""
+    value = await link.command("HGET", keys.BLOCKED, _LOCAL_ONLY)
+    return None if value is None else str(value.decode())
 
 
 async def set_local_only(link: RedisConnection, on: bool, why: str = "") -> None:
-    """From now on no claim hands a job to a pool that is not local; or it does again."""
+    """Switch on: no claim hands a job to a pool that is not local. Switch off: claims do again."""
     if on:
-        await link.command("HSET", keys.BLOCKED, _LOCAL_ONLY, why or "an operator said so")
+        await link.command("HSET", keys.BLOCKED, _LOCAL_ONLY, why or "an operator switched it on")
     else:
         await link.command("HDEL", keys.BLOCKED, _LOCAL_ONLY)
 
@@ -38,15 +39,15 @@ async def remember_loaded(link: RedisConnection, backend: str, models: Iterable[
     await link.command("HSET", keys.LOADED, backend, to_json({"at": now, "models": sorted(models)}))
 
 
-async def try_lock(link: RedisConnection, what: str, seconds: float) -> bool:
-    """True for the first of the whole fleet that asks within `seconds`: one looks for all."""
-    taken = await link.command("SET", f"{keys.LOCK}{what}", 1, "NX", "PX", int(seconds * 1000))
-    return taken is not None
+async def try_lock(link: RedisConnection, name: str, seconds: float) -> bool:
+    """True for the first caller in the fleet within `seconds`: one worker does it for all."""
+    locked = await link.command("SET", f"{keys.LOCK}{name}", 1, "NX", "PX", int(seconds * 1000))
+    return locked is not None
 
 
-async def remember_health(link: RedisConnection, target: str, told: Mapping[str, Any]) -> None:
-    """Write down what a health check came to: `at` (server's clock), `ok`, `how`, `latency` and `detail`."""
-    await link.command("HSET", keys.HEALTH, target, to_json(dict(told)))
+async def remember_health(link: RedisConnection, target: str, check: Mapping[str, Any]) -> None:
+    """Write down the result of a health check: `at` (server's clock), `ok`, `how`, `latency` and `detail`."""
+    await link.command("HSET", keys.HEALTH, target, to_json(dict(check)))
 
 
 async def remembered_health(link: RedisConnection) -> dict[str, dict[str, Any]]:
@@ -60,20 +61,20 @@ async def loaded_models(link: RedisConnection) -> dict[str, dict[str, Any]]:
 
 
 async def check_memory(link: RedisConnection, limit: float) -> str:
-    """Refuse jobs if more than `limit` of `maxmemory` is used, else take them again. Why, when that begins; else empty.
+    """Refuse jobs while more than `limit` of `maxmemory` is used. Returns why, when that begins; else empty.
 
-    Without a `maxmemory` nothing is ever refused.
+    Without a `maxmemory` no job is ever refused.
     """
     arguments = {
         "max_share": limit,
         "check_ms": int(MEMORY_CHECK_INTERVAL_SECONDS * 800),
         "pressure_ms": int(MEMORY_PRESSURE_TTL_SECONDS * 1000),
     }
-    told = await link.script("memory_pressure", arguments)
-    return str(told.decode())
+    value = await link.script("memory_pressure", arguments)
+    return str(value.decode())
 
 
 async def fetch_memory_pressure(link: RedisConnection) -> str | None:
-    """Why nothing is accepted now; None: it is."""
-    told = await link.command("GET", keys.MEMORY_PRESSURE)
-    return None if told is None else str(told.decode())
+    """Why no job is accepted now; None: jobs are accepted."""
+    value = await link.command("GET", keys.MEMORY_PRESSURE)
+    return None if value is None else str(value.decode())

@@ -127,7 +127,7 @@ async def _posted(stage: Stage, at: str, notifier: str) -> None:
 async def _told(stage: Stage, notifier: str) -> bool:
     """The beginning is told, and nobody will tell it again."""
     waiting = await stage.store.zrange(keys.OUTBOX, 0, -1)
-    return f"told:{notifier}" in await stage.incident() and not any(entry.endswith(":began") for entry in waiting)
+    return f"notified:{notifier}" in await stage.incident() and not any(entry.endswith(":began") for entry in waiting)
 
 
 def test_a_webhook_that_did_not_answer_its_killed_poster_hears_again_under_the_same_id(on_stage):

@@ -76,7 +76,7 @@ def test_a_hundred_submits_with_one_key_are_one_job(fleet):
 def test_a_key_that_stands_for_another_request_is_refused(fleet):
     async def story(f):
         await f.accept(idempotency_key="k")
-        with pytest.raises(IdempotencyConflict, match="already stands for job " + JOB):
+        with pytest.raises(IdempotencyConflict, match="already belongs to job " + JOB):
             await f.accept("job-00002", idempotency_key="k", job={"body": {"messages": []}})
         assert f.places("job-00002") == []
 
