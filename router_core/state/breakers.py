@@ -31,7 +31,7 @@ class BreakerStatus:
 
     `until`: when an open breaker is result next; None while it is closed, or when it has no end. `forced`: an operator
     set it to `open` or `closed`, until `forced_until` (None: until further notice). `cooling_until`: a 429 asked every
-    caller to wait. `ramping`: it has closed a short time ago, and its slots come back step by step. """
+    caller to wait. `ramping`: it has closed a short time ago, and its slots come back step by step."""
 
     target: str
     state: BreakerState
@@ -118,7 +118,7 @@ async def force_breaker(
     """Override a breaker.
 
     Forced open, the target is neither called nor result; when the override ends, it is result. Forced closed, it is
-    called, and failures do not open it. """
+    called, and failures do not open it."""
     duration_ms = None if override.seconds is None else max(1, int(override.seconds * 1000))
     arguments = {"target": target, "state": override.state, "why": override.why, "duration_ms": duration_ms}
     reply = await link.script("breaker_force", arguments, policy_arguments(policy))

@@ -84,7 +84,7 @@ class Claim:
     """What one claim returned. `next_due_at`: the next scheduled delivery or probe (epoch seconds; 0: none).
 
     `more_waiting`: jobs wait for a slot. `suspect`: a job that runs alone. Let the calls in flight end, then claim
-    again and name it. """
+    again and name it."""
 
     state: str
     now: float

@@ -51,7 +51,7 @@ class ExternalCall:
     """A call of a model at a backend, and its outcome. `error` None: it answered, after `seconds`.
 
     `group` is the caller's group in the catalog. `retry_after_seconds` is what a 429 asked for. `jitter` in [0, 1]
-    spreads the time for which a breaker opens. """
+    spreads the time for which a breaker opens."""
 
     model: str
     backend: str

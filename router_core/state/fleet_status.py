@@ -1,4 +1,4 @@
-"""The whole at a glance: queues, workers, what has ended. Reads only, but for pause and resume."""
+"""The status of the fleet: queues, workers, results. Reads only, except for pause and resume."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from openfall.router_core.vocabulary import (
 )
 
 BATCH_SIZE = 256
-"""Jobs asked after in one command: Redis serves nobody else meanwhile."""
+"""Jobs read in one command: Redis serves no other client meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
 class QueueStatus:
-    """One queue: how many jobs wait, are being answered, and will be delivered later. `oldest` in seconds, or None."""
+    """One queue: how many jobs wait, are started, and are scheduled; and the age of the oldest that waits, or None."""
 
     name: str
     waiting: int
@@ -33,14 +33,14 @@ class QueueStatus:
 
     @property
     def urgency(self) -> Urgency | None:
-        """None: a queue that is none of ours."""
+        """None: a queue of plain rq."""
         last = self.name.rpartition(".")[2]
         return Urgency(last) if last in set(Urgency) else None
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerStatus:
-    """One worker as rq knows it. `alive`: its presence is fresh; `heard` is seconds since its last heartbeat."""
+    """One worker as rq knows it. `alive`: its presence has not expired."""
 
     name: str
     state: str
@@ -55,9 +55,9 @@ class WorkerStatus:
 
 @dataclass(frozen=True, slots=True)
 class FleetStatus:
-    """Everything at one moment. `now` is the server's clock; `counters` are totals since the store was empty.
+    """The fleet at `now`, on the server's clock. `counters` are totals since the store was empty.
 
-    `memory_pressure` is why no job is accepted now; None: they are.
+    `memory_pressure` is why no job is accepted now; None: jobs are accepted.
     """
 
     now: float
@@ -80,7 +80,7 @@ class FleetStatus:
 
 
 async def fetch_status(link: RedisConnection) -> FleetStatus:
-    """All of it, in three round trips."""
+    """Fetch the status, in three round trips."""
     time, names, stopped, workers, presence, held, suspended, pressed, counters = await asyncio.gather(
         link.command("TIME"),
         link.command("SMEMBERS", keys.RQ_QUEUES),
@@ -95,14 +95,14 @@ async def fetch_status(link: RedisConnection) -> FleetStatus:
     now = int(time[0]) + int(time[1]) / 1e6
     known = sorted(name.decode().removeprefix(keys.RQ_QUEUE) for name in names)
     alive = {name for name, until in pairs(presence).items() if float(until) / 1000 > now}
-    queues, people = await asyncio.gather(
+    queues, worker_states = await asyncio.gather(
         asyncio.gather(*(_queue(link, name, name in stopped, now) for name in known if name != keys.DEGRADE)),
         asyncio.gather(*(_worker(link, key.decode(), alive, now) for key in sorted(workers))),
     )
     return FleetStatus(
         now=now,
         queues=tuple(queues),
-        workers=tuple(worker for worker in people if worker is not None),
+        workers=tuple(worker for worker in worker_states if worker is not None),
         held=held,
         suspended=bool(suspended),
         memory_pressure=pressed,
@@ -123,21 +123,21 @@ async def _queue(link: RedisConnection, name: str, paused: bool, now: float) -> 
 
 
 async def _worker(link: RedisConnection, key: str, alive: set[str], now: float) -> WorkerStatus | None:
-    """None: rq has forgotten it, only its name is left."""
-    told = pairs(await link.command("HGETALL", key))
-    if not told:
+    """None: rq has forgotten it, and only its name is left."""
+    fields = pairs(await link.command("HGETALL", key))
+    if not fields:
         return None
     name = key.removeprefix(keys.RQ_WORKER)
     return WorkerStatus(
         name=name,
-        state=told.get("state", b"?").decode(),
+        state=fields.get("state", b"?").decode(),
         alive=name in alive,
-        queues=tuple(filter(None, told.get("queues", b"").decode().split(","))),
-        host=told.get("hostname", b"").decode(),
-        pid=int(told.get("pid", 0)),
-        heartbeat_age_seconds=_seconds_since(told.get("last_heartbeat", b"").decode(), now),
-        answered=int(told.get("successful_job_count", 0)),
-        failed=int(told.get("failed_job_count", 0)),
+        queues=tuple(filter(None, fields.get("queues", b"").decode().split(","))),
+        host=fields.get("hostname", b"").decode(),
+        pid=int(fields.get("pid", 0)),
+        heartbeat_age_seconds=_seconds_since(fields.get("last_heartbeat", b"").decode(), now),
+        answered=int(fields.get("successful_job_count", 0)),
+        failed=int(fields.get("failed_job_count", 0)),
     )
 
 
@@ -149,7 +149,7 @@ def _seconds_since(at: str, now: float) -> float | None:
 
 
 async def pause_queue(link: RedisConnection, queue: str) -> bool:
-    """Let nobody claim from a queue; jobs are accepted all the same. False: it was paused already."""
+    """Pause a queue: no job is claimed from it, but jobs are accepted. False: it was paused already."""
     return bool(await link.command("SADD", keys.PAUSED, queue))
 
 
@@ -164,21 +164,21 @@ async def resume_queue(link: RedisConnection, queue: str) -> bool:
 
 
 async def fetch_results(link: RedisConnection, job_ids: Sequence[str]) -> dict[str, Result]:
-    """The results of those of the jobs that have one."""
+    """The results of the jobs that have one."""
     results = {}
     for part in _parts(job_ids):
-        told = await link.command("MGET", *(keys.RESULT + job_id for job_id in part))
-        results.update({id_: unpack_result(id_, row) for id_, row in zip(part, told, strict=True) if row is not None})
+        rows = await link.command("MGET", *(keys.RESULT + job_id for job_id in part))
+        results.update({id_: unpack_result(id_, row) for id_, row in zip(part, rows, strict=True) if row is not None})
     return results
 
 
 async def fetch_states(link: RedisConnection, job_ids: Sequence[str]) -> dict[str, str | None]:
-    """The state of each job (queued, scheduled, started, held, done); None for one that is not known."""
-    told: dict[str, str | None] = {}
+    """The state of each job (queued, scheduled, started, held, done); None for an unknown job."""
+    states: dict[str, str | None] = {}
     for part in _parts(job_ids):
         rows = await asyncio.gather(*(link.command("HGET", keys.RECORD + job_id, "state") for job_id in part))
-        told.update({id_: row.decode() if row else None for id_, row in zip(part, rows, strict=True)})
-    return told
+        states.update({id_: row.decode() if row else None for id_, row in zip(part, rows, strict=True)})
+    return states
 
 
 def _parts(job_ids: Sequence[str]) -> list[Sequence[str]]:

@@ -1,4 +1,4 @@
-"""What nothing could serve: the held jobs, why each is held, what may release it. Put back, or dropped, by people."""
+"""Held jobs, which nothing could serve: why each is held, what releases it, replay, drop and release."""
 
 from __future__ import annotations
 
@@ -20,20 +20,19 @@ from openfall.router_core.vocabulary import (
 )
 
 BATCH_SIZE = 256
-"""Jobs asked after in one batch: Redis serves others between two."""
+"""Jobs fetched in one batch: Redis serves other clients between two."""
 MAX_SUMMARIZED = 2000
-"""Held jobs that are looked at to tell what they are held for."""
+"""Held jobs that a summary examines."""
 
 _FIELDS = ("held_for", "held_why", "held_at", "deadline", "fell_from", "queue", "held_by", "ready_at", "deliveries")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldJob:
-    """A job that nothing could serve. Moments are epoch seconds on the server's clock.
+    """A job that nothing could serve. Times are epoch seconds on the server's clock.
 
-    `models` are those whose return releases it; without them it waits for a person. `ready_at`: not before then; 0: at
-    once. `queue` is where it fell from.
-    """
+    The return of one of `release_models` releases it, but not before `ready_at` (0: at once). Without such models it
+    waits for a person. It fell from `queue`."""
 
     id: str
     role: str | None
@@ -53,7 +52,7 @@ class HeldJob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldFilter:
-    """Which held jobs are meant. None: any. `since`: held at that moment (epoch seconds) or later."""
+    """Selects held jobs. None: any. `since`: held at that time (epoch seconds) or later."""
 
     role: str | None = None
     reason: HoldReason | None = None
@@ -72,7 +71,7 @@ ANY_HELD_JOB = HeldFilter()
 
 @dataclass(frozen=True, slots=True)
 class HeldSummary:
-    """What is held, summed up. `by_reason` and `models` (those that are waited for) are of the `looked_at` first."""
+    """A summary of the held jobs. `by_reason` and `models` (which release them) are of the first `examined` jobs."""
 
     total: int = 0
     examined: int = 0
@@ -80,17 +79,17 @@ class HeldSummary:
     models: tuple[str, ...] = ()
 
 
-async def list_held(link: RedisConnection, wanted: HeldFilter = ANY_HELD_JOB) -> AsyncIterator[HeldJob]:
-    """The held jobs that are wanted, longest held first. None that is held all the while is missed."""
+async def list_held(link: RedisConnection, held_filter: HeldFilter = ANY_HELD_JOB) -> AsyncIterator[HeldJob]:
+    """The held jobs that a filter selects, longest held first. A job that stays held meanwhile is never missed."""
     ids = await _ids(link)
     for first in range(0, len(ids), BATCH_SIZE):
         for job in await fetch_held(link, ids[first : first + BATCH_SIZE]):
-            if job in wanted:
+            if job in held_filter:
                 yield job
 
 
 async def _ids(link: RedisConnection) -> list[str]:
-    """All of them, by when they were held. A scan misses none that stays; pages by rank would when others leave."""
+    """All of them, by when they were held. A scan misses no job that stays; pages by rank would when others leave."""
     since: dict[str, float] = {}
     cursor = b"0"
     while True:
@@ -101,7 +100,7 @@ async def _ids(link: RedisConnection) -> list[str]:
 
 
 async def fetch_held(link: RedisConnection, ids: Sequence[str]) -> list[HeldJob]:
-    """Those of the jobs that are held."""
+    """The held ones among some jobs."""
     return [job for job in await asyncio.gather(*(_held(link, id_) for id_ in ids)) if job is not None]
 
 
@@ -112,26 +111,26 @@ async def _held(link: RedisConnection, job_id: str) -> HeldJob | None:
     )
     if row[0] is None:
         return None
-    told = dict(zip(_FIELDS, row, strict=True))
+    fields = dict(zip(_FIELDS, row, strict=True))
     role = (label or b"").decode().partition("/")[0]
     return HeldJob(
         id=job_id,
         role=role if role not in ("", "-") else None,
-        queue=(told["fell_from"] or told["queue"]).decode(),
-        reason=HoldReason(told["held_for"].decode()),
-        why=(told["held_why"] or b"").decode(),
-        held_at=int(told["held_at"]) / 1000,
-        deadline=int(told["deadline"]) / 1000,
-        release_models=tuple(filter(None, (told["held_by"] or b"").decode().split(","))),
-        ready_at=int(told["ready_at"] or 0) / 1000,
-        deliveries=int(told["deliveries"] or 0),
+        queue=(fields["fell_from"] or fields["queue"]).decode(),
+        reason=HoldReason(fields["held_for"].decode()),
+        why=(fields["held_why"] or b"").decode(),
+        held_at=int(fields["held_at"]) / 1000,
+        deadline=int(fields["deadline"]) / 1000,
+        release_models=tuple(filter(None, (fields["held_by"] or b"").decode().split(","))),
+        ready_at=int(fields["ready_at"] or 0) / 1000,
+        deliveries=int(fields["deliveries"] or 0),
     )
 
 
-async def fetch_held_summary(link: RedisConnection, most: int = MAX_SUMMARIZED) -> HeldSummary:
-    """What is held, for which reasons, and which models it waits for."""
+async def fetch_held_summary(link: RedisConnection, limit: int = MAX_SUMMARIZED) -> HeldSummary:
+    """How many jobs are held, for which reasons, and which models release them."""
     registry = keys.RQ_DEFERRED + keys.DEGRADE
-    total, ids = await asyncio.gather(link.command("ZCARD", registry), link.command("ZRANGE", registry, 0, most - 1))
+    total, ids = await asyncio.gather(link.command("ZCARD", registry), link.command("ZRANGE", registry, 0, limit - 1))
     jobs = await fetch_held(link, [id_.decode() for id_ in ids])
     models = Counter(model for job in jobs for model in job.release_models)
     return HeldSummary(
@@ -148,7 +147,7 @@ async def count_held(link: RedisConnection) -> int:
 
 
 async def replay_held(link: RedisConnection, job_id: str) -> str:
-    """Put a held job back into its queue. Returns the state it is in now; `UnknownJob`."""
+    """Put a held job back into its queue. Returns its state now. Raises `UnknownJob`."""
     state = (await link.script("held_replay", {"id": job_id}))[0].decode()
     if state == "gone":
         raise UnknownJob(job_id)
@@ -166,7 +165,7 @@ async def drop_held(link: RedisConnection, job: HeldJob) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class ReleaseBudget:
-    """A model that takes calls now: the jobs of these urgencies that it may have back, `most` of them at once."""
+    """A model that takes calls now: held jobs of these urgencies may return to it, `max_jobs` of them at once."""
 
     model: str
     pool: str
@@ -174,14 +173,14 @@ class ReleaseBudget:
     urgencies: tuple[Urgency, ...]
 
 
-async def release_held(link: RedisConnection, offers: Iterable[ReleaseBudget], first: int) -> list[tuple[str, str]]:
-    """Let held jobs go to the models on offer: `first` at once, one more for each answered since the breaker of
-    its model closed. Returns their ids and queues. Two workers that do it at once do it once."""
-    arguments = {"first": first, "budgets": [_budget(offer) for offer in offers]}
+async def release_held(link: RedisConnection, budgets: Iterable[ReleaseBudget], first: int) -> list[tuple[str, str]]:
+    """Release held jobs to models that take calls again: `first` at once, and one more for each that was answered since
+    the breaker of the model closed. So a healed backend is not flooded. Returns their ids and queues. Idempotent."""
+    arguments = {"first": first, "budgets": [_budget(budget) for budget in budgets]}
     reply = await link.script("held_release", arguments)
     return [(job_id.decode(), queue.decode()) for job_id, queue in reply]
 
 
-def _budget(offer: ReleaseBudget) -> dict[str, Any]:
-    urgencies = [urgency for urgency in Urgency if urgency in offer.urgencies]  # the most urgent first
-    return {"model": offer.model, "pool": offer.pool, "max_jobs": offer.max_jobs, "urgencies": urgencies}
+def _budget(budget: ReleaseBudget) -> dict[str, Any]:
+    urgencies = [urgency for urgency in Urgency if urgency in budget.urgencies]  # the limit urgent first
+    return {"model": budget.model, "pool": budget.pool, "max_jobs": budget.max_jobs, "urgencies": urgencies}

@@ -1,4 +1,4 @@
-"""Inboxes: what came of a producer's jobs, put in by the scripts that end or hold them, kept until acknowledged."""
+"""Inboxes: results of a producer's jobs, kept until acknowledged. The scripts that end or hold jobs write them."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from openfall.router_core.state.redis_connection import RedisConnection, pairs
 
 GROUP = "readers"
 READER_TIMEOUT_SECONDS = 60.0
-"""Seconds without a word from a reader after which another takes over what it has not acknowledged."""
+"""Seconds without a heartbeat after which another reader takes over the entries that a reader has not acknowledged."""
 BLOCK_SECONDS = 2.0
-"""Seconds for which a read waits for something new: less than those after which a connection is given up."""
+"""Seconds for which a read waits for a new entry: less than the reply timeout of a connection."""
 BATCH_SIZE = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InboxEntry:
-    """One entry. `kind`: done, or degraded (the job is held, its end comes later). `at`: epoch seconds, server clock.
+    """One entry. `kind`: done, or degraded (the job is held, its result comes later). `at`: epoch seconds, server
+    clock.
 
-    `reply_to` is JSON, empty when the job was put in without.
+    `reply_to` is JSON, or empty.
     """
 
     entry_id: str
@@ -36,14 +37,15 @@ class InboxEntry:
 
     @property
     def result(self) -> Result:
-        """Raises `UnreadableEnvelope` for what a newer openfall has written."""
+        """Raises `UnreadableEnvelope` for an entry of a newer openfall."""
         return unpack_result(self.job_id, self.packed_result)
 
 
 class InboxReader:
-    """One reader of an inbox. Several share it: each entry is given to one of them, until it is silent for `SILENT`.
+    """One reader of an inbox. Several can share it: each entry is given to one of them, until that one sends no
+    heartbeat for `READER_TIMEOUT_SECONDS`.
 
-    `link` is everybody's; reads that wait have a connection of their own. Calls raise `StoreError`.
+    `link` is shared; reads that wait have a connection of their own. Calls raise `StoreError`.
     """
 
     def __init__(self, link: RedisConnection, name: str, reader: str) -> None:
@@ -59,7 +61,7 @@ class InboxReader:
         await self._own.close()
 
     async def heartbeat(self) -> list[str]:
-        """Say that this reader is alive. Returns what it was given and has not acknowledged, oldest first."""
+        """Report this reader as alive. Returns the entries that it has not acknowledged, oldest first."""
         own: list[str] = []
         while True:
             after = f"({own[-1]}" if own else "-"
@@ -76,42 +78,42 @@ class InboxReader:
                 return own
 
     async def read_entry(self, entry: str) -> InboxEntry | None:
-        """One entry that is this reader's own; None when it has passed its time, which is then acknowledged."""
+        """One entry of this reader. None: it has expired, and is now acknowledged."""
         rows = await self._link.command("XRANGE", keys.INBOX + self._name, entry, entry)
         if not rows:
             await self._link.command("XACK", keys.INBOX + self._name, GROUP, entry)
         return _entry(rows[0]) if rows else None
 
     async def claim_abandoned(self) -> list[InboxEntry]:
-        """Entries of readers that are silent. They are this one's now."""
+        """Take over the entries of readers that timed out."""
         silent = int(READER_TIMEOUT_SECONDS * 1000)
-        told = ("XAUTOCLAIM", keys.INBOX + self._name, GROUP, self._reader, silent, "0-0", "COUNT", BATCH_SIZE)
-        reply = await self._link.command(*told)
+        key = keys.INBOX + self._name
+        reply = await self._link.command("XAUTOCLAIM", key, GROUP, self._reader, silent, "0-0", "COUNT", BATCH_SIZE)
         return [_entry(row) for row in reply[1] if row[1] is not None]
 
     async def read_new(self, block: float = BLOCK_SECONDS) -> list[InboxEntry]:
-        """What nobody was given yet, one at a time, so that readers share fairly. `block`: seconds; 0: do not wait."""
+        """A new entry: one at a time, so that readers share fairly. `block`: seconds; 0: do not wait."""
         wait = ("BLOCK", int(block * 1000)) if block else ()
-        told = ("XREADGROUP", "GROUP", GROUP, self._reader, "COUNT", 1, *wait)
+        command = ("XREADGROUP", "GROUP", GROUP, self._reader, "COUNT", 1, *wait)
         try:
-            reply = await self._own.command(*told, "STREAMS", keys.INBOX + self._name, ">")
+            reply = await self._own.command(*command, "STREAMS", keys.INBOX + self._name, ">")
         except StoreRefused as error:
             if "NOGROUP" not in str(error):
                 raise
-            await self.heartbeat()  # Redis has been emptied meanwhile
+            await self.heartbeat()  # Redis was emptied meanwhile
             return []
         return [_entry(row) for _, rows in reply or () for row in rows]
 
 
 async def acknowledge(link: RedisConnection, name: str, entry: InboxEntry) -> bool:
-    """An entry is dealt with: it is given to nobody again. False: it had been acknowledged before."""
+    """Acknowledge an entry: no reader gets it again. False: it was acknowledged before."""
     arguments = {"inbox": name, "group": GROUP, "entry": entry.entry_id, "id": entry.job_id}
     reply = await link.script("inbox_ack", arguments)
     return bool(reply[0])
 
 
 async def peek(link: RedisConnection, name: str, after: str = "") -> AsyncIterator[InboxEntry]:
-    """What is in an inbox and not acknowledged, oldest first, from behind `after` on. Takes nothing from a reader."""
+    """The entries that are not acknowledged, oldest first, after `after`. Takes none from a reader."""
     while True:
         start = f"({after}" if after else "-"
         rows = await link.command("XRANGE", keys.INBOX + name, start, "+", "COUNT", BATCH_SIZE)
@@ -123,12 +125,12 @@ async def peek(link: RedisConnection, name: str, after: str = "") -> AsyncIterat
 
 
 def _entry(row: list[list[bytes]]) -> InboxEntry:
-    told = pairs(row[1])
+    fields = pairs(row[1])
     return InboxEntry(
         entry_id=row[0].decode(),  # type: ignore[attr-defined]
-        job_id=told["id"].decode(),
-        kind=told["kind"].decode(),
-        at=int(told["at"]) / 1000,
-        reply_to=told.get("reply_to", b""),
-        packed_result=told["result"],
+        job_id=fields["id"].decode(),
+        kind=fields["kind"].decode(),
+        at=int(fields["at"]) / 1000,
+        reply_to=fields.get("reply_to", b""),
+        packed_result=fields["result"],
     )

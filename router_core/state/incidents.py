@@ -1,4 +1,4 @@
-"""Incidents: falls for one reason that belong together, from the first to when everything is as it was."""
+"""Incidents: falls for one reason, from the first until all is well again; and the log of falls."""
 
 from __future__ import annotations
 
@@ -22,17 +22,16 @@ QUIET_SECONDS = 10.0
 BATCH_SIZE = 256
 
 RETENTION_SECONDS = 7 * 86400
-"""Seconds for which an incident that is over can be looked at."""
+"""Seconds for which a closed incident is kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Incident:
-    """Moments in epoch seconds on the server's clock; `ended` None: it goes on.
+    """An incident. Times are epoch seconds on the server's clock; `ended_at` None: it is open.
 
-    `falls` counts every fall; `held` is how many are held for it now, `replayed` and `expired` how many were. Of the
-    falls: how many of each urgency, model of their chains, error class, and remedy (`nothing`: no text for the caller).
-    `told` are the messages at notifiers: notifier -> its id there, '' where it has none.
-    """
+    `falls` counts every fall. `held` jobs are held for it now; `replayed` and `expired` ones were. `urgencies`,
+    `models` (of the chains), `causes` (error classes) and `remedies` (`nothing`: no text for the caller) count the
+    falls. `messages` maps each notifier to the id of its message, '' where it has none."""
 
     id: str
     reason: str
@@ -52,27 +51,27 @@ class Incident:
 
 
 async def open_incidents(link: RedisConnection) -> tuple[Incident, ...]:
-    """Those that go on, the oldest first."""
-    ids = [one.decode() for one in pairs(await link.command("HGETALL", keys.INCIDENTS)).values()]
-    found = await asyncio.gather(*(fetch_incident(link, one) for one in ids))
-    return tuple(sorted(filter(None, found), key=lambda one: one.began_at))
+    """The open incidents, the oldest first."""
+    ids = pairs(await link.command("HGETALL", keys.INCIDENTS)).values()
+    incidents = await asyncio.gather(*(fetch_incident(link, id_.decode()) for id_ in ids))
+    return tuple(sorted(filter(None, incidents), key=lambda incident: incident.began_at))
 
 
 async def fetch_incident(link: RedisConnection, incident_id: str) -> Incident | None:
-    """One incident, open or over; None when there is none, or it is over for longer than such are kept."""
-    told = pairs(await link.command("HGETALL", keys.INCIDENT + incident_id))
-    return read_incident(incident_id, told) if "began" in told else None
+    """One incident, open or closed. None: there is none, or it is no longer kept."""
+    fields = pairs(await link.command("HGETALL", keys.INCIDENT + incident_id))
+    return read_incident(incident_id, fields) if "began" in fields else None
 
 
 async def close_incident(
-    link: RedisConnection, reason: str, models: Sequence[str], named: Iterable[str] = ()
+    link: RedisConnection, reason: str, models: Sequence[str], former_models: Iterable[str] = ()
 ) -> str | None:
     """Close the incident of that reason if it is over; its id, or None: it goes on, or there is none.
 
-    It is over when nothing is held for it that one of the catalog's `models` will release (or nothing at all, where
-    only people release), nothing waits or is looked at in `degrade`, nothing that one of the models, or of those that
-    it has `named`, has released is on its way, and the last fall was `QUIET` seconds ago. Whether its models take calls
-    is for the caller to know. The end of an outage is told to whoever was told, or is still to be told, that it began.
+    It is over when all of this is so: no job is held for it that one of the catalog's `models` will release (where only
+    people release: no job at all); no job waits or is claimed in `degrade`; no job that a model of the catalog, or one
+    of its `former_models`, released is on its way; the last fall was `QUIET_SECONDS` ago. The caller checks whether its
+    models take calls. The end of an outage is sent to each notifier to which its beginning was sent, or still will be.
     """
     arguments = {
         "reason": reason,
@@ -81,43 +80,43 @@ async def close_incident(
         "notify_end": reason == HoldReason.OUTAGE,
         "releases_itself": reason in RELEASED_BY_ITSELF,
         "models": list(models),
-        "other_models": [model for model in named if model not in models],
+        "other_models": [model for model in former_models if model not in models],
     }
     closed = await link.script("incident_close", arguments)
     return closed.decode() or None
 
 
-def read_incident(incident_id: str, told: Mapping[str, bytes]) -> Incident:
+def read_incident(incident_id: str, fields: Mapping[str, bytes]) -> Incident:
     """An incident from its hash."""
-    moments = {name: int(told.get(name) or 0) / 1000 for name in ("began", "last", "ended")}
-    counts = {name: int(told.get(name) or 0) for name in ("falls", "held", "replayed", "expired", "version")}
+    moments = {name: int(fields.get(name) or 0) / 1000 for name in ("began", "last", "ended")}
+    counts = {name: int(fields.get(name) or 0) for name in ("falls", "held", "replayed", "expired", "version")}
     return Incident(
         id=incident_id,
-        reason=told.get("reason", b"").decode() or incident_id.rpartition("-")[0],
+        reason=fields.get("reason", b"").decode() or incident_id.rpartition("-")[0],
         began_at=moments["began"],
         last_fall_at=moments["last"] or moments["began"],
         ended_at=moments["ended"] or None,
-        urgencies=_counted(told, "u:"),
-        models=_counted(told, "m:"),
-        causes=_counted(told, "c:"),
-        remedies=_counted(told, "s:"),
-        messages={name: told.get("message:" + name, b"").decode() for name in _below(told, "notified:")},
+        urgencies=_counted(fields, "u:"),
+        models=_counted(fields, "m:"),
+        causes=_counted(fields, "c:"),
+        remedies=_counted(fields, "s:"),
+        messages={name: fields.get("message:" + name, b"").decode() for name in _below(fields, "notified:")},
         **counts,
     )
 
 
-def _below(told: Mapping[str, bytes], prefix: str) -> dict[str, bytes]:
-    return {name[len(prefix) :]: value for name, value in told.items() if name.startswith(prefix)}
+def _below(fields: Mapping[str, bytes], prefix: str) -> dict[str, bytes]:
+    return {name[len(prefix) :]: value for name, value in fields.items() if name.startswith(prefix)}
 
 
-def _counted(told: Mapping[str, bytes], prefix: str) -> dict[str, int]:
-    """The counts below a prefix, the highest first."""
-    found = {name: int(count) for name, count in _below(told, prefix).items()}
-    return dict(sorted(found.items(), key=lambda one: (-one[1], one[0])))
+def _counted(fields: Mapping[str, bytes], prefix: str) -> dict[str, int]:
+    """The counts with a prefix, the highest first."""
+    counts = {name: int(count) for name, count in _below(fields, prefix).items()}
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
 async def read_falls(link: RedisConnection, since: float | None = None) -> AsyncIterator[dict[str, Any]]:
-    """The records of falls (see `router_core.falls`), oldest first, from `since` (epoch seconds) on."""
+    """The records of falls (see fall_record.py), oldest first, from `since` (epoch seconds) on."""
     start = "-" if since is None else str(max(0, int(since * 1000)))
     while True:
         rows = await link.command("XRANGE", keys.FALLS, start, "+", "COUNT", BATCH_SIZE)

@@ -1,4 +1,4 @@
-"""What happened to a job, as it happens: a list in Redis whose index is the cursor, and a channel that says 'look'."""
+"""The events of a job: a list in Redis whose index is the cursor, and a channel that announces new ones."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from openfall.router_core.state.cancellation import cancel_all
 from openfall.router_core.state.redis_connection import RedisConnection, open_redis
 
 POLL_INTERVAL_SECONDS = 2.0
-"""Seconds after which a listener looks by itself: the channel is only a bell, and a bell can be missed."""
+"""Seconds after which a subscriber reads without an announcement: one can be missed."""
 
 
 async def read_events(link: RedisConnection, job_id: str, start: int = 0) -> list[dict[str, Any]]:
@@ -25,83 +25,83 @@ async def read_events(link: RedisConnection, job_id: str, start: int = 0) -> lis
 
 
 class EventHub:
-    """One subscription for any number of jobs. Wakes those who wait; the truth is in Redis, not in the message."""
+    """One Redis subscription for any number of jobs. It only wakes subscribers; the events are in the list."""
 
     def __init__(self, url: str) -> None:
         self._redis = open_redis(url, block=POLL_INTERVAL_SECONDS)
         self._pubsub = self._redis.pubsub(ignore_subscribe_messages=False)
-        self._listeners: dict[str, set[asyncio.Event]] = defaultdict(set)
-        self._wanted = asyncio.Event()
-        self._turn = asyncio.Lock()  # redis-py opens a connection for each of two first subscriptions, and loses one
+        self._events: dict[str, set[asyncio.Event]] = defaultdict(set)
+        self._has_subscribers = asyncio.Event()
+        self._lock = asyncio.Lock()  # two first subscriptions would open a connection each, and redis-py loses one
         self._closed = False
         self._reader: asyncio.Task[None] | None = None
 
     async def close(self) -> None:
         await cancel_all(self._reader)
-        async with self._turn:
+        async with self._lock:
             self._closed = True
             with contextlib.suppress(redis_errors.RedisError, OSError):
                 await self._pubsub.aclose()  # type: ignore[no-untyped-call]
             await self._redis.aclose()
 
     def subscribe(self, job_id: str) -> EventSubscription:
-        """A listener on one job, to be entered before the first look, so that nothing falls between."""
+        """A subscription to one job. Enter it before the first read, so that no event is missed."""
         return EventSubscription(self, job_id)
 
-    async def add(self, job_id: str, listener: asyncio.Event) -> None:
-        self._listeners[job_id].add(listener)
+    async def add(self, job_id: str, event: asyncio.Event) -> None:
+        self._events[job_id].add(event)
         if self._reader is None:
-            self._reader = asyncio.create_task(self._read(), name="news")
-        if len(self._listeners[job_id]) == 1:
+            self._reader = asyncio.create_task(self._read(), name="job-events")
+        if len(self._events[job_id]) == 1:
             with contextlib.suppress(redis_errors.RedisError, OSError):
-                async with self._turn:
+                async with self._lock:
                     await self._pubsub.subscribe(keys.JOB_CHANGED + job_id)
-        self._wanted.set()
+        self._has_subscribers.set()
 
-    async def remove(self, job_id: str, listener: asyncio.Event) -> None:
-        self._listeners[job_id].discard(listener)
-        if not self._listeners[job_id]:
-            del self._listeners[job_id]
+    async def remove(self, job_id: str, event: asyncio.Event) -> None:
+        self._events[job_id].discard(event)
+        if not self._events[job_id]:
+            del self._events[job_id]
             with contextlib.suppress(redis_errors.RedisError, OSError):
-                async with self._turn:
-                    if not self._closed:  # a listener that was forgotten is only found when its generator is collected
+                async with self._lock:
+                    if not self._closed:  # a forgotten subscription ends when its generator is collected
                         await self._pubsub.unsubscribe(keys.JOB_CHANGED + job_id)
 
     async def _read(self) -> None:
         while True:
-            await self._wanted.wait()
+            await self._has_subscribers.wait()
             if not self._pubsub.subscribed:
-                self._wanted.clear()
+                self._has_subscribers.clear()
                 continue
             try:
                 message = await self._pubsub.get_message(timeout=POLL_INTERVAL_SECONDS)
             except (redis_errors.RedisError, OSError):
-                await asyncio.sleep(0.2)  # the connection is down; listeners look by themselves meanwhile
+                await asyncio.sleep(0.2)  # the connection is down; subscribers poll meanwhile
                 continue
             if message is not None:
                 job_id = message["channel"].decode().removeprefix(keys.JOB_CHANGED)
-                for listener in self._listeners.get(job_id, ()):
-                    listener.set()
+                for event in self._events.get(job_id, ()):
+                    event.set()
 
 
 class EventSubscription:
-    """`await changed()` returns when there may be something new, or after `LOOK_AGAIN` seconds."""
+    """`await wait_changed()` returns when there may be new events, or after `POLL_INTERVAL_SECONDS`."""
 
-    def __init__(self, news: EventHub, job_id: str) -> None:
-        self._news, self._job_id = news, job_id
-        self._bell = asyncio.Event()
+    def __init__(self, hub: EventHub, job_id: str) -> None:
+        self._hub, self._job_id = hub, job_id
+        self._changed = asyncio.Event()
 
     async def __aenter__(self) -> EventSubscription:
-        await self._news.add(self._job_id, self._bell)
+        await self._hub.add(self._job_id, self._changed)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._news.remove(self._job_id, self._bell)
+        await self._hub.remove(self._job_id, self._changed)
 
     async def wait_changed(self) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(POLL_INTERVAL_SECONDS):
-                await self._bell.wait()
-        self._bell.clear()
+                await self._changed.wait()
+        self._changed.clear()

@@ -1,4 +1,4 @@
-"""The producer's side of the queue: accept, look, cancel."""
+"""The producer's side of the queue: accept, read, cancel."""
 
 from __future__ import annotations
 
@@ -43,21 +43,21 @@ from openfall.router_core.vocabulary import (
 )
 
 ENTRY_POINT = "openfall.workers.deliver"
-"""What an rq job of ours names as its function. No worker of ours imports it: it says what the job is."""
+"""The function that our rq jobs name. No worker imports it: it only shows what the job is."""
 
 RQ_TIMEOUT_SECONDS = 3600
-"""Seconds that rq's own readers may show as a job's limit. Ours come from the model and the deadline."""
+"""Seconds that rq's tools show as a job's limit. The real limits come from the model and the deadline."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubmitTerms:
-    """How a job is accepted. Seconds; `deadline` is a moment on the server's clock and wins over `give_up`.
+    """How a job is accepted. `deadline` is epoch seconds on the server's clock, and wins over `expires_after_seconds`.
 
-    What comes of it goes to an `inbox`, by name, with `reply_to` (JSON), and to a `webhook` (URL), and is kept for
-    `keep_unread` until it was read. Not `firm`: nobody has said until when an answer is wanted, and a hold may last
-    longer. `depth` is how many jobs may wait in its queue; 0: any number.
+    The result goes to an `inbox`, by name, with `reply_to` (JSON), and to a `webhook` (URL); it is kept for
+    `keep_unread_seconds` until it was read. Not `has_deadline`: the caller set none, and a hold may last longer.
+    `max_queued` jobs may wait in the queue; 0: any number.
 
-    Past `start_within` somebody looks whether another model could start sooner; None: nobody does.
+    After `start_within_seconds` the sweep checks whether another model could start sooner; None: it does not.
     """
 
     queue: str
@@ -76,7 +76,7 @@ class SubmitTerms:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """The receipt. `joined`: the idempotency key stood for this job already. `position` counts from 1."""
+    """The receipt of a job. `joined`: its idempotency key belonged to this job already. `position` counts from 1."""
 
     id: str
     deadline: float
@@ -107,13 +107,37 @@ class JobRecord:
     """The models whose return releases it."""
     ready_at: float = 0.0
     interim_reply: Result | None = None
-    """What is replied while it is held."""
+    """The reply while it is held."""
     falls: int = 0
     stand_in: str | None = None
-    """The model outside its chain that was asked for it last."""
+    """The model outside its chain to which it was handed last."""
     released_by: str | None = None
     """The model whose return released it, until it has answered or the job goes elsewhere."""
     inbox: str | None = None
+
+
+def _accept_arguments(job: CompletionJob, terms: SubmitTerms) -> dict[str, Any]:
+    expires, start_within = terms.expires_after_seconds, terms.start_within_seconds
+    return {
+        "id": job.id,
+        "queue": terms.queue,
+        "digest": digest(job),
+        "producer": job.producer,
+        "label": job.label,
+        "idempotency_key": terms.idempotency_key or None,
+        "deadline": None if terms.deadline is None else int(terms.deadline * 1000),
+        "expires_after_ms": int(expires * 1000),
+        "start_within_ms": int((expires if start_within is None else start_within) * 1000),
+        "keep_s": max(1, int(terms.keep_seconds)),
+        "keep_unread_s": max(1, int(terms.keep_unread_seconds)),
+        "rq_timeout_s": RQ_TIMEOUT_SECONDS,
+        "max_queued": terms.max_queued,
+        "stream": job.stream or None,
+        "local_only": job.local_only or None,
+        "has_deadline": terms.has_deadline or None,
+        "inbox": terms.inbox or None,
+        "webhook": terms.webhook or None,
+    }
 
 
 def _rq_data(job_id: str) -> bytes:
@@ -121,7 +145,7 @@ def _rq_data(job_id: str) -> bytes:
 
 
 class JobStore:
-    """Accepts jobs and answers questions about them."""
+    """Accepts, reads and cancels jobs."""
 
     def __init__(self, link: RedisConnection) -> None:
         self._link = link
@@ -129,36 +153,16 @@ class JobStore:
     async def accept(self, job: CompletionJob, terms: SubmitTerms) -> Receipt:
         """Write the job down and queue it. Returns after the write; sending the same job again is a no-op.
 
-        Raises `DeadlinePassed`, `IdempotencyConflict`, `QueueFull`, `StorePressed`, or a `StoreError` of the
+        Raises `DeadlinePassed`, `IdempotencyConflict`, `QueueFull`, `MemoryPressure`, or a `StoreError` of the
         connection.
         """
-        expires, start_within = terms.expires_after_seconds, terms.start_within_seconds
-        arguments = {
-            "id": job.id,
-            "queue": terms.queue,
-            "digest": digest(job),
-            "producer": job.producer,
-            "label": job.label,
-            "idempotency_key": terms.idempotency_key or None,
-            "deadline": None if terms.deadline is None else int(terms.deadline * 1000),
-            "expires_after_ms": int(expires * 1000),
-            "start_within_ms": int((expires if start_within is None else start_within) * 1000),
-            "keep_s": max(1, int(terms.keep_seconds)),
-            "keep_unread_s": max(1, int(terms.keep_unread_seconds)),
-            "rq_timeout_s": RQ_TIMEOUT_SECONDS,
-            "max_queued": terms.max_queued,
-            "stream": job.stream or None,
-            "local_only": job.local_only or None,
-            "has_deadline": terms.has_deadline or None,
-            "inbox": terms.inbox or None,
-            "webhook": terms.webhook or None,
-        }
+        arguments = _accept_arguments(job, terms)
         bodies = pack_job(job), _rq_data(job.id), terms.reply_to
         reply = await self._link.script("accept", arguments, *bodies)
         verdict, job_id = reply[0], reply[1].decode()
         if verdict == b"past":
-            asked, now = _utc(terms.deadline or 0.0), _utc(int(reply[2]) / 1000)
-            raise DeadlinePassed(f"the deadline {asked} has passed: the server's clock says {now}")
+            deadline, now = _utc(terms.deadline or 0.0), _utc(int(reply[2]) / 1000)
+            raise DeadlinePassed(f"the deadline {deadline} has passed: the server's clock says {now}")
         if verdict == b"full":
             raise QueueFull(terms.queue, int(reply[2]), terms.max_queued, int(reply[3]))
         if verdict == b"pressed":
@@ -173,15 +177,15 @@ class JobStore:
 
     async def result(self, job_id: str) -> Result | None:
         """The terminal result, or None while there is none; `UnknownJob` when there is no such job."""
-        told = await self._link.command("GET", keys.RESULT + job_id)
-        if told is not None:
-            return unpack_result(job_id, told)
+        packed = await self._link.command("GET", keys.RESULT + job_id)
+        if packed is not None:
+            return unpack_result(job_id, packed)
         if not await self._link.command("EXISTS", keys.RECORD + job_id):
             raise UnknownJob(job_id)
         return None
 
     async def interim_reply(self, job_id: str) -> tuple[Result, Urgency] | None:
-        """What is replied while a job is held, and its urgency; None: it is not held, or nothing is replied."""
+        """The reply while a job is held, and its urgency. None: it is not held, or has no reply."""
         fields = ("state", "reply", "fell_from", "queue")
         state, reply, fell_from, queue = await self._link.command("HMGET", keys.RECORD + job_id, *fields)
         if state != b"held" or reply is None:
@@ -190,33 +194,33 @@ class JobStore:
 
     async def record(self, job_id: str) -> JobRecord:
         """All that is known of a job; `UnknownJob` when there is no such job."""
-        hash_, *rest = await asyncio.gather(
+        record, *rest = await asyncio.gather(
             self._link.command("HGETALL", keys.RECORD + job_id),
             self._link.command("GET", keys.PROMPT + job_id),
             self._link.command("GET", keys.RESULT + job_id),
         )
-        told = pairs(hash_)
-        if "state" not in told:
+        fields = pairs(record)
+        if "state" not in fields:
             raise UnknownJob(job_id)
-        return _record(job_id, told, *rest)
+        return _record(job_id, fields, *rest)
 
-    async def position(self, job_id: str, look_at: int = 10_000) -> int | None:
-        """The place in its queue, from 1; None when the job is not waiting, or not among the first `look_at`."""
+    async def position(self, job_id: str, max_scanned: int = 10_000) -> int | None:
+        """The position in its queue, from 1. None: it is not waiting, or not among the first `max_scanned`."""
         state, queue = await self._link.command("HMGET", keys.RECORD + job_id, "state", "queue")
         if state is None:
             raise UnknownJob(job_id)
         if state != b"queued":
             return None
-        found = await self._link.command("LPOS", keys.RQ_QUEUE + queue.decode(), job_id, "MAXLEN", look_at)
-        return None if found is None else int(found) + 1
+        index = await self._link.command("LPOS", keys.RQ_QUEUE + queue.decode(), job_id, "MAXLEN", max_scanned)
+        return None if index is None else int(index) + 1
 
     async def cancel(self, job_id: str, why: str = "cancelled by its caller") -> bool:
-        """End a job that has no result yet; whoever is calling for it is told to stop. False: it had ended before."""
+        """End a job that has no result yet. Its worker stops the call. False: it had ended before."""
         result = Result(id=job_id, status=Status.CANCELLED, error=ErrorClass.CANCELLED, detail=why)
         return await end_job(self._link, result, rq_status="canceled")
 
     async def request_stream(self, job_id: str) -> None:
-        """Ask that the answer be streamed: a delivery that starts from now on writes its pieces to the events."""
+        """Stream the answer: a delivery that starts from now on writes its pieces to the events."""
         if not await self._link.command("EXISTS", keys.RECORD + job_id):
             raise UnknownJob(job_id)
         await self._link.command("HSET", keys.RECORD + job_id, "stream", 1)
@@ -248,35 +252,35 @@ def rq_text(text: str) -> str:
     return base64.b64encode(zlib.compress(text.encode())).decode() if text else ""
 
 
-def _record(job_id: str, told: Mapping[str, bytes], prompt: bytes | None, ended: bytes | None) -> JobRecord:
-    deadline = int(told["deadline"]) / 1000
+def _record(job_id: str, fields: Mapping[str, bytes], prompt: bytes | None, ended: bytes | None) -> JobRecord:
+    deadline = int(fields["deadline"]) / 1000
     result = unpack_result(job_id, ended) if ended else None
-    lines = b"\n".join(told[name] for name in ("history", "attempts") if name in told)
+    lines = b"\n".join(fields[name] for name in ("history", "attempts") if name in fields)
     return JobRecord(
         id=job_id,
-        state=told["state"].decode(),
-        queue=told["queue"].decode(),
-        producer=told["producer"].decode(),
-        accepted_at=int(told["accepted"]) / 1000,
+        state=fields["state"].decode(),
+        queue=fields["queue"].decode(),
+        producer=fields["producer"].decode(),
+        accepted_at=int(fields["accepted"]) / 1000,
         deadline=deadline,
-        deliveries=int(told.get("deliveries", 0)),
-        crashes=int(told.get("crashes", 0)),
+        deliveries=int(fields.get("deliveries", 0)),
+        crashes=int(fields.get("crashes", 0)),
         attempts=(result.attempts if result else ()) or unpack_attempts(lines),
-        job=unpack_job(prompt, deadline, int(told["accepted"]) / 1000) if prompt else None,
+        job=unpack_job(prompt, deadline, int(fields["accepted"]) / 1000) if prompt else None,
         result=result,
-        worker=_text(told, "worker"),
-        backend=_text(told, "backend"),
-        held_for=HoldReason(told["held_for"].decode()) if "held_for" in told else None,
-        hold_detail=_text(told, "held_why") or "",
-        release_models=tuple(filter(None, (_text(told, "held_by") or "").split(","))),
-        ready_at=int(told.get("ready_at", 0)) / 1000,
-        interim_reply=unpack_result(job_id, told["reply"]) if told.get("reply") else None,
-        falls=int(told.get("falls", 0)),
-        stand_in=_text(told, "stand_in"),
-        released_by=_text(told, "released"),
-        inbox=_text(told, "inbox"),
+        worker=_text(fields, "worker"),
+        backend=_text(fields, "backend"),
+        held_for=HoldReason(fields["held_for"].decode()) if "held_for" in fields else None,
+        hold_detail=_text(fields, "held_why") or "",
+        release_models=tuple(filter(None, (_text(fields, "held_by") or "").split(","))),
+        ready_at=int(fields.get("ready_at", 0)) / 1000,
+        interim_reply=unpack_result(job_id, fields["reply"]) if fields.get("reply") else None,
+        falls=int(fields.get("falls", 0)),
+        stand_in=_text(fields, "stand_in"),
+        released_by=_text(fields, "released"),
+        inbox=_text(fields, "inbox"),
     )
 
 
-def _text(told: Mapping[str, Any], name: str) -> str | None:
-    return told[name].decode() if name in told else None
+def _text(fields: Mapping[str, Any], name: str) -> str | None:
+    return fields[name].decode() if name in fields else None

@@ -1,4 +1,4 @@
-"""What was called, for whom, how it went and what it cost: sums by day, model, backend and group."""
+"""The ledger of calls: counts, times, tokens and costs by day, model, backend and group."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _SUMS = ("calls", "failed", "fallbacks", "seconds", "input_tokens", "output_toke
 class LedgerEntry:
     """The calls of one day (UTC, `2026-11-21`) to one model at one backend for one group (None: no group).
 
-    `usd` is what is known to have been spent; `unpriced` counts the calls of which nobody knows what they cost.
-    `seconds` is the sum of their times; `fallbacks` how many of them were followed by another model.
+    `usd` is the known cost; `unpriced` counts the calls without a known price. `seconds` is the sum of their times.
+    `fallbacks` counts the failed calls that another model followed.
     """
 
     day: str
@@ -36,25 +36,25 @@ class LedgerEntry:
 
 
 def ledger_total(entries: Sequence[LedgerEntry]) -> LedgerEntry:
-    """One entry with the sums of some, at least one; its day, model, backend and group are those of the first."""
-    sums = {name: sum(getattr(one, name) for one in entries) for name in _SUMS}
+    """The sums of at least one entry; day, model, backend and group are those of the first."""
+    sums = {name: sum(getattr(entry, name) for entry in entries) for name in _SUMS}
     return replace(entries[0], **sums)
 
 
 async def read_ledger(link: RedisConnection, days: Iterable[str]) -> list[LedgerEntry]:
-    """The entries of some days, in their order."""
+    """The entries of some days, in the order of the days."""
     entries = []
     for day in days:
         rows: dict[tuple[str, str], dict[str, int]] = {}
         for name, value in pairs(await link.command("HGETALL", keys.LEDGER + day)).items():
-            place, group, what = name.split(" ")
-            rows.setdefault((place, group), {})[what] = int(value)
+            target, group, counter = name.split(" ")
+            rows.setdefault((target, group), {})[counter] = int(value)
         entries += [_entry(day, *key, sums) for key, sums in sorted(rows.items())]
     return entries
 
 
-def _entry(day: str, place: str, group: str, sums: dict[str, int]) -> LedgerEntry:
-    model, _, backend = place.partition("@")
+def _entry(day: str, target: str, group: str, sums: dict[str, int]) -> LedgerEntry:
+    model, _, backend = target.partition("@")
     return LedgerEntry(
         day=day,
         model=model,

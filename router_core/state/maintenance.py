@@ -1,4 +1,4 @@
-"""What any worker does for the whole fleet: take over from the dead, look after what nobody claims, move what waits."""
+"""What any worker does for the whole fleet: take over from dead workers, sweep, move waiting jobs."""
 
 from __future__ import annotations
 
@@ -25,12 +25,11 @@ BATCH_SIZE = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WaitingJob:
-    """A job that waits, and the `cause` for which it is examined.
+    """A waiting job, and the `cause` for which the sweep found it.
 
-    overdue: past its deadline; late: past its `start_within`; stranded: nobody can claim from its queue now; cancelled
-    or deleted: with rq's own tools. `head` is its envelope without the body, `answers` those kept with it. Moments in
-    epoch seconds.
-    """
+    overdue: past its deadline; late: past its `start_within`; stranded: no worker can claim from its queue now;
+    cancelled or deleted: with rq's own tools. `head` is its envelope without the body; `answers` were kept with it.
+    Times are epoch seconds."""
 
     id: str
     deliveries: int
@@ -42,11 +41,11 @@ class WaitingJob:
     head: bytes
     answers: tuple[bytes, ...]
     stand_in: str = ""
-    """The model outside its chain that it was handed to; empty: none."""
+    """The model outside its chain to which it was handed; empty: none."""
 
     @property
     def model(self) -> str:
-        """The model of its queue; empty in `degrade`."""
+        """The model of its queue; empty for `degrade`."""
         return model_of(self.queue)
 
 

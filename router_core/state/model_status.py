@@ -1,4 +1,4 @@
-"""Every model as an operator asks after it: what state it is in at each backend, what waits, what it did today."""
+"""The status of every model: its state at each backend, its waiting jobs, its calls today."""
 
 from __future__ import annotations
 
@@ -32,25 +32,25 @@ from openfall.router_core.vocabulary import (
 )
 
 LOADING_TTL_SECONDS = 900.0
-"""Seconds after which a load of which no end was heard is taken to be over: its loader has died."""
+"""Seconds after which a load counts as over: its loader has died."""
 
 
 class LoadState(StrEnum):
-    """How a model is at one backend."""
+    """The state of a model at one backend."""
 
     NOT_LOADED = "not_loaded"
     LOADING = "loading"
     READY = "ready"
     IN_USE = "in_use"
     ERROR = "error"  # its breaker is open, its key is parked, or its health check failed
-    UNKNOWN = "unknown"  # nothing was heard of it of late
+    UNKNOWN = "unknown"  # no recent report or call
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelAtBackend:
-    """One model at one backend. `why` says what is wrong, when something is; `health` is the last check's, as kept.
+    """One model at one backend. `why`: what is wrong, if anything is. `health`: the last health check.
 
-    `calls`, `failed`, `seconds`, `usd` and `unpriced` are of today (UTC), `latency` is of the last minutes.
+    `calls`, `failed`, `seconds`, `usd` and `unpriced` are of today (UTC); `latency` is of the last minutes.
     """
 
     model: str
@@ -69,7 +69,7 @@ class ModelAtBackend:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelStatus:
-    """One model: how many of its jobs wait by urgency, how many are being answered, and how it is where it is."""
+    """One model: its waiting jobs by urgency, its started jobs, and its state at each backend."""
 
     model: str
     waiting: Mapping[Urgency, int]
@@ -80,32 +80,32 @@ class ModelStatus:
 
 async def fetch_model_status(link: RedisConnection, catalog: Catalog) -> list[ModelStatus]:
     """Every model of the catalog, in its order."""
-    seen, health, memory, queues, marks = await asyncio.gather(
+    snapshot, health, memory, queues, marks = await asyncio.gather(
         fetch_fleet_snapshot(link, catalog),
         remembered_health(link),
         loaded_models(link),
         _queues(link, catalog),
         _loading(link, catalog),
     )
-    entries = await read_ledger(link, [ledger_day(seen.now)])
-    signs = _Signs(catalog, seen, health, memory, marks, entries)
-    return [signs.modelled(alias, queues[alias]) for alias in catalog.models]
+    entries = await read_ledger(link, [ledger_day(snapshot.now)])
+    facts = _Facts(catalog, snapshot, health, memory, marks, entries)
+    return [facts.model(alias, queues[alias]) for alias in catalog.models]
 
 
 def ledger_day(now: float) -> str:
-    """The day of the ledger at a moment."""
+    """The day of the ledger at a time."""
     return f"{datetime.fromtimestamp(now, UTC):%Y-%m-%d}"
 
 
 @asynccontextmanager
 async def note_loading(link: RedisConnection, backend: str, model: str) -> AsyncIterator[bool]:
-    """Show a model as loading meanwhile. Yields False when somebody else is loading it already."""
+    """Show a model as loading meanwhile. Yields False when another process loads it already."""
     key = f"{keys.LOCK}loading:{breaker_target(backend, model)}"
-    mine = await link.command("SET", key, 1, "NX", "PX", int(LOADING_TTL_SECONDS * 1000)) is not None
+    locked = await link.command("SET", key, 1, "NX", "PX", int(LOADING_TTL_SECONDS * 1000)) is not None
     try:
-        yield mine
+        yield locked
     finally:
-        if mine:
+        if locked:
             await link.command("DEL", key)
 
 
@@ -113,57 +113,57 @@ async def _loading(link: RedisConnection, catalog: Catalog) -> frozenset[str]:
     targets = [breaker_target(backend, alias) for alias, spec in catalog.models.items() for backend in spec.backends]
     if not targets:
         return frozenset()
-    told = await link.command("MGET", *(f"{keys.LOCK}loading:{name}" for name in targets))
-    return frozenset(name for name, mark in zip(targets, told, strict=True) if mark is not None)
+    marks = await link.command("MGET", *(f"{keys.LOCK}loading:{name}" for name in targets))
+    return frozenset(name for name, mark in zip(targets, marks, strict=True) if mark is not None)
 
 
 async def _queues(link: RedisConnection, catalog: Catalog) -> dict[str, list[tuple[int, int]]]:
-    """Of each model, by urgency: how many jobs wait, and how many are being answered."""
+    """Of each model, by urgency: how many jobs wait, and how many are started."""
 
-    async def look(queue: str) -> tuple[int, int]:
+    async def count_jobs(queue: str) -> tuple[int, int]:
         waiting, started = await asyncio.gather(
             link.command("LLEN", keys.RQ_QUEUE + queue), link.command("ZCARD", keys.RQ_WIP + queue)
         )
         return int(waiting), int(started)
 
     names = [(alias, catalog.queue(alias, urgency)) for alias in catalog.models for urgency in Urgency]
-    found = iter(await asyncio.gather(*(look(queue) for _, queue in names)))
-    return {alias: [next(found) for _ in Urgency] for alias in catalog.models}
+    counts = iter(await asyncio.gather(*(count_jobs(queue) for _, queue in names)))
+    return {alias: [next(counts) for _ in Urgency] for alias in catalog.models}
 
 
 @dataclass(frozen=True, slots=True)
-class _Signs:
-    """Everything that tells of models, put together."""
+class _Facts:
+    """Everything that is known of the models."""
 
     catalog: Catalog
-    seen: FleetSnapshot
+    snapshot: FleetSnapshot
     health: Mapping[str, Mapping[str, Any]]
     memory: Mapping[str, Mapping[str, Any]]
     loading: frozenset[str]
     entries: list[LedgerEntry]
 
-    def modelled(self, alias: str, queues: list[tuple[int, int]]) -> ModelStatus:
+    def model(self, alias: str, queues: list[tuple[int, int]]) -> ModelStatus:
         started = sum(number for _, number in queues)
-        state = self.seen.fleet_state(Urgency.BACKGROUND).model(alias)
+        state = self.snapshot.fleet_state(Urgency.BACKGROUND).model(alias)
         return ModelStatus(
             model=alias,
             waiting={urgency: waiting for urgency, (waiting, _) in zip(Urgency, queues, strict=True)},
             started=started,
             blocked=state.blocked,
-            backends=tuple(self._placed(alias, seat, started) for seat in self.seen.backends[alias]),
+            backends=tuple(self._at_backend(alias, backend, started) for backend in self.snapshot.backends[alias]),
         )
 
-    def _placed(self, alias: str, seat: BackendState, started: int) -> ModelAtBackend:
-        name = breaker_target(seat.name, alias)
-        stage = LoadState.LOADING if name in self.loading else self._stage(alias, seat, started)
-        rows = [one for one in self.entries if (one.model, one.backend) == (alias, seat.name)]
+    def _at_backend(self, alias: str, backend: BackendState, started: int) -> ModelAtBackend:
+        name = breaker_target(backend.name, alias)
+        load_state = LoadState.LOADING if name in self.loading else self._load_state(alias, backend, started)
+        rows = [entry for entry in self.entries if (entry.model, entry.backend) == (alias, backend.name)]
         return ModelAtBackend(
             model=alias,
-            backend=seat.name,
-            load_state=stage,
-            why=seat.blocked.detail if seat.blocked else "",
-            free_slots=seat.free_slots,
-            latency=seat.latency,
+            backend=backend.name,
+            load_state=load_state,
+            why=backend.blocked.detail if backend.blocked else "",
+            free_slots=backend.free_slots,
+            latency=backend.latency,
             health=self.health.get(name),
             calls=sum(row.calls for row in rows),
             failed=sum(row.failed for row in rows),
@@ -172,22 +172,26 @@ class _Signs:
             unpriced=sum(row.unpriced for row in rows),
         )
 
-    def _stage(self, alias: str, seat: BackendState, started: int) -> LoadState:
-        if seat.blocked is not None and seat.blocked.reason is not BlockReason.COOLDOWN:
+    def _load_state(self, alias: str, backend: BackendState, started: int) -> LoadState:
+        if backend.blocked is not None and backend.blocked.reason is not BlockReason.COOLDOWN:
             return LoadState.ERROR
         if started:
             return LoadState.IN_USE
-        known = self._in_memory(alias, seat.name)
+        known = self._in_memory(alias, backend.name)
         if known is not None:
             return LoadState.READY if known else LoadState.NOT_LOADED
-        return LoadState.READY if seat.calls > seat.failed or self._is_well(alias, seat.name) else LoadState.UNKNOWN
+        return (
+            LoadState.READY
+            if backend.calls > backend.failed or self._is_well(alias, backend.name)
+            else LoadState.UNKNOWN
+        )
 
     def _in_memory(self, alias: str, backend: str) -> bool | None:
-        told = self.memory.get(backend)
-        if told is None or self.seen.now - told["at"] > LOADED_TTL_SECONDS:
+        report = self.memory.get(backend)
+        if report is None or self.snapshot.now - report["at"] > LOADED_TTL_SECONDS:
             return None
-        return self.catalog.models[alias].upstream in told["models"]
+        return self.catalog.models[alias].upstream in report["models"]
 
     def _is_well(self, alias: str, backend: str) -> bool:
-        told = self.health.get(breaker_target(backend, alias))
-        return told is not None and bool(told["ok"]) and self.seen.now - told["at"] <= HEALTH_TTL_SECONDS
+        report = self.health.get(breaker_target(backend, alias))
+        return report is not None and bool(report["ok"]) and self.snapshot.now - report["at"] <= HEALTH_TTL_SECONDS

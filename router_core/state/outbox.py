@@ -1,6 +1,6 @@
-"""What is to leave the house: taken by one poster at a time, tried again, and told of when it was all in vain.
+"""Pending webhooks and notices: claimed by one dispatcher at a time, retried, dead-lettered.
 
-An entry is `job:{job id}:{done|degraded}` (for the URL that its producer named) or
+An entry is `job:{job id}:{done|degraded}` (for its webhook) or
 `notice:{notifier}:{incident id}:{began|update|recovered}` (for people).
 """
 
@@ -21,12 +21,12 @@ from openfall.router_core.state.incidents import Incident, read_incident
 from openfall.router_core.state.redis_connection import RedisConnection, pairs
 
 LEASE_SECONDS = 60.0
-"""Seconds after which what a dead poster had taken is taken again. Well above what one post may take."""
+"""Seconds after which the entries of a dead dispatcher can be claimed again. Well above the longest delivery."""
 
 DEAD_LETTER_TTL_SECONDS = 7 * 86400
 """How long dead letters are kept after the last one."""
 MAX_DEAD_LETTERS = 200
-"""So many of what was given up are kept to be looked at."""
+"""Dead letters that are kept."""
 
 DEGRADED, DONE = "degraded", "done"
 
@@ -39,7 +39,7 @@ class NoticeKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class JobEntry:
-    """The news of a job for its producer: the interim reply (`degraded`) or the one result (`done`)."""
+    """A webhook entry of a job: its interim reply (`degraded`) or its result (`done`)."""
 
     job_id: str
     kind: str
@@ -47,7 +47,7 @@ class JobEntry:
 
 @dataclass(frozen=True, slots=True)
 class NoticeEntry:
-    """The news of an incident for people."""
+    """A notice entry of an incident, for people."""
 
     notifier: str
     incident: str
@@ -55,7 +55,7 @@ class NoticeEntry:
 
 
 def parse_entry(entry: str) -> JobEntry | NoticeEntry | None:
-    """What an entry is about; None: nobody knows."""
+    """The subject of an entry; None: it is unknown."""
     match entry.split(":"):
         case ["job", job_id, kind]:
             return JobEntry(job_id, kind)
@@ -66,9 +66,9 @@ def parse_entry(entry: str) -> JobEntry | NoticeEntry | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimedEntry:
-    """An entry that is ours until its lease ends. `tries` have failed so far, the first was at `since` (epoch seconds).
+    """An entry that this dispatcher has until its lease ends. `tries` have failed. Times are epoch seconds.
 
-    `what` is None when nobody knows what the entry means.
+    `subject` is None when the entry is unknown.
     """
 
     entry: str
@@ -84,7 +84,7 @@ class ClaimedEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobNotification:
-    """What a producer is told of its job. `at`: when that happened, epoch seconds."""
+    """A notification of a producer about its job. `at`: when it happened, epoch seconds."""
 
     url: str
     result: Result
@@ -94,7 +94,7 @@ class JobNotification:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoticeRate:
-    """How often a notifier is told: `most` new incidents in `seconds`, an update every `update_every` seconds."""
+    """The rate of a notifier: `max_notices` new incidents in `interval_seconds`, and how often it gets an update."""
 
     max_notices: int
     interval_seconds: float
@@ -104,7 +104,7 @@ class NoticeRate:
 
 @dataclass(frozen=True, slots=True)
 class NoticeAdmission:
-    """A notice may be told now. `unmentioned`: so many incidents before it were over before their turn came."""
+    """A notice may be sent now. `unmentioned`: how many incidents were over before they could be sent."""
 
     incident: Incident
     unmentioned: int
@@ -113,7 +113,7 @@ class NoticeAdmission:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """What was tried in vain for the last time. `place` is a host, never a whole address: that may hold a token."""
+    """An entry whose last try failed. `host` is never a whole address, which may contain a token."""
 
     entry: str
     host: str
@@ -124,9 +124,9 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class PendingEntry:
-    """What is still to be posted: `due` (epoch seconds) is when it is tried next, `why` why the last of `tries` failed.
+    """A pending entry. `due_at`: the next try (epoch seconds). `why`: why the last of `tries` failed.
 
-    Of one that is being posted, `due` is when it is tried again if its poster dies meanwhile.
+    While it is being delivered, `due_at` is when it is tried again if its dispatcher dies.
     """
 
     entry: str
@@ -135,9 +135,9 @@ class PendingEntry:
     why: str
 
 
-async def claim_entries(link: RedisConnection, want: int) -> Sequence[ClaimedEntry]:
-    """Up to `want` entries that are due, those that are due longest first; each is handed to one poster."""
-    reply = await link.script("outbox_claim", {"limit": want, "lease_ms": int(LEASE_SECONDS * 1000)})
+async def claim_entries(link: RedisConnection, limit: int) -> Sequence[ClaimedEntry]:
+    """Claim up to `limit` due entries, the longest due first. Each goes to one dispatcher."""
+    reply = await link.script("outbox_claim", {"limit": limit, "lease_ms": int(LEASE_SECONDS * 1000)})
     now = int(reply[0]) / 1000
     return [
         ClaimedEntry(
@@ -151,33 +151,33 @@ async def claim_entries(link: RedisConnection, want: int) -> Sequence[ClaimedEnt
     ]
 
 
-async def mark_delivered(link: RedisConnection, taken: ClaimedEntry) -> bool:
-    """It is delivered, or there is nothing to deliver any more. False, here and below: another poster has it now."""
-    return await _settle(link, taken, "done")
+async def mark_delivered(link: RedisConnection, claimed: ClaimedEntry) -> bool:
+    """The entry is delivered, or is not needed any more. False, here and below: another dispatcher has it now."""
+    return await _settle(link, claimed, "done")
 
 
-async def defer_entry(link: RedisConnection, taken: ClaimedEntry, wait: float) -> bool:
-    """It was not tried: look at it again in `wait` seconds."""
-    return await _settle(link, taken, "defer", wait_ms=max(1, int(wait * 1000)))
+async def defer_entry(link: RedisConnection, claimed: ClaimedEntry, wait_seconds: float) -> bool:
+    """The entry was not tried: it is due again in `wait_seconds`."""
+    return await _settle(link, claimed, "defer", wait_ms=max(1, int(wait_seconds * 1000)))
 
 
-async def retry_entry(link: RedisConnection, taken: ClaimedEntry, wait: float, why: str) -> bool:
-    """It was tried in vain: once more in `wait` seconds."""
-    return await _settle(link, taken, "retry", wait_ms=max(1, int(wait * 1000)), why=why)
+async def retry_entry(link: RedisConnection, claimed: ClaimedEntry, wait_seconds: float, why: str) -> bool:
+    """A try failed: the entry is due again in `wait_seconds`."""
+    return await _settle(link, claimed, "retry", wait_ms=max(1, int(wait_seconds * 1000)), why=why)
 
 
-async def mark_dead(link: RedisConnection, taken: ClaimedEntry, place: str, why: str) -> bool:
-    """It was tried in vain for the last time: count it, and keep it where people can see it.
+async def mark_dead(link: RedisConnection, claimed: ClaimedEntry, host: str, why: str) -> bool:
+    """The last try failed: count the entry, and keep it as a dead letter.
 
-    `place` '': it came to no try any more.
+    `host` '': it was not tried any more.
     """
-    tried = DeadLetter(taken.entry, place, why, taken.tries + bool(place), taken.now)
-    counter = "notice_given_up" if isinstance(taken.subject, NoticeEntry) else "webhook_given_up"
+    letter = DeadLetter(claimed.entry, host, why, claimed.tries + bool(host), claimed.now)
+    counter = "notice_given_up" if isinstance(claimed.subject, NoticeEntry) else "webhook_given_up"
     return await _settle(
         link,
-        taken,
+        claimed,
         "dead",
-        to_json(tried),
+        to_json(letter),
         counter=counter,
         max_dead_letters=MAX_DEAD_LETTERS,
         dead_letter_ttl_s=DEAD_LETTER_TTL_SECONDS,
@@ -185,88 +185,89 @@ async def mark_dead(link: RedisConnection, taken: ClaimedEntry, place: str, why:
 
 
 async def record_notified(
-    link: RedisConnection, taken: ClaimedEntry, turn: NoticeAdmission, message: str, update_every: float
+    link: RedisConnection,
+    claimed: ClaimedEntry,
+    admission: NoticeAdmission,
+    message: str,
+    update_interval_seconds: float,
 ) -> bool:
-    """A notice is delivered, as `message` at its notifier ('': it names none). What came since is told in an update."""
+    """A notice is delivered, as `message` at its notifier ('': it has no id). Later changes are sent as an update."""
     return await _settle(
         link,
-        taken,
+        claimed,
         "notified",
-        version=turn.incident.version,
+        version=admission.incident.version,
         message=message or None,
-        update_interval_ms=int(update_every * 1000),
+        update_interval_ms=int(update_interval_seconds * 1000),
     )
 
 
-async def admit_notice(link: RedisConnection, taken: ClaimedEntry, turns: NoticeRate) -> NoticeAdmission | None:
-    """The turn to tell a notice now. None: not yet, or never; the outbox knows already."""
+async def admit_notice(link: RedisConnection, claimed: ClaimedEntry, rate: NoticeRate) -> NoticeAdmission | None:
+    """Ask whether a notice may be sent now. None: not yet, or never; the outbox is updated already."""
     arguments = {
-        "entry": taken.entry,
-        "token": taken.token,
-        "max_notices": turns.max_notices,
-        "interval_ms": int(turns.interval_seconds * 1000),
-        "notify_recovery": turns.notify_recovery,
-        "update_interval_ms": int(turns.update_interval_seconds * 1000),
+        "entry": claimed.entry,
+        "token": claimed.token,
+        "max_notices": rate.max_notices,
+        "interval_ms": int(rate.interval_seconds * 1000),
+        "notify_recovery": rate.notify_recovery,
+        "update_interval_ms": int(rate.update_interval_seconds * 1000),
     }
     reply = await link.script("notice_admit", arguments)
     if reply[0] != b"go":
         return None
-    assert isinstance(taken.subject, NoticeEntry)
-    incident = read_incident(taken.subject.incident, pairs(reply[3:]))
+    incident = read_incident(claimed.entry.split(":")[2], pairs(reply[3:]))
     return NoticeAdmission(incident, int(reply[2]), int(reply[1]) / 1000)
 
 
-async def read_notification(link: RedisConnection, post: JobEntry) -> JobNotification | None:
-    """What there is to tell of a job; None: nothing any more. `UnreadableEnvelope` of a newer openfall's result."""
+async def read_notification(link: RedisConnection, entry: JobEntry) -> JobNotification | None:
+    """The notification of a job. None: it is not needed any more. Raises `UnreadableEnvelope` for a newer result."""
     fields = ("webhook", "reply", "reply_to", "held_at", "ended")
     record, result = await asyncio.gather(
-        link.command("HMGET", keys.RECORD + post.job_id, *fields),
-        link.command("GET", keys.RESULT + post.job_id),
+        link.command("HMGET", keys.RECORD + entry.job_id, *fields),
+        link.command("GET", keys.RESULT + entry.job_id),
     )
     url, reply, reply_to, held_at, ended = record
-    packed, at = (reply, held_at) if post.kind == DEGRADED else (result, ended)
+    packed, at = (reply, held_at) if entry.kind == DEGRADED else (result, ended)
     if not url or not packed:
         return None
     return JobNotification(
         url=url.decode(),
-        result=unpack_result(post.job_id, packed),
+        result=unpack_result(entry.job_id, packed),
         reply_to=from_json(reply_to) if reply_to else None,
         at=int(at or 0) / 1000,
     )
 
 
-async def is_forgotten(link: RedisConnection, post: JobEntry) -> bool:
-    """Whether the end of a job has passed its time. False: it can be told, or the job goes on again."""
+async def is_forgotten(link: RedisConnection, entry: JobEntry) -> bool:
+    """Whether the result of a job has expired. False: it can be sent, or the job was queued again."""
     state, result = await asyncio.gather(
-        link.command("HGET", keys.RECORD + post.job_id, "state"),
-        link.command("EXISTS", keys.RESULT + post.job_id),
+        link.command("HGET", keys.RECORD + entry.job_id, "state"),
+        link.command("EXISTS", keys.RESULT + entry.job_id),
     )
     return not result and state in (None, b"done")
 
 
-async def list_dead_letters(link: RedisConnection, most: int = MAX_DEAD_LETTERS) -> list[DeadLetter]:
-    """What was given up of late, newest first."""
-    return [DeadLetter(**from_json(row)) for row in await link.command("LRANGE", keys.DEAD_LETTERS, 0, most - 1)]
+async def list_dead_letters(link: RedisConnection, limit: int = MAX_DEAD_LETTERS) -> list[DeadLetter]:
+    """The dead letters, newest first."""
+    return [DeadLetter(**from_json(row)) for row in await link.command("LRANGE", keys.DEAD_LETTERS, 0, limit - 1)]
 
 
 async def count_dead_letters(link: RedisConnection) -> int:
-    """How many of what was given up are kept to be looked at."""
+    """How many dead letters there are."""
     return int(await link.command("LLEN", keys.DEAD_LETTERS))
 
 
-async def list_pending(link: RedisConnection, most: int = 1000) -> list[PendingEntry]:
-    """What is still to be posted, the next one first."""
-    rows = await link.command("ZRANGE", keys.OUTBOX, 0, most - 1, "WITHSCORES")
+async def list_pending(link: RedisConnection, limit: int = 1000) -> list[PendingEntry]:
+    """The pending entries, the next one first."""
+    rows = await link.command("ZRANGE", keys.OUTBOX, 0, limit - 1, "WITHSCORES")
     due = {rows[i].decode(): float(rows[i + 1]) / 1000 for i in range(0, len(rows), 2)}
-    record_notified = await asyncio.gather(
-        *(link.command("HMGET", keys.OUTBOX_ENTRY + entry, "tries", "why") for entry in due)
-    )
+    rows = await asyncio.gather(*(link.command("HMGET", keys.OUTBOX_ENTRY + entry, "tries", "why") for entry in due))
     return [
         PendingEntry(entry, at, int(tries or 0), (why or b"").decode())
-        for (entry, at), (tries, why) in zip(due.items(), record_notified, strict=True)
+        for (entry, at), (tries, why) in zip(due.items(), rows, strict=True)
     ]
 
 
-async def _settle(link: RedisConnection, taken: ClaimedEntry, verb: str, *bodies: bytes, **arguments: Any) -> bool:
-    common = {"entry": taken.entry, "token": taken.token, "verb": verb}
+async def _settle(link: RedisConnection, claimed: ClaimedEntry, verb: str, *bodies: bytes, **arguments: Any) -> bool:
+    common = {"entry": claimed.entry, "token": claimed.token, "verb": verb}
     return bool(await link.script("outbox_settle", {**common, **arguments}, *bodies))

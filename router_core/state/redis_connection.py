@@ -1,4 +1,4 @@
-"""One connection to Redis with group commit: whatever is asked while a batch is in flight goes out in the next one."""
+"""A Redis connection with group commit: commands that arrive while a batch is in flight go out in the next one."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ from openfall.router_core.state.scripts import Script
 
 CONNECT_TIMEOUT_SECONDS = 2.0
 REPLY_TIMEOUT_SECONDS = 5.0
-"""Seconds without a byte from Redis after which a batch is given up. Every script bears being sent again."""
+"""Seconds without a byte from Redis after which a batch fails. Every script is idempotent and can be sent again."""
 
 MAX_BATCH = 128
-"""Commands in one batch. More gains nothing and makes the first wait for the last."""
+"""Commands in one batch. More brings nothing, and the first would wait for the last."""
 
 Clock = Callable[[], float]
 
 _Pending = tuple[tuple[Any, ...], "asyncio.Future[Any]"]
-"""A command, and who waits for its reply."""
+"""A command, and the future of its reply."""
 
 
 def redact_url(url: str) -> str:
-    """A Redis URL as people may see it: without its password."""
+    """A Redis URL without its password."""
     return re.sub(r"([?&]password=)[^&]*", r"\1…", re.sub(r"(://[^:@/]*):\S*@", r"\1:…@", url))
 
 
 def _pool(url: str, **more: Any) -> aioredis.ConnectionPool:
-    # One retry owner: nothing below us sends anything twice. RESP2: as many jobs as RESP3 with 6 % less CPU, measured.
+    # One retry owner: no layer below sends a command twice. RESP2: as many jobs as RESP3 with 6 % less CPU, measured.
     return aioredis.ConnectionPool.from_url(
         url,
         protocol=2,
@@ -52,7 +52,7 @@ def _pool(url: str, **more: Any) -> aioredis.ConnectionPool:
 
 
 def open_redis(url: str, block: float) -> aioredis.Redis:
-    """A client of its own for blocking reads of up to `block` seconds: its socket timeout is longer than that.
+    """A separate client for blocking reads of up to `block` seconds; its socket timeout is longer.
 
     Closing it closes its connections.
     """
@@ -60,7 +60,7 @@ def open_redis(url: str, block: float) -> aioredis.Redis:
 
 
 class RedisConnection:
-    """Scripts and commands over one connection. Not safe across event loops; reconnects by itself.
+    """Runs scripts and commands over one connection. Not safe across event loops. Reconnects by itself.
 
     Every call either returns Redis' reply or raises a `StoreError`. After `StoreUnreachable` the effect is unknown.
     `clock` replaces the server's clock in scripts, in epoch seconds; tests use it.
@@ -94,7 +94,7 @@ class RedisConnection:
         packed = arguments if isinstance(arguments, bytes) else pack_arguments(arguments)
         call = ("FCALL", script.function, 0, now, packed, *bodies)
         try:
-            return await self._ask(call)
+            return await self._send_command(call)
         except redis_errors.RedisError as error:
             if "Function not found" not in str(error):
                 raise translate(error, self.safe_url) from error
@@ -107,7 +107,7 @@ class RedisConnection:
     async def command(self, *args: Any) -> Any:
         """Run one plain command."""
         try:
-            return await self._ask(args)
+            return await self._send_command(args)
         except redis_errors.RedisError as error:
             raise translate(error, self.safe_url) from error
 
@@ -127,11 +127,11 @@ class RedisConnection:
         await self._disconnect()
         await self._pool.aclose()
 
-    def _ask(self, command: tuple[Any, ...]) -> Awaitable[Any]:
+    def _send_command(self, command: tuple[Any, ...]) -> Awaitable[Any]:
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._waiting.append((command, future))
         if self._sender is None:
-            self._sender = asyncio.create_task(self._send_all(), name="redis-link")
+            self._sender = asyncio.create_task(self._send_all(), name="redis-connection")
         self._more.set()
         return future
 
@@ -150,7 +150,7 @@ class RedisConnection:
         try:
             error = await self._exchange(packed, pending)
             if reused and len(pending) == whole and isinstance(error, redis_errors.ConnectionError):
-                # Servers and proxies close idle connections: no reason to trouble a caller. Every script bears it.
+                # Servers and proxies close idle connections. Callers need not know: every script is idempotent.
                 error = await self._exchange(packed, pending)
         except asyncio.CancelledError:
             for future in pending:
@@ -160,7 +160,7 @@ class RedisConnection:
             _resolve(future, error)
 
     async def _exchange(self, packed: bytes, pending: deque[asyncio.Future[Any]]) -> redis_errors.RedisError | None:
-        """Send a batch and take its replies off `pending`. What is left there got none, for the reason returned."""
+        """Send a batch and remove the replied ones from `pending`. The rest got no reply, for the error returned."""
         try:
             connection = self._connection or await self._connect()
             await connection.send_packed_command([packed])
@@ -177,7 +177,7 @@ class RedisConnection:
         try:
             return await connection.read_response(disconnect_on_error=False)
         except redis_errors.ResponseError as error:
-            return error  # of this command alone: the others of the batch go on
+            return error  # of this command alone: the others of the batch continue
 
     async def _connect(self) -> AbstractConnection:
         self._connection = await self._pool.get_connection()  # type: ignore[no-untyped-call]
@@ -192,7 +192,7 @@ class RedisConnection:
 
 
 def _packed(batch: list[_Pending]) -> tuple[bytes, deque[asyncio.Future[Any]]]:
-    """The bytes of a batch, and who waits for them. What cannot be sent fails alone, and the others go on.
+    """The bytes of a batch, and the futures of its replies. A command that cannot be sent fails alone.
 
     hiredis packs in C what redis-py's asyncio connection packs in Python: 80 µs less a settle, profiled.
     """

@@ -1,4 +1,4 @@
-"""A settle, put together: plain strings and bytes that can be sent, spooled, and sent again."""
+"""Settlements of deliveries: plain bytes that can be sent, spooled, and sent again."""
 
 from __future__ import annotations
 
@@ -36,17 +36,15 @@ LEDGER_TTL_SECONDS = 100 * 86400
 """How long a day of the ledger is kept."""
 
 NextStep = Handoff | Later | Fall | StandIn | Hold | Result | None
-"""Where a settle moves a job: a result ends it; None puts it back as if it had never been delivered. What becomes of a
-job that fell comes with the record of its fall."""
+"""Where a settle moves a job. A result ends it; None puts it back as if it had never been delivered."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallReport:
-    """A call that was made, as the breakers and the ledger hear of it.
+    """The report of a call for the breakers and the ledger.
 
-    `took` and `wait` (what a 429 asked for) in seconds; `cost_usd` None: nobody knows; `chance` in [0, 1] spreads the
-    time for which a breaker opens. The epochs are those that the claim was given.
-    """
+    `cooldown_seconds`: what a 429 asked for. `jitter` in [0, 1] spreads the time for which a breaker opens. The epochs
+    are those of the claim."""
 
     attempt: Attempt
     group: str | None
@@ -62,12 +60,11 @@ class CallReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryOutcome:
-    """What came of a delivery. `call` is None when no model was asked; `answer` is one to keep with the job for later;
-    `to_queue` is the queue that a hand-off or a later delivery goes to.
+    """The outcome of a delivery. `call` is None when no model was called. `answer` is kept with the job for later.
+    `to_queue`: where a hand-off or a later delivery goes.
 
-    `fall` is the record of the fall that this settles (JSON); `reply` what the caller of a held job is told meanwhile;
-    `remember` under which name, and for how many seconds, an answer is kept for those who ask the same.
-    """
+    `fall_record` (JSON): the fall that this settles. `interim_reply`: the reply of a held job. `remember_answer`: the
+    key and the seconds for which an answer is kept for the same request."""
 
     next_step: NextStep
     call: CallReport | None = None

@@ -1,4 +1,4 @@
-"""Who a worker is, which queues it drains and where their jobs may be called: what each of its claims says."""
+"""A worker's subscription: its identity, its queues, and the backends where their jobs may be called."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ PROBE_GRACE_SECONDS = 5.0
 
 
 class BackendCapacity(NamedTuple):
-    """A backend that a queue's jobs may be called at, its slots fleet-wide, and the name of its key (empty: none).
+    """A backend where a queue's jobs may be called, its slots fleet-wide, and the name of its key (empty: none).
 
-    Of the slots `reserved` are for interactive jobs alone.
+    `reserved` of the slots are for interactive jobs only.
     """
 
     backend: str
@@ -36,8 +36,8 @@ class BackendCapacity(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class QueueSubscription:
-    """A queue that a worker drains, and where. `probe` is the longest that a health prompt may take there, in seconds:
-    loading the model included. `share` is the part of its pool's claims that its urgency gets at least."""
+    """A queue that a worker reads, and its backends. `probe_timeout_seconds` includes the loading of the model.
+    `min_share` is the part of its pool's claims that its urgency gets at least."""
 
     queue: str
     backends: tuple[BackendCapacity, ...]
@@ -47,10 +47,8 @@ class QueueSubscription:
 
 @dataclass(frozen=True, slots=True)
 class WorkerIdentity:
-    """Who a worker is: its name in rq, its pool, the queues it drains, the backends it calls.
-
-    `local`: its pool never leaves the machines of its owner.
-    """
+    """A worker: its name in rq, its pool, its queues, its backends. `local`: its pool never leaves its owner's
+    machines."""
 
     name: str
     pool: str
@@ -60,7 +58,7 @@ class WorkerIdentity:
 
 
 def backends_for(catalog: Catalog, alias: str, only: str | None = None) -> Iterator[BackendCapacity]:
-    """The seats of a model: all of its backends, or `only` that one."""
+    """The backends of a model: all of them, or `only` one."""
     for name in catalog.models[alias].backends:
         if only in (None, name):
             backend = catalog.backends[name]
@@ -68,7 +66,7 @@ def backends_for(catalog: Catalog, alias: str, only: str | None = None) -> Itera
 
 
 def reserved_slots(queues: Sequence[QueueSubscription]) -> int:
-    """Slots that are kept for interactive jobs, of all backends together."""
+    """Slots that are reserved for interactive jobs, of all backends together."""
     return sum({seat.backend: seat.reserved for drained in queues for seat in drained.backends}.values())
 
 

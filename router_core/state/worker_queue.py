@@ -1,4 +1,4 @@
-"""The worker's side of the queue: claim, settle, emit, beat."""
+"""The worker's side of the queue: claim, settle, append events, beat."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from openfall.router_core.state.subscription import (
 )
 
 LEASE_SECONDS = 10.0
-"""Seconds that a claim lasts without a beat."""
+"""Seconds that a lease lasts without a beat."""
 BEAT_INTERVAL_SECONDS = 2.0
 PRESENCE_SECONDS = 10.0
 CREDIT_INTERVAL_JOBS = 4
-"""Jobs after which a worker's claim looks who was kept waiting by them."""
+"""Jobs after which a worker's claim updates the credits of fair shares."""
 SILENCE = {"after_ms": 4000, "grace_ms": 5000}
 """Milliseconds without any beat after which Redis counts as having been away, and the grace for spooled settles."""
 SUSPECT_DELAY_SECONDS = 60.0
@@ -45,9 +45,9 @@ RQ_WORKER_TTL_SECONDS = 60
 
 @dataclass(frozen=True, slots=True)
 class SettleReply:
-    """What became of a settle: 'settled', 'again' (it had arrived before), 'late' (refused by the fence) or 'gone'.
+    """The outcome of a settle: 'settled', 'again' (it had arrived before), 'late' (refused by the fence) or 'gone'.
 
-    `opened`: what it told of its call opened a breaker.
+    `opened_breaker`: its call opened a breaker.
     """
 
     outcome: str
@@ -55,7 +55,7 @@ class SettleReply:
 
 
 class WorkerQueue:
-    """Carries the claims of one worker. `queues` in the order in which they are drained."""
+    """Claims and settles for one worker. `queues` in drain order."""
 
     def __init__(
         self,

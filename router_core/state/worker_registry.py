@@ -1,4 +1,4 @@
-"""How a worker shows itself to rq and its tools, hears their commands, and waits for work."""
+"""Registers a worker with rq, receives the commands of rq's tools, and waits for work."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from openfall.router_core.state.subscription import WorkerIdentity
 from openfall.router_core.state.worker_queue import RQ_WORKER_TTL_SECONDS
 
 MAX_WAIT_SECONDS = 1.0
-"""Seconds after which a waiting worker looks by itself: plain rq rings no bell of ours."""
+"""Seconds after which a waiting worker claims anyway: plain rq wakes no worker of ours."""
 
 
 async def register(link: RedisConnection, who: WorkerIdentity) -> None:
-    """Appear in rq's worker list as an idle worker, and name the backends whose leases others must look after."""
+    """Register as an idle worker in rq, and name the backends whose leases other workers must reap."""
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     fields = {
         "birth": now,
@@ -48,7 +48,7 @@ async def register(link: RedisConnection, who: WorkerIdentity) -> None:
 
 
 async def unregister(link: RedisConnection, who: WorkerIdentity) -> None:
-    """Leave rq's worker list, as a worker does that stops in good order."""
+    """Leave rq's worker list, at a clean stop."""
     key = keys.RQ_WORKER + who.name
     await link.command("SREM", keys.RQ_WORKERS, key)
     for queue in who.queues:
@@ -59,23 +59,23 @@ async def unregister(link: RedisConnection, who: WorkerIdentity) -> None:
 
 
 class WakeUp:
-    """Waits until one of its queues has something new. One ring wakes one worker; waiting takes nothing."""
+    """Waits until one of its queues has a new job. One entry wakes one worker; waiting takes no job."""
 
     def __init__(self, url: str, queues: Sequence[str]) -> None:
-        self._link = RedisConnection(url)  # of its own: a blocked connection carries nothing else
-        self._bells = [keys.WAKEUP + queue for queue in queues]
-        self._rang: bytes | None = None
+        self._link = RedisConnection(url)  # its own: a blocked connection can send nothing else
+        self._keys = [keys.WAKEUP + queue for queue in queues]
+        self._woken_by: bytes | None = None
 
-    async def wait(self, most: float = MAX_WAIT_SECONDS) -> bool:
-        """True when it rang, False after `most` seconds; a `StoreError` when Redis is away."""
-        rang = await self._link.command("BLPOP", *self._bells, max(0.01, min(most, MAX_WAIT_SECONDS)))
-        self._rang = rang[0] if rang else None
-        return rang is not None
+    async def wait(self, timeout_seconds: float = MAX_WAIT_SECONDS) -> bool:
+        """True: there is a new job. False: the timeout is over. Raises a `StoreError` when Redis is away."""
+        reply = await self._link.command("BLPOP", *self._keys, max(0.01, min(timeout_seconds, MAX_WAIT_SECONDS)))
+        self._woken_by = reply[0] if reply else None
+        return reply is not None
 
     async def forward(self) -> None:
-        """Ring again what rang: this worker has no slot left, another may."""
-        if self._rang is not None:
-            await self._link.command("RPUSH", self._rang, "1")
+        """Wake another worker: this one has no free slot."""
+        if self._woken_by is not None:
+            await self._link.command("RPUSH", self._woken_by, "1")
 
     async def close(self) -> None:
         await self._link.close()
@@ -83,23 +83,23 @@ class WakeUp:
 
 @dataclass(frozen=True, slots=True)
 class WorkerCommand:
-    """A command of rq's: `shutdown`, `stop-job` or `kill-horse`."""
+    """A command of rq: `shutdown`, `stop-job` or `kill-horse`."""
 
     name: str
     job_id: str
     ended: bool = False
-    """The job has its result already (it was cancelled): only the call is to be stopped."""
+    """The job has its result already (it was cancelled): only the call must stop."""
 
 
 async def listen_commands(url: str, place: str, worker: str) -> AsyncIterator[WorkerCommand]:
-    """What rq's tools tell this worker. Ends with a `StoreError` when the connection breaks: call it again."""
+    """The commands of rq's tools for this worker. Raises a `StoreError` when the connection breaks: call it again."""
     redis = open_redis(url, block=MAX_WAIT_SECONDS)
     pubsub = redis.pubsub(ignore_subscribe_messages=True)
     try:
         await pubsub.subscribe(keys.RQ_PUBSUB + worker)
         while True:
             message = await pubsub.get_message(timeout=30)
-            if message is not None and (command := _command(message["data"])):
+            if message is not None and (command := _parse_command(message["data"])):
                 yield command
     except (redis_errors.RedisError, OSError) as error:
         raise translate(error, place) from error
@@ -108,11 +108,11 @@ async def listen_commands(url: str, place: str, worker: str) -> AsyncIterator[Wo
         await redis.aclose()
 
 
-def _command(data: bytes) -> WorkerCommand | None:
+def _parse_command(data: bytes) -> WorkerCommand | None:
     try:
-        told = from_json(data)
+        command = from_json(data)
     except ValueError:
         return None
-    if not isinstance(told, dict) or not isinstance(told.get("command"), str):
+    if not isinstance(command, dict) or not isinstance(command.get("command"), str):
         return None
-    return WorkerCommand(told["command"], str(told.get("job_id", "")), bool(told.get("ended")))
+    return WorkerCommand(command["command"], str(command.get("job_id", "")), bool(command.get("ended")))
