@@ -1,4 +1,4 @@
-"""What a role may ask of an answer before it counts as one. Pure: whoever calls brings the schema validator."""
+"""The checks that an answer must pass by its role. Pure: the caller passes the schema validator."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from openfall.router_core.vocabulary import (
 )
 
 Validates = Callable[[Any, Any], str | None]
-"""(schema, value) -> None when the value holds the schema, else a few words on what does not."""
+"""(schema, value) -> None if the value matches the schema, else the problem in a few words."""
 
 _FENCE = re.compile(r"[ ]{0,3}(`{3,}|~{3,})[ \t]*([^`\n]*)$")
 _HTML = re.compile(r"<(?:!doctype\s+html|[a-z][a-z0-9-]*(?:\s[^<>]*)?/?)>", re.IGNORECASE)
@@ -40,14 +40,14 @@ _FRONT_MATTER = re.compile(r"(?:\s*---\n.*?\n---[ \t]*\n|\s*%%[^\n]*(?:\n|\Z))*\
 
 
 def get_role(job: CompletionJob, catalog: Catalog) -> Role | None:
-    """The role whose checks and ensemble apply to a job: its own, else its task's. None: neither is there."""
+    """The role whose checks and ensemble apply to a job: its own, else its task. None: it has neither."""
     if job.role is not None and job.role in catalog.roles:
         return catalog.roles[job.role]
     return None if job.task is None else catalog.tasks.get(job.task)
 
 
 def check_answer(outcome: Outcome, job: CompletionJob, catalog: Catalog, validates: Validates) -> Outcome:
-    """The outcome as the job's role sees it: an answer that fails one of its checks is a failure, `invalid_output`."""
+    """The outcome after the checks of the job's role: an answer that fails one becomes a failure, `invalid_output`."""
     role = get_role(job, catalog)
     if isinstance(outcome, Failure) or role is None:
         return outcome
@@ -56,7 +56,7 @@ def check_answer(outcome: Outcome, job: CompletionJob, catalog: Catalog, validat
 
 
 def failed_check(role: Role, answer: Completion, job: CompletionJob, validates: Validates) -> str | None:
-    """The first of a role's checks that an answer fails, in words for people that quote nothing of it; None: it holds.
+    """The first of a role's checks that an answer fails, in words for people without a quote of it; None: it passes.
 
     An answer that calls a tool is a turn on the way: nothing is asked of its form.
     """
@@ -80,7 +80,7 @@ def _schema_fails(text: str, schema: Any, validates: Validates) -> str | None:
     if failed or schema is None:
         return failed
     broken = validates(schema, value)
-    return f"the answer does not hold the schema of its request: {broken}" if broken else None
+    return f"the answer does not match the schema of its request: {broken}" if broken else None
 
 
 def _json(text: str) -> tuple[Any, str | None]:
@@ -132,9 +132,9 @@ def _has_no_diagram(text: str) -> str | None:
 
 
 def _front_matter(text: str) -> int:
-    """Where a diagram's own text begins, after its front matter and comments."""
-    found = _FRONT_MATTER.match(text)
-    return found.end() if found else 0
+    """The index of a diagram's own text, after its front matter and comments."""
+    front_matter = _FRONT_MATTER.match(text)
+    return front_matter.end() if front_matter else 0
 
 
 def _has_no_html(text: str) -> str | None:

@@ -1,4 +1,4 @@
-"""What a call cost. Unknown stays unknown: it is None, and never taken for 0."""
+"""The cost of a call. Unknown is None and never 0."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from openfall.router_core.vocabulary import (
     ErrorClass,
 )
 
-PER = 1_000_000
+TOKENS_PER_PRICE_UNIT = 1_000_000
 """Prices are for this many tokens."""
 
 REFUSED = frozenset({
@@ -21,14 +21,14 @@ REFUSED = frozenset({
     ErrorClass.NOT_INSTALLED, ErrorClass.NO_VRAM, ErrorClass.BUDGET, ErrorClass.LOCAL_ONLY, ErrorClass.PAUSED,
     ErrorClass.NO_WORKER,
 })  # fmt: skip
-"""What is only ever told before a token is written. Any other may end an answer midway, which is paid for."""
+"""Errors that come only before the first token. Any other error may end an answer midway, which is paid for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """What a call used, as far as the provider said. `input_tokens` contain those read from and written to its cache.
+    """The usage of a call, as the provider reported it. `input_tokens` contain the tokens of its cache.
 
-    `error` is what came of it, None an answer. `sent` False: the request never reached the provider (connection
+    `error` None: it answered. `sent` False: the request never reached the provider (connection
     refused); None: the class of the error is all that is known.
     """
 
@@ -41,7 +41,7 @@ class Usage:
 
 
 def read_usage(outcome: Outcome, error: ErrorClass | None = None) -> Usage:
-    """The usage that an outcome tells of. `error`: what an answer was refused for after all (`invalid_output`)."""
+    """The usage in an outcome. `error`: why an answer was refused after all (`invalid_output`)."""
     if not isinstance(outcome, Completion):
         return Usage(error=outcome.error_class)
     return Usage(
@@ -54,13 +54,13 @@ def read_usage(outcome: Outcome, error: ErrorClass | None = None) -> Usage:
 
 
 def cost(prices: Prices | None, billing: Billing, usage: Usage) -> float | None:
-    """US dollars for one call; None: nobody knows.
+    """US dollars for one call; None: unknown.
 
     1. Local and flat-rate calls cost nothing more.
-    2. A metered call with known tokens costs what they cost, whether it failed or not: what was read from the cache,
-       written to it, and the rest of the input each at its own price (the cache's default is the input's).
-    3. One that was refused before a token was written costs nothing.
-    4. Of any other nobody knows. A price is needed only for tokens that there are.
+    2. A metered call with known tokens costs their price, whether it failed or not: cache reads, cache writes and the
+       rest of the input each at its own price (the default of the cache prices is the input price).
+    3. A call that was refused before the first token costs nothing.
+    4. The cost of any other call is unknown. Only tokens that were used need a price.
     """
     if billing is not Billing.METERED or usage.sent is False:
         return 0.0
@@ -79,5 +79,5 @@ def cost(prices: Prices | None, billing: Billing, usage: Usage) -> float | None:
     for tokens, price in parts:
         if tokens and price is None:
             return None
-        dollars += tokens * (price or 0.0) / PER
+        dollars += tokens * (price or 0.0) / TOKENS_PER_PRICE_UNIT
     return dollars

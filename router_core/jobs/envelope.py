@@ -1,4 +1,4 @@
-"""The shapes that cross Redis, as JSON: a job on its way out, its attempts, a result on its way back."""
+"""Jobs, attempts, answers and results as JSON, the form in which they cross Redis."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from openfall.router_core.jobs.outcome import (
 from openfall.router_core.jobs.result import Result
 
 SCHEMA = 2
-"""Raised when a shape changes so that an older worker would misread it."""
+"""The version of the form. It rises when an older worker would misread a change."""
 
 _SCHEMA_KEY = "v"
 _ATTEMPT = TypeAdapter(Attempt)
@@ -27,46 +27,45 @@ _ATTEMPT_DEFAULTS = {field.name: field.default for field in fields(Attempt)}
 
 
 class UnreadableEnvelope(ValueError):
-    """What was found in Redis is not a shape that this version of the fleet can read."""
+    """The bytes in Redis have no form that this version of openfall can read."""
 
 
 def pack_job(job: CompletionJob) -> bytes:
-    """The job as it waits in Redis: a line that says where it may go, and a line with its body.
+    """The job as it waits in Redis: one line with everything but its body, and one line with its body.
 
-    So whoever only moves it need not read a body of megabytes. The deadline is not in it, nor the moment at which it
-    was accepted: they belong to the record, on the server's clock.
+    So the sweep can move a job without reading a body of megabytes. The envelope has no deadline and no moment of
+    acceptance: they belong to the record, on the server's clock.
     """
-    told = job.model_dump(mode="json", exclude_defaults=True, exclude={"body", "deadline", "accepted_at"})
-    return to_json({_SCHEMA_KEY: SCHEMA, **told}) + b"\n" + to_json(job.body)
+    head = job.model_dump(mode="json", exclude_defaults=True, exclude={"body", "deadline", "accepted_at"})
+    return to_json({_SCHEMA_KEY: SCHEMA, **head}) + b"\n" + to_json(job.body)
 
 
 def unpack_job(envelope: bytes, deadline: float, accepted_at: float = 0.0) -> CompletionJob:
-    """The job of an envelope, with its moments (epoch seconds, server clock); `UnreadableEnvelope` if it is none.
+    """The job of an envelope, with its moments (epoch seconds, server clock). Raises `UnreadableEnvelope`.
 
-    Of the first line alone it is the job with an empty body.
+    The first line alone gives the job with an empty body.
     """
     head, _, body = envelope.partition(b"\n")
-    told = _told(head)
+    job = _read_object(head) | {"deadline": deadline, "accepted_at": accepted_at}
     try:
-        asked = from_json(body) if body else {}
-        return CompletionJob.model_validate({**told, "body": asked, "deadline": deadline, "accepted_at": accepted_at})
+        return CompletionJob.model_validate(job | {"body": from_json(body) if body else {}})
     except ValidationError as error:
-        raise UnreadableEnvelope(_first(error)) from error
+        raise UnreadableEnvelope(_first_problem(error)) from error
     except ValueError as error:
         raise UnreadableEnvelope(f"its body is not JSON: {error}") from error
 
 
 def digest(job: CompletionJob) -> str:
-    """A fingerprint of what was asked: same words, of the same role, task or models. Two jobs under one idempotency key
-    must share it. How the fleet was is not in it: neither the order of the chain, nor who was left out."""
-    models = {*job.chain, *(one.model for one in job.considered)}
-    whom = [job.role, job.task, [] if job.role or job.task else sorted(models)]
-    asked = to_json([job.dialect, whom, sorted_deep(job.body)])
-    return blake2b(asked, digest_size=12).hexdigest()
+    """A fingerprint of the request: the same body for the same role, task or models. Two jobs with one idempotency key
+    must share it. The state of the fleet does not affect it: neither the order of the chain nor excluded models."""
+    models = {*job.chain, *(considered.model for considered in job.considered)}
+    target = [job.role, job.task, [] if job.role or job.task else sorted(models)]
+    request = to_json([job.dialect, target, sorted_deep(job.body)])
+    return blake2b(request, digest_size=12).hexdigest()
 
 
 def request_key(job: CompletionJob) -> str:
-    """What two jobs share that ask the same of the same, for the same group: under it the last answer is kept."""
+    """The key of the last answer: equal for equal requests of one group."""
     return f"{job.group or '-'}:{digest(job)}"
 
 
@@ -80,13 +79,13 @@ def sorted_deep(value: Any) -> Any:
 
 
 def pack_attempt(attempt: Attempt) -> bytes:
-    """One attempt as one line of JSON. What is unknown is left out."""
+    """One attempt as one line of JSON, without unknown values."""
     return to_json(_attempt(attempt))
 
 
 def _attempt(attempt: Attempt) -> dict[str, Any]:
-    told = ((name, getattr(attempt, name)) for name in _ATTEMPT_DEFAULTS)
-    return {name: value for name, value in told if value != _ATTEMPT_DEFAULTS[name]}
+    values = ((name, getattr(attempt, name)) for name in _ATTEMPT_DEFAULTS)
+    return {name: value for name, value in values if value != _ATTEMPT_DEFAULTS[name]}
 
 
 def unpack_attempts(lines: bytes) -> tuple[Attempt, ...]:
@@ -94,49 +93,49 @@ def unpack_attempts(lines: bytes) -> tuple[Attempt, ...]:
     try:
         return tuple(_ATTEMPT.validate_json(line) for line in lines.splitlines() if line)
     except ValidationError as error:
-        raise UnreadableEnvelope(_first(error)) from error
+        raise UnreadableEnvelope(_first_problem(error)) from error
 
 
 def pack_answer(answer: Answer) -> bytes:
-    """One answer of several, as it is kept with its job."""
+    """One answer of an ensemble, as it is kept with its job."""
     return to_json(answer)
 
 
 def unpack_answers(rows: Iterable[bytes]) -> tuple[Answer, ...]:
-    """The answers kept with a job, in the order in which they came."""
+    """The answers kept with a job, oldest first."""
     try:
         return tuple(map(_ANSWER.validate_json, rows))
     except ValidationError as error:
-        raise UnreadableEnvelope(_first(error)) from error
+        raise UnreadableEnvelope(_first_problem(error)) from error
 
 
 def pack_result(result: Result) -> bytes:
-    """The result as it is kept in Redis."""
-    told = {name: getattr(result, name) for name in result.model_fields_set if name != "id"}
-    told["attempts"] = [_attempt(attempt) for attempt in result.attempts]
-    return to_json({_SCHEMA_KEY: SCHEMA, **told})
+    """The result as Redis keeps it."""
+    values = {name: getattr(result, name) for name in result.model_fields_set if name != "id"}
+    values["attempts"] = [_attempt(attempt) for attempt in result.attempts]
+    return to_json({_SCHEMA_KEY: SCHEMA, **values})
 
 
 def unpack_result(job_id: str, envelope: bytes) -> Result:
-    """The result of a job; `UnreadableEnvelope` if it is none."""
-    told = _told(envelope)
+    """The result of a job. Raises `UnreadableEnvelope`."""
+    values = _read_object(envelope)
     try:
-        return Result.model_validate({"id": job_id, **told})
+        return Result.model_validate({"id": job_id, **values})
     except ValidationError as error:
-        raise UnreadableEnvelope(_first(error)) from error
+        raise UnreadableEnvelope(_first_problem(error)) from error
 
 
-def _told(envelope: bytes) -> dict[str, Any]:
+def _read_object(envelope: bytes) -> dict[str, Any]:
     try:
-        told = from_json(envelope)
+        values = from_json(envelope)
     except ValueError as error:
         raise UnreadableEnvelope(f"not JSON: {error}") from error
-    if not isinstance(told, dict) or told.get(_SCHEMA_KEY) != SCHEMA:
-        schema = told.get(_SCHEMA_KEY) if isinstance(told, dict) else None
+    if not isinstance(values, dict) or values.get(_SCHEMA_KEY) != SCHEMA:
+        schema = values.get(_SCHEMA_KEY) if isinstance(values, dict) else None
         raise UnreadableEnvelope(f"schema {schema!r}, but this openfall reads schema {SCHEMA}")
-    return {key: value for key, value in told.items() if key != _SCHEMA_KEY}
+    return {key: value for key, value in values.items() if key != _SCHEMA_KEY}
 
 
-def _first(error: ValidationError) -> str:
-    told = error.errors(include_input=False, include_url=False)[0]
-    return f"{'.'.join(map(str, told['loc'])) or 'envelope'}: {told['msg']}"
+def _first_problem(error: ValidationError) -> str:
+    problem = error.errors(include_input=False, include_url=False)[0]
+    return f"{'.'.join(map(str, problem['loc'])) or 'envelope'}: {problem['msg']}"

@@ -1,6 +1,6 @@
-"""What a body says, in any dialect: its words, what it asks for, and the text of an answer. Nothing here ever raises.
+"""Reads a body of any dialect: its texts, its requirements, the text of an answer. No function raises.
 
-A body is what a caller or a provider sent, checked by nobody: what has not the expected shape says nothing.
+A body comes unchecked from a caller or a provider. A part without the expected shape counts as absent.
 """
 
 from __future__ import annotations
@@ -29,30 +29,30 @@ _THINKING = re.compile(r"<think>.*?</think>", re.DOTALL)
 
 
 def last_user_text(body: Body) -> str:
-    """The text of the last message of the user that has any: what the prompt is about. Empty when there is none."""
+    """The text of the last user message that has text: the topic of the prompt. Empty: there is none."""
     for message in reversed(_messages(body)):
-        if message.get("role") == "user" and (told := "\n".join(_spoken(message.get("content")))).strip():
-            return told
+        if message.get("role") == "user" and (text := "\n".join(_text_parts(message.get("content")))).strip():
+            return text
     return ""
 
 
 def all_text(body: Body) -> Iterator[str]:
     """Every text of a prompt that a model must read: system prompt, messages, tool calls and results, tool definitions.
 
-    Left out is what a provider or a chat template may take away before the model sees it: the reasoning of earlier
-    answers, and tool definitions that may not be used.
+    It excludes texts that a provider or a chat template may remove before the model reads them: the reasoning of
+    earlier answers, and tool definitions that may not be used.
     """
-    yield from _spoken(body.get("system"))
+    yield from _text_parts(body.get("system"))
     for message in _messages(body):
-        texts = _read(message.get("content"))
+        texts = _texts_with_tools(message.get("content"))
         yield from (_THINKING.sub(" ", text) for text in texts) if message.get("role") == "assistant" else texts
-        yield from _strings(_called(message))
+        yield from _strings(_tool_calls(message))
     if body.get("tool_choice") not in ("none", {"type": "none"}):
         yield from _strings(body.get("tools"))
 
 
 def has_tools(body: Body) -> bool:
-    """Whether it offers tools, or goes on with a conversation in which one was called."""
+    """Whether it offers tools, or continues a conversation with a tool call."""
     if body.get("tools"):
         return True
     return any(
@@ -64,28 +64,28 @@ def has_tools(body: Body) -> bool:
 
 
 def has_images(body: Body) -> bool:
-    """Whether a message has an image; also one that a tool returned."""
-    return any(message.get("images") or _shows(message.get("content")) for message in _messages(body))
+    """Whether a message has an image, or a tool returned one."""
+    return any(message.get("images") or _has_image(message.get("content")) for message in _messages(body))
 
 
 def wants_schema(body: Body) -> bool:
-    """Whether the answer must hold a JSON schema. `json_object` and `format: json` ask for less than that."""
+    """Whether the answer must match a JSON schema. `json_object` and `format: json` require less."""
     config = body.get("output_config")
-    asked = (
+    formats = (
         body.get("response_format"),  # openai
-        body.get("output_format"),  # anthropic, and its later place:
+        body.get("output_format"),  # anthropic, and its newer field:
         config.get("format") if isinstance(config, Mapping) else None,
     )
-    if any(isinstance(form, Mapping) and form.get("type") == "json_schema" for form in asked):
+    if any(isinstance(format_, Mapping) and format_.get("type") == "json_schema" for format_ in formats):
         return True
     return isinstance(body.get("format"), Mapping)  # ollama: the schema itself
 
 
 def get_schema(body: Body) -> Any:
-    """The JSON Schema that a request asks its answer to hold, wherever its dialect says so; None: it asks for none.
+    """The JSON Schema that the answer of a request must match; None: the request has none.
 
     openai: `response_format.json_schema.schema`; anthropic: `output_format.schema` or `output_config.format.schema`;
-    ollama: `format`, when it is a schema and not the word "json".
+    ollama: `format`, if it is a schema and not the word "json".
     """
     places = (
         _get(_get(body.get("response_format"), "json_schema"), "schema"),
@@ -98,22 +98,22 @@ def get_schema(body: Body) -> Any:
 
 def sampling_parameters(body: Body, dialect: Dialect) -> tuple[str, ...]:
     """Which of temperature, top_p and top_k it sets."""
-    said = get_parameters(body, dialect)
-    return tuple(name for name in _SAMPLING if said.get(name) is not None)
+    parameters = get_parameters(body, dialect)
+    return tuple(name for name in _SAMPLING if parameters.get(name) is not None)
 
 
 def max_tokens(body: Body, dialect: Dialect) -> int | None:
-    """The longest answer it wants, in tokens; None when it does not say."""
-    said = get_parameters(body, dialect)
+    """The token limit of the answer; None: the request has none."""
+    parameters = get_parameters(body, dialect)
     for name in _MAX_TOKENS[dialect]:
-        value = said.get(name)
+        value = parameters.get(name)
         if isinstance(value, int) and not isinstance(value, bool) and value > 0:
             return value
     return None
 
 
 def get_parameters(body: Body, dialect: Dialect) -> Body:
-    """Where a body keeps its sampling parameters and limits: the body itself, or Ollama's `options`."""
+    """The object with sampling parameters and limits: the body itself, or Ollama's `options`."""
     if dialect != "ollama":
         return body
     options = body.get("options")
@@ -121,7 +121,7 @@ def get_parameters(body: Body, dialect: Dialect) -> Body:
 
 
 def answer_text(body: Body) -> str:
-    """The text of a whole response, without reasoning and tool calls; its dialect is told by its shape.
+    """The text of a whole response, without reasoning and tool calls. Its shape shows its dialect.
 
     openai: `choices[0].message`; anthropic: `content`, a list of blocks; ollama: `message`, or `response`.
     """
@@ -134,11 +134,11 @@ def answer_text(body: Body) -> str:
     content = message.get("content") if isinstance(message, Mapping) else None
     if content is None:
         content = body.get("response")
-    return "".join(_spoken(content))
+    return "".join(_text_parts(content))
 
 
 def has_tool_call(body: Body) -> bool:
-    """Whether a response in any of the dialects asks for a tool."""
+    """Whether a response of any dialect calls a tool."""
     messages = [body.get("message"), *(_get(choice, "message") for choice in _list(body.get("choices")))]
     if any(_get(message, "tool_calls") or _get(message, "function_call") for message in messages):
         return True
@@ -154,8 +154,8 @@ def _parts(content: Any) -> list[Body]:
     return [part for part in content if isinstance(part, Mapping)] if isinstance(content, list) else []
 
 
-def _spoken(content: Any) -> Iterator[str]:
-    """The texts that somebody wrote: a string, or the parts of type text."""
+def _text_parts(content: Any) -> Iterator[str]:
+    """The written texts: a string, or the parts of type text."""
     if isinstance(content, str):
         yield content
     for part in _parts(content):
@@ -163,36 +163,36 @@ def _spoken(content: Any) -> Iterator[str]:
             yield part["text"]
 
 
-def _read(content: Any) -> Iterator[str]:
-    """What is spoken, and beside it what a model reads of tools: the arguments of calls, the texts of results."""
-    yield from _spoken(content)
+def _texts_with_tools(content: Any) -> Iterator[str]:
+    """The written texts, and the tool texts that a model reads: arguments of calls, texts of results."""
+    yield from _text_parts(content)
     for part in _parts(content):
         if part.get("type") == "tool_use":
             yield from _strings(part.get("input"))
         elif part.get("type") == "tool_result":
-            yield from _spoken(part.get("content"))
+            yield from _text_parts(part.get("content"))
 
 
-def _called(message: Body) -> list[Any]:
+def _tool_calls(message: Body) -> list[Any]:
     calls = message.get("tool_calls")
     return [call.get("function") for call in _parts(calls)]
 
 
-def _shows(content: Any) -> bool:
-    return any(part.get("type") in _IMAGES or _shows(part.get("content")) for part in _parts(content))
+def _has_image(content: Any) -> bool:
+    return any(part.get("type") in _IMAGES or _has_image(part.get("content")) for part in _parts(content))
 
 
 def _strings(value: Any) -> Iterator[str]:
     """Every string in a JSON value, keys of objects included."""
-    left = [value]
-    while left:
-        item = left.pop()
+    pending = [value]
+    while pending:
+        item = pending.pop()
         if isinstance(item, str):
             yield item
         elif isinstance(item, Mapping):
-            left += (*item.keys(), *item.values())
+            pending += (*item.keys(), *item.values())
         elif isinstance(item, list):
-            left += item
+            pending += item
 
 
 def _get(value: Any, key: str) -> Any:
@@ -204,7 +204,7 @@ def _list(value: Any) -> list[Any]:
 
 
 def without_reasoning(text: str) -> str:
-    """A text without the reasoning in front of it: `<think>...</think>`, or all up to a `</think>` on its own line."""
+    """A text without its leading reasoning: `<think>...</think>`, or all up to a `</think>` on its own line."""
     while (reasoning := _REASONING.match(text)) is not None:
         text = text[reasoning.end() :]
     if (end := _END_OF_REASONING.search(text)) is not None and "<think" not in text[: end.start()]:

@@ -132,15 +132,14 @@ class Result(BaseModel):
 
     @property
     def selection_reason(self) -> str:
-        """Why this model answered, or why none of its own did: a sentence a person understands."""
+        """Why this model answered, or why no model of its chain did: a sentence for people."""
         if self.picked and not self.degraded_why:
             return self.picked_why
         why = self.degraded_why or (self.attempts[-1].why if self.fallback_used else "")
         return "; ".join(filter(None, (why, self.reason)))
 
     def as_json(self) -> dict[str, Any]:
-        """As `--json` prints it and webhooks carry it: what is asked most beside the whole. What is not known is null,
-        never 0."""
+        """The form of `--json` and webhooks: the most used values, then the whole result. Unknown is null, never 0."""
         names = ("degraded", "final", "text", "backend", "fallback_used", "latency_ms", "selection_reason", "cost_usd")
-        told = {name: getattr(self, name) for name in names}
-        return {"model_used": self.model if self.answered else None, **told, **self.model_dump(mode="json")}
+        summary = {name: getattr(self, name) for name in names}
+        return {"model_used": self.model if self.answered else None, **summary, **self.model_dump(mode="json")}

@@ -1,4 +1,4 @@
-"""A text that no model wrote, as a whole response in each dialect: what an SDK reads like any other answer."""
+"""A text without a model as a whole response of each dialect, so that an SDK reads it like any other answer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from openfall.router_core.vocabulary import (
 )
 
 MODEL = "openfall"
-"""What such a response names as its model."""
+"""The model name of such a response."""
 
 
 def synthetic_reply(job: CompletionJob, text: str, now: float) -> Completion:

@@ -137,7 +137,7 @@ def test_the_schema_that_a_request_asks_for(body, schema):
         pytest.param('{"a": 1}', {"format": SCHEMA}, None, None, id="it holds"),
         pytest.param(
             '{"a": 1}', {"format": SCHEMA}, "$.a: not a string",
-            "the answer does not hold the schema of its request: $.a: not a string", id="it does not",
+            "the answer does not match the schema of its request: $.a: not a string", id="it does not",
         ),
         pytest.param("a: 1", {"format": SCHEMA}, "unread", NO_JSON, id="it is no JSON"),
         pytest.param('{"a": 1}', {}, "unread", None, id="the request has no schema"),

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from openfall.router_core.catalog.policies import RetryPolicy
-from openfall.router_core.deciding.backoff import JITTER, LEAST, delay
+from openfall.router_core.deciding.backoff import JITTER, MIN_SECONDS, delay
 
 EVEN = 0.5
 """The jitter that spreads neither way."""
@@ -41,7 +41,7 @@ def test_a_provider_that_asks_for_less_does_not_shorten_the_wait() -> None:
 def test_a_wait_is_long_enough_to_be_seen_on_a_clock_of_epoch_seconds(retry_after: float | None) -> None:
     now = 1_795_000_000.0
     assert now + delay(1, 0.0, RetryPolicy(initial_backoff=1e-9), retry_after) > now
-    assert delay(1, 0.0, RetryPolicy(initial_backoff=1e-9), retry_after) == LEAST
+    assert delay(1, 0.0, RetryPolicy(initial_backoff=1e-9), retry_after) == MIN_SECONDS
 
 
 @pytest.mark.parametrize("failures", [0, -1])
