@@ -12,8 +12,9 @@ MIN_SECONDS = 0.001
 
 
 def delay(failures: int, jitter: float, policy: RetryPolicy, retry_after: float | None = None) -> float:
-    """Seconds to wait after the `failures`th failure: `initial_backoff`, x 2, x 4 ... `max_backoff`, varied by `jitter` in [0, 1].
+    """Seconds to wait after the `failures`th failure: `initial_backoff`, x 2, x 4 ... up to `max_backoff`, with jitter.
 
+    `jitter` is in [0, 1].
     The `retry_after` of the provider is a lower bound: jitter only makes it longer.
     """
     if failures < 1:
