@@ -1,11 +1,9 @@
-"""What breakers and shares cost: server time of a claim that brings one job, and of its settle, with and without them.
+"""The cost of breakers and shares: server time of a claim of one job, and of its settle, with and without them.
 
 Every duration is Valkey's own (its slow log, with a threshold of 0): no network, no Python. Claims without breakers run
-the same script from which the parts are cut that know of them: what is blocked is not read, nor an epoch. Claims
-without shares are told that no urgency has one; `batch kept waiting` is all well too, but 100 jobs wait behind. All
-variants take turns on one server, so that a noisy minute touches everyone; of each turn the mean of the middle half
-counts: no preemption touches it, and the mean of all would tell of little else.
-"""
+the same script without the parts that read blocks and epochs. Claims without shares have no urgency with a share. With
+`batch kept waiting` all is well too, but 100 batch jobs wait behind. The variants take turns on one server, so that
+noise hits all of them. Of each turn the mean of the middle half counts: it is free of preemptions."""
 
 from __future__ import annotations
 
@@ -46,7 +44,7 @@ from openfall.router_core.vocabulary import (
 
 URGENCIES, SHARES = ("interactive", "background", "batch"), (0.0, 0.1, 0.05)
 QUEUES = (12, 150)
-"""Of a small household, and of 50 models."""
+"""A small fleet, and one of 50 models."""
 TROUBLE = {"all is well": 0, "1 breaker open": 1, "20 breakers open": 20}
 BARE, EQUAL, KEPT = "without breakers", "without shares", "batch kept waiting"
 VARIANTS = (BARE, EQUAL, *TROUBLE, KEPT)
@@ -56,7 +54,7 @@ CUTS = (
     ("redis.call('HGETALL', BLOCKED)", "{}"),
     ("redis.call('HGET', BREAKER .. target, 'epoch') or '0'", "'0'"),
 )
-"""What the script without breakers has instead."""
+"""Replacements in the script without breakers."""
 
 
 class BareLink:
@@ -80,7 +78,7 @@ class BareLink:
 
 @dataclass(frozen=True)
 class Household:
-    """So many queues of one pool: three for each model, each model at two backends that have a key."""
+    """The queues of one pool: three for each model, each model at two backends that have a key."""
 
     queues: int
     shares: bool = True
@@ -115,11 +113,11 @@ class Measured:
     turns: list[list[int]]
 
     def row(self, name: str) -> Row:
-        told = {
+        rows = {
             "usec": figure([_middle(turn) for turn in self.turns]),
             "most": figure([float(sorted(turn)[len(turn) * 9 // 10]) for turn in self.turns]),
         }
-        return Row(name, told)
+        return Row(name, rows)
 
 
 def _middle(durations: Sequence[int]) -> float:
@@ -129,7 +127,7 @@ def _middle(durations: Sequence[int]) -> float:
 
 @dataclass(frozen=True)
 class Bench:
-    """One server, what talks to it, and who looks at its slow log."""
+    """One server, a connection to it, and a reader of its slow log."""
 
     link: RedisConnection
     store: Redis
@@ -138,7 +136,7 @@ class Bench:
         return WorkerQueue(link, WorkerIdentity("bench", "gpu", (), ()), Household(queues, shares).drained())
 
     async def begin(self, queues: int, trouble: int, jobs: int, kept: int = 0) -> None:
-        """An empty server with so many open breakers, so many jobs, and so many of batch that are kept waiting."""
+        """An empty server with open breakers, jobs, and batch jobs that are kept waiting."""
         household = Household(queues)
         self.store.flushall()
         for target in household.troubled(trouble):
@@ -157,13 +155,13 @@ class Bench:
         await intake.accept_many((job, terms) for job in jobs)
 
     def durations(self) -> list[int]:
-        told = self.store.slowlog_get(BATCH * 4)
-        return [row["duration"] for row in told if row["command"].startswith(b"FCALL")]
+        rows = self.store.slowlog_get(BATCH * 4)
+        return [row["duration"] for row in rows if row["command"].startswith(b"FCALL")]
 
     async def claims(self, worker: WorkerQueue) -> list[int]:
         for _ in range(BATCH):
             if not (await worker.claim(1, 0)).deliveries:
-                raise BenchmarkError("a claim brought nothing")
+                raise BenchmarkError("a claim returned no job")
         return self.durations()
 
     async def settles(self, worker: WorkerQueue, kind: str) -> list[int]:

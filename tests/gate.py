@@ -1,8 +1,7 @@
-"""A gate between a process and its Valkey: it lets everything through until a certain script is called, then holds it.
+"""A gate between a process and its Valkey: it passes everything until a certain script is called, then holds that call.
 
-Whoever is behind it stands still at that very step, and can be killed there. Real sockets and a real server: nothing of
-ours knows of it.
-"""
+The process stands still at that step, and can be killed there. The sockets and the server are real, and the product
+does not know of the gate."""
 
 from __future__ import annotations
 
@@ -19,21 +18,21 @@ from openfall.router_core.state import scripts
 
 
 class Step(Enum):
-    """Where a call is held: before the server has heard of it, or with its reply on the way back."""
+    """Where a call is held: before the server receives it, or with its reply on the way back."""
 
-    ASKED = "asked"
-    DONE = "done"
+    BEFORE = "before"
+    AFTER = "after"
 
 
 @dataclass
 class Gate:
-    """A proxy on a unix socket of its own. `held` is set when somebody stands still in it."""
+    """A proxy on a unix socket of its own. `held` is set while a call is held."""
 
     server: Path
     own: Path
     held: asyncio.Event = field(default_factory=asyncio.Event)
     _script: bytes = b""
-    _step: Step = Step.ASKED
+    _step: Step = Step.BEFORE
     _word: bytes = b""
 
     @property
@@ -41,48 +40,48 @@ class Gate:
         return f"unix://{self.own}"
 
     def close_at(self, script: str, step: Step, word: str = "") -> None:
-        """Hold the next call of a script; one whose reply has this word in it, if it is held there."""
+        """Hold the next call of a script; with `Step.AFTER` only one whose reply contains `word`."""
         self._script, self._step, self._word = scripts.load(script).function.encode(), step, word.encode()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection, to its end."""
         server_reader, server_writer = await asyncio.open_unix_connection(str(self.server))
-        passage = _Passage(self, writer, server_writer)
-        pumps = [asyncio.create_task(passage.ask(reader)), asyncio.create_task(passage.reply(server_reader))]
+        tunnel = _Tunnel(self, writer, server_writer)
+        pumps = [asyncio.create_task(tunnel.ask(reader)), asyncio.create_task(tunnel.reply(server_reader))]
         try:
             await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for pump in pumps:
                 pump.cancel()
             await asyncio.gather(*pumps, return_exceptions=True)
-            for one in (writer, server_writer):
-                one.close()
+            writer.close()
+            server_writer.close()
 
     def stops(self, command: list[bytes]) -> bool:
         """Whether this is the call to be held."""
         return bool(self._script) and command[0] == b"FCALL" and command[1] == self._script
 
     @property
-    def asked(self) -> bool:
-        return self._step is Step.ASKED
+    def holds_call(self) -> bool:
+        return self._step is Step.BEFORE
 
     async def hold(self) -> None:
-        """Stand still until the connection ends."""
+        """Hold until the connection ends."""
         self.held.set()
         await asyncio.Event().wait()
 
-    def is_it(self, reply: bytes) -> bool:
+    def matches(self, reply: bytes) -> bool:
         return self._word in reply
 
 
 @dataclass
-class _Passage:
-    """The two directions of one connection. While a reply is awaited that may have to be held, none goes on."""
+class _Tunnel:
+    """The two directions of one connection. While a reply that may be held is awaited, no reply is passed on."""
 
     gate: Gate
     client: asyncio.StreamWriter
     server: asyncio.StreamWriter
-    asked: int = 0
+    sent: int = 0
     replied: int = 0
     awaited: int = 0
     kept: bytes = b""
@@ -93,11 +92,11 @@ class _Passage:
             commands.feed(data)
             while (command := commands.gets()) is not False:
                 stops = self.gate.stops(command)
-                if stops and self.gate.asked:
+                if stops and self.gate.holds_call:
                     await self.gate.hold()
-                self.asked += 1
+                self.sent += 1
                 if stops:
-                    self.awaited = self.asked
+                    self.awaited = self.sent
                 self.server.write(hiredis.pack_command(tuple(command)))
             await self.server.drain()
 
@@ -110,7 +109,7 @@ class _Passage:
             self.kept += data
             if self.awaited > self.replied:
                 continue
-            if self.awaited and self.gate.is_it(self.kept):
+            if self.awaited and self.gate.matches(self.kept):
                 await self.gate.hold()
             self.awaited = 0
             self.client.write(self.kept)
@@ -120,8 +119,8 @@ class _Passage:
 
 @asynccontextmanager
 async def gate(server: Path, own: Path) -> AsyncIterator[Gate]:
-    """A gate that is open until it is told otherwise; its connections are gone when the block ends."""
-    made = Gate(server, own)
+    """An open gate. Its connections end with the block."""
+    proxy = Gate(server, own)
     tasks: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -129,11 +128,11 @@ async def gate(server: Path, own: Path) -> AsyncIterator[Gate]:
         assert task is not None
         tasks.add(task)
         with suppress(ConnectionError, asyncio.CancelledError):
-            await made.serve(reader, writer)
+            await proxy.serve(reader, writer)
 
     listening = await asyncio.start_unix_server(serve, str(own))
     try:
-        yield made
+        yield proxy
     finally:
         listening.close()
         for task in tasks:

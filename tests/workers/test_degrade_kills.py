@@ -56,10 +56,10 @@ async def held_once(stage: Stage, *jobs: str) -> None:
 
 
 FALLING = {
-    "before it claims the job": ("claim", Step.ASKED, ""),
-    "when it has claimed the job, and has not decided": ("claim", Step.DONE, FIRST),
-    "when it has decided, and not settled": ("settle", Step.ASKED, ""),
-    "when it has settled, and does not know": ("settle", Step.DONE, "settled"),
+    "before it claims the job": ("claim", Step.BEFORE, ""),
+    "when it has claimed the job, and has not decided": ("claim", Step.AFTER, FIRST),
+    "when it has decided, and not settled": ("settle", Step.BEFORE, ""),
+    "when it has settled, and does not know": ("settle", Step.AFTER, "settled"),
 }
 
 
@@ -82,10 +82,10 @@ def test_a_job_is_held_once_though_the_degrade_worker_is_killed(on_stage, at):
 
 
 POSTING = {
-    "when it has taken the notice from the outbox": ("outbox_claim", Step.DONE, "notice:"),
-    "when the notice has its turn, and is not posted": ("notice_admit", Step.DONE, "go"),
-    "when the notice is posted, and not marked": ("outbox_settle", Step.ASKED, ""),
-    "when the notice is marked, and it does not know": ("outbox_settle", Step.DONE, ""),
+    "when it has taken the notice from the outbox": ("outbox_claim", Step.AFTER, "notice:"),
+    "when the notice has its turn, and is not posted": ("notice_admit", Step.AFTER, "go"),
+    "when the notice is posted, and not marked": ("outbox_settle", Step.BEFORE, ""),
+    "when the notice is marked, and it does not know": ("outbox_settle", Step.AFTER, ""),
 }
 TWICE = "when the notice is posted, and not marked"
 """No notifier can tell that a poster died before it wrote down what it had posted: it hears of it again."""
@@ -152,8 +152,8 @@ def test_a_webhook_that_did_not_answer_its_killed_poster_hears_again_under_the_s
 
 
 RELEASING = {
-    "before it releases what is held": ("held_release", Step.ASKED, ""),
-    "when it has released it, and does not know": ("held_release", Step.DONE, FIRST),
+    "before it releases what is held": ("held_release", Step.BEFORE, ""),
+    "when it has released it, and does not know": ("held_release", Step.AFTER, FIRST),
 }
 
 
@@ -199,8 +199,8 @@ async def _released_once(stage: Stage) -> None:
 
 
 CLOSING = {
-    "before it closes the incident": ("incident_close", Step.ASKED, ""),
-    "when it has closed the incident, and does not know": ("incident_close", Step.DONE, "outage-"),
+    "before it closes the incident": ("incident_close", Step.BEFORE, ""),
+    "when it has closed the incident, and does not know": ("incident_close", Step.AFTER, "outage-"),
 }
 
 

@@ -1,4 +1,4 @@
-"""A fleet on a real Valkey with a clock of the test's own, and a reader of Redis that uses none of our code."""
+"""A fleet on a real Valkey whose clock the test moves, and a reader of Redis that uses none of our code."""
 
 from __future__ import annotations
 
@@ -47,25 +47,25 @@ class Clock:
         return self.now
 
 
-def made(attempt: Attempt, delivery: Delivery, **more: Any) -> CallReport:
-    """A call as the breakers and the ledger hear of it."""
+def call_report(attempt: Attempt, delivery: Delivery, **more: Any) -> CallReport:
+    """The report of a call for the breakers and the ledger."""
     disposition = attempt.disposition
-    told: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "attempt": attempt, "group": None, "signal": disposition.breaker if disposition else CallSignal.OK,
         "epoch": delivery.epoch, "credential": "", "credential_signal": CredentialSignal.FINE,
         "credential_epoch": delivery.credential_epoch, "is_retry": False, "cooldown_seconds": 0.0, "jitter": 0.5,
     }  # fmt: skip
-    return CallReport(**{**told, **more})
+    return CallReport(**{**fields, **more})
 
 
 class Fleet:
-    """A producer, workers, and somebody who looks at what is in Redis."""
+    """A producer, workers, and a reader of what is in Redis."""
 
-    made = staticmethod(made)
+    call_report = staticmethod(call_report)
 
     def __init__(self, url: str, link: RedisConnection, clock: Clock, store: redis.Redis) -> None:
         self.url, self.link, self.clock, self.store = url, link, clock, store
-        self.intake = JobStore(link)
+        self.job_store = JobStore(link)
         self.queue = QUEUE
         self.numbers = count(1)
 
@@ -77,7 +77,7 @@ class Fleet:
 
     async def accept(self, job_id: str = "job-00001", **terms: Any) -> Receipt:
         job = self.job(job_id, **terms.pop("job", {}))
-        return await self.intake.accept(
+        return await self.job_store.accept(
             job, SubmitTerms(**{"queue": QUEUE, "expires_after_seconds": 600, "keep_seconds": 900, **terms})
         )
 
@@ -92,7 +92,7 @@ class Fleet:
         return worker
 
     async def claim(self, worker: WorkerQueue, want: int = 1) -> Delivery:
-        """The one delivery that a claim brings."""
+        """The one delivery of a claim."""
         (delivery,) = (await worker.claim(want, 0)).deliveries
         return delivery
 
@@ -119,14 +119,14 @@ class Fleet:
         attempt = (
             result.attempts[-1] if isinstance(result := next_, Result) else self.attempt(delivery, ErrorClass.TIMEOUT)
         )
-        call = None if next_ is None else made(attempt, delivery)
+        call = None if next_ is None else call_report(attempt, delivery)
         return (
             await worker.settle(worker.settlement(delivery, DeliveryOutcome(next_step=next_, call=call, to_queue=to)))
         ).outcome
 
-    async def lands(self, landing: Any = None, fall: bytes = b"", reply: Result | None = None) -> Delivery:
-        """A degrade worker settles the job that fell first: held for its reason, unless `landing` says otherwise."""
-        degrade = await self.drains("degrader", QueueSubscription("degrade", (BackendCapacity("degrade", 8),)))
+    async def degrade(self, landing: Any = None, fall: bytes = b"", reply: Result | None = None) -> Delivery:
+        """A degrade worker settles the first fallen job: it is held for its reason, or settled by `landing`."""
+        degrade = await self.start_worker("degrader", QueueSubscription("degrade", (BackendCapacity("degrade", 8),)))
         delivery = await self.claim(degrade)
         assert delivery.fall is not None
         landing = landing or Hold(reason=delivery.fall.reason, detail=delivery.fall.detail, models=("smol",))
@@ -134,7 +134,9 @@ class Fleet:
         assert (await degrade.settle(degrade.settlement(delivery, ending))).outcome == "settled"
         return delivery
 
-    async def drains(self, name: str, *drained: QueueSubscription, local: bool = True, **more: Any) -> WorkerQueue:
+    async def start_worker(
+        self, name: str, *drained: QueueSubscription, local: bool = True, **more: Any
+    ) -> WorkerQueue:
         """A registered worker that has beaten once, of the pool that its first queue names."""
         queues = tuple(queue.queue for queue in drained)
         backends = tuple(seat.backend for queue in drained for seat in queue.backends)
@@ -144,27 +146,27 @@ class Fleet:
         await worker.beat([])
         return worker
 
-    async def supply(self, count: int, queue: str = QUEUE, **job: Any) -> list[str]:
-        """So many jobs more in a queue; their ids."""
+    async def enqueue(self, count: int, queue: str = QUEUE, **job: Any) -> list[str]:
+        """Accept `count` more jobs in a queue; their ids."""
         ids = [f"{queue.replace('.', '-')}-{next(self.numbers):05}" for _ in range(count)]
         for job_id in ids:
             await self.accept(job_id, queue=queue, expires_after_seconds=86400, job=job)
         return ids
 
-    async def ends(self, worker: WorkerQueue, delivery: Delivery, mark: CallSignal, **call: Any) -> SettleReply:
-        """The call of a delivery came to `mark`, and its job fails for good."""
+    async def finish_call(self, worker: WorkerQueue, delivery: Delivery, mark: CallSignal, **call: Any) -> SettleReply:
+        """The call of a delivery ends with a signal, and its job fails for good."""
         attempt = call.pop("attempt", None) or self.attempt(delivery, ErrorClass.TIMEOUT)
-        told = made(attempt, delivery, signal=mark, **call)
+        told = call_report(attempt, delivery, signal=mark, **call)
         return await worker.settle(
             worker.settlement(delivery, DeliveryOutcome(next_step=self.failed(delivery), call=told))
         )
 
-    async def calls(self, worker: WorkerQueue, *marks: CallSignal, **call: Any) -> list[SettleReply]:
+    async def finish_calls(self, worker: WorkerQueue, *marks: CallSignal, **call: Any) -> list[SettleReply]:
         """Calls one after another, each of a job that waits in a queue of the worker."""
-        return [await self.ends(worker, await self.claim(worker), mark, **call) for mark in marks]
+        return [await self.finish_call(worker, await self.claim(worker), mark, **call) for mark in marks]
 
     async def crash(self, name: str, worker: WorkerQueue) -> None:
-        """Time passes in which this worker is silent and an onlooker keeps the fleet's pulse."""
+        """Time passes: this worker is silent, and another one beats."""
         onlooker = WorkerQueue(self.link, WorkerIdentity("onlooker", "gpu", (), ()), [])
         for _ in range(6):
             self.clock.now += 2
@@ -180,12 +182,12 @@ class Fleet:
             for worker, in_flight in alive:
                 await worker.beat(in_flight)
 
-    def field(self, job_id: str, name: str) -> str | None:
+    def rq_field(self, job_id: str, name: str) -> str | None:
         """A field of rq's record of a job."""
         told = self.store.hget("rq:job:" + job_id, name)
         return None if told is None else told.decode()
 
-    def ours(self, job_id: str, name: str) -> str | None:
+    def record_field(self, job_id: str, name: str) -> str | None:
         told = self.store.hget("of:job:" + job_id, name)
         return None if told is None else told.decode()
 
@@ -195,7 +197,7 @@ class Fleet:
     def events(self, job_id: str) -> list[dict[str, Any]]:
         return [json.loads(row) for row in self.store.lrange("of:events:" + job_id, 0, -1)]
 
-    def places(self, job_id: str) -> list[tuple[str, str]]:
+    def rq_places(self, job_id: str) -> list[tuple[str, str]]:
         """Every place in which rq's tools would find a job: (kind, queue)."""
         found = []
         for key in sorted(self.store.scan_iter("rq:*", count=1000)):

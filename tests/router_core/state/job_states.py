@@ -46,7 +46,7 @@ async def scheduled(f):
 async def held(f):
     worker, delivery = await started(f)
     await f.settle(worker, delivery, Fall(HoldReason.OUTAGE, "every model is away"))
-    await f.lands()
+    await f.degrade()
 
 
 async def fallen(f):
@@ -56,7 +56,7 @@ async def fallen(f):
 
 async def cancelled(f):
     await started(f)
-    await f.intake.cancel(JOB)
+    await f.job_store.cancel(JOB)
 
 
 async def suspected(f):

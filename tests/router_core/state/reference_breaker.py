@@ -159,7 +159,7 @@ class Model:
                     taken.append((self.lists[queue].pop(0), seat.backend, self.epochs(seat, model_of(queue))))
         return taken, *self.probes(worker)
 
-    def places(self, worker: str) -> dict[tuple[str, str], str]:
+    def rq_places(self, worker: str) -> dict[tuple[str, str], str]:
         """(target, backend) -> the model that is asked there, in drain order."""
         places: dict[tuple[str, str], str] = {}
         for model in map(model_of, DRAINS[worker]):
@@ -171,7 +171,7 @@ class Model:
 
     def probes(self, worker: str) -> tuple[list[str], int]:
         """Where nothing cools down, the first two that are due; the rest is looked at again."""
-        places, given = self.places(worker), []
+        places, given = self.rq_places(worker), []
         again = [self.breakers[target].cool for target, _ in places if self.breakers[target].cool > self.now]
         waits: dict[str, tuple[int, str]] = {}  # target -> when it may be probed, and the model that is asked
         for (target, backend), model in places.items():

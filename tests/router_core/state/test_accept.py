@@ -11,15 +11,15 @@ from openfall.router_core.state.errors import DeadlinePassed, IdempotencyConflic
 JOB = "job-00001"
 
 
-def test_an_accepted_job_is_queued_with_its_place_and_deadline(fleet):
+def test_an_accepted_job_is_queued_with_its_position_and_deadline(fleet):
     async def story(f):
         first = await f.accept(JOB, expires_after_seconds=120)
         second = await f.accept("job-00002")
         assert (first.id, first.position, first.joined, first.deadline) == (JOB, 1, False, f.clock.now + 120)
         assert second.position == 2
-        assert await f.intake.position("job-00002") == 2
-        assert await f.intake.result(JOB) is None
-        record = await f.intake.record(JOB)
+        assert await f.job_store.position("job-00002") == 2
+        assert await f.job_store.result(JOB) is None
+        record = await f.job_store.record(JOB)
         assert (record.state, record.producer, record.accepted_at) == ("queued", "tests", f.clock.now)
         assert record.job == f.job(JOB).model_copy(update={"deadline": first.deadline, "accepted_at": f.clock.now})
 
@@ -73,12 +73,12 @@ def test_a_hundred_submits_with_one_key_are_one_job(fleet):
     fleet(story)
 
 
-def test_a_key_that_stands_for_another_request_is_refused(fleet):
+def test_a_key_of_another_request_is_refused(fleet):
     async def story(f):
         await f.accept(idempotency_key="k")
         with pytest.raises(IdempotencyConflict, match="already belongs to job " + JOB):
             await f.accept("job-00002", idempotency_key="k", job={"body": {"messages": []}})
-        assert f.places("job-00002") == []
+        assert f.rq_places("job-00002") == []
 
     fleet(story)
 
@@ -91,7 +91,7 @@ def test_a_key_belongs_to_its_producer(fleet):
     fleet(story)
 
 
-def test_no_producer_can_write_itself_into_the_keys_of_another(fleet):
+def test_no_producer_can_forge_a_key_of_another(fleet):
     async def story(f):
         await f.accept(idempotency_key="b:k", job={"producer": "a"})
         assert not (await f.accept("job-00002", idempotency_key="k", job={"producer": "a:b"})).joined
@@ -131,16 +131,16 @@ def test_a_result_is_kept_for_a_second_at_least(fleet):
         await f.accept(keep_seconds=0.2)
         worker = await f.worker()
         assert await f.settle(worker, await f.claim(worker)) == "settled"
-        assert (await f.intake.result(JOB)).answered
+        assert (await f.job_store.result(JOB)).answered
 
     fleet(story)
 
 
-def test_an_unknown_job_is_unknown_to_every_question(fleet):
+def test_every_query_for_an_unknown_job_says_that_it_is_unknown(fleet):
     async def story(f):
         for question in ("result", "record", "position", "cancel", "request_stream"):
             with pytest.raises(UnknownJob, match="no job job-00001"):
-                await getattr(f.intake, question)(JOB)
+                await getattr(f.job_store, question)(JOB)
 
     fleet(story)
 
@@ -152,7 +152,7 @@ def test_jobs_accepted_in_bulk_are_each_accepted_or_refused(fleet):
 
         terms = SubmitTerms(queue=f.queue, expires_after_seconds=10, keep_seconds=10)
         other = f.job(JOB, body={"messages": []})
-        good, bad = await f.intake.accept_many([(f.job("job-00002"), terms), (other, terms)])
+        good, bad = await f.job_store.accept_many([(f.job("job-00002"), terms), (other, terms)])
         assert good.id == "job-00002"
         assert isinstance(bad, IdempotencyConflict)
 

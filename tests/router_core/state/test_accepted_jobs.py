@@ -38,7 +38,7 @@ async def _scheduled(f):
 async def _held(f):
     worker, delivery = await _started(f)
     await f.settle(worker, delivery, Fall(HoldReason.OUTAGE, "every model is away"))
-    await f.lands()
+    await f.degrade()
 
 
 @pytest.mark.parametrize(
@@ -54,13 +54,13 @@ def test_a_cancelled_job_ends_from_any_state(fleet, reach, registry):
     async def story(f):
         await f.accept()
         await reach(f)
-        assert await f.intake.cancel(JOB, "not wanted any more") is True
-        assert await f.intake.cancel(JOB) is False
-        result = await f.intake.result(JOB)
+        assert await f.job_store.cancel(JOB, "not wanted any more") is True
+        assert await f.job_store.cancel(JOB) is False
+        result = await f.job_store.result(JOB)
         assert (result.status, result.error) == (Status.CANCELLED, ErrorClass.CANCELLED)
         assert result.detail == "not wanted any more"
-        assert f.places(JOB) == [("canceled", registry)]
-        assert (f.field(JOB, "status"), f.field(JOB, "origin")) == ("canceled", registry)
+        assert f.rq_places(JOB) == [("canceled", registry)]
+        assert (f.rq_field(JOB, "status"), f.rq_field(JOB, "origin")) == ("canceled", registry)
         assert not f.store.exists("of:prompt:" + JOB)
         assert not f.store.zcard("of:leases:box")
         assert (await (await f.worker("other")).claim(1, 0)).deliveries == ()
@@ -68,14 +68,14 @@ def test_a_cancelled_job_ends_from_any_state(fleet, reach, registry):
     fleet(story)
 
 
-def test_who_is_calling_for_a_cancelled_job_is_told_to_stop(fleet):
+def test_the_worker_of_a_cancelled_job_gets_a_stop_command(fleet):
     async def story(f):
         await f.accept()
         await _started(f)
         with f.store.pubsub(ignore_subscribe_messages=True) as pubsub:
             pubsub.subscribe("rq:pubsub:worker-a")
             pubsub.get_message(timeout=5)
-            await f.intake.cancel(JOB)
+            await f.job_store.cancel(JOB)
             told = None
             while told is None:
                 told = pubsub.get_message(timeout=5)
@@ -84,12 +84,12 @@ def test_who_is_calling_for_a_cancelled_job_is_told_to_stop(fleet):
     fleet(story)
 
 
-def test_a_cancelled_job_still_tells_what_was_tried(fleet):
+def test_a_cancelled_job_keeps_its_attempts(fleet):
     async def story(f):
         await f.accept()
         await _scheduled(f)
-        await f.intake.cancel(JOB)
-        assert [attempt.error for attempt in (await f.intake.record(JOB)).attempts] == [ErrorClass.TIMEOUT]
+        await f.job_store.cancel(JOB)
+        assert [attempt.error for attempt in (await f.job_store.record(JOB)).attempts] == [ErrorClass.TIMEOUT]
 
     fleet(story)
 
@@ -99,14 +99,14 @@ def test_a_scheduled_job_is_claimed_when_it_is_due_and_not_before(fleet):
         await f.accept()
         worker, delivery = await _started(f)
         await f.settle(worker, delivery, Later("smol", 30))
-        assert (f.places(JOB), f.field(JOB, "status")) == ([("scheduled", f.queue)], "scheduled")
+        assert (f.rq_places(JOB), f.rq_field(JOB, "status")) == ([("scheduled", f.queue)], "scheduled")
         due = f.clock.now + 30
         f.clock.now = due - 0.001
         early = await worker.claim(1, 0)
         assert (early.deliveries, early.next_due_at) == ((), due)
         f.clock.now = due
         assert (await f.claim(worker)).deliveries == 2
-        assert f.places(JOB) == [("wip", f.queue)]
+        assert f.rq_places(JOB) == [("wip", f.queue)]
 
     fleet(story)
 
@@ -157,14 +157,14 @@ def test_slots_are_counted_for_the_whole_fleet(fleet):
     fleet(story)
 
 
-def test_a_held_job_can_be_replayed_and_its_story_stays(fleet):
+def test_a_held_job_can_be_replayed_and_keeps_its_events(fleet):
     async def story(f):
         await f.accept()
         await _held(f)
-        record = await f.intake.record(JOB)
+        record = await f.job_store.record(JOB)
         assert (record.held_for, record.hold_detail) == (HoldReason.OUTAGE, "every model is away")
         assert await replay_held(f.link, JOB) == "queued"
-        record = await f.intake.record(JOB)
+        record = await f.job_store.record(JOB)
         assert (record.state, record.held_for, len(record.attempts)) == ("queued", None, 1)
         delivery = await f.claim(await f.worker("heir"))
         assert delivery.attempts == b"", "what was tried counts no longer"
@@ -187,13 +187,13 @@ def test_a_job_that_waits_past_its_deadline_is_found_and_ended_unless_it_moved_o
         await f.claim(worker)
         result = Result(id=JOB, status=Status.EXPIRED, error=ErrorClass.TIMEOUT, detail="too late")
         assert await end_job(f.link, result, rq_status="failed", expected_deliveries=late.deliveries) is False
-        assert f.places(JOB) == [("wip", f.queue)]
+        assert f.rq_places(JOB) == [("wip", f.queue)]
         assert (await sweep(f.link, clean=False))[1] == [], "a call in flight has its own timeout"
 
     fleet(story)
 
 
-def test_the_audit_comes_round_to_every_open_job(fleet):
+def test_the_audit_reaches_every_unfinished_job(fleet):
     async def story(f):
         for n in range(250):
             await f.accept(f"job-{n:05}")
@@ -205,7 +205,7 @@ def test_the_audit_comes_round_to_every_open_job(fleet):
     fleet(story)
 
 
-def test_events_tell_the_story_of_a_job_with_detours(fleet):
+def test_events_record_every_step_of_a_job(fleet):
     async def story(f):
         await f.accept()
         worker, delivery = await _started(f)
@@ -219,10 +219,10 @@ def test_events_tell_the_story_of_a_job_with_detours(fleet):
     fleet(story)
 
 
-def test_watch_asks_the_next_delivery_to_stream(fleet):
+def test_a_stream_request_reaches_the_next_delivery(fleet):
     async def story(f):
         await f.accept()
-        await f.intake.request_stream(JOB)
+        await f.job_store.request_stream(JOB)
         assert (await f.claim(await f.worker())).streamed is True
 
     fleet(story)
@@ -265,13 +265,13 @@ def test_a_full_store_refuses_new_jobs_and_lets_those_in_flight_end(fleet):
             assert await reap(f.link) == []
         finally:
             f.store.config_set("maxmemory", 0)
-        assert f.places("job-00002") == []
-        assert f.places(JOB) == [("finished", f.queue)]
+        assert f.rq_places("job-00002") == []
+        assert f.rq_places(JOB) == [("finished", f.queue)]
 
     fleet(story)
 
 
-def test_a_worker_that_is_none_is_not_beaten_into_being(fleet):
+def test_a_beat_registers_no_unknown_worker(fleet):
     async def story(f):
         assert (await WorkerQueue(f.link, WorkerIdentity("nobody", "gpu", (), ()), []).beat([]))[0] is False
 

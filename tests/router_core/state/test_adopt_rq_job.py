@@ -65,31 +65,31 @@ def test_asking_for_a_job_that_waits_leaves_it_where_it_is(fleet):
         ask(f, "job-00003", queue="gpu.large.background")
         other = await f.worker("other", queues=("gpu.large.background",), backend="elsewhere")
         assert (await answer_ticket(f, other))[1] == "queued"
-        assert f.places("job-00003") == [("queue", QUEUE)]
+        assert f.rq_places("job-00003") == [("queue", QUEUE)]
         assert f.store.lrange("rq:queue:" + QUEUE, 0, -1) == [b"job-00002", b"job-00003"]
 
     fleet(story)
 
 
 @pytest.mark.parametrize("reach", [failed, held])
-def test_asking_for_a_failed_or_held_job_runs_it_again_and_its_story_stays(fleet, reach):
+def test_asking_for_a_failed_or_held_job_runs_it_again_and_keeps_its_events(fleet, reach):
     async def story(f):
         await reach(f)
         ask(f, JOB)
         worker = await f.worker("asked")
         assert (await answer_ticket(f, worker))[1] == "queued"
-        assert f.places(JOB) == [("queue", QUEUE)]
+        assert f.rq_places(JOB) == [("queue", QUEUE)]
         assert fetch(f).get_status() == "queued"
-        assert await f.intake.result(JOB) is None
+        assert await f.job_store.result(JOB) is None
         assert {f.store.ttl(key) for key in f.store.keys(f"*{JOB}")} == {-1}
-        record = await f.intake.record(JOB)
+        record = await f.job_store.record(JOB)
         assert (len(record.attempts), record.job.body) == (1, f.job().body)
         assert JOB.encode() in f.store.zrange("of:unfinished", 0, -1)
         delivery = await f.claim(worker)
         assert delivery.attempts == b""
         await f.settle(worker, delivery)
         assert fetch(f).return_value() == {"status": "answered", "model": "smol"}
-        assert f.places(JOB) == [("finished", QUEUE)]
+        assert f.rq_places(JOB) == [("finished", QUEUE)]
 
     fleet(story)
 
@@ -126,7 +126,7 @@ def test_asking_for_an_answered_job_changes_nothing(fleet):
         pytest.param({"args": (JOB, 2)}, "takes one argument", id="too many arguments"),
     ],
 )
-def test_what_is_refused_fails_with_its_reason(fleet, asking, told):
+def test_a_refused_rq_job_fails_with_its_reason(fleet, asking, told):
     async def story(f):
         asking_job = ask(f, *asking["args"], func=asking.get("func", "openfall.workers.deliver"))
         assert (await answer_ticket(f, await f.worker()))[1] == "unknown"
@@ -145,16 +145,16 @@ def test_rqs_own_requeue_of_a_failed_job_runs_it_again(fleet):
         worker = await f.worker("asked")
         ticket, came = await answer_ticket(f, worker)
         assert (ticket.id, came) == (JOB, "queued")
-        assert (f.places(JOB), fetch(f).get_status()) == ([("queue", QUEUE)], "queued")
+        assert (f.rq_places(JOB), fetch(f).get_status()) == ([("queue", QUEUE)], "queued")
         await f.settle(worker, await f.claim(worker))
-        assert f.places(JOB) == [("finished", QUEUE)]
-        assert (await f.intake.result(JOB)).answered
+        assert f.rq_places(JOB) == [("finished", QUEUE)]
+        assert (await f.job_store.result(JOB)).answered
 
     fleet(story)
 
 
 @pytest.mark.parametrize(("status", "shown"), [(Status.EXPIRED, "failed"), (Status.DEGRADED, "finished")])
-def test_rqs_own_requeue_of_what_cannot_run_again_shows_it_as_it_ended(fleet, status, shown):
+def test_rqs_own_requeue_of_a_job_that_cannot_run_again_shows_its_end(fleet, status, shown):
     async def story(f):
         await queued(f)
         worker = await f.worker()
@@ -185,7 +185,7 @@ def test_a_pickle_is_refused_unread(fleet):
     fleet(story)
 
 
-def test_a_ticket_whose_worker_died_is_found_again(fleet):
+def test_an_rq_job_whose_worker_died_is_delivered_again(fleet):
     async def story(f):
         await queued(f)
         f.store.lrem("rq:queue:" + QUEUE, 0, JOB)
@@ -200,7 +200,7 @@ def test_a_ticket_whose_worker_died_is_found_again(fleet):
     fleet(story)
 
 
-def test_a_claim_takes_no_more_tickets_than_it_asked_for(fleet):
+def test_a_claim_takes_no_more_rq_jobs_than_its_limit(fleet):
     async def story(f):
         for n in range(5):
             ask(f, f"job-0000{n}")

@@ -33,7 +33,7 @@ def test_a_full_queue_refuses_one_job_more_and_writes_nothing(fleet):
     fleet(story)
 
 
-def test_a_full_queue_takes_a_job_as_soon_as_one_was_claimed(fleet):
+def test_a_full_queue_accepts_a_job_as_soon_as_one_was_claimed(fleet):
     async def story(f):
         await fill(f)
         await f.claim(await f.worker())
@@ -42,7 +42,7 @@ def test_a_full_queue_takes_a_job_as_soon_as_one_was_claimed(fleet):
     fleet(story)
 
 
-def test_a_full_queue_says_of_a_job_that_it_has_that_it_has_it(fleet):
+def test_a_full_queue_acknowledges_a_job_that_it_has(fleet):
     async def story(f):
         first = await f.accept(JOB, max_queued=1, idempotency_key="k")
         assert (await f.accept(JOB, max_queued=1, idempotency_key="k")).deadline == first.deadline
@@ -52,7 +52,7 @@ def test_a_full_queue_says_of_a_job_that_it_has_that_it_has_it(fleet):
     fleet(story)
 
 
-def test_each_queue_is_full_by_itself(fleet):
+def test_each_queue_has_its_own_limit(fleet):
     async def story(f):
         await fill(f)
         assert (await f.accept("job-20000", max_queued=3, queue="gpu.smol.interactive")).position == 1
@@ -60,7 +60,7 @@ def test_each_queue_is_full_by_itself(fleet):
     fleet(story)
 
 
-def test_of_many_jobs_at_once_no_more_are_taken_than_there_is_room_for(fleet):
+def test_concurrent_submits_never_exceed_the_limit_of_a_queue(fleet):
     async def story(f):
         told = await asyncio.gather(
             *(f.accept(f"job-1{n:04}", max_queued=10) for n in range(40)), return_exceptions=True
@@ -71,7 +71,7 @@ def test_of_many_jobs_at_once_no_more_are_taken_than_there_is_room_for(fleet):
     fleet(story)
 
 
-def test_what_was_accepted_comes_back_to_a_queue_that_is_full(fleet):
+def test_an_accepted_job_returns_to_a_full_queue(fleet):
     """A hand-off, a put-back and a replay are of jobs that somebody has a receipt for."""
 
     async def story(f):
@@ -80,7 +80,7 @@ def test_what_was_accepted_comes_back_to_a_queue_that_is_full(fleet):
         delivery = await f.claim(worker)
         await fill(f)
         assert await f.settle(worker, delivery, Handoff("smol", False)) == "settled"
-        assert f.places(JOB) == [("queue", f.queue)]
+        assert f.rq_places(JOB) == [("queue", f.queue)]
         other = await f.worker("worker-b")
         assert await f.settle(other, await f.claim(other), None) == "settled"
         assert f.store.llen("rq:queue:" + f.queue) == 4
@@ -93,16 +93,16 @@ def test_what_was_accepted_comes_back_to_a_queue_that_is_full(fleet):
     [(0, 60), (1, 12), (6, 2), (30, 1)],
     ids=["nothing moves", "slowly", "well", "faster than it can be asked again"],
 )
-def test_when_to_try_again_follows_from_what_was_answered_in_the_last_minute(fleet, answered, seconds):
+def test_retry_after_follows_from_the_answers_of_the_last_minute(fleet, answered, seconds):
     async def story(f):
         worker = await f.worker(slots=64)
-        ids = await f.supply(answered + 2)
+        ids = await f.enqueue(answered + 2)
         for _ in ids[:2]:  # too long ago to tell of the pace
             await f.settle(worker, await f.claim(worker))
         await f.pass_time(62, (worker, ()))
         for _ in range(answered):
             await f.settle(worker, await f.claim(worker))
-        await f.supply(2)
+        await f.enqueue(2)
         with pytest.raises(QueueFull) as caught:
             await f.accept("job-20000", max_queued=2, keep_seconds=900)
         assert caught.value.retry_after == seconds
@@ -124,7 +124,7 @@ def roomy(redis_url, store):
 
 
 @pytest.mark.usefixtures("roomy")
-def test_a_redis_that_is_nearly_full_takes_no_job_and_says_what_to_do(fleet):
+def test_a_redis_that_is_nearly_full_accepts_no_job_and_names_the_remedy(fleet):
     async def story(f):
         await f.accept(JOB)
         memory_of(f, 0.9)
@@ -135,14 +135,14 @@ def test_a_redis_that_is_nearly_full_takes_no_job_and_says_what_to_do(fleet):
             await f.accept("job-00002")
         assert caught.value.retry_after == 5
         assert not isinstance(caught.value, StoreFull), "Redis itself has refused nothing yet"
-        assert f.places("job-00002") == []
+        assert f.rq_places("job-00002") == []
         assert (await f.accept(JOB)).id == JOB, "what it has it says it has"
 
     fleet(story)
 
 
 @pytest.mark.usefixtures("roomy")
-def test_what_is_in_flight_ends_while_nothing_is_accepted(fleet):
+def test_jobs_in_flight_end_under_memory_pressure(fleet):
     async def story(f):
         await f.accept(JOB)
         worker = await f.worker()
@@ -155,7 +155,7 @@ def test_what_is_in_flight_ends_while_nothing_is_accepted(fleet):
 
 
 @pytest.mark.usefixtures("roomy")
-def test_jobs_are_taken_again_when_there_is_room_and_the_beginning_is_said_once(fleet):
+def test_jobs_are_accepted_again_when_memory_is_free_and_pressure_is_reported_once(fleet):
     async def story(f):
         memory_of(f, 0.9)
         assert await check_memory(f.link, 0.85)
@@ -174,7 +174,7 @@ def test_jobs_are_taken_again_when_there_is_room_and_the_beginning_is_said_once(
 
 
 @pytest.mark.usefixtures("roomy")
-def test_a_redis_without_a_limit_is_never_pressed(fleet):
+def test_a_redis_without_maxmemory_has_no_memory_pressure(fleet):
     async def story(f):
         assert not await check_memory(f.link, 0.0001)
         assert await fetch_memory_pressure(f.link) is None
@@ -183,7 +183,7 @@ def test_a_redis_without_a_limit_is_never_pressed(fleet):
 
 
 @pytest.mark.usefixtures("roomy")
-def test_a_refusal_ends_by_itself_when_no_worker_looks_any_more(fleet):
+def test_a_refusal_ends_by_itself_when_no_worker_checks(fleet):
     async def story(f):
         memory_of(f, 0.9)
         await check_memory(f.link, 0.85)

@@ -96,7 +96,7 @@ class Machine(RuleBasedStateMachine):
             self.workers[name] = WorkerQueue(self.link, who, drained, policy=POLICY)
 
     @rule(queue=st.sampled_from([FRONT, SMOL, LARGE, FAR]), jobs=st.integers(1, 4))
-    def supply(self, queue: str, jobs: int) -> None:
+    def enqueue(self, queue: str, jobs: int) -> None:
         for _ in range(jobs):
             self.jobs += 1
             job = CompletionJob(id=f"job-{self.jobs:05}", producer="tests", chain=("smol",), body={})
@@ -150,7 +150,7 @@ class Machine(RuleBasedStateMachine):
     @rule(mark=st.sampled_from(MARKS), name=NAMES, times=st.integers(3, 6), chance=CHANCES)
     def row_of_calls(self, mark: str, name: str, times: int, chance: float) -> None:
         """One after another, all alike: what opens a breaker."""
-        self.supply(DRAINS[name][-1], times)
+        self.enqueue(DRAINS[name][-1], times)
         for _ in range(times):
             self.claim(name, 1)
             self.settle(-1, (mark, CredentialSignal.FINE, 0, False, chance))
@@ -158,7 +158,7 @@ class Machine(RuleBasedStateMachine):
     @rule(name=NAMES, calls=st.lists(CALLS, min_size=1, max_size=4), left=st.integers(0, 2))
     def calls_at_once(self, name: str, calls: list[tuple], left: int) -> None:
         """Some end, the oldest first, and some are left."""
-        self.supply(DRAINS[name][-1], len(calls) + left)
+        self.enqueue(DRAINS[name][-1], len(calls) + left)
         self.claim(name, len(calls) + left)
         for call in calls:
             self.settle(0, call)
@@ -167,10 +167,10 @@ class Machine(RuleBasedStateMachine):
     def outage(self, name: str, cooled: bool, spare: int) -> None:
         """Every backend that a worker calls is broken, while some calls go on and, perhaps, come to a 429."""
         for queue in dict.fromkeys(DRAINS[name]):
-            self.supply(queue, spare)
+            self.enqueue(queue, spare)
             self.claim(name, spare)
         for queue in DRAINS[name][-2:]:
-            self.supply(queue, 3)
+            self.enqueue(queue, 3)
             for _ in range(3):
                 self.claim(name, 1)
                 self.settle(-1, (TRIP, CredentialSignal.FINE, 0, False, 0.5))

@@ -37,8 +37,8 @@ async def breaker(f, target=BOX):
 
 
 async def opened(f, worker, count=5):
-    await f.supply(count)
-    assert [told.opened_breaker for told in await f.calls(worker, *[FAILURE] * count)][-1]
+    await f.enqueue(count)
+    assert [told.opened_breaker for told in await f.finish_calls(worker, *[FAILURE] * count)][-1]
 
 
 async def probed(f, probe, mark=OK, wait=0.0, chance=0.5):
@@ -64,11 +64,11 @@ async def healed(f, worker, target=BOX):
     ],
     ids=["5 failures in a row", "half of 10 calls failed", "most of 10 calls were slow", "it cannot work"],
 )
-def test_it_opens_and_says_why(fleet, marks, why):
+def test_a_breaker_opens_and_says_why(fleet, marks, why):
     async def story(f):
-        worker = await f.drains("wa", AT_BOX)
-        await f.supply(len(marks) + 1)
-        told = await f.calls(worker, *marks)
+        worker = await f.start_worker("wa", AT_BOX)
+        await f.enqueue(len(marks) + 1)
+        told = await f.finish_calls(worker, *marks)
         assert [settled.opened_breaker for settled in told] == [False] * (len(marks) - 1) + [True], (
             "at the last, not before"
         )
@@ -85,65 +85,65 @@ def test_it_opens_and_says_why(fleet, marks, why):
     [[*[FAILURE] * 4, OK, *[FAILURE] * 4], [*[OK] * 6, *[FAILURE, OK, OK] * 2], [NEUTRAL] * 20, [SLOW] * 9],
     ids=["4 in a row and 4 more", "less than half", "nothing that is its fault", "9 slow ones are not 10"],
 )
-def test_it_stays_closed(fleet, marks):
+def test_a_breaker_stays_closed(fleet, marks):
     async def story(f):
-        worker = await f.drains("wa", AT_BOX)
-        await f.supply(len(marks) + 1)
-        await f.calls(worker, *marks)
+        worker = await f.start_worker("wa", AT_BOX)
+        await f.enqueue(len(marks) + 1)
+        await f.finish_calls(worker, *marks)
         assert await f.claim(worker)
 
     fleet(story)
 
 
-def test_calls_of_long_ago_do_not_count_and_take_no_room(fleet):
+def test_calls_outside_the_window_do_not_count_and_are_deleted(fleet):
     async def story(f):
-        worker = await f.drains("wa", AT_BOX)
-        await f.supply(200)
-        await f.calls(worker, *[FAILURE, FAILURE, OK] * 3)
+        worker = await f.start_worker("wa", AT_BOX)
+        await f.enqueue(200)
+        await f.finish_calls(worker, *[FAILURE, FAILURE, OK] * 3)
         f.clock.now += POLICY.window + 1
-        await f.calls(worker, *[OK, FAILURE] * 4)
+        await f.finish_calls(worker, *[OK, FAILURE] * 4)
         for _ in range(100):  # the window's slots, ten times over; nothing but good calls
             f.clock.now += POLICY.window / 10
-            await f.calls(worker, OK)
+            await f.finish_calls(worker, OK)
         assert f.store.hlen("of:breaker-window:" + BOX) <= 10 * 3
         assert (await breaker(f)).state == CLOSED
 
     fleet(story)
 
 
-def test_a_window_of_another_length_does_not_count_into_this_one(fleet):
+def test_slots_of_a_window_of_another_length_do_not_count(fleet):
     async def story(f):
-        before = await f.drains("before", AT_BOX, policy=POLICY.model_copy(update={"window": 10.0}))
-        after = await f.drains("after", AT_BOX)
-        await f.supply(11)
-        await f.calls(before, *[FAILURE, OK] * 4)
+        before = await f.start_worker("before", AT_BOX, policy=POLICY.model_copy(update={"window": 10.0}))
+        after = await f.start_worker("after", AT_BOX)
+        await f.enqueue(11)
+        await f.finish_calls(before, *[FAILURE, OK] * 4)
         f.clock.now += POLICY.window / 10  # another slot, in which what another rule counted is forgotten
-        told = await f.calls(after, OK, FAILURE)
+        told = await f.finish_calls(after, OK, FAILURE)
         assert not told[-1].opened_breaker, "1 of 2, not 5 of 10"
 
     fleet(story)
 
 
-def test_what_is_open_is_not_called_and_another_backend_of_the_model_is(fleet):
+def test_a_target_with_an_open_breaker_is_not_called_and_another_backend_is(fleet):
     async def story(f):
-        worker = await f.drains("wa", TWO)
+        worker = await f.start_worker("wa", TWO)
         await opened(f, worker)
-        waiting = await f.supply(5)
+        waiting = await f.enqueue(5)
         claim = await worker.claim(5, 0)
         assert [(d.id, d.backend) for d in claim.deliveries] == [(job_id, "big") for job_id in waiting[:4]]
         assert claim.more_waiting, "a slot is all that the last one waits for"
-        assert f.places(waiting[4]) == [("queue", SMOL)], "it waits where it was"
+        assert f.rq_places(waiting[4]) == [("queue", SMOL)], "it waits where it was"
 
     fleet(story)
 
 
-def test_whoever_claims_next_knows_that_it_opened(fleet):
+def test_the_next_claim_sees_the_open_breaker(fleet):
     async def story(f):
-        first, second = await f.drains("first", AT_BOX), await f.drains("second", AT_BOX)
-        await f.supply(3)
+        first, second = await f.start_worker("first", AT_BOX), await f.start_worker("second", AT_BOX)
+        await f.enqueue(3)
         assert len((await second.claim(2, 0)).deliveries) == 2
         await opened(f, first)
-        await f.supply(3)
+        await f.enqueue(3)
         claim = await second.claim(4, 2)
         assert (claim.deliveries, claim.probes) == ((), ())
         assert claim.next_due_at == (await breaker(f)).until, "when a probe is due"
@@ -151,26 +151,26 @@ def test_whoever_claims_next_knows_that_it_opened(fleet):
     fleet(story)
 
 
-def test_what_was_called_before_it_opened_says_nothing_of_it_afterwards(fleet):
+def test_reports_of_calls_of_an_earlier_epoch_are_ignored(fleet):
     async def story(f):
-        worker = await f.drains("wa", QueueSubscription(SMOL, (BackendCapacity("box", 40),)))
-        await f.supply(20)
+        worker = await f.start_worker("wa", QueueSubscription(SMOL, (BackendCapacity("box", 40),)))
+        await f.enqueue(20)
         late = (await worker.claim(20, 0)).deliveries
         await opened(f, worker)
         for delivery in late[:6]:
-            assert not (await f.ends(worker, delivery, FAILURE)).opened_breaker
+            assert not (await f.finish_call(worker, delivery, FAILURE)).opened_breaker
         assert ((await breaker(f)).epoch, (await breaker(f)).open_count) == (1, 1), "nor is it open for longer"
         await healed(f, worker)
         for delivery in late[6:]:
-            await f.ends(worker, delivery, FAILURE)
+            await f.finish_call(worker, delivery, FAILURE)
         assert ((await breaker(f)).state, (await breaker(f)).consecutive_failures) == (CLOSED, 0)
 
     fleet(story)
 
 
-def test_a_probe_is_handed_out_though_nothing_is_queued_and_to_one_alone(fleet):
+def test_a_probe_is_handed_out_once_even_with_empty_queues(fleet):
     async def story(f):
-        workers = [await f.drains(f"worker-{n}", AT_BOX) for n in range(5)]
+        workers = [await f.start_worker(f"worker-{n}", AT_BOX) for n in range(5)]
         await opened(f, workers[0])
         f.clock.now += 29.999
         assert [(await worker.claim(4, 0)).probes for worker in workers] == [()] * 5, "it is not time yet"
@@ -188,7 +188,7 @@ def test_a_probe_is_handed_out_though_nothing_is_queued_and_to_one_alone(fleet):
 
 def test_a_worker_without_a_free_slot_probes_too(fleet):
     async def story(f):
-        worker = await f.drains("wa", AT_BOX)
+        worker = await f.start_worker("wa", AT_BOX)
         await opened(f, worker)
         await healed(f, worker)  # which claims nothing
         assert [change.after for change in await breaker_history(f.link)] == [CLOSED, HALF_OPEN, OPEN]
@@ -196,9 +196,9 @@ def test_a_worker_without_a_free_slot_probes_too(fleet):
     fleet(story)
 
 
-def test_a_prober_that_is_lost_is_replaced_after_its_lease_and_not_heard_any_more(fleet):
+def test_a_lost_probe_is_handed_out_again_and_its_late_result_ignored(fleet):
     async def story(f):
-        lost, heir = await f.drains("lost", AT_BOX), await f.drains("heir", AT_BOX)
+        lost, heir = await f.start_worker("lost", AT_BOX), await f.start_worker("heir", AT_BOX)
         await opened(f, lost)
         f.clock.now += 30
         (probe,) = (await lost.claim(1, 0)).probes
@@ -215,9 +215,9 @@ def test_a_prober_that_is_lost_is_replaced_after_its_lease_and_not_heard_any_mor
     fleet(story)
 
 
-def test_a_probe_that_says_nothing_of_the_model_is_sent_again_when_a_429_allows_it(fleet):
+def test_a_neutral_probe_is_sent_again_when_a_429_allows_it(fleet):
     async def story(f):
-        worker = await f.drains("wa", AT_BOX)
+        worker = await f.start_worker("wa", AT_BOX)
         await opened(f, worker)
         f.clock.now += 30
         (probe,) = (await worker.claim(1, 0)).probes
@@ -230,9 +230,9 @@ def test_a_probe_that_says_nothing_of_the_model_is_sent_again_when_a_429_allows_
     fleet(story)
 
 
-def test_each_failed_probe_doubles_the_time_until_the_next_up_to_the_most(fleet):
+def test_each_failed_probe_doubles_the_open_time_up_to_the_maximum(fleet):
     async def story(f):
-        worker = await f.drains("wa", AT_BOX)
+        worker = await f.start_worker("wa", AT_BOX)
         await opened(f, worker)
         lasted = []
         for chance in (0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.0, 1.0):
@@ -246,9 +246,9 @@ def test_each_failed_probe_doubles_the_time_until_the_next_up_to_the_most(fleet)
 
 
 @pytest.mark.parametrize(("healthy_for", "lasts"), [(300, 60), (301, 30)])
-def test_how_often_it_opened_is_forgotten_after_five_healthy_minutes(fleet, healthy_for, lasts):
+def test_the_open_count_is_reset_after_five_healthy_minutes(fleet, healthy_for, lasts):
     async def story(f):
-        worker = await f.drains("wa", AT_BOX)
+        worker = await f.start_worker("wa", AT_BOX)
         await opened(f, worker)
         await healed(f, worker)
         f.clock.now += healthy_for
@@ -258,13 +258,13 @@ def test_how_often_it_opened_is_forgotten_after_five_healthy_minutes(fleet, heal
     fleet(story)
 
 
-def test_after_it_closed_its_slots_come_back_one_after_the_other(fleet):
+def test_the_slots_of_a_closed_breaker_come_back_step_by_step(fleet):
     async def story(f):
-        worker = await f.drains("wa", AT_BOX)
+        worker = await f.start_worker("wa", AT_BOX)
         await opened(f, worker)
         await healed(f, worker)
         assert (await breaker(f)).ramping
-        await f.supply(20)
+        await f.enqueue(20)
         got = []
         for _ in range(5):
             got.append(len((await worker.claim(20, 0)).deliveries))
@@ -275,11 +275,11 @@ def test_after_it_closed_its_slots_come_back_one_after_the_other(fleet):
     fleet(story)
 
 
-def test_nothing_is_left_of_a_ramp_or_a_cooldown_that_is_over_though_no_job_comes(fleet):
+def test_an_ended_ramp_or_cooldown_is_deleted_even_without_jobs(fleet):
     async def story(f):
-        worker = await f.drains("wa", TWO)
-        await f.supply(1)
-        await f.calls(worker, NEUTRAL, credential_signal="cooldown", cooldown_seconds=3.0)
+        worker = await f.start_worker("wa", TWO)
+        await f.enqueue(1)
+        await f.finish_calls(worker, NEUTRAL, credential_signal="cooldown", cooldown_seconds=3.0)
         await force_breaker(f.link, "big/smol", BreakerOverride(OPEN, "a test", 1.0), POLICY)
         f.clock.now += 1
         await healed(f, worker, "big/smol")
@@ -290,10 +290,10 @@ def test_nothing_is_left_of_a_ramp_or_a_cooldown_that_is_over_though_no_job_come
     fleet(story)
 
 
-def test_what_an_operator_opens_is_neither_called_nor_probed_before_its_end(fleet):
+def test_a_breaker_forced_open_is_neither_called_nor_probed_before_its_end(fleet):
     async def story(f):
-        worker = await f.drains("wa", AT_BOX)
-        await f.supply(1)
+        worker = await f.start_worker("wa", AT_BOX)
+        await f.enqueue(1)
         assert (
             await force_breaker(f.link, BOX, BreakerOverride(OPEN, "its card is being changed", 3600), POLICY) == OPEN
         )
@@ -310,9 +310,9 @@ def test_what_an_operator_opens_is_neither_called_nor_probed_before_its_end(flee
     fleet(story)
 
 
-def test_what_an_operator_opens_for_good_stays_open_until_he_takes_it_back(fleet):
+def test_a_breaker_forced_open_without_an_end_stays_open_until_the_reset(fleet):
     async def story(f):
-        worker = await f.drains("wa", AT_BOX)
+        worker = await f.start_worker("wa", AT_BOX)
         await force_breaker(f.link, BOX, BreakerOverride(OPEN, "sold"), POLICY)
         f.clock.now += 1e8
         claim = await worker.claim(1, 0)
@@ -324,28 +324,28 @@ def test_what_an_operator_opens_for_good_stays_open_until_he_takes_it_back(fleet
     fleet(story)
 
 
-def test_what_an_operator_closes_is_called_whatever_comes_of_it_until_its_end(fleet):
+def test_a_breaker_forced_closed_is_called_despite_failures_until_its_end(fleet):
     async def story(f):
-        worker = await f.drains("wa", AT_BOX)
+        worker = await f.start_worker("wa", AT_BOX)
         await opened(f, worker)
         assert await force_breaker(f.link, BOX, BreakerOverride(CLOSED, "I know better", 60), POLICY) == CLOSED
-        await f.supply(22)
-        told = await f.calls(worker, *[FAILURE] * 20)
+        await f.enqueue(22)
+        told = await f.finish_calls(worker, *[FAILURE] * 20)
         assert not any(settled.opened_breaker for settled in told)
         f.clock.now += 60
-        assert (await f.calls(worker, FAILURE))[0].opened_breaker
+        assert (await f.finish_calls(worker, FAILURE))[0].opened_breaker
 
     fleet(story)
 
 
-def test_what_is_open_is_still_open_after_a_crash_of_the_server(server, own_fleet):
+def test_an_open_breaker_survives_a_crash_of_the_server(server, own_fleet):
     async def story(f):
-        worker = await f.drains("wa", AT_BOX)
+        worker = await f.start_worker("wa", AT_BOX)
         await opened(f, worker)
         before = await list_breakers(f.link), await breaker_history(f.link)
         server.kill()
         server.start()
-        await f.supply(1)
+        await f.enqueue(1)
         claim = await worker.claim(1, 0)
         assert (claim.deliveries, claim.next_due_at) == ((), before[0][0].until)
         assert (await list_breakers(f.link), await breaker_history(f.link)) == before
@@ -355,7 +355,7 @@ def test_what_is_open_is_still_open_after_a_crash_of_the_server(server, own_flee
     own_fleet(story)
 
 
-def test_no_more_than_the_last_changes_of_breakers_are_kept(fleet):
+def test_only_the_last_changes_of_breakers_are_kept(fleet):
     async def story(f):
         for number in range(MAX_BREAKER_HISTORY + 1):
             state = OPEN if number % 2 == 0 else CLOSED

@@ -36,8 +36,8 @@ HOME = QueueSubscription(AT_HOME, (BackendCapacity("box", 4),))
 
 
 async def parked(f, worker):
-    await f.supply(1, SMOL)
-    (told,) = await f.calls(worker, NEUTRAL, credential="one", credential_signal=PARK)
+    await f.enqueue(1, SMOL)
+    (told,) = await f.finish_calls(worker, NEUTRAL, credential="one", credential_signal=PARK)
     assert told.opened_breaker
 
 
@@ -45,12 +45,12 @@ async def taken(f, worker, want=9):
     return [(d.queue, d.backend) for d in (await worker.claim(want, 0)).deliveries]
 
 
-def test_a_refused_key_parks_every_model_that_is_called_with_it_and_no_other(fleet):
+def test_a_refused_key_parks_every_model_that_uses_it_and_no_other(fleet):
     async def story(f):
-        worker = await f.drains("wa", *PAID, OTHER, local=False)
+        worker = await f.start_worker("wa", *PAID, OTHER, local=False)
         await parked(f, worker)
         for queue in (SMOL, LARGE, FAR):
-            await f.supply(1, queue)
+            await f.enqueue(1, queue)
         assert await taken(f, worker) == [(FAR, "south")]
         (found,) = await list_breakers(f.link)
         assert (found.target, found.state) == ("key:one", BreakerState.OPEN)
@@ -61,17 +61,17 @@ def test_a_refused_key_parks_every_model_that_is_called_with_it_and_no_other(fle
 
 def test_a_parked_key_leaves_the_backend_of_a_model_that_needs_another(fleet):
     async def story(f):
-        worker = await f.drains("wa", OTHER, local=False)
-        await f.supply(2, FAR)
-        await f.calls(worker, NEUTRAL, credential="two", credential_signal=PARK)
+        worker = await f.start_worker("wa", OTHER, local=False)
+        await f.enqueue(2, FAR)
+        await f.finish_calls(worker, NEUTRAL, credential="two", credential_signal=PARK)
         assert await taken(f, worker) == [(FAR, "north")]
 
     fleet(story)
 
 
-def test_one_probe_in_the_fleet_finds_out_whether_a_key_is_good_again_and_frees_it(fleet):
+def test_one_probe_in_the_fleet_checks_a_parked_key_and_frees_it(fleet):
     async def story(f):
-        first, second = await f.drains("wa", *PAID, local=False), await f.drains("wb", PAID[1], local=False)
+        first, second = await f.start_worker("wa", *PAID, local=False), await f.start_worker("wb", PAID[1], local=False)
         await parked(f, first)
         f.clock.now += POLICY.open_for
         (probe,) = (await second.claim(1, 0)).probes
@@ -81,37 +81,40 @@ def test_one_probe_in_the_fleet_finds_out_whether_a_key_is_good_again_and_frees_
         (probe,) = (await first.claim(1, 0)).probes
         assert await report_probe(f.link, probe, ProbeResult(OK, "", 0, 0.5), POLICY) == BreakerState.CLOSED
         for queue in (SMOL, LARGE):
-            await f.supply(1, queue)
+            await f.enqueue(1, queue)
         assert await taken(f, first) == [(SMOL, "east"), (LARGE, "west")]
 
     fleet(story)
 
 
-def test_calls_that_were_under_way_when_a_key_was_parked_do_not_park_it_again(fleet):
+def test_calls_in_flight_when_a_key_was_parked_do_not_park_it_again(fleet):
     async def story(f):
-        worker = await f.drains("wa", *PAID, local=False)
-        await f.supply(2, LARGE)
+        worker = await f.start_worker("wa", *PAID, local=False)
+        await f.enqueue(2, LARGE)
         late = (await worker.claim(2, 0)).deliveries
         await parked(f, worker)
-        await f.ends(worker, late[0], NEUTRAL, credential="one", credential_signal=PARK)
+        await f.finish_call(worker, late[0], NEUTRAL, credential="one", credential_signal=PARK)
         await force_breaker(f.link, "key:one", BreakerOverride(BreakerState.CLOSED, "it was renewed", 0.001), POLICY)
         f.clock.now += 1
-        await f.ends(worker, late[1], NEUTRAL, credential="one", credential_signal=PARK)
+        await f.finish_call(worker, late[1], NEUTRAL, credential="one", credential_signal=PARK)
         (found,) = await list_breakers(f.link)
         assert (found.state, found.epoch, found.open_count) == (BreakerState.CLOSED, 2, 1)
 
     fleet(story)
 
 
-def test_everybody_waits_as_long_as_a_429_asks_and_nobody_shortens_it(fleet):
+def test_every_caller_waits_as_long_as_a_429_asks(fleet):
     async def story(f):
-        first, second = await f.drains("wa", PAID[0], local=False), await f.drains("wb", PAID[0], local=False)
-        await f.supply(5, SMOL)
+        first, second = (
+            await f.start_worker("wa", PAID[0], local=False),
+            await f.start_worker("wb", PAID[0], local=False),
+        )
+        await f.enqueue(5, SMOL)
         one, two, three = (await second.claim(3, 0)).deliveries
         until = f.clock.now + 20
-        await f.ends(second, one, NEUTRAL, credential_signal=COOLDOWN, cooldown_seconds=20.0)
-        await f.ends(second, two, NEUTRAL, credential_signal=COOLDOWN, cooldown_seconds=3.0)
-        await f.ends(second, three, NEUTRAL, credential_signal=COOLDOWN, cooldown_seconds=0.0)
+        await f.finish_call(second, one, NEUTRAL, credential_signal=COOLDOWN, cooldown_seconds=20.0)
+        await f.finish_call(second, two, NEUTRAL, credential_signal=COOLDOWN, cooldown_seconds=3.0)
+        await f.finish_call(second, three, NEUTRAL, credential_signal=COOLDOWN, cooldown_seconds=0.0)
         f.clock.now += 19.999
         for worker in (first, second):
             claim = await worker.claim(1, 0)
@@ -124,31 +127,31 @@ def test_everybody_waits_as_long_as_a_429_asks_and_nobody_shortens_it(fleet):
     fleet(story)
 
 
-def test_a_429_of_one_model_says_nothing_of_another_at_the_same_backend(fleet):
+def test_a_429_of_one_model_does_not_affect_another_at_the_same_backend(fleet):
     async def story(f):
         here = (
             QueueSubscription(SMOL, (BackendCapacity("east", 8),)),
             QueueSubscription(LARGE, (BackendCapacity("east", 8),)),
         )
-        worker = await f.drains("wa", *here, local=False)
-        await f.supply(2, SMOL)
-        await f.calls(worker, NEUTRAL, credential_signal=COOLDOWN, cooldown_seconds=20.0)
-        await f.supply(1, LARGE)
+        worker = await f.start_worker("wa", *here, local=False)
+        await f.enqueue(2, SMOL)
+        await f.finish_calls(worker, NEUTRAL, credential_signal=COOLDOWN, cooldown_seconds=20.0)
+        await f.enqueue(1, LARGE)
         assert await taken(f, worker) == [(LARGE, "east")]
 
     fleet(story)
 
 
-def test_a_429_while_it_comes_back_is_honoured_too(fleet):
+def test_a_429_during_a_ramp_is_honoured(fleet):
     async def story(f):
-        worker = await f.drains("wa", PAID[0], local=False)
-        await f.supply(3, SMOL)
-        await f.calls(worker, TRIP)
+        worker = await f.start_worker("wa", PAID[0], local=False)
+        await f.enqueue(3, SMOL)
+        await f.finish_calls(worker, TRIP)
         f.clock.now += POLICY.open_for
         for _ in range(POLICY.probe_successes):
             (probe,) = (await worker.claim(0, 0)).probes
             await report_probe(f.link, probe, ProbeResult(OK, "", 0, 0.5), POLICY)
-        await f.calls(worker, NEUTRAL, credential_signal=COOLDOWN, cooldown_seconds=2.0)
+        await f.finish_calls(worker, NEUTRAL, credential_signal=COOLDOWN, cooldown_seconds=2.0)
         assert await taken(f, worker) == []
         f.clock.now += 2
         assert await taken(f, worker) == [(SMOL, "east")]
@@ -156,13 +159,13 @@ def test_a_429_while_it_comes_back_is_honoured_too(fleet):
     fleet(story)
 
 
-def test_a_probe_waits_for_the_end_of_a_429_as_everybody_does(fleet):
+def test_a_probe_waits_for_the_end_of_a_cooldown(fleet):
     async def story(f):
-        worker = await f.drains("wa", PAID[0], local=False)
-        await f.supply(2, SMOL)
+        worker = await f.start_worker("wa", PAID[0], local=False)
+        await f.enqueue(2, SMOL)
         limited, broken = (await worker.claim(2, 0)).deliveries
-        await f.ends(worker, limited, NEUTRAL, credential_signal=COOLDOWN, cooldown_seconds=90.0)
-        await f.ends(worker, broken, TRIP)
+        await f.finish_call(worker, limited, NEUTRAL, credential_signal=COOLDOWN, cooldown_seconds=90.0)
+        await f.finish_call(worker, broken, TRIP)
         f.clock.now += 89
         claim = await worker.claim(1, 0)
         assert (claim.probes, claim.next_due_at) == ((), f.clock.now + 1)
@@ -172,9 +175,9 @@ def test_a_probe_waits_for_the_end_of_a_429_as_everybody_does(fleet):
     fleet(story)
 
 
-def test_many_probes_that_are_due_at_once_are_handed_out_by_twos_without_a_wait(fleet):
+def test_many_due_probes_are_handed_out_two_at_a_time_without_a_wait(fleet):
     async def story(f):
-        worker = await f.drains("wa", *PAID, OTHER, local=False)
+        worker = await f.start_worker("wa", *PAID, OTHER, local=False)
         for target in ("east/smol", "west/large", "south/far", "north/far", "key:two"):
             await force_breaker(f.link, target, BreakerOverride(BreakerState.OPEN, "a test", 1), POLICY)
         f.clock.now += 1
@@ -189,9 +192,9 @@ def test_many_probes_that_are_due_at_once_are_handed_out_by_twos_without_a_wait(
 
 def test_with_the_switch_on_a_pool_that_is_not_local_gets_no_job_and_no_probe(fleet):
     async def story(f):
-        cloud, home = await f.drains("wa", PAID[0], local=False), await f.drains("wb", HOME)
-        await f.supply(3, SMOL)
-        await f.supply(1, AT_HOME)
+        cloud, home = await f.start_worker("wa", PAID[0], local=False), await f.start_worker("wb", HOME)
+        await f.enqueue(3, SMOL)
+        await f.enqueue(1, AT_HOME)
         before = await f.claim(cloud)
         await force_breaker(f.link, "east/smol", BreakerOverride(BreakerState.OPEN, "a test", 1), POLICY)
         f.clock.now += 1
@@ -208,17 +211,17 @@ def test_with_the_switch_on_a_pool_that_is_not_local_gets_no_job_and_no_probe(fl
     fleet(story)
 
 
-def test_a_job_that_must_stay_falls_when_it_is_found_in_a_queue_of_the_cloud(fleet):
+def test_a_local_only_job_in_a_cloud_queue_falls(fleet):
     async def story(f):
-        cloud, home = await f.drains("wa", PAID[0], local=False), await f.drains("wb", HOME)
-        stays = await f.supply(3, SMOL, local_only=True)
-        goes = await f.supply(1, SMOL)
-        may_stay = await f.supply(1, AT_HOME, local_only=True)
+        cloud, home = await f.start_worker("wa", PAID[0], local=False), await f.start_worker("wb", HOME)
+        stays = await f.enqueue(3, SMOL, local_only=True)
+        goes = await f.enqueue(1, SMOL)
+        may_stay = await f.enqueue(1, AT_HOME, local_only=True)
         assert [d.id for d in (await cloud.claim(9, 0)).deliveries] == goes
         assert [d.id for d in (await home.claim(9, 0)).deliveries] == may_stay
         for job_id in stays:
-            assert f.places(job_id) == [("queue", "degrade")]
-            fell = (await f.lands()).fall
+            assert f.rq_places(job_id) == [("queue", "degrade")]
+            fell = (await f.degrade()).fall
             assert (fell.reason, SMOL in fell.detail) == ("local_only", True)
             assert await replay_held(f.link, job_id) == "queued"
         assert await taken(f, cloud) == [], "replayed, it falls again"
@@ -226,10 +229,10 @@ def test_a_job_that_must_stay_falls_when_it_is_found_in_a_queue_of_the_cloud(fle
     fleet(story)
 
 
-def test_the_sweep_finds_what_the_switch_keeps_in_a_queue(fleet):
+def test_the_sweep_finds_jobs_that_local_only_keeps_in_a_queue(fleet):
     async def story(f):
-        cloud = await f.drains("wa", PAID[0], local=False)
-        (waits,) = await f.supply(1, SMOL)
+        cloud = await f.start_worker("wa", PAID[0], local=False)
+        (waits,) = await f.enqueue(1, SMOL)
         await set_local_only(f.link, True)
         assert await taken(f, cloud) == []
         _, found = await sweep(f.link, [SMOL], clean=False)

@@ -52,9 +52,9 @@ async def one_after_another(f, worker, count, want=1):
 
 def test_while_interactive_jobs_wait_the_others_get_their_share_of_the_claims(fleet):
     async def story(f):
-        worker = await f.drains("wa", *drained())
+        worker = await f.start_worker("wa", *drained())
         for queue in QUEUES:
-            await f.supply(400, queue)
+            await f.enqueue(400, queue)
         brought = Counter(await one_after_another(f, worker, 400))
         assert brought == {"interactive": 342, "background": 39, "batch": 19}  # but for the last account, all of it
 
@@ -63,9 +63,9 @@ def test_while_interactive_jobs_wait_the_others_get_their_share_of_the_claims(fl
 
 def test_the_share_holds_for_claims_of_many_jobs_too(fleet):
     async def story(f):
-        worker = await f.drains("wa", *drained(slots=8))
+        worker = await f.start_worker("wa", *drained(slots=8))
         for queue in QUEUES:
-            await f.supply(400, queue)
+            await f.enqueue(400, queue)
         brought = Counter(await one_after_another(f, worker, 50, want=8))
         assert brought["background"] >= 36
         assert brought["batch"] >= 18
@@ -76,9 +76,9 @@ def test_the_share_holds_for_claims_of_many_jobs_too(fleet):
 
 def test_the_share_is_the_fleets_and_not_each_workers(fleet):
     async def story(f):
-        workers = [await f.drains(f"w{n}", *drained()) for n in range(4)]
+        workers = [await f.start_worker(f"w{n}", *drained()) for n in range(4)]
         for queue in (INTERACTIVE, BATCH):
-            await f.supply(200, queue)
+            await f.enqueue(200, queue)
         brought = Counter()
         for _ in range(50):
             for worker in workers:
@@ -88,12 +88,12 @@ def test_the_share_is_the_fleets_and_not_each_workers(fleet):
     fleet(story)
 
 
-def test_nothing_is_written_while_nobody_is_kept_waiting(fleet):
+def test_nothing_is_written_while_no_job_is_kept_waiting(fleet):
     async def story(f):
-        worker = await f.drains("wa", *drained())
-        await f.supply(20, INTERACTIVE)
+        worker = await f.start_worker("wa", *drained())
+        await f.enqueue(20, INTERACTIVE)
         await one_after_another(f, worker, 20)
-        await f.supply(20, BATCH)
+        await f.enqueue(20, BATCH)
         assert set(await one_after_another(f, worker, 20)) == {"batch"}
         assert not f.store.exists("of:credits:gpu")
 
@@ -102,9 +102,9 @@ def test_nothing_is_written_while_nobody_is_kept_waiting(fleet):
 
 def test_an_urgency_without_a_share_waits_until_the_others_are_done(fleet):
     async def story(f):
-        worker = await f.drains("wa", *drained(shares={}))
-        await f.supply(30, INTERACTIVE)
-        await f.supply(1, BATCH)
+        worker = await f.start_worker("wa", *drained(shares={}))
+        await f.enqueue(30, INTERACTIVE)
+        await f.enqueue(1, BATCH)
         assert await one_after_another(f, worker, 31) == ["interactive"] * 30 + ["batch"]
         assert not f.store.exists("of:credits:gpu")
 
@@ -112,14 +112,14 @@ def test_an_urgency_without_a_share_waits_until_the_others_are_done(fleet):
 
 
 @pytest.mark.parametrize("hindrance", ["paused", "open breaker"])
-def test_who_could_not_be_called_anyway_saves_up_nothing(fleet, hindrance):
+def test_a_job_that_could_not_be_called_gains_no_credit(fleet, hindrance):
     async def story(f):
         queue = "gpu.large.batch"
-        worker = await f.drains(
+        worker = await f.start_worker(
             "wa", *drained(queues=(INTERACTIVE,)), QueueSubscription(queue, (BackendCapacity("box", 1),), min_share=0.5)
         )
-        await f.supply(20, INTERACTIVE)
-        await f.supply(1, queue)
+        await f.enqueue(20, INTERACTIVE)
+        await f.enqueue(1, queue)
         if hindrance == "paused":
             f.store.sadd("of:paused", queue)
         else:
@@ -132,25 +132,25 @@ def test_who_could_not_be_called_anyway_saves_up_nothing(fleet, hindrance):
     fleet(story)
 
 
-def test_credit_that_nobody_waits_to_use_is_gone(fleet):
+def test_credit_that_no_waiting_job_can_use_is_lost(fleet):
     async def story(f):
-        worker = await f.drains("wa", *drained())
+        worker = await f.start_worker("wa", *drained())
         f.store.hset("of:credits:gpu", "batch", 5200)
-        await f.supply(2, INTERACTIVE)
+        await f.enqueue(2, INTERACTIVE)
         assert await one_after_another(f, worker, 2) == ["interactive"] * 2
         assert f.store.hgetall("of:credits:gpu") == {b"batch": b"0"}
 
     fleet(story)
 
 
-def test_credit_that_found_no_slot_for_long_comes_back_as_no_flood(fleet):
+def test_unused_credit_stays_bounded(fleet):
     async def story(f):
         here, there = (BackendCapacity("box", 1),), (BackendCapacity("tower", 1),)
-        worker = await f.drains(
+        worker = await f.start_worker(
             "wa", QueueSubscription(INTERACTIVE, here), QueueSubscription("gpu.large.batch", there, min_share=0.5)
         )
-        await f.supply(100, INTERACTIVE)
-        await f.supply(100, "gpu.large.batch")
+        await f.enqueue(100, INTERACTIVE)
+        await f.enqueue(100, "gpu.large.batch")
         first, held = (await worker.claim(2, 0)).deliveries
         assert held.backend == "tower", "it has the only slot there"
         await f.settle(worker, first)
@@ -162,26 +162,26 @@ def test_credit_that_found_no_slot_for_long_comes_back_as_no_flood(fleet):
 
 def test_reserved_slots_are_for_interactive_jobs_alone(fleet):
     async def story(f):
-        worker = await f.drains("wa", *drained(slots=4, reserved=1))
+        worker = await f.start_worker("wa", *drained(slots=4, reserved=1))
         for queue in (BACKGROUND, BATCH):
-            await f.supply(9, queue)
+            await f.enqueue(9, queue)
         claim = await worker.claim(9, 0)
         assert [urgency(one) for one in claim.deliveries] == ["background"] * 3
         assert claim.more_waiting
-        await f.supply(2, INTERACTIVE)
+        await f.enqueue(2, INTERACTIVE)
         assert [urgency(one) for one in (await worker.claim(9, 3)).deliveries] == ["interactive"]
         assert not (await worker.claim(9, 4)).deliveries
 
     fleet(story)
 
 
-def test_interactive_jobs_may_have_all_slots_and_then_count_as_none_of_the_others(fleet):
+def test_interactive_jobs_may_use_all_slots_and_reserved_ones_first(fleet):
     async def story(f):
-        worker = await f.drains("wa", *drained(slots=4, reserved=1))
-        await f.supply(4, INTERACTIVE)
+        worker = await f.start_worker("wa", *drained(slots=4, reserved=1))
+        await f.enqueue(4, INTERACTIVE)
         first = (await worker.claim(9, 0)).deliveries
         assert len(first) == 4
-        await f.supply(9, BATCH)
+        await f.enqueue(9, BATCH)
         assert not (await worker.claim(9, 4)).deliveries
         for delivery in first[:2]:
             await f.settle(worker, delivery)
@@ -192,21 +192,21 @@ def test_interactive_jobs_may_have_all_slots_and_then_count_as_none_of_the_other
 
 def test_an_empty_queue_leaves_no_job_waiting_for_a_slot(fleet):
     async def story(f):
-        worker = await f.drains("wa", *drained(slots=9))
+        worker = await f.start_worker("wa", *drained(slots=9))
         assert not (await worker.claim(4, 0, max_not_interactive=0)).more_waiting, "or an idle worker would poll"
-        await f.supply(1, BATCH)
+        await f.enqueue(1, BATCH)
         assert (await worker.claim(4, 0, max_not_interactive=0)).more_waiting
 
     fleet(story)
 
 
-def test_a_worker_may_ask_for_few_that_are_not_interactive(fleet):
+def test_a_claim_limits_the_jobs_that_are_not_interactive(fleet):
     async def story(f):
-        worker = await f.drains("wa", *drained(slots=9))
-        await f.supply(9, BATCH)
+        worker = await f.start_worker("wa", *drained(slots=9))
+        await f.enqueue(9, BATCH)
         claim = await worker.claim(4, 0, max_not_interactive=1)
         assert ([urgency(one) for one in claim.deliveries], claim.more_waiting) == (["batch"], True)
-        await f.supply(2, INTERACTIVE)
+        await f.enqueue(2, INTERACTIVE)
         claim = await worker.claim(4, 1, max_not_interactive=1)
         assert [urgency(one) for one in claim.deliveries] == ["interactive", "interactive", "batch"]
 
@@ -215,29 +215,29 @@ def test_a_worker_may_ask_for_few_that_are_not_interactive(fleet):
 
 def test_a_turn_never_takes_a_reserved_slot(fleet):
     async def story(f):
-        worker = await f.drains("wa", *drained(slots=2, reserved=1))
-        await f.supply(1, BATCH)
+        worker = await f.start_worker("wa", *drained(slots=2, reserved=1))
+        await f.enqueue(1, BATCH)
         (running,) = (await worker.claim(9, 0)).deliveries
         assert running.queue == BATCH
         f.store.hset("of:credits:gpu", "batch", 3000)
-        await f.supply(5, BATCH)
-        await f.supply(1, INTERACTIVE)
+        await f.enqueue(5, BATCH)
+        await f.enqueue(1, INTERACTIVE)
         assert [urgency(one) for one in (await worker.claim(9, 1)).deliveries] == ["interactive"]
 
     fleet(story)
 
 
-def test_of_a_backend_that_comes_back_after_trouble_the_reserved_slots_come_back_first(fleet):
+def test_during_a_ramp_the_reserved_slots_come_back_first(fleet):
     async def story(f):
         policy = BreakerPolicy(slow_start=100, probe_successes=1)
-        worker = await f.drains("wa", *drained(slots=4, reserved=1), policy=policy)
+        worker = await f.start_worker("wa", *drained(slots=4, reserved=1), policy=policy)
         await force_breaker(f.link, "box/smol", BreakerOverride(BreakerState.OPEN, "a test", 5), policy)
         await f.pass_time(6, (worker, ()))
         (probe,) = (await worker.claim(1, 0)).probes
         await report_probe(f.link, probe, ProbeResult(CallSignal.OK, "", 0, 0.5), policy)
-        await f.supply(9, BATCH)
+        await f.enqueue(9, BATCH)
         assert not (await worker.claim(9, 0)).deliveries
-        await f.supply(9, INTERACTIVE)
+        await f.enqueue(9, INTERACTIVE)
         assert [urgency(one) for one in (await worker.claim(9, 0)).deliveries] == ["interactive"]
 
     fleet(story)
@@ -247,16 +247,16 @@ class Side:
     """The scripts beside the plain model: the same jobs, the same claims."""
 
     def __init__(self, link, slots, reserved, shares):
-        self.intake, self.numbers = JobStore(link), Counter()
+        self.job_store, self.numbers = JobStore(link), Counter()
         told = {queue: shares.get(one, 0) / 1000 for queue, one in zip(QUEUES, URGENCIES, strict=True)}
         self.worker = WorkerQueue(link, WorkerIdentity("wa", "gpu", (), ()), drained(slots, reserved, told))
         self.running = defaultdict(list)
 
-    async def supply(self, fleet_job, which, count):
+    async def enqueue(self, fleet_job, which, count):
         for _ in range(count):
             self.numbers[which] += 1
             job = fleet_job(f"{which}-{self.numbers[which]:06}")
-            await self.intake.accept(
+            await self.job_store.accept(
                 job, SubmitTerms(queue=f"gpu.smol.{which}", expires_after_seconds=600, keep_seconds=60)
             )
 
@@ -267,7 +267,7 @@ class Side:
         return [urgency(delivery) for delivery in brought]
 
     async def end(self, which):
-        await self.intake.cancel(self.running[which].pop(0))
+        await self.job_store.cancel(self.running[which].pop(0))
 
 
 STEPS = st.lists(
@@ -288,14 +288,14 @@ STEPS = st.lists(
     shares=st.fixed_dictionaries({"background": st.sampled_from([0, 300]), "batch": st.sampled_from([0, 50, 400])}),
     steps=STEPS,
 )
-def test_claims_bring_what_the_plain_model_says(redis_url, store, slots, reserved, shares, steps):
+def test_claims_match_the_reference_model(redis_url, store, slots, reserved, shares, steps):
     async def story():
         plain = Plain(slots, reserved, shares)
         async with RedisConnection(redis_url, clock=Clock()) as link:
             side = Side(link, slots, reserved, shares)
             for verb, which, count in steps:
                 if verb == "supply":
-                    await side.supply(_job, which, count)
+                    await side.enqueue(_job, which, count)
                     plain.waiting[which] += count
                 elif verb == "claim":
                     assert await side.claim(count) == plain.claim(count)

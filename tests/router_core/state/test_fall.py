@@ -43,7 +43,7 @@ def interim(job_id: str = JOB) -> Result:
 async def falls(f, job_id: str = JOB, queue: str = QUEUE, fall: Fall = OUTAGE, **terms) -> None:
     """A job is accepted, and its worker says that nothing can serve it."""
     await f.accept(job_id, queue=queue, **terms)
-    worker = await f.drains("worker-a", QueueSubscription(queue, (BackendCapacity("box", 8),)))
+    worker = await f.start_worker("worker-a", QueueSubscription(queue, (BackendCapacity("box", 8),)))
     delivery = await f.claim(worker)
     await worker.settle(
         worker.settlement(delivery, DeliveryOutcome(next_step=fall))
@@ -54,34 +54,34 @@ def mail_of(f, inbox: str = "bot") -> list[tuple[bytes, bytes, bytes]]:
     return [(row[b"id"], row[b"kind"], row[b"reply_to"]) for _, row in f.store.xrange(f"of:inbox:{inbox}")]
 
 
-def test_what_falls_waits_in_degrade_and_tells_where_it_came_from_and_why(fleet):
+def test_a_fallen_job_waits_in_degrade_with_its_queue_and_its_reason(fleet):
     async def story(f):
         await falls(f)
-        assert f.places(JOB) == [("queue", "degrade")]
+        assert f.rq_places(JOB) == [("queue", "degrade")]
         assert [row["event"] for row in f.events(JOB)] == ["queued", "started", "fallen"]
-        degrade = await f.drains("degrader", DEGRADE)
+        degrade = await f.start_worker("degrader", DEGRADE)
         fell = (await f.claim(degrade)).fall
         assert (fell.reason, fell.detail, fell.at, fell.falls) == ("outage", "every model is away", f.clock.now, 1)
-        assert f.ours(JOB, "fell_from") == QUEUE
+        assert f.record_field(JOB, "fell_from") == QUEUE
 
     fleet(story)
 
 
-def test_interactive_jobs_are_looked_at_before_all_others_that_fell(fleet):
+def test_fallen_interactive_jobs_are_delivered_first(fleet):
     async def story(f):
         for number, urgency in enumerate(("batch", "background", "interactive"), 1):
             await falls(f, f"job-0000{number}", f"gpu.smol.{urgency}")
-        degrade = await f.drains("degrader", DEGRADE)
+        degrade = await f.start_worker("degrader", DEGRADE)
         first, *_ = (await degrade.claim(8, 0)).deliveries
         assert first.id == "job-00003"
 
     fleet(story)
 
 
-def test_a_landing_is_written_down_once_however_often_its_settle_is_sent(fleet):
+def test_a_degrade_settle_that_is_sent_again_counts_once(fleet):
     async def story(f):
         await falls(f, inbox="bot", reply_to=b'["chat",7]', webhook="https://example.org/hook")
-        degrade = await f.drains("degrader", DEGRADE)
+        degrade = await f.start_worker("degrader", DEGRADE)
         delivery = await f.claim(degrade)
         hold = Hold(reason=HoldReason.OUTAGE, detail="away", models=("smol", "large"))
         settle = degrade.settlement(
@@ -89,7 +89,7 @@ def test_a_landing_is_written_down_once_however_often_its_settle_is_sent(fleet):
         )
         came = [(await degrade.settle(settle)).outcome for _ in range(3)]
         assert came == ["settled", "again", "again"]
-        assert f.places(JOB) == [("deferred", "degrade")]
+        assert f.rq_places(JOB) == [("deferred", "degrade")]
         assert f.store.xlen("of:falls") == 1
         (incident,) = f.store.hgetall("of:incidents").values()
         told = f.store.hgetall(b"of:incident:" + incident)
@@ -108,7 +108,7 @@ def test_falls_for_one_reason_are_one_incident_and_each_reason_has_its_own(fleet
     async def story(f):
         for number, reason in enumerate(("outage", "outage", "budget"), 1):
             await falls(f, job_id := f"job-0000{number}", fall=Fall(HoldReason(reason), "so it is"))
-            await f.lands(fall=record_of(job_id, reason))
+            await f.degrade(fall=record_of(job_id, reason))
             f.clock.now += 1
         incidents = f.store.hgetall("of:incidents")
         counts = {reason: f.store.hget(b"of:incident:" + one, "falls") for reason, one in incidents.items()}
@@ -119,16 +119,16 @@ def test_falls_for_one_reason_are_one_incident_and_each_reason_has_its_own(fleet
     fleet(story)
 
 
-def test_a_degrade_worker_that_dies_is_no_crash_of_the_job_it_held(fleet):
+def test_a_dead_degrade_worker_is_no_crash_of_its_job(fleet):
     async def story(f):
         await falls(f)
         for number in range(4):
-            degrade = await f.drains(f"degrader-{number}", DEGRADE)
+            degrade = await f.start_worker(f"degrader-{number}", DEGRADE)
             await f.claim(degrade)
             await f.pass_time(LEASE_SECONDS + 1)
             assert await reap(f.link) == [(JOB, "degrade", "queued")]
-        assert f.places(JOB) == [("queue", "degrade")]
-        assert (await f.intake.record(JOB)).crashes == 0
+        assert f.rq_places(JOB) == [("queue", "degrade")]
+        assert (await f.job_store.record(JOB)).crashes == 0
 
     fleet(story)
 
@@ -136,34 +136,34 @@ def test_a_degrade_worker_that_dies_is_no_crash_of_the_job_it_held(fleet):
 def test_a_frozen_degrade_worker_that_comes_back_late_changes_nothing(fleet):
     async def story(f):
         await falls(f)
-        slow = await f.drains("slow", DEGRADE)
+        slow = await f.start_worker("slow", DEGRADE)
         delivery = await f.claim(slow)
         await f.pass_time(LEASE_SECONDS + 1)
         await reap(f.link)
-        await f.lands(fall=record_of())
+        await f.degrade(fall=record_of())
         hold = Hold(reason=HoldReason.OUTAGE, detail="away", models=("smol",))
         late = slow.settlement(
             delivery, DeliveryOutcome(next_step=hold, fall_record=record_of(), interim_reply=interim())
         )
         assert (await slow.settle(late)).outcome == "late"
         assert f.store.xlen("of:falls") == 1
-        assert f.places(JOB) == [("deferred", "degrade")]
+        assert f.rq_places(JOB) == [("deferred", "degrade")]
 
     fleet(story)
 
 
-def test_a_stand_in_gets_the_job_marked_and_what_it_cannot_serve_falls_from_where_it_fell_first(fleet):
+def test_a_stand_in_that_fails_returns_the_job_to_the_queue_of_its_first_fall(fleet):
     async def story(f):
         await falls(f)
-        await f.lands(StandIn("large", at_front=False, why="smol is away; large stands in"))
+        await f.degrade(StandIn("large", at_front=False, why="smol is away; large stands in"))
         told = f.events(JOB)[-2]
         assert (told["event"], told["by"], told["reason"]) == ("degraded", "default_fallback", "outage")
-        worker = await f.drains("worker-b", QueueSubscription(QUEUE, (BackendCapacity("box", 8),)))
+        worker = await f.start_worker("worker-b", QueueSubscription(QUEUE, (BackendCapacity("box", 8),)))
         delivery = await f.claim(worker)
         assert (delivery.fall.stand_in, delivery.fall.detail) == ("large", "every model is away")
         await f.settle(worker, delivery, OUTAGE)
-        assert f.ours(JOB, "fell_from") == QUEUE
-        assert (await f.lands()).fall.falls == 2
+        assert f.record_field(JOB, "fell_from") == QUEUE
+        assert (await f.degrade()).fall.falls == 2
         assert await replayed(f) == QUEUE
 
     fleet(story)
@@ -171,14 +171,14 @@ def test_a_stand_in_gets_the_job_marked_and_what_it_cannot_serve_falls_from_wher
 
 async def replayed(f) -> str:
     await replay_held(f.link, JOB)
-    assert f.ours(JOB, "stand_in") is None
-    return f.ours(JOB, "queue")
+    assert f.record_field(JOB, "stand_in") is None
+    return f.record_field(JOB, "queue")
 
 
-def test_the_interim_reply_is_there_while_the_job_is_held_and_not_longer(fleet):
+def test_the_interim_reply_exists_only_while_the_job_is_held(fleet):
     async def story(f):
         await falls(f)
-        await f.lands(fall=record_of(), reply=interim())
+        await f.degrade(fall=record_of(), reply=interim())
         assert b"the lights are out" in f.store.hget("of:job:" + JOB, "reply")
         await replayed(f)
         assert f.store.hget("of:job:" + JOB, "reply") is None
@@ -189,25 +189,25 @@ def test_the_interim_reply_is_there_while_the_job_is_held_and_not_longer(fleet):
 @pytest.mark.parametrize(("urgency", "text", "hears"), [
     ("interactive", True, True), ("interactive", False, True), ("batch", True, True), ("batch", False, False),
 ])  # fmt: skip
-def test_an_inbox_hears_of_a_hold_when_somebody_waits_or_there_is_something_to_read(fleet, urgency, text, hears):
+def test_an_inbox_gets_a_hold_of_an_interactive_job_or_one_with_a_text(fleet, urgency, text, hears):
     async def story(f):
         await falls(f, queue=f"gpu.smol.{urgency}", inbox="bot")
         reply = interim() if text else Result(id=JOB, status=Status.DEGRADED, held_for=HoldReason.OUTAGE)
-        await f.lands(fall=record_of(), reply=reply)
+        await f.degrade(fall=record_of(), reply=reply)
         assert [kind for _, kind, _ in mail_of(f)] == [b"degraded"] * hears
 
     fleet(story)
 
 
-def test_an_owner_is_told_once_that_its_job_is_held_however_often_it_falls(fleet):
+def test_a_producer_is_notified_once_of_a_hold_however_often_the_job_falls(fleet):
     async def story(f):
         await falls(f, inbox="bot")
-        await f.lands(fall=record_of(), reply=interim())
+        await f.degrade(fall=record_of(), reply=interim())
         for _ in range(3):
             await release_held(f.link, [ReleaseBudget("smol", "gpu", 2, tuple(Urgency))], 1)
-            worker = await f.drains("worker-b", QueueSubscription(QUEUE, (BackendCapacity("box", 8),)))
+            worker = await f.start_worker("worker-b", QueueSubscription(QUEUE, (BackendCapacity("box", 8),)))
             await f.settle(worker, await f.claim(worker), OUTAGE)
-            await f.lands(fall=record_of(), reply=interim())
+            await f.degrade(fall=record_of(), reply=interim())
         assert [kind for _, kind, _ in mail_of(f)] == [b"degraded"]
         assert f.store.xlen("of:falls") == 4
 
@@ -223,9 +223,9 @@ def test_every_end_of_a_job_reaches_its_inbox_and_its_webhook_once(fleet, end):
             await f.settle(worker, await f.claim(worker))
         else:
             await falls(f, inbox="bot", webhook="https://example.org/hook")
-            await f.lands(fall=record_of())
+            await f.degrade(fall=record_of())
             if end == "cancelled":
-                await f.intake.cancel(JOB)
+                await f.job_store.cancel(JOB)
             else:
                 await finish(f.link, Result(id=JOB, status=Status.EXPIRED), rq_status="failed", expected_deliveries=2)
         assert [kind for _, kind, _ in mail_of(f)] == [b"done"]
@@ -235,12 +235,12 @@ def test_every_end_of_a_job_reaches_its_inbox_and_its_webhook_once(fleet, end):
     fleet(story)
 
 
-def test_an_incident_knows_how_many_are_held_for_it_whatever_becomes_of_them(fleet):
+def test_an_incident_counts_its_held_jobs_whatever_their_end(fleet):
     async def story(f):
         for number in range(1, 5):
             await falls(f, f"job-0000{number}")
-            await f.lands(fall=record_of(f"job-0000{number}"))
-        await f.intake.cancel("job-00001")
+            await f.degrade(fall=record_of(f"job-0000{number}"))
+        await f.job_store.cancel("job-00001")
         await replay_held(f.link, "job-00002")
         await finish(f.link, Result(id="job-00003", status=Status.EXPIRED), rq_status="failed", expected_deliveries=2)
         (incident,) = f.store.hgetall("of:incidents").values()
@@ -250,7 +250,7 @@ def test_an_incident_knows_how_many_are_held_for_it_whatever_becomes_of_them(fle
     fleet(story)
 
 
-def test_a_good_answer_is_remembered_under_the_name_it_was_settled_with(fleet):
+def test_an_answer_is_remembered_under_its_key(fleet):
     async def story(f):
         await f.accept()
         worker = await f.worker()
@@ -263,11 +263,11 @@ def test_a_good_answer_is_remembered_under_the_name_it_was_settled_with(fleet):
     fleet(story)
 
 
-def test_three_degrade_workers_that_claim_at_once_land_each_fall_once(fleet):
+def test_three_degrade_workers_that_claim_at_once_settle_each_fall_once(fleet):
     async def story(f):
         for number in range(1, 8):
             await falls(f, f"job-0000{number}")
-        workers = [await f.drains(f"degrader-{n}", DEGRADE) for n in range(3)]
+        workers = [await f.start_worker(f"degrader-{n}", DEGRADE) for n in range(3)]
         claims = await asyncio.gather(*(worker.claim(4, 0) for worker in workers))
         ids = sorted(delivery.id for claim in claims for delivery in claim.deliveries)
         assert ids == [f"job-0000{number}" for number in range(1, 8)]
@@ -275,13 +275,13 @@ def test_three_degrade_workers_that_claim_at_once_land_each_fall_once(fleet):
     fleet(story)
 
 
-def test_what_is_handed_on_by_a_stand_in_goes_where_any_hand_off_goes(fleet):
+def test_a_hand_off_of_a_stand_in_goes_to_the_next_model_of_the_chain(fleet):
     async def story(f):
         await falls(f)
-        await f.lands(StandIn("large", at_front=True, why="large stands in"))
-        worker = await f.drains("worker-b", QueueSubscription(QUEUE, (BackendCapacity("box", 8),)))
+        await f.degrade(StandIn("large", at_front=True, why="large stands in"))
+        worker = await f.start_worker("worker-b", QueueSubscription(QUEUE, (BackendCapacity("box", 8),)))
         await f.settle(worker, await f.claim(worker), Handoff("large", at_front=False), to=QUEUE)
-        assert f.places(JOB) == [("queue", QUEUE)]
+        assert f.rq_places(JOB) == [("queue", QUEUE)]
 
     fleet(story)
 
@@ -300,14 +300,14 @@ WEEK = 7 * 86400.0
         pytest.param("batch", {"has_deadline": True}, False, id="a job whose caller has set a deadline"),
     ],
 )
-def test_a_hold_may_last_longer_than_was_guessed_but_not_than_was_said(fleet, urgency, terms, longer):
+def test_a_hold_may_exceed_a_guessed_deadline_and_never_a_set_one(fleet, urgency, terms, longer):
     async def story(f):
         await falls(f, queue=f"gpu.smol.{urgency}", **terms)
-        before = (await f.intake.record(JOB)).deadline
+        before = (await f.job_store.record(JOB)).deadline
         hold = Hold(reason=HoldReason.OUTAGE, detail="away", models=("smol",), keep_until=f.clock.now + WEEK)
-        await f.lands(hold, fall=record_of())
+        await f.degrade(hold, fall=record_of())
         deadline = f.clock.now + WEEK if longer else before
-        assert (await f.intake.record(JOB)).deadline == deadline
+        assert (await f.job_store.record(JOB)).deadline == deadline
         assert f.store.zscore("of:unfinished", JOB) == deadline * 1000, "the sweep looks at it then, and not before"
 
     fleet(story)

@@ -24,7 +24,7 @@ def test_a_claim_whose_reply_was_lost_comes_back_without_a_crash(fleet):
         await f.claim(worker)  # the reply is lost: the worker lives, and does not know of the delivery
         await f.pass_time(LEASE_SECONDS + 1, (worker, ()))
         assert await reap(f.link) == [(JOB, f.queue, "queued")]
-        record = await f.intake.record(JOB)
+        record = await f.job_store.record(JOB)
         assert (record.state, record.crashes) == ("queued", 0)
         assert (await f.claim(worker)).deliveries == 2
 
@@ -52,7 +52,7 @@ def test_the_job_of_a_dead_worker_goes_to_the_front_of_its_queue(fleet):
         heir = await f.worker("heir")
         assert await reap(f.link) == [(JOB, f.queue, "queued")]
         assert [d.id for d in (await heir.claim(2, 0)).deliveries] == [JOB, "job-00002"]
-        assert (await f.intake.record(JOB)).crashes == 1
+        assert (await f.job_store.record(JOB)).crashes == 1
 
     fleet(story)
 
@@ -99,7 +99,7 @@ def test_after_a_silence_a_worker_that_stays_silent_is_reaped_and_its_crash_coun
         assert await reap(f.link) == []
         await f.pass_time(16)
         assert await reap(f.link) == [(JOB, f.queue, "queued")]
-        assert (await f.intake.record(JOB)).crashes == 1
+        assert (await f.job_store.record(JOB)).crashes == 1
 
     fleet(story)
 
@@ -116,7 +116,7 @@ def test_a_reaping_worker_is_the_first_to_notice_a_silence(fleet):
     fleet(story)
 
 
-def test_a_late_answer_is_taken_while_nobody_has_claimed_the_job_again(fleet):
+def test_a_late_answer_is_accepted_until_the_job_is_claimed_again(fleet):
     async def story(f):
         await f.accept()
         worker = await f.worker("slow")
@@ -124,7 +124,7 @@ def test_a_late_answer_is_taken_while_nobody_has_claimed_the_job_again(fleet):
         await f.pass_time(LEASE_SECONDS + 1)
         await reap(f.link)
         assert await f.settle(worker, delivery) == "settled"
-        assert f.places(JOB) == [("finished", f.queue)]
+        assert f.rq_places(JOB) == [("finished", f.queue)]
         assert f.counter("late_accepted") == 1
 
     fleet(story)
@@ -138,7 +138,7 @@ def test_a_late_failure_changes_nothing_once_the_job_was_reaped(fleet):
         await f.pass_time(LEASE_SECONDS + 1)
         await reap(f.link)
         assert await f.settle(worker, delivery, Handoff("large", False), "gpu.large.background") == "late"
-        assert f.places(JOB) == [("queue", f.queue)]
+        assert f.rq_places(JOB) == [("queue", f.queue)]
 
     fleet(story)
 
@@ -155,7 +155,7 @@ def test_a_late_answer_is_refused_and_counted_once_the_job_was_claimed_again(fle
         assert await slow.append_events(late, [b"{}"]) is False
         assert (await slow.beat([late]))[1] == [JOB]
         assert f.counter("late") == 1
-        assert f.places(JOB) == [("wip", f.queue)]
+        assert f.rq_places(JOB) == [("wip", f.queue)]
         assert await f.settle(heir, current) == "settled"
         assert await f.settle(slow, late) == "late"
         assert f.counter("answered") == 1
@@ -163,7 +163,7 @@ def test_a_late_answer_is_refused_and_counted_once_the_job_was_claimed_again(fle
     fleet(story)
 
 
-def test_a_token_is_never_given_twice_not_even_to_a_namesake(fleet):
+def test_a_token_is_never_used_twice_even_by_a_worker_of_the_same_name(fleet):
     """A worker restarted under its old name must not pass its dead self's fence, nor two hosts one another's."""
 
     async def story(f):
@@ -222,9 +222,9 @@ def test_a_settle_after_a_cancel_is_late_and_the_result_stays(fleet):
         await f.accept()
         worker = await f.worker()
         delivery = await f.claim(worker)
-        await f.intake.cancel(JOB)
+        await f.job_store.cancel(JOB)
         assert await f.settle(worker, delivery) == "late"
-        assert (await f.intake.result(JOB)).status is Status.CANCELLED
+        assert (await f.job_store.result(JOB)).status is Status.CANCELLED
 
     fleet(story)
 
@@ -261,14 +261,14 @@ def test_a_job_put_back_was_never_delivered(fleet):
         worker = await f.worker()
         delivery = await f.claim(worker)
         assert await f.settle(worker, delivery, None) == "settled"
-        record = await f.intake.record(JOB)
+        record = await f.job_store.record(JOB)
         assert (record.state, record.deliveries, record.attempts) == ("queued", 0, ())
         assert f.store.lrange("rq:queue:" + f.queue, 0, 0) == [JOB.encode()]
 
     fleet(story)
 
 
-def test_a_worker_that_left_in_good_order_is_in_no_list(fleet):
+def test_an_unregistered_worker_is_in_no_list(fleet):
     async def story(f):
         who = WorkerIdentity("leaver", "gpu", (f.queue,), ("box",))
         await register(f.link, who)

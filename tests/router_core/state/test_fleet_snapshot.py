@@ -70,7 +70,7 @@ async def serve(f, pool="gpu", *models, urgencies=tuple(Urgency)):
         for urgency in urgencies
         for model in models
     ]
-    return await f.drains(f"worker-{pool}", *drained, local=CATALOG.pools[pool].local)
+    return await f.start_worker(f"worker-{pool}", *drained, local=CATALOG.pools[pool].local)
 
 
 async def serve_all(f):
@@ -87,7 +87,7 @@ async def blocked(f, model="smol", urgency=BACKGROUND):
     return found and (found.reason, found.until - f.clock.now, found.detail)
 
 
-def test_a_model_that_somebody_serves_is_not_blocked_and_has_all_its_slots(fleet):
+def test_a_served_model_is_not_blocked_and_has_all_its_slots(fleet):
     async def story(f):
         await serve_all(f)
         found = await fetch_fleet_snapshot(f.link, CATALOG)
@@ -106,7 +106,7 @@ def test_a_model_that_somebody_serves_is_not_blocked_and_has_all_its_slots(fleet
     fleet(story)
 
 
-def test_nobody_serves_what_no_living_worker_drains(fleet):
+def test_a_queue_without_a_live_worker_is_not_served(fleet):
     async def story(f):
         await serve(f, "gpu", "smol", urgencies=(BACKGROUND,))
         assert await blocked(f) is None
@@ -148,8 +148,8 @@ def test_local_only_keeps_everything_from_pools_that_are_not_local(fleet, by):
 def test_an_open_breaker_says_why_and_until_when(fleet):
     async def story(f):
         worker, _ = await serve_all(f)
-        await f.supply(5, "gpu.large.background")
-        await f.calls(worker, *[FAILURE] * 5)
+        await f.enqueue(5, "gpu.large.background")
+        await f.finish_calls(worker, *[FAILURE] * 5)
         words = "its breaker is {} (5 failures in a row: timeout)"
         assert await blocked(f, "large") == (BlockReason.BREAKER, 30, words.format("open"))
         f.clock.now += 30
@@ -166,7 +166,7 @@ def test_an_open_breaker_says_why_and_until_when(fleet):
     fleet(story)
 
 
-def test_what_an_operator_opened_for_good_is_blocked_for_ever(fleet):
+def test_a_breaker_forced_open_without_an_end_blocks_for_ever(fleet):
     async def story(f):
         await serve_all(f)
         await force_breaker(f.link, "tower/large", BreakerOverride(BreakerState.OPEN, "sold"), POLICY)
@@ -188,16 +188,16 @@ def test_a_model_at_two_backends_is_blocked_when_both_are_and_until_the_first_op
     fleet(story)
 
 
-def test_a_parked_key_and_a_cooldown_are_told_as_what_they_are(fleet):
+def test_a_parked_key_and_a_cooldown_are_reported_as_such(fleet):
     async def story(f):
         _, worker = await serve_all(f)
-        await f.supply(2, "cloud.far.background")
+        await f.enqueue(2, "cloud.far.background")
         more = {"credential": KEY, "cooldown_seconds": 9.0}
-        await f.calls(worker, NEUTRAL, credential_signal=CredentialSignal.COOLDOWN, **more)
+        await f.finish_calls(worker, NEUTRAL, credential_signal=CredentialSignal.COOLDOWN, **more)
         assert await blocked(f, "far") == (BlockReason.COOLDOWN, 9, "it cools down after a 429")
         f.clock.now += 9
         assert await blocked(f, "far") is None
-        await f.calls(worker, NEUTRAL, credential_signal=CredentialSignal.PARK, **more)
+        await f.finish_calls(worker, NEUTRAL, credential_signal=CredentialSignal.PARK, **more)
         obstacle, seconds, words = await blocked(f, "far")
         assert (obstacle, seconds) == (BlockReason.CREDENTIAL, 30)
         assert words.startswith("the key of east is parked (it cannot work before somebody has mended it")
@@ -228,9 +228,9 @@ def test_a_failed_health_check_counts_while_it_is_fresh(fleet):
 def test_slots_in_use_and_jobs_that_wait_are_counted(fleet):
     async def story(f):
         worker, _ = await serve_all(f)
-        await f.supply(5, "gpu.large.background")
+        await f.enqueue(5, "gpu.large.background")
         f.clock.now += 3
-        await f.supply(2, "gpu.large.batch")
+        await f.enqueue(2, "gpu.large.batch")
         await worker.claim(3, 0)
         f.clock.now += 4
         found = await fetch_fleet_snapshot(f.link, CATALOG)
@@ -245,37 +245,37 @@ def test_slots_in_use_and_jobs_that_wait_are_counted(fleet):
     fleet(story)
 
 
-def test_a_slot_that_is_kept_for_interactive_jobs_is_free_for_them_alone(fleet):
+def test_a_reserved_slot_is_free_for_interactive_jobs_only(fleet):
     async def story(f):
         box = CATALOG.backends["box"].model_copy(update={"reserved_interactive": 2})
         catalog = CATALOG.model_copy(update={"backends": {**CATALOG.backends, "box": box}})
         smol = {urgency: catalog.queue("smol", urgency) for urgency in Urgency}
         drained = (QueueSubscription(queue, (BackendCapacity("box", 3, "", 2),)) for queue in smol.values())
-        worker = await f.drains("worker-gpu", *drained)
+        worker = await f.start_worker("worker-gpu", *drained)
 
         async def free():
             seen = await fetch_fleet_snapshot(f.link, catalog)
             return [seen.fleet_state(urgency).model("smol").free for urgency in Urgency]
 
         assert await free() == [5, 3, 3]  # two of them at the tower
-        await f.supply(1, smol[INTERACTIVE])
+        await f.enqueue(1, smol[INTERACTIVE])
         await f.claim(worker)
         assert await free() == [4, 3, 3]
-        await f.supply(1, smol[BATCH])
+        await f.enqueue(1, smol[BATCH])
         await f.claim(worker)
         assert await free() == [3, 2, 2]
 
     fleet(story)
 
 
-def test_latency_is_the_mean_of_the_calls_of_late(fleet):
+def test_latency_is_the_mean_of_the_recent_calls(fleet):
     async def story(f):
         worker, _ = await serve_all(f)
-        await f.supply(2, "gpu.large.background")
+        await f.enqueue(2, "gpu.large.background")
         for took in (1.0, 3.0):
             delivery = await f.claim(worker)
             attempt = replace(f.attempt(delivery), started_at=f.clock.now - took)
-            await f.ends(worker, delivery, OK, attempt=attempt)
+            await f.finish_call(worker, delivery, OK, attempt=attempt)
         assert (await state(f, "large")).latency == 2
         f.clock.now += POLICY.window + POLICY.window / 10
         assert (await state(f, "large")).latency is None
@@ -283,13 +283,13 @@ def test_latency_is_the_mean_of_the_calls_of_late(fleet):
     fleet(story)
 
 
-def test_a_pool_may_repeat_a_fifth_of_its_calls_and_a_few_always(fleet):
+def test_a_pool_may_retry_a_fifth_of_its_calls_and_always_a_few(fleet):
     async def story(f):
         worker, _ = await serve_all(f)
 
         async def call(count, repeated):
-            await f.supply(count, "gpu.large.background")
-            await f.calls(worker, *[OK] * count, is_retry=repeated)
+            await f.enqueue(count, "gpu.large.background")
+            await f.finish_calls(worker, *[OK] * count, is_retry=repeated)
             return (await state(f, "large")).may_retry, (await state(f, "smol")).may_retry
 
         assert await call(4, True) == (True, True), "4 of 4, but only 4"
@@ -301,7 +301,7 @@ def test_a_pool_may_repeat_a_fifth_of_its_calls_and_a_few_always(fleet):
     fleet(story)
 
 
-def test_what_a_backend_has_in_its_memory_is_believed_while_it_is_fresh(fleet):
+def test_the_loaded_models_of_a_backend_are_valid_for_a_while(fleet):
     async def story(f):
         await serve_all(f)
         await remember_loaded(f.link, "tower", ["large:70b"], f.clock.now)
@@ -313,12 +313,12 @@ def test_what_a_backend_has_in_its_memory_is_believed_while_it_is_fresh(fleet):
     fleet(story)
 
 
-def test_a_queue_of_a_model_that_another_configuration_serves_is_told_apart_from_one_that_nobody_serves(fleet):
+def test_unknown_queues_are_those_that_a_live_worker_serves(fleet):
     async def story(f):
         await serve_all(f)
-        newer = await f.drains("newer", QueueSubscription("gpu.added.interactive", (BackendCapacity("box", 3),)))
+        newer = await f.start_worker("newer", QueueSubscription("gpu.added.interactive", (BackendCapacity("box", 3),)))
         for queue in ("gpu.added.interactive", "gpu.removed.interactive"):
-            await f.supply(1, queue)
+            await f.enqueue(1, queue)
         found = await fetch_fleet_snapshot(f.link, CATALOG)
         assert (found.unknown_queues, found.stranded_queues) == ({"gpu.added.interactive"}, ())
         f.clock.now += 11  # its worker is gone
@@ -328,11 +328,11 @@ def test_a_queue_of_a_model_that_another_configuration_serves_is_told_apart_from
     fleet(story)
 
 
-def test_interactive_jobs_are_stranded_where_nobody_can_claim_them(fleet):
+def test_interactive_jobs_are_stranded_where_no_worker_can_claim_them(fleet):
     async def story(f):
         await serve_all(f)
         for queue in ("gpu.large.interactive", "gpu.large.background", "cloud.far.interactive"):
-            await f.supply(1, queue)
+            await f.enqueue(1, queue)
         assert (await fetch_fleet_snapshot(f.link, CATALOG)).stranded_queues == ()
         await force_breaker(f.link, "tower/large", BreakerOverride(BreakerState.OPEN, "hot", 60), POLICY)
         await set_local_only(f.link, True)
@@ -348,11 +348,11 @@ def test_interactive_jobs_are_stranded_where_nobody_can_claim_them(fleet):
     fleet(story)
 
 
-def test_a_survey_is_one_round_trip_and_writes_nothing(fleet):
+def test_a_snapshot_is_one_round_trip_and_writes_nothing(fleet):
     async def story(f):
         worker, _ = await serve_all(f)
-        await f.supply(5, "gpu.large.background")
-        await f.calls(worker, *[FAILURE] * 5)
+        await f.enqueue(5, "gpu.large.background")
+        await f.finish_calls(worker, *[FAILURE] * 5)
         await f.link.load("fleet_snapshot")
         before, trips = f.dump(), f.link.round_trips
         await fetch_fleet_snapshot(f.link, CATALOG)
@@ -361,7 +361,7 @@ def test_a_survey_is_one_round_trip_and_writes_nothing(fleet):
     fleet(story)
 
 
-def test_one_looks_for_all(fleet):
+def test_a_lock_is_granted_to_the_first_caller(fleet):
     async def story(f):
         assert [await try_lock(f.link, "memory of box", 60) for _ in range(3)] == [True, False, False]
         assert await try_lock(f.link, "memory of tower", 60)
@@ -370,7 +370,7 @@ def test_one_looks_for_all(fleet):
     fleet(story)
 
 
-def test_what_is_wrong_with_a_target_nobody_has_any_more_harms_nobody(fleet):
+def test_blocks_of_unknown_targets_do_no_harm(fleet):
     async def story(f):
         worker, _ = await serve_all(f)
         for target in ("sold/smol", "key:0123456789", "box/removed"):

@@ -35,7 +35,7 @@ async def _held(f, *ids, reason=HoldReason.OUTAGE, **hold):
         ending = DeliveryOutcome(next_step=Fall(reason, "every model is away"))
         assert (await worker.settle(worker.settlement(await f.claim(worker), ending))).outcome == "settled"
         record = json.dumps({"id": job_id, "reason": reason, "counts": [], "notify": []}).encode()
-        await f.lands(
+        await f.degrade(
             Hold(reason=reason, detail="every model is away", **{"models": ("smol", "large"), **hold}), record
         )
 
@@ -44,7 +44,7 @@ async def _ids(f, **wanted):
     return [job.id async for job in list_held(f.link, HeldFilter(**wanted))]
 
 
-def test_a_held_job_tells_why_since_when_and_what_releases_it(fleet):
+def test_a_held_job_has_its_reason_its_time_and_its_release_models(fleet):
     async def story(f):
         await _held(f, JOB, ready_at=f.clock.now + 30)
         (job,) = await fetch_held(f.link, [JOB, "nobody-0001"])
@@ -56,7 +56,7 @@ def test_a_held_job_tells_why_since_when_and_what_releases_it(fleet):
     fleet(story)
 
 
-def test_all_that_stays_held_is_found_though_others_leave_meanwhile(fleet):
+def test_every_job_that_stays_held_is_listed_though_others_leave(fleet):
     async def story(f):
         ids = [f"job-{n:05}" for n in range(600)]
         await _held(f, *ids)
@@ -72,7 +72,7 @@ def test_all_that_stays_held_is_found_though_others_leave_meanwhile(fleet):
     fleet(story)
 
 
-def test_held_jobs_are_chosen_by_reason_role_and_time(fleet):
+def test_held_jobs_are_filtered_by_reason_role_and_time(fleet):
     async def story(f):
         await _held(f, "job-00001")
         f.clock.now += 60
@@ -86,7 +86,7 @@ def test_held_jobs_are_chosen_by_reason_role_and_time(fleet):
     fleet(story)
 
 
-def test_what_is_held_is_summed_up_by_reason_and_by_what_it_waits_for(fleet):
+def test_held_jobs_are_summarized_by_reason_and_release_model(fleet):
     async def story(f):
         await _held(f, "job-00001", "job-00002")
         await _held(f, "job-00003", models=("large",))
@@ -100,24 +100,24 @@ def test_what_is_held_is_summed_up_by_reason_and_by_what_it_waits_for(fleet):
     fleet(story)
 
 
-def test_only_a_held_job_is_replayed_and_an_unknown_one_is_told(fleet):
+def test_only_a_held_job_is_replayed_and_an_unknown_one_raises(fleet):
     async def story(f):
         await _held(f, JOB)
         assert await replay_held(f.link, JOB) == "queued"
         assert await replay_held(f.link, JOB) == "queued"
-        assert f.places(JOB) == [("queue", f.queue)]
+        assert f.rq_places(JOB) == [("queue", f.queue)]
         with pytest.raises(UnknownJob, match="no job nobody-0001"):
             await replay_held(f.link, "nobody-0001")
 
     fleet(story)
 
 
-def test_a_dropped_job_has_an_end_and_one_that_has_gone_on_is_left(fleet):
+def test_a_dropped_job_is_cancelled_and_one_that_went_on_is_left_alone(fleet):
     async def story(f):
         await _held(f, "job-00001", "job-00002", "job-00003")
         one, other, third = [job async for job in list_held(f.link)]
         assert await drop_held(f.link, one)
-        result = await f.intake.result(one.id)
+        result = await f.job_store.result(one.id)
         assert (result.status, result.detail) == (Status.CANCELLED, "dropped by an operator")
         assert await drop_held(f.link, one) is False
         await replay_held(f.link, other.id)
@@ -126,12 +126,12 @@ def test_a_dropped_job_has_an_end_and_one_that_has_gone_on_is_left(fleet):
         await replay_held(f.link, third.id)
         await f.settle(worker, await f.claim(worker))
         assert await drop_held(f.link, third) is False
-        assert (await f.intake.result(third.id)).answered
+        assert (await f.job_store.result(third.id)).answered
 
     fleet(story)
 
 
-def test_the_log_of_falls_is_read_in_order_from_a_moment_on(fleet):
+def test_the_log_of_falls_is_read_in_order_from_a_given_time(fleet):
     async def story(f):
         await _held(f, *(f"job-{n:05}" for n in range(300)))
         told = [fall["id"] async for fall in read_falls(f.link)]

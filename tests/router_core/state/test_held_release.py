@@ -29,10 +29,10 @@ ALL = tuple(Urgency)
 
 async def held(f, job_id: str, queue: str = SMOL, models=("smol",), ready_in: float = 0.0, **terms) -> None:
     await f.accept(job_id, queue=queue, **terms)
-    worker = await f.drains("faller", QueueSubscription(queue, (BackendCapacity("box", 9),)))
+    worker = await f.start_worker("faller", QueueSubscription(queue, (BackendCapacity("box", 9),)))
     await uncalled(worker, await f.claim(worker), Fall(HoldReason.OUTAGE, "away"))
     ready_at = f.clock.now + ready_in if ready_in else 0.0
-    await f.lands(Hold(reason=HoldReason.OUTAGE, detail="away", models=models, ready_at=ready_at))
+    await f.degrade(Hold(reason=HoldReason.OUTAGE, detail="away", models=models, ready_at=ready_at))
 
 
 async def uncalled(worker, delivery, next_, to: str = "") -> None:
@@ -50,7 +50,7 @@ async def let_go(f, model: str = "smol", most: int = 4, first: int = 1, urgencie
 
 async def ends(f, mark: str = "answer", *, queue: str = SMOL) -> str:
     """The first job of a queue is called for; its id."""
-    worker = await f.drains("carrier", QueueSubscription(queue, (BackendCapacity("box", 9),)))
+    worker = await f.start_worker("carrier", QueueSubscription(queue, (BackendCapacity("box", 9),)))
     delivery = await f.claim(worker)
     came_to = {
         "answer": f.answered(delivery),
@@ -69,13 +69,13 @@ def test_the_most_urgent_are_released_first_and_among_those_the_oldest(fleet):
             f.clock.now += 1
         for expected in ("job-00003", "job-00004", "job-00002", "job-00001"):
             assert await let_go(f) == [expected]
-            assert await ends(f, queue=f.ours(expected, "queue")) == expected
+            assert await ends(f, queue=f.record_field(expected, "queue")) == expected
             f.store.delete("of:release-window")  # the same room each time: this is about the order
 
     fleet(story)
 
 
-def test_one_comes_back_at_first_and_one_more_for_each_that_is_answered(fleet):
+def test_one_job_is_released_first_and_one_more_for_each_answer(fleet):
     async def story(f):
         for number in range(1, 10):
             await held(f, f"job-0000{number}")
@@ -91,7 +91,7 @@ def test_one_comes_back_at_first_and_one_more_for_each_that_is_answered(fleet):
     fleet(story)
 
 
-def test_the_configuration_says_how_many_come_back_at_first(fleet):
+def test_the_configuration_sets_how_many_are_released_first(fleet):
     async def story(f):
         for number in range(1, 6):
             await held(f, f"job-0000{number}")
@@ -106,7 +106,7 @@ def test_a_released_job_that_keeps_its_answer_and_goes_on_counts_as_answered(fle
             await held(f, f"job-0000{number}")
             f.clock.now += 1
         assert await let_go(f) == ["job-00001"]
-        worker = await f.drains("carrier", QueueSubscription(SMOL, (BackendCapacity("box", 9),)))
+        worker = await f.start_worker("carrier", QueueSubscription(SMOL, (BackendCapacity("box", 9),)))
         outcome = DeliveryOutcome(next_step=Handoff("large", at_front=False), to_queue=LARGE, answer=b"{}")
         await worker.settle(worker.settlement(await f.claim(worker), outcome))
         assert await let_go(f) == ["job-00002", "job-00003"], "the next job of an ensemble may follow"
@@ -115,7 +115,7 @@ def test_a_released_job_that_keeps_its_answer_and_goes_on_counts_as_answered(fle
 
 
 @pytest.mark.parametrize("mark", ["fail", "fall", "hand on"])
-def test_one_that_is_not_answered_there_makes_room_and_the_others_come_one_by_one_again(fleet, mark):
+def test_a_released_job_without_an_answer_resets_the_release(fleet, mark):
     async def story(f):
         for number in range(1, 9):
             await held(f, f"job-0000{number}")
@@ -131,14 +131,14 @@ def test_one_that_is_not_answered_there_makes_room_and_the_others_come_one_by_on
 
 
 @pytest.mark.parametrize("how", ["cancelled", "expired", "moved"])
-def test_one_that_ends_or_goes_elsewhere_before_its_call_makes_room(fleet, how):
+def test_a_released_job_that_ends_or_moves_before_its_call_makes_room(fleet, how):
     async def story(f):
         await held(f, "job-00001", start_within_seconds=5)
         f.clock.now += 1
         await held(f, "job-00002")
         assert await let_go(f) == ["job-00001"]
         if how == "cancelled":
-            await f.intake.cancel("job-00001")
+            await f.job_store.cancel("job-00001")
         elif how == "expired":
             await end_job(
                 f.link, Result(id="job-00001", status=Status.EXPIRED), rq_status="failed", expected_deliveries=2
@@ -152,7 +152,7 @@ def test_one_that_ends_or_goes_elsewhere_before_its_call_makes_room(fleet, how):
     fleet(story)
 
 
-def test_a_breaker_that_opens_again_makes_the_release_begin_anew(fleet):
+def test_a_breaker_that_opens_again_resets_the_release(fleet):
     async def story(f):
         for number in range(1, 10):
             await held(f, f"job-0000{number}")
@@ -161,16 +161,16 @@ def test_a_breaker_that_opens_again_makes_the_release_begin_anew(fleet):
             for _ in await let_go(f):
                 await ends(f)
         assert f.store.hget("of:release-window", "smol") == b"3"
-        worker = await f.drains("unlucky", QueueSubscription(SMOL, (BackendCapacity("box", 9),)), policy=policy)
+        worker = await f.start_worker("unlucky", QueueSubscription(SMOL, (BackendCapacity("box", 9),)), policy=policy)
         await f.accept("job-other")
-        await f.calls(worker, CallSignal.FAILURE)
+        await f.finish_calls(worker, CallSignal.FAILURE)
         assert f.store.hget("of:release-window", "smol") is None
         assert len(await let_go(f)) == 1
 
     fleet(story)
 
 
-def test_nothing_is_released_before_its_moment(fleet):
+def test_no_job_is_released_before_its_time(fleet):
     async def story(f):
         await held(f, "job-00001", ready_in=30)
         f.clock.now += 29
@@ -185,14 +185,14 @@ def test_a_job_that_two_models_may_release_is_released_by_the_first_and_by_no_ot
     async def story(f):
         await held(f, "job-00001", models=("smol", "large"))
         assert await let_go(f, "large") == ["job-00001"]
-        assert f.ours("job-00001", "queue") == LARGE
+        assert f.record_field("job-00001", "queue") == LARGE
         assert await let_go(f, "smol") == []
         assert f.store.zcard("of:held:smol") == 0
 
     fleet(story)
 
 
-def test_a_job_whose_queue_is_paused_stays_held_and_those_behind_it_do_not(fleet):
+def test_a_job_of_a_paused_queue_stays_held_and_those_behind_it_do_not(fleet):
     async def story(f):
         await held(f, "job-00001", "gpu.smol.interactive")
         await held(f, "job-00002", "gpu.smol.batch")
@@ -213,16 +213,16 @@ def test_two_degrade_workers_that_release_at_once_release_each_job_once(fleet):
     fleet(story)
 
 
-def test_a_released_job_begins_its_chain_anew_and_its_story_stays(fleet):
+def test_a_released_job_starts_its_chain_again_and_keeps_its_events(fleet):
     async def story(f):
         await f.accept("job-00001")
         worker = await f.worker()
         await f.settle(worker, await f.claim(worker), Fall(HoldReason.OUTAGE, "away"))
-        await f.lands()
+        await f.degrade()
         await let_go(f)
-        record = await f.intake.record("job-00001")
+        record = await f.job_store.record("job-00001")
         assert (record.state, record.held_for, len(record.attempts)) == ("queued", None, 1)
-        worker = await f.drains("heir", QueueSubscription(SMOL, (BackendCapacity("box", 9),)))
+        worker = await f.start_worker("heir", QueueSubscription(SMOL, (BackendCapacity("box", 9),)))
         delivery = await f.claim(worker)
         assert (delivery.attempts, delivery.fall) == (b"", None)
         assert "smol takes calls again" in f.events("job-00001")[-2]["why"]
@@ -235,12 +235,12 @@ def test_crashes_are_not_forgiven_by_a_release(fleet):
         await held(f, "job-00001")
         f.store.hset("of:job:job-00001", "crashes", 2)
         await let_go(f)
-        assert (await f.intake.record("job-00001")).crashes == 2
+        assert (await f.job_store.record("job-00001")).crashes == 2
 
     fleet(story)
 
 
-def test_releases_whose_jobs_were_lost_on_the_way_keep_nobody_waiting(fleet):
+def test_released_jobs_that_were_lost_keep_no_job_waiting(fleet):
     async def story(f):
         await held(f, "job-00001")
         f.store.zadd("of:released:smol", {f"job-of-an-older-openfall-{number}": number for number in range(64)})
@@ -249,7 +249,7 @@ def test_releases_whose_jobs_were_lost_on_the_way_keep_nobody_waiting(fleet):
     fleet(story)
 
 
-def test_however_many_a_paused_queue_holds_up_the_others_are_released(fleet):
+def test_any_number_of_jobs_of_a_paused_queue_block_no_other_release(fleet):
     async def story(f):
         for number in range(100, 180):
             await held(f, f"job-00{number}", "gpu.smol.interactive")

@@ -40,7 +40,7 @@ IN_THE_WAY = {
 
 
 @pytest.mark.parametrize("thing", IN_THE_WAY)
-def test_an_incident_goes_on_while(fleet, thing):
+def test_an_incident_stays_open_while(fleet, thing):
     async def story(f):
         one = open_one(f)
         IN_THE_WAY[thing](f, one)
@@ -51,7 +51,7 @@ def test_an_incident_goes_on_while(fleet, thing):
     fleet(story)
 
 
-def test_an_incident_that_is_over_is_kept_for_a_week_and_is_no_longer_open(fleet):
+def test_a_closed_incident_is_kept_for_a_week(fleet):
     async def story(f):
         one = open_one(f)
         assert await close_incident(f.link, "outage", MODELS) == one
@@ -64,7 +64,7 @@ def test_an_incident_that_is_over_is_kept_for_a_week_and_is_no_longer_open(fleet
     fleet(story)
 
 
-def test_the_end_of_an_outage_is_told_to_who_heard_or_will_hear_of_its_beginning(fleet):
+def test_the_end_of_an_outage_goes_to_each_notifier_of_its_beginning(fleet):
     async def story(f):
         now = int(f.clock.now * 1000)
         one = open_one(f, **{"notified:discord": now})
@@ -81,7 +81,7 @@ def test_the_end_of_an_outage_is_told_to_who_heard_or_will_hear_of_its_beginning
     fleet(story)
 
 
-def test_any_other_incident_is_closed_without_a_word(fleet):
+def test_other_incidents_are_closed_without_a_notice(fleet):
     async def story(f):
         one = open_one(f, "poisoned", **{"notified:discord": 1})
         assert await close_incident(f.link, "poisoned", MODELS) == one
@@ -90,7 +90,7 @@ def test_any_other_incident_is_closed_without_a_word(fleet):
     fleet(story)
 
 
-def test_an_incident_says_what_was_counted_the_most_first(fleet):
+def test_an_incident_lists_the_highest_counts_first(fleet):
     async def story(f):
         one = open_one(f, **{
             "u:batch": 1, "u:interactive": 2, "m:smol": 3, "c:timeout": 2, "c:overloaded": 2, "s:canned_reply": 2,
@@ -113,7 +113,7 @@ def test_an_incident_says_what_was_counted_the_most_first(fleet):
     fleet(story)
 
 
-def test_an_incident_whose_record_somebody_deleted_is_forgotten(fleet):
+def test_an_incident_with_a_deleted_record_is_forgotten(fleet):
     async def story(f):
         one = open_one(f)
         f.store.delete(f"of:incident:{one}")
@@ -125,7 +125,7 @@ def test_an_incident_whose_record_somebody_deleted_is_forgotten(fleet):
     fleet(story)
 
 
-def test_what_only_a_person_will_release_keeps_no_outage_open(fleet):
+def test_jobs_that_only_a_person_releases_keep_no_outage_open(fleet):
     async def story(f):
         one = open_one(f)
         hold_one(f, one, "of:held:gone")  # its model is in the catalog no more
@@ -136,7 +136,7 @@ def test_what_only_a_person_will_release_keeps_no_outage_open(fleet):
     fleet(story)
 
 
-def test_what_is_held_for_a_person_keeps_its_own_incident_open(fleet):
+def test_jobs_held_for_a_person_keep_their_own_incident_open(fleet):
     async def story(f):
         one = open_one(f, "poisoned", held=1)
         assert await close_incident(f.link, "poisoned", MODELS) is None

@@ -40,7 +40,7 @@ async def told(link, listener, event):
 
 
 @pytest.mark.usefixtures("_only_the_bell_wakes")
-def test_every_listener_of_a_job_hears_its_news(fleet):
+def test_every_subscriber_of_a_job_gets_its_events(fleet):
     async def story(f):
         await f.accept()
         worker = await f.worker()
@@ -59,7 +59,7 @@ def test_every_listener_of_a_job_hears_its_news(fleet):
 
 
 @pytest.mark.usefixtures("_only_the_bell_wakes")
-def test_an_answer_that_somebody_waits_for_keeps_its_story(fleet):
+def test_a_job_with_a_subscriber_keeps_its_events(fleet):
     """A plain job's events are dropped when it ends, unless somebody listens."""
 
     async def story(f):
@@ -80,7 +80,7 @@ def test_an_answer_that_somebody_waits_for_keeps_its_story(fleet):
 
 
 @pytest.mark.usefixtures("_only_the_bell_wakes")
-def test_a_listener_survives_a_cut_connection(fleet):
+def test_a_subscription_survives_a_cut_connection(fleet):
     async def story(f):
         await f.accept()
         news = EventHub(f.url)
@@ -89,7 +89,7 @@ def test_a_listener_survives_a_cut_connection(fleet):
             cut = await until(lambda: [c for c in f.store.client_list() if int(c["sub"])])
             f.store.client_kill_filter(_id=cut[0]["id"])
             await until(lambda: any(int(c["sub"]) and c["id"] != cut[0]["id"] for c in f.store.client_list()))
-            await f.intake.cancel(JOB)
+            await f.job_store.cancel(JOB)
             await told(f.link, listener, "done")
         await news.close()
 
@@ -100,7 +100,7 @@ def test_a_listener_survives_a_cut_connection(fleet):
     fleet(bounded)
 
 
-def test_a_listener_looks_by_itself_when_nothing_is_heard(redis_url, monkeypatch):
+def test_a_subscriber_polls_without_an_announcement(redis_url, monkeypatch):
     monkeypatch.setattr(job_events, "POLL_INTERVAL_SECONDS", 0.01)
 
     async def story():
@@ -113,7 +113,7 @@ def test_a_listener_looks_by_itself_when_nothing_is_heard(redis_url, monkeypatch
     asyncio.run(story())
 
 
-def test_the_bell_rings_for_an_accepted_job_and_once(fleet):
+def test_an_accepted_job_wakes_a_worker_once(fleet):
     async def story(f):
         bell = WakeUp(f.url, [QUEUE])
         assert await bell.wait(0.01) is False
@@ -126,7 +126,7 @@ def test_the_bell_rings_for_an_accepted_job_and_once(fleet):
     fleet(story)
 
 
-def test_a_ring_that_is_passed_on_reaches_the_next(fleet):
+def test_a_forwarded_wakeup_reaches_the_next_worker(fleet):
     async def story(f):
         first, second = WakeUp(f.url, [QUEUE]), WakeUp(f.url, [QUEUE])
         await first.forward()
@@ -141,7 +141,7 @@ def test_a_ring_that_is_passed_on_reaches_the_next(fleet):
     fleet(story)
 
 
-def test_a_burst_leaves_few_rings_behind_and_an_emptied_queue_none(fleet):
+def test_a_burst_leaves_few_wakeups_and_an_emptied_queue_none(fleet):
     async def story(f):
         for n in range(20):
             await f.accept(f"job-{n:05}")
@@ -153,7 +153,7 @@ def test_a_burst_leaves_few_rings_behind_and_an_emptied_queue_none(fleet):
     fleet(story)
 
 
-def test_a_bell_without_a_server_says_so(server):
+def test_a_wakeup_without_a_server_raises(server):
     async def story():
         bell = WakeUp(server.url, [QUEUE])
         with redis.Redis.from_url(server.url) as client:
@@ -183,7 +183,7 @@ def test_rqs_commands_reach_the_worker(fleet):
         assert await first == WorkerCommand("stop-job", JOB)
         send_shutdown_command(f.store, "worker-a")
         assert await anext(heard) == WorkerCommand("shutdown", "")
-        await f.intake.cancel(JOB)
+        await f.job_store.cancel(JOB)
         assert await anext(heard) == WorkerCommand("stop-job", JOB, ended=True)
         await heard.aclose()
 
@@ -194,7 +194,7 @@ class _Json:
     dumps, loads = staticmethod(lambda value: json.dumps(value).encode()), staticmethod(json.loads)
 
 
-def test_the_ear_for_commands_says_when_the_server_is_gone(server):
+def test_listening_for_commands_raises_when_the_server_is_gone(server):
     async def story():
         heard = listen_commands(server.url, "redis://here", "worker-a")
         first = asyncio.create_task(anext(heard))

@@ -73,7 +73,7 @@ class Machine(RuleBasedStateMachine):
         self.loop = asyncio.new_event_loop()
         self.model = Model(float(int(time.time())))
         self.link = RedisConnection(self.url, clock=lambda: self.model.now)
-        self.intake = JobStore(self.link)
+        self.job_store = JobStore(self.link)
         self.given: list[tuple[str, object]] = []  # every delivery ever made, and who got it
         self.results: dict[str, bytes] = {}
         self.drained: dict[str, str] = defaultdict(str)
@@ -108,7 +108,7 @@ class Machine(RuleBasedStateMachine):
     def accept(self, queue: str, give_up: int) -> None:
         job = self.job(len(self.model.jobs))
         accepted = self.do(
-            self.intake.accept(job, SubmitTerms(queue=queue, expires_after_seconds=give_up, keep_seconds=900))
+            self.job_store.accept(job, SubmitTerms(queue=queue, expires_after_seconds=give_up, keep_seconds=900))
         )
         self.model.jobs[job.id] = Job(queue, self.model.now + give_up, accepted=self.model.now)
         self.model.lists[queue].append(job.id)
@@ -119,7 +119,7 @@ class Machine(RuleBasedStateMachine):
     def accept_again(self, data) -> None:
         number = data.draw(st.integers(0, len(self.model.jobs) - 1))
         accepted = self.do(
-            self.intake.accept(self.job(number), SubmitTerms(queue=SMOL, expires_after_seconds=9, keep_seconds=900))
+            self.job_store.accept(self.job(number), SubmitTerms(queue=SMOL, expires_after_seconds=9, keep_seconds=900))
         )
         assert accepted.deadline == self.model.jobs[accepted.id].deadline
 
@@ -239,7 +239,7 @@ class Machine(RuleBasedStateMachine):
     def cancel(self, data) -> None:
         job_id = data.draw(st.sampled_from(sorted(self.model.jobs)))
         job = self.model.jobs[job_id]
-        assert self.do(self.intake.cancel(job_id)) == (job.state != "done")
+        assert self.do(self.job_store.cancel(job_id)) == (job.state != "done")
         if job.state != "done":
             self.model.finish(job_id, "cancelled", job.queue)
 

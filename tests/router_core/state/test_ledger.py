@@ -32,7 +32,7 @@ def settle(f, worker, delivery, next_=None, **told):
     group = told.pop("group", "family")
     attempt = replace(f.attempt(delivery), **{**from_, **told})
     next_ = next_ or Result(id=delivery.id, status=Status.FAILED, attempts=(attempt,))
-    call = f.made(attempt, delivery, group=group)
+    call = f.call_report(attempt, delivery, group=group)
     return worker.settlement(delivery, DeliveryOutcome(next_step=next_, call=call, to_queue=LARGE))
 
 
@@ -48,9 +48,9 @@ async def entry(f):
 
 def test_calls_are_summed_by_model_backend_and_group(fleet):
     async def story(f):
-        worker = await f.drains("wa", *BOTH)
-        await f.supply(4, SMOL)
-        await f.supply(1, LARGE)
+        worker = await f.start_worker("wa", *BOTH)
+        await f.enqueue(4, SMOL)
+        await f.enqueue(1, LARGE)
         for group in ("family", "family", "work", None, "family"):
             await call(f, worker, group=group)
         told = await read_ledger(f.link, [day(f)])
@@ -64,10 +64,10 @@ def test_calls_are_summed_by_model_backend_and_group(fleet):
     fleet(story)
 
 
-def test_what_nobody_knows_is_not_taken_for_nothing(fleet):
+def test_an_unknown_cost_is_not_counted_as_zero(fleet):
     async def story(f):
-        worker = await f.drains("wa", *BOTH)
-        await f.supply(3, SMOL)
+        worker = await f.start_worker("wa", *BOTH)
+        await f.enqueue(3, SMOL)
         for cost in (None, 0.0, 0.000000005):
             await call(f, worker, cost_usd=cost)
         found = await entry(f)
@@ -78,8 +78,8 @@ def test_what_nobody_knows_is_not_taken_for_nothing(fleet):
 
 def test_a_failed_call_counts_with_what_it_cost_and_with_the_fallback_it_caused(fleet):
     async def story(f):
-        worker = await f.drains("wa", *BOTH)
-        await f.supply(3, SMOL)
+        worker = await f.start_worker("wa", *BOTH)
+        await f.enqueue(3, SMOL)
         await call(f, worker, Handoff("large", False), error=ErrorClass.TIMEOUT)
         await call(f, worker, Handoff("large", False))  # the next answer of an ensemble: no fallback
         await call(f, worker, Later("smol", 5), error=ErrorClass.TIMEOUT, cost_usd=None)
@@ -92,8 +92,8 @@ def test_a_failed_call_counts_with_what_it_cost_and_with_the_fallback_it_caused(
 
 def test_a_delivery_without_a_call_costs_nothing(fleet):
     async def story(f):
-        worker = await f.drains("wa", *BOTH)
-        await f.supply(1, SMOL)
+        worker = await f.start_worker("wa", *BOTH)
+        await f.enqueue(1, SMOL)
         delivery = await f.claim(worker)
         await worker.settle(worker.settlement(delivery, DeliveryOutcome(next_step=None)))
         assert await read_ledger(f.link, [day(f)]) == []
@@ -103,8 +103,8 @@ def test_a_delivery_without_a_call_costs_nothing(fleet):
 
 def test_a_settle_that_is_sent_again_is_counted_once_even_after_its_job_went_on(fleet):
     async def story(f):
-        worker = await f.drains("wa", *BOTH)
-        await f.supply(1, SMOL)
+        worker = await f.start_worker("wa", *BOTH)
+        await f.enqueue(1, SMOL)
         first = settle(f, worker, await f.claim(worker), Handoff("large", False), error=ErrorClass.TIMEOUT)
         assert [(await worker.settle(first)).outcome for _ in range(2)] == ["settled", "again"]
         second = settle(f, worker, await f.claim(worker))
@@ -119,8 +119,8 @@ def test_a_settle_that_is_sent_again_is_counted_once_even_after_its_job_went_on(
 
 def test_a_call_whose_settle_comes_too_late_was_paid_all_the_same_and_once(fleet):
     async def story(f):
-        lost, heir = await f.drains("lost", *BOTH), await f.drains("heir", *BOTH)
-        await f.supply(1, SMOL)
+        lost, heir = await f.start_worker("lost", *BOTH), await f.start_worker("heir", *BOTH)
+        await f.enqueue(1, SMOL)
         slow = settle(f, lost, await f.claim(lost), Handoff("large", False), error=ErrorClass.TIMEOUT)
         await f.pass_time(LEASE_SECONDS + 1, (heir, ()))
         await reap(f.link)
@@ -134,14 +134,14 @@ def test_a_call_whose_settle_comes_too_late_was_paid_all_the_same_and_once(fleet
     fleet(story)
 
 
-def test_what_was_heard_of_a_job_that_is_retried_for_ever_takes_no_more_room(fleet):
+def test_the_settled_tokens_of_a_job_stay_bounded(fleet):
     async def story(f):
-        worker = await f.drains("wa", *BOTH)
-        await f.supply(1, SMOL)
+        worker = await f.start_worker("wa", *BOTH)
+        await f.enqueue(1, SMOL)
         for _ in range(50):
             delivery = await f.claim(worker)
             assert await worker.settle(last := worker.settlement(delivery, DeliveryOutcome(next_step=None)))
-        assert len(f.ours(delivery.id, "settled")) <= 64
+        assert len(f.record_field(delivery.id, "settled")) <= 64
         assert (await worker.settle(last)).outcome == "again"
 
     fleet(story)
@@ -160,10 +160,10 @@ def test_what_was_heard_of_a_job_that_is_retried_for_ever_takes_no_more_room(fle
     ],
     ids=["tokens", "a price", "a negative price", "no number", "the clock", "spaces", "letters"],
 )
-def test_nothing_that_a_backend_or_a_producer_says_keeps_a_settle_from_being_carried_out(fleet, told):
+def test_no_value_of_a_backend_or_a_producer_makes_a_settle_fail(fleet, told):
     async def story(f):
-        worker = await f.drains("wa", *BOTH)
-        await f.supply(40, SMOL)
+        worker = await f.start_worker("wa", *BOTH)
+        await f.enqueue(40, SMOL)
         for _ in range(40):
             assert await call(f, worker, **told) == "settled"
         found = await entry(f)
@@ -173,10 +173,10 @@ def test_nothing_that_a_backend_or_a_producer_says_keeps_a_settle_from_being_car
     fleet(story)
 
 
-def test_a_day_is_the_server_s_and_is_forgotten_after_a_hundred(fleet):
+def test_a_day_of_the_ledger_is_the_servers_and_expires_after_100_days(fleet):
     async def story(f):
-        worker = await f.drains("wa", *BOTH)
-        await f.supply(2, SMOL)
+        worker = await f.start_worker("wa", *BOTH)
+        await f.enqueue(2, SMOL)
         days = [day(f)]
         await call(f, worker)
         f.clock.now += 86400

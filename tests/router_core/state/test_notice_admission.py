@@ -14,7 +14,7 @@ from openfall.router_core.state.outbox import (
 from tests.router_core.state.outbox_steps import ONE_IN_TEN_MINUTES, began, ended, put, tell, turn, turns, waits
 
 
-def test_a_new_incident_is_told_and_the_next_one_too_early_waits_for_its_turn(fleet):
+def test_a_new_incident_is_sent_and_the_next_one_waits_for_its_turn(fleet):
     async def story(f):
         first = began(f)
         its_turn = await tell(f, message="m1")
@@ -30,7 +30,7 @@ def test_a_new_incident_is_told_and_the_next_one_too_early_waits_for_its_turn(fl
     fleet(story)
 
 
-def test_what_is_over_before_its_turn_is_dropped_with_its_end_and_counted_for_the_next(fleet):
+def test_an_incident_that_ends_before_its_turn_is_dropped_and_counted_for_the_next(fleet):
     async def story(f):
         began(f)
         await tell(f)
@@ -73,7 +73,7 @@ def test_the_turn_of_a_notice_that_was_not_sent_is_given_back(fleet, outcome):
     fleet(story)
 
 
-def test_a_poster_that_died_with_its_turn_does_not_hold_up_its_own_notice(fleet):
+def test_a_dispatcher_that_died_with_a_turn_does_not_delay_its_own_notice(fleet):
     async def story(f):
         began(f)
         assert (await turn(f))[1] is not None
@@ -87,7 +87,7 @@ def test_a_poster_that_died_with_its_turn_does_not_hold_up_its_own_notice(fleet)
     fleet(story)
 
 
-def test_the_beginning_of_what_is_over_is_told_first_when_it_was_the_notifier_that_was_down(fleet):
+def test_the_beginning_of_a_closed_incident_is_sent_first_when_its_notifier_was_down(fleet):
     async def story(f):
         incident = began(f)
         taken, _ = await turn(f)
@@ -106,7 +106,7 @@ def test_the_beginning_of_what_is_over_is_told_first_when_it_was_the_notifier_th
     fleet(story)
 
 
-def test_an_update_is_told_when_there_is_something_new_and_not_too_often(fleet):
+def test_an_update_is_sent_after_a_change_and_at_most_once_an_interval(fleet):
     async def story(f):
         incident = began(f)
         update = f"notice:discord:{incident}:update"
@@ -137,7 +137,7 @@ def test_an_update_is_told_when_there_is_something_new_and_not_too_often(fleet):
     fleet(story)
 
 
-def test_an_end_is_told_only_where_that_is_wanted_and_the_beginning_was(fleet):
+def test_a_recovery_is_sent_only_where_configured_and_after_the_beginning(fleet):
     async def story(f):
         began(f)
         await tell(f)
@@ -176,7 +176,7 @@ def test_each_notifier_has_its_own_turns(fleet):
     fleet(story)
 
 
-def test_several_may_be_told_at_once_where_that_is_allowed(fleet):
+def test_several_incidents_are_sent_at_once_where_the_rate_allows(fleet):
     async def story(f):
         turns = NoticeRate(max_notices=2, interval_seconds=600, update_interval_seconds=10, notify_recovery=True)
         for reason in ("outage", "budget"):
@@ -190,7 +190,7 @@ def test_several_may_be_told_at_once_where_that_is_allowed(fleet):
     fleet(story)
 
 
-def test_the_notice_of_an_incident_that_is_forgotten_is_dropped(fleet):
+def test_the_notice_of_an_expired_incident_is_dropped(fleet):
     async def story(f):
         incident = began(f)
         f.store.delete(f"of:incident:{incident}")

@@ -26,7 +26,7 @@ FALL = {
 }
 
 
-def test_an_entry_is_handed_to_one_poster_and_again_when_that_one_is_dead(fleet):
+def test_an_entry_goes_to_one_dispatcher_and_again_when_that_one_is_dead(fleet):
     async def story(f):
         put(f)
         (taken,) = await outbox.claim_entries(f.link, 8)
@@ -45,7 +45,7 @@ def test_an_entry_is_handed_to_one_poster_and_again_when_that_one_is_dead(fleet)
     fleet(story)
 
 
-def test_what_is_due_longest_is_taken_first_and_no_more_than_wanted(fleet):
+def test_the_longest_due_entries_are_claimed_first_up_to_the_limit(fleet):
     async def story(f):
         for number in range(3):
             put(f, f"job:job-0000{number}:done")
@@ -62,7 +62,7 @@ def test_what_is_due_longest_is_taken_first_and_no_more_than_wanted(fleet):
     fleet(story)
 
 
-def test_a_try_in_vain_is_counted_and_one_that_was_not_made_is_not(fleet):
+def test_a_failed_try_is_counted_and_a_deferred_one_is_not(fleet):
     async def story(f):
         put(f)
         for wait, step in ((5, "again"), (7, "later")):
@@ -80,7 +80,7 @@ def test_a_try_in_vain_is_counted_and_one_that_was_not_made_is_not(fleet):
     fleet(story)
 
 
-def test_what_is_given_up_is_counted_and_can_be_looked_at_and_no_more_is_kept_than_a_few_hundred(fleet):
+def test_dead_letters_are_counted_listed_bounded_and_expire(fleet):
     async def story(f):
         for number in range(outbox.MAX_DEAD_LETTERS + 1):
             put(f, f"job:job-{number:05}:done")
@@ -98,7 +98,7 @@ def test_what_is_given_up_is_counted_and_can_be_looked_at_and_no_more_is_kept_th
     fleet(story)
 
 
-def test_the_letter_of_a_job_is_its_interim_reply_while_it_is_held_and_then_its_result(fleet):
+def test_the_notification_of_a_job_is_its_interim_reply_while_it_is_held_then_its_result(fleet):
     async def story(f):
         interim, result = JobEntry("job-00001", "degraded"), JobEntry("job-00001", "done")
         reply = Result(id="job-00001", status=Status.DEGRADED, body={"message": {"content": "later"}})
@@ -120,7 +120,7 @@ def test_the_letter_of_a_job_is_its_interim_reply_while_it_is_held_and_then_its_
     fleet(story)
 
 
-def test_what_nobody_knows_is_no_post(fleet):
+def test_an_unknown_entry_has_no_subject(fleet):
     async def story(f):
         for entry in ("parcel:x", "job:", "notice:discord:outage-1:sang"):
             put(f, entry)
@@ -129,7 +129,7 @@ def test_what_nobody_knows_is_no_post(fleet):
     fleet(story)
 
 
-def test_a_job_s_way_through_an_outage_is_told_to_its_producer_and_to_people(fleet):
+def test_an_outage_of_a_job_notifies_its_producer_and_its_operators(fleet):
     """Everything here is put into the outbox by the scripts that move the job."""
 
     async def story(f):
@@ -140,7 +140,7 @@ def test_a_job_s_way_through_an_outage_is_told_to_its_producer_and_to_people(fle
                        held_for=HoldReason.OUTAGE)  # fmt: skip
         landing = Hold(reason=HoldReason.OUTAGE, detail="smol's breaker is open", by=Remedy.CANNED_REPLY,
                        reply=Completion(text="later", finish_reason="", body={}), models=("smol",))  # fmt: skip
-        await f.lands(landing, to_json(FALL), reply)
+        await f.degrade(landing, to_json(FALL), reply)
         taken = {
             one.entry.partition(":")[0] + one.entry.rpartition(":")[2]: one
             for one in await outbox.claim_entries(f.link, 8)
@@ -172,7 +172,7 @@ def test_a_job_s_way_through_an_outage_is_told_to_its_producer_and_to_people(fle
     fleet(story)
 
 
-def test_news_of_a_job_that_comes_while_what_was_before_is_being_posted_is_posted_too(fleet):
+def test_a_result_that_arrives_while_the_interim_reply_is_posted_is_posted_too(fleet):
     """Held, replayed and held again, as quick as a slow receiver takes: two events, and both are told."""
 
     async def story(f):
@@ -185,7 +185,7 @@ def test_news_of_a_job_that_comes_while_what_was_before_is_being_posted_is_poste
             reply = Result(id="job-00001", status=Status.DEGRADED, body={"message": {"content": text}},
                            held_for=HoldReason.OUTAGE)  # fmt: skip
             await f.settle(worker, await f.claim(worker), Fall(HoldReason.OUTAGE, "away"))
-            await f.lands(hold, to_json({**FALL, "notify": []}), reply)
+            await f.degrade(hold, to_json({**FALL, "notify": []}), reply)
 
         await is_held("first")
         (first,) = await outbox.claim_entries(f.link, 8)

@@ -29,7 +29,7 @@ def run(story: Callable[[], Awaitable[None]]) -> None:
     asyncio.run(main())
 
 
-def test_what_is_asked_while_a_batch_is_in_flight_goes_out_together(redis_url):
+def test_commands_that_arrive_while_a_batch_is_in_flight_go_out_together(redis_url):
     async def story():
         async with RedisConnection(redis_url) as link:
             replies = await asyncio.gather(*(link.command("ECHO", str(n)) for n in range(100)))
@@ -52,7 +52,7 @@ def test_a_refused_command_leaves_the_others_of_its_batch_alone(redis_url):
 
 
 @pytest.mark.parametrize("bad", ["\ud800", None, object()], ids=["half a character", "nothing", "an object"])
-def test_what_cannot_be_sent_fails_alone_and_the_link_goes_on(redis_url, bad):
+def test_a_command_that_cannot_be_sent_fails_alone(redis_url, bad):
     async def story():
         async with RedisConnection(redis_url) as link:
             good, failed, last = await asyncio.gather(
@@ -68,7 +68,7 @@ def test_what_cannot_be_sent_fails_alone_and_the_link_goes_on(redis_url, bad):
     run(story)
 
 
-def test_a_caller_that_gives_up_takes_no_reply_from_the_others(redis_url):
+def test_a_cancelled_caller_takes_no_reply_from_the_others(redis_url):
     async def story():
         async with RedisConnection(redis_url) as link:
             impatient = asyncio.create_task(link.command("ECHO", "gone"))
@@ -92,7 +92,7 @@ def test_scripts_are_loaded_again_when_the_server_has_forgotten_them(redis_url, 
     run(story)
 
 
-def test_a_connection_that_the_server_closed_is_made_anew_unnoticed(redis_url, store):
+def test_a_closed_connection_is_reopened_without_an_error(redis_url, store):
     async def story():
         async with RedisConnection(redis_url) as link:
             me = await link.command("CLIENT", "ID")
@@ -119,7 +119,7 @@ def test_a_stopped_server_is_unreachable_until_it_is_back(server):
     run(story)
 
 
-def test_all_who_wait_hear_that_the_server_is_away(tmp_path):
+def test_every_waiting_caller_gets_the_error_of_an_unreachable_server(tmp_path):
     async def story():
         async with RedisConnection(f"unix://{tmp_path}/none") as link:
             told = await asyncio.gather(*(link.command("PING") for _ in range(300)), return_exceptions=True)
@@ -128,7 +128,7 @@ def test_all_who_wait_hear_that_the_server_is_away(tmp_path):
     run(story)
 
 
-def test_closing_ends_those_who_wait(redis_url):
+def test_closing_cancels_waiting_callers(redis_url):
     async def story():
         link = RedisConnection(redis_url)
         waiting = asyncio.create_task(link.command("BLPOP", "nothing", 0))
@@ -144,7 +144,7 @@ def test_closing_ends_those_who_wait(redis_url):
     run(story)
 
 
-def test_a_server_that_wants_a_password_says_so_without_showing_it(server):
+def test_a_wrong_password_is_reported_and_never_shown(server):
     with redis.Redis.from_url(server.url) as admin:
         admin.config_set("requirepass", "right-one")
 
@@ -163,7 +163,7 @@ def test_a_server_that_wants_a_password_says_so_without_showing_it(server):
     run(story)
 
 
-def test_a_user_without_rights_is_told(server):
+def test_a_missing_right_is_reported(server):
     with redis.Redis.from_url(server.url) as admin:
         admin.acl_setuser("reader", enabled=True, passwords=["+pw"], commands=["+get"], keys=["*"])
 
@@ -177,7 +177,7 @@ def test_a_user_without_rights_is_told(server):
     run(story)
 
 
-def test_a_full_store_is_told(server):
+def test_a_full_store_is_reported(server):
     with redis.Redis.from_url(server.url) as admin:
         admin.config_set("maxmemory", 1)
 
@@ -189,7 +189,7 @@ def test_a_full_store_is_told(server):
     run(story)
 
 
-def test_a_replica_is_told(server):
+def test_a_replica_is_reported(server):
     with redis.Redis.from_url(server.url) as admin:
         admin.execute_command("REPLICAOF", "127.0.0.1", "1")
 
@@ -201,7 +201,7 @@ def test_a_replica_is_told(server):
     run(story)
 
 
-def test_a_full_disk_is_told():
+def test_a_full_disk_is_reported():
     told = redis.ResponseError("MISCONF Errors writing to the AOF file: No space left on device")
     assert isinstance(error := translate(told, "redis://host"), StoreFull)
     assert "free space" in str(error)

@@ -46,9 +46,9 @@ def test_rqs_own_cancel_ends_a_job(fleet, reach):
         worker = await f.worker("other")
         assert (await worker.claim(1, 0)).deliveries == (), "not even before the sweep"
         assert await swept(f) == ["cancelled"]
-        assert (await f.intake.result(JOB)).status is Status.CANCELLED
+        assert (await f.job_store.result(JOB)).status is Status.CANCELLED
         assert fetch(f).get_status() == "canceled"
-        assert [kind for kind, _ in f.places(JOB)] == ["canceled"]
+        assert [kind for kind, _ in f.rq_places(JOB)] == ["canceled"]
         assert await swept(f) == []
 
     fleet(story)
@@ -63,7 +63,7 @@ def test_rqs_own_delete_ends_a_job(fleet, reach):
         worker = await f.worker("other")
         assert (await worker.claim(1, 0)).deliveries == ()
         assert await swept(f) == ["deleted"]
-        assert (await f.intake.result(JOB)).status is Status.CANCELLED
+        assert (await f.job_store.result(JOB)).status is Status.CANCELLED
 
     fleet(story)
 
@@ -74,8 +74,8 @@ def test_a_call_whose_rq_job_is_cancelled_or_deleted_still_ends_in_one_place(fle
         worker, delivery = await started(f)
         getattr(fetch(f), how)()
         assert await f.settle(worker, delivery) == "settled"
-        assert (await f.intake.result(JOB)).answered
-        assert f.places(JOB) == [("finished", QUEUE)]
+        assert (await f.job_store.result(JOB)).answered
+        assert f.rq_places(JOB) == [("finished", QUEUE)]
 
     fleet(story)
 
@@ -100,10 +100,10 @@ def test_an_id_that_a_tool_moved_goes_back_to_the_queue_of_its_record(fleet):
         f.store.rpush("rq:queue:gpu.large.background", JOB)
         other = await f.worker("other", queues=("gpu.large.background",))
         assert (await other.claim(1, 0)).deliveries == ()
-        assert f.places(JOB) == [("queue", QUEUE)]
+        assert f.rq_places(JOB) == [("queue", QUEUE)]
         worker = await f.worker()
         await f.settle(worker, await f.claim(worker))
-        assert f.places(JOB) == [("finished", QUEUE)]
+        assert f.rq_places(JOB) == [("finished", QUEUE)]
 
     fleet(story)
 
@@ -158,7 +158,7 @@ def _page(dashboard, path):
 
 
 @pytest.mark.parametrize("stray", ["popped", "failed by a stock worker"])
-def test_a_job_that_something_else_took_from_its_queue_goes_back(fleet, stray):
+def test_a_job_that_another_tool_took_from_its_queue_goes_back(fleet, stray):
     async def story(f):
         worker = await f.worker()
         await f.accept()

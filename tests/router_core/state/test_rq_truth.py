@@ -50,7 +50,7 @@ def test_rq_finds_a_job_where_its_status_says(fleet, reach, status, registry, qu
 
 
 @pytest.mark.parametrize(("reach", "status", "registry", "queue"), STATES)
-def test_rq_holds_no_prompt_and_no_answer(fleet, reach, status, registry, queue):
+def test_rqs_keys_contain_no_prompt_and_no_answer(fleet, reach, status, registry, queue):
     async def story(f):
         await reach(f)
         for key in f.store.keys("rq:*"):
@@ -105,7 +105,7 @@ def test_rq_shows_why_a_job_failed(fleet):
     fleet(story)
 
 
-def test_rq_shows_who_carries_a_job_out(fleet):
+def test_rq_shows_the_worker_of_a_job(fleet):
     async def story(f):
         worker, delivery = await started(f)
         (execution,) = fetch(f).get_executions()

@@ -30,14 +30,14 @@ def test_the_third_crash_holds_a_job_as_poisoned(fleet):
         await f.accept()
         assert await _crash(f, "first") == "queued"
         assert await _crash(f, "second") == "suspect"
-        assert f.places(JOB) == [("scheduled", f.queue)]
-        assert f.field(JOB, "status") == "scheduled"
+        assert f.rq_places(JOB) == [("scheduled", f.queue)]
+        assert f.rq_field(JOB, "status") == "scheduled"
         assert await _crash(f, "third") == "fallen"
-        await f.lands()
-        record = await f.intake.record(JOB)
+        await f.degrade()
+        record = await f.job_store.record(JOB)
         assert (record.state, record.held_for, record.crashes) == ("held", HoldReason.POISONED, 3)
-        assert f.places(JOB) == [("deferred", "degrade")]
-        assert (f.field(JOB, "status"), f.field(JOB, "origin")) == ("deferred", "degrade")
+        assert f.rq_places(JOB) == [("deferred", "degrade")]
+        assert (f.rq_field(JOB, "status"), f.rq_field(JOB, "origin")) == ("deferred", "degrade")
         assert record.job is not None
 
     fleet(story)
@@ -57,7 +57,7 @@ def test_a_suspect_runs_alone(fleet):
         assert [d.id for d in other.deliveries] == ["job-00002"], "who does not drain for it goes on"
         alone = await worker.claim(4, 0, busy.suspect)
         assert [d.id for d in alone.deliveries] == [JOB]
-        assert f.places(JOB) == [("wip", f.queue)]
+        assert f.rq_places(JOB) == [("wip", f.queue)]
         assert await f.settle(worker, alone.deliveries[0]) == "settled"
 
     fleet(story)
@@ -77,7 +77,7 @@ def test_a_worker_does_not_drain_for_a_suspect_it_cannot_serve(fleet):
     fleet(story)
 
 
-def test_a_suspect_nobody_here_serves_does_not_hide_the_next(fleet):
+def test_a_suspect_that_this_worker_cannot_serve_does_not_hide_the_next(fleet):
     async def story(f):
         await f.accept()
         await _crash(f, "first")
@@ -88,7 +88,7 @@ def test_a_suspect_nobody_here_serves_does_not_hide_the_next(fleet):
             await (await f.worker(name, queues=(elsewhere,))).claim(1, 0)
             await f.pass_time(LEASE_SECONDS + 1)
             await reap(f.link)
-        assert f.places("job-00002") == [("scheduled", elsewhere)]
+        assert f.rq_places("job-00002") == [("scheduled", elsewhere)]
         worker = await f.worker("pinned", queues=(elsewhere,))
         claim = await worker.claim(1, 0)
         assert [d.id for d in claim.deliveries] == ["job-00002"]
@@ -111,7 +111,7 @@ def test_a_suspect_of_a_paused_queue_waits(fleet):
     fleet(story)
 
 
-def test_a_drainer_that_dies_leaves_the_suspect_to_another(fleet):
+def test_a_worker_that_dies_while_it_waits_leaves_the_suspect_to_another(fleet):
     async def story(f):
         await f.accept()
         await _crash(f, "first")
@@ -135,7 +135,7 @@ def test_the_claim_of_a_suspect_says_so(fleet):
 
 
 @pytest.mark.parametrize("held", [False, True], ids=["it has fallen", "it is held"])
-def test_a_late_answer_frees_a_job_that_was_condemned_meanwhile(fleet, held):
+def test_a_late_answer_ends_a_job_that_was_held_as_poisoned_meanwhile(fleet, held):
     async def story(f):
         await f.accept()
         await _crash(f, "first")
@@ -144,18 +144,18 @@ def test_a_late_answer_frees_a_job_that_was_condemned_meanwhile(fleet, held):
         delivery = await f.claim(worker)
         await f.pass_time(LEASE_SECONDS + 1)
         await reap(f.link)
-        assert f.places(JOB) == [("queue", "degrade")]
+        assert f.rq_places(JOB) == [("queue", "degrade")]
         if held:
-            await f.lands()
-            assert f.places(JOB) == [("deferred", "degrade")]
+            await f.degrade()
+            assert f.rq_places(JOB) == [("deferred", "degrade")]
         assert await f.settle(worker, delivery) == "settled"
-        assert f.places(JOB) == [("finished", f.queue)]
-        assert f.field(JOB, "origin") == f.queue, "rq looks for a job in the registries of its origin"
+        assert f.rq_places(JOB) == [("finished", f.queue)]
+        assert f.rq_field(JOB, "origin") == f.queue, "rq looks for a job in the registries of its origin"
 
     fleet(story)
 
 
-def test_a_late_answer_is_taken_while_the_degrade_worker_looks_at_its_job(fleet):
+def test_a_late_answer_is_accepted_while_the_degrade_worker_has_its_job(fleet):
     async def story(f):
         await f.accept()
         await _crash(f, "first")
@@ -164,10 +164,10 @@ def test_a_late_answer_is_taken_while_the_degrade_worker_looks_at_its_job(fleet)
         delivery = await f.claim(slow)
         await f.pass_time(LEASE_SECONDS + 1)
         await reap(f.link)
-        degrade = await f.drains("degrader", QueueSubscription("degrade", (BackendCapacity("degrade", 8),)))
+        degrade = await f.start_worker("degrader", QueueSubscription("degrade", (BackendCapacity("degrade", 8),)))
         fallen = await f.claim(degrade)
         assert await f.settle(slow, delivery) == "settled"
-        assert f.places(JOB) == [("finished", f.queue)]
+        assert f.rq_places(JOB) == [("finished", f.queue)]
         hold = Hold(reason=HoldReason.POISONED, detail="it kills workers")
         assert (await degrade.settle(degrade.settlement(fallen, DeliveryOutcome(next_step=hold)))).outcome == "late"
         assert f.store.zcard("of:leases:degrade") == 0

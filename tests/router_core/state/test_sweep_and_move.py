@@ -43,7 +43,7 @@ async def waiting(f, job_id: str = JOB, queue: str = SMOL, start_within: float =
 
 
 @pytest.mark.parametrize(("urgency", "again"), [("interactive", 2), ("background", 5), ("batch", 10)])
-def test_a_job_past_its_start_within_is_found_and_not_in_every_round_after(fleet, urgency, again):
+def test_a_job_past_its_start_within_is_found_and_then_again_a_little_later(fleet, urgency, again):
     async def story(f):
         await waiting(f, queue=f"gpu.smol.{urgency}")
         f.clock.now += 4.999
@@ -58,7 +58,7 @@ def test_a_job_past_its_start_within_is_found_and_not_in_every_round_after(fleet
     fleet(story)
 
 
-def test_what_is_found_tells_all_that_a_decision_needs(fleet):
+def test_a_swept_job_has_all_that_a_decision_needs(fleet):
     async def story(f):
         await waiting(f, expires_after_seconds=60, job={"role": "chat", "group": "family"})
         f.clock.now += 5
@@ -93,7 +93,7 @@ def test_a_scheduled_job_is_found_when_it_is_late_too(fleet):
     fleet(story)
 
 
-def test_a_job_that_is_being_answered_is_not_late(fleet):
+def test_a_started_job_is_not_late(fleet):
     async def story(f):
         await waiting(f, expires_after_seconds=20)
         await f.claim(await f.worker(queues=(SMOL,)))
@@ -104,12 +104,12 @@ def test_a_job_that_is_being_answered_is_not_late(fleet):
     fleet(story)
 
 
-def test_a_held_job_is_looked_at_again_at_its_deadline(fleet):
+def test_a_held_job_is_examined_again_at_its_deadline(fleet):
     async def story(f):
         await waiting(f, expires_after_seconds=3600)
         worker = await f.worker(queues=(SMOL,))
         await f.settle(worker, await f.claim(worker), Fall(HoldReason.OUTAGE, "nobody is there"))
-        await f.lands()
+        await f.degrade()
         for _ in range(5):
             f.clock.now += 600
             assert await whys(f) == {}
@@ -120,7 +120,7 @@ def test_a_held_job_is_looked_at_again_at_its_deadline(fleet):
     fleet(story)
 
 
-def test_an_overdue_job_is_found_until_somebody_has_ended_it(fleet):
+def test_an_overdue_job_is_found_until_it_is_ended(fleet):
     async def story(f):
         await waiting(f, expires_after_seconds=10)
         f.clock.now += 10
@@ -130,7 +130,7 @@ def test_an_overdue_job_is_found_until_somebody_has_ended_it(fleet):
     fleet(story)
 
 
-def test_many_late_jobs_all_have_their_turn(fleet):
+def test_all_of_many_late_jobs_are_found(fleet):
     async def story(f):
         for number in range(250):
             await waiting(f, f"job-{number:05}", queue="gpu.smol.batch")
@@ -140,7 +140,7 @@ def test_many_late_jobs_all_have_their_turn(fleet):
     fleet(story)
 
 
-def test_jobs_of_a_queue_that_nobody_can_claim_from_are_found_before_they_are_late(fleet):
+def test_stranded_jobs_are_found_before_they_are_late(fleet):
     async def story(f):
         await waiting(f, "job-stays")
         await waiting(f, "job-gone-1", queue=GONE, start_within=3600)
@@ -163,13 +163,15 @@ async def _open(f):
 
 
 @pytest.mark.parametrize("so", [_no_worker, _paused, _open], ids=["no worker", "paused", "an open breaker"])
-def test_whatever_keeps_a_job_from_being_claimed_it_is_seen_in_time(fleet, so):
+def test_a_job_that_cannot_be_claimed_is_found_in_time(fleet, so):
     async def story(f):
         await waiting(f, expires_after_seconds=60)
         await so(f)
-        workers = [await f.drains("elsewhere", QueueSubscription("gpu.other.batch", (BackendCapacity("box", 4),)))]
+        workers = [
+            await f.start_worker("elsewhere", QueueSubscription("gpu.other.batch", (BackendCapacity("box", 4),)))
+        ]
         workers += (
-            [await f.drains("here", QueueSubscription(SMOL, (BackendCapacity("box", 4),)))]
+            [await f.start_worker("here", QueueSubscription(SMOL, (BackendCapacity("box", 4),)))]
             if so is not _no_worker
             else []
         )
@@ -193,14 +195,14 @@ def test_whatever_keeps_a_job_from_being_claimed_it_is_seen_in_time(fleet, so):
     ],
     ids=["another queue", "later", "where nothing can serve it"],
 )
-def test_a_move_puts_it_there_once_and_says_why(fleet, step, to, places):
+def test_a_move_happens_once_and_its_event_says_why(fleet, step, to, places):
     async def story(f):
         await waiting(f)
         f.clock.now += 5
         (late,) = await swept(f)
         moved = await asyncio.gather(*(move(f.link, late, step, to) for _ in range(3)))
         assert sorted(moved) == [False, False, True], "three sweepers at once, or one whose reply was lost"
-        assert f.places(JOB) == places
+        assert f.rq_places(JOB) == places
         assert [row["event"] for row in f.events(JOB)] in (["queued", "queued"], ["queued", "scheduled"],
             ["queued", "fallen"])  # fmt: skip
         told = f.events(JOB)[-1]
@@ -210,7 +212,7 @@ def test_a_move_puts_it_there_once_and_says_why(fleet, step, to, places):
     fleet(story)
 
 
-def test_what_became_of_a_moved_job_is_still_told_after_its_end(fleet):
+def test_a_moved_job_keeps_its_events_after_its_end(fleet):
     async def story(f):
         await waiting(f)
         f.clock.now += 5
@@ -223,7 +225,7 @@ def test_what_became_of_a_moved_job_is_still_told_after_its_end(fleet):
     fleet(story)
 
 
-def test_a_job_that_went_on_since_it_was_seen_is_not_moved(fleet):
+def test_a_job_that_changed_since_the_sweep_is_not_moved(fleet):
     async def story(f):
         worker = await f.worker(queues=(SMOL,))
 
@@ -237,7 +239,7 @@ def test_a_job_that_went_on_since_it_was_seen_is_not_moved(fleet):
             await move(f.link, late, NEXT, LARGE)
 
         async def ended():
-            await f.intake.cancel(late.id)
+            await f.job_store.cancel(late.id)
 
         for number, happens in enumerate([claimed, delivered, moved, ended]):
             await waiting(f, f"job-{number:05}")
@@ -251,7 +253,7 @@ def test_a_job_that_went_on_since_it_was_seen_is_not_moved(fleet):
     fleet(story)
 
 
-def test_a_job_that_waits_for_its_time_is_not_put_off_by_each_that_finds_it_late(fleet):
+def test_a_scheduled_job_is_not_postponed_by_every_sweep(fleet):
     async def story(f):
         await waiting(f)
         f.clock.now += 5
@@ -281,7 +283,7 @@ def test_a_suspect_is_not_moved(fleet):
 
 
 @pytest.mark.parametrize("how", ["canceled", None])
-def test_what_rq_s_own_tools_ended_is_not_brought_back_by_a_move(fleet, how):
+def test_a_job_that_rqs_tools_ended_is_not_moved(fleet, how):
     async def story(f):
         await waiting(f)
         f.clock.now += 5
@@ -309,7 +311,7 @@ def test_a_job_moved_out_of_a_queue_leaves_the_others_in_their_order(fleet):
         claim = await worker.claim(3, 0)
         assert [d.id for d in claim.deliveries] == ["job-00000", "job-00002", "job-00001"]
         for delivery in claim.deliveries:
-            assert (await f.ends(worker, delivery, CallSignal.OK)).outcome == "settled"
-        assert (await f.intake.result("job-00001")).status is Status.FAILED
+            assert (await f.finish_call(worker, delivery, CallSignal.OK)).outcome == "settled"
+        assert (await f.job_store.result("job-00001")).status is Status.FAILED
 
     fleet(story)
