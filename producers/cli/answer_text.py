@@ -1,4 +1,4 @@
-"""A result as `ask` and `job wait` show it: the answer on standard output, all else on standard error."""
+"""Prints a result for `ask` and `job wait`: the answer to standard output, all else to standard error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`openfall ask`: one question, its answer on standard output, its receipt on standard error."""
+"""`openfall ask`: prints the answer to standard output and its receipt to standard error."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
     from openfall.router_core.jobs.result import Result
 
 HINT_DELAY_SECONDS = 3.0
-"""Seconds without a start after which it is worth asking whether anybody serves the queue."""
+"""After this time without a start, the command prints why the job waits."""
 
 
 @dataclass(slots=True)
 class _Mode:
-    """How an answer is asked for and shown. `job_id` is known as soon as the job is accepted."""
+    """How to request and print the answer. `job_id` is set when the job is accepted."""
 
     stream: bool
     wait: str | None
@@ -47,16 +47,18 @@ class _Mode:
 @click.command()
 @click.argument("text")
 @job_options
-@click.option("--wait", metavar="DURATION", help="Wait at most this long; the job then goes on (exit 7).")
-@click.option("--stream/--no-stream", default=None, help="Print the answer as it comes (default: in a terminal).")
+@click.option("--wait", metavar="DURATION", help="Maximum wait. Then exits with 7; the job continues.")
+@click.option(
+    "--stream/--no-stream", default=None, help="Print the answer while it is generated. Default: in a terminal."
+)
 @click.option("--strict", is_flag=True, help="Exit with 6 unless the first model of the chain answered.")
 @config_option
 @json_option
 def ask(text: str, config_path: Path | None, **options: Any) -> None:
     """Ask one question and print the answer. TEXT is the prompt, or - for standard input.
 
-    When nothing can answer an interactive one now, what is replied meanwhile is printed, and the job goes on by itself.
-    Ctrl-C stops the waiting, not the job.
+    If no model can answer an interactive job now, prints the interim reply and exits; the job continues. Ctrl-C stops
+    the wait, not the job.
     """
     stream = options.pop("stream")
     mode = _Mode(
@@ -75,7 +77,7 @@ def ask(text: str, config_path: Path | None, **options: Any) -> None:
 
 def _interrupted(job_id: str) -> None:
     if job_id:
-        print_line(f"\njob {job_id} goes on without you. Its answer: openfall job wait {job_id}")
+        print_line(f"\njob {job_id} continues. Its answer: openfall job wait {job_id}")
     raise click.exceptions.Exit(130)
 
 
@@ -99,7 +101,7 @@ async def _follow(llm: AsyncOpenfall, mode: _Mode, indicator: WaitIndicator) -> 
     try:
         async with aclosing(llm.stream(mode.job_id, deltas=mode.stream)) as events:
             async for event in events:
-                indicator.say(_describe_event(event))
+                indicator.update(_describe_event(event))
                 if event["event"] == "started":
                     hint.cancel()
                 if mode.stream:
@@ -110,11 +112,11 @@ async def _follow(llm: AsyncOpenfall, mode: _Mode, indicator: WaitIndicator) -> 
         hint.cancel()
         with suppress(asyncio.CancelledError):
             await hint
-    raise AssertionError("a story ends with done")
+    raise RuntimeError("the event stream ended without `done`")
 
 
 async def _end(llm: AsyncOpenfall, mode: _Mode, event: dict[str, Any]) -> Result | None:
-    """The result, if the waiting is over: the job has ended, or is held and something is replied meanwhile."""
+    """The result if the job has ended, or the interim reply if it is held."""
     from openfall.producers.job_stream import interim_reply
 
     if event["event"] == "done":
@@ -129,21 +131,21 @@ def _describe_event(event: dict[str, Any]) -> str:
             why = f"{event['why']}; " if "why" in event else ""
             return f"{why}waiting, number {event['position']} in the queue"
         case "scheduled":
-            return f"{event.get('why', 'no answer')}; asked again in a moment"
+            return f"{event.get('why', 'no answer')}; retried in a moment"
         case "started":
-            return f"{event['backend']} is writing"
+            return f"{event['backend']} is answering"
         case "fallen":
-            return f"nothing can serve it now ({event['reason']}: {event['detail']})"
+            return f"no model can serve it now ({event['reason']}: {event['detail']})"
         case "degraded" if event.get("by") == "default_fallback":
-            return f"a stand-in is asked: {event['detail']}"
+            return f"fallback model: {event['detail']}"
         case "held" | "degraded":
-            return f"held ({event['reason']}: {event['detail']}); openfall degrade show tells what it waits for"
+            return f"held ({event['reason']}: {event['detail']}); openfall held show explains what it waits for"
         case _:
             return "being answered"
 
 
 def _write(event: dict[str, Any], mode: _Mode, indicator: WaitIndicator) -> None:
-    """Print a piece of the answer; what a `reset` takes back stays on the screen, marked."""
+    """Print a delta. After a `reset` the printed text stays on the screen, marked as interrupted."""
     if event["event"] == "delta":
         indicator.stop()
         mode.written.append(event["text"])
@@ -151,11 +153,11 @@ def _write(event: dict[str, Any], mode: _Mode, indicator: WaitIndicator) -> None
     elif event["event"] == "reset" and mode.written:
         mode.written.clear()
         click.echo()
-        print_line("[interrupted: the answer begins anew]")
+        print_line("[interrupted: the answer starts again]")
 
 
 async def _hint(llm: AsyncOpenfall, job_id: str) -> None:
-    """Say it when nobody can answer: the queue is paused, no worker serves it, or its model is to be left alone."""
+    """Print why the job waits: its queue is paused, no worker serves it, or its model is blocked."""
     from openfall.producers.resolve import explain_queue_block
     from openfall.router_core.state.errors import StoreError
     from openfall.router_core.state.fleet_status import fetch_status

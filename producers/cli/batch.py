@@ -1,4 +1,4 @@
-"""`openfall batch`: a file of requests becomes a file of answers."""
+"""`openfall batch`: answers a file of requests into an output file."""
 
 from __future__ import annotations
 
@@ -29,34 +29,35 @@ if TYPE_CHECKING:
     from openfall.producers.batch.run import BatchPlan, BatchRun, BatchTally
 
 MAX_NOTICES = 20
-"""Faulty lines that are told one by one. The output file has them all."""
+"""Invalid lines that are printed. The output file has all of them."""
 
 
 @click.group()
 def batch() -> None:
-    """Carry out a file of requests (OpenAI Batch JSONL). The work goes on in Redis when you leave."""
+    """Run a file of requests (OpenAI Batch JSONL). The jobs continue in Redis after this command ends."""
 
 
-@batch.command("run")
+@batch.command("run", short_help="Answer every request of a file.")
 @click.argument("source", metavar="IN", type=click.Path(path_type=Path))
 @click.option("-o", "--output", "out", metavar="OUT", required=True, type=click.Path(path_type=Path))
-@click.option("-r", "--role", help="Ask this role, whatever the lines say.")
-@click.option("-t", "--task", help="They are prompts of this kind, whatever the lines say.")
-@click.option("-g", "--group", help="Whose batch it is: its group's chain and limits apply.")
-@click.option("--local-only", is_flag=True, help="No line ever leaves the local pools.")
-@click.option("-u", "--urgency", help="interactive, background or batch, whatever the lines say.")
-@click.option("--name", help="The batch's name (default: OUT without its ending). The same name joins jobs in flight.")
-@click.option("--limit", type=click.IntRange(min=1), help="Only the first so many lines.")
-@click.option("--retry-failed", is_flag=True, help="Ask again what has failed.")
-@click.option("--dry-run", is_flag=True, help="Check every line, put nothing in.")
+@click.option("-r", "--role", help="Role for all lines.")
+@click.option("-t", "--task", help="Task type for all lines.")
+@click.option("-g", "--group", help="Caller. The chain and limits of its group apply.")
+@click.option("--local-only", is_flag=True, help="Use local pools only.")
+@click.option("-u", "--urgency", help="interactive, background or batch, for all lines.")
+@click.option(
+    "--name", help="Name of the batch. Default: OUT without its extension. The same name joins existing jobs."
+)
+@click.option("--limit", type=click.IntRange(min=1), help="Run only the first N lines.")
+@click.option("--retry-failed", is_flag=True, help="Run failed lines again.")
+@click.option("--dry-run", is_flag=True, help="Check every line, submit nothing.")
 @config_option
 @json_option
 def run_(source: Path, out: Path, config_path: Path | None, as_json: bool, dry_run: bool, **options: Any) -> None:
-    """Answer every request of IN, one line in OUT as each is done.
+    """Answer every request of IN. Each answer is one line in OUT.
 
-    Run the same command again to go on where it stopped: what OUT has is not asked again, and what is in flight is
-    joined. A line may carry its own "urgency" beside "body"; service_tier priority, default and flex mean interactive,
-    background and batch.
+    Run the same command again to continue: it skips the answers in OUT and joins running jobs. A line may have its own
+    "urgency" beside "body". The service_tier values priority, default and flex mean interactive, background and batch.
     """
     from openfall.producers.batch.run import BatchPlan
 
@@ -68,7 +69,7 @@ def run_(source: Path, out: Path, config_path: Path | None, as_json: bool, dry_r
     try:
         tally = run(_run(plan, out, config_path))
     except KeyboardInterrupt:
-        print_line(f"\nthe jobs go on without you, and {out} keeps what it has. Run the same command again to go on.")
+        print_line(f"\nthe jobs continue, and {out} keeps its rows. Run the same command again to continue.")
         raise click.exceptions.Exit(130) from None
     raise click.exceptions.Exit(_report(tally, out, as_json))
 
@@ -84,7 +85,7 @@ def _check_files(source: Path, out: Path) -> None:
     check_regular(out, "OUT")
     try:
         if not has_requests(source):
-            print_line(f"warning: {source} is empty: there is no model to call")
+            print_line(f"warning: {source} is empty: there is no request to run")
     except OSError as error:
         raise click.UsageError(f"{source} cannot be read: {error.strerror}") from None
     if out.exists() and out.samefile(source):
@@ -92,7 +93,7 @@ def _check_files(source: Path, out: Path) -> None:
 
 
 async def _dry_run(plan: BatchPlan, out: Path, config_path: Path | None, as_json: bool) -> int:
-    """Needs no Redis: lines are checked against the configuration."""
+    """Check the lines against the configuration, without Redis."""
     from openfall.producers.batch.journal import read_journal
     from openfall.producers.batch.run import BatchRun
     from openfall.producers.client import AsyncOpenfall
@@ -105,7 +106,7 @@ async def _dry_run(plan: BatchPlan, out: Path, config_path: Path | None, as_json
         show_json(_tally_json(tally))
     new = tally.total - tally.settled
     print_line(
-        f"{tally.total} lines: {new} to ask, {tally.answered_before} answered before, {tally.failed} faulty or failed"
+        f"{tally.total} lines: {new} to run, {tally.answered_before} answered before, {tally.failed} invalid or failed"
     )
     return 0 if tally.all_answered else 5
 
@@ -129,7 +130,7 @@ async def _run(plan: BatchPlan, out: Path, config_path: Path | None) -> BatchTal
 
 @contextmanager
 def _progress(batch_run: BatchRun, plan: BatchPlan) -> Iterator[Callable[[str], None]]:
-    """A bar in a terminal, elsewhere a line every ten seconds. Yields where notices go."""
+    """Show a bar in a terminal, or print a line every ten seconds. Yields the function that prints notices."""
     if not sys.stderr.isatty():
         batch_run.on_progress = _progress_printer(batch_run.tally)
         yield _notice_printer()
@@ -198,17 +199,17 @@ def _describe_pace(tally: BatchTally, rate: float) -> str:
 def _report(tally: BatchTally, out: Path, as_json: bool) -> int:
     if as_json:
         show_json(_tally_json(tally))
-    before = f" ({tally.answered_before} of them before)" if tally.answered_before else ""
+    before = f" ({tally.answered_before} of them earlier)" if tally.answered_before else ""
     print_line(
         f"{tally.answered + tally.answered_before} of {tally.total} answered{before}, {tally.failed} failed: {out}"
     )
     if tally.answered:
-        fallbacks = f", {tally.fallbacks} by another model than their first" if tally.fallbacks else ""
+        fallbacks = f", {tally.fallbacks} by a fallback model" if tally.fallbacks else ""
         print_line(f"this run: {format_cost(tally.usd, tally.unpriced)}{fallbacks}")
     if tally.lost:
-        print_line(f"{tally.lost} are not known to Redis any more: run the same command again to put them in anew")
+        print_line(f"{tally.lost} are missing in Redis: run the same command again to submit them again")
     if tally.failed:
-        print_line("to ask the failed ones again, run the same command with --retry-failed")
+        print_line("to run the failed lines again, use the same command with --retry-failed")
     return 0 if tally.all_answered else 5
 
 
@@ -223,7 +224,7 @@ def _plan_path(data_dir: Path, name: str) -> Path:
 
 
 def _save_plan(data_dir: Path, plan: BatchPlan, out: Path) -> None:
-    """Keep what `batch status NAME` needs. A directory that cannot be written costs that, not the batch."""
+    """Save what `batch status NAME` needs. If the directory is not writable, only that command fails."""
     from pydantic_core import to_json
 
     saved = {"source": plan.source.resolve(), "out": out.resolve(), **plan.options}
@@ -233,12 +234,12 @@ def _save_plan(data_dir: Path, plan: BatchPlan, out: Path) -> None:
         path.write_bytes(to_json({**saved, "limit": plan.limit}))
 
 
-@batch.command("status")
+@batch.command("status", short_help="Show the progress of a batch.")
 @click.argument("name", metavar="OUT|NAME")
 @config_option
 @json_option
 def status_(name: str, config_path: Path | None, as_json: bool) -> None:
-    """How far a batch has come. OUT is its output file, NAME what it was called."""
+    """Show the progress of a batch. OUT is its output file, NAME its name."""
     values = _status(name, config_path)
     if as_json:
         show_json(values)
@@ -272,7 +273,7 @@ async def _fetch_states(
 
 
 def _load_plan(name: Path, data_dir: Path) -> tuple[Path, BatchPlan | None]:
-    """The output file of a batch, and its plan, unless it was run under another configuration."""
+    """The output file of a batch, and its plan if this configuration has one."""
     from pydantic_core import from_json
 
     from openfall.producers.batch.run import BatchPlan

@@ -1,4 +1,4 @@
-"""What went wrong, as a person is told: the message and the exit code of every exception, in one place."""
+"""The message and the exit code of every exception that a user can fix, in one place."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import click
 
 @cache
 def _codes() -> dict[type[Exception], int]:
-    """Loaded when something has gone wrong: these modules take longer to import than most commands to run."""
+    """Imported only after an error: these modules take longer to import than most commands to run."""
     from openfall.config import ConfigError, NoRedis
     from openfall.producers.errors import (
         NoModel,
@@ -48,21 +48,18 @@ def _codes() -> dict[type[Exception], int]:
 
 
 def known_errors() -> tuple[type[Exception], ...]:
-    """The exceptions that a person can cause or mend."""
+    """The exceptions that a user can cause or fix."""
     return tuple(_codes())
 
 
 def explain(error: Exception) -> tuple[str, int]:
-    """The message and the exit code of a foreseen exception."""
+    """The message and the exit code of a known exception."""
     code = next(code for kind, code in _codes().items() if isinstance(error, kind))
     return f"openfall: {error}" if code != 7 else str(error), code
 
 
 def show_json_error(error: Exception, message: str, code: int) -> int:
-    """The same on standard output, for programs: `{"error": ..., "kind": ..., "exit_code": ...}`; the exit code.
-
-    The message ends with the remedy, as people are told it.
-    """
+    """Print an error as JSON, `{"error": ..., "kind": ..., "exit_code": ...}`, and return the exit code."""
     from openfall.producers.cli.render import show_json
 
     show_json({"error": message, "kind": type(error).__name__, "exit_code": code})
@@ -70,21 +67,21 @@ def show_json_error(error: Exception, message: str, code: int) -> int:
 
 
 def report_unexpected(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """The last resort: one line for the person, and the traceback in a log that only they can read."""
+    """Print one line, and write the traceback to a log that only the user can read."""
     with tempfile.NamedTemporaryFile("w", prefix="openfall-", suffix=".log", delete=False, encoding="utf-8") as log:
         traceback.print_exception(kind, error, trace, file=log)
     text = (str(error).splitlines() or [""])[0][:200]
-    click.echo(f"openfall: this should not have happened ({kind.__name__}: {text}). Details: {log.name}", err=True)
+    click.echo(f"openfall: unexpected error ({kind.__name__}: {text}). Details: {log.name}", err=True)
 
 
 def flush_output() -> None:
-    """Raises `OSError` now for what Python would else fail to write at its very end."""
+    """Raise `OSError` now, rather than when Python exits."""
     if sys.__stdout__ is not None:  # what click may have put in place of `sys.stdout` keeps silent
         sys.__stdout__.flush()
 
 
 def output_is_lost() -> bool:
-    """Whether it is standard output that an `OSError` was about: what could not be written then fails again."""
+    """Whether standard output caused an `OSError`: a second write then fails too."""
     try:
         flush_output()
     except OSError:
@@ -93,5 +90,5 @@ def output_is_lost() -> bool:
 
 
 def silence_output() -> None:
-    """What Python still wants to write to standard output at its end goes nowhere."""
+    """Discard what Python still writes to standard output at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

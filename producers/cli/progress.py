@@ -1,4 +1,4 @@
-"""How far something has come: a bar in a terminal, a line every ten seconds elsewhere."""
+"""Shows progress: a bar in a terminal, else a line every ten seconds."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Progress:
-    """`words` say what is done; `total` None: nobody knows how many there are."""
+    """`text` names the action. `total` is None if the number of items is unknown."""
 
     def __init__(self, text: str, total: int | None) -> None:
         self._words, self._total = text, total
@@ -37,7 +37,7 @@ class Progress:
             self._bar.stop()
 
     def at(self, number: int) -> None:
-        """So many are done."""
+        """Show how many items are done."""
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], completed=number)
         elif time.monotonic() - self._last >= PRINT_INTERVAL_SECONDS:

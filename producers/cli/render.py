@@ -1,4 +1,4 @@
-"""How things look in a terminal: receipts, ages, and a wait that is neither silent nor noisy."""
+"""Formats values, tables and receipts, and shows a wait indicator."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ if TYPE_CHECKING:
     from openfall.router_core.jobs.result import Result
 
 PRINT_INTERVAL_SECONDS = 10.0
-"""Seconds between two lines about a wait where nobody sees a moving one."""
+"""Between two lines about a wait if there is no terminal."""
 
 
 def print_line(text: str) -> None:
-    """A line for the person, on standard error."""
+    """Print a line to standard error."""
     click.echo(text, err=True)
 
 
 def show_json(value: Any) -> None:
-    """One JSON value as one line on standard output."""
+    """Print a value as one line of JSON."""
     from pydantic_core import to_json
 
     click.echo(to_json(value).decode())
 
 
 def describe_reply(result: Result) -> str:
-    """What is replied because nothing could serve a job, in a few words."""
+    """The kind of a degraded reply in a few words."""
     from openfall.router_core.vocabulary import (
         Remedy,
     )
@@ -64,7 +64,7 @@ def receipt(result: Result) -> str:
 
 
 def _why(result: Result) -> str:
-    """Why this model: that another had failed before it, or its place among those considered."""
+    """Why this model answered: another failed before it, or its rank among the candidates."""
     if result.degraded:
         return f"degraded: {describe_reply(result)}"
     if not result.fallback_used:
@@ -80,9 +80,9 @@ def _why(result: Result) -> str:
 
 
 def describe_failure(result: Result) -> str:
-    """Why a job has no answer."""
+    """Explain why a job has no answer."""
     cause = f" ({result.error})" if result.error else ""
-    return f"job {result.id} {result.status}{cause}: {result.detail or 'no more is known'}"
+    return f"job {result.id} {result.status}{cause}: {result.detail or 'no detail'}"
 
 
 def format_age(seconds: float | None) -> str:
@@ -106,14 +106,14 @@ def plural(count: int, noun: str) -> str:
 
 
 def format_time(moment: float) -> str:
-    """A moment (epoch seconds) where the reader is: `2026-11-21 08:00:00+01:00`."""
+    """An epoch time in the local time zone: `2026-11-21 08:00:00+01:00`."""
     from datetime import datetime
 
     return datetime.fromtimestamp(moment).astimezone().isoformat(sep=" ", timespec="seconds")
 
 
 def format_usd(usd: float | None) -> str:
-    """`$0`, `$0.0004`, `$12.50`; `$?` when nobody knows, which is not 0."""
+    """`$0`, `$0.0004`, `$12.50`; `$?` if it is unknown, which is not 0."""
     if usd is None:
         return "$?"
     if usd == 0:
@@ -124,12 +124,12 @@ def format_usd(usd: float | None) -> str:
 
 
 def format_cost(usd: float, unpriced: int) -> str:
-    """What is known to have been spent, and of how many calls nobody knows."""
+    """The known cost, and the number of calls without a known price."""
     return format_usd(usd) + (f" + {unpriced} unknown" if unpriced else "")
 
 
 def table(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> Table:
-    """A plain table: numbers to the right. The first column says what a row is about, and stays in one piece."""
+    """A plain table. Numbers are right-aligned, and the first column is never wrapped."""
     from rich import box
     from rich.table import Table
 
@@ -144,7 +144,7 @@ def table(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> Table:
 
 
 def show_table(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
-    """A table on standard output, as wide as it needs to be where that is no terminal."""
+    """Print a table. Without a terminal it is up to 200 columns wide."""
     from rich.console import Console
 
     width = None if sys.stdout.isatty() else 200
@@ -152,7 +152,7 @@ def show_table(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None
 
 
 class WaitIndicator:
-    """What is being waited for: a moving line in a terminal, elsewhere a line every ten seconds."""
+    """Shows what a command waits for: a status line in a terminal, else a line every ten seconds."""
 
     def __init__(self, text: str) -> None:
         self._words = text
@@ -176,13 +176,13 @@ class WaitIndicator:
             with suppress(asyncio.CancelledError):
                 await self._ticking
 
-    def say(self, text: str) -> None:
+    def update(self, text: str) -> None:
         self._words = text
         if self._status is not None:
             self._status.update(text)
 
     def stop(self) -> None:
-        """The line makes room for an answer."""
+        """Remove the status line before an answer is printed."""
         if self._status is not None:
             self._status.stop()
         if self._ticking is not None:

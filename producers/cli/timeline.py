@@ -1,4 +1,4 @@
-"""`openfall job why`: why a job went where it went: its candidates with their reasons, then what happened, in order."""
+"""The text of `openfall job why`: the candidates with their reasons, then every event in order."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from openfall.router_core.state.jobs import JobRecord
 
 _ACCEPTED, _CALL, _MOVE, _END = range(4)
-"""In which order what happened at the same moment is told."""
+"""Tie-break order for events with the same timestamp."""
 _AFTER_CLAIM_SECONDS = 0.0005
-"""Seconds by which a call is told after its claim: that may be of the same millisecond as the move before it."""
+"""A call is placed this long after its claim, which may share its millisecond with the event before it."""
 _CLOCK_SKEW_SECONDS = 0.01
-"""Seconds by which a worker's clock may be behind: a call that seems to begin so long before a claim came of it."""
+"""A worker's clock may be behind by this much: a call that starts so long before a claim belongs to it."""
 _SKIPPED_EVENTS = frozenset({"delta", "done", "started"})
-"""Events that an attempt or the end tells better; a claim without an attempt is told by `_claim`."""
+"""Events that an attempt or the result describes better."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Moment:
 
 
 def reasons(record: JobRecord) -> tuple[str, tuple[ConsideredModel, ...]]:
-    """Why this chain, and every model that was considered; of a job that is done its result tells."""
+    """The reason of the chain and every model considered, from the result if the job is done."""
     timeline_lines = record.result or record.job
     return (timeline_lines.reason, timeline_lines.considered) if timeline_lines else ("", ())
 
@@ -45,16 +45,14 @@ def moments(record: JobRecord, events: list[dict[str, Any]]) -> list[Moment]:
     started_at = record.accepted_at
     moments_ = [*_events(record, events, started_at), *_attempts(record, events, started_at)]
     if not events:  # the story of a job to which nothing happened is in its result
-        moments_.append(Moment(0.0, _ACCEPTED, f"put in by {record.producer}"))
+        moments_.append(Moment(0.0, _ACCEPTED, f"submitted by {record.producer}"))
     if record.result is not None:
         result = record.result
         cost = f", {format_usd(result.cost_usd)} in all" if record.attempts else ""
         why = result.detail or (result.picked_why if result.picked else "")
         end = max([result.took, *(moment.at for moment in moments_)])
         moments_.append(Moment(end, _END, f"{result.status}{cost}", why))
-    return sorted(
-        moments_, key=lambda moment: (moment.at, moment.order)
-    )  # what came at the same moment stays in its order
+    return sorted(moments_, key=lambda moment: (moment.at, moment.order))  # events of the same moment keep their order
 
 
 def _events(record: JobRecord, events: list[dict[str, Any]], started_at: float) -> Iterator[Moment]:
@@ -63,7 +61,7 @@ def _events(record: JobRecord, events: list[dict[str, Any]], started_at: float) 
         at = event["at"] / 1000 - started_at if "at" in event else 0.0
         name = event["event"]
         if name == "started" and record.state == "started" and event is _last(events, "started"):
-            yield Moment(at, _CALL, f"claimed, {event['backend']} is being asked")
+            yield Moment(at, _CALL, f"claimed, {event['backend']} is being called")
         if name in _SKIPPED_EVENTS:
             continue
         yield Moment(at, _ACCEPTED if first else _MOVE, _what(event, record, first), str(event.get("why") or ""))
@@ -77,7 +75,7 @@ def _last(events: list[dict[str, Any]], name: str) -> dict[str, Any]:
 def _what(event: Mapping[str, Any], record: JobRecord, first: bool) -> str:
     match event["event"]:
         case "queued" if first:
-            return f"put in by {record.producer}, number {event['position']} in {event['queue']}"
+            return f"submitted by {record.producer}, number {event['position']} in {event['queue']}"
         case "queued":
             return f"put into {event['queue']}, number {event['position']}"
         case "scheduled":
@@ -86,7 +84,7 @@ def _what(event: Mapping[str, Any], record: JobRecord, first: bool) -> str:
         case "fallen" | "degraded" | "held":
             return _fallen(event)
         case "reset":
-            return "begun anew: what was streamed is taken back"
+            return "restarted: the streamed text is discarded"
         case other:
             return str(other)
 
@@ -95,11 +93,11 @@ def _fallen(event: Mapping[str, Any]) -> str:
     """One of the things that happen to a job which nothing can serve."""
     name, by = event["event"], event.get("by")
     if name == "degraded" and by == "default_fallback":
-        return f"handed to a stand-in: {event['detail']}"
+        return f"handed to a fallback model: {event['detail']}"
     texts = {
         "fallen": "fell",
         "held": "held",
-        "degraded": f"its caller was told, {f'with a {by}' if by else 'no reply'}",
+        "degraded": f"interim reply, {f'with a {by}' if by else 'no reply'}",
     }
     return f"{texts[name]} ({event['reason']}): {event['detail']}"
 
@@ -142,7 +140,7 @@ def _known(tokens: int | None) -> str:
 
 
 def timeline_lines(record: JobRecord, events: list[dict[str, Any]], block_reason: str = "") -> Iterator[str]:
-    """The lines that a person reads. `hindrance` is what keeps everybody from its queue now."""
+    """The lines for a terminal. `block_reason` is what blocks the queue of the job now."""
     why, considered = reasons(record)
     state = str(record.result.status) if record.result else record.state
     by = _by(record.result) if record.result else ""
@@ -171,16 +169,16 @@ def _by(result: Result) -> str:
 
 
 def _next(record: JobRecord) -> str:
-    """What the job waits for."""
+    """What the job waits for or does now."""
     match record.state:
         case "queued":
             return f"waits in {record.queue}"
         case "scheduled":
             return f"waits for its time, then in {record.queue}"
         case "started":
-            return f"{record.backend} is writing, for {record.worker}"
+            return f"{record.backend} is answering, for {record.worker}"
         case _:
-            return "goes on"
+            return "continues"
 
 
 def as_json(record: JobRecord, events: list[dict[str, Any]], block_reason: str = "") -> dict[str, Any]:

@@ -135,7 +135,7 @@ def test_a_line_that_was_put_in_is_waited_for_though_the_fleet_would_refuse_it_n
 def test_a_torn_last_line_is_mended(openfall: Run, answering: Any, source: Path, out: Path) -> None:
     openfall("batch", "run", "in.jsonl", "-o", "out.jsonl")
     out.write_bytes(out.read_bytes()[:-30])
-    assert "40 of 40 answered (39 of them before)" in openfall("batch", "run", "in.jsonl", "-o", "out.jsonl").stderr
+    assert "40 of 40 answered (39 of them earlier)" in openfall("batch", "run", "in.jsonl", "-o", "out.jsonl").stderr
     assert Counter(row["custom_id"] for row in rows_of(out)).most_common(1)[0][1] == 1
 
 
@@ -148,7 +148,7 @@ def test_an_interrupted_batch_goes_on_where_it_was(
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=20)
     assert process.returncode == 130
-    assert "Run the same command again to go on" in err
+    assert "Run the same command again to continue" in err
     with worker_for() as second:
         assert openfall("batch", "run", "in.jsonl", "-o", "out.jsonl").returncode == 0
     assert sorted(row["custom_id"] for row in rows_of(out)) == sorted(f"line-{n}" for n in range(40))
@@ -240,7 +240,7 @@ def test_a_dry_run_puts_nothing_in_and_needs_no_redis(openfall: Run, tmp_path: P
     ran = openfall("batch", "run", "in.jsonl", "-o", "out.jsonl", "--dry-run", url="redis://127.0.0.1:1")
     assert ran.returncode == 5
     assert "line 41: not JSON" in ran.stderr
-    assert "41 lines: 40 to ask, 0 answered before, 1 faulty or failed" in ran.stderr
+    assert "41 lines: 40 to run, 0 answered before, 1 invalid or failed" in ran.stderr
     assert not out.exists()
 
 

@@ -147,7 +147,7 @@ def test_what_nobody_foresaw_is_one_line_and_a_log(
     environment["TMPDIR"] = str(tmp_path)
     ran = openfall_process("ask", "x")
     assert ran.returncode == 1
-    assert "this should not have happened (RuntimeError: of the test). Details: " in ran.stderr
+    assert "unexpected error (RuntimeError: of the test). Details: " in ran.stderr
     log = Path(ran.stderr.split("Details: ")[1].strip())
     assert "Traceback" in log.read_text()
     assert log.stat().st_mode & 0o077 == 0

@@ -257,10 +257,10 @@ def test_the_story_of_a_held_job_has_its_fall_its_reply_and_its_hold_in_order(
     happened = [line.split("s  ", 1)[1] for line in lines if line.lstrip().startswith("+")]
     assert [line.split(" (")[0] for line in happened[1:]] == [
         "fell",
-        "its caller was told, with a canned_reply",
+        "interim reply, with a canned_reply",
         "held",
     ]
-    assert "goes on: by itself, when tiny or other accepts calls again" in lines[-1]
+    assert "continues: by itself, when tiny or other accepts calls again" in lines[-1]
     shown = openfall("job", "show", job_id).stdout
     assert "held        outage: no worker runs" in shown
     assert "interim     canned reply" in shown

@@ -82,7 +82,13 @@ def test_a_job_that_fell_back_tells_its_candidates_its_attempts_and_its_moves_in
     lines = openfall("job", "why", job_id).stdout.splitlines()
     assert lines[0] == f"{job_id}  answered by other@here"
     happened = [line for line in lines if line.lstrip().startswith("+")]
-    words = ["put in by", "tiny@here: overloaded after 0.1s", "put into gpu.other", "other@here: answered", "answered"]
+    words = [
+        "submitted by",
+        "tiny@here: overloaded after 0.1s",
+        "put into gpu.other",
+        "other@here: answered",
+        "answered",
+    ]
     assert [word in line for word, line in zip(words, happened, strict=True)] == [True] * 5, happened
     assert "tiny@here: overloaded" in happened[2]
     told = json.loads(openfall("job", "why", job_id, "--json").stdout)
@@ -102,7 +108,7 @@ def test_a_call_is_told_after_the_move_that_led_to_it_though_the_workers_clock_i
         {"event": "queued", "queue": "gpu.b.batch", "position": 1, "at": 101_000},
         {"event": "started", "backend": "here", "at": 101_000},
     ]
-    assert happened(calls, events) == ["put in by me", "a@here", "put into gpu.b.batch", "b@here"]
+    assert happened(calls, events) == ["submitted by me", "a@here", "put into gpu.b.batch", "b@here"]
 
 
 @pytest.mark.parametrize("behind", [0.0, 0.009], ids=["at once", "a clock behind"])
@@ -116,7 +122,7 @@ def test_the_call_of_a_stand_in_is_told_after_the_fall_although_nothing_was_call
         {"event": "queued", "queue": "gpu.b.batch", "position": 1, "at": 101_000},
         {"event": "started", "backend": "there", "at": 101_000},
     ]
-    assert happened((call,), events) == ["put in by me", "fell (outage)", "put into gpu.b.batch", "b@there"]
+    assert happened((call,), events) == ["submitted by me", "fell (outage)", "put into gpu.b.batch", "b@there"]
 
 
 def test_a_move_that_a_short_call_led_to_is_told_after_it() -> None:
@@ -127,7 +133,7 @@ def test_a_move_that_a_short_call_led_to_is_told_after_it() -> None:
         {"event": "queued", "queue": "gpu.b.batch", "position": 1, "at": 100_502},
         {"event": "started", "backend": "there", "at": 100_502},
     ]
-    assert happened((call,), events) == ["put in by me", "a@here", "put into gpu.b.batch"]
+    assert happened((call,), events) == ["submitted by me", "a@here", "put into gpu.b.batch"]
 
 
 def happened(calls: tuple[Attempt, ...], events: list[dict[str, Any]]) -> list[str]:
@@ -163,21 +169,21 @@ def test_a_job_that_is_being_answered_says_by_whom(openfall: Run, redis_url: str
     asyncio.run(claim())
     shown = openfall("job", "why", job_id).stdout
     assert f"{job_id}  started" in shown
-    assert "claimed, here is being asked" in shown
-    assert "here is writing, for the-worker" in shown
+    assert "claimed, here is being called" in shown
+    assert "here is answering, for the-worker" in shown
 
 
 def test_a_held_job_says_why_and_how_it_goes_on(openfall: Run, loaded: LoadedConfig) -> None:
     (job_id,) = submit_held(loaded, "hold me")
     shown = openfall("job", "why", job_id).stdout
     assert "held (outage): no worker runs" in shown
-    assert "goes on: by itself, when tiny or other accepts calls again" in shown
+    assert "continues: by itself, when tiny or other accepts calls again" in shown
 
 
 def test_a_plain_answer_has_a_story_too_although_its_events_are_gone(openfall: Run, answering: Any) -> None:
     job_id = openfall("enqueue", stdin="x").stdout.strip()
     openfall("job", "wait", job_id)
     shown = openfall("job", "why", job_id).stdout
-    assert "put in by" in shown
+    assert "submitted by" in shown
     assert "tiny@here: answered after 0.1s, 3+4 tok, $?" in shown
     assert "answered, $? in all" in shown
