@@ -29,7 +29,7 @@ else
 endif
 	@touch $@
 
-demo: $(STAMP) ## a night run through a real local model, with a worker killed in the middle
+demo: $(STAMP) ## a night on a real local model: an engine fails, a worker is killed, then both engines are away
 	@$(BIN)/python -m examples.demo
 
 test: check ## every check and every test

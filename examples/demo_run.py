@@ -72,7 +72,7 @@ class Screen:
         )  # fmt: skip
         self._task = self.bar.add_task("answered", total=jobs, visible=False)
 
-    def say(self, text: str) -> None:
+    def show_line(self, text: str) -> None:
         """Print a line with the seconds since the start."""
         self.console.print(f"[dim]{time.monotonic() - self.began:6.1f} s[/]  {text}", highlight=False, soft_wrap=True)
 
@@ -81,14 +81,14 @@ class Screen:
         what = event.get("what", "")
         match event["event"]:
             case "ready":
-                self.say(f"{what} [green]ready[/] (pid {event['pid']}, {event['seconds']:.1f} s)")
+                self.show_line(f"{what} [green]ready[/] (pid {event['pid']}, {event['seconds']:.1f} s)")
             case "exited":
-                self.say(f"{what} [red]ended[/] with status {event['code']}; its supervisor starts it again")
+                self.show_line(f"{what} [red]ended[/] with status {event['code']}; its supervisor starts it again")
             case "notice" if event["text"] not in self._notices:  # both engines report the same model
                 self._notices.add(event["text"])
-                self.say(f"[yellow]{event['text']}[/]")
+                self.show_line(f"[yellow]{event['text']}[/]")
             case "gave_up" | "restart_failed":
-                self.say(f"[red]{what}: {event.get('error', event.get('code'))}[/]")
+                self.show_line(f"[red]{what}: {event.get('error', event.get('code'))}[/]")
 
     def show_answers(self, night: Night) -> None:
         """Update the progress."""
@@ -96,7 +96,7 @@ class Screen:
         now = time.monotonic()
         if self.bar.disable and now - self._progress_at > PROGRESS_INTERVAL_S:
             self._progress_at = now
-            self.say(f"{len(night.results)} of {len(night.accepted)} answered")
+            self.show_line(f"{len(night.results)} of {len(night.accepted)} answered")
 
 
 def play() -> int:
@@ -143,13 +143,17 @@ def _remove_stale_runs() -> None:
 async def _run_night(
     screen: Screen, loaded: config.LoadedConfig, lines: tuple[Line, ...], environ: Mapping[str, str]
 ) -> Night:
-    screen.say("starting a Valkey, two engines with a toy model, three workers: on this machine, for this demo only")
+    screen.show_line(
+        "starting a Valkey, two engines with a toy model, three workers: on this machine, for this demo only"
+    )
     async with running(environ, screen.show_event) as fleet:
         async with AsyncOpenfall(config=loaded, producer="demo") as client:
-            night = await run(client, fleet, lines, Display(say=screen.say, show_answers=screen.show_answers))
-            screen.say(f"{len(night.results)} of {len(night.accepted)} done")
-            night.outage = await fall_open(client, fleet, screen.say)
-        screen.say("stopping everything")
+            night = await run(
+                client, fleet, lines, Display(show_line=screen.show_line, show_answers=screen.show_answers)
+            )
+            screen.show_line(f"{len(night.results)} of {len(night.accepted)} done")
+            night.outage = await fall_open(client, fleet, screen.show_line)
+        screen.show_line("stopping everything")
     return night
 
 

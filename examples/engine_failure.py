@@ -39,47 +39,47 @@ class EngineFailure:
     closed: float | None = None
 
 
-async def fail_engine(client: AsyncOpenfall, fleet: Fleet, say: Callable[[str], None]) -> EngineFailure:
+async def fail_engine(client: AsyncOpenfall, fleet: Fleet, show_line: Callable[[str], None]) -> EngineFailure:
     """Kill an engine during its calls, and keep it away until another model has answered."""
     failure = EngineFailure(fleet.pids[VICTIM])
     try:
         async with asyncio.timeout(OPEN_TIMEOUT_S):
-            await _kill_and_ask(client, fleet, failure, say)
+            await _kill_and_ask(client, fleet, failure, show_line)
     except TimeoutError:
-        say(f"[red]the breaker of {TARGET} did not open within {OPEN_TIMEOUT_S:.0f} s[/]")
+        show_line(f"[red]the breaker of {TARGET} did not open within {OPEN_TIMEOUT_S:.0f} s[/]")
     return failure
 
 
-async def await_recovery(client: AsyncOpenfall, failure: EngineFailure, say: Callable[[str], None]) -> None:
+async def await_recovery(client: AsyncOpenfall, failure: EngineFailure, show_line: Callable[[str], None]) -> None:
     """Wait until the breaker of the failed engine has closed."""
     try:
         async with asyncio.timeout(CLOSE_TIMEOUT_S):
             await _wait_for_breaker(client, lambda breaker: breaker.state is BreakerState.CLOSED)
     except TimeoutError:
-        say(f"[red]the breaker of {TARGET} did not close within {CLOSE_TIMEOUT_S:.0f} s[/]")
+        show_line(f"[red]the breaker of {TARGET} did not close within {CLOSE_TIMEOUT_S:.0f} s[/]")
         return
     failure.closed = time.monotonic() - failure.killed_at
-    say(f"breaker of {TARGET} [bold green]closed[/] {failure.closed:.1f} s after the kill: its probes succeeded")
+    show_line(f"breaker of {TARGET} [bold green]closed[/] {failure.closed:.1f} s after the kill: its probes succeeded")
 
 
 async def _kill_and_ask(
-    client: AsyncOpenfall, fleet: Fleet, failure: EngineFailure, say: Callable[[str], None]
+    client: AsyncOpenfall, fleet: Fleet, failure: EngineFailure, show_line: Callable[[str], None]
 ) -> None:
     async with fleet.unattended():
         async with fleet.frozen(*ENGINES):
             calls = await poll(lambda: client.store.connection.command("ZCARD", f"of:leases:{BACKEND}"))
             fleet.kill(VICTIM)
             failure.killed_at = time.monotonic()
-            say(
+            show_line(
                 f"[bold red]kill -9 {VICTIM}[/] (pid {failure.pid}) with {calls} call{'s' * (calls > 1)} in flight; "
                 "its supervisor is paused"
             )
             opened = await _wait_for_breaker(client, lambda breaker: breaker.state is not BreakerState.CLOSED)
             failure.opened = time.monotonic() - failure.killed_at
-            say(f"breaker of {TARGET} [bold red]open[/] after {failure.opened:.1f} s: {opened.why}")
+            show_line(f"breaker of {TARGET} [bold red]open[/] after {failure.opened:.1f} s: {opened.why}")
         failure.answer = await client.ask(QUESTION, role="scene", urgency="interactive")
-        _report_answer(failure.answer, say)
-    say(f"the supervisor continues and starts {VICTIM} again")
+        _report_answer(failure.answer, show_line)
+    show_line(f"the supervisor continues and starts {VICTIM} again")
 
 
 async def _wait_for_breaker(client: AsyncOpenfall, condition: Callable[[BreakerStatus], bool]) -> BreakerStatus:
@@ -90,9 +90,9 @@ async def _wait_for_breaker(client: AsyncOpenfall, condition: Callable[[BreakerS
     return await poll(find)
 
 
-def _report_answer(answer: Result, say: Callable[[str], None]) -> None:
+def _report_answer(answer: Result, show_line: Callable[[str], None]) -> None:
     if answer.answered:
-        say(f"a question meanwhile: [bold green]{answer.model} answers[/] in {answer.took:.1f} s "
+        show_line(f"a question meanwhile: [bold green]{answer.model} answers[/] in {answer.took:.1f} s "
             f"({answer.selection_reason})")  # fmt: skip
     else:
-        say(f"a question meanwhile: [red]{answer.status}: {answer.detail}[/]")
+        show_line(f"a question meanwhile: [red]{answer.status}: {answer.detail}[/]")

@@ -89,7 +89,7 @@ class Night:
 class Display:
     """Where the night reports its progress."""
 
-    say: Callable[[str], None]
+    show_line: Callable[[str], None]
     show_answers: Callable[[Night], None]
 
 
@@ -111,19 +111,19 @@ async def run(client: AsyncOpenfall, fleet: Fleet, lines: tuple[Line, ...], disp
     """Submit every job and cause both faults meanwhile. Jobs without a result after `NIGHT_TIMEOUT_S` are lost."""
     night = Night(lines, begun=time.monotonic())
     await _submit(client, night)
-    display.say(
+    display.show_line(
         f"[bold]{len(night.accepted)} jobs accepted[/] in {night.submit_seconds:.2f} s: "
         "each was stored before its receipt was returned"
     )
     for custom_id, reason in night.refused.items():
-        display.say(f"[red]{custom_id} refused:[/] {reason}")
+        display.show_line(f"[red]{custom_id} refused:[/] {reason}")
     try:
         async with asyncio.timeout(NIGHT_TIMEOUT_S), asyncio.TaskGroup() as group:
             for custom_id in night.accepted:
                 group.create_task(_wait(client, night, custom_id, display))
             group.create_task(_cause_faults(client, fleet, night, display))
     except TimeoutError:
-        display.say(f"[red]the night did not end within {NIGHT_TIMEOUT_S:.0f} s[/]")
+        display.show_line(f"[red]the night did not end within {NIGHT_TIMEOUT_S:.0f} s[/]")
     return night
 
 
@@ -151,11 +151,12 @@ async def _cause_faults(client: AsyncOpenfall, fleet: Fleet, night: Night, displ
         return len(night.results) >= FAIL_AFTER * len(night.accepted)
 
     await poll(well_begun)
-    night.engine_failure = await fail_engine(client, fleet, display.say)
+    night.engine_failure = await fail_engine(client, fleet, display.show_line)
     async with fleet.frozen(SURVIVOR):
         kill = await poll(lambda: _kill_worker(client, fleet, night, display))
     await asyncio.gather(
-        await_recovery(client, night.engine_failure, display.say), _watch_takeover(client, fleet, kill, night, display)
+        await_recovery(client, night.engine_failure, display.show_line),
+        _watch_takeover(client, fleet, kill, night, display),
     )
 
 
@@ -169,7 +170,7 @@ async def _kill_worker(client: AsyncOpenfall, fleet: Fleet, night: Night, displa
     night.worker_kill = WorkerKill(orphans=orphans, at=time.monotonic())
     fleet.kill(worker)
     names = ", ".join(orphans)
-    display.say(f"[bold red]kill -9 {worker}[/] (pid {fleet.pids[worker]}), in the middle of its calls: {names}")
+    display.show_line(f"[bold red]kill -9 {worker}[/] (pid {fleet.pids[worker]}), in the middle of its calls: {names}")
     return night.worker_kill
 
 
@@ -200,6 +201,6 @@ async def _watch_takeover(
         seconds = night.taken_over[custom_id] = time.monotonic() - kill.at
         worker = fleet.worker_of(record.worker) if record.worker else None
         name = worker or "another worker"
-        display.say(f"[bold green]{custom_id} taken over[/] by {name}, {seconds:.1f} s after the kill")
+        display.show_line(f"[bold green]{custom_id} taken over[/] by {name}, {seconds:.1f} s after the kill")
 
     await asyncio.gather(*map(follow, kill.orphans))

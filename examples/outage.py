@@ -81,27 +81,27 @@ class Outage:
         return self.degraded_after is not None and bool(self.accepted) and self.answered == len(self.accepted)
 
 
-async def fall_open(client: AsyncOpenfall, fleet: Fleet, say: Callable[[str], None]) -> Outage:
+async def fall_open(client: AsyncOpenfall, fleet: Fleet, show_line: Callable[[str], None]) -> Outage:
     """Kill both engines, submit jobs meanwhile, and follow each job to its end."""
     outage, began = Outage(), time.monotonic()
     try:
         async with fleet.unattended():
             fleet.kill(*ENGINES)
-            say(f"[bold red]kill -9 {' and '.join(ENGINES)}[/]; their supervisor is paused and starts nothing")
-            await _submit(client, outage, say)
-            await _wait_until_held(client, outage, say)
+            show_line(f"[bold red]kill -9 {' and '.join(ENGINES)}[/]; their supervisor is paused and starts nothing")
+            await _submit(client, outage, show_line)
+            await _wait_until_held(client, outage, show_line)
             await asyncio.sleep(began + AWAY_SECONDS - time.monotonic())
             outage.back = time.monotonic() - began
-        say(f"the supervisor continues after {outage.back:.1f} s and starts the engines again")
+        show_line(f"the supervisor continues after {outage.back:.1f} s and starts the engines again")
         async with asyncio.timeout(ANSWERED_TIMEOUT_S):
-            await asyncio.gather(*(_wait(client, outage, job, say) for job in outage.accepted))
+            await asyncio.gather(*(_wait(client, outage, job, show_line) for job in outage.accepted))
     except TimeoutError:
-        say(f"[red]{len(outage.lost)} of {len(outage.accepted)} jobs have no answer yet[/]")
+        show_line(f"[red]{len(outage.lost)} of {len(outage.accepted)} jobs have no answer yet[/]")
     outage.ended = time.monotonic() - began
     return outage
 
 
-async def _submit(client: AsyncOpenfall, outage: Outage, say: Callable[[str], None]) -> None:
+async def _submit(client: AsyncOpenfall, outage: Outage, show_line: Callable[[str], None]) -> None:
     """Submit a batch and one interactive job, whose caller waits."""
     answers = await client.submit_many(JobRequest(prompt, {"role": role}) for role, prompt in BATCH)
     for answer, (_, prompt) in zip(answers, BATCH, strict=True):
@@ -111,11 +111,11 @@ async def _submit(client: AsyncOpenfall, outage: Outage, say: Callable[[str], No
     submitted = time.monotonic()
     job = await client.submit(INTERACTIVE, role="chat", urgency=Urgency.INTERACTIVE)
     outage.accepted[job.id] = INTERACTIVE
-    say(f"{len(outage.accepted)} jobs accepted meanwhile; one of them is interactive: its caller waits")
+    show_line(f"{len(outage.accepted)} jobs accepted meanwhile; one of them is interactive: its caller waits")
     async with asyncio.timeout(DEGRADED_TIMEOUT_S):
         outage.reply = await _read_interim_reply(client, job)
     outage.degraded_after = time.monotonic() - submitted
-    say(
+    show_line(
         f"the caller that waits gets an interim reply ([bold yellow]degraded[/]) after {outage.degraded_after:.2f} s: "
         f"“{outage.reply}”"
     )
@@ -129,7 +129,7 @@ async def _read_interim_reply(client: AsyncOpenfall, job: Receipt) -> str:
     return ""
 
 
-async def _wait_until_held(client: AsyncOpenfall, outage: Outage, say: Callable[[str], None]) -> None:
+async def _wait_until_held(client: AsyncOpenfall, outage: Outage, show_line: Callable[[str], None]) -> None:
     async def all_held() -> bool:
         records = [await client.record(job) for job in outage.accepted]
         outage.held = {record.id for record in records if record.held_for is HoldReason.OUTAGE}
@@ -138,13 +138,13 @@ async def _wait_until_held(client: AsyncOpenfall, outage: Outage, say: Callable[
     with suppress(TimeoutError):
         async with asyncio.timeout(HELD_TIMEOUT_S):
             await poll(all_held)
-    say(f"{len(outage.held)} of {len(outage.accepted)} jobs are [bold yellow]held[/] in `degrade`, for an outage")
+    show_line(f"{len(outage.held)} of {len(outage.accepted)} jobs are [bold yellow]held[/] in `degrade`, for an outage")
 
 
-async def _wait(client: AsyncOpenfall, outage: Outage, job: str, say: Callable[[str], None]) -> None:
+async def _wait(client: AsyncOpenfall, outage: Outage, job: str, show_line: Callable[[str], None]) -> None:
     result = outage.results[job] = await client.wait(job, accept_interim=False)
     text = f"[bold green]{result.model} answers[/]" if result.answered else f"[red]{result.status}: {result.detail}[/]"
-    say(f"released, number {len(outage.results)}: {text} “{_shorten(outage.accepted[job])}”")
+    show_line(f"released, number {len(outage.results)}: {text} “{_shorten(outage.accepted[job])}”")
 
 
 def _shorten(text: str, limit: int = 48) -> str:

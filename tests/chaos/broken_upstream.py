@@ -26,7 +26,7 @@ import click
 from tests.chaos.judge.fault_kinds import KINDS, STREAM, After, Kind, answer, completion, events, piece
 
 HEALTH_PROMPT = "Reply with one word: ready."
-"""What openfall's probes say, word for word."""
+"""The prompt of openfall's probes, literally."""
 
 GOOD = "good"
 DRIP = 0.05

@@ -49,8 +49,8 @@ def check_that_sigterm_leaves_nothing(argv: Sequence[str], directory: Path) -> N
 
 def encode_resp(*parts: str) -> bytes:
     """A command as the append-only file has it."""
-    words = [part.encode() for part in parts]
-    return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in words)
+    encoded = [part.encode() for part in parts]
+    return b"*%d\r\n" % len(encoded) + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in encoded)
 
 
 def find_foreign_imports(directory: Path) -> set[str]:

@@ -67,11 +67,11 @@ async def run(kinds: Sequence[str], jobs: int, directory: Path, progress: Progre
         env.write_config(_fleet_config(urls))
         with workers(env, POOLS) as pool, env.server.client() as client:
             await pool.wait_until_ready()
-            progress.say(f"{len(pool.workers)} workers are ready")
+            progress.log_line(f"{len(pool.workers)} workers are ready")
             for kind in kinds:
                 verdict = await _break(Fleet(env, pool, client, control), kind, jobs, progress)
                 verdicts.append(verdict)
-                progress.say(f"{kind}: {verdict['figures']['sample']}")
+                progress.log_line(f"{kind}: {verdict['figures']['sample']}")
     return {"kept": all(verdict["kept"] for verdict in verdicts), "kinds": verdicts, "problems": []}
 
 
@@ -85,10 +85,10 @@ async def _break(fleet: Fleet, kind: str, count: int, progress: Progress) -> dic
     env, client, began = fleet.environment, fleet.client, now_ms()
     async with AsyncOpenfall(config=load(env.config), producer="chaos") as llm:
         jobs = await _submit(llm, kind, count)
-        progress.say(f"{kind}: {len(jobs):,} jobs are submitted")
+        progress.log_line(f"{kind}: {len(jobs):,} jobs are submitted")
         await _wait_for(lambda: not client.zcard("of:unfinished"), END_TIMEOUT_S)
         healed = await _repair(fleet.control, kind)
-        progress.say(f"{kind}: no job waits; the upstream is repaired")
+        progress.log_line(f"{kind}: no job waits; the upstream is repaired")
         # No breaker, no cooldown and no slow start keeps calls from it.
         await _wait_for(lambda: not client.hlen("of:blocked"), RECOVERY_TIMEOUT_S)
         after = await _submit(llm, kind, JOBS_AFTER_REPAIR, "after")

@@ -53,7 +53,7 @@ class OutageFaults:
     upstreams: Sequence[Service]
     notifier: Service
     random: random.Random
-    say: Callable[[str], None]
+    log_line: Callable[[str], None]
     away: dict[str, float] = field(default_factory=dict)
 
     def by_kind(self) -> dict[str, Fault]:
@@ -71,13 +71,13 @@ class OutageFaults:
     async def _kill(self, name: str, services: Sequence[Service]) -> None:
         self.away[name] = now_ms()
         pids = ", ".join(f"{service.name} {service.kill()}" for service in services)
-        self.say(f"[bold red]kill -9[/bold red] {name} ({pids}); they stay away for now")
+        self.log_line(f"[bold red]kill -9[/bold red] {name} ({pids}); they stay away for now")
 
     async def _start(self, name: str, services: Sequence[Service]) -> None:
         for service in services:
             await asyncio.to_thread(service.start)
         self.environment.fault_log.note(name, self.away.pop(name), ended=now_ms())
-        self.say(f"[bold green]back[/bold green]: {name}")
+        self.log_line(f"[bold green]back[/bold green]: {name}")
 
     async def _kill_worker(self, pool: str, kind: str) -> None:
         choices = await until(lambda: self.pool.undisturbed(pool) or None, what=f"a worker of {pool} to kill")
@@ -85,10 +85,10 @@ class OutageFaults:
         victim.ending = True
         self.environment.fault_log.note(kind, now_ms(), pid=victim.pid)
         victim.send(signal.SIGKILL)
-        self.say(f"[bold red]kill -9[/bold red] a worker of {pool} ({victim.pid}); its supervisor starts another")
+        self.log_line(f"[bold red]kill -9[/bold red] a worker of {pool} ({victim.pid}); its supervisor starts another")
 
     async def _kill_valkey(self) -> None:
-        self.say(f"[bold red]kill -9[/bold red] Valkey; it is back in {VALKEY_DOWN_SECONDS:g} s")
+        self.log_line(f"[bold red]kill -9[/bold red] Valkey; it is back in {VALKEY_DOWN_SECONDS:g} s")
         await self.environment.kill_valkey()
 
 
@@ -102,10 +102,10 @@ async def run(plan: Plan, directory: Path, progress: Progress) -> dict[str, Any]
     with environment(directory, plan.slots, [notifier, hooks, *upstreams]) as env:
         env.write_config(_fleet_config(plan, upstreams, notifier))
         with workers(env, [*[POOL] * plan.workers, *[DEGRADE] * plan.degraders]) as pool:
-            faults = OutageFaults(env, pool, upstreams, notifier, random.Random(plan.seed), progress.say)
+            faults = OutageFaults(env, pool, upstreams, notifier, random.Random(plan.seed), progress.log_line)
             work = _submit_and_break(plan, faults, f"{hooks.url}/hook", progress)
             await run_with([pool.supervise(), show_progress(env, progress)], work)
-            progress.say("the judge reads the evidence")
+            progress.log_line("the judge reads the evidence")
             verdict = await judge("outage", directory, env.server.url)
     return {**verdict, "problems": env.fault_log.problems}
 
@@ -117,10 +117,12 @@ async def _submit_and_break(plan: Plan, faults: OutageFaults, hook: str, progres
     options += ["--quick"] if plan.quick else []
     with env.run_module("tests.chaos.outage_submitter", *options) as submitter:
         await until(lambda: "began" in submitter.log.read_text() or None, what="the submitter to begin")
-        progress.say(f"{plan.jobs:,} jobs over {plan.seconds:.0f} s, {len(pool.workers)} workers, seed {plan.seed}")
+        progress.log_line(
+            f"{plan.jobs:,} jobs over {plan.seconds:.0f} s, {len(pool.workers)} workers, seed {plan.seed}"
+        )
         await commit_faults(plan.faults(), faults.by_kind())
         await until(lambda: _has_submitted(submitter), plan.seconds + STOP_TIMEOUT_S, "the submitter to submit all")
-        progress.say("every job is submitted; waiting for the results, and for the end of the incident")
+        progress.log_line("every job is submitted; waiting for the results, and for the end of the incident")
         await wait_until_idle(env)
         await asyncio.sleep(DELIVERY_SECONDS)
         submitter.popen.send_signal(signal.SIGTERM)

@@ -41,7 +41,7 @@ class Progress:
     ) -> None:
         self._bars.stop()
 
-    def say(self, text: str) -> None:
+    def log_line(self, text: str) -> None:
         """Print a line with the seconds since the start."""
         self.console.print(f"[dim]{self.seconds:6.1f} s[/dim]  {text}", soft_wrap=True)
 
@@ -52,7 +52,7 @@ class Progress:
         now = time.monotonic()
         if self._bars.disable and now - self._shown_at > PROGRESS_INTERVAL_S:
             self._shown_at = now
-            self.say(", ".join(f"{count:,} {name}" for name, count in counts.items()))
+            self.log_line(", ".join(f"{count:,} {name}" for name, count in counts.items()))
 
 
 def count_jobs(client: Any) -> dict[str, int]:

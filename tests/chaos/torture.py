@@ -67,14 +67,14 @@ async def run(plan: Plan, directory: Path, progress: Progress) -> dict[str, Any]
 
 async def _submit_and_torture(plan: Plan, env: Environment, pool: WorkerPool, progress: Progress) -> None:
     await pool.wait_until_ready()
-    progress.say(f"{plan.jobs:,} jobs over {plan.seconds:.0f} s, {plan.workers} workers, seed {plan.seed}")
-    faults = TortureFaults(env, pool, random.Random(plan.seed), progress.say)
+    progress.log_line(f"{plan.jobs:,} jobs over {plan.seconds:.0f} s, {plan.workers} workers, seed {plan.seed}")
+    faults = TortureFaults(env, pool, random.Random(plan.seed), progress.log_line)
     with env.run_module("tests.chaos.torture_submitter", *_submitter_options(plan, env)) as submitter:
         await commit_faults(plan.faults(), faults.by_kind())
         write_line(env.directory / "requested", END)
         await until(submitter.popen.poll, RECEIPT_TIMEOUT_S, "the submitter to have every receipt")
     check_exit(submitter, "submitter")
-    progress.say("every job has its receipt; waiting for the results")
+    progress.log_line("every job has its receipt; waiting for the results")
     await wait_until_idle(env)
     await asyncio.sleep(LATE_SETTLE_SECONDS)
     await pool.stop_all()

@@ -32,7 +32,7 @@ class TortureFaults:
     environment: Environment
     pool: WorkerPool
     random: random.Random
-    say: Callable[[str], None]
+    log_line: Callable[[str], None]
     aiming: asyncio.Lock = field(default_factory=asyncio.Lock)
     aimed_jobs: int = 0
     thaws: int = 0
@@ -50,7 +50,7 @@ class TortureFaults:
 
         def announced(kind: str) -> Fault:
             async def commit() -> None:
-                self.say(kind)
+                self.log_line(kind)
                 await faults[kind]()
 
             return commit

@@ -28,7 +28,7 @@ class Keeps(Enum):
     RUN = "run"  # its breaker, after so many failures in a row
     TRIP = "trip"  # its breaker, at the first failure
     KEY = "key"  # the breaker of its key, at the first failure
-    COOLDOWN = "cooldown"  # no breaker: everybody waits for as long as it asked
+    COOLDOWN = "cooldown"  # no breaker: callers wait for as long as it requested
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,10 @@ class Kind:
 
 def head(status: str, length: int | None = None, **headers: str) -> bytes:
     """A response's head. `retry_after="2"` is a header; a length of None: the body ends with the connection."""
-    told = {"Content-Type": "application/json", **{name.replace("_", "-"): value for name, value in headers.items()}}
+    fields = {"Content-Type": "application/json", **{name.replace("_", "-"): value for name, value in headers.items()}}
     if length is not None:
-        told["Content-Length"] = str(length)
-    lines = [f"HTTP/1.1 {status}", *(f"{name}: {value}" for name, value in told.items()), "Connection: close"]
+        fields["Content-Length"] = str(length)
+    lines = [f"HTTP/1.1 {status}", *(f"{name}: {value}" for name, value in fields.items()), "Connection: close"]
     return "\r\n".join([*lines, "", ""]).encode()
 
 
@@ -86,8 +86,8 @@ def piece(text: str | None, finish: str | None = None) -> dict[str, Any]:
 
 def events(*chunks: Any, done: bool = False) -> bytes:
     """Chunks as server-sent events; bytes as they are."""
-    told = [b"data: " + (one if isinstance(one, bytes) else json.dumps(one).encode()) + b"\n\n" for one in chunks]
-    return b"".join([*told, b"data: [DONE]\n\n" if done else b""])
+    rows = [chunk if isinstance(chunk, bytes) else json.dumps(chunk).encode() for chunk in chunks]
+    return b"".join(b"data: " + row + b"\n\n" for row in [*rows, *([b"[DONE]"] if done else [])])
 
 
 STREAM = head("200 OK", Content_Type="text/event-stream")

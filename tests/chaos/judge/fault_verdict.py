@@ -128,11 +128,11 @@ def _breaker_violations(evidence: Evidence, kind: Kind) -> Iterator[str]:
 
 def _calls_with_claims(evidence: Evidence) -> Iterator[tuple[UpstreamCall, float]]:
     """Each call of a job with the moment of its claim; infinity for a call without a claim of its own."""
-    seen: Counter[str] = Counter()
+    used: Counter[str] = Counter()
     for call in (call for call in evidence.broken if not call.probe):
         claims = evidence.claims_by_job.get(call.job, [])
-        yield call, claims[seen[call.job]] if seen[call.job] < len(claims) else float("inf")
-        seen[call.job] += 1
+        yield call, claims[used[call.job]] if used[call.job] < len(claims) else float("inf")
+        used[call.job] += 1
 
 
 def _closed_in_time(evidence: Evidence, closed: float | None) -> Iterator[str]:
@@ -196,8 +196,8 @@ def story(evidence: Evidence, job: str) -> str:
     """The story of one job: each attempt with its reason, and the reasons of its moves."""
     parts = [str(evidence.results[job].get("reason", ""))]
     for attempt in evidence.results[job]["attempts"]:
-        came = f"{attempt['error']} ({attempt['detail']})" if attempt.get("error") else "answered"
-        parts.append(f"{attempt['backend']}, {attempt['why']}: {came}")
+        ending = f"{attempt['error']} ({attempt['detail']})" if attempt.get("error") else "answered"
+        parts.append(f"{attempt['backend']}, {attempt['why']}: {ending}")
     return f"{job}: {'; '.join(parts)}. Moved: {'; '.join(evidence.moves[job])}"
 
 

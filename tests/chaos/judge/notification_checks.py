@@ -116,9 +116,9 @@ def submitted_to_notified(evidence: Evidence) -> list[float]:
             first.setdefault(notification.job, notification.at)
     delays = []
     for job, at in first.items():
-        asked = float(evidence.history.stories[job][0]["at"])
-        if any(fault.began <= asked <= fault.ended for fault in away):
-            delays.append((at - asked) / 1000)
+        submitted = float(evidence.history.stories[job][0]["at"])
+        if any(fault.began <= submitted <= fault.ended for fault in away):
+            delays.append((at - submitted) / 1000)
     return delays
 
 
@@ -155,8 +155,8 @@ def _notice_promises(evidence: Evidence) -> Iterator[Promise]:
         f", {again} of them repeated because their poster was killed" if again else ""
     )
     right = len(began) - duplicates(evidence, began) == len(over) - duplicates(evidence, over) == 1
-    words = tuple(str(post["text"])[:80] for post in (*began, *over)) if not right else ()
-    yield Promise("people were notified once of the outage, and once of its end", right, finding, words[:MAX_EXAMPLES])
+    texts = tuple(str(post["text"])[:80] for post in (*began, *over)) if not right else ()
+    yield Promise("people were notified once of the outage, and once of its end", right, finding, texts[:MAX_EXAMPLES])
     outages = [name for name in evidence.incidents if name.startswith("outage-")]
     open_ = [name for name in outages if not evidence.incidents[name].get("ended")]
     finding = f"{len(outages)} incidents, {len(open_)} still open"
@@ -167,9 +167,9 @@ def _notice_promises(evidence: Evidence) -> Iterator[Promise]:
 
 def sorted_posts(evidence: Evidence) -> tuple[list[Post], list[Post]]:
     """The accepted posts: those of a beginning, and those of an end."""
-    taken = [post for post in evidence.posts if post["method"] == "POST" and post["status"] < 300]
-    over = [post for post in taken if str(post["text"]).lower().startswith(OVER_PREFIX)]
-    return [post for post in taken if post not in over], over
+    accepted = [post for post in evidence.posts if post["method"] == "POST" and post["status"] < 300]
+    over = [post for post in accepted if str(post["text"]).lower().startswith(OVER_PREFIX)]
+    return [post for post in accepted if post not in over], over
 
 
 def duplicates(evidence: Evidence, posts: Sequence[Post]) -> int:

@@ -34,7 +34,7 @@ def spread(values: Sequence[float]) -> dict[str, float]:
 def percentiles(values: Sequence[float]) -> str:
     """Median, 99th percentile and maximum in words."""
     if not values:
-        return "none was seen"
+        return "none was observed"
     ranked = sorted(values)
     middle, late = ranked[len(ranked) // 2], ranked[min(len(ranked) - 1, len(ranked) * 99 // 100)]
     return f"p50 {middle:.3f} s, p99 {late:.3f} s, max {ranked[-1]:.3f} s of {len(ranked)}"
