@@ -7,12 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from openfall.producers.cli.held_text import interim_lines
-from openfall.producers.cli.render import (
-    describe_failure,
-    print_line,
-    receipt,
-    show_json,
-)
+from openfall.producers.cli.render import describe_failure, print_line, receipt, show_json
 
 if TYPE_CHECKING:
     from openfall.router_core.jobs.result import Result

@@ -11,18 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from openfall.producers.cli.options import (
-    config_option,
-    json_option,
-    open_client,
-    run,
-)
-from openfall.producers.cli.render import (
-    PRINT_INTERVAL_SECONDS,
-    format_cost,
-    print_line,
-    show_json,
-)
+from openfall.producers.cli.options import config_option, json_option, open_client, run
+from openfall.producers.cli.render import PRINT_INTERVAL_SECONDS, format_cost, print_line, show_json
 
 if TYPE_CHECKING:
     from openfall.producers.batch.journal import JournalState

@@ -9,28 +9,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from openfall.producers.cli.options import (
-    config_option,
-    json_option,
-    open_client,
-    run,
-    with_client,
-)
-from openfall.producers.cli.render import (
-    format_age,
-    format_time,
-    print_line,
-    show_json,
-    show_table,
-)
+from openfall.producers.cli.options import config_option, json_option, open_client, run, with_client
+from openfall.producers.cli.render import format_age, format_time, print_line, show_json, show_table
 
 if TYPE_CHECKING:
     from openfall.producers.client import AsyncOpenfall
     from openfall.router_core.catalog.entries import Catalog
     from openfall.router_core.state.breakers import BreakerChange, BreakerStatus
-    from openfall.router_core.vocabulary import (
-        BreakerState,
-    )
+    from openfall.router_core.vocabulary import BreakerState
 
 COLUMNS = ("breaker", "state", "since", "opened", "why")
 

@@ -21,12 +21,7 @@ from openfall.producers.cli.held_selection import (
 )
 from openfall.producers.cli.held_text import configured_models, describe_fall, describe_release
 from openfall.producers.cli.job import describe_attempt, id_argument, record_json
-from openfall.producers.cli.options import (
-    config_option,
-    json_option,
-    open_client,
-    run,
-)
+from openfall.producers.cli.options import config_option, json_option, open_client, run
 from openfall.producers.cli.render import (
     count_jobs,
     describe_reply,
@@ -242,7 +237,7 @@ async def _export(config_path: Path | None, selection: HeldOptions, output: IO[b
             nonlocal foreign
             job = (await llm.record(held.id)).job
             if job is None:
-                return False  # it has ended meanwhile
+                return False  # it has ended since
             foreign += job.dialect != "openai"
             output.write(to_json(request_line(job)) + b"\n")
             return True

@@ -71,9 +71,7 @@ async def _held_filter(llm: AsyncOpenfall, selection: HeldOptions) -> HeldFilter
     from openfall.producers.request import parse_duration
     from openfall.router_core.catalog.errors import UnknownName
     from openfall.router_core.state.held_jobs import HeldFilter
-    from openfall.router_core.vocabulary import (
-        HoldReason,
-    )
+    from openfall.router_core.vocabulary import HoldReason
 
     if selection.reason is not None and selection.reason not in set(HoldReason):
         raise UnknownName("reason", selection.reason, [reason.value for reason in HoldReason])
@@ -107,9 +105,7 @@ async def selected_jobs(llm: AsyncOpenfall, selection: HeldOptions) -> AsyncIter
 async def _available_models(llm: AsyncOpenfall) -> frozenset[str]:
     """The models that accept calls now."""
     from openfall.router_core.state.fleet_snapshot import fetch_fleet_snapshot
-    from openfall.router_core.vocabulary import (
-        Urgency,
-    )
+    from openfall.router_core.vocabulary import Urgency
 
     fleet = (await fetch_fleet_snapshot(llm.store.connection, llm.config.catalog)).fleet_state(Urgency.BACKGROUND)
     return frozenset(alias for alias in llm.config.catalog.models if fleet.model(alias).blocked is None)

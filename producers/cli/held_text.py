@@ -5,20 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from openfall.producers.cli.render import (
-    count_jobs,
-    describe_reply,
-    format_age,
-    format_time,
-)
+from openfall.producers.cli.render import count_jobs, describe_reply, format_age, format_time
 
 if TYPE_CHECKING:
     from openfall.router_core.catalog.entries import Catalog
     from openfall.router_core.jobs.result import Result
     from openfall.router_core.state.held_jobs import HeldJob, HeldSummary
-    from openfall.router_core.vocabulary import (
-        HoldReason,
-    )
+    from openfall.router_core.vocabulary import HoldReason
 
 MAX_NAMES = 3
 """Models that a sentence names; the rest are counted."""
@@ -26,9 +19,7 @@ MAX_NAMES = 3
 
 def describe_reason(reason: HoldReason) -> str:
     """Why a job is held, to stand behind `held`."""
-    from openfall.router_core.vocabulary import (
-        HoldReason,
-    )
+    from openfall.router_core.vocabulary import HoldReason
 
     return {
         HoldReason.OUTAGE: "for an outage",
@@ -50,9 +41,7 @@ def join_names(models: tuple[str, ...]) -> str:
 
 def describe_held(summary: HeldSummary) -> str:
     """The part of the health sentence about held jobs: how many, why, what they wait for."""
-    from openfall.router_core.vocabulary import (
-        RELEASED_BY_ITSELF,
-    )
+    from openfall.router_core.vocabulary import RELEASED_BY_ITSELF
 
     parts = [f"{number:,} {describe_reason(reason)}" for reason, number in summary.by_reason.items()]
     if len(parts) == 1:
@@ -75,9 +64,7 @@ def configured_models(models: tuple[str, ...], catalog: Catalog) -> tuple[str, .
 
 def describe_release(job: HeldJob, now: float, catalog: Catalog) -> str:
     """What releases a held job."""
-    from openfall.router_core.vocabulary import (
-        RELEASED_BY_ITSELF,
-    )
+    from openfall.router_core.vocabulary import RELEASED_BY_ITSELF
 
     until = f"; expires {format_time(job.deadline)}"
     if job.reason not in RELEASED_BY_ITSELF:
@@ -91,9 +78,7 @@ def describe_release(job: HeldJob, now: float, catalog: Catalog) -> str:
 
 def interim_lines(result: Result) -> Iterator[str]:
     """The lines for a caller whose job is held."""
-    from openfall.router_core.vocabulary import (
-        RELEASED_BY_ITSELF,
-    )
+    from openfall.router_core.vocabulary import RELEASED_BY_ITSELF
 
     because = result.degraded_why or result.detail
     reply = f"this is an interim reply ({describe_reply(result)})" if result.answered else "there is no reply yet"

@@ -10,20 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from openfall.producers.cli.exit_codes import flush_output
-from openfall.producers.cli.options import (
-    config_option,
-    json_option,
-    open_client,
-    run,
-)
-from openfall.producers.cli.render import (
-    describe_failure,
-    describe_reply,
-    format_time,
-    print_line,
-    receipt,
-    show_json,
-)
+from openfall.producers.cli.options import config_option, json_option, open_client, run
+from openfall.producers.cli.render import describe_failure, describe_reply, format_time, print_line, receipt, show_json
 
 if TYPE_CHECKING:
     from openfall.router_core.jobs.result import Result

@@ -8,19 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from openfall.producers.cli.options import (
-    config_option,
-    json_option,
-    open_client,
-    run,
-)
-from openfall.producers.cli.render import (
-    WaitIndicator,
-    describe_reply,
-    format_time,
-    print_line,
-    show_json,
-)
+from openfall.producers.cli.options import config_option, json_option, open_client, run
+from openfall.producers.cli.render import WaitIndicator, describe_reply, format_time, print_line, show_json
 
 if TYPE_CHECKING:
     from openfall.producers.client import AsyncOpenfall

@@ -6,12 +6,7 @@ from pathlib import Path
 
 import click
 
-from openfall.producers.cli.options import (
-    config_option,
-    json_option,
-    open_client,
-    run,
-)
+from openfall.producers.cli.options import config_option, json_option, open_client, run
 from openfall.producers.cli.render import print_line, show_json
 
 

@@ -9,18 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from openfall.producers.cli.options import (
-    config_option,
-    json_option,
-    open_client,
-    run,
-)
-from openfall.producers.cli.render import (
-    format_age,
-    format_cost,
-    show_json,
-    show_table,
-)
+from openfall.producers.cli.options import config_option, json_option, open_client, run
+from openfall.producers.cli.render import format_age, format_cost, show_json, show_table
 
 if TYPE_CHECKING:
     from openfall.config import LoadedConfig

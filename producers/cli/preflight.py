@@ -19,9 +19,7 @@ from openfall.router_core.state.errors import StoreError
 from openfall.router_core.state.fleet_flags import local_only
 from openfall.router_core.state.fleet_status import fetch_status
 from openfall.router_core.state.redis_connection import RedisConnection
-from openfall.router_core.vocabulary import (
-    BreakerState,
-)
+from openfall.router_core.vocabulary import BreakerState
 from openfall.workers.admin.preflight import CheckResult, CheckState
 from openfall.workers.admin.preflight import preflight as check_backends
 

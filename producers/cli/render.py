@@ -34,9 +34,7 @@ def show_json(value: Any) -> None:
 
 def describe_reply(result: Result) -> str:
     """The kind of a degraded reply in a few words."""
-    from openfall.router_core.vocabulary import (
-        Remedy,
-    )
+    from openfall.router_core.vocabulary import Remedy
 
     match result.degraded_by:
         case Remedy.DEFAULT_FALLBACK:

@@ -8,18 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from openfall.producers.cli.options import (
-    config_option,
-    json_option,
-    open_optional_client,
-    run,
-)
-from openfall.producers.cli.render import (
-    format_age,
-    print_line,
-    show_json,
-    show_table,
-)
+from openfall.producers.cli.options import config_option, json_option, open_optional_client, run
+from openfall.producers.cli.render import format_age, print_line, show_json, show_table
 
 if TYPE_CHECKING:
     from openfall.config import LoadedConfig
@@ -169,39 +159,29 @@ def _json(config: LoadedConfig, resolution: Resolution) -> dict[str, Any]:
 
 def _candidate(config: LoadedConfig, resolution: Resolution, candidate: ConsideredModel) -> dict[str, Any]:
     spec = config.catalog.models[candidate.model]
-    state = (
-        resolution.snapshot.fleet_state(resolution.route.urgency).model(candidate.model)
-        if resolution.snapshot
-        else None
-    )
+    snapshot, route = resolution.snapshot, resolution.route
+    state = snapshot.fleet_state(route.urgency).model(candidate.model) if snapshot else None
     backend_states = {backend_state.name: backend_state for backend_state in resolution.backends(candidate.model)}
-    at = [
-        {
-            "backend": name,
-            "billing": config.catalog.billing(name),
-            "free": None if (backend_state := backend_states.get(name)) is None else max(0, backend_state.free_slots),
-            "blocked": None if backend_state is None or backend_state.blocked is None else backend_state.blocked.reason,
-            "blocked_why": ""
-            if backend_state is None or backend_state.blocked is None
-            else backend_state.blocked.detail,
-            "blocked_until": _blocked_until(backend_state),
-            "latency_s": None if backend_state is None else backend_state.latency,
-        }
-        for name in spec.backends
-    ]
     return {
         "model": candidate.model,
-        "chosen": candidate.model in resolution.route.chain,
+        "chosen": candidate.model in route.chain,
         "reason": candidate.reason,
         "loaded": None if state is None else state.loaded,
         "waiting": None if state is None else state.waiting,
         "usd_per_mtok": spec.usd_per_mtok,
-        "at": at,
+        "at": [_backend_json(config, name, backend_states.get(name)) for name in spec.backends],
     }
 
 
-def _blocked_until(backend_state: BackendState | None) -> float | None:
-    """When what blocks it ends (epoch seconds); None: it is not blocked, or nobody knows."""
-    if backend_state is None or backend_state.blocked is None or backend_state.blocked.until == float("inf"):
-        return None
-    return backend_state.blocked.until
+def _backend_json(config: LoadedConfig, name: str, state: BackendState | None) -> dict[str, Any]:
+    """One backend of a candidate. `blocked_until` is None if there is no block, or its end is unknown."""
+    blocked = None if state is None else state.blocked
+    return {
+        "backend": name,
+        "billing": config.catalog.billing(name),
+        "free": None if state is None else max(0, state.free_slots),
+        "blocked": None if blocked is None else blocked.reason,
+        "blocked_why": "" if blocked is None else blocked.detail,
+        "blocked_until": None if blocked is None or blocked.until == float("inf") else blocked.until,
+        "latency_s": None if state is None else state.latency,
+    }

@@ -10,18 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from openfall.producers.cli.options import (
-    config_option,
-    json_option,
-    open_client,
-    run,
-)
-from openfall.producers.cli.render import (
-    format_cost,
-    print_line,
-    show_json,
-    show_table,
-)
+from openfall.producers.cli.options import config_option, json_option, open_client, run
+from openfall.producers.cli.render import format_cost, print_line, show_json, show_table
 
 if TYPE_CHECKING:
     from openfall.router_core.state.ledger import LedgerEntry

@@ -12,14 +12,7 @@ import click
 from openfall.producers.cli.held_text import configured_models, describe_held
 from openfall.producers.cli.options import config_option, json_option, with_client
 from openfall.producers.cli.queues import COLUMNS, queue_rows
-from openfall.producers.cli.render import (
-    count_jobs,
-    format_age,
-    plural,
-    show_json,
-    show_table,
-    table,
-)
+from openfall.producers.cli.render import count_jobs, format_age, plural, show_json, show_table, table
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

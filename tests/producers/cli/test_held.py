@@ -19,9 +19,7 @@ from openfall.producers.cli.held import COLUMNS, held_rows
 from openfall.producers.cli.held_text import describe_fall
 from openfall.producers.cli.render import table
 from openfall.router_core.state.held_jobs import HeldJob
-from openfall.router_core.vocabulary import (
-    HoldReason,
-)
+from openfall.router_core.vocabulary import HoldReason
 from tests.producers.hold_jobs import SORRY, submit_held
 
 Run = Callable[..., subprocess.CompletedProcess[str]]

@@ -13,15 +13,9 @@ from openfall.config import LoadedConfig
 from openfall.producers.batch.files import answer_row
 from openfall.producers.cli.answer_text import show_answer
 from openfall.producers.cli.render import receipt
-from openfall.router_core.jobs.outcome import (
-    Attempt,
-)
+from openfall.router_core.jobs.outcome import Attempt
 from openfall.router_core.jobs.result import Result, Status
-from openfall.router_core.vocabulary import (
-    ErrorClass,
-    HoldReason,
-    Remedy,
-)
+from openfall.router_core.vocabulary import ErrorClass, HoldReason, Remedy
 from tests.producers.hold_jobs import SORRY, WHY, hold_next_sync, submit_held
 
 Run = Callable[..., subprocess.CompletedProcess[str]]

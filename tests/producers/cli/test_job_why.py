@@ -14,17 +14,13 @@ from openfall.config import LoadedConfig
 from openfall.producers.cli.render import receipt
 from openfall.producers.cli.timeline import moments
 from openfall.router_core.jobs.job import ConsideredModel
-from openfall.router_core.jobs.outcome import (
-    Attempt,
-)
+from openfall.router_core.jobs.outcome import Attempt
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.state.jobs import JobRecord
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.subscription import BackendCapacity, QueueSubscription, WorkerIdentity
 from openfall.router_core.state.worker_queue import WorkerQueue
-from openfall.router_core.vocabulary import (
-    ErrorClass,
-)
+from openfall.router_core.vocabulary import ErrorClass
 from tests.producers.hold_jobs import submit_held
 
 Run = Callable[..., subprocess.CompletedProcess[str]]

@@ -15,9 +15,7 @@ from openfall.router_core.catalog.entries import Catalog
 from openfall.router_core.state.breakers import list_breakers
 from openfall.router_core.state.external_calls import ExternalCall, report_external_call
 from openfall.router_core.state.redis_connection import RedisConnection
-from openfall.router_core.vocabulary import (
-    ErrorClass,
-)
+from openfall.router_core.vocabulary import ErrorClass
 from tests.fakes.ollama import FakeModel, ollama_fake
 from tests.producers.cli.endpoints import beside, endpoint
 
