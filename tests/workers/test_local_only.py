@@ -1,4 +1,4 @@
-"""What is local stays local: for one job whatever fails, and for all of them when the fleet's switch is turned."""
+"""Local-only jobs never leave the local pools; nor does any job while the local-only switch is on."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SLOTS = 8
 
 
 def build_catalog(local: str, cloud: str, start_within: float = 1.0) -> Catalog:
-    """A local model and one in the cloud, and urgencies whose jobs are soon late."""
+    """A local model and one in the cloud, with a short `start_within` for every urgency."""
     soon = {
         urgency: UrgencyPolicy(start_within=start_within, expires_after=600, allow_cloud=Cloud.YES)
         for urgency in Urgency
@@ -41,16 +41,16 @@ def build_catalog(local: str, cloud: str, start_within: float = 1.0) -> Catalog:
 
 
 async def claims_at(fleet: Fleet, jobs: list[str], backend: str) -> dict[str, list[float]]:
-    """By job: when it was handed out to be called at that backend (epoch seconds, server clock)."""
-    told = {job: await job_events.read_events(fleet.link, job) for job in jobs}
+    """When each job was claimed for that backend (epoch seconds, server clock)."""
+    events = {job: await job_events.read_events(fleet.link, job) for job in jobs}
     return {
         job: [row["at"] / 1000 for row in rows if row["event"] == "started" and row["backend"] == backend]
-        for job, rows in told.items()
+        for job, rows in events.items()
     }
 
 
 @pytest.mark.slow
-def test_of_500_local_only_jobs_none_leaves_though_every_local_backend_is_down(redis_url, tmp_path):
+def test_500_local_only_jobs_stay_local_though_every_local_backend_is_down(redis_url, tmp_path):
     async def story():
         async with (
             healthy_upstream() as cloud,
@@ -64,13 +64,13 @@ def test_of_500_local_only_jobs_none_leaves_though_every_local_backend_is_down(r
                 )
                 for n in range(JOBS)
             ]
-            await all_late(fleet, jobs)
+            await wait_until_late_and_swept(fleet, jobs)
             records = [await fleet.store.record(job) for job in jobs]
             assert {record.state for record in records} <= {"queued", "scheduled", "held"}
             assert not [record.queue for record in records if record.queue.startswith("cloud.")]
-            assert not any(any(told) for told in (await claims_at(fleet, jobs, "sky")).values())
+            assert not any(any(times) for times in (await claims_at(fleet, jobs, "sky")).values())
             assert {attempt.backend for record in records for attempt in record.attempts} == {"box"}
-            # Why they wait is told: of the held ones by themselves, of the others by what is said of their model.
+            # The reason is visible: a held job has its own, the others have that of their model.
             assert all(record.hold_detail for record in records if record.state == "held")
             for urgency in Urgency:
                 blocked = (
@@ -83,20 +83,20 @@ def test_of_500_local_only_jobs_none_leaves_though_every_local_backend_is_down(r
     asyncio.run(story())
 
 
-async def all_late(fleet: Fleet, jobs: list[str]) -> None:
-    """Return when all are past their `start_within` and somebody has looked after each of them since."""
+async def wait_until_late_and_swept(fleet: Fleet, jobs: list[str]) -> None:
+    """Return when every job is past its `start_within` and a sweep has looked after it since."""
     last = await fleet.store.record(jobs[-1])
     late = (last.accepted_at + 1.0) * 1000
 
-    async def unseen() -> int:
+    async def unswept() -> int:
         return int(await fleet.link.command("ZCOUNT", "of:unfinished", "-inf", late))
 
     async with asyncio.timeout(60):
-        while await fleet.now() * 1000 <= late or await unseen():
+        while await fleet.now() * 1000 <= late or await unswept():
             await asyncio.sleep(0.05)
 
 
-def test_a_local_only_job_that_was_wired_into_a_cloud_queue_is_held_there_also_when_it_is_replayed(redis_url, tmp_path):
+def test_a_local_only_job_in_a_cloud_queue_is_held_and_so_is_its_replay(redis_url, tmp_path):
     async def story():
         async with (
             healthy_upstream() as cloud,
@@ -115,27 +115,25 @@ def test_a_local_only_job_that_was_wired_into_a_cloud_queue_is_held_there_also_w
                     assert await replay_held(fleet.link, job) == "queued"
             for job in jobs:
                 await fleet.until(job, "held")
-            # By hand, as somebody with a Redis prompt would do it: onto a list that a cloud worker drains.
+            # By hand, with a Redis command: onto a list that a cloud worker drains.
             stray = await fleet.accept("stray-00001", ("small", "big"), Urgency.BACKGROUND, local_only=True)
             await fleet.link.command("RPUSH", "rq:queue:cloud.big.background", stray)
             await fleet.link.command("RPUSH", "of:wakeup:cloud.big.background", "1")
-            await drained(fleet, "cloud.big.background")
+            await wait_until_empty(fleet, "cloud.big.background")
             assert (await fleet.store.record(stray)).queue == "gpu.small.background"
             assert cloud.calls == []
 
     asyncio.run(story())
 
 
-async def drained(fleet: Fleet, queue: str) -> None:
+async def wait_until_empty(fleet: Fleet, queue: str) -> None:
     async with asyncio.timeout(20):
         while await fleet.link.command("LLEN", f"rq:queue:{queue}"):
             await asyncio.sleep(0.02)
 
 
 @pytest.mark.slow
-def test_when_the_fleets_switch_is_turned_no_further_cloud_call_starts_and_what_can_goes_to_a_local_model(
-    redis_url, tmp_path
-):
+def test_the_local_only_switch_stops_cloud_calls_and_moves_jobs_to_local_models(redis_url, tmp_path):
     async def story():
         async with (
             healthy_upstream(latency=0.05) as cloud,
@@ -149,43 +147,43 @@ def test_when_the_fleets_switch_is_turned_no_further_cloud_call_starts_and_what_
             await eventually(lambda: len(cloud.calls) >= 3 * SLOTS)
             await set_local_only(fleet.link, True, "the line is tapped")
             acknowledged = await fleet.now()
-            # What had been claimed before may still be on its way: no more than there are slots. Nothing else is.
-            claims = sorted(at for told in (await claims_at(fleet, jobs, "sky")).values() for at in told)
-            under_way = int(await fleet.link.command("ZCARD", "of:leases:sky"))
-            assert under_way <= SLOTS
-            await settled(fleet, jobs)
+            # Jobs claimed before may still be in flight, at most one per slot. No other is.
+            claims = sorted(at for times in (await claims_at(fleet, jobs, "sky")).values() for at in times)
+            in_flight = int(await fleet.link.command("ZCARD", "of:leases:sky"))
+            assert in_flight <= SLOTS
+            await wait_until_settled(fleet, jobs)
             assert [
-                at for told in (await claims_at(fleet, jobs, "sky")).values() for at in told if at > acknowledged
+                at for times in (await claims_at(fleet, jobs, "sky")).values() for at in times if at > acknowledged
             ] == []
             assert sum(at > acknowledged for at in cloud.calls) <= SLOTS
             ended = {job: await fleet.store.record(job) for job in jobs}
-            told = Counter((chain_of(n), outcome(ended[job])) for n, job in enumerate(jobs))
-            assert set(told) <= {("both", "sky"), ("both", "box"), ("alone", "sky"), ("alone", "held")}
-            assert told["both", "box"] == len(local.calls)
-            assert told["both", "box"] > 0
-            assert told["both", "sky"] + told["alone", "sky"] == len(cloud.calls) >= len(claims)
+            outcomes = Counter((chain_kind(n), outcome(ended[job])) for n, job in enumerate(jobs))
+            assert set(outcomes) <= {("both", "sky"), ("both", "box"), ("alone", "sky"), ("alone", "held")}
+            assert outcomes["both", "box"] == len(local.calls)
+            assert outcomes["both", "box"] > 0
+            assert outcomes["both", "sky"] + outcomes["alone", "sky"] == len(cloud.calls) >= len(claims)
             held = [record for record in ended.values() if record.state == "held"]
             assert {record.held_for for record in held} == {"local_only"}
             assert all("local-only switch is on" in record.hold_detail for record in held)
-            moved = next(job for n, job in enumerate(jobs) if chain_of(n) == "both" and outcome(ended[job]) == "box")
+            moved = next(job for n, job in enumerate(jobs) if chain_kind(n) == "both" and outcome(ended[job]) == "box")
             assert "local-only switch is on" in (await fleet.moves(moved))[0]["why"]
-            # With the switch off again, what was held is answered where it was asked for.
+            # With the switch off again, a held job is answered by its own model.
             await set_local_only(fleet.link, False)
             assert outcome(await fleet.until(held[0].id, "done")) == "sky"
 
     asyncio.run(story())
 
 
-def chain_of(number: int) -> str:
+def chain_kind(number: int) -> str:
     return ("both", "alone")[number % 2]
 
 
 def outcome(record) -> str:
-    """Who answered, or the state of a job that has no answer."""
+    """The backend that answered, or the state of a job without an answer."""
     return record.result.backend if record.result is not None else record.state
 
 
-async def settled(fleet: Fleet, jobs: list[str]) -> None:
+async def wait_until_settled(fleet: Fleet, jobs: list[str]) -> None:
     async with asyncio.timeout(90):
         for job in jobs:
             while (await fleet.link.command("HGET", f"of:job:{job}", "state")) not in (b"held", b"done"):

@@ -1,7 +1,6 @@
-"""Is everything there that the configuration names? Each backend is asked what it has; nothing is loaded or paid for.
+"""Checks that every backend has what the configuration names, without loading or paying for anything.
 
-Findings are told as they come. `state` is `ok`, `warning` (it works, but not as somebody may think) or `failure`; each
-of the latter two has a remedy.
+`state` is `ok`, `warning` (it works, but perhaps not as expected) or `failure`; a warning or failure has a remedy.
 """
 
 from __future__ import annotations
@@ -28,10 +27,11 @@ from openfall.workers.backends.http_client import HttpClient
 from openfall.workers.backends.registry import open_backend
 from openfall.workers.backends.transport import Transport
 
-WITHIN = 3.0
-"""Seconds that each question may take. All are asked at once."""
-NAMED = 4
-"""Names of models that a finding tells when none is near."""
+TIMEOUT_SECONDS = 3.0
+"""For each request. All are sent at once."""
+
+MAX_NAMES = 4
+"""Models that a result lists when no name is similar."""
 
 CheckState = Literal["ok", "warning", "failure"]
 
@@ -51,185 +51,181 @@ class CheckResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Told:
-    """What one backend reported. `props` are llama-server's, None for any other."""
+class _Response:
+    """The responses of one backend. `props` are llama-server's, None for any other. `seconds` is what all took."""
 
     alive: Failure | None
     names: tuple[str, ...] | Failure
     loaded: tuple[LoadedModel, ...] | Failure | None
     props: Any
-    took: float
+    seconds: float
 
 
 async def preflight(catalog: Catalog) -> AsyncIterator[CheckResult]:
     """Yield the results of every backend that serves a model, in the order in which the backends answer."""
     names = [name for name in catalog.backends if any(name in spec.backends for spec in catalog.models.values())]
-    tasks = [asyncio.create_task(_backend(catalog, name)) for name in names]
+    tasks = [asyncio.create_task(_check_backend(catalog, name)) for name in names]
     for task in asyncio.as_completed(tasks):
         for result in await task:
             yield result
 
 
-async def _backend(catalog: Catalog, name: str) -> list[CheckResult]:
-    spec = catalog.backends[name]
+async def _check_backend(catalog: Catalog, name: str) -> list[CheckResult]:
     try:
-        backend = open_backend(spec)
+        backend = open_backend(catalog.backends[name])
     except ValueError as error:
-        return [
-            CheckResult(
-                check="endpoint", subject=name, state="failure", message=str(error), remedy="Correct it in the file."
-            )
-        ]
+        remedy = "Correct it in the file."
+        return [CheckResult(check="endpoint", subject=name, state="failure", message=str(error), remedy=remedy)]
     try:
-        told = await _ask(backend, catalog, name)
+        response = await _query(backend, catalog, name)
     finally:
         await backend.close()
-    return list(_findings(catalog, name, told))
+    return list(_evaluate(catalog, name, response))
 
 
-async def _ask(backend: CompletionBackend, catalog: Catalog, name: str) -> _Told:
-    began = time.monotonic()
+async def _query(backend: CompletionBackend, catalog: Catalog, name: str) -> _Response:
+    started = time.monotonic()
     spec = catalog.backends[name]
-    props = _props(spec) if spec.protocol != "ollama" and catalog.pools[spec.pool].local else _nothing()
-    alive, names, loaded, server = await asyncio.gather(
-        backend.check_alive(WITHIN), backend.list_models(WITHIN), backend.list_loaded(WITHIN), props
-    )
-    return _Told(alive=alive, names=names, loaded=loaded, props=server, took=time.monotonic() - began)
+    may_be_llama_server = spec.protocol != "ollama" and catalog.pools[spec.pool].local
+    alive, names, loaded, props = await asyncio.gather(
+        backend.check_alive(TIMEOUT_SECONDS), backend.list_models(TIMEOUT_SECONDS),
+        backend.list_loaded(TIMEOUT_SECONDS), _fetch_props(spec if may_be_llama_server else None),
+    )  # fmt: skip
+    return _Response(alive=alive, names=names, loaded=loaded, props=props, seconds=time.monotonic() - started)
 
 
-async def _nothing() -> None:
-    return None
-
-
-async def _props(spec: Backend) -> Any:
-    """What llama-server says of itself; None when it is none."""
+async def _fetch_props(spec: Backend | None) -> dict[str, Any] | None:
+    """The properties of a llama-server; None if it is another server."""
+    if spec is None:
+        return None
     key = spec.api_key.get_secret_value()
     headers = {"authorization": f"Bearer {key}"} if key else {}
-    exchange = HttpClient(parse_address(spec.url), headers, Transport(keep_alive=False))
+    client = HttpClient(parse_address(spec.url), headers, Transport(keep_alive=False))
     try:
-        told = await exchange.fetch_json("/props", WITHIN)
+        document = await client.fetch_json("/props", TIMEOUT_SECONDS)
     finally:
-        await exchange.close()
-    return told if isinstance(told, dict) else None
+        await client.close()
+    return document if isinstance(document, dict) else None
 
 
-def _findings(catalog: Catalog, name: str, told: _Told) -> Iterator[CheckResult]:
+def _evaluate(catalog: Catalog, name: str, response: _Response) -> Iterator[CheckResult]:
     spec = catalog.backends[name]
-    if told.alive is not None:
-        message = f"{name} does not answer at {spec.url}: {told.alive.detail or told.alive.error_class}"
-        yield CheckResult(check="endpoint", subject=name, state="failure", message=message, remedy=_start(spec))
+    if response.alive is not None:
+        message = f"{name} does not answer at {spec.url}: {response.alive.detail or response.alive.error_class}"
+        remedy = _advise_start(spec)
+        yield CheckResult(check="endpoint", subject=name, state="failure", message=message, remedy=remedy)
         return
-    yield CheckResult(
-        check="endpoint", subject=name, state="ok", message=f"{name} answers within {told.took * 1000:.0f} ms"
-    )
-    if isinstance(told.names, Failure):
-        yield _unlisted(name, told.names)
+    message = f"{name} answers within {response.seconds * 1000:.0f} ms"
+    yield CheckResult(check="endpoint", subject=name, state="ok", message=message)
+    if isinstance(response.names, Failure):
+        yield _check_refusal(name, response.names)
     else:
-        yield from _listed(catalog, name, told.names, told.props)
-    yield from _memory(catalog, name, told.loaded)
-    yield from _context(catalog, name, told.props)
+        yield from _check_models(catalog, name, response.names, response.props)
+    yield from _check_memory(catalog, name, response.loaded)
+    yield from _check_context(catalog, name, response.props)
 
 
-def _start(spec: Backend) -> str:
+def _advise_start(spec: Backend) -> str:
     if spec.embedded:
         return "Start it: openfall up."
     if _is_ollama(spec):
-        return "Start it (ollama serve), or mend its url."
-    return "See whether it runs and its url is right."
+        return "Start it (ollama serve), or correct its url."
+    return "Check that it runs and that its url is correct."
 
 
 def _is_ollama(spec: Backend) -> bool:
     return spec.protocol == "ollama" or f":{_OLLAMA_PORT}" in spec.url
 
 
-def _unlisted(name: str, failure: Failure) -> CheckResult:
-    """It answers, but not with its models."""
+def _check_refusal(name: str, failure: Failure) -> CheckResult:
+    """The result for a backend that answers, but does not list its models."""
     detail = failure.detail or str(failure.error_class)
     if failure.disposition.credential is CredentialSignal.PARK:
-        money = failure.error_class is ErrorClass.OUT_OF_CREDITS
+        no_credits = failure.error_class is ErrorClass.OUT_OF_CREDITS
         message = f"{name} refuses its key: {detail}"
-        remedy = "Pay for more credits." if money else f"Give it a key that is valid (backends.{name}.key)."
+        remedy = "Buy credits." if no_credits else f"Set a valid key (backends.{name}.api_key)."
         return CheckResult(check="key", subject=name, state="failure", message=message, remedy=remedy)
     message = f"{name} does not list its models ({detail}), so they are not checked"
-    return CheckResult(
-        check="models", subject=name, state="warning", message=message, remedy="Try one: openfall ask -m MODEL x."
-    )
+    remedy = "Try one: openfall ask -m MODEL x."
+    return CheckResult(check="models", subject=name, state="warning", message=message, remedy=remedy)
 
 
-def _listed(catalog: Catalog, name: str, names: tuple[str, ...], props: Any) -> Iterator[CheckResult]:
-    here = {alias: spec for alias, spec in catalog.models.items() if name in spec.backends}
-    missing = {alias: spec for alias, spec in here.items() if not _has(names, spec.upstream)}
-    asked = {alias for one in _chains(catalog) for alias in one}
+def _check_models(catalog: Catalog, name: str, names: tuple[str, ...], props: Any) -> Iterator[CheckResult]:
+    configured = {alias: spec for alias, spec in catalog.models.items() if name in spec.backends}
+    missing = {alias: spec for alias, spec in configured.items() if not _is_listed(names, spec.upstream)}
+    in_chains = {alias for chain in _list_chains(catalog) for alias in chain}
     if not missing:
-        yield CheckResult(check="models", subject=name, state="ok", message=f"{name} has {', '.join(sorted(here))}")
+        message = f"{name} has {', '.join(sorted(configured))}"
+        yield CheckResult(check="models", subject=name, state="ok", message=message)
     for alias, spec in missing.items():
-        message = f"{name} has no {spec.upstream}; it has {_nearest(spec.upstream, names)}"
-        subject = f"{alias}@{name}"
+        message = f"{name} has no {spec.upstream}; it has {_list_similar(spec.upstream, names)}"
+        state: CheckState = "warning"
         if props is not None:
-            message, remedy = f"{message}, and answers to any name", f"Write that as the upstream of models.{alias}."
-            yield CheckResult(check="models", subject=subject, state="warning", message=message, remedy=remedy)
-            continue
-        state: CheckState = "failure" if alias in asked else "warning"
-        message += "" if alias in asked else " (no chain names it)"
-        yield CheckResult(
-            check="models",
-            subject=subject,
-            state=state,
-            message=message,
-            remedy=_bring(catalog.backends[name], alias, spec),
-        )
+            message += ", and answers to any name"
+            remedy = f"Write that as the upstream of models.{alias}."
+        else:
+            remedy = _advise_install(catalog.backends[name], alias, spec)
+            if alias in in_chains:
+                state = "failure"
+            else:
+                message += " (no chain names it)"
+        yield CheckResult(check="models", subject=f"{alias}@{name}", state=state, message=message, remedy=remedy)
 
 
-def _chains(catalog: Catalog) -> Iterator[Iterable[str]]:
+def _list_chains(catalog: Catalog) -> Iterator[Iterable[str]]:
     yield from (role.chain for role in catalog.roles.values())
     yield from (task.chain for task in catalog.tasks.values())
     yield from (group.chain or () for group in catalog.groups)
 
 
-def _has(names: tuple[str, ...], upstream: str) -> bool:
-    """Whether a model is among those that an endpoint lists. Providers list a name with its date, or below `models/`,
-    and take it without."""
+def _is_listed(names: tuple[str, ...], upstream: str) -> bool:
+    """Whether an endpoint lists a model. Providers list a name with its date, or below `models/`, and accept it
+    without."""
     plain = upstream.removeprefix("models/")
     listed = (name.removeprefix("models/") for name in names)
     return any(same_model(name, plain) or _DATED.sub("", name) == plain.removesuffix("-latest") for name in listed)
 
 
-def _nearest(upstream: str, names: tuple[str, ...]) -> str:
-    near = get_close_matches(upstream, names, n=2, cutoff=0.6) or sorted(set(names))
-    more = f" and {len(near) - NAMED} more" if len(near) > NAMED else ""
-    return (", ".join(near[:NAMED]) + more) or "none at all"
+def _list_similar(upstream: str, names: tuple[str, ...]) -> str:
+    similar = get_close_matches(upstream, names, n=2, cutoff=0.6) or sorted(set(names))
+    more = f" and {len(similar) - MAX_NAMES} more" if len(similar) > MAX_NAMES else ""
+    return (", ".join(similar[:MAX_NAMES]) + more) or "none at all"
 
 
-def _bring(spec: Backend, alias: str, model: ModelSpec) -> str:
+def _advise_install(spec: Backend, alias: str, model: ModelSpec) -> str:
     if spec.embedded:
         return "Stop openfall up and start it again."
     if _is_ollama(spec):
         return f"ollama pull {model.upstream}"
-    return f"Write the name that it has as the upstream of models.{alias}."
+    return f"Write its name at this backend as the upstream of models.{alias}."
 
 
-def _memory(catalog: Catalog, name: str, loaded: tuple[LoadedModel, ...] | Failure | None) -> Iterator[CheckResult]:
+def _check_memory(
+    catalog: Catalog, name: str, loaded: tuple[LoadedModel, ...] | Failure | None
+) -> Iterator[CheckResult]:
     if loaded is None or isinstance(loaded, Failure):
         return
     for alias, spec in catalog.models.items():
-        one = next((one for one in loaded if name in spec.backends and same_model(one.upstream, spec.upstream)), None)
-        if one is not None and one.vram_share is not None and one.vram_share < 1:
-            message = f"only {one.vram_share:.0%} of {alias} is on the card of {name}: it is slow"
-            remedy = "Unload another model, take a smaller one, or give it less context."
+        if name not in spec.backends:
+            continue
+        model = next((model for model in loaded if same_model(model.upstream, spec.upstream)), None)
+        if model is not None and model.vram_share is not None and model.vram_share < 1:
+            message = f"only {model.vram_share:.0%} of {alias} is on the card of {name}: it is slow"
+            remedy = "Unload another model, use a smaller one, or reduce its context."
             yield CheckResult(
                 check="memory", subject=f"{alias}@{name}", state="warning", message=message, remedy=remedy
             )
 
 
-def _context(catalog: Catalog, name: str, props: Any) -> Iterator[CheckResult]:
-    settings = props.get("default_generation_settings") if isinstance(props, dict) else None
-    ctx = settings.get("n_ctx") if isinstance(settings, dict) else None
-    if not isinstance(ctx, int) or ctx < 1:
+def _check_context(catalog: Catalog, name: str, props: Any) -> Iterator[CheckResult]:
+    settings = props.get("default_generation_settings") if props is not None else None
+    context = settings.get("n_ctx") if isinstance(settings, dict) else None
+    if not isinstance(context, int) or context < 1:
         return
     for alias, spec in catalog.models.items():
-        if name in spec.backends and spec.context > ctx:
-            message = f"{name} gives each call {ctx} tokens, {alias} is configured with {spec.context}"
-            remedy = f"Start it with more (-c, shared by its slots), or write ctx: {ctx} at models.{alias}."
+        if name in spec.backends and spec.context > context:
+            message = f"{name} gives each call {context} tokens, {alias} is configured with {spec.context}"
+            remedy = f"Start it with more (-c, shared by its slots), or write context: {context} at models.{alias}."
             yield CheckResult(
                 check="context", subject=f"{alias}@{name}", state="warning", message=message, remedy=remedy
             )

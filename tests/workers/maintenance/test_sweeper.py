@@ -1,4 +1,4 @@
-"""Nobody can claim from a queue, and jobs of every urgency wait in it: each moves on or falls, and tells why."""
+"""No worker can claim from a queue: its jobs of every urgency are moved or fall, and the reason is recorded."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from openfall.router_core.vocabulary import BreakerState, Urgency
 from tests.worker_harness import Fleet, Upstream, healthy_upstream, running_fleet
 
 START_WITHIN = {Urgency.INTERACTIVE: 5.0, Urgency.BACKGROUND: 1.0, Urgency.BATCH: 2.0}
-"""An interactive job that moves before its 5 s has not waited until it was late; the others do wait, but no longer."""
+"""An interactive job that moves before its 5 s was not late yet; the others move when they are late."""
 
 Prepare = Callable[[Fleet], Awaitable[object]]
 
 
 def build_catalog(url: str, **others: float) -> Catalog:
-    within = START_WITHIN | {Urgency(word): seconds for word, seconds in others.items()}
+    start_within = START_WITHIN | {Urgency(word): seconds for word, seconds in others.items()}
     return Catalog(
         backends={"box": Backend(url=url, pool="gpu"), "sky": Backend(url=url, pool="cloud", slots=16)},
         models={
@@ -36,44 +36,45 @@ def build_catalog(url: str, **others: float) -> Catalog:
             "spare": ModelSpec(upstream="spare", backends=("sky",)),
         },
         urgency={
-            word: UrgencyPolicy(start_within=within[word], expires_after=600, allow_cloud=Cloud.YES) for word in Urgency
+            urgency: UrgencyPolicy(start_within=start_within[urgency], expires_after=600, allow_cloud=Cloud.YES)
+            for urgency in Urgency
         },
         breakers=BreakerPolicy(probe_successes=1, jitter=0, slow_start=0, open_for=1),
     )  # fmt: skip
 
 
-async def see(fleet: Fleet, first: str, words: str, reason: str = "outage") -> dict[str, float]:
-    """Put in, for each urgency, a job that has another model and one that has none, and see both leave the queue.
+async def check_moves(fleet: Fleet, first: str, words: str, reason: str = "outage") -> dict[str, float]:
+    """Accept, for each urgency, a job with a second model and one without, and check that both leave the queue.
 
-    Returns when each job moved, in seconds after it was accepted, by its id.
+    Returns the delay of each move in seconds, by job id.
     """
     jobs = {
         urgency: [await fleet.accept(f"{urgency}-{name}", chain, urgency, queue=f"gpu.{first}.{urgency}")
                   for name, chain in (("two", (first, "spare")), ("one", (first,)))]
         for urgency in Urgency
     }  # fmt: skip
-    left = {}
+    delays = {}
     for two, one in jobs.values():
         record = await fleet.until(two, "done")
         assert record.result is not None
         assert (record.result.answered, record.result.backend) == (True, "sky")
         move, *rest = await fleet.moves(two)
         assert (move["event"], words in move["why"], rest) == ("queued", True, []), move
-        left[two] = move["at"] / 1000 - record.accepted_at
+        delays[two] = move["at"] / 1000 - record.accepted_at
         record = await fleet.until(one, "held")
         assert (record.held_for, words in record.hold_detail) == (reason, True), record.hold_detail
         held, *rest = await fleet.moves(one)
         assert (held["event"], words in held["detail"], rest) == ("held", True, [])
-        left[one] = held["at"] / 1000 - record.accepted_at
-    return left
+        delays[one] = held["at"] / 1000 - record.accepted_at
+    return delays
 
 
-def at_once(left: dict[str, float]) -> bool:
-    """The interactive jobs have not waited until they were late, and the others have waited as long as they may."""
+def only_interactive_moved_early(delays: dict[str, float]) -> bool:
+    """Whether the interactive jobs moved before they were late, and the others when they were late."""
     return all(
         (seconds < START_WITHIN[urgency]) == (urgency is Urgency.INTERACTIVE)
         for urgency in Urgency
-        for job, seconds in left.items()
+        for job, seconds in delays.items()
         if job.startswith(urgency)
     )
 
@@ -81,37 +82,37 @@ def at_once(left: dict[str, float]) -> bool:
 def run(
     redis_url: str, home: Path, story: Callable[[Fleet, Upstream], Awaitable[None]], *pools: str, **more: float
 ) -> None:
-    async def all_of_it() -> None:
+    async def main() -> None:
         async with (
             healthy_upstream() as upstream,
             running_fleet(redis_url, home, build_catalog(upstream.url, **more), *pools) as fleet,
         ):
             await story(fleet, upstream)
 
-    asyncio.run(all_of_it())
+    asyncio.run(main())
 
 
-def test_jobs_of_a_pool_without_workers_go_on_when_they_are_late(redis_url, tmp_path):
+def test_jobs_of_a_pool_without_workers_are_moved_when_late(redis_url, tmp_path):
     async def story(fleet, upstream):
-        left = await see(fleet, "first", "no worker of pool gpu is there")
-        # A pool whose only worker restarts is given the time that its jobs have, the interactive ones too.
-        assert all(seconds >= 1.0 for seconds in left.values())
+        delays = await check_moves(fleet, "first", "no worker of pool gpu is there")
+        # A pool whose only worker restarts has the time that its jobs may wait, interactive ones too.
+        assert all(seconds >= 1.0 for seconds in delays.values())
         assert len(upstream.calls) == len(Urgency)
 
     run(redis_url, tmp_path, story, "cloud", "degrade", interactive=1.5)
 
 
-def test_jobs_of_a_model_that_was_removed_go_on_when_they_are_late(redis_url, tmp_path):
+def test_jobs_of_a_removed_model_are_moved_when_late(redis_url, tmp_path):
     async def story(fleet, upstream):
-        left = await see(fleet, "gone", "not in the catalog any more")
-        # A fleet takes a changed configuration one worker after the other: the jobs of a new model look like these.
-        assert all(seconds >= 1.0 for seconds in left.values())
+        delays = await check_moves(fleet, "gone", "not in the catalog any more")
+        # A fleet reloads its configuration one worker at a time: the jobs of a new model look the same.
+        assert all(seconds >= 1.0 for seconds in delays.values())
         assert len(upstream.calls) == len(Urgency)
 
     run(redis_url, tmp_path, story, "cloud", "degrade", interactive=1.5)
 
 
-def test_jobs_of_a_model_that_went_to_another_pool_follow_it(redis_url, tmp_path):
+def test_jobs_follow_a_model_to_another_pool(redis_url, tmp_path):
     async def story(fleet, upstream):
         jobs = [
             await fleet.accept(f"{urgency}-one", ("spare",), urgency, queue=f"gpu.spare.{urgency}")
@@ -131,7 +132,7 @@ def move_from(job: str) -> str:
     return f"gpu.spare.{job.removesuffix('-one')}"
 
 
-def test_a_worker_leaves_alone_what_a_worker_of_another_configuration_serves(redis_url, tmp_path):
+def test_a_queue_that_a_worker_of_another_configuration_serves_is_left_alone(redis_url, tmp_path):
     async def story(fleet, upstream):
         newer = fleet.catalog.model_copy(update={
             "backends": fleet.catalog.backends | {"desk": Backend(url=upstream.url, pool="desk")},
@@ -147,11 +148,13 @@ def test_a_worker_leaves_alone_what_a_worker_of_another_configuration_serves(red
         job = await fleet.accept("served-elsewhere", ("new",), Urgency.BACKGROUND, queue="desk.new.background")
         late = (await fleet.store.record(job)).accepted_at + START_WITHIN[Urgency.BACKGROUND]
         async with asyncio.timeout(30):
-            while (
-                float(await fleet.link.command("ZSCORE", "of:unfinished", job)) <= late * 1000
-            ):  # nobody has looked at it as late
+            while float(await fleet.link.command("ZSCORE", "of:unfinished", job)) <= late * 1000:  # not swept as late
                 await asyncio.sleep(0.05)
-        await asyncio.sleep(0.2)  # that look's move, if there is one
+        # The one worker sweeps again only when it has moved every job of this sweep.
+        marker = await fleet.accept(
+            "marker-00001", ("first", "spare"), Urgency.BACKGROUND, queue="gpu.first.background"
+        )
+        await fleet.until(marker, "done")
         assert (await fleet.store.record(job)).state == "queued"
         assert await fleet.moves(job) == []
         async with running_fleet(redis_url, tmp_path, newer, "desk"):
@@ -160,30 +163,30 @@ def test_a_worker_leaves_alone_what_a_worker_of_another_configuration_serves(red
     run(redis_url, tmp_path, story, "cloud")
 
 
-def test_jobs_of_a_paused_queue_go_on_at_once_if_interactive_but_fall_only_when_late(redis_url, tmp_path):
+def test_interactive_jobs_of_a_paused_queue_are_moved_at_once_but_fall_only_when_late(redis_url, tmp_path):
     async def story(fleet, upstream):
         for urgency in Urgency:
             await pause_queue(fleet.link, f"gpu.first.{urgency}")
-        left = await see(fleet, "first", "is paused", "paused")
-        assert left.pop("interactive-one") >= START_WITHIN[Urgency.INTERACTIVE]
-        assert at_once(left)
+        delays = await check_moves(fleet, "first", "is paused", "paused")
+        assert delays.pop("interactive-one") >= START_WITHIN[Urgency.INTERACTIVE]
+        assert only_interactive_moved_early(delays)
         assert len(upstream.calls) == len(Urgency)
 
     run(redis_url, tmp_path, story, "gpu", "cloud", "degrade")
 
 
-def test_jobs_of_an_open_breaker_go_on_the_interactive_ones_at_once(redis_url, tmp_path):
+def test_jobs_of_an_open_breaker_go_on_the_interactive_ones_only_interactive_moved_early(redis_url, tmp_path):
     async def story(fleet, upstream):
         await force_breaker(
             fleet.link, "box/first", BreakerOverride(BreakerState.OPEN, "the fan is off"), fleet.catalog.breakers
         )
-        assert at_once(await see(fleet, "first", "its breaker is open (the fan is off)"))
+        assert only_interactive_moved_early(await check_moves(fleet, "first", "its breaker is open (the fan is off)"))
         assert len(upstream.calls) == len(Urgency)
 
     run(redis_url, tmp_path, story, "gpu", "cloud", "degrade")
 
 
-def test_jobs_of_a_breaker_that_is_open_beyond_their_deadline_fall_and_do_not_expire(redis_url, tmp_path):
+def test_jobs_fall_and_do_not_expire_when_a_breaker_is_open_beyond_their_deadline(redis_url, tmp_path):
     async def story(fleet, upstream):
         word = BreakerOverride(BreakerState.OPEN, "the fan is off", 300.0)
         await force_breaker(fleet.link, "box/first", word, fleet.catalog.breakers)
@@ -196,7 +199,7 @@ def test_jobs_of_a_breaker_that_is_open_beyond_their_deadline_fall_and_do_not_ex
     run(redis_url, tmp_path, story, "gpu", "cloud", "degrade")
 
 
-def test_jobs_that_a_breaker_lets_wait_are_answered_when_it_has_closed(redis_url, tmp_path):
+def test_jobs_that_wait_for_a_breaker_are_answered_when_it_closes(redis_url, tmp_path):
     async def story(fleet, upstream):
         word = BreakerOverride(BreakerState.OPEN, "the fan is off", 3.0)
         await force_breaker(fleet.link, "box/first", word, fleet.catalog.breakers)
