@@ -1,4 +1,4 @@
-"""An upstream that misbehaves on purpose: real sockets, one scripted answer per request."""
+"""An upstream with scripted faults: real sockets, one scripted response for each request."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import orjson
 
 Script = Callable[[asyncio.StreamWriter], Awaitable[None]]
-"""Writes an answer, or does not. The connection is closed after it unless the answer said `keep-alive`."""
+"""Writes a response, or none. The connection closes after it unless the script is `kept`."""
 
 MESSAGE = {"role": "assistant", "content": "A lantern festival."}
 USAGE = {"prompt_tokens": 41, "completion_tokens": 5, "total_tokens": 46}

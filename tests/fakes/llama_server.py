@@ -20,7 +20,7 @@ _TAKEN = {
 
 
 class Engine:
-    """A llama-server at `url`: its template, its tokens, its answers."""
+    """Client of a llama-server at `url`: its template, its tokens, its answers."""
 
     def __init__(self, url: str, http: aiohttp.ClientSession) -> None:
         self.url, self.http = url, http
@@ -36,24 +36,24 @@ class Engine:
         first, kept = 0, messages
         while (count := await self.tokens(kept)) > ctx and truncate and first < len(messages) - 1:
             first += 1
-            kept = [*(one for one in messages[:first] if one["role"] == "system"), *messages[first:]]
+            kept = [*(item for item in messages[:first] if item["role"] == "system"), *messages[first:]]
         if count >= ctx:
             message = f"request ({count} tokens) exceeds the available context size ({ctx} tokens), try increasing it"
             error = {"code": 400, "message": message, "type": "exceed_context_size_error"}
-            told = {"error": error | {"n_prompt_tokens": count, "n_ctx": ctx}}
-            raise Refused(400, json.dumps(told))  # Ollama passes the whole body on as a string
+            result = {"error": error | {"n_prompt_tokens": count, "n_ctx": ctx}}
+            raise Refused(400, json.dumps(result))  # Ollama passes the whole body on as a string
         return kept
 
-    async def chat(self, asked: dict[str, Any], messages: list[dict[str, Any]]) -> AsyncIterator[dict[str, Any]]:
+    async def chat(self, received: dict[str, Any], messages: list[dict[str, Any]]) -> AsyncIterator[dict[str, Any]]:
         """The lines of a native answer, the last one with `done` and the counts."""
-        body = _request(asked, messages)
+        body = _request(received, messages)
         async with self.http.post(f"{self.url}/v1/chat/completions", json=body) as response:
             if response.status >= 400:
                 raise Refused(response.status, (await response.text()).strip())
             async for line in response.content:
                 data = line.removeprefix(b"data: ").strip()
                 if data.startswith(b"{"):
-                    for piece in _lines(json.loads(data), asked["model"]):
+                    for piece in _lines(json.loads(data), received["model"]):
                         yield piece
 
     async def _post(self, path: str, body: dict[str, Any]) -> Any:
@@ -65,17 +65,17 @@ class Engine:
 
 def engine_message(message: dict[str, Any]) -> dict[str, Any]:
     """One message as llama-server takes it: images as parts, arguments as a string."""
-    told: dict[str, Any] = {"role": message["role"].lower(), "content": message.get("content", "")}
+    result: dict[str, Any] = {"role": message["role"].lower(), "content": message.get("content", "")}
     if images := message.get("images"):
         parts = [{"type": "image_url", "image_url": {"url": f"data:image/png;base64,{image}"}} for image in images]
-        told["content"] = [{"type": "text", "text": told["content"]}, *parts]
+        result["content"] = [{"type": "text", "text": result["content"]}, *parts]
     if calls := message.get("tool_calls"):
-        told["tool_calls"] = [
+        result["tool_calls"] = [
             {"id": call.get("id", ""), "type": "function", "function": _named(call["function"])} for call in calls
         ]
     if "tool_call_id" in message:
-        told["tool_call_id"] = message["tool_call_id"]
-    return told
+        result["tool_call_id"] = message["tool_call_id"]
+    return result
 
 
 def _named(function: dict[str, Any]) -> dict[str, Any]:
@@ -84,13 +84,13 @@ def _named(function: dict[str, Any]) -> dict[str, Any]:
     return {"name": function["name"], "arguments": json.dumps(function["arguments"])}
 
 
-def _request(asked: dict[str, Any], messages: list[dict[str, Any]]) -> dict[str, Any]:
-    options = asked.get("options") or {}
+def _request(received: dict[str, Any], messages: list[dict[str, Any]]) -> dict[str, Any]:
+    options = received.get("options") or {}
     body = {_NAMES.get(key, key): value for key, value in options.items() if key in _TAKEN or key in _NAMES}
     body |= {"messages": messages, "stream": True, "cache_prompt": True}
-    if asked.get("tools"):
-        body["tools"] = asked["tools"]
-    match asked.get("format"):
+    if received.get("tools"):
+        body["tools"] = received["tools"]
+    match received.get("format"):
         case "json":
             body["response_format"] = {"type": "json_object"}
         case dict() as schema:
@@ -111,8 +111,8 @@ def _lines(chunk: dict[str, Any], model: str) -> list[dict[str, Any]]:
     counts = {"prompt_eval_count": timings.get("prompt_n", 0) + timings.get("cache_n", 0)}
     counts |= {"eval_count": timings.get("predicted_n", 0), "total_duration": sum(spent), "load_duration": 1}
     counts |= {"prompt_eval_duration": spent[0], "eval_duration": spent[1]}
-    told = {key: count for key, count in counts.items() if count}  # omitempty: a zero is left out
-    return [_line(model, message) | {"done": True, "done_reason": "length" if finish == "length" else "stop"} | told]
+    result = {key: count for key, count in counts.items() if count}  # omitempty: a zero is left out
+    return [_line(model, message) | {"done": True, "done_reason": "length" if finish == "length" else "stop"} | result]
 
 
 def _line(model: str, message: dict[str, Any]) -> dict[str, Any]:

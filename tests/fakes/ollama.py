@@ -90,7 +90,7 @@ class OllamaFake:
             return web.json_response(in_dialect(request.path, refused), status=refused.status)
 
     def model(self, name: str) -> FakeModel:
-        """The model of that name, `:latest` understood; `Refused` if it is not there or says no at once."""
+        """The model of that name, with or without `:latest`. `Refused` if it is missing or fails at once."""
         if not name:
             raise Refused(400, "model is required")
         model = self.models.get(canonical(name))
@@ -112,34 +112,34 @@ class OllamaFake:
 
     async def show(self, request: web.Request) -> web.Response:
         model = self.model(request[_BODY].get("model", ""))
-        told = {"modelfile": "", "template": "", "details": _described(model)["details"]}
+        result = {"modelfile": "", "template": "", "details": _described(model)["details"]}
         info = {"general.architecture": "llama", "llama.context_length": model.ctx}
-        return web.json_response(told | {"model_info": info, "capabilities": list(model.capabilities)})
+        return web.json_response(result | {"model_info": info, "capabilities": list(model.capabilities)})
 
     async def generate(self, request: web.Request) -> web.StreamResponse:
         """Loading and unloading only: a prompt is refused, which Ollama would answer."""
         if request[_BODY].get("prompt"):
             raise Refused(400, "the fake's /api/generate loads and unloads only")
-        told = await self._without_messages(request[_BODY])
-        return web.json_response({**{key: told[key] for key in told if key != "message"}, "response": ""})
+        result = await self._without_messages(request[_BODY])
+        return web.json_response({**{key: result[key] for key in result if key != "message"}, "response": ""})
 
     async def chat(self, request: web.Request) -> web.StreamResponse:
-        asked: dict[str, Any] = request[_BODY]
-        if not asked.get("messages"):
-            return web.json_response(await self._without_messages(asked))
-        model = self.model(asked.get("model", ""))
-        check_capabilities(model, asked)
-        ctx = (asked.get("options") or {}).get("num_ctx")
-        async with self.memory.using(model, ctx, seconds_of(asked.get("keep_alive"))) as runner:
-            messages = [engine_message(message) for message in asked["messages"]]
-            kept = await self.engine.fitting(messages, runner.ctx, truncate=asked.get("truncate") is not False)
-            lines = with_fault(self.engine.chat(asked, kept), model.fault)
-            if asked.get("stream") is False:
+        received: dict[str, Any] = request[_BODY]
+        if not received.get("messages"):
+            return web.json_response(await self._without_messages(received))
+        model = self.model(received.get("model", ""))
+        check_capabilities(model, received)
+        ctx = (received.get("options") or {}).get("num_ctx")
+        async with self.memory.using(model, ctx, seconds_of(received.get("keep_alive"))) as runner:
+            messages = [engine_message(message) for message in received["messages"]]
+            kept = await self.engine.fitting(messages, runner.ctx, truncate=received.get("truncate") is not False)
+            lines = with_fault(self.engine.chat(received, kept), model.fault)
+            if received.get("stream") is False:
                 return web.json_response(await _gathered(lines))
             return await _streamed(request, lines)
 
     async def passed(self, request: web.Request) -> web.StreamResponse:
-        """The compatible endpoints: the model is loaded, the engine answers in its own words."""
+        """The compatible endpoints: load the model, then forward the engine's response."""
         model = self.model(request[_BODY].get("model", ""))
         async with (
             self.memory.using(model, None, None),
@@ -152,26 +152,26 @@ class OllamaFake:
             await response.write_eof()
             return response
 
-    async def _without_messages(self, asked: dict[str, Any]) -> dict[str, Any]:
-        model = self.model(asked.get("model", ""))
-        keep_alive = seconds_of(asked.get("keep_alive"))
-        told = {"model": asked["model"], "created_at": _now(), "message": {"role": "assistant", "content": ""}}
+    async def _without_messages(self, received: dict[str, Any]) -> dict[str, Any]:
+        model = self.model(received.get("model", ""))
+        keep_alive = seconds_of(received.get("keep_alive"))
+        result = {"model": received["model"], "created_at": _now(), "message": {"role": "assistant", "content": ""}}
         if keep_alive == 0:
             self.memory.send_away(model.name)
-            return told | {"done": True, "done_reason": "unload"}
-        async with self.memory.using(model, (asked.get("options") or {}).get("num_ctx"), keep_alive):
-            return told | {"done": True, "done_reason": "load"}
+            return result | {"done": True, "done_reason": "unload"}
+        async with self.memory.using(model, (received.get("options") or {}).get("num_ctx"), keep_alive):
+            return result | {"done": True, "done_reason": "load"}
 
     async def set_model(self, request: web.Request) -> web.Response:
-        told = request[_BODY] | {"name": canonical(request[_BODY]["name"])}
-        model = self.models.get(told["name"], FakeModel(told["name"]))
-        for key, value in told.items():
+        result = request[_BODY] | {"name": canonical(request[_BODY]["name"])}
+        model = self.models.get(result["name"], FakeModel(result["name"]))
+        for key, value in result.items():
             setattr(model, key, tuple(value) if isinstance(value, list) else value)
         self.models[model.name] = model
         return web.json_response({"models": list(self.models)})
 
     async def set_memory(self, request: web.Request) -> web.Response:
-        for name in {one.name for one in fields(Memory)} & set(request[_BODY]):
+        for name in {item.name for item in fields(Memory)} & set(request[_BODY]):
             setattr(self.memory, name, request[_BODY][name])
         return web.json_response({})
 
@@ -222,17 +222,17 @@ async def _body(request: web.Request) -> Any:
 def _described(model: FakeModel) -> dict[str, Any]:
     details = {"format": "gguf", "family": "llama", "families": ["llama"], "parameter_size": "135M"}
     digest = sha256(model.name.encode()).hexdigest()
-    told = {"name": model.name, "model": model.name, "size": model.size, "digest": digest, "modified_at": _now()}
-    return told | {"details": details | {"quantization_level": "Q8_0"}}
+    result = {"name": model.name, "model": model.name, "size": model.size, "digest": digest, "modified_at": _now()}
+    return result | {"details": details | {"quantization_level": "Q8_0"}}
 
 
 def _loaded(runner: Runner) -> dict[str, Any]:
-    told = _described(runner.model)
-    del told["modified_at"]
-    left = min(runner.expires_at - time.monotonic(), FOREVER)
-    until = datetime.now(UTC) + timedelta(seconds=left)
-    told |= {"size": runner.size, "size_vram": runner.size_vram, "context_length": runner.ctx}
-    return told | {"expires_at": until.isoformat()}
+    result = _described(runner.model)
+    del result["modified_at"]
+    remaining = min(runner.expires_at - time.monotonic(), FOREVER)
+    until = datetime.now(UTC) + timedelta(seconds=remaining)
+    result |= {"size": runner.size, "size_vram": runner.size_vram, "context_length": runner.ctx}
+    return result | {"expires_at": until.isoformat()}
 
 
 async def _gathered(lines: AsyncIterator[dict[str, Any]]) -> dict[str, Any]:
@@ -277,8 +277,8 @@ def _parser() -> argparse.ArgumentParser:
 
 async def _serve(options: argparse.Namespace) -> None:
     models = []
-    for told in options.model or ["smollm2"]:
-        name, _, size = told.partition("=")
+    for result in options.model or ["smollm2"]:
+        name, _, size = result.partition("=")
         models.append(FakeModel(name, size=int(float(size) * GIB)) if size else FakeModel(name))
     async with ollama_fake(options.engine, models, port=options.port, vram=int(options.vram * GIB)):
         await asyncio.Event().wait()

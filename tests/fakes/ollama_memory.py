@@ -16,7 +16,7 @@ OUT_OF_MEMORY = "llama-server process has terminated: cudaMalloc failed: out of 
 
 
 class Refused(Exception):
-    """Ollama says no: a status and the text under `error`."""
+    """A refusal of Ollama: a status and the text under `error`."""
 
     def __init__(self, status: int, text: str, **more: str) -> None:
         self.status, self.body = status, {"error": text, **more}
@@ -41,7 +41,7 @@ class FakeModel:
 
 @dataclass
 class Runner:
-    """A model in memory. `leaving` once it was told to go: it is still listed until it has."""
+    """A model in memory. `leaving` after an unload request: it stays listed until it is unloaded."""
 
     model: FakeModel
     ctx: int
@@ -102,7 +102,7 @@ class Memory:
                 self.send_away(model.name)
 
     def send_away(self, name: str) -> None:
-        """Unload it, as soon as nobody uses it, and a little later."""
+        """Unload it a little after its last call has ended."""
         if (runner := self.runners.get(name)) and not runner.leaving:
             task = asyncio.create_task(self._evict(runner))
             self._leaving.add(task)

@@ -1,4 +1,4 @@
-"""What the Ollama fake says when it says no, and how it reads durations. The words are Ollama's own: see the sources
+"""The error messages of the Ollama fake, and its durations. The messages are Ollama's own: see the sources
 named in `tests.fakes.ollama`; those of its cloud are from public bug reports."""
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ REFUSALS: dict[str, Refused] = {
     "busy": Refused(503, BUSY),
     "crash": Refused(500, CRASH),
 }
-"""What is said before anything is loaded, by the name of the fault."""
+"""The error before any load, by the name of the fault."""
 
 _STREAMED = {"error_line": "an error was encountered while running the model: EOF", "oom_line": OUT_OF_MEMORY}
 FOREVER = 100 * 365 * 86400.0
@@ -42,11 +42,11 @@ _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|[smh])")
 
 def refusal(fault: str | None, name: str) -> Refused | None:
     """What a model with that fault is answered with, if it is one of `REFUSALS`."""
-    said = REFUSALS.get(fault or "")
-    if said is None:
+    translated = REFUSALS.get(fault or "")
+    if translated is None:
         return None
-    more = {key: value for key, value in said.body.items() if key != "error"}
-    return Refused(said.status, said.body["error"].format(name=name), **more)
+    more = {key: value for key, value in translated.body.items() if key != "error"}
+    return Refused(translated.status, translated.body["error"].format(name=name), **more)
 
 
 def canonical(name: str) -> str:
@@ -67,24 +67,24 @@ def in_dialect(path: str, refused: Refused) -> dict[str, Any]:
     return {"type": "error", "error": error, "request_id": "req_fake"}
 
 
-def check_capabilities(model: FakeModel, asked: dict[str, Any]) -> None:
-    if asked.get("tools") and "tools" not in model.capabilities:
+def check_capabilities(model: FakeModel, received: dict[str, Any]) -> None:
+    if received.get("tools") and "tools" not in model.capabilities:
         raise Refused(400, f"registry.ollama.ai/library/{model.name} does not support tools")
-    if asked.get("think") and "thinking" not in model.capabilities:
-        raise Refused(400, f'"{asked["model"]}" does not support thinking')
+    if received.get("think") and "thinking" not in model.capabilities:
+        raise Refused(400, f'"{received["model"]}" does not support thinking')
 
 
-def seconds_of(told: Any) -> float | None:
+def seconds_of(result: Any) -> float | None:
     """`keep_alive`: a number of seconds, or a Go duration such as `10m` or `1h30m`; below zero: for ever."""
-    if told is None or isinstance(told, int | float):
-        return FOREVER if told is not None and told < 0 else told
-    if told == "0":
+    if result is None or isinstance(result, int | float):
+        return FOREVER if result is not None and result < 0 else result
+    if result == "0":
         return 0.0
-    if not re.fullmatch(rf"-?({_PART.pattern})+", told):
-        raise Refused(400, f'time: invalid duration "{told}"')
-    if told.startswith("-"):
+    if not re.fullmatch(rf"-?({_PART.pattern})+", result):
+        raise Refused(400, f'time: invalid duration "{result}"')
+    if result.startswith("-"):
         return FOREVER
-    return sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(told))
+    return sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(result))
 
 
 async def with_fault(lines: AsyncIterator[dict[str, Any]], fault: str | None) -> AsyncIterator[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""The Ollama fake behaves as Ollama's source says Ollama does: asked over plain HTTP, by nobody's adapter."""
+"""The Ollama fake behaves as Ollama's source does, over plain HTTP without a backend client."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ HELLO = {"role": "user", "content": "Say hello."}
 SHORT = {"num_predict": 6, "num_ctx": 512, "temperature": 0}
 
 
-def told(engine: str, story: Story, *models: FakeModel, **settings: Any) -> Any:
+def run_story(engine: str, story: Story, *models: FakeModel, **settings: Any) -> Any:
     async def work() -> Any:
         async with (
             ollama_fake(engine, models or (FakeModel(MODEL),), **settings) as fake,
@@ -40,7 +40,7 @@ def chat(model: str = MODEL, **more: Any) -> dict[str, Any]:
 
 
 async def names(client: httpx.AsyncClient) -> list[str]:
-    return [one["name"] for one in (await client.get("/api/ps")).json()["models"]]
+    return [item["name"] for item in (await client.get("/api/ps")).json()["models"]]
 
 
 async def gone(client: httpx.AsyncClient, name: str) -> None:
@@ -53,7 +53,7 @@ def test_a_chat_streams_lines_unless_the_request_says_otherwise(engine: str) -> 
     async def story(client: httpx.AsyncClient, _fake: OllamaFake) -> tuple[httpx.Response, httpx.Response]:
         return await client.post("/api/chat", json=chat()), await client.post("/api/chat", json=chat(stream=False))
 
-    streamed, whole = told(engine, story)
+    streamed, whole = run_story(engine, story)
     assert streamed.headers["content-type"] == "application/x-ndjson"
     *pieces, last = map(json.loads, streamed.text.splitlines())
     assert [piece["done"] for piece in pieces] == [False] * len(pieces)
@@ -71,7 +71,7 @@ def test_an_answer_follows_the_schema(engine: str) -> None:
         options = SHORT | {"num_predict": 40}
         return (await client.post("/api/chat", json=chat(stream=False, format=schema, options=options))).json()
 
-    assert json.loads(told(engine, story)["message"]["content"])["n"] in {4, 5}
+    assert json.loads(run_story(engine, story)["message"]["content"])["n"] in {4, 5}
 
 
 def test_a_request_without_a_prompt_loads_or_unloads(engine: str) -> None:
@@ -83,7 +83,7 @@ def test_a_request_without_a_prompt_loads_or_unloads(engine: str) -> None:
         await gone(client, f"{MODEL}:latest")
         return loaded["done_reason"], unloaded["done_reason"]
 
-    assert told(engine, story, unload_s=0.3) == ("load", "unload")
+    assert run_story(engine, story, unload_s=0.3) == ("load", "unload")
 
 
 def test_an_unused_model_is_unloaded_after_its_keep_alive(engine: str) -> None:
@@ -95,7 +95,7 @@ def test_an_unused_model_is_unloaded_after_its_keep_alive(engine: str) -> None:
         [entry] = (await client.get("/api/ps")).json()["models"]
         assert entry["expires_at"] > "2100"
 
-    told(engine, story)
+    run_story(engine, story)
 
 
 def test_a_model_makes_room_for_another_that_does_not_fit_beside_it(engine: str) -> None:
@@ -105,7 +105,7 @@ def test_a_model_makes_room_for_another_that_does_not_fit_beside_it(engine: str)
         return await names(client), fake.memory.loads
 
     models = [FakeModel("a", size=GIB), FakeModel("b", size=GIB), FakeModel("c", size=7 * GIB)]
-    present, loads = told(engine, story, *models, vram=8 * GIB + 2**29)
+    present, loads = run_story(engine, story, *models, vram=8 * GIB + 2**29)
     assert (present, loads) == (["c:latest", "b:latest"], ["a:latest", "b:latest", "c:latest"])
 
 
@@ -115,29 +115,29 @@ def test_another_context_loads_the_model_again_and_the_same_does_not(engine: str
             await client.post("/api/chat", json=chat(options=SHORT | {"num_ctx": ctx}))
         return len(fake.memory.loads)
 
-    assert told(engine, story) == 2
+    assert run_story(engine, story) == 2
 
 
 def test_it_serves_the_configured_number_of_calls_at_once(engine: str) -> None:
     async def story(client: httpx.AsyncClient, fake: OllamaFake) -> int:
-        asked = [asyncio.create_task(client.post("/api/chat", json=chat())) for _ in range(4)]
+        received = [asyncio.create_task(client.post("/api/chat", json=chat())) for _ in range(4)]
         most = 0
-        while not all(task.done() for task in asked):
+        while not all(task.done() for task in received):
             runner = fake.memory.runners.get(f"{MODEL}:latest")
             most = max(most, 2 - runner.slots._value if runner else 0)  # noqa: SLF001 - a semaphore tells it nowhere else
             await asyncio.sleep(0.005)
-        assert {task.result().status_code for task in asked} == {200}
+        assert {task.result().status_code for task in received} == {200}
         return most
 
-    assert told(engine, story, num_parallel=2) == 2
+    assert run_story(engine, story, num_parallel=2) == 2
 
 
 def test_more_waiting_for_a_load_than_the_queue_holds_are_refused(engine: str) -> None:
     async def story(client: httpx.AsyncClient, _fake: OllamaFake) -> list[httpx.Response]:
-        asked = [client.post("/api/generate", json={"model": MODEL}) for _ in range(5)]
-        return await asyncio.gather(*asked)
+        received = [client.post("/api/generate", json={"model": MODEL}) for _ in range(5)]
+        return await asyncio.gather(*received)
 
-    answers = told(engine, story, FakeModel(MODEL, load_s=0.4), max_queue=2)
+    answers = run_story(engine, story, FakeModel(MODEL, load_s=0.4), max_queue=2)
     assert sorted(answer.status_code for answer in answers) == [200, 200, 200, 503, 503]
     assert {answer.json()["error"] for answer in answers if answer.status_code == 503} == {BUSY}
 
@@ -146,7 +146,7 @@ def test_an_error_before_the_first_line_is_a_status_and_after_it_a_line(engine: 
     async def story(client: httpx.AsyncClient, _fake: OllamaFake) -> Any:
         return [await client.post("/api/chat", json=chat(model)) for model in ("mute", "stuck")]
 
-    mute, stuck = told(engine, story, FakeModel("mute", fault="oom"), FakeModel("stuck", fault="error_line"))
+    mute, stuck = run_story(engine, story, FakeModel("mute", fault="oom"), FakeModel("stuck", fault="error_line"))
     assert (mute.status_code, "out of memory" in mute.json()["error"]) == (500, True)
     assert stuck.status_code == 200
     assert "error" in json.loads(stuck.text.splitlines()[-1])
@@ -158,7 +158,7 @@ def test_arguments_of_a_call_must_be_an_object_as_in_go(engine: str) -> None:
         messages = [HELLO, {"role": "assistant", "content": "", "tool_calls": [call]}]
         return await client.post("/api/chat", json=chat() | {"messages": messages})
 
-    assert told(engine, story).status_code == 400
+    assert run_story(engine, story).status_code == 400
 
 
 @pytest.mark.parametrize(
@@ -168,11 +168,11 @@ def test_the_compatible_endpoints_answer_and_refuse_in_their_own_words(
     engine: str, path: str, place: tuple[str, str]
 ) -> None:
     async def story(client: httpx.AsyncClient, fake: OllamaFake) -> Any:
-        asked = {"max_tokens": 4, "messages": [HELLO]}
-        good = await client.post(path, json=asked | {"model": MODEL})
-        return good, await client.post(path, json=asked | {"model": "nobody"}), fake.memory.loads
+        received = {"max_tokens": 4, "messages": [HELLO]}
+        good = await client.post(path, json=received | {"model": MODEL})
+        return good, await client.post(path, json=received | {"model": "nobody"}), fake.memory.loads
 
-    good, bad, loads = told(engine, story)
+    good, bad, loads = run_story(engine, story)
     assert good.json()["usage"]
     assert loads == [f"{MODEL}:latest"]
     assert (bad.status_code, bad.json()[place[0]][place[1]]) == (404, "not_found_error")
@@ -180,13 +180,13 @@ def test_the_compatible_endpoints_answer_and_refuse_in_their_own_words(
 
 def test_faults_are_switched_while_it_runs(engine: str) -> None:
     async def story(client: httpx.AsyncClient, _fake: OllamaFake) -> list[int]:
-        seen = []
+        recorded = []
         for fault in (None, "weekly_limit", None):
             await client.post("/fake/models", json={"name": MODEL, "fault": fault})
-            seen.append((await client.post("/api/chat", json=chat())).status_code)
-        return seen
+            recorded.append((await client.post("/api/chat", json=chat())).status_code)
+        return recorded
 
-    assert told(engine, story) == [200, 429, 200]
+    assert run_story(engine, story) == [200, 429, 200]
 
 
 def test_its_cloud_requires_a_key(engine: str) -> None:
@@ -194,7 +194,7 @@ def test_its_cloud_requires_a_key(engine: str) -> None:
         keys: list[dict[str, str]] = [{}, {"authorization": "Bearer right"}]
         return [(await client.get("/api/tags", headers=key)).status_code for key in keys]
 
-    assert told(engine, story, key="right") == [401, 200]
+    assert run_story(engine, story, key="right") == [401, 200]
 
 
 def test_it_runs_as_a_script_from_anywhere(engine: str, tmp_path: Path) -> None:

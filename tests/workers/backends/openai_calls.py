@@ -1,4 +1,4 @@
-"""An OpenAI backend asked over a real socket, with an upstream that does what its script says."""
+"""Calls of an OpenAI backend over a real socket to an upstream that runs a script."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from openfall.workers.backends.openai_client import OpenAIBackend
 from openfall.workers.backends.transport import Transport
 from tests.faults import FaultServer, Script, fault_server
 
-ASKED: dict[str, Any] = {"messages": [{"role": "user", "content": "Haruka greets the festival crowd"}]}
+REQUEST_BODY: dict[str, Any] = {"messages": [{"role": "user", "content": "Haruka greets the festival crowd"}]}
 T = TypeVar("T")
 KEY = "sk-of-a-very-secret-kind"
 IN_TIME = 20.0
@@ -58,7 +58,9 @@ def served(
     async def work() -> tuple[Outcome, FaultServer]:
         async with fault_server(*scripts) as server:
             backend = OpenAIBackend(server.url, KEY, Transport(keep_alive=True))
-            request = Request(body=body or ASKED, upstream="upstream-name", timeout=timeout, max_tokens=77, **more)
+            request = Request(
+                body=body or REQUEST_BODY, upstream="upstream-name", timeout=timeout, max_tokens=77, **more
+            )
             try:
                 for _ in range(calls):
                     outcome = await backend.complete(request, None if deltas is None else deltas.append)

@@ -58,7 +58,7 @@ async def speaking(protocol: Protocol, engine: str) -> AsyncIterator[CompletionB
         yield backend
 
 
-def said(dialect: Dialect, text: str, limit: int | None = None, **more: Any) -> dict[str, Any]:
+def request_body(dialect: Dialect, text: str, limit: int | None = None, **more: Any) -> dict[str, Any]:
     """A request for the same thing in each dialect, answered the same way every time."""
     messages = [{"role": "user", "content": text}]
     if dialect == "ollama":
@@ -69,7 +69,7 @@ def said(dialect: Dialect, text: str, limit: int | None = None, **more: Any) -> 
 
 def request(dialect: Dialect, text: str = "Name a colour.", limit: int = 12, **more: Any) -> Request:
     timeout = more.pop("timeout", 60.0)
-    body = said(dialect, text, limit, **more)
+    body = request_body(dialect, text, limit, **more)
     return Request(body=body, upstream=MODEL, timeout=timeout, dialect=dialect, max_tokens=64, ctx=1024)
 
 
@@ -78,15 +78,15 @@ def shape(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: shape(value[key]) for key in sorted(value)}
     if isinstance(value, list):
-        return sorted({json.dumps(shape(one), sort_keys=True) for one in value})
+        return sorted({json.dumps(shape(item), sort_keys=True) for item in value})
     return "number" if isinstance(value, int | float) and not isinstance(value, bool) else type(value).__name__
 
 
 async def slots(engine: str) -> list[dict[str, Any]]:
     """The engine's slots, and what each of them is doing."""
     async with httpx.AsyncClient() as client:
-        told: list[dict[str, Any]] = (await client.get(f"{engine}/slots", timeout=10)).json()
-    return told
+        result: list[dict[str, Any]] = (await client.get(f"{engine}/slots", timeout=10)).json()
+    return result
 
 
 async def idle(engine: str) -> None:

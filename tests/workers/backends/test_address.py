@@ -1,4 +1,4 @@
-"""Base urls and keys as people write them."""
+"""Base urls and keys in the forms that people write."""
 
 from __future__ import annotations
 

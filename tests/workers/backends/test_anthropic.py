@@ -1,4 +1,4 @@
-"""The Anthropic backend against real sockets: what it sends, and what it makes of answers whole and streamed."""
+"""The Anthropic backend over real sockets: its requests, and its outcomes of whole and streamed answers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.workers.backends.openai_calls import RedirectedTransport
 T = TypeVar("T")
 KEY = "sk-ant-of-a-very-secret-kind"
 PROMPT = "Haruka greets the festival crowd"
-ASKED: dict[str, Any] = {"max_tokens": 64, "messages": [{"role": "user", "content": PROMPT}]}
+REQUEST_BODY: dict[str, Any] = {"max_tokens": 64, "messages": [{"role": "user", "content": PROMPT}]}
 USAGE = {
     "input_tokens": 3,
     "cache_creation_input_tokens": 20,
@@ -50,7 +50,7 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 
 
 def served(
-    *scripts: Script, deltas: list[str] | None = None, version: str | None = None, **asked: Any
+    *scripts: Script, deltas: list[str] | None = None, version: str | None = None, **received: Any
 ) -> tuple[Outcome, FaultServer]:
     """The outcome of one call, and the server as it left it. With `deltas` it is streamed."""
 
@@ -58,7 +58,8 @@ def served(
         async with fault_server(*scripts) as server:
             backend = AnthropicBackend(server.url, KEY, Transport(keep_alive=True), version)
             request = Request(
-                **{"body": ASKED, "upstream": "claude", "timeout": 10, "dialect": "anthropic", "max_tokens": 77} | asked
+                **{"body": REQUEST_BODY, "upstream": "claude", "timeout": 10, "dialect": "anthropic", "max_tokens": 77}
+                | received
             )
             try:
                 outcome = await backend.complete(request, None if deltas is None else deltas.append)
@@ -69,17 +70,18 @@ def served(
     return run(work())
 
 
-def sent(**asked: Any) -> dict[str, Any]:
+def sent(**received: Any) -> dict[str, Any]:
     """The body that reaches the server."""
-    _, server = served(answer(MESSAGE), **asked)
+    _, server = served(answer(MESSAGE), **received)
     body: dict[str, Any] = orjson.loads(server.asked[0].body)
     return body
 
 
-def sse(*told: dict[str, Any], newline: bytes = b"\n", last: bytes = b"") -> Script:
+def sse(*result: dict[str, Any], newline: bytes = b"\n", last: bytes = b"") -> Script:
     """A stream as Anthropic writes it: each event named, and its data."""
     data = b"".join(
-        b"event: " + event["type"].encode() + newline + b"data: " + orjson.dumps(event) + newline * 2 for event in told
+        b"event: " + event["type"].encode() + newline + b"data: " + orjson.dumps(event) + newline * 2
+        for event in result
     )
     return raw(head(200, None, {"Content-Type": "text/event-stream; charset=utf-8"}) + data + last)
 
@@ -111,11 +113,11 @@ def test_an_answer_is_the_whole_message_and_its_prompt_count_includes_cached_tok
         text="A lantern festival.", finish_reason="end_turn", input_tokens=41, output_tokens=5,
         cache_read_tokens=18, cache_write_tokens=20, body=MESSAGE,
     )  # fmt: skip
-    [asked] = server.asked
-    assert asked.path == "/v1/messages"
-    assert asked.headers["x-api-key"] == KEY
-    assert asked.headers["anthropic-version"] == "2023-06-01"
-    assert asked.headers["authorization"] == f"Bearer {KEY}"
+    [received] = server.asked
+    assert received.path == "/v1/messages"
+    assert received.headers["x-api-key"] == KEY
+    assert received.headers["anthropic-version"] == "2023-06-01"
+    assert received.headers["authorization"] == f"Bearer {KEY}"
 
 
 def test_anthropic_itself_gets_the_key_in_one_header_only() -> None:
@@ -125,7 +127,9 @@ def test_anthropic_itself_gets_the_key_in_one_header_only() -> None:
             transport = RedirectedTransport(server)
             backend = open_backend(spec, transport)
             try:
-                outcome = await backend.complete(Request(body=ASKED, upstream="m", timeout=5, dialect="anthropic"))
+                outcome = await backend.complete(
+                    Request(body=REQUEST_BODY, upstream="m", timeout=5, dialect="anthropic")
+                )
             finally:
                 await backend.close()
         assert isinstance(outcome, Completion)
@@ -182,16 +186,16 @@ def test_the_body_passes_byte_for_byte_but_for_the_model_and_the_stream(deltas: 
 
 
 def test_a_missing_limit_is_added() -> None:
-    body = {"messages": ASKED["messages"]}
+    body = {"messages": REQUEST_BODY["messages"]}
     assert sent(body=body)["max_tokens"] == 77
     assert sent(body=body, max_tokens=None)["max_tokens"] == MAX_TOKENS
     thinking = {"thinking": {"type": "enabled", "budget_tokens": 9000}}
     assert sent(body=body | thinking)["max_tokens"] == 9077
-    assert sent(body=ASKED)["max_tokens"] == 64
+    assert sent(body=REQUEST_BODY)["max_tokens"] == 64
 
 
 @pytest.mark.parametrize(
-    ("told", "kept"),
+    ("result", "kept"),
     [
         ({}, {"temperature": 0.5, "top_p": 0.9, "top_k": 3}),
         ({"sampling_params": False}, {}),
@@ -199,9 +203,9 @@ def test_a_missing_limit_is_added() -> None:
         ({"version": "2023-06-01", "sampling_params": False}, {}),
     ],
 )
-def test_parameters_that_a_model_or_a_version_refuses_are_omitted(told: dict[str, Any], kept: dict[str, Any]) -> None:
+def test_parameters_that_a_model_or_a_version_refuses_are_omitted(result: dict[str, Any], kept: dict[str, Any]) -> None:
     sampling = {"temperature": 0.5, "top_p": 0.9, "top_k": 3}
-    body = sent(body=ASKED | sampling, **told)
+    body = sent(body=REQUEST_BODY | sampling, **result)
     assert {key: value for key, value in body.items() if key in sampling} == kept
 
 
@@ -308,7 +312,7 @@ FAULTS: dict[str, tuple[Script, E]] = {
 
 
 async def pings(writer: asyncio.StreamWriter) -> None:
-    """A message that begins, and then only says that it is still there."""
+    """A message that begins and then sends only pings."""
     writer.write(head(200, None, {"Content-Type": "text/event-stream"}))
     writer.write(b"event: message_start\ndata: " + orjson.dumps(start()) + b"\n\n")
     while True:
@@ -359,8 +363,8 @@ def test_a_fault_within_a_stream_is_a_failure_of_its_class(script: Script, meant
     assert outcome.error_class is meant
 
 
-@pytest.mark.parametrize("body", [ASKED, ASKED | {"messages": [], "system": PROMPT}])
+@pytest.mark.parametrize("body", [REQUEST_BODY, REQUEST_BODY | {"messages": [], "system": PROMPT}])
 def test_a_refusal_that_repeats_the_prompt_is_reported_without_it(body: dict[str, Any]) -> None:
-    told = error("invalid_request_error", f"messages: cannot take '{PROMPT}'")
-    outcome, _ = served(answer(told, 400), body=body)
+    result = error("invalid_request_error", f"messages: cannot take '{PROMPT}'")
+    outcome, _ = served(answer(result, 400), body=body)
     assert outcome == Failure(error_class=E.BAD_REQUEST, detail="HTTP 400 invalid_request_error")

@@ -18,7 +18,7 @@ from openfall.router_core.vocabulary import (
 from openfall.workers.backends.base import Request
 from openfall.workers.backends.translate import TRANSLATORS
 from tests.faults import Asked, answer, fault_server
-from tests.workers.backends.protocol_clients import DIALECTS, PROTOCOLS, adapter, request, run, said, speaking
+from tests.workers.backends.protocol_clients import DIALECTS, PROTOCOLS, adapter, request, request_body, run, speaking
 from tests.workers.backends.test_faults import CHAT, COMPLETION, MESSAGE
 from tests.workers.backends.translate.official import completion, message
 
@@ -37,12 +37,16 @@ def read(dialect: Dialect, body: Any) -> tuple[str, str, int]:
     """The text, the reason of its end and the tokens written, where a reader of the dialect looks for them."""
     match dialect:
         case "openai":
-            told = completion({key: body[key] for key in ("id", "object", "created", "model", "choices", "usage")})
-            assert told.usage is not None
-            return str(told.choices[0].message.content), told.choices[0].finish_reason, told.usage.completion_tokens
+            result = completion({key: body[key] for key in ("id", "object", "created", "model", "choices", "usage")})
+            assert result.usage is not None
+            return (
+                str(result.choices[0].message.content),
+                result.choices[0].finish_reason,
+                result.usage.completion_tokens,
+            )
         case "anthropic":
             block = message(body)
-            text = "".join(one.text for one in block.content if one.type == "text")
+            text = "".join(item.text for item in block.content if item.type == "text")
             return text, str(block.stop_reason), block.usage.output_tokens
         case "ollama":
             assert body["done"] is True
@@ -117,19 +121,21 @@ CALLED: dict[Protocol, dict[str, Any]] = {
         {"id": "call_2", "function": {"index": 1, "name": "wave", "arguments": {}}},
     ]}},
 }  # fmt: skip
-"""Parallel calls as each protocol tells them: the toy model makes none."""
+"""Parallel calls in each protocol. The toy model makes none."""
 
 
 def calls(dialect: Dialect, body: Any) -> list[tuple[str, str, Any]]:
     match dialect:
         case "openai":
-            told = body["choices"][0]["message"]["tool_calls"]
-            return [(one["id"], one["function"]["name"], json.loads(one["function"]["arguments"])) for one in told]
+            result = body["choices"][0]["message"]["tool_calls"]
+            return [
+                (item["id"], item["function"]["name"], json.loads(item["function"]["arguments"])) for item in result
+            ]
         case "anthropic":
-            return [(one["id"], one["name"], one["input"]) for one in body["content"] if one["type"] == "tool_use"]
+            return [(item["id"], item["name"], item["input"]) for item in body["content"] if item["type"] == "tool_use"]
         case "ollama":
-            told = body["message"]["tool_calls"]
-            return [(one["id"], one["function"]["name"], one["function"]["arguments"]) for one in told]
+            result = body["message"]["tool_calls"]
+            return [(item["id"], item["function"]["name"], item["function"]["arguments"]) for item in result]
 
 
 @callers
@@ -174,27 +180,27 @@ def sent(protocol: Protocol, dialect: Dialect, body: dict[str, Any]) -> dict[str
 
     async def work() -> Asked:
         async with fault_server(answer(CALLED[protocol])) as server, adapter(protocol, server.url) as backend:
-            asked = Request(body=body, upstream="m", timeout=10, dialect=dialect, max_tokens=64, ctx=512)
-            assert isinstance(await backend.complete(asked), Completion)
+            received = Request(body=body, upstream="m", timeout=10, dialect=dialect, max_tokens=64, ctx=512)
+            assert isinstance(await backend.complete(received), Completion)
             return server.asked[0]
 
-    told: dict[str, Any] = json.loads(run(work()).body)
-    return told
+    result: dict[str, Any] = json.loads(run(work()).body)
+    return result
 
 
 @callers
 @every
 def test_the_result_of_a_tool_reaches_every_server_in_its_dialect(protocol: Protocol, dialect: Dialect) -> None:
-    told = sent(protocol, dialect, USING[dialect])
-    assert told["messages"] == USING[protocol]["messages"]
-    assert told["tools"] == USING[protocol]["tools"]
+    result = sent(protocol, dialect, USING[dialect])
+    assert result["messages"] == USING[protocol]["messages"]
+    assert result["tools"] == USING[protocol]["tools"]
 
 
 @every
 def test_the_engine_takes_the_result_of_a_tool(protocol: Protocol, engine: str) -> None:
     async def work() -> Any:
         async with speaking(protocol, engine) as backend:
-            body = said(protocol, "", 8) | {"messages": USING[protocol]["messages"]}
+            body = request_body(protocol, "", 8) | {"messages": USING[protocol]["messages"]}
             return await backend.complete(
                 Request(body=body, upstream="smollm2", timeout=60, dialect=protocol, ctx=1024)
             )
@@ -207,8 +213,8 @@ def test_the_engine_takes_the_result_of_a_tool(protocol: Protocol, engine: str) 
 @every
 def test_a_body_in_the_servers_own_dialect_keeps_vendor_parameters(protocol: Protocol) -> None:
     own = USING[protocol] | {"vendor": {"extra": [1, None, "ü", 2**40]}, "max_tokens": 5}
-    told = sent(protocol, protocol, own)
-    assert {key: told[key] for key in own} == own
+    result = sent(protocol, protocol, own)
+    assert {key: result[key] for key in own} == own
 
 
 @pytest.mark.parametrize(("dialect", "protocol"), TRANSLATORS)  # in its own dialect it is the server's to judge
@@ -218,6 +224,6 @@ def test_an_invalid_body_is_the_callers_fault_and_nothing_is_sent(dialect: Diale
             outcome = await backend.complete(Request(body={"messages": 3}, upstream="m", timeout=5, dialect=dialect))
             return outcome, len(server.asked)
 
-    outcome, asked = run(work())
+    outcome, received = run(work())
     assert isinstance(outcome, Failure)
-    assert (outcome.error_class, asked) == (E.BAD_REQUEST, 0)
+    assert (outcome.error_class, received) == (E.BAD_REQUEST, 0)

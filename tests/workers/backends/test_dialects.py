@@ -49,12 +49,12 @@ STREAMED: list[dict[str, Any]] = [
 ]
 
 
-def sse(*told: dict[str, Any]) -> Script:
-    data = b"".join(b"event: %b\ndata: %b\n\n" % (event["type"].encode(), orjson.dumps(event)) for event in told)
+def sse(*result: dict[str, Any]) -> Script:
+    data = b"".join(b"event: %b\ndata: %b\n\n" % (event["type"].encode(), orjson.dumps(event)) for event in result)
     return raw(head(200, None, {"Content-Type": "text/event-stream"}) + data)
 
 
-def asked(
+def complete_at(
     protocol: Protocol, dialect: Dialect, script: Script, deltas: list[str] | None = None, **body: Any
 ) -> tuple[Outcome, FaultServer]:
     async def work() -> tuple[Outcome, FaultServer]:
@@ -70,7 +70,7 @@ def asked(
 
 
 def test_an_openai_caller_is_answered_by_an_anthropic_backend() -> None:
-    outcome, server = asked("anthropic", "openai", answer(MESSAGE), stop="END", temperature=2, seed=1)
+    outcome, server = complete_at("anthropic", "openai", answer(MESSAGE), stop="END", temperature=2, seed=1)
     sent = orjson.loads(server.asked[0].body)
     assert sent == HI | {"model": "theirs", "max_tokens": 4096, "stop_sequences": ["END"], "temperature": 1.0}
     assert isinstance(outcome, Completion)
@@ -80,10 +80,10 @@ def test_an_openai_caller_is_answered_by_an_anthropic_backend() -> None:
 
 
 def test_an_anthropic_caller_is_answered_by_an_openai_backend() -> None:
-    outcome, server = asked("openai", "anthropic", answer(COMPLETION), system="Be brief.", max_tokens=9)
+    outcome, server = complete_at("openai", "anthropic", answer(COMPLETION), system="Be brief.", max_tokens=9)
     sent = orjson.loads(server.asked[0].body)
-    told = [{"role": "system", "content": "Be brief."}, *HI["messages"]]
-    assert sent == {"messages": told, "model": "theirs", "max_tokens": 9}
+    result = [{"role": "system", "content": "Be brief."}, *HI["messages"]]
+    assert sent == {"messages": result, "model": "theirs", "max_tokens": 9}
     assert isinstance(outcome, Completion)
     assert (outcome.text, outcome.finish_reason, outcome.input_tokens) == ("A lantern festival.", "end_turn", 41)
     assert message(outcome.body).content[0].model_dump() == {
@@ -93,14 +93,14 @@ def test_an_anthropic_caller_is_answered_by_an_openai_backend() -> None:
 
 def test_deltas_carry_only_text_and_the_answer_is_whole() -> None:
     deltas: list[str] = []
-    streamed, server = asked("anthropic", "openai", sse(*STREAMED), deltas)
+    streamed, server = complete_at("anthropic", "openai", sse(*STREAMED), deltas)
     assert orjson.loads(server.asked[0].body)["stream"] is True
     assert deltas == ["A lan", "tern."]
-    assert streamed == asked("anthropic", "openai", answer(MESSAGE))[0]
+    assert streamed == complete_at("anthropic", "openai", answer(MESSAGE))[0]
 
     deltas.clear()
     chunks = [piece(role="assistant", reasoning_content="Hm."), piece(content="A lantern."), piece("stop")]
-    outcome, _ = asked("openai", "anthropic", events(*chunks), deltas)
+    outcome, _ = complete_at("openai", "anthropic", events(*chunks), deltas)
     assert isinstance(outcome, Completion)
     assert deltas == ["A lantern."]
     assert [block.type for block in message(outcome.body).content] == ["thinking", "text"]
@@ -109,20 +109,20 @@ def test_deltas_carry_only_text_and_the_answer_is_whole() -> None:
 @pytest.mark.parametrize(("protocol", "dialect"), [("anthropic", "openai"), ("openai", "anthropic")])
 def test_a_failure_is_the_same_in_every_dialect(protocol: Protocol, dialect: Dialect) -> None:
     script = answer({"error": {"type": "overloaded_error", "message": "Overloaded"}}, 529)
-    outcome, _ = asked(protocol, dialect, script)
+    outcome, _ = complete_at(protocol, dialect, script)
     assert isinstance(outcome, Failure)
     assert outcome.error_class is ErrorClass.OVERLOADED
 
 
 def test_an_untranslatable_request_is_not_sent() -> None:
-    outcome, server = asked("anthropic", "openai", answer(MESSAGE), n=3)
+    outcome, server = complete_at("anthropic", "openai", answer(MESSAGE), n=3)
     assert outcome == Failure(error_class=ErrorClass.UNSUPPORTED, detail="this model does not support n")
     assert server.asked == []
 
 
 def test_a_tool_call_that_the_callers_dialect_cannot_carry_is_malformed() -> None:
     call = {"id": "a", "type": "function", "function": {"name": "look", "arguments": "{nope"}}
-    told = {"message": {"role": "assistant", "tool_calls": [call]}, "finish_reason": "tool_calls"}
-    outcome, _ = asked("openai", "anthropic", answer(COMPLETION | {"choices": [told]}))
+    result = {"message": {"role": "assistant", "tool_calls": [call]}, "finish_reason": "tool_calls"}
+    outcome, _ = complete_at("openai", "anthropic", answer(COMPLETION | {"choices": [result]}))
     assert isinstance(outcome, Failure)
     assert outcome.error_class is ErrorClass.MALFORMED

@@ -1,4 +1,4 @@
-"""What an endpoint is asked besides completions: whether it lives, and what it has."""
+"""Requests besides completions: liveness, and the list of models."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LISTED = {"object": "list", "data": [{"id": "claude-haiku-4-5", "type": "model"}
 both = pytest.mark.parametrize("protocol", ["openai", "anthropic"])
 
 
-def asked(
+def request_at(
     protocol: Protocol, script: Script, question: Callable[[CompletionBackend], Awaitable[T]], base: str = ""
 ) -> tuple[T, FaultServer]:
     async def work() -> tuple[T, FaultServer]:
@@ -41,15 +41,15 @@ def asked(
 @both
 @pytest.mark.parametrize("status", [200, 301, 401, 403, 404, 405, 429])
 def test_an_endpoint_that_answers_anything_but_its_own_error_is_alive(protocol: Protocol, status: int) -> None:
-    told, server = asked(protocol, answer(b"<html>", status), lambda backend: backend.check_alive(5))
-    assert told is None
+    result, server = request_at(protocol, answer(b"<html>", status), lambda backend: backend.check_alive(5))
+    assert result is None
     assert server.asked[0].path == "/health"
     assert server.asked[0].body == b""
 
 
 @both
 def test_the_health_path_is_beside_the_version(protocol: Protocol) -> None:
-    _, server = asked(protocol, answer({}), lambda backend: backend.check_alive(5), base="/llm/v1/")
+    _, server = request_at(protocol, answer({}), lambda backend: backend.check_alive(5), base="/llm/v1/")
     assert server.asked[0].path == "/llm/health"
 
 
@@ -66,15 +66,15 @@ def test_the_health_path_is_beside_the_version(protocol: Protocol) -> None:
 def test_an_endpoint_with_its_own_error_or_no_response_is_not_alive(
     protocol: Protocol, script: Script, meant: E
 ) -> None:
-    told, _ = asked(protocol, script, lambda backend: backend.check_alive(0.5))
-    assert isinstance(told, Failure)
-    assert told.error_class is meant
+    result, _ = request_at(protocol, script, lambda backend: backend.check_alive(0.5))
+    assert isinstance(result, Failure)
+    assert result.error_class is meant
 
 
 @both
 def test_the_models_are_those_that_the_endpoint_lists(protocol: Protocol) -> None:
-    told, server = asked(protocol, answer(LISTED), lambda backend: backend.list_models(5))
-    assert told == ("claude-haiku-4-5", "gpt-5")
+    result, server = request_at(protocol, answer(LISTED), lambda backend: backend.list_models(5))
+    assert result == ("claude-haiku-4-5", "gpt-5")
     [get] = server.asked
     assert get.path.partition("?")[0] == "/v1/models"
     assert get.headers["authorization"] == "Bearer of-mine"
@@ -92,9 +92,9 @@ def test_the_models_are_those_that_the_endpoint_lists(protocol: Protocol) -> Non
     ],
 )
 def test_an_invalid_list_of_models_is_a_failure(protocol: Protocol, script: Script, meant: E) -> None:
-    told, _ = asked(protocol, script, lambda backend: backend.list_models(0.5))
-    assert isinstance(told, Failure)
-    assert told.error_class is meant
+    result, _ = request_at(protocol, script, lambda backend: backend.list_models(0.5))
+    assert isinstance(result, Failure)
+    assert result.error_class is meant
 
 
 @both
@@ -102,7 +102,7 @@ def test_an_endpoint_without_loading_neither_loads_nor_unloads(protocol: Protoco
     async def questions(backend: CompletionBackend) -> tuple[Any, Any, Any]:
         return await backend.list_loaded(5), await backend.load("m", 4096, 5), await backend.unload("m", 5)
 
-    (loaded, load, unload), server = asked(protocol, answer({}), questions)
+    (loaded, load, unload), server = request_at(protocol, answer({}), questions)
     assert (loaded, load) == (None, None)
     assert isinstance(unload, Failure)
     assert server.asked == []

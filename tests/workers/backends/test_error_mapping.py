@@ -30,8 +30,8 @@ def gemini(code: int, status: str, message: str, *details: dict[str, str]) -> li
 
 def anthropic(type: str, message: str = "x", error_code: str | None = None) -> dict[str, object]:
     details = None if error_code is None else {"error_code": error_code}
-    told = {"type": type, "message": message, "details": details}
-    return {"type": "error", "error": told, "request_id": "req_011CSHoEeqs5C35K2UUqR7Fy"}
+    result = {"type": type, "message": message, "details": details}
+    return {"type": "error", "error": result, "request_id": "req_011CSHoEeqs5C35K2UUqR7Fy"}
 
 
 CUDA = "llama runner process has terminated: cudaMalloc failed: out of memory"

@@ -1,4 +1,4 @@
-"""Every adapter against every way in which an upstream may fail on the wire: the right class, in time, no success."""
+"""Every backend against every fault on the wire: the right error class, in time, and never a completion."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from tests.faults import (
     reset,
     stall,
 )
-from tests.workers.backends.protocol_clients import PROTOCOLS, adapter, run, said
+from tests.workers.backends.protocol_clients import PROTOCOLS, adapter, request_body, run
 
 PAGE = b"<html><h1>502 Bad Gateway</h1></html>"
 TEXT = "A lantern festival."
@@ -52,7 +52,7 @@ ERRORS: dict[Protocol, tuple[Any, E]] = {
     "anthropic": ({"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}, E.OVERLOADED),
     "ollama": ({"error": "an error was encountered while running the model: EOF"}, E.OVERLOADED),
 }
-"""An error as each dialect tells it within a 200."""
+"""An error within a 200 in each dialect."""
 
 BEGINNING: dict[Protocol, list[dict[str, Any]]] = {
     "openai": [piece(role="assistant", content=""), piece(content="A lan")],
@@ -67,28 +67,28 @@ STREAM: dict[Protocol, str] = {"openai": "text/event-stream", "anthropic": "text
 STREAM["ollama"] = "application/x-ndjson"
 
 
-def written(protocol: Protocol, *told: dict[str, Any]) -> bytes:
+def written(protocol: Protocol, *result: dict[str, Any]) -> bytes:
     """Events as they stand in a stream of that dialect."""
     if protocol == "ollama":
-        return b"".join(orjson.dumps(one) + b"\n" for one in told)
-    named = (b"event: %b\n" % one["type"].encode() if protocol == "anthropic" else b"" for one in told)
-    return b"".join(name + b"data: " + orjson.dumps(one) + b"\n\n" for name, one in zip(named, told, strict=True))
+        return b"".join(orjson.dumps(item) + b"\n" for item in result)
+    named = (b"event: %b\n" % item["type"].encode() if protocol == "anthropic" else b"" for item in result)
+    return b"".join(name + b"data: " + orjson.dumps(item) + b"\n\n" for name, item in zip(named, result, strict=True))
 
 
-def streamed(protocol: Protocol, *told: dict[str, Any]) -> Script:
+def streamed(protocol: Protocol, *result: dict[str, Any]) -> Script:
     match protocol:
         case "openai":
-            return events(*told, done=False)
+            return events(*result, done=False)
         case "anthropic":
-            return named_events(*told)
+            return named_events(*result)
         case "ollama":
-            return lines(*told)
+            return lines(*result)
 
 
 def ask(protocol: Protocol, script: Script, deltas: list[str] | None, timeout: float = 10) -> Outcome:
     async def work() -> Outcome:
         async with fault_server(script) as server, adapter(protocol, server.url) as backend:
-            body = said(protocol, "Haruka greets the festival crowd", limit=20)
+            body = request_body(protocol, "Haruka greets the festival crowd", limit=20)
             request = Request(body=body, upstream="m", timeout=timeout, dialect=protocol, ctx=512)
             return await backend.complete(request, None if deltas is None else deltas.append)
 
@@ -96,7 +96,7 @@ def ask(protocol: Protocol, script: Script, deltas: list[str] | None, timeout: f
 
 
 def failure(outcome: Outcome) -> Failure:
-    assert isinstance(outcome, Failure), "a fault was taken for an answer"
+    assert isinstance(outcome, Failure), "a fault became a completion"
     assert "Haruka" not in outcome.detail
     return outcome
 

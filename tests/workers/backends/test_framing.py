@@ -68,9 +68,9 @@ CHUNKS: list[Any] = [
 @pytest.mark.parametrize(("assembly", "good"), [(MessageAssembler, MESSAGE), (CompletionAssembler, CHUNKS)])
 def test_any_event_can_be_added(assembly: type[StreamAssembler], good: list[Any]) -> None:
     assert isinstance(put_together(assembly(), good), Completion)
-    for told in spoiled(good):
-        if isinstance(told, list):
-            assert isinstance(put_together(assembly(), told), Completion | Failure)
+    for result in spoiled(good):
+        if isinstance(result, list):
+            assert isinstance(put_together(assembly(), result), Completion | Failure)
 
 
 def put_together(answer: StreamAssembler, events: list[Any]) -> Outcome:

@@ -1,4 +1,4 @@
-"""Whether a model is well: what counts as sense, and what a check costs."""
+"""Health checks: which answers make sense, and what a check costs."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from tests.workers.backends.protocol_clients import MODEL, PROTOCOLS, adapter, r
 SPEC = ModelSpec(upstream=MODEL, backends=("box",), context=512)
 
 
-def said(text: str, finish: str = "stop", **message: Any) -> Completion:
+def completion(text: str, finish: str = "stop", **message: Any) -> Completion:
     body = {"choices": [{"message": {"content": text, **message}, "finish_reason": finish}]}
     return Completion(text=text, finish_reason=finish, body=body)
 
@@ -57,8 +57,8 @@ def said(text: str, finish: str = "stop", **message: Any) -> Completion:
     ],
 )
 def test_a_plain_answer_makes_sense_in_any_language_and_need_not_be_right(text: str) -> None:
-    assert find_flaw(said(text)) is None
-    assert find_flaw(said(text, "length")) is None
+    assert find_flaw(completion(text)) is None
+    assert find_flaw(completion(text, "length")) is None
 
 
 @pytest.mark.parametrize(
@@ -70,18 +70,18 @@ def test_a_plain_answer_makes_sense_in_any_language_and_need_not_be_right(text: 
     ],
 )  # fmt: skip
 def test_an_answer_that_no_healthy_model_gives_makes_no_sense(text: str) -> None:
-    assert find_flaw(said(text))
+    assert find_flaw(completion(text))
 
 
 @pytest.mark.parametrize("finish", ["", "error", "content_filter", "tool_calls", "unknown"])
 def test_an_answer_with_another_finish_reason_is_flawed(finish: str) -> None:
-    assert find_flaw(said("ready", finish))
+    assert find_flaw(completion("ready", finish))
 
 
 @pytest.mark.parametrize("name", ["reasoning_content", "reasoning"])
 def test_a_model_that_spent_its_tokens_on_thinking_is_healthy(name: str) -> None:
-    assert find_flaw(said("", "length", **{name: "The user wants one word"})) is None
-    assert find_flaw(said("", "length", **{name: "!!!!!!"}))
+    assert find_flaw(completion("", "length", **{name: "The user wants one word"})) is None
+    assert find_flaw(completion("", "length", **{name: "!!!!!!"}))
 
 
 def test_a_model_with_hidden_reasoning_is_healthy() -> None:
@@ -91,13 +91,16 @@ def test_a_model_with_hidden_reasoning_is_healthy() -> None:
 
 @given(st.text(max_size=40), st.sampled_from(["stop", "length", "error"]), st.dictionaries(st.text(), st.integers()))
 def test_any_answer_can_be_judged(text: str, finish: str, body: dict[str, int]) -> None:
-    assert find_flaw(Completion(text=text, finish_reason=finish, body=body)) in {None, find_flaw(said(text, finish))}
+    assert find_flaw(Completion(text=text, finish_reason=finish, body=body)) in {
+        None,
+        find_flaw(completion(text, finish)),
+    }
 
 
 def test_the_prompt_is_short_and_omits_refused_parameters() -> None:
-    asked = health_prompt(SPEC)
-    assert asked.body == {"messages": [{"role": "user", "content": PROMPT}], "temperature": 0}
-    assert (asked.max_tokens, asked.ctx, asked.upstream) == (MAX_TOKENS, 512, MODEL)
+    received = health_prompt(SPEC)
+    assert received.body == {"messages": [{"role": "user", "content": PROMPT}], "temperature": 0}
+    assert (received.max_tokens, received.ctx, received.upstream) == (MAX_TOKENS, 512, MODEL)
     assert "temperature" not in health_prompt(SPEC.model_copy(update={"sampling_params": False})).body
 
 
@@ -215,8 +218,8 @@ def test_without_memory_information_the_price_decides(more: dict[str, bool], how
     async def work() -> tuple[Health, int]:
         async with fault_server(answer(COMPLETION)) as server, adapter("openai", server.url) as backend:
             health = await check(backend, SPEC, **more)
-            return health, sum(b"messages" in asked.body for asked in server.asked)
+            return health, sum(b"messages" in received.body for received in server.asked)
 
-    health, asked = run(work())
-    assert (health.ok, health.how, asked) == (True, how, prompts)
+    health, received = run(work())
+    assert (health.ok, health.how, received) == (True, how, prompts)
     assert health.loaded is None

@@ -1,4 +1,4 @@
-"""One call over HTTP: connections kept, broken and given up, answers without end, and what a refusal must not tell."""
+"""One call over HTTP: kept, broken and cancelled connections, endless answers, and secrets in refusals."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from tests.faults import (
     reset,
     stall,
 )
-from tests.workers.backends.openai_calls import ASKED, KEY, ask, run, served
+from tests.workers.backends.openai_calls import KEY, REQUEST_BODY, ask, run, served
 
 
 @pytest.mark.parametrize("deltas", [None, []], ids=["whole", "streamed"])
@@ -65,7 +65,7 @@ def test_a_refused_connection_is_a_connection_failure() -> None:
             url = server.url
         backend = open_backend(Backend(url=url, pool="gpu"))
         try:
-            return await backend.complete(Request(body=ASKED, upstream="m", timeout=5))
+            return await backend.complete(Request(body=REQUEST_BODY, upstream="m", timeout=5))
         finally:
             await backend.close()
 
@@ -78,7 +78,7 @@ def test_an_unknown_host_is_a_connection_failure_with_its_reason() -> None:
     async def work() -> Outcome:
         backend = open_backend(Backend(url="http://nowhere.invalid", pool="cloud"))
         try:
-            return await backend.complete(Request(body=ASKED, upstream="m", timeout=5))
+            return await backend.complete(Request(body=REQUEST_BODY, upstream="m", timeout=5))
         finally:
             await backend.close()
 
@@ -87,27 +87,27 @@ def test_an_unknown_host_is_a_connection_failure_with_its_reason() -> None:
 
 
 def test_a_refusal_that_repeats_the_prompt_is_reported_without_it() -> None:
-    prompt = ASKED["messages"][0]["content"]
+    prompt = REQUEST_BODY["messages"][0]["content"]
     error = {"message": f"cannot parse '{prompt}' for {KEY}", "type": "invalid_request_error"}
     outcome = ask(answer({"error": error}, 400))
     assert outcome == Failure(error_class=E.BAD_REQUEST, detail="HTTP 400 invalid_request_error")
 
 
 def test_a_body_that_is_not_json_is_the_callers_fault() -> None:
-    outcome = ask(answer(COMPLETION), body=ASKED | {"temperature": 2**70})
+    outcome = ask(answer(COMPLETION), body=REQUEST_BODY | {"temperature": 2**70})
     assert isinstance(outcome, Failure)
     assert outcome.error_class is E.BAD_REQUEST
 
 
 def test_a_kept_connection_is_used_again() -> None:
     _, server = served(kept(answer(COMPLETION)), calls=3)
-    assert [asked.connection for asked in server.asked] == [0, 0, 0]
+    assert [received.connection for received in server.asked] == [0, 0, 0]
 
 
 def test_a_call_on_a_kept_connection_that_breaks_is_sent_once_more() -> None:
     outcome, server = served(kept(answer(COMPLETION)), reset, answer(COMPLETION), calls=2)
     assert isinstance(outcome, Completion)
-    assert [asked.connection for asked in server.asked] == [0, 0, 1]
+    assert [received.connection for received in server.asked] == [0, 0, 1]
 
 
 def test_a_call_on_a_fresh_connection_that_breaks_is_not_sent_again() -> None:
@@ -128,7 +128,7 @@ def test_a_call_is_sent_again_only_once() -> None:
         whole = kept(answer(COMPLETION))
         async with fault_server(whole, whole, reset, reset, answer(COMPLETION)) as server:
             backend = OpenAIBackend(server.url, KEY, Transport(keep_alive=True))
-            request = Request(body=ASKED, upstream="m", timeout=5)
+            request = Request(body=REQUEST_BODY, upstream="m", timeout=5)
             try:
                 await asyncio.gather(backend.complete(request), backend.complete(request))
                 return await backend.complete(request), server
@@ -138,7 +138,7 @@ def test_a_call_is_sent_again_only_once() -> None:
     outcome, server = run(work())
     assert isinstance(outcome, Failure)
     assert outcome.error_class is E.CONNECTION
-    assert sorted(asked.connection for asked in server.asked) == [0, 0, 1, 1]
+    assert sorted(received.connection for received in server.asked) == [0, 0, 1, 1]
 
 
 @pytest.mark.parametrize("script", [stall, drip, drip_events], ids=["before headers", "in the body", "in the stream"])
@@ -147,7 +147,7 @@ def test_a_cancelled_or_late_call_closes_its_socket(script: Script, ending: str)
     async def work() -> bool:
         async with fault_server(script) as server:
             backend = OpenAIBackend(server.url, KEY, Transport(keep_alive=True))
-            request = Request(body=ASKED, upstream="m", timeout=30 if ending == "cancelled" else 0.2)
+            request = Request(body=REQUEST_BODY, upstream="m", timeout=30 if ending == "cancelled" else 0.2)
             calling = asyncio.ensure_future(backend.complete(request, lambda text: None))
             await server.arrived.wait()
             if ending == "cancelled":
@@ -157,9 +157,9 @@ def test_a_cancelled_or_late_call_closes_its_socket(script: Script, ending: str)
             else:
                 assert isinstance(await calling, Failure)
             await asyncio.wait_for(server.left.wait(), 5)
-            left = server.left.is_set()
+            remaining = server.left.is_set()
             await backend.close()
-            return left
+            return remaining
 
     assert run(work())
 
@@ -169,10 +169,12 @@ def test_a_local_engine_gets_a_connection_for_each_call() -> None:
         async with fault_server(answer(COMPLETION)) as server:
             backend = open_backend(Backend(url=server.url, pool="gpu", api_key=SecretStr("")))
             for _ in range(2):
-                assert isinstance(await backend.complete(Request(body=ASKED, upstream="m", timeout=5)), Completion)
+                assert isinstance(
+                    await backend.complete(Request(body=REQUEST_BODY, upstream="m", timeout=5)), Completion
+                )
             await backend.close()
             return server
 
     server = run(work())
-    assert [asked.connection for asked in server.asked] == [0, 1]
-    assert {asked.headers["connection"] for asked in server.asked} == {"close"}
+    assert [received.connection for received in server.asked] == [0, 1]
+    assert {received.headers["connection"] for received in server.asked} == {"close"}

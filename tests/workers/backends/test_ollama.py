@@ -35,12 +35,12 @@ CALL = {"id": "call_ab12cd34", "function": {"index": 0, "name": "look", "argumen
 
 
 def sent(body: dict[str, Any], *, streamed: bool = False, **more: Any) -> tuple[Asked, Outcome]:
-    """What reached the server, and what came of it."""
+    """The request that reached the server, and its outcome."""
 
     async def work() -> tuple[Asked, Outcome]:
         async with fault_server(answer(CHAT)) as server, adapter("ollama", server.url, api_key="secret-key") as backend:
-            asked = Request(body=body, upstream="m", timeout=10, dialect="ollama", **more)
-            outcome = await backend.complete(asked, (lambda _text: None) if streamed else None)
+            received = Request(body=body, upstream="m", timeout=10, dialect="ollama", **more)
+            outcome = await backend.complete(received, (lambda _text: None) if streamed else None)
             return server.asked[0], outcome
 
     return run(work())
@@ -51,19 +51,19 @@ def test_the_callers_body_is_unchanged_except_for_options_that_keep_its_prompt_w
         "model": "ours", "stream": True, "messages": [HELLO | {"images": ["aGk="], "x": 1}], "think": "high",
         "keep_alive": "10m", "format": "json", "options": {"mirostat": 2, "num_keep": 4}, "vendor": [1, None, "ü"],
     }  # fmt: skip
-    asked, outcome = sent(own, ctx=2048, max_tokens=64)
-    assert asked.path == "/api/chat"
-    assert asked.headers["authorization"] == "Bearer secret-key"
+    received, outcome = sent(own, ctx=2048, max_tokens=64)
+    assert received.path == "/api/chat"
+    assert received.headers["authorization"] == "Bearer secret-key"
     options = {"mirostat": 2, "num_keep": 4, "num_ctx": 2048, "num_predict": 64}
-    assert orjson.loads(asked.body) == own | {"model": "m", "stream": False, "truncate": False, "options": options}
+    assert orjson.loads(received.body) == own | {"model": "m", "stream": False, "truncate": False, "options": options}
     assert isinstance(outcome, Completion)
     assert outcome.body == CHAT
 
 
 def test_the_callers_context_limit_and_truncation_are_kept() -> None:
     own = {"messages": [HELLO], "truncate": True, "options": {"num_ctx": 99, "num_predict": -1}}
-    asked, _ = sent(own, ctx=2048, max_tokens=64, streamed=True)
-    assert orjson.loads(asked.body) == own | {"model": "m", "stream": True}
+    received, _ = sent(own, ctx=2048, max_tokens=64, streamed=True)
+    assert orjson.loads(received.body) == own | {"model": "m", "stream": True}
 
 
 def test_a_model_that_refuses_sampling_parameters_gets_none() -> None:
@@ -79,9 +79,9 @@ def test_a_request_without_messages_is_not_sent_since_it_would_load_or_unload() 
                 server.asked
             )
 
-    outcome, asked = run(work())
+    outcome, received = run(work())
     assert isinstance(outcome, Failure)
-    assert (outcome.error_class, asked) == (E.BAD_REQUEST, 0)
+    assert (outcome.error_class, received) == (E.BAD_REQUEST, 0)
 
 
 @pytest.mark.parametrize("base", ["", "/", "/api", "/api/", "/api/chat"])
@@ -94,13 +94,13 @@ def test_every_spelling_of_an_address_means_the_same_server(base: str) -> None:
     assert run(work()) == "/api/chat"
 
 
-def told(*script: dict[str, Any]) -> tuple[Outcome, list[str]]:
+def run_script(*script: dict[str, Any]) -> tuple[Outcome, list[str]]:
     deltas: list[str] = []
 
     async def work() -> Outcome:
         async with fault_server(lines(*script)) as server, adapter("ollama", server.url) as backend:
-            asked = Request(body={"messages": [HELLO]}, upstream="m", timeout=5, dialect="ollama")
-            return await backend.complete(asked, deltas.append)
+            received = Request(body={"messages": [HELLO]}, upstream="m", timeout=5, dialect="ollama")
+            return await backend.complete(received, deltas.append)
 
     return run(work()), deltas
 
@@ -116,7 +116,7 @@ def line(done: bool = False, **message: Any) -> dict[str, Any]:
 
 def test_thinking_texts_and_calls_of_a_stream_are_assembled() -> None:
     other = {"function": {"index": 1, "name": "wave", "arguments": {}}}
-    outcome, deltas = told(
+    outcome, deltas = run_script(
         line(thinking="Look "), line(thinking="up."), line(content="I "), line(content="look."),
         line(tool_calls=[CALL]), line(tool_calls=[other]), line(done=True),
     )  # fmt: skip
@@ -128,19 +128,19 @@ def test_thinking_texts_and_calls_of_a_stream_are_assembled() -> None:
 
 
 def test_a_stream_is_done_with_its_last_line_whatever_follows() -> None:
-    outcome, _ = told(line(content="A"), line(done=True), {"error": "too late"})
+    outcome, _ = run_script(line(content="A"), line(done=True), {"error": "too late"})
     assert isinstance(outcome, Completion)
 
 
 def test_a_stream_without_its_content_type_is_parsed() -> None:
     deltas: list[str] = []
-    data = b"".join(orjson.dumps(one) + b"\n" for one in (line(content="A "), line(content="B"), line(done=True)))
+    data = b"".join(orjson.dumps(item) + b"\n" for item in (line(content="A "), line(content="B"), line(done=True)))
 
     async def work() -> Outcome:
         script = answer(data, Content_Type="text/plain")
         async with fault_server(script) as server, adapter("ollama", server.url) as backend:
-            asked = Request(body={"messages": [HELLO]}, upstream="m", timeout=5, dialect="ollama")
-            return await backend.complete(asked, deltas.append)
+            received = Request(body={"messages": [HELLO]}, upstream="m", timeout=5, dialect="ollama")
+            return await backend.complete(received, deltas.append)
 
     outcome = run(work())
     assert isinstance(outcome, Completion)
@@ -158,7 +158,7 @@ def test_an_answer_without_done_is_malformed(more: dict[str, Any]) -> None:
 
 def test_probabilities_of_a_stream_are_kept() -> None:
     first, second = ({"token": token, "logprob": -0.1} for token in "AB")
-    outcome, _ = told(
+    outcome, _ = run_script(
         line(content="A") | {"logprobs": [first]}, line(content="B") | {"logprobs": [second]}, line(done=True)
     )
     assert isinstance(outcome, Completion)
@@ -309,10 +309,10 @@ def test_a_failed_load_names_the_reason(fault: str, meant: E, engine: str) -> No
     assert failure.error_class is meant
 
 
-@pytest.mark.parametrize("told", [b"[]", b"{}", b'{"models": 3}', b"null"])
-def test_a_memory_that_cannot_be_read_is_malformed(told: bytes) -> None:
+@pytest.mark.parametrize("run_script", [b"[]", b"{}", b'{"models": 3}', b"null"])
+def test_a_memory_that_cannot_be_read_is_malformed(run_script: bytes) -> None:
     async def work() -> Any:
-        async with fault_server(answer(told)) as server, adapter("ollama", server.url) as backend:
+        async with fault_server(answer(run_script)) as server, adapter("ollama", server.url) as backend:
             return await backend.list_loaded(5), await backend.load("m", None, 5)
 
     for failure in run(work()):
@@ -332,5 +332,5 @@ def test_incomplete_memory_entries_are_listed_with_unknown_values() -> None:
         async with fault_server(answer({"models": models})) as server, adapter("ollama", server.url) as backend:
             return await backend.list_loaded(5)
 
-    told = {one.upstream: one.vram_share for one in run(work())}
-    assert told == {"a": None, "b": None, "c": 1.0}
+    run_script = {item.upstream: item.vram_share for item in run(work())}
+    assert run_script == {"a": None, "b": None, "c": 1.0}

@@ -1,4 +1,4 @@
-"""What Ollama says when it says no: its words from its source and from reports, and what they mean."""
+"""The error classes of Ollama's messages, which are from its source and from reports."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ from tests.faults import (
     reset,
     stall,
 )
-from tests.workers.backends.openai_calls import ASKED, KEY, RedirectedTransport, ask, run, served
+from tests.workers.backends.openai_calls import KEY, REQUEST_BODY, RedirectedTransport, ask, run, served
 
 
 def test_an_answer_is_the_providers_whole_body_and_what_it_cost() -> None:
@@ -46,19 +46,24 @@ def test_an_answer_is_the_providers_whole_body_and_what_it_cost() -> None:
 
 
 def test_the_body_is_unchanged_except_for_model_stream_and_limit() -> None:
-    body = ASKED | {"model": "ours", "stream": True, "stream_options": {"x": 1}, "vendor": {"extra": [1, None, "ü"]}}
+    body = REQUEST_BODY | {
+        "model": "ours",
+        "stream": True,
+        "stream_options": {"x": 1},
+        "vendor": {"extra": [1, None, "ü"]},
+    }
     _, server = served(answer(COMPLETION), body=body)
-    [asked] = server.asked
-    sent = orjson.loads(asked.body)
-    assert sent == ASKED | {"model": "upstream-name", "vendor": {"extra": [1, None, "ü"]}, "max_tokens": 77}
-    assert asked.path == "/v1/chat/completions"
-    assert asked.headers["authorization"] == f"Bearer {KEY}"
-    assert asked.headers["content-type"] == "application/json"
+    [received] = server.asked
+    sent = orjson.loads(received.body)
+    assert sent == REQUEST_BODY | {"model": "upstream-name", "vendor": {"extra": [1, None, "ü"]}, "max_tokens": 77}
+    assert received.path == "/v1/chat/completions"
+    assert received.headers["authorization"] == f"Bearer {KEY}"
+    assert received.headers["content-type"] == "application/json"
 
 
 def test_a_model_that_refuses_sampling_parameters_is_sent_none() -> None:
     _, server = served(
-        answer(COMPLETION), body=ASKED | {"temperature": 1, "top_p": 1, "top_k": 1}, sampling_params=False
+        answer(COMPLETION), body=REQUEST_BODY | {"temperature": 1, "top_p": 1, "top_k": 1}, sampling_params=False
     )
     assert orjson.loads(server.asked[0].body).keys() == {"messages", "model", "max_tokens"}
 
@@ -66,9 +71,9 @@ def test_a_model_that_refuses_sampling_parameters_is_sent_none() -> None:
 @pytest.mark.parametrize(
     ("dialect", "body", "limits"),
     [
-        ("openai", ASKED, {"max_completion_tokens": 77}),
-        ("openai", ASKED | {"max_tokens": 5}, {"max_tokens": 5}),
-        ("anthropic", ASKED | {"max_tokens": 5}, {"max_completion_tokens": 5}),
+        ("openai", REQUEST_BODY, {"max_completion_tokens": 77}),
+        ("openai", REQUEST_BODY | {"max_tokens": 5}, {"max_tokens": 5}),
+        ("anthropic", REQUEST_BODY | {"max_tokens": 5}, {"max_completion_tokens": 5}),
     ],
 )
 def test_openai_itself_gets_the_default_limit_by_the_name_that_all_its_models_know(
@@ -91,14 +96,14 @@ def test_openai_itself_gets_the_default_limit_by_the_name_that_all_its_models_kn
 
 @pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
 def test_the_callers_own_limit_stays(name: str) -> None:
-    _, server = served(answer(COMPLETION), body=ASKED | {name: 5})
+    _, server = served(answer(COMPLETION), body=REQUEST_BODY | {name: 5})
     sent = orjson.loads(server.asked[0].body)
     assert {key: value for key, value in sent.items() if key.startswith("max")} == {name: 5}
 
 
 def test_a_streamed_call_asks_for_usage_and_keeps_the_callers_options() -> None:
     script = events(piece(content="x"), piece("stop"))
-    _, server = served(script, deltas=[], body=ASKED | {"stream_options": {"mine": 1}})
+    _, server = served(script, deltas=[], body=REQUEST_BODY | {"stream_options": {"mine": 1}})
     sent = orjson.loads(server.asked[0].body)
     assert (sent["stream"], sent["stream_options"]) == (True, {"mine": 1, "include_usage": True})
 

@@ -1,4 +1,4 @@
-"""How long an upstream asks us to wait, in all the forms in which it is told."""
+"""The wait that an upstream requests, in all its forms."""
 
 from __future__ import annotations
 

@@ -78,6 +78,6 @@ def test_every_process_ends_when_one_above_it_gets_a_signal(
     [supervisor] = [process for process in started if "openfall.workers up" in commands[process]]
     os.kill(openfall_up.pid if target == "command" else supervisor.pid, number)
     deadline = time.monotonic() + DEADLINE_S
-    while (left := [process for process in started if process.alive()]) and time.monotonic() < deadline:
+    while (remaining := [process for process in started if process.alive()]) and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert [commands[process] for process in left] == []
+    assert [commands[process] for process in remaining] == []

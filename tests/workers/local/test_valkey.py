@@ -32,13 +32,13 @@ def test_valkey_keeps_its_writes_and_only_its_owner_may_connect(data: Path) -> N
 
     async def story() -> None:
         valkey = await start_valkey(ValkeySpec(data=data))
-        with client(valkey) as asked:
-            told = asked.config_get("append*", "save", "maxmemory*", "stream-node-max-bytes", "port")
-            machine = asked.info("memory")["total_system_memory"]
-        assert (told["appendonly"], told["appendfsync"]) == ("yes", "everysec")
-        assert (told["save"], told["maxmemory-policy"]) == ("", "noeviction")
-        assert int(told["maxmemory"]) == max(machine // 2, 256 * 2**20), "models have the rest"
-        assert (told["stream-node-max-bytes"], told["port"]) == ("1024", "0")
+        with client(valkey) as received:
+            result = received.config_get("append*", "save", "maxmemory*", "stream-node-max-bytes", "port")
+            machine = received.info("memory")["total_system_memory"]
+        assert (result["appendonly"], result["appendfsync"]) == ("yes", "everysec")
+        assert (result["save"], result["maxmemory-policy"]) == ("", "noeviction")
+        assert int(result["maxmemory"]) == max(machine // 2, 256 * 2**20), "models have the rest"
+        assert (result["stream-node-max-bytes"], result["port"]) == ("1024", "0")
         assert mode(valkey.socket) == 0o700
         assert mode(data) == 0o700
         assert (url.read_text().strip(), mode(url)) == (valkey.url, 0o600)
@@ -52,14 +52,14 @@ def test_valkey_keeps_its_writes_and_only_its_owner_may_connect(data: Path) -> N
 def test_writes_survive_a_kill(data: Path) -> None:
     async def story() -> None:
         first = await start_valkey(ValkeySpec(data=data))
-        with client(first) as asked:
-            asked.set("kept", "yes")
-            asked.waitaof(1, 0, 5000)
+        with client(first) as received:
+            received.set("kept", "yes")
+            received.waitaof(1, 0, 5000)
         first.child.signal(signal.SIGKILL)
         await first.child.wait()
         second = await start_valkey(ValkeySpec(data=data))
-        with client(second) as asked:
-            assert asked.get("kept") == "yes"
+        with client(second) as received:
+            assert received.get("kept") == "yes"
         assert not second.adopted
         await second.stop()
 
@@ -86,8 +86,8 @@ def test_a_valkey_of_another_process_is_used_and_keeps_running(data: Path, up: A
         valkey = await start_valkey(ValkeySpec(data=data))
         assert (valkey.child.pid, valkey.adopted, valkey.ours) == (pid, True, False)
         await valkey.stop()
-        with client(valkey) as asked:
-            assert asked.ping()
+        with client(valkey) as received:
+            assert received.ping()
 
     run(story())
     assert owner.end() == 0
@@ -97,8 +97,8 @@ def test_a_tool_that_needs_tcp_gets_a_port_with_a_password(data: Path, port: int
     async def story() -> None:
         valkey = await start_valkey(ValkeySpec(data=data, port=port))
         assert valkey.tcp_url
-        with redis.Redis.from_url(valkey.tcp_url) as asked, client(valkey) as local:
-            assert asked.ping()
+        with redis.Redis.from_url(valkey.tcp_url) as received, client(valkey) as local:
+            assert received.ping()
             assert local.ping()
         with redis.Redis(port=port) as stranger, pytest.raises(redis.AuthenticationError):
             stranger.ping()
@@ -127,8 +127,8 @@ def test_a_path_too_long_for_a_socket_moves_it_with_a_remark(data: Path, tmp_pat
 def test_an_unreadable_append_only_file_is_explained_with_the_end_of_the_log(data: Path) -> None:
     async def story() -> None:
         valkey = await start_valkey(ValkeySpec(data=data))
-        with client(valkey) as asked:
-            asked.set("a", "b" * 1000)
+        with client(valkey) as received:
+            received.set("a", "b" * 1000)
         await valkey.stop()
         part = next((data / "valkey" / "appendonlydir").glob("*.incr.aof"))
         part.write_bytes(b"this is no command\r\n" + part.read_bytes())

@@ -1,4 +1,4 @@
-"""What the official clients' own types say of a body. A lazy list is read to its end, so that nothing goes unseen."""
+"""Validates bodies by the official clients' types. It reads lazy lists to their end, so it checks all of a body."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ollama's dialect into the two others and back: what is said in each, and what cannot be."""
+"""Ollama's dialect into the two others and back, and what has no translation."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ PIXEL = "iVBORw0KGgo="
 FUNCTION = {"name": "look", "description": "Look.", "parameters": {"type": "object", "properties": {}}}
 TOOL = {"type": "function", "function": FUNCTION}
 SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"], "additionalProperties": False}
-ASKED: dict[str, Any] = {
+REQUEST_BODY: dict[str, Any] = {
     "messages": [
         {"role": "developer", "content": "Be brief."},
         {"role": "user", "content": [
@@ -67,16 +67,16 @@ TOLD: dict[str, Any] = {
 
 
 def test_everything_that_openai_and_ollama_share_is_translated() -> None:
-    assert openai_to_ollama.request(ASKED) == TOLD
+    assert openai_to_ollama.request(REQUEST_BODY) == TOLD
 
 
 def test_the_translation_back_joins_the_texts() -> None:
     back = ollama_to_openai.request(TOLD)
     assert known(OPENAI, back) == {"model": "m", **back}
-    calls = ASKED["messages"][2]["tool_calls"]
+    calls = REQUEST_BODY["messages"][2]["tool_calls"]
     assert back["messages"][2]["tool_calls"] == [calls[0], calls[1] | {"function": {"name": "wave", "arguments": "{}"}}]
-    assert back["messages"][1]["content"][1] == ASKED["messages"][1]["content"][2]
-    assert [one.get("tool_call_id") for one in back["messages"]] == [None, None, None, "b", "a"]
+    assert back["messages"][1]["content"][1] == REQUEST_BODY["messages"][1]["content"][2]
+    assert [item.get("tool_call_id") for item in back["messages"]] == [None, None, None, "b", "a"]
     assert (back["max_tokens"], back["stop"], back["reasoning_effort"]) == (9, ["\n"], "low")
     assert back["response_format"] == {"type": "json_schema", "json_schema": {"name": "answer", "schema": SCHEMA}}
 
@@ -93,9 +93,9 @@ def test_calls_without_ids_get_them_and_results_find_theirs() -> None:
         called("look", "wave", "look"), result("waved", tool_name="wave"), result("first", tool_name="look"),
         result("second"), called("sing"), result("la"),
     ]  # fmt: skip
-    said = ollama_to_openai.request({"messages": turns})["messages"]
-    assert [call["id"] for call in said[0]["tool_calls"]] == ["call_0_0", "call_0_1", "call_0_2"]
-    results = [one["tool_call_id"] for one in said if one["role"] == "tool"]
+    translated = ollama_to_openai.request({"messages": turns})["messages"]
+    assert [call["id"] for call in translated[0]["tool_calls"]] == ["call_0_0", "call_0_1", "call_0_2"]
+    results = [item["tool_call_id"] for item in translated if item["role"] == "tool"]
     assert results == ["call_0_1", "call_0_0", "call_0_2", "call_4_0"]
 
 
@@ -103,8 +103,8 @@ def test_calls_without_ids_get_them_and_results_find_theirs() -> None:
     ("start", "kind"), [("/9j/4AAQ", "jpeg"), ("UklGRh4", "webp"), ("R0lGODlh", "gif"), (PIXEL, "png")]
 )
 def test_the_beginning_of_an_image_gives_its_type(start: str, kind: str) -> None:
-    [said] = ollama_to_openai.request({"messages": [{"role": "user", "images": [start]}]})["messages"]
-    assert said["content"] == [{"type": "image_url", "image_url": {"url": f"data:image/{kind};base64,{start}"}}]
+    [translated] = ollama_to_openai.request({"messages": [{"role": "user", "images": [start]}]})["messages"]
+    assert translated["content"] == [{"type": "image_url", "image_url": {"url": f"data:image/{kind};base64,{start}"}}]
 
 
 @pytest.mark.parametrize(
@@ -139,35 +139,35 @@ ANSWER: dict[str, Any] = {
 
 def from_ollama(dialect: Dialect, **more: Any) -> Completion:
     outcome = ollama_answer.to_outcome(ANSWER | more)
-    told = translate_response(outcome, Request(body={}, upstream="m", timeout=1, dialect=dialect), "ollama")
-    assert isinstance(told, Completion)
-    return told
+    values = translate_response(outcome, Request(body={}, upstream="m", timeout=1, dialect=dialect), "ollama")
+    assert isinstance(values, Completion)
+    return values
 
 
 def test_an_openai_caller_gets_calls_with_texts_and_ids() -> None:
-    told = from_ollama("openai")
-    body = completion(told.body)
+    values = from_ollama("openai")
+    body = completion(values.body)
     [choice] = body.choices
     calls = [(call.id, call.function.name, call.function.arguments) for call in choice.message.tool_calls or ()]  # type: ignore[union-attr]
     assert calls == [("call_0", "look", '{"at":"sky","n":[1]}'), ("call_x", "wave", "{}")]
-    assert (told.finish_reason, choice.finish_reason, choice.message.content) == ("tool_calls", "tool_calls", None)
-    assert told.body["choices"][0]["message"]["reasoning_content"] == "Hm."
+    assert (values.finish_reason, choice.finish_reason, choice.message.content) == ("tool_calls", "tool_calls", None)
+    assert values.body["choices"][0]["message"]["reasoning_content"] == "Hm."
     assert body.usage is not None
     assert (body.usage.prompt_tokens, body.usage.completion_tokens, body.created) == (7, 3, 1793527200)
 
 
 def test_an_anthropic_caller_gets_blocks() -> None:
-    told = from_ollama("anthropic")
-    body = message(told.body)
+    values = from_ollama("anthropic")
+    body = message(values.body)
     assert [block.type for block in body.content] == ["thinking", "tool_use", "tool_use"]
-    assert (told.finish_reason, body.stop_reason) == ("tool_use", "tool_use")
+    assert (values.finish_reason, body.stop_reason) == ("tool_use", "tool_use")
     assert (body.usage.input_tokens, body.usage.output_tokens) == (7, 3)
 
 
 @pytest.mark.parametrize(("dialect", "word"), [("openai", "length"), ("anthropic", "max_tokens")])
 def test_a_reached_limit_has_the_finish_reason_of_the_callers_dialect(dialect: Dialect, word: str) -> None:
-    told = from_ollama(dialect, done_reason="length", message={"role": "assistant", "content": "A lan"})
-    assert (told.finish_reason, told.text) == (word, "A lan")
+    values = from_ollama(dialect, done_reason="length", message={"role": "assistant", "content": "A lan"})
+    assert (values.finish_reason, values.text) == (word, "A lan")
 
 
 def test_an_answer_keeps_its_content_from_openai_to_ollama_and_back() -> None:
@@ -182,7 +182,7 @@ def test_an_answer_keeps_its_content_from_openai_to_ollama_and_back() -> None:
 
 
 def test_thinking_and_top_k_pass_between_anthropic_and_ollama() -> None:
-    asked = {
+    received = {
         "max_tokens": 9, "top_k": 5, "system": "Be brief.", "thinking": {"type": "enabled", "budget_tokens": 2048},
         "messages": [
             {"role": "user", "content": "Hi"},
@@ -194,7 +194,7 @@ def test_thinking_and_top_k_pass_between_anthropic_and_ollama() -> None:
         ],
         "tools": [{"name": "look", "input_schema": {"type": "object", "properties": {}}}],
     }  # fmt: skip
-    there = TRANSLATORS["anthropic", "ollama"].request(asked)
+    there = TRANSLATORS["anthropic", "ollama"].request(received)
     assert [turn["role"] for turn in there["messages"]] == ["system", "user", "assistant", "tool"]
     call = {"id": "t", "function": {"name": "look", "arguments": {"at": "sky"}}}
     assert there["messages"][2] == {"role": "assistant", "content": "", "thinking": "Hm.", "tool_calls": [call]}
@@ -204,15 +204,15 @@ def test_thinking_and_top_k_pass_between_anthropic_and_ollama() -> None:
     sampled = {name: value for name, value in back.items() if name != "top_k"}  # the newest types know it no more
     assert known(ANTHROPIC, back) == {"model": "m", **sampled}
     assert (back["top_k"], back["max_tokens"], back["system"]) == (5, 9, "Be brief.")
-    assert back["messages"][1]["content"] == asked["messages"][1]["content"][1:]  # type: ignore[index]
+    assert back["messages"][1]["content"] == received["messages"][1]["content"][1:]  # type: ignore[index]
 
 
 @pytest.mark.parametrize(("ours", "theirs"), [("anthropic", "ollama"), ("ollama", "anthropic")])
 def test_disabled_thinking_is_passed_on(ours: Dialect, theirs: Dialect) -> None:
     wish: dict[Dialect, dict[str, Any]] = {"anthropic": {"thinking": {"type": "disabled"}}, "ollama": {"think": False}}
     turns = [{"role": "user", "content": "Hi"}]
-    said = TRANSLATORS[ours, theirs].request({"messages": turns, "max_tokens": 9, **wish[ours]})
-    assert wish[theirs].items() <= said.items()
+    translated = TRANSLATORS[ours, theirs].request({"messages": turns, "max_tokens": 9, **wish[ours]})
+    assert wish[theirs].items() <= translated.items()
 
 
 @settings(max_examples=150)
@@ -231,5 +231,7 @@ def test_openai_to_ollama_and_back_keeps_the_content(messages: list[dict[str, An
         texts = [part["text"] for part in parts if part["type"] == "text"]
         return "\n".join(texts), len(parts) - len(texts)
 
-    said = [(role, plain(content), calls, called) for role, content, calls, called in meant(messages)]
-    assert [(role, plain(content), calls, called) for role, content, calls, called in meant(back["messages"])] == said
+    translated = [(role, plain(content), calls, called) for role, content, calls, called in meant(messages)]
+    assert [
+        (role, plain(content), calls, called) for role, content, calls, called in meant(back["messages"])
+    ] == translated

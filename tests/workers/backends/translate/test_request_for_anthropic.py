@@ -1,4 +1,4 @@
-"""OpenAI's requests as Anthropic's: what is said survives, and the official types know all of it."""
+"""OpenAI's requests in Anthropic's dialect: the content survives, and the official types accept all of it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def call(id: str, arguments: str = "{}") -> dict[str, Any]:
     return {"id": id, "type": "function", "function": {"name": "look", "arguments": arguments}}
 
 
-def said(*messages: dict[str, Any], **more: Any) -> dict[str, Any]:
+def translate_body(*messages: dict[str, Any], **more: Any) -> dict[str, Any]:
     """The translated request, which the official types know to the last field."""
     body = request({"messages": list(messages) or HI["messages"], **more})
     checked = {"max_tokens": 9, **body}
@@ -32,7 +32,7 @@ def said(*messages: dict[str, Any], **more: Any) -> dict[str, Any]:
 
 
 def test_a_conversation_with_parallel_tools_keeps_all_its_parts() -> None:
-    body = said(
+    body = translate_body(
         {"role": "system", "content": "Speak as Haruka."},
         {"role": "developer", "content": [{"type": "text", "text": "Briefly."}]},
         {"role": "user", "content": "What do you see?", "name": "Kai"},
@@ -75,7 +75,7 @@ def test_a_conversation_with_parallel_tools_keeps_all_its_parts() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "meant"),
+    ("fields", "meant"),
     [
         ({}, None),
         ({"tool_choice": "auto"}, {"type": "auto"}),
@@ -91,13 +91,13 @@ def test_a_conversation_with_parallel_tools_keeps_all_its_parts() -> None:
         ({"parallel_tool_calls": True}, None),
     ],
 )
-def test_the_tool_choice_is_translated(told: dict[str, Any], meant: dict[str, Any] | None) -> None:
-    assert said(tools=[LOOK], **told).get("tool_choice") == meant
+def test_the_tool_choice_is_translated(fields: dict[str, Any], meant: dict[str, Any] | None) -> None:
+    assert translate_body(tools=[LOOK], **fields).get("tool_choice") == meant
 
 
 def test_only_allowed_tools_are_sent() -> None:
     choice = {"mode": "required", "tools": [{"type": "function", "function": {"name": "wave"}}]}
-    body = said(tools=[LOOK, WAVE], tool_choice={"type": "allowed_tools", "allowed_tools": choice})
+    body = translate_body(tools=[LOOK, WAVE], tool_choice={"type": "allowed_tools", "allowed_tools": choice})
     assert ([tool["name"] for tool in body["tools"]], body["tool_choice"]) == (["wave"], {"type": "any"})
 
 
@@ -131,24 +131,26 @@ def test_only_allowed_tools_are_sent() -> None:
     ],
 )
 def test_images_documents_and_cache_marks_are_kept(part: dict[str, Any], block: dict[str, Any]) -> None:
-    body = said({"role": "user", "content": [part, {"type": "text", "text": "What is it?"}]})
+    body = translate_body({"role": "user", "content": [part, {"type": "text", "text": "What is it?"}]})
     assert body["messages"] == [{"role": "user", "content": [block, {"type": "text", "text": "What is it?"}]}]
 
 
 def test_a_system_message_alone_becomes_the_users() -> None:
-    assert said({"role": "system", "content": "Say hi."}) == {
+    assert translate_body({"role": "system", "content": "Say hi."}) == {
         "messages": [{"role": "user", "content": [{"type": "text", "text": "Say hi."}]}]
     }
 
 
 def test_empty_texts_are_omitted() -> None:
-    body = said({"role": "user", "content": "Hi"}, {"role": "assistant", "content": "", "tool_calls": [call("a")]})
+    body = translate_body(
+        {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "", "tool_calls": [call("a")]}
+    )
     assert [block["type"] for block in body["messages"][1]["content"]] == ["tool_use"]
 
 
 @pytest.mark.parametrize("odd", ["functions.look:0", "call|1", ""])
 def test_an_id_that_anthropic_refuses_is_replaced_the_same_way_each_time(odd: str) -> None:
-    body = said(*HI["messages"], {"role": "assistant", "tool_calls": [call(odd), call(odd + "x.y")]},
+    body = translate_body(*HI["messages"], {"role": "assistant", "tool_calls": [call(odd), call(odd + "x.y")]},
                 {"role": "tool", "tool_call_id": odd, "content": "x"})  # fmt: skip
     first, second = (block["id"] for block in body["messages"][1]["content"])
     assert first != second
@@ -157,7 +159,7 @@ def test_an_id_that_anthropic_refuses_is_replaced_the_same_way_each_time(odd: st
 
 
 def test_limits_stops_users_and_temperatures_take_anthropics_form() -> None:
-    body = said(max_completion_tokens=7, max_tokens=9, stop="END", user="u-1")
+    body = translate_body(max_completion_tokens=7, max_tokens=9, stop="END", user="u-1")
     assert body == HI | {"max_tokens": 7, "stop_sequences": ["END"], "metadata": {"user_id": "u-1"}}
     assert request(HI | {"temperature": 1.7, "top_p": 0.5, "top_k": 3}) == HI | {"temperature": 1.0, "top_k": 3}
     assert request(HI | {"top_p": 0.5}) == HI | {"top_p": 0.5}
@@ -184,7 +186,7 @@ def test_a_schema_for_the_answer_becomes_structured_output() -> None:
         "required": ["names"],
         "$defs": {"home": {"type": "object", "properties": {"pattern": {"type": "string"}}}},
     }
-    body = said(response_format={"type": "json_schema", "json_schema": {"name": "x", "schema": schema}})
+    body = translate_body(response_format={"type": "json_schema", "json_schema": {"name": "x", "schema": schema}})
     assert body["output_config"]["format"] == {
         "type": "json_schema",
         "schema": {
@@ -207,14 +209,14 @@ def test_a_schema_for_the_answer_becomes_structured_output() -> None:
 
 
 def test_json_mode_becomes_an_instruction() -> None:
-    assert said(response_format={"type": "json_object"})["system"] == JSON_INSTRUCTION
+    assert translate_body(response_format={"type": "json_object"})["system"] == JSON_INSTRUCTION
 
 
 THOUGHT = {"type": "thinking", "thinking": "Look up.", "signature": "EqQB"}
 
 
 @pytest.mark.parametrize(
-    ("told", "meant"),
+    ("fields", "meant"),
     [
         ({"reasoning_effort": "low"}, {"type": "enabled", "budget_tokens": 1024}),
         ({"reasoning_effort": "high"}, {"type": "enabled", "budget_tokens": 16384}),
@@ -225,8 +227,8 @@ THOUGHT = {"type": "thinking", "thinking": "Look up.", "signature": "EqQB"}
         ({"thinking": {"type": "enabled", "budget_tokens": 2000}}, {"type": "enabled", "budget_tokens": 2000}),
     ],
 )
-def test_effort_is_a_budget_of_thinking(told: dict[str, Any], meant: dict[str, Any] | None) -> None:
-    assert said(**told).get("thinking") == meant
+def test_effort_is_a_budget_of_thinking(fields: dict[str, Any], meant: dict[str, Any] | None) -> None:
+    assert translate_body(**fields).get("thinking") == meant
 
 
 def test_thinking_goes_without_sampling_parameters() -> None:
@@ -242,7 +244,7 @@ def test_within_a_tool_use_thinking_needs_a_beginning_with_thinking(
 ) -> None:
     calling = {"role": "assistant", "tool_calls": [call("a")], "thinking_blocks": thoughts}
     result = {"role": "tool", "tool_call_id": "a", "content": "x"}
-    body = said(*HI["messages"], calling, result, reasoning_effort="low")
+    body = translate_body(*HI["messages"], calling, result, reasoning_effort="low")
     assert ("thinking" in body) is thinks
     assert body["messages"][1]["content"][:-1] == thoughts
 

@@ -1,4 +1,4 @@
-"""Anthropic's requests as OpenAI's: what is said survives, and the official types know all of it."""
+"""Anthropic's requests in OpenAI's dialect: the content survives, and the official types accept all of it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def result(id: str, content: Any, **more: Any) -> dict[str, Any]:
     return {"type": "tool_result", "tool_use_id": id, "content": content, **more}
 
 
-def said(*messages: dict[str, Any], **more: Any) -> dict[str, Any]:
+def translate_body(*messages: dict[str, Any], **more: Any) -> dict[str, Any]:
     """The translated request, which the official types know to the last field."""
     body = request({"messages": list(messages) or HI["messages"], **more})
     assert known(OPENAI, body) == {"model": "m", **body}
@@ -33,7 +33,7 @@ def said(*messages: dict[str, Any], **more: Any) -> dict[str, Any]:
 
 
 def test_a_conversation_with_parallel_tools_keeps_all_its_parts() -> None:
-    body = said(
+    body = translate_body(
         {"role": "user", "content": "What do you see?"},
         {
             "role": "assistant",
@@ -76,7 +76,7 @@ def test_a_conversation_with_parallel_tools_keeps_all_its_parts() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "meant"),
+    ("fields", "meant"),
     [
         ({"type": "auto"}, {"tool_choice": "auto"}),
         ({"type": "any"}, {"tool_choice": "required"}),
@@ -87,8 +87,8 @@ def test_a_conversation_with_parallel_tools_keeps_all_its_parts() -> None:
         ),
     ],
 )
-def test_the_tool_choice_is_translated(told: dict[str, Any], meant: dict[str, Any]) -> None:
-    body = said(tools=[LOOK], tool_choice=told)
+def test_the_tool_choice_is_translated(fields: dict[str, Any], meant: dict[str, Any]) -> None:
+    body = translate_body(tools=[LOOK], tool_choice=fields)
     assert {key: value for key, value in body.items() if key in ("tool_choice", "parallel_tool_calls")} == meant
 
 
@@ -120,18 +120,18 @@ FOUND = {"type": "search_result", "title": "Stars", "source": "https://h/s", "co
     ],
 )
 def test_images_and_documents_are_kept(block: dict[str, Any], parts: list[dict[str, Any]]) -> None:
-    body = said({"role": "user", "content": [block, text("What is it?")]})
+    body = translate_body({"role": "user", "content": [block, text("What is it?")]})
     assert body["messages"] == [{"role": "user", "content": [*parts, text("What is it?")]}]
 
 
 def test_limits_stops_users_and_temperatures_take_openais_form() -> None:
-    body = said(max_tokens=7, stop_sequences=["END"], metadata={"user_id": "u-1"}, temperature=0.3, top_p=0.5)
+    body = translate_body(max_tokens=7, stop_sequences=["END"], metadata={"user_id": "u-1"}, temperature=0.3, top_p=0.5)
     assert body == HI | {"max_tokens": 7, "stop": ["END"], "user": "u-1", "temperature": 0.3, "top_p": 0.5}
 
 
 def test_parameters_that_only_tune_are_omitted() -> None:
     tuned = {"top_k": 3, "service_tier": "auto", "cache_control": {"type": "ephemeral"}, "stream": True, "model": "x"}
-    assert said(**tuned) == HI
+    assert translate_body(**tuned) == HI
 
 
 CLOSED = SCHEMA | {"additionalProperties": False}
@@ -148,14 +148,14 @@ CLOSED = SCHEMA | {"additionalProperties": False}
     ],
 )
 def test_a_schema_for_the_answer_is_strict_where_openai_accepts_it(schema: dict[str, Any], strict: bool) -> None:
-    told = {"type": "json_schema", "schema": schema}
-    for body in (said(output_config={"format": told}), said(output_format=told)):
+    fields = {"type": "json_schema", "schema": schema}
+    for body in (translate_body(output_config={"format": fields}), translate_body(output_format=fields)):
         named = {"name": "answer", "schema": schema} | ({"strict": True} if strict else {})
         assert body["response_format"] == {"type": "json_schema", "json_schema": named}
 
 
 @pytest.mark.parametrize(
-    ("told", "effort"),
+    ("fields", "effort"),
     [
         ({"thinking": {"type": "enabled", "budget_tokens": 1024}}, "low"),
         ({"thinking": {"type": "enabled", "budget_tokens": 5000}}, "medium"),
@@ -166,12 +166,14 @@ def test_a_schema_for_the_answer_is_strict_where_openai_accepts_it(schema: dict[
         ({}, None),
     ],
 )
-def test_a_budget_of_thinking_is_an_effort(told: dict[str, Any], effort: str | None) -> None:
-    assert said(**told).get("reasoning_effort") == effort
+def test_a_budget_of_thinking_is_an_effort(fields: dict[str, Any], effort: str | None) -> None:
+    assert translate_body(**fields).get("reasoning_effort") == effort
 
 
 def test_a_system_message_in_the_middle_stays_there() -> None:
-    body = said(*HI["messages"], {"role": "system", "content": "Be brief."}, {"role": "user", "content": "Go on"})
+    body = translate_body(
+        *HI["messages"], {"role": "system", "content": "Be brief."}, {"role": "user", "content": "Go on"}
+    )
     assert [message["role"] for message in body["messages"]] == ["user", "system", "user"]
 
 

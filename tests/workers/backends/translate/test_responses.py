@@ -63,21 +63,21 @@ COMPLETION: dict[str, Any] = {
 
 def for_openai(body: dict[str, Any]) -> dict[str, Any]:
     """The answer as OpenAI's callers get it; its own type takes it."""
-    said = response_from_anthropic.response(body, {})
-    completion(said)
-    return said
+    text = response_from_anthropic.response(body, {})
+    completion(text)
+    return text
 
 
-def for_anthropic(body: dict[str, Any], **asked: Any) -> dict[str, Any]:
+def for_anthropic(body: dict[str, Any], **received: Any) -> dict[str, Any]:
     """The answer as Anthropic's callers get it; its own type takes it."""
-    said = response_from_openai.response(body, asked)
-    message(said)
-    return said
+    text = response_from_openai.response(body, received)
+    message(text)
+    return text
 
 
-def choice(finish: str = "stop", **said: Any) -> dict[str, Any]:
-    told = {"index": 0, "message": {"role": "assistant", **said}, "finish_reason": finish}
-    return COMPLETION | {"choices": [told]}
+def choice(finish: str = "stop", **text: Any) -> dict[str, Any]:
+    result = {"index": 0, "message": {"role": "assistant", **text}, "finish_reason": finish}
+    return COMPLETION | {"choices": [result]}
 
 
 def test_a_message_becomes_a_completion_with_its_thinking_text_and_calls() -> None:
@@ -140,8 +140,8 @@ def test_there_and_back_a_message_is_the_same_but_for_texts_in_pieces() -> None:
     ],
 )
 def test_the_stop_reason_of_a_message_is_translated(stop: str, finish: str) -> None:
-    said = for_openai(MESSAGE | {"stop_reason": stop})
-    assert response_from_anthropic.finish(said) == finish
+    text = for_openai(MESSAGE | {"stop_reason": stop})
+    assert response_from_anthropic.finish(text) == finish
 
 
 @pytest.mark.parametrize(
@@ -161,14 +161,14 @@ def test_the_finish_reason_of_a_completion_is_translated(body: dict[str, Any], s
 def test_the_stop_sequence_of_a_server_is_kept() -> None:
     body = choice("stop", content="x")
     body["choices"][0]["stop_reason"] = "END"
-    said = for_anthropic(body, stop_sequences=["END"])
-    assert (said["stop_reason"], said["stop_sequence"]) == ("stop_sequence", "END")
+    text = for_anthropic(body, stop_sequences=["END"])
+    assert (text["stop_reason"], text["stop_sequence"]) == ("stop_sequence", "END")
 
 
 @pytest.mark.parametrize("usage", [None, {}, {"prompt_tokens": "many"}])
 def test_a_missing_usage_is_null_for_openai_and_zero_for_anthropic(usage: Any) -> None:
-    said = for_anthropic(COMPLETION | {"usage": usage})
-    assert (said["usage"]["input_tokens"], said["usage"]["output_tokens"]) == (0, 0)
+    text = for_anthropic(COMPLETION | {"usage": usage})
+    assert (text["usage"]["input_tokens"], text["usage"]["output_tokens"]) == (0, 0)
     assert for_openai(MESSAGE | {"usage": usage})["usage"] is None
 
 
@@ -188,5 +188,5 @@ def test_a_call_without_an_id_gets_one() -> None:
 
 
 def test_a_refusal_becomes_text_and_other_names_of_reasoning_are_read() -> None:
-    said = for_anthropic(choice(content=None, refusal="I would rather not.", reasoning="Hm."))
-    assert [block.get("text") or block.get("thinking") for block in said["content"]] == ["Hm.", "I would rather not."]
+    text = for_anthropic(choice(content=None, refusal="I would rather not.", reasoning="Hm."))
+    assert [block.get("text") or block.get("thinking") for block in text["content"]] == ["Hm.", "I would rather not."]

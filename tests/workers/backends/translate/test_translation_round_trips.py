@@ -1,4 +1,4 @@
-"""There and back again: who said what, which tools were called and what they gave, whatever the conversation."""
+"""Round trips keep the roles, the texts, the tool calls and their results of any conversation."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ PICTURE = st.sampled_from(["https://h/a.png", "data:image/png;base64,iVBORw0KGgo
 @st.composite
 def conversations(draw: st.DrawFn) -> list[dict[str, Any]]:
     """In OpenAI's dialect: a system perhaps, then users, answers, and the results of every call."""
-    said: list[dict[str, Any]] = [{"role": "system", "content": draw(TEXT)}] if draw(st.booleans()) else []
+    translated: list[dict[str, Any]] = [{"role": "system", "content": draw(TEXT)}] if draw(st.booleans()) else []
     for _ in range(draw(st.integers(1, 3))):
         parts = [{"type": "text", "text": text} for text in draw(st.lists(TEXT, min_size=1, max_size=2))]
         parts += [{"type": "image_url", "image_url": {"url": url}} for url in draw(st.lists(PICTURE, max_size=2))]
-        said.append({"role": "user", "content": parts if len(parts) > 1 else parts[0]["text"]})
+        translated.append({"role": "user", "content": parts if len(parts) > 1 else parts[0]["text"]})
         for _ in range(draw(st.integers(0, 2))):
-            said += draw(tool_use())
-        said.append({"role": "assistant", "content": draw(TEXT)})
-    return said
+            translated += draw(tool_use())
+        translated.append({"role": "assistant", "content": draw(TEXT)})
+    return translated
 
 
 @st.composite
@@ -49,7 +49,7 @@ def tool_use(draw: st.DrawFn) -> list[dict[str, Any]]:
 
 
 def meant(messages: list[dict[str, Any]]) -> Iterator[tuple[Any, ...]]:
-    """What a conversation says, however it is written."""
+    """The content of a conversation, independent of its form."""
     for message in messages:
         content = message["content"]
         calls = [
@@ -95,8 +95,8 @@ CHOICES = st.sampled_from([{"type": "auto"}, {"type": "any"}, {"type": "none"}, 
 def test_tools_and_their_choice_are_the_same_there_and_back(
     tools: list[dict[str, Any]], choice: dict[str, Any] | None, alone: bool
 ) -> None:
-    told = {"messages": [{"role": "user", "content": "Hi"}], "tools": tools}
+    result = {"messages": [{"role": "user", "content": "Hi"}], "tools": tools}
     if choice:
         parallel = {"disable_parallel_tool_use": True} if alone and choice["type"] != "none" else {}
-        told["tool_choice"] = {**choice, **parallel}
-    assert request_for_anthropic.request(request_for_openai.request(told)) == told
+        result["tool_choice"] = {**choice, **parallel}
+    assert request_for_anthropic.request(request_for_openai.request(result)) == result

@@ -1,4 +1,4 @@
-"""Bodies that are nearly right: a translator says what is wrong, and nothing else ever comes out of it."""
+"""Nearly valid bodies: a translator names the error, and never raises anything else."""
 
 from __future__ import annotations
 
@@ -150,8 +150,8 @@ def test_an_answer_is_translated_or_malformed(ours: Dialect, theirs: Dialect, go
     request = Request(body={"stop_sequences": ["END"]}, upstream="m", timeout=1, dialect=ours)
     assert isinstance(translate_response(read(good), request, theirs), Completion)
     for body in spoiled(good):
-        told = translate_response(read(body), request, theirs)
-        assert isinstance(told, Completion | Failure)
+        result = translate_response(read(body), request, theirs)
+        assert isinstance(result, Completion | Failure)
 
 
 @pytest.mark.parametrize(

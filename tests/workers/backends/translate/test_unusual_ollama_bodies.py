@@ -1,4 +1,4 @@
-"""Ollama's bodies, answers and lines that are nearly right: each is read, or told to be wrong, and nothing breaks."""
+"""Nearly valid bodies, answers and lines of Ollama: each is parsed or refused, and nothing else is raised."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from openfall.workers.backends.base import Request
 from openfall.workers.backends.translate import TRANSLATORS, translate_request, translate_response
 from openfall.workers.backends.translate.refusals import Unreadable, Untranslatable
 from tests.workers.backends.corrupt import spoiled
-from tests.workers.backends.translate.test_ollama_translation import ANSWER, ASKED, TOLD
+from tests.workers.backends.translate.test_ollama_translation import ANSWER, REQUEST_BODY, TOLD
 from tests.workers.backends.translate.test_unusual_bodies import ANTHROPIC, COMPLETION, MESSAGE
 
 PAIRS = [pair for pair in TRANSLATORS if "ollama" in pair]
 WITHOUT_FORCE = {"tools": ANTHROPIC["tools"], "tool_choice": {"type": "auto"}, "top_k": 3}
 BODIES: dict[Dialect, dict[str, Any]] = {
-    "openai": ASKED,
+    "openai": REQUEST_BODY,
     "anthropic": ANTHROPIC
     | WITHOUT_FORCE
     | {
@@ -66,8 +66,8 @@ def test_an_answer_is_translated_or_malformed(ours: Dialect, theirs: Dialect) ->
     request = Request(body={}, upstream="m", timeout=1, dialect=ours)
     assert isinstance(translate_response(read(good), request, theirs), Completion)
     for body in spoiled(good):
-        told = translate_response(read(body), request, theirs)
-        assert isinstance(told, Failure) or told.finish_reason
+        result = translate_response(read(body), request, theirs)
+        assert isinstance(result, Failure) or result.finish_reason
 
 
 def test_any_line_of_a_stream_can_be_added() -> None:
