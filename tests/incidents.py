@@ -1,4 +1,4 @@
-"""An incident as falls leave it."""
+"""Creates incidents in Redis."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import redis
 
 
 def open_incident(store: redis.Redis, now: float, reason: str = "outage", **fields: Any) -> str:
-    """Open one that began `now` (epoch seconds). Returns its id."""
+    """Open an incident that began `now` (epoch seconds). Returns its id."""
     began = int(now * 1000)
     incident = f"{reason}-{began}"
-    told = {"reason": reason, "began": began, "last": began, "falls": 1, "held": 0, "ended": "", "version": 1,
+    fields = {"reason": reason, "began": began, "last": began, "falls": 1, "held": 0, "ended": "", "version": 1,
             "notify": "discord,webhook", **fields}  # fmt: skip
-    store.hset(f"of:incident:{incident}", mapping=told)
+    store.hset(f"of:incident:{incident}", mapping=fields)
     store.hset("of:incidents", reason, incident)
     return incident
