@@ -19,13 +19,9 @@ from rich.console import Console
 from benchmarks.processes import BenchmarkError
 from benchmarks.server import valkey
 from benchmarks.table import Row, Sheet, figure, show
-from openfall.router_core.catalog.policies import (
-    BreakerPolicy,
-)
+from openfall.router_core.catalog.policies import BreakerPolicy
 from openfall.router_core.jobs.job import CompletionJob
-from openfall.router_core.jobs.outcome import (
-    Attempt,
-)
+from openfall.router_core.jobs.outcome import Attempt
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.state import scripts
 from openfall.router_core.state.breakers import BreakerOverride, force_breaker
@@ -35,12 +31,7 @@ from openfall.router_core.state.redis_connection import RedisConnection, pack_ar
 from openfall.router_core.state.settlement import CallReport, DeliveryOutcome
 from openfall.router_core.state.subscription import BackendCapacity, QueueSubscription, WorkerIdentity
 from openfall.router_core.state.worker_queue import WorkerQueue
-from openfall.router_core.vocabulary import (
-    BreakerState,
-    CallSignal,
-    CredentialSignal,
-    ErrorClass,
-)
+from openfall.router_core.vocabulary import BreakerState, CallSignal, CredentialSignal, ErrorClass
 
 URGENCIES, SHARES = ("interactive", "background", "batch"), (0.0, 0.1, 0.05)
 QUEUES = (12, 150)

@@ -9,17 +9,12 @@ from typing import Literal
 
 from pydantic_core import from_json
 
-from openfall.router_core.catalog.policies import (
-    BreakerPolicy,
-)
+from openfall.router_core.catalog.policies import BreakerPolicy
 from openfall.router_core.state import keys
 from openfall.router_core.state.claims import Probe
 from openfall.router_core.state.redis_connection import RedisConnection, pairs
 from openfall.router_core.state.settlement import policy_arguments
-from openfall.router_core.vocabulary import (
-    BreakerState,
-    CallSignal,
-)
+from openfall.router_core.vocabulary import BreakerState, CallSignal
 
 NEVER = 9007199254740.0
 """Epoch seconds: an override without an end."""

@@ -6,9 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from openfall.router_core.state.keys import model_of
-from openfall.router_core.vocabulary import (
-    HoldReason,
-)
+from openfall.router_core.vocabulary import HoldReason
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,20 +14,11 @@ from openfall.router_core.deciding.breaker import (
     credential_target,
 )
 from openfall.router_core.deciding.cost import Usage, cost
-from openfall.router_core.jobs.outcome import (
-    Attempt,
-)
+from openfall.router_core.jobs.outcome import Attempt
 from openfall.router_core.state import keys
 from openfall.router_core.state.redis_connection import RedisConnection
-from openfall.router_core.state.settlement import (
-    CallReport,
-    encode_call,
-    policy_arguments,
-    slot_ms,
-)
-from openfall.router_core.vocabulary import (
-    ErrorClass,
-)
+from openfall.router_core.state.settlement import CallReport, encode_call, policy_arguments, slot_ms
+from openfall.router_core.vocabulary import ErrorClass
 
 
 @dataclass(frozen=True, slots=True)

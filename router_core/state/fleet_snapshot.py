@@ -10,20 +10,12 @@ from pydantic_core import from_json
 
 from openfall.router_core.catalog.entries import Catalog
 from openfall.router_core.deciding.breaker import breaker_target
-from openfall.router_core.routing.fleet_state import (
-    FOREVER,
-    Blocked,
-    FleetState,
-    ModelState,
-)
+from openfall.router_core.routing.fleet_state import FOREVER, Blocked, FleetState, ModelState
 from openfall.router_core.state.breakers import NEVER
 from openfall.router_core.state.redis_connection import RedisConnection, pairs
 from openfall.router_core.state.settlement import WINDOW_SLOTS, slot_ms
 from openfall.router_core.state.subscription import backends_for
-from openfall.router_core.vocabulary import (
-    BlockReason,
-    Urgency,
-)
+from openfall.router_core.vocabulary import BlockReason, Urgency
 
 HEALTH_TTL_SECONDS = 30.0
 """Seconds for which a health check is valid."""

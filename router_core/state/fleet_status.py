@@ -12,9 +12,7 @@ from openfall.router_core.jobs.result import Result
 from openfall.router_core.state import keys
 from openfall.router_core.state.fleet_flags import fetch_memory_pressure
 from openfall.router_core.state.redis_connection import RedisConnection, pairs
-from openfall.router_core.vocabulary import (
-    Urgency,
-)
+from openfall.router_core.vocabulary import Urgency
 
 BATCH_SIZE = 256
 """Jobs read in one command: Redis serves no other client meanwhile."""

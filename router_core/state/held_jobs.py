@@ -13,11 +13,7 @@ from openfall.router_core.state import keys
 from openfall.router_core.state.errors import UnknownJob
 from openfall.router_core.state.jobs import end_job
 from openfall.router_core.state.redis_connection import RedisConnection
-from openfall.router_core.vocabulary import (
-    ErrorClass,
-    HoldReason,
-    Urgency,
-)
+from openfall.router_core.vocabulary import ErrorClass, HoldReason, Urgency
 
 BATCH_SIZE = 256
 """Jobs fetched in one batch: Redis serves other clients between two."""

@@ -11,10 +11,7 @@ from pydantic_core import from_json
 
 from openfall.router_core.state import keys
 from openfall.router_core.state.redis_connection import RedisConnection, pairs
-from openfall.router_core.vocabulary import (
-    RELEASED_BY_ITSELF,
-    HoldReason,
-)
+from openfall.router_core.vocabulary import RELEASED_BY_ITSELF, HoldReason
 
 QUIET_SECONDS = 10.0
 """Seconds since the last fall before an incident is over."""

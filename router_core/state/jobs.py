@@ -12,35 +12,14 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from openfall.router_core.jobs.envelope import (
-    digest,
-    pack_job,
-    pack_result,
-    unpack_attempts,
-    unpack_job,
-    unpack_result,
-)
-from openfall.router_core.jobs.job import (
-    CompletionJob,
-)
-from openfall.router_core.jobs.outcome import (
-    Attempt,
-)
+from openfall.router_core.jobs.envelope import digest, pack_job, pack_result, unpack_attempts, unpack_job, unpack_result
+from openfall.router_core.jobs.job import CompletionJob
+from openfall.router_core.jobs.outcome import Attempt
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.state import keys
-from openfall.router_core.state.errors import (
-    DeadlinePassed,
-    IdempotencyConflict,
-    MemoryPressure,
-    QueueFull,
-    UnknownJob,
-)
+from openfall.router_core.state.errors import DeadlinePassed, IdempotencyConflict, MemoryPressure, QueueFull, UnknownJob
 from openfall.router_core.state.redis_connection import RedisConnection, pairs
-from openfall.router_core.vocabulary import (
-    ErrorClass,
-    HoldReason,
-    Urgency,
-)
+from openfall.router_core.vocabulary import ErrorClass, HoldReason, Urgency
 
 ENTRY_POINT = "openfall.workers.deliver"
 """The function that our rq jobs name. No worker imports it: it only shows what the job is."""

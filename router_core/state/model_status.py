@@ -12,9 +12,7 @@ from typing import Any
 
 from openfall.router_core.catalog.entries import Catalog
 from openfall.router_core.deciding.breaker import breaker_target
-from openfall.router_core.routing.fleet_state import (
-    Blocked,
-)
+from openfall.router_core.routing.fleet_state import Blocked
 from openfall.router_core.state import keys
 from openfall.router_core.state.fleet_flags import loaded_models, remembered_health
 from openfall.router_core.state.fleet_snapshot import (
@@ -26,10 +24,7 @@ from openfall.router_core.state.fleet_snapshot import (
 )
 from openfall.router_core.state.ledger import LedgerEntry, read_ledger
 from openfall.router_core.state.redis_connection import RedisConnection
-from openfall.router_core.vocabulary import (
-    BlockReason,
-    Urgency,
-)
+from openfall.router_core.vocabulary import BlockReason, Urgency
 
 LOADING_TTL_SECONDS = 900.0
 """Seconds after which a load counts as over: its loader has died."""

@@ -9,22 +9,15 @@ from urllib.parse import quote
 
 from pydantic_core import from_json, to_json
 
-from openfall.router_core.catalog.policies import (
-    BreakerPolicy,
-)
+from openfall.router_core.catalog.policies import BreakerPolicy
 from openfall.router_core.deciding.decide import Fall, Handoff, Later
 from openfall.router_core.degrading.degrade import Hold, StandIn
 from openfall.router_core.jobs.envelope import pack_attempt, pack_result
-from openfall.router_core.jobs.outcome import (
-    Attempt,
-)
+from openfall.router_core.jobs.outcome import Attempt
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.state.jobs import rq_text
 from openfall.router_core.state.redis_connection import pack_arguments
-from openfall.router_core.vocabulary import (
-    CallSignal,
-    CredentialSignal,
-)
+from openfall.router_core.vocabulary import CallSignal, CredentialSignal
 
 WINDOW_SLOTS = 10
 """Slots of time in the window of a breaker."""

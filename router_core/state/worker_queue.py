@@ -6,26 +6,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from secrets import token_hex
 
-from openfall.router_core.catalog.policies import (
-    BreakerPolicy,
-)
+from openfall.router_core.catalog.policies import BreakerPolicy
 from openfall.router_core.jobs.result import Status
-from openfall.router_core.state.claims import (
-    Claim,
-    Delivery,
-    RqJob,
-    read_claim,
-)
+from openfall.router_core.state.claims import Claim, Delivery, RqJob, read_claim
 from openfall.router_core.state.errors import UnknownJob
 from openfall.router_core.state.jobs import rq_text
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.settlement import DeliveryOutcome, Settlement, SettlementBuilder
-from openfall.router_core.state.subscription import (
-    QueueSubscription,
-    WorkerIdentity,
-    pack_subscription,
-    reserved_slots,
-)
+from openfall.router_core.state.subscription import QueueSubscription, WorkerIdentity, pack_subscription, reserved_slots
 
 LEASE_SECONDS = 10.0
 """Seconds that a lease lasts without a beat."""

@@ -1,6 +1,7 @@
 -- @include prelude
 -- @include breaker
--- Report the result of a probe. Only the last one handed out counts; one that was lost with its worker is handed out again.
+-- Report the result of a probe. Only the last one handed out counts; one that was lost with its worker is handed out
+-- again.
 -- Arguments: target, token, signal ('ok', 'slow', 'failure', 'neutral', 'trip'), detail, cooldown_ms (of a 429), jitter
 -- Bodies: breaker policy (JSON)
 -- Reply: {the breaker's state, '' | 'no_lease'}

@@ -6,20 +6,21 @@
 -- @include fair_share
 -- @include probes
 -- Claim up to `limit` jobs: promote those that are due, pop, lease, mark started. One round trip, atomic.
--- No job is popped for a model whose breaker is open, whose key is parked or that cools down after a 429. A probe that is
--- due is handed out instead, even when no job is queued: an open breaker that routing avoids would never close otherwise.
+-- No job is popped for a model whose breaker is open, whose key is parked or that cools down after a 429. A probe that
+-- is due is handed out instead, even when no job is queued: an open breaker that routing avoids would never close
+-- otherwise.
 -- Arguments: worker, nonce (unique to this claim), limit, max_not_interactive (how many of them may be other than
---   interactive), lease_ms, in_flight (calls of this worker), rq_state (state that rq was last told), suspect? (the worker
---   has let its calls end for this one), jobs_since_update (claimed since it last updated credits), update_after (jobs),
---   suspect_delay_ms (how long a suspect is reserved for a worker that lets its calls end)
+--   interactive), lease_ms, in_flight (calls of this worker), rq_state (state that rq was last told), suspect? (the
+--   worker has let its calls end for this one), jobs_since_update (claimed since it last updated credits), update_after
+--   (jobs), suspect_delay_ms (how long a suspect is reserved for a worker that lets its calls end)
 -- Bodies: the worker's subscription, JSON: pool, is_local, max_history, queues in drain order ({name, backends: {name,
 --   slots, key ('': none), reserved}...}), shares ({urgency, share, first, last}: see fair_share.lua), places by target
 --   ({backend, model, lease_ms, order}: see probes.lua)
 -- Reply: {state, now, next due (ms, 0: nothing), suspect to let calls end for, 1 if jobs wait for a slot, {job...},
 --         {rq job...}, {probe...}}
 --   job: {id, token, queue, backend, envelope, deadline, attempts, deliveries, crashes, stream, accepted,
---         epoch of the model's breaker, epoch of the key's, {answer...}, {fall: reason, detail, at, falls, strikes, stand-in}
---         ({}: it has not fallen)}
+--         epoch of the model's breaker, epoch of the key's, {answer...}, {fall: reason, detail, at, falls, strikes,
+--         stand-in} ({}: it has not fallen)}
 --   rq job: {rq job id, queue, rq data}: put in with plain rq; it asks for an accepted job
 --   probe: {target, backend, model, token}
 local now, args, subscription = clock(ARGV), arguments(ARGV), decode_once(ARGV[3])
@@ -108,7 +109,8 @@ local function lease(id, queue, backend)
     (queue == DEGRADE or job.stand_in) and fall_context(id) or {}}
 end
 
--- Promote scheduled jobs. The last one first: each goes to the front, so that the one that was due first is at the head.
+-- Promote scheduled jobs. The last one first: each goes to the front, so that the one that was due first is at the
+-- head.
 local MAX_PROMOTED = 64
 local due_ids = redis.call('ZRANGEBYSCORE', SCHEDULED .. pool, '-inf', now, 'LIMIT', 0, MAX_PROMOTED)
 for i = #due_ids, 1, -1 do

@@ -1,6 +1,7 @@
 -- @include prelude
 -- @include lifecycle
--- End a job from outside a delivery: it was cancelled, or it expired where it waited. A worker that calls for it is told to stop.
+-- End a job from outside a delivery: it was cancelled, or it expired where it waited. Its worker gets a command to
+-- stop the call.
 -- Arguments: id, deliveries? (as the caller saw them; absent: any), status, rq_status, rq_error?
 -- Bodies: result
 -- Reply: {'finished' | 'moved' | 'done' | 'gone', state before}

@@ -6,8 +6,8 @@
 -- Reply: {now, why only local ('': not), {loaded: backend, JSON...}, {health: target, JSON...},
 --   {queue of an unknown model that a live worker serves...}, {model...}}
 --   model: {model, {{queue, jobs waiting, accepted (ms) of the first ('': none), paused, served by a live worker}...},
---     {{backend, free slots, free slots that are not reserved, block of the model, of its cooldown, of its key, why open,
---     calls, failed, retries, ms}...}}
+--     {{backend, free slots, free slots that are not reserved, block of the model, of its cooldown, of its key, why
+--     open, calls, failed, retries, ms}...}}
 local now, args = clock(ARGV), arguments(ARGV)
 local slot, window_slots = math.floor(now / args.slot_ms), args.window_slots
 local blocked = read_blocks()
@@ -48,16 +48,16 @@ local function backend_state(model, backend)
 end
 
 local known, models = {}, {}
-for _, asked in ipairs(args.models) do
+for _, model in ipairs(args.models) do
   local queues, backends = {}, {}
-  for i, queue in ipairs(asked.queues) do
+  for i, queue in ipairs(model.queues) do
     known[queue] = true
     local length = redis.call('LLEN', RQ_QUEUE .. queue)
     local first = length > 0 and redis.call('HGET', RECORD .. redis.call('LINDEX', RQ_QUEUE .. queue, 0), 'accepted')
     queues[i] = {queue, length, first or '', paused[queue] and 1 or 0, served[queue] and 1 or 0}
   end
-  for i, backend in ipairs(asked.backends) do backends[i] = backend_state(asked.model, backend) end
-  models[#models + 1] = {asked.model, queues, backends}
+  for i, backend in ipairs(model.backends) do backends[i] = backend_state(model.model, backend) end
+  models[#models + 1] = {model.model, queues, backends}
 end
 
 local unknown_queues = {}

@@ -2,8 +2,8 @@
 -- @include fall
 -- @include lifecycle
 -- @include hold
--- Release held jobs to models that take calls now: `first` at once, one more for each that was answered. The most urgent
--- first, then the oldest. Each starts its chain anew.
+-- Release held jobs to models that take calls now: `first` at once, one more for each that was answered. The most
+-- urgent first, then the oldest. Each starts its chain anew.
 -- Arguments: first, budgets ({model, pool, max_jobs, urgencies that may be released}...)
 -- Reply: {id, queue}...
 local MAX_READY, MAX_CHECKED = 256, 64

@@ -1,7 +1,8 @@
 -- @include prelude
 -- @include fall
 -- @include lifecycle
--- Put a held job back into the queue it fell from, at the front. Everything is forgiven; its attempts stay in its history.
+-- Put a held job back into the queue it fell from, at the front. Everything is forgiven; its attempts stay in its
+-- history.
 -- Arguments: id
 -- Reply: {'queued' | state | 'gone'}
 local now, id = clock(ARGV), arguments(ARGV).id

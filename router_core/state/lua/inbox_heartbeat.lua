@@ -7,7 +7,8 @@ local inbox = INBOX .. args.inbox
 redis.pcall('XGROUP', 'CREATE', inbox, args.group, '0', 'MKSTREAM')
 local own = {}
 for i, row in ipairs(redis.call('XPENDING', inbox, args.group, args.after, '+', args.limit, args.reader)) do own[i] = row[1] end
--- XCLAIM with an idle time of 0 only restarts their idle time: no other reader takes them over, however long this one needs.
+-- XCLAIM with an idle time of 0 only restarts their idle time: no other reader takes them over, however long this one
+-- needs.
 if #own > 0 then
   local claim = {'XCLAIM', inbox, args.group, args.reader, 0, unpack(own)}
   claim[#claim + 1] = 'JUSTID'

@@ -1,8 +1,9 @@
 -- @include prelude
--- Close the incident of a reason when it is over: no job falls, no released job is on its way, the last fall was long enough
--- ago, and no job is held for it; or only jobs that no model of the catalog releases, which a person must release.
--- Arguments: reason, quiet_ms, retention_s, notify_end, releases_itself, models (of the catalog), other_models (that the
---   catalog has named before)
+-- Close the incident of a reason when it is over: no job falls, no released job is on its way, the last fall was long
+-- enough ago, and no job is held for it; or only jobs that no model of the catalog releases, which a person must
+-- release.
+-- Arguments: reason, quiet_ms, retention_s, notify_end, releases_itself, models (of the catalog), other_models (that
+--   the catalog has named before)
 -- Reply: its id, or '' when there is none or it goes on
 local MAX_CHECKED = 1000
 local now, args = clock(ARGV), arguments(ARGV)

@@ -1,6 +1,6 @@
 -- @include prelude
--- Claim outbox entries that are due, each for one dispatcher at a time. An entry of a dispatcher that died is due again when
--- its lease ends.
+-- Claim outbox entries that are due, each for one dispatcher at a time. An entry of a dispatcher that died is due again
+-- when its lease ends.
 -- Arguments: limit, lease_ms
 -- Reply: {now, {entry, token, failed tries, first claimed at (ms)}...}
 local now, args = clock(ARGV), arguments(ARGV)

@@ -4,8 +4,10 @@
 -- @include silence
 -- Take over the jobs of dead workers: each goes back to the front of its queue. Any worker does it for all.
 -- A crash is counted only when the worker itself is gone: a lease can also end because the reply of its claim was lost.
--- The last crash but one that is allowed makes a job a suspect, which runs alone. The last one makes it fall as poisoned.
--- Arguments: limit, max_crashes, worker_retention_ms (how long a dead worker's presence is kept), silence (see silence.lua)
+-- The last crash but one that is allowed makes a job a suspect, which runs alone. The last one makes it fall as
+-- poisoned.
+-- Arguments: limit, max_crashes, worker_retention_ms (how long a dead worker's presence is kept), silence (see
+-- silence.lua)
 -- Reply: {now, {id, queue, 'queued' | 'suspect' | 'fallen'}...}
 local now, args = clock(ARGV), arguments(ARGV)
 local reply = {tostring(now)}

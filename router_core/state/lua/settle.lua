@@ -3,10 +3,10 @@
 -- @include lifecycle
 -- @include call_report
 -- @include hold
--- Settle a delivery: check the fence, write the attempt, end the lease, move the job to its next place. Also report its call
--- to the breakers of its model and its key, and to the ledger.
--- Arguments: id, token, call? (see call_report.lua; absent: none was made), remember? ({key, seconds}: the result is kept as
---   the last answer to the same request), max_falls (records of falls that are kept), verb, and by verb:
+-- Settle a delivery: check the fence, write the attempt, end the lease, move the job to its next place. Also report its
+-- call to the breakers of its model and its key, and to the ledger.
+-- Arguments: id, token, call? (see call_report.lua; absent: none was made), remember? ({key, seconds}: the result is
+--   kept as the last answer to the same request), max_falls (records of falls that are kept), verb, and by verb:
 --   done:     status, rq_status, rq_value?, rq_error?, keep_prompt
 --   queue:    queue, at_front
 --   later:    queue, delay_ms
@@ -25,8 +25,8 @@ local job = fields(record, 'state', 'lease', 'settled', 'queue', 'backend', 'att
   'deltas', 'answers', 'moved', 'released', 'keep_unread_s', 'fell_lease', 'fell_from')
 local state, queue = job.state, job.queue
 
--- The tokens of the deliveries whose settle arrived lately; '!token' when it was refused. A settle that is sent again, even
--- after its job went on, is recognized by its token. At most 64 bytes: up to there Redis packs a hash tightly.
+-- The tokens of the deliveries whose settle arrived lately; '!token' when it was refused. A settle that is sent again,
+-- even after its job went on, is recognized by its token. At most 64 bytes: up to there Redis packs a hash tightly.
 local MAX_SETTLED_BYTES = 64
 local settled = job.settled or ''
 local function was_settled(word) return string.find(' ' .. settled .. ' ', ' ' .. word .. ' ', 1, true) end

@@ -1,6 +1,6 @@
 -- @include prelude
--- Examine jobs that no worker claims. It only finds them: what becomes of each is decided outside and done by `finish` or
--- `move`. Causes:
+-- Examine jobs that no worker claims. It only finds them: what becomes of each is decided outside and done by `finish`
+-- or `move`. Causes:
 --   overdue              waits past its deadline
 --   late                 waits past its `start_within`; it is examined again a little later
 --   stranded             waits in a queue from which no worker can claim now, as the caller has seen
@@ -11,10 +11,10 @@
 -- Reply: {now, {id, deliveries, cause, attempts, deadline, accepted, queue, envelope's head, {answer...}, stand-in}...}
 local MAX_SEARCHED = 100
 local now, args = clock(ARGV), arguments(ARGV)
-local limit, reply, seen = args.limit, {tostring(now)}, {}
+local limit, reply, added = args.limit, {tostring(now)}, {}
 local function add(id, cause)
-  if seen[id] then return end
-  seen[id] = true
+  if added[id] then return end
+  added[id] = true
   local job = fields(RECORD .. id, 'deliveries', 'attempts', 'deadline', 'accepted', 'queue', 'answers', 'stand_in')
   if cause == 'late' or cause == 'stranded' then  -- a job that was cancelled or deleted with rq's own tools is not moved
     local status = redis.call('HGET', RQ_JOB .. id, 'status')
@@ -66,7 +66,7 @@ for _, id in ipairs(unfinished) do
   elseif job.state == 'queued' and is_off_its_list(id, job.queue, status) then
     redis.call('ZREM', RQ_FAILED .. job.queue, id)
     count('strayed')
-    enqueue_with_event(id, job.queue, true, 'something that is no openfall worker had taken it', now)
+    enqueue_with_event(id, job.queue, true, 'another tool had taken it off its list', now)
   end
 end
 

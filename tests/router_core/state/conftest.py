@@ -15,9 +15,7 @@ import redis
 
 from openfall.router_core.degrading.degrade import Hold
 from openfall.router_core.jobs.job import CompletionJob
-from openfall.router_core.jobs.outcome import (
-    Attempt,
-)
+from openfall.router_core.jobs.outcome import Attempt
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.state.claims import Delivery
 from openfall.router_core.state.jobs import JobStore, Receipt, SubmitTerms
@@ -26,11 +24,7 @@ from openfall.router_core.state.settlement import CallReport, DeliveryOutcome
 from openfall.router_core.state.subscription import BackendCapacity, QueueSubscription, WorkerIdentity
 from openfall.router_core.state.worker_queue import SettleReply, WorkerQueue
 from openfall.router_core.state.worker_registry import register
-from openfall.router_core.vocabulary import (
-    CallSignal,
-    CredentialSignal,
-    ErrorClass,
-)
+from openfall.router_core.vocabulary import CallSignal, CredentialSignal, ErrorClass
 
 QUEUE = "gpu.smol.background"
 SECRET = "the-prompt-nobody-else-may-see"

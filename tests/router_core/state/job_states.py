@@ -10,9 +10,7 @@ from rq.serializers import JSONSerializer
 from openfall.router_core.deciding.decide import Fall, Later
 from openfall.router_core.state.maintenance import reap
 from openfall.router_core.state.worker_queue import LEASE_SECONDS
-from openfall.router_core.vocabulary import (
-    HoldReason,
-)
+from openfall.router_core.vocabulary import HoldReason
 
 JOB, SECRET, ANSWER = "job-00001", b"the-prompt-nobody-else-may-see", b"the-answer-nobody-else-may-see"
 QUEUE = "gpu.smol.background"

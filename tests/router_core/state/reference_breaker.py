@@ -8,14 +8,9 @@ from dataclasses import dataclass, field
 
 from hypothesis import strategies as st
 
-from openfall.router_core.catalog.policies import (
-    BreakerPolicy,
-)
+from openfall.router_core.catalog.policies import BreakerPolicy
 from openfall.router_core.state.subscription import BackendCapacity
-from openfall.router_core.vocabulary import (
-    CallSignal,
-    CredentialSignal,
-)
+from openfall.router_core.vocabulary import CallSignal, CredentialSignal
 
 POLICY = BreakerPolicy(
     consecutive_failures=3,

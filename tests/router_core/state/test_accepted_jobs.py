@@ -13,10 +13,7 @@ from openfall.router_core.state.held_jobs import replay_held
 from openfall.router_core.state.maintenance import reap, sweep
 from openfall.router_core.state.subscription import WorkerIdentity
 from openfall.router_core.state.worker_queue import WorkerQueue
-from openfall.router_core.vocabulary import (
-    ErrorClass,
-    HoldReason,
-)
+from openfall.router_core.vocabulary import ErrorClass, HoldReason
 
 JOB = "job-00001"
 

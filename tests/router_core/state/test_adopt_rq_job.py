@@ -16,16 +16,7 @@ from openfall.router_core.state.jobs import end_job
 from openfall.router_core.state.maintenance import reap
 from openfall.router_core.state.worker_queue import LEASE_SECONDS
 from openfall.workers.rq_jobs import parse_rq_call
-from tests.router_core.state.job_states import (
-    JOB,
-    QUEUE,
-    failed,
-    fetch,
-    finished,
-    held,
-    queued,
-    registries,
-)
+from tests.router_core.state.job_states import JOB, QUEUE, failed, fetch, finished, held, queued, registries
 
 
 def ask(f, *args, queue=QUEUE, func="openfall.workers.deliver", serializer=JSONSerializer):

@@ -14,9 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from openfall.router_core.jobs.job import CompletionJob
-from openfall.router_core.jobs.outcome import (
-    Attempt,
-)
+from openfall.router_core.jobs.outcome import Attempt
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.state.breakers import (
     BreakerOverride,
@@ -33,12 +31,7 @@ from openfall.router_core.state.settlement import CallReport, DeliveryOutcome
 from openfall.router_core.state.subscription import QueueSubscription, WorkerIdentity
 from openfall.router_core.state.worker_queue import WorkerQueue
 from openfall.router_core.state.worker_registry import register
-from openfall.router_core.vocabulary import (
-    BreakerState,
-    CallSignal,
-    CredentialSignal,
-    ErrorClass,
-)
+from openfall.router_core.vocabulary import BreakerState, CallSignal, CredentialSignal, ErrorClass
 from tests.router_core.state.reference_breaker import (
     CALLS,
     CHANCES,

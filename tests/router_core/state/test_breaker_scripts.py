@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from openfall.router_core.catalog.policies import (
-    BreakerPolicy,
-)
+from openfall.router_core.catalog.policies import BreakerPolicy
 from openfall.router_core.state.breakers import (
     BreakerOverride,
     ProbeResult,
@@ -18,10 +16,7 @@ from openfall.router_core.state.breakers import (
 )
 from openfall.router_core.state.settlement import MAX_BREAKER_HISTORY
 from openfall.router_core.state.subscription import PROBE_GRACE_SECONDS, BackendCapacity, QueueSubscription
-from openfall.router_core.vocabulary import (
-    BreakerState,
-    CallSignal,
-)
+from openfall.router_core.vocabulary import BreakerState, CallSignal
 
 OK, SLOW, FAILURE, NEUTRAL, TRIP = CallSignal
 OPEN, HALF_OPEN, CLOSED = BreakerState.OPEN, BreakerState.HALF_OPEN, BreakerState.CLOSED
@@ -60,7 +55,7 @@ async def healed(f, worker, target=BOX):
         ([OK, *[FAILURE] * 5], "5 failures in a row"),
         ([*[OK, FAILURE] * 5], "5 of 10 calls failed"),
         ([OK, OK, *[SLOW] * 8], "8 of 10 calls were slow"),
-        ([TRIP], "it cannot work before somebody has mended it"),
+        ([TRIP], "it cannot recover before it is repaired"),
     ],
     ids=["5 failures in a row", "half of 10 calls failed", "most of 10 calls were slow", "it cannot work"],
 )

@@ -2,25 +2,13 @@
 
 from __future__ import annotations
 
-from openfall.router_core.catalog.policies import (
-    BreakerPolicy,
-)
-from openfall.router_core.state.breakers import (
-    BreakerOverride,
-    ProbeResult,
-    force_breaker,
-    list_breakers,
-    report_probe,
-)
+from openfall.router_core.catalog.policies import BreakerPolicy
+from openfall.router_core.state.breakers import BreakerOverride, ProbeResult, force_breaker, list_breakers, report_probe
 from openfall.router_core.state.fleet_flags import local_only, set_local_only
 from openfall.router_core.state.held_jobs import replay_held
 from openfall.router_core.state.maintenance import sweep
 from openfall.router_core.state.subscription import BackendCapacity, QueueSubscription
-from openfall.router_core.vocabulary import (
-    BreakerState,
-    CallSignal,
-    CredentialSignal,
-)
+from openfall.router_core.vocabulary import BreakerState, CallSignal, CredentialSignal
 
 OK, SLOW, FAILURE, NEUTRAL, TRIP = CallSignal
 PARK, COOLDOWN = CredentialSignal.PARK, CredentialSignal.COOLDOWN
@@ -54,7 +42,7 @@ def test_a_refused_key_parks_every_model_that_uses_it_and_no_other(fleet):
         assert await taken(f, worker) == [(FAR, "south")]
         (found,) = await list_breakers(f.link)
         assert (found.target, found.state) == ("key:one", BreakerState.OPEN)
-        assert found.why == "it cannot work before somebody has mended it: timeout"
+        assert found.why == "it cannot recover before it is repaired: timeout"
 
     fleet(story)
 

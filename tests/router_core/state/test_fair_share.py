@@ -9,9 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from openfall.router_core.catalog.policies import (
-    BreakerPolicy,
-)
+from openfall.router_core.catalog.policies import BreakerPolicy
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.state.breakers import BreakerOverride, ProbeResult, force_breaker
 from openfall.router_core.state.breakers import report_probe as report_probe
@@ -19,10 +17,7 @@ from openfall.router_core.state.jobs import JobStore, SubmitTerms
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.subscription import BackendCapacity, QueueSubscription, WorkerIdentity
 from openfall.router_core.state.worker_queue import WorkerQueue
-from openfall.router_core.vocabulary import (
-    BreakerState,
-    CallSignal,
-)
+from openfall.router_core.vocabulary import BreakerState, CallSignal
 from tests.router_core.state.conftest import Clock
 from tests.router_core.state.reference_fair_share import URGENCIES, Plain
 

@@ -16,11 +16,7 @@ from openfall.router_core.state.maintenance import reap
 from openfall.router_core.state.settlement import DeliveryOutcome
 from openfall.router_core.state.subscription import BackendCapacity, QueueSubscription
 from openfall.router_core.state.worker_queue import LEASE_SECONDS
-from openfall.router_core.vocabulary import (
-    HoldReason,
-    Remedy,
-    Urgency,
-)
+from openfall.router_core.vocabulary import HoldReason, Remedy, Urgency
 
 JOB = "job-00001"
 QUEUE = "gpu.smol.background"

@@ -10,9 +10,7 @@ from openfall.router_core.state.maintenance import reap
 from openfall.router_core.state.subscription import BackendCapacity, QueueSubscription, WorkerIdentity
 from openfall.router_core.state.worker_queue import LEASE_SECONDS, WorkerQueue
 from openfall.router_core.state.worker_registry import register, unregister
-from openfall.router_core.vocabulary import (
-    HoldReason,
-)
+from openfall.router_core.vocabulary import HoldReason
 
 JOB = "job-00001"
 

@@ -6,26 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from openfall.router_core.catalog.entries import (
-    Backend,
-    Catalog,
-    ModelSpec,
-    Pool,
-)
-from openfall.router_core.catalog.policies import (
-    BreakerPolicy,
-    RetryPolicy,
-)
-from openfall.router_core.routing.fleet_state import (
-    FOREVER,
-)
-from openfall.router_core.state.breakers import (
-    BreakerOverride,
-    ProbeResult,
-    force_breaker,
-    list_breakers,
-    report_probe,
-)
+from openfall.router_core.catalog.entries import Backend, Catalog, ModelSpec, Pool
+from openfall.router_core.catalog.policies import BreakerPolicy, RetryPolicy
+from openfall.router_core.routing.fleet_state import FOREVER
+from openfall.router_core.state.breakers import BreakerOverride, ProbeResult, force_breaker, list_breakers, report_probe
 from openfall.router_core.state.fleet_flags import (
     remember_health,
     remember_loaded,
@@ -35,13 +19,7 @@ from openfall.router_core.state.fleet_flags import (
 )
 from openfall.router_core.state.fleet_snapshot import HEALTH_TTL_SECONDS, LOADED_TTL_SECONDS, fetch_fleet_snapshot
 from openfall.router_core.state.subscription import BackendCapacity, QueueSubscription, backends_for
-from openfall.router_core.vocabulary import (
-    BlockReason,
-    BreakerState,
-    CallSignal,
-    CredentialSignal,
-    Urgency,
-)
+from openfall.router_core.vocabulary import BlockReason, BreakerState, CallSignal, CredentialSignal, Urgency
 
 INTERACTIVE, BACKGROUND, BATCH = Urgency
 OK, SLOW, FAILURE, NEUTRAL, TRIP = CallSignal
@@ -200,7 +178,7 @@ def test_a_parked_key_and_a_cooldown_are_reported_as_such(fleet):
         await f.finish_calls(worker, NEUTRAL, credential_signal=CredentialSignal.PARK, **more)
         obstacle, seconds, words = await blocked(f, "far")
         assert (obstacle, seconds) == (BlockReason.CREDENTIAL, 30)
-        assert words.startswith("the key of east is parked (it cannot work before somebody has mended it")
+        assert words.startswith("the key of east is parked (it cannot recover before it is repaired")
         await force_breaker(f.link, "east/far", BreakerOverride(BreakerState.OPEN, "its own trouble", 5), POLICY)
         assert await blocked(f, "far") == (BlockReason.BREAKER, 5, "its breaker is open (its own trouble)")
         assert "secret" not in str(f.dump())

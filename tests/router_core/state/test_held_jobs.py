@@ -21,9 +21,7 @@ from openfall.router_core.state.held_jobs import (
 )
 from openfall.router_core.state.incidents import read_falls
 from openfall.router_core.state.settlement import DeliveryOutcome
-from openfall.router_core.vocabulary import (
-    HoldReason,
-)
+from openfall.router_core.vocabulary import HoldReason
 
 JOB = "job-00001"
 

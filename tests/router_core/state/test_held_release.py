@@ -6,9 +6,7 @@ import asyncio
 
 import pytest
 
-from openfall.router_core.catalog.policies import (
-    BreakerPolicy,
-)
+from openfall.router_core.catalog.policies import BreakerPolicy
 from openfall.router_core.deciding.decide import Fall, Handoff
 from openfall.router_core.degrading.degrade import Hold
 from openfall.router_core.jobs.result import Result, Status
@@ -17,11 +15,7 @@ from openfall.router_core.state.jobs import end_job
 from openfall.router_core.state.maintenance import move, sweep
 from openfall.router_core.state.settlement import DeliveryOutcome
 from openfall.router_core.state.subscription import BackendCapacity, QueueSubscription
-from openfall.router_core.vocabulary import (
-    CallSignal,
-    HoldReason,
-    Urgency,
-)
+from openfall.router_core.vocabulary import CallSignal, HoldReason, Urgency
 
 SMOL, LARGE = "gpu.smol.background", "gpu.large.background"
 ALL = tuple(Urgency)

@@ -22,12 +22,8 @@ from hypothesis.stateful import (
 
 from openfall.router_core.deciding.decide import Fall, Handoff, Later
 from openfall.router_core.degrading.degrade import Hold
-from openfall.router_core.jobs.job import (
-    CompletionJob,
-)
-from openfall.router_core.jobs.outcome import (
-    Attempt,
-)
+from openfall.router_core.jobs.job import CompletionJob
+from openfall.router_core.jobs.outcome import Attempt
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.state.held_jobs import ReleaseBudget, release_held, replay_held
 from openfall.router_core.state.jobs import JobStore, SubmitTerms, end_job
@@ -37,13 +33,7 @@ from openfall.router_core.state.settlement import CallReport, DeliveryOutcome
 from openfall.router_core.state.subscription import BackendCapacity, QueueSubscription, WorkerIdentity
 from openfall.router_core.state.worker_queue import WorkerQueue
 from openfall.router_core.state.worker_registry import register
-from openfall.router_core.vocabulary import (
-    CallSignal,
-    CredentialSignal,
-    ErrorClass,
-    HoldReason,
-    Urgency,
-)
+from openfall.router_core.vocabulary import CallSignal, CredentialSignal, ErrorClass, HoldReason, Urgency
 from tests.router_core.state.reference_model import (
     DEGRADE,
     KINDS,

@@ -14,9 +14,7 @@ from openfall.router_core.state.maintenance import reap
 from openfall.router_core.state.settlement import DeliveryOutcome
 from openfall.router_core.state.subscription import BackendCapacity, QueueSubscription
 from openfall.router_core.state.worker_queue import LEASE_SECONDS
-from openfall.router_core.vocabulary import (
-    ErrorClass,
-)
+from openfall.router_core.vocabulary import ErrorClass
 
 SMOL, LARGE = "gpu.smol.background", "gpu.large.background"
 BOTH = (QueueSubscription(SMOL, (BackendCapacity("box", 9),)), QueueSubscription(LARGE, (BackendCapacity("tower", 9),)))

@@ -5,12 +5,7 @@ from __future__ import annotations
 import pytest
 
 from openfall.router_core.state import outbox
-from openfall.router_core.state.outbox import (
-    LEASE_SECONDS,
-    NoticeEntry,
-    NoticeKind,
-    NoticeRate,
-)
+from openfall.router_core.state.outbox import LEASE_SECONDS, NoticeEntry, NoticeKind, NoticeRate
 from tests.router_core.state.outbox_steps import ONE_IN_TEN_MINUTES, began, ended, put, tell, turn, turns, waits
 
 

@@ -14,9 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from openfall.router_core.catalog.policies import (
-    BreakerPolicy,
-)
+from openfall.router_core.catalog.policies import BreakerPolicy
 from openfall.router_core.state.breakers import (
     BreakerOverride,
     ProbeResult,
@@ -28,10 +26,7 @@ from openfall.router_core.state.breakers import (
 from openfall.router_core.state.claims import Probe
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.subscription import PROBE_GRACE_SECONDS
-from openfall.router_core.vocabulary import (
-    BreakerState,
-    CallSignal,
-)
+from openfall.router_core.vocabulary import BreakerState, CallSignal
 
 pytestmark = pytest.mark.slow
 

@@ -13,10 +13,7 @@ from openfall.router_core.state import outbox
 from openfall.router_core.state.held_jobs import replay_held
 from openfall.router_core.state.incidents import close_incident
 from openfall.router_core.state.outbox import LEASE_SECONDS, JobEntry
-from openfall.router_core.vocabulary import (
-    HoldReason,
-    Remedy,
-)
+from openfall.router_core.vocabulary import HoldReason, Remedy
 from tests.router_core.state.outbox_steps import JOB, ONE_IN_TEN_MINUTES, ended, put, tell, waits
 
 FALL = {

@@ -8,13 +8,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 import redis
 
-from openfall.router_core.state.errors import (
-    StoreError,
-    StoreFull,
-    StoreRefused,
-    StoreUnreachable,
-    translate,
-)
+from openfall.router_core.state.errors import StoreError, StoreFull, StoreRefused, StoreUnreachable, translate
 from openfall.router_core.state.jobs import JobStore
 from openfall.router_core.state.redis_connection import RedisConnection, redact_url
 

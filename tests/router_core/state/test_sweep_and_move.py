@@ -6,24 +6,13 @@ import asyncio
 
 import pytest
 
-from openfall.router_core.catalog.policies import (
-    BreakerPolicy,
-)
+from openfall.router_core.catalog.policies import BreakerPolicy
 from openfall.router_core.deciding.decide import Fall, Handoff, Later
 from openfall.router_core.jobs.result import Status
 from openfall.router_core.state.breakers import BreakerOverride, force_breaker
-from openfall.router_core.state.maintenance import (
-    WaitingJob,
-    move,
-    reap,
-    sweep,
-)
+from openfall.router_core.state.maintenance import WaitingJob, move, reap, sweep
 from openfall.router_core.state.subscription import BackendCapacity, QueueSubscription
-from openfall.router_core.vocabulary import (
-    BreakerState,
-    CallSignal,
-    HoldReason,
-)
+from openfall.router_core.vocabulary import BreakerState, CallSignal, HoldReason
 
 JOB = "job-00001"
 SMOL, LARGE, GONE = "gpu.smol.interactive", "gpu.large.interactive", "gpu.removed.background"

@@ -1,11 +1,11 @@
 -- @include prelude
--- The breaker of a target: a model at a backend (`tower/coder`), or a key (`key:...`). The server's clock decides. Every
--- change raises the epoch, which makes the reports of earlier calls no-ops.
+-- The breaker of a target: a model at a backend (`tower/coder`), or a key (`key:...`). The server's clock decides.
+-- Every change raises the epoch, which makes the reports of earlier calls no-ops.
 -- BLOCKED holds what a claim must know. It is empty while all is well:
 --   target              'open UNTIL' | 'half_open UNTIL' (the next probe may be handed out then) | 'ramp SINCE MS'
 --   target .. ' cool'   UNTIL (a 429: every caller waits)
 --   'local-only'        why (nothing leaves the local pools)
--- `policy` is the breaker policy, see `policy_arguments` in settlement.py. It is decoded only after a failure or a slow call.
+-- `policy` is the breaker policy, see `policy_arguments` in settlement.py. It is decoded once.
 local NEVER = 9007199254740000
 
 local function breaker_change(target, to, why, policy, jitter, now)
@@ -38,8 +38,8 @@ local function breaker_change(target, to, why, policy, jitter, now)
   count('breaker_' .. to)
 end
 
--- The sums of a window: calls, failed, slow, retries, ms. Slots outside the window are deleted: those that are too old, and
--- those of the future, which were counted before the length of the window was changed.
+-- The sums of a window: calls, failed, slow, retries, ms. Slots outside the window are deleted: those that are too old,
+-- and those of the future, which were counted before the length of the window was changed.
 local function window_sums(target, slot, slots)
   local sums, outside = {n = 0, f = 0, s = 0, r = 0, ms = 0}, {}
   local entries = redis.call('HGETALL', BREAKER_WINDOW .. target)
@@ -58,7 +58,7 @@ end
 
 -- Why a breaker opens now; nil: it stays closed.
 local function reason_to_open(signal, target, failures, slot, policy)
-  if signal == 'trip' then return 'it cannot work before somebody has mended it' end
+  if signal == 'trip' then return 'it cannot recover before it is repaired' end
   if signal == 'failure' and failures >= policy.consecutive_failures then return failures .. ' failures in a row' end
   local sums = window_sums(target, slot, policy.window_slots)
   if sums.n < policy.minimum_calls then return nil end

@@ -1,6 +1,7 @@
 -- @include prelude
 -- @include breaker
--- A call that was made, for the breakers and the ledger. `call` is the object that `encode_call` in settlement.py builds.
+-- A call that was made, for the breakers and the ledger. `call` is the object that `encode_call` in settlement.py
+-- builds.
 
 -- Add a call to the sums of its day. `handed_on`: another model is asked next; after a failure, a fallback.
 local function add_to_ledger(call, handed_on, now)

@@ -53,8 +53,8 @@ local function remove_block(capacity, block)
   capacity.blocked[block] = nil
 end
 
--- What blocks a target: 'open' or 'half_open' and until when, or 'ramp' and the share of its slots that is back. A ramp that
--- is over is deleted.
+-- What blocks a target: 'open' or 'half_open' and until when, or 'ramp' and the share of its slots that is back. A ramp
+-- that is over is deleted.
 local function get_block(capacity, target)
   local block = capacity.blocked[target]
   if not block then return nil end
@@ -81,8 +81,8 @@ local function allowed_slots(capacity, target, slots)
   return kind and math.max(1, math.floor(slots * share)) or slots
 end
 
--- The backend with the most free slots for a queue, how many, and whether only slots are missing. While a backend ramps up,
--- its reserved slots come back first.
+-- The backend with the most free slots for a queue, how many, and whether only slots are missing. While a backend ramps
+-- up, its reserved slots come back first.
 local function least_loaded(capacity, backends, queue)
   local best, room, full = nil, 0, false
   local model, interactive = model_of(queue), is_interactive(queue)

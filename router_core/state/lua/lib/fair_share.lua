@@ -1,9 +1,9 @@
 -- @include prelude
--- Fair shares: a less urgent job gets its share of a pool's claims while more urgent jobs are served. Each job that a claim
--- takes adds the share of every urgency that it keeps waiting to the credit of that urgency. A credit of 1 lets one job pass
--- all others. Credits are whole thousandths and bounded: an urgency that could not be claimed for long comes back as no
--- flood. Each worker updates them only after every few jobs, since the check of who waits costs more than the rest. While
--- no job is kept waiting, nothing is written.
+-- Fair shares: a less urgent job gets its share of a pool's claims while more urgent jobs are served. Each job that a
+-- claim takes adds the share of every urgency that it keeps waiting to the credit of that urgency. A credit of 1 lets
+-- one job pass all others. Credits are whole thousandths and bounded: an urgency that could not be claimed for long
+-- comes back as no flood. Each worker updates them only after every few jobs, since the check of who waits costs more
+-- than the rest. While no job is kept waiting, nothing is written.
 local CREDIT, MAX_CREDIT = 1000, 8000
 
 -- Of each urgency that has a share (in thousandths): its credit and its first and last queue; the most urgent first.
@@ -34,8 +34,8 @@ local function take_turn(turn, drain, jobs)
   if turn.taken == 0 and waiting == 0 then turn.credit = 0 end
 end
 
--- Give credit to the urgencies that wait behind the claimed jobs: their share of `jobs_since` jobs (0: not yet). The most
--- urgent job that was taken without credit came from queue `from` (nil: none was).
+-- Give credit to the urgencies that wait behind the claimed jobs: their share of `jobs_since` jobs (0: not yet). The
+-- most urgent job that was taken without credit came from queue `from` (nil: none was).
 local function update_credits(turns, pool, from, jobs_since, is_waiting)
   local changed, taken = {}, 0
   for _, turn in ipairs(turns) do taken = taken + turn.taken end

@@ -1,15 +1,16 @@
 -- @include prelude
 -- Jobs that nothing can serve: how they fall, how their hold and their release end, how their producer is notified.
 
--- End the release of a held job for a model: others wait until it is known how it went. `answered`: release more of them.
+-- End the release of a held job for a model: others wait until it is known how it went. `answered`: release more of
+-- them.
 local function end_release(id, model, answered)
   if not model or redis.call('ZREM', RELEASED .. model, id) == 0 then return end
   redis.call('HDEL', RECORD .. id, 'released')
   if answered then redis.call('HINCRBY', RELEASE_WINDOW, model, 1) else redis.call('HDEL', RELEASE_WINDOW, model) end
 end
 
--- Hand a job that nothing can serve to the degrade worker. `fell_from` is the queue to which it returns; a queue to which
--- it came only as a stand-in is not kept.
+-- Hand a job that nothing can serve to the degrade worker. `fell_from` is the queue to which it returns; a queue to
+-- which it came only as a stand-in is not kept.
 local function fall(id, reason, detail, now)
   local record = RECORD .. id
   local job = fields(record, 'queue', 'stand_in', 'fell_from', 'released', 'lease')
@@ -35,7 +36,8 @@ local function incident_add(id, counter, n, now)
   end
 end
 
--- Take a held job out of everything that holds it. `counter` is what its incident counts: 'replayed', 'expired', or nil.
+-- Take a held job out of everything that holds it. `counter` is what its incident counts: 'replayed', 'expired', or
+-- nil.
 local function unhold(id, now, counter)
   local job = fields(RECORD .. id, 'held_by', 'incident')
   redis.call('ZREM', RQ_DEFERRED .. DEGRADE, id)

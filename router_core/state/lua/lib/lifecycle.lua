@@ -2,7 +2,8 @@
 -- @include fall
 -- The ends of waiting, of a lease and of a job, and a new start.
 
--- Take a job out of where it waits. `counter`: see `unhold`. A reaped job is at its queue's head, where LREM finds it at once.
+-- Take a job out of where it waits. `counter`: see `unhold`. A reaped job is at its queue's head, where LREM finds it
+-- at once.
 local function remove_waiting(id, state, queue, now, counter)
   if state == 'queued' then
     redis.call('LREM', RQ_QUEUE .. queue, 1, id)
@@ -36,9 +37,9 @@ local RQ_END = {  -- how rq shows an end: registry, Result.Type
   finished = {RQ_FINISHED, 1}, failed = {RQ_FAILED, 2}, stopped = {RQ_FAILED, 3}, canceled = {RQ_CANCELED, 2},
 }
 
--- Write the one terminal result of a job. `job` is its record: keep (s), idem, released, keep_unread_s (nil: nobody reads
--- the result later). `ending`: status, rq_status, result, rq_value, rq_error, keep_prompt, settled, and plain (its events
--- are all in the result: it was queued, delivered once and ended).
+-- Write the one terminal result of a job. `job` is its record: keep (s), idem, released, keep_unread_s (nil: nobody
+-- reads the result later). `ending`: status, rq_status, result, rq_value, rq_error, keep_prompt, settled, and plain
+-- (its events are all in the result: it was queued, delivered once and ended).
 local function finish(id, queue, job, ending, keys_to_delete, now)
   local record, rq_job = RECORD .. id, RQ_JOB .. id
   local keep_s = math.max(tonumber(job.keep), tonumber(job.keep_unread_s or 0))
@@ -75,8 +76,8 @@ local function finish(id, queue, job, ending, keys_to_delete, now)
   count(ending.status)
 end
 
--- Let a job start anew: its attempts stay in its history and count no longer. `forgive`: a person or a producer asked for
--- it, so its crashes, falls and strikes count no longer either.
+-- Let a job start anew: its attempts stay in its history and count no longer. `forgive`: a person or a producer asked
+-- for it, so its crashes, falls and strikes count no longer either.
 local RESTART_GRACE_MS = 2000
 local function requeue_fresh(id, queue, at_front, why, now, forgive)
   local record = RECORD .. id

@@ -1,6 +1,6 @@
 -- Shared by all scripts: arguments, time, queues, events.
--- ARGV[1]: milliseconds that replace the server's clock (tests only), or ''. ARGV[2]: the arguments of the script, a JSON
--- object; an argument that has no value is absent. ARGV[3] and later: bodies, which are stored as they are.
+-- ARGV[1]: milliseconds that replace the server's clock (tests only), or ''. ARGV[2]: the arguments of the script, a
+-- JSON object; an argument that has no value is absent. ARGV[3] and later: bodies, which are stored as they are.
 local function clock(ARGV)
   if ARGV[1] ~= '' then return tonumber(ARGV[1]) end
   local t = redis.call('TIME')
@@ -9,7 +9,8 @@ end
 
 local function arguments(ARGV) return cjson.decode(ARGV[2]) end
 
--- Decode JSON that stays the same over many calls (a worker's subscription, a policy) once. Do not change what it returns.
+-- Decode JSON that stays the same over many calls (a worker's subscription, a policy) once. Do not change what it
+-- returns.
 local MAX_DECODED = 100
 local decoded, decoded_count = {}, 0
 local function decode_once(text)

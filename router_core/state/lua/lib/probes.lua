@@ -29,9 +29,9 @@ local function find_place(capacity, target, places)
   return nil, soonest
 end
 
--- The probes to hand out now, and when to check again. `places` maps a target to the places where this worker can probe it.
--- The loop runs over the blocks, not over the queues: there are few of them. A probe is a call: it waits for a cooldown too.
--- Blocks that are over are deleted on the way, also those of targets that no catalog names any more.
+-- The probes to hand out now, and when to check again. `places` maps a target to the places where this worker can probe
+-- it. The loop runs over the blocks, not over the queues: there are few of them. A probe is a call: it waits for a
+-- cooldown too. Blocks that are over are deleted on the way, also those of targets that no catalog names any more.
 local function due_probes(capacity, places)
   local due, check_at = {}, NEVER
   local function check_no_later_than(at, target)
