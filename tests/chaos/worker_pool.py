@@ -19,6 +19,10 @@ POLL_INTERVAL_S = 0.03
 STOP_TIMEOUT_S = 60.0
 """A worker ends within this time after SIGTERM: more than its grace."""
 
+SNAPSHOT_SECONDS = 2.0
+"""A worker refreshes its snapshot of the fleet within this time. Before that, it may miss a pool that started last: a
+job that fails at the first model of its chain then falls, although the second one can answer."""
+
 REDIS_AWAY = 3
 """The exit status of a worker that finds no Redis at its start."""
 
@@ -92,8 +96,9 @@ class WorkerPool:
                 raise BenchmarkError(problem)  # the next worker would fail in the same way
 
     async def wait_until_ready(self) -> None:
-        """Wait until every worker is ready."""
+        """Wait until every worker is ready, and knows that the others are."""
         await until(lambda: all(worker.ready for worker in self.workers) or None, what="every worker to be ready")
+        await asyncio.sleep(SNAPSHOT_SECONDS)
 
     def undisturbed(self, pool: str) -> list[WorkerProcess]:
         """The ready workers of a pool that no fault has hit."""
