@@ -87,7 +87,7 @@ def catalog() -> Catalog:
 
 
 def fleets() -> list[FleetState]:
-    """Fleets in which every sixth model is blocked and the others are as busy as chance will have it."""
+    """Fleets in which every sixth model is blocked and the others are busy at random."""
     dice = random.Random(7)
     return [FleetState({f"model-{number}": _state(dice) for number in range(MODELS)}) for _ in range(FLEETS)]
 
@@ -107,18 +107,18 @@ def decisions() -> dict[str, Callable[[FleetState], object]]:
     """What is measured, by name."""
     known = catalog()
 
-    def deciding(**told: str | None) -> Callable[[FleetState], object]:
-        asks = cycle([RouteRequest(**told, urgency=urgency) for urgency in Urgency])  # type: ignore[arg-type]
-        return lambda fleet: route(known, lambda urgency: fleet, next(asks), NOW)
+    def deciding(**fields: str | None) -> Callable[[FleetState], object]:
+        requests = cycle([RouteRequest(**fields, urgency=urgency) for urgency in Urgency])  # type: ignore[arg-type]
+        return lambda fleet: route(known, lambda urgency: fleet, next(requests), NOW)
 
     def preparing(fleet: FleetState) -> object:
-        asked = RouteRequest(target="auto", needs=requirements_for(BODY, "openai"), text=last_user_text(BODY))
-        return route(known, lambda urgency: fleet, asked, NOW)
+        request = RouteRequest(target="auto", needs=requirements_for(BODY, "openai"), text=last_user_text(BODY))
+        return route(known, lambda urgency: fleet, request, NOW)
 
     return {
         "a decision: a role, as its chain is written": deciding(role="ace"),
         "a decision: a task, ranked by urgency": deciding(task="code_generation"),
-        "a decision: the task told by the prompt's words": deciding(target="auto", text=PROMPT),
+        "a decision: the task classified by the prompt's words": deciding(target="auto", text=PROMPT),
         "the same with reading the body before it": preparing,
     }
 
@@ -160,8 +160,8 @@ def compare(quick: bool, console: Console) -> list[Sheet]:
     """What decisions cost beside the call."""
     runs = uvloop.run(measure(1000 if quick else 5000, 3 if quick else 9, console))
     rows = []
-    for name, told in runs.items():
-        took, cpu = zip(*told, strict=True)
+    for name, timings in runs.items():
+        took, cpu = zip(*timings, strict=True)
         rows.append(Row(name, {"time": figure(took), "cpu": figure(cpu)}))
     columns = {"time": "time µs", "cpu": "CPU µs"}
     notes = (f"{MODELS} models, a chain of {CHAIN}, {FLEETS} states of the fleet in turn.",)

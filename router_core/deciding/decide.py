@@ -224,7 +224,7 @@ def _waits_for(chain: ChainState, current: Candidate, failed: Attempt) -> bool:
 
 
 def _ensemble_step(chain: ChainState, next_: AskModel | Best, conditions: Conditions | None, now: float) -> Step:
-    """What an ensemble does next, as a step. `conditions` None: a call has just ended, so none is made here."""
+    """What an ensemble does next, as a step. `conditions` None: a call has just ended, so this makes none."""
     if isinstance(next_, Best):
         return Done(next_.answer.completion, answer=next_.answer, why=next_.why)
     if conditions is not None and next_.model == conditions.current_model:
