@@ -35,9 +35,7 @@ from openfall.producers.client import AsyncOpenfall
 from openfall.producers.request import JobRequest, SubmitOptions
 from openfall.router_core.catalog.entries import URGENCY_DEFAULTS
 from openfall.router_core.state.fleet_status import pause_queue, resume_queue
-from openfall.router_core.vocabulary import (
-    Urgency,
-)
+from openfall.router_core.vocabulary import Urgency
 
 LATENCY_MS, SLOTS, PROCESSES = 50.0, 8, 2
 CAPACITY = SLOTS / LATENCY_MS * 1000

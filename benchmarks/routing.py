@@ -20,29 +20,13 @@ from rich.console import Console
 
 from benchmarks.http_clients import REQUEST, turn
 from benchmarks.table import Row, Sheet, figure, show
-from openfall.router_core.catalog.entries import (
-    Backend,
-    Catalog,
-    ModelSpec,
-    Prices,
-    Role,
-    TaskType,
-)
-from openfall.router_core.jobs.request_body import (
-    last_user_text,
-)
+from openfall.router_core.catalog.entries import Backend, Catalog, ModelSpec, Prices, Role, TaskType
+from openfall.router_core.jobs.request_body import last_user_text
 from openfall.router_core.routing.chain_selection import RouteRequest
-from openfall.router_core.routing.fleet_state import (
-    Blocked,
-    FleetState,
-    ModelState,
-)
+from openfall.router_core.routing.fleet_state import Blocked, FleetState, ModelState
 from openfall.router_core.routing.requirements import requirements_for
 from openfall.router_core.routing.route import route
-from openfall.router_core.vocabulary import (
-    BlockReason,
-    Urgency,
-)
+from openfall.router_core.vocabulary import BlockReason, Urgency
 
 MODELS, CHAIN, FLEETS = 50, 10, 256
 NOW = 1_800_000_000.0

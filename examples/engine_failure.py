@@ -16,9 +16,7 @@ from examples.demo_fleet import ENGINES, Fleet, poll
 from openfall import AsyncOpenfall
 from openfall.router_core.jobs.result import Result
 from openfall.router_core.state.breakers import BreakerStatus, list_breakers
-from openfall.router_core.vocabulary import (
-    BreakerState,
-)
+from openfall.router_core.vocabulary import BreakerState
 
 VICTIM, BACKEND, TARGET = "engine-two", "two", "two/smol-b"
 QUESTION = "Describe the lanterns over the river, in one sentence."

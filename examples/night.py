@@ -17,9 +17,7 @@ from openfall.producers.request import JobRequest
 from openfall.router_core.catalog.entries import Catalog
 from openfall.router_core.jobs.result import Result
 from openfall.router_core.state.jobs import JobRecord, Receipt
-from openfall.router_core.vocabulary import (
-    Urgency,
-)
+from openfall.router_core.vocabulary import Urgency
 
 FAIL_AFTER = 0.2
 """The share of answers after which the faults begin. The rest is enough work for both of them."""

@@ -16,10 +16,7 @@ from openfall import AsyncOpenfall
 from openfall.producers.request import JobRequest
 from openfall.router_core.jobs.result import Result
 from openfall.router_core.state.jobs import Receipt
-from openfall.router_core.vocabulary import (
-    HoldReason,
-    Urgency,
-)
+from openfall.router_core.vocabulary import HoldReason, Urgency
 
 BATCH = (
     ("scene", "Describe the empty street after the parade, in one sentence."),

@@ -9,14 +9,9 @@ from pathlib import Path
 import pytest
 
 from openfall import config
-from openfall.router_core.jobs.outcome import (
-    DISPOSITIONS,
-)
+from openfall.router_core.jobs.outcome import DISPOSITIONS
 from openfall.router_core.state import keys
-from openfall.router_core.vocabulary import (
-    ErrorClass,
-    HoldReason,
-)
+from openfall.router_core.vocabulary import ErrorClass, HoldReason
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("router_core/*.md")])

@@ -12,15 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from openfall.router_core.catalog.entries import Catalog
-from openfall.router_core.jobs.job import (
-    CompletionJob,
-)
+from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.state import job_events
 from openfall.router_core.state.jobs import JobRecord, JobStore, SubmitTerms
 from openfall.router_core.state.redis_connection import RedisConnection
-from openfall.router_core.vocabulary import (
-    Urgency,
-)
+from openfall.router_core.vocabulary import Urgency
 from openfall.workers.process import Generation, WorkerConfig
 from openfall.workers.worker import StopMode, WorkerSettings
 from tests.faults import COMPLETION, answer, fault_server

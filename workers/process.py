@@ -20,17 +20,10 @@ from openfall.router_core.state.cancellation import cancel_all
 from openfall.router_core.state.errors import StoreUnreachable
 from openfall.router_core.state.keys import DEGRADE
 from openfall.router_core.state.redis_connection import RedisConnection
-from openfall.router_core.state.subscription import (
-    BackendCapacity,
-    QueueSubscription,
-    WorkerIdentity,
-    backends_for,
-)
+from openfall.router_core.state.subscription import BackendCapacity, QueueSubscription, WorkerIdentity, backends_for
 from openfall.router_core.state.worker_queue import WorkerQueue
 from openfall.router_core.state.worker_registry import WakeUp, register, unregister
-from openfall.router_core.vocabulary import (
-    Urgency,
-)
+from openfall.router_core.vocabulary import Urgency
 from openfall.workers.backends import health
 from openfall.workers.composition import completion_worker, degrade_worker
 from openfall.workers.maintenance.fleet_cache import FleetCache

@@ -9,19 +9,9 @@ from typing import Any
 
 from openfall.router_core.catalog.entries import Catalog, CheckKind, Role
 from openfall.router_core.jobs.job import CompletionJob
-from openfall.router_core.jobs.outcome import (
-    Completion,
-    Failure,
-    Outcome,
-)
-from openfall.router_core.jobs.request_body import (
-    get_schema,
-    has_tool_call,
-    without_reasoning,
-)
-from openfall.router_core.vocabulary import (
-    ErrorClass,
-)
+from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
+from openfall.router_core.jobs.request_body import get_schema, has_tool_call, without_reasoning
+from openfall.router_core.vocabulary import ErrorClass
 
 Validates = Callable[[Any, Any], str | None]
 """(schema, value) -> None if the value matches the schema, else the problem in a few words."""

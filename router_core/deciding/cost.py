@@ -5,13 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from openfall.router_core.catalog.entries import Billing, Prices
-from openfall.router_core.jobs.outcome import (
-    Completion,
-    Outcome,
-)
-from openfall.router_core.vocabulary import (
-    ErrorClass,
-)
+from openfall.router_core.jobs.outcome import Completion, Outcome
+from openfall.router_core.vocabulary import ErrorClass
 
 TOKENS_PER_PRICE_UNIT = 1_000_000
 """Prices are for this many tokens."""

@@ -15,25 +15,12 @@ from typing import Any
 
 from openfall.router_core.catalog.entries import Catalog, Ensemble, Pick
 from openfall.router_core.catalog.index import model_index
-from openfall.router_core.deciding.answer_checks import (
-    get_role,
-)
-from openfall.router_core.deciding.candidates import (
-    JUDGING,
-    ChainState,
-    is_judging,
-    ready,
-)
-from openfall.router_core.jobs.job import (
-    CompletionJob,
-)
+from openfall.router_core.deciding.answer_checks import get_role
+from openfall.router_core.deciding.candidates import JUDGING, ChainState, is_judging, ready
+from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import Answer, Completion, Outcome
-from openfall.router_core.jobs.request_body import (
-    without_reasoning,
-)
-from openfall.router_core.vocabulary import (
-    Dialect,
-)
+from openfall.router_core.jobs.request_body import without_reasoning
+from openfall.router_core.vocabulary import Dialect
 
 MAX_COMPARED_CHARS = 20_000
 """Only this many characters of an answer are compared."""

@@ -7,34 +7,16 @@ from dataclasses import dataclass, replace
 
 from openfall.router_core.catalog.entries import Billing, Catalog
 from openfall.router_core.catalog.index import model_index
-from openfall.router_core.catalog.open_fall_policy import (
-    KEPT_REPLY,
-    LAST_REPLY,
-)
+from openfall.router_core.catalog.open_fall_policy import KEPT_REPLY, LAST_REPLY
 from openfall.router_core.deciding.answer_checks import get_role
 from openfall.router_core.deciding.candidates import ChainState
 from openfall.router_core.deciding.decide import Conditions, explain_fall, get_chain
-from openfall.router_core.jobs.job import (
-    CompletionJob,
-)
-from openfall.router_core.jobs.outcome import (
-    Attempt,
-    Completion,
-    Failure,
-)
+from openfall.router_core.jobs.job import CompletionJob
+from openfall.router_core.jobs.outcome import Attempt, Completion, Failure
 from openfall.router_core.jobs.synthetic_reply import synthetic_reply
-from openfall.router_core.routing.fleet_state import (
-    BLOCK_ERRORS,
-    FleetState,
-)
+from openfall.router_core.routing.fleet_state import BLOCK_ERRORS, FleetState
 from openfall.router_core.routing.requirements import incompatibility, requirements_for
-from openfall.router_core.vocabulary import (
-    RELEASED_BY_ITSELF,
-    ErrorClass,
-    HoldReason,
-    Remedy,
-    Urgency,
-)
+from openfall.router_core.vocabulary import RELEASED_BY_ITSELF, ErrorClass, HoldReason, Remedy, Urgency
 
 MAX_STRIKES = 3
 """A released job that falls this often while a model of its chain takes calls is held for its own fault."""

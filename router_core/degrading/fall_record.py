@@ -5,22 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from openfall.router_core.degrading.degrade import (
-    DegradeAction,
-    Degraded,
-    FallContext,
-    Hold,
-    StandIn,
-)
+from openfall.router_core.degrading.degrade import DegradeAction, Degraded, FallContext, Hold, StandIn
 from openfall.router_core.jobs.job import CompletionJob
-from openfall.router_core.routing.fleet_state import (
-    BLOCK_ERRORS,
-    FleetState,
-)
-from openfall.router_core.vocabulary import (
-    HoldReason,
-    Remedy,
-)
+from openfall.router_core.routing.fleet_state import BLOCK_ERRORS, FleetState
+from openfall.router_core.vocabulary import HoldReason, Remedy
 
 
 def fall_record(

@@ -11,10 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json, to_json
 
 from openfall.router_core.jobs.job import CompletionJob
-from openfall.router_core.jobs.outcome import (
-    Answer,
-    Attempt,
-)
+from openfall.router_core.jobs.outcome import Answer, Attempt
 from openfall.router_core.jobs.result import Result
 
 SCHEMA = 2

@@ -9,9 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from openfall.router_core.vocabulary import (
-    Dialect,
-)
+from openfall.router_core.vocabulary import Dialect
 
 Body = Mapping[str, Any]
 

@@ -8,17 +8,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from openfall.router_core.jobs.job import ConsideredModel
-from openfall.router_core.jobs.outcome import (
-    Attempt,
-)
-from openfall.router_core.jobs.request_body import (
-    answer_text,
-)
-from openfall.router_core.vocabulary import (
-    ErrorClass,
-    HoldReason,
-    Remedy,
-)
+from openfall.router_core.jobs.outcome import Attempt
+from openfall.router_core.jobs.request_body import answer_text
+from openfall.router_core.vocabulary import ErrorClass, HoldReason, Remedy
 
 REPLIES_WITHOUT_CALL = frozenset({Remedy.LAST_ANSWER, Remedy.CANNED_REPLY})
 """Remedies whose reply comes from no call of the job."""

@@ -6,13 +6,9 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from openfall.router_core.jobs.job import (
-    CompletionJob,
-)
+from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import Completion
-from openfall.router_core.vocabulary import (
-    Dialect,
-)
+from openfall.router_core.vocabulary import Dialect
 
 MODEL = "openfall"
 """The model name of such a response."""

@@ -9,9 +9,7 @@ from openfall.router_core.catalog.entries import Catalog, Group, Order
 from openfall.router_core.catalog.errors import UnknownName
 from openfall.router_core.routing.classify import classify
 from openfall.router_core.routing.requirements import NOTHING, Requirements
-from openfall.router_core.vocabulary import (
-    Urgency,
-)
+from openfall.router_core.vocabulary import Urgency
 
 DEFAULT_ROLE = "chat"
 AUTO = "auto"

@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from openfall.router_core.vocabulary import (
-    BlockReason,
-    ErrorClass,
-)
+from openfall.router_core.vocabulary import BlockReason, ErrorClass
 
 FOREVER = float("inf")
 

@@ -9,17 +9,10 @@ from functools import lru_cache
 from openfall.router_core.catalog.entries import Order
 from openfall.router_core.catalog.index import IndexedModel
 from openfall.router_core.catalog.policies import Cloud, UrgencyPolicy
-from openfall.router_core.jobs.job import (
-    ConsideredModel,
-)
-from openfall.router_core.routing.fleet_state import (
-    FleetState,
-    ModelState,
-)
+from openfall.router_core.jobs.job import ConsideredModel
+from openfall.router_core.routing.fleet_state import FleetState, ModelState
 from openfall.router_core.routing.requirements import NOTHING, Requirements, ignored_parameters
-from openfall.router_core.vocabulary import (
-    Urgency,
-)
+from openfall.router_core.vocabulary import Urgency
 
 ASSUMED_LATENCY = 5.0
 """Seconds. The assumed latency of a model without measurements."""

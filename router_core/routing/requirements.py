@@ -13,9 +13,7 @@ from openfall.router_core.jobs.request_body import (
     sampling_parameters,
     wants_schema,
 )
-from openfall.router_core.vocabulary import (
-    Dialect,
-)
+from openfall.router_core.vocabulary import Dialect
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,30 +8,12 @@ from dataclasses import dataclass
 from openfall.router_core.catalog.entries import Catalog, Group, Order
 from openfall.router_core.catalog.index import model_index
 from openfall.router_core.catalog.policies import Cloud
-from openfall.router_core.jobs.job import (
-    ConsideredModel,
-)
-from openfall.router_core.routing.chain_selection import (
-    ChainSelection,
-    RouteRequest,
-    get_group,
-    select_chain,
-)
-from openfall.router_core.routing.fleet_state import (
-    FleetState,
-)
-from openfall.router_core.routing.rank import (
-    Entry,
-    RankContext,
-    RankedModel,
-    considered_model,
-    facts,
-    rank,
-)
+from openfall.router_core.jobs.job import ConsideredModel
+from openfall.router_core.routing.chain_selection import ChainSelection, RouteRequest, get_group, select_chain
+from openfall.router_core.routing.fleet_state import FleetState
+from openfall.router_core.routing.rank import Entry, RankContext, RankedModel, considered_model, facts, rank
 from openfall.router_core.routing.requirements import Requirements, incompatibility
-from openfall.router_core.vocabulary import (
-    Urgency,
-)
+from openfall.router_core.vocabulary import Urgency
 
 _URGENCY_ORDER = {urgency: place for place, urgency in enumerate(Urgency)}
 _MAX_ALTERNATIVES = 3

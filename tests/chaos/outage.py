@@ -12,14 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.processes import BenchmarkError, Child
-from tests.chaos.environment import (
-    VALKEY_DOWN_SECONDS,
-    Environment,
-    Service,
-    environment,
-    mock_upstream,
-    now_ms,
-)
+from tests.chaos.environment import VALKEY_DOWN_SECONDS, Environment, Service, environment, mock_upstream, now_ms
 from tests.chaos.harness import (
     Fault,
     check_exit,

@@ -10,9 +10,7 @@ import yaml
 
 from deploy import config_tables
 from openfall import config
-from openfall.router_core.vocabulary import (
-    Remedy,
-)
+from openfall.router_core.vocabulary import Remedy
 
 FILE = Path(__file__).resolve().parents[2] / "docs" / "configuration.md"
 PAGE = FILE.read_text("utf-8")

@@ -18,13 +18,9 @@ from openfall.config.paths import DEMO
 from openfall.router_core.catalog.entries import POOL_DEFAULTS, Catalog, Pool
 from openfall.router_core.catalog.policies import URGENCY_DEFAULTS, UrgencyPolicy
 from openfall.router_core.routing.chain_selection import RouteRequest
-from openfall.router_core.routing.fleet_state import (
-    FleetState,
-)
+from openfall.router_core.routing.fleet_state import FleetState
 from openfall.router_core.routing.route import route
-from openfall.router_core.vocabulary import (
-    Urgency,
-)
+from openfall.router_core.vocabulary import Urgency
 
 
 def loaded(directory: Path, text: str, environ: Mapping[str, str] | None = None) -> LoadedConfig:

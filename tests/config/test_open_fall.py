@@ -13,13 +13,8 @@ from openfall import config
 from openfall.config import LoadedConfig
 from openfall.config.redact import redact_discord, redact_webhook
 from openfall.router_core.catalog.entries import Catalog
-from openfall.router_core.catalog.open_fall_policy import (
-    OpenFallPolicy,
-)
-from openfall.router_core.vocabulary import (
-    Remedy,
-    Urgency,
-)
+from openfall.router_core.catalog.open_fall_policy import OpenFallPolicy
+from openfall.router_core.vocabulary import Remedy, Urgency
 
 BASE = """
 backends: {tower: {url: "http://127.0.0.1:1", pool: gpu}}

@@ -7,12 +7,7 @@ from pathlib import Path
 import pytest
 
 from openfall import config
-from openfall.config import (
-    ENVIRONMENT,
-    ConfigError,
-    load,
-    variables,
-)
+from openfall.config import ENVIRONMENT, ConfigError, load, variables
 
 TEXT = """
 redis: ${REDIS_URL:-embedded}

@@ -27,13 +27,9 @@ from examples.engine_failure import EngineFailure
 from examples.night import Night, WorkerKill, read_jobs
 from examples.outage import Outage
 from openfall import config
-from openfall.router_core.jobs.outcome import (
-    Attempt,
-)
+from openfall.router_core.jobs.outcome import Attempt
 from openfall.router_core.jobs.result import Result, Status
-from openfall.router_core.vocabulary import (
-    ErrorClass,
-)
+from openfall.router_core.vocabulary import ErrorClass
 from openfall.workers.local.process_id import ProcessId, identify
 
 

@@ -4,34 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from openfall.router_core.catalog.entries import (
-    Backend,
-    Catalog,
-    Ensemble,
-    ModelSpec,
-    Role,
-    TaskType,
-)
+from openfall.router_core.catalog.entries import Backend, Catalog, Ensemble, ModelSpec, Role, TaskType
 from openfall.router_core.catalog.policies import Cloud, RetryPolicy, UrgencyPolicy
 from openfall.router_core.deciding.decide import Conditions
-from openfall.router_core.jobs.job import (
-    CompletionJob,
-)
-from openfall.router_core.jobs.outcome import (
-    Attempt,
-    Completion,
-)
-from openfall.router_core.routing.fleet_state import (
-    FOREVER,
-    Blocked,
-    FleetState,
-    ModelState,
-)
-from openfall.router_core.vocabulary import (
-    BlockReason,
-    ErrorClass,
-    Urgency,
-)
+from openfall.router_core.jobs.job import CompletionJob
+from openfall.router_core.jobs.outcome import Attempt, Completion
+from openfall.router_core.routing.fleet_state import FOREVER, Blocked, FleetState, ModelState
+from openfall.router_core.vocabulary import BlockReason, ErrorClass, Urgency
 
 LOCAL, CLOUD = ("small", "large"), ("opus", "haiku")
 NOW = 1_000.0

@@ -13,12 +13,8 @@ from typing import Any
 import pytest
 
 from openfall.router_core.catalog.entries import Backend, Catalog, ModelSpec
-from openfall.router_core.catalog.policies import (
-    BreakerPolicy,
-)
-from openfall.router_core.jobs.job import (
-    CompletionJob,
-)
+from openfall.router_core.catalog.policies import BreakerPolicy
+from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.result import Result
 from openfall.router_core.state.cancellation import cancel_all
 from openfall.router_core.state.jobs import JobStore, SubmitTerms
@@ -26,9 +22,7 @@ from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.subscription import BackendCapacity, QueueSubscription, WorkerIdentity
 from openfall.router_core.state.worker_queue import WorkerQueue
 from openfall.router_core.state.worker_registry import WakeUp, register
-from openfall.router_core.vocabulary import (
-    Urgency,
-)
+from openfall.router_core.vocabulary import Urgency
 from openfall.workers.backends.registry import open_backend
 from openfall.workers.execution.executor import JobExecutor
 from openfall.workers.maintenance.fleet_cache import FleetCache

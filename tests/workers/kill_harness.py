@@ -23,23 +23,15 @@ import yaml
 from aiohttp import web
 
 from openfall.config import load
-from openfall.router_core.catalog.policies import (
-    BreakerPolicy,
-)
+from openfall.router_core.catalog.policies import BreakerPolicy
 from openfall.router_core.deciding.decide import Fall
-from openfall.router_core.jobs.job import (
-    CompletionJob,
-)
+from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.state import keys
 from openfall.router_core.state.breakers import BreakerOverride, force_breaker
 from openfall.router_core.state.jobs import JobStore, SubmitTerms
 from openfall.router_core.state.maintenance import WaitingJob, move
 from openfall.router_core.state.redis_connection import RedisConnection
-from openfall.router_core.vocabulary import (
-    BreakerState,
-    HoldReason,
-    Urgency,
-)
+from openfall.router_core.vocabulary import BreakerState, HoldReason, Urgency
 from tests.conftest import Server
 from tests.fakes.discord import DiscordFake
 from tests.fakes.discord import running as discord_running

@@ -12,10 +12,7 @@ from openfall.router_core.state.errors import MemoryPressure, StoreUnreachable
 from openfall.router_core.state.fleet_flags import fetch_memory_pressure
 from openfall.router_core.state.subscription import BackendCapacity
 from openfall.router_core.state.worker_queue import WorkerQueue
-from openfall.router_core.vocabulary import (
-    ErrorClass,
-    Urgency,
-)
+from openfall.router_core.vocabulary import ErrorClass, Urgency
 from openfall.workers.worker import StopMode
 from tests.faults import COMPLETION, answer, drip_events, piece, stall
 from tests.faults import events as streamed

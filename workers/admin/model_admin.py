@@ -9,9 +9,7 @@ from typing import Any
 
 from openfall.router_core.catalog.entries import Billing, Catalog
 from openfall.router_core.catalog.errors import UnknownName
-from openfall.router_core.deciding.breaker import (
-    breaker_target,
-)
+from openfall.router_core.deciding.breaker import breaker_target
 from openfall.router_core.jobs.outcome import Failure
 from openfall.router_core.state.breakers import list_breakers, reset_breaker
 from openfall.router_core.state.errors import StoreError
@@ -19,9 +17,7 @@ from openfall.router_core.state.fleet_flags import remember_health, remember_loa
 from openfall.router_core.state.fleet_snapshot import HEALTH_TTL_SECONDS
 from openfall.router_core.state.model_status import note_loading
 from openfall.router_core.state.redis_connection import RedisConnection
-from openfall.router_core.vocabulary import (
-    BreakerState,
-)
+from openfall.router_core.vocabulary import BreakerState
 from openfall.workers.backends import health
 from openfall.workers.backends.base import CompletionBackend, same_model
 from openfall.workers.backends.registry import open_backend

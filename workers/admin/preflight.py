@@ -14,13 +14,8 @@ from difflib import get_close_matches
 from typing import Any, Literal
 
 from openfall.router_core.catalog.entries import Backend, Catalog, ModelSpec
-from openfall.router_core.jobs.outcome import (
-    Failure,
-)
-from openfall.router_core.vocabulary import (
-    CredentialSignal,
-    ErrorClass,
-)
+from openfall.router_core.jobs.outcome import Failure
+from openfall.router_core.vocabulary import CredentialSignal, ErrorClass
 from openfall.workers.backends.address import parse_address
 from openfall.workers.backends.base import CompletionBackend, LoadedModel, same_model
 from openfall.workers.backends.http_client import HttpClient

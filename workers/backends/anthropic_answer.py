@@ -7,21 +7,9 @@ from typing import Any
 
 import orjson
 
-from openfall.router_core.jobs.outcome import (
-    Completion,
-    Failure,
-    Outcome,
-)
-from openfall.router_core.vocabulary import (
-    ErrorClass,
-)
-from openfall.workers.backends.parsing import (
-    append_text,
-    malformed,
-    parse_document,
-    parse_event,
-    token_count,
-)
+from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
+from openfall.router_core.vocabulary import ErrorClass
+from openfall.workers.backends.parsing import append_text, malformed, parse_document, parse_event, token_count
 
 _DELTA_FIELDS = {"text_delta": "text", "thinking_delta": "thinking"}
 """By a delta's type, the field of the block that its text extends."""

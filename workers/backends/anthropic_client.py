@@ -5,21 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from openfall.router_core.jobs.outcome import (
-    Failure,
-    Outcome,
-)
-from openfall.router_core.vocabulary import (
-    ErrorClass,
-)
+from openfall.router_core.jobs.outcome import Failure, Outcome
+from openfall.router_core.vocabulary import ErrorClass
 from openfall.workers.backends.address import Address, checked_key, parse_address
 from openfall.workers.backends.anthropic_answer import MessageAssembler, parse_message
-from openfall.workers.backends.base import (
-    SAMPLING_PARAMETERS,
-    LoadedModel,
-    OnDelta,
-    Request,
-)
+from openfall.workers.backends.base import SAMPLING_PARAMETERS, LoadedModel, OnDelta, Request
 from openfall.workers.backends.framing import SseFraming
 from openfall.workers.backends.http_client import HttpCall, HttpClient
 from openfall.workers.backends.parsing import parse_names

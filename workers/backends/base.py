@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from openfall.router_core.jobs.outcome import Failure, Outcome
-from openfall.router_core.vocabulary import (
-    Dialect,
-)
+from openfall.router_core.vocabulary import Dialect
 
 SAMPLING_PARAMETERS = frozenset({"temperature", "top_p", "top_k"})
 """A model with `sampling_params: false` does not get these."""

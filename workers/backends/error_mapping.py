@@ -17,12 +17,8 @@ from typing import Any
 
 import orjson
 
-from openfall.router_core.jobs.outcome import (
-    Failure,
-)
-from openfall.router_core.vocabulary import (
-    ErrorClass,
-)
+from openfall.router_core.jobs.outcome import Failure
+from openfall.router_core.vocabulary import ErrorClass
 from openfall.workers.backends.retry_after import limit_reset, parse_duration, retry_after
 
 MAX_DETAIL_LENGTH = 300

@@ -10,20 +10,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from openfall.router_core.catalog.entries import ModelSpec
-from openfall.router_core.jobs.outcome import (
-    Completion,
-    Failure,
-    Outcome,
-)
-from openfall.router_core.vocabulary import (
-    ErrorClass,
-)
-from openfall.workers.backends.base import (
-    CompletionBackend,
-    LoadedModel,
-    Request,
-    same_model,
-)
+from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
+from openfall.router_core.vocabulary import ErrorClass
+from openfall.workers.backends.base import CompletionBackend, LoadedModel, Request, same_model
 
 PROMPT = "Reply with one word: ready."
 MAX_TOKENS = 16

@@ -12,24 +12,13 @@ import orjson
 from multidict import CIMultiDict
 from yarl import URL
 
-from openfall.router_core.jobs.outcome import (
-    Failure,
-    Outcome,
-)
-from openfall.router_core.vocabulary import (
-    ErrorClass,
-)
+from openfall.router_core.jobs.outcome import Failure, Outcome
+from openfall.router_core.vocabulary import ErrorClass
 from openfall.workers.backends.address import Address
 from openfall.workers.backends.base import OnDelta
 from openfall.workers.backends.error_mapping import redact
 from openfall.workers.backends.parsing import malformed
-from openfall.workers.backends.response import (
-    ResponseFormat,
-    ResponseTooLong,
-    read_answer,
-    read_json,
-    read_liveness,
-)
+from openfall.workers.backends.response import ResponseFormat, ResponseTooLong, read_answer, read_json, read_liveness
 from openfall.workers.backends.transport import Transport, describe_error
 
 MAX_ECHO_LENGTH = 15

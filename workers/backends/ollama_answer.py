@@ -6,21 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from openfall.router_core.jobs.outcome import (
-    Completion,
-    Failure,
-    Outcome,
-)
-from openfall.router_core.vocabulary import (
-    ErrorClass,
-)
-from openfall.workers.backends.parsing import (
-    append_text,
-    malformed,
-    parse_document,
-    parse_event,
-    token_count,
-)
+from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
+from openfall.router_core.vocabulary import ErrorClass
+from openfall.workers.backends.parsing import append_text, malformed, parse_document, parse_event, token_count
 
 
 def parse_chat(body: bytes, headers: Mapping[str, str]) -> Outcome:

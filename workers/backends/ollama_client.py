@@ -13,21 +13,10 @@ import asyncio
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from openfall.router_core.jobs.outcome import (
-    Failure,
-    Outcome,
-)
-from openfall.router_core.vocabulary import (
-    ErrorClass,
-)
+from openfall.router_core.jobs.outcome import Failure, Outcome
+from openfall.router_core.vocabulary import ErrorClass
 from openfall.workers.backends.address import checked_key, parse_address
-from openfall.workers.backends.base import (
-    SAMPLING_PARAMETERS,
-    LoadedModel,
-    OnDelta,
-    Request,
-    same_model,
-)
+from openfall.workers.backends.base import SAMPLING_PARAMETERS, LoadedModel, OnDelta, Request, same_model
 from openfall.workers.backends.framing import NdjsonFraming
 from openfall.workers.backends.http_client import HttpCall, HttpClient
 from openfall.workers.backends.ollama_answer import ChatAssembler, parse_chat

@@ -7,22 +7,10 @@ from typing import Any
 
 import orjson
 
-from openfall.router_core.jobs.outcome import (
-    Completion,
-    Failure,
-    Outcome,
-)
-from openfall.router_core.vocabulary import (
-    ErrorClass,
-)
+from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
+from openfall.router_core.vocabulary import ErrorClass
 from openfall.workers.backends.error_mapping import classify, find_error
-from openfall.workers.backends.parsing import (
-    append_text,
-    malformed,
-    parse_document,
-    parse_event,
-    token_count,
-)
+from openfall.workers.backends.parsing import append_text, malformed, parse_document, parse_event, token_count
 
 _DONE = b"[DONE]"
 _MERGED = frozenset({"index", "message", "delta", "logprobs"})

@@ -5,20 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from openfall.router_core.jobs.outcome import (
-    Failure,
-    Outcome,
-)
-from openfall.router_core.vocabulary import (
-    ErrorClass,
-)
+from openfall.router_core.jobs.outcome import Failure, Outcome
+from openfall.router_core.vocabulary import ErrorClass
 from openfall.workers.backends.address import checked_key, parse_address
-from openfall.workers.backends.base import (
-    SAMPLING_PARAMETERS,
-    LoadedModel,
-    OnDelta,
-    Request,
-)
+from openfall.workers.backends.base import SAMPLING_PARAMETERS, LoadedModel, OnDelta, Request
 from openfall.workers.backends.framing import SseFraming
 from openfall.workers.backends.http_client import HttpCall, HttpClient
 from openfall.workers.backends.openai_answer import CompletionAssembler, parse_completion

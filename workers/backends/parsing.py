@@ -7,13 +7,8 @@ from typing import Any, Protocol
 
 import orjson
 
-from openfall.router_core.jobs.outcome import (
-    Failure,
-    Outcome,
-)
-from openfall.router_core.vocabulary import (
-    ErrorClass,
-)
+from openfall.router_core.jobs.outcome import Failure, Outcome
+from openfall.router_core.vocabulary import ErrorClass
 from openfall.workers.backends.error_mapping import classify, find_error
 
 

@@ -19,12 +19,7 @@ from openfall.router_core.degrading.degrade import (
     degrade,
 )
 from openfall.router_core.degrading.fall_record import fall_record, unread_record
-from openfall.router_core.jobs.envelope import (
-    UnreadableEnvelope,
-    request_key,
-    unpack_attempts,
-    unpack_job,
-)
+from openfall.router_core.jobs.envelope import UnreadableEnvelope, request_key, unpack_attempts, unpack_job
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import Completion
 from openfall.router_core.jobs.result import Result

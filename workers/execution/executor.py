@@ -9,17 +9,7 @@ from zlib import crc32
 
 from openfall.router_core.catalog.entries import Catalog
 from openfall.router_core.deciding.answer_checks import check_answer
-from openfall.router_core.deciding.decide import (
-    Call,
-    Conditions,
-    Done,
-    Fall,
-    Handoff,
-    Later,
-    Step,
-    conclude,
-    decide,
-)
+from openfall.router_core.deciding.decide import Call, Conditions, Done, Fall, Handoff, Later, Step, conclude, decide
 from openfall.router_core.deciding.ensemble import ensemble_for, judge_body
 from openfall.router_core.degrading.degrade import allowed_remedies
 from openfall.router_core.jobs.envelope import (

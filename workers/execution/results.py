@@ -9,9 +9,7 @@ from openfall.router_core.degrading.degrade import Degraded, Hold
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import Attempt, Completion, Failure
 from openfall.router_core.jobs.result import Result, Status
-from openfall.router_core.vocabulary import (
-    Remedy,
-)
+from openfall.router_core.vocabulary import Remedy
 
 
 def final_result(

@@ -34,14 +34,7 @@ from openfall.workers.local.errors import LocalError
 from openfall.workers.local.locks import only_one
 from openfall.workers.local.pidfile import make_private
 from openfall.workers.local.restarter import Restarter
-from openfall.workers.local.services import (
-    EngineService,
-    Report,
-    Service,
-    ValkeyService,
-    WorkerService,
-    WorkerSpec,
-)
+from openfall.workers.local.services import EngineService, Report, Service, ValkeyService, WorkerService, WorkerSpec
 from openfall.workers.local.valkey import ValkeySpec
 
 

@@ -20,13 +20,7 @@ from openfall.workers.local.child import Child, spawn
 from openfall.workers.local.errors import LocalError
 from openfall.workers.local.liveness import ValkeyState, ask_valkey, port_taken
 from openfall.workers.local.locks import one_at_a_time
-from openfall.workers.local.pidfile import (
-    PidRecord,
-    make_private,
-    read_record,
-    write_private,
-    write_record,
-)
+from openfall.workers.local.pidfile import PidRecord, make_private, read_record, write_private, write_record
 from openfall.workers.local.sockets import socket_path
 
 _POLL_INTERVAL_S = 0.02

@@ -7,15 +7,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from openfall.router_core.catalog.entries import Catalog
-from openfall.router_core.routing.fleet_state import (
-    FleetState,
-)
+from openfall.router_core.routing.fleet_state import FleetState
 from openfall.router_core.state.errors import StoreUnreachable
 from openfall.router_core.state.fleet_snapshot import FleetSnapshot, fetch_fleet_snapshot
 from openfall.router_core.state.redis_connection import RedisConnection
-from openfall.router_core.vocabulary import (
-    Urgency,
-)
+from openfall.router_core.vocabulary import Urgency
 
 
 @dataclass(slots=True)

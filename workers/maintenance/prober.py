@@ -7,23 +7,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from openfall.router_core.catalog.entries import Catalog
-from openfall.router_core.deciding.breaker import (
-    call_signal,
-    cooldown,
-    credential_signal,
-)
-from openfall.router_core.jobs.outcome import (
-    Failure,
-    Outcome,
-)
+from openfall.router_core.deciding.breaker import call_signal, cooldown, credential_signal
+from openfall.router_core.jobs.outcome import Failure, Outcome
 from openfall.router_core.state import breakers
 from openfall.router_core.state.claims import Probe
 from openfall.router_core.state.errors import StoreError
 from openfall.router_core.state.redis_connection import RedisConnection
-from openfall.router_core.vocabulary import (
-    CallSignal,
-    CredentialSignal,
-)
+from openfall.router_core.vocabulary import CallSignal, CredentialSignal
 from openfall.workers.backends import health
 from openfall.workers.backends.base import CompletionBackend
 

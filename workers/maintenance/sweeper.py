@@ -7,21 +7,9 @@ import logging
 from dataclasses import dataclass
 
 from openfall.router_core.catalog.entries import Catalog
-from openfall.router_core.deciding.decide import (
-    Conditions,
-    Done,
-    Fall,
-    Handoff,
-    Later,
-    Step,
-)
+from openfall.router_core.deciding.decide import Conditions, Done, Fall, Handoff, Later, Step
 from openfall.router_core.deciding.reconsider import reconsider
-from openfall.router_core.jobs.envelope import (
-    UnreadableEnvelope,
-    unpack_answers,
-    unpack_attempts,
-    unpack_job,
-)
+from openfall.router_core.jobs.envelope import UnreadableEnvelope, unpack_answers, unpack_attempts, unpack_job
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.routing.fleet_state import FleetState

@@ -12,14 +12,7 @@ from openfall.router_core.jobs.envelope import UnreadableEnvelope
 from openfall.router_core.state import outbox
 from openfall.router_core.state.cancellation import cancel_all
 from openfall.router_core.state.errors import StoreError, StoreUnreachable
-from openfall.router_core.state.outbox import (
-    DONE,
-    ClaimedEntry,
-    JobEntry,
-    JobNotification,
-    NoticeEntry,
-    NoticeRate,
-)
+from openfall.router_core.state.outbox import DONE, ClaimedEntry, JobEntry, JobNotification, NoticeEntry, NoticeRate
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.workers.outbox import signing
 from openfall.workers.outbox.delivery import (

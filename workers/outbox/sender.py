@@ -18,13 +18,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from openfall.workers.backends.transport import trusted_roots
-from openfall.workers.outbox.url_policy import (
-    UrlPolicy,
-    UrlRefused,
-    check_addresses,
-    check_url,
-    resolve_host,
-)
+from openfall.workers.outbox.url_policy import UrlPolicy, UrlRefused, check_addresses, check_url, resolve_host
 
 TIMEOUT_SECONDS = 20.0
 """For the whole exchange, from the DNS lookup to the end of the response."""

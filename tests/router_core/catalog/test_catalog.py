@@ -6,9 +6,7 @@ from pydantic import BaseModel, ValidationError
 from openfall.router_core.catalog.entries import POOL_DEFAULTS, Backend, Billing, Catalog, ModelSpec, Pool, Role
 from openfall.router_core.catalog.errors import CatalogError, CatalogProblem, UnknownName
 from openfall.router_core.catalog.policies import URGENCY_DEFAULTS, UrgencyPolicy
-from openfall.router_core.vocabulary import (
-    Urgency,
-)
+from openfall.router_core.vocabulary import Urgency
 
 TOWER = Backend(url="http://127.0.0.1:8080", pool="gpu")
 PROVIDER = Backend(url="https://example.invalid/v1", pool="cloud")

@@ -7,16 +7,9 @@ from pydantic import ValidationError
 
 from openfall.router_core.catalog.entries import Backend, Catalog, Ensemble, Group, ModelSpec, Pick, Role, TaskType
 from openfall.router_core.catalog.errors import CatalogError
-from openfall.router_core.catalog.open_fall_policy import (
-    OpenFallPolicy,
-)
-from openfall.router_core.catalog.policies import (
-    BreakerPolicy,
-    RetryPolicy,
-)
-from openfall.router_core.vocabulary import (
-    Urgency,
-)
+from openfall.router_core.catalog.open_fall_policy import OpenFallPolicy
+from openfall.router_core.catalog.policies import BreakerPolicy, RetryPolicy
+from openfall.router_core.vocabulary import Urgency
 
 BACKENDS = {
     "tower": Backend(url="http://127.0.0.1:8080", pool="gpu"),

@@ -12,13 +12,8 @@ from openfall.router_core.deciding.breaker import (
     cooldown,
     credential_signal,
 )
-from openfall.router_core.vocabulary import (
-    CallSignal,
-    CredentialSignal,
-)
-from openfall.router_core.vocabulary import (
-    ErrorClass as E,
-)
+from openfall.router_core.vocabulary import CallSignal, CredentialSignal
+from openfall.router_core.vocabulary import ErrorClass as E
 
 
 @pytest.mark.parametrize(

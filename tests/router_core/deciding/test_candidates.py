@@ -6,12 +6,8 @@ import pytest
 
 from openfall.router_core.catalog.policies import Cloud
 from openfall.router_core.deciding.candidates import ChainState
-from openfall.router_core.routing.fleet_state import (
-    FleetState,
-)
-from openfall.router_core.vocabulary import (
-    ErrorClass,
-)
+from openfall.router_core.routing.fleet_state import FleetState
+from openfall.router_core.vocabulary import ErrorClass
 from tests.router_core.decisions import CATALOG, CLOUD, EVEN, LOCAL, NOW, blocked, catalog, job, tried
 
 BOTH = (*LOCAL, *CLOUD)

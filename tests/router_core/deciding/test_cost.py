@@ -9,18 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openfall.router_core.catalog.entries import Billing, Prices
-from openfall.router_core.deciding.cost import (
-    REFUSED,
-    Usage,
-    cost,
-    read_usage,
-)
-from openfall.router_core.jobs.outcome import (
-    Failure,
-)
-from openfall.router_core.vocabulary import (
-    ErrorClass,
-)
+from openfall.router_core.deciding.cost import REFUSED, Usage, cost, read_usage
+from openfall.router_core.jobs.outcome import Failure
+from openfall.router_core.vocabulary import ErrorClass
 from tests.router_core.decisions import completion
 
 METERED = Billing.METERED

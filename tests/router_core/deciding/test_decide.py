@@ -6,40 +6,12 @@ import pytest
 
 from openfall.router_core.catalog.entries import Catalog
 from openfall.router_core.catalog.policies import UrgencyPolicy
-from openfall.router_core.deciding.decide import (
-    Call,
-    Done,
-    Handoff,
-    Later,
-    conclude,
-    decide,
-)
-from openfall.router_core.jobs.outcome import (
-    Failure,
-)
-from openfall.router_core.routing.fleet_state import (
-    ModelState,
-)
-from openfall.router_core.vocabulary import (
-    BlockReason,
-    Fallback,
-    Urgency,
-)
-from openfall.router_core.vocabulary import (
-    ErrorClass as E,
-)
-from tests.router_core.decisions import (
-    CATALOG,
-    LOCAL,
-    NOW,
-    blocked,
-    case,
-    catalog,
-    completion,
-    conditions,
-    job,
-    tried,
-)
+from openfall.router_core.deciding.decide import Call, Done, Handoff, Later, conclude, decide
+from openfall.router_core.jobs.outcome import Failure
+from openfall.router_core.routing.fleet_state import ModelState
+from openfall.router_core.vocabulary import BlockReason, Fallback, Urgency
+from openfall.router_core.vocabulary import ErrorClass as E
+from tests.router_core.decisions import CATALOG, LOCAL, NOW, blocked, case, catalog, completion, conditions, job, tried
 
 AWAY, LOAD = Fallback.UNAVAILABLE, Fallback.OVERLOAD
 INTERACTIVE = Urgency.INTERACTIVE

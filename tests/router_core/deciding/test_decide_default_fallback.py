@@ -4,31 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from openfall.router_core.deciding.decide import (
-    Call,
-    Done,
-    Fall,
-    Later,
-    conclude,
-    decide,
-)
+from openfall.router_core.deciding.decide import Call, Done, Fall, Later, conclude, decide
 from openfall.router_core.deciding.reconsider import reconsider
-from openfall.router_core.vocabulary import (
-    ErrorClass as E,
-)
-from openfall.router_core.vocabulary import (
-    HoldReason,
-    Urgency,
-)
-from tests.router_core.decisions import (
-    CATALOG,
-    NOW,
-    blocked,
-    completion,
-    conditions,
-    job,
-    tried,
-)
+from openfall.router_core.vocabulary import ErrorClass as E
+from openfall.router_core.vocabulary import HoldReason, Urgency
+from tests.router_core.decisions import CATALOG, NOW, blocked, completion, conditions, job, tried
 
 INTERACTIVE = Urgency.INTERACTIVE
 

@@ -6,25 +6,10 @@ import pytest
 
 from openfall.router_core.deciding.decide import Done, Fall, decide
 from openfall.router_core.jobs.outcome import Failure
-from openfall.router_core.routing.fleet_state import (
-    FOREVER,
-)
-from openfall.router_core.vocabulary import (
-    BlockReason,
-    HoldReason,
-    Urgency,
-)
-from openfall.router_core.vocabulary import (
-    ErrorClass as E,
-)
-from tests.router_core.decisions import (
-    NOW,
-    blocked,
-    case,
-    conditions,
-    job,
-    tried,
-)
+from openfall.router_core.routing.fleet_state import FOREVER
+from openfall.router_core.vocabulary import BlockReason, HoldReason, Urgency
+from openfall.router_core.vocabulary import ErrorClass as E
+from tests.router_core.decisions import NOW, blocked, case, conditions, job, tried
 
 INTERACTIVE = Urgency.INTERACTIVE
 

@@ -5,28 +5,12 @@ from __future__ import annotations
 import pytest
 
 from openfall.router_core.catalog.entries import Ensemble
-from openfall.router_core.deciding.decide import (
-    Done,
-    Fall,
-    Handoff,
-    Later,
-)
+from openfall.router_core.deciding.decide import Done, Fall, Handoff, Later
 from openfall.router_core.deciding.reconsider import reconsider
-from openfall.router_core.jobs.outcome import (
-    Answer,
-    Failure,
-)
-from openfall.router_core.routing.fleet_state import (
-    ModelState,
-)
-from openfall.router_core.vocabulary import (
-    ErrorClass as E,
-)
-from openfall.router_core.vocabulary import (
-    Fallback,
-    HoldReason,
-    Urgency,
-)
+from openfall.router_core.jobs.outcome import Answer, Failure
+from openfall.router_core.routing.fleet_state import ModelState
+from openfall.router_core.vocabulary import ErrorClass as E
+from openfall.router_core.vocabulary import Fallback, HoldReason, Urgency
 from tests.router_core.decisions import CATALOG, LOCAL, NOW, blocked, catalog, completion, conditions, job, tried
 
 AWAY = Fallback.UNAVAILABLE

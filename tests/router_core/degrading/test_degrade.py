@@ -7,36 +7,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openfall.router_core.catalog.entries import Catalog, Role
-from openfall.router_core.catalog.open_fall_policy import (
-    KEPT_REPLY,
-    LAST_REPLY,
-    OpenFallPolicy,
-    validate_remedies,
-)
+from openfall.router_core.catalog.open_fall_policy import KEPT_REPLY, LAST_REPLY, OpenFallPolicy, validate_remedies
 from openfall.router_core.catalog.policies import Cloud
 from openfall.router_core.deciding.decide import Conditions, Fall, conclude
-from openfall.router_core.degrading.degrade import (
-    Degraded,
-    FallContext,
-    Hold,
-    StandIn,
-    degrade,
-)
+from openfall.router_core.degrading.degrade import Degraded, FallContext, Hold, StandIn, degrade
 from openfall.router_core.jobs.outcome import Failure
 from openfall.router_core.jobs.synthetic_reply import synthetic_reply
-from openfall.router_core.routing.fleet_state import (
-    FleetState,
-)
-from openfall.router_core.vocabulary import (
-    RELEASED_BY_ITSELF,
-    BlockReason,
-    HoldReason,
-    Remedy,
-    Urgency,
-)
-from openfall.router_core.vocabulary import (
-    ErrorClass as E,
-)
+from openfall.router_core.routing.fleet_state import FleetState
+from openfall.router_core.vocabulary import RELEASED_BY_ITSELF, BlockReason, HoldReason, Remedy, Urgency
+from openfall.router_core.vocabulary import ErrorClass as E
 from tests.router_core.decisions import CATALOG, CLOUD, EVEN, LOCAL, NOW, blocked, catalog, completion, job, tried
 
 OTHER, LAST, CANNED, HOLD, FAIL = (

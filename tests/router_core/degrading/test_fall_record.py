@@ -7,26 +7,12 @@ from dataclasses import replace
 
 import pytest
 
-from openfall.router_core.degrading.degrade import (
-    Degraded,
-    FallContext,
-    Hold,
-    StandIn,
-)
+from openfall.router_core.degrading.degrade import Degraded, FallContext, Hold, StandIn
 from openfall.router_core.degrading.fall_record import fall_record, unread_record
 from openfall.router_core.jobs.outcome import Failure
-from openfall.router_core.routing.fleet_state import (
-    FleetState,
-)
-from openfall.router_core.vocabulary import (
-    BlockReason,
-    HoldReason,
-    Remedy,
-    Urgency,
-)
-from openfall.router_core.vocabulary import (
-    ErrorClass as E,
-)
+from openfall.router_core.routing.fleet_state import FleetState
+from openfall.router_core.vocabulary import BlockReason, HoldReason, Remedy, Urgency
+from openfall.router_core.vocabulary import ErrorClass as E
 from tests.router_core.decisions import LOCAL, NOW, blocked, completion, job, tried
 
 SECRET = "the words of the prompt"

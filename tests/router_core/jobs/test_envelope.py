@@ -23,22 +23,10 @@ from openfall.router_core.jobs.envelope import (
     unpack_job,
     unpack_result,
 )
-from openfall.router_core.jobs.job import (
-    CompletionJob,
-    ConsideredModel,
-)
-from openfall.router_core.jobs.outcome import (
-    Answer,
-    Attempt,
-    Completion,
-)
+from openfall.router_core.jobs.job import CompletionJob, ConsideredModel
+from openfall.router_core.jobs.outcome import Answer, Attempt, Completion
 from openfall.router_core.jobs.result import Result, Status
-from openfall.router_core.vocabulary import (
-    ErrorClass,
-    HoldReason,
-    Remedy,
-    Urgency,
-)
+from openfall.router_core.vocabulary import ErrorClass, HoldReason, Remedy, Urgency
 
 text = st.text(st.characters(codec="utf-8"), max_size=20)
 whole = st.integers(-(2**53), 2**53)

@@ -7,22 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from openfall.router_core.jobs.outcome import (
-    DISPOSITIONS,
-    Attempt,
-    Failure,
-)
-from openfall.router_core.routing.fleet_state import (
-    BLOCK_ERRORS,
-)
-from openfall.router_core.vocabulary import (
-    BlockReason,
-    CallSignal,
-    CredentialSignal,
-    ErrorClass,
-    Fallback,
-    Severity,
-)
+from openfall.router_core.jobs.outcome import DISPOSITIONS, Attempt, Failure
+from openfall.router_core.routing.fleet_state import BLOCK_ERRORS
+from openfall.router_core.vocabulary import BlockReason, CallSignal, CredentialSignal, ErrorClass, Fallback, Severity
 
 DESIGN = Path(__file__).resolve().parents[3] / "router_core" / "DESIGN.md"
 

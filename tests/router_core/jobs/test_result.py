@@ -4,15 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from openfall.router_core.jobs.outcome import (
-    Attempt,
-)
+from openfall.router_core.jobs.outcome import Attempt
 from openfall.router_core.jobs.result import Result, Status
-from openfall.router_core.vocabulary import (
-    ErrorClass,
-    HoldReason,
-    Remedy,
-)
+from openfall.router_core.vocabulary import ErrorClass, HoldReason, Remedy
 
 
 def attempt(model="smol", error=None, **more):

@@ -6,9 +6,7 @@ import pytest
 from anthropic.types import Message
 from openai.types.chat import ChatCompletion
 
-from openfall.router_core.jobs.request_body import (
-    answer_text,
-)
+from openfall.router_core.jobs.request_body import answer_text
 from openfall.router_core.jobs.synthetic_reply import synthetic_reply
 from tests.router_core.decisions import job
 

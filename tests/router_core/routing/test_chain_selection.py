@@ -6,12 +6,7 @@ import pytest
 
 from openfall.router_core.catalog.entries import Backend, Catalog, Group, ModelSpec, Order, Role, TaskType
 from openfall.router_core.catalog.errors import UnknownName
-from openfall.router_core.routing.chain_selection import (
-    ChainSelection,
-    RouteRequest,
-    get_group,
-    select_chain,
-)
+from openfall.router_core.routing.chain_selection import ChainSelection, RouteRequest, get_group, select_chain
 
 MODELS = {name: ModelSpec(upstream=name, backends=("tower",)) for name in ("coder", "tiny", "opus")}
 ROLES = {"ace": Role(chain=("opus", "coder"), order=Order.BY_URGENCY), "chat": Role(chain=("tiny",))}

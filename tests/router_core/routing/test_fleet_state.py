@@ -1,17 +1,8 @@
 """What is so at one moment, and how little is changed when one thing changes."""
 
 from openfall.router_core.deciding.breaker import breaker_target, credential_target
-from openfall.router_core.routing.fleet_state import (
-    BLOCK_ERRORS,
-    FOREVER,
-    UNKNOWN,
-    Blocked,
-    FleetState,
-    ModelState,
-)
-from openfall.router_core.vocabulary import (
-    BlockReason,
-)
+from openfall.router_core.routing.fleet_state import BLOCK_ERRORS, FOREVER, UNKNOWN, Blocked, FleetState, ModelState
+from openfall.router_core.vocabulary import BlockReason
 
 OPEN = ModelState(blocked=Blocked(BlockReason.BREAKER, FOREVER, "its breaker is open"), waiting=2)
 

@@ -6,33 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openfall.router_core.catalog.entries import (
-    Backend,
-    Catalog,
-    ModelSpec,
-    Order,
-    Prices,
-    TaskType,
-)
+from openfall.router_core.catalog.entries import Backend, Catalog, ModelSpec, Order, Prices, TaskType
 from openfall.router_core.catalog.index import model_index
 from openfall.router_core.catalog.policies import Cloud, UrgencyPolicy
-from openfall.router_core.routing.fleet_state import (
-    FOREVER,
-    Blocked,
-    FleetState,
-    ModelState,
-)
-from openfall.router_core.routing.rank import (
-    Entry,
-    RankContext,
-    considered_model,
-    rank,
-)
+from openfall.router_core.routing.fleet_state import FOREVER, Blocked, FleetState, ModelState
+from openfall.router_core.routing.rank import Entry, RankContext, considered_model, rank
 from openfall.router_core.routing.requirements import Requirements
-from openfall.router_core.vocabulary import (
-    BlockReason,
-    Urgency,
-)
+from openfall.router_core.vocabulary import BlockReason, Urgency
 
 NOW = 1_000_000.0
 POLICY = UrgencyPolicy(start_within=30, expires_after=3600)

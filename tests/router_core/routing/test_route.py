@@ -9,21 +9,12 @@ from hypothesis import strategies as st
 from openfall.router_core.catalog.entries import Backend, Catalog, Group, ModelSpec, Pool, Role, TaskType
 from openfall.router_core.catalog.errors import UnknownName
 from openfall.router_core.catalog.policies import URGENCY_DEFAULTS, Cloud
-from openfall.router_core.jobs.job import (
-    ConsideredModel,
-)
+from openfall.router_core.jobs.job import ConsideredModel
 from openfall.router_core.routing.chain_selection import RouteRequest
-from openfall.router_core.routing.fleet_state import (
-    Blocked,
-    FleetState,
-    ModelState,
-)
+from openfall.router_core.routing.fleet_state import Blocked, FleetState, ModelState
 from openfall.router_core.routing.requirements import Requirements
 from openfall.router_core.routing.route import NothingFits, Route, route
-from openfall.router_core.vocabulary import (
-    BlockReason,
-    Urgency,
-)
+from openfall.router_core.vocabulary import BlockReason, Urgency
 
 BACKENDS = {
     "tower": Backend(url="http://127.0.0.1:8080", pool="gpu"),

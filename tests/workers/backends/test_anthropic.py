@@ -12,9 +12,7 @@ from pydantic import SecretStr
 
 from openfall.router_core.catalog.entries import Backend
 from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
-from openfall.router_core.vocabulary import (
-    ErrorClass as E,
-)
+from openfall.router_core.vocabulary import ErrorClass as E
 from openfall.workers.backends.anthropic_client import MAX_TOKENS, AnthropicBackend
 from openfall.workers.backends.base import Request
 from openfall.workers.backends.registry import open_backend

@@ -9,15 +9,8 @@ import orjson
 import pytest
 
 from openfall.router_core.catalog.entries import Backend, Protocol
-from openfall.router_core.jobs.outcome import (
-    Completion,
-    Failure,
-    Outcome,
-)
-from openfall.router_core.vocabulary import (
-    Dialect,
-    ErrorClass,
-)
+from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
+from openfall.router_core.vocabulary import Dialect, ErrorClass
 from openfall.workers.backends.base import Request
 from openfall.workers.backends.registry import open_backend
 from tests.faults import COMPLETION, FaultServer, Script, answer, events, fault_server, head, piece, raw

@@ -9,9 +9,7 @@ import pytest
 
 from openfall.router_core.catalog.entries import Protocol
 from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
-from openfall.router_core.vocabulary import (
-    ErrorClass as E,
-)
+from openfall.router_core.vocabulary import ErrorClass as E
 from openfall.workers.backends import response
 from openfall.workers.backends.base import Request
 from tests.faults import (

@@ -9,16 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openfall.router_core.catalog.entries import ModelSpec, Protocol
-from openfall.router_core.jobs.outcome import (
-    Completion,
-    Failure,
-)
-from openfall.router_core.vocabulary import (
-    CallSignal,
-)
-from openfall.router_core.vocabulary import (
-    ErrorClass as E,
-)
+from openfall.router_core.jobs.outcome import Completion, Failure
+from openfall.router_core.vocabulary import CallSignal
+from openfall.router_core.vocabulary import ErrorClass as E
 from openfall.workers.backends.health import (
     MAX_TOKENS,
     PROMPT,

@@ -13,9 +13,7 @@ from pydantic import SecretStr
 
 from openfall.router_core.catalog.entries import Backend
 from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
-from openfall.router_core.vocabulary import (
-    ErrorClass as E,
-)
+from openfall.router_core.vocabulary import ErrorClass as E
 from openfall.workers.backends import response
 from openfall.workers.backends.base import Request
 from openfall.workers.backends.openai_client import OpenAIBackend

@@ -8,17 +8,9 @@ from typing import Any
 import orjson
 import pytest
 
-from openfall.router_core.jobs.outcome import (
-    Completion,
-    Failure,
-    Outcome,
-)
-from openfall.router_core.vocabulary import (
-    CredentialSignal,
-)
-from openfall.router_core.vocabulary import (
-    ErrorClass as E,
-)
+from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
+from openfall.router_core.vocabulary import CredentialSignal
+from openfall.router_core.vocabulary import ErrorClass as E
 from openfall.workers.backends.base import LoadedModel, Request, same_model
 from openfall.workers.backends.ollama_answer import to_outcome
 from tests.fakes.ollama import FakeModel, OllamaFake, ollama_fake

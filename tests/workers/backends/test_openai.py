@@ -9,12 +9,8 @@ import pytest
 
 from openfall.router_core.catalog.entries import Backend
 from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
-from openfall.router_core.vocabulary import (
-    Dialect,
-)
-from openfall.router_core.vocabulary import (
-    ErrorClass as E,
-)
+from openfall.router_core.vocabulary import Dialect
+from openfall.router_core.vocabulary import ErrorClass as E
 from openfall.workers.backends.base import Request
 from openfall.workers.backends.registry import open_backend
 from tests.faults import (

@@ -5,14 +5,7 @@ import json
 import sys
 from pathlib import Path
 
-from openfall.workers.local.supervisor import (
-    EngineSpec,
-    LocalError,
-    SupervisorPlan,
-    ValkeySpec,
-    WorkerSpec,
-    run,
-)
+from openfall.workers.local.supervisor import EngineSpec, LocalError, SupervisorPlan, ValkeySpec, WorkerSpec, run
 
 
 def main() -> int:

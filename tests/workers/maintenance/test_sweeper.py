@@ -6,12 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from openfall.router_core.catalog.entries import (
-    Backend,
-    Catalog,
-    ModelSpec,
-    Pool,
-)
+from openfall.router_core.catalog.entries import Backend, Catalog, ModelSpec, Pool
 from openfall.router_core.catalog.policies import BreakerPolicy, Cloud, UrgencyPolicy
 from openfall.router_core.state.breakers import BreakerOverride, force_breaker
 from openfall.router_core.state.fleet_status import pause_queue

@@ -11,15 +11,10 @@ import logging
 import pytest
 
 from openfall.router_core.jobs.envelope import pack_result
-from openfall.router_core.jobs.outcome import (
-    Attempt,
-)
+from openfall.router_core.jobs.outcome import Attempt
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.state import outbox
-from openfall.router_core.vocabulary import (
-    ErrorClass,
-    HoldReason,
-)
+from openfall.router_core.vocabulary import ErrorClass, HoldReason
 from openfall.workers.outbox.dispatcher import MAX_CONCURRENT_DELIVERIES
 from openfall.workers.outbox.url_policy import UrlPolicy
 from tests.faults import answer, fault_server, reset, stall

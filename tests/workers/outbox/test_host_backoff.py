@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from openfall.workers.outbox.host_backoff import (
-    INITIAL_BACKOFF_SECONDS,
-    MAX_BACKOFF_SECONDS,
-    MAX_HOSTS,
-    HostBackoff,
-)
+from openfall.workers.outbox.host_backoff import INITIAL_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS, MAX_HOSTS, HostBackoff
 
 
 def test_the_pauses_of_a_silent_host_double_until_it_answers():

@@ -8,13 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from openfall.workers.outbox.sender import (
-    MAX_RESPONSE_BYTES,
-    NotSent,
-    Sender,
-    WebhookRequest,
-    WebhookResponse,
-)
+from openfall.workers.outbox.sender import MAX_RESPONSE_BYTES, NotSent, Sender, WebhookRequest, WebhookResponse
 from openfall.workers.outbox.url_policy import TRUSTED, UrlPolicy
 from tests.faults import answer, cut, drip, fault_server, flood, raw, reset, stall
 

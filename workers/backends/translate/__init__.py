@@ -12,14 +12,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from openfall.router_core.jobs.outcome import (
-    Failure,
-    Outcome,
-)
-from openfall.router_core.vocabulary import (
-    Dialect,
-    ErrorClass,
-)
+from openfall.router_core.jobs.outcome import Failure, Outcome
+from openfall.router_core.vocabulary import Dialect, ErrorClass
 from openfall.workers.backends.base import Request
 from openfall.workers.backends.translate import (
     ollama_and_anthropic,

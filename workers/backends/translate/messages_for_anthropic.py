@@ -9,15 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from openfall.workers.backends.translate.json_values import (
-    json_object,
-    kind,
-    listed,
-    mapping,
-    safe_id,
-    string,
-    unknown,
-)
+from openfall.workers.backends.translate.json_values import json_object, kind, listed, mapping, safe_id, string, unknown
 from openfall.workers.backends.translate.media import document_block, image_block
 from openfall.workers.backends.translate.refusals import Untranslatable
 

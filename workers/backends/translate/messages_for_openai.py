@@ -9,14 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from openfall.workers.backends.translate.json_values import (
-    json_text,
-    kind,
-    listed,
-    mapping,
-    string,
-    unknown,
-)
+from openfall.workers.backends.translate.json_values import json_text, kind, listed, mapping, string, unknown
 from openfall.workers.backends.translate.media import document_parts, image_part
 from openfall.workers.backends.translate.refusals import Untranslatable
 

@@ -10,15 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from openfall.workers.backends.translate.finish_and_effort import MIN_THINKING, THINKING
-from openfall.workers.backends.translate.json_values import (
-    kind,
-    listed,
-    mapping,
-    number,
-    string,
-    unknown,
-    whole,
-)
+from openfall.workers.backends.translate.json_values import kind, listed, mapping, number, string, unknown, whole
 from openfall.workers.backends.translate.messages_for_anthropic import may_think, translate_messages
 from openfall.workers.backends.translate.refusals import Unreadable, Untranslatable
 from openfall.workers.backends.translate.schemas import for_anthropic

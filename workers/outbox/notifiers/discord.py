@@ -16,9 +16,7 @@ from pydantic_core import from_json, to_json
 from yarl import URL
 
 from openfall.router_core.state.outbox import NoticeKind
-from openfall.router_core.vocabulary import (
-    HoldReason,
-)
+from openfall.router_core.vocabulary import HoldReason
 from openfall.workers.outbox.delivery import (
     MAX_RETRY_AFTER_SECONDS,
     Deferred,
@@ -27,14 +25,7 @@ from openfall.workers.outbox.delivery import (
     Failed,
     classify_response,
 )
-from openfall.workers.outbox.notifiers.wording import (
-    REMEDY_LABELS,
-    Notice,
-    advice,
-    format_counts,
-    summary,
-    title,
-)
+from openfall.workers.outbox.notifiers.wording import REMEDY_LABELS, Notice, advice, format_counts, summary, title
 from openfall.workers.outbox.sender import NotSent, Sender, WebhookRequest, WebhookResponse
 
 RED, AMBER, GREEN = 0xD92D20, 0xF79009, 0x12B76A

@@ -8,9 +8,7 @@ from typing import Protocol
 
 from openfall.router_core.state.incidents import Incident
 from openfall.router_core.state.outbox import NoticeKind
-from openfall.router_core.vocabulary import (
-    HoldReason,
-)
+from openfall.router_core.vocabulary import HoldReason
 from openfall.workers.outbox.delivery import DeliveryResult
 
 MAX_NAMES = 12

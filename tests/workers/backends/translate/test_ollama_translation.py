@@ -7,14 +7,8 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 
-from openfall.router_core.jobs.outcome import (
-    Completion,
-    Failure,
-)
-from openfall.router_core.vocabulary import (
-    Dialect,
-    ErrorClass,
-)
+from openfall.router_core.jobs.outcome import Completion, Failure
+from openfall.router_core.vocabulary import Dialect, ErrorClass
 from openfall.workers.backends import ollama_answer
 from openfall.workers.backends.base import Request
 from openfall.workers.backends.translate import (

@@ -8,14 +8,8 @@ from typing import Any
 
 import pytest
 
-from openfall.router_core.jobs.outcome import (
-    Completion,
-    Failure,
-)
-from openfall.router_core.vocabulary import (
-    Dialect,
-    ErrorClass,
-)
+from openfall.router_core.jobs.outcome import Completion, Failure
+from openfall.router_core.vocabulary import Dialect, ErrorClass
 from openfall.workers.backends import anthropic_answer as anthropic_answer
 from openfall.workers.backends import openai_answer as openai_answer
 from openfall.workers.backends.base import Request

@@ -10,9 +10,7 @@ import orjson
 import pytest
 
 from openfall.router_core.jobs.outcome import Completion, Failure
-from openfall.router_core.vocabulary import (
-    Dialect,
-)
+from openfall.router_core.vocabulary import Dialect
 from openfall.workers.backends import anthropic_answer as anthropic_answer
 from openfall.workers.backends import ollama_answer as ollama_answer
 from openfall.workers.backends import openai_answer as openai_answer
