@@ -40,7 +40,7 @@ check: $(STAMP) ## format, lint, types, import contracts, tests, branch coverage
 	@$(BIN)/codespell
 	@$(BIN)/mypy --no-error-summary
 	@$(BIN)/lint-imports --no-logo > .venv/lint-imports.log || { cat .venv/lint-imports.log; exit 1; }
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --cov --cov-report=
+	@$(BIN)/python -m pytest --numprocesses 4 --dist worksteal --cov --cov-report=
 
 explore: $(STAMP) ## let Hypothesis search freely, beyond the fixed examples of the tests
 	@OPENFALL_EXPLORE=1 $(BIN)/python -m pytest tests/router_core tests/workers/backends/translate

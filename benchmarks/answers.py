@@ -61,15 +61,15 @@ class Call:
         return [b"data: %b\n\n" % chunk for chunk in [*chunks, b"[DONE]"]]
 
 
-def read_call(number: int, asked: dict[str, Any], close: bool) -> Call:
+def read_call(number: int, calls_received: dict[str, Any], close: bool) -> Call:
     """The call that a request body asks for; LookupError, TypeError or AttributeError when it has not its shape."""
-    content = asked["messages"][-1]["content"]
-    marker = (asked.get("metadata") or {}).get("job") or content
+    content = calls_received["messages"][-1]["content"]
+    marker = (calls_received.get("metadata") or {}).get("job") or content
     return Call(
         number=number,
         marker=str(marker)[:MARKER_LENGTH],
-        model=orjson.dumps(asked["model"]),
-        stream=bool(asked.get("stream")),
-        usage=bool((asked.get("stream_options") or {}).get("include_usage")),
+        model=orjson.dumps(calls_received["model"]),
+        stream=bool(calls_received.get("stream")),
+        usage=bool((calls_received.get("stream_options") or {}).get("include_usage")),
         close=close,
     )

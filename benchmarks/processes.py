@@ -36,7 +36,7 @@ class Child:
     log: Path
 
     @property
-    def said(self) -> str:
+    def wording(self) -> str:
         """The last line of its output."""
         return last_line(self.log.read_text(errors="replace"))
 
@@ -97,9 +97,9 @@ def wait_for(ready: Callable[[], bool], seconds: float, what: str, child: Child)
     end = time.monotonic() + seconds
     while not ready():
         if child.popen.poll() is not None:
-            raise BenchmarkError(f"waited for {what}, but the process ended: {child.said}")
+            raise BenchmarkError(f"waited for {what}, but the process ended: {child.wording}")
         if time.monotonic() > end:
-            raise BenchmarkError(f"waited {seconds:.0f} s for {what}. It said last: {child.said}")
+            raise BenchmarkError(f"waited {seconds:.0f} s for {what}. It said last: {child.wording}")
         time.sleep(0.01)
 
 

@@ -107,9 +107,9 @@ def decisions() -> dict[str, Callable[[FleetState], object]]:
     }
 
 
-def decided(decide: Callable[[FleetState], object], seen: list[FleetState], count: int) -> tuple[float, float]:
+def decided(decide: Callable[[FleetState], object], sightings: list[FleetState], count: int) -> tuple[float, float]:
     """Microseconds of time and CPU for one decision."""
-    turns = cycle(seen)
+    turns = cycle(sightings)
     cpu, began = time.process_time(), time.perf_counter()
     for _ in range(count):
         decide(next(turns))
@@ -125,13 +125,13 @@ async def measure(count: int, repetitions: int, console: Console) -> Runs:
     assert upstream.stdin
     assert upstream.stdout
     url = f"http://127.0.0.1:{int(await upstream.stdout.readline())}/0.0/v1/chat/completions"
-    named, seen = decisions(), fleets()
+    named, sightings = decisions(), fleets()
     runs: Runs = {name: [] for name in (*named, CALL)}
     try:
         for repetition in range(repetitions):
             console.print(f"[dim]{repetition + 1}/{repetitions}[/dim]", highlight=False)
             for name, decide in named.items():
-                runs[name].append(decided(decide, seen, count))
+                runs[name].append(decided(decide, sightings, count))
             rate, cpu = await turn(url, "our backend, all of complete()", count, 1)
             runs[CALL].append((1e6 / rate, cpu))
     finally:

@@ -76,8 +76,8 @@ class RunEnvironment:
 
     def wait_until_ready(self, worker: Child) -> None:
         """Return when all processes of the worker can take jobs."""
-        here = self.peer.processes
-        wait_for(lambda: self.peer.ready(self.server.client) >= here, BOOT, f"{self.peer.name} to start", worker)
+        current_dir = self.peer.processes
+        wait_for(lambda: self.peer.ready(self.server.client) >= current_dir, BOOT, f"{self.peer.name} to start", worker)
 
     def upstream_stats(self) -> dict[str, float]:
         """What the upstream has counted, and the CPU it took."""
@@ -87,9 +87,11 @@ class RunEnvironment:
 
     def sample(self, worker: Child) -> Sample:
         """Measure everything once."""
-        seen, used = self.upstream_stats(), usage(worker.popen.pid)
+        sightings, used = self.upstream_stats(), usage(worker.popen.pid)
         valkey = self.server.cpu_seconds
-        return Sample(seen["monotonic"], seen["answered"], used.cpu_seconds, valkey, seen["cpu_seconds"], used.rss)
+        return Sample(
+            sightings["monotonic"], sightings["answered"], used.cpu_seconds, valkey, sightings["cpu_seconds"], used.rss
+        )
 
     def _argv(self) -> list[str]:
         where = self.peer.environment

@@ -34,8 +34,8 @@ def measure(jobs: int, console: Console) -> dict[str, float]:
         pause(IDLE)
         idle = (usage(worker.popen.pid).cpu_seconds - before) / IDLE * 100
         run.run_command("fill")
-        seen = {share: _rss_at(run, worker.popen.pid, int(jobs * share)) for share in (0.1, 0.5, 1.0)}
-    return {"idle_cpu": idle, "rss_tenth": seen[0.1], "rss_half": seen[0.5], "rss_all": seen[1.0]}
+        sightings = {share: _rss_at(run, worker.popen.pid, int(jobs * share)) for share in (0.1, 0.5, 1.0)}
+    return {"idle_cpu": idle, "rss_tenth": sightings[0.1], "rss_half": sightings[0.5], "rss_all": sightings[1.0]}
 
 
 def _rss_at(run: RunEnvironment, pid: int, answered: int) -> float:

@@ -132,8 +132,8 @@ class Connection(asyncio.Protocol):
 
     def _begin(self, body: bytes, close: bool) -> None:
         try:
-            asked = orjson.loads(body)
-            call = read_call(self.upstream.received + 1, asked, close)
+            calls_received = orjson.loads(body)
+            call = read_call(self.upstream.received + 1, calls_received, close)
         except (ValueError, TypeError, KeyError, IndexError, AttributeError):
             self._error(400, "The body must be a JSON object with a model and messages.", close)
             return

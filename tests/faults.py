@@ -43,7 +43,7 @@ class FaultServer:
 
     scripts: list[Script]
     url: str = ""
-    asked: list[Asked] = field(default_factory=list)
+    calls_received: list[Asked] = field(default_factory=list)
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
     left: asyncio.Event = field(default_factory=asyncio.Event)
     connections: int = 0
@@ -64,7 +64,7 @@ class FaultServer:
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:-2])}
         body = await reader.readexactly(int(headers.get("content-length", "0")))
         self.arrived.set()
-        self.asked.append(Asked(head[0].split(" ")[1], headers, body, number))
+        self.calls_received.append(Asked(head[0].split(" ")[1], headers, body, number))
         script = self.scripts.pop(0) if len(self.scripts) > 1 else self.scripts[0]
         answering = asyncio.ensure_future(script(writer))
         leaving = asyncio.ensure_future(reader.read(1)) if script in LINGERING else None
@@ -97,8 +97,8 @@ KEEPING: set[Script] = set()
 
 
 def head(status: int, length: int | None, headers: dict[str, str]) -> bytes:
-    told = headers | ({"Content-Length": str(length)} if length is not None else {})
-    lines = [f"HTTP/1.1 {status} X", *(f"{name}: {value}" for name, value in told.items())]
+    actual = headers | ({"Content-Length": str(length)} if length is not None else {})
+    lines = [f"HTTP/1.1 {status} X", *(f"{name}: {value}" for name, value in actual.items())]
     return "\r\n".join([*lines, "", ""]).encode()
 
 
@@ -142,17 +142,18 @@ def cut_events(*chunks: object) -> Script:
     return cut_chunks("text/event-stream", b"".join(b"data: " + orjson.dumps(chunk) + b"\n\n" for chunk in chunks))
 
 
-def named_events(*told: dict[str, object]) -> Script:
+def named_events(*actual: dict[str, object]) -> Script:
     """A stream in Anthropic's manner: each event under the name of its type."""
     data = b"".join(
-        b"event: %b\n" % str(one["type"]).encode() + b"data: " + orjson.dumps(one) + b"\n\n" for one in told
+        b"event: %b\n" % str(element["type"]).encode() + b"data: " + orjson.dumps(element) + b"\n\n"
+        for element in actual
     )
     return raw(head(200, None, {"Content-Type": "text/event-stream"}) + data)
 
 
-def lines(*told: object) -> Script:
+def lines(*actual: object) -> Script:
     """A stream in Ollama's manner: each a line. It ends when the connection does."""
-    data = b"".join(orjson.dumps(one) + b"\n" for one in told)
+    data = b"".join(orjson.dumps(element) + b"\n" for element in actual)
     return raw(head(200, None, {"Content-Type": "application/x-ndjson"}) + data)
 
 

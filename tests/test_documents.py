@@ -29,10 +29,10 @@ def test_every_link_leads_to_a_file(document: Path) -> None:
 
 
 def test_every_key_in_redis_is_described() -> None:
-    told = text("docs/redis.md")
+    actual = text("docs/redis.md")
     for name, key in vars(keys).items():
         if name.isupper() and isinstance(key, str):
-            assert key in told, name
+            assert key in actual, name
 
 
 def test_the_configuration_in_the_readme_can_be_used(tmp_path: Path) -> None:
@@ -44,17 +44,17 @@ def test_the_configuration_in_the_readme_can_be_used(tmp_path: Path) -> None:
 
 
 def test_every_failure_stands_in_the_design_with_what_it_means() -> None:
-    told: dict[str, tuple[bool, bool]] = {}
+    actual: dict[str, tuple[bool, bool]] = {}
     for names, next_, again in re.findall(
         r"^\| (`.*?) \| .*? \| (yes|no) \| (yes|no) \|$", text("router_core/DESIGN.md"), re.M
     ):
-        told.update({name: (next_ == "yes", again == "yes") for name in re.findall(r"`(\w+)`", names)})
+        actual.update({name: (next_ == "yes", again == "yes") for name in re.findall(r"`(\w+)`", names)})
     meant = {
         str(error): (disposition.try_next_model, disposition.try_same_again)
         for error, disposition in DISPOSITIONS.items()
     }
-    assert told == meant
-    assert set(told) == {str(error) for error in ErrorClass}
+    assert actual == meant
+    assert set(actual) == {str(error) for error in ErrorClass}
 
 
 def test_every_reason_to_hold_a_job_is_explained() -> None:

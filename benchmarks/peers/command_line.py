@@ -36,32 +36,35 @@ def main(driver: PeerDriver) -> None:
     fill.add_argument("--from", dest="first", type=int, default=0)
     pace = verbs.add_parser("pace")
     pace.add_argument("--rate", type=float, required=True)
-    asked = parser.parse_args()
+    calls_received = parser.parse_args()
     parameters = read_parameters()
-    if asked.verb == "work":
+    if calls_received.verb == "work":
         driver.work(parameters)
         return
-    answer = asyncio.run(_ask(driver, parameters, asked))
+    answer = asyncio.run(_ask(driver, parameters, calls_received))
     sys.stdout.write(json.dumps(answer) + "\n")
 
 
-async def _ask(driver: PeerDriver, parameters: Parameters, asked: argparse.Namespace) -> dict[str, Any]:
+async def _ask(driver: PeerDriver, parameters: Parameters, calls_received: argparse.Namespace) -> dict[str, Any]:
     producer = await driver.open_producer(parameters)
     try:
-        if asked.verb == "stored":
+        if calls_received.verb == "stored":
             return {"stored": await producer.stored()}
-        if asked.verb == "pace":
-            return await _pace(producer, parameters, asked.rate)
-        return await _fill(producer, parameters, asked)
+        if calls_received.verb == "pace":
+            return await _pace(producer, parameters, calls_received.rate)
+        return await _fill(producer, parameters, calls_received)
     finally:
         await producer.close()
 
 
-async def _fill(producer: Producer, parameters: Parameters, asked: argparse.Namespace) -> dict[str, Any]:
+async def _fill(producer: Producer, parameters: Parameters, calls_received: argparse.Namespace) -> dict[str, Any]:
     """Put all jobs in as fast as it goes, from this one client."""
-    orders = [Order(f"job-{at}", at % parameters.lanes) for at in range(asked.first, asked.first + parameters.count)]
+    orders = [
+        Order(f"job-{at}", at % parameters.lanes)
+        for at in range(calls_received.first, calls_received.first + parameters.count)
+    ]
     began, cpu = time.monotonic(), time.process_time()
-    if asked.single:
+    if calls_received.single:
         for order in orders:
             await producer.put(order)
     else:

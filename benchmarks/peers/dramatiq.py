@@ -72,6 +72,6 @@ def work(_terms: Parameters) -> None:
 
 if __name__ == "__main__":
     # The actor must carry the name by which the worker imports it, not that of this command line.
-    from benchmarks.peers import dramatiq as here
+    from benchmarks.peers import dramatiq as current_dir
 
-    main(PeerDriver(here.open_producer, here.work))
+    main(PeerDriver(current_dir.open_producer, current_dir.work))

@@ -129,12 +129,12 @@ def _ensemble(catalog: Catalog, role_path: str, role: Role) -> Iterator[CatalogP
 
 
 def _groups(catalog: Catalog) -> Iterator[CatalogProblem]:
-    seen: set[str] = set()
+    names: set[str] = set()
     for group in catalog.groups:
         path = f"groups.{group.name}"
-        if group.name in seen:
+        if group.name in names:
             yield CatalogProblem(path, "another group has the same name")
-        seen.add(group.name)
+        names.add(group.name)
         named = [key for key in ("role", "task", "chain") if getattr(group, key) is not None]
         if len(named) > 1:
             yield CatalogProblem(path, f"it names a {' and a '.join(named)}: only one of them can choose the models")

@@ -59,7 +59,7 @@ class QueueFull(Backpressure):
         seconds = min(60, max(1, round(limit / 10 / pace * 60))) if pace else 60
         urgency = queue.rpartition(".")[2]
         super().__init__(
-            f"queue {queue} is full: {waiting:,} jobs wait, its maximum "
+            f"queue {queue} is full: {waiting:,} waiting {'job' if waiting == 1 else 'jobs'}, its maximum "
             f"(`urgency: {{{urgency}: {{max_queued: ...}}}}`); "
             f"{pace:,} were answered in the last minute. The job was not accepted: try again in {seconds} s",
             seconds,

@@ -32,11 +32,11 @@ def test_batch_with_less_than_its_share_is_reported(batch: int) -> None:
 
 
 def test_a_small_fleet_is_measured_from_end_to_end() -> None:
-    found = run(Plan(seconds=1, turns=1, batch=100), Console(quiet=True))
-    assert [len(turns) for turns in found.waits.values()] == [1, 1]
-    assert all(wait > 0 for turns in found.waits.values() for turn in turns for wait in turn)
-    assert found.done["interactive"] > 50
-    assert found.done["batch"] > 0, "it moves"
-    waits, done = sheets(found)
+    readout = run(Plan(seconds=1, turns=1, batch=100), Console(quiet=True))
+    assert [len(turns) for turns in readout.waits.values()] == [1, 1]
+    assert all(wait > 0 for turns in readout.waits.values() for turn in turns for wait in turn)
+    assert readout.done["interactive"] > 50
+    assert readout.done["batch"] > 0, "it moves"
+    waits, done = sheets(readout)
     assert [row.name for row in waits.rows] == [EMPTY, FLOODED]
     assert [row.name for row in done.rows] == ["batch", "interactive"]

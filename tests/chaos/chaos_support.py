@@ -21,15 +21,15 @@ def run_environ(directory: Path) -> dict[str, str]:
 
 def find_processes(directory: Path) -> list[str]:
     """The command lines that name this directory."""
-    found = []
+    readout = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             command = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
         except OSError:
             continue
         if str(directory) in command:
-            found.append(command)
-    return found
+            readout.append(command)
+    return readout
 
 
 def check_that_sigterm_leaves_nothing(argv: Sequence[str], directory: Path) -> None:

@@ -96,7 +96,7 @@ async def wait_until_idle(environment: Environment) -> None:
 def check_exit(child: Child, name: str) -> None:
     """`BenchmarkError` if a process of the run has failed."""
     if child.popen.returncode:
-        raise BenchmarkError(f"the {name} failed: {child.said}")
+        raise BenchmarkError(f"the {name} failed: {child.wording}")
 
 
 async def judge(scenario: str, directory: Path, url: str) -> dict[str, Any]:

@@ -126,7 +126,7 @@ async def _submit_and_break(plan: Plan, faults: OutageFaults, hook: str, progres
 
 def _has_submitted(submitter: Child) -> bool | None:
     if submitter.popen.poll() is not None:
-        raise BenchmarkError(f"the submitter ended: {submitter.said}")
+        raise BenchmarkError(f"the submitter ended: {submitter.wording}")
     return ALL_SUBMITTED in submitter.log.read_text() or None
 
 

@@ -175,11 +175,11 @@ SPOILT = {
 }
 
 
-@pytest.mark.parametrize("found", SPOILT)
-def test_a_violation_is_found(witnesses, found):
+@pytest.mark.parametrize("readout", SPOILT)
+def test_a_violation_is_found(witnesses, readout):
     run = witnesses()
-    SPOILT[found](run)
-    assert [violation for violation in run.violations() if violation.startswith(found)]
+    SPOILT[readout](run)
+    assert [violation for violation in run.violations() if violation.startswith(readout)]
 
 
 def test_a_call_that_was_claimed_in_time_may_arrive_late(witnesses):

@@ -132,10 +132,10 @@ SPOILT: dict[str, tuple[Callable[[Witnesses], Any], str]] = {
 
 @pytest.mark.parametrize("name", SPOILT)
 def test_a_broken_promise_is_found(witnesses, name):
-    spoil, found = SPOILT[name]
+    spoil, readout = SPOILT[name]
     spoil(witnesses)
     broken = {promise.name: " ".join([promise.finding, *promise.examples]) for promise in witnesses.broken()}
-    assert found in broken.get(name.partition(" (")[0], f"not among {list(broken)}")
+    assert readout in broken.get(name.partition(" (")[0], f"not among {list(broken)}")
 
 
 def test_a_job_held_for_a_stated_reason_is_accounted_for(witnesses):

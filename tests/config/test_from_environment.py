@@ -21,7 +21,7 @@ OLLAMA = {
 
 
 @pytest.fixture
-def here(tmp_path: Path) -> Path:
+def current_dir(tmp_path: Path) -> Path:
     """A directory from which no file is found."""
     (tmp_path / ".git").mkdir()
     return tmp_path
@@ -31,8 +31,8 @@ def loaded(cwd: Path, *variables: dict[str, str]) -> LoadedConfig:
     return config.load(environ={key: value for result in variables for key, value in result.items()}, cwd=cwd)
 
 
-def test_one_provider_is_a_role_with_one_model(here: Path) -> None:
-    configuration = loaded(here, OPENAI)
+def test_one_provider_is_a_role_with_one_model(current_dir: Path) -> None:
+    configuration = loaded(current_dir, OPENAI)
     assert configuration.source == config.ENVIRONMENT
     assert configuration.catalog.roles["chat"].chain == ("gpt-4-1",)
     model, backend = configuration.catalog.models["gpt-4-1"], configuration.catalog.backends["openai"]
@@ -41,11 +41,11 @@ def test_one_provider_is_a_role_with_one_model(here: Path) -> None:
     assert backend.api_key.get_secret_value() == OPENAI["OPENAI_API_KEY"]
     assert configuration.catalog.billing("openai") is Billing.METERED
     assert model.usd_per_mtok is not None
-    assert configuration.settings.data_dir == here / ".openfall"
+    assert configuration.settings.data_dir == current_dir / ".openfall"
 
 
-def test_both_are_a_chain_with_anthropic_behind(here: Path) -> None:
-    catalog = loaded(here, OLLAMA, ANTHROPIC).catalog
+def test_both_are_a_chain_with_anthropic_behind(current_dir: Path) -> None:
+    catalog = loaded(current_dir, OLLAMA, ANTHROPIC).catalog
     assert catalog.roles["chat"].chain == ("qwen3-coder-cloud", "claude-haiku-4-5")
     assert catalog.backends["anthropic"].url == "https://api.anthropic.com"
     assert catalog.backends["anthropic"].protocol == "anthropic"
@@ -65,8 +65,10 @@ def test_both_are_a_chain_with_anthropic_behind(here: Path) -> None:
         ({"OPENAI_API_KEY": "sk-abc"}, Billing.METERED),
     ],
 )
-def test_a_local_address_is_not_billed_by_the_token(here: Path, variables: dict[str, str], billing: Billing) -> None:
-    catalog = loaded(here, {"OPENAI_MODEL": "m"}, variables).catalog
+def test_a_local_address_is_not_billed_by_the_token(
+    current_dir: Path, variables: dict[str, str], billing: Billing
+) -> None:
+    catalog = loaded(current_dir, {"OPENAI_MODEL": "m"}, variables).catalog
     assert catalog.billing("openai") is billing
     assert not catalog.is_local("m")  # an address does not tell whether what is there passes things on
 
@@ -81,21 +83,21 @@ def test_a_local_address_is_not_billed_by_the_token(here: Path, variables: dict[
         {"ANTHROPIC_API_KEY": "sk-abc", "OPENAI_MODEL": "gpt-4.1"},
     ],
 )
-def test_no_model_and_no_key_is_guessed(here: Path, variables: dict[str, str]) -> None:
-    assert loaded(here, variables).source == DEMO
+def test_no_model_and_no_key_is_guessed(current_dir: Path, variables: dict[str, str]) -> None:
+    assert loaded(current_dir, variables).source == DEMO
 
 
-def test_a_file_wins(here: Path) -> None:
-    (here / "openfall.yaml").write_text("")
-    assert loaded(here, OPENAI).source == here / "openfall.yaml"
-    assert loaded(here, OPENAI, {"OPENFALL_CONFIG": str(DEMO)}).source == DEMO
-    assert config.load(DEMO, environ=OPENAI, cwd=here).source == DEMO
+def test_a_file_wins(current_dir: Path) -> None:
+    (current_dir / "openfall.yaml").write_text("")
+    assert loaded(current_dir, OPENAI).source == current_dir / "openfall.yaml"
+    assert loaded(current_dir, OPENAI, {"OPENFALL_CONFIG": str(DEMO)}).source == DEMO
+    assert config.load(DEMO, environ=OPENAI, cwd=current_dir).source == DEMO
 
 
-def test_it_may_be_named_like_a_file(here: Path) -> None:
-    (here / "openfall.yaml").write_text("")
-    configuration = loaded(here, OPENAI)
-    assert config.load(Path(str(config.ENVIRONMENT)), environ=OPENAI, cwd=here).source == config.ENVIRONMENT
+def test_it_may_be_named_like_a_file(current_dir: Path) -> None:
+    (current_dir / "openfall.yaml").write_text("")
+    configuration = loaded(current_dir, OPENAI)
+    assert config.load(Path(str(config.ENVIRONMENT)), environ=OPENAI, cwd=current_dir).source == config.ENVIRONMENT
     assert configuration.source != config.ENVIRONMENT
 
 
@@ -112,61 +114,61 @@ def test_it_may_be_named_like_a_file(here: Path) -> None:
         ('it\'s: {a} [b] # "c"', "it-s-a-b-c"),
     ],
 )
-def test_a_model_is_called_after_its_own_name(here: Path, upstream: str, alias: str) -> None:
-    catalog = loaded(here, {"OPENAI_API_KEY": "k", "OPENAI_MODEL": upstream}).catalog
+def test_a_model_is_called_after_its_own_name(current_dir: Path, upstream: str, alias: str) -> None:
+    catalog = loaded(current_dir, {"OPENAI_API_KEY": "k", "OPENAI_MODEL": upstream}).catalog
     assert catalog.roles["chat"].chain == (alias,)
     assert catalog.models[alias].upstream == upstream
 
 
-def test_two_models_of_one_name_get_different_aliases(here: Path) -> None:
+def test_two_models_of_one_name_get_different_aliases(current_dir: Path) -> None:
     both = {**OPENAI, **ANTHROPIC, "OPENAI_MODEL": "m", "ANTHROPIC_MODEL": "m"}
-    assert loaded(here, both).catalog.roles["chat"].chain == ("m", "anthropic-m")
+    assert loaded(current_dir, both).catalog.roles["chat"].chain == ("m", "anthropic-m")
 
 
-def test_a_dump_names_its_source_and_no_secret(here: Path) -> None:
-    first = loaded(here, OPENAI, ANTHROPIC)
+def test_a_dump_names_its_source_and_no_secret(current_dir: Path) -> None:
+    first = loaded(current_dir, OPENAI, ANTHROPIC)
     text = config.dump(first)
     assert text.startswith("# In force, from the environment: OPENAI_* and ANTHROPIC_*\n")
     assert "0123456789" not in text
-    file = here / "openfall.yaml"
+    file = current_dir / "openfall.yaml"
     file.write_text(text)
-    assert config.load(file, environ={}, cwd=here).catalog.roles == first.catalog.roles
+    assert config.load(file, environ={}, cwd=current_dir).catalog.roles == first.catalog.roles
 
 
-def test_a_wrong_variable_is_reported_by_its_name(here: Path) -> None:
+def test_a_wrong_variable_is_reported_by_its_name(current_dir: Path) -> None:
     with pytest.raises(ConfigError) as caught:
-        loaded(here, {**OPENAI, "OPENAI_BASE_URL": "localhost:11434"})
+        loaded(current_dir, {**OPENAI, "OPENAI_BASE_URL": "localhost:11434"})
     assert str(caught.value) == ("the environment OPENAI_BASE_URL: must be an address such as http://127.0.0.1:8080.")
 
 
-def test_notices_go_to_the_address_in_the_variable(here: Path) -> None:
+def test_notices_go_to_the_address_in_the_variable(current_dir: Path) -> None:
     url = "https://discord.com/api/webhooks/1/hunter2"
-    configuration = loaded(here, OPENAI, {"DISCORD_WEBHOOK": url})
+    configuration = loaded(current_dir, OPENAI, {"DISCORD_WEBHOOK": url})
     assert configuration.settings.notify.discord == url
     assert "hunter2" not in config.dump(configuration)
-    assert loaded(here, OPENAI).settings.notify.discord is None
+    assert loaded(current_dir, OPENAI).settings.notify.discord is None
 
 
-def test_a_wrong_notify_address_is_reported_by_its_variable_and_not_shown(here: Path) -> None:
-    (problem,) = config.check(environ={**OPENAI, "DISCORD_WEBHOOK": "hunter2"}, cwd=here)
+def test_a_wrong_notify_address_is_reported_by_its_variable_and_not_shown(current_dir: Path) -> None:
+    (problem,) = config.check(environ={**OPENAI, "DISCORD_WEBHOOK": "hunter2"}, cwd=current_dir)
     assert str(problem).startswith("the environment DISCORD_WEBHOOK: must be the address of a Discord webhook, ")
     assert "hunter2" not in str(problem)
 
 
-def test_a_password_in_an_address_is_not_shown(here: Path) -> None:
+def test_a_password_in_an_address_is_not_shown(current_dir: Path) -> None:
     with pytest.raises(ConfigError) as caught:
-        loaded(here, {**OPENAI, "OPENAI_BASE_URL": "http://u:hunter2@a"})
+        loaded(current_dir, {**OPENAI, "OPENAI_BASE_URL": "http://u:hunter2@a"})
     assert "OPENAI_BASE_URL" in str(caught.value)
     assert "hunter2" not in str(caught.value)
 
 
-def test_no_message_says_to_edit_the_environment(here: Path) -> None:
+def test_no_message_says_to_edit_the_environment(current_dir: Path) -> None:
     with pytest.raises(NoRedis, match=r"`redis:` in openfall\.yaml\)"):
-        config.redis_url(loaded(here, OPENAI).settings)
+        config.redis_url(loaded(current_dir, OPENAI).settings)
 
 
-def test_an_environment_without_a_model_is_reported_with_what_to_set(here: Path) -> None:
-    (problem,) = config.check(config.ENVIRONMENT, environ={"OPENAI_API_KEY": "sk-abc"}, cwd=here)
+def test_an_environment_without_a_model_is_reported_with_what_to_set(current_dir: Path) -> None:
+    (problem,) = config.check(config.ENVIRONMENT, environ={"OPENAI_API_KEY": "sk-abc"}, cwd=current_dir)
     assert str(problem) == (
         "the environment: it names no model and how to reach it. "
         "Set OPENAI_MODEL with OPENAI_API_KEY or OPENAI_BASE_URL, or the same of ANTHROPIC_."

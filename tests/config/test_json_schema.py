@@ -100,7 +100,7 @@ def missing(value: Any, shape: dict[str, Any], path: str) -> list[str]:
     entry = shape.get("additionalProperties") or shape.get("items") or {}
     if "properties" not in entry:
         return []
-    whole = {key: inner for one in entries for key, inner in (one or {}).items()}
+    whole = {key: inner for element in entries for key, inner in (element or {}).items()}
     return missing(whole, entry, path)
 
 

@@ -227,15 +227,15 @@ class TestEngines:
     @pytest.mark.parametrize(
         ("written", "path"),
         [
-            ("toy.gguf", "{here}/toy.gguf"),
-            ("models/toy", "{here}/models/toy"),
+            ("toy.gguf", "{current_dir}/toy.gguf"),
+            ("models/toy", "{current_dir}/models/toy"),
             ("/srv/toy.gguf", "/srv/toy.gguf"),
             ("~/toy.gguf", "/home/haruka/toy.gguf"),
         ],
     )
     def test_a_model_file_is_found_from_the_configuration(self, tmp_path: Path, written: str, path: str) -> None:
         result = self.engine(tmp_path, f", engine: {{model: {written}}}", {"HOME": "/home/haruka"})
-        assert result.model == path.format(here=tmp_path)
+        assert result.model == path.format(current_dir=tmp_path)
 
     def test_a_backend_that_is_not_embedded_has_no_engine(self, tmp_path: Path) -> None:
         assert loaded(tmp_path, FULL, {"MAKER_KEY": ""}).settings.engines == {}

@@ -25,7 +25,7 @@ def shipped(name: str, cwd: Path, **environ: str) -> LoadedConfig:
 
 def without_keys(catalog: Catalog) -> Catalog:
     """A dump masks keys, so they are the only values that change."""
-    bare = {name: one.model_copy(update={"api_key": SecretStr("")}) for name, one in catalog.backends.items()}
+    bare = {name: element.model_copy(update={"api_key": SecretStr("")}) for name, element in catalog.backends.items()}
     return catalog.model_copy(update={"backends": bare})
 
 

@@ -43,7 +43,7 @@ class DiscordFake:
     fault: str = ""
     url: str = ""
     messages: dict[str, dict[str, Any]] = field(default_factory=dict)
-    asked: list[tuple[str, str, Any]] = field(default_factory=list)
+    calls_received: list[tuple[str, str, Any]] = field(default_factory=list)
     _ids: Any = field(default_factory=lambda: count(1150000000000000001))
     _recent: list[float] = field(default_factory=list)
 
@@ -90,7 +90,7 @@ class DiscordFake:
 
     async def _refused(self, request: web.Request, body: Any) -> web.Response | None:
         """The answer to what Discord does not do; None: it does."""
-        self.asked.append((request.method, request.path_qs, body))
+        self.calls_received.append((request.method, request.path_qs, body))
         if self.fault == "hang":
             await asyncio.sleep(3600)
         if self.fault == "down":
@@ -112,9 +112,9 @@ class DiscordFake:
         return self._error(400, 50035, "Invalid Form Body", wrong) if wrong else None
 
     def _limited(self, wait: float, everywhere: bool) -> web.Response:
-        told = {"message": "You are being rate limited.", "retry_after": wait, "global": everywhere}
+        actual = {"message": "You are being rate limited.", "retry_after": wait, "global": everywhere}
         more = {"Retry-After": str(int(wait) + 1), "X-RateLimit-Scope": "global" if everywhere else "user"}
-        return web.json_response(told, status=429, headers={**self._headers(), **more})
+        return web.json_response(actual, status=429, headers={**self._headers(), **more})
 
     def _headers(self) -> dict[str, str]:
         resets = (self._recent[0] if self._recent else self.clock()) + SECONDS
@@ -127,13 +127,13 @@ class DiscordFake:
         }
 
     def _error(self, status: int, code: int, message: str, errors: Any = None) -> web.Response:
-        told = {"message": message, "code": code, **({"errors": errors} if errors else {})}
-        return web.json_response(told, status=status, headers=self._headers())
+        actual = {"message": message, "code": code, **({"errors": errors} if errors else {})}
+        return web.json_response(actual, status=status, headers=self._headers())
 
     async def _set(self, request: web.Request) -> web.Response:
-        told = await request.json()
-        self.fault = told.get("fault", self.fault)
-        self.messages.pop(told.get("delete", ""), None)
+        actual = await request.json()
+        self.fault = actual.get("fault", self.fault)
+        self.messages.pop(actual.get("delete", ""), None)
         return web.Response(status=204)
 
     async def _show(self, request: web.Request) -> web.Response:
@@ -143,19 +143,19 @@ class DiscordFake:
 def _wrong(body: Any) -> dict[str, str]:
     """What is over Discord's limits: where, and by how much."""
     embeds = body.get("embeds") or []
-    told = {"content": (body.get("content") or "", CONTENT)}
+    actual = {"content": (body.get("content") or "", CONTENT)}
     for number, embed in enumerate(embeds):
-        told.update({f"embeds.{number}.{name}": (embed.get(name, ""), most) for name, most in LIMITS.items()})
-        told[f"embeds.{number}.footer"] = ((embed.get("footer") or {}).get("text", ""), FOOTER)
-        told[f"embeds.{number}.author"] = ((embed.get("author") or {}).get("name", ""), AUTHOR)
-        for place, one in enumerate(embed.get("fields", [])):
-            told[f"embeds.{number}.fields.{place}.name"] = (one["name"], NAME)
-            told[f"embeds.{number}.fields.{place}.value"] = (one["value"], VALUE)
-    wrong = {where: f"{_length(text)} of {most}" for where, (text, most) in told.items() if _length(text) > most}
-    wrong.update({where: "required" for where, (text, _) in told.items() if ".fields." in where and not text})
+        actual.update({f"embeds.{number}.{name}": (embed.get(name, ""), most) for name, most in LIMITS.items()})
+        actual[f"embeds.{number}.footer"] = ((embed.get("footer") or {}).get("text", ""), FOOTER)
+        actual[f"embeds.{number}.author"] = ((embed.get("author") or {}).get("name", ""), AUTHOR)
+        for place, element in enumerate(embed.get("fields", [])):
+            actual[f"embeds.{number}.fields.{place}.name"] = (element["name"], NAME)
+            actual[f"embeds.{number}.fields.{place}.value"] = (element["value"], VALUE)
+    wrong = {where: f"{_length(text)} of {most}" for where, (text, most) in actual.items() if _length(text) > most}
+    wrong.update({where: "required" for where, (text, _) in actual.items() if ".fields." in where and not text})
     if len(embeds) > EMBEDS or any(len(embed.get("fields", [])) > FIELDS for embed in embeds):
         wrong["embeds"] = "too many"
-    if sum(_length(text) for where, (text, _) in told.items() if where != "content") > TOGETHER:
+    if sum(_length(text) for where, (text, _) in actual.items() if where != "content") > TOGETHER:
         wrong["embeds"] = f"more than {TOGETHER} characters"
     return wrong
 

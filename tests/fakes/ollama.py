@@ -60,11 +60,11 @@ class OllamaFake:
     url: str = ""
     key: str = ""
     """A bearer token that it asks for, as Ollama's cloud does; empty: none."""
-    asked: list[tuple[str, Any]] = None  # type: ignore[assignment]
+    calls_received: list[tuple[str, Any]] = None  # type: ignore[assignment]
     engine: Engine = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
-        self.asked = []
+        self.calls_received = []
 
     def application(self) -> web.Application:
         app = web.Application(client_max_size=64 * 2**20, middlewares=[self._guarded])
@@ -84,7 +84,7 @@ class OllamaFake:
                 raise Refused(401, "unauthorized")
             if request.method == "POST":
                 request[_BODY] = await _body(request)
-                self.asked.append((request.path, request[_BODY]))
+                self.calls_received.append((request.path, request[_BODY]))
             return await _answered(request, handler)
         except Refused as refused:
             return web.json_response(in_dialect(request.path, refused), status=refused.status)

@@ -69,9 +69,9 @@ class Stage:
         job = CompletionJob(id=job_id, producer="tests", chain=(MODEL,), urgency=Urgency.INTERACTIVE, body=body)
         terms = SubmitTerms(queue=QUEUE, expires_after_seconds=600, keep_seconds=600, inbox="bot", reply_to=b'"there"')
         accepted = await JobStore(self.link).accept(job, terms)
-        seen = WaitingJob(id=job_id, deliveries=0, cause="stranded", attempts=b"", deadline=accepted.deadline,
+        sightings = WaitingJob(id=job_id, deliveries=0, cause="stranded", attempts=b"", deadline=accepted.deadline,
                      accepted_at=0.0, queue=QUEUE, head=b"", answers=())  # fmt: skip
-        assert await move(self.link, seen, Fall(HoldReason.OUTAGE, "no model of its chain can be called"))
+        assert await move(self.link, sightings, Fall(HoldReason.OUTAGE, "no model of its chain can be called"))
 
     async def breaker(self, state: BreakerState) -> None:
         """Whether the only model takes calls."""
@@ -132,23 +132,23 @@ class Stage:
 
     async def falls(self) -> Counter[str]:
         """How many records of a fall each job has."""
-        return Counter(json.loads(told["fall"])["id"] for _, told in await self.store.xrange(keys.FALLS))
+        return Counter(json.loads(actual["fall"])["id"] for _, actual in await self.store.xrange(keys.FALLS))
 
     async def incident(self) -> dict[str, str]:
         """The one incident that there is, open or over; nothing before there is one."""
-        found = [key async for key in self.store.scan_iter(keys.INCIDENT + "*")]
-        assert len(found) < 2
-        told: dict[str, str] = await self.store.hgetall(found[0]) if found else {}
-        return told
+        readout = [key async for key in self.store.scan_iter(keys.INCIDENT + "*")]
+        assert len(readout) < 2
+        actual: dict[str, str] = await self.store.hgetall(readout[0]) if readout else {}
+        return actual
 
     async def mailed(self, job_id: str) -> Counter[str]:
         """What was put into the inbox for a job."""
         rows = await self.store.xrange(f"{keys.INBOX}bot")
-        return Counter(told["kind"] for _, told in rows if told["id"] == job_id)
+        return Counter(actual["kind"] for _, actual in rows if actual["id"] == job_id)
 
     async def _hook(self, request: web.Request) -> web.Response:
-        told = await request.json()
-        self.hooks.append((request.headers["webhook-id"], str(told["type"])))
+        actual = await request.json()
+        self.hooks.append((request.headers["webhook-id"], str(actual["type"])))
         if self.mute:
             await asyncio.sleep(3600)
         return web.Response(status=204)
@@ -158,8 +158,8 @@ class Stage:
         self.called += 1
         choice = {"index": 0, "message": {"role": "assistant", "content": "Haruka waves"}, "finish_reason": "stop"}
         usage = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
-        told = {"id": "1", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice]}
-        return web.json_response({**told, "usage": usage})
+        actual = {"id": "1", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice]}
+        return web.json_response({**actual, "usage": usage})
 
     @asynccontextmanager
     async def neighbours(self) -> AsyncIterator[str]:
@@ -177,7 +177,7 @@ class Stage:
 
     def write(self, model: str, notify: dict[str, str]) -> None:
         """One configuration for who is behind the gate, one for who is not."""
-        told: dict[str, Any] = {
+        actual: dict[str, Any] = {
             "data": str(self.config.parent / "data"),
             "backends": {"box": {"protocol": "openai", "url": f"{model}/v1", "pool": "gpu", "slots": 2}},
             "models": {MODEL: {"upstream": "m", "backends": ["box"]}},
@@ -185,8 +185,8 @@ class Stage:
             "open_fall": {"interactive": ["canned_reply", "hold"], "notify": notify},
             "webhooks": {"secret": "whsec_" + "b3BlbmZhbGwgdGVzdHMgb2Yga2lsbHMgb2Yga2lsbHM="},
         }
-        self.config.write_text(yaml.safe_dump({**told, "redis": self.gate.url}))
-        self.config.with_name("open.yaml").write_text(yaml.safe_dump({**told, "redis": self.url}))
+        self.config.write_text(yaml.safe_dump({**actual, "redis": self.gate.url}))
+        self.config.with_name("open.yaml").write_text(yaml.safe_dump({**actual, "redis": self.url}))
         load(self.config)
 
 

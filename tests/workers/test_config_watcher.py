@@ -41,7 +41,7 @@ class Running:
         """Change the file, as an editor does it: at once. Each model is at its own backend."""
         at = {"small": "box", "large": "tower"}
         places = {"box": self.box.url, "tower": self.tower.url}
-        told = {
+        actual = {
             "redis": self.redis_url,
             "data": str(self.home / "data"),
             "backends": {at[name]: {"url": places[at[name]], "pool": "gpu", "slots": 8} for name in models},
@@ -49,7 +49,7 @@ class Running:
             "workers": {"shutdown_grace": "1s", "slots": 8},
             **more,
         }
-        self.write_text(yaml.safe_dump(told))
+        self.write_text(yaml.safe_dump(actual))
 
     def write_text(self, text: str) -> None:
         beside = self.home / "openfall.yaml.new"
@@ -115,10 +115,10 @@ def telling(tmp_path: Path, redis_url: str) -> Iterator[Callable[..., None]]:
 
 async def until(true: Callable[[], Any], seconds: float = 30) -> Any:
     deadline = time.monotonic() + seconds
-    while not (found := true()):
+    while not (readout := true()):
         assert time.monotonic() < deadline, "it never came to be"
         await asyncio.sleep(0.02)
-    return found
+    return readout
 
 
 def test_a_new_model_is_served_while_a_call_that_had_begun_goes_on(telling):
@@ -136,7 +136,7 @@ def test_a_new_model_is_served_while_a_call_that_had_begun_goes_on(telling):
             assert not own.box.left.is_set()
             own.release.set()
             result = await llm.wait(flying, 30)
-            assert (result.answered, len(result.attempts), len(own.box.asked)) == (True, 1, 1)
+            assert (result.answered, len(result.attempts), len(own.box.calls_received)) == (True, 1, 1)
             assert (await llm.record(flying.id)).deliveries == 1
             with redis.Redis.from_url(own.redis_url) as connection:
                 await until(lambda: len(Worker.all(connection=connection)) == 1)  # the old shift has left rq's list
@@ -157,7 +157,7 @@ def test_a_long_call_is_not_cut_though_its_backend_is_gone_from_the_file_and_the
             assert not own.box.left.is_set()
             own.release.set()
             result = await llm.wait(flying, 30)
-            assert (result.backend, len(result.attempts), len(own.box.asked)) == ("box", 1, 1)
+            assert (result.backend, len(result.attempts), len(own.box.calls_received)) == ("box", 1, 1)
 
     telling(story)
 
@@ -207,7 +207,7 @@ def test_no_job_is_dropped_or_asked_twice_while_the_file_changes_again_and_again
                     await asyncio.sleep(0.01)
             results = [await llm.wait(job, 30) for job in jobs]
             assert all(result.answered and len(result.attempts) == 1 for result in results)
-            assert len(own.box.asked) == len(jobs)
+            assert len(own.box.calls_received) == len(jobs)
             assert {(await llm.record(job.id)).crashes for job in jobs} == {0}
 
     telling(story, answer(COMPLETION))

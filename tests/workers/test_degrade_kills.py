@@ -48,8 +48,8 @@ async def held_once(stage: Stage, *jobs: str) -> None:
     incident = await stage.incident()
     assert (incident["falls"], incident["held"]) == (str(len(jobs)), str(len(jobs)))
     for job in jobs:
-        told = await stage.events(job)
-        assert (told["fallen"], told["degraded"], told["held"], told["done"]) == (1, 1, 1, 0)
+        actual = await stage.events(job)
+        assert (actual["fallen"], actual["degraded"], actual["held"], actual["done"]) == (1, 1, 1, 0)
         assert await stage.mailed(job) == {"degraded": 1}
 
 
@@ -184,8 +184,8 @@ async def _released_once(stage: Stage) -> None:
         assert await stage.store.zcard(name) == 0
     incident = await stage.incident()
     assert (incident["falls"], incident["held"], incident["replayed"]) == ("1", "0", "1")
-    told = await stage.events(FIRST)
-    assert (told["fallen"], told["queued"], told["started"], told["done"]) == (
+    actual = await stage.events(FIRST)
+    assert (actual["fallen"], actual["queued"], actual["started"], actual["done"]) == (
         1,
         2,
         2,

@@ -36,7 +36,7 @@ class Fleet:
         self.processes: list[subprocess.Popen[bytes]] = []
 
     def configure(self, upstream: str, **more: Any) -> AsyncOpenfall:
-        told = {
+        actual = {
             "redis": self.redis_url,
             "data": str(self.home / "data"),
             "backends": {"box": {"url": upstream, "pool": "gpu", "slots": 8}},
@@ -44,7 +44,7 @@ class Fleet:
             "roles": {"chat": {"chain": ["small"]}},
             **more,
         }
-        (self.home / "openfall.yaml").write_text(yaml.safe_dump(told))
+        (self.home / "openfall.yaml").write_text(yaml.safe_dump(actual))
         return AsyncOpenfall(config=load(self.home / "openfall.yaml"))
 
     async def start(self, *options: str, pool: str = "gpu", ready: bool = True) -> subprocess.Popen[bytes]:
@@ -92,10 +92,10 @@ def fleet(tmp_path: Path, redis_url: str) -> Iterator[Fleet]:
 
 async def until(true: Callable[[], Any], seconds: float = 20) -> Any:
     deadline = time.monotonic() + seconds
-    while not (found := true()):
+    while not (readout := true()):
         assert time.monotonic() < deadline, "it never came to be"
         await asyncio.sleep(0.02)
-    return found
+    return readout
 
 
 def test_rq_sees_a_working_worker_and_its_jobs_as_they_are(fleet, redis_url):
@@ -105,8 +105,8 @@ def test_rq_sees_a_working_worker_and_its_jobs_as_they_are(fleet, redis_url):
             job = await llm.submit("Haruka waves", role="chat", urgency="interactive")
             await upstream.arrived.wait()
             with redis.Redis.from_url(redis_url) as connection:
-                (seen,) = Worker.all(connection=connection)
-                assert (seen.pid, seen.get_state()) == (process.pid, "busy")
+                (sightings,) = Worker.all(connection=connection)
+                assert (sightings.pid, sightings.get_state()) == (process.pid, "busy")
                 assert Job.fetch(job.id, connection, serializer="json").get_status() == "started"
                 process.send_signal(signal.SIGTERM)
                 await until(lambda: "calls in flight may finish" in fleet.log())
@@ -130,7 +130,7 @@ def test_a_killed_workers_job_is_taken_over_within_fifteen_seconds(fleet):
             first.kill()
             result = await llm.wait(job, 30)
             assert result.answered
-            assert len(upstream.asked) == 2
+            assert len(upstream.calls_received) == 2
             taken_over = [event async for event in llm.stream(job) if event.get("why") == "its worker died"]
             assert [event["at"] / 1000 - killed <= 15 for event in taken_over] == [True]
             assert str(first.pid) in taken_over[0]["worker"]
@@ -145,7 +145,7 @@ def test_a_job_that_kills_its_workers_is_held_after_the_third_and_no_other_with_
             job = await llm.submit("Haruka waves", role="chat", expires_in="5m")
             for deaths in range(1, 4):
                 process = await fleet.start()
-                await until(lambda asked=deaths: len(upstream.asked) == asked, 40)
+                await until(lambda calls_received=deaths: len(upstream.calls_received) == calls_received, 40)
                 process.kill()
                 process.wait()
             await fleet.start()
@@ -181,7 +181,7 @@ def test_jobs_survive_the_death_of_valkey_and_answers_are_not_bought_twice(tmp_p
             await until(lambda: list((tmp_path / "data" / "spool").glob("*.json")))
             server.start()
             assert (await llm.wait(job, 30)).answered
-            assert len(upstream.asked) == 1
+            assert len(upstream.calls_received) == 1
             assert process.poll() is None
             await until(lambda: not list((tmp_path / "data" / "spool").glob("*.json")))
 
@@ -208,21 +208,21 @@ def test_a_pool_that_serves_no_model_is_told_by_name():
         backends={name: Backend(url="http://127.0.0.1:9", pool="gpu") for name in ("here", "idle")},
         models={"small": ModelSpec(upstream="small", backends=("here",))},
     )
-    told = {
+    actual = {
         "redis_url": "redis://127.0.0.1:1",
         "catalog": catalog,
         "settings": WorkerSettings(slots=1),
         "spool": Path("spool"),
     }
-    assert identify(WorkerConfig(pool="gpu", backend="here", **told))[0].backends == ("here",)
+    assert identify(WorkerConfig(pool="gpu", backend="here", **actual))[0].backends == ("here",)
     with pytest.raises(NothingToServe, match="pool 'gpu' has no model at backend 'idle'"):
-        identify(WorkerConfig(pool="gpu", backend="idle", **told))
+        identify(WorkerConfig(pool="gpu", backend="idle", **actual))
     with pytest.raises(NothingToServe, match="pool 'cloud' has no model"):
-        identify(WorkerConfig(pool="cloud", **told))
+        identify(WorkerConfig(pool="cloud", **actual))
 
 
 @pytest.mark.parametrize(
-    ("argv", "code", "told"),
+    ("argv", "code", "actual"),
     [
         (["work", "gpuu"], 2, "unknown pool 'gpuu'. Did you mean 'gpu'?"),
         (["work", "gpu", "--slots", "0"], 2, "--slots must be 1 or more"),
@@ -230,7 +230,7 @@ def test_a_pool_that_serves_no_model_is_told_by_name():
         (["work", "gpu"], 3, "Redis does not answer"),
     ],
 )
-def test_what_a_person_got_wrong_is_one_line_and_a_code(tmp_path, argv, code, told):
+def test_what_a_person_got_wrong_is_one_line_and_a_code(tmp_path, argv, code, actual):
     config = Path(TREE / "config" / "demo.yaml")
     ran = subprocess.run(
         [sys.executable, "-m", "openfall.workers", *argv, *([] if "--config" in argv else ["--config", str(config)])],
@@ -242,5 +242,5 @@ def test_what_a_person_got_wrong_is_one_line_and_a_code(tmp_path, argv, code, to
         check=False,
     )
     assert (ran.returncode, ran.stdout) == (code, "")
-    assert told in ran.stderr
+    assert actual in ran.stderr
     assert "Traceback" not in ran.stderr

@@ -24,7 +24,7 @@ def test_a_job_is_answered_by_its_model(working):
         assert (result.status, result.text) == (Status.ANSWERED, "A lantern festival.")
         assert (result.model, result.backend, result.reason) == ("large", "box", "first in its chain")
         assert (result.input_tokens, result.output_tokens) == (41, 5)
-        assert b'"model":"large"' in bench.upstream.asked[0].body
+        assert b'"model":"large"' in bench.upstream.calls_received[0].body
 
     working(story, answer(COMPLETION))
 
@@ -92,7 +92,7 @@ def test_more_jobs_than_slots_are_all_answered(working):
         jobs = [await bench.accept("small", urgency=urgency) for urgency in [*Urgency] * 10]
         for job in jobs:
             assert (await bench.result(job)).answered
-        assert len(bench.upstream.asked) == len(jobs)
+        assert len(bench.upstream.calls_received) == len(jobs)
 
     working(story, answer(COMPLETION), slots=2)
 
@@ -226,7 +226,7 @@ def test_a_settlement_that_redis_cannot_accept_is_spooled_and_delivered(working,
         monkeypatch.setattr(WorkerQueue, "settle", fails_once)
         job = await bench.accept("small")
         assert (await bench.result(job)).answered
-        assert len(bench.upstream.asked) == 1
+        assert len(bench.upstream.calls_received) == 1
         await bench.until(lambda: _spool_is_empty(bench))
 
     working(story, answer(COMPLETION))

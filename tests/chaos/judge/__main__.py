@@ -35,13 +35,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     gather, verdict = SCENARIOS[options.scenario]
     try:
         with redis.Redis.from_url(options.url, decode_responses=True, socket_timeout=30) as client:
-            found = gather(options.directory, client)
+            readout = gather(options.directory, client)
     except (OSError, UnreadableLog, redis.RedisError) as error:
         sys.stderr.write(f"no verdict: {error}\n")
         return 2
-    promises = verdict.judge(found)
+    promises = verdict.judge(readout)
     kept = all(promise.kept for promise in promises)
-    output = {"kept": kept, "promises": [asdict(promise) for promise in promises], **verdict.report(found)}
+    output = {"kept": kept, "promises": [asdict(promise) for promise in promises], **verdict.report(readout)}
     sys.stdout.write(json.dumps(output, indent=2) + "\n")
     return 0 if kept else 1
 

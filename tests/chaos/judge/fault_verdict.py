@@ -233,6 +233,6 @@ def _text(result: dict[str, Any]) -> str:
     return str(result["body"]["choices"][0]["message"]["content"]).strip()
 
 
-def _named(what: str, found: Sequence[object]) -> Iterator[str]:
-    if found:
-        yield f"{len(found)} {what}: {', '.join(map(str, found[:MAX_EXAMPLES]))}"
+def _named(what: str, readout: Sequence[object]) -> Iterator[str]:
+    if readout:
+        yield f"{len(readout)} {what}: {', '.join(map(str, readout[:MAX_EXAMPLES]))}"

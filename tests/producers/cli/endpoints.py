@@ -25,14 +25,16 @@ async def endpoint(
         listed = {"object": "list", "data": [{"id": name, "object": "model"} for name in names]}
         return web.json_response(listed, status=status)
 
-    async def told(_request: web.Request) -> web.Response:
+    async def actual(_request: web.Request) -> web.Response:
         return web.json_response(props) if props is not None else web.json_response({}, status=404)
 
     async def answered(_request: web.Request) -> web.Response:
         return web.json_response(COMPLETION)
 
     app = web.Application()
-    app.add_routes([web.get("/v1/models", models), web.get("/props", told), web.post("/v1/chat/completions", answered)])
+    app.add_routes(
+        [web.get("/v1/models", models), web.get("/props", actual), web.post("/v1/chat/completions", answered)]
+    )
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
     await runner.setup()
     try:
@@ -48,7 +50,7 @@ def beside(
     """Run a story that may serve while its commands run: it is given an awaitable `openfall`."""
 
     async def ran(*args: str, **more: Any) -> subprocess.CompletedProcess[str]:
-        found: subprocess.CompletedProcess[str] = await asyncio.to_thread(openfall, *args, **more)
-        return found
+        readout: subprocess.CompletedProcess[str] = await asyncio.to_thread(openfall, *args, **more)
+        return readout
 
     asyncio.run(story(ran))

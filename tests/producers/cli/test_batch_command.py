@@ -54,10 +54,10 @@ class HalfWay:
         self.worker.__exit__()
 
     def reply(self, job: CompletionJob) -> str:
-        said = str(job.body["messages"][0]["content"])
-        if int(said.split()[1]) >= 10:
+        wording = str(job.body["messages"][0]["content"])
+        if int(wording.split()[1]) >= 10:
             self.enough.wait(20)
-        return f"echo {said}"
+        return f"echo {wording}"
 
 
 @pytest.fixture
@@ -227,8 +227,8 @@ def test_a_line_says_how_urgent_it_is_and_the_command_wins(openfall: Run, answer
     ]
     (tmp_path / "in.jsonl").write_text("\n".join(rows))
     openfall("batch", "run", "in.jsonl", "-o", "one.jsonl")
-    said = {job.body["messages"][0]["content"]: str(job.urgency) for job in answering.jobs}
-    assert said == {"own": "interactive", "tier": "interactive", "role": "batch"}
+    wording = {job.body["messages"][0]["content"]: str(job.urgency) for job in answering.jobs}
+    assert wording == {"own": "interactive", "tier": "interactive", "role": "batch"}
     answering.jobs.clear()
     openfall("batch", "run", "in.jsonl", "-o", "two.jsonl", "-u", "background", "-r", "dialogue")
     assert {(job.role, str(job.urgency)) for job in answering.jobs} == {("dialogue", "background")}
@@ -248,15 +248,15 @@ def test_status_tells_how_far_a_batch_is_by_name_and_by_file(
     start: Start, openfall: Run, source: Path, out: Path
 ) -> None:
     with start("batch", "run", "in.jsonl", "-o", "out.jsonl") as process:
-        told: dict[str, Any] = {}
-        while told.get("queued") != 40:
+        actual: dict[str, Any] = {}
+        while actual.get("queued") != 40:
             ran = openfall("batch", "status", "out", "--json")
-            told = json.loads(ran.stdout) if ran.returncode == 0 else {}
+            actual = json.loads(ran.stdout) if ran.returncode == 0 else {}
             assert process.poll() is None
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=20)
     assert process.returncode == 130
-    assert (told["lines"], told["answered"], told["failed"]) == (40, 0, 0)
+    assert (actual["lines"], actual["answered"], actual["failed"]) == (40, 0, 0)
     assert "queued" in openfall("batch", "status", "out.jsonl").stdout
 
 

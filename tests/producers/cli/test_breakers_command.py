@@ -47,8 +47,8 @@ def called(config_file: Path, redis_url: str) -> Callable[..., None]:
     def tell(model: str, backend: str, error: Any = None, **more: Any) -> None:
         async def main() -> None:
             async with AsyncOpenfall(config=loaded) as llm:
-                told = ExternalCall(model=model, backend=backend, error=error, **more)
-                await report_external_call(llm.store.connection, loaded.catalog, told)
+                actual = ExternalCall(model=model, backend=backend, error=error, **more)
+                await report_external_call(llm.store.connection, loaded.catalog, actual)
 
         asyncio.run(main())
 
@@ -79,8 +79,8 @@ def test_a_key_is_named_by_the_backends_that_use_it_and_by_nothing_else(
     shown = openfall("breakers").stdout
     assert "key:api,api-2" in shown
     assert "sk-" not in shown
-    told = json.loads(openfall("breakers", "--json").stdout)
-    assert [(one["name"], one["state"]) for one in told] == [("key:api,api-2", "open")]
+    actual = json.loads(openfall("breakers", "--json").stdout)
+    assert [(element["name"], element["state"]) for element in actual] == [("key:api,api-2", "open")]
     assert openfall("breakers", "force-closed", "key:api-2").returncode == 0
     assert json.loads(openfall("breakers", "--json").stdout)[0]["forced"] == "closed"
 
@@ -118,8 +118,8 @@ def test_the_switch_that_lets_nothing_leave_is_turned_and_shown(openfall: Run) -
     assert ran.stdout == "local-only is on: no job leaves the local pools (the line is tapped)\n"
     assert "no job leaves the local pools (the line is tapped)" in openfall("status").stdout
     assert json.loads(openfall("status", "--json").stdout)["local_only"] == "the line is tapped"
-    told = json.loads(openfall("local-only", "--json").stdout)
-    assert told == {"local_only": True, "reason": "the line is tapped", "by_configuration": False}
+    actual = json.loads(openfall("local-only", "--json").stdout)
+    assert actual == {"local_only": True, "reason": "the line is tapped", "by_configuration": False}
     assert openfall("resolve", "--model", "opus").returncode == 1
     assert openfall("local-only", "off").stdout == "local-only is off\n"
     assert openfall("status").stdout == "Nothing waits, and no worker is alive.\n"
@@ -143,8 +143,8 @@ def test_what_was_spent_is_told_and_what_nobody_knows_is_not_taken_for_nothing(
     assert rows["opus"][1:] == ["api", "main", "2", "1", "0", "100000", "20000", "1.5s", "$1.00", "+", "1", "unknown"]
     assert rows["tiny"][-1] == "$0"
     assert rows["all"][-4:] == ["$1.00", "+", "1", "unknown"]
-    told = json.loads(openfall("spend", "--json").stdout)
-    assert {(one["model"], one["group"], one["calls"], one["unpriced"]) for one in told} == {
+    actual = json.loads(openfall("spend", "--json").stdout)
+    assert {(element["model"], element["group"], element["calls"], element["unpriced"]) for element in actual} == {
         ("opus", "main", 2, 1),
         ("tiny", None, 1, 0),
     }

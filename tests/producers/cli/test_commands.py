@@ -37,10 +37,10 @@ def test_an_answer_may_come_in_pieces_and_is_whole_in_the_end(openfall: Run, ans
 
 
 def test_an_answer_as_json_has_everything(openfall: Run, answering: Any) -> None:
-    told = json.loads(openfall("ask", "hi", "--json").stdout)
-    assert told["text"] == "echo hi"
-    assert told["status"] == "answered"
-    assert told["attempts"][0]["model"] == "tiny"
+    actual = json.loads(openfall("ask", "hi", "--json").stdout)
+    assert actual["text"] == "echo hi"
+    assert actual["status"] == "answered"
+    assert actual["attempts"][0]["model"] == "tiny"
 
 
 def test_a_failed_job_exits_with_1_and_says_why(openfall: Run, answering: Any) -> None:
@@ -63,11 +63,11 @@ def test_an_interrupted_ask_prints_the_id_and_the_job_goes_on(
 ) -> None:
     client = redis.Redis.from_url(redis_url)
     with client, start("ask", "slow") as process:
-        asked = threading.Event()
+        calls_received = threading.Event()
         while not client.llen("rq:queue:gpu.tiny.interactive"):
-            assert not asked.wait(0.02)
+            assert not calls_received.wait(0.02)
             assert process.poll() is None
-        asked.wait(0.3)  # it hears of the acceptance and begins to wait
+        calls_received.wait(0.3)  # it hears of the acceptance and begins to wait
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=20)
     assert process.returncode == 130
@@ -166,9 +166,9 @@ def test_a_prompt_is_put_in_and_its_id_printed(openfall: Run) -> None:
     shown = openfall("job", "show", ran.stdout.strip())
     assert "queued" in shown.stdout
     assert "gpu.other.batch" in shown.stdout
-    told = json.loads(openfall("job", "show", ran.stdout.strip(), "--json").stdout)
-    assert told["queue"] == "gpu.other.batch"
-    assert "body" not in told["job"]
+    actual = json.loads(openfall("job", "show", ran.stdout.strip(), "--json").stdout)
+    assert actual["queue"] == "gpu.other.batch"
+    assert "body" not in actual["job"]
 
 
 def test_lines_are_put_in_each_by_itself(openfall: Run, tmp_path: Path) -> None:
@@ -215,8 +215,8 @@ def test_status_is_one_sentence_and_a_table(openfall: Run, worker_for: Callable[
     ran = openfall("status")
     assert ran.stdout.startswith("1 job waits, and no worker is alive: start one with `openfall up`")
     assert "gpu.other.batch" in ran.stdout
-    told = json.loads(openfall("status", "--json").stdout)
-    assert told["waiting_by_urgency"]["batch"] == 1
+    actual = json.loads(openfall("status", "--json").stdout)
+    assert actual["waiting_by_urgency"]["batch"] == 1
     with worker_for():
         openfall("ask", "x")
         assert openfall("status").stdout.startswith("Nothing waits; 1 worker ready.")
@@ -304,15 +304,15 @@ def test_up_starts_what_is_configured_once_and_stops_it_in_good_order(
 ) -> None:
     with start("up") as process:
         assert process.stderr is not None
-        said = [process.stderr.readline()]
-        while "Everything runs" not in said[-1]:
-            assert said[-1], said
-            said.append(process.stderr.readline())
+        wording = [process.stderr.readline()]
+        while "Everything runs" not in wording[-1]:
+            assert wording[-1], wording
+            wording.append(process.stderr.readline())
         second = openfall_process("up")
         answer = openfall("status").stdout
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=40)
-    assert any("worker-gpu-1" in line and "ready" in line for line in said)
+    assert any("worker-gpu-1" in line and "ready" in line for line in wording)
     assert answer.startswith("Nothing waits; 2 workers ready.")
     assert second.returncode == 1
     assert "already runs" in second.stderr

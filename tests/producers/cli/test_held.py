@@ -30,8 +30,8 @@ def test_held_jobs_are_listed_with_what_they_wait_for_the_longest_held_first(
 ) -> None:
     first, second = submit_held(loaded, "one", "two")
     (third,) = submit_held(loaded, "three", reason=HoldReason.POISONED, models=(), role="dialogue")
-    told = json.loads(openfall("held", "list", "--json").stdout)
-    waits_for = {job["id"]: job["release_models"] for job in told}
+    actual = json.loads(openfall("held", "list", "--json").stdout)
+    waits_for = {job["id"]: job["release_models"] for job in actual}
     assert waits_for == {first: ["tiny", "other"], second: ["tiny", "other"], third: []}
     shown = openfall("held", "list").stdout
     assert {row.split()[0] for row in shown.splitlines() if "no worker runs" in row} == {first, second, third}
@@ -60,7 +60,7 @@ def test_in_a_terminal_of_a_hundred_columns_the_list_can_be_read(loaded: LoadedC
 
 
 @pytest.mark.parametrize(
-    ("filters", "found"),
+    ("filters", "readout"),
     [
         (("--reason", "poisoned"), "poisoned"),
         (("--role", "dialogue"), "poisoned"),
@@ -70,13 +70,13 @@ def test_in_a_terminal_of_a_hundred_columns_the_list_can_be_read(loaded: LoadedC
     ],
 )
 def test_a_list_of_held_jobs_can_be_narrowed(
-    openfall: Run, loaded: LoadedConfig, filters: tuple[str, ...], found: str | None
+    openfall: Run, loaded: LoadedConfig, filters: tuple[str, ...], readout: str | None
 ) -> None:
     submit_held(loaded, "one")
     submit_held(loaded, "two", reason=HoldReason.POISONED, role="dialogue")
-    told = json.loads(openfall("held", "list", "--json", *filters).stdout)
-    assert [job["reason"] for job in told] == ([found] if found else [])
-    if found is None:
+    actual = json.loads(openfall("held", "list", "--json", *filters).stdout)
+    assert [job["reason"] for job in actual] == ([readout] if readout else [])
+    if readout is None:
         assert "no job is held that matches" in openfall("held", "list", *filters).stderr
 
 
@@ -116,10 +116,10 @@ def test_a_held_job_tells_why_what_its_caller_saw_and_what_lets_it_go_on(openfal
     assert "why        no worker runs" in shown
     assert f"reply      canned reply\n           {SORRY}" in shown
     assert "release    by itself, when tiny or other accepts calls again; expires" in shown
-    told = json.loads(openfall("held", "show", job_id, "--json").stdout)
-    assert told["released"].startswith("by itself")
-    assert told["reply"]["text"] == SORRY
-    assert "body" not in told["job"]
+    actual = json.loads(openfall("held", "show", job_id, "--json").stdout)
+    assert actual["released"].startswith("by itself")
+    assert actual["reply"]["text"] == SORRY
+    assert "body" not in actual["job"]
 
 
 def test_what_waits_for_a_person_names_the_command(openfall: Run, loaded: LoadedConfig) -> None:
@@ -160,11 +160,11 @@ def test_a_job_that_is_not_held_says_where_it_is(openfall: Run) -> None:
 def test_the_health_sentence_says_what_is_held_and_what_it_waits_for(openfall: Run, loaded: LoadedConfig) -> None:
     submit_held(loaded, "one", "two")
     submit_held(loaded, "three", reason=HoldReason.POISONED, models=())
-    said = openfall("status").stdout.splitlines()[0]
-    assert "3 jobs held: 2 for an outage, 1 as poisoned" in said
-    assert "back by themselves when tiny or other accepts calls, some need an operator" in said
-    told = json.loads(openfall("status", "--json").stdout)
-    assert told["held_by_reason"] == {"outage": 2, "poisoned": 1}
+    wording = openfall("status").stdout.splitlines()[0]
+    assert "3 jobs held: 2 for an outage, 1 as poisoned" in wording
+    assert "back by themselves when tiny or other accepts calls, some need an operator" in wording
+    actual = json.loads(openfall("status", "--json").stdout)
+    assert actual["held_by_reason"] == {"outage": 2, "poisoned": 1}
 
 
 def test_a_replayed_job_is_answered(openfall: Run, loaded: LoadedConfig, worker_for: Callable[..., Any]) -> None:
@@ -188,8 +188,8 @@ def test_ready_are_those_one_of_whose_models_takes_calls(
     (ready,) = submit_held(loaded, "two", models=("tiny", "other"))
     with worker_for():
         assert openfall("breakers", "force-open", "here/tiny").returncode == 0
-        told = json.loads(openfall("held", "replay", "--ready", "--json").stdout)
-    assert told == [{"id": ready, "state": "queued"}]
+        actual = json.loads(openfall("held", "replay", "--ready", "--json").stdout)
+    assert actual == [{"id": ready, "state": "queued"}]
     assert [job["id"] for job in json.loads(openfall("held", "list", "--json").stdout)] == [blocked]
 
 
@@ -235,16 +235,16 @@ def test_the_log_tells_who_fell_why_and_what_its_caller_got(openfall: Run, loade
     )
     assert f"{second}  dialogue/background" in lines[1]
     assert lines[1].endswith("got: nothing, and goes on")
-    told = [json.loads(row) for row in openfall("held", "log", "--json", "--since", "1h").stdout.splitlines()]
-    assert [fall["id"] for fall in told] == [first, second]
-    assert "counts" not in told[0]
+    actual = [json.loads(row) for row in openfall("held", "log", "--json", "--since", "1h").stdout.splitlines()]
+    assert [fall["id"] for fall in actual] == [first, second]
+    assert "counts" not in actual[0]
 
 
 def test_what_was_tried_is_in_the_log_and_a_job_that_nobody_could_read_too() -> None:
     tried = [{"model": "tiny", "backend": "here", "error": "timeout"}]
-    told = {"at": 1.8e9, "id": "job-00001", "reason": "unreadable", "detail": "schema 9", "by": None, "final": False}
-    assert "tried: tiny@here timeout" in describe_fall({**told, "urgency": "batch", "tried": tried})
-    assert "job-00001  -/-  unreadable: schema 9" in describe_fall(told)
+    actual = {"at": 1.8e9, "id": "job-00001", "reason": "unreadable", "detail": "schema 9", "by": None, "final": False}
+    assert "tried: tiny@here timeout" in describe_fall({**actual, "urgency": "batch", "tried": tried})
+    assert "job-00001  -/-  unreadable: schema 9" in describe_fall(actual)
 
 
 def test_the_story_of_a_held_job_has_its_fall_its_reply_and_its_hold_in_order(

@@ -48,9 +48,14 @@ def test_who_asks_at_once_is_told_at_once_and_the_job_goes_on(
 def test_an_interim_reply_as_json_says_that_it_is_none_to_keep(start: Start, redis_url: str) -> None:
     with start("ask", "hi", "--json") as process:
         hold_next_sync(redis_url, "gpu.tiny.interactive")
-        told = json.loads(process.communicate(timeout=20)[0])
-    assert (told["degraded"], told["final"], told["held_for"], told["model_used"]) == (True, False, "outage", None)
-    assert told["text"] == SORRY
+        actual = json.loads(process.communicate(timeout=20)[0])
+    assert (actual["degraded"], actual["final"], actual["held_for"], actual["model_used"]) == (
+        True,
+        False,
+        "outage",
+        None,
+    )
+    assert actual["text"] == SORRY
 
 
 def test_what_is_held_until_somebody_looks_is_not_promised_an_answer(start: Start, redis_url: str) -> None:
@@ -82,8 +87,8 @@ def degraded(by: Remedy, **more: Any) -> Result:
         Attempt(model="tiny", backend="here", started_at=1.0, ended_at=2.0, error=ErrorClass.TIMEOUT),
         Attempt(model="smol-a", backend="one", started_at=3.0, ended_at=4.0, output_tokens=5, cost_usd=0.0),
     )
-    told = {"attempts": calls, "body": TEXT, "took": 3.0, **more}
-    return Result(id="8f21aaaa", status=Status.DEGRADED, degraded_by=by, **told)
+    actual = {"attempts": calls, "body": TEXT, "took": 3.0, **more}
+    return Result(id="8f21aaaa", status=Status.DEGRADED, degraded_by=by, **actual)
 
 
 @pytest.mark.parametrize(

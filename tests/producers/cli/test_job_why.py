@@ -53,18 +53,18 @@ def test_a_receipt_tells_which_model_was_passed_over(passed_over: str) -> None:
     )
     why = f"role worker: haiku first of 2; coder {passed_over}"
     answer = attempt("haiku", cost_usd=0.000066)
-    told = {"took": 2.9, "considered": considered, "reason": why}
-    result = Result(id="8f21aaaa", status=Status.ANSWERED, attempts=(answer,), **told)
+    actual = {"took": 2.9, "considered": considered, "reason": why}
+    result = Result(id="8f21aaaa", status=Status.ANSWERED, attempts=(answer,), **actual)
     assert receipt(result) == f"[8f21 haiku@tower 2.9s $0.000066 · {why}]"
 
 
 def test_a_result_as_json_says_what_is_asked_most_and_null_for_what_nobody_knows() -> None:
     attempts = (attempt("coder", ErrorClass.TIMEOUT), attempt("haiku", cost_usd=0.0, why="fallback (unavailable)"))
-    told = Result(id="8f21aaaa", status=Status.ANSWERED, attempts=attempts, took=9.0, reason="role worker").as_json()
-    assert (told["model_used"], told["fallback_used"], told["latency_ms"]) == ("haiku", True, 9000)
-    assert told["selection_reason"] == "fallback (unavailable); role worker"
-    assert told["cost_usd"] is None
-    assert [one["model"] for one in told["attempts"]] == ["coder", "haiku"]
+    actual = Result(id="8f21aaaa", status=Status.ANSWERED, attempts=attempts, took=9.0, reason="role worker").as_json()
+    assert (actual["model_used"], actual["fallback_used"], actual["latency_ms"]) == ("haiku", True, 9000)
+    assert actual["selection_reason"] == "fallback (unavailable); role worker"
+    assert actual["cost_usd"] is None
+    assert [element["model"] for element in actual["attempts"]] == ["coder", "haiku"]
     failed = Result(id="8f21aaaa", status=Status.FAILED, attempts=attempts[:1]).as_json()
     assert (failed["model_used"], failed["fallback_used"]) == (None, False)
 
@@ -87,10 +87,10 @@ def test_a_job_that_fell_back_tells_its_candidates_its_attempts_and_its_moves_in
     ]
     assert [word in line for word, line in zip(words, happened, strict=True)] == [True] * 5, happened
     assert "tiny@here: overloaded" in happened[2]
-    told = json.loads(openfall("job", "why", job_id, "--json").stdout)
-    assert (told["model_used"], told["fallback_used"], told["cost_usd"]) == ("other", True, None)
-    assert [one["at"] for one in told["moments"]] == sorted(one["at"] for one in told["moments"])
-    assert len(told["attempts"]) == 2
+    actual = json.loads(openfall("job", "why", job_id, "--json").stdout)
+    assert (actual["model_used"], actual["fallback_used"], actual["cost_usd"]) == ("other", True, None)
+    assert [element["at"] for element in actual["moments"]] == sorted(element["at"] for element in actual["moments"])
+    assert len(actual["attempts"]) == 2
 
 
 def test_a_call_is_told_after_the_move_that_led_to_it_though_the_workers_clock_is_behind() -> None:
@@ -138,7 +138,7 @@ def happened(calls: tuple[Attempt, ...], events: list[dict[str, Any]]) -> list[s
         id="x", state="queued", queue="gpu.b.batch", producer="me", accepted_at=100.0, deadline=200.0, deliveries=2,
         crashes=0, attempts=calls, job=None, result=None, worker=None, backend=None, held_for=None, hold_detail="",
     )  # fmt: skip
-    return [one.what.partition(":")[0].partition(",")[0] for one in moments(record, events)]
+    return [element.what.partition(":")[0].partition(",")[0] for element in moments(record, events)]
 
 
 def test_a_job_that_waits_says_where_and_what_was_considered(openfall: Run) -> None:

@@ -42,7 +42,7 @@ def configured(tmp_path: Path, tower: str = "http://127.0.0.1:9", api: str = "ht
 
 
 def stages(ran: subprocess.CompletedProcess[str]) -> dict[str, str]:
-    return {one["model"]: one["at"][0]["state"] for one in json.loads(ran.stdout)}
+    return {element["model"]: element["at"][0]["state"] for element in json.loads(ran.stdout)}
 
 
 def test_a_model_is_loaded_and_unloaded_and_the_fleet_knows_at_once(openfall: Run, tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_a_load_under_way_is_shown_and_not_begun_a_second_time(openfall: Run, re
             assert stages(await run("models", "--json", "--config", config))["small"] == "loading"
             ran = await run("models", "load", "small", "--config", config)
             assert ran.stdout == "small@tower is already being loaded\n"
-            assert not [path for path, _ in fake.asked if path == "/api/generate"]
+            assert not [path for path, _ in fake.calls_received if path == "/api/generate"]
 
     beside(story, openfall)
 

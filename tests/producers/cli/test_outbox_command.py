@@ -24,7 +24,7 @@ def posted(url: str, *entries: str) -> None:
             store.zadd("of:outbox", {entry: int(time.time() * 1000) - 1000 for entry in entries})
             store.hset("of:job:job-00001", "webhook", "https://bot.example/token-in-the-path")
         async with RedisConnection(url) as link:
-            taken = {one.entry: one for one in await outbox.claim_entries(link, 8)}
+            taken = {element.entry: element for element in await outbox.claim_entries(link, 8)}
             for entry in entries[:-1]:
                 assert await outbox.retry_entry(link, taken[entry], 10800, "HTTP 503")
             assert await outbox.mark_dead(link, taken[entries[-1]], "bot.example:443", "HTTP 410")
@@ -52,9 +52,9 @@ def test_what_is_to_be_posted_and_what_was_given_up_are_shown_without_their_urls
     (lost,) = [row for row in rows if row.startswith("job job-00002 degraded 1")]
     assert lost.endswith("ago bot.example:443 HTTP 410")
     as_json = openfall("outbox", "--json").stdout
-    told = json.loads(as_json)
-    assert [one["entry"] for one in told["given_up"]] == ["job:job-00002:degraded"]
-    assert {one["notifier"] for one in told["waiting"]} == {None, "discord"}
+    actual = json.loads(as_json)
+    assert [element["entry"] for element in actual["given_up"]] == ["job:job-00002:degraded"]
+    assert {element["notifier"] for element in actual["waiting"]} == {None, "discord"}
     assert "token" not in ran.stdout + ran.stderr + as_json
 
 
@@ -62,6 +62,6 @@ def test_the_health_sentence_ends_with_what_was_given_up(openfall: Run, redis_ur
     posted(redis_url, "job:job-00001:done")
     assert openfall("status").stdout.splitlines()[0].endswith("; 1 notification failed for good (openfall outbox).")
     posted(redis_url, "job:job-00002:done")
-    told = json.loads(openfall("status", "--json").stdout)
-    assert told["health"].endswith("; 2 notifications failed for good (openfall outbox).")
-    assert told["posts_given_up"] == 2
+    actual = json.loads(openfall("status", "--json").stdout)
+    assert actual["health"].endswith("; 2 notifications failed for good (openfall outbox).")
+    assert actual["posts_given_up"] == 2

@@ -37,7 +37,7 @@ def configured(tmp_path: Path, text: str = CONFIG, **urls: str) -> str:
 
 def by_check(ran: subprocess.CompletedProcess[str]) -> dict[tuple[str, str], dict[str, Any]]:
     findings = [json.loads(line) for line in ran.stdout.splitlines()]
-    return {(one["check"], one["subject"]): one for one in findings}
+    return {(element["check"], element["subject"]): element for element in findings}
 
 
 def test_what_is_missing_is_told_with_the_nearest_name_and_the_remedy(
@@ -88,10 +88,10 @@ def test_a_key_that_is_missing_names_its_variable_and_one_that_is_refused_its_pl
 
 def test_an_endpoint_that_is_away_and_a_redis_that_is_away_are_each_one_line(openfall: Run, tmp_path: Path) -> None:
     ran = openfall("doctor", "--json", "--config", configured(tmp_path), url="redis://:hush@127.0.0.1:1")
-    found = by_check(ran)
+    readout = by_check(ran)
     assert ran.returncode == 4
-    assert found[("endpoint", "tower")]["message"].endswith("cannot connect: connection refused")
-    assert found[("redis", "redis")]["state"] == "failure"
+    assert readout[("endpoint", "tower")]["message"].endswith("cannot connect: connection refused")
+    assert readout[("redis", "redis")]["state"] == "failure"
     assert "hush" not in ran.stdout
 
 
@@ -104,12 +104,13 @@ roles: {chat: {chain: [llama]}}
 
     async def story(run: Any) -> None:
         async with endpoint(["/models/llama-8b.gguf"], props={"default_generation_settings": {"n_ctx": 4096}}) as api:
-            found = by_check(await run("preflight", "--json", "--config", configured(tmp_path, text, API=api)))
-        assert found[("context", "llama@box")]["state"] == "warning"
+            readout = by_check(await run("preflight", "--json", "--config", configured(tmp_path, text, API=api)))
+        assert readout[("context", "llama@box")]["state"] == "warning"
         assert (
-            "gives each call 4096 tokens, llama is configured with 32000" in found[("context", "llama@box")]["message"]
+            "gives each call 4096 tokens, llama is configured with 32000"
+            in readout[("context", "llama@box")]["message"]
         )
-        assert found[("models", "llama@box")]["state"] == "warning"
+        assert readout[("models", "llama@box")]["state"] == "warning"
 
     beside(story, openfall)
 
@@ -120,8 +121,8 @@ def test_a_model_that_is_partly_on_the_cpu_is_something_to_think_about(openfall:
         async with ollama_fake("http://127.0.0.1:9", models) as fake:
             config = configured(tmp_path, TOWER=fake.url)
             await run("models", "load", "coder", "--config", config)
-            found = by_check(await run("preflight", "--json", "--config", config))
-        slow = found[("memory", "coder@tower")]
+            readout = by_check(await run("preflight", "--json", "--config", config))
+        slow = readout[("memory", "coder@tower")]
         assert slow["state"] == "warning"
         assert "only 50% of coder is on the card of tower: it is slow" in slow["message"]
 

@@ -63,20 +63,20 @@ def test_an_open_breaker_moves_a_model_back_and_explain_tells_of_every_one(openf
 
 @pytest.mark.usefixtures("answering")
 def test_as_json_each_candidate_has_its_state(openfall: Run) -> None:
-    told = json.loads(openfall("resolve", "worker", "--json", "--exclude", "other").stdout)
-    assert (told["model"], told["backend"], told["upstream"], told["live"]) == ("tiny", "here", "tiny-1", True)
-    assert told["queue"] == "gpu.tiny.background"
-    by_name = {one["model"]: one for one in told["candidates"]}
+    actual = json.loads(openfall("resolve", "worker", "--json", "--exclude", "other").stdout)
+    assert (actual["model"], actual["backend"], actual["upstream"], actual["live"]) == ("tiny", "here", "tiny-1", True)
+    assert actual["queue"] == "gpu.tiny.background"
+    by_name = {element["model"]: element for element in actual["candidates"]}
     assert (by_name["tiny"]["chosen"], by_name["other"]["chosen"]) == (True, False)
     assert by_name["other"]["reason"] == "left out: excluded by the request"
     assert by_name["tiny"]["at"][0]["free"] == 64
     assert by_name["gpt"]["usd_per_mtok"]["in"] == 2
-    assert "sk-0123" not in json.dumps(told)
+    assert "sk-0123" not in json.dumps(actual)
 
 
 @pytest.mark.usefixtures("answering")
 @pytest.mark.parametrize(
-    ("args", "found"),
+    ("args", "readout"),
     [
         (("--exclude", "here"), "gpt@away"),
         (("worker", "--tokens", "3000"), "other@here"),
@@ -87,9 +87,9 @@ def test_as_json_each_candidate_has_its_state(openfall: Run) -> None:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
-def test_every_word_that_a_job_may_say_counts(openfall: Run, args: tuple[str, ...], found: str) -> None:
+def test_every_word_that_a_job_may_say_counts(openfall: Run, args: tuple[str, ...], readout: str) -> None:
     ran = openfall("resolve", *args)
-    assert (ran.returncode, ran.stdout.split("  ")[0]) == (0, found)
+    assert (ran.returncode, ran.stdout.split("  ")[0]) == (0, readout)
 
 
 def test_when_no_model_would_do_each_has_its_reason_and_the_exit_code_is_1(openfall: Run) -> None:
@@ -121,6 +121,6 @@ def test_with_json_an_error_is_json_too_and_the_exit_code_the_same(openfall: Run
         (("job", "show", "8f21", "--json"), 2, "BadParameter"),
     ):
         ran = openfall(*args)
-        told: dict[str, Any] = json.loads(ran.stdout)
-        assert (ran.returncode, told["exit_code"], told["kind"]) == (code, code, kind)
-        assert told["error"] in ran.stderr
+        actual: dict[str, Any] = json.loads(ran.stdout)
+        assert (ran.returncode, actual["exit_code"], actual["kind"]) == (code, code, kind)
+        assert actual["error"] in ran.stderr

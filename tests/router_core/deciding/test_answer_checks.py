@@ -127,16 +127,16 @@ def test_the_schema_that_a_request_asks_for(body, schema):
     ],
 )  # fmt: skip
 def test_the_schema_of_the_request_holds(text, body, says, failed):
-    seen = []
+    sightings = []
 
     def validates(schema, value):
-        seen.append((schema, value))
+        sightings.append((schema, value))
         return says
 
     role = Role(chain=("small",), checks=(K.JSON_SCHEMA,))
     assert failed_check(role, completion(text), job(body=body), validates) == failed
-    assert seen in ([], [(SCHEMA, {"a": 1})])
-    assert bool(seen) == (says != "unread" and bool(body))
+    assert sightings in ([], [(SCHEMA, {"a": 1})])
+    assert bool(sightings) == (says != "unread" and bool(body))
 
 
 TOOL = {"id": "1", "function": {"name": "f", "arguments": "{}"}}
@@ -205,7 +205,7 @@ def test_the_role_that_applies_to_a_job(of, role):
 
 
 @pytest.mark.parametrize(
-    ("of", "outcome", "seen"),
+    ("of", "outcome", "sightings"),
     [
         pytest.param({"role": "artist"}, completion("<p>a</p>"), completion("<p>a</p>"), id="an answer that holds"),
         pytest.param(
@@ -219,5 +219,5 @@ def test_the_role_that_applies_to_a_job(of, role):
         ),
     ],
 )  # fmt: skip
-def test_an_outcome_is_seen_as_the_role_sees_it(of, outcome, seen):
-    assert check_answer(outcome, job(**of), CHECKED, never) == seen
+def test_an_outcome_is_seen_as_the_role_sees_it(of, outcome, sightings):
+    assert check_answer(outcome, job(**of), CHECKED, never) == sightings

@@ -14,7 +14,7 @@ BOTH = (*LOCAL, *CLOUD)
 
 
 @pytest.mark.parametrize(
-    ("told", "asked", "attempts", "fleet"),
+    ("actual", "calls_received", "attempts", "fleet"),
     [
         pytest.param(CATALOG, job(BOTH), (), FleetState(), id="nothing was tried"),
         pytest.param(CATALOG, job(BOTH, local_only=True), (), FleetState(), id="the job must stay local"),
@@ -33,8 +33,8 @@ BOTH = (*LOCAL, *CLOUD)
         pytest.param(CATALOG, job(("gone", "small")), (), FleetState(), id="one has left the catalog"),
     ],
 )
-def test_one_model_is_told_as_among_all(told, asked, attempts, fleet):
-    chain = ChainState(asked, told, attempts, fleet, EVEN)
-    among_all = {one.model: one for one in chain.candidates(NOW)}
+def test_one_model_is_told_as_among_all(actual, calls_received, attempts, fleet):
+    chain = ChainState(calls_received, actual, attempts, fleet, EVEN)
+    among_all = {element.model: element for element in chain.candidates(NOW)}
     for alias in (*BOTH, "gone"):
         assert chain.candidate(alias, NOW) == among_all.get(alias), alias

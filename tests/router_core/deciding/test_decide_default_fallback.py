@@ -16,8 +16,8 @@ INTERACTIVE = Urgency.INTERACTIVE
 class TestStandIns:
     """A model outside the chain that is asked in its stead."""
 
-    def decided(self, *attempts, of=None, here="opus", local_only=False, **models):
-        when = replace(conditions(here, local_only=local_only, **models), stand_in=True)
+    def decided(self, *attempts, of=None, current_dir="opus", local_only=False, **models):
+        when = replace(conditions(current_dir, local_only=local_only, **models), stand_in=True)
         return decide(of or job(), CATALOG, attempts, when, NOW)
 
     def test_it_is_asked_and_nobody_of_the_chain(self):
@@ -30,8 +30,8 @@ class TestStandIns:
         assert self.decided(tried("opus")) == Later("opus", 1, "opus is repeated after timeout (2nd time)")
 
     def test_when_it_is_exhausted_the_job_falls_again_although_its_chain_could_be_asked(self):
-        told = "nor does its default fallback answer (opus: timeout, after 4 tries)"
-        assert self.decided(*[tried("opus")] * 4) == Fall(HoldReason.OUTAGE, told)
+        actual = "nor does its default fallback answer (opus: timeout, after 4 tries)"
+        assert self.decided(*[tried("opus")] * 4) == Fall(HoldReason.OUTAGE, actual)
 
     def test_what_only_it_cannot_do_does_not_end_the_job(self):
         fall = Fall(HoldReason.OUTAGE, "nor does its default fallback answer (opus: unsupported)")
@@ -39,15 +39,15 @@ class TestStandIns:
         assert self.decided(tried("small", E.CONTEXT_OVERFLOW), tried("opus", E.UNSUPPORTED)) == fall
 
     def test_rules_on_staying_local_hold_for_it_too(self):
-        told = "nor does its default fallback answer (opus: not local, and the fleet's local-only switch is on)"
-        assert self.decided(local_only=True) == Fall(HoldReason.OUTAGE, told)
+        actual = "nor does its default fallback answer (opus: not local, and the fleet's local-only switch is on)"
+        assert self.decided(local_only=True) == Fall(HoldReason.OUTAGE, actual)
 
     def test_its_queue_is_left_when_it_is_blocked_for_too_long(self):
-        told = "nor does its default fallback answer (opus: its breaker is open)"
+        actual = "nor does its default fallback answer (opus: its breaker is open)"
         when = replace(conditions("opus", opus=blocked(NOW + 31)), stand_in=True)
         of = job(urgency=INTERACTIVE)
         assert reconsider(of, CATALOG, (), when, NOW + 1) is None
-        assert reconsider(of, CATALOG, (), when, NOW) == Fall(HoldReason.OUTAGE, told)
+        assert reconsider(of, CATALOG, (), when, NOW) == Fall(HoldReason.OUTAGE, actual)
 
     def test_its_answer_ends_the_job(self):
         when = replace(conditions("opus"), stand_in=True)

@@ -31,8 +31,8 @@ REMEMBERED = completion("as I said", body={"model": "small"})
 
 def policy(*remedies, by=CATALOG, **more):
     """The catalog of the tests, with one list of remedies for all urgencies."""
-    told = OpenFallPolicy(remedies=dict.fromkeys(Urgency, remedies), **more)
-    return Catalog.model_validate({**dict(by), "open_fall": told})
+    actual = OpenFallPolicy(remedies=dict.fromkeys(Urgency, remedies), **more)
+    return Catalog.model_validate({**dict(by), "open_fall": actual})
 
 
 def with_role(by=CATALOG, **role):
@@ -48,9 +48,9 @@ def land(by, of=None, fallen=None, *, now=NOW, local_only=False, **models):
     return degrade(of or job(), by, fallen or fell(), fleet, now)
 
 
-def kept(**told):
+def kept(**actual):
     """A hold as it is at NOW: for as long as the policy keeps what has no deadline of its caller's."""
-    return Hold(**told, keep_until=NOW + CATALOG.open_fall.hold_for)
+    return Hold(**actual, keep_until=NOW + CATALOG.open_fall.hold_for)
 
 
 class TestRemedies:
@@ -116,8 +116,8 @@ class TestFailures:
         ],
     )  # fmt: skip
     def test_a_job_that_ends_failed_says_what_it_met(self, fallen, models, error):
-        told = land(policy(FAIL), fallen=fallen, **models)
-        assert told == Degraded(FAIL, Failure(error_class=error, detail=WHY), WHY, fallen.reason)
+        actual = land(policy(FAIL), fallen=fallen, **models)
+        assert actual == Degraded(FAIL, Failure(error_class=error, detail=WHY), WHY, fallen.reason)
 
 
 class TestStandIns:
@@ -191,8 +191,8 @@ class TestTheFallOfAStandIn:
     def test_the_reason_is_that_of_its_own_chain(self):
         fallen = fell(attempts=[tried("opus", E.INVALID_OUTPUT)], stand_in="opus", falls=2, detail=self.NOR)
         step = land(CATALOG, job(("haiku",)), fallen, local_only=True, opus=blocked())
-        told = "no model of its chain can be called (haiku: not local, and the fleet's local-only switch is on)"
-        assert step == kept(reason=SWITCH, detail=f"{told}; {self.NOR}", models=("haiku",))
+        actual = "no model of its chain can be called (haiku: not local, and the fleet's local-only switch is on)"
+        assert step == kept(reason=SWITCH, detail=f"{actual}; {self.NOR}", models=("haiku",))
 
     def test_it_is_no_strike(self):
         attempts = [tried("small", E.AUTH), tried("opus", E.AUTH)]
@@ -254,7 +254,9 @@ class TestRelease:
 
 
 ALL = (*LOCAL, *CLOUD)
-lists = st.lists(st.sampled_from(Remedy), min_size=1, max_size=4).filter(lambda told: validate_remedies(told) is None)
+lists = st.lists(st.sampled_from(Remedy), min_size=1, max_size=4).filter(
+    lambda actual: validate_remedies(actual) is None
+)
 fleets = st.builds(
     lambda away, switch: FleetState({alias: blocked() for alias in away}, switch),
     st.sets(st.sampled_from(ALL)),
@@ -277,19 +279,19 @@ class TestStories:
         self, remedies, named, chain, reason, moods, terms, cloud
     ):
         by, of = policy(*remedies, by=catalog(cloud=cloud), default_fallbacks=named), job(chain, **terms)
-        fallen, asked = fell(reason), []
+        fallen, calls_received = fell(reason), []
         for number in range(len(ALL) + 1):
             fleet = moods[number % len(moods)]
             landing = degrade(of, by, fallen, fleet, NOW)
             if not isinstance(landing, StandIn):
                 break
             assert reason is not POISONED
-            assert landing.model not in (*chain, *asked)
+            assert landing.model not in (*chain, *calls_received)
             assert fleet.model(landing.model).blocked is None
             stays = of.local_only or fleet.local_only or cloud is Cloud.NO
             assert by.is_local(landing.model) or (not stays and landing.model in named)
-            asked.append(landing.model)
-            attempts = [tried(model, E.CONTEXT_OVERFLOW) for model in asked]
+            calls_received.append(landing.model)
+            attempts = [tried(model, E.CONTEXT_OVERFLOW) for model in calls_received]
             fallen = fell(attempts=attempts, stand_in=landing.model, falls=number + 2, detail="nor does it answer")
         assert isinstance(landing, Hold | Degraded)
         if isinstance(landing, Hold):

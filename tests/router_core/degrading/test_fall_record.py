@@ -35,8 +35,8 @@ def record(landing, fallen=FALLEN, fleet=FLEET, of=ASKED):
 
 
 def test_it_tells_everything_but_the_words():
-    told = record(HELD)
-    assert told == {
+    actual = record(HELD)
+    assert actual == {
         "at": NOW + 6.5, "id": "job-00001", "role": "own", "task": "code", "group": "home", "urgency": "interactive",
         "reason": "own_fault", "detail": "fell 3 times", "chain": ["small", "large", "opus"],
         "tried": [
@@ -49,8 +49,8 @@ def test_it_tells_everything_but_the_words():
             "u:interactive", "c:timeout", "c:auth", "m:small", "m:large", "c:rate_limited", "s:canned_reply",
         ],
     }  # fmt: skip
-    assert SECRET not in json.dumps(told)
-    assert json.loads(json.dumps(told)) == told
+    assert SECRET not in json.dumps(actual)
+    assert json.loads(json.dumps(actual)) == actual
 
 
 @pytest.mark.parametrize(
@@ -68,30 +68,30 @@ def test_it_tells_everything_but_the_words():
     ],
 )
 def test_it_tells_what_was_done_for_the_caller(landing, by, final, reason, detail):
-    told = record(landing)
-    assert (told["by"], told["final"], told["reason"], told["detail"]) == (by, final, reason, detail)
-    assert told["counts"][-1] == f"s:{by or 'nothing'}"
+    actual = record(landing)
+    assert (actual["by"], actual["final"], actual["reason"], actual["detail"]) == (by, final, reason, detail)
+    assert actual["counts"][-1] == f"s:{by or 'nothing'}"
 
 
 def test_a_job_that_was_never_called_for_cost_nothing_and_counts_what_is_in_its_way():
     fallen = FallContext(reason=HoldReason.OUTAGE, detail="away", at=NOW)
-    told = record(
+    actual = record(
         Hold(reason=HoldReason.OUTAGE, detail="away"), fallen, FleetState({"small": blocked()}), job(("small",))
     )
-    assert (told["tried"], told["cost_usd"]) == ([], 0)
-    assert told["counts"] == ["u:background", "m:small", "c:connection", "s:nothing"]
+    assert (actual["tried"], actual["cost_usd"]) == ([], 0)
+    assert actual["counts"] == ["u:background", "m:small", "c:connection", "s:nothing"]
 
 
 def test_what_a_call_cost_that_nobody_knows_is_not_taken_for_nothing():
     fallen = FallContext(reason=HoldReason.OUTAGE, detail="away", at=NOW, attempts=(*CALLS, tried("small", None)))
-    told = record(HELD, fallen)
-    assert told["cost_usd"] is None
-    assert told["tried"][-1]["error"] is None
+    actual = record(HELD, fallen)
+    assert actual["cost_usd"] is None
+    assert actual["tried"][-1]["error"] is None
 
 
 def test_a_job_that_cannot_be_read_is_told_by_what_its_record_has():
-    told = unread_record("job-00001", Hold(reason=HoldReason.UNREADABLE, detail="schema 9"), NOW)
-    assert told == {
+    actual = unread_record("job-00001", Hold(reason=HoldReason.UNREADABLE, detail="schema 9"), NOW)
+    assert actual == {
         "at": NOW, "id": "job-00001", "reason": "unreadable", "detail": "schema 9", "by": None, "final": False,
         "counts": ["s:nothing"],
     }  # fmt: skip

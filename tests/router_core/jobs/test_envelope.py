@@ -86,9 +86,9 @@ def test_a_job_comes_back_as_it_was_with_its_deadline(job, deadline):
 
 
 @quick
-@given(told=st.lists(attempts, max_size=4))
-def test_attempts_come_back_in_their_order(told):
-    assert unpack_attempts(b"\n".join(map(pack_attempt, told))) == tuple(told)
+@given(actual=st.lists(attempts, max_size=4))
+def test_attempts_come_back_in_their_order(actual):
+    assert unpack_attempts(b"\n".join(map(pack_attempt, actual))) == tuple(actual)
 
 
 @quick
@@ -98,12 +98,12 @@ def test_a_result_comes_back_as_it_was(result):
 
 
 def test_a_line_break_in_a_detail_does_not_end_the_line():
-    told = Attempt(
+    actual = Attempt(
         model="m", backend="b", started_at=1, ended_at=2, error=ErrorClass.OTHER, detail="a\nb\r\u2028c\x0bd\x85"
     )
-    line = pack_attempt(told)
+    line = pack_attempt(actual)
     assert b"\n" not in line
-    assert unpack_attempts(line + b"\n" + line) == (told, told)
+    assert unpack_attempts(line + b"\n" + line) == (actual, actual)
 
 
 def test_a_small_job_is_small_in_redis():
@@ -152,14 +152,14 @@ def test_other_requests_have_other_digests(other):
 
 
 def test_who_was_left_out_at_the_moment_does_not_change_what_was_asked():
-    told = {"id": "job-00001", "producer": "p", "body": {"messages": []}}
+    actual = {"id": "job-00001", "producer": "p", "body": {"messages": []}}
     both = (ConsideredModel(model="smol", reason="1st"), ConsideredModel(model="haiku", reason="2nd"))
     alone = (
         both[0],
         ConsideredModel(model="haiku", reason="left out: the fleet is switched to local-only", chosen=False),
     )
-    then = CompletionJob(chain=("smol", "haiku"), considered=both, **told)
-    assert digest(CompletionJob(chain=("smol",), considered=alone, **told)) == digest(then)
+    then = CompletionJob(chain=("smol", "haiku"), considered=both, **actual)
+    assert digest(CompletionJob(chain=("smol",), considered=alone, **actual)) == digest(then)
 
 
 def test_keys_are_sorted_all_the_way_down():
@@ -167,7 +167,7 @@ def test_keys_are_sorted_all_the_way_down():
 
 
 @pytest.mark.parametrize(
-    ("envelope", "told"),
+    ("envelope", "actual"),
     [
         pytest.param(b"", "not JSON", id="nothing"),
         pytest.param(b"\x80\x05.", "not JSON", id="a pickle"),
@@ -177,10 +177,10 @@ def test_keys_are_sorted_all_the_way_down():
         pytest.param(b'{"v":2}', "Field required", id="too little"),
     ],
 )
-def test_what_cannot_be_read_says_why(envelope, told):
-    with pytest.raises(UnreadableEnvelope, match=told):
+def test_what_cannot_be_read_says_why(envelope, actual):
+    with pytest.raises(UnreadableEnvelope, match=actual):
         unpack_job(envelope, 1.0)
-    with pytest.raises(UnreadableEnvelope, match=told):
+    with pytest.raises(UnreadableEnvelope, match=actual):
         unpack_result("job-00001", envelope)
 
 
@@ -216,8 +216,11 @@ def test_the_label_of_a_job_tells_its_role_urgency_and_model():
 
 
 def test_two_jobs_share_their_last_answer_when_they_ask_the_same_for_the_same_group():
-    told = {"id": "job-00001", "producer": "tests", "chain": ("small",), "body": {"prompt": "a"}, "role": "chat"}
-    asked = request_key(CompletionJob(**told, group="main"))
-    assert request_key(CompletionJob(**told | {"id": "job-00002", "producer": "another"}, group="main")) == asked
-    assert request_key(CompletionJob(**told, group="others")) != asked
-    assert request_key(CompletionJob(**told | {"body": {"prompt": "b"}}, group="main")) != asked
+    actual = {"id": "job-00001", "producer": "tests", "chain": ("small",), "body": {"prompt": "a"}, "role": "chat"}
+    calls_received = request_key(CompletionJob(**actual, group="main"))
+    assert (
+        request_key(CompletionJob(**actual | {"id": "job-00002", "producer": "another"}, group="main"))
+        == calls_received
+    )
+    assert request_key(CompletionJob(**actual, group="others")) != calls_received
+    assert request_key(CompletionJob(**actual | {"body": {"prompt": "b"}}, group="main")) != calls_received

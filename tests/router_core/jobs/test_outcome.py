@@ -29,8 +29,8 @@ def test_the_table_cannot_be_changed():
 
 @pytest.mark.parametrize("error", ErrorClass)
 def test_a_fatal_failure_is_never_repeated(error):
-    told = DISPOSITIONS[error]
-    assert not (told.severity is Severity.FATAL and told.try_same_again)
+    actual = DISPOSITIONS[error]
+    assert not (actual.severity is Severity.FATAL and actual.try_same_again)
 
 
 @pytest.mark.parametrize("error", [ErrorClass.RATE_LIMITED, ErrorClass.AUTH, ErrorClass.OUT_OF_CREDITS])
@@ -81,13 +81,18 @@ def test_every_obstacle_is_told_as_a_failure_that_another_model_may_mend(obstacl
 
 def test_the_design_tells_what_each_failure_means_in_every_column():
     row = re.compile(r"^\| (`.*?) \| [^|]* \| (\w+) \| (\w+) \| (\w+) \| (\w+) \| (?:yes|no) \| (?:yes|no) \|$", re.M)
-    told = {
+    actual = {
         name: columns
         for names, *columns in row.findall(DESIGN.read_text("utf-8"))
         for name in re.findall(r"`(\w+)`", names)
     }
     meant = {
-        str(error): [str(one.severity), str(one.breaker), str(one.credential), str(one.fallback or "none")]
-        for error, one in DISPOSITIONS.items()
+        str(error): [
+            str(element.severity),
+            str(element.breaker),
+            str(element.credential),
+            str(element.fallback or "none"),
+        ]
+        for error, element in DISPOSITIONS.items()
     }
-    assert told == meant
+    assert actual == meant

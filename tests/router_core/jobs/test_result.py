@@ -107,8 +107,13 @@ def test_the_latency_counts_every_wait():
 
 
 def test_as_json_it_has_what_is_asked_most_beside_the_whole_and_null_for_what_nobody_knows():
-    told = answered(attempt("smol")).as_json()
-    assert (told["model_used"], told["cost_usd"], told["final"], told["status"]) == ("smol", None, True, "answered")
+    actual = answered(attempt("smol")).as_json()
+    assert (actual["model_used"], actual["cost_usd"], actual["final"], actual["status"]) == (
+        "smol",
+        None,
+        True,
+        "answered",
+    )
     failed = Result(id="job-00001", status=Status.FAILED, attempts=(attempt("smol"),)).as_json()
     assert (failed["model_used"], failed["text"], failed["attempts"][0]["model"]) == (None, "", "smol")
     held = Result(id="job-00001", status=Status.DEGRADED, held_for=HoldReason.OUTAGE).as_json()

@@ -24,9 +24,9 @@ def catalog(**parts: Any) -> Catalog:
     return Catalog(**{"backends": backends, "models": MODELS, "roles": ROLES, "tasks": TASKS, **parts})
 
 
-def chosen(told: Catalog | None = None, **asked: Any) -> ChainSelection:
-    asked_for = RouteRequest(**asked)
-    whole = told or catalog(groups=GROUPS)
+def chosen(actual: Catalog | None = None, **calls_received: Any) -> ChainSelection:
+    asked_for = RouteRequest(**calls_received)
+    whole = actual or catalog(groups=GROUPS)
     choice = select_chain(whole, asked_for, get_group(whole, asked_for.group))
     assert choice
     return choice
@@ -69,7 +69,7 @@ def test_a_target_does_not_count_beside_a_name() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "words"),
+    ("calls_received", "words"),
     [
         ({"target": "aec"}, "unknown role, task or model 'aec'. Did you mean 'ace'?"),
         ({"target": "cod"}, "unknown role, task or model 'cod'. Did you mean 'code'?"),
@@ -80,9 +80,9 @@ def test_a_target_does_not_count_beside_a_name() -> None:
         ({"model": "ace"}, "unknown model 'ace'. Known: coder, opus, tiny."),
     ],
 )
-def test_an_unknown_name_is_told_with_the_nearest(asked: Any, words: str) -> None:
+def test_an_unknown_name_is_told_with_the_nearest(calls_received: Any, words: str) -> None:
     with pytest.raises(UnknownName) as caught:
-        chosen(**asked)
+        chosen(**calls_received)
     assert str(caught.value) == words
 
 
@@ -91,9 +91,9 @@ def test_an_unknown_name_is_told_with_the_nearest(asked: Any, words: str) -> Non
     [("whatsapp:main", "main"), ("discord:#main", "main"), ("x:code-7", "coders"), ("Whatsapp:Main", "others")],
 )
 def test_the_first_group_with_a_fitting_pattern_applies_by_its_very_letters(group: str, name: str) -> None:
-    found = get_group(catalog(groups=GROUPS), group)
-    assert found
-    assert found.name == name
+    readout = get_group(catalog(groups=GROUPS), group)
+    assert readout
+    assert readout.name == name
 
 
 def test_no_group_applies_to_who_names_none_or_one_that_fits_nowhere() -> None:
@@ -103,12 +103,12 @@ def test_no_group_applies_to_who_names_none_or_one_that_fits_nowhere() -> None:
 
 @pytest.mark.parametrize("target", [None, "", "auto"])
 def test_without_a_word_of_the_caller_the_group_decides(target: str | None) -> None:
-    told = chosen(target=target, group="whatsapp:main", text="a function")
-    assert (told.role, told.chain, told.why) == ("ace", ("opus", "coder"), "group main, role ace")
-    told = chosen(target=target, group="x:code-1")
-    assert (told.task, told.chain, told.why) == ("code", ("coder", "tiny"), "group coders, task code")
-    told = chosen(target=target, group="anywhere", text="a function")
-    assert told == ChainSelection(chain=("tiny", "coder"), why="group others", place="group others")
+    actual = chosen(target=target, group="whatsapp:main", text="a function")
+    assert (actual.role, actual.chain, actual.why) == ("ace", ("opus", "coder"), "group main, role ace")
+    actual = chosen(target=target, group="x:code-1")
+    assert (actual.task, actual.chain, actual.why) == ("code", ("coder", "tiny"), "group coders, task code")
+    actual = chosen(target=target, group="anywhere", text="a function")
+    assert actual == ChainSelection(chain=("tiny", "coder"), why="group others", place="group others")
 
 
 def test_a_caller_comes_before_its_group() -> None:
@@ -116,8 +116,8 @@ def test_a_caller_comes_before_its_group() -> None:
 
 
 def test_a_group_that_only_limits_leaves_the_choice_to_the_prompt() -> None:
-    told = chosen(group="capped:x", text="a function of a class")
-    assert (told.task, told.why) == ("code", "code (classified: 'function', 'class'; 0.8)")
+    actual = chosen(group="capped:x", text="a function of a class")
+    assert (actual.task, actual.why) == ("code", "code (classified: 'function', 'class'; 0.8)")
 
 
 @pytest.mark.parametrize(
@@ -130,13 +130,13 @@ def test_a_group_that_only_limits_leaves_the_choice_to_the_prompt() -> None:
     ],
 )
 def test_when_nothing_decides_there_is_a_default(parts: Any, chain: tuple[str, ...], why: str) -> None:
-    told = chosen(catalog(**parts), text="hello")
-    assert (told.chain, told.why) == (chain, why)
+    actual = chosen(catalog(**parts), text="hello")
+    assert (actual.chain, actual.why) == (chain, why)
 
 
 def test_a_role_called_auto_is_that_role() -> None:
-    told = chosen(catalog(roles={**ROLES, "auto": Role(chain=("opus",))}), target="auto")
-    assert told.role == "auto"
+    actual = chosen(catalog(roles={**ROLES, "auto": Role(chain=("opus",))}), target="auto")
+    assert actual.role == "auto"
 
 
 def test_a_catalog_of_nothing_leaves_no_choice() -> None:

@@ -22,12 +22,12 @@ BACKENDS = {
 }
 
 
-def local(**told: Any) -> ModelSpec:
-    return ModelSpec(upstream="m", backends=("tower",), **told)
+def local(**actual: Any) -> ModelSpec:
+    return ModelSpec(upstream="m", backends=("tower",), **actual)
 
 
-def cloud(**told: Any) -> ModelSpec:
-    return ModelSpec(upstream="m", backends=("provider",), **told)
+def cloud(**actual: Any) -> ModelSpec:
+    return ModelSpec(upstream="m", backends=("provider",), **actual)
 
 
 def blocked(seconds: float) -> Blocked:
@@ -41,17 +41,17 @@ def entries(models: dict[str, ModelSpec]) -> list[Entry]:
     return [(number, alias, members[alias]) for number, alias in enumerate(models, 1)]
 
 
-def occasion(urgency: Urgency, order: Order = Order.BY_URGENCY, **told: Any) -> RankContext:
+def occasion(urgency: Urgency, order: Order = Order.BY_URGENCY, **actual: Any) -> RankContext:
     return RankContext(
-        **{"urgency": urgency, "policy": POLICY, "order": order, "place": "role ace", "now": NOW, **told}
+        **{"urgency": urgency, "policy": POLICY, "order": order, "place": "role ace", "now": NOW, **actual}
     )
 
 
 def ranked(models: dict[str, ModelSpec], states: dict[str, ModelState], on: RankContext) -> dict[str, str]:
     """The order, each with its reason."""
     return {
-        one.model: one.reason
-        for one in (considered_model(s, on) for s in rank(entries(models), FleetState(models=states), on))
+        element.model: element.reason
+        for element in (considered_model(s, on) for s in rank(entries(models), FleetState(models=states), on))
     }
 
 
@@ -86,9 +86,9 @@ class TestAsWritten:
         models = {"a": cloud(), "b": cloud(), "c": cloud()}
         states = {"a": ModelState(blocked=blocked(FOREVER)), "b": ModelState(blocked=blocked(9))}
         states["c"] = ModelState(blocked=blocked(3))
-        told = ranked(models, states, occasion(INTERACTIVE, Order.AS_WRITTEN))
-        assert list(told) == ["c", "b", "a"]
-        assert told["c"] == "3rd in role ace; its breaker is open for 3 s more"
+        actual = ranked(models, states, occasion(INTERACTIVE, Order.AS_WRITTEN))
+        assert list(actual) == ["c", "b", "a"]
+        assert actual["c"] == "3rd in role ace; its breaker is open for 3 s more"
 
     @pytest.mark.parametrize("urgency", [BACKGROUND, BATCH])
     def test_a_job_with_time_bears_loading_and_a_short_block(self, urgency: Urgency) -> None:
@@ -108,13 +108,13 @@ class TestAsWritten:
 
     def test_a_queue_that_has_stood_for_long_is_not_taken_for_short(self) -> None:
         states = {"slow": ModelState(waiting=1, latency=1.0, oldest=50)}
-        told = ranked({"slow": local(), "next": cloud()}, states, occasion(INTERACTIVE, Order.AS_WRITTEN))
-        assert list(told) == ["next", "slow"]
+        actual = ranked({"slow": local(), "next": cloud()}, states, occasion(INTERACTIVE, Order.AS_WRITTEN))
+        assert list(actual) == ["next", "slow"]
 
     def test_a_call_that_nobody_measured_is_taken_to_last_five_seconds(self) -> None:
         states = {"new": ModelState(waiting=13)}  # at 2 slots: 32.5 s
-        told = ranked({"new": local(), "next": cloud()}, states, occasion(INTERACTIVE, Order.AS_WRITTEN))
-        assert told["new"] == "moved back: it could start in about 32 s"
+        actual = ranked({"new": local(), "next": cloud()}, states, occasion(INTERACTIVE, Order.AS_WRITTEN))
+        assert actual["new"] == "moved back: it could start in about 32 s"
 
 
 class TestByUrgency:
@@ -180,8 +180,8 @@ class TestByUrgency:
         assert list(ranked({"b": local(), "a": local(), "c": local()}, {}, occasion(urgency))) == ["b", "a", "c"]
 
     def test_scores_without_a_task_are_for_any(self) -> None:
-        told = ranked({"a": local(quality={"default": 0.5})}, {}, occasion(BATCH))
-        assert told == {"a": "1st in role ace, 0.5 for any task"}
+        actual = ranked({"a": local(quality={"default": 0.5})}, {}, occasion(BATCH))
+        assert actual == {"a": "1st in role ace, 0.5 for any task"}
 
 
 class TestLate:
@@ -191,13 +191,13 @@ class TestLate:
     def test_local_models_come_first_where_jobs_leave_only_when_late(self, order: Order) -> None:
         models = {"opus": cloud(quality={"default": 1.0}), "tiny": local(), "shut": local()}
         states = {"shut": ModelState(blocked=blocked(9999))}
-        told = ranked(models, states, occasion(BATCH, order, policy=self.LATE))
-        assert list(told) == ["tiny", "shut", "opus"]
-        assert told["opus"] == "behind the local models: batch jobs may leave the local pools only when late"
+        actual = ranked(models, states, occasion(BATCH, order, policy=self.LATE))
+        assert list(actual) == ["tiny", "shut", "opus"]
+        assert actual["opus"] == "behind the local models: batch jobs may leave the local pools only when late"
 
     def test_a_chain_without_local_models_is_not_held_up(self) -> None:
-        told = ranked({"opus": cloud(), "haiku": cloud()}, {}, occasion(BATCH, Order.AS_WRITTEN, policy=self.LATE))
-        assert list(told.values()) == ["1st in role ace", "2nd in role ace"]
+        actual = ranked({"opus": cloud(), "haiku": cloud()}, {}, occasion(BATCH, Order.AS_WRITTEN, policy=self.LATE))
+        assert list(actual.values()) == ["1st in role ace", "2nd in role ace"]
 
 
 def test_a_model_by_itself_stands_in_no_chain() -> None:
@@ -206,20 +206,20 @@ def test_a_model_by_itself_stands_in_no_chain() -> None:
 
 def test_what_a_model_leaves_aside_is_said() -> None:
     models = {"opus": cloud(sampling_params=False), "tiny": local()}
-    told = ranked(models, {}, occasion(BATCH, Order.AS_WRITTEN, needs=Requirements(sampling=("temperature",))))
-    assert told == {
+    actual = ranked(models, {}, occasion(BATCH, Order.AS_WRITTEN, needs=Requirements(sampling=("temperature",))))
+    assert actual == {
         "opus": "1st in role ace; without temperature, which it does not accept",
         "tiny": "2nd in role ace",
     }
 
 
 @pytest.mark.parametrize(
-    ("number", "told"),
+    ("number", "actual"),
     [(1, "1st"), (2, "2nd"), (3, "3rd"), (4, "4th"), (11, "11th"), (12, "12th"), (13, "13th"), (21, "21st")],
 )
-def test_places_are_counted_as_people_do(number: int, told: str) -> None:
+def test_places_are_counted_as_people_do(number: int, actual: str) -> None:
     models = {f"m{place}": local() for place in range(1, number + 1)}
-    assert ranked(models, {}, occasion(BATCH, Order.AS_WRITTEN))[f"m{number}"] == f"{told} in role ace"
+    assert ranked(models, {}, occasion(BATCH, Order.AS_WRITTEN))[f"m{number}"] == f"{actual} in role ace"
 
 
 QUALITIES = st.dictionaries(st.sampled_from(["code", "default"]), st.sampled_from([0.0, 0.5, 0.9, 1.0]), max_size=2)
@@ -251,18 +251,18 @@ def test_every_model_is_ranked_once_and_what_must_come_first_does(
     states = {f"m{number}": state for number, (_, state) in enumerate(fleet)}
     on = occasion(urgency, order, task="code", policy=POLICY.model_copy(update={"allow_cloud": leave}))
     standings = rank(entries(models), FleetState(models=states), on)
-    assert sorted(one.alias for one in standings) == sorted(models)
-    assert all(considered_model(one, on).reason for one in standings)
-    places = [one.member.local for one in standings]
+    assert sorted(element.alias for element in standings) == sorted(models)
+    assert all(considered_model(element, on).reason for element in standings)
+    places = [element.member.local for element in standings]
     if leave is Cloud.WHEN_LATE and any(places):
         assert places == sorted(places, reverse=True)
     for place in (True, False) if leave is Cloud.WHEN_LATE else (None,):
-        same = [one for one in standings if place is None or one.member.local is place]
+        same = [element for element in standings if place is None or element.member.local is place]
         if urgency is Urgency.INTERACTIVE:
-            stuck = [one.state.blocked is not None for one in same]
+            stuck = [element.state.blocked is not None for element in same]
             assert stuck == sorted(stuck)
-            untils = [one.state.blocked.until for one in same if one.state.blocked]
+            untils = [element.state.blocked.until for element in same if element.state.blocked]
             assert untils == sorted(untils)
         else:
-            long = [one.state.blocked is not None and one.state.blocked.until > NOW + 30 for one in same]
+            long = [element.state.blocked is not None and element.state.blocked.until > NOW + 30 for element in same]
             assert long == sorted(long)

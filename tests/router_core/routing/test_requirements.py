@@ -14,8 +14,8 @@ from openfall.router_core.routing.requirements import (
 )
 
 
-def model(**told: Any) -> ModelSpec:
-    return ModelSpec(upstream="m", backends=("here",), **told)
+def model(**actual: Any) -> ModelSpec:
+    return ModelSpec(upstream="m", backends=("here",), **actual)
 
 
 def prompt(text: str) -> dict[str, Any]:

@@ -54,13 +54,13 @@ def catalog(**parts: Any) -> Catalog:
 CATALOG = catalog()
 
 
-def routed(told: Catalog = CATALOG, fleet: FleetState | None = None, **asked: Any) -> Route:
-    return route(told, lambda urgency: fleet or FleetState(), RouteRequest(**asked), 1000.0)
+def routed(actual: Catalog = CATALOG, fleet: FleetState | None = None, **calls_received: Any) -> Route:
+    return route(actual, lambda urgency: fleet or FleetState(), RouteRequest(**calls_received), 1000.0)
 
 
-def refused(told: Catalog = CATALOG, fleet: FleetState | None = None, **asked: Any) -> NothingFits:
+def refused(actual: Catalog = CATALOG, fleet: FleetState | None = None, **calls_received: Any) -> NothingFits:
     with pytest.raises(NothingFits) as caught:
-        routed(told, fleet, **asked)
+        routed(actual, fleet, **calls_received)
     return caught.value
 
 
@@ -88,13 +88,13 @@ class TestWhereItGoes:
         )
 
     def test_the_words_of_a_prompt_lead_to_a_task(self) -> None:
-        found = routed(text="write a function", fleet=FleetState({"coder": ModelState(loaded=True)}))
-        assert (found.task, found.role, found.queue) == ("code", None, "gpu.coder.batch")
-        assert found.reason == "code (classified: 'function'; 0.5): coder first of 2, loaded, 0.95 for code"
+        readout = routed(text="write a function", fleet=FleetState({"coder": ModelState(loaded=True)}))
+        assert (readout.task, readout.role, readout.queue) == ("code", None, "gpu.coder.batch")
+        assert readout.reason == "code (classified: 'function'; 0.5): coder first of 2, loaded, 0.95 for code"
 
     def test_a_group_leads_to_its_chain_and_is_told_by_the_name_of_the_catalog(self) -> None:
-        found = routed(group="whatsapp:friends", target="auto")
-        assert (found.group, found.chain, found.reason) == (
+        readout = routed(group="whatsapp:friends", target="auto")
+        assert (readout.group, readout.chain, readout.reason) == (
             "others",
             ("haiku", "tiny"),
             "group others: haiku first of 2",
@@ -125,19 +125,19 @@ class TestUrgency:
         assert routed(role="ace").urgency is Urgency.BACKGROUND
 
     def test_a_group_limits_it_though_the_caller_named_the_role(self) -> None:
-        found = routed(role="chat", group="calm:x", urgency=Urgency.INTERACTIVE)
-        assert (found.urgency, found.group) == (Urgency.BACKGROUND, "calm")
-        assert found.reason == "role chat: coder first of 2; group calm is background at most"
+        readout = routed(role="chat", group="calm:x", urgency=Urgency.INTERACTIVE)
+        assert (readout.urgency, readout.group) == (Urgency.BACKGROUND, "calm")
+        assert readout.reason == "role chat: coder first of 2; group calm is background at most"
 
     @pytest.mark.parametrize("urgency", [Urgency.BACKGROUND, Urgency.BATCH])
     def test_what_is_within_the_limit_of_a_group_stays(self, urgency: Urgency) -> None:
-        found = routed(role="chat", group="calm:x", urgency=urgency)
-        assert (found.urgency, found.reason) == (urgency, "role chat: coder first of 2")
+        readout = routed(role="chat", group="calm:x", urgency=urgency)
+        assert (readout.urgency, readout.reason) == (urgency, "role chat: coder first of 2")
 
 
 class TestLocalOnly:
     @pytest.mark.parametrize(
-        ("asked", "parts", "words"),
+        ("calls_received", "parts", "words"),
         [
             ({"role": "chat", "local_only": True}, {}, "the job is local-only"),
             ({"role": "chat", "group": "family:ann"}, {}, "group family is local-only"),
@@ -147,33 +147,33 @@ class TestLocalOnly:
             ({"role": "chat"}, {"local_only": True}, "the configuration is local-only"),
         ],
     )
-    def test_whoever_forbids_it_no_cloud_model_is_left(self, asked: Any, parts: Any, words: str) -> None:
-        found = routed(catalog(**parts), **asked)
-        assert found.chain == ("coder",)
-        assert found.local_only
-        assert found.considered[-1].reason == f"left out: {words}"
-        assert not found.considered[-1].chosen
+    def test_whoever_forbids_it_no_cloud_model_is_left(self, calls_received: Any, parts: Any, words: str) -> None:
+        readout = routed(catalog(**parts), **calls_received)
+        assert readout.chain == ("coder",)
+        assert readout.local_only
+        assert readout.considered[-1].reason == f"left out: {words}"
+        assert not readout.considered[-1].chosen
 
     def test_the_switch_of_the_fleet_holds_for_every_job(self) -> None:
-        found = routed(fleet=FleetState(local_only=True), role="private")
-        assert found.chain == ("coder",)
-        found = routed(fleet=FleetState(local_only=True), role="chat")
-        assert (found.chain, found.local_only) == (("coder",), True)
-        assert found.considered[-1].reason == "left out: the fleet is switched to local-only"
+        readout = routed(fleet=FleetState(local_only=True), role="private")
+        assert readout.chain == ("coder",)
+        readout = routed(fleet=FleetState(local_only=True), role="chat")
+        assert (readout.chain, readout.local_only) == (("coder",), True)
+        assert readout.considered[-1].reason == "left out: the fleet is switched to local-only"
 
     def test_the_model_that_is_left_out_is_told_where_it_would_have_been_first(self) -> None:
         assert routed(role="private").reason == "role private: coder; opus left out: role private is local-only"
 
     def test_an_urgency_that_stays_at_home_leaves_cloud_models_out_but_is_no_promise(self) -> None:
         home = URGENCY_DEFAULTS[Urgency.BATCH].model_copy(update={"allow_cloud": Cloud.NO})
-        told = catalog(urgency={**URGENCY_DEFAULTS, Urgency.BATCH: home})
-        found = routed(told, role="chat", urgency=Urgency.BATCH)
-        assert (found.chain, found.local_only) == (("coder",), False)
-        assert found.considered[-1].reason == "left out: batch jobs stay in the local pools"
+        actual = catalog(urgency={**URGENCY_DEFAULTS, Urgency.BATCH: home})
+        readout = routed(actual, role="chat", urgency=Urgency.BATCH)
+        assert (readout.chain, readout.local_only) == (("coder",), False)
+        assert readout.considered[-1].reason == "left out: batch jobs stay in the local pools"
 
     def test_a_pool_is_local_when_it_says_so_not_by_its_name(self) -> None:
-        found = routed(catalog(pools={"gpu": Pool(), "cloud": Pool(local=True)}), role="chat", local_only=True)
-        assert found.chain == ("haiku",)
+        readout = routed(catalog(pools={"gpu": Pool(), "cloud": Pool(local=True)}), role="chat", local_only=True)
+        assert readout.chain == ("haiku",)
 
     def test_when_no_model_is_local_the_job_is_refused_with_those_that_could(self) -> None:
         error = refused(role="away", local_only=True)
@@ -181,27 +181,29 @@ class TestLocalOnly:
             "no model can take this job (opus: the job is local-only; haiku: the job is local-only). "
             "Of the other models coder, tiny could: name it as the model, or add it to the chain."
         )
-        assert [one.model for one in error.considered] == ["opus", "haiku"]
+        assert [element.model for element in error.considered] == ["opus", "haiku"]
 
     def test_without_any_local_model_the_remedy_is_to_add_one(self) -> None:
         models = {name: spec for name, spec in MODELS.items() if spec.backends == ("provider",)}
-        told = catalog(models=models, roles={}, tasks={}, groups=())
-        assert str(refused(told, model="opus", local_only=True)).endswith(
+        actual = catalog(models=models, roles={}, tasks={}, groups=())
+        assert str(refused(actual, model="opus", local_only=True)).endswith(
             "Add a model of a local pool that can, or allow such jobs to leave the local pools."
         )
 
 
 class TestNeeds:
     def test_a_model_that_cannot_take_the_prompt_is_left_out_and_the_next_is_first(self) -> None:
-        found = routed(role="chat", needs=Requirements(tokens_at_least=5120))
-        assert (found.chain, found.queue) == (("haiku",), "cloud.haiku.interactive")
-        told = "coder left out: its context is 4096 tokens, the prompt has at least 5120"
-        assert found.reason == f"role chat: haiku; {told}"
-        assert found.considered[-1] == ConsideredModel(model="coder", reason=told.removeprefix("coder "), chosen=False)
+        readout = routed(role="chat", needs=Requirements(tokens_at_least=5120))
+        assert (readout.chain, readout.queue) == (("haiku",), "cloud.haiku.interactive")
+        actual = "coder left out: its context is 4096 tokens, the prompt has at least 5120"
+        assert readout.reason == f"role chat: haiku; {actual}"
+        assert readout.considered[-1] == ConsideredModel(
+            model="coder", reason=actual.removeprefix("coder "), chosen=False
+        )
 
     def test_numbers_are_those_of_the_chain_as_it_is_written(self) -> None:
-        found = routed(role="ace", needs=Requirements(tools=True))
-        assert [(one.model, one.reason) for one in found.considered] == [
+        readout = routed(role="ace", needs=Requirements(tools=True))
+        assert [(element.model, element.reason) for element in readout.considered] == [
             ("opus", "1st in role ace"),
             ("haiku", "2nd in role ace"),
             ("tiny", "left out: it does not support tools"),
@@ -222,17 +224,19 @@ class TestNeeds:
 
 class TestTheReason:
     def test_a_primary_that_waits_until_the_job_is_late_is_told_unless_the_chain_is_ranked_anyway(self) -> None:
-        found = routed(role="mixed", told=catalog(roles={"mixed": Role(chain=("opus", "tiny"), urgency=Urgency.BATCH)}))
-        assert found.reason == (
+        readout = routed(
+            role="mixed", actual=catalog(roles={"mixed": Role(chain=("opus", "tiny"), urgency=Urgency.BATCH)})
+        )
+        assert readout.reason == (
             "role mixed: tiny first of 2; opus behind the local models: "
             "batch jobs may leave the local pools only when late"
         )
         assert routed(task="code").reason == "task code: coder first of 2, 0.95 for code"
 
     def test_a_primary_that_is_moved_back_is_told_with_its_cause(self) -> None:
-        found = routed(fleet=FleetState({"coder": ModelState(blocked=SHUT)}), role="chat")
-        assert (found.chain, found.queue) == (("haiku", "coder"), "cloud.haiku.interactive")
-        assert found.reason == (
+        readout = routed(fleet=FleetState({"coder": ModelState(blocked=SHUT)}), role="chat")
+        assert (readout.chain, readout.queue) == (("haiku", "coder"), "cloud.haiku.interactive")
+        assert readout.reason == (
             "role chat: haiku first of 2; coder moved back: its breaker is open (5 failures in a row) for 24 s more"
         )
 
@@ -250,8 +254,8 @@ class TestTheReason:
         assert routed(fleet=fleet, model="tiny").reason == "the caller named this model: loaded"
 
     def test_a_better_ranked_model_needs_no_excuse_for_the_first_as_written(self) -> None:
-        found = routed(task="code", urgency=Urgency.BACKGROUND)
-        assert (found.chain, found.reason) == (
+        readout = routed(task="code", urgency=Urgency.BACKGROUND)
+        assert (readout.chain, readout.reason) == (
             ("coder", "haiku"),
             "task code: coder first of 2, 0.95 for code",
         )
@@ -266,7 +270,7 @@ STATES = st.builds(
 
 
 @given(
-    asked=st.builds(
+    calls_received=st.builds(
         RouteRequest,
         target=st.sampled_from([None, "auto", *ROLES, *TASKS, *MODELS]),
         group=st.sampled_from([None, "family:x", "calm:x", "else"]),
@@ -281,31 +285,31 @@ STATES = st.builds(
     states=st.dictionaries(st.sampled_from(list(MODELS)), STATES),
 )
 def test_whatever_is_asked_the_route_holds_together(
-    asked: RouteRequest, switched: bool, states: dict[str, ModelState]
+    calls_received: RouteRequest, switched: bool, states: dict[str, ModelState]
 ) -> None:
     try:
-        found = route(CATALOG, lambda urgency: FleetState(states, local_only=switched), asked, 1000.0)
+        readout = route(CATALOG, lambda urgency: FleetState(states, local_only=switched), calls_received, 1000.0)
     except NothingFits as error:
-        told, names = str(error), [one.model for one in error.considered]
+        actual, names = str(error), [element.model for element in error.considered]
     else:
-        _check(found, asked, switched)
+        _check(readout, calls_received, switched)
         return
     assert names
-    assert all(f"{name}: " in told for name in names)
+    assert all(f"{name}: " in actual for name in names)
 
 
-def _check(found: Route, asked: RouteRequest, switched: bool) -> None:
-    chosen = [one.model for one in found.considered if one.chosen]
-    assert tuple(chosen) == found.chain
+def _check(readout: Route, calls_received: RouteRequest, switched: bool) -> None:
+    chosen = [element.model for element in readout.considered if element.chosen]
+    assert tuple(chosen) == readout.chain
     assert len(set(chosen)) == len(chosen)
-    assert found.queue == CATALOG.queue(found.chain[0], found.urgency)
-    if asked.local_only or switched or asked.group == "family:x" or found.local_only:
-        assert found.local_only
-        assert all(CATALOG.is_local(alias) for alias in found.chain)
-    if asked.group == "calm:x":
-        assert found.urgency is not Urgency.INTERACTIVE
-    for alias in found.chain:
+    assert readout.queue == CATALOG.queue(readout.chain[0], readout.urgency)
+    if calls_received.local_only or switched or calls_received.group == "family:x" or readout.local_only:
+        assert readout.local_only
+        assert all(CATALOG.is_local(alias) for alias in readout.chain)
+    if calls_received.group == "calm:x":
+        assert readout.urgency is not Urgency.INTERACTIVE
+    for alias in readout.chain:
         spec = MODELS[alias]
-        assert spec.context >= asked.needs.tokens_at_least
-        assert spec.tools or not asked.needs.tools
-        assert spec.images or not asked.needs.images
+        assert spec.context >= calls_received.needs.tokens_at_least
+        assert spec.tools or not calls_received.needs.tools
+        assert spec.images or not calls_received.needs.images

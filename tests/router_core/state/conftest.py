@@ -150,9 +150,9 @@ class Fleet:
     async def finish_call(self, worker: WorkerQueue, delivery: Delivery, mark: CallSignal, **call: Any) -> SettleReply:
         """The call of a delivery ends with a signal, and its job fails for good."""
         attempt = call.pop("attempt", None) or self.attempt(delivery, ErrorClass.TIMEOUT)
-        told = call_report(attempt, delivery, signal=mark, **call)
+        actual = call_report(attempt, delivery, signal=mark, **call)
         return await worker.settle(
-            worker.settlement(delivery, DeliveryOutcome(next_step=self.failed(delivery), call=told))
+            worker.settlement(delivery, DeliveryOutcome(next_step=self.failed(delivery), call=actual))
         )
 
     async def finish_calls(self, worker: WorkerQueue, *marks: CallSignal, **call: Any) -> list[SettleReply]:
@@ -178,12 +178,12 @@ class Fleet:
 
     def rq_field(self, job_id: str, name: str) -> str | None:
         """A field of rq's record of a job."""
-        told = self.store.hget("rq:job:" + job_id, name)
-        return None if told is None else told.decode()
+        actual = self.store.hget("rq:job:" + job_id, name)
+        return None if actual is None else actual.decode()
 
     def record_field(self, job_id: str, name: str) -> str | None:
-        told = self.store.hget("of:job:" + job_id, name)
-        return None if told is None else told.decode()
+        actual = self.store.hget("of:job:" + job_id, name)
+        return None if actual is None else actual.decode()
 
     def counter(self, name: str) -> int:
         return int(self.store.hget("of:counters", name) or 0)
@@ -193,15 +193,15 @@ class Fleet:
 
     def rq_places(self, job_id: str) -> list[tuple[str, str]]:
         """Every place in which rq's tools would find a job: (kind, queue)."""
-        found = []
+        readout = []
         for key in sorted(self.store.scan_iter("rq:*", count=1000)):
             _, kind, *rest = key.decode().split(":")
             if kind == "queue":
-                found += [(kind, ":".join(rest))] * self.store.lrange(key, 0, -1).count(job_id.encode())
+                readout += [(kind, ":".join(rest))] * self.store.lrange(key, 0, -1).count(job_id.encode())
             elif kind in ("wip", "finished", "failed", "canceled", "scheduled", "deferred") and rest:
                 members = [member.decode().split(":")[0] for member in self.store.zrange(key, 0, -1)]
-                found += [(kind, ":".join(rest))] * members.count(job_id)
-        return found
+                readout += [(kind, ":".join(rest))] * members.count(job_id)
+        return readout
 
     def dump(self) -> dict[bytes, Any]:
         """All of Redis: every key with its value and whether it will expire."""

@@ -41,8 +41,8 @@ async def turn(f, turns=ONE_IN_TEN_MINUTES):
 
 async def turns(f):
     """The turns of everything that is due, the beginnings first."""
-    taken = sorted(await outbox.claim_entries(f.link, 8), key=lambda one: one.subject.kind)
-    return [await outbox.admit_notice(f.link, one, ONE_IN_TEN_MINUTES) for one in taken]
+    taken = sorted(await outbox.claim_entries(f.link, 8), key=lambda element: element.subject.kind)
+    return [await outbox.admit_notice(f.link, element, ONE_IN_TEN_MINUTES) for element in taken]
 
 
 async def tell(f, message="", turns=ONE_IN_TEN_MINUTES):

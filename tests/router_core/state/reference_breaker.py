@@ -105,7 +105,7 @@ class Breaker:
         return self.state == "open"
 
     def sums(self, now: int) -> Counter:
-        return sum((told for slot, told in self.window.items() if now // SLOT - 10 < slot), Counter())
+        return sum((actual for slot, actual in self.window.items() if now // SLOT - 10 < slot), Counter())
 
     def slots(self, most: int, now: int) -> int:
         if self.state != "closed" or self.cool > now:

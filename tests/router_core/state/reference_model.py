@@ -192,12 +192,12 @@ class Model:
     def reap(self) -> dict[str, str]:
         if self.pulse():
             return {}
-        came = {}
+        arrival = {}
         for backend, leases in self.leases.items():
             for (job_id, _), end_ in sorted(leases.items(), key=lambda x: x[1]):
                 if end_ <= self.now:
-                    came[job_id] = self.take_over(job_id, backend)
-        return came
+                    arrival[job_id] = self.take_over(job_id, backend)
+        return arrival
 
     def take_over(self, job_id: str, backend: str) -> str:
         job = self.jobs[job_id]

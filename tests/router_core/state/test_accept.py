@@ -65,8 +65,8 @@ def test_one_id_with_two_requests_is_refused(fleet):
 def test_a_hundred_submits_with_one_key_are_one_job(fleet):
     async def story(f):
         accepted = await asyncio.gather(*(f.accept(f"job-{n:05}", idempotency_key="once") for n in range(100)))
-        assert len({one.id for one in accepted}) == 1
-        assert [one.joined for one in accepted].count(False) == 1
+        assert len({element.id for element in accepted}) == 1
+        assert [element.joined for element in accepted].count(False) == 1
         assert f.store.llen("rq:queue:" + f.queue) == 1
         assert f.counter("accepted") == 1
 

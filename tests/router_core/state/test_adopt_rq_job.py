@@ -36,8 +36,8 @@ def test_plain_rq_can_ask_for_an_accepted_job(fleet):
         f.store.lrem("rq:queue:" + QUEUE, 0, JOB)
         asking = ask(f, JOB)
         worker = await f.worker()
-        ticket, came = await answer_ticket(f, worker)
-        assert (ticket.id, ticket.queue, came) == (asking.id, QUEUE, "queued")
+        ticket, arrival = await answer_ticket(f, worker)
+        assert (ticket.id, ticket.queue, arrival) == (asking.id, QUEUE, "queued")
         asking = fetch(f, asking.id)
         assert (asking.get_status(), asking.latest_result().type) == ("finished", RqResult.Type.SUCCESSFUL)
         assert registries(f, QUEUE)["finished"] == [asking.id]
@@ -110,20 +110,20 @@ def test_asking_for_an_answered_job_changes_nothing(fleet):
 
 
 @pytest.mark.parametrize(
-    ("asking", "told"),
+    ("asking", "actual"),
     [
         pytest.param({"args": ("job-99999",)}, "no job job-99999", id="an unknown job"),
         pytest.param({"args": ("1",), "func": "os.system"}, "runs only 'openfall.workers.deliver'", id="other work"),
         pytest.param({"args": (JOB, 2)}, "takes one argument", id="too many arguments"),
     ],
 )
-def test_a_refused_rq_job_fails_with_its_reason(fleet, asking, told):
+def test_a_refused_rq_job_fails_with_its_reason(fleet, asking, actual):
     async def story(f):
         asking_job = ask(f, *asking["args"], func=asking.get("func", "openfall.workers.deliver"))
         assert (await answer_ticket(f, await f.worker()))[1] == "unknown"
         asking_job = fetch(f, asking_job.id)
         assert asking_job.get_status() == "failed"
-        assert told in asking_job.latest_result().exc_string
+        assert actual in asking_job.latest_result().exc_string
         assert registries(f, QUEUE)["failed"] == [asking_job.id]
 
     fleet(story)
@@ -134,8 +134,8 @@ def test_rqs_own_requeue_of_a_failed_job_runs_it_again(fleet):
         await failed(f)
         fetch(f).requeue()
         worker = await f.worker("asked")
-        ticket, came = await answer_ticket(f, worker)
-        assert (ticket.id, came) == (JOB, "queued")
+        ticket, arrival = await answer_ticket(f, worker)
+        assert (ticket.id, arrival) == (JOB, "queued")
         assert (f.rq_places(JOB), fetch(f).get_status()) == ([("queue", QUEUE)], "queued")
         await f.settle(worker, await f.claim(worker))
         assert f.rq_places(JOB) == [("finished", QUEUE)]

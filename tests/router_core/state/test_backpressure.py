@@ -26,7 +26,7 @@ def test_a_full_queue_refuses_one_job_more_and_writes_nothing(fleet):
             await f.accept("job-20000", max_queued=3, idempotency_key="k")
         refused = caught.value
         assert (refused.queue, refused.waiting, refused.limit, refused.retry_after) == (f.queue, 3, 3, 60)
-        assert f"queue {f.queue} is full: 3 jobs wait, its maximum " in str(refused)
+        assert f"queue {f.queue} is full: 3 waiting jobs, its maximum " in str(refused)
         assert "`urgency: {background: {max_queued: ...}}`" in str(refused)
         assert f.dump() == before
 
@@ -62,10 +62,10 @@ def test_each_queue_has_its_own_limit(fleet):
 
 def test_concurrent_submits_never_exceed_the_limit_of_a_queue(fleet):
     async def story(f):
-        told = await asyncio.gather(
+        actual = await asyncio.gather(
             *(f.accept(f"job-1{n:04}", max_queued=10) for n in range(40)), return_exceptions=True
         )
-        assert sum(isinstance(one, QueueFull) for one in told) == 30
+        assert sum(isinstance(element, QueueFull) for element in actual) == 30
         assert f.store.llen("rq:queue:" + f.queue) == f.counter("accepted") == 10
 
     fleet(story)

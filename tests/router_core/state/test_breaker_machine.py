@@ -188,8 +188,8 @@ class Machine(RuleBasedStateMachine):
                     breaker.close(now)
             else:
                 breaker.open(now, chance)
-        told = self.do(report_probe(self.link, probe, ProbeResult(CallSignal(mark), "why", wait, chance), POLICY))
-        assert told == breaker.state
+        actual = self.do(report_probe(self.link, probe, ProbeResult(CallSignal(mark), "why", wait, chance), POLICY))
+        assert actual == breaker.state
 
     @rule(name=NAMES, seconds=st.sampled_from([12, 30, 60]))
     def heal(self, name: str, seconds: int) -> None:
@@ -235,26 +235,28 @@ class Machine(RuleBasedStateMachine):
     @invariant()
     def every_breaker_is_what_the_model_says(self) -> None:
         now = self.model.now
-        found = {breaker.target: breaker for breaker in self.do(list_breakers(self.link))}
+        readout = {breaker.target: breaker for breaker in self.do(list_breakers(self.link))}
         for target, breaker in self.model.breakers.items():
-            told = found.get(target)
-            if told is None:
+            actual = readout.get(target)
+            if actual is None:
                 assert (breaker.epoch, breaker.run, breaker.cool > now) == (0, 0, False), target
                 continue
-            assert (told.state, told.epoch, told.open_count) == (breaker.state, breaker.epoch, breaker.opens), target
-            assert told.consecutive_failures == breaker.run
-            assert told.forced == (breaker.forced and breaker.forced[0])
+            assert (actual.state, actual.epoch, actual.open_count) == (breaker.state, breaker.epoch, breaker.opens), (
+                target
+            )
+            assert actual.consecutive_failures == breaker.run
+            assert actual.forced == (breaker.forced and breaker.forced[0])
             if breaker.state == "open":
-                assert told.until == (None if breaker.due is None else breaker.due / 1000), target
-            cool = told.cooling_until or 0
+                assert actual.until == (None if breaker.due is None else breaker.due / 1000), target
+            cool = actual.cooling_until or 0
             assert (cool if cool * 1000 > now else 0) == (breaker.cool / 1000 if breaker.cool > now else 0)
 
     @invariant()
     def every_window_holds_what_the_model_counted(self) -> None:
-        with self.store.pipeline(transaction=False) as asked:
+        with self.store.pipeline(transaction=False) as calls_received:
             for target in TARGETS:
-                asked.hgetall("of:breaker-window:" + target)
-            windows = dict(zip(TARGETS, asked.execute(), strict=True))
+                calls_received.hgetall("of:breaker-window:" + target)
+            windows = dict(zip(TARGETS, calls_received.execute(), strict=True))
         for target, breaker in self.model.breakers.items():
             sums: Counter = Counter()
             for name, value in windows[target].items():

@@ -28,12 +28,12 @@ BOX = "box/smol"
 
 
 async def breaker(f, target=BOX):
-    return {found.target: found for found in await list_breakers(f.link)}[target]
+    return {readout.target: readout for readout in await list_breakers(f.link)}[target]
 
 
 async def opened(f, worker, count=5):
     await f.enqueue(count)
-    assert [told.opened_breaker for told in await f.finish_calls(worker, *[FAILURE] * count)][-1]
+    assert [actual.opened_breaker for actual in await f.finish_calls(worker, *[FAILURE] * count)][-1]
 
 
 async def probed(f, probe, mark=OK, wait=0.0, chance=0.5):
@@ -63,13 +63,13 @@ def test_a_breaker_opens_and_says_why(fleet, marks, why):
     async def story(f):
         worker = await f.start_worker("wa", AT_BOX)
         await f.enqueue(len(marks) + 1)
-        told = await f.finish_calls(worker, *marks)
-        assert [settled.opened_breaker for settled in told] == [False] * (len(marks) - 1) + [True], (
+        actual = await f.finish_calls(worker, *marks)
+        assert [settled.opened_breaker for settled in actual] == [False] * (len(marks) - 1) + [True], (
             "at the last, not before"
         )
-        found = await breaker(f)
-        assert (found.state, found.epoch, found.why) == (OPEN, 1, f"{why}: timeout")
-        assert found.until == f.clock.now + 30
+        readout = await breaker(f)
+        assert (readout.state, readout.epoch, readout.why) == (OPEN, 1, f"{why}: timeout")
+        assert readout.until == f.clock.now + 30
         assert (await worker.claim(1, 0)).deliveries == ()
 
     fleet(story)
@@ -113,8 +113,8 @@ def test_slots_of_a_window_of_another_length_do_not_count(fleet):
         await f.enqueue(11)
         await f.finish_calls(before, *[FAILURE, OK] * 4)
         f.clock.now += POLICY.window / 10  # another slot, in which what another rule counted is forgotten
-        told = await f.finish_calls(after, OK, FAILURE)
-        assert not told[-1].opened_breaker, "1 of 2, not 5 of 10"
+        actual = await f.finish_calls(after, OK, FAILURE)
+        assert not actual[-1].opened_breaker, "1 of 2, not 5 of 10"
 
     fleet(story)
 
@@ -295,8 +295,8 @@ def test_a_breaker_forced_open_is_neither_called_nor_probed_before_its_end(fleet
         assert (
             await force_breaker(f.link, BOX, BreakerOverride(OPEN, "its card is being changed", 3600), POLICY) == OPEN
         ), "sent again"
-        found = await breaker(f)
-        assert (found.forced, found.forced_until, found.epoch) == ("open", f.clock.now + 3600, 1)
+        readout = await breaker(f)
+        assert (readout.forced, readout.forced_until, readout.epoch) == ("open", f.clock.now + 3600, 1)
         f.clock.now += 3599
         assert ((claim := await worker.claim(1, 0)).deliveries, claim.probes) == ((), ())
         f.clock.now += 1
@@ -325,8 +325,8 @@ def test_a_breaker_forced_closed_is_called_despite_failures_until_its_end(fleet)
         await opened(f, worker)
         assert await force_breaker(f.link, BOX, BreakerOverride(CLOSED, "I know better", 60), POLICY) == CLOSED
         await f.enqueue(22)
-        told = await f.finish_calls(worker, *[FAILURE] * 20)
-        assert not any(settled.opened_breaker for settled in told)
+        actual = await f.finish_calls(worker, *[FAILURE] * 20)
+        assert not any(settled.opened_breaker for settled in actual)
         f.clock.now += 60
         assert (await f.finish_calls(worker, FAILURE))[0].opened_breaker
 

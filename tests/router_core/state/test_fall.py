@@ -26,8 +26,8 @@ BODY = {"choices": [{"message": {"role": "assistant", "content": "the lights are
 
 
 def record_of(job_id: str = JOB, reason: str = "outage", **more) -> bytes:
-    told = {"id": job_id, "reason": reason, "counts": ["u:background", "m:smol"], "notify": ["discord"], **more}
-    return json.dumps(told).encode()
+    actual = {"id": job_id, "reason": reason, "counts": ["u:background", "m:smol"], "notify": ["discord"], **more}
+    return json.dumps(actual).encode()
 
 
 def interim(job_id: str = JOB) -> Result:
@@ -83,13 +83,13 @@ def test_a_degrade_settle_that_is_sent_again_counts_once(fleet):
         settle = degrade.settlement(
             delivery, DeliveryOutcome(next_step=hold, fall_record=record_of(), interim_reply=interim())
         )
-        came = [(await degrade.settle(settle)).outcome for _ in range(3)]
-        assert came == ["settled", "again", "again"]
+        arrival = [(await degrade.settle(settle)).outcome for _ in range(3)]
+        assert arrival == ["settled", "again", "again"]
         assert f.rq_places(JOB) == [("deferred", "degrade")]
         assert f.store.xlen("of:falls") == 1
         (incident,) = f.store.hgetall("of:incidents").values()
-        told = f.store.hgetall(b"of:incident:" + incident)
-        assert {name: told[name] for name in (b"falls", b"held", b"u:background", b"m:smol")} == {
+        actual = f.store.hgetall(b"of:incident:" + incident)
+        assert {name: actual[name] for name in (b"falls", b"held", b"u:background", b"m:smol")} == {
             b"falls": b"1", b"held": b"1", b"u:background": b"1", b"m:smol": b"1",
         }  # fmt: skip
         assert mail_of(f) == [(JOB.encode(), b"degraded", b'["chat",7]')]
@@ -107,7 +107,7 @@ def test_falls_for_one_reason_are_one_incident_and_each_reason_has_its_own(fleet
             await f.degrade(fall=record_of(job_id, reason))
             f.clock.now += 1
         incidents = f.store.hgetall("of:incidents")
-        counts = {reason: f.store.hget(b"of:incident:" + one, "falls") for reason, one in incidents.items()}
+        counts = {reason: f.store.hget(b"of:incident:" + element, "falls") for reason, element in incidents.items()}
         assert counts == {b"outage": b"2", b"budget": b"1"}
         began = [entry for entry in f.store.zrange("of:outbox", 0, -1) if entry.endswith(b":began")]
         assert len(began) == 2
@@ -152,8 +152,8 @@ def test_a_stand_in_that_fails_returns_the_job_to_the_queue_of_its_first_fall(fl
     async def story(f):
         await falls(f)
         await f.degrade(StandIn("large", at_front=False, why="smol is away; large stands in"))
-        told = f.events(JOB)[-2]
-        assert (told["event"], told["by"], told["reason"]) == ("degraded", "default_fallback", "outage")
+        actual = f.events(JOB)[-2]
+        assert (actual["event"], actual["by"], actual["reason"]) == ("degraded", "default_fallback", "outage")
         worker = await f.start_worker("worker-b", QueueSubscription(QUEUE, (BackendCapacity("box", 8),)))
         delivery = await f.claim(worker)
         assert (delivery.fall.stand_in, delivery.fall.detail) == ("large", "every model is away")

@@ -61,24 +61,24 @@ async def state(f, model="smol", urgency=BACKGROUND):
 
 async def blocked(f, model="smol", urgency=BACKGROUND):
     """(obstacle, seconds from now, words)."""
-    found = (await state(f, model, urgency)).blocked
-    return found and (found.reason, found.until - f.clock.now, found.detail)
+    readout = (await state(f, model, urgency)).blocked
+    return readout and (readout.reason, readout.until - f.clock.now, readout.detail)
 
 
 def test_a_served_model_is_not_blocked_and_has_all_its_slots(fleet):
     async def story(f):
         await serve_all(f)
-        found = await fetch_fleet_snapshot(f.link, CATALOG)
-        told = found.fleet_state(INTERACTIVE).models
-        assert (found.now, found.local_only, found.unknown_queues, found.stranded_queues) == (
+        readout = await fetch_fleet_snapshot(f.link, CATALOG)
+        actual = readout.fleet_state(INTERACTIVE).models
+        assert (readout.now, readout.local_only, readout.unknown_queues, readout.stranded_queues) == (
             f.clock.now,
             False,
             set(),
             (),
         )
-        assert {alias: (model.blocked, model.free) for alias, model in told.items()} == {
+        assert {alias: (model.blocked, model.free) for alias, model in actual.items()} == {
             "smol": (None, 5), "large": (None, 2), "far": (None, 8)}  # fmt: skip
-        smol = told["smol"]
+        smol = actual["smol"]
         assert (smol.waiting, smol.oldest, smol.loaded, smol.latency, smol.may_retry) == (0, 0, None, None, True)
 
     fleet(story)
@@ -115,10 +115,10 @@ def test_local_only_keeps_everything_from_pools_that_are_not_local(fleet, by):
             await set_local_only(f.link, True)
         else:
             catalog = CATALOG.model_copy(update={"local_only": True})
-        found = (await fetch_fleet_snapshot(f.link, catalog)).fleet_state(BATCH)
-        assert found.local_only
-        assert found.model("far").blocked.reason is BlockReason.LOCAL_ONLY
-        assert found.model("smol").blocked is None
+        readout = (await fetch_fleet_snapshot(f.link, catalog)).fleet_state(BATCH)
+        assert readout.local_only
+        assert readout.model("far").blocked.reason is BlockReason.LOCAL_ONLY
+        assert readout.model("smol").blocked is None
 
     fleet(story)
 
@@ -132,8 +132,8 @@ def test_an_open_breaker_says_why_and_until_when(fleet):
         assert await blocked(f, "large") == (BlockReason.BREAKER, 30, words.format("open"))
         f.clock.now += 30
         await worker.beat([])
-        obstacle, soon, told = await blocked(f, "large")
-        assert (obstacle, soon > 0, told) == (BlockReason.BREAKER, True, words.format("half open"))
+        obstacle, soon, actual = await blocked(f, "large")
+        assert (obstacle, soon > 0, actual) == (BlockReason.BREAKER, True, words.format("half open"))
         (probe,) = (await worker.claim(1, 0)).probes
         assert (await blocked(f, "large"))[2] == "its breaker is half open (time to probe)"
         await report_probe(f.link, probe, ProbeResult(OK, "", 0, 0.5), POLICY)
@@ -189,9 +189,9 @@ def test_a_parked_key_and_a_cooldown_are_reported_as_such(fleet):
 def test_a_failed_health_check_counts_while_it_is_fresh(fleet):
     async def story(f):
         worker, _ = await serve_all(f)
-        told = {"at": f.clock.now, "ok": False, "how": "prompt", "latency": 1.0, "detail": "it answered 'potato'"}
-        await remember_health(f.link, "tower/large", told)
-        await remember_health(f.link, "tower/smol", {**told, "ok": True})
+        actual = {"at": f.clock.now, "ok": False, "how": "prompt", "latency": 1.0, "detail": "it answered 'potato'"}
+        await remember_health(f.link, "tower/large", actual)
+        await remember_health(f.link, "tower/smol", {**actual, "ok": True})
         words = "its health check failed (it answered 'potato')"
         assert await blocked(f, "large") == (BlockReason.UNHEALTHY, HEALTH_TTL_SECONDS, words)
         assert await blocked(f) is None
@@ -211,12 +211,13 @@ def test_slots_in_use_and_jobs_that_wait_are_counted(fleet):
         await f.enqueue(2, "gpu.large.batch")
         await worker.claim(3, 0)
         f.clock.now += 4
-        found = await fetch_fleet_snapshot(f.link, CATALOG)
+        readout = await fetch_fleet_snapshot(f.link, CATALOG)
         before = [
-            (found.fleet_state(u).model("large").waiting, found.fleet_state(u).model("large").oldest) for u in Urgency
+            (readout.fleet_state(u).model("large").waiting, readout.fleet_state(u).model("large").oldest)
+            for u in Urgency
         ]
         assert before == [(0, 0), (3, 7), (5, 7)], "what is less urgent does not stand before a job"
-        large, smol = found.fleet_state(INTERACTIVE).model("large"), found.fleet_state(INTERACTIVE).model("smol")
+        large, smol = readout.fleet_state(INTERACTIVE).model("large"), readout.fleet_state(INTERACTIVE).model("smol")
         assert large.free == 0
         assert (smol.free, smol.waiting) == (3, 0), "the tower's slots are everybody's"
 
@@ -232,8 +233,8 @@ def test_a_reserved_slot_is_free_for_interactive_jobs_only(fleet):
         worker = await f.start_worker("worker-gpu", *drained)
 
         async def free():
-            seen = await fetch_fleet_snapshot(f.link, catalog)
-            return [seen.fleet_state(urgency).model("smol").free for urgency in Urgency]
+            sightings = await fetch_fleet_snapshot(f.link, catalog)
+            return [sightings.fleet_state(urgency).model("smol").free for urgency in Urgency]
 
         assert await free() == [5, 3, 3]  # two of them at the tower
         await f.enqueue(1, smol[INTERACTIVE])
@@ -297,8 +298,8 @@ def test_unknown_queues_are_those_that_a_live_worker_serves(fleet):
         newer = await f.start_worker("newer", QueueSubscription("gpu.added.interactive", (BackendCapacity("box", 3),)))
         for queue in ("gpu.added.interactive", "gpu.removed.interactive"):
             await f.enqueue(1, queue)
-        found = await fetch_fleet_snapshot(f.link, CATALOG)
-        assert (found.unknown_queues, found.stranded_queues) == ({"gpu.added.interactive"}, ())
+        readout = await fetch_fleet_snapshot(f.link, CATALOG)
+        assert (readout.unknown_queues, readout.stranded_queues) == ({"gpu.added.interactive"}, ())
         f.clock.now += 11  # its worker is gone
         assert (await fetch_fleet_snapshot(f.link, CATALOG)).unknown_queues == frozenset()
         assert await f.claim(newer), "and may come back"

@@ -24,18 +24,18 @@ def _only_the_bell_wakes(monkeypatch):
     monkeypatch.setattr(job_events, "POLL_INTERVAL_SECONDS", 3600.0)
 
 
-async def until(found):
+async def until(readout):
     """Poll until something is found, and return it."""
     async with asyncio.timeout(LONG):
-        while not (what := found()):
+        while not (what := readout()):
             await asyncio.sleep(0.01)
         return what
 
 
-async def told(link, listener, event):
+async def actual(link, listener, event):
     """Wait until the job's events have one of that kind, looking only when woken."""
     async with asyncio.timeout(LONG):
-        while event not in [one["event"] for one in await job_events.read_events(link, JOB)]:
+        while event not in [element["event"] for element in await job_events.read_events(link, JOB)]:
             await listener.wait_changed()
 
 
@@ -45,14 +45,14 @@ def test_every_subscriber_of_a_job_gets_its_events(fleet):
         await f.accept()
         worker = await f.worker()
         news = EventHub(f.url)
-        async with news.subscribe(JOB) as one, news.subscribe(JOB) as two, news.subscribe("job-00002"):
-            both = asyncio.gather(told(f.link, one, "done"), told(f.link, two, "done"))
-            await told(f.link, one, "queued")
+        async with news.subscribe(JOB) as element, news.subscribe(JOB) as two, news.subscribe("job-00002"):
+            both = asyncio.gather(actual(f.link, element, "done"), actual(f.link, two, "done"))
+            await actual(f.link, element, "queued")
             delivery = await f.claim(worker)
             await f.settle(worker, delivery)
             await both
         async with news.subscribe(JOB) as again:
-            await told(f.link, again, "done")
+            await actual(f.link, again, "done")
         await news.close()
 
     fleet(story)
@@ -72,9 +72,9 @@ def test_a_job_with_a_subscriber_keeps_its_events(fleet):
         async with news.subscribe(JOB) as listener:
             await until(lambda: f.store.pubsub_numsub("of:job-changed:" + JOB)[0][1])
             await f.settle(worker, await f.claim(worker))
-            await told(f.link, listener, "done")
+            await actual(f.link, listener, "done")
         await news.close()
-        assert [one["event"] for one in f.events(JOB)] == ["queued", "started", "done"]
+        assert [element["event"] for element in f.events(JOB)] == ["queued", "started", "done"]
 
     fleet(story)
 
@@ -85,12 +85,12 @@ def test_a_subscription_survives_a_cut_connection(fleet):
         await f.accept()
         news = EventHub(f.url)
         async with news.subscribe(JOB) as listener:
-            await told(f.link, listener, "queued")
+            await actual(f.link, listener, "queued")
             cut = await until(lambda: [c for c in f.store.client_list() if int(c["sub"])])
             f.store.client_kill_filter(_id=cut[0]["id"])
             await until(lambda: any(int(c["sub"]) and c["id"] != cut[0]["id"] for c in f.store.client_list()))
             await f.job_store.cancel(JOB)
-            await told(f.link, listener, "done")
+            await actual(f.link, listener, "done")
         await news.close()
 
     async def bounded(f):

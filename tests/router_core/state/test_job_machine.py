@@ -162,9 +162,9 @@ class Machine(RuleBasedStateMachine):
         }[verb]
         call = None if verb == "back" else self.call(attempt, delivery)
         settle = self.workers[name].settlement(delivery, DeliveryOutcome(next_step=next_, call=call, to_queue=to_queue))
-        came = self.do(self.workers[name].settle(settle)).outcome
-        assert came == self.model.fence(delivery.id, delivery.token, "done" if verb in ended else verb)
-        if came == "settled":
+        arrival = self.do(self.workers[name].settle(settle)).outcome
+        assert arrival == self.model.fence(delivery.id, delivery.token, "done" if verb in ended else verb)
+        if arrival == "settled":
             self._settled(delivery, verb, to_queue)
 
     def call(self, attempt: Attempt, delivery) -> CallReport:
@@ -217,12 +217,12 @@ class Machine(RuleBasedStateMachine):
 
     @rule()
     def reap(self) -> None:
-        came = {job_id: what for job_id, _, what in self.do(reap(self.link))}
-        assert came == self.model.reap()
+        arrival = {job_id: what for job_id, _, what in self.do(reap(self.link))}
+        assert arrival == self.model.reap()
         for queue, listed in self.model.lists.items():  # which backend is reaped first is the server's affair
-            found = [job_id.decode() for job_id in self.store.lrange("rq:queue:" + queue, 0, -1)]
-            assert sorted(found) == sorted(listed)
-            self.model.lists[queue] = found
+            readout = [job_id.decode() for job_id in self.store.lrange("rq:queue:" + queue, 0, -1)]
+            assert sorted(readout) == sorted(listed)
+            self.model.lists[queue] = readout
 
     @precondition(lambda self: self.model.jobs)
     @rule(data=st.data())
@@ -235,12 +235,12 @@ class Machine(RuleBasedStateMachine):
 
     @rule(clean=st.booleans())
     def sweep(self, clean: bool) -> None:
-        _, found = self.do(sweep(self.link, clean=clean))
+        _, readout = self.do(sweep(self.link, clean=clean))
         overdue = {
             i for i, j in self.model.jobs.items() if j.state not in ("done", "started") and j.deadline <= self.model.now
         }
-        assert {late.id for late in found if late.cause == "overdue"} == overdue
-        for late in (late for late in found if late.cause == "overdue"):
+        assert {late.id for late in readout if late.cause == "overdue"} == overdue
+        for late in (late for late in readout if late.cause == "overdue"):
             result = Result(id=late.id, status=Status.EXPIRED, error=ErrorClass.TIMEOUT)
             assert self.do(end_job(self.link, result, rq_status="failed", expected_deliveries=late.deliveries))
             job = self.model.jobs[late.id]
@@ -294,7 +294,7 @@ class Machine(RuleBasedStateMachine):
 
     @invariant()
     def each_job_is_in_exactly_one_place_and_all_agree_where(self) -> None:
-        found = self._places()
+        readout = self._places()
         expected: dict[str, list[tuple[str, str]]] = {}
         for job_id, job in self.model.jobs.items():
             expected[job_id] = {
@@ -304,7 +304,7 @@ class Machine(RuleBasedStateMachine):
                 "held": [("deferred", job.queue)],
                 "done": [(RQ_END.get(job.status, ("", ""))[1], job.ended_in)],
             }[job.state]
-        assert found == expected
+        assert readout == expected
         for queue, listed in self.model.lists.items():
             assert [job_id.decode() for job_id in self.store.lrange("rq:queue:" + queue, 0, -1)] == listed
 
@@ -315,11 +315,11 @@ class Machine(RuleBasedStateMachine):
             for kind in KINDS:
                 pipe.zrange(f"rq:{kind}:{queue}", 0, -1)
         names = [(kind, queue) for queue in (SMOL, LARGE, DEGRADE) for kind in ("queue", *KINDS)]
-        found: dict[str, list[tuple[str, str]]] = defaultdict(list)
+        readout: dict[str, list[tuple[str, str]]] = defaultdict(list)
         for name, members in zip(names, pipe.execute(), strict=True):
             for member in members:
-                found[member.decode().split(":")[0]].append(name)
-        return found
+                readout[member.decode().split(":")[0]].append(name)
+        return readout
 
     @invariant()
     def each_record_tells_the_truth(self) -> None:
@@ -348,11 +348,11 @@ class Machine(RuleBasedStateMachine):
     @invariant()
     def leases_are_those_of_started_jobs_and_never_more_than_the_slots(self) -> None:
         for backend, leases in self.model.leases.items():
-            found = dict(self.store.zrange("of:leases:" + backend, 0, -1, withscores=True))
-            assert {member.decode(): score for member, score in found.items()} == {
+            readout = dict(self.store.zrange("of:leases:" + backend, 0, -1, withscores=True))
+            assert {member.decode(): score for member, score in readout.items()} == {
                 f"{job_id}:{token}": until * 1000 for (job_id, token), until in leases.items()
             }
-            assert len(found) <= SLOTS[backend]
+            assert len(readout) <= SLOTS[backend]
         started = {job_id for job_id, job in self.model.jobs.items() if job.state == "started"}
         assert {job_id for leases in self.model.leases.values() for job_id, _ in leases} == started
         executions = {key.decode().split(":")[2] for key in self.store.keys("rq:execution:*")}
@@ -371,8 +371,8 @@ class Machine(RuleBasedStateMachine):
         open_ = {i.decode() for i in self.store.zrange("of:unfinished", 0, -1)}
         assert open_ == {job_id for job_id, job in self.model.jobs.items() if job.state != "done"}
         for key, expected in (("of:scheduled:gpu", self.model.due), ("of:suspects:gpu", self.model.suspects)):
-            found = dict(self.store.zrange(key, 0, -1, withscores=True))
-            assert {i.decode(): score / 1000 for i, score in found.items()} == expected
+            readout = dict(self.store.zrange(key, 0, -1, withscores=True))
+            assert {i.decode(): score / 1000 for i, score in readout.items()} == expected
 
 
 @pytest.mark.parametrize("steps", [pytest.param(40, id="in short runs"), pytest.param(120, id="in long runs")])

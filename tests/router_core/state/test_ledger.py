@@ -24,24 +24,24 @@ def day(f) -> str:
     return f"{datetime.fromtimestamp(f.clock.now, UTC):%Y-%m-%d}"
 
 
-def settle(f, worker, delivery, next_=None, **told):
+def settle(f, worker, delivery, next_=None, **actual):
     """The settle of a call of 2 s that read 100 tokens, wrote 20 and cost a cent, unless told otherwise."""
     from_ = {"started_at": f.clock.now - 2, "input_tokens": 100, "output_tokens": 20, "cost_usd": 0.01, "error": None}
-    group = told.pop("group", "family")
-    attempt = replace(f.attempt(delivery), **{**from_, **told})
+    group = actual.pop("group", "family")
+    attempt = replace(f.attempt(delivery), **{**from_, **actual})
     next_ = next_ or Result(id=delivery.id, status=Status.FAILED, attempts=(attempt,))
     call = f.call_report(attempt, delivery, group=group)
     return worker.settlement(delivery, DeliveryOutcome(next_step=next_, call=call, to_queue=LARGE))
 
 
-async def call(f, worker, next_=None, **told):
+async def call(f, worker, next_=None, **actual):
     delivery = await f.claim(worker)
-    return (await worker.settle(settle(f, worker, delivery, next_, **told))).outcome
+    return (await worker.settle(settle(f, worker, delivery, next_, **actual))).outcome
 
 
 async def entry(f):
-    (found,) = await read_ledger(f.link, [day(f)])
-    return found
+    (readout,) = await read_ledger(f.link, [day(f)])
+    return readout
 
 
 def test_calls_are_summed_by_model_backend_and_group(fleet):
@@ -51,13 +51,13 @@ def test_calls_are_summed_by_model_backend_and_group(fleet):
         await f.enqueue(1, LARGE)
         for group in ("family", "family", "work", None, "family"):
             await call(f, worker, group=group)
-        told = await read_ledger(f.link, [day(f)])
-        assert [(e.model, e.backend, e.group, e.calls) for e in told] == [
+        actual = await read_ledger(f.link, [day(f)])
+        assert [(e.model, e.backend, e.group, e.calls) for e in actual] == [
             ("large", "tower", "family", 1), ("smol", "box", None, 1), ("smol", "box", "family", 2),
             ("smol", "box", "work", 1)]  # fmt: skip
-        found = told[2]
-        assert (found.seconds, found.input_tokens, found.output_tokens) == (4, 200, 40)
-        assert (found.usd, found.unpriced, found.failed, found.fallbacks) == (pytest.approx(0.02), 0, 0, 0)
+        readout = actual[2]
+        assert (readout.seconds, readout.input_tokens, readout.output_tokens) == (4, 200, 40)
+        assert (readout.usd, readout.unpriced, readout.failed, readout.fallbacks) == (pytest.approx(0.02), 0, 0, 0)
 
     fleet(story)
 
@@ -68,8 +68,8 @@ def test_an_unknown_cost_is_not_counted_as_zero(fleet):
         await f.enqueue(3, SMOL)
         for cost in (None, 0.0, 0.000000005):
             await call(f, worker, cost_usd=cost)
-        found = await entry(f)
-        assert (found.calls, found.unpriced, found.usd) == (3, 1, 5e-9)
+        readout = await entry(f)
+        assert (readout.calls, readout.unpriced, readout.usd) == (3, 1, 5e-9)
 
     fleet(story)
 
@@ -81,9 +81,9 @@ def test_a_failed_call_counts_with_what_it_cost_and_with_the_fallback_it_caused(
         await call(f, worker, Handoff("large", False), error=ErrorClass.TIMEOUT)
         await call(f, worker, Handoff("large", False))  # the next answer of an ensemble: no fallback
         await call(f, worker, Later("smol", 5), error=ErrorClass.TIMEOUT, cost_usd=None)
-        found = await entry(f)
-        assert (found.calls, found.failed, found.fallbacks) == (3, 2, 1)
-        assert (found.usd, found.unpriced) == (pytest.approx(0.02), 1)
+        readout = await entry(f)
+        assert (readout.calls, readout.failed, readout.fallbacks) == (3, 2, 1)
+        assert (readout.usd, readout.unpriced) == (pytest.approx(0.02), 1)
 
     fleet(story)
 
@@ -124,9 +124,9 @@ def test_a_call_whose_settle_comes_too_late_was_paid_all_the_same_and_once(fleet
         await reap(f.link)
         assert await call(f, heir) == "settled"
         assert [(await lost.settle(slow)).outcome for _ in range(3)] == ["late"] * 3
-        found = await entry(f)
-        assert (found.calls, found.failed, found.fallbacks) == (2, 1, 0), "no other model was asked because of it"
-        assert found.usd == pytest.approx(0.02)
+        readout = await entry(f)
+        assert (readout.calls, readout.failed, readout.fallbacks) == (2, 1, 0), "no other model was asked because of it"
+        assert readout.usd == pytest.approx(0.02)
         assert f.counter("late") == 1
 
     fleet(story)
@@ -146,7 +146,7 @@ def test_the_settled_tokens_of_a_job_stay_bounded(fleet):
 
 
 @pytest.mark.parametrize(
-    "told",
+    "actual",
     [
         {"input_tokens": 10**30, "output_tokens": -5},
         {"cost_usd": 1e300},
@@ -158,15 +158,15 @@ def test_the_settled_tokens_of_a_job_stay_bounded(fleet):
     ],
     ids=["tokens", "a price", "a negative price", "no number", "the clock", "spaces", "letters"],
 )
-def test_no_value_of_a_backend_or_a_producer_makes_a_settle_fail(fleet, told):
+def test_no_value_of_a_backend_or_a_producer_makes_a_settle_fail(fleet, actual):
     async def story(f):
         worker = await f.start_worker("wa", *BOTH)
         await f.enqueue(40, SMOL)
         for _ in range(40):
-            assert await call(f, worker, **told) == "settled"
-        found = await entry(f)
-        assert (found.calls, found.group) == (40, told.get("group", "family"))
-        assert min(found.seconds, found.usd, found.input_tokens, found.output_tokens) >= 0
+            assert await call(f, worker, **actual) == "settled"
+        readout = await entry(f)
+        assert (readout.calls, readout.group) == (40, actual.get("group", "family"))
+        assert min(readout.seconds, readout.usd, readout.input_tokens, readout.output_tokens) >= 0
 
     fleet(story)
 

@@ -114,8 +114,8 @@ def test_an_update_is_sent_after_a_change_and_at_most_once_an_interval(fleet):
         await outbox.record_notified(f.link, takes["began"], its_turn, "m1", 10)
         assert waits(f) == {update: 10}, "another fall while it was posted"
         f.clock.now += 10
-        told = await tell(f)
-        assert (told.incident.version, told.incident.messages) == (2, {"discord": "m1"})
+        actual = await tell(f)
+        assert (actual.incident.version, actual.incident.messages) == (2, {"discord": "m1"})
         put(f, update)
         assert (await turn(f))[1] is None
         assert waits(f) == {}, "nothing new"
@@ -125,7 +125,7 @@ def test_an_update_is_sent_after_a_change_and_at_most_once_an_interval(fleet):
         assert (await turn(f))[1] is None
         assert waits(f) == {update: 6}
         await ended(f)
-        taken = {one.subject.kind: one for one in await outbox.claim_entries(f.link, 8)}
+        taken = {element.subject.kind: element for element in await outbox.claim_entries(f.link, 8)}
         assert await outbox.admit_notice(f.link, taken["update"], ONE_IN_TEN_MINUTES) is None
         assert update not in waits(f), "its end says more"
 
@@ -157,12 +157,12 @@ def test_each_notifier_has_its_own_turns(fleet):
         incident = began(f)
         put(f, f"notice:webhook:{incident}:began")
         taken = await outbox.claim_entries(f.link, 8)
-        turns = [await outbox.admit_notice(f.link, one, ONE_IN_TEN_MINUTES) for one in taken]
+        turns = [await outbox.admit_notice(f.link, element, ONE_IN_TEN_MINUTES) for element in taken]
         assert None not in turns
-        for one, its_turn in zip(taken, turns, strict=True):
-            await outbox.record_notified(f.link, one, its_turn, "m1" if "discord" in one.entry else "", 10)
-        found = f.store.hgetall(f"of:incident:{incident}")
-        assert (b"notified:webhook" in found, b"message:webhook" in found, found[b"message:discord"]) == (
+        for element, its_turn in zip(taken, turns, strict=True):
+            await outbox.record_notified(f.link, element, its_turn, "m1" if "discord" in element.entry else "", 10)
+        readout = f.store.hgetall(f"of:incident:{incident}")
+        assert (b"notified:webhook" in readout, b"message:webhook" in readout, readout[b"message:discord"]) == (
             True,
             False,
             b"m1",

@@ -87,7 +87,7 @@ def claimers(redis_url, store) -> Iterator[None]:
 
 def test_one_of_64_processes_probes_and_another_one_when_it_is_killed(claimers, redis_url, store):
     def probes():
-        return [json.loads(told) for told in store.lrange("tests:probes", 0, -1)]
+        return [json.loads(actual) for actual in store.lrange("tests:probes", 0, -1)]
 
     def everybody_claims_again():
         """Each has claimed twice more at the least, if they take turns, and many times if they do not."""
@@ -118,7 +118,7 @@ def test_one_of_64_processes_probes_and_another_one_when_it_is_killed(claimers, 
             assert state == BreakerState.CLOSED
             everybody_claims_again()
             assert len(probes()) == 1 + POLICY.probe_successes, "nobody probes what is closed"
-            (found,) = await list_breakers(link)
-            assert found.epoch == 3, "opened, half open once, closed"
+            (readout,) = await list_breakers(link)
+            assert readout.epoch == 3, "opened, half open once, closed"
 
     asyncio.run(story())

@@ -47,11 +47,11 @@ def test_the_longest_due_entries_are_claimed_first_up_to_the_limit(fleet):
         for number in range(3):
             put(f, f"job:job-0000{number}:done")
             f.clock.now += 1
-        assert [one.entry for one in await outbox.claim_entries(f.link, 2)] == [
+        assert [element.entry for element in await outbox.claim_entries(f.link, 2)] == [
             "job:job-00000:done",
             "job:job-00001:done",
         ]
-        assert [one.entry for one in await outbox.claim_entries(f.link, 2)] == ["job:job-00002:done"]
+        assert [element.entry for element in await outbox.claim_entries(f.link, 2)] == ["job:job-00002:done"]
         put(f, "job:job-00009:done")
         f.clock.now -= 2
         assert await outbox.claim_entries(f.link, 2) == [], "it is not due yet"
@@ -84,9 +84,9 @@ def test_dead_letters_are_counted_listed_bounded_and_expire(fleet):
             (taken,) = await outbox.claim_entries(f.link, 1)
             assert await outbox.mark_dead(f.link, taken, "bot.example:443", "HTTP 500")
         assert f.counter("webhook_given_up") == outbox.MAX_DEAD_LETTERS + 1
-        found = await outbox.list_dead_letters(f.link)
-        assert len(found) == outbox.MAX_DEAD_LETTERS
-        assert (found[0].entry, found[0].host, found[0].why, found[0].tries) == (
+        readout = await outbox.list_dead_letters(f.link)
+        assert len(readout) == outbox.MAX_DEAD_LETTERS
+        assert (readout[0].entry, readout[0].host, readout[0].why, readout[0].tries) == (
             f"job:job-{number:05}:done", "bot.example:443", "HTTP 500", 1)  # fmt: skip
         assert await outbox.list_pending(f.link) == []
         assert await outbox.count_dead_letters(f.link) == outbox.MAX_DEAD_LETTERS
@@ -102,8 +102,8 @@ def test_the_notification_of_a_job_is_its_interim_reply_while_it_is_held_then_it
         f.store.hset("of:job:job-00001", mapping={
             "webhook": "https://bot.example/h", "reply_to": '{"channel": 7}', "held_at": 1700000000500,
             "reply": pack_result(reply)})  # fmt: skip
-        found = await outbox.read_notification(f.link, interim)
-        assert (found.url, found.result.text, found.reply_to, found.at) == (
+        readout = await outbox.read_notification(f.link, interim)
+        assert (readout.url, readout.result.text, readout.reply_to, readout.at) == (
             "https://bot.example/h", "later", {"channel": 7}, 1700000000.5)  # fmt: skip
         assert await outbox.read_notification(f.link, result) is None
         f.store.hdel("of:job:job-00001", "reply", "held_at")
@@ -121,7 +121,7 @@ def test_an_unknown_entry_has_no_subject(fleet):
     async def story(f):
         for entry in ("parcel:x", "job:", "notice:discord:outage-1:sang"):
             put(f, entry)
-        assert [one.subject for one in await outbox.claim_entries(f.link, 8)] == [None, None, None]
+        assert [element.subject for element in await outbox.claim_entries(f.link, 8)] == [None, None, None]
 
     fleet(story)
 
@@ -139,8 +139,8 @@ def test_an_outage_of_a_job_notifies_its_producer_and_its_operators(fleet):
                        reply=Completion(text="later", finish_reason="", body={}), models=("smol",))  # fmt: skip
         await f.degrade(landing, to_json(FALL), reply)
         taken = {
-            one.entry.partition(":")[0] + one.entry.rpartition(":")[2]: one
-            for one in await outbox.claim_entries(f.link, 8)
+            element.entry.partition(":")[0] + element.entry.rpartition(":")[2]: element
+            for element in await outbox.claim_entries(f.link, 8)
         }
         assert set(taken) == {"jobdegraded", "noticebegan", "noticeupdate"}
         interim = await outbox.read_notification(f.link, taken["jobdegraded"].subject)
@@ -148,8 +148,13 @@ def test_an_outage_of_a_job_notifies_its_producer_and_its_operators(fleet):
         await outbox.mark_delivered(f.link, taken["jobdegraded"])
         assert await outbox.admit_notice(f.link, taken["noticeupdate"], ONE_IN_TEN_MINUTES) is None
         began_turn = await outbox.admit_notice(f.link, taken["noticebegan"], ONE_IN_TEN_MINUTES)
-        found = began_turn.incident
-        assert (found.falls, found.held, found.models, found.remedies) == (1, 1, {"smol": 1}, {"canned_reply": 1})
+        readout = began_turn.incident
+        assert (readout.falls, readout.held, readout.models, readout.remedies) == (
+            1,
+            1,
+            {"smol": 1},
+            {"canned_reply": 1},
+        )
         await outbox.record_notified(f.link, taken["noticebegan"], began_turn, "m1", 10)
         f.clock.now += 20
         assert await close_incident(f.link, "outage", ("smol",)) is None
@@ -158,7 +163,7 @@ def test_an_outage_of_a_job_notifies_its_producer_and_its_operators(fleet):
         assert await outbox.read_notification(f.link, taken["jobdegraded"].subject) is None, "it went on"
         assert await f.settle(worker, await f.claim(worker)) == "settled"
         await ended(f)
-        taken = {one.entry.rpartition(":")[2]: one for one in await outbox.claim_entries(f.link, 8)}
+        taken = {element.entry.rpartition(":")[2]: element for element in await outbox.claim_entries(f.link, 8)}
         assert set(taken) == {"done", "recovered"}
         result = await outbox.read_notification(f.link, taken["done"].subject)
         assert (result.result.status, result.at, result.url) == (

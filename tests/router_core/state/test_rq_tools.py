@@ -28,11 +28,11 @@ from tests.router_core.state.job_states import (
 
 async def swept(f):
     """What a worker does with what its sweep finds. Returns why each was found."""
-    _, found = await sweep(f.link, clean=False)
-    for lost in found:
+    _, readout = await sweep(f.link, clean=False)
+    for lost in readout:
         result = Result(id=lost.id, status=Status.CANCELLED, error=ErrorClass.CANCELLED, detail=lost.cause)
         await end_job(f.link, result, rq_status="canceled", expected_deliveries=lost.deliveries)
-    return [lost.cause for lost in found]
+    return [lost.cause for lost in readout]
 
 
 @pytest.mark.parametrize("reach", [queued, started, scheduled, suspected, held])

@@ -63,14 +63,16 @@ def _texts(f, key):
     """Everything in a key, also what rq keeps compressed."""
     kind = f.store.type(key)
     if kind == b"hash":
-        found = [part for pair in f.store.hgetall(key).items() for part in pair]
+        readout = [part for pair in f.store.hgetall(key).items() for part in pair]
     elif kind == b"stream":
-        found = [part for _, entry in f.store.xrange(key) for pair in entry.items() for part in pair]
+        readout = [part for _, entry in f.store.xrange(key) for pair in entry.items() for part in pair]
     else:
         read = {b"list": f.store.lrange, b"zset": f.store.zrange}
-        found = read[kind](key, 0, -1) if kind in read else None
-        found = list(f.store.smembers(key)) if kind == b"set" else found if found is not None else [f.store.get(key)]
-    for text in found:
+        readout = read[kind](key, 0, -1) if kind in read else None
+        readout = (
+            list(f.store.smembers(key)) if kind == b"set" else readout if readout is not None else [f.store.get(key)]
+        )
+    for text in readout:
         yield text
         for decode in (zlib.decompress, base64.b64decode, lambda text: zlib.decompress(base64.b64decode(text))):
             with contextlib.suppress(zlib.error, ValueError):
@@ -123,18 +125,18 @@ def test_rq_shows_the_worker_of_a_job(fleet):
 def test_rq_lists_workers_with_their_queues_state_and_counts(fleet):
     async def story(f):
         worker, delivery = await started(f)
-        (seen,) = Worker.all(connection=f.store)
-        assert (seen.name, seen.queue_names(), seen.get_state()) == ("worker-a", [QUEUE], "busy")
-        assert seen.pid == os.getpid()
+        (sightings,) = Worker.all(connection=f.store)
+        assert (sightings.name, sightings.queue_names(), sightings.get_state()) == ("worker-a", [QUEUE], "busy")
+        assert sightings.pid == os.getpid()
         await f.settle(worker, delivery)
         await worker.beat([])  # counts go with a beat
         await worker.claim(1, 0)
-        (seen,) = Worker.all(queue=Queue(QUEUE, connection=f.store))
-        assert (seen.get_state(), seen.successful_job_count, seen.failed_job_count) == ("idle", 1, 0)
+        (sightings,) = Worker.all(queue=Queue(QUEUE, connection=f.store))
+        assert (sightings.get_state(), sightings.successful_job_count, sightings.failed_job_count) == ("idle", 1, 0)
         f.store.set("rq:suspended", 1)
         await worker.claim(1, 0)
-        (seen,) = Worker.all(connection=f.store)
-        assert seen.get_state() == "suspended"
+        (sightings,) = Worker.all(connection=f.store)
+        assert sightings.get_state() == "suspended"
 
     fleet(story)
 
@@ -152,10 +154,10 @@ def test_rq_info_tells_the_truth_and_changes_nothing_between_a_lease_end_and_its
         await f.settle(worker, await f.claim(worker), Fall(HoldReason.OUTAGE, "away"))
         f.clock.now += 60  # the lease of the first has ended, and nobody has reaped it
         before = f.dump()
-        told = info(f)
+        actual = info(f)
         assert f.dump() == before
-        assert f"queue {QUEUE} 1, 1 executing, 0 finished, 0 failed" in told
-        assert "worker worker-a" in told
+        assert f"queue {QUEUE} 1, 1 executing, 0 finished, 0 failed" in actual
+        assert "worker worker-a" in actual
         info(f, "--by-queue")
         StartedJobRegistry(QUEUE, connection=f.store, serializer=JSONSerializer).cleanup()
         assert f.dump() == before

@@ -24,7 +24,7 @@ async def swept(f, *stranded: str) -> list[WaitingJob]:
 
 
 async def whys(f, *stranded: str) -> dict[str, str]:
-    return {found.id: found.cause for found in await swept(f, *stranded)}
+    return {readout.id: readout.cause for readout in await swept(f, *stranded)}
 
 
 async def waiting(f, job_id: str = JOB, queue: str = SMOL, start_within: float = 5, **terms) -> None:
@@ -51,11 +51,11 @@ def test_a_swept_job_has_all_that_a_decision_needs(fleet):
     async def story(f):
         await waiting(f, expires_after_seconds=60, job={"role": "chat", "group": "family"})
         f.clock.now += 5
-        ((found),) = await swept(f)
-        assert (found.queue, found.model, found.deliveries, found.answers) == (SMOL, "smol", 0, ())
-        assert (found.accepted_at, found.deadline) == (f.clock.now - 5, f.clock.now + 55)
-        assert b'"role":"chat"' in found.head
-        assert b"\n" not in found.head
+        ((readout),) = await swept(f)
+        assert (readout.queue, readout.model, readout.deliveries, readout.answers) == (SMOL, "smol", 0, ())
+        assert (readout.accepted_at, readout.deadline) == (f.clock.now - 5, f.clock.now + 55)
+        assert b'"role":"chat"' in readout.head
+        assert b"\n" not in readout.head
 
     fleet(story)
 
@@ -124,7 +124,7 @@ def test_all_of_many_late_jobs_are_found(fleet):
         for number in range(250):
             await waiting(f, f"job-{number:05}", queue="gpu.smol.batch")
         f.clock.now += 5
-        assert len({found.id for _ in range(3) for found in await swept(f)}) == 250
+        assert len({readout.id for _ in range(3) for readout in await swept(f)}) == 250
 
     fleet(story)
 
@@ -194,8 +194,8 @@ def test_a_move_happens_once_and_its_event_says_why(fleet, step, to, places):
         assert f.rq_places(JOB) == places
         assert [row["event"] for row in f.events(JOB)] in (["queued", "queued"], ["queued", "scheduled"],
             ["queued", "fallen"])  # fmt: skip
-        told = f.events(JOB)[-1]
-        assert (told.get("why") or told["detail"]) == (step.why if to else step.detail)
+        actual = f.events(JOB)[-1]
+        assert (actual.get("why") or actual["detail"]) == (step.why if to else step.detail)
         assert f.counter("moved") == 1
 
     fleet(story)
@@ -233,7 +233,7 @@ def test_a_job_that_changed_since_the_sweep_is_not_moved(fleet):
         for number, happens in enumerate([claimed, delivered, moved, ended]):
             await waiting(f, f"job-{number:05}")
             f.clock.now += 5
-            late = next(found for found in await swept(f) if found.id == f"job-{number:05}")
+            late = next(readout for readout in await swept(f) if readout.id == f"job-{number:05}")
             await happens()
             before = f.dump()
             assert not await move(f.link, late, Handoff("third", True, "why"), "gpu.third.interactive")
@@ -263,8 +263,8 @@ def test_a_suspect_is_not_moved(fleet):
         for name in ("first", "second"):
             await f.claim(await f.worker(name, queues=(SMOL,)))
             await f.pass_time(11)
-            came = await reap(f.link)
-        assert came == [(JOB, SMOL, "suspect")]
+            arrival = await reap(f.link)
+        assert arrival == [(JOB, SMOL, "suspect")]
         (late,) = await swept(f)
         assert not await move(f.link, late, NEXT, LARGE)
 
@@ -294,8 +294,8 @@ def test_a_job_moved_out_of_a_queue_leaves_the_others_in_their_order(fleet):
         for number in range(3):
             await waiting(f, f"job-{number:05}")
         f.clock.now += 5
-        found = {late.id: late for late in await swept(f)}
-        assert await move(f.link, found["job-00001"], NEXT, LARGE)
+        readout = {late.id: late for late in await swept(f)}
+        assert await move(f.link, readout["job-00001"], NEXT, LARGE)
         worker = await f.worker(queues=(SMOL, LARGE))
         claim = await worker.claim(3, 0)
         assert [d.id for d in claim.deliveries] == ["job-00000", "job-00002", "job-00001"]

@@ -71,7 +71,7 @@ def served(
 def sent(**received: Any) -> dict[str, Any]:
     """The body that reaches the server."""
     _, server = served(answer(MESSAGE), **received)
-    body: dict[str, Any] = orjson.loads(server.asked[0].body)
+    body: dict[str, Any] = orjson.loads(server.calls_received[0].body)
     return body
 
 
@@ -111,7 +111,7 @@ def test_an_answer_is_the_whole_message_and_its_prompt_count_includes_cached_tok
         text="A lantern festival.", finish_reason="end_turn", input_tokens=41, output_tokens=5,
         cache_read_tokens=18, cache_write_tokens=20, body=MESSAGE,
     )  # fmt: skip
-    [received] = server.asked
+    [received] = server.calls_received
     assert received.path == "/v1/messages"
     assert received.headers["x-api-key"] == KEY
     assert received.headers["anthropic-version"] == "2023-06-01"
@@ -132,8 +132,8 @@ def test_anthropic_itself_gets_the_key_in_one_header_only() -> None:
                 await backend.close()
         assert isinstance(outcome, Completion)
         assert list(map(str, transport.urls)) == ["https://api.anthropic.com/v1/messages"]
-        assert server.asked[0].headers["x-api-key"] == KEY
-        assert "authorization" not in server.asked[0].headers
+        assert server.calls_received[0].headers["x-api-key"] == KEY
+        assert "authorization" not in server.calls_received[0].headers
 
     run(work())
 
@@ -180,7 +180,7 @@ FULL: dict[str, Any] = {
 def test_the_body_passes_byte_for_byte_but_for_the_model_and_the_stream(deltas: list[str] | None) -> None:
     _, server = served(answer(MESSAGE), body=FULL | {"stream": deltas is None}, deltas=deltas)
     streamed = {} if deltas is None else {"stream": True}
-    assert server.asked[0].body == orjson.dumps(FULL | {"model": "claude"} | streamed)
+    assert server.calls_received[0].body == orjson.dumps(FULL | {"model": "claude"} | streamed)
 
 
 def test_a_missing_limit_is_added() -> None:

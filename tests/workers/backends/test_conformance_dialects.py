@@ -178,7 +178,7 @@ def sent(protocol: Protocol, dialect: Dialect, body: dict[str, Any]) -> dict[str
         async with fault_server(answer(CALLED[protocol])) as server, adapter(protocol, server.url) as backend:
             received = Request(body=body, upstream="m", timeout=10, dialect=dialect, max_tokens=64, ctx=512)
             assert isinstance(await backend.complete(received), Completion)
-            return server.asked[0]
+            return server.calls_received[0]
 
     result: dict[str, Any] = json.loads(run(work()).body)
     return result
@@ -218,7 +218,7 @@ def test_an_invalid_body_is_the_callers_fault_and_nothing_is_sent(dialect: Diale
     async def work() -> tuple[Any, int]:
         async with fault_server(answer(CALLED[protocol])) as server, adapter(protocol, server.url) as backend:
             outcome = await backend.complete(Request(body={"messages": 3}, upstream="m", timeout=5, dialect=dialect))
-            return outcome, len(server.asked)
+            return outcome, len(server.calls_received)
 
     outcome, received = run(work())
     assert isinstance(outcome, Failure)

@@ -64,7 +64,7 @@ def complete_at(
 
 def test_an_openai_caller_is_answered_by_an_anthropic_backend() -> None:
     outcome, server = complete_at("anthropic", "openai", answer(MESSAGE), stop="END", temperature=2, seed=1)
-    sent = orjson.loads(server.asked[0].body)
+    sent = orjson.loads(server.calls_received[0].body)
     assert sent == HI | {"model": "theirs", "max_tokens": 4096, "stop_sequences": ["END"], "temperature": 1.0}
     assert isinstance(outcome, Completion)
     assert (outcome.text, outcome.finish_reason, outcome.input_tokens) == ("A lantern.", "stop", 41)
@@ -74,7 +74,7 @@ def test_an_openai_caller_is_answered_by_an_anthropic_backend() -> None:
 
 def test_an_anthropic_caller_is_answered_by_an_openai_backend() -> None:
     outcome, server = complete_at("openai", "anthropic", answer(COMPLETION), system="Be brief.", max_tokens=9)
-    sent = orjson.loads(server.asked[0].body)
+    sent = orjson.loads(server.calls_received[0].body)
     result = [{"role": "system", "content": "Be brief."}, *HI["messages"]]
     assert sent == {"messages": result, "model": "theirs", "max_tokens": 9}
     assert isinstance(outcome, Completion)
@@ -87,7 +87,7 @@ def test_an_anthropic_caller_is_answered_by_an_openai_backend() -> None:
 def test_deltas_carry_only_text_and_the_answer_is_whole() -> None:
     deltas: list[str] = []
     streamed, server = complete_at("anthropic", "openai", sse(*STREAMED), deltas)
-    assert orjson.loads(server.asked[0].body)["stream"] is True
+    assert orjson.loads(server.calls_received[0].body)["stream"] is True
     assert deltas == ["A lan", "tern."]
     assert streamed == complete_at("anthropic", "openai", answer(MESSAGE))[0]
 
@@ -110,7 +110,7 @@ def test_a_failure_is_the_same_in_every_dialect(protocol: Protocol, dialect: Dia
 def test_an_untranslatable_request_is_not_sent() -> None:
     outcome, server = complete_at("anthropic", "openai", answer(MESSAGE), n=3)
     assert outcome == Failure(error_class=ErrorClass.UNSUPPORTED, detail="this model does not support n")
-    assert server.asked == []
+    assert server.calls_received == []
 
 
 def test_a_tool_call_that_the_callers_dialect_cannot_carry_is_malformed() -> None:

@@ -41,14 +41,14 @@ def request_at(
 def test_an_endpoint_that_answers_anything_but_its_own_error_is_alive(protocol: Protocol, status: int) -> None:
     result, server = request_at(protocol, answer(b"<html>", status), lambda backend: backend.check_alive(5))
     assert result is None
-    assert server.asked[0].path == "/health"
-    assert server.asked[0].body == b""
+    assert server.calls_received[0].path == "/health"
+    assert server.calls_received[0].body == b""
 
 
 @both
 def test_the_health_path_is_beside_the_version(protocol: Protocol) -> None:
     _, server = request_at(protocol, answer({}), lambda backend: backend.check_alive(5), base="/llm/v1/")
-    assert server.asked[0].path == "/llm/health"
+    assert server.calls_received[0].path == "/llm/health"
 
 
 @both
@@ -73,7 +73,7 @@ def test_an_endpoint_with_its_own_error_or_no_response_is_not_alive(
 def test_the_models_are_those_that_the_endpoint_lists(protocol: Protocol) -> None:
     result, server = request_at(protocol, answer(LISTED), lambda backend: backend.list_models(5))
     assert result == ("claude-haiku-4-5", "gpt-5")
-    [get] = server.asked
+    [get] = server.calls_received
     assert get.path.partition("?")[0] == "/v1/models"
     assert get.headers["authorization"] == "Bearer of-mine"
 
@@ -103,4 +103,4 @@ def test_an_endpoint_without_loading_neither_loads_nor_unloads(protocol: Protoco
     (loaded, load, unload), server = request_at(protocol, answer({}), questions)
     assert (loaded, load) == (None, None)
     assert isinstance(unload, Failure)
-    assert server.asked == []
+    assert server.calls_received == []

@@ -157,7 +157,7 @@ def test_a_model_that_is_not_in_memory_is_not_loaded_for_a_check(engine: str) ->
     health, fake = checked(FakeModel(MODEL), engine)
     assert (health.ok, health.how, health.loaded) == (True, "alive", False)
     assert fake.memory.loads == []
-    assert not any(path == "/api/chat" for path, _ in fake.asked)
+    assert not any(path == "/api/chat" for path, _ in fake.calls_received)
 
 
 def test_force_loads_the_model_and_sends_the_prompt(engine: str) -> None:
@@ -169,7 +169,7 @@ def test_force_loads_the_model_and_sends_the_prompt(engine: str) -> None:
 def test_a_busy_model_gets_no_prompt(engine: str) -> None:
     health, fake = checked(FakeModel(MODEL), engine, busy=True)
     assert (health.ok, health.how) == (True, "skipped")
-    assert fake.asked == []
+    assert fake.calls_received == []
 
 
 def test_a_model_partly_on_the_cpu_is_reported(engine: str) -> None:
@@ -211,7 +211,7 @@ def test_without_memory_information_the_price_decides(more: dict[str, bool], how
     async def work() -> tuple[Health, int]:
         async with fault_server(answer(COMPLETION)) as server, adapter("openai", server.url) as backend:
             health = await check(backend, SPEC, **more)
-            return health, sum(b"messages" in received.body for received in server.asked)
+            return health, sum(b"messages" in received.body for received in server.calls_received)
 
     health, received = run(work())
     assert (health.ok, health.how, received) == (True, how, prompts)

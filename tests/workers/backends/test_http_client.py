@@ -99,26 +99,26 @@ def test_a_body_that_is_not_json_is_the_callers_fault() -> None:
 
 def test_a_kept_connection_is_used_again() -> None:
     _, server = served(kept(answer(COMPLETION)), calls=3)
-    assert [received.connection for received in server.asked] == [0, 0, 0]
+    assert [received.connection for received in server.calls_received] == [0, 0, 0]
 
 
 def test_a_call_on_a_kept_connection_that_breaks_is_sent_once_more() -> None:
     outcome, server = served(kept(answer(COMPLETION)), reset, answer(COMPLETION), calls=2)
     assert isinstance(outcome, Completion)
-    assert [received.connection for received in server.asked] == [0, 0, 1]
+    assert [received.connection for received in server.calls_received] == [0, 0, 1]
 
 
 def test_a_call_on_a_fresh_connection_that_breaks_is_not_sent_again() -> None:
     outcome, server = served(reset)
     assert isinstance(outcome, Failure)
-    assert len(server.asked) == 1
+    assert len(server.calls_received) == 1
 
 
 @pytest.mark.parametrize("begun", [b"H", b"HTTP/1.1 200", b"HTTP/1.1 200 OK\r\nContent-"])
 def test_a_call_that_a_kept_connection_began_to_answer_is_not_sent_again(begun: bytes) -> None:
     outcome, server = served(kept(answer(COMPLETION)), raw(begun), answer(COMPLETION), calls=2)
     assert isinstance(outcome, Failure)
-    assert (outcome.error_class, len(server.asked)) == (E.CONNECTION, 2)
+    assert (outcome.error_class, len(server.calls_received)) == (E.CONNECTION, 2)
 
 
 def test_a_call_is_sent_again_only_once() -> None:
@@ -136,7 +136,7 @@ def test_a_call_is_sent_again_only_once() -> None:
     outcome, server = run(work())
     assert isinstance(outcome, Failure)
     assert outcome.error_class is E.CONNECTION
-    assert sorted(received.connection for received in server.asked) == [0, 0, 1, 1]
+    assert sorted(received.connection for received in server.calls_received) == [0, 0, 1, 1]
 
 
 @pytest.mark.parametrize("script", [stall, drip, drip_events], ids=["before headers", "in the body", "in the stream"])
@@ -174,5 +174,5 @@ def test_a_local_engine_gets_a_connection_for_each_call() -> None:
             return server
 
     server = run(work())
-    assert [received.connection for received in server.asked] == [0, 1]
-    assert {received.headers["connection"] for received in server.asked} == {"close"}
+    assert [received.connection for received in server.calls_received] == [0, 1]
+    assert {received.headers["connection"] for received in server.calls_received} == {"close"}

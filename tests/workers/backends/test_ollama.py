@@ -33,7 +33,7 @@ def sent(body: dict[str, Any], *, streamed: bool = False, **more: Any) -> tuple[
         async with fault_server(answer(CHAT)) as server, adapter("ollama", server.url, api_key="secret-key") as backend:
             received = Request(body=body, upstream="m", timeout=10, dialect="ollama", **more)
             outcome = await backend.complete(received, (lambda _text: None) if streamed else None)
-            return server.asked[0], outcome
+            return server.calls_received[0], outcome
 
     return run(work())
 
@@ -68,7 +68,7 @@ def test_a_request_without_messages_is_not_sent_since_it_would_load_or_unload() 
         async with fault_server(answer(CHAT)) as server, adapter("ollama", server.url) as backend:
             body = {"messages": [], "keep_alive": 0}
             return await backend.complete(Request(body=body, upstream="m", timeout=5, dialect="ollama")), len(
-                server.asked
+                server.calls_received
             )
 
     outcome, received = run(work())
@@ -81,7 +81,7 @@ def test_every_spelling_of_an_address_means_the_same_server(base: str) -> None:
     async def work() -> str:
         async with fault_server(answer(CHAT)) as server, adapter("ollama", server.url + base) as backend:
             await backend.complete(Request(body={"messages": [HELLO]}, upstream="m", timeout=5, dialect="ollama"))
-            return server.asked[0].path
+            return server.calls_received[0].path
 
     assert run(work()) == "/api/chat"
 

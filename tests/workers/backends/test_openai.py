@@ -49,7 +49,7 @@ def test_the_body_is_unchanged_except_for_model_stream_and_limit() -> None:
         "vendor": {"extra": [1, None, "ü"]},
     }
     _, server = served(answer(COMPLETION), body=body)
-    [received] = server.asked
+    [received] = server.calls_received
     sent = orjson.loads(received.body)
     assert sent == REQUEST_BODY | {"model": "upstream-name", "vendor": {"extra": [1, None, "ü"]}, "max_tokens": 77}
     assert received.path == "/v1/chat/completions"
@@ -61,7 +61,7 @@ def test_a_model_that_refuses_sampling_parameters_is_sent_none() -> None:
     _, server = served(
         answer(COMPLETION), body=REQUEST_BODY | {"temperature": 1, "top_p": 1, "top_k": 1}, sampling_params=False
     )
-    assert orjson.loads(server.asked[0].body).keys() == {"messages", "model", "max_tokens"}
+    assert orjson.loads(server.calls_received[0].body).keys() == {"messages", "model", "max_tokens"}
 
 
 @pytest.mark.parametrize(
@@ -86,21 +86,21 @@ def test_openai_itself_gets_the_default_limit_by_the_name_that_all_its_models_kn
 
     outcome, server = run(work())
     assert isinstance(outcome, Completion)
-    sent = orjson.loads(server.asked[0].body)
+    sent = orjson.loads(server.calls_received[0].body)
     assert {key: value for key, value in sent.items() if key.startswith("max_")} == limits
 
 
 @pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
 def test_the_callers_own_limit_stays(name: str) -> None:
     _, server = served(answer(COMPLETION), body=REQUEST_BODY | {name: 5})
-    sent = orjson.loads(server.asked[0].body)
+    sent = orjson.loads(server.calls_received[0].body)
     assert {key: value for key, value in sent.items() if key.startswith("max")} == {name: 5}
 
 
 def test_a_streamed_call_asks_for_usage_and_keeps_the_callers_options() -> None:
     script = events(piece(content="x"), piece("stop"))
     _, server = served(script, deltas=[], body=REQUEST_BODY | {"stream_options": {"mine": 1}})
-    sent = orjson.loads(server.asked[0].body)
+    sent = orjson.loads(server.calls_received[0].body)
     assert (sent["stream"], sent["stream_options"]) == (True, {"mine": 1, "include_usage": True})
 
 

@@ -44,13 +44,13 @@ class CloserHarness:
     time: list[float]
 
     def incident(self, reason: str, *models: str) -> str:
-        found = f"{reason}-{int(self.time[0] * 1000)}"
-        told = {"reason": reason, "began": int(self.time[0] * 1000), "u:background": 1, "version": 1}
+        readout = f"{reason}-{int(self.time[0] * 1000)}"
+        actual = {"reason": reason, "began": int(self.time[0] * 1000), "u:background": 1, "version": 1}
         counted = {f"m:{model}": 1 for model in models}
-        self.store.hset(f"of:incident:{found}", mapping={**told, **counted})
-        self.store.hset("of:incidents", reason, found)
+        self.store.hset(f"of:incident:{readout}", mapping={**actual, **counted})
+        self.store.hset("of:incidents", reason, readout)
         self.time[0] += QUIET_SECONDS
-        return found
+        return readout
 
     async def close(self) -> list[str]:
         """Close what is over. Returns the open incidents."""
@@ -59,7 +59,7 @@ class CloserHarness:
             self.link, WHO, [QueueSubscription(queue, (BackendCapacity("box", 1),)) for queue in QUEUES]
         ).beat([])
         await close_ended_incidents(self.link, await fetch_fleet_snapshot(self.link, CATALOG))
-        return [found.id for found in await open_incidents(self.link)]
+        return [readout.id for readout in await open_incidents(self.link)]
 
     async def breaker(self, model: str, state: BreakerState) -> None:
         await force_breaker(self.link, f"box/{model}", BreakerOverride(state, "a test"), CATALOG.breakers)

@@ -28,16 +28,16 @@ def test_a_result_is_posted_complete_and_signed(dispatching):
         harness.add_job(server.url, Result(id=JOB, status=Status.ANSWERED, attempts=attempts, body=body, took=2.5),
               reply_to='{"channel": "7"}')  # fmt: skip
         await harness.run()
-        (asked,) = server.asked
-        assert asked.path == f"/{TOKEN}"
-        event = json.loads(asked.body)
+        (calls_received,) = server.calls_received
+        assert calls_received.path == f"/{TOKEN}"
+        event = json.loads(calls_received.body)
         assert (event["type"], event["timestamp"]) == ("job.answered", "2027-01-15T08:00:00.000Z")
         data = event["data"]
         assert (data["id"], data["status"], data["text"], data["model_used"]) == (JOB, "answered", "lanterns", "smol")
         assert (data["reply_to"], data["final"], data["cost_usd"], data["latency_ms"]) == (
             {"channel": "7"}, True, 0.5, 2500)  # fmt: skip
-        head = asked.headers
-        signed = f"{head['webhook-id']}.{head['webhook-timestamp']}.".encode() + asked.body
+        head = calls_received.headers
+        signed = f"{head['webhook-id']}.{head['webhook-timestamp']}.".encode() + calls_received.body
         digest = base64.b64encode(hmac.digest(SECRET.encode(), signed, "sha256")).decode()
         assert head["webhook-signature"] == f"v1,{digest}"
         assert harness.delays() == {}
@@ -53,7 +53,7 @@ def test_the_event_type_names_the_terminal_status(dispatching, status):
             server.url, Result(id=JOB, status=status, error=ErrorClass.TIMEOUT, detail="its deadline passed")
         )
         await harness.run()
-        (event,) = [json.loads(asked.body) for asked in server.asked]
+        (event,) = [json.loads(calls_received.body) for calls_received in server.calls_received]
         assert (event["type"], event["data"]["detail"]) == (f"job.{status}", "its deadline passed")
 
     dispatching(story)
@@ -71,7 +71,7 @@ def test_an_interim_reply_is_posted_as_not_final(dispatching):
         harness.store.hset(f"of:job:{JOB}", "held_at", held + 60000)
         harness.add_entry(INTERIM)
         await harness.run()
-        first, second = server.asked
+        first, second = server.calls_received
         event = json.loads(first.body)
         assert (event["type"], event["data"]["final"], event["data"]["held_for"], event["data"]["text"]) == (
             "job.degraded", False, "outage", "later")  # fmt: skip
@@ -85,7 +85,7 @@ def test_the_interim_reply_of_a_requeued_job_is_not_posted(dispatching):
         harness.store.hset(f"of:job:{JOB}", mapping={"webhook": server.url, "state": "queued"})
         harness.add_entry(INTERIM)
         await harness.run()
-        assert (server.asked, harness.delays()) == ([], {})
+        assert (server.calls_received, harness.delays()) == ([], {})
 
     dispatching(story)
 
@@ -101,9 +101,9 @@ def test_a_failed_delivery_is_retried_on_schedule_with_the_same_id_and_then_give
         assert (harness.delays(), harness.dead_count()) == ({}, 1)
         (dead,) = await outbox.list_dead_letters(harness.link)
         assert (dead.entry, dead.host, dead.why, dead.tries) == (DONE, server.url[7:], "HTTP 500", 8)
-        assert len({asked.headers["webhook-id"] for asked in server.asked}) == 1
-        assert len({asked.headers["webhook-timestamp"] for asked in server.asked}) == 8
-        assert len({asked.body for asked in server.asked}) == 1
+        assert len({calls_received.headers["webhook-id"] for calls_received in server.calls_received}) == 1
+        assert len({calls_received.headers["webhook-timestamp"] for calls_received in server.calls_received}) == 8
+        assert len({calls_received.body for calls_received in server.calls_received}) == 1
 
     dispatching(story, answer({}, 500))
     (error,) = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
@@ -123,7 +123,7 @@ def test_retry_after_is_honoured_and_a_redirect_is_not_followed(dispatching, scr
         harness.add_job(server.url)
         await harness.run()
         assert harness.delays() == {DONE: wait}
-        assert len(server.asked) == 1
+        assert len(server.calls_received) == 1
 
     dispatching(story, script)
 
@@ -143,7 +143,7 @@ def test_a_refused_address_is_logged_once_with_the_remedy_and_retried(dispatchin
         for _ in range(3):
             await harness.run()
             harness.time[0] += max(harness.delays().values())
-        assert server.asked == []
+        assert server.calls_received == []
         assert list(harness.delays()) == [DONE]
 
     dispatching(story, url_policy=UrlPolicy())
@@ -159,7 +159,7 @@ def test_an_entry_whose_result_expired_between_retries_is_given_up(dispatching):
         harness.store.delete(f"of:result:{JOB}", f"of:job:{JOB}")
         harness.time[0] += 5
         await harness.run()
-        assert (harness.delays(), harness.dead_count(), len(server.asked)) == ({}, 1, 1)
+        assert (harness.delays(), harness.dead_count(), len(server.calls_received)) == ({}, 1, 1)
 
     dispatching(story, answer({}, 500))
 
@@ -170,7 +170,7 @@ def test_an_entry_whose_result_expired_before_the_first_attempt_is_given_up(disp
         harness.add_job(server.url, state="done")
         harness.store.delete(f"of:result:{JOB}", *(() if left else (f"of:job:{JOB}",)))
         await harness.run()
-        assert (harness.delays(), harness.dead_count(), server.asked) == ({}, 1, [])
+        assert (harness.delays(), harness.dead_count(), server.calls_received) == ({}, 1, [])
         (dead,) = await outbox.list_dead_letters(harness.link)
         assert (dead.why, dead.tries, dead.host) == ("its result has expired", 0, "")
 
@@ -185,7 +185,7 @@ def test_the_result_of_a_replayed_job_is_neither_posted_nor_counted_as_given_up(
         harness.store.hset(f"of:job:{JOB}", "state", "queued")
         harness.time[0] += 5
         await harness.run()
-        assert (harness.delays(), harness.dead_count(), len(server.asked)) == ({}, 0, 1)
+        assert (harness.delays(), harness.dead_count(), len(server.calls_received)) == ({}, 0, 1)
 
     dispatching(story, answer({}, 500))
 
@@ -195,7 +195,7 @@ def test_a_result_of_a_newer_openfall_is_deferred(dispatching, caplog):
         harness.add_job(server.url)
         harness.store.set(f"of:result:{JOB}", b'{"v": 99, "status": "answered"}')
         await harness.run()
-        assert (harness.delays(), server.asked) == ({DONE: 60}, [])
+        assert (harness.delays(), server.calls_received) == ({DONE: 60}, [])
 
     dispatching(story)
     assert "schema 99" in caplog.text
@@ -227,7 +227,7 @@ def test_a_silent_host_is_paused_and_the_pause_costs_no_try(dispatching):
         assert min(harness.delays().values()) > 0
         harness.add_job(server.url)
         await harness.run()
-        assert len(server.asked) == 1
+        assert len(server.calls_received) == 1
 
     dispatching(story)
 
@@ -237,7 +237,7 @@ def test_a_burst_is_delivered_in_one_dispatch(dispatching):
         for number in range(100):
             harness.add_job(server.url, job_id=f"burst-{number:03}")
         await harness.run()
-        assert (len(server.asked), harness.delays()) == (100, {})
+        assert (len(server.calls_received), harness.delays()) == (100, {})
 
     dispatching(story)
 
@@ -247,7 +247,7 @@ def test_no_webhook_is_posted_unsigned(dispatching, caplog):
         harness.add_job(server.url)
         harness.add_incident("outage", "webhook")
         await harness.run()
-        assert server.asked == []
+        assert server.calls_received == []
         assert harness.delays() == {DONE: 5}
 
     dispatching(story, secret=None, webhook="{url}")

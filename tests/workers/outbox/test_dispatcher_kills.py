@@ -171,6 +171,6 @@ def test_a_delivery_made_while_redis_was_away_is_recorded_and_not_repeated(serve
                 await dispatcher.wait_idle()
             with redis.Redis.from_url(server.url) as store:
                 assert not store.exists("of:outbox", f"of:outbox-entry:{DONE}")
-                assert len(hook.asked) == 1
+                assert len(hook.calls_received) == 1
 
     asyncio.run(main())

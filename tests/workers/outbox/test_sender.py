@@ -26,7 +26,7 @@ def send(*scripts: Any, policy: UrlPolicy = TRUSTED, path: str = f"/h?token={SEC
                 WebhookRequest(url=url + path, body=b'{"a": 1}', headers={"webhook-id": "msg_1"})
             )
             await sender.close()
-            return response, server.asked
+            return response, server.calls_received
 
     return asyncio.run(main())
 
