@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from openfall.producers.client import AsyncOpenfall
     from openfall.producers.default_client import report_call, resolve_runtime_model
     from openfall.producers.errors import BadRequest, NoModel, NotFinished, ProducerError, PromptTooLarge
-    from openfall.producers.inbox import InboxDelivery
+    from openfall.producers.inbox_delivery import InboxDelivery
     from openfall.producers.request import JobRequest, SubmitOptions
     from openfall.producers.runtime import RuntimeModel
     from openfall.producers.sync_client import Openfall
@@ -40,7 +40,7 @@ _MODULES = {
     "producers.client": ("AsyncOpenfall",),
     "producers.default_client": ("report_call", "resolve_runtime_model"),
     "producers.errors": ("BadRequest", "NoModel", "NotFinished", "ProducerError", "PromptTooLarge"),
-    "producers.inbox": ("InboxDelivery",),
+    "producers.inbox_delivery": ("InboxDelivery",),
     "producers.request": ("JobRequest", "SubmitOptions"),
     "producers.runtime": ("RuntimeModel",),
     "producers.sync_client": ("Openfall",),

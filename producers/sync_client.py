@@ -15,7 +15,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from openfall.config import LoadedConfig
 from openfall.producers.client import AsyncOpenfall
-from openfall.producers.inbox import InboxDelivery
+from openfall.producers.inbox_delivery import InboxDelivery
 from openfall.producers.prompt import Prompt
 from openfall.producers.request import JobRequest, SubmitOptions
 from openfall.producers.runtime import CallOutcome, ResolveOptions, RuntimeModel

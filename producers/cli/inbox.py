@@ -35,7 +35,7 @@ def inbox(name: str, follow: bool, ack: bool, config_path: Path | None, as_json:
 
 
 async def _acknowledge(name: str, follow: bool, as_json: bool, config_path: Path | None) -> None:
-    from openfall.producers.inbox import read_inbox
+    from openfall.producers.inbox_delivery import read_inbox
     from openfall.router_core.state.inbox import InboxReader
 
     async with open_client(config_path) as llm:

@@ -17,7 +17,7 @@ import redis
 
 from openfall import AsyncOpenfall, BadRequest, Openfall
 from openfall.config import LoadedConfig
-from openfall.producers.inbox import InboxDelivery
+from openfall.producers.inbox_delivery import InboxDelivery
 from openfall.router_core.jobs.envelope import pack_result
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.state import inbox as state_inbox
@@ -82,7 +82,7 @@ def test_unacknowledged_deliveries_come_first_after_a_restart(loaded: LoadedConf
 
 
 def test_a_running_reader_gets_each_delivery_once(loaded: LoadedConfig, answering: Any, monkeypatch: Any) -> None:
-    monkeypatch.setattr("openfall.producers.inbox.RECLAIM_INTERVAL_SECONDS", 0.0)
+    monkeypatch.setattr("openfall.producers.inbox_delivery.RECLAIM_INTERVAL_SECONDS", 0.0)
 
     async def use(llm: AsyncOpenfall) -> list[str]:
         await answer_jobs(llm, 4)
@@ -106,8 +106,8 @@ def test_deliveries_of_a_silent_reader_go_to_another_and_those_of_a_live_one_do_
     loaded: LoadedConfig, answering: Any, monkeypatch: Any
 ) -> None:
     monkeypatch.setattr(state_inbox, "READER_TIMEOUT_SECONDS", 0.4)
-    monkeypatch.setattr("openfall.producers.inbox.HEARTBEAT_SECONDS", 0.05)
-    monkeypatch.setattr("openfall.producers.inbox.RECLAIM_INTERVAL_SECONDS", 0.1)
+    monkeypatch.setattr("openfall.producers.inbox_delivery.HEARTBEAT_SECONDS", 0.05)
+    monkeypatch.setattr("openfall.producers.inbox_delivery.RECLAIM_INTERVAL_SECONDS", 0.1)
 
     async def use(llm: AsyncOpenfall) -> None:
         dead_one, live_one, fresh = await answer_jobs(llm, 3)

@@ -1,0 +1,144 @@
+"""The rules of CONTRIBUTING.md that no linter knows: names, and the sizes of modules, classes and functions."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+ROOMS = ("router_core", "config", "producers", "workers")
+SHARED = ("benchmarks", "examples", "tests")
+
+BANNED = frozenset({"told", "said", "came", "found", "seen", "asked", "here", "way", "one"})
+"""Words that say nothing about the value: a variable or a parameter takes the noun of what it holds."""
+
+MAX_MODULE_LINES = 300
+MAX_PUBLIC_METHODS = 12
+MAX_FUNCTION_LINES = 40
+
+EXCEPTIONS = {"router_core/jobs/result.py:Result": "each property is a value of `--json`, by its name"}
+"""`path`, `path:Class` or `path:function` that may be longer, each with its reason."""
+
+CONVENTIONAL = frozenset({"__init__", "__main__", "errors", "conftest"})
+"""File names that may occur in several packages of the product."""
+
+COMMANDS = "producers/cli/"
+"""A file of this folder has the name of its command, whatever other files are called."""
+
+
+def test_no_variable_and_no_parameter_has_a_banned_name():
+    banned = [
+        f"{path}:{node.lineno}: {name}"
+        for path, tree in modules(*ROOMS, *SHARED)
+        for node in ast.walk(tree)
+        for name in bound_names(node)
+        if name.lstrip("_").rstrip("_") in BANNED
+    ]
+    assert not banned, "name what the value is:\n" + "\n".join(banned)
+
+
+def test_no_module_is_longer_than_300_lines():
+    assert not too_large(module_sizes(), MAX_MODULE_LINES, "lines")
+
+
+def test_no_class_has_more_than_12_public_methods():
+    assert not too_large(class_sizes(), MAX_PUBLIC_METHODS, "public methods")
+
+
+def test_no_function_is_longer_than_40_lines():
+    assert not too_large(function_sizes(), MAX_FUNCTION_LINES, "lines")
+
+
+def test_each_exception_is_needed():
+    sizes = [*module_sizes(), *class_sizes(), *function_sizes()]
+    limits = {
+        **{name: (size, MAX_MODULE_LINES) for name, size in module_sizes()},
+        **{name: (size, MAX_PUBLIC_METHODS) for name, size in class_sizes()},
+        **{name: (size, MAX_FUNCTION_LINES) for name, size in function_sizes()},
+    }
+    assert sizes
+    needless = [name for name in EXCEPTIONS if name not in limits or limits[name][0] <= limits[name][1]]
+    assert not needless, f"no exception is needed for {needless}"
+
+
+def test_no_file_name_occurs_twice_but_the_conventional_ones():
+    paths: dict[str, list[str]] = {}
+    for path, _ in modules(*ROOMS):
+        if not path.startswith(COMMANDS):
+            paths.setdefault(Path(path).stem, []).append(path)
+    twice = {name: places for name, places in paths.items() if len(places) > 1 and name not in CONVENTIONAL}
+    assert not twice, f"a file name says which file is meant: {twice}"
+
+
+def test_no_class_name_means_two_things():
+    places: dict[str, list[str]] = {}
+    for path, tree in modules(*ROOMS):
+        for node in tree.body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places.setdefault(node.name, []).append(path)
+    twice = {name: paths for name, paths in places.items() if len(paths) > 1}
+    assert not twice, f"a class name says which class is meant: {twice}"
+
+
+@pytest.mark.parametrize(
+    ("source", "names"),
+    [
+        pytest.param("told = 1", ["told"], id="an assignment"),
+        pytest.param("def f(here): pass", ["here"], id="a parameter"),
+        pytest.param("for one in x: pass", ["one"], id="a loop"),
+        pytest.param("[seen for seen in x]", ["seen"], id="a comprehension"),
+        pytest.param("if (came := f()): pass", ["came"], id="a walrus"),
+        pytest.param("class A:\n    said: str", ["said"], id="a field"),
+        pytest.param("oneself = 1", ["oneself"], id="a longer word"),
+    ],
+)
+def test_every_binding_is_read(source, names):
+    assert [name for node in ast.walk(ast.parse(source)) for name in bound_names(node) if name != "A"] == names
+
+
+def too_large(sizes: Iterator[tuple[str, int]], limit: int, unit: str) -> list[str]:
+    return [f"{name}: {size} {unit}" for name, size in sizes if size > limit and name not in EXCEPTIONS]
+
+
+def bound_names(node: ast.AST) -> list[str]:
+    """The variables and parameters that a node binds."""
+    match node:
+        case ast.Name(id=name, ctx=ast.Store()) | ast.arg(arg=name):
+            return [name]
+        case ast.ExceptHandler(name=str(name)) | ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)):
+            return [name]
+    return []
+
+
+def module_sizes() -> Iterator[tuple[str, int]]:
+    return ((path, len((ROOT / path).read_text("utf-8").splitlines())) for path, _ in modules(*ROOMS))
+
+
+def class_sizes() -> Iterator[tuple[str, int]]:
+    for path, tree in modules(*ROOMS):
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef):
+                public = [f for f in node.body if is_function(f) and not f.name.startswith("_")]  # type: ignore[attr-defined]
+                yield f"{path}:{node.name}", len(public)
+
+
+def function_sizes() -> Iterator[tuple[str, int]]:
+    for path, tree in modules(*ROOMS):
+        for node in ast.walk(tree):
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                yield f"{path}:{node.name}", (node.end_lineno or node.lineno) - node.lineno + 1
+
+
+def is_function(node: ast.AST) -> bool:
+    return isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+
+
+@cache
+def modules(*rooms: str) -> list[tuple[str, ast.Module]]:
+    """Path and syntax tree of every module under these folders."""
+    paths = sorted(path for room in rooms for path in (ROOT / room).rglob("*.py"))
+    return [(str(path.relative_to(ROOT)), ast.parse(path.read_text("utf-8"))) for path in paths]
