@@ -1,4 +1,4 @@
-"""What to do next with a job, given its attempts. Pure: time and jitter are arguments. The rules stand in DESIGN.md."""
+"""The next step of a job, given its attempts. Pure: time and jitter are arguments. docs/decisions.md has the rules."""
 
 from __future__ import annotations
 

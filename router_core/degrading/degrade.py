@@ -1,4 +1,4 @@
-"""What to do with a job that fell: call a default fallback, reply, hold, or end it. The rules stand in DESIGN.md."""
+"""What follows a fall: a default fallback, a reply, a hold, or the end. The rules stand in docs/decisions.md."""
 
 from __future__ import annotations
 

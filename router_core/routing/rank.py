@@ -1,4 +1,4 @@
-"""The order of a chain's models for one job, each with its reason. The rules stand in DESIGN.md."""
+"""The order of a chain's models for one job, each with its reason. The rules stand in docs/decisions.md."""
 
 from __future__ import annotations
 

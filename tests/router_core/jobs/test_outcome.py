@@ -11,7 +11,7 @@ from openfall.router_core.jobs.outcome import DISPOSITIONS, Attempt, Failure
 from openfall.router_core.routing.fleet_state import BLOCK_ERRORS
 from openfall.router_core.vocabulary import BlockReason, CallSignal, CredentialSignal, ErrorClass, Fallback, Severity
 
-DESIGN = Path(__file__).resolve().parents[3] / "router_core" / "DESIGN.md"
+DECISIONS = Path(__file__).resolve().parents[3] / "docs" / "decisions.md"
 
 
 def attempt(error):
@@ -79,11 +79,11 @@ def test_every_obstacle_is_told_as_a_failure_that_another_model_may_mend(obstacl
     assert DISPOSITIONS[BLOCK_ERRORS[obstacle]].try_next_model
 
 
-def test_the_design_tells_what_each_failure_means_in_every_column():
+def test_the_decisions_page_describes_each_failure_in_every_column():
     row = re.compile(r"^\| (`.*?) \| [^|]* \| (\w+) \| (\w+) \| (\w+) \| (\w+) \| (?:yes|no) \| (?:yes|no) \|$", re.M)
     actual = {
         name: columns
-        for names, *columns in row.findall(DESIGN.read_text("utf-8"))
+        for names, *columns in row.findall(DECISIONS.read_text("utf-8"))
         for name in re.findall(r"`(\w+)`", names)
     }
     meant = {
