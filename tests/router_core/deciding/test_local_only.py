@@ -30,7 +30,7 @@ def test_nothing_leaves_the_local_pools_when_it_must_stay(of, when, by, why):
     fallen = decide(job(CLOUD, **of), catalog(**by), (), conditions("opus", **when), NOW)
     assert fallen == Fall(HoldReason.LOCAL_ONLY, NOT_LOCAL.format(why=why))
     handed = decide(job(("opus", "small"), **of), catalog(**by), (), conditions("opus", **when), NOW)
-    assert handed == Handoff("small", False, f"opus: not local, and {why}", RULE)
+    assert handed == Handoff("small", False, kind=RULE)
 
 
 def test_a_switch_that_blocks_the_queues_is_told_as_such():
@@ -57,23 +57,23 @@ WHEN_LATE = catalog(cloud=Cloud.WHEN_LATE)
     [
         pytest.param(
             MIXED, (), conditions(small=blocked()), NOW,
-            Later("opus", 30, "opus is due first: kept for jobs that are late"), id="it waits until it is late",
+            Later("opus", 30), id="it waits until it is late",
         ),
         pytest.param(
             MIXED, (), conditions(small=blocked()), NOW + 30,
-            Handoff("opus", False, "small: its breaker is open", AWAY), id="it leaves when it is late",
+            Handoff("opus", False, kind=AWAY), id="it leaves when it is late",
         ),
         pytest.param(
             ("opus", "small"), (), conditions("opus"), NOW,
-            Handoff("small", False, "opus: kept for jobs that are late", None), id="it is sent home while it is early",
+            Handoff("small", False), id="it is sent home while it is early",
         ),
         pytest.param(
-            CLOUD, (), conditions("opus"), NOW, Call("opus", 10, "first in the chain"),
+            CLOUD, (), conditions("opus"), NOW, Call("opus", 10),
             id="it need not wait when its chain has no local model",
         ),
         pytest.param(
             MIXED, (tried("small", E.NO_VRAM),), conditions(), NOW,
-            Handoff("opus", False, "fallback (unavailable) after small: no_vram", AWAY),
+            Handoff("opus", False, kind=AWAY),
             id="it need not wait when no local model is left",
         ),
     ],

@@ -14,7 +14,6 @@ from openfall.router_core.vocabulary import Fallback, HoldReason, Urgency
 from tests.router_core.decisions import CATALOG, LOCAL, NOW, blocked, catalog, completion, conditions, job, tried
 
 AWAY = Fallback.UNAVAILABLE
-OPEN = "small: its breaker is open"
 EARLY, LATE = NOW + 10, NOW + 30
 BUSY, IDLE, QUEUED = ModelState(free=0), ModelState(free=1), ModelState(free=1, waiting=1)
 INTERACTIVE = Urgency.INTERACTIVE
@@ -31,7 +30,7 @@ def case(name, step, *, of=None, tried=(), when=None, at=EARLY):
         case("a job that is early is left although another model is idle", None, when=conditions(large=IDLE)),
         case(
             "a job that is late goes to a model that is idle",
-            Handoff("large", False, "small: late, and another model is idle", Fallback.OVERLOAD),
+            Handoff("large", False, kind=Fallback.OVERLOAD),
             when=conditions(large=IDLE),
             at=LATE,
         ),
@@ -47,7 +46,7 @@ def case(name, step, *, of=None, tried=(), when=None, at=EARLY):
         ),
         case(
             "a late job in its back-off goes to a model that is idle",
-            Handoff("large", False, "fallback (unavailable) after small: timeout", AWAY),
+            Handoff("large", False, kind=AWAY),
             tried=[tried("small", ended_at=LATE)],
             when=conditions(large=IDLE),
             at=LATE,
@@ -55,13 +54,13 @@ def case(name, step, *, of=None, tried=(), when=None, at=EARLY):
         case("a block that ends before the job is late is waited for", None, when=conditions(small=blocked(LATE))),
         case(
             "a block that ends after the deadline is not waited for",
-            Handoff("large", False, OPEN, AWAY),
+            Handoff("large", False, kind=AWAY),
             of=job(deadline=NOW + 15),
             when=conditions(small=blocked(NOW + 20)),
         ),
         case(
             "a block that ends too late sends the job to a model that is due",
-            Handoff("large", False, OPEN, AWAY),
+            Handoff("large", False, kind=AWAY),
             when=conditions(small=blocked(LATE + 1), large=BUSY),
         ),
         case(
@@ -71,7 +70,7 @@ def case(name, step, *, of=None, tried=(), when=None, at=EARLY):
         ),
         case(
             "a late job goes to a model with a free slot, past one without",
-            Handoff("opus", False, OPEN, AWAY),
+            Handoff("opus", False, kind=AWAY),
             of=job(("small", "large", "opus")),
             when=conditions(small=blocked(LATE + 1), large=BUSY, opus=QUEUED),
             at=LATE,
@@ -99,13 +98,13 @@ def case(name, step, *, of=None, tried=(), when=None, at=EARLY):
         ),
         case(
             "a late job waits for another model that is due before",
-            Later("large", 5, "large is due first: its breaker is open"),
+            Later("large", 5),
             when=conditions(small=blocked(LATE + 9), large=blocked(LATE + 5)),
             at=LATE,
         ),
         case(
             "an interactive job does not wait for a block to end",
-            Handoff("large", True, OPEN, AWAY),
+            Handoff("large", True, kind=AWAY),
             of=job(urgency=INTERACTIVE),
             when=conditions(small=blocked(NOW + 11), large=BUSY),
         ),
@@ -142,7 +141,7 @@ def case(name, step, *, of=None, tried=(), when=None, at=EARLY):
         ),
         case(
             "a job whose model has left the catalog goes on at once",
-            Handoff("large", False, "gone: not in the catalog any more", AWAY),
+            Handoff("large", False, kind=AWAY),
             of=job(("gone", "large")),
             when=conditions("gone"),
         ),
@@ -180,6 +179,4 @@ def test_an_ensemble_with_an_answer_in_hand_waits_for_nobody():
     left = reconsider(of, by, attempts, conditions("large", answers=answers), EARLY)
     assert left is None
     away = conditions("large", answers=answers, large=blocked(NOW + 11))
-    assert reconsider(of, by, attempts, away, EARLY) == Done(
-        completion(), answer=answers[0], why="small: the only answer"
-    )
+    assert reconsider(of, by, attempts, away, EARLY) == Done(completion(), answer=answers[0])

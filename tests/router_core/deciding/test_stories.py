@@ -28,7 +28,7 @@ class Moment:
     """One step of a story: when, in whose queue, after which attempts, in which fleet, and what was decided."""
 
     now: float
-    current_dir: str
+    current_model: str
     attempts: tuple
     fleet: FleetState
     step: object
@@ -36,22 +36,22 @@ class Moment:
 
 def live(a_job, by, fleets, failures, waits):
     """Live a job's life: each delivery decides, each call fails, each queue takes its time."""
-    now, current_dir, attempts = NOW, a_job.chain[0], ()
+    now, current_model, attempts = NOW, a_job.chain[0], ()
     while True:
-        conditions = Conditions(current_dir, 0.5, fleet_at(next(fleets), now))
+        conditions = Conditions(current_model, 0.5, fleet_at(next(fleets), now))
         step = decide(a_job, by, attempts, conditions, now)
-        yield Moment(now, current_dir, attempts, conditions.fleet, step)
+        yield Moment(now, current_model, attempts, conditions.fleet, step)
         if isinstance(step, Call):
             error, took, retry_after = next(failures)
             now += min(took, step.timeout)
             attempts += (tried(step.model, error, ended_at=now, retry_after=retry_after, why=step.why),)
-            conditions = Conditions(current_dir, 0.5, fleet_at(next(fleets), now))
+            conditions = Conditions(current_model, 0.5, fleet_at(next(fleets), now))
             step = conclude(a_job, by, attempts, Failure(error_class=error, retry_after=retry_after), conditions)
-            yield Moment(now, current_dir, attempts, conditions.fleet, step)
+            yield Moment(now, current_model, attempts, conditions.fleet, step)
             assert not isinstance(step, Call), "a model that has just failed is never due at once"
         if isinstance(step, Done | Fall):
             return
-        current_dir = step.model
+        current_model = step.model
         now += next(waits) + (step.delay if isinstance(step, Later) else 0)
 
 
@@ -88,13 +88,13 @@ def check(a_job, by, moment):
     step, now = moment.step, moment.now
     if isinstance(step, Call):
         state = moment.fleet.model(step.model)
-        assert step.model == moment.current_dir
+        assert step.model == moment.current_model
         assert step.model in a_job.chain
         assert state.blocked is None
         assert 0 < step.timeout <= a_job.deadline - now
         assert by.is_local(step.model) or not (a_job.local_only or moment.fleet.local_only)
     if isinstance(step, Handoff):
-        assert step.model != moment.current_dir
+        assert step.model != moment.current_model
         assert moment.fleet.model(step.model).blocked is None
         assert by.is_local(step.model) or not (a_job.local_only or moment.fleet.local_only)
     if isinstance(step, Later):

@@ -82,6 +82,14 @@ class TestAsWritten:
             "stuck": "moved back: its breaker is open for 24 s more",
         }
 
+    def test_an_interactive_job_stays_where_it_starts_exactly_in_time(self) -> None:
+        models = {"cold": local(load_time=POLICY.start_within), "haiku": cloud()}
+        states = {"cold": ModelState(loaded=False)}
+        assert ranked(models, states, occasion(INTERACTIVE, Order.AS_WRITTEN)) == {
+            "cold": "1st in role ace, not loaded",
+            "haiku": "2nd in role ace",
+        }
+
     def test_of_what_is_blocked_the_soonest_to_be_free_is_asked_first(self) -> None:
         models = {"a": cloud(), "b": cloud(), "c": cloud()}
         states = {"a": ModelState(blocked=blocked(FOREVER)), "b": ModelState(blocked=blocked(9))}
@@ -211,15 +219,6 @@ def test_what_a_model_leaves_aside_is_said() -> None:
         "opus": "1st in role ace; without temperature, which it does not accept",
         "tiny": "2nd in role ace",
     }
-
-
-@pytest.mark.parametrize(
-    ("number", "actual"),
-    [(1, "1st"), (2, "2nd"), (3, "3rd"), (4, "4th"), (11, "11th"), (12, "12th"), (13, "13th"), (21, "21st")],
-)
-def test_places_are_counted_as_people_do(number: int, actual: str) -> None:
-    models = {f"m{place}": local() for place in range(1, number + 1)}
-    assert ranked(models, {}, occasion(BATCH, Order.AS_WRITTEN))[f"m{number}"] == f"{actual} in role ace"
 
 
 QUALITIES = st.dictionaries(st.sampled_from(["code", "default"]), st.sampled_from([0.0, 0.5, 0.9, 1.0]), max_size=2)
