@@ -184,7 +184,7 @@ class Generation:
     async def _work(self, worker: Worker, housekeeping: Housekeeping) -> None:
         await housekeeping.first_beat()
         identity = housekeeping.identity
-        log.info("%s: %d slots, %d queues", identity.name, self._config.settings.slots, len(identity.queues))
+        log.info("%s: slots: %d, queues: %d", identity.name, self._config.settings.slots, len(identity.queues))
         # Objects that exist now live to the end: the collector need not scan them while jobs wait for their start.
         gc.collect()
         gc.freeze()

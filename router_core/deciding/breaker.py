@@ -5,31 +5,31 @@ from __future__ import annotations
 from openfall.router_core.jobs.outcome import DISPOSITIONS
 from openfall.router_core.vocabulary import CallSignal, CredentialSignal, ErrorClass
 
-COOLDOWN = 5.0
-"""Seconds for which everybody waits after a 429 that does not say for how long."""
-LONGEST_COOLDOWN = 3600.0
+COOLDOWN_SECONDS = 5.0
+"""The cooldown after a 429 without a duration."""
+MAX_COOLDOWN_SECONDS = 3600.0
 
 
-def call_signal(error: ErrorClass | None, took: float, slow_after: float | None) -> CallSignal:
-    """What the breaker of the model hears; `error` None: it answered, after `took` seconds.
+def call_signal(error: ErrorClass | None, seconds: float, slow_after: float | None) -> CallSignal:
+    """The signal for the breaker of the model; `error` None: it answered, after `seconds`.
 
     A refused answer (`invalid_output`) is no fault of the endpoint.
     """
     if error is not None:
         return DISPOSITIONS[error].breaker
-    return CallSignal.SLOW if slow_after is not None and took > slow_after else CallSignal.OK
+    return CallSignal.SLOW if slow_after is not None and seconds > slow_after else CallSignal.OK
 
 
 def credential_signal(error: ErrorClass | None) -> CredentialSignal:
-    """What the key hears that the call was made with."""
+    """The signal for the key of the call."""
     return CredentialSignal.FINE if error is None else DISPOSITIONS[error].credential
 
 
 def cooldown(error: ErrorClass | None, retry_after: float | None) -> float:
-    """Seconds for which everybody should leave the model alone after this; 0: there is no need."""
+    """Seconds during which no worker calls the model; 0: no cooldown."""
     if credential_signal(error) is not CredentialSignal.COOLDOWN:
         return 0.0
-    return min(LONGEST_COOLDOWN, COOLDOWN if retry_after is None else retry_after)
+    return min(MAX_COOLDOWN_SECONDS, COOLDOWN_SECONDS if retry_after is None else retry_after)
 
 
 def breaker_signal(error: ErrorClass | None, seconds: float, slow_after: float | None, credential: str) -> CallSignal:
@@ -48,5 +48,5 @@ def breaker_target(backend: str, model: str) -> str:
 
 
 def credential_target(credential: str) -> str:
-    """The name of the breaker of a key: it opens for whatever is called with that key."""
+    """The name of the breaker of a key: it opens for every call with that key."""
     return f"key:{credential}"

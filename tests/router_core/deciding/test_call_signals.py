@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from openfall.router_core.deciding.breaker import (
-    COOLDOWN,
-    LONGEST_COOLDOWN,
+    COOLDOWN_SECONDS,
+    MAX_COOLDOWN_SECONDS,
     breaker_signal,
     call_signal,
     cooldown,
@@ -41,9 +41,9 @@ def test_a_key_hears_of_what_was_refused_because_of_it() -> None:
 
 def test_everybody_waits_after_a_429_for_as_long_as_it_says_within_reason() -> None:
     assert cooldown(None, None) == cooldown(E.TIMEOUT, 7.0) == 0.0
-    assert cooldown(E.RATE_LIMITED, None) == COOLDOWN
+    assert cooldown(E.RATE_LIMITED, None) == COOLDOWN_SECONDS
     assert cooldown(E.RATE_LIMITED, 7.0) == 7.0
-    assert cooldown(E.RATE_LIMITED, 1e6) == LONGEST_COOLDOWN
+    assert cooldown(E.RATE_LIMITED, 1e6) == MAX_COOLDOWN_SECONDS
 
 
 def test_a_refused_key_opens_the_breaker_of_the_model_only_without_a_credential_to_park():
