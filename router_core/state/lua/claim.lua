@@ -10,7 +10,7 @@
 -- is due is handed out instead, even when no job is queued: an open breaker that routing avoids would never close
 -- otherwise.
 -- Arguments: worker, nonce (unique to this claim), limit, max_not_interactive (how many of them may be other than
---   interactive), lease_ms, in_flight (calls of this worker), rq_state (state that rq was last told), suspect? (the
+--   interactive), lease_ms, in_flight (calls of this worker), rq_state (the last state in rq), suspect? (the
 --   worker has let its calls end for this one), jobs_since_update (claimed since it last updated credits), update_after
 --   (jobs), suspect_delay_ms (how long a suspect is reserved for a worker that lets its calls end)
 -- Bodies: the worker's subscription, JSON: pool, is_local, max_history, queues in drain order ({name, backends: {name,

@@ -37,8 +37,8 @@ local RQ_END = {  -- how rq shows an end: registry, Result.Type
   finished = {RQ_FINISHED, 1}, failed = {RQ_FAILED, 2}, stopped = {RQ_FAILED, 3}, canceled = {RQ_CANCELED, 2},
 }
 
--- Write the one terminal result of a job. `job` is its record: keep (s), idem, released, keep_unread_s (nil: nobody
--- reads the result later). `ending`: status, rq_status, result, rq_value, rq_error, keep_prompt, settled, and plain
+-- Write the one terminal result of a job. `job` is its record: keep (s), idem, released, keep_unread_s (nil: no
+-- inbox or webhook). `ending`: status, rq_status, result, rq_value, rq_error, keep_prompt, settled, and plain
 -- (its events are all in the result: it was queued, delivered once and ended).
 local function finish(id, queue, job, ending, keys_to_delete, now)
   local record, rq_job = RECORD .. id, RQ_JOB .. id
