@@ -32,7 +32,7 @@ def test_batch_with_less_than_its_share_is_reported(batch: int) -> None:
 
 
 def test_a_small_fleet_is_measured_from_end_to_end() -> None:
-    readout = run(Plan(seconds=3, turns=1, batch=100), Console(quiet=True))
+    readout = run(Plan(seconds=1, turns=1, batch=2000), Console(quiet=True))
     assert [len(turns) for turns in readout.waits.values()] == [1, 1]
     assert all(wait > 0 for turns in readout.waits.values() for turn in turns for wait in turn)
     assert readout.done["interactive"] > 50
