@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from openfall.config.former_keys import REMEDIES, RENAMED, UNSUPPORTED
-from tests.config.problems import check_text, with_valid_sections
+from tests.config.config_texts import check_text, with_valid_sections
 
 KEYS = [(section, old, new) for section, names in RENAMED.items() for old, new in names.items()]
 

@@ -11,6 +11,7 @@ from openfall import config
 from openfall.config.document import Document, Node
 from openfall.config.literals import format_rate, parse_rate
 from openfall.config.scalars import rate
+from tests.config.config_texts import load_text
 
 
 @pytest.mark.parametrize(
@@ -59,13 +60,14 @@ def test_a_rate_that_cannot_be_read_is_reported() -> None:
 def test_a_model_that_a_variable_names_stands_once_in_a_chain(
     tmp_path: Path, chain: str, first: str, means: tuple[str, ...]
 ) -> None:
-    file = tmp_path / "openfall.yaml"
-    file.write_text(
+    configuration = load_text(
+        tmp_path,
         "backends: {t: {url: 'http://a', pool: gpu}}\n"
         "models: {a: {upstream: a, backends: [t]}, b: {upstream: b, backends: [t]}}\n"
-        f"roles: {{chat: {{chain: {chain}}}}}\n"
+        f"roles: {{chat: {{chain: {chain}}}}}\n",
+        {"FIRST": first},
     )
-    assert config.load(file, environ={"FIRST": first}, cwd=tmp_path).catalog.roles["chat"].chain == means
+    assert configuration.catalog.roles["chat"].chain == means
 
 
 @pytest.mark.parametrize(("word", "cloud"), [("yes", "yes"), ("On", "yes"), ("no", "no"), ("when_late", "when_late")])

@@ -1,13 +1,9 @@
-"""Loading a file: its values, variables and defaults, and where it is searched."""
+"""Loading a file: its values, variables, defaults and engines, and the address of Redis."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
-from textwrap import dedent
 
 import pytest
 from pydantic import ValidationError
@@ -17,17 +13,8 @@ from openfall.config import EngineSettings, LoadedConfig, NoRedis
 from openfall.config.paths import DEMO
 from openfall.router_core.catalog.entries import POOL_DEFAULTS, Catalog, Pool
 from openfall.router_core.catalog.policies import URGENCY_DEFAULTS, UrgencyPolicy
-from openfall.router_core.routing.chain_selection import RouteRequest
-from openfall.router_core.routing.fleet_state import FleetState
-from openfall.router_core.routing.route import route
 from openfall.router_core.vocabulary import Urgency
-
-
-def loaded(directory: Path, text: str, environ: Mapping[str, str] | None = None) -> LoadedConfig:
-    file = directory / "openfall.yaml"
-    file.write_text(dedent(text), encoding="utf-8")
-    return config.load(file, environ=environ or {}, cwd=directory)
-
+from tests.config.config_texts import load_text
 
 FULL = """
 redis: rediss://:hunter2@cache.example.invalid:6380/3
@@ -56,7 +43,7 @@ KEY = "sk-ant-0123456789-x9Qk"
 class TestValues:
     @pytest.fixture
     def full(self, tmp_path: Path) -> LoadedConfig:
-        return loaded(tmp_path, FULL, {"MAKER_KEY": KEY})
+        return load_text(tmp_path, FULL, {"MAKER_KEY": KEY})
 
     def test_the_catalog_has_the_values_of_the_file(self, full: LoadedConfig) -> None:
         catalog = full.catalog
@@ -97,7 +84,7 @@ class TestValues:
 
 @pytest.mark.parametrize("text", ["", "# only a comment\n", "pools:\nbackends:\nmodels:\nroles:\nurgency:\n"])
 def test_an_empty_file_means_the_defaults(tmp_path: Path, text: str) -> None:
-    configuration = loaded(tmp_path, text)
+    configuration = load_text(tmp_path, text)
     settings = configuration.settings
     assert configuration.catalog == Catalog()
     assert configuration.catalog.pools == POOL_DEFAULTS
@@ -116,16 +103,16 @@ def test_an_empty_file_means_the_defaults(tmp_path: Path, text: str) -> None:
 
 
 def test_a_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
-    assert loaded(tmp_path, "\ufeffworkers: {slots: 2}").settings.workers.slots == 2
+    assert load_text(tmp_path, "\ufeffworkers: {slots: 2}").settings.workers.slots == 2
 
 
 def test_a_name_may_be_a_word_that_yaml_takes_for_a_boolean(tmp_path: Path) -> None:
-    assert loaded(tmp_path, "pools: {on: {local: yes}}").catalog.pools == {"on": Pool(local=True)}
+    assert load_text(tmp_path, "pools: {on: {local: yes}}").catalog.pools == {"on": Pool(local=True)}
 
 
 class TestVariables:
     def redis(self, directory: Path, value: str, environ: Mapping[str, str]) -> str | None:
-        return loaded(directory, f"redis: {value}", environ).settings.redis_url
+        return load_text(directory, f"redis: {value}", environ).settings.redis_url
 
     @pytest.mark.parametrize(
         ("environ", "url"),
@@ -136,13 +123,13 @@ class TestVariables:
     ) -> None:
         assert self.redis(tmp_path, "${R:-embedded}", environ) == url
 
-    def test_redis_is_that_of_the_environment_when_the_file_does_not_say(self, tmp_path: Path) -> None:
-        assert loaded(tmp_path, "", {"REDIS_URL": "unix:///run/r.sock"}).settings.redis_url == "unix:///run/r.sock"
+    def test_the_environment_sets_redis_when_the_file_does_not(self, tmp_path: Path) -> None:
+        assert load_text(tmp_path, "", {"REDIS_URL": "unix:///run/r.sock"}).settings.redis_url == "unix:///run/r.sock"
 
     def test_the_file_wins_over_the_environment(self, tmp_path: Path) -> None:
         assert self.redis(tmp_path, "redis://b", {"REDIS_URL": "redis://a"}) == "redis://b"
 
-    def test_several_stand_in_one_value(self, tmp_path: Path) -> None:
+    def test_a_value_may_have_several_variables(self, tmp_path: Path) -> None:
         assert self.redis(tmp_path, "redis://${H}:${P:-6379}/0", {"H": "a"}) == "redis://a:6379/0"
 
     @pytest.mark.parametrize(
@@ -150,11 +137,11 @@ class TestVariables:
     )
     def test_a_dollar_is_written_twice(self, tmp_path: Path, written: str, means: str) -> None:
         text = f"backends: {{a: {{pool: gpu, url: http://a, api_key: '{written}'}}}}"
-        assert loaded(tmp_path, text, {"R": ""}).catalog.backends["a"].api_key.get_secret_value() == means
+        assert load_text(tmp_path, text, {"R": ""}).catalog.backends["a"].api_key.get_secret_value() == means
 
     def test_a_value_cannot_change_the_shape_of_the_file(self, tmp_path: Path) -> None:
         text = 'backends: {a: {pool: gpu, url: "http://a", api_key: "${K}"}}'
-        configuration = loaded(tmp_path, text, {"K": "x, slots: 9}\nworkers: {slots: 1} ${K}"})
+        configuration = load_text(tmp_path, text, {"K": "x, slots: 9}\nworkers: {slots: 1} ${K}"})
         assert (
             configuration.catalog.backends["a"].api_key.get_secret_value() == "x, slots: 9}\nworkers: {slots: 1} ${K}"
         )
@@ -162,7 +149,7 @@ class TestVariables:
 
     def test_a_variable_may_hold_a_number_a_time_or_a_yes(self, tmp_path: Path) -> None:
         text = "workers: {slots: '${N}', shutdown_grace: '${T}'}\nprivacy: {keep_prompts: '${Y}'}"
-        settings = loaded(tmp_path, text, {"N": "7", "T": "2m", "Y": "yes"}).settings
+        settings = load_text(tmp_path, text, {"N": "7", "T": "2m", "Y": "yes"}).settings
         assert (settings.workers.slots, settings.workers.shutdown_grace, settings.privacy.keep_prompts) == (
             7,
             120,
@@ -184,9 +171,9 @@ class TestVariables:
     ],
 )
 def test_a_duration_is_in_seconds_and_is_shown_in_words(tmp_path: Path, word: str, seconds: float) -> None:
-    configuration = loaded(tmp_path, f"workers: {{shutdown_grace: {word}}}")
+    configuration = load_text(tmp_path, f"workers: {{shutdown_grace: {word}}}")
     assert configuration.settings.workers.shutdown_grace == seconds
-    again = loaded(tmp_path, config.dump(configuration))
+    again = load_text(tmp_path, config.dump(configuration))
     assert again.settings.workers.shutdown_grace == seconds
 
 
@@ -207,15 +194,15 @@ def test_a_duration_is_in_seconds_and_is_shown_in_words(tmp_path: Path, word: st
     ],
 )
 def test_a_size_is_a_whole_number_and_is_shown_in_words(tmp_path: Path, word: str, size: int) -> None:
-    configuration = loaded(tmp_path, f"limits: {{max_prompt: {word}}}")
+    configuration = load_text(tmp_path, f"limits: {{max_prompt: {word}}}")
     assert configuration.settings.limits.max_prompt == size
-    assert loaded(tmp_path, config.dump(configuration)).settings.limits.max_prompt == size
+    assert load_text(tmp_path, config.dump(configuration)).settings.limits.max_prompt == size
 
 
 class TestEngines:
     def engine(self, directory: Path, engine: str, environ: Mapping[str, str] | None = None) -> EngineSettings:
         text = f"backends: {{a: {{pool: gpu, url: http://127.0.0.1:1, slots: 3, embedded: yes{engine}}}}}"
-        return loaded(directory, text, environ).settings.engines["a"]
+        return load_text(directory, text, environ).settings.engines["a"]
 
     def test_an_embedded_backend_runs_the_shipped_model_with_a_lane_for_each_slot(self, tmp_path: Path) -> None:
         assert self.engine(tmp_path, "") == EngineSettings(model="smollm2", parallel=3, threads=None, gpu_layers=0)
@@ -227,155 +214,33 @@ class TestEngines:
     @pytest.mark.parametrize(
         ("written", "path"),
         [
-            ("toy.gguf", "{current_dir}/toy.gguf"),
-            ("models/toy", "{current_dir}/models/toy"),
+            ("toy.gguf", "{directory}/toy.gguf"),
+            ("models/toy", "{directory}/models/toy"),
             ("/srv/toy.gguf", "/srv/toy.gguf"),
             ("~/toy.gguf", "/home/haruka/toy.gguf"),
         ],
     )
     def test_a_model_file_is_found_from_the_configuration(self, tmp_path: Path, written: str, path: str) -> None:
         result = self.engine(tmp_path, f", engine: {{model: {written}}}", {"HOME": "/home/haruka"})
-        assert result.model == path.format(current_dir=tmp_path)
+        assert result.model == path.format(directory=tmp_path)
 
     def test_a_backend_that_is_not_embedded_has_no_engine(self, tmp_path: Path) -> None:
-        assert loaded(tmp_path, FULL, {"MAKER_KEY": ""}).settings.engines == {}
+        assert load_text(tmp_path, FULL, {"MAKER_KEY": ""}).settings.engines == {}
 
 
-class TestSearch:
-    @pytest.fixture
-    def project(self, tmp_path: Path) -> Path:
-        """A git repository with a configuration at its root, below a directory with another one."""
-        root = tmp_path / "outside" / "project"
-        (root / "src" / "deep").mkdir(parents=True)
-        (root / ".git").mkdir()
-        for number, directory in enumerate((tmp_path / "outside", root), start=1):
-            (directory / "openfall.yaml").write_text(f"workers: {{slots: {number}}}")
-        return root
-
-    def source(self, cwd: Path, **environ: str) -> Path:
-        return config.load(environ=environ, cwd=cwd).source
-
-    def test_the_file_is_looked_for_upwards(self, project: Path) -> None:
-        assert self.source(project / "src" / "deep") == project / "openfall.yaml"
-
-    def test_the_nearest_file_wins(self, project: Path) -> None:
-        near = project / "src" / "openfall.yaml"
-        near.write_text("")
-        assert self.source(project / "src" / "deep") == near
-
-    def test_the_search_ends_at_the_git_root(self, project: Path) -> None:
-        (project / "openfall.yaml").unlink()
-        assert self.source(project / "src") == DEMO
-
-    def test_the_search_goes_on_where_there_is_no_git(self, project: Path) -> None:
-        (project / "openfall.yaml").unlink()
-        (project / ".git").rmdir()
-        assert self.source(project / "src") == project.parent / "openfall.yaml"
-
-    def test_a_directory_of_that_name_is_passed_over(self, project: Path) -> None:
-        (project / "src" / "openfall.yaml").mkdir()
-        assert self.source(project / "src") == project / "openfall.yaml"
-
-    def test_the_variable_wins_over_the_search(self, project: Path) -> None:
-        assert self.source(project, OPENFALL_CONFIG="../openfall.yaml").samefile(project.parent / "openfall.yaml")
-
-    def test_an_empty_variable_is_none(self, project: Path) -> None:
-        assert self.source(project, OPENFALL_CONFIG="") == project / "openfall.yaml"
-
-    def test_a_given_path_wins_over_the_variable(self, project: Path) -> None:
-        configuration = config.load(Path("openfall.yaml"), environ={"OPENFALL_CONFIG": "no.yaml"}, cwd=project)
-        assert configuration.source == project / "openfall.yaml"
-
-    def test_a_variable_that_names_no_file_is_reported_and_not_ignored(self, project: Path) -> None:
-        (problem,) = config.check(environ={"OPENFALL_CONFIG": "no.yaml"}, cwd=project)
-        assert str(problem).startswith("no.yaml: there is no such file.")
-
-    @pytest.mark.parametrize("variable", ["HOME", "USERPROFILE"])
-    def test_the_file_of_the_user_comes_before_the_demo(self, tmp_path: Path, variable: str) -> None:
-        home, cwd = tmp_path / "home", tmp_path / "cwd"
-        own = home / ".config" / "openfall" / "openfall.yaml"
-        own.parent.mkdir(parents=True)
-        own.write_text("")
-        (cwd / ".git").mkdir(parents=True)
-        assert self.source(cwd, **{variable: str(home)}) == own
-
-    def test_the_demo_is_the_last_and_keeps_its_data_where_it_is_run(self, tmp_path: Path) -> None:
-        (tmp_path / ".git").mkdir()
-        configuration = config.load(environ={}, cwd=tmp_path)
-        assert configuration.source == DEMO
-        assert configuration.settings.data_dir == tmp_path / ".openfall"
-
-    def test_the_demo_under_its_own_name_is_still_the_demo(self, tmp_path: Path) -> None:
-        named = DEMO.parent / ".." / "config" / "demo.yaml"
-        assert config.load(named, environ={}, cwd=tmp_path).settings.data_dir == tmp_path / ".openfall"
-
-    def test_the_environment_and_directory_of_the_process_are_the_default(self, project: Path) -> None:
-        code = "import config; print(config.load().source)"
-        environ = {**os.environ, "OPENFALL_CONFIG": "", "PYTHONPATH": os.pathsep.join(sys.path)}
-        done = subprocess.run(
-            [sys.executable, "-c", code], cwd=project, env=environ, capture_output=True, text=True, check=True
-        )
-        assert Path(done.stdout.strip()) == project / "openfall.yaml"
-
-
-class TestDemo:
-    @pytest.fixture
-    def demo(self, tmp_path: Path) -> LoadedConfig:
-        return config.load(DEMO, environ={}, cwd=tmp_path)
-
-    def test_two_engines_run_on_this_machine_and_nothing_leaves_it(self, demo: LoadedConfig) -> None:
-        backends = demo.catalog.backends
-        assert {name: backend.url for name, backend in backends.items()} == {
-            "engine-a": "http://127.0.0.1:8391",
-            "engine-b": "http://127.0.0.1:8392",
-        }
-        assert all(backend.embedded and backend.slots == 2 for backend in backends.values())
-        assert all(demo.catalog.pools[backend.pool].local for backend in backends.values())
-        assert set(demo.settings.engines.values()) == {
-            EngineSettings(model="smollm2", context=2048, threads=1, parallel=2)
-        }
-        assert demo.settings.redis_url is None
-
-    def test_its_ports_can_be_moved(self, tmp_path: Path) -> None:
-        environ = {"OPENFALL_ENGINE_A_PORT": "9001", "OPENFALL_ENGINE_B_PORT": "9002"}
-        backends = config.load(DEMO, environ=environ, cwd=tmp_path).catalog.backends
-        assert [backend.url[-4:] for backend in backends.values()] == ["9001", "9002"]
-
-    def test_every_role_has_a_second_engine_to_fall_back_to(self, demo: LoadedConfig) -> None:
-        assert {frozenset(role.chain) for role in demo.catalog.roles.values()} == {frozenset({"smol-a", "smol-b"})}
-
-    @pytest.mark.parametrize(
-        ("role", "queue"),
-        [
-            ("dialogue", "gpu.smol-a.interactive"),
-            ("scene", "gpu.smol-b.background"),
-            ("translate", "gpu.smol-b.batch"),
-        ],
-    )
-    def test_a_role_leads_to_its_queue(self, demo: LoadedConfig, role: str, queue: str) -> None:
-        assert route(demo.catalog, lambda urgency: FleetState(), RouteRequest(target=role)).queue == queue
-
-    def test_the_demo_file_calls_its_model_a_toy(self) -> None:
-        assert "TOY" in DEMO.read_text(encoding="utf-8").partition("\nredis:")[0]
-
-    def test_its_dump_means_the_same(self, demo: LoadedConfig, tmp_path: Path) -> None:
-        again = loaded(tmp_path, config.dump(demo))
-        assert (again.catalog, again.settings.engines) == (demo.catalog, demo.settings.engines)
-
-
-class TestRedis:
+class TestRedisAddress:
     def test_the_configured_address_is_used(self, tmp_path: Path) -> None:
-        assert config.redis_url(loaded(tmp_path, "redis: redis://:pw@a").settings) == "redis://:pw@a"
+        assert config.redis_url(load_text(tmp_path, "redis: redis://:pw@a").settings) == "redis://:pw@a"
 
     def test_the_embedded_redis_has_its_address_in_the_data_directory(self, tmp_path: Path) -> None:
-        settings = loaded(tmp_path, "redis: embedded\ndata: d").settings
+        settings = load_text(tmp_path, "redis: embedded\ndata: d").settings
         (tmp_path / "d").mkdir()
         (tmp_path / "d" / "redis.url").write_text("unix:///run/openfall.sock\n")
         assert config.redis_url(settings) == "unix:///run/openfall.sock"
 
     @pytest.mark.parametrize("content", [None, b"", b" \n", b"\xff"])
-    def test_without_one_the_error_says_how_to_get_one(self, tmp_path: Path, content: bytes | None) -> None:
-        settings = loaded(tmp_path, "").settings
+    def test_without_an_address_the_error_names_the_remedy(self, tmp_path: Path, content: bytes | None) -> None:
+        settings = load_text(tmp_path, "").settings
         if content is not None:
             settings.data_dir.mkdir()
             (settings.data_dir / "redis.url").write_bytes(content)

@@ -14,14 +14,14 @@ import yaml
 from openfall import config
 from openfall.config.pricing import PRICES, known_prices
 from openfall.router_core.catalog.entries import ModelSpec, Prices
+from tests.config.config_texts import load_text
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def model(directory: Path, backend: str, fields: str) -> ModelSpec:
-    file = directory / "openfall.yaml"
-    file.write_text(f"backends: {{b: {{{backend}}}}}\nmodels: {{m: {{backends: [b], {fields}}}}}\n")
-    return config.load(file, environ={}, cwd=directory).catalog.models["m"]
+    text = f"backends: {{b: {{{backend}}}}}\nmodels: {{m: {{backends: [b], {fields}}}}}\n"
+    return load_text(directory, text).catalog.models["m"]
 
 
 METERED = "protocol: anthropic, pool: cloud"

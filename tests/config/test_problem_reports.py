@@ -9,7 +9,7 @@ import pytest
 
 from openfall import config
 from openfall.config import ConfigError, ConfigProblem
-from tests.config.problems import VALID, check_text
+from tests.config.config_texts import VALID, check_text
 
 
 def test_a_key_that_stands_twice_is_reported_at_the_second(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from openfall import config
-from tests.config.problems import VALID, check_text, with_valid_sections
+from tests.config.config_texts import VALID, check_text, with_valid_sections
 
 
 @pytest.mark.parametrize(

@@ -3,26 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from textwrap import dedent
 
 import pytest
 
 from openfall import config
-
-BASE = """\
-backends: {tower: {url: "http://127.0.0.1:1", pool: gpu}, far: {url: "https://a.example", pool: cloud}}
-models:
-  {coder: {upstream: x, backends: [tower]}, small: {upstream: y, backends: [tower]},
-   haiku: {upstream: z, backends: [far]}}
-"""
-
-
-def check_text(directory: Path, text: str, base: str = BASE) -> list[str]:
-    """The problems of a file that begins with `text`."""
-    file = directory / "openfall.yaml"
-    file.write_text(dedent(text).strip("\n") + "\n" + base, encoding="utf-8")
-    configuration = config.check(file, environ={}, cwd=directory)
-    return [str(problem).removeprefix("openfall.yaml:") for problem in configuration]
+from tests.config.config_texts import check_section
 
 
 @pytest.mark.parametrize(
@@ -58,7 +43,7 @@ def check_text(directory: Path, text: str, base: str = BASE) -> list[str]:
 )
 @pytest.mark.parametrize("section", ["roles", "tasks"])
 def test_a_mistake_in_a_role_or_task_is_reported(tmp_path: Path, section: str, line: str, message: str) -> None:
-    assert check_text(tmp_path, f"{section}: {{best: {line}}}") == [f"1 {section}.best{message}"]
+    assert check_section(tmp_path, f"{section}: {{best: {line}}}") == [f"1 {section}.best{message}"]
 
 
 def test_a_fault_in_an_ensemble_is_reported_on_its_own_line(tmp_path: Path) -> None:
@@ -70,13 +55,13 @@ def test_a_fault_in_an_ensemble_is_reported_on_its_own_line(tmp_path: Path) -> N
           pick: agreement
           judge: haiku
     """
-    assert check_text(tmp_path, text) == [
+    assert check_section(tmp_path, text) == [
         "6 roles.best.ensemble.judge: the pick is by agreement, so no model judges: write pick: judge."
     ]
 
 
 def test_a_chain_that_lost_a_model_to_a_mistake_is_not_also_too_short(tmp_path: Path) -> None:
-    assert check_text(tmp_path, "roles: {best: {chain: [coder, smal], ensemble: {answers: 2}}}") == [
+    assert check_section(tmp_path, "roles: {best: {chain: [coder, smal], ensemble: {answers: 2}}}") == [
         '1 roles.best.chain: unknown model "smal". Did you mean "small"?'
     ]
 
@@ -105,11 +90,11 @@ def test_a_chain_that_lost_a_model_to_a_mistake_is_not_also_too_short(tmp_path: 
     ],
 )
 def test_a_mistake_in_a_task_is_reported(tmp_path: Path, text: str, message: str) -> None:
-    assert check_text(tmp_path, text) == [message]
+    assert check_section(tmp_path, text) == [message]
 
 
 def test_a_role_and_a_task_of_one_name_are_reported_at_the_task(tmp_path: Path) -> None:
-    assert check_text(tmp_path, "roles: {code: {chain: [coder]}}\ntasks:\n  code: {chain: [coder]}") == [
+    assert check_section(tmp_path, "roles: {code: {chain: [coder]}}\ntasks:\n  code: {chain: [coder]}") == [
         "3 tasks.code: a role has the same name: callers could mean either."
     ]
 
@@ -154,7 +139,7 @@ class TestGroups:
     )
     def test_a_mistake_in_a_group_is_reported(self, tmp_path: Path, fields: str, message: str) -> None:
         text = f"groups: [{{{fields}}}]\nroles: {{chat: {{chain: [coder]}}}}\ntasks: {{code: {{chain: [coder]}}}}"
-        (problem,) = check_text(tmp_path, text)
+        (problem,) = check_section(tmp_path, text)
         assert problem.startswith(message)
 
     def test_an_unreachable_pattern_is_reported_at_its_line(self, tmp_path: Path) -> None:
@@ -165,7 +150,7 @@ class TestGroups:
           - name: main
             match: ["whatsapp:main"]
         """
-        assert check_text(tmp_path, text) == [
+        assert check_section(tmp_path, text) == [
             "5 groups.main.match: 'whatsapp:main' never matches: group 'all' comes first and matches '*'."
         ]
 
@@ -175,12 +160,12 @@ class TestGroups:
           - {name: main, match: [a]}
           - {name: main, match: [b]}
         """
-        assert check_text(tmp_path, text) == [
+        assert check_section(tmp_path, text) == [
             '3 groups.main: another group is called "main". Give each a name of its own.'
         ]
 
     def test_groups_are_a_list(self, tmp_path: Path) -> None:
-        assert check_text(tmp_path, "groups: {main: {match: [a]}}") == [
+        assert check_section(tmp_path, "groups: {main: {match: [a]}}") == [
             "1 groups: must be a list, not a mapping. Write it as [one, two]."
         ]
 
@@ -201,8 +186,8 @@ class TestGroups:
     ],
 )
 def test_a_mistake_in_the_abilities_of_a_model_is_reported(tmp_path: Path, fields: str, message: str) -> None:
-    base = 'backends: {tower: {url: "http://127.0.0.1:1", pool: gpu}}\ntasks: {code: {chain: [m]}}'
-    assert check_text(tmp_path, f"models: {{m: {{upstream: x, backends: [tower], {fields}}}}}", base) == [
+    base = '\nbackends: {tower: {url: "http://127.0.0.1:1", pool: gpu}}\ntasks: {code: {chain: [m]}}'
+    assert check_section(tmp_path, f"models: {{m: {{upstream: x, backends: [tower], {fields}}}}}", base=base) == [
         f"1 models.m.{message}"
     ]
 
@@ -230,7 +215,7 @@ def test_a_mistake_in_the_abilities_of_a_model_is_reported(tmp_path: Path, field
     ],
 )
 def test_a_mistake_in_a_policy_is_reported(tmp_path: Path, line: str, message: str) -> None:
-    assert check_text(tmp_path, line) == [message]
+    assert check_section(tmp_path, line) == [message]
 
 
 class TestAddresses:
@@ -260,7 +245,7 @@ class TestAddresses:
         ],
     )
     def test_a_mistake_is_reported(self, tmp_path: Path, fields: str, message: str) -> None:
-        (problem,) = check_text(tmp_path, f"backends: {{far: {{{fields}}}}}", "")
+        (problem,) = check_section(tmp_path, f"backends: {{far: {{{fields}}}}}", base="")
         assert problem.startswith(f"1 backends.far{message}")
 
     @pytest.mark.parametrize(
@@ -291,7 +276,7 @@ def test_every_problem_of_a_file_is_reported_at_once(tmp_path: Path) -> None:
     breakers: {consecutive_failures: none}
     retry: {max_retries: 99}
     """
-    assert [line.partition(": ")[0] for line in check_text(tmp_path, text)] == [
+    assert [line.partition(": ")[0] for line in check_section(tmp_path, text)] == [
         "2 roles.best.pattern",
         "2 roles.best.ensemble.answers",
         "4 tasks.best.chain",

@@ -1,0 +1,103 @@
+"""Which configuration file is read: the path given, the variable, the search upwards, the user's file, the demo."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from openfall import config
+from openfall.config.paths import DEMO
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A git repository with a configuration at its root, below a directory with another one."""
+    root = tmp_path / "outside" / "project"
+    (root / "src" / "deep").mkdir(parents=True)
+    (root / ".git").mkdir()
+    for number, directory in enumerate((tmp_path / "outside", root), start=1):
+        (directory / "openfall.yaml").write_text(f"workers: {{slots: {number}}}")
+    return root
+
+
+def source(cwd: Path, **environ: str) -> Path:
+    return config.load(environ=environ, cwd=cwd).source
+
+
+def test_the_file_is_looked_for_upwards(project: Path) -> None:
+    assert source(project / "src" / "deep") == project / "openfall.yaml"
+
+
+def test_the_nearest_file_wins(project: Path) -> None:
+    near = project / "src" / "openfall.yaml"
+    near.write_text("")
+    assert source(project / "src" / "deep") == near
+
+
+def test_the_search_ends_at_the_git_root(project: Path) -> None:
+    (project / "openfall.yaml").unlink()
+    assert source(project / "src") == DEMO
+
+
+def test_the_search_goes_on_where_there_is_no_git(project: Path) -> None:
+    (project / "openfall.yaml").unlink()
+    (project / ".git").rmdir()
+    assert source(project / "src") == project.parent / "openfall.yaml"
+
+
+def test_a_directory_of_that_name_is_passed_over(project: Path) -> None:
+    (project / "src" / "openfall.yaml").mkdir()
+    assert source(project / "src") == project / "openfall.yaml"
+
+
+def test_the_variable_wins_over_the_search(project: Path) -> None:
+    assert source(project, OPENFALL_CONFIG="../openfall.yaml").samefile(project.parent / "openfall.yaml")
+
+
+def test_an_empty_variable_is_none(project: Path) -> None:
+    assert source(project, OPENFALL_CONFIG="") == project / "openfall.yaml"
+
+
+def test_a_given_path_wins_over_the_variable(project: Path) -> None:
+    configuration = config.load(Path("openfall.yaml"), environ={"OPENFALL_CONFIG": "no.yaml"}, cwd=project)
+    assert configuration.source == project / "openfall.yaml"
+
+
+def test_a_variable_that_names_no_file_is_reported_and_not_ignored(project: Path) -> None:
+    (problem,) = config.check(environ={"OPENFALL_CONFIG": "no.yaml"}, cwd=project)
+    assert str(problem).startswith("no.yaml: there is no such file.")
+
+
+@pytest.mark.parametrize("variable", ["HOME", "USERPROFILE"])
+def test_the_file_of_the_user_comes_before_the_demo(tmp_path: Path, variable: str) -> None:
+    home, cwd = tmp_path / "home", tmp_path / "cwd"
+    own = home / ".config" / "openfall" / "openfall.yaml"
+    own.parent.mkdir(parents=True)
+    own.write_text("")
+    (cwd / ".git").mkdir(parents=True)
+    assert source(cwd, **{variable: str(home)}) == own
+
+
+def test_the_demo_is_the_last_and_keeps_its_data_where_it_is_run(tmp_path: Path) -> None:
+    (tmp_path / ".git").mkdir()
+    configuration = config.load(environ={}, cwd=tmp_path)
+    assert configuration.source == DEMO
+    assert configuration.settings.data_dir == tmp_path / ".openfall"
+
+
+def test_the_demo_under_its_own_name_is_still_the_demo(tmp_path: Path) -> None:
+    named = DEMO.parent / ".." / "config" / "demo.yaml"
+    assert config.load(named, environ={}, cwd=tmp_path).settings.data_dir == tmp_path / ".openfall"
+
+
+def test_the_environment_and_directory_of_the_process_are_the_default(project: Path) -> None:
+    code = "from openfall import config; print(config.load().source)"
+    environ = {**os.environ, "OPENFALL_CONFIG": "", "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=project, env=environ, capture_output=True, text=True, check=True
+    )
+    assert Path(done.stdout.strip()) == project / "openfall.yaml"
