@@ -20,7 +20,8 @@ from rich.console import Console
 
 from benchmarks.http_clients import REQUEST, turn
 from benchmarks.table import Row, Sheet, figure, show
-from openfall.router_core.catalog.entries import Backend, Catalog, ModelSpec, Prices, Role, TaskType
+from openfall.router_core.catalog.catalog import Catalog
+from openfall.router_core.catalog.entries import Backend, ModelSpec, Prices, Role, TaskType
 from openfall.router_core.jobs.request_body import last_user_text
 from openfall.router_core.routing.chain_selection import RouteRequest
 from openfall.router_core.routing.fleet_state import Blocked, FleetState, ModelState

@@ -16,7 +16,7 @@ from openfall.config.literals import variables_in
 from openfall.config.paths import DEMO, ENVIRONMENT, VARIABLE, is_shipped, locate, shorten
 from openfall.config.reading import read_file
 from openfall.config.settings import Settings
-from openfall.router_core.catalog.entries import Catalog
+from openfall.router_core.catalog.catalog import Catalog
 
 Stamp = tuple[int, int, int]
 """What changes when a file does: its modification time (ns), its size, and its inode."""

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import yaml
 
-from openfall.router_core.catalog.entries import Billing, Catalog, ModelSpec, Prices
+from openfall.router_core.catalog.catalog import Catalog
+from openfall.router_core.catalog.entries import Billing, ModelSpec, Prices
 
 PRICES = Path(__file__).resolve().parent / "prices.yaml"
 """US dollars for a million tokens by the provider's name of a model. The header has the date and the source."""

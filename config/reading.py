@@ -19,7 +19,8 @@ from openfall.config.paths import resolve
 from openfall.config.pricing import add_prices
 from openfall.config.sections import BackendSection, ConfigFile, OpenFallSection
 from openfall.config.settings import EngineSettings, Settings, SettingsSections
-from openfall.router_core.catalog.entries import POOL_DEFAULTS, Backend, Catalog, Group, ModelSpec, Pool, Role, TaskType
+from openfall.router_core.catalog.catalog import Catalog
+from openfall.router_core.catalog.entries import POOL_DEFAULTS, Backend, Group, ModelSpec, Pool, Role, TaskType
 from openfall.router_core.catalog.errors import CatalogError
 from openfall.router_core.catalog.policies import URGENCY_DEFAULTS, UrgencyPolicy
 from openfall.router_core.catalog.validation import DEFAULT_QUALITY

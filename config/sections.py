@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 
 from openfall.config.addresses import EMBEDDED, redis_address
 from openfall.config.settings import EngineSettings, NotifySection, Settings, SettingsSections
-from openfall.router_core.catalog.entries import Backend, Catalog
+from openfall.router_core.catalog.entries import Backend, UncheckedCatalog
 from openfall.router_core.catalog.formats import CatalogEntry, Count, Name
 from openfall.router_core.catalog.open_fall_policy import OpenFallPolicy, Remedies
 from openfall.router_core.vocabulary import Urgency
@@ -96,7 +96,7 @@ class _TopLevel(BaseModel):
     )
 
 
-class ConfigFile(SettingsSections, Catalog, _TopLevel):
+class ConfigFile(SettingsSections, UncheckedCatalog, _TopLevel):
     """Every section of a file. It describes the file and is never built."""
 
     backends: Mapping[Name, BackendSection] = Field({}, description="Where models run.")

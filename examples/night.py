@@ -14,7 +14,7 @@ from examples.outage import Outage
 from openfall import AsyncOpenfall
 from openfall.producers.batch.files import InvalidLine, read_lines
 from openfall.producers.request import JobRequest
-from openfall.router_core.catalog.entries import Catalog
+from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.jobs.result import Result
 from openfall.router_core.state.jobs import JobRecord, Receipt
 from openfall.router_core.vocabulary import Urgency

@@ -6,7 +6,7 @@ import asyncio
 import time
 
 from openfall.producers.request import UNKNOWN_FLEET, FleetView
-from openfall.router_core.catalog.entries import Catalog
+from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.state.errors import StoreError
 from openfall.router_core.state.fleet_snapshot import FleetSnapshot, fetch_fleet_snapshot
 from openfall.router_core.state.job_events import EventHub

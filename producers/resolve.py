@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from openfall.producers.client_store import fetch_fleet
 from openfall.producers.errors import NoModel
-from openfall.router_core.catalog.entries import Catalog
+from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.errors import UnknownName
 from openfall.router_core.jobs.job import ConsideredModel
 from openfall.router_core.routing.chain_selection import RouteRequest

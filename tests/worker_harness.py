@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from openfall.router_core.catalog.entries import Catalog
+from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.state import job_events
 from openfall.router_core.state.jobs import JobRecord, JobStore, SubmitTerms

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from openfall.router_core.catalog.entries import Catalog
+from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.state.cancellation import cancel_all
 from openfall.router_core.state.errors import StoreUnreachable
 from openfall.router_core.state.keys import DEGRADE

@@ -14,7 +14,7 @@ from openfall.producers.cli.render import format_age, format_time, print_line, s
 
 if TYPE_CHECKING:
     from openfall.producers.client import AsyncOpenfall
-    from openfall.router_core.catalog.entries import Catalog
+    from openfall.router_core.catalog.catalog import Catalog
     from openfall.router_core.state.breakers import BreakerChange, BreakerStatus
     from openfall.router_core.vocabulary import BreakerState
 

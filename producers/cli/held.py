@@ -33,7 +33,7 @@ from openfall.producers.cli.render import (
 )
 
 if TYPE_CHECKING:
-    from openfall.router_core.catalog.entries import Catalog
+    from openfall.router_core.catalog.catalog import Catalog
     from openfall.router_core.state.held_jobs import HeldJob
     from openfall.router_core.state.jobs import JobRecord
 

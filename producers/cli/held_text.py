@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from openfall.producers.cli.render import count_jobs, describe_reply, format_age, format_time
 
 if TYPE_CHECKING:
-    from openfall.router_core.catalog.entries import Catalog
+    from openfall.router_core.catalog.catalog import Catalog
     from openfall.router_core.jobs.result import Result
     from openfall.router_core.state.held_jobs import HeldJob, HeldSummary
     from openfall.router_core.vocabulary import HoldReason

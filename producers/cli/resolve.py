@@ -14,7 +14,7 @@ from openfall.producers.cli.render import format_age, print_line, show_json, sho
 if TYPE_CHECKING:
     from openfall.config import LoadedConfig
     from openfall.producers.resolve import Resolution
-    from openfall.router_core.catalog.entries import Catalog
+    from openfall.router_core.catalog.catalog import Catalog
     from openfall.router_core.jobs.job import ConsideredModel
     from openfall.router_core.routing.chain_selection import RouteRequest
     from openfall.router_core.state.fleet_snapshot import BackendState

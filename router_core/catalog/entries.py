@@ -1,15 +1,13 @@
-"""The catalog: pools, backends, models, roles, tasks and groups. Building one checks it for contradictions."""
+"""The entries of a catalog: pools, backends, models, roles, tasks and groups."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from hashlib import blake2b
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, StringConstraints, model_validator
+from pydantic import Field, SecretStr, StringConstraints
 
-from openfall.router_core.catalog.errors import CatalogError, UnknownName
 from openfall.router_core.catalog.formats import (
     BackendName,
     CatalogEntry,
@@ -25,7 +23,6 @@ from openfall.router_core.catalog.formats import (
 )
 from openfall.router_core.catalog.open_fall_policy import CannedReply, OpenFallPolicy, Remedies
 from openfall.router_core.catalog.policies import URGENCY_DEFAULTS, BreakerPolicy, RetryPolicy, UrgencyPolicy
-from openfall.router_core.catalog.validation import validate_catalog
 from openfall.router_core.vocabulary import Urgency
 
 Usd = Annotated[float, Field(ge=0)]
@@ -208,8 +205,8 @@ class Group(CatalogEntry):
 POOL_DEFAULTS: Mapping[str, Pool] = {"gpu": Pool(local=True), "cloud": Pool()}
 
 
-class Catalog(CatalogEntry):
-    """Everything a job can be sent to, and the policies."""
+class UncheckedCatalog(CatalogEntry):
+    """The sections of a catalog, which may contradict each other."""
 
     pools: Mapping[Name, Pool] = Field(
         POOL_DEFAULTS,
@@ -234,48 +231,3 @@ class Catalog(CatalogEntry):
     open_fall: OpenFallPolicy = Field(OpenFallPolicy(), description="What happens when nothing can serve a job.")
     local_only: bool = False
     """Nothing leaves the local pools, whatever the fleet's own switch says."""
-
-    @model_validator(mode="after")
-    def _has_no_contradiction(self) -> Self:
-        if problems := tuple(validate_catalog(self)):
-            raise CatalogError(problems)
-        return self
-
-    def model(self, alias: str) -> ModelSpec:
-        """The model of an alias. Raises `UnknownName`."""
-        if alias not in self.models:
-            raise UnknownName("model", alias, self.models)
-        return self.models[alias]
-
-    def pool_of(self, alias: str) -> str:
-        """The pool whose workers serve a model."""
-        return self.backends[self.model(alias).backends[0]].pool
-
-    def is_local(self, alias: str) -> bool:
-        """Whether requests to a model stay on the owner's machines."""
-        return self.pools[self.pool_of(alias)].local
-
-    def billing(self, backend: str) -> Billing:
-        """How calls at a backend are paid for."""
-        spec = self.backends[backend]
-        return spec.billing or (Billing.LOCAL if self.pools[spec.pool].local else Billing.METERED)
-
-    def credential(self, backend: str) -> str:
-        """A name for the API key of a backend: a digest that reveals nothing. Empty if the backend has no key.
-
-        Backends of one host with the same key share it. The host is part of it, so that a dummy key (`ollama`) does not
-        connect unrelated backends.
-        """
-        spec = self.backends[backend]
-        key, host = spec.api_key.get_secret_value(), spec.url.split("/")[2]
-        return blake2b(f"{host} {key}".encode(), digest_size=5, person=b"openfall").hexdigest() if key else ""
-
-    def queue(self, alias: str, urgency: Urgency) -> str:
-        """The queue of a model for jobs of an urgency."""
-        return f"{self.pool_of(alias)}.{alias}.{urgency}"
-
-    def models_of(self, pool: str) -> tuple[str, ...]:
-        """The models that a worker of a pool serves. Raises `UnknownName`."""
-        if pool not in self.pools:
-            raise UnknownName("pool", pool, self.pools)
-        return tuple(alias for alias in self.models if self.pool_of(alias) == pool)

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
-from openfall.router_core.catalog.entries import Billing, Catalog, ModelSpec
+from openfall.router_core.catalog.catalog import Catalog
+from openfall.router_core.catalog.entries import Billing, ModelSpec
 
 MAX_CATALOGS = 8
 """Catalogs whose index is cached. There is one, except while a changed configuration takes over."""

@@ -5,14 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING
 
+from openfall.router_core.catalog.entries import Group, Role, UncheckedCatalog
 from openfall.router_core.catalog.errors import CatalogProblem, UnknownName
 from openfall.router_core.catalog.open_fall_policy import validate_remedies
 from openfall.router_core.vocabulary import Remedy, Urgency
-
-if TYPE_CHECKING:
-    from openfall.router_core.catalog.entries import Catalog, Group, Role
 
 DEFAULT_QUALITY = "default"
 """In a model's `quality`: the key for every task that is not named."""
@@ -24,7 +21,7 @@ MAX_SHARED = 0.9
 """Maximum share of a pool's claims for the less urgent jobs. The rest is for interactive jobs."""
 
 
-def validate_catalog(catalog: Catalog) -> Iterator[CatalogProblem]:
+def validate_catalog(catalog: UncheckedCatalog) -> Iterator[CatalogProblem]:
     """Every contradiction of a catalog. A path names a group by its name."""
     if RESERVED_POOL in catalog.pools:
         yield CatalogProblem(f"pools.{RESERVED_POOL}", "this name is reserved for the queue of degraded jobs")
@@ -42,7 +39,7 @@ def validate_catalog(catalog: Catalog) -> Iterator[CatalogProblem]:
     yield from _times(catalog)
 
 
-def _backends(catalog: Catalog) -> Iterator[CatalogProblem]:
+def _backends(catalog: UncheckedCatalog) -> Iterator[CatalogProblem]:
     for name, backend in catalog.backends.items():
         if backend.pool not in catalog.pools:
             yield _unknown(f"backends.{name}.pool", "pool", backend.pool, catalog.pools)
@@ -51,7 +48,7 @@ def _backends(catalog: Catalog) -> Iterator[CatalogProblem]:
             yield CatalogProblem(f"backends.{name}.reserved_interactive", left)
 
 
-def _models(catalog: Catalog) -> Iterator[CatalogProblem]:
+def _models(catalog: UncheckedCatalog) -> Iterator[CatalogProblem]:
     for name, model in catalog.models.items():
         path = f"models.{name}.backends"
         yield from (
@@ -67,7 +64,7 @@ def _models(catalog: Catalog) -> Iterator[CatalogProblem]:
                 yield _unknown(f"models.{name}.quality.{task}", "task", task, {*catalog.tasks, DEFAULT_QUALITY})
 
 
-def _names(catalog: Catalog, section: str, name: str) -> Iterator[CatalogProblem]:
+def _names(catalog: UncheckedCatalog, section: str, name: str) -> Iterator[CatalogProblem]:
     path = f"{section}.{name}"
     chain = (catalog.roles if section == "roles" else catalog.tasks)[name].chain
     if name in catalog.models and chain != (name,):
@@ -78,14 +75,14 @@ def _names(catalog: Catalog, section: str, name: str) -> Iterator[CatalogProblem
         yield CatalogProblem(path, f"{DEFAULT_QUALITY!r} is the quality of every other task, and cannot name one")
 
 
-def _role(catalog: Catalog, path: str, role: Role) -> Iterator[CatalogProblem]:
+def _role(catalog: UncheckedCatalog, path: str, role: Role) -> Iterator[CatalogProblem]:
     yield from _chain(catalog, f"{path}.chain", role.chain, role.local_only)
     yield from _pattern(f"{path}.pattern", role.pattern)
     yield from () if role.open_fall is None else _remedies(f"{path}.open_fall", role.open_fall)
     yield from _ensemble(catalog, path, role)
 
 
-def _chain(catalog: Catalog, path: str, chain: tuple[str, ...], local_only: bool) -> Iterator[CatalogProblem]:
+def _chain(catalog: UncheckedCatalog, path: str, chain: tuple[str, ...], local_only: bool) -> Iterator[CatalogProblem]:
     yield from (_unknown(path, "model", alias, catalog.models) for alias in chain if alias not in catalog.models)
     if len(set(chain)) < len(chain):
         yield CatalogProblem(path, "it names a model twice")
@@ -93,7 +90,7 @@ def _chain(catalog: Catalog, path: str, chain: tuple[str, ...], local_only: bool
         yield CatalogProblem(path, "its jobs may only go to local models, and none of these is one")
 
 
-def _stays(catalog: Catalog, alias: str) -> bool | None:
+def _stays(catalog: UncheckedCatalog, alias: str) -> bool | None:
     """Whether a model is local. None: it has a problem that another check reports."""
     model = catalog.models.get(alias)
     pools = (
@@ -110,7 +107,7 @@ def _pattern(path: str, pattern: str | None) -> Iterator[CatalogProblem]:
         yield CatalogProblem(path, f"not a regular expression: {error.msg}")
 
 
-def _ensemble(catalog: Catalog, role_path: str, role: Role) -> Iterator[CatalogProblem]:
+def _ensemble(catalog: UncheckedCatalog, role_path: str, role: Role) -> Iterator[CatalogProblem]:
     ensemble, path = role.ensemble, f"{role_path}.ensemble"
     if ensemble is None:
         return
@@ -128,7 +125,7 @@ def _ensemble(catalog: Catalog, role_path: str, role: Role) -> Iterator[CatalogP
         yield CatalogProblem(f"{path}.judge", "its jobs may only go to local models, and this one is not")
 
 
-def _groups(catalog: Catalog) -> Iterator[CatalogProblem]:
+def _groups(catalog: UncheckedCatalog) -> Iterator[CatalogProblem]:
     names: set[str] = set()
     for group in catalog.groups:
         path = f"groups.{group.name}"
@@ -141,7 +138,7 @@ def _groups(catalog: Catalog) -> Iterator[CatalogProblem]:
         yield from _target(catalog, path, group)
 
 
-def _target(catalog: Catalog, path: str, group: Group) -> Iterator[CatalogProblem]:
+def _target(catalog: UncheckedCatalog, path: str, group: Group) -> Iterator[CatalogProblem]:
     if group.role is not None and group.role not in catalog.roles:
         yield _unknown(f"{path}.role", "role", group.role, catalog.roles)
     if group.task is not None and group.task not in catalog.tasks:
@@ -179,7 +176,7 @@ def _covers(wide: str, narrow: str) -> bool:
     return (stars_only or plain) and fnmatchcase(narrow, wide)
 
 
-def _shares(catalog: Catalog) -> Iterator[CatalogProblem]:
+def _shares(catalog: UncheckedCatalog) -> Iterator[CatalogProblem]:
     policies = catalog.urgency
     if Urgency.INTERACTIVE in policies and policies[Urgency.INTERACTIVE].min_share:
         yield CatalogProblem(
@@ -192,7 +189,7 @@ def _shares(catalog: Catalog) -> Iterator[CatalogProblem]:
         )
 
 
-def _open_fall(catalog: Catalog) -> Iterator[CatalogProblem]:
+def _open_fall(catalog: UncheckedCatalog) -> Iterator[CatalogProblem]:
     policy = catalog.open_fall
     for word in Urgency:
         yield from _remedies(f"open_fall.{word}", policy.remedies.get(word, ()))
@@ -211,7 +208,7 @@ def _remedies(path: str, remedies: tuple[Remedy, ...]) -> Iterator[CatalogProble
         yield CatalogProblem(path, flaw)
 
 
-def _times(catalog: Catalog) -> Iterator[CatalogProblem]:
+def _times(catalog: UncheckedCatalog) -> Iterator[CatalogProblem]:
     breakers, retry = catalog.breakers, catalog.retry
     if breakers.open_for_max < breakers.open_for:
         message = f"shorter than open_for, which is {breakers.open_for:g} s"

@@ -7,7 +7,8 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from openfall.router_core.catalog.entries import Catalog, CheckKind, Role
+from openfall.router_core.catalog.catalog import Catalog
+from openfall.router_core.catalog.entries import CheckKind, Role
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
 from openfall.router_core.jobs.request_body import get_schema, has_tool_call, without_reasoning

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from openfall.router_core.catalog.entries import Catalog
+from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.policies import Cloud
 from openfall.router_core.deciding.backoff import delay
 from openfall.router_core.jobs.job import CompletionJob

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from openfall.router_core.catalog.entries import Catalog
+from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.deciding import ensemble
 from openfall.router_core.deciding.candidates import Candidate, ChainState, first_due, ready
 from openfall.router_core.deciding.ensemble import AskModel, Best

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from openfall.router_core.catalog.entries import Catalog, Ensemble, Pick
+from openfall.router_core.catalog.catalog import Catalog
+from openfall.router_core.catalog.entries import Ensemble, Pick
 from openfall.router_core.catalog.index import model_index
 from openfall.router_core.deciding.answer_checks import get_role
 from openfall.router_core.deciding.candidates import JUDGING, ChainState, is_judging, ready

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from openfall.router_core.catalog.entries import Catalog
+from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.deciding.candidates import Candidate, ChainState, ready
 from openfall.router_core.deciding.decide import Call, Conditions, Handoff, Later, Step, decide, get_chain, hand_off
 from openfall.router_core.jobs.job import CompletionJob

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from openfall.router_core.catalog.entries import Billing, Catalog
+from openfall.router_core.catalog.catalog import Catalog
+from openfall.router_core.catalog.entries import Billing
 from openfall.router_core.catalog.index import model_index
 from openfall.router_core.catalog.open_fall_policy import KEPT_REPLY, LAST_REPLY
 from openfall.router_core.deciding.answer_checks import get_role

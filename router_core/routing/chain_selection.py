@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from openfall.router_core.catalog.entries import Catalog, Group, Order
+from openfall.router_core.catalog.catalog import Catalog
+from openfall.router_core.catalog.entries import Group, Order
 from openfall.router_core.catalog.errors import UnknownName
 from openfall.router_core.routing.classify import classify
 from openfall.router_core.routing.requirements import NOTHING, Requirements

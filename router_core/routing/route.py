@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from openfall.router_core.catalog.entries import Catalog, Group, Order
+from openfall.router_core.catalog.catalog import Catalog
+from openfall.router_core.catalog.entries import Group, Order
 from openfall.router_core.catalog.index import model_index
 from openfall.router_core.catalog.policies import Cloud
 from openfall.router_core.jobs.job import ConsideredModel

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from openfall.router_core.catalog.entries import Catalog
+from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.deciding.breaker import breaker_target
 from openfall.router_core.routing.fleet_state import Blocked
 from openfall.router_core.state import keys

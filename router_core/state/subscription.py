@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from pydantic_core import to_json
 
-from openfall.router_core.catalog.entries import Catalog
+from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.deciding.breaker import breaker_target, credential_target
 from openfall.router_core.state.keys import model_of
 from openfall.router_core.state.settlement import MAX_BREAKER_HISTORY

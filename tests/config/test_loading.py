@@ -11,7 +11,8 @@ from pydantic import ValidationError
 from openfall import config
 from openfall.config import EngineSettings, LoadedConfig, NoRedis
 from openfall.config.paths import DEMO
-from openfall.router_core.catalog.entries import POOL_DEFAULTS, Catalog, Pool
+from openfall.router_core.catalog.catalog import Catalog
+from openfall.router_core.catalog.entries import POOL_DEFAULTS, Pool
 from openfall.router_core.catalog.policies import URGENCY_DEFAULTS, UrgencyPolicy
 from openfall.router_core.vocabulary import Urgency
 from tests.config.config_texts import load_text

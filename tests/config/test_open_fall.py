@@ -10,7 +10,7 @@ import yaml
 
 from openfall import config
 from openfall.config.redact import redact_discord, redact_webhook
-from openfall.router_core.catalog.entries import Catalog
+from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.open_fall_policy import OpenFallPolicy
 from openfall.router_core.vocabulary import Remedy, Urgency
 from tests.config.config_texts import MODELS, load_text

@@ -13,7 +13,8 @@ from pydantic import SecretStr
 from openfall import config
 from openfall.config import LoadedConfig
 from openfall.config.paths import SHIPPED
-from openfall.router_core.catalog.entries import Billing, Catalog, Pick, Prices
+from openfall.router_core.catalog.catalog import Catalog
+from openfall.router_core.catalog.entries import Billing, Pick, Prices
 from openfall.router_core.vocabulary import Remedy, Urgency
 
 NAMES = {path.stem: path for path in SHIPPED}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from openfall.router_core.catalog.entries import Backend, Catalog, Ensemble, ModelSpec, Role, TaskType
+from openfall.router_core.catalog.catalog import Catalog
+from openfall.router_core.catalog.entries import Backend, Ensemble, ModelSpec, Role, TaskType
 from openfall.router_core.catalog.policies import Cloud, RetryPolicy, UrgencyPolicy
 from openfall.router_core.deciding.decide import Conditions
 from openfall.router_core.jobs.job import CompletionJob

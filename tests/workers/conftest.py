@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from openfall.router_core.catalog.entries import Backend, Catalog, ModelSpec
+from openfall.router_core.catalog.catalog import Catalog
+from openfall.router_core.catalog.entries import Backend, ModelSpec
 from openfall.router_core.catalog.policies import BreakerPolicy
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.result import Result

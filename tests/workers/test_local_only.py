@@ -7,7 +7,8 @@ from collections import Counter
 
 import pytest
 
-from openfall.router_core.catalog.entries import Backend, Catalog, ModelSpec
+from openfall.router_core.catalog.catalog import Catalog
+from openfall.router_core.catalog.entries import Backend, ModelSpec
 from openfall.router_core.catalog.policies import Cloud, UrgencyPolicy
 from openfall.router_core.state import job_events
 from openfall.router_core.state.fleet_flags import set_local_only

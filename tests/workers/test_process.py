@@ -20,7 +20,8 @@ from rq.worker import Worker
 
 from openfall.config import load
 from openfall.producers.client import AsyncOpenfall
-from openfall.router_core.catalog.entries import Backend, Catalog, ModelSpec
+from openfall.router_core.catalog.catalog import Catalog
+from openfall.router_core.catalog.entries import Backend, ModelSpec
 from openfall.workers.process import NothingToServe, WorkerConfig, identify
 from openfall.workers.worker import WorkerSettings
 from tests.faults import COMPLETION, answer, fault_server, stall

@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from openfall.router_core.catalog.entries import Billing, Catalog
+from openfall.router_core.catalog.catalog import Catalog
+from openfall.router_core.catalog.entries import Billing
 from openfall.router_core.catalog.errors import UnknownName
 from openfall.router_core.deciding.breaker import breaker_target
 from openfall.router_core.jobs.outcome import Failure

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, Literal
 
-from openfall.router_core.catalog.entries import Backend, Catalog, ModelSpec
+from openfall.router_core.catalog.catalog import Catalog
+from openfall.router_core.catalog.entries import Backend, ModelSpec
 from openfall.router_core.jobs.outcome import Failure
 from openfall.router_core.vocabulary import CredentialSignal, ErrorClass
 from openfall.workers.backends.address import parse_address

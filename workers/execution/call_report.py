@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from openfall.router_core.catalog.entries import Catalog
+from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.deciding.breaker import breaker_signal, cooldown, credential_signal
 from openfall.router_core.deciding.candidates import is_judging
 from openfall.router_core.deciding.cost import cost, read_usage

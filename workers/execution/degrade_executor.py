@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from pydantic_core import to_json
 
-from openfall.router_core.catalog.entries import Catalog
+from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.degrading.degrade import (
     DegradeAction,
     Degraded,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 from zlib import crc32
 
-from openfall.router_core.catalog.entries import Catalog
+from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.deciding.answer_checks import check_answer
 from openfall.router_core.deciding.decide import Call, Conditions, Done, Fall, Handoff, Later, Step, conclude, decide
 from openfall.router_core.deciding.ensemble import ensemble_for, judge_body

@@ -6,7 +6,7 @@ import asyncio
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from openfall.router_core.catalog.entries import Catalog
+from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.routing.fleet_state import FleetState
 from openfall.router_core.state.errors import StoreUnreachable
 from openfall.router_core.state.fleet_snapshot import FleetSnapshot, fetch_fleet_snapshot

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 
-from openfall.router_core.catalog.entries import Catalog
+from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.state.fleet_snapshot import FleetSnapshot
 from openfall.router_core.state.held_jobs import ReleaseBudget, release_held
 from openfall.router_core.state.redis_connection import RedisConnection

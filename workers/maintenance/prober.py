@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from openfall.router_core.catalog.entries import Catalog
+from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.deciding.breaker import call_signal, cooldown, credential_signal
 from openfall.router_core.jobs.outcome import Failure, Outcome
 from openfall.router_core.state import breakers

@@ -6,7 +6,7 @@ import contextlib
 import logging
 from dataclasses import dataclass
 
-from openfall.router_core.catalog.entries import Catalog
+from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.deciding.decide import Conditions, Done, Fall, Handoff, Later, Step
 from openfall.router_core.deciding.reconsider import reconsider
 from openfall.router_core.jobs.envelope import UnreadableEnvelope, unpack_answers, unpack_attempts, unpack_job

@@ -11,7 +11,7 @@ from typing import Any
 import redis
 
 from openfall.config import load
-from openfall.router_core.catalog.entries import Catalog
+from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.state.breakers import list_breakers
 from openfall.router_core.state.external_calls import ExternalCall, report_external_call
 from openfall.router_core.state.redis_connection import RedisConnection

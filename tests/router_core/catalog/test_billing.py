@@ -2,7 +2,8 @@
 
 import pytest
 
-from openfall.router_core.catalog.entries import Backend, Billing, Catalog
+from openfall.router_core.catalog.catalog import Catalog
+from openfall.router_core.catalog.entries import Backend, Billing
 
 
 def catalog(**backends):

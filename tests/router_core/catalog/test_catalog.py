@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from openfall.router_core.catalog.entries import POOL_DEFAULTS, Backend, Billing, Catalog, ModelSpec, Pool, Role
+from openfall.router_core.catalog.catalog import Catalog
+from openfall.router_core.catalog.entries import POOL_DEFAULTS, Backend, Billing, ModelSpec, Pool, Role
 from openfall.router_core.catalog.errors import CatalogError, CatalogProblem, UnknownName
 from openfall.router_core.catalog.policies import URGENCY_DEFAULTS, UrgencyPolicy
 from openfall.router_core.vocabulary import Urgency

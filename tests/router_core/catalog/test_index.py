@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from openfall.router_core.catalog.entries import Backend, Billing, Catalog, ModelSpec, Prices
+from openfall.router_core.catalog.catalog import Catalog
+from openfall.router_core.catalog.entries import Backend, Billing, ModelSpec, Prices
 from openfall.router_core.catalog.index import MAX_CATALOGS, model_index
 
 TOWER = Backend(url="http://127.0.0.1:8080", pool="gpu", slots=2)

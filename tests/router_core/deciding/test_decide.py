@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from openfall.router_core.catalog.entries import Catalog
+from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.policies import UrgencyPolicy
 from openfall.router_core.deciding.decide import Call, Done, Handoff, Later, conclude, decide
 from openfall.router_core.jobs.outcome import Failure

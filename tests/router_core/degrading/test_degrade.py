@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from openfall.router_core.catalog.entries import Catalog, Role
+from openfall.router_core.catalog.catalog import Catalog
+from openfall.router_core.catalog.entries import Role
 from openfall.router_core.catalog.open_fall_policy import KEPT_REPLY, LAST_REPLY, OpenFallPolicy, validate_remedies
 from openfall.router_core.catalog.policies import Cloud
 from openfall.router_core.deciding.decide import Conditions, Fall, conclude

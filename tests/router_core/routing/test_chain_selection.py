@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from openfall.router_core.catalog.entries import Backend, Catalog, Group, ModelSpec, Order, Role, TaskType
+from openfall.router_core.catalog.catalog import Catalog
+from openfall.router_core.catalog.entries import Backend, Group, ModelSpec, Order, Role, TaskType
 from openfall.router_core.catalog.errors import UnknownName
 from openfall.router_core.routing.chain_selection import ChainSelection, RouteRequest, get_group, select_chain
 

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openfall.router_core.catalog.entries import Backend, Catalog, ModelSpec, Order, Prices, TaskType
+from openfall.router_core.catalog.catalog import Catalog
+from openfall.router_core.catalog.entries import Backend, ModelSpec, Order, Prices, TaskType
 from openfall.router_core.catalog.index import model_index
 from openfall.router_core.catalog.policies import Cloud, UrgencyPolicy
 from openfall.router_core.routing.fleet_state import FOREVER, Blocked, FleetState, ModelState

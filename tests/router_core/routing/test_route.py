@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openfall.router_core.catalog.entries import Backend, Catalog, Group, ModelSpec, Pool, Role, TaskType
+from openfall.router_core.catalog.catalog import Catalog
+from openfall.router_core.catalog.entries import Backend, Group, ModelSpec, Pool, Role, TaskType
 from openfall.router_core.catalog.errors import UnknownName
 from openfall.router_core.catalog.policies import URGENCY_DEFAULTS, Cloud
 from openfall.router_core.jobs.job import ConsideredModel

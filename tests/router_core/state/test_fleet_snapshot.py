@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from openfall.router_core.catalog.entries import Backend, Catalog, ModelSpec, Pool
+from openfall.router_core.catalog.catalog import Catalog
+from openfall.router_core.catalog.entries import Backend, ModelSpec, Pool
 from openfall.router_core.catalog.policies import BreakerPolicy, RetryPolicy
 from openfall.router_core.routing.fleet_state import FOREVER
 from openfall.router_core.state.breakers import BreakerOverride, ProbeResult, force_breaker, list_breakers, report_probe

@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from openfall.router_core.catalog.entries import Backend, Catalog, ModelSpec, Pool
+from openfall.router_core.catalog.catalog import Catalog
+from openfall.router_core.catalog.entries import Backend, ModelSpec, Pool
 from openfall.router_core.catalog.policies import BreakerPolicy, Cloud, UrgencyPolicy
 from openfall.router_core.state.breakers import BreakerOverride, force_breaker
 from openfall.router_core.state.fleet_status import pause_queue
