@@ -188,9 +188,12 @@ def _sentence(result: dict[str, Any]) -> str:
     if result["verb"] != "check":
         return f"{where} {message}" if result["ok"] else f"{where}: {result['verb']} failed: {message}"
     if result["ok"]:
-        outcomes = {"asked": f"answered the test prompt in {result['latency']:.1f}s", "alive": "its endpoint answers"}
+        outcomes = {
+            "prompted": f"answered the test prompt in {result['latency']:.1f}s",
+            "alive": "its endpoint answers",
+        }
         outcome = outcomes.get(result["how"], "was not checked")
     else:
         outcome = f"is not healthy ({result['how']})"
-    before = f" ({format_age(result['format_age'])} ago)" if "age" in result else ""
+    before = f" ({format_age(result['age'])} ago)" if "age" in result else ""
     return f"{where} {outcome}{before}" + (f": {message}" if message else "")

@@ -92,7 +92,7 @@ class ModelAdmin:
         report = {"at": now, "ok": result.ok, "how": result.how, "latency": result.latency, "detail": result.detail}
         if self.link is not None:
             await remember_health(self.link, breaker_target(name, alias), report)
-            if result.ok and result.how == "asked":
+            if result.ok and result.how == "prompted":
                 await self._hasten_probe(self.link, breaker_target(name, alias))
         return {**report, "message": result.detail, "loaded": result.loaded}
 

@@ -35,7 +35,7 @@ _MAX_GARBLED_SHARE = 0.25
 
 _NO_TEXT = frozenset({"Cc", "Co", "Cs"})
 
-How = Literal["asked", "alive", "skipped"]
+How = Literal["prompted", "alive", "skipped"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,10 +136,10 @@ async def _prompt(backend: CompletionBackend, spec: ModelSpec, loaded: bool | No
     began = time.monotonic()
     outcome = await probe(backend, spec)
     if isinstance(outcome, Failure):
-        return _unhealthy(outcome, "asked", began, loaded)
+        return _unhealthy(outcome, "prompted", began, loaded)
     detail = f"only {share:.0%} of it is on the card" if share is not None and share < 1 else ""
     latency = time.monotonic() - began
-    return Health(ok=True, how="asked", latency=latency, detail=detail, loaded=loaded, vram_share=share)
+    return Health(ok=True, how="prompted", latency=latency, detail=detail, loaded=loaded, vram_share=share)
 
 
 def _unhealthy(failure: Failure, how: How, began: float, loaded: bool | None = None) -> Health:

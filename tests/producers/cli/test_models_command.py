@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -118,10 +119,12 @@ def test_a_check_is_remembered_for_the_fleet_and_not_made_twice_in_a_moment(open
             first = json.loads((await run("models", "check", "gpt", "--json", "--config", config)).stdout)
             assert (first["ok"], first["how"]) == (True, "alive")  # an answer would cost money
             forced = json.loads((await run("models", "check", "gpt", "--force", "--json", "--config", config)).stdout)
-            assert (forced["ok"], forced["how"]) == (True, "asked")
+            assert (forced["ok"], forced["how"]) == (True, "prompted")
         again = json.loads((await run("models", "check", "gpt", "--json", "--config", config)).stdout)
-        assert (again["ok"], again["how"], again["at"]) == (True, "asked", forced["at"])
+        assert (again["ok"], again["how"], again["at"]) == (True, "prompted", forced["at"])
         assert 0 <= again["age"] <= 30
+        shown = (await run("models", "check", "gpt", "--config", config)).stdout
+        assert re.fullmatch(r"gpt@api answered the test prompt in \d+\.\ds \(.+ ago\)\n", shown)
         assert stages(await run("models", "--json", "--config", config))["gpt"] == "ready"
 
     beside(story, openfall)

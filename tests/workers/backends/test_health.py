@@ -148,7 +148,7 @@ def checked(fake_model: FakeModel, engine: str, *, warm: bool = False, **how: An
 
 def test_a_model_in_memory_gets_the_prompt(engine: str) -> None:
     health, fake = checked(FakeModel(MODEL), engine, warm=True)
-    assert (health.ok, health.how, health.loaded, health.vram_share) == (True, "asked", True, 1.0)
+    assert (health.ok, health.how, health.loaded, health.vram_share) == (True, "prompted", True, 1.0)
     assert health.latency > 0
     assert len(fake.memory.loads) == 1
 
@@ -162,7 +162,7 @@ def test_a_model_that_is_not_in_memory_is_not_loaded_for_a_check(engine: str) ->
 
 def test_force_loads_the_model_and_sends_the_prompt(engine: str) -> None:
     health, fake = checked(FakeModel(MODEL), engine, force=True)
-    assert (health.ok, health.how, health.loaded) == (True, "asked", False)
+    assert (health.ok, health.how, health.loaded) == (True, "prompted", False)
     assert len(fake.memory.loads) == 1
 
 
@@ -187,7 +187,7 @@ def test_a_model_that_breaks_while_in_memory_is_unhealthy(engine: str) -> None:
             return await check(backend, SPEC)
 
     health = run(work())
-    assert (health.ok, health.how) == (False, "asked")
+    assert (health.ok, health.how) == (False, "prompted")
     assert health.failure is not None
     assert health.failure.error_class is E.OVERLOADED
 
@@ -205,7 +205,7 @@ def test_an_unreachable_endpoint_is_unhealthy_without_a_prompt() -> None:
 
 @pytest.mark.parametrize(
     ("more", "how", "prompts"),
-    [({}, "asked", 1), ({"metered": True}, "alive", 0), ({"metered": True, "force": True}, "asked", 1)],
+    [({}, "prompted", 1), ({"metered": True}, "alive", 0), ({"metered": True, "force": True}, "prompted", 1)],
 )
 def test_without_memory_information_the_price_decides(more: dict[str, bool], how: str, prompts: int) -> None:
     async def work() -> tuple[Health, int]:
