@@ -14,8 +14,10 @@ from unittest import mock
 import pytest
 
 from openfall.producers.cli import main
+from tests.producers.cli.batch_files import LINES, line
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
+Start = Callable[..., subprocess.Popen[str]]
 
 ROOT = Path(__file__).parents[3]
 
@@ -34,7 +36,7 @@ def environment(tmp_path: Path, config_file: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def start(environment: dict[str, str], tmp_path: Path, redis_url: str) -> Callable[..., subprocess.Popen[str]]:
+def start(environment: dict[str, str], tmp_path: Path, redis_url: str) -> Start:
     def start_command(*args: str, url: str = redis_url) -> subprocess.Popen[str]:
         """Starts a command, with an empty Valkey unless another `url` is given ("": none)."""
         given = {**environment, "REDIS_URL": url}
@@ -48,7 +50,7 @@ def start(environment: dict[str, str], tmp_path: Path, redis_url: str) -> Callab
 
 
 @pytest.fixture
-def openfall_process(start: Callable[..., subprocess.Popen[str]], redis_url: str) -> Run:
+def openfall_process(start: Start, redis_url: str) -> Run:
     """Runs a command to its end as a process, with an empty Valkey unless another `url` is given."""
 
     def run(*args: str, stdin: str = "", url: str = redis_url) -> subprocess.CompletedProcess[str]:
@@ -77,6 +79,19 @@ def openfall(environment: dict[str, str], tmp_path: Path, redis_url: str) -> Run
         return subprocess.CompletedProcess(args, int(end.value.code or 0), _text(out), _text(err))
 
     return run
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """The input of a batch: in.jsonl, with `LINES` lines."""
+    path = tmp_path / "in.jsonl"
+    path.write_text("".join(f"{line(f'line-{n}', f'prompt {n}')}\n" for n in range(LINES)))
+    return path
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "out.jsonl"
 
 
 def _stream(text: str = "") -> io.TextIOWrapper:

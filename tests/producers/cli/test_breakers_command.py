@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,7 @@ import pytest
 from openfall import AsyncOpenfall
 from openfall.config import LoadedConfig, load
 from openfall.router_core.state.external_calls import ExternalCall, report_external_call
-
-Run = Callable[..., subprocess.CompletedProcess[str]]
+from tests.producers.cli.conftest import Run
 
 CONFIG = """
 redis: ${REDIS_URL:-embedded}

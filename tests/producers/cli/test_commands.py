@@ -15,8 +15,7 @@ from typing import Any
 import pytest
 import redis
 
-Run = Callable[..., subprocess.CompletedProcess[str]]
-Start = Callable[..., subprocess.Popen[str]]
+from tests.producers.cli.conftest import Run, Start
 
 
 def test_an_answer_goes_to_standard_output_and_its_receipt_to_standard_error(openfall: Run, answering: Any) -> None:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from jsonschema import Draft202012Validator
 
-Run = Callable[..., subprocess.CompletedProcess[str]]
+from tests.producers.cli.conftest import Run
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,9 +19,8 @@ from openfall.producers.cli.held_text import describe_fall
 from openfall.producers.cli.render import table
 from openfall.router_core.state.held_jobs import HeldJob
 from openfall.router_core.vocabulary import HoldReason
+from tests.producers.cli.conftest import Run
 from tests.producers.hold_jobs import SORRY, submit_held
-
-Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def test_held_jobs_are_listed_with_what_they_wait_for_the_longest_held_first(

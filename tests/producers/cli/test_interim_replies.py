@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Callable
 from typing import Any
 
@@ -16,10 +15,9 @@ from openfall.producers.cli.render import receipt
 from openfall.router_core.jobs.outcome import Attempt
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.vocabulary import ErrorClass, HoldReason, Remedy
+from tests.producers.cli.conftest import Run, Start
 from tests.producers.hold_jobs import SORRY, WHY, hold_next_sync, submit_held
 
-Run = Callable[..., subprocess.CompletedProcess[str]]
-Start = Callable[..., subprocess.Popen[str]]
 TEXT = {"choices": [{"message": {"role": "assistant", "content": "well, well"}}]}
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-Run = Callable[..., subprocess.CompletedProcess[str]]
+from tests.producers.cli.conftest import Run
+
 LINE = {"custom_id": "a", "body": {"messages": [{"role": "user", "content": "x"}], "model": "tags"}}
 
 

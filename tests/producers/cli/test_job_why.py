@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
 from collections.abc import Callable
 from typing import Any
 
@@ -21,9 +20,8 @@ from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.subscription import BackendCapacity, QueueSubscription, WorkerIdentity
 from openfall.router_core.state.worker_queue import WorkerQueue
 from openfall.router_core.vocabulary import ErrorClass
+from tests.producers.cli.conftest import Run
 from tests.producers.hold_jobs import submit_held
-
-Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def attempt(model: str, error: ErrorClass | None = None, **more: Any) -> Attempt:

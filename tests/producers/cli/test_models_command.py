@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +17,8 @@ from openfall.router_core.state.external_calls import ExternalCall, report_exter
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.vocabulary import ErrorClass
 from tests.fakes.ollama import FakeModel, ollama_fake
+from tests.producers.cli.conftest import Run
 from tests.producers.cli.endpoints import beside, endpoint
-
-Run = Callable[..., subprocess.CompletedProcess[str]]
 
 CONFIG = """
 redis: ${REDIS_URL:-embedded}

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
 import time
-from collections.abc import Callable
 
 import redis
 
 from openfall.router_core.state import outbox
 from openfall.router_core.state.redis_connection import RedisConnection
-
-Run = Callable[..., subprocess.CompletedProcess[str]]
+from tests.producers.cli.conftest import Run
 
 
 def posted(url: str, *entries: str) -> None:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from tests.fakes.ollama import FakeModel, ollama_fake
+from tests.producers.cli.conftest import Run
 from tests.producers.cli.endpoints import beside, endpoint
-
-Run = Callable[..., subprocess.CompletedProcess[str]]
 
 CONFIG = """
 redis: ${REDIS_URL:-embedded}
