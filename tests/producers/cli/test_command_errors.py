@@ -1,0 +1,135 @@
+"""How commands fail: a mistake, an unreachable Redis, a refused job, an output that cannot be written."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from tests.producers.cli.conftest import Run
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (("ask", "x", "-r", "dialog"), "unknown role 'dialog'. Did you mean 'dialogue'?"),
+        (("ask", "x", "-m", "tinny"), "unknown model 'tinny'. Did you mean 'tiny'?"),
+        (("ask", "x", "-u", "bach"), "unknown urgency 'bach'. Did you mean 'batch'?"),
+        (("ask", "x", "--expires-in", "soon"), "not a duration: 'soon'"),
+        (("ask", "x", "--wait", "soon"), "not a duration: 'soon'"),
+        (("ask", "x", "--deadline", "2020-01-01T00:00:00Z"), "the server's clock says"),
+        (("ask", "x", "--deadline", "2027-01-01"), "no time zone"),
+        (("ask", " "), "the prompt is empty"),
+        (("ask", "x" * 70_000), "more than the 64,000 allowed"),
+        (("ask", "x", "--reply-to", "{bad"), "--reply-to is not JSON: key must be a string at line 1 column 2"),
+        (("ask", "x", "--reply-to", "[1", "--inbox", "bot"), "--reply-to is not JSON"),
+        (("ask", "x", "--reply-to", "room 7"), "`reply_to` needs an inbox or a webhook"),
+        (("ask",), "Missing argument 'TEXT'"),
+        (("asq", "x"), "Did you mean 'ask'?"),
+        (("job", "show", "8f21"), "not a whole job id"),
+        (("job", "show", "no-such-job"), "no job no-such-job"),
+        (("batch", "run", "in.jsonl"), "Missing option '-o'"),
+        (("batch", "run", "nowhere.jsonl", "-o", "out.jsonl"), "nowhere.jsonl cannot be read: No such file"),
+        (("batch", "status", "nothing"), "no batch 'nothing'"),
+        (("enqueue", "nowhere.txt"), "nowhere.txt cannot be read: No such file"),
+        (("queues", "pause", "gpu.tiny.intractive"), "Did you mean 'gpu.tiny.interactive'?"),
+        (("ask", "x", "--config", "missing.yaml"), "there is no such file"),
+    ],
+)
+def test_a_mistake_is_reported_with_its_remedy_and_exits_with_2(
+    openfall: Run, args: tuple[str, ...], words: str
+) -> None:
+    ran = openfall(*args)
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert words in ran.stderr
+
+
+def test_no_redis_exits_with_3(openfall: Run) -> None:
+    for args in (("ask", "x"), ("status",), ("job", "show", "some-job-id"), ("held", "list")):
+        ran = openfall(*args, url="redis://:hush@127.0.0.1:1")
+        assert ran.returncode == 3
+        assert "Redis does not answer at redis://:…@127.0.0.1:1: is it running?" in ran.stderr
+        assert "hush" not in ran.stderr
+
+
+def test_without_a_redis_address_the_error_names_the_remedy(openfall: Run) -> None:
+    ran = openfall("ask", "x", url="")
+    assert ran.returncode == 3
+    assert "Start it with `openfall up`" in ran.stderr
+
+
+def test_a_wrong_password_is_reported_without_showing_it(openfall: Run, server: Any) -> None:
+    with redis.Redis(unix_socket_path=str(server.socket)) as client:
+        client.config_set("requirepass", "right")
+    ran = openfall("ask", "x", url=f"unix://:wrong@{server.socket}")
+    assert ran.returncode == 3
+    assert "wrong password" in ran.stderr
+    assert ":wrong@" not in ran.stderr
+
+
+def test_an_unexpected_error_is_one_line_and_a_log(
+    openfall_process: Run, environment: dict[str, str], tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken"
+    (broken / "redis").mkdir(parents=True)
+    (broken / "redis" / "__init__.py").write_text("raise RuntimeError('of the test')")
+    environment["PYTHONPATH"] = f"{broken}:{environment['PYTHONPATH']}"
+    environment["TMPDIR"] = str(tmp_path)
+    ran = openfall_process("ask", "x")
+    assert ran.returncode == 1
+    assert "unexpected error (RuntimeError: of the test). Details: " in ran.stderr
+    log = Path(ran.stderr.split("Details: ")[1].strip())
+    assert "Traceback" in log.read_text()
+    assert log.stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize(
+    "args",
+    [("status",), ("status", "--json"), ("--help",), ("ask", "--stream", "one two"), ("enqueue", "-")],
+    ids=" ".join,
+)
+@pytest.mark.usefixtures("answering")
+def test_a_closed_pipe_ends_a_command_without_a_message(
+    environment: dict[str, str], redis_url: str, tmp_path: Path, args: tuple[str, ...]
+) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    ran = _with_output(writer, {**environment, "REDIS_URL": redis_url}, tmp_path, args)
+    os.close(writer)
+    assert ran.returncode == 141, ran.stderr
+    assert not [row for row in ran.stderr.splitlines() if "openfall" in row or "Error" in row]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("args", [("status",), ("status", "--json"), ("--help",)], ids=" ".join)
+def test_a_full_standard_output_is_reported_in_one_line(
+    environment: dict[str, str], redis_url: str, tmp_path: Path, args: tuple[str, ...]
+) -> None:
+    with Path("/dev/full").open("wb") as full:
+        ran = _with_output(full.fileno(), {**environment, "REDIS_URL": redis_url}, tmp_path, args)
+    assert ran.stderr == "openfall: cannot write standard output: No space left on device\n"
+    assert ran.returncode == 1
+
+
+def _with_output(
+    output: int, environment: dict[str, str], home: Path, args: tuple[str, ...]
+) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "openfall.producers.cli", *args]
+    return subprocess.run(
+        command, stdout=output, stderr=subprocess.PIPE, input="a prompt", text=True,
+        env=environment, cwd=home, timeout=60, check=False,
+    )  # fmt: skip
+
+
+def test_a_refused_job_is_reported_with_the_remedy(openfall: Run, store: Any) -> None:
+    store.set("of:memory-pressure", "Redis uses 9 MiB of its 10 MiB of memory (maxmemory)")
+    for refused in (openfall("ask", "x"), openfall("enqueue", stdin="x")):
+        assert (refused.returncode, refused.stdout) == (1, "")
+        assert "openfall: Redis uses 9 MiB" in refused.stderr
+        assert "Try again in 5 s" in refused.stderr
+    assert "No job is accepted: Redis uses 9 MiB" in openfall("status").stdout

@@ -1,0 +1,43 @@
+"""The help text of every command, and the modules that a command imports."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.producers.cli.conftest import Run
+
+
+def test_every_command_has_a_help_text(openfall: Run) -> None:
+    assert "openfall [OPTIONS] COMMAND" in openfall("--help").stdout
+    for command in ("up", "ask", "enqueue", "job", "batch", "status", "queues", "workers", "held", "work"):
+        assert "Usage:" in openfall(command, "--help").stdout
+
+
+def imported_by(environment: dict[str, str], *args: str) -> set[str]:
+    """The modules that a process has imported after a command."""
+    code = (
+        "import sys, openfall.producers.cli as cli\n"
+        f"try: cli.main({args!r})\n"
+        "except SystemExit: print(*sys.modules, file=sys.stderr)"
+    )
+    command = [sys.executable, "-c", code]
+    ran = subprocess.run(command, env=environment, cwd=environment["HOME"], capture_output=True, text=True, check=True)
+    return set(ran.stderr.splitlines()[-1].split())
+
+
+def test_help_imports_no_command_and_nothing_slow(environment: dict[str, str]) -> None:
+    slow = {"rich", "redis", "pydantic", "yaml", "asyncio", "openfall.config", "openfall.router_core",
+            "openfall.producers.cli.ask"}  # fmt: skip
+    assert not slow & imported_by(environment, "--help")
+
+
+@pytest.mark.parametrize("args", [("ask", "x", "--wait", "1ms"), ("status",), ("models",)], ids=" ".join)
+def test_a_command_for_users_imports_no_worker_code(
+    environment: dict[str, str], redis_url: str, args: tuple[str, ...]
+) -> None:
+    modules = imported_by({**environment, "REDIS_URL": redis_url}, *args)
+    assert "openfall.producers.client" in modules
+    assert not {module for module in modules if module.startswith(("openfall.workers", "aiohttp"))}

@@ -1,0 +1,52 @@
+"""`openfall up` starts and stops the configured fleet; `openfall work` is the worker process."""
+
+from __future__ import annotations
+
+import json
+import signal
+
+from tests.producers.cli.conftest import Run, Start
+
+
+def test_work_has_the_options_and_errors_of_the_worker_process(openfall_process: Run) -> None:
+    ran = openfall_process("work", "gpuu", "--burst", "--slots", "2")
+    assert ran.returncode == 2
+    assert "unknown pool 'gpuu'. Did you mean 'gpu'?" in ran.stderr
+
+
+def test_up_starts_the_configured_workers_once_and_stops_them(
+    start: Start, openfall: Run, openfall_process: Run
+) -> None:
+    with start("up") as process:
+        assert process.stderr is not None
+        lines = [process.stderr.readline()]
+        while "Everything runs" not in lines[-1]:
+            assert lines[-1], lines
+            lines.append(process.stderr.readline())
+        second = openfall_process("up")
+        status = openfall("status").stdout
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=40)
+    assert any("worker-gpu-1" in line and "ready" in line for line in lines)
+    assert status.startswith("Nothing waits; 2 workers ready.")
+    assert second.returncode == 1
+    assert "already runs" in second.stderr
+    assert process.returncode == 0
+
+
+def test_up_with_a_faulty_configuration_shows_the_childs_error_and_exits_as_it_does(openfall_process: Run) -> None:
+    ran = openfall_process("up", "--config", "missing.yaml")
+    assert ran.returncode == 2
+    assert "there is no such file" in ran.stderr
+
+
+def test_up_as_json_passes_the_events_on(start: Start) -> None:
+    with start("up", "--json") as process:
+        assert process.stdout is not None
+        events = [json.loads(process.stdout.readline())]
+        while events[-1]["event"] != "fleet_ready":
+            events.append(json.loads(process.stdout.readline()))
+        process.send_signal(signal.SIGTERM)
+        out, _ = process.communicate(timeout=40)
+    assert json.loads(out.splitlines()[-1]) == {"event": "fleet_stopped", "code": 0}
+    assert process.returncode == 0
