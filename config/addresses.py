@@ -13,7 +13,7 @@ from openfall.config.document import Node
 from openfall.config.errors import quoted
 from openfall.config.fields import list_of
 from openfall.config.redact import HIDDEN, redact_discord, redact_value, redact_webhook
-from openfall.config.scalars import FieldType, Shape, escape, read_secret
+from openfall.config.scalars import FieldType, escape, pattern_shape, read_secret
 
 EMBEDDED = "embedded"
 _REDIS_SCHEMES = frozenset({"redis", "rediss", "unix"})
@@ -109,10 +109,6 @@ def _read_host_patterns(node: Node) -> tuple[str, ...] | None:
     return patterns or None
 
 
-def _pattern(pattern: str) -> Shape:
-    return {"type": "string", "pattern": pattern}
-
-
 redis_address: FieldType[str] = FieldType(_read_redis, {"type": "string"}, lambda url: escape(redact_value(url)))
 """`embedded`, or the address of a Redis. It may carry a password."""
 
@@ -122,7 +118,7 @@ discord_hook: FieldType[str] = FieldType(
         "the address of a Discord webhook, https://discord.com/api/webhooks/ID/TOKEN",
         "In Discord: Edit Channel, Integrations, Webhooks, Copy Webhook URL.",
     ),
-    _pattern(r"^$|/api/(v\d+/)?webhooks/\d+/|\$\{"),
+    pattern_shape(r"^$|/api/(v\d+/)?webhooks/\d+/|\$\{"),
     lambda url: escape(redact_discord(url)),
 )
 """The address of a Discord webhook. Plain http only on this machine: for tests, and for a proxy."""
@@ -133,7 +129,7 @@ hook: FieldType[str] = FieldType(
         "an address such as https://ops.example.com/hooks/openfall, without user and password",
         "Put a token into its path: the path is never shown.",
     ),
-    _pattern(r"^$|^https?://|\$\{"),
+    pattern_shape(r"^$|^https?://|\$\{"),
     lambda url: escape(redact_webhook(url)),
 )
 """An address that accepts a POST. Often it is a credential, so it is treated as a secret."""
@@ -150,7 +146,7 @@ signing_secret: FieldType[str] = FieldType(
 )
 """The secret that signs webhooks."""
 
-_HOST: FieldType[str] = FieldType(_read_host_pattern, _pattern(rf"^{_HOST_PATTERN.pattern}$|\$\{{"), escape)
+_HOST: FieldType[str] = FieldType(_read_host_pattern, pattern_shape(rf"^{_HOST_PATTERN.pattern}$|\$\{{"), escape)
 
 host_patterns: FieldType[tuple[str, ...]] = FieldType(
     _read_host_patterns, {"type": "array", "items": _HOST.shape, "minItems": 1}, list_of(_HOST).write

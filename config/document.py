@@ -59,17 +59,14 @@ class Node:
 
     @property
     def is_empty(self) -> bool:
-        """The value is empty."""
         return self.raw.tag == NULL
 
     @property
     def is_mapping(self) -> bool:
-        """The value is a mapping."""
         return isinstance(self.raw, yaml.MappingNode)
 
     @property
     def is_list(self) -> bool:
-        """The value is a list."""
         return isinstance(self.raw, yaml.SequenceNode)
 
     def report(self, message: str, remedy: str = "") -> None:
@@ -91,7 +88,7 @@ class Node:
             if not isinstance(key, yaml.ScalarNode):
                 self.document.report(line, self.path, f"a key must be a word, not {_KINDS[type(key)]}")
             elif key.value in values:
-                message = f"the key {_key(key.value)} stands twice, first on line {values[key.value].line}"
+                message = f"the key {_key(key.value)} occurs twice, first on line {values[key.value].line}"
                 self.document.report(line, self.path, message, "Remove one of them.")
             else:
                 path = f"{self.path}.{key.value}" if self.path else key.value

@@ -33,7 +33,7 @@ from openfall.router_core.vocabulary import Remedy, Urgency
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
 
-_JUDGEMENTS: Mapping[str, str] = {
+_BOUND_MESSAGES: Mapping[str, str] = {
     "greater_than": "must be more than {gt:g}",
     "greater_than_equal": "must be {ge:g} or more",
     "less_than_equal": "must be {le:g} or less",
@@ -104,7 +104,7 @@ def _report_fault(node: Node, key: str, fault: ErrorDetails, keys: Mapping[str, 
     if below is not None and fault["type"] != "missing":
         for word in fault["loc"][1:]:  # as deep as the fault
             below = below.entries().get(str(word), below) if below.is_mapping else below
-        message = _JUDGEMENTS.get(fault["type"])
+        message = _BOUND_MESSAGES.get(fault["type"])
         below.report(message.format(**fault.get("ctx", {})) if message else fault["msg"])
     elif below is None and not get_close_matches(key, unknown, n=1) and not has_former_key(node.path, key, unknown):
         node.report(f"{quoted(key)} is missing", f"Add {key}: to it.")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import yaml
 
+from openfall.config.fields import keys_of
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.entries import Billing, ModelSpec, Prices
 
@@ -18,9 +19,9 @@ PRICES = Path(__file__).resolve().parent / "prices.yaml"
 def known_prices() -> dict[str, Prices]:
     """The prices in the data, by `upstream`."""
     data = yaml.safe_load(PRICES.read_text("utf-8"))
-    words = {"in": "input", "out": "output"}
+    keys = keys_of(Prices)
     return {
-        upstream: Prices(**{words.get(key, key): usd for key, usd in prices.items()})
+        upstream: Prices(**{keys[key].field: usd for key, usd in prices.items()})
         for upstream, prices in data["models"].items()
     }
 

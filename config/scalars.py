@@ -135,7 +135,7 @@ def either(*shapes: Shape) -> Shape:
     return {"anyOf": [*shapes, VARIABLE]}
 
 
-def _pattern(pattern: str) -> Shape:
+def pattern_shape(pattern: str) -> Shape:
     return {"type": "string", "pattern": pattern}
 
 
@@ -155,14 +155,15 @@ def _cloud(text: str) -> str | None:
 
 
 _TEXT: FieldType[str] = FieldType(read_text, {"type": "string"}, escape)
-_FLAG_SHAPES = ({"type": "boolean"}, {"enum": sorted(_FLAGS)}, _pattern(_any_case(_FLAGS)))
+_FLAG_SHAPES = ({"type": "boolean"}, {"enum": sorted(_FLAGS)}, pattern_shape(_any_case(_FLAGS)))
 
 BY_TYPE: Mapping[Any, FieldType[Any]] = {
     str: _TEXT,
     bool: FieldType(_parsed(lambda text: _FLAGS.get(text.lower()), "yes or no"), either(*_FLAG_SHAPES)),
-    int: FieldType(_parsed(_whole, "a whole number such as 4"), either({"type": "integer"}, _pattern(r"^-?\d+$"))),
+    int: FieldType(_parsed(_whole, "a whole number such as 4"), either({"type": "integer"}, pattern_shape(r"^-?\d+$"))),
     float: FieldType(
-        _parsed(literals.parse_number, "a number such as 0.5"), either({"type": "number"}, _pattern(r"^-?\d+(\.\d+)?$"))
+        _parsed(literals.parse_number, "a number such as 0.5"),
+        either({"type": "number"}, pattern_shape(r"^-?\d+(\.\d+)?$")),
     ),
     SecretStr: FieldType(
         read_secret, {"type": "string"}, lambda key: escape(redact_key(key.get_secret_value())) or None
@@ -175,19 +176,19 @@ BY_TYPE: Mapping[Any, FieldType[Any]] = {
 BY_FORMAT: Mapping[Format, FieldType[Any]] = {
     Format.NAME: FieldType(_read_name, {"type": "string"}),
     Format.LITERAL: FieldType(read_scalar, {"type": "string"}, escape),
-    Format.URL: FieldType(_read_url, _pattern(r"^https?://|\$\{"), lambda url: escape(redact_value(url))),
+    Format.URL: FieldType(_read_url, pattern_shape(r"^https?://|\$\{"), lambda url: escape(redact_value(url))),
     Format.DURATION: FieldType(
         _parsed(literals.parse_duration, "a duration such as 500ms, 5s, 2m, 24h or 7d"),
-        either({"type": "number", "minimum": 0}, _pattern(r"^\d+(\.\d+)? ?(ms|s|m|h|d)?$")),
+        either({"type": "number", "minimum": 0}, pattern_shape(r"^\d+(\.\d+)? ?(ms|s|m|h|d)?$")),
         literals.format_duration,
     ),
     Format.SIZE: FieldType(
         _parsed(literals.parse_size, "a size such as 4096, 32k or 4MiB"),
-        either({"type": "integer", "minimum": 0}, _pattern(r"^\d+(\.\d+)? ?([kKmMgG]i?)?[bB]?$")),
+        either({"type": "integer", "minimum": 0}, pattern_shape(r"^\d+(\.\d+)? ?([kKmMgG]i?)?[bB]?$")),
     ),
     Format.SHARE: FieldType(
         _parsed(literals.parse_share, "a share such as 0.5 or 50%"),
-        either({"type": "number"}, _pattern(r"^([01](\.\d+)?|(\d{1,2}(\.\d+)?|100) ?%)$")),
+        either({"type": "number"}, pattern_shape(r"^([01](\.\d+)?|(\d{1,2}(\.\d+)?|100) ?%)$")),
     ),
 }
 
@@ -195,7 +196,9 @@ size_in_bytes: FieldType[int] = replace(BY_FORMAT[Format.SIZE], write=literals.f
 """A size that is dumped in binary units: `4MiB`."""
 
 rate: FieldType[tuple[int, float]] = FieldType(
-    _parsed(literals.parse_rate, "a rate such as 1 per 10m"), either(_pattern(r"^\d+ per .+$")), literals.format_rate
+    _parsed(literals.parse_rate, "a rate such as 1 per 10m"),
+    either(pattern_shape(r"^\d+ per .+$")),
+    literals.format_rate,
 )
 """A number of events in a number of seconds: `1 per 10m`."""
 

@@ -45,7 +45,7 @@ def _keys(sections: dict[str, Any], section: str) -> Iterator[str]:
         if section == "urgency":
             yield _row(key, shape, "as below")
         else:
-            yield _row(key, shape, "must be there" if key in entry.get("required", ()) else None)
+            yield _row(key, shape, "required" if key in entry.get("required", ()) else None)
             yield from (_row(f"{key}: {inner}", below) for inner, below in shape.get("properties", {}).items())
 
 

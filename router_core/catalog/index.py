@@ -8,6 +8,7 @@ from functools import lru_cache
 
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.entries import Billing, ModelSpec
+from openfall.router_core.catalog.validation import DEFAULT_QUALITY
 
 MAX_CATALOGS = 8
 """Catalogs whose index is cached. There is one, except while a changed configuration takes over."""
@@ -29,6 +30,10 @@ class IndexedModel:
     """For a task without a score."""
     price: float | None
     """US dollars for a million tokens, input and output together. 0 if calls are not metered, None if unknown."""
+
+    def quality_for(self, task: str | None) -> float:
+        """The score for a task, else the quality for a task without a score."""
+        return self.spec.quality.get(task or "", self.quality)
 
 
 class _Identity:
@@ -60,7 +65,7 @@ def _build_index(key: _Identity) -> Mapping[str, IndexedModel]:
             local=catalog.is_local(alias),
             slots=sum(catalog.backends[name].slots for name in spec.backends),
             load_time=spec.load_time or 0.0,
-            quality=spec.quality.get("default", DEFAULT_SCORE),
+            quality=spec.quality.get(DEFAULT_QUALITY, DEFAULT_SCORE),
             price=_price(spec, catalog.billing(spec.backends[0])),
         )
         for alias, spec in catalog.models.items()

@@ -1,4 +1,4 @@
-"""Open Fall in words: why a job is held, what is done for its caller meanwhile, and the policy that orders it."""
+"""The policy of Open Fall: the remedies for a job that no model can serve."""
 
 from __future__ import annotations
 
@@ -10,28 +10,26 @@ from pydantic import Field, StringConstraints
 from openfall.router_core.catalog.formats import CatalogEntry, Count, ModelName, Seconds
 from openfall.router_core.vocabulary import Remedy, Urgency
 
-LONGEST_REPLY = 4096
-"""Characters of a canned reply: it is stored with every held job, and sent to every caller."""
-CannedReply = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_REPLY)]
-
+MAX_REPLY_CHARS = 4096
+"""Of a canned reply: Redis stores it with every held job."""
+CannedReply = Annotated[str, StringConstraints(min_length=1, max_length=MAX_REPLY_CHARS)]
 
 ENDS = frozenset({Remedy.CANNED_REPLY, Remedy.HOLD, Remedy.FAIL})
-"""What can always be had: one of them ends every list."""
+"""The remedies that are always available: one of them ends every list."""
 
 KEPT_REPLY = "No model can answer at the moment. Your request is kept, and will be answered as soon as one can."
-"""What a canned reply says, unless configured, where the job is held."""
+"""The text of a canned reply for a held job, unless one is configured."""
 LAST_REPLY = "No model can answer at the moment. Please ask again later."
-"""And where it ends the job."""
+"""The text of a canned reply that ends the job, unless one is configured."""
 
 Remedies = tuple[Remedy, ...]
-FOR_ALL: Remedies = (Remedy.HOLD,)
 
 
 def validate_remedies(remedies: Sequence[Remedy]) -> str | None:
     """What is wrong with a list of remedies, for people; None: nothing.
 
-    It tries what may be had (`default_fallback`, `last_answer`), and ends in what can always be had. A `canned_reply`
-    may be followed by `hold`: then it is what the caller gets meanwhile.
+    It begins with remedies that may be available (`default_fallback`, `last_answer`), and ends in one that always is.
+    `hold` may follow a `canned_reply`, which is then the interim reply.
     """
     ends = ", ".join(remedy for remedy in Remedy if remedy in ENDS)
     if not remedies or remedies[-1] not in ENDS:
@@ -54,8 +52,8 @@ class OpenFallPolicy(CatalogEntry):
 
     remedies: Mapping[Urgency, Remedies] = {
         Urgency.INTERACTIVE: (Remedy.CANNED_REPLY, Remedy.HOLD),
-        Urgency.BACKGROUND: FOR_ALL,
-        Urgency.BATCH: FOR_ALL,
+        Urgency.BACKGROUND: (Remedy.HOLD,),
+        Urgency.BATCH: (Remedy.HOLD,),
     }
     default_fallbacks: tuple[ModelName, ...] = Field(
         (),

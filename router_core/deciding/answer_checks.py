@@ -49,7 +49,7 @@ def check_answer(outcome: Outcome, job: CompletionJob, catalog: Catalog, validat
 def failed_check(role: Role, answer: Completion, job: CompletionJob, validates: Validates) -> str | None:
     """The first of a role's checks that an answer fails, in words for people without a quote of it; None: it passes.
 
-    An answer that calls a tool is a turn on the way: nothing is asked of its form.
+    An answer that calls a tool is an intermediate turn, which is not checked.
     """
     if (not role.checks and role.pattern is None) or has_tool_call(answer.body):
         return None

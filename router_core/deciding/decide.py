@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.deciding import ensemble
 from openfall.router_core.deciding.candidates import Candidate, ChainState, first_due, ready
-from openfall.router_core.deciding.ensemble import AskModel, Best
+from openfall.router_core.deciding.ensemble import Best, NextModel
 from openfall.router_core.deciding.explain import explain_blocked, explain_choice, explain_handoff, explain_retry
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import Answer, Attempt, Completion, Failure, Outcome
@@ -102,7 +102,7 @@ def decide(
 
     1. Past its deadline the job is done, expired.
     2. A failure of the job's own (a bad request, a cancel) ends it: every other model would say the same.
-    3. The current model is a candidate and due: call it, wherever it stands in the chain.
+    3. The current model is a candidate and due: call it, whatever its place in the chain.
     4. The current model has just failed and may be called again: a job that is not interactive waits for it.
     5. Candidates are due: hand the job to the one with the fewest tries, by the order of the chain among equals.
     6. A candidate is due soon enough: wait for it.
@@ -110,8 +110,8 @@ def decide(
     """
     chain = get_chain(job, catalog, attempts, conditions)
     if conditions.answers:
-        return _ensemble_step(chain, ensemble.proceed(chain, conditions.answers, conditions.current_model, now),
-                              conditions, now)  # fmt: skip
+        next_ = ensemble.proceed(chain, conditions.answers, conditions.current_model, now)
+        return _ensemble_step(chain, next_, conditions, now)
     if now >= job.deadline:
         return _expired(attempts)
     failed = chain.last_failure
@@ -204,9 +204,8 @@ def _is_due_in_time(chain: ChainState, first: Candidate, now: float) -> bool:
     latest = now + start_within
     if block is None:
         return not interactive or first.due <= latest
-    if (
-        interactive or block.reason is not BlockReason.COOLDOWN
-    ):  # a rate limit means the provider is up; an outage may last
+    # A rate limit means that the provider is up. An outage may last.
+    if interactive or block.reason is not BlockReason.COOLDOWN:
         latest = min(latest, chain.start_by + start_within)
     return (first.due if interactive else block.until) <= latest
 
@@ -223,7 +222,7 @@ def _waits_for(chain: ChainState, current: Candidate, failed: Attempt) -> bool:
     )
 
 
-def _ensemble_step(chain: ChainState, next_: AskModel | Best, conditions: Conditions | None, now: float) -> Step:
+def _ensemble_step(chain: ChainState, next_: NextModel | Best, conditions: Conditions | None, now: float) -> Step:
     """What an ensemble does next, as a step. `conditions` None: a call has just ended, so this makes none."""
     if isinstance(next_, Best):
         return Done(next_.answer.completion, answer=next_.answer, why=next_.why)

@@ -40,7 +40,7 @@ _NUMBER = re.compile(r"(?<![\w.,-])\d+(?![.,]?\d)")
 
 
 @dataclass(frozen=True, slots=True)
-class AskModel:
+class NextModel:
     """Call one more model: for its own answer, or as the judge of the answers so far."""
 
     model: str
@@ -64,7 +64,7 @@ def ensemble_for(job: CompletionJob, catalog: Catalog) -> Ensemble | None:
 
 def after_call(
     chain: ChainState, outcome: Outcome, answers: Sequence[Answer], current_model: str
-) -> AskModel | Best | None:
+) -> NextModel | Best | None:
     """What an ensemble does after a call whose attempt is the last of the chain; None: the job has no ensemble, or no
     answer yet. A judge's answer is a verdict on the others; any other answer joins them."""
     last = chain.attempts[-1]
@@ -77,7 +77,7 @@ def after_call(
     return proceed(chain, answers, current_model, last.ended_at) if answers else None
 
 
-def proceed(chain: ChainState, answers: Sequence[Answer], current_model: str, now: float) -> AskModel | Best:
+def proceed(chain: ChainState, answers: Sequence[Answer], current_model: str, now: float) -> NextModel | Best:
     """The next step with at least one answer. No model is called past the deadline.
 
     The current model goes before the others, so that the job does not move back and forth.
@@ -98,16 +98,16 @@ def best(chain: ChainState, answers: Sequence[Answer], verdict: int | None = Non
     return Best(answers[index], why)
 
 
-def next_step(plan: Ensemble, answers: Sequence[Answer], ready: Sequence[str], judge: str | None) -> AskModel | None:
+def next_step(plan: Ensemble, answers: Sequence[Answer], ready: Sequence[str], judge: str | None) -> NextModel | None:
     """The next call with at least one answer; None: none, pick.
 
     `ready` are the untried models that are due, in the order of the chain; `judge` is the judge if it may be called now
     and was not called before.
     """
     if len(answers) < plan.answers and ready:
-        return AskModel(ready[0], f"for answer {len(answers) + 1} of {plan.answers}")
+        return NextModel(ready[0], f"for answer {len(answers) + 1} of {plan.answers}")
     if plan.pick is Pick.JUDGE and judge is not None and len(answers) > 1:
-        return AskModel(judge, f"{JUDGING}{len(answers)} answers", judging=True)
+        return NextModel(judge, f"{JUDGING}{len(answers)} answers", judging=True)
     return None
 
 
@@ -134,8 +134,9 @@ def pick(
 
 
 def rated(job: CompletionJob, catalog: Catalog, answers: Sequence[Answer]) -> tuple[float, ...]:
-    """The quality of the answers' models for the job's task, 0 to 1; 0 for a model that the catalog does not have."""
-    return tuple(_quality(catalog, answer.model, job.task) for answer in answers)
+    """The quality of the answers' models for the job's task, 0 to 1; 0 if the catalog lost the model."""
+    members = (model_index(catalog).get(answer.model) for answer in answers)
+    return tuple(0.0 if member is None else member.quality_for(job.task) for member in members)
 
 
 def agreements(texts: Sequence[str]) -> tuple[float, ...]:
@@ -185,12 +186,6 @@ def _may_judge(chain: ChainState, plan: Ensemble, now: float) -> bool:
     if plan.judge is None or any(is_judging(attempt) for attempt in chain.attempts):
         return False
     return chain.forbidden(plan.judge) is None and chain.blocked(plan.judge, now) is None
-
-
-def _quality(catalog: Catalog, alias: str, task: str | None) -> float:
-    """As `rank` reads it. A model that a changed configuration has removed counts least."""
-    member = model_index(catalog).get(alias)
-    return 0.0 if member is None else member.spec.quality.get(task or "", member.quality)
 
 
 def _shingles(text: str) -> frozenset[str]:

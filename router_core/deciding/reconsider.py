@@ -16,7 +16,7 @@ def reconsider(
     job: CompletionJob, catalog: Catalog, attempts: Sequence[Attempt], conditions: Conditions, now: float
 ) -> Step | None:
     """The step for a job that waits in the queue of its current model, queued or scheduled; None: leave it there.
-    Never `Call`. The rules stand in docs/decisions.md."""
+    Never `Call`. docs/decisions.md has the rules."""
     chain = get_chain(job, catalog, attempts, conditions)
     candidates = chain.candidates(now)
     current = next((candidate for candidate in candidates if candidate.model == conditions.current_model), None)

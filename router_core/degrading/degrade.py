@@ -1,4 +1,4 @@
-"""What follows a fall: a default fallback, a reply, a hold, or the end. The rules stand in docs/decisions.md."""
+"""What follows a fall: a default fallback, a reply, a hold, or the end. docs/decisions.md has the rules."""
 
 from __future__ import annotations
 
@@ -222,7 +222,7 @@ def default_fallbacks(chain: ChainState, reason: HoldReason, passed: Collection[
     job, catalog = chain.job, chain.catalog
     needs, named = requirements_for(job.body, job.dialect), catalog.open_fall.default_fallbacks
     free = not named or reason is HoldReason.BUDGET
-    for alias in named or _by_quality(catalog, job.task or ""):
+    for alias in named or _by_quality(catalog, job.task):
         if alias in job.chain or alias in passed or chain.forbidden(alias) or chain.blocked(alias, now):
             continue
         spec = catalog.models[alias]
@@ -230,7 +230,7 @@ def default_fallbacks(chain: ChainState, reason: HoldReason, passed: Collection[
             yield alias
 
 
-def _by_quality(catalog: Catalog, task: str) -> list[str]:
+def _by_quality(catalog: Catalog, task: str | None) -> list[str]:
     """Every model, the best for a task first, by the order of the catalog among equals."""
     members = model_index(catalog)
-    return sorted(members, key=lambda alias: -members[alias].spec.quality.get(task, members[alias].quality))
+    return sorted(members, key=lambda alias: -members[alias].quality_for(task))

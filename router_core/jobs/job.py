@@ -1,4 +1,4 @@
-"""What a producer asks for: one completion, once."""
+"""What a producer submits: one completion."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Producer = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 
 
 class ConsideredModel(BaseModel):
-    """One model that was considered for a job, and why it stands where it does, or why it does not."""
+    """One model that was considered for a job, with the reason for its place in the chain, or for its exclusion."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -26,7 +26,7 @@ class ConsideredModel(BaseModel):
 
 
 class CompletionJob(BaseModel):
-    """One completion, asked for once, in the caller's own words.
+    """One request for a completion, with the body that the caller wrote.
 
     `chain` are model aliases in the order they may be tried. `deadline` and `accepted_at` are moments on the Redis
     server's clock (epoch seconds); they are set when the job is accepted and are 0 before that.
@@ -48,7 +48,7 @@ class CompletionJob(BaseModel):
     reason: str = ""
     """Why this chain: a sentence a person understands, from `route`."""
     considered: tuple[ConsideredModel, ...] = ()
-    """Every model that `route` looked at, in the order of the chain, those left out last."""
+    """Every model that `route` considered, in the order of the chain, the excluded ones last."""
     stream: bool = False
     deadline: float = 0.0
     accepted_at: float = 0.0

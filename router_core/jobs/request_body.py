@@ -68,13 +68,12 @@ def has_images(body: Body) -> bool:
 
 def wants_schema(body: Body) -> bool:
     """Whether the answer must match a JSON schema. `json_object` and `format: json` require less."""
-    config = body.get("output_config")
     formats = (
         body.get("response_format"),  # openai
         body.get("output_format"),  # anthropic, and its newer field:
-        config.get("format") if isinstance(config, Mapping) else None,
+        _get(body.get("output_config"), "format"),
     )
-    if any(isinstance(format_, Mapping) and format_.get("type") == "json_schema" for format_ in formats):
+    if any(_get(format_, "type") == "json_schema" for format_ in formats):
         return True
     return isinstance(body.get("format"), Mapping)  # ollama: the schema itself
 
@@ -124,15 +123,9 @@ def answer_text(body: Body) -> str:
     openai: `choices[0].message`; anthropic: `content`, a list of blocks; ollama: `message`, or `response`.
     """
     choices = body.get("choices")
-    if isinstance(choices, list):
-        first = choices[0] if choices and isinstance(choices[0], Mapping) else {}
-        message = first.get("message")
-    else:
-        message = body.get("message", body)
-    content = message.get("content") if isinstance(message, Mapping) else None
-    if content is None:
-        content = body.get("response")
-    return "".join(_text_parts(content))
+    message = _get(next(iter(choices), None), "message") if isinstance(choices, list) else body.get("message", body)
+    content = _get(message, "content")
+    return "".join(_text_parts(body.get("response") if content is None else content))
 
 
 def has_tool_call(body: Body) -> bool:
@@ -144,12 +137,11 @@ def has_tool_call(body: Body) -> bool:
 
 
 def _messages(body: Body) -> list[Body]:
-    messages = body.get("messages")
-    return [message for message in messages if isinstance(message, Mapping)] if isinstance(messages, list) else []
+    return _parts(body.get("messages"))
 
 
 def _parts(content: Any) -> list[Body]:
-    return [part for part in content if isinstance(part, Mapping)] if isinstance(content, list) else []
+    return [part for part in _list(content) if isinstance(part, Mapping)]
 
 
 def _text_parts(content: Any) -> Iterator[str]:
@@ -172,8 +164,7 @@ def _texts_with_tools(content: Any) -> Iterator[str]:
 
 
 def _tool_calls(message: Body) -> list[Any]:
-    calls = message.get("tool_calls")
-    return [call.get("function") for call in _parts(calls)]
+    return [call.get("function") for call in _parts(message.get("tool_calls"))]
 
 
 def _has_image(content: Any) -> bool:

@@ -109,9 +109,8 @@ def _lexicon(tasks: tuple[tuple[str, ...], ...]) -> tuple[_Word, ...]:
 def _pattern(folded: str) -> re.Pattern[str]:
     """The word with a boundary on each side, unless its own script has none."""
     word = re.escape(folded)
-    left = (
-        "" if _BARE.match(folded[0]) else f"(?<!{_LETTER}{word})"
-    )  # behind the word, so that the engine searches the word first
+    # The left boundary follows the word, so that the engine searches for the word first.
+    left = "" if _BARE.match(folded[0]) else f"(?<!{_LETTER}{word})"
     right = "" if _BARE.match(folded[-1]) else f"(?!{_LETTER})"
     return re.compile(f"{word}{left}{right}")
 

@@ -1,4 +1,4 @@
-"""The order of a chain's models for one job, each with its reason. The rules stand in docs/decisions.md."""
+"""The order of a chain's models for one job, each with its reason. docs/decisions.md has the rules."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def considered_model(model: RankedModel, context: RankContext) -> ConsideredMode
     else:
         reason = _plain(model.alias, model.number, context.place, _known(model, context)).reason
         reason = f"{reason}; {model.trouble}" if model.trouble else reason
-    return _candidate(model.alias, f"{reason}; {aside}" if aside else reason)
+    return _considered(model.alias, f"{reason}; {aside}" if aside else reason)
 
 
 def facts(model: RankedModel, context: RankContext) -> list[str]:
@@ -113,13 +113,8 @@ def _known(model: RankedModel, context: RankContext) -> Known:
     quality, task = model.quality if model.member.spec.quality else None, context.task or "any task"
     if context.urgency is not Urgency.INTERACTIVE:
         return (model.state.loaded, quality, task, model.member.price, None)
-    return (
-        model.state.loaded,
-        quality,
-        task,
-        None,
-        None if model.state.latency is None else _step(model.state.latency),
-    )
+    step = None if model.state.latency is None else _step(model.state.latency)
+    return (model.state.loaded, quality, task, None, step)
 
 
 def _words(known: Known) -> list[str]:
@@ -141,7 +136,7 @@ def _plain(model: str, number: int, place: str, known: Known) -> ConsideredModel
 
 
 @lru_cache(maxsize=4096)
-def _candidate(model: str, reason: str) -> ConsideredModel:
+def _considered(model: str, reason: str) -> ConsideredModel:
     return ConsideredModel(model=model, reason=reason)
 
 
@@ -156,8 +151,8 @@ def _rank_model(entry: Entry, state: ModelState, context: RankContext, local_fir
         tier, until = (2, blocked.until) if blocked else (int(start > start_within), 0.0)
     elif blocked and blocked.until - context.now > start_within:
         tier, until = 1, blocked.until
-    quality = member.spec.quality.get(context.task or "", member.quality)
-    return RankedModel(number, alias, member, state, start, quality, tier, until, local_first and not member.local)
+    after_local, quality = local_first and not member.local, member.quality_for(context.task)
+    return RankedModel(number, alias, member, state, start, quality, tier, until, after_local)
 
 
 def _queue_wait(member: IndexedModel, state: ModelState) -> float:
@@ -184,15 +179,8 @@ def _by_latency(model: RankedModel) -> Key:
     """Interactive: loaded models first, then by latency step, then by quality."""
     state = model.state
     latency = ASSUMED_LATENCY if state.latency is None else state.latency
-    return (
-        model.after_local,
-        model.tier,
-        model.until,
-        state.loaded is False,
-        _step(latency),
-        -model.quality,
-        model.number,
-    )
+    loading = state.loaded is False
+    return (model.after_local, model.tier, model.until, loading, _step(latency), -model.quality, model.number)
 
 
 def _by_quality(model: RankedModel) -> Key:

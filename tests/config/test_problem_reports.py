@@ -20,7 +20,7 @@ def test_a_key_that_stands_twice_is_reported_at_the_second(tmp_path: Path) -> No
       tower: {pool: gpu, url: http://c}
     """
     assert check_text(tmp_path, text) == [
-        'openfall.yaml:4 backends: the key "tower" stands twice, first on line 2. Remove one of them.'
+        'openfall.yaml:4 backends: the key "tower" occurs twice, first on line 2. Remove one of them.'
     ]
 
 

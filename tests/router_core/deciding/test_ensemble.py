@@ -1,4 +1,4 @@
-"""Several models asked for one answer: who is asked, which answer is picked, and how it goes through the queue."""
+"""Ensembles: which model is called next, which answer is picked, and how the job goes through the queue."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from openfall.router_core.deciding.ensemble import (
     MAX_COMPARED_CHARS,
     MAX_SHOWN_CHARS,
     VERDICT_TOKENS,
-    AskModel,
+    NextModel,
     agreements,
     judge_body,
     next_step,
@@ -46,19 +46,24 @@ A, B, C = answer("small", "the sky is blue"), answer("large", "grass is green"),
     ("plan", "answers", "ready", "judge", "step"),
     [
         pytest.param(
-            TWO, (A,), ("large", "opus"), None, AskModel("large", "for answer 2 of 2"), id="the next that is ready"
+            TWO, (A,), ("large", "opus"), None, NextModel("large", "for answer 2 of 2"), id="the next that is ready"
         ),
-        pytest.param(TWO, (A, B), ("opus",), None, None, id="nobody when there are answers enough"),
-        pytest.param(THREE, (A, B), (), None, None, id="nobody when none is ready"),
+        pytest.param(TWO, (A, B), ("opus",), None, None, id="no model when there are enough answers"),
+        pytest.param(THREE, (A, B), (), None, None, id="no model when none is ready"),
         pytest.param(
-            JUDGED, (A, B), ("haiku",), "opus", AskModel("opus", "judging 2 answers", judging=True), id="then the judge"
+            JUDGED,
+            (A, B),
+            ("haiku",),
+            "opus",
+            NextModel("opus", "judging 2 answers", judging=True),
+            id="then the judge",
         ),
         pytest.param(JUDGED, (A,), (), "opus", None, id="a single answer needs no judge"),
-        pytest.param(JUDGED, (A, B), (), None, None, id="no judge when it may not be asked"),
+        pytest.param(JUDGED, (A, B), (), None, None, id="no judge when it may not be called"),
         pytest.param(TWO, (A, B), (), "opus", None, id="no judge when none is wanted"),
     ],
 )
-def test_who_is_asked_next(plan, answers, ready, judge, step):
+def test_the_next_call_of_an_ensemble(plan, answers, ready, judge, step):
     assert next_step(plan, answers, ready, judge) == step
 
 
@@ -213,9 +218,7 @@ def test_an_ensemble_without_an_answer_goes_on_as_any_job():
         pytest.param(job(LOCAL, role="many"), {"large": blocked(NOW + 1)}, NOW, id="a model that is blocked"),
         pytest.param(job(("small",), role="many"), {}, NOW, id="a chain that is at its end"),
         pytest.param(job(LOCAL, role="many"), {}, NOW + 100, id="a deadline that has passed"),
-        pytest.param(
-            job(("small", "opus"), role="many", local_only=True), {}, NOW, id="a model it may not be asked of"
-        ),
+        pytest.param(job(("small", "opus"), role="many", local_only=True), {}, NOW, id="a model that it may not call"),
     ],
 )
 def test_an_answer_in_hand_does_not_wait_for(of, when, now):
