@@ -24,7 +24,7 @@ NEVER = 9007199254740.0
 class BreakerStatus:
     """One breaker. `target` is `backend/model`, or `key:...` for a key. Moments in epoch seconds, server clock.
 
-    `until`: when an open breaker is result next; None while it is closed, or when it has no end. `forced`: an operator
+    `until`: when an open breaker is probed next; None while it is closed, or when it has no end. `forced`: an operator
     set it to `open` or `closed`, until `forced_until` (None: until further notice). `cooling_until`: a 429 asked every
     caller to wait. `ramping`: it has closed a short time ago, and its slots come back step by step."""
 
@@ -112,7 +112,7 @@ async def force_breaker(
 ) -> BreakerState:
     """Override a breaker.
 
-    Forced open, the target is neither called nor result; when the override ends, it is result. Forced closed, it is
+    Forced open, the target is neither called nor probed; when the override ends, it is probed. Forced closed, it is
     called, and failures do not open it."""
     duration_ms = None if override.seconds is None else max(1, int(override.seconds * 1000))
     arguments = {"target": target, "state": override.state, "why": override.why, "duration_ms": duration_ms}
@@ -121,7 +121,7 @@ async def force_breaker(
 
 
 async def reset_breaker(link: RedisConnection, target: str, policy: BreakerPolicy) -> BreakerState:
-    """Clear a manual override. An open breaker is result at once."""
+    """Clear a manual override. An open breaker is probed at once."""
     reply = await link.script("breaker_force", {"target": target, "state": "auto"}, policy_arguments(policy))
     return BreakerState(reply[0].decode())
 

@@ -6,7 +6,7 @@ StoreError
 ├── StoreFull             out of memory or disk: nothing was accepted
 ├── Backpressure          no job is accepted now: try again after `retry_after` seconds
 │   ├── QueueFull         the queue has its maximum of waiting jobs
-│   └── StorePressed      Redis is about to run out of memory
+│   └── MemoryPressure    Redis is about to run out of memory
 ├── DeadlinePassed        the job's deadline is in the past
 ├── IdempotencyConflict   the same key (or id) was used for another request
 └── UnknownJob            no such job, or its result has expired

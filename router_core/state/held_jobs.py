@@ -178,5 +178,5 @@ async def release_held(link: RedisConnection, budgets: Iterable[ReleaseBudget], 
 
 
 def _budget(budget: ReleaseBudget) -> dict[str, Any]:
-    urgencies = [urgency for urgency in Urgency if urgency in budget.urgencies]  # the limit urgent first
+    urgencies = [urgency for urgency in Urgency if urgency in budget.urgencies]  # the most urgent first
     return {"model": budget.model, "pool": budget.pool, "max_jobs": budget.max_jobs, "urgencies": urgencies}

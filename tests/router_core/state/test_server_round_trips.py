@@ -12,7 +12,7 @@ def _calls(store):
 def _sent(store, before):
     """What clients sent since: commands that a script issued count under their own names, not under these."""
     after = _calls(store)
-    names = ("fcall", "eval", "script|load")
+    names = ("fcall", "eval", "function|load")
     return {name: n for name in names if (n := after.get(f"cmdstat_{name}", 0) - before.get(f"cmdstat_{name}", 0))}
 
 
