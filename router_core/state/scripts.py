@@ -13,6 +13,7 @@ from importlib.resources import files
 
 from openfall.router_core.state import keys
 
+_MAIN = "local function main(_, ARGV)\nlocal now, args = clock(ARGV), cjson.decode(ARGV[2])\n"
 _INCLUDE = re.compile(r"^-- @include (\w+)$", re.MULTILINE)
 
 
@@ -20,7 +21,6 @@ _INCLUDE = re.compile(r"^-- @include (\w+)$", re.MULTILINE)
 class Script:
     """A script: its `function` on the server, the `library` for `FUNCTION LOAD`, and the `text` for `EVAL`."""
 
-    name: str
     function: str
     library: bytes
     text: bytes
@@ -30,15 +30,14 @@ class Script:
 def load(name: str) -> Script:
     """A script with the key names and the libraries that it uses."""
     body = _read(name)
-    libraries = "".join(map(_read, _includes(body)))
+    libraries = "".join(map(_read, ["lib/prelude", *_includes(body)]))
     # Redis refuses writes when its memory is full. `accept` must fail then, but jobs in flight must be able to end.
     allow_oom = name != "accept"
-    main = f"{keys.lua_names(libraries + body)}{libraries}local function main(_, ARGV)\n{body}end\n"
-    function = f"openfall_{name}_{sha1(main.encode(), usedforsecurity=False).hexdigest()[:12]}"
     flags = ", flags = {'allow-oom'}" if allow_oom else ""
+    main = f"{keys.lua_names(libraries + body)}{libraries}{_MAIN}{body}end\n"
+    function = f"openfall_{name}_{sha1((main + flags).encode(), usedforsecurity=False).hexdigest()[:12]}"
     register = f"redis.register_function{{function_name = '{function}', callback = main{flags}}}\n"
     return Script(
-        name,
         function,
         f"#!lua name={function}\n{main}{register}".encode(),
         f"#!lua{' flags=allow-oom' * allow_oom}\n{main}return main(KEYS, ARGV)\n".encode(),

@@ -1,4 +1,3 @@
--- @include prelude
 -- Accept a job: write it down, put it into its queue, wake a worker. Replies after the write; idempotent.
 -- Arguments: id, queue, digest, producer, label, idempotency_key?, deadline? (ms), expires_after_ms, start_within_ms,
 --   keep_s, keep_unread_s, rq_timeout_s, max_queued (0: no limit), stream?, local_only?, has_deadline? (the caller set
@@ -6,7 +5,6 @@
 -- Bodies: envelope, rq's data, reply_to (JSON, or '')
 -- Reply: {'accepted' | 'joined' | 'conflict' | 'past', id, deadline, position}, or when no job is accepted:
 --   {'pressed', id, why}, or {'full', id, jobs in the queue, how many of it were answered in the last minute}
-local now, args = clock(ARGV), arguments(ARGV)
 local id, queue, digest = args.id, args.queue, args.digest
 local known = fields(RECORD .. id, 'digest', 'deadline')
 if known.deadline then

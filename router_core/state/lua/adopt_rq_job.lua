@@ -1,4 +1,3 @@
--- @include prelude
 -- @include fall
 -- @include lifecycle
 -- A job put in with plain rq asks for an accepted job: see that the accepted job runs, and end the rq job.
@@ -6,7 +5,6 @@
 -- Arguments: rq_job, id? (absent: it asks for nothing that we run), rq_error (why it failed, if it does), worker,
 --   expires_after_ms (for a job that runs again), rq_result_ttl_s
 -- Reply: {'queued' | state of the job | 'unknown' | 'again'}
-local now, args = clock(ARGV), arguments(ARGV)
 local rq_job, id = args.rq_job, args.id
 local queue = redis.call('HGET', RQ_JOB_QUEUES, rq_job)
 redis.call('ZREM', RQ_JOBS_TAKEN, rq_job)

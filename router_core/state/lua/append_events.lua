@@ -1,9 +1,7 @@
--- @include prelude
 -- Append pieces of an answer to a job's events. Fenced like a settle: a delivery that lost its lease appends nothing.
 -- Arguments: id, token
 -- Bodies: event (JSON)...
 -- Reply: 1, or 0 when the delivery is not the current one
-local args = arguments(ARGV)
 local id = args.id
 local job = fields(RECORD .. id, 'state', 'lease', 'deltas')
 if job.state ~= 'started' or job.lease ~= args.token then return 0 end

@@ -1,10 +1,8 @@
--- @include prelude
 -- @include silence
 -- A worker is alive, and so are its calls: renew its presence and the leases that it still has. Never revives a lease.
 -- Arguments: worker, presence_ms, lease_ms, rq_ttl_s, answered and failed (jobs since its last beat), silence (see
 --   silence.lua), deliveries ({id, token, backend}...)
 -- Reply: {known to rq (1/0), now, lost job id...}
-local now, args = clock(ARGV), arguments(ARGV)
 local worker = RQ_WORKER .. args.worker
 end_silence(args.silence, now)
 redis.call('ZADD', PRESENCE, now + args.presence_ms, args.worker)

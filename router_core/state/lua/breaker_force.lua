@@ -1,10 +1,8 @@
--- @include prelude
 -- @include breaker
 -- An operator overrides a breaker: 'open' (no call, no probe), 'closed' (every call, reports ignored), or 'auto' again.
 -- Arguments: target, state, why, duration_ms? (absent: until further notice)
 -- Bodies: breaker policy (JSON)
 -- Reply: {state, epoch}
-local now, args = clock(ARGV), arguments(ARGV)
 local target, key = args.target, BREAKER .. args.target
 local ends_at = args.duration_ms and now + args.duration_ms or NEVER
 local breaker = fields(key, 'state', 'forced')

@@ -1,4 +1,3 @@
--- @include prelude
 -- @include breaker
 -- Report the result of a probe. Only the last one handed out counts; one that was lost with its worker is handed out
 -- again.
@@ -6,7 +5,6 @@
 -- Bodies: breaker policy (JSON)
 -- Reply: {the breaker's state, '' | 'no_lease'}
 local MIN_WAIT_MS = 1000
-local now, args = clock(ARGV), arguments(ARGV)
 local target, key = args.target, BREAKER .. args.target
 local breaker = fields(key, 'state', 'probe')
 if breaker.state ~= 'half_open' or breaker.probe ~= args.token then return {breaker.state or 'closed', 'no_lease'} end

@@ -1,4 +1,3 @@
--- @include prelude
 -- @include fall
 -- @include lifecycle
 -- @include breaker
@@ -23,7 +22,7 @@
 --         stand-in} ({}: it has not fallen)}
 --   rq job: {rq job id, queue, rq data}: put in with plain rq; it asks for an accepted job
 --   probe: {target, backend, model, token}
-local now, args, subscription = clock(ARGV), arguments(ARGV), decode_once(ARGV[3])
+local subscription = decode_once(ARGV[3])
 local worker, limit, queues, pool = args.worker, args.limit, subscription.queues, subscription.pool
 local jobs, rq_jobs, probes = {}, {}, {}
 

@@ -1,10 +1,9 @@
--- @include prelude
 -- @include call_report
 -- Report a call that a producer made by itself, without a job, to the breakers and the ledger.
 -- Arguments: call (see call_report.lua)
 -- Bodies: breaker policy (JSON)
 -- Reply: {1 if a breaker opened}
-local now, call = clock(ARGV), arguments(ARGV).call
+local call = args.call
 add_to_ledger(call, false, now)
 count('reported')
 return {report_call(call, ARGV[3], now) and 1 or 0}

@@ -1,11 +1,9 @@
--- @include prelude
 -- @include lifecycle
 -- End a job from outside a delivery: it was cancelled, or it expired where it waited. Its worker gets a command to
 -- stop the call.
 -- Arguments: id, deliveries? (as the caller saw them; absent: any), status, rq_status, rq_error?
 -- Bodies: result
 -- Reply: {'finished' | 'moved' | 'done' | 'gone', state before}
-local now, args = clock(ARGV), arguments(ARGV)
 local id = args.id
 local job = fields(RECORD .. id, 'state', 'lease', 'queue', 'backend', 'keep', 'idem', 'worker', 'deliveries', 'answers',
   'settled', 'released', 'keep_unread_s')

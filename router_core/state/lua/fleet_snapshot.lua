@@ -1,4 +1,3 @@
--- @include prelude
 -- @include capacity
 -- The fleet at this moment, for routing: of each model its queues, slots, breakers and pace; of the fleet its switch.
 -- Arguments: window_slots, slot_ms (of a breaker's window), models ({model, backends: {name, slots, key, reserved}...,
@@ -8,7 +7,6 @@
 --   model: {model, {{queue, jobs waiting, accepted (ms) of the first ('': none), paused, served by a live worker}...},
 --     {{backend, free slots, free slots that are not reserved, block of the model, of its cooldown, of its key, why
 --     open, calls, failed, retries, ms}...}}
-local now, args = clock(ARGV), arguments(ARGV)
 local slot, window_slots = math.floor(now / args.slot_ms), args.window_slots
 local blocked = read_blocks()
 local paused = {}

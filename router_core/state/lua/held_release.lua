@@ -1,4 +1,3 @@
--- @include prelude
 -- @include fall
 -- @include lifecycle
 -- @include hold
@@ -7,7 +6,7 @@
 -- Arguments: first, budgets ({model, pool, max_jobs, urgencies that may be released}...)
 -- Reply: {id, queue}...
 local MAX_READY, MAX_CHECKED = 256, 64
-local now, args, reply = clock(ARGV), arguments(ARGV), {}
+local reply = {}
 
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', HELD_LATER, '-inf', now, 'LIMIT', 0, MAX_READY)) do
   redis.call('ZREM', HELD_LATER, id)

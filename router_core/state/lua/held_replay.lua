@@ -1,11 +1,10 @@
--- @include prelude
 -- @include fall
 -- @include lifecycle
 -- Put a held job back into the queue it fell from, at the front. Everything is forgiven; its attempts stay in its
 -- history.
 -- Arguments: id
 -- Reply: {'queued' | state | 'gone'}
-local now, id = clock(ARGV), arguments(ARGV).id
+local id = args.id
 local job = fields(RECORD .. id, 'state', 'fell_from')
 if not job.state then return {'gone'} end
 if job.state ~= 'held' then return {job.state} end

@@ -1,9 +1,7 @@
--- @include prelude
 -- Acknowledge an entry of an inbox: it is deleted. The result of its job, kept longer for its reader, is now kept as
 -- any other.
 -- Arguments: inbox, group, entry, id
 -- Reply: {1: it was there, 0: it was not}
-local args = arguments(ARGV)
 local inbox, id = INBOX .. args.inbox, args.id
 redis.call('XACK', inbox, args.group, args.entry)
 local deleted = redis.call('XDEL', inbox, args.entry)

@@ -1,8 +1,6 @@
--- @include prelude
 -- A reader of an inbox is alive: the entries that it has not acknowledged stay its own. Creates the inbox if needed.
 -- Arguments: inbox, group, reader, limit, after (entry id; '-': from the first)
 -- Reply: the entries that are its own, oldest first
-local args = arguments(ARGV)
 local inbox = INBOX .. args.inbox
 redis.pcall('XGROUP', 'CREATE', inbox, args.group, '0', 'MKSTREAM')
 local own = {}

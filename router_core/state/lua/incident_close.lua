@@ -1,4 +1,3 @@
--- @include prelude
 -- Close the incident of a reason when it is over: no job falls, no released job is on its way, the last fall was long
 -- enough ago, and no job is held for it; or only jobs that no model of the catalog releases, which a person must
 -- release.
@@ -6,7 +5,6 @@
 --   the catalog has named before)
 -- Reply: its id, or '' when there is none or it goes on
 local MAX_CHECKED = 1000
-local now, args = clock(ARGV), arguments(ARGV)
 local id = redis.call('HGET', INCIDENTS, args.reason)
 if not id then return '' end
 local key = INCIDENT .. id

@@ -1,9 +1,7 @@
--- @include prelude
 -- Check, once for the whole fleet, whether the memory of Redis runs out. While more of it is used than may be, no job
 -- is accepted. This must begin before Redis itself refuses to write, and must work even then.
 -- Arguments: max_share (of `maxmemory`), check_ms (how long one check is good), pressure_ms (how long a refusal lasts)
 -- Reply: why no job is accepted from now on; '' when jobs are accepted, or when it was reported before
-local args = arguments(ARGV)
 local lock = LOCK .. 'pressure'
 if redis.call('EXISTS', lock) == 1 then return '' end
 redis.call('SET', lock, 1, 'PX', args.check_ms)

@@ -1,4 +1,3 @@
--- @include prelude
 -- @include fall
 -- @include lifecycle
 -- Move a waiting job to where it was decided that it should wait: another queue, a later time, or the degrade queue.
@@ -9,7 +8,6 @@
 --   later: queue, delay_ms
 --   fall:  reason, detail
 -- Reply: {'moved' | 'gone', state}
-local now, args = clock(ARGV), arguments(ARGV)
 local id, queue, verb = args.id, args.seen_queue, args.verb
 local record = RECORD .. id
 local job = fields(record, 'state', 'deliveries', 'queue', 'released')

@@ -1,11 +1,9 @@
--- @include prelude
 -- @include notice
 -- Decide whether a notice may be sent now. Each notifier gets at most `max_notices` new incidents in `interval_ms`. An
 -- incident that is over before its turn comes is not sent at all, and counted for the next one.
 -- Arguments: entry, token, max_notices, interval_ms, notify_recovery, update_interval_ms
 -- Reply: {'go', now, unmentioned, incident...} | {'wait', ms} | {'drop'} when it was taken out of the outbox | {'late'}
 local MAX_RECOVERY_WAIT_MS = 10000
-local now, args = clock(ARGV), arguments(ARGV)
 local entry, max_notices, interval_ms = args.entry, args.max_notices, args.interval_ms
 local key = OUTBOX_ENTRY .. entry
 if redis.call('HGET', key, 'lease') ~= args.token then return {'late'} end

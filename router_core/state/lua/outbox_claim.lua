@@ -1,9 +1,7 @@
--- @include prelude
 -- Claim outbox entries that are due, each for one dispatcher at a time. An entry of a dispatcher that died is due again
 -- when its lease ends.
 -- Arguments: limit, lease_ms
 -- Reply: {now, {entry, token, failed tries, first claimed at (ms)}...}
-local now, args = clock(ARGV), arguments(ARGV)
 local token = ms(now + args.lease_ms)
 local reply = {ms(now)}
 for _, entry in ipairs(redis.call('ZRANGEBYSCORE', OUTBOX, '-inf', now, 'LIMIT', 0, args.limit)) do

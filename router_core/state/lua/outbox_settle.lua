@@ -1,4 +1,3 @@
--- @include prelude
 -- @include notice
 -- Settle an outbox entry. A dispatcher that lost the entry to another one changes nothing.
 -- Arguments: entry, token, verb, and by verb:
@@ -9,7 +8,6 @@
 --   dead:     counter, max_dead_letters, dead_letter_ttl_s   the last try failed
 -- Bodies: dead letter (JSON, verb dead)
 -- Reply: 1, or 0 when the entry is not the caller's
-local now, args = clock(ARGV), arguments(ARGV)
 local entry, verb = args.entry, args.verb
 local key = OUTBOX_ENTRY .. entry
 if redis.call('HGET', key, 'lease') ~= args.token then return 0 end

@@ -1,4 +1,3 @@
--- @include prelude
 -- @include fall
 -- @include lifecycle
 -- @include silence
@@ -9,7 +8,6 @@
 -- Arguments: limit, max_crashes, worker_retention_ms (how long a dead worker's presence is kept), silence (see
 -- silence.lua)
 -- Reply: {now, {id, queue, 'queued' | 'suspect' | 'fallen'}...}
-local now, args = clock(ARGV), arguments(ARGV)
 local reply = {tostring(now)}
 if end_silence(args.silence, now) then return reply end
 

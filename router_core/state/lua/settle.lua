@@ -1,4 +1,3 @@
--- @include prelude
 -- @include fall
 -- @include lifecycle
 -- @include call_report
@@ -17,7 +16,6 @@
 -- Bodies: breaker policy (JSON), attempt (a line of JSON, or ''), answer to keep ('': none), record of a fall that this
 --   settles (JSON, or ''), result (done) or interim reply (hold)
 -- Reply: {'settled' | 'again' | 'late' | 'gone', state, 1 if a breaker opened}
-local now, args = clock(ARGV), arguments(ARGV)
 local policy, attempt, answer, fall_record, result = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
 local id, token, verb, call = args.id, args.token, args.verb, args.call
 local record = RECORD .. id

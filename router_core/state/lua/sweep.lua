@@ -1,4 +1,3 @@
--- @include prelude
 -- Examine jobs that no worker claims. It only finds them: what becomes of each is decided outside and done by `finish`
 -- or `move`. Causes:
 --   overdue              waits past its deadline
@@ -10,7 +9,6 @@
 --   head_bytes (no head of an envelope is longer; its body may be megabytes and is not read)
 -- Reply: {now, {id, deliveries, cause, attempts, deadline, accepted, queue, envelope's head, {answer...}, stand-in}...}
 local MAX_SEARCHED = 100
-local now, args = clock(ARGV), arguments(ARGV)
 local limit, reply, added = args.limit, {tostring(now)}, {}
 local function add(id, cause)
   if added[id] then return end

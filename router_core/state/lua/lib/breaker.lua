@@ -1,4 +1,3 @@
--- @include prelude
 -- The breaker of a target: a model at a backend (`tower/coder`), or a key (`key:...`). The server's clock decides.
 -- Every change raises the epoch, which makes the reports of earlier calls no-ops.
 -- BLOCKED holds what a claim must know. It is empty while all is well:

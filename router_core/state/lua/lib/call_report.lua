@@ -1,4 +1,3 @@
--- @include prelude
 -- @include breaker
 -- A call that was made, for the breakers and the ledger. `call` is the object that `encode_call` in settlement.py
 -- builds.

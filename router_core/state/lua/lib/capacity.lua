@@ -1,4 +1,3 @@
--- @include prelude
 -- Capacity: the backends at which a job may be called now. Slots are counted by live leases, over the whole fleet.
 -- Breakers, cooldowns and reserved slots reduce them.
 

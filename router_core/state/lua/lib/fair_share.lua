@@ -1,4 +1,3 @@
--- @include prelude
 -- Fair shares: a less urgent job gets its share of a pool's claims while more urgent jobs are served. Each job that a
 -- claim takes adds the share of every urgency that it keeps waiting to the credit of that urgency. A credit of 1 lets
 -- one job pass all others. Credits are whole thousandths and bounded: an urgency that could not be claimed for long

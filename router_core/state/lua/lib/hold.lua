@@ -1,4 +1,3 @@
--- @include prelude
 -- @include fall
 -- What the degrade worker settles: the record of a fall, its incident, and the hold.
 

@@ -1,4 +1,3 @@
--- @include prelude
 -- @include fall
 -- The ends of waiting, of a lease and of a job, and a new start.
 

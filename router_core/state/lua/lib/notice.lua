@@ -1,4 +1,3 @@
--- @include prelude
 -- Outbox entries that are notices, and the turns of their notifiers: when each was notified of new incidents.
 
 -- The notifier, incident and kind of an entry 'notice:NOTIFIER:INCIDENT:KIND'; nil for another entry.

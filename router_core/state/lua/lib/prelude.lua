@@ -1,4 +1,4 @@
--- Shared by all scripts: arguments, time, queues, events.
+-- At the head of every script: time, queues, events. A script has `now` (ms) and `args`, see scripts.py.
 -- ARGV[1]: milliseconds that replace the server's clock (tests only), or ''. ARGV[2]: the arguments of the script, a
 -- JSON object; an argument that has no value is absent. ARGV[3] and later: bodies, which are stored as they are.
 local function clock(ARGV)
@@ -6,8 +6,6 @@ local function clock(ARGV)
   local t = redis.call('TIME')
   return t[1] * 1000 + math.floor(t[2] / 1000)
 end
-
-local function arguments(ARGV) return cjson.decode(ARGV[2]) end
 
 -- Decode JSON that stays the same over many calls (a worker's subscription, a policy) once. Do not change what it
 -- returns.

@@ -1,4 +1,3 @@
--- @include prelude
 -- Silence: no worker has beaten for `silence.after_ms`. Then Redis was away, not the workers: none could beat. Every
 -- lease and every presence is extended by the length of the silence and by `silence.grace_ms` for spooled settles. So
 -- no outage is taken for a crash, and a worker that died before or in it is found as soon after it as without it.
