@@ -92,7 +92,7 @@ class Household:
     def troubled(self, count: int) -> list[str]:
         """Targets to open: those of this worker's other models first, then such as it knows nothing of."""
         model = self.supplied.split(".")[1]
-        ours = [f"{seat.backend}/{name}" for queue in self.drained() for seat in queue.backends
+        ours = [f"{seat.name}/{name}" for queue in self.drained() for seat in queue.backends
                 if (name := queue.queue.split(".")[1]) != model]  # fmt: skip
         return [*dict.fromkeys(ours), *(f"far/other-{n}" for n in range(count))][:count]
 

@@ -81,7 +81,7 @@ def identify(config: WorkerConfig) -> tuple[WorkerIdentity, tuple[QueueSubscript
     if not queues:
         at = f" at backend {config.backend!r}" if config.backend else ""
         raise NothingToServe(f"pool {config.pool!r} has no model{at}: add one under `models:` whose backend is in it")
-    backends = tuple(dict.fromkeys(capacity.backend for queue in queues for capacity in queue.backends))
+    backends = tuple(dict.fromkeys(capacity.name for queue in queues for capacity in queue.backends))
     name = f"of-{config.pool}-{socket.gethostname()[:32]}-{os.getpid()}-{secrets.token_hex(3)}"
     # The degrade worker calls no model, so nothing leaves the local pools through it.
     local = config.pool == DEGRADE or config.catalog.pools[config.pool].local

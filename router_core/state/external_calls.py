@@ -17,7 +17,7 @@ from openfall.router_core.deciding.cost import Usage, cost
 from openfall.router_core.jobs.outcome import Attempt
 from openfall.router_core.state import keys
 from openfall.router_core.state.redis_connection import RedisConnection
-from openfall.router_core.state.settlement import CallReport, encode_call, policy_arguments, slot_ms
+from openfall.router_core.state.settlement import CallReport, encode_call, policy_arguments
 from openfall.router_core.vocabulary import ErrorClass
 
 
@@ -61,7 +61,7 @@ async def report_external_call(link: RedisConnection, catalog: Catalog, call: Ex
 
     The breaker ignores a call that began before its last change. The ledger counts it all the same.
     """
-    arguments = {"call": encode_call(_report(catalog, call), slot_ms(catalog.breakers))}
+    arguments = {"call": encode_call(_report(catalog, call))}
     reply = await link.script("external_call", arguments, policy_arguments(catalog.breakers))
     return bool(reply[0])
 

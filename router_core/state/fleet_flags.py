@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from pydantic_core import from_json, to_json
+from pydantic_core import to_json
 
 from openfall.router_core.state import keys
-from openfall.router_core.state.redis_connection import RedisConnection, pairs
+from openfall.router_core.state.redis_connection import RedisConnection, json_pairs
 
 MEMORY_CHECK_INTERVAL_SECONDS = 1.0
 """Seconds for which one check is good for the whole fleet."""
@@ -52,12 +52,7 @@ async def remember_health(link: RedisConnection, target: str, check: Mapping[str
 
 async def remembered_health(link: RedisConnection) -> dict[str, dict[str, Any]]:
     """The last health check of every target that had one."""
-    return {target: from_json(row) for target, row in pairs(await link.command("HGETALL", keys.HEALTH)).items()}
-
-
-async def loaded_models(link: RedisConnection) -> dict[str, dict[str, Any]]:
-    """By backend: `at`, and the `models` in its memory."""
-    return {name: from_json(row) for name, row in pairs(await link.command("HGETALL", keys.LOADED)).items()}
+    return json_pairs(await link.command("HGETALL", keys.HEALTH))
 
 
 async def check_memory(link: RedisConnection, limit: float) -> str:

@@ -6,14 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pydantic_core import from_json
-
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.deciding.breaker import breaker_target
 from openfall.router_core.routing.fleet_state import FOREVER, Blocked, FleetState, ModelState
 from openfall.router_core.state.breakers import NEVER
-from openfall.router_core.state.redis_connection import RedisConnection, pairs
-from openfall.router_core.state.settlement import WINDOW_SLOTS, slot_ms
+from openfall.router_core.state.redis_connection import RedisConnection, json_pairs
+from openfall.router_core.state.settlement import policy_arguments
 from openfall.router_core.state.subscription import backends_for
 from openfall.router_core.vocabulary import BlockReason, Urgency
 
@@ -72,6 +70,10 @@ class FleetSnapshot:
     reload a changed configuration one after the other, and the jobs there are late soon enough."""
     backends: Mapping[str, Sequence[BackendState]] = field(default_factory=dict)
     """The backends of each model, in the catalog's order."""
+    loaded: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """By backend the models (upstream names) in its memory, as far as it reported them lately."""
+    health: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """The last health check of each target that had one."""
 
     def fleet_state(self, urgency: Urgency) -> FleetState:
         """The fleet as a job of that urgency sees it: each urgency of a model has its own queue."""
@@ -82,7 +84,7 @@ def _models(catalog: Catalog) -> list[dict[str, Any]]:
     return [
         {
             "model": alias,
-            "backends": [backend.as_argument() for backend in backends_for(catalog, alias)],
+            "backends": list(backends_for(catalog, alias)),
             "queues": [catalog.queue(alias, urgency) for urgency in Urgency],
         }
         for alias in catalog.models
@@ -91,11 +93,12 @@ def _models(catalog: Catalog) -> list[dict[str, Any]]:
 
 async def fetch_fleet_snapshot(link: RedisConnection, catalog: Catalog) -> FleetSnapshot:
     """Fetch the state of everything that the catalog names."""
-    arguments = {"window_slots": WINDOW_SLOTS, "slot_ms": slot_ms(catalog.breakers), "models": _models(catalog)}
-    reply = await link.script("fleet_snapshot", arguments)
-    now, switch, loaded, health, unknown, models = reply
+    reply = await link.script("fleet_snapshot", {"models": _models(catalog)}, policy_arguments(catalog.breakers))
+    now, switch, reports, health, unknown, models = reply
     at = int(now) / 1000
-    view = _View(catalog, at, _parse_hash(loaded), _parse_hash(health), bool(switch) or catalog.local_only)
+    fresh = {name: row for name, row in json_pairs(reports).items() if at - row["at"] <= LOADED_TTL_SECONDS}
+    loaded = {name: row["models"] for name, row in fresh.items()}
+    view = _View(catalog, at, loaded, json_pairs(health), bool(switch) or catalog.local_only)
     rows = [(row[0].decode(), [_queue(line, at) for line in row[1]], row[2]) for row in models]
     at_backends = {alias: tuple(view.backend_state(alias, row) for row in backends) for alias, _, backends in rows}
     fleets = view.fleet_states({alias: queues for alias, queues, _ in rows}, at_backends)
@@ -106,7 +109,7 @@ async def fetch_fleet_snapshot(link: RedisConnection, catalog: Catalog) -> Fleet
         for queue in queues[:1]  # Urgency declares the interactive one first
         if queue.waiting and _is_stranded(fleets[Urgency.INTERACTIVE].model(alias))
     )
-    return FleetSnapshot(at, view.local_only, others, fleets, stranded, at_backends)
+    return FleetSnapshot(at, view.local_only, others, fleets, stranded, at_backends, loaded, view.health)
 
 
 def earliest_block(backends: Sequence[BackendState]) -> Blocked | None:
@@ -120,10 +123,6 @@ def _is_stranded(state: ModelState) -> bool:
     return state.blocked is not None and state.blocked.reason is not BlockReason.NO_WORKER
 
 
-def _parse_hash(reply: list[bytes]) -> dict[str, Any]:
-    return {name: from_json(value) for name, value in pairs(reply).items()}
-
-
 def _queue(row: list[Any], now: float) -> _Queue:
     oldest = now - int(row[2]) / 1000 if row[2] else 0.0
     return _Queue(row[0].decode(), int(row[1]), max(0.0, oldest), bool(row[3]), bool(row[4]))
@@ -135,7 +134,7 @@ class _View:
 
     catalog: Catalog
     now: float
-    loaded: Mapping[str, Any]
+    loaded: Mapping[str, Sequence[str]]
     health: Mapping[str, Any]
     local_only: bool
 
@@ -222,10 +221,7 @@ class _View:
     def _is_loaded(self, alias: str) -> bool | None:
         spec = self.catalog.models[alias]
         reports = [self.loaded[name] for name in spec.backends if name in self.loaded]
-        fresh = [report for report in reports if self.now - report["at"] <= LOADED_TTL_SECONDS]
-        if not fresh:
-            return None
-        return any(spec.upstream in report["models"] for report in fresh)
+        return any(spec.upstream in models for models in reports) if reports else None
 
 
 def _unless_for_ever(until: float) -> float:

@@ -6,7 +6,6 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.state import keys
@@ -161,7 +160,8 @@ async def drop_held(link: RedisConnection, job: HeldJob) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class ReleaseBudget:
-    """A model that takes calls now: held jobs of these urgencies may return to it, `max_jobs` of them at once."""
+    """A model that takes calls now: held jobs of these urgencies (most urgent first) may return to it, `max_jobs`
+    at once."""
 
     model: str
     pool: str
@@ -172,11 +172,6 @@ class ReleaseBudget:
 async def release_held(link: RedisConnection, budgets: Iterable[ReleaseBudget], first: int) -> list[tuple[str, str]]:
     """Release held jobs to models that take calls again: `first` at once, and one more for each that was answered since
     the breaker of the model closed. So a healed backend is not flooded. Returns their ids and queues. Idempotent."""
-    arguments = {"first": first, "budgets": [_budget(budget) for budget in budgets]}
+    arguments = {"first": first, "budgets": list(budgets)}
     reply = await link.script("held_release", arguments)
     return [(job_id.decode(), queue.decode()) for job_id, queue in reply]
-
-
-def _budget(budget: ReleaseBudget) -> dict[str, Any]:
-    urgencies = [urgency for urgency in Urgency if urgency in budget.urgencies]  # the most urgent first
-    return {"model": budget.model, "pool": budget.pool, "max_jobs": budget.max_jobs, "urgencies": urgencies}

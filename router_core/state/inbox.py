@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from types import TracebackType
 
 from openfall.router_core.jobs.envelope import unpack_result
 from openfall.router_core.jobs.result import Result
@@ -55,9 +54,7 @@ class InboxReader:
     async def __aenter__(self) -> InboxReader:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self._own.close()
 
     async def heartbeat(self) -> list[str]:

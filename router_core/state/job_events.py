@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import defaultdict
-from types import TracebackType
 from typing import Any
 
 from pydantic_core import from_json
@@ -95,9 +94,7 @@ class EventSubscription:
         await self._hub.add(self._job_id, self._changed)
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self._hub.remove(self._job_id, self._changed)
 
     async def wait_changed(self) -> None:

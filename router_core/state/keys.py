@@ -47,9 +47,7 @@ RQ_JOBS_TAKEN = "of:rq-jobs"  # zset: job of plain rq, taken by a worker -> unti
 RQ_JOB_QUEUES = "of:rq-job-queues"  # hash: the queue that it came from
 BREAKER = "of:breaker:"  # hash, by target (`backend/model` or `key:...`): state, epoch, since, until, why, ...
 BREAKERS = "of:breakers"  # set: the targets that ever counted a failure
-BREAKER_WINDOW = (
-    "of:breaker-window:"  # hash, by target: recent calls by slot: {slot}:n, :f(ailed), :s(low), :r(etries), :ms
-)
+BREAKER_WINDOW = "of:breaker-window:"  # hash, by target: {slot}:n (calls), :f(ailed), :s(low), :r(etries), :ms
 BLOCKED = "of:blocked"  # hash: the targets that may not be called, and until when. Empty when all is well
 BREAKER_HISTORY = "of:breaker-history"  # list: the last changes of any breaker, newest first
 LEDGER = "of:ledger:"  # hash, by day: calls and costs by model, backend and group
@@ -68,9 +66,7 @@ INBOX = "of:inbox:"  # stream, by name: results for a producer, until it acknowl
 OUTBOX = "of:outbox"  # zset: pending entry (`job:...`, `notice:...`) -> its next try (ms)
 OUTBOX_ENTRY = "of:outbox-entry:"  # hash, by entry of the outbox: tries, since, lease, why the last try failed
 DEAD_LETTERS = "of:dead-letters"  # list, bounded: entries whose last try failed, as JSON, newest first
-NOTICE_RATE = (
-    "of:notice-rate"  # hash: notifier -> when it was sent new incidents (ms); {notifier}:unmentioned -> a count
-)
+NOTICE_RATE = "of:notice-rate"  # hash: notifier -> times of its new incidents (ms); {notifier}:unmentioned: a count
 CREDITS = "of:credits:"  # hash, by pool: credit of the less urgent jobs (see fair_share.lua)
 MEMORY_PRESSURE = "of:memory-pressure"  # string with a TTL: why no job is accepted
 COUNTERS = "of:counters"  # hash of totals, for metrics

@@ -14,10 +14,8 @@ from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.deciding.breaker import breaker_target
 from openfall.router_core.routing.fleet_state import Blocked
 from openfall.router_core.state import keys
-from openfall.router_core.state.fleet_flags import loaded_models, remembered_health
 from openfall.router_core.state.fleet_snapshot import (
     HEALTH_TTL_SECONDS,
-    LOADED_TTL_SECONDS,
     BackendState,
     FleetSnapshot,
     fetch_fleet_snapshot,
@@ -75,15 +73,11 @@ class ModelStatus:
 
 async def fetch_model_status(link: RedisConnection, catalog: Catalog) -> list[ModelStatus]:
     """Every model of the catalog, in its order."""
-    snapshot, health, memory, queues, marks = await asyncio.gather(
-        fetch_fleet_snapshot(link, catalog),
-        remembered_health(link),
-        loaded_models(link),
-        _queues(link, catalog),
-        _loading(link, catalog),
+    snapshot, queues, loading = await asyncio.gather(
+        fetch_fleet_snapshot(link, catalog), _queues(link, catalog), _loading(link, catalog)
     )
     entries = await read_ledger(link, [ledger_day(snapshot.now)])
-    facts = _Facts(catalog, snapshot, health, memory, marks, entries)
+    facts = _Facts(catalog, snapshot, loading, entries)
     return [facts.model(alias, queues[alias]) for alias in catalog.models]
 
 
@@ -132,8 +126,6 @@ class _Facts:
 
     catalog: Catalog
     snapshot: FleetSnapshot
-    health: Mapping[str, Mapping[str, Any]]
-    memory: Mapping[str, Mapping[str, Any]]
     loading: frozenset[str]
     entries: list[LedgerEntry]
 
@@ -159,7 +151,7 @@ class _Facts:
             why=backend.blocked.detail if backend.blocked else "",
             free_slots=backend.free_slots,
             latency=backend.latency,
-            health=self.health.get(name),
+            health=self.snapshot.health.get(name),
             calls=sum(row.calls for row in rows),
             failed=sum(row.failed for row in rows),
             seconds=sum(row.seconds for row in rows),
@@ -172,21 +164,9 @@ class _Facts:
             return LoadState.ERROR
         if started:
             return LoadState.IN_USE
-        known = self._in_memory(alias, backend.name)
-        if known is not None:
-            return LoadState.READY if known else LoadState.NOT_LOADED
-        return (
-            LoadState.READY
-            if backend.calls > backend.failed or self._is_well(alias, backend.name)
-            else LoadState.UNKNOWN
-        )
-
-    def _in_memory(self, alias: str, backend: str) -> bool | None:
-        report = self.memory.get(backend)
-        if report is None or self.snapshot.now - report["at"] > LOADED_TTL_SECONDS:
-            return None
-        return self.catalog.models[alias].upstream in report["models"]
-
-    def _is_well(self, alias: str, backend: str) -> bool:
-        report = self.health.get(breaker_target(backend, alias))
-        return report is not None and bool(report["ok"]) and self.snapshot.now - report["at"] <= HEALTH_TTL_SECONDS
+        loaded = self.snapshot.loaded.get(backend.name)
+        if loaded is not None:
+            return LoadState.READY if self.catalog.models[alias].upstream in loaded else LoadState.NOT_LOADED
+        check = self.snapshot.health.get(breaker_target(backend.name, alias))
+        is_well = check is not None and check["ok"] and self.snapshot.now - check["at"] <= HEALTH_TTL_SECONDS
+        return LoadState.READY if is_well or backend.calls > backend.failed else LoadState.UNKNOWN

@@ -11,7 +11,7 @@ from typing import Any
 
 import redis.asyncio as aioredis
 from hiredis import pack_command
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 from redis import exceptions as redis_errors
 from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
@@ -225,3 +225,8 @@ def pack_arguments(arguments: Mapping[str, Any]) -> bytes:
 def pairs(reply: list[bytes]) -> Mapping[str, bytes]:
     """A hash as HGETALL returns it over RESP2."""
     return {reply[i].decode(): reply[i + 1] for i in range(0, len(reply), 2)}
+
+
+def json_pairs(reply: list[bytes]) -> dict[str, Any]:
+    """A hash of JSON values as HGETALL returns it."""
+    return {name: from_json(value) for name, value in pairs(reply).items()}

@@ -97,13 +97,9 @@ def policy_arguments(policy: BreakerPolicy) -> bytes:
         "probe_successes": policy.probe_successes,
         "slow_start_ms": policy.slow_start * 1000,
         "window_slots": WINDOW_SLOTS,
+        "slot_ms": max(1, int(policy.window * 1000 / WINDOW_SLOTS)),
         "max_history": MAX_BREAKER_HISTORY,
     })  # fmt: skip
-
-
-def slot_ms(policy: BreakerPolicy) -> int:
-    """Milliseconds of one slot of a breaker's window."""
-    return max(1, int(policy.window * 1000 / WINDOW_SLOTS))
 
 
 class SettlementBuilder:
@@ -113,7 +109,7 @@ class SettlementBuilder:
     """
 
     def __init__(self, policy: BreakerPolicy, keep_prompts: bool) -> None:
-        self._policy, self._slot_ms, self._keep_prompts = policy_arguments(policy), slot_ms(policy), keep_prompts
+        self._policy, self._keep_prompts = policy_arguments(policy), keep_prompts
 
     def build(self, job_id: str, token: str, outcome: DeliveryOutcome) -> Settlement:
         """The settlement of one delivery."""
@@ -123,7 +119,7 @@ class SettlementBuilder:
         arguments = {
             "id": job_id,
             "token": token,
-            "call": None if call is None else encode_call(call, self._slot_ms),
+            "call": None if call is None else encode_call(call),
             "max_falls": MAX_FALLS,
             **_verb(outcome),
         }
@@ -146,8 +142,8 @@ def _bounded(amount: float) -> int:
     return round(min(max(0, amount), _MAX_AMOUNT))
 
 
-def encode_call(call: CallReport, slot_ms: int) -> dict[str, Any]:
-    """A call as the scripts read it: see call_report.lua. `slot_ms`: of the breaker's window."""
+def encode_call(call: CallReport) -> dict[str, Any]:
+    """A call as the scripts read it: see call_report.lua."""
     attempt = call.attempt
     arguments = {
         "model": attempt.model,
@@ -162,7 +158,6 @@ def encode_call(call: CallReport, slot_ms: int) -> dict[str, Any]:
         "key_signal": call.credential_signal,
         "cooldown_ms": _bounded(call.cooldown_seconds * 1000),
         "jitter": call.jitter,
-        "slot_ms": slot_ms,
         "input_tokens": _bounded(attempt.input_tokens or 0),
         "output_tokens": _bounded(attempt.output_tokens or 0),
         "ledger_ttl_s": LEDGER_TTL_SECONDS,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
-from typing import Any, NamedTuple
+from typing import Any
 
 from pydantic_core import to_json
 
@@ -18,20 +18,16 @@ PROBE_GRACE_SECONDS = 5.0
 """Seconds that a probe's lease lasts beyond its timeout."""
 
 
-class BackendCapacity(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class BackendCapacity:
     """A backend where a queue's jobs may be called, its slots fleet-wide, and the name of its key (empty: none).
 
-    `reserved` of the slots are for interactive jobs only.
-    """
+    `reserved` of the slots are for interactive jobs only. The scripts read it as it is."""
 
-    backend: str
+    name: str
     slots: int
-    credential: str = ""
+    key: str = ""
     reserved: int = 0
-
-    def as_argument(self) -> dict[str, Any]:
-        """As the scripts read it."""
-        return {"name": self.backend, "slots": self.slots, "key": self.credential, "reserved": self.reserved}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +63,7 @@ def backends_for(catalog: Catalog, alias: str, only: str | None = None) -> Itera
 
 def reserved_slots(queues: Sequence[QueueSubscription]) -> int:
     """Slots that are reserved for interactive jobs, of all backends together."""
-    return sum({seat.backend: seat.reserved for drained in queues for seat in drained.backends}.values())
+    return sum({backend.name: backend.reserved for queue in queues for backend in queue.backends}.values())
 
 
 def pack_subscription(who: WorkerIdentity, queues: Sequence[QueueSubscription]) -> bytes:
@@ -76,9 +72,7 @@ def pack_subscription(who: WorkerIdentity, queues: Sequence[QueueSubscription]) 
         "pool": who.pool,
         "is_local": who.local,
         "max_history": MAX_BREAKER_HISTORY,
-        "queues": [
-            {"name": queue.queue, "backends": [backend.as_argument() for backend in queue.backends]} for queue in queues
-        ],
+        "queues": [{"name": queue.queue, "backends": queue.backends} for queue in queues],
         "shares": _shares(queues),
         "places": _probe_places(queues),
     })  # fmt: skip
@@ -92,12 +86,12 @@ def _probe_places(queues: Sequence[QueueSubscription]) -> dict[str, list[dict[st
         model = model_of(queue.queue)
         lease_ms = int((queue.probe_timeout_seconds + PROBE_GRACE_SECONDS) * 1000)
         for backend in queue.backends if model else ():
-            targets = [breaker_target(backend.backend, model)]
-            if backend.credential:
-                targets.append(credential_target(backend.credential))
+            targets = [breaker_target(backend.name, model)]
+            if backend.key:
+                targets.append(credential_target(backend.key))
             for target in targets:
-                place = {"backend": backend.backend, "model": model, "lease_ms": lease_ms, "order": next(order)}
-                places.setdefault(target, {}).setdefault(backend.backend, place)
+                place = {"backend": backend.name, "model": model, "lease_ms": lease_ms, "order": next(order)}
+                places.setdefault(target, {}).setdefault(backend.name, place)
     return {target: list(by_backend.values()) for target, by_backend in places.items()}
 
 

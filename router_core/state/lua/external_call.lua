@@ -6,4 +6,4 @@
 local call = args.call
 add_to_ledger(call, false, now)
 count('reported')
-return {report_call(call, ARGV[3], now) and 1 or 0}
+return {report_call(call, decode_once(ARGV[3]), now) and 1 or 0}

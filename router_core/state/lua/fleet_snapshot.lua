@@ -1,30 +1,19 @@
+-- @include breaker
 -- @include capacity
 -- The fleet at this moment, for routing: of each model its queues, slots, breakers and pace; of the fleet its switch.
--- Arguments: window_slots, slot_ms (of a breaker's window), models ({model, backends: {name, slots, key, reserved}...,
---   queues}...)
+-- Arguments: models ({model, backends: {name, slots, key, reserved}..., queues}...)
+-- Bodies: breaker policy (JSON)
 -- Reply: {now, why only local ('': not), {loaded: backend, JSON...}, {health: target, JSON...},
 --   {queue of an unknown model that a live worker serves...}, {model...}}
 --   model: {model, {{queue, jobs waiting, accepted (ms) of the first ('': none), paused, served by a live worker}...},
 --     {{backend, free slots, free slots that are not reserved, block of the model, of its cooldown, of its key, why
 --     open, calls, failed, retries, ms}...}}
-local slot, window_slots = math.floor(now / args.slot_ms), args.window_slots
-local blocked = read_blocks()
+local policy, blocked = decode_once(ARGV[3]), read_blocks()
 local paused = {}
 for _, name in ipairs(redis.call('SMEMBERS', PAUSED)) do paused[name] = true end
 local served = {}
 for _, worker in ipairs(redis.call('ZRANGEBYSCORE', PRESENCE, '(' .. now, '+inf')) do
   for queue in string.gmatch(redis.call('HGET', RQ_WORKER .. worker, 'queues') or '', '[^,]+') do served[queue] = true end
-end
-
-local function pace(target)
-  local sums = {n = 0, f = 0, s = 0, r = 0, ms = 0}
-  local entries = redis.call('HGETALL', BREAKER_WINDOW .. target)
-  for i = 1, #entries, 2 do
-    local at, counter = string.match(entries[i], '^(%d+):(%a+)$')
-    at = tonumber(at)
-    if at > slot - window_slots and at <= slot then sums[counter] = sums[counter] + entries[i + 1] end
-  end
-  return sums
 end
 
 -- The free slots of a backend, and how many of them a job may use that is not interactive.
@@ -36,7 +25,7 @@ end
 
 local function backend_state(model, backend)
   local target, key = backend.name .. '/' .. model, backend.key ~= '' and 'key:' .. backend.key
-  local sums = pace(target)
+  local sums = window_sums(target, policy, now)
   local why = ''
   if key and blocked[key] then why = redis.call('HGET', BREAKER .. key, 'why') or '' end
   if string.find(blocked[target] or '', '^[oh]') then why = redis.call('HGET', BREAKER .. target, 'why') or '' end

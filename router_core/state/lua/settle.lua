@@ -50,7 +50,7 @@ end
 local opened = 0
 if call then
   add_to_ledger(call, verb == 'queue', now)
-  if report_call(call, policy, now) then opened = 1 end
+  if report_call(call, decode_once(policy), now) then opened = 1 end
 end
 local keys_to_delete = {}
 if job.backend then end_lease(id, job.lease, queue, job.backend, keys_to_delete) end

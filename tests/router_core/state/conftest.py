@@ -133,7 +133,7 @@ class Fleet:
     ) -> WorkerQueue:
         """A registered worker that has beaten once, of the pool that its first queue names."""
         queues = tuple(queue.queue for queue in drained)
-        backends = tuple(seat.backend for queue in drained for seat in queue.backends)
+        backends = tuple(capacity.name for queue in drained for capacity in queue.backends)
         who = WorkerIdentity(name, queues[0].split(".")[0], queues, backends, local)
         await register(self.link, who)
         worker = WorkerQueue(self.link, who, drained, **more)

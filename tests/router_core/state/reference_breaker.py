@@ -23,7 +23,7 @@ POLICY = BreakerPolicy(
     slow_start=8,
 )
 SLOT = 10_000  # ms of a tenth of the window
-SEATS = {  # model -> where it is called; both backends in the house have one key
+CAPACITIES = {  # model -> where it is called; both backends in the house have one key
     "smol": (BackendCapacity("box", 3, "k1"), BackendCapacity("tower", 2, "k1")),
     "large": (BackendCapacity("tower", 2, "k1"), BackendCapacity("free", 2)),
     "far": (BackendCapacity("sky", 2, "k2"),),
@@ -127,17 +127,17 @@ class Model:
 
     def roomiest(self, model: str) -> tuple[BackendCapacity | None, int]:
         best, most = None, 0
-        for seat in SEATS[model]:
-            room = self.breakers[f"{seat.backend}/{model}"].slots(seat.slots, self.now)
-            if seat.credential:
-                room = min(room, self.breakers[f"key:{seat.credential}"].slots(seat.slots, self.now))
-            if room - self.leases[seat.backend] > most:
-                best, most = seat, room - self.leases[seat.backend]
+        for capacity in CAPACITIES[model]:
+            room = self.breakers[f"{capacity.name}/{model}"].slots(capacity.slots, self.now)
+            if capacity.key:
+                room = min(room, self.breakers[f"key:{capacity.key}"].slots(capacity.slots, self.now))
+            if room - self.leases[capacity.name] > most:
+                best, most = capacity, room - self.leases[capacity.name]
         return best, most
 
-    def epochs(self, seat: BackendCapacity, model: str) -> tuple[str, str]:
-        key = str(self.breakers[f"key:{seat.credential}"].epoch) if seat.credential else "0"
-        return str(self.breakers[f"{seat.backend}/{model}"].epoch), key
+    def epochs(self, capacity: BackendCapacity, model: str) -> tuple[str, str]:
+        key = str(self.breakers[f"key:{capacity.key}"].epoch) if capacity.key else "0"
+        return str(self.breakers[f"{capacity.name}/{model}"].epoch), key
 
     def claim(self, worker: str, want: int) -> tuple[list, list, int]:
         """(deliveries, targets to probe, when to look again)."""
@@ -146,22 +146,22 @@ class Model:
         taken: list[tuple[str, str, tuple[str, str]]] = []
         for queue in DRAINS[worker]:
             while self.lists[queue] and len(taken) < want:
-                seat, room = self.roomiest(model_of(queue))
-                if seat is None:
+                capacity, room = self.roomiest(model_of(queue))
+                if capacity is None:
                     break
                 for _ in range(min(want - len(taken), room, len(self.lists[queue]))):
-                    self.leases[seat.backend] += 1
-                    taken.append((self.lists[queue].pop(0), seat.backend, self.epochs(seat, model_of(queue))))
+                    self.leases[capacity.name] += 1
+                    taken.append((self.lists[queue].pop(0), capacity.name, self.epochs(capacity, model_of(queue))))
         return taken, *self.probes(worker)
 
     def rq_places(self, worker: str) -> dict[tuple[str, str], str]:
         """(target, backend) -> the model that is asked there, in drain order."""
         places: dict[tuple[str, str], str] = {}
         for model in map(model_of, DRAINS[worker]):
-            for seat in SEATS[model]:
-                places.setdefault((f"{seat.backend}/{model}", seat.backend), model)
-                if seat.credential:
-                    places.setdefault((f"key:{seat.credential}", seat.backend), model)
+            for capacity in CAPACITIES[model]:
+                places.setdefault((f"{capacity.name}/{model}", capacity.name), model)
+                if capacity.key:
+                    places.setdefault((f"key:{capacity.key}", capacity.name), model)
         return places
 
     def probes(self, worker: str) -> tuple[list[str], int]:

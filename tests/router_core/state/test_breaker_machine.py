@@ -34,6 +34,7 @@ from openfall.router_core.state.worker_registry import register
 from openfall.router_core.vocabulary import BreakerState, CallSignal, CredentialSignal, ErrorClass
 from tests.router_core.state.reference_breaker import (
     CALLS,
+    CAPACITIES,
     CHANCES,
     DRAINS,
     FAR,
@@ -45,7 +46,6 @@ from tests.router_core.state.reference_breaker import (
     NEUTRAL,
     OK,
     POLICY,
-    SEATS,
     SLOT,
     SMOL,
     TARGETS,
@@ -83,7 +83,9 @@ class Machine(RuleBasedStateMachine):
     @initialize()
     def start_workers(self) -> None:
         for name, queues in DRAINS.items():
-            drained = [QueueSubscription(q, SEATS[model_of(q)], LEASE_OF_PROBE[model_of(q)] / 1000 - 5) for q in queues]
+            drained = [
+                QueueSubscription(q, CAPACITIES[model_of(q)], LEASE_OF_PROBE[model_of(q)] / 1000 - 5) for q in queues
+            ]
             who = WorkerIdentity(name, queues[0].split(".")[0], queues, ("box",), local=name != "wc")
             self.do(register(self.link, who))
             self.workers[name] = WorkerQueue(self.link, who, drained, policy=POLICY)
@@ -116,12 +118,12 @@ class Machine(RuleBasedStateMachine):
             return
         mark, key, wait, repeated, chance = call
         delivery = self.held.pop(which % len(self.held))
-        seat = next(seat for seat in SEATS[delivery.model] if seat.backend == delivery.backend)
+        capacity = next(capacity for capacity in CAPACITIES[delivery.model] if capacity.name == delivery.backend)
         attempt = Attempt(
-            model=delivery.model, backend=seat.backend, started_at=1, ended_at=3.5, error=ErrorClass.TIMEOUT
+            model=delivery.model, backend=capacity.name, started_at=1, ended_at=3.5, error=ErrorClass.TIMEOUT
         )
         made = CallReport(
-            attempt=attempt, group=None, signal=mark, epoch=delivery.epoch, credential=seat.credential,
+            attempt=attempt, group=None, signal=mark, epoch=delivery.epoch, credential=capacity.key,
             credential_signal=key, credential_epoch=delivery.credential_epoch, is_retry=repeated,
             cooldown_seconds=wait, jitter=chance,
         )  # fmt: skip
@@ -130,13 +132,13 @@ class Machine(RuleBasedStateMachine):
         )
         worker = self.workers["wa"]
         settled = self.do(worker.settle(worker.settlement(delivery, ending)))
-        model, target = self.model, self.model.breakers[f"{seat.backend}/{delivery.model}"]
-        model.leases[seat.backend] -= 1
+        model, target = self.model, self.model.breakers[f"{capacity.name}/{delivery.model}"]
+        model.leases[capacity.name] -= 1
         opened = target.hears(mark, (delivery.epoch, 2500, repeated), model.now, chance)
         if key == CredentialSignal.COOLDOWN:
             target.cool = max(target.cool, model.now + wait * 1000)
-        if key == CredentialSignal.PARK and seat.credential:
-            parked = model.breakers[f"key:{seat.credential}"]
+        if key == CredentialSignal.PARK and capacity.key:
+            parked = model.breakers[f"key:{capacity.key}"]
             opened |= parked.hears(TRIP, (delivery.credential_epoch, 0, False), model.now, chance)
         assert (settled.outcome, settled.opened_breaker) == ("settled", opened)
 

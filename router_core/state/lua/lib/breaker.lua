@@ -39,13 +39,14 @@ end
 
 -- The sums of a window: calls, failed, slow, retries, ms. Slots outside the window are deleted: those that are too old,
 -- and those of the future, which were counted before the length of the window was changed.
-local function window_sums(target, slot, slots)
+local function window_sums(target, policy, now)
+  local slot = math.floor(now / policy.slot_ms)
   local sums, outside = {n = 0, f = 0, s = 0, r = 0, ms = 0}, {}
   local entries = redis.call('HGETALL', BREAKER_WINDOW .. target)
   for i = 1, #entries, 2 do
     local at, counter = string.match(entries[i], '^(%d+):(%a+)$')
     at = tonumber(at)
-    if at <= slot - slots or at > slot then
+    if at <= slot - policy.window_slots or at > slot then
       outside[#outside + 1] = entries[i]
     else
       sums[counter] = sums[counter] + entries[i + 1]
@@ -56,29 +57,29 @@ local function window_sums(target, slot, slots)
 end
 
 -- Why a breaker opens now; nil: it stays closed.
-local function reason_to_open(signal, target, failures, slot, policy)
+local function reason_to_open(signal, target, failures, policy, now)
   if signal == 'trip' then return 'it cannot recover before it is repaired' end
   if signal == 'failure' and failures >= policy.consecutive_failures then return failures .. ' failures in a row' end
-  local sums = window_sums(target, slot, policy.window_slots)
+  local sums = window_sums(target, policy, now)
   if sums.n < policy.minimum_calls then return nil end
   if sums.f / sums.n >= policy.failure_rate then return sums.f .. ' of ' .. sums.n .. ' calls failed' end
   if sums.s / sums.n >= policy.slow_call_rate then return sums.s .. ' of ' .. sums.n .. ' calls were slow' end
   return nil
 end
 
--- Report a call: signal ('ok', 'slow', 'failure', 'neutral', 'trip'), epoch, slot_ms (length of a slot of the window),
--- duration_ms, is_retry, jitter, error. A call of another epoch is ignored. Returns whether this opened the breaker.
-local function breaker_report(target, call, policy_text, now)
+-- Report a call: signal ('ok', 'slow', 'failure', 'neutral', 'trip'), epoch, duration_ms, is_retry, jitter, error. A call
+-- of another epoch is ignored. Returns whether this opened the breaker.
+local function breaker_report(target, call, policy, now)
   local breaker = fields(BREAKER .. target, 'state', 'epoch', 'consecutive_failures', 'forced')
   if (breaker.epoch or '0') ~= call.epoch or (breaker.state or 'closed') ~= 'closed' then return false end
-  local slot, window = math.floor(now / call.slot_ms), BREAKER_WINDOW .. target
+  local slot, window = math.floor(now / policy.slot_ms), BREAKER_WINDOW .. target
   if call.is_retry and redis.call('HINCRBY', window, slot .. ':r', 1) == 1 then
-    redis.call('PEXPIRE', window, call.slot_ms * 12)
+    redis.call('PEXPIRE', window, policy.slot_ms * 12)
   end
   if call.signal == 'neutral' then return false end
   if redis.call('HINCRBY', window, slot .. ':n', 1) == 1 then  -- a slot has begun: delete those that are over
-    redis.call('PEXPIRE', window, call.slot_ms * 12)
-    window_sums(target, slot, decode_once(policy_text).window_slots)
+    redis.call('PEXPIRE', window, policy.slot_ms * 12)
+    window_sums(target, policy, now)
   end
   redis.call('HINCRBY', window, slot .. ':ms', call.duration_ms)
   if call.signal == 'failure' then redis.call('HINCRBY', window, slot .. ':f', 1) end
@@ -93,8 +94,7 @@ local function breaker_report(target, call, policy_text, now)
   if call.signal == 'ok' then return false end
   local forced, ends_at = string.match(breaker.forced or '', '^(%S+) (%d+)')
   if forced == 'closed' and tonumber(ends_at) > now then return false end
-  local policy = decode_once(policy_text)
-  local why = reason_to_open(call.signal, target, failures, slot, policy)
+  local why = reason_to_open(call.signal, target, failures, policy, now)
   if not why then return false end
   breaker_change(target, 'open', call.error and (why .. ': ' .. call.error) or why, policy, call.jitter, now)
   return true

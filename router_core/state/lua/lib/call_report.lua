@@ -24,14 +24,14 @@ local function add_to_ledger(call, handed_on, now)
 end
 
 -- Report a call to the breakers of its model and of its key. Returns whether one of them opened.
-local function report_call(call, policy_text, now)
+local function report_call(call, policy, now)
   local target = call.backend .. '/' .. call.model
-  local opened = breaker_report(target, call, policy_text, now)
+  local opened = breaker_report(target, call, policy, now)
   if call.key_signal == 'cooldown' then cool_down(target, call.cooldown_ms, now) end
   if call.key ~= '' and call.key_signal == 'park' then
-    local trip = {signal = 'trip', epoch = call.key_epoch, duration_ms = 0, slot_ms = call.slot_ms, jitter = call.jitter,
+    local trip = {signal = 'trip', epoch = call.key_epoch, duration_ms = 0, jitter = call.jitter,
       error = call.error}
-    opened = breaker_report('key:' .. call.key, trip, policy_text, now) or opened
+    opened = breaker_report('key:' .. call.key, trip, policy, now) or opened
   end
   return opened
 end
