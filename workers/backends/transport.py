@@ -102,23 +102,28 @@ def _ended_before_any_byte(error: aiohttp.ClientError) -> bool:
     return isinstance(error, aiohttp.ClientConnectionError) and not unconnected
 
 
-def describe_error(error: aiohttp.ClientError) -> str:
-    """The reason for a failed request, without the address, which may hold a token."""
+def describe_error(error: aiohttp.ClientError | OSError) -> str:
+    """The reason for a failed request. It repeats no address, which may hold a token, and nothing of a response."""
     match error:
         case aiohttp.ServerTimeoutError():
             return f"cannot connect: no connection within {CONNECT_TIMEOUT_S:g} s"
-        case aiohttp.ClientConnectorDNSError():
+        case aiohttp.ClientConnectorDNSError() | socket.gaierror():
             return "cannot connect: its host name is not known"
         case aiohttp.ClientConnectorCertificateError():
             return "cannot connect: its certificate is not valid for this host"
         case aiohttp.ClientSSLError():
             return "cannot connect: the TLS handshake failed"
         case aiohttp.ClientConnectorError():  # asyncio's own text names the address in place of the reason
-            number = error.os_error.errno
-            return f"cannot connect: {os.strerror(number).lower() if number else error.os_error}"
+            return f"cannot connect: {_describe_os_error(error.os_error)}"
         case aiohttp.ServerDisconnectedError():
             return "the connection failed: the server closed the connection"
-    return f"the connection failed: {error or type(error).__name__}"
+        case OSError():
+            return f"the connection failed: {_describe_os_error(error)}"
+    return f"the connection failed: the response is not valid HTTP ({type(error).__name__})"
+
+
+def _describe_os_error(error: OSError) -> str:
+    return os.strerror(error.errno).lower() if error.errno else str(error) or type(error).__name__
 
 
 @cache

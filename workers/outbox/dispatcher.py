@@ -28,7 +28,7 @@ from openfall.workers.outbox.host_backoff import HostBackoff
 from openfall.workers.outbox.notifiers.discord import DiscordNotifier
 from openfall.workers.outbox.notifiers.webhook import WebhookNotifier
 from openfall.workers.outbox.notifiers.wording import Notice, Notifier
-from openfall.workers.outbox.sender import Sender, WebhookRequest
+from openfall.workers.outbox.sender import Sender
 from openfall.workers.outbox.url_policy import TRUSTED, UrlPolicy, host_and_port
 
 log = logging.getLogger("openfall.outbox")
@@ -178,9 +178,7 @@ class OutboxDispatcher:
         body = signing.event_body(f"job.{notification.result.status}", notification.at, data)
         event = f"{claimed.entry}:{notification.at:.3f}"  # a replayed job ends, or is held, once more
         headers = signing.signed_headers(event, claimed.now, body, self._settings.secret)
-        return classify_response(
-            await self._sender.send(WebhookRequest(url=notification.url, body=body, headers=headers))
-        )
+        return classify_response(await self._sender.send(notification.url, body, headers))
 
     async def _deliver_notice(self, claimed: ClaimedEntry, notice_entry: NoticeEntry) -> None:
         notifier = self._notifiers.get(notice_entry.notifier)

@@ -7,17 +7,15 @@ the check and the use. It reads the response body up to a limit, for what a noti
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
-from yarl import URL
 
-from openfall.workers.backends.transport import trusted_roots
+from openfall.workers.backends.transport import describe_error, trusted_roots
 from openfall.workers.outbox.url_policy import UrlPolicy, UrlRefused, check_addresses, check_url, resolve_host
 
 TIMEOUT_SECONDS = 20.0
@@ -25,18 +23,10 @@ TIMEOUT_SECONDS = 20.0
 
 MAX_RESPONSE_BYTES = 64 * 1024
 
+DEFAULT_HEADERS = {"content-type": "application/json", "accept-encoding": "identity", "user-agent": "openfall"}
+
 MAX_CONCURRENT_LOOKUPS = 8
 """DNS lookups at a time: a slow name server holds no more threads than these."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WebhookRequest:
-    """A request to send. The body is JSON."""
-
-    url: str
-    body: bytes
-    headers: Mapping[str, str] = field(default_factory=dict)
-    method: str = "POST"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,34 +61,32 @@ class Sender:
         self._ssl = trusted_roots()  # here, not in the first request: it takes 20 to 50 ms
         self._lookup_threads = ThreadPoolExecutor(MAX_CONCURRENT_LOOKUPS, thread_name_prefix="resolve")
 
-    async def send(self, request: WebhookRequest) -> WebhookResponse | NotSent:
-        """Send a request once and read the response."""
+    async def send(
+        self, url: str, body: bytes, headers: Mapping[str, str], *, method: str = "POST"
+    ) -> WebhookResponse | NotSent:
+        """Send a request with a JSON body once and read the response."""
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                return await self._send(request)
+                return await self._send(method, url, body, headers)
         except UrlRefused as error:
             return NotSent(str(error), refused=True)
-        except TimeoutError:
-            return NotSent(f"no complete response within {self._timeout_seconds:g} s")
-        except aiohttp.ClientError as error:
-            return NotSent(_describe(error))
-        except OSError as error:
-            return NotSent(_describe_os_error(error))
+        except (aiohttp.ClientError, OSError) as error:
+            if isinstance(error, TimeoutError):
+                return NotSent(f"no complete response within {self._timeout_seconds:g} s")
+            return NotSent(describe_error(error))
 
     async def close(self) -> None:
         self._lookup_threads.shutdown(wait=False, cancel_futures=True)
 
-    async def _send(self, request: WebhookRequest) -> WebhookResponse:
-        url = check_url(request.url, self._policy)
-        host, port = str(url.host), url.port or 0
+    async def _send(self, method: str, url: str, body: bytes, headers: Mapping[str, str]) -> WebhookResponse:
+        target = check_url(url, self._policy)
+        host, port = str(target.host), target.port or 0
         loop = asyncio.get_running_loop()
         addresses = await loop.run_in_executor(self._lookup_threads, self._lookup, host, port)
         check_addresses(host, addresses, self._policy)
-        return await self._exchange(request, url, _CheckedAddresses(addresses))
-
-    async def _exchange(self, request: WebhookRequest, url: URL, resolver: AbstractResolver) -> WebhookResponse:
-        connector = aiohttp.TCPConnector(resolver=resolver, use_dns_cache=False, force_close=True, ssl=self._ssl)
-        headers = {"content-type": "application/json", "accept-encoding": "identity", "user-agent": "openfall"}
+        connector = aiohttp.TCPConnector(
+            resolver=_CheckedAddresses(addresses), use_dns_cache=False, force_close=True, ssl=self._ssl
+        )
         async with (
             aiohttp.ClientSession(
                 connector=connector,
@@ -108,7 +96,7 @@ class Sender:
                 trust_env=False,
             ) as session,
             session.request(
-                request.method, url, data=request.body, headers={**headers, **request.headers}, allow_redirects=False
+                method, target, data=body, headers={**DEFAULT_HEADERS, **headers}, allow_redirects=False
             ) as response,
         ):
             response_headers = {name.lower(): value for name, value in response.headers.items()}
@@ -147,22 +135,3 @@ async def _read_body(response: aiohttp.ClientResponse) -> bytes:
     except aiohttp.ClientError:
         pass
     return bytes(body[:MAX_RESPONSE_BYTES])
-
-
-def _describe(error: aiohttp.ClientError) -> str:
-    """The error without the URL: it may contain a token."""
-    if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        return "its certificate is not valid for this host"
-    if isinstance(error, aiohttp.ClientSSLError):
-        return "TLS handshake failed"
-    if isinstance(error, aiohttp.ClientConnectorError):
-        return _describe_os_error(error.os_error)
-    if isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError):
-        return "the connection was closed"
-    return f"the server did not speak HTTP ({type(error).__name__})"
-
-
-def _describe_os_error(error: OSError) -> str:
-    if isinstance(error, socket.gaierror):
-        return "its host name is unknown"
-    return f"cannot connect: {os.strerror(error.errno).lower()}" if error.errno else "cannot connect"

@@ -84,6 +84,17 @@ def test_an_unknown_host_is_a_connection_failure_with_its_reason() -> None:
     assert run(work()) == Failure(error_class=E.CONNECTION, detail=reason)
 
 
+def test_a_response_that_is_not_http_is_a_connection_failure_that_repeats_nothing() -> None:
+    outcome = ask(raw(b"SSH-2.0-OpenSSH_9.7\r\n\r\n"))
+    reason = "the connection failed: the response is not valid HTTP (ClientResponseError)"
+    assert outcome == Failure(error_class=E.CONNECTION, detail=reason)
+
+
+def test_an_answer_that_cannot_be_decompressed_is_malformed() -> None:
+    outcome = ask(answer(COMPLETION, Content_Encoding="gzip"))
+    assert outcome == Failure(error_class=E.MALFORMED, detail="the connection broke off within the answer")
+
+
 def test_a_refusal_that_repeats_the_prompt_is_reported_without_it() -> None:
     prompt = REQUEST_BODY["messages"][0]["content"]
     error = {"message": f"cannot parse '{prompt}' for {KEY}", "type": "invalid_request_error"}

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from openfall.workers.outbox.sender import MAX_RESPONSE_BYTES, NotSent, Sender, WebhookRequest, WebhookResponse
+from openfall.workers.outbox.sender import MAX_RESPONSE_BYTES, NotSent, Sender, WebhookResponse
 from openfall.workers.outbox.url_policy import TRUSTED, UrlPolicy
 from tests.faults import answer, cut, drip, fault_server, flood, raw, reset, stall
 
@@ -22,9 +22,7 @@ def send(*scripts: Any, policy: UrlPolicy = TRUSTED, path: str = f"/h?token={SEC
         async with fault_server(*scripts) as server:
             url = more.pop("url", server.url).replace("PORT", server.url.rpartition(":")[2])
             sender = Sender(policy, **more)
-            response = await sender.send(
-                WebhookRequest(url=url + path, body=b'{"a": 1}', headers={"webhook-id": "msg_1"})
-            )
+            response = await sender.send(url + path, b'{"a": 1}', {"webhook-id": "msg_1"})
             await sender.close()
             return response, server.calls_received
 
@@ -101,7 +99,7 @@ def test_the_status_counts_when_the_body_breaks_off():
     ("more", "reason"),
     [
         ({"url": "http://127.0.0.1:1"}, "cannot connect: connection refused"),
-        ({"url": "http://nobody.invalid"}, "its host name is unknown"),
+        ({"url": "http://nobody.invalid"}, "cannot connect: its host name is not known"),
     ],
     ids=["closed port", "unknown name"],
 )
@@ -112,12 +110,13 @@ def test_an_unreachable_host_is_reported_without_the_url(more, reason):
 
 def test_a_closed_connection_is_reported():
     response, requests = send(reset)
-    assert (response, len(requests)) == (NotSent("the connection was closed"), 1), "and nothing is sent twice"
+    assert response == NotSent("the connection failed: the server closed the connection")
+    assert len(requests) == 1, "and nothing is sent twice"
 
 
 def test_a_response_that_is_not_http_is_reported():
     response, _ = send(raw(b"SSH-2.0-OpenSSH_9.7\r\n\r\n"))
-    assert response == NotSent("the server did not speak HTTP (ClientResponseError)")
+    assert response == NotSent("the connection failed: the response is not valid HTTP (ClientResponseError)")
 
 
 def test_a_failed_tls_handshake_is_reported():
@@ -130,9 +129,9 @@ def test_a_failed_tls_handshake_is_reported():
         server = await asyncio.start_server(greet, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
         sender = Sender(TRUSTED)
-        response = await sender.send(WebhookRequest(url=f"https://127.0.0.1:{port}/{SECRET}", body=b"{}"))
+        response = await sender.send(f"https://127.0.0.1:{port}/{SECRET}", b"{}", {})
         await sender.close()
         server.close()
         return response
 
-    assert asyncio.run(main()) == NotSent("TLS handshake failed")
+    assert asyncio.run(main()) == NotSent("cannot connect: the TLS handshake failed")

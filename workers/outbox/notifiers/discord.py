@@ -26,7 +26,7 @@ from openfall.workers.outbox.delivery import (
     classify_response,
 )
 from openfall.workers.outbox.notifiers.wording import REMEDY_LABELS, Notice, advice, format_counts, summary, title
-from openfall.workers.outbox.sender import NotSent, Sender, WebhookRequest, WebhookResponse
+from openfall.workers.outbox.sender import NotSent, Sender, WebhookResponse
 
 RED, AMBER, GREEN = 0xD92D20, 0xF79009, 0x12B76A
 
@@ -65,12 +65,12 @@ class DiscordNotifier:
 
     async def _post(self, notice: Notice) -> WebhookResponse | NotSent:
         url = str(URL(self.url).update_query(wait="true"))
-        return await self.sender.send(WebhookRequest(url=url, body=to_json(render(notice))))
+        return await self.sender.send(url, to_json(render(notice)), {})
 
     async def _edit(self, notice: Notice, message_id: str) -> WebhookResponse | NotSent:
         url = URL(self.url)
         message_url = str(url.with_path(f"{url.path.rstrip('/')}/messages/{message_id}").with_query(url.query))
-        return await self.sender.send(WebhookRequest(url=message_url, body=to_json(render(notice)), method="PATCH"))
+        return await self.sender.send(message_url, to_json(render(notice)), {}, method="PATCH")
 
     def _read_result(self, response: WebhookResponse | NotSent) -> DeliveryResult:
         result = classify_response(response)

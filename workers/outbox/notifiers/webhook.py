@@ -8,7 +8,7 @@ from typing import Any
 from openfall.router_core.state.outbox import NoticeKind
 from openfall.workers.outbox.delivery import DeliveryResult, classify_response
 from openfall.workers.outbox.notifiers.wording import Notice, advice, summary, title
-from openfall.workers.outbox.sender import Sender, WebhookRequest
+from openfall.workers.outbox.sender import Sender
 from openfall.workers.outbox.signing import event_body, iso_time, signed_headers
 
 EVENTS = {
@@ -32,7 +32,7 @@ class WebhookNotifier:
         version = f":{notice.incident.version}" if notice.kind is NoticeKind.UPDATE else ""
         body = event_body(EVENTS[notice.kind], _event_time(notice), _event_data(notice))
         headers = signed_headers(notice.entry + version, notice.now, body, self.secret)
-        return classify_response(await self.sender.send(WebhookRequest(url=self.url, body=body, headers=headers)))
+        return classify_response(await self.sender.send(self.url, body, headers))
 
 
 def _event_time(notice: Notice) -> float:
