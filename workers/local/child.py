@@ -6,7 +6,8 @@ import asyncio
 import os
 import signal
 from asyncio.subprocess import DEVNULL, Process
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,6 +81,19 @@ class Child:
                 return file.read().decode(errors="replace").rstrip().splitlines()[-lines:]
         except OSError:
             return []
+
+    def end_of_log(self) -> str:
+        """The last lines of its log, for an error message."""
+        return "\n  ".join([f"The end of {self.log}:", *self.last_lines()])
+
+    @asynccontextmanager
+    async def stopped_on_failure(self, grace: float) -> AsyncIterator[None]:
+        """Stop the process if the body fails or is cancelled."""
+        try:
+            yield
+        except BaseException:
+            await self.stop(grace)
+            raise
 
     def append_log(self, line: bytes) -> None:
         """Add a line to its log."""

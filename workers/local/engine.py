@@ -7,6 +7,7 @@ import json
 import re
 import sys
 import time
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from openfall.workers.local.engine_process import PREFIX
 from openfall.workers.local.errors import LocalError
 from openfall.workers.local.liveness import get, port_taken
 from openfall.workers.local.locks import one_at_a_time
-from openfall.workers.local.pidfile import make_private, read_record, write_record
+from openfall.workers.local.pidfile import claim_record, make_private, read_record, write_record
 
 _POLL_INTERVAL_S = 0.1
 _GRACE_S = 5.0
@@ -100,18 +101,10 @@ async def start_engine(spec: EngineSpec, data: Path, *, timeout_s: float = 120.0
     async with one_at_a_time(data / f"{spec.label}.lock", timeout_s):
         child = await _running(spec, data, options)
         adopted = child is not None
-        if child is None:
-            child = await _spawn(spec, data, options)
-        try:
+        child = child or await _spawn(spec, data, options)
+        async with nullcontext() if adopted else child.stopped_on_failure(_GRACE_S):
             await _ready(spec, child, time.monotonic() + timeout_s)
-        except BaseException:
-            if not adopted:
-                await child.stop(_GRACE_S)
-            raise
-        record = read_record(path)
-        ours = record is None or record.orphaned()
-        if ours:
-            write_record(path, child.identity, options)
+            ours = claim_record(path, child.identity, options)
     return Engine(url=f"http://127.0.0.1:{spec.port}", child=child, record=path, adopted=adopted, ours=ours)
 
 
@@ -182,9 +175,7 @@ async def _ready(spec: EngineSpec, child: Child, deadline: float) -> None:
 
 def _describe_end(spec: EngineSpec, code: int | None, child: Child) -> str:
     """The one line that the engine wrote, or else the end of its log."""
-    lines = child.last_lines(200)
-    for line in lines:
+    for line in child.last_lines(200):
         if line.startswith(PREFIX):
             return f"engine {spec.name}: {line.removeprefix(PREFIX)} (log: {child.log})"
-    text = "\n  ".join(["", *lines[-5:]])
-    return f"engine {spec.name} ended while starting (exit status {code}). The end of {child.log}:{text}"
+    return f"engine {spec.name} ended while starting (exit status {code}). {child.end_of_log()}"

@@ -22,14 +22,13 @@ class ValkeyState:
     loaded: float
 
 
-async def ask_valkey(path: Path, password: str = "") -> ValkeyState | None:
+async def fetch_valkey_state(path: Path) -> ValkeyState | None:
     """The Valkey on this unix socket, or None. It responds to INFO while it loads data, unlike to PING."""
-    login = f"AUTH {password}\r\n" if password else ""
     try:
         async with asyncio.timeout(_TIMEOUT_S):
             reader, writer = await asyncio.open_unix_connection(str(path), limit=_MAX_RESPONSE_BYTES)
             try:
-                writer.write(f"{login}PING\r\nINFO server persistence\r\nQUIT\r\n".encode())
+                writer.write(b"PING\r\nINFO server persistence\r\nQUIT\r\n")
                 answer = (await reader.read(-1)).decode(errors="replace")
             finally:
                 writer.close()

@@ -33,6 +33,15 @@ def write_record(path: Path, child: ProcessId, options: Mapping[str, Any]) -> No
     write_private(path, json.dumps({**child_fields, **owner_fields, "options": dict(options)}))
 
 
+def claim_record(path: Path, child: ProcessId, options: Mapping[str, Any]) -> bool:
+    """Become the owner of a service, unless another process owns it. Returns whether this process is the owner."""
+    record = read_record(path)
+    if record is not None and not record.orphaned():
+        return False
+    write_record(path, child, options)
+    return True
+
+
 def read_record(path: Path) -> PidRecord | None:
     """The record; None if there is none, or it is unreadable."""
     try:

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from openfall.workers.local.child import Child, spawn
 from openfall.workers.local.engine import EngineSpec, start_engine
 from openfall.workers.local.errors import LocalError
-from openfall.workers.local.valkey import ValkeySpec, start_valkey
+from openfall.workers.local.valkey import start_valkey
 
 Report = Callable[[dict[str, Any]], None]
 """Receives the events, one JSON object at a time; see `supervisor`. It must not block."""
@@ -24,16 +24,12 @@ _MAX_CRASHES = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerSpec:
-    """`procs` processes of one pool, each running `argv`.
-
-    With `awaits_ready` a process is ready when it has written {"event": "ready"} on its standard output; without, as
-    soon as it runs.
-    """
+    """`procs` processes of one pool, each running `argv`. A process is ready when it has written {"event": "ready"} on
+    its standard output."""
 
     pool: str
     argv: tuple[str, ...]
     procs: int = 1
-    awaits_ready: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,14 +66,14 @@ class ValkeyService:
     final = frozenset[int]()
     crashes: int | None = None
 
-    def __init__(self, spec: ValkeySpec, environment: dict[str, str]) -> None:
-        self.spec, self.environment = spec, environment
+    def __init__(self, data: Path, environment: dict[str, str]) -> None:
+        self.data, self.environment = data, environment
 
     async def start(self, report: Report) -> Started:
         def loading(share: float) -> None:
             report({"event": "loading", "what": self.what, "share": round(share, 2)})
 
-        valkey = await start_valkey(self.spec, on_loading=loading)
+        valkey = await start_valkey(self.data, on_loading=loading)
         self.environment["REDIS_URL"] = valkey.url
         self.notice = valkey.remark
         fields = {"socket": str(valkey.socket), "adopted": valkey.adopted}
@@ -121,12 +117,8 @@ class WorkerService:
         child = await spawn(self.spec.argv, self.log, environment=self.environment, stdout=PIPE)
         ready = asyncio.Event()
         self.listening = asyncio.create_task(self._listen(child, report, ready))
-        try:
-            if self.spec.awaits_ready:
-                await self._ready(child, ready)
-        except BaseException:
-            await child.stop(self.grace)
-            raise
+        async with child.stopped_on_failure(self.grace):
+            await self._ready(child, ready)
         return Started(child=child, fields={}, stop=lambda hurry: self._stop(child, hurry))
 
     async def _stop(self, child: Child, hurry: asyncio.Event | None) -> int | None:
@@ -144,8 +136,8 @@ class WorkerService:
             for task in tasks:
                 task.cancel()
         if not ready.is_set():
-            text = "\n  ".join(["", *child.last_lines()])
-            raise LocalError(f"{self.what} ended while starting (exit status {await child.wait()}). {self.log}:{text}")
+            code = await child.wait()
+            raise LocalError(f"{self.what} ended while starting (exit status {code}). {child.end_of_log()}")
 
     async def _listen(self, child: Child, report: Report, ready: asyncio.Event) -> None:
         """Report the events that it writes. Any other line goes into its log."""
@@ -164,8 +156,6 @@ class WorkerService:
                 child.append_log(line)
             elif event["event"] == "ready":
                 ready.set()
-                if not self.spec.awaits_ready:
-                    report({**event, "what": self.what})
             else:
                 report({**event, "what": self.what})
 

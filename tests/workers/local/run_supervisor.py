@@ -5,7 +5,7 @@ import json
 import sys
 from pathlib import Path
 
-from openfall.workers.local.supervisor import EngineSpec, LocalError, SupervisorPlan, ValkeySpec, WorkerSpec, run
+from openfall.workers.local.supervisor import EngineSpec, LocalError, SupervisorPlan, WorkerSpec, run
 
 
 def main() -> int:
@@ -13,12 +13,12 @@ def main() -> int:
     data = Path(options["data"])
     plan = SupervisorPlan(
         data=data,
-        valkey=ValkeySpec(data=data) if options.get("valkey", True) else None,
+        valkey=options.get("valkey", True),
         engines=tuple(
             EngineSpec(**{**engine, "model": Path(engine["model"])}) for engine in options.get("engines", ())
         ),
         workers=tuple(
-            WorkerSpec(pool=pool, argv=(sys.executable, "-c", code), procs=procs, awaits_ready=True)
+            WorkerSpec(pool=pool, argv=(sys.executable, "-c", code), procs=procs)
             for pool, procs, code in options.get("workers", ())
         ),
         grace=options.get("grace", 30.0),

@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from openfall.workers.local.errors import LocalError
-from openfall.workers.local.valkey import Valkey, ValkeySpec, start_valkey
+from openfall.workers.local.valkey import Valkey, start_valkey
 
 T = TypeVar("T")
 
@@ -31,7 +31,7 @@ def test_valkey_keeps_its_writes_and_only_its_owner_may_connect(data: Path) -> N
     url = data / "redis.url"
 
     async def story() -> None:
-        valkey = await start_valkey(ValkeySpec(data=data))
+        valkey = await start_valkey(data)
         with client(valkey) as received:
             result = received.config_get("append*", "save", "maxmemory*", "stream-node-max-bytes", "port")
             machine = received.info("memory")["total_system_memory"]
@@ -51,13 +51,13 @@ def test_valkey_keeps_its_writes_and_only_its_owner_may_connect(data: Path) -> N
 
 def test_writes_survive_a_kill(data: Path) -> None:
     async def story() -> None:
-        first = await start_valkey(ValkeySpec(data=data))
+        first = await start_valkey(data)
         with client(first) as received:
             received.set("kept", "yes")
             received.waitaof(1, 0, 5000)
         first.child.signal(signal.SIGKILL)
         await first.child.wait()
-        second = await start_valkey(ValkeySpec(data=data))
+        second = await start_valkey(data)
         with client(second) as received:
             assert received.get("kept") == "yes"
         assert not second.adopted
@@ -68,7 +68,7 @@ def test_writes_survive_a_kill(data: Path) -> None:
 
 def test_many_starts_at_once_make_one_server(data: Path) -> None:
     async def story() -> None:
-        started = await asyncio.gather(*(start_valkey(ValkeySpec(data=data)) for _ in range(4)))
+        started = await asyncio.gather(*(start_valkey(data) for _ in range(4)))
         assert len({valkey.child.pid for valkey in started}) == 1
         assert sorted(valkey.adopted for valkey in started) == [False, True, True, True]
         for valkey in started:
@@ -83,7 +83,7 @@ def test_a_valkey_of_another_process_is_used_and_keeps_running(data: Path, up: A
     owner.until("fleet_ready")
 
     async def story() -> None:
-        valkey = await start_valkey(ValkeySpec(data=data))
+        valkey = await start_valkey(data)
         assert (valkey.child.pid, valkey.adopted, valkey.ours) == (pid, True, False)
         await valkey.stop()
         with client(valkey) as received:
@@ -93,28 +93,12 @@ def test_a_valkey_of_another_process_is_used_and_keeps_running(data: Path, up: A
     assert owner.end() == 0
 
 
-def test_a_tool_that_needs_tcp_gets_a_port_with_a_password(data: Path, port: int) -> None:
-    async def story() -> None:
-        valkey = await start_valkey(ValkeySpec(data=data, port=port))
-        assert valkey.tcp_url
-        with redis.Redis.from_url(valkey.tcp_url) as received, client(valkey) as local:
-            assert received.ping()
-            assert local.ping()
-        with redis.Redis(port=port) as stranger, pytest.raises(redis.AuthenticationError):
-            stranger.ping()
-        again = await start_valkey(ValkeySpec(data=data, port=port))
-        assert again.tcp_url == valkey.tcp_url
-        await valkey.stop()
-
-    run(story())
-
-
 def test_a_path_too_long_for_a_socket_moves_it_with_a_remark(data: Path, tmp_path: Path) -> None:
     deep = data / ("d" * 60) / ("e" * 60)
 
     async def story() -> None:
-        first = await start_valkey(ValkeySpec(data=deep))
-        second = await start_valkey(ValkeySpec(data=deep))
+        first = await start_valkey(deep)
+        second = await start_valkey(deep)
         assert first.socket == second.socket
         assert str(first.socket) in first.remark
         assert mode(first.socket.parent) == 0o700
@@ -126,14 +110,14 @@ def test_a_path_too_long_for_a_socket_moves_it_with_a_remark(data: Path, tmp_pat
 
 def test_an_unreadable_append_only_file_is_explained_with_the_end_of_the_log(data: Path) -> None:
     async def story() -> None:
-        valkey = await start_valkey(ValkeySpec(data=data))
+        valkey = await start_valkey(data)
         with client(valkey) as received:
             received.set("a", "b" * 1000)
         await valkey.stop()
         part = next((data / "valkey" / "appendonlydir").glob("*.incr.aof"))
         part.write_bytes(b"this is no command\r\n" + part.read_bytes())
         with pytest.raises(LocalError, match=r"append-only file cannot be read.*Keep a copy(.|\n)*Bad file format"):
-            await start_valkey(ValkeySpec(data=data))
+            await start_valkey(data)
 
     run(story())
 
@@ -141,9 +125,9 @@ def test_an_unreadable_append_only_file_is_explained_with_the_end_of_the_log(dat
 def test_without_a_server_for_the_platform_the_two_alternatives_are_named(
     data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("openfall.workers.local.valkey.find_spec", lambda name: None)
+    monkeypatch.setattr("openfall.workers.local.package_files.find_spec", lambda name: None)
     with pytest.raises(LocalError, match=r"set `redis:` .* or start one in a container"):
-        run(start_valkey(ValkeySpec(data=data)))
+        run(start_valkey(data))
 
 
 def test_a_valkey_that_does_not_respond_is_never_joined_by_a_second(
@@ -152,10 +136,10 @@ def test_a_valkey_that_does_not_respond_is_never_joined_by_a_second(
     monkeypatch.setattr("openfall.workers.local.valkey._GRACE_S", 0.1)
 
     async def story() -> None:
-        valkey = await start_valkey(ValkeySpec(data=data))
+        valkey = await start_valkey(data)
         (data / "valkey.sock").unlink()
         with pytest.raises(LocalError, match=rf"does not answer.*kill {valkey.child.pid}"):
-            await start_valkey(ValkeySpec(data=data))
+            await start_valkey(data)
         os.kill(valkey.child.pid, signal.SIGKILL)
         await valkey.child.wait()
 
