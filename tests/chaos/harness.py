@@ -1,4 +1,4 @@
-"""The parts that every scenario shares: background tasks, the schedule of faults, the end of a run, the judge."""
+"""The course of a run: jobs and faults, background tasks, the wait for the end, the judge."""
 
 from __future__ import annotations
 
@@ -8,22 +8,79 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from benchmarks.processes import ROOT, BenchmarkError, Child, last_line
-from tests.chaos.environment import Environment
+from tests.chaos import outage_plan, torture_plan
+from tests.chaos.environment import Environment, write_line
 from tests.chaos.progress import Progress, count_jobs
-from tests.chaos.worker_pool import WorkerPool
+from tests.chaos.submitter import ALL_SUBMITTED
+from tests.chaos.worker_pool import WorkerPool, until
 
 STANDSTILL_SECONDS = 75.0
 """After this time without any change none is expected: longer than a lease, a grace, a reservation or a retry."""
 
+RECEIPT_TIMEOUT_S = 240.0
+"""After the last fault, every job is accepted within this time."""
+
+DELIVERY_SECONDS = 2.0
+"""Time for late settles and for notifications on their way, after the last end."""
+
+STOP_TIMEOUT_S = 30.0
 JUDGE_TIMEOUT_S = 300.0
 POLL_INTERVAL_S = 0.2
 
 Work = Coroutine[Any, Any, None]
 Fault = Callable[[], Awaitable[None]]
+Plan = torture_plan.Plan | outage_plan.Plan
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run. `hook` is the URL for webhooks."""
+
+    scenario: str
+    environment: Environment
+    pool: WorkerPool
+    progress: Progress
+    hook: str = ""
+
+    async def judged(self, plan: Plan, faults: Mapping[str, Fault], *background: Work) -> dict[str, Any]:
+        """Carry out a plan; returns the verdict, with the problems of the run."""
+        env = self.environment
+        work = self._submit_and_break(plan, faults)
+        await _run_with([self.pool.supervise(), _show_progress(env, self.progress), *background], work)
+        self.progress.log_line("the judge reads the evidence")
+        return {**await judge(self.scenario, env.directory, env.server.url), "problems": env.fault_log.problems}
+
+    async def _submit_and_break(self, plan: Plan, faults: Mapping[str, Fault]) -> None:
+        env, pool, log_line = self.environment, self.pool, self.progress.log_line
+        await pool.wait_until_ready()
+        for job in plan.job_plans():
+            write_line(env.directory / "jobs.jsonl", job)
+        options = ["--config", str(env.config), "--seconds", str(plan.seconds), "--hook", self.hook]
+        with env.run_module("tests.chaos.submitter", *options) as submitter:
+            await until(lambda: _printed(submitter, "began"), what="the submitter to begin")
+            log_line(f"{plan.jobs:,} jobs over {plan.seconds:.0f} s, {len(pool.workers)} workers, seed {plan.seed}")
+            await commit_faults(plan.faults(), faults)
+            await until(lambda: _printed(submitter, ALL_SUBMITTED), RECEIPT_TIMEOUT_S, "every receipt")
+            log_line("every job has its receipt; waiting for the results")
+            await _wait_until_idle(env)
+            await asyncio.sleep(DELIVERY_SECONDS)
+            submitter.popen.send_signal(signal.SIGTERM)
+            await until(submitter.popen.poll, STOP_TIMEOUT_S, "the submitter to end")
+        if submitter.popen.returncode:
+            raise BenchmarkError(f"the submitter failed: {submitter.wording}")
+        await pool.stop_all()
+
+
+def _printed(child: Child, text: str) -> bool | None:
+    """True when a process has printed this text; `BenchmarkError` if it ended."""
+    if child.popen.poll() is not None:
+        raise BenchmarkError(f"the submitter ended: {child.wording}")
+    return text in child.log.read_text() or None
 
 
 @contextmanager
@@ -35,7 +92,7 @@ def workers(environment: Environment, pools: Sequence[str]) -> Iterator[WorkerPo
         yield pool
 
 
-async def run_with(background: Sequence[Work], work: Work) -> None:
+async def _run_with(background: Sequence[Work], work: Work) -> None:
     """Run `work`. An error of a background task ends it too."""
     tasks = [asyncio.ensure_future(work), *map(asyncio.ensure_future, background)]
     try:
@@ -62,7 +119,7 @@ async def commit_faults(plan: Sequence[tuple[float, str]], faults: Mapping[str, 
             group.create_task(commit(at, kind))
 
 
-async def show_progress(environment: Environment, progress: Progress) -> None:
+async def _show_progress(environment: Environment, progress: Progress) -> None:
     """Show how many jobs are where, for ever."""
     while True:
         if not environment.fault_log.outage_now:
@@ -72,7 +129,7 @@ async def show_progress(environment: Environment, progress: Progress) -> None:
         await asyncio.sleep(POLL_INTERVAL_S)
 
 
-async def wait_until_idle(environment: Environment) -> None:
+async def _wait_until_idle(environment: Environment) -> None:
     """Wait until no job, incident, post or spooled settle is left, or nothing changes any more.
 
     The judge names what is left then.
@@ -91,12 +148,6 @@ async def wait_until_idle(environment: Environment) -> None:
         if pending != before:
             deadline, before = loop.time() + STANDSTILL_SECONDS, pending
         await asyncio.sleep(POLL_INTERVAL_S)
-
-
-def check_exit(child: Child, name: str) -> None:
-    """`BenchmarkError` if a process of the run has failed."""
-    if child.popen.returncode:
-        raise BenchmarkError(f"the {name} failed: {child.wording}")
 
 
 async def judge(scenario: str, directory: Path, url: str) -> dict[str, Any]:

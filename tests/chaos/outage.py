@@ -11,28 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.processes import BenchmarkError, Child
 from tests.chaos.environment import VALKEY_DOWN_SECONDS, Environment, Service, environment, mock_upstream, now_ms
-from tests.chaos.harness import (
-    Fault,
-    check_exit,
-    commit_faults,
-    judge,
-    run_with,
-    show_progress,
-    wait_until_idle,
-    workers,
-)
+from tests.chaos.harness import Fault, Run, workers
 from tests.chaos.outage_plan import BRIEF, RELEASE_FIRST, RELEASE_LIMIT, ROLES, UPSTREAMS, Plan
-from tests.chaos.outage_submitter import ALL_SUBMITTED
 from tests.chaos.progress import Progress
 from tests.chaos.worker_pool import WorkerPool, until
 
 POOL, DEGRADE = "gpu", "degrade"
-DELIVERY_SECONDS = 2.0
-"""After the last end, notifications on their way arrive within this time."""
-
-STOP_TIMEOUT_S = 30.0
 CASE = {"upstreams": UPSTREAMS, "brief": BRIEF, "release_first": RELEASE_FIRST, "release_limit": RELEASE_LIMIT}
 SECRET = "whsec_" + "b3BlbmZhbGwgb3V0YWdlIGRyaWxsIHNlY3JldA=="
 
@@ -96,38 +81,7 @@ async def run(plan: Plan, directory: Path, progress: Progress) -> dict[str, Any]
         env.write_config(_fleet_config(plan, upstreams, notifier))
         with workers(env, [*[POOL] * plan.workers, *[DEGRADE] * plan.degraders]) as pool:
             faults = OutageFaults(env, pool, upstreams, notifier, random.Random(plan.seed), progress.log_line)
-            work = _submit_and_break(plan, faults, f"{hooks.url}/hook", progress)
-            await run_with([pool.supervise(), show_progress(env, progress)], work)
-            progress.log_line("the judge reads the evidence")
-            verdict = await judge("outage", directory, env.server.url)
-    return {**verdict, "problems": env.fault_log.problems}
-
-
-async def _submit_and_break(plan: Plan, faults: OutageFaults, hook: str, progress: Progress) -> None:
-    env, pool = faults.environment, faults.pool
-    await pool.wait_until_ready()
-    options = ["--config", str(env.config), "--hook", hook, "--jobs", str(plan.jobs), "--seed", str(plan.seed)]
-    options += ["--quick"] if plan.quick else []
-    with env.run_module("tests.chaos.outage_submitter", *options) as submitter:
-        await until(lambda: "began" in submitter.log.read_text() or None, what="the submitter to begin")
-        progress.log_line(
-            f"{plan.jobs:,} jobs over {plan.seconds:.0f} s, {len(pool.workers)} workers, seed {plan.seed}"
-        )
-        await commit_faults(plan.faults(), faults.by_kind())
-        await until(lambda: _has_submitted(submitter), plan.seconds + STOP_TIMEOUT_S, "the submitter to submit all")
-        progress.log_line("every job is submitted; waiting for the results, and for the end of the incident")
-        await wait_until_idle(env)
-        await asyncio.sleep(DELIVERY_SECONDS)
-        submitter.popen.send_signal(signal.SIGTERM)
-        await until(submitter.popen.poll, STOP_TIMEOUT_S, "the submitter to end")
-    check_exit(submitter, "submitter")
-    await pool.stop_all()
-
-
-def _has_submitted(submitter: Child) -> bool | None:
-    if submitter.popen.poll() is not None:
-        raise BenchmarkError(f"the submitter ended: {submitter.wording}")
-    return ALL_SUBMITTED in submitter.log.read_text() or None
+            return await Run("outage", env, pool, progress, f"{hooks.url}/hook").judged(plan, faults.by_kind())
 
 
 def _fleet_config(plan: Plan, upstreams: Sequence[Service], notifier: Service) -> dict[str, Any]:

@@ -6,6 +6,8 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from tests.chaos.judge.evidence import PlannedJob
+
 UPSTREAMS: Mapping[str, str] = {"one": "alpha", "two": "beta"}
 """Each backend and the model that it serves. Both are killed at the same moment."""
 
@@ -26,16 +28,6 @@ QUICK_JOBS = 300
 
 RELEASE_FIRST = 1
 RELEASE_LIMIT = 24
-
-
-@dataclass(frozen=True, slots=True)
-class JobPlan:
-    """One job to submit."""
-
-    id: str
-    role: str
-    urgency: str
-    callback: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +52,13 @@ class Plan:
         """When all backends are killed and when they are started again, in seconds since the first job."""
         return (6.0, 20.0) if self.quick else (40.0, 100.0)
 
-    def job_plans(self) -> list[JobPlan]:
+    def job_plans(self) -> list[PlannedJob]:
         """Every job, in the order of submitting."""
         draw = random.Random(self.seed)
         roles, weights = list(ROLES), (5, 5, 3, 1)
         return [
-            JobPlan(f"job-{number:06}", draw.choices(roles, weights)[0], draw.choice(URGENCIES), draw.choice(CALLBACKS))
-            for number in range(self.jobs)
+            PlannedJob(f"job-{n:06}", draw.choices(roles, weights)[0], draw.choice(URGENCIES), draw.choice(CALLBACKS))
+            for n in range(self.jobs)
         ]
 
     def faults(self) -> list[tuple[float, str]]:

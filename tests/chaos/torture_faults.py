@@ -10,9 +10,8 @@ from dataclasses import dataclass, field
 
 from tests.chaos.environment import Environment, now_ms, write_line
 from tests.chaos.harness import Fault
-from tests.chaos.judge.evidence import read_lines
-from tests.chaos.torture_plan import FROZEN_SECONDS, STALLED_SECONDS
-from tests.chaos.torture_submitter import AIMED
+from tests.chaos.judge.evidence import PlannedJob, read_lines
+from tests.chaos.torture_plan import AIMED, AIMED_ROLE, FROZEN_SECONDS, STALLED_SECONDS
 from tests.chaos.worker_pool import WorkerPool, WorkerProcess, until
 
 MIN_CALLS = 2
@@ -73,7 +72,7 @@ class TortureFaults:
             victim.send(signal.SIGSTOP)
             self.aimed_jobs += 1
             job_id = f"{AIMED}-{self.aimed_jobs:08}"
-            write_line(self.environment.directory / "requested", job_id)
+            write_line(self.environment.directory / "requested.jsonl", PlannedJob(job_id, AIMED_ROLE, "interactive"))
             await until(lambda: self._was_accepted(job_id) or None, what=f"{job_id} to be accepted")
             self.environment.fault_log.note("aimed", now_ms(), pid=victim.pid, job=job_id)
             victim.send(signal.SIGKILL)

@@ -1,10 +1,19 @@
-"""The faults of a torture run and their moments, drawn from a seed: a bad run can be repeated."""
+"""The jobs and the faults of a torture run, drawn from a seed: a bad run can be repeated."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
+
+from tests.chaos.judge.evidence import PlannedJob
+
+MODELS = ("coder", "writer")
+ROLES = {"code": ("coder", "writer"), "text": ("writer", "coder")}
+AIMED, AIMED_ROLE = "aim", "aimed"
+"""The pool, the backend and the model of the jobs that meet an aimed kill; their role."""
+
+URGENCIES = ("interactive", "background", "batch")
 
 FROZEN_SECONDS = 15.0
 """A worker is frozen for longer than its lease, so that others take over its jobs."""
@@ -36,6 +45,11 @@ class Plan:
     def slots(self) -> int:
         """Calls at once in one worker: few enough that the others can take over those of a frozen one."""
         return max(3, round(self.at_once / (self.workers - 1)))
+
+    def job_plans(self) -> list[PlannedJob]:
+        """Every job, in the order of submitting: every queue in turn."""
+        lanes = [(role, urgency) for urgency in URGENCIES for role in ROLES]
+        return [PlannedJob(f"job-{number:08}", *lanes[number % len(lanes)]) for number in range(self.jobs)]
 
     def faults(self) -> list[tuple[float, str]]:
         """Each fault with its moment, in seconds since the first job, in order."""

@@ -27,8 +27,8 @@ BATCH_SIZE = 500
 
 
 @dataclass(frozen=True)
-class Accepted:
-    """A job whose receipt the submitter had. `callback` is how its caller learns of the end."""
+class PlannedJob:
+    """A job of a run. `callback` is how its caller learns of the end."""
 
     id: str
     role: str = ""
@@ -88,7 +88,8 @@ class Evidence:
     """Everything that a verdict rests on. `case` is what the fleet was configured with."""
 
     case: dict[str, Any]
-    accepted: list[Accepted]
+    accepted: list[PlannedJob]
+    """The jobs whose receipts the submitter has."""
     history: History
     notifications: list[Notification] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
@@ -118,7 +119,7 @@ def gather(directory: Path, client: Any) -> Evidence:
     case = directory / "case.json"
     evidence = Evidence(
         case=json.loads(case.read_text()) if case.exists() else {},
-        accepted=[Accepted(**row) for row in read_lines(directory / "accepted.jsonl")],
+        accepted=[PlannedJob(**row) for row in read_lines(directory / "accepted.jsonl")],
         history=read(directory / "appendonlydir"),
         notifications=[Notification(**row) for row in read_lines(directory / "notified.jsonl")],
         calls=[call for path in sorted(directory.glob("calls-*.jsonl")) for call in _read_calls(path)],
