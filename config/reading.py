@@ -144,7 +144,7 @@ def _refuse_provider(node: Node, backend: Backend, pools: Mapping[str, Pool]) ->
 def _check_embedded(node: Node, backend: Backend) -> None:
     """An embedded engine binds to its address, so that must be a port of this machine."""
     if backend.protocol == _NOT_EMBEDDED:
-        message = f"an embedded engine does not speak {_NOT_EMBEDDED}"
+        message = f"an embedded engine does not support {_NOT_EMBEDDED}"
         node.entries()["protocol"].report(message, "Write openai.")
     if "url" not in backend.model_fields_set:
         return

@@ -12,7 +12,7 @@ from openfall.config import ConfigError, ConfigProblem
 from tests.config.config_texts import VALID, check_text
 
 
-def test_a_key_that_stands_twice_is_reported_at_the_second(tmp_path: Path) -> None:
+def test_a_key_that_occurs_twice_is_reported_at_the_second(tmp_path: Path) -> None:
     text = """
     backends:
       tower: {pool: gpu, url: http://a}
@@ -183,7 +183,7 @@ SECRET = "hunter2hunter2"
         pytest.param(f"backends: {{t: {{pool: gpu, url: 'http://u:{SECRET}@a'}}}}", id="in the address of a backend"),
         pytest.param(f"backends: {{t: {{pool: gpu, url: 'u:{SECRET}@a'}}}}", id="in half an address"),
         pytest.param(f"open_fall: {{notify: {{discord: 'http://a/api/webhooks/1/{SECRET}'}}}}", id="in a Discord hook"),
-        pytest.param(f"open_fall: {{notify: {{discord: {SECRET}}}}}", id="where a Discord webhook should stand"),
+        pytest.param(f"open_fall: {{notify: {{discord: {SECRET}}}}}", id="in place of a Discord webhook"),
         pytest.param(f"open_fall: {{notify: {{webhook: 'http://{SECRET}@a'}}}}", id="in a webhook"),
         pytest.param(f"open_fall: {{notify: {{webhook: 'https://a/{SECRET}'}}}}", id="in an unsigned webhook"),
         pytest.param(f"open_fall: {{notify: {{webhook:https://a/{SECRET}}}}}", id="in a webhook after a lost space"),

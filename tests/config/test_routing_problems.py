@@ -236,7 +236,7 @@ class TestAddresses:
             ("protocol: openai, pool: gpu, embedded: yes", ': "url" is missing. Add url: to it.'),
             (
                 "protocol: ollama, pool: gpu, embedded: yes, url: http://127.0.0.1:1",
-                ".protocol: an embedded engine does not speak ollama. Write openai.",
+                ".protocol: an embedded engine does not support ollama. Write openai.",
             ),
             (
                 "protocol: openai, pool: gpu, url: http://a, billing: metred",

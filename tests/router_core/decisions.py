@@ -1,4 +1,4 @@
-"""What the tests of decisions are made of: a catalog, jobs, attempts, fleets."""
+"""A catalog, jobs, attempts and fleets for the tests of decisions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ EVEN = 0.5
 
 
 def catalog(*, cloud=Cloud.YES, local_only=False, ensemble=None, **retry):
-    """Two local models and two in the cloud; `start_within` is 30 s. Role `many` asks all four, as an ensemble."""
+    """Two local models and two in the cloud; `start_within` is 30 s. Role `many` calls all four, as an ensemble."""
     return Catalog(
         backends={"box": Backend(url="http://box", pool="gpu"), "api": Backend(url="http://api", pool="cloud")},
         models={
@@ -63,5 +63,5 @@ def completion(text="an answer", **more):
 
 
 def case(name, step, *, of=None, tried=(), when=None, at=NOW, by=CATALOG):
-    """One row for `decide`: the step that it must say, of which job, with which attempts, when, at which moment."""
+    """One row for `decide`: the expected step, the job, its attempts, the conditions, the moment and the catalog."""
     return pytest.param(of or job(), tried, when or conditions(), at, by, step, id=name)

@@ -23,9 +23,9 @@ def test_how_calls_are_paid_for(spec, billing):
 
 
 def test_a_credential_name_reveals_nothing_of_the_key():
-    element = catalog(a={"url": "https://one.example/v1", "api_key": "sk-secret"})
-    assert element.credential("a")
-    assert "secret" not in element.credential("a")
+    entries = catalog(a={"url": "https://one.example/v1", "api_key": "sk-secret"})
+    assert entries.credential("a")
+    assert "secret" not in entries.credential("a")
     assert catalog(a={"url": "https://one.example/v1"}).credential("a") == ""
 
 

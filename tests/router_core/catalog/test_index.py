@@ -49,10 +49,10 @@ def test_a_price_is_nothing_where_none_is_paid_and_unknown_stays_unknown(
 
 
 def test_each_catalog_has_its_own_index() -> None:
-    element, other = catalog(backends=("tower",)), catalog(backends=("tower",))
-    assert element == other
-    assert model_index(element) is model_index(element)
-    assert model_index(element) is not model_index(other)
+    first, other = catalog(backends=("tower",)), catalog(backends=("tower",))
+    assert first == other
+    assert model_index(first) is model_index(first)
+    assert model_index(first) is not model_index(other)
 
 
 def test_a_changed_copy_of_a_catalog_is_another() -> None:
@@ -63,4 +63,4 @@ def test_a_changed_copy_of_a_catalog_is_another() -> None:
 
 def test_many_catalogs_have_different_indexes() -> None:
     kept = [catalog(backends=("tower",), load_time=seconds) for seconds in range(1, 2 * MAX_CATALOGS)]
-    assert [model_index(element)["m"].load_time for element in kept] == list(range(1, 2 * MAX_CATALOGS))
+    assert [model_index(entry)["m"].load_time for entry in kept] == list(range(1, 2 * MAX_CATALOGS))

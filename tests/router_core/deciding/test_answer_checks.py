@@ -1,4 +1,4 @@
-"""What a role may ask of an answer."""
+"""The checks that a role makes of an answer."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BLOCK = "```python\nprint(1)\n```"
 
 
 def never(schema, value):
-    raise AssertionError("no schema was asked for")
+    raise AssertionError("no schema was to be validated")
 
 
 def check(text, *kinds, pattern=None, **more):
@@ -67,7 +67,7 @@ def check(text, *kinds, pattern=None, **more):
         pytest.param(K.HTML, "<div", NO_HTML, id="half an element is not HTML"),
     ],
 )
-def test_a_form(kind, text, failed):
+def test_each_form_passes_or_fails(kind, text, failed):
     assert check(text, kind) == failed
 
 
@@ -76,7 +76,7 @@ def test_every_kind_of_check_is_known():
         check("text", kind)
 
 
-def test_the_first_check_that_fails_is_told():
+def test_the_first_check_that_fails_is_reported():
     assert check("", K.CODE_BLOCK, K.NOT_EMPTY) == NO_BLOCK
     assert check(BLOCK, K.NOT_EMPTY, K.CODE_BLOCK, K.HTML) == NO_HTML
 
@@ -128,16 +128,16 @@ def test_the_schema_that_a_request_asks_for(body, schema):
     ],
 )  # fmt: skip
 def test_the_schema_of_the_request_holds(text, body, says, failed):
-    sightings = []
+    validated = []
 
     def validates(schema, value):
-        sightings.append((schema, value))
+        validated.append((schema, value))
         return says
 
     role = Role(chain=("small",), checks=(K.JSON_SCHEMA,))
     assert failed_check(role, completion(text), job(body=body), validates) == failed
-    assert sightings in ([], [(SCHEMA, {"a": 1})])
-    assert bool(sightings) == (says != "unread" and bool(body))
+    assert validated in ([], [(SCHEMA, {"a": 1})])
+    assert bool(validated) == (says != "unread" and bool(body))
 
 
 TOOL = {"id": "1", "function": {"name": "f", "arguments": "{}"}}
@@ -206,19 +206,19 @@ def test_the_role_that_applies_to_a_job(of, role):
 
 
 @pytest.mark.parametrize(
-    ("of", "outcome", "sightings"),
+    ("of", "outcome", "checked"),
     [
         pytest.param({"role": "artist"}, completion("<p>a</p>"), completion("<p>a</p>"), id="an answer that holds"),
         pytest.param(
             {"role": "artist"}, completion("a"), Failure(error_class=ErrorClass.INVALID_OUTPUT, detail=NO_HTML),
             id="an answer that does not",
         ),
-        pytest.param({}, completion("a"), completion("a"), id="an answer of which nothing is asked"),
+        pytest.param({}, completion("a"), completion("a"), id="an answer without checks"),
         pytest.param(
             {"role": "artist"}, Failure(error_class=ErrorClass.AUTH), Failure(error_class=ErrorClass.AUTH),
             id="a failure",
         ),
     ],
 )  # fmt: skip
-def test_an_outcome_is_seen_as_the_role_sees_it(of, outcome, sightings):
-    assert check_answer(outcome, job(**of), CHECKED, never) == sightings
+def test_an_outcome_is_checked_by_its_role(of, outcome, checked):
+    assert check_answer(outcome, job(**of), CHECKED, never) == checked

@@ -1,4 +1,4 @@
-"""What the end of a call tells breakers and keys."""
+"""What a call reports to the breakers of its model and its key."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from openfall.router_core.vocabulary import ErrorClass as E
 
 
 @pytest.mark.parametrize(
-    ("error", "took", "slow_after", "mark"),
+    ("error", "took", "slow_after", "signal"),
     [
         (None, 9.0, None, CallSignal.OK),
         (None, 9.0, 9.0, CallSignal.OK),
@@ -27,19 +27,19 @@ from openfall.router_core.vocabulary import ErrorClass as E
         (E.NOT_INSTALLED, 0.1, None, CallSignal.TRIP),
     ],
 )
-def test_a_breaker_hears_of_failures_and_of_slow_answers(
-    error: E | None, took: float, slow_after: float | None, mark: CallSignal
+def test_failures_and_slow_answers_are_reported_to_the_breaker(
+    error: E | None, took: float, slow_after: float | None, signal: CallSignal
 ) -> None:
-    assert call_signal(error, took, slow_after) is mark
+    assert call_signal(error, took, slow_after) is signal
 
 
-def test_a_key_hears_of_what_was_refused_because_of_it() -> None:
+def test_refusals_because_of_a_key_are_reported_to_its_breaker() -> None:
     assert credential_signal(None) is CredentialSignal.FINE
     assert credential_signal(E.AUTH) is CredentialSignal.PARK
     assert credential_signal(E.RATE_LIMITED) is CredentialSignal.COOLDOWN
 
 
-def test_everybody_waits_after_a_429_for_as_long_as_it_says_within_reason() -> None:
+def test_a_429_is_a_cooldown_of_its_retry_after_with_a_limit() -> None:
     assert cooldown(None, None) == cooldown(E.TIMEOUT, 7.0) == 0.0
     assert cooldown(E.RATE_LIMITED, None) == COOLDOWN_SECONDS
     assert cooldown(E.RATE_LIMITED, 7.0) == 7.0

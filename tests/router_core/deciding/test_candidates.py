@@ -1,4 +1,4 @@
-"""One model of a chain is told as among all of them."""
+"""`candidate` gives a model as `candidates` lists it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BOTH = (*LOCAL, *CLOUD)
 
 
 @pytest.mark.parametrize(
-    ("actual", "calls_received", "attempts", "fleet"),
+    ("by", "of", "attempts", "fleet"),
     [
         pytest.param(CATALOG, job(BOTH), (), FleetState(), id="nothing was tried"),
         pytest.param(CATALOG, job(BOTH, local_only=True), (), FleetState(), id="the job must stay local"),
@@ -33,8 +33,8 @@ BOTH = (*LOCAL, *CLOUD)
         pytest.param(CATALOG, job(("gone", "small")), (), FleetState(), id="one has left the catalog"),
     ],
 )
-def test_one_model_is_told_as_among_all(actual, calls_received, attempts, fleet):
-    chain = ChainState(calls_received, actual, attempts, fleet, EVEN)
-    among_all = {element.model: element for element in chain.candidates(NOW)}
+def test_a_single_candidate_is_as_in_the_list(by, of, attempts, fleet):
+    chain = ChainState(of, by, attempts, fleet, EVEN)
+    listed = {candidate.model: candidate for candidate in chain.candidates(NOW)}
     for alias in (*BOTH, "gone"):
-        assert chain.candidate(alias, NOW) == among_all.get(alias), alias
+        assert chain.candidate(alias, NOW) == listed.get(alias), alias

@@ -1,4 +1,4 @@
-"""What a call cost, to the billionth of a dollar, and when nobody knows."""
+"""The cost of a call, to the billionth of a dollar, and when it is unknown."""
 
 from __future__ import annotations
 
@@ -79,9 +79,9 @@ def test_what_may_come_midway_is_never_taken_for_free(error):
 
 def test_an_outcome_tells_its_usage():
     answer = completion(input_tokens=4, output_tokens=3, cache_read_tokens=2, cache_write_tokens=1)
-    actual = {"input_tokens": 4, "output_tokens": 3, "cache_read_tokens": 2, "cache_write_tokens": 1}
-    assert read_usage(answer) == Usage(**actual)
-    assert read_usage(answer, ErrorClass.INVALID_OUTPUT) == Usage(**actual, error=ErrorClass.INVALID_OUTPUT)
+    tokens = {"input_tokens": 4, "output_tokens": 3, "cache_read_tokens": 2, "cache_write_tokens": 1}
+    assert read_usage(answer) == Usage(**tokens)
+    assert read_usage(answer, ErrorClass.INVALID_OUTPUT) == Usage(**tokens, error=ErrorClass.INVALID_OUTPUT)
     assert read_usage(Failure(error_class=ErrorClass.AUTH)) == Usage(error=ErrorClass.AUTH)
 
 

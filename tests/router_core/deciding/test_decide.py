@@ -1,4 +1,4 @@
-"""What to do next with a job: every rule by which it goes on."""
+"""The next step of a job: every rule by which it continues."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ PATIENT = Catalog.model_validate({
 @pytest.mark.parametrize(
     ("of", "attempts", "when", "now", "by", "step"),
     [
-        case("a fresh job asks the first model", Call("small", 10)),
+        case("a new job calls the first model", Call("small", 10)),
         case("a call gets no more than the time left", Call("small", 5), at=NOW + 95),
         case(
-            "a job in the second queue is not sent back to the first unasked",
+            "a job in the second queue is not sent back to the first before a call",
             Call("large", 10),
             when=conditions("large"),
         ),
@@ -45,7 +45,7 @@ PATIENT = Catalog.model_validate({
             when=conditions("opus"),
         ),
         case(
-            "a job that a second queue got after a failure is asked there",
+            "a job that a second queue got after a failure is called there",
             Call("large", 10),
             tried=[tried("small")],
             when=conditions("large"),
@@ -58,7 +58,7 @@ PATIENT = Catalog.model_validate({
             at=NOW + 60,
         ),
         case(
-            "a model is asked again when its back-off is over",
+            "a model is called again when its back-off is over",
             Call("small", 10),
             tried=[tried("small", ended_at=NOW - 9), tried("small", ended_at=NOW - 2)],
         ),
@@ -85,7 +85,7 @@ PATIENT = Catalog.model_validate({
             tried=[tried("small", E.RATE_LIMITED, retry_after=CATALOG.retry.max_backoff)],
         ),
         case(
-            "a wait longer than back-offs are is not waited while another model is due",
+            "a wait longer than the longest back-off is not waited while another model is due",
             Handoff("large", False, kind=LOAD),
             tried=[tried("small", E.RATE_LIMITED, retry_after=61)],
         ),
@@ -146,23 +146,23 @@ PATIENT = Catalog.model_validate({
             by=catalog(max_retries=0),
         ),
         case(
-            "a degraded model is asked again",
+            "a degraded model is called again",
             Later("small", 1),
             tried=[tried("small", E.MALFORMED)],
         ),
         case(
-            "a degraded model is asked again only once",
+            "a degraded model is called again only once",
             Handoff("large", False, kind=AWAY),
             tried=[tried("small", E.MALFORMED)] * 2,
         ),
         case(
-            "a degraded model is not asked again where nothing is",
+            "a degraded model is not called again without retries",
             Handoff("large", False, kind=Fallback.OUTPUT),
             tried=[tried("small", E.INVALID_OUTPUT)],
             by=catalog(max_retries=0),
         ),
         case(
-            "a model that cannot is not asked again",
+            "a model that is not installed is not called again",
             Handoff("large", False, kind=AWAY),
             tried=[tried("small", E.NOT_INSTALLED)],
         ),
@@ -182,14 +182,14 @@ PATIENT = Catalog.model_validate({
             when=conditions(small=blocked(NOW)),
         ),
         case(
-            "of those that are due the least asked is handed the job",
+            "of the models that are due the one with the fewest tries gets the job",
             Handoff("opus", False, kind=AWAY),
             of=job(("small", "large", "opus")),
             tried=[tried("small", ended_at=NOW - 9), tried("large", E.NO_VRAM)],
             when=conditions("large"),
         ),
         case(
-            "a job goes back to a model that was asked before when no other is due",
+            "a job goes back to a model that was called before when no other is due",
             Handoff("small", False, kind=AWAY),
             tried=[tried("small", ended_at=NOW - 9), tried("large", E.NO_VRAM)],
             when=conditions("large"),
@@ -216,7 +216,7 @@ PATIENT = Catalog.model_validate({
             at=NOW + 40,
         ),
         case(
-            "who paces us is there: a cooldown is no outage, however late the job is",
+            "a cooldown is no outage, however late the job is",
             Later("small", 20),
             when=conditions(small=blocked(NOW + 90, BlockReason.COOLDOWN, "cooling down"), large=blocked(NOW + 99)),
             at=NOW + 70,
@@ -255,7 +255,7 @@ PATIENT = Catalog.model_validate({
         ),
     ],
 )
-def test_a_job_goes_on(of, attempts, when, now, by, step):
+def test_a_job_continues(of, attempts, when, now, by, step):
     assert decide(of, by, attempts, when, now) == step
 
 
@@ -271,7 +271,7 @@ def test_a_failure_is_decided_at_the_moment_it_ended():
     assert conclude(job(LOCAL), CATALOG, late, failure, conditions()).expired
 
 
-def test_a_failure_is_told_before_what_it_led_to():
+def test_a_failure_decides_the_kind_of_fallback_before_the_block_that_it_caused():
     failed = (tried("small", E.OVERLOADED),)
     step = conclude(job(), CATALOG, failed, Failure(error_class=E.OVERLOADED), conditions(small=blocked(NOW + 9)))
     assert step == Handoff("large", False, kind=LOAD)

@@ -1,4 +1,4 @@
-"""What to do next with a job that a model outside its chain is asked for."""
+"""The next step of a job whose current model is a default fallback outside its chain."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ INTERACTIVE = Urgency.INTERACTIVE
 
 
 class TestStandIns:
-    """A model outside the chain that is asked in its stead."""
+    """A model outside the chain stands in for it."""
 
     def decided(self, *attempts, of=None, current_model="opus", local_only=False, **models):
         when = replace(conditions(current_model, local_only=local_only, **models), stand_in=True)
         return decide(of or job(), CATALOG, attempts, when, NOW)
 
-    def test_it_is_asked_and_nobody_of_the_chain(self):
+    def test_it_is_called_and_no_model_of_the_chain_is(self):
         first = self.decided()
         assert first == Call("opus", 10)
         assert first.why == "stands in for its chain"
@@ -31,9 +31,9 @@ class TestStandIns:
     def test_it_is_repeated_like_any_other(self):
         assert self.decided(tried("opus")) == Later("opus", 1)
 
-    def test_when_it_is_exhausted_the_job_falls_again_although_its_chain_could_be_asked(self):
-        actual = "nor does its default fallback answer (opus: timeout, after 4 tries)"
-        assert self.decided(*[tried("opus")] * 4) == Fall(HoldReason.OUTAGE, actual)
+    def test_when_it_is_exhausted_the_job_falls_again_although_its_chain_could_be_called(self):
+        detail = "nor does its default fallback answer (opus: timeout, after 4 tries)"
+        assert self.decided(*[tried("opus")] * 4) == Fall(HoldReason.OUTAGE, detail)
 
     def test_what_only_it_cannot_do_does_not_end_the_job(self):
         fall = Fall(HoldReason.OUTAGE, "nor does its default fallback answer (opus: unsupported)")
@@ -41,15 +41,15 @@ class TestStandIns:
         assert self.decided(tried("small", E.CONTEXT_OVERFLOW), tried("opus", E.UNSUPPORTED)) == fall
 
     def test_rules_on_staying_local_hold_for_it_too(self):
-        actual = "nor does its default fallback answer (opus: not local, and the fleet's local-only switch is on)"
-        assert self.decided(local_only=True) == Fall(HoldReason.OUTAGE, actual)
+        detail = "nor does its default fallback answer (opus: not local, and the fleet's local-only switch is on)"
+        assert self.decided(local_only=True) == Fall(HoldReason.OUTAGE, detail)
 
     def test_its_queue_is_left_when_it_is_blocked_for_too_long(self):
-        actual = "nor does its default fallback answer (opus: its breaker is open)"
+        detail = "nor does its default fallback answer (opus: its breaker is open)"
         when = replace(conditions("opus", opus=blocked(NOW + 31)), stand_in=True)
         of = job(urgency=INTERACTIVE)
         assert reconsider(of, CATALOG, (), when, NOW + 1) is None
-        assert reconsider(of, CATALOG, (), when, NOW) == Fall(HoldReason.OUTAGE, actual)
+        assert reconsider(of, CATALOG, (), when, NOW) == Fall(HoldReason.OUTAGE, detail)
 
     def test_its_answer_ends_the_job(self):
         when = replace(conditions("opus"), stand_in=True)

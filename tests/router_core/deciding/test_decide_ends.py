@@ -1,4 +1,4 @@
-"""What to do next with a job: every rule by which it ends or falls."""
+"""The next step of a job: every rule by which it ends or falls."""
 
 from __future__ import annotations
 

@@ -107,7 +107,7 @@ def test_quality_is_that_of_the_model_at_the_task():
 
 
 @pytest.mark.parametrize(
-    ("element", "other", "share"),
+    ("text", "other", "share"),
     [
         pytest.param("The sky is blue", "the SKY is blue.", 1.0, id="case and marks do not count"),
         pytest.param("the sky", "of grass", 0.0, id="nothing in common"),
@@ -122,19 +122,19 @@ def test_quality_is_that_of_the_model_at_the_task():
         ),
     ],
 )
-def test_two_texts_agree_by_the_share_of_words_and_pairs_that_both_have(element, other, share):
-    assert agreements([element, other]) == pytest.approx((share, share))
+def test_two_texts_agree_by_the_share_of_words_and_pairs_that_both_have(text, other, share):
+    assert agreements([text, other]) == pytest.approx((share, share))
 
 
 @settings(max_examples=100)
 @given(st.text(max_size=60), st.text(max_size=60))
-def test_agreement_is_mutual_and_a_share(element, other):
-    assert agreements([element, other]) == agreements([other, element])
-    assert 0 <= agreements([element, other])[0] <= 1
+def test_agreement_is_mutual_and_a_share(text, other):
+    assert agreements([text, other]) == agreements([other, text])
+    assert 0 <= agreements([text, other])[0] <= 1
 
 
 @pytest.mark.parametrize(
-    ("wording", "index"),
+    ("verdict", "index"),
     [
         ("2", 1),
         (" **3** ", 2),
@@ -155,8 +155,8 @@ def test_agreement_is_mutual_and_a_share(element, other):
         ("", None),
     ],
 )
-def test_a_verdict_is_one_number_of_those_shown(wording, index):
-    assert parse_verdict(wording, 3) == index
+def test_a_verdict_is_one_number_of_those_shown(verdict, index):
+    assert parse_verdict(verdict, 3) == index
 
 
 @pytest.mark.parametrize(

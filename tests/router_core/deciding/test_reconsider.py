@@ -1,4 +1,4 @@
-"""What becomes of a job that waits in a queue which may not be drained, or not soon enough."""
+"""The step for a job that waits in a queue whose model may not call it soon enough."""
 
 from __future__ import annotations
 
@@ -171,7 +171,7 @@ def test_reconsider(of, attempts, when, now, step):
     assert reconsider(of, CATALOG, attempts, when, now) == step
 
 
-def test_an_ensemble_with_an_answer_in_hand_waits_for_nobody():
+def test_an_ensemble_with_an_answer_in_hand_waits_for_no_model():
     by = catalog(ensemble=Ensemble(answers=2))
     answers = (Answer("small", "box", completion()),)
     attempts = (tried("small", None),)

@@ -18,7 +18,7 @@ from openfall.router_core.vocabulary import BlockReason, ErrorClass, Urgency
 from tests.router_core.decisions import CATALOG, CLOUD, LOCAL, NOW, catalog, job, tried
 
 TIMES = 3
-WITHIN = CATALOG.urgency[Urgency.INTERACTIVE].start_within
+START_WITHIN = CATALOG.urgency[Urgency.INTERACTIVE].start_within
 ROUNDED = 1e-6
 ALL = (*LOCAL, *CLOUD)
 
@@ -101,8 +101,10 @@ def check(a_job, by, moment):
         assert step.delay > 0
         assert now + step.delay < a_job.deadline
         blocked = moment.fleet.model(step.model).blocked
-        assert blocked is None or blocked.until - now <= WITHIN, "nobody waits for a timeout to learn of an outage"
-        assert a_job.urgency is not Urgency.INTERACTIVE or step.delay <= WITHIN + ROUNDED
+        assert blocked is None or blocked.until - now <= START_WITHIN, (
+            "no caller waits for a timeout to learn of an outage"
+        )
+        assert a_job.urgency is not Urgency.INTERACTIVE or step.delay <= START_WITHIN + ROUNDED
         assert by.is_local(step.model) or not (a_job.local_only or moment.fleet.local_only)
     if isinstance(step, Call | Handoff | Later):
         assert step.why
@@ -122,14 +124,14 @@ def check(a_job, by, moment):
 def test_every_story_keeps_to_its_bounds(chain, failures, fleets, waits, terms, cloud):
     a_job, by = job(chain, **terms), catalog(cloud=cloud, max_retries=TIMES)
     fleets = cycle(fleets)
-    calls, unasked = [], 0
+    calls, steps_without_call = [], 0
     for moment in live(a_job, by, fleets, cycle(failures), cycle(waits)):
         check(a_job, by, moment)
         if isinstance(moment.step, Call):
             calls.append(moment.step.model)
             assert cloud is not Cloud.NO or by.is_local(moment.step.model)
-        unasked = 0 if isinstance(moment.step, Call) else unasked + 1
-        if unasked > 200:
+        steps_without_call = 0 if isinstance(moment.step, Call) else steps_without_call + 1
+        if steps_without_call > 200:
             break  # a fleet whose blocks come and go for ever: no call is made, and the deadline ends it
     assert all(calls.count(alias) <= 1 + TIMES for alias in chain)
     assert len(calls) <= len(chain) * (1 + TIMES)
@@ -145,13 +147,15 @@ def test_in_a_fleet_that_stays_as_it_is_every_story_ends_and_nothing_is_handed_t
     handed_on = 0
     for moment in live(a_job, CATALOG, cycle([calm]), cycle(failures), cycle(waits)):
         handed_on = handed_on + 1 if isinstance(moment.step, Handoff) else 0
-        assert handed_on <= 1, "a job that is handed on is asked where it arrives"
+        assert handed_on <= 1, "a job that is handed on is called by its new model"
     assert isinstance(moment.step, Done | Fall)
 
 
 @settings(max_examples=300)
 @given(chain=chains, failures=failing, waits=waiting, urgency=st.sampled_from(Urgency))
-def test_no_model_is_asked_again_before_its_back_off_is_over_or_after_it_said_never(chain, failures, waits, urgency):
+def test_no_model_is_called_again_before_its_back_off_is_over_or_after_a_failure_without_retries(
+    chain, failures, waits, urgency
+):
     last = {}
     calm = ((((0.0, True),) * 4), False)
     a_job = job(chain, urgency=urgency, deadline=NOW + 900)
@@ -180,7 +184,7 @@ def test_a_single_kind_of_failure_always_ends(error, urgency):
     age=st.floats(0, 200),
     terms=st.fixed_dictionaries({"local_only": st.booleans(), "urgency": st.sampled_from(Urgency)}),
 )
-def test_a_waiting_job_is_never_called_nor_sent_where_it_may_not_be_asked(chain, failures, mood, age, terms):
+def test_reconsider_never_calls_and_never_hands_a_job_to_a_forbidden_model(chain, failures, mood, age, terms):
     a_job, now = job(chain, **terms), NOW + age
     attempts = tuple(
         tried(alias, error, ended_at=now - ago) for alias, (error, ago) in zip(cycle(chain), failures, strict=False)

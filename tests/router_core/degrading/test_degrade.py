@@ -1,4 +1,4 @@
-"""What becomes of a job that fell: every remedy, what holds it, and what releases it."""
+"""What follows a fall: every remedy, the holds, and what releases them."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ OUTAGE, SWITCH, BUDGET, OWN, POISONED = (
 )  # fmt: skip
 AWAY = {"small": blocked(), "large": blocked()}
 WHY = "no model of its chain can be called (small: its breaker is open; large: its breaker is open)"
-REMEMBERED = completion("as I said", body={"model": "small"})
+REMEMBERED = completion("as before", body={"model": "small"})
 
 
 def policy(*remedies, by=CATALOG, **more):
     """The catalog of the tests, with one list of remedies for all urgencies."""
-    actual = OpenFallPolicy(remedies=dict.fromkeys(Urgency, remedies), **more)
-    return Catalog.model_validate({**dict(by), "open_fall": actual})
+    section = OpenFallPolicy(remedies=dict.fromkeys(Urgency, remedies), **more)
+    return Catalog.model_validate({**dict(by), "open_fall": section})
 
 
 def with_role(by=CATALOG, **role):
@@ -49,16 +49,16 @@ def land(by, of=None, fallen=None, *, now=NOW, local_only=False, **models):
     return degrade(of or job(), by, fallen or fell(), fleet, now)
 
 
-def kept(**actual):
-    """A hold as it is at NOW: for as long as the policy keeps what has no deadline of its caller's."""
-    return Hold(**actual, keep_until=NOW + CATALOG.open_fall.hold_for)
+def kept(**fields):
+    """A hold at NOW, for `hold_for` of the policy."""
+    return Hold(**fields, keep_until=NOW + CATALOG.open_fall.hold_for)
 
 
 class TestRemedies:
-    def test_without_more_a_job_is_held_for_its_models_with_nothing_to_read(self):
+    def test_by_default_a_job_is_held_for_its_models_without_a_reply(self):
         assert land(CATALOG) == kept(reason=OUTAGE, detail=WHY, models=LOCAL)
 
-    def test_without_more_an_interactive_one_gets_the_canned_reply_meanwhile(self):
+    def test_by_default_an_interactive_job_gets_the_canned_reply_meanwhile(self):
         of = job(urgency=Urgency.INTERACTIVE)
         words = synthetic_reply(of, KEPT_REPLY, NOW)
         assert land(CATALOG, of) == kept(reason=OUTAGE, detail=WHY, models=LOCAL, by=CANNED, reply=words)
@@ -67,7 +67,7 @@ class TestRemedies:
         words = synthetic_reply(job(), "Later.", NOW)
         assert land(policy(CANNED, canned_reply="Later.")) == Degraded(CANNED, words, WHY)
 
-    def test_without_words_of_anybody_s_it_says_that_the_request_is_kept_only_where_it_is(self):
+    def test_without_a_configured_text_the_reply_says_whether_the_request_is_kept(self):
         assert land(policy(CANNED)).outcome.text == LAST_REPLY
         assert land(policy(CANNED, HOLD)).reply.text == KEPT_REPLY
 
@@ -111,14 +111,14 @@ class TestFailures:
             ),
             pytest.param(
                 fell(), {"small": blocked(NOW), "large": blocked(reason=BlockReason.NO_WORKER)}, E.NO_WORKER,
-                id="the first obstacle, when nothing was called",
+                id="the first block, when nothing was called",
             ),
             pytest.param(fell(), {"opus": blocked()}, E.OTHER, id="what is over already"),
         ],
     )  # fmt: skip
-    def test_a_job_that_ends_failed_says_what_it_met(self, fallen, models, error):
-        actual = land(policy(FAIL), fallen=fallen, **models)
-        assert actual == Degraded(FAIL, Failure(error_class=error, detail=WHY), WHY, fallen.reason)
+    def test_a_job_that_ends_failed_has_the_error_class_of_its_fall(self, fallen, models, error):
+        action = land(policy(FAIL), fallen=fallen, **models)
+        assert action == Degraded(FAIL, Failure(error_class=error, detail=WHY), WHY, fallen.reason)
 
 
 class TestStandIns:
@@ -152,7 +152,7 @@ class TestStandIns:
             pytest.param(job(), catalog(cloud=Cloud.NO), False, id="its urgency"),
         ],
     )
-    def test_whoever_keeps_a_job_local_keeps_its_stand_in_local(self, of, by, switch):
+    def test_each_local_only_rule_holds_for_the_stand_in_too(self, of, by, switch):
         named = policy(OTHER, HOLD, by=by, default_fallbacks=("opus",))
         assert isinstance(land(named, of, local_only=switch), Hold)
         late = policy(OTHER, HOLD, by=catalog(cloud=Cloud.WHEN_LATE), default_fallbacks=("opus",))
@@ -167,33 +167,33 @@ class TestStandIns:
         assert land(by, job(("opus",)), large=blocked()).model == "small"
         assert isinstance(land(by, job(("opus",)), small=blocked(), large=blocked()), Hold)
 
-    def test_what_stood_in_before_does_not_do_so_twice(self):
+    def test_no_model_stands_in_twice(self):
         by = policy(OTHER, HOLD, default_fallbacks=("opus", "haiku"))
         assert land(by, fallen=fell(attempts=[tried("small"), tried("opus")])).model == "haiku"
         assert land(by, fallen=fell(stand_in="opus")).model == "haiku"
         both = fell(attempts=[tried("opus")], stand_in="haiku", falls=3)
         assert isinstance(land(by, fallen=both), Hold)
 
-    def test_a_job_that_kills_its_workers_is_given_to_no_other(self):
+    def test_no_model_stands_in_for_a_poisoned_job(self):
         step = land(policy(OTHER, CANNED), fallen=fell(POISONED), opus=blocked())
         assert (step.by, step.reason) == (CANNED, POISONED)
 
-    def test_a_job_without_a_budget_is_asked_only_of_what_costs_nothing(self):
+    def test_without_a_budget_only_a_model_that_costs_nothing_stands_in(self):
         by = policy(OTHER, HOLD, default_fallbacks=("haiku", "large"))
         step = land(by, job(("opus",)), fell(BUDGET), opus=blocked())
         assert step == StandIn("large", False, "its budget is spent; large stands in", BUDGET)
 
 
 class TestTheFallOfAStandIn:
-    """It is the job's own chain that says why it fell, and not the model that was asked in its stead."""
+    """The reason is that of the job's own chain, and not of the default fallback."""
 
     NOR = "nor does its default fallback answer (opus: timeout)"
 
     def test_the_reason_is_that_of_its_own_chain(self):
         fallen = fell(attempts=[tried("opus", E.INVALID_OUTPUT)], stand_in="opus", falls=2, detail=self.NOR)
         step = land(CATALOG, job(("haiku",)), fallen, local_only=True, opus=blocked())
-        actual = "no model of its chain can be called (haiku: not local, and the fleet's local-only switch is on)"
-        assert step == kept(reason=SWITCH, detail=f"{actual}; {self.NOR}", models=("haiku",))
+        own = "no model of its chain can be called (haiku: not local, and the fleet's local-only switch is on)"
+        assert step == kept(reason=SWITCH, detail=f"{own}; {self.NOR}", models=("haiku",))
 
     def test_it_is_no_strike(self):
         attempts = [tried("small", E.AUTH), tried("opus", E.AUTH)]
@@ -202,7 +202,7 @@ class TestTheFallOfAStandIn:
         again = fell(attempts=attempts, stand_in="opus", falls=4, detail=self.NOR)
         assert land(CATALOG, job(("small",)), again, large=blocked()).strikes == 1
 
-    def test_a_job_that_kills_its_workers_does_so_whoever_is_asked(self):
+    def test_a_poisoned_job_stays_poisoned_after_its_stand_in(self):
         assert land(CATALOG, fallen=fell(POISONED, stand_in="opus")) == kept(reason=POISONED, detail=WHY)
 
     def test_a_fault_that_only_the_stand_in_finds_does_not_end_the_job(self):
@@ -213,7 +213,7 @@ class TestTheFallOfAStandIn:
 
 
 class TestRelease:
-    def test_what_a_person_must_look_at_is_released_by_no_model(self):
+    def test_no_model_releases_a_job_that_needs_an_operator(self):
         for reason in (OWN, POISONED):
             assert land(CATALOG, fallen=fell(reason), opus=blocked()) == kept(reason=reason, detail=WHY)
 
@@ -226,7 +226,7 @@ class TestRelease:
         held = land(CATALOG, job(("opus", "haiku")), fell(SWITCH), local_only=True, small=blocked())
         assert (held.models, held.ready_at) == (("opus", "haiku"), 0.0)
 
-    def test_a_job_that_fell_while_a_model_could_be_asked_pauses_before_its_next_turn(self):
+    def test_a_job_that_fell_while_a_model_took_calls_pauses_before_its_release(self):
         held = land(CATALOG, small=blocked())
         assert (held.ready_at, held.strikes) == (NOW + 5, 0)
 
@@ -256,7 +256,7 @@ class TestRelease:
 
 ALL = (*LOCAL, *CLOUD)
 lists = st.lists(st.sampled_from(Remedy), min_size=1, max_size=4).filter(
-    lambda actual: validate_remedies(actual) is None
+    lambda remedies: validate_remedies(remedies) is None
 )
 fleets = st.builds(
     lambda away, switch: FleetState({alias: blocked() for alias in away}, switch),
@@ -276,29 +276,29 @@ class TestStories:
         terms=st.fixed_dictionaries({"local_only": st.booleans(), "urgency": st.sampled_from(Urgency)}),
         cloud=st.sampled_from(Cloud),
     )
-    def test_a_job_whose_stand_ins_all_fail_lands_once_each_was_asked(
+    def test_a_job_whose_stand_ins_all_fail_is_held_or_ends_after_each_was_called(
         self, remedies, named, chain, reason, moods, terms, cloud
     ):
         by, of = policy(*remedies, by=catalog(cloud=cloud), default_fallbacks=named), job(chain, **terms)
-        fallen, calls_received = fell(reason), []
+        fallen, stood_in = fell(reason), []
         for number in range(len(ALL) + 1):
             fleet = moods[number % len(moods)]
-            landing = degrade(of, by, fallen, fleet, NOW)
-            if not isinstance(landing, StandIn):
+            action = degrade(of, by, fallen, fleet, NOW)
+            if not isinstance(action, StandIn):
                 break
             assert reason is not POISONED
-            assert landing.model not in (*chain, *calls_received)
-            assert fleet.model(landing.model).blocked is None
+            assert action.model not in (*chain, *stood_in)
+            assert fleet.model(action.model).blocked is None
             stays = of.local_only or fleet.local_only or cloud is Cloud.NO
-            assert by.is_local(landing.model) or (not stays and landing.model in named)
-            calls_received.append(landing.model)
-            attempts = [tried(model, E.CONTEXT_OVERFLOW) for model in calls_received]
-            fallen = fell(attempts=attempts, stand_in=landing.model, falls=number + 2, detail="nor does it answer")
-        assert isinstance(landing, Hold | Degraded)
-        if isinstance(landing, Hold):
-            assert set(landing.models) <= set(chain)
-            assert landing.reason in RELEASED_BY_ITSELF or not landing.models
-            assert landing.strikes == 0
-            assert landing.ready_at == 0 or landing.ready_at > NOW
+            assert by.is_local(action.model) or (not stays and action.model in named)
+            stood_in.append(action.model)
+            attempts = [tried(model, E.CONTEXT_OVERFLOW) for model in stood_in]
+            fallen = fell(attempts=attempts, stand_in=action.model, falls=number + 2, detail="nor does it answer")
+        assert isinstance(action, Hold | Degraded)
+        if isinstance(action, Hold):
+            assert set(action.models) <= set(chain)
+            assert action.reason in RELEASED_BY_ITSELF or not action.models
+            assert action.strikes == 0
+            assert action.ready_at == 0 or action.ready_at > NOW
         else:
-            assert Remedy.HOLD not in remedies[remedies.index(landing.by) :]
+            assert Remedy.HOLD not in remedies[remedies.index(action.by) :]

@@ -1,4 +1,4 @@
-"""The record of a fall: everything that a log and an incident tell, and nothing of what was asked."""
+"""The record of a fall: all facts for a log and an incident, and nothing of the prompt."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from openfall.router_core.vocabulary import ErrorClass as E
 from tests.router_core.decisions import LOCAL, NOW, blocked, completion, job, tried
 
 SECRET = "the words of the prompt"
-ASKED = job(
+JOB = job(
     (*LOCAL, "opus"), role="own", task="code", group="home", urgency=Urgency.INTERACTIVE,
     body={"messages": [{"role": "user", "content": SECRET}]},
 )  # fmt: skip
@@ -30,13 +30,13 @@ FLEET = FleetState({"large": blocked(reason=BlockReason.COOLDOWN), "opus": block
 HELD = Hold(reason=HoldReason.OWN_FAULT, detail="fell 3 times", by=Remedy.CANNED_REPLY, reply=completion(SECRET))
 
 
-def record(landing, fallen=FALLEN, fleet=FLEET, of=ASKED):
-    return fall_record(of, fallen, landing, fleet, NOW + 7)
+def record(action, fallen=FALLEN, fleet=FLEET, of=JOB):
+    return fall_record(of, fallen, action, fleet, NOW + 7)
 
 
-def test_it_tells_everything_but_the_words():
-    actual = record(HELD)
-    assert actual == {
+def test_it_has_every_fact_but_the_prompt():
+    row = record(HELD)
+    assert row == {
         "at": NOW + 6.5, "id": "job-00001", "role": "own", "task": "code", "group": "home", "urgency": "interactive",
         "reason": "own_fault", "detail": "fell 3 times", "chain": ["small", "large", "opus"],
         "tried": [
@@ -49,12 +49,12 @@ def test_it_tells_everything_but_the_words():
             "u:interactive", "c:timeout", "c:auth", "m:small", "m:large", "c:rate_limited", "s:canned_reply",
         ],
     }  # fmt: skip
-    assert SECRET not in json.dumps(actual)
-    assert json.loads(json.dumps(actual)) == actual
+    assert SECRET not in json.dumps(row)
+    assert json.loads(json.dumps(row)) == row
 
 
 @pytest.mark.parametrize(
-    ("landing", "by", "final", "reason", "detail"),
+    ("action", "by", "final", "reason", "detail"),
     [
         (
             StandIn("opus", True, "opus stands in", HoldReason.BUDGET),
@@ -67,31 +67,31 @@ def test_it_tells_everything_but_the_words():
         (Degraded(Remedy.FAIL, Failure(error_class=E.AUTH), "no", HoldReason.POISONED), "fail", True, "poisoned", "no"),
     ],
 )
-def test_it_tells_what_was_done_for_the_caller(landing, by, final, reason, detail):
-    actual = record(landing)
-    assert (actual["by"], actual["final"], actual["reason"], actual["detail"]) == (by, final, reason, detail)
-    assert actual["counts"][-1] == f"s:{by or 'nothing'}"
+def test_it_names_the_remedy_for_the_caller(action, by, final, reason, detail):
+    row = record(action)
+    assert (row["by"], row["final"], row["reason"], row["detail"]) == (by, final, reason, detail)
+    assert row["counts"][-1] == f"s:{by or 'nothing'}"
 
 
-def test_a_job_that_was_never_called_for_cost_nothing_and_counts_what_is_in_its_way():
+def test_a_job_without_calls_costs_nothing_and_counts_its_blocks():
     fallen = FallContext(reason=HoldReason.OUTAGE, detail="away", at=NOW)
-    actual = record(
+    row = record(
         Hold(reason=HoldReason.OUTAGE, detail="away"), fallen, FleetState({"small": blocked()}), job(("small",))
     )
-    assert (actual["tried"], actual["cost_usd"]) == ([], 0)
-    assert actual["counts"] == ["u:background", "m:small", "c:connection", "s:nothing"]
+    assert (row["tried"], row["cost_usd"]) == ([], 0)
+    assert row["counts"] == ["u:background", "m:small", "c:connection", "s:nothing"]
 
 
-def test_what_a_call_cost_that_nobody_knows_is_not_taken_for_nothing():
+def test_an_unknown_cost_of_a_call_is_not_0():
     fallen = FallContext(reason=HoldReason.OUTAGE, detail="away", at=NOW, attempts=(*CALLS, tried("small", None)))
-    actual = record(HELD, fallen)
-    assert actual["cost_usd"] is None
-    assert actual["tried"][-1]["error"] is None
+    row = record(HELD, fallen)
+    assert row["cost_usd"] is None
+    assert row["tried"][-1]["error"] is None
 
 
-def test_a_job_that_cannot_be_read_is_told_by_what_its_record_has():
-    actual = unread_record("job-00001", Hold(reason=HoldReason.UNREADABLE, detail="schema 9"), NOW)
-    assert actual == {
+def test_a_job_that_cannot_be_read_has_the_facts_of_its_record():
+    row = unread_record("job-00001", Hold(reason=HoldReason.UNREADABLE, detail="schema 9"), NOW)
+    assert row == {
         "at": NOW, "id": "job-00001", "reason": "unreadable", "detail": "schema 9", "by": None, "final": False,
         "counts": ["s:nothing"],
     }  # fmt: skip

@@ -1,4 +1,4 @@
-"""What crosses Redis comes back as it was, and what is none of ours is refused with its place."""
+"""What is packed for Redis is unpacked unchanged, and anything else is refused with its place."""
 
 from __future__ import annotations
 
@@ -86,9 +86,9 @@ def test_a_job_comes_back_as_it_was_with_its_deadline(job, deadline):
 
 
 @quick
-@given(actual=st.lists(attempts, max_size=4))
-def test_attempts_come_back_in_their_order(actual):
-    assert unpack_attempts(b"\n".join(map(pack_attempt, actual))) == tuple(actual)
+@given(calls=st.lists(attempts, max_size=4))
+def test_attempts_come_back_in_their_order(calls):
+    assert unpack_attempts(b"\n".join(map(pack_attempt, calls))) == tuple(calls)
 
 
 @quick
@@ -98,12 +98,12 @@ def test_a_result_comes_back_as_it_was(result):
 
 
 def test_a_line_break_in_a_detail_does_not_end_the_line():
-    actual = Attempt(
+    attempt = Attempt(
         model="m", backend="b", started_at=1, ended_at=2, error=ErrorClass.OTHER, detail="a\nb\r\u2028c\x0bd\x85"
     )
-    line = pack_attempt(actual)
+    line = pack_attempt(attempt)
     assert b"\n" not in line
-    assert unpack_attempts(line + b"\n" + line) == (actual, actual)
+    assert unpack_attempts(line + b"\n" + line) == (attempt, attempt)
 
 
 def test_a_small_job_is_small_in_redis():
@@ -132,7 +132,7 @@ def test_answers_kept_with_a_job_come_back_in_their_order():
 
 @quick
 @given(job=jobs, values=st.randoms(use_true_random=False))
-def test_the_order_of_keys_does_not_change_what_was_asked(job, values):
+def test_the_order_of_keys_does_not_change_the_digest(job, values):
     names = list(job.body)
     values.shuffle(names)
     assert digest(job.model_copy(update={"body": {name: job.body[name] for name in names}})) == digest(job)
@@ -151,15 +151,15 @@ def test_other_requests_have_other_digests(other):
     assert digest(job.model_copy(update={"id": "job-00002", "urgency": Urgency.BATCH})) == digest(job)
 
 
-def test_who_was_left_out_at_the_moment_does_not_change_what_was_asked():
-    actual = {"id": "job-00001", "producer": "p", "body": {"messages": []}}
+def test_excluded_models_do_not_change_the_digest():
+    request = {"id": "job-00001", "producer": "p", "body": {"messages": []}}
     both = (ConsideredModel(model="smol", reason="1st"), ConsideredModel(model="haiku", reason="2nd"))
     alone = (
         both[0],
         ConsideredModel(model="haiku", reason="left out: the fleet is switched to local-only", chosen=False),
     )
-    then = CompletionJob(chain=("smol", "haiku"), considered=both, **actual)
-    assert digest(CompletionJob(chain=("smol",), considered=alone, **actual)) == digest(then)
+    then = CompletionJob(chain=("smol", "haiku"), considered=both, **request)
+    assert digest(CompletionJob(chain=("smol",), considered=alone, **request)) == digest(then)
 
 
 def test_keys_are_sorted_all_the_way_down():
@@ -167,7 +167,7 @@ def test_keys_are_sorted_all_the_way_down():
 
 
 @pytest.mark.parametrize(
-    ("envelope", "actual"),
+    ("envelope", "message"),
     [
         pytest.param(b"", "not JSON", id="nothing"),
         pytest.param(b"\x80\x05.", "not JSON", id="a pickle"),
@@ -177,14 +177,14 @@ def test_keys_are_sorted_all_the_way_down():
         pytest.param(b'{"v":2}', "Field required", id="too little"),
     ],
 )
-def test_what_cannot_be_read_says_why(envelope, actual):
-    with pytest.raises(UnreadableEnvelope, match=actual):
+def test_what_cannot_be_read_says_why(envelope, message):
+    with pytest.raises(UnreadableEnvelope, match=message):
         unpack_job(envelope, 1.0)
-    with pytest.raises(UnreadableEnvelope, match=actual):
+    with pytest.raises(UnreadableEnvelope, match=message):
         unpack_result("job-00001", envelope)
 
 
-def test_a_torn_body_is_told_apart_from_a_torn_head():
+def test_a_torn_body_is_not_reported_as_a_torn_head():
     job = CompletionJob(id="job-00001", producer="p", chain=("smol",), body={"messages": []})
     with pytest.raises(UnreadableEnvelope, match="its body is not JSON"):
         unpack_job(pack_job(job)[:-3], 1.0)
@@ -209,18 +209,15 @@ def test_a_job_that_is_none_is_refused_when_it_is_made(bad):
         CompletionJob(**{"id": "job-00001", "producer": "p", "chain": ("m",), "body": {}, **bad})
 
 
-def test_the_label_of_a_job_tells_its_role_urgency_and_model():
+def test_the_label_of_a_job_has_its_role_urgency_and_model():
     job = CompletionJob(id="job-00001", producer="p", chain=("smol",), body={"secret": "x"})
     assert job.label == "-/background smol"
     assert job.model_copy(update={"role": "ace", "urgency": Urgency.BATCH}).label == "ace/batch smol"
 
 
-def test_two_jobs_share_their_last_answer_when_they_ask_the_same_for_the_same_group():
-    actual = {"id": "job-00001", "producer": "tests", "chain": ("small",), "body": {"prompt": "a"}, "role": "chat"}
-    calls_received = request_key(CompletionJob(**actual, group="main"))
-    assert (
-        request_key(CompletionJob(**actual | {"id": "job-00002", "producer": "another"}, group="main"))
-        == calls_received
-    )
-    assert request_key(CompletionJob(**actual, group="others")) != calls_received
-    assert request_key(CompletionJob(**actual | {"body": {"prompt": "b"}}, group="main")) != calls_received
+def test_equal_requests_of_one_group_share_their_last_answer():
+    request = {"id": "job-00001", "producer": "tests", "chain": ("small",), "body": {"prompt": "a"}, "role": "chat"}
+    key = request_key(CompletionJob(**request, group="main"))
+    assert request_key(CompletionJob(**request | {"id": "job-00002", "producer": "another"}, group="main")) == key
+    assert request_key(CompletionJob(**request, group="others")) != key
+    assert request_key(CompletionJob(**request | {"body": {"prompt": "b"}}, group="main")) != key

@@ -29,8 +29,8 @@ def test_the_table_cannot_be_changed():
 
 @pytest.mark.parametrize("error", ErrorClass)
 def test_a_fatal_failure_is_never_repeated(error):
-    actual = DISPOSITIONS[error]
-    assert not (actual.severity is Severity.FATAL and actual.try_same_again)
+    disposition = DISPOSITIONS[error]
+    assert not (disposition.severity is Severity.FATAL and disposition.try_same_again)
 
 
 @pytest.mark.parametrize("error", [ErrorClass.RATE_LIMITED, ErrorClass.AUTH, ErrorClass.OUT_OF_CREDITS])
@@ -40,7 +40,7 @@ def test_what_a_credential_met_is_not_held_against_the_model(error):
 
 
 @pytest.mark.parametrize("error", [ErrorClass.BAD_REQUEST, ErrorClass.CONTEXT_OVERFLOW, ErrorClass.CANCELLED])
-def test_the_callers_faults_tell_the_breaker_nothing(error):
+def test_the_callers_faults_are_neutral_for_the_breaker(error):
     assert Failure(error_class=error).disposition.breaker is CallSignal.NEUTRAL
 
 
@@ -65,7 +65,7 @@ def test_an_attempt_is_repeated_as_its_error_says():
         pytest.param(ErrorClass.CONTEXT_OVERFLOW, Fallback.CONTEXT, id="a long prompt: context"),
         pytest.param(ErrorClass.CONTENT_FILTER, Fallback.POLICY, id="a filter: policy"),
         pytest.param(ErrorClass.LOCAL_ONLY, Fallback.POLICY, id="local only: policy"),
-        pytest.param(ErrorClass.INVALID_OUTPUT, Fallback.OUTPUT, id="not what was asked for: output"),
+        pytest.param(ErrorClass.INVALID_OUTPUT, Fallback.OUTPUT, id="a failed check: output"),
         pytest.param(ErrorClass.BAD_REQUEST, None, id="a bad request: no fallback"),
     ],
 )
@@ -74,25 +74,25 @@ def test_a_failure_makes_a_fallback_of_its_kind(error, kind):
     assert DISPOSITIONS[error].try_next_model is (kind is not None)
 
 
-@pytest.mark.parametrize("obstacle", BlockReason)
-def test_every_obstacle_is_told_as_a_failure_that_another_model_may_mend(obstacle):
-    assert DISPOSITIONS[BLOCK_ERRORS[obstacle]].try_next_model
+@pytest.mark.parametrize("reason", BlockReason)
+def test_every_block_is_a_failure_that_allows_another_model(reason):
+    assert DISPOSITIONS[BLOCK_ERRORS[reason]].try_next_model
 
 
 def test_the_decisions_page_describes_each_failure_in_every_column():
     row = re.compile(r"^\| (`.*?) \| [^|]* \| (\w+) \| (\w+) \| (\w+) \| (\w+) \| (?:yes|no) \| (?:yes|no) \|$", re.M)
-    actual = {
+    documented = {
         name: columns
         for names, *columns in row.findall(DECISIONS.read_text("utf-8"))
         for name in re.findall(r"`(\w+)`", names)
     }
-    meant = {
+    expected = {
         str(error): [
-            str(element.severity),
-            str(element.breaker),
-            str(element.credential),
-            str(element.fallback or "none"),
+            str(disposition.severity),
+            str(disposition.breaker),
+            str(disposition.credential),
+            str(disposition.fallback or "none"),
         ]
-        for error, element in DISPOSITIONS.items()
+        for error, disposition in DISPOSITIONS.items()
     }
-    assert actual == meant
+    assert documented == expected

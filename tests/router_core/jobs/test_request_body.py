@@ -67,9 +67,9 @@ def test_everything_that_a_model_reads_of_an_openai_body_is_counted() -> None:
         ],
         "tools": [TOOL],
     }
-    actual = read(body)
+    texts = read(body)
     for words in ("Be brief", "look here", "read_file", '{"path": "a b"}', "file text", "Reads a file"):
-        assert words in actual
+        assert words in texts
 
 
 def test_everything_that_a_model_reads_of_an_anthropic_body_is_counted() -> None:
@@ -81,9 +81,9 @@ def test_everything_that_a_model_reads_of_an_anthropic_body_is_counted() -> None
         ],
         "tools": [{"name": "sum", "description": "Adds up", "input_schema": {"type": "object"}}],
     }
-    actual = read(body)
+    texts = read(body)
     for words in ("Be brief", "one two", "file text", "Adds up"):
-        assert words in actual
+        assert words in texts
 
 
 def test_reasoning_that_a_provider_may_drop_is_not_counted() -> None:

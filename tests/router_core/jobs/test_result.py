@@ -32,7 +32,7 @@ def test_the_text_is_that_of_the_first_choice(body, text):
     assert answered(body=body).text == text
 
 
-def test_the_last_attempt_tells_who_answered_and_what_it_took():
+def test_the_last_attempt_has_the_model_and_the_tokens():
     result = answered(attempt("smol", ErrorClass.TIMEOUT), attempt("large", input_tokens=3, output_tokens=0))
     assert (result.model, result.backend, result.input_tokens, result.output_tokens) == ("large", "large-box", 3, 0)
     assert result.fallback_used
@@ -49,12 +49,12 @@ def test_a_failure_used_no_fallback():
     assert not result.fallback_used
 
 
-def test_a_job_that_was_never_called_for_has_no_model():
+def test_a_job_without_calls_has_no_model():
     result = Result(id="job-00001", status=Status.EXPIRED)
     assert (result.model, result.backend, result.input_tokens, result.output_tokens) == (None, None, None, None)
 
 
-def test_a_model_that_was_passed_over_unasked_makes_the_next_a_fallback():
+def test_a_first_model_that_was_passed_over_makes_the_next_a_fallback():
     result = answered(attempt("large", why="fallback (unavailable): smol's breaker is open"))
     passed_over = result.model_copy(update={"first_choice": "smol", "reason": "role ace"})
     assert passed_over.fallback_used
@@ -62,7 +62,7 @@ def test_a_model_that_was_passed_over_unasked_makes_the_next_a_fallback():
     assert result.model_copy(update={"reason": "role ace"}).selection_reason == "role ace"
 
 
-def test_of_several_answers_the_one_that_was_picked_tells_who_answered():
+def test_the_picked_answer_of_several_has_the_model():
     result = answered(attempt("smol"), attempt("large")).model_copy(
         update={"picked": "smol@smol-box", "picked_why": "smol: chosen by the judge", "reason": "role ace"}
     )
@@ -76,13 +76,13 @@ class TestDegraded:
         return Result(id="job-00001", status=Status.DEGRADED, attempts=attempts, body=body, **more)
 
     @pytest.mark.parametrize("by", [Remedy.CANNED_REPLY, Remedy.LAST_ANSWER])
-    def test_a_reply_that_no_call_brought_is_nobodys(self, by):
+    def test_a_reply_without_a_call_has_no_model(self, by):
         result = self.degraded(by, attempt("smol", ErrorClass.TIMEOUT, input_tokens=3, output_tokens=4), body={"a": 1})
         assert (result.answered, result.degraded, result.final, result.fallback_used) == (True, True, True, False)
         assert (result.model, result.backend, result.input_tokens, result.output_tokens) == (None, None, None, None)
         assert result.selection_reason == "all are away; role ace"
 
-    def test_a_stand_in_tells_who_answered_and_why_it_was_asked(self):
+    def test_a_default_fallback_is_the_model_and_has_its_reason(self):
         result = self.degraded(
             Remedy.DEFAULT_FALLBACK, attempt("smol", ErrorClass.TIMEOUT), attempt("spare", why="why not"), body={"a": 1}
         )
@@ -106,9 +106,9 @@ def test_the_latency_counts_every_wait():
     assert answered(attempt()).model_copy(update={"took": 1.2345}).latency_ms == 1234
 
 
-def test_as_json_it_has_what_is_asked_most_beside_the_whole_and_null_for_what_nobody_knows():
-    actual = answered(attempt("smol")).as_json()
-    assert (actual["model_used"], actual["cost_usd"], actual["final"], actual["status"]) == (
+def test_as_json_it_has_the_summary_beside_the_whole_and_null_for_unknown_values():
+    summary = answered(attempt("smol")).as_json()
+    assert (summary["model_used"], summary["cost_usd"], summary["final"], summary["status"]) == (
         "smol",
         None,
         True,

@@ -25,12 +25,11 @@ def catalog(**parts: Any) -> Catalog:
     return Catalog(**{"backends": backends, "models": MODELS, "roles": ROLES, "tasks": TASKS, **parts})
 
 
-def chosen(actual: Catalog | None = None, **calls_received: Any) -> ChainSelection:
-    asked_for = RouteRequest(**calls_received)
-    whole = actual or catalog(groups=GROUPS)
-    choice = select_chain(whole, asked_for, get_group(whole, asked_for.group))
-    assert choice
-    return choice
+def chosen(by: Catalog | None = None, **request: Any) -> ChainSelection:
+    by = by or catalog(groups=GROUPS)
+    selection = select_chain(by, RouteRequest(**request), get_group(by, request.get("group")))
+    assert selection
+    return selection
 
 
 def test_a_role_gives_its_chain_and_its_order() -> None:
@@ -45,7 +44,7 @@ def test_a_task_gives_its_chain_ranked_by_urgency() -> None:
     )
 
 
-def test_a_model_is_asked_alone_and_a_role_beside_it_only_gives_its_defaults() -> None:
+def test_a_model_is_a_chain_of_its_own_and_a_role_beside_it_only_gives_its_defaults() -> None:
     why = "the caller named this model"
     assert chosen(model="tiny") == ChainSelection(chain=("tiny",), why=why)
     assert chosen(model="tiny", role="ace", task="code") == ChainSelection(
@@ -54,8 +53,8 @@ def test_a_model_is_asked_alone_and_a_role_beside_it_only_gives_its_defaults() -
 
 
 def test_a_role_comes_before_a_task_which_still_gives_its_scores() -> None:
-    choice = chosen(role="ace", task="code")
-    assert (choice.chain, choice.role, choice.task) == (("opus", "coder"), "ace", "code")
+    selection = chosen(role="ace", task="code")
+    assert (selection.chain, selection.role, selection.task) == (("opus", "coder"), "ace", "code")
 
 
 @pytest.mark.parametrize(
@@ -70,7 +69,7 @@ def test_a_target_does_not_count_beside_a_name() -> None:
 
 
 @pytest.mark.parametrize(
-    ("calls_received", "words"),
+    ("caller", "words"),
     [
         ({"target": "aec"}, "unknown role, task or model 'aec'. Did you mean 'ace'?"),
         ({"target": "cod"}, "unknown role, task or model 'cod'. Did you mean 'code'?"),
@@ -81,9 +80,9 @@ def test_a_target_does_not_count_beside_a_name() -> None:
         ({"model": "ace"}, "unknown model 'ace'. Known: coder, opus, tiny."),
     ],
 )
-def test_an_unknown_name_is_told_with_the_nearest(calls_received: Any, words: str) -> None:
+def test_an_unknown_name_is_refused_with_the_nearest(caller: Any, words: str) -> None:
     with pytest.raises(UnknownName) as caught:
-        chosen(**calls_received)
+        chosen(**caller)
     assert str(caught.value) == words
 
 
@@ -91,25 +90,25 @@ def test_an_unknown_name_is_told_with_the_nearest(calls_received: Any, words: st
     ("group", "name"),
     [("whatsapp:main", "main"), ("discord:#main", "main"), ("x:code-7", "coders"), ("Whatsapp:Main", "others")],
 )
-def test_the_first_group_with_a_fitting_pattern_applies_by_its_very_letters(group: str, name: str) -> None:
-    readout = get_group(catalog(groups=GROUPS), group)
-    assert readout
-    assert readout.name == name
+def test_the_first_group_with_a_matching_pattern_applies_and_case_counts(group: str, name: str) -> None:
+    match = get_group(catalog(groups=GROUPS), group)
+    assert match
+    assert match.name == name
 
 
-def test_no_group_applies_to_who_names_none_or_one_that_fits_nowhere() -> None:
+def test_no_group_applies_without_a_name_or_a_matching_pattern() -> None:
     assert get_group(catalog(groups=GROUPS), None) is None
     assert get_group(catalog(groups=GROUPS[:2]), "elsewhere") is None
 
 
 @pytest.mark.parametrize("target", [None, "", "auto"])
-def test_without_a_word_of_the_caller_the_group_decides(target: str | None) -> None:
-    actual = chosen(target=target, group="whatsapp:main", text="a function")
-    assert (actual.role, actual.chain, actual.why) == ("ace", ("opus", "coder"), "group main, role ace")
-    actual = chosen(target=target, group="x:code-1")
-    assert (actual.task, actual.chain, actual.why) == ("code", ("coder", "tiny"), "group coders, task code")
-    actual = chosen(target=target, group="anywhere", text="a function")
-    assert actual == ChainSelection(chain=("tiny", "coder"), why="group others", place="group others")
+def test_without_a_name_from_the_caller_the_group_decides(target: str | None) -> None:
+    selection = chosen(target=target, group="whatsapp:main", text="a function")
+    assert (selection.role, selection.chain, selection.why) == ("ace", ("opus", "coder"), "group main, role ace")
+    selection = chosen(target=target, group="x:code-1")
+    assert (selection.task, selection.chain, selection.why) == ("code", ("coder", "tiny"), "group coders, task code")
+    selection = chosen(target=target, group="anywhere", text="a function")
+    assert selection == ChainSelection(chain=("tiny", "coder"), why="group others", place="group others")
 
 
 def test_a_caller_comes_before_its_group() -> None:
@@ -117,8 +116,8 @@ def test_a_caller_comes_before_its_group() -> None:
 
 
 def test_a_group_that_only_limits_leaves_the_choice_to_the_prompt() -> None:
-    actual = chosen(group="capped:x", text="a function of a class")
-    assert (actual.task, actual.why) == ("code", "code (classified: 'function', 'class'; 0.8)")
+    selection = chosen(group="capped:x", text="a function of a class")
+    assert (selection.task, selection.why) == ("code", "code (classified: 'function', 'class'; 0.8)")
 
 
 @pytest.mark.parametrize(
@@ -131,13 +130,13 @@ def test_a_group_that_only_limits_leaves_the_choice_to_the_prompt() -> None:
     ],
 )
 def test_when_nothing_decides_there_is_a_default(parts: Any, chain: tuple[str, ...], why: str) -> None:
-    actual = chosen(catalog(**parts), text="hello")
-    assert (actual.chain, actual.why) == (chain, why)
+    selection = chosen(catalog(**parts), text="hello")
+    assert (selection.chain, selection.why) == (chain, why)
 
 
 def test_a_role_called_auto_is_that_role() -> None:
-    actual = chosen(catalog(roles={**ROLES, "auto": Role(chain=("opus",))}), target="auto")
-    assert actual.role == "auto"
+    selection = chosen(catalog(roles={**ROLES, "auto": Role(chain=("opus",))}), target="auto")
+    assert selection.role == "auto"
 
 
 def test_a_catalog_of_nothing_leaves_no_choice() -> None:

@@ -22,14 +22,14 @@ TASKS = {
 }
 
 
-def readout(text: str) -> str | None:
-    actual = classify(text, TASKS)
-    return actual and actual.task
+def classified(text: str) -> str | None:
+    classification = classify(text, TASKS)
+    return classification and classification.task
 
 
 @pytest.mark.parametrize("text", ["", "  ", "nothing of this is known", "classification", "rewrite", "my_function"])
 def test_without_a_whole_word_there_is_no_type(text: str) -> None:
-    assert readout(text) is None
+    assert classified(text) is None
 
 
 @pytest.mark.parametrize(
@@ -47,34 +47,34 @@ def test_without_a_whole_word_there_is_no_type(text: str) -> None:
     ],
 )
 def test_words_are_found_in_any_case_width_and_script(text: str, name: str) -> None:
-    assert readout(text) == name
+    assert classified(text) == name
 
 
 def test_the_longest_word_wins() -> None:
-    assert readout("explain the class") == "reasoning"
-    assert readout("explain the function") == "generation"
+    assert classified("explain the class") == "reasoning"
+    assert classified("explain the function") == "generation"
 
 
 def test_a_word_within_a_longer_one_does_not_count() -> None:
-    actual = classify("analyze code", TASKS)
-    assert actual == Classification("review", 0.5, ("analyze code",))
+    classification = classify("analyze code", TASKS)
+    assert classification == Classification("review", 0.5, ("analyze code",))
     again = classify("analyze code, this code", TASKS)
     assert again
     assert again.words == ("analyze code", "Code")
 
 
 def test_of_equally_long_words_the_type_with_more_of_them_wins() -> None:
-    assert readout("deduce, review, Code") == "review"
+    assert classified("deduce, review, Code") == "review"
 
 
 def test_a_tie_goes_to_the_type_that_stands_first() -> None:
-    assert readout("infer or check") == "reasoning"
-    assert readout("write") == "generation"  # the word of two types
+    assert classified("infer or check") == "reasoning"
+    assert classified("write") == "generation"  # the word of two types
 
 
 def test_confidence_is_the_share_of_letters_times_the_weight_of_evidence() -> None:
-    element, two = classify("a function", TASKS), classify("a function, a class", TASKS)
-    assert (element, two) == (
+    single, two = classify("a function", TASKS), classify("a function, a class", TASKS)
+    assert (single, two) == (
         Classification("generation", 0.5, ("function",)),
         Classification("generation", 0.75, ("function", "class")),
     )
@@ -85,20 +85,20 @@ def test_confidence_is_the_share_of_letters_times_the_weight_of_evidence() -> No
 
 def test_of_a_long_prompt_both_ends_are_looked_at_and_the_middle_is_not() -> None:
     filler = "lorem " * MAX_END_CHARS
-    assert readout("explain this: " + filler) == "reasoning"
-    assert readout(filler + "explain this") == "reasoning"
-    assert readout(filler + "explain this " + filler) is None
+    assert classified("explain this: " + filler) == "reasoning"
+    assert classified(filler + "explain this") == "reasoning"
+    assert classified(filler + "explain this " + filler) is None
 
 
 @pytest.mark.parametrize("before", range(MAX_END_CHARS - 8, MAX_END_CHARS + 1))
 def test_a_cut_makes_no_word_of_a_part_of_one(before: int) -> None:
     text = " " * before + "classroom" + " " * 3 * MAX_END_CHARS
-    assert readout(text) is None
-    assert readout(text[::-1].replace("moorssalc", "subclass")) is None
+    assert classified(text) is None
+    assert classified(text[::-1].replace("moorssalc", "subclass")) is None
 
 
 def test_a_long_text_without_spaces_is_looked_at_to_the_cut() -> None:
-    assert readout("あ" * (MAX_END_CHARS - 2) + "関数" + "あ" * 3 * MAX_END_CHARS) == "anime"
+    assert classified("あ" * (MAX_END_CHARS - 2) + "関数" + "あ" * 3 * MAX_END_CHARS) == "anime"
 
 
 def test_a_changed_catalog_has_other_words() -> None:
@@ -112,8 +112,8 @@ def test_a_blank_word_is_never_found() -> None:
 
 @given(st.lists(st.sampled_from(["function", "why", "関数", "x", "what is", "code", "analyze"]), max_size=12))
 def test_confidence_is_between_0_and_1_and_its_words_are_the_types_own(words: list[str]) -> None:
-    actual = classify(" ".join(words), TASKS)
-    if actual is not None:
-        assert 0 < actual.confidence < 1
-        assert set(actual.words) <= set(TASKS[actual.task].words)
-        assert len(set(actual.words)) == len(actual.words) > 0
+    classification = classify(" ".join(words), TASKS)
+    if classification is not None:
+        assert 0 < classification.confidence < 1
+        assert set(classification.words) <= set(TASKS[classification.task].words)
+        assert len(set(classification.words)) == len(classification.words) > 0

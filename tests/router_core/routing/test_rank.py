@@ -23,12 +23,12 @@ BACKENDS = {
 }
 
 
-def local(**actual: Any) -> ModelSpec:
-    return ModelSpec(upstream="m", backends=("tower",), **actual)
+def local(**fields: Any) -> ModelSpec:
+    return ModelSpec(upstream="m", backends=("tower",), **fields)
 
 
-def cloud(**actual: Any) -> ModelSpec:
-    return ModelSpec(upstream="m", backends=("provider",), **actual)
+def cloud(**fields: Any) -> ModelSpec:
+    return ModelSpec(upstream="m", backends=("provider",), **fields)
 
 
 def blocked(seconds: float) -> Blocked:
@@ -42,17 +42,17 @@ def entries(models: dict[str, ModelSpec]) -> list[Entry]:
     return [(number, alias, members[alias]) for number, alias in enumerate(models, 1)]
 
 
-def occasion(urgency: Urgency, order: Order = Order.BY_URGENCY, **actual: Any) -> RankContext:
+def context(urgency: Urgency, order: Order = Order.BY_URGENCY, **fields: Any) -> RankContext:
     return RankContext(
-        **{"urgency": urgency, "policy": POLICY, "order": order, "place": "role ace", "now": NOW, **actual}
+        **{"urgency": urgency, "policy": POLICY, "order": order, "place": "role ace", "now": NOW, **fields}
     )
 
 
 def ranked(models: dict[str, ModelSpec], states: dict[str, ModelState], on: RankContext) -> dict[str, str]:
     """The order, each with its reason."""
     return {
-        element.model: element.reason
-        for element in (considered_model(s, on) for s in rank(entries(models), FleetState(models=states), on))
+        considered.model: considered.reason
+        for considered in (considered_model(s, on) for s in rank(entries(models), FleetState(models=states), on))
     }
 
 
@@ -63,7 +63,7 @@ class TestAsWritten:
     def test_a_chain_of_which_nothing_is_known_stays_as_it_is(self) -> None:
         models = {"opus": cloud(), "haiku": cloud(), "tiny": local()}
         for urgency in Urgency:
-            assert ranked(models, {}, occasion(urgency, Order.AS_WRITTEN)) == {
+            assert ranked(models, {}, context(urgency, Order.AS_WRITTEN)) == {
                 "opus": "1st in role ace",
                 "haiku": "2nd in role ace",
                 "tiny": "3rd in role ace",
@@ -76,7 +76,7 @@ class TestAsWritten:
             "stuck": ModelState(blocked=blocked(24)),
             "busy": ModelState(waiting=40, latency=2.0, loaded=True),
         }
-        assert ranked(models, states, occasion(INTERACTIVE, Order.AS_WRITTEN)) == {
+        assert ranked(models, states, context(INTERACTIVE, Order.AS_WRITTEN)) == {
             "haiku": "4th in role ace",
             "cold": "moved back: it could start in about 35 s",
             "busy": "moved back: it could start in about 40 s",
@@ -86,18 +86,18 @@ class TestAsWritten:
     def test_an_interactive_job_stays_where_it_starts_exactly_in_time(self) -> None:
         models = {"cold": local(load_time=POLICY.start_within), "haiku": cloud()}
         states = {"cold": ModelState(loaded=False)}
-        assert ranked(models, states, occasion(INTERACTIVE, Order.AS_WRITTEN)) == {
+        assert ranked(models, states, context(INTERACTIVE, Order.AS_WRITTEN)) == {
             "cold": "1st in role ace, not loaded",
             "haiku": "2nd in role ace",
         }
 
-    def test_of_what_is_blocked_the_soonest_to_be_free_is_asked_first(self) -> None:
+    def test_among_blocked_models_the_first_to_be_free_comes_first(self) -> None:
         models = {"a": cloud(), "b": cloud(), "c": cloud()}
         states = {"a": ModelState(blocked=blocked(FOREVER)), "b": ModelState(blocked=blocked(9))}
         states["c"] = ModelState(blocked=blocked(3))
-        actual = ranked(models, states, occasion(INTERACTIVE, Order.AS_WRITTEN))
-        assert list(actual) == ["c", "b", "a"]
-        assert actual["c"] == "3rd in role ace; its breaker is open for 3 s more"
+        reasons = ranked(models, states, context(INTERACTIVE, Order.AS_WRITTEN))
+        assert list(reasons) == ["c", "b", "a"]
+        assert reasons["c"] == "3rd in role ace; its breaker is open for 3 s more"
 
     @pytest.mark.parametrize("urgency", [BACKGROUND, BATCH])
     def test_a_job_with_time_bears_loading_and_a_short_block(self, urgency: Urgency) -> None:
@@ -108,22 +108,22 @@ class TestAsWritten:
             "shut": ModelState(blocked=blocked(31)),
             "free": ModelState(loaded=True),
         }
-        assert ranked(models, states, occasion(urgency, Order.AS_WRITTEN)) == {
+        assert ranked(models, states, context(urgency, Order.AS_WRITTEN)) == {
             "cold": "1st in role ace, not loaded",
             "stuck": "2nd in role ace; its breaker is open for 30 s more",
             "free": "4th in role ace, loaded",
             "shut": "moved back: its breaker is open for 31 s more",
         }
 
-    def test_a_queue_that_has_stood_for_long_is_not_taken_for_short(self) -> None:
+    def test_the_wait_of_the_oldest_job_counts_if_it_is_longer(self) -> None:
         states = {"slow": ModelState(waiting=1, latency=1.0, oldest=50)}
-        actual = ranked({"slow": local(), "next": cloud()}, states, occasion(INTERACTIVE, Order.AS_WRITTEN))
-        assert list(actual) == ["next", "slow"]
+        reasons = ranked({"slow": local(), "next": cloud()}, states, context(INTERACTIVE, Order.AS_WRITTEN))
+        assert list(reasons) == ["next", "slow"]
 
-    def test_a_call_that_nobody_measured_is_taken_to_last_five_seconds(self) -> None:
+    def test_without_measurements_a_call_is_assumed_to_take_five_seconds(self) -> None:
         states = {"new": ModelState(waiting=13)}  # at 2 slots: 32.5 s
-        actual = ranked({"new": local(), "next": cloud()}, states, occasion(INTERACTIVE, Order.AS_WRITTEN))
-        assert actual["new"] == "moved back: it could start in about 32 s"
+        reasons = ranked({"new": local(), "next": cloud()}, states, context(INTERACTIVE, Order.AS_WRITTEN))
+        assert reasons["new"] == "moved back: it could start in about 32 s"
 
 
 class TestByUrgency:
@@ -140,7 +140,7 @@ class TestByUrgency:
             "worse": ModelState(loaded=True, latency=2.1),
             "better": ModelState(loaded=True, latency=3.8),
         }
-        assert ranked(models, states, occasion(INTERACTIVE, task="code")) == {
+        assert ranked(models, states, context(INTERACTIVE, task="code")) == {
             "better": "4th in role ace, loaded, 0.8 for code, answers within 4 s",
             "worse": "3rd in role ace, loaded, 0.2 for code, answers within 4 s",
             "slow": "2nd in role ace, loaded, 0.9 for code, answers within 16 s",
@@ -150,14 +150,14 @@ class TestByUrgency:
     def test_background_bears_a_wait_for_quality_but_not_any_wait(self) -> None:
         models = {"quick": local(quality={"default": 0.6}), "good": local(quality={"default": 0.9}, load_time=20)}
         good = ModelState(loaded=False)
-        assert list(ranked(models, {"good": good}, occasion(BACKGROUND))) == ["good", "quick"]
+        assert list(ranked(models, {"good": good}, context(BACKGROUND))) == ["good", "quick"]
         good = ModelState(loaded=False, waiting=100)
-        assert list(ranked(models, {"good": good}, occasion(BACKGROUND))) == ["quick", "good"]
+        assert list(ranked(models, {"good": good}, context(BACKGROUND))) == ["quick", "good"]
 
     def test_background_counts_a_short_block_as_a_wait(self) -> None:
         models = {"a": local(quality={"default": 0.6}), "b": local(quality={"default": 0.55})}
-        assert list(ranked(models, {"a": ModelState(blocked=blocked(20))}, occasion(BACKGROUND))) == ["b", "a"]
-        assert list(ranked(models, {"a": ModelState(blocked=blocked(-5))}, occasion(BACKGROUND))) == ["a", "b"]
+        assert list(ranked(models, {"a": ModelState(blocked=blocked(20))}, context(BACKGROUND))) == ["b", "a"]
+        assert list(ranked(models, {"a": ModelState(blocked=blocked(-5))}, context(BACKGROUND))) == ["a", "b"]
 
     def test_background_weighs_the_price_and_an_unknown_one_most(self) -> None:
         models = {
@@ -166,7 +166,7 @@ class TestByUrgency:
             "own": local(quality={"default": 0.8}),
             "cheap": cloud(quality={"default": 0.8}, usd_per_mtok=Prices(input=1, output=5)),
         }
-        assert list(ranked(models, {}, occasion(BACKGROUND))) == ["own", "cheap", "dear", "unknown"]
+        assert list(ranked(models, {}, context(BACKGROUND))) == ["own", "cheap", "dear", "unknown"]
 
     def test_batch_prefers_quality_then_price_and_minds_no_load(self) -> None:
         models = {
@@ -176,7 +176,7 @@ class TestByUrgency:
             "best": cloud(quality={"code": 0.95}, usd_per_mtok=Prices(input=15, output=75)),
             "plain": local(quality={"default": 0.4}),
         }
-        assert ranked(models, {"own": ModelState(loaded=False)}, occasion(BATCH, task="code")) == {
+        assert ranked(models, {"own": ModelState(loaded=False)}, context(BATCH, task="code")) == {
             "best": "4th in role ace, 0.95 for code, $90 per Mtok",
             "own": "3rd in role ace, not loaded, 0.9 for code",
             "dear": "2nd in role ace, 0.9 for code, $30 per Mtok",
@@ -186,11 +186,11 @@ class TestByUrgency:
 
     @pytest.mark.parametrize("urgency", list(Urgency))
     def test_without_scores_the_written_order_stays(self, urgency: Urgency) -> None:
-        assert list(ranked({"b": local(), "a": local(), "c": local()}, {}, occasion(urgency))) == ["b", "a", "c"]
+        assert list(ranked({"b": local(), "a": local(), "c": local()}, {}, context(urgency))) == ["b", "a", "c"]
 
     def test_scores_without_a_task_are_for_any(self) -> None:
-        actual = ranked({"a": local(quality={"default": 0.5})}, {}, occasion(BATCH))
-        assert actual == {"a": "1st in role ace, 0.5 for any task"}
+        reasons = ranked({"a": local(quality={"default": 0.5})}, {}, context(BATCH))
+        assert reasons == {"a": "1st in role ace, 0.5 for any task"}
 
 
 class TestLate:
@@ -200,23 +200,23 @@ class TestLate:
     def test_local_models_come_first_where_jobs_leave_only_when_late(self, order: Order) -> None:
         models = {"opus": cloud(quality={"default": 1.0}), "tiny": local(), "shut": local()}
         states = {"shut": ModelState(blocked=blocked(9999))}
-        actual = ranked(models, states, occasion(BATCH, order, policy=self.LATE))
-        assert list(actual) == ["tiny", "shut", "opus"]
-        assert actual["opus"] == "behind the local models: batch jobs may leave the local pools only when late"
+        reasons = ranked(models, states, context(BATCH, order, policy=self.LATE))
+        assert list(reasons) == ["tiny", "shut", "opus"]
+        assert reasons["opus"] == "behind the local models: batch jobs may leave the local pools only when late"
 
     def test_a_chain_without_local_models_is_not_held_up(self) -> None:
-        actual = ranked({"opus": cloud(), "haiku": cloud()}, {}, occasion(BATCH, Order.AS_WRITTEN, policy=self.LATE))
-        assert list(actual.values()) == ["1st in role ace", "2nd in role ace"]
+        reasons = ranked({"opus": cloud(), "haiku": cloud()}, {}, context(BATCH, Order.AS_WRITTEN, policy=self.LATE))
+        assert list(reasons.values()) == ["1st in role ace", "2nd in role ace"]
 
 
 def test_a_model_by_itself_stands_in_no_chain() -> None:
-    assert ranked({"tiny": local()}, {}, occasion(BATCH, Order.AS_WRITTEN, place="")) == {"tiny": "requested by name"}
+    assert ranked({"tiny": local()}, {}, context(BATCH, Order.AS_WRITTEN, place="")) == {"tiny": "requested by name"}
 
 
-def test_what_a_model_leaves_aside_is_said() -> None:
+def test_ignored_parameters_are_named() -> None:
     models = {"opus": cloud(sampling_params=False), "tiny": local()}
-    actual = ranked(models, {}, occasion(BATCH, Order.AS_WRITTEN, needs=Requirements(sampling=("temperature",))))
-    assert actual == {
+    reasons = ranked(models, {}, context(BATCH, Order.AS_WRITTEN, needs=Requirements(sampling=("temperature",))))
+    assert reasons == {
         "opus": "1st in role ace; without temperature, which it does not accept",
         "tiny": "2nd in role ace",
     }
@@ -249,20 +249,20 @@ def test_every_model_is_ranked_once_and_what_must_come_first_does(
 ) -> None:
     models = {f"m{number}": spec for number, (spec, _) in enumerate(fleet)}
     states = {f"m{number}": state for number, (_, state) in enumerate(fleet)}
-    on = occasion(urgency, order, task="code", policy=POLICY.model_copy(update={"allow_cloud": leave}))
-    standings = rank(entries(models), FleetState(models=states), on)
-    assert sorted(element.alias for element in standings) == sorted(models)
-    assert all(considered_model(element, on).reason for element in standings)
-    places = [element.member.local for element in standings]
+    on = context(urgency, order, task="code", policy=POLICY.model_copy(update={"allow_cloud": leave}))
+    ranking = rank(entries(models), FleetState(models=states), on)
+    assert sorted(model.alias for model in ranking) == sorted(models)
+    assert all(considered_model(model, on).reason for model in ranking)
+    places = [model.member.local for model in ranking]
     if leave is Cloud.WHEN_LATE and any(places):
         assert places == sorted(places, reverse=True)
     for place in (True, False) if leave is Cloud.WHEN_LATE else (None,):
-        same = [element for element in standings if place is None or element.member.local is place]
+        same = [model for model in ranking if place is None or model.member.local is place]
         if urgency is Urgency.INTERACTIVE:
-            stuck = [element.state.blocked is not None for element in same]
+            stuck = [model.state.blocked is not None for model in same]
             assert stuck == sorted(stuck)
-            untils = [element.state.blocked.until for element in same if element.state.blocked]
+            untils = [model.state.blocked.until for model in same if model.state.blocked]
             assert untils == sorted(untils)
         else:
-            long = [element.state.blocked is not None and element.state.blocked.until > NOW + 30 for element in same]
+            long = [model.state.blocked is not None and model.state.blocked.until > NOW + 30 for model in same]
             assert long == sorted(long)

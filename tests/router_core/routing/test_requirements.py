@@ -14,8 +14,8 @@ from openfall.router_core.routing.requirements import (
 )
 
 
-def model(**actual: Any) -> ModelSpec:
-    return ModelSpec(upstream="m", backends=("here",), **actual)
+def model(**fields: Any) -> ModelSpec:
+    return ModelSpec(upstream="m", backends=("here",), **fields)
 
 
 def prompt(text: str) -> dict[str, Any]:
@@ -63,12 +63,12 @@ def test_a_prompt_that_may_just_fit_is_left_to_the_backend() -> None:
         ({"images": False}, Requirements(images=True), "it does not support images"),
     ],
 )
-def test_what_a_model_lacks_is_told(spec: Any, needs: Requirements, words: str) -> None:
+def test_an_incompatibility_names_what_the_model_lacks(spec: Any, needs: Requirements, words: str) -> None:
     assert incompatibility(model(**spec), needs) == words
     assert incompatibility(model(context=9999, tools=True, json_schema=True, images=True), needs) is None
 
 
-def test_a_model_without_sampling_still_serves_and_it_is_said() -> None:
+def test_a_model_without_sampling_parameters_serves_and_the_ignored_ones_are_named() -> None:
     needs = Requirements(sampling=("temperature", "top_k"))
     spec = model(sampling_params=False)
     assert incompatibility(spec, needs) is None

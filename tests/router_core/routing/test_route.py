@@ -55,13 +55,13 @@ def catalog(**parts: Any) -> Catalog:
 CATALOG = catalog()
 
 
-def routed(actual: Catalog = CATALOG, fleet: FleetState | None = None, **calls_received: Any) -> Route:
-    return route(actual, lambda urgency: fleet or FleetState(), RouteRequest(**calls_received), 1000.0)
+def routed(by: Catalog = CATALOG, fleet: FleetState | None = None, **caller: Any) -> Route:
+    return route(by, lambda urgency: fleet or FleetState(), RouteRequest(**caller), 1000.0)
 
 
-def refused(actual: Catalog = CATALOG, fleet: FleetState | None = None, **calls_received: Any) -> NothingFits:
+def refused(by: Catalog = CATALOG, fleet: FleetState | None = None, **caller: Any) -> NothingFits:
     with pytest.raises(NothingFits) as caught:
-        routed(actual, fleet, **calls_received)
+        routed(by, fleet, **caller)
     return caught.value
 
 
@@ -89,19 +89,19 @@ class TestWhereItGoes:
         )
 
     def test_the_words_of_a_prompt_lead_to_a_task(self) -> None:
-        readout = routed(text="write a function", fleet=FleetState({"coder": ModelState(loaded=True)}))
-        assert (readout.task, readout.role, readout.queue) == ("code", None, "gpu.coder.batch")
-        assert readout.reason == "code (classified: 'function'; 0.5): coder first of 2, loaded, 0.95 for code"
+        result = routed(text="write a function", fleet=FleetState({"coder": ModelState(loaded=True)}))
+        assert (result.task, result.role, result.queue) == ("code", None, "gpu.coder.batch")
+        assert result.reason == "code (classified: 'function'; 0.5): coder first of 2, loaded, 0.95 for code"
 
-    def test_a_group_leads_to_its_chain_and_is_told_by_the_name_of_the_catalog(self) -> None:
-        readout = routed(group="whatsapp:friends", target="auto")
-        assert (readout.group, readout.chain, readout.reason) == (
+    def test_a_group_leads_to_its_chain_and_has_its_name_in_the_catalog(self) -> None:
+        result = routed(group="whatsapp:friends", target="auto")
+        assert (result.group, result.chain, result.reason) == (
             "others",
             ("haiku", "tiny"),
             "group others: haiku first of 2",
         )
 
-    def test_without_anything_there_is_nothing_to_ask(self) -> None:
+    def test_an_empty_catalog_has_no_model_to_call(self) -> None:
         assert str(refused(Catalog())) == (
             "the configuration has no roles, no tasks and no models: there is no model to call"
         )
@@ -126,19 +126,19 @@ class TestUrgency:
         assert routed(role="ace").urgency is Urgency.BACKGROUND
 
     def test_a_group_limits_it_though_the_caller_named_the_role(self) -> None:
-        readout = routed(role="chat", group="calm:x", urgency=Urgency.INTERACTIVE)
-        assert (readout.urgency, readout.group) == (Urgency.BACKGROUND, "calm")
-        assert readout.reason == "role chat: coder first of 2; group calm is background at most"
+        result = routed(role="chat", group="calm:x", urgency=Urgency.INTERACTIVE)
+        assert (result.urgency, result.group) == (Urgency.BACKGROUND, "calm")
+        assert result.reason == "role chat: coder first of 2; group calm is background at most"
 
     @pytest.mark.parametrize("urgency", [Urgency.BACKGROUND, Urgency.BATCH])
     def test_what_is_within_the_limit_of_a_group_stays(self, urgency: Urgency) -> None:
-        readout = routed(role="chat", group="calm:x", urgency=urgency)
-        assert (readout.urgency, readout.reason) == (urgency, "role chat: coder first of 2")
+        result = routed(role="chat", group="calm:x", urgency=urgency)
+        assert (result.urgency, result.reason) == (urgency, "role chat: coder first of 2")
 
 
 class TestLocalOnly:
     @pytest.mark.parametrize(
-        ("calls_received", "parts", "words"),
+        ("caller", "parts", "words"),
         [
             ({"role": "chat", "local_only": True}, {}, "the job is local-only"),
             ({"role": "chat", "group": "family:ann"}, {}, "group family is local-only"),
@@ -148,33 +148,33 @@ class TestLocalOnly:
             ({"role": "chat"}, {"local_only": True}, "the configuration is local-only"),
         ],
     )
-    def test_whoever_forbids_it_no_cloud_model_is_left(self, calls_received: Any, parts: Any, words: str) -> None:
-        readout = routed(catalog(**parts), **calls_received)
-        assert readout.chain == ("coder",)
-        assert readout.local_only
-        assert readout.considered[-1].reason == f"left out: {words}"
-        assert not readout.considered[-1].chosen
+    def test_each_local_only_rule_excludes_the_cloud_models(self, caller: Any, parts: Any, words: str) -> None:
+        result = routed(catalog(**parts), **caller)
+        assert result.chain == ("coder",)
+        assert result.local_only
+        assert result.considered[-1].reason == f"left out: {words}"
+        assert not result.considered[-1].chosen
 
     def test_the_switch_of_the_fleet_holds_for_every_job(self) -> None:
-        readout = routed(fleet=FleetState(local_only=True), role="private")
-        assert readout.chain == ("coder",)
-        readout = routed(fleet=FleetState(local_only=True), role="chat")
-        assert (readout.chain, readout.local_only) == (("coder",), True)
-        assert readout.considered[-1].reason == "left out: the fleet is switched to local-only"
+        result = routed(fleet=FleetState(local_only=True), role="private")
+        assert result.chain == ("coder",)
+        result = routed(fleet=FleetState(local_only=True), role="chat")
+        assert (result.chain, result.local_only) == (("coder",), True)
+        assert result.considered[-1].reason == "left out: the fleet is switched to local-only"
 
-    def test_the_model_that_is_left_out_is_told_where_it_would_have_been_first(self) -> None:
+    def test_an_excluded_first_model_is_named_with_the_reason(self) -> None:
         assert routed(role="private").reason == "role private: coder; opus left out: role private is local-only"
 
-    def test_an_urgency_that_stays_at_home_leaves_cloud_models_out_but_is_no_promise(self) -> None:
+    def test_an_urgency_that_stays_local_excludes_cloud_models_but_does_not_mark_the_job(self) -> None:
         home = URGENCY_DEFAULTS[Urgency.BATCH].model_copy(update={"allow_cloud": Cloud.NO})
-        actual = catalog(urgency={**URGENCY_DEFAULTS, Urgency.BATCH: home})
-        readout = routed(actual, role="chat", urgency=Urgency.BATCH)
-        assert (readout.chain, readout.local_only) == (("coder",), False)
-        assert readout.considered[-1].reason == "left out: batch jobs stay in the local pools"
+        by = catalog(urgency={**URGENCY_DEFAULTS, Urgency.BATCH: home})
+        result = routed(by, role="chat", urgency=Urgency.BATCH)
+        assert (result.chain, result.local_only) == (("coder",), False)
+        assert result.considered[-1].reason == "left out: batch jobs stay in the local pools"
 
     def test_a_pool_is_local_when_it_says_so_not_by_its_name(self) -> None:
-        readout = routed(catalog(pools={"gpu": Pool(), "cloud": Pool(local=True)}), role="chat", local_only=True)
-        assert readout.chain == ("haiku",)
+        result = routed(catalog(pools={"gpu": Pool(), "cloud": Pool(local=True)}), role="chat", local_only=True)
+        assert result.chain == ("haiku",)
 
     def test_when_no_model_is_local_the_job_is_refused_with_those_that_could(self) -> None:
         error = refused(role="away", local_only=True)
@@ -182,29 +182,29 @@ class TestLocalOnly:
             "no model can take this job (opus: the job is local-only; haiku: the job is local-only). "
             "Of the other models coder, tiny could: name it as the model, or add it to the chain."
         )
-        assert [element.model for element in error.considered] == ["opus", "haiku"]
+        assert [considered.model for considered in error.considered] == ["opus", "haiku"]
 
     def test_without_any_local_model_the_remedy_is_to_add_one(self) -> None:
         models = {name: spec for name, spec in MODELS.items() if spec.backends == ("provider",)}
-        actual = catalog(models=models, roles={}, tasks={}, groups=())
-        assert str(refused(actual, model="opus", local_only=True)).endswith(
+        by = catalog(models=models, roles={}, tasks={}, groups=())
+        assert str(refused(by, model="opus", local_only=True)).endswith(
             "Add a model of a local pool that can, or allow such jobs to leave the local pools."
         )
 
 
 class TestNeeds:
     def test_a_model_that_cannot_take_the_prompt_is_left_out_and_the_next_is_first(self) -> None:
-        readout = routed(role="chat", needs=Requirements(tokens_at_least=5120))
-        assert (readout.chain, readout.queue) == (("haiku",), "cloud.haiku.interactive")
-        actual = "coder left out: its context is 4096 tokens, the prompt has at least 5120"
-        assert readout.reason == f"role chat: haiku; {actual}"
-        assert readout.considered[-1] == ConsideredModel(
-            model="coder", reason=actual.removeprefix("coder "), chosen=False
+        result = routed(role="chat", needs=Requirements(tokens_at_least=5120))
+        assert (result.chain, result.queue) == (("haiku",), "cloud.haiku.interactive")
+        exclusion = "coder left out: its context is 4096 tokens, the prompt has at least 5120"
+        assert result.reason == f"role chat: haiku; {exclusion}"
+        assert result.considered[-1] == ConsideredModel(
+            model="coder", reason=exclusion.removeprefix("coder "), chosen=False
         )
 
     def test_numbers_are_those_of_the_chain_as_it_is_written(self) -> None:
-        readout = routed(role="ace", needs=Requirements(tools=True))
-        assert [(element.model, element.reason) for element in readout.considered] == [
+        result = routed(role="ace", needs=Requirements(tools=True))
+        assert [(considered.model, considered.reason) for considered in result.considered] == [
             ("opus", "1st in role ace"),
             ("haiku", "2nd in role ace"),
             ("tiny", "left out: it does not support tools"),
@@ -224,20 +224,18 @@ class TestNeeds:
 
 
 class TestTheReason:
-    def test_a_primary_that_waits_until_the_job_is_late_is_told_unless_the_chain_is_ranked_anyway(self) -> None:
-        readout = routed(
-            role="mixed", actual=catalog(roles={"mixed": Role(chain=("opus", "tiny"), urgency=Urgency.BATCH)})
-        )
-        assert readout.reason == (
+    def test_a_first_model_that_waits_for_late_jobs_is_named_unless_the_chain_is_ranked(self) -> None:
+        result = routed(role="mixed", by=catalog(roles={"mixed": Role(chain=("opus", "tiny"), urgency=Urgency.BATCH)}))
+        assert result.reason == (
             "role mixed: tiny first of 2; opus behind the local models: "
             "batch jobs may leave the local pools only when late"
         )
         assert routed(task="code").reason == "task code: coder first of 2, 0.95 for code"
 
-    def test_a_primary_that_is_moved_back_is_told_with_its_cause(self) -> None:
-        readout = routed(fleet=FleetState({"coder": ModelState(blocked=SHUT)}), role="chat")
-        assert (readout.chain, readout.queue) == (("haiku", "coder"), "cloud.haiku.interactive")
-        assert readout.reason == (
+    def test_a_first_model_that_is_moved_back_is_named_with_the_cause(self) -> None:
+        result = routed(fleet=FleetState({"coder": ModelState(blocked=SHUT)}), role="chat")
+        assert (result.chain, result.queue) == (("haiku", "coder"), "cloud.haiku.interactive")
+        assert result.reason == (
             "role chat: haiku first of 2; coder moved back: its breaker is open (5 failures in a row) for 24 s more"
         )
 
@@ -255,8 +253,8 @@ class TestTheReason:
         assert routed(fleet=fleet, model="tiny").reason == "the caller named this model: loaded"
 
     def test_a_better_ranked_model_needs_no_excuse_for_the_first_as_written(self) -> None:
-        readout = routed(task="code", urgency=Urgency.BACKGROUND)
-        assert (readout.chain, readout.reason) == (
+        result = routed(task="code", urgency=Urgency.BACKGROUND)
+        assert (result.chain, result.reason) == (
             ("coder", "haiku"),
             "task code: coder first of 2, 0.95 for code",
         )
@@ -271,7 +269,7 @@ STATES = st.builds(
 
 
 @given(
-    calls_received=st.builds(
+    route_request=st.builds(
         RouteRequest,
         target=st.sampled_from([None, "auto", *ROLES, *TASKS, *MODELS]),
         group=st.sampled_from([None, "family:x", "calm:x", "else"]),
@@ -285,32 +283,32 @@ STATES = st.builds(
     switched=st.booleans(),
     states=st.dictionaries(st.sampled_from(list(MODELS)), STATES),
 )
-def test_whatever_is_asked_the_route_holds_together(
-    calls_received: RouteRequest, switched: bool, states: dict[str, ModelState]
+def test_every_route_obeys_its_request_and_the_fleet(
+    route_request: RouteRequest, switched: bool, states: dict[str, ModelState]
 ) -> None:
     try:
-        readout = route(CATALOG, lambda urgency: FleetState(states, local_only=switched), calls_received, 1000.0)
+        result = route(CATALOG, lambda urgency: FleetState(states, local_only=switched), route_request, 1000.0)
     except NothingFits as error:
-        actual, names = str(error), [element.model for element in error.considered]
+        message, names = str(error), [considered.model for considered in error.considered]
     else:
-        _check(readout, calls_received, switched)
+        _check(result, route_request, switched)
         return
     assert names
-    assert all(f"{name}: " in actual for name in names)
+    assert all(f"{name}: " in message for name in names)
 
 
-def _check(readout: Route, calls_received: RouteRequest, switched: bool) -> None:
-    chosen = [element.model for element in readout.considered if element.chosen]
-    assert tuple(chosen) == readout.chain
+def _check(result: Route, route_request: RouteRequest, switched: bool) -> None:
+    chosen = [considered.model for considered in result.considered if considered.chosen]
+    assert tuple(chosen) == result.chain
     assert len(set(chosen)) == len(chosen)
-    assert readout.queue == CATALOG.queue(readout.chain[0], readout.urgency)
-    if calls_received.local_only or switched or calls_received.group == "family:x" or readout.local_only:
-        assert readout.local_only
-        assert all(CATALOG.is_local(alias) for alias in readout.chain)
-    if calls_received.group == "calm:x":
-        assert readout.urgency is not Urgency.INTERACTIVE
-    for alias in readout.chain:
+    assert result.queue == CATALOG.queue(result.chain[0], result.urgency)
+    if route_request.local_only or switched or route_request.group == "family:x" or result.local_only:
+        assert result.local_only
+        assert all(CATALOG.is_local(alias) for alias in result.chain)
+    if route_request.group == "calm:x":
+        assert result.urgency is not Urgency.INTERACTIVE
+    for alias in result.chain:
         spec = MODELS[alias]
-        assert spec.context >= calls_received.needs.tokens_at_least
-        assert spec.tools or not calls_received.needs.tools
-        assert spec.images or not calls_received.needs.images
+        assert spec.context >= route_request.needs.tokens_at_least
+        assert spec.tools or not route_request.needs.tools
+        assert spec.images or not route_request.needs.images
