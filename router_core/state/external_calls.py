@@ -68,8 +68,19 @@ async def report_external_call(link: RedisConnection, catalog: Catalog, call: Ex
 
 def _report(catalog: Catalog, call: ExternalCall) -> CallReport:
     spec, credential = catalog.model(call.model), catalog.credential(call.backend)
+    usage = Usage(input_tokens=call.input_tokens, output_tokens=call.output_tokens, error=call.error)
+    attempt = Attempt(
+        model=call.model,
+        backend=call.backend,
+        started_at=0.0,
+        ended_at=call.seconds,
+        error=call.error,
+        input_tokens=call.input_tokens,
+        output_tokens=call.output_tokens,
+        cost_usd=cost(spec.usd_per_mtok, catalog.billing(call.backend), usage),
+    )
     return CallReport(
-        attempt=_attempt(catalog, call),
+        attempt=attempt,
         group=call.group,
         signal=breaker_signal(call.error, call.seconds, spec.slow_after, credential),
         epoch=call.epochs.model,
@@ -79,18 +90,4 @@ def _report(catalog: Catalog, call: ExternalCall) -> CallReport:
         is_retry=False,
         cooldown_seconds=cooldown(call.error, call.retry_after_seconds),
         jitter=call.jitter,
-    )
-
-
-def _attempt(catalog: Catalog, call: ExternalCall) -> Attempt:
-    usage = Usage(input_tokens=call.input_tokens, output_tokens=call.output_tokens, error=call.error)
-    return Attempt(
-        model=call.model,
-        backend=call.backend,
-        started_at=0.0,
-        ended_at=call.seconds,
-        error=call.error,
-        input_tokens=call.input_tokens,
-        output_tokens=call.output_tokens,
-        cost_usd=cost(catalog.models[call.model].usd_per_mtok, catalog.billing(call.backend), usage),
     )

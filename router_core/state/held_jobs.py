@@ -11,7 +11,7 @@ from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.state import keys
 from openfall.router_core.state.errors import UnknownJob
 from openfall.router_core.state.jobs import end_job
-from openfall.router_core.state.redis_connection import RedisConnection
+from openfall.router_core.state.redis_connection import RedisConnection, pairs
 from openfall.router_core.vocabulary import ErrorClass, HoldReason, Urgency
 
 BATCH_SIZE = 256
@@ -89,7 +89,7 @@ async def _ids(link: RedisConnection) -> list[str]:
     cursor = b"0"
     while True:
         cursor, rows = await link.command("ZSCAN", keys.RQ_DEFERRED + keys.DEGRADE, cursor, "COUNT", BATCH_SIZE)
-        since.update({rows[i].decode(): float(rows[i + 1]) for i in range(0, len(rows), 2)})
+        since.update({job_id: float(at) for job_id, at in pairs(rows).items()})
         if int(cursor) == 0:
             return sorted(since, key=lambda id_: (since[id_], id_))
 
@@ -125,7 +125,7 @@ async def _held(link: RedisConnection, job_id: str) -> HeldJob | None:
 async def fetch_held_summary(link: RedisConnection, limit: int = MAX_SUMMARIZED) -> HeldSummary:
     """How many jobs are held, for which reasons, and which models release them."""
     registry = keys.RQ_DEFERRED + keys.DEGRADE
-    total, ids = await asyncio.gather(link.command("ZCARD", registry), link.command("ZRANGE", registry, 0, limit - 1))
+    total, ids = await asyncio.gather(count_held(link), link.command("ZRANGE", registry, 0, limit - 1))
     jobs = await fetch_held(link, [id_.decode() for id_ in ids])
     models = Counter(model for job in jobs for model in job.release_models)
     return HeldSummary(

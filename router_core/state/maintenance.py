@@ -9,6 +9,7 @@ from typing import Any
 from openfall.router_core.deciding.decide import Fall, Handoff, Later
 from openfall.router_core.state.keys import model_of
 from openfall.router_core.state.redis_connection import RedisConnection
+from openfall.router_core.state.settlement import move_arguments
 from openfall.router_core.state.worker_queue import SILENCE
 from openfall.router_core.vocabulary import Urgency
 
@@ -79,15 +80,9 @@ async def sweep(link: RedisConnection, stranded: Iterable[str] = (), *, clean: b
 
 async def move(link: RedisConnection, job: WaitingJob, step: Handoff | Later | Fall, to_queue: str = "") -> bool:
     """Move a waiting job. False: it is not where it was seen any more."""
-    match step:
-        case Handoff(at_front=at_front):
-            verb: dict[str, Any] = {"verb": "queue", "queue": to_queue, "at_front": at_front, "why": step.why}
-        case Later(delay=delay):
-            verb = {"verb": "later", "queue": to_queue, "delay_ms": int(delay * 1000), "why": step.why}
-        case Fall(reason=reason, detail=detail):
-            verb = {"verb": "fall", "reason": reason, "detail": detail}
-    arguments = {"id": job.id, "deliveries": job.deliveries, "seen_queue": job.queue, **verb}
-    reply = await link.script("move", arguments)
+    why = None if isinstance(step, Fall) else step.why
+    seen = {"id": job.id, "deliveries": job.deliveries, "seen_queue": job.queue}
+    reply = await link.script("move", {**seen, "why": why, **move_arguments(step, to_queue)})
     return bool(reply[0] == b"moved")
 
 

@@ -260,7 +260,7 @@ async def count_dead_letters(link: RedisConnection) -> int:
 async def list_pending(link: RedisConnection, limit: int = 1000) -> list[PendingEntry]:
     """The pending entries, the next one first."""
     rows = await link.command("ZRANGE", keys.OUTBOX, 0, limit - 1, "WITHSCORES")
-    due = {rows[i].decode(): float(rows[i + 1]) / 1000 for i in range(0, len(rows), 2)}
+    due = {entry: float(at) / 1000 for entry, at in pairs(rows).items()}
     rows = await asyncio.gather(*(link.command("HMGET", keys.OUTBOX_ENTRY + entry, "tries", "why") for entry in due))
     return [
         PendingEntry(entry, at, int(tries or 0), (why or b"").decode())

@@ -162,7 +162,9 @@ class RedisConnection:
     async def _exchange(self, packed: bytes, pending: deque[asyncio.Future[Any]]) -> redis_errors.RedisError | None:
         """Send a batch and remove the replied ones from `pending`. The rest got no reply, for the error returned."""
         try:
-            connection = self._connection or await self._connect()
+            if self._connection is None:
+                self._connection = await self._pool.get_connection()  # type: ignore[no-untyped-call]
+            connection = self._connection
             await connection.send_packed_command([packed])
             self.round_trips += 1
             while pending:
@@ -178,10 +180,6 @@ class RedisConnection:
             return await connection.read_response(disconnect_on_error=False)
         except redis_errors.ResponseError as error:
             return error  # of this command alone: the others of the batch continue
-
-    async def _connect(self) -> AbstractConnection:
-        self._connection = await self._pool.get_connection()  # type: ignore[no-untyped-call]
-        return self._connection
 
     async def _disconnect(self) -> None:
         connection, self._connection = self._connection, None

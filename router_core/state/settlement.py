@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 from urllib.parse import quote
 
@@ -84,54 +84,38 @@ class Settlement:
 
 
 def policy_arguments(policy: BreakerPolicy) -> bytes:
-    """A breaker policy as the scripts read it: JSON, times in ms."""
-    return to_json({
-        "consecutive_failures": policy.consecutive_failures,
-        "failure_rate": policy.failure_rate,
-        "slow_call_rate": policy.slow_call_rate,
-        "minimum_calls": policy.minimum_calls,
-        "open_ms": policy.open_for * 1000,
-        "open_max_ms": policy.open_for_max * 1000,
-        "jitter": policy.jitter,
-        "reset_after_ms": policy.reset_after * 1000,
-        "probe_successes": policy.probe_successes,
-        "slow_start_ms": policy.slow_start * 1000,
-        "window_slots": WINDOW_SLOTS,
-        "slot_ms": max(1, int(policy.window * 1000 / WINDOW_SLOTS)),
-        "max_history": MAX_BREAKER_HISTORY,
-    })  # fmt: skip
+    """A breaker policy as the scripts read it: JSON, times in seconds; and the length of a slot of its window."""
+    slot_ms = max(1, int(policy.window * 1000 / WINDOW_SLOTS))
+    more = {"window_slots": WINDOW_SLOTS, "slot_ms": slot_ms, "max_history": MAX_BREAKER_HISTORY}
+    return to_json({**policy.model_dump(), **more})
 
 
-class SettlementBuilder:
-    """Builds the settlements of one worker.
+def build_settlement(
+    job_id: str, token: str, outcome: DeliveryOutcome, policy: bytes, *, keep_prompts: bool
+) -> Settlement:
+    """The settlement of one delivery. `policy`: see `policy_arguments`.
 
     A prompt is deleted when its job is answered, unless `keep_prompts`. A failed job's is kept as long as its result.
     """
-
-    def __init__(self, policy: BreakerPolicy, keep_prompts: bool) -> None:
-        self._policy, self._keep_prompts = policy_arguments(policy), keep_prompts
-
-    def build(self, job_id: str, token: str, outcome: DeliveryOutcome) -> Settlement:
-        """The settlement of one delivery."""
-        call, step = outcome.call, outcome.next_step
-        in_result = isinstance(step, Result) and step.answered  # a failed job's attempts are kept: it may run again
-        attempt = b"" if call is None or in_result else pack_attempt(call.attempt)
-        arguments = {
-            "id": job_id,
-            "token": token,
-            "call": None if call is None else encode_call(call),
-            "max_falls": MAX_FALLS,
-            **_verb(outcome),
-        }
-        result = step if isinstance(step, Result) else outcome.interim_reply
-        if isinstance(step, Result):
-            arguments["keep_prompt"] = self._keep_prompts or step.status is Status.FAILED
-        if outcome.remember_answer:
-            key, seconds = outcome.remember_answer
-            arguments["remember"] = {"key": key, "seconds": max(1, int(seconds))}
-        packed = b"" if result is None else pack_result(result)
-        bodies = self._policy, attempt, outcome.answer, outcome.fall_record, packed
-        return Settlement(job_id, token, (pack_arguments(arguments), *bodies))
+    call, step = outcome.call, outcome.next_step
+    in_result = isinstance(step, Result) and step.answered  # a failed job's attempts are kept: it may run again
+    attempt = b"" if call is None or in_result else pack_attempt(call.attempt)
+    arguments = {
+        "id": job_id,
+        "token": token,
+        "call": None if call is None else encode_call(call),
+        "max_falls": MAX_FALLS,
+        **_step_arguments(outcome),
+    }
+    result = step if isinstance(step, Result) else outcome.interim_reply
+    if isinstance(step, Result):
+        arguments["keep_prompt"] = keep_prompts or step.status is Status.FAILED
+    if outcome.remember_answer:
+        key, seconds = outcome.remember_answer
+        arguments["remember"] = {"key": key, "seconds": max(1, int(seconds))}
+    packed = b"" if result is None else pack_result(result)
+    bodies = policy, attempt, outcome.answer, outcome.fall_record, packed
+    return Settlement(job_id, token, (pack_arguments(arguments), *bodies))
 
 
 _MAX_AMOUNT = 10**15
@@ -169,25 +153,30 @@ def encode_call(call: CallReport) -> dict[str, Any]:
     return arguments
 
 
-def _verb(outcome: DeliveryOutcome) -> dict[str, Any]:
+def move_arguments(step: Handoff | Later | Fall, queue: str) -> dict[str, Any]:
+    """Where a script moves a job: the verb, and its own arguments."""
+    match step:
+        case Handoff():
+            return {"verb": "queue", "queue": queue, "at_front": step.at_front}
+        case Later():
+            return {"verb": "later", "queue": queue, "delay_ms": int(step.delay * 1000)}
+        case Fall():
+            return {"verb": "fall", "reason": step.reason, "detail": step.detail}
+
+
+def _step_arguments(outcome: DeliveryOutcome) -> dict[str, Any]:
     """The verb of a settle, and its own arguments."""
-    queue = outcome.to_queue
     match outcome.next_step:
         case None:
             return {"verb": "back"}
-        case Handoff(at_front=at_front):
-            return {"verb": "queue", "queue": queue, "at_front": at_front}
-        case Later(delay=delay):
-            return {"verb": "later", "queue": queue, "delay_ms": int(delay * 1000)}
-        case Fall(reason=reason, detail=detail):
-            return {"verb": "fall", "reason": reason, "detail": detail}
-        case StandIn(model=model, at_front=at_front, why=why, reason=reason):
-            stand_in = {"queue": queue, "at_front": at_front, "model": model, "why": why, "reason": reason}
-            return {"verb": "stand_in", **stand_in}
+        case StandIn() as step:
+            return {"verb": "stand_in", "queue": outcome.to_queue, **asdict(step)}
         case Hold() as hold:
             return {"verb": "hold", "hold": _hold(hold, outcome.interim_reply)}
         case Result() as result:
             return {"verb": "done", **_end(result)}
+        case step:
+            return move_arguments(step, outcome.to_queue)
 
 
 def _hold(hold: Hold, reply: Result | None) -> dict[str, Any]:

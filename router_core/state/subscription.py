@@ -61,11 +61,6 @@ def backends_for(catalog: Catalog, alias: str, only: str | None = None) -> Itera
             yield BackendCapacity(name, backend.slots, catalog.credential(name), backend.reserved_interactive)
 
 
-def reserved_slots(queues: Sequence[QueueSubscription]) -> int:
-    """Slots that are reserved for interactive jobs, of all backends together."""
-    return sum({backend.name: backend.reserved for queue in queues for backend in queue.backends}.values())
-
-
 def pack_subscription(who: WorkerIdentity, queues: Sequence[QueueSubscription]) -> bytes:
     """What stays the same over a worker's claims, as claim.lua reads it."""
     return to_json({

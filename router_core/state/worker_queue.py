@@ -12,8 +12,8 @@ from openfall.router_core.state.claims import Claim, Delivery, RqJob, read_claim
 from openfall.router_core.state.errors import UnknownJob
 from openfall.router_core.state.jobs import rq_text
 from openfall.router_core.state.redis_connection import RedisConnection
-from openfall.router_core.state.settlement import DeliveryOutcome, Settlement, SettlementBuilder
-from openfall.router_core.state.subscription import QueueSubscription, WorkerIdentity, pack_subscription, reserved_slots
+from openfall.router_core.state.settlement import DeliveryOutcome, Settlement, build_settlement, policy_arguments
+from openfall.router_core.state.subscription import QueueSubscription, WorkerIdentity, pack_subscription
 
 LEASE_SECONDS = 10.0
 """Seconds that a lease lasts without a beat."""
@@ -57,9 +57,10 @@ class WorkerQueue:
         self._link = link
         self._who = who
         self._rq_state = ""
-        policy = policy or BreakerPolicy()
-        self._settlements = SettlementBuilder(policy, keep_prompts)
-        self.reserved_slots = reserved_slots(queues)
+        self._policy = policy_arguments(policy or BreakerPolicy())
+        self._keep_prompts = keep_prompts
+        reserved = {backend.name: backend.reserved for queue in queues for backend in queue.backends}
+        self.reserved_slots = sum(reserved.values())
         """Slots that are reserved for interactive jobs, of all its backends."""
         self._subscription = pack_subscription(who, queues)
         self._nonce = token_hex(4)  # not the name: a namesake, or a successor under the same name, counts from 1 too
@@ -94,7 +95,7 @@ class WorkerQueue:
 
     def settlement(self, delivery: Delivery, outcome: DeliveryOutcome) -> Settlement:
         """The settlement of a delivery."""
-        return self._settlements.build(delivery.id, delivery.token, outcome)
+        return build_settlement(delivery.id, delivery.token, outcome, self._policy, keep_prompts=self._keep_prompts)
 
     async def settle(self, settlement: Settlement) -> SettleReply:
         """Send a settlement."""

@@ -20,6 +20,6 @@ if state == 'started' then
 else
   remove_waiting(id, state, queue, now, args.status == 'expired' and 'expired' or nil)
 end
-finish(id, queue, job, {status = args.status, rq_status = args.rq_status, result = ARGV[3], rq_error = args.rq_error,
-  settled = job.settled}, keys_to_delete, now)
+args.settled = job.settled
+finish(id, queue, job, args, ARGV[3], keys_to_delete, now)
 return {'finished', state}

@@ -8,7 +8,8 @@
 --   model: {model, {{queue, jobs waiting, accepted (ms) of the first ('': none), paused, served by a live worker}...},
 --     {{backend, free slots, free slots that are not reserved, block of the model, of its cooldown, of its key, why
 --     open, calls, failed, retries, ms}...}}
-local policy, blocked = decode_once(ARGV[3]), read_blocks()
+local policy, capacity = decode_once(ARGV[3]), load_capacity(now)
+local blocked = capacity.blocked
 local paused = {}
 for _, name in ipairs(redis.call('SMEMBERS', PAUSED)) do paused[name] = true end
 local served = {}
@@ -18,9 +19,9 @@ end
 
 -- The free slots of a backend, and how many of them a job may use that is not interactive.
 local function free_slots(backend)
-  local free = backend.slots - redis.call('ZCARD', LEASES .. backend.name)
+  local free = backend.slots - slots_used(capacity, backend.name)
   if backend.reserved == 0 then return free, free end
-  return free, math.min(free, backend.slots - backend.reserved - count_not_interactive(backend.name))
+  return free, math.min(free, backend.slots - backend.reserved - slots_used_not_interactive(capacity, backend.name))
 end
 
 local function backend_state(model, backend)

@@ -81,9 +81,8 @@ local incident = fall_record ~= '' and log_fall(id, fall_record, args.max_falls,
 if verb == 'done' then
   if args.remember then redis.call('SET', LAST_ANSWER .. args.remember.key, result, 'EX', args.remember.seconds) end
   if job.answers then keys_to_delete[#keys_to_delete + 1] = ANSWERS .. id end
-  finish(id, queue, job, {status = args.status, rq_status = args.rq_status, result = result, rq_value = args.rq_value,
-    rq_error = args.rq_error, keep_prompt = args.keep_prompt, settled = settled_with(token),
-    plain = job.deliveries == '1' and not job.deltas and not job.moved}, keys_to_delete, now)
+  args.settled, args.plain = settled_with(token), job.deliveries == '1' and not job.deltas and not job.moved
+  finish(id, queue, job, args, result, keys_to_delete, now)
   return {'settled', 'done', opened}
 elseif verb == 'queue' then
   enqueue_with_event(id, args.queue, args.at_front, failure(), now)

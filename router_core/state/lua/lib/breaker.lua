@@ -13,16 +13,16 @@ local function breaker_change(target, to, why, policy, jitter, now)
   local state = breaker.state or 'closed'
   local open_count, ends_at = tonumber(breaker.open_count or 0), 0
   if to == 'open' then
-    local healthy = state == 'closed' and now - tonumber(breaker.since or now) > policy.reset_after_ms
+    local healthy = state == 'closed' and now - tonumber(breaker.since or now) > policy.reset_after * 1000
     open_count = (healthy and 0 or open_count) + 1
-    local open_ms = math.min(policy.open_max_ms, policy.open_ms * 2 ^ math.min(open_count - 1, 20))
+    local open_ms = 1000 * math.min(policy.open_for_max, policy.open_for * 2 ^ math.min(open_count - 1, 20))
     ends_at = math.floor(now + open_ms * (1 + policy.jitter * (2 * jitter - 1)))
     redis.call('HSET', BLOCKED, target, 'open ' .. ms(ends_at))
     redis.call('HDEL', RELEASE_WINDOW, string.match(target, '[^/]*$'))  -- its releases start again with the first few
   elseif to == 'half_open' then
     redis.call('HSET', BLOCKED, target, 'half_open 0')
-  elseif policy.slow_start_ms > 0 then
-    redis.call('HSET', BLOCKED, target, 'ramp ' .. ms(now) .. ' ' .. ms(policy.slow_start_ms))
+  elseif policy.slow_start > 0 then
+    redis.call('HSET', BLOCKED, target, 'ramp ' .. ms(now) .. ' ' .. ms(policy.slow_start * 1000))
   else
     redis.call('HDEL', BLOCKED, target)
   end

@@ -1,32 +1,17 @@
 -- Capacity: the backends at which a job may be called now. Slots are counted by live leases, over the whole fleet.
 -- Breakers, cooldowns and reserved slots reduce them.
 
--- The entries of BLOCKED (see breaker.lua), and whether there are any.
-local function read_blocks()
-  local blocked, any = {}, false
-  local entries = redis.call('HGETALL', BLOCKED)
-  for i = 1, #entries, 2 do blocked[entries[i]], any = entries[i + 1], true end
-  return blocked, any
-end
-
 local function is_interactive(queue) return string.sub(queue, -12) == '.interactive' end
 
 -- The end of the token of an interactive job's lease. It tells which leases may use reserved slots.
 local function token_suffix(queue) return is_interactive(queue) and 'i' or '' end
 
--- Slots that jobs which are not interactive use. Only called for a backend that has reserved slots.
-local function count_not_interactive(backend)
-  local n = 0
-  for _, member in ipairs(redis.call('ZRANGE', LEASES .. backend, 0, -1)) do
-    if string.sub(member, -1) ~= 'i' then n = n + 1 end
-  end
-  return n
-end
-
--- The state of one moment, for the functions below. `used` and `not_interactive` are counted once for each backend.
+-- The state of one moment, for the functions below: the entries of BLOCKED (see breaker.lua), and the slots in use,
+-- counted once for each backend.
 local function load_capacity(now)
-  local blocked, any_blocked = read_blocks()
-  return {now = now, blocked = blocked, any_blocked = any_blocked, used = {}, not_interactive = {}}
+  local blocked, entries = {}, redis.call('HGETALL', BLOCKED)
+  for i = 1, #entries, 2 do blocked[entries[i]] = entries[i + 1] end
+  return {now = now, blocked = blocked, any_blocked = #entries > 0, used = {}, not_interactive = {}}
 end
 
 local function slots_used(capacity, name)
@@ -34,9 +19,16 @@ local function slots_used(capacity, name)
   return capacity.used[name]
 end
 
+-- Slots that jobs which are not interactive use. Only called for a backend that has reserved slots.
 local function slots_used_not_interactive(capacity, name)
-  if not capacity.not_interactive[name] then capacity.not_interactive[name] = count_not_interactive(name) end
-  return capacity.not_interactive[name]
+  local n = capacity.not_interactive[name]
+  if n then return n end
+  n = 0
+  for _, member in ipairs(redis.call('ZRANGE', LEASES .. name, 0, -1)) do
+    if string.sub(member, -1) ~= 'i' then n = n + 1 end
+  end
+  capacity.not_interactive[name] = n
+  return n
 end
 
 -- Note that `n` jobs of a queue were leased at a backend.

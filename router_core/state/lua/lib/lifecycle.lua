@@ -37,14 +37,14 @@ local RQ_END = {  -- how rq shows an end: registry, Result.Type
 }
 
 -- Write the one terminal result of a job. `job` is its record: keep (s), idem, released, keep_unread_s (nil: no
--- inbox or webhook). `ending`: status, rq_status, result, rq_value, rq_error, keep_prompt, settled, and plain
--- (its events are all in the result: it was queued, delivered once and ended).
-local function finish(id, queue, job, ending, keys_to_delete, now)
+-- inbox or webhook). `ending`: status, rq_status, rq_value, rq_error, keep_prompt, settled, and plain (its events are
+-- all in the result: it was queued, delivered once and ended).
+local function finish(id, queue, job, ending, result, keys_to_delete, now)
   local record, rq_job = RECORD .. id, RQ_JOB .. id
   local keep_s = math.max(tonumber(job.keep), tonumber(job.keep_unread_s or 0))
   redis.call('HSET', record, 'state', 'done', 'status', ending.status, 'settled', ending.settled or '', 'ended', now)
   redis.call('HDEL', record, 'lease', 'worker', 'backend', 'digest')  -- the result has what is worth knowing of them
-  redis.call('SET', RESULT .. id, ending.result, 'EX', keep_s)
+  redis.call('SET', RESULT .. id, result, 'EX', keep_s)
   if ending.keep_prompt then
     redis.call('EXPIRE', PROMPT .. id, keep_s)
   else
@@ -70,7 +70,7 @@ local function finish(id, queue, job, ending, keys_to_delete, now)
     redis.call('EXPIRE', EVENTS .. id, keep_s)
   end
   redis.call('DEL', unpack(keys_to_delete))
-  if job.keep_unread_s then notify_producer(id, 'done', ending.result, now) end
+  if job.keep_unread_s then notify_producer(id, 'done', result, now) end
   if job.released then end_release(id, job.released, ending.status == 'answered') end
   count(ending.status)
 end

@@ -7,7 +7,7 @@ local MAX_PROBES = 2
 local function hand_out_probe(capacity, due, token, max_history, probes)
   local target, now = due.target, capacity.now
   if redis.call('HGET', BREAKER .. target, 'state') == 'open' then
-    breaker_change(target, 'half_open', 'time to probe', {slow_start_ms = 0, max_history = max_history}, 0, now)
+    breaker_change(target, 'half_open', 'time to probe', {slow_start = 0, max_history = max_history}, 0, now)
   end
   redis.call('HSET', BREAKER .. target, 'probe', token)
   capacity.blocked[target] = 'half_open ' .. ms(now + due.lease_ms)
