@@ -16,7 +16,7 @@ DEGRADED, STILL_QUEUED = 6, 7
 
 
 def show_answer(result: Result, *, as_json: bool = False, strict: bool = False, streamed: str = "") -> int:
-    """Print what is not on the screen yet (`written` is); the exit code."""
+    """Print a result, and return the exit code. `streamed` is the text that is on the screen already."""
     if as_json:
         show_json(result.as_json())
     elif result.answered:

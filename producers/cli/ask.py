@@ -90,7 +90,7 @@ async def _ask(prompt: str, options: SubmitOptions, config_path: Path | None, mo
         job = await llm.submit(prompt, **options)
         mode.job_id = job.id
         try:
-            async with asyncio.timeout(timeout), WaitIndicator("put in") as indicator:
+            async with asyncio.timeout(timeout), WaitIndicator("submitted") as indicator:
                 return await _follow(llm, mode, indicator)
         except TimeoutError:
             raise NotFinished(job.id) from None

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from openfall.producers.cli.options import config_option, json_option, open_client, run
-from openfall.producers.cli.render import PRINT_INTERVAL_SECONDS, format_cost, print_line, show_json
+from openfall.producers.cli.render import PRINT_INTERVAL_SECONDS, format_cost, plural, print_line, show_json
 
 if TYPE_CHECKING:
     from openfall.producers.batch.journal import JournalState
@@ -96,7 +96,8 @@ async def _dry_run(plan: BatchPlan, out: Path, config_path: Path | None, as_json
         show_json(_tally_json(tally))
     new = tally.total - tally.settled
     print_line(
-        f"{tally.total} lines: {new} to run, {tally.answered_before} answered before, {tally.failed} invalid or failed"
+        f"{plural(tally.total, 'line')}: {new} to run, {tally.answered_before} answered before, "
+        f"{tally.failed} invalid or failed"
     )
     return 0 if tally.all_answered else 5
 
@@ -163,7 +164,7 @@ def _notice_printer(write: Callable[[str], None] = print_line) -> Callable[[str]
         if count <= MAX_NOTICES:
             write(text)
         elif count == MAX_NOTICES + 1:
-            write("... and more: further notices are left out, the output file has every fault")
+            write("... and more: further notices are not printed, the output file has every error")
 
     return on_notice
 
@@ -197,7 +198,8 @@ def _report(tally: BatchTally, out: Path, as_json: bool) -> int:
         fallbacks = f", {tally.fallbacks} by a fallback model" if tally.fallbacks else ""
         print_line(f"this run: {format_cost(tally.usd, tally.unpriced)}{fallbacks}")
     if tally.lost:
-        print_line(f"{tally.lost} are missing in Redis: run the same command again to submit them again")
+        jobs = plural(tally.lost, "job")
+        print_line(f"Redis no longer knows {jobs}: run the same command again to submit the lines again")
     if tally.failed:
         print_line("to run the failed lines again, use the same command with --retry-failed")
     return 0 if tally.all_answered else 5
@@ -234,8 +236,9 @@ def status_(name: str, config_path: Path | None, as_json: bool) -> None:
     if as_json:
         show_json(values)
         return
+    width = max(map(len, values))
     for key, value in values.items():
-        click.echo(f"{key:<10}  {value}")
+        click.echo(f"{key:<{width}}  {value}")
 
 
 def _status(name: str, config_path: Path | None) -> dict[str, Any]:
@@ -247,7 +250,7 @@ def _status(name: str, config_path: Path | None) -> dict[str, Any]:
     if plan is None:
         return {"output": str(out), **_journal_json(journal_state)}
     total, states = run(_fetch_states(plan, journal_state, config_path))
-    waiting = {state or "not put in": number for state, number in states.items()}
+    waiting = {state or "not submitted": number for state, number in states.items()}
     return {"output": str(out), "lines": total, **_journal_json(journal_state), **waiting}
 
 

@@ -85,7 +85,7 @@ def _show_lines(
 
     for row in invalid:
         print_line(str(row))
-    failed = len(invalid)
+    total, failed = len(lines) + len(invalid), len(invalid)
     for line, answer in zip(lines, answers, strict=True):
         if isinstance(answer, Receipt):
             _show_accepted(answer, as_json, line.custom_id)
@@ -93,7 +93,9 @@ def _show_lines(
             failed += 1
             print_line(f"line {line.number}: {answer}")
     if failed:
-        print_line(f"{failed} of {plural(len(lines) + len(invalid), 'line')} not submitted; the others were")
+        print_line(
+            f"{failed} of {plural(total, 'line')} not submitted" + ("; the others were" if failed < total else "")
+        )
     return 5 if failed else 0
 
 

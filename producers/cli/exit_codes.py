@@ -71,7 +71,7 @@ def report_unexpected(kind: type[BaseException], error: BaseException, trace: Tr
 
 def flush_output() -> None:
     """Raise `OSError` now, rather than when Python exits."""
-    if sys.__stdout__ is not None:  # what click may have put in place of `sys.stdout` keeps silent
+    if sys.__stdout__ is not None:  # the stream that click may set as `sys.stdout` raises nothing
         sys.__stdout__.flush()
 
 

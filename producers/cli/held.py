@@ -58,7 +58,7 @@ def list_held(config_path: Path | None, as_json: bool, **options: Any) -> None:
         show_json([asdict(job) for job in jobs])
         return
     if not jobs:
-        print_line("no job is held" + (" that matches" if any(options.values()) else ""))
+        print_line("no held job matches" if any(options.values()) else "no job is held")
         return
     show_table(COLUMNS, held_rows(jobs[:MAX_ROWS], now, catalog))
     if len(jobs) > MAX_ROWS:

@@ -58,7 +58,7 @@ def describe_held(summary: HeldSummary) -> str:
 
 
 def configured_models(models: tuple[str, ...], catalog: Catalog) -> tuple[str, ...]:
-    """Those of the models that something is held for whose return anybody will notice: they are still configured."""
+    """Those of the models that are still configured. Only their return releases a held job."""
     return tuple(model for model in models if model in catalog.models)
 
 
@@ -95,7 +95,7 @@ def describe_fall(fall: Mapping[str, Any]) -> str:
     tried = ", ".join(
         f"{attempt['model']}@{attempt['backend']} {attempt['error'] or 'answered'}" for attempt in fall.get("tried", ())
     )
-    reply = str(fall.get("by") or "nothing") + ("" if fall.get("final") else ", and goes on")
+    reply = str(fall.get("by") or "nothing") + ("" if fall.get("final") else ", the job continues")
     owner = f"{fall.get('role') or '-'}/{fall.get('urgency') or '-'}"
     return (
         f"{format_time(fall['at'])}  {fall['id']}  {owner}  {fall['reason']}: {fall['detail']}"

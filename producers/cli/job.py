@@ -106,7 +106,7 @@ def why(job_id: str, config_path: Path | None, as_json: bool) -> None:
 
 
 async def _fetch(job_id: str, config_path: Path | None) -> tuple[JobRecord, list[dict[str, Any]], str]:
-    """The job, what happened to it, and what it waits for: what keeps everybody from its queue, or its release."""
+    """The job, its events, and what it waits for: what blocks its queue, or what releases it."""
     from openfall.router_core.state.job_events import read_events
 
     async with open_client(config_path) as llm:

@@ -106,12 +106,9 @@ def _json(config: LoadedConfig, row: ModelStatus) -> dict[str, Any]:
 
 
 def _backend_json(config: LoadedConfig, at: ModelAtBackend) -> dict[str, Any]:
-    values = {name: value for name, value in asdict(at).items() if name != "model"}
-    return {
-        **values,
-        "state": values.pop("load_state"),
-        "billing": config.catalog.billing(at.backend),
-    }
+    values = asdict(at)
+    del values["model"]
+    return {"state": values.pop("load_state"), **values, "billing": config.catalog.billing(at.backend)}
 
 
 @models.command(short_help="Load a model into memory.")

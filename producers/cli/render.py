@@ -79,7 +79,7 @@ def _why(result: Result) -> str:
 
 def describe_failure(result: Result) -> str:
     """Explain why a job has no answer."""
-    cause = f" ({result.error})" if result.error else ""
+    cause = f" ({result.error})" if result.error and str(result.error) != str(result.status) else ""
     return f"job {result.id} {result.status}{cause}: {result.detail or 'no detail'}"
 
 

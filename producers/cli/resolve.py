@@ -91,7 +91,7 @@ def _describe_route(resolution: Resolution) -> str:
 
 
 def _rows(config: LoadedConfig, resolution: Resolution) -> Iterator[tuple[object, ...]]:
-    """One row for each model at each of its backends; the first of a model's rows tells its place and reason."""
+    """One row for each model at each of its backends; the first row of a model has its place and reason."""
     for place, candidate in enumerate(resolution.route.considered, 1):
         chosen = candidate.model in resolution.route.chain
         spec = config.catalog.models[candidate.model]

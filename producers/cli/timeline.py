@@ -36,15 +36,15 @@ class Moment:
 
 def reasons(record: JobRecord) -> tuple[str, tuple[ConsideredModel, ...]]:
     """The reason of the chain and every model considered, from the result if the job is done."""
-    timeline_lines = record.result or record.job
-    return (timeline_lines.reason, timeline_lines.considered) if timeline_lines else ("", ())
+    source = record.result or record.job
+    return (source.reason, source.considered) if source else ("", ())
 
 
 def moments(record: JobRecord, events: list[dict[str, Any]]) -> list[Moment]:
     """Everything that happened to a job, in order: its events, its attempts, its end."""
     started_at = record.accepted_at
     moments_ = [*_events(record, events, started_at), *_attempts(record, events, started_at)]
-    if not events:  # the story of a job to which nothing happened is in its result
+    if not events:  # a job without a listener keeps no events once it has ended
         moments_.append(Moment(0.0, _ACCEPTED, f"submitted by {record.producer}"))
     if record.result is not None:
         result = record.result
@@ -80,7 +80,7 @@ def _what(event: Mapping[str, Any], record: JobRecord, first: bool) -> str:
             return f"put into {event['queue']}, number {event['position']}"
         case "scheduled":
             wait = (event["due"] - event["at"]) / 1000
-            return f"put back for {event['queue']}, due in {wait:.1f}s"
+            return f"scheduled for {event['queue']}, due in {wait:.1f}s"
         case "fallen" | "degraded" | "held":
             return _fallen(event)
         case "reset":
@@ -97,14 +97,14 @@ def _fallen(event: Mapping[str, Any]) -> str:
     texts = {
         "fallen": "fell",
         "held": "held",
-        "degraded": f"interim reply, {f'with a {by}' if by else 'no reply'}",
+        "degraded": f"interim reply: {str(by).replace('_', ' ')}" if by else "no interim reply",
     }
     return f"{texts[name]} ({event['reason']}): {event['detail']}"
 
 
 def _attempts(record: JobRecord, events: list[dict[str, Any]], started_at: float) -> Iterator[Moment]:
-    """Each call, no sooner than its claim: events have the server's time, attempts the worker's word for it, which is
-    off by a few ms, and a call would seem to come before the move that led to it."""
+    """Each call, no sooner than its claim. Events have the server's time, attempts the worker's, which is off by a few
+    ms: without this a call would be shown before the event that led to it."""
     claims = [(event["backend"], event["at"] / 1000 - started_at) for event in events if _is_claim(event)]
     moments_ = []
     for attempt in reversed(record.attempts):  # a claim has one call, or none: a job may fall before it

@@ -86,7 +86,9 @@ class _Screen:
         elif name == "notice":
             self._notice(service, str(event.get("text", "")))
         elif name == "fleet_ready":
-            self.console.print(f'[bold]Everything runs[/]{_duration(event)}. Try: {_program()} ask "Haruka waves"')
+            self.console.print(
+                f'[bold]Everything runs[/]{_duration(event)}. Try: {_program()} ask "Haruka waves"', soft_wrap=True
+            )
         if name == "fleet_stopping":
             self.status.update("stopping in order (Ctrl-C again stops at once)")
         else:

@@ -123,6 +123,11 @@ def test_requests_that_are_not_called_jsonl_are_refused(openfall: Run, tmp_path:
     assert openfall("enqueue", "-", stdin='{"a prompt": "in JSON"}').returncode == 0
 
 
+def test_lines_of_which_none_is_valid_name_no_others(openfall: Run) -> None:
+    ran = openfall("enqueue", "--jsonl", stdin="no\n")
+    assert (ran.returncode, ran.stderr.splitlines()[-1]) == (5, "1 of 1 line not submitted")
+
+
 def test_a_job_is_cancelled_once(openfall: Run) -> None:
     job_id = openfall("enqueue", stdin="x").stdout.strip()
     assert "is cancelled" in openfall("job", "cancel", job_id).stdout

@@ -41,7 +41,9 @@ def configured(tmp_path: Path, tower: str = "http://127.0.0.1:9", api: str = "ht
 
 
 def stages(ran: subprocess.CompletedProcess[str]) -> dict[str, str]:
-    return {element["model"]: element["at"][0]["state"] for element in json.loads(ran.stdout)}
+    models = json.loads(ran.stdout)
+    assert not any("load_state" in at for model in models for at in model["at"])
+    return {model["model"]: model["at"][0]["state"] for model in models}
 
 
 def test_a_model_is_loaded_and_unloaded_and_the_fleet_knows_at_once(openfall: Run, tmp_path: Path) -> None:
