@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable
+from typing import TypeVar
 
 from openfall.producers.request import UNKNOWN_FLEET, FleetView
 from openfall.router_core.catalog.catalog import Catalog
@@ -21,13 +23,21 @@ OUTAGE_POLL_SECONDS = 0.5
 """Pause between attempts of a reader while Redis does not answer."""
 
 
-async def fetch_fleet(connection: RedisConnection, catalog: Catalog) -> FleetSnapshot | None:
-    """The current state of the fleet; None when Redis does not answer in time."""
+T = TypeVar("T")
+
+
+async def try_redis(step: Awaitable[T]) -> T | None:
+    """The result of a step; None when Redis does not answer within `REDIS_TIMEOUT_SECONDS`."""
     try:
         async with asyncio.timeout(REDIS_TIMEOUT_SECONDS):
-            return await fetch_fleet_snapshot(connection, catalog)
+            return await step
     except (StoreError, TimeoutError):
         return None
+
+
+async def fetch_fleet(connection: RedisConnection, catalog: Catalog) -> FleetSnapshot | None:
+    """The current state of the fleet; None when Redis does not answer in time."""
+    return await try_redis(fetch_fleet_snapshot(connection, catalog))
 
 
 class ClientStore:

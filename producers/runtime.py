@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -10,12 +9,11 @@ from dataclasses import dataclass, field
 from typing import TypedDict, Unpack
 
 from openfall.config import LoadedConfig
-from openfall.producers.client_store import REDIS_TIMEOUT_SECONDS, fetch_fleet
+from openfall.producers.client_store import fetch_fleet, try_redis
 from openfall.producers.request import parse_urgency
-from openfall.producers.resolve import Resolution, resolve
+from openfall.producers.resolve import resolve
 from openfall.router_core.routing.chain_selection import RouteRequest
 from openfall.router_core.routing.requirements import Requirements
-from openfall.router_core.state.errors import StoreError
 from openfall.router_core.state.external_calls import BreakerEpochs, ExternalCall, fetch_epochs, report_external_call
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.vocabulary import ErrorClass, Urgency
@@ -57,7 +55,7 @@ class ResolveOptions(TypedDict, total=False):
     local_only: bool
     exclude: Sequence[str]
     prompt_tokens: int
-    text: str
+    text: str | None
 
 
 class CallOutcome(TypedDict, total=False):
@@ -78,7 +76,7 @@ class CallOutcome(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuntimeModel:
-    """A model to call now: `upstream` is its name at `url`, which speaks `protocol`.
+    """A model to call now: `upstream` is its name at `url`, whose API is `protocol`.
 
     `api_key` is the backend's, empty if it has none. `max_tokens` and `timeout` (seconds) are the model's settings.
     `live` is False when the fleet's state was unknown, so that the catalog alone decided.
@@ -116,9 +114,12 @@ async def resolve_model(
     catalog = config.catalog
     snapshot = await fetch_fleet(connection, catalog)
     resolution = resolve(
-        catalog, _route_request(role, options), snapshot, exclude=options.get("exclude", ()), direct=True
+        catalog, route_request(role, options), snapshot, exclude=options.get("exclude", ()), direct=True
     )
     spec, backend = catalog.models[resolution.model], catalog.backends[resolution.backend]
+    epochs = None
+    if snapshot is not None:
+        epochs = await try_redis(fetch_epochs(connection, catalog, resolution.backend, resolution.model))
     return RuntimeModel(
         model=resolution.model,
         upstream=spec.upstream,
@@ -131,19 +132,12 @@ async def resolve_model(
         max_tokens=spec.max_tokens,
         live=snapshot is not None,
         api_key=backend.api_key.get_secret_value(),
-        epochs=BreakerEpochs() if snapshot is None else await _epochs(config, connection, resolution),
+        epochs=epochs or BreakerEpochs(),
     )
 
 
-async def _epochs(config: LoadedConfig, connection: RedisConnection, resolution: Resolution) -> BreakerEpochs:
-    try:
-        async with asyncio.timeout(REDIS_TIMEOUT_SECONDS):
-            return await fetch_epochs(connection, config.catalog, resolution.backend, resolution.model)
-    except (StoreError, TimeoutError):
-        return BreakerEpochs()
-
-
-def _route_request(role: str | None, options: ResolveOptions) -> RouteRequest:
+def route_request(role: str | None, options: ResolveOptions) -> RouteRequest:
+    """Raises `UnknownName` for an urgency."""
     return RouteRequest(
         target=options.get("target"),
         role=role,
@@ -153,7 +147,7 @@ def _route_request(role: str | None, options: ResolveOptions) -> RouteRequest:
         urgency=parse_urgency(options.get("urgency")),
         local_only=bool(options.get("local_only")),
         needs=Requirements(tokens_at_least=options.get("prompt_tokens", 0)),
-        text=options.get("text", ""),
+        text=options.get("text") or "",
     )
 
 
@@ -174,12 +168,7 @@ async def report_outcome(
         group=model.group,
         jitter=random.random(),
     )
-    try:
-        async with asyncio.timeout(REDIS_TIMEOUT_SECONDS):
-            await report_external_call(connection, config.catalog, call)
-    except (StoreError, TimeoutError):
-        return False
-    return True
+    return await try_redis(report_external_call(connection, config.catalog, call)) is not None
 
 
 def error_class(error: ErrorClass | str | BaseException | None, status: int | None) -> ErrorClass | None:

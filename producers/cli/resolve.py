@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
 from openfall.producers.cli.options import config_option, json_option, open_optional_client, run
-from openfall.producers.cli.render import format_age, print_line, show_json, show_table
+from openfall.producers.cli.render import format_age, plural, print_line, show_json, show_table
 
 if TYPE_CHECKING:
     from openfall.config import LoadedConfig
     from openfall.producers.resolve import Resolution
+    from openfall.producers.runtime import ResolveOptions
     from openfall.router_core.catalog.catalog import Catalog
     from openfall.router_core.jobs.job import ConsideredModel
-    from openfall.router_core.routing.chain_selection import RouteRequest
     from openfall.router_core.state.fleet_snapshot import BackendState
 
 COLUMNS = ("place", "model", "backend", "state", "waiting", "usual", "$/Mtok in+out", "why")
@@ -30,7 +30,12 @@ COLUMNS = ("place", "model", "backend", "state", "waiting", "usual", "$/Mtok in+
 @click.option("--classify", "text", metavar="TEXT", help="Prompt to classify if no task is given.")
 @click.option("-u", "--urgency", help="interactive, background or batch.")
 @click.option(
-    "--tokens", type=click.IntRange(min=0), metavar="N", default=0, help="Assume a prompt of at least N tokens."
+    "--tokens",
+    "prompt_tokens",
+    type=click.IntRange(min=0),
+    metavar="N",
+    default=0,
+    help="Assume a prompt of at least N tokens.",
 )
 @click.option("--local-only", is_flag=True, help="Use local pools only.")
 @click.option("--exclude", multiple=True, metavar="NAME", help="Exclude this model or backend.")
@@ -60,26 +65,12 @@ def resolve(config_path: Path | None, as_json: bool, explain: bool, **options: A
 async def _resolve(config_path: Path | None, options: dict[str, Any]) -> tuple[LoadedConfig, Resolution]:
     from openfall.producers.client_store import fetch_fleet
     from openfall.producers.resolve import resolve
+    from openfall.producers.runtime import route_request
 
     async with open_optional_client(config_path) as (config, llm):
         snapshot = None if llm is None else await fetch_fleet(llm.store.connection, config.catalog)
-    return config, resolve(config.catalog, _route_request(options), snapshot, exclude=options["exclude"])
-
-
-def _route_request(options: dict[str, Any]) -> RouteRequest:
-    from openfall.producers.request import parse_urgency
-    from openfall.router_core.routing.chain_selection import RouteRequest
-    from openfall.router_core.routing.requirements import Requirements
-
-    return RouteRequest(
-        target=options["target"],
-        task=options["task"],
-        model=options["model"],
-        group=options["group"],
-        urgency=parse_urgency(options["urgency"]),
-        local_only=options["local_only"],
-        needs=Requirements(tokens_at_least=options["tokens"]),
-        text=options["text"] or "",
+    return config, resolve(
+        config.catalog, route_request(None, cast("ResolveOptions", options)), snapshot, exclude=options["exclude"]
     )
 
 
@@ -92,39 +83,29 @@ def _describe_route(resolution: Resolution) -> str:
 
 def _rows(config: LoadedConfig, resolution: Resolution) -> Iterator[tuple[object, ...]]:
     """One row for each model at each of its backends; the first row of a model has its place and reason."""
+    snapshot = resolution.snapshot
     for place, candidate in enumerate(resolution.route.considered, 1):
-        chosen = candidate.model in resolution.route.chain
-        spec = config.catalog.models[candidate.model]
-        backend_states = {backend_state.name: backend_state for backend_state in resolution.backends(candidate.model)}
-        state = (
-            resolution.snapshot.fleet_state(resolution.route.urgency).model(candidate.model)
-            if resolution.snapshot
-            else None
-        )
-        for number, backend in enumerate(spec.backends):
-            backend_state = backend_states.get(backend)
-            first = (str(place) if chosen else "-", candidate.model) if number == 0 else ("", "")
+        values = _candidate(config, resolution, candidate)
+        for number, at in enumerate(values["at"]):
+            is_first = number == 0
             yield (
-                *first,
-                backend,
-                _state(backend_state, None if state is None else state.loaded, resolution),
-                "" if state is None or number else str(state.waiting),
-                "" if backend_state is None or backend_state.latency is None else f"{backend_state.latency:.1f}s",
-                format_price(config.catalog, candidate.model, backend),
-                candidate.reason if number == 0 else "",
+                (place if values["chosen"] else "-") if is_first else "",
+                candidate.model if is_first else "",
+                at["backend"],
+                "?" if snapshot is None or at["free"] is None else _state(at, values["loaded"], snapshot.now),
+                values["waiting"] if is_first and snapshot else "",
+                "" if at["latency_s"] is None else f"{at['latency_s']:.1f}s",
+                format_price(config.catalog, candidate.model, at["backend"]),
+                candidate.reason if is_first else "",
             )
 
 
-def _state(backend_state: BackendState | None, in_memory: bool | None, resolution: Resolution) -> str:
-    if backend_state is None or resolution.snapshot is None:
-        return "?"
-    if backend_state.blocked is not None:
-        remaining = backend_state.blocked.until - resolution.snapshot.now
-        return f"{backend_state.blocked.detail}" + (
-            f", {format_age(remaining)} more" if 0 < remaining < float("inf") else ""
-        )
-    memory = {True: "loaded, ", False: "not loaded, ", None: ""}[in_memory]
-    return f"{memory}{max(0, backend_state.free_slots)} slots free"
+def _state(at: Mapping[str, Any], loaded: bool | None, now: float) -> str:
+    if at["blocked"] is not None:
+        remaining = (at["blocked_until"] or 0.0) - now
+        return str(at["blocked_why"]) + (f", {format_age(remaining)} more" if remaining > 0 else "")
+    memory = {True: "loaded, ", False: "not loaded, ", None: ""}[loaded]
+    return f"{memory}{plural(at['free'], 'slot')} free"
 
 
 def format_price(catalog: Catalog, model: str, backend: str) -> str:
