@@ -2,8 +2,8 @@
 
 One process, one port for each kind. The first line on stdout is JSON: the address of each by name, `good` among them,
 and the port of the `control`, which takes a line with the name of a kind, repairs it, and answers with the moment.
-Each line of the log is one event of one call, at a moment in epoch milliseconds: `received`, then `answered` (a whole
-answer was written, an error too) or `left` (the caller hung up). `job` is the last message of the call; `probe`: it was
+Each line of the log is one event of one call, `wall` in epoch seconds: `received`, then `answered` (a whole answer was
+written, an error too) or `abandoned` (the caller hung up). `job` is the last message of the call; `probe`: it was
 the health prompt; `healed`: the upstream was repaired.
 """
 
@@ -46,7 +46,7 @@ class Log:
     numbers: count[int] = field(default_factory=lambda: count(1))
 
     def note(self, event: str, **more: Any) -> None:
-        self.file.write(json.dumps({"event": event, "at": now_ms(), **more}) + "\n")
+        self.file.write(json.dumps({"event": event, "wall": time.time(), **more}) + "\n")
         self.file.flush()
 
 
@@ -97,7 +97,7 @@ class Upstream:
         leaving = asyncio.ensure_future(reader.read(1))
         try:
             await asyncio.wait({answering, leaving}, return_when=asyncio.FIRST_COMPLETED)
-            self.log.note("answered" if answering.done() else "left", **fields)
+            self.log.note("answered" if answering.done() else "abandoned", **fields)
         finally:
             for task in (answering, leaving):
                 task.cancel()

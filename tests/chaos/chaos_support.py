@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+import redis
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -21,15 +25,15 @@ def run_environ(directory: Path) -> dict[str, str]:
 
 def find_processes(directory: Path) -> list[str]:
     """The command lines that name this directory."""
-    readout = []
+    commands = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             command = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
         except OSError:
             continue
         if str(directory) in command:
-            readout.append(command)
-    return readout
+            commands.append(command)
+    return commands
 
 
 def check_that_sigterm_leaves_nothing(argv: Sequence[str], directory: Path) -> None:
@@ -51,6 +55,34 @@ def encode_resp(*parts: str) -> bytes:
     """A command as the append-only file has it."""
     encoded = [part.encode() for part in parts]
     return b"*%d\r\n" % len(encoded) + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in encoded)
+
+
+def forge_stories(stories: Mapping[str, Iterable[Mapping[str, Any]]]) -> bytes:
+    """The writes of the events of jobs."""
+    rows = ((f"of:events:{job}", json.dumps(event)) for job, story in stories.items() for event in story)
+    return b"".join(encode_resp("RPUSH", *row) for row in rows)
+
+
+def forge_call(number: int, job: str, began_ms: float, ended_ms: float, **more: Any) -> list[dict[str, Any]]:
+    """The lines of an upstream's log about one answered call."""
+    call = {"call": number, "job": job, **more}
+    return [
+        {**call, "event": "received", "wall": began_ms / 1000},
+        {**call, "event": "answered", "wall": ended_ms / 1000},
+    ]
+
+
+def forge_run(
+    directory: Path, store: redis.Redis, aof: bytes, results: Mapping[str, Any], files: Mapping[str, Iterable[Any]]
+) -> None:
+    """Write the evidence of a run: the append-only file, the results of jobs that are done, and the lines of files."""
+    for job, result in results.items():
+        store.set(f"of:result:{job}", json.dumps(result))
+        store.hset(f"of:job:{job}", "state", "done")
+    (directory / "appendonlydir").mkdir(exist_ok=True)
+    (directory / "appendonlydir" / "appendonly.aof.1.incr.aof").write_bytes(aof)
+    for name, rows in files.items():
+        (directory / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
 def find_foreign_imports(directory: Path) -> set[str]:

@@ -21,8 +21,9 @@ from openfall.config import load
 from openfall.producers.client import AsyncOpenfall
 from openfall.producers.request import JobRequest
 from tests.chaos.broken_upstream import GOOD
-from tests.chaos.environment import START_TIMEOUT_S, Environment, environment, now_ms
+from tests.chaos.environment import START_TIMEOUT_S, Environment, environment, now_ms, write_line
 from tests.chaos.harness import judge, workers
+from tests.chaos.judge.evidence import PlannedJob
 from tests.chaos.judge.fault_kinds import KINDS, Keeps
 from tests.chaos.progress import Progress
 from tests.chaos.worker_pool import WorkerPool
@@ -60,7 +61,9 @@ async def run(kinds: Sequence[str], jobs: int, directory: Path, progress: Progre
     verdicts = []
     with (
         environment(directory, 128, []) as env,
-        env.run_module("tests.chaos.broken_upstream", "--log", str(directory / "calls.jsonl"), *kinds) as upstream,
+        env.run_module(
+            "tests.chaos.broken_upstream", "--log", str(directory / "calls-broken-1.jsonl"), *kinds
+        ) as upstream,
     ):
         urls = _read_urls(upstream)
         control = urls.pop("control")
@@ -83,15 +86,16 @@ def _read_urls(upstream: Child) -> dict[str, Any]:
 
 async def _break(fleet: Fleet, kind: str, count: int, progress: Progress) -> dict[str, Any]:
     env, client, began = fleet.environment, fleet.client, now_ms()
+    env.accepted.unlink(missing_ok=True)  # the judge reads the jobs of this fault only
     async with AsyncOpenfall(config=load(env.config), producer="chaos") as llm:
-        jobs = await _submit(llm, kind, count)
+        jobs = await _submit(llm, env, kind, count)
         progress.log_line(f"{kind}: {len(jobs):,} jobs are submitted")
         await _wait_for(lambda: not client.zcard("of:unfinished"), END_TIMEOUT_S)
         healed = await _repair(fleet.control, kind)
         progress.log_line(f"{kind}: no job waits; the upstream is repaired")
         # No breaker, no cooldown and no slow start keeps calls from it.
         await _wait_for(lambda: not client.hlen("of:blocked"), RECOVERY_TIMEOUT_S)
-        after = await _submit(llm, kind, JOBS_AFTER_REPAIR, "after")
+        after = await _submit(llm, env, kind, JOBS_AFTER_REPAIR, "after")
         await _wait_for(lambda: not client.zcard("of:unfinished"), END_TIMEOUT_S)
     if dead := [worker for worker in fleet.pool.workers if worker.gone]:
         raise BenchmarkError(f"a worker ended: {dead[0].child.wording}")
@@ -101,7 +105,7 @@ async def _break(fleet: Fleet, kind: str, count: int, progress: Progress) -> dic
     return await judge("faults", env.directory, env.server.url)
 
 
-async def _submit(llm: AsyncOpenfall, kind: str, count: int, prefix: str = "job") -> list[str]:
+async def _submit(llm: AsyncOpenfall, env: Environment, kind: str, count: int, prefix: str = "job") -> list[str]:
     """Submit jobs at a steady rate: each urgency in turn, every other job streamed. Returns their ids."""
     ids = [f"{prefix}-{kind}-{number:05}" for number in range(count)]
     loop = asyncio.get_running_loop()
@@ -114,6 +118,7 @@ async def _submit(llm: AsyncOpenfall, kind: str, count: int, prefix: str = "job"
         (receipt,) = await llm.submit_many([request])
         if isinstance(receipt, Exception):
             raise BenchmarkError(f"{job} was refused: {receipt}") from receipt
+        write_line(env.accepted, PlannedJob(job, f"to-{kind}", urgency))
     return ids
 
 

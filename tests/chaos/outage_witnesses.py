@@ -9,7 +9,7 @@ from typing import Any
 
 import redis
 
-from tests.chaos.chaos_support import encode_resp
+from tests.chaos.chaos_support import encode_resp, forge_call, forge_run, forge_stories
 from tests.chaos.judge.evidence import Evidence, gather
 from tests.chaos.judge.outage_verdict import judge
 from tests.chaos.judge.promise import Promise
@@ -102,35 +102,20 @@ class Witnesses:
         return {"at": BEGAN + at, "method": "POST", "status": 200, "text": text}
 
     def evidence(self) -> Evidence:
-        for job, result in self.results.items():
-            self.store.set(f"of:result:{job}", json.dumps(result))
-            self.store.hset(f"of:job:{job}", "state", "done")
         for name, fields in self.incidents.items():
             self.store.hset(f"of:incident:{name}", mapping=fields)
-        aof = self.directory / "appendonlydir"
-        aof.mkdir()
-        (aof / "appendonly.aof.1.incr.aof").write_bytes(self._aof())
-        for name in ("accepted", "notified", "faults", "hooks"):
-            rows = "".join(json.dumps(row) + "\n" for row in getattr(self, name))
-            (self.directory / f"{name}.jsonl").write_text(rows)
-        (self.directory / "notifier.jsonl").write_text("".join(json.dumps(row) + "\n" for row in self.posts))
+        files: dict[str, list[Any]] = {
+            name: getattr(self, name) for name in ("accepted", "notified", "faults", "hooks")
+        }
+        files["notifier"] = self.posts
+        for number, (upstream, job, began, ended) in enumerate(self.calls):
+            files.setdefault(f"calls-{upstream}-1", []).extend(forge_call(number, job, began, ended))
+        forge_run(self.directory, self.store, self._aof(), self.results, files)
         (self.directory / "case.json").write_text(json.dumps(CASE))
-        self._write_calls()
         return gather(self.directory, self.store)
 
-    def _write_calls(self) -> None:
-        for name in CASE["upstreams"]:
-            rows = []
-            for number, (upstream, job, began, ended) in enumerate(self.calls):
-                if upstream == name:
-                    rows.append({"event": "received", "call": number, "job": job, "wall": began / 1000})
-                    rows.append({"event": "answered", "call": number, "job": job, "wall": ended / 1000})
-            (self.directory / f"calls-{name}-1.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-
     def _aof(self) -> bytes:
-        aof = b""
-        for job, story in self.stories.items():
-            aof += b"".join(encode_resp("RPUSH", f"of:events:{job}", json.dumps(event)) for event in story)
+        aof = forge_stories(self.stories)
         aof += b"".join(encode_resp("SET", f"of:result:{job}", "{}", "EX", "60") for job in self.given)
         for number, (job, kind) in enumerate(self.inbox):
             fields = ("id", job, "kind", kind, "at", f"{BEGAN:.0f}", "reply_to", "", "result", "{}")

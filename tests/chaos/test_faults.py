@@ -13,8 +13,16 @@ from typing import Any
 import pytest
 import redis
 
-from tests.chaos.chaos_support import ROOT, find_processes, run_environ
-from tests.chaos.judge.fault_evidence import gather
+from tests.chaos.chaos_support import (
+    ROOT,
+    encode_resp,
+    find_processes,
+    forge_call,
+    forge_run,
+    forge_stories,
+    run_environ,
+)
+from tests.chaos.judge.evidence import gather
 from tests.chaos.judge.fault_kinds import KINDS, Keeps
 from tests.chaos.judge.fault_verdict import judge
 
@@ -25,7 +33,7 @@ OPENED, PROBED, AGAIN, HEALED, HALF, CLOSED = (BEGAN + ms for ms in (300, 2300, 
 
 @dataclass
 class Witnesses:
-    """What a drill leaves behind. Two jobs met the fault, one was moved before it was asked; tests spoil some of it."""
+    """What a drill leaves behind. Two jobs met the fault, one was moved before its call; tests spoil it."""
 
     directory: Path
     store: redis.Redis
@@ -64,32 +72,24 @@ class Witnesses:
         return {"v": 2, "status": "answered", "body": {"choices": [choice]}, "attempts": attempts, "took": 0.5}
 
     def call(self, job: str, upstream: str, at: float) -> dict[str, Any]:
-        return {"upstream": upstream, "job": job, "probe": False, "healed": at > HEALED, "at": at, "ended": at + 10}
+        return {"upstream": upstream, "job": job, "probe": False, "healed": at > HEALED,
+                "began_ms": at, "ended_ms": at + 10}  # fmt: skip
 
     def claim(self, job: str, at: float) -> None:
         self.events[job].append({"event": "started", "at": at, "backend": self.kind})
 
     def violations(self) -> list[str]:
-        for job, result in self.results.items():
-            self.store.set(f"of:result:{job}", json.dumps(result))
-        for job, events in self.events.items():
-            for event in events:
-                self.store.rpush(f"of:events:{job}", json.dumps(event))
+        aof = forge_stories(self.events)
         for at, to in self.changes:
             row = {"at": at, "target": f"{self.kind}/{self.kind}", "from": "", "to": to, "why": "so"}
-            self.store.lpush("of:breaker-history", json.dumps(row))
-        log = self.directory / "calls.jsonl"
-        log.write_text("".join(self._lines()))
+            aof += encode_resp("LPUSH", "of:breaker-history", json.dumps(row))
+        calls = [row for n, call in enumerate(self.calls) for row in forge_call(n, **call)]
+        accepted = [{"id": job} for job in (*JOBS, "after-1")]
+        forge_run(self.directory, self.store, aof, self.results, {"calls-broken-1": calls, "accepted": accepted})
         case = {"name": self.kind, "jobs": JOBS, "after": ["after-1"], "slots": self.slots, "consecutive_failures": 5,
                 "began": BEGAN, "healed": HEALED}  # fmt: skip
         (self.directory / "case.json").write_text(json.dumps(case))
         return [text for promise in judge(gather(self.directory, self.store)) for text in promise.examples]
-
-    def _lines(self) -> Iterator[str]:
-        for number, call in enumerate(sorted(self.calls, key=lambda call: call["at"])):
-            row = {name: call[name] for name in ("upstream", "job", "probe", "healed")} | {"call": number}
-            yield json.dumps({**row, "event": "received", "at": call["at"]}) + "\n"
-            yield json.dumps({**row, "event": "answered", "at": call["ended"]}) + "\n"
 
 
 @pytest.fixture
@@ -175,17 +175,17 @@ SPOILT = {
 }
 
 
-@pytest.mark.parametrize("readout", SPOILT)
-def test_a_violation_is_found(witnesses, readout):
+@pytest.mark.parametrize("violation", SPOILT)
+def test_a_violation_is_found(witnesses, violation):
     run = witnesses()
-    SPOILT[readout](run)
-    assert [violation for violation in run.violations() if violation.startswith(readout)]
+    SPOILT[violation](run)
+    assert [text for text in run.violations() if text.startswith(violation)]
 
 
 def test_a_call_that_was_claimed_in_time_may_arrive_late(witnesses):
     run = witnesses()
     next(call for call in run.calls if call["upstream"] == run.kind and not call["probe"] and not call["healed"])[
-        "at"
+        "began_ms"
     ] = OPENED + 1500
     assert run.violations() == []
 

@@ -60,7 +60,7 @@ def fall_again(run: Witnesses) -> None:
     run.stories["j-wait"].insert(2, {"event": "fallen", "at": BEGAN + FELL + 100})
 
 
-def heard_late(run: Witnesses) -> None:
+def notified_late(run: Witnesses) -> None:
     row = next(row for row in run.notified if row["event"] == "degraded")
     row["at"] = BEGAN + HELD + 2500
 
@@ -117,7 +117,7 @@ SPOILT: dict[str, tuple[Callable[[Witnesses], Any], str]] = {
         lambda run: run.hooks.append(run.hook("done", "m2", body="another")), "j-hook"),
     "no webhook reported two ends, nor one end under two ids (ids)": (
         lambda run: run.hooks.append(run.hook("done", "m3")), "j-hook"),
-    "interactive callers were notified of `degraded` within 2 s of the decision": (heard_late, "2.50 s"),
+    "interactive callers were notified of `degraded` within 2 s of the decision": (notified_late, "2.50 s"),
     "people were notified once of the outage, and once of its end": (
         lambda run: run.posts.append(run.post("2 jobs fell: no model can be asked", 9000.0)), "2 and 1"),
     "people were notified once of the outage, and once of its end (never of its end)": (
@@ -132,10 +132,10 @@ SPOILT: dict[str, tuple[Callable[[Witnesses], Any], str]] = {
 
 @pytest.mark.parametrize("name", SPOILT)
 def test_a_broken_promise_is_found(witnesses, name):
-    spoil, readout = SPOILT[name]
+    spoil, evidence = SPOILT[name]
     spoil(witnesses)
     broken = {promise.name: " ".join([promise.finding, *promise.examples]) for promise in witnesses.broken()}
-    assert readout in broken.get(name.partition(" (")[0], f"not among {list(broken)}")
+    assert evidence in broken.get(name.partition(" (")[0], f"not among {list(broken)}")
 
 
 def test_a_job_held_for_a_stated_reason_is_accounted_for(witnesses):
@@ -152,7 +152,7 @@ def test_a_notice_repeated_because_its_poster_was_killed_is_excused(witnesses):
 
 
 def test_a_notification_delayed_by_a_kill_of_valkey_is_separate(witnesses):
-    heard_late(witnesses)
+    notified_late(witnesses)
     witnesses.faults.append({"kind": "outage", "began": BEGAN + HELD + 10, "ended": BEGAN + HELD + 1500})
     evidence = witnesses.evidence()
     assert (degraded_to_notified(evidence, "wait").clear, degraded_to_notified(evidence, "wait").disturbed) == (

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import redis
 
-from tests.chaos.chaos_support import ROOT, encode_resp, find_foreign_imports
+from tests.chaos.chaos_support import ROOT, encode_resp, find_foreign_imports, forge_call, forge_run, forge_stories
 from tests.chaos.judge.__main__ import main
 from tests.chaos.judge.aof import UnreadableLog, commands, read
 from tests.chaos.judge.evidence import Evidence, gather
@@ -26,14 +26,18 @@ KILLED_AT = 1_800_000_000_000.0
 WORKER = "of-gpu-host-1-4711-a1b2c3"
 
 
-def result_of(job: str) -> str:
+def result_of(job: str) -> dict[str, Any]:
     choice = {"message": {"content": f"This is the answer to {job}"}}
-    return json.dumps({"v": 1, "status": "answered", "body": {"choices": [choice]}})
+    return {"v": 1, "status": "answered", "body": {"choices": [choice]}}
+
+
+def given(job: str) -> bytes:
+    return encode_resp("SET", f"of:result:{job}", json.dumps(result_of(job)), "PXAT", "1")
 
 
 def takeover(job: str, seconds: float, why: str = "its worker died") -> bytes:
     event = {"event": "queued", "at": KILLED_AT + seconds * 1000, "why": why, "worker": WORKER}
-    return encode_resp("RPUSH", f"of:events:{job}", json.dumps(event))
+    return forge_stories({job: [event]})
 
 
 @dataclass
@@ -44,6 +48,7 @@ class Witnesses:
     url: str
     store: redis.Redis
     accepted: list[str] = field(default_factory=lambda: list(JOBS))
+    results: dict[str, Any] = field(default_factory=lambda: {job: result_of(job) for job in JOBS})
     called: list[str] = field(default_factory=lambda: [*JOBS, JOBS[0]])
     faults: list[dict[str, Any]] = field(default_factory=lambda: [{"kind": "kill", "pid": 4711, "began": KILLED_AT}])
     aof: bytes = b""
@@ -51,29 +56,17 @@ class Witnesses:
     def __post_init__(self) -> None:
         self.aof = takeover(JOBS[0], 9.0)
         for job in JOBS:
-            self.aof += (
-                encode_resp("MULTI")
-                + encode_resp("SET", f"of:result:{job}", result_of(job), "PXAT", "1")
-                + encode_resp("EXEC")
-            )
-            self.store.set(f"of:result:{job}", result_of(job))
-            self.store.hset(f"of:job:{job}", "state", "done")
+            self.aof += encode_resp("MULTI") + given(job) + encode_resp("EXEC")
         self.store.zadd(f"rq:finished:{QUEUE}", {job: 1 for job in JOBS})
         self.store.sadd("rq:queues", f"rq:queue:{QUEUE}")
         self.store.hset("of:counters", mapping={"accepted": 3, "answered": 3})
 
     def write(self) -> list[str]:
         """Write everything down; the arguments of the judge."""
-        aof = self.directory / "appendonlydir"
-        aof.mkdir(exist_ok=True)
-        (aof / "appendonly.aof.1.base.rdb").write_bytes(b"REDIS")
-        (aof / "appendonly.aof.1.incr.aof").write_bytes(self.aof)
-        rows = {"accepted": [{"id": job} for job in self.accepted], "faults": self.faults, "calls-mock-1": []}
-        for number, job in enumerate(self.called):
-            call = {"call": number, "job": job, "wall": KILLED_AT / 1000}
-            rows["calls-mock-1"] += [{**call, "event": "received"}, {**call, "event": "answered"}]
-        for name, lines in rows.items():
-            (self.directory / f"{name}.jsonl").write_text("\n".join(map(json.dumps, lines)))
+        calls = [row for n, job in enumerate(self.called) for row in forge_call(n, job, KILLED_AT, KILLED_AT)]
+        files = {"accepted": [{"id": job} for job in self.accepted], "faults": self.faults, "calls-mock-1": calls}
+        forge_run(self.directory, self.store, self.aof, self.results, files)
+        (self.directory / "appendonlydir" / "appendonly.aof.1.base.rdb").write_bytes(b"REDIS")
         return ["torture", str(self.directory), "--url", self.url]
 
     def evidence(self) -> Evidence:
@@ -115,13 +108,13 @@ def test_the_judge_passes_a_good_run(witnesses: Witnesses) -> None:
 
 
 def test_the_servers_log_reveals_a_second_result(witnesses: Witnesses) -> None:
-    witnesses.aof += encode_resp("SET", f"of:result:{JOBS[1]}", result_of(JOBS[1]), "EX", "60")
+    witnesses.aof += given(JOBS[1])
     promise = witnesses.only_broken()
     assert (promise.name, promise.examples) == ("no job was given two terminal results", (JOBS[1],))
 
 
 def test_an_accepted_job_without_a_result_is_lost(witnesses: Witnesses) -> None:
-    witnesses.store.delete(f"of:result:{JOBS[2]}")
+    del witnesses.results[JOBS[2]]
     (promise, *_) = witnesses.broken()
     assert (promise.name, promise.examples) == ("of 3 accepted jobs, none is lost", (JOBS[2],))
 
@@ -139,7 +132,7 @@ def test_a_result_without_a_receipt_is_found(witnesses: Witnesses) -> None:
 
 
 def test_an_answer_to_another_job_is_found(witnesses: Witnesses) -> None:
-    witnesses.store.set(f"of:result:{JOBS[0]}", result_of(JOBS[1]))
+    witnesses.results[JOBS[0]] = result_of(JOBS[1])
     assert witnesses.only_broken().name == "every answer is the answer to its own job"
 
 
@@ -154,7 +147,7 @@ def test_a_takeover_near_an_outage_is_reported_separately(witnesses: Witnesses) 
     witnesses.faults.append({"kind": "kill", "pid": 4712, "began": KILLED_AT + 60_000})
     witnesses.faults.append({"kind": "outage", "began": KILLED_AT + 70_000, "ended": KILLED_AT + 77_000})
     event = {"event": "queued", "at": KILLED_AT + 90_000, "why": "its worker died", "worker": "of-gpu-host-4712-ffffff"}
-    witnesses.aof += encode_resp("RPUSH", f"of:events:{JOBS[1]}", json.dumps(event))
+    witnesses.aof += forge_stories({JOBS[1]: [event]})
     assert witnesses.broken() == []
     assert witnesses.figures()["kill_to_requeued_near_outage_s"] == {"n": 1, "p50": 30.0, "p100": 30.0}
 

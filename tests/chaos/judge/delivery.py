@@ -48,7 +48,7 @@ def delivery_promises(evidence: Evidence) -> Iterator[Promise]:
 
 def _answer_promises(evidence: Evidence) -> Iterator[Promise]:
     answered = {job: result for job, result in evidence.results.items() if result["status"] == "answered"}
-    served = {call.job for call in evidence.calls if call.ended is not None}
+    served = {call.job for call in evidence.calls if call.answered}
     mixed = [job for job, result in answered.items() if get_text(result) != f"This is the answer to {job}"]
     yield none_of("every answer is the answer to its own job", mixed)
     unserved = [job for job in answered if job not in served]

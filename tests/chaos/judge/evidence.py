@@ -1,4 +1,4 @@
-"""The evidence of a torture or outage run: what each witness wrote down for itself, read from the run's directory.
+"""The evidence of a run: what each witness wrote down for itself, read from the run's directory.
 
 The witnesses are the submitter (`accepted.jsonl`, `notified.jsonl`), the upstreams (`calls-NAME-START.jsonl`), the
 notifier and the webhook receiver (`notifier.jsonl`, `hooks.jsonl`), the fault log (`faults.jsonl`), the server's
@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,12 +50,18 @@ class Notification:
 
 @dataclass(frozen=True)
 class Call:
-    """One call in the log of an upstream. `ended` None: it was killed or abandoned before it had answered."""
+    """One call in the log of an upstream. `ended` None: the upstream was killed meanwhile.
+
+    `probe`: it was the health prompt. `healed`: a broken upstream was repaired before it.
+    """
 
     upstream: str
     job: str
     received: float
     ended: float | None = None
+    answered: bool = False
+    probe: bool = False
+    healed: bool = False
 
 
 @dataclass(frozen=True)
@@ -103,6 +109,8 @@ class Evidence:
     registries: Counter[str] = field(default_factory=Counter)
     waiting: dict[str, int] = field(default_factory=dict)
     """The size of each key in which jobs wait or run."""
+    blocked: dict[str, str] = field(default_factory=dict)
+    """What keeps calls from a target: breakers and cooldowns."""
     counters: dict[str, int] = field(default_factory=dict)
     incidents: dict[str, dict[str, str]] = field(default_factory=dict)
 
@@ -146,9 +154,10 @@ def _read_calls(path: Path) -> Iterator[Call]:
     for row in read_lines(path):
         at, number = row["wall"] * 1000, row["call"]
         if row["event"] == "received":
-            calls[number] = Call(name, row["job"], at)
-        elif row["event"] == "answered" and number in calls:
-            calls[number] = Call(name, calls[number].job, calls[number].received, at)
+            flags = {flag: row.get(flag, False) for flag in ("probe", "healed")}
+            calls[number] = Call(row.get("upstream", name), row["job"], at, **flags)
+        elif number in calls:
+            calls[number] = replace(calls[number], ended=at, answered=row["event"] == "answered")
     yield from calls.values()
 
 
@@ -163,6 +172,7 @@ def _read_server(evidence: Evidence, client: Any) -> None:
     for pattern in WAITING_SETS:
         sizes.update({key: client.zcard(key) for key in client.scan_iter(pattern, count=1000)})
     evidence.waiting = {key: int(size) for key, size in sizes.items() if size}
+    evidence.blocked = client.hgetall("of:blocked")
     evidence.counters = {name: int(count) for name, count in client.hgetall("of:counters").items()}
     for key in client.scan_iter("of:incident:*", count=1000):
         evidence.incidents[key.removeprefix("of:incident:")] = client.hgetall(key)
@@ -174,9 +184,10 @@ def _read_jobs(evidence: Evidence, part: Sequence[str], client: Any) -> None:
             pipe.get(f"of:result:{job}")
             pipe.hmget(f"of:job:{job}", "state", "held_for")
             pipe.zscore("rq:deferred:degrade", job)
+            pipe.zscore("of:unfinished", job)
         rows = pipe.execute()
-    for job, result, (state, reason), parked in zip(part, rows[::3], rows[1::3], rows[2::3], strict=True):
+    for job, result, (state, reason), parked, open_ in zip(part, *(rows[n::4] for n in range(4)), strict=True):
         if result is not None:
             evidence.results[job] = json.loads(result)
-        if state != "done":
+        if state != "done" or open_ is not None:
             evidence.unfinished[job] = Unfinished(state or "", reason or "", parked is not None)

@@ -1,34 +1,18 @@
-"""The evidence of one fault: the case, the upstreams' own log, and what the server holds. Moments are epoch ms."""
+"""The evidence of one fault: what of a run's evidence concerns one broken upstream."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
-import redis
-
-from tests.chaos.judge.evidence import BATCH_SIZE, read_lines
-
-
-@dataclass(frozen=True)
-class UpstreamCall:
-    """One call as an upstream saw it. `ended` is None while it lasts."""
-
-    upstream: str
-    job: str
-    probe: bool
-    healed: bool
-    received: float
-    answered: bool = False
-    ended: float | None = None
+from tests.chaos.judge.evidence import Call, Evidence
 
 
 @dataclass(frozen=True)
 class Change:
-    """One change of a breaker, from the server's history."""
+    """One change of a breaker."""
 
     at: float
     target: str
@@ -52,87 +36,37 @@ class Case:
     healed: float
 
 
-@dataclass
-class Evidence:
-    """Everything that the verdict rests on.
+class FaultEvidence:
+    """The evidence of one fault. `claims_by_job`: when a job was claimed for the broken upstream."""
 
-    `claims_by_job`: when a job was claimed for the broken upstream. `moves`: job -> the reasons for its moves.
-    """
+    def __init__(self, run: Evidence) -> None:
+        self.case = case = Case(**run.case)
+        self.results = run.results
+        self.left = [job for job in run.ids if job in run.unfinished]
+        self.stories = {job: run.history.stories[job] for job in run.ids}
+        self.claims_by_job = {
+            job: [float(event["at"]) for event in story if event.get("backend") == case.name and _is_claim(event)]
+            for job, story in self.stories.items()
+        }
+        calls = sorted((call for call in run.calls if call.received >= case.began), key=lambda call: call.received)
+        self.broken: list[Call] = [call for call in calls if call.upstream == case.name]
+        self.good: list[Call] = [call for call in calls if call.upstream == "good"]
+        targets = (f"{case.name}/{case.name}", "key:")
+        rows = [row for row in run.history.breaker_changes if row["at"] >= case.began]
+        rows = [row for row in rows if row["target"] == targets[0] or row["target"].startswith(targets[1])]
+        changes = [Change(row["at"], row["target"], row["to"], row["why"]) for row in rows]
+        self.changes = sorted(changes, key=lambda change: change.at)
+        self.cools = f"{targets[0]} cool" in run.blocked
 
-    case: Case
-    results: dict[str, dict[str, Any]] = field(default_factory=dict)
-    claims_by_job: dict[str, list[float]] = field(default_factory=dict)
-    moves: dict[str, list[str]] = field(default_factory=dict)
-    broken: list[UpstreamCall] = field(default_factory=list)
-    good: list[UpstreamCall] = field(default_factory=list)
-    changes: list[Change] = field(default_factory=list)
-    cooling: float | None = None
-    left: list[str] = field(default_factory=list)
-
-    @property
+    @cached_property
     def claims(self) -> list[float]:
         """When jobs were claimed for the broken upstream."""
         return sorted(at for claims in self.claims_by_job.values() for at in claims)
 
-
-def gather(directory: Path, client: Any) -> Evidence:
-    """Read every witness in the directory of a run. `client` decodes responses."""
-    case = Case(**json.loads((directory / "case.json").read_text()))
-    evidence = Evidence(case)
-    ids = [*case.jobs, *case.after]
-    _read_results(evidence, ids, client)
-    calls = [call for call in read_log(directory / "calls.jsonl") if call.received >= case.began]
-    evidence.broken = [call for call in calls if call.upstream == case.name]
-    evidence.good = [call for call in calls if call.upstream == "good"]
-    evidence.changes = sorted(_changes(case, client), key=lambda change: change.at)
-    cooling = client.hget("of:blocked", f"{case.name}/{case.name} cool")
-    evidence.cooling = None if cooling is None else float(cooling)
-    evidence.left = [job for job in client.zrange("of:unfinished", 0, -1) if job in set(ids)]
-    return evidence
+    def moves(self, job: str) -> list[str]:
+        """The reasons for the moves of a job."""
+        return [event["why"] for event in self.stories.get(job, ()) if event.get("why")]
 
 
-def read_log(path: Path) -> list[UpstreamCall]:
-    """The calls in the log of the upstreams, in the order of their arrival."""
-    calls: dict[int, UpstreamCall] = {}
-    for row in read_lines(path):
-        number = row["call"]
-        if row["event"] == "received":
-            calls[number] = UpstreamCall(row["upstream"], row["job"], row["probe"], row["healed"], row["at"])
-        else:
-            calls[number] = _ended(calls[number], row)
-    return list(calls.values())
-
-
-def _ended(call: UpstreamCall, row: dict[str, Any]) -> UpstreamCall:
-    answered = row["event"] == "answered"
-    return UpstreamCall(call.upstream, call.job, call.probe, call.healed, call.received, answered, row["at"])
-
-
-def _read_results(evidence: Evidence, ids: Sequence[str], client: redis.Redis) -> None:
-    for start in range(0, len(ids), BATCH_SIZE):
-        part = ids[start : start + BATCH_SIZE]
-        with client.pipeline(transaction=False) as pipe:
-            for job in part:
-                pipe.get(f"of:result:{job}")
-                pipe.lrange(f"of:events:{job}", 0, -1)
-            rows = pipe.execute()
-        for job, result, stored in zip(part, rows[::2], rows[1::2], strict=True):
-            if result is not None:
-                evidence.results[job] = json.loads(result)
-            events = [json.loads(row) for row in stored]
-            evidence.claims_by_job[job] = _claims(evidence.case.name, events)
-            evidence.moves[job] = [event["why"] for event in events if event.get("why")]
-
-
-def _claims(backend: str, events: Iterable[dict[str, Any]]) -> list[float]:
-    return [float(event["at"]) for event in events if event["event"] == "started" and event.get("backend") == backend]
-
-
-def _changes(case: Case, client: Any) -> list[Change]:
-    """The changes of the breaker of this upstream and of any key, since the case began."""
-    rows = [json.loads(row) for row in client.lrange("of:breaker-history", 0, -1)]
-    return [
-        Change(row["at"], row["target"], row["to"], row["why"])
-        for row in rows
-        if row["at"] >= case.began and (row["target"] == f"{case.name}/{case.name}" or row["target"].startswith("key:"))
-    ]
+def _is_claim(event: dict[str, Any]) -> bool:
+    return bool(event["event"] == "started")

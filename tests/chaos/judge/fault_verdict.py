@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
-from tests.chaos.judge.fault_evidence import Change, Evidence, UpstreamCall
+from tests.chaos.judge.evidence import Call, Evidence
+from tests.chaos.judge.fault_evidence import Change, FaultEvidence
 from tests.chaos.judge.fault_kinds import KINDS, Keeps, Kind
 from tests.chaos.judge.promise import MAX_EXAMPLES, Promise
 
@@ -16,8 +17,9 @@ PROBING_MS = 4000.0
 a look of a worker (at most 1 s) before each of two probes, the probes themselves, and a busy machine."""
 
 
-def judge(evidence: Evidence) -> list[Promise]:
+def judge(run: Evidence) -> list[Promise]:
     """Every promise. The examples of a broken one are its violations."""
+    evidence = FaultEvidence(run)
     kind = KINDS[evidence.case.name]
     guarded = _cooldown_violations if kind.keeps is Keeps.COOLDOWN else _breaker_violations
     checks = {
@@ -34,17 +36,18 @@ def judge(evidence: Evidence) -> list[Promise]:
     return promises
 
 
-def report(evidence: Evidence) -> dict[str, Any]:
+def report(run: Evidence) -> dict[str, Any]:
     """The name of the fault, and its figures."""
+    evidence = FaultEvidence(run)
     return {"name": evidence.case.name, "figures": _figures(evidence, KINDS[evidence.case.name])}
 
 
-def max_calls(evidence: Evidence, kind: Kind) -> int:
+def max_calls(evidence: FaultEvidence, kind: Kind) -> int:
     """Calls allowed before the breaker opens: the failures that open it, and the calls then in flight."""
     return (evidence.case.consecutive_failures if kind.keeps is Keeps.RUN else 1) + evidence.case.slots - 1
 
 
-def _answer_violations(evidence: Evidence) -> Iterator[str]:
+def _answer_violations(evidence: FaultEvidence) -> Iterator[str]:
     """Every job has one answer: the text of the good upstream for this job."""
     case = evidence.case
     yield from _named("jobs have no result", [job for job in case.jobs if job not in evidence.results])
@@ -62,7 +65,7 @@ def _answer_violations(evidence: Evidence) -> Iterator[str]:
     yield from _named("answers are not in the good one's log", [job for job, _ in answered if not served[job]])
 
 
-def _attempt_violations(evidence: Evidence, kind: Kind) -> Iterator[str]:
+def _attempt_violations(evidence: FaultEvidence, kind: Kind) -> Iterator[str]:
     """Every attempt has its reason, a failed one its error; and there is one attempt for each call."""
     wrong, silent = [], [job for job in evidence.case.jobs if job in evidence.results and not _explains(evidence, job)]
     for job in evidence.case.jobs:
@@ -81,23 +84,23 @@ def _attempt_violations(evidence: Evidence, kind: Kind) -> Iterator[str]:
         yield f"the jobs record {recorded} attempts at it, but its log has {received} calls"
 
 
-def _explains(evidence: Evidence, job: str) -> bool:
+def _explains(evidence: FaultEvidence, job: str) -> bool:
     """Whether an attempt, a reason of an attempt or of a move, or the route names the broken upstream."""
     name, result = evidence.case.name, evidence.results[job]
-    reasons = [attempt.get("why", "") for attempt in result["attempts"]] + evidence.moves.get(job, [])
+    reasons = [attempt.get("why", "") for attempt in result["attempts"]] + evidence.moves(job)
     if f"; {name} moved back: " in result.get("reason", ""):
         return True
     return _met(evidence, job) or any(f"{name}:" in why for why in reasons)
 
 
-def _probe_violations(evidence: Evidence) -> Iterator[str]:
+def _probe_violations(evidence: FaultEvidence) -> Iterator[str]:
     """One probe at a time."""
     probes = [call for call in evidence.broken if call.probe]
     both = [a.received for a, b in pairwise(probes) if a.ended is None or b.received < a.ended]
     yield from _named("probes went out while another was under way", both)
 
 
-def _breaker_violations(evidence: Evidence, kind: Kind) -> Iterator[str]:
+def _breaker_violations(evidence: FaultEvidence, kind: Kind) -> Iterator[str]:
     """The breaker allows its calls before it opens, then one probe in each half-open period, and nothing else."""
     case, changes = evidence.case, evidence.changes
     if not changes or changes[0].after != "open":
@@ -126,7 +129,7 @@ def _breaker_violations(evidence: Evidence, kind: Kind) -> Iterator[str]:
     yield from _closed_in_time(evidence, closed)
 
 
-def _calls_with_claims(evidence: Evidence) -> Iterator[tuple[UpstreamCall, float]]:
+def _calls_with_claims(evidence: FaultEvidence) -> Iterator[tuple[Call, float]]:
     """Each call of a job with the moment of its claim; infinity for a call without a claim of its own."""
     used: Counter[str] = Counter()
     for call in (call for call in evidence.broken if not call.probe):
@@ -135,7 +138,7 @@ def _calls_with_claims(evidence: Evidence) -> Iterator[tuple[UpstreamCall, float
         used[call.job] += 1
 
 
-def _closed_in_time(evidence: Evidence, closed: float | None) -> Iterator[str]:
+def _closed_in_time(evidence: FaultEvidence, closed: float | None) -> Iterator[str]:
     if closed is None:
         yield "its breaker did not close after its repair"
     elif (took := closed - evidence.case.healed) > (limit := open_period(evidence.changes) + PROBING_MS):
@@ -149,17 +152,18 @@ def open_period(changes: Sequence[Change]) -> float:
     return probed[0] - opened[-1] if probed else 0.0
 
 
-def _cooldown_violations(evidence: Evidence, kind: Kind) -> Iterator[str]:
+def _cooldown_violations(evidence: FaultEvidence, kind: Kind) -> Iterator[str]:
     """No breaker opens. In any time as long as the requested wait, each slot is used at most once."""
     yield from _named("times a breaker opened", [change.why for change in evidence.changes if change.after == "open"])
-    peak = max((_count_within(evidence.claims, at, kind.wait * 1000) for at in evidence.claims), default=0)
+    claims = [at for job in evidence.case.jobs for at in evidence.claims_by_job[job]]
+    peak = max((_count_within(claims, at, kind.wait * 1000) for at in claims), default=0)
     if peak > evidence.case.slots:
         yield f"{peak} jobs were claimed for it within {kind.wait:g} s, not {evidence.case.slots} at most"
-    if evidence.cooling is not None:
+    if evidence.cools:
         yield "its cooldown is still recorded, although it is over"
 
 
-def _service_violations(evidence: Evidence) -> Iterator[str]:
+def _service_violations(evidence: FaultEvidence) -> Iterator[str]:
     """The repaired upstream answers its jobs."""
     answerers = {
         job: _answerer(evidence.results[job]) if job in evidence.results else "" for job in evidence.case.after
@@ -168,7 +172,7 @@ def _service_violations(evidence: Evidence) -> Iterator[str]:
     yield from _named("jobs submitted after its repair were not answered by it", wrong)
 
 
-def _figures(evidence: Evidence, kind: Kind) -> dict[str, Any]:
+def _figures(evidence: FaultEvidence, kind: Kind) -> dict[str, Any]:
     case, closed = evidence.case, _closed_at(evidence)
     took = sorted(result["took"] for job, result in evidence.results.items() if job in set(case.jobs))
     good = sum(not call.probe for call in evidence.good)
@@ -192,21 +196,21 @@ def _figures(evidence: Evidence, kind: Kind) -> dict[str, Any]:
     }
 
 
-def story(evidence: Evidence, job: str) -> str:
+def story(evidence: FaultEvidence, job: str) -> str:
     """The story of one job: each attempt with its reason, and the reasons of its moves."""
     parts = [str(evidence.results[job].get("reason", ""))]
     for attempt in evidence.results[job]["attempts"]:
         ending = f"{attempt['error']} ({attempt['detail']})" if attempt.get("error") else "answered"
         parts.append(f"{attempt['backend']}, {attempt['why']}: {ending}")
-    return f"{job}: {'; '.join(parts)}. Moved: {'; '.join(evidence.moves[job])}"
+    return f"{job}: {'; '.join(parts)}. Moved: {'; '.join(evidence.moves(job))}"
 
 
-def _met(evidence: Evidence, job: str) -> bool:
+def _met(evidence: FaultEvidence, job: str) -> bool:
     attempts = evidence.results.get(job, {}).get("attempts", [])
     return any(attempt["backend"] == evidence.case.name for attempt in attempts)
 
 
-def _closed_at(evidence: Evidence) -> float | None:
+def _closed_at(evidence: FaultEvidence) -> float | None:
     """When all of its breakers had closed for the last time."""
     last: dict[str, Change] = {change.target: change for change in evidence.changes}
     if not last or any(change.after != "closed" for change in last.values()):
@@ -214,7 +218,7 @@ def _closed_at(evidence: Evidence) -> float | None:
     return max(change.at for change in last.values())
 
 
-def _attempts(evidence: Evidence) -> list[dict[str, Any]]:
+def _attempts(evidence: FaultEvidence) -> list[dict[str, Any]]:
     lists = (evidence.results.get(job, {}).get("attempts", []) for job in evidence.case.jobs)
     return [attempt for attempts in lists for attempt in attempts]
 
@@ -233,6 +237,6 @@ def _text(result: dict[str, Any]) -> str:
     return str(result["body"]["choices"][0]["message"]["content"]).strip()
 
 
-def _named(what: str, readout: Sequence[object]) -> Iterator[str]:
-    if readout:
-        yield f"{len(readout)} {what}: {', '.join(map(str, readout[:MAX_EXAMPLES]))}"
+def _named(what: str, offenders: Sequence[object]) -> Iterator[str]:
+    if offenders:
+        yield f"{len(offenders)} {what}: {', '.join(map(str, offenders[:MAX_EXAMPLES]))}"

@@ -124,5 +124,5 @@ def _calls_of(calls: Iterable[Call], backend: str, released: list[Release]) -> I
     for call in calls:
         at, ended = call.received, call.ended
         mine = call.upstream == backend and any(span.began <= at <= (span.ended or at) for span in spans[call.job])
-        if mine and ended is not None:
+        if mine and call.answered and ended is not None:
             yield at, ended

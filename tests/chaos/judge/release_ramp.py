@@ -38,8 +38,8 @@ class Ramp:
 
 def releases(stories: Mapping[str, Sequence[Event]]) -> list[Release]:
     """Every release of every job, in the order in which they began."""
-    readout = [release for job, story in stories.items() for release in _read_story(job, story)]
-    return sorted(readout, key=lambda release: release.began)
+    in_any_order = [release for job, story in stories.items() for release in _read_story(job, story)]
+    return sorted(in_any_order, key=lambda release: release.began)
 
 
 def _read_story(job: str, story: Sequence[Event]) -> Iterator[Release]:
@@ -58,9 +58,9 @@ def _ends(event: Event, model: str) -> bool:
     return event["event"] in ENDING_EVENTS
 
 
-def ramp(model: str, readout: Iterable[Release], restarts: Sequence[float], first: int, limit: int) -> Ramp:
+def ramp(model: str, released: Iterable[Release], restarts: Sequence[float], first: int, limit: int) -> Ramp:
     """Follow a model through its releases: `first` at once, one more for each that was answered since `restarts`."""
-    mine = [release for release in readout if release.model == model]
+    mine = [release for release in released if release.model == model]
     steps: list[tuple[float, int, str]] = [(release.began, 2, release.job) for release in mine]
     # Within a millisecond, restarts come first, then ends, then releases.
     steps += [(release.ended, 1 if release.answered else 0, release.job) for release in mine if release.ended]
