@@ -9,7 +9,7 @@ from pathlib import Path
 import yaml
 
 from openfall.config.errors import ConfigProblem, nearest, quoted
-from openfall.config.former_keys import renamed_key, unsupported_key
+from openfall.config.former_keys import refuse_former_key
 from openfall.config.literals import variables_in
 
 try:
@@ -100,10 +100,8 @@ class Node:
         values = self.entries()
         for key in values.keys() - set(known):
             node = values.pop(key)
-            if refusal := unsupported_key(self.path, key):
+            if refusal := refuse_former_key(self.path, key):
                 self.document.report(node.line, node.path, *refusal)
-            elif renamed := renamed_key(self.path, key):
-                self.document.report(node.line, self.path, renamed, "Write the new name.")
             else:
                 no_space = ":" in key and node.is_empty
                 remedy = "Put a space after its colon." if no_space else nearest(key, known)

@@ -43,23 +43,19 @@ UNSUPPORTED: Mapping[str, Mapping[str, tuple[str, str]]] = {
 """By section, the keys that were once accepted, why they are refused, and the remedy."""
 
 
-def renamed_key(path: str, key: str) -> str | None:
-    """The message for a former key. None if it is not one."""
+def refuse_former_key(path: str, key: str) -> tuple[str, str] | None:
+    """The message and the remedy for a former key of a section. None if it is not one."""
     section = _section(path)
     present = RENAMED.get(section, {}).get(key)
     if present is None:
-        return None
-    return f"{section}.{key} is now {present if '.' in present else f'{section}.{present}'}".replace(".*.", ".")
+        return UNSUPPORTED.get(section, {}).get(key)
+    message = f"{section}.{key} is now {present if '.' in present else f'{section}.{present}'}".replace(".*.", ".")
+    return message, "Write the new name."
 
 
 def has_former_key(path: str, key: str, present: Iterable[str]) -> bool:
     """Whether a missing key is present under its former name, which is reported as such."""
     return any(RENAMED.get(_section(path), {}).get(word) == key for word in present)
-
-
-def unsupported_key(path: str, key: str) -> tuple[str, str] | None:
-    """The message and remedy for an unsupported key. None if it is not one."""
-    return UNSUPPORTED.get(_section(path), {}).get(key)
 
 
 def _section(path: str) -> str:

@@ -29,7 +29,7 @@ def validate_catalog(catalog: UncheckedCatalog) -> Iterator[CatalogProblem]:
     yield from _models(catalog)
     for section, roles in (("roles", catalog.roles), ("tasks", catalog.tasks)):
         for name, role in roles.items():
-            yield from _names(catalog, section, name)
+            yield from _names(catalog, section, name, role.chain)
             yield from _role(catalog, f"{section}.{name}", role)
     yield from _groups(catalog)
     yield from _unreachable(catalog.groups)
@@ -64,9 +64,8 @@ def _models(catalog: UncheckedCatalog) -> Iterator[CatalogProblem]:
                 yield _unknown(f"models.{name}.quality.{task}", "task", task, {*catalog.tasks, DEFAULT_QUALITY})
 
 
-def _names(catalog: UncheckedCatalog, section: str, name: str) -> Iterator[CatalogProblem]:
+def _names(catalog: UncheckedCatalog, section: str, name: str, chain: tuple[str, ...]) -> Iterator[CatalogProblem]:
     path = f"{section}.{name}"
-    chain = (catalog.roles if section == "roles" else catalog.tasks)[name].chain
     if name in catalog.models and chain != (name,):
         yield CatalogProblem(path, "a model has the same name: callers could mean either")
     if section == "tasks" and name in catalog.roles:

@@ -17,6 +17,7 @@ from openfall.router_core.vocabulary import ErrorClass
 Validates = Callable[[Any, Any], str | None]
 """(schema, value) -> None if the value matches the schema, else the problem in a few words."""
 
+_NOT_JSON = "the answer is not JSON"
 _FENCE = re.compile(r"[ ]{0,3}(`{3,}|~{3,})[ \t]*([^`\n]*)$")
 _HTML = re.compile(r"<(?:!doctype\s+html|[a-z][a-z0-9-]*(?:\s[^<>]*)?/?)>", re.IGNORECASE)
 _DIAGRAMS = (
@@ -58,7 +59,8 @@ def failed_check(role: Role, answer: Completion, job: CompletionJob, validates: 
         if kind is CheckKind.JSON_SCHEMA:
             failed = _schema_fails(text, get_schema(job.body), validates)
         else:
-            failed = _FORMS[kind](text)
+            passes, message = _FORMS[kind]
+            failed = None if passes(text) else message
         if failed:
             return failed
     if role.pattern is not None and not re.search(role.pattern, text):
@@ -82,7 +84,7 @@ def _json(text: str) -> tuple[Any, str | None]:
     try:
         return json.loads(text, parse_constant=_refuse), None
     except (ValueError, RecursionError):
-        return None, "the answer is not JSON"
+        return None, _NOT_JSON
 
 
 def _refuse(constant: str) -> None:
@@ -103,39 +105,27 @@ def _blocks(text: str) -> Iterator[tuple[str, str]]:
             lines.append(line)
 
 
-def _is_empty(text: str) -> str | None:
-    return None if text else "the answer is empty"
+def _is_json(text: str) -> bool:
+    return _json(text)[1] is None
 
 
-def _is_no_json(text: str) -> str | None:
-    return _json(text)[1]
+def _has_block(text: str) -> bool:
+    return any(content.strip() for _, content in _blocks(text))
 
 
-def _has_no_block(text: str) -> str | None:
-    return None if any(content.strip() for _, content in _blocks(text)) else "no closed code block is in the answer"
-
-
-def _has_no_diagram(text: str) -> str | None:
+def _has_diagram(text: str) -> bool:
     fenced = any(language == "mermaid" and content.strip() for language, content in _blocks(text))
-    if fenced or _DIAGRAM.match(text, _front_matter(text)):
-        return None
-    return "no Mermaid diagram is in the answer: neither a mermaid block nor a text that begins as one"
-
-
-def _front_matter(text: str) -> int:
-    """The index of a diagram's own text, after its front matter and comments."""
     front_matter = _FRONT_MATTER.match(text)
-    return front_matter.end() if front_matter else 0
+    return fenced or _DIAGRAM.match(text, front_matter.end() if front_matter else 0) is not None
 
 
-def _has_no_html(text: str) -> str | None:
-    return None if _HTML.search(text) else "no HTML is in the answer"
-
-
-_FORMS: Mapping[CheckKind, Callable[[str], str | None]] = {
-    CheckKind.NOT_EMPTY: _is_empty,
-    CheckKind.JSON: _is_no_json,
-    CheckKind.CODE_BLOCK: _has_no_block,
-    CheckKind.MERMAID: _has_no_diagram,
-    CheckKind.HTML: _has_no_html,
-}
+_FORMS: Mapping[CheckKind, tuple[Callable[[str], object], str]] = {
+    CheckKind.NOT_EMPTY: (bool, "the answer is empty"),
+    CheckKind.JSON: (_is_json, _NOT_JSON),
+    CheckKind.CODE_BLOCK: (_has_block, "no closed code block is in the answer"),
+    CheckKind.MERMAID: (
+        _has_diagram, "no Mermaid diagram is in the answer: neither a mermaid block nor a text that begins as one"
+    ),
+    CheckKind.HTML: (_HTML.search, "no HTML is in the answer"),
+}  # fmt: skip
+"""Each check, and the problem of a text that fails it."""

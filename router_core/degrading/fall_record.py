@@ -7,6 +7,7 @@ from typing import Any
 
 from openfall.router_core.degrading.degrade import DegradeAction, Degraded, FallContext, Hold, StandIn
 from openfall.router_core.jobs.job import CompletionJob
+from openfall.router_core.jobs.outcome import total_cost
 from openfall.router_core.routing.fleet_state import BLOCK_ERRORS, FleetState
 from openfall.router_core.vocabulary import HoldReason, Remedy
 
@@ -21,7 +22,6 @@ def fall_record(
     error class of an attempt or a block (`c:`), the remedy (`s:`).
     """
     by, (reason, detail) = _by(action), _why(fall, action)
-    costs = [attempt.cost_usd for attempt in fall.attempts]
     return {
         "at": fall.at,
         "id": job.id,
@@ -33,7 +33,7 @@ def fall_record(
         "detail": detail,
         "chain": list(job.chain),
         "tried": list(_tried(fall)),
-        "cost_usd": None if None in costs else sum(cost for cost in costs if cost is not None),
+        "cost_usd": total_cost(fall.attempts),
         "accepted_at": job.accepted_at,
         "by": None if by is None else by.value,
         "final": isinstance(action, Degraded),

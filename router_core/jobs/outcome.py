@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -132,3 +132,9 @@ class Attempt:
     @property
     def may_be_repeated(self) -> bool:
         return self.disposition is not None and self.disposition.try_same_again
+
+
+def total_cost(attempts: Iterable[Attempt]) -> float | None:
+    """The cost of all these calls; None if the cost of one is unknown."""
+    costs = [attempt.cost_usd for attempt in attempts]
+    return None if None in costs else sum(cost for cost in costs if cost is not None)

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from openfall.router_core.jobs.job import ConsideredModel
-from openfall.router_core.jobs.outcome import Attempt
+from openfall.router_core.jobs.outcome import Attempt, total_cost
 from openfall.router_core.jobs.request_body import answer_text
 from openfall.router_core.vocabulary import ErrorClass, HoldReason, Remedy
 
@@ -114,8 +114,7 @@ class Result(BaseModel):
     @property
     def cost_usd(self) -> float | None:
         """The cost of all attempts; None if the cost of one is unknown."""
-        costs = [attempt.cost_usd for attempt in self.attempts]
-        return None if None in costs else sum(cost for cost in costs if cost is not None)
+        return total_cost(self.attempts)
 
     @property
     def latency_ms(self) -> int:

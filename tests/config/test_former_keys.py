@@ -29,7 +29,7 @@ def test_a_former_key_is_refused_with_its_new_name(tmp_path: Path, section: str,
     place = section.replace("*", "a")
     name = section.replace(".*", "")
     wanted = new if "." in new else f"{name}.{new}"
-    line = f"openfall.yaml:1 {place}: {name}.{old} is now {wanted}. Write the new name."
+    line = f"openfall.yaml:1 {place}.{old}: {name}.{old} is now {wanted}. Write the new name."
     assert line in check_text(tmp_path, file_with(section, old))
 
 
