@@ -12,15 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from openfall.producers.cli.answer_text import show_answer
-from openfall.producers.cli.options import (
-    config_option,
-    job_options,
-    json_option,
-    open_client,
-    read_text,
-    run,
-    submit_options,
-)
+from openfall.producers.cli.options import common_options, job_options, open_client, read_text, run, submit_options
 from openfall.producers.cli.render import WaitIndicator, print_line
 
 if TYPE_CHECKING:
@@ -52,8 +44,7 @@ class _Mode:
     "--stream/--no-stream", default=None, help="Print the answer while it is generated. Default: in a terminal."
 )
 @click.option("--strict", is_flag=True, help="Exit with 6 unless the first model of the chain answered.")
-@config_option
-@json_option
+@common_options
 def ask(text: str, config_path: Path | None, **options: Any) -> None:
     """Ask one question and print the answer. TEXT is the prompt, or - for standard input.
 

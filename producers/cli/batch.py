@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from openfall.producers.cli.options import config_option, json_option, open_client, run
+from openfall.producers.cli.options import common_options, open_client, route_options, run
 from openfall.producers.cli.render import PRINT_INTERVAL_SECONDS, format_cost, plural, print_line, show_json
 
 if TYPE_CHECKING:
@@ -30,24 +30,20 @@ def batch() -> None:
 @batch.command("run", short_help="Answer every request of a file.")
 @click.argument("source", metavar="IN", type=click.Path(path_type=Path))
 @click.option("-o", "--output", "out", metavar="OUT", required=True, type=click.Path(path_type=Path))
-@click.option("-r", "--role", help="Role for all lines.")
-@click.option("-t", "--task", help="Task type for all lines.")
-@click.option("-g", "--group", help="Caller. The chain and limits of its group apply.")
-@click.option("--local-only", is_flag=True, help="Use local pools only.")
-@click.option("-u", "--urgency", help="interactive, background or batch, for all lines.")
+@route_options("role", "task", "group", "local_only", "urgency")
 @click.option(
     "--name", help="Name of the batch. Default: OUT without its extension. The same name joins existing jobs."
 )
 @click.option("--limit", type=click.IntRange(min=1), help="Run only the first N lines.")
 @click.option("--retry-failed", is_flag=True, help="Run failed lines again.")
 @click.option("--dry-run", is_flag=True, help="Check every line, submit nothing.")
-@config_option
-@json_option
+@common_options
 def run_(source: Path, out: Path, config_path: Path | None, as_json: bool, dry_run: bool, **options: Any) -> None:
     """Answer every request of IN. Each answer is one line in OUT.
 
-    Run the same command again to continue: it skips the answers in OUT and joins running jobs. A line may have its own
-    "urgency" beside "body". The service_tier values priority, default and flex mean interactive, background and batch.
+    Run the same command again to continue: it skips the answers in OUT and joins running jobs. The options for role,
+    task, group and urgency hold for all lines. Without -u a line may have its own "urgency" beside "body". The
+    service_tier values priority, default and flex mean interactive, background and batch.
     """
     from openfall.producers.batch.run import BatchPlan
 
@@ -228,8 +224,7 @@ def _save_plan(data_dir: Path, plan: BatchPlan, out: Path) -> None:
 
 @batch.command("status", short_help="Show the progress of a batch.")
 @click.argument("name", metavar="OUT|NAME")
-@config_option
-@json_option
+@common_options
 def status_(name: str, config_path: Path | None, as_json: bool) -> None:
     """Show the progress of a batch. OUT is its output file, NAME its name."""
     values = _status(name, config_path)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from openfall.producers.cli.options import config_option, json_option, open_client, run, with_client
+from openfall.producers.cli.options import add_options, common_options, open_client, run, with_client
 from openfall.producers.cli.render import format_age, format_time, print_line, show_json, show_table
 
 if TYPE_CHECKING:
@@ -23,15 +23,13 @@ COLUMNS = ("breaker", "state", "since", "opened", "why")
 
 @click.group("breakers", invoke_without_command=True)
 @click.option("--history", is_flag=True, help="List the last state changes, newest first.")
-@config_option
-@json_option
+@common_options
 @click.pass_context
 def breakers(ctx: click.Context, history: bool, config_path: Path | None, as_json: bool) -> None:
     """List breakers. A breaker is BACKEND/MODEL, or key:BACKEND for the key of a backend.
 
     Only breakers with a recorded failure or override are listed. Every other breaker is closed.
     """
-    ctx.obj = config_path
     if ctx.invoked_subcommand is None:
         run(_history(config_path, as_json) if history else _list(config_path, as_json))
 
@@ -126,40 +124,36 @@ def find_target(catalog: Catalog, name: str) -> str:
     return known[name]
 
 
-_for_option = click.option("--for", "lasts", metavar="DURATION", help="How long: 90s, 10m, 2h. Default: until reset.")
-_reason_option = click.option("--reason", default="an operator forced it", help="A note for other operators.")
+_override_options = add_options(
+    click.option("--for", "lasts", metavar="DURATION", help="How long: 90s, 10m, 2h. Default: until reset."),
+    click.option("--reason", "why", default="an operator forced it", help="A note for other operators."),
+    common_options,
+)
 
 
 @breakers.command("force-open", short_help="Let no call through.")
 @click.argument("name")
-@_for_option
-@_reason_option
-@config_option
-@json_option
-def force_open(name: str, config_path: Path | None, as_json: bool, **override: Any) -> None:
+@_override_options
+def force_open(name: str, **override: Any) -> None:
     """Let no job and no probe through."""
     from openfall.router_core.vocabulary import BreakerState
 
-    _force(name, config_path, as_json, BreakerState.OPEN, **override)
+    _force(name, state=BreakerState.OPEN, **override)
 
 
 @breakers.command("force-closed", short_help="Let every call through.")
 @click.argument("name")
-@_for_option
-@_reason_option
-@config_option
-@json_option
-def force_closed(name: str, config_path: Path | None, as_json: bool, **override: Any) -> None:
+@_override_options
+def force_closed(name: str, **override: Any) -> None:
     """Let every call through, even if calls fail."""
     from openfall.router_core.vocabulary import BreakerState
 
-    _force(name, config_path, as_json, BreakerState.CLOSED, **override)
+    _force(name, state=BreakerState.CLOSED, **override)
 
 
 @breakers.command(short_help="End an override.")
 @click.argument("name")
-@config_option
-@json_option
+@common_options
 def reset(name: str, config_path: Path | None, as_json: bool) -> None:
     """End an override: the breaker works automatically again. An open one is probed at once."""
     from openfall.router_core.state.breakers import reset_breaker
@@ -168,28 +162,22 @@ def reset(name: str, config_path: Path | None, as_json: bool) -> None:
         catalog = llm.config.catalog
         return await reset_breaker(llm.store.connection, find_target(catalog, name), catalog.breakers)
 
-    state = with_client(config_path or click.get_current_context().obj, action)
+    state = with_client(config_path, action)
     _show_state(name, state, as_json, ", and works automatically again")
 
 
-def _force(  # noqa: PLR0913 - the options of two commands
-    name: str,
-    config_path: Path | None,
-    as_json: bool,
-    state: Literal[BreakerState.OPEN, BreakerState.CLOSED],
-    lasts: str | None,
-    reason: str,
-) -> None:
+def _force(name: str, config_path: Path | None, as_json: bool, **override: Any) -> None:
     from openfall.producers.request import parse_duration
     from openfall.router_core.state.breakers import BreakerOverride, force_breaker
 
-    override = BreakerOverride(state, reason, parse_duration(lasts) if lasts else None)
+    lasts = override.pop("lasts")
+    order = BreakerOverride(**override, seconds=parse_duration(lasts) if lasts else None)
 
     async def action(llm: AsyncOpenfall) -> BreakerState:
         catalog = llm.config.catalog
-        return await force_breaker(llm.store.connection, find_target(catalog, name), override, catalog.breakers)
+        return await force_breaker(llm.store.connection, find_target(catalog, name), order, catalog.breakers)
 
-    forced = with_client(config_path or click.get_current_context().obj, action)
+    forced = with_client(config_path, action)
     _show_state(name, forced, as_json, f" for {lasts}" if lasts else ", until `openfall breakers reset`")
 
 

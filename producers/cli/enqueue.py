@@ -8,15 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from openfall.producers.cli.options import (
-    config_option,
-    job_options,
-    json_option,
-    open_client,
-    read_file,
-    run,
-    submit_options,
-)
+from openfall.producers.cli.options import common_options, job_options, open_client, read_file, run, submit_options
 from openfall.producers.cli.render import plural, print_line, show_json
 
 if TYPE_CHECKING:
@@ -30,8 +22,7 @@ if TYPE_CHECKING:
 @click.argument("source", metavar="[FILE|-]", default="-")
 @job_options
 @click.option("--jsonl", is_flag=True, help="FILE has one request per line (implied by a name that ends in .jsonl).")
-@config_option
-@json_option
+@common_options
 def enqueue(source: str, jsonl: bool, config_path: Path | None, as_json: bool, **options: Any) -> None:
     """Submit jobs and print their ids.
 

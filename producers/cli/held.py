@@ -21,7 +21,7 @@ from openfall.producers.cli.held_selection import (
 )
 from openfall.producers.cli.held_text import configured_models, describe_fall, describe_release
 from openfall.producers.cli.job import describe_attempt, id_argument, record_json
-from openfall.producers.cli.options import config_option, json_option, open_client, run
+from openfall.producers.cli.options import common_options, config_option, open_client, run
 from openfall.producers.cli.render import (
     count_jobs,
     describe_reply,
@@ -49,8 +49,7 @@ def held() -> None:
 
 @held.command("list", short_help="List held jobs.")
 @filter_options
-@config_option
-@json_option
+@common_options
 def list_held(config_path: Path | None, as_json: bool, **options: Any) -> None:
     """List held jobs, the longest held first: why each is held, its deadline, which models release it."""
     jobs, now, catalog = run(_list(config_path, HeldOptions(**options)))
@@ -86,8 +85,7 @@ async def _list(config_path: Path | None, selection: HeldOptions) -> tuple[list[
 
 @held.command(short_help="Show one held job.")
 @id_argument
-@config_option
-@json_option
+@common_options
 def show(job_id: str, config_path: Path | None, as_json: bool) -> None:
     """Show one held job: the reason, its attempts, the interim reply, what releases it."""
     record, job, now, catalog = run(_show(job_id, config_path))
@@ -128,14 +126,13 @@ def _described(record: JobRecord, job: HeldJob, now: float) -> list[str]:
 @held.command(short_help="Return held jobs to their queues.")
 @selection_options
 @click.option("--ready", is_flag=True, help="Only jobs with a model that accepts calls now.")
-@config_option
-@json_option
-def replay(config_path: Path | None, as_json: bool, all_: bool, **options: Any) -> None:
+@common_options
+def replay(config_path: Path | None, as_json: bool, **options: Any) -> None:
     """Return held jobs to their queues. Crashes and attempts count from zero.
 
     The fleet releases jobs of an outage by itself. Jobs with a fault of their own need this command.
     """
-    selection = HeldOptions(all=all_, **options)
+    selection = HeldOptions(**options)
     selection.check()
     states = run(_replay(config_path, selection))
     if as_json:
@@ -161,11 +158,10 @@ async def _replay(config_path: Path | None, selection: HeldOptions) -> dict[str,
 @held.command(short_help="End held jobs without an answer.")
 @selection_options
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
-@config_option
-@json_option
-def drop(config_path: Path | None, as_json: bool, all_: bool, yes: bool, **options: Any) -> None:
+@common_options
+def drop(config_path: Path | None, as_json: bool, yes: bool, **options: Any) -> None:
     """End held jobs without an answer, as cancelled. This cannot be undone."""
-    selection = HeldOptions(all=all_, **options)
+    selection = HeldOptions(**options)
     selection.check()
     if not yes:
         _confirm(len(run(_list(config_path, selection))[0]))
@@ -199,13 +195,13 @@ async def _drop(config_path: Path | None, selection: HeldOptions) -> list[str]:
 @selection_options
 @click.option("-o", "--output", metavar="FILE", default="-", help="Output file. Default: standard output.")
 @config_option
-def export(config_path: Path | None, output: str, all_: bool, **options: Any) -> None:
+def export(config_path: Path | None, output: str, **options: Any) -> None:
     """Write held jobs as a batch file (OpenAI Batch JSONL), PROMPTS INCLUDED.
 
     The id of a job is its custom_id. The jobs stay held: drop them when they are answered elsewhere. Without ids or
     filters all held jobs are written.
     """
-    selection = HeldOptions(all=all_, **options)
+    selection = HeldOptions(**options)
     try:
         with _opened(output) as file:
             count, foreign = run(_export(config_path, selection, file))
@@ -247,8 +243,7 @@ async def _export(config_path: Path | None, selection: HeldOptions, output: IO[b
 
 @held.command(short_help="Print the last falls.")
 @click.option("--since", metavar="DURATION", help="Only the falls of this time: 30m, 2h, 1d.")
-@config_option
-@json_option
+@common_options
 def log(since: str | None, config_path: Path | None, as_json: bool) -> None:
     """Print the last falls: job, reason, attempts, reply. No prompts, no answers."""
     run(_log(since, config_path, as_json))

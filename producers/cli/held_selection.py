@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
+from openfall.producers.cli.options import add_options
 from openfall.producers.cli.progress import Progress
 from openfall.producers.cli.render import print_line
 
@@ -20,7 +21,6 @@ BATCH_SIZE = 64
 """Jobs that are replayed, dropped or read concurrently."""
 
 T = TypeVar("T")
-F = TypeVar("F", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,25 +46,19 @@ class HeldOptions:
             raise click.UsageError("name job ids or filters, not both")
 
 
-_FILTERS = (
+filter_options = add_options(
     click.option("--role", help="Only jobs of this role."),
     click.option("--reason", help="Only jobs held for this reason: outage, local_only, budget, own_fault ..."),
     click.option("--since", metavar="DURATION", help="Only jobs held within this time: 30m, 2h, 1d."),
 )
 
 
-def filter_options(command: F) -> F:
-    """Add the filters of held jobs."""
-    for option in reversed(_FILTERS):
-        command = option(command)
-    return command
-
-
-def selection_options(command: F) -> F:
-    """Add the ids and the filters of held jobs."""
-    everything = click.option("--all", "all_", is_flag=True, help="Every held job.")
-    ids = click.argument("ids", metavar="[ID]...", nargs=-1)
-    return ids(filter_options(everything(command)))
+selection_options = add_options(
+    click.argument("ids", metavar="[ID]...", nargs=-1),
+    filter_options,
+    click.option("--all", "all", is_flag=True, help="Every held job."),
+)
+"""The ids and the filters of held jobs."""
 
 
 async def _held_filter(llm: AsyncOpenfall, selection: HeldOptions) -> HeldFilter:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from openfall.producers.cli.exit_codes import flush_output
-from openfall.producers.cli.options import config_option, json_option, open_client, run
+from openfall.producers.cli.options import common_options, open_client, run
 from openfall.producers.cli.render import describe_failure, describe_reply, format_time, print_line, receipt, show_json
 
 if TYPE_CHECKING:
@@ -23,8 +23,7 @@ POLL_INTERVAL_SECONDS = 0.5
 @click.argument("name")
 @click.option("--follow", is_flag=True, help="Wait for more results, until Ctrl-C.")
 @click.option("--ack", is_flag=True, help="Acknowledge each result: no other reader gets it.")
-@config_option
-@json_option
+@common_options
 def inbox(name: str, follow: bool, ack: bool, config_path: Path | None, as_json: bool) -> None:
     """Show the unacknowledged results in an inbox, oldest first.
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from openfall.producers.cli.options import config_option, json_option, open_client, run
+from openfall.producers.cli.options import common_options, open_client, run
 from openfall.producers.cli.render import WaitIndicator, describe_reply, format_time, print_line, show_json
 
 if TYPE_CHECKING:
@@ -39,8 +39,7 @@ id_argument = click.argument("job_id", metavar="ID", callback=_check_id)
 
 @job.command()
 @id_argument
-@config_option
-@json_option
+@common_options
 def show(job_id: str, config_path: Path | None, as_json: bool) -> None:
     """Show the state of a job and its attempts."""
     record, _, block_reason = run(_fetch(job_id, config_path))
@@ -91,8 +90,7 @@ def describe_attempt(attempt: Attempt) -> str:
 
 @job.command()
 @id_argument
-@config_option
-@json_option
+@common_options
 def why(job_id: str, config_path: Path | None, as_json: bool) -> None:
     """Explain a job: the models considered, then every event in order."""
     from openfall.producers.cli import timeline
@@ -129,8 +127,7 @@ async def _block_reason(llm: AsyncOpenfall, record: JobRecord) -> str:
 @id_argument
 @click.option("--wait", metavar="DURATION", help="Maximum wait. Exits with 7 if it is over.")
 @click.option("--accept-interim", is_flag=True, help="Return the interim reply of a held job.")
-@config_option
-@json_option
+@common_options
 def wait(job_id: str, wait: str | None, accept_interim: bool, config_path: Path | None, as_json: bool) -> None:
     """Wait for a job and print its answer. A held job is awaited until it is answered."""
     from openfall.producers.cli.answer_text import show_answer
@@ -150,8 +147,7 @@ async def _wait(job_id: str, limit: str | None, accept_interim: bool, config_pat
 
 @job.command()
 @id_argument
-@config_option
-@json_option
+@common_options
 def cancel(job_id: str, config_path: Path | None, as_json: bool) -> None:
     """Cancel a job that has no answer yet."""
     ended = run(_cancel(job_id, config_path))

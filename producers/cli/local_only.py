@@ -6,15 +6,14 @@ from pathlib import Path
 
 import click
 
-from openfall.producers.cli.options import config_option, json_option, open_client, run
+from openfall.producers.cli.options import common_options, open_client, run
 from openfall.producers.cli.render import print_line, show_json
 
 
 @click.command("local-only")
 @click.argument("value", metavar="[on|off]", type=click.Choice(["on", "off"]), required=False)
 @click.option("--reason", default="", help="A note for other operators.")
-@config_option
-@json_option
+@common_options
 def local_only(value: str | None, reason: str, config_path: Path | None, as_json: bool) -> None:
     """Keep every job in the local pools, or allow cloud pools again. Without an argument, show the switch.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from openfall.producers.cli.options import config_option, json_option, open_client, run
+from openfall.producers.cli.options import common_options, open_client, run
 from openfall.producers.cli.render import format_age, format_cost, show_json, show_table
 
 if TYPE_CHECKING:
@@ -36,15 +36,13 @@ _backend_option = click.option("--backend", metavar="NAME", help="Only at this b
 
 
 @click.group(invoke_without_command=True)
-@config_option
-@json_option
+@common_options
 @click.pass_context
 def models(ctx: click.Context, config_path: Path | None, as_json: bool) -> None:
     """List models: state, waiting jobs, calls and cost of today (UTC).
 
     A state is not_loaded, loading, ready, in_use, error, or unknown without a recent report.
     """
-    ctx.obj = config_path
     if ctx.invoked_subcommand is not None:
         return
     config, rows = run(_fetch(config_path))
@@ -114,43 +112,37 @@ def _backend_json(config: LoadedConfig, at: ModelAtBackend) -> dict[str, Any]:
 @models.command(short_help="Load a model into memory.")
 @click.argument("name")
 @_backend_option
-@config_option
-@json_option
-@click.pass_obj
-def load(group_config: Path | None, name: str, backend: str | None, config_path: Path | None, as_json: bool) -> None:
+@common_options
+def load(name: str, **options: Any) -> None:
     """Load a model into the memory of its backends. A backend may unload other models to make room."""
-    _admin(config_path or group_config, as_json, "load", name, backend)
+    _admin("load", name, **options)
 
 
 @models.command(short_help="Unload a model from memory.")
 @click.argument("name")
 @_backend_option
-@config_option
-@json_option
-@click.pass_obj
-def unload(group_config: Path | None, name: str, backend: str | None, config_path: Path | None, as_json: bool) -> None:
+@common_options
+def unload(name: str, **options: Any) -> None:
     """Unload a model from the memory of its backends. It stays in memory while a call uses it."""
-    _admin(config_path or group_config, as_json, "unload", name, backend)
+    _admin("unload", name, **options)
 
 
 @models.command(short_help="Check the health of a model.")
 @click.argument("name")
 @_backend_option
 @click.option("--force", is_flag=True, help="Check now, even if that loads the model or costs money.")
-@config_option
-@json_option
-@click.pass_context
-def check(ctx: click.Context, /, name: str, config_path: Path | None, as_json: bool, **options: Any) -> None:
+@common_options
+def check(name: str, **options: Any) -> None:
     """Check the health of a model, and store the result for the fleet.
 
     A model that is in memory and costs nothing gets a test prompt. For any other model only the endpoint is checked. A
     result that is less than 30 s old is used again, unless --force.
     """
-    _admin(config_path or ctx.obj, as_json, "check", name, options["backend"], force=options["force"])
+    _admin("check", name, **options)
 
 
 def _admin(  # noqa: PLR0913 - the options of three commands
-    config_path: Path | None, as_json: bool, verb: str, name: str, backend: str | None, *, force: bool = False
+    verb: str, name: str, *, config_path: Path | None, as_json: bool, backend: str | None, force: bool = False
 ) -> None:
     """Exits with 1 if the action failed, or the model is not healthy, at one of its backends."""
     from openfall.config import NoRedis, load, redis_url

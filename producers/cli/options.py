@@ -22,21 +22,35 @@ OPTIONAL_REDIS_TIMEOUT_SECONDS = 2.0
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 
+
+def _group_config(ctx: click.Context, _parameter: click.Parameter, path: Path | None) -> Path | None:
+    """The file that a command names, or else its group."""
+    path = path or ctx.obj
+    ctx.obj = path
+    return path
+
+
 config_option = click.option(
     "--config",
     "config_path",
     type=click.Path(path_type=Path),
+    callback=_group_config,
     help="Configuration file. Default: the nearest openfall.yaml.",
 )
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+_ROUTE_OPTIONS = {
+    "role": click.option("-r", "--role", help="Role of the configuration."),
+    "task": click.option("-t", "--task", help="Task type. Default: classified by the prompt."),
+    "model": click.option("-m", "--model", help="Model name in the configuration, or auto."),
+    "group": click.option(
+        "-g", "--group", help="Caller, such as whatsapp:main. The chain and limits of its group apply."
+    ),
+    "local_only": click.option("--local-only", is_flag=True, help="Use local pools only."),
+    "urgency": click.option("-u", "--urgency", help="interactive, background or batch."),
+}
 
 _JOB_OPTIONS = (
-    click.option("-r", "--role", help="Role of the configuration."),
-    click.option("-t", "--task", help="Task type. Default: classified by the prompt."),
-    click.option("-m", "--model", help="Model name in the configuration, or auto."),
-    click.option("-g", "--group", help="Caller, such as whatsapp:main. The chain and limits of its group apply."),
-    click.option("--local-only", is_flag=True, help="Use local pools only."),
-    click.option("-u", "--urgency", help="interactive, background or batch."),
     click.option("--expires-in", metavar="DURATION", help="Expire the job after this time: 90s, 5m, 2h."),
     click.option(
         "--deadline", metavar="WHEN", help="Expire the job at this time: epoch seconds, or 2027-01-31T08:00:00+09:00."
@@ -52,11 +66,25 @@ _JOB_OPTIONS = (
 )
 
 
-def job_options(command: F) -> F:
-    """Add the options of a job: its chain, its limits, where its result goes."""
-    for option in reversed(_JOB_OPTIONS):
-        command = option(command)
-    return command
+def add_options(*options: Callable[[F], F]) -> Callable[[F], F]:
+    """A decorator that adds options in this order."""
+
+    def add(command: F) -> F:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
+
+
+def route_options(*names: str) -> Callable[[F], F]:
+    """Add options that select a model."""
+    return add_options(*(_ROUTE_OPTIONS[name] for name in names))
+
+
+common_options = add_options(config_option, _json_option)
+job_options = add_options(*_ROUTE_OPTIONS.values(), *_JOB_OPTIONS)
+"""The options of a job: its chain, its limits, where its result goes."""
 
 
 def submit_options(text: dict[str, Any]) -> SubmitOptions:

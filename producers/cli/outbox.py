@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from openfall.producers.cli.options import config_option, json_option, open_client, run
+from openfall.producers.cli.options import common_options, open_client, run
 from openfall.producers.cli.render import format_age, print_line, show_json, show_table
 
 if TYPE_CHECKING:
@@ -20,8 +20,7 @@ DEAD_COLUMNS = ("of", "event", "tries", "failed", "host", "reason")
 
 
 @click.command()
-@config_option
-@json_option
+@common_options
 def outbox(config_path: Path | None, as_json: bool) -> None:
     """Show pending notifications (webhooks of jobs, notices of incidents), and those that failed for good."""
     pending, dead_letters, now = run(_fetch(config_path))

@@ -11,7 +11,7 @@ import click
 
 from openfall.config import ConfigError, LoadedConfig, NoRedis, load, redact_key, redis_url, variables
 from openfall.producers.cli.breakers import describe_breaker, display_name
-from openfall.producers.cli.options import config_option, json_option, run
+from openfall.producers.cli.options import common_options, run
 from openfall.producers.cli.render import plural, show_json
 from openfall.router_core.catalog.entries import Billing
 from openfall.router_core.state.breakers import list_breakers
@@ -32,8 +32,7 @@ _MARKS: dict[CheckState, tuple[str, str]] = {"ok": ("✓", "green"), "warning": 
 
 @click.command(short_help="Check everything that the configuration names.")
 @click.option("--offline", is_flag=True, help="Check only the configuration and its keys.")
-@config_option
-@json_option
+@common_options
 def preflight(offline: bool, config_path: Path | None, as_json: bool) -> None:
     """Check everything that the configuration names, and print a remedy for each failure.
 

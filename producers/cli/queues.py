@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from openfall.producers.cli.options import config_option, json_option, with_client
+from openfall.producers.cli.options import common_options, config_option, with_client
 from openfall.producers.cli.render import format_age, show_json, show_table
 
 if TYPE_CHECKING:
@@ -21,8 +21,7 @@ COLUMNS = ("queue", "waiting", "oldest", "started", "later", "")
 
 
 @click.group(invoke_without_command=True)
-@config_option
-@json_option
+@common_options
 @click.pass_context
 def queues(ctx: click.Context, config_path: Path | None, as_json: bool) -> None:
     """List the queues. `pause NAME` stops workers from claiming its jobs, `resume NAME` ends that.
@@ -31,7 +30,6 @@ def queues(ctx: click.Context, config_path: Path | None, as_json: bool) -> None:
     """
     from openfall.router_core.state.fleet_status import fetch_status
 
-    ctx.obj = config_path
     if ctx.invoked_subcommand is not None:
         return
     status = with_client(config_path, lambda llm: fetch_status(llm.store.connection))
@@ -43,8 +41,8 @@ def queues(ctx: click.Context, config_path: Path | None, as_json: bool) -> None:
 
 @queues.command(short_help="Stop claims from a queue.")
 @click.argument("name")
-@click.pass_obj
-def pause(config_path: Path | None, name: str) -> None:
+@config_option
+def pause(name: str, config_path: Path | None) -> None:
     """Stop claims from a queue, or from all that match a pattern. The queue still accepts jobs."""
     from openfall.router_core.state import fleet_status
 
@@ -60,8 +58,8 @@ def pause(config_path: Path | None, name: str) -> None:
 
 @queues.command(short_help="Allow claims again.")
 @click.argument("name")
-@click.pass_obj
-def resume(config_path: Path | None, name: str) -> None:
+@config_option
+def resume(name: str, config_path: Path | None) -> None:
     """Allow claims from a paused queue again, or from all that match a pattern."""
     from openfall.router_core.state import fleet_status
 

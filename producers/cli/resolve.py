@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from openfall.producers.cli.options import config_option, json_option, open_optional_client, run
+from openfall.producers.cli.options import common_options, open_optional_client, route_options, run
 from openfall.producers.cli.render import format_age, plural, print_line, show_json, show_table
 
 if TYPE_CHECKING:
@@ -24,11 +24,8 @@ COLUMNS = ("place", "model", "backend", "state", "waiting", "usual", "$/Mtok in+
 
 @click.command()
 @click.argument("target", metavar="[ROLE]", required=False)
-@click.option("-t", "--task", help="Task type.")
-@click.option("-m", "--model", help="Model name in the configuration.")
-@click.option("-g", "--group", help="Caller, such as whatsapp:main.")
+@route_options("task", "model", "group", "local_only", "urgency")
 @click.option("--classify", "text", metavar="TEXT", help="Prompt to classify if no task is given.")
-@click.option("-u", "--urgency", help="interactive, background or batch.")
 @click.option(
     "--tokens",
     "prompt_tokens",
@@ -37,11 +34,9 @@ COLUMNS = ("place", "model", "backend", "state", "waiting", "usual", "$/Mtok in+
     default=0,
     help="Assume a prompt of at least N tokens.",
 )
-@click.option("--local-only", is_flag=True, help="Use local pools only.")
 @click.option("--exclude", multiple=True, metavar="NAME", help="Exclude this model or backend.")
 @click.option("--explain", is_flag=True, help="Show every candidate with its state and reason.")
-@config_option
-@json_option
+@common_options
 def resolve(config_path: Path | None, as_json: bool, explain: bool, **options: Any) -> None:
     """Show which model would answer, and why. Calls no model and submits no job.
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from openfall.producers.cli.options import config_option, json_option, open_client, run
+from openfall.producers.cli.options import common_options, open_client, run
 from openfall.producers.cli.render import format_cost, print_line, show_json, show_table
 
 if TYPE_CHECKING:
@@ -29,8 +29,7 @@ RETENTION_DAYS = 100
     show_default=True,
     help="Number of days, including today (UTC).",
 )
-@config_option
-@json_option
+@common_options
 def spend(days: int, config_path: Path | None, as_json: bool) -> None:
     """Show calls and their cost, by model, backend and group.
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from openfall.producers.cli.held_text import configured_models, describe_held
-from openfall.producers.cli.options import config_option, json_option, with_client
+from openfall.producers.cli.options import common_options, with_client
 from openfall.producers.cli.queues import COLUMNS, queue_rows
 from openfall.producers.cli.render import count_jobs, format_age, plural, show_json, show_table, table
 
@@ -27,8 +27,7 @@ START_WORKER = "openfall work POOL"
 
 @click.command()
 @click.option("--watch", is_flag=True, help="Refresh every two seconds, until Ctrl-C.")
-@config_option
-@json_option
+@common_options
 def status(watch: bool, config_path: Path | None, as_json: bool) -> None:
     """Show the health of the fleet in one sentence, and every queue."""
     if watch:

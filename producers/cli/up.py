@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from openfall.producers.cli.options import config_option, json_option
+from openfall.producers.cli.options import common_options
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -25,8 +25,7 @@ _FAILURES = {"exited", "restart_failed", "gave_up"}
 
 
 @click.command(short_help="Start everything on this machine: Redis, engines, workers.")
-@config_option
-@json_option
+@common_options
 def up(config_path: Path | None, as_json: bool) -> None:
     """Start everything on this machine: Redis, engines, workers. Ctrl-C stops everything in order.
 

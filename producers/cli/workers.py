@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from openfall.producers.cli.options import config_option, json_option, with_client
+from openfall.producers.cli.options import common_options, with_client
 from openfall.producers.cli.render import format_age, print_line, show_json, show_table
 
 START_WORKER = "openfall work POOL"
@@ -15,8 +15,7 @@ COLUMNS = ("worker", "state", "last beat", "answered", "failed", "host", "pid", 
 
 
 @click.command(short_help="List the workers.")
-@config_option
-@json_option
+@common_options
 def workers(config_path: Path | None, as_json: bool) -> None:
     """List the workers: what each does, and how many calls it made."""
     from openfall.router_core.state.fleet_status import fetch_status
