@@ -17,7 +17,7 @@ from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.entries import Backend, ModelSpec
 from openfall.router_core.jobs.outcome import Failure
 from openfall.router_core.vocabulary import CredentialSignal, ErrorClass
-from openfall.workers.backends.address import parse_address
+from openfall.workers.backends.address import bearer, parse_address
 from openfall.workers.backends.base import CompletionBackend, LoadedModel, same_model
 from openfall.workers.backends.http_client import HttpClient
 from openfall.workers.backends.registry import open_backend
@@ -35,7 +35,7 @@ _DATED = re.compile(r"-\d{8}$")
 _OLLAMA_PORT = 11434
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class CheckResult:
     """The result of one check. `subject` names what was checked, such as a backend or `model@backend`."""
 
@@ -71,7 +71,7 @@ async def _check_backend(catalog: Catalog, name: str) -> list[CheckResult]:
         backend = open_backend(catalog.backends[name])
     except ValueError as error:
         remedy = "Correct it in the file."
-        return [CheckResult(check="endpoint", subject=name, state="failure", message=str(error), remedy=remedy)]
+        return [CheckResult("endpoint", name, "failure", str(error), remedy)]
     try:
         response = await _query(backend, catalog, name)
     finally:
@@ -94,8 +94,7 @@ async def _fetch_props(spec: Backend | None) -> dict[str, Any] | None:
     """The properties of a llama-server; None if it is another server."""
     if spec is None:
         return None
-    key = spec.api_key.get_secret_value()
-    headers = {"authorization": f"Bearer {key}"} if key else {}
+    headers = bearer(spec.api_key.get_secret_value())
     client = HttpClient(parse_address(spec.url), headers, Transport(keep_alive=False))
     try:
         document = await client.fetch_json("/props", TIMEOUT_SECONDS)
@@ -109,10 +108,10 @@ def _evaluate(catalog: Catalog, name: str, response: _Response) -> Iterator[Chec
     if response.alive is not None:
         message = f"{name} does not answer at {spec.url}: {response.alive.detail or response.alive.error_class}"
         remedy = _advise_start(spec)
-        yield CheckResult(check="endpoint", subject=name, state="failure", message=message, remedy=remedy)
+        yield CheckResult("endpoint", name, "failure", message, remedy)
         return
     message = f"{name} answers within {response.seconds * 1000:.0f} ms"
-    yield CheckResult(check="endpoint", subject=name, state="ok", message=message)
+    yield CheckResult("endpoint", name, "ok", message)
     if isinstance(response.names, Failure):
         yield _check_refusal(name, response.names)
     else:
@@ -140,10 +139,10 @@ def _check_refusal(name: str, failure: Failure) -> CheckResult:
         no_credits = failure.error_class is ErrorClass.OUT_OF_CREDITS
         message = f"{name} refuses its key: {detail}"
         remedy = "Buy credits." if no_credits else f"Set a valid key (backends.{name}.api_key)."
-        return CheckResult(check="key", subject=name, state="failure", message=message, remedy=remedy)
+        return CheckResult("key", name, "failure", message, remedy)
     message = f"{name} does not list its models ({detail}), so they are not checked"
     remedy = "Try one: openfall ask -m MODEL x."
-    return CheckResult(check="models", subject=name, state="warning", message=message, remedy=remedy)
+    return CheckResult("models", name, "warning", message, remedy)
 
 
 def _check_models(catalog: Catalog, name: str, names: tuple[str, ...], props: Any) -> Iterator[CheckResult]:
@@ -152,7 +151,7 @@ def _check_models(catalog: Catalog, name: str, names: tuple[str, ...], props: An
     in_chains = {alias for chain in _list_chains(catalog) for alias in chain}
     if not missing:
         message = f"{name} has {', '.join(sorted(configured))}"
-        yield CheckResult(check="models", subject=name, state="ok", message=message)
+        yield CheckResult("models", name, "ok", message)
     for alias, spec in missing.items():
         message = f"{name} has no {spec.upstream}; it has {_list_similar(spec.upstream, names)}"
         state: CheckState = "warning"
@@ -165,7 +164,7 @@ def _check_models(catalog: Catalog, name: str, names: tuple[str, ...], props: An
                 state = "failure"
             else:
                 message += " (no chain names it)"
-        yield CheckResult(check="models", subject=f"{alias}@{name}", state=state, message=message, remedy=remedy)
+        yield CheckResult("models", f"{alias}@{name}", state, message, remedy)
 
 
 def _list_chains(catalog: Catalog) -> Iterator[Iterable[str]]:
@@ -208,9 +207,7 @@ def _check_memory(
         if model is not None and model.vram_share is not None and model.vram_share < 1:
             message = f"only {model.vram_share:.0%} of {alias} is on the card of {name}: it is slow"
             remedy = "Unload another model, use a smaller one, or reduce its context."
-            yield CheckResult(
-                check="memory", subject=f"{alias}@{name}", state="warning", message=message, remedy=remedy
-            )
+            yield CheckResult("memory", f"{alias}@{name}", "warning", message, remedy)
 
 
 def _check_context(catalog: Catalog, name: str, props: Any) -> Iterator[CheckResult]:
@@ -222,6 +219,4 @@ def _check_context(catalog: Catalog, name: str, props: Any) -> Iterator[CheckRes
         if name in spec.backends and spec.context > context:
             message = f"{name} gives each call {context} tokens, {alias} is configured with {spec.context}"
             remedy = f"Start it with more (-c, shared by its slots), or write context: {context} at models.{alias}."
-            yield CheckResult(
-                check="context", subject=f"{alias}@{name}", state="warning", message=message, remedy=remedy
-            )
+            yield CheckResult("context", f"{alias}@{name}", "warning", message, remedy)

@@ -47,6 +47,12 @@ def checked_key(key: str) -> str:
     return key
 
 
+def bearer(key: str) -> dict[str, str]:
+    """The header with the key as a bearer token; none for an empty key."""
+    key = checked_key(key)
+    return {"authorization": f"Bearer {key}"} if key else {}
+
+
 def _checked(url: str) -> URL:
     try:
         base = URL(url)

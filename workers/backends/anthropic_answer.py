@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import orjson
-
 from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
 from openfall.router_core.vocabulary import ErrorClass
-from openfall.workers.backends.parsing import append_text, malformed, parse_document, parse_event, token_count
+from openfall.workers.backends.parsing import StreamAssembler, append_text, malformed, parse_document, token_count
+from openfall.workers.backends.translate.json_values import json_object
 
 _DELTA_FIELDS = {"text_delta": "text", "thinking_delta": "thinking"}
 """By a delta's type, the field of the block that its text extends."""
@@ -64,30 +63,16 @@ def _prompt_tokens(usage: Any) -> int | None:
     return uncached + sum(token_count(usage, f"cache_{kind}_input_tokens") or 0 for kind in ("creation", "read"))
 
 
-class MessageAssembler:
-    """Assembles the events of a stream into the `message` that the same call would give without a stream.
-
-    Unknown events and deltas are ignored, as the protocol requires.
-    """
+class MessageAssembler(StreamAssembler):
+    """Assembles events into a `message`. Unknown events and deltas are ignored, as the protocol requires."""
 
     def __init__(self) -> None:
-        self.failure: Failure | None = None
-        self.done = False
+        super().__init__()
         self._message: dict[str, Any] = {}
         self._blocks: dict[int, dict[str, Any]] = {}
         self._inputs: dict[int, str] = {}
 
-    @property
-    def ended(self) -> bool:
-        """Whether later events no longer matter."""
-        return self.done or self.failure is not None
-
-    def add(self, event: bytes) -> str:
-        """Add one event. Returns the text that it adds to the answer."""
-        fields = parse_event(event)
-        if isinstance(fields, Failure):
-            self.failure = fields
-            return ""
+    def _add(self, fields: dict[str, Any]) -> str:
         match fields:
             case {"type": "message_start", "message": dict(message)}:
                 self._message |= message
@@ -101,13 +86,10 @@ class MessageAssembler:
                 self.done = True
         return ""
 
-    def outcome(self) -> Outcome:
-        """The outcome once the stream has ended."""
-        if self.failure:
-            return self.failure
+    def _assemble(self) -> Outcome:
         truncated = self._message.get("stop_reason") == "max_tokens"
         for index, text in self._inputs.items():
-            arguments = _parse_input(text)
+            arguments = json_object(text)
             if arguments is None and not truncated:
                 return malformed("the input of a tool is not a JSON object")
             self._blocks[index]["input"] = arguments or {}
@@ -140,12 +122,3 @@ class MessageAssembler:
             before = self._message.get("usage")
             known = {key: value for key, value in usage.items() if value is not None}
             self._message["usage"] = {**(before if isinstance(before, dict) else {}), **known}
-
-
-def _parse_input(text: str) -> dict[str, Any] | None:
-    """The input of a tool; None if the text is not a JSON object. An empty text is an empty object."""
-    try:
-        arguments = orjson.loads(text or "{}")
-    except orjson.JSONDecodeError:
-        return None
-    return arguments if isinstance(arguments, dict) else None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import aiohttp
@@ -15,7 +14,7 @@ from yarl import URL
 from openfall.router_core.jobs.outcome import Failure, Outcome
 from openfall.router_core.vocabulary import ErrorClass
 from openfall.workers.backends.address import Address
-from openfall.workers.backends.base import OnDelta
+from openfall.workers.backends.base import OnDelta, Request
 from openfall.workers.backends.error_mapping import redact
 from openfall.workers.backends.parsing import malformed
 from openfall.workers.backends.response import ResponseFormat, ResponseTooLong, read_answer, read_json, read_liveness
@@ -26,16 +25,6 @@ MAX_ECHO_LENGTH = 15
 
 T = TypeVar("T")
 Reader = Callable[[aiohttp.ClientResponse], Awaitable[T]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HttpCall:
-    """A POST. `timeout` bounds the whole call, in seconds. No failure's detail repeats the `prompt`."""
-
-    path: str
-    body: Mapping[str, Any]
-    timeout: float
-    prompt: Any = None
 
 
 class HttpClient:
@@ -49,18 +38,23 @@ class HttpClient:
         self._json_headers = CIMultiDict({**self._headers, "content-type": "application/json"})
         self._urls: dict[str, URL] = {}
 
-    async def complete(self, call: HttpCall, wire: ResponseFormat, on_delta: OnDelta | None) -> Outcome:
-        """Request an answer. `on_delta` gets its text piece by piece, if the body asks for a stream."""
+    async def complete(
+        self, path: str, body: Mapping[str, Any], request: Request, wire: ResponseFormat, on_delta: OnDelta | None
+    ) -> Outcome:
+        """Post the body of a request within its timeout. `on_delta` gets the text of a streamed answer piece by piece.
+
+        No failure's detail repeats the prompt.
+        """
         try:
-            payload = orjson.dumps(call.body)
+            payload = orjson.dumps(body)
         except TypeError as error:
             return Failure(error_class=ErrorClass.BAD_REQUEST, detail=redact(f"the body is not JSON: {error}"))
 
         async def read(response: aiohttp.ClientResponse) -> Outcome:
             return await read_answer(response, wire, on_delta)
 
-        outcome = await self._call(call.path, payload, call.timeout, read)
-        return _without_echo(outcome, call.prompt) if isinstance(outcome, Failure) else outcome
+        outcome = await self._call(path, payload, request.timeout, read)
+        return _without_echo(outcome, request.prompt) if isinstance(outcome, Failure) else outcome
 
     async def fetch_json(self, path: str, timeout_s: float, body: Mapping[str, Any] | None = None) -> Any | Failure:
         """The JSON of the response to a GET, or to a POST of a body. Any status but 200 is a failure."""
@@ -85,11 +79,9 @@ class HttpClient:
         url = self._urls.get(path)
         if url is None:
             url = self._urls[path] = self._address.at(path)
+        method, headers = ("GET", self._headers) if payload is None else ("POST", self._json_headers)
         try:
-            if payload is None:
-                response = await self._transport.send("GET", url, self._headers)
-            else:
-                response = await self._transport.send("POST", url, self._json_headers, payload)
+            response = await self._transport.send(method, url, headers, payload)
         except aiohttp.ClientError as error:
             return Failure(error_class=ErrorClass.CONNECTION, detail=redact(describe_error(error)))
         try:

@@ -8,7 +8,7 @@ from typing import Any
 
 from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
 from openfall.router_core.vocabulary import ErrorClass
-from openfall.workers.backends.parsing import append_text, malformed, parse_document, parse_event, token_count
+from openfall.workers.backends.parsing import StreamAssembler, append_text, malformed, parse_document, token_count
 
 
 def parse_chat(body: bytes, headers: Mapping[str, str]) -> Outcome:
@@ -52,40 +52,32 @@ def _read_lines(lines: Iterable[bytes]) -> Outcome:
     return answer.outcome()
 
 
-class ChatAssembler:
-    """Assembles the lines of a stream into the answer that the same call would give without a stream."""
+class ChatAssembler(StreamAssembler):
+    """Assembles lines into the last line of a chat, with the whole message."""
 
     def __init__(self) -> None:
-        self._failure: Failure | None = None
+        super().__init__()
         self._last: dict[str, Any] = {}
         self._message: dict[str, Any] = {}
         self._logprobs: list[Any] = []
 
-    @property
-    def ended(self) -> bool:
-        """Whether later events no longer matter."""
-        return self._failure is not None or self._last.get("done") is True
-
     def add(self, event: bytes) -> str:
-        """Add one line. Returns the text that it adds."""
-        line = parse_event(event)
-        if isinstance(line, Failure):
-            self._failure = _as_server_error(line)
-            return ""
-        self._last = line
-        if isinstance(line.get("logprobs"), list):
-            self._logprobs += line["logprobs"]
-        message = line.get("message")
+        text = super().add(event)
+        self.failure = self.failure and _as_server_error(self.failure)
+        return text
+
+    def _add(self, fields: dict[str, Any]) -> str:
+        self._last, self.done = fields, fields.get("done") is True
+        if isinstance(fields.get("logprobs"), list):
+            self._logprobs += fields["logprobs"]
+        message = fields.get("message")
         if not isinstance(message, dict):
             return ""
         _merge(self._message, message)
         text = message.get("content")
         return text if isinstance(text, str) else ""
 
-    def outcome(self) -> Outcome:
-        """The outcome once the stream has ended."""
-        if self._failure:
-            return self._failure
+    def _assemble(self) -> Outcome:
         whole = self._last | ({"logprobs": self._logprobs} if self._logprobs else {})
         return to_outcome(whole | {"message": self._message})
 

@@ -13,48 +13,47 @@ import asyncio
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from openfall.router_core.jobs.outcome import Failure, Outcome
+from openfall.router_core.jobs.outcome import Failure
 from openfall.router_core.vocabulary import ErrorClass
-from openfall.workers.backends.address import checked_key, parse_address
-from openfall.workers.backends.base import SAMPLING_PARAMETERS, LoadedModel, OnDelta, Request, same_model
+from openfall.workers.backends.address import bearer, parse_address
+from openfall.workers.backends.base import SAMPLING_PARAMETERS, LoadedModel, Request, same_model
 from openfall.workers.backends.framing import NdjsonFraming
-from openfall.workers.backends.http_client import HttpCall, HttpClient
+from openfall.workers.backends.http_backend import HttpBackend
 from openfall.workers.backends.ollama_answer import ChatAssembler, parse_chat
 from openfall.workers.backends.parsing import malformed, parse_names
 from openfall.workers.backends.response import ResponseFormat
-from openfall.workers.backends.translate import translate_request, translate_response
 from openfall.workers.backends.transport import Transport
 
-FORMAT = ResponseFormat(
-    stream_type="application/x-ndjson", framing=NdjsonFraming, assembler=ChatAssembler, parse=parse_chat
-)
 CHAT_PATH = "/api/chat"
 _LATEST = ":latest"
 _POLL_INTERVAL_S = 0.1
 _GIB = 2**30
 
 
-class OllamaBackend:
+class OllamaBackend(HttpBackend):
     """One Ollama, on a machine of its own or in its vendor's cloud (`https://ollama.com`, with a key)."""
 
-    def __init__(self, url: str, key: str, transport: Transport) -> None:
-        key = checked_key(key)
-        headers = {"authorization": f"Bearer {key}"} if key else {}
-        self._http = HttpClient(parse_address(url, CHAT_PATH, "/api"), headers, transport)
+    dialect = "ollama"
+    response_format = ResponseFormat(
+        stream_type="application/x-ndjson", framing=NdjsonFraming, assembler=ChatAssembler, parse=parse_chat
+    )
+    liveness_path = "/api/version"
 
-    async def complete(self, request: Request, on_delta: OnDelta | None = None) -> Outcome:
-        """Make the call; stream it when `on_delta` is given. A failure's detail never repeats the prompt."""
-        translated = translate_request(request, "ollama")
-        if isinstance(translated, Failure):
-            return translated
+    def __init__(self, url: str, key: str, transport: Transport) -> None:
+        super().__init__(parse_address(url, CHAT_PATH, "/api"), CHAT_PATH, bearer(key), transport)
+
+    def _body(self, translated: Mapping[str, Any], request: Request, *, streamed: bool) -> dict[str, Any] | Failure:
+        """Its options keep a prompt whole."""
         if not translated.get("messages"):  # to Ollama that is a load, or an unload
             return Failure(error_class=ErrorClass.BAD_REQUEST, detail="there is no message to answer")
-        body = _body(translated, request, streamed=on_delta is not None)
-        call = HttpCall(path=CHAT_PATH, body=body, timeout=request.timeout, prompt=request.prompt)
-        return translate_response(await self._http.complete(call, FORMAT, on_delta), request, "ollama")
-
-    async def check_alive(self, timeout_s: float) -> Failure | None:
-        return await self._http.check_alive("/api/version", timeout_s)
+        given = translated.get("options")
+        options = dict(given) if isinstance(given, Mapping) else {}
+        if not request.sampling_params:
+            options = {key: value for key, value in options.items() if key not in SAMPLING_PARAMETERS}
+        for name, value in (("num_ctx", request.ctx), ("num_predict", request.max_tokens)):
+            if value is not None:
+                options.setdefault(name, value)
+        return {"truncate": False, **translated, "model": request.upstream, "stream": streamed, "options": options}
 
     async def list_models(self, timeout_s: float) -> tuple[str, ...] | Failure:
         """Every name that a request may use: `x:latest` is also `x`."""
@@ -89,9 +88,6 @@ class OllamaBackend:
             await asyncio.sleep(min(_POLL_INTERVAL_S, remaining))
         return Failure(error_class=ErrorClass.TIMEOUT, detail=f"still in memory {timeout_s:g} s after the unload")
 
-    async def close(self) -> None:
-        await self._http.close()
-
     async def _generate(self, body: Mapping[str, Any], timeout_s: float) -> Failure | None:
         """Load or unload a model by a generation without a prompt."""
         response = await self._http.fetch_json("/api/generate", timeout_s, {**body, "stream": False})
@@ -99,18 +95,6 @@ class OllamaBackend:
             return response
         done = isinstance(response, dict) and response.get("done") is True
         return None if done else malformed("the response does not confirm it")
-
-
-def _body(translated: Mapping[str, Any], request: Request, *, streamed: bool) -> dict[str, Any]:
-    """The translated request, with the model, the stream, and the options that keep a prompt whole."""
-    given = translated.get("options")
-    options = dict(given) if isinstance(given, Mapping) else {}
-    if not request.sampling_params:
-        options = {key: value for key, value in options.items() if key not in SAMPLING_PARAMETERS}
-    for name, value in (("num_ctx", request.ctx), ("num_predict", request.max_tokens)):
-        if value is not None:
-            options.setdefault(name, value)
-    return {"truncate": False, **translated, "model": request.upstream, "stream": streamed, "options": options}
 
 
 def _in_memory(models: list[Any]) -> Iterator[LoadedModel]:

@@ -10,7 +10,7 @@ import orjson
 from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
 from openfall.router_core.vocabulary import ErrorClass
 from openfall.workers.backends.error_mapping import classify, find_error
-from openfall.workers.backends.parsing import append_text, malformed, parse_document, parse_event, token_count
+from openfall.workers.backends.parsing import StreamAssembler, append_text, malformed, parse_document, token_count
 
 _DONE = b"[DONE]"
 _MERGED = frozenset({"index", "message", "delta", "logprobs"})
@@ -50,38 +50,27 @@ def to_outcome(document: Any) -> Outcome:
     )
 
 
-class CompletionAssembler:
-    """Assembles the chunks of a stream into the `chat.completion` that the same call would give without a stream."""
+class CompletionAssembler(StreamAssembler):
+    """Assembles chunks into a `chat.completion`."""
 
     def __init__(self) -> None:
-        self.failure: Failure | None = None
-        self.done = False
+        super().__init__()
         self._head: dict[str, Any] = {}
         self._choices: dict[int, dict[str, Any]] = {}
 
-    @property
-    def ended(self) -> bool:
-        """Whether later events no longer matter."""
-        return self.done or self.failure is not None
-
     def add(self, event: bytes) -> str:
-        """Add one event. Returns the text that it adds to the first choice."""
         if event.strip() == _DONE:
             self.done = True
             return ""
-        chunk = parse_event(event)
-        if isinstance(chunk, Failure):
-            self.failure = chunk
-            return ""
-        self._head |= {key: value for key, value in chunk.items() if key != "choices" and value is not None}
-        choices = chunk.get("choices")
+        return super().add(event)
+
+    def _add(self, fields: dict[str, Any]) -> str:
+        self._head |= {key: value for key, value in fields.items() if key != "choices" and value is not None}
+        choices = fields.get("choices")
         pieces = choices if isinstance(choices, list) else []
         return "".join([self._add_choice(choice) for choice in pieces if isinstance(choice, dict)])
 
-    def outcome(self) -> Outcome:
-        """The outcome once the stream has ended."""
-        if self.failure:
-            return self.failure
+    def _assemble(self) -> Outcome:
         choices = [self._choices[index] for index in sorted(self._choices)]
         return to_outcome({**self._head, "object": "chat.completion", "choices": choices})
 

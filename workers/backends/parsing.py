@@ -3,30 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import orjson
 
 from openfall.router_core.jobs.outcome import Failure, Outcome
 from openfall.router_core.vocabulary import ErrorClass
 from openfall.workers.backends.error_mapping import classify, find_error
-
-
-class StreamAssembler(Protocol):
-    """Assembles the events of one stream into the answer that the same call would give without a stream."""
-
-    @property
-    def ended(self) -> bool:
-        """Whether later events no longer matter."""
-        ...
-
-    def add(self, event: bytes) -> str:
-        """Add one event. Returns the text that it adds to the answer. Not called again once `ended`."""
-        ...
-
-    def outcome(self) -> Outcome:
-        """The outcome once the stream has ended. A stream that was cut short is a failure."""
-        ...
 
 
 def malformed(detail: str) -> Failure:
@@ -73,3 +56,34 @@ def parse_names(document: Any | Failure, under: str, key: str) -> tuple[str, ...
     if not isinstance(entries, list):
         return malformed("the list of models has no models")
     return tuple(entry[key] for entry in entries if isinstance(entry, dict) and isinstance(entry.get(key), str))
+
+
+class StreamAssembler:
+    """Assembles the events of one stream into the answer that the same call would give without a stream."""
+
+    def __init__(self) -> None:
+        self.failure: Failure | None = None
+        self.done = False
+
+    @property
+    def ended(self) -> bool:
+        """Whether later events no longer matter."""
+        return self.done or self.failure is not None
+
+    def add(self, event: bytes) -> str:
+        """Add one event. Returns the text that it adds to the answer. Not called again once `ended`."""
+        fields = parse_event(event)
+        if isinstance(fields, Failure):
+            self.failure = fields
+            return ""
+        return self._add(fields)
+
+    def outcome(self) -> Outcome:
+        """The outcome once the stream has ended. A stream that was cut short is a failure."""
+        return self.failure or self._assemble()
+
+    def _add(self, fields: dict[str, Any]) -> str:
+        raise NotImplementedError
+
+    def _assemble(self) -> Outcome:
+        raise NotImplementedError

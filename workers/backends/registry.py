@@ -14,14 +14,11 @@ from openfall.workers.backends.ollama_client import OllamaBackend
 from openfall.workers.backends.openai_client import OpenAIBackend
 from openfall.workers.backends.transport import Transport
 
-
-def _anthropic(spec: Backend, transport: Transport) -> CompletionBackend:
-    return AnthropicBackend(spec.url, spec.api_key.get_secret_value(), transport, spec.api_version)
-
-
 PROTOCOLS: Mapping[Protocol, Callable[[Backend, Transport], CompletionBackend]] = {
     "openai": lambda spec, transport: OpenAIBackend(spec.url, spec.api_key.get_secret_value(), transport),
-    "anthropic": _anthropic,
+    "anthropic": lambda spec, transport: AnthropicBackend(
+        spec.url, spec.api_key.get_secret_value(), transport, spec.api_version
+    ),
     "ollama": lambda spec, transport: OllamaBackend(spec.url, spec.api_key.get_secret_value(), transport),
 }
 

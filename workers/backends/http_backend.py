@@ -1,0 +1,67 @@
+"""What the clients of all protocols share. A protocol states its dialect, its paths and its bodies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from openfall.router_core.jobs.outcome import Failure, Outcome
+from openfall.router_core.vocabulary import Dialect, ErrorClass
+from openfall.workers.backends.address import Address
+from openfall.workers.backends.base import LoadedModel, OnDelta, Request
+from openfall.workers.backends.http_client import HttpClient
+from openfall.workers.backends.parsing import parse_names
+from openfall.workers.backends.response import ResponseFormat
+from openfall.workers.backends.translate import translate_request, translate_response
+from openfall.workers.backends.transport import Transport
+
+
+class HttpBackend:
+    """One endpoint that has all of its models ready. It closes its `transport`.
+
+    `path` is that of a completion. `liveness_path` is llama-server's and vLLM's: a 404 is a sign of life too.
+    """
+
+    dialect: ClassVar[Dialect]
+    response_format: ClassVar[ResponseFormat]
+    liveness_path: ClassVar[str] = "/health"
+    models_path: ClassVar[str] = "/models"
+    """Below the version of the API."""
+
+    def __init__(self, address: Address, path: str, headers: Mapping[str, str], transport: Transport) -> None:
+        self._path, self._version = path, address.version
+        self._http = HttpClient(address, headers, transport)
+
+    async def complete(self, request: Request, on_delta: OnDelta | None = None) -> Outcome:
+        """Make the call; stream it when `on_delta` is given. A failure's detail never repeats the prompt."""
+        translated = translate_request(request, self.dialect)
+        if isinstance(translated, Failure):
+            return translated
+        body = self._body(translated, request, streamed=on_delta is not None)
+        if isinstance(body, Failure):
+            return body
+        outcome = await self._http.complete(self._path, body, request, self.response_format, on_delta)
+        return translate_response(outcome, request, self.dialect)
+
+    def _body(self, translated: Mapping[str, Any], request: Request, *, streamed: bool) -> dict[str, Any] | Failure:
+        """The translated request, with the model, the stream, and a limit if it has none."""
+        raise NotImplementedError
+
+    async def check_alive(self, timeout_s: float) -> Failure | None:
+        return await self._http.check_alive(self.liveness_path, timeout_s)
+
+    async def list_models(self, timeout_s: float) -> tuple[str, ...] | Failure:
+        return parse_names(await self._http.fetch_json(self._version + self.models_path, timeout_s), "data", "id")
+
+    async def list_loaded(self, timeout_s: float) -> tuple[LoadedModel, ...] | Failure | None:
+        return None
+
+    async def load(self, upstream: str, ctx: int | None, timeout_s: float) -> Failure | None:
+        return None
+
+    async def unload(self, upstream: str, timeout_s: float) -> Failure | None:
+        detail = f"the {self.dialect} protocol cannot unload a model"
+        return Failure(error_class=ErrorClass.BAD_REQUEST, detail=detail)
+
+    async def close(self) -> None:
+        await self._http.close()
