@@ -24,9 +24,8 @@ from openfall.workers.backends.translate import (
     response_from_anthropic,
     response_from_openai,
 )
+from openfall.workers.backends.translate.json_values import Body
 from openfall.workers.backends.translate.refusals import Unreadable, Untranslatable
-
-Body = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,34 +39,18 @@ class Translator:
 
     request: Callable[[Body], dict[str, Any]]
     response: Callable[[Body, Body], dict[str, Any]]
-    finish: Callable[[Body], str]
-    """The finish reason of a translated response, in the caller's dialect."""
 
 
 TRANSLATORS: Mapping[tuple[Dialect, Dialect], Translator] = {
-    ("openai", "anthropic"): Translator(
-        request=request_for_anthropic.request,
-        response=response_from_anthropic.response,
-        finish=response_from_anthropic.finish,
-    ),
-    ("anthropic", "openai"): Translator(
-        request=request_for_openai.request, response=response_from_openai.response, finish=response_from_openai.finish
-    ),
-    ("openai", "ollama"): Translator(
-        request=openai_to_ollama.request, response=openai_to_ollama.response, finish=openai_to_ollama.finish
-    ),
-    ("ollama", "openai"): Translator(
-        request=ollama_to_openai.request, response=ollama_to_openai.response, finish=ollama_to_openai.finish
-    ),
+    ("openai", "anthropic"): Translator(request_for_anthropic.request, response_from_anthropic.response),
+    ("anthropic", "openai"): Translator(request_for_openai.request, response_from_openai.response),
+    ("openai", "ollama"): Translator(openai_to_ollama.request, openai_to_ollama.response),
+    ("ollama", "openai"): Translator(ollama_to_openai.request, ollama_to_openai.response),
     ("anthropic", "ollama"): Translator(
-        request=ollama_and_anthropic.request_for_ollama,
-        response=ollama_and_anthropic.response_for_anthropic,
-        finish=response_from_openai.finish,
+        ollama_and_anthropic.request_for_ollama, ollama_and_anthropic.response_for_anthropic
     ),
     ("ollama", "anthropic"): Translator(
-        request=ollama_and_anthropic.request_from_ollama,
-        response=ollama_and_anthropic.response_for_ollama,
-        finish=ollama_to_openai.finish,
+        ollama_and_anthropic.request_from_ollama, ollama_and_anthropic.response_for_ollama
     ),
 }
 """By the caller's dialect and the backend's."""
@@ -89,9 +72,19 @@ def translate_response(outcome: Outcome, request: Request, dialect: Dialect) -> 
     """The outcome with its body and finish reason in the caller's dialect."""
     if isinstance(outcome, Failure) or request.dialect == dialect:
         return outcome
-    translator = TRANSLATORS[request.dialect, dialect]
     try:
-        body = translator.response(outcome.body, request.body)
+        body = TRANSLATORS[request.dialect, dialect].response(outcome.body, request.body)
     except Unreadable as error:
         return Failure(error_class=ErrorClass.MALFORMED, detail=str(error))
-    return replace(outcome, body=body, finish_reason=translator.finish(body))
+    return replace(outcome, body=body, finish_reason=finish_reason(body, request.dialect))
+
+
+def finish_reason(body: Body, dialect: Dialect) -> str:
+    """The finish reason of a translated response, in its dialect."""
+    match dialect:
+        case "openai":
+            return str(body["choices"][0]["finish_reason"])
+        case "anthropic":
+            return str(body["stop_reason"])
+        case "ollama":
+            return str(body["done_reason"])

@@ -11,6 +11,8 @@ import orjson
 
 from openfall.workers.backends.translate.refusals import Unreadable, Untranslatable
 
+Body = Mapping[str, Any]
+
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]")
 
@@ -76,11 +78,6 @@ def json_object(text: str) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def parse_arguments(value: Any) -> dict[str, Any] | None:
-    """The arguments of a tool call; None if they are not an object. Some servers send the object, not its text."""
-    return value if isinstance(value, dict) else json_object(value if isinstance(value, str) else "")
-
-
 def text_field(fields: Mapping[str, Any], name: str) -> str:
     """The string under that name; empty if it is missing or not a string."""
     value = fields.get(name)
@@ -92,3 +89,11 @@ def safe_id(call_id: str) -> str:
     if call_id and not _UNSAFE.search(call_id):
         return call_id
     return f"{_UNSAFE.sub('_', call_id)}_{crc32(call_id.encode()):08x}"
+
+
+def shorten(blocks: list[dict[str, Any]]) -> str | list[dict[str, Any]]:
+    """A single plain text needs no list of blocks."""
+    if len(blocks) == 1 and blocks[0].keys() == {"type", "text"}:
+        text: str = blocks[0]["text"]
+        return text
+    return blocks

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from openfall.workers.backends.translate.json_values import mapping, string, unknown
+from openfall.workers.backends.translate.openai_parts import image_url
 from openfall.workers.backends.translate.refusals import Unreadable, Untranslatable
 
 _DATA = re.compile(r"data:([\w.+-]+/[\w.+-]+)(?:;[\w.=-]+)*;base64,(.*)", re.DOTALL)
@@ -16,9 +17,7 @@ _PDF = "application/pdf"
 
 def image_block(part: Mapping[str, Any], path: str) -> dict[str, Any]:
     """An `image_url` part as an `image` block. Its `detail` only tunes, so it is omitted."""
-    value = part.get("image_url")
-    url = value if isinstance(value, str) else string(mapping(value, f"{path}.image_url").get("url"), f"{path}.url")
-    return {"type": "image", "source": _source(url, path)}
+    return {"type": "image", "source": _source(image_url(part, path), path)}
 
 
 def image_part(block: Mapping[str, Any], path: str) -> dict[str, Any]:

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from openfall.workers.backends.translate.json_values import json_object, kind, listed, mapping, safe_id, string, unknown
+from openfall.workers.backends.translate.json_values import kind, listed, safe_id, shorten, string, unknown
 from openfall.workers.backends.translate.media import document_block, image_block
+from openfall.workers.backends.translate.openai_parts import earlier_call
 from openfall.workers.backends.translate.refusals import Untranslatable
 
 Block = dict[str, Any]
@@ -30,7 +31,7 @@ def translate_messages(messages: Any) -> tuple[list[Block], list[dict[str, Any]]
             raise unknown("messages of the role", role)
     if system and not result:
         return [], [{"role": "user", "content": system}]
-    return system, [{"role": message["role"], "content": _shorten(message["content"])} for message in result]
+    return system, [{"role": message["role"], "content": shorten(message["content"])} for message in result]
 
 
 def may_think(messages: list[dict[str, Any]]) -> bool:
@@ -52,14 +53,6 @@ def _append(messages: list[dict[str, Any]], role: str, blocks: list[Block]) -> N
         messages[-1]["content"] += blocks
     else:
         messages.append({"role": role, "content": blocks})
-
-
-def _shorten(blocks: list[Block]) -> str | list[Block]:
-    """A single plain text needs no list of blocks."""
-    if len(blocks) == 1 and blocks[0].keys() == {"type", "text"}:
-        text: str = blocks[0]["text"]
-        return text
-    return blocks
 
 
 def _blocks(role: str, message: Mapping[str, Any], path: str) -> Iterator[Block]:
@@ -110,15 +103,9 @@ def _block(part: Mapping[str, Any], path: str) -> Block:
 def _result(message: Mapping[str, Any], path: str) -> Block:
     call_id = safe_id(string(message.get("tool_call_id"), f"{path}.tool_call_id"))
     blocks = list(_content(message, path))
-    return {"type": "tool_result", "tool_use_id": call_id, **({"content": _shorten(blocks)} if blocks else {})}
+    return {"type": "tool_result", "tool_use_id": call_id, **({"content": shorten(blocks)} if blocks else {})}
 
 
 def _use(call: Mapping[str, Any], path: str) -> Block:
-    if (call_type := call.get("type", "function")) != "function":
-        raise unknown("tool calls of the type", str(call_type))
-    function = mapping(call.get("function"), f"{path}.function")
-    arguments = json_object(string(function.get("arguments") or "", f"{path}.function.arguments"))
-    if arguments is None:
-        raise Untranslatable("a tool call whose arguments are not a JSON object")
-    call_id, name = string(call.get("id"), f"{path}.id"), string(function.get("name"), f"{path}.function.name")
+    call_id, name, arguments = earlier_call(call, path)
     return {"type": "tool_use", "id": safe_id(call_id), "name": name, "input": arguments}

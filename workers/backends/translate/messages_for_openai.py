@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from openfall.workers.backends.translate.json_values import json_text, kind, listed, mapping, string, unknown
+from openfall.workers.backends.translate.json_values import kind, listed, mapping, shorten, string, unknown
 from openfall.workers.backends.translate.media import document_parts, image_part
+from openfall.workers.backends.translate.openai_parts import tool_call
 from openfall.workers.backends.translate.refusals import Untranslatable
 
 Part = dict[str, Any]
@@ -70,8 +71,8 @@ def _assistant(content: Any, path: str) -> dict[str, Any]:
 
 def _call(block: Mapping[str, Any], path: str) -> dict[str, Any]:
     arguments = mapping(block.get("input"), f"{path}.input")
-    function = {"name": string(block.get("name"), f"{path}.name"), "arguments": json_text(arguments, f"{path}.input")}
-    return {"id": string(block.get("id"), f"{path}.id"), "type": "function", "function": function}
+    call_id, name = string(block.get("id"), f"{path}.id"), string(block.get("name"), f"{path}.name")
+    return tool_call(call_id, name, arguments, f"{path}.input")
 
 
 def _user(content: Any, path: str) -> Iterator[dict[str, Any]]:
@@ -85,15 +86,7 @@ def _user(content: Any, path: str) -> Iterator[dict[str, Any]]:
         else:
             parts += _parts(block, part_path)
     if parts:
-        yield {"role": "user", "content": _shorten(parts)}
-
-
-def _shorten(parts: list[Part]) -> str | list[Part]:
-    """A single text needs no list of parts."""
-    if len(parts) == 1 and parts[0]["type"] == "text":
-        text: str = parts[0]["text"]
-        return text
-    return parts
+        yield {"role": "user", "content": shorten(parts)}
 
 
 def _parts(block: Mapping[str, Any], path: str) -> list[Part]:

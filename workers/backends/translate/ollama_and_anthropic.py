@@ -13,8 +13,7 @@ from openfall.workers.backends.translate import (
     response_from_anthropic,
     response_from_openai,
 )
-
-Body = Mapping[str, Any]
+from openfall.workers.backends.translate.json_values import Body
 
 
 def request_for_ollama(body: Body) -> dict[str, Any]:

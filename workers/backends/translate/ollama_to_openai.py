@@ -11,18 +11,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from openfall.workers.backends.parsing import token_count
-from openfall.workers.backends.translate.json_values import (
-    json_text,
-    listed,
-    mapping,
-    parse_arguments,
-    string,
-    text_field,
-    unknown,
-)
+from openfall.workers.backends.translate.json_values import Body, listed, mapping, string, text_field, unknown
+from openfall.workers.backends.translate.openai_parts import calls_in, reasoning_in, tool_call
 from openfall.workers.backends.translate.refusals import Unreadable
-
-Body = Mapping[str, Any]
 
 _OPTIONS = ("temperature", "top_p", "seed", "frequency_penalty", "presence_penalty")
 """The options with the same name in both."""
@@ -60,9 +51,13 @@ def response(body: Body, _request: Body) -> dict[str, Any]:
         "role": "assistant",
         "content": text_field(message, "content") + text_field(message, "refusal"),
     }
-    if reasoning := text_field(message, "reasoning_content") or text_field(message, "reasoning"):
+    if reasoning := reasoning_in(message):
         answer["thinking"] = reasoning
-    if calls := list(_calls(message.get("tool_calls"), cut=cut)):
+    calls = [
+        {"id": call_id or f"call_{index}", "function": {"index": index, "name": name, "arguments": arguments}}
+        for index, call_id, name, arguments in calls_in(message, cut=cut)
+    ]
+    if calls:
         answer["tool_calls"] = calls
     head = {"model": text_field(body, "model"), "created_at": _moment(created), "message": answer}
     counts = {
@@ -74,11 +69,6 @@ def response(body: Body, _request: Body) -> dict[str, Any]:
     if isinstance(logprobs, Mapping) and logprobs.get("content"):
         result["logprobs"] = logprobs["content"]
     return result | {name: count for name, count in counts.items() if count}  # Ollama omits a count of 0
-
-
-def finish(body: Body) -> str:
-    """The end reason of a chat of `response`."""
-    return str(body["done_reason"])
 
 
 def _messages(messages: Any) -> Iterator[dict[str, Any]]:
@@ -120,8 +110,8 @@ def _image(data: str) -> dict[str, Any]:
 def _earlier_call(call: Body, path: str, default_id: str) -> dict[str, Any]:
     function = mapping(call.get("function"), f"{path}.function")
     arguments = mapping(function.get("arguments") or {}, f"{path}.function.arguments")
-    called = {"name": string(function.get("name"), f"{path}.function.name"), "arguments": json_text(arguments, path)}
-    return {"id": text_field(call, "id") or default_id, "type": "function", "function": called}
+    call_id, name = text_field(call, "id") or default_id, string(function.get("name"), f"{path}.function.name")
+    return tool_call(call_id, name, arguments, path)
 
 
 def _find_call_id(message: Body, waiting: list[tuple[str, str]]) -> str:
@@ -140,18 +130,6 @@ def _format(wanted: Any) -> dict[str, Any]:
     if wanted == "json":
         return {"type": "json_object"}
     return {"type": "json_schema", "json_schema": {"name": "answer", "schema": mapping(wanted, "format")}}
-
-
-def _calls(calls: Any, *, cut: bool) -> Iterator[dict[str, Any]]:
-    for index, call in enumerate(calls if isinstance(calls, list) else ()):
-        function = call.get("function") if isinstance(call, Mapping) else None
-        if not isinstance(function, Mapping):
-            continue
-        arguments = parse_arguments(function.get("arguments"))
-        if arguments is None and not cut:
-            raise Unreadable("the arguments of a tool call are not a JSON object")
-        called = {"index": index, "name": text_field(function, "name"), "arguments": arguments or {}}
-        yield {"id": text_field(call, "id") or f"call_{index}", "function": called}
 
 
 def _moment(created: Any) -> str:

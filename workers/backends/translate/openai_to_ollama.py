@@ -13,20 +13,17 @@ from datetime import datetime
 from typing import Any
 
 from openfall.workers.backends.parsing import token_count
-from openfall.workers.backends.translate.json_values import (
-    json_object,
-    json_text,
-    kind,
-    listed,
-    mapping,
-    string,
-    text_field,
-    unknown,
+from openfall.workers.backends.translate.json_values import Body, kind, listed, string, text_field, unknown
+from openfall.workers.backends.translate.openai_parts import (
+    completion,
+    earlier_call,
+    format_wanted,
+    image_url,
+    reasoning_in,
+    tool_call,
 )
 from openfall.workers.backends.translate.refusals import Unreadable, Untranslatable
 from openfall.workers.backends.translate.request_for_anthropic import REFUSED
-
-Body = Mapping[str, Any]
 
 _OPTIONS = {
     "temperature": "temperature", "top_p": "top_p", "top_k": "top_k", "min_p": "min_p", "seed": "seed",
@@ -51,7 +48,7 @@ def request(body: Body) -> dict[str, Any]:
     result |= {name: body[name] for name in _AS_IS if body.get(name) is not None}
     if tools := _tools(body):
         result["tools"] = tools
-    if (wanted := _format(body)) is not None:
+    if (wanted := format_wanted(body)) is not None:
         result["format"] = wanted
     effort = body.get("reasoning_effort")
     if isinstance(effort, str) and effort in _EFFORT:
@@ -66,35 +63,20 @@ def response(body: Body, _request: Body) -> dict[str, Any]:
     """The `chat.completion`. Ollama sends no id; the time of creation gives one."""
     message, moment = body["message"], str(body.get("created_at", ""))
     calls = [_call(call, index) for index, call in enumerate(_objects(message.get("tool_calls")))]
-    answer = {
-        "role": "assistant",
-        "content": text_field(message, "content") or (None if calls else ""),
-        "refusal": None,
-    }
+    content = text_field(message, "content") or (None if calls else "")
+    answer = {"role": "assistant", "content": content, "refusal": None}
     if thinking := text_field(message, "thinking"):
         answer["reasoning_content"] = thinking
-    reason = body.get("done_reason")
-    choice = {
-        "index": 0,
-        "message": answer | ({"tool_calls": calls} if calls else {}),
-        "logprobs": {"content": body["logprobs"], "refusal": None} if body.get("logprobs") else None,
-        "finish_reason": "length" if reason == "length" else "tool_calls" if calls else "stop",
-    }
+    cut = body.get("done_reason") == "length"
     prompt, output = token_count(body, "prompt_eval_count") or 0, token_count(body, "eval_count") or 0
-    usage = {"prompt_tokens": prompt, "completion_tokens": output, "total_tokens": prompt + output}
     completion_id = f"chatcmpl-{re.sub(r'[^0-9A-Za-z]', '', moment)}"
-    head = {
-        "id": completion_id,
-        "object": "chat.completion",
-        "created": _epoch(moment),
-        "model": text_field(body, "model"),
-    }
-    return {**head, "choices": [choice], "usage": usage}
-
-
-def finish(body: Body) -> str:
-    """The finish reason of a `chat.completion` of `response`."""
-    return str(body["choices"][0]["finish_reason"])
+    return completion(
+        {"id": completion_id, "created": _epoch(moment), "model": text_field(body, "model")},
+        answer | ({"tool_calls": calls} if calls else {}),
+        "length" if cut else "tool_calls" if calls else "stop",
+        {"prompt_tokens": prompt, "completion_tokens": output, "total_tokens": prompt + output},
+        {"content": body["logprobs"], "refusal": None} if body.get("logprobs") else None,
+    )
 
 
 def _messages(messages: Any) -> Iterator[dict[str, Any]]:
@@ -108,7 +90,7 @@ def _messages(messages: Any) -> Iterator[dict[str, Any]]:
         if role not in ("system", "developer", "user", "assistant"):
             raise unknown("messages of the role", role)
         result = {"role": "system" if role == "developer" else role, **_content(message.get("content"), path)}
-        if reasoning := text_field(message, "reasoning_content") or text_field(message, "reasoning"):
+        if reasoning := reasoning_in(message):
             result["thinking"] = reasoning
         calls = [
             _earlier_call(call, part_path)
@@ -135,14 +117,14 @@ def _content(content: Any, path: str) -> dict[str, Any]:
             case "text" | "refusal" as named:
                 texts.append(string(part.get(named), f"{part_path}.{named}"))
             case "image_url":
-                images.append(_image(part.get("image_url"), part_path))
+                images.append(_image(part, part_path))
             case other:
                 raise unknown("content of the type", other)
     return {"content": "\n".join(texts)} | ({"images": images} if images else {})
 
 
-def _image(value: Any, path: str) -> str:
-    url = value if isinstance(value, str) else string(mapping(value, f"{path}.image_url").get("url"), f"{path}.url")
+def _image(part: Body, path: str) -> str:
+    url = image_url(part, path)
     if match := _DATA.fullmatch(url):
         return match[1]
     if url.startswith(("http://", "https://")):
@@ -152,12 +134,8 @@ def _image(value: Any, path: str) -> str:
 
 def _earlier_call(call: Body, path: str) -> dict[str, Any]:
     """A call of an earlier answer. Its arguments are an object at Ollama, and a text at OpenAI."""
-    function = mapping(call.get("function"), f"{path}.function")
-    arguments = json_object(string(function.get("arguments") or "", f"{path}.function.arguments"))
-    if arguments is None:
-        raise Untranslatable("a tool call whose arguments are not a JSON object")
-    called = {"name": string(function.get("name"), f"{path}.function.name"), "arguments": arguments}
-    return {"id": string(call.get("id"), f"{path}.id"), "function": called}
+    call_id, name, arguments = earlier_call(call, path)
+    return {"id": call_id, "function": {"name": name, "arguments": arguments}}
 
 
 def _tools(body: Body) -> list[Body]:
@@ -175,26 +153,11 @@ def _tools(body: Body) -> list[Body]:
     return tools
 
 
-def _format(body: Body) -> Any:
-    wanted = body.get("response_format")
-    if wanted is None:
-        return None
-    match mapping(wanted, "response_format"):
-        case {"type": "text"}:
-            return None
-        case {"type": "json_object"}:
-            return "json"
-        case {"type": "json_schema", "json_schema": {"schema": dict(schema)}}:
-            return schema
-    raise Untranslatable("a response_format of its kind")
-
-
 def _call(call: Body, index: int) -> dict[str, Any]:
     value = call.get("function")
     function = value if isinstance(value, Mapping) else {}
-    arguments = json_text(function.get("arguments") or {}, "the arguments of a tool call")
-    called = {"name": text_field(function, "name"), "arguments": arguments}
-    return {"id": text_field(call, "id") or f"call_{index}", "type": "function", "function": called}
+    call_id, arguments = text_field(call, "id") or f"call_{index}", function.get("arguments") or {}
+    return tool_call(call_id, text_field(function, "name"), arguments, "the arguments of a tool call")
 
 
 def _objects(values: Any) -> list[Body]:

@@ -10,12 +10,21 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from openfall.workers.backends.translate.finish_and_effort import MIN_THINKING, THINKING
-from openfall.workers.backends.translate.json_values import kind, listed, mapping, number, string, unknown, whole
+from openfall.workers.backends.translate.json_values import (
+    Body,
+    kind,
+    listed,
+    mapping,
+    number,
+    shorten,
+    string,
+    unknown,
+    whole,
+)
 from openfall.workers.backends.translate.messages_for_anthropic import may_think, translate_messages
+from openfall.workers.backends.translate.openai_parts import format_wanted
 from openfall.workers.backends.translate.refusals import Unreadable, Untranslatable
 from openfall.workers.backends.translate.schemas import for_anthropic
-
-Body = Mapping[str, Any]
 
 JSON_INSTRUCTION = "Answer with one JSON object and nothing else."
 """Stands for `response_format: json_object`. Anthropic has a parameter only for a schema."""
@@ -47,10 +56,14 @@ def request(body: Body) -> dict[str, Any]:
             raise Untranslatable(name)
     system, messages = translate_messages(body.get("messages"))
     result: dict[str, Any] = {"messages": messages}
-    system += [{"type": "text", "text": JSON_INSTRUCTION}] if _wants_any_json(body) else []
+    wanted = format_wanted(body)
+    if wanted == "json":
+        system.append({"type": "text", "text": JSON_INSTRUCTION})
+    elif wanted is not None:
+        result["output_config"] = {"format": {"type": "json_schema", "schema": for_anthropic(wanted)}}
     if system:
-        result["system"] = system[0]["text"] if len(system) == 1 and len(system[0]) == 2 else system
-    result |= {**_limit(body), **_stop(body), **_tools(body), **_format(body), **_user(body)}
+        result["system"] = shorten(system)
+    result |= {**_limit(body), **_stop(body), **_tools(body), **_user(body)}
     thinking = _thinking(body, result)
     return result | thinking | ({} if thinking.get("thinking", {}).get("type") == "enabled" else _sampling(body))
 
@@ -129,24 +142,6 @@ def _tool_name(tool: Any) -> str:
     function = tool.get("function") if isinstance(tool, Mapping) else None
     name = function.get("name") if isinstance(function, Mapping) else None
     return name if isinstance(name, str) else ""
-
-
-def _wants_any_json(body: Body) -> bool:
-    wanted = body.get("response_format")
-    return isinstance(wanted, Mapping) and wanted.get("type") == "json_object"
-
-
-def _format(body: Body) -> dict[str, Any]:
-    """The schema of the answer, in the form of structured outputs."""
-    wanted = body.get("response_format")
-    if wanted is None:
-        return {}
-    match mapping(wanted, "response_format"):
-        case {"type": "text" | "json_object"}:
-            return {}
-        case {"type": "json_schema", "json_schema": {"schema": dict(schema)}}:
-            return {"output_config": {"format": {"type": "json_schema", "schema": for_anthropic(schema)}}}
-    raise Untranslatable("a response_format of its kind")
 
 
 def _user(body: Body) -> dict[str, Any]:

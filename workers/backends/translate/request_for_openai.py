@@ -9,12 +9,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from openfall.workers.backends.translate.finish_and_effort import EFFORT, effort_for
-from openfall.workers.backends.translate.json_values import listed, mapping, number, string, unknown, whole
+from openfall.workers.backends.translate.json_values import Body, listed, mapping, number, string, unknown, whole
 from openfall.workers.backends.translate.messages_for_openai import system_message, translate_messages
 from openfall.workers.backends.translate.refusals import Untranslatable
 from openfall.workers.backends.translate.schemas import is_strict
-
-Body = Mapping[str, Any]
 
 REFUSED = ("container", "mcp_servers", "context_management", "fallbacks")
 """Parameters that change the result."""

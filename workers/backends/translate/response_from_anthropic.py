@@ -11,9 +11,8 @@ from typing import Any
 
 from openfall.workers.backends.parsing import token_count
 from openfall.workers.backends.translate.finish_and_effort import FINISH
-from openfall.workers.backends.translate.json_values import json_text, text_field
-
-Body = Mapping[str, Any]
+from openfall.workers.backends.translate.json_values import Body, text_field
+from openfall.workers.backends.translate.openai_parts import completion, tool_call
 
 
 def response(body: Body, _request: Body) -> dict[str, Any]:
@@ -21,19 +20,9 @@ def response(body: Body, _request: Body) -> dict[str, Any]:
     content = body.get("content")
     blocks = [block for block in content if isinstance(block, Mapping)] if isinstance(content, list) else []
     stop = body.get("stop_reason")
-    choice = {
-        "index": 0,
-        "message": _message(blocks),
-        "logprobs": None,
-        "finish_reason": FINISH.get(stop, "stop") if isinstance(stop, str) else "stop",
-    }
-    head = {"id": text_field(body, "id"), "object": "chat.completion", "created": 0, "model": text_field(body, "model")}
-    return {**head, "choices": [choice], "usage": _usage(body.get("usage"))}
-
-
-def finish(body: Body) -> str:
-    """The finish reason of a `chat.completion` of `response`."""
-    return str(body["choices"][0]["finish_reason"])
+    reason = FINISH.get(stop, "stop") if isinstance(stop, str) else "stop"
+    head = {"id": text_field(body, "id"), "model": text_field(body, "model")}
+    return completion(head, _message(blocks), reason, _usage(body.get("usage")))
 
 
 def _message(blocks: list[Body]) -> dict[str, Any]:
@@ -48,11 +37,8 @@ def _message(blocks: list[Body]) -> dict[str, Any]:
 
 
 def _call(block: Body) -> dict[str, Any]:
-    function = {
-        "name": text_field(block, "name"),
-        "arguments": json_text(block.get("input") or {}, "the input of a tool"),
-    }
-    return {"id": text_field(block, "id"), "type": "function", "function": function}
+    arguments = block.get("input") or {}
+    return tool_call(text_field(block, "id"), text_field(block, "name"), arguments, "the input of a tool")
 
 
 def _usage(usage: Any) -> dict[str, Any] | None:

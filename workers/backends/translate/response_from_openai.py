@@ -10,10 +10,8 @@ from typing import Any
 
 from openfall.workers.backends.parsing import token_count
 from openfall.workers.backends.translate.finish_and_effort import STOP
-from openfall.workers.backends.translate.json_values import parse_arguments, safe_id, text_field
-from openfall.workers.backends.translate.refusals import Unreadable
-
-Body = Mapping[str, Any]
+from openfall.workers.backends.translate.json_values import Body, safe_id, text_field
+from openfall.workers.backends.translate.openai_parts import calls_in, reasoning_in
 
 
 def response(body: Body, request: Body) -> dict[str, Any]:
@@ -36,11 +34,6 @@ def response(body: Body, request: Body) -> dict[str, Any]:
     }
 
 
-def finish(body: Body) -> str:
-    """The stop reason of a `message` of `response`."""
-    return str(body["stop_reason"])
-
-
 def _stop(choice: Body, request: Body) -> tuple[str, str | None]:
     """The stop reason, and the sequence if the server names it (vLLM does, as `stop_reason`)."""
     reason, sequences = choice.get("stop_reason"), request.get("stop_sequences")
@@ -52,7 +45,7 @@ def _stop(choice: Body, request: Body) -> tuple[str, str | None]:
 def _texts(message: Body) -> Iterator[dict[str, Any]]:
     """The blocks of thinking, then those of text."""
     blocks = message.get("thinking_blocks")
-    reasoning = text_field(message, "reasoning_content") or text_field(message, "reasoning")
+    reasoning = reasoning_in(message)
     if isinstance(blocks, list) and blocks and all(isinstance(block, Mapping) for block in blocks):
         yield from map(dict, blocks)
     elif reasoning:
@@ -63,16 +56,9 @@ def _texts(message: Body) -> Iterator[dict[str, Any]]:
 
 
 def _tool_uses(message: Body, message_id: str, *, cut: bool) -> Iterator[dict[str, Any]]:
-    calls = message.get("tool_calls")
-    for index, call in enumerate(calls if isinstance(calls, list) else ()):
-        function = call.get("function") if isinstance(call, Mapping) else None
-        if not isinstance(function, Mapping):
-            continue
-        arguments = parse_arguments(function.get("arguments"))
-        if arguments is None and not cut:
-            raise Unreadable("the arguments of a tool call are not a JSON object")
-        call_id = safe_id(text_field(call, "id") or f"toolu_{message_id}_{index}")
-        yield {"type": "tool_use", "id": call_id, "name": text_field(function, "name"), "input": arguments or {}}
+    for index, call_id, name, arguments in calls_in(message, cut=cut):
+        call_id = safe_id(call_id or f"toolu_{message_id}_{index}")
+        yield {"type": "tool_use", "id": call_id, "name": name, "input": arguments}
 
 
 def _usage(usage: Any) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from openfall.workers.backends.translate import response_from_anthropic, response_from_openai
+from openfall.workers.backends.translate import finish_reason, response_from_anthropic, response_from_openai
 from openfall.workers.backends.translate.refusals import Unreadable
 from tests.workers.backends.translate.official import completion, message
 
@@ -141,7 +141,7 @@ def test_there_and_back_a_message_is_the_same_but_for_texts_in_pieces() -> None:
 )
 def test_the_stop_reason_of_a_message_is_translated(stop: str, finish: str) -> None:
     text = for_openai(MESSAGE | {"stop_reason": stop})
-    assert response_from_anthropic.finish(text) == finish
+    assert finish_reason(text, "openai") == finish
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_the_stop_reason_of_a_message_is_translated(stop: str, finish: str) -> N
     ],
 )
 def test_the_finish_reason_of_a_completion_is_translated(body: dict[str, Any], stop: str) -> None:
-    assert response_from_openai.finish(for_anthropic(body)) == stop
+    assert finish_reason(for_anthropic(body), "anthropic") == stop
 
 
 def test_the_stop_sequence_of_a_server_is_kept() -> None:

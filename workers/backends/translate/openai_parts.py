@@ -1,0 +1,85 @@
+"""Reads and builds the parts of OpenAI's dialect that several translators need. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+from openfall.workers.backends.translate.json_values import (
+    Body,
+    json_object,
+    json_text,
+    mapping,
+    string,
+    text_field,
+    unknown,
+)
+from openfall.workers.backends.translate.refusals import Unreadable, Untranslatable
+
+
+def image_url(part: Body, path: str) -> str:
+    """The url of an `image_url` part. Some callers send the url itself in place of the object."""
+    value = part.get("image_url")
+    return value if isinstance(value, str) else string(mapping(value, f"{path}.image_url").get("url"), f"{path}.url")
+
+
+def format_wanted(body: Body) -> dict[str, Any] | Literal["json"] | None:
+    """The schema that the answer must match, "json" for any JSON object, None for a text."""
+    wanted = body.get("response_format")
+    if wanted is None:
+        return None
+    match mapping(wanted, "response_format"):
+        case {"type": "text"}:
+            return None
+        case {"type": "json_object"}:
+            return "json"
+        case {"type": "json_schema", "json_schema": {"schema": dict(schema)}}:
+            return schema
+    raise Untranslatable("a response_format of its kind")
+
+
+def earlier_call(call: Body, path: str) -> tuple[str, str, dict[str, Any]]:
+    """The id, the name and the arguments of a tool call in an earlier answer."""
+    if (call_type := call.get("type", "function")) != "function":
+        raise unknown("tool calls of the type", str(call_type))
+    function = mapping(call.get("function"), f"{path}.function")
+    arguments = json_object(string(function.get("arguments") or "", f"{path}.function.arguments"))
+    if arguments is None:
+        raise Untranslatable("a tool call whose arguments are not a JSON object")
+    return string(call.get("id"), f"{path}.id"), string(function.get("name"), f"{path}.function.name"), arguments
+
+
+def calls_in(message: Body, *, cut: bool) -> Iterator[tuple[int, str, str, dict[str, Any]]]:
+    """The index, the id, the name and the arguments of each tool call in a response.
+
+    Some servers send the arguments as an object, not as its text. `Unreadable` for any other, unless the answer was
+    `cut` off.
+    """
+    calls = message.get("tool_calls")
+    for index, call in enumerate(calls if isinstance(calls, list) else ()):
+        function = call.get("function") if isinstance(call, Mapping) else None
+        if not isinstance(function, Mapping):
+            continue
+        value = function.get("arguments")
+        arguments = value if isinstance(value, dict) else json_object(value if isinstance(value, str) else "")
+        if arguments is None and not cut:
+            raise Unreadable("the arguments of a tool call are not a JSON object")
+        yield index, text_field(call, "id"), text_field(function, "name"), arguments or {}
+
+
+def reasoning_in(message: Body) -> str:
+    """The reasoning before an answer, under the names that servers use."""
+    return text_field(message, "reasoning_content") or text_field(message, "reasoning")
+
+
+def tool_call(call_id: str, name: str, arguments: Any, path: str) -> dict[str, Any]:
+    """A tool call. `path` is that of the arguments."""
+    return {"id": call_id, "type": "function", "function": {"name": name, "arguments": json_text(arguments, path)}}
+
+
+def completion(
+    head: Body, message: Body, finish_reason: str, usage: Body | None, logprobs: Body | None = None
+) -> dict[str, Any]:
+    """A `chat.completion` with one choice. `head` has its id and its model, and its time of creation if it is known."""
+    choice = {"index": 0, "message": message, "logprobs": logprobs, "finish_reason": finish_reason}
+    return {"object": "chat.completion", "created": 0, **head, "choices": [choice], "usage": usage}
