@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Concatenate, ParamSpec
 
 from openfall.router_core.jobs.envelope import UnreadableEnvelope
 from openfall.router_core.state import outbox
@@ -32,6 +33,8 @@ from openfall.workers.outbox.sender import Sender
 from openfall.workers.outbox.url_policy import TRUSTED, UrlPolicy, host_and_port
 
 log = logging.getLogger("openfall.outbox")
+
+P = ParamSpec("P")
 
 MAX_CONCURRENT_DELIVERIES = 8
 
@@ -120,7 +123,7 @@ class OutboxDispatcher:
                     await self._deliver_notice(claimed, notice_entry)
                 case None:
                     log.warning("%s: unknown kind of outbox entry; removed", claimed.entry)
-                    await self._record(lambda: outbox.mark_delivered(self._link, claimed))
+                    await self._record(outbox.mark_delivered, claimed)
         except StoreUnreachable:
             log.debug("%s: Redis is unreachable; the entry is claimed again later", claimed.entry)
         except StoreError as error:
@@ -133,7 +136,7 @@ class OutboxDispatcher:
             notification = await outbox.read_notification(self._link, job_entry)
         except UnreadableEnvelope as error:
             log.warning("%s: %s", claimed.entry, error)
-            await self._record(lambda: outbox.defer_entry(self._link, claimed, UNREADABLE_RETRY_SECONDS))
+            await self._record(outbox.defer_entry, claimed, UNREADABLE_RETRY_SECONDS)
             return
         if notification is None:
             await self._drop_outdated(claimed, job_entry)
@@ -141,7 +144,7 @@ class OutboxDispatcher:
         host = host_and_port(notification.url)
         result = await self._post_notification(claimed, notification, host)
         if isinstance(result, Delivered):
-            await self._record(lambda: outbox.mark_delivered(self._link, claimed))
+            await self._record(outbox.mark_delivered, claimed)
         elif isinstance(result, Deferred):
             await self._defer(claimed, result)
         else:
@@ -153,9 +156,9 @@ class OutboxDispatcher:
         if job_entry.kind == DONE and await outbox.is_forgotten(self._link, job_entry):
             reason = "its result has expired"
             log.error("%s: given up after %d tries: %s", claimed.entry, claimed.tries, reason)
-            await self._record(lambda: outbox.mark_dead(self._link, claimed, "", reason))
+            await self._record(outbox.mark_dead, claimed, "", reason)
         else:
-            await self._record(lambda: outbox.mark_delivered(self._link, claimed))
+            await self._record(outbox.mark_delivered, claimed)
 
     async def _post_notification(
         self, claimed: ClaimedEntry, notification: JobNotification, host: str
@@ -184,7 +187,7 @@ class OutboxDispatcher:
         notifier = self._notifiers.get(notice_entry.notifier)
         if notifier is None:
             log.info("%s: this notifier is not configured; removed", claimed.entry)
-            await self._record(lambda: outbox.mark_delivered(self._link, claimed))
+            await self._record(outbox.mark_delivered, claimed)
             return
         update_interval = notifier.update_interval_seconds
         max_notices, interval = self._settings.rate_limit
@@ -201,10 +204,7 @@ class OutboxDispatcher:
         )  # fmt: skip
         result = await notifier.notify(notice)
         if isinstance(result, Delivered):
-            message_id = result.message_id
-            await self._record(
-                lambda: outbox.record_notified(self._link, claimed, admission, message_id, update_interval)
-            )
+            await self._record(outbox.record_notified, claimed, admission, result.message_id, update_interval)
         elif isinstance(result, Deferred):
             await self._defer(claimed, result)
         else:
@@ -214,13 +214,13 @@ class OutboxDispatcher:
 
     async def _defer(self, claimed: ClaimedEntry, deferred: Deferred) -> None:
         delay = deferred.seconds * (1 + 0.2 * self._jitter())
-        await self._record(lambda: outbox.defer_entry(self._link, claimed, delay))
+        await self._record(outbox.defer_entry, claimed, delay)
 
     async def _record_failure(self, claimed: ClaimedEntry, target: str, failed: Failed, delay: float | None) -> None:
         """Schedule a retry in `delay` seconds; None: give up. `target` is the part of the URL that may be shown."""
         if failed.gone or delay is None:
             log.error("%s: given up after %d tries at %s: %s", claimed.entry, claimed.tries + 1, target, failed.reason)
-            await self._record(lambda: outbox.mark_dead(self._link, claimed, target, failed.reason))
+            await self._record(outbox.mark_dead, claimed, target, failed.reason)
             return
         if not failed.refused:
             log.warning("%s: not delivered to %s: %s; retry in %.0f s", claimed.entry, target, failed.reason, delay)
@@ -229,15 +229,21 @@ class OutboxDispatcher:
                 self._logged_refusals.clear()
             self._logged_refusals.add(failed.reason)
             log.error("%s: not posted: %s", claimed.entry, failed.reason)
-        await self._record(lambda: outbox.retry_entry(self._link, claimed, delay, failed.reason))
+        await self._record(outbox.retry_entry, claimed, delay, failed.reason)
 
-    async def _record(self, write: Callable[[], Awaitable[bool]]) -> None:
+    async def _record(
+        self,
+        write: Callable[Concatenate[RedisConnection, ClaimedEntry, P], Awaitable[bool]],
+        claimed: ClaimedEntry,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> None:
         """Record a delivery, and keep trying while Redis is away: what was posted is not posted again."""
         try:
             async with asyncio.timeout(RECORD_TIMEOUT_SECONDS):
                 while True:
                     try:
-                        await write()
+                        await write(self._link, claimed, *args, **kwargs)
                         return
                     except StoreUnreachable:
                         await asyncio.sleep(0.5)
