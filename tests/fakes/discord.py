@@ -37,13 +37,13 @@ EMBEDS, FIELDS, NAME, VALUE, FOOTER, AUTHOR, TOGETHER, CONTENT = 10, 25, 256, 10
 
 @dataclass
 class DiscordFake:
-    """One server with one webhook. `asked` are the requests it got: method, path with query, body."""
+    """One server with one webhook. `requests` has the method, the path with its query, and the body of each."""
 
     clock: Callable[[], float] = time.time
     fault: str = ""
     url: str = ""
     messages: dict[str, dict[str, Any]] = field(default_factory=dict)
-    calls_received: list[tuple[str, str, Any]] = field(default_factory=list)
+    requests: list[tuple[str, str, Any]] = field(default_factory=list)
     _ids: Any = field(default_factory=lambda: count(1150000000000000001))
     _recent: list[float] = field(default_factory=list)
 
@@ -90,7 +90,7 @@ class DiscordFake:
 
     async def _refused(self, request: web.Request, body: Any) -> web.Response | None:
         """The answer to what Discord does not do; None: it does."""
-        self.calls_received.append((request.method, request.path_qs, body))
+        self.requests.append((request.method, request.path_qs, body))
         if self.fault == "hang":
             await asyncio.sleep(3600)
         if self.fault == "down":
@@ -112,9 +112,9 @@ class DiscordFake:
         return self._error(400, 50035, "Invalid Form Body", wrong) if wrong else None
 
     def _limited(self, wait: float, everywhere: bool) -> web.Response:
-        actual = {"message": "You are being rate limited.", "retry_after": wait, "global": everywhere}
+        document = {"message": "You are being rate limited.", "retry_after": wait, "global": everywhere}
         more = {"Retry-After": str(int(wait) + 1), "X-RateLimit-Scope": "global" if everywhere else "user"}
-        return web.json_response(actual, status=429, headers={**self._headers(), **more})
+        return web.json_response(document, status=429, headers={**self._headers(), **more})
 
     def _headers(self) -> dict[str, str]:
         resets = (self._recent[0] if self._recent else self.clock()) + SECONDS
@@ -127,13 +127,13 @@ class DiscordFake:
         }
 
     def _error(self, status: int, code: int, message: str, errors: Any = None) -> web.Response:
-        actual = {"message": message, "code": code, **({"errors": errors} if errors else {})}
-        return web.json_response(actual, status=status, headers=self._headers())
+        document = {"message": message, "code": code, **({"errors": errors} if errors else {})}
+        return web.json_response(document, status=status, headers=self._headers())
 
     async def _set(self, request: web.Request) -> web.Response:
-        actual = await request.json()
-        self.fault = actual.get("fault", self.fault)
-        self.messages.pop(actual.get("delete", ""), None)
+        command = await request.json()
+        self.fault = command.get("fault", self.fault)
+        self.messages.pop(command.get("delete", ""), None)
         return web.Response(status=204)
 
     async def _show(self, request: web.Request) -> web.Response:
@@ -143,19 +143,19 @@ class DiscordFake:
 def _wrong(body: Any) -> dict[str, str]:
     """What is over Discord's limits: where, and by how much."""
     embeds = body.get("embeds") or []
-    actual = {"content": (body.get("content") or "", CONTENT)}
+    lengths = {"content": (body.get("content") or "", CONTENT)}
     for number, embed in enumerate(embeds):
-        actual.update({f"embeds.{number}.{name}": (embed.get(name, ""), most) for name, most in LIMITS.items()})
-        actual[f"embeds.{number}.footer"] = ((embed.get("footer") or {}).get("text", ""), FOOTER)
-        actual[f"embeds.{number}.author"] = ((embed.get("author") or {}).get("name", ""), AUTHOR)
-        for place, element in enumerate(embed.get("fields", [])):
-            actual[f"embeds.{number}.fields.{place}.name"] = (element["name"], NAME)
-            actual[f"embeds.{number}.fields.{place}.value"] = (element["value"], VALUE)
-    wrong = {where: f"{_length(text)} of {most}" for where, (text, most) in actual.items() if _length(text) > most}
-    wrong.update({where: "required" for where, (text, _) in actual.items() if ".fields." in where and not text})
+        lengths.update({f"embeds.{number}.{name}": (embed.get(name, ""), most) for name, most in LIMITS.items()})
+        lengths[f"embeds.{number}.footer"] = ((embed.get("footer") or {}).get("text", ""), FOOTER)
+        lengths[f"embeds.{number}.author"] = ((embed.get("author") or {}).get("name", ""), AUTHOR)
+        for place, item in enumerate(embed.get("fields", [])):
+            lengths[f"embeds.{number}.fields.{place}.name"] = (item["name"], NAME)
+            lengths[f"embeds.{number}.fields.{place}.value"] = (item["value"], VALUE)
+    wrong = {where: f"{_length(text)} of {most}" for where, (text, most) in lengths.items() if _length(text) > most}
+    wrong.update({where: "required" for where, (text, _) in lengths.items() if ".fields." in where and not text})
     if len(embeds) > EMBEDS or any(len(embed.get("fields", [])) > FIELDS for embed in embeds):
         wrong["embeds"] = "too many"
-    if sum(_length(text) for where, (text, _) in actual.items() if where != "content") > TOGETHER:
+    if sum(_length(text) for where, (text, _) in lengths.items() if where != "content") > TOGETHER:
         wrong["embeds"] = f"more than {TOGETHER} characters"
     return wrong
 

@@ -59,7 +59,7 @@ class OllamaFake:
     memory: Memory
     url: str = ""
     key: str = ""
-    """A bearer token that it asks for, as Ollama's cloud does; empty: none."""
+    """A bearer token that it requires, as Ollama's cloud does; empty: none."""
     calls_received: list[tuple[str, Any]] = None  # type: ignore[assignment]
     engine: Engine = None  # type: ignore[assignment]
 

@@ -14,7 +14,7 @@ from tests.fakes.discord import DiscordFake, running
 Ask = Callable[..., Awaitable[tuple[int, Any, Any]]]
 
 
-def actual(story: Callable[[DiscordFake, Ask], Awaitable[None]]) -> None:
+def run(story: Callable[[DiscordFake, Ask], Awaitable[None]]) -> None:
     async def main() -> None:
         now = [1000.0]
         async with running(DiscordFake(clock=lambda: now[0])) as fake, aiohttp.ClientSession() as session:
@@ -37,9 +37,9 @@ def test_a_message_has_an_id_when_it_is_waited_for_and_can_be_edited_by_it():
         assert (await ask({"content": "two"}, ""))[0] == 204
         status, edited, _ = await ask({"content": "three"}, f"/messages/{message['id']}", "PATCH")
         assert (status, edited["content"], edited["embeds"]) == (200, "three", [{"title": "a"}])
-        assert [element["content"] for element in fake.messages.values()] == ["three", "two"]
+        assert [message["content"] for message in fake.messages.values()] == ["three", "two"]
 
-    actual(story)
+    run(story)
 
 
 @pytest.mark.parametrize(
@@ -53,10 +53,10 @@ def test_a_message_has_an_id_when_it_is_waited_for_and_can_be_edited_by_it():
 )
 def test_an_unknown_path_or_id_gives_its_error_code(path, method, status, code):
     async def story(fake, ask):
-        readout, document, _ = await ask({"content": "one"}, path, method)
-        assert (readout, document["code"]) == (status, code)
+        answered, document, _ = await ask({"content": "one"}, path, method)
+        assert (answered, document["code"]) == (status, code)
 
-    actual(story)
+    run(story)
 
 
 FIELD = {"name": "n", "value": "v"}
@@ -83,7 +83,7 @@ def test_a_message_over_a_limit_is_refused(body, code):
         assert (status, document["code"]) == (400, code)
         assert not fake.messages
 
-    actual(story)
+    run(story)
 
 
 def test_the_sixth_request_in_two_seconds_is_refused_and_earlier_headers_announce_it():
@@ -98,4 +98,4 @@ def test_the_sixth_request_in_two_seconds_is_refused_and_earlier_headers_announc
         fake.clock = lambda: 1002.0
         assert (await ask({"content": "one"}))[0] == 200
 
-    actual(story)
+    run(story)

@@ -1,6 +1,6 @@
 """Where degrade workers are killed: a real Valkey behind a gate, real worker processes, a model, a chat, a webhook.
 
-The model is well. A breaker that is forced open says that it is away.
+The model works. A breaker that is forced open makes it look unavailable.
 """
 
 from __future__ import annotations
@@ -69,13 +69,13 @@ class Stage:
         job = CompletionJob(id=job_id, producer="tests", chain=(MODEL,), urgency=Urgency.INTERACTIVE, body=body)
         terms = SubmitTerms(queue=QUEUE, expires_after_seconds=600, keep_seconds=600, inbox="bot", reply_to=b'"there"')
         accepted = await JobStore(self.link).accept(job, terms)
-        sightings = WaitingJob(id=job_id, deliveries=0, cause="stranded", attempts=b"", deadline=accepted.deadline,
+        waiting = WaitingJob(id=job_id, deliveries=0, cause="stranded", attempts=b"", deadline=accepted.deadline,
                      accepted_at=0.0, queue=QUEUE, head=b"", answers=())  # fmt: skip
-        assert await move(self.link, sightings, Fall(HoldReason.OUTAGE, "no model of its chain can be called"))
+        assert await move(self.link, waiting, Fall(HoldReason.OUTAGE, "no model of its chain can be called"))
 
     async def breaker(self, state: BreakerState) -> None:
         """Whether the only model takes calls."""
-        await force_breaker(self.link, TARGET, BreakerOverride(state, "a test says so"), BreakerPolicy())
+        await force_breaker(self.link, TARGET, BreakerOverride(state, "forced by a test"), BreakerPolicy())
 
     async def worker(self, pool: str = keys.DEGRADE, *, gated: bool = False) -> Process:
         """A worker that is ready: behind the gate, or beside it."""
@@ -104,7 +104,7 @@ class Stage:
                 await self.store.zincrby(keys.PRESENCE, -A_LEASE, member)
 
     async def end(self) -> None:
-        """Kill whoever is left."""
+        """Kill every worker that still runs."""
         for worker in self.workers:
             if worker.returncode is None:
                 worker.kill()
@@ -121,7 +121,7 @@ class Stage:
                 await asyncio.sleep(0.02)
 
     async def is_held(self, job_id: str) -> bool:
-        """It is held, and nobody has it in hand."""
+        """Whether the job is held and no worker has claimed it."""
         state = await self.store.hget(keys.RECORD + job_id, "state")
         return state == "held" and not await self.store.zcard(keys.LEASES + keys.DEGRADE)
 
@@ -132,23 +132,23 @@ class Stage:
 
     async def falls(self) -> Counter[str]:
         """How many records of a fall each job has."""
-        return Counter(json.loads(actual["fall"])["id"] for _, actual in await self.store.xrange(keys.FALLS))
+        return Counter(json.loads(fields["fall"])["id"] for _, fields in await self.store.xrange(keys.FALLS))
 
     async def incident(self) -> dict[str, str]:
         """The one incident that there is, open or over; nothing before there is one."""
-        readout = [key async for key in self.store.scan_iter(keys.INCIDENT + "*")]
-        assert len(readout) < 2
-        actual: dict[str, str] = await self.store.hgetall(readout[0]) if readout else {}
-        return actual
+        incident_keys = [key async for key in self.store.scan_iter(keys.INCIDENT + "*")]
+        assert len(incident_keys) < 2
+        fields: dict[str, str] = await self.store.hgetall(incident_keys[0]) if incident_keys else {}
+        return fields
 
     async def mailed(self, job_id: str) -> Counter[str]:
-        """What was put into the inbox for a job."""
+        """How many messages of each kind the inbox has for a job."""
         rows = await self.store.xrange(f"{keys.INBOX}bot")
-        return Counter(actual["kind"] for _, actual in rows if actual["id"] == job_id)
+        return Counter(fields["kind"] for _, fields in rows if fields["id"] == job_id)
 
     async def _hook(self, request: web.Request) -> web.Response:
-        actual = await request.json()
-        self.hooks.append((request.headers["webhook-id"], str(actual["type"])))
+        event = await request.json()
+        self.hooks.append((request.headers["webhook-id"], str(event["type"])))
         if self.mute:
             await asyncio.sleep(3600)
         return web.Response(status=204)
@@ -158,8 +158,8 @@ class Stage:
         self.called += 1
         choice = {"index": 0, "message": {"role": "assistant", "content": "Haruka waves"}, "finish_reason": "stop"}
         usage = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
-        actual = {"id": "1", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice]}
-        return web.json_response({**actual, "usage": usage})
+        head = {"id": "1", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice]}
+        return web.json_response({**head, "usage": usage})
 
     @asynccontextmanager
     async def neighbours(self) -> AsyncIterator[str]:
@@ -176,8 +176,8 @@ class Stage:
             await runner.cleanup()
 
     def write(self, model: str, notify: dict[str, str]) -> None:
-        """One configuration for who is behind the gate, one for who is not."""
-        actual: dict[str, Any] = {
+        """One configuration for workers behind the gate, and one for the others."""
+        document: dict[str, Any] = {
             "data": str(self.config.parent / "data"),
             "backends": {"box": {"protocol": "openai", "url": f"{model}/v1", "pool": "gpu", "slots": 2}},
             "models": {MODEL: {"upstream": "m", "backends": ["box"]}},
@@ -185,14 +185,14 @@ class Stage:
             "open_fall": {"interactive": ["canned_reply", "hold"], "notify": notify},
             "webhooks": {"secret": "whsec_" + "b3BlbmZhbGwgdGVzdHMgb2Yga2lsbHMgb2Yga2lsbHM="},
         }
-        self.config.write_text(yaml.safe_dump({**actual, "redis": self.gate.url}))
-        self.config.with_name("open.yaml").write_text(yaml.safe_dump({**actual, "redis": self.url}))
+        self.config.write_text(yaml.safe_dump({**document, "redis": self.gate.url}))
+        self.config.with_name("open.yaml").write_text(yaml.safe_dump({**document, "redis": self.url}))
         load(self.config)
 
 
 @asynccontextmanager
 async def staged(server: Server, home: Path, notifier: str) -> AsyncIterator[Stage]:
-    """A stage whose incidents are told to one notifier; every process of it is gone when the block ends."""
+    """A stage whose incidents go to one notifier. Every process of it has ended when the block ends."""
     store = redis.asyncio.Redis(unix_socket_path=str(server.socket), decode_responses=True)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(store.aclose)

@@ -41,7 +41,7 @@ class Running:
         """Change the file, as an editor does it: at once. Each model is at its own backend."""
         at = {"small": "box", "large": "tower"}
         places = {"box": self.box.url, "tower": self.tower.url}
-        actual = {
+        document = {
             "redis": self.redis_url,
             "data": str(self.home / "data"),
             "backends": {at[name]: {"url": places[at[name]], "pool": "gpu", "slots": 8} for name in models},
@@ -49,7 +49,7 @@ class Running:
             "workers": {"shutdown_grace": "1s", "slots": 8},
             **more,
         }
-        self.write_text(yaml.safe_dump(actual))
+        self.write_text(yaml.safe_dump(document))
 
     def write_text(self, text: str) -> None:
         beside = self.home / "openfall.yaml.new"
@@ -70,7 +70,7 @@ class Running:
         return self.log_file.read_text()
 
     async def held_back(self, writer: asyncio.StreamWriter) -> None:
-        """An answer that is given once the test says so."""
+        """An answer that waits until the test releases it."""
         await self.release.wait()
         await answer(COMPLETION)(writer)
 
@@ -115,10 +115,10 @@ def telling(tmp_path: Path, redis_url: str) -> Iterator[Callable[..., None]]:
 
 async def until(true: Callable[[], Any], seconds: float = 30) -> Any:
     deadline = time.monotonic() + seconds
-    while not (readout := true()):
+    while not (value := true()):
         assert time.monotonic() < deadline, "it never came to be"
         await asyncio.sleep(0.02)
-    return readout
+    return value
 
 
 def test_a_new_model_is_served_while_a_call_that_had_begun_goes_on(telling):
@@ -128,7 +128,7 @@ def test_a_new_model_is_served_while_a_call_that_had_begun_goes_on(telling):
             await own.box.arrived.wait()
             own.write("small", "large")
             async with own.client() as new:
-                # It waits in a queue that nobody drains before the change is taken.
+                # It waits in a queue that no worker drains before the change is taken.
                 waiting = await new.submit("Kenji waves", model="large")
                 assert (await new.wait(waiting, 30)).backend == "tower"
             assert own.log.count(IN_FORCE) == 1

@@ -25,7 +25,7 @@ Story = Callable[[Stage], Awaitable[None]]
 
 @pytest.fixture
 def on_stage(server: Server, tmp_path: Path) -> Callable[..., None]:
-    """Run a story on a stage of its own, whose incidents one notifier is told of."""
+    """Run a story on a stage of its own, whose incidents go to one notifier."""
 
     def run(story: Story, notifier: str = "discord") -> None:
         async def main() -> None:
@@ -38,7 +38,7 @@ def on_stage(server: Server, tmp_path: Path) -> Callable[..., None]:
 
 
 async def held_once(stage: Stage, *jobs: str) -> None:
-    """Each of these jobs, and nothing else, is held, and was recorded, counted and told exactly once."""
+    """Each of these jobs, and nothing else, is held, and was recorded, counted and reported exactly once."""
     assert set(await stage.store.zrange(keys.RQ_DEFERRED + keys.DEGRADE, 0, -1)) == set(jobs)
     assert set(await stage.store.zrange(keys.HELD + MODEL, 0, -1)) == set(jobs)
     assert await stage.store.llen(keys.RQ_QUEUE + keys.DEGRADE) == 0
@@ -48,8 +48,8 @@ async def held_once(stage: Stage, *jobs: str) -> None:
     incident = await stage.incident()
     assert (incident["falls"], incident["held"]) == (str(len(jobs)), str(len(jobs)))
     for job in jobs:
-        actual = await stage.events(job)
-        assert (actual["fallen"], actual["degraded"], actual["held"], actual["done"]) == (1, 1, 1, 0)
+        events = await stage.events(job)
+        assert (events["fallen"], events["degraded"], events["held"], events["done"]) == (1, 1, 1, 0)
         assert await stage.mailed(job) == {"degraded": 1}
 
 
@@ -86,11 +86,11 @@ POSTING = {
     "when the notice is marked, and it does not know": ("outbox_settle", Step.AFTER, ""),
 }
 TWICE = "when the notice is posted, and not marked"
-"""No notifier can tell that a poster died before it wrote down what it had posted: it hears of it again."""
+"""No notifier can know that a dispatcher died after the post and before its record: it gets the notice again."""
 
 
 @pytest.mark.parametrize("at", POSTING)
-def test_discord_hears_of_an_outage_once_though_the_poster_is_killed(on_stage, at):
+def test_discord_gets_one_message_of_an_outage_though_the_dispatcher_is_killed(on_stage, at):
     async def story(stage: Stage) -> None:
         await _posted(stage, at, "discord")
         assert len(stage.discord.messages) == (2 if at == TWICE else 1)
@@ -99,7 +99,7 @@ def test_discord_hears_of_an_outage_once_though_the_poster_is_killed(on_stage, a
 
 
 @pytest.mark.parametrize("at", POSTING)
-def test_a_webhook_hears_of_an_outage_under_one_id_though_the_poster_is_killed(on_stage, at):
+def test_a_webhook_gets_one_id_for_an_outage_though_the_dispatcher_is_killed(on_stage, at):
     async def story(stage: Stage) -> None:
         await _posted(stage, at, "webhook")
         began = [hook for hook in stage.hooks if hook[1] == stage.hooks[0][1]]
@@ -110,7 +110,7 @@ def test_a_webhook_hears_of_an_outage_under_one_id_though_the_poster_is_killed(o
 
 
 async def _posted(stage: Stage, at: str, notifier: str) -> None:
-    """An outage, of which a notifier is told by the successor of a killed worker."""
+    """An outage that the successor of a killed worker reports."""
     first = await stage.worker(gated=True)
     stage.gate.close_at(*POSTING[at])
     await stage.fallen(FIRST)
@@ -118,30 +118,30 @@ async def _posted(stage: Stage, at: str, notifier: str) -> None:
     await stage.until(lambda: stage.is_held(FIRST))
     await stage.killed(first)
     await stage.worker()
-    await stage.until(lambda: _told(stage, notifier))
+    await stage.until(lambda: _notified(stage, notifier))
     await held_once(stage, FIRST)
 
 
-async def _told(stage: Stage, notifier: str) -> bool:
-    """The beginning is told, and nobody will tell it again."""
+async def _notified(stage: Stage, notifier: str) -> bool:
+    """Whether the beginning is reported, and no entry of it waits."""
     waiting = await stage.store.zrange(keys.OUTBOX, 0, -1)
     return f"notified:{notifier}" in await stage.incident() and not any(entry.endswith(":began") for entry in waiting)
 
 
-def test_a_webhook_that_did_not_answer_its_killed_poster_hears_again_under_the_same_id(on_stage):
+def test_a_webhook_that_did_not_answer_a_killed_dispatcher_gets_the_same_id_again(on_stage):
     async def story(stage: Stage) -> None:
         stage.mute = True
         first = await stage.worker()
         await stage.fallen(FIRST)
 
-        async def heard() -> bool:
+        async def posted() -> bool:
             return bool(stage.hooks) and await stage.is_held(FIRST)
 
-        await stage.until(heard)
+        await stage.until(posted)
         await stage.killed(first)
         stage.mute = False
         await stage.worker()
-        await stage.until(lambda: _told(stage, "webhook"))
+        await stage.until(lambda: _notified(stage, "webhook"))
         await held_once(stage, FIRST)
         began = [hook for hook in stage.hooks if hook[1] == stage.hooks[0][1]]
         assert (len(began), len(set(began))) == (2, 1)
@@ -184,8 +184,8 @@ async def _released_once(stage: Stage) -> None:
         assert await stage.store.zcard(name) == 0
     incident = await stage.incident()
     assert (incident["falls"], incident["held"], incident["replayed"]) == ("1", "0", "1")
-    actual = await stage.events(FIRST)
-    assert (actual["fallen"], actual["queued"], actual["started"], actual["done"]) == (
+    events = await stage.events(FIRST)
+    assert (events["fallen"], events["queued"], events["started"], events["done"]) == (
         1,
         2,
         2,
@@ -208,7 +208,7 @@ def test_the_end_of_an_outage_is_told_once_though_the_degrade_worker_is_killed(o
         await stage.worker("gpu")
         first = await stage.worker(gated=True)
         await stage.fallen(FIRST)
-        await stage.until(lambda: _told(stage, "discord"))
+        await stage.until(lambda: _notified(stage, "discord"))
         await JobStore(stage.link).cancel(FIRST)
         await stage.breaker(BreakerState.CLOSED)
         stage.gate.close_at(*CLOSING[at])

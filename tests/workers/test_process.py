@@ -37,7 +37,7 @@ class Fleet:
         self.processes: list[subprocess.Popen[bytes]] = []
 
     def configure(self, upstream: str, **more: Any) -> AsyncOpenfall:
-        actual = {
+        document = {
             "redis": self.redis_url,
             "data": str(self.home / "data"),
             "backends": {"box": {"url": upstream, "pool": "gpu", "slots": 8}},
@@ -45,7 +45,7 @@ class Fleet:
             "roles": {"chat": {"chain": ["small"]}},
             **more,
         }
-        (self.home / "openfall.yaml").write_text(yaml.safe_dump(actual))
+        (self.home / "openfall.yaml").write_text(yaml.safe_dump(document))
         return AsyncOpenfall(config=load(self.home / "openfall.yaml"))
 
     async def start(self, *options: str, pool: str = "gpu", ready: bool = True) -> subprocess.Popen[bytes]:
@@ -93,10 +93,10 @@ def fleet(tmp_path: Path, redis_url: str) -> Iterator[Fleet]:
 
 async def until(true: Callable[[], Any], seconds: float = 20) -> Any:
     deadline = time.monotonic() + seconds
-    while not (readout := true()):
+    while not (value := true()):
         assert time.monotonic() < deadline, "it never came to be"
         await asyncio.sleep(0.02)
-    return readout
+    return value
 
 
 def test_rq_sees_a_working_worker_and_its_jobs_as_they_are(fleet, redis_url):
@@ -106,8 +106,8 @@ def test_rq_sees_a_working_worker_and_its_jobs_as_they_are(fleet, redis_url):
             job = await llm.submit("Haruka waves", role="chat", urgency="interactive")
             await upstream.arrived.wait()
             with redis.Redis.from_url(redis_url) as connection:
-                (sightings,) = Worker.all(connection=connection)
-                assert (sightings.pid, sightings.get_state()) == (process.pid, "busy")
+                (worker,) = Worker.all(connection=connection)
+                assert (worker.pid, worker.get_state()) == (process.pid, "busy")
                 assert Job.fetch(job.id, connection, serializer="json").get_status() == "started"
                 process.send_signal(signal.SIGTERM)
                 await until(lambda: "calls in flight may finish" in fleet.log())
@@ -146,7 +146,7 @@ def test_a_job_that_kills_its_workers_is_held_after_the_third_and_no_other_with_
             job = await llm.submit("Haruka waves", role="chat", expires_in="5m")
             for deaths in range(1, 4):
                 process = await fleet.start()
-                await until(lambda calls_received=deaths: len(upstream.calls_received) == calls_received, 40)
+                await until(lambda count=deaths: len(upstream.calls_received) == count, 40)
                 process.kill()
                 process.wait()
             await fleet.start()
@@ -209,21 +209,21 @@ def test_a_pool_that_serves_no_model_is_told_by_name():
         backends={name: Backend(url="http://127.0.0.1:9", pool="gpu") for name in ("here", "idle")},
         models={"small": ModelSpec(upstream="small", backends=("here",))},
     )
-    actual = {
+    fields = {
         "redis_url": "redis://127.0.0.1:1",
         "catalog": catalog,
         "settings": WorkerSettings(slots=1),
         "spool": Path("spool"),
     }
-    assert identify(WorkerConfig(pool="gpu", backend="here", **actual))[0].backends == ("here",)
+    assert identify(WorkerConfig(pool="gpu", backend="here", **fields))[0].backends == ("here",)
     with pytest.raises(NothingToServe, match="pool 'gpu' has no model at backend 'idle'"):
-        identify(WorkerConfig(pool="gpu", backend="idle", **actual))
+        identify(WorkerConfig(pool="gpu", backend="idle", **fields))
     with pytest.raises(NothingToServe, match="pool 'cloud' has no model"):
-        identify(WorkerConfig(pool="cloud", **actual))
+        identify(WorkerConfig(pool="cloud", **fields))
 
 
 @pytest.mark.parametrize(
-    ("argv", "code", "actual"),
+    ("argv", "code", "message"),
     [
         (["work", "gpuu"], 2, "unknown pool 'gpuu'. Did you mean 'gpu'?"),
         (["work", "gpu", "--slots", "0"], 2, "--slots must be 1 or more"),
@@ -231,7 +231,7 @@ def test_a_pool_that_serves_no_model_is_told_by_name():
         (["work", "gpu"], 3, "Redis does not answer"),
     ],
 )
-def test_what_a_person_got_wrong_is_one_line_and_a_code(tmp_path, argv, code, actual):
+def test_a_users_error_is_one_line_and_an_exit_code(tmp_path, argv, code, message):
     config = Path(TREE / "config" / "demo.yaml")
     ran = subprocess.run(
         [sys.executable, "-m", "openfall.workers", *argv, *([] if "--config" in argv else ["--config", str(config)])],
@@ -243,5 +243,5 @@ def test_what_a_person_got_wrong_is_one_line_and_a_code(tmp_path, argv, code, ac
         check=False,
     )
     assert (ran.returncode, ran.stdout) == (code, "")
-    assert actual in ran.stderr
+    assert message in ran.stderr
     assert "Traceback" not in ran.stderr

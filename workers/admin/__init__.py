@@ -1,1 +1,1 @@
-"""What an operator asks of the workers: preflight checks, models loaded and unloaded."""
+"""The commands of an operator: preflight checks, and the loading, unloading and checking of models."""

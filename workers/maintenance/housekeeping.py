@@ -159,7 +159,7 @@ class Housekeeping:
             try:
                 async for command in listen_commands(self.link.url, self.link.safe_url, self.identity.name):
                     if command.name == "shutdown":
-                        log.info("stopping: an rq command asks for it")
+                        log.info("stopping: an rq command requests it")
                         self.worker.stop(StopMode.DRAIN)
                     elif command.name in ("stop-job", "kill-horse"):
                         self.worker.runner.cancel(command.job_id, ended=command.ended)

@@ -17,7 +17,7 @@ JITTER_SHARE = 0.2
 """Every delay varies by up to this share, so that deliveries that failed together are not retried together."""
 
 MAX_RETRY_AFTER_SECONDS = 3600.0
-"""The longest delay that a server may ask for."""
+"""The longest delay that a server may request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Delivered:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The attempt failed. `retry_after`: seconds that the server asked for. `gone`: the server wants no more (410).
+    """The attempt failed. `retry_after`: seconds that the server requested. `gone`: the server wants no more (410).
     `refused`: the URL policy forbids it. `unreachable`: the host did not answer."""
 
     reason: str
@@ -73,5 +73,5 @@ def notice_retry_delay(tries: int, age: float, jitter: float, retry_after: float
 
 
 def _spread(delay: float, jitter: float, retry_after: float | None) -> float:
-    """Apply `jitter` in [0, 1]. The result is never shorter than what the server asked for, up to the maximum."""
+    """Apply `jitter` in [0, 1]. The server may request a longer delay, up to the maximum."""
     return max(delay * (1 + JITTER_SHARE * (2 * jitter - 1)), min(retry_after or 0.0, MAX_RETRY_AFTER_SECONDS))

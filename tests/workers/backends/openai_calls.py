@@ -53,7 +53,7 @@ def served(
     calls: int = 1,
     **more: Any,
 ) -> tuple[Outcome, FaultServer]:
-    """The last outcome of so many calls, and the server as they left it. With `deltas` they are streamed."""
+    """The outcome of the last of `calls` calls, and the server after it. With `deltas` they are streamed."""
 
     async def work() -> tuple[Outcome, FaultServer]:
         async with fault_server(*scripts) as server:

@@ -46,8 +46,8 @@ async def adapter(protocol: Protocol, url: str, **more: Any) -> AsyncIterator[Co
 
 
 @asynccontextmanager
-async def speaking(protocol: Protocol, engine: str) -> AsyncIterator[CompletionBackend]:
-    """The adapter in front of the engine, which speaks two of the protocols itself."""
+async def adapter_to(protocol: Protocol, engine: str) -> AsyncIterator[CompletionBackend]:
+    """The adapter in front of the engine, which serves two of the protocols itself."""
     if protocol != "ollama":
         async with adapter(protocol, engine) as backend:
             yield backend
@@ -72,7 +72,7 @@ def request(dialect: Dialect, text: str = "Name a colour.", limit: int = 12, **m
 
 
 def shape(value: Any) -> Any:
-    """A JSON value with every text, number and truth replaced by its type, and every list by its kinds of element."""
+    """A JSON value with every text, number and truth replaced by its type, and every list by the types of its items."""
     if isinstance(value, dict):
         return {key: shape(value[key]) for key in sorted(value)}
     if isinstance(value, list):

@@ -49,7 +49,7 @@ def test_a_url_that_cannot_be_called_is_refused_when_it_is_opened(url: str) -> N
 
 
 @pytest.mark.parametrize(
-    ("url", "current_dir"),
+    ("url", "loopback"),
     [
         ("http://127.0.0.1:1", True),
         ("http://127.9.9.9", True),
@@ -59,5 +59,5 @@ def test_a_url_that_cannot_be_called_is_refused_when_it_is_opened(url: str) -> N
         ("https://api.openai.com/v1", False),
     ],
 )
-def test_the_host_decides_whether_a_url_is_loopback(url: str, current_dir: bool) -> None:
-    assert is_loopback(url) is current_dir
+def test_the_host_decides_whether_a_url_is_loopback(url: str, loopback: bool) -> None:
+    assert is_loopback(url) is loopback

@@ -16,12 +16,12 @@ from tests.workers.backends.protocol_clients import (
     MODEL,
     PROTOCOLS,
     adapter,
+    adapter_to,
     idle,
     request,
     run,
     shape,
     slots,
-    speaking,
 )
 
 pytestmark = pytest.mark.parametrize("protocol", PROTOCOLS)
@@ -51,7 +51,7 @@ def text_of(protocol: Protocol, body: Any) -> str:
 
 def test_a_plain_question_is_answered_and_counted(protocol: Protocol, engine: str) -> None:
     async def work() -> Completion:
-        async with speaking(protocol, engine) as backend:
+        async with adapter_to(protocol, engine) as backend:
             return completed(await backend.complete(request(protocol, "Say hello.", limit=200)))
 
     answer = run(work())
@@ -68,7 +68,7 @@ def test_a_stream_becomes_what_the_same_call_without_one_gives(protocol: Protoco
     deltas: list[str] = []
 
     async def work() -> tuple[Completion, Completion]:
-        async with speaking(protocol, engine) as backend:
+        async with adapter_to(protocol, engine) as backend:
             whole = completed(await backend.complete(request(protocol)))
             return whole, completed(await backend.complete(request(protocol), deltas.append))
 
@@ -84,7 +84,7 @@ def test_the_token_limit_holds_and_is_the_finish_reason(
     protocol: Protocol, engine: str, deltas: list[str] | None
 ) -> None:
     async def work() -> Completion:
-        async with speaking(protocol, engine) as backend:
+        async with adapter_to(protocol, engine) as backend:
             received = request(protocol, LONG, limit=3)
             return completed(await backend.complete(received, None if deltas is None else deltas.append))
 
@@ -94,7 +94,7 @@ def test_the_token_limit_holds_and_is_the_finish_reason(
 
 def test_the_models_limit_holds_where_the_caller_names_none(protocol: Protocol, engine: str) -> None:
     async def work() -> Completion:
-        async with speaking(protocol, engine) as backend:
+        async with adapter_to(protocol, engine) as backend:
             body = {"messages": [{"role": "user", "content": LONG}]}
             received = Request(body=body, upstream=MODEL, timeout=60, dialect=protocol, max_tokens=4, ctx=1024)
             return completed(await backend.complete(received))
@@ -112,7 +112,7 @@ def test_an_image_for_a_model_without_vision_is_unsupported(protocol: Protocol, 
     }
 
     async def work() -> Any:
-        async with speaking(protocol, engine) as backend:
+        async with adapter_to(protocol, engine) as backend:
             body = {"messages": [{"role": "user", **parts[protocol]}]}
             return await backend.complete(Request(body=body, upstream=MODEL, timeout=30, dialect=protocol, ctx=1024))
 
@@ -123,7 +123,7 @@ def test_an_image_for_a_model_without_vision_is_unsupported(protocol: Protocol, 
 
 def test_a_prompt_that_does_not_fit_is_an_overflow_and_never_truncated(protocol: Protocol, engine: str) -> None:
     async def work() -> Any:
-        async with speaking(protocol, engine) as backend:
+        async with adapter_to(protocol, engine) as backend:
             return await backend.complete(request(protocol, "lantern " * 1500))
 
     outcome = run(work())
@@ -151,7 +151,7 @@ def test_a_cancelled_call_hangs_up_and_the_engine_stops(protocol: Protocol, engi
     began = asyncio.Event()
 
     async def work() -> int:
-        async with speaking(protocol, engine) as backend:
+        async with adapter_to(protocol, engine) as backend:
             await idle(engine)
             received = request(protocol, LONG, limit=LONGEST)
             task = asyncio.create_task(backend.complete(received, lambda _text: began.set()))
@@ -169,7 +169,7 @@ def test_a_cancelled_call_hangs_up_and_the_engine_stops(protocol: Protocol, engi
 @pytest.mark.parametrize("deltas", [None, []], ids=["whole", "streamed"])
 def test_a_call_ends_at_its_timeout(protocol: Protocol, engine: str, deltas: list[str] | None) -> None:
     async def work() -> Any:
-        async with speaking(protocol, engine) as backend:
+        async with adapter_to(protocol, engine) as backend:
             received = request(protocol, LONG, limit=300, timeout=0.5)
             return await backend.complete(received, None if deltas is None else deltas.append)
 
@@ -180,7 +180,7 @@ def test_a_call_ends_at_its_timeout(protocol: Protocol, engine: str, deltas: lis
 
 def test_the_endpoint_is_alive_and_names_its_model(protocol: Protocol, engine: str) -> None:
     async def work() -> tuple[Failure | None, Any]:
-        async with speaking(protocol, engine) as backend:
+        async with adapter_to(protocol, engine) as backend:
             return await backend.check_alive(10), await backend.list_models(10)
 
     alive, models = run(work())

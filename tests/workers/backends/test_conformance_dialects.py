@@ -14,7 +14,7 @@ from openfall.router_core.vocabulary import ErrorClass as E
 from openfall.workers.backends.base import Request
 from openfall.workers.backends.translate import TRANSLATORS
 from tests.faults import Asked, answer, fault_server
-from tests.workers.backends.protocol_clients import DIALECTS, PROTOCOLS, adapter, request, request_body, run, speaking
+from tests.workers.backends.protocol_clients import DIALECTS, PROTOCOLS, adapter, adapter_to, request, request_body, run
 from tests.workers.backends.test_faults import CHAT, COMPLETION, MESSAGE
 from tests.workers.backends.translate.official import completion, message
 
@@ -56,7 +56,7 @@ def test_an_answer_is_in_the_callers_dialect(protocol: Protocol, dialect: Dialec
     deltas: list[str] = []
 
     async def work() -> Any:
-        async with speaking(protocol, engine) as backend:
+        async with adapter_to(protocol, engine) as backend:
             return await backend.complete(request(dialect), deltas.append if streamed else None)
 
     outcome = run(work())
@@ -74,7 +74,7 @@ def test_a_reached_limit_has_the_finish_reason_of_the_callers_dialect(
     protocol: Protocol, dialect: Dialect, engine: str
 ) -> None:
     async def work() -> Any:
-        async with speaking(protocol, engine) as backend:
+        async with adapter_to(protocol, engine) as backend:
             return await backend.complete(request(dialect, "Tell a very long story.", limit=3))
 
     outcome = run(work())
@@ -93,7 +93,7 @@ def test_a_schema_holds_in_every_dialect(protocol: Protocol, dialect: Dialect, e
     }
 
     async def work() -> Any:
-        async with speaking(protocol, engine) as backend:
+        async with adapter_to(protocol, engine) as backend:
             return await backend.complete(request(dialect, limit=40, **wished[dialect]))
 
     outcome = run(work())
@@ -195,7 +195,7 @@ def test_the_result_of_a_tool_reaches_every_server_in_its_dialect(protocol: Prot
 @every
 def test_the_engine_takes_the_result_of_a_tool(protocol: Protocol, engine: str) -> None:
     async def work() -> Any:
-        async with speaking(protocol, engine) as backend:
+        async with adapter_to(protocol, engine) as backend:
             body = request_body(protocol, "", 8) | {"messages": USING[protocol]["messages"]}
             return await backend.complete(
                 Request(body=body, upstream="smollm2", timeout=60, dialect=protocol, ctx=1024)

@@ -81,7 +81,7 @@ SIGNALS = {
         E.OUT_OF_CREDITS,
     ),
     "OpenAI limits": (429, openai("Rate limit reached", "requests", "rate_limit_exceeded"), E.RATE_LIMITED),
-    "OpenAI says slow down": (429, openai("Slow down", "requests", "slow_down"), E.RATE_LIMITED),
+    "OpenAI's slow_down": (429, openai("Slow down", "requests", "slow_down"), E.RATE_LIMITED),
     "OpenAI wants money": (
         429,
         openai("You exceeded your current quota", "insufficient_quota", "credit_balance_exhausted"),
@@ -271,7 +271,7 @@ SIGNALS = {
     "a path that is not there": (404, {"detail": "Not Found"}, E.OTHER),
     "a redirect": (307, {}, E.OTHER),
     "a teapot": (418, {}, E.OTHER),
-    "an error that says nothing": (200, {"error": {"message": "odd"}}, E.OTHER),
+    "an error without a reason": (200, {"error": {"message": "odd"}}, E.OTHER),
 }
 
 

@@ -24,7 +24,7 @@ from openfall.workers.backends.health import (
 )
 from tests.fakes.ollama import FakeModel, OllamaFake, ollama_fake
 from tests.faults import COMPLETION, Script, answer, fault_server, stall
-from tests.workers.backends.protocol_clients import MODEL, PROTOCOLS, adapter, run, speaking
+from tests.workers.backends.protocol_clients import MODEL, PROTOCOLS, adapter, adapter_to, run
 
 SPEC = ModelSpec(upstream=MODEL, backends=("box",), context=512)
 
@@ -105,7 +105,7 @@ def test_a_probe_may_take_as_long_as_loading_takes() -> None:
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_the_smallest_model_passes_its_probe_in_every_protocol(protocol: Protocol, engine: str) -> None:
     async def work() -> Any:
-        async with speaking(protocol, engine) as backend:
+        async with adapter_to(protocol, engine) as backend:
             return await probe(backend, SPEC)
 
     outcome = run(work())

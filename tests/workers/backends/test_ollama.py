@@ -1,4 +1,4 @@
-"""The Ollama backend: what it sends, what it makes of what comes back, and the memory of the server it speaks to."""
+"""The Ollama backend: its requests, its parsed responses, and the memory of its server."""
 
 from __future__ import annotations
 

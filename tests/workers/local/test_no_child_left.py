@@ -63,7 +63,7 @@ def openfall_up(data: Path, port: int, model: Path) -> Iterator[subprocess.Popen
     process.communicate()
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent has died")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux signals the death of a parent")
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP])
 @pytest.mark.parametrize("target", ["command", "supervisor"])
 def test_every_process_ends_when_one_above_it_gets_a_signal(

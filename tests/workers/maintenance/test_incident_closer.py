@@ -45,13 +45,13 @@ class CloserHarness:
     time: list[float]
 
     def incident(self, reason: str, *models: str) -> str:
-        readout = f"{reason}-{int(self.time[0] * 1000)}"
-        actual = {"reason": reason, "began": int(self.time[0] * 1000), "u:background": 1, "version": 1}
+        incident_id = f"{reason}-{int(self.time[0] * 1000)}"
+        fields = {"reason": reason, "began": int(self.time[0] * 1000), "u:background": 1, "version": 1}
         counted = {f"m:{model}": 1 for model in models}
-        self.store.hset(f"of:incident:{readout}", mapping={**actual, **counted})
-        self.store.hset("of:incidents", reason, readout)
+        self.store.hset(f"of:incident:{incident_id}", mapping={**fields, **counted})
+        self.store.hset("of:incidents", reason, incident_id)
         self.time[0] += QUIET_SECONDS
-        return readout
+        return incident_id
 
     async def close(self) -> list[str]:
         """Close what is over. Returns the open incidents."""
@@ -60,7 +60,7 @@ class CloserHarness:
             self.link, WHO, [QueueSubscription(queue, (BackendCapacity("box", 1),)) for queue in QUEUES]
         ).beat([])
         await close_ended_incidents(self.link, await fetch_fleet_snapshot(self.link, CATALOG))
-        return [readout.id for readout in await open_incidents(self.link)]
+        return [incident.id for incident in await open_incidents(self.link)]
 
     async def breaker(self, model: str, state: BreakerState) -> None:
         await force_breaker(self.link, f"box/{model}", BreakerOverride(state, "a test"), CATALOG.breakers)

@@ -50,18 +50,18 @@ async def check_moves(fleet: Fleet, first: str, words: str, reason: str = "outag
         for urgency in Urgency
     }  # fmt: skip
     delays = {}
-    for two, element in jobs.values():
+    for two, one in jobs.values():
         record = await fleet.until(two, "done")
         assert record.result is not None
         assert (record.result.answered, record.result.backend) == (True, "sky")
         move, *rest = await fleet.moves(two)
         assert (move["event"], words in move["why"], rest) == ("queued", True, []), move
         delays[two] = move["at"] / 1000 - record.accepted_at
-        record = await fleet.until(element, "held")
+        record = await fleet.until(one, "held")
         assert (record.held_for, words in record.hold_detail) == (reason, True), record.hold_detail
-        held, *rest = await fleet.moves(element)
+        held, *rest = await fleet.moves(one)
         assert (held["event"], words in held["detail"], rest) == ("held", True, [])
-        delays[element] = held["at"] / 1000 - record.accepted_at
+        delays[one] = held["at"] / 1000 - record.accepted_at
     return delays
 
 

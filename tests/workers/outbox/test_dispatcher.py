@@ -28,16 +28,16 @@ def test_a_result_is_posted_complete_and_signed(dispatching):
         harness.add_job(server.url, Result(id=JOB, status=Status.ANSWERED, attempts=attempts, body=body, took=2.5),
               reply_to='{"channel": "7"}')  # fmt: skip
         await harness.run()
-        (calls_received,) = server.calls_received
-        assert calls_received.path == f"/{TOKEN}"
-        event = json.loads(calls_received.body)
+        (call,) = server.calls_received
+        assert call.path == f"/{TOKEN}"
+        event = json.loads(call.body)
         assert (event["type"], event["timestamp"]) == ("job.answered", "2027-01-15T08:00:00.000Z")
         data = event["data"]
         assert (data["id"], data["status"], data["text"], data["model_used"]) == (JOB, "answered", "lanterns", "smol")
         assert (data["reply_to"], data["final"], data["cost_usd"], data["latency_ms"]) == (
             {"channel": "7"}, True, 0.5, 2500)  # fmt: skip
-        head = calls_received.headers
-        signed = f"{head['webhook-id']}.{head['webhook-timestamp']}.".encode() + calls_received.body
+        head = call.headers
+        signed = f"{head['webhook-id']}.{head['webhook-timestamp']}.".encode() + call.body
         digest = base64.b64encode(hmac.digest(SECRET.encode(), signed, "sha256")).decode()
         assert head["webhook-signature"] == f"v1,{digest}"
         assert harness.delays() == {}
@@ -53,7 +53,7 @@ def test_the_event_type_names_the_terminal_status(dispatching, status):
             server.url, Result(id=JOB, status=status, error=ErrorClass.TIMEOUT, detail="its deadline passed")
         )
         await harness.run()
-        (event,) = [json.loads(calls_received.body) for calls_received in server.calls_received]
+        (event,) = [json.loads(call.body) for call in server.calls_received]
         assert (event["type"], event["data"]["detail"]) == (f"job.{status}", "its deadline passed")
 
     dispatching(story)
@@ -101,9 +101,9 @@ def test_a_failed_delivery_is_retried_on_schedule_with_the_same_id_and_then_give
         assert (harness.delays(), harness.dead_count()) == ({}, 1)
         (dead,) = await outbox.list_dead_letters(harness.link)
         assert (dead.entry, dead.host, dead.why, dead.tries) == (DONE, server.url[7:], "HTTP 500", 8)
-        assert len({calls_received.headers["webhook-id"] for calls_received in server.calls_received}) == 1
-        assert len({calls_received.headers["webhook-timestamp"] for calls_received in server.calls_received}) == 8
-        assert len({calls_received.body for calls_received in server.calls_received}) == 1
+        assert len({call.headers["webhook-id"] for call in server.calls_received}) == 1
+        assert len({call.headers["webhook-timestamp"] for call in server.calls_received}) == 8
+        assert len({call.body for call in server.calls_received}) == 1
 
     dispatching(story, answer({}, 500))
     (error,) = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
@@ -116,7 +116,7 @@ def test_a_failed_delivery_is_retried_on_schedule_with_the_same_id_and_then_give
     ("script", "wait"),
     [(answer({}, 429, retry_after="42"), 42), (answer({}, 503, retry_after="999999"), 3600),
      (answer({}, 302, Location="http://127.0.0.1:1/"), 5), (reset, 5)],
-    ids=["it asks for a while", "for too long", "a redirect", "no answer"],
+    ids=["a pause", "a pause that is too long", "a redirect", "no answer"],
 )  # fmt: skip
 def test_retry_after_is_honoured_and_a_redirect_is_not_followed(dispatching, script, wait):
     async def story(harness, server):

@@ -93,7 +93,7 @@ def test_a_dispatcher_killed_before_its_request_arrives_loses_nothing(redis_url)
         assert 0 < due / 1000 - time.time() <= outbox.LEASE_SECONDS
         store.zadd("of:outbox", {DONE: 0})  # its lease has ended
         silent.setblocking(False)
-        while True:  # what the dead one may have sent was read by nobody
+        while True:  # the killed dispatcher may have sent something that was never read
             try:
                 silent.accept()[0].close()
             except BlockingIOError:

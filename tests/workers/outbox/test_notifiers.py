@@ -1,4 +1,4 @@
-"""Notices to people and programs on real HTTP: what is told, how often, and what an angry notifier costs."""
+"""Notices to people and programs over real HTTP: their content, their rate, and the faults of a notifier."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def test_a_webhook_notice_is_signed_and_has_the_text_and_the_numbers(dispatching
             await harness.run()
         assert await close_incident(harness.link, "outage", ())
         await harness.run()
-        events = [json.loads(calls_received.body) for calls_received in server.calls_received]
+        events = [json.loads(call.body) for call in server.calls_received]
         assert [event["type"] for event in events] == [
             "incident.began", "incident.updated", "incident.updated", "incident.recovered"]  # fmt: skip
-        assert len({calls_received.headers["webhook-id"] for calls_received in server.calls_received}) == 4
-        assert all("webhook-signature" in calls_received.headers for calls_received in server.calls_received)
+        assert len({call.headers["webhook-id"] for call in server.calls_received}) == 4
+        assert all("webhook-signature" in call.headers for call in server.calls_received)
         data = events[0]["data"]
         assert (data["id"], data["reason"], data["falls"], data["ended"]) == (incident, "outage", 2, None)
         assert (data["models"], data["causes"], data["seen"]) == ({"smol": 2}, {"timeout": 2}, {"canned_reply": 2})
@@ -74,12 +74,12 @@ def test_an_outage_is_one_discord_message_that_is_updated_and_one_at_its_end(dis
         assert end["description"] == (
             "It lasted 10 s. Jobs fell 9 times; 8 came back, 0 ran out of time, 0 are still held."
         )
-        assert [(method, path.rpartition("token")[2]) for method, path, _ in discord.calls_received] == [
+        assert [(method, path.rpartition("token")[2]) for method, path, _ in discord.requests] == [
             ("POST", "?thread_id=42&wait=true"),
             ("PATCH", f"/messages/{next(iter(discord.messages))}?thread_id=42"),
             ("POST", "?thread_id=42&wait=true"),
         ]
-        assert all(body["allowed_mentions"] == {"parse": []} for _, _, body in discord.calls_received)
+        assert all(body["allowed_mentions"] == {"parse": []} for _, _, body in discord.requests)
         assert harness.delays() == {}
 
     discord_channel(story)
@@ -107,7 +107,7 @@ def test_a_deleted_message_is_posted_again_and_updated(discord_channel):
             harness.add_entry(f"notice:discord:{incident}:update")
             await harness.run()
         assert len(discord.messages) == 1
-        assert [method for method, _, _ in discord.calls_received] == ["POST", "PATCH", "POST", "PATCH"]
+        assert [method for method, _, _ in discord.requests] == ["POST", "PATCH", "POST", "PATCH"]
 
     discord_channel(story)
 
@@ -117,12 +117,12 @@ def test_discord_rate_limits_are_honoured_before_and_after_a_429(discord_channel
         for number in range(7):
             harness.add_incident(f"reason{number}")
             await harness.run()
-        assert len(discord.calls_received) == 5, "the fifth said that it was the last for now"
+        assert len(discord.requests) == 5, "the fifth said that it was the last for now"
         assert sorted(harness.delays().values()) == [2.2, 2.2]
         harness.time[0] += 3
         discord.fault = "global"
         await harness.run()
-        assert len(discord.calls_received) <= 7
+        assert len(discord.requests) <= 7
         assert all(wait >= 5 for wait in harness.delays().values())
         discord.fault = ""
         harness.time[0] += 10

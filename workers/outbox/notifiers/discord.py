@@ -146,7 +146,7 @@ def _rate_limit_pause(response: WebhookResponse | NotSent, document: dict[str, A
 
 
 def _longest(*values: object) -> float:
-    """The largest of the values that are numbers, limited to what any server may ask for."""
+    """The largest of the values that are numbers, limited to `MAX_RETRY_AFTER_SECONDS`."""
     numbers = [0.0]
     for value in values:
         try:

@@ -44,7 +44,7 @@ REQUEST_BODY: dict[str, Any] = {
     "temperature": 0.5, "top_p": 0.9, "seed": 7, "reasoning_effort": "minimal", "user": "u", "n": 1, "logprobs": True,
     "response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": SCHEMA, "strict": True}},
 }  # fmt: skip
-TOLD: dict[str, Any] = {
+OLLAMA_BODY: dict[str, Any] = {
     "messages": [
         {"role": "system", "content": "Be brief."},
         {"role": "user", "content": "What is\nthis?", "images": [PIXEL]},
@@ -61,11 +61,11 @@ TOLD: dict[str, Any] = {
 
 
 def test_everything_that_openai_and_ollama_share_is_translated() -> None:
-    assert openai_to_ollama.request(REQUEST_BODY) == TOLD
+    assert openai_to_ollama.request(REQUEST_BODY) == OLLAMA_BODY
 
 
 def test_the_translation_back_joins_the_texts() -> None:
-    back = ollama_to_openai.request(TOLD)
+    back = ollama_to_openai.request(OLLAMA_BODY)
     assert known(OPENAI, back) == {"model": "m", **back}
     calls = REQUEST_BODY["messages"][2]["tool_calls"]
     assert back["messages"][2]["tool_calls"] == [calls[0], calls[1] | {"function": {"name": "wave", "arguments": "{}"}}]

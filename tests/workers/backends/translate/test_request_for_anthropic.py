@@ -261,7 +261,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a search of the web": ({"web_search_options": {}}, "web_search_options"),
     "a grammar": ({"grammar": "root ::= x"}, "grammar"),
     "a custom tool": ({"tools": [{"type": "custom", "custom": {"name": "x"}}]}, "tools of the type custom"),
-    "heard sound": (user(type="input_audio", input_audio={"data": "", "format": "wav"}), "type input_audio"),
+    "audio": (user(type="input_audio", input_audio={"data": "", "format": "wav"}), "type input_audio"),
     "a file by its id": (user(type="file", file={"file_id": "file-1"}), "a file by its id"),
     "a stop at a line's end": ({"stop": ["\n\n"]}, "stop at white space"),
     "any object": (

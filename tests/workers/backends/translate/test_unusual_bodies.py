@@ -119,11 +119,17 @@ MESSAGE: dict[str, Any] = {
     "stop_reason": "end_turn",
     "usage": {"input_tokens": 1, "cache_read_input_tokens": 1, "output_tokens": 1, "output_tokens_details": {"a": 1}},
 }
-SAID = {"role": "assistant", "content": "a", "reasoning": "r", "tool_calls": [CALL], "thinking_blocks": THOUGHTS}
+ANSWER_MESSAGE = {
+    "role": "assistant",
+    "content": "a",
+    "reasoning": "r",
+    "tool_calls": [CALL],
+    "thinking_blocks": THOUGHTS,
+}
 COMPLETION: dict[str, Any] = {
     "id": "chatcmpl",
     "model": "m",
-    "choices": [{"message": SAID, "finish_reason": "stop", "stop_reason": "END"}],
+    "choices": [{"message": ANSWER_MESSAGE, "finish_reason": "stop", "stop_reason": "END"}],
     "usage": {
         "prompt_tokens": 1,
         "completion_tokens": 1,

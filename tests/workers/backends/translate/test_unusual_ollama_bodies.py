@@ -18,7 +18,7 @@ from openfall.workers.backends.base import Request
 from openfall.workers.backends.translate import TRANSLATORS, translate_request, translate_response
 from openfall.workers.backends.translate.refusals import Unreadable, Untranslatable
 from tests.workers.backends.corrupt import spoiled
-from tests.workers.backends.translate.test_ollama_translation import ANSWER, REQUEST_BODY, TOLD
+from tests.workers.backends.translate.test_ollama_translation import ANSWER, OLLAMA_BODY, REQUEST_BODY
 from tests.workers.backends.translate.test_unusual_bodies import ANTHROPIC, COMPLETION, MESSAGE
 
 PAIRS = [pair for pair in TRANSLATORS if "ollama" in pair]
@@ -36,8 +36,10 @@ BODIES: dict[Dialect, dict[str, Any]] = {
             *ANTHROPIC["messages"][1:],
         ]
     },
-    "ollama": {name: value for name, value in TOLD.items() if name != "logprobs"}  # of which Anthropic knows nothing
-    | {"think": False, "options": TOLD["options"] | {"top_k": 3, "stop": ["END"]}},
+    "ollama": {
+        name: value for name, value in OLLAMA_BODY.items() if name != "logprobs"
+    }  # of which Anthropic knows nothing
+    | {"think": False, "options": OLLAMA_BODY["options"] | {"top_k": 3, "stop": ["END"]}},
 }
 READ: dict[Dialect, tuple[dict[str, Any], Any]] = {
     "openai": (COMPLETION, openai_answer.to_outcome),
