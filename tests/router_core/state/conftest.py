@@ -27,8 +27,8 @@ from openfall.router_core.state.worker_registry import register
 from openfall.router_core.vocabulary import CallSignal, CredentialSignal, ErrorClass
 
 QUEUE = "gpu.smol.background"
-SECRET = "the-prompt-nobody-else-may-see"
-ANSWER = "the-answer-nobody-else-may-see"
+SECRET = "the-private-prompt"
+ANSWER = "the-private-answer"
 
 
 @dataclass
@@ -150,9 +150,9 @@ class Fleet:
     async def finish_call(self, worker: WorkerQueue, delivery: Delivery, mark: CallSignal, **call: Any) -> SettleReply:
         """The call of a delivery ends with a signal, and its job fails for good."""
         attempt = call.pop("attempt", None) or self.attempt(delivery, ErrorClass.TIMEOUT)
-        actual = call_report(attempt, delivery, signal=mark, **call)
+        report = call_report(attempt, delivery, signal=mark, **call)
         return await worker.settle(
-            worker.settlement(delivery, DeliveryOutcome(next_step=self.failed(delivery), call=actual))
+            worker.settlement(delivery, DeliveryOutcome(next_step=self.failed(delivery), call=report))
         )
 
     async def finish_calls(self, worker: WorkerQueue, *marks: CallSignal, **call: Any) -> list[SettleReply]:
@@ -178,12 +178,12 @@ class Fleet:
 
     def rq_field(self, job_id: str, name: str) -> str | None:
         """A field of rq's record of a job."""
-        actual = self.store.hget("rq:job:" + job_id, name)
-        return None if actual is None else actual.decode()
+        value = self.store.hget("rq:job:" + job_id, name)
+        return None if value is None else value.decode()
 
     def record_field(self, job_id: str, name: str) -> str | None:
-        actual = self.store.hget("of:job:" + job_id, name)
-        return None if actual is None else actual.decode()
+        value = self.store.hget("of:job:" + job_id, name)
+        return None if value is None else value.decode()
 
     def counter(self, name: str) -> int:
         return int(self.store.hget("of:counters", name) or 0)
@@ -193,15 +193,15 @@ class Fleet:
 
     def rq_places(self, job_id: str) -> list[tuple[str, str]]:
         """Every place in which rq's tools would find a job: (kind, queue)."""
-        readout = []
+        places = []
         for key in sorted(self.store.scan_iter("rq:*", count=1000)):
             _, kind, *rest = key.decode().split(":")
             if kind == "queue":
-                readout += [(kind, ":".join(rest))] * self.store.lrange(key, 0, -1).count(job_id.encode())
+                places += [(kind, ":".join(rest))] * self.store.lrange(key, 0, -1).count(job_id.encode())
             elif kind in ("wip", "finished", "failed", "canceled", "scheduled", "deferred") and rest:
                 members = [member.decode().split(":")[0] for member in self.store.zrange(key, 0, -1)]
-                readout += [(kind, ":".join(rest))] * members.count(job_id)
-        return readout
+                places += [(kind, ":".join(rest))] * members.count(job_id)
+        return places
 
     def dump(self) -> dict[bytes, Any]:
         """All of Redis: every key with its value and whether it will expire."""

@@ -12,7 +12,7 @@ from openfall.router_core.state.maintenance import reap
 from openfall.router_core.state.worker_queue import LEASE_SECONDS
 from openfall.router_core.vocabulary import HoldReason
 
-JOB, SECRET, ANSWER = "job-00001", b"the-prompt-nobody-else-may-see", b"the-answer-nobody-else-may-see"
+JOB, SECRET, ANSWER = "job-00001", b"the-private-prompt", b"the-private-answer"
 QUEUE = "gpu.smol.background"
 
 

@@ -41,12 +41,12 @@ async def turn(f, turns=ONE_IN_TEN_MINUTES):
 
 async def turns(f):
     """The turns of everything that is due, the beginnings first."""
-    taken = sorted(await outbox.claim_entries(f.link, 8), key=lambda element: element.subject.kind)
-    return [await outbox.admit_notice(f.link, element, ONE_IN_TEN_MINUTES) for element in taken]
+    taken = sorted(await outbox.claim_entries(f.link, 8), key=lambda claimed_entry: claimed_entry.subject.kind)
+    return [await outbox.admit_notice(f.link, claimed_entry, ONE_IN_TEN_MINUTES) for claimed_entry in taken]
 
 
 async def tell(f, message="", turns=ONE_IN_TEN_MINUTES):
-    """The one notice that is due is told."""
+    """Send the one notice that is due."""
     taken, its_turn = await turn(f, turns)
     assert its_turn is not None, taken.entry
     await outbox.record_notified(f.link, taken, its_turn, message, turns.update_interval_seconds)

@@ -39,7 +39,7 @@ CHANCES = st.sampled_from([0.0, 0.25, 0.5, 1.0])
 CALLS = st.tuples(
     st.sampled_from(MARKS), st.sampled_from(KEY_MARKS), st.sampled_from([0, 5, 40]), st.booleans(), CHANCES
 )
-"""What a call came to: mark, mark for its key, seconds that a 429 asked for, whether it was a repetition, chance."""
+"""The outcome of a call: signal, signal for its key, seconds that a 429 asks for, whether it was a retry, jitter."""
 NAMES = st.sampled_from(["wa", "wa", "wb", "wc"])
 
 
@@ -49,7 +49,7 @@ def model_of(queue: str) -> str:
 
 @dataclass
 class Breaker:
-    """What one is meant to be. Moments in ms; `due` is when it may be probed, None when nobody may."""
+    """The expected state of a breaker. Times in ms; `due` is when it may be probed, None: it may not."""
 
     state: str = "closed"
     epoch: int = 0
@@ -105,7 +105,7 @@ class Breaker:
         return self.state == "open"
 
     def sums(self, now: int) -> Counter:
-        return sum((actual for slot, actual in self.window.items() if now // SLOT - 10 < slot), Counter())
+        return sum((counts for slot, counts in self.window.items() if now // SLOT - 10 < slot), Counter())
 
     def slots(self, most: int, now: int) -> int:
         if self.state != "closed" or self.cool > now:
@@ -155,7 +155,7 @@ class Model:
         return taken, *self.probes(worker)
 
     def rq_places(self, worker: str) -> dict[tuple[str, str], str]:
-        """(target, backend) -> the model that is asked there, in drain order."""
+        """(target, backend) -> the model that is probed there, in drain order."""
         places: dict[tuple[str, str], str] = {}
         for model in map(model_of, DRAINS[worker]):
             for capacity in CAPACITIES[model]:
@@ -168,12 +168,12 @@ class Model:
         """Where nothing cools down, the first two that are due; the rest is looked at again."""
         places, given = self.rq_places(worker), []
         again = [self.breakers[target].cool for target, _ in places if self.breakers[target].cool > self.now]
-        waits: dict[str, tuple[int, str]] = {}  # target -> when it may be probed, and the model that is asked
+        waits: dict[str, tuple[int, str]] = {}  # target -> when it may be probed, and the model that is probed
         for (target, backend), model in places.items():
             if (due := self.breakers[target].due) is not None:
                 due = due if due > self.now else max(self.now, self.breakers[f"{backend}/{model}"].cool)
                 if target not in waits or due < waits[target][0]:
-                    waits.pop(target, None)  # its turn is that of the place where it is asked
+                    waits.pop(target, None)  # its turn is that of the place where it is probed
                     waits[target] = due, model
         for target, (due, model) in waits.items():
             if due > self.now or len(given) == 2:

@@ -57,7 +57,7 @@ class Plain:
             return
         for place, urgency in enumerate(URGENCIES):
             others_in_turn = any(took[other] for other in URGENCIES if other != urgency)
-            behind = others_in_turn or any(URGENCIES.index(element) < place for element in brought)
+            behind = others_in_turn or any(URGENCIES.index(waiting_urgency) < place for waiting_urgency in brought)
             if self.shares.get(urgency) and (took[urgency] or (behind and self.waiting[urgency])):
                 self.credit[urgency] = min(MOST_CREDIT, self.credit[urgency] + self.shares[urgency] * self.since)
         self.since = 0

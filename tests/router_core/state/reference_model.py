@@ -89,7 +89,7 @@ class Model:
         return best, room[best]
 
     def claim(self, want: int, busy: int, queues: tuple[str, ...], drained: str) -> tuple[list[str], str]:
-        """(job ids, suspect); the leases themselves are entered by `start`, which is told the token."""
+        """(job ids, suspect); `start` enters the leases, since it knows the token."""
         if self.suspended:
             return [], ""
         if queues != (DEGRADE,):  # another pool: nothing waits for a moment there
@@ -192,12 +192,12 @@ class Model:
     def reap(self) -> dict[str, str]:
         if self.pulse():
             return {}
-        arrival = {}
+        outcomes = {}
         for backend, leases in self.leases.items():
             for (job_id, _), end_ in sorted(leases.items(), key=lambda x: x[1]):
                 if end_ <= self.now:
-                    arrival[job_id] = self.take_over(job_id, backend)
-        return arrival
+                    outcomes[job_id] = self.take_over(job_id, backend)
+        return outcomes
 
     def take_over(self, job_id: str, backend: str) -> str:
         job = self.jobs[job_id]

@@ -1,4 +1,4 @@
-"""Accept, join, refuse: what a producer is told of a job that it puts in."""
+"""Accept, join, refuse: the reply to a producer that submits a job."""
 
 from __future__ import annotations
 
@@ -65,8 +65,8 @@ def test_one_id_with_two_requests_is_refused(fleet):
 def test_a_hundred_submits_with_one_key_are_one_job(fleet):
     async def story(f):
         accepted = await asyncio.gather(*(f.accept(f"job-{n:05}", idempotency_key="once") for n in range(100)))
-        assert len({element.id for element in accepted}) == 1
-        assert [element.joined for element in accepted].count(False) == 1
+        assert len({receipt.id for receipt in accepted}) == 1
+        assert [receipt.joined for receipt in accepted].count(False) == 1
         assert f.store.llen("rq:queue:" + f.queue) == 1
         assert f.counter("accepted") == 1
 

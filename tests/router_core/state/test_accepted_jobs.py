@@ -73,10 +73,10 @@ def test_the_worker_of_a_cancelled_job_gets_a_stop_command(fleet):
             pubsub.subscribe("rq:pubsub:worker-a")
             pubsub.get_message(timeout=5)
             await f.job_store.cancel(JOB)
-            actual = None
-            while actual is None:
-                actual = pubsub.get_message(timeout=5)
-        assert json.loads(actual["data"]) == {"command": "stop-job", "job_id": JOB, "ended": True}
+            message = None
+            while message is None:
+                message = pubsub.get_message(timeout=5)
+        assert json.loads(message["data"]) == {"command": "stop-job", "job_id": JOB, "ended": True}
 
     fleet(story)
 
@@ -196,8 +196,8 @@ def test_the_audit_reaches_every_unfinished_job(fleet):
             await f.accept(f"job-{n:05}")
         f.store.delete("rq:job:job-00003", "rq:job:job-00123", "rq:job:job-00249")
         await f.worker()
-        readout = [late.id for _ in range(3) for late in (await sweep(f.link, clean=False))[1]]
-        assert readout == ["job-00003", "job-00123", "job-00249"]
+        late_ids = [late.id for _ in range(3) for late in (await sweep(f.link, clean=False))[1]]
+        assert late_ids == ["job-00003", "job-00123", "job-00249"]
 
     fleet(story)
 
@@ -210,8 +210,8 @@ def test_events_record_every_step_of_a_job(fleet):
         await f.settle(worker, delivery, Handoff("large", True), "gpu.large.background")
         other = await f.worker("other", queues=("gpu.large.background",))
         await f.settle(other, await f.claim(other))
-        actual = [event["event"] for event in f.events(JOB)]
-        assert actual == ["queued", "started", "delta", "queued", "reset", "started", "done"]
+        kinds = [event["event"] for event in f.events(JOB)]
+        assert kinds == ["queued", "started", "delta", "queued", "reset", "started", "done"]
 
     fleet(story)
 

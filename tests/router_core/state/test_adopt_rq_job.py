@@ -1,4 +1,4 @@
-"""Jobs asked for with plain rq: a ticket names an accepted job, which runs (again) or says why not."""
+"""Jobs enqueued with plain rq: each names an accepted job, which runs (again), or fails with the reason."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def test_plain_rq_can_ask_for_an_accepted_job(fleet):
         f.store.lrem("rq:queue:" + QUEUE, 0, JOB)
         asking = ask(f, JOB)
         worker = await f.worker()
-        ticket, arrival = await answer_ticket(f, worker)
-        assert (ticket.id, ticket.queue, arrival) == (asking.id, QUEUE, "queued")
+        ticket, state = await answer_ticket(f, worker)
+        assert (ticket.id, ticket.queue, state) == (asking.id, QUEUE, "queued")
         asking = fetch(f, asking.id)
         assert (asking.get_status(), asking.latest_result().type) == ("finished", RqResult.Type.SUCCESSFUL)
         assert registries(f, QUEUE)["finished"] == [asking.id]
@@ -67,7 +67,7 @@ def test_asking_for_a_failed_or_held_job_runs_it_again_and_keeps_its_events(flee
     async def story(f):
         await reach(f)
         ask(f, JOB)
-        worker = await f.worker("asked")
+        worker = await f.worker("adopter")
         assert (await answer_ticket(f, worker))[1] == "queued"
         assert f.rq_places(JOB) == [("queue", QUEUE)]
         assert fetch(f).get_status() == "queued"
@@ -103,27 +103,27 @@ def test_asking_for_an_answered_job_changes_nothing(fleet):
     async def story(f):
         await finished(f)
         ask(f, JOB)
-        assert (await answer_ticket(f, await f.worker("asked")))[1] == "done"
+        assert (await answer_ticket(f, await f.worker("adopter")))[1] == "done"
         assert fetch(f).return_value() == {"status": "answered", "model": "smol"}
 
     fleet(story)
 
 
 @pytest.mark.parametrize(
-    ("asking", "actual"),
+    ("asking", "reason"),
     [
         pytest.param({"args": ("job-99999",)}, "no job job-99999", id="an unknown job"),
         pytest.param({"args": ("1",), "func": "os.system"}, "runs only 'openfall.workers.deliver'", id="other work"),
         pytest.param({"args": (JOB, 2)}, "takes one argument", id="too many arguments"),
     ],
 )
-def test_a_refused_rq_job_fails_with_its_reason(fleet, asking, actual):
+def test_a_refused_rq_job_fails_with_its_reason(fleet, asking, reason):
     async def story(f):
         asking_job = ask(f, *asking["args"], func=asking.get("func", "openfall.workers.deliver"))
         assert (await answer_ticket(f, await f.worker()))[1] == "unknown"
         asking_job = fetch(f, asking_job.id)
         assert asking_job.get_status() == "failed"
-        assert actual in asking_job.latest_result().exc_string
+        assert reason in asking_job.latest_result().exc_string
         assert registries(f, QUEUE)["failed"] == [asking_job.id]
 
     fleet(story)
@@ -133,9 +133,9 @@ def test_rqs_own_requeue_of_a_failed_job_runs_it_again(fleet):
     async def story(f):
         await failed(f)
         fetch(f).requeue()
-        worker = await f.worker("asked")
-        ticket, arrival = await answer_ticket(f, worker)
-        assert (ticket.id, arrival) == (JOB, "queued")
+        worker = await f.worker("adopter")
+        ticket, state = await answer_ticket(f, worker)
+        assert (ticket.id, state) == (JOB, "queued")
         assert (f.rq_places(JOB), fetch(f).get_status()) == ([("queue", QUEUE)], "queued")
         await f.settle(worker, await f.claim(worker))
         assert f.rq_places(JOB) == [("finished", QUEUE)]

@@ -62,17 +62,17 @@ def test_each_queue_has_its_own_limit(fleet):
 
 def test_concurrent_submits_never_exceed_the_limit_of_a_queue(fleet):
     async def story(f):
-        actual = await asyncio.gather(
+        answers = await asyncio.gather(
             *(f.accept(f"job-1{n:04}", max_queued=10) for n in range(40)), return_exceptions=True
         )
-        assert sum(isinstance(element, QueueFull) for element in actual) == 30
+        assert sum(isinstance(answer, QueueFull) for answer in answers) == 30
         assert f.store.llen("rq:queue:" + f.queue) == f.counter("accepted") == 10
 
     fleet(story)
 
 
 def test_an_accepted_job_returns_to_a_full_queue(fleet):
-    """A hand-off, a put-back and a replay are of jobs that somebody has a receipt for."""
+    """A hand-off, a put-back and a replay are of jobs that were accepted before."""
 
     async def story(f):
         worker = await f.worker(queues=("gpu.large.background",))
@@ -91,7 +91,7 @@ def test_an_accepted_job_returns_to_a_full_queue(fleet):
 @pytest.mark.parametrize(
     ("answered", "seconds"),
     [(0, 60), (1, 12), (6, 2), (30, 1)],
-    ids=["nothing moves", "slowly", "well", "faster than it can be asked again"],
+    ids=["nothing moves", "slowly", "well", "faster than it can be submitted again"],
 )
 def test_retry_after_follows_from_the_answers_of_the_last_minute(fleet, answered, seconds):
     async def story(f):
@@ -160,7 +160,7 @@ def test_jobs_are_accepted_again_when_memory_is_free_and_pressure_is_reported_on
         memory_of(f, 0.9)
         assert await check_memory(f.link, 0.85)
         f.store.delete("of:lock:pressure")
-        assert not await check_memory(f.link, 0.85), "said before"
+        assert not await check_memory(f.link, 0.85), "reported before"
         assert await fetch_memory_pressure(f.link)
         memory_of(f, 0.5)
         assert not await check_memory(f.link, 0.85)

@@ -56,7 +56,7 @@ from tests.router_core.state.reference_breaker import (
 
 
 class Machine(RuleBasedStateMachine):
-    """Every rule does one thing on the server and in the model, and compares what each of them said."""
+    """Every rule does one thing on the server and in the model, and compares their replies."""
 
     url = ""
 
@@ -69,7 +69,7 @@ class Machine(RuleBasedStateMachine):
         self.link = RedisConnection(self.url, clock=lambda: self.model.now / 1000)
         self.workers: dict[str, WorkerQueue] = {}
         self.jobs = 0
-        self.held: list = []  # deliveries that nobody has settled
+        self.held: list = []  # deliveries that are not settled yet
         self.probes: list = []  # every probe ever handed out
 
     def do(self, coroutine):
@@ -190,8 +190,8 @@ class Machine(RuleBasedStateMachine):
                     breaker.close(now)
             else:
                 breaker.open(now, chance)
-        actual = self.do(report_probe(self.link, probe, ProbeResult(CallSignal(mark), "why", wait, chance), POLICY))
-        assert actual == breaker.state
+        state = self.do(report_probe(self.link, probe, ProbeResult(CallSignal(mark), "why", wait, chance), POLICY))
+        assert state == breaker.state
 
     @rule(name=NAMES, seconds=st.sampled_from([12, 30, 60]))
     def heal(self, name: str, seconds: int) -> None:
@@ -216,7 +216,7 @@ class Machine(RuleBasedStateMachine):
             state = self.do(reset_breaker(self.link, name, POLICY))
         else:
             state = self.do(
-                force_breaker(self.link, name, BreakerOverride(BreakerState(how), "told so", seconds), POLICY)
+                force_breaker(self.link, name, BreakerOverride(BreakerState(how), "an override", seconds), POLICY)
             )
             if breaker.forced is None or breaker.forced[0] != how or breaker.state != how:
                 breaker.open(now, 0.5) if how == "open" else breaker.close(now)
@@ -237,28 +237,28 @@ class Machine(RuleBasedStateMachine):
     @invariant()
     def every_breaker_is_what_the_model_says(self) -> None:
         now = self.model.now
-        readout = {breaker.target: breaker for breaker in self.do(list_breakers(self.link))}
+        statuses = {breaker.target: breaker for breaker in self.do(list_breakers(self.link))}
         for target, breaker in self.model.breakers.items():
-            actual = readout.get(target)
-            if actual is None:
+            status = statuses.get(target)
+            if status is None:
                 assert (breaker.epoch, breaker.run, breaker.cool > now) == (0, 0, False), target
                 continue
-            assert (actual.state, actual.epoch, actual.open_count) == (breaker.state, breaker.epoch, breaker.opens), (
+            assert (status.state, status.epoch, status.open_count) == (breaker.state, breaker.epoch, breaker.opens), (
                 target
             )
-            assert actual.consecutive_failures == breaker.run
-            assert actual.forced == (breaker.forced and breaker.forced[0])
+            assert status.consecutive_failures == breaker.run
+            assert status.forced == (breaker.forced and breaker.forced[0])
             if breaker.state == "open":
-                assert actual.until == (None if breaker.due is None else breaker.due / 1000), target
-            cool = actual.cooling_until or 0
+                assert status.until == (None if breaker.due is None else breaker.due / 1000), target
+            cool = status.cooling_until or 0
             assert (cool if cool * 1000 > now else 0) == (breaker.cool / 1000 if breaker.cool > now else 0)
 
     @invariant()
     def every_window_holds_what_the_model_counted(self) -> None:
-        with self.store.pipeline(transaction=False) as calls_received:
+        with self.store.pipeline(transaction=False) as pipeline:
             for target in TARGETS:
-                calls_received.hgetall("of:breaker-window:" + target)
-            windows = dict(zip(TARGETS, calls_received.execute(), strict=True))
+                pipeline.hgetall("of:breaker-window:" + target)
+            windows = dict(zip(TARGETS, pipeline.execute(), strict=True))
         for target, breaker in self.model.breakers.items():
             sums: Counter = Counter()
             for name, value in windows[target].items():

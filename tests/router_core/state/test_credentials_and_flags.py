@@ -25,8 +25,8 @@ HOME = QueueSubscription(AT_HOME, (BackendCapacity("box", 4),))
 
 async def parked(f, worker):
     await f.enqueue(1, SMOL)
-    (actual,) = await f.finish_calls(worker, NEUTRAL, credential="one", credential_signal=PARK)
-    assert actual.opened_breaker
+    (reply,) = await f.finish_calls(worker, NEUTRAL, credential="one", credential_signal=PARK)
+    assert reply.opened_breaker
 
 
 async def taken(f, worker, want=9):
@@ -40,9 +40,9 @@ def test_a_refused_key_parks_every_model_that_uses_it_and_no_other(fleet):
         for queue in (SMOL, LARGE, FAR):
             await f.enqueue(1, queue)
         assert await taken(f, worker) == [(FAR, "south")]
-        (readout,) = await list_breakers(f.link)
-        assert (readout.target, readout.state) == ("key:one", BreakerState.OPEN)
-        assert readout.why == "it cannot recover before it is repaired: timeout"
+        (status,) = await list_breakers(f.link)
+        assert (status.target, status.state) == ("key:one", BreakerState.OPEN)
+        assert status.why == "it cannot recover before it is repaired: timeout"
 
     fleet(story)
 
@@ -85,8 +85,8 @@ def test_calls_in_flight_when_a_key_was_parked_do_not_park_it_again(fleet):
         await force_breaker(f.link, "key:one", BreakerOverride(BreakerState.CLOSED, "it was renewed", 0.001), POLICY)
         f.clock.now += 1
         await f.finish_call(worker, late[1], NEUTRAL, credential="one", credential_signal=PARK)
-        (readout,) = await list_breakers(f.link)
-        assert (readout.state, readout.epoch, readout.open_count) == (BreakerState.CLOSED, 2, 1)
+        (status,) = await list_breakers(f.link)
+        assert (status.state, status.epoch, status.open_count) == (BreakerState.CLOSED, 2, 1)
 
     fleet(story)
 
@@ -98,16 +98,16 @@ def test_every_caller_waits_as_long_as_a_429_asks(fleet):
             await f.start_worker("wb", PAID[0], local=False),
         )
         await f.enqueue(5, SMOL)
-        element, two, three = (await second.claim(3, 0)).deliveries
+        first_delivery, two, three = (await second.claim(3, 0)).deliveries
         until = f.clock.now + 20
-        await f.finish_call(second, element, NEUTRAL, credential_signal=COOLDOWN, cooldown_seconds=20.0)
+        await f.finish_call(second, first_delivery, NEUTRAL, credential_signal=COOLDOWN, cooldown_seconds=20.0)
         await f.finish_call(second, two, NEUTRAL, credential_signal=COOLDOWN, cooldown_seconds=3.0)
         await f.finish_call(second, three, NEUTRAL, credential_signal=COOLDOWN, cooldown_seconds=0.0)
         f.clock.now += 19.999
         for worker in (first, second):
             claim = await worker.claim(1, 0)
             assert (claim.deliveries, claim.next_due_at) == ((), until)
-        assert [readout.cooling_until for readout in await list_breakers(f.link)] == [until]
+        assert [status.cooling_until for status in await list_breakers(f.link)] == [until]
         f.clock.now = until
         assert await taken(f, first) == [(SMOL, "east")] * 2
         assert await list_breakers(f.link) == [], "it was never the breaker's affair"
@@ -117,11 +117,11 @@ def test_every_caller_waits_as_long_as_a_429_asks(fleet):
 
 def test_a_429_of_one_model_does_not_affect_another_at_the_same_backend(fleet):
     async def story(f):
-        current_dir = (
+        subscriptions = (
             QueueSubscription(SMOL, (BackendCapacity("east", 8),)),
             QueueSubscription(LARGE, (BackendCapacity("east", 8),)),
         )
-        worker = await f.start_worker("wa", *current_dir, local=False)
+        worker = await f.start_worker("wa", *subscriptions, local=False)
         await f.enqueue(2, SMOL)
         await f.finish_calls(worker, NEUTRAL, credential_signal=COOLDOWN, cooldown_seconds=20.0)
         await f.enqueue(1, LARGE)
@@ -172,7 +172,7 @@ def test_many_due_probes_are_handed_out_two_at_a_time_without_a_wait(fleet):
         claims = [await worker.claim(1, 0) for _ in range(3)]
         assert [len(claim.probes) for claim in claims] == [2, 2, 1]
         assert [claim.next_due_at == f.clock.now for claim in claims] == [True, True, False]
-        assert {probe.target for claim in claims for probe in claim.probes} == {readout.target for readout in
+        assert {probe.target for claim in claims for probe in claim.probes} == {status.target for status in
             await list_breakers(f.link)}  # fmt: skip
 
     fleet(story)
@@ -223,7 +223,7 @@ def test_the_sweep_finds_jobs_that_local_only_keeps_in_a_queue(fleet):
         (waits,) = await f.enqueue(1, SMOL)
         await set_local_only(f.link, True)
         assert await taken(f, cloud) == []
-        _, readout = await sweep(f.link, [SMOL], clean=False)
-        assert [(job.id, job.cause) for job in readout] == [(waits, "stranded")]
+        _, jobs = await sweep(f.link, [SMOL], clean=False)
+        assert [(job.id, job.cause) for job in jobs] == [(waits, "stranded")]
 
     fleet(story)

@@ -140,16 +140,16 @@ def test_credit_that_no_waiting_job_can_use_is_lost(fleet):
 
 def test_unused_credit_stays_bounded(fleet):
     async def story(f):
-        current_dir, there = (BackendCapacity("box", 1),), (BackendCapacity("tower", 1),)
+        box, tower = (BackendCapacity("box", 1),), (BackendCapacity("tower", 1),)
         worker = await f.start_worker(
             "wa",
-            QueueSubscription(INTERACTIVE, current_dir),
-            QueueSubscription("gpu.large.batch", there, min_share=0.5),
+            QueueSubscription(INTERACTIVE, box),
+            QueueSubscription("gpu.large.batch", tower, min_share=0.5),
         )
         await f.enqueue(100, INTERACTIVE)
         await f.enqueue(100, "gpu.large.batch")
         first, held = (await worker.claim(2, 0)).deliveries
-        assert held.backend == "tower", "it has the only slot there"
+        assert held.backend == "tower", "it has the only free slot"
         await f.settle(worker, first)
         await one_after_another(f, worker, 80)
         assert f.store.hgetall("of:credits:gpu") == {b"batch": b"8000"}
@@ -163,10 +163,10 @@ def test_reserved_slots_are_for_interactive_jobs_alone(fleet):
         for queue in (BACKGROUND, BATCH):
             await f.enqueue(9, queue)
         claim = await worker.claim(9, 0)
-        assert [urgency(element) for element in claim.deliveries] == ["background"] * 3
+        assert [urgency(delivery) for delivery in claim.deliveries] == ["background"] * 3
         assert claim.more_waiting
         await f.enqueue(2, INTERACTIVE)
-        assert [urgency(element) for element in (await worker.claim(9, 3)).deliveries] == ["interactive"]
+        assert [urgency(delivery) for delivery in (await worker.claim(9, 3)).deliveries] == ["interactive"]
         assert not (await worker.claim(9, 4)).deliveries
 
     fleet(story)
@@ -182,7 +182,7 @@ def test_interactive_jobs_may_use_all_slots_and_reserved_ones_first(fleet):
         assert not (await worker.claim(9, 4)).deliveries
         for delivery in first[:2]:
             await f.settle(worker, delivery)
-        assert [urgency(element) for element in (await worker.claim(9, 2)).deliveries] == ["batch"] * 2
+        assert [urgency(delivery) for delivery in (await worker.claim(9, 2)).deliveries] == ["batch"] * 2
 
     fleet(story)
 
@@ -202,10 +202,10 @@ def test_a_claim_limits_the_jobs_that_are_not_interactive(fleet):
         worker = await f.start_worker("wa", *drained(slots=9))
         await f.enqueue(9, BATCH)
         claim = await worker.claim(4, 0, max_not_interactive=1)
-        assert ([urgency(element) for element in claim.deliveries], claim.more_waiting) == (["batch"], True)
+        assert ([urgency(delivery) for delivery in claim.deliveries], claim.more_waiting) == (["batch"], True)
         await f.enqueue(2, INTERACTIVE)
         claim = await worker.claim(4, 1, max_not_interactive=1)
-        assert [urgency(element) for element in claim.deliveries] == ["interactive", "interactive", "batch"]
+        assert [urgency(delivery) for delivery in claim.deliveries] == ["interactive", "interactive", "batch"]
 
     fleet(story)
 
@@ -219,7 +219,7 @@ def test_a_turn_never_takes_a_reserved_slot(fleet):
         f.store.hset("of:credits:gpu", "batch", 3000)
         await f.enqueue(5, BATCH)
         await f.enqueue(1, INTERACTIVE)
-        assert [urgency(element) for element in (await worker.claim(9, 1)).deliveries] == ["interactive"]
+        assert [urgency(delivery) for delivery in (await worker.claim(9, 1)).deliveries] == ["interactive"]
 
     fleet(story)
 
@@ -235,7 +235,7 @@ def test_during_a_ramp_the_reserved_slots_come_back_first(fleet):
         await f.enqueue(9, BATCH)
         assert not (await worker.claim(9, 0)).deliveries
         await f.enqueue(9, INTERACTIVE)
-        assert [urgency(element) for element in (await worker.claim(9, 0)).deliveries] == ["interactive"]
+        assert [urgency(delivery) for delivery in (await worker.claim(9, 0)).deliveries] == ["interactive"]
 
     fleet(story)
 
@@ -245,8 +245,8 @@ class Side:
 
     def __init__(self, link, slots, reserved, shares):
         self.job_store, self.numbers = JobStore(link), Counter()
-        actual = {queue: shares.get(element, 0) / 1000 for queue, element in zip(QUEUES, URGENCIES, strict=True)}
-        self.worker = WorkerQueue(link, WorkerIdentity("wa", "gpu", (), ()), drained(slots, reserved, actual))
+        min_shares = {queue: shares.get(name, 0) / 1000 for queue, name in zip(QUEUES, URGENCIES, strict=True)}
+        self.worker = WorkerQueue(link, WorkerIdentity("wa", "gpu", (), ()), drained(slots, reserved, min_shares))
         self.running = defaultdict(list)
 
     async def enqueue(self, fleet_job, which, count):

@@ -1,4 +1,4 @@
-"""What falls is looked at in `degrade` and lands in one settle: its record, its incident, its hold, what is told."""
+"""A fallen job goes through `degrade` and ends in one settle: its record, its incident, its hold, its notices."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ BODY = {"choices": [{"message": {"role": "assistant", "content": "the lights are
 
 
 def record_of(job_id: str = JOB, reason: str = "outage", **more) -> bytes:
-    actual = {"id": job_id, "reason": reason, "counts": ["u:background", "m:smol"], "notify": ["discord"], **more}
-    return json.dumps(actual).encode()
+    record = {"id": job_id, "reason": reason, "counts": ["u:background", "m:smol"], "notify": ["discord"], **more}
+    return json.dumps(record).encode()
 
 
 def interim(job_id: str = JOB) -> Result:
@@ -83,13 +83,13 @@ def test_a_degrade_settle_that_is_sent_again_counts_once(fleet):
         settle = degrade.settlement(
             delivery, DeliveryOutcome(next_step=hold, fall_record=record_of(), interim_reply=interim())
         )
-        arrival = [(await degrade.settle(settle)).outcome for _ in range(3)]
-        assert arrival == ["settled", "again", "again"]
+        outcomes = [(await degrade.settle(settle)).outcome for _ in range(3)]
+        assert outcomes == ["settled", "again", "again"]
         assert f.rq_places(JOB) == [("deferred", "degrade")]
         assert f.store.xlen("of:falls") == 1
         (incident,) = f.store.hgetall("of:incidents").values()
-        actual = f.store.hgetall(b"of:incident:" + incident)
-        assert {name: actual[name] for name in (b"falls", b"held", b"u:background", b"m:smol")} == {
+        stored = f.store.hgetall(b"of:incident:" + incident)
+        assert {name: stored[name] for name in (b"falls", b"held", b"u:background", b"m:smol")} == {
             b"falls": b"1", b"held": b"1", b"u:background": b"1", b"m:smol": b"1",
         }  # fmt: skip
         assert mail_of(f) == [(JOB.encode(), b"degraded", b'["chat",7]')]
@@ -107,7 +107,9 @@ def test_falls_for_one_reason_are_one_incident_and_each_reason_has_its_own(fleet
             await f.degrade(fall=record_of(job_id, reason))
             f.clock.now += 1
         incidents = f.store.hgetall("of:incidents")
-        counts = {reason: f.store.hget(b"of:incident:" + element, "falls") for reason, element in incidents.items()}
+        counts = {
+            reason: f.store.hget(b"of:incident:" + incident_id, "falls") for reason, incident_id in incidents.items()
+        }
         assert counts == {b"outage": b"2", b"budget": b"1"}
         began = [entry for entry in f.store.zrange("of:outbox", 0, -1) if entry.endswith(b":began")]
         assert len(began) == 2
@@ -152,8 +154,8 @@ def test_a_stand_in_that_fails_returns_the_job_to_the_queue_of_its_first_fall(fl
     async def story(f):
         await falls(f)
         await f.degrade(StandIn("large", at_front=False, why="smol is away; large stands in"))
-        actual = f.events(JOB)[-2]
-        assert (actual["event"], actual["by"], actual["reason"]) == ("degraded", "default_fallback", "outage")
+        event = f.events(JOB)[-2]
+        assert (event["event"], event["by"], event["reason"]) == ("degraded", "default_fallback", "outage")
         worker = await f.start_worker("worker-b", QueueSubscription(QUEUE, (BackendCapacity("box", 8),)))
         delivery = await f.claim(worker)
         assert (delivery.fall.stand_in, delivery.fall.detail) == ("large", "every model is away")
@@ -288,11 +290,11 @@ WEEK = 7 * 86400.0
 @pytest.mark.parametrize(
     ("urgency", "terms", "longer"),
     [
-        pytest.param("batch", {"has_deadline": False}, True, id="a job that somebody will look for"),
+        pytest.param("batch", {"has_deadline": False}, True, id="a job whose producer reads the result later"),
         pytest.param(
             "interactive", {"has_deadline": False, "inbox": "bot"}, True, id="a job whose answer is read later"
         ),
-        pytest.param("interactive", {"has_deadline": False}, False, id="a job that somebody waited for, and went"),
+        pytest.param("interactive", {"has_deadline": False}, False, id="a job whose caller has stopped waiting"),
         pytest.param("batch", {"has_deadline": True}, False, id="a job whose caller has set a deadline"),
     ],
 )

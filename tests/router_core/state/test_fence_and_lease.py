@@ -73,7 +73,7 @@ def test_a_silence_of_the_whole_fleet_extends_leases_and_counts_no_crash(fleet):
         await f.accept()
         worker = await f.worker()
         delivery = await f.claim(worker)
-        f.clock.now += 120  # Redis was away: nobody could beat
+        f.clock.now += 120  # Redis was away: no worker could beat
         await f.worker("other")  # the first beat after it
         assert await reap(f.link) == []
         await f.pass_time(4)

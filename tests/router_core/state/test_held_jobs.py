@@ -58,14 +58,14 @@ def test_every_job_that_stays_held_is_listed_though_others_leave(fleet):
     async def story(f):
         ids = [f"job-{n:05}" for n in range(600)]
         await _held(f, *ids)
-        readout = []
+        listed = []
         async for job in list_held(f.link):
-            readout.append(job.id)
-            if len(readout) == 1:
+            listed.append(job.id)
+            if len(listed) == 1:
                 for other in ids[100:200]:
                     assert await replay_held(f.link, other) == "queued"
-        assert len(readout) == len(set(readout))
-        assert set(ids[:100] + ids[200:]) <= set(readout)
+        assert len(listed) == len(set(listed))
+        assert set(ids[:100] + ids[200:]) <= set(listed)
 
     fleet(story)
 
@@ -89,10 +89,10 @@ def test_held_jobs_are_summarized_by_reason_and_release_model(fleet):
         await _held(f, "job-00001", "job-00002")
         await _held(f, "job-00003", models=("large",))
         await _held(f, "job-00004", reason=HoldReason.POISONED, models=())
-        sightings = await fetch_held_summary(f.link)
-        assert (sightings.total, sightings.examined, await count_held(f.link)) == (4, 4, 4)
-        assert sightings.by_reason == {HoldReason.OUTAGE: 3, HoldReason.POISONED: 1}
-        assert sightings.models == ("large", "smol")
+        summary = await fetch_held_summary(f.link)
+        assert (summary.total, summary.examined, await count_held(f.link)) == (4, 4, 4)
+        assert summary.by_reason == {HoldReason.OUTAGE: 3, HoldReason.POISONED: 1}
+        assert summary.models == ("large", "smol")
         assert ((await fetch_held_summary(f.link, 2)).total, (await fetch_held_summary(f.link, 2)).examined) == (4, 2)
 
     fleet(story)
@@ -113,11 +113,11 @@ def test_only_a_held_job_is_replayed_and_an_unknown_one_raises(fleet):
 def test_a_dropped_job_is_cancelled_and_one_that_went_on_is_left_alone(fleet):
     async def story(f):
         await _held(f, "job-00001", "job-00002", "job-00003")
-        element, other, third = [job async for job in list_held(f.link)]
-        assert await drop_held(f.link, element)
-        result = await f.job_store.result(element.id)
+        dropped, other, third = [job async for job in list_held(f.link)]
+        assert await drop_held(f.link, dropped)
+        result = await f.job_store.result(dropped.id)
         assert (result.status, result.detail) == (Status.CANCELLED, "dropped by an operator")
-        assert await drop_held(f.link, element) is False
+        assert await drop_held(f.link, dropped) is False
         await replay_held(f.link, other.id)
         assert await drop_held(f.link, other) is False
         worker = await f.worker()
@@ -132,8 +132,8 @@ def test_a_dropped_job_is_cancelled_and_one_that_went_on_is_left_alone(fleet):
 def test_the_log_of_falls_is_read_in_order_from_a_given_time(fleet):
     async def story(f):
         await _held(f, *(f"job-{n:05}" for n in range(300)))
-        actual = [fall["id"] async for fall in read_falls(f.link)]
-        assert actual == [f"job-{n:05}" for n in range(300)]
+        fallen = [fall["id"] async for fall in read_falls(f.link)]
+        assert fallen == [f"job-{n:05}" for n in range(300)]
         newest = int(f.store.xrevrange("of:falls", count=1)[0][0].partition(b"-")[0]) / 1000
         assert [fall async for fall in read_falls(f.link, newest + 1)] == []
         assert len([fall async for fall in read_falls(f.link, newest - 3600)]) == 300

@@ -46,13 +46,13 @@ async def ends(f, mark: str = "answer", *, queue: str = SMOL) -> str:
     """The first job of a queue is called for; its id."""
     worker = await f.start_worker("carrier", QueueSubscription(queue, (BackendCapacity("box", 9),)))
     delivery = await f.claim(worker)
-    came_to = {
+    steps = {
         "answer": f.answered(delivery),
         "fail": f.failed(delivery),
         "fall": Fall(HoldReason.OUTAGE, "away"),
         "hand on": Handoff("large", at_front=False),
     }
-    await uncalled(worker, delivery, came_to[mark], LARGE)
+    await uncalled(worker, delivery, steps[mark], LARGE)
     return delivery.id
 
 
@@ -139,8 +139,8 @@ def test_a_released_job_that_ends_or_moves_before_its_call_makes_room(fleet, how
             )
         else:
             f.clock.now += 6
-            (readout,) = [element for element in (await sweep(f.link, clean=False))[1] if element.id == "job-00001"]
-            assert await move(f.link, readout, Handoff("large", at_front=False), LARGE)
+            (late,) = [job for job in (await sweep(f.link, clean=False))[1] if job.id == "job-00001"]
+            assert await move(f.link, late, Handoff("large", at_front=False), LARGE)
         assert await let_go(f) == ["job-00002"]
 
     fleet(story)
@@ -200,8 +200,8 @@ def test_two_degrade_workers_that_release_at_once_release_each_job_once(fleet):
         for number in range(1, 7):
             await held(f, f"job-0000{number}")
         offers = [ReleaseBudget("smol", "gpu", 4, ALL)]
-        arrival = await asyncio.gather(*(release_held(f.link, offers, 2) for _ in range(4)))
-        ids = [job_id for round_ in arrival for job_id, _ in round_]
+        releases = await asyncio.gather(*(release_held(f.link, offers, 2) for _ in range(4)))
+        ids = [job_id for round_ in releases for job_id, _ in round_]
         assert len(ids) == len(set(ids)) == 2
 
     fleet(story)

@@ -24,18 +24,18 @@ def _only_the_bell_wakes(monkeypatch):
     monkeypatch.setattr(job_events, "POLL_INTERVAL_SECONDS", 3600.0)
 
 
-async def until(readout):
+async def until(condition):
     """Poll until something is found, and return it."""
     async with asyncio.timeout(LONG):
-        while not (what := readout()):
+        while not (what := condition()):
             await asyncio.sleep(0.01)
         return what
 
 
-async def actual(link, listener, event):
+async def wait_event(link, listener, event):
     """Wait until the job's events have one of that kind, looking only when woken."""
     async with asyncio.timeout(LONG):
-        while event not in [element["event"] for element in await job_events.read_events(link, JOB)]:
+        while event not in [event_["event"] for event_ in await job_events.read_events(link, JOB)]:
             await listener.wait_changed()
 
 
@@ -45,14 +45,14 @@ def test_every_subscriber_of_a_job_gets_its_events(fleet):
         await f.accept()
         worker = await f.worker()
         news = EventHub(f.url)
-        async with news.subscribe(JOB) as element, news.subscribe(JOB) as two, news.subscribe("job-00002"):
-            both = asyncio.gather(actual(f.link, element, "done"), actual(f.link, two, "done"))
-            await actual(f.link, element, "queued")
+        async with news.subscribe(JOB) as first, news.subscribe(JOB) as second, news.subscribe("job-00002"):
+            both = asyncio.gather(wait_event(f.link, first, "done"), wait_event(f.link, second, "done"))
+            await wait_event(f.link, first, "queued")
             delivery = await f.claim(worker)
             await f.settle(worker, delivery)
             await both
         async with news.subscribe(JOB) as again:
-            await actual(f.link, again, "done")
+            await wait_event(f.link, again, "done")
         await news.close()
 
     fleet(story)
@@ -60,7 +60,7 @@ def test_every_subscriber_of_a_job_gets_its_events(fleet):
 
 @pytest.mark.usefixtures("_only_the_bell_wakes")
 def test_a_job_with_a_subscriber_keeps_its_events(fleet):
-    """A plain job's events are dropped when it ends, unless somebody listens."""
+    """A plain job's events are deleted when it ends, unless a reader is subscribed."""
 
     async def story(f):
         worker = await f.worker()
@@ -72,9 +72,9 @@ def test_a_job_with_a_subscriber_keeps_its_events(fleet):
         async with news.subscribe(JOB) as listener:
             await until(lambda: f.store.pubsub_numsub("of:job-changed:" + JOB)[0][1])
             await f.settle(worker, await f.claim(worker))
-            await actual(f.link, listener, "done")
+            await wait_event(f.link, listener, "done")
         await news.close()
-        assert [element["event"] for element in f.events(JOB)] == ["queued", "started", "done"]
+        assert [event["event"] for event in f.events(JOB)] == ["queued", "started", "done"]
 
     fleet(story)
 
@@ -85,12 +85,12 @@ def test_a_subscription_survives_a_cut_connection(fleet):
         await f.accept()
         news = EventHub(f.url)
         async with news.subscribe(JOB) as listener:
-            await actual(f.link, listener, "queued")
+            await wait_event(f.link, listener, "queued")
             cut = await until(lambda: [c for c in f.store.client_list() if int(c["sub"])])
             f.store.client_kill_filter(_id=cut[0]["id"])
             await until(lambda: any(int(c["sub"]) and c["id"] != cut[0]["id"] for c in f.store.client_list()))
             await f.job_store.cancel(JOB)
-            await actual(f.link, listener, "done")
+            await wait_event(f.link, listener, "done")
         await news.close()
 
     async def bounded(f):
@@ -174,18 +174,18 @@ def test_rqs_commands_reach_the_worker(fleet):
         await f.accept()
         worker = await f.worker()
         await f.claim(worker)
-        heard = listen_commands(f.url, "redis", "worker-a")
-        first = asyncio.create_task(anext(heard))
+        commands = listen_commands(f.url, "redis", "worker-a")
+        first = asyncio.create_task(anext(commands))
         await until(lambda: f.store.pubsub_numsub("rq:pubsub:worker-a")[0][1])
         for nonsense in (b"\x80not json", b"5", b"[]", b'{"command":1}', b'{"job_id":"x"}'):
             f.store.publish("rq:pubsub:worker-a", nonsense)
         send_stop_job_command(f.store, JOB, serializer=_Json)
         assert await first == WorkerCommand("stop-job", JOB)
         send_shutdown_command(f.store, "worker-a")
-        assert await anext(heard) == WorkerCommand("shutdown", "")
+        assert await anext(commands) == WorkerCommand("shutdown", "")
         await f.job_store.cancel(JOB)
-        assert await anext(heard) == WorkerCommand("stop-job", JOB, ended=True)
-        await heard.aclose()
+        assert await anext(commands) == WorkerCommand("stop-job", JOB, ended=True)
+        await commands.aclose()
 
     fleet(story)
 
@@ -196,8 +196,8 @@ class _Json:
 
 def test_listening_for_commands_raises_when_the_server_is_gone(server):
     async def story():
-        heard = listen_commands(server.url, "redis://here", "worker-a")
-        first = asyncio.create_task(anext(heard))
+        commands = listen_commands(server.url, "redis://here", "worker-a")
+        first = asyncio.create_task(anext(commands))
         with redis.Redis.from_url(server.url) as client:
             await until(lambda: client.pubsub_numsub("rq:pubsub:worker-a")[0][1])
         server.kill()

@@ -24,24 +24,24 @@ def day(f) -> str:
     return f"{datetime.fromtimestamp(f.clock.now, UTC):%Y-%m-%d}"
 
 
-def settle(f, worker, delivery, next_=None, **actual):
-    """The settle of a call of 2 s that read 100 tokens, wrote 20 and cost a cent, unless told otherwise."""
+def settle(f, worker, delivery, next_=None, **fields):
+    """The settle of a call of 2 s that read 100 tokens, wrote 20 and cost a cent, unless `fields` say otherwise."""
     from_ = {"started_at": f.clock.now - 2, "input_tokens": 100, "output_tokens": 20, "cost_usd": 0.01, "error": None}
-    group = actual.pop("group", "family")
-    attempt = replace(f.attempt(delivery), **{**from_, **actual})
+    group = fields.pop("group", "family")
+    attempt = replace(f.attempt(delivery), **{**from_, **fields})
     next_ = next_ or Result(id=delivery.id, status=Status.FAILED, attempts=(attempt,))
     call = f.call_report(attempt, delivery, group=group)
     return worker.settlement(delivery, DeliveryOutcome(next_step=next_, call=call, to_queue=LARGE))
 
 
-async def call(f, worker, next_=None, **actual):
+async def call(f, worker, next_=None, **fields):
     delivery = await f.claim(worker)
-    return (await worker.settle(settle(f, worker, delivery, next_, **actual))).outcome
+    return (await worker.settle(settle(f, worker, delivery, next_, **fields))).outcome
 
 
 async def entry(f):
-    (readout,) = await read_ledger(f.link, [day(f)])
-    return readout
+    (row,) = await read_ledger(f.link, [day(f)])
+    return row
 
 
 def test_calls_are_summed_by_model_backend_and_group(fleet):
@@ -51,13 +51,13 @@ def test_calls_are_summed_by_model_backend_and_group(fleet):
         await f.enqueue(1, LARGE)
         for group in ("family", "family", "work", None, "family"):
             await call(f, worker, group=group)
-        actual = await read_ledger(f.link, [day(f)])
-        assert [(e.model, e.backend, e.group, e.calls) for e in actual] == [
+        rows = await read_ledger(f.link, [day(f)])
+        assert [(e.model, e.backend, e.group, e.calls) for e in rows] == [
             ("large", "tower", "family", 1), ("smol", "box", None, 1), ("smol", "box", "family", 2),
             ("smol", "box", "work", 1)]  # fmt: skip
-        readout = actual[2]
-        assert (readout.seconds, readout.input_tokens, readout.output_tokens) == (4, 200, 40)
-        assert (readout.usd, readout.unpriced, readout.failed, readout.fallbacks) == (pytest.approx(0.02), 0, 0, 0)
+        row = rows[2]
+        assert (row.seconds, row.input_tokens, row.output_tokens) == (4, 200, 40)
+        assert (row.usd, row.unpriced, row.failed, row.fallbacks) == (pytest.approx(0.02), 0, 0, 0)
 
     fleet(story)
 
@@ -68,8 +68,8 @@ def test_an_unknown_cost_is_not_counted_as_zero(fleet):
         await f.enqueue(3, SMOL)
         for cost in (None, 0.0, 0.000000005):
             await call(f, worker, cost_usd=cost)
-        readout = await entry(f)
-        assert (readout.calls, readout.unpriced, readout.usd) == (3, 1, 5e-9)
+        row = await entry(f)
+        assert (row.calls, row.unpriced, row.usd) == (3, 1, 5e-9)
 
     fleet(story)
 
@@ -81,9 +81,9 @@ def test_a_failed_call_counts_with_what_it_cost_and_with_the_fallback_it_caused(
         await call(f, worker, Handoff("large", False), error=ErrorClass.TIMEOUT)
         await call(f, worker, Handoff("large", False))  # the next answer of an ensemble: no fallback
         await call(f, worker, Later("smol", 5), error=ErrorClass.TIMEOUT, cost_usd=None)
-        readout = await entry(f)
-        assert (readout.calls, readout.failed, readout.fallbacks) == (3, 2, 1)
-        assert (readout.usd, readout.unpriced) == (pytest.approx(0.02), 1)
+        row = await entry(f)
+        assert (row.calls, row.failed, row.fallbacks) == (3, 2, 1)
+        assert (row.usd, row.unpriced) == (pytest.approx(0.02), 1)
 
     fleet(story)
 
@@ -106,7 +106,7 @@ def test_a_settle_that_is_sent_again_is_counted_once_even_after_its_job_went_on(
         first = settle(f, worker, await f.claim(worker), Handoff("large", False), error=ErrorClass.TIMEOUT)
         assert [(await worker.settle(first)).outcome for _ in range(2)] == ["settled", "again"]
         second = settle(f, worker, await f.claim(worker))
-        assert (await worker.settle(first)).outcome == "again", "while the next one is asked"
+        assert (await worker.settle(first)).outcome == "again", "while the next one is called"
         assert [(await worker.settle(second)).outcome for _ in range(2)] == ["settled", "again"]
         assert (await worker.settle(first)).outcome == "again", "after the end, from a disk that had been full of it"
         assert [entry.calls for entry in await read_ledger(f.link, [day(f)])] == [1, 1]
@@ -124,9 +124,9 @@ def test_a_call_whose_settle_comes_too_late_was_paid_all_the_same_and_once(fleet
         await reap(f.link)
         assert await call(f, heir) == "settled"
         assert [(await lost.settle(slow)).outcome for _ in range(3)] == ["late"] * 3
-        readout = await entry(f)
-        assert (readout.calls, readout.failed, readout.fallbacks) == (2, 1, 0), "no other model was asked because of it"
-        assert readout.usd == pytest.approx(0.02)
+        row = await entry(f)
+        assert (row.calls, row.failed, row.fallbacks) == (2, 1, 0), "no other model was called because of it"
+        assert row.usd == pytest.approx(0.02)
         assert f.counter("late") == 1
 
     fleet(story)
@@ -146,7 +146,7 @@ def test_the_settled_tokens_of_a_job_stay_bounded(fleet):
 
 
 @pytest.mark.parametrize(
-    "actual",
+    "fields",
     [
         {"input_tokens": 10**30, "output_tokens": -5},
         {"cost_usd": 1e300},
@@ -158,15 +158,15 @@ def test_the_settled_tokens_of_a_job_stay_bounded(fleet):
     ],
     ids=["tokens", "a price", "a negative price", "no number", "the clock", "spaces", "letters"],
 )
-def test_no_value_of_a_backend_or_a_producer_makes_a_settle_fail(fleet, actual):
+def test_no_value_of_a_backend_or_a_producer_makes_a_settle_fail(fleet, fields):
     async def story(f):
         worker = await f.start_worker("wa", *BOTH)
         await f.enqueue(40, SMOL)
         for _ in range(40):
-            assert await call(f, worker, **actual) == "settled"
-        readout = await entry(f)
-        assert (readout.calls, readout.group) == (40, actual.get("group", "family"))
-        assert min(readout.seconds, readout.usd, readout.input_tokens, readout.output_tokens) >= 0
+            assert await call(f, worker, **fields) == "settled"
+        row = await entry(f)
+        assert (row.calls, row.group) == (40, fields.get("group", "family"))
+        assert min(row.seconds, row.usd, row.input_tokens, row.output_tokens) >= 0
 
     fleet(story)
 

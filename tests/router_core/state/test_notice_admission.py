@@ -1,4 +1,4 @@
-"""How often people are told of incidents, and in which order."""
+"""How often notifiers are sent new incidents, and in which order."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_an_incident_that_ends_before_its_turn_is_dropped_and_counted_for_the_ne
         assert (await tell(f)).unmentioned == 2
         f.clock.now += 600
         began(f, "budget")
-        assert (await tell(f)).unmentioned == 0, "they have been told of"
+        assert (await tell(f)).unmentioned == 0, "the notice has mentioned them"
 
     fleet(story)
 
@@ -62,7 +62,7 @@ def test_the_turn_of_a_notice_that_was_not_sent_is_given_back(fleet, outcome):
             await outbox.defer_entry(f.link, taken, 5)
         second = began(f, "poisoned")
         taken, its_turn = await turn(f)
-        assert its_turn is not None, "nobody has been told of the first"
+        assert its_turn is not None, "no notice of the first was sent"
         assert taken.subject == NoticeEntry("discord", second, NoticeKind.BEGAN)
 
     fleet(story)
@@ -76,7 +76,7 @@ def test_a_dispatcher_that_died_with_a_turn_does_not_delay_its_own_notice(fleet)
         assert (await tell(f)).incident.version == 1
         f.clock.now += 60
         began(f, "poisoned")
-        assert (await turn(f))[1] is None, "and its turn counts once, from when it was told"
+        assert (await turn(f))[1] is None, "and its turn counts once, from when it was sent"
         assert list(waits(f).values()) == [540]
 
     fleet(story)
@@ -108,14 +108,14 @@ def test_an_update_is_sent_after_a_change_and_at_most_once_an_interval(fleet):
         put(f, update)
         takes = {taken.subject.kind: taken for taken in await outbox.claim_entries(f.link, 8)}
         assert await outbox.admit_notice(f.link, takes["update"], ONE_IN_TEN_MINUTES) is None
-        assert update not in waits(f), "the beginning is still to be told, and will tell it"
+        assert update not in waits(f), "the beginning is still to be sent, and will show it"
         its_turn = await outbox.admit_notice(f.link, takes["began"], ONE_IN_TEN_MINUTES)
         f.store.hincrby(f"of:incident:{incident}", "version", 1)
         await outbox.record_notified(f.link, takes["began"], its_turn, "m1", 10)
         assert waits(f) == {update: 10}, "another fall while it was posted"
         f.clock.now += 10
-        actual = await tell(f)
-        assert (actual.incident.version, actual.incident.messages) == (2, {"discord": "m1"})
+        admission = await tell(f)
+        assert (admission.incident.version, admission.incident.messages) == (2, {"discord": "m1"})
         put(f, update)
         assert (await turn(f))[1] is None
         assert waits(f) == {}, "nothing new"
@@ -125,7 +125,7 @@ def test_an_update_is_sent_after_a_change_and_at_most_once_an_interval(fleet):
         assert (await turn(f))[1] is None
         assert waits(f) == {update: 6}
         await ended(f)
-        taken = {element.subject.kind: element for element in await outbox.claim_entries(f.link, 8)}
+        taken = {claimed.subject.kind: claimed for claimed in await outbox.claim_entries(f.link, 8)}
         assert await outbox.admit_notice(f.link, taken["update"], ONE_IN_TEN_MINUTES) is None
         assert update not in waits(f), "its end says more"
 
@@ -142,7 +142,7 @@ def test_a_recovery_is_sent_only_where_configured_and_after_the_beginning(fleet)
         assert waits(f) == {}
         f.clock.now += 600
         incident = began(f)
-        f.store.delete("of:outbox")  # somebody took the notifier out of the configuration, and put it back
+        f.store.delete("of:outbox")  # the notifier was removed from the configuration, and added again
         await ended(f)
         assert waits(f) == {}
         put(f, f"notice:discord:{incident}:recovered")
@@ -157,12 +157,12 @@ def test_each_notifier_has_its_own_turns(fleet):
         incident = began(f)
         put(f, f"notice:webhook:{incident}:began")
         taken = await outbox.claim_entries(f.link, 8)
-        turns = [await outbox.admit_notice(f.link, element, ONE_IN_TEN_MINUTES) for element in taken]
+        turns = [await outbox.admit_notice(f.link, claimed, ONE_IN_TEN_MINUTES) for claimed in taken]
         assert None not in turns
-        for element, its_turn in zip(taken, turns, strict=True):
-            await outbox.record_notified(f.link, element, its_turn, "m1" if "discord" in element.entry else "", 10)
-        readout = f.store.hgetall(f"of:incident:{incident}")
-        assert (b"notified:webhook" in readout, b"message:webhook" in readout, readout[b"message:discord"]) == (
+        for claimed, its_turn in zip(taken, turns, strict=True):
+            await outbox.record_notified(f.link, claimed, its_turn, "m1" if "discord" in claimed.entry else "", 10)
+        stored = f.store.hgetall(f"of:incident:{incident}")
+        assert (b"notified:webhook" in stored, b"message:webhook" in stored, stored[b"message:discord"]) == (
             True,
             False,
             b"m1",

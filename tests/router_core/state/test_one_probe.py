@@ -52,8 +52,8 @@ async def claim_until_left_alone():
             claim = await worker.claim(1, 0)
             await link.command("INCR", "tests:claims")
             for probe_ in claim.probes:
-                told = [os.getpid(), claim.now, probe_.target, probe_.backend, probe_.model, probe_.token]
-                await link.command("RPUSH", "tests:probes", json.dumps(told))
+                row = [os.getpid(), claim.now, probe_.target, probe_.backend, probe_.model, probe_.token]
+                await link.command("RPUSH", "tests:probes", json.dumps(row))
             await asyncio.sleep(0.03)
 
 for _ in range(count):
@@ -87,7 +87,7 @@ def claimers(redis_url, store) -> Iterator[None]:
 
 def test_one_of_64_processes_probes_and_another_one_when_it_is_killed(claimers, redis_url, store):
     def probes():
-        return [json.loads(actual) for actual in store.lrange("tests:probes", 0, -1)]
+        return [json.loads(row) for row in store.lrange("tests:probes", 0, -1)]
 
     def everybody_claims_again():
         """Each has claimed twice more at the least, if they take turns, and many times if they do not."""
@@ -104,7 +104,7 @@ def test_one_of_64_processes_probes_and_another_one_when_it_is_killed(claimers, 
             ((pid, began, *_),) = probes()
 
             os.kill(pid, signal.SIGKILL)
-            wait_for(lambda: len(probes()) > 1, "somebody else probes")
+            wait_for(lambda: len(probes()) > 1, "another worker probes")
             everybody_claims_again()
             _, (heir, again, *_) = probes()
             assert heir != pid
@@ -117,8 +117,8 @@ def test_one_of_64_processes_probes_and_another_one_when_it_is_killed(claimers, 
                 )
             assert state == BreakerState.CLOSED
             everybody_claims_again()
-            assert len(probes()) == 1 + POLICY.probe_successes, "nobody probes what is closed"
-            (readout,) = await list_breakers(link)
-            assert readout.epoch == 3, "opened, half open once, closed"
+            assert len(probes()) == 1 + POLICY.probe_successes, "no worker probes a closed breaker"
+            (status,) = await list_breakers(link)
+            assert status.epoch == 3, "opened, half open once, closed"
 
     asyncio.run(story())

@@ -47,11 +47,11 @@ def test_the_longest_due_entries_are_claimed_first_up_to_the_limit(fleet):
         for number in range(3):
             put(f, f"job:job-0000{number}:done")
             f.clock.now += 1
-        assert [element.entry for element in await outbox.claim_entries(f.link, 2)] == [
+        assert [claimed.entry for claimed in await outbox.claim_entries(f.link, 2)] == [
             "job:job-00000:done",
             "job:job-00001:done",
         ]
-        assert [element.entry for element in await outbox.claim_entries(f.link, 2)] == ["job:job-00002:done"]
+        assert [claimed.entry for claimed in await outbox.claim_entries(f.link, 2)] == ["job:job-00002:done"]
         put(f, "job:job-00009:done")
         f.clock.now -= 2
         assert await outbox.claim_entries(f.link, 2) == [], "it is not due yet"
@@ -84,9 +84,9 @@ def test_dead_letters_are_counted_listed_bounded_and_expire(fleet):
             (taken,) = await outbox.claim_entries(f.link, 1)
             assert await outbox.mark_dead(f.link, taken, "bot.example:443", "HTTP 500")
         assert f.counter("webhook_given_up") == outbox.MAX_DEAD_LETTERS + 1
-        readout = await outbox.list_dead_letters(f.link)
-        assert len(readout) == outbox.MAX_DEAD_LETTERS
-        assert (readout[0].entry, readout[0].host, readout[0].why, readout[0].tries) == (
+        letters = await outbox.list_dead_letters(f.link)
+        assert len(letters) == outbox.MAX_DEAD_LETTERS
+        assert (letters[0].entry, letters[0].host, letters[0].why, letters[0].tries) == (
             f"job:job-{number:05}:done", "bot.example:443", "HTTP 500", 1)  # fmt: skip
         assert await outbox.list_pending(f.link) == []
         assert await outbox.count_dead_letters(f.link) == outbox.MAX_DEAD_LETTERS
@@ -102,8 +102,8 @@ def test_the_notification_of_a_job_is_its_interim_reply_while_it_is_held_then_it
         f.store.hset("of:job:job-00001", mapping={
             "webhook": "https://bot.example/h", "reply_to": '{"channel": 7}', "held_at": 1700000000500,
             "reply": pack_result(reply)})  # fmt: skip
-        readout = await outbox.read_notification(f.link, interim)
-        assert (readout.url, readout.result.text, readout.reply_to, readout.at) == (
+        notification = await outbox.read_notification(f.link, interim)
+        assert (notification.url, notification.result.text, notification.reply_to, notification.at) == (
             "https://bot.example/h", "later", {"channel": 7}, 1700000000.5)  # fmt: skip
         assert await outbox.read_notification(f.link, result) is None
         f.store.hdel("of:job:job-00001", "reply", "held_at")
@@ -112,7 +112,7 @@ def test_the_notification_of_a_job_is_its_interim_reply_while_it_is_held_then_it
         assert await outbox.read_notification(f.link, interim) is None
         assert (await outbox.read_notification(f.link, result)).result.status is Status.EXPIRED
         f.store.hdel("of:job:job-00001", "webhook")
-        assert await outbox.read_notification(f.link, result) is None, "nobody asked to be told"
+        assert await outbox.read_notification(f.link, result) is None, "it has no webhook"
 
     fleet(story)
 
@@ -121,7 +121,7 @@ def test_an_unknown_entry_has_no_subject(fleet):
     async def story(f):
         for entry in ("parcel:x", "job:", "notice:discord:outage-1:sang"):
             put(f, entry)
-        assert [element.subject for element in await outbox.claim_entries(f.link, 8)] == [None, None, None]
+        assert [claimed.subject for claimed in await outbox.claim_entries(f.link, 8)] == [None, None, None]
 
     fleet(story)
 
@@ -139,8 +139,8 @@ def test_an_outage_of_a_job_notifies_its_producer_and_its_operators(fleet):
                        reply=Completion(text="later", finish_reason="", body={}), models=("smol",))  # fmt: skip
         await f.degrade(landing, to_json(FALL), reply)
         taken = {
-            element.entry.partition(":")[0] + element.entry.rpartition(":")[2]: element
-            for element in await outbox.claim_entries(f.link, 8)
+            claimed.entry.partition(":")[0] + claimed.entry.rpartition(":")[2]: claimed
+            for claimed in await outbox.claim_entries(f.link, 8)
         }
         assert set(taken) == {"jobdegraded", "noticebegan", "noticeupdate"}
         interim = await outbox.read_notification(f.link, taken["jobdegraded"].subject)
@@ -148,8 +148,8 @@ def test_an_outage_of_a_job_notifies_its_producer_and_its_operators(fleet):
         await outbox.mark_delivered(f.link, taken["jobdegraded"])
         assert await outbox.admit_notice(f.link, taken["noticeupdate"], ONE_IN_TEN_MINUTES) is None
         began_turn = await outbox.admit_notice(f.link, taken["noticebegan"], ONE_IN_TEN_MINUTES)
-        readout = began_turn.incident
-        assert (readout.falls, readout.held, readout.models, readout.remedies) == (
+        incident = began_turn.incident
+        assert (incident.falls, incident.held, incident.models, incident.remedies) == (
             1,
             1,
             {"smol": 1},
@@ -163,7 +163,7 @@ def test_an_outage_of_a_job_notifies_its_producer_and_its_operators(fleet):
         assert await outbox.read_notification(f.link, taken["jobdegraded"].subject) is None, "it went on"
         assert await f.settle(worker, await f.claim(worker)) == "settled"
         await ended(f)
-        taken = {element.entry.rpartition(":")[2]: element for element in await outbox.claim_entries(f.link, 8)}
+        taken = {claimed.entry.rpartition(":")[2]: claimed for claimed in await outbox.claim_entries(f.link, 8)}
         assert set(taken) == {"done", "recovered"}
         result = await outbox.read_notification(f.link, taken["done"].subject)
         assert (result.result.status, result.at, result.url) == (
@@ -175,7 +175,7 @@ def test_an_outage_of_a_job_notifies_its_producer_and_its_operators(fleet):
 
 
 def test_a_result_that_arrives_while_the_interim_reply_is_posted_is_posted_too(fleet):
-    """Held, replayed and held again, as quick as a slow receiver takes: two events, and both are told."""
+    """Held, replayed and held again while a slow receiver takes the first event: both events are sent."""
 
     async def story(f):
         await f.accept("job-00001", webhook="https://bot.example/h")

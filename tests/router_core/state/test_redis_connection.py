@@ -36,8 +36,8 @@ def test_commands_that_arrive_while_a_batch_is_in_flight_go_out_together(redis_u
 def test_a_refused_command_leaves_the_others_of_its_batch_alone(redis_url):
     async def story():
         async with RedisConnection(redis_url) as link:
-            calls_received = link.command("SET", "a", "1"), link.command("INCR", "b", "c"), link.command("GET", "a")
-            first, refused, last = await asyncio.gather(*calls_received, return_exceptions=True)
+            calls = link.command("SET", "a", "1"), link.command("INCR", "b", "c"), link.command("GET", "a")
+            first, refused, last = await asyncio.gather(*calls, return_exceptions=True)
             assert (first, last) == (b"OK", b"1")
             assert isinstance(refused, StoreRefused)
             assert link.round_trips == 1
@@ -116,8 +116,8 @@ def test_a_stopped_server_is_unreachable_until_it_is_back(server):
 def test_every_waiting_caller_gets_the_error_of_an_unreachable_server(tmp_path):
     async def story():
         async with RedisConnection(f"unix://{tmp_path}/none") as link:
-            actual = await asyncio.gather(*(link.command("PING") for _ in range(300)), return_exceptions=True)
-            assert {type(error) for error in actual} == {StoreUnreachable}
+            errors = await asyncio.gather(*(link.command("PING") for _ in range(300)), return_exceptions=True)
+            assert {type(error) for error in errors} == {StoreUnreachable}
 
     run(story)
 
@@ -196,8 +196,8 @@ def test_a_replica_is_reported(server):
 
 
 def test_a_full_disk_is_reported():
-    actual = redis.ResponseError("MISCONF Errors writing to the AOF file: No space left on device")
-    assert isinstance(error := translate(actual, "redis://host"), StoreFull)
+    reply = redis.ResponseError("MISCONF Errors writing to the AOF file: No space left on device")
+    assert isinstance(error := translate(reply, "redis://host"), StoreFull)
     assert "free space" in str(error)
 
 

@@ -28,11 +28,11 @@ from tests.router_core.state.job_states import (
 
 async def swept(f):
     """What a worker does with what its sweep finds. Returns why each was found."""
-    _, readout = await sweep(f.link, clean=False)
-    for lost in readout:
+    _, jobs = await sweep(f.link, clean=False)
+    for lost in jobs:
         result = Result(id=lost.id, status=Status.CANCELLED, error=ErrorClass.CANCELLED, detail=lost.cause)
         await end_job(f.link, result, rq_status="canceled", expected_deliveries=lost.deliveries)
-    return [lost.cause for lost in readout]
+    return [lost.cause for lost in jobs]
 
 
 @pytest.mark.parametrize("reach", [queued, started, scheduled, suspected, held])
@@ -90,7 +90,7 @@ def test_an_id_that_a_tool_listed_twice_is_delivered_once(fleet):
 
 
 def test_an_id_that_a_tool_moved_goes_back_to_the_queue_of_its_record(fleet):
-    """A job that must stay local must not leave because somebody pushed its id elsewhere; nor may it be lost."""
+    """A job that must stay local must not leave because its id was pushed elsewhere; nor may it be lost."""
 
     async def story(f):
         await queued(f)

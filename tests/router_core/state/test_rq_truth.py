@@ -63,16 +63,14 @@ def _texts(f, key):
     """Everything in a key, also what rq keeps compressed."""
     kind = f.store.type(key)
     if kind == b"hash":
-        readout = [part for pair in f.store.hgetall(key).items() for part in pair]
+        values = [part for pair in f.store.hgetall(key).items() for part in pair]
     elif kind == b"stream":
-        readout = [part for _, entry in f.store.xrange(key) for pair in entry.items() for part in pair]
+        values = [part for _, entry in f.store.xrange(key) for pair in entry.items() for part in pair]
     else:
         read = {b"list": f.store.lrange, b"zset": f.store.zrange}
-        readout = read[kind](key, 0, -1) if kind in read else None
-        readout = (
-            list(f.store.smembers(key)) if kind == b"set" else readout if readout is not None else [f.store.get(key)]
-        )
-    for text in readout:
+        values = read[kind](key, 0, -1) if kind in read else None
+        values = list(f.store.smembers(key)) if kind == b"set" else values if values is not None else [f.store.get(key)]
+    for text in values:
         yield text
         for decode in (zlib.decompress, base64.b64decode, lambda text: zlib.decompress(base64.b64decode(text))):
             with contextlib.suppress(zlib.error, ValueError):
@@ -125,18 +123,18 @@ def test_rq_shows_the_worker_of_a_job(fleet):
 def test_rq_lists_workers_with_their_queues_state_and_counts(fleet):
     async def story(f):
         worker, delivery = await started(f)
-        (sightings,) = Worker.all(connection=f.store)
-        assert (sightings.name, sightings.queue_names(), sightings.get_state()) == ("worker-a", [QUEUE], "busy")
-        assert sightings.pid == os.getpid()
+        (rq_worker,) = Worker.all(connection=f.store)
+        assert (rq_worker.name, rq_worker.queue_names(), rq_worker.get_state()) == ("worker-a", [QUEUE], "busy")
+        assert rq_worker.pid == os.getpid()
         await f.settle(worker, delivery)
         await worker.beat([])  # counts go with a beat
         await worker.claim(1, 0)
-        (sightings,) = Worker.all(queue=Queue(QUEUE, connection=f.store))
-        assert (sightings.get_state(), sightings.successful_job_count, sightings.failed_job_count) == ("idle", 1, 0)
+        (rq_worker,) = Worker.all(queue=Queue(QUEUE, connection=f.store))
+        assert (rq_worker.get_state(), rq_worker.successful_job_count, rq_worker.failed_job_count) == ("idle", 1, 0)
         f.store.set("rq:suspended", 1)
         await worker.claim(1, 0)
-        (sightings,) = Worker.all(connection=f.store)
-        assert sightings.get_state() == "suspended"
+        (rq_worker,) = Worker.all(connection=f.store)
+        assert rq_worker.get_state() == "suspended"
 
     fleet(story)
 
@@ -152,12 +150,12 @@ def test_rq_info_tells_the_truth_and_changes_nothing_between_a_lease_end_and_its
         await f.accept("job-00002")
         await f.accept("job-00003")
         await f.settle(worker, await f.claim(worker), Fall(HoldReason.OUTAGE, "away"))
-        f.clock.now += 60  # the lease of the first has ended, and nobody has reaped it
+        f.clock.now += 60  # the lease of the first has ended, and no worker has reaped it
         before = f.dump()
-        actual = info(f)
+        text = info(f)
         assert f.dump() == before
-        assert f"queue {QUEUE} 1, 1 executing, 0 finished, 0 failed" in actual
-        assert "worker worker-a" in actual
+        assert f"queue {QUEUE} 1, 1 executing, 0 finished, 0 failed" in text
+        assert "worker worker-a" in text
         info(f, "--by-queue")
         StartedJobRegistry(QUEUE, connection=f.store, serializer=JSONSerializer).cleanup()
         assert f.dump() == before

@@ -6,7 +6,7 @@ import asyncio
 
 
 def _calls(store):
-    return {name: actual["calls"] for name, actual in store.info("commandstats").items()}
+    return {name: row["calls"] for name, row in store.info("commandstats").items()}
 
 
 def _sent(store, before):
@@ -42,10 +42,10 @@ def test_the_server_sees_two_commands_from_the_worker(fleet):
             delivery = await f.claim(worker)
             await f.settle(worker, delivery)
             f.store.echo("the end")
-            sightings = []
-            while (actual := monitor.next_command())["command"] != "ECHO the end":
-                sightings.append(actual)
-        sent = [actual["command"].split()[0] for actual in sightings if actual["client_type"] != "lua"]
+            commands = []
+            while (command := monitor.next_command())["command"] != "ECHO the end":
+                commands.append(command)
+        sent = [command["command"].split()[0] for command in commands if command["client_type"] != "lua"]
         assert [word for word in sent if word not in ("HELLO", "CLIENT")] == ["FCALL", "FCALL"], "and who looks on"
 
     fleet(story)

@@ -24,7 +24,7 @@ async def swept(f, *stranded: str) -> list[WaitingJob]:
 
 
 async def whys(f, *stranded: str) -> dict[str, str]:
-    return {readout.id: readout.cause for readout in await swept(f, *stranded)}
+    return {job.id: job.cause for job in await swept(f, *stranded)}
 
 
 async def waiting(f, job_id: str = JOB, queue: str = SMOL, start_within: float = 5, **terms) -> None:
@@ -51,11 +51,11 @@ def test_a_swept_job_has_all_that_a_decision_needs(fleet):
     async def story(f):
         await waiting(f, expires_after_seconds=60, job={"role": "chat", "group": "family"})
         f.clock.now += 5
-        ((readout),) = await swept(f)
-        assert (readout.queue, readout.model, readout.deliveries, readout.answers) == (SMOL, "smol", 0, ())
-        assert (readout.accepted_at, readout.deadline) == (f.clock.now - 5, f.clock.now + 55)
-        assert b'"role":"chat"' in readout.head
-        assert b"\n" not in readout.head
+        ((job),) = await swept(f)
+        assert (job.queue, job.model, job.deliveries, job.answers) == (SMOL, "smol", 0, ())
+        assert (job.accepted_at, job.deadline) == (f.clock.now - 5, f.clock.now + 55)
+        assert b'"role":"chat"' in job.head
+        assert b"\n" not in job.head
 
     fleet(story)
 
@@ -124,7 +124,7 @@ def test_all_of_many_late_jobs_are_found(fleet):
         for number in range(250):
             await waiting(f, f"job-{number:05}", queue="gpu.smol.batch")
         f.clock.now += 5
-        assert len({readout.id for _ in range(3) for readout in await swept(f)}) == 250
+        assert len({job.id for _ in range(3) for job in await swept(f)}) == 250
 
     fleet(story)
 
@@ -194,8 +194,8 @@ def test_a_move_happens_once_and_its_event_says_why(fleet, step, to, places):
         assert f.rq_places(JOB) == places
         assert [row["event"] for row in f.events(JOB)] in (["queued", "queued"], ["queued", "scheduled"],
             ["queued", "fallen"])  # fmt: skip
-        actual = f.events(JOB)[-1]
-        assert (actual.get("why") or actual["detail"]) == (step.why if to else step.detail)
+        event = f.events(JOB)[-1]
+        assert (event.get("why") or event["detail"]) == (step.why if to else step.detail)
         assert f.counter("moved") == 1
 
     fleet(story)
@@ -233,7 +233,7 @@ def test_a_job_that_changed_since_the_sweep_is_not_moved(fleet):
         for number, happens in enumerate([claimed, delivered, moved, ended]):
             await waiting(f, f"job-{number:05}")
             f.clock.now += 5
-            late = next(readout for readout in await swept(f) if readout.id == f"job-{number:05}")
+            late = next(job for job in await swept(f) if job.id == f"job-{number:05}")
             await happens()
             before = f.dump()
             assert not await move(f.link, late, Handoff("third", True, "why"), "gpu.third.interactive")
@@ -263,8 +263,8 @@ def test_a_suspect_is_not_moved(fleet):
         for name in ("first", "second"):
             await f.claim(await f.worker(name, queues=(SMOL,)))
             await f.pass_time(11)
-            arrival = await reap(f.link)
-        assert arrival == [(JOB, SMOL, "suspect")]
+            outcomes = await reap(f.link)
+        assert outcomes == [(JOB, SMOL, "suspect")]
         (late,) = await swept(f)
         assert not await move(f.link, late, NEXT, LARGE)
 
@@ -294,8 +294,8 @@ def test_a_job_moved_out_of_a_queue_leaves_the_others_in_their_order(fleet):
         for number in range(3):
             await waiting(f, f"job-{number:05}")
         f.clock.now += 5
-        readout = {late.id: late for late in await swept(f)}
-        assert await move(f.link, readout["job-00001"], NEXT, LARGE)
+        late_jobs = {late.id: late for late in await swept(f)}
+        assert await move(f.link, late_jobs["job-00001"], NEXT, LARGE)
         worker = await f.worker(queues=(SMOL, LARGE))
         claim = await worker.claim(3, 0)
         assert [d.id for d in claim.deliveries] == ["job-00000", "job-00002", "job-00001"]
