@@ -1,1 +1,1 @@
-"""The brain: what a job is, where it goes, and what its outcome means. `state/` is the only part that touches Redis."""
+"""The core: what a job is, where it goes, and what its outcome means. `state/` is the only part that touches Redis."""

@@ -32,7 +32,7 @@ def test_an_address_is_shown_without_its_secrets(url: str, shown: str) -> None:
     ("key", "shown"),
     [("", ""), ("ollama", "…"), ("sk-0123456789abcdef", "…"), ("sk-ant-0123456789-x9Qk", "sk-ant-…x9Qk")],
 )
-def test_a_key_is_shown_so_that_it_can_be_told_from_others(key: str, shown: str) -> None:
+def test_a_key_is_shown_so_that_it_can_be_identified(key: str, shown: str) -> None:
     assert redact_key(key) == shown
 
 

@@ -57,7 +57,7 @@ def test_a_rate_that_cannot_be_read_is_reported() -> None:
         ('["${FIRST:-a}", "${FIRST:-a}", b]', "b", ("b",)),
     ],
 )
-def test_a_model_that_a_variable_names_stands_once_in_a_chain(
+def test_a_model_that_a_variable_names_is_once_in_a_chain(
     tmp_path: Path, chain: str, first: str, means: tuple[str, ...]
 ) -> None:
     configuration = load_text(

@@ -57,7 +57,7 @@ class TestEach:
     def test_its_data_is_kept_where_it_is_run(self, tmp_path: Path, name: str) -> None:
         assert shipped(name, tmp_path).settings.data_dir == tmp_path / ".openfall"
 
-    def test_no_key_stands_in_it(self, tmp_path: Path, name: str) -> None:
+    def test_it_contains_no_key(self, tmp_path: Path, name: str) -> None:
         written: dict[str, Any] = yaml.safe_load(NAMES[name].read_text("utf-8"))
         keys = {backend.get("api_key", "") for backend in written["backends"].values()}
         assert all(key in ("", "ollama") or key.startswith("${") for key in keys)
@@ -196,7 +196,7 @@ class TestGroups:
         assert catalog.models["flat-cloud"].usd_per_mtok is None
         assert catalog.models["sonnet"].usd_per_mtok == Prices(input=3, output=15, cache_read=0.3, cache_write=3.75)
 
-    def test_a_chat_gets_a_word_at_once_and_the_answer_later(self, tmp_path: Path) -> None:
+    def test_a_chat_gets_a_reply_at_once_and_the_answer_later(self, tmp_path: Path) -> None:
         remedies = shipped("groups", tmp_path).catalog.open_fall.remedies
         assert remedies[Urgency.INTERACTIVE] == (Remedy.CANNED_REPLY, Remedy.HOLD)
 

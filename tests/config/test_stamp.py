@@ -11,14 +11,14 @@ from openfall import config
 from openfall.config.paths import DEMO
 
 
-def test_a_file_that_is_left_alone_keeps_its_stamp(tmp_path: Path) -> None:
+def test_an_unchanged_file_keeps_its_stamp(tmp_path: Path) -> None:
     file = tmp_path / "openfall.yaml"
     file.write_text("workers: {slots: 1}")
     loaded = config.load(file, environ={}, cwd=tmp_path)
     assert loaded.stamp == config.stamp(loaded.source)
 
 
-def test_a_file_that_is_written_again_has_another(tmp_path: Path) -> None:
+def test_a_rewritten_file_has_another(tmp_path: Path) -> None:
     file = tmp_path / "openfall.yaml"
     file.write_text("workers: {slots: 1}")
     loaded = config.load(file, environ={}, cwd=tmp_path)
@@ -26,7 +26,7 @@ def test_a_file_that_is_written_again_has_another(tmp_path: Path) -> None:
     assert loaded.stamp != config.stamp(loaded.source)
 
 
-def test_a_file_that_is_put_in_its_place_has_another_though_it_is_as_long_and_as_old(tmp_path: Path) -> None:
+def test_a_replaced_file_has_another_even_with_the_same_size_and_time(tmp_path: Path) -> None:
     file, other = tmp_path / "openfall.yaml", tmp_path / "new.yaml"
     file.write_text("workers: {slots: 1}")
     loaded = config.load(file, environ={}, cwd=tmp_path)

@@ -46,7 +46,7 @@ def test_a_set_up_from_the_environment_names_its_own() -> None:
     assert variables(ENVIRONMENT, "backends.anthropic.api_key", environ) == ("ANTHROPIC_API_KEY",)
 
 
-def test_a_fault_is_blamed_on_the_variable_that_holds_it_and_on_the_file_when_its_default_does(file: Path) -> None:
+def test_a_fault_is_reported_at_its_variable_and_at_the_file_if_it_is_in_the_default(file: Path) -> None:
     for url in ("localhost:6379", "http://127.0.0.1", "redis:/localhost"):
         with pytest.raises(ConfigError) as caught:
             load(file, environ={"REDIS_URL": url})

@@ -26,7 +26,7 @@ def problems_of(**parts: object) -> tuple[str, ...]:
     return tuple(map(str, error.problems))
 
 
-def test_a_catalog_of_nothing_has_the_default_pools_and_urgencies() -> None:
+def test_an_empty_catalog_has_the_default_pools_and_urgencies() -> None:
     catalog = Catalog()
     assert catalog.pools == POOL_DEFAULTS
     assert catalog.urgency == URGENCY_DEFAULTS

@@ -42,7 +42,7 @@ def test_a_missing_value_of_a_model_has_its_default() -> None:
         ("provider", None, None),
     ],
 )
-def test_a_price_is_nothing_where_none_is_paid_and_unknown_stays_unknown(
+def test_a_price_is_0_without_metering_and_unknown_stays_unknown(
     at: str, prices: Prices | None, price: float | None
 ) -> None:
     assert model_index(catalog(backends=(at,), usd_per_mtok=prices))["m"].price == price

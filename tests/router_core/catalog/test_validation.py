@@ -142,7 +142,7 @@ class TestLocalOnly:
 
 
 class TestGroups:
-    def test_a_group_that_only_limits_is_sound(self) -> None:
+    def test_a_group_that_only_limits_is_valid(self) -> None:
         assert not problems_of(groups=(group("all", "*"),))
 
     def test_a_group_chooses_its_models_in_one_way(self) -> None:
@@ -199,7 +199,7 @@ class TestGroups:
             ("fan?", "fan[ab]"),
         ],
     )
-    def test_a_pattern_that_something_can_still_reach_is_sound(self, first: str, second: str) -> None:
+    def test_a_pattern_that_can_still_match_is_valid(self, first: str, second: str) -> None:
         assert not problems_of(groups=(group("first", first), group("second", second)))
 
 
@@ -240,7 +240,7 @@ class TestOpenFall:
             ("default_fallback", "last_answer", "canned_reply", "hold"), ("last_answer", "default_fallback", "fail"),
         ],
     )  # fmt: skip
-    def test_a_list_whose_remedies_can_all_get_their_turn_is_sound(self, remedies: tuple[str, ...]) -> None:
+    def test_a_list_whose_remedies_can_all_be_reached_is_valid(self, remedies: tuple[str, ...]) -> None:
         assert not problems_of(open_fall={"remedies": {word: remedies for word in Urgency}})
 
     def test_every_urgency_has_its_list(self) -> None:
@@ -261,7 +261,7 @@ class TestOpenFall:
         ]
         assert problems_of(open_fall={"release_initial": 3, "release_max": 3}) == []
 
-    def test_a_canned_reply_says_something(self) -> None:
+    def test_a_canned_reply_is_not_empty(self) -> None:
         with pytest.raises(ValidationError, match="at least 1 character"):
             Role(chain=("small",), canned_reply="")
 

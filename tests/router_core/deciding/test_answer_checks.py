@@ -81,7 +81,7 @@ def test_the_first_check_that_fails_is_reported():
     assert check(BLOCK, K.NOT_EMPTY, K.CODE_BLOCK, K.HTML) == NO_HTML
 
 
-def test_a_pattern_is_looked_for_in_the_answer_and_not_in_its_reasoning():
+def test_a_pattern_is_searched_in_the_answer_and_not_in_its_reasoning():
     assert check("the answer is 42", pattern=r"\d+") is None
     failed = "the pattern '\\\\d+' is not found in the answer"
     assert check("<think>42?</think>no idea", pattern=r"\d+") == failed
@@ -111,7 +111,7 @@ SCHEMA = {"type": "object"}
         pytest.param({}, None, id="none"),
     ],
 )  # fmt: skip
-def test_the_schema_that_a_request_asks_for(body, schema):
+def test_the_schema_of_a_request(body, schema):
     assert get_schema(body) == schema
 
 

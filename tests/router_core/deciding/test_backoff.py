@@ -14,11 +14,11 @@ POLICY = RetryPolicy()
 @pytest.mark.parametrize(
     ("failures", "seconds"), [(1, 1), (2, 2), (3, 4), (4, 8), (6, 32), (7, 60), (50, 60), (10_000, 60)]
 )
-def test_a_wait_doubles_with_each_failure_up_to_the_most(failures: int, seconds: float) -> None:
+def test_a_wait_doubles_with_each_failure_up_to_the_maximum(failures: int, seconds: float) -> None:
     assert delay(failures, EVEN, POLICY) == seconds
 
 
-def test_the_base_and_the_most_are_the_policys() -> None:
+def test_the_first_wait_and_the_maximum_are_those_of_the_policy() -> None:
     policy = RetryPolicy(initial_backoff=3, max_backoff=10)
     assert [delay(failures, EVEN, policy) for failures in (1, 2, 3)] == [3, 6, 10]
 
@@ -29,11 +29,11 @@ def test_jitter_spreads_a_wait_either_way(jitter: float, share: float) -> None:
 
 
 @pytest.mark.parametrize("jitter", [0.0, 0.3, 1.0])
-def test_what_a_provider_asked_for_is_never_undercut(jitter: float) -> None:
+def test_a_wait_is_never_shorter_than_retry_after(jitter: float) -> None:
     assert delay(1, jitter, POLICY, retry_after=90) == pytest.approx(90 * (1 + JITTER * jitter))
 
 
-def test_a_provider_that_asks_for_less_does_not_shorten_the_wait() -> None:
+def test_a_short_retry_after_does_not_shorten_the_wait() -> None:
     assert delay(5, EVEN, POLICY, retry_after=2) == 16
 
 

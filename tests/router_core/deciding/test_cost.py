@@ -73,11 +73,11 @@ def test_a_failure_without_tokens_is_free_only_when_it_came_before_any(error):
     [ErrorClass.TIMEOUT, ErrorClass.CONNECTION, ErrorClass.MALFORMED, ErrorClass.OVERLOADED, ErrorClass.CONTENT_FILTER,
      ErrorClass.CONTEXT_OVERFLOW, ErrorClass.INVALID_OUTPUT, ErrorClass.CANCELLED, ErrorClass.OTHER],
 )  # fmt: skip
-def test_what_may_come_midway_is_never_taken_for_free(error):
+def test_a_failure_that_may_come_midway_is_never_free(error):
     assert error not in REFUSED
 
 
-def test_an_outcome_tells_its_usage():
+def test_the_usage_of_an_outcome():
     answer = completion(input_tokens=4, output_tokens=3, cache_read_tokens=2, cache_write_tokens=1)
     tokens = {"input_tokens": 4, "output_tokens": 3, "cache_read_tokens": 2, "cache_write_tokens": 1}
     assert read_usage(answer) == Usage(**tokens)

@@ -221,12 +221,12 @@ def test_an_ensemble_without_an_answer_goes_on_as_any_job():
         pytest.param(job(("small", "opus"), role="many", local_only=True), {}, NOW, id="a model that it may not call"),
     ],
 )
-def test_an_answer_in_hand_does_not_wait_for(of, when, now):
+def test_an_ensemble_with_an_answer_does_not_wait_for(of, when, now):
     step = conclude(of, CATALOG, answered("small", ended_at=now), A.completion, conditions(**when))
     assert step == Done(A.completion, answer=A)
 
 
-def test_a_model_that_was_handed_the_job_is_asked_before_one_that_came_back():
+def test_the_current_model_is_called_before_one_that_is_due_again():
     by, of = catalog(ensemble=TWO), job(("small", "large", "opus"), role="many", urgency=Urgency.INTERACTIVE)
     step = decide(of, by, answered("small"), conditions("opus", answers=(A,)), NOW)
     assert step == Call("opus", 10)
@@ -249,7 +249,7 @@ TO_JUDGE = job(LOCAL, role="many")
 WITH_JUDGE = catalog(ensemble=JUDGED)
 
 
-def test_a_judge_is_one_more_delivery_and_its_word_counts():
+def test_a_judge_is_one_more_delivery_and_its_verdict_counts():
     handed = conclude(TO_JUDGE, WITH_JUDGE, answered(*LOCAL), B.completion, conditions("large", answers=(A,)))
     assert handed == Handoff("opus", False)
     in_hand = conditions("opus", answers=(A, B))
@@ -274,13 +274,13 @@ def assert_picked_by_agreement(step):
     assert step.why == "large: no verdict came; of 2 answers this is most like the others (0.09)"
 
 
-def test_a_judge_that_talks_nonsense_is_replaced_by_agreement():
+def test_without_a_readable_verdict_the_pick_is_by_agreement():
     attempts = (*answered(*LOCAL), *answered("opus", why=JUDGING))
     step = conclude(TO_JUDGE, WITH_JUDGE, attempts, completion("both!"), conditions("opus", answers=(A, B)))
     assert_picked_by_agreement(step)
 
 
-def test_a_judge_that_fails_is_not_asked_again():
+def test_a_judge_that_fails_is_not_called_again():
     attempts = (*answered(*LOCAL), tried("opus", why=JUDGING))
     failure = Failure(error_class=E.TIMEOUT)
     assert_picked_by_agreement(conclude(TO_JUDGE, WITH_JUDGE, attempts, failure, conditions("opus", answers=(A, B))))
@@ -294,7 +294,7 @@ def test_a_judge_that_fails_is_not_asked_again():
         pytest.param(TO_JUDGE, {}, NOW + 100, id="past the deadline"),
     ],
 )
-def test_a_judge_is_not_asked(of, when, now):
+def test_a_judge_is_not_called(of, when, now):
     attempts = answered(*LOCAL, ended_at=now)
     assert_picked_by_agreement(
         conclude(of, WITH_JUDGE, attempts, B.completion, conditions("large", answers=(A,), **when))

@@ -33,7 +33,7 @@ def test_nothing_leaves_the_local_pools_when_it_must_stay(of, when, by, why):
     assert handed == Handoff("small", False, kind=RULE)
 
 
-def test_a_switch_that_blocks_the_queues_is_told_as_such():
+def test_queues_that_the_switch_blocks_make_a_local_only_fall():
     off = blocked(reason=BlockReason.LOCAL_ONLY, detail="the local-only switch is on")
     step = decide(job(("opus",)), CATALOG, (), conditions("opus", opus=off), NOW)
     assert step == Fall(

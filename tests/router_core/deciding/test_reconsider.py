@@ -171,7 +171,7 @@ def test_reconsider(of, attempts, when, now, step):
     assert reconsider(of, CATALOG, attempts, when, now) == step
 
 
-def test_an_ensemble_with_an_answer_in_hand_waits_for_no_model():
+def test_an_ensemble_with_an_answer_waits_for_no_model():
     by = catalog(ensemble=Ensemble(answers=2))
     answers = (Answer("small", "box", completion()),)
     attempts = (tried("small", None),)

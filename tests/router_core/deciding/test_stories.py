@@ -139,9 +139,7 @@ def test_every_story_keeps_to_its_bounds(chain, failures, fleets, waits, terms, 
 
 @settings(max_examples=300)
 @given(chain=chains, failures=failing, waits=waiting, urgency=st.sampled_from(Urgency))
-def test_in_a_fleet_that_stays_as_it_is_every_story_ends_and_nothing_is_handed_to_and_fro(
-    chain, failures, waits, urgency
-):
+def test_in_a_constant_fleet_every_story_ends_and_no_job_is_handed_back_and_forth(chain, failures, waits, urgency):
     a_job = job(chain, urgency=urgency, deadline=NOW + 5000)
     calm = ((((0.0, True),) * 4), False)
     handed_on = 0

@@ -71,7 +71,7 @@ class TestRemedies:
         assert land(policy(CANNED)).outcome.text == LAST_REPLY
         assert land(policy(CANNED, HOLD)).reply.text == KEPT_REPLY
 
-    def test_the_last_answer_is_taken_when_there_is_one(self):
+    def test_the_last_answer_is_the_reply_when_there_is_one(self):
         by = policy(LAST, CANNED, HOLD)
         assert land(by).by is CANNED
         held = land(by, fallen=fell(remembered=REMEMBERED))
@@ -92,7 +92,7 @@ class TestRemedies:
         assert land(by, job(task="code")).by is FAIL
         assert isinstance(land(by, job(role="many", task="code")), Hold)
 
-    def test_a_role_without_a_list_has_that_of_its_urgency_but_may_have_words_of_its_own(self):
+    def test_a_role_without_a_list_has_that_of_its_urgency_but_may_have_a_text_of_its_own(self):
         by = policy(CANNED, by=with_role(canned_reply="I sleep."), canned_reply="Later.")
         assert land(by, job(role="own")).outcome.text == "I sleep."
         assert land(by, job(role="many")).outcome.text == "Later."
@@ -128,7 +128,7 @@ class TestStandIns:
         assert step == StandIn("large", False, "every model of its chain is away; large stands in")
         assert land(by, job(("opus",), task="code"), opus=blocked()).model == "small"
 
-    def test_what_costs_money_stands_in_only_where_the_policy_names_it(self):
+    def test_a_metered_model_stands_in_only_if_the_policy_names_it(self):
         assert isinstance(land(policy(OTHER, HOLD)), Hold)
         named = policy(OTHER, HOLD, default_fallbacks=("haiku", "opus"))
         assert land(named).model == "haiku"

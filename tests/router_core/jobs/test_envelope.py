@@ -177,7 +177,7 @@ def test_keys_are_sorted_all_the_way_down():
         pytest.param(b'{"v":2}', "Field required", id="too little"),
     ],
 )
-def test_what_cannot_be_read_says_why(envelope, message):
+def test_an_unreadable_envelope_is_refused_with_the_reason(envelope, message):
     with pytest.raises(UnreadableEnvelope, match=message):
         unpack_job(envelope, 1.0)
     with pytest.raises(UnreadableEnvelope, match=message):

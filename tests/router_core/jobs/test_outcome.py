@@ -34,7 +34,7 @@ def test_a_fatal_failure_is_never_repeated(error):
 
 
 @pytest.mark.parametrize("error", [ErrorClass.RATE_LIMITED, ErrorClass.AUTH, ErrorClass.OUT_OF_CREDITS])
-def test_what_a_credential_met_is_not_held_against_the_model(error):
+def test_a_failure_of_a_credential_is_neutral_for_the_model(error):
     assert DISPOSITIONS[error].breaker is CallSignal.NEUTRAL
     assert DISPOSITIONS[error].credential is not CredentialSignal.FINE
 
@@ -49,7 +49,7 @@ def test_an_attempt_that_answered_has_no_disposition_and_is_not_repeated():
     assert not attempt(None).may_be_repeated
 
 
-def test_an_attempt_is_repeated_as_its_error_says():
+def test_the_error_of_an_attempt_decides_whether_it_may_be_repeated():
     assert attempt(ErrorClass.TIMEOUT).may_be_repeated
     assert not attempt(ErrorClass.AUTH).may_be_repeated
 

@@ -29,7 +29,7 @@ def read(body: Any) -> str:
     return " ".join(all_text(body))
 
 
-def test_a_prompt_is_about_the_last_words_of_its_user() -> None:
+def test_the_topic_of_a_prompt_is_the_last_text_of_its_user() -> None:
     body = {
         "messages": [
             {"role": "system", "content": "Be brief"},
@@ -42,14 +42,14 @@ def test_a_prompt_is_about_the_last_words_of_its_user() -> None:
     assert last_user_text(body) == "second\npart"
 
 
-def test_a_turn_that_only_brings_a_tool_result_is_not_what_the_prompt_is_about() -> None:
+def test_a_tool_result_is_not_the_topic_of_a_prompt() -> None:
     result = {"type": "tool_result", "tool_use_id": "t", "content": "write a class"}
     body = {"messages": [{"role": "user", "content": "why?"}, {"role": "user", "content": [result]}]}
     assert last_user_text(body) == "why?"
 
 
 @pytest.mark.parametrize("body", [{}, {"messages": []}, {"messages": "x"}, user(None), user(3), {"messages": [7]}])
-def test_a_body_without_a_user_is_about_nothing(body: Any) -> None:
+def test_a_body_without_a_user_text_has_no_topic(body: Any) -> None:
     assert last_user_text(body) == ""
 
 
@@ -152,11 +152,11 @@ def test_text_alone_has_no_images() -> None:
         ({}, False),
     ],
 )
-def test_a_schema_is_wanted_where_its_dialect_says_so(more: Any, wanted: bool) -> None:
+def test_a_schema_is_read_in_the_field_of_its_dialect(more: Any, wanted: bool) -> None:
     assert wants_schema({**user("x"), **more}) is wanted
 
 
-def test_sampling_stands_in_the_body_and_in_options_for_ollama() -> None:
+def test_sampling_parameters_are_in_the_body_and_for_ollama_in_options() -> None:
     body = {"temperature": 0.0, "top_k": 3, "top_p": None, "options": {"top_p": 0.5}}
     assert sampling_parameters(body, "openai") == ("temperature", "top_k")
     assert sampling_parameters(body, "anthropic") == ("temperature", "top_k")

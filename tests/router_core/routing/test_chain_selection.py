@@ -129,7 +129,7 @@ def test_a_group_that_only_limits_leaves_the_choice_to_the_prompt() -> None:
         ({"roles": {}, "tasks": {}}, ("coder",), "model coder (the default)"),
     ],
 )
-def test_when_nothing_decides_there_is_a_default(parts: Any, chain: tuple[str, ...], why: str) -> None:
+def test_without_any_other_source_the_default_applies(parts: Any, chain: tuple[str, ...], why: str) -> None:
     selection = chosen(catalog(**parts), text="hello")
     assert (selection.chain, selection.why) == (chain, why)
 
@@ -139,5 +139,5 @@ def test_a_role_called_auto_is_that_role() -> None:
     assert selection.role == "auto"
 
 
-def test_a_catalog_of_nothing_leaves_no_choice() -> None:
+def test_an_empty_catalog_selects_no_chain() -> None:
     assert select_chain(Catalog(), RouteRequest(text="hello"), None) is None

@@ -67,7 +67,7 @@ def test_of_equally_long_words_the_type_with_more_of_them_wins() -> None:
     assert classified("deduce, review, Code") == "review"
 
 
-def test_a_tie_goes_to_the_type_that_stands_first() -> None:
+def test_a_tie_goes_to_the_first_type() -> None:
     assert classified("infer or check") == "reasoning"
     assert classified("write") == "generation"  # the word of two types
 
@@ -83,7 +83,7 @@ def test_confidence_is_the_share_of_letters_times_the_weight_of_evidence() -> No
     assert torn.confidence == pytest.approx(8 / 11 * 0.5)
 
 
-def test_of_a_long_prompt_both_ends_are_looked_at_and_the_middle_is_not() -> None:
+def test_both_ends_of_a_long_prompt_are_read_and_the_middle_is_not() -> None:
     filler = "lorem " * MAX_END_CHARS
     assert classified("explain this: " + filler) == "reasoning"
     assert classified(filler + "explain this") == "reasoning"
@@ -97,7 +97,7 @@ def test_a_cut_makes_no_word_of_a_part_of_one(before: int) -> None:
     assert classified(text[::-1].replace("moorssalc", "subclass")) is None
 
 
-def test_a_long_text_without_spaces_is_looked_at_to_the_cut() -> None:
+def test_a_long_text_without_spaces_is_read_up_to_the_cut() -> None:
     assert classified("あ" * (MAX_END_CHARS - 2) + "関数" + "あ" * 3 * MAX_END_CHARS) == "anime"
 
 

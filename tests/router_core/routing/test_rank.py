@@ -60,7 +60,7 @@ INTERACTIVE, BACKGROUND, BATCH = Urgency
 
 
 class TestAsWritten:
-    def test_a_chain_of_which_nothing_is_known_stays_as_it_is(self) -> None:
+    def test_a_chain_without_data_keeps_its_order(self) -> None:
         models = {"opus": cloud(), "haiku": cloud(), "tiny": local()}
         for urgency in Urgency:
             assert ranked(models, {}, context(urgency, Order.AS_WRITTEN)) == {
@@ -209,7 +209,7 @@ class TestLate:
         assert list(reasons.values()) == ["1st in role ace", "2nd in role ace"]
 
 
-def test_a_model_by_itself_stands_in_no_chain() -> None:
+def test_a_single_model_has_no_place_in_a_chain() -> None:
     assert ranked({"tiny": local()}, {}, context(BATCH, Order.AS_WRITTEN, place="")) == {"tiny": "requested by name"}
 
 

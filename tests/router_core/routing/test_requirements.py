@@ -42,7 +42,7 @@ def test_a_plain_prompt_needs_nothing_but_room() -> None:
 @pytest.mark.parametrize(
     ("text", "tokens"), [("a\n\tb  c", 3), ("", 0), ("長い文章には空白がない", 1), ("x" * 9999, 1)]
 )
-def test_a_word_is_at_least_a_token_and_nothing_more_is_claimed(text: str, tokens: int) -> None:
+def test_a_word_counts_as_one_token_at_least(text: str, tokens: int) -> None:
     assert estimate_tokens(prompt(text)) == tokens
 
 

@@ -172,7 +172,7 @@ class TestLocalOnly:
         assert (result.chain, result.local_only) == (("coder",), False)
         assert result.considered[-1].reason == "left out: batch jobs stay in the local pools"
 
-    def test_a_pool_is_local_when_it_says_so_not_by_its_name(self) -> None:
+    def test_a_pool_is_local_by_its_setting_and_not_by_its_name(self) -> None:
         result = routed(catalog(pools={"gpu": Pool(), "cloud": Pool(local=True)}), role="chat", local_only=True)
         assert result.chain == ("haiku",)
 
@@ -216,7 +216,7 @@ class TestNeeds:
             "Of the other models opus could: name it as the model, or add it to the chain."
         )
 
-    def test_when_no_model_at_all_can_the_remedy_says_so(self) -> None:
+    def test_when_no_model_can_take_it_the_remedy_is_to_reduce_the_request(self) -> None:
         assert str(refused(role="tiny-only", needs=Requirements(tokens_at_least=300_000))) == (
             "no model can take this job (tiny: its context is 100 tokens, the prompt has at least 300000). "
             "Reduce the request, or add a model that can take it to the configuration."
@@ -239,7 +239,7 @@ class TestTheReason:
             "role chat: haiku first of 2; coder moved back: its breaker is open (5 failures in a row) for 24 s more"
         )
 
-    def test_a_model_that_is_first_though_it_is_blocked_says_so(self) -> None:
+    def test_a_first_model_that_is_blocked_has_its_block_in_the_reason(self) -> None:
         fleet = FleetState({"tiny": ModelState(blocked=SHUT)})
         assert routed(fleet=fleet, role="tiny-only", urgency=Urgency.INTERACTIVE).reason == (
             f"role tiny-only: tiny; {SHUT.detail}"
@@ -248,7 +248,7 @@ class TestTheReason:
             f"the caller named this model; {SHUT.detail}"
         )
 
-    def test_a_model_by_itself_says_whether_it_is_loaded(self) -> None:
+    def test_the_reason_of_a_single_model_has_whether_it_is_loaded(self) -> None:
         fleet = FleetState({"tiny": ModelState(loaded=True)})
         assert routed(fleet=fleet, model="tiny").reason == "the caller named this model: loaded"
 
