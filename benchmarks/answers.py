@@ -1,4 +1,4 @@
-"""What the mock upstream says: chat completions in the shape of OpenAI's API, whole and streamed."""
+"""The answers of the mock upstream: chat completions in the shape of OpenAI's API, whole and streamed."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ class Call:
 
     @property
     def text(self) -> str:
-        """An answer that tells whose it is, so that a mix-up shows."""
+        """An answer that names its job, so that a mix-up shows."""
         return f"This is the answer to {self.marker}"
 
     def chunks(self) -> list[bytes]:
-        """The server-sent events of a call that streams: role, words, finish, usage when asked for, `[DONE]`."""
+        """The server-sent events of a call that streams: role, words, finish, usage if requested, `[DONE]`."""
         created = int(time.time())
         words = self.text.split(" ")
         pieces = [words[0], *(f" {word}" for word in words[1:])]
@@ -61,15 +61,15 @@ class Call:
         return [b"data: %b\n\n" % chunk for chunk in [*chunks, b"[DONE]"]]
 
 
-def read_call(number: int, calls_received: dict[str, Any], close: bool) -> Call:
-    """The call that a request body asks for; LookupError, TypeError or AttributeError when it has not its shape."""
-    content = calls_received["messages"][-1]["content"]
-    marker = (calls_received.get("metadata") or {}).get("job") or content
+def read_call(number: int, request_body: dict[str, Any], close: bool) -> Call:
+    """The call that a request body describes; LookupError, TypeError or AttributeError if it has another shape."""
+    content = request_body["messages"][-1]["content"]
+    marker = (request_body.get("metadata") or {}).get("job") or content
     return Call(
         number=number,
         marker=str(marker)[:MARKER_LENGTH],
-        model=orjson.dumps(calls_received["model"]),
-        stream=bool(calls_received.get("stream")),
-        usage=bool((calls_received.get("stream_options") or {}).get("include_usage")),
+        model=orjson.dumps(request_body["model"]),
+        stream=bool(request_body.get("stream")),
+        usage=bool((request_body.get("stream_options") or {}).get("include_usage")),
         close=close,
     )

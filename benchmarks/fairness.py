@@ -10,7 +10,6 @@ be done, and what is done is counted by urgency. Exits with 1 when a promise is 
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 import sys
 import tempfile
@@ -25,10 +24,10 @@ import click
 import yaml
 from rich.console import Console
 
-from benchmarks.latency import quantile
+from benchmarks.latency import quantile, read_events
 from benchmarks.peers.parameters import Order
 from benchmarks.processes import BenchmarkError, started, wait_for
-from benchmarks.run_environment import BOOT, upstream
+from benchmarks.run_environment import START_TIMEOUT_S, upstream
 from benchmarks.server import valkey
 from benchmarks.table import Row, Sheet, figure, show
 from openfall.producers.client import AsyncOpenfall
@@ -42,16 +41,16 @@ CAPACITY = SLOTS / LATENCY_MS * 1000
 """Jobs a second."""
 SHARE = URGENCY_DEFAULTS[Urgency.BATCH].min_share
 LONGER, DUE = 1.2, 2
-"""The 95th percentile may be so many times that of empty queues, and one call more. Of its share batch may lack the
-jobs whose turn is about to come."""
+"""The 95th percentile may be LONGER times that of empty queues, and one call more. Batch may lack DUE jobs of its
+share: those whose turn is next."""
 EMPTY, FLOODED = "empty queues", "batch jobs queued"
 BATCH_QUEUE = "gpu.coder.batch"
-PATIENCE = 60.0
+ARRIVAL_TIMEOUT_S = 60.0
 
 
 @dataclass(frozen=True)
 class Plan:
-    """`turns` of so many seconds with and without `batch` jobs; then as many interactive jobs as take `seconds`."""
+    """`turns` of `seconds` each with and without `batch` jobs; then as many interactive jobs as take `seconds`."""
 
     seconds: float
     turns: int
@@ -97,17 +96,17 @@ class Bench:
     client: AsyncOpenfall
     log: Path
     plan: Plan
-    chance: random.Random = field(default_factory=lambda: random.Random(20))
+    random: random.Random = field(default_factory=lambda: random.Random(20))
 
     async def flood(self) -> None:
-        await self._put_in("b", self.plan.batch, "batch")
+        await self._submit("b", self.plan.batch, "batch")
 
-    async def _put_in(self, name: str, count: int, urgency: str) -> None:
-        asks = [
+    async def _submit(self, name: str, count: int, urgency: str) -> None:
+        requests = [
             JobRequest(Order(f"{name}-{n:06}").body, SubmitOptions(model="coder", urgency=urgency))
             for n in range(count)
         ]
-        for answer in await self.client.submit_many(asks):
+        for answer in await self.client.submit_many(requests):
             if isinstance(answer, Exception):
                 raise BenchmarkError(f"a job was refused: {answer}")
 
@@ -121,36 +120,28 @@ class Bench:
             submitted[marker] = time.monotonic()
             options = SubmitOptions(model="coder", urgency="interactive")
             tasks.append(asyncio.create_task(self.client.submit(Order(marker).body, **options)))
-            await asyncio.sleep(self.chance.expovariate(CAPACITY / 2))
+            await asyncio.sleep(self.random.expovariate(CAPACITY / 2))
         await asyncio.gather(*tasks)
         arrived = await self._arrivals(submitted)
         return [(arrived[marker] - at) * 1000 for marker, at in submitted.items()]
 
     async def _arrivals(self, wanted: dict[str, float]) -> dict[str, float]:
-        until = time.monotonic() + PATIENCE
+        until = time.monotonic() + ARRIVAL_TIMEOUT_S
         while time.monotonic() < until:
-            arrived: dict[str, float] = {}
-            for marker, at in self._events("received"):
-                arrived.setdefault(marker, at)
+            arrived = read_events(self.log, "received")
             if wanted.keys() <= arrived.keys():
                 return arrived
             await asyncio.sleep(0.2)
         raise BenchmarkError("a job never reached the upstream")
 
-    def _events(self, kind: str) -> Iterator[tuple[str, float]]:
-        for row in self.log.read_text().splitlines():
-            event = json.loads(row)
-            if event["event"] == kind:
-                yield event["job"], event["monotonic"]
-
     async def saturate(self) -> Counter[str]:
         """More interactive jobs than can be done: what was done by urgency, while nine in ten of them waited."""
         count = int(self.plan.seconds * CAPACITY)
-        await self._put_in("s", count, "interactive")
+        await self._submit("s", count, "interactive")
         began = time.monotonic()
         arrived = await self._arrivals(dict.fromkeys((f"s-{n:06}" for n in range(count)), 0.0))
         until = quantile([at for marker, at in arrived.items() if marker.startswith("s-")], 0.9)
-        done = [marker for marker, at in self._events("answered") if began < at < until]
+        done = [marker for marker, at in read_events(self.log, "answered").items() if began < at < until]
         return Counter("batch" if marker.startswith("b-") else "interactive" for marker in done)
 
 
@@ -182,7 +173,12 @@ def fleet() -> Iterator[tuple[Path, Path]]:
         config = _write_config(directory, server.url, url)
         argv = [sys.executable, "-m", "openfall.workers", "work", "gpu", "--config", str(config)]
         workers = [stack.enter_context(started(argv, directory / f"worker-{n}.log")) for n in range(PROCESSES)]
-        wait_for(lambda: server.client.zcard("of:presence") >= PROCESSES, BOOT, "the workers to start", workers[-1])
+        wait_for(
+            lambda: server.client.zcard("of:presence") >= PROCESSES,
+            START_TIMEOUT_S,
+            "the workers to start",
+            workers[-1],
+        )
         yield config, log
 
 

@@ -84,6 +84,21 @@ async def serve() -> None:
 
 
 @asynccontextmanager
+async def upstream() -> AsyncIterator[Callable[[float], str]]:
+    """The upstream in a process of its own: the URL of its calls by their latency in seconds."""
+    command, pipe = [sys.executable, "-m", "benchmarks.http_clients", "--serve"], asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe)
+    assert process.stdin
+    assert process.stdout
+    port = int(await process.stdout.readline())
+    try:
+        yield lambda latency: f"http://127.0.0.1:{port}/{latency}/v1/chat/completions"
+    finally:
+        process.stdin.close()
+        await process.wait()
+
+
+@asynccontextmanager
 async def httpx_client(url: str) -> AsyncIterator[Call]:
     async with httpx.AsyncClient(headers=WIRE, timeout=60) as client:
 
@@ -170,25 +185,15 @@ def _cpu() -> float:
 
 async def measure(calls: int, in_flight: int, turns: int) -> list[dict[str, Any]]:
     """One row per client and latency."""
-    command = [sys.executable, "-m", "benchmarks.http_clients", "--serve"]
-    pipe = asyncio.subprocess.PIPE
-    upstream = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe)
-    assert upstream.stdin
-    assert upstream.stdout
-    port = int(await upstream.stdout.readline())
     rows = []
-    try:
+    async with upstream() as url:
         for latency, share in ((0.0, 1.0), (0.1, 0.4)):
-            url = f"http://127.0.0.1:{port}/{latency}/v1/chat/completions"
             runs_by_client: dict[str, list[tuple[float, float]]] = {name: [] for name in CLIENTS}
             for _ in range(turns):
                 for name, runs in runs_by_client.items():
                     slow = 0.2 if "httpx" in name else 1.0
-                    runs.append(await turn(url, name, int(calls * share * slow), in_flight))
+                    runs.append(await turn(url(latency), name, int(calls * share * slow), in_flight))
             rows += [_row(name, latency, runs) for name, runs in runs_by_client.items()]
-    finally:
-        upstream.stdin.close()
-        await upstream.wait()
     return rows
 
 

@@ -2,7 +2,7 @@
 
 Both moments are CLOCK_MONOTONIC of one machine and nothing is subtracted: it includes the submit, the queue, the
 claim and the HTTP request. For openfall the one worker watches 12 queues (4 models, 3 urgencies) that get their jobs
-in turn; the others watch one, which is what they can. The first job counts: the worker has only said that it is up.
+in turn; the others watch one, which is what they can. The first job counts: the worker has only reported that it runs.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ COLUMNS = {
     "first_p50": "first second: p50 ms",
     "first_max": "first second: max ms",
 }
-PATIENCE = 30.0
-"""Seconds after the last submit in which every call must have arrived."""
+ARRIVAL_TIMEOUT_S = 30.0
+"""After the last submit, every call arrives within this time."""
 
 
 def measure(peer: Peer, seconds: float, console: Console) -> dict[str, float]:
@@ -45,11 +45,11 @@ def measure(peer: Peer, seconds: float, console: Console) -> dict[str, float]:
     ):
         run.wait_until_ready(worker)
         pace = run.run_command("pace", "--rate", str(RATE))
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + ARRIVAL_TIMEOUT_S
         while run.upstream_stats()["received"] < run.parameters.count and time.monotonic() < end:
             pause()
         assert run.log is not None
-        arrived = _arrivals(run.log)
+        arrived = read_events(run.log, "received")
     submitted: dict[str, float] = pace["submitted"]
     if missing := len(submitted.keys() - arrived.keys()):
         raise BenchmarkError(f"{missing} of {len(submitted)} jobs never reached the upstream")
@@ -72,14 +72,13 @@ def quantile(values: Sequence[float], share: float) -> float:
     return ranked[min(len(ranked) - 1, int(share * len(ranked)))]
 
 
-def _arrivals(log: Path) -> dict[str, float]:
-    """When each job's call first arrived."""
-    arrived: dict[str, float] = {}
-    for line in log.read_text().splitlines():
-        event = json.loads(line)
-        if event["event"] == "received":
-            arrived.setdefault(event["job"], event["monotonic"])
-    return arrived
+def read_events(log: Path, kind: str) -> dict[str, float]:
+    """When each job's call first was `received` or `answered`, by the log of the mock upstream."""
+    moments: dict[str, float] = {}
+    for event in map(json.loads, log.read_text().splitlines()):
+        if event["event"] == kind:
+            moments.setdefault(event["job"], event["monotonic"])
+    return moments
 
 
 def compare(peers: tuple[Peer, ...], quick: bool, console: Console) -> list[Sheet]:

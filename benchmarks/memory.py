@@ -55,7 +55,7 @@ def _take(run: RunEnvironment, worker: Child, taken: int) -> dict[str, float]:
     end = time.monotonic() + DRAIN
     while samples[-1].answered < taken:
         if time.monotonic() > end or worker.popen.poll() is not None:
-            raise BenchmarkError(f"{samples[-1].answered:.0f} of {taken} jobs were answered. {worker.wording}")
+            raise BenchmarkError(f"{samples[-1].answered:.0f} of {taken} jobs were answered. {worker.last_output}")
         pause(0.01)
         samples.append(run.sample(worker))
     return between(samples, taken)

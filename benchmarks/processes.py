@@ -15,7 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 """Where `benchmarks` and the product are imported from."""
 
-PATIENCE = 1.0
+TERM_TIMEOUT_S = 1.0
 """Seconds a child gets to end by itself after SIGTERM."""
 
 _LIBC = ctypes.CDLL(None)
@@ -36,7 +36,7 @@ class Child:
     log: Path
 
     @property
-    def wording(self) -> str:
+    def last_output(self) -> str:
         """The last line of its output."""
         return last_line(self.log.read_text(errors="replace"))
 
@@ -51,7 +51,7 @@ class Usage:
 
 
 def last_line(text: str) -> str:
-    """The last line that says something: of a traceback, the error."""
+    """The last line that is not blank: of a traceback, the error."""
     return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "nothing")
 
 
@@ -86,7 +86,7 @@ def _end(popen: subprocess.Popen[bytes]) -> None:
     with suppress(ProcessLookupError):
         popen.terminate()
     with suppress(subprocess.TimeoutExpired):
-        popen.wait(PATIENCE)
+        popen.wait(TERM_TIMEOUT_S)
     with suppress(ProcessLookupError):
         os.killpg(popen.pid, signal.SIGKILL)
     popen.wait()
@@ -97,9 +97,9 @@ def wait_for(ready: Callable[[], bool], seconds: float, what: str, child: Child)
     end = time.monotonic() + seconds
     while not ready():
         if child.popen.poll() is not None:
-            raise BenchmarkError(f"waited for {what}, but the process ended: {child.wording}")
+            raise BenchmarkError(f"waited for {what}, but the process ended: {child.last_output}")
         if time.monotonic() > end:
-            raise BenchmarkError(f"waited {seconds:.0f} s for {what}. It said last: {child.wording}")
+            raise BenchmarkError(f"waited {seconds:.0f} s for {what}. Its last output: {child.last_output}")
         time.sleep(0.01)
 
 

@@ -1,4 +1,4 @@
-"""Repetitions, interleaved: every case once, then every case again, so that a noisy minute touches everyone."""
+"""Repetitions, interleaved: every case once, then every case again, so that a noisy minute affects every case."""
 
 from __future__ import annotations
 

@@ -7,9 +7,7 @@ any model costs. Decisions and calls take turns; CPU is that of this process alo
 
 from __future__ import annotations
 
-import asyncio
 import random
-import sys
 import time
 from collections.abc import Callable
 from itertools import cycle
@@ -18,7 +16,7 @@ import click
 import uvloop
 from rich.console import Console
 
-from benchmarks.http_clients import REQUEST, turn
+from benchmarks.http_clients import REQUEST, turn, upstream
 from benchmarks.table import Row, Sheet, figure, show
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.entries import Backend, ModelSpec, Prices, Role, TaskType
@@ -73,18 +71,18 @@ def catalog() -> Catalog:
 
 def fleets() -> list[FleetState]:
     """Fleets in which every sixth model is blocked and the others are busy at random."""
-    dice = random.Random(7)
-    return [FleetState({f"model-{number}": _state(dice) for number in range(MODELS)}) for _ in range(FLEETS)]
+    draw = random.Random(7)
+    return [FleetState({f"model-{number}": _state(draw) for number in range(MODELS)}) for _ in range(FLEETS)]
 
 
-def _state(dice: random.Random) -> ModelState:
-    left = dice.uniform(1, 90)
+def _state(draw: random.Random) -> ModelState:
+    left = draw.uniform(1, 90)
     shut = Blocked(BlockReason.BREAKER, NOW + left, f"its breaker is open (5 failures in a row) for {left:.0f} s more")
     return ModelState(
-        blocked=shut if dice.random() < 1 / 6 else None,
-        waiting=dice.choice((0, 0, 1, 5, 40)),
-        loaded=dice.choice((True, False, None)),
-        latency=dice.choice((None, dice.uniform(0.2, 20))),
+        blocked=shut if draw.random() < 1 / 6 else None,
+        waiting=draw.choice((0, 0, 1, 5, 40)),
+        loaded=draw.choice((True, False, None)),
+        latency=draw.choice((None, draw.uniform(0.2, 20))),
     )
 
 
@@ -108,9 +106,9 @@ def decisions() -> dict[str, Callable[[FleetState], object]]:
     }
 
 
-def decided(decide: Callable[[FleetState], object], sightings: list[FleetState], count: int) -> tuple[float, float]:
+def decided(decide: Callable[[FleetState], object], fleet_states: list[FleetState], count: int) -> tuple[float, float]:
     """Microseconds of time and CPU for one decision."""
-    turns = cycle(sightings)
+    turns = cycle(fleet_states)
     cpu, began = time.process_time(), time.perf_counter()
     for _ in range(count):
         decide(next(turns))
@@ -119,25 +117,15 @@ def decided(decide: Callable[[FleetState], object], sightings: list[FleetState],
 
 async def measure(count: int, repetitions: int, console: Console) -> Runs:
     """Every decision and the call, in turns."""
-    pipe = asyncio.subprocess.PIPE
-    upstream = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "benchmarks.http_clients", "--serve", stdin=pipe, stdout=pipe
-    )
-    assert upstream.stdin
-    assert upstream.stdout
-    url = f"http://127.0.0.1:{int(await upstream.stdout.readline())}/0.0/v1/chat/completions"
-    named, sightings = decisions(), fleets()
+    named, fleet_states = decisions(), fleets()
     runs: Runs = {name: [] for name in (*named, CALL)}
-    try:
+    async with upstream() as url:
         for repetition in range(repetitions):
             console.print(f"[dim]{repetition + 1}/{repetitions}[/dim]", highlight=False)
             for name, decide in named.items():
-                runs[name].append(decided(decide, sightings, count))
-            rate, cpu = await turn(url, "our backend, all of complete()", count, 1)
+                runs[name].append(decided(decide, fleet_states, count))
+            rate, cpu = await turn(url(0.0), "our backend, all of complete()", count, 1)
             runs[CALL].append((1e6 / rate, cpu))
-    finally:
-        upstream.stdin.close()
-        await upstream.wait()
     return runs
 
 

@@ -24,11 +24,11 @@ from benchmarks.peers.parameters import Parameters
 from benchmarks.processes import ROOT, BenchmarkError, Child, last_line, started, usage, wait_for
 from benchmarks.server import Server, valkey
 
-BOOT = 30.0
-"""Seconds a worker or the upstream gets to start."""
+START_TIMEOUT_S = 30.0
+"""A worker or the upstream starts within this time."""
 
-VERB = 600.0
-"""Seconds that filling a queue may take."""
+COMMAND_TIMEOUT_S = 600.0
+"""A queue is filled within this time."""
 
 
 @dataclass(frozen=True)
@@ -59,9 +59,9 @@ class RunEnvironment:
         env = {**self._environ(), **({} if count is None else {"BENCH_COUNT": str(count)})}
         argv = [*self._argv(), name, *options]
         try:
-            done = subprocess.run(argv, env=env, cwd=ROOT, capture_output=True, text=True, timeout=VERB)
+            done = subprocess.run(argv, env=env, cwd=ROOT, capture_output=True, text=True, timeout=COMMAND_TIMEOUT_S)
         except subprocess.TimeoutExpired as error:
-            raise BenchmarkError(f"{name} took longer than {VERB:.0f} s") from error
+            raise BenchmarkError(f"{name} took longer than {COMMAND_TIMEOUT_S:.0f} s") from error
         if done.returncode:
             raise BenchmarkError(f"{name} failed: {last_line(done.stderr)}")
         answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
@@ -76,22 +76,25 @@ class RunEnvironment:
 
     def wait_until_ready(self, worker: Child) -> None:
         """Return when all processes of the worker can take jobs."""
-        current_dir = self.peer.processes
-        wait_for(lambda: self.peer.ready(self.server.client) >= current_dir, BOOT, f"{self.peer.name} to start", worker)
+        processes = self.peer.processes
+        wait_for(
+            lambda: self.peer.ready(self.server.client) >= processes,
+            START_TIMEOUT_S,
+            f"{self.peer.name} to start",
+            worker,
+        )
 
     def upstream_stats(self) -> dict[str, float]:
-        """What the upstream has counted, and the CPU it took."""
+        """The counters of the upstream, and its CPU seconds."""
         self.upstream.request("GET", "/stats")
         answer: dict[str, float] = json.loads(self.upstream.getresponse().read())
         return answer
 
     def sample(self, worker: Child) -> Sample:
         """Measure everything once."""
-        sightings, used = self.upstream_stats(), usage(worker.popen.pid)
+        stats, used = self.upstream_stats(), usage(worker.popen.pid)
         valkey = self.server.cpu_seconds
-        return Sample(
-            sightings["monotonic"], sightings["answered"], used.cpu_seconds, valkey, sightings["cpu_seconds"], used.rss
-        )
+        return Sample(stats["monotonic"], stats["answered"], used.cpu_seconds, valkey, stats["cpu_seconds"], used.rss)
 
     def _argv(self) -> list[str]:
         where = self.peer.environment
@@ -132,7 +135,7 @@ def upstream(directory: Path, latency_ms: float, log: Path | None) -> Iterator[s
     output = directory / "upstream.out"
     options = ["--latency-ms", str(latency_ms), *(["--log", str(log)] if log else [])]
     with started([sys.executable, "-m", "benchmarks.upstream", *options], output) as child:
-        wait_for(lambda: "\n" in output.read_text(), BOOT, "the mock upstream to start", child)
+        wait_for(lambda: "\n" in output.read_text(), START_TIMEOUT_S, "the mock upstream to start", child)
         yield output.read_text().splitlines()[0]
 
 

@@ -25,7 +25,7 @@ SETTINGS = {
 }
 """As the embedded server runs; the last one keeps a stream of one small entry from reserving 4 KB."""
 
-BOOT = 10.0
+START_TIMEOUT_S = 10.0
 """Seconds a server gets to answer its first PING."""
 
 
@@ -58,19 +58,20 @@ class Server:
 def valkey() -> Iterator[Server]:
     """A fresh server in a directory of its own; both are gone when the block ends."""
     with tempfile.TemporaryDirectory(prefix="openfall-bench-") as name:
-        port = _free_port()
+        port = find_free_port()
         flags = [part for key, value in SETTINGS.items() for part in (f"--{key}", value)]
         argv = [str(get_binary_path()), "--port", str(port), "--dir", name, *flags]
         with started(argv, log=Path(name) / "valkey.log") as process:
             client = redis.Redis(host="127.0.0.1", port=port)
-            wait_for(lambda: _answers(client), BOOT, "the Valkey server to answer", process)
+            wait_for(lambda: _answers(client), START_TIMEOUT_S, "the Valkey server to answer", process)
             try:
                 yield Server(port, process, client)
             finally:
                 client.close()
 
 
-def _free_port() -> int:
+def find_free_port() -> int:
+    """A free port of the loopback interface."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

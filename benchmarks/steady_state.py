@@ -34,20 +34,20 @@ def measure(jobs: int, console: Console) -> dict[str, float]:
         pause(IDLE)
         idle = (usage(worker.popen.pid).cpu_seconds - before) / IDLE * 100
         run.run_command("fill")
-        sightings = {share: _rss_at(run, worker.popen.pid, int(jobs * share)) for share in (0.1, 0.5, 1.0)}
-    return {"idle_cpu": idle, "rss_tenth": sightings[0.1], "rss_half": sightings[0.5], "rss_all": sightings[1.0]}
+        rss = {share: _rss_at(run, worker.popen.pid, int(jobs * share)) for share in (0.1, 0.5, 1.0)}
+    return {"idle_cpu": idle, "rss_tenth": rss[0.1], "rss_half": rss[0.5], "rss_all": rss[1.0]}
 
 
 def _rss_at(run: RunEnvironment, pid: int, answered: int) -> float:
-    """The worker's memory, MB, when so many jobs have been answered. The median of some looks: it breathes."""
+    """The worker's memory, MB, when this number of jobs is answered. The median of five samples: it varies."""
     for _ in range(int(DRAIN / 0.1)):
         if run.upstream_stats()["answered"] >= answered:
-            return statistics.median(_look(pid) for _ in range(5)) / 1e6
+            return statistics.median(_sample_rss(pid) for _ in range(5)) / 1e6
         pause(0.1)
     raise BenchmarkError(f"{answered} jobs were not answered in {DRAIN:.0f} s")
 
 
-def _look(pid: int) -> float:
+def _sample_rss(pid: int) -> float:
     pause(0.05)
     return usage(pid).rss
 

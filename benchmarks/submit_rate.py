@@ -1,4 +1,4 @@
-"""How fast one client puts jobs in: one after another, each acknowledged before the next, and in bulk by hundreds."""
+"""How fast one client submits jobs: one after another, each acknowledged before the next, and in bulk by hundreds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ COMPARED = tuple(peer for peer in PEERS if peer.module in {"openfall", "rq", "ar
 COLUMNS = {"rate": "jobs/s", "client_cpu": "client CPU µs/job", "valkey_cpu": "Valkey CPU µs/job"}
 MODES = {"single": ("one at a time", ("--single",)), "bulk": ("in bulk", ())}
 WARM = 200
-"""Jobs put in before the measured ones: connections, imports, scripts."""
+"""Jobs submitted before the measured ones: connections, imports, scripts."""
 
 
 def measure(peer: Peer, mode: str, count: int, console: Console) -> dict[str, float]:

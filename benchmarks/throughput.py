@@ -80,7 +80,7 @@ def _until_answered(run: RunEnvironment, worker: Child) -> list[Sample]:
         stuck = ended or time.monotonic() > end
         if stuck and samples[-1].answered < count:
             why = "its worker ended" if ended else f"{DRAIN:.0f} s were over"
-            raise BenchmarkError(f"{why} with {samples[-1].answered:.0f} of {count} answered. {worker.wording}")
+            raise BenchmarkError(f"{why} with {samples[-1].answered:.0f} of {count} answered. {worker.last_output}")
     return samples
 
 

@@ -132,8 +132,8 @@ class Connection(asyncio.Protocol):
 
     def _begin(self, body: bytes, close: bool) -> None:
         try:
-            calls_received = orjson.loads(body)
-            call = read_call(self.upstream.received + 1, calls_received, close)
+            request_body = orjson.loads(body)
+            call = read_call(self.upstream.received + 1, request_body, close)
         except (ValueError, TypeError, KeyError, IndexError, AttributeError):
             self._error(400, "The body must be a JSON object with a model and messages.", close)
             return

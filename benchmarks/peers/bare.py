@@ -50,7 +50,7 @@ async def _work(parameters: Parameters) -> None:
 
 
 async def announce(parameters: Parameters) -> None:
-    """Tell that the calls begin."""
+    """Report that the calls begin."""
     async with Redis.from_url(parameters.redis) as redis:
         await redis.incr(READY)
 

@@ -30,7 +30,7 @@ def open_session(parameters: Parameters) -> aiohttp.ClientSession:
 
 
 async def complete(session: aiohttp.ClientSession, url: str, body: dict[str, Any]) -> dict[str, Any]:
-    """Ask for a completion on the event loop; the whole response body."""
+    """Request a completion on the event loop; returns the whole response body."""
     headers = {"Content-Type": "application/json"}
     async with session.post(url, data=orjson.dumps(body), headers=headers) as response:
         response.raise_for_status()
@@ -46,7 +46,7 @@ def _pool() -> urllib3.PoolManager:
 
 
 def complete_blocking(body: dict[str, Any]) -> dict[str, Any]:
-    """Ask for a completion in a thread; urllib3's pool, which requests is built on."""
+    """Request a completion in a thread; urllib3's pool, which requests is built on."""
     headers = {"Content-Type": "application/json"}
     response = _pool().request("POST", read_parameters().calls, body=orjson.dumps(body), headers=headers)
     if response.status != 200:

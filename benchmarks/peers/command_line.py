@@ -19,7 +19,7 @@ BATCH = 100
 
 @dataclass(frozen=True)
 class PeerDriver:
-    """What a peer's file offers: how to put jobs in, and how to work on them (it does not return)."""
+    """What a peer's file offers: how to submit jobs, and how to work on them (it does not return)."""
 
     open_producer: Callable[[Parameters], Awaitable[Producer]]
     work: Callable[[Parameters], None]
@@ -36,35 +36,34 @@ def main(driver: PeerDriver) -> None:
     fill.add_argument("--from", dest="first", type=int, default=0)
     pace = verbs.add_parser("pace")
     pace.add_argument("--rate", type=float, required=True)
-    calls_received = parser.parse_args()
+    options = parser.parse_args()
     parameters = read_parameters()
-    if calls_received.verb == "work":
+    if options.verb == "work":
         driver.work(parameters)
         return
-    answer = asyncio.run(_ask(driver, parameters, calls_received))
+    answer = asyncio.run(_run_command(driver, parameters, options))
     sys.stdout.write(json.dumps(answer) + "\n")
 
 
-async def _ask(driver: PeerDriver, parameters: Parameters, calls_received: argparse.Namespace) -> dict[str, Any]:
+async def _run_command(driver: PeerDriver, parameters: Parameters, options: argparse.Namespace) -> dict[str, Any]:
     producer = await driver.open_producer(parameters)
     try:
-        if calls_received.verb == "stored":
+        if options.verb == "stored":
             return {"stored": await producer.stored()}
-        if calls_received.verb == "pace":
-            return await _pace(producer, parameters, calls_received.rate)
-        return await _fill(producer, parameters, calls_received)
+        if options.verb == "pace":
+            return await _pace(producer, parameters, options.rate)
+        return await _fill(producer, parameters, options)
     finally:
         await producer.close()
 
 
-async def _fill(producer: Producer, parameters: Parameters, calls_received: argparse.Namespace) -> dict[str, Any]:
-    """Put all jobs in as fast as it goes, from this one client."""
+async def _fill(producer: Producer, parameters: Parameters, options: argparse.Namespace) -> dict[str, Any]:
+    """Submit all jobs as fast as possible, from this one client."""
     orders = [
-        Order(f"job-{at}", at % parameters.lanes)
-        for at in range(calls_received.first, calls_received.first + parameters.count)
+        Order(f"job-{at}", at % parameters.lanes) for at in range(options.first, options.first + parameters.count)
     ]
     began, cpu = time.monotonic(), time.process_time()
-    if calls_received.single:
+    if options.single:
         for order in orders:
             await producer.put(order)
     else:
@@ -74,9 +73,9 @@ async def _fill(producer: Producer, parameters: Parameters, calls_received: argp
 
 
 async def _pace(producer: Producer, parameters: Parameters, rate: float) -> dict[str, Any]:
-    """Put jobs in evenly, `rate` a second, and tell when each was handed over: just before `put` was called.
+    """Submit jobs evenly, `rate` a second; returns when each was submitted: the moment just before `put`.
 
-    A submit that is late keeps its own moment: what is measured begins when the caller asks.
+    A submit that is late keeps its own moment: the measurement begins when the caller submits.
     """
     began = time.monotonic() + 0.05
     moments: dict[str, float] = {}

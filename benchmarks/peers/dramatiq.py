@@ -26,7 +26,7 @@ client = redis.Redis.from_url(parameters.redis, max_connections=4 * parameters.s
 
 
 class Announce(Middleware):
-    """Tells that the worker's threads are there."""
+    """Reports that the worker's threads run."""
 
     def after_worker_boot(self, broker: Any, worker: Any) -> None:
         client.incr(READY)
@@ -72,6 +72,6 @@ def work(_terms: Parameters) -> None:
 
 if __name__ == "__main__":
     # The actor must carry the name by which the worker imports it, not that of this command line.
-    from benchmarks.peers import dramatiq as current_dir
+    from benchmarks.peers import dramatiq as driver
 
-    main(PeerDriver(current_dir.open_producer, current_dir.work))
+    main(PeerDriver(driver.open_producer, driver.work))

@@ -1,4 +1,4 @@
-"""openfall: one worker process for the pool `gpu`, jobs put in by its Python client.
+"""openfall: one worker process for the pool `gpu`, jobs submitted by its Python client.
 
 Lanes are queues: four models times three urgencies, all of them watched by the one worker.
 """

@@ -60,7 +60,7 @@ class Order:
 
     @property
     def body(self) -> dict[str, Any]:
-        """The chat completion that is asked for: about 300 bytes as JSON."""
+        """The chat completion that a job requests: about 300 bytes as JSON."""
         return {
             "model": "mock",
             "messages": [{"role": "user", "content": PROMPT}],
@@ -70,7 +70,7 @@ class Order:
 
 
 class Producer(Protocol):
-    """A peer's way of taking jobs in. Those that block do so: nothing else runs in their process."""
+    """How a peer accepts jobs. Those that block do so: nothing else runs in their process."""
 
     async def put(self, order: Order) -> None:
         """Accept one job; return when it is in Redis."""

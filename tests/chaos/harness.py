@@ -72,14 +72,14 @@ class Run:
             submitter.popen.send_signal(signal.SIGTERM)
             await until(submitter.popen.poll, STOP_TIMEOUT_S, "the submitter to end")
         if submitter.popen.returncode:
-            raise BenchmarkError(f"the submitter failed: {submitter.wording}")
+            raise BenchmarkError(f"the submitter failed: {submitter.last_output}")
         await pool.stop_all()
 
 
 def _printed(child: Child, text: str) -> bool | None:
     """True when a process has printed this text; `BenchmarkError` if it ended."""
     if child.popen.poll() is not None:
-        raise BenchmarkError(f"the submitter ended: {child.wording}")
+        raise BenchmarkError(f"the submitter ended: {child.last_output}")
     return text in child.log.read_text() or None
 
 

@@ -23,7 +23,7 @@ REFUSE_EVERY = 9
 
 @dataclass
 class Receiver:
-    """Writes down what it hreceiver."""
+    """Records each request and its answer."""
 
     log: IO[str]
     known: dict[str, int] = field(default_factory=dict)

@@ -38,7 +38,7 @@ class RqInfo:
                 await until(child.popen.poll, 120.0, "rq info to end")
             self.runs += 1
             if child.popen.returncode and not fault_log.excuses(began, now_ms()):
-                fault_log.problems.append(f"rq info failed: {child.wording}")
+                fault_log.problems.append(f"rq info failed: {child.last_output}")
             await asyncio.sleep(RQ_INFO_INTERVAL_S)
 
 

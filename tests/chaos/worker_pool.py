@@ -90,7 +90,7 @@ class WorkerPool:
         code, log = worker.child.popen.returncode, self.environment.fault_log
         excused = code == REDIS_AWAY and log.excuses(worker.born, now_ms())
         if not worker.ending and not excused:
-            problem = f"a worker ended by itself with {code}: {worker.child.wording}"
+            problem = f"a worker ended by itself with {code}: {worker.child.last_output}"
             log.problems.append(problem)
             if not worker.announced:
                 raise BenchmarkError(problem)  # the next worker would fail in the same way
@@ -115,7 +115,7 @@ class WorkerPool:
         worker.send(signal.SIGTERM)
         await until(lambda: worker.gone or None, STOP_TIMEOUT_S, f"worker {worker.pid} to end after SIGTERM")
         if code := worker.child.popen.returncode:
-            problem = f"a worker ended with {code} after SIGTERM: {worker.child.wording}"
+            problem = f"a worker ended with {code} after SIGTERM: {worker.child.last_output}"
             self.environment.fault_log.problems.append(problem)
 
     async def stop_all(self) -> None:
