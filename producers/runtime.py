@@ -12,7 +12,7 @@ from openfall.config import LoadedConfig
 from openfall.producers.client_store import fetch_fleet, try_redis
 from openfall.producers.request import parse_urgency
 from openfall.producers.resolve import resolve
-from openfall.router_core.routing.chain_selection import RouteRequest
+from openfall.router_core.routing.chain_selection import AUTO, RouteRequest
 from openfall.router_core.routing.requirements import Requirements
 from openfall.router_core.state.external_calls import BreakerEpochs, ExternalCall, fetch_epochs, report_external_call
 from openfall.router_core.state.redis_connection import RedisConnection
@@ -42,9 +42,9 @@ _BY_EXCEPTION_NAME = (
 class ResolveOptions(TypedDict, total=False):
     """Which model is wanted. Everything has a default.
 
-    `target` is a role, task or model, or `auto`. `exclude` lists models or backends that must not be named.
-    `prompt_tokens` is a lower bound of the prompt's length. `text` is the prompt: it selects a task when nothing else
-    does.
+    `target` is a role, task or model, or `auto`; `model` may be `auto` too. `exclude` lists models or backends that
+    must not be named. `prompt_tokens` is a lower bound of the prompt's length. `text` is the prompt: it selects a task
+    when nothing else does.
     """
 
     target: str | None
@@ -138,11 +138,12 @@ async def resolve_model(
 
 def route_request(role: str | None, options: ResolveOptions) -> RouteRequest:
     """Raises `UnknownName` for an urgency."""
+    model = options.get("model")
     return RouteRequest(
-        target=options.get("target"),
+        target=AUTO if model == AUTO else options.get("target"),
         role=role,
         task=options.get("task"),
-        model=options.get("model"),
+        model=None if model == AUTO else model,
         group=options.get("group"),
         urgency=parse_urgency(options.get("urgency")),
         local_only=bool(options.get("local_only")),

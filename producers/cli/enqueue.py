@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from openfall.producers.cli.options import common_options, job_options, open_client, read_file, run, submit_options
+from openfall.producers.cli.options import common_options, job_options, read_file, submit_options, with_client
 from openfall.producers.cli.render import plural, print_line, show_json
 
 if TYPE_CHECKING:
     from openfall.producers.batch.files import BatchLine, InvalidLine
+    from openfall.producers.client import AsyncOpenfall
     from openfall.producers.request import SubmitOptions
     from openfall.producers.submit import SubmitError
     from openfall.router_core.state.jobs import Receipt
@@ -32,10 +33,11 @@ def enqueue(source: str, jsonl: bool, config_path: Path | None, as_json: bool, *
     submit = submit_options(options)
     text = read_file(source)
     if jsonl or source.endswith(".jsonl"):
-        raise click.exceptions.Exit(run(_enqueue_lines(text, submit, config_path, as_json)))
+        code = with_client(config_path, lambda llm: _enqueue_lines(llm, text, submit, as_json))
+        raise click.exceptions.Exit(code)
     if _looks_like_jsonl(text):
         raise click.UsageError("this looks like JSONL: add --jsonl")
-    run(_enqueue_one(text, submit, config_path, as_json))
+    _show_accepted(with_client(config_path, lambda llm: llm.submit(text, **submit)), as_json)
 
 
 def _looks_like_jsonl(text: str) -> bool:
@@ -50,12 +52,7 @@ def _looks_like_jsonl(text: str) -> bool:
     return isinstance(value, dict) and "custom_id" in value and "body" in value
 
 
-async def _enqueue_one(text: str, options: SubmitOptions, config_path: Path | None, as_json: bool) -> None:
-    async with open_client(config_path) as llm:
-        _show_accepted(await llm.submit(text, **options), as_json)
-
-
-async def _enqueue_lines(text: str, options: SubmitOptions, config_path: Path | None, as_json: bool) -> int:
+async def _enqueue_lines(llm: AsyncOpenfall, text: str, options: SubmitOptions, as_json: bool) -> int:
     from openfall.producers.batch.files import InvalidLine, read_lines
     from openfall.producers.request import JobRequest
 
@@ -63,8 +60,7 @@ async def _enqueue_lines(text: str, options: SubmitOptions, config_path: Path | 
     lines = [line for line in rows if not isinstance(line, InvalidLine)]
     overrides = {name: value for name, value in options.items() if value is not None}
     requests = [JobRequest(line.request.prompt, {**line.request.options, **overrides}) for line in lines]  # type: ignore[typeddict-item]
-    async with open_client(config_path) as llm:
-        answers = await llm.submit_many(requests)
+    answers = await llm.submit_many(requests)
     refused = [line for line in rows if isinstance(line, InvalidLine)]
     return _show_lines(lines, answers, refused, as_json)
 

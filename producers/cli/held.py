@@ -21,18 +21,19 @@ from openfall.producers.cli.held_selection import (
 )
 from openfall.producers.cli.held_text import configured_models, describe_fall, describe_release
 from openfall.producers.cli.job import describe_attempt, id_argument, record_json
-from openfall.producers.cli.options import common_options, config_option, open_client, run
+from openfall.producers.cli.options import common_options, config_option, with_client
 from openfall.producers.cli.render import (
-    count_jobs,
     describe_reply,
     format_age,
     format_time,
+    plural,
     print_line,
     show_json,
     show_table,
 )
 
 if TYPE_CHECKING:
+    from openfall.producers.client import AsyncOpenfall
     from openfall.router_core.catalog.catalog import Catalog
     from openfall.router_core.state.held_jobs import HeldJob
     from openfall.router_core.state.jobs import JobRecord
@@ -52,7 +53,7 @@ def held() -> None:
 @common_options
 def list_held(config_path: Path | None, as_json: bool, **options: Any) -> None:
     """List held jobs, the longest held first: why each is held, its deadline, which models release it."""
-    jobs, now, catalog = run(_list(config_path, HeldOptions(**options)))
+    jobs, now, catalog = with_client(config_path, lambda llm: _list(llm, HeldOptions(**options)))
     if as_json:
         show_json([asdict(job) for job in jobs])
         return
@@ -78,9 +79,8 @@ def held_rows(jobs: Iterable[HeldJob], now: float, catalog: Catalog) -> Iterator
         )
 
 
-async def _list(config_path: Path | None, selection: HeldOptions) -> tuple[list[HeldJob], float, Catalog]:
-    async with open_client(config_path) as llm:
-        return [job async for job in selected_jobs(llm, selection)], await llm.store.server_time(), llm.config.catalog
+async def _list(llm: AsyncOpenfall, selection: HeldOptions) -> tuple[list[HeldJob], float, Catalog]:
+    return [job async for job in selected_jobs(llm, selection)], await llm.store.server_time(), llm.config.catalog
 
 
 @held.command(short_help="Show one held job.")
@@ -88,39 +88,37 @@ async def _list(config_path: Path | None, selection: HeldOptions) -> tuple[list[
 @common_options
 def show(job_id: str, config_path: Path | None, as_json: bool) -> None:
     """Show one held job: the reason, its attempts, the interim reply, what releases it."""
-    record, job, now, catalog = run(_show(job_id, config_path))
+    record, job, now, catalog = with_client(config_path, lambda llm: _fetch(llm, job_id))
     if job is None:
         raise click.UsageError(f"{job_id} is not held, it is {record.state}: openfall job why {job_id}")
-    goes_on = describe_release(job, now, catalog)
+    release = describe_release(job, now, catalog)
     if as_json:
-        show_json({**record_json(record), "released": goes_on})
-        return
-    for words in [*_described(record, job, now), f"release    {goes_on}"]:
-        click.echo(words)
+        show_json({**record_json(record), "released": release})
+    else:
+        click.echo("\n".join([*_describe(record, job, now), f"release    {release}"]))
 
 
-async def _show(job_id: str, config_path: Path | None) -> tuple[JobRecord, HeldJob | None, float, Catalog]:
+async def _fetch(llm: AsyncOpenfall, job_id: str) -> tuple[JobRecord, HeldJob | None, float, Catalog]:
     from openfall.router_core.state.held_jobs import fetch_held
 
-    async with open_client(config_path) as llm:
-        record = await llm.record(job_id)
-        job = next(iter(await fetch_held(llm.store.connection, [job_id])), None)
-        return record, job, await llm.store.server_time(), llm.config.catalog
+    record = await llm.record(job_id)
+    job = next(iter(await fetch_held(llm.store.connection, [job_id])), None)
+    return record, job, await llm.store.server_time(), llm.config.catalog
 
 
-def _described(record: JobRecord, job: HeldJob, now: float) -> list[str]:
-    words = [
+def _describe(record: JobRecord, job: HeldJob, now: float) -> list[str]:
+    lines = [
         f"{job.id}  held for {format_age(max(0.0, now - job.held_at))}: {job.reason}",
         f"why        {job.why}",
         f"submitted  {format_time(record.accepted_at)} by {record.producer}, {job.role or '-'}/{job.urgency}",
     ]
-    words += [f"tried      {describe_attempt(attempt)}" for attempt in record.attempts] or ["tried      nothing"]
+    lines += [f"tried      {describe_attempt(attempt)}" for attempt in record.attempts] or ["tried      nothing"]
     if record.interim_reply is None:
-        words.append("reply      none")
+        lines.append("reply      none")
     else:
-        words.append(f"reply      {describe_reply(record.interim_reply)}")
-        words += [f"           {line}" for line in record.interim_reply.text.splitlines()]
-    return words
+        lines.append(f"reply      {describe_reply(record.interim_reply)}")
+        lines += [f"           {line}" for line in record.interim_reply.text.splitlines()]
+    return lines
 
 
 @held.command(short_help="Return held jobs to their queues.")
@@ -134,25 +132,21 @@ def replay(config_path: Path | None, as_json: bool, **options: Any) -> None:
     """
     selection = HeldOptions(**options)
     selection.check()
-    states = run(_replay(config_path, selection))
+    states = dict(with_client(config_path, lambda llm: _replay(llm, selection)))
     if as_json:
         show_json([{"id": id_, "state": state} for id_, state in states.items()])
     elif selection.ids:
         for id_, state in states.items():
             click.echo(f"{id_} is {state}")
     else:
-        click.echo(f"{count_jobs(sum(state == 'queued' for state in states.values()))} returned to their queues")
+        click.echo(f"{plural(sum(state == 'queued' for state in states.values()), 'job')} returned to their queues")
 
 
-async def _replay(config_path: Path | None, selection: HeldOptions) -> dict[str, str]:
+async def _replay(llm: AsyncOpenfall, selection: HeldOptions) -> list[tuple[str, str]]:
     from openfall.router_core.state.held_jobs import replay_held
 
-    async with open_client(config_path) as llm:
-        return dict(
-            await apply_to_each(
-                llm, selection, "returned to their queues", lambda job: replay_held(llm.store.connection, job.id)
-            )
-        )
+    connection = llm.store.connection
+    return await apply_to_each(llm, selection, "returned to their queues", lambda job: replay_held(connection, job.id))
 
 
 @held.command(short_help="End held jobs without an answer.")
@@ -164,31 +158,24 @@ def drop(config_path: Path | None, as_json: bool, yes: bool, **options: Any) -> 
     selection = HeldOptions(**options)
     selection.check()
     if not yes:
-        _confirm(len(run(_list(config_path, selection))[0]))
-    dropped = run(_drop(config_path, selection))
+        _confirm(len(with_client(config_path, lambda llm: _list(llm, selection))[0]))
+    dropped = [id_ for id_, ok in with_client(config_path, lambda llm: _drop(llm, selection)) if ok]
     if as_json:
         show_json({"dropped": dropped})
     else:
-        click.echo(f"{count_jobs(len(dropped))} dropped")
+        click.echo(f"{plural(len(dropped), 'job')} dropped")
 
 
 def _confirm(number: int) -> None:
     if not sys.stdin.isatty():
-        raise click.UsageError(f"this would drop {count_jobs(number)} for good: add --yes")
-    click.confirm(f"Drop {count_jobs(number)} for good?", abort=True, err=True)
+        raise click.UsageError(f"this would drop {plural(number, 'job')} for good: add --yes")
+    click.confirm(f"Drop {plural(number, 'job')} for good?", abort=True, err=True)
 
 
-async def _drop(config_path: Path | None, selection: HeldOptions) -> list[str]:
+async def _drop(llm: AsyncOpenfall, selection: HeldOptions) -> list[tuple[str, bool]]:
     from openfall.router_core.state.held_jobs import drop_held
 
-    async with open_client(config_path) as llm:
-        return [
-            id_
-            for id_, dropped in await apply_to_each(
-                llm, selection, "dropped", lambda job: drop_held(llm.store.connection, job)
-            )
-            if dropped
-        ]
+    return await apply_to_each(llm, selection, "dropped", lambda job: drop_held(llm.store.connection, job))
 
 
 @held.command(short_help="Write held jobs as a batch file.")
@@ -203,42 +190,41 @@ def export(config_path: Path | None, output: str, **options: Any) -> None:
     """
     selection = HeldOptions(**options)
     try:
-        with _opened(output) as file:
-            count, foreign = run(_export(config_path, selection, file))
+        with _open_output(output) as file:
+            count, foreign = with_client(config_path, lambda llm: _export(llm, selection, file))
     except OSError as error:
         if output == "-":
             raise
         raise click.UsageError(f"{output} cannot be written: {error.strerror}") from None
-    print_line(f"{count_jobs(count)} written, with their prompts: the file is private")
+    print_line(f"{plural(count, 'job')} written, with their prompts: the file is private")
     if foreign:
-        print_line(f"{count_jobs(foreign)} not in the OpenAI dialect: `openfall batch run` rejects those lines")
+        print_line(f"{plural(foreign, 'job')} not in the OpenAI dialect: `openfall batch run` rejects those lines")
 
 
-def _opened(output: str) -> AbstractContextManager[IO[bytes]]:
+def _open_output(output: str) -> AbstractContextManager[IO[bytes]]:
     """The file, which only its owner can read; standard output for `-`."""
     if output == "-":
         return nullcontext(sys.stdout.buffer)
     return open(output, "wb", opener=lambda path, flags: os.open(path, flags, 0o600))
 
 
-async def _export(config_path: Path | None, selection: HeldOptions, output: IO[bytes]) -> tuple[int, int]:
+async def _export(llm: AsyncOpenfall, selection: HeldOptions, output: IO[bytes]) -> tuple[int, int]:
     from pydantic_core import to_json
 
     from openfall.producers.batch.files import request_line
 
-    async with open_client(config_path) as llm:
-        foreign = 0
+    foreign = 0
 
-        async def write(held: HeldJob) -> bool:
-            nonlocal foreign
-            job = (await llm.record(held.id)).job
-            if job is None:
-                return False  # it has ended since
-            foreign += job.dialect != "openai"
-            output.write(to_json(request_line(job)) + b"\n")
-            return True
+    async def write(held: HeldJob) -> bool:
+        nonlocal foreign
+        job = (await llm.record(held.id)).job
+        if job is None:
+            return False  # it has ended since
+        foreign += job.dialect != "openai"
+        output.write(to_json(request_line(job)) + b"\n")
+        return True
 
-        return sum(ok for _, ok in await apply_to_each(llm, selection, "written", write)), foreign
+    return sum(ok for _, ok in await apply_to_each(llm, selection, "written", write)), foreign
 
 
 @held.command(short_help="Print the last falls.")
@@ -246,17 +232,16 @@ async def _export(config_path: Path | None, selection: HeldOptions, output: IO[b
 @common_options
 def log(since: str | None, config_path: Path | None, as_json: bool) -> None:
     """Print the last falls: job, reason, attempts, reply. No prompts, no answers."""
-    run(_log(since, config_path, as_json))
+    with_client(config_path, lambda llm: _log(llm, since, as_json))
 
 
-async def _log(since: str | None, config_path: Path | None, as_json: bool) -> None:
+async def _log(llm: AsyncOpenfall, since: str | None, as_json: bool) -> None:
     from openfall.producers.request import parse_duration
     from openfall.router_core.state.incidents import read_falls
 
-    async with open_client(config_path) as llm:
-        start = None if since is None else await llm.store.server_time() - parse_duration(since)
-        async for fall in read_falls(llm.store.connection, start):
-            if as_json:
-                show_json({name: value for name, value in fall.items() if name not in ("counts", "notify")})
-            else:
-                click.echo(describe_fall(fall))
+    start = None if since is None else await llm.store.server_time() - parse_duration(since)
+    async for fall in read_falls(llm.store.connection, start):
+        if as_json:
+            show_json({name: value for name, value in fall.items() if name not in ("counts", "notify")})
+        else:
+            click.echo(describe_fall(fall))

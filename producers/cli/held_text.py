@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from openfall.producers.cli.render import count_jobs, describe_reply, format_age, format_time
+from openfall.producers.cli.render import describe_reply, format_age, format_time, plural
 
 if TYPE_CHECKING:
     from openfall.router_core.catalog.catalog import Catalog
@@ -45,10 +45,10 @@ def describe_held(summary: HeldSummary) -> str:
 
     parts = [f"{number:,} {describe_reason(reason)}" for reason, number in summary.by_reason.items()]
     if len(parts) == 1:
-        text = f"{count_jobs(summary.total)} held {describe_reason(*summary.by_reason)}"
+        text = f"{plural(summary.total, 'job')} held {describe_reason(*summary.by_reason)}"
     else:
         first = "" if summary.examined >= summary.total else f"of the first {summary.examined:,} "
-        text = f"{count_jobs(summary.total)} held: {first}{', '.join(parts)}"
+        text = f"{plural(summary.total, 'job')} held: {first}{', '.join(parts)}"
     conditions = []
     if summary.models:
         conditions.append(f"back by themselves when {join_names(summary.models)} accepts calls")

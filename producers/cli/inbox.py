@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from openfall.producers.cli.exit_codes import flush_output
-from openfall.producers.cli.options import common_options, open_client, run
+from openfall.producers.cli.options import common_options, with_client
 from openfall.producers.cli.render import describe_failure, describe_reply, format_time, print_line, receipt, show_json
 
 if TYPE_CHECKING:
+    from openfall.producers.client import AsyncOpenfall
     from openfall.router_core.jobs.result import Result
 
 POLL_INTERVAL_SECONDS = 0.5
@@ -30,43 +31,38 @@ def inbox(name: str, follow: bool, ack: bool, config_path: Path | None, as_json:
     Without --ack the results stay for the programs that read the inbox. With --ack this command is one more reader: it
     does not get results that another reader has received and not acknowledged yet.
     """
-    run((_acknowledge if ack else _peek)(name, follow, as_json, config_path))
+    from openfall.producers.callbacks import check_inbox_name
+
+    read = _acknowledge if ack else _peek
+    with_client(config_path, lambda llm: read(llm, check_inbox_name(name), follow, as_json))
 
 
-async def _acknowledge(name: str, follow: bool, as_json: bool, config_path: Path | None) -> None:
+async def _acknowledge(llm: AsyncOpenfall, name: str, follow: bool, as_json: bool) -> None:
     from openfall.producers.inbox_delivery import read_inbox
     from openfall.router_core.state.inbox import InboxReader
 
-    async with open_client(config_path) as llm:
-        reading = InboxReader(llm.store.connection, _check_name(name), f"shell:{llm.producer}")
-        async with aclosing(read_inbox(reading, llm.store.connection, name, follow=follow)) as deliveries:
-            async for delivery in deliveries:
-                _show(delivery.result, delivery.created_at, delivery.reply_to, as_json)
-                flush_output()  # acknowledge only what was written
-                await delivery.ack()
+    reader = InboxReader(llm.store.connection, name, f"shell:{llm.producer}")
+    async with aclosing(read_inbox(reader, llm.store.connection, name, follow=follow)) as deliveries:
+        async for delivery in deliveries:
+            _show(delivery.result, delivery.created_at, delivery.reply_to, as_json)
+            flush_output()  # acknowledge only what was written
+            await delivery.ack()
 
 
-async def _peek(name: str, follow: bool, as_json: bool, config_path: Path | None) -> None:
+async def _peek(llm: AsyncOpenfall, name: str, follow: bool, as_json: bool) -> None:
     from pydantic_core import from_json
 
     from openfall.router_core.state.inbox import peek
 
     after = ""
-    async with open_client(config_path) as llm:
-        while True:
-            async for entry in peek(llm.store.connection, _check_name(name), after):
-                _show(entry.result, entry.at, from_json(entry.reply_to) if entry.reply_to else None, as_json)
-                after = entry.entry_id
-            if not follow:
-                return
-            flush_output()
-            await asyncio.sleep(POLL_INTERVAL_SECONDS)
-
-
-def _check_name(name: str) -> str:
-    from openfall.producers.callbacks import check_inbox_name
-
-    return check_inbox_name(name)
+    while True:
+        async for entry in peek(llm.store.connection, name, after):
+            _show(entry.result, entry.at, from_json(entry.reply_to) if entry.reply_to else None, as_json)
+            after = entry.entry_id
+        if not follow:
+            return
+        flush_output()
+        await asyncio.sleep(POLL_INTERVAL_SECONDS)
 
 
 def _show(result: Result, at: float, reply_to: Any, as_json: bool) -> None:

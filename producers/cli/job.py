@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from openfall.producers.cli.options import common_options, open_client, run
+from openfall.producers.cli.options import common_options, with_client
 from openfall.producers.cli.render import WaitIndicator, describe_reply, format_time, print_line, show_json
 
 if TYPE_CHECKING:
@@ -42,18 +43,15 @@ id_argument = click.argument("job_id", metavar="ID", callback=_check_id)
 @common_options
 def show(job_id: str, config_path: Path | None, as_json: bool) -> None:
     """Show the state of a job and its attempts."""
-    record, _, block_reason = run(_fetch(job_id, config_path))
+    record, _, block_reason = with_client(config_path, lambda llm: _fetch(llm, job_id))
     if as_json:
         show_json(record_json(record))
-        return
-    for lines in _describe(record, block_reason):
-        click.echo(lines)
+    else:
+        click.echo("\n".join(_describe(record, block_reason)))
 
 
 def record_json(record: JobRecord) -> dict[str, Any]:
     """A record as `--json` prints it: without the request body."""
-    from dataclasses import asdict
-
     values = asdict(record)
     values["job"] = None if record.job is None else record.job.model_dump(mode="json", exclude={"body"})
     values["result"] = None if record.result is None else record.result.as_json()
@@ -95,21 +93,19 @@ def why(job_id: str, config_path: Path | None, as_json: bool) -> None:
     """Explain a job: the models considered, then every event in order."""
     from openfall.producers.cli import timeline
 
-    record_and_events = run(_fetch(job_id, config_path))
+    story = with_client(config_path, lambda llm: _fetch(llm, job_id))
     if as_json:
-        show_json(timeline.as_json(*record_and_events))
-        return
-    for lines in timeline.timeline_lines(*record_and_events):
-        click.echo(lines)
+        show_json(timeline.as_json(*story))
+    else:
+        click.echo("\n".join(timeline.timeline_lines(*story)))
 
 
-async def _fetch(job_id: str, config_path: Path | None) -> tuple[JobRecord, list[dict[str, Any]], str]:
+async def _fetch(llm: AsyncOpenfall, job_id: str) -> tuple[JobRecord, list[dict[str, Any]], str]:
     """The job, its events, and what it waits for: what blocks its queue, or what releases it."""
     from openfall.router_core.state.job_events import read_events
 
-    async with open_client(config_path) as llm:
-        record, events = await llm.record(job_id), await read_events(llm.store.connection, job_id)
-        return record, events, await _block_reason(llm, record)
+    record, events = await llm.record(job_id), await read_events(llm.store.connection, job_id)
+    return record, events, await _block_reason(llm, record)
 
 
 async def _block_reason(llm: AsyncOpenfall, record: JobRecord) -> str:
@@ -132,17 +128,16 @@ def wait(job_id: str, wait: str | None, accept_interim: bool, config_path: Path 
     """Wait for a job and print its answer. A held job is awaited until it is answered."""
     from openfall.producers.cli.answer_text import show_answer
 
+    async def action(llm: AsyncOpenfall) -> Result:
+        async with WaitIndicator(f"waiting for job {job_id}"):
+            return await llm.wait(job_id, wait, accept_interim=accept_interim)
+
     try:
-        result = run(_wait(job_id, wait, accept_interim, config_path))
+        result = with_client(config_path, action)
     except KeyboardInterrupt:
         print_line(f"\njob {job_id} continues")
         raise click.exceptions.Exit(130) from None
     raise click.exceptions.Exit(show_answer(result, as_json=as_json))
-
-
-async def _wait(job_id: str, limit: str | None, accept_interim: bool, config_path: Path | None) -> Result:
-    async with open_client(config_path) as llm, WaitIndicator(f"waiting for job {job_id}"):
-        return await llm.wait(job_id, limit, accept_interim=accept_interim)
 
 
 @job.command()
@@ -150,13 +145,8 @@ async def _wait(job_id: str, limit: str | None, accept_interim: bool, config_pat
 @common_options
 def cancel(job_id: str, config_path: Path | None, as_json: bool) -> None:
     """Cancel a job that has no answer yet."""
-    ended = run(_cancel(job_id, config_path))
+    ended = with_client(config_path, lambda llm: asyncio.shield(llm.cancel(job_id)))
     if as_json:
         show_json({"id": job_id, "cancelled": ended})
     else:
         click.echo(f"{job_id} is cancelled" if ended else f"{job_id} had ended already")
-
-
-async def _cancel(job_id: str, config_path: Path | None) -> bool:
-    async with open_client(config_path) as llm:
-        return await asyncio.shield(llm.cancel(job_id))

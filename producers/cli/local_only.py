@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from openfall.producers.cli.options import common_options, open_client, run
+from openfall.producers.cli.options import common_options, with_client
 from openfall.producers.cli.render import print_line, show_json
+
+if TYPE_CHECKING:
+    from openfall.producers.client import AsyncOpenfall
 
 
 @click.command("local-only")
@@ -19,7 +23,14 @@ def local_only(value: str | None, reason: str, config_path: Path | None, as_json
 
     The switch applies to queued jobs, fallbacks and replays too. Running calls finish.
     """
-    why, configured = run(_switch(config_path, value, reason))
+    from openfall.router_core.state import fleet_flags
+
+    async def switch(llm: AsyncOpenfall) -> tuple[str | None, bool]:
+        if value is not None:
+            await fleet_flags.set_local_only(llm.store.connection, value == "on", reason)
+        return await fleet_flags.local_only(llm.store.connection), llm.config.catalog.local_only
+
+    why, configured = with_client(config_path, switch)
     if as_json:
         show_json({"local_only": why is not None or configured, "reason": why, "by_configuration": configured})
     elif why is not None:
@@ -28,12 +39,3 @@ def local_only(value: str | None, reason: str, config_path: Path | None, as_json
         click.echo("local-only is off")
     if configured and not as_json:
         print_line("the configuration sets it too (privacy: local_only) and overrides this switch")
-
-
-async def _switch(config_path: Path | None, value: str | None, reason: str) -> tuple[str | None, bool]:
-    from openfall.router_core.state.fleet_flags import local_only, set_local_only
-
-    async with open_client(config_path) as llm:
-        if value is not None:
-            await set_local_only(llm.store.connection, value == "on", reason)
-        return await local_only(llm.store.connection), llm.config.catalog.local_only

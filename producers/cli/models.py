@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from openfall.producers.cli.options import common_options, open_client, run
-from openfall.producers.cli.render import format_age, format_cost, show_json, show_table
+from openfall.producers.cli.options import common_options, run, with_client
+from openfall.producers.cli.render import format_age, format_cost, format_price, show_json, show_table
 
 if TYPE_CHECKING:
     from openfall.config import LoadedConfig
+    from openfall.producers.client import AsyncOpenfall
     from openfall.router_core.state.model_status import ModelAtBackend, ModelStatus
 
 COLUMNS = (
@@ -45,18 +46,16 @@ def models(ctx: click.Context, config_path: Path | None, as_json: bool) -> None:
     """
     if ctx.invoked_subcommand is not None:
         return
-    config, rows = run(_fetch(config_path))
+    from openfall.router_core.state.model_status import fetch_model_status
+
+    async def fetch(llm: AsyncOpenfall) -> tuple[LoadedConfig, list[ModelStatus]]:
+        return llm.config, await fetch_model_status(llm.store.connection, llm.config.catalog)
+
+    config, rows = with_client(config_path, fetch)
     if as_json:
         show_json([_json(config, row) for row in rows])
     else:
         show_table(COLUMNS, (cells for row in rows for cells in _cells(config, row)))
-
-
-async def _fetch(config_path: Path | None) -> tuple[LoadedConfig, list[ModelStatus]]:
-    from openfall.router_core.state.model_status import fetch_model_status
-
-    async with open_client(config_path) as llm:
-        return llm.config, await fetch_model_status(llm.store.connection, llm.config.catalog)
 
 
 def _cells(config: LoadedConfig, row: ModelStatus) -> Iterator[tuple[object, ...]]:
@@ -70,7 +69,7 @@ def _cells(config: LoadedConfig, row: ModelStatus) -> Iterator[tuple[object, ...
             at.load_state,
             spec.context,
             "-" if spec.vram_gb is None else f"{spec.vram_gb:g} GB",
-            _price(config, row.model, at.backend),
+            format_price(catalog, row.model, at.backend),
             "" if number else waiting,
             at.calls,
             at.failed,
@@ -78,12 +77,6 @@ def _cells(config: LoadedConfig, row: ModelStatus) -> Iterator[tuple[object, ...
             format_cost(at.usd, at.unpriced),
             at.why,
         )
-
-
-def _price(config: LoadedConfig, model: str, backend: str) -> str:
-    from openfall.producers.cli.resolve import format_price
-
-    return format_price(config.catalog, model, backend)
 
 
 def _json(config: LoadedConfig, row: ModelStatus) -> dict[str, Any]:

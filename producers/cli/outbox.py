@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from openfall.producers.cli.options import common_options, open_client, run
+from openfall.producers.cli.options import common_options, with_client
 from openfall.producers.cli.render import format_age, print_line, show_json, show_table
 
 if TYPE_CHECKING:
+    from openfall.producers.client import AsyncOpenfall
     from openfall.router_core.state.outbox import DeadLetter, PendingEntry
 
 PENDING_COLUMNS = ("of", "event", "tries", "next try", "last error")
@@ -23,7 +24,7 @@ DEAD_COLUMNS = ("of", "event", "tries", "failed", "host", "reason")
 @common_options
 def outbox(config_path: Path | None, as_json: bool) -> None:
     """Show pending notifications (webhooks of jobs, notices of incidents), and those that failed for good."""
-    pending, dead_letters, now = run(_fetch(config_path))
+    pending, dead_letters, now = with_client(config_path, _fetch)
     if as_json:
         show_json(
             {
@@ -41,15 +42,15 @@ def outbox(config_path: Path | None, as_json: bool) -> None:
         show_table(DEAD_COLUMNS, _dead_rows(dead_letters, now))
 
 
-async def _fetch(config_path: Path | None) -> tuple[Sequence[PendingEntry], Sequence[DeadLetter], float]:
+async def _fetch(llm: AsyncOpenfall) -> tuple[Sequence[PendingEntry], Sequence[DeadLetter], float]:
     from openfall.router_core.state import outbox
 
-    async with open_client(config_path) as llm:
-        return (
-            await outbox.list_pending(llm.store.connection),
-            await outbox.list_dead_letters(llm.store.connection),
-            await llm.store.server_time(),
-        )
+    connection = llm.store.connection
+    return (
+        await outbox.list_pending(connection),
+        await outbox.list_dead_letters(connection),
+        await llm.store.server_time(),
+    )
 
 
 def _entry_json(entry: str) -> dict[str, Any]:

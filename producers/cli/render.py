@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rich.status import Status
     from rich.table import Table
 
+    from openfall.router_core.catalog.catalog import Catalog
     from openfall.router_core.jobs.result import Result
 
 PRINT_INTERVAL_SECONDS = 10.0
@@ -93,11 +94,6 @@ def format_age(seconds: float | None) -> str:
     return f"{seconds:.0f}s"
 
 
-def count_jobs(number: int, verb: str = "") -> str:
-    """`1 job`, `3 jobs`; with a verb `1 job waits`, `3 jobs wait`."""
-    return (f"1 job {verb}s" if verb else "1 job") if number == 1 else f"{number:,} jobs {verb}".rstrip()
-
-
 def plural(count: int, noun: str) -> str:
     """`1 job`, `3 jobs`."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
@@ -124,6 +120,20 @@ def format_usd(usd: float | None) -> str:
 def format_cost(usd: float, unpriced: int) -> str:
     """The known cost, and the number of calls without a known price."""
     return format_usd(usd) + (f" + {unpriced} unknown" if unpriced else "")
+
+
+def format_price(catalog: Catalog, model: str, backend: str) -> str:
+    """The price of a million tokens in and out, in US dollars: `5+25`, `?` for what is not known; `local` or `flat`."""
+    from openfall.router_core.catalog.entries import Billing
+
+    billing, prices = catalog.billing(backend), catalog.models[model].usd_per_mtok
+    if billing is not Billing.METERED:
+        return str(billing)
+    prices_text = (
+        "?" if candidate is None else f"{candidate:g}"
+        for candidate in (prices and prices.input, prices and prices.output)
+    )
+    return "+".join(prices_text)
 
 
 def table(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> Table:
@@ -153,7 +163,7 @@ class WaitIndicator:
     """Shows what a command waits for: a status line in a terminal, else a line every ten seconds."""
 
     def __init__(self, text: str) -> None:
-        self._words = text
+        self._text = text
         self._status: Status | None = None
         self._ticking: asyncio.Task[None] | None = None
 
@@ -161,7 +171,7 @@ class WaitIndicator:
         if sys.stderr.isatty():
             from rich.console import Console
 
-            self._status = Console(stderr=True, highlight=False).status(self._words)
+            self._status = Console(stderr=True, highlight=False).status(self._text)
             self._status.start()
         else:
             self._ticking = asyncio.create_task(self._tick())
@@ -175,7 +185,7 @@ class WaitIndicator:
                 await self._ticking
 
     def update(self, text: str) -> None:
-        self._words = text
+        self._text = text
         if self._status is not None:
             self._status.update(text)
 
@@ -189,4 +199,4 @@ class WaitIndicator:
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(PRINT_INTERVAL_SECONDS)
-            print_line(self._words)
+            print_line(self._text)

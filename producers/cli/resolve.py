@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from openfall.producers.cli.options import common_options, open_optional_client, route_options, run
-from openfall.producers.cli.render import format_age, plural, print_line, show_json, show_table
+from openfall.producers.cli.render import format_age, format_price, plural, print_line, show_json, show_table
 
 if TYPE_CHECKING:
     from openfall.config import LoadedConfig
     from openfall.producers.resolve import Resolution
     from openfall.producers.runtime import ResolveOptions
-    from openfall.router_core.catalog.catalog import Catalog
     from openfall.router_core.jobs.job import ConsideredModel
     from openfall.router_core.state.fleet_snapshot import BackendState
 
@@ -101,20 +100,6 @@ def _state(at: Mapping[str, Any], loaded: bool | None, now: float) -> str:
         return str(at["blocked_why"]) + (f", {format_age(remaining)} more" if remaining > 0 else "")
     memory = {True: "loaded, ", False: "not loaded, ", None: ""}[loaded]
     return f"{memory}{plural(at['free'], 'slot')} free"
-
-
-def format_price(catalog: Catalog, model: str, backend: str) -> str:
-    """Of a million tokens in and out, in US dollars: `5+25`, `?` for what is not known; `local` or `flat`."""
-    from openfall.router_core.catalog.entries import Billing
-
-    billing, prices = catalog.billing(backend), catalog.models[model].usd_per_mtok
-    if billing is not Billing.METERED:
-        return str(billing)
-    prices_text = (
-        "?" if candidate is None else f"{candidate:g}"
-        for candidate in (prices and prices.input, prices and prices.output)
-    )
-    return "+".join(prices_text)
 
 
 def _json(config: LoadedConfig, resolution: Resolution) -> dict[str, Any]:

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from openfall.producers.cli.options import common_options, open_client, run
+from openfall.producers.cli.options import common_options, with_client
 from openfall.producers.cli.render import format_cost, print_line, show_json, show_table
 
 if TYPE_CHECKING:
+    from openfall.producers.client import AsyncOpenfall
     from openfall.router_core.state.ledger import LedgerEntry
 
 COLUMNS = ("model", "backend", "group", "calls", "failed", "fell back", "tokens in", "out", "mean", "spent")
@@ -35,7 +36,7 @@ def spend(days: int, config_path: Path | None, as_json: bool) -> None:
 
     A call without a known price counts as unknown, never as 0. --json prints one entry per day.
     """
-    entries = run(_entries(config_path, days))
+    entries = with_client(config_path, lambda llm: _fetch(llm, days))
     if as_json:
         show_json([asdict(entry) for entry in entries])
     elif not entries:
@@ -44,15 +45,12 @@ def spend(days: int, config_path: Path | None, as_json: bool) -> None:
         show_table(COLUMNS, _rows(entries))
 
 
-async def _entries(config_path: Path | None, days: int) -> list[LedgerEntry]:
+async def _fetch(llm: AsyncOpenfall, days: int) -> list[LedgerEntry]:
     from openfall.router_core.state.ledger import read_ledger
     from openfall.router_core.state.model_status import ledger_day
 
-    async with open_client(config_path) as llm:
-        now = await llm.store.server_time()
-        return await read_ledger(
-            llm.store.connection, [ledger_day(now - 86400 * back) for back in reversed(range(days))]
-        )
+    now = await llm.store.server_time()
+    return await read_ledger(llm.store.connection, [ledger_day(now - 86400 * back) for back in reversed(range(days))])
 
 
 def _rows(entries: Sequence[LedgerEntry]) -> Iterator[tuple[object, ...]]:
@@ -62,8 +60,8 @@ def _rows(entries: Sequence[LedgerEntry]) -> Iterator[tuple[object, ...]]:
     def key(entry: LedgerEntry) -> tuple[str, str, str]:
         return entry.model, entry.backend, entry.group or "-"
 
-    for names, entries_here in groupby(sorted(entries, key=key), key=key):
-        entry = ledger_total(list(entries_here))
+    for names, same in groupby(sorted(entries, key=key), key=key):
+        entry = ledger_total(list(same))
         yield (
             *names,
             *_sums(entry),

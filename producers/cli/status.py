@@ -12,7 +12,8 @@ import click
 from openfall.producers.cli.held_text import configured_models, describe_held
 from openfall.producers.cli.options import common_options, with_client
 from openfall.producers.cli.queues import COLUMNS, queue_rows
-from openfall.producers.cli.render import count_jobs, format_age, plural, show_json, show_table, table
+from openfall.producers.cli.render import format_age, plural, show_json, show_table, table
+from openfall.producers.cli.workers import START_WORKER
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from openfall.router_core.state.held_jobs import HeldSummary
 
 REFRESH_INTERVAL_SECONDS = 2.0
-START_WORKER = "openfall work POOL"
 
 
 @click.command()
@@ -109,30 +109,26 @@ def health(status: FleetStatus, held: HeldSummary, dead_letters: int) -> str:
     started = sum(queue.started for queue in status.queues)
     oldest = max((queue.oldest_seconds for queue in status.queues if queue.oldest_seconds is not None), default=None)
     workers = plural(alive, "worker")
+    waiting = f"{plural(status.waiting, 'job')} {'waits' if status.waiting == 1 else 'wait'}"
     if status.suspended:
         text = "Everything is suspended (rq resume ends that)"
     elif status.unserved and not alive:
-        start = f"start one with `openfall up` or `{START_WORKER}`"
-        text = f"{count_jobs(status.waiting, 'wait')}, and no worker is alive: {start}"
+        text = f"{waiting}, and no worker is alive: {START_WORKER}"
     elif status.unserved:
         names = ", ".join(queue.name for queue in status.unserved)
         text = f"No worker serves {names}; {workers} at other queues"
     elif status.waiting:
-        text = f"{count_jobs(status.waiting, 'wait')} (the oldest for {format_age(oldest)})"
+        text = f"{waiting} (the oldest for {format_age(oldest)})"
         text += f", {started} running on {workers}"
     elif started:
-        text = f"Nothing waits, {count_jobs(started)} running on {workers}"
+        text = f"Nothing waits, {plural(started, 'job')} running on {workers}"
     else:
         text = f"Nothing waits; {workers} ready" if alive else "Nothing waits, and no worker is alive"
     paused = [queue.name for queue in status.queues if queue.paused]
     text += f"; paused: {', '.join(paused)}" if paused else ""
     text += f"; {describe_held(held)}" if held.total else ""
-    text += f"; {_describe_dead_letters(dead_letters)}" if dead_letters else ""
+    text += f"; {plural(dead_letters, 'notification')} failed for good (openfall outbox)" if dead_letters else ""
     return f"{text}." + (f" No job is accepted: {status.memory_pressure}." if status.memory_pressure else "")
-
-
-def _describe_dead_letters(dead_letters: int) -> str:
-    return f"{plural(dead_letters, 'notification')} failed for good (openfall outbox)"
 
 
 def _json(status: _Status) -> dict[str, Any]:

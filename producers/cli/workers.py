@@ -10,7 +10,7 @@ import click
 from openfall.producers.cli.options import common_options, with_client
 from openfall.producers.cli.render import format_age, print_line, show_json, show_table
 
-START_WORKER = "openfall work POOL"
+START_WORKER = "start one with `openfall up` or `openfall work POOL`"
 COLUMNS = ("worker", "state", "last beat", "answered", "failed", "host", "pid", "queues")
 
 
@@ -24,7 +24,7 @@ def workers(config_path: Path | None, as_json: bool) -> None:
     if as_json:
         show_json([asdict(worker) for worker in status.workers])
     elif not status.workers:
-        print_line(f"no worker: start one with `openfall up` or `{START_WORKER}`")
+        print_line(f"no worker: {START_WORKER}")
     else:
         rows = (
             (
