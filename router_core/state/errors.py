@@ -1,16 +1,4 @@
-"""What can go wrong with Redis.
-
-StoreError
-├── StoreUnreachable      no answer: try again later; nothing was refused
-├── StoreRefused          wrong password, no permission, or an unsuitable server
-├── StoreFull             out of memory or disk: nothing was accepted
-├── Backpressure          no job is accepted now: try again after `retry_after` seconds
-│   ├── QueueFull         the queue has its maximum of waiting jobs
-│   └── MemoryPressure    Redis is about to run out of memory
-├── DeadlinePassed        the job's deadline is in the past
-├── IdempotencyConflict   the same key (or id) was used for another request
-└── UnknownJob            no such job, or its result has expired
-"""
+"""What can go wrong with Redis."""
 
 from __future__ import annotations
 
@@ -22,15 +10,15 @@ class StoreError(Exception):
 
 
 class StoreUnreachable(StoreError):
-    """Redis does not answer. The request may or may not have been carried out; every script is idempotent."""
+    """Redis does not answer: try again later. The request may have been carried out; every script is idempotent."""
 
 
 class StoreRefused(StoreError):
-    """Redis answered, and refuses the request."""
+    """Redis refuses the request: wrong password, no permission, or an unsuitable server."""
 
 
 class StoreFull(StoreError):
-    """Redis has no room. Jobs that it accepted before are safe."""
+    """Redis has no memory or disk left: nothing was accepted. Jobs that it accepted before are safe."""
 
 
 class Backpressure(StoreError):
@@ -84,11 +72,11 @@ class MemoryPressure(Backpressure):
 
 
 class DeadlinePassed(StoreError):
-    """The deadline is before the server's clock."""
+    """The job's deadline is before the server's clock."""
 
 
 class IdempotencyConflict(StoreError):
-    """The key belongs to another request. `job_id` is the job that has it."""
+    """The key (or id) belongs to another request. `job_id` is the job that has it."""
 
     def __init__(self, key: str, job_id: str) -> None:
         self.key, self.job_id = key, job_id
@@ -109,13 +97,9 @@ _REMEDIES: tuple[tuple[tuple[str, ...], type[StoreError], str], ...] = (
     (("WRONGPASS", "invalid username-password", "invalid password"), StoreRefused, "wrong password or user in its URL"),
     (("NOAUTH", "Authentication required"), StoreRefused, "Redis wants a password in its URL (redis://:PASSWORD@HOST)"),
     (("NOPERM", "has no permissions"), StoreRefused, "this Redis user may not do that: give it more rights"),
+    (("READONLY", "read only replica"), StoreRefused, "this is a read-only replica: point the URL at the primary"),
     (
-        ("READONLY", "read only replica"),
-        StoreRefused,
-        "this Redis is a read-only replica: point the URL at the primary",
-    ),
-    (
-        ("OOM", "used memory > 'maxmemory'"),
+        ("OOM", "> 'maxmemory'"),
         StoreFull,
         "Redis is out of memory (maxmemory): raise it, or let workers drain the queues",
     ),

@@ -204,7 +204,7 @@ class _View:
         until = int(rest) / 1000
         if kind == "half_open" or until <= self.now:  # a probe is on its way
             return Blocked(obstacle, max(until, self.now + 1.0), text.replace("STATE", "half open", 1))
-        return Blocked(obstacle, _unless_for_ever(until), text.replace("STATE", "open", 1))
+        return Blocked(obstacle, FOREVER if until > NEVER / 2 else until, text.replace("STATE", "open", 1))
 
     def _cooling(self, cool: str) -> Blocked | None:
         until = int(cool) / 1000 if cool else 0.0
@@ -222,7 +222,3 @@ class _View:
         spec = self.catalog.models[alias]
         reports = [self.loaded[name] for name in spec.backends if name in self.loaded]
         return any(spec.upstream in models for models in reports) if reports else None
-
-
-def _unless_for_ever(until: float) -> float:
-    return FOREVER if until > NEVER / 2 else until

@@ -49,7 +49,7 @@ class InboxReader:
 
     def __init__(self, link: RedisConnection, name: str, reader: str) -> None:
         self._link, self._own = link, RedisConnection(link.url)
-        self._name, self._reader = name, reader
+        self._name, self._reader, self._key = name, reader, keys.INBOX + name
 
     async def __aenter__(self) -> InboxReader:
         return self
@@ -76,16 +76,17 @@ class InboxReader:
 
     async def read_entry(self, entry: str) -> InboxEntry | None:
         """One entry of this reader. None: it has expired, and is now acknowledged."""
-        rows = await self._link.command("XRANGE", keys.INBOX + self._name, entry, entry)
+        rows = await self._link.command("XRANGE", self._key, entry, entry)
         if not rows:
-            await self._link.command("XACK", keys.INBOX + self._name, GROUP, entry)
+            await self._link.command("XACK", self._key, GROUP, entry)
         return _entry(rows[0]) if rows else None
 
     async def claim_abandoned(self) -> list[InboxEntry]:
         """Take over the entries of readers that timed out."""
         silent = int(READER_TIMEOUT_SECONDS * 1000)
-        key = keys.INBOX + self._name
-        reply = await self._link.command("XAUTOCLAIM", key, GROUP, self._reader, silent, "0-0", "COUNT", BATCH_SIZE)
+        reply = await self._link.command(
+            "XAUTOCLAIM", self._key, GROUP, self._reader, silent, "0-0", "COUNT", BATCH_SIZE
+        )
         return [_entry(row) for row in reply[1] if row[1] is not None]
 
     async def read_new(self, block: float = BLOCK_SECONDS) -> list[InboxEntry]:
@@ -93,7 +94,7 @@ class InboxReader:
         wait = ("BLOCK", int(block * 1000)) if block else ()
         command = ("XREADGROUP", "GROUP", GROUP, self._reader, "COUNT", 1, *wait)
         try:
-            reply = await self._own.command(*command, "STREAMS", keys.INBOX + self._name, ">")
+            reply = await self._own.command(*command, "STREAMS", self._key, ">")
         except StoreRefused as error:
             if "NOGROUP" not in str(error):
                 raise

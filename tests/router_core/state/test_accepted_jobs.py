@@ -246,13 +246,17 @@ def test_a_finished_small_job_costs_less_than_two_kilobytes(fleet):
     fleet(story)
 
 
-def test_a_full_store_refuses_new_jobs_and_lets_those_in_flight_end(fleet):
+@pytest.mark.parametrize("libraries", ["loaded", "forgotten"])
+def test_a_full_store_refuses_new_jobs_and_lets_those_in_flight_end(fleet, libraries):
     async def story(f):
         from openfall.router_core.state.errors import StoreFull
 
         await f.accept()
         worker = await f.worker()
         delivery = await f.claim(worker)
+        await f.link.load("accept", "beat", "settle", "reap")
+        if libraries == "forgotten":
+            f.store.function_flush()
         f.store.config_set("maxmemory", 1)
         try:
             with pytest.raises(StoreFull, match="maxmemory"):
@@ -260,6 +264,7 @@ def test_a_full_store_refuses_new_jobs_and_lets_those_in_flight_end(fleet):
             assert (await worker.beat([delivery]))[1] == []
             assert await f.settle(worker, delivery) == "settled"
             assert await reap(f.link) == []
+            assert len(f.store.function_list()) == 0 or libraries == "loaded", "a full server takes no library"
         finally:
             f.store.config_set("maxmemory", 0)
         assert f.rq_places("job-00002") == []

@@ -41,3 +41,13 @@ def test_an_included_library_stands_before_its_user_and_once():
     functions = re.findall(r"^local function (\w+)", text, re.MULTILINE)
     assert len(functions) == len(set(functions))
     assert functions.index("enqueue") < functions.index("fall") < functions.index("finish") < functions.index("main")
+
+
+def test_two_versions_of_a_script_run_on_one_server(store, monkeypatch):
+    old, names = scripts.load("held_replay"), keys.lua_names
+    monkeypatch.setattr(keys, "lua_names", lambda text: f"-- another version\n{names(text)}")
+    new = scripts.load.__wrapped__("held_replay")
+    for script in (old, new):
+        store.execute_command("FUNCTION", "LOAD", "REPLACE", script.library)
+    for script in (old, new):
+        assert store.execute_command("FCALL", script.function, 0, "", '{"id":"nosuchjob"}') == [b"gone"]
