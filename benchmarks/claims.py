@@ -36,11 +36,11 @@ from openfall.router_core.vocabulary import BreakerState, CallSignal, Credential
 URGENCIES, SHARES = ("interactive", "background", "batch"), (0.0, 0.1, 0.05)
 QUEUES = (12, 150)
 """A small fleet, and one of 50 models."""
-TROUBLE = {"all is well": 0, "1 breaker open": 1, "20 breakers open": 20}
-BARE, EQUAL, KEPT = "without breakers", "without shares", "batch kept waiting"
-VARIANTS = (BARE, EQUAL, *TROUBLE, KEPT)
-COLUMNS = {"usec": "server µs", "most": "server µs, 90th percentile"}
-TURNS, BATCH = 40, 100
+OPEN_BREAKERS = {"all is well": 0, "1 breaker open": 1, "20 breakers open": 20}
+NO_BREAKERS, NO_SHARES, BATCH_WAITS = "without breakers", "without shares", "batch kept waiting"
+VARIANTS = (NO_BREAKERS, NO_SHARES, *OPEN_BREAKERS, BATCH_WAITS)
+COLUMNS = {"usec": "server µs", "p90": "server µs, 90th percentile"}
+TURNS, BATCH_SIZE = 40, 100
 CUTS = (
     ("redis.call('HGETALL', BLOCKED)", "{}"),
     ("redis.call('HGET', BREAKER .. target, 'epoch') or '0'", "'0'"),
@@ -54,10 +54,10 @@ class BareLink:
     def __init__(self, link: RedisConnection) -> None:
         claim = scripts.load("claim")
         text = claim.library.decode()
-        for part, instead in CUTS:
+        for part, replacement in CUTS:
             if text.count(part) != 1:
                 raise BenchmarkError(f"claim.lua has changed: {part!r} is not once in it")
-            text = text.replace(part, instead)
+            text = text.replace(part, replacement)
         self._link, self._function = link, f"{claim.function}_bare"
         self.library = text.replace(claim.function, self._function)
 
@@ -68,13 +68,13 @@ class BareLink:
 
 
 @dataclass(frozen=True)
-class Household:
+class Pool:
     """The queues of one pool: three for each model, each model at two backends that have a key."""
 
     queues: int
     shares: bool = True
 
-    def drained(self) -> list[QueueSubscription]:
+    def subscriptions(self) -> list[QueueSubscription]:
         models = range(self.queues // len(URGENCIES))
         return [
             QueueSubscription(f"gpu.model-{n}.{urgency}",
@@ -85,14 +85,14 @@ class Household:
         ]  # fmt: skip
 
     @property
-    def supplied(self) -> str:
-        """The queue in which all jobs wait: halfway down, so that others are looked at first. Its model is healthy."""
-        return self.drained()[self.queues // 2].queue
+    def filled_queue(self) -> str:
+        """The queue of all jobs: halfway down, so that a claim examines others first. Its model is healthy."""
+        return self.subscriptions()[self.queues // 2].queue
 
-    def troubled(self, count: int) -> list[str]:
-        """Targets to open: those of this worker's other models first, then such as it knows nothing of."""
-        model = self.supplied.split(".")[1]
-        ours = [f"{seat.name}/{name}" for queue in self.drained() for seat in queue.backends
+    def targets_to_open(self, count: int) -> list[str]:
+        """Targets to open: those of this worker's other models first, then those of unknown models."""
+        model = self.filled_queue.split(".")[1]
+        ours = [f"{capacity.name}/{name}" for queue in self.subscriptions() for capacity in queue.backends
                 if (name := queue.queue.split(".")[1]) != model]  # fmt: skip
         return [*dict.fromkeys(ours), *(f"far/other-{n}" for n in range(count))][:count]
 
@@ -106,14 +106,14 @@ class Measured:
     def row(self, name: str) -> Row:
         rows = {
             "usec": figure([_middle(turn) for turn in self.turns]),
-            "most": figure([float(sorted(turn)[len(turn) * 9 // 10]) for turn in self.turns]),
+            "p90": figure([float(sorted(turn)[len(turn) * 9 // 10]) for turn in self.turns]),
         }
         return Row(name, rows)
 
 
 def _middle(durations: Sequence[int]) -> float:
-    kept = sorted(durations)[len(durations) // 4 : len(durations) * 3 // 4]
-    return sum(kept) / len(kept)
+    middle = sorted(durations)[len(durations) // 4 : len(durations) * 3 // 4]
+    return sum(middle) / len(middle)
 
 
 @dataclass(frozen=True)
@@ -123,40 +123,40 @@ class Bench:
     link: RedisConnection
     store: Redis
 
-    async def worker(self, link: Any, queues: int, shares: bool = True) -> WorkerQueue:
-        return WorkerQueue(link, WorkerIdentity("bench", "gpu", (), ()), Household(queues, shares).drained())
+    def worker(self, link: Any, queues: int, shares: bool = True) -> WorkerQueue:
+        return WorkerQueue(link, WorkerIdentity("bench", "gpu", (), ()), Pool(queues, shares).subscriptions())
 
-    async def begin(self, queues: int, trouble: int, jobs: int, kept: int = 0) -> None:
+    async def begin(self, queues: int, open_breakers: int, jobs: int, batch_jobs: int = 0) -> None:
         """An empty server with open breakers, jobs, and batch jobs that are kept waiting."""
-        household = Household(queues)
+        pool = Pool(queues)
         self.store.flushall()
-        for target in household.troubled(trouble):
+        for target in pool.targets_to_open(open_breakers):
             await force_breaker(
                 self.link, target, BreakerOverride(BreakerState.OPEN, "a benchmark", 3600), BreakerPolicy()
             )
-        await self._put_in(household.supplied, jobs)
-        await self._put_in(household.drained()[-1].queue, kept)
+        await self._accept(pool.filled_queue, jobs)
+        await self._accept(pool.subscriptions()[-1].queue, batch_jobs)
         self.store.slowlog_reset()
 
-    async def _put_in(self, queue: str, count: int) -> None:
-        intake, terms = JobStore(self.link), SubmitTerms(queue=queue, expires_after_seconds=600, keep_seconds=60)
+    async def _accept(self, queue: str, count: int) -> None:
+        store, terms = JobStore(self.link), SubmitTerms(queue=queue, expires_after_seconds=600, keep_seconds=60)
         body = {"messages": [{"role": "user", "content": "hello"}]}
         ids = (f"{queue.rpartition('.')[2]}-{n:08}" for n in range(count))
         jobs = (CompletionJob(id=name, producer="b", chain=("model-0",), body=body) for name in ids)
-        await intake.accept_many((job, terms) for job in jobs)
+        await store.accept_many((job, terms) for job in jobs)
 
     def durations(self) -> list[int]:
-        rows = self.store.slowlog_get(BATCH * 4)
+        rows = self.store.slowlog_get(BATCH_SIZE * 4)
         return [row["duration"] for row in rows if row["command"].startswith(b"FCALL")]
 
     async def claims(self, worker: WorkerQueue) -> list[int]:
-        for _ in range(BATCH):
+        for _ in range(BATCH_SIZE):
             if not (await worker.claim(1, 0)).deliveries:
                 raise BenchmarkError("a claim returned no job")
         return self.durations()
 
     async def settles(self, worker: WorkerQueue, kind: str) -> list[int]:
-        deliveries = [(await worker.claim(1, 0)).deliveries[0] for _ in range(BATCH)]
+        deliveries = [(await worker.claim(1, 0)).deliveries[0] for _ in range(BATCH_SIZE)]
         self.store.slowlog_reset()
         for n, delivery in enumerate(deliveries):
             ending = DeliveryOutcome(
@@ -167,7 +167,7 @@ class Bench:
 
 
 def _call(kind: str, number: int, delivery: Delivery) -> CallReport | None:
-    """Of calls in trouble every third fails: each failure sums the window up, and none opens anything."""
+    """The report of a call. Of `FAILING` every third fails: each sums up the window, and none opens a breaker."""
     if kind == NO_CALL:
         return None
     failed = kind == FAILING and number % 3 == 0
@@ -191,23 +191,23 @@ async def measure(link: RedisConnection, store: Redis, turns: int, console: Cons
     await link.command("FUNCTION", "LOAD", "REPLACE", bare.library)
     await link.load("accept", "claim", "settle", "breaker_force")
     store.config_set("slowlog-log-slower-than", 0)
-    store.config_set("slowlog-max-len", BATCH * 4)
+    store.config_set("slowlog-max-len", BATCH_SIZE * 4)
     claims = {(queues, name): Measured([]) for queues in QUEUES for name in VARIANTS}
     settles = {kind: Measured([]) for kind in (NO_CALL, WELL, FAILING)}
     for turn in range(turns):
         console.print(f"[dim]turn {turn + 1}/{turns}[/dim]", highlight=False)
         for (queues, name), measured in claims.items():
-            worker = await bench.worker(bare if name == BARE else link, queues, name != EQUAL)
-            await bench.begin(queues, TROUBLE.get(name, 0), BATCH, BATCH if name == KEPT else 0)
+            worker = bench.worker(bare if name == NO_BREAKERS else link, queues, name != NO_SHARES)
+            await bench.begin(queues, OPEN_BREAKERS.get(name, 0), BATCH_SIZE, BATCH_SIZE if name == BATCH_WAITS else 0)
             measured.turns.append(await bench.claims(worker))
         for kind, measured in settles.items():
-            worker = await bench.worker(link, QUEUES[0])
-            await bench.begin(QUEUES[0], 0, BATCH)
+            worker = bench.worker(link, QUEUES[0])
+            await bench.begin(QUEUES[0], 0, BATCH_SIZE)
             measured.turns.append(await bench.settles(worker, kind))
     return [
         *(
             Sheet(f"A claim of one job, {queues} queues", COLUMNS,
-                  [claims[queues, name].row(name) for name in VARIANTS], "usec", BARE)
+                  [claims[queues, name].row(name) for name in VARIANTS], "usec", NO_BREAKERS)
             for queues in QUEUES
         ),
         Sheet("A settle", COLUMNS, [settles[kind].row(kind) for kind in settles], "usec", NO_CALL),

@@ -25,8 +25,8 @@ class BreakerStatus:
     """One breaker. `target` is `backend/model`, or `key:...` for a key. Moments in epoch seconds, server clock.
 
     `until`: when an open breaker is probed next; None while it is closed, or when it has no end. `forced`: an operator
-    set it to `open` or `closed`, until `forced_until` (None: until further notice). `cooling_until`: a 429 asked every
-    caller to wait. `ramping`: it has closed a short time ago, and its slots come back step by step."""
+    set it to `open` or `closed`, until `forced_until` (None: until further notice). `cooling_until`: every caller
+    waits after a 429. `ramping`: it has closed a short time ago, and its slots come back step by step."""
 
     target: str
     state: BreakerState

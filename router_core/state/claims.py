@@ -1,4 +1,4 @@
-"""What a claim returns: deliveries, jobs put in with plain rq, probes."""
+"""What a claim returns: deliveries, jobs of plain rq, probes."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class RqJob:
-    """A job put in with plain rq. `data` is the call that rq stored."""
+    """A job enqueued with plain rq. `data` is the call that rq stored."""
 
     id: str
     queue: str

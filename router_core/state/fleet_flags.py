@@ -41,8 +41,7 @@ async def remember_loaded(link: RedisConnection, backend: str, models: Iterable[
 
 async def try_lock(link: RedisConnection, name: str, seconds: float) -> bool:
     """True for the first caller in the fleet within `seconds`: one worker does it for all."""
-    locked = await link.command("SET", f"{keys.LOCK}{name}", 1, "NX", "PX", int(seconds * 1000))
-    return locked is not None
+    return await link.command("SET", keys.LOCK + name, 1, "NX", "PX", int(seconds * 1000)) is not None
 
 
 async def remember_health(link: RedisConnection, target: str, check: Mapping[str, Any]) -> None:
@@ -65,8 +64,7 @@ async def check_memory(link: RedisConnection, limit: float) -> str:
         "check_ms": int(MEMORY_CHECK_INTERVAL_SECONDS * 800),
         "pressure_ms": int(MEMORY_PRESSURE_TTL_SECONDS * 1000),
     }
-    value = await link.script("memory_pressure", arguments)
-    return str(value.decode())
+    return str((await link.script("memory_pressure", arguments)).decode())
 
 
 async def fetch_memory_pressure(link: RedisConnection) -> str | None:

@@ -17,7 +17,6 @@ QUIET_SECONDS = 10.0
 """Seconds since the last fall before an incident is over."""
 
 BATCH_SIZE = 256
-
 RETENTION_SECONDS = 7 * 86400
 """Seconds for which a closed incident is kept."""
 

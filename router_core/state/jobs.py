@@ -119,10 +119,6 @@ def _accept_arguments(job: CompletionJob, terms: SubmitTerms) -> dict[str, Any]:
     }
 
 
-def _rq_data(job_id: str) -> bytes:
-    return to_json([ENTRY_POINT, None, [job_id], {}])  # rq reads it uncompressed too, and it is shorter so
-
-
 class JobStore:
     """Accepts, reads and cancels jobs."""
 
@@ -135,9 +131,9 @@ class JobStore:
         Raises `DeadlinePassed`, `IdempotencyConflict`, `QueueFull`, `MemoryPressure`, or a `StoreError` of the
         connection.
         """
-        arguments = _accept_arguments(job, terms)
-        bodies = pack_job(job), _rq_data(job.id), terms.reply_to
-        reply = await self._link.script("accept", arguments, *bodies)
+        rq_data = to_json([ENTRY_POINT, None, [job.id], {}])  # rq reads it uncompressed too, and it is shorter so
+        bodies = pack_job(job), rq_data, terms.reply_to
+        reply = await self._link.script("accept", _accept_arguments(job, terms), *bodies)
         verdict, job_id = reply[0], reply[1].decode()
         if verdict == b"past":
             deadline, now = _utc(terms.deadline or 0.0), _utc(int(reply[2]) / 1000)

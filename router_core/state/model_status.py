@@ -14,6 +14,7 @@ from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.deciding.breaker import breaker_target
 from openfall.router_core.routing.fleet_state import Blocked
 from openfall.router_core.state import keys
+from openfall.router_core.state.fleet_flags import try_lock
 from openfall.router_core.state.fleet_snapshot import (
     HEALTH_TTL_SECONDS,
     BackendState,
@@ -89,13 +90,13 @@ def ledger_day(now: float) -> str:
 @asynccontextmanager
 async def note_loading(link: RedisConnection, backend: str, model: str) -> AsyncIterator[bool]:
     """Show a model as loading meanwhile. Yields False when another process loads it already."""
-    key = f"{keys.LOCK}loading:{breaker_target(backend, model)}"
-    locked = await link.command("SET", key, 1, "NX", "PX", int(LOADING_TTL_SECONDS * 1000)) is not None
+    name = f"loading:{breaker_target(backend, model)}"
+    locked = await try_lock(link, name, LOADING_TTL_SECONDS)
     try:
         yield locked
     finally:
         if locked:
-            await link.command("DEL", key)
+            await link.command("DEL", keys.LOCK + name)
 
 
 async def _loading(link: RedisConnection, catalog: Catalog) -> frozenset[str]:

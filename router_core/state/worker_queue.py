@@ -26,7 +26,7 @@ SILENCE = {"after_ms": 4000, "grace_ms": 5000}
 SUSPECT_DELAY_SECONDS = 60.0
 """How long a suspect is reserved for a worker that lets its calls end first."""
 RQ_RESULT_TTL_SECONDS = 500
-"""How long the result of a job that plain rq put in is kept."""
+"""How long the result of a job of plain rq is kept."""
 RQ_WORKER_TTL_SECONDS = 60
 """Seconds after which rq forgets a worker that no longer beats."""
 
@@ -131,9 +131,9 @@ class WorkerQueue:
         return bool(reply[0]), [job_id.decode() for job_id in reply[2:]]
 
     async def adopt_rq_job(self, rq_job: RqJob, job_id: str, why_not: str, expires_after_seconds: float) -> str:
-        """End a job that plain rq put in, after seeing that the accepted job it asks for runs.
+        """End a job of plain rq, after seeing that the accepted job it names runs.
 
-        `why_not`: it asks for none that can run. `expires_after_seconds` is for a job that runs again.
+        `why_not`: it names none that can run. `expires_after_seconds` is for a job that runs again.
         """
         arguments = {
             "rq_job": rq_job.id,

@@ -1,8 +1,8 @@
 -- @include fall
 -- @include lifecycle
--- A job put in with plain rq asks for an accepted job: see that the accepted job runs, and end the rq job.
+-- A job enqueued with plain rq names an accepted job: see that the accepted job runs, and end the rq job.
 -- A job that waits or runs is left alone. A held or failed one, whose request is still there, is queued again.
--- Arguments: rq_job, id? (absent: it asks for nothing that we run), rq_error (why it failed, if it does), worker,
+-- Arguments: rq_job, id? (absent: it names no job that can run), rq_error (why it failed, if it does), worker,
 --   expires_after_ms (for a job that runs again), rq_result_ttl_s
 -- Reply: {'queued' | state of the job | 'unknown' | 'again'}
 local rq_job, id = args.rq_job, args.id

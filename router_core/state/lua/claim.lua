@@ -20,7 +20,7 @@
 --   job: {id, token, queue, backend, envelope, deadline, attempts, deliveries, crashes, stream, accepted,
 --         epoch of the model's breaker, epoch of the key's, {answer...}, {fall: reason, detail, at, falls, strikes,
 --         stand-in} ({}: it has not fallen)}
---   rq job: {rq job id, queue, rq data}: put in with plain rq; it asks for an accepted job
+--   rq job: {rq job id, queue, rq data}: enqueued with plain rq; it names an accepted job
 --   probe: {target, backend, model, token}
 local subscription = decode_once(ARGV[3])
 local worker, limit, queues, pool = args.worker, args.limit, subscription.queues, subscription.pool

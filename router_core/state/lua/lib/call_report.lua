@@ -2,7 +2,7 @@
 -- A call that was made, for the breakers and the ledger. `call` is the object that `encode_call` in settlement.py
 -- builds.
 
--- Add a call to the sums of its day. `handed_on`: another model is asked next; after a failure, a fallback.
+-- Add a call to the sums of its day. `handed_on`: another model is called next; after a failure, a fallback.
 local function add_to_ledger(call, handed_on, now)
   local day = LEDGER .. string.sub(iso(now), 1, 10)
   local row = call.model .. '@' .. call.backend .. ' ' .. call.group .. ' '
