@@ -33,11 +33,6 @@ DRIP = 0.05
 LONGEST = 64 * 2**10
 
 
-def now_ms() -> float:
-    """The wall clock, which the Valkey server of the same machine shares."""
-    return time.time() * 1000
-
-
 @dataclass
 class Log:
     """A line for each event."""
@@ -145,7 +140,7 @@ async def serve(names: Sequence[str], log: Log, latency: float) -> None:
     async def control(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         name = (await reader.readline()).decode().strip()
         await upstreams[name].repair()
-        writer.write(f"{now_ms()}\n".encode())
+        writer.write(f"{time.time() * 1000}\n".encode())
         await writer.drain()
         writer.close()
 

@@ -36,8 +36,24 @@ def find_processes(directory: Path) -> list[str]:
     return commands
 
 
-def check_that_sigterm_leaves_nothing(argv: Sequence[str], directory: Path) -> None:
+def run_to_verdict(options: Sequence[str], directory: Path) -> dict[str, Any]:
+    """Run a scenario; every promise must be kept, and nothing may be left of the run. Returns the verdict."""
+    argv = [sys.executable, "-m", "tests.chaos", *options]
+    run = subprocess.run(argv, cwd=ROOT, env=run_environ(directory), capture_output=True, text=True, check=False)
+    assert run.stdout, run.stderr
+    verdict: dict[str, Any] = json.loads(run.stdout)
+    parts = verdict.get("kinds", [verdict])
+    broken = [(part.get("name"), promise) for part in parts for promise in part["promises"] if not promise["kept"]]
+    assert (broken, verdict["problems"]) == ([], [])
+    assert (run.returncode, verdict["kept"]) == (0, True)
+    assert list(directory.iterdir()) == []
+    assert find_processes(directory) == []
+    return verdict
+
+
+def check_that_sigterm_leaves_nothing(options: Sequence[str], directory: Path) -> None:
     """Start a run, stop it with SIGTERM, and see every process gone and the evidence kept."""
+    argv = [sys.executable, "-m", "tests.chaos", *options]
     with subprocess.Popen(argv, cwd=ROOT, env=run_environ(directory), stderr=subprocess.PIPE, text=True) as run:
         assert run.stderr is not None
         assert "jobs over" in run.stderr.readline()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,9 +59,7 @@ class OutageFaults:
     async def _kill_worker(self, pool: str, kind: str) -> None:
         choices = await until(lambda: self.pool.undisturbed(pool) or None, what=f"a worker of {pool} to kill")
         victim = self.random.choice(choices)
-        victim.ending = True
-        self.environment.fault_log.note(kind, now_ms(), pid=victim.pid)
-        victim.send(signal.SIGKILL)
+        self.pool.kill(victim, kind)
         self.log_line(f"[bold red]kill -9[/bold red] a worker of {pool} ({victim.pid}); its supervisor starts another")
 
     async def _kill_valkey(self) -> None:

@@ -13,15 +13,7 @@ from typing import Any
 import pytest
 import redis
 
-from tests.chaos.chaos_support import (
-    ROOT,
-    encode_resp,
-    find_processes,
-    forge_call,
-    forge_run,
-    forge_stories,
-    run_environ,
-)
+from tests.chaos.chaos_support import ROOT, encode_resp, forge_call, forge_run, forge_stories, run_to_verdict
 from tests.chaos.judge.evidence import gather
 from tests.chaos.judge.fault_kinds import KINDS, Keeps
 from tests.chaos.judge.fault_verdict import judge
@@ -205,21 +197,9 @@ def test_a_broken_cooldown_is_found(witnesses):
 @pytest.mark.slow
 def test_a_small_run_keeps_every_promise(short_directory):
     kinds = "500,truncated-stream,429-retry-after,refused,401"
-    argv = [sys.executable, "-m", "tests.chaos", "faults", "--json", "--jobs", "60", "--kinds", kinds]
     # About 45 s. Every wait of the run has a limit of its own, so that a slow machine gets a verdict, too.
-    ran = subprocess.run(
-        argv, cwd=ROOT, env=run_environ(short_directory), capture_output=True, text=True, timeout=500, check=False
-    )
-    assert ran.stdout, ran.stderr
-    verdict = json.loads(ran.stdout)
-    broken = [
-        (kind["name"], promise) for kind in verdict["kinds"] for promise in kind["promises"] if not promise["kept"]
-    ]
-    assert (broken, verdict["problems"]) == ([], [])
-    assert (ran.returncode, verdict["kept"]) == (0, True)
+    verdict = run_to_verdict(["faults", "--json", "--jobs", "60", "--kinds", kinds], short_directory)
     assert {kind["figures"]["answered"] for kind in verdict["kinds"]} == {60}
-    assert list(short_directory.iterdir()) == []
-    assert find_processes(short_directory) == []
 
 
 def test_an_unknown_kind_is_refused_with_the_known_ones():

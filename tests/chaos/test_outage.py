@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from collections import Counter
 
 import pytest
 
-from tests.chaos.chaos_support import ROOT, check_that_sigterm_leaves_nothing, find_processes, run_environ
+from tests.chaos.chaos_support import check_that_sigterm_leaves_nothing, run_to_verdict
 from tests.chaos.outage_plan import CALLBACKS, ROLES, URGENCIES, Plan
 
-OUTAGE = [sys.executable, "-m", "tests.chaos", "outage", "--quick", "--json"]
+OUTAGE = ["outage", "--quick", "--json"]
 
 
 def test_a_seed_repeats_the_jobs_and_the_faults():
@@ -44,16 +41,9 @@ def test_a_run_has_jobs_of_every_role_urgency_and_callback():
 
 @pytest.mark.slow
 def test_no_job_is_lost_or_ended_twice_while_every_backend_is_away(short_directory):
-    argv = [*OUTAGE, "--seed", "1"]
-    done = subprocess.run(argv, cwd=ROOT, env=run_environ(short_directory), capture_output=True, text=True, check=False)
-    assert done.stdout, done.stderr
-    verdict = json.loads(done.stdout)
-    broken = [promise for promise in verdict["promises"] if not promise["kept"]]
-    assert (broken, verdict["problems"], done.returncode) == ([], [], 0)
+    verdict = run_to_verdict([*OUTAGE, "--seed", "1"], short_directory)
     assert sum(sum(row.values()) for row in verdict["account"].values()) == 300
     assert verdict["figures"]["killed"] == {"worker": 1, "degrade": 1, "outage": 1, "notifier": 1, "backends": 1}
-    assert list(short_directory.iterdir()) == []
-    assert find_processes(short_directory) == []
 
 
 @pytest.mark.slow

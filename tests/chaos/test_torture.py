@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from tests.chaos.chaos_support import ROOT, check_that_sigterm_leaves_nothing, find_processes, run_environ
+from tests.chaos.chaos_support import check_that_sigterm_leaves_nothing, run_to_verdict
 from tests.chaos.torture_plan import Plan
 
-TORTURE = [sys.executable, "-m", "tests.chaos", "torture", "--quick", "--json"]
+TORTURE = ["torture", "--quick", "--json"]
 
 
 def test_a_seed_repeats_the_faults() -> None:
@@ -33,15 +30,8 @@ def test_a_full_run_has_every_fault_and_a_small_run_some_of_each() -> None:
 
 @pytest.mark.slow
 def test_no_job_is_lost_or_answered_twice_while_workers_and_valkey_are_killed_and_frozen(short_directory: Path) -> None:
-    argv = [*TORTURE, "--seed", "1"]
-    done = subprocess.run(argv, cwd=ROOT, env=run_environ(short_directory), capture_output=True, text=True, check=False)
-    assert done.stdout, done.stderr
-    verdict = json.loads(done.stdout)
-    broken = [promise for promise in verdict["promises"] if not promise["kept"]]
-    assert (broken, verdict["problems"], done.returncode) == ([], [], 0)
+    verdict = run_to_verdict([*TORTURE, "--seed", "1"], short_directory)
     assert verdict["figures"]["faults"] == {"aimed": 2, "deploy": 1, "frozen": 1, "kill": 3, "outage": 2}
-    assert list(short_directory.iterdir()) == []
-    assert find_processes(short_directory) == []
 
 
 @pytest.mark.slow

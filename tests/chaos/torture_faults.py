@@ -58,10 +58,7 @@ class TortureFaults:
 
     async def kill(self) -> None:
         """SIGKILL to a worker with calls in flight."""
-        victim = await self._find_victim()
-        victim.ending = True
-        self.environment.fault_log.note("kill", now_ms(), pid=victim.pid)
-        victim.send(signal.SIGKILL)
+        self.pool.kill(await self._find_victim(), "kill")
 
     async def aimed(self) -> None:
         """The only worker of a pool is frozen while it waits; a job arrives; the worker is killed."""
@@ -74,8 +71,7 @@ class TortureFaults:
             job_id = f"{AIMED}-{self.aimed_jobs:08}"
             write_line(self.environment.directory / "requested.jsonl", PlannedJob(job_id, AIMED_ROLE, "interactive"))
             await until(lambda: self._was_accepted(job_id) or None, what=f"{job_id} to be accepted")
-            self.environment.fault_log.note("aimed", now_ms(), pid=victim.pid, job=job_id)
-            victim.send(signal.SIGKILL)
+            self.pool.kill(victim, "aimed", job=job_id)
             await until(lambda: victim.gone or None)
 
     def _was_accepted(self, job_id: str) -> bool:

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from benchmarks.processes import BenchmarkError, Child, started
 from tests.chaos.environment import START_TIMEOUT_S, Environment, now_ms
@@ -108,6 +108,12 @@ class WorkerPool:
         """The undisturbed workers with at least this many calls in flight."""
         calls = Counter[int]() if self.environment.fault_log.outage_now else self.environment.server.calls_in_flight()
         return [worker for worker in self.undisturbed("gpu") if calls[worker.pid] >= min_calls]
+
+    def kill(self, worker: WorkerProcess, kind: str, **fields: Any) -> None:
+        """SIGKILL to one worker, as a fault of this kind."""
+        worker.ending = True
+        self.environment.fault_log.note(kind, now_ms(), pid=worker.pid, **fields)
+        worker.send(signal.SIGKILL)
 
     async def stop(self, worker: WorkerProcess) -> None:
         """SIGTERM to one worker; it must end with status 0."""

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
 from tests.chaos.judge.evidence import Evidence
-from tests.chaos.judge.promise import MAX_EXAMPLES, Promise, none_of, percentiles
+from tests.chaos.judge.promise import MAX_EXAMPLES, Delays, Promise, none_of, percentiles
 
 NOTIFY_SECONDS = 2.0
 """A waiting caller is notified of a decision within this time."""
 
 AFTER_OUTAGE_MS = 4000.0
 """Clients reconnect within this time after an outage of the server."""
-
 
 REPOST_WINDOW_MS = 15_000.0
 """A delivered notice may be posted again within this time if its poster was killed."""
@@ -25,14 +23,6 @@ OVER_PREFIX = "over:"
 """The beginning of the second notice."""
 
 Post = dict[str, Any]
-
-
-@dataclass
-class Delays:
-    """Seconds. `disturbed` are those during a kill of the server or of the deciding worker."""
-
-    clear: list[float] = field(default_factory=list)
-    disturbed: list[float] = field(default_factory=list)
 
 
 def notification_promises(evidence: Evidence) -> Iterator[Promise]:
@@ -102,7 +92,7 @@ def degraded_to_notified(evidence: Evidence, channel: str) -> Delays:
             and notification.decided
         ):
             disturbed = _disturbed(evidence, notification.decided, notification.at)
-            (delays.disturbed if disturbed else delays.clear).append((notification.at - notification.decided) / 1000)
+            delays.add(notification.at - notification.decided, disturbed)
     return delays
 
 
@@ -135,8 +125,7 @@ def fallen_to_decided(evidence: Evidence) -> Delays:
             elif event["event"] == "queued":
                 taken_over = event.get("queue") == "degrade"
             elif fell and event["event"] in ("degraded", "held", "done"):
-                disturbed = taken_over or _disturbed(evidence, fell, at)
-                (delays.disturbed if disturbed else delays.clear).append((at - fell) / 1000)
+                delays.add(at - fell, taken_over or _disturbed(evidence, fell, at))
                 fell = 0.0
     return delays
 

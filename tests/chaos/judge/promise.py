@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 MAX_EXAMPLES = 5
 
@@ -16,6 +16,18 @@ class Promise:
     kept: bool
     finding: str
     examples: tuple[str, ...] = ()
+
+
+@dataclass
+class Delays:
+    """Seconds. `disturbed` are those near a fault that excuses a longer delay."""
+
+    clear: list[float] = field(default_factory=list)
+    disturbed: list[float] = field(default_factory=list)
+
+    def add(self, milliseconds: float, disturbed: bool) -> None:
+        """Add one delay."""
+        (self.disturbed if disturbed else self.clear).append(milliseconds / 1000)
 
 
 def none_of(name: str, offenders: Sequence[str]) -> Promise:

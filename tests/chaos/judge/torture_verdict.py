@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.chaos.judge.delivery import delivery_promises
 from tests.chaos.judge.evidence import Evidence, Fault
-from tests.chaos.judge.promise import MAX_EXAMPLES, Promise, none_of, spread
+from tests.chaos.judge.promise import MAX_EXAMPLES, Delays, Promise, none_of, spread
 
 TAKEOVER_SECONDS = 15.0
 """The jobs of a killed worker must be back in their queue within this time, outside outages of the server."""
@@ -28,14 +28,6 @@ class Takeover:
     job: str
     pid: int
     at: float
-
-
-@dataclass(frozen=True)
-class Delays:
-    """Seconds from a fault to the return of each job of its worker."""
-
-    clear: list[float]
-    near_outage: list[float]
 
 
 def judge(evidence: Evidence) -> list[Promise]:
@@ -67,8 +59,8 @@ def report(evidence: Evidence) -> dict[str, Any]:
         "jobs_delivered_twice_or_more": sum(count > 1 for count in starts),
         "taken_over": len(find_takeovers(evidence)),
         "kill_to_requeued_s": spread(kill.clear),
-        "kill_to_requeued_near_outage_s": spread(kill.near_outage),
-        "freeze_to_requeued_s": spread(frozen.clear + frozen.near_outage),
+        "kill_to_requeued_near_outage_s": spread(kill.disturbed),
+        "freeze_to_requeued_s": spread(frozen.clear + frozen.disturbed),
         "aimed_kill_to_call_s": spread([(first_call[fault.job] - fault.began) / 1000 for fault in aimed]),
         "counters": evidence.counters,
     }
@@ -92,15 +84,15 @@ def parse_pid(worker: str) -> int:
 
 
 def takeover_delays(evidence: Evidence, kind: str) -> Delays:
-    """Each takeover from a worker that a fault of this kind silenced, matched by its process id."""
-    delays = Delays([], [])
+    """From each fault of this kind to each return of a job of its worker, matched by the process id."""
+    delays = Delays()
     for takeover in find_takeovers(evidence):
         # The last fault counts: a frozen worker that continued may have been killed later.
         hits = [fault for fault in evidence.faults if fault.pid == takeover.pid and fault.began <= takeover.at]
         fault = max(hits, key=lambda fault: fault.began, default=None)
         if fault is not None and fault.kind == kind:
             near = any(_near(fault, outage) for outage in evidence.faults_of("outage"))
-            (delays.near_outage if near else delays.clear).append((takeover.at - fault.began) / 1000)
+            delays.add(takeover.at - fault.began, near)
     return delays
 
 
