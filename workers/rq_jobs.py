@@ -1,4 +1,4 @@
-"""Reads jobs of plain rq: `Queue.enqueue("openfall.workers.deliver", ACCEPTED_JOB_ID)` with the JSON serializer."""
+"""Reads jobs of plain rq: `Queue.enqueue("openfall.deliver", ACCEPTED_JOB_ID)` with the JSON serializer."""
 
 from __future__ import annotations
 

@@ -21,8 +21,11 @@ from openfall.router_core.state.errors import DeadlinePassed, IdempotencyConflic
 from openfall.router_core.state.redis_connection import RedisConnection, pairs
 from openfall.router_core.vocabulary import ErrorClass, HoldReason, Urgency
 
-ENTRY_POINT = "openfall.workers.deliver"
-"""The function that our rq jobs name. No worker imports it: it only shows what the job is."""
+ENTRY_POINT = "openfall.deliver"
+"""The function that our rq jobs name. No worker imports it: it only shows what the job is.
+
+The name is short: with an id of 24 characters, rq's `data` has at most the 64 bytes (`hash-max-listpack-value`) above
+which Redis stores the hash of a job in twice the memory."""
 
 RQ_TIMEOUT_SECONDS = 3600
 """Seconds that rq's tools show as a job's limit. The real limits come from the model and the deadline."""

@@ -19,7 +19,7 @@ from openfall.workers.rq_jobs import parse_rq_call
 from tests.router_core.state.job_states import JOB, QUEUE, failed, fetch, finished, held, queued, registries
 
 
-def ask(f, *args, queue=QUEUE, func="openfall.workers.deliver", serializer=JSONSerializer):
+def ask(f, *args, queue=QUEUE, func="openfall.deliver", serializer=JSONSerializer):
     return Queue(queue, connection=f.store, serializer=serializer).enqueue(func, *args)
 
 
@@ -113,13 +113,13 @@ def test_asking_for_an_answered_job_changes_nothing(fleet):
     ("asking", "reason"),
     [
         pytest.param({"args": ("job-99999",)}, "no job job-99999", id="an unknown job"),
-        pytest.param({"args": ("1",), "func": "os.system"}, "runs only 'openfall.workers.deliver'", id="other work"),
+        pytest.param({"args": ("1",), "func": "os.system"}, "runs only 'openfall.deliver'", id="other work"),
         pytest.param({"args": (JOB, 2)}, "takes one argument", id="too many arguments"),
     ],
 )
 def test_a_refused_rq_job_fails_with_its_reason(fleet, asking, reason):
     async def story(f):
-        asking_job = ask(f, *asking["args"], func=asking.get("func", "openfall.workers.deliver"))
+        asking_job = ask(f, *asking["args"], func=asking.get("func", "openfall.deliver"))
         assert (await answer_ticket(f, await f.worker()))[1] == "unknown"
         asking_job = fetch(f, asking_job.id)
         assert asking_job.get_status() == "failed"
@@ -168,7 +168,7 @@ def test_a_pickle_is_refused_unread(fleet):
         f.store.hset(
             "rq:job:" + job.id,
             "data",
-            zlib.compress(pickle.dumps(("openfall.workers.deliver", None, (Exploding(),), {}))),
+            zlib.compress(pickle.dumps(("openfall.deliver", None, (Exploding(),), {}))),
         )
         assert (await answer_ticket(f, await f.worker()))[1] == "unknown"
         assert "does not read pickles" in fetch(f, job.id).latest_result().exc_string

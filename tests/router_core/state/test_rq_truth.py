@@ -38,11 +38,20 @@ def test_rq_finds_a_job_where_its_status_says(fleet, reach, status, registry, qu
         await reach(f)
         job = fetch(f)
         assert (job.get_status(), job.origin) == (status, queue)
-        assert (job.func_name, job.args, job.kwargs) == ("openfall.workers.deliver", job.args, {})
+        assert (job.func_name, job.args, job.kwargs) == ("openfall.deliver", job.args, {})
         assert list(job.args) == [JOB]
         assert job.description == "chat/background smol"
         assert registries(f, queue) == {name: [JOB] if name == registry else [] for name in registries(f, queue)}
         assert {q.name for q in Queue.all(connection=f.store)} >= {queue}
+
+    fleet(story)
+
+
+def test_rqs_record_of_a_queued_job_is_stored_compactly(fleet):
+    async def story(f):
+        job_id = "0123456789abcdef01234567"  # as long as an id of the client
+        await f.accept(job_id)
+        assert f.store.object("encoding", f"rq:job:{job_id}") in ("listpack", b"listpack")
 
     fleet(story)
 
