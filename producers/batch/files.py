@@ -55,16 +55,16 @@ def read_rows(file: BinaryIO, name: object = "the input") -> Iterator[bytes]:
         yield row
 
 
-def has_requests(path: Path) -> bool:
-    """False for an empty file. Raises `BatchFileError` when it is not UTF-8 text, or a line is too long."""
-    has_text = False
+def count_requests(path: Path) -> int:
+    """The number of lines that are not blank. Raises `BatchFileError` if one is not UTF-8 text or is too long."""
+    count = 0
     with path.open("rb") as file:
         for number, row in enumerate(read_rows(file, path), 1):
             try:
-                has_text = bool(row.decode("utf-8-sig").strip()) or has_text
+                count += bool(row.decode("utf-8-sig").strip())
             except UnicodeDecodeError:
                 raise BatchFileError(f"{path} is not UTF-8 text (line {number})") from None
-    return has_text
+    return count
 
 
 @dataclass(frozen=True, slots=True)

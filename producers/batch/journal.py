@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from pydantic_core import from_json, to_json
 
@@ -29,6 +29,24 @@ class JournalState:
             self.failed.pop(row["custom_id"], None)
         else:
             self.failed[row["custom_id"]] = row["id"], row["error"]["code"]
+
+    def read(self, file: BinaryIO, path: Path) -> int:
+        """Add the rows of a file, without a last one that was cut short. Returns their size in bytes.
+
+        Raises `BatchFileError`.
+        """
+        size = 0
+        for number, row in enumerate(read_rows(file, path), 1):
+            try:
+                self.add(from_json(row))
+            except (ValueError, KeyError, TypeError):
+                if row.endswith(b"\n"):
+                    raise BatchFileError(
+                        f"{path} line {number} is not the result of a batch: name another file"
+                    ) from None
+                break
+            size += len(row)
+        return size
 
 
 class Journal:
@@ -95,22 +113,11 @@ class Journal:
 
     def _read(self) -> None:
         self._file.seek(0)
-        size = 0
-        for number, row in enumerate(read_rows(self._file, self.path), 1):
-            try:
-                self.state.add(from_json(row))
-            except (ValueError, KeyError, TypeError):
-                if row.endswith(b"\n"):
-                    raise BatchFileError(
-                        f"{self.path} line {number} is not the result of a batch: name another file with -o"
-                    ) from None
-                break
-            size += len(row)
-            if not row.endswith(b"\n"):
-                self._file.write(b"\n")
-                size += 1
+        size = self.state.read(self._file, self.path)
         self._file.truncate(size)
-        self._file.seek(0, os.SEEK_END)
+        self._file.seek(max(0, size - 1))
+        if self._file.read(1) not in (b"", b"\n"):
+            self._file.write(b"\n")
 
     def _lock(self) -> None:
         if sys.platform == "win32":
@@ -129,13 +136,9 @@ def read_journal(path: Path) -> JournalState:
     check_regular(path, "OUT")
     try:
         with path.open("rb") as file:
-            for row in read_rows(file, path):
-                if row.endswith(b"\n"):  # otherwise it was cut short, or is being written
-                    state.add(from_json(row))
+            state.read(file, path)
     except FileNotFoundError:
-        return state
+        pass
     except OSError as error:
         raise BatchFileError(f"{path} cannot be read: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError):
-        raise BatchFileError(f"{path} is not the output of a batch") from None
     return state

@@ -41,6 +41,6 @@ def _print(text: str, streamed: str) -> None:
 def _code(result: Result, strict: bool) -> int:
     if strict and (result.degraded or result.fallback_used):
         return DEGRADED
-    if not result.final:
-        return 0 if result.answered else STILL_QUEUED
-    return 0 if result.answered else 1
+    if result.answered:
+        return 0
+    return 1 if result.final else STILL_QUEUED

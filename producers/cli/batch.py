@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from openfall.producers.cli.options import common_options, open_client, route_options, run
-from openfall.producers.cli.render import PRINT_INTERVAL_SECONDS, format_cost, plural, print_line, show_json
+from openfall.producers.cli.progress import Progress
+from openfall.producers.cli.render import format_cost, plural, print_line, show_json
 
 if TYPE_CHECKING:
     from openfall.producers.batch.journal import JournalState
@@ -48,20 +48,21 @@ def run_(source: Path, out: Path, config_path: Path | None, as_json: bool, dry_r
     from openfall.producers.batch.run import BatchPlan
 
     plan = BatchPlan(source=source, name=options.pop("name") or out.stem, **options)
-    _check_files(source, out)
+    lines = _check_files(source, out)
     if dry_run:
         code = run(_dry_run(plan, out, config_path, as_json))
         raise click.exceptions.Exit(code)
     try:
-        tally = run(_run(plan, out, config_path))
+        tally = run(_run(plan, lines, out, config_path))
     except KeyboardInterrupt:
         print_line(f"\nthe jobs continue, and {out} keeps its rows. Run the same command again to continue.")
         raise click.exceptions.Exit(130) from None
     raise click.exceptions.Exit(_report(tally, out, as_json))
 
 
-def _check_files(source: Path, out: Path) -> None:
-    from openfall.producers.batch.files import check_regular, has_requests
+def _check_files(source: Path, out: Path) -> int:
+    """The number of lines to run."""
+    from openfall.producers.batch.files import check_regular, count_requests
 
     if str(out) == "-":
         raise click.UsageError(
@@ -70,12 +71,14 @@ def _check_files(source: Path, out: Path) -> None:
     check_regular(source, "IN")
     check_regular(out, "OUT")
     try:
-        if not has_requests(source):
-            print_line(f"warning: {source} is empty: there is no request to run")
+        lines = count_requests(source)
     except OSError as error:
         raise click.UsageError(f"{source} cannot be read: {error.strerror}") from None
     if out.exists() and out.samefile(source):
         raise click.UsageError(f"{out} is the input: name another file with -o")
+    if not lines:
+        print_line(f"warning: {source} is empty: there is no request to run")
+    return lines
 
 
 async def _dry_run(plan: BatchPlan, out: Path, config_path: Path | None, as_json: bool) -> int:
@@ -98,7 +101,7 @@ async def _dry_run(plan: BatchPlan, out: Path, config_path: Path | None, as_json
     return 0 if tally.all_answered else 5
 
 
-async def _run(plan: BatchPlan, out: Path, config_path: Path | None) -> BatchTally:
+async def _run(plan: BatchPlan, lines: int, out: Path, config_path: Path | None) -> BatchTally:
     from openfall.producers.batch.journal import Journal, JournalState
     from openfall.producers.batch.run import BatchRun
 
@@ -110,45 +113,23 @@ async def _run(plan: BatchPlan, out: Path, config_path: Path | None) -> BatchTal
                 journal.remove_failures()
             _save_plan(llm.config.settings.data_dir, plan, out)
             batch_run = BatchRun(llm, plan, journal_state)
-            with _progress(batch_run, plan) as on_notice:
-                batch_run.on_notice = on_notice
+            with Progress("done", min(lines, plan.limit or lines)) as progress:
+                _connect(batch_run, progress)
                 return await batch_run.run(journal)
 
 
-@contextmanager
-def _progress(batch_run: BatchRun, plan: BatchPlan) -> Iterator[Callable[[str], None]]:
-    """Show a bar in a terminal, or print a line every ten seconds. Yields the function that prints notices."""
-    if not sys.stderr.isatty():
-        batch_run.on_progress = _progress_printer(batch_run.tally)
-        yield _notice_printer()
-        return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
+def _connect(batch_run: BatchRun, progress: Progress) -> None:
+    """Show the progress of a run, and its first notices."""
+    started = time.monotonic()
 
-    with plan.source.open("rb") as source:
-        lines = sum(bool(row.strip()) for row in source)
-    columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
-        TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
-    )  # fmt: skip
-    with Progress(*columns, console=Console(stderr=True, highlight=False)) as bar:
-        total = min(lines, plan.limit or lines)
-        task = bar.add_task(plan.name, total=total, rate="")
+    def on_progress() -> None:
+        tally = batch_run.tally
+        rate = (tally.answered + tally.failed) / max(0.001, time.monotonic() - started)
+        waiting = f", {tally.wait_reason}" if tally.wait_reason else ""
+        progress.update(tally.settled, f"{rate:.1f}/s, {tally.failed} failed{waiting}")
 
-        def on_progress() -> None:
-            tally, elapsed = batch_run.tally, bar.tasks[0].elapsed or 0.001
-            rate = (tally.answered + tally.failed) / elapsed
-            bar.update(task, completed=tally.settled, rate=_describe_pace(tally, rate))
-
-        batch_run.on_progress = on_progress
-        yield _notice_printer(bar.console.print)
+    batch_run.on_progress = on_progress
+    batch_run.on_notice = _notice_printer(progress.print)
 
 
 def _notice_printer(write: Callable[[str], None] = print_line) -> Callable[[str], None]:
@@ -163,24 +144,6 @@ def _notice_printer(write: Callable[[str], None] = print_line) -> Callable[[str]
             write("... and more: further notices are not printed, the output file has every error")
 
     return on_notice
-
-
-def _progress_printer(tally: BatchTally) -> Callable[[], None]:
-    started = last = time.monotonic()
-
-    def on_progress() -> None:
-        nonlocal last
-        now = time.monotonic()
-        if now - last >= PRINT_INTERVAL_SECONDS:
-            last = now
-            rate = (tally.answered + tally.failed) / (now - started)
-            print_line(f"{tally.settled} of {tally.total} done, {_describe_pace(tally, rate)}")
-
-    return on_progress
-
-
-def _describe_pace(tally: BatchTally, rate: float) -> str:
-    return f"{rate:.1f}/s, {tally.failed} failed" + (f", {tally.wait_reason}" if tally.wait_reason else "")
 
 
 def _report(tally: BatchTally, out: Path, as_json: bool) -> int:
@@ -272,8 +235,8 @@ def _load_plan(name: Path, data_dir: Path) -> tuple[Path, BatchPlan | None]:
         return name, None
     if saved is None:
         raise click.UsageError(f"no batch {str(name)!r}: name its output file, or the name it was run under")
-    more = {name: value for name, value in saved.items() if name not in ("source", "out")}
-    return Path(saved["out"]), BatchPlan(name=path.stem, source=Path(saved["source"]), **more)
+    saved_out, saved_source = Path(saved.pop("out")), Path(saved.pop("source"))
+    return saved_out, BatchPlan(name=path.stem, source=saved_source, **saved)
 
 
 def _journal_json(journal_state: JournalState) -> dict[str, Any]:

@@ -126,12 +126,12 @@ async def apply_to_each(
 
     results: list[tuple[str, T]] = []
     everything = selection.all and not selection.narrowed
-    async with Progress(
+    with Progress(
         action, await count_held(llm.store.connection) if everything else len(selection.ids) or None
     ) as progress:
         async for jobs in _chunks(selected_jobs(llm, selection), BATCH_SIZE):
             results += zip((job.id for job in jobs), await asyncio.gather(*map(step, jobs)), strict=True)
-            progress.at(len(results))
+            progress.update(len(results))
     return results
 
 

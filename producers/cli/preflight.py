@@ -49,25 +49,25 @@ def preflight(offline: bool, config_path: Path | None, as_json: bool) -> None:
 async def _run_checks(config_path: Path | None, offline: bool, as_json: bool) -> list[CheckResult]:
     results: list[CheckResult] = []
 
-    async def report(checks: AsyncIterator[CheckResult]) -> None:
+    def report(result: CheckResult) -> None:
+        results.append(result)
+        show_json(asdict(result)) if as_json else _show(result)
+
+    async def report_each(checks: AsyncIterator[CheckResult]) -> None:
         async for result in checks:
-            results.append(result)
-            show_json(asdict(result)) if as_json else _show(result)
+            report(result)
 
     try:
         config = load(config_path)
     except ConfigError as error:
-        await report(_each(_config_problems(error)))
+        for problem in _config_problems(error):
+            report(problem)
         return results
-    await report(_each(_check_config(config)))
+    for result in _check_config(config):
+        report(result)
     if not offline:
-        await asyncio.gather(report(check_backends(config.catalog)), report(_check_redis(config)))
+        await asyncio.gather(report_each(check_backends(config.catalog)), report_each(_check_redis(config)))
     return results
-
-
-async def _each(results: Iterator[CheckResult]) -> AsyncIterator[CheckResult]:
-    for result in results:
-        yield result
 
 
 def _show(result: CheckResult) -> None:

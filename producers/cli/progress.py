@@ -16,30 +16,42 @@ class Progress:
     """`text` names the action. `total` is None if the number of items is unknown."""
 
     def __init__(self, text: str, total: int | None) -> None:
-        self._words, self._total = text, total
+        self._text, self._total = text, total
         self._last = time.monotonic()
         self._bar: Bar | None = None
 
-    async def __aenter__(self) -> Progress:
+    def __enter__(self) -> Progress:
         if sys.stderr.isatty():
             from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
             from rich.progress import Progress as Bar
 
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-            self._bar = Bar(*columns, console=Console(stderr=True), transient=True)
-            self._bar.add_task(self._words, total=self._total)
+            columns = (
+                TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+                TextColumn("{task.fields[detail]}", markup=False), TimeElapsedColumn(), TextColumn("left"),
+                TimeRemainingColumn(),
+            )  # fmt: skip
+            self._bar = Bar(*columns, console=Console(stderr=True, highlight=False), transient=True)
+            self._bar.add_task(self._text, total=self._total, detail="")
             self._bar.start()
         return self
 
-    async def __aexit__(self, *_: object) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._bar is not None:
             self._bar.stop()
 
-    def at(self, number: int) -> None:
+    def update(self, number: int, detail: str = "") -> None:
         """Show how many items are done."""
         if self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], completed=number)
+            self._bar.update(self._bar.task_ids[0], completed=number, detail=detail)
         elif time.monotonic() - self._last >= PRINT_INTERVAL_SECONDS:
             self._last = time.monotonic()
-            print_line(f"{number:,}{f' of {self._total:,}' if self._total else ''} {self._words}")
+            total, detail = f" of {self._total:,}" if self._total else "", f", {detail}" if detail else ""
+            print_line(f"{number:,}{total} {self._text}{detail}")
+
+    def print(self, text: str) -> None:
+        """Print a line above the bar."""
+        if self._bar is not None:
+            self._bar.console.print(text, markup=False, soft_wrap=True)
+        else:
+            print_line(text)
