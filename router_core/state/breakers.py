@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 from pydantic_core import from_json
@@ -139,13 +139,6 @@ class ProbeResult:
 
 async def report_probe(link: RedisConnection, probe: Probe, result: ProbeResult, policy: BreakerPolicy) -> BreakerState:
     """Report a probe; without effect once another was handed out. Returns the breaker's state."""
-    arguments = {
-        "target": probe.target,
-        "token": probe.token,
-        "signal": result.signal,
-        "detail": result.detail,
-        "cooldown_ms": round(result.cooldown_seconds * 1000),
-        "jitter": result.jitter,
-    }
+    arguments = {"target": probe.target, "token": probe.token, **asdict(result)}
     reply = await link.script("breaker_probe_result", arguments, policy_arguments(policy))
     return BreakerState(reply[0].decode())

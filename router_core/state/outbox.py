@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -64,7 +64,7 @@ def parse_entry(entry: str) -> JobEntry | NoticeEntry | None:
     return None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class ClaimedEntry:
     """An entry that this dispatcher has until its lease ends. `tries` have failed. Times are epoch seconds.
 
@@ -140,14 +140,8 @@ async def claim_entries(link: RedisConnection, limit: int) -> Sequence[ClaimedEn
     reply = await link.script("outbox_claim", {"limit": limit, "lease_ms": int(LEASE_SECONDS * 1000)})
     now = int(reply[0]) / 1000
     return [
-        ClaimedEntry(
-            entry=row[0].decode(),
-            token=row[1].decode(),
-            tries=int(row[2]),
-            first_claimed_at=int(row[3]) / 1000,
-            now=now,
-        )
-        for row in reply[1:]
+        ClaimedEntry(entry.decode(), token.decode(), int(tries), int(first_claimed_at) / 1000, now)
+        for entry, token, tries, first_claimed_at in reply[1:]
     ]
 
 
@@ -204,14 +198,7 @@ async def record_notified(
 
 async def admit_notice(link: RedisConnection, claimed: ClaimedEntry, rate: NoticeRate) -> NoticeAdmission | None:
     """Ask whether a notice may be sent now. None: not yet, or never; the outbox is updated already."""
-    arguments = {
-        "entry": claimed.entry,
-        "token": claimed.token,
-        "max_notices": rate.max_notices,
-        "interval_ms": int(rate.interval_seconds * 1000),
-        "notify_recovery": rate.notify_recovery,
-        "update_interval_ms": int(rate.update_interval_seconds * 1000),
-    }
+    arguments = {"entry": claimed.entry, "token": claimed.token, **asdict(rate)}
     reply = await link.script("notice_admit", arguments)
     if reply[0] != b"go":
         return None

@@ -1,7 +1,7 @@
 -- @include breaker
 -- Report the result of a probe. Only the last one handed out counts; one that was lost with its worker is handed out
 -- again.
--- Arguments: target, token, signal ('ok', 'slow', 'failure', 'neutral', 'trip'), detail, cooldown_ms (of a 429), jitter
+-- Arguments: target, token, signal ('ok', 'slow', 'failure', 'neutral', 'trip'), detail, cooldown_seconds (of a 429), jitter
 -- Bodies: breaker policy (JSON)
 -- Reply: {the breaker's state, '' | 'no_lease'}
 local MIN_WAIT_MS = 1000
@@ -11,7 +11,7 @@ if breaker.state ~= 'half_open' or breaker.probe ~= args.token then return {brea
 local policy = decode_once(ARGV[3])
 redis.call('HDEL', key, 'probe')
 if args.signal == 'neutral' then  -- it tells nothing about the model: probe again a little later, or when a 429 allows it
-  redis.call('HSET', BLOCKED, target, 'half_open ' .. ms(now + math.max(MIN_WAIT_MS, args.cooldown_ms)))
+  redis.call('HSET', BLOCKED, target, 'half_open ' .. ms(now + math.max(MIN_WAIT_MS, 1000 * args.cooldown_seconds)))
 elseif args.signal == 'ok' then
   if redis.call('HINCRBY', key, 'probe_successes', 1) >= policy.probe_successes then
     breaker_change(target, 'closed', 'its probes were answered', policy, 0, now)

@@ -1,10 +1,10 @@
 -- @include notice
--- Decide whether a notice may be sent now. Each notifier gets at most `max_notices` new incidents in `interval_ms`. An
--- incident that is over before its turn comes is not sent at all, and counted for the next one.
--- Arguments: entry, token, max_notices, interval_ms, notify_recovery, update_interval_ms
+-- Decide whether a notice may be sent now. Each notifier gets at most `max_notices` new incidents in
+-- `interval_seconds`. An incident that is over before its turn comes is not sent at all, and counted for the next one.
+-- Arguments: entry, token, max_notices, interval_seconds, notify_recovery, update_interval_seconds
 -- Reply: {'go', now, unmentioned, incident...} | {'wait', ms} | {'drop'} when it was taken out of the outbox | {'late'}
 local MAX_RECOVERY_WAIT_MS = 10000
-local entry, max_notices, interval_ms = args.entry, args.max_notices, args.interval_ms
+local entry, max_notices, interval_ms = args.entry, args.max_notices, args.interval_seconds * 1000
 local key = OUTBOX_ENTRY .. entry
 if redis.call('HGET', key, 'lease') ~= args.token then return {'late'} end
 local notifier, id, kind = parse_notice(entry)
@@ -58,7 +58,7 @@ if kind == 'began' then return admit_new() end
 if kind == 'update' then
   -- Before `began` is sent there is nothing to change: it will show the incident as it is then.
   if ended or not notified or version <= notified_version then return drop() end
-  local due = updated + args.update_interval_ms
+  local due = updated + args.update_interval_seconds * 1000
   return due > now and wait(due - now) or go()
 end
 if not args.notify_recovery then return drop() end

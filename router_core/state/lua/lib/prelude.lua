@@ -50,7 +50,7 @@ local function ms(n) return string.format('%.0f', n) end
 local function urgency_of(queue) return string.match(queue, '[^.]*$') end
 local function pool_of(queue) return string.match(queue, '^([^.]*)') end
 local function model_of(queue) return string.match(queue, '^[^.]*%.([^.]*)') or '' end
-local function count(counter, n) redis.call('HINCRBY', COUNTERS, counter, n or 1) end
+local function count(counter) redis.call('HINCRBY', COUNTERS, counter, 1) end
 
 -- Append an event to a job's list, and wake the subscribers of the job. `event` is JSON.
 local function add_event(id, event)
