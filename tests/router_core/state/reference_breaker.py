@@ -82,7 +82,7 @@ class Breaker:
         self.go("closed", now)
         self.ramp = now
 
-    def hears(self, mark: str, call: tuple[str, int, bool], now: int, chance: float) -> bool:
+    def record_call(self, mark: str, call: tuple[str, int, bool], now: int, chance: float) -> bool:
         """A call of an epoch that took so long and was, perhaps, a repetition. Whether it opened."""
         epoch, took, repeated = call
         if self.state != "closed" or epoch != str(self.epoch):

@@ -1,4 +1,4 @@
-"""What the scripts are meant to do, with nothing but dicts and lists: jobs, leases, crashes, time in hand."""
+"""A plain model of the scripts of jobs, with dicts and lists: jobs, leases, crashes, the clock."""
 
 from __future__ import annotations
 
@@ -38,6 +38,7 @@ class Job:
     ended_in: str = ""
     accepted: float = 0.0
     fell_from: str = ""
+    fell_token: str = ""  # of the delivery that fell: its late answer is accepted
     released_by: str = ""
 
 
@@ -46,7 +47,7 @@ def _by_score(item: tuple[str, float]) -> tuple[float, str]:
 
 
 class Model:
-    """What the scripts are meant to do, with nothing but dicts and lists."""
+    """What the scripts must do with jobs, with dicts and lists only."""
 
     def __init__(self, now: float) -> None:
         self.now = now
@@ -57,7 +58,7 @@ class Model:
         self.suspects: dict[str, float] = {}
         self.presence: dict[str, float] = {}
         self.pulse_at: float | None = None
-        self.answered_for: dict[str, int] = {"smol": 0, "large": 0}  # of what was released to each model
+        self.answered_for: dict[str, int] = {"smol": 0, "large": 0}  # answers of jobs that were released to each model
         self.paused: set[str] = set()
         self.suspended = False
 
@@ -138,16 +139,26 @@ class Model:
             return "again"
         if f"!{token}" in job.settled.split():
             return "late"
-        if job.token != token or job.state == "done" or (job.state != "started" and verb != "done"):
-            self.hear(job, f"!{token}")
+        fell = verb == "done" and token == job.fell_token
+        known = fell or token == job.token
+        if not known or job.state == "done" or (job.state != "started" and verb != "done"):
+            self.record_settle(job, f"!{token}")
             return "late"
         return "settled"
 
-    def hear(self, job: Job, word: str) -> None:
-        words = [*job.settled.split(), word]
-        while len(" ".join(words)) > 64:
-            words.pop(0)
-        job.settled = " ".join(words)
+    def record_settle(self, job: Job, token: str) -> None:
+        tokens = [*job.settled.split(), token]
+        while len(" ".join(tokens)) > 64:
+            tokens.pop(0)
+        job.settled = " ".join(tokens)
+
+    def ending_queue(self, job: Job, token: str) -> str:
+        """The queue in whose registry a job ends: for an accepted late answer, the one from which it fell."""
+        late = job.state != "started" or token == job.fell_token
+        return job.fell_from if job.queue == DEGRADE and late else job.queue
+
+    def requeue_held(self, job: Job, queue: str) -> None:
+        job.state, job.queue, job.token, job.fell_token = "queued", queue, "", ""
 
     def leave(self, job_id: str) -> None:
         job = self.jobs[job_id]
@@ -160,7 +171,7 @@ class Model:
     def fall(self, job_id: str) -> None:
         job = self.jobs[job_id]
         job.fell_from = job.fell_from if job.queue == DEGRADE else job.queue
-        job.state, job.queue = "queued", DEGRADE
+        job.state, job.queue, job.fell_token = "queued", DEGRADE, job.token
         self.lists[DEGRADE].append(job_id)
         self.unrelease(job)
 
@@ -170,14 +181,15 @@ class Model:
         job.released_by = ""
 
     def release(self, alias: str) -> list[str]:
-        """Every held job may go to either model: the oldest first, one more at once for each that was answered."""
-        on_the_way = sum(job.released_by == alias for job in self.jobs.values())
-        room = min(RELEASED_AT_ONCE, 1 + self.answered_for[alias]) - on_the_way
+        """Every held job may go to either model: the oldest first, with room for one more after each answer."""
+        in_flight = sum(job.released_by == alias for job in self.jobs.values())
+        room = min(RELEASED_AT_ONCE, 1 + self.answered_for[alias]) - in_flight
         held = sorted((job.accepted, job_id) for job_id, job in self.jobs.items() if job.state == "held")
         chosen = [job_id for _, job_id in held[: max(0, room)]]
         for job_id in reversed(chosen):
             job = self.jobs[job_id]
-            job.state, job.queue, job.token, job.released_by = "queued", f"gpu.{alias}.background", "", alias
+            self.requeue_held(job, f"gpu.{alias}.background")
+            job.released_by = alias
             self.lists[job.queue].insert(0, job_id)
         return chosen
 
@@ -187,7 +199,7 @@ class Model:
         self.unrelease(job, answered=status == "answered")
         job.state, job.status, job.ended_in = "done", status, queue
         if settled:
-            self.hear(job, settled)
+            self.record_settle(job, settled)
 
     def reap(self) -> dict[str, str]:
         if self.pulse():

@@ -1,17 +1,14 @@
-"""The breakers against a plain Python model of them: any order of calls, probes and words, time in the test's hands."""
+"""The breakers against a plain Python model: any order of calls, probes and overrides; the test sets the clock."""
 
 from __future__ import annotations
 
-import asyncio
 import math
 import time
 from collections import Counter
 
 import pytest
-import redis
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import initialize, invariant, rule
 
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import Attempt
@@ -24,9 +21,9 @@ from openfall.router_core.state.breakers import (
     report_probe,
     reset_breaker,
 )
+from openfall.router_core.state.claims import Delivery, Probe
 from openfall.router_core.state.fleet_flags import set_local_only
 from openfall.router_core.state.jobs import JobStore, SubmitTerms
-from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.settlement import CallReport, DeliveryOutcome
 from openfall.router_core.state.subscription import QueueSubscription, WorkerIdentity
 from openfall.router_core.state.worker_queue import WorkerQueue
@@ -53,32 +50,19 @@ from tests.router_core.state.reference_breaker import (
     Model,
     model_of,
 )
+from tests.router_core.state.script_machine import ScriptMachine, run_machine
 
 
-class Machine(RuleBasedStateMachine):
-    """Every rule does one thing on the server and in the model, and compares their replies."""
-
-    url = ""
-
+class BreakerMachine(ScriptMachine):
     def __init__(self) -> None:
         super().__init__()
-        self.store = redis.Redis.from_url(self.url)
-        self.store.flushall()
-        self.loop = asyncio.new_event_loop()
         self.model = Model(int(time.time()) * 1000)
-        self.link = RedisConnection(self.url, clock=lambda: self.model.now / 1000)
-        self.workers: dict[str, WorkerQueue] = {}
         self.jobs = 0
-        self.held: list = []  # deliveries that are not settled yet
-        self.probes: list = []  # every probe ever handed out
+        self.held: list[Delivery] = []  # deliveries that are not settled
+        self.probes: list[Probe] = []  # every probe that was ever claimed
 
-    def do(self, coroutine):
-        return self.loop.run_until_complete(coroutine)
-
-    def teardown(self) -> None:
-        self.do(self.link.close())
-        self.loop.close()
-        self.store.close()
+    def server_time(self) -> float:
+        return self.model.now / 1000
 
     @initialize()
     def start_workers(self) -> None:
@@ -122,24 +106,24 @@ class Machine(RuleBasedStateMachine):
         attempt = Attempt(
             model=delivery.model, backend=capacity.name, started_at=1, ended_at=3.5, error=ErrorClass.TIMEOUT
         )
-        made = CallReport(
+        report = CallReport(
             attempt=attempt, group=None, signal=mark, epoch=delivery.epoch, credential=capacity.key,
             credential_signal=key, credential_epoch=delivery.credential_epoch, is_retry=repeated,
             cooldown_seconds=wait, jitter=chance,
         )  # fmt: skip
         ending = DeliveryOutcome(
-            next_step=Result(id=delivery.id, status=Status.FAILED, error=ErrorClass.TIMEOUT), call=made
+            next_step=Result(id=delivery.id, status=Status.FAILED, error=ErrorClass.TIMEOUT), call=report
         )
         worker = self.workers["wa"]
         settled = self.do(worker.settle(worker.settlement(delivery, ending)))
         model, target = self.model, self.model.breakers[f"{capacity.name}/{delivery.model}"]
         model.leases[capacity.name] -= 1
-        opened = target.hears(mark, (delivery.epoch, 2500, repeated), model.now, chance)
+        opened = target.record_call(mark, (delivery.epoch, 2500, repeated), model.now, chance)
         if key == CredentialSignal.COOLDOWN:
             target.cool = max(target.cool, model.now + wait * 1000)
         if key == CredentialSignal.PARK and capacity.key:
             parked = model.breakers[f"key:{capacity.key}"]
-            opened |= parked.hears(TRIP, (delivery.credential_epoch, 0, False), model.now, chance)
+            opened |= parked.record_call(TRIP, (delivery.credential_epoch, 0, False), model.now, chance)
         assert (settled.outcome, settled.opened_breaker) == ("settled", opened)
 
     @rule(mark=st.sampled_from(MARKS), name=NAMES, times=st.integers(3, 6), chance=CHANCES)
@@ -152,7 +136,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(name=NAMES, calls=st.lists(CALLS, min_size=1, max_size=4), left=st.integers(0, 2))
     def calls_at_once(self, name: str, calls: list[tuple], left: int) -> None:
-        """Some end, the oldest first, and some are left."""
+        """Some calls end, the oldest first, and some go on."""
         self.enqueue(DRAINS[name][-1], len(calls) + left)
         self.claim(name, len(calls) + left)
         for call in calls:
@@ -160,7 +144,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(name=NAMES, cooled=st.booleans(), spare=st.integers(0, 2))
     def outage(self, name: str, cooled: bool, spare: int) -> None:
-        """Every backend that a worker calls is broken, while some calls go on and, perhaps, come to a 429."""
+        """Every backend that a worker calls fails, while some calls go on and may end in a 429."""
         for queue in dict.fromkeys(DRAINS[name]):
             self.enqueue(queue, spare)
             self.claim(name, spare)
@@ -175,7 +159,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(which=st.integers(1, 3), mark=st.sampled_from(MARKS), wait=st.sampled_from([0, 4]), chance=CHANCES)
     def answer_probe(self, which: int, mark: str, wait: int, chance: float) -> None:
-        """One of the last, perhaps one that was lost and replaced, or answered before."""
+        """One of the last probes, which may be lost and replaced, or answered already."""
         if not self.probes:
             return
         probe = self.probes[-min(which, len(self.probes))]
@@ -195,7 +179,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(name=NAMES, seconds=st.sampled_from([12, 30, 60]))
     def heal(self, name: str, seconds: int) -> None:
-        """Time enough for a probe, and whatever it is, it is answered."""
+        """Time enough for a probe, which is answered."""
         self.pass_time(seconds)
         for _ in range(POLICY.probe_successes):
             self.claim(name, 0)
@@ -206,7 +190,7 @@ class Machine(RuleBasedStateMachine):
         how=st.sampled_from(["open", "closed", "auto"]),
         seconds=st.sampled_from([None, 5]),
     )
-    def say(self, name: str, how: str, seconds: int | None) -> None:
+    def override(self, name: str, how: str, seconds: int | None) -> None:
         breaker, now = self.model.breakers[name], self.model.now
         ends = math.inf if seconds is None else now + seconds * 1000
         if how == "auto":
@@ -235,7 +219,7 @@ class Machine(RuleBasedStateMachine):
         self.model.now += int(seconds * 1000)
 
     @invariant()
-    def every_breaker_is_what_the_model_says(self) -> None:
+    def every_breaker_equals_the_model(self) -> None:
         now = self.model.now
         statuses = {breaker.target: breaker for breaker in self.do(list_breakers(self.link))}
         for target, breaker in self.model.breakers.items():
@@ -269,11 +253,4 @@ class Machine(RuleBasedStateMachine):
 
 @pytest.mark.parametrize("steps", [pytest.param(25, id="in short runs"), pytest.param(100, id="in long runs")])
 def test_the_breakers_do_what_the_model_does(redis_url, steps):
-    machine = type("MachineHere", (Machine,), {"url": redis_url})
-    run_state_machine_as_test(
-        machine,
-        settings=settings(
-            max_examples=3000 // steps, stateful_step_count=steps,
-            suppress_health_check=list(HealthCheck),
-        ),
-    )  # fmt: skip
+    run_machine(BreakerMachine, redis_url, steps=steps, total_steps=3000)
