@@ -94,11 +94,11 @@ def _models(catalog: Catalog) -> list[dict[str, Any]]:
 async def fetch_fleet_snapshot(link: RedisConnection, catalog: Catalog) -> FleetSnapshot:
     """Fetch the state of everything that the catalog names."""
     reply = await link.script("fleet_snapshot", {"models": _models(catalog)}, policy_arguments(catalog.breakers))
-    now, switch, reports, health, unknown, models = reply
+    now, local_only, reports, health, unknown, models = reply
     at = int(now) / 1000
     fresh = {name: row for name, row in json_pairs(reports).items() if at - row["at"] <= LOADED_TTL_SECONDS}
     loaded = {name: row["models"] for name, row in fresh.items()}
-    view = _View(catalog, at, loaded, json_pairs(health), bool(switch) or catalog.local_only)
+    view = _View(catalog, at, loaded, json_pairs(health), bool(local_only) or catalog.local_only)
     rows = [(row[0].decode(), [_queue(line, at) for line in row[1]], row[2]) for row in models]
     at_backends = {alias: tuple(view.backend_state(alias, row) for row in backends) for alias, _, backends in rows}
     fleets = view.fleet_states({alias: queues for alias, queues, _ in rows}, at_backends)
@@ -163,11 +163,11 @@ class _View:
     def _state(
         self, alias: str, number: int, at: Sequence[BackendState], queues: list[_Queue], spent: frozenset[str]
     ) -> ModelState:
-        open_ = [backend for backend in at if backend.blocked is None]
+        free = [backend for backend in at if backend.blocked is None]
         answered = sum(backend.calls for backend in at)
         return ModelState(
-            blocked=self._whole(alias, queues[number]) or earliest_block(at),
-            free=max(0, sum(backend.unreserved_free_slots if number else backend.free_slots for backend in open_)),
+            blocked=self._model_block(alias, queues[number]) or earliest_block(at),
+            free=max(0, sum(backend.unreserved_free_slots if number else backend.free_slots for backend in free)),
             # Urgency declares the most urgent first: what is less urgent than the job does not stand before it.
             waiting=sum(queue.waiting for queue in queues[: number + 1]),
             oldest=max(queue.oldest for queue in queues[: number + 1]),
@@ -176,7 +176,7 @@ class _View:
             may_retry=self.catalog.pool_of(alias) not in spent,
         )
 
-    def _whole(self, alias: str, queue: _Queue) -> Blocked | None:
+    def _model_block(self, alias: str, queue: _Queue) -> Blocked | None:
         """What blocks every call of a model, at whichever backend."""
         if self.local_only and not self.catalog.is_local(alias):
             return Blocked(BlockReason.LOCAL_ONLY, FOREVER, "jobs must stay in the local pools now")
@@ -187,30 +187,30 @@ class _View:
         return None
 
     def backend_state(self, alias: str, row: list[Any]) -> BackendState:
-        name, free, spare, block, cool, key, why, calls, failed, repeated, ms = row
-        place = name.decode()
+        name, free, unreserved, block, cool, key, why, calls, failed, retries, ms = row
+        name = name.decode()
         blocked = (
             self._by_breaker(block.decode(), f"its breaker is STATE ({why.decode()})", BlockReason.BREAKER)
-            or self._by_breaker(key.decode(), f"the key of {place} is parked ({why.decode()})", BlockReason.CREDENTIAL)
+            or self._by_breaker(key.decode(), f"the key of {name} is parked ({why.decode()})", BlockReason.CREDENTIAL)
             or self._cooling(cool.decode())
-            or self._unwell(breaker_target(place, alias))
+            or self._unhealthy(breaker_target(name, alias))
         )
-        return BackendState(place, int(free), int(spare), blocked, int(calls), int(failed), int(repeated), int(ms))
+        return BackendState(name, int(free), int(unreserved), blocked, int(calls), int(failed), int(retries), int(ms))
 
-    def _by_breaker(self, block: str, text: str, obstacle: BlockReason) -> Blocked | None:
+    def _by_breaker(self, block: str, text: str, reason: BlockReason) -> Blocked | None:
         kind, _, rest = block.partition(" ")
         if kind not in ("open", "half_open"):
             return None
         until = int(rest) / 1000
         if kind == "half_open" or until <= self.now:  # a probe is on its way
-            return Blocked(obstacle, max(until, self.now + 1.0), text.replace("STATE", "half open", 1))
-        return Blocked(obstacle, FOREVER if until > NEVER / 2 else until, text.replace("STATE", "open", 1))
+            return Blocked(reason, max(until, self.now + 1.0), text.replace("STATE", "half open", 1))
+        return Blocked(reason, FOREVER if until > NEVER / 2 else until, text.replace("STATE", "open", 1))
 
     def _cooling(self, cool: str) -> Blocked | None:
         until = int(cool) / 1000 if cool else 0.0
         return Blocked(BlockReason.COOLDOWN, until, "it cools down after a 429") if until > self.now else None
 
-    def _unwell(self, name: str) -> Blocked | None:
+    def _unhealthy(self, name: str) -> Blocked | None:
         check = self.health.get(name)
         if check is None or check["ok"] or self.now - check["at"] > HEALTH_TTL_SECONDS:
             return None

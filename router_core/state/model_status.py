@@ -109,15 +109,12 @@ async def _loading(link: RedisConnection, catalog: Catalog) -> frozenset[str]:
 
 async def _queues(link: RedisConnection, catalog: Catalog) -> dict[str, list[tuple[int, int]]]:
     """Of each model, by urgency: how many jobs wait, and how many are started."""
-
-    async def count_jobs(queue: str) -> tuple[int, int]:
-        waiting, started = await asyncio.gather(
-            link.command("LLEN", keys.RQ_QUEUE + queue), link.command("ZCARD", keys.RQ_WIP + queue)
-        )
-        return int(waiting), int(started)
-
-    names = [(alias, catalog.queue(alias, urgency)) for alias in catalog.models for urgency in Urgency]
-    counts = iter(await asyncio.gather(*(count_jobs(queue) for _, queue in names)))
+    queues = [catalog.queue(alias, urgency) for alias in catalog.models for urgency in Urgency]
+    waiting, started = await asyncio.gather(
+        asyncio.gather(*(link.command("LLEN", keys.RQ_QUEUE + queue) for queue in queues)),
+        asyncio.gather(*(link.command("ZCARD", keys.RQ_WIP + queue) for queue in queues)),
+    )
+    counts = zip(waiting, started, strict=True)
     return {alias: [next(counts) for _ in Urgency] for alias in catalog.models}
 
 
