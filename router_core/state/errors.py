@@ -103,6 +103,7 @@ _REMEDIES: tuple[tuple[tuple[str, ...], type[StoreError], str], ...] = (
         StoreFull,
         "Redis is out of memory (maxmemory): raise it, or let workers drain the queues",
     ),
+    (("Function not found",), StoreUnreachable, "Redis has lost its scripts again (a restart?): try again"),
     (("MISCONF", "No space left"), StoreFull, "Redis cannot write to its disk: free space there"),
 )
 """What a message contains, its error, and the remedy. redis-py cuts off the first word of the messages that it

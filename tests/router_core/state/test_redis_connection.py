@@ -201,6 +201,17 @@ def test_a_full_disk_is_reported():
     assert "free space" in str(error)
 
 
+def test_a_server_that_forgets_a_script_as_soon_as_it_is_loaded_is_worth_another_try(redis_url, store, monkeypatch):
+    async def story():
+        async with RedisConnection(redis_url) as link:
+            store.function_flush()
+            monkeypatch.setattr(link, "_load", lambda script: link.command("PING"))
+            with pytest.raises(StoreUnreachable, match="try again"):
+                await link.script("held_replay", {"id": "nosuchjob"})
+
+    run(story)
+
+
 def test_a_long_refusal_is_cut_short():
     assert len(str(translate(redis.ResponseError("x" * 5000), "redis://host"))) < 300
 
