@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from openfall.router_core.catalog.policies import BreakerPolicy
 from openfall.router_core.state.breakers import BreakerOverride, ProbeResult, force_breaker, list_breakers, report_probe
-from openfall.router_core.state.fleet_flags import local_only, set_local_only
+from openfall.router_core.state.fleet_flags import local_only, set_local_only, try_lock
 from openfall.router_core.state.held_jobs import replay_held
 from openfall.router_core.state.maintenance import sweep
 from openfall.router_core.state.subscription import BackendCapacity, QueueSubscription
@@ -225,5 +225,14 @@ def test_the_sweep_finds_jobs_that_local_only_keeps_in_a_queue(fleet):
         assert await taken(f, cloud) == []
         _, jobs = await sweep(f.link, [SMOL], clean=False)
         assert [(job.id, job.cause) for job in jobs] == [(waits, "stranded")]
+
+    fleet(story)
+
+
+def test_a_lock_is_granted_to_the_first_caller(fleet):
+    async def story(f):
+        assert [await try_lock(f.link, "memory of box", 60) for _ in range(3)] == [True, False, False]
+        assert await try_lock(f.link, "memory of tower", 60)
+        assert 0 < f.store.pttl("of:lock:memory of box") <= 60_000
 
     fleet(story)
