@@ -182,7 +182,7 @@ class Generation:
                 await unregister(link, identity)
 
     async def _work(self, worker: Worker, housekeeping: Housekeeping) -> None:
-        await housekeeping.first_beat()
+        await housekeeping.beat()
         identity = housekeeping.identity
         log.info("%s: slots: %d, queues: %d", identity.name, self._config.settings.slots, len(identity.queues))
         # Objects that exist now live to the end: the collector need not scan them while jobs wait for their start.

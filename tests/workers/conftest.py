@@ -104,7 +104,7 @@ async def _bench(
             link=link, identity=identity, worker=worker, queue=queue, fleet_cache=fleet_cache, spool=spool,
             jitter=lambda: 0.5,
         )  # fmt: skip
-        await housekeeping.first_beat()
+        await housekeeping.beat()
         try:
             yield WorkerBench(link, JobStore(link), worker, housekeeping, spool, upstream)
         finally:

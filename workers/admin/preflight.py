@@ -59,7 +59,7 @@ class _Response:
 
 async def preflight(catalog: Catalog) -> AsyncIterator[CheckResult]:
     """Yield the results of every backend that serves a model, in the order in which the backends answer."""
-    names = [name for name in catalog.backends if any(name in spec.backends for spec in catalog.models.values())]
+    names = [name for name in catalog.backends if _configured(catalog, name)]
     tasks = [asyncio.create_task(_check_backend(catalog, name)) for name in names]
     for task in asyncio.as_completed(tasks):
         for result in await task:
@@ -146,7 +146,7 @@ def _check_refusal(name: str, failure: Failure) -> CheckResult:
 
 
 def _check_models(catalog: Catalog, name: str, names: tuple[str, ...], props: Any) -> Iterator[CheckResult]:
-    configured = {alias: spec for alias, spec in catalog.models.items() if name in spec.backends}
+    configured = _configured(catalog, name)
     missing = {alias: spec for alias, spec in configured.items() if not _is_listed(names, spec.upstream)}
     in_chains = {alias for chain in _list_chains(catalog) for alias in chain}
     if not missing:
@@ -165,6 +165,11 @@ def _check_models(catalog: Catalog, name: str, names: tuple[str, ...], props: An
             else:
                 message += " (no chain names it)"
         yield CheckResult("models", f"{alias}@{name}", state, message, remedy)
+
+
+def _configured(catalog: Catalog, name: str) -> dict[str, ModelSpec]:
+    """The models of a backend, by alias."""
+    return {alias: spec for alias, spec in catalog.models.items() if name in spec.backends}
 
 
 def _list_chains(catalog: Catalog) -> Iterator[Iterable[str]]:
@@ -200,9 +205,7 @@ def _check_memory(
 ) -> Iterator[CheckResult]:
     if loaded is None or isinstance(loaded, Failure):
         return
-    for alias, spec in catalog.models.items():
-        if name not in spec.backends:
-            continue
+    for alias, spec in _configured(catalog, name).items():
         model = next((model for model in loaded if same_model(model.upstream, spec.upstream)), None)
         if model is not None and model.vram_share is not None and model.vram_share < 1:
             message = f"only {model.vram_share:.0%} of {alias} is on the card of {name}: it is slow"
@@ -215,8 +218,8 @@ def _check_context(catalog: Catalog, name: str, props: Any) -> Iterator[CheckRes
     context = settings.get("n_ctx") if isinstance(settings, dict) else None
     if not isinstance(context, int) or context < 1:
         return
-    for alias, spec in catalog.models.items():
-        if name in spec.backends and spec.context > context:
+    for alias, spec in _configured(catalog, name).items():
+        if spec.context > context:
             message = f"{name} gives each call {context} tokens, {alias} is configured with {spec.context}"
             remedy = f"Start it with more (-c, shared by its slots), or write context: {context} at models.{alias}."
             yield CheckResult("context", f"{alias}@{name}", "warning", message, remedy)

@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 import aiohttp
 import orjson
 from multidict import CIMultiDict
-from yarl import URL
 
 from openfall.router_core.jobs.outcome import Failure, Outcome
 from openfall.router_core.vocabulary import ErrorClass
@@ -36,7 +35,6 @@ class HttpClient:
         # accept-encoding: a compressed stream would arrive late
         self._headers = CIMultiDict({"accept-encoding": "identity", **headers})
         self._json_headers = CIMultiDict({**self._headers, "content-type": "application/json"})
-        self._urls: dict[str, URL] = {}
 
     async def complete(
         self, path: str, body: Mapping[str, Any], request: Request, wire: ResponseFormat, on_delta: OnDelta | None
@@ -76,12 +74,9 @@ class HttpClient:
             return Failure(error_class=ErrorClass.TIMEOUT, detail=f"no complete answer within {timeout_s:g} s")
 
     async def _send_and_read(self, path: str, payload: bytes | None, read: Reader[T]) -> T | Failure:
-        url = self._urls.get(path)
-        if url is None:
-            url = self._urls[path] = self._address.at(path)
         method, headers = ("GET", self._headers) if payload is None else ("POST", self._json_headers)
         try:
-            response = await self._transport.send(method, url, headers, payload)
+            response = await self._transport.send(method, self._address.at(path), headers, payload)
         except aiohttp.ClientError as error:
             return Failure(error_class=ErrorClass.CONNECTION, detail=redact(describe_error(error)))
         try:

@@ -101,6 +101,27 @@ class Child:
             file.write(line)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalServer:
+    """A server that is ready. `ours` says whether this process stops it. `files` exist while it runs. `remark` is for
+    its owner."""
+
+    url: str
+    child: Child
+    adopted: bool
+    ours: bool
+    grace: float
+    files: tuple[Path, ...]
+    remark: str = ""
+
+    async def stop(self) -> None:
+        """Stop it if it is ours: SIGTERM, SIGKILL after the grace. One of another owner keeps running."""
+        if self.ours:
+            await self.child.stop(self.grace)
+            for file in self.files:
+                file.unlink(missing_ok=True)
+
+
 async def spawn(
     argv: Sequence[str], log: Path, *, environment: Mapping[str, str] | None = None, stdout: int | None = None
 ) -> Child:

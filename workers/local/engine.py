@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from openfall.workers.local.child import Child, spawn
+from openfall.workers.local.child import Child, LocalServer, spawn
 from openfall.workers.local.engine_process import PREFIX
 from openfall.workers.local.errors import LocalError
 from openfall.workers.local.liveness import get, port_taken
@@ -73,24 +73,7 @@ class EngineSpec:
         return argv
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Engine:
-    """An engine that is ready. `ours` says whether this process stops it."""
-
-    url: str
-    child: Child
-    record: Path
-    adopted: bool
-    ours: bool
-
-    async def stop(self) -> None:
-        """Stop it if it is ours: SIGTERM, SIGKILL after 5 s."""
-        if self.ours:
-            await self.child.stop(_GRACE_S)
-            self.record.unlink(missing_ok=True)
-
-
-async def start_engine(spec: EngineSpec, data: Path, *, timeout_s: float = 120.0) -> Engine:
+async def start_engine(spec: EngineSpec, data: Path, *, timeout_s: float = 120.0) -> LocalServer:
     """A ready engine: started, or adopted if this very one already serves the port. `LocalError` if there is none.
 
     `timeout_s` covers loading the model.
@@ -105,7 +88,8 @@ async def start_engine(spec: EngineSpec, data: Path, *, timeout_s: float = 120.0
         async with nullcontext() if adopted else child.stopped_on_failure(_GRACE_S):
             await _ready(spec, child, time.monotonic() + timeout_s)
             ours = claim_record(path, child.identity, options)
-    return Engine(url=f"http://127.0.0.1:{spec.port}", child=child, record=path, adopted=adopted, ours=ours)
+    url = f"http://127.0.0.1:{spec.port}"
+    return LocalServer(url=url, child=child, adopted=adopted, ours=ours, grace=_GRACE_S, files=(path,))
 
 
 def _options(spec: EngineSpec) -> dict[str, Any]:

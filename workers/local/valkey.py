@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 
-from openfall.workers.local.child import Child, spawn
+from openfall.workers.local.child import Child, LocalServer, spawn
 from openfall.workers.local.errors import LocalError
 from openfall.workers.local.liveness import ValkeyState, fetch_valkey_state
 from openfall.workers.local.locks import one_at_a_time
@@ -45,24 +45,10 @@ _ALTERNATIVES = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Valkey:
-    """A ready Valkey. `ours` says whether this process stops it; `remark` is for its owner."""
+class Valkey(LocalServer):
+    """A ready Valkey."""
 
-    url: str
     socket: Path
-    child: Child
-    data: Path
-    adopted: bool
-    ours: bool
-    remark: str = ""
-
-    async def stop(self) -> None:
-        """Stop it if it is ours: SIGTERM, SIGKILL after 10 s. One that another process owns keeps running."""
-        if not self.ours:
-            return
-        await self.child.stop(_GRACE_S)
-        for name in ("redis.url", "valkey.pid"):
-            (self.data / name).unlink(missing_ok=True)
 
 
 async def start_valkey(
@@ -87,7 +73,10 @@ async def start_valkey(
     url = f"unix://{socket}?db=0"
     if ours:
         write_private(data / "redis.url", f"{url}\n")
-    return Valkey(url=url, socket=socket, child=child, data=data, adopted=adopted, ours=ours, remark=remark)
+    return Valkey(
+        url=url, child=child, adopted=adopted, ours=ours, grace=_GRACE_S,
+        files=(data / "redis.url", data / "valkey.pid"), remark=remark, socket=socket,
+    )  # fmt: skip
 
 
 def _socket_path(data: Path) -> tuple[Path, str]:

@@ -68,7 +68,7 @@ class Housekeeping:
         """Every periodic task of this worker."""
         opened = self.fleet_cache.breaker_opened
         return [
-            PeriodicTask("beat", BEAT_INTERVAL_SECONDS, self._beat, jittered=False),
+            PeriodicTask("beat", BEAT_INTERVAL_SECONDS, self.beat, jittered=False),
             PeriodicTask("reap", REAP_INTERVAL_SECONDS, self._reap),
             PeriodicTask("spool", SPOOL_INTERVAL_SECONDS, self._deliver_spool),
             PeriodicTask("sweep", SWEEP_INTERVAL_SECONDS, self._sweep, for_fleet=True, wake=opened),
@@ -92,10 +92,6 @@ class Housekeeping:
     async def stop(self) -> None:
         await cancel_all(*self._running.values())
 
-    async def first_beat(self) -> None:
-        """Beat before the first claim: other workers would take a worker without presence for a dead one."""
-        await self._beat()
-
     async def _repeat(self, task: PeriodicTask) -> None:
         while True:
             try:
@@ -112,7 +108,9 @@ class Housekeeping:
                 ):
                     await task.wake.wait()
 
-    async def _beat(self) -> None:
+    async def beat(self) -> None:
+        """Renew this worker's presence and leases. The first beat precedes the first claim: other workers take a worker
+        without presence for a dead one."""
         registered, lost = await self.queue.beat(self.worker.runner.deliveries)
         if not registered:
             await register(self.link, self.identity)

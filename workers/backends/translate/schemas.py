@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from openfall.workers.backends.translate.json_values import json_text
@@ -28,7 +28,7 @@ def for_anthropic(schema: Mapping[str, Any]) -> dict[str, Any]:
     `Untranslatable` for an object of any keys: closed, it could only be empty.
     """
     limits = {key: value for key, value in schema.items() if _is_limit(key, value)}
-    result = {key: _inner(key, value) for key, value in schema.items() if key not in limits}
+    result = {key: _map_inner(key, value, _closed) for key, value in schema.items() if key not in limits}
     if result.get("type") == "object":
         if not result.get("properties") and result.get("additionalProperties", True) is not False:
             raise Untranslatable("a json_schema with an object of any keys")
@@ -65,13 +65,14 @@ def _is_limit(key: str, value: Any) -> bool:
     return key in _LIMITS or (key == "minItems" and value not in (0, 1))
 
 
-def _inner(key: str, value: Any) -> Any:
+def _map_inner(key: str, value: Any, change: Callable[[Any], Any]) -> Any:
+    """The value of a keyword, with each schema directly in it changed."""
     if key in _INNER and isinstance(value, Mapping):
-        return {name: _closed(inner) for name, inner in value.items()}
+        return {name: change(inner) for name, inner in value.items()}
     if key in _NESTED:
-        return _closed(value)
+        return change(value)
     if key in _CHOICES and isinstance(value, list):
-        return [_closed(inner) for inner in value]
+        return [change(inner) for inner in value]
     return value
 
 
@@ -82,10 +83,5 @@ def _closed(schema: Any) -> Any:
 def _schemas_in(schema: Mapping[str, Any]) -> list[Any]:
     schemas: list[Any] = []
     for key, value in schema.items():
-        if key in _INNER and isinstance(value, Mapping):
-            schemas += value.values()
-        elif key in _NESTED:
-            schemas.append(value)
-        elif key in _CHOICES and isinstance(value, list):
-            schemas += value
+        _map_inner(key, value, schemas.append)
     return schemas
