@@ -120,13 +120,13 @@ def test_another_context_loads_the_model_again_and_the_same_does_not(engine: str
 
 def test_it_serves_the_configured_number_of_calls_at_once(engine: str) -> None:
     async def story(client: httpx.AsyncClient, fake: OllamaFake) -> int:
-        received = [asyncio.create_task(client.post("/api/chat", json=chat())) for _ in range(4)]
+        tasks = [asyncio.create_task(client.post("/api/chat", json=chat())) for _ in range(4)]
         most = 0
-        while not all(task.done() for task in received):
+        while not all(task.done() for task in tasks):
             runner = fake.memory.runners.get(f"{MODEL}:latest")
             most = max(most, 2 - runner.slots._value if runner else 0)  # noqa: SLF001 - a semaphore tells it nowhere else
             await asyncio.sleep(0.005)
-        assert {task.result().status_code for task in received} == {200}
+        assert {task.result().status_code for task in tasks} == {200}
         return most
 
     assert run_story(engine, story, num_parallel=2) == 2
@@ -134,8 +134,8 @@ def test_it_serves_the_configured_number_of_calls_at_once(engine: str) -> None:
 
 def test_more_waiting_for_a_load_than_the_queue_holds_are_refused(engine: str) -> None:
     async def story(client: httpx.AsyncClient, _fake: OllamaFake) -> list[httpx.Response]:
-        received = [client.post("/api/generate", json={"model": MODEL}) for _ in range(5)]
-        return await asyncio.gather(*received)
+        calls = [client.post("/api/generate", json={"model": MODEL}) for _ in range(5)]
+        return await asyncio.gather(*calls)
 
     answers = run_story(engine, story, FakeModel(MODEL, load_s=0.4), max_queue=2)
     assert sorted(answer.status_code for answer in answers) == [200, 200, 200, 503, 503]
@@ -168,9 +168,9 @@ def test_the_compatible_endpoints_answer_and_refuse_in_their_own_words(
     engine: str, path: str, place: tuple[str, str]
 ) -> None:
     async def story(client: httpx.AsyncClient, fake: OllamaFake) -> Any:
-        received = {"max_tokens": 4, "messages": [HELLO]}
-        good = await client.post(path, json=received | {"model": MODEL})
-        return good, await client.post(path, json=received | {"model": "nobody"}), fake.memory.loads
+        body = {"max_tokens": 4, "messages": [HELLO]}
+        good = await client.post(path, json=body | {"model": MODEL})
+        return good, await client.post(path, json=body | {"model": "nobody"}), fake.memory.loads
 
     good, bad, loads = run_story(engine, story)
     assert good.json()["usage"]

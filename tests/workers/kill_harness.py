@@ -115,9 +115,9 @@ class Stage:
         async with asyncio.timeout(30):
             await self.gate.held.wait()
 
-    async def until(self, true: Callable[[], Awaitable[Any]], seconds: float = 30.0) -> None:
+    async def until(self, condition: Callable[[], Awaitable[Any]], seconds: float = 30.0) -> None:
         async with asyncio.timeout(seconds):
-            while not await true():
+            while not await condition():
                 await asyncio.sleep(0.02)
 
     async def is_held(self, job_id: str) -> bool:

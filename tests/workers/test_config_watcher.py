@@ -113,10 +113,10 @@ def telling(tmp_path: Path, redis_url: str) -> Iterator[Callable[..., None]]:
         own.end()
 
 
-async def until(true: Callable[[], Any], seconds: float = 30) -> Any:
+async def until(condition: Callable[[], Any], seconds: float = 30) -> Any:
     deadline = time.monotonic() + seconds
-    while not (value := true()):
-        assert time.monotonic() < deadline, "it never came to be"
+    while not (value := condition()):
+        assert time.monotonic() < deadline, "the condition is still false"
         await asyncio.sleep(0.02)
     return value
 

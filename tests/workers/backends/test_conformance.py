@@ -85,8 +85,8 @@ def test_the_token_limit_holds_and_is_the_finish_reason(
 ) -> None:
     async def work() -> Completion:
         async with adapter_to(protocol, engine) as backend:
-            received = request(protocol, LONG, limit=3)
-            return completed(await backend.complete(received, None if deltas is None else deltas.append))
+            call = request(protocol, LONG, limit=3)
+            return completed(await backend.complete(call, None if deltas is None else deltas.append))
 
     answer = run(work())
     assert (answer.output_tokens, answer.finish_reason) == (3, CUT[protocol])
@@ -96,8 +96,8 @@ def test_the_models_limit_holds_where_the_caller_names_none(protocol: Protocol, 
     async def work() -> Completion:
         async with adapter_to(protocol, engine) as backend:
             body = {"messages": [{"role": "user", "content": LONG}]}
-            received = Request(body=body, upstream=MODEL, timeout=60, dialect=protocol, max_tokens=4, ctx=1024)
-            return completed(await backend.complete(received))
+            call = Request(body=body, upstream=MODEL, timeout=60, dialect=protocol, max_tokens=4, ctx=1024)
+            return completed(await backend.complete(call))
 
     answer = run(work())
     assert (answer.output_tokens, answer.finish_reason) == (4, CUT[protocol])
@@ -136,10 +136,8 @@ def test_a_prompt_that_does_not_fit_is_an_overflow_and_never_truncated(protocol:
 def test_an_unknown_model_is_not_installed(protocol: Protocol, engine: str, deltas: list[str] | None) -> None:
     async def work() -> Any:  # at the fake, which speaks all three: the engine takes any name for its own
         async with ollama_fake(engine, [FakeModel(MODEL)]) as fake, adapter(protocol, fake.url) as backend:
-            received = Request(
-                body=request(protocol).body, upstream="nobody", timeout=30, dialect=protocol, max_tokens=4
-            )
-            return await backend.complete(received, None if deltas is None else deltas.append)
+            call = Request(body=request(protocol).body, upstream="nobody", timeout=30, dialect=protocol, max_tokens=4)
+            return await backend.complete(call, None if deltas is None else deltas.append)
 
     outcome = run(work())
     assert isinstance(outcome, Failure)
@@ -153,8 +151,8 @@ def test_a_cancelled_call_hangs_up_and_the_engine_stops(protocol: Protocol, engi
     async def work() -> int:
         async with adapter_to(protocol, engine) as backend:
             await idle(engine)
-            received = request(protocol, LONG, limit=LONGEST)
-            task = asyncio.create_task(backend.complete(received, lambda _text: began.set()))
+            call = request(protocol, LONG, limit=LONGEST)
+            task = asyncio.create_task(backend.complete(call, lambda _text: began.set()))
             await began.wait()
             [slot] = [slot["id"] for slot in await slots(engine) if slot["is_processing"]]
             task.cancel()
@@ -170,8 +168,8 @@ def test_a_cancelled_call_hangs_up_and_the_engine_stops(protocol: Protocol, engi
 def test_a_call_ends_at_its_timeout(protocol: Protocol, engine: str, deltas: list[str] | None) -> None:
     async def work() -> Any:
         async with adapter_to(protocol, engine) as backend:
-            received = request(protocol, LONG, limit=300, timeout=0.5)
-            return await backend.complete(received, None if deltas is None else deltas.append)
+            call = request(protocol, LONG, limit=300, timeout=0.5)
+            return await backend.complete(call, None if deltas is None else deltas.append)
 
     outcome = run(work())
     assert isinstance(outcome, Failure)

@@ -176,8 +176,8 @@ def sent(protocol: Protocol, dialect: Dialect, body: dict[str, Any]) -> dict[str
 
     async def work() -> Asked:
         async with fault_server(answer(CALLED[protocol])) as server, adapter(protocol, server.url) as backend:
-            received = Request(body=body, upstream="m", timeout=10, dialect=dialect, max_tokens=64, ctx=512)
-            assert isinstance(await backend.complete(received), Completion)
+            call = Request(body=body, upstream="m", timeout=10, dialect=dialect, max_tokens=64, ctx=512)
+            assert isinstance(await backend.complete(call), Completion)
             return server.calls_received[0]
 
     result: dict[str, Any] = json.loads(run(work()).body)
@@ -220,6 +220,6 @@ def test_an_invalid_body_is_the_callers_fault_and_nothing_is_sent(dialect: Diale
             outcome = await backend.complete(Request(body={"messages": 3}, upstream="m", timeout=5, dialect=dialect))
             return outcome, len(server.calls_received)
 
-    outcome, received = run(work())
+    outcome, calls = run(work())
     assert isinstance(outcome, Failure)
-    assert (outcome.error_class, received) == (E.BAD_REQUEST, 0)
+    assert (outcome.error_class, calls) == (E.BAD_REQUEST, 0)

@@ -91,9 +91,9 @@ def test_any_answer_can_be_judged(text: str, finish: str, body: dict[str, int]) 
 
 
 def test_the_prompt_is_short_and_omits_refused_parameters() -> None:
-    received = health_prompt(SPEC)
-    assert received.body == {"messages": [{"role": "user", "content": PROMPT}], "temperature": 0}
-    assert (received.max_tokens, received.ctx, received.upstream) == (MAX_TOKENS, 512, MODEL)
+    request = health_prompt(SPEC)
+    assert request.body == {"messages": [{"role": "user", "content": PROMPT}], "temperature": 0}
+    assert (request.max_tokens, request.ctx, request.upstream) == (MAX_TOKENS, 512, MODEL)
     assert "temperature" not in health_prompt(SPEC.model_copy(update={"sampling_params": False})).body
 
 
@@ -211,8 +211,8 @@ def test_without_memory_information_the_price_decides(more: dict[str, bool], how
     async def work() -> tuple[Health, int]:
         async with fault_server(answer(COMPLETION)) as server, adapter("openai", server.url) as backend:
             health = await check(backend, SPEC, **more)
-            return health, sum(b"messages" in received.body for received in server.calls_received)
+            return health, sum(b"messages" in call.body for call in server.calls_received)
 
-    health, received = run(work())
-    assert (health.ok, health.how, received) == (True, how, prompts)
+    health, prompts_sent = run(work())
+    assert (health.ok, health.how, prompts_sent) == (True, how, prompts)
     assert health.loaded is None

@@ -31,8 +31,8 @@ def sent(body: dict[str, Any], *, streamed: bool = False, **more: Any) -> tuple[
 
     async def work() -> tuple[Asked, Outcome]:
         async with fault_server(answer(CHAT)) as server, adapter("ollama", server.url, api_key="secret-key") as backend:
-            received = Request(body=body, upstream="m", timeout=10, dialect="ollama", **more)
-            outcome = await backend.complete(received, (lambda _text: None) if streamed else None)
+            call = Request(body=body, upstream="m", timeout=10, dialect="ollama", **more)
+            outcome = await backend.complete(call, (lambda _text: None) if streamed else None)
             return server.calls_received[0], outcome
 
     return run(work())
@@ -43,19 +43,19 @@ def test_the_callers_body_is_unchanged_except_for_options_that_keep_its_prompt_w
         "model": "ours", "stream": True, "messages": [HELLO | {"images": ["aGk="], "x": 1}], "think": "high",
         "keep_alive": "10m", "format": "json", "options": {"mirostat": 2, "num_keep": 4}, "vendor": [1, None, "ü"],
     }  # fmt: skip
-    received, outcome = sent(own, ctx=2048, max_tokens=64)
-    assert received.path == "/api/chat"
-    assert received.headers["authorization"] == "Bearer secret-key"
+    call, outcome = sent(own, ctx=2048, max_tokens=64)
+    assert call.path == "/api/chat"
+    assert call.headers["authorization"] == "Bearer secret-key"
     options = {"mirostat": 2, "num_keep": 4, "num_ctx": 2048, "num_predict": 64}
-    assert orjson.loads(received.body) == own | {"model": "m", "stream": False, "truncate": False, "options": options}
+    assert orjson.loads(call.body) == own | {"model": "m", "stream": False, "truncate": False, "options": options}
     assert isinstance(outcome, Completion)
     assert outcome.body == CHAT
 
 
 def test_the_callers_context_limit_and_truncation_are_kept() -> None:
     own = {"messages": [HELLO], "truncate": True, "options": {"num_ctx": 99, "num_predict": -1}}
-    received, _ = sent(own, ctx=2048, max_tokens=64, streamed=True)
-    assert orjson.loads(received.body) == own | {"model": "m", "stream": True}
+    call, _ = sent(own, ctx=2048, max_tokens=64, streamed=True)
+    assert orjson.loads(call.body) == own | {"model": "m", "stream": True}
 
 
 def test_a_model_that_refuses_sampling_parameters_gets_none() -> None:
@@ -71,9 +71,9 @@ def test_a_request_without_messages_is_not_sent_since_it_would_load_or_unload() 
                 server.calls_received
             )
 
-    outcome, received = run(work())
+    outcome, calls = run(work())
     assert isinstance(outcome, Failure)
-    assert (outcome.error_class, received) == (E.BAD_REQUEST, 0)
+    assert (outcome.error_class, calls) == (E.BAD_REQUEST, 0)
 
 
 @pytest.mark.parametrize("base", ["", "/", "/api", "/api/", "/api/chat"])
@@ -91,8 +91,8 @@ def run_script(*script: dict[str, Any]) -> tuple[Outcome, list[str]]:
 
     async def work() -> Outcome:
         async with fault_server(lines(*script)) as server, adapter("ollama", server.url) as backend:
-            received = Request(body={"messages": [HELLO]}, upstream="m", timeout=5, dialect="ollama")
-            return await backend.complete(received, deltas.append)
+            call = Request(body={"messages": [HELLO]}, upstream="m", timeout=5, dialect="ollama")
+            return await backend.complete(call, deltas.append)
 
     return run(work()), deltas
 
@@ -131,8 +131,8 @@ def test_a_stream_without_its_content_type_is_parsed() -> None:
     async def work() -> Outcome:
         script = answer(data, Content_Type="text/plain")
         async with fault_server(script) as server, adapter("ollama", server.url) as backend:
-            received = Request(body={"messages": [HELLO]}, upstream="m", timeout=5, dialect="ollama")
-            return await backend.complete(received, deltas.append)
+            call = Request(body={"messages": [HELLO]}, upstream="m", timeout=5, dialect="ollama")
+            return await backend.complete(call, deltas.append)
 
     outcome = run(work())
     assert isinstance(outcome, Completion)

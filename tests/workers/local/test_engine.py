@@ -24,7 +24,7 @@ def spec(model: Path, port: int, **more: Any) -> EngineSpec:
     return EngineSpec(name="demo", model=model, port=port, ctx=512, threads=1, **more)
 
 
-def received(url: str) -> Any:
+def complete(url: str) -> Any:
     body = {"model": "toy", "max_tokens": 4, "messages": [{"role": "user", "content": "Hello"}]}
     request = urllib.request.Request(
         f"{url}/v1/chat/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
@@ -37,7 +37,7 @@ def test_an_engine_serves_is_adopted_unchanged_and_stops_with_status_0(data: Pat
     async def story() -> None:
         wanted = spec(model, port, aliases=("toy", "other"), parallel=2)
         engine = await start_engine(wanted, data)
-        answer = await asyncio.to_thread(received, engine.url)
+        answer = await asyncio.to_thread(complete, engine.url)
         assert answer["usage"]["completion_tokens"] > 0
         again = await start_engine(wanted, data)
         assert (again.child.pid, again.adopted) == (engine.child.pid, True)

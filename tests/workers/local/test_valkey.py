@@ -32,9 +32,9 @@ def test_valkey_keeps_its_writes_and_only_its_owner_may_connect(data: Path) -> N
 
     async def story() -> None:
         valkey = await start_valkey(data)
-        with client(valkey) as received:
-            result = received.config_get("append*", "save", "maxmemory*", "stream-node-max-bytes", "port")
-            machine = received.info("memory")["total_system_memory"]
+        with client(valkey) as store:
+            result = store.config_get("append*", "save", "maxmemory*", "stream-node-max-bytes", "port")
+            machine = store.info("memory")["total_system_memory"]
         assert (result["appendonly"], result["appendfsync"]) == ("yes", "everysec")
         assert (result["save"], result["maxmemory-policy"]) == ("", "noeviction")
         assert int(result["maxmemory"]) == max(machine // 2, 256 * 2**20), "models have the rest"
@@ -52,14 +52,14 @@ def test_valkey_keeps_its_writes_and_only_its_owner_may_connect(data: Path) -> N
 def test_writes_survive_a_kill(data: Path) -> None:
     async def story() -> None:
         first = await start_valkey(data)
-        with client(first) as received:
-            received.set("kept", "yes")
-            received.waitaof(1, 0, 5000)
+        with client(first) as store:
+            store.set("kept", "yes")
+            store.waitaof(1, 0, 5000)
         first.child.signal(signal.SIGKILL)
         await first.child.wait()
         second = await start_valkey(data)
-        with client(second) as received:
-            assert received.get("kept") == "yes"
+        with client(second) as store:
+            assert store.get("kept") == "yes"
         assert not second.adopted
         await second.stop()
 
@@ -86,8 +86,8 @@ def test_a_valkey_of_another_process_is_used_and_keeps_running(data: Path, up: A
         valkey = await start_valkey(data)
         assert (valkey.child.pid, valkey.adopted, valkey.ours) == (pid, True, False)
         await valkey.stop()
-        with client(valkey) as received:
-            assert received.ping()
+        with client(valkey) as store:
+            assert store.ping()
 
     run(story())
     assert owner.end() == 0
@@ -111,8 +111,8 @@ def test_a_path_too_long_for_a_socket_moves_it_with_a_remark(data: Path, tmp_pat
 def test_an_unreadable_append_only_file_is_explained_with_the_end_of_the_log(data: Path) -> None:
     async def story() -> None:
         valkey = await start_valkey(data)
-        with client(valkey) as received:
-            received.set("a", "b" * 1000)
+        with client(valkey) as store:
+            store.set("a", "b" * 1000)
         await valkey.stop()
         part = next((data / "valkey" / "appendonlydir").glob("*.incr.aof"))
         part.write_bytes(b"this is no command\r\n" + part.read_bytes())

@@ -39,9 +39,9 @@ def kill(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def until(true: Callable[[], Any]) -> None:
+def until(condition: Callable[[], Any]) -> None:
     ends = time.monotonic() + 20
-    while not true():
+    while not condition():
         assert time.monotonic() < ends
         time.sleep(0.01)
 

@@ -176,7 +176,7 @@ def test_an_answer_keeps_its_content_from_openai_to_ollama_and_back() -> None:
 
 
 def test_thinking_and_top_k_pass_between_anthropic_and_ollama() -> None:
-    received = {
+    body = {
         "max_tokens": 9, "top_k": 5, "system": "Be brief.", "thinking": {"type": "enabled", "budget_tokens": 2048},
         "messages": [
             {"role": "user", "content": "Hi"},
@@ -188,7 +188,7 @@ def test_thinking_and_top_k_pass_between_anthropic_and_ollama() -> None:
         ],
         "tools": [{"name": "look", "input_schema": {"type": "object", "properties": {}}}],
     }  # fmt: skip
-    there = TRANSLATORS["anthropic", "ollama"].request(received)
+    there = TRANSLATORS["anthropic", "ollama"].request(body)
     assert [turn["role"] for turn in there["messages"]] == ["system", "user", "assistant", "tool"]
     call = {"id": "t", "function": {"name": "look", "arguments": {"at": "sky"}}}
     assert there["messages"][2] == {"role": "assistant", "content": "", "thinking": "Hm.", "tool_calls": [call]}
@@ -198,7 +198,7 @@ def test_thinking_and_top_k_pass_between_anthropic_and_ollama() -> None:
     sampled = {name: value for name, value in back.items() if name != "top_k"}  # the newest types know it no more
     assert known(ANTHROPIC, back) == {"model": "m", **sampled}
     assert (back["top_k"], back["max_tokens"], back["system"]) == (5, 9, "Be brief.")
-    assert back["messages"][1]["content"] == received["messages"][1]["content"][1:]  # type: ignore[index]
+    assert back["messages"][1]["content"] == body["messages"][1]["content"][1:]  # type: ignore[index]
 
 
 @pytest.mark.parametrize(("ours", "theirs"), [("anthropic", "ollama"), ("ollama", "anthropic")])

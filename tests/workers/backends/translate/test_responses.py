@@ -68,9 +68,9 @@ def for_openai(body: dict[str, Any]) -> dict[str, Any]:
     return text
 
 
-def for_anthropic(body: dict[str, Any], **received: Any) -> dict[str, Any]:
+def for_anthropic(body: dict[str, Any], **request: Any) -> dict[str, Any]:
     """The answer as Anthropic's callers get it; its own type takes it."""
-    text = response_from_openai.response(body, received)
+    text = response_from_openai.response(body, request)
     message(text)
     return text
 
