@@ -1,4 +1,4 @@
-"""A bot as a process: prints its deliveries, and acknowledges each when its standard input says `ack`."""
+"""A bot as a process: prints its deliveries, and acknowledges each when it reads `ack` from standard input."""
 
 from __future__ import annotations
 

@@ -88,15 +88,15 @@ def test_a_running_reader_gets_each_delivery_once(loaded: LoadedConfig, answerin
         await answer_jobs(llm, 4)
         return [delivery.job_id for delivery in await read(llm, 4, ack=False)]
 
-    readout = run(loaded, use)
-    assert len(set(readout)) == 4
+    job_ids = run(loaded, use)
+    assert len(set(job_ids)) == 4
 
 
 def test_two_readers_share_an_inbox(loaded: LoadedConfig, answering: Any, redis_url: str) -> None:
     async def use(llm: AsyncOpenfall) -> None:
         ids = await answer_jobs(llm, 6)
-        element, other = await asyncio.gather(read(llm, 3, reader="one"), read(llm, 3, reader="other"))
-        assert sorted(readout.job_id for readout in (*element, *other)) == sorted(ids)
+        first, other = await asyncio.gather(read(llm, 3, reader="one"), read(llm, 3, reader="other"))
+        assert sorted(delivery.job_id for delivery in (*first, *other)) == sorted(ids)
 
     run(loaded, use)
     assert inbox_length(redis_url) == 0

@@ -108,9 +108,9 @@ def test_a_bot_gets_an_interim_reply_at_once_and_every_answer_after_the_outage(t
             broken.clear()
             got = {}
             for _ in range(2):
-                element = await anext(inbox)
-                got[element.job_id] = (element.reply_to, element.text, element.final, element.degraded)
-                await element.ack()
+                delivery = await anext(inbox)
+                got[delivery.job_id] = (delivery.reply_to, delivery.text, delivery.final, delivery.degraded)
+                await delivery.ack()
             assert got == {reply.id: (["chat", 1], ANSWER, True, False), other.id: (2, ANSWER, True, False)}
             assert (await llm.wait(reply.id, 5)).text == ANSWER
 

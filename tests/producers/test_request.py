@@ -1,4 +1,4 @@
-"""From what a caller says to a job: no Redis is needed for it."""
+"""From the request of a caller to a job. It needs no Redis."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from tests.faults import COMPLETION
 async def endpoint(
     names: Sequence[str] = (), *, key: str = "", props: dict[str, Any] | None = None, status: int = 200
 ) -> AsyncIterator[str]:
-    """The base url of one that has these models, asks for the key, and says `props` as llama-server does."""
+    """The base url of one that has these models, requires the key, and answers `props` as llama-server does."""
 
     async def models(request: web.Request) -> web.Response:
         if key and request.headers.get("authorization") != f"Bearer {key}":
@@ -25,7 +25,7 @@ async def endpoint(
         listed = {"object": "list", "data": [{"id": name, "object": "model"} for name in names]}
         return web.json_response(listed, status=status)
 
-    async def actual(_request: web.Request) -> web.Response:
+    async def properties(_request: web.Request) -> web.Response:
         return web.json_response(props) if props is not None else web.json_response({}, status=404)
 
     async def answered(_request: web.Request) -> web.Response:
@@ -33,7 +33,7 @@ async def endpoint(
 
     app = web.Application()
     app.add_routes(
-        [web.get("/v1/models", models), web.get("/props", actual), web.post("/v1/chat/completions", answered)]
+        [web.get("/v1/models", models), web.get("/props", properties), web.post("/v1/chat/completions", answered)]
     )
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
     await runner.setup()
@@ -50,7 +50,7 @@ def beside(
     """Run a story that may serve while its commands run: it is given an awaitable `openfall`."""
 
     async def ran(*args: str, **more: Any) -> subprocess.CompletedProcess[str]:
-        readout: subprocess.CompletedProcess[str] = await asyncio.to_thread(openfall, *args, **more)
-        return readout
+        ran: subprocess.CompletedProcess[str] = await asyncio.to_thread(openfall, *args, **more)
+        return ran
 
     asyncio.run(story(ran))

@@ -42,15 +42,15 @@ def called(config_file: Path, redis_url: str) -> Callable[..., None]:
     """Tells of a call that was made."""
     loaded: LoadedConfig = load(config_file, environ={"REDIS_URL": redis_url})
 
-    def tell(model: str, backend: str, error: Any = None, **more: Any) -> None:
+    def report(model: str, backend: str, error: Any = None, **more: Any) -> None:
         async def main() -> None:
             async with AsyncOpenfall(config=loaded) as llm:
-                actual = ExternalCall(model=model, backend=backend, error=error, **more)
-                await report_external_call(llm.store.connection, loaded.catalog, actual)
+                call = ExternalCall(model=model, backend=backend, error=error, **more)
+                await report_external_call(llm.store.connection, loaded.catalog, call)
 
         asyncio.run(main())
 
-    return tell
+    return report
 
 
 def test_breakers_that_never_had_trouble_are_not_listed(openfall: Run) -> None:
@@ -77,8 +77,8 @@ def test_a_key_is_named_by_the_backends_that_use_it_and_by_nothing_else(
     shown = openfall("breakers").stdout
     assert "key:api,api-2" in shown
     assert "sk-" not in shown
-    actual = json.loads(openfall("breakers", "--json").stdout)
-    assert [(element["name"], element["state"]) for element in actual] == [("key:api,api-2", "open")]
+    rows = json.loads(openfall("breakers", "--json").stdout)
+    assert [(row["name"], row["state"]) for row in rows] == [("key:api,api-2", "open")]
     assert openfall("breakers", "force-closed", "key:api-2").returncode == 0
     assert json.loads(openfall("breakers", "--json").stdout)[0]["forced"] == "closed"
 
@@ -103,7 +103,7 @@ def test_an_operator_opens_closes_and_lets_be(openfall: Run) -> None:
         (("force-open", "here/tiny", "--for", "soon"), "not a duration: 'soon'"),
     ],
 )
-def test_a_mistake_is_told_and_changes_nothing(openfall: Run, args: tuple[str, ...], words: str) -> None:
+def test_an_error_is_reported_and_changes_nothing(openfall: Run, args: tuple[str, ...], words: str) -> None:
     ran = openfall("breakers", *args)
     assert ran.returncode == 2
     assert words in ran.stderr
@@ -116,8 +116,8 @@ def test_the_switch_that_lets_nothing_leave_is_turned_and_shown(openfall: Run) -
     assert ran.stdout == "local-only is on: no job leaves the local pools (the line is tapped)\n"
     assert "no job leaves the local pools (the line is tapped)" in openfall("status").stdout
     assert json.loads(openfall("status", "--json").stdout)["local_only"] == "the line is tapped"
-    actual = json.loads(openfall("local-only", "--json").stdout)
-    assert actual == {"local_only": True, "reason": "the line is tapped", "by_configuration": False}
+    switch = json.loads(openfall("local-only", "--json").stdout)
+    assert switch == {"local_only": True, "reason": "the line is tapped", "by_configuration": False}
     assert openfall("resolve", "--model", "opus").returncode == 1
     assert openfall("local-only", "off").stdout == "local-only is off\n"
     assert openfall("status").stdout == "Nothing waits, and no worker is alive.\n"
@@ -129,9 +129,7 @@ def test_a_configuration_that_keeps_all_at_home_is_named_beside_the_switch(openf
     assert "no job leaves the local pools (set in the configuration)" in openfall("status").stdout
 
 
-def test_what_was_spent_is_told_and_what_nobody_knows_is_not_taken_for_nothing(
-    openfall: Run, called: Callable[..., None]
-) -> None:
+def test_spend_shows_the_known_cost_and_counts_unknown_ones_apart(openfall: Run, called: Callable[..., None]) -> None:
     assert "no calls" in openfall("spend").stderr
     called("opus", "api", input_tokens=100_000, output_tokens=20_000, seconds=2.0, group="main")
     called("opus", "api", "timeout", seconds=1.0, group="main")
@@ -141,8 +139,8 @@ def test_what_was_spent_is_told_and_what_nobody_knows_is_not_taken_for_nothing(
     assert rows["opus"][1:] == ["api", "main", "2", "1", "0", "100000", "20000", "1.5s", "$1.00", "+", "1", "unknown"]
     assert rows["tiny"][-1] == "$0"
     assert rows["all"][-4:] == ["$1.00", "+", "1", "unknown"]
-    actual = json.loads(openfall("spend", "--json").stdout)
-    assert {(element["model"], element["group"], element["calls"], element["unpriced"]) for element in actual} == {
+    entries = json.loads(openfall("spend", "--json").stdout)
+    assert {(entry["model"], entry["group"], entry["calls"], entry["unpriced"]) for entry in entries} == {
         ("opus", "main", 2, 1),
         ("tiny", None, 1, 0),
     }

@@ -18,7 +18,7 @@ def home(environment: dict[str, str], tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_every_mistake_is_told_with_its_line_and_the_code_says_so(openfall: Run, home: Path) -> None:
+def test_every_error_is_printed_with_its_line_and_the_command_exits_with_2(openfall: Run, home: Path) -> None:
     (home / "openfall.yaml").write_text("backends: {}\nroles: {chat: {chian: [x]}}\nmodles: {}\n")
     ran = openfall("config", "check")
     assert ran.returncode == 2
@@ -26,7 +26,7 @@ def test_every_mistake_is_told_with_its_line_and_the_code_says_so(openfall: Run,
     assert 'openfall.yaml:3: unknown key "modles". Did you mean "models"?' in ran.stdout
 
 
-def test_a_sound_configuration_is_called_so_and_shown_with_its_secrets_masked(openfall: Run, home: Path) -> None:
+def test_a_valid_configuration_is_confirmed_and_shown_with_its_secrets_masked(openfall: Run, home: Path) -> None:
     (home / "openfall.yaml").write_text(
         "backends: {api: {url: 'https://api.example.com', pool: cloud, api_key: sk-ant-0123456789abcdefx9Qk}}\n"
         "models: {big: {upstream: big, backends: [api]}}\nroles: {chat: {chain: [big]}}\n"

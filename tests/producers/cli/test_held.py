@@ -28,15 +28,15 @@ def test_held_jobs_are_listed_with_what_they_wait_for_the_longest_held_first(
 ) -> None:
     first, second = submit_held(loaded, "one", "two")
     (third,) = submit_held(loaded, "three", reason=HoldReason.POISONED, models=(), role="dialogue")
-    actual = json.loads(openfall("held", "list", "--json").stdout)
-    waits_for = {job["id"]: job["release_models"] for job in actual}
+    jobs = json.loads(openfall("held", "list", "--json").stdout)
+    waits_for = {job["id"]: job["release_models"] for job in jobs}
     assert waits_for == {first: ["tiny", "other"], second: ["tiny", "other"], third: []}
     shown = openfall("held", "list").stdout
     assert {row.split()[0] for row in shown.splitlines() if "no worker runs" in row} == {first, second, third}
     assert "tiny, other" in shown
 
 
-def test_the_list_says_until_when_each_is_held_at_most(openfall: Run, loaded: LoadedConfig) -> None:
+def test_the_list_shows_the_deadline_of_each_job(openfall: Run, loaded: LoadedConfig) -> None:
     (first,) = submit_held(loaded, "one", expires_in="3h", urgency="background")
     (second,) = submit_held(loaded, "two", expires_in="40m", urgency="background")
     rows = {row.split()[0]: row for row in openfall("held", "list").stdout.splitlines() if row.strip()}
@@ -58,7 +58,7 @@ def test_in_a_terminal_of_a_hundred_columns_the_list_can_be_read(loaded: LoadedC
 
 
 @pytest.mark.parametrize(
-    ("filters", "readout"),
+    ("filters", "reason"),
     [
         (("--reason", "poisoned"), "poisoned"),
         (("--role", "dialogue"), "poisoned"),
@@ -68,13 +68,13 @@ def test_in_a_terminal_of_a_hundred_columns_the_list_can_be_read(loaded: LoadedC
     ],
 )
 def test_a_list_of_held_jobs_can_be_narrowed(
-    openfall: Run, loaded: LoadedConfig, filters: tuple[str, ...], readout: str | None
+    openfall: Run, loaded: LoadedConfig, filters: tuple[str, ...], reason: str | None
 ) -> None:
     submit_held(loaded, "one")
     submit_held(loaded, "two", reason=HoldReason.POISONED, role="dialogue")
-    actual = json.loads(openfall("held", "list", "--json", *filters).stdout)
-    assert [job["reason"] for job in actual] == ([readout] if readout else [])
-    if readout is None:
+    jobs = json.loads(openfall("held", "list", "--json", *filters).stdout)
+    assert [job["reason"] for job in jobs] == ([reason] if reason else [])
+    if reason is None:
         assert "no held job matches" in openfall("held", "list", *filters).stderr
 
 
@@ -101,23 +101,23 @@ def test_jobs_held_before_a_moment_are_not_among_those_since(
         (("export", "--all", "-o", "/nowhere/at/all"), "/nowhere/at/all cannot be written"),
     ],
 )
-def test_a_mistake_is_told_with_its_remedy(openfall: Run, args: tuple[str, ...], words: str) -> None:
+def test_an_error_has_its_remedy(openfall: Run, args: tuple[str, ...], words: str) -> None:
     ran = openfall("held", *args)
     assert ran.returncode == 2
     assert words in ran.stderr
 
 
-def test_a_held_job_tells_why_what_its_caller_saw_and_what_lets_it_go_on(openfall: Run, loaded: LoadedConfig) -> None:
+def test_a_held_job_shows_its_reason_its_interim_reply_and_its_release(openfall: Run, loaded: LoadedConfig) -> None:
     (job_id,) = submit_held(loaded, "one")
     shown = openfall("held", "show", job_id).stdout
     assert f"{job_id}  held for" in shown
     assert "why        no worker runs" in shown
     assert f"reply      canned reply\n           {SORRY}" in shown
     assert "release    by itself, when tiny or other accepts calls again; expires" in shown
-    actual = json.loads(openfall("held", "show", job_id, "--json").stdout)
-    assert actual["released"].startswith("by itself")
-    assert actual["reply"]["text"] == SORRY
-    assert "body" not in actual["job"]
+    record = json.loads(openfall("held", "show", job_id, "--json").stdout)
+    assert record["released"].startswith("by itself")
+    assert record["reply"]["text"] == SORRY
+    assert "body" not in record["job"]
 
 
 def test_what_waits_for_a_person_names_the_command(openfall: Run, loaded: LoadedConfig) -> None:
@@ -138,9 +138,7 @@ def test_what_waits_for_a_model_that_is_not_configured_any_more_waits_for_a_pers
     assert "1 job held for an outage; they need an operator" in openfall("status").stdout
 
 
-def test_what_no_model_of_its_chain_may_be_asked_of_is_not_said_to_go_on_by_itself(
-    openfall: Run, loaded: LoadedConfig
-) -> None:
+def test_a_job_whose_models_are_all_gone_needs_an_operator(openfall: Run, loaded: LoadedConfig) -> None:
     (job_id,) = submit_held(loaded, "one", models=())
     assert (
         f"release    openfall held replay {job_id}, when a model of its chain"
@@ -148,21 +146,21 @@ def test_what_no_model_of_its_chain_may_be_asked_of_is_not_said_to_go_on_by_itse
     )
 
 
-def test_a_job_that_is_not_held_says_where_it_is(openfall: Run) -> None:
+def test_show_of_a_job_that_is_not_held_prints_its_state(openfall: Run) -> None:
     job_id = openfall("enqueue", stdin="x").stdout.strip()
     ran = openfall("held", "show", job_id)
     assert (ran.returncode, f"{job_id} is not held, it is queued" in ran.stderr) == (2, True)
     assert f"{job_id} is not held: it is queued" in openfall("held", "replay", job_id).stderr
 
 
-def test_the_health_sentence_says_what_is_held_and_what_it_waits_for(openfall: Run, loaded: LoadedConfig) -> None:
+def test_the_health_sentence_has_the_held_jobs_and_their_release(openfall: Run, loaded: LoadedConfig) -> None:
     submit_held(loaded, "one", "two")
     submit_held(loaded, "three", reason=HoldReason.POISONED, models=())
-    wording = openfall("status").stdout.splitlines()[0]
-    assert "3 jobs held: 2 for an outage, 1 as poisoned" in wording
-    assert "back by themselves when tiny or other accepts calls, some need an operator" in wording
-    actual = json.loads(openfall("status", "--json").stdout)
-    assert actual["held_by_reason"] == {"outage": 2, "poisoned": 1}
+    health = openfall("status").stdout.splitlines()[0]
+    assert "3 jobs held: 2 for an outage, 1 as poisoned" in health
+    assert "back by themselves when tiny or other accepts calls, some need an operator" in health
+    status = json.loads(openfall("status", "--json").stdout)
+    assert status["held_by_reason"] == {"outage": 2, "poisoned": 1}
 
 
 def test_a_replayed_job_is_answered(openfall: Run, loaded: LoadedConfig, worker_for: Callable[..., Any]) -> None:
@@ -186,8 +184,8 @@ def test_ready_are_those_one_of_whose_models_takes_calls(
     (ready,) = submit_held(loaded, "two", models=("tiny", "other"))
     with worker_for():
         assert openfall("breakers", "force-open", "here/tiny").returncode == 0
-        actual = json.loads(openfall("held", "replay", "--ready", "--json").stdout)
-    assert actual == [{"id": ready, "state": "queued"}]
+        replayed = json.loads(openfall("held", "replay", "--ready", "--json").stdout)
+    assert replayed == [{"id": ready, "state": "queued"}]
     assert [job["id"] for job in json.loads(openfall("held", "list", "--json").stdout)] == [blocked]
 
 
@@ -223,7 +221,7 @@ def test_held_jobs_are_exported_as_a_batch_that_can_be_run(
     assert "echo take me elsewhere" in str(answer["response"])
 
 
-def test_the_log_tells_who_fell_why_and_what_its_caller_got(openfall: Run, loaded: LoadedConfig) -> None:
+def test_the_log_has_each_fall_its_reason_and_its_reply(openfall: Run, loaded: LoadedConfig) -> None:
     (first,) = submit_held(loaded, "one")
     (second,) = submit_held(loaded, "two", reply="", role="dialogue")
     lines = openfall("held", "log").stdout.splitlines()
@@ -233,19 +231,19 @@ def test_the_log_tells_who_fell_why_and_what_its_caller_got(openfall: Run, loade
     )
     assert f"{second}  dialogue/background" in lines[1]
     assert lines[1].endswith("got: nothing, the job continues")
-    actual = [json.loads(row) for row in openfall("held", "log", "--json", "--since", "1h").stdout.splitlines()]
-    assert [fall["id"] for fall in actual] == [first, second]
-    assert "counts" not in actual[0]
+    falls = [json.loads(row) for row in openfall("held", "log", "--json", "--since", "1h").stdout.splitlines()]
+    assert [fall["id"] for fall in falls] == [first, second]
+    assert "counts" not in falls[0]
 
 
-def test_what_was_tried_is_in_the_log_and_a_job_that_nobody_could_read_too() -> None:
+def test_the_log_has_attempts_and_unreadable_jobs() -> None:
     tried = [{"model": "tiny", "backend": "here", "error": "timeout"}]
-    actual = {"at": 1.8e9, "id": "job-00001", "reason": "unreadable", "detail": "schema 9", "by": None, "final": False}
-    assert "tried: tiny@here timeout" in describe_fall({**actual, "urgency": "batch", "tried": tried})
-    assert "job-00001  -/-  unreadable: schema 9" in describe_fall(actual)
+    fall = {"at": 1.8e9, "id": "job-00001", "reason": "unreadable", "detail": "schema 9", "by": None, "final": False}
+    assert "tried: tiny@here timeout" in describe_fall({**fall, "urgency": "batch", "tried": tried})
+    assert "job-00001  -/-  unreadable: schema 9" in describe_fall(fall)
 
 
-def test_the_story_of_a_held_job_has_its_fall_its_reply_and_its_hold_in_order(
+def test_job_why_of_a_held_job_has_its_fall_its_reply_and_its_hold_in_order(
     openfall: Run, loaded: LoadedConfig
 ) -> None:
     (job_id,) = submit_held(loaded, "one")

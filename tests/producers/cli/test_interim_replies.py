@@ -26,7 +26,7 @@ TEXT = {"choices": [{"message": {"role": "assistant", "content": "well, well"}}]
     [(SORRY, (), 0), ("", (), 7), (SORRY, ("--strict",), 6), ("", ("--strict",), 6)],
     ids=["a reply", "none", "a reply, strictly", "none, strictly"],
 )
-def test_who_asks_at_once_is_told_at_once_and_the_job_goes_on(
+def test_an_interactive_ask_returns_at_once_and_the_job_continues(
     start: Start, openfall: Run, redis_url: str, worker_for: Callable[..., Any], reply: str, more: tuple[str, ...],
     code: int,
 ) -> None:  # fmt: skip
@@ -43,20 +43,20 @@ def test_who_asks_at_once_is_told_at_once_and_the_job_goes_on(
     assert (waited.returncode, waited.stdout) == (0, "echo Haruka waves\n")
 
 
-def test_an_interim_reply_as_json_says_that_it_is_none_to_keep(start: Start, redis_url: str) -> None:
+def test_an_interim_reply_as_json_is_not_final(start: Start, redis_url: str) -> None:
     with start("ask", "hi", "--json") as process:
         hold_next_sync(redis_url, "gpu.tiny.interactive")
-        actual = json.loads(process.communicate(timeout=20)[0])
-    assert (actual["degraded"], actual["final"], actual["held_for"], actual["model_used"]) == (
+        result = json.loads(process.communicate(timeout=20)[0])
+    assert (result["degraded"], result["final"], result["held_for"], result["model_used"]) == (
         True,
         False,
         "outage",
         None,
     )
-    assert actual["text"] == SORRY
+    assert result["text"] == SORRY
 
 
-def test_what_is_held_until_somebody_looks_is_not_promised_an_answer(start: Start, redis_url: str) -> None:
+def test_a_job_that_needs_an_operator_promises_no_answer(start: Start, redis_url: str) -> None:
     with start("ask", "hi") as process:
         job_id = hold_next_sync(redis_url, "gpu.tiny.interactive", reason=HoldReason.POISONED, models=())
         _, err = process.communicate(timeout=20)
@@ -73,7 +73,7 @@ def test_a_job_that_may_wait_is_waited_for_although_it_is_held(start: Start, ope
     assert (process.returncode, out) == (0, "echo no hurry\n")
 
 
-def test_job_wait_takes_what_is_replied_meanwhile_when_it_is_asked_to(openfall: Run, loaded: LoadedConfig) -> None:
+def test_job_wait_returns_the_interim_reply_on_request(openfall: Run, loaded: LoadedConfig) -> None:
     (job_id,) = submit_held(loaded, "x", urgency="batch")
     ran = openfall("job", "wait", job_id, "--accept-interim")
     assert (ran.returncode, ran.stdout) == (0, f"{SORRY}\n")
@@ -85,8 +85,8 @@ def degraded(by: Remedy, **more: Any) -> Result:
         Attempt(model="tiny", backend="here", started_at=1.0, ended_at=2.0, error=ErrorClass.TIMEOUT),
         Attempt(model="smol-a", backend="one", started_at=3.0, ended_at=4.0, output_tokens=5, cost_usd=0.0),
     )
-    actual = {"attempts": calls, "body": TEXT, "took": 3.0, **more}
-    return Result(id="8f21aaaa", status=Status.DEGRADED, degraded_by=by, **actual)
+    fields = {"attempts": calls, "body": TEXT, "took": 3.0, **more}
+    return Result(id="8f21aaaa", status=Status.DEGRADED, degraded_by=by, **fields)
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def degraded(by: Remedy, **more: Any) -> Result:
         (Remedy.LAST_ANSWER, "[8f21 3.0s $? · degraded: the last answer to the same request]", None),
     ],
 )
-def test_a_job_that_ended_degraded_says_so_in_its_receipt(
+def test_the_receipt_of_a_degraded_job_has_its_remedy(
     capsys: pytest.CaptureFixture[str], by: Remedy, words: str, model: str | None
 ) -> None:
     result = degraded(by)

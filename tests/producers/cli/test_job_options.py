@@ -20,7 +20,7 @@ def source(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_job_says_whose_it_is_and_that_it_stays_at_home(openfall: Run, answering: Any) -> None:
+def test_a_job_has_its_group_and_stays_in_local_pools(openfall: Run, answering: Any) -> None:
     assert openfall("ask", "hi", "-r", "dialogue", "-g", "whatsapp:main", "--local-only").returncode == 0
     assert openfall("ask", "hi", "-m", "auto").returncode == 0
     first, second = answering.jobs
@@ -39,6 +39,6 @@ def test_a_whole_batch_may_stay_at_home(openfall: Run, answering: Any) -> None:
 @pytest.mark.parametrize(
     "command", [("ask", "hi"), ("enqueue",), ("batch", "run", "in.jsonl", "-o", "out", "--dry-run")]
 )
-def test_an_unknown_task_is_told(openfall: Run, command: tuple[str, ...]) -> None:
+def test_an_unknown_task_is_refused(openfall: Run, command: tuple[str, ...]) -> None:
     ran = openfall(*command, "-t", "code", stdin="hi")
     assert (ran.returncode, ran.stderr.count("unknown task 'code'. Known: none.")) == (2, 1), ran.stderr

@@ -1,4 +1,4 @@
-"""`openfall job why`, and what an answer's receipt says."""
+"""`openfall job why`, and the receipt of an answer."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_a_receipt_has_the_model_the_time_the_tokens_the_price_and_the_reason() 
     assert receipt(result) == "[8f21 coder@tower 2.9s 41+38 tok $0.00042 · 1st in role worker, loaded]"
 
 
-def test_a_receipt_tells_of_a_fallback_and_of_a_price_that_nobody_knows() -> None:
+def test_a_receipt_has_the_fallback_and_an_unknown_price() -> None:
     attempts = (attempt("coder", ErrorClass.TIMEOUT), attempt("haiku", output_tokens=5, cost_usd=0.01))
     result = Result(id="8f21aaaa", status=Status.ANSWERED, attempts=attempts, took=9.0)
     assert receipt(result) == (
@@ -44,30 +44,30 @@ def test_a_receipt_tells_of_a_fallback_and_of_a_price_that_nobody_knows() -> Non
 
 
 @pytest.mark.parametrize("passed_over", ["moved back: its breaker is open", "left out: the job is local-only"])
-def test_a_receipt_tells_which_model_was_passed_over(passed_over: str) -> None:
+def test_a_receipt_names_the_model_that_was_passed_over(passed_over: str) -> None:
     considered = (
         ConsideredModel(model="haiku", reason="2nd in role worker"),
         ConsideredModel(model="coder", reason=passed_over),
     )
     why = f"role worker: haiku first of 2; coder {passed_over}"
     answer = attempt("haiku", cost_usd=0.000066)
-    actual = {"took": 2.9, "considered": considered, "reason": why}
-    result = Result(id="8f21aaaa", status=Status.ANSWERED, attempts=(answer,), **actual)
+    fields = {"took": 2.9, "considered": considered, "reason": why}
+    result = Result(id="8f21aaaa", status=Status.ANSWERED, attempts=(answer,), **fields)
     assert receipt(result) == f"[8f21 haiku@tower 2.9s $0.000066 · {why}]"
 
 
-def test_a_result_as_json_says_what_is_asked_most_and_null_for_what_nobody_knows() -> None:
+def test_a_result_as_json_has_null_for_an_unknown_value() -> None:
     attempts = (attempt("coder", ErrorClass.TIMEOUT), attempt("haiku", cost_usd=0.0, why="fallback (unavailable)"))
-    actual = Result(id="8f21aaaa", status=Status.ANSWERED, attempts=attempts, took=9.0, reason="role worker").as_json()
-    assert (actual["model_used"], actual["fallback_used"], actual["latency_ms"]) == ("haiku", True, 9000)
-    assert actual["selection_reason"] == "fallback (unavailable); role worker"
-    assert actual["cost_usd"] is None
-    assert [element["model"] for element in actual["attempts"]] == ["coder", "haiku"]
+    values = Result(id="8f21aaaa", status=Status.ANSWERED, attempts=attempts, took=9.0, reason="role worker").as_json()
+    assert (values["model_used"], values["fallback_used"], values["latency_ms"]) == ("haiku", True, 9000)
+    assert values["selection_reason"] == "fallback (unavailable); role worker"
+    assert values["cost_usd"] is None
+    assert [attempt["model"] for attempt in values["attempts"]] == ["coder", "haiku"]
     failed = Result(id="8f21aaaa", status=Status.FAILED, attempts=attempts[:1]).as_json()
     assert (failed["model_used"], failed["fallback_used"]) == (None, False)
 
 
-def test_a_job_that_fell_back_tells_its_candidates_its_attempts_and_its_moves_in_order(
+def test_job_why_has_the_candidates_the_attempts_and_the_moves_in_order(
     openfall: Run, worker_for: Callable[..., Any]
 ) -> None:
     job_id = openfall("enqueue", "-r", "dialogue", stdin="x").stdout.strip()
@@ -85,13 +85,13 @@ def test_a_job_that_fell_back_tells_its_candidates_its_attempts_and_its_moves_in
     ]
     assert [word in line for word, line in zip(words, happened, strict=True)] == [True] * 5, happened
     assert "tiny@here: overloaded" in happened[2]
-    actual = json.loads(openfall("job", "why", job_id, "--json").stdout)
-    assert (actual["model_used"], actual["fallback_used"], actual["cost_usd"]) == ("other", True, None)
-    assert [element["at"] for element in actual["moments"]] == sorted(element["at"] for element in actual["moments"])
-    assert len(actual["attempts"]) == 2
+    story = json.loads(openfall("job", "why", job_id, "--json").stdout)
+    assert (story["model_used"], story["fallback_used"], story["cost_usd"]) == ("other", True, None)
+    assert [moment["at"] for moment in story["moments"]] == sorted(moment["at"] for moment in story["moments"])
+    assert len(story["attempts"]) == 2
 
 
-def test_a_call_is_told_after_the_move_that_led_to_it_though_the_workers_clock_is_behind() -> None:
+def test_a_call_follows_the_move_that_led_to_it_although_the_clock_of_the_worker_is_behind() -> None:
     calls = (
         Attempt(model="a", backend="here", started_at=100.0, ended_at=101.0, error=ErrorClass.OVERLOADED),
         Attempt(model="b", backend="here", started_at=100.995, ended_at=102.0),
@@ -106,7 +106,7 @@ def test_a_call_is_told_after_the_move_that_led_to_it_though_the_workers_clock_i
 
 
 @pytest.mark.parametrize("behind", [0.0, 0.009], ids=["at once", "a clock behind"])
-def test_the_call_of_a_stand_in_is_told_after_the_fall_although_nothing_was_called_before(behind: float) -> None:
+def test_the_call_of_a_fallback_model_follows_the_fall_without_an_earlier_call(behind: float) -> None:
     call = Attempt(model="b", backend="there", started_at=101.0 - behind, ended_at=101.001)
     events = [
         {"event": "queued", "queue": "gpu.a.batch", "position": 1, "at": 100_000},
@@ -119,7 +119,7 @@ def test_the_call_of_a_stand_in_is_told_after_the_fall_although_nothing_was_call
     assert happened((call,), events) == ["submitted by me", "fell (outage)", "put into gpu.b.batch", "b@there"]
 
 
-def test_a_move_that_a_short_call_led_to_is_told_after_it() -> None:
+def test_a_move_follows_the_short_call_that_led_to_it() -> None:
     call = Attempt(model="a", backend="here", started_at=100.5, ended_at=100.501, error=ErrorClass.CONNECTION)
     events = [
         {"event": "queued", "queue": "gpu.a.batch", "position": 1, "at": 100_000},
@@ -131,15 +131,15 @@ def test_a_move_that_a_short_call_led_to_is_told_after_it() -> None:
 
 
 def happened(calls: tuple[Attempt, ...], events: list[dict[str, Any]]) -> list[str]:
-    """What is told of a job with these calls and events, in order and in short."""
+    """The moments of a job with these calls and events, in order and in short."""
     record = JobRecord(
         id="x", state="queued", queue="gpu.b.batch", producer="me", accepted_at=100.0, deadline=200.0, deliveries=2,
         crashes=0, attempts=calls, job=None, result=None, worker=None, backend=None, held_for=None, hold_detail="",
     )  # fmt: skip
-    return [element.what.partition(":")[0].partition(",")[0] for element in moments(record, events)]
+    return [moment.what.partition(":")[0].partition(",")[0] for moment in moments(record, events)]
 
 
-def test_a_job_that_waits_says_where_and_what_was_considered(openfall: Run) -> None:
+def test_job_why_of_a_waiting_job_has_its_queue_and_its_candidates(openfall: Run) -> None:
     job_id = openfall("enqueue", "-r", "dialogue", stdin="x").stdout.strip()
     shown = openfall("job", "why", job_id).stdout
     assert f"{job_id}  queued" in shown
@@ -150,7 +150,7 @@ def test_a_job_that_waits_says_where_and_what_was_considered(openfall: Run) -> N
     assert json.loads(openfall("job", "why", job_id, "--json").stdout)["waits_for"] == "no worker of pool gpu is there"
 
 
-def test_a_job_that_is_being_answered_says_by_whom(openfall: Run, redis_url: str) -> None:
+def test_job_why_of_a_running_job_names_its_backend(openfall: Run, redis_url: str) -> None:
     job_id = openfall("enqueue", "-r", "dialogue", stdin="x").stdout.strip()
 
     async def claim() -> None:
@@ -167,7 +167,7 @@ def test_a_job_that_is_being_answered_says_by_whom(openfall: Run, redis_url: str
     assert "here is answering, for the-worker" in shown
 
 
-def test_a_held_job_says_why_and_how_it_goes_on(openfall: Run, loaded: LoadedConfig) -> None:
+def test_job_why_of_a_held_job_has_its_reason_and_its_release(openfall: Run, loaded: LoadedConfig) -> None:
     (job_id,) = submit_held(loaded, "hold me")
     shown = openfall("job", "why", job_id).stdout
     assert "held (outage): no worker runs" in shown

@@ -174,7 +174,7 @@ def test_what_waits_for_a_model_and_what_it_may_cost_stand_beside_it(openfall: R
     assert "2+8" in rows["gpt"]
 
 
-def test_a_typo_is_told_by_the_workers_side_with_the_nearest_name(openfall: Run, tmp_path: Path) -> None:
+def test_an_unknown_model_or_backend_gives_the_nearest_name(openfall: Run, tmp_path: Path) -> None:
     config = configured(tmp_path)
     for args in (("load", "smal"), ("check", "smal"), ("check", "small", "--backend", "twr")):
         ran = openfall("models", *args, "--config", config)

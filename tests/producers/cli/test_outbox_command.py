@@ -21,7 +21,7 @@ def posted(url: str, *entries: str) -> None:
             store.zadd("of:outbox", {entry: int(time.time() * 1000) - 1000 for entry in entries})
             store.hset("of:job:job-00001", "webhook", "https://bot.example/token-in-the-path")
         async with RedisConnection(url) as link:
-            taken = {element.entry: element for element in await outbox.claim_entries(link, 8)}
+            taken = {claimed.entry: claimed for claimed in await outbox.claim_entries(link, 8)}
             for entry in entries[:-1]:
                 assert await outbox.retry_entry(link, taken[entry], 10800, "HTTP 503")
             assert await outbox.mark_dead(link, taken[entries[-1]], "bot.example:443", "HTTP 410")
@@ -29,14 +29,14 @@ def posted(url: str, *entries: str) -> None:
     asyncio.run(main())
 
 
-def test_where_nothing_is_to_be_posted_that_is_said(openfall: Run) -> None:
+def test_an_empty_outbox_prints_one_line(openfall: Run) -> None:
     ran = openfall("outbox")
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "no notification is pending\n")
     assert json.loads(openfall("outbox", "--json").stdout) == {"waiting": [], "given_up": []}
     assert "failed for good" not in openfall("status").stdout
 
 
-def test_what_is_to_be_posted_and_what_was_given_up_are_shown_without_their_urls(openfall: Run, redis_url: str) -> None:
+def test_pending_and_failed_notifications_are_shown_without_their_urls(openfall: Run, redis_url: str) -> None:
     posted(redis_url, "job:job-00001:done", "notice:discord:outage-17:began", "parcel", "job:job-00002:degraded")
     ran = openfall("outbox")
     assert ran.returncode == 0
@@ -49,16 +49,16 @@ def test_what_is_to_be_posted_and_what_was_given_up_are_shown_without_their_urls
     (lost,) = [row for row in rows if row.startswith("job job-00002 degraded 1")]
     assert lost.endswith("ago bot.example:443 HTTP 410")
     as_json = openfall("outbox", "--json").stdout
-    actual = json.loads(as_json)
-    assert [element["entry"] for element in actual["given_up"]] == ["job:job-00002:degraded"]
-    assert {element["notifier"] for element in actual["waiting"]} == {None, "discord"}
+    listed = json.loads(as_json)
+    assert [entry["entry"] for entry in listed["given_up"]] == ["job:job-00002:degraded"]
+    assert {entry["notifier"] for entry in listed["waiting"]} == {None, "discord"}
     assert "token" not in ran.stdout + ran.stderr + as_json
 
 
-def test_the_health_sentence_ends_with_what_was_given_up(openfall: Run, redis_url: str) -> None:
+def test_the_health_sentence_ends_with_the_failed_notifications(openfall: Run, redis_url: str) -> None:
     posted(redis_url, "job:job-00001:done")
     assert openfall("status").stdout.splitlines()[0].endswith("; 1 notification failed for good (openfall outbox).")
     posted(redis_url, "job:job-00002:done")
-    actual = json.loads(openfall("status", "--json").stdout)
-    assert actual["health"].endswith("; 2 notifications failed for good (openfall outbox).")
-    assert actual["posts_given_up"] == 2
+    status = json.loads(openfall("status", "--json").stdout)
+    assert status["health"].endswith("; 2 notifications failed for good (openfall outbox).")
+    assert status["posts_given_up"] == 2

@@ -35,10 +35,10 @@ def configured(tmp_path: Path, text: str = CONFIG, **urls: str) -> str:
 
 def by_check(ran: subprocess.CompletedProcess[str]) -> dict[tuple[str, str], dict[str, Any]]:
     findings = [json.loads(line) for line in ran.stdout.splitlines()]
-    return {(element["check"], element["subject"]): element for element in findings}
+    return {(finding["check"], finding["subject"]): finding for finding in findings}
 
 
-def test_what_is_missing_is_told_with_the_nearest_name_and_the_remedy(
+def test_a_missing_model_has_the_nearest_name_and_the_remedy(
     openfall: Run, environment: dict[str, str], tmp_path: Path
 ) -> None:
     environment["API_KEY"] = "sk-0123456789abcdefghij"
@@ -86,14 +86,14 @@ def test_a_key_that_is_missing_names_its_variable_and_one_that_is_refused_its_pl
 
 def test_an_endpoint_that_is_away_and_a_redis_that_is_away_are_each_one_line(openfall: Run, tmp_path: Path) -> None:
     ran = openfall("doctor", "--json", "--config", configured(tmp_path), url="redis://:hush@127.0.0.1:1")
-    readout = by_check(ran)
+    results = by_check(ran)
     assert ran.returncode == 4
-    assert readout[("endpoint", "tower")]["message"].endswith("cannot connect: connection refused")
-    assert readout[("redis", "redis")]["state"] == "failure"
+    assert results[("endpoint", "tower")]["message"].endswith("cannot connect: connection refused")
+    assert results[("redis", "redis")]["state"] == "failure"
     assert "hush" not in ran.stdout
 
 
-def test_a_llama_server_tells_how_much_it_takes_and_answers_to_any_name(openfall: Run, tmp_path: Path) -> None:
+def test_a_llama_server_reports_its_context_and_answers_to_any_name(openfall: Run, tmp_path: Path) -> None:
     text = """
 backends: {box: {protocol: openai, url: "API", pool: gpu}}
 models: {llama: {upstream: llama, backends: [box], context: 32k}}
@@ -102,13 +102,13 @@ roles: {chat: {chain: [llama]}}
 
     async def story(run: Any) -> None:
         async with endpoint(["/models/llama-8b.gguf"], props={"default_generation_settings": {"n_ctx": 4096}}) as api:
-            readout = by_check(await run("preflight", "--json", "--config", configured(tmp_path, text, API=api)))
-        assert readout[("context", "llama@box")]["state"] == "warning"
+            results = by_check(await run("preflight", "--json", "--config", configured(tmp_path, text, API=api)))
+        assert results[("context", "llama@box")]["state"] == "warning"
         assert (
             "gives each call 4096 tokens, llama is configured with 32000"
-            in readout[("context", "llama@box")]["message"]
+            in results[("context", "llama@box")]["message"]
         )
-        assert readout[("models", "llama@box")]["state"] == "warning"
+        assert results[("models", "llama@box")]["state"] == "warning"
 
     beside(story, openfall)
 
@@ -119,8 +119,8 @@ def test_a_model_that_is_partly_on_the_cpu_is_something_to_think_about(openfall:
         async with ollama_fake("http://127.0.0.1:9", models) as fake:
             config = configured(tmp_path, TOWER=fake.url)
             await run("models", "load", "coder", "--config", config)
-            readout = by_check(await run("preflight", "--json", "--config", config))
-        slow = readout[("memory", "coder@tower")]
+            results = by_check(await run("preflight", "--json", "--config", config))
+        slow = results[("memory", "coder@tower")]
         assert slow["state"] == "warning"
         assert "only 50% of coder is on the card of tower: it is slow" in slow["message"]
 

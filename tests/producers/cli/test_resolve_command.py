@@ -36,12 +36,12 @@ def config_file(tmp_path: Path) -> Path:
 
 
 @pytest.mark.usefixtures("answering")
-def test_one_line_says_which_model_and_why(openfall: Run) -> None:
+def test_one_line_has_the_model_and_the_reason(openfall: Run) -> None:
     ran = openfall("resolve", "worker")
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "tiny@here  1st in role worker\n", "")
 
 
-def test_without_redis_the_configuration_alone_decides_and_that_is_said(openfall: Run) -> None:
+def test_without_redis_the_configuration_alone_decides_and_a_line_states_that(openfall: Run) -> None:
     ran = openfall("resolve", "worker", url="redis://127.0.0.1:1")
     assert (ran.returncode, ran.stdout) == (0, "tiny@here  1st in role worker\n")
     assert "the state of the fleet is unknown" in ran.stderr
@@ -49,7 +49,7 @@ def test_without_redis_the_configuration_alone_decides_and_that_is_said(openfall
 
 
 @pytest.mark.usefixtures("answering")
-def test_an_open_breaker_moves_a_model_back_and_explain_tells_of_every_one(openfall: Run) -> None:
+def test_an_open_breaker_moves_a_model_back_and_explain_lists_every_candidate(openfall: Run) -> None:
     openfall("breakers", "force-open", "here/tiny", "--for", "10m", "--reason", "its fan is loud")
     assert openfall("resolve", "worker", "-u", "interactive").stdout.startswith("other@here")
     ran = openfall("resolve", "worker", "-u", "interactive", "--explain")
@@ -61,20 +61,25 @@ def test_an_open_breaker_moves_a_model_back_and_explain_tells_of_every_one(openf
 
 @pytest.mark.usefixtures("answering")
 def test_as_json_each_candidate_has_its_state(openfall: Run) -> None:
-    actual = json.loads(openfall("resolve", "worker", "--json", "--exclude", "other").stdout)
-    assert (actual["model"], actual["backend"], actual["upstream"], actual["live"]) == ("tiny", "here", "tiny-1", True)
-    assert actual["queue"] == "gpu.tiny.background"
-    by_name = {element["model"]: element for element in actual["candidates"]}
+    resolution = json.loads(openfall("resolve", "worker", "--json", "--exclude", "other").stdout)
+    assert (resolution["model"], resolution["backend"], resolution["upstream"], resolution["live"]) == (
+        "tiny",
+        "here",
+        "tiny-1",
+        True,
+    )
+    assert resolution["queue"] == "gpu.tiny.background"
+    by_name = {candidate["model"]: candidate for candidate in resolution["candidates"]}
     assert (by_name["tiny"]["chosen"], by_name["other"]["chosen"]) == (True, False)
     assert by_name["other"]["reason"] == "left out: excluded by the request"
     assert by_name["tiny"]["at"][0]["free"] == 64
     assert by_name["gpt"]["usd_per_mtok"]["in"] == 2
-    assert "sk-0123" not in json.dumps(actual)
+    assert "sk-0123" not in json.dumps(resolution)
 
 
 @pytest.mark.usefixtures("answering")
 @pytest.mark.parametrize(
-    ("args", "readout"),
+    ("args", "model"),
     [
         (("--exclude", "here"), "gpt@away"),
         (("worker", "--tokens", "3000"), "other@here"),
@@ -85,9 +90,9 @@ def test_as_json_each_candidate_has_its_state(openfall: Run) -> None:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
-def test_every_word_that_a_job_may_say_counts(openfall: Run, args: tuple[str, ...], readout: str) -> None:
+def test_every_option_of_a_job_counts(openfall: Run, args: tuple[str, ...], model: str) -> None:
     ran = openfall("resolve", *args)
-    assert (ran.returncode, ran.stdout.split("  ")[0]) == (0, readout)
+    assert (ran.returncode, ran.stdout.split("  ")[0]) == (0, model)
 
 
 def test_when_no_model_would_do_each_has_its_reason_and_the_exit_code_is_1(openfall: Run) -> None:
@@ -106,7 +111,7 @@ def test_when_no_model_would_do_each_has_its_reason_and_the_exit_code_is_1(openf
         (("worker", "-u", "urgent"), "unknown urgency 'urgent'"),
     ],
 )
-def test_a_typo_is_told_with_the_nearest_name(openfall: Run, args: tuple[str, ...], words: str) -> None:
+def test_an_unknown_name_gives_the_nearest_one(openfall: Run, args: tuple[str, ...], words: str) -> None:
     ran = openfall("resolve", *args)
     assert (ran.returncode, ran.stdout) == (2, "")
     assert words in ran.stderr
@@ -119,6 +124,6 @@ def test_with_json_an_error_is_json_too_and_the_exit_code_the_same(openfall: Run
         (("job", "show", "8f21", "--json"), 2, "BadParameter"),
     ):
         ran = openfall(*args)
-        actual: dict[str, Any] = json.loads(ran.stdout)
-        assert (ran.returncode, actual["exit_code"], actual["kind"]) == (code, code, kind)
-        assert actual["error"] in ran.stderr
+        error: dict[str, Any] = json.loads(ran.stdout)
+        assert (ran.returncode, error["exit_code"], error["kind"]) == (code, code, kind)
+        assert error["error"] in ran.stderr
