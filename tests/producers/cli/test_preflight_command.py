@@ -1,4 +1,4 @@
-"""`openfall preflight`: everything that the configuration names is looked for, and each failure has its remedy."""
+"""`openfall preflight`: it checks everything that the configuration names, and each failure has its remedy."""
 
 from __future__ import annotations
 
@@ -22,6 +22,13 @@ models:
   gpt: {upstream: gpt-5-mini, backends: [api]}
   idle: {upstream: gpt-5-nano, backends: [api]}
 roles: {worker: {chain: [coder, gpt]}}
+"""
+TINY = """
+redis: ${REDIS_URL:-embedded}
+pools: {gpu: {local: yes}}
+backends: {here: {protocol: openai, url: "API", pool: gpu}}
+models: {tiny: {upstream: tiny-1, backends: [here]}}
+roles: {chat: {chain: [tiny]}}
 """
 
 
@@ -84,7 +91,7 @@ def test_a_key_that_is_missing_names_its_variable_and_one_that_is_refused_its_pl
     beside(story, openfall)
 
 
-def test_an_endpoint_that_is_away_and_a_redis_that_is_away_are_each_one_line(openfall: Run, tmp_path: Path) -> None:
+def test_an_unreachable_endpoint_and_an_unreachable_redis_are_each_one_result(openfall: Run, tmp_path: Path) -> None:
     ran = openfall("doctor", "--json", "--config", configured(tmp_path), url="redis://:hush@127.0.0.1:1")
     results = by_check(ran)
     assert ran.returncode == 4
@@ -113,7 +120,7 @@ roles: {chat: {chain: [llama]}}
     beside(story, openfall)
 
 
-def test_a_model_that_is_partly_on_the_cpu_is_something_to_think_about(openfall: Run, tmp_path: Path) -> None:
+def test_a_model_that_is_partly_on_the_cpu_is_a_warning(openfall: Run, tmp_path: Path) -> None:
     async def story(run: Any) -> None:
         models = [FakeModel("qwen2.5-coder:32b", fault="on_cpu")]
         async with ollama_fake("http://127.0.0.1:9", models) as fake:
@@ -128,44 +135,26 @@ def test_a_model_that_is_partly_on_the_cpu_is_something_to_think_about(openfall:
 
 
 def test_all_is_well_exits_with_0_and_counts_its_checks(openfall: Run, answering: Any, tmp_path: Path) -> None:
-    text = """
-redis: ${REDIS_URL:-embedded}
-pools: {gpu: {local: yes}}
-backends: {here: {protocol: openai, url: "API", pool: gpu}}
-models: {tiny: {upstream: tiny-1, backends: [here]}}
-roles: {chat: {chain: [tiny]}}
-"""
-
     async def story(run: Any) -> None:
         async with endpoint(["tiny-1"]) as api:
-            ran = await run("preflight", "--config", configured(tmp_path, text, API=api))
+            ran = await run("preflight", "--config", configured(tmp_path, TINY, API=api))
         assert ran.returncode == 0, ran.stdout
         assert ran.stdout.splitlines()[-1] == "6 checks passed."
 
     beside(story, openfall)
 
 
-def test_an_open_breaker_and_the_local_only_switch_are_things_to_think_about(
-    openfall: Run, answering: Any, tmp_path: Path
-) -> None:
-    text = """
-redis: ${REDIS_URL:-embedded}
-pools: {gpu: {local: yes}}
-backends: {here: {protocol: openai, url: "API", pool: gpu}}
-models: {tiny: {upstream: tiny-1, backends: [here]}}
-roles: {chat: {chain: [tiny]}}
-"""
-
+def test_an_open_breaker_and_the_local_only_switch_are_warnings(openfall: Run, answering: Any, tmp_path: Path) -> None:
     async def story(run: Any) -> None:
         async with endpoint(["tiny-1"]) as api:
-            config = configured(tmp_path, text, API=api)
-            await run("breakers", "--config", config, "force-open", "here/tiny", "--reason", "being mended")
-            await run("local-only", "on", "--reason", "tapped", "--config", config)
+            config = configured(tmp_path, TINY, API=api)
+            await run("breakers", "--config", config, "force-open", "here/tiny", "--reason", "being repaired")
+            await run("local-only", "on", "--reason", "metered", "--config", config)
             ran = await run("preflight", "--config", config)
         assert ran.returncode == 0
-        assert "! the breaker of here/tiny is open by override until reset: being mended" in ran.stdout
+        assert "! the breaker of here/tiny is open by override until reset: being repaired" in ran.stdout
         assert "openfall breakers reset here/tiny" in ran.stdout
-        assert "! local-only is on: no job leaves the local pools (tapped)" in ran.stdout
+        assert "! local-only is on: no job leaves the local pools (metered)" in ran.stdout
 
     beside(story, openfall)
 

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import pytest
+
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.entries import Backend, ModelSpec, Pool
 from openfall.router_core.catalog.policies import BreakerPolicy, Cloud, UrgencyPolicy
@@ -88,20 +90,16 @@ def run(
     asyncio.run(main())
 
 
-def test_jobs_of_a_pool_without_workers_are_moved_when_late(redis_url, tmp_path):
+@pytest.mark.parametrize(
+    ("model", "why"),
+    [("first", "no worker of pool gpu is there"), ("gone", "not in the catalog any more")],
+    ids=["a pool without workers", "a removed model"],
+)
+def test_jobs_that_no_worker_serves_are_moved_when_late(redis_url, tmp_path, model, why):
     async def story(fleet, upstream):
-        delays = await check_moves(fleet, "first", "no worker of pool gpu is there")
-        # A pool whose only worker restarts has the time that its jobs may wait, interactive ones too.
-        assert all(seconds >= 1.0 for seconds in delays.values())
-        assert len(upstream.calls) == len(Urgency)
-
-    run(redis_url, tmp_path, story, "cloud", "degrade", interactive=1.5)
-
-
-def test_jobs_of_a_removed_model_are_moved_when_late(redis_url, tmp_path):
-    async def story(fleet, upstream):
-        delays = await check_moves(fleet, "gone", "not in the catalog any more")
-        # A fleet reloads its configuration one worker at a time: the jobs of a new model look the same.
+        delays = await check_moves(fleet, model, why)
+        # A pool whose only worker restarts has the time that its jobs may wait, interactive ones too. A fleet reloads
+        # its configuration one worker at a time: the jobs of a new model look the same as those of a removed one.
         assert all(seconds >= 1.0 for seconds in delays.values())
         assert len(upstream.calls) == len(Urgency)
 
