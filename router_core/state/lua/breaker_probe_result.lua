@@ -1,7 +1,8 @@
 -- @include breaker
 -- Report the result of a probe. Only the last one handed out counts; one that was lost with its worker is handed out
 -- again.
--- Arguments: target, token, signal ('ok', 'slow', 'failure', 'neutral', 'trip'), detail, cooldown_seconds (of a 429), jitter
+-- Arguments: target, token, signal ('ok', 'slow', 'failure', 'neutral', 'trip'), detail, cooldown_seconds (of a 429),
+--   jitter
 -- Bodies: breaker policy (JSON)
 -- Reply: {the breaker's state, '' | 'no_lease'}
 local MIN_WAIT_MS = 1000

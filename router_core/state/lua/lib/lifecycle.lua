@@ -75,8 +75,8 @@ local function finish(id, queue, job, ending, result, keys_to_delete, now)
   count(ending.status)
 end
 
--- Let a job start anew: its attempts stay in its history and count no longer. `forgive`: a person or a producer requested
--- it, so its crashes, falls and strikes count no longer either.
+-- Let a job start anew: its attempts stay in its history and count no longer. `forgive`: a person or a producer
+-- requested it, so its crashes, falls and strikes count no longer either.
 local RESTART_GRACE_MS = 2000
 local function requeue_fresh(id, queue, at_front, why, now, forgive)
   local record = RECORD .. id
