@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from openfall.producers.cli.answer_text import show_answer
-from openfall.producers.cli.options import common_options, job_options, open_client, read_text, run, submit_options
+from openfall.producers.cli.options import common_options, job_options, open_client, read_text, submit_options
 from openfall.producers.cli.render import WaitIndicator, print_line
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def ask(text: str, config_path: Path | None, **options: Any) -> None:
     submit = submit_options(options)
     submit["stream"] = mode.stream
     try:
-        result = run(_ask(read_text(text), submit, config_path, mode))
+        result = asyncio.run(_ask(read_text(text), submit, config_path, mode))
     except KeyboardInterrupt:
         _interrupted(mode.job_id)
     code = show_answer(result, as_json=mode.as_json, strict=mode.strict, streamed="".join(mode.written))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -10,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from openfall.producers.cli.options import common_options, open_client, route_options, run
+from openfall.producers.cli.options import common_options, open_client, route_options, with_client
 from openfall.producers.cli.progress import Progress
 from openfall.producers.cli.render import format_cost, plural, print_line, show_json
 
 if TYPE_CHECKING:
     from openfall.producers.batch.journal import JournalState
     from openfall.producers.batch.run import BatchPlan, BatchRun, BatchTally
+    from openfall.producers.client import AsyncOpenfall
 
 MAX_NOTICES = 20
 """Invalid lines that are printed. The output file has all of them."""
@@ -50,10 +52,10 @@ def run_(source: Path, out: Path, config_path: Path | None, as_json: bool, dry_r
     plan = BatchPlan(source=source, name=options.pop("name") or out.stem, **options)
     lines = _check_files(source, out)
     if dry_run:
-        code = run(_dry_run(plan, out, config_path, as_json))
+        code = asyncio.run(_dry_run(plan, out, config_path, as_json))
         raise click.exceptions.Exit(code)
     try:
-        tally = run(_run(plan, lines, out, config_path))
+        tally = asyncio.run(_run(plan, lines, out, config_path))
     except KeyboardInterrupt:
         print_line(f"\nthe jobs continue, and {out} keeps its rows. Run the same command again to continue.")
         raise click.exceptions.Exit(130) from None
@@ -202,25 +204,20 @@ def status_(name: str, config_path: Path | None, as_json: bool) -> None:
 def _status(name: str, config_path: Path | None) -> dict[str, Any]:
     from openfall.config import load
     from openfall.producers.batch.journal import read_journal
+    from openfall.producers.batch.run import BatchRun
 
     out, plan = _load_plan(Path(name), load(config_path).settings.data_dir)
     journal_state = read_journal(out)
     if plan is None:
         return {"output": str(out), **_journal_json(journal_state)}
-    total, states = run(_fetch_states(plan, journal_state, config_path))
+
+    async def fetch_states(llm: AsyncOpenfall) -> tuple[dict[str | None, int], int]:
+        batch_run = BatchRun(llm, plan, journal_state)
+        return await batch_run.count_states(), batch_run.tally.total
+
+    states, total = with_client(config_path, fetch_states)
     waiting = {state or "not submitted": number for state, number in states.items()}
     return {"output": str(out), "lines": total, **_journal_json(journal_state), **waiting}
-
-
-async def _fetch_states(
-    plan: BatchPlan, journal_state: JournalState, config_path: Path | None
-) -> tuple[int, dict[str | None, int]]:
-    from openfall.producers.batch.run import BatchRun
-
-    async with open_client(config_path) as llm:
-        batch_run = BatchRun(llm, plan, journal_state)
-        states = await batch_run.count_states()
-        return batch_run.tally.total, states
 
 
 def _load_plan(name: Path, data_dir: Path) -> tuple[Path, BatchPlan | None]:

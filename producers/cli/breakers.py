@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from openfall.producers.cli.options import add_options, common_options, open_client, run, with_client
+from openfall.producers.cli.options import add_options, common_options, with_client
 from openfall.producers.cli.render import format_age, format_time, print_line, show_json, show_table
 
 if TYPE_CHECKING:
@@ -31,15 +31,15 @@ def breakers(ctx: click.Context, history: bool, config_path: Path | None, as_jso
     Only breakers with a recorded failure or override are listed. Every other breaker is closed.
     """
     if ctx.invoked_subcommand is None:
-        run(_history(config_path, as_json) if history else _list(config_path, as_json))
+        show = _show_history if history else _show_breakers
+        with_client(config_path, lambda llm: show(llm, as_json))
 
 
-async def _list(config_path: Path | None, as_json: bool) -> None:
+async def _show_breakers(llm: AsyncOpenfall, as_json: bool) -> None:
     from openfall.router_core.state import breakers as state
 
-    async with open_client(config_path) as llm:
-        now = await llm.store.server_time()
-        rows = await state.list_breakers(llm.store.connection)
+    now = await llm.store.server_time()
+    rows = await state.list_breakers(llm.store.connection)
     catalog = llm.config.catalog
     if as_json:
         show_json([{"name": display_name(catalog, row.target), **asdict(row)} for row in rows])
@@ -49,11 +49,10 @@ async def _list(config_path: Path | None, as_json: bool) -> None:
         show_table(COLUMNS, _rows(catalog, rows, now))
 
 
-async def _history(config_path: Path | None, as_json: bool) -> None:
+async def _show_history(llm: AsyncOpenfall, as_json: bool) -> None:
     from openfall.router_core.state.breakers import breaker_history
 
-    async with open_client(config_path) as llm:
-        changes: list[BreakerChange] = await breaker_history(llm.store.connection)
+    changes: list[BreakerChange] = await breaker_history(llm.store.connection)
     catalog = llm.config.catalog
     if as_json:
         show_json([{"name": display_name(catalog, change.target), **asdict(change)} for change in changes])

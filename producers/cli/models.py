@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from openfall.producers.cli.options import common_options, run, with_client
+from openfall.producers.cli.options import common_options, with_client
 from openfall.producers.cli.render import format_age, format_cost, format_price, show_json, show_table
 
 if TYPE_CHECKING:
@@ -160,7 +161,7 @@ def _admin(  # noqa: PLR0913 - the options of three commands
         return all_ok
 
     try:
-        raise click.exceptions.Exit(0 if run(main()) else 1)
+        raise click.exceptions.Exit(0 if asyncio.run(main()) else 1)
     except ValueError as error:  # the url of a backend cannot be used
         raise click.UsageError(str(error)) from None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -150,12 +150,7 @@ def with_client(config_path: Path | None, action: Callable[[AsyncOpenfall], Awai
         async with open_client(config_path) as llm:
             return await action(llm)
 
-    return run(main())
-
-
-def run(work: Coroutine[Any, Any, T]) -> T:
-    """Run the coroutine of a command."""
-    return asyncio.run(work)
+    return asyncio.run(main())
 
 
 def read_text(text: str) -> str:

@@ -11,7 +11,7 @@ import click
 
 from openfall.config import ConfigError, LoadedConfig, NoRedis, load, redact_key, redis_url, variables
 from openfall.producers.cli.breakers import describe_breaker, display_name
-from openfall.producers.cli.options import common_options, run
+from openfall.producers.cli.options import common_options
 from openfall.producers.cli.render import plural, show_json
 from openfall.router_core.catalog.entries import Billing
 from openfall.router_core.state.breakers import list_breakers
@@ -39,7 +39,7 @@ def preflight(offline: bool, config_path: Path | None, as_json: bool) -> None:
     Checks the configuration, its keys, Redis, workers, breakers, every endpoint and every model. It loads no model and
     makes no call that costs money. Exits with 4 if a check fails.
     """
-    results = run(_run_checks(config_path, offline, as_json))
+    results = asyncio.run(_run_checks(config_path, offline, as_json))
     if not as_json:
         click.echo(_summary(results))
     failed = any(result.state == "failure" for result in results)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from openfall.producers.cli.options import common_options, open_optional_client, route_options, run
+from openfall.producers.cli.options import common_options, open_optional_client, route_options
 from openfall.producers.cli.render import format_age, format_price, plural, print_line, show_json, show_table
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def resolve(config_path: Path | None, as_json: bool, explain: bool, **options: A
 
     ROLE is a role, a task type or a model. If no model can answer, prints the reason for each and exits with 1.
     """
-    config, resolution = run(_resolve(config_path, options))
+    config, resolution = asyncio.run(_resolve(config_path, options))
     if resolution.snapshot is None:
         print_line("the state of the fleet is unknown (Redis does not answer): only the configuration decides")
     if as_json:
