@@ -79,10 +79,10 @@ async def sweep(link: RedisConnection, stranded: Iterable[str] = (), *, clean: b
 
 
 async def move(link: RedisConnection, job: WaitingJob, step: Handoff | Later | Fall, to_queue: str = "") -> bool:
-    """Move a waiting job. False: it is not where it was seen any more."""
+    """Move a waiting job. False: it is no longer where the sweep read it."""
     why = None if isinstance(step, Fall) else step.why
-    seen = {"id": job.id, "deliveries": job.deliveries, "seen_queue": job.queue}
-    reply = await link.script("move", {**seen, "why": why, **move_arguments(step, to_queue)})
+    expected = {"id": job.id, "deliveries": job.deliveries, "seen_queue": job.queue}
+    reply = await link.script("move", {**expected, "why": why, **move_arguments(step, to_queue)})
     return bool(reply[0] == b"moved")
 
 

@@ -52,18 +52,18 @@ async def check_moves(fleet: Fleet, first: str, words: str, reason: str = "outag
         for urgency in Urgency
     }  # fmt: skip
     delays = {}
-    for two, one in jobs.values():
-        record = await fleet.until(two, "done")
+    for pair, single in jobs.values():
+        record = await fleet.until(pair, "done")
         assert record.result is not None
         assert (record.result.answered, record.result.backend) == (True, "sky")
-        move, *rest = await fleet.moves(two)
+        move, *rest = await fleet.moves(pair)
         assert (move["event"], words in move["why"], rest) == ("queued", True, []), move
-        delays[two] = move["at"] / 1000 - record.accepted_at
-        record = await fleet.until(one, "held")
+        delays[pair] = move["at"] / 1000 - record.accepted_at
+        record = await fleet.until(single, "held")
         assert (record.held_for, words in record.hold_detail) == (reason, True), record.hold_detail
-        held, *rest = await fleet.moves(one)
+        held, *rest = await fleet.moves(single)
         assert (held["event"], words in held["detail"], rest) == ("held", True, [])
-        delays[one] = held["at"] / 1000 - record.accepted_at
+        delays[single] = held["at"] / 1000 - record.accepted_at
     return delays
 
 
