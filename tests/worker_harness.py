@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -43,6 +44,13 @@ async def healthy_upstream(latency: float = 0.0) -> AsyncIterator[Upstream]:
     async with fault_server(own.script) as server:
         own.url = server.url
         yield own
+
+
+def worker_command(pool: str, config: Path, *options: str) -> list[str]:
+    """The command line of a worker process, which prints a line when it is ready."""
+    return [
+        sys.executable, "-m", "openfall.workers", "work", pool, "--config", str(config), "--announce", *options
+    ]  # fmt: skip
 
 
 def unused_url() -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
-import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from pathlib import Path
@@ -18,6 +17,7 @@ from openfall.router_core.catalog.open_fall_policy import KEPT_REPLY
 from openfall.router_core.state.held_jobs import list_held
 from openfall.router_core.vocabulary import HoldReason
 from tests.faults import COMPLETION, answer, fault_server
+from tests.worker_harness import worker_command
 
 TREE = Path(__file__).resolve().parents[2]
 ANSWER = "A lantern festival."
@@ -46,16 +46,7 @@ def configured(home: Path, redis_url: str, upstream: str) -> LoadedConfig:
 
 @asynccontextmanager
 async def worker(home: Path, pool: str) -> AsyncIterator[None]:
-    argv = [
-        sys.executable,
-        "-m",
-        "openfall.workers",
-        "work",
-        pool,
-        "--config",
-        str(home / "openfall.yaml"),
-        "--announce",
-    ]
+    argv = worker_command(pool, home / "openfall.yaml")
     with (home / f"{pool}.log").open("wb") as log:
         process = subprocess.Popen(argv, cwd=TREE, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log)
     try:

@@ -9,7 +9,6 @@ import asyncio
 import json
 import os
 import signal
-import sys
 from asyncio.subprocess import PIPE, Process
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -36,6 +35,7 @@ from tests.conftest import Server
 from tests.fakes.discord import DiscordFake
 from tests.fakes.discord import running as discord_running
 from tests.gate import Gate, gate
+from tests.worker_harness import worker_command
 
 ROOT = Path(__file__).resolve().parents[2]
 QUEUE, MODEL, TARGET = "gpu.smol.interactive", "smol", "box/smol"
@@ -80,7 +80,7 @@ class Stage:
     async def worker(self, pool: str = keys.DEGRADE, *, gated: bool = False) -> Process:
         """A worker that is ready: behind the gate, or beside it."""
         config = self.config if gated else self.config.with_name("open.yaml")
-        command = [sys.executable, "-m", "openfall.workers", "work", pool, "--config", str(config), "--announce"]
+        command = worker_command(pool, config)
         log = (self.config.parent / f"worker-{len(self.workers)}.log").open("wb")
         with log:
             process = await asyncio.create_subprocess_exec(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
@@ -20,6 +19,7 @@ from rq.worker import Worker
 from openfall.config import load
 from openfall.producers.client import AsyncOpenfall
 from tests.faults import COMPLETION, FaultServer, answer, fault_server
+from tests.worker_harness import worker_command
 
 TREE = Path(__file__).parents[2]
 IN_FORCE = "the changed configuration is in force"
@@ -57,7 +57,7 @@ class Running:
         beside.rename(self.file)
 
     async def start(self) -> None:
-        argv = [sys.executable, "-m", "openfall.workers", "work", "gpu", "--config", str(self.file), "--announce"]
+        argv = worker_command("gpu", self.file)
         with self.log_file.open("wb") as log:
             self.process = subprocess.Popen(
                 argv, cwd=TREE, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log

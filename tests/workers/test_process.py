@@ -25,6 +25,7 @@ from openfall.router_core.catalog.entries import Backend, ModelSpec
 from openfall.workers.process import NothingToServe, WorkerConfig, identify
 from openfall.workers.worker import WorkerSettings
 from tests.faults import COMPLETION, answer, fault_server, stall
+from tests.worker_harness import worker_command
 
 TREE = Path(__file__).parents[2]
 
@@ -49,20 +50,9 @@ class Fleet:
         return AsyncOpenfall(config=load(self.home / "openfall.yaml"))
 
     async def start(self, *options: str, pool: str = "gpu", ready: bool = True) -> subprocess.Popen[bytes]:
-        argv = [
-            sys.executable,
-            "-m",
-            "openfall.workers",
-            "work",
-            pool,
-            "--config",
-            str(self.home / "openfall.yaml"),
-            *options,
-        ]
+        argv = worker_command(pool, self.home / "openfall.yaml", *options)
         log = (self.home / f"worker-{len(self.processes)}.log").open("wb")
-        process = subprocess.Popen(
-            [*argv, "--announce"], cwd=TREE, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log
-        )
+        process = subprocess.Popen(argv, cwd=TREE, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log)
         log.close()
         self.processes.append(process)
         if ready:
