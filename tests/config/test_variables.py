@@ -34,7 +34,7 @@ def test_a_missing_value_or_one_without_variables_has_none(file: Path) -> None:
         "backends.api.pool",
         "backends.api",
         "backends.api.url",
-        "backends.nobody.api_key",
+        "backends.absent.api_key",
         "models.gpt.backends",
     ):
         assert variables(file, place) == ()

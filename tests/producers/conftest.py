@@ -148,9 +148,15 @@ class FakeWorker:
 
 
 @pytest.fixture
-def config_file(tmp_path: Path) -> Path:
+def config_text() -> str:
+    """The configuration of the test. A module may have its own."""
+    return CONFIG
+
+
+@pytest.fixture
+def config_file(tmp_path: Path, config_text: str) -> Path:
     path = tmp_path / "openfall.yaml"
-    path.write_text(CONFIG)
+    path.write_text(config_text)
     return path
 
 

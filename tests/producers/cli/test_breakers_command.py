@@ -31,10 +31,8 @@ breakers: {consecutive_failures: 2}
 
 
 @pytest.fixture
-def config_file(tmp_path: Path) -> Path:
-    path = tmp_path / "openfall.yaml"
-    path.write_text(CONFIG)
-    return path
+def config_text() -> str:
+    return CONFIG
 
 
 @pytest.fixture

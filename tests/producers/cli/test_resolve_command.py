@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -29,10 +28,8 @@ groups: [{name: main, match: ["whatsapp:*"], chain: [gpt]}]
 
 
 @pytest.fixture
-def config_file(tmp_path: Path) -> Path:
-    path = tmp_path / "openfall.yaml"
-    path.write_text(CONFIG)
-    return path
+def config_text() -> str:
+    return CONFIG
 
 
 @pytest.mark.usefixtures("answering")
