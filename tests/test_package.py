@@ -15,8 +15,6 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("setuptools", minversion="77")
-
 TREE = Path(__file__).resolve().parents[1]
 ROOMS = ("router_core", "config", "producers", "workers")
 BUILD = "from setuptools import build_meta; print('BUILT', build_meta.build_{}('dist'))"
@@ -221,3 +219,13 @@ def test_a_program_sees_the_types_of_the_installed_package(installation: Install
     ], ran.stdout + ran.stderr
     assert 'Unexpected keyword argument "expire_in"' in ran.stdout
     assert "Found 1 error in 1 file" in ran.stdout
+
+
+def test_a_program_beside_the_checkout_finds_the_package(tmp_path: Path) -> None:
+    """The checkout's own folder is called `openfall` too. Python must not take it for the package."""
+    (tmp_path / "openfall").mkdir()
+    (tmp_path / "bot.py").write_text("from openfall import Openfall; print(Openfall.__module__)", "utf-8")
+    run = subprocess.run(
+        [sys.executable, "bot.py"], cwd=tmp_path, env={}, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (run.stdout, run.stderr) == ("openfall.producers.sync_client\n", "")
