@@ -170,7 +170,7 @@ def test_the_compatible_endpoints_answer_and_refuse_in_their_own_words(
     async def story(client: httpx.AsyncClient, fake: OllamaFake) -> Any:
         body = {"max_tokens": 4, "messages": [HELLO]}
         good = await client.post(path, json=body | {"model": MODEL})
-        return good, await client.post(path, json=body | {"model": "nobody"}), fake.memory.loads
+        return good, await client.post(path, json=body | {"model": "absent"}), fake.memory.loads
 
     good, bad, loads = run_story(engine, story)
     assert good.json()["usage"]

@@ -14,7 +14,7 @@ def run(config: LoadedConfig, use: Callable[[AsyncOpenfall], Coroutine[Any, Any,
     """The result of `use(client)`, which may take 30 s."""
 
     async def main() -> Any:
-        async with AsyncOpenfall(config=config, **{"producer": "bot@here", **client_options}) as llm:
+        async with AsyncOpenfall(config=config, **{"producer": "bot@host", **client_options}) as llm:
             return await asyncio.wait_for(use(llm), 30)
 
     return asyncio.run(main())

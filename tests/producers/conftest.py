@@ -30,10 +30,10 @@ CONFIG = """
 redis: ${REDIS_URL:-embedded}
 pools: {gpu: {local: yes}}
 backends:
-  here: {protocol: openai, url: "http://127.0.0.1:9", pool: gpu, slots: 64}
+  rack: {protocol: openai, url: "http://127.0.0.1:9", pool: gpu, slots: 64}
 models:
-  tiny: {upstream: tiny-1, backends: [here]}
-  other: {upstream: other-1, backends: [here]}
+  tiny: {upstream: tiny-1, backends: [rack]}
+  other: {upstream: other-1, backends: [rack]}
 roles:
   chat: {chain: [tiny, other], urgency: interactive}
   dialogue: {chain: [tiny, other]}
@@ -88,8 +88,8 @@ class FakeWorker:
         catalog = self.loaded.catalog
         queues = [f"gpu.{model}.{urgency}" for urgency in catalog.urgency for model in catalog.models]
         async with RedisConnection(self.url) as link:
-            await register(link, WorkerIdentity(self.name, "gpu", tuple(queues), ("here",)))
-            drained = [QueueSubscription(queue, (BackendCapacity("here", 64),)) for queue in queues]
+            await register(link, WorkerIdentity(self.name, "gpu", tuple(queues), ("rack",)))
+            drained = [QueueSubscription(queue, (BackendCapacity("rack", 64),)) for queue in queues]
             deliveries = WorkerQueue(link, WorkerIdentity(self.name, "gpu", (), ()), drained)
             await deliveries.beat([])
             self._ready.set()

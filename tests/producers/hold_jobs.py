@@ -58,7 +58,7 @@ async def hold_next(
     reply: str = SORRY,
 ) -> str:  # fmt: skip
     """Hold the next job of a queue. Returns its id."""
-    worker, delivery = await _claim_next(link, queue, "here")
+    worker, delivery = await _claim_next(link, queue, "rack")
     settled = await worker.settle(worker.settlement(delivery, DeliveryOutcome(next_step=Fall(reason, WHY))))
     assert settled.outcome == "settled"
     degrader, fallen = await _claim_next(link, "degrade", "degrade")

@@ -39,7 +39,7 @@ def test_ask_returns_the_answer_with_model_and_reason(loaded: LoadedConfig, answ
     result = run(loaded, lambda llm: llm.ask("Haruka waves", role="dialogue"))
     assert result.answered
     assert result.text == "echo Haruka waves"
-    assert (result.model, result.backend) == ("tiny", "here")
+    assert (result.model, result.backend) == ("tiny", "rack")
     assert result.reason == "role dialogue: tiny first of 2"
 
 

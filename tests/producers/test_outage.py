@@ -69,7 +69,7 @@ def test_a_bot_gets_an_interim_reply_at_once_and_every_answer_after_the_outage(t
         async with AsyncExitStack() as stack:
             served = await stack.enter_async_context(fault_server(upstream))
             loaded = configured(tmp_path, redis_url, served.url)
-            llm = await stack.enter_async_context(AsyncOpenfall(config=loaded, producer="bot@here"))
+            llm = await stack.enter_async_context(AsyncOpenfall(config=loaded, producer="bot@host"))
             for pool in ("gpu", "degrade"):
                 await stack.enter_async_context(worker(tmp_path, pool))
             inbox = await stack.enter_async_context(aclosing(llm.inbox("bot")))

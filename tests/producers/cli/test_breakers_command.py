@@ -19,11 +19,11 @@ CONFIG = """
 redis: ${REDIS_URL:-embedded}
 pools: {gpu: {local: yes}, cloud: {}}
 backends:
-  here: {protocol: openai, url: "http://127.0.0.1:9", pool: gpu, slots: 64}
+  rack: {protocol: openai, url: "http://127.0.0.1:9", pool: gpu, slots: 64}
   api: {protocol: anthropic, url: "http://127.0.0.1:9", pool: cloud, api_key: sk-0123456789abcdefghij}
   api-2: {protocol: anthropic, url: "http://127.0.0.1:9/v1", pool: cloud, api_key: sk-0123456789abcdefghij}
 models:
-  tiny: {upstream: tiny-1, backends: [here]}
+  tiny: {upstream: tiny-1, backends: [rack]}
   opus: {upstream: opus-1, backends: [api, api-2], usd_per_mtok: {in: 5, out: 25}}
 roles: {chat: {chain: [tiny, opus]}}
 breakers: {consecutive_failures: 2}
@@ -58,11 +58,11 @@ def test_breakers_that_never_had_trouble_are_not_listed(openfall: Run) -> None:
 
 
 def test_a_breaker_is_shown_with_its_cause_and_its_countdown(openfall: Run, called: Callable[..., None]) -> None:
-    called("tiny", "here", "timeout")
+    called("tiny", "rack", "timeout")
     assert "closed, 1 failed in a row" in openfall("breakers").stdout
-    called("tiny", "here", "timeout")
+    called("tiny", "rack", "timeout")
     shown = openfall("breakers").stdout
-    assert "here/tiny" in shown
+    assert "rack/tiny" in shown
     assert "open, next probe in " in shown
     assert "2 failures in a row: timeout" in shown
     assert "closed   open   2 failures in a row" in openfall("breakers", "--history").stdout
@@ -82,23 +82,23 @@ def test_a_key_is_named_by_the_backends_that_use_it_and_by_nothing_else(
 
 
 def test_an_operator_opens_closes_and_lets_be(openfall: Run) -> None:
-    ran = openfall("breakers", "force-open", "here/tiny", "--for", "10m", "--reason", "{mended} at noon")
-    assert ran.stdout == "here/tiny is open for 10m\n"
+    ran = openfall("breakers", "force-open", "rack/tiny", "--for", "10m", "--reason", "{repaired} at noon")
+    assert ran.stdout == "rack/tiny is open for 10m\n"
     shown = openfall("breakers").stdout
     assert "open by override for 10m more" in shown
-    assert "{mended} at noon" in shown
-    assert "its breaker is open ({mended} at noon)" in openfall("resolve", "chat", "--explain").stdout
-    assert openfall("breakers", "force-closed", "here/tiny").stdout.startswith("here/tiny is closed, until `openfall")
+    assert "{repaired} at noon" in shown
+    assert "its breaker is open ({repaired} at noon)" in openfall("resolve", "chat", "--explain").stdout
+    assert openfall("breakers", "force-closed", "rack/tiny").stdout.startswith("rack/tiny is closed, until `openfall")
     assert "closed by override until reset" in openfall("breakers").stdout
-    assert openfall("breakers", "reset", "here/tiny").stdout == "here/tiny is closed, and works automatically again\n"
+    assert openfall("breakers", "reset", "rack/tiny").stdout == "rack/tiny is closed, and works automatically again\n"
 
 
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        (("force-open", "here/tyni"), "unknown breaker 'here/tyni'. Did you mean 'here/tiny'?"),
+        (("force-open", "rack/tyni"), "unknown breaker 'rack/tyni'. Did you mean 'rack/tiny'?"),
         (("reset", "key:apl"), "unknown breaker 'key:apl'. Did you mean 'key:api'?"),
-        (("force-open", "here/tiny", "--for", "soon"), "not a duration: 'soon'"),
+        (("force-open", "rack/tiny", "--for", "soon"), "not a duration: 'soon'"),
     ],
 )
 def test_an_error_is_reported_and_changes_nothing(openfall: Run, args: tuple[str, ...], words: str) -> None:
@@ -131,7 +131,7 @@ def test_spend_shows_the_known_cost_and_counts_unknown_ones_apart(openfall: Run,
     assert "no calls" in openfall("spend").stderr
     called("opus", "api", input_tokens=100_000, output_tokens=20_000, seconds=2.0, group="main")
     called("opus", "api", "timeout", seconds=1.0, group="main")
-    called("tiny", "here", input_tokens=7, output_tokens=9, seconds=1.0)
+    called("tiny", "rack", input_tokens=7, output_tokens=9, seconds=1.0)
     shown = openfall("spend", "--days", "7").stdout
     rows = {row.split()[0]: row.split() for row in shown.splitlines() if row.strip()}
     assert rows["opus"][1:] == ["api", "main", "2", "1", "0", "100000", "20000", "1.5s", "$1.00", "+", "1", "unknown"]

@@ -18,7 +18,7 @@ from tests.producers.cli.conftest import Run, Start
 def test_an_answer_goes_to_standard_output_and_its_receipt_to_standard_error(openfall: Run, answering: Any) -> None:
     ran = openfall("ask", "Haruka waves", "-r", "dialogue")
     assert (ran.returncode, ran.stdout) == (0, "echo Haruka waves\n")
-    assert "tiny@here" in ran.stderr
+    assert "tiny@rack" in ran.stderr
     assert "3+4 tok $? · role dialogue: tiny first of 2]" in ran.stderr
 
 

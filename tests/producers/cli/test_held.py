@@ -47,7 +47,7 @@ def test_the_list_shows_the_deadline_of_each_job(openfall: Run, loaded: LoadedCo
 def test_in_a_terminal_of_a_hundred_columns_the_list_can_be_read(loaded: LoadedConfig) -> None:
     job = HeldJob(id="8f21c6d0b7f94e0c9a51d3e2",
         role="dialogue", queue="gpu.tiny.background", reason=HoldReason.OWN_FAULT,
-               why="tiny@here: its breaker is open (timeout)", held_at=0.0, deadline=90_000.0,
+               why="tiny@rack: its breaker is open (timeout)", held_at=0.0, deadline=90_000.0,
                release_models=("tiny", "other"),
                ready_at=0.0, deliveries=2)  # fmt: skip
     console = Console(width=100, file=io.StringIO())
@@ -183,7 +183,7 @@ def test_ready_are_those_one_of_whose_models_takes_calls(
     (blocked,) = submit_held(loaded, "one", models=("tiny",))
     (ready,) = submit_held(loaded, "two", models=("tiny", "other"))
     with worker_for():
-        assert openfall("breakers", "force-open", "here/tiny").returncode == 0
+        assert openfall("breakers", "force-open", "rack/tiny").returncode == 0
         replayed = json.loads(openfall("held", "replay", "--ready", "--json").stdout)
     assert replayed == [{"id": ready, "state": "queued"}]
     assert [job["id"] for job in json.loads(openfall("held", "list", "--json").stdout)] == [blocked]
@@ -237,9 +237,9 @@ def test_the_log_has_each_fall_its_reason_and_its_reply(openfall: Run, loaded: L
 
 
 def test_the_log_has_attempts_and_unreadable_jobs() -> None:
-    tried = [{"model": "tiny", "backend": "here", "error": "timeout"}]
+    tried = [{"model": "tiny", "backend": "rack", "error": "timeout"}]
     fall = {"at": 1.8e9, "id": "job-00001", "reason": "unreadable", "detail": "schema 9", "by": None, "final": False}
-    assert "tried: tiny@here timeout" in describe_fall({**fall, "urgency": "batch", "tried": tried})
+    assert "tried: tiny@rack timeout" in describe_fall({**fall, "urgency": "batch", "tried": tried})
     assert "job-00001  -/-  unreadable: schema 9" in describe_fall(fall)
 
 

@@ -74,17 +74,17 @@ def test_job_why_has_the_candidates_the_attempts_and_the_moves_in_order(
     with worker_for(hand_off=True):
         openfall("job", "wait", job_id)
     lines = openfall("job", "why", job_id).stdout.splitlines()
-    assert lines[0] == f"{job_id}  answered by other@here"
+    assert lines[0] == f"{job_id}  answered by other@rack"
     happened = [line for line in lines if line.lstrip().startswith("+")]
     words = [
         "submitted by",
-        "tiny@here: overloaded after 0.1s",
+        "tiny@rack: overloaded after 0.1s",
         "put into gpu.other",
-        "other@here: answered",
+        "other@rack: answered",
         "answered",
     ]
     assert [word in line for word, line in zip(words, happened, strict=True)] == [True] * 5, happened
-    assert "tiny@here: overloaded" in happened[2]
+    assert "tiny@rack: overloaded" in happened[2]
     story = json.loads(openfall("job", "why", job_id, "--json").stdout)
     assert (story["model_used"], story["fallback_used"], story["cost_usd"]) == ("other", True, None)
     assert [moment["at"] for moment in story["moments"]] == sorted(moment["at"] for moment in story["moments"])
@@ -93,16 +93,16 @@ def test_job_why_has_the_candidates_the_attempts_and_the_moves_in_order(
 
 def test_a_call_follows_the_move_that_led_to_it_although_the_clock_of_the_worker_is_behind() -> None:
     calls = (
-        Attempt(model="a", backend="here", started_at=100.0, ended_at=101.0, error=ErrorClass.OVERLOADED),
-        Attempt(model="b", backend="here", started_at=100.995, ended_at=102.0),
+        Attempt(model="a", backend="rack", started_at=100.0, ended_at=101.0, error=ErrorClass.OVERLOADED),
+        Attempt(model="b", backend="rack", started_at=100.995, ended_at=102.0),
     )
     events = [
         {"event": "queued", "queue": "gpu.a.batch", "position": 1, "at": 100_000},
-        {"event": "started", "backend": "here", "at": 100_000},
+        {"event": "started", "backend": "rack", "at": 100_000},
         {"event": "queued", "queue": "gpu.b.batch", "position": 1, "at": 101_000},
-        {"event": "started", "backend": "here", "at": 101_000},
+        {"event": "started", "backend": "rack", "at": 101_000},
     ]
-    assert happened(calls, events) == ["submitted by me", "a@here", "put into gpu.b.batch", "b@here"]
+    assert happened(calls, events) == ["submitted by me", "a@rack", "put into gpu.b.batch", "b@rack"]
 
 
 @pytest.mark.parametrize("behind", [0.0, 0.009], ids=["at once", "a clock behind"])
@@ -110,7 +110,7 @@ def test_the_call_of_a_fallback_model_follows_the_fall_without_an_earlier_call(b
     call = Attempt(model="b", backend="there", started_at=101.0 - behind, ended_at=101.001)
     events = [
         {"event": "queued", "queue": "gpu.a.batch", "position": 1, "at": 100_000},
-        {"event": "started", "backend": "here", "at": 100_500},
+        {"event": "started", "backend": "rack", "at": 100_500},
         {"event": "fallen", "reason": "outage", "detail": "away", "at": 100_500},
         {"event": "started", "backend": "held", "at": 101_000},
         {"event": "queued", "queue": "gpu.b.batch", "position": 1, "at": 101_000},
@@ -120,14 +120,14 @@ def test_the_call_of_a_fallback_model_follows_the_fall_without_an_earlier_call(b
 
 
 def test_a_move_follows_the_short_call_that_led_to_it() -> None:
-    call = Attempt(model="a", backend="here", started_at=100.5, ended_at=100.501, error=ErrorClass.CONNECTION)
+    call = Attempt(model="a", backend="rack", started_at=100.5, ended_at=100.501, error=ErrorClass.CONNECTION)
     events = [
         {"event": "queued", "queue": "gpu.a.batch", "position": 1, "at": 100_000},
-        {"event": "started", "backend": "here", "at": 100_500},
+        {"event": "started", "backend": "rack", "at": 100_500},
         {"event": "queued", "queue": "gpu.b.batch", "position": 1, "at": 100_502},
         {"event": "started", "backend": "there", "at": 100_502},
     ]
-    assert happened((call,), events) == ["submitted by me", "a@here", "put into gpu.b.batch"]
+    assert happened((call,), events) == ["submitted by me", "a@rack", "put into gpu.b.batch"]
 
 
 def happened(calls: tuple[Attempt, ...], events: list[dict[str, Any]]) -> list[str]:
@@ -155,7 +155,7 @@ def test_job_why_of_a_running_job_names_its_backend(openfall: Run, redis_url: st
 
     async def claim() -> None:
         async with RedisConnection(redis_url) as link:
-            drained = [QueueSubscription("gpu.tiny.background", (BackendCapacity("here", 4),))]
+            drained = [QueueSubscription("gpu.tiny.background", (BackendCapacity("rack", 4),))]
             worker = WorkerQueue(link, WorkerIdentity("the-worker", "gpu", (), ()), drained)
             await worker.beat([])
             assert len((await worker.claim(1, 0)).deliveries) == 1
@@ -163,8 +163,8 @@ def test_job_why_of_a_running_job_names_its_backend(openfall: Run, redis_url: st
     asyncio.run(claim())
     shown = openfall("job", "why", job_id).stdout
     assert f"{job_id}  started" in shown
-    assert "claimed, here is being called" in shown
-    assert "here is answering, for the-worker" in shown
+    assert "claimed, rack is being called" in shown
+    assert "rack is answering, for the-worker" in shown
 
 
 def test_job_why_of_a_held_job_has_its_reason_and_its_release(openfall: Run, loaded: LoadedConfig) -> None:
@@ -179,5 +179,5 @@ def test_a_plain_answer_has_a_story_too_although_its_events_are_gone(openfall: R
     openfall("job", "wait", job_id)
     shown = openfall("job", "why", job_id).stdout
     assert "submitted by" in shown
-    assert "tiny@here: answered after 0.1s, 3+4 tok, $?" in shown
+    assert "tiny@rack: answered after 0.1s, 3+4 tok, $?" in shown
     assert "answered, $? in all" in shown

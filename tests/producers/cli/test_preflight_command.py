@@ -26,8 +26,8 @@ roles: {worker: {chain: [coder, gpt]}}
 TINY = """
 redis: ${REDIS_URL:-embedded}
 pools: {gpu: {local: yes}}
-backends: {here: {protocol: openai, url: "API", pool: gpu}}
-models: {tiny: {upstream: tiny-1, backends: [here]}}
+backends: {rack: {protocol: openai, url: "API", pool: gpu}}
+models: {tiny: {upstream: tiny-1, backends: [rack]}}
 roles: {chat: {chain: [tiny]}}
 """
 
@@ -148,12 +148,12 @@ def test_an_open_breaker_and_the_local_only_switch_are_warnings(openfall: Run, a
     async def story(run: Any) -> None:
         async with endpoint(["tiny-1"]) as api:
             config = configured(tmp_path, TINY, API=api)
-            await run("breakers", "--config", config, "force-open", "here/tiny", "--reason", "being repaired")
+            await run("breakers", "--config", config, "force-open", "rack/tiny", "--reason", "being repaired")
             await run("local-only", "on", "--reason", "metered", "--config", config)
             ran = await run("preflight", "--config", config)
         assert ran.returncode == 0
-        assert "! the breaker of here/tiny is open by override until reset: being repaired" in ran.stdout
-        assert "openfall breakers reset here/tiny" in ran.stdout
+        assert "! the breaker of rack/tiny is open by override until reset: being repaired" in ran.stdout
+        assert "openfall breakers reset rack/tiny" in ran.stdout
         assert "! local-only is on: no job leaves the local pools (metered)" in ran.stdout
 
     beside(story, openfall)

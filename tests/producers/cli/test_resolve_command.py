@@ -13,11 +13,11 @@ CONFIG = """
 redis: ${REDIS_URL:-embedded}
 pools: {gpu: {local: yes}, cloud: {}}
 backends:
-  here: {protocol: openai, url: "http://127.0.0.1:9", pool: gpu, slots: 64}
+  rack: {protocol: openai, url: "http://127.0.0.1:9", pool: gpu, slots: 64}
   away: {protocol: openai, url: "http://127.0.0.1:9", pool: cloud, api_key: sk-0123456789abcdefghij}
 models:
-  tiny: {upstream: tiny-1, backends: [here], context: 2k}
-  other: {upstream: other-1, backends: [here], context: 8k}
+  tiny: {upstream: tiny-1, backends: [rack], context: 2k}
+  other: {upstream: other-1, backends: [rack], context: 8k}
   gpt: {upstream: gpt-1, backends: [away], context: 100k, usd_per_mtok: {in: 2, out: 8}}
 roles:
   worker: {chain: [tiny, other, gpt]}
@@ -35,22 +35,22 @@ def config_text() -> str:
 @pytest.mark.usefixtures("answering")
 def test_one_line_has_the_model_and_the_reason(openfall: Run) -> None:
     ran = openfall("resolve", "worker")
-    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "tiny@here  1st in role worker\n", "")
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "tiny@rack  1st in role worker\n", "")
 
 
 def test_without_redis_the_configuration_alone_decides_and_a_line_states_that(openfall: Run) -> None:
     ran = openfall("resolve", "worker", url="redis://127.0.0.1:1")
-    assert (ran.returncode, ran.stdout) == (0, "tiny@here  1st in role worker\n")
+    assert (ran.returncode, ran.stdout) == (0, "tiny@rack  1st in role worker\n")
     assert "the state of the fleet is unknown" in ran.stderr
     assert openfall("resolve", "worker", url="").returncode == 0
 
 
 @pytest.mark.usefixtures("answering")
 def test_an_open_breaker_moves_a_model_back_and_explain_lists_every_candidate(openfall: Run) -> None:
-    openfall("breakers", "force-open", "here/tiny", "--for", "10m", "--reason", "its fan is loud")
-    assert openfall("resolve", "worker", "-u", "interactive").stdout.startswith("other@here")
+    openfall("breakers", "force-open", "rack/tiny", "--for", "10m", "--reason", "its fan is loud")
+    assert openfall("resolve", "worker", "-u", "interactive").stdout.startswith("other@rack")
     ran = openfall("resolve", "worker", "-u", "interactive", "--explain")
-    assert ran.stdout.startswith("other@here would answer: role worker: other first of 3")
+    assert ran.stdout.startswith("other@rack would answer: role worker: other first of 3")
     assert "its breaker is open (its fan is loud), 10m more" in ran.stdout
     assert "no worker of pool cloud is there" in ran.stdout
     assert "2+8" in ran.stdout
@@ -61,7 +61,7 @@ def test_as_json_each_candidate_has_its_state(openfall: Run) -> None:
     resolution = json.loads(openfall("resolve", "worker", "--json", "--exclude", "other").stdout)
     assert (resolution["model"], resolution["backend"], resolution["upstream"], resolution["live"]) == (
         "tiny",
-        "here",
+        "rack",
         "tiny-1",
         True,
     )
@@ -78,12 +78,12 @@ def test_as_json_each_candidate_has_its_state(openfall: Run) -> None:
 @pytest.mark.parametrize(
     ("args", "model"),
     [
-        (("--exclude", "here"), "gpt@away"),
-        (("worker", "--tokens", "3000"), "other@here"),
+        (("--exclude", "rack"), "gpt@away"),
+        (("worker", "--tokens", "3000"), "other@rack"),
         (("--group", "whatsapp:mum"), "gpt@away"),
-        (("--task", "code", "--local-only"), "other@here"),
-        (("--classify", "implement a function"), "other@here"),
-        (("--model", "other"), "other@here"),
+        (("--task", "code", "--local-only"), "other@rack"),
+        (("--classify", "implement a function"), "other@rack"),
+        (("--model", "other"), "other@rack"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
@@ -97,7 +97,7 @@ def test_when_no_model_would_do_each_has_its_reason_and_the_exit_code_is_1(openf
     assert (ran.returncode, ran.stdout) == (1, "")
     assert "tiny: its context is 2000 tokens" in ran.stderr
     assert "gpt: the job is local-only" in ran.stderr
-    assert openfall("resolve", "worker", "--exclude", "here", "--exclude", "away").returncode == 1
+    assert openfall("resolve", "worker", "--exclude", "rack", "--exclude", "away").returncode == 1
 
 
 @pytest.mark.parametrize(

@@ -275,6 +275,6 @@ def test_a_full_store_refuses_new_jobs_and_lets_those_in_flight_end(fleet, libra
 
 def test_a_beat_registers_no_unknown_worker(fleet):
     async def story(f):
-        assert (await WorkerQueue(f.link, WorkerIdentity("nobody", "gpu", (), ()), []).beat([]))[0] is False
+        assert (await WorkerQueue(f.link, WorkerIdentity("absent", "gpu", (), ()), []).beat([]))[0] is False
 
     fleet(story)

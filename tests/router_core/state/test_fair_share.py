@@ -35,7 +35,7 @@ def urgency(delivery):
 
 
 async def one_after_another(f, worker, count, want=1):
-    """So many claims of a backend whose every slot is wanted: the urgencies that they brought."""
+    """The urgencies of the jobs of `count` claims, while more jobs wait than the backend has slots."""
     brought = []
     for _ in range(count):
         claimed = (await worker.claim(want, 0)).deliveries

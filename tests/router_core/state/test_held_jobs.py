@@ -45,7 +45,7 @@ async def _ids(f, **wanted):
 def test_a_held_job_has_its_reason_its_time_and_its_release_models(fleet):
     async def story(f):
         await _held(f, JOB, ready_at=f.clock.now + 30)
-        (job,) = await fetch_held(f.link, [JOB, "nobody-0001"])
+        (job,) = await fetch_held(f.link, [JOB, "absent-0001"])
         assert (job.id, job.queue, job.urgency) == (JOB, f.queue, "background")
         assert (job.reason, job.why) == (HoldReason.OUTAGE, "every model is away")
         assert (job.release_models, job.ready_at) == (("smol", "large"), f.clock.now + 30)
@@ -104,8 +104,8 @@ def test_only_a_held_job_is_replayed_and_an_unknown_one_raises(fleet):
         assert await replay_held(f.link, JOB) == "queued"
         assert await replay_held(f.link, JOB) == "queued"
         assert f.rq_places(JOB) == [("queue", f.queue)]
-        with pytest.raises(UnknownJob, match="no job nobody-0001"):
-            await replay_held(f.link, "nobody-0001")
+        with pytest.raises(UnknownJob, match="no job absent-0001"):
+            await replay_held(f.link, "absent-0001")
 
     fleet(story)
 

@@ -97,7 +97,7 @@ def test_a_held_job_is_examined_again_at_its_deadline(fleet):
     async def story(f):
         await waiting(f, expires_after_seconds=3600)
         worker = await f.worker(queues=(SMOL,))
-        await f.settle(worker, await f.claim(worker), Fall(HoldReason.OUTAGE, "nobody is there"))
+        await f.settle(worker, await f.claim(worker), Fall(HoldReason.OUTAGE, "no model takes calls"))
         await f.degrade()
         for _ in range(5):
             f.clock.now += 600
@@ -180,7 +180,7 @@ def test_a_job_that_cannot_be_claimed_is_found_in_time(fleet, so):
     [
         (NEXT, LARGE, [("queue", LARGE)]),
         (Later("large", 30, "a 429"), LARGE, [("scheduled", LARGE)]),
-        (Fall(HoldReason.OUTAGE, "nobody is there"), "", [("queue", "degrade")]),
+        (Fall(HoldReason.OUTAGE, "no model takes calls"), "", [("queue", "degrade")]),
     ],
     ids=["another queue", "later", "where nothing can serve it"],
 )

@@ -136,7 +136,7 @@ def test_a_prompt_that_does_not_fit_is_an_overflow_and_never_truncated(protocol:
 def test_an_unknown_model_is_not_installed(protocol: Protocol, engine: str, deltas: list[str] | None) -> None:
     async def work() -> Any:  # at the fake, which speaks all three: the engine takes any name for its own
         async with ollama_fake(engine, [FakeModel(MODEL)]) as fake, adapter(protocol, fake.url) as backend:
-            call = Request(body=request(protocol).body, upstream="nobody", timeout=30, dialect=protocol, max_tokens=4)
+            call = Request(body=request(protocol).body, upstream="absent", timeout=30, dialect=protocol, max_tokens=4)
             return await backend.complete(call, None if deltas is None else deltas.append)
 
     outcome = run(work())

@@ -16,7 +16,7 @@ from openfall.workers.backends.anthropic_answer import MessageAssembler
 from openfall.workers.backends.framing import Framing, NdjsonFraming, SseFraming
 from openfall.workers.backends.openai_answer import CompletionAssembler
 from openfall.workers.backends.parsing import StreamAssembler
-from tests.workers.backends.corrupt import spoiled
+from tests.workers.backends.corruption import corruptions
 
 TEXT = st.text(st.characters(exclude_characters="\r\n", exclude_categories=["Cs"]), min_size=1).filter(str.strip)
 
@@ -68,7 +68,7 @@ CHUNKS: list[Any] = [
 @pytest.mark.parametrize(("assembly", "good"), [(MessageAssembler, MESSAGE), (CompletionAssembler, CHUNKS)])
 def test_any_event_can_be_added(assembly: type[StreamAssembler], good: list[Any]) -> None:
     assert isinstance(put_together(assembly(), good), Completion)
-    for result in spoiled(good):
+    for result in corruptions(good):
         if isinstance(result, list):
             assert isinstance(put_together(assembly(), result), Completion | Failure)
 

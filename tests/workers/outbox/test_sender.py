@@ -99,7 +99,7 @@ def test_the_status_counts_when_the_body_breaks_off():
     ("more", "reason"),
     [
         ({"url": "http://127.0.0.1:1"}, "cannot connect: connection refused"),
-        ({"url": "http://nobody.invalid"}, "cannot connect: its host name is not known"),
+        ({"url": "http://absent.invalid"}, "cannot connect: its host name is not known"),
     ],
     ids=["closed port", "unknown name"],
 )

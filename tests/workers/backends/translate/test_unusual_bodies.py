@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -19,8 +17,7 @@ from openfall.workers.backends.translate import (
     translate_request,
     translate_response,
 )
-from openfall.workers.backends.translate.refusals import Unreadable, Untranslatable
-from tests.workers.backends.corrupt import spoiled
+from tests.workers.backends.corruption import assert_translated_or_refused, corruptions
 
 SCHEMA = {
     "type": "object",
@@ -99,13 +96,7 @@ ANTHROPIC: dict[str, Any] = {
     ids=["openai's", "openai's with some tools", "anthropic's"],
 )
 def test_any_body_is_translated_or_refused_with_a_reason(translate: Any, good: dict[str, Any]) -> None:
-    assert translate(good)
-    before = deepcopy(good)
-    for body in spoiled(good):
-        if isinstance(body, dict):
-            with suppress(Untranslatable, Unreadable):
-                assert "messages" in translate(body)
-    assert good == before
+    assert_translated_or_refused(translate, good)
 
 
 MESSAGE: dict[str, Any] = {
@@ -149,7 +140,7 @@ COMPLETION: dict[str, Any] = {
 def test_an_answer_is_translated_or_malformed(ours: Dialect, theirs: Dialect, good: dict[str, Any], read: Any) -> None:
     request = Request(body={"stop_sequences": ["END"]}, upstream="m", timeout=1, dialect=ours)
     assert isinstance(translate_response(read(good), request, theirs), Completion)
-    for body in spoiled(good):
+    for body in corruptions(good):
         result = translate_response(read(body), request, theirs)
         assert isinstance(result, Completion | Failure)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-from copy import deepcopy
 from typing import Any
 
 import orjson
@@ -16,8 +14,7 @@ from openfall.workers.backends import ollama_answer as ollama_answer
 from openfall.workers.backends import openai_answer as openai_answer
 from openfall.workers.backends.base import Request
 from openfall.workers.backends.translate import TRANSLATORS, translate_request, translate_response
-from openfall.workers.backends.translate.refusals import Unreadable, Untranslatable
-from tests.workers.backends.corrupt import spoiled
+from tests.workers.backends.corruption import assert_translated_or_refused, corruptions
 from tests.workers.backends.translate.test_ollama_translation import ANSWER, OLLAMA_BODY, REQUEST_BODY
 from tests.workers.backends.translate.test_unusual_bodies import ANTHROPIC, COMPLETION, MESSAGE
 
@@ -50,14 +47,7 @@ READ: dict[Dialect, tuple[dict[str, Any], Any]] = {
 
 @pytest.mark.parametrize(("ours", "theirs"), PAIRS)
 def test_any_body_is_translated_or_refused_with_a_reason(ours: Dialect, theirs: Dialect) -> None:
-    good, translate = BODIES[ours], TRANSLATORS[ours, theirs].request
-    assert translate(good)["messages"]
-    before = deepcopy(good)
-    for body in spoiled(good):
-        if isinstance(body, dict):
-            with suppress(Untranslatable, Unreadable):
-                assert "messages" in translate(body)
-    assert good == before
+    assert_translated_or_refused(TRANSLATORS[ours, theirs].request, BODIES[ours])
 
 
 @pytest.mark.parametrize(("ours", "theirs"), PAIRS)
@@ -65,16 +55,16 @@ def test_an_answer_is_translated_or_malformed(ours: Dialect, theirs: Dialect) ->
     good, read = READ[theirs]
     request = Request(body={}, upstream="m", timeout=1, dialect=ours)
     assert isinstance(translate_response(read(good), request, theirs), Completion)
-    for body in spoiled(good):
+    for body in corruptions(good):
         result = translate_response(read(body), request, theirs)
         assert isinstance(result, Failure) or result.finish_reason
 
 
 def test_any_line_of_a_stream_can_be_added() -> None:
     lines = [ANSWER | {"done": False, "logprobs": [{"token": "A"}]}, ANSWER]
-    for spoilt in spoiled(lines):
+    for corrupted in corruptions(lines):
         stream = ollama_answer.ChatAssembler()
-        for line in spoilt if isinstance(spoilt, list) else [spoilt]:
+        for line in corrupted if isinstance(corrupted, list) else [corrupted]:
             if not stream.ended:
                 assert isinstance(stream.add(b"1" if _huge(line) else orjson.dumps(line)), str)
         assert isinstance(stream.outcome(), Completion | Failure)
