@@ -183,7 +183,7 @@ class _View:
         if queue.paused:
             return Blocked(BlockReason.PAUSED, FOREVER, f"queue {queue.name} is paused")
         if not queue.served:
-            return Blocked(BlockReason.NO_WORKER, FOREVER, f"no worker of pool {self.catalog.pool_of(alias)} is there")
+            return Blocked(BlockReason.NO_WORKER, FOREVER, f"no worker of pool {self.catalog.pool_of(alias)} is alive")
         return None
 
     def backend_state(self, alias: str, row: list[Any]) -> BackendState:
