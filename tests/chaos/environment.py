@@ -59,11 +59,11 @@ class ValkeyServer:
     def url(self) -> str:
         return f"unix://{self.directory / 'valkey.sock'}"
 
-    def client(self) -> redis.Redis:
-        """A client with a short timeout: the server may be frozen."""
+    def client(self, timeout_s: float = 0.5) -> redis.Redis:
+        """A client. Its timeout is short where the server may be frozen."""
         path = str(self.directory / "valkey.sock")
         once = Retry(NoBackoff(), 0)
-        return redis.Redis(unix_socket_path=path, decode_responses=True, socket_timeout=0.5, retry=once)
+        return redis.Redis(unix_socket_path=path, decode_responses=True, socket_timeout=timeout_s, retry=once)
 
     def ask(self, question: Callable[[Any], Any]) -> Any:
         """`question(client)`, or None while the server does not answer."""

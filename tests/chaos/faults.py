@@ -41,6 +41,8 @@ JOBS_AFTER_REPAIR = 5
 END_TIMEOUT_S = 60.0
 """After the last job, every job ends within this time. The judge names what is left then."""
 RECOVERY_TIMEOUT_S = 30.0
+REPLY_TIMEOUT_S = 30.0
+"""No fault of this scenario stops Redis: a late reply means a busy machine."""
 POLL_INTERVAL_S = 0.05
 
 URGENCIES = ("interactive", "background", "batch")
@@ -68,7 +70,7 @@ async def run(kinds: Sequence[str], jobs: int, directory: Path, progress: Progre
         urls = _read_urls(upstream)
         control = urls.pop("control")
         env.write_config(_fleet_config(urls))
-        with workers(env, POOLS) as pool, env.server.client() as client:
+        with workers(env, POOLS) as pool, env.server.client(REPLY_TIMEOUT_S) as client:
             await pool.wait_until_ready()
             progress.log_line(f"{len(pool.workers)} workers are ready")
             for kind in kinds:
