@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from openfall.config import ConfigError, NoRedis
     from openfall.producers.client import AsyncOpenfall
     from openfall.producers.default_client import report_call, resolve_runtime_model
-    from openfall.producers.errors import BadRequest, NoModel, NotFinished, ProducerError, PromptTooLarge
+    from openfall.producers.errors import BadRequest, NoModel, StillQueued, ProducerError, PromptTooLarge
     from openfall.producers.inbox_delivery import InboxDelivery
     from openfall.producers.request import JobRequest, SubmitOptions
     from openfall.producers.runtime import RuntimeModel
@@ -39,7 +39,7 @@ _MODULES = {
     "config": ("ConfigError", "NoRedis"),
     "producers.client": ("AsyncOpenfall",),
     "producers.default_client": ("report_call", "resolve_runtime_model"),
-    "producers.errors": ("BadRequest", "NoModel", "NotFinished", "ProducerError", "PromptTooLarge"),
+    "producers.errors": ("BadRequest", "NoModel", "StillQueued", "ProducerError", "PromptTooLarge"),
     "producers.inbox_delivery": ("InboxDelivery",),
     "producers.request": ("JobRequest", "SubmitOptions"),
     "producers.runtime": ("RuntimeModel",),
@@ -74,7 +74,7 @@ __all__ = [
     "MemoryPressure",
     "NoModel",
     "NoRedis",
-    "NotFinished",
+    "StillQueued",
     "Openfall",
     "ProducerError",
     "PromptTooLarge",

@@ -16,7 +16,7 @@ from openfall.config import LoadedConfig, load
 from openfall.config import redis_url as configured_redis_url
 from openfall.producers.callbacks import check_inbox_name
 from openfall.producers.client_store import ClientStore
-from openfall.producers.errors import BadRequest, NotFinished, ProducerError
+from openfall.producers.errors import BadRequest, StillQueued, ProducerError
 from openfall.producers.inbox_delivery import InboxDelivery, read_inbox
 from openfall.producers.job_stream import follow, wait_result
 from openfall.producers.prompt import Prompt
@@ -122,7 +122,7 @@ class AsyncOpenfall:
 
         When no model can answer an interactive job now, the job is held and its degraded result returns at once
         (`final` is False). Show that one. `wait(job, accept_interim=False)` or an inbox gives the final one.
-        Raises what `submit` raises, and `NotFinished` (a `TimeoutError`) when the time is over: the job goes on.
+        Raises what `submit` raises, and `StillQueued` (a `TimeoutError`) when the time is over: the job goes on.
         """
         seconds = None if timeout is None else parse_duration(timeout)
         job = await self.submit(prompt, **options)
@@ -142,7 +142,7 @@ class AsyncOpenfall:
 
         A job that no model can serve is held until one can. True returns its interim reply; False waits for the final
         result; None accepts an interim reply for an interactive job only.
-        Raises `NotFinished` (a `TimeoutError`) after `timeout` (seconds, or text such as `5m`; None: never), and
+        Raises `StillQueued` (a `TimeoutError`) after `timeout` (seconds, or text such as `5m`; None: never), and
         `UnknownJob`.
         """
         job_id = _job_id(job)
@@ -150,7 +150,7 @@ class AsyncOpenfall:
             async with asyncio.timeout(None if timeout is None else parse_duration(timeout)):
                 return await wait_result(self.store, job_id, accept_interim)
         except TimeoutError:
-            raise NotFinished(job_id) from None
+            raise StillQueued(job_id) from None
 
     async def stream(
         self, job: Receipt | str, *, cursor: int = 0, deltas: bool = True

@@ -4,7 +4,7 @@ ProducerError
 ├── BadRequest            the request is malformed: nothing was submitted
 ├── PromptTooLarge        the request is larger than the configuration allows: nothing was submitted
 ├── NoModel               no model can be called now, or none can take the request
-├── NotFinished           the time to wait is over, the job goes on (also a TimeoutError)
+├── StillQueued           the time to wait is over, the job goes on (also a TimeoutError)
 └── BatchFileError        a file of a batch cannot be used
     └── OutputWriteError  the output file cannot be written: its rows are kept
 
@@ -38,7 +38,7 @@ class NoModel(ProducerError):
     """No model can be called now, or none can take the request. The message has the reason for each model."""
 
 
-class NotFinished(ProducerError, TimeoutError):
+class StillQueued(ProducerError, TimeoutError):
     """The time to wait is over. The job goes on: its result can be fetched later by `job_id`."""
 
     def __init__(self, job_id: str) -> None:

@@ -73,7 +73,7 @@ def _interrupted(job_id: str) -> None:
 
 
 async def _ask(prompt: str, options: SubmitOptions, config_path: Path | None, mode: _Mode) -> Result:
-    from openfall.producers.errors import NotFinished
+    from openfall.producers.errors import StillQueued
     from openfall.producers.request import parse_duration
 
     timeout = None if mode.wait is None else parse_duration(mode.wait)
@@ -84,7 +84,7 @@ async def _ask(prompt: str, options: SubmitOptions, config_path: Path | None, mo
             async with asyncio.timeout(timeout), WaitIndicator("submitted") as indicator:
                 return await _follow(llm, mode, indicator)
         except TimeoutError:
-            raise NotFinished(job.id) from None
+            raise StillQueued(job.id) from None
 
 
 async def _follow(llm: AsyncOpenfall, mode: _Mode, indicator: WaitIndicator) -> Result:

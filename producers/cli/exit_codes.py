@@ -16,7 +16,7 @@ import click
 def _codes() -> dict[type[Exception], int]:
     """Imported only after an error: these modules take longer to import than most commands to run."""
     from openfall.config import ConfigError, NoRedis
-    from openfall.producers.errors import NoModel, NotFinished, OutputWriteError, ProducerError
+    from openfall.producers.errors import NoModel, StillQueued, OutputWriteError, ProducerError
     from openfall.router_core.catalog.errors import UnknownName
     from openfall.router_core.state.errors import (
         Backpressure,
@@ -27,7 +27,7 @@ def _codes() -> dict[type[Exception], int]:
     )
 
     return {
-        NotFinished: 7,
+        StillQueued: 7,
         OutputWriteError: 1,
         NoModel: 1,
         ProducerError: 2,

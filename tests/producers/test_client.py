@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from openfall import AsyncOpenfall, BadRequest, NotFinished, Openfall, PromptTooLarge
+from openfall import AsyncOpenfall, BadRequest, StillQueued, Openfall, PromptTooLarge
 from openfall.config import LoadedConfig
 from openfall.producers.request import JobRequest, SubmitOptions
 from openfall.router_core.catalog.errors import UnknownName
@@ -168,7 +168,7 @@ def test_submit_many_returns_queue_full_for_each_job_after_its_retry_time(loaded
 
 
 def test_a_timeout_has_the_job_id_and_the_job_goes_on(loaded: LoadedConfig, worker_for: Callable[..., Any]) -> None:
-    with pytest.raises(NotFinished) as caught:
+    with pytest.raises(StillQueued) as caught:
         run(loaded, lambda llm: llm.ask("later", timeout=0.05))
     job_id = caught.value.job_id
     assert job_id in str(caught.value)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from openfall import AsyncOpenfall, NotFinished, Openfall
+from openfall import AsyncOpenfall, StillQueued, Openfall
 from openfall.config import LoadedConfig
 from openfall.router_core.state.held_jobs import replay_held
 from openfall.router_core.vocabulary import HoldReason
@@ -50,7 +50,7 @@ def test_accept_interim_or_else_the_urgency_decides_what_wait_returns(
         if interim:
             assert not (await llm.wait(job_id, accept_interim=accept_interim)).final
         else:
-            with pytest.raises(NotFinished):
+            with pytest.raises(StillQueued):
                 await llm.wait(job_id, 0.3, accept_interim=accept_interim)
 
     run(loaded, use)

@@ -42,4 +42,4 @@ def test_both_clients_have_the_same_methods() -> None:
 
 def test_not_finished_is_a_timeout_error() -> None:
     with pytest.raises(TimeoutError, match="job 8f21 goes on"):
-        raise openfall.NotFinished("8f21")
+        raise openfall.StillQueued("8f21")
