@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from openfall.config import ConfigError, NoRedis
     from openfall.producers.client import AsyncOpenfall
     from openfall.producers.default_client import report_call, resolve_runtime_model
-    from openfall.producers.errors import BadRequest, NoModel, StillQueued, ProducerError, PromptTooLarge
+    from openfall.producers.errors import BadRequest, NoModel, ProducerError, PromptTooLarge, StillQueued
     from openfall.producers.inbox_delivery import InboxDelivery
     from openfall.producers.request import JobRequest, SubmitOptions
     from openfall.producers.runtime import RuntimeModel
@@ -74,7 +74,6 @@ __all__ = [
     "MemoryPressure",
     "NoModel",
     "NoRedis",
-    "StillQueued",
     "Openfall",
     "ProducerError",
     "PromptTooLarge",
@@ -82,6 +81,7 @@ __all__ = [
     "Receipt",
     "Result",
     "RuntimeModel",
+    "StillQueued",
     "StoreError",
     "StoreFull",
     "StoreRefused",

@@ -16,7 +16,7 @@ from openfall.config import LoadedConfig, load
 from openfall.config import redis_url as configured_redis_url
 from openfall.producers.callbacks import check_inbox_name
 from openfall.producers.client_store import ClientStore
-from openfall.producers.errors import BadRequest, StillQueued, ProducerError
+from openfall.producers.errors import BadRequest, ProducerError, StillQueued
 from openfall.producers.inbox_delivery import InboxDelivery, read_inbox
 from openfall.producers.job_stream import follow, wait_result
 from openfall.producers.prompt import Prompt

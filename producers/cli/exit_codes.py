@@ -16,7 +16,7 @@ import click
 def _codes() -> dict[type[Exception], int]:
     """Imported only after an error: these modules take longer to import than most commands to run."""
     from openfall.config import ConfigError, NoRedis
-    from openfall.producers.errors import NoModel, StillQueued, OutputWriteError, ProducerError
+    from openfall.producers.errors import NoModel, OutputWriteError, ProducerError, StillQueued
     from openfall.router_core.catalog.errors import UnknownName
     from openfall.router_core.state.errors import (
         Backpressure,

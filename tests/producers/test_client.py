@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from openfall import AsyncOpenfall, BadRequest, StillQueued, Openfall, PromptTooLarge
+from openfall import AsyncOpenfall, BadRequest, Openfall, PromptTooLarge, StillQueued
 from openfall.config import LoadedConfig
 from openfall.producers.request import JobRequest, SubmitOptions
 from openfall.router_core.catalog.errors import UnknownName

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from openfall import AsyncOpenfall, StillQueued, Openfall
+from openfall import AsyncOpenfall, Openfall, StillQueued
 from openfall.config import LoadedConfig
 from openfall.router_core.state.held_jobs import replay_held
 from openfall.router_core.vocabulary import HoldReason
