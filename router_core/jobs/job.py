@@ -56,4 +56,4 @@ class CompletionJob(BaseModel):
     @property
     def label(self) -> str:
         """What rq and logs may show of a job: never its prompt."""
-        return f"{self.role or '-'}/{self.urgency} {self.chain[0]}"
+        return f"{self.role or self.task or '-'}/{self.urgency} {self.chain[0]}"

@@ -209,10 +209,11 @@ def test_a_job_that_is_none_is_refused_when_it_is_made(bad):
         CompletionJob(**{"id": "job-00001", "producer": "p", "chain": ("m",), "body": {}, **bad})
 
 
-def test_the_label_of_a_job_has_its_role_urgency_and_model():
+def test_the_label_of_a_job_has_its_role_or_task_urgency_and_model():
     job = CompletionJob(id="job-00001", producer="p", chain=("smol",), body={"secret": "x"})
     assert job.label == "-/background smol"
-    assert job.model_copy(update={"role": "ace", "urgency": Urgency.BATCH}).label == "ace/batch smol"
+    assert job.model_copy(update={"task": "jira"}).label == "jira/background smol"
+    assert job.model_copy(update={"role": "ace", "task": "jira", "urgency": Urgency.BATCH}).label == "ace/batch smol"
 
 
 def test_equal_requests_of_one_group_share_their_last_answer():
