@@ -3,12 +3,13 @@
 from openfall.config.dump import dump, schema
 from openfall.config.errors import ConfigError, ConfigProblem
 from openfall.config.loading import LoadedConfig, Stamp, check, load, stamp, variables
-from openfall.config.paths import ENVIRONMENT
+from openfall.config.paths import ENV_EXAMPLE, ENVIRONMENT
 from openfall.config.redact import redact_key, redact_value
 from openfall.config.settings import EngineSettings, NoRedis, Settings, redis_url
 
 __all__ = [
     "ENVIRONMENT",
+    "ENV_EXAMPLE",
     "ConfigError",
     "ConfigProblem",
     "EngineSettings",

@@ -37,6 +37,10 @@ class Document:
     file: Path
     environ: Mapping[str, str]
     base: Path = Path()
+    env_positions: Mapping[str, str] = field(default_factory=dict)
+    """By variable, where a `.env` file sets it: `.env:4`. Variables of the process have none."""
+    used: dict[str, None] = field(default_factory=dict)
+    """The variables that its values name, in order."""
     names: dict[str, Names] = field(default_factory=dict)
     """By kind (pool, backend, model, role, task)."""
     problems: list[ConfigProblem] = field(default_factory=list)
@@ -72,8 +76,10 @@ class Node:
     def report(self, message: str, remedy: str = "") -> None:
         """Add a problem at this value. It names the variables whose values are part of this one."""
         document, text = self.document, self.raw.value if isinstance(self.raw, yaml.ScalarNode) else ""
-        filled = tuple(dict.fromkeys(name for name in variables_in(text) if document.environ.get(name)))
-        document.report(self.line, self.path, message, remedy, filled)
+        filled = dict.fromkeys(name for name in variables_in(text) if document.environ.get(name))
+        positions = document.env_positions
+        shown = tuple(f"{name} of {positions[name]}" if name in positions else name for name in filled)
+        document.report(self.line, self.path, message, remedy, shown)
 
     def entries(self) -> dict[str, Node]:
         """The values of a mapping by key. Keys are read as they are written, even if YAML reads `on` as true."""

@@ -3,37 +3,44 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import yaml
 
 from openfall.config import from_environment
 from openfall.config.document import Document, parse
+from openfall.config.env_file import FILE_NAME, EnvFile, read_env_file
 from openfall.config.errors import ConfigError, ConfigProblem
 from openfall.config.literals import variables_in
-from openfall.config.paths import DEMO, ENVIRONMENT, VARIABLE, is_shipped, locate, shorten
+from openfall.config.paths import DEMO, ENVIRONMENT, VARIABLE, base_of, locate, shorten
 from openfall.config.reading import read_file
 from openfall.config.settings import Settings
 from openfall.router_core.catalog.catalog import Catalog
 
-Stamp = tuple[int, int, int]
+FileStamp = tuple[int, int, int]
 """What changes when a file does: its modification time (ns), its size, and its inode."""
+
+Stamp = tuple[FileStamp | None, FileStamp | None]
+"""That of a configuration file, and that of the `.env` beside it. None: there is no such file."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedConfig:
     """A configuration without problems, and its source: a file, or `ENVIRONMENT`.
 
-    `stamp` is that of the file just before it was read. A long-running process compares it with `stamp(source)` now and
-    then, and loads `source` again when the two differ. A broken file is reported once for each stamp.
+    `stamp` is that of its files just before they were read. A long-running process compares it with `stamp(source)` now
+    and then, and loads `source` again when the two differ. A broken file is reported once for each stamp.
     """
 
     catalog: Catalog
     settings: Settings
     source: Path
-    stamp: Stamp | None = field(default=None, compare=False)
+    stamp: Stamp = field(default=(None, None), compare=False)
+    origins: Mapping[str, str] = field(default_factory=dict, compare=False)
+    """By variable that the configuration names, where its value comes from, in words."""
+    warnings: tuple[ConfigProblem, ...] = field(default=(), compare=False)
 
 
 def load(
@@ -43,31 +50,38 @@ def load(
 
     The search: $OPENFALL_CONFIG, `openfall.yaml` from `cwd` up to the git root, `~/.config/openfall/`, then the
     configuration from OPENAI_* and ANTHROPIC_*, then the shipped demo. `environ` and `cwd` are the process's own
-    unless given.
+    unless given. The `.env` file beside the configuration adds variables; without a file of the user, that in `cwd`.
     """
-    environ = os.environ if environ is None else environ
+    process = os.environ if environ is None else environ
     cwd = Path.cwd() if cwd is None else cwd.absolute()
-    source = locate(path, environ, cwd)
-    if source == DEMO and path is None and not environ.get(VARIABLE) and from_environment.is_complete(environ):
+    source = locate(path, process, cwd)
+    base = base_of(source, cwd)
+    before = stamp(source, cwd)
+    env_file = _env_file(base, process, cwd)
+    environ = env_file.over(process)
+    if source == DEMO and path is None and not process.get(VARIABLE) and from_environment.is_complete(environ):
         source = ENVIRONMENT
-    base = cwd if is_shipped(source) else source.parent
-    document = Document(source if source == ENVIRONMENT else shorten(source, cwd), environ, base)
-    before = stamp(source)
+        before = stamp(source, cwd)
+    file = source if source == ENVIRONMENT else shorten(source, cwd)
+    document = Document(file, environ, base, env_file.positions(process))
     text = _generate(document) if source == ENVIRONMENT else _read(document, source)
     top = parse(document, text) if text is not None else None
     parts = read_file(top, source) if top is not None else None
     if parts is None or document.problems:
         in_environment = source == ENVIRONMENT
-        raise ConfigError(
-            map(from_environment.name_variable, document.problems) if in_environment else document.problems
-        )
-    return LoadedConfig(*parts, source, before)
+        raise ConfigError(_at_variable(document, env_file) if in_environment else document.problems)
+    origins = {name: env_file.origin(name, process) for name in document.used}
+    return LoadedConfig(*parts, source, before, origins, tuple(_warn(env_file)))
 
 
-def stamp(source: Path) -> Stamp | None:
-    """The stamp of a file, from its directory entry alone. None if there is no such file."""
+def stamp(source: Path, cwd: Path | None = None) -> Stamp:
+    """The stamp of a configuration, from the directory entries of its files alone."""
+    return _file_stamp(source), _file_stamp(base_of(source, cwd or Path.cwd()) / FILE_NAME)
+
+
+def _file_stamp(file: Path) -> FileStamp | None:
     try:
-        status = os.stat(source)
+        status = os.stat(file)
     except OSError:
         return None
     return status.st_mtime_ns, status.st_size, status.st_ino
@@ -86,8 +100,9 @@ def check(
 
 def variables(source: Path, path: str, environ: Mapping[str, str] | None = None) -> tuple[str, ...]:
     """The environment variables in the value at a dotted path (`backends.anthropic.api_key`) of a file."""
-    environ = os.environ if environ is None else environ
+    process = os.environ if environ is None else environ
     try:
+        environ = _env_file(Path.cwd(), process, Path.cwd()).over(process) if source == ENVIRONMENT else process
         text = from_environment.generate(environ) if source == ENVIRONMENT else source.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError):
         return ()
@@ -96,6 +111,32 @@ def variables(source: Path, path: str, environ: Mapping[str, str] | None = None)
     if node is None or node.path != path or not isinstance(node.raw, yaml.ScalarNode):
         return ()
     return variables_in(node.raw.value)
+
+
+def _env_file(base: Path, process: Mapping[str, str], cwd: Path) -> EnvFile:
+    """The `.env` file in a directory. Raises `ConfigError` with its problems: any other may follow from them."""
+    document = Document(shorten(base / FILE_NAME, cwd), process)
+    env_file = read_env_file(base / FILE_NAME, document)
+    if document.problems:
+        raise ConfigError(document.problems)
+    return env_file
+
+
+def _warn(env_file: EnvFile) -> Iterator[ConfigProblem]:
+    if env_file.open_to_others and env_file.has_secrets:
+        message = "every user of this machine can read it, and it has secrets"
+        yield ConfigProblem(env_file.path, 0, "", message, f"Run: chmod 600 {env_file.path}")
+    if VARIABLE in env_file.lines:
+        message = "it is not read from this file, which is searched beside the configuration"
+        remedy = "Set it in the environment, or use --config."
+        yield ConfigProblem(env_file.path, env_file.lines[VARIABLE], VARIABLE, message, remedy)
+
+
+def _at_variable(document: Document, env_file: EnvFile) -> Iterator[ConfigProblem]:
+    """The problems of a generated configuration at its variables, and at their lines in the `.env` file."""
+    for problem in map(from_environment.name_variable, document.problems):
+        in_file = problem.path in document.env_positions
+        yield replace(problem, file=env_file.path, line=env_file.lines[problem.path]) if in_file else problem
 
 
 def _generate(document: Document) -> str | None:

@@ -15,6 +15,9 @@ DEMO = _HERE / "demo.yaml"
 SHIPPED = (DEMO, *(_HERE / f"{name}.yaml" for name in ("ace", "echo-brain", "groups", "artifacts")))
 """Shipped configurations. Their data is kept in the directory where they are run."""
 
+ENV_EXAMPLE = _HERE / ".env.example"
+"""The shipped template of a `.env` file."""
+
 ENVIRONMENT = Path("the environment")
 """Stands for the configuration that is generated from providers' variables. It can be named like a file."""
 
@@ -36,6 +39,11 @@ def locate(path: Path | None, environ: Mapping[str, str], cwd: Path) -> Path:
 def is_shipped(source: Path) -> bool:
     """Whether a configuration is not a file of the user."""
     return source in SHIPPED or source == ENVIRONMENT
+
+
+def base_of(source: Path, cwd: Path) -> Path:
+    """The directory in which relative paths of a configuration start, and in which its `.env` file is."""
+    return cwd if is_shipped(source) else source.parent
 
 
 def resolve(path: str, base: Path, environ: Mapping[str, str]) -> Path:

@@ -64,6 +64,7 @@ def read_scalar(node: Node) -> str | None:
     if node.raw.tag == NULL:
         node.report("nothing stands here", "Write a value, or remove the key.")
         return None
+    node.document.used.update(dict.fromkeys(literals.variables_in(node.raw.value)))
     try:
         return literals.interpolate(node.raw.value, node.document.environ)
     except literals.InterpolationError as error:

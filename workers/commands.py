@@ -64,7 +64,7 @@ def _work(options: argparse.Namespace) -> int:
     for name in ("slots", "procs"):
         if getattr(options, name) is not None and getattr(options, name) < 1:
             raise ValueError(f"--{name} must be 1 or more, not {getattr(options, name)}")
-    loaded = config.load(options.config)
+    loaded = _load(options.config)
     if options.procs is not None and options.procs > 1:
         from openfall.workers import supervision
 
@@ -90,7 +90,15 @@ def _up(options: argparse.Namespace) -> int:
 
     if options.parent is not None and not signal_on_parent_death(options.parent):
         return 128 + signal.SIGTERM
-    return asyncio.run(supervision.run_all(config.load(options.config)))
+    return asyncio.run(supervision.run_all(_load(options.config)))
+
+
+def _load(path: Path | None) -> config.LoadedConfig:
+    """The configuration. Its warnings are logged."""
+    loaded = config.load(path)
+    for warning in loaded.warnings:
+        logging.getLogger("openfall.worker").warning("%s", warning)
+    return loaded
 
 
 def _announce() -> None:

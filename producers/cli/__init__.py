@@ -33,7 +33,7 @@ COMMANDS = {
     "held": "List held jobs; replay, drop or export them.",
     "inbox": "Show the results in an inbox.",
     "outbox": "Show pending webhooks and notices, and failed ones.",
-    "config": "Check and show the configuration; print its JSON Schema.",
+    "config": "Check and show the configuration; print its schema, a .env.",
     "work": "Run the jobs of one pool.",
 }
 """In the order of the help. The module of a command has its name and is imported when the command is used."""

@@ -19,20 +19,40 @@ def config() -> None:
 @config.command(short_help="Check a configuration.")
 @config_option
 def check(config_path: Path | None) -> int:
-    """Print every error of a configuration, each with its line and remedy. Exits with 2 if there is one."""
-    problems = configuration.check(config_path)
-    for problem in problems:
-        click.echo(str(problem))
-    if not problems:
-        click.echo(f"{configuration.load(config_path).source}: valid", err=True)
-    return 2 if problems else 0
+    """Print every error of a configuration, each with its line and remedy. Exits with 2 if there is one.
+
+    Of a valid configuration: where the value of each of its variables comes from, and warnings.
+    """
+    try:
+        loaded = configuration.load(config_path)
+    except configuration.ConfigError as error:
+        click.echo(str(error))
+        return 2
+    click.echo(f"{loaded.source}: valid", err=True)
+    for name, origin in sorted(loaded.origins.items()):
+        click.echo(f"  {name}: {origin}", err=True)
+    for warning in loaded.warnings:
+        click.echo(f"Warning: {warning}", err=True)
+    return 0
 
 
 @config.command()
 @config_option
 def show(config_path: Path | None) -> None:
-    """Print the effective configuration. Secrets are masked."""
-    click.echo(configuration.dump(configuration.load(config_path)), nl=False)
+    """Print the effective configuration, and where its variables come from. Secrets are masked."""
+    loaded = configuration.load(config_path)
+    click.echo(configuration.dump(loaded), nl=False)
+    for name, origin in sorted(loaded.origins.items()):
+        click.echo(f"# {name}: {origin}")
+
+
+@config.command("env-example")
+def env_example() -> None:
+    """Print a template of the .env file, to be kept beside the configuration.
+
+    openfall config env-example > .env
+    """
+    click.echo(configuration.ENV_EXAMPLE.read_text("utf-8"), nl=False)
 
 
 @config.command()

@@ -98,6 +98,11 @@ def _check_config(config: LoadedConfig) -> Iterator[CheckResult]:
     entries = (("backend", catalog.backends), ("model", catalog.models), ("role", catalog.roles))
     message = f"{config.source}: {', '.join(plural(len(names), kind) for kind, names in entries)}"
     yield CheckResult(check="configuration", subject=str(config.source), state="ok", message=message)
+    for warning in config.warnings:
+        words = str(warning).removesuffix(warning.remedy).rstrip()
+        yield CheckResult(
+            check="configuration", subject=str(warning.file), state="warning", message=words, remedy=warning.remedy
+        )
     for name in catalog.backends:
         yield from _check_key(config, name)
     for alias, spec in catalog.models.items():

@@ -49,8 +49,8 @@ def test_a_link_that_points_elsewhere_has_another(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_has_no_stamp(tmp_path: Path) -> None:
-    assert config.stamp(tmp_path / "openfall.yaml") is None
-    assert config.stamp(config.ENVIRONMENT) is None
+    assert config.stamp(tmp_path / "openfall.yaml") == (None, None)
+    assert config.stamp(config.ENVIRONMENT, tmp_path) == (None, None)
 
 
 def test_the_stamp_is_not_compared(tmp_path: Path) -> None:

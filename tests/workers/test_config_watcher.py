@@ -162,6 +162,26 @@ def test_a_long_call_is_not_cut_though_its_backend_is_gone_from_the_file_and_the
     telling(story)
 
 
+def test_a_changed_env_file_is_followed_like_a_changed_configuration(telling):
+    async def story(own):
+        own.write_text(own.file.read_text().replace("upstream: small", "upstream: ${UPSTREAM:-small}"))
+        await until(lambda: own.log.count(IN_FORCE) == 1)
+        env_file = own.home / ".env"
+        env_file.write_text("UPSTREAM=large\n")
+        await until(lambda: own.log.count(IN_FORCE) == 2)
+        async with own.client() as llm:
+            assert (await llm.ask("Haruka waves", model="small", timeout=30)).answered
+        assert b'"large"' in own.box.calls_received[-1].body
+        env_file.write_text("UPSTREAM=hunter2\nhunter2\n")
+        await until(lambda: "stays in force" in own.log)
+        assert ".env:2: this line is not of the form NAME=value" in own.log
+        assert "hunter2" not in own.log
+        env_file.unlink()
+        await until(lambda: own.log.count(IN_FORCE) == 3)
+
+    telling(story, answer(COMPLETION))
+
+
 def test_a_file_that_is_wrong_is_refused_with_all_its_problems_and_the_one_before_stays_in_force(telling):
     async def story(own):
         async with own.client() as llm:

@@ -47,3 +47,33 @@ def test_an_editor_can_be_helped(openfall: Run, home: Path) -> None:
     editor = Draft202012Validator(schema)
     assert editor.is_valid({"roles": {"chat": {"chain": ["a"]}}})
     assert not editor.is_valid({"roles": {"chat": {"chian": ["a"]}}})
+
+
+def test_check_and_show_name_where_each_variable_comes_from_without_its_value(
+    openfall: Run, home: Path, environment: dict[str, str]
+) -> None:
+    (home / "openfall.yaml").write_text(
+        "backends: {api: {url: 'https://api.example.com', pool: cloud, api_key: '${API_KEY:-}'}}\n"
+        "models: {big: {upstream: '${MODEL:-big}', backends: [api]}}\n"
+    )
+    (home / ".env").write_text("# keys\nAPI_KEY=sk-hunter2\nMODEL=huge\n")
+    (home / ".env").chmod(0o644)
+    environment["MODEL"] = "small"
+    checked, shown = openfall("config", "check"), openfall("config", "show")
+    assert checked.returncode == shown.returncode == 0
+    for text in (checked.stderr, shown.stdout):
+        assert "API_KEY: .env:2\n" in text
+        assert "MODEL: the environment, not .env:3\n" in text
+        assert "hunter2" not in text
+    assert "Warning: .env: every user of this machine can read it" in checked.stderr
+    (home / ".env").write_text("API_KEY=sk-hunter2\nsk-hunter2\n")
+    broken = openfall("config", "check")
+    assert (broken.returncode, broken.stdout.partition(":")[0]) == (2, ".env")
+    assert "hunter2" not in broken.stdout + broken.stderr
+
+
+def test_a_template_of_the_env_file_is_printed(openfall: Run, home: Path) -> None:
+    ran = openfall("config", "env-example")
+    assert "# ANTHROPIC_API_KEY=" in ran.stdout
+    (home / ".env").write_text(ran.stdout)
+    assert openfall("config", "check").returncode == 0
