@@ -139,6 +139,8 @@ def _route_fields(routed: Route) -> dict[str, Any]:
     """The job's fields that its route sets. If only one model was considered, `reason` says all."""
     names = ("chain", "role", "task", "group", "local_only", "urgency", "reason")
     fields = {name: getattr(routed, name) for name in names}
+    if routed.configured_chain != routed.chain:
+        fields["configured_chain"] = routed.configured_chain
     return {**fields, "considered": routed.considered if len(routed.considered) > 1 else ()}
 
 

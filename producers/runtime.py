@@ -11,7 +11,9 @@ from typing import TypedDict, Unpack
 from openfall.config import LoadedConfig
 from openfall.producers.client_store import fetch_fleet, try_redis
 from openfall.producers.request import parse_urgency
-from openfall.producers.resolve import resolve
+from openfall.producers.resolve import Resolution, resolve
+from openfall.router_core.catalog.catalog import Catalog
+from openfall.router_core.deciding.substitution import Substitution, chain_substitution
 from openfall.router_core.routing.chain_selection import AUTO, RouteRequest
 from openfall.router_core.routing.requirements import Requirements
 from openfall.router_core.state.external_calls import BreakerEpochs, ExternalCall, fetch_epochs, report_external_call
@@ -79,6 +81,7 @@ class RuntimeModel:
     """A model to call now: `upstream` is its name at `url`, whose API is `protocol`.
 
     `api_key` is the backend's, empty if it has none. `max_tokens` and `timeout` (seconds) are the model's settings.
+    `substitution`: its answers are given in place of the first choice of the configuration.
     `live` is False when the fleet's state was unknown, so that the catalog alone decided.
     """
 
@@ -94,6 +97,7 @@ class RuntimeModel:
     live: bool
     api_key: str = field(repr=False)
     epochs: BreakerEpochs = field(repr=False)
+    substitution: Substitution | None = field(default=None, repr=False)
     resolved_at: float = field(default_factory=time.monotonic, repr=False, compare=False)
     reporter: Callable[[RuntimeModel, CallOutcome], bool] | None = field(default=None, repr=False, compare=False)
 
@@ -133,7 +137,13 @@ async def resolve_model(
         live=snapshot is not None,
         api_key=backend.api_key.get_secret_value(),
         epochs=epochs or BreakerEpochs(),
+        substitution=_substitution(catalog, resolution),
     )
+
+
+def _substitution(catalog: Catalog, resolution: Resolution) -> Substitution | None:
+    routed = resolution.route
+    return chain_substitution(routed.configured_chain, 1, catalog, (resolution.model, resolution.backend), routed.group)
 
 
 def route_request(role: str | None, options: ResolveOptions) -> RouteRequest:
@@ -167,6 +177,7 @@ async def report_outcome(
         input_tokens=outcome.get("input_tokens"),
         output_tokens=outcome.get("output_tokens"),
         group=model.group,
+        substitution=model.substitution,
         jitter=random.random(),
     )
     return await try_redis(report_external_call(connection, config.catalog, call)) is not None

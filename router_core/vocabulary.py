@@ -47,6 +47,13 @@ class ErrorClass(StrEnum):
     OTHER = "other"
 
 
+class ServedBy(StrEnum):
+    """Where an answer was computed."""
+
+    LOCAL = "local"  # in a local pool: on the owner's machines
+    CLOUD = "cloud"  # anywhere else
+
+
 class Severity(StrEnum):
     """How likely the same call is to succeed a little later."""
 

@@ -49,17 +49,27 @@ def describe_reply(result: Result) -> str:
 
 
 def receipt(result: Result) -> str:
-    """`[8f21 coder-32b@tower 2.9s 41+38 tok $0.0004 · 1st in role worker, loaded]`"""
-    parts = [result.id[:4]]
-    if result.model:
-        parts.append(f"{result.model}@{result.backend}")
-    parts.append(f"{result.took:.1f}s")
+    """`[8f21 generated using coder-32b@tower (local) in 2.9s, 41+38 tok, $0.0004 · 1st in role worker, loaded]`"""
+    parts = [f"{result.id[:4]} {_who(result)}in {result.took:.1f}s"]
     if result.output_tokens is not None:
         parts.append(f"{'?' if result.input_tokens is None else result.input_tokens}+{result.output_tokens} tok")
     if result.attempts:
         parts.append(format_usd(result.cost_usd))
+    if result.models_tried > 1:
+        parts.append(f"{result.models_tried} models tried")
     why = _why(result)
-    return f"[{' '.join(parts)}{' · ' + why if why else ''}]"
+    return f"[{', '.join(parts)}{' · ' + why if why else ''}]"
+
+
+def _who(result: Result) -> str:
+    """Who answered, where, and in place of which model. Empty: no model did."""
+    if not result.model:
+        return ""
+    place = f" ({result.served_by})" if result.served_by else ""
+    who = f"{result.model}@{result.backend}{place}"
+    if result.fallback_used:
+        return f"used {who} instead of {result.first_choice or result.attempts[0].model} "
+    return f"generated using {who} "
 
 
 def _why(result: Result) -> str:
@@ -72,7 +82,7 @@ def _why(result: Result) -> str:
         )
         passed_over = any(candidate.reason.startswith(("moved back", "left out")) for candidate in result.considered)
         return result.picked_why or (result.reason if passed_over else own_reason)
-    failed = [candidate for candidate in result.attempts if candidate.error is not None]
+    failed = [call for call in result.attempts if call.error is not None and call.model != result.model]
     if failed:
         return f"{failed[0].model} did not answer ({failed[0].error}), so the next in its chain did"
     return result.selection_reason

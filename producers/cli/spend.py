@@ -17,7 +17,19 @@ if TYPE_CHECKING:
     from openfall.producers.client import AsyncOpenfall
     from openfall.router_core.state.ledger import LedgerEntry
 
-COLUMNS = ("model", "backend", "group", "calls", "failed", "fell back", "tokens in", "out", "mean", "spent")
+COLUMNS = (
+    "model",
+    "backend",
+    "group",
+    "calls",
+    "failed",
+    "as fallback",
+    "left home",
+    "tokens in",
+    "out",
+    "mean",
+    "spent",
+)
 RETENTION_DAYS = 100
 """The ledger keeps these days."""
 
@@ -34,7 +46,9 @@ RETENTION_DAYS = 100
 def spend(days: int, config_path: Path | None, as_json: bool) -> None:
     """Show calls and their cost, by model, backend and group.
 
-    A call without a known price counts as unknown, never as 0. --json prints one entry per day.
+    A call without a known price counts as unknown, never as 0. `as fallback` counts the answers in place of the first
+    model of the configured chain. `left home` counts those of them that came from the cloud although a local model
+    stands earlier in the chain, or were paid by the token although a free one does. --json prints one entry per day.
     """
     entries = with_client(config_path, lambda llm: _fetch(llm, days))
     if as_json:
@@ -73,4 +87,4 @@ def _rows(entries: Sequence[LedgerEntry]) -> Iterator[tuple[object, ...]]:
 
 
 def _sums(entry: LedgerEntry) -> tuple[int, ...]:
-    return entry.calls, entry.failed, entry.fallbacks, entry.input_tokens, entry.output_tokens
+    return entry.calls, entry.failed, entry.as_fallback, entry.left_home, entry.input_tokens, entry.output_tokens

@@ -206,5 +206,7 @@ def as_json(record: JobRecord, events: list[dict[str, Any]], block_reason: str =
         "waits_for": block_reason or None,
         "model_used": result.model if result and result.answered else None,
         "fallback_used": bool(result and result.fallback_used),
+        "models_tried": 0 if result is None else result.models_tried,
+        "served_by": None if result is None else result.served_by,
         "cost_usd": None if result is None else result.cost_usd,
     }

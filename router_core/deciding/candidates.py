@@ -9,12 +9,9 @@ from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.policies import Cloud
 from openfall.router_core.deciding.backoff import delay
 from openfall.router_core.jobs.job import CompletionJob
-from openfall.router_core.jobs.outcome import Attempt
+from openfall.router_core.jobs.outcome import Attempt, is_judging
 from openfall.router_core.routing.fleet_state import FOREVER, Blocked, FleetState
 from openfall.router_core.vocabulary import BlockReason, Severity
-
-JUDGING = "judging "
-"""The prefix of the `why` of a judge's attempt. A judge gives no answer of its own and does not count as a try."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,11 +144,6 @@ class ChainState:
         if blocked is not None:
             due = max(due, blocked.until)
         return Candidate(alias, due, len(attempts), blocked)
-
-
-def is_judging(attempt: Attempt) -> bool:
-    """Whether the call had to judge answers."""
-    return attempt.why.startswith(JUDGING)
 
 
 def first_due(candidates: Sequence[Candidate], current_model: str) -> Candidate | None:

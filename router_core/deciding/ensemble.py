@@ -17,9 +17,9 @@ from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.entries import Ensemble, Pick
 from openfall.router_core.catalog.index import model_index
 from openfall.router_core.deciding.answer_checks import get_role
-from openfall.router_core.deciding.candidates import JUDGING, ChainState, is_judging, ready
+from openfall.router_core.deciding.candidates import ChainState, ready
 from openfall.router_core.jobs.job import CompletionJob
-from openfall.router_core.jobs.outcome import Answer, Completion, Outcome
+from openfall.router_core.jobs.outcome import JUDGING, Answer, Completion, Outcome, is_judging
 from openfall.router_core.jobs.request_body import without_reasoning
 from openfall.router_core.vocabulary import Dialect
 

@@ -12,18 +12,19 @@ from openfall.router_core.vocabulary import Fallback
 def explain_choice(chain: ChainState, candidate: Candidate, now: float) -> str:
     """Why a model is called now: "first in the chain", "repeated after timeout (2nd time)", "fallback (...) after ...".
 
-    If a model before it in the chain cannot be called, the text names the first such model and its block.
+    If a model before it in the configured chain cannot be called, the text names the first such model and its block.
     """
     if candidate.tries:
         previous = chain.attempts_of(candidate.model)[-1]
         return f"repeated after {previous.error} ({ordinal(candidate.tries + 1)} time)"
     if (failed := chain.last_failure) is not None:
         return _explain_fallback(failed)[0]
-    position = chain.job.chain.index(candidate.model)
+    configured = chain.job.as_configured
+    position = configured.index(candidate.model)
     if position == 0:
         return "first in the chain"
     blocks = explain_blocked(chain, now)
-    skipped = next((f"; {alias}: {blocks[alias]}" for alias in chain.job.chain[:position] if alias in blocks), "")
+    skipped = next((f"; {alias}: {blocks[alias]}" for alias in configured[:position] if alias in blocks), "")
     return f"{ordinal(position + 1)} in the chain{skipped}"
 
 

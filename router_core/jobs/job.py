@@ -45,6 +45,8 @@ class CompletionJob(BaseModel):
     """The catalog's name of the group whose limits and ledger apply."""
     local_only: bool = False
     urgency: Urgency = Urgency.BACKGROUND
+    configured_chain: tuple[str, ...] = ()
+    """The chain as the configuration has it, if `chain` differs: `route` has excluded or moved models."""
     reason: str = ""
     """Why this chain: a sentence a person understands, from `route`."""
     considered: tuple[ConsideredModel, ...] = ()
@@ -52,6 +54,11 @@ class CompletionJob(BaseModel):
     stream: bool = False
     deadline: float = 0.0
     accepted_at: float = 0.0
+
+    @property
+    def as_configured(self) -> tuple[str, ...]:
+        """The chain as the configuration has it. Its first model is the first choice."""
+        return self.configured_chain or self.chain
 
     @property
     def label(self) -> str:

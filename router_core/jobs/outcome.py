@@ -134,6 +134,15 @@ class Attempt:
         return self.disposition is not None and self.disposition.try_same_again
 
 
+JUDGING = "judging "
+"""The prefix of the `why` of a judge's attempt. A judge gives no answer of its own and does not count as a try."""
+
+
+def is_judging(attempt: Attempt) -> bool:
+    """Whether the call had to judge answers."""
+    return attempt.why.startswith(JUDGING)
+
+
 def total_cost(attempts: Iterable[Attempt]) -> float | None:
     """The cost of all these calls; None if the cost of one is unknown."""
     costs = [attempt.cost_usd for attempt in attempts]

@@ -8,9 +8,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from openfall.router_core.jobs.job import ConsideredModel
-from openfall.router_core.jobs.outcome import Attempt, total_cost
+from openfall.router_core.jobs.outcome import Attempt, is_judging, total_cost
 from openfall.router_core.jobs.request_body import answer_text
-from openfall.router_core.vocabulary import ErrorClass, HoldReason, Remedy
+from openfall.router_core.vocabulary import ErrorClass, HoldReason, Remedy, ServedBy
 
 REPLIES_WITHOUT_CALL = frozenset({Remedy.LAST_ANSWER, Remedy.CANNED_REPLY})
 """Remedies whose reply comes from no call of the job."""
@@ -50,7 +50,10 @@ class Result(BaseModel):
     considered: tuple[ConsideredModel, ...] = ()
     """Every model that was considered, with its reason; empty when there was only one."""
     first_choice: str | None = None
-    """The first of the chain, if another model was called first."""
+    """The first of the chain as configured, if another model was called first, or answered in place of an ensemble's
+    first choices."""
+    served_by: ServedBy | None = None
+    """Where the answer was computed. None: no model answered, or it is not known."""
     picked: str | None = None
     """`model@backend` of the picked answer of an ensemble; None: the answer is the last attempt's."""
     picked_why: str = ""
@@ -102,9 +105,17 @@ class Result(BaseModel):
 
     @property
     def fallback_used(self) -> bool:
-        """Another model than the first of the chain answered, and it was not picked by an ensemble."""
-        first = self.first_choice or (self.attempts[0].model if self.attempts else None)
-        return self.answered and self.picked is None and self.model not in (first, None)
+        """Another model than the first of the chain as configured answered: see `job_substitution`."""
+        if not self.answered or self.model is None:
+            return False
+        if self.picked:
+            return self.first_choice not in (None, self.model)
+        return self.model != (self.first_choice or self.attempts[0].model)
+
+    @property
+    def models_tried(self) -> int:
+        """The number of models that were called for an answer. A model that only judged answers does not count."""
+        return len({attempt.model for attempt in self.attempts if not is_judging(attempt)})
 
     @property
     def _last(self) -> Attempt | None:
@@ -131,6 +142,9 @@ class Result(BaseModel):
 
     def as_json(self) -> dict[str, Any]:
         """The form of `--json` and webhooks: the most used values, then the whole result. Unknown is null, never 0."""
-        names = ("degraded", "final", "text", "backend", "fallback_used", "latency_ms", "selection_reason", "cost_usd")
+        names = (
+            "degraded", "final", "text", "backend", "fallback_used", "models_tried", "latency_ms", "selection_reason",
+            "cost_usd",
+        )  # fmt: skip
         summary = {name: getattr(self, name) for name in names}
         return {"model_used": self.model if self.answered else None, **summary, **self.model_dump(mode="json")}

@@ -23,11 +23,13 @@ _MAX_ALTERNATIVES = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """`chain` are model aliases in order; `queue` is the first queue of the job; `group` is the catalog's name of the
-    group that applies; `reason` is a sentence for people; `considered` are all models, the excluded ones last.
+    """`chain` are model aliases in order, `configured_chain` are those that the configuration has, in its order;
+    `queue` is the first queue of the job; `group` is the catalog's name of the group that applies; `reason` is a
+    sentence for people; `considered` are all models, the excluded ones last.
     """
 
     chain: tuple[str, ...]
+    configured_chain: tuple[str, ...]
     queue: str
     urgency: Urgency
     role: str | None = None
@@ -72,6 +74,7 @@ def route(catalog: Catalog, fleet_of: FleetOf, request: RouteRequest, now: float
     considered = (*[considered_model(model, context) for model in ranked], *excluded)
     return Route(
         chain=tuple(model.alias for model in ranked),
+        configured_chain=choice.chain,
         queue=catalog.queue(ranked[0].alias, urgency),
         urgency=urgency,
         role=choice.role,

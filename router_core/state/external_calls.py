@@ -14,8 +14,10 @@ from openfall.router_core.deciding.breaker import (
     credential_target,
 )
 from openfall.router_core.deciding.cost import Usage, cost
+from openfall.router_core.deciding.substitution import Substitution
 from openfall.router_core.jobs.outcome import Attempt
 from openfall.router_core.state import keys
+from openfall.router_core.state.ledger import encode_substitution
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.settlement import CallReport, encode_call, policy_arguments
 from openfall.router_core.vocabulary import ErrorClass
@@ -41,7 +43,8 @@ async def fetch_epochs(link: RedisConnection, catalog: Catalog, backend: str, mo
 class ExternalCall:
     """A call of a model at a backend, and its outcome. `error` None: it answered, after `seconds`.
 
-    `group` is the caller's group in the catalog. `retry_after_seconds` is what a 429 asked for. `jitter` in [0, 1]
+    `substitution`: the answer is given in place of the first choice. `group` is the caller's group in the catalog.
+    `retry_after_seconds` is what a 429 asked for. `jitter` in [0, 1]
     spreads the time for which a breaker opens."""
 
     model: str
@@ -53,6 +56,7 @@ class ExternalCall:
     input_tokens: int | None = None
     output_tokens: int | None = None
     group: str | None = None
+    substitution: Substitution | None = None
     jitter: float = 0.5
 
 
@@ -62,6 +66,8 @@ async def report_external_call(link: RedisConnection, catalog: Catalog, call: Ex
     The breaker ignores a call that began before its last change. The ledger counts it all the same.
     """
     arguments = {"call": encode_call(_report(catalog, call))}
+    if call.substitution is not None and call.error is None:
+        arguments["substitution"] = encode_substitution(call.substitution)
     reply = await link.script("external_call", arguments, policy_arguments(catalog.breakers))
     return bool(reply[0])
 

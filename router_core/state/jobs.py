@@ -12,12 +12,14 @@ from typing import Any
 
 from pydantic_core import to_json
 
+from openfall.router_core.deciding.substitution import Substitution
 from openfall.router_core.jobs.envelope import digest, pack_job, pack_result, unpack_attempts, unpack_job, unpack_result
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import Attempt
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.state import keys
 from openfall.router_core.state.errors import DeadlinePassed, IdempotencyConflict, MemoryPressure, QueueFull, UnknownJob
+from openfall.router_core.state.ledger import encode_substitution
 from openfall.router_core.state.redis_connection import RedisConnection, pairs
 from openfall.router_core.vocabulary import ErrorClass, HoldReason, Urgency
 
@@ -205,10 +207,16 @@ class JobStore:
 
 
 async def end_job(
-    link: RedisConnection, result: Result, *, rq_status: str, expected_deliveries: int | None = None
+    link: RedisConnection,
+    result: Result,
+    *,
+    rq_status: str,
+    expected_deliveries: int | None = None,
+    substitution: Substitution | None = None,
 ) -> bool:
     """End a job from outside a delivery. False: it has ended already, or has moved on since `expected_deliveries`."""
     arguments = {
+        "substitution": None if substitution is None else encode_substitution(substitution),
         "id": result.id,
         "deliveries": expected_deliveries,
         "status": result.status,

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from urllib.parse import unquote
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+from urllib.parse import quote, unquote
 
+from openfall.router_core.deciding.substitution import Substitution
 from openfall.router_core.state import keys
 from openfall.router_core.state.redis_connection import RedisConnection, pairs
 
+LEDGER_TTL_SECONDS = 100 * 86400
+"""How long a day of the ledger is kept."""
+
 _NANO = 1e-9
-_SUMS = ("calls", "failed", "fallbacks", "seconds", "input_tokens", "output_tokens", "usd", "unpriced")
+_SUMS = ("calls", "failed", "as_fallback", "left_home", "seconds", "input_tokens", "output_tokens", "usd", "unpriced")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,7 +23,8 @@ class LedgerEntry:
     """The calls of one day (UTC, `2026-11-21`) to one model at one backend for one group (None: no group).
 
     `usd` is the known cost; `unpriced` counts the calls without a known price. `seconds` is the sum of their times.
-    `fallbacks` counts the failed calls that another model followed.
+    `as_fallback` counts the answers that were given in place of the first choice of the configuration, `left_home`
+    those of them that left home: see `Substitution`.
     """
 
     day: str
@@ -27,7 +33,8 @@ class LedgerEntry:
     group: str | None
     calls: int = 0
     failed: int = 0
-    fallbacks: int = 0
+    as_fallback: int = 0
+    left_home: int = 0
     seconds: float = 0.0
     input_tokens: int = 0
     output_tokens: int = 0
@@ -39,6 +46,16 @@ def ledger_total(entries: Sequence[LedgerEntry]) -> LedgerEntry:
     """The sums of at least one entry; day, model, backend and group are those of the first."""
     sums = {name: sum(getattr(entry, name) for entry in entries) for name in _SUMS}
     return replace(entries[0], **sums)
+
+
+def encode_substitution(substitution: Substitution) -> dict[str, Any]:
+    """An answer in place of the first choice as the scripts read it: see ledger.lua."""
+    return {**asdict(substitution), "group": ledger_group(substitution.group), "ledger_ttl_s": LEDGER_TTL_SECONDS}
+
+
+def ledger_group(group: str | None) -> str:
+    """A group as a part of the names of the ledger's sums."""
+    return quote(group, safe="") if group else "-"
 
 
 async def read_ledger(link: RedisConnection, days: Iterable[str]) -> list[LedgerEntry]:
@@ -62,7 +79,8 @@ def _entry(day: str, target: str, group: str, sums: dict[str, int]) -> LedgerEnt
         group=None if group == "-" else unquote(group),
         calls=sums.get("calls", 0),
         failed=sums.get("failed", 0),
-        fallbacks=sums.get("fallbacks", 0),
+        as_fallback=sums.get("as_fallback", 0),
+        left_home=sums.get("left_home", 0),
         seconds=sums.get("ms", 0) / 1000,
         input_tokens=sums.get("in", 0),
         output_tokens=sums.get("out", 0),

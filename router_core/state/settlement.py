@@ -5,17 +5,18 @@ from __future__ import annotations
 import base64
 from dataclasses import asdict, dataclass
 from typing import Any
-from urllib.parse import quote
 
 from pydantic_core import from_json, to_json
 
 from openfall.router_core.catalog.policies import BreakerPolicy
 from openfall.router_core.deciding.decide import Fall, Handoff, Later
+from openfall.router_core.deciding.substitution import Substitution
 from openfall.router_core.degrading.degrade import Hold, StandIn
 from openfall.router_core.jobs.envelope import pack_attempt, pack_result
 from openfall.router_core.jobs.outcome import Attempt
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.state.jobs import rq_text
+from openfall.router_core.state.ledger import LEDGER_TTL_SECONDS, encode_substitution, ledger_group
 from openfall.router_core.state.redis_connection import pack_arguments
 from openfall.router_core.vocabulary import CallSignal, CredentialSignal
 
@@ -25,8 +26,6 @@ MAX_BREAKER_HISTORY = 200
 """Changes of breakers that are kept."""
 MAX_FALLS = 10_000
 """Records of falls that are kept, about."""
-LEDGER_TTL_SECONDS = 100 * 86400
-"""How long a day of the ledger is kept."""
 
 NextStep = Handoff | Later | Fall | StandIn | Hold | Result | None
 """Where a settle moves a job. A result ends it; None puts it back as if it had never been delivered."""
@@ -56,6 +55,7 @@ class DeliveryOutcome:
     """The outcome of a delivery. `call` is None when no model was called. `answer` is kept with the job for later.
     `to_queue`: where a hand-off or a later delivery goes.
 
+    `substitution`: the job ends with an answer in place of its first choice.
     `fall_record` (JSON): the fall that this settles. `interim_reply`: the reply of a held job. `remember_answer`: the
     key and the seconds for which an answer is kept for the same request."""
 
@@ -65,6 +65,7 @@ class DeliveryOutcome:
     answer: bytes = b""
     fall_record: bytes = b""
     interim_reply: Result | None = None
+    substitution: Substitution | None = None
     remember_answer: tuple[str, float] | None = None
 
 
@@ -110,6 +111,8 @@ def build_settlement(
     result = step if isinstance(step, Result) else outcome.interim_reply
     if isinstance(step, Result):
         arguments["keep_prompt"] = keep_prompts or step.status is Status.FAILED
+    if outcome.substitution:
+        arguments["substitution"] = encode_substitution(outcome.substitution)
     if outcome.remember_answer:
         key, seconds = outcome.remember_answer
         arguments["remember"] = {"key": key, "seconds": max(1, int(seconds))}
@@ -132,7 +135,7 @@ def encode_call(call: CallReport) -> dict[str, Any]:
     arguments = {
         "model": attempt.model,
         "backend": attempt.backend,
-        "group": quote(call.group, safe="") if call.group else "-",
+        "group": ledger_group(call.group),
         "signal": call.signal,
         "epoch": call.epoch,
         "duration_ms": _bounded((attempt.ended_at - attempt.started_at) * 1000),

@@ -52,6 +52,18 @@ def test_a_job_keeps_its_role_task_and_group() -> None:
     assert job.reason == "role ace: coder; haiku left out: group family is local-only"
 
 
+def test_a_job_keeps_the_chain_as_configured_only_where_its_own_chain_differs() -> None:
+    shut = Blocked(BlockReason.BREAKER, 1060.0, "its breaker is open for 60 s more")
+    plain = prepare_job(role="ace")
+    assert (plain.configured_chain, plain.as_configured) == ((), ("haiku", "coder"))
+    assert b"configured_chain" not in pack_job(plain)
+    reordered = prepare_job(role="ace", fleet=FleetState({"haiku": ModelState(blocked=shut)}), urgency="interactive")
+    assert (reordered.chain, reordered.as_configured) == (("coder", "haiku"), ("haiku", "coder"))
+    excluded = prepare_job(role="ace", local_only=True)
+    assert (excluded.chain, excluded.as_configured) == (("coder",), ("haiku", "coder"))
+    assert unpack_job(pack_job(excluded), 0.0) == excluded
+
+
 def test_considered_models_survive_the_envelope() -> None:
     job = prepare_job(role="ace", temperature=0.3)
     assert job.considered == (

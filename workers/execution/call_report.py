@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.deciding.breaker import breaker_signal, cooldown, credential_signal
-from openfall.router_core.deciding.candidates import is_judging
 from openfall.router_core.deciding.cost import cost, read_usage
 from openfall.router_core.jobs.job import CompletionJob
-from openfall.router_core.jobs.outcome import Attempt, Completion, Failure, Outcome
+from openfall.router_core.jobs.outcome import Attempt, Completion, Failure, Outcome, is_judging
 from openfall.router_core.state.claims import Delivery
 from openfall.router_core.state.settlement import CallReport
 

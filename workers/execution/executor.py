@@ -31,7 +31,7 @@ from openfall.router_core.vocabulary import ErrorClass, HoldReason, Remedy, Urge
 from openfall.workers.backends.base import CompletionBackend, OnDelta, Request
 from openfall.workers.execution.call_report import CallReporter, FinishedCall
 from openfall.workers.execution.json_schema import schema_error
-from openfall.workers.execution.results import final_result
+from openfall.workers.execution.results import final_result, get_substitution, stand_in_result
 
 
 class Executor(Protocol):
@@ -161,11 +161,14 @@ class JobExecutor:
     def _finish(self, done: Done, progress: _Progress, report: CallReport | None) -> DeliveryOutcome:
         """End the job. A good answer is remembered if a later job with the same request may get it."""
         job, fall = progress.job, progress.delivery.fall
-        result = final_result(job, progress.attempts, done, progress.now, stand_in_for=fall.detail if fall else "")
+        result = final_result(job, self._catalog, progress.attempts, done, progress.now)
+        if fall is not None:
+            result = stand_in_result(result, fall.detail)
         remember = None
         if result.status is Status.ANSWERED and Remedy.LAST_ANSWER in allowed_remedies(job, self._catalog):
             remember = (request_key(job), self._catalog.open_fall.last_answer_ttl)
-        return DeliveryOutcome(next_step=result, call=report, remember_answer=remember)
+        substitution = get_substitution(job, self._catalog, progress.attempts, done)
+        return DeliveryOutcome(next_step=result, call=report, substitution=substitution, remember_answer=remember)
 
 
 @dataclass(frozen=True, slots=True)

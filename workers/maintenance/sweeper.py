@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.deciding.decide import Conditions, Done, Fall, Handoff, Later, Step
 from openfall.router_core.deciding.reconsider import reconsider
+from openfall.router_core.deciding.substitution import Substitution
 from openfall.router_core.jobs.envelope import UnreadableEnvelope, unpack_answers, unpack_attempts, unpack_job
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.result import Result, Status
@@ -21,7 +22,7 @@ from openfall.router_core.state.maintenance import sweep as find_waiting
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.vocabulary import BlockReason, ErrorClass, HoldReason, Urgency
 from openfall.workers.execution.executor import job_jitter
-from openfall.workers.execution.results import final_result
+from openfall.workers.execution.results import final_result, get_substitution
 
 log = logging.getLogger("openfall.sweeping")
 
@@ -60,8 +61,9 @@ class Sweeper:
         conditions = Conditions(current_model, job_jitter(job.id), fleet, answers, stand_in=bool(waiting.stand_in))
         step = reconsider(job, self.catalog, attempts, conditions, now)
         if isinstance(step, Done):
-            result = final_result(job, attempts, step, now)  # never an answer of a stand-in: those are settled
-            await self._end(waiting, result, "finished" if result.answered else "failed")
+            result = final_result(job, self.catalog, attempts, step, now)  # a stand-in's answer is settled, never here
+            rq_status = "finished" if result.answered else "failed"
+            await self._end(waiting, result, rq_status, get_substitution(job, self.catalog, attempts, step))
         elif isinstance(step, Fall) and waiting.cause == "stranded" and _is_paused(conditions):
             return  # a pause ends: a job that cannot go elsewhere falls only when it is late
         elif step is not None:
@@ -92,9 +94,14 @@ class Sweeper:
         else:
             await move(self.link, waiting, Fall(HoldReason.UNREADABLE, reason))
 
-    async def _end(self, waiting: WaitingJob, result: Result, rq_status: str) -> None:
+    async def _end(
+        self, waiting: WaitingJob, result: Result, rq_status: str, substitution: Substitution | None = None
+    ) -> None:
+        deliveries = waiting.deliveries
         with contextlib.suppress(UnknownJob):
-            if await end_job(self.link, result, rq_status=rq_status, expected_deliveries=waiting.deliveries):
+            if await end_job(
+                self.link, result, rq_status=rq_status, expected_deliveries=deliveries, substitution=substitution
+            ):
                 log.warning("%s: %s: %s", waiting.id, result.status, result.detail)
 
 

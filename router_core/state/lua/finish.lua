@@ -1,7 +1,9 @@
 -- @include lifecycle
+-- @include ledger
 -- End a job from outside a delivery: it was cancelled, or it expired where it waited. Its worker gets a command to
 -- stop the call.
--- Arguments: id, deliveries? (as the caller saw them; absent: any), status, rq_status, rq_error?
+-- Arguments: id, deliveries? (as the caller saw them; absent: any), status, rq_status, rq_error?,
+--   substitution? (see ledger.lua)
 -- Bodies: result
 -- Reply: {'finished' | 'moved' | 'done' | 'gone', state before}
 local id = args.id
@@ -22,4 +24,5 @@ else
 end
 args.settled = job.settled
 finish(id, queue, job, args, ARGV[3], keys_to_delete, now)
+count_substitution(args.substitution, now)
 return {'finished', state}

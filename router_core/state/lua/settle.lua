@@ -5,7 +5,8 @@
 -- Settle a delivery: check the fence, write the attempt, end the lease, move the job to its next place. Also report its
 -- call to the breakers of its model and its key, and to the ledger.
 -- Arguments: id, token, call? (see call_report.lua; absent: none was made), remember? ({key, seconds}: the result is
---   kept as the last answer to the same request), max_falls (records of falls that are kept), verb, and by verb:
+--   kept as the last answer to the same request), substitution? (see ledger.lua: the answer is given in place of the
+--   first choice), max_falls (records of falls that are kept), verb, and by verb:
 --   done:     status, rq_status, rq_value?, rq_error?, keep_prompt
 --   queue:    queue, at_front
 --   later:    queue, delay_ms
@@ -44,12 +45,12 @@ local reaped = verb == 'done' and (waits or job.fell_lease == token)
 if (job.lease ~= token and not (reaped and job.fell_lease == token)) or state == 'done' or (waits and not reaped) then
   count('late')
   redis.call('HSET', record, 'settled', settled_with('!' .. token))
-  if call then add_to_ledger(call, false, now) end  -- it was paid all the same
+  if call then add_to_ledger(call, now) end  -- it was paid all the same
   return {'late', state, 0}
 end
 local opened = 0
 if call then
-  add_to_ledger(call, verb == 'queue', now)
+  add_to_ledger(call, now)
   if report_call(call, decode_once(policy), now) then opened = 1 end
 end
 local keys_to_delete = {}
@@ -83,6 +84,7 @@ if verb == 'done' then
   if job.answers then keys_to_delete[#keys_to_delete + 1] = ANSWERS .. id end
   args.settled, args.plain = settled_with(token), job.deliveries == '1' and not job.deltas and not job.moved
   finish(id, queue, job, args, result, keys_to_delete, now)
+  count_substitution(args.substitution, now)
   return {'settled', 'done', opened}
 elseif verb == 'queue' then
   enqueue_with_event(id, args.queue, args.at_front, failure(), now)

@@ -134,7 +134,21 @@ def test_spend_shows_the_known_cost_and_counts_unknown_ones_apart(openfall: Run,
     called("tiny", "rack", input_tokens=7, output_tokens=9, seconds=1.0)
     shown = openfall("spend", "--days", "7").stdout
     rows = {row.split()[0]: row.split() for row in shown.splitlines() if row.strip()}
-    assert rows["opus"][1:] == ["api", "main", "2", "1", "0", "100000", "20000", "1.5s", "$1.00", "+", "1", "unknown"]
+    assert rows["opus"][1:] == [
+        "api",
+        "main",
+        "2",
+        "1",
+        "0",
+        "0",
+        "100000",
+        "20000",
+        "1.5s",
+        "$1.00",
+        "+",
+        "1",
+        "unknown",
+    ]
     assert rows["tiny"][-1] == "$0"
     assert rows["all"][-4:] == ["$1.00", "+", "1", "unknown"]
     entries = json.loads(openfall("spend", "--json").stdout)

@@ -19,7 +19,7 @@ def test_an_answer_goes_to_standard_output_and_its_receipt_to_standard_error(ope
     ran = openfall("ask", "Haruka waves", "-r", "dialogue")
     assert (ran.returncode, ran.stdout) == (0, "echo Haruka waves\n")
     assert "tiny@rack" in ran.stderr
-    assert "3+4 tok $? · role dialogue: tiny first of 2]" in ran.stderr
+    assert "3+4 tok, $? · role dialogue: tiny first of 2]" in ran.stderr
 
 
 def test_a_prompt_may_come_from_standard_input(openfall: Run, answering: Any) -> None:

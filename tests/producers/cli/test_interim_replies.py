@@ -92,16 +92,20 @@ def degraded(by: Remedy, **more: Any) -> Result:
 @pytest.mark.parametrize(
     ("by", "words", "model"),
     [
-        (Remedy.DEFAULT_FALLBACK, "[8f21 smol-a@one 3.0s ?+5 tok $? · degraded: smol-a stands in]", "smol-a"),
-        (Remedy.CANNED_REPLY, "[8f21 3.0s $? · degraded: canned reply]", None),
-        (Remedy.LAST_ANSWER, "[8f21 3.0s $? · degraded: the last answer to the same request]", None),
+        (
+            Remedy.DEFAULT_FALLBACK,
+            "used smol-a@one instead of tiny in 3.0s, ?+5 tok, $?, 2 models tried · degraded: smol-a stands in",
+            "smol-a",
+        ),
+        (Remedy.CANNED_REPLY, "in 3.0s, $?, 2 models tried · degraded: canned reply", None),
+        (Remedy.LAST_ANSWER, "in 3.0s, $?, 2 models tried · degraded: the last answer to the same request", None),
     ],
 )
 def test_the_receipt_of_a_degraded_job_has_its_remedy(
     capsys: pytest.CaptureFixture[str], by: Remedy, words: str, model: str | None
 ) -> None:
     result = degraded(by)
-    assert receipt(result) == words
+    assert receipt(result) == f"[8f21 {words}]"
     assert result.as_json()["model_used"] == model
     assert (show_answer(result), show_answer(result, strict=True)) == (0, 6)
     assert capsys.readouterr().out == "well, well\n" * 2

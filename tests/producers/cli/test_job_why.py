@@ -19,7 +19,7 @@ from openfall.router_core.state.jobs import JobRecord
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.subscription import BackendCapacity, QueueSubscription, WorkerIdentity
 from openfall.router_core.state.worker_queue import WorkerQueue
-from openfall.router_core.vocabulary import ErrorClass
+from openfall.router_core.vocabulary import ErrorClass, ServedBy
 from tests.producers.cli.conftest import Run
 from tests.producers.hold_jobs import submit_held
 
@@ -32,14 +32,18 @@ def test_a_receipt_has_the_model_the_time_the_tokens_the_price_and_the_reason() 
     answer = attempt("coder", input_tokens=41, output_tokens=38, cost_usd=0.00042)
     considered = (ConsideredModel(model="coder", reason="1st in role worker, loaded"),)
     result = Result(id="8f21aaaa", status=Status.ANSWERED, attempts=(answer,), took=2.9, considered=considered)
-    assert receipt(result) == "[8f21 coder@tower 2.9s 41+38 tok $0.00042 · 1st in role worker, loaded]"
+    assert (
+        receipt(result)
+        == "[8f21 generated using coder@tower in 2.9s, 41+38 tok, $0.00042 · 1st in role worker, loaded]"
+    )
 
 
 def test_a_receipt_has_the_fallback_and_an_unknown_price() -> None:
     attempts = (attempt("coder", ErrorClass.TIMEOUT), attempt("haiku", output_tokens=5, cost_usd=0.01))
     result = Result(id="8f21aaaa", status=Status.ANSWERED, attempts=attempts, took=9.0)
     assert receipt(result) == (
-        "[8f21 haiku@tower 9.0s ?+5 tok $? · coder did not answer (timeout), so the next in its chain did]"
+        "[8f21 used haiku@tower instead of coder in 9.0s, ?+5 tok, $?, 2 models tried"
+        " · coder did not answer (timeout), so the next in its chain did]"
     )
 
 
@@ -52,8 +56,31 @@ def test_a_receipt_names_the_model_that_was_passed_over(passed_over: str) -> Non
     why = f"role worker: haiku first of 2; coder {passed_over}"
     answer = attempt("haiku", cost_usd=0.000066)
     fields = {"took": 2.9, "considered": considered, "reason": why}
-    result = Result(id="8f21aaaa", status=Status.ANSWERED, attempts=(answer,), **fields)
-    assert receipt(result) == f"[8f21 haiku@tower 2.9s $0.000066 · {why}]"
+    result = Result(id="8f21aaaa", status=Status.ANSWERED, attempts=(answer,), first_choice="coder", **fields)
+    assert receipt(result) == f"[8f21 used haiku@tower instead of coder in 2.9s, $0.000066 · {why}]"
+
+
+@pytest.mark.parametrize(
+    ("served_by", "model", "words"),
+    [
+        (ServedBy.LOCAL, "coder", "generated using coder@tower (local) in 8.3s"),
+        (ServedBy.CLOUD, "haiku", "used haiku@tower (cloud) instead of coder in 8.3s"),
+        (None, "haiku", "used haiku@tower instead of coder in 8.3s"),
+    ],
+    ids=["local", "cloud instead", "an older result does not say where"],
+)
+def test_a_receipt_says_generated_using_a_local_model_or_used_a_cloud_model_instead(
+    served_by: ServedBy | None, model: str, words: str
+) -> None:
+    calls = (attempt("coder", ErrorClass.TIMEOUT), attempt(model))
+    result = Result(id="8f21aaaa", status=Status.ANSWERED, attempts=calls, took=8.3, served_by=served_by)
+    assert words in receipt(result)
+
+
+def test_a_receipt_does_not_blame_the_model_that_answered_in_the_end() -> None:
+    calls = (attempt("haiku", ErrorClass.TIMEOUT), attempt("haiku", why="repeated after timeout (2nd time)"))
+    result = Result(id="8f21aaaa", status=Status.ANSWERED, attempts=calls, took=8.3, first_choice="coder")
+    assert receipt(result).endswith(" · repeated after timeout (2nd time)]")
 
 
 def test_a_result_as_json_has_null_for_an_unknown_value() -> None:
@@ -64,7 +91,8 @@ def test_a_result_as_json_has_null_for_an_unknown_value() -> None:
     assert values["cost_usd"] is None
     assert [attempt["model"] for attempt in values["attempts"]] == ["coder", "haiku"]
     failed = Result(id="8f21aaaa", status=Status.FAILED, attempts=attempts[:1]).as_json()
-    assert (failed["model_used"], failed["fallback_used"]) == (None, False)
+    assert (failed["model_used"], failed["fallback_used"], failed["served_by"]) == (None, False, None)
+    assert (values["models_tried"], failed["models_tried"]) == (2, 1)
 
 
 def test_job_why_has_the_candidates_the_attempts_and_the_moves_in_order(

@@ -7,7 +7,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openfall.router_core.catalog.entries import Ensemble, Pick
-from openfall.router_core.deciding.candidates import is_judging
 from openfall.router_core.deciding.decide import Call, Done, Fall, Handoff, conclude, decide
 from openfall.router_core.deciding.ensemble import (
     MAX_COMPARED_CHARS,
@@ -21,7 +20,7 @@ from openfall.router_core.deciding.ensemble import (
     pick,
     rated,
 )
-from openfall.router_core.jobs.outcome import Answer, Failure
+from openfall.router_core.jobs.outcome import Answer, Failure, is_judging
 from openfall.router_core.vocabulary import ErrorClass as E
 from openfall.router_core.vocabulary import Fallback, Urgency
 from tests.router_core.decisions import CATALOG, CLOUD, LOCAL, NOW, blocked, catalog, completion, conditions, job, tried

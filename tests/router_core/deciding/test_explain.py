@@ -230,3 +230,9 @@ def test_an_ordinal_ends_as_in_english(number, text):
 )
 def test_each_step_has_its_reason(step, reason):
     assert step.why == reason
+
+
+def test_the_place_of_a_model_is_that_in_the_configured_chain_whatever_its_job_calls_first():
+    moved = job(chain=("large", "small"), configured_chain=("small", "large"))
+    chain = state(of=moved, small=blocked())
+    assert explain_choice(chain, chain.candidate("large", NOW), NOW) == f"2nd in the chain; small: {OPEN}"

@@ -68,6 +68,20 @@ def test_the_picked_answer_of_several_has_the_model():
     )
     assert (result.model, result.backend, result.fallback_used) == ("smol", "smol-box", False)
     assert result.selection_reason == "smol: chosen by the judge"
+    replaced = result.model_copy(update={"first_choice": "gone"})
+    assert replaced.fallback_used, "it answered in place of the first choices"
+    assert not result.model_copy(update={"first_choice": "smol"}).fallback_used
+
+
+def test_models_tried_counts_models_and_not_calls_and_not_the_judge():
+    calls = (attempt("smol", ErrorClass.TIMEOUT), attempt("smol", ErrorClass.TIMEOUT), attempt("large"))
+    assert answered(*calls).models_tried == 2
+    assert answered(*calls, attempt("opus", why="judging 2 answers")).models_tried == 2
+    assert answered().models_tried == 0
+
+
+def test_a_result_without_the_field_is_not_known_to_be_local_or_cloud():
+    assert answered(attempt("smol")).as_json()["served_by"] is None
 
 
 class TestDegraded:

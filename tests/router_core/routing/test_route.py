@@ -69,6 +69,7 @@ class TestWhereItGoes:
     def test_a_role_leads_to_the_first_model_of_its_chain_at_its_own_urgency(self) -> None:
         assert routed(role="chat") == Route(
             chain=("coder", "haiku"),
+            configured_chain=("coder", "haiku"),
             queue="gpu.coder.interactive",
             urgency=Urgency.INTERACTIVE,
             role="chat",
@@ -82,6 +83,7 @@ class TestWhereItGoes:
     def test_a_model_leads_to_itself_alone(self) -> None:
         assert routed(target="haiku") == Route(
             chain=("haiku",),
+            configured_chain=("haiku",),
             queue="cloud.haiku.background",
             urgency=Urgency.BACKGROUND,
             reason="the caller named this model",

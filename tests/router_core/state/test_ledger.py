@@ -8,7 +8,9 @@ from datetime import UTC, datetime
 import pytest
 
 from openfall.router_core.deciding.decide import Handoff, Later
+from openfall.router_core.deciding.substitution import Substitution
 from openfall.router_core.jobs.result import Result, Status
+from openfall.router_core.state.jobs import end_job
 from openfall.router_core.state.ledger import read_ledger
 from openfall.router_core.state.maintenance import reap
 from openfall.router_core.state.settlement import DeliveryOutcome
@@ -57,7 +59,7 @@ def test_calls_are_summed_by_model_backend_and_group(fleet):
             ("smol", "box", "work", 1)]  # fmt: skip
         row = rows[2]
         assert (row.seconds, row.input_tokens, row.output_tokens) == (4, 200, 40)
-        assert (row.usd, row.unpriced, row.failed, row.fallbacks) == (pytest.approx(0.02), 0, 0, 0)
+        assert (row.usd, row.unpriced, row.failed, row.as_fallback) == (pytest.approx(0.02), 0, 0, 0)
 
     fleet(story)
 
@@ -74,7 +76,7 @@ def test_an_unknown_cost_is_not_counted_as_zero(fleet):
     fleet(story)
 
 
-def test_a_failed_call_counts_with_what_it_cost_and_with_the_fallback_it_caused(fleet):
+def test_a_failed_call_counts_with_what_it_cost_and_is_no_fallback_itself(fleet):
     async def story(f):
         worker = await f.start_worker("wa", *BOTH)
         await f.enqueue(3, SMOL)
@@ -82,8 +84,44 @@ def test_a_failed_call_counts_with_what_it_cost_and_with_the_fallback_it_caused(
         await call(f, worker, Handoff("large", False))  # the next answer of an ensemble: no fallback
         await call(f, worker, Later("smol", 5), error=ErrorClass.TIMEOUT, cost_usd=None)
         row = await entry(f)
-        assert (row.calls, row.failed, row.fallbacks) == (3, 2, 1)
+        assert (row.calls, row.failed, row.as_fallback) == (3, 2, 0)
         assert (row.usd, row.unpriced) == (pytest.approx(0.02), 1)
+
+    fleet(story)
+
+
+def test_an_answer_in_place_of_the_first_choice_counts_once_on_the_row_of_the_model_that_answered(fleet):
+    async def story(f):
+        worker = await f.start_worker("wa", *BOTH)
+        await f.enqueue(2, LARGE)
+        for left_home in (False, True):
+            delivery = await f.claim(worker)
+            attempt = replace(f.attempt(delivery), error=None)
+            result = Result(id=delivery.id, status=Status.ANSWERED, attempts=(attempt,))
+            outcome = DeliveryOutcome(
+                next_step=result, call=f.call_report(attempt, delivery, group="my family"),
+                substitution=Substitution("large", "tower", "my family", left_home),
+            )  # fmt: skip
+            settled = worker.settlement(delivery, outcome)
+            assert [(await worker.settle(settled)).outcome for _ in range(2)] == ["settled", "again"]
+        row = await entry(f)
+        assert (row.model, row.group, row.calls, row.as_fallback, row.left_home) == ("large", "my family", 2, 2, 1)
+
+    fleet(story)
+
+
+def test_an_answer_that_ends_a_job_from_outside_a_delivery_counts_too(fleet):
+    async def story(f):
+        worker = await f.start_worker("wa", *BOTH)
+        await f.enqueue(1, LARGE)
+        (job_id,) = [delivery.id for delivery in (await worker.claim(1, 0)).deliveries]
+        result = Result(id=job_id, status=Status.ANSWERED, picked="large@tower")
+        answer = Substitution("large", "tower", None, True)
+        assert await end_job(f.link, result, rq_status="finished", substitution=answer)
+        assert not await end_job(f.link, result, rq_status="finished", substitution=answer)
+        row = await entry(f)
+        assert (row.calls, row.as_fallback, row.left_home) == (0, 1, 1)
+        assert 99 * 86400 < f.store.ttl("of:ledger:" + day(f)) <= 100 * 86400
 
     fleet(story)
 
@@ -125,7 +163,7 @@ def test_a_call_whose_settle_comes_too_late_was_paid_all_the_same_and_once(fleet
         assert await call(f, heir) == "settled"
         assert [(await lost.settle(slow)).outcome for _ in range(3)] == ["late"] * 3
         row = await entry(f)
-        assert (row.calls, row.failed, row.fallbacks) == (2, 1, 0), "no other model was called because of it"
+        assert (row.calls, row.failed, row.as_fallback) == (2, 1, 0)
         assert row.usd == pytest.approx(0.02)
         assert f.counter("late") == 1
 
