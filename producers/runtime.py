@@ -24,7 +24,7 @@ _BY_STATUS: Mapping[int, ErrorClass] = {
     400: ErrorClass.BAD_REQUEST,
     401: ErrorClass.AUTH,
     402: ErrorClass.OUT_OF_CREDITS,
-    403: ErrorClass.AUTH,
+    403: ErrorClass.FORBIDDEN,
     404: ErrorClass.NOT_INSTALLED,
     408: ErrorClass.TIMEOUT,
     413: ErrorClass.CONTEXT_OVERFLOW,

@@ -21,7 +21,7 @@ class ErrorClass(StrEnum):
     """The one list of failures, grouped by whose fault they are."""
 
     # the caller's
-    BAD_REQUEST = "bad_request"
+    BAD_REQUEST = "bad_request"  # this model refuses the request; another may accept it
     CONTEXT_OVERFLOW = "context_overflow"
     CONTENT_FILTER = "content_filter"
     UNSUPPORTED = "unsupported"  # this model cannot do what the request needs; another may
@@ -37,6 +37,7 @@ class ErrorClass(StrEnum):
     CONNECTION = "connection"
     AUTH = "auth"
     OUT_OF_CREDITS = "out_of_credits"
+    FORBIDDEN = "forbidden"  # this call is not allowed; other calls with the same key may be
     MALFORMED = "malformed"
     NOT_INSTALLED = "not_installed"
     INVALID_OUTPUT = "invalid_output"

@@ -101,12 +101,13 @@ def decide(
     """The next step of a job without an answer, or of an ensemble with too few. The first rule that applies decides:
 
     1. Past its deadline the job is done, expired.
-    2. A failure of the job's own (a bad request, a cancel) ends it: every other model would say the same.
+    2. A failure after which no other model may be called (a cancel) ends the job.
     3. The current model is a candidate and due: call it, whatever its place in the chain.
     4. The current model has just failed and may be called again: a job that is not interactive waits for it.
     5. Candidates are due: hand the job to the one with the fewest tries, by the order of the chain among equals.
     6. A candidate is due soon enough: wait for it.
-    7. Otherwise the job falls; or it fails, if no candidate remains and every attempt met a fault of its own.
+    7. Otherwise the job falls; or it fails with the first refusal, if no candidate remains and every attempt met a
+       fault of its own.
     """
     chain = get_chain(job, catalog, attempts, conditions)
     if conditions.answers:
@@ -193,7 +194,7 @@ def _leave_current(chain: ChainState, candidates: Sequence[Candidate], condition
         return Fall(HoldReason.OUTAGE, f"nor does its default fallback answer ({conditions.current_model}: {block})")
     errors = [attempt.error for attempt in chain.attempts]
     if errors and not candidates and all(error in OWN_FAULTS for error in errors):
-        return Done(_failure(chain.attempts[-1]))
+        return Done(_failure(chain.attempts[0]))
     return explain_fall(chain, now)
 
 

@@ -35,7 +35,7 @@ _LOAD, _AWAY, _LONG, _RULE, _OUT = (
 
 DISPOSITIONS: Mapping[ErrorClass, Disposition] = MappingProxyType({
     #                                         severity breaker credential again  another model
-    ErrorClass.BAD_REQUEST:      Disposition(_F,       _OK,    _FINE,      False, None),
+    ErrorClass.BAD_REQUEST:      Disposition(_F,       _OK,    _FINE,      False, _AWAY),
     ErrorClass.CONTEXT_OVERFLOW: Disposition(_F,       _OK,    _FINE,      False, _LONG),
     ErrorClass.CONTENT_FILTER:   Disposition(_F,       _OK,    _FINE,      False, _RULE),
     ErrorClass.UNSUPPORTED:      Disposition(_F,       _OK,    _FINE,      False, _AWAY),
@@ -49,6 +49,7 @@ DISPOSITIONS: Mapping[ErrorClass, Disposition] = MappingProxyType({
     ErrorClass.CONNECTION:       Disposition(_T,       _BAD,   _FINE,      True,  _AWAY),
     ErrorClass.AUTH:             Disposition(_F,       _OK,    _PARK,      False, _AWAY),
     ErrorClass.OUT_OF_CREDITS:   Disposition(_F,       _OK,    _PARK,      False, _AWAY),
+    ErrorClass.FORBIDDEN:        Disposition(_F,       _BAD,   _FINE,      False, _AWAY),
     ErrorClass.MALFORMED:        Disposition(_D,       _BAD,   _FINE,      True,  _AWAY),
     ErrorClass.NOT_INSTALLED:    Disposition(_F,       _TRIP,  _FINE,      False, _AWAY),
     ErrorClass.INVALID_OUTPUT:   Disposition(_D,       _OK,    _FINE,      True,  _OUT),

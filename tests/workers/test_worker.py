@@ -51,12 +51,24 @@ def test_a_failed_model_is_retried_after_its_backoff(working):
     working(story, answer({"error": "oops"}, 500), answer(COMPLETION))
 
 
-def test_a_bad_request_fails_after_one_call(working):
+def test_a_request_that_every_model_refuses_fails_with_the_first_refusal(working):
     async def story(bench, _):
         result = await bench.result(await bench.accept(chain=("small", "large")))
-        assert (result.status, result.error, len(result.attempts)) == (Status.FAILED, ErrorClass.BAD_REQUEST, 1)
+        assert (result.status, result.error, len(result.attempts)) == (Status.FAILED, ErrorClass.BAD_REQUEST, 2)
+        assert result.detail == "HTTP 400: messages: must be a list"
 
-    working(story, answer({"error": {"message": "messages: must be a list"}}, 400))
+    refusals = ("messages: must be a list", "messages: not a list")
+    working(story, *(answer({"error": {"message": message}}, 400) for message in refusals))
+
+
+def test_a_request_that_one_model_refuses_is_answered_by_the_next(working):
+    async def story(bench, _):
+        result = await bench.result(await bench.accept(chain=("small", "large")))
+        assert (result.status, result.model) == (Status.ANSWERED, "large")
+        assert result.attempts[0].error is ErrorClass.BAD_REQUEST
+
+    refusal = {"error": {"message": "frequency_penalty: value must be 0", "type": "invalid_request_error"}}
+    working(story, answer(refusal, 400), answer(COMPLETION))
 
 
 def test_a_job_falls_when_no_model_is_left(working):

@@ -52,15 +52,21 @@ def expired(detail):
             tried=[tried("small", E.RATE_LIMITED, retry_after=40)],
         ),
         case(
-            "a failure that is bad everywhere ends the job",
+            "a request that every model refuses fails with the first refusal",
             Done(Failure(error_class=E.BAD_REQUEST, detail="what?")),
-            tried=[tried("small", E.BAD_REQUEST, detail="what?")],
+            tried=[tried("small", E.BAD_REQUEST, detail="what?"), tried("large", E.UNSUPPORTED, detail="no tools")],
+        ),
+        case(
+            "a request that one model refuses falls while another may come back",
+            Fall(HoldReason.OUTAGE, "no model of its chain can be called (small: bad_request; large: no worker)"),
+            tried=[tried("small", E.BAD_REQUEST)],
+            when=conditions(large=blocked(detail="no worker")),
         ),
         case("a cancel ends the job", Done(Failure(error_class=E.CANCELLED)), tried=[tried("small", E.CANCELLED)]),
         case(
             "a job that met nothing but its own faults fails",
-            Done(Failure(error_class=E.CONTENT_FILTER, detail="no")),
-            tried=[tried("small", E.CONTEXT_OVERFLOW), tried("large", E.CONTENT_FILTER, detail="no")],
+            Done(Failure(error_class=E.CONTEXT_OVERFLOW, detail="long")),
+            tried=[tried("small", E.CONTEXT_OVERFLOW, detail="long"), tried("large", E.CONTENT_FILTER, detail="no")],
         ),
         case(
             "a job that met an outage beside its own fault falls",

@@ -44,6 +44,17 @@ def test_the_callers_faults_are_neutral_for_the_breaker(error):
     assert Failure(error_class=error).disposition.breaker is CallSignal.NEUTRAL
 
 
+def test_a_forbidden_call_is_one_failure_of_the_model_and_never_parks_the_key():
+    disposition = Failure(error_class=ErrorClass.FORBIDDEN).disposition
+    assert (disposition.breaker, disposition.credential) == (CallSignal.FAILURE, CredentialSignal.FINE)
+    assert not disposition.try_same_again
+
+
+@pytest.mark.parametrize("error", sorted(set(ErrorClass) - {ErrorClass.CANCELLED, ErrorClass.CRASHED}))
+def test_every_refusal_of_a_model_lets_the_next_model_answer(error):
+    assert DISPOSITIONS[error].try_next_model
+
+
 def test_an_attempt_that_answered_has_no_disposition_and_is_not_repeated():
     assert attempt(None).disposition is None
     assert not attempt(None).may_be_repeated
@@ -66,7 +77,9 @@ def test_the_error_of_an_attempt_decides_whether_it_may_be_repeated():
         pytest.param(ErrorClass.CONTENT_FILTER, Fallback.POLICY, id="a filter: policy"),
         pytest.param(ErrorClass.LOCAL_ONLY, Fallback.POLICY, id="local only: policy"),
         pytest.param(ErrorClass.INVALID_OUTPUT, Fallback.OUTPUT, id="a failed check: output"),
-        pytest.param(ErrorClass.BAD_REQUEST, None, id="a bad request: no fallback"),
+        pytest.param(ErrorClass.BAD_REQUEST, Fallback.UNAVAILABLE, id="a bad request: unavailable"),
+        pytest.param(ErrorClass.FORBIDDEN, Fallback.UNAVAILABLE, id="a forbidden call: unavailable"),
+        pytest.param(ErrorClass.CANCELLED, None, id="a cancel: no fallback"),
     ],
 )
 def test_a_failure_makes_a_fallback_of_its_kind(error, kind):
