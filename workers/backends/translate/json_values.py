@@ -29,6 +29,11 @@ def string(value: Any, path: str) -> str:
     return value
 
 
+def optional_string(value: Any, path: str) -> str:
+    """A string that may be missing: then it is empty."""
+    return "" if value is None else string(value, path)
+
+
 def whole(value: Any, path: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         raise Unreadable(f"{path} is not a whole number")
@@ -86,7 +91,7 @@ def text_field(fields: Mapping[str, Any], name: str) -> str:
 
 def safe_id(call_id: str) -> str:
     """The id of a tool call with Anthropic's characters only (letters, digits, `_`, `-`), the same for the same id."""
-    if call_id and not _UNSAFE.search(call_id):
+    if not _UNSAFE.search(call_id):
         return call_id
     return f"{_UNSAFE.sub('_', call_id)}_{crc32(call_id.encode()):08x}"
 

@@ -9,7 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from openfall.workers.backends.translate.json_values import kind, listed, safe_id, shorten, string, unknown
+from openfall.workers.backends.translate.call_ids import CallIds
+from openfall.workers.backends.translate.json_values import (
+    kind,
+    listed,
+    optional_string,
+    safe_id,
+    shorten,
+    string,
+    unknown,
+)
 from openfall.workers.backends.translate.media import document_block, image_block
 from openfall.workers.backends.translate.openai_parts import earlier_call
 from openfall.workers.backends.translate.refusals import Untranslatable
@@ -21,12 +30,13 @@ def translate_messages(messages: Any) -> tuple[list[Block], list[dict[str, Any]]
     """The system's blocks, and the messages. System blocks alone become the user's message, since one is required."""
     system: list[Block] = []
     result: list[dict[str, Any]] = []
+    ids = CallIds()
     for message, path in listed(messages, "messages"):
         role = string(message.get("role"), f"{path}.role")
         if role in ("system", "developer"):
             system += _content(message, path)
         elif role in ("user", "assistant", "tool"):
-            _append(result, "assistant" if role == "assistant" else "user", list(_blocks(role, message, path)))
+            _append(result, "assistant" if role == "assistant" else "user", list(_blocks(role, message, path, ids)))
         else:
             raise unknown("messages of the role", role)
     if system and not result:
@@ -55,13 +65,14 @@ def _append(messages: list[dict[str, Any]], role: str, blocks: list[Block]) -> N
         messages.append({"role": role, "content": blocks})
 
 
-def _blocks(role: str, message: Mapping[str, Any], path: str) -> Iterator[Block]:
+def _blocks(role: str, message: Mapping[str, Any], path: str, ids: CallIds) -> Iterator[Block]:
     if role == "tool":
-        yield _result(message, path)
+        yield _result(message, path, ids)
         return
     if role == "user":
         yield from _content(message, path)
         return
+    ids.begin_turn()
     for name in ("audio", "function_call"):
         if message.get(name):
             raise Untranslatable(f"{name} of an earlier answer")
@@ -70,7 +81,7 @@ def _blocks(role: str, message: Mapping[str, Any], path: str) -> Iterator[Block]
     if isinstance(refusal := message.get("refusal"), str) and refusal:
         yield {"type": "text", "text": refusal}
     for call, part_path in listed(message.get("tool_calls"), f"{path}.tool_calls"):
-        yield _use(call, part_path)
+        yield _use(call, part_path, ids)
 
 
 def _content(message: Mapping[str, Any], path: str) -> Iterator[Block]:
@@ -100,12 +111,12 @@ def _block(part: Mapping[str, Any], path: str) -> Block:
             raise unknown("content of the type", other)
 
 
-def _result(message: Mapping[str, Any], path: str) -> Block:
-    call_id = safe_id(string(message.get("tool_call_id"), f"{path}.tool_call_id"))
+def _result(message: Mapping[str, Any], path: str, ids: CallIds) -> Block:
+    call_id = ids.add_result(safe_id(optional_string(message.get("tool_call_id"), f"{path}.tool_call_id")))
     blocks = list(_content(message, path))
     return {"type": "tool_result", "tool_use_id": call_id, **({"content": shorten(blocks)} if blocks else {})}
 
 
-def _use(call: Mapping[str, Any], path: str) -> Block:
+def _use(call: Mapping[str, Any], path: str, ids: CallIds) -> Block:
     call_id, name, arguments = earlier_call(call, path)
-    return {"type": "tool_use", "id": safe_id(call_id), "name": name, "input": arguments}
+    return {"type": "tool_use", "id": ids.add_call(safe_id(call_id), name), "name": name, "input": arguments}

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from openfall.workers.backends.translate.call_ids import CallIds
 from openfall.workers.backends.translate.json_values import kind, listed, mapping, shorten, string, unknown
 from openfall.workers.backends.translate.media import document_parts, image_part
 from openfall.workers.backends.translate.openai_parts import tool_call
@@ -29,17 +30,18 @@ def system_message(system: Any) -> list[dict[str, Any]]:
 
 def translate_messages(messages: Any) -> Iterator[dict[str, Any]]:
     """The messages. Each result of a tool, and the rest of the user's message, becomes a message of its own."""
+    ids = CallIds()
     for message, path in listed(messages, "messages"):
         content = message.get("content")
         match string(message.get("role"), f"{path}.role"):
             case "system":
                 yield from system_message(content)
             case "assistant":
-                yield _assistant(content, f"{path}.content")
+                yield _assistant(content, f"{path}.content", ids)
             case "user" if isinstance(content, str):
                 yield {"role": "user", "content": content}
             case "user":
-                yield from _user(content, f"{path}.content")
+                yield from _user(content, f"{path}.content", ids)
             case other:
                 raise unknown("messages of the role", other)
 
@@ -51,7 +53,8 @@ def _texts(content: Any, path: str) -> Iterator[str]:
         yield string(block.get("text"), f"{part_path}.text")
 
 
-def _assistant(content: Any, path: str) -> dict[str, Any]:
+def _assistant(content: Any, path: str, ids: CallIds) -> dict[str, Any]:
+    ids.begin_turn()
     if isinstance(content, str):
         return {"role": "assistant", "content": content}
     texts, calls = [], []
@@ -60,7 +63,7 @@ def _assistant(content: Any, path: str) -> dict[str, Any]:
             case "text":
                 texts.append(string(block.get("text"), f"{part_path}.text"))
             case "tool_use":
-                calls.append(_call(block, part_path))
+                calls.append(_call(block, part_path, ids))
             case other if other not in _THINKING_TYPES:
                 raise unknown("content of the type", other)
     text = "".join(texts)
@@ -69,18 +72,18 @@ def _assistant(content: Any, path: str) -> dict[str, Any]:
     return {"role": "assistant", "content": text}
 
 
-def _call(block: Mapping[str, Any], path: str) -> dict[str, Any]:
+def _call(block: Mapping[str, Any], path: str, ids: CallIds) -> dict[str, Any]:
     arguments = mapping(block.get("input"), f"{path}.input")
     call_id, name = string(block.get("id"), f"{path}.id"), string(block.get("name"), f"{path}.name")
-    return tool_call(call_id, name, arguments, f"{path}.input")
+    return tool_call(ids.add_call(call_id, name), name, arguments, f"{path}.input")
 
 
-def _user(content: Any, path: str) -> Iterator[dict[str, Any]]:
+def _user(content: Any, path: str, ids: CallIds) -> Iterator[dict[str, Any]]:
     """The results first, since they must follow the calls, then the rest of the message."""
     parts: list[Part] = []
     for block, part_path in listed(content, path):
         if kind(block, part_path) == "tool_result":
-            result, other_parts = _result(block, part_path)
+            result, other_parts = _result(block, part_path, ids)
             yield result
             parts += other_parts
         else:
@@ -113,12 +116,12 @@ def _all_parts(blocks: Any, path: str) -> list[Part]:
     return [part for block, part_path in listed(blocks, path) for part in _parts(block, part_path)]
 
 
-def _result(block: Mapping[str, Any], path: str) -> tuple[dict[str, Any], list[Part]]:
+def _result(block: Mapping[str, Any], path: str, ids: CallIds) -> tuple[dict[str, Any], list[Part]]:
     """The message of a result, and its parts that only a user's message can hold."""
     content = block.get("content")
     parts = [{"type": "text", "text": content}] if isinstance(content, str) else _all_parts(content, f"{path}.content")
     text = "\n".join(part["text"] for part in parts if part["type"] == "text")
-    call_id = string(block.get("tool_use_id"), f"{path}.tool_use_id")
+    call_id = ids.add_result(string(block.get("tool_use_id"), f"{path}.tool_use_id"))
     result = FAILED_PREFIX + text if block.get("is_error") is True else text
     others = [part for part in parts if part["type"] != "text"]
     return {"role": "tool", "tool_call_id": call_id, "content": result}, others

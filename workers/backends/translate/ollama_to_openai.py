@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from openfall.workers.backends.parsing import token_count
+from openfall.workers.backends.translate.call_ids import CallIds
 from openfall.workers.backends.translate.json_values import Body, listed, mapping, string, text_field, unknown
 from openfall.workers.backends.translate.openai_parts import calls_in, reasoning_in, tool_call
 from openfall.workers.backends.translate.refusals import Unreadable
@@ -43,7 +44,7 @@ def request(body: Body) -> dict[str, Any]:
     return result
 
 
-def response(body: Body, _request: Body) -> dict[str, Any]:
+def response(body: Body, request: Body) -> dict[str, Any]:
     """The last line of a chat, with the whole message. `Unreadable` for arguments that are not a JSON object."""
     choice, usage, created = body["choices"][0], body.get("usage"), body.get("created")
     message, cut = choice["message"], choice.get("finish_reason") == "length"
@@ -53,9 +54,10 @@ def response(body: Body, _request: Body) -> dict[str, Any]:
     }
     if reasoning := reasoning_in(message):
         answer["thinking"] = reasoning
+    ids = CallIds.after(request)
     calls = [
-        {"id": call_id or f"call_{index}", "function": {"index": index, "name": name, "arguments": arguments}}
-        for index, call_id, name, arguments in calls_in(message, cut=cut)
+        {"id": ids.add_call(call_id), "function": {"index": index, "name": name, "arguments": arguments}}
+        for index, (call_id, name, arguments) in enumerate(calls_in(message, cut=cut))
     ]
     if calls:
         answer["tool_calls"] = calls
@@ -72,22 +74,23 @@ def response(body: Body, _request: Body) -> dict[str, Any]:
 
 
 def _messages(messages: Any) -> Iterator[dict[str, Any]]:
-    """The messages. A call without an id gets one. Its result names no call, so results follow in the same order."""
-    waiting: list[tuple[str, str]] = []
+    """The messages. A call without an id gets one. Its result names the tool, or nothing."""
+    ids = CallIds()
     for message, path in listed(messages, "messages"):
         role = string(message.get("role"), f"{path}.role").lower()
         if role not in ("system", "user", "assistant", "tool"):
             raise unknown("messages of the role", role)
         result: dict[str, Any] = {"role": role, "content": _content(message, path)}
+        ids.begin_turn()
         calls = [
-            _earlier_call(call, part_path, f"call_{path[9:-1]}_{index}")
-            for index, (call, part_path) in enumerate(listed(message.get("tool_calls"), f"{path}.tool_calls"))
+            _earlier_call(call, part_path, ids)
+            for call, part_path in listed(message.get("tool_calls"), f"{path}.tool_calls")
         ]
         if calls:
             result |= {"content": result["content"] or None, "tool_calls": calls}
-            waiting = [(call["id"], call["function"]["name"]) for call in calls]
         if role == "tool":
-            result["tool_call_id"] = _find_call_id(message, waiting)
+            given = text_field(message, "tool_call_id")
+            result["tool_call_id"] = ids.add_result(given, text_field(message, "tool_name"))
         yield result
 
 
@@ -107,23 +110,11 @@ def _image(data: str) -> dict[str, Any]:
     return {"type": "image_url", "image_url": {"url": f"data:image/{kind};base64,{data}"}}
 
 
-def _earlier_call(call: Body, path: str, default_id: str) -> dict[str, Any]:
+def _earlier_call(call: Body, path: str, ids: CallIds) -> dict[str, Any]:
     function = mapping(call.get("function"), f"{path}.function")
     arguments = mapping(function.get("arguments") or {}, f"{path}.function.arguments")
-    call_id, name = text_field(call, "id") or default_id, string(function.get("name"), f"{path}.function.name")
-    return tool_call(call_id, name, arguments, path)
-
-
-def _find_call_id(message: Body, waiting: list[tuple[str, str]]) -> str:
-    """The id of the call of this result: the id that it names, else the first call of that tool, or of all tools."""
-    call_id, name = text_field(message, "tool_call_id"), text_field(message, "tool_name")
-    match = next((call for call in waiting if call_id == call[0] or (not call_id and name == call[1])), None)
-    if match is None and not call_id:
-        match = waiting[0] if waiting else None
-    if match is None:
-        return call_id
-    waiting.remove(match)
-    return match[0]
+    name = string(function.get("name"), f"{path}.function.name")
+    return tool_call(ids.add_call(text_field(call, "id"), name), name, arguments, path)
 
 
 def _format(wanted: Any) -> dict[str, Any]:

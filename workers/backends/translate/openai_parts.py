@@ -10,6 +10,7 @@ from openfall.workers.backends.translate.json_values import (
     json_object,
     json_text,
     mapping,
+    optional_string,
     string,
     text_field,
     unknown,
@@ -39,24 +40,28 @@ def format_wanted(body: Body) -> dict[str, Any] | Literal["json"] | None:
 
 
 def earlier_call(call: Body, path: str) -> tuple[str, str, dict[str, Any]]:
-    """The id, the name and the arguments of a tool call in an earlier answer."""
+    """The id (empty if it has none), the name and the arguments of a tool call in an earlier answer."""
     if (call_type := call.get("type", "function")) != "function":
         raise unknown("tool calls of the type", str(call_type))
     function = mapping(call.get("function"), f"{path}.function")
     arguments = json_object(string(function.get("arguments") or "", f"{path}.function.arguments"))
     if arguments is None:
         raise Untranslatable("a tool call whose arguments are not a JSON object")
-    return string(call.get("id"), f"{path}.id"), string(function.get("name"), f"{path}.function.name"), arguments
+    return (
+        optional_string(call.get("id"), f"{path}.id"),
+        string(function.get("name"), f"{path}.function.name"),
+        arguments,
+    )
 
 
-def calls_in(message: Body, *, cut: bool) -> Iterator[tuple[int, str, str, dict[str, Any]]]:
-    """The index, the id, the name and the arguments of each tool call in a response.
+def calls_in(message: Body, *, cut: bool) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """The id, the name and the arguments of each tool call in a response.
 
     Some servers send the arguments as an object, not as its text. `Unreadable` for any other, unless the answer was
     `cut` off.
     """
     calls = message.get("tool_calls")
-    for index, call in enumerate(calls if isinstance(calls, list) else ()):
+    for call in calls if isinstance(calls, list) else ():
         function = call.get("function") if isinstance(call, Mapping) else None
         if not isinstance(function, Mapping):
             continue
@@ -64,7 +69,7 @@ def calls_in(message: Body, *, cut: bool) -> Iterator[tuple[int, str, str, dict[
         arguments = value if isinstance(value, dict) else json_object(value if isinstance(value, str) else "")
         if arguments is None and not cut:
             raise Unreadable("the arguments of a tool call are not a JSON object")
-        yield index, text_field(call, "id"), text_field(function, "name"), arguments or {}
+        yield text_field(call, "id"), text_field(function, "name"), arguments or {}
 
 
 def reasoning_in(message: Body) -> str:

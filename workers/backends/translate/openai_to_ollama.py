@@ -13,7 +13,16 @@ from datetime import datetime
 from typing import Any
 
 from openfall.workers.backends.parsing import token_count
-from openfall.workers.backends.translate.json_values import Body, kind, listed, string, text_field, unknown
+from openfall.workers.backends.translate.call_ids import CallIds
+from openfall.workers.backends.translate.json_values import (
+    Body,
+    kind,
+    listed,
+    optional_string,
+    string,
+    text_field,
+    unknown,
+)
 from openfall.workers.backends.translate.openai_parts import (
     completion,
     earlier_call,
@@ -59,10 +68,10 @@ def request(body: Body) -> dict[str, Any]:
     return result | ({"options": options} if options else {})
 
 
-def response(body: Body, _request: Body) -> dict[str, Any]:
+def response(body: Body, request: Body) -> dict[str, Any]:
     """The `chat.completion`. Ollama sends no id; the time of creation gives one."""
-    message, moment = body["message"], str(body.get("created_at", ""))
-    calls = [_call(call, index) for index, call in enumerate(_objects(message.get("tool_calls")))]
+    message, moment, ids = body["message"], str(body.get("created_at", "")), CallIds.after(request)
+    calls = [_call(call, ids) for call in _objects(message.get("tool_calls"))]
     content = text_field(message, "content") or (None if calls else "")
     answer = {"role": "assistant", "content": content, "refusal": None}
     if thinking := text_field(message, "thinking"):
@@ -82,27 +91,30 @@ def response(body: Body, _request: Body) -> dict[str, Any]:
 def _messages(messages: Any) -> Iterator[dict[str, Any]]:
     """The messages. Results of tools carry the names of the tools, since older servers know no ids."""
     names: dict[str, str] = {}
+    ids = CallIds()
     for message, path in listed(messages, "messages"):
         role = string(message.get("role"), f"{path}.role")
         if role == "tool":
-            yield _result(message, names, path)
+            yield _result(message, names, path, ids)
             continue
         if role not in ("system", "developer", "user", "assistant"):
             raise unknown("messages of the role", role)
         result = {"role": "system" if role == "developer" else role, **_content(message.get("content"), path)}
         if reasoning := reasoning_in(message):
             result["thinking"] = reasoning
+        ids.begin_turn()
         calls = [
-            _earlier_call(call, part_path)
+            _earlier_call(call, part_path, ids)
             for call, part_path in listed(message.get("tool_calls"), f"{path}.tool_calls")
         ]
         names |= {call["id"]: call["function"]["name"] for call in calls}
         yield result | ({"tool_calls": calls} if calls else {})
 
 
-def _result(message: Body, names: Mapping[str, str], path: str) -> dict[str, Any]:
-    called = string(message.get("tool_call_id"), f"{path}.tool_call_id")
-    name = text_field(message, "name") or names.get(called)
+def _result(message: Body, names: Mapping[str, str], path: str, ids: CallIds) -> dict[str, Any]:
+    name = text_field(message, "name")
+    called = ids.add_result(optional_string(message.get("tool_call_id"), f"{path}.tool_call_id"), name)
+    name = name or names.get(called, "")
     result = {"role": "tool", **_content(message.get("content"), path), "tool_call_id": called}
     return result | ({"tool_name": name} if name else {})
 
@@ -132,10 +144,10 @@ def _image(part: Body, path: str) -> str:
     raise Unreadable(f"{path} has a url that is neither http nor data in base64")
 
 
-def _earlier_call(call: Body, path: str) -> dict[str, Any]:
+def _earlier_call(call: Body, path: str, ids: CallIds) -> dict[str, Any]:
     """A call of an earlier answer. Its arguments are an object at Ollama, and a text at OpenAI."""
     call_id, name, arguments = earlier_call(call, path)
-    return {"id": call_id, "function": {"name": name, "arguments": arguments}}
+    return {"id": ids.add_call(call_id, name), "function": {"name": name, "arguments": arguments}}
 
 
 def _tools(body: Body) -> list[Body]:
@@ -153,11 +165,11 @@ def _tools(body: Body) -> list[Body]:
     return tools
 
 
-def _call(call: Body, index: int) -> dict[str, Any]:
+def _call(call: Body, ids: CallIds) -> dict[str, Any]:
     value = call.get("function")
     function = value if isinstance(value, Mapping) else {}
-    call_id, arguments = text_field(call, "id") or f"call_{index}", function.get("arguments") or {}
-    return tool_call(call_id, text_field(function, "name"), arguments, "the arguments of a tool call")
+    call_id, arguments = text_field(call, "id"), function.get("arguments") or {}
+    return tool_call(ids.add_call(call_id), text_field(function, "name"), arguments, "the arguments of a tool call")
 
 
 def _objects(values: Any) -> list[Body]:

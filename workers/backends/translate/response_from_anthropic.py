@@ -10,25 +10,26 @@ from collections.abc import Mapping
 from typing import Any
 
 from openfall.workers.backends.parsing import token_count
+from openfall.workers.backends.translate.call_ids import CallIds
 from openfall.workers.backends.translate.finish_and_effort import FINISH
 from openfall.workers.backends.translate.json_values import Body, text_field
 from openfall.workers.backends.translate.openai_parts import completion, tool_call
 
 
-def response(body: Body, _request: Body) -> dict[str, Any]:
+def response(body: Body, request: Body) -> dict[str, Any]:
     """The `chat.completion`. `created` is 0, since the response has no time."""
     content = body.get("content")
     blocks = [block for block in content if isinstance(block, Mapping)] if isinstance(content, list) else []
     stop = body.get("stop_reason")
     reason = FINISH.get(stop, "stop") if isinstance(stop, str) else "stop"
     head = {"id": text_field(body, "id"), "model": text_field(body, "model")}
-    return completion(head, _message(blocks), reason, _usage(body.get("usage")))
+    return completion(head, _message(blocks, CallIds.after(request)), reason, _usage(body.get("usage")))
 
 
-def _message(blocks: list[Body]) -> dict[str, Any]:
+def _message(blocks: list[Body], ids: CallIds) -> dict[str, Any]:
     text = "".join(text_field(block, "text") for block in blocks if block.get("type") == "text")
     thinking = [dict(block) for block in blocks if block.get("type") in ("thinking", "redacted_thinking")]
-    calls = [_call(block) for block in blocks if block.get("type") == "tool_use"]
+    calls = [_call(block, ids) for block in blocks if block.get("type") == "tool_use"]
     message: dict[str, Any] = {"role": "assistant", "content": text or None if calls else text, "refusal": None}
     if thinking:
         message["reasoning_content"] = "".join(text_field(block, "thinking") for block in thinking)
@@ -36,9 +37,9 @@ def _message(blocks: list[Body]) -> dict[str, Any]:
     return message | ({"tool_calls": calls} if calls else {})
 
 
-def _call(block: Body) -> dict[str, Any]:
+def _call(block: Body, ids: CallIds) -> dict[str, Any]:
     arguments = block.get("input") or {}
-    return tool_call(text_field(block, "id"), text_field(block, "name"), arguments, "the input of a tool")
+    return tool_call(ids.add_call(text_field(block, "id")), text_field(block, "name"), arguments, "the input of a tool")
 
 
 def _usage(usage: Any) -> dict[str, Any] | None:

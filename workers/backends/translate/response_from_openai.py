@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from openfall.workers.backends.parsing import token_count
+from openfall.workers.backends.translate.call_ids import CallIds
 from openfall.workers.backends.translate.finish_and_effort import STOP
 from openfall.workers.backends.translate.json_values import Body, safe_id, text_field
 from openfall.workers.backends.translate.openai_parts import calls_in, reasoning_in
@@ -19,7 +20,8 @@ def response(body: Body, request: Body) -> dict[str, Any]:
     choice = body["choices"][0]
     reason, sequence = _stop(choice, request)
     message_id = text_field(body, "id")
-    content = [*_texts(choice["message"]), *_tool_uses(choice["message"], message_id, cut=reason == "max_tokens")]
+    ids = CallIds.after(request)
+    content = [*_texts(choice["message"]), *_tool_uses(choice["message"], ids, cut=reason == "max_tokens")]
     if reason == "end_turn" and any(block["type"] == "tool_use" for block in content):
         reason = "tool_use"  # some servers send `stop` for every end
     return {
@@ -55,10 +57,9 @@ def _texts(message: Body) -> Iterator[dict[str, Any]]:
             yield {"type": "text", "text": text}
 
 
-def _tool_uses(message: Body, message_id: str, *, cut: bool) -> Iterator[dict[str, Any]]:
-    for index, call_id, name, arguments in calls_in(message, cut=cut):
-        call_id = safe_id(call_id or f"toolu_{message_id}_{index}")
-        yield {"type": "tool_use", "id": call_id, "name": name, "input": arguments}
+def _tool_uses(message: Body, ids: CallIds, *, cut: bool) -> Iterator[dict[str, Any]]:
+    for call_id, name, arguments in calls_in(message, cut=cut):
+        yield {"type": "tool_use", "id": ids.add_call(safe_id(call_id)), "name": name, "input": arguments}
 
 
 def _usage(usage: Any) -> dict[str, Any]:

@@ -88,9 +88,9 @@ def test_calls_without_ids_get_them_and_results_find_theirs() -> None:
         result("second"), called("sing"), result("la"),
     ]  # fmt: skip
     translated = ollama_to_openai.request({"messages": turns})["messages"]
-    assert [call["id"] for call in translated[0]["tool_calls"]] == ["call_0_0", "call_0_1", "call_0_2"]
+    assert [call["id"] for call in translated[0]["tool_calls"]] == ["call_0", "call_1", "call_2"]
     results = [item["tool_call_id"] for item in translated if item["role"] == "tool"]
-    assert results == ["call_0_1", "call_0_0", "call_0_2", "call_4_0"]
+    assert results == ["call_1", "call_0", "call_2", "call_3"]
 
 
 @pytest.mark.parametrize(

@@ -183,7 +183,7 @@ def test_arguments_that_are_not_an_object_are_malformed_unless_the_limit_cut_the
 def test_a_call_without_an_id_gets_one() -> None:
     calls = [{"function": {"name": "look", "arguments": {"at": "sky"}}}, {"id": "a.b", "function": {"name": "x"}}]
     first, second = for_anthropic(choice("tool_calls", tool_calls=calls))["content"]
-    assert (first["id"], first["input"]) == ("toolu_chatcmpl-1_0", {"at": "sky"})
+    assert (first["id"], first["input"]) == ("call_0", {"at": "sky"})
     assert second["id"].startswith("a_b_")
 
 

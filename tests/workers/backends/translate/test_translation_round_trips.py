@@ -49,14 +49,20 @@ def tool_use(draw: st.DrawFn) -> list[dict[str, Any]]:
 
 
 def meant(messages: list[dict[str, Any]]) -> Iterator[tuple[Any, ...]]:
-    """The content of a conversation, independent of its form."""
+    """The content of a conversation, independent of its form. A call has its number, and a result that of its call."""
+    numbers: dict[str, int] = {}
+
+    def number(call_id: str) -> int:
+        numbers[call_id] = max(numbers.values(), default=0) + 1
+        return numbers[call_id]
+
     for message in messages:
         content = message["content"]
         calls = [
-            (call["id"], call["function"]["name"], orjson.loads(call["function"]["arguments"]))
+            (number(call["id"]), call["function"]["name"], orjson.loads(call["function"]["arguments"]))
             for call in message.get("tool_calls", [])
         ]
-        yield message["role"], content, calls, message.get("tool_call_id")
+        yield message["role"], content, calls, numbers.get(message.get("tool_call_id", ""))
 
 
 @steady

@@ -1,0 +1,83 @@
+"""The ids of tool calls, unique over a conversation. Pure: the same conversation always gets the same ids.
+
+Callers and servers repeat ids (`call_0` in every turn), or send none. Anthropic refuses a conversation with an id that
+occurs twice, and with a result whose call it does not know. So a repeated id gets a suffix, a missing one a number, and
+a result the id of its own call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from openfall.workers.backends.translate.json_values import Body
+
+_MAX_BASE_LENGTH = 32
+"""Characters of a repeated id that its successor keeps: OpenAI allows 40."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    turn: int
+    given: str
+    id: str
+    name: str
+
+
+@dataclass(slots=True)
+class CallIds:
+    """Gives each call of a conversation its id, in order, and each result the id of its call."""
+
+    _used: set[str] = field(default_factory=set)
+    _waiting: list[_Call] = field(default_factory=list)
+    """The calls without a result."""
+    _last: dict[str, str] = field(default_factory=dict)
+    """By id as it was given, that of the last such call."""
+    _turn: int = 0
+
+    @classmethod
+    def after(cls, request: Body) -> CallIds:
+        """For the calls of an answer: their ids do not occur in its request, of any dialect."""
+        return cls(set(_ids_in(request.get("messages"))))
+
+    def begin_turn(self) -> None:
+        """Another message of the assistant begins."""
+        self._turn += 1
+
+    def add_call(self, given: str, name: str = "") -> str:
+        """The id of a call: the given one, unless it is empty or occurred before."""
+        unique, number = given, len(self._used)
+        while not unique or unique in self._used:
+            unique, number = f"{given[:_MAX_BASE_LENGTH] or 'call'}_{number}", number + 1
+        self._used.add(unique)
+        self._last[given] = unique
+        self._waiting.append(_Call(self._turn, given, unique, name))
+        return unique
+
+    def add_result(self, given: str, name: str = "") -> str:
+        """The id of the call that a result belongs to: the first one of the last turn that has the given id and no
+        result. A result without an id belongs to a call of the same tool, else to one without an id, else to any.
+        """
+        calls = [call for call in self._waiting if call.given == given]
+        if not given:
+            calls = [call for call in self._waiting if name and call.name == name] or calls or self._waiting
+        if not calls:
+            return self._last.get(given, given)
+        last_turn = max(call.turn for call in calls)
+        call = next(call for call in calls if call.turn == last_turn)
+        self._waiting.remove(call)
+        return call.id
+
+
+def _ids_in(messages: Any) -> Iterator[str]:
+    """The ids of the tool calls in messages of any dialect."""
+    for message in _objects(messages):
+        for call in (*_objects(message.get("tool_calls")), *_objects(message.get("content"))):
+            if isinstance(call_id := call.get("id"), str):
+                yield call_id
+
+
+def _objects(values: Any) -> Iterator[Mapping[str, Any]]:
+    if isinstance(values, list | tuple):
+        yield from (value for value in values if isinstance(value, Mapping))
