@@ -22,7 +22,8 @@ def parse_document(body: bytes, headers: Mapping[str, str]) -> Any | Failure:
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError:
-        return malformed("the answer is not JSON")
+        failure = classify(200, headers, body)
+        return failure if failure.error_class is ErrorClass.FORBIDDEN else malformed("the answer is not JSON")
     return classify(200, headers, body) if find_error(document) else document
 
 

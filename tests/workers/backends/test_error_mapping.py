@@ -214,7 +214,7 @@ SIGNALS = {
     "Anthropic dislikes a parameter": (
         400,
         anthropic("invalid_request_error", "`temperature` is deprecated for this model."),
-        E.BAD_REQUEST,
+        E.UNSUPPORTED,
     ),
     "Anthropic fails": (500, anthropic("api_error", "Internal server error"), E.OVERLOADED),
     "Anthropic took too long": (504, anthropic("timeout_error", "Request timed out"), E.TIMEOUT),
@@ -265,7 +265,7 @@ SIGNALS = {
     "a plain 408": (408, {}, E.TIMEOUT),
     "a plain 502": (502, {}, E.CONNECTION),
     "a plain 402": (402, {}, E.OUT_OF_CREDITS),
-    "a plain 403": (403, {}, E.AUTH),
+    "a plain 403": (403, {}, E.FORBIDDEN),
     "a plain 413": (413, {}, E.CONTEXT_OVERFLOW),
     "FastAPI's 422": (422, {"detail": [{"loc": ["body"], "msg": "x", "input": "the prompt"}]}, E.BAD_REQUEST),
     "a path that is not there": (404, {"detail": "Not Found"}, E.OTHER),
