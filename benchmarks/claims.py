@@ -78,7 +78,7 @@ class Pool:
         models = range(self.queues // len(URGENCIES))
         return [
             QueueSubscription(f"gpu.model-{n}.{urgency}",
-                    (BackendCapacity(f"box-{n % 7}", 4096, "0a1b"), BackendCapacity("tower", 4096, "2c3d")),
+                    (BackendCapacity(f"box-{n % 7}", 4096, ("0a1b",)), BackendCapacity("tower", 4096, ("2c3d",))),
                     min_share=share * self.shares)
             for urgency, share in zip(URGENCIES, SHARES, strict=True)
             for n in models

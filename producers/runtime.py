@@ -16,7 +16,13 @@ from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.deciding.substitution import Substitution, chain_substitution
 from openfall.router_core.routing.chain_selection import AUTO, RouteRequest
 from openfall.router_core.routing.requirements import Requirements
-from openfall.router_core.state.external_calls import BreakerEpochs, ExternalCall, fetch_epochs, report_external_call
+from openfall.router_core.state.external_calls import (
+    CallStart,
+    ExternalCall,
+    first_credential,
+    report_external_call,
+    start_external_call,
+)
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.vocabulary import ErrorClass, Urgency
 
@@ -80,7 +86,8 @@ class CallOutcome(TypedDict, total=False):
 class RuntimeModel:
     """A model to call now: `upstream` is its name at `url`, whose API is `protocol`.
 
-    `api_key` is the backend's, empty if it has none. `max_tokens` and `timeout` (seconds) are the model's settings.
+    `api_key` is the backend's (of several the one whose turn it is), empty if it has none. `max_tokens` and `timeout`
+    (seconds) are the model's settings.
     `substitution`: its answers are given in place of the first choice of the configuration.
     `live` is False when the fleet's state was unknown, so that the catalog alone decided.
     """
@@ -96,7 +103,7 @@ class RuntimeModel:
     max_tokens: int | None
     live: bool
     api_key: str = field(repr=False)
-    epochs: BreakerEpochs = field(repr=False)
+    start: CallStart = field(repr=False)
     substitution: Substitution | None = field(default=None, repr=False)
     resolved_at: float = field(default_factory=time.monotonic, repr=False, compare=False)
     reporter: Callable[[RuntimeModel, CallOutcome], bool] | None = field(default=None, repr=False, compare=False)
@@ -121,9 +128,10 @@ async def resolve_model(
         catalog, route_request(role, options), snapshot, exclude=options.get("exclude", ()), direct=True
     )
     spec, backend = catalog.models[resolution.model], catalog.backends[resolution.backend]
-    epochs = None
+    start = None
     if snapshot is not None:
-        epochs = await try_redis(fetch_epochs(connection, catalog, resolution.backend, resolution.model))
+        start = await try_redis(start_external_call(connection, catalog, resolution.backend, resolution.model))
+    start = start or CallStart(first_credential(catalog, resolution.backend))
     return RuntimeModel(
         model=resolution.model,
         upstream=spec.upstream,
@@ -135,8 +143,8 @@ async def resolve_model(
         timeout=spec.timeout,
         max_tokens=spec.max_tokens,
         live=snapshot is not None,
-        api_key=backend.api_key.get_secret_value(),
-        epochs=epochs or BreakerEpochs(),
+        api_key=catalog.credentials(resolution.backend).get(start.credential, ""),
+        start=start,
         substitution=_substitution(catalog, resolution),
     )
 
@@ -170,7 +178,7 @@ async def report_outcome(
     call = ExternalCall(
         model=model.model,
         backend=model.backend,
-        epochs=model.epochs,
+        start=model.start,
         error=error_class(outcome.get("error"), outcome.get("status")),
         seconds=time.monotonic() - model.resolved_at if latency is None else latency,
         retry_after_seconds=outcome.get("retry_after"),

@@ -15,7 +15,7 @@ from openfall.router_core.state.errors import StoreUnreachable
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.vocabulary import Urgency
 from openfall.workers.backends.base import CompletionBackend
-from openfall.workers.backends.registry import open_backend
+from openfall.workers.backends.registry import open_clients
 from openfall.workers.execution.degrade_executor import DegradeExecutor
 from openfall.workers.execution.executor import Executor, JobExecutor
 from openfall.workers.maintenance.fleet_cache import FleetCache
@@ -46,14 +46,14 @@ def completion_worker(
 ) -> Composition:
     """A worker that calls the models at these backends. `stack` closes what this opens."""
     link, catalog = fleet_cache.link, fleet_cache.catalog
-    backends = {name: open_backend(catalog.backends[name]) for name in backend_names}
-    for backend in backends.values():
-        stack.push_async_callback(backend.close)
+    clients = open_clients(catalog, backend_names)
+    for client in clients.values():
+        stack.push_async_callback(client.close)
     return Composition(
-        JobExecutor(catalog, backends, fleet_cache.fleet_state, random.random),
-        Prober(link=link, catalog=catalog, backends=backends, jitter=random.random),
+        JobExecutor(catalog, clients, fleet_cache.fleet_state, random.random),
+        Prober(link=link, catalog=catalog, clients=clients, jitter=random.random),
         loading_backends={
-            name: backend for name, backend in backends.items() if catalog.backends[name].protocol == "ollama"
+            name: client for (name, _), client in clients.items() if catalog.backends[name].protocol == "ollama"
         },
     )
 
@@ -81,7 +81,7 @@ def degrade_worker(fleet_cache: FleetCache, settings: OutboxSettings, stack: con
 
     return Composition(
         DegradeExecutor(catalog=catalog, fleet_state=fleet_state, last_result=last_result, notify=settings.notifiers),
-        Prober(link=link, catalog=catalog, backends={}, jitter=random.random),
+        Prober(link=link, catalog=catalog, clients={}, jitter=random.random),
         tasks=(
             PeriodicTask("release", RELEASE_INTERVAL_SECONDS, release, for_fleet=True),
             PeriodicTask("outbox", OUTBOX_INTERVAL_SECONDS, dispatcher.dispatch, for_fleet=True),

@@ -26,7 +26,7 @@ COLUMNS = ("breaker", "state", "since", "opened", "why")
 @common_options
 @click.pass_context
 def breakers(ctx: click.Context, history: bool, config_path: Path | None, as_json: bool) -> None:
-    """List breakers. A breaker is BACKEND/MODEL, or key:BACKEND for the key of a backend.
+    """List breakers. A breaker is BACKEND/MODEL, or key:BACKEND for the key of a backend, key:BACKEND/2 for its second.
 
     Only breakers with a recorded failure or override are listed. Every other breaker is closed.
     """
@@ -97,11 +97,28 @@ def describe_breaker(row: BreakerStatus, now: float) -> str:
 
 
 def display_name(catalog: Catalog, target: str) -> str:
-    """The name that users type. A key has the names of the backends that use it."""
+    """The name that users type. A key has the names of the backends that use it. A cooldown of one key of several has
+    the name of the model and the number of the key."""
+    model, _, credential = target.rpartition("#")
+    if model:
+        keys = list(catalog.credentials(model.partition("/")[0]) if model.partition("/")[0] in catalog.backends else ())
+        return f"{model} with key {keys.index(credential) + 1 if credential in keys else '?'}"
     if not target.startswith("key:"):
         return target
-    at = [name for name in catalog.backends if catalog.credential(name) == target.removeprefix("key:")]
+    at = [
+        name
+        for backend in catalog.backends
+        for name, credential in _key_names(catalog, backend)
+        if credential == target.removeprefix("key:")
+    ]
     return f"key:{','.join(at)}" if at else "key:(of no backend in this configuration)"
+
+
+def _key_names(catalog: Catalog, backend: str) -> Iterator[tuple[str, str]]:
+    """Each key of a backend: the name that users type, without `key:`, and the name in Redis."""
+    credentials = list(catalog.credentials(backend))
+    for number, credential in enumerate(credentials, start=1):
+        yield backend if len(credentials) == 1 else f"{backend}/{number}", credential
 
 
 def find_target(catalog: Catalog, name: str) -> str:
@@ -115,8 +132,8 @@ def find_target(catalog: Catalog, name: str) -> str:
         for at in spec.backends
     }
     for backend in catalog.backends:
-        if credential := catalog.credential(backend):
-            known[f"key:{backend}"] = credential_target(credential)
+        for key, credential in _key_names(catalog, backend):
+            known[f"key:{key}"] = credential_target(credential)
             known[display_name(catalog, credential_target(credential))] = credential_target(credential)
     if name not in known:
         raise UnknownName("breaker", name, known)

@@ -119,11 +119,13 @@ def _check_config(config: LoadedConfig) -> Iterator[CheckResult]:
 def _check_key(config: LoadedConfig, name: str) -> Iterator[CheckResult]:
     """A backend that charges by the token needs a key."""
     catalog = config.catalog
-    key = catalog.backends[name].api_key.get_secret_value()
+    keys = catalog.backends[name].secrets
     if not any(name in spec.backends for spec in catalog.models.values()):
         return
-    if key:
-        yield CheckResult(check="key", subject=name, state="ok", message=f"{name} has a key ({redact_key(key)})")
+    if keys:
+        count = "a key" if len(keys) == 1 else f"{len(keys)} keys"
+        message = f"{name} has {count} ({', '.join(map(redact_key, keys))})"
+        yield CheckResult(check="key", subject=name, state="ok", message=message)
     elif catalog.billing(name) is Billing.METERED:
         names = variables(config.source, f"backends.{name}.api_key")
         remedy = f"Set {' and '.join(names)}." if names else f"Write api_key: ${{...}} at backends.{name}."

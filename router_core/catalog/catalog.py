@@ -41,15 +41,15 @@ class Catalog(UncheckedCatalog):
         spec = self.backends[backend]
         return spec.billing or (Billing.LOCAL if self.pools[spec.pool].local else Billing.METERED)
 
-    def credential(self, backend: str) -> str:
-        """A name for the API key of a backend: a digest that reveals nothing. Empty if the backend has no key.
+    def credentials(self, backend: str) -> dict[str, str]:
+        """The API keys of a backend by their names, in the order of the file. Empty if the backend has no key.
 
-        Backends of one host with the same key share it. The host is part of it, so that a dummy key (`ollama`) does not
-        connect unrelated backends.
+        A name is a digest that reveals nothing. Backends of one host with the same key share it. The host is part of
+        it, so that a dummy key (`ollama`) does not connect unrelated backends.
         """
         spec = self.backends[backend]
-        key, host = spec.api_key.get_secret_value(), spec.url.split("/")[2]
-        return blake2b(f"{host} {key}".encode(), digest_size=5, person=b"openfall").hexdigest() if key else ""
+        host = spec.url.split("/")[2]
+        return {_digest(f"{host} {key}"): key for key in spec.secrets}
 
     def queue(self, alias: str, urgency: Urgency) -> str:
         """The queue of a model for jobs of an urgency."""
@@ -60,3 +60,7 @@ class Catalog(UncheckedCatalog):
         if pool not in self.pools:
             raise UnknownName("pool", pool, self.pools)
         return tuple(alias for alias in self.models if self.pool_of(alias) == pool)
+
+
+def _digest(text: str) -> str:
+    return blake2b(text.encode(), digest_size=5, person=b"openfall").hexdigest()

@@ -60,6 +60,10 @@ class Backend(CatalogEntry):
         0, description="How many of the slots are for interactive jobs alone."
     )
     api_key: SecretStr = Field(SecretStr(""), description='Credential. Write "${VARIABLE:-}": it is never shown.')
+    api_keys: tuple[SecretStr, ...] = Field(
+        (),
+        description='Several keys in place of one: `["${A}", "${B:-}"]`. Calls take turns; an empty one is skipped.',
+    )
     billing: Billing | None = Field(
         None,
         description="`metered` by the token, `flat` for a subscription, `local` for a machine of your own. "
@@ -73,6 +77,12 @@ class Backend(CatalogEntry):
     )
     keep_alive: bool | None = Field(None, description="Reuse connections. Without it: yes, but not on this machine.")
     embedded: bool = Field(False, description="Started and watched by `openfall up` on this machine.")
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Its keys that have a value."""
+        keys = (key.get_secret_value() for key in self.api_keys or (self.api_key,))
+        return tuple(key for key in keys if key)
 
 
 class Prices(CatalogEntry):

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
 
-from openfall.router_core.catalog.entries import Group, Role, UncheckedCatalog
+from openfall.router_core.catalog.entries import Backend, Group, Role, UncheckedCatalog
 from openfall.router_core.catalog.errors import CatalogProblem, UnknownName
 from openfall.router_core.catalog.open_fall_policy import validate_remedies
 from openfall.router_core.vocabulary import Remedy, Urgency
@@ -46,6 +46,18 @@ def _backends(catalog: UncheckedCatalog) -> Iterator[CatalogProblem]:
         if backend.reserved_interactive >= backend.slots:
             left = f"{backend.reserved_interactive} of {backend.slots} slots leave none for other jobs"
             yield CatalogProblem(f"backends.{name}.reserved_interactive", left)
+        yield from _keys(f"backends.{name}.api_keys", backend)
+
+
+def _keys(path: str, backend: Backend) -> Iterator[CatalogProblem]:
+    if not backend.api_keys:
+        return
+    if backend.api_key.get_secret_value():
+        yield CatalogProblem(path, "there is an api_key too: write all keys in api_keys")
+    if not backend.secrets:
+        yield CatalogProblem(path, "none of its keys has a value: set their variables, or remove api_keys")
+    if len(set(backend.secrets)) < len(backend.secrets):
+        yield CatalogProblem(path, "it lists a key twice: two variables may have the same value")
 
 
 def _models(catalog: UncheckedCatalog) -> Iterator[CatalogProblem]:

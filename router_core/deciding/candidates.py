@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.policies import Cloud
-from openfall.router_core.deciding.backoff import delay
+from openfall.router_core.deciding.backoff import MIN_SECONDS, delay
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import Attempt, is_judging
 from openfall.router_core.routing.fleet_state import FOREVER, Blocked, FleetState
-from openfall.router_core.vocabulary import BlockReason, Severity
+from openfall.router_core.vocabulary import BlockReason, CredentialSignal, Severity
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +124,28 @@ class ChainState:
         blocked = self.blocked(alias, now)
         return blocked is not None and blocked.reason is BlockReason.LOCAL_ONLY
 
+    def has_other_key(self, attempts: Sequence[Attempt]) -> bool:
+        """Whether the last of these calls of one model failed for its key alone, and another key of its backend had no
+        such call yet."""
+        return bool(attempts) and _is_key_fault(attempts[-1]) and _key_faults(attempts) <= self._spare_keys(attempts)
+
     def _is_exhausted(self, attempts: Sequence[Attempt]) -> bool:
-        return bool(attempts) and len(attempts) > self._max_retries(attempts[-1])
+        """A call that failed for its key alone counts only when no other key remains."""
+        if not attempts:
+            return False
+        last = attempts[-1]
+        if self.has_other_key(attempts):
+            others = [attempt for attempt in attempts if not _is_key_fault(attempt)]
+            if not others:
+                return False
+            last = others[-1]
+        tries = len(attempts) - min(_key_faults(attempts), self._spare_keys(attempts))
+        return tries > self._max_retries(last)
+
+    def _spare_keys(self, attempts: Sequence[Attempt]) -> int:
+        """How many keys the backend of the last call has beside one."""
+        spec = self.catalog.backends.get(attempts[-1].backend)
+        return 0 if spec is None else max(0, len(spec.secrets) - 1)
 
     def _max_retries(self, last: Attempt) -> int:
         """How often a model may be called again in all, by the severity of its last failure."""
@@ -138,12 +158,23 @@ class ChainState:
         """A candidate that is due at `earliest`, after its back-off, and after the end of a block."""
         due = earliest
         if attempts:
-            backoff = delay(len(attempts), self.jitter, self.catalog.retry, attempts[-1].retry_after)
+            backoff = MIN_SECONDS
+            if not self.has_other_key(attempts):
+                backoff = delay(len(attempts), self.jitter, self.catalog.retry, attempts[-1].retry_after)
             due = max(due, attempts[-1].ended_at + backoff)
         blocked = self.blocked(alias, now)
         if blocked is not None:
             due = max(due, blocked.until)
         return Candidate(alias, due, len(attempts), blocked)
+
+
+def _is_key_fault(attempt: Attempt) -> bool:
+    """Whether the failure of a call is one of its key: refused, or limited."""
+    return attempt.disposition is not None and attempt.disposition.credential is not CredentialSignal.FINE
+
+
+def _key_faults(attempts: Sequence[Attempt]) -> int:
+    return sum(map(_is_key_fault, attempts))
 
 
 def first_due(candidates: Sequence[Candidate], current_model: str) -> Candidate | None:

@@ -103,7 +103,8 @@ def decide(
     1. Past its deadline the job is done, expired.
     2. A failure after which no other model may be called (a cancel) ends the job.
     3. The current model is a candidate and due: call it, whatever its place in the chain.
-    4. The current model has just failed and may be called again: a job that is not interactive waits for it.
+    4. The current model has just failed and may be called again: a job that is not interactive waits for it. If it
+       failed for its key alone and has another key, every job does, and at once.
     5. Candidates are due: hand the job to the one with the fewest tries, by the order of the chain among equals.
     6. A candidate is due soon enough: wait for it.
     7. Otherwise the job falls; or it fails with the first refusal, if no candidate remains and every attempt met a
@@ -212,12 +213,11 @@ def _is_due_in_time(chain: ChainState, first: Candidate, now: float) -> bool:
 
 
 def _waits_for(chain: ChainState, current: Candidate, failed: Attempt) -> bool:
-    """Rule 4, for a failure that allows a retry."""
-    return (
+    """Rule 4, for a failure that allows a retry. A retry with another key does not wait, so it is for every job."""
+    if failed.model != current.model or current.blocked is not None or current.due >= chain.job.deadline:
+        return False
+    return chain.has_other_key(chain.attempts_of(current.model)) or (
         chain.job.urgency is not Urgency.INTERACTIVE
-        and failed.model == current.model
-        and current.blocked is None
-        and current.due < chain.job.deadline
         and (failed.retry_after or 0.0) <= chain.catalog.retry.max_backoff
         and chain.fleet.model(current.model).may_retry
     )

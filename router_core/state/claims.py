@@ -27,7 +27,8 @@ class Delivery:
     """One delivery of one job. `token` fences it. Times are epoch seconds; `server_now` is the server's clock at the
     claim.
 
-    The epochs are those of the breakers of its model and its key. `answers` were kept with the job so far.
+    The epochs are those of the breakers of its model and its key. `credential` names the key to call with; empty: the
+    backend has none. `answers` were kept with the job so far.
     """
 
     id: str
@@ -42,6 +43,7 @@ class Delivery:
     streamed: bool
     accepted_at: float
     epoch: str
+    credential: str
     credential_epoch: str
     answers: tuple[bytes, ...]
     server_now: float
@@ -69,11 +71,13 @@ class RqJob:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """A health prompt to send: the only one of the fleet for this breaker, as long as its lease lasts."""
+    """A health prompt to send: the only one of the fleet for this breaker, as long as its lease lasts. `credential`
+    names the key to call with; empty: the backend has none."""
 
     target: str
     backend: str
     model: str
+    credential: str
     token: str
 
 
@@ -114,7 +118,7 @@ def _delivery(row: list[Any], server_now: float) -> Delivery:
     return Delivery(
         row[0].decode(), row[1].decode(), row[2].decode(), row[3].decode(), row[4], int(row[5]) / 1000, row[6],
         int(row[7]), int(row[8]), row[9] != b"", int(row[10]) / 1000, row[11].decode(), row[12].decode(),
-        tuple(row[13]), server_now, _fall_info(row[14]),
+        row[13].decode(), tuple(row[14]), server_now, _fall_info(row[15]),
     )  # fmt: skip
 
 

@@ -2,41 +2,43 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.deciding.breaker import (
     breaker_signal,
-    breaker_target,
     cooldown,
     credential_signal,
-    credential_target,
 )
 from openfall.router_core.deciding.cost import Usage, cost
 from openfall.router_core.deciding.substitution import Substitution
 from openfall.router_core.jobs.outcome import Attempt
-from openfall.router_core.state import keys
 from openfall.router_core.state.ledger import encode_substitution
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.settlement import CallReport, encode_call, policy_arguments
+from openfall.router_core.state.subscription import backend_capacity
 from openfall.router_core.vocabulary import ErrorClass
 
 
 @dataclass(frozen=True, slots=True)
-class BreakerEpochs:
-    """The epochs of the breakers of a model at a backend and of its key, when a call began."""
+class CallStart:
+    """What a call needs to know when it begins: the name of the key whose turn it is (empty: the backend has none), and
+    the epochs of the breakers of the model and of that key."""
 
-    model: str = "0"
-    key: str = "0"
+    credential: str = ""
+    epoch: str = "0"
+    credential_epoch: str = "0"
 
 
-async def fetch_epochs(link: RedisConnection, catalog: Catalog, backend: str, model: str) -> BreakerEpochs:
-    """The epochs for a call that begins now."""
-    credential = catalog.credential(backend)
-    names = (breaker_target(backend, model), credential_target(credential))
-    epochs = await asyncio.gather(*(link.command("HGET", keys.BREAKER + name, "epoch") for name in names))
-    return BreakerEpochs(*((epoch or b"0").decode() for epoch in epochs))
+async def start_external_call(link: RedisConnection, catalog: Catalog, backend: str, model: str) -> CallStart:
+    """Begin a call now."""
+    arguments = {"model": model, "backend": backend_capacity(catalog, backend)}
+    return CallStart(*(part.decode() for part in await link.script("external_start", arguments)))
+
+
+def first_credential(catalog: Catalog, backend: str) -> str:
+    """The name of the first key of a backend; empty: it has none."""
+    return next(iter(catalog.credentials(backend)), "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +51,7 @@ class ExternalCall:
 
     model: str
     backend: str
-    epochs: BreakerEpochs = BreakerEpochs()
+    start: CallStart = CallStart()
     error: ErrorClass | None = None
     seconds: float = 0.0
     retry_after_seconds: float | None = None
@@ -73,7 +75,8 @@ async def report_external_call(link: RedisConnection, catalog: Catalog, call: Ex
 
 
 def _report(catalog: Catalog, call: ExternalCall) -> CallReport:
-    spec, credential = catalog.model(call.model), catalog.credential(call.backend)
+    spec, credentials = catalog.model(call.model), catalog.credentials(call.backend)
+    credential = call.start.credential or first_credential(catalog, call.backend)
     usage = Usage(input_tokens=call.input_tokens, output_tokens=call.output_tokens, error=call.error)
     attempt = Attempt(
         model=call.model,
@@ -89,10 +92,11 @@ def _report(catalog: Catalog, call: ExternalCall) -> CallReport:
         attempt=attempt,
         group=call.group,
         signal=breaker_signal(call.error, call.seconds, spec.slow_after, credential),
-        epoch=call.epochs.model,
+        epoch=call.start.epoch,
         credential=credential,
         credential_signal=credential_signal(call.error),
-        credential_epoch=call.epochs.key,
+        credential_epoch=call.start.credential_epoch,
+        one_of_several=len(credentials) > 1,
         is_retry=False,
         cooldown_seconds=cooldown(call.error, call.retry_after_seconds),
         jitter=call.jitter,

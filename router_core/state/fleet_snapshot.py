@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from openfall.router_core.catalog.catalog import Catalog
@@ -24,8 +24,17 @@ MIN_RETRIES = 5
 
 
 @dataclass(frozen=True, slots=True)
+class KeyState:
+    """One key of a backend, for one model. `blocked`: it is parked, or cools down after a 429."""
+
+    credential: str
+    blocked: Blocked | None
+
+
+@dataclass(frozen=True, slots=True)
 class BackendState:
     """One model at one backend. `unreserved_free_slots` are the free slots that are not reserved for interactive jobs.
+    `keys` are in the order of the file.
 
     The other numbers are of the breaker's window: calls, failures, retries, and the time of all calls in ms.
     """
@@ -38,6 +47,14 @@ class BackendState:
     failed: int
     retries: int
     total_ms: int
+    keys: tuple[KeyState, ...] = ()
+
+    @property
+    def trouble(self) -> str:
+        """What blocks the model here, or some of several keys; empty: nothing."""
+        if self.blocked is not None:
+            return self.blocked.detail
+        return "; ".join(f"key {number} {key.blocked.detail}" for number, key in enumerate(self.keys, 1) if key.blocked)
 
     @property
     def latency(self) -> float | None:
@@ -118,6 +135,16 @@ def earliest_block(backends: Sequence[BackendState]) -> Blocked | None:
     return None if None in blocks else min(filter(None, blocks), key=lambda blocked: blocked.until, default=None)
 
 
+def _all_keys_blocked(keys: Sequence[KeyState]) -> Blocked | None:
+    """The block of a backend whose keys are all blocked; None: one of them may be used."""
+    blocks = [key.blocked for key in keys if key.blocked is not None]
+    if len(blocks) < len(keys):
+        return None
+    first = min(blocks, key=lambda blocked: blocked.until)
+    details = "; ".join(f"key {number} {blocked.detail}" for number, blocked in enumerate(blocks, start=1))
+    return first if len(blocks) == 1 else replace(first, detail=f"none of its {len(keys)} keys may be used ({details})")
+
+
 def _is_stranded(state: ModelState) -> bool:
     """No worker is no reason: its pool may only be restarting, and the jobs are late soon enough."""
     return state.blocked is not None and state.blocked.reason is not BlockReason.NO_WORKER
@@ -187,15 +214,24 @@ class _View:
         return None
 
     def backend_state(self, alias: str, row: list[Any]) -> BackendState:
-        name, free, unreserved, block, cool, key, why, calls, failed, retries, ms = row
+        name, free, unreserved, block, why, calls, failed, retries, ms, key_rows = row
         name = name.decode()
+        keys = tuple(
+            self._key_state(key_row, "" if len(key_rows) > 1 else f"the key of {name} ") for key_row in key_rows
+        )
         blocked = (
             self._by_breaker(block.decode(), f"its breaker is STATE ({why.decode()})", BlockReason.BREAKER)
-            or self._by_breaker(key.decode(), f"the key of {name} is parked ({why.decode()})", BlockReason.CREDENTIAL)
-            or self._cooling(cool.decode())
+            or _all_keys_blocked(keys)
             or self._unhealthy(breaker_target(name, alias))
         )
-        return BackendState(name, int(free), int(unreserved), blocked, int(calls), int(failed), int(retries), int(ms))
+        return BackendState(
+            name, int(free), int(unreserved), blocked, int(calls), int(failed), int(retries), int(ms), keys
+        )
+
+    def _key_state(self, row: list[bytes], subject: str) -> KeyState:
+        credential, block, why, cool = (part.decode() for part in row)
+        parked = self._by_breaker(block, f"{subject}is parked ({why})", BlockReason.CREDENTIAL)
+        return KeyState(credential, parked or self._cooling(cool, "it " if subject else ""))
 
     def _by_breaker(self, block: str, text: str, reason: BlockReason) -> Blocked | None:
         kind, _, rest = block.partition(" ")
@@ -206,9 +242,9 @@ class _View:
             return Blocked(reason, max(until, self.now + 1.0), text.replace("STATE", "half open", 1))
         return Blocked(reason, FOREVER if until > NEVER / 2 else until, text.replace("STATE", "open", 1))
 
-    def _cooling(self, cool: str) -> Blocked | None:
+    def _cooling(self, cool: str, subject: str) -> Blocked | None:
         until = int(cool) / 1000 if cool else 0.0
-        return Blocked(BlockReason.COOLDOWN, until, "it cools down after a 429") if until > self.now else None
+        return Blocked(BlockReason.COOLDOWN, until, f"{subject}cools down after a 429") if until > self.now else None
 
     def _unhealthy(self, name: str) -> Blocked | None:
         check = self.health.get(name)

@@ -42,7 +42,8 @@ class LoadState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelAtBackend:
-    """One model at one backend. `why`: what is wrong, if anything is. `health`: the last health check.
+    """One model at one backend. `why`: what is wrong, if anything is. `keys`: for each key of the backend, in the order
+    of the file, what blocks it (empty: nothing). `health`: the last health check.
 
     `calls`, `failed`, `seconds`, `usd` and `unpriced` are of today (UTC); `latency` is of the last minutes.
     """
@@ -51,6 +52,7 @@ class ModelAtBackend:
     backend: str
     load_state: LoadState
     why: str
+    keys: tuple[str, ...]
     free_slots: int
     latency: float | None
     health: Mapping[str, Any] | None
@@ -146,7 +148,8 @@ class _Facts:
             model=alias,
             backend=backend.name,
             load_state=load_state,
-            why=backend.blocked.detail if backend.blocked else "",
+            why=backend.trouble,
+            keys=tuple(key.blocked.detail if key.blocked else "" for key in backend.keys if key.credential),
             free_slots=backend.free_slots,
             latency=backend.latency,
             health=self.snapshot.health.get(name),

@@ -35,7 +35,8 @@ NextStep = Handoff | Later | Fall | StandIn | Hold | Result | None
 class CallReport:
     """The report of a call for the breakers and the ledger.
 
-    `cooldown_seconds`: what a 429 asked for. `jitter` in [0, 1] spreads the time for which a breaker opens. The epochs
+    `one_of_several`: the backend has other keys, so a cooldown is of this key alone. `cooldown_seconds`: what a 429
+    asked for. `jitter` in [0, 1] spreads the time for which a breaker opens. The epochs
     are those of the claim."""
 
     attempt: Attempt
@@ -48,6 +49,7 @@ class CallReport:
     is_retry: bool
     cooldown_seconds: float
     jitter: float
+    one_of_several: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,6 +151,8 @@ def encode_call(call: CallReport) -> dict[str, Any]:
         "output_tokens": _bounded(attempt.output_tokens or 0),
         "ledger_ttl_s": LEDGER_TTL_SECONDS,
     }
+    if call.one_of_several:
+        arguments["one_of_several"] = True
     if attempt.error is not None:
         arguments["error"] = attempt.error
     if attempt.cost_usd is not None:

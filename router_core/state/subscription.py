@@ -20,13 +20,13 @@ PROBE_GRACE_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class BackendCapacity:
-    """A backend where a queue's jobs may be called, its slots fleet-wide, and the name of its key (empty: none).
+    """A backend where a queue's jobs may be called, its slots fleet-wide, and the names of its keys.
 
     `reserved` of the slots are for interactive jobs only. The scripts read it as it is."""
 
     name: str
     slots: int
-    key: str = ""
+    keys: tuple[str, ...] = ()
     reserved: int = 0
 
 
@@ -57,8 +57,13 @@ def backends_for(catalog: Catalog, alias: str, only: str | None = None) -> Itera
     """The backends of a model: all of them, or `only` one."""
     for name in catalog.models[alias].backends:
         if only in (None, name):
-            backend = catalog.backends[name]
-            yield BackendCapacity(name, backend.slots, catalog.credential(name), backend.reserved_interactive)
+            yield backend_capacity(catalog, name)
+
+
+def backend_capacity(catalog: Catalog, name: str) -> BackendCapacity:
+    """What a claim must know of a backend."""
+    spec = catalog.backends[name]
+    return BackendCapacity(name, spec.slots, tuple(catalog.credentials(name)), spec.reserved_interactive)
 
 
 def pack_subscription(who: WorkerIdentity, queues: Sequence[QueueSubscription]) -> bytes:
@@ -81,11 +86,10 @@ def _probe_places(queues: Sequence[QueueSubscription]) -> dict[str, list[dict[st
         model = model_of(queue.queue)
         lease_ms = int((queue.probe_timeout_seconds + PROBE_GRACE_SECONDS) * 1000)
         for backend in queue.backends if model else ():
-            targets = [breaker_target(backend.name, model)]
-            if backend.key:
-                targets.append(credential_target(backend.key))
-            for target in targets:
-                place = {"backend": backend.name, "model": model, "lease_ms": lease_ms, "order": next(order)}
+            targets = {breaker_target(backend.name, model): backend.keys}
+            targets |= {credential_target(key): (key,) for key in backend.keys}
+            for target, keys in targets.items():
+                place = {"backend": backend, "model": model, "keys": keys, "lease_ms": lease_ms, "order": next(order)}
                 places.setdefault(target, {}).setdefault(backend.name, place)
     return {target: list(by_backend.values()) for target, by_backend in places.items()}
 

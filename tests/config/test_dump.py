@@ -89,6 +89,25 @@ def test_a_configuration_is_shown_whole_with_its_secrets_masked(tmp_path: Path) 
     assert result["webhooks"] == {"private": False}
 
 
+def test_several_keys_are_read_from_variables_and_each_is_masked(tmp_path: Path) -> None:
+    file = tmp_path / "openfall.yaml"
+    file.write_text("backends: {sky: {url: 'https://a.invalid', pool: cloud, api_keys: ['${A}', '${B:-}', '${C}']}}\n")
+    loaded = config.load(file, environ={"A": "sk-ant-0123456789-x9Qk", "C": "hunter2"}, cwd=tmp_path)
+    assert loaded.catalog.backends["sky"].secrets == ("sk-ant-0123456789-x9Qk", "hunter2")
+    assert "hunter2" not in repr(loaded.catalog)
+    text = config.dump(loaded)
+    assert ("0123456789" in text, "hunter2" in text) == (False, False)
+    assert yaml.safe_load(text)["backends"]["sky"]["api_keys"][::2] == ["sk-ant-…x9Qk", "…"]
+
+
+def test_keys_without_a_value_are_reported_with_line_and_remedy(tmp_path: Path) -> None:
+    file = tmp_path / "openfall.yaml"
+    file.write_text("backends:\n  sky: {url: 'https://a.invalid', pool: cloud, api_keys: ['${A:-}', '${B:-}']}\n")
+    (problem,) = config.check(file, environ={}, cwd=tmp_path)
+    assert (problem.line, problem.path) == (2, "backends.sky.api_keys")
+    assert "none of its keys has a value: set their variables" in str(problem)
+
+
 def test_a_dump_can_be_loaded_and_means_the_same(tmp_path: Path) -> None:
     file = tmp_path / "openfall.yaml"
     file.write_text(

@@ -24,7 +24,7 @@ from openfall.router_core.state.subscription import BackendCapacity, QueueSubscr
 from openfall.router_core.state.worker_queue import WorkerQueue
 from openfall.router_core.state.worker_registry import WakeUp, register
 from openfall.router_core.vocabulary import Urgency
-from openfall.workers.backends.registry import open_backend
+from openfall.workers.backends.registry import open_clients
 from openfall.workers.execution.executor import JobExecutor
 from openfall.workers.maintenance.fleet_cache import FleetCache
 from openfall.workers.maintenance.housekeeping import Housekeeping
@@ -88,7 +88,7 @@ async def _bench(
     async with RedisConnection(redis_url) as link:
         await register(link, identity)
         wakeup = WakeUp(link.url, queues)
-        backends = {"box": open_backend(catalog.backends["box"])}
+        clients = open_clients(catalog, ["box"])
         subscriptions = [QueueSubscription(queue, (box,)) for queue in queues]
         queue = WorkerQueue(link, identity, subscriptions, policy=catalog.breakers)
         spool, fleet_cache = Spool(home / "spool"), FleetCache(link, catalog)
@@ -96,8 +96,8 @@ async def _bench(
             queue=queue,
             wakeup=wakeup,
             settler=Settler(queue, spool, fleet_cache.breaker_opened.set),
-            executor=JobExecutor(catalog, backends, fleet_cache.fleet_state),
-            prober=Prober(link=link, catalog=catalog, backends=backends, jitter=lambda: 0.5),
+            executor=JobExecutor(catalog, clients, fleet_cache.fleet_state),
+            prober=Prober(link=link, catalog=catalog, clients=clients, jitter=lambda: 0.5),
             settings=WorkerSettings(**{"slots": slots, "grace_seconds": 5.0, **settings}),
         )
         housekeeping = Housekeeping(
@@ -109,7 +109,8 @@ async def _bench(
             yield WorkerBench(link, JobStore(link), worker, housekeeping, spool, upstream)
         finally:
             await wakeup.close()
-            await backends["box"].close()
+            for client in clients.values():
+                await client.close()
 
 
 Story = Callable[[WorkerBench, "asyncio.Task[None]"], Coroutine[Any, Any, None]]

@@ -117,7 +117,7 @@ def test_a_worker_reserves_slots_for_interactive_jobs_as_its_backend_does(workin
         await bench.until(lambda: _is(bench, urgent, "started"))
         assert [await bench.state(job) for job in others] == ["started"] * 2 + ["queued"] * 3
 
-    working(story, stall, slots=3, box=BackendCapacity("box", 9, "", 1))
+    working(story, stall, slots=3, box=BackendCapacity("box", 9, (), 1))
 
 
 @pytest.mark.usefixtures("roomy")

@@ -20,7 +20,7 @@ from openfall.router_core.vocabulary import CredentialSignal, ErrorClass
 from openfall.workers.backends.address import bearer, parse_address
 from openfall.workers.backends.base import CompletionBackend, LoadedModel, same_model
 from openfall.workers.backends.http_client import HttpClient
-from openfall.workers.backends.registry import open_backend
+from openfall.workers.backends.registry import first_key, open_backend
 from openfall.workers.backends.transport import Transport
 
 TIMEOUT_SECONDS = 3.0
@@ -76,7 +76,20 @@ async def _check_backend(catalog: Catalog, name: str) -> list[CheckResult]:
         response = await _query(backend, catalog, name)
     finally:
         await backend.close()
-    return list(_evaluate(catalog, name, response))
+    further = [result async for result in _check_further_keys(catalog.backends[name], name, response)]
+    return [*_evaluate(catalog, name, response), *further]
+
+
+async def _check_further_keys(spec: Backend, name: str, response: _Response) -> AsyncIterator[CheckResult]:
+    """Check each key but the first, which the other checks use."""
+    for number, key in enumerate(spec.secrets[1:] if response.alive is None else (), start=2):
+        backend = open_backend(spec, key=key)
+        try:
+            names = await backend.list_models(TIMEOUT_SECONDS)
+        finally:
+            await backend.close()
+        if isinstance(names, Failure) and names.disposition.credential is CredentialSignal.PARK:
+            yield _check_refusal(name, names, f"its key {number}")
 
 
 async def _query(backend: CompletionBackend, catalog: Catalog, name: str) -> _Response:
@@ -94,7 +107,7 @@ async def _fetch_props(spec: Backend | None) -> dict[str, Any] | None:
     """The properties of a llama-server; None if it is another server."""
     if spec is None:
         return None
-    headers = bearer(spec.api_key.get_secret_value())
+    headers = bearer(first_key(spec))
     client = HttpClient(parse_address(spec.url), headers, Transport(keep_alive=False))
     try:
         document = await client.fetch_json("/props", TIMEOUT_SECONDS)
@@ -132,12 +145,12 @@ def _is_ollama(spec: Backend) -> bool:
     return spec.protocol == "ollama" or f":{_OLLAMA_PORT}" in spec.url
 
 
-def _check_refusal(name: str, failure: Failure) -> CheckResult:
+def _check_refusal(name: str, failure: Failure, key: str = "its key") -> CheckResult:
     """The result for a backend that answers, but does not list its models."""
     detail = failure.detail or str(failure.error_class)
     if failure.disposition.credential is CredentialSignal.PARK:
         no_credits = failure.error_class is ErrorClass.OUT_OF_CREDITS
-        message = f"{name} refuses its key: {detail}"
+        message = f"{name} refuses {key}: {detail}"
         remedy = "Buy credits." if no_credits else f"Set a valid key (backends.{name}.api_key)."
         return CheckResult("key", name, "failure", message, remedy)
     message = f"{name} does not list its models ({detail}), so they are not checked"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from ipaddress import ip_address
 
 from yarl import URL
 
+from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.entries import Backend, Protocol
 from openfall.workers.backends.anthropic_client import AnthropicBackend
 from openfall.workers.backends.base import CompletionBackend
@@ -14,17 +15,28 @@ from openfall.workers.backends.ollama_client import OllamaBackend
 from openfall.workers.backends.openai_client import OpenAIBackend
 from openfall.workers.backends.transport import Transport
 
-PROTOCOLS: Mapping[Protocol, Callable[[Backend, Transport], CompletionBackend]] = {
-    "openai": lambda spec, transport: OpenAIBackend(spec.url, spec.api_key.get_secret_value(), transport),
-    "anthropic": lambda spec, transport: AnthropicBackend(
-        spec.url, spec.api_key.get_secret_value(), transport, spec.api_version
-    ),
-    "ollama": lambda spec, transport: OllamaBackend(spec.url, spec.api_key.get_secret_value(), transport),
+PROTOCOLS: Mapping[Protocol, Callable[[Backend, str, Transport], CompletionBackend]] = {
+    "openai": lambda spec, key, transport: OpenAIBackend(spec.url, key, transport),
+    "anthropic": lambda spec, key, transport: AnthropicBackend(spec.url, key, transport, spec.api_version),
+    "ollama": lambda spec, key, transport: OllamaBackend(spec.url, key, transport),
 }
 
+Clients = Mapping[tuple[str, str], CompletionBackend]
+"""The clients of some backends: one for each backend and name of a key (empty: the backend has none)."""
 
-def open_backend(spec: Backend, transport: Transport | None = None) -> CompletionBackend:
-    """A client for a backend. It uses the caller's `transport`, if there is one, and closes it in the end.
+
+def open_clients(catalog: Catalog, names: Iterable[str]) -> dict[tuple[str, str], CompletionBackend]:
+    """A client for each key of these backends."""
+    return {
+        (name, credential): open_backend(catalog.backends[name], key=key)
+        for name in names
+        for credential, key in (catalog.credentials(name) or {"": ""}).items()
+    }
+
+
+def open_backend(spec: Backend, transport: Transport | None = None, key: str | None = None) -> CompletionBackend:
+    """A client for a backend, with its first key or another `key`. It uses the caller's `transport`, if there is one,
+    and closes it in the end.
 
     Connections are kept for the next call, unless `keep_alive` says otherwise, or says nothing and the host is this
     machine: llama-server closes a kept connection after many of its streams, and a new one costs next to nothing there.
@@ -32,7 +44,12 @@ def open_backend(spec: Backend, transport: Transport | None = None) -> Completio
     if transport is None:
         local = spec.embedded or is_loopback(spec.url)
         transport = Transport(keep_alive=not local if spec.keep_alive is None else spec.keep_alive)
-    return PROTOCOLS[spec.protocol](spec, transport)
+    return PROTOCOLS[spec.protocol](spec, first_key(spec) if key is None else key, transport)
+
+
+def first_key(spec: Backend) -> str:
+    """The first key of a backend; empty: it has none."""
+    return next(iter(spec.secrets), "")
 
 
 def is_loopback(url: str) -> bool:

@@ -38,20 +38,20 @@ class CallReporter:
         self, job: CompletionJob, delivery: Delivery, attempts: Sequence[Attempt], finished: FinishedCall
     ) -> CallReport:
         """The report of a call that was made after `attempts`."""
-        credential = self.catalog.credential(delivery.backend)
         attempt = self._build_attempt(finished, delivery.backend)
         seconds, slow_after = finished.ended_at - finished.started_at, self.catalog.models[finished.model].slow_after
         return CallReport(
             attempt=attempt,
             group=job.group,
-            signal=breaker_signal(attempt.error, seconds, slow_after, credential),
+            signal=breaker_signal(attempt.error, seconds, slow_after, delivery.credential),
             epoch=delivery.epoch,
-            credential=credential,
+            credential=delivery.credential,
             credential_signal=credential_signal(attempt.error),
             credential_epoch=delivery.credential_epoch,
             is_retry=any(earlier.model == finished.model and not is_judging(earlier) for earlier in attempts),
             cooldown_seconds=cooldown(attempt.error, attempt.retry_after),
             jitter=self.jitter(),
+            one_of_several=len(self.catalog.backends[delivery.backend].secrets) > 1,
         )
 
     def _build_attempt(self, finished: FinishedCall, backend: str) -> Attempt:

@@ -28,7 +28,8 @@ from openfall.router_core.routing.fleet_state import FleetState
 from openfall.router_core.state.claims import Delivery
 from openfall.router_core.state.settlement import CallReport, DeliveryOutcome
 from openfall.router_core.vocabulary import ErrorClass, HoldReason, Remedy, Urgency
-from openfall.workers.backends.base import CompletionBackend, OnDelta, Request
+from openfall.workers.backends.base import OnDelta, Request
+from openfall.workers.backends.registry import Clients
 from openfall.workers.execution.call_report import CallReporter, FinishedCall
 from openfall.workers.execution.json_schema import schema_error
 from openfall.workers.execution.results import final_result, get_substitution, stand_in_result
@@ -59,11 +60,11 @@ class JobExecutor:
     def __init__(
         self,
         catalog: Catalog,
-        backends: Mapping[str, CompletionBackend],
+        clients: Clients,
         fleet_state: Callable[[Urgency], FleetState] = lambda urgency: FleetState(),
         jitter: Callable[[], float] = lambda: 0.5,
     ) -> None:
-        self._catalog, self._backends, self._fleet_state = catalog, backends, fleet_state
+        self._catalog, self._clients, self._fleet_state = catalog, clients, fleet_state
         self._reporter = CallReporter(catalog, jitter)
 
     async def execute(
@@ -124,13 +125,13 @@ class JobExecutor:
         return conditions if fleet is conditions.fleet else replace(conditions, fleet=fleet)
 
     async def _call_model(self, progress: _Progress, call: Call, on_delta: OnDelta | None) -> Outcome:
-        job, model, backend = progress.job, self._catalog.models[call.model], progress.delivery.backend
+        job, model, delivery = progress.job, self._catalog.models[call.model], progress.delivery
         body: Mapping[str, object] = job.body
         if call.judging:
             body = judge_body(last_user_text(job.body), progress.answers, job.dialect)
         if ensemble_for(job, self._catalog) is not None:
             on_delta = None  # this is one of several answers, and perhaps not the one that is picked
-        if on_delta is None and self._catalog.backends[backend].embedded:
+        if on_delta is None and self._catalog.backends[delivery.backend].embedded:
             on_delta = _discard  # llama.cpp notices a closed connection only while it streams (6 s late, measured)
         request = Request(
             body=body,
@@ -141,7 +142,7 @@ class JobExecutor:
             sampling_params=model.sampling_params,
             ctx=model.context,
         )
-        return await self._backends[backend].complete(request, on_delta)
+        return await self._clients[delivery.backend, delivery.credential].complete(request, on_delta)
 
     def _build_outcome(
         self, step: Step, progress: _Progress, report: CallReport | None, outcome: Outcome | None = None

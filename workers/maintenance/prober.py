@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from openfall.router_core.catalog.catalog import Catalog
@@ -15,7 +15,7 @@ from openfall.router_core.state.errors import StoreError
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.vocabulary import CallSignal, CredentialSignal
 from openfall.workers.backends import health
-from openfall.workers.backends.base import CompletionBackend
+from openfall.workers.backends.registry import Clients
 
 log = logging.getLogger("openfall.probing")
 
@@ -29,13 +29,13 @@ class Prober:
 
     link: RedisConnection
     catalog: Catalog
-    backends: Mapping[str, CompletionBackend]
+    clients: Clients
     jitter: Callable[[], float]
 
     async def probe(self, probe: Probe) -> None:
         """Send the health prompt once. If this worker dies, the lease of the probe ends and another worker sends it."""
         spec = self.catalog.models[probe.model]
-        outcome = await health.probe(self.backends[probe.backend], spec)
+        outcome = await health.probe(self.clients[probe.backend, probe.credential], spec)
         result = evaluate_probe(probe, outcome, self.jitter())
         try:
             state = await breakers.report_probe(self.link, probe, result, self.catalog.breakers)

@@ -27,6 +27,9 @@ else
     redis.call('HSET', BLOCKED, target, 'open ' .. ms(ends_at))
   else
     redis.call('HDEL', BLOCKED, target, target .. ' cool')
+    for _, name in ipairs(redis.call('HKEYS', BLOCKED)) do  -- the cooldowns of single keys
+      if string.sub(name, 1, #target + 1) == target .. '#' then redis.call('HDEL', BLOCKED, name) end
+    end
   end
 end
 return {redis.call('HGET', key, 'state') or 'closed', redis.call('HGET', key, 'epoch') or '0'}

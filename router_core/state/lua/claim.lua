@@ -13,15 +13,15 @@
 --   worker has let its calls end for this one), jobs_since_update (claimed since it last updated credits), update_after
 --   (jobs), suspect_delay_ms (how long a suspect is reserved for a worker that lets its calls end)
 -- Bodies: the worker's subscription, JSON: pool, is_local, max_history, queues in drain order ({name, backends: {name,
---   slots, key ('': none), reserved}...}), shares ({urgency, share, first, last}: see fair_share.lua), places by target
---   ({backend, model, lease_ms, order}: see probes.lua)
+--   slots, keys, reserved}...}), shares ({urgency, share, first, last}: see fair_share.lua), places by target
+--   ({backend, model, keys, lease_ms, order}: see probes.lua)
 -- Reply: {state, now, next due (ms, 0: nothing), suspect to let calls end for, 1 if jobs wait for a slot, {job...},
 --         {rq job...}, {probe...}}
 --   job: {id, token, queue, backend, envelope, deadline, attempts, deliveries, crashes, stream, accepted,
---         epoch of the model's breaker, epoch of the key's, {answer...}, {fall: reason, detail, at, falls, strikes,
---         stand-in} ({}: it has not fallen)}
+--         epoch of the model's breaker, key to call with ('': the backend has none), epoch of its breaker, {answer...},
+--         {fall: reason, detail, at, falls, strikes, stand-in} ({}: it has not fallen)}
 --   rq job: {rq job id, queue, rq data}: enqueued with plain rq; it names an accepted job
---   probe: {target, backend, model, token}
+--   probe: {target, backend, model, key, token}
 local subscription = decode_once(ARGV[3])
 local worker, limit, queues, pool = args.worker, args.limit, subscription.queues, subscription.pool
 local jobs, rq_jobs, probes = {}, {}, {}
@@ -64,7 +64,7 @@ local function take_rq_job(id, queue, data)
   rq_jobs[#rq_jobs + 1] = {id, queue, data}
 end
 
-local function lease(id, queue, backend)
+local function lease(id, queue, backend, key)
   local job = fields(RECORD .. id, 'state', 'deadline', 'attempts', 'deliveries', 'crashes', 'stream', 'accepted', 'deltas',
     'queue', 'local_only', 'answers', 'stand_in')
   if not job.state then
@@ -103,7 +103,7 @@ local function lease(id, queue, backend)
     .. '"}')
   jobs[#jobs + 1] = {id, token, queue, backend.name, redis.call('GET', PROMPT .. id) or '', job.deadline,
     job.attempts or '', deliveries, tonumber(job.crashes or 0), job.stream or '', job.accepted,
-    epoch_of(backend.name .. '/' .. model_of(queue)), backend.key == '' and '0' or epoch_of('key:' .. backend.key),
+    epoch_of(backend.name .. '/' .. model_of(queue)), key, key == '' and '0' or epoch_of('key:' .. key),
     job.answers and redis.call('LRANGE', ANSWERS .. id, 0, -1) or {},
     (queue == DEGRADE or job.stand_in) and fall_context(id) or {}}
 end
@@ -139,14 +139,15 @@ if redis.call('EXISTS', SUSPECTS .. pool) == 1 then
   for _, id in ipairs(waiting) do
     local queue = redis.call('HGET', RECORD .. id, 'queue') or ''
     local wanted = redis.call('HGET', RQ_JOB .. id, 'status') == 'scheduled'  -- rq's own tools have not cancelled it
-    local backend = least_loaded(capacity, wanted and backends[queue] or {}, queue)
+    local backend, _, _, key = least_loaded(capacity, wanted and backends[queue] or {}, queue)
     if backend then
       if args.in_flight > 0 then
         redis.call('ZADD', SUSPECTS .. pool, now + args.suspect_delay_ms, id)
       else
         remove_waiting(id, 'scheduled', queue, now)
         redis.call('HSET', RECORD .. id, 'state', 'queued')
-        lease(id, queue, backend)
+        lease(id, queue, backend, key)
+        note_leased(capacity, backend, key, queue, #jobs)
       end
       suspect, limit = id, 0
       break
@@ -162,15 +163,15 @@ local function drain(i, n)
   local target = math.min(limit, #jobs + #rq_jobs + (interactive and n or math.min(n, max_not_interactive)))
   local full = false
   while length > 0 and #jobs + #rq_jobs < target and not paused[queue] do
-    local backend, room, lacks_slots = least_loaded(capacity, queues[i].backends, queue)
+    local backend, room, lacks_slots, key = least_loaded(capacity, queues[i].backends, queue)
     full = lacks_slots
     if not backend then break end
     local popped = redis.call('LPOP', RQ_QUEUE .. queue, math.min(target - #jobs - #rq_jobs, room, length))
     if not popped then break end
     for _, id in ipairs(popped) do
       local before = #jobs
-      lease(id, queue, backend)
-      note_leased(capacity, backend.name, queue, #jobs - before)
+      lease(id, queue, backend, key)
+      note_leased(capacity, backend, key, queue, #jobs - before)
       if not interactive then max_not_interactive = max_not_interactive - (#jobs - before) end
     end
     length = length - #popped

@@ -1,13 +1,13 @@
 -- @include breaker
 -- @include capacity
 -- The fleet at this moment, for routing: of each model its queues, slots, breakers and pace; of the fleet its switch.
--- Arguments: models ({model, backends: {name, slots, key, reserved}..., queues}...)
+-- Arguments: models ({model, backends: {name, slots, keys, reserved}..., queues}...)
 -- Bodies: breaker policy (JSON)
 -- Reply: {now, why only local ('': not), {loaded: backend, JSON...}, {health: target, JSON...},
 --   {queue of an unknown model that a live worker serves...}, {model...}}
 --   model: {model, {{queue, jobs waiting, accepted (ms) of the first ('': none), paused, served by a live worker}...},
---     {{backend, free slots, free slots that are not reserved, block of the model, of its cooldown, of its key, why
---     open, calls, failed, retries, ms}...}}
+--     {{backend, free slots, free slots that are not reserved, block of the model, why, calls, failed, retries, ms,
+--     {{key ('': it has none), its block, why, its cooldown for the model}...}}...}}
 local policy, capacity = decode_once(ARGV[3]), load_capacity(now)
 local blocked = capacity.blocked
 local paused = {}
@@ -24,15 +24,25 @@ local function free_slots(backend)
   return free, math.min(free, backend.slots - backend.reserved - slots_used_not_interactive(capacity, backend.name))
 end
 
+-- The block of a target, and why its breaker is open.
+local function block_of(target)
+  local block = blocked[target] or ''
+  return block, string.find(block, '^[oh]') and redis.call('HGET', BREAKER .. target, 'why') or ''
+end
+
+local function key_state(model, backend, key)
+  local target = cooldown_target(backend.name, model, #backend.keys > 1 and key or '')
+  local block, why = block_of('key:' .. key)
+  return {key, block, why, blocked[target .. ' cool'] or ''}
+end
+
 local function backend_state(model, backend)
-  local target, key = backend.name .. '/' .. model, backend.key ~= '' and 'key:' .. backend.key
-  local sums = window_sums(target, policy, now)
-  local why = ''
-  if key and blocked[key] then why = redis.call('HGET', BREAKER .. key, 'why') or '' end
-  if string.find(blocked[target] or '', '^[oh]') then why = redis.call('HGET', BREAKER .. target, 'why') or '' end
+  local target = backend.name .. '/' .. model
+  local sums, keys = window_sums(target, policy, now), {}
+  for i = 1, math.max(1, #backend.keys) do keys[i] = key_state(model, backend, backend.keys[i] or '') end
   local free, unreserved = free_slots(backend)
-  return {backend.name, free, unreserved, blocked[target] or '', blocked[target .. ' cool'] or '',
-    key and blocked[key] or '', why, sums.n, sums.f, sums.r, sums.ms}
+  local block, why = block_of(target)
+  return {backend.name, free, unreserved, block, why, sums.n, sums.f, sums.r, sums.ms, keys}
 end
 
 local known, models = {}, {}

@@ -12,7 +12,7 @@ import pytest
 
 from openfall import AsyncOpenfall
 from openfall.config import LoadedConfig, load
-from openfall.router_core.state.external_calls import ExternalCall, report_external_call
+from openfall.router_core.state.external_calls import CallStart, ExternalCall, report_external_call
 from tests.producers.cli.conftest import Run
 
 CONFIG = """
@@ -22,7 +22,10 @@ backends:
   rack: {protocol: openai, url: "http://127.0.0.1:9", pool: gpu, slots: 64}
   api: {protocol: anthropic, url: "http://127.0.0.1:9", pool: cloud, api_key: sk-0123456789abcdefghij}
   api-2: {protocol: anthropic, url: "http://127.0.0.1:9/v1", pool: cloud, api_key: sk-0123456789abcdefghij}
+  many:
+    {protocol: openai, url: "http://127.0.0.1:8", pool: cloud, api_keys: [sk-aaaaaaaaaaaaaaaaaa, sk-bbbbbbbbbbbbbbbbbb]}
 models:
+  gpt: {upstream: gpt-1, backends: [many]}
   tiny: {upstream: tiny-1, backends: [rack]}
   opus: {upstream: opus-1, backends: [api, api-2], usd_per_mtok: {in: 5, out: 25}}
 roles: {chat: {chain: [tiny, opus]}}
@@ -79,6 +82,30 @@ def test_a_key_is_named_by_the_backends_that_use_it_and_by_nothing_else(
     assert [(row["name"], row["state"]) for row in rows] == [("key:api,api-2", "open")]
     assert openfall("breakers", "force-closed", "key:api-2").returncode == 0
     assert json.loads(openfall("breakers", "--json").stdout)[0]["forced"] == "closed"
+
+
+def test_each_of_several_keys_is_shown_by_its_number_and_its_secret_by_nothing(
+    openfall: Run, called: Callable[..., None], config_file: Path
+) -> None:
+    first, second = load(config_file, environ={}).catalog.credentials("many")
+    called("gpt", "many", "auth", start=CallStart(first))
+    called("gpt", "many", "rate_limited", start=CallStart(second), retry_after_seconds=600)
+    shown = openfall("breakers").stdout
+    assert "key:many/1" in shown
+    assert "many/gpt with key 2" in shown
+    assert "none of its 2" in openfall("models").stdout
+    (gpt,) = [row for row in json.loads(openfall("models", "--json").stdout) if row["model"] == "gpt"]
+    assert gpt["at"][0]["keys"] == [
+        "is parked (it cannot recover before it is repaired: auth)",
+        "cools down after a 429",
+    ]
+    assert openfall("breakers", "force-closed", "key:many/1").returncode == 0
+    (gpt,) = [row for row in json.loads(openfall("models", "--json").stdout) if row["model"] == "gpt"]
+    assert gpt["at"][0]["why"] == "key 2 cools down after a 429"
+    for command in (("breakers",), ("breakers", "--json"), ("models",), ("models", "--json"), ("config", "show")):
+        text = openfall(*command).stdout
+        assert "aaaaaaaa" not in text
+        assert "bbbbbbbb" not in text
 
 
 def test_an_operator_opens_closes_and_lets_be(openfall: Run) -> None:

@@ -24,9 +24,16 @@ def test_how_calls_are_paid_for(spec, billing):
 
 def test_a_credential_name_reveals_nothing_of_the_key():
     entries = catalog(a={"url": "https://one.example/v1", "api_key": "sk-secret"})
-    assert entries.credential("a")
-    assert "secret" not in entries.credential("a")
-    assert catalog(a={"url": "https://one.example/v1"}).credential("a") == ""
+    ((name, key),) = entries.credentials("a").items()
+    assert (key, "secret" in name) == ("sk-secret", False)
+    assert catalog(a={"url": "https://one.example/v1"}).credentials("a") == {}
+
+
+def test_each_of_several_keys_has_its_name_and_an_empty_one_is_skipped():
+    entries = catalog(a={"url": "https://one.example/v1", "api_keys": ["sk-one", "", "sk-two"]})
+    names = entries.credentials("a")
+    assert list(names.values()) == ["sk-one", "sk-two"]
+    assert len(names) == 2
 
 
 def test_backends_of_one_host_share_a_key_and_those_of_two_hosts_do_not():
@@ -35,4 +42,4 @@ def test_backends_of_one_host_share_a_key_and_those_of_two_hosts_do_not():
         b={"url": "https://one.example/beta", "api_key": "ollama"},
         c={"url": "https://two.example", "api_key": "ollama"},
     )
-    assert both.credential("a") == both.credential("b") != both.credential("c")
+    assert both.credentials("a") == both.credentials("b") != both.credentials("c")

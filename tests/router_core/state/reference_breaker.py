@@ -24,9 +24,9 @@ POLICY = BreakerPolicy(
 )
 SLOT = 10_000  # ms of a tenth of the window
 CAPACITIES = {  # model -> where it is called; both backends in the house have one key
-    "smol": (BackendCapacity("box", 3, "k1"), BackendCapacity("tower", 2, "k1")),
-    "large": (BackendCapacity("tower", 2, "k1"), BackendCapacity("free", 2)),
-    "far": (BackendCapacity("sky", 2, "k2"),),
+    "smol": (BackendCapacity("box", 3, ("k1",)), BackendCapacity("tower", 2, ("k1",))),
+    "large": (BackendCapacity("tower", 2, ("k1",)), BackendCapacity("free", 2)),
+    "far": (BackendCapacity("sky", 2, ("k2",)),),
 }
 LEASE_OF_PROBE = {"smol": 10_000, "large": 12_000, "far": 20_000}
 FRONT, SMOL, LARGE, FAR = "gpu.smol.interactive", "gpu.smol.background", "gpu.large.background", "cloud.far.background"
@@ -129,14 +129,14 @@ class Model:
         best, most = None, 0
         for capacity in CAPACITIES[model]:
             room = self.breakers[f"{capacity.name}/{model}"].slots(capacity.slots, self.now)
-            if capacity.key:
-                room = min(room, self.breakers[f"key:{capacity.key}"].slots(capacity.slots, self.now))
+            for key in capacity.keys:
+                room = min(room, self.breakers[f"key:{key}"].slots(capacity.slots, self.now))
             if room - self.leases[capacity.name] > most:
                 best, most = capacity, room - self.leases[capacity.name]
         return best, most
 
     def epochs(self, capacity: BackendCapacity, model: str) -> tuple[str, str]:
-        key = str(self.breakers[f"key:{capacity.key}"].epoch) if capacity.key else "0"
+        key = str(self.breakers[f"key:{capacity.keys[0]}"].epoch) if capacity.keys else "0"
         return str(self.breakers[f"{capacity.name}/{model}"].epoch), key
 
     def claim(self, worker: str, want: int) -> tuple[list, list, int]:
@@ -160,8 +160,8 @@ class Model:
         for model in map(model_of, DRAINS[worker]):
             for capacity in CAPACITIES[model]:
                 places.setdefault((f"{capacity.name}/{model}", capacity.name), model)
-                if capacity.key:
-                    places.setdefault((f"key:{capacity.key}", capacity.name), model)
+                for key in capacity.keys:
+                    places.setdefault((f"key:{key}", capacity.name), model)
         return places
 
     def probes(self, worker: str) -> tuple[list[str], int]:

@@ -26,7 +26,7 @@ CATALOG = Catalog(
     },
     retry=RetryPolicy(retry_budget=0.2),
 )
-KEY = CATALOG.credential("east")
+(KEY,) = CATALOG.credentials("east")
 
 
 async def serve(f, pool="gpu", *models, urgencies=tuple(Urgency)):

@@ -107,7 +107,7 @@ class BreakerMachine(ScriptMachine):
             model=delivery.model, backend=capacity.name, started_at=1, ended_at=3.5, error=ErrorClass.TIMEOUT
         )
         report = CallReport(
-            attempt=attempt, group=None, signal=mark, epoch=delivery.epoch, credential=capacity.key,
+            attempt=attempt, group=None, signal=mark, epoch=delivery.epoch, credential=delivery.credential,
             credential_signal=key, credential_epoch=delivery.credential_epoch, is_retry=repeated,
             cooldown_seconds=wait, jitter=chance,
         )  # fmt: skip
@@ -121,8 +121,8 @@ class BreakerMachine(ScriptMachine):
         opened = target.record_call(mark, (delivery.epoch, 2500, repeated), model.now, chance)
         if key == CredentialSignal.COOLDOWN:
             target.cool = max(target.cool, model.now + wait * 1000)
-        if key == CredentialSignal.PARK and capacity.key:
-            parked = model.breakers[f"key:{capacity.key}"]
+        if key == CredentialSignal.PARK and delivery.credential:
+            parked = model.breakers[f"key:{delivery.credential}"]
             opened |= parked.record_call(TRIP, (delivery.credential_epoch, 0, False), model.now, chance)
         assert (settled.outcome, settled.opened_breaker) == ("settled", opened)
 

@@ -15,10 +15,10 @@ PARK, COOLDOWN = CredentialSignal.PARK, CredentialSignal.COOLDOWN
 POLICY = BreakerPolicy()
 SMOL, LARGE, FAR = "cloud.smol.background", "cloud.large.background", "cloud.far.background"
 PAID = (
-    QueueSubscription(SMOL, (BackendCapacity("east", 8, "one"),)),
-    QueueSubscription(LARGE, (BackendCapacity("west", 8, "one"),)),
+    QueueSubscription(SMOL, (BackendCapacity("east", 8, ("one",)),)),
+    QueueSubscription(LARGE, (BackendCapacity("west", 8, ("one",)),)),
 )
-OTHER = QueueSubscription(FAR, (BackendCapacity("south", 8, "two"), BackendCapacity("north", 8)))
+OTHER = QueueSubscription(FAR, (BackendCapacity("south", 8, ("two",)), BackendCapacity("north", 8)))
 AT_HOME = "gpu.smol.background"
 HOME = QueueSubscription(AT_HOME, (BackendCapacity("box", 4),))
 

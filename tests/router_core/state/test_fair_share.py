@@ -26,7 +26,7 @@ SHARES = {INTERACTIVE: 0.0, BACKGROUND: 0.1, BATCH: 0.05}
 
 
 def drained(slots=1, reserved=0, shares=SHARES, queues=QUEUES):
-    seat = (BackendCapacity("box", slots, "", reserved),)
+    seat = (BackendCapacity("box", slots, (), reserved),)
     return [QueueSubscription(queue, seat, min_share=shares.get(queue, 0.0)) for queue in queues]
 
 

@@ -58,7 +58,7 @@ def test_a_reserved_slot_is_free_for_interactive_jobs_only(fleet):
         box = CATALOG.backends["box"].model_copy(update={"reserved_interactive": 2})
         catalog = CATALOG.model_copy(update={"backends": {**CATALOG.backends, "box": box}})
         smol = {urgency: catalog.queue("smol", urgency) for urgency in Urgency}
-        drained = (QueueSubscription(queue, (BackendCapacity("box", 3, "", 2),)) for queue in smol.values())
+        drained = (QueueSubscription(queue, (BackendCapacity("box", 3, (), 2),)) for queue in smol.values())
         worker = await f.start_worker("worker-gpu", *drained)
 
         async def free():

@@ -52,7 +52,8 @@ async def claim_until_left_alone():
             claim = await worker.claim(1, 0)
             await link.command("INCR", "tests:claims")
             for probe_ in claim.probes:
-                row = [os.getpid(), claim.now, probe_.target, probe_.backend, probe_.model, probe_.token]
+                place = [probe_.target, probe_.backend, probe_.model, probe_.credential, probe_.token]
+                row = [os.getpid(), claim.now, *place]
                 await link.command("RPUSH", "tests:probes", json.dumps(row))
             await asyncio.sleep(0.03)
 

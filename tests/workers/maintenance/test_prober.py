@@ -7,8 +7,8 @@ from openfall.router_core.state.claims import Probe
 from openfall.router_core.vocabulary import CallSignal, ErrorClass
 from openfall.workers.maintenance.prober import KEY_RETRY_SECONDS, evaluate_probe
 
-MODEL = Probe("api/gpt", "api", "gpt", "t")
-KEY = Probe("key:a1b2", "api", "gpt", "t")
+MODEL = Probe("api/gpt", "api", "gpt", "a1b2", "t")
+KEY = Probe("key:a1b2", "api", "gpt", "a1b2", "t")
 ANSWER = Completion(text="Ready.", finish_reason="stop")
 
 

@@ -2,7 +2,7 @@
 -- Every change raises the epoch, which makes the reports of earlier calls no-ops.
 -- BLOCKED holds what a claim must know. It is empty while all is well:
 --   target              'open UNTIL' | 'half_open UNTIL' (the next probe may be handed out then) | 'ramp SINCE MS'
---   target .. ' cool'   UNTIL (a 429: every caller waits)
+--   target .. ' cool'   UNTIL (a 429: every caller waits). `tower/coder#KEY` is the target of one of several keys
 --   'local-only'        why (nothing leaves the local pools)
 -- `policy` is the breaker policy, see `policy_arguments` in settlement.py. It is decoded once.
 local NEVER = 9007199254740000
@@ -98,6 +98,12 @@ local function breaker_report(target, call, policy, now)
   if not why then return false end
   breaker_change(target, 'open', call.error and (why .. ': ' .. call.error) or why, policy, call.jitter, now)
   return true
+end
+
+-- The target of a cooldown: a model at a backend; with one key alone (''), if the backend has several.
+local function cooldown_target(backend, model, key)
+  local target = backend .. '/' .. model
+  return key == '' and target or target .. '#' .. key
 end
 
 -- Let every caller wait, as a 429 asks. Never shortens an earlier wait.

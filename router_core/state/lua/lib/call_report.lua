@@ -7,7 +7,9 @@
 local function report_call(call, policy, now)
   local target = call.backend .. '/' .. call.model
   local opened = breaker_report(target, call, policy, now)
-  if call.key_signal == 'cooldown' then cool_down(target, call.cooldown_ms, now) end
+  if call.key_signal == 'cooldown' then
+    cool_down(cooldown_target(call.backend, call.model, call.one_of_several and call.key or ''), call.cooldown_ms, now)
+  end
   if call.key ~= '' and call.key_signal == 'park' then
     local trip = {signal = 'trip', epoch = call.key_epoch, duration_ms = 0, jitter = call.jitter,
       error = call.error}

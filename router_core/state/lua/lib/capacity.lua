@@ -1,5 +1,5 @@
--- Capacity: the backends at which a job may be called now. Slots are counted by live leases, over the whole fleet.
--- Breakers, cooldowns and reserved slots reduce them.
+-- Capacity: the backends at which a job may be called now, and with which key. Slots are counted by live leases, over
+-- the whole fleet. Breakers, cooldowns and reserved slots reduce them.
 
 local function is_interactive(queue) return string.sub(queue, -12) == '.interactive' end
 
@@ -11,7 +11,7 @@ local function token_suffix(queue) return is_interactive(queue) and 'i' or '' en
 local function load_capacity(now)
   local blocked, entries = {}, redis.call('HGETALL', BLOCKED)
   for i = 1, #entries, 2 do blocked[entries[i]] = entries[i + 1] end
-  return {now = now, blocked = blocked, any_blocked = #entries > 0, used = {}, not_interactive = {}}
+  return {now = now, blocked = blocked, any_blocked = #entries > 0, used = {}, not_interactive = {}, last_keys = {}}
 end
 
 local function slots_used(capacity, name)
@@ -31,9 +31,19 @@ local function slots_used_not_interactive(capacity, name)
   return n
 end
 
--- Note that `n` jobs of a queue were leased at a backend.
-local function note_leased(capacity, name, queue, n)
+-- Note which of several keys a call uses.
+local function note_key(capacity, backend, key)
+  if #backend.keys < 2 then return end
+  capacity.last_keys[backend.name] = key
+  redis.call('HSET', LAST_KEYS, backend.name, key)
+end
+
+-- Note that `n` jobs of a queue were leased at a backend, with a key.
+local function note_leased(capacity, backend, key, queue, n)
+  if n == 0 then return end
+  local name = backend.name
   capacity.used[name] = capacity.used[name] + n
+  note_key(capacity, backend, key)
   if capacity.not_interactive[name] and not is_interactive(queue) then
     capacity.not_interactive[name] = capacity.not_interactive[name] + n
   end
@@ -65,32 +75,81 @@ local function cooling_until(capacity, target)
   return nil
 end
 
--- The slots that a target may use: 0 while it is open, half open or cooling down, few while it ramps up.
+-- The slots that a breaker allows: 0 while it is open or half open, few while it ramps up.
 local function allowed_slots(capacity, target, slots)
   local kind, share = get_block(capacity, target)
-  if kind == 'open' or kind == 'half_open' or cooling_until(capacity, target) then return 0 end
+  if kind == 'open' or kind == 'half_open' then return 0 end
   return kind and math.max(1, math.floor(slots * share)) or slots
 end
 
--- The backend with the most free slots for a queue, how many, and whether only slots are missing. While a backend ramps
--- up, its reserved slots come back first.
+-- Until when a key of a backend ('': it has none) must wait after a 429 for a model; nil when it need not.
+local function key_cooling_until(capacity, backend, model, key)
+  if not capacity.any_blocked then return nil end
+  return cooling_until(capacity, cooldown_target(backend.name, model, #backend.keys > 1 and key or ''))
+end
+
+-- The slots that a key of a backend may use for a model.
+local function key_slots(capacity, backend, model, key)
+  if not capacity.any_blocked then return backend.slots end
+  if key_cooling_until(capacity, backend, model, key) then return 0 end
+  return key == '' and backend.slots or allowed_slots(capacity, 'key:' .. key, backend.slots)
+end
+
+-- The key for the next call of a model at a backend, and the slots that it may use (0: no key may be used now). Keys
+-- take turns: it is the first that may be used after the key of the last call.
+local function next_key(capacity, backend, model)
+  local keys, name = backend.keys, backend.name
+  if #keys < 2 then return keys[1] or '', key_slots(capacity, backend, model, keys[1] or '') end
+  if not capacity.last_keys[name] then capacity.last_keys[name] = redis.call('HGET', LAST_KEYS, name) or '' end
+  local last = 0
+  for i, key in ipairs(keys) do
+    if key == capacity.last_keys[name] then last = i end
+  end
+  for i = 1, #keys do
+    local key = keys[(last + i - 1) % #keys + 1]
+    local slots = key_slots(capacity, backend, model, key)
+    if slots > 0 then return key, slots end
+  end
+  return '', 0
+end
+
+-- The key for a probe at a place: one that is not parked, if there is any. Or nil, and when the first key may be used.
+local function next_probe_key(capacity, place)
+  local found, soonest = nil, NEVER
+  for i = 1, math.max(1, #place.keys) do
+    local key = place.keys[i] or ''
+    local cooling = key_cooling_until(capacity, place.backend, place.model, key)
+    if cooling then
+      soonest = math.min(soonest, cooling)
+    elseif key == '' or allowed_slots(capacity, 'key:' .. key, 1) > 0 then
+      return key, NEVER
+    else
+      found = found or key
+    end
+  end
+  return found, soonest
+end
+
+-- The backend with the most free slots for a queue, how many jobs may be leased there at once, whether only slots are
+-- missing, and the key for them. While a backend ramps up, its reserved slots come back first.
 local function least_loaded(capacity, backends, queue)
-  local best, room, full = nil, 0, false
+  local best, room, full, best_key = nil, 0, false, nil
   local model, interactive = model_of(queue), is_interactive(queue)
   for _, backend in ipairs(backends) do
     local allowed = backend.slots
-    if capacity.any_blocked then
-      allowed = allowed_slots(capacity, backend.name .. '/' .. model, allowed)
-      if backend.key ~= '' and allowed > 0 then
-        allowed = math.min(allowed, allowed_slots(capacity, 'key:' .. backend.key, backend.slots))
-      end
+    if capacity.any_blocked then allowed = allowed_slots(capacity, backend.name .. '/' .. model, allowed) end
+    local key, slots = '', 0
+    if allowed > 0 then
+      key, slots = next_key(capacity, backend, model)
+      allowed = math.min(allowed, slots)
     end
     local free = allowed - slots_used(capacity, backend.name)
     if backend.reserved > 0 and not interactive then
       free = math.min(free, allowed - backend.reserved - slots_used_not_interactive(capacity, backend.name))
     end
     if allowed > 0 and free < 1 then full = true end
-    if free > room then best, room = backend, free end
+    if free > room then best, room, best_key = backend, free, key end
   end
-  return best, room, full
+  if best and #best.keys > 1 then room = 1 end  -- keys take turns
+  return best, room, full, best_key
 end

@@ -12,16 +12,16 @@ local function hand_out_probe(capacity, due, token, max_history, probes)
   redis.call('HSET', BREAKER .. target, 'probe', token)
   capacity.blocked[target] = 'half_open ' .. ms(now + due.lease_ms)
   redis.call('HSET', BLOCKED, target, capacity.blocked[target])
-  probes[#probes + 1] = {target, due.backend, due.model, token}
+  probes[#probes + 1] = {target, due.backend.name, due.model, due.key, token}
 end
 
 -- The first place where a target can be probed now; a key has several. Or nil, and when the first of them is free.
 local function find_place(capacity, target, places)
   local soonest = NEVER
   for _, place in ipairs(places or {}) do
-    local cooling = cooling_until(capacity, place.backend .. '/' .. place.model)
-    if not cooling then
-      return {order = place.order, target = target, backend = place.backend, model = place.model,
+    local key, cooling = next_probe_key(capacity, place)
+    if key then
+      return {order = place.order, target = target, backend = place.backend, model = place.model, key = key,
         lease_ms = place.lease_ms}, NEVER
     end
     soonest = math.min(soonest, cooling)
@@ -41,7 +41,7 @@ local function due_probes(capacity, places)
     if string.sub(name, -5) == ' cool' then
       local target = string.sub(name, 1, -6)
       local ends_at = cooling_until(capacity, target)
-      if ends_at then check_no_later_than(ends_at, target) end
+      if ends_at then check_no_later_than(ends_at, string.match(target, '^[^#]*')) end
     elseif name ~= 'local-only' then
       local kind, ends_at = get_block(capacity, name)
       local closed_to_calls = kind == 'open' or kind == 'half_open'
