@@ -20,7 +20,7 @@ from benchmarks.http_clients import REQUEST, turn, upstream
 from benchmarks.table import Row, Sheet, figure, show
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.entries import Backend, ModelSpec, Prices, Role, TaskType
-from openfall.router_core.jobs.request_body import last_user_text
+from openfall.router_core.jobs.request_body import user_texts
 from openfall.router_core.routing.chain_selection import RouteRequest
 from openfall.router_core.routing.fleet_state import Blocked, FleetState, ModelState
 from openfall.router_core.routing.requirements import requirements_for
@@ -90,18 +90,18 @@ def decisions() -> dict[str, Callable[[FleetState], object]]:
     """What is measured, by name."""
     known = catalog()
 
-    def deciding(**fields: str | None) -> Callable[[FleetState], object]:
+    def deciding(**fields: str | tuple[str, ...]) -> Callable[[FleetState], object]:
         requests = cycle([RouteRequest(**fields, urgency=urgency) for urgency in Urgency])  # type: ignore[arg-type]
         return lambda fleet: route(known, lambda urgency: fleet, next(requests), NOW)
 
     def preparing(fleet: FleetState) -> object:
-        request = RouteRequest(target="auto", needs=requirements_for(BODY, "openai"), text=last_user_text(BODY))
+        request = RouteRequest(target="auto", needs=requirements_for(BODY, "openai"), texts=tuple(user_texts(BODY)))
         return route(known, lambda urgency: fleet, request, NOW)
 
     return {
         "a decision: a role, as its chain is written": deciding(role="ace"),
         "a decision: a task, ranked by urgency": deciding(task="code_generation"),
-        "a decision: the task classified by the prompt's words": deciding(target="auto", text=PROMPT),
+        "a decision: the task classified by the prompt's words": deciding(target="auto", texts=(PROMPT,)),
         "the same with reading the body before it": preparing,
     }
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import islice
 from typing import Any, TypedDict
 
 from pydantic import ValidationError
@@ -17,8 +18,9 @@ from openfall.producers.errors import BadRequest
 from openfall.producers.prompt import PARAMETERS, Prompt, build_body, check_size, parse_dialect
 from openfall.router_core.catalog.errors import UnknownName
 from openfall.router_core.jobs.job import CompletionJob
-from openfall.router_core.jobs.request_body import last_user_text
+from openfall.router_core.jobs.request_body import user_texts
 from openfall.router_core.routing.chain_selection import AUTO, RouteRequest
+from openfall.router_core.routing.classify import MAX_MESSAGES
 from openfall.router_core.routing.fleet_state import FleetState
 from openfall.router_core.routing.requirements import requirements_for
 from openfall.router_core.routing.route import FleetOf, NothingFits, Route, route
@@ -216,6 +218,7 @@ def _route_request(options: SubmitOptions, body: Mapping[str, Any], dialect: Dia
     target = body.get("model")
     if target is not None and not isinstance(target, str):
         raise BadRequest("`model` must be text: the name of a role, task or model, or auto")
+    named = role or options.get("task") or (model and model != AUTO)
     return RouteRequest(
         target=AUTO if model == AUTO else target,
         role=role,
@@ -225,7 +228,7 @@ def _route_request(options: SubmitOptions, body: Mapping[str, Any], dialect: Dia
         urgency=parse_urgency(options.get("urgency")),
         local_only=bool(options.get("local_only")),
         needs=requirements_for(body, dialect),
-        text=last_user_text(body),
+        texts=() if named else tuple(islice(user_texts(body), MAX_MESSAGES)),
     )
 
 

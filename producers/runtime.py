@@ -166,7 +166,7 @@ def route_request(role: str | None, options: ResolveOptions) -> RouteRequest:
         urgency=parse_urgency(options.get("urgency")),
         local_only=bool(options.get("local_only")),
         needs=Requirements(tokens_at_least=options.get("prompt_tokens", 0)),
-        text=options.get("text") or "",
+        texts=(text,) if (text := options.get("text")) else (),
     )
 
 

@@ -185,11 +185,13 @@ class Role(CatalogEntry):
 
 
 class TaskType(Role):
-    """A kind of prompt: named by the caller, or classified by its `words` (whole words or phrases, any case)."""
+    """A kind of prompt: named by the caller, or classified by its `words`."""
 
     order: Order = Field(Order.BY_URGENCY, description=_ORDER)
     words: tuple[str, ...] = Field(
-        (), description="Words or phrases that classify a prompt as this task, where the caller names none."
+        (),
+        description="Words or phrases that classify a prompt as this task, where the caller names none. English words "
+        "also match in their other forms (`write`, `writing`). A word of several tasks only helps others to decide.",
     )
 
 

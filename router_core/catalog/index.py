@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Generic, TypeVar
 
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.entries import Billing, ModelSpec
 from openfall.router_core.catalog.validation import DEFAULT_QUALITY
+
+V = TypeVar("V")
 
 MAX_CATALOGS = 8
 """Catalogs whose index is cached. There is one, except while a changed configuration takes over."""
@@ -36,29 +39,29 @@ class IndexedModel:
         return self.spec.quality.get(task or "", self.quality)
 
 
-class _Identity:
-    """A catalog as a cache key, equal only to itself: catalogs hold mappings and cannot be hashed."""
+class ByIdentity(Generic[V]):
+    """A value as a cache key, equal only to itself: mappings, and catalogs that hold them, cannot be hashed."""
 
-    __slots__ = ("catalog",)
+    __slots__ = ("value",)
 
-    def __init__(self, catalog: Catalog) -> None:
-        self.catalog = catalog
+    def __init__(self, value: V) -> None:
+        self.value = value
 
     def __hash__(self) -> int:
-        return id(self.catalog)
+        return id(self.value)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Identity) and self.catalog is other.catalog
+        return isinstance(other, ByIdentity) and self.value is other.value
 
 
 def model_index(catalog: Catalog) -> Mapping[str, IndexedModel]:
     """Every model of a catalog by its alias."""
-    return _build_index(_Identity(catalog))
+    return _build_index(ByIdentity(catalog))
 
 
 @lru_cache(maxsize=MAX_CATALOGS)
-def _build_index(key: _Identity) -> Mapping[str, IndexedModel]:
-    catalog = key.catalog
+def _build_index(key: ByIdentity[Catalog]) -> Mapping[str, IndexedModel]:
+    catalog = key.value
     return {
         alias: IndexedModel(
             spec=spec,

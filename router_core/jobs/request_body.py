@@ -26,12 +26,16 @@ _END_OF_REASONING = re.compile(r"^[ \t]*</(?:think|thinking)>[ \t]*$", re.MULTIL
 _THINKING = re.compile(r"<think>.*?</think>", re.DOTALL)
 
 
-def last_user_text(body: Body) -> str:
-    """The text of the last user message that has text: the topic of the prompt. Empty: there is none."""
+def user_texts(body: Body) -> Iterator[str]:
+    """The texts of the user's messages, the last message first. Messages without text are left out."""
     for message in reversed(_messages(body)):
         if message.get("role") == "user" and (text := "\n".join(_text_parts(message.get("content")))).strip():
-            return text
-    return ""
+            yield text
+
+
+def last_user_text(body: Body) -> str:
+    """The text of the last user message that has text. Empty: there is none."""
+    return next(user_texts(body), "")
 
 
 def all_text(body: Body) -> Iterator[str]:

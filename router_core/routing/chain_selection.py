@@ -20,8 +20,8 @@ AUTO = "auto"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RouteRequest:
     """The caller's part of a route. `target` is the one name of a client that has only a model field: a role, task,
-    model or `auto`; it counts without role, task and model. `group` is the caller's name of its tenant. `text` is the
-    part of the prompt that is classified."""
+    model or `auto`; it counts without role, task and model. `group` is the caller's name of its tenant. `texts` are
+    the messages that are classified: those of the user, the last one first."""
 
     target: str | None = None
     role: str | None = None
@@ -31,7 +31,7 @@ class RouteRequest:
     urgency: Urgency | None = None
     local_only: bool = False
     needs: Requirements = NOTHING
-    text: str = ""
+    texts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +67,7 @@ def select_chain(catalog: Catalog, request: RouteRequest, group: Group | None) -
         return _named_by_caller(catalog, request)
     if request.target and (selection := _target(catalog, request.target)):
         return selection
-    return (group and _of_group(catalog, group)) or _classified(catalog, request.text) or _default(catalog)
+    return (group and _of_group(catalog, group)) or _classified(catalog, request.texts) or _default(catalog)
 
 
 def _named_by_caller(catalog: Catalog, request: RouteRequest) -> ChainSelection:
@@ -106,8 +106,8 @@ def _of_group(catalog: Catalog, group: Group) -> ChainSelection | None:
     return ChainSelection(chain=group.chain, why=place, place=place) if group.chain else None
 
 
-def _classified(catalog: Catalog, text: str) -> ChainSelection | None:
-    match = classify(text, catalog.tasks)
+def _classified(catalog: Catalog, texts: tuple[str, ...]) -> ChainSelection | None:
+    match = classify(texts, catalog.tasks)
     if match is None:
         return None
     words = ", ".join(map(repr, match.words))

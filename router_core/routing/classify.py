@@ -2,34 +2,27 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from unicodedata import normalize
 
 from openfall.router_core.catalog.entries import TaskType
+from openfall.router_core.catalog.index import MAX_CATALOGS, ByIdentity
+from openfall.router_core.routing.instruction import instruction, read_ends
+from openfall.router_core.routing.lexicon import Lexicon, Word, build_lexicon
 
-MAX_END_CHARS = 4000
-"""Of a long prompt only its first and last characters are read: a request stands at the beginning or the end."""
-
-_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3\uf900-\ufaff"
-"""Scripts that put no spaces between words, or endings straight behind them: Thai, Lao, Burmese, Khmer, kana, Han,
-Hangul."""
-
-_LETTER = f"[^\\W{_UNSPACED}]"
-_BARE = re.compile(f"[{_UNSPACED}]")
-_CUT = re.compile(f"{_LETTER}*")
-_MATCHED = "\0"
-"""Replaces a matched word, so that no shorter word matches inside it."""
+CODE = "code"
+"""A message with code or program output has this word too, after all others."""
+MAX_MESSAGES = 20
+"""How many messages of a conversation are read at most."""
 
 
 @dataclass(frozen=True, slots=True)
 class Classification:
-    """`words` are the matched words of the type, as the catalog writes them, the longest first.
+    """`words` are the matched words of the type, as the catalog writes them, the weightiest first.
 
-    `confidence` in 0..1 is share x (1 - 1 / 2^n): n is the number of matched words of the type, share is their letters
-    divided by the letters of all matched words of any type. One word alone is never more than 0.5.
+    `confidence` in 0..1 is share x (1 - 1 / 2^n): n is the number of matched words of the type, share is their weight
+    divided by the weight of all matched words. One word alone is never more than 0.5.
     """
 
     task: str
@@ -37,88 +30,39 @@ class Classification:
     words: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Word:
-    """One word or phrase: as configured, as matched, and the indexes of its types."""
+def classify(messages: Iterable[str], tasks: Mapping[str, TaskType]) -> Classification | None:
+    """The type of a conversation by the messages of its user, the last message first. None: no word matches.
 
-    configured: str
-    folded: str
-    pattern: re.Pattern[str]
-    types: tuple[int, ...]
-
-
-def classify(text: str, tasks: Mapping[str, TaskType]) -> Classification | None:
-    """The type of a prompt; None: no word matches.
-
-    A word matches as a whole word; in a script without spaces it matches anywhere. Case, width and the kind of white
-    space do not matter. A word inside a longer match ("code" in "analyze code") does not count. The type with the
-    longest matched word wins; among equals the type with most different words; then the first in the catalog.
+    The words of the instructions count; those of code and quotations only if no instruction has a word. Earlier
+    messages are read until one has a word of a single type. Each word weighs half as much as the one before it, and a
+    word of several types is divided among them. The type with the most weight wins; among equals the type whose word
+    comes first, then the first in the catalog.
     """
-    names = tuple(tasks)
-    lexicon = _lexicon(tuple(task.words for task in tasks.values()))
-    matches = _matches(_folded(_ends(text)), lexicon)
-    words: dict[int, list[_Word]] = {}
-    for word in matches:
-        for place in word.types:
-            words.setdefault(place, []).append(word)
-    if not words:
-        return None
-    best = max(words, key=lambda place: (len(words[place][0].folded), len(words[place]), -place))
-    own_words = words[best]
-    share = _letters(own_words) / sum(map(_letters, words.values()))
-    return Classification(
-        names[best], share * (1 - 0.5 ** len(own_words)), tuple(word.configured for word in own_words)
-    )
+    lexicon = _lexicon(ByIdentity(tasks))
+    words: dict[Word, None] = {}
+    last = None
+    for message in messages:
+        last = message if last is None else last
+        written, has_code = instruction(message)
+        words.update(dict.fromkeys(lexicon.words_in(written) + (lexicon.words_in(CODE) if has_code else [])))
+        if any(len(word.tasks) == 1 for word in words):
+            break
+    if not words and last is not None:
+        words = dict.fromkeys(lexicon.words_in(read_ends(last)))
+    return _weigh(tuple(words), tuple(tasks)) if words else None
 
 
-def _letters(words: list[_Word]) -> int:
-    return sum(len(word.folded) for word in words)
+def _weigh(words: tuple[Word, ...], names: tuple[str, ...]) -> Classification:
+    weights: dict[int, float] = {}  # in the order of the first words: `max` keeps the first of equals
+    for number, word in enumerate(words):
+        for place in word.tasks:
+            weights[place] = weights.get(place, 0.0) + 0.5**number / len(word.tasks)
+    best = max(weights, key=lambda place: round(weights[place], 9))
+    of_best = tuple(word.configured for word in words if best in word.tasks)
+    share = weights[best] / sum(weights.values())
+    return Classification(names[best], share * (1 - 0.5 ** len(of_best)), of_best)
 
 
-def _ends(text: str) -> str:
-    """The text, or both ends of a long text, without the words at the cut."""
-    if len(text) <= 2 * MAX_END_CHARS:
-        return text
-    head, tail = _uncut(text[MAX_END_CHARS - 1 :: -1])[::-1], _uncut(text[-MAX_END_CHARS:])
-    return f"{head}\n{tail}"
-
-
-def _uncut(text: str) -> str:
-    """The text without the rest of a cut word at its beginning."""
-    return _CUT.sub("", text, count=1)
-
-
-def _folded(text: str) -> str:
-    """Letters of one case and width, single spaces between words."""
-    return " ".join(normalize("NFKC", text).casefold().split())
-
-
-@lru_cache(maxsize=16)
-def _lexicon(tasks: tuple[tuple[str, ...], ...]) -> tuple[_Word, ...]:
-    """All words of all types, the longest first. Cached by the words, so a changed catalog gets a new lexicon."""
-    types: dict[str, tuple[str, list[int]]] = {}
-    for place, words in enumerate(tasks):
-        for word in words:
-            if folded := _folded(word):
-                places = types.setdefault(folded, (word, []))[1]
-                places += [] if place in places else [place]
-    ordered = sorted(types, key=lambda folded: -len(folded))
-    return tuple(_Word(types[folded][0], folded, _pattern(folded), tuple(types[folded][1])) for folded in ordered)
-
-
-def _pattern(folded: str) -> re.Pattern[str]:
-    """The word with a boundary on each side, unless its own script has none."""
-    word = re.escape(folded)
-    # The left boundary follows the word, so that the engine searches for the word first.
-    left = "" if _BARE.match(folded[0]) else f"(?<!{_LETTER}{word})"
-    right = "" if _BARE.match(folded[-1]) else f"(?!{_LETTER})"
-    return re.compile(f"{word}{left}{right}")
-
-
-def _matches(text: str, lexicon: tuple[_Word, ...]) -> Iterator[_Word]:
-    """The words of a text outside longer matches, the longest first."""
-    for word in lexicon:
-        if word.folded in text:
-            text, times = word.pattern.subn(_MATCHED, text)
-            if times:
-                yield word
+@lru_cache(maxsize=MAX_CATALOGS)
+def _lexicon(key: ByIdentity[Mapping[str, TaskType]]) -> Lexicon:
+    return build_lexicon(task.words for task in key.value.values())

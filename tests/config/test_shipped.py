@@ -147,14 +147,17 @@ class TestEchoBrain:
         assert catalog.backends["tower"].vram_gb == 16
 
     def test_its_words_classify_the_tasks(self, catalog: Catalog) -> None:
-        assert {name: task.words for name, task in catalog.tasks.items() if task.words} == {
+        named = {
             "code_generation": ("write", "create", "implement", "function", "class"),
             "code_review": ("review", "check", "analyze code", "find bugs", "security"),
             "reasoning": ("why", "explain", "logic", "deduce", "infer"),
             "complex": ("design", "architect", "comprehensive", "detailed analysis"),
             "fast_response": ("quick", "brief", "summary", "tldr"),
             "simple": ("what is", "define", "basic", "tell me"),
+            "creative": ("story", "anime", "character"),
         }
+        for name, words in named.items():
+            assert set(words) <= set(catalog.tasks[name].words)
         assert "creative" in catalog.tasks
 
     def test_its_breakers_and_retries_are_those_of_its_users(self, catalog: Catalog) -> None:

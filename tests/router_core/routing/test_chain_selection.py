@@ -103,11 +103,11 @@ def test_no_group_applies_without_a_name_or_a_matching_pattern() -> None:
 
 @pytest.mark.parametrize("target", [None, "", "auto"])
 def test_without_a_name_from_the_caller_the_group_decides(target: str | None) -> None:
-    selection = chosen(target=target, group="whatsapp:main", text="a function")
+    selection = chosen(target=target, group="whatsapp:main", texts=("a function",))
     assert (selection.role, selection.chain, selection.why) == ("ace", ("opus", "coder"), "group main, role ace")
     selection = chosen(target=target, group="x:code-1")
     assert (selection.task, selection.chain, selection.why) == ("code", ("coder", "tiny"), "group coders, task code")
-    selection = chosen(target=target, group="anywhere", text="a function")
+    selection = chosen(target=target, group="anywhere", texts=("a function",))
     assert selection == ChainSelection(chain=("tiny", "coder"), why="group others", place="group others")
 
 
@@ -116,7 +116,7 @@ def test_a_caller_comes_before_its_group() -> None:
 
 
 def test_a_group_that_only_limits_leaves_the_choice_to_the_prompt() -> None:
-    selection = chosen(group="capped:x", text="a function of a class")
+    selection = chosen(group="capped:x", texts=("a function of a class",))
     assert (selection.task, selection.why) == ("code", "code (classified: 'function', 'class'; 0.8)")
 
 
@@ -130,7 +130,7 @@ def test_a_group_that_only_limits_leaves_the_choice_to_the_prompt() -> None:
     ],
 )
 def test_without_any_other_source_the_default_applies(parts: Any, chain: tuple[str, ...], why: str) -> None:
-    selection = chosen(catalog(**parts), text="hello")
+    selection = chosen(catalog(**parts), texts=("hello",))
     assert (selection.chain, selection.why) == (chain, why)
 
 
@@ -140,4 +140,4 @@ def test_a_role_called_auto_is_that_role() -> None:
 
 
 def test_an_empty_catalog_selects_no_chain() -> None:
-    assert select_chain(Catalog(), RouteRequest(text="hello"), None) is None
+    assert select_chain(Catalog(), RouteRequest(texts=("hello",)), None) is None

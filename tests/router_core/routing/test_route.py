@@ -91,7 +91,7 @@ class TestWhereItGoes:
         )
 
     def test_the_words_of_a_prompt_lead_to_a_task(self) -> None:
-        result = routed(text="write a function", fleet=FleetState({"coder": ModelState(loaded=True)}))
+        result = routed(texts=("write a function",), fleet=FleetState({"coder": ModelState(loaded=True)}))
         assert (result.task, result.role, result.queue) == ("code", None, "gpu.coder.batch")
         assert result.reason == "code (classified: 'function'; 0.5): coder first of 2, loaded, 0.95 for code"
 
@@ -280,7 +280,7 @@ STATES = st.builds(
         needs=st.builds(
             Requirements, tools=st.booleans(), images=st.booleans(), tokens_at_least=st.sampled_from([0, 150, 5000])
         ),
-        text=st.sampled_from(["", "a function"]),
+        texts=st.sampled_from([(), ("a function",)]),
     ),
     switched=st.booleans(),
     states=st.dictionaries(st.sampled_from(list(MODELS)), STATES),
