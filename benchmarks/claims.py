@@ -178,7 +178,7 @@ def _call(kind: str, number: int, delivery: Delivery) -> CallReport | None:
     return CallReport(
         attempt=attempt, group=None, signal=CallSignal.FAILURE if failed else CallSignal.OK, epoch=delivery.epoch,
         credential="0a1b", credential_signal=CredentialSignal.FINE, credential_epoch=delivery.credential_epoch,
-        is_retry=False, cooldown_seconds=0.0, jitter=0.5,
+        cooldown_seconds=0.0, jitter=0.5,
     )  # fmt: skip
 
 

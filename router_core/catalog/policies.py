@@ -49,7 +49,11 @@ class RetryPolicy(CatalogEntry):
     )
     initial_backoff: Seconds = Field(1.0, description="Wait before the first retry. It doubles each time ...")
     max_backoff: Seconds = Field(60.0, description="... up to this.")
-    retry_budget: Share = Field(0.2, description="Maximum share of retries among a pool's calls of the last minutes.")
+    retry_budget: Share = Field(
+        0.2,
+        description="Maximum retries of a worker, as a share of its calls of the last minute. "
+        "30 retries in a minute are always allowed.",
+    )
 
 
 class BreakerPolicy(CatalogEntry):

@@ -24,3 +24,8 @@ def delay(failures: int, jitter: float, policy: RetryPolicy, retry_after: float 
     if retry_after is None:
         return varied
     return max(varied, retry_after * (1 + JITTER * jitter))
+
+
+def longest_delay(jitter: float, policy: RetryPolicy) -> float:
+    """Seconds to wait after so many failures that the wait no longer doubles."""
+    return delay(32, jitter, policy)

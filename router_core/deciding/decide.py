@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.deciding import ensemble
+from openfall.router_core.deciding.backoff import longest_delay
 from openfall.router_core.deciding.candidates import Candidate, ChainState, first_due, ready
 from openfall.router_core.deciding.ensemble import Best, NextModel
 from openfall.router_core.deciding.explain import explain_blocked, explain_choice, explain_handoff, explain_retry
@@ -29,7 +30,8 @@ class Conditions:
 
     `current_model` is the model in whose queue the job was claimed or waits. `jitter` is in [0, 1]. `answers` are the
     answers that an ensemble has so far. `stand_in`: the current model is a default fallback outside the job's chain
-    (see `degrade`), and no model of the chain is called now.
+    (see `degrade`), and no model of the chain is called now. `may_retry` False: the retry budget is spent
+    (for `conclude`: a waiting job was counted when it was decided that it waits).
     """
 
     current_model: str
@@ -37,6 +39,7 @@ class Conditions:
     fleet: FleetState = field(default_factory=FleetState)
     answers: Sequence[Answer] = ()
     stand_in: bool = False
+    may_retry: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +127,7 @@ def decide(
         first_stand_in = conditions.stand_in and not current.tries
         why = "stands in for its chain" if first_stand_in else explain_choice(chain, current, now)
         return _call(chain, current.model, now, why)
-    if current is not None and failed is not None and _waits_for(chain, current, failed):
+    if current is not None and failed is not None and conditions.may_retry and _waits_for(chain, current, failed):
         return Later(current.model, current.due - now, explain_retry(current, failed))
     return _leave_current(chain, chain.candidates(now), conditions, now)
 
@@ -144,6 +147,12 @@ def conclude(
     if isinstance(outcome, Completion):
         return Done(outcome)
     return decide(job, catalog, attempts, conditions, last.ended_at)
+
+
+def is_retry(step: Step, attempts: Sequence[Attempt]) -> bool:
+    """Whether a failure leads to one more call of a model that was called for the job before."""
+    failed = bool(attempts) and attempts[-1].error is not None
+    return failed and isinstance(step, Handoff | Later) and step.model in {attempt.model for attempt in attempts}
 
 
 def get_chain(job: CompletionJob, catalog: Catalog, attempts: Sequence[Attempt], conditions: Conditions) -> ChainState:
@@ -184,12 +193,15 @@ def hand_off(chain: ChainState, model: str, current_model: str, now: float) -> H
 
 def _leave_current(chain: ChainState, candidates: Sequence[Candidate], conditions: Conditions, now: float) -> Step:
     """Rules 5 to 7: the job does not call its current model now."""
+    if not conditions.may_retry:
+        candidates = [_postpone(chain, candidate, now) for candidate in candidates]
     if others := ready(candidates, now):
         return hand_off(chain, others[0].model, conditions.current_model, now)
     first = first_due(candidates, conditions.current_model)
     if first is not None and first.due < chain.job.deadline and _is_due_in_time(chain, first, now):
-        why = f"{first.model} is due first: {explain_blocked(chain, now)[first.model]}"
-        return Later(first.model, first.due - now, why)
+        postponed = first.tries and not conditions.may_retry
+        block = "the retry budget is spent" if postponed else explain_blocked(chain, now)[first.model]
+        return Later(first.model, first.due - now, f"{first.model} is due first: {block}")
     if conditions.stand_in:
         block = explain_blocked(chain, now)[conditions.current_model]
         return Fall(HoldReason.OUTAGE, f"nor does its default fallback answer ({conditions.current_model}: {block})")
@@ -197,6 +209,13 @@ def _leave_current(chain: ChainState, candidates: Sequence[Candidate], condition
     if errors and not candidates and all(error in OWN_FAULTS for error in errors):
         return Done(_failure(chain.attempts[0]))
     return explain_fall(chain, now)
+
+
+def _postpone(chain: ChainState, candidate: Candidate, now: float) -> Candidate:
+    """A candidate while the retry budget is spent: a repeated call of it waits for the longest back-off."""
+    if not candidate.tries:
+        return candidate
+    return replace(candidate, due=max(candidate.due, now + longest_delay(chain.jitter, chain.catalog.retry)))
 
 
 def _is_due_in_time(chain: ChainState, first: Candidate, now: float) -> bool:
@@ -217,9 +236,7 @@ def _waits_for(chain: ChainState, current: Candidate, failed: Attempt) -> bool:
     if failed.model != current.model or current.blocked is not None or current.due >= chain.job.deadline:
         return False
     return chain.has_other_key(chain.attempts_of(current.model)) or (
-        chain.job.urgency is not Urgency.INTERACTIVE
-        and (failed.retry_after or 0.0) <= chain.catalog.retry.max_backoff
-        and chain.fleet.model(current.model).may_retry
+        chain.job.urgency is not Urgency.INTERACTIVE and (failed.retry_after or 0.0) <= chain.catalog.retry.max_backoff
     )
 
 

@@ -39,7 +39,7 @@ class ModelState:
     `blocked` None: at least one backend takes calls. `free` counts its free slots. `waiting` counts the jobs that go
     before a job of the urgency in question. `oldest` is the wait of the first of them, in seconds. `loaded` None:
     unknown, or it need not be loaded. `latency` is the mean time of its recent calls, in seconds; None: there were
-    none. `may_retry` False: its pool has used up its retry budget.
+    none.
     """
 
     blocked: Blocked | None = None
@@ -48,7 +48,6 @@ class ModelState:
     oldest: float = 0.0
     loaded: bool | None = None
     latency: float | None = None
-    may_retry: bool = True
 
 
 UNKNOWN = ModelState()

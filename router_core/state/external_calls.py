@@ -97,7 +97,6 @@ def _report(catalog: Catalog, call: ExternalCall) -> CallReport:
         credential_signal=credential_signal(call.error),
         credential_epoch=call.start.credential_epoch,
         one_of_several=len(credentials) > 1,
-        is_retry=False,
         cooldown_seconds=cooldown(call.error, call.retry_after_seconds),
         jitter=call.jitter,
     )

@@ -19,8 +19,6 @@ HEALTH_TTL_SECONDS = 30.0
 """Seconds for which a health check is valid."""
 LOADED_TTL_SECONDS = 30.0
 """Seconds for which the list of a backend's loaded models is valid."""
-MIN_RETRIES = 5
-"""Retries of a pool that its budget always allows: a share of no calls would be none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +34,7 @@ class BackendState:
     """One model at one backend. `unreserved_free_slots` are the free slots that are not reserved for interactive jobs.
     `keys` are in the order of the file.
 
-    The other numbers are of the breaker's window: calls, failures, retries, and the time of all calls in ms.
+    The other numbers are of the breaker's window: calls, failed and slow ones, and the time of all calls in ms.
     """
 
     name: str
@@ -45,7 +43,7 @@ class BackendState:
     blocked: Blocked | None
     calls: int
     failed: int
-    retries: int
+    slow: int
     total_ms: int
     keys: tuple[KeyState, ...] = ()
 
@@ -168,28 +166,15 @@ class _View:
     def fleet_states(
         self, queues: Mapping[str, list[_Queue]], at: Mapping[str, Sequence[BackendState]]
     ) -> dict[Urgency, FleetState]:
-        spent = self._spent_pools(at)
         return {
             urgency: FleetState(
-                {alias: self._state(alias, number, at[alias], queues[alias], spent) for alias in queues},
+                {alias: self._state(alias, number, at[alias], queues[alias]) for alias in queues},
                 self.local_only,
             )
             for number, urgency in enumerate(Urgency)
         }
 
-    def _spent_pools(self, at: Mapping[str, Sequence[BackendState]]) -> frozenset[str]:
-        """The pools that have used up their retry budget."""
-        calls: dict[str, list[int]] = {}
-        for alias, backends in at.items():
-            sums = calls.setdefault(self.catalog.pool_of(alias), [0, 0])
-            sums[0] += sum(backend.calls for backend in backends)
-            sums[1] += sum(backend.retries for backend in backends)
-        budget = self.catalog.retry.retry_budget
-        return frozenset(pool for pool, (n, again) in calls.items() if again >= max(MIN_RETRIES, n * budget))
-
-    def _state(
-        self, alias: str, number: int, at: Sequence[BackendState], queues: list[_Queue], spent: frozenset[str]
-    ) -> ModelState:
+    def _state(self, alias: str, number: int, at: Sequence[BackendState], queues: list[_Queue]) -> ModelState:
         free = [backend for backend in at if backend.blocked is None]
         answered = sum(backend.calls for backend in at)
         return ModelState(
@@ -200,7 +185,6 @@ class _View:
             oldest=max(queue.oldest for queue in queues[: number + 1]),
             loaded=self._is_loaded(alias),
             latency=sum(backend.total_ms for backend in at) / answered / 1000 if answered else None,
-            may_retry=self.catalog.pool_of(alias) not in spent,
         )
 
     def _model_block(self, alias: str, queue: _Queue) -> Blocked | None:
@@ -214,7 +198,7 @@ class _View:
         return None
 
     def backend_state(self, alias: str, row: list[Any]) -> BackendState:
-        name, free, unreserved, block, why, calls, failed, retries, ms, key_rows = row
+        name, free, unreserved, block, why, calls, failed, slow, ms, key_rows = row
         name = name.decode()
         keys = tuple(
             self._key_state(key_row, "" if len(key_rows) > 1 else f"the key of {name} ") for key_row in key_rows
@@ -225,7 +209,7 @@ class _View:
             or self._unhealthy(breaker_target(name, alias))
         )
         return BackendState(
-            name, int(free), int(unreserved), blocked, int(calls), int(failed), int(retries), int(ms), keys
+            name, int(free), int(unreserved), blocked, int(calls), int(failed), int(slow), int(ms), keys
         )
 
     def _key_state(self, row: list[bytes], subject: str) -> KeyState:

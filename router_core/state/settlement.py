@@ -46,7 +46,6 @@ class CallReport:
     credential: str
     credential_signal: CredentialSignal
     credential_epoch: str
-    is_retry: bool
     cooldown_seconds: float
     jitter: float
     one_of_several: bool = False
@@ -141,7 +140,6 @@ def encode_call(call: CallReport) -> dict[str, Any]:
         "signal": call.signal,
         "epoch": call.epoch,
         "duration_ms": _bounded((attempt.ended_at - attempt.started_at) * 1000),
-        "is_retry": call.is_retry,
         "key": call.credential,
         "key_epoch": call.credential_epoch,
         "key_signal": call.credential_signal,

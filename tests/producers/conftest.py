@@ -52,7 +52,7 @@ def neutral_call(attempt: Attempt, delivery: Delivery) -> CallReport:
     """A call that no breaker counts."""
     return CallReport(
         attempt=attempt, group=None, signal=CallSignal.NEUTRAL, epoch=delivery.epoch, credential="",
-        credential_signal=CredentialSignal.FINE, credential_epoch="0", is_retry=False, cooldown_seconds=0.0, jitter=0.5,
+        credential_signal=CredentialSignal.FINE, credential_epoch="0", cooldown_seconds=0.0, jitter=0.5,
     )  # fmt: skip
 
 

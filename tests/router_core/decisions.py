@@ -54,8 +54,8 @@ def blocked(until=FOREVER, reason=BlockReason.BREAKER, detail="its breaker is op
     return ModelState(blocked=Blocked(reason, until, detail))
 
 
-def conditions(current_model="small", *, local_only=False, answers=(), **models):
-    return Conditions(current_model, EVEN, FleetState(models, local_only), answers)
+def conditions(current_model="small", *, local_only=False, answers=(), may_retry=True, **models):
+    return Conditions(current_model, EVEN, FleetState(models, local_only), answers, may_retry=may_retry)
 
 
 def completion(text="an answer", **more):

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.deciding.breaker import breaker_signal, cooldown, credential_signal
 from openfall.router_core.deciding.cost import cost, read_usage
 from openfall.router_core.jobs.job import CompletionJob
-from openfall.router_core.jobs.outcome import Attempt, Completion, Failure, Outcome, is_judging
+from openfall.router_core.jobs.outcome import Attempt, Completion, Failure, Outcome
 from openfall.router_core.state.claims import Delivery
 from openfall.router_core.state.settlement import CallReport
 
@@ -34,10 +34,8 @@ class CallReporter:
     catalog: Catalog
     jitter: Callable[[], float]
 
-    def report(
-        self, job: CompletionJob, delivery: Delivery, attempts: Sequence[Attempt], finished: FinishedCall
-    ) -> CallReport:
-        """The report of a call that was made after `attempts`."""
+    def report(self, job: CompletionJob, delivery: Delivery, finished: FinishedCall) -> CallReport:
+        """The report of a call."""
         attempt = self._build_attempt(finished, delivery.backend)
         seconds, slow_after = finished.ended_at - finished.started_at, self.catalog.models[finished.model].slow_after
         return CallReport(
@@ -48,7 +46,6 @@ class CallReporter:
             credential=delivery.credential,
             credential_signal=credential_signal(attempt.error),
             credential_epoch=delivery.credential_epoch,
-            is_retry=any(earlier.model == finished.model and not is_judging(earlier) for earlier in attempts),
             cooldown_seconds=cooldown(attempt.error, attempt.retry_after),
             jitter=self.jitter(),
             one_of_several=len(self.catalog.backends[delivery.backend].secrets) > 1,

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 from zlib import crc32
 
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.deciding.answer_checks import check_answer
-from openfall.router_core.deciding.decide import Call, Conditions, Done, Fall, Handoff, Later, Step, conclude, decide
+from openfall.router_core.deciding.decide import (
+    Call,
+    Conditions,
+    Done,
+    Fall,
+    Handoff,
+    Later,
+    Step,
+    conclude,
+    decide,
+    is_retry,
+)
 from openfall.router_core.deciding.ensemble import ensemble_for, judge_body
 from openfall.router_core.degrading.degrade import allowed_remedies
 from openfall.router_core.jobs.envelope import (
@@ -33,6 +44,7 @@ from openfall.workers.backends.registry import Clients
 from openfall.workers.execution.call_report import CallReporter, FinishedCall
 from openfall.workers.execution.json_schema import schema_error
 from openfall.workers.execution.results import final_result, get_substitution, stand_in_result
+from openfall.workers.execution.retry_budget import RetryBudget
 
 
 class Executor(Protocol):
@@ -66,6 +78,7 @@ class JobExecutor:
     ) -> None:
         self._catalog, self._clients, self._fleet_state = catalog, clients, fleet_state
         self._reporter = CallReporter(catalog, jitter)
+        self._retry_budget = RetryBudget(catalog.retry.retry_budget)
 
     async def execute(
         self, delivery: Delivery, clock: Callable[[], float], on_delta: OnDelta | None
@@ -85,12 +98,22 @@ class JobExecutor:
         finished = FinishedCall(
             model=step.model, why=step.why, answer=answer, outcome=outcome, started_at=progress.now, ended_at=clock()
         )
-        report = self._reporter.report(job, delivery, attempts, finished)
+        report = self._reporter.report(job, delivery, finished)
         progress = replace(progress, attempts=(*attempts, report.attempt), now=finished.ended_at)
         if isinstance(outcome, Failure):
-            conditions = self._conditions(progress)  # the fleet may have changed during the call
+            may_retry = self._retry_budget.may_retry(progress.now)
+            conditions = replace(self._conditions(progress), may_retry=may_retry)  # the fleet may have changed since
         next_step = conclude(job, self._catalog, progress.attempts, outcome, conditions)
+        self._count_against_budget(progress.attempts, next_step, progress.now)
         return self._build_outcome(next_step, progress, report, outcome)
+
+    def _count_against_budget(self, attempts: Sequence[Attempt], next_step: Step, now: float) -> None:
+        """Count the call that has just ended, if it was the first of its model, and the retry that follows it."""
+        *earlier, last = attempts
+        if last.model not in {attempt.model for attempt in earlier}:
+            self._retry_budget.note_call(now)
+        if is_retry(next_step, attempts):
+            self._retry_budget.note_retry(now)
 
     def on_cancelled(self, delivery: Delivery, now: float, *, by_command: bool) -> DeliveryOutcome:
         """A command ends the job as cancelled; otherwise the job is put back unchanged."""

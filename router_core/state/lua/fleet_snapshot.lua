@@ -6,7 +6,7 @@
 -- Reply: {now, why only local ('': not), {loaded: backend, JSON...}, {health: target, JSON...},
 --   {queue of an unknown model that a live worker serves...}, {model...}}
 --   model: {model, {{queue, jobs waiting, accepted (ms) of the first ('': none), paused, served by a live worker}...},
---     {{backend, free slots, free slots that are not reserved, block of the model, why, calls, failed, retries, ms,
+--     {{backend, free slots, free slots that are not reserved, block of the model, why, calls, failed, slow, ms,
 --     {{key ('': it has none), its block, why, its cooldown for the model}...}}...}}
 local policy, capacity = decode_once(ARGV[3]), load_capacity(now)
 local blocked = capacity.blocked
@@ -42,7 +42,7 @@ local function backend_state(model, backend)
   for i = 1, math.max(1, #backend.keys) do keys[i] = key_state(model, backend, backend.keys[i] or '') end
   local free, unreserved = free_slots(backend)
   local block, why = block_of(target)
-  return {backend.name, free, unreserved, block, why, sums.n, sums.f, sums.r, sums.ms, keys}
+  return {backend.name, free, unreserved, block, why, sums.n, sums.f, sums.s, sums.ms, keys}
 end
 
 local known, models = {}, {}

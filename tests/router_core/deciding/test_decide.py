@@ -8,7 +8,6 @@ from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.policies import UrgencyPolicy
 from openfall.router_core.deciding.decide import Call, Done, Handoff, Later, conclude, decide
 from openfall.router_core.jobs.outcome import Failure
-from openfall.router_core.routing.fleet_state import ModelState
 from openfall.router_core.vocabulary import BlockReason, Fallback, Urgency
 from openfall.router_core.vocabulary import ErrorClass as E
 from tests.router_core.decisions import CATALOG, LOCAL, NOW, blocked, case, catalog, completion, conditions, job, tried
@@ -113,14 +112,26 @@ PATIENT = Catalog.model_validate({
             "a used-up retry budget sends a job on",
             Handoff("large", False, kind=AWAY),
             tried=[tried("small")],
-            when=conditions(small=ModelState(may_retry=False)),
+            when=conditions(may_retry=False),
         ),
         case(
-            "a used-up retry budget is no reason to fall",
-            Later("small", 1),
+            "a used-up retry budget is no reason to fall: the retry waits for the longest back-off",
+            Later("small", 60),
             of=job(("small",)),
             tried=[tried("small")],
-            when=conditions(small=ModelState(may_retry=False)),
+            when=conditions(may_retry=False),
+        ),
+        case(
+            "with a used-up retry budget another model that failed before is not called at once either",
+            Later("small", 60),
+            tried=[tried("large", ended_at=NOW - 50), tried("small")],
+            when=conditions(may_retry=False),
+        ),
+        case(
+            "with a used-up retry budget a model that was not called is waited for, not the one that failed",
+            Later("large", 20),
+            tried=[tried("small")],
+            when=conditions(large=blocked(NOW + 20), may_retry=False),
         ),
         case(
             "what failed and is blocked is not waited for",
@@ -233,7 +244,7 @@ PATIENT = Catalog.model_validate({
             Later("small", 67.5),
             of=job(("small",)),
             tried=[tried("small", E.RATE_LIMITED, retry_after=60)],
-            when=conditions(small=ModelState(may_retry=False)),
+            when=conditions(may_retry=False),
         ),
         case(
             "a block within a longer back-off is no reason to fall",

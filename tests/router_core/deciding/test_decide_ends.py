@@ -52,6 +52,16 @@ def expired(detail):
             tried=[tried("small", E.RATE_LIMITED, retry_after=40)],
         ),
         case(
+            "an interactive job falls when the retry budget is spent: its retry would be too late",
+            Fall(
+                HoldReason.OUTAGE,
+                "no model of its chain can be called (small: timeout, its next call is in 1 s at the earliest)",
+            ),
+            of=job(("small",), urgency=INTERACTIVE),
+            tried=[tried("small")],
+            when=conditions(may_retry=False),
+        ),
+        case(
             "a request that every model refuses fails with the first refusal",
             Done(Failure(error_class=E.BAD_REQUEST, detail="what?")),
             tried=[tried("small", E.BAD_REQUEST, detail="what?"), tried("large", E.UNSUPPORTED, detail="no tools")],

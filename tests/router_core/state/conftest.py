@@ -47,7 +47,7 @@ def call_report(attempt: Attempt, delivery: Delivery, **more: Any) -> CallReport
     fields: dict[str, Any] = {
         "attempt": attempt, "group": None, "signal": disposition.breaker if disposition else CallSignal.OK,
         "epoch": delivery.epoch, "credential": "", "credential_signal": CredentialSignal.FINE,
-        "credential_epoch": delivery.credential_epoch, "is_retry": False, "cooldown_seconds": 0.0, "jitter": 0.5,
+        "credential_epoch": delivery.credential_epoch, "cooldown_seconds": 0.0, "jitter": 0.5,
     }  # fmt: skip
     return CallReport(**{**fields, **more})
 

@@ -36,10 +36,8 @@ MARKS = (*(CallSignal.FAILURE,) * 3, *(CallSignal.OK,) * 3, CallSignal.SLOW, Cal
 OK, SLOW, FAILURE, NEUTRAL, TRIP = CallSignal
 KEY_MARKS = (*(CredentialSignal.FINE,) * 4, *(CredentialSignal.COOLDOWN,) * 2, CredentialSignal.PARK)
 CHANCES = st.sampled_from([0.0, 0.25, 0.5, 1.0])
-CALLS = st.tuples(
-    st.sampled_from(MARKS), st.sampled_from(KEY_MARKS), st.sampled_from([0, 5, 40]), st.booleans(), CHANCES
-)
-"""The outcome of a call: signal, signal for its key, seconds that a 429 asks for, whether it was a retry, jitter."""
+CALLS = st.tuples(st.sampled_from(MARKS), st.sampled_from(KEY_MARKS), st.sampled_from([0, 5, 40]), CHANCES)
+"""The outcome of a call: signal, signal for its key, seconds that a 429 asks for, jitter."""
 NAMES = st.sampled_from(["wa", "wa", "wb", "wc"])
 
 
@@ -82,15 +80,12 @@ class Breaker:
         self.go("closed", now)
         self.ramp = now
 
-    def record_call(self, mark: str, call: tuple[str, int, bool], now: int, chance: float) -> bool:
-        """A call of an epoch that took so long and was, perhaps, a repetition. Whether it opened."""
-        epoch, took, repeated = call
-        if self.state != "closed" or epoch != str(self.epoch):
+    def record_call(self, mark: str, call: tuple[str, int], now: int, chance: float) -> bool:
+        """A call of an epoch that took so long. Whether it opened."""
+        epoch, took = call
+        if self.state != "closed" or epoch != str(self.epoch) or mark == NEUTRAL:
             return False
         slot = self.window[now // SLOT]
-        slot["r"] += repeated
-        if mark == NEUTRAL:
-            return False
         slot.update(n=1, ms=took, f=mark == FAILURE, s=mark == SLOW)
         self.run = self.run + 1 if mark == FAILURE else 0
         if mark == OK or (self.forced and self.forced[0] == "closed" and self.forced[1] > now):

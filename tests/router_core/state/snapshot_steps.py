@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.entries import Backend, ModelSpec, Pool
-from openfall.router_core.catalog.policies import BreakerPolicy, RetryPolicy
+from openfall.router_core.catalog.policies import BreakerPolicy
 from openfall.router_core.state.fleet_snapshot import fetch_fleet_snapshot
 from openfall.router_core.state.subscription import QueueSubscription, backends_for
 from openfall.router_core.vocabulary import CallSignal, Urgency
@@ -24,7 +24,6 @@ CATALOG = Catalog(
         "large": ModelSpec(upstream="large:70b", backends=("tower",)),
         "far": ModelSpec(upstream="far-9", backends=("east",)),
     },
-    retry=RetryPolicy(retry_budget=0.2),
 )
 (KEY,) = CATALOG.credentials("east")
 

@@ -100,7 +100,7 @@ class BreakerMachine(ScriptMachine):
     def settle(self, which: int, call: tuple) -> None:
         if not self.held:
             return
-        mark, key, wait, repeated, chance = call
+        mark, key, wait, chance = call
         delivery = self.held.pop(which % len(self.held))
         capacity = next(capacity for capacity in CAPACITIES[delivery.model] if capacity.name == delivery.backend)
         attempt = Attempt(
@@ -108,7 +108,7 @@ class BreakerMachine(ScriptMachine):
         )
         report = CallReport(
             attempt=attempt, group=None, signal=mark, epoch=delivery.epoch, credential=delivery.credential,
-            credential_signal=key, credential_epoch=delivery.credential_epoch, is_retry=repeated,
+            credential_signal=key, credential_epoch=delivery.credential_epoch,
             cooldown_seconds=wait, jitter=chance,
         )  # fmt: skip
         ending = DeliveryOutcome(
@@ -118,12 +118,12 @@ class BreakerMachine(ScriptMachine):
         settled = self.do(worker.settle(worker.settlement(delivery, ending)))
         model, target = self.model, self.model.breakers[f"{capacity.name}/{delivery.model}"]
         model.leases[capacity.name] -= 1
-        opened = target.record_call(mark, (delivery.epoch, 2500, repeated), model.now, chance)
+        opened = target.record_call(mark, (delivery.epoch, 2500), model.now, chance)
         if key == CredentialSignal.COOLDOWN:
             target.cool = max(target.cool, model.now + wait * 1000)
         if key == CredentialSignal.PARK and delivery.credential:
             parked = model.breakers[f"key:{delivery.credential}"]
-            opened |= parked.record_call(TRIP, (delivery.credential_epoch, 0, False), model.now, chance)
+            opened |= parked.record_call(TRIP, (delivery.credential_epoch, 0), model.now, chance)
         assert (settled.outcome, settled.opened_breaker) == ("settled", opened)
 
     @rule(mark=st.sampled_from(MARKS), name=NAMES, times=st.integers(3, 6), chance=CHANCES)
@@ -132,7 +132,7 @@ class BreakerMachine(ScriptMachine):
         self.enqueue(DRAINS[name][-1], times)
         for _ in range(times):
             self.claim(name, 1)
-            self.settle(-1, (mark, CredentialSignal.FINE, 0, False, chance))
+            self.settle(-1, (mark, CredentialSignal.FINE, 0, chance))
 
     @rule(name=NAMES, calls=st.lists(CALLS, min_size=1, max_size=4), left=st.integers(0, 2))
     def calls_at_once(self, name: str, calls: list[tuple], left: int) -> None:
@@ -152,9 +152,9 @@ class BreakerMachine(ScriptMachine):
             self.enqueue(queue, 3)
             for _ in range(3):
                 self.claim(name, 1)
-                self.settle(-1, (TRIP, CredentialSignal.FINE, 0, False, 0.5))
+                self.settle(-1, (TRIP, CredentialSignal.FINE, 0, 0.5))
         if cooled:
-            self.settle(0, (NEUTRAL, CredentialSignal.COOLDOWN, 40, False, 0.5))
+            self.settle(0, (NEUTRAL, CredentialSignal.COOLDOWN, 40, 0.5))
         self.heal(name, 12)
 
     @rule(which=st.integers(1, 3), mark=st.sampled_from(MARKS), wait=st.sampled_from([0, 4]), chance=CHANCES)

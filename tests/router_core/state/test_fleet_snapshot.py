@@ -29,7 +29,7 @@ def test_a_served_model_is_not_blocked_and_has_all_its_slots(fleet):
         assert {alias: (model.blocked, model.free) for alias, model in models.items()} == {
             "smol": (None, 5), "large": (None, 2), "far": (None, 8)}  # fmt: skip
         smol = models["smol"]
-        assert (smol.waiting, smol.oldest, smol.loaded, smol.latency, smol.may_retry) == (0, 0, None, None, True)
+        assert (smol.waiting, smol.oldest, smol.loaded, smol.latency) == (0, 0, None, None)
 
     fleet(story)
 
@@ -87,24 +87,6 @@ def test_latency_is_the_mean_of_the_recent_calls(fleet):
         assert (await state(f, "large")).latency == 2
         f.clock.now += POLICY.window + POLICY.window / 10
         assert (await state(f, "large")).latency is None
-
-    fleet(story)
-
-
-def test_a_pool_may_retry_a_fifth_of_its_calls_and_always_a_few(fleet):
-    async def story(f):
-        worker, _ = await serve_all(f)
-
-        async def call(count, repeated):
-            await f.enqueue(count, "gpu.large.background")
-            await f.finish_calls(worker, *[OK] * count, is_retry=repeated)
-            return (await state(f, "large")).may_retry, (await state(f, "smol")).may_retry
-
-        assert await call(4, True) == (True, True), "4 of 4, but only 4"
-        assert await call(1, True) == (False, False), "the budget is the pool's"
-        assert (await state(f, "far")).may_retry
-        assert await call(20, False) == (False, False), "5 of 25"
-        assert await call(1, False) == (True, True)
 
     fleet(story)
 

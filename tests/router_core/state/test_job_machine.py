@@ -151,7 +151,7 @@ class JobMachine(JobInvariants):
         """A call that no breaker counts: breakers have a machine of their own."""
         return CallReport(
             attempt=attempt, group=None, signal=CallSignal.NEUTRAL, epoch=delivery.epoch, credential="",
-            credential_signal=CredentialSignal.FINE, credential_epoch="0", is_retry=False,
+            credential_signal=CredentialSignal.FINE, credential_epoch="0",
             cooldown_seconds=0.0, jitter=0.5,
         )  # fmt: skip
 

@@ -37,11 +37,11 @@ local function breaker_change(target, to, why, policy, jitter, now)
   count('breaker_' .. to)
 end
 
--- The sums of a window: calls, failed, slow, retries, ms. Slots outside the window are deleted: those that are too old,
+-- The sums of a window: calls, failed, slow, ms. Slots outside the window are deleted: those that are too old,
 -- and those of the future, which were counted before the length of the window was changed.
 local function window_sums(target, policy, now)
   local slot = math.floor(now / policy.slot_ms)
-  local sums, outside = {n = 0, f = 0, s = 0, r = 0, ms = 0}, {}
+  local sums, outside = {n = 0, f = 0, s = 0, ms = 0}, {}
   local entries = redis.call('HGETALL', BREAKER_WINDOW .. target)
   for i = 1, #entries, 2 do
     local at, counter = string.match(entries[i], '^(%d+):(%a+)$')
@@ -67,16 +67,14 @@ local function reason_to_open(signal, target, failures, policy, now)
   return nil
 end
 
--- Report a call: signal ('ok', 'slow', 'failure', 'neutral', 'trip'), epoch, duration_ms, is_retry, jitter, error. A call
+-- Report a call: signal ('ok', 'slow', 'failure', 'neutral', 'trip'), epoch, duration_ms, jitter, error. A call
 -- of another epoch is ignored. Returns whether this opened the breaker.
 local function breaker_report(target, call, policy, now)
   local breaker = fields(BREAKER .. target, 'state', 'epoch', 'consecutive_failures', 'forced')
-  if (breaker.epoch or '0') ~= call.epoch or (breaker.state or 'closed') ~= 'closed' then return false end
-  local slot, window = math.floor(now / policy.slot_ms), BREAKER_WINDOW .. target
-  if call.is_retry and redis.call('HINCRBY', window, slot .. ':r', 1) == 1 then
-    redis.call('PEXPIRE', window, policy.slot_ms * 12)
+  if (breaker.epoch or '0') ~= call.epoch or (breaker.state or 'closed') ~= 'closed' or call.signal == 'neutral' then
+    return false
   end
-  if call.signal == 'neutral' then return false end
+  local slot, window = math.floor(now / policy.slot_ms), BREAKER_WINDOW .. target
   if redis.call('HINCRBY', window, slot .. ':n', 1) == 1 then  -- a slot has begun: delete those that are over
     redis.call('PEXPIRE', window, policy.slot_ms * 12)
     window_sums(target, policy, now)
