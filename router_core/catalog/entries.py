@@ -140,7 +140,10 @@ class Ensemble(CatalogEntry):
 
 
 class CheckKind(StrEnum):
-    """What an answer can be checked for. The text is the answer's own, without reasoning."""
+    """What an answer can be checked for. The text is the answer's own, without reasoning.
+
+    An answer that calls a tool is an intermediate turn: only `tool_calls` checks it, and only that.
+    """
 
     NOT_EMPTY = "not_empty"
     JSON = "json"
@@ -148,6 +151,7 @@ class CheckKind(StrEnum):
     CODE_BLOCK = "code_block"
     MERMAID = "mermaid"
     HTML = "html"
+    TOOL_CALLS = "tool_calls"  # each call names a tool of the request, and fulfils its schema
 
 
 class Order(StrEnum):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -11,7 +10,14 @@ from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.entries import CheckKind, Role
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
-from openfall.router_core.jobs.request_body import get_schema, has_tool_call, without_reasoning
+from openfall.router_core.jobs.request_body import (
+    calls_of,
+    get_schema,
+    has_tool_call,
+    parse_json,
+    tool_schemas,
+    without_reasoning,
+)
 from openfall.router_core.vocabulary import ErrorClass
 
 Validates = Callable[[Any, Any], str | None]
@@ -50,14 +56,18 @@ def check_answer(outcome: Outcome, job: CompletionJob, catalog: Catalog, validat
 def failed_check(role: Role, answer: Completion, job: CompletionJob, validates: Validates) -> str | None:
     """The first of a role's checks that an answer fails, in words for people without a quote of it; None: it passes.
 
-    An answer that calls a tool is an intermediate turn, which is not checked.
+    An answer that calls a tool is an intermediate turn: only its calls are checked.
     """
-    if (not role.checks and role.pattern is None) or has_tool_call(answer.body):
+    if not role.checks and role.pattern is None:
         return None
+    if has_tool_call(answer.body):
+        return _calls_fail(answer, job, validates) if CheckKind.TOOL_CALLS in role.checks else None
     text = without_reasoning(answer.text)
     for kind in role.checks:
         if kind is CheckKind.JSON_SCHEMA:
             failed = _schema_fails(text, get_schema(job.body), validates)
+        elif kind is CheckKind.TOOL_CALLS:
+            failed = None  # it has none
         else:
             passes, message = _FORMS[kind]
             failed = None if passes(text) else message
@@ -65,6 +75,20 @@ def failed_check(role: Role, answer: Completion, job: CompletionJob, validates: 
             return failed
     if role.pattern is not None and not re.search(role.pattern, text):
         return f"the pattern {role.pattern!r} is not found in the answer"
+    return None
+
+
+def _calls_fail(answer: Completion, job: CompletionJob, validates: Validates) -> str | None:
+    """The first fault of a tool call: arguments that are not JSON, or do not match the schema, or an unknown tool."""
+    schemas = tool_schemas(job.body)
+    for number, (name, arguments) in enumerate(calls_of(answer.body), start=1):
+        if not isinstance(name, str) or name not in schemas:
+            return f"tool call {number} names a tool that the request does not have"
+        if arguments is None:
+            return f"the arguments of tool call {number} are not a JSON object"
+        schema = schemas[name]
+        if schema is not None and (broken := validates(schema, arguments)):
+            return f"the arguments of tool call {number} do not match the schema of the tool: {broken}"
     return None
 
 
@@ -82,13 +106,9 @@ def _json(text: str) -> tuple[Any, str | None]:
     if len(blocks) == 1 and text.startswith(("```", "~~~")) and text.endswith(("```", "~~~")):
         text = blocks[0][1]
     try:
-        return json.loads(text, parse_constant=_refuse), None
-    except (ValueError, RecursionError):
+        return parse_json(text), None
+    except ValueError:
         return None, _NOT_JSON
-
-
-def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is not JSON")
 
 
 def _blocks(text: str) -> Iterator[tuple[str, str]]:

@@ -5,6 +5,7 @@ A body comes unchecked from a caller or a provider. A part without the expected 
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -134,10 +135,69 @@ def answer_text(body: Body) -> str:
 
 def has_tool_call(body: Body) -> bool:
     """Whether a response of any dialect calls a tool."""
-    messages = [body.get("message"), *(_get(choice, "message") for choice in _list(body.get("choices")))]
-    if any(_get(message, "tool_calls") or _get(message, "function_call") for message in messages):
-        return True
-    return any(_get(block, "type") == "tool_use" for block in _list(body.get("content")))
+    return next(calls_of(body), None) is not None
+
+
+def calls_of(body: Body) -> Iterator[tuple[Any, Any]]:
+    """The name and the arguments of each tool call in a response of any dialect. None: they are not a JSON object.
+
+    The input of a custom tool (openai) is a text.
+    """
+    for message in (body.get("message"), *(_get(choice, "message") for choice in _list(body.get("choices")))):
+        for call in _list(_get(message, "tool_calls")):
+            if custom := _get(call, "custom"):
+                yield _get(custom, "name"), _get(custom, "input")
+            else:
+                yield _name_and_arguments(_get(call, "function"))
+        if function := _get(message, "function_call"):
+            yield _name_and_arguments(function)
+    for block in _parts(body.get("content")):
+        if block.get("type") == "tool_use":
+            yield block.get("name"), _json_object(block.get("input"))
+
+
+def tool_schemas(body: Body) -> dict[str, Any]:
+    """The schema of the arguments of each tool that a request offers. None: the tool has none.
+
+    openai and ollama: `tools[].function.parameters`; openai: also `functions` and custom tools, whose input is a text;
+    anthropic: `tools[].input_schema`.
+    """
+    schemas: dict[str, Any] = {}
+    for tool in (*_parts(body.get("tools")), *_parts(body.get("functions"))):
+        if isinstance(name := _get(tool.get("custom"), "name"), str):
+            schemas[name] = {"type": "string"}
+            continue
+        function = tool.get("function") or tool
+        if isinstance(name := _get(function, "name"), str):
+            places = (_get(function, "parameters"), _get(function, "input_schema"))
+            schemas[name] = next((schema for schema in places if isinstance(schema, Mapping)), None)
+    return schemas
+
+
+def _name_and_arguments(function: Any) -> tuple[Any, Any]:
+    return _get(function, "name"), _json_object(_get(function, "arguments"))
+
+
+def _json_object(value: Any) -> Any:
+    """An object, or the object in a JSON text. No or an empty text is an empty object. None: it is anything else."""
+    if isinstance(value, str):
+        try:
+            value = parse_json(value or "{}")
+        except ValueError:
+            return None
+    return {} if value is None else value if isinstance(value, Mapping) else None
+
+
+def parse_json(text: str) -> Any:
+    """The value of a JSON text. `ValueError` for any other text, also for the constants that only Python reads."""
+    try:
+        return json.loads(text, parse_constant=_refuse)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is not JSON")
 
 
 def _messages(body: Body) -> list[Body]:

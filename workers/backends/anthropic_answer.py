@@ -91,7 +91,8 @@ class MessageAssembler(StreamAssembler):
         for index, text in self._inputs.items():
             arguments = json_object(text)
             if arguments is None and not truncated:
-                return malformed("the input of a tool is not a JSON object")
+                detail = "the input of a tool is not a JSON object"
+                return Failure(error_class=ErrorClass.INVALID_OUTPUT, detail=detail)
             self._blocks[index]["input"] = arguments or {}
         content = [self._blocks[index] for index in sorted(self._blocks)]
         return to_outcome({**self._message, "content": content})

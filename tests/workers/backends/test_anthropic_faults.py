@@ -80,7 +80,7 @@ STREAM_FAULTS: dict[str, tuple[Script, E]] = {
     "an empty stream": (sse(), E.MALFORMED),
     "an event that is no JSON": (sse(start(), last=b"data: {nope\n\n"), E.MALFORMED),
     "an event that is no object": (sse(start(), last=b"data: 3\n\n"), E.MALFORMED),
-    "a tool input that is no JSON": (sse(start(), *BAD_INPUT, stop("tool_use"), END), E.MALFORMED),
+    "a tool input that is no JSON": (sse(start(), *BAD_INPUT, stop("tool_use"), END), E.INVALID_OUTPUT),
     "a streamed refusal": (sse(start(), stop("refusal"), END), E.CONTENT_FILTER),
 }
 

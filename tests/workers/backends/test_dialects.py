@@ -113,9 +113,9 @@ def test_an_untranslatable_request_is_not_sent() -> None:
     assert server.calls_received == []
 
 
-def test_a_tool_call_that_the_callers_dialect_cannot_carry_is_malformed() -> None:
+def test_a_tool_call_that_the_callers_dialect_cannot_carry_is_invalid_output() -> None:
     call = {"id": "a", "type": "function", "function": {"name": "look", "arguments": "{nope"}}
     result = {"message": {"role": "assistant", "tool_calls": [call]}, "finish_reason": "tool_calls"}
     outcome, _ = complete_at("openai", "anthropic", answer(COMPLETION | {"choices": [result]}))
     assert isinstance(outcome, Failure)
-    assert outcome.error_class is ErrorClass.MALFORMED
+    assert outcome.error_class is ErrorClass.INVALID_OUTPUT

@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from openfall.router_core.jobs.outcome import Completion, Failure
-from openfall.router_core.vocabulary import Dialect
+from openfall.router_core.vocabulary import Dialect, ErrorClass
 from openfall.workers.backends import anthropic_answer as anthropic_answer
 from openfall.workers.backends import ollama_answer as ollama_answer
 from openfall.workers.backends import openai_answer as openai_answer
@@ -83,4 +83,4 @@ def _huge(value: Any) -> bool:
 def test_a_body_that_is_not_of_its_dialect_is_the_callers_fault(dialect: Dialect) -> None:
     outcome = translate_request(Request(body={"messages": 3}, upstream="m", timeout=1, dialect=dialect), "ollama")
     assert isinstance(outcome, Failure)
-    assert not outcome.disposition.try_next_model
+    assert outcome.error_class is ErrorClass.BAD_REQUEST
