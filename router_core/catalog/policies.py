@@ -34,7 +34,9 @@ class UrgencyPolicy(CatalogEntry):
     start_within: Seconds = Field(description="Target time until the answer starts.")
     expires_after: Seconds = Field(description="After this time the answer is no longer wanted.")
     min_share: Share = Field(0.0, description="Minimum share of a pool's claims while more urgent jobs wait as well.")
-    max_queued: Count = Field(100_000, description="Maximum jobs that wait for one model. Further jobs are refused.")
+    max_queued: Count = Field(
+        100_000, description="Maximum jobs before a job in the queue of a model. A job with more before it is refused."
+    )
     allow_cloud: Cloud = Field(
         Cloud.YES,
         description="Whether its jobs may leave the local pools. `when_late`: once they are past `start_within`.",

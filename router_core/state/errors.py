@@ -35,7 +35,8 @@ class Backpressure(StoreError):
 
 
 class QueueFull(Backpressure):
-    """`limit` jobs wait in `queue`. `pace`: how many of its jobs were answered in the last minute.
+    """`waiting` jobs of `queue` are before this one, and `limit` may be. `pace`: how many were answered
+    in the last minute.
 
     `retry_after` is the time in which a tenth of the limit is worked off at that pace, between 1 s and a minute.
     """
@@ -46,8 +47,9 @@ class QueueFull(Backpressure):
         self.queue, self.waiting, self.limit = queue, waiting, limit
         seconds = min(60, max(1, round(limit / 10 / pace * 60))) if pace else 60
         urgency = queue.rpartition(".")[2]
+        jobs = "job is" if waiting == 1 else "jobs are"
         super().__init__(
-            f"queue {queue} is full: {waiting:,} waiting {'job' if waiting == 1 else 'jobs'}, its maximum "
+            f"queue {queue} is full: {waiting:,} waiting {jobs} before this one, and its maximum is {limit:,} "
             f"(`urgency: {{{urgency}: {{max_queued: ...}}}}`); "
             f"{pace:,} were answered in the last minute. The job was not accepted: try again in {seconds} s",
             seconds,

@@ -12,6 +12,7 @@ from openfall.router_core.jobs.result import Result
 from openfall.router_core.state import keys
 from openfall.router_core.state.fleet_flags import fetch_memory_pressure
 from openfall.router_core.state.redis_connection import RedisConnection, pairs
+from openfall.router_core.state.waiting_jobs import count_waiting
 from openfall.router_core.vocabulary import Urgency
 
 BATCH_SIZE = 256
@@ -79,9 +80,10 @@ class FleetStatus:
 
 async def fetch_status(link: RedisConnection) -> FleetStatus:
     """Fetch the status, in three round trips."""
-    time, names, stopped, workers, presence, held, suspended, pressed, counters = await asyncio.gather(
+    time, names, backlogs, stopped, workers, presence, held, suspended, pressed, counters = await asyncio.gather(
         link.command("TIME"),
         link.command("SMEMBERS", keys.RQ_QUEUES),
+        link.command("SMEMBERS", keys.BACKLOGS),
         paused_queues(link),
         link.command("SMEMBERS", keys.RQ_WORKERS),
         link.command("ZRANGE", keys.PRESENCE, 0, -1, "WITHSCORES"),
@@ -91,7 +93,7 @@ async def fetch_status(link: RedisConnection) -> FleetStatus:
         link.command("HGETALL", keys.COUNTERS),
     )
     now = int(time[0]) + int(time[1]) / 1e6
-    known = sorted(name.decode().removeprefix(keys.RQ_QUEUE) for name in names)
+    known = sorted(name.decode().removeprefix(keys.RQ_QUEUE) for name in set(names) - set(backlogs))
     alive = {name for name, until in pairs(presence).items() if float(until) / 1000 > now}
     queues, worker_states = await asyncio.gather(
         asyncio.gather(*(_queue(link, name, name in stopped, now) for name in known if name != keys.DEGRADE)),
@@ -110,7 +112,7 @@ async def fetch_status(link: RedisConnection) -> FleetStatus:
 
 async def _queue(link: RedisConnection, name: str, paused: bool, now: float) -> QueueStatus:
     waiting, head, started, scheduled = await asyncio.gather(
-        link.command("LLEN", keys.RQ_QUEUE + name),
+        count_waiting(link, name),
         link.command("LINDEX", keys.RQ_QUEUE + name, 0),
         link.command("ZCARD", keys.RQ_WIP + name),
         link.command("ZCARD", keys.RQ_SCHEDULED + name),

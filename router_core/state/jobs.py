@@ -21,6 +21,7 @@ from openfall.router_core.state import keys
 from openfall.router_core.state.errors import DeadlinePassed, IdempotencyConflict, MemoryPressure, QueueFull, UnknownJob
 from openfall.router_core.state.ledger import encode_substitution
 from openfall.router_core.state.redis_connection import RedisConnection, pairs
+from openfall.router_core.state.waiting_jobs import fetch_position
 from openfall.router_core.vocabulary import ErrorClass, HoldReason, Urgency
 
 ENTRY_POINT = "openfall.deliver"
@@ -39,7 +40,7 @@ class SubmitTerms:
 
     The result goes to an `inbox`, by name, with `reply_to` (JSON), and to a `webhook` (URL); it is kept for
     `keep_unread_seconds` until it was read. Not `has_deadline`: the caller set none, and a hold may last longer.
-    `max_queued` jobs may wait in the queue; 0: any number.
+    At most `max_queued` jobs of the queue may be before it; 0: any number.
 
     After `start_within_seconds` the sweep checks whether another model could start sooner; None: it does not.
     """
@@ -186,13 +187,13 @@ class JobStore:
 
     async def position(self, job_id: str, max_scanned: int = 10_000) -> int | None:
         """The position in its queue, from 1. None: it is not waiting, or not among the first `max_scanned`."""
-        state, queue = await self._link.command("HMGET", keys.RECORD + job_id, "state", "queue")
+        fields = ("state", "queue", "producer")
+        state, queue, producer = await self._link.command("HMGET", keys.RECORD + job_id, *fields)
         if state is None:
             raise UnknownJob(job_id)
         if state != b"queued":
             return None
-        index = await self._link.command("LPOS", keys.RQ_QUEUE + queue.decode(), job_id, "MAXLEN", max_scanned)
-        return None if index is None else int(index) + 1
+        return await fetch_position(self._link, job_id, queue.decode(), producer, max_scanned)
 
     async def cancel(self, job_id: str, why: str = "cancelled by its caller") -> bool:
         """End a job that has no result yet. Its worker stops the call. False: it had ended before."""

@@ -39,6 +39,8 @@ LEASES = "of:leases:"  # zset, by backend: {job id}:{token} -> end of the lease 
 BACKENDS = "of:backends"  # set: the backends that workers have named
 SCHEDULED = "of:scheduled:"  # zset, by pool: job id -> when it is due (ms)
 SUSPECTS = "of:suspects:"  # zset, by pool: a job that may be crashing its workers -> reserved until (ms)
+WAITING = "of:waiting:"  # hash, by queue: producer -> its waiting jobs; the field '' has the number of all of them
+BACKLOGS = "of:backlogs"  # set: the lists of producers whose further jobs wait for a turn (see queue.lua)
 WAKEUP = "of:wakeup:"  # list, by queue: one entry wakes one waiting worker
 PAUSED = "of:paused"  # set of queue names
 PRESENCE = "of:presence"  # zset: worker -> alive until (ms)
@@ -72,6 +74,9 @@ CREDITS = "of:credits:"  # hash, by pool: credit of the less urgent jobs (see fa
 MEMORY_PRESSURE = "of:memory-pressure"  # string with a TTL: why no job is accepted
 COUNTERS = "of:counters"  # hash of totals, for metrics
 AUDIT_CURSOR = "of:audit-cursor"  # string: how far the audit of unfinished jobs has come
+
+BACKLOG_MARK = "~"
+"""In the name of a list: between a queue and the producer whose backlog it is."""
 
 DEGRADE = "degrade"  # the queue of fallen jobs; its deferred registry lists the held ones
 

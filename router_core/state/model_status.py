@@ -23,6 +23,7 @@ from openfall.router_core.state.fleet_snapshot import (
 )
 from openfall.router_core.state.ledger import LedgerEntry, read_ledger
 from openfall.router_core.state.redis_connection import RedisConnection
+from openfall.router_core.state.waiting_jobs import count_waiting
 from openfall.router_core.vocabulary import BlockReason, Urgency
 
 LOADING_TTL_SECONDS = 900.0
@@ -113,7 +114,7 @@ async def _queues(link: RedisConnection, catalog: Catalog) -> dict[str, list[tup
     """Of each model, by urgency: how many jobs wait, and how many are started."""
     queues = [catalog.queue(alias, urgency) for alias in catalog.models for urgency in Urgency]
     waiting, started = await asyncio.gather(
-        asyncio.gather(*(link.command("LLEN", keys.RQ_QUEUE + queue) for queue in queues)),
+        asyncio.gather(*(count_waiting(link, queue) for queue in queues)),
         asyncio.gather(*(link.command("ZCARD", keys.RQ_WIP + queue) for queue in queues)),
     )
     counts = zip(waiting, started, strict=True)

@@ -144,7 +144,9 @@ def shallow(loaded: LoadedConfig, depth: int) -> LoadedConfig:
 def test_a_full_queue_refuses_at_once_and_says_when_to_retry(loaded: LoadedConfig) -> None:
     async def use(llm: AsyncOpenfall) -> QueueFull:
         await llm.submit("one", role="tags")
-        with pytest.raises(QueueFull, match=r"gpu\.other\.batch is full: 1 waiting job, its maximum ") as caught:
+        with pytest.raises(
+            QueueFull, match=r"gpu\.other\.batch is full: 1 waiting job is before this one, and its maximum is 1 "
+        ) as caught:
             await llm.submit("two", role="tags")
         return caught.value
 

@@ -1,16 +1,18 @@
+-- @include queue
 -- Accept a job: write it down, put it into its queue, wake a worker. Replies after the write; idempotent.
 -- Arguments: id, queue, digest, producer, label, idempotency_key?, deadline? (ms), expires_after_ms, start_within_ms,
---   keep_s, keep_unread_s, rq_timeout_s, max_queued (0: no limit), stream?, local_only?, has_deadline? (the caller set
+--   keep_s, keep_unread_s, rq_timeout_s, max_queued (most jobs before it; 0: no limit), stream?, local_only?, has_deadline? (the caller set
 --   one), inbox?, webhook?
 -- Bodies: envelope, rq's data, reply_to (JSON, or '')
 -- Reply: {'accepted' | 'joined' | 'conflict' | 'past', id, deadline, position}, or when no job is accepted:
---   {'pressed', id, why}, or {'full', id, jobs in the queue, how many of it were answered in the last minute}
+--   {'pressed', id, why}, or {'full', id, jobs before it, how many of the queue were answered in the last minute}
 local id, queue, digest = args.id, args.queue, args.digest
 local known = fields(RECORD .. id, 'digest', 'deadline')
 if known.deadline then
   -- A finished job has forgotten its digest: a producer that sends it again under its own id gets its receipt.
   if known.digest and known.digest ~= digest then return {'conflict', id} end
-  return {'accepted', id, known.deadline, redis.call('LLEN', RQ_QUEUE .. queue)}
+  local _, all = count_waiting(queue, args.producer)
+  return {'accepted', id, known.deadline, all}
 end
 local idem
 if args.idempotency_key then  -- the length first: a producer's name may have any character
@@ -26,11 +28,12 @@ local deadline = args.deadline or now + args.expires_after_ms
 if deadline <= now then return {'past', id, tostring(now)} end
 local pressure = redis.call('GET', MEMORY_PRESSURE)
 if pressure then return {'pressed', id, pressure} end
-local waiting = args.max_queued > 0 and redis.call('LLEN', RQ_QUEUE .. queue) or 0
-if args.max_queued > 0 and waiting >= args.max_queued then
+local own, all = count_waiting(queue, args.producer)
+local position = next_position(queue, own, all)
+if args.max_queued > 0 and position > args.max_queued then
   -- rq lists a finished job by when it is forgotten: `keep_s` after its end.
   local a_minute_ago = math.floor(now / 1000) + args.keep_s - 60
-  return {'full', id, waiting, redis.call('ZCOUNT', RQ_FINISHED .. queue, a_minute_ago, '+inf')}
+  return {'full', id, position - 1, redis.call('ZCOUNT', RQ_FINISHED .. queue, a_minute_ago, '+inf')}
 end
 if idem then redis.call('SET', IDEMPOTENCY .. idem, id .. ' ' .. digest) end
 local at = iso(now)
@@ -55,7 +58,7 @@ redis.call('HSET', RECORD .. id, unpack(record))
 redis.call('SET', PROMPT .. id, ARGV[3])
 redis.call('ZADD', UNFINISHED, math.min(deadline, now + args.start_within_ms), id)
 redis.call('SADD', RQ_QUEUES, RQ_QUEUE .. queue)
-local position = redis.call('RPUSH', RQ_QUEUE .. queue, id)
+add_waiting(id, queue, args.producer, false, own, all)
 wake_worker(queue)
 redis.call('RPUSH', EVENTS .. id, '{"event":"queued","at":' .. ms(now) .. ',"queue":"' .. queue
   .. '","position":' .. position .. '}')

@@ -64,9 +64,10 @@ local function take_rq_job(id, queue, data)
   rq_jobs[#rq_jobs + 1] = {id, queue, data}
 end
 
+-- Returns the producer of a job that waited in this queue and has left it; nil for an id that is there by error.
 local function lease(id, queue, backend, key)
   local job = fields(RECORD .. id, 'state', 'deadline', 'attempts', 'deliveries', 'crashes', 'stream', 'accepted', 'deltas',
-    'queue', 'local_only', 'answers', 'stand_in')
+    'queue', 'local_only', 'answers', 'stand_in', 'producer')
   if not job.state then
     local data = redis.call('HGET', RQ_JOB .. id, 'data')
     if data then take_rq_job(id, queue, data) end
@@ -79,13 +80,13 @@ local function lease(id, queue, backend, key)
   end
   if job.state ~= 'queued' then return end
   if job.queue ~= queue then  -- an rq tool moved it: back to the queue of its record, the only one where it may be
-    redis.call('LREM', RQ_QUEUE .. job.queue, 0, id)
+    leave_queue(id, job.queue)
     enqueue(id, job.queue, true, now)
     return
   end
   if job.local_only and not subscription.is_local then  -- a wiring error put it here: it must not leave
     fall(id, 'local_only', 'it may not leave the local pools, but it was in ' .. queue, now)
-    return
+    return job.producer
   end
   local token = args.nonce .. #jobs .. token_suffix(queue)
   local member = id .. ':' .. token
@@ -106,6 +107,22 @@ local function lease(id, queue, backend, key)
     epoch_of(backend.name .. '/' .. model_of(queue)), key, key == '' and '0' or epoch_of('key:' .. key),
     job.answers and redis.call('LRANGE', ANSWERS .. id, 0, -1) or {},
     (queue == DEGRADE or job.stand_in) and fall_context(id) or {}}
+  return job.producer
+end
+
+-- Lease the jobs that were popped off a queue's list. Returns how many ids entered the list: the turns of their
+-- producers' next jobs.
+local function lease_popped(popped, queue, backend, key)
+  local producer, n, entered = nil, 0, 0
+  for i = 1, #popped + 1 do
+    local of = popped[i] and lease(popped[i], queue, backend, key)
+    if of ~= producer or not popped[i] then
+      if producer then entered = entered + note_left(queue, producer, n) end
+      producer, n = of, 0
+    end
+    n = n + 1
+  end
+  return entered
 end
 
 -- Promote scheduled jobs. The last one first: each goes to the front, so that the one that was due first is at the
@@ -168,13 +185,10 @@ local function drain(i, n)
     if not backend then break end
     local popped = redis.call('LPOP', RQ_QUEUE .. queue, math.min(target - #jobs - #rq_jobs, room, length))
     if not popped then break end
-    for _, id in ipairs(popped) do
-      local before = #jobs
-      lease(id, queue, backend, key)
-      note_leased(capacity, backend, key, queue, #jobs - before)
-      if not interactive then max_not_interactive = max_not_interactive - (#jobs - before) end
-    end
-    length = length - #popped
+    local before = #jobs
+    length = length - #popped + lease_popped(popped, queue, backend, key)
+    note_leased(capacity, backend, key, queue, #jobs - before)
+    if not interactive then max_not_interactive = max_not_interactive - (#jobs - before) end
     if length == 0 then redis.call('DEL', WAKEUP .. queue) end
   end
   return length, (full or (not interactive and max_not_interactive < 1)) and not paused[queue]

@@ -51,7 +51,11 @@ for _, model in ipairs(args.models) do
   for i, queue in ipairs(model.queues) do
     known[queue] = true
     local length = redis.call('LLEN', RQ_QUEUE .. queue)
-    local first = length > 0 and redis.call('HGET', RECORD .. redis.call('LINDEX', RQ_QUEUE .. queue, 0), 'accepted')
+    local first
+    if length > 0 then
+      first = redis.call('HGET', RECORD .. redis.call('LINDEX', RQ_QUEUE .. queue, 0), 'accepted')
+      length = math.max(length, tonumber(redis.call('HGET', WAITING .. queue, '') or 0))
+    end
     queues[i] = {queue, length, first or '', paused[queue] and 1 or 0, served[queue] and 1 or 0}
   end
   for i, backend in ipairs(model.backends) do backends[i] = backend_state(model.model, backend) end

@@ -1,3 +1,4 @@
+-- @include queue
 -- Examine jobs that no worker claims. It only finds them: what becomes of each is decided outside and done by `finish`
 -- or `move`. Causes:
 --   overdue              waits past its deadline
@@ -8,7 +9,7 @@
 -- Arguments: limit, clean_registries, stranded_queues, recheck_ms (by urgency: when a late job is examined again),
 --   head_bytes (no head of an envelope is longer; its body may be megabytes and is not read)
 -- Reply: {now, {id, deliveries, cause, attempts, deadline, accepted, queue, envelope's head, {answer...}, stand-in}...}
-local MAX_SEARCHED = 100
+local MAX_SEARCHED, MAX_BACKLOGS = 100, 100
 local limit, reply, added = args.limit, {tostring(now)}, {}
 local function add(id, cause)
   if added[id] then return end
@@ -40,30 +41,36 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', UNFINISHED, '-inf', now, 'LIMIT'
   end
 end
 for _, queue in ipairs(args.stranded_queues) do
-  for _, id in ipairs(redis.call('LRANGE', RQ_QUEUE .. queue, 0, limit - 1)) do
+  for _, id in ipairs(first_waiting(queue, limit)) do
     if redis.call('HGET', RECORD .. id, 'state') == 'queued' then add(id, 'stranded') end
   end
 end
+restore_turns(MAX_BACKLOGS, MAX_SEARCHED)
 
 -- A list is searched only when it is short: a stray job behind a long queue is found when the queue has drained.
-local function is_off_its_list(id, queue, status)
+local function is_missing(id, list)
+  return redis.call('LLEN', list) <= MAX_SEARCHED and not redis.call('LPOS', list, id)
+end
+
+local function is_off_its_list(id, queue, producer, status)
   if status ~= 'queued' then return true end
-  return redis.call('LLEN', RQ_QUEUE .. queue) <= MAX_SEARCHED and not redis.call('LPOS', RQ_QUEUE .. queue, id)
+  return is_missing(id, RQ_QUEUE .. queue) and is_missing(id, backlog_of(queue, producer))
 end
 
 local from = tonumber(redis.call('GET', AUDIT_CURSOR) or 0)
 local unfinished = redis.call('ZRANGE', UNFINISHED, from, from + limit - 1)
 redis.call('SET', AUDIT_CURSOR, #unfinished < limit and 0 or from + limit)
 for _, id in ipairs(unfinished) do
-  local job = fields(RECORD .. id, 'state', 'queue')
+  local job = fields(RECORD .. id, 'state', 'queue', 'producer')
   local status = redis.call('HGET', RQ_JOB .. id, 'status')
   if status == 'canceled' then
     add(id, 'cancelled')
   elseif not status and job.state ~= 'started' then
     add(id, 'deleted')
-  elseif job.state == 'queued' and is_off_its_list(id, job.queue, status) then
+  elseif job.state == 'queued' and is_off_its_list(id, job.queue, job.producer, status) then
     redis.call('ZREM', RQ_FAILED .. job.queue, id)
     count('strayed')
+    leave_queue(id, job.queue)
     enqueue_with_event(id, job.queue, true, 'another tool had taken it off its list', now)
   end
 end

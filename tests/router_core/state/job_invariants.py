@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from itertools import chain
 
 from hypothesis.stateful import invariant
 
@@ -32,8 +33,22 @@ class JobInvariants(ScriptMachine):
                 "done": [(RQ_END.get(job.status, ("", ""))[1], job.ended_in)],
             }[job.state]
         assert places == expected
-        for queue, listed in self.model.lists.items():
-            assert [job_id.decode() for job_id in self.store.lrange("rq:queue:" + queue, 0, -1)] == listed
+        for queue, waiting in self.model.lists.items():
+            assert (self.listed(queue), self.backlogs(queue)) == (waiting.listed, waiting.backlogs)
+            counts = {name.decode(): int(n) for name, n in self.store.hgetall("of:waiting:" + queue).items()}
+            assert counts == waiting.counts()
+        backlogs = set(self.store.keys("rq:queue:*~*"))
+        assert self.store.smembers("of:backlogs") == backlogs
+        assert backlogs <= self.store.smembers("rq:queues")
+
+    def listed(self, queue: str) -> list[str]:
+        """The ids in the list of a queue."""
+        return [job_id.decode() for job_id in self.store.lrange("rq:queue:" + queue, 0, -1)]
+
+    def backlogs(self, queue: str) -> dict[str, list[str]]:
+        """The ids in the backlogs of a queue, by producer."""
+        lists = (self.listed(key.decode().removeprefix("rq:queue:")) for key in self.store.keys(f"rq:queue:{queue}~*"))
+        return {self.model.producer_of[waiting[0]]: waiting for waiting in lists}
 
     def _places(self) -> dict[str, list[tuple[str, str]]]:
         pipe = self.store.pipeline(transaction=False)
@@ -46,6 +61,9 @@ class JobInvariants(ScriptMachine):
         for name, members in zip(names, pipe.execute(), strict=True):
             for member in members:
                 places[member.decode().split(":")[0]].append(name)
+        for queue in (SMOL, LARGE, DEGRADE):
+            for job_id in chain.from_iterable(self.backlogs(queue).values()):
+                places[job_id].append(("queue", queue))
         return places
 
     @invariant()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from openfall.router_core.state.worker_queue import LEASE_SECONDS, PRESENCE_SECONDS
+from tests.router_core.state.reference_queue import ReferenceQueue
 
 SMOL, LARGE, DEGRADE = "gpu.smol.background", "gpu.large.background", "degrade"
 SERVED = {SMOL: {"box": 2, "big": 1}, LARGE: {"big": 1}, DEGRADE: {"degrade": 2}}
@@ -52,7 +53,8 @@ class Model:
     def __init__(self, now: float) -> None:
         self.now = now
         self.jobs: dict[str, Job] = {}
-        self.lists: dict[str, list[str]] = {queue: [] for queue in SERVED}
+        self.producer_of: dict[str, str] = {}
+        self.lists = {queue: ReferenceQueue(self.producer_of) for queue in SERVED}
         self.leases: dict[str, dict[tuple[str, str], float]] = {backend: {} for backend in SLOTS}
         self.due: dict[str, float] = {}
         self.suspects: dict[str, float] = {}
@@ -102,7 +104,7 @@ class Model:
         taken: list[str] = []
         for queue in open_:
             while len(taken) < want and self.lists[queue] and self.roomiest(queue)[1] > 0:
-                job_id = self.lists[queue].pop(0)
+                job_id = self.lists[queue].pop_first()
                 self.start(job_id, self.roomiest(queue)[0])
                 taken.append(job_id)
         return taken, ""
@@ -112,7 +114,7 @@ class Model:
         for job_id in reversed(due):
             del self.due[job_id]
             self.jobs[job_id].state = "queued"
-            self.lists[self.jobs[job_id].queue].insert(0, job_id)
+            self.lists[self.jobs[job_id].queue].insert_first(job_id)
 
     def drain_for_suspect(self, busy: int, queues: list[str], drained: str) -> str:
         waiting = [job_id for job_id, score in sorted(self.suspects.items(), key=_by_score) if score <= self.now]
@@ -190,7 +192,7 @@ class Model:
             job = self.jobs[job_id]
             self.requeue_held(job, f"gpu.{alias}.background")
             job.released_by = alias
-            self.lists[job.queue].insert(0, job_id)
+            self.lists[job.queue].insert_first(job_id)
         return chosen
 
     def finish(self, job_id: str, status: str, queue: str, settled: str = "") -> None:
@@ -216,7 +218,7 @@ class Model:
         del self.leases[backend][job_id, job.token]
         if job.queue == DEGRADE:
             job.state = "queued"
-            self.lists[DEGRADE].insert(0, job_id)
+            self.lists[DEGRADE].insert_first(job_id)
             return "queued"
         job.crashes += self.presence.get(job.worker, 0) <= self.now
         if job.crashes >= CONDEMN:
@@ -227,5 +229,5 @@ class Model:
             self.suspects[job_id] = self.now
             return "suspect"
         job.state = "queued"
-        self.lists[job.queue].insert(0, job_id)
+        self.lists[job.queue].insert_first(job_id)
         return "queued"

@@ -26,7 +26,7 @@ def test_a_full_queue_refuses_one_job_more_and_writes_nothing(fleet):
             await f.accept("job-20000", max_queued=3, idempotency_key="k")
         refused = caught.value
         assert (refused.queue, refused.waiting, refused.limit, refused.retry_after) == (f.queue, 3, 3, 60)
-        assert f"queue {f.queue} is full: 3 waiting jobs, its maximum " in str(refused)
+        assert f"queue {f.queue} is full: 3 waiting jobs are before this one, and its maximum is 3 " in str(refused)
         assert "`urgency: {background: {max_queued: ...}}`" in str(refused)
         assert f.dump() == before
 

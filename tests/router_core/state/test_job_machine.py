@@ -67,29 +67,35 @@ class JobMachine(JobInvariants):
             ]
             self.workers[name] = WorkerQueue(self.link, WorkerIdentity(name, pool, (), ()), drained)
         for queue in (SMOL, SMOL, LARGE):
-            self.accept(queue, 600)
+            self.accept(queue, 600, "ann")
         self.pass_time(1, set(WORKERS))
 
-    def job(self, number: int) -> CompletionJob:
+    def job(self, number: int, producer: str) -> CompletionJob:
         body = {"messages": [{"role": "user", "content": f"number {number}"}]}
-        return CompletionJob(id=f"job-{number:05}", producer="tests", chain=("smol", "large"), body=body)
+        return CompletionJob(id=f"job-{number:05}", producer=producer, chain=("smol", "large"), body=body)
 
-    @rule(queue=st.sampled_from([SMOL, LARGE]), give_up=st.sampled_from([15, 600]))
-    def accept(self, queue: str, give_up: int) -> None:
-        job = self.job(len(self.model.jobs))
+    @rule(
+        queue=st.sampled_from([SMOL, LARGE]),
+        give_up=st.sampled_from([15, 600]),
+        producer=st.sampled_from(["ann", "ann", "bob", "Ç/~.:"]),
+    )
+    def accept(self, queue: str, give_up: int, producer: str) -> None:
+        job = self.job(len(self.model.jobs), producer)
         accepted = self.do(
             self.job_store.accept(job, SubmitTerms(queue=queue, expires_after_seconds=give_up, keep_seconds=900))
         )
         self.model.jobs[job.id] = Job(queue, self.model.now + give_up, accepted=self.model.now)
+        assert accepted.position == self.model.lists[queue].next_position(producer)
+        self.model.producer_of[job.id] = producer
         self.model.lists[queue].append(job.id)
-        assert accepted.position == len(self.model.lists[queue])
 
     @precondition(lambda self: self.model.jobs)
     @rule(data=st.data())
     def accept_again(self, data) -> None:
         number = data.draw(st.integers(0, len(self.model.jobs) - 1))
+        job = self.job(number, self.model.producer_of[f"job-{number:05}"])
         accepted = self.do(
-            self.job_store.accept(self.job(number), SubmitTerms(queue=SMOL, expires_after_seconds=9, keep_seconds=900))
+            self.job_store.accept(job, SubmitTerms(queue=SMOL, expires_after_seconds=9, keep_seconds=900))
         )
         assert accepted.deadline == self.model.jobs[accepted.id].deadline
 
@@ -177,7 +183,7 @@ class JobMachine(JobInvariants):
         else:
             job.state = "queued"
             job.deliveries -= 1
-            model.lists[job.queue].insert(0, delivery.id)
+            model.lists[job.queue].insert_first(delivery.id)
 
     @rule(seconds=st.sampled_from([1, 3, 3, 3, 30]), alive=st.sets(st.sampled_from(sorted(WORKERS)), min_size=1))
     def pass_time(self, seconds: int, alive: set[str]) -> None:
@@ -200,10 +206,10 @@ class JobMachine(JobInvariants):
     def reap(self) -> None:
         moves = {job_id: place for job_id, _, place in self.do(reap(self.link))}
         assert moves == self.model.reap()
-        for queue, listed in self.model.lists.items():  # the model does not define which backend is reaped first
-            waiting = [job_id.decode() for job_id in self.store.lrange("rq:queue:" + queue, 0, -1)]
-            assert sorted(waiting) == sorted(listed)
-            self.model.lists[queue] = waiting
+        for queue, waiting in self.model.lists.items():  # the model does not define which backend is reaped first
+            counts = waiting.counts()
+            waiting.listed, waiting.backlogs = self.listed(queue), self.backlogs(queue)
+            assert waiting.counts() == counts
 
     @precondition(lambda self: self.model.jobs)
     @rule(data=st.data())
@@ -235,7 +241,7 @@ class JobMachine(JobInvariants):
         if job.state == "held":
             self.model.requeue_held(job, job.fell_from)
             job.crashes = 0
-            self.model.lists[job.queue].insert(0, job_id)
+            self.model.lists[job.queue].insert_first(job_id)
         assert self.do(replay_held(self.link, job_id)) == job.state
 
     @rule(alias=st.sampled_from(["smol", "large"]))

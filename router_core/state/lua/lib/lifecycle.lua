@@ -1,11 +1,10 @@
 -- @include fall
 -- The ends of waiting, of a lease and of a job, and a new start.
 
--- Take a job out of where it waits. `counter`: see `unhold`. A reaped job is at its queue's head, where LREM finds it
--- at once.
+-- Take a job out of where it waits. `counter`: see `unhold`.
 local function remove_waiting(id, state, queue, now, counter)
   if state == 'queued' then
-    redis.call('LREM', RQ_QUEUE .. queue, 1, id)
+    leave_queue(id, queue)
   elseif state == 'scheduled' then
     redis.call('ZREM', RQ_SCHEDULED .. queue, id)
     redis.call('ZREM', SCHEDULED .. pool_of(queue), id)

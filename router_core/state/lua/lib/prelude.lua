@@ -58,33 +58,6 @@ local function add_event(id, event)
   redis.call('PUBLISH', JOB_CHANGED .. id, '')
 end
 
--- One entry wakes one waiting worker. A few are enough for a burst, since a claim takes many jobs.
-local MAX_WAKEUPS = 4
-local function wake_worker(queue)
-  if redis.call('LLEN', WAKEUP .. queue) < MAX_WAKEUPS then redis.call('RPUSH', WAKEUP .. queue, '1') end
-end
-
-local function enqueue(id, queue, at_front, now)
-  redis.call('HSET', RQ_JOB .. id, 'status', 'queued', 'origin', queue, 'enqueued_at', iso(now))
-  redis.call('HSET', RECORD .. id, 'state', 'queued', 'queue', queue)
-  redis.call('SADD', RQ_QUEUES, RQ_QUEUE .. queue)
-  local position
-  if at_front then
-    redis.call('LPUSH', RQ_QUEUE .. queue, id)
-    position = 1
-  else
-    position = redis.call('RPUSH', RQ_QUEUE .. queue, id)
-  end
-  wake_worker(queue)
-  return position
-end
-
--- Enqueue a job and write an event that says why.
-local function enqueue_with_event(id, queue, at_front, why, now)
-  local position = enqueue(id, queue, at_front, now)
-  add_event(id, cjson.encode({event = 'queued', at = now, queue = queue, position = position, why = why}))
-end
-
 local function schedule(id, queue, due)
   redis.call('HSET', RQ_JOB .. id, 'status', 'scheduled', 'origin', queue)
   redis.call('HSET', RECORD .. id, 'state', 'scheduled', 'queue', queue)

@@ -1,0 +1,48 @@
+"""The jobs that wait in a queue: how many, and at which position. The scripts write them (`lua/lib/queue.lua`)."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+
+from openfall.router_core.state import keys
+from openfall.router_core.state.redis_connection import RedisConnection
+
+_UNSAFE = re.compile(rb"[^A-Za-z0-9@_.-]")
+
+
+def backlog_list(queue: str, producer: bytes) -> bytes:
+    """The list of a producer's jobs that wait for a turn in a queue: as `backlog_of` in queue.lua names it."""
+    name = _UNSAFE.sub(lambda match: b"=%02X" % match[0][0], producer)
+    return f"{keys.RQ_QUEUE}{queue}{keys.BACKLOG_MARK}".encode() + name
+
+
+async def count_waiting(link: RedisConnection, queue: str) -> int:
+    """How many jobs wait in a queue, in its list and in backlogs. Only the list has jobs of plain rq."""
+    listed, counted = await asyncio.gather(
+        link.command("LLEN", keys.RQ_QUEUE + queue), link.command("HGET", keys.WAITING + queue, "")
+    )
+    return max(int(listed), int(counted or 0)) if listed else 0
+
+
+async def fetch_position(
+    link: RedisConnection, job_id: str, queue: str, producer: bytes, max_scanned: int
+) -> int | None:
+    """The position of a job in the order of the claims, from 1. None: it is not among the first `max_scanned`.
+
+    The producers of a queue take turns. So for a job in a backlog this is the latest position that it can have, as
+    long as no other producer enters the queue.
+    """
+    counts = keys.WAITING + queue
+    listed, delayed, waiting, fields = await asyncio.gather(
+        link.command("LPOS", keys.RQ_QUEUE + queue, job_id, "MAXLEN", max_scanned),
+        link.command("LPOS", backlog_list(queue, producer), job_id, "MAXLEN", max_scanned),
+        link.command("HGET", counts, ""),
+        link.command("HLEN", counts),
+    )
+    if listed is not None:
+        return int(listed) + 1
+    if delayed is None:
+        return None
+    producers = int(fields) - 1
+    return min(int(waiting or 0), (int(delayed) + 2) * producers)
