@@ -31,7 +31,9 @@ def dump(loaded: LoadedConfig) -> str:
         },
         "open_fall": OpenFallSection.of(catalog.open_fall, settings),
     }
-    written = {name: key.type.write(values[name]) for name, key in keys_of(ConfigFile).items()}
+    written = {
+        name: key.type.write(values[name]) for name, key in keys_of(ConfigFile).items() if values[name] is not None
+    }
     body: str = yaml.safe_dump(written, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None)
     source = f"{ENVIRONMENT}: OPENAI_* and ANTHROPIC_*" if loaded.source == ENVIRONMENT else loaded.source
     return f"# In force, from {source}\n{body}"

@@ -60,6 +60,9 @@ def read_file(top: Node, source: Path) -> tuple[Catalog, Settings] | None:
     document.names["model"] = _names(sections, "models", models)
     roles, tasks = _read_roles(sections.get("roles"), Role), _read_roles(sections.get("tasks"), TaskType)
     document.names["role"], document.names["task"] = _names(sections, "roles", roles), _names(sections, "tasks", tasks)
+    document.names["role or task"] = Names(
+        {*document.names["role"].known, *document.names["task"].known}, {*roles, *tasks}
+    )
     groups = _read_groups(sections.get("groups"))
     single: dict[str, Any] = {
         name: build(type(key.default), sections[name])
@@ -81,6 +84,7 @@ def read_file(top: Node, source: Path) -> tuple[Catalog, Settings] | None:
     parts = {
         "pools": pools, "backends": backends, "models": models, "roles": roles, "tasks": tasks, "groups": groups,
         "urgency": _read_urgency(sections.get("urgency")), "open_fall": open_fall.policy(),
+        "default": keys["default"].type.read(sections["default"]) if "default" in sections else None,
         "local_only": settings.privacy.local_only,
         **{name: section for name, section in single.items() if name in Catalog.model_fields},
     }  # fmt: skip

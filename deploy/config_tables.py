@@ -16,7 +16,7 @@ from openfall import config
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "configuration.md"
 _TABLE = re.compile(r"(<!-- (keys|defaults) of (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
-_TOP_LEVEL = ("redis", "data")
+_TOP_LEVEL = ("redis", "data", "default")
 """Keys beside the sections: they share one table."""
 
 

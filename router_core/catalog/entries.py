@@ -16,6 +16,7 @@ from openfall.router_core.catalog.formats import (
     Name,
     PoolName,
     RoleName,
+    RoleOrTaskName,
     Seconds,
     Size,
     TaskName,
@@ -236,6 +237,11 @@ class UncheckedCatalog(CatalogEntry):
     )
     groups: tuple[Group, ...] = Field(
         (), description="Groups of callers. The first group whose pattern matches applies."
+    )
+    default: RoleOrTaskName | None = Field(
+        None,
+        description="The role or task of a job for which neither its caller nor its group nor the words of its prompt "
+        "choose the models. Without it: role `chat`, else the cheapest role, task or model.",
     )
     urgency: Mapping[Urgency, UrgencyPolicy] = Field(
         URGENCY_DEFAULTS, description="How soon an answer should start, and how long it is wanted."

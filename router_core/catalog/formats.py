@@ -25,7 +25,7 @@ class Format(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """The value is the name of an entry of this kind: pool, backend, model, role or task."""
+    """The value is the name of an entry of this kind: pool, backend, model, role, task, `role or task`."""
 
     kind: str
 
@@ -51,3 +51,4 @@ BackendName = Annotated[Name, Reference("backend")]
 ModelName = Annotated[Name, Reference("model")]
 RoleName = Annotated[Name, Reference("role")]
 TaskName = Annotated[Name, Reference("task")]
+RoleOrTaskName = Annotated[Name, Reference("role or task")]

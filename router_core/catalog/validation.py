@@ -31,6 +31,8 @@ def validate_catalog(catalog: UncheckedCatalog) -> Iterator[CatalogProblem]:
         for name, role in roles.items():
             yield from _names(catalog, section, name, role.chain)
             yield from _role(catalog, f"{section}.{name}", role)
+    if catalog.default is not None and catalog.default not in {*catalog.roles, *catalog.tasks}:
+        yield _unknown("default", "role or task", catalog.default, {*catalog.roles, *catalog.tasks})
     yield from _groups(catalog)
     yield from _unreachable(catalog.groups)
     yield from (CatalogProblem(f"urgency.{word}", "missing") for word in Urgency if word not in catalog.urgency)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.entries import Group, Order
+from openfall.router_core.catalog.entries import Group, Order, Role
 from openfall.router_core.catalog.errors import UnknownName
+from openfall.router_core.catalog.index import model_index
 from openfall.router_core.routing.classify import classify
 from openfall.router_core.routing.requirements import NOTHING, Requirements
 from openfall.router_core.vocabulary import Urgency
@@ -58,7 +60,7 @@ def get_group(catalog: Catalog, named: str | None) -> Group | None:
 
 def select_chain(catalog: Catalog, request: RouteRequest, group: Group | None) -> ChainSelection | None:
     """The caller's model, else role, else task, else target; else the group's role, task or chain; else the task type
-    by the words of the prompt; else role `chat`, else the first role, task or model. None: the catalog is empty.
+    by the words of the prompt; else the default. None: the catalog is empty.
 
     A role beside a model, or a task beside a role, still gives its defaults and limits, and the scores that rank the
     models. Raises `UnknownName` for a name that is not in the catalog.
@@ -115,13 +117,32 @@ def _classified(catalog: Catalog, texts: tuple[str, ...]) -> ChainSelection | No
 
 
 def _default(catalog: Catalog) -> ChainSelection | None:
-    for name in (DEFAULT_ROLE,) if DEFAULT_ROLE in catalog.roles else catalog.roles:
-        return _of_role(catalog, name, why=f"role {name} (the default)")
-    for name in catalog.tasks:
-        return _of_task(catalog, name, why=f"task {name} (the default)")
-    for name in catalog.models:
-        return ChainSelection(chain=(name,), why=f"model {name} (the default)")
-    return None
+    """The configured default, else role `chat`; else the cheapest role, task or model. None: the catalog is empty."""
+    name, why = catalog.default, "the default"
+    if name is None:
+        roles, tasks = _without_ensembles(catalog.roles), _without_ensembles(catalog.tasks)
+        chains = roles or tasks or {alias: (alias,) for alias in catalog.models}
+        if not chains:
+            return None
+        cheapest = min(chains, key=lambda name: _first_price(catalog, chains[name]))
+        name = DEFAULT_ROLE if DEFAULT_ROLE in roles else cheapest
+        why = "the default: the cheapest" if len(chains) > 1 and name != DEFAULT_ROLE else why
+    if name in catalog.roles:
+        return _of_role(catalog, name, why=f"role {name} ({why})")
+    if name in catalog.tasks:
+        return _of_task(catalog, name, why=f"task {name} ({why})")
+    return ChainSelection(chain=(name,), why=f"model {name} ({why})")
+
+
+def _first_price(catalog: Catalog, chain: tuple[str, ...]) -> float:
+    """The price of the model that is called first. An unknown price is the highest."""
+    price = model_index(catalog)[chain[0]].price
+    return float("inf") if price is None else price
+
+
+def _without_ensembles(roles: Mapping[str, Role]) -> dict[str, tuple[str, ...]]:
+    """The chains of the roles that call one model for each job."""
+    return {name: role.chain for name, role in roles.items() if role.ensemble is None}
 
 
 def _of_role(catalog: Catalog, name: str, *, why: str = "", task: str | None = None) -> ChainSelection:

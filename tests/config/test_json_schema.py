@@ -46,6 +46,7 @@ groups:
   - {name: main, match: [a], role: best, urgency: background, local_only: no}
   - {name: code, match: ["b:*"], task: code}
   - {name: rest, match: ["*"], chain: [b]}
+default: code
 urgency:
   interactive: {start_within: 5s, expires_after: 2m, allow_cloud: no}
   batch: {allow_cloud: when_late, min_share: 5%, max_queued: 7}

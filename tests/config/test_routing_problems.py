@@ -93,6 +93,19 @@ def test_a_mistake_in_a_task_is_reported(tmp_path: Path, text: str, message: str
     assert check_section(tmp_path, text) == [message]
 
 
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        ("cod", 'unknown role or task "cod". Did you mean "code"?'),
+        ("coder", 'unknown role or task "coder". Did you mean "code"?'),
+        ("[code]", "must be a single value, not a list."),
+    ],
+)
+def test_a_default_that_is_no_role_and_no_task_is_reported(tmp_path: Path, written: str, message: str) -> None:
+    text = f"default: {written}\ntasks: {{code: {{chain: [coder]}}}}"
+    assert check_section(tmp_path, text) == [f"1 default: {message}"]
+
+
 def test_a_role_and_a_task_of_one_name_are_reported_at_the_task(tmp_path: Path) -> None:
     assert check_section(tmp_path, "roles: {code: {chain: [coder]}}\ntasks:\n  code: {chain: [coder]}") == [
         "3 tasks.code: a role has the same name: callers could mean either."

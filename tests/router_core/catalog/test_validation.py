@@ -42,6 +42,13 @@ def group(name: str, *match: str, **rest: object) -> Group:
 
 
 class TestNames:
+    def test_a_default_is_a_role_or_a_task(self) -> None:
+        roles = {"chat": Role(chain=("coder",))}
+        assert problems_of(roles=roles, default="chat") == []
+        assert problems_of(roles=roles, default="chad") == [
+            "default: unknown role or task 'chad'. Did you mean 'chat'?"
+        ]
+
     def test_a_quality_for_a_task_that_does_not_exist_is_reported_with_the_nearest(self) -> None:
         model = MODELS["coder"].model_copy(update={"quality": {"code": 0.9, "default": 0.5, "cod": 1.0}})
         assert problems_of(models={"coder": model}, tasks={"code": TaskType(chain=("coder",))}) == [

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.entries import Backend, Group, ModelSpec, Order, Role, TaskType
+from openfall.router_core.catalog.entries import Backend, Ensemble, Group, ModelSpec, Order, Prices, Role, TaskType
 from openfall.router_core.catalog.errors import UnknownName
 from openfall.router_core.routing.chain_selection import ChainSelection, RouteRequest, get_group, select_chain
 
@@ -18,6 +18,18 @@ GROUPS = (
     Group(name="capped", match=("capped:*",), local_only=True),
     Group(name="others", match=("*",), chain=("tiny", "coder")),
 )
+
+CLOUD = {
+    "backends": {
+        "tower": Backend(url="http://127.0.0.1:8080", pool="gpu"),
+        "provider": Backend(url="http://127.0.0.1:8081", pool="cloud"),
+    },
+    "models": {
+        **MODELS,
+        "metered": ModelSpec(upstream="metered", backends=("provider",)),
+        "priced": ModelSpec(upstream="priced", backends=("provider",), usd_per_mtok=Prices(input=3, output=15)),
+    },
+}
 
 
 def catalog(**parts: Any) -> Catalog:
@@ -126,12 +138,28 @@ def test_a_group_that_only_limits_leaves_the_choice_to_the_prompt() -> None:
         ({}, ("tiny",), "role chat (the default)"),
         ({"roles": {"ace": ROLES["ace"]}}, ("opus", "coder"), "role ace (the default)"),
         ({"roles": {}}, ("coder", "tiny"), "task code (the default)"),
-        ({"roles": {}, "tasks": {}}, ("coder",), "model coder (the default)"),
+        ({"roles": {}, "tasks": {}}, ("coder",), "model coder (the default: the cheapest)"),
+        ({"default": "code"}, ("coder", "tiny"), "task code (the default)"),
+        ({"default": "ace"}, ("opus", "coder"), "role ace (the default)"),
     ],
 )
 def test_without_any_other_source_the_default_applies(parts: Any, chain: tuple[str, ...], why: str) -> None:
     selection = chosen(catalog(**parts), texts=("hello",))
     assert (selection.chain, selection.why) == (chain, why)
+
+
+def test_without_a_default_the_cheapest_role_is_taken_and_never_an_ensemble() -> None:
+    both = Role(chain=("coder", "tiny"), ensemble=Ensemble())
+    roles = {"chat": both, "ace": Role(chain=("metered",)), "local": Role(chain=("coder", "metered"))}
+    selection = chosen(catalog(**CLOUD, roles=roles))
+    assert (selection.role, selection.why) == ("local", "role local (the default: the cheapest)")
+    pair = TaskType(chain=both.chain, ensemble=both.ensemble)
+    assert chosen(catalog(roles={"chat": both}, tasks={"pair": pair})).chain == ("coder",)
+
+
+def test_an_unknown_price_is_never_the_cheapest() -> None:
+    roles = {"ace": Role(chain=("metered",)), "priced": Role(chain=("priced",))}
+    assert chosen(catalog(**CLOUD, roles=roles)).role == "priced"
 
 
 def test_a_role_called_auto_is_that_role() -> None:
