@@ -21,6 +21,12 @@ DISCORD = "DISCORD_WEBHOOK"
 _OLLAMA_KEY = "ollama"
 """A dummy key, for servers that need none."""
 
+_CREDENTIALS = {
+    "openai": {"api_key": "API_KEY"},
+    "anthropic": {"api_key": "API_KEY", "auth_token": "AUTH_TOKEN"},
+}
+"""By provider, the keys of a backend and the ends of their variables."""
+
 _LIMITS = {
     "openai": "context: 1M",
     "anthropic": "context: 1M, max_tokens: 4096",  # this protocol requires a limit
@@ -54,7 +60,7 @@ def name_variable(problem: ConfigProblem) -> ConfigProblem:
     name, _, key = rest.partition(".")
     if problem.path == "open_fall.notify.discord":
         return replace(problem, line=0, path=DISCORD, variables=())
-    words = {"url": "BASE_URL", "api_key": "API_KEY", "upstream": "MODEL"}
+    words = {"url": "BASE_URL", "api_key": "API_KEY", "auth_token": "AUTH_TOKEN"}
     variable = _variable(name, words[key]) if section == "backends" and key in words else problem.path
     return replace(problem, line=0, path=variable, variables=())
 
@@ -64,7 +70,9 @@ def _configured(environ: Mapping[str, str]) -> tuple[str, ...]:
         return bool(environ.get(_variable(name, key)))
 
     return tuple(
-        name for name in PROVIDERS if is_set(name, "MODEL") and (is_set(name, "API_KEY") or is_set(name, "BASE_URL"))
+        name
+        for name in PROVIDERS
+        if is_set(name, "MODEL") and any(is_set(name, key) for key in (*_CREDENTIALS[name].values(), "BASE_URL"))
     )
 
 
@@ -85,11 +93,12 @@ def _aliases(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
 
 
 def _backend(name: str, environ: Mapping[str, str]) -> str:
-    url, key = _variable(name, "BASE_URL"), _variable(name, "API_KEY")
-    keys = [f"protocol: {name}", "pool: cloud", f"api_key: '${{{key}:-}}'"]
+    url = _variable(name, "BASE_URL")
+    credentials = {key: _variable(name, word) for key, word in _CREDENTIALS[name].items()}
+    keys = [f"protocol: {name}", "pool: cloud", *(f"{key}: '${{{word}:-}}'" for key, word in credentials.items())]
     if environ.get(url):
         keys.append(f"url: '${{{url}}}'")
-    if environ.get(key) == _OLLAMA_KEY or _is_private(environ.get(url, "")):
+    if _OLLAMA_KEY in map(environ.get, credentials.values()) or _is_private(environ.get(url, "")):
         keys.append("billing: flat")
     return f"{{{', '.join(keys)}}}"
 

@@ -86,8 +86,8 @@ class CallOutcome(TypedDict, total=False):
 class RuntimeModel:
     """A model to call now: `upstream` is its name at `url`, whose API is `protocol`.
 
-    `api_key` is the backend's (of several the one whose turn it is), empty if it has none. `max_tokens` and `timeout`
-    (seconds) are the model's settings.
+    `api_key` is the backend's (of several the one whose turn it is), empty if it has none. `auth_token` is sent as a
+    bearer token in its place, where the backend has one. `max_tokens` and `timeout` (seconds) are the model's settings.
     `substitution`: its answers are given in place of the first choice of the configuration.
     `live` is False when the fleet's state was unknown, so that the catalog alone decided.
     """
@@ -103,6 +103,7 @@ class RuntimeModel:
     max_tokens: int | None
     live: bool
     api_key: str = field(repr=False)
+    auth_token: str = field(repr=False)
     start: CallStart = field(repr=False)
     substitution: Substitution | None = field(default=None, repr=False)
     resolved_at: float = field(default_factory=time.monotonic, repr=False, compare=False)
@@ -132,6 +133,7 @@ async def resolve_model(
     if snapshot is not None:
         start = await try_redis(start_external_call(connection, catalog, resolution.backend, resolution.model))
     start = start or CallStart(first_credential(catalog, resolution.backend))
+    secret = catalog.credentials(resolution.backend).get(start.credential, "")
     return RuntimeModel(
         model=resolution.model,
         upstream=spec.upstream,
@@ -143,7 +145,8 @@ async def resolve_model(
         timeout=spec.timeout,
         max_tokens=spec.max_tokens,
         live=snapshot is not None,
-        api_key=catalog.credentials(resolution.backend).get(start.credential, ""),
+        api_key="" if backend.has_auth_token else secret,
+        auth_token=secret if backend.has_auth_token else "",
         start=start,
         substitution=_substitution(catalog, resolution),
     )

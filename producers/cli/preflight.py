@@ -127,8 +127,9 @@ def _check_key(config: LoadedConfig, name: str) -> Iterator[CheckResult]:
         message = f"{name} has {count} ({', '.join(map(redact_key, keys))})"
         yield CheckResult(check="key", subject=name, state="ok", message=message)
     elif catalog.billing(name) is Billing.METERED:
-        names = variables(config.source, f"backends.{name}.api_key")
-        remedy = f"Set {' and '.join(names)}." if names else f"Write api_key: ${{...}} at backends.{name}."
+        places = (f"backends.{name}.api_key", f"backends.{name}.auth_token")
+        names = [variable for place in places for variable in variables(config.source, place)]
+        remedy = f"Set {' or '.join(names)}." if names else f"Write api_key: ${{...}} at backends.{name}."
         yield CheckResult(check="key", subject=name, state="failure", message=f"{name} has no key", remedy=remedy)
 
 

@@ -65,6 +65,10 @@ class Backend(CatalogEntry):
         (),
         description='Several keys in place of one: `["${A}", "${B:-}"]`. Calls take turns; an empty one is skipped.',
     )
+    auth_token: SecretStr = Field(
+        SecretStr(""),
+        description="Credential that is sent as `Authorization: Bearer`, in place of `api_key`. It is never shown.",
+    )
     billing: Billing | None = Field(
         None,
         description="`metered` by the token, `flat` for a subscription, `local` for a machine of your own. "
@@ -80,9 +84,15 @@ class Backend(CatalogEntry):
     embedded: bool = Field(False, description="Started and watched by `openfall up` on this machine.")
 
     @property
+    def has_auth_token(self) -> bool:
+        """Whether its credential is a token, which wins over its key."""
+        return bool(self.auth_token.get_secret_value())
+
+    @property
     def secrets(self) -> tuple[str, ...]:
-        """Its keys that have a value."""
-        keys = (key.get_secret_value() for key in self.api_keys or (self.api_key,))
+        """Its token, else its keys, that have a value."""
+        own = (self.auth_token,) if self.has_auth_token else self.api_keys or (self.api_key,)
+        keys = (key.get_secret_value() for key in own)
         return tuple(key for key in keys if key)
 
 

@@ -56,7 +56,9 @@ def _keys(path: str, backend: Backend) -> Iterator[CatalogProblem]:
         return
     if backend.api_key.get_secret_value():
         yield CatalogProblem(path, "there is an api_key too: write all keys in api_keys")
-    if not backend.secrets:
+    if backend.has_auth_token:
+        yield CatalogProblem(path, "there is an auth_token too, which would be sent in place of every key: remove one")
+    elif not backend.secrets:
         yield CatalogProblem(path, "none of its keys has a value: set their variables, or remove api_keys")
     if len(set(backend.secrets)) < len(backend.secrets):
         yield CatalogProblem(path, "it lists a key twice: two variables may have the same value")

@@ -87,6 +87,18 @@ def test_no_model_and_no_key_is_guessed(current_dir: Path, variables: dict[str, 
     assert loaded(current_dir, variables).source == DEMO
 
 
+def test_a_token_of_anthropic_is_enough_and_wins_over_its_key(current_dir: Path) -> None:
+    token = {"ANTHROPIC_AUTH_TOKEN": "token-0123456789-abcdef", "ANTHROPIC_MODEL": "claude-haiku-4-5"}
+    for variables in ((token,), (ANTHROPIC, token)):
+        configuration = loaded(current_dir, *variables, {"ANTHROPIC_BASE_URL": "https://proxy.example.com"})
+        backend = configuration.catalog.backends["anthropic"]
+        assert (backend.has_auth_token, backend.secrets) == (True, (token["ANTHROPIC_AUTH_TOKEN"],))
+        assert backend.url == "https://proxy.example.com"
+        assert "0123456789" not in config.dump(configuration)
+    ollama = {**token, "ANTHROPIC_AUTH_TOKEN": "ollama"}
+    assert loaded(current_dir, ollama).catalog.billing("anthropic") is Billing.FLAT
+
+
 def test_a_file_wins(current_dir: Path) -> None:
     (current_dir / "openfall.yaml").write_text("")
     assert loaded(current_dir, OPENAI).source == current_dir / "openfall.yaml"

@@ -30,7 +30,7 @@ backends:
   tower: {protocol: ollama, pool: rack, slots: "${SLOTS:-2}", vram_gb: 16, keep_alive: Off, reserved_interactive: 1,
           api_keys: ["${A:-a}", "${B:-}"]}
   maker: {protocol: anthropic, url: "${URL:-https://example.invalid}", pool: far, api_key: k, billing: flat,
-          api_version: "2026-10-21"}
+          api_version: "2026-10-21", auth_token: "${TOKEN:-}"}
   own: {url: "http://127.0.0.1:1", pool: rack, embedded: yes,
         engine: {model: smollm2, context: 4k, threads: 1, parallel: 2, gpu_layers: 9}}
 models:

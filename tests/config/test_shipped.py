@@ -90,6 +90,17 @@ class TestEach:
         assert Remedy.CANNED_REPLY in remedies[Urgency.INTERACTIVE]
 
 
+@pytest.mark.parametrize("name", ["ace", "groups"])
+def test_the_variables_of_anthropic_are_understood(tmp_path: Path, name: str) -> None:
+    backend = shipped(name, tmp_path).catalog.backends["anthropic"]
+    assert (backend.url, backend.secrets) == ("https://api.anthropic.com", ())
+    environ = {"ANTHROPIC_BASE_URL": "https://proxy.example.com", "ANTHROPIC_API_KEY": "key"}
+    backend = shipped(name, tmp_path, **environ).catalog.backends["anthropic"]
+    assert (backend.url, backend.secrets, backend.has_auth_token) == ("https://proxy.example.com", ("key",), False)
+    backend = shipped(name, tmp_path, **environ, ANTHROPIC_AUTH_TOKEN="token").catalog.backends["anthropic"]
+    assert (backend.secrets, backend.has_auth_token) == (("token",), True)
+
+
 class TestAce:
     def test_an_outage_degrades_is_logged_and_notified_in_discord(self, tmp_path: Path) -> None:
         url = "https://discord.com/api/webhooks/1/t"
@@ -230,9 +241,19 @@ class TestGroups:
         catalog = shipped("groups", tmp_path, **environ).catalog
         assert catalog.backends["flat"].url == environ["OPENAI_BASE_URL"]
         assert catalog.models["flat-cloud"].upstream == environ["OPENAI_MODEL"]
+        main = shipped("groups", tmp_path, ANTHROPIC_MODEL="claude-opus-4-6").catalog.models["sonnet"]
+        assert main.upstream == "claude-opus-4-6"
 
 
 class TestArtifacts:
+    def test_the_variables_of_openai_are_understood(self, tmp_path: Path) -> None:
+        environ = {"OPENAI_BASE_URL": "https://proxy.example.com/v1", "OPENAI_MODEL": "gpt-5", "OPENAI_API_KEY": "key"}
+        catalog = shipped("artifacts", tmp_path, **environ).catalog
+        backend = catalog.backends["openai"]
+        assert (backend.url, backend.secrets) == ("https://proxy.example.com/v1", ("key",))
+        assert catalog.models["gpt"].upstream == "gpt-5"
+        assert shipped("artifacts", tmp_path).catalog.models["gpt"].upstream == "gpt-4.1"
+
     def test_each_task_has_its_local_model_first_and_the_cloud_behind_it(self, tmp_path: Path) -> None:
         catalog = shipped("artifacts", tmp_path).catalog
         assert {name: catalog.models[task.chain[0]].upstream for name, task in catalog.tasks.items()} == {

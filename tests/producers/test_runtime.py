@@ -106,6 +106,15 @@ def test_the_api_key_is_not_in_the_repr(llm: Openfall) -> None:
     assert "secret" not in str(model)
 
 
+def test_a_token_is_given_in_place_of_the_key(tmp_path: Path, redis_url: str) -> None:
+    file = tmp_path / "token.yaml"
+    file.write_text(CONFIG.replace("api_key: sk-ant-0123456789-secret", "api_key: key, auth_token: t0ken-0123456789"))
+    with Openfall(config=load(file, environ={"REDIS_URL": redis_url}, cwd=tmp_path)) as own:
+        model = own.resolve("ace")
+    assert (model.api_key, model.auth_token) == ("", "t0ken-0123456789")
+    assert "0123456789" not in repr(model)
+
+
 def test_reported_failures_open_the_breaker_and_the_next_model_is_named(llm: Openfall, redis_url: str) -> None:
     for _ in range(3):
         assert llm.resolve("ace").model == "opus"

@@ -151,7 +151,7 @@ def _check_refusal(name: str, failure: Failure, key: str = "its key") -> CheckRe
     if failure.disposition.credential is CredentialSignal.PARK:
         no_credits = failure.error_class is ErrorClass.OUT_OF_CREDITS
         message = f"{name} refuses {key}: {detail}"
-        remedy = "Buy credits." if no_credits else f"Set a valid key (backends.{name}.api_key)."
+        remedy = "Buy credits." if no_credits else f"Set a valid key (api_key or auth_token of backends.{name})."
         return CheckResult("key", name, "failure", message, remedy)
     message = f"{name} does not list its models ({detail}), so they are not checked"
     remedy = "Try one: openfall ask -m MODEL x."

@@ -27,7 +27,7 @@ allows as much, and few answers are longer. The thinking that the caller request
 
 
 class AnthropicBackend(HttpBackend):
-    """One endpoint. `url` is its base, `key` its key (empty: none)."""
+    """One endpoint. `url` is its base, `key` its key (empty: none). `bearer_only`: the key is a token."""
 
     dialect = "anthropic"
     response_format = ResponseFormat(
@@ -35,9 +35,12 @@ class AnthropicBackend(HttpBackend):
     )
     models_path = "/models?limit=1000"
 
-    def __init__(self, url: str, key: str, transport: Transport, version: str | None = None) -> None:
+    def __init__(
+        self, url: str, key: str, transport: Transport, *, version: str | None = None, bearer_only: bool = False
+    ) -> None:
         address, version = parse_address(url, PATH), version or VERSION
-        headers = {"anthropic-version": version, **_credentials(key, address)}
+        credentials = bearer(key) if bearer_only else _credentials(key, address)
+        headers = {"anthropic-version": version, **credentials}
         super().__init__(address, address.version + PATH, headers, transport)
         self._sampling = version < WITHOUT_SAMPLING
 

@@ -17,7 +17,9 @@ from openfall.workers.backends.transport import Transport
 
 PROTOCOLS: Mapping[Protocol, Callable[[Backend, str, Transport], CompletionBackend]] = {
     "openai": lambda spec, key, transport: OpenAIBackend(spec.url, key, transport),
-    "anthropic": lambda spec, key, transport: AnthropicBackend(spec.url, key, transport, spec.api_version),
+    "anthropic": lambda spec, key, transport: AnthropicBackend(
+        spec.url, key, transport, version=spec.api_version, bearer_only=spec.has_auth_token
+    ),
     "ollama": lambda spec, key, transport: OllamaBackend(spec.url, key, transport),
 }
 

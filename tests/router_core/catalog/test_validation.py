@@ -303,6 +303,12 @@ class TestKeys:
                 "there is an api_key too: write all keys in api_keys",
                 id="a single key too",
             ),
+            pytest.param(
+                {"auth_token": "t", "api_keys": ["a", "b"]},
+                "there is an auth_token too, which would be sent in place of every key: remove one",
+                id="a token too",
+            ),
+            pytest.param({"auth_token": "t", "api_key": "c"}, None, id="a token wins over a single key"),
         ],
     )
     def test_several_keys_are_different_have_values_and_stand_in_one_place(self, keys, problem) -> None:

@@ -43,7 +43,7 @@ def served(
 
     async def work() -> tuple[Outcome, FaultServer]:
         async with fault_server(*scripts) as server:
-            backend = AnthropicBackend(server.url, KEY, Transport(keep_alive=True), version)
+            backend = AnthropicBackend(server.url, KEY, Transport(keep_alive=True), version=version)
             request = Request(
                 **{"body": REQUEST_BODY, "upstream": "claude", "timeout": 10, "dialect": "anthropic", "max_tokens": 77}
                 | fields

@@ -65,6 +65,23 @@ def test_anthropic_itself_gets_the_key_in_one_header_only() -> None:
     run(work())
 
 
+def test_a_token_is_sent_as_a_bearer_token_and_nothing_else() -> None:
+    async def work(**credentials: Any) -> dict[str, str]:
+        spec = Backend(url="https://api.anthropic.com", pool="cloud", protocol="anthropic", **credentials)
+        async with fault_server(answer(MESSAGE)) as server:
+            backend = open_backend(spec, RedirectedTransport(server))
+            try:
+                await backend.complete(Request(body=REQUEST_BODY, upstream="m", timeout=5, dialect="anthropic"))
+            finally:
+                await backend.close()
+            return server.calls_received[0].headers
+
+    for credentials in ({"auth_token": "t0ken"}, {"auth_token": "t0ken", "api_key": KEY}):
+        headers = run(work(**credentials))
+        assert headers["authorization"] == "Bearer t0ken"
+        assert "x-api-key" not in headers
+
+
 FULL: dict[str, Any] = {
     "model": "ours",
     "max_tokens": 2048,
