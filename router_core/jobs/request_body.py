@@ -123,14 +123,23 @@ def get_parameters(body: Body, dialect: Dialect) -> Body:
 
 
 def answer_text(body: Body) -> str:
-    """The text of a whole response, without reasoning and tool calls. Its shape shows its dialect.
+    """The text of a whole response, without tool calls, and without reasoning unless there is nothing else. Its shape
+    shows its dialect.
 
     openai: `choices[0].message`; anthropic: `content`, a list of blocks; ollama: `message`, or `response`.
     """
     choices = body.get("choices")
     message = _get(next(iter(choices), None), "message") if isinstance(choices, list) else body.get("message", body)
     content = _get(message, "content")
-    return "".join(_text_parts(body.get("response") if content is None else content))
+    text = "".join(_text_parts(body.get("response") if content is None else content))
+    return text if text or has_tool_call(body) else _reasoning_text(message)
+
+
+def _reasoning_text(message: Any) -> str:
+    """The reasoning of an answer that consists of nothing else, under the names that providers use."""
+    names = ("reasoning_content", "reasoning", "thinking")
+    text = next((value for name in names if isinstance(value := _get(message, name), str) and value), "")
+    return text or "".join(_strings([_get(part, "thinking") for part in _parts(_get(message, "content"))]))
 
 
 def has_tool_call(body: Body) -> bool:
@@ -213,7 +222,7 @@ def _text_parts(content: Any) -> Iterator[str]:
     if isinstance(content, str):
         yield content
     for part in _parts(content):
-        if part.get("type") in ("text", "input_text", "output_text") and isinstance(part.get("text"), str):
+        if part.get("type", "text") in ("text", "input_text", "output_text") and isinstance(part.get("text"), str):
             yield part["text"]
 
 

@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
 from openfall.router_core.vocabulary import ErrorClass
-from openfall.workers.backends.parsing import StreamAssembler, append_text, malformed, parse_document, token_count
+from openfall.workers.backends.finish_reasons import read_finish_reason
+from openfall.workers.backends.framing import SseFraming, looks_like_events
+from openfall.workers.backends.parsing import (
+    StreamAssembler,
+    append_text,
+    assemble_events,
+    malformed,
+    parse_document,
+    token_count,
+)
+from openfall.workers.backends.translate.finish_and_effort import STOP
 from openfall.workers.backends.translate.json_values import json_object
+from openfall.workers.backends.usage import completion_tokens, merge_usage
+
+_REASONS = frozenset({"end_turn", "max_tokens", "stop_sequence", "tool_use", "pause_turn"})
 
 _DELTA_FIELDS = {"text_delta": "text", "thinking_delta": "thinking"}
 """By a delta's type, the field of the block that its text extends."""
@@ -16,32 +30,50 @@ _DELTA_FIELDS = {"text_delta": "text", "thinking_delta": "thinking"}
 
 def parse_message(body: bytes, headers: Mapping[str, str]) -> Outcome:
     """The outcome of a 200's body. An error inside it is a failure."""
+    if looks_like_events(body):
+        return assemble_events(body, SseFraming(), MessageAssembler())
     document = parse_document(body, headers)
     return document if isinstance(document, Failure) else to_outcome(document)
 
 
-def to_outcome(document: Any) -> Outcome:
-    """The outcome of a `message`. It is complete only with content and a stop reason. `pause_turn` is an answer."""
+def to_outcome(document: Any, *, ended: bool = True) -> Outcome:
+    """The outcome of a `message`. It is complete with a stop reason, or if its end is certain (`ended`): a whole
+    document, a stream with its last event. `pause_turn` is an answer."""
     content = document.get("content") if isinstance(document, dict) else None
+    if isinstance(content, str):
+        content = [{"type": "text", "text": content}]
     if not isinstance(content, list):
         return malformed("the answer has no content")
-    stop = document.get("stop_reason")
-    if not isinstance(stop, str) or not stop:
-        return malformed("the answer has no stop reason: it was cut off")
-    if stop == "refusal":
-        return Failure(error_class=ErrorClass.CONTENT_FILTER, detail=_refusal(document.get("stop_details")))
-    if stop == "model_context_window_exceeded":
-        return Failure(error_class=ErrorClass.CONTEXT_OVERFLOW, detail="the answer ran into the end of the context")
+    stop = _stop_reason(document, content, ended=ended)
+    if isinstance(stop, Failure):
+        return stop
+    document = document | {"content": content, "stop_reason": stop}
     usage = document.get("usage")
     return Completion(
         text="".join(map(_text, content)),
         finish_reason=stop,
         input_tokens=_prompt_tokens(usage),
-        output_tokens=token_count(usage, "output_tokens"),
+        output_tokens=_written_tokens(usage),
         cache_read_tokens=token_count(usage, "cache_read_input_tokens"),
         cache_write_tokens=token_count(usage, "cache_creation_input_tokens"),
         body=document,
     )
+
+
+def _stop_reason(document: dict[str, Any], content: list[Any], *, ended: bool) -> str | Failure:
+    """The stop reason in Anthropic's words. Some servers name none: then an answer that has content ends in its end."""
+    reason = document.get("stop_reason")
+    if not reason:
+        if not ended or not content:
+            return malformed("the answer has no stop reason: it was cut off")
+        calls = any(isinstance(block, dict) and block.get("type") == "tool_use" for block in content)
+        return "tool_use" if calls else "end_turn"
+    if isinstance(reason, str) and reason in _REASONS:
+        return reason
+    known = read_finish_reason(reason)
+    if isinstance(known, Failure):
+        return replace(known, detail=_refusal(document.get("stop_details"))) if reason == "refusal" else known
+    return STOP[known]
 
 
 def _refusal(details: Any) -> str:
@@ -59,8 +91,14 @@ def _prompt_tokens(usage: Any) -> int | None:
     """`input_tokens` excludes the cached tokens."""
     uncached = token_count(usage, "input_tokens")
     if uncached is None:
-        return None
+        return token_count(usage, "prompt_tokens")
     return uncached + sum(token_count(usage, f"cache_{kind}_input_tokens") or 0 for kind in ("creation", "read"))
+
+
+def _written_tokens(usage: Any) -> int | None:
+    """Servers that translate a protocol at times keep OpenAI's names."""
+    written = token_count(usage, "output_tokens")
+    return completion_tokens(usage) if written is None else written
 
 
 class MessageAssembler(StreamAssembler):
@@ -69,7 +107,9 @@ class MessageAssembler(StreamAssembler):
     def __init__(self) -> None:
         super().__init__()
         self._message: dict[str, Any] = {}
-        self._blocks: dict[int, dict[str, Any]] = {}
+        self._blocks: list[dict[str, Any]] = []
+        self._open: dict[int, int] = {}
+        """The place of the open block by its index: some servers begin each block under the same index."""
         self._inputs: dict[int, str] = {}
 
     def _add(self, fields: dict[str, Any]) -> str:
@@ -77,7 +117,9 @@ class MessageAssembler(StreamAssembler):
             case {"type": "message_start", "message": dict(message)}:
                 self._message |= message
             case {"type": "content_block_start", "index": int(index), "content_block": dict(block)}:
-                self._blocks[index] = block
+                self._blocks.append(block)
+                self._open[index] = len(self._blocks) - 1
+                return _text(block)
             case {"type": "content_block_delta", "index": int(index), "delta": dict(delta)}:
                 return self._extend(index, delta)
             case {"type": "message_delta"}:
@@ -88,17 +130,20 @@ class MessageAssembler(StreamAssembler):
 
     def _assemble(self) -> Outcome:
         truncated = self._message.get("stop_reason") == "max_tokens"
-        for index, text in self._inputs.items():
+        for place, text in self._inputs.items():
             arguments = json_object(text)
             if arguments is None and not truncated:
                 detail = "the input of a tool is not a JSON object"
                 return Failure(error_class=ErrorClass.INVALID_OUTPUT, detail=detail)
-            self._blocks[index]["input"] = arguments or {}
-        content = [self._blocks[index] for index in sorted(self._blocks)]
-        return to_outcome({**self._message, "content": content})
+            self._blocks[place]["input"] = arguments or {}
+        return to_outcome(self._mended({**self._message, "content": self._blocks}), ended=self.done)
 
     def _extend(self, index: int, delta: dict[str, Any]) -> str:
-        block = self._blocks.setdefault(index, {"type": "text", "text": ""})
+        if index not in self._open:
+            self._blocks.append({"type": "text", "text": ""})
+            self._open[index] = len(self._blocks) - 1
+        place = self._open[index]
+        block = self._blocks[place]
         match delta:
             case {"type": "text_delta" | "thinking_delta" as kind, **fields} if isinstance(
                 piece := fields.get(_DELTA_FIELDS[kind]), str
@@ -106,7 +151,7 @@ class MessageAssembler(StreamAssembler):
                 block[_DELTA_FIELDS[kind]] = append_text(block.get(_DELTA_FIELDS[kind]), piece)
                 return piece if kind == "text_delta" else ""
             case {"type": "input_json_delta", "partial_json": str(piece)}:
-                self._inputs[index] = self._inputs.get(index, "") + piece
+                self._inputs[place] = self._inputs.get(place, "") + piece
             case {"type": "signature_delta", "signature": str(signature)}:
                 block["signature"] = signature
             case {"type": "citations_delta", "citation": citation}:
@@ -115,11 +160,9 @@ class MessageAssembler(StreamAssembler):
         return ""
 
     def _conclude(self, event: dict[str, Any]) -> None:
-        """Add the stop reason and the final usage, whose numbers replace those of the start."""
+        """Add the stop reason and the final usage, whose counts replace those of the start."""
         delta, usage = event.get("delta"), event.get("usage")
         if isinstance(delta, dict):
             self._message |= delta
         if isinstance(usage, dict):
-            before = self._message.get("usage")
-            known = {key: value for key, value in usage.items() if value is not None}
-            self._message["usage"] = {**(before if isinstance(before, dict) else {}), **known}
+            self._message["usage"] = merge_usage(self._message.get("usage"), usage)

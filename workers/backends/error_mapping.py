@@ -13,11 +13,10 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import orjson
-
 from openfall.router_core.jobs.outcome import Failure
 from openfall.router_core.vocabulary import ErrorClass
 from openfall.workers.backends.error_rules import FIREWALL_PAGE, UpstreamError, find_class, is_firewall_page
+from openfall.workers.backends.exact_json import loads
 from openfall.workers.backends.retry_after import limit_reset, parse_duration, retry_after
 
 MAX_DETAIL_LENGTH = 300
@@ -25,9 +24,6 @@ MAX_DETAIL_LENGTH = 300
 
 MAX_PAGE_BYTES = 8192
 """How much of a body that is not JSON is read for its words."""
-
-BOM = b"\xef\xbb\xbf"
-"""A byte-order mark, with which some servers and proxies begin a body."""
 
 _SECRET = re.compile(
     r"(?i)\b(?:bearer\s+\S+|(?:sk|rk|pk|key|api[_-]?key)[-_=:]\S{4,}|AIza\S+|(?-i:(?=[a-z_-]*[A-Z0-9*]))[A-Za-z0-9_*-]{32,})"
@@ -77,8 +73,8 @@ def _first(values: Any) -> Any:
 
 def _read(body: bytes) -> Any:
     try:
-        return orjson.loads(body.removeprefix(BOM))
-    except orjson.JSONDecodeError:
+        return loads(body)
+    except ValueError:
         return None
 
 

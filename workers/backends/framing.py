@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Protocol
 
+from openfall.workers.backends.exact_json import BOM
+
 
 class Framing(Protocol):
     """Where one event of a stream ends and the next begins."""
@@ -24,11 +26,17 @@ class SseFraming:
     def __init__(self) -> None:
         self._rest = b""
         self._data: list[bytes] = []
+        self._begun = False
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
-        *lines, self._rest = (self._rest + chunk).split(b"\n")
+        data = self._rest + chunk
+        end = data.endswith(b"\r")  # the next chunk may begin with the line feed of this carriage return
+        if b"\r" in data:
+            data = data[: len(data) - end].replace(b"\r\n", b"\n").replace(b"\r", b"\n") + b"\r" * end
+        *lines, self._rest = data.split(b"\n")
         for line in lines:
-            yield from self._add(line.rstrip(b"\r"))
+            yield from self._add(line if self._begun else line.removeprefix(BOM))
+            self._begun = True
 
     def end(self) -> Iterator[bytes]:
         yield from self.feed(b"\n\n")
@@ -39,9 +47,23 @@ class SseFraming:
             self._data = []
         field, _, value = line.partition(b":")
         if field == b"data":
-            self._data.append(value.removeprefix(b" "))
+            yield from self._add_data(value.removeprefix(b" "))
+        elif line.startswith(b"{"):  # some servers leave out `data:`
+            yield from self._add_data(line)
         elif field == b"error":  # older llama-servers write this in place of `data`
             self._data.append(b'{"error":%b}' % value)
+
+    def _add_data(self, value: bytes) -> Iterator[bytes]:
+        """Some servers leave out the empty line between two objects."""
+        if self._data and self._data[-1].endswith(b"}") and value.startswith((b"{", b"[DONE]")):
+            yield b"\n".join(self._data)
+            self._data = []
+        self._data.append(value)
+
+
+def looks_like_events(body: bytes) -> bool:
+    """Whether a body of any content type consists of server-sent events."""
+    return body.removeprefix(BOM).lstrip().startswith((b"data:", b"event:", b":", b"id:", b"retry:"))
 
 
 class NdjsonFraming:

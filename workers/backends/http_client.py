@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
 import aiohttp
-import orjson
 from multidict import CIMultiDict
 
 from openfall.router_core.jobs.outcome import Failure, Outcome
@@ -15,6 +14,7 @@ from openfall.router_core.vocabulary import ErrorClass
 from openfall.workers.backends.address import Address
 from openfall.workers.backends.base import OnDelta, Request
 from openfall.workers.backends.error_mapping import redact
+from openfall.workers.backends.exact_json import dumps
 from openfall.workers.backends.parsing import malformed
 from openfall.workers.backends.response import ResponseFormat, ResponseTooLong, read_answer, read_json, read_liveness
 from openfall.workers.backends.transport import Transport, describe_error
@@ -44,7 +44,7 @@ class HttpClient:
         No failure's detail repeats the prompt.
         """
         try:
-            payload = orjson.dumps(body)
+            payload = dumps(body)
         except TypeError as error:
             return Failure(error_class=ErrorClass.BAD_REQUEST, detail=redact(f"the body is not JSON: {error}"))
 
@@ -56,7 +56,7 @@ class HttpClient:
 
     async def fetch_json(self, path: str, timeout_s: float, body: Mapping[str, Any] | None = None) -> Any | Failure:
         """The JSON of the response to a GET, or to a POST of a body. Any status but 200 is a failure."""
-        return await self._call(path, None if body is None else orjson.dumps(body), timeout_s, read_json)
+        return await self._call(path, None if body is None else dumps(body), timeout_s, read_json)
 
     async def check_alive(self, path: str, timeout_s: float) -> Failure | None:
         """None unless the GET fails or the response is a server error: a 404 or a 401 is a sign of life too."""
@@ -91,7 +91,7 @@ class HttpClient:
 
 def _without_echo(failure: Failure, prompt: Any) -> Failure:
     """The same failure, without its message if the message repeats the prompt, as some servers' errors do."""
-    sent = orjson.dumps(prompt).decode()
+    sent = dumps(prompt).decode()
     detail, length = failure.detail, MAX_ECHO_LENGTH + 1
     if not any(detail[start : start + length] in sent for start in range(len(detail) - length + 1)):
         return failure

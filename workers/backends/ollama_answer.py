@@ -8,7 +8,15 @@ from typing import Any
 
 from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
 from openfall.router_core.vocabulary import ErrorClass
-from openfall.workers.backends.parsing import StreamAssembler, append_text, malformed, parse_document, token_count
+from openfall.workers.backends.finish_reasons import read_finish_reason
+from openfall.workers.backends.parsing import (
+    StreamAssembler,
+    append_text,
+    content_text,
+    malformed,
+    parse_document,
+    token_count,
+)
 
 
 def parse_chat(body: bytes, headers: Mapping[str, str]) -> Outcome:
@@ -24,19 +32,21 @@ def parse_chat(body: bytes, headers: Mapping[str, str]) -> Outcome:
 
 
 def to_outcome(document: Any) -> Outcome:
-    """The outcome of the last line with the whole message. It is complete only with `done` and a reason.
+    """The outcome of the last line with the whole message. It is complete only with `done`.
 
-    The server omits a count that is 0.
+    The server omits a count that is 0, and for some models the reason for the end.
     """
     message = document.get("message") if isinstance(document, dict) else None
     if not isinstance(message, dict):
         return malformed("the answer has no message")
-    reason = document.get("done_reason")
-    if document.get("done") is not True or not isinstance(reason, str) or not reason:
-        return malformed("the answer has no reason for its end: it was cut off")
-    text = message.get("content")
+    if document.get("done") is not True:
+        return malformed("the answer is not done: it was cut off")
+    reason = read_finish_reason(document.get("done_reason") or "stop")
+    if isinstance(reason, Failure):
+        return reason
+    document = document | {"done_reason": reason}
     return Completion(
-        text=text if isinstance(text, str) else "",
+        text=content_text(message.get("content")),
         finish_reason=reason,
         input_tokens=token_count({"prompt_eval_count": 0, **document}, "prompt_eval_count"),
         output_tokens=token_count({"eval_count": 0, **document}, "eval_count"),
@@ -79,7 +89,7 @@ class ChatAssembler(StreamAssembler):
 
     def _assemble(self) -> Outcome:
         whole = self._last | ({"logprobs": self._logprobs} if self._logprobs else {})
-        return to_outcome(whole | {"message": self._message})
+        return to_outcome(self._mended(whole | {"message": self._message}))
 
 
 def _as_server_error(failure: Failure) -> Failure:

@@ -2,52 +2,84 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
-
-import orjson
 
 from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
 from openfall.router_core.vocabulary import ErrorClass
 from openfall.workers.backends.error_mapping import classify, find_error
-from openfall.workers.backends.parsing import StreamAssembler, append_text, malformed, parse_document, token_count
+from openfall.workers.backends.exact_json import dumps
+from openfall.workers.backends.finish_reasons import CUT_OFF, read_finish_reason
+from openfall.workers.backends.framing import SseFraming, looks_like_events
+from openfall.workers.backends.parsing import (
+    StreamAssembler,
+    append_text,
+    assemble_events,
+    content_text,
+    malformed,
+    parse_document,
+)
+from openfall.workers.backends.tool_call_pieces import ToolCallPieces, arguments_text
+from openfall.workers.backends.usage import (
+    cached_tokens,
+    completion_tokens,
+    completion_usage,
+    merge_usage,
+    prompt_tokens,
+    stored_tokens,
+)
 
 _DONE = b"[DONE]"
-_MERGED = frozenset({"index", "message", "delta", "logprobs"})
+_MERGED = frozenset({"index", "message", "delta", "logprobs", "usage"})
 
 
 def parse_completion(body: bytes, headers: Mapping[str, str]) -> Outcome:
-    """The outcome of a 200's body. An error inside it is a failure."""
+    """The outcome of a 2xx's body. An error inside it is a failure. Some servers stream without a request for it."""
+    if looks_like_events(body):
+        return assemble_events(body, SseFraming(), CompletionAssembler())
     document = parse_document(body, headers)
     return document if isinstance(document, Failure) else to_outcome(document)
 
 
-def to_outcome(document: Any) -> Outcome:
-    """The outcome of a `chat.completion`. It is complete only with a message and a finish reason."""
+def to_outcome(document: Any, *, ended: bool = True) -> Outcome:
+    """The outcome of a `chat.completion`. It is complete with a finish reason, or if its end is certain (`ended`): a
+    whole document, a stream with its last event."""
     choices = document.get("choices") if isinstance(document, dict) else None
     choice = choices[0] if isinstance(choices, list) and choices else None
-    message = choice.get("message") if isinstance(choice, dict) else None
+    message = (choice.get("message") or choice.get("delta")) if isinstance(choice, dict) else None
     if not isinstance(choice, dict) or not isinstance(message, dict):
         return malformed("the answer has no choices")
-    finish = choice.get("finish_reason")
-    if error := find_error(choice) or finish == "error":
+    if error := find_error(choice) or choice.get("finish_reason") == "error":
         body = {"error": error if isinstance(error, dict) else "the answer ended in an error"}
-        return classify(200, {}, orjson.dumps(body))
-    if not isinstance(finish, str) or not finish:
-        return malformed("the answer has no finish reason: it was cut off")
-    if finish == "content_filter":
-        return Failure(error_class=ErrorClass.CONTENT_FILTER, detail="the provider's filter stopped the answer")
-    text, usage = message.get("content"), document.get("usage")
-    details = usage.get("prompt_tokens_details") if isinstance(usage, dict) else None
+        return classify(200, {}, dumps(body))
+    finish = _finish_reason(choice, message, ended=ended)
+    if isinstance(finish, Failure):
+        return finish
+    text, calls = content_text(message.get("content")), message.get("tool_calls") or message.get("function_call")
+    if message.get("refusal") and not text and not calls:
+        return Failure(error_class=ErrorClass.CONTENT_FILTER, detail="the model refused to answer")
+    choice |= {"message": message, "finish_reason": finish}
+    usage = completion_usage(document)
     return Completion(
-        text=text if isinstance(text, str) else "",
+        text=text,
         finish_reason=finish,
-        input_tokens=token_count(usage, "prompt_tokens"),
-        output_tokens=token_count(usage, "completion_tokens"),
-        cache_read_tokens=token_count(details, "cached_tokens"),
-        cache_write_tokens=token_count(details, "cache_write_tokens"),
+        input_tokens=prompt_tokens(usage),
+        output_tokens=completion_tokens(usage),
+        cache_read_tokens=cached_tokens(usage),
+        cache_write_tokens=stored_tokens(usage),
         body=document,
     )
+
+
+def _finish_reason(choice: dict[str, Any], message: dict[str, Any], *, ended: bool) -> str | Failure:
+    """The finish reason in OpenAI's words. Some servers name none: then an answer that has content ends in its end."""
+    if reason := choice.get("finish_reason"):
+        return read_finish_reason(reason)
+    calls = message.get("tool_calls")
+    has_content = any(message.get(key) for key in ("content", "refusal", "function_call", "reasoning_content"))
+    if not ended or not (calls or has_content):
+        return malformed(CUT_OFF)
+    return "tool_calls" if calls else "stop"
 
 
 class CompletionAssembler(StreamAssembler):
@@ -57,6 +89,7 @@ class CompletionAssembler(StreamAssembler):
         super().__init__()
         self._head: dict[str, Any] = {}
         self._choices: dict[int, dict[str, Any]] = {}
+        self._calls: dict[int, ToolCallPieces] = {}
 
     def add(self, event: bytes) -> str:
         if event.strip() == _DONE:
@@ -65,14 +98,17 @@ class CompletionAssembler(StreamAssembler):
         return super().add(event)
 
     def _add(self, fields: dict[str, Any]) -> str:
+        usage = merge_usage(self._head.get("usage"), completion_usage(fields))
         self._head |= {key: value for key, value in fields.items() if key != "choices" and value is not None}
+        self._head |= {"usage": usage} if usage is not None else {}
         choices = fields.get("choices")
         pieces = choices if isinstance(choices, list) else []
         return "".join([self._add_choice(choice) for choice in pieces if isinstance(choice, dict)])
 
     def _assemble(self) -> Outcome:
         choices = [self._choices[index] for index in sorted(self._choices)]
-        return to_outcome({**self._head, "object": "chat.completion", "choices": choices})
+        document = {**self._head, "object": "chat.completion", "choices": choices}
+        return to_outcome(self._mended(document), ended=self.done)
 
     def _add_choice(self, piece: dict[str, Any]) -> str:
         index = piece.get("index", 0) if isinstance(piece.get("index", 0), int) else 0
@@ -82,43 +118,63 @@ class CompletionAssembler(StreamAssembler):
         _merge_logprobs(choice, piece.get("logprobs"))
         delta = piece.get("delta")
         if not isinstance(delta, dict):
-            return ""
-        _merge(choice["message"], delta)
-        text = delta.get("content")
-        return text if isinstance(text, str) and index == 0 else ""
+            delta = _rest_of_message(choice["message"], piece.get("message"))
+        calls = self._calls.setdefault(index, ToolCallPieces())
+        text = _merge(choice["message"], delta, calls)
+        return text if index == 0 else ""
 
 
-def _merge(message: dict[str, Any], delta: dict[str, Any]) -> None:
-    """Append texts (content, reasoning, refusal), merge tool calls, replace anything else."""
+def _rest_of_message(known: dict[str, Any], message: Any) -> dict[str, Any]:
+    """What a whole message adds to the pieces before it. Some servers end a stream with one, or send nothing else."""
+    if not isinstance(message, dict):
+        return {}
+    return {key: value for key, value in message.items() if not known.get(key)}
+
+
+def _merge(message: dict[str, Any], delta: dict[str, Any], calls: ToolCallPieces) -> str:
+    """Add a piece to a message. Returns the text that it adds."""
+    calls.add(delta.get("tool_calls"))
+    if calls.calls:
+        message["tool_calls"] = calls.calls
+    text = ""
+    for field, piece in _content_pieces(delta.get("content")):
+        message[field] = append_text(message.get(field), piece)
+        text += piece if field == "content" else ""
     for key, value in delta.items():
-        if key == "tool_calls":
-            _merge_calls(message.setdefault("tool_calls", []), value if isinstance(value, list) else [])
-        elif isinstance(value, str) and key != "role":
-            message[key] = append_text(message.get(key), value)
-        elif value is not None:
-            message[key] = value
+        if key not in ("tool_calls", "content", "role") and value is not None:
+            message[key] = _merge_value(message.get(key), value)
+    return text
 
 
-def _merge_calls(calls: list[dict[str, Any]], pieces: list[Any]) -> None:
-    """Append arguments by index. A piece without an index starts a call if it has an id, else it extends the last."""
-    for piece in filter(lambda piece: isinstance(piece, dict), pieces):
-        index = piece.get("index")
-        if not isinstance(index, int) or index < 0:
-            index = len(calls) if piece.get("id") or not calls else len(calls) - 1
-        if index >= len(calls):
-            calls.append({"id": None, "type": "function", "function": {"name": "", "arguments": ""}})
-        call, function = calls[min(index, len(calls) - 1)], piece.get("function")
-        call |= {key: value for key, value in piece.items() if key not in ("index", "function") and value}
-        if isinstance(function, dict):
-            arguments = call["function"]["arguments"] + _arguments(function.get("arguments"))
-            call["function"] |= {key: value for key, value in function.items() if value} | {"arguments": arguments}
-
-
-def _arguments(value: Any) -> str:
-    """The text of the arguments. Some servers send the object itself."""
+def _merge_value(earlier: Any, value: Any) -> Any:
+    """A field with its next piece: texts (reasoning, refusal) and lists grow, anything else is replaced."""
     if isinstance(value, str):
-        return value
-    return orjson.dumps(value).decode() if isinstance(value, dict) else ""
+        return append_text(earlier, value)
+    if isinstance(value, list) and isinstance(earlier, list):
+        return [*earlier, *value]
+    return _merge_object(earlier, value) if isinstance(value, dict) and isinstance(earlier, dict) else value
+
+
+def _content_pieces(content: Any) -> Iterator[tuple[str, str]]:
+    """The text of a content, and the reasoning in it, each with its field. Mistral sends a list of parts."""
+    if isinstance(content, str):
+        yield "content", content
+        return
+    for part in content if isinstance(content, list) else ():
+        thinking = part.get("thinking") if isinstance(part, dict) else None
+        if thinking is not None:
+            yield "reasoning_content", content_text(thinking)
+        else:
+            yield "content", content_text([part])
+
+
+def _merge_object(earlier: dict[str, Any], piece: dict[str, Any]) -> dict[str, Any]:
+    """An older `function_call`, or a sound, with its next piece: the texts that arrive in pieces are appended."""
+    merged = earlier | {key: value for key, value in piece.items() if value is not None}
+    for key in ("arguments", "data", "transcript"):
+        if piece.get(key) is not None and earlier.get(key) is not None:
+            merged[key] = arguments_text(earlier[key]) + arguments_text(piece[key])
+    return merged
 
 
 def _merge_logprobs(choice: dict[str, Any], logprobs: Any) -> None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import orjson
-
 from openfall.router_core.jobs.outcome import Failure, Outcome
 from openfall.router_core.vocabulary import ErrorClass
 from openfall.workers.backends.error_mapping import classify, find_error
+from openfall.workers.backends.exact_json import ends_in_half, loads, mend, mend_text
+from openfall.workers.backends.framing import Framing
+
+TEXT_PARTS = ("text", "output_text", "input_text")
+"""The types of a part that is a written text."""
 
 
 def malformed(detail: str) -> Failure:
@@ -20,8 +23,8 @@ def malformed(detail: str) -> Failure:
 def parse_document(body: bytes, headers: Mapping[str, str]) -> Any | Failure:
     """The JSON of a 200's body. An error inside it is a failure."""
     try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError:
+        document = loads(body)
+    except ValueError:
         failure = classify(200, headers, body)
         return failure if failure.error_class is ErrorClass.FORBIDDEN else malformed("the answer is not JSON")
     return classify(200, headers, body) if find_error(document) else document
@@ -30,12 +33,22 @@ def parse_document(body: bytes, headers: Mapping[str, str]) -> Any | Failure:
 def parse_event(event: bytes) -> dict[str, Any] | Failure:
     """The JSON object of one event of a stream. An error inside it is a failure."""
     try:
-        document = orjson.loads(event)
-    except orjson.JSONDecodeError:
+        document = loads(event, halves=True)
+    except ValueError:
         return malformed("an event of the stream is not JSON")
     if find_error(document):
         return classify(200, {}, event)
     return document if isinstance(document, dict) else malformed("an event of the stream is not an object")
+
+
+def content_text(content: Any) -> str:
+    """The text of a content: a string, a part, or a list of them. Parts without text (images, reasoning) have none."""
+    if isinstance(content, str):
+        return content
+    if isinstance(content, dict):
+        text = content.get("text")
+        return text if isinstance(text, str) and content.get("type", "text") in TEXT_PARTS else ""
+    return "".join(map(content_text, content)) if isinstance(content, list) else ""
 
 
 def append_text(text: Any, piece: str) -> str:
@@ -65,6 +78,8 @@ class StreamAssembler:
     def __init__(self) -> None:
         self.failure: Failure | None = None
         self.done = False
+        self._half = ""
+        """Half a character at the end of the last text: the next text may begin with the other half."""
 
     @property
     def ended(self) -> bool:
@@ -77,14 +92,34 @@ class StreamAssembler:
         if isinstance(fields, Failure):
             self.failure = fields
             return ""
-        return self._add(fields)
+        return self._join(self._add(fields))
 
     def outcome(self) -> Outcome:
         """The outcome once the stream has ended. A stream that was cut short is a failure."""
         return self.failure or self._assemble()
+
+    def _join(self, text: str) -> str:
+        """The text with the half before it, and without the half at its end."""
+        text, self._half = self._half + text, ""
+        if ends_in_half(text):
+            text, self._half = text[:-1], text[-1]
+        return mend_text(text)
+
+    def _mended(self, document: dict[str, Any]) -> dict[str, Any]:
+        """The assembled document, without half characters."""
+        whole: dict[str, Any] = mend(document)
+        return whole
 
     def _add(self, fields: dict[str, Any]) -> str:
         raise NotImplementedError
 
     def _assemble(self) -> Outcome:
         raise NotImplementedError
+
+
+def assemble_events(body: bytes, framing: Framing, answer: StreamAssembler) -> Outcome:
+    """The outcome of a whole body that is a stream."""
+    for event in (*framing.feed(body), *framing.end()):
+        if not answer.ended:
+            answer.add(event)
+    return answer.outcome()

@@ -43,7 +43,7 @@ FAULTS: dict[str, tuple[Script, E]] = {
     "an error inside a 200": (answer(error("overloaded_error")), E.OVERLOADED),
     "an overload": (answer(error("overloaded_error", "Overloaded"), 529), E.OVERLOADED),
     "no message": (answer({"type": "message"}), E.MALFORMED),
-    "no stop reason": (answer(MESSAGE | {"stop_reason": None}), E.MALFORMED),
+    "an unknown stop reason": (answer(MESSAGE | {"stop_reason": "cosmic_ray"}), E.MALFORMED),
     "a refusal": (answer(REFUSED), E.CONTENT_FILTER),
     "a full context": (answer(FULL_CONTEXT), E.CONTEXT_OVERFLOW),
 }

@@ -164,13 +164,26 @@ def test_an_error_within_a_200_is_no_answer(protocol: Protocol, deltas: list[str
 
 @both
 @every
-def test_an_answer_without_a_finish_reason_is_malformed(protocol: Protocol, deltas: list[str] | None) -> None:
+def test_a_whole_answer_without_a_finish_reason_is_an_answer(protocol: Protocol, deltas: list[str] | None) -> None:
     unfinished: dict[Protocol, dict[str, Any]] = {
         "openai": COMPLETION | {"choices": [{"index": 0, "message": {"role": "assistant", "content": TEXT}}]},
         "anthropic": MESSAGE | {"stop_reason": None},
         "ollama": CHAT | {"done_reason": ""},
     }
-    assert failure(ask(protocol, answer(unfinished[protocol]), deltas)).error_class is E.MALFORMED
+    outcome = ask(protocol, answer(unfinished[protocol]), deltas)
+    assert isinstance(outcome, Completion)
+    assert (outcome.text, outcome.finish_reason) == (TEXT, "end_turn" if protocol == "anthropic" else "stop")
+
+
+@both
+@every
+def test_an_answer_without_content_and_finish_reason_is_malformed(protocol: Protocol, deltas: list[str] | None) -> None:
+    empty: dict[Protocol, dict[str, Any]] = {
+        "openai": COMPLETION | {"choices": [{"index": 0, "message": {"role": "assistant", "content": ""}}]},
+        "anthropic": MESSAGE | {"stop_reason": None, "content": []},
+        "ollama": CHAT | {"done": False},
+    }
+    assert failure(ask(protocol, answer(empty[protocol]), deltas)).error_class is E.MALFORMED
 
 
 @every

@@ -140,7 +140,7 @@ def test_a_stream_without_its_content_type_is_parsed() -> None:
 
 
 @pytest.mark.parametrize(
-    "more", [{"done": False}, {"done": None}, {"done_reason": None}, {"message": "A"}, {"message": None}]
+    "more", [{"done": False}, {"done": None}, {"done_reason": "load"}, {"message": "A"}, {"message": None}]
 )
 def test_an_answer_without_done_is_malformed(more: dict[str, Any]) -> None:
     outcome = to_outcome(CHAT | more)

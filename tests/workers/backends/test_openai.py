@@ -175,7 +175,7 @@ FAULTS: dict[str, tuple[Script, E]] = {
     "garbage": (answer(b'{"choices": [{'), E.MALFORMED),
     "no object": (answer([1, 2]), E.MALFORMED),
     "empty choices": (answer(COMPLETION | {"choices": []}), E.MALFORMED),
-    "no finish reason": (answer({"choices": [{"message": MESSAGE, "finish_reason": None}]}), E.MALFORMED),
+    "an unknown finish reason": (answer({"choices": [{"message": MESSAGE, "finish_reason": "odd"}]}), E.MALFORMED),
     "no message": (answer({"choices": [{"finish_reason": "stop"}]}), E.MALFORMED),
     "a filtered answer": (
         answer({"choices": [{"message": MESSAGE, "finish_reason": "content_filter"}]}),
@@ -187,7 +187,7 @@ FAULTS: dict[str, tuple[Script, E]] = {
 STREAM_FAULTS: dict[str, tuple[Script, E]] = {
     "a stream cut short": (cut_events(piece(content="A lan")), E.MALFORMED),
     "a stream that ends without a finish": (events(piece(content="A lan"), done=False), E.MALFORMED),
-    "a stream that is done without a finish": (events(piece(content="A lan")), E.MALFORMED),
+    "a stream without an end": (events(piece(content="A lan"), done=False), E.MALFORMED),
     "an empty stream": (events(done=False), E.MALFORMED),
     "an error within a stream": (events(piece(content="A"), {"error": BROKEN}, piece("stop")), E.OVERLOADED),
     "an error in an older llama-server's stream": (

@@ -7,8 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from zlib import crc32
 
-import orjson
-
+from openfall.workers.backends.exact_json import dumps, loads
 from openfall.workers.backends.translate.refusals import Unreadable, Untranslatable
 
 Body = Mapping[str, Any]
@@ -69,16 +68,16 @@ def unknown(what: str, name: str) -> Untranslatable:
 def json_text(value: Any, path: str) -> str:
     """A value as JSON."""
     try:
-        return orjson.dumps(value).decode()
+        return dumps(value).decode()
     except TypeError:
-        raise Unreadable(f"{path} holds a number that JSON cannot carry exactly") from None
+        raise Unreadable(f"{path} holds a value that JSON cannot carry") from None
 
 
 def json_object(text: str) -> dict[str, Any] | None:
     """The object in a JSON text; None if it is not an object. An empty text is an empty object."""
     try:
-        value = orjson.loads(text or "{}")
-    except orjson.JSONDecodeError:
+        value = loads(text or "{}")
+    except ValueError:
         return None
     return value if isinstance(value, dict) else None
 

@@ -10,11 +10,12 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from openfall.workers.backends.parsing import token_count
+from openfall.workers.backends.parsing import content_text
 from openfall.workers.backends.translate.call_ids import CallIds
 from openfall.workers.backends.translate.json_values import Body, listed, mapping, string, text_field, unknown
 from openfall.workers.backends.translate.openai_parts import calls_in, reasoning_in, tool_call
 from openfall.workers.backends.translate.refusals import Unreadable
+from openfall.workers.backends.usage import completion_tokens, completion_usage, prompt_tokens
 
 _OPTIONS = ("temperature", "top_p", "seed", "frequency_penalty", "presence_penalty")
 """The options with the same name in both."""
@@ -46,11 +47,11 @@ def request(body: Body) -> dict[str, Any]:
 
 def response(body: Body, request: Body) -> dict[str, Any]:
     """The last line of a chat, with the whole message. `Unreadable` for arguments that are not a JSON object."""
-    choice, usage, created = body["choices"][0], body.get("usage"), body.get("created")
+    choice, usage, created = body["choices"][0], completion_usage(body), body.get("created")
     message, cut = choice["message"], choice.get("finish_reason") == "length"
     answer: dict[str, Any] = {
         "role": "assistant",
-        "content": text_field(message, "content") + text_field(message, "refusal"),
+        "content": content_text(message.get("content")) + text_field(message, "refusal"),
     }
     if reasoning := reasoning_in(message):
         answer["thinking"] = reasoning
@@ -63,8 +64,8 @@ def response(body: Body, request: Body) -> dict[str, Any]:
         answer["tool_calls"] = calls
     head = {"model": text_field(body, "model"), "created_at": _moment(created), "message": answer}
     counts = {
-        "prompt_eval_count": token_count(usage, "prompt_tokens"),
-        "eval_count": token_count(usage, "completion_tokens"),
+        "prompt_eval_count": prompt_tokens(usage),
+        "eval_count": completion_tokens(usage),
     }
     result = head | {"done": True, "done_reason": "length" if cut else "stop"}
     logprobs = choice.get("logprobs")

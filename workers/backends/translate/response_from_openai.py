@@ -8,11 +8,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from openfall.workers.backends.parsing import token_count
+from openfall.workers.backends.parsing import content_text, token_count
 from openfall.workers.backends.translate.call_ids import CallIds
 from openfall.workers.backends.translate.finish_and_effort import STOP
 from openfall.workers.backends.translate.json_values import Body, safe_id, text_field
 from openfall.workers.backends.translate.openai_parts import calls_in, reasoning_in
+from openfall.workers.backends.usage import (
+    cached_tokens,
+    completion_tokens,
+    completion_usage,
+    prompt_tokens,
+    stored_tokens,
+)
 
 
 def response(body: Body, request: Body) -> dict[str, Any]:
@@ -32,7 +39,7 @@ def response(body: Body, request: Body) -> dict[str, Any]:
         "content": content,
         "stop_reason": reason,
         "stop_sequence": sequence,
-        "usage": _usage(body.get("usage")),
+        "usage": _usage(completion_usage(body)),
     }
 
 
@@ -52,7 +59,7 @@ def _texts(message: Body) -> Iterator[dict[str, Any]]:
         yield from map(dict, blocks)
     elif reasoning:
         yield {"type": "thinking", "thinking": reasoning, "signature": ""}
-    for text in (text_field(message, "content"), text_field(message, "refusal")):
+    for text in (content_text(message.get("content")), text_field(message, "refusal")):
         if text:
             yield {"type": "text", "text": text}
 
@@ -64,9 +71,8 @@ def _tool_uses(message: Body, ids: CallIds, *, cut: bool) -> Iterator[dict[str, 
 
 def _usage(usage: Any) -> dict[str, Any]:
     """The usage. Anthropic's input tokens exclude cached ones. A missing number is 0: the dialect requires one."""
-    prompt, output = token_count(usage, "prompt_tokens") or 0, token_count(usage, "completion_tokens") or 0
-    details = usage.get("prompt_tokens_details") if isinstance(usage, Mapping) else None
-    read, stored = token_count(details, "cached_tokens") or 0, token_count(details, "cache_write_tokens") or 0
+    prompt, output = prompt_tokens(usage) or 0, completion_tokens(usage) or 0
+    read, stored = cached_tokens(usage) or 0, stored_tokens(usage) or 0
     result: dict[str, Any] = {"input_tokens": max(0, prompt - read - stored), "output_tokens": output}
     result |= {"cache_read_input_tokens": read, "cache_creation_input_tokens": stored}
     output_details = usage.get("completion_tokens_details") if isinstance(usage, Mapping) else None

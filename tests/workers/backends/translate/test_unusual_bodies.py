@@ -159,6 +159,7 @@ def test_an_untranslatable_body_is_unsupported_and_an_invalid_one_a_bad_request(
     body: dict[str, Any], failure: Failure
 ) -> None:
     assert translate_request(Request(body=body, upstream="m", timeout=1), "anthropic") == failure
+    assert failure.disposition.try_next_model
 
 
 def test_a_body_in_the_backends_dialect_is_unchanged() -> None:

@@ -1,0 +1,76 @@
+"""JSON as upstreams write it: integers of any length stay exact, and half characters become whole or harmless. Pure.
+
+`orjson` reads and writes nearly everything, fast. It turns integers above 64 bits into floats, and refuses halves of
+characters (`"\\ud83d"` alone), byte-order marks, NaN, and bytes that are not UTF-8. The standard library reads those.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import orjson
+
+BOM = b"\xef\xbb\xbf"
+"""A byte-order mark, with which some servers and proxies begin a body."""
+
+_LONG_INTEGER = re.compile(rb"(?<![\d.])\d{20}|(?<!\d)-\d{19}")
+
+
+def loads(data: bytes | str, *, halves: bool = False) -> Any:
+    """The value of a JSON text. Raises `ValueError`. NaN and infinities are null.
+
+    `halves` leaves half characters as they are, for a stream whose next piece may have the other half.
+    """
+    raw = (data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data).removeprefix(BOM)
+    if not _LONG_INTEGER.search(raw):
+        try:
+            return orjson.loads(raw)
+        except orjson.JSONDecodeError:
+            pass
+    try:
+        value = json.loads(_decode(raw), strict=False, parse_constant=lambda _: None)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    return value if halves else mend(value)
+
+
+def dumps(value: Any) -> bytes:
+    """A value as JSON. Raises `TypeError` for a value that JSON cannot carry."""
+    try:
+        return orjson.dumps(value)
+    except TypeError:  # an integer above 64 bits, half a character, or no JSON at all
+        try:
+            return json.dumps(mend(value), separators=(",", ":"), allow_nan=False).encode()
+        except (ValueError, RecursionError) as error:
+            raise TypeError(str(error)) from None
+
+
+def mend(value: Any) -> Any:
+    """The same JSON value: neighbouring halves are one character, and a half alone is U+FFFD."""
+    if isinstance(value, str):
+        return mend_text(value)
+    if isinstance(value, dict):
+        return {mend(key): mend(item) for key, item in value.items()}
+    return [mend(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def mend_text(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text
+
+
+def ends_in_half(text: str) -> bool:
+    """Whether the next piece may begin with the other half of the last character."""
+    return bool(text) and "\ud800" <= text[-1] <= "\udbff"
+
+
+def _decode(raw: bytes) -> str:
+    try:
+        return raw.decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError:
+        return raw.decode("utf-8", "replace")

@@ -1,0 +1,61 @@
+"""Finish reasons, as providers write them, and what each means. Pure.
+
+A reason outside the known ones is no success: a server that stops for a cause of its own has perhaps written half.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from openfall.router_core.jobs.outcome import Failure
+from openfall.router_core.vocabulary import ErrorClass
+
+CUT_OFF = "the answer has no finish reason: it was cut off"
+
+_SUCCESSES: Mapping[str, str] = {
+    "stop": "stop", "end_turn": "stop", "stop_sequence": "stop", "pause_turn": "stop", "eos": "stop",
+    "eos_token": "stop", "stop_token": "stop", "end": "stop", "complete": "stop", "completed": "stop", "done": "stop",
+    "length": "length", "max_tokens": "length", "max_output_tokens": "length", "max_completion_tokens": "length",
+    "max_length": "length", "model_length": "length", "token_limit": "length",
+    "tool_calls": "tool_calls", "tool_call": "tool_calls", "tool_use": "tool_calls", "function_call": "function_call",
+}  # fmt: skip
+"""OpenAI's reason by the reasons of the servers that imitate it, of Anthropic, Gemini, Cohere and TGI."""
+
+_FAILURES: Mapping[ErrorClass, tuple[str, str]] = {
+    ErrorClass.CONTENT_FILTER: (
+        "content_filter content_filtered safety image_safety recitation prohibited_content blocklist spii sensitive"
+        " refusal guardrail_intervened moderation censored",
+        "the provider's filter stopped the answer",
+    ),
+    ErrorClass.CONTEXT_OVERFLOW: (
+        "model_context_window_exceeded context_window_exceeded context_length_exceeded",
+        "the answer ran into the end of the context",
+    ),
+    ErrorClass.INVALID_OUTPUT: (
+        "malformed_function_call malformed_tool_call unexpected_tool_call too_many_tool_calls tool_error",
+        "the model wrote a tool call that nobody can read",
+    ),
+    ErrorClass.OVERLOADED: (
+        "insufficient_system_resource network_error model_error server_error internal_error overloaded",
+        "the provider failed within the answer",
+    ),
+}
+_CLASSES = {word: (error, detail) for error, (words, detail) in _FAILURES.items() for word in words.split()}
+_NAME = re.compile(r"[\w .:-]{1,40}")
+
+
+def read_finish_reason(reason: Any) -> str | Failure:
+    """OpenAI's reason for a successful end; a `Failure` for any other. `MAX_TOKENS` and `content_filter: SAFETY` are
+    known in any case and with any prefix."""
+    words = [str(reason).lower().strip(), *re.split(r"[\s:.]+", str(reason).lower().removeprefix("finish_reason_"))]
+    for word in words:
+        if word in _SUCCESSES and word in (words[0], words[-1]):
+            return _SUCCESSES[word]
+    for word in reversed(words):
+        if word in _CLASSES:
+            error, detail = _CLASSES[word]
+            return Failure(error_class=error, detail=detail)
+    name = f" ({reason})" if isinstance(reason, str) and _NAME.fullmatch(reason) else ""
+    return Failure(error_class=ErrorClass.MALFORMED, detail=f"the answer ended for an unknown reason{name}")
