@@ -11,7 +11,15 @@ from openfall.router_core.deciding.backoff import MIN_SECONDS, delay
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import Attempt, is_judging
 from openfall.router_core.routing.fleet_state import FOREVER, Blocked, FleetState
-from openfall.router_core.vocabulary import BlockReason, CredentialSignal, Severity
+from openfall.router_core.vocabulary import BlockReason, CredentialSignal, ErrorClass, Severity
+
+OWN_FAULTS = frozenset({
+    ErrorClass.BAD_REQUEST, ErrorClass.UNSUPPORTED, ErrorClass.CONTEXT_OVERFLOW, ErrorClass.CONTENT_FILTER,
+})  # fmt: skip
+"""Failures that no outage causes and no wait cures: a job with only these fails, it does not fall."""
+
+REFUSALS = OWN_FAULTS | {ErrorClass.INVALID_OUTPUT}
+"""Failures of a model that takes calls: its next answer to the same job would hardly be better."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +44,8 @@ class ChainState:
     attempts: Sequence[Attempt]
     fleet: FleetState
     jitter: float
+    stand_in: bool = False
+    """The chain is one default fallback."""
 
     def candidates(self, now: float) -> tuple[Candidate, ...]:
         """The models that may still answer, in the order of the chain."""
@@ -74,6 +84,11 @@ class ChainState:
     def attempts_of(self, alias: str) -> list[Attempt]:
         """The attempts in which a model had to answer."""
         return [attempt for attempt in self.attempts if attempt.model == alias and not is_judging(attempt)]
+
+    def refused(self, alias: str) -> bool:
+        """Whether the last call of a model met a fault of the job, or gave an answer that failed its checks."""
+        attempts = self.attempts_of(alias)
+        return bool(attempts) and attempts[-1].error in REFUSALS
 
     def forbidden(self, alias: str) -> str | None:
         """Why this job may never call a model, in words for people; None: it may."""
@@ -150,6 +165,8 @@ class ChainState:
     def _max_retries(self, last: Attempt) -> int:
         """How often a model may be called again in all, by the severity of its last failure."""
         if last.disposition is None or not last.may_be_repeated:
+            return 0
+        if self.stand_in and last.error is ErrorClass.INVALID_OUTPUT:
             return 0
         max_retries = self.catalog.retry.max_retries
         return max_retries if last.disposition.severity is Severity.TRANSIENT else min(1, max_retries)

@@ -8,20 +8,13 @@ from dataclasses import dataclass, field, replace
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.deciding import ensemble
 from openfall.router_core.deciding.backoff import longest_delay
-from openfall.router_core.deciding.candidates import Candidate, ChainState, first_due, ready
+from openfall.router_core.deciding.candidates import OWN_FAULTS, REFUSALS, Candidate, ChainState, first_due, ready
 from openfall.router_core.deciding.ensemble import Best, NextModel
 from openfall.router_core.deciding.explain import explain_blocked, explain_choice, explain_handoff, explain_retry
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import Answer, Attempt, Completion, Failure, Outcome
 from openfall.router_core.routing.fleet_state import FleetState
 from openfall.router_core.vocabulary import BlockReason, ErrorClass, Fallback, HoldReason, Urgency
-
-OWN_FAULTS = frozenset({
-    ErrorClass.BAD_REQUEST, ErrorClass.UNSUPPORTED, ErrorClass.CONTEXT_OVERFLOW, ErrorClass.CONTENT_FILTER,
-})  # fmt: skip
-"""Failures that no outage causes and no wait cures: a job with only these fails, it does not fall."""
-
-_NO_OUTAGE = OWN_FAULTS | {ErrorClass.INVALID_OUTPUT}
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +152,7 @@ def get_chain(job: CompletionJob, catalog: Catalog, attempts: Sequence[Attempt],
     """The state of the models that a job may use: those of its chain, or the one default fallback in their place."""
     if conditions.stand_in:
         job = job.model_copy(update={"chain": (conditions.current_model,)})
-    return ChainState(job, catalog, attempts, conditions.fleet, conditions.jitter)
+    return ChainState(job, catalog, attempts, conditions.fleet, conditions.jitter, conditions.stand_in)
 
 
 def explain_fall(chain: ChainState, now: float) -> Fall:
@@ -171,7 +164,7 @@ def explain_fall(chain: ChainState, now: float) -> Fall:
     """
     errors, candidates = [attempt.error for attempt in chain.attempts], chain.candidates(now)
     blocks = "; ".join(f"{alias}: {reason}" for alias, reason in explain_blocked(chain, now).items())
-    if errors and not candidates and all(error in _NO_OUTAGE for error in errors):
+    if errors and not candidates and all(error in REFUSALS for error in errors):
         return Fall(HoldReason.OWN_FAULT, f"no model of its chain gives an answer that passes ({blocks})")
     reason = HoldReason.OUTAGE
     if chain.only_local_forbids(now):

@@ -141,6 +141,11 @@ class _Context:
         models = {attempt.model for attempt in self.fall.attempts} | {self.fall.stand_in}
         return {alias for alias in models if alias is not None and alias not in self.chain.job.chain}
 
+    @property
+    def answers_failed_checks(self) -> bool:
+        """Whether a model of its chain gave an answer that failed a check."""
+        return any(attempt.error is ErrorClass.INVALID_OUTPUT for attempt in self.chain.attempts)
+
     def is_away(self, alias: str) -> bool:
         """Whether this job cannot call a model now."""
         return self.chain.forbidden(alias) is not None or self.chain.blocked(alias, self.now) is not None
@@ -184,7 +189,11 @@ def _hold(context: _Context) -> Hold:
     reason, detail, strikes = fall.reason, fall.detail, fall.strikes
     models = tuple(_releasing_models(context.chain)) if reason in RELEASED_BY_ITSELF else ()
     available = [alias for alias in models if not context.is_away(alias)]
-    if reason is HoldReason.OUTAGE and available and fall.falls - len(context.stand_ins) > 1:
+    fell_before = fall.falls - len(context.stand_ins) > 1
+    if reason is HoldReason.OUTAGE and fell_before and context.answers_failed_checks:
+        detail = f"its answers failed their checks again; last: {detail}"
+        return Hold(reason=HoldReason.OWN_FAULT, detail=detail, strikes=strikes, keep_until=keep_until)
+    if reason is HoldReason.OUTAGE and fell_before and available:
         strikes += 1
         if strikes >= MAX_STRIKES:
             detail = f"fell {strikes} times while {available[0]} took calls; last: {detail}"
@@ -196,9 +205,10 @@ def _hold(context: _Context) -> Hold:
 
 
 def _releasing_models(chain: ChainState) -> Iterator[str]:
-    """The models of a chain that its job may ever call: the local-only switch excludes none, for it ends."""
+    """The models of a chain that its job may ever call, and that have not refused it. The local-only switch excludes
+    none, for it ends."""
     ever = replace(chain, fleet=replace(chain.fleet, local_only=False))
-    return (alias for alias in chain.job.chain if ever.forbidden(alias) is None)
+    return (alias for alias in chain.job.chain if ever.forbidden(alias) is None and not ever.refused(alias))
 
 
 def _failure(context: _Context) -> Failure:

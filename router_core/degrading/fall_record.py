@@ -18,8 +18,8 @@ def fall_record(
     """A fall as plain JSON values. Moments in epoch seconds, `took_s` in seconds, `cost_usd` None: unknown.
 
     `by` is the remedy for the caller; None: none, the job only waits. `final`: the job ended. `counts` names the
-    counters of the incident: its urgency (`u:`), each model of its chain that was tried or is blocked (`m:`), each
-    error class of an attempt or a block (`c:`), the remedy (`s:`).
+    counters of the incident: its urgency (`u:`), its chain in alphabetical order (`chain:`), each model of it that was
+    tried or is blocked (`m:`), each error class of an attempt or a block (`c:`), the remedy (`s:`).
     """
     by, (reason, detail) = _by(action), _why(fall, action)
     return {
@@ -37,7 +37,7 @@ def fall_record(
         "accepted_at": job.accepted_at,
         "by": None if by is None else by.value,
         "final": isinstance(action, Degraded),
-        "counts": list(dict.fromkeys([f"u:{job.urgency}", *_counted(job, fall, fleet, now), f"s:{by or 'nothing'}"])),
+        "counts": list(dict.fromkeys([*_counted(job, fall, fleet, now), f"s:{by or 'nothing'}"])),
     }
 
 
@@ -73,7 +73,8 @@ def _tried(fall: FallContext) -> Iterator[dict[str, Any]]:
 
 
 def _counted(job: CompletionJob, fall: FallContext, fleet: FleetState, now: float) -> Iterator[str]:
-    """The counts of models and causes, in the order of the chain."""
+    """The counts but the remedy: urgency, chain, models and causes."""
+    yield from (f"u:{job.urgency}", f"chain:{','.join(sorted(set(job.chain)))}")
     tried = {attempt.model for attempt in fall.attempts}
     yield from (f"c:{attempt.error}" for attempt in fall.attempts if attempt.error is not None)
     for alias in job.chain:

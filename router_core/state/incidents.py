@@ -26,8 +26,9 @@ class Incident:
     """An incident. Times are epoch seconds on the server's clock; `ended_at` None: it is open.
 
     `falls` counts every fall. `held` jobs are held for it now; `replayed` and `expired` ones were. `urgencies`,
-    `models` (of the chains), `causes` (error classes) and `remedies` (`nothing`: no text for the caller) count the
-    falls. `messages` maps each notifier to the id of its message, '' where it has none."""
+    `models` (of the chains), `chains` (their models in a comma list), `causes` (error classes) and `remedies`
+    (`nothing`: no text for the caller) count the falls. `messages` maps each notifier to the id of its message, ''
+    where it has none."""
 
     id: str
     reason: str
@@ -43,6 +44,7 @@ class Incident:
     models: Mapping[str, int] = field(default_factory=dict)
     causes: Mapping[str, int] = field(default_factory=dict)
     remedies: Mapping[str, int] = field(default_factory=dict)
+    chains: Mapping[str, int] = field(default_factory=dict)
     messages: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -64,16 +66,22 @@ async def close_incident(
 ) -> str | None:
     """Close the incident of that reason if it is over; its id, or None: it goes on, or there is none.
 
-    It is over when all of this is so: no job is held for it that one of the catalog's `models` will release (where only
-    people release: no job at all); no job waits or is claimed in `degrade`; no job that a model of the catalog, or one
-    of its `former_models`, released is on its way; the last fall was `QUIET_SECONDS` ago. The caller checks whether its
-    models take calls. The end of an outage is sent to each notifier to which its beginning was sent, or still will be.
+    It is over when the last fall was `QUIET_SECONDS` ago, no job waits or is claimed in `degrade`, and one of these is
+    so:
+
+    - It is an outage, and a job that had fallen was answered since the last fall. The rest of the held jobs follows.
+    - No job is held for it that one of the catalog's `models` will release (where only people release: no job at all),
+      and no job that a model of the catalog, or one of its `former_models`, released is on its way.
+
+    The caller checks whether its models take calls. The end of an outage is sent to each notifier to which its
+    beginning was sent, or still will be.
     """
     arguments = {
         "reason": reason,
         "quiet_ms": int(QUIET_SECONDS * 1000),
         "retention_s": RETENTION_SECONDS,
         "notify_end": reason == HoldReason.OUTAGE,
+        "ends_with_answer": reason == HoldReason.OUTAGE,
         "releases_itself": reason in RELEASED_BY_ITSELF,
         "models": list(models),
         "other_models": [model for model in former_models if model not in models],
@@ -96,6 +104,7 @@ def read_incident(incident_id: str, fields: Mapping[str, bytes]) -> Incident:
         models=_counted(fields, "m:"),
         causes=_counted(fields, "c:"),
         remedies=_counted(fields, "s:"),
+        chains=_counted(fields, "chain:"),
         messages={name: fields.get("message:" + name, b"").decode() for name in _below(fields, "notified:")},
         **counts,
     )

@@ -165,6 +165,17 @@ class TestEchoBrain:
         assert {model.upstream: model.quality[task] for model in models} == scores
         assert upstreams(catalog, chain) == list(scores)
 
+    def test_a_breaker_opens_after_5_failures_and_is_tested_after_60_seconds_each_time(self, catalog: Catalog) -> None:
+        policy = catalog.breakers
+        assert (policy.consecutive_failures, policy.open_for, policy.open_for_max, policy.jitter) == (5, 60, 60, 0)
+
+    def test_slow_calls_open_the_breaker_of_every_model_and_fit_into_its_window(self, catalog: Catalog) -> None:
+        slots = catalog.backends["tower"].slots
+        for spec in catalog.models.values():
+            assert spec.slow_after is not None
+            assert spec.slow_after < spec.timeout
+            assert spec.slow_after * catalog.breakers.minimum_calls / slots < catalog.breakers.window
+
     def test_its_models_have_their_sizes_and_load_times(self, catalog: Catalog) -> None:
         known = {
             model.upstream: (model.vram_gb, model.load_time) for model in catalog.models.values() if model.load_time

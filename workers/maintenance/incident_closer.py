@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 from openfall.router_core.state.fleet_snapshot import FleetSnapshot
 from openfall.router_core.state.incidents import Incident, close_incident, open_incidents
@@ -16,19 +17,24 @@ SET_BY_OPERATOR = frozenset({BlockReason.PAUSED, BlockReason.LOCAL_ONLY})
 
 
 async def close_ended_incidents(link: RedisConnection, snapshot: FleetSnapshot) -> None:
-    """Close every incident that is over. An outage is not over while one of its models takes no calls."""
+    """Close every incident that is over. An outage is not over while all models of one of its chains take no calls."""
     for incident in await open_incidents(link):
-        if incident.reason == HoldReason.OUTAGE and _has_blocked_model(incident, snapshot):
+        if incident.reason == HoldReason.OUTAGE and _has_unserved_chain(incident, snapshot):
             continue
         if await close_incident(link, incident.reason, tuple(snapshot.backends), incident.models):
             log.warning("%s: over: %d falls, %d replayed, %d expired", incident.id, incident.falls, incident.replayed,
                         incident.expired)  # fmt: skip
 
 
-def _has_blocked_model(incident: Incident, snapshot: FleetSnapshot) -> bool:
-    """Whether a model of the incident takes no calls, other than by an operator's will. A model that was removed from
-    the catalog does not count."""
+def _has_unserved_chain(incident: Incident, snapshot: FleetSnapshot) -> bool:
+    """Whether no model of a chain that fell takes calls, for one of the urgencies that fell."""
     urgencies = [urgency for urgency in Urgency if urgency in incident.urgencies] or list(Urgency)
-    models = [model for model in incident.models if model in snapshot.backends]
-    blocks = (snapshot.fleet_state(urgency).model(model).blocked for urgency in urgencies for model in models)
-    return any(block is not None and block.reason not in SET_BY_OPERATOR for block in blocks)
+    return any(_is_unserved(chain.split(","), urgency, snapshot) for chain in incident.chains for urgency in urgencies)
+
+
+def _is_unserved(chain: Sequence[str], urgency: Urgency, snapshot: FleetSnapshot) -> bool:
+    """A model that an operator blocks, or that was removed from the catalog, does not count."""
+    fleet = snapshot.fleet_state(urgency)
+    blocks = [fleet.model(model).blocked for model in chain if model in snapshot.backends]
+    counted = [block for block in blocks if block is None or block.reason not in SET_BY_OPERATOR]
+    return bool(counted) and None not in counted

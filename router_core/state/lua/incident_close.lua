@@ -1,14 +1,15 @@
--- Close the incident of a reason when it is over: no job falls, no released job is on its way, the last fall was long
--- enough ago, and no job is held for it; or only jobs that no model of the catalog releases, which a person must
--- release.
--- Arguments: reason, quiet_ms, retention_s, notify_end, releases_itself, models (of the catalog), other_models (that
---   the catalog has named before)
+-- Close the incident of a reason when it is over. The last fall was long enough ago, no job waits in `degrade`, and
+--   a job that fell was answered after the last fall (`ends_with_answer`); or
+--   no job is held for it and no released job is on its way. Jobs that no model of the catalog releases do not count: a
+--   person must release them.
+-- Arguments: reason, quiet_ms, retention_s, notify_end, ends_with_answer, releases_itself, models (of the catalog),
+--   other_models (that the catalog has named before)
 -- Reply: its id, or '' when there is none or it goes on
 local MAX_CHECKED = 1000
 local id = redis.call('HGET', INCIDENTS, args.reason)
 if not id then return '' end
 local key = INCIDENT .. id
-local incident = fields(key, 'held', 'last', 'began', 'notify')
+local incident = fields(key, 'held', 'last', 'began', 'notify', 'answered_at')
 if not incident.began then  -- it was deleted by hand
   redis.call('HDEL', INCIDENTS, args.reason)
   return ''
@@ -27,13 +28,20 @@ local function will_be_released()
   end
   return false
 end
-if now - tonumber(incident.last or incident.began) < args.quiet_ms then return '' end
-if tonumber(incident.held or 0) > 0 and (not args.releases_itself or will_be_released()) then return '' end
-if redis.call('LLEN', RQ_QUEUE .. DEGRADE) > 0 or redis.call('ZCARD', LEASES .. DEGRADE) > 0 then return '' end
-for _, models in ipairs({args.models, args.other_models}) do
-  for _, model in ipairs(models) do
-    if redis.call('ZCARD', RELEASED .. model) > 0 then return '' end
+local function is_on_its_way()
+  for _, models in ipairs({args.models, args.other_models}) do
+    for _, model in ipairs(models) do
+      if redis.call('ZCARD', RELEASED .. model) > 0 then return true end
+    end
   end
+  return false
+end
+local last = tonumber(incident.last or incident.began)
+if now - last < args.quiet_ms then return '' end
+if redis.call('LLEN', RQ_QUEUE .. DEGRADE) > 0 or redis.call('ZCARD', LEASES .. DEGRADE) > 0 then return '' end
+if not (args.ends_with_answer and tonumber(incident.answered_at or 0) > last) then
+  if tonumber(incident.held or 0) > 0 and (not args.releases_itself or will_be_released()) then return '' end
+  if is_on_its_way() then return '' end
 end
 redis.call('HSET', key, 'ended', ms(now))
 redis.call('HINCRBY', key, 'version', 1)

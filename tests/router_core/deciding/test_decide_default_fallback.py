@@ -31,6 +31,10 @@ class TestStandIns:
     def test_it_is_repeated_like_any_other(self):
         assert self.decided(tried("opus")) == Later("opus", 1)
 
+    def test_it_is_not_repeated_for_an_answer_that_failed_a_check(self):
+        detail = "nor does its default fallback answer (opus: invalid_output)"
+        assert self.decided(tried("opus", E.INVALID_OUTPUT)) == Fall(HoldReason.OUTAGE, detail)
+
     def test_when_it_is_exhausted_the_job_falls_again_although_its_chain_could_be_called(self):
         detail = "nor does its default fallback answer (opus: timeout, after 4 tries)"
         assert self.decided(*[tried("opus")] * 4) == Fall(HoldReason.OUTAGE, detail)

@@ -245,6 +245,17 @@ class TestRelease:
         held = land(CATALOG, fallen=fell(falls=99, strikes=2))
         assert (held.reason, held.strikes, held.ready_at) == (OUTAGE, 2, 0.0)
 
+    def test_a_model_whose_answers_failed_the_checks_does_not_release_the_job(self):
+        attempts = (tried("large", E.INVALID_OUTPUT), tried("large", E.INVALID_OUTPUT))
+        held = land(CATALOG, fallen=fell(attempts=attempts), small=blocked())
+        assert (held.reason, held.models, held.ready_at) == (OUTAGE, ("small",), 0.0)
+
+    def test_a_released_job_whose_answers_fail_the_checks_again_is_held_for_its_own_fault(self):
+        attempts = (tried("small", E.AUTH), tried("large", E.INVALID_OUTPUT), tried("large", E.INVALID_OUTPUT))
+        held = land(CATALOG, fallen=fell(attempts=attempts, falls=2), small=blocked())
+        assert (held.reason, held.models) == (OWN, ())
+        assert held.detail == f"its answers failed their checks again; last: {WHY}"
+
     def test_only_an_outage_strikes(self):
         held = land(CATALOG, fallen=fell(SWITCH, falls=5, strikes=2), small=blocked())
         assert (held.reason, held.strikes, held.ready_at) == (SWITCH, 2, NOW + 20)
@@ -302,3 +313,23 @@ class TestStories:
             assert action.ready_at == 0 or action.ready_at > NOW
         else:
             assert Remedy.HOLD not in remedies[remedies.index(action.by) :]
+
+
+def test_a_job_with_only_invalid_answers_makes_two_calls_to_each_model_of_its_chain_and_one_to_each_default_fallback():
+    by, of, attempts = policy(OTHER, HOLD, by=catalog(), default_fallbacks=CLOUD), job(), ()
+    current_model, stand_in, falls = "small", None, 0
+    while True:
+        attempts += (tried(current_model, E.INVALID_OUTPUT, NOW + 10 * len(attempts)),)
+        when = Conditions(current_model, EVEN, stand_in=stand_in is not None)
+        step = conclude(of, by, attempts, Failure(error_class=E.INVALID_OUTPUT), when)
+        if isinstance(step, Fall):
+            falls += 1
+            fallen = fell(step.reason, attempts=attempts, falls=falls, stand_in=stand_in)
+            step = degrade(of, by, fallen, FleetState(), attempts[-1].ended_at)
+            stand_in = step.model if isinstance(step, StandIn) else None
+        if isinstance(step, Hold):
+            break
+        current_model = step.model
+    assert (step.reason, step.models) == (OWN, ())
+    calls = [attempt.model for attempt in attempts]
+    assert [calls.count(model) for model in (*LOCAL, *CLOUD)] == [2, 2, 1, 1]

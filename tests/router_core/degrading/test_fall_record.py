@@ -46,7 +46,8 @@ def test_it_has_every_fact_but_the_prompt():
         ],
         "cost_usd": 0.75, "accepted_at": NOW, "by": "canned_reply", "final": False,
         "counts": [
-            "u:interactive", "c:timeout", "c:auth", "m:small", "m:large", "c:rate_limited", "s:canned_reply",
+            "u:interactive", "chain:large,opus,small", "c:timeout", "c:auth", "m:small", "m:large", "c:rate_limited",
+            "s:canned_reply",
         ],
     }  # fmt: skip
     assert SECRET not in json.dumps(row)
@@ -79,7 +80,7 @@ def test_a_job_without_calls_costs_nothing_and_counts_its_blocks():
         Hold(reason=HoldReason.OUTAGE, detail="away"), fallen, FleetState({"small": blocked()}), job(("small",))
     )
     assert (row["tried"], row["cost_usd"]) == ([], 0)
-    assert row["counts"] == ["u:background", "m:small", "c:connection", "s:nothing"]
+    assert row["counts"] == ["u:background", "chain:small", "m:small", "c:connection", "s:nothing"]
 
 
 def test_an_unknown_cost_of_a_call_is_not_0():

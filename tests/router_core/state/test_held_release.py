@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from pydantic_core import to_json
 
 from openfall.router_core.catalog.policies import BreakerPolicy
 from openfall.router_core.deciding.decide import Fall, Handoff
 from openfall.router_core.degrading.degrade import Hold
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.state.held_jobs import ReleaseBudget, release_held
+from openfall.router_core.state.incidents import QUIET_SECONDS, close_incident, fetch_incident, open_incidents
 from openfall.router_core.state.jobs import end_job
 from openfall.router_core.state.maintenance import move, sweep
 from openfall.router_core.state.settlement import DeliveryOutcome
@@ -249,5 +251,30 @@ def test_any_number_of_jobs_of_a_paused_queue_block_no_other_release(fleet):
             await held(f, f"job-00{number}", "gpu.smol.interactive")
         await held(f, "job-00001", "gpu.smol.background")
         assert await let_go(f, urgencies=(Urgency.BACKGROUND,)) == ["job-00001"]
+
+    fleet(story)
+
+
+def test_the_notice_of_recovery_comes_with_the_first_answer_not_with_the_last(fleet):
+    async def story(f):
+        record = to_json({"reason": "outage", "counts": ["u:background"], "notify": ["discord"]})
+        for number in (1, 2, 3):
+            await f.accept(f"job-0000{number}", queue=SMOL)
+            worker = await f.start_worker("faller", QueueSubscription(SMOL, (BackendCapacity("box", 9),)))
+            await uncalled(worker, await f.claim(worker), Fall(HoldReason.OUTAGE, "away"))
+            await f.degrade(fall=record)
+        (incident,) = await open_incidents(f.link)
+        f.clock.now += QUIET_SECONDS + 1
+        assert await close_incident(f.link, "outage", ("smol",)) is None
+        (first,) = await let_go(f)
+        assert await close_incident(f.link, "outage", ("smol",)) is None, "it is on its way"
+        assert await ends(f) == first
+        assert await close_incident(f.link, "outage", ("smol",)) == incident.id
+        assert f"notice:discord:{incident.id}:recovered".encode() in f.store.zrange("of:outbox", 0, -1)
+        closed = await fetch_incident(f.link, incident.id)
+        assert (closed.falls, closed.replayed, closed.held) == (3, 1, 2)
+        assert await let_go(f), "the others follow"
+        await ends(f)
+        assert f.store.hget(f"of:incident:{incident.id}", "answered_at") == b"%d" % (f.clock.now * 1000)
 
     fleet(story)

@@ -53,6 +53,41 @@ def test_an_incident_stays_open_while(fleet, thing):
     fleet(story)
 
 
+@pytest.mark.parametrize("thing", ["a job is held", "a job is held until later", "a released job is on its way"])
+def test_an_outage_is_over_with_the_first_answer_after_the_last_fall_whatever_is_still_held(fleet, thing):
+    async def story(f):
+        incident_id = open_one(f, **{"notified:discord": 1})
+        IN_THE_WAY[thing](f, incident_id)
+        f.store.hset(f"of:incident:{incident_id}", "answered_at", int((f.clock.now - QUIET_SECONDS) * 1000))
+        assert await close_incident(f.link, "outage", MODELS) is None, "it was answered before it fell"
+        f.store.hset(f"of:incident:{incident_id}", "answered_at", int((f.clock.now - 1) * 1000))
+        assert await close_incident(f.link, "outage", MODELS) == incident_id
+        assert f.store.zrange("of:outbox", 0, -1) == [f"notice:discord:{incident_id}:recovered".encode()]
+
+    fleet(story)
+
+
+@pytest.mark.parametrize("thing", ["a job waits in degrade", "a job fell just now"])
+def test_no_answer_ends_an_outage_while_jobs_fall(fleet, thing):
+    async def story(f):
+        incident_id = open_one(f)
+        IN_THE_WAY[thing](f, incident_id)
+        f.store.hset(f"of:incident:{incident_id}", "answered_at", int(f.clock.now * 1000))
+        assert await close_incident(f.link, "outage", MODELS) is None
+
+    fleet(story)
+
+
+def test_an_answer_ends_no_incident_for_another_reason_than_an_outage(fleet):
+    async def story(f):
+        incident_id = open_one(f, "budget")
+        hold_one(f, incident_id, "of:held:smol", "budget")
+        f.store.hset(f"of:incident:{incident_id}", "answered_at", int(f.clock.now * 1000))
+        assert await close_incident(f.link, "budget", MODELS) is None
+
+    fleet(story)
+
+
 def test_a_closed_incident_is_kept_for_a_week(fleet):
     async def story(f):
         incident_id = open_one(f)

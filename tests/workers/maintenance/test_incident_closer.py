@@ -1,4 +1,4 @@
-"""An outage is over when all of its models take calls again."""
+"""An outage is over when a model of each of its chains takes calls again."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ class CloserHarness:
     store: redis.Redis
     time: list[float]
 
-    def incident(self, reason: str, *models: str) -> str:
+    def incident(self, reason: str, *chains: str) -> str:
         incident_id = f"{reason}-{int(self.time[0] * 1000)}"
         fields = {"reason": reason, "began": int(self.time[0] * 1000), "u:background": 1, "version": 1}
-        counted = {f"m:{model}": 1 for model in models}
+        counted = {f"chain:{chain}": 1 for chain in chains}
         self.store.hset(f"of:incident:{incident_id}", mapping={**fields, **counted})
         self.store.hset("of:incidents", reason, incident_id)
         self.time[0] += QUIET_SECONDS
@@ -80,7 +80,7 @@ def closing(redis_url: str) -> Callable[[Callable[[CloserHarness], Awaitable[Non
     return run
 
 
-def test_an_outage_stays_open_while_one_of_its_models_takes_no_calls(closing):
+def test_an_outage_stays_open_while_no_model_of_one_of_its_chains_takes_calls(closing):
     async def story(harness):
         incident = harness.incident("outage", "smol")
         await harness.breaker("smol", OPEN)
@@ -88,6 +88,17 @@ def test_an_outage_stays_open_while_one_of_its_models_takes_no_calls(closing):
         await harness.breaker("smol", CLOSED)
         assert await harness.close() == []
         assert (await fetch_incident(harness.link, incident)).ended_at == harness.time[0]
+
+    closing(story)
+
+
+def test_an_outage_is_over_for_its_callers_when_another_model_of_the_chain_takes_calls(closing):
+    async def story(harness):
+        incident = harness.incident("outage", "large,smol", "smol")
+        await harness.breaker("smol", OPEN)
+        assert await harness.close() == [incident], "the second chain has no model"
+        harness.store.hdel(f"of:incident:{incident}", "chain:smol")
+        assert await harness.close() == []
 
     closing(story)
 

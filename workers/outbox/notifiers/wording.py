@@ -80,9 +80,10 @@ def summary(notice: Notice) -> str:
     held = f"{incident.held} {'is' if incident.held == 1 else 'are'}"
     if notice.kind is NoticeKind.RECOVERED:
         lasted = format_duration((incident.ended_at or notice.now) - incident.began_at)
+        rest = f"{held} still held" + (" and will be released one after the other" if incident.held else "")
         return (
             f"It lasted {lasted}. {format_falls(incident.falls)}; {incident.replayed} came back, "
-            f"{incident.expired} ran out of time, {held} still held."
+            f"{incident.expired} ran out of time, {rest}."
         )
     text = f"{format_falls(incident.falls)}; {held} held."
     if notice.unmentioned == 1:

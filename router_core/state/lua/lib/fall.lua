@@ -36,6 +36,13 @@ local function incident_add(id, counter, n, now)
   end
 end
 
+-- A job that fell has its answer after all: the models of its incident are back.
+local function incident_answered(id, now)
+  if redis.call('HGET', INCIDENT .. id, 'ended') == '' then
+    redis.call('HSET', INCIDENT .. id, 'answered_at', ms(now))
+  end
+end
+
 -- Take a held job out of everything that holds it. `counter` is what its incident counts: 'replayed', 'expired', or
 -- nil.
 local function unhold(id, now, counter)

@@ -35,8 +35,8 @@ local RQ_END = {  -- how rq shows an end: registry, Result.Type
   finished = {RQ_FINISHED, 1}, failed = {RQ_FAILED, 2}, stopped = {RQ_FAILED, 3}, canceled = {RQ_CANCELED, 2},
 }
 
--- Write the one terminal result of a job. `job` is its record: keep (s), idem, released, keep_unread_s (nil: no
--- inbox or webhook). `ending`: status, rq_status, rq_value, rq_error, keep_prompt, settled, and plain (its events are
+-- Write the one terminal result of a job. `job` is its record: keep (s), idem, released, incident, keep_unread_s (nil:
+-- no inbox or webhook). `ending`: status, rq_status, rq_value, rq_error, keep_prompt, settled, and plain (its events are
 -- all in the result: it was queued, delivered once and ended).
 local function finish(id, queue, job, ending, result, keys_to_delete, now)
   local record, rq_job = RECORD .. id, RQ_JOB .. id
@@ -71,6 +71,7 @@ local function finish(id, queue, job, ending, result, keys_to_delete, now)
   redis.call('DEL', unpack(keys_to_delete))
   if job.keep_unread_s then notify_producer(id, 'done', result, now) end
   if job.released then end_release(id, job.released, ending.status == 'answered') end
+  if job.incident and ending.status == 'answered' then incident_answered(job.incident, now) end
   count(ending.status)
 end
 
