@@ -184,7 +184,7 @@ def fleet() -> Iterator[tuple[Path, Path]]:
 
 def _write_config(directory: Path, redis: str, url: str) -> Path:
     place = directory / "openfall.yaml"
-    backend = {"url": f"{url}/v1", "pool": "gpu", "slots": SLOTS, "keep_alive": True}
+    backend = {"url": f"{url}/v1", "pool": "gpu", "slots": SLOTS, "reuse_connections": True}
     config = {
         "redis": redis, "data": str(directory / "data"), "backends": {"mock": backend},
         "models": {"coder": {"upstream": "mock", "backends": ["mock"]}}, "roles": {"bench": {"chain": ["coder"]}},

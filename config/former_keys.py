@@ -38,7 +38,13 @@ REMEDIES: Mapping[str, str] = {"other_model": "default_fallback"}
 """Former values of `open_fall`, and the present ones."""
 
 UNSUPPORTED: Mapping[str, Mapping[str, tuple[str, str]]] = {
-    "groups.*": {"daily_usd": ("budgets are not enforced yet", "Remove the key.")}
+    "backends.*": {
+        "keep_alive": (
+            "keep_alive has two meanings",
+            "Write reuse_connections: no for connections, or keep_in_memory: 1h for the models of an Ollama.",
+        )
+    },
+    "groups.*": {"daily_usd": ("budgets are not enforced yet", "Remove the key.")},
 }
 """By section, the keys that were once accepted, why they are refused, and the remedy."""
 

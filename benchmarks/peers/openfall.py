@@ -31,7 +31,12 @@ def write_config(parameters: Parameters) -> Path:
         "data": str(parameters.directory / "data"),
         "backends": {
             # Its peers keep their connections too; by itself openfall does not keep those to this machine.
-            "mock": {"url": f"{parameters.upstream}/v1", "pool": POOL, "slots": parameters.slots, "keep_alive": True}
+            "mock": {
+                "url": f"{parameters.upstream}/v1",
+                "pool": POOL,
+                "slots": parameters.slots,
+                "reuse_connections": True,
+            }
         },
         "models": {model: {"upstream": "mock", "backends": ["mock"]} for model in MODELS},
         "roles": {"bench": {"chain": list(MODELS[:1])}},

@@ -18,6 +18,7 @@ from openfall.router_core.catalog.formats import (
     RoleName,
     RoleOrTaskName,
     Seconds,
+    SecondsOrZero,
     Size,
     TaskName,
     Text,
@@ -80,7 +81,12 @@ class Backend(CatalogEntry):
     api_version: Annotated[str, Format.LITERAL] | None = Field(
         None, description="The `anthropic-version` to send. Without it: a version that is known to work."
     )
-    keep_alive: bool | None = Field(None, description="Reuse connections. Without it: yes, but not on this machine.")
+    keep_in_memory: SecondsOrZero | None = Field(
+        None,
+        description="How long an Ollama keeps a model in memory after its last call. "
+        "Without it: as that server is set (5 minutes, unless OLLAMA_KEEP_ALIVE says otherwise).",
+    )
+    reuse_connections: bool | None = Field(None, description="Without it: yes, but not on this machine.")
     embedded: bool = Field(False, description="Started and watched by `openfall up` on this machine.")
 
     @property

@@ -48,6 +48,9 @@ def _backends(catalog: UncheckedCatalog) -> Iterator[CatalogProblem]:
         if backend.reserved_interactive >= backend.slots:
             left = f"{backend.reserved_interactive} of {backend.slots} slots leave none for other jobs"
             yield CatalogProblem(f"backends.{name}.reserved_interactive", left)
+        if backend.keep_in_memory is not None and backend.protocol != "ollama":
+            remedy = "only an Ollama takes it: write protocol: ollama, or remove it"
+            yield CatalogProblem(f"backends.{name}.keep_in_memory", remedy)
         yield from _keys(f"backends.{name}.api_keys", backend)
 
 

@@ -49,8 +49,19 @@ def test_a_former_remedy_is_refused_with_its_new_name(tmp_path: Path, old: str, 
     ]
 
 
-def test_the_budget_of_a_group_is_refused() -> None:
-    assert UNSUPPORTED == {"groups.*": {"daily_usd": ("budgets are not enforced yet", "Remove the key.")}}
+UNSUPPORTED_KEYS = [(section, key, *words) for section, keys in UNSUPPORTED.items() for key, words in keys.items()]
+
+
+@pytest.mark.parametrize(("section", "key", "message", "remedy"), UNSUPPORTED_KEYS)
+def test_an_unsupported_key_is_refused_with_its_remedy(
+    tmp_path: Path, section: str, key: str, message: str, remedy: str
+) -> None:
+    if section == "groups.*":
+        text = with_valid_sections("groups", f"groups: [{{name: a, match: [b], {key}: 1}}]")
+    else:
+        text = file_with(section, key)
+    line = f"openfall.yaml:1 {section.replace('*', 'a')}.{key}: {message}. {remedy}"
+    assert line in check_text(tmp_path, text)
 
 
 def test_a_former_word_for_clouds_is_refused_with_the_present_ones(tmp_path: Path) -> None:

@@ -27,7 +27,8 @@ redis: redis://127.0.0.1
 data: state
 pools: {rack: {local: yes}, far: }
 backends:
-  tower: {protocol: ollama, pool: rack, slots: "${SLOTS:-2}", vram_gb: 16, keep_alive: Off, reserved_interactive: 1,
+  tower: {protocol: ollama, pool: rack, slots: "${SLOTS:-2}", vram_gb: 16, reuse_connections: Off, keep_in_memory: 1h,
+          reserved_interactive: 1,
           api_keys: ["${A:-a}", "${B:-}"]}
   maker: {protocol: anthropic, url: "${URL:-https://example.invalid}", pool: far, api_key: k, billing: flat,
           api_version: "2026-10-21", auth_token: "${TOKEN:-}"}

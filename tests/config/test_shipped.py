@@ -284,6 +284,9 @@ class TestArtifacts:
         assert sizes == [4.5, 7, 4.7]
         assert sum(sizes) < (catalog.backends["workstation"].vram_gb or 0)
 
+    def test_a_loaded_model_is_kept(self, tmp_path: Path) -> None:
+        assert shipped("artifacts", tmp_path).catalog.backends["workstation"].keep_in_memory == 24 * 3600
+
     def test_another_local_model_stands_in(self, tmp_path: Path) -> None:
         catalog = shipped("artifacts", tmp_path).catalog
         assert {remedies[0] for remedies in catalog.open_fall.remedies.values()} == {Remedy.DEFAULT_FALLBACK}

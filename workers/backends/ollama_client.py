@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping
+from math import ceil
 from typing import Any
 
 from openfall.router_core.jobs.outcome import Failure
@@ -31,7 +32,10 @@ _GIB = 2**30
 
 
 class OllamaBackend(HttpBackend):
-    """One Ollama, on a machine of its own or in its vendor's cloud (`https://ollama.com`, with a key)."""
+    """One Ollama, on a machine of its own or in its vendor's cloud (`https://ollama.com`, with a key).
+
+    `keep_in_memory`: seconds for which a model stays in memory after a call. None: as the server is set.
+    """
 
     dialect = "ollama"
     response_format = ResponseFormat(
@@ -39,11 +43,12 @@ class OllamaBackend(HttpBackend):
     )
     liveness_path = "/api/version"
 
-    def __init__(self, url: str, key: str, transport: Transport) -> None:
+    def __init__(self, url: str, key: str, transport: Transport, keep_in_memory: float | None = None) -> None:
         super().__init__(parse_address(url, CHAT_PATH, "/api"), CHAT_PATH, bearer(key), transport)
+        self._keep_alive = {} if keep_in_memory is None else {"keep_alive": ceil(keep_in_memory)}
 
     def _body(self, translated: Mapping[str, Any], request: Request, *, streamed: bool) -> dict[str, Any] | Failure:
-        """Its options keep a prompt whole."""
+        """Its options keep a prompt whole. The caller's own `keep_alive` wins over that of the configuration."""
         if not translated.get("messages"):  # to Ollama that is a load, or an unload
             return Failure(error_class=ErrorClass.BAD_REQUEST, detail="there is no message to answer")
         given = translated.get("options")
@@ -53,7 +58,8 @@ class OllamaBackend(HttpBackend):
         for name, value in (("num_ctx", request.ctx), ("num_predict", request.max_tokens)):
             if value is not None:
                 options.setdefault(name, value)
-        return {"truncate": False, **translated, "model": request.upstream, "stream": streamed, "options": options}
+        whole = {"truncate": False, **self._keep_alive, **translated}
+        return {**whole, "model": request.upstream, "stream": streamed, "options": options}
 
     async def list_models(self, timeout_s: float) -> tuple[str, ...] | Failure:
         """Every name that a request may use: `x:latest` is also `x`."""
@@ -72,7 +78,8 @@ class OllamaBackend(HttpBackend):
 
     async def load(self, upstream: str, ctx: int | None, timeout_s: float) -> Failure | None:
         options = {} if ctx is None else {"options": {"num_ctx": ctx}}
-        return await self._generate({"model": upstream, **options}, timeout_s)
+        keep_alive = self._keep_alive if self._keep_alive.get("keep_alive") else {}  # 0 would unload it
+        return await self._generate({"model": upstream, **options, **keep_alive}, timeout_s)
 
     async def unload(self, upstream: str, timeout_s: float) -> Failure | None:
         """None once the model is no longer listed. A model in use stays loaded."""

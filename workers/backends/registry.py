@@ -20,7 +20,7 @@ PROTOCOLS: Mapping[Protocol, Callable[[Backend, str, Transport], CompletionBacke
     "anthropic": lambda spec, key, transport: AnthropicBackend(
         spec.url, key, transport, version=spec.api_version, bearer_only=spec.has_auth_token
     ),
-    "ollama": lambda spec, key, transport: OllamaBackend(spec.url, key, transport),
+    "ollama": lambda spec, key, transport: OllamaBackend(spec.url, key, transport, spec.keep_in_memory),
 }
 
 Clients = Mapping[tuple[str, str], CompletionBackend]
@@ -40,12 +40,13 @@ def open_backend(spec: Backend, transport: Transport | None = None, key: str | N
     """A client for a backend, with its first key or another `key`. It uses the caller's `transport`, if there is one,
     and closes it in the end.
 
-    Connections are kept for the next call, unless `keep_alive` says otherwise, or says nothing and the host is this
-    machine: llama-server closes a kept connection after many of its streams, and a new one costs next to nothing there.
+    Connections are kept for the next call, unless `reuse_connections` says otherwise, or says nothing and the host is
+    this machine: llama-server closes a kept connection after many of its streams, and a new one costs next to nothing
+    there.
     """
     if transport is None:
         local = spec.embedded or is_loopback(spec.url)
-        transport = Transport(keep_alive=not local if spec.keep_alive is None else spec.keep_alive)
+        transport = Transport(keep_alive=not local if spec.reuse_connections is None else spec.reuse_connections)
     return PROTOCOLS[spec.protocol](spec, first_key(spec) if key is None else key, transport)
 
 

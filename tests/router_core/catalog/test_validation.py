@@ -285,38 +285,6 @@ class TestOpenFall:
         ]
 
 
-class TestKeys:
-    @pytest.mark.parametrize(
-        ("keys", "problem"),
-        [
-            pytest.param({"api_keys": ["a", "", "b"]}, None, id="an empty one is skipped"),
-            pytest.param(
-                {"api_keys": ["", ""]},
-                "none of its keys has a value: set their variables, or remove api_keys",
-                id="all are empty",
-            ),
-            pytest.param(
-                {"api_keys": ["a", "b", "a"]}, "it lists a key twice: two variables may have the same value", id="twice"
-            ),
-            pytest.param(
-                {"api_key": "c", "api_keys": ["a", "b"]},
-                "there is an api_key too: write all keys in api_keys",
-                id="a single key too",
-            ),
-            pytest.param(
-                {"auth_token": "t", "api_keys": ["a", "b"]},
-                "there is an auth_token too, which would be sent in place of every key: remove one",
-                id="a token too",
-            ),
-            pytest.param({"auth_token": "t", "api_key": "c"}, None, id="a token wins over a single key"),
-        ],
-    )
-    def test_several_keys_are_different_have_values_and_stand_in_one_place(self, keys, problem) -> None:
-        provider = {**BACKENDS["provider"].model_dump(), **keys}
-        shown = [] if problem is None else [f"backends.provider.api_keys: {problem}"]
-        assert problems_of(backends=BACKENDS | {"provider": provider}) == shown
-
-
 class TestUrgencies:
     def test_a_backend_keeps_a_slot_for_jobs_that_are_not_interactive(self) -> None:
         tower = BACKENDS["tower"].model_copy(update={"slots": 2, "reserved_interactive": 2})
