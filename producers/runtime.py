@@ -183,6 +183,7 @@ async def report_outcome(
         backend=model.backend,
         start=model.start,
         error=error_class(outcome.get("error"), outcome.get("status")),
+        http_status=http_status(outcome.get("error"), outcome.get("status")),
         seconds=time.monotonic() - model.resolved_at if latency is None else latency,
         retry_after_seconds=outcome.get("retry_after"),
         input_tokens=outcome.get("input_tokens"),
@@ -209,6 +210,12 @@ def error_class(error: ErrorClass | str | BaseException | None, status: int | No
         name = type(error).__name__.lower()
         return next((class_ for part, class_ in _BY_EXCEPTION_NAME if part in name), ErrorClass.OTHER)
     return ErrorClass.OTHER if error else None
+
+
+def http_status(error: ErrorClass | str | BaseException | None, status: int | None) -> int | None:
+    """The HTTP status of a refused call; None: there was no response, or it was no refusal."""
+    status = _status_of_exception(error) if status is None else status
+    return status if status is not None and status >= 400 else None
 
 
 def _status_of_exception(error: object) -> int | None:

@@ -100,14 +100,14 @@ class Fleet:
 
 @asynccontextmanager
 async def running_fleet(
-    redis_url: str, home: Path, catalog: Catalog, *pools: str, slots: int = 8
+    redis_url: str, home: Path, catalog: Catalog, *pools: str, slots: int = 8, **more: Any
 ) -> AsyncIterator[Fleet]:
-    """A worker for each pool, working until the end of the block."""
+    """A worker for each pool, working until the end of the block. `more` is for their configuration."""
     async with AsyncExitStack() as stack:
         for pool in pools:
             settings = WorkerSettings(slots=slots, grace_seconds=1.0)
             config = WorkerConfig(
-                redis_url=redis_url, catalog=catalog, pool=pool, settings=settings, spool=home / "spool"
+                redis_url=redis_url, catalog=catalog, pool=pool, settings=settings, spool=home / "spool", **more
             )
             await stack.enter_async_context(_running_worker(config))
         link = await stack.enter_async_context(RedisConnection(redis_url))

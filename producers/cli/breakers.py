@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from openfall.router_core.state.breakers import BreakerChange, BreakerStatus
     from openfall.router_core.vocabulary import BreakerState
 
-COLUMNS = ("breaker", "state", "since", "opened", "why")
+COLUMNS = ("breaker", "state", "since", "opened", "cause", "why")
 
 
 @click.group("breakers", invoke_without_command=True)
@@ -72,7 +72,8 @@ async def _show_history(llm: AsyncOpenfall, as_json: bool) -> None:
 def _rows(catalog: Catalog, rows: list[BreakerStatus], now: float) -> Iterator[tuple[object, ...]]:
     for row in rows:
         since = format_age(now - row.since) if row.since else "-"
-        yield display_name(catalog, row.target), describe_breaker(row, now), since, row.open_count, row.why
+        name, cause = display_name(catalog, row.target), row.cause or "-"
+        yield name, describe_breaker(row, now), since, row.open_count, cause, row.why
 
 
 def describe_breaker(row: BreakerStatus, now: float) -> str:

@@ -93,7 +93,8 @@ def interim_lines(result: Result) -> Iterator[str]:
 def describe_fall(fall: Mapping[str, Any]) -> str:
     """One fall as a line: `2026-11-21 08:00:00+01:00  c07e51a2  chat/interactive  outage: ...; got: canned_reply`."""
     tried = ", ".join(
-        f"{attempt['model']}@{attempt['backend']} {attempt['error'] or 'answered'}" for attempt in fall.get("tried", ())
+        f"{attempt['model']}@{attempt['backend']} {attempt.get('cause') or attempt['error'] or 'answered'}"
+        for attempt in fall.get("tried", ())
     )
     reply = str(fall.get("by") or "nothing") + ("" if fall.get("final") else ", the job continues")
     owner = f"{fall.get('role') or '-'}/{fall.get('urgency') or '-'}"

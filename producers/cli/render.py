@@ -84,7 +84,7 @@ def _why(result: Result) -> str:
         return result.picked_why or (result.reason if passed_over else own_reason)
     failed = [call for call in result.attempts if call.error is not None and call.model != result.model]
     if failed:
-        return f"{failed[0].model} did not answer ({failed[0].error}), so the next in its chain did"
+        return f"{failed[0].model} failed: {failed[0].cause}; the next in its chain answered"
     return result.selection_reason
 
 

@@ -259,5 +259,8 @@ def _expired(attempts: Sequence[Attempt]) -> Done:
 
 def _failure(attempt: Attempt) -> Failure:
     return Failure(
-        error_class=attempt.error or ErrorClass.OTHER, detail=attempt.detail, retry_after=attempt.retry_after
+        error_class=attempt.error or ErrorClass.OTHER,
+        detail=attempt.detail,
+        retry_after=attempt.retry_after,
+        http_status=attempt.http_status,
     )

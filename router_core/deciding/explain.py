@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from openfall.router_core.deciding.candidates import Candidate, ChainState
 from openfall.router_core.jobs.outcome import DISPOSITIONS, Attempt
-from openfall.router_core.routing.fleet_state import BLOCK_ERRORS
 from openfall.router_core.routing.rank import ordinal
 from openfall.router_core.vocabulary import Fallback
 
@@ -16,7 +15,7 @@ def explain_choice(chain: ChainState, candidate: Candidate, now: float) -> str:
     """
     if candidate.tries:
         previous = chain.attempts_of(candidate.model)[-1]
-        return f"repeated after {previous.error} ({ordinal(candidate.tries + 1)} time)"
+        return f"repeated after {previous.cause} ({ordinal(candidate.tries + 1)} time)"
     if (failed := chain.last_failure) is not None:
         return _explain_fallback(failed)[0]
     configured = chain.job.as_configured
@@ -42,7 +41,7 @@ def explain_handoff(chain: ChainState, current_model: str, now: float) -> tuple[
     if (forbidden := chain.forbidden(current_model)) is not None:
         return f"{current_model}: {forbidden}", Fallback.POLICY
     if blocked is not None:
-        return f"{current_model}: {blocked.detail}", DISPOSITIONS[BLOCK_ERRORS[blocked.reason]].fallback
+        return f"{current_model}: {blocked.detail}", DISPOSITIONS[blocked.error_class].fallback
     if current_model not in chain.job.chain:
         return f"{current_model}: not in its chain", None
     if (block := explain_blocked(chain, now).get(current_model)) is not None:
@@ -52,7 +51,7 @@ def explain_handoff(chain: ChainState, current_model: str, now: float) -> tuple[
 
 def explain_retry(candidate: Candidate, failed: Attempt) -> str:
     """Why a job waits for the model that has just failed."""
-    return f"{candidate.model} is repeated after {failed.error} ({ordinal(candidate.tries + 1)} time)"
+    return f"{candidate.model} is repeated after {failed.cause} ({ordinal(candidate.tries + 1)} time)"
 
 
 def explain_blocked(chain: ChainState, now: float) -> dict[str, str]:
@@ -73,14 +72,14 @@ def _explain_block(chain: ChainState, alias: str, candidate: Candidate | None, n
         return candidate.blocked.detail
     if not candidate.tries:
         return "kept for jobs that are late"
-    return f"{chain.attempts_of(alias)[-1].error}, its next call is in {candidate.due - now:.0f} s at the earliest"
+    return f"{chain.attempts_of(alias)[-1].cause}, its next call is in {candidate.due - now:.0f} s at the earliest"
 
 
 def _explain_exhausted(attempts: list[Attempt]) -> str:
     tries = f", after {len(attempts)} tries" if len(attempts) > 1 else ""
-    return f"{attempts[-1].error or 'answered'}{tries}"
+    return f"{attempts[-1].cause or 'answered'}{tries}"
 
 
 def _explain_fallback(failed: Attempt) -> tuple[str, Fallback | None]:
     kind = failed.disposition.fallback if failed.disposition else None
-    return f"fallback ({kind}) after {failed.model}: {failed.error}", kind
+    return f"fallback ({kind}) after {failed.model}: {failed.cause}", kind

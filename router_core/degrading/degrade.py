@@ -15,7 +15,7 @@ from openfall.router_core.deciding.decide import Conditions, explain_fall, get_c
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import Attempt, Completion, Failure
 from openfall.router_core.jobs.synthetic_reply import synthetic_reply
-from openfall.router_core.routing.fleet_state import BLOCK_ERRORS, FleetState
+from openfall.router_core.routing.fleet_state import FleetState
 from openfall.router_core.routing.requirements import incompatibility, requirements_for
 from openfall.router_core.vocabulary import RELEASED_BY_ITSELF, ErrorClass, HoldReason, Remedy, Urgency
 
@@ -217,7 +217,7 @@ def _failure(context: _Context) -> Failure:
     chain, fall = context.chain, context.fall
     errors = (attempt.error for attempt in reversed(chain.attempts) if attempt.error is not None)
     blocks = (chain.blocked(alias, context.now) for alias in chain.job.chain)
-    causes = (BLOCK_ERRORS[block.reason] for block in blocks if block is not None)
+    causes = (block.error_class for block in blocks if block is not None)
     error_class = _CAUSES.get(fall.reason) or next(errors, None) or next(causes, ErrorClass.OTHER)
     return Failure(error_class=error_class, detail=fall.detail)
 

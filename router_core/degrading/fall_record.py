@@ -8,7 +8,7 @@ from typing import Any
 from openfall.router_core.degrading.degrade import DegradeAction, Degraded, FallContext, Hold, StandIn
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import total_cost
-from openfall.router_core.routing.fleet_state import BLOCK_ERRORS, FleetState
+from openfall.router_core.routing.fleet_state import FleetState
 from openfall.router_core.vocabulary import HoldReason, Remedy
 
 
@@ -19,7 +19,8 @@ def fall_record(
 
     `by` is the remedy for the caller; None: none, the job only waits. `final`: the job ended. `counts` names the
     counters of the incident: its urgency (`u:`), its chain in alphabetical order (`chain:`), each model of it that was
-    tried or is blocked (`m:`), each error class of an attempt or a block (`c:`), the remedy (`s:`).
+    tried or is blocked (`m:`), each cause of a failed attempt or a block (`c:`, see `describe_cause`), the remedy
+    (`s:`).
     """
     by, (reason, detail) = _by(action), _why(fall, action)
     return {
@@ -69,18 +70,19 @@ def _tried(fall: FallContext) -> Iterator[dict[str, Any]]:
     for attempt in fall.attempts:
         took_s = round(attempt.ended_at - attempt.started_at, 3)
         error = None if attempt.error is None else attempt.error.value
-        yield {"model": attempt.model, "backend": attempt.backend, "error": error, "took_s": took_s}
+        failed = {"error": error, "cause": attempt.cause or None}
+        yield {"model": attempt.model, "backend": attempt.backend, **failed, "took_s": took_s}
 
 
 def _counted(job: CompletionJob, fall: FallContext, fleet: FleetState, now: float) -> Iterator[str]:
     """The counts but the remedy: urgency, chain, models and causes."""
     yield from (f"u:{job.urgency}", f"chain:{','.join(sorted(set(job.chain)))}")
     tried = {attempt.model for attempt in fall.attempts}
-    yield from (f"c:{attempt.error}" for attempt in fall.attempts if attempt.error is not None)
+    yield from (f"c:{attempt.cause}" for attempt in fall.attempts if attempt.cause)
     for alias in job.chain:
         blocked = fleet.model(alias).blocked
         if blocked is not None and blocked.until > now:
             yield f"m:{alias}"
-            yield f"c:{BLOCK_ERRORS[blocked.reason]}"
+            yield f"c:{blocked.cause_text}"
         elif alias in tried:
             yield f"m:{alias}"

@@ -79,11 +79,20 @@ class Completion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """No answer, and the reason. `detail` is for people, without secret and prompt; `retry_after` is in seconds."""
+    """No answer, and the reason. `detail` is for people, without secret and prompt; `retry_after` is in seconds.
+
+    `http_status` is the status of the response, if it was an error.
+    """
 
     error_class: ErrorClass
     detail: str = ""
     retry_after: float | None = None
+    http_status: int | None = None
+
+    @property
+    def cause(self) -> str:
+        """See `describe_cause`."""
+        return describe_cause(self.error_class, self.http_status, self.detail)
 
     @property
     def disposition(self) -> Disposition:
@@ -125,6 +134,13 @@ class Attempt:
     """The cost of the call. None: unknown, which is not 0."""
     why: str = ""
     """Why this model was called: a few words from `decide`."""
+    http_status: int | None = None
+    """The status of the response, if it was an error."""
+
+    @property
+    def cause(self) -> str:
+        """See `describe_cause`. Empty: it answered."""
+        return "" if self.error is None else describe_cause(self.error, self.http_status, self.detail)
 
     @property
     def disposition(self) -> Disposition | None:
@@ -133,6 +149,23 @@ class Attempt:
     @property
     def may_be_repeated(self) -> bool:
         return self.disposition is not None and self.disposition.try_same_again
+
+
+MAX_CAUSE_NOTE = 60
+"""Characters of the note of a cause. Causes are counted by their text, so that a long one would be counted alone."""
+
+
+def describe_cause(error: ErrorClass, http_status: int | None, detail: str) -> str:
+    """The cause of a failure in a few words: `overloaded (HTTP 529)`, `connection (connection refused)`, `timeout`.
+
+    Failures with the same text have the same cause.
+    """
+    note = ""
+    if http_status is not None:
+        note = f"HTTP {http_status}"
+    elif error is ErrorClass.CONNECTION and detail.startswith(("cannot connect: ", "the connection failed: ")):
+        note = detail.partition(": ")[2]
+    return f"{error} ({note})" if 0 < len(note) <= MAX_CAUSE_NOTE else str(error)
 
 
 JUDGING = "judging "

@@ -11,25 +11,39 @@ FOREVER = float("inf")
 
 
 BLOCK_ERRORS: Mapping[BlockReason, ErrorClass] = {
-    BlockReason.BREAKER: ErrorClass.CONNECTION,
+    BlockReason.BREAKER: ErrorClass.OTHER,
     BlockReason.COOLDOWN: ErrorClass.RATE_LIMITED,
     BlockReason.CREDENTIAL: ErrorClass.AUTH,
     BlockReason.PAUSED: ErrorClass.PAUSED,
     BlockReason.NO_WORKER: ErrorClass.NO_WORKER,
     BlockReason.LOCAL_ONLY: ErrorClass.LOCAL_ONLY,
-    BlockReason.UNHEALTHY: ErrorClass.CONNECTION,
+    BlockReason.UNHEALTHY: ErrorClass.OTHER,
 }
-"""The error class that stands for each reason."""
+"""The error class that stands for each reason, if the failure behind the block is not known."""
 
 
 @dataclass(frozen=True, slots=True)
 class Blocked:
     """A block on all calls to a model. `until` is a moment (epoch seconds, server clock), or `FOREVER`: unknown.
-    `detail` is for people: "its breaker is open (5 failures in a row) for 24 s more"."""
+    `detail` is for people: "its breaker is open (5 failures in a row) for 24 s more".
+
+    `failure` is the class of the failure that led to the block. `cause` names it as `describe_cause` does, or another
+    cause in a few words (`slow`, `forced open`). Without them the reason alone is known."""
 
     reason: BlockReason
     until: float
     detail: str
+    failure: ErrorClass | None = None
+    cause: str = ""
+
+    @property
+    def error_class(self) -> ErrorClass:
+        return self.failure or BLOCK_ERRORS[self.reason]
+
+    @property
+    def cause_text(self) -> str:
+        """The cause in a few words."""
+        return self.cause or str(self.error_class)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

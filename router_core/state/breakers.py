@@ -14,7 +14,7 @@ from openfall.router_core.state import keys
 from openfall.router_core.state.claims import Probe
 from openfall.router_core.state.redis_connection import RedisConnection, pairs
 from openfall.router_core.state.settlement import policy_arguments
-from openfall.router_core.vocabulary import BreakerState, CallSignal
+from openfall.router_core.vocabulary import BreakerState, CallSignal, ErrorClass
 
 NEVER = 9007199254740.0
 """Epoch seconds: an override without an end."""
@@ -26,7 +26,9 @@ class BreakerStatus:
 
     `until`: when an open breaker is probed next; None while it is closed, or when it has no end. `forced`: an operator
     set it to `open` or `closed`, until `forced_until` (None: until further notice). `cooling_until`: every caller
-    waits after a 429. `ramping`: it has closed a short time ago, and its slots come back step by step."""
+    waits after a 429. `error`, `http_status` and `cause` (see `describe_cause`) are of the failure that opened it, or
+    of the last failure that it counted. `ramping`: it has closed a short time ago, and its slots come back step by
+    step."""
 
     target: str
     state: BreakerState
@@ -40,6 +42,9 @@ class BreakerStatus:
     forced_until: float | None
     cooling_until: float | None
     ramping: bool
+    error: ErrorClass | None = None
+    http_status: int | None = None
+    cause: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +86,15 @@ def _breaker(target: str, row: Mapping[str, bytes], blocked: Mapping[str, str]) 
         forced_until=_end(forced_until or "0"),
         cooling_until=int(cool) / 1000 if cool else None,
         ramping=blocked.get(target, "").startswith("ramp"),
+        error=read_error_class(fields.get("error", "")),
+        http_status=int(fields.get("http_status") or 0) or None,
+        cause=fields.get("cause", ""),
     )
+
+
+def read_error_class(name: str) -> ErrorClass | None:
+    """None: no class, or one of a newer openfall."""
+    return ErrorClass(name) if name in set(ErrorClass) else None
 
 
 def _end(value: str) -> float | None:
@@ -128,13 +141,16 @@ async def reset_breaker(link: RedisConnection, target: str, policy: BreakerPolic
 
 @dataclass(frozen=True, slots=True)
 class ProbeResult:
-    """The result of a probe. `cooldown_seconds`: what a 429 asked for. `jitter` in [0, 1] spreads the next open
-    time."""
+    """The result of a probe. `cooldown_seconds`: what a 429 asked for. `jitter` in [0, 1] spreads the next open time.
+    `error`, `http_status` and `cause` (see `describe_cause`) are of its failure."""
 
     signal: CallSignal
     detail: str
     cooldown_seconds: float
     jitter: float
+    error: ErrorClass | None = None
+    http_status: int | None = None
+    cause: str = ""
 
 
 async def report_probe(link: RedisConnection, probe: Probe, result: ProbeResult, policy: BreakerPolicy) -> BreakerState:

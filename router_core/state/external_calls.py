@@ -53,6 +53,7 @@ class ExternalCall:
     backend: str
     start: CallStart = CallStart()
     error: ErrorClass | None = None
+    http_status: int | None = None
     seconds: float = 0.0
     retry_after_seconds: float | None = None
     input_tokens: int | None = None
@@ -84,6 +85,7 @@ def _report(catalog: Catalog, call: ExternalCall) -> CallReport:
         started_at=0.0,
         ended_at=call.seconds,
         error=call.error,
+        http_status=call.http_status,
         input_tokens=call.input_tokens,
         output_tokens=call.output_tokens,
         cost_usd=cost(spec.usd_per_mtok, catalog.billing(call.backend), usage),

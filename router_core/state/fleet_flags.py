@@ -45,7 +45,8 @@ async def try_lock(link: RedisConnection, name: str, seconds: float) -> bool:
 
 
 async def remember_health(link: RedisConnection, target: str, check: Mapping[str, Any]) -> None:
-    """Write down the result of a health check: `at` (server's clock), `ok`, `how`, `latency` and `detail`."""
+    """Write down the result of a health check: `at` (server's clock), `ok`, `how`, `latency`, `detail`; of a
+    failed one also `error` (its class) and `cause` (see `describe_cause`)."""
     await link.command("HSET", keys.HEALTH, target, to_json(dict(check)))
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.deciding.breaker import breaker_target
 from openfall.router_core.routing.fleet_state import FOREVER, Blocked, FleetState, ModelState
-from openfall.router_core.state.breakers import NEVER
+from openfall.router_core.state.breakers import NEVER, read_error_class
 from openfall.router_core.state.redis_connection import RedisConnection, json_pairs
 from openfall.router_core.state.settlement import policy_arguments
 from openfall.router_core.state.subscription import backends_for
@@ -198,13 +198,13 @@ class _View:
         return None
 
     def backend_state(self, alias: str, row: list[Any]) -> BackendState:
-        name, free, unreserved, block, why, calls, failed, slow, ms, key_rows = row
+        name, free, unreserved, block, calls, failed, slow, ms, key_rows = row
         name = name.decode()
         keys = tuple(
             self._key_state(key_row, "" if len(key_rows) > 1 else f"the key of {name} ") for key_row in key_rows
         )
         blocked = (
-            self._by_breaker(block.decode(), f"its breaker is STATE ({why.decode()})", BlockReason.BREAKER)
+            self._by_breaker(block, "its breaker is STATE", BlockReason.BREAKER)
             or _all_keys_blocked(keys)
             or self._unhealthy(breaker_target(name, alias))
         )
@@ -212,31 +212,37 @@ class _View:
             name, int(free), int(unreserved), blocked, int(calls), int(failed), int(slow), int(ms), keys
         )
 
-    def _key_state(self, row: list[bytes], subject: str) -> KeyState:
-        credential, block, why, cool = (part.decode() for part in row)
-        parked = self._by_breaker(block, f"{subject}is parked ({why})", BlockReason.CREDENTIAL)
-        return KeyState(credential, parked or self._cooling(cool, "it " if subject else ""))
+    def _key_state(self, row: list[Any], subject: str) -> KeyState:
+        credential, block, cool, cool_cause = row
+        parked = self._by_breaker(block, f"{subject}is parked", BlockReason.CREDENTIAL)
+        cooling = self._cooling(cool.decode(), cool_cause.decode(), "it " if subject else "")
+        return KeyState(credential.decode(), parked or cooling)
 
-    def _by_breaker(self, block: str, text: str, reason: BlockReason) -> Blocked | None:
+    def _by_breaker(self, row: list[bytes], text: str, reason: BlockReason) -> Blocked | None:
+        """The block by an open breaker; `text` with STATE in place of its state."""
+        block, why, error, cause = (part.decode() for part in row)
         kind, _, rest = block.partition(" ")
         if kind not in ("open", "half_open"):
             return None
-        until = int(rest) / 1000
+        until, state = int(rest) / 1000, "open"
         if kind == "half_open" or until <= self.now:  # a probe is on its way
-            return Blocked(reason, max(until, self.now + 1.0), text.replace("STATE", "half open", 1))
-        return Blocked(reason, FOREVER if until > NEVER / 2 else until, text.replace("STATE", "open", 1))
+            until, state = max(until, self.now + 1.0), "half open"
+        detail = f"{text.replace('STATE', state)} ({why})"
+        return Blocked(reason, FOREVER if until > NEVER / 2 else until, detail, read_error_class(error), cause)
 
-    def _cooling(self, cool: str, subject: str) -> Blocked | None:
+    def _cooling(self, cool: str, cause: str, subject: str) -> Blocked | None:
         until = int(cool) / 1000 if cool else 0.0
-        return Blocked(BlockReason.COOLDOWN, until, f"{subject}cools down after a 429") if until > self.now else None
+        if until <= self.now:
+            return None
+        return Blocked(BlockReason.COOLDOWN, until, f"{subject}cools down after {cause or 'a 429'}", cause=cause)
 
     def _unhealthy(self, name: str) -> Blocked | None:
         check = self.health.get(name)
         if check is None or check["ok"] or self.now - check["at"] > HEALTH_TTL_SECONDS:
             return None
-        return Blocked(
-            BlockReason.UNHEALTHY, check["at"] + HEALTH_TTL_SECONDS, f"its health check failed ({check['detail']})"
-        )
+        detail, until = f"its health check failed ({check['detail']})", check["at"] + HEALTH_TTL_SECONDS
+        error, cause = read_error_class(check.get("error") or ""), check.get("cause") or ""
+        return Blocked(BlockReason.UNHEALTHY, until, detail, error, cause)
 
     def _is_loaded(self, alias: str) -> bool | None:
         spec = self.catalog.models[alias]

@@ -152,7 +152,9 @@ def encode_call(call: CallReport) -> dict[str, Any]:
     if call.one_of_several:
         arguments["one_of_several"] = True
     if attempt.error is not None:
-        arguments["error"] = attempt.error
+        arguments |= {"error": attempt.error, "cause": attempt.cause}
+    if attempt.http_status is not None:
+        arguments["http_status"] = attempt.http_status
     if attempt.cost_usd is not None:
         arguments["cost_nusd"] = _bounded(attempt.cost_usd * 1e9)
     return arguments

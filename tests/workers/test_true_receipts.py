@@ -98,7 +98,8 @@ async def open_all_of_ace(desk: Desk) -> Result:
 
 
 async def park_the_key_of_the_plan(desk: Desk) -> Result:
-    await desk.open_breaker(credential_target(desk.fleet.catalog.credential("plan")))
+    (key,) = desk.fleet.catalog.credentials("plan")
+    await desk.open_breaker(credential_target(key))
     return await desk.ask(role="others")
 
 

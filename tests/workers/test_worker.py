@@ -74,7 +74,7 @@ def test_a_request_that_one_model_refuses_is_answered_by_the_next(working):
 def test_a_job_falls_when_no_model_is_left(working):
     async def story(bench, _):
         reason, why = await _fallen(bench, await bench.accept(chain=("small", "large")))
-        assert (reason, "small: auth; large: auth" in why) == ("outage", True)
+        assert (reason, "small: auth (HTTP 401); large: auth (HTTP 401)" in why) == ("outage", True)
 
     working(story, answer({}, 401), answer({}, 401))
 

@@ -90,6 +90,8 @@ class ModelAdmin:
         metered = self.catalog.billing(name) is Billing.METERED
         result = await health.check(backend, self.catalog.models[alias], force=force, metered=metered)
         report = {"at": now, "ok": result.ok, "how": result.how, "latency": result.latency, "detail": result.detail}
+        if result.failure is not None:
+            report |= {"error": result.failure.error_class, "cause": result.failure.cause}
         if self.link is not None:
             await remember_health(self.link, breaker_target(name, alias), report)
             if result.ok and result.how == "prompted":

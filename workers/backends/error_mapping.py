@@ -43,7 +43,8 @@ def classify(status: int, headers: Mapping[str, str], body: bytes) -> Failure:
     wait = retry_after(headers)
     if wait is None and error_class is ErrorClass.RATE_LIMITED:
         wait = limit_reset(headers) or _retry_delay(error)
-    return Failure(error_class=error_class, detail=_detail(status, upstream, document), retry_after=wait)
+    detail = _detail(status, upstream, document)
+    return Failure(error_class=error_class, detail=detail, retry_after=wait, http_status=upstream.status)
 
 
 def find_error(document: Any) -> Any:

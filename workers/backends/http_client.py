@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import aiohttp
@@ -96,4 +97,4 @@ def _without_echo(failure: Failure, prompt: Any) -> Failure:
     if not any(detail[start : start + length] in sent for start in range(len(detail) - length + 1)):
         return failure
     head = detail.partition(": ")[0] if detail.startswith("HTTP ") else str(failure.error_class)
-    return Failure(error_class=failure.error_class, detail=head, retry_after=failure.retry_after)
+    return replace(failure, detail=head)

@@ -68,4 +68,5 @@ class CallReporter:
             output_tokens=completion.output_tokens if completion else None,
             cost_usd=cost(self.catalog.models[finished.model].usd_per_mtok, self.catalog.billing(backend), usage),
             why=finished.why,
+            http_status=failure.http_status if failure else None,
         )

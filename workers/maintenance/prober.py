@@ -62,9 +62,11 @@ def evaluate_probe(probe: Probe, outcome: Outcome, jitter: float) -> breakers.Pr
     error = failure.error_class if failure else None
     refused = credential_signal(error) is CredentialSignal.PARK
     detail = f"{failure.error_class}: {failure.detail}" if failure else ""
+    cause = (error, failure.http_status, failure.cause) if failure else (None, None, "")
     if probe.target.startswith("key:"):
         if call_signal(error, 0.0, None) is CallSignal.FAILURE:
-            return breakers.ProbeResult(CallSignal.NEUTRAL, detail, KEY_RETRY_SECONDS, jitter)
-        return breakers.ProbeResult(CallSignal.FAILURE if refused else CallSignal.OK, detail, 0.0, jitter)
+            return breakers.ProbeResult(CallSignal.NEUTRAL, detail, KEY_RETRY_SECONDS, jitter, *cause)
+        return breakers.ProbeResult(CallSignal.FAILURE if refused else CallSignal.OK, detail, 0.0, jitter, *cause)
     signal = CallSignal.FAILURE if refused else call_signal(error, 0.0, None)
-    return breakers.ProbeResult(signal, detail, cooldown(error, failure.retry_after if failure else None), jitter)
+    wait = cooldown(error, failure.retry_after if failure else None)
+    return breakers.ProbeResult(signal, detail, wait, jitter, *cause)

@@ -21,6 +21,7 @@ else
   else
     breaker_change(target, args.state, args.why, decode_once(ARGV[3]), 0.5, now)
   end
+  if args.state == 'open' then note_cause(target, {cause = 'forced open'}) end
   redis.call('HSET', key, 'forced', args.state .. ' ' .. ms(ends_at))
   if args.state == 'open' then
     redis.call('HSET', key, 'until', ms(ends_at))

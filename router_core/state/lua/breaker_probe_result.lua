@@ -1,8 +1,8 @@
 -- @include breaker
 -- Report the result of a probe. Only the last one handed out counts; one that was lost with its worker is handed out
 -- again.
--- Arguments: target, token, signal ('ok', 'slow', 'failure', 'neutral', 'trip'), detail, cooldown_seconds (of a 429),
---   jitter
+-- Arguments: target, token, signal ('ok', 'slow', 'failure', 'neutral', 'trip'), detail, error?, http_status?, cause (of a
+--   failure), cooldown_seconds (of a 429), jitter
 -- Bodies: breaker policy (JSON)
 -- Reply: {the breaker's state, '' | 'no_lease'}
 local MIN_WAIT_MS = 1000
@@ -20,6 +20,7 @@ elseif args.signal == 'ok' then
     redis.call('HSET', BLOCKED, target, 'half_open 0')
   end
 else
+  note_cause(target, args)
   breaker_change(target, 'open', 'its probe failed: ' .. args.detail, policy, args.jitter, now)
 end
 return {redis.call('HGET', key, 'state'), ''}

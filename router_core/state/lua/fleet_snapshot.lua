@@ -6,8 +6,9 @@
 -- Reply: {now, why only local ('': not), {loaded: backend, JSON...}, {health: target, JSON...},
 --   {queue of an unknown model that a live worker serves...}, {model...}}
 --   model: {model, {{queue, jobs waiting, accepted (ms) of the first ('': none), paused, served by a live worker}...},
---     {{backend, free slots, free slots that are not reserved, block of the model, why, calls, failed, slow, ms,
---     {{key ('': it has none), its block, why, its cooldown for the model}...}}...}}
+--     {{backend, free slots, free slots that are not reserved, block of the model, calls, failed, slow, ms,
+--     {{key ('': it has none), its block, its cooldown for the model, the cause of that}...}}...}}
+--   block: {'open UNTIL' ... (see breaker.lua; '': none), and of an open breaker why, error, cause}
 local policy, capacity = decode_once(ARGV[3]), load_capacity(now)
 local blocked = capacity.blocked
 local paused = {}
@@ -24,16 +25,16 @@ local function free_slots(backend)
   return free, math.min(free, backend.slots - backend.reserved - slots_used_not_interactive(capacity, backend.name))
 end
 
--- The block of a target, and why its breaker is open.
 local function block_of(target)
-  local block = blocked[target] or ''
-  return block, string.find(block, '^[oh]') and redis.call('HGET', BREAKER .. target, 'why') or ''
+  local block, open = blocked[target] or '', {}
+  if string.find(block, '^[oh]') then open = fields(BREAKER .. target, 'why', 'error', 'cause') end
+  return {block, open.why or '', open.error or '', open.cause or ''}
 end
 
 local function key_state(model, backend, key)
   local target = cooldown_target(backend.name, model, #backend.keys > 1 and key or '')
-  local block, why = block_of('key:' .. key)
-  return {key, block, why, blocked[target .. ' cool'] or ''}
+  local cool = blocked[target .. ' cool']
+  return {key, block_of('key:' .. key), cool or '', cool and redis.call('HGET', BREAKER .. target, 'cool_cause') or ''}
 end
 
 local function backend_state(model, backend)
@@ -41,8 +42,7 @@ local function backend_state(model, backend)
   local sums, keys = window_sums(target, policy, now), {}
   for i = 1, math.max(1, #backend.keys) do keys[i] = key_state(model, backend, backend.keys[i] or '') end
   local free, unreserved = free_slots(backend)
-  local block, why = block_of(target)
-  return {backend.name, free, unreserved, block, why, sums.n, sums.f, sums.s, sums.ms, keys}
+  return {backend.name, free, unreserved, block_of(target), sums.n, sums.f, sums.s, sums.ms, keys}
 end
 
 local known, models = {}, {}

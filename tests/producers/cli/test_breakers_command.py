@@ -97,11 +97,11 @@ def test_each_of_several_keys_is_shown_by_its_number_and_its_secret_by_nothing(
     (gpt,) = [row for row in json.loads(openfall("models", "--json").stdout) if row["model"] == "gpt"]
     assert gpt["at"][0]["keys"] == [
         "is parked (it cannot recover before it is repaired: auth)",
-        "cools down after a 429",
+        "cools down after rate_limited",
     ]
     assert openfall("breakers", "force-closed", "key:many/1").returncode == 0
     (gpt,) = [row for row in json.loads(openfall("models", "--json").stdout) if row["model"] == "gpt"]
-    assert gpt["at"][0]["why"] == "key 2 cools down after a 429"
+    assert gpt["at"][0]["why"] == "key 2 cools down after rate_limited"
     for command in (("breakers",), ("breakers", "--json"), ("models",), ("models", "--json"), ("config", "show")):
         text = openfall(*command).stdout
         assert "aaaaaaaa" not in text

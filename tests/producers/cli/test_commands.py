@@ -80,7 +80,7 @@ def test_with_strict_a_fallback_exits_with_6(openfall: Run, worker_for: Callable
     with worker_for(hand_off=True):
         ran = openfall("ask", "x", "-r", "dialogue", "--strict")
     assert (ran.returncode, ran.stdout) == (6, "echo x\n")
-    assert "tiny did not answer (overloaded), so the next in its chain did" in ran.stderr
+    assert "tiny failed: overloaded; the next in its chain answered" in ran.stderr
 
 
 def test_a_prompt_is_enqueued_and_its_id_printed(openfall: Run) -> None:

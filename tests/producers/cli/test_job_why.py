@@ -43,7 +43,7 @@ def test_a_receipt_has_the_fallback_and_an_unknown_price() -> None:
     result = Result(id="8f21aaaa", status=Status.ANSWERED, attempts=attempts, took=9.0)
     assert receipt(result) == (
         "[8f21 used haiku@tower instead of coder in 9.0s, ?+5 tok, $?, 2 models tried"
-        " · coder did not answer (timeout), so the next in its chain did]"
+        " · coder failed: timeout; the next in its chain answered]"
     )
 
 

@@ -10,7 +10,7 @@ import pytest
 from openfall.router_core.degrading.degrade import Degraded, FallContext, Hold, StandIn
 from openfall.router_core.degrading.fall_record import fall_record, unread_record
 from openfall.router_core.jobs.outcome import Failure
-from openfall.router_core.routing.fleet_state import FleetState
+from openfall.router_core.routing.fleet_state import FOREVER, Blocked, FleetState, ModelState
 from openfall.router_core.vocabulary import BlockReason, HoldReason, Remedy, Urgency
 from openfall.router_core.vocabulary import ErrorClass as E
 from tests.router_core.decisions import LOCAL, NOW, blocked, completion, job, tried
@@ -23,10 +23,11 @@ JOB = job(
 CALLS = (
     replace(tried("small", E.TIMEOUT, NOW + 3.25, detail=SECRET, cost_usd=0.0), started_at=NOW + 1),
     tried("small", E.TIMEOUT, NOW + 5, cost_usd=0.25),
-    tried("haiku", E.AUTH, NOW + 6, cost_usd=0.5),
+    tried("haiku", E.AUTH, NOW + 6, cost_usd=0.5, http_status=401),
 )
 FALLEN = FallContext(reason=HoldReason.OUTAGE, detail="all are away", at=NOW + 6.5, attempts=CALLS)
 FLEET = FleetState({"large": blocked(reason=BlockReason.COOLDOWN), "opus": blocked(NOW)})
+SHUT = ModelState(blocked=Blocked(BlockReason.BREAKER, FOREVER, "open", E.OVERLOADED, "overloaded (HTTP 529)"))
 HELD = Hold(reason=HoldReason.OWN_FAULT, detail="fell 3 times", by=Remedy.CANNED_REPLY, reply=completion(SECRET))
 
 
@@ -40,14 +41,14 @@ def test_it_has_every_fact_but_the_prompt():
         "at": NOW + 6.5, "id": "job-00001", "role": "own", "task": "code", "group": "home", "urgency": "interactive",
         "reason": "own_fault", "detail": "fell 3 times", "chain": ["small", "large", "opus"],
         "tried": [
-            {"model": "small", "backend": "box", "error": "timeout", "took_s": 2.25},
-            {"model": "small", "backend": "box", "error": "timeout", "took_s": 0.0},
-            {"model": "haiku", "backend": "box", "error": "auth", "took_s": 0.0},
+            {"model": "small", "backend": "box", "error": "timeout", "cause": "timeout", "took_s": 2.25},
+            {"model": "small", "backend": "box", "error": "timeout", "cause": "timeout", "took_s": 0.0},
+            {"model": "haiku", "backend": "box", "error": "auth", "cause": "auth (HTTP 401)", "took_s": 0.0},
         ],
         "cost_usd": 0.75, "accepted_at": NOW, "by": "canned_reply", "final": False,
         "counts": [
-            "u:interactive", "chain:large,opus,small", "c:timeout", "c:auth", "m:small", "m:large", "c:rate_limited",
-            "s:canned_reply",
+            "u:interactive", "chain:large,opus,small", "c:timeout", "c:auth (HTTP 401)", "m:small", "m:large",
+            "c:rate_limited", "s:canned_reply",
         ],
     }  # fmt: skip
     assert SECRET not in json.dumps(row)
@@ -76,11 +77,9 @@ def test_it_names_the_remedy_for_the_caller(action, by, final, reason, detail):
 
 def test_a_job_without_calls_costs_nothing_and_counts_its_blocks():
     fallen = FallContext(reason=HoldReason.OUTAGE, detail="away", at=NOW)
-    row = record(
-        Hold(reason=HoldReason.OUTAGE, detail="away"), fallen, FleetState({"small": blocked()}), job(("small",))
-    )
+    row = record(Hold(reason=HoldReason.OUTAGE, detail="away"), fallen, FleetState({"small": SHUT}), job(("small",)))
     assert (row["tried"], row["cost_usd"]) == ([], 0)
-    assert row["counts"] == ["u:background", "chain:small", "m:small", "c:connection", "s:nothing"]
+    assert row["counts"] == ["u:background", "chain:small", "m:small", "c:overloaded (HTTP 529)", "s:nothing"]
 
 
 def test_an_unknown_cost_of_a_call_is_not_0():

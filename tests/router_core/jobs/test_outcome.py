@@ -109,3 +109,30 @@ def test_the_decisions_page_describes_each_failure_in_every_column():
         for error, disposition in DISPOSITIONS.items()
     }
     assert documented == expected
+
+
+@pytest.mark.parametrize(
+    ("failure", "cause"),
+    [
+        (Failure(error_class=ErrorClass.OVERLOADED, detail="HTTP 529: busy", http_status=529), "overloaded (HTTP 529)"),
+        (Failure(error_class=ErrorClass.OVERLOADED, http_status=500), "overloaded (HTTP 500)"),
+        (Failure(error_class=ErrorClass.RATE_LIMITED, http_status=429), "rate_limited (HTTP 429)"),
+        (Failure(error_class=ErrorClass.OVERLOADED, detail="an event of a stream"), "overloaded"),
+        (Failure(error_class=ErrorClass.TIMEOUT, detail="no complete answer within 5 s"), "timeout"),
+        (
+            Failure(error_class=ErrorClass.CONNECTION, detail="cannot connect: connection refused"),
+            "connection (connection refused)",
+        ),
+        (Failure(error_class=ErrorClass.CONNECTION, http_status=502), "connection (HTTP 502)"),
+        (Failure(error_class=ErrorClass.CONNECTION, detail="cannot connect: " + 61 * "x"), "connection"),
+        (Failure(error_class=ErrorClass.CONNECTION, detail="all are away"), "connection"),
+    ],
+)
+def test_the_cause_of_a_failure_has_its_class_and_its_status_or_the_reason_for_the_lost_connection(failure, cause):
+    assert failure.cause == cause
+    values = {"error": failure.error_class, "http_status": failure.http_status, "detail": failure.detail}
+    assert Attempt(model="m", backend="b", started_at=0, ended_at=1, **values).cause == cause
+
+
+def test_an_answer_has_no_cause():
+    assert Attempt(model="m", backend="b", started_at=0, ended_at=1).cause == ""

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from openfall.router_core.state.breakers import (
     BreakerOverride,
+    ProbeResult,
     breaker_history,
     force_breaker,
+    report_probe,
     reset_breaker,
 )
 from openfall.router_core.state.settlement import MAX_BREAKER_HISTORY
 from openfall.router_core.state.subscription import PROBE_GRACE_SECONDS
+from openfall.router_core.vocabulary import ErrorClass
 from tests.router_core.state.breaker_steps import (
     AT_BOX,
     BOX,
@@ -24,6 +27,25 @@ from tests.router_core.state.breaker_steps import (
     opened,
     probed,
 )
+
+
+def test_a_breaker_has_the_cause_of_its_last_failure_until_it_closes(fleet):
+    async def story(f):
+        worker = await f.start_worker("wa", AT_BOX)
+        await opened(f, worker)
+        assert (await breaker(f)).cause == "timeout"
+        f.clock.now = (await breaker(f)).until
+        (probe,) = (await worker.claim(0, 0)).probes
+        assert (await breaker(f)).cause == "timeout", "while it is half open"
+        failed = ProbeResult(FAILURE, "HTTP 529", 0.0, 0.5, ErrorClass.OVERLOADED, 529, "overloaded (HTTP 529)")
+        await report_probe(f.link, probe, failed, POLICY)
+        record = await breaker(f)
+        assert (record.error, record.http_status, record.cause) == (ErrorClass.OVERLOADED, 529, "overloaded (HTTP 529)")
+        await healed(f, worker)
+        record = await breaker(f)
+        assert (record.error, record.http_status, record.cause) == (None, None, "")
+
+    fleet(story)
 
 
 def test_a_probe_is_handed_out_once_even_with_empty_queues(fleet):

@@ -33,10 +33,10 @@ from tests.router_core.state.breaker_steps import (
 @pytest.mark.parametrize(
     ("marks", "why"),
     [
-        ([OK, *[FAILURE] * 5], "5 failures in a row"),
-        ([*[OK, FAILURE] * 5], "5 of 10 calls failed"),
+        ([OK, *[FAILURE] * 5], "5 failures in a row: timeout"),
+        ([*[OK, FAILURE] * 5], "5 of 10 calls failed: timeout"),
         ([OK, OK, *[SLOW] * 8], "8 of 10 calls were slow"),
-        ([TRIP], "it cannot recover before it is repaired"),
+        ([TRIP], "it cannot recover before it is repaired: timeout"),
     ],
     ids=["5 failures in a row", "half of 10 calls failed", "most of 10 calls were slow", "it cannot work"],
 )
@@ -49,7 +49,8 @@ def test_a_breaker_opens_and_records_why(fleet, marks, why):
             "at the last, not before"
         )
         record = await breaker(f)
-        assert (record.state, record.epoch, record.why) == (OPEN, 1, f"{why}: timeout")
+        assert (record.state, record.epoch, record.why) == (OPEN, 1, why)
+        assert record.cause == ("slow" if "slow" in why else "timeout")
         assert record.until == f.clock.now + 30
         assert (await worker.claim(1, 0)).deliveries == ()
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from openfall.router_core.deciding.decide import Fall
 from openfall.router_core.routing.fleet_state import FOREVER
 from openfall.router_core.state.breakers import BreakerOverride, ProbeResult, force_breaker, list_breakers, report_probe
 from openfall.router_core.state.fleet_flags import (
@@ -12,7 +15,8 @@ from openfall.router_core.state.fleet_flags import (
     set_local_only,
 )
 from openfall.router_core.state.fleet_snapshot import HEALTH_TTL_SECONDS, fetch_fleet_snapshot
-from openfall.router_core.vocabulary import BlockReason, BreakerState, CredentialSignal
+from openfall.router_core.state.settlement import DeliveryOutcome
+from openfall.router_core.vocabulary import BlockReason, BreakerState, CredentialSignal, ErrorClass, HoldReason
 from tests.router_core.state.snapshot_steps import (
     BACKGROUND,
     BATCH,
@@ -118,7 +122,7 @@ def test_a_parked_key_and_a_cooldown_block_for_their_own_reasons(fleet):
         await f.enqueue(2, "cloud.far.background")
         more = {"credential": KEY, "cooldown_seconds": 9.0}
         await f.finish_calls(worker, NEUTRAL, credential_signal=CredentialSignal.COOLDOWN, **more)
-        assert await blocked(f, "far") == (BlockReason.COOLDOWN, 9, "it cools down after a 429")
+        assert await blocked(f, "far") == (BlockReason.COOLDOWN, 9, "it cools down after timeout")
         f.clock.now += 9
         assert await blocked(f, "far") is None
         await f.finish_calls(worker, NEUTRAL, credential_signal=CredentialSignal.PARK, **more)
@@ -128,6 +132,36 @@ def test_a_parked_key_and_a_cooldown_block_for_their_own_reasons(fleet):
         await force_breaker(f.link, "east/far", BreakerOverride(BreakerState.OPEN, "a test", 5), POLICY)
         assert await blocked(f, "far") == (BlockReason.BREAKER, 5, "its breaker is open (a test)")
         assert "secret" not in str(f.dump())
+
+    fleet(story)
+
+
+def test_a_block_has_the_class_and_the_cause_of_the_failure_behind_it(fleet):
+    async def story(f):
+        _, worker = await serve_all(f)
+        await f.enqueue(1, "cloud.far.background")
+        delivery = await f.claim(worker)
+        attempt = replace(f.attempt(delivery, ErrorClass.AUTH), http_status=401)
+        call = f.call_report(attempt, delivery, credential=KEY, credential_signal=CredentialSignal.PARK)
+        step = Fall(HoldReason.OUTAGE, "no key")
+        await worker.settle(worker.settlement(delivery, DeliveryOutcome(next_step=step, call=call)))
+        block = (await state(f, "far")).blocked
+        assert (block.reason, block.error_class, block.cause_text) == (
+            BlockReason.CREDENTIAL, ErrorClass.AUTH, "auth (HTTP 401)"
+        )  # fmt: skip
+        await force_breaker(f.link, "east/far", BreakerOverride(BreakerState.OPEN, "a test", 5), POLICY)
+        block = (await state(f, "far")).blocked
+        assert (block.failure, block.error_class, block.cause_text) == (None, ErrorClass.OTHER, "forced open")
+        health = {
+            "at": f.clock.now,
+            "ok": False,
+            "detail": "busy",
+            "error": "overloaded",
+            "cause": "overloaded (HTTP 503)",
+        }
+        await remember_health(f.link, "tower/large", health)
+        block = (await state(f, "large")).blocked
+        assert (block.error_class, block.cause_text) == (ErrorClass.OVERLOADED, "overloaded (HTTP 503)")
 
     fleet(story)
 

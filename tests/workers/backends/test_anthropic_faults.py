@@ -105,4 +105,4 @@ def test_a_fault_within_a_stream_is_a_failure_of_its_class(script: Script, error
 def test_a_refusal_that_repeats_the_prompt_is_reported_without_it(body: dict[str, Any]) -> None:
     result = error("invalid_request_error", f"messages: cannot take '{PROMPT}'")
     outcome, _ = served(answer(result, 400), body=body)
-    assert outcome == Failure(error_class=E.BAD_REQUEST, detail="HTTP 400 invalid_request_error")
+    assert outcome == Failure(error_class=E.BAD_REQUEST, detail="HTTP 400 invalid_request_error", http_status=400)

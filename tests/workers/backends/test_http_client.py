@@ -99,7 +99,7 @@ def test_a_refusal_that_repeats_the_prompt_is_reported_without_it() -> None:
     prompt = REQUEST_BODY["messages"][0]["content"]
     error = {"message": f"cannot parse '{prompt}' for {KEY}", "type": "invalid_request_error"}
     outcome = ask(answer({"error": error}, 400))
-    assert outcome == Failure(error_class=E.BAD_REQUEST, detail="HTTP 400 invalid_request_error")
+    assert outcome == Failure(error_class=E.BAD_REQUEST, detail="HTTP 400 invalid_request_error", http_status=400)
 
 
 def test_a_body_that_is_not_json_is_the_callers_fault() -> None:

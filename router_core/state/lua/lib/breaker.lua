@@ -7,6 +7,12 @@
 -- `policy` is the breaker policy, see `policy_arguments` in settlement.py. It is decoded once.
 local NEVER = 9007199254740000
 
+-- Note the failure that a breaker will name as its cause: error, http_status, cause (see `describe_cause` in outcome.py).
+local function note_cause(target, failure)
+  redis.call('HSET', BREAKER .. target, 'error', failure.error or '', 'http_status', failure.http_status or '', 'cause',
+    failure.cause or '')
+end
+
 local function breaker_change(target, to, why, policy, jitter, now)
   local key = BREAKER .. target
   local breaker = fields(key, 'state', 'epoch', 'since', 'open_count')
@@ -30,6 +36,7 @@ local function breaker_change(target, to, why, policy, jitter, now)
   redis.call('HSET', key, 'state', to, 'epoch', epoch, 'since', ms(now), 'until', ms(ends_at), 'why', why,
     'open_count', open_count, 'consecutive_failures', 0, 'probe_successes', 0)
   redis.call('HDEL', key, 'probe', 'forced')
+  if to == 'closed' then redis.call('HDEL', key, 'error', 'http_status', 'cause') end
   redis.call('DEL', BREAKER_WINDOW .. target)
   redis.call('SADD', BREAKERS, target)
   redis.call('LPUSH', BREAKER_HISTORY, cjson.encode({at = now, target = target, from = state, to = to, why = why}))
@@ -56,19 +63,19 @@ local function window_sums(target, policy, now)
   return sums
 end
 
--- Why a breaker opens now; nil: it stays closed.
+-- Why a breaker opens now (nil: it stays closed), and whether slow calls are the reason.
 local function reason_to_open(signal, target, failures, policy, now)
   if signal == 'trip' then return 'it cannot recover before it is repaired' end
   if signal == 'failure' and failures >= policy.consecutive_failures then return failures .. ' failures in a row' end
   local sums = window_sums(target, policy, now)
   if sums.n < policy.minimum_calls then return nil end
   if sums.f / sums.n >= policy.failure_rate then return sums.f .. ' of ' .. sums.n .. ' calls failed' end
-  if sums.s / sums.n >= policy.slow_call_rate then return sums.s .. ' of ' .. sums.n .. ' calls were slow' end
+  if sums.s / sums.n >= policy.slow_call_rate then return sums.s .. ' of ' .. sums.n .. ' calls were slow', true end
   return nil
 end
 
--- Report a call: signal ('ok', 'slow', 'failure', 'neutral', 'trip'), epoch, duration_ms, jitter, error. A call
--- of another epoch is ignored. Returns whether this opened the breaker.
+-- Report a call: signal ('ok', 'slow', 'failure', 'neutral', 'trip'), epoch, duration_ms, jitter, and of a failure error,
+-- http_status?, cause. A call of another epoch is ignored. Returns whether this opened the breaker.
 local function breaker_report(target, call, policy, now)
   local breaker = fields(BREAKER .. target, 'state', 'epoch', 'consecutive_failures', 'forced')
   if (breaker.epoch or '0') ~= call.epoch or (breaker.state or 'closed') ~= 'closed' or call.signal == 'neutral' then
@@ -86,15 +93,19 @@ local function breaker_report(target, call, policy, now)
   if call.signal == 'failure' then
     failures = redis.call('HINCRBY', BREAKER .. target, 'consecutive_failures', 1)
     redis.call('SADD', BREAKERS, target)
+    note_cause(target, call)
   elseif breaker.consecutive_failures and breaker.consecutive_failures ~= '0' then
     redis.call('HSET', BREAKER .. target, 'consecutive_failures', 0)
   end
   if call.signal == 'ok' then return false end
   local forced, ends_at = string.match(breaker.forced or '', '^(%S+) (%d+)')
   if forced == 'closed' and tonumber(ends_at) > now then return false end
-  local why = reason_to_open(call.signal, target, failures, policy, now)
+  local why, slow = reason_to_open(call.signal, target, failures, policy, now)
   if not why then return false end
-  breaker_change(target, 'open', call.error and (why .. ': ' .. call.error) or why, policy, call.jitter, now)
+  if slow then note_cause(target, {cause = 'slow'}) elseif call.signal == 'trip' then note_cause(target, call) end
+  local cause = redis.call('HGET', BREAKER .. target, 'cause')
+  if not slow and cause and cause ~= '' then why = why .. ': ' .. cause end
+  breaker_change(target, 'open', why, policy, call.jitter, now)
   return true
 end
 
@@ -105,7 +116,8 @@ local function cooldown_target(backend, model, key)
 end
 
 -- Let every caller wait, as a 429 asks. Never shortens an earlier wait.
-local function cool_down(target, wait_ms, now)
+local function cool_down(target, wait_ms, cause, now)
   local key, ends_at = target .. ' cool', now + wait_ms
+  redis.call('HSET', BREAKER .. target, 'cool_cause', cause or '')
   if tonumber(redis.call('HGET', BLOCKED, key) or 0) < ends_at then redis.call('HSET', BLOCKED, key, ms(ends_at)) end
 end

@@ -8,11 +8,12 @@ local function report_call(call, policy, now)
   local target = call.backend .. '/' .. call.model
   local opened = breaker_report(target, call, policy, now)
   if call.key_signal == 'cooldown' then
-    cool_down(cooldown_target(call.backend, call.model, call.one_of_several and call.key or ''), call.cooldown_ms, now)
+    local cooled = cooldown_target(call.backend, call.model, call.one_of_several and call.key or '')
+    cool_down(cooled, call.cooldown_ms, call.cause, now)
   end
   if call.key ~= '' and call.key_signal == 'park' then
     local trip = {signal = 'trip', epoch = call.key_epoch, duration_ms = 0, jitter = call.jitter,
-      error = call.error}
+      error = call.error, http_status = call.http_status, cause = call.cause}
     opened = breaker_report('key:' .. call.key, trip, policy, now) or opened
   end
   return opened
