@@ -48,8 +48,8 @@ class _Mode:
 def ask(text: str, config_path: Path | None, **options: Any) -> None:
     """Ask one question and print the answer. TEXT is the prompt, or - for standard input.
 
-    If no model can answer an interactive job now, prints the interim reply and exits; the job continues. Ctrl-C stops
-    the wait, not the job.
+    If no model can answer an interactive job now, prints the interim reply and exits; the job continues. The same if a
+    job is held until an operator replays it. Ctrl-C stops the wait, not the job.
     """
     stream = options.pop("stream")
     mode = _Mode(
@@ -107,13 +107,17 @@ async def _follow(llm: AsyncOpenfall, mode: _Mode, indicator: WaitIndicator) -> 
 
 
 async def _end(llm: AsyncOpenfall, mode: _Mode, event: dict[str, Any]) -> Result | None:
-    """The result if the job has ended, or the interim reply if it is held."""
+    """The result if the job has ended. The interim reply if it is held, and is interactive or waits for an operator."""
     from openfall.producers.job_stream import interim_reply
+    from openfall.router_core.vocabulary import RELEASED_BY_ITSELF
 
     if event["event"] == "done":
         ended: Result = event["result"]
         return ended
-    return await interim_reply(llm.store.jobs, mode.job_id) if event["event"] == "held" else None
+    if event["event"] != "held":
+        return None
+    needs_operator = event["reason"] not in RELEASED_BY_ITSELF
+    return await interim_reply(llm.store.jobs, mode.job_id, needs_operator)
 
 
 def _describe_event(event: dict[str, Any]) -> str:

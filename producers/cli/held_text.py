@@ -84,7 +84,8 @@ def interim_lines(result: Result) -> Iterator[str]:
     reply = f"this is an interim reply ({describe_reply(result)})" if result.answered else "there is no reply yet"
     yield f"no model can answer now ({result.held_for}{': ' + because if because else ''}), so {reply}"
     if result.held_for in RELEASED_BY_ITSELF:
-        kept = "the job is held until its deadline, and will be answered by itself"
+        until = "its deadline" if result.held_until is None else format_time(result.held_until)
+        kept = f"the job is held until {until}, and will be answered by itself"
         yield f"{kept}. Its answer: openfall job wait {result.id}"
     else:
         yield f"the job is held until an operator replays it: openfall held show {result.id}"

@@ -170,7 +170,7 @@ def show_table(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None
 
 
 class WaitIndicator:
-    """Shows what a command waits for: a status line in a terminal, else a line every ten seconds."""
+    """Shows what a command waits for: a status line in a terminal, else a line when it changes."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -207,6 +207,15 @@ class WaitIndicator:
             self._ticking.cancel()
 
     async def _tick(self) -> None:
+        """Print the text when it has changed. The same text is printed again after 20 s, 40 s ... more."""
+        printed, ticks, next_tick = "", 0, 0
         while True:
             await asyncio.sleep(PRINT_INTERVAL_SECONDS)
-            print_line(self._text)
+            ticks += 1
+            if self._text != printed:
+                printed, ticks, next_tick = self._text, 0, 2
+            elif ticks < next_tick:
+                continue
+            else:
+                ticks, next_tick = 0, 2 * next_tick
+            print_line(printed)

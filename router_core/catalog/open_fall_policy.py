@@ -19,6 +19,11 @@ ENDS = frozenset({Remedy.CANNED_REPLY, Remedy.HOLD, Remedy.FAIL})
 
 KEPT_REPLY = "No model can answer at the moment. Your request is kept, and will be answered as soon as one can."
 """The text of a canned reply for a held job, unless one is configured."""
+KEPT_TO_DEADLINE_REPLY = (
+    "No model can answer at the moment. "
+    "Your request is kept until its deadline, and will be answered if one can by then."
+)
+"""The same for a job whose caller set a deadline."""
 LAST_REPLY = "No model can answer at the moment. Please ask again later."
 """The text of a canned reply that ends the job, unless one is configured."""
 
@@ -46,7 +51,7 @@ def validate_remedies(remedies: Sequence[Remedy]) -> str | None:
 class OpenFallPolicy(CatalogEntry):
     """What happens when nothing can serve a job. A role's own list of remedies wins over that of the urgency.
 
-    `canned_reply` None: `KEPT_REPLY` or `LAST_REPLY`. Held jobs come back to a recovered model slowly:
+    `canned_reply` None: one of the texts above. Held jobs come back to a recovered model slowly:
     `release_initial` at once, one more for each answer, at most `release_max` (None: the slots of its backends).
     """
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.entries import Billing
 from openfall.router_core.catalog.index import model_index
-from openfall.router_core.catalog.open_fall_policy import KEPT_REPLY, LAST_REPLY
+from openfall.router_core.catalog.open_fall_policy import KEPT_REPLY, KEPT_TO_DEADLINE_REPLY, LAST_REPLY
 from openfall.router_core.deciding.answer_checks import get_role
 from openfall.router_core.deciding.candidates import ChainState
 from openfall.router_core.deciding.decide import Conditions, explain_fall, get_chain
@@ -49,7 +49,7 @@ class FallContext:
 
     `attempts` are the attempts since it was accepted, released or replayed. `stand_in` is the last default fallback
     that was called for it since then. `strikes` counts its earlier falls while a model of its chain took calls.
-    `remembered` is the last good answer to the same request, if there is one.
+    `remembered` is the last good answer to the same request, if there is one. `has_deadline`: its caller set one.
     """
 
     reason: HoldReason
@@ -60,6 +60,7 @@ class FallContext:
     strikes: int = 0
     stand_in: str | None = None
     remembered: Completion | None = None
+    has_deadline: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +76,8 @@ class StandIn:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hold:
     """Park the job, and notify its caller at once. `reply` is the interim reply (None: no text), `by` its source.
-    `models` can release it, none before `ready_at` (epoch seconds, 0: at once). `keep_until` is its deadline if its
-    caller set none (0: its own deadline in any case).
+    `models` can release it, none before `ready_at` (epoch seconds, 0: at once). `keep_until` is its deadline from
+    now on (0: its own, because its caller set it).
     """
 
     reason: HoldReason
@@ -178,14 +179,14 @@ def _reply(context: _Context, remedy: Remedy, held: bool) -> Completion | None:
         return None
     role = get_role(job, catalog)
     own = role.canned_reply if role is not None else None
-    return synthetic_reply(
-        job, own or catalog.open_fall.canned_reply or (KEPT_REPLY if held else LAST_REPLY), context.now
-    )
+    kept = KEPT_TO_DEADLINE_REPLY if context.fall.has_deadline else KEPT_REPLY
+    return synthetic_reply(job, own or catalog.open_fall.canned_reply or (kept if held else LAST_REPLY), context.now)
 
 
 def _hold(context: _Context) -> Hold:
     fall, now = context.fall, context.now
-    keep_until = now + context.chain.catalog.open_fall.hold_for
+    hold_for = context.chain.catalog.open_fall.hold_for
+    keep_until = 0.0 if fall.has_deadline else max(context.chain.job.deadline, now + hold_for)
     reason, detail, strikes = fall.reason, fall.detail, fall.strikes
     models = tuple(_releasing_models(context.chain)) if reason in RELEASED_BY_ITSELF else ()
     available = [alias for alias in models if not context.is_away(alias)]

@@ -52,6 +52,8 @@ class Result(BaseModel):
     first_choice: str | None = None
     """The first of the chain as configured, if another model was called first, or answered in place of an ensemble's
     first choices."""
+    held_until: float | None = None
+    """Of an interim reply: the job and its answer are kept until then (epoch seconds, server clock)."""
     served_by: ServedBy | None = None
     """Where the answer was computed. None: no model answered, or it is not known."""
     picked: str | None = None

@@ -12,7 +12,7 @@ from openfall.router_core.vocabulary import HoldReason
 @dataclass(frozen=True, slots=True)
 class FallInfo:
     """How a delivered job fell. `at` is in epoch seconds, `falls` includes the last fall, and `stand_in` is the model
-    outside its chain to which it was handed, or empty."""
+    outside its chain to which it was handed, or empty. `has_deadline`: its caller set one."""
 
     reason: HoldReason
     detail: str
@@ -20,6 +20,7 @@ class FallInfo:
     falls: int
     strikes: int
     stand_in: str
+    has_deadline: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,5 +126,7 @@ def _delivery(row: list[Any], server_now: float) -> Delivery:
 def _fall_info(row: Any) -> FallInfo | None:
     if not row:
         return None
-    reason, why, at, falls, strikes, stand_in = (part.decode() for part in row)
-    return FallInfo(HoldReason(reason), why, int(at) / 1000, int(falls), int(strikes or 0), stand_in)
+    reason, why, at, falls, strikes, stand_in, has_deadline = (part.decode() for part in row)
+    return FallInfo(
+        HoldReason(reason), why, int(at) / 1000, int(falls), int(strikes or 0), stand_in, bool(has_deadline)
+    )

@@ -45,8 +45,9 @@ async def _claim_next(link: RedisConnection, queue: str, backend: str) -> tuple[
 def _hold_outcome(job: CompletionJob, held: Hold, text: str) -> DeliveryOutcome:
     body = reply_of(job, text, 0.0).body if text else None
     interim = Result(
-        id=job.id, status=Status.DEGRADED, body=body, held_for=held.reason, degraded_by=held.by, degraded_why=WHY
-    )
+        id=job.id, status=Status.DEGRADED, body=body, held_for=held.reason, degraded_by=held.by, degraded_why=WHY,
+        held_until=held.keep_until or job.deadline,
+    )  # fmt: skip
     fallen = FallContext(reason=held.reason, detail=WHY, at=job.accepted_at)
     record = fall_record(job, fallen, held, FleetState(), 0.0)
     return DeliveryOutcome(next_step=held, interim_reply=interim, fall_record=to_json({**record, "notify": []}))

@@ -59,6 +59,7 @@ class DegradeExecutor:
         context = FallContext(
             reason=fall.reason, detail=fall.detail, at=fall.at, attempts=attempts, falls=fall.falls,
             strikes=fall.strikes, stand_in=fall.stand_in or None, remembered=await self._last_answer(job),
+            has_deadline=fall.has_deadline,
         )  # fmt: skip
         fleet, now = await self.fleet_state(job.urgency, fall.at), clock()
         action = degrade(job, self.catalog, context, fleet, now)

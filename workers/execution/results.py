@@ -66,6 +66,7 @@ def degraded_result(job: CompletionJob, attempts: tuple[Attempt, ...], degraded:
 def interim_result(job: CompletionJob, attempts: tuple[Attempt, ...], hold: Hold, now: float) -> Result:
     """The result that a caller reads while the job is held. It is not final."""
     fields = _common_fields(job, attempts, now) | {"held_for": hold.reason, "degraded_why": hold.detail}
+    fields["held_until"] = hold.keep_until or job.deadline
     if hold.by is not None:
         fields |= {"degraded_by": hold.by}
     return Result(status=Status.DEGRADED, **(_answer_fields(hold.reply) if hold.reply else {}), **fields)

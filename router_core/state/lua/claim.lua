@@ -19,7 +19,7 @@
 --         {rq job...}, {probe...}}
 --   job: {id, token, queue, backend, envelope, deadline, attempts, deliveries, crashes, stream, accepted,
 --         epoch of the model's breaker, key to call with ('': the backend has none), epoch of its breaker, {answer...},
---         {fall: reason, detail, at, falls, strikes, stand-in} ({}: it has not fallen)}
+--         {fall: reason, detail, at, falls, strikes, stand-in, 1 if its caller set a deadline} ({}: it has not fallen)}
 --   rq job: {rq job id, queue, rq data}: enqueued with plain rq; it names an accepted job
 --   probe: {target, backend, model, key, token}
 local subscription = decode_once(ARGV[3])
@@ -52,8 +52,9 @@ local function epoch_of(target)
 end
 
 local function fall_context(id)
-  local row = redis.call('HMGET', RECORD .. id, 'fell_for', 'fell_why', 'fell_at', 'falls', 'strikes', 'stand_in')
-  for i = 1, 6 do row[i] = row[i] or '' end
+  local row = redis.call('HMGET', RECORD .. id, 'fell_for', 'fell_why', 'fell_at', 'falls', 'strikes', 'stand_in',
+    'has_deadline')
+  for i = 1, 7 do row[i] = row[i] or '' end
   return row
 end
 

@@ -8,7 +8,7 @@
 -- Reply: {'finished' | 'moved' | 'done' | 'gone', state before}
 local id = args.id
 local job = fields(RECORD .. id, 'state', 'lease', 'queue', 'backend', 'keep', 'idem', 'worker', 'deliveries', 'answers',
-  'settled', 'released', 'incident', 'keep_unread_s')
+  'settled', 'released', 'incident', 'promised_until', 'keep_unread_s')
 local state, queue = job.state, job.queue
 if not state then return {'gone', ''} end
 if state == 'done' then return {'done', redis.call('HGET', RECORD .. id, 'status')} end

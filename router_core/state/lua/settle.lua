@@ -21,7 +21,7 @@ local policy, attempt, answer, fall_record, result = ARGV[3], ARGV[4], ARGV[5], 
 local id, token, verb, call = args.id, args.token, args.verb, args.call
 local record = RECORD .. id
 local job = fields(record, 'state', 'lease', 'settled', 'queue', 'backend', 'attempts', 'keep', 'idem', 'deliveries',
-  'deltas', 'answers', 'moved', 'released', 'keep_unread_s', 'fell_lease', 'fell_from', 'incident')
+  'deltas', 'answers', 'moved', 'released', 'keep_unread_s', 'fell_lease', 'fell_from', 'incident', 'promised_until')
 local state, queue = job.state, job.queue
 
 -- The tokens of the deliveries whose settle arrived lately; '!token' when it was refused. A settle that is sent again,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 from typing import Any
@@ -10,8 +11,9 @@ import pytest
 
 from openfall.config import LoadedConfig
 from openfall.producers.batch.files import answer_row
+from openfall.producers.cli import render
 from openfall.producers.cli.answer_text import show_answer
-from openfall.producers.cli.render import receipt
+from openfall.producers.cli.render import WaitIndicator, format_time, receipt
 from openfall.router_core.jobs.outcome import Attempt
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.vocabulary import ErrorClass, HoldReason, Remedy
@@ -36,7 +38,8 @@ def test_an_interactive_ask_returns_at_once_and_the_job_continues(
     assert (process.returncode, out) == (code, f"{reply}\n" if reply else "")
     assert f"no model can answer now (outage: {WHY})" in err
     assert ("an interim reply (canned reply)" if reply else "there is no reply yet") in err
-    assert f"held until its deadline, and will be answered by itself. Its answer: openfall job wait {job_id}" in err
+    until = format_time(json.loads(openfall("job", "show", job_id, "--json").stdout)["deadline"])
+    assert f"held until {until}, and will be answered by itself. Its answer: openfall job wait {job_id}" in err
     openfall("held", "replay", job_id)
     with worker_for():
         waited = openfall("job", "wait", job_id)
@@ -61,6 +64,33 @@ def test_a_job_that_needs_an_operator_promises_no_answer(start: Start, redis_url
         job_id = hold_next_sync(redis_url, "gpu.tiny.interactive", reason=HoldReason.POISONED, models=())
         _, err = process.communicate(timeout=20)
     assert f"held until an operator replays it: openfall held show {job_id}" in err
+
+
+def test_an_ask_that_may_wait_returns_when_its_job_waits_for_an_operator(start: Start, redis_url: str) -> None:
+    with start("ask", "no hurry", "-r", "dialogue") as process:
+        job_id = hold_next_sync(redis_url, "gpu.tiny.background", reason=HoldReason.OWN_FAULT, models=(), reply="")
+        _, err = process.communicate(timeout=20)
+    assert process.returncode == 7
+    assert f"held until an operator replays it: openfall held show {job_id}" in err
+
+
+def test_a_wait_prints_a_line_when_it_changes_and_does_not_repeat_it_all_the_time(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(render, "PRINT_INTERVAL_SECONDS", 0)
+
+    async def wait() -> None:
+        async with WaitIndicator("held") as indicator:
+            for _ in range(100):
+                await asyncio.sleep(0)
+            indicator.update("released")
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+
+    asyncio.run(wait())
+    lines = capsys.readouterr().err.split()
+    assert lines.count("held") <= 7
+    assert lines[-1] == "released"
 
 
 def test_a_job_that_may_wait_is_waited_for_although_it_is_held(start: Start, openfall: Run, redis_url: str,

@@ -8,7 +8,13 @@ from hypothesis import strategies as st
 
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.entries import Role
-from openfall.router_core.catalog.open_fall_policy import KEPT_REPLY, LAST_REPLY, OpenFallPolicy, validate_remedies
+from openfall.router_core.catalog.open_fall_policy import (
+    KEPT_REPLY,
+    KEPT_TO_DEADLINE_REPLY,
+    LAST_REPLY,
+    OpenFallPolicy,
+    validate_remedies,
+)
 from openfall.router_core.catalog.policies import Cloud
 from openfall.router_core.deciding.decide import Conditions, Fall, conclude
 from openfall.router_core.degrading.degrade import Degraded, FallContext, Hold, StandIn, degrade
@@ -70,6 +76,10 @@ class TestRemedies:
     def test_without_a_configured_text_the_reply_says_whether_the_request_is_kept(self):
         assert land(policy(CANNED)).outcome.text == LAST_REPLY
         assert land(policy(CANNED, HOLD)).reply.text == KEPT_REPLY
+
+    def test_a_job_whose_caller_set_a_deadline_is_kept_until_then_and_the_reply_says_so(self):
+        held = land(policy(CANNED, HOLD), fallen=fell(has_deadline=True))
+        assert (held.reply.text, held.keep_until) == (KEPT_TO_DEADLINE_REPLY, 0.0)
 
     def test_the_last_answer_is_the_reply_when_there_is_one(self):
         by = policy(LAST, CANNED, HOLD)

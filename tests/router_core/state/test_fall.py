@@ -294,7 +294,8 @@ WEEK = 7 * 86400.0
         pytest.param(
             "interactive", {"has_deadline": False, "inbox": "bot"}, True, id="a job whose answer is read later"
         ),
-        pytest.param("interactive", {"has_deadline": False}, False, id="a job whose caller has stopped waiting"),
+        pytest.param("interactive", {"has_deadline": False}, True, id="a job whose caller was promised an answer"),
+        pytest.param("interactive", {"has_deadline": True}, False, id="a promise to a caller who has set a deadline"),
         pytest.param("batch", {"has_deadline": True}, False, id="a job whose caller has set a deadline"),
     ],
 )
@@ -307,5 +308,30 @@ def test_a_hold_may_exceed_a_guessed_deadline_and_never_a_set_one(fleet, urgency
         deadline = f.clock.now + WEEK if longer else before
         assert (await f.job_store.record(JOB)).deadline == deadline
         assert f.store.zscore("of:unfinished", JOB) == deadline * 1000, "the sweep looks at it then, and not before"
+
+    fleet(story)
+
+
+@pytest.mark.parametrize(
+    ("urgency", "text", "kept"),
+    [("interactive", "Sorry.", True), ("interactive", "", True), ("batch", "Sorry.", True), ("batch", "", False)],
+)
+def test_the_answer_to_a_caller_with_an_interim_reply_is_kept_for_as_long_as_the_reply_promised(
+    fleet, urgency, text, kept
+):
+    async def story(f):
+        await falls(f, queue=f"gpu.smol.{urgency}", has_deadline=False)
+        hold = Hold(reason=HoldReason.OUTAGE, detail="away", models=("smol",), keep_until=f.clock.now + WEEK)
+        body = {"choices": [{"message": {"role": "assistant", "content": text}}]} if text else None
+        reply = Result(id=JOB, status=Status.DEGRADED, held_for=HoldReason.OUTAGE, body=body)
+        await f.degrade(hold, fall=record_of(), reply=reply)
+        await replay_held(f.link, JOB)
+        queue = QueueSubscription(f"gpu.smol.{urgency}", (BackendCapacity("box", 8),))
+        worker = await f.start_worker("worker-b", queue)
+        f.clock.now += 36
+        await f.settle(worker, await f.claim(worker))
+        seconds = WEEK - 36 if kept else 900
+        for key in (f"of:job:{JOB}", f"of:result:{JOB}", f"rq:job:{JOB}"):
+            assert abs(f.store.ttl(key) - seconds) < 5
 
     fleet(story)

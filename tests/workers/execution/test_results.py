@@ -98,6 +98,7 @@ def test_while_a_job_is_held_its_caller_reads_the_reply_and_that_it_goes_on():
         Status.DEGRADED, False, HoldReason.OUTAGE, True
     )  # fmt: skip
     assert (result.text, result.degraded_by, result.degraded_why) == ("Later.", Remedy.CANNED_REPLY, "all are away")
+    assert result.held_until == JOB.deadline, "its caller set a deadline"
 
 
 def test_a_job_that_is_held_with_nothing_to_read_says_so():

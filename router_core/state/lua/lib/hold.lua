@@ -33,11 +33,13 @@ local function hold(id, args, reply, incident, now)
   local record = RECORD .. id
   local job = fields(record, 'fell_from', 'accepted', 'deadline', 'keep_unread_s', 'notified', 'has_deadline')
   local deadline, interactive = job.deadline, urgency_of(job.fell_from) == 'interactive'
-  -- The caller set no deadline, and the answer will be read: an outage may last longer than was guessed.
-  if not job.has_deadline and (job.keep_unread_s or not interactive) and args.keep_until > tonumber(deadline) then
+  -- The caller set no deadline: an outage may last longer than was guessed.
+  if not job.has_deadline and args.keep_until > tonumber(deadline) then
     deadline = ms(args.keep_until)
     redis.call('HSET', record, 'deadline', deadline)
   end
+  -- Its caller learns that the answer comes later: it must find it until then.
+  if args.text ~= '' or interactive then redis.call('HSET', record, 'promised_until', deadline) end
   redis.call('HSET', RQ_JOB .. id, 'status', 'deferred', 'origin', DEGRADE)
   redis.call('HSET', record, 'state', 'held', 'held_for', args.reason, 'held_why', args.detail, 'held_at', ms(now),
     'held_by', args.models, 'ready_at', ms(args.ready_at), 'strikes', args.strikes)

@@ -35,12 +35,14 @@ local RQ_END = {  -- how rq shows an end: registry, Result.Type
   finished = {RQ_FINISHED, 1}, failed = {RQ_FAILED, 2}, stopped = {RQ_FAILED, 3}, canceled = {RQ_CANCELED, 2},
 }
 
--- Write the one terminal result of a job. `job` is its record: keep (s), idem, released, incident, keep_unread_s (nil:
--- no inbox or webhook). `ending`: status, rq_status, rq_value, rq_error, keep_prompt, settled, and plain (its events are
--- all in the result: it was queued, delivered once and ended).
+-- Write the one terminal result of a job. `job` is its record: keep (s), idem, released, incident, promised_until (ms: an
+-- interim reply promised the answer until then), keep_unread_s (nil: no inbox or webhook). `ending`: status, rq_status,
+-- rq_value, rq_error, keep_prompt, settled, and plain (its events are all in the result: it was queued, delivered once
+-- and ended).
 local function finish(id, queue, job, ending, result, keys_to_delete, now)
   local record, rq_job = RECORD .. id, RQ_JOB .. id
-  local keep_s = math.max(tonumber(job.keep), tonumber(job.keep_unread_s or 0))
+  local promised_s = math.ceil((tonumber(job.promised_until or 0) - now) / 1000)
+  local keep_s = math.max(tonumber(job.keep), tonumber(job.keep_unread_s or 0), promised_s)
   redis.call('HSET', record, 'state', 'done', 'status', ending.status, 'settled', ending.settled or '', 'ended', now)
   redis.call('HDEL', record, 'lease', 'worker', 'backend', 'digest')  -- the result has what is worth knowing of them
   redis.call('SET', RESULT .. id, result, 'EX', keep_s)
