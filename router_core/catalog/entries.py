@@ -126,7 +126,10 @@ class ModelSpec(CatalogEntry):
     images: bool = Field(False, description="It accepts images.")
     sampling_params: bool = Field(True, description="It accepts temperature, top_p and top_k.")
     vram_gb: Gigabytes | None = Field(None, description="Memory in GB that it uses on a graphics card.")
-    load_time: Seconds | None = Field(None, description="How long it takes to load.")
+    load_time: Seconds | None = Field(
+        None,
+        description="Time to load it. Without it: 2 s for each GB of `vram_gb`, else that of the file's slowest model.",
+    )
     slow_after: Seconds | None = Field(None, description="A call that takes longer counts as slow for the breaker.")
     quality: Mapping[TaskName, Annotated[float, Field(ge=0, le=1)]] = Field(
         {}, description="From 0 to 1: how well it does a task. `default`: every task that is not named."

@@ -15,6 +15,9 @@ V = TypeVar("V")
 
 MAX_CATALOGS = 8
 """Catalogs whose index is cached. There is one, except while a changed configuration takes over."""
+ASSUMED_SECONDS_PER_GB, ASSUMED_LOAD_SECONDS = 2.0, 30.0
+"""How long a model without `load_time` loads: by its `vram_gb`, else as long as the slowest model of the file, else
+these seconds."""
 DEFAULT_SCORE = 0.5
 """The quality of a model without a score for a task and without a default score."""
 
@@ -28,7 +31,7 @@ class IndexedModel:
     slots: int
     """Those of all its backends."""
     load_time: float
-    """Seconds. 0 if it need not be loaded, or the time is unknown."""
+    """Seconds. Assumed where the file does not say it."""
     quality: float
     """For a task without a score."""
     price: float | None
@@ -62,17 +65,24 @@ def model_index(catalog: Catalog) -> Mapping[str, IndexedModel]:
 @lru_cache(maxsize=MAX_CATALOGS)
 def _build_index(key: ByIdentity[Catalog]) -> Mapping[str, IndexedModel]:
     catalog = key.value
+    longest = max((spec.load_time for spec in catalog.models.values() if spec.load_time), default=ASSUMED_LOAD_SECONDS)
     return {
         alias: IndexedModel(
             spec=spec,
             local=catalog.is_local(alias),
             slots=sum(catalog.backends[name].slots for name in spec.backends),
-            load_time=spec.load_time or 0.0,
+            load_time=_load_time(spec, longest),
             quality=spec.quality.get(DEFAULT_QUALITY, DEFAULT_SCORE),
             price=_price(spec, catalog.billing(spec.backends[0])),
         )
         for alias, spec in catalog.models.items()
     }
+
+
+def _load_time(spec: ModelSpec, longest: float) -> float:
+    if spec.load_time is not None:
+        return spec.load_time
+    return longest if spec.vram_gb is None else spec.vram_gb * ASSUMED_SECONDS_PER_GB
 
 
 def _price(spec: ModelSpec, billing: Billing) -> float | None:

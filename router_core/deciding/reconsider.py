@@ -30,8 +30,9 @@ def reconsider(
         return _hand_to_first(chain, current, idle, now)
     if job.urgency is not Urgency.INTERACTIVE:
         if not late:
-            ends_in_time = current.blocked.until <= min(chain.start_by, job.deadline)
-            return None if ends_in_time else _hand_to_first(chain, current, others, now)
+            if current.blocked.until <= min(chain.start_by, job.deadline):
+                others = [candidate for candidate in others if current.blocked.is_outage and _is_able(chain, candidate)]
+            return _hand_to_first(chain, current, others, now)
         if others:
             free = [candidate for candidate in others if chain.fleet.model(candidate.model).free > 0]
             return _hand_to_first(chain, current, free, now)
@@ -41,6 +42,10 @@ def reconsider(
 
 def _hand_to_first(chain: ChainState, current: Candidate, others: Sequence[Candidate], now: float) -> Handoff | None:
     return hand_off(chain, others[0].model, current.model, now) if others else None
+
+
+def _is_able(chain: ChainState, candidate: Candidate) -> bool:
+    return chain.fleet.model(candidate.model).can_take_more
 
 
 def _is_idle(chain: ChainState, candidate: Candidate) -> bool:

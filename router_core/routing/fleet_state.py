@@ -22,6 +22,9 @@ BLOCK_ERRORS: Mapping[BlockReason, ErrorClass] = {
 """The error class that stands for each reason, if the failure behind the block is not known."""
 
 
+_OUTAGES = frozenset({BlockReason.BREAKER, BlockReason.CREDENTIAL, BlockReason.UNHEALTHY, BlockReason.NO_WORKER})
+
+
 @dataclass(frozen=True, slots=True)
 class Blocked:
     """A block on all calls to a model. `until` is a moment (epoch seconds, server clock), or `FOREVER`: unknown.
@@ -45,6 +48,11 @@ class Blocked:
         """The cause in a few words."""
         return self.cause or str(self.error_class)
 
+    @property
+    def is_outage(self) -> bool:
+        """The model fails or cannot be reached. A cooldown after a 429, a pause and a switch are none."""
+        return self.reason in _OUTAGES
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelState:
@@ -62,6 +70,11 @@ class ModelState:
     oldest: float = 0.0
     loaded: bool | None = None
     latency: float | None = None
+
+    @property
+    def can_take_more(self) -> bool:
+        """Whether it has a free slot that no waiting job is about to take."""
+        return self.blocked is None and self.free > self.waiting
 
 
 UNKNOWN = ModelState()

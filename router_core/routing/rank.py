@@ -70,7 +70,8 @@ def rank(entries: Sequence[Entry], fleet: FleetState, context: RankContext) -> l
 
     1. Where jobs of the urgency leave the local pools only when late, local models come first.
     2. By tier. Interactive: models that can start in time; models that can start; blocked models, the first to be free
-       first. Background and batch: models that are blocked for no longer than `start_within`; the rest.
+       first. As written, the time to load a model does not count: else it would never be loaded. Background and batch:
+       models without an outage, that are blocked for no longer than `start_within`; the rest.
     3. As written; or by urgency: see `_by_latency`, `_balanced` and `_by_quality`.
     """
     local_first = context.policy.allow_cloud is Cloud.WHEN_LATE and any(member.local for _, _, member in entries)
@@ -143,13 +144,13 @@ def _considered(model: str, reason: str) -> ConsideredModel:
 def _rank_model(entry: Entry, state: ModelState, context: RankContext, local_first: bool) -> RankedModel:
     number, alias, member = entry
     blocked, start_within = state.blocked, context.policy.start_within
-    start = member.load_time if state.loaded is False else 0.0
+    start = member.load_time if state.loaded is False and context.order is Order.BY_URGENCY else 0.0
     if state.waiting:
         start += _queue_wait(member, state)
     tier, until = 0, 0.0
     if context.urgency is Urgency.INTERACTIVE:
         tier, until = (2, blocked.until) if blocked else (int(start > start_within), 0.0)
-    elif blocked and blocked.until - context.now > start_within:
+    elif blocked and blocked.until - context.now > (0.0 if blocked.is_outage else start_within):
         tier, until = 1, blocked.until
     after_local, quality = local_first and not member.local, member.quality_for(context.task)
     return RankedModel(number, alias, member, state, start, quality, tier, until, after_local)
@@ -184,9 +185,9 @@ def _by_latency(model: RankedModel) -> Key:
 
 
 def _by_quality(model: RankedModel) -> Key:
-    """Batch: by quality, then by price, an unknown price last."""
-    price = model.member.price
-    return (model.after_local, model.tier, model.until, -model.quality, price is None, price or 0.0, model.number)
+    """Batch: by quality, then by price, an unknown price last. Among equals the one that can start first."""
+    price, tier = model.member.price, (model.after_local, model.tier, model.until)
+    return (*tier, -model.quality, price is None, price or 0.0, model.start, model.number)
 
 
 def _balanced(start_within: float, now: float) -> Callable[[RankedModel], Key]:

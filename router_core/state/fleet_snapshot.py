@@ -83,6 +83,8 @@ class FleetSnapshot:
     stranded_queues: tuple[str, ...]
     """Queues of interactive jobs from which no worker can claim now. Queues of unknown models are left out: workers
     reload a changed configuration one after the other, and the jobs there are late soon enough."""
+    blocked_queues: tuple[str, ...] = ()
+    """Queues of other jobs whose model has an outage, while another model can take more jobs."""
     backends: Mapping[str, Sequence[BackendState]] = field(default_factory=dict)
     """The backends of each model, in the catalog's order."""
     loaded: Mapping[str, Sequence[str]] = field(default_factory=dict)
@@ -124,7 +126,15 @@ async def fetch_fleet_snapshot(link: RedisConnection, catalog: Catalog) -> Fleet
         for queue in queues[:1]  # Urgency declares the interactive one first
         if queue.waiting and _is_stranded(fleets[Urgency.INTERACTIVE].model(alias))
     )
-    return FleetSnapshot(at, view.local_only, others, fleets, stranded, at_backends, loaded, view.health)
+    less_urgent = [(urgency, number) for number, urgency in enumerate(Urgency) if number]
+    blocked = tuple(
+        queues[number].name
+        for urgency, number in less_urgent
+        if any(state.can_take_more for state in fleets[urgency].models.values())
+        for alias, queues, _ in rows
+        if queues[number].waiting and _has_outage(fleets[urgency].model(alias))
+    )
+    return FleetSnapshot(at, view.local_only, others, fleets, stranded, blocked, at_backends, loaded, view.health)
 
 
 def earliest_block(backends: Sequence[BackendState]) -> Blocked | None:
@@ -146,6 +156,10 @@ def _all_keys_blocked(keys: Sequence[KeyState]) -> Blocked | None:
 def _is_stranded(state: ModelState) -> bool:
     """No worker is no reason: its pool may only be restarting, and the jobs are late soon enough."""
     return state.blocked is not None and state.blocked.reason is not BlockReason.NO_WORKER
+
+
+def _has_outage(state: ModelState) -> bool:
+    return _is_stranded(state) and state.blocked is not None and state.blocked.is_outage
 
 
 def _queue(row: list[Any], now: float) -> _Queue:

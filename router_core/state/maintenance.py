@@ -62,8 +62,12 @@ async def reap(link: RedisConnection) -> list[tuple[str, str, str]]:
     return [(row[0].decode(), row[1].decode(), row[2].decode()) for row in reply[1:]]
 
 
-async def sweep(link: RedisConnection, stranded: Iterable[str] = (), *, clean: bool) -> tuple[float, list[WaitingJob]]:
-    """Find jobs that wait in vain, also in the `stranded` queues. Returns the server's clock and the jobs.
+async def sweep(
+    link: RedisConnection, stranded: Iterable[str] = (), blocked: Iterable[str] = (), *, clean: bool
+) -> tuple[float, list[WaitingJob]]:
+    """Find jobs that wait in vain, also in the `stranded` and the `blocked` queues: the first `BATCH_SIZE` of each
+    stranded queue, and in all blocked queues together `BATCH_SIZE`, others each second. Returns the server's clock and
+    the jobs.
 
     `clean` also removes expired entries from rq's registries.
     """
@@ -71,6 +75,7 @@ async def sweep(link: RedisConnection, stranded: Iterable[str] = (), *, clean: b
         "limit": BATCH_SIZE,
         "clean_registries": clean,
         "stranded_queues": list(stranded),
+        "blocked_queues": list(blocked),
         "recheck_ms": {urgency: int(seconds * 1000) for urgency, seconds in RECHECK_SECONDS.items()},
         "head_bytes": MAX_HEAD_BYTES,
     }

@@ -39,7 +39,7 @@ class Sweeper:
 
     async def sweep(self, snapshot: FleetSnapshot, *, clean: bool) -> None:
         """Look after every job that waits in vain now. Two workers may sweep at once: each job is moved once."""
-        now, jobs = await find_waiting(self.link, snapshot.stranded_queues, clean=clean)
+        now, jobs = await find_waiting(self.link, snapshot.stranded_queues, snapshot.blocked_queues, clean=clean)
         fleets = dict(snapshot.fleet_states)  # updated with each move, so that the jobs do not all go to one idle model
         for job in jobs:
             if job.cause == "late" and job.queue in snapshot.unknown_queues:

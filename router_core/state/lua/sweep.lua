@@ -4,9 +4,11 @@
 --   overdue              waits past its deadline
 --   late                 waits past its `start_within`; it is examined again a little later
 --   stranded             waits in a queue from which no worker can claim now, as the caller has seen
+--   blocked              the same for jobs with time; a queue may be long, so each second another part of it is examined
 --   cancelled, deleted   with rq's own tools, without our record
 -- A job that a stock `rq worker` or a tool has taken off its list is put back here, since neither can carry it out.
--- Arguments: limit, clean_registries, stranded_queues, recheck_ms (by urgency: when a late job is examined again),
+-- Arguments: limit, clean_registries, stranded_queues (at most `limit` jobs of each), blocked_queues (at most `limit` jobs of
+--   all of them together), recheck_ms (by urgency: when a late job is examined again),
 --   head_bytes (no head of an envelope is longer; its body may be megabytes and is not read)
 -- Reply: {now, {id, deliveries, cause, attempts, deadline, accepted, queue, envelope's head, {answer...}, stand-in}...}
 local MAX_SEARCHED, MAX_BACKLOGS = 100, 100
@@ -15,7 +17,7 @@ local function add(id, cause)
   if added[id] then return end
   added[id] = true
   local job = fields(RECORD .. id, 'deliveries', 'attempts', 'deadline', 'accepted', 'queue', 'answers', 'stand_in')
-  if cause == 'late' or cause == 'stranded' then  -- a job that was cancelled or deleted with rq's own tools is not moved
+  if cause ~= 'overdue' then  -- a job that was cancelled or deleted with rq's own tools is not moved
     local status = redis.call('HGET', RQ_JOB .. id, 'status')
     if not status then cause = 'deleted' elseif status == 'canceled' then cause = 'cancelled' end
   end
@@ -43,6 +45,20 @@ end
 for _, queue in ipairs(args.stranded_queues) do
   for _, id in ipairs(first_waiting(queue, limit)) do
     if redis.call('HGET', RECORD .. id, 'state') == 'queued' then add(id, 'stranded') end
+  end
+end
+-- The jobs of a queue that are examined in this second. No more are read, however long the queue is.
+local function examined_now(queue, share)
+  local list, parts = RQ_QUEUE .. queue, math.ceil(redis.call('LLEN', RQ_QUEUE .. queue) / share)
+  if parts <= 1 then return first_waiting(queue, share) end
+  local from = math.floor(now / 1000) % parts * share
+  return redis.call('LRANGE', list, from, from + share - 1)
+end
+
+local share = math.max(1, math.floor(limit / math.max(1, #args.blocked_queues)))
+for _, queue in ipairs(args.blocked_queues) do
+  for _, id in ipairs(examined_now(queue, share)) do
+    if redis.call('HGET', RECORD .. id, 'state') == 'queued' then add(id, 'blocked') end
   end
 end
 restore_turns(MAX_BACKLOGS, MAX_SEARCHED)

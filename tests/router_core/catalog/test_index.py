@@ -26,9 +26,22 @@ def test_slots_are_those_of_all_backends() -> None:
 
 def test_a_missing_value_of_a_model_has_its_default() -> None:
     plain = model_index(catalog(backends=("tower",)))["m"]
-    assert (plain.load_time, plain.quality) == (0.0, 0.5)
+    assert (plain.load_time, plain.quality) == (30.0, 0.5)
     result = model_index(catalog(backends=("tower",), load_time=35, quality={"default": 0.7}))["m"]
     assert (result.load_time, result.quality) == (35.0, 0.7)
+
+
+def test_an_unknown_load_time_is_assumed_from_the_memory_or_the_slowest_model() -> None:
+    at = {"upstream": "m", "backends": ("tower",)}
+    models = {"slow": {"load_time": 90}, "sized": {"vram_gb": 5}, "unknown": {}}
+    index = model_index(
+        Catalog(backends=BACKENDS, models={name: ModelSpec(**at, **rest) for name, rest in models.items()})
+    )
+    assert {alias: member.load_time for alias, member in index.items()} == {
+        "slow": 90.0,
+        "sized": 10.0,
+        "unknown": 90.0,
+    }
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ from openfall.router_core.deciding.decide import Done, Fall, Handoff, Later
 from openfall.router_core.deciding.reconsider import reconsider
 from openfall.router_core.jobs.outcome import Answer, Failure
 from openfall.router_core.routing.fleet_state import ModelState
+from openfall.router_core.vocabulary import BlockReason, Fallback, HoldReason, Urgency
 from openfall.router_core.vocabulary import ErrorClass as E
-from openfall.router_core.vocabulary import Fallback, HoldReason, Urgency
 from tests.router_core.decisions import CATALOG, LOCAL, NOW, blocked, catalog, completion, conditions, job, tried
 
 AWAY = Fallback.UNAVAILABLE
@@ -51,7 +51,27 @@ def case(name, step, *, of=None, tried=(), when=None, at=EARLY):
             when=conditions(large=IDLE),
             at=LATE,
         ),
-        case("a block that ends before the job is late is waited for", None, when=conditions(small=blocked(LATE))),
+        case(
+            "a cooldown that ends before the job is late is waited for",
+            None,
+            when=conditions(small=blocked(LATE, BlockReason.COOLDOWN)),
+        ),
+        case(
+            "a job with time does not wait for a breaker beside a model that is idle",
+            Handoff("large", False, kind=AWAY),
+            when=conditions(small=blocked(LATE), large=IDLE),
+        ),
+        case(
+            "a job with time goes past a model whose free slots are spoken for",
+            Handoff("opus", False, kind=AWAY),
+            of=job(("small", "large", "opus")),
+            when=conditions(small=blocked(LATE), large=QUEUED, opus=IDLE),
+        ),
+        case(
+            "a job with time waits for a short outage while no other model can take more",
+            None,
+            when=conditions(small=blocked(LATE), large=QUEUED),
+        ),
         case(
             "a block that ends after the deadline is not waited for",
             Handoff("large", False, kind=AWAY),

@@ -35,6 +35,10 @@ def blocked(seconds: float) -> Blocked:
     return Blocked(BlockReason.BREAKER, NOW + seconds, f"its breaker is open for {seconds:.0f} s more")
 
 
+def cooling(seconds: float) -> Blocked:
+    return Blocked(BlockReason.COOLDOWN, NOW + seconds, f"it cools down for {seconds:.0f} s more")
+
+
 def entries(models: dict[str, ModelSpec]) -> list[Entry]:
     members = model_index(
         Catalog(backends=BACKENDS, models=models, tasks={"code": TaskType(chain=tuple(models))} if models else {})
@@ -70,26 +74,30 @@ class TestAsWritten:
             }
 
     def test_an_interactive_job_goes_first_where_it_can_start_in_time(self) -> None:
-        models = {"cold": local(load_time=35), "stuck": cloud(), "busy": local(), "haiku": cloud()}
+        models = {"stuck": cloud(), "busy": local(), "haiku": cloud()}
         states = {
-            "cold": ModelState(loaded=False),
             "stuck": ModelState(blocked=blocked(24)),
             "busy": ModelState(waiting=40, latency=2.0, loaded=True),
         }
         assert ranked(models, states, context(INTERACTIVE, Order.AS_WRITTEN)) == {
-            "haiku": "4th in role ace",
-            "cold": "moved back: it could start in about 35 s",
+            "haiku": "3rd in role ace",
             "busy": "moved back: it could start in about 40 s",
             "stuck": "moved back: its breaker is open for 24 s more",
         }
 
-    def test_an_interactive_job_stays_where_it_starts_exactly_in_time(self) -> None:
-        models = {"cold": local(load_time=POLICY.start_within), "haiku": cloud()}
-        states = {"cold": ModelState(loaded=False)}
-        assert ranked(models, states, context(INTERACTIVE, Order.AS_WRITTEN)) == {
-            "cold": "1st in role ace, not loaded",
-            "haiku": "2nd in role ace",
+    @pytest.mark.parametrize("urgency", Urgency)
+    def test_a_local_model_that_is_not_loaded_is_called_as_written_and_so_is_loaded(self, urgency: Urgency) -> None:
+        models = {"mermaid": local(load_time=45), "gemini": cloud()}
+        states = {"mermaid": ModelState(loaded=False)}
+        assert ranked(models, states, context(urgency, Order.AS_WRITTEN)) == {
+            "mermaid": "1st in role ace, not loaded",
+            "gemini": "2nd in role ace",
         }
+
+    def test_an_interactive_job_stays_where_it_starts_exactly_in_time(self) -> None:
+        models = {"busy": local(), "haiku": cloud()}
+        states = {"busy": ModelState(waiting=2, latency=POLICY.start_within)}
+        assert list(ranked(models, states, context(INTERACTIVE, Order.AS_WRITTEN))) == ["busy", "haiku"]
 
     def test_among_blocked_models_the_first_to_be_free_comes_first(self) -> None:
         models = {"a": cloud(), "b": cloud(), "c": cloud()}
@@ -104,16 +112,25 @@ class TestAsWritten:
         models = {"cold": local(load_time=35), "stuck": cloud(), "shut": cloud(), "free": cloud()}
         states = {
             "cold": ModelState(loaded=False),
-            "stuck": ModelState(blocked=blocked(30)),
-            "shut": ModelState(blocked=blocked(31)),
+            "stuck": ModelState(blocked=cooling(30)),
+            "shut": ModelState(blocked=cooling(31)),
             "free": ModelState(loaded=True),
         }
         assert ranked(models, states, context(urgency, Order.AS_WRITTEN)) == {
             "cold": "1st in role ace, not loaded",
-            "stuck": "2nd in role ace; its breaker is open for 30 s more",
+            "stuck": "2nd in role ace; it cools down for 30 s more",
             "free": "4th in role ace, loaded",
-            "shut": "moved back: its breaker is open for 31 s more",
+            "shut": "moved back: it cools down for 31 s more",
         }
+
+    @pytest.mark.parametrize("urgency", [BACKGROUND, BATCH])
+    @pytest.mark.parametrize("order", Order)
+    def test_a_job_with_time_does_not_wait_for_a_breaker_beside_a_model_that_takes_calls(
+        self, urgency: Urgency, order: Order
+    ) -> None:
+        models = {"a": local(quality={"default": 0.9}), "b": local(quality={"default": 0.5}), "c": local()}
+        states = {"a": ModelState(blocked=blocked(20)), "b": ModelState(loaded=True), "c": ModelState(loaded=True)}
+        assert list(ranked(models, states, context(urgency, order))) == ["b", "c", "a"]
 
     def test_the_wait_of_the_oldest_job_counts_if_it_is_longer(self) -> None:
         states = {"slow": ModelState(waiting=1, latency=1.0, oldest=50)}
@@ -156,7 +173,7 @@ class TestByUrgency:
 
     def test_background_counts_a_short_block_as_a_wait(self) -> None:
         models = {"a": local(quality={"default": 0.6}), "b": local(quality={"default": 0.55})}
-        assert list(ranked(models, {"a": ModelState(blocked=blocked(20))}, context(BACKGROUND))) == ["b", "a"]
+        assert list(ranked(models, {"a": ModelState(blocked=cooling(20))}, context(BACKGROUND))) == ["b", "a"]
         assert list(ranked(models, {"a": ModelState(blocked=blocked(-5))}, context(BACKGROUND))) == ["a", "b"]
 
     def test_background_weighs_the_price_and_an_unknown_one_most(self) -> None:
@@ -167,6 +184,21 @@ class TestByUrgency:
             "cheap": cloud(quality={"default": 0.8}, usd_per_mtok=Prices(input=1, output=5)),
         }
         assert list(ranked(models, {}, context(BACKGROUND))) == ["own", "cheap", "dear", "unknown"]
+
+    def test_of_equal_models_a_batch_goes_to_the_one_that_can_start_first(self) -> None:
+        models = {"cold": local(), "busy": local(), "idle": local()}
+        states = {"cold": ModelState(loaded=False), "busy": ModelState(waiting=2, latency=1.0), "idle": ModelState()}
+        assert list(ranked(models, states, context(BATCH))) == ["idle", "busy", "cold"]
+
+    def test_the_quickest_to_start_comes_first_and_an_unknown_load_time_is_not_zero(self) -> None:
+        models = {"unknown": local(), "known": local(load_time=8, vram_gb=5), "large": local(vram_gb=20)}
+        states = {alias: ModelState(loaded=False) for alias in models}
+        early = context(INTERACTIVE, policy=UrgencyPolicy(start_within=8, expires_after=60))
+        assert ranked(models, states, early) == {
+            "known": "2nd in role ace, not loaded",
+            "unknown": "1st in role ace, not loaded",
+            "large": "moved back: it could start in about 40 s",
+        }
 
     def test_batch_prefers_quality_then_price_and_minds_no_load(self) -> None:
         models = {

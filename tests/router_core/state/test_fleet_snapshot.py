@@ -118,6 +118,23 @@ def test_unknown_queues_are_those_that_a_live_worker_serves(fleet):
     fleet(story)
 
 
+def test_queues_of_jobs_with_time_are_named_in_an_outage_while_another_model_can_take_more(fleet):
+    async def story(f):
+        await serve_all(f)
+        await f.enqueue(1, "gpu.large.background")
+        await f.enqueue(1, "gpu.large.interactive")
+        assert (await fetch_fleet_snapshot(f.link, CATALOG)).blocked_queues == ()
+        await force_breaker(f.link, "tower/large", BreakerOverride(BreakerState.OPEN, "hot", 60), POLICY)
+        assert (await fetch_fleet_snapshot(f.link, CATALOG)).blocked_queues == ("gpu.large.background",)
+        for model, spec in CATALOG.models.items():
+            for backend in spec.backends:
+                override = BreakerOverride(BreakerState.OPEN, "all", 60)
+                await force_breaker(f.link, f"{backend}/{model}", override, POLICY)
+        assert (await fetch_fleet_snapshot(f.link, CATALOG)).blocked_queues == (), "no model could take them"
+
+    fleet(story)
+
+
 def test_interactive_jobs_are_stranded_where_no_worker_can_claim_them(fleet):
     async def story(f):
         await serve_all(f)

@@ -129,6 +129,24 @@ def test_all_of_many_late_jobs_are_found(fleet):
     fleet(story)
 
 
+def test_a_long_queue_behind_a_breaker_is_examined_in_parts_a_hundred_jobs_a_second(fleet):
+    async def story(f):
+        for number in range(250):
+            await waiting(f, f"job-{number:05}", queue=GONE, start_within=3600)
+        parts = []
+        for _ in range(3):
+            parts.append(
+                {job.id for job in (await sweep(f.link, (), (GONE,), clean=False))[1] if job.cause == "blocked"}
+            )
+            f.clock.now += 1
+        assert sorted(map(len, parts)) == [50, 100, 100]
+        assert len(set.union(*parts)) == 250
+        several = (await sweep(f.link, (), (GONE, SMOL), clean=False))[1]
+        assert len(several) == 50, "the queues share the hundred"
+
+    fleet(story)
+
+
 def test_stranded_jobs_are_found_before_they_are_late(fleet):
     async def story(f):
         await waiting(f, "job-stays")

@@ -169,15 +169,29 @@ def test_interactive_jobs_of_a_paused_queue_are_moved_at_once_but_fall_only_when
     run(redis_url, tmp_path, story, "gpu", "cloud", "degrade")
 
 
-def test_jobs_of_an_open_breaker_go_on_the_interactive_ones_only_interactive_moved_early(redis_url, tmp_path):
+def test_jobs_of_an_open_breaker_go_on_at_once_and_fall_when_late(redis_url, tmp_path):
     async def story(fleet, upstream):
         await force_breaker(
             fleet.link, "box/first", BreakerOverride(BreakerState.OPEN, "the fan is off"), fleet.catalog.breakers
         )
-        assert only_interactive_moved_early(await check_moves(fleet, "first", "its breaker is open (the fan is off)"))
+        delays = await check_moves(fleet, "first", "its breaker is open (the fan is off)")
+        early = {job for job, seconds in delays.items() if seconds < (5 if job.startswith("interactive") else 8)}
+        assert early == {"interactive-two", "interactive-one", "background-two", "batch-two"}
         assert len(upstream.calls) == len(Urgency)
 
-    run(redis_url, tmp_path, story, "gpu", "cloud", "degrade")
+    run(redis_url, tmp_path, story, "gpu", "cloud", "degrade", background=8, batch=8)
+
+
+@pytest.mark.parametrize("urgency", [Urgency.BACKGROUND, Urgency.BATCH])
+def test_a_job_with_hours_does_not_wait_for_a_breaker_beside_an_idle_model(redis_url, tmp_path, urgency):
+    async def story(fleet, upstream):
+        word = BreakerOverride(BreakerState.OPEN, "the fan is off", 1200.0)
+        await force_breaker(fleet.link, "box/first", word, fleet.catalog.breakers)
+        job = await fleet.accept("patient-two", ("first", "spare"), urgency, queue=f"gpu.first.{urgency}")
+        record = await fleet.until(job, "done")
+        assert record.result.backend == "sky"
+
+    run(redis_url, tmp_path, story, "gpu", "cloud", "degrade", background=3600, batch=3600)
 
 
 def test_jobs_fall_and_do_not_expire_when_a_breaker_is_open_beyond_their_deadline(redis_url, tmp_path):
