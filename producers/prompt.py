@@ -97,12 +97,20 @@ def _has_content(message: Mapping[str, Any], dialect: Dialect) -> bool:
     content = message.get("content")
     match dialect:
         case "openai":
-            return isinstance(content, str | list) or (content is None and bool(message.get("tool_calls")))
+            return isinstance(content, str | list) or (content is None and _has_other_content(message))
         case "anthropic":
             return isinstance(content, str) or (isinstance(content, list) and bool(content))
         case "ollama":
-            other = content is None and bool(message.get("tool_calls") or message.get("images"))
+            other = content is None and any(message.get(key) for key in ("tool_calls", "images", "thinking"))
             return isinstance(content, str) or other
+
+
+def _has_other_content(message: Mapping[str, Any]) -> bool:
+    """Whether OpenAI's API takes the message without a content: an answer that was a call, a refusal, a sound or
+    reasoning. Clients send back what they got."""
+    if message.get("role") in ("assistant", "function"):
+        return "content" in message or any(value for key, value in message.items() if key not in ("role", "name"))
+    return bool(message.get("tool_calls"))
 
 
 def _check_fields(body: Mapping[str, Any], dialect: Dialect) -> None:

@@ -53,7 +53,8 @@ class Backend(CatalogEntry):
 
     protocol: Protocol = Field("openai", description="Wire protocol.")
     url: Url = Field(
-        description="Address. Without it, and with `protocol` given: the public one of Anthropic or OpenAI, "
+        description="Address: with or without its version (`/v1`), or the whole address of the endpoint "
+        "(`.../chat/completions`). Without it, and with `protocol` given: the public one of Anthropic or OpenAI, "
         "or Ollama's usual one on this machine."
     )
     pool: PoolName = Field(description="The pool whose workers call it.")

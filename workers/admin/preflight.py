@@ -14,7 +14,7 @@ from difflib import get_close_matches
 from typing import Any, Literal
 
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.entries import Backend, ModelSpec
+from openfall.router_core.catalog.entries import Backend, ModelSpec, Protocol
 from openfall.router_core.jobs.outcome import Failure
 from openfall.router_core.vocabulary import CredentialSignal, ErrorClass
 from openfall.workers.backends.address import bearer, parse_address
@@ -30,6 +30,9 @@ MAX_NAMES = 4
 """Models that a result lists when no name is similar."""
 
 CheckState = Literal["ok", "warning", "failure"]
+
+_VARIANT = re.compile(r"(?<=.)[:@][\w.-]+$")
+"""What OpenRouter and Hugging Face take behind any name: `:nitro`, `:online`, `:groq`."""
 
 _DATED = re.compile(r"-\d{8}$")
 _OLLAMA_PORT = 11434
@@ -159,8 +162,8 @@ def _check_refusal(name: str, failure: Failure, key: str = "its key") -> CheckRe
 
 
 def _check_models(catalog: Catalog, name: str, names: tuple[str, ...], props: Any) -> Iterator[CheckResult]:
-    configured = _configured(catalog, name)
-    missing = {alias: spec for alias, spec in configured.items() if not _is_listed(names, spec.upstream)}
+    configured, protocol = _configured(catalog, name), catalog.backends[name].protocol
+    missing = {alias: spec for alias, spec in configured.items() if not is_listed(names, spec.upstream, protocol)}
     in_chains = {alias for chain in _list_chains(catalog) for alias in chain}
     if not missing:
         message = f"{name} has {', '.join(sorted(configured))}"
@@ -191,11 +194,15 @@ def _list_chains(catalog: Catalog) -> Iterator[Iterable[str]]:
     yield from (group.chain or () for group in catalog.groups)
 
 
-def _is_listed(names: tuple[str, ...], upstream: str) -> bool:
+def is_listed(names: tuple[str, ...], upstream: str, protocol: Protocol) -> bool:
     """Whether an endpoint lists a model. Providers list a name with its date, or below `models/`, and accept it
-    without."""
+    without. Routers list a name without a variant, and accept it with one. At Ollama a name with another tag is another
+    model.
+    """
     plain = upstream.removeprefix("models/")
-    listed = (name.removeprefix("models/") for name in names)
+    listed = {name.removeprefix("models/") for name in names}
+    if protocol != "ollama" and "/" in plain and _VARIANT.sub("", plain) in listed:
+        return True
     return any(same_model(name, plain) or _DATED.sub("", name) == plain.removesuffix("-latest") for name in listed)
 
 

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from yarl import URL
 
 _VERSION = re.compile(r"/v\d\w*(/|$)")
+_OTHER_ENDPOINTS = ("/models", "/responses", "/completions", "/embeddings")
+"""Endpoints of an API that people copy in place of its base."""
+
 _NO_HOST = "the url of a backend names no host that can exist: check its host and port"
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """`root` is where the server's own paths begin; `version` precedes the paths of an API: `/v1`."""
+    """`root` is where the server's own paths begin; `version` precedes the paths of an API: `/v1`.
+
+    `guessed`: the url names no version, so `/v1` is the usual one and not certain.
+    """
 
     root: URL
     version: str
+    guessed: bool = False
 
     def at(self, path: str) -> URL:
         """The url of a path below the root, with its query."""
@@ -25,18 +34,32 @@ class Address:
         return url.extend_query(query) if query else url
 
 
-def parse_address(url: str, *endings: str) -> Address:
-    """The address of a base url. It may name its version (`/v1`, `/v1beta/openai`) or leave it out: then it is `/v1`.
+def parse_address(url: str, *endings: str, prefixes: Mapping[str, str] = MappingProxyType({})) -> Address:
+    """The address of a base url, in the forms that people have. `ValueError` for a url that cannot be called.
 
-    One of the `endings` at its end is ignored. `ValueError` for a url that cannot be called.
+    - It names its version (`/v1`, `/v1beta/openai`), or leaves it out: then it is `/v1`.
+    - It is the whole address of an endpoint: it ends with one of the `endings`. Then nothing is added to what precedes
+      the ending. The same holds for the address of an Azure deployment.
+    - It is the bare host of a provider whose API begins elsewhere. `prefixes` has that beginning by the host's ending.
     """
-    base = _checked(url)
+    base = _checked(url.strip())
     path = base.raw_path.rstrip("/")
-    for ending in endings:
-        path = path.removesuffix(ending)
+    ending = next((ending for ending in endings if path.endswith(ending)), "")
+    path = path.removesuffix(ending)
+    for other in () if ending else _OTHER_ENDPOINTS:
+        path = path.removesuffix(other)
+    prefix = next((prefix for host, prefix in prefixes.items() if f".{base.host}".endswith(f".{host}")), None)
+    if prefix is not None and not ending and prefix.startswith(path):
+        path, is_whole = prefix, True
+    else:
+        is_whole = bool(ending) or "/deployments/" in path
     version = _VERSION.search(path)
-    root, prefix = (path[: version.start()], path[version.start() :]) if version else (path, "/v1")
-    return Address(base.with_path(root or "/", encoded=True, keep_query=True), prefix.rstrip("/"))
+    if version:
+        root, named = path[: version.start()], path[version.start() :]
+    else:
+        root, named = path, "" if is_whole else "/v1"
+    guessed = not version and not is_whole
+    return Address(base.with_path(root or "/", encoded=True, keep_query=True), named.rstrip("/"), guessed)
 
 
 def checked_key(key: str) -> str:

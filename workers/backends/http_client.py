@@ -23,6 +23,8 @@ from openfall.workers.backends.transport import Transport, describe_error
 MAX_ECHO_LENGTH = 15
 """An error's message that shares more characters in a row than this with the prompt repeats it, and is omitted."""
 
+_NO_SUCH_PATH = frozenset({404, 405})
+
 T = TypeVar("T")
 Reader = Callable[[aiohttp.ClientResponse], Awaitable[T]]
 
@@ -32,6 +34,8 @@ class HttpClient:
 
     def __init__(self, address: Address, headers: Mapping[str, str], transport: Transport) -> None:
         self._address = address
+        self._is_unversioned = False
+        """The server has no version in its paths: the guess was wrong."""
         self._transport = transport
         # accept-encoding: a compressed stream would arrive late
         self._headers = CIMultiDict({"accept-encoding": "identity", **headers})
@@ -75,9 +79,10 @@ class HttpClient:
             return Failure(error_class=ErrorClass.TIMEOUT, detail=f"no complete answer within {timeout_s:g} s")
 
     async def _send_and_read(self, path: str, payload: bytes | None, read: Reader[T]) -> T | Failure:
-        method, headers = ("GET", self._headers) if payload is None else ("POST", self._json_headers)
         try:
-            response = await self._transport.send(method, self._address.at(path), headers, payload)
+            response = await self._send(self._below_version(path), payload)
+            if response.status in _NO_SUCH_PATH and (other := self._without_guess(path)):
+                response = await self._try_other(response, other, payload)
         except aiohttp.ClientError as error:
             return Failure(error_class=ErrorClass.CONNECTION, detail=redact(describe_error(error)))
         try:
@@ -88,6 +93,33 @@ class HttpClient:
             return malformed(str(error))
         finally:
             response.close()
+
+    async def _send(self, path: str, payload: bytes | None) -> aiohttp.ClientResponse:
+        method, headers = ("GET", self._headers) if payload is None else ("POST", self._json_headers)
+        return await self._transport.send(method, self._address.at(path), headers, payload)
+
+    def _below_version(self, path: str) -> str:
+        return path.removeprefix(self._address.version) if self._is_unversioned else path
+
+    def _without_guess(self, path: str) -> str | None:
+        """The path without a version that is only a guess, if that was not tried yet."""
+        version = self._address.version
+        if self._is_unversioned or not self._address.guessed or not path.startswith(f"{version}/"):
+            return None
+        return path.removeprefix(version)
+
+    async def _try_other(
+        self, first: aiohttp.ClientResponse, path: str, payload: bytes | None
+    ) -> aiohttp.ClientResponse:
+        """The response of the path without a version if the server knows it, else the first response. Open WebUI and
+        others have no version in their paths."""
+        other = await self._send(path, payload)
+        if other.status in _NO_SUCH_PATH:
+            other.close()
+            return first
+        first.close()
+        self._is_unversioned = True
+        return other
 
 
 def _without_echo(failure: Failure, prompt: Any) -> Failure:

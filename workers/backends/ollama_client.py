@@ -16,7 +16,7 @@ from typing import Any
 
 from openfall.router_core.jobs.outcome import Failure
 from openfall.router_core.vocabulary import ErrorClass
-from openfall.workers.backends.address import bearer, parse_address
+from openfall.workers.backends.address import Address, bearer, parse_address
 from openfall.workers.backends.base import SAMPLING_PARAMETERS, LoadedModel, Request, same_model
 from openfall.workers.backends.framing import NdjsonFraming
 from openfall.workers.backends.http_backend import HttpBackend
@@ -29,6 +29,11 @@ CHAT_PATH = "/api/chat"
 _LATEST = ":latest"
 _POLL_INTERVAL_S = 0.1
 _GIB = 2**30
+
+
+def parse_ollama_address(url: str) -> Address:
+    """The address of an Ollama, by the url of any protocol that it serves."""
+    return parse_address(url, "/v1/chat/completions", "/v1", CHAT_PATH, "/api")
 
 
 class OllamaBackend(HttpBackend):
@@ -44,7 +49,7 @@ class OllamaBackend(HttpBackend):
     liveness_path = "/api/version"
 
     def __init__(self, url: str, key: str, transport: Transport, keep_in_memory: float | None = None) -> None:
-        super().__init__(parse_address(url, CHAT_PATH, "/api"), CHAT_PATH, bearer(key), transport)
+        super().__init__(parse_ollama_address(url), CHAT_PATH, bearer(key), transport)
         self._keep_alive = {} if keep_in_memory is None else {"keep_alive": ceil(keep_in_memory)}
 
     def _body(self, translated: Mapping[str, Any], request: Request, *, streamed: bool) -> dict[str, Any] | Failure:

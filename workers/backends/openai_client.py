@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from openfall.workers.backends.address import bearer, parse_address
+from openfall.workers.backends.address import Address, bearer, checked_key, parse_address
 from openfall.workers.backends.base import SAMPLING_PARAMETERS, Request
 from openfall.workers.backends.framing import SseFraming
 from openfall.workers.backends.http_backend import HttpBackend
@@ -19,6 +19,25 @@ OPENAI = "api.openai.com"
 """Its reasoning models refuse `max_tokens`. All its models know `max_completion_tokens`; most other servers do not."""
 
 
+PREFIXES = {
+    "openrouter.ai": "/api/v1",
+    "api.groq.com": "/openai/v1",
+    "generativelanguage.googleapis.com": "/v1beta/openai",
+    "openai.azure.com": "/openai/v1",
+    "api.fireworks.ai": "/inference/v1",
+    "api.deepinfra.com": "/v1/openai",
+    "dashscope.aliyuncs.com": "/compatible-mode/v1",
+    "models.github.ai": "/inference",
+    "models.inference.ai.azure.com": "",
+    "api.perplexity.ai": "",
+    "api.githubcopilot.com": "",
+}
+"""Where the APIs begin that do not begin with `/v1`, by the end of their hosts."""
+
+AZURE = (".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azure.com")
+"""Hosts that read a key from `api-key`. A bearer token is one of their directory's, a JWT."""
+
+
 class OpenAIBackend(HttpBackend):
     """One endpoint. `url` is its base, `key` its bearer token (empty: none)."""
 
@@ -28,8 +47,8 @@ class OpenAIBackend(HttpBackend):
     )
 
     def __init__(self, url: str, key: str, transport: Transport) -> None:
-        address = parse_address(url, PATH)
-        super().__init__(address, address.version + PATH, bearer(key), transport)
+        address = parse_address(url, PATH, prefixes=PREFIXES)
+        super().__init__(address, address.version + PATH, credentials(key, address), transport)
         self._limit = "max_completion_tokens" if address.root.host == OPENAI else "max_tokens"
 
     def _body(self, translated: Mapping[str, Any], request: Request, *, streamed: bool) -> dict[str, Any]:
@@ -45,3 +64,10 @@ class OpenAIBackend(HttpBackend):
             body["stream"] = True
             body["stream_options"] = {**(options if isinstance(options, dict) else {}), "include_usage": True}
         return body
+
+
+def credentials(key: str, address: Address) -> dict[str, str]:
+    """The header with the key."""
+    if f".{address.root.host}".endswith(AZURE) and not key.startswith("eyJ"):
+        return {"api-key": checked} if (checked := checked_key(key)) else {}
+    return bearer(key)

@@ -39,9 +39,14 @@ class ResponseFormat:
     parse: Callable[[bytes, Mapping[str, str]], Outcome]
 
 
+def is_success(response: aiohttp.ClientResponse) -> bool:
+    """Whether the status is a 2xx: some servers answer a POST with a 201."""
+    return 200 <= response.status < 300
+
+
 async def read_answer(response: aiohttp.ClientResponse, wire: ResponseFormat, on_delta: OnDelta | None) -> Outcome:
     """The outcome of a response, streamed or not. Raises `aiohttp.ClientError` and `ResponseTooLong`."""
-    if response.status != 200:
+    if not is_success(response):
         return await _read_refusal(response)
     if on_delta and response.headers.get("content-type", "").startswith(wire.stream_type):
         return await _read_stream(response, wire, on_delta)
@@ -52,8 +57,8 @@ async def read_answer(response: aiohttp.ClientResponse, wire: ResponseFormat, on
 
 
 async def read_json(response: aiohttp.ClientResponse) -> Any | Failure:
-    """The JSON of a 200. Any other status is a failure. Raises `aiohttp.ClientError` and `ResponseTooLong`."""
-    if response.status != 200:
+    """The JSON of a 2xx. Any other status is a failure. Raises `aiohttp.ClientError` and `ResponseTooLong`."""
+    if not is_success(response):
         return await _read_refusal(response)
     return parse_document(await _read_whole(response), response.headers)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from openfall.workers.backends.address import checked_key, parse_address
-from openfall.workers.backends.openai_client import PATH
+from openfall.workers.backends.ollama_client import CHAT_PATH, parse_ollama_address
+from openfall.workers.backends.openai_client import PATH, PREFIXES, credentials
 from openfall.workers.backends.registry import is_loopback
 
 
@@ -18,11 +19,56 @@ from openfall.workers.backends.registry import is_loopback
         ("https://h/api/v1", "https://h/api/v1/chat/completions"),
         ("https://h/v1beta/openai/", "https://h/v1beta/openai/chat/completions"),
         ("https://h/v1/chat/completions", "https://h/v1/chat/completions"),
+        (" https://h/v1/models ", "https://h/v1/chat/completions"),
+        ("https://h/api/chat/completions/", "https://h/api/chat/completions"),
+        ("https://h/chat/completions", "https://h/chat/completions"),
+        (
+            "https://x.openai.azure.com/openai/deployments/gpt/chat/completions?api-version=1",
+            "https://x.openai.azure.com/openai/deployments/gpt/chat/completions?api-version=1",
+        ),
+        (
+            "https://x.openai.azure.com/openai/deployments/gpt?api-version=1",
+            "https://x.openai.azure.com/openai/deployments/gpt/chat/completions?api-version=1",
+        ),
+        ("https://x.openai.azure.com", "https://x.openai.azure.com/openai/v1/chat/completions"),
+        ("https://x.openai.azure.com/openai/v1/", "https://x.openai.azure.com/openai/v1/chat/completions"),
+        ("https://openrouter.ai", "https://openrouter.ai/api/v1/chat/completions"),
+        ("https://openrouter.ai/api", "https://openrouter.ai/api/v1/chat/completions"),
+        ("https://api.groq.com/openai", "https://api.groq.com/openai/v1/chat/completions"),
+        ("https://api.perplexity.ai/", "https://api.perplexity.ai/chat/completions"),
+        ("https://models.github.ai", "https://models.github.ai/inference/chat/completions"),
+        (
+            "https://generativelanguage.googleapis.com/v1beta",
+            "https://generativelanguage.googleapis.com/v1beta/openai/chat/completions",
+        ),
+        (
+            "https://api.cloudflare.com/client/v4/a/ai/v1",
+            "https://api.cloudflare.com/client/v4/a/ai/v1/chat/completions",
+        ),
     ],
 )
-def test_a_base_url_may_name_its_version_or_not(base: str, full: str) -> None:
-    place = parse_address(base, PATH)
+def test_a_url_as_people_have_it_reaches_the_endpoint(base: str, full: str) -> None:
+    place = parse_address(base, PATH, prefixes=PREFIXES)
     assert str(place.at(place.version + PATH)) == full
+
+
+@pytest.mark.parametrize("url", ["http://h:1", "http://h:1/v1", "http://h:1/api/", "http://h:1/v1/chat/completions"])
+def test_an_ollama_is_reached_by_the_url_of_any_of_its_protocols(url: str) -> None:
+    assert str(parse_ollama_address(url).at(CHAT_PATH)) == "http://h:1/api/chat"
+
+
+@pytest.mark.parametrize(
+    ("url", "key", "header"),
+    [
+        ("https://x.openai.azure.com", "k", {"api-key": "k"}),
+        ("https://x.services.ai.azure.com/openai/v1", " k ", {"api-key": "k"}),
+        ("https://x.openai.azure.com", "", {}),
+        ("https://x.openai.azure.com", "eyJh.x.y", {"authorization": "Bearer eyJh.x.y"}),
+        ("https://api.openai.com", "k", {"authorization": "Bearer k"}),
+    ],
+)
+def test_azure_reads_a_key_from_a_header_of_its_own(url: str, key: str, header: dict[str, str]) -> None:
+    assert credentials(key, parse_address(url, PATH)) == header
 
 
 def test_the_query_of_a_base_url_is_kept() -> None:

@@ -11,13 +11,24 @@ from openfall.workers.backends.translate.json_values import mapping, string, unk
 from openfall.workers.backends.translate.openai_parts import image_url
 from openfall.workers.backends.translate.refusals import Unreadable, Untranslatable
 
-_DATA = re.compile(r"data:([\w.+-]+/[\w.+-]+)(?:;[\w.=-]+)*;base64,(.*)", re.DOTALL)
+_DATA = re.compile(r"data:([\w.+-]+/[\w.+-]+)?(?:;[\w.=-]+)*;base64,(.*)", re.DOTALL | re.IGNORECASE)
 _PDF = "application/pdf"
+_IMAGES = ("image/jpeg", "image/png", "image/gif", "image/webp")
+"""The types that Anthropic takes."""
+_OTHER_NAMES = {"image/jpg": "image/jpeg", "image/pjpeg": "image/jpeg", "image/x-png": "image/png"}
+_STARTS = {"/9j/": "image/jpeg", "iVBORw0KGgo": "image/png", "R0lGOD": "image/gif", "UklGR": "image/webp"}
+_DOCUMENT_STARTS = {"JVBERi": _PDF}
+"""The type of data by the beginning of its base64."""
 
 
 def image_block(part: Mapping[str, Any], path: str) -> dict[str, Any]:
     """An `image_url` part as an `image` block. Its `detail` only tunes, so it is omitted."""
-    return {"type": "image", "source": _source(image_url(part, path), path)}
+    source = _source(image_url(part, path), path)
+    if source["type"] == "base64":
+        source["media_type"] = _media_type(source, _STARTS)
+        if source["media_type"] not in _IMAGES:
+            raise Untranslatable("an image that is neither JPEG, PNG, GIF nor WebP")
+    return {"type": "image", "source": source}
 
 
 def image_part(block: Mapping[str, Any], path: str) -> dict[str, Any]:
@@ -32,8 +43,11 @@ def document_block(part: Mapping[str, Any], path: str) -> dict[str, Any]:
     if not isinstance(data := file.get("file_data"), str):
         raise Untranslatable("a file by its id")
     source = _source(data if data.startswith("data:") else f"data:{_PDF};base64,{data}", path)
-    if source.get("media_type") not in (_PDF, "text/plain"):
-        raise Untranslatable("a file that is not a PDF")
+    source["media_type"] = _media_type(source, _DOCUMENT_STARTS)
+    if source["media_type"].startswith("text/"):
+        source["media_type"] = "text/plain"
+    if source["media_type"] not in (_PDF, "text/plain"):
+        raise Untranslatable("a file that is neither a PDF nor a text")
     name = file.get("filename")
     return {"type": "document", "source": _plain(source, path), **({"title": name} if isinstance(name, str) else {})}
 
@@ -57,10 +71,18 @@ def document_parts(block: Mapping[str, Any], path: str) -> list[dict[str, Any]]:
 
 def _source(url: str, path: str) -> dict[str, Any]:
     if match := _DATA.fullmatch(url):
-        return {"type": "base64", "media_type": match[1], "data": match[2]}
+        return {"type": "base64", "media_type": match[1] or "", "data": "".join(match[2].split())}
     if url.startswith(("http://", "https://")):
         return {"type": "url", "url": url}
     raise Unreadable(f"{path} has a url that is neither http nor data in base64")
+
+
+def _media_type(source: Mapping[str, Any], starts: Mapping[str, str]) -> str:
+    """The type of the data by its beginning, else the type that its url names. Browsers and tools write `image/jpg`, or
+    name another type than the data has. Anthropic compares them."""
+    named = str(source.get("media_type", "")).lower()
+    by_start = next((kind for start, kind in starts.items() if source.get("data", "").startswith(start)), None)
+    return by_start or _OTHER_NAMES.get(named, named)
 
 
 def _plain(source: dict[str, Any], path: str) -> dict[str, Any]:

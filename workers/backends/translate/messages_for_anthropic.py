@@ -20,7 +20,7 @@ from openfall.workers.backends.translate.json_values import (
     unknown,
 )
 from openfall.workers.backends.translate.media import document_block, image_block
-from openfall.workers.backends.translate.openai_parts import earlier_call
+from openfall.workers.backends.translate.openai_parts import earlier_call, with_tool_calls
 from openfall.workers.backends.translate.refusals import Untranslatable
 
 Block = dict[str, Any]
@@ -31,7 +31,7 @@ def translate_messages(messages: Any) -> tuple[list[Block], list[dict[str, Any]]
     system: list[Block] = []
     result: list[dict[str, Any]] = []
     ids = CallIds()
-    for message, path in listed(messages, "messages"):
+    for message, path in with_tool_calls(messages):
         role = string(message.get("role"), f"{path}.role")
         if role in ("system", "developer"):
             system += _content(message, path)
@@ -41,7 +41,15 @@ def translate_messages(messages: Any) -> tuple[list[Block], list[dict[str, Any]]
             raise unknown("messages of the role", role)
     if system and not result:
         return [], [{"role": "user", "content": system}]
+    if result and result[-1]["role"] == "assistant":
+        _strip_end(result[-1]["content"])
     return system, [{"role": message["role"], "content": shorten(message["content"])} for message in result]
+
+
+def is_signed(block: Mapping[str, Any]) -> bool:
+    """Whether Anthropic can accept a block as its own thinking. Reasoning of another provider has an empty signature,
+    since the dialect requires one."""
+    return block.get("type") != "thinking" or bool(block.get("signature"))
 
 
 def may_think(messages: list[dict[str, Any]]) -> bool:
@@ -54,6 +62,12 @@ def may_think(messages: list[dict[str, Any]]) -> bool:
 def _has(message: Mapping[str, Any], type: str) -> bool:
     content = message["content"]
     return isinstance(content, list) and any(block.get("type") == type for block in content)
+
+
+def _strip_end(blocks: list[Block]) -> None:
+    """Remove white space at the end of the beginning of an answer: Anthropic refuses it."""
+    if blocks[-1]["type"] == "text":
+        blocks[-1]["text"] = blocks[-1]["text"].rstrip()
 
 
 def _append(messages: list[dict[str, Any]], role: str, blocks: list[Block]) -> None:
@@ -73,19 +87,20 @@ def _blocks(role: str, message: Mapping[str, Any], path: str, ids: CallIds) -> I
         yield from _content(message, path)
         return
     ids.begin_turn()
-    for name in ("audio", "function_call"):
-        if message.get(name):
-            raise Untranslatable(f"{name} of an earlier answer")
-    yield from (dict(block) for block, _ in listed(message.get("thinking_blocks"), f"{path}.thinking_blocks"))
+    if message.get("audio"):
+        raise Untranslatable("audio of an earlier answer")
+    thinking = (block for block, _ in listed(message.get("thinking_blocks"), f"{path}.thinking_blocks"))
+    yield from (dict(block) for block in thinking if is_signed(block))
     yield from _content(message, path)
-    if isinstance(refusal := message.get("refusal"), str) and refusal:
+    if isinstance(refusal := message.get("refusal"), str) and refusal.strip():
         yield {"type": "text", "text": refusal}
     for call, part_path in listed(message.get("tool_calls"), f"{path}.tool_calls"):
         yield _use(call, part_path, ids)
 
 
 def _content(message: Mapping[str, Any], path: str) -> Iterator[Block]:
-    """The blocks of a content, which may be a text or parts. Empty texts are omitted: Anthropic refuses them."""
+    """The blocks of a content, which may be a text or parts. Texts of white space alone are omitted: Anthropic refuses
+    them."""
     content = message.get("content")
     if isinstance(content, str):
         content = [{"type": "text", "text": content}]
@@ -93,7 +108,7 @@ def _content(message: Mapping[str, Any], path: str) -> Iterator[Block]:
         block = _block(part, part_path)
         if isinstance(cache := part.get("cache_control"), Mapping):  # as at OpenRouter
             block["cache_control"] = cache
-        if block.get("text") != "":
+        if "text" not in block or block["text"].strip():
             yield block
 
 

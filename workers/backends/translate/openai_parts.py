@@ -9,6 +9,7 @@ from openfall.workers.backends.translate.json_values import (
     Body,
     json_object,
     json_text,
+    listed,
     mapping,
     optional_string,
     string,
@@ -52,6 +53,22 @@ def earlier_call(call: Body, path: str) -> tuple[str, str, dict[str, Any]]:
         string(function.get("name"), f"{path}.function.name"),
         arguments,
     )
+
+
+def with_tool_calls(messages: Any) -> Iterator[tuple[Body, str]]:
+    """The messages, each with its path. An older `function_call` becomes a tool call, and the result of a function that
+    of a tool."""
+    last_id = ""
+    for message, path in listed(messages, "messages"):
+        function = message.get("function_call")
+        if message.get("role") == "assistant" and isinstance(function, Mapping) and function:
+            last_id = f"call_{path[9:-1]}"
+            call = {"id": last_id, "type": "function", "function": function}
+            yield {**message, "function_call": None, "tool_calls": [call]}, path
+        elif message.get("role") == "function" and last_id:
+            yield {**message, "role": "tool", "tool_call_id": last_id}, path
+        else:
+            yield message, path
 
 
 def calls_in(message: Body, *, cut: bool) -> Iterator[tuple[str, str, dict[str, Any]]]:

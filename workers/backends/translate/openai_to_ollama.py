@@ -30,6 +30,7 @@ from openfall.workers.backends.translate.openai_parts import (
     image_url,
     reasoning_in,
     tool_call,
+    with_tool_calls,
 )
 from openfall.workers.backends.translate.refusals import Unreadable, Untranslatable
 from openfall.workers.backends.translate.request_for_anthropic import REFUSED
@@ -92,7 +93,7 @@ def _messages(messages: Any) -> Iterator[dict[str, Any]]:
     """The messages. Results of tools carry the names of the tools, since older servers know no ids."""
     names: dict[str, str] = {}
     ids = CallIds()
-    for message, path in listed(messages, "messages"):
+    for message, path in with_tool_calls(messages):
         role = string(message.get("role"), f"{path}.role")
         if role == "tool":
             yield _result(message, names, path, ids)

@@ -24,7 +24,7 @@ from openfall.workers.backends.translate.json_values import (
 from openfall.workers.backends.translate.messages_for_anthropic import may_think, translate_messages
 from openfall.workers.backends.translate.openai_parts import format_wanted
 from openfall.workers.backends.translate.refusals import Unreadable, Untranslatable
-from openfall.workers.backends.translate.schemas import for_anthropic
+from openfall.workers.backends.translate.schemas import for_anthropic, object_schema
 
 JSON_INSTRUCTION = "Answer with one JSON object and nothing else."
 """Stands for `response_format: json_object`. Anthropic has a parameter only for a schema."""
@@ -116,7 +116,7 @@ def _tool(tool: Body, path: str) -> dict[str, Any]:
     result: dict[str, Any] = {"name": string(function.get("name"), f"{path}.function.name")}
     if isinstance(description := function.get("description"), str):
         result["description"] = description
-    result["input_schema"] = schema if isinstance(schema, Mapping) and schema else {"type": "object", "properties": {}}
+    result["input_schema"] = object_schema(schema)
     if isinstance(cache := tool.get("cache_control"), Mapping):
         result["cache_control"] = cache
     return result | ({"strict": True} if function.get("strict") is True else {})

@@ -12,7 +12,7 @@ from openfall.workers.backends.translate.finish_and_effort import EFFORT, effort
 from openfall.workers.backends.translate.json_values import Body, listed, mapping, number, string, unknown, whole
 from openfall.workers.backends.translate.messages_for_openai import system_message, translate_messages
 from openfall.workers.backends.translate.refusals import Untranslatable
-from openfall.workers.backends.translate.schemas import is_strict
+from openfall.workers.backends.translate.schemas import is_strict, object_schema
 
 REFUSED = ("container", "mcp_servers", "context_management", "fallbacks")
 """Parameters that change the result."""
@@ -53,7 +53,7 @@ def _tool(tool: Body, path: str) -> dict[str, Any]:
     function: dict[str, Any] = {"name": string(tool.get("name"), f"{path}.name")}
     if isinstance(description := tool.get("description"), str):
         function["description"] = description
-    function["parameters"] = mapping(tool.get("input_schema"), f"{path}.input_schema")
+    function["parameters"] = object_schema(mapping(tool.get("input_schema"), f"{path}.input_schema"))
     if tool.get("strict") is True:
         function["strict"] = True
     return {"type": "function", "function": function}

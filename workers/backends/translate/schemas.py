@@ -8,6 +8,9 @@ from typing import Any
 from openfall.workers.backends.translate.json_values import json_text
 from openfall.workers.backends.translate.refusals import Untranslatable
 
+MAX_REFERENCES = 8
+"""How many `$ref` in a row are followed: a longer row is a circle."""
+
 _INNER = frozenset({"properties", "$defs", "definitions"})
 """These hold schemas by name. `_NESTED` hold one schema, `_CHOICES` hold lists of schemas."""
 _NESTED = frozenset({"items", "additionalProperties", "not"})
@@ -40,6 +43,62 @@ def for_anthropic(schema: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
+def object_schema(schema: Any) -> dict[str, Any]:
+    """The schema of a tool's arguments with a plain object at its root. Anthropic and OpenAI refuse any other root.
+
+    The branches of `anyOf`, `oneOf` and `allOf` become the properties of one object, and the description names what
+    each branch requires. `Untranslatable` for arguments that are no object.
+    """
+    if not isinstance(schema, Mapping) or not schema:
+        return {"type": "object", "properties": {}}
+    result = _resolved(schema, schema)
+    for word in ("allOf", "anyOf", "oneOf"):
+        branches = result.pop(word, None)
+        if isinstance(branches, list):
+            result = _merge_branches(result, [_resolved(branch, schema) for branch in branches], every=word == "allOf")
+    for word in ("$ref", "not", "enum", "const", "if", "then", "else"):
+        result.pop(word, None)
+    kinds = result.get("type", "object")
+    if kinds != "object" and not (isinstance(kinds, list) and "object" in kinds):
+        raise Untranslatable("a tool whose arguments are no object")
+    if not isinstance(result.get("properties"), Mapping):
+        result["properties"] = {}
+    return {"type": "object", **{key: value for key, value in result.items() if key != "type"}}
+
+
+def _resolved(schema: Any, root: Mapping[str, Any], depth: int = 0) -> dict[str, Any]:
+    """The schema with the definition to which its `$ref` points, such as `#/$defs/Item`."""
+    if not isinstance(schema, Mapping):
+        return {}
+    reference = schema.get("$ref")
+    if not isinstance(reference, str) or not reference.startswith("#/") or depth > MAX_REFERENCES:
+        return dict(schema)
+    target: Any = root
+    for key in reference[2:].split("/"):
+        target = target.get(key) if isinstance(target, Mapping) else None
+    rest = {key: value for key, value in schema.items() if key != "$ref"}
+    return {**_resolved(target, root, depth + 1), **rest}
+
+
+def _merge_branches(base: dict[str, Any], branches: list[dict[str, Any]], *, every: bool) -> dict[str, Any]:
+    """One object with the properties of all branches. It requires what every branch does, or with `every` what any
+    does."""
+    objects = [branch for branch in branches if branch.get("type") in (None, "object")]
+    properties: dict[str, Any] = {}
+    for fields in (*(branch.get("properties") for branch in objects), base.get("properties")):
+        properties |= fields if isinstance(fields, Mapping) else {}
+    required = [_texts(branch.get("required")) for branch in objects]
+    common = (set().union(*required) if every else set.intersection(*required)) if required else set()
+    names = [name for name in properties if name in common | _texts(base.get("required"))]
+    result = {**base, "properties": properties, **({"required": names} if names else {})}
+    if not every and any(fields != common for fields in required):
+        choices = " or ".join(", ".join(sorted(fields)) or "nothing" for fields in required)
+        described = base.get("description")
+        note = f"Give one of: {choices}."
+        result["description"] = f"{described}\n\n{note}" if isinstance(described, str) and described else note
+    return result
+
+
 def is_strict(schema: Any) -> bool:
     """Whether OpenAI's `strict` accepts it: every object is closed and requires all of its properties."""
     if not isinstance(schema, Mapping):
@@ -57,8 +116,8 @@ def is_strict(schema: Any) -> bool:
     return all(is_strict(inner) for inner in _schemas_in(schema))
 
 
-def _texts(values: list[Any]) -> set[str]:
-    return {value for value in values if isinstance(value, str)}
+def _texts(values: Any) -> set[str]:
+    return {value for value in values if isinstance(value, str)} if isinstance(values, list) else set()
 
 
 def _is_limit(key: str, value: Any) -> bool:

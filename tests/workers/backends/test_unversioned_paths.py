@@ -1,0 +1,84 @@
+"""A url without a version reaches a server with one in its paths, and a server without one."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from openfall.router_core.catalog.entries import Backend, Protocol
+from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
+from openfall.router_core.vocabulary import ErrorClass as E
+from openfall.workers.admin.preflight import is_listed
+from openfall.workers.backends.base import Request
+from openfall.workers.backends.registry import open_backend
+from tests.faults import COMPLETION, Script, answer, fault_server
+
+NOT_ALLOWED = answer({"detail": "Method Not Allowed"}, 405)
+NOT_FOUND = answer(b"<html>404</html>", 404)
+NO_MODEL = answer({"error": {"message": "The model `m` does not exist", "code": "model_not_found"}}, 404)
+
+
+def asked(base: str, *scripts: Script, calls: int = 1) -> tuple[list[Outcome], list[str]]:
+    """The outcomes of some calls at that base, and the paths that the server received."""
+
+    async def work() -> tuple[list[Outcome], list[str]]:
+        async with fault_server(*scripts) as server:
+            backend = open_backend(Backend(url=server.url + base, pool="gpu", protocol="openai"))
+            request = Request(body={"messages": [{"role": "user", "content": "Hi"}]}, upstream="m", timeout=5)
+            try:
+                outcomes = [await backend.complete(request) for _ in range(calls)]
+            finally:
+                await backend.close()
+            return outcomes, [received.path for received in server.calls_received]
+
+    return asyncio.run(asyncio.wait_for(work(), 20))
+
+
+@pytest.mark.parametrize("base", ["/api", "/api/", ""])
+@pytest.mark.parametrize("refusal", [NOT_ALLOWED, NOT_FOUND])
+def test_a_server_without_a_version_in_its_paths_is_reached_and_remembered(base: str, refusal: Script) -> None:
+    outcomes, paths = asked(base, refusal, answer(COMPLETION), calls=2)
+    assert all(isinstance(outcome, Completion) for outcome in outcomes)
+    root = base.rstrip("/")
+    assert paths == [f"{root}/v1/chat/completions", *[f"{root}/chat/completions"] * 2]
+
+
+@pytest.mark.parametrize("base", ["/v1", "/api/chat/completions"])
+def test_a_path_that_the_url_names_is_not_replaced(base: str) -> None:
+    outcomes, paths = asked(base, NOT_FOUND, answer(COMPLETION))
+    assert isinstance(outcomes[0], Failure)
+    assert len(paths) == 1
+
+
+def test_a_model_that_does_not_exist_is_reported_by_the_first_answer() -> None:
+    outcomes, paths = asked("", NO_MODEL, NOT_FOUND, NO_MODEL, NOT_FOUND, calls=2)
+    assert [getattr(outcome, "error_class", None) for outcome in outcomes] == [E.NOT_INSTALLED] * 2
+    assert paths == ["/v1/chat/completions", "/chat/completions"] * 2
+
+
+def test_a_201_with_a_whole_answer_is_an_answer() -> None:
+    assert isinstance(asked("", answer(COMPLETION, 201))[0][0], Completion)
+    assert isinstance(asked("", answer(COMPLETION, 200, Content_Type="text/plain"))[0][0], Completion)
+
+
+LISTED = ("openai/gpt-oss-120b", "google/gemma-3-27b-it:free", "models/gemini-3", "llama3", "llama3:8b", "hf.co/x/y:Q4")
+
+
+@pytest.mark.parametrize(
+    ("upstream", "protocol", "listed"),
+    [
+        ("openai/gpt-oss-120b:nitro", "openai", True),
+        ("openai/gpt-oss-120b:groq", "openai", True),
+        ("openai/gpt-oss-120b@cheapest", "openai", True),
+        ("google/gemma-3-27b-it:free", "openai", True),
+        ("gemini-3", "openai", True),
+        ("openai/gpt-oss-12b:nitro", "openai", False),
+        ("google/gemma-3-27b-it", "openai", False),
+        ("llama3:70b", "ollama", False),
+        ("llama3:70b", "openai", False),
+        ("hf.co/x/y:Q8", "ollama", False),
+    ],
+)
+def test_a_variant_of_a_listed_model_is_not_missing(upstream: str, protocol: Protocol, listed: bool) -> None:
+    assert is_listed(LISTED, upstream, protocol) is listed
