@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import islice
 from typing import Any, TypedDict
@@ -18,7 +18,7 @@ from openfall.producers.errors import BadRequest
 from openfall.producers.prompt import PARAMETERS, Prompt, build_body, check_size, parse_dialect
 from openfall.router_core.catalog.errors import UnknownName
 from openfall.router_core.jobs.job import CompletionJob
-from openfall.router_core.jobs.request_body import user_texts
+from openfall.router_core.jobs.request_body import max_tokens, user_texts
 from openfall.router_core.routing.chain_selection import AUTO, RouteRequest
 from openfall.router_core.routing.classify import MAX_MESSAGES
 from openfall.router_core.routing.fleet_state import FleetState
@@ -120,7 +120,8 @@ def prepare(config: LoadedConfig, producer: str, request: JobRequest, fleet: Fle
     job_body = {key: value for key, value in body.items() if key not in _JOB_KEYS}
     check_size(job_body, config.settings.limits.max_prompt)
     try:
-        routed = route(config.catalog, fleet.fleet, _route_request(options, body, dialect), fleet.now)
+        route_request = _route_request(options, body, dialect)
+        routed = route(config.catalog, fleet.fleet, route_request, fleet.now)
     except NothingFits as error:
         raise BadRequest(str(error)) from None
     try:
@@ -134,7 +135,10 @@ def prepare(config: LoadedConfig, producer: str, request: JobRequest, fleet: Fle
         )
     except ValidationError as error:
         raise BadRequest(_first_error(error)) from None
-    return job, _terms(config, routed.queue, routed.urgency, options)
+    terms = _terms(config, routed.queue, routed.urgency, options)
+    if any(backend.tokens_per_minute is not None for backend in config.catalog.backends.values()):
+        terms = replace(terms, prompt_tokens=route_request.needs.tokens, answer_tokens=max_tokens(job_body, dialect))
+    return job, terms
 
 
 def _route_fields(routed: Route) -> dict[str, Any]:

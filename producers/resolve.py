@@ -53,10 +53,13 @@ async def explain_queue_block(connection: RedisConnection, catalog: Catalog, que
     if (snapshot := await fetch_fleet(connection, catalog)) is None:
         return ""
     state = snapshot.fleet_state(Urgency(urgency)).model(alias)
+    if state.blocked is None and state.limited is not None:
+        return state.limited.detail
     if state.blocked is None:
         return "" if state.free > 0 else "all of its slots are in use"
     seconds = state.blocked.until - snapshot.now
-    return state.blocked.detail + (f", for {seconds:.0f} s more" if seconds < FOREVER else "")
+    more = seconds < FOREVER and state.blocked.reason is not BlockReason.LIMIT  # its words name the end
+    return state.blocked.detail + (f", for {seconds:.0f} s more" if more else "")
 
 
 def resolve(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -10,9 +11,11 @@ from typing import TypedDict, Unpack
 
 from openfall.config import LoadedConfig
 from openfall.producers.client_store import fetch_fleet, try_redis
+from openfall.producers.errors import NoModel
 from openfall.producers.request import parse_urgency
 from openfall.producers.resolve import Resolution, resolve
 from openfall.router_core.catalog.catalog import Catalog
+from openfall.router_core.catalog.rates import ChargedCall
 from openfall.router_core.deciding.substitution import Substitution, chain_substitution
 from openfall.router_core.routing.chain_selection import AUTO, RouteRequest
 from openfall.router_core.routing.requirements import Requirements
@@ -129,10 +132,10 @@ async def resolve_model(
         catalog, route_request(role, options), snapshot, exclude=options.get("exclude", ()), direct=True
     )
     spec, backend = catalog.models[resolution.model], catalog.backends[resolution.backend]
-    start = None
+    start = CallStart(first_credential(catalog, resolution.backend))
     if snapshot is not None:
-        start = await try_redis(start_external_call(connection, catalog, resolution.backend, resolution.model))
-    start = start or CallStart(first_credential(catalog, resolution.backend))
+        tokens = options.get("prompt_tokens", 0) + (spec.max_tokens or 0)
+        start = await _start_call(connection, catalog, resolution, tokens) or start
     secret = catalog.credentials(resolution.backend).get(start.credential, "")
     return RuntimeModel(
         model=resolution.model,
@@ -155,6 +158,25 @@ async def resolve_model(
 def _substitution(catalog: Catalog, resolution: Resolution) -> Substitution | None:
     routed = resolution.route
     return chain_substitution(routed.configured_chain, 1, catalog, (resolution.model, resolution.backend), routed.group)
+
+
+async def _start_call(
+    connection: RedisConnection, catalog: Catalog, resolution: Resolution, tokens: int
+) -> CallStart | None:
+    """The start of the call, once the limits of its backend allow it. None: Redis does not answer.
+
+    Raises `NoModel` if they do not within the `start_within` of the urgency."""
+    backend, model, urgency = resolution.backend, resolution.model, resolution.route.urgency
+    left = catalog.urgency[urgency].start_within
+    charge = ChargedCall("", urgency is Urgency.INTERACTIVE, tokens)
+    while True:
+        start = await try_redis(start_external_call(connection, catalog, backend, model, charge))
+        if start is None or not start.wait_seconds:
+            return start
+        if start.wait_seconds > left:
+            raise NoModel(f"{model}: {backend} is at a limit, free in {start.wait_seconds:.0f} s")
+        left -= start.wait_seconds
+        await asyncio.sleep(start.wait_seconds)
 
 
 def route_request(role: str | None, options: ResolveOptions) -> RouteRequest:

@@ -96,6 +96,7 @@ class BlockReason(StrEnum):
 
     BREAKER = "breaker"
     COOLDOWN = "cooldown"
+    LIMIT = "limit"
     CREDENTIAL = "credential"
     PAUSED = "paused"
     NO_WORKER = "no_worker"

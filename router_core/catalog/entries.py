@@ -11,10 +11,12 @@ from pydantic import Field, SecretStr, StringConstraints
 from openfall.router_core.catalog.formats import (
     BackendName,
     CatalogEntry,
+    Count,
     Format,
     ModelName,
     Name,
     PoolName,
+    PositiveShare,
     RoleName,
     RoleOrTaskName,
     Seconds,
@@ -70,6 +72,13 @@ class Backend(CatalogEntry):
     auth_token: SecretStr = Field(
         SecretStr(""),
         description="Credential that is sent as `Authorization: Bearer`, in place of `api_key`. It is never shown.",
+    )
+    requests_per_minute: Count | None = Field(None, description="Maximum calls a minute with each key, fleet-wide.")
+    tokens_per_minute: Size | None = Field(
+        None, description="Maximum tokens a minute with each key, fleet-wide: those of prompts and answers together."
+    )
+    burst: Annotated[PositiveShare, Field(le=0.5)] = Field(
+        0.05, description="How much of a minute's limit may be used at once. The rest is spread over the minute."
     )
     billing: Billing | None = Field(
         None,

@@ -219,7 +219,7 @@ def _is_due_in_time(chain: ChainState, first: Candidate, now: float) -> bool:
     if block is None:
         return not interactive or first.due <= latest
     # A rate limit means that the provider is up. An outage may last.
-    if interactive or block.reason is not BlockReason.COOLDOWN:
+    if interactive or block.reason not in (BlockReason.COOLDOWN, BlockReason.LIMIT):
         latest = min(latest, chain.start_by + start_within)
     return (first.due if interactive else block.until) <= latest
 

@@ -13,6 +13,7 @@ FOREVER = float("inf")
 BLOCK_ERRORS: Mapping[BlockReason, ErrorClass] = {
     BlockReason.BREAKER: ErrorClass.OTHER,
     BlockReason.COOLDOWN: ErrorClass.RATE_LIMITED,
+    BlockReason.LIMIT: ErrorClass.RATE_LIMITED,
     BlockReason.CREDENTIAL: ErrorClass.AUTH,
     BlockReason.PAUSED: ErrorClass.PAUSED,
     BlockReason.NO_WORKER: ErrorClass.NO_WORKER,
@@ -58,13 +59,17 @@ class Blocked:
 class ModelState:
     """One model, over all its backends.
 
-    `blocked` None: at least one backend takes calls. `free` counts its free slots. `waiting` counts the jobs that go
+    `blocked` None: at least one backend takes calls. `limited`: each backend that takes calls is at a limit of its
+    provider until then, and has no free slot. `seconds_per_call`: a limit lets a call start that often; 0: there is no
+    limit. `free` counts its free slots. `waiting` counts the jobs that go
     before a job of the urgency in question. `oldest` is the wait of the first of them, in seconds. `loaded` None:
     unknown, or it need not be loaded. `latency` is the mean time of its recent calls, in seconds; None: there were
     none.
     """
 
     blocked: Blocked | None = None
+    limited: Blocked | None = None
+    seconds_per_call: float = 0.0
     free: int = 1
     waiting: int = 0
     oldest: float = 0.0

@@ -58,6 +58,8 @@ class RankedModel:
         """Why it cannot start at once; empty: that does not matter. Tier 0 may contain a short block too."""
         if self.state.blocked:
             return self.state.blocked.detail
+        if self.state.limited:
+            return self.state.limited.detail
         return "" if self.tier == 0 else f"it could start in about {self.start:.0f} s"
 
 
@@ -145,8 +147,8 @@ def _rank_model(entry: Entry, state: ModelState, context: RankContext, local_fir
     number, alias, member = entry
     blocked, start_within = state.blocked, context.policy.start_within
     start = member.load_time if state.loaded is False and context.order is Order.BY_URGENCY else 0.0
-    if state.waiting:
-        start += _queue_wait(member, state)
+    if state.waiting or state.limited:
+        start += _queue_wait(member, state, context.now)
     tier, until = 0, 0.0
     if context.urgency is Urgency.INTERACTIVE:
         tier, until = (2, blocked.until) if blocked else (int(start > start_within), 0.0)
@@ -156,10 +158,12 @@ def _rank_model(entry: Entry, state: ModelState, context: RankContext, local_fir
     return RankedModel(number, alias, member, state, start, quality, tier, until, after_local)
 
 
-def _queue_wait(member: IndexedModel, state: ModelState) -> float:
-    """Seconds until the waiting jobs are served: computed, or the wait of the oldest job, if that is longer."""
+def _queue_wait(member: IndexedModel, state: ModelState, now: float) -> float:
+    """Seconds until the waiting jobs are served: computed from the pace of the slots or of a limit, or the wait of the
+    oldest job; the longest of them."""
     latency = ASSUMED_LATENCY if state.latency is None else state.latency
-    return max(state.waiting / member.slots * latency, state.oldest)
+    limited = max(0.0, state.limited.until - now) if state.limited else 0.0
+    return max(state.waiting / member.slots * latency, state.oldest, limited + state.waiting * state.seconds_per_call)
 
 
 Key = tuple[float, ...]

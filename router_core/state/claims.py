@@ -29,7 +29,8 @@ class Delivery:
     claim.
 
     The epochs are those of the breakers of its model and its key. `credential` names the key to call with; empty: the
-    backend has none. `answers` were kept with the job so far.
+    backend has none. `charged_tokens` were charged to the limits of that key; None: it has none. `answers` were kept
+    with the job so far.
     """
 
     id: str
@@ -46,6 +47,7 @@ class Delivery:
     epoch: str
     credential: str
     credential_epoch: str
+    charged_tokens: int | None
     answers: tuple[bytes, ...]
     server_now: float
     fall: FallInfo | None = None
@@ -119,7 +121,7 @@ def _delivery(row: list[Any], server_now: float) -> Delivery:
     return Delivery(
         row[0].decode(), row[1].decode(), row[2].decode(), row[3].decode(), row[4], int(row[5]) / 1000, row[6],
         int(row[7]), int(row[8]), row[9] != b"", int(row[10]) / 1000, row[11].decode(), row[12].decode(),
-        row[13].decode(), tuple(row[14]), server_now, _fall_info(row[15]),
+        row[13].decode(), None if row[14] < 0 else row[14], tuple(row[15]), server_now, _fall_info(row[16]),
     )  # fmt: skip
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from openfall.router_core.catalog.catalog import Catalog
+from openfall.router_core.catalog.rates import ChargedCall, rates_for
 from openfall.router_core.deciding.breaker import (
     breaker_signal,
     cooldown,
@@ -15,7 +17,7 @@ from openfall.router_core.deciding.substitution import Substitution
 from openfall.router_core.jobs.outcome import Attempt
 from openfall.router_core.state.ledger import encode_substitution
 from openfall.router_core.state.redis_connection import RedisConnection
-from openfall.router_core.state.settlement import CallReport, encode_call, policy_arguments
+from openfall.router_core.state.settlement import CallReport, encode_call, limit_arguments, policy_arguments
 from openfall.router_core.state.subscription import backend_capacity
 from openfall.router_core.vocabulary import ErrorClass
 
@@ -23,17 +25,32 @@ from openfall.router_core.vocabulary import ErrorClass
 @dataclass(frozen=True, slots=True)
 class CallStart:
     """What a call needs to know when it begins: the name of the key whose turn it is (empty: the backend has none), and
-    the epochs of the breakers of the model and of that key."""
+    the epochs of the breakers of the model and of that key. `charged`: what it counts for the limits of the key.
+
+    `wait_seconds` is not 0 while every key is at a limit: no call may begin before."""
 
     credential: str = ""
     epoch: str = "0"
     credential_epoch: str = "0"
+    charged: ChargedCall | None = None
+    wait_seconds: float = 0.0
 
 
-async def start_external_call(link: RedisConnection, catalog: Catalog, backend: str, model: str) -> CallStart:
-    """Begin a call now."""
-    arguments = {"model": model, "backend": backend_capacity(catalog, backend)}
-    return CallStart(*(part.decode() for part in await link.script("external_start", arguments)))
+NO_TOKENS = ChargedCall("", True, 0)
+
+
+async def start_external_call(
+    link: RedisConnection, catalog: Catalog, backend: str, model: str, charge: ChargedCall = NO_TOKENS
+) -> CallStart:
+    """Begin a call now. `charge`: what it counts for limits; its key is chosen here."""
+    capacity = backend_capacity(catalog, backend, model)
+    arguments = {"model": model, "backend": capacity, "interactive": charge.interactive, "tokens": charge.tokens}
+    reply = await link.script("external_start", arguments)
+    now, free_at, credential, epoch, key_epoch = (part.decode() for part in reply)
+    if free_at != "0":
+        return CallStart(wait_seconds=max(0.001, (int(free_at) - int(now)) / 1000))
+    charged = replace(charge, key=credential) if capacity.rates else None
+    return CallStart(credential, epoch, key_epoch, charged)
 
 
 def first_credential(catalog: Catalog, backend: str) -> str:
@@ -68,7 +85,11 @@ async def report_external_call(link: RedisConnection, catalog: Catalog, call: Ex
 
     The breaker ignores a call that began before its last change. The ledger counts it all the same.
     """
-    arguments = {"call": encode_call(_report(catalog, call))}
+    report = _report(catalog, call)
+    arguments: dict[str, Any] = {"call": encode_call(report)}
+    if call.start.charged is not None:
+        rates = rates_for(catalog.backends[call.backend])
+        arguments["limits"] = limit_arguments(call.backend, rates, call.start.charged, report)
     if call.substitution is not None and call.error is None:
         arguments["substitution"] = encode_substitution(call.substitution)
     reply = await link.script("external_call", arguments, policy_arguments(catalog.breakers))

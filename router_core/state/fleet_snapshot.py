@@ -7,9 +7,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from openfall.router_core.catalog.catalog import Catalog
+from openfall.router_core.catalog.entries import Backend
 from openfall.router_core.deciding.breaker import breaker_target
 from openfall.router_core.routing.fleet_state import FOREVER, Blocked, FleetState, ModelState
 from openfall.router_core.state.breakers import NEVER, read_error_class
+from openfall.router_core.state.provider_limits import LimitPair, first_free, key_limits, seconds_per_call
 from openfall.router_core.state.redis_connection import RedisConnection, json_pairs
 from openfall.router_core.state.settlement import policy_arguments
 from openfall.router_core.state.subscription import backends_for
@@ -23,16 +25,19 @@ LOADED_TTL_SECONDS = 30.0
 
 @dataclass(frozen=True, slots=True)
 class KeyState:
-    """One key of a backend, for one model. `blocked`: it is parked, or cools down after a 429."""
+    """One key of a backend, for one model. `blocked`: it is parked, or cools down after a 429. `limited`: it is at a
+    limit, for interactive calls, and for others."""
 
     credential: str
     blocked: Blocked | None
+    limited: LimitPair = (None, None)
 
 
 @dataclass(frozen=True, slots=True)
 class BackendState:
     """One model at one backend. `unreserved_free_slots` are the free slots that are not reserved for interactive jobs.
-    `keys` are in the order of the file.
+    `keys` are in the order of the file. `limited`: each key that may be used is at a limit, for interactive calls, and
+    for others.
 
     The other numbers are of the breaker's window: calls, failed and slow ones, and the time of all calls in ms.
     """
@@ -46,12 +51,18 @@ class BackendState:
     slow: int
     total_ms: int
     keys: tuple[KeyState, ...] = ()
+    limited: LimitPair = (None, None)
+
+    @property
+    def usable_keys(self) -> int:
+        """How many of its keys are not blocked; 1 for a backend without a key."""
+        return sum(key.blocked is None for key in self.keys) or 1
 
     @property
     def trouble(self) -> str:
-        """What blocks the model here, or some of several keys; empty: nothing."""
-        if self.blocked is not None:
-            return self.blocked.detail
+        """What blocks the model here, or some of several keys, or lets it wait; empty: nothing."""
+        if (blocked := self.blocked or self.limited[0] or self.limited[1]) is not None:
+            return blocked.detail
         return "; ".join(f"key {number} {key.blocked.detail}" for number, key in enumerate(self.keys, 1) if key.blocked)
 
     @property
@@ -182,24 +193,40 @@ class _View:
     ) -> dict[Urgency, FleetState]:
         return {
             urgency: FleetState(
-                {alias: self._state(alias, number, at[alias], queues[alias]) for alias in queues},
+                {alias: self._state(alias, urgency, at[alias], queues[alias]) for alias in queues},
                 self.local_only,
             )
-            for number, urgency in enumerate(Urgency)
+            for urgency in Urgency
         }
 
-    def _state(self, alias: str, number: int, at: Sequence[BackendState], queues: list[_Queue]) -> ModelState:
+    def _state(self, alias: str, urgency: Urgency, at: Sequence[BackendState], queues: list[_Queue]) -> ModelState:
+        number, others = list(Urgency).index(urgency), urgency is not Urgency.INTERACTIVE
         free = [backend for backend in at if backend.blocked is None]
+        limited = first_free(backend.limited[others] for backend in free)
+        slots = (
+            backend.unreserved_free_slots if others else backend.free_slots
+            for backend in free
+            if backend.limited[others] is None
+        )
         answered = sum(backend.calls for backend in at)
         return ModelState(
-            blocked=self._model_block(alias, queues[number]) or earliest_block(at),
-            free=max(0, sum(backend.unreserved_free_slots if number else backend.free_slots for backend in free)),
+            blocked=self._model_block(alias, queues[number]) or earliest_block(at) or self._long(limited, urgency),
+            limited=limited,
+            seconds_per_call=seconds_per_call(
+                ((self.catalog.backends[backend.name], backend.usable_keys) for backend in free), others=others
+            ),
+            free=max(0, sum(slots)),
             # Urgency declares the most urgent first: what is less urgent than the job does not stand before it.
             waiting=sum(queue.waiting for queue in queues[: number + 1]),
             oldest=max(queue.oldest for queue in queues[: number + 1]),
             loaded=self._is_loaded(alias),
             latency=sum(backend.total_ms for backend in at) / answered / 1000 if answered else None,
         )
+
+    def _long(self, limited: Blocked | None, urgency: Urgency) -> Blocked | None:
+        """A limit that lets a job wait for longer than its urgency may: it blocks the model."""
+        start_within = self.catalog.urgency[urgency].start_within
+        return limited if limited is not None and limited.until - self.now > start_within else None
 
     def _model_block(self, alias: str, queue: _Queue) -> Blocked | None:
         """What blocks every call of a model, at whichever backend."""
@@ -215,22 +242,25 @@ class _View:
         name, free, unreserved, block, calls, failed, slow, ms, key_rows = row
         name = name.decode()
         keys = tuple(
-            self._key_state(key_row, "" if len(key_rows) > 1 else f"the key of {name} ") for key_row in key_rows
+            self._key_state(key_row, "" if len(key_rows) > 1 else f"the key of {name} ", self.catalog.backends[name])
+            for key_row in key_rows
         )
+        usable = [key for key in keys if key.blocked is None]
+        limited = first_free(key.limited[0] for key in usable), first_free(key.limited[1] for key in usable)
         blocked = (
             self._by_breaker(block, "its breaker is STATE", BlockReason.BREAKER)
             or _all_keys_blocked(keys)
             or self._unhealthy(breaker_target(name, alias))
         )
         return BackendState(
-            name, int(free), int(unreserved), blocked, int(calls), int(failed), int(slow), int(ms), keys
+            name, int(free), int(unreserved), blocked, int(calls), int(failed), int(slow), int(ms), keys, limited
         )
 
-    def _key_state(self, row: list[Any], subject: str) -> KeyState:
-        credential, block, cool, cool_cause = row
+    def _key_state(self, row: list[Any], subject: str, spec: Backend) -> KeyState:
+        credential, block, cool, cool_cause, *limits = row
         parked = self._by_breaker(block, f"{subject}is parked", BlockReason.CREDENTIAL)
         cooling = self._cooling(cool.decode(), cool_cause.decode(), "it " if subject else "")
-        return KeyState(credential.decode(), parked or cooling)
+        return KeyState(credential.decode(), parked or cooling, key_limits(limits, spec, self.now))
 
     def _by_breaker(self, row: list[bytes], text: str, reason: BlockReason) -> Blocked | None:
         """The block by an open breaker; `text` with STATE in place of its state."""

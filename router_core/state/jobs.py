@@ -42,7 +42,8 @@ class SubmitTerms:
     `keep_unread_seconds` until it was read. Not `has_deadline`: the caller set none, and a hold may last longer.
     At most `max_queued` jobs of the queue may be before it; 0: any number.
 
-    After `start_within_seconds` the sweep checks whether another model could start sooner; None: it does not.
+    `prompt_tokens` is an estimate, and `answer_tokens` the caller's limit of the answer: the limits of backends count
+    them. After `start_within_seconds` the sweep checks whether another model could start sooner; None: it does not.
     """
 
     queue: str
@@ -55,6 +56,8 @@ class SubmitTerms:
     reply_to: bytes = b""
     webhook: str = ""
     max_queued: int = 0
+    prompt_tokens: int = 0
+    answer_tokens: int | None = None
     keep_unread_seconds: float = 604800.0
     has_deadline: bool = True
 
@@ -117,12 +120,19 @@ def _accept_arguments(job: CompletionJob, terms: SubmitTerms) -> dict[str, Any]:
         "keep_unread_s": max(1, int(terms.keep_unread_seconds)),
         "rq_timeout_s": RQ_TIMEOUT_SECONDS,
         "max_queued": terms.max_queued,
+        "tokens": _tokens(terms),
         "stream": job.stream or None,
         "local_only": job.local_only or None,
         "has_deadline": terms.has_deadline or None,
         "inbox": terms.inbox or None,
         "webhook": terms.webhook or None,
     }
+
+
+def _tokens(terms: SubmitTerms) -> str | None:
+    """The tokens of a job as its record has them; None: nothing is known."""
+    answer = "" if terms.answer_tokens is None else f" {terms.answer_tokens}"
+    return f"{terms.prompt_tokens}{answer}" if terms.prompt_tokens or answer else None
 
 
 class JobStore:

@@ -52,6 +52,7 @@ BREAKERS = "of:breakers"  # set: the targets that ever counted a failure
 BREAKER_WINDOW = "of:breaker-window:"  # hash, by target: {slot}:n (calls), :f(ailed), :s(low), :r(etries), :ms
 BLOCKED = "of:blocked"  # hash: the targets that may not be called, and until when. Empty when all is well
 LAST_KEYS = "of:last-keys"  # hash: backend with several keys -> the name of the key that was used last
+LIMITS = "of:limits:"  # hash, by backend: {key} {limit} -> when its bucket is full again (ms). See lib/limits.lua
 BREAKER_HISTORY = "of:breaker-history"  # list: the last changes of any breaker, newest first
 LEDGER = "of:ledger:"  # hash, by day: calls and costs by model, backend and group
 LOADED = "of:loaded"  # hash: backend -> the models in its memory

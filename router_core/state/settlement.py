@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from pydantic_core import from_json, to_json
 
 from openfall.router_core.catalog.policies import BreakerPolicy
+from openfall.router_core.catalog.rates import ChargedCall, Rate, corrections
+from openfall.router_core.deciding.cost import REFUSED
 from openfall.router_core.deciding.decide import Fall, Handoff, Later
 from openfall.router_core.deciding.substitution import Substitution
 from openfall.router_core.degrading.degrade import Hold, StandIn
@@ -92,10 +95,16 @@ def policy_arguments(policy: BreakerPolicy) -> bytes:
     return to_json({**policy.model_dump(), **more})
 
 
-def build_settlement(
-    job_id: str, token: str, outcome: DeliveryOutcome, policy: bytes, *, keep_prompts: bool
+def build_settlement(  # noqa: PLR0913 - two of them are keywords
+    job_id: str,
+    token: str,
+    outcome: DeliveryOutcome,
+    policy: bytes,
+    *,
+    keep_prompts: bool,
+    limits: Mapping[str, Any] | None = None,
 ) -> Settlement:
-    """The settlement of one delivery. `policy`: see `policy_arguments`.
+    """The settlement of one delivery. `policy`: see `policy_arguments`. `limits`: see `limit_arguments`.
 
     A prompt is deleted when its job is answered, unless `keep_prompts`. A failed job's is kept as long as its result.
     """
@@ -106,6 +115,7 @@ def build_settlement(
         "id": job_id,
         "token": token,
         "call": None if call is None else encode_call(call),
+        "limits": limits,
         "max_falls": MAX_FALLS,
         **_step_arguments(outcome),
     }
@@ -120,6 +130,21 @@ def build_settlement(
     packed = b"" if result is None else pack_result(result)
     bodies = policy, attempt, outcome.answer, outcome.fall_record, packed
     return Settlement(job_id, token, (pack_arguments(arguments), *bodies))
+
+
+def limit_arguments(
+    backend: str, rates: Sequence[Rate], charged: ChargedCall, call: CallReport | None
+) -> dict[str, Any] | None:
+    """How the scripts correct the limits of a key after a call (None: none was made). None: the estimate was right."""
+    moved = corrections(rates, charged, None if call is None else _used_tokens(call.attempt), called=call is not None)
+    return {"backend": backend, "moved": moved} if moved else None
+
+
+def _used_tokens(attempt: Attempt) -> int | None:
+    """The tokens that the provider counted; None: unknown. A call that was refused used none."""
+    if attempt.input_tokens is None and attempt.output_tokens is None:
+        return 0 if attempt.error in REFUSED else None
+    return _bounded((attempt.input_tokens or 0) + (attempt.output_tokens or 0))
 
 
 _MAX_AMOUNT = 10**15

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic_core import to_json
 
 from openfall.router_core.catalog.catalog import Catalog
+from openfall.router_core.catalog.rates import Rate, rates_for
 from openfall.router_core.deciding.breaker import breaker_target, credential_target
 from openfall.router_core.state.keys import model_of
 from openfall.router_core.state.settlement import MAX_BREAKER_HISTORY
@@ -22,12 +23,15 @@ PROBE_GRACE_SECONDS = 5.0
 class BackendCapacity:
     """A backend where a queue's jobs may be called, its slots fleet-wide, and the names of its keys.
 
-    `reserved` of the slots are for interactive jobs only. The scripts read it as it is."""
+    `reserved` of the slots are for interactive jobs only. `rates` are the limits of each key. A job counts
+    `answer_tokens` for its answer if it sets no limit of its own. The scripts read it as it is."""
 
     name: str
     slots: int
     keys: tuple[str, ...] = ()
     reserved: int = 0
+    rates: tuple[Rate, ...] = ()
+    answer_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +61,20 @@ def backends_for(catalog: Catalog, alias: str, only: str | None = None) -> Itera
     """The backends of a model: all of them, or `only` one."""
     for name in catalog.models[alias].backends:
         if only in (None, name):
-            yield backend_capacity(catalog, name)
+            yield backend_capacity(catalog, name, alias)
 
 
-def backend_capacity(catalog: Catalog, name: str) -> BackendCapacity:
-    """What a claim must know of a backend."""
-    spec = catalog.backends[name]
-    return BackendCapacity(name, spec.slots, tuple(catalog.credentials(name)), spec.reserved_interactive)
+def backend_capacity(catalog: Catalog, name: str, alias: str) -> BackendCapacity:
+    """What a claim must know of a backend for calls of a model."""
+    spec, rates = catalog.backends[name], rates_for(catalog.backends[name])
+    return BackendCapacity(
+        name,
+        spec.slots,
+        tuple(catalog.credentials(name)),
+        spec.reserved_interactive,
+        rates,
+        catalog.models[alias].max_tokens or 0 if rates else 0,
+    )
 
 
 def pack_subscription(who: WorkerIdentity, queues: Sequence[QueueSubscription]) -> bytes:

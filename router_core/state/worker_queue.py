@@ -5,14 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from secrets import token_hex
+from typing import Any
 
 from openfall.router_core.catalog.policies import BreakerPolicy
+from openfall.router_core.catalog.rates import ChargedCall
 from openfall.router_core.jobs.result import Status
 from openfall.router_core.state.claims import Claim, Delivery, RqJob, read_claim
 from openfall.router_core.state.errors import UnknownJob
 from openfall.router_core.state.jobs import rq_text
 from openfall.router_core.state.redis_connection import RedisConnection
-from openfall.router_core.state.settlement import DeliveryOutcome, Settlement, build_settlement, policy_arguments
+from openfall.router_core.state.settlement import (
+    DeliveryOutcome,
+    Settlement,
+    build_settlement,
+    limit_arguments,
+    policy_arguments,
+)
 from openfall.router_core.state.subscription import QueueSubscription, WorkerIdentity, pack_subscription
 
 LEASE_SECONDS = 10.0
@@ -62,6 +70,7 @@ class WorkerQueue:
         reserved = {backend.name: backend.reserved for queue in queues for backend in queue.backends}
         self.reserved_slots = sum(reserved.values())
         """Slots that are reserved for interactive jobs, of all its backends."""
+        self._rates = {backend.name: backend.rates for queue in queues for backend in queue.backends}
         self._subscription = pack_subscription(who, queues)
         self._nonce = token_hex(4)  # not the name: a namesake, or a successor under the same name, counts from 1 too
         self._claims = self._jobs_since_update = 0
@@ -95,7 +104,21 @@ class WorkerQueue:
 
     def settlement(self, delivery: Delivery, outcome: DeliveryOutcome) -> Settlement:
         """The settlement of a delivery."""
-        return build_settlement(delivery.id, delivery.token, outcome, self._policy, keep_prompts=self._keep_prompts)
+        return build_settlement(
+            delivery.id,
+            delivery.token,
+            outcome,
+            self._policy,
+            keep_prompts=self._keep_prompts,
+            limits=self._limits(delivery, outcome),
+        )
+
+    def _limits(self, delivery: Delivery, outcome: DeliveryOutcome) -> dict[str, Any] | None:
+        """How the limits of its key are corrected after a delivery; None: they are not."""
+        if delivery.charged_tokens is None:
+            return None
+        charged = ChargedCall(delivery.credential, delivery.interactive, delivery.charged_tokens)
+        return limit_arguments(delivery.backend, self._rates[delivery.backend], charged, outcome.call)
 
     async def settle(self, settlement: Settlement) -> SettleReply:
         """Send a settlement."""

@@ -29,7 +29,7 @@ pools: {rack: {local: yes}, far: }
 backends:
   tower: {protocol: ollama, pool: rack, slots: "${SLOTS:-2}", vram_gb: 16, reuse_connections: Off, keep_in_memory: 1h,
           reserved_interactive: 1,
-          api_keys: ["${A:-a}", "${B:-}"]}
+          api_keys: ["${A:-a}", "${B:-}"], requests_per_minute: 50, tokens_per_minute: 400k, burst: 10%}
   maker: {protocol: anthropic, url: "${URL:-https://example.invalid}", pool: far, api_key: k, billing: flat,
           api_version: "2026-10-21", auth_token: "${TOKEN:-}"}
   own: {url: "http://127.0.0.1:1", pool: rack, embedded: yes,

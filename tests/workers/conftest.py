@@ -50,12 +50,12 @@ class WorkerBench:
 
     async def accept(self, model: str = "small", **more: Any) -> str:
         chain = more.pop("chain", (model,))
-        urgency = more.pop("urgency", Urgency.BACKGROUND)
+        urgency, terms = more.pop("urgency", Urgency.BACKGROUND), more.pop("terms", {})
         body = {"messages": [{"role": "user", "content": "Haruka waves"}]}
         job_id = f"job-{next(_numbers):08d}"
         job = CompletionJob(id=job_id, producer="test", chain=chain, urgency=urgency, body=body, **more)
-        terms = SubmitTerms(queue=f"gpu.{chain[0]}.{urgency}", expires_after_seconds=60, keep_seconds=600)
-        return (await self.intake.accept(job, terms)).id
+        terms = {"expires_after_seconds": 60, "keep_seconds": 600, **terms}
+        return (await self.intake.accept(job, SubmitTerms(queue=f"gpu.{chain[0]}.{urgency}", **terms))).id
 
     async def result(self, job_id: str) -> Result:
         """The result of a job, within 20 s."""
@@ -85,7 +85,7 @@ async def _bench(
     )
     queues = tuple(catalog.queue(model, urgency) for urgency in Urgency for model in catalog.models)
     identity = WorkerIdentity("of-gpu-here-1-abc", "gpu", queues, ("box",))
-    async with RedisConnection(redis_url) as link:
+    async with RedisConnection(redis_url, clock=settings.pop("clock", None)) as link:
         await register(link, identity)
         wakeup = WakeUp(link.url, queues)
         clients = open_clients(catalog, ["box"])

@@ -1,7 +1,8 @@
 -- @include queue
 -- Accept a job: write it down, put it into its queue, wake a worker. Replies after the write; idempotent.
 -- Arguments: id, queue, digest, producer, label, idempotency_key?, deadline? (ms), expires_after_ms, start_within_ms,
---   keep_s, keep_unread_s, rq_timeout_s, max_queued (most jobs before it; 0: no limit), stream?, local_only?, has_deadline? (the caller set
+--   keep_s, keep_unread_s, rq_timeout_s, max_queued (most jobs before it; 0: no limit), tokens? (those of the prompt by
+--   an estimate, and the limit of the answer, if the caller set one), stream?, local_only?, has_deadline? (the caller set
 --   one), inbox?, webhook?
 -- Bodies: envelope, rq's data, reply_to (JSON, or '')
 -- Reply: {'accepted' | 'joined' | 'conflict' | 'past', id, deadline, position}, or when no job is accepted:
@@ -45,6 +46,7 @@ local function add(name, value)
   if value then record[#record + 1], record[#record + 2] = name, value end
 end
 add('idem', idem)
+add('tokens', args.tokens)
 add('stream', args.stream and 1)
 add('local_only', args.local_only and 1)
 add('has_deadline', args.has_deadline and 1)

@@ -13,13 +13,15 @@
 --   worker has let its calls end for this one), jobs_since_update (claimed since it last updated credits), update_after
 --   (jobs), suspect_delay_ms (how long a suspect is reserved for a worker that lets its calls end)
 -- Bodies: the worker's subscription, JSON: pool, is_local, max_history, queues in drain order ({name, backends: {name,
---   slots, keys, reserved}...}), shares ({urgency, share, first, last}: see fair_share.lua), places by target
+--   slots, keys, reserved, rates, answer_tokens}...}), shares ({urgency, share, first, last}: see fair_share.lua), places
+--   by target
 --   ({backend, model, keys, lease_ms, order}: see probes.lua)
 -- Reply: {state, now, next due (ms, 0: nothing), suspect to let calls end for, 1 if jobs wait for a slot, {job...},
 --         {rq job...}, {probe...}}
 --   job: {id, token, queue, backend, envelope, deadline, attempts, deliveries, crashes, stream, accepted,
---         epoch of the model's breaker, key to call with ('': the backend has none), epoch of its breaker, {answer...},
---         {fall: reason, detail, at, falls, strikes, stand-in, 1 if its caller set a deadline} ({}: it has not fallen)}
+--         epoch of the model's breaker, key to call with ('': the backend has none), epoch of its breaker, tokens charged
+--         to its limits (-1: the backend has none), {answer...}, {fall: reason, detail, at, falls, strikes, stand-in, 1 if
+--         its caller set a deadline} ({}: it has not fallen)}
 --   rq job: {rq job id, queue, rq data}: enqueued with plain rq; it names an accepted job
 --   probe: {target, backend, model, key, token}
 local subscription = decode_once(ARGV[3])
@@ -91,6 +93,12 @@ local function lease(id, queue, backend, key)
   end
   local token = args.nonce .. #jobs .. token_suffix(queue)
   local member = id .. ':' .. token
+  local charged = -1
+  note_key(capacity, backend, key)
+  if backend.rates[1] then
+    charged = call_tokens(backend, id)
+    charge_limits(capacity, backend, key, is_interactive(queue), charged)
+  end
   local deliveries = tonumber(job.deliveries or 0) + 1
   redis.call('HSET', RECORD .. id, 'state', 'started', 'lease', token, 'worker', worker, 'backend', backend.name,
     'deliveries', deliveries)
@@ -106,7 +114,7 @@ local function lease(id, queue, backend, key)
   jobs[#jobs + 1] = {id, token, queue, backend.name, redis.call('GET', PROMPT .. id) or '', job.deadline,
     job.attempts or '', deliveries, tonumber(job.crashes or 0), job.stream or '', job.accepted,
     epoch_of(backend.name .. '/' .. model_of(queue)), key, key == '' and '0' or epoch_of('key:' .. key),
-    job.answers and redis.call('LRANGE', ANSWERS .. id, 0, -1) or {},
+    charged, job.answers and redis.call('LRANGE', ANSWERS .. id, 0, -1) or {},
     (queue == DEGRADE or job.stand_in) and fall_context(id) or {}}
   return job.producer
 end
@@ -157,7 +165,7 @@ if redis.call('EXISTS', SUSPECTS .. pool) == 1 then
   for _, id in ipairs(waiting) do
     local queue = redis.call('HGET', RECORD .. id, 'queue') or ''
     local wanted = redis.call('HGET', RQ_JOB .. id, 'status') == 'scheduled'  -- rq's own tools have not cancelled it
-    local backend, _, _, key = least_loaded(capacity, wanted and backends[queue] or {}, queue)
+    local backend, _, _, key = least_loaded(capacity, wanted and backends[queue] or {}, queue, id)
     if backend then
       if args.in_flight > 0 then
         redis.call('ZADD', SUSPECTS .. pool, now + args.suspect_delay_ms, id)
@@ -165,7 +173,6 @@ if redis.call('EXISTS', SUSPECTS .. pool) == 1 then
         remove_waiting(id, 'scheduled', queue, now)
         redis.call('HSET', RECORD .. id, 'state', 'queued')
         lease(id, queue, backend, key)
-        note_leased(capacity, backend, key, queue, #jobs)
       end
       suspect, limit = id, 0
       break
@@ -188,7 +195,7 @@ local function drain(i, n)
     if not popped then break end
     local before = #jobs
     length = length - #popped + lease_popped(popped, queue, backend, key)
-    note_leased(capacity, backend, key, queue, #jobs - before)
+    note_leased(capacity, backend.name, queue, #jobs - before)
     if not interactive then max_not_interactive = max_not_interactive - (#jobs - before) end
     if length == 0 then redis.call('DEL', WAKEUP .. queue) end
   end
@@ -204,8 +211,8 @@ local function is_waiting(first, last)
   for i = first, last do
     local queue = queues[i].name
     if not paused[queue] and redis.call('EXISTS', RQ_QUEUE .. queue) == 1 then
-      local backend, _, full = least_loaded(capacity, queues[i].backends, queue)
-      if backend or full then return true end
+      local backend, _, full, _, limited = least_loaded(capacity, queues[i].backends, queue)
+      if backend or full or limited then return true end
     end
   end
   return false
@@ -226,10 +233,10 @@ if limit > 0 then
   update_credits(turns, pool, most_urgent, jobs_since >= args.update_after and jobs_since or 0, is_waiting)
 end
 
-local due = NEVER
+local due = capacity.limited_until
 if capacity.any_blocked then
-  local to_probe
-  to_probe, due = due_probes(capacity, subscription.places)
+  local to_probe, check_at = due_probes(capacity, subscription.places)
+  due = math.min(due, check_at)
   for _, probe in ipairs(to_probe) do
     hand_out_probe(capacity, probe, args.nonce .. 'p' .. #probes, subscription.max_history, probes)
   end

@@ -1,13 +1,14 @@
 -- @include breaker
 -- @include capacity
 -- The fleet at this moment, for routing: of each model its queues, slots, breakers and pace; of the fleet its switch.
--- Arguments: models ({model, backends: {name, slots, keys, reserved}..., queues}...)
+-- Arguments: models ({model, backends: {name, slots, keys, reserved, rates}..., queues}...)
 -- Bodies: breaker policy (JSON)
 -- Reply: {now, why only local ('': not), {loaded: backend, JSON...}, {health: target, JSON...},
 --   {queue of an unknown model that a live worker serves...}, {model...}}
 --   model: {model, {{queue, jobs waiting, accepted (ms) of the first ('': none), paused, served by a live worker}...},
 --     {{backend, free slots, free slots that are not reserved, block of the model, calls, failed, slow, ms,
---     {{key ('': it has none), its block, its cooldown for the model, the cause of that}...}}...}}
+--     {{key ('': it has none), its block, its cooldown for the model, the cause of that; with limits also: from when an
+--     interactive call may start and the number of the limit that lets it wait, the same for another call}...}}...}}
 --   block: {'open UNTIL' ... (see breaker.lua; '': none), and of an open breaker why, error, cause}
 local policy, capacity = decode_once(ARGV[3]), load_capacity(now)
 local blocked = capacity.blocked
@@ -34,7 +35,12 @@ end
 local function key_state(model, backend, key)
   local target = cooldown_target(backend.name, model, #backend.keys > 1 and key or '')
   local cool = blocked[target .. ' cool']
-  return {key, block_of('key:' .. key), cool or '', cool and redis.call('HGET', BREAKER .. target, 'cool_cause') or ''}
+  local state = {key, block_of('key:' .. key), cool or '',
+    cool and redis.call('HGET', BREAKER .. target, 'cool_cause') or ''}
+  if not backend.rates[1] then return state end
+  state[5], state[6] = limited_until(capacity, backend, key, true, 0)
+  state[7], state[8] = limited_until(capacity, backend, key, false, 0)
+  return state
 end
 
 local function backend_state(model, backend)

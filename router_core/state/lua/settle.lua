@@ -2,11 +2,12 @@
 -- @include lifecycle
 -- @include call_report
 -- @include hold
+-- @include limit_corrections
 -- Settle a delivery: check the fence, write the attempt, end the lease, move the job to its next place. Also report its
 -- call to the breakers of its model and its key, and to the ledger.
 -- Arguments: id, token, call? (see call_report.lua; absent: none was made), remember? ({key, seconds}: the result is
 --   kept as the last answer to the same request), substitution? (see ledger.lua: the answer is given in place of the
---   first choice), max_falls (records of falls that are kept), verb, and by verb:
+--   first choice), limits? ({backend, moved}: see limit_corrections.lua), max_falls (records of falls that are kept), verb, and by verb:
 --   done:     status, rq_status, rq_value?, rq_error?, keep_prompt
 --   queue:    queue, at_front
 --   later:    queue, delay_ms
@@ -45,10 +46,12 @@ local reaped = verb == 'done' and (waits or job.fell_lease == token)
 if (job.lease ~= token and not (reaped and job.fell_lease == token)) or state == 'done' or (waits and not reaped) then
   count('late')
   redis.call('HSET', record, 'settled', settled_with('!' .. token))
+  if args.limits then correct_limits(args.limits.backend, args.limits.moved, now) end
   if call then add_to_ledger(call, now) end  -- it was paid all the same
   return {'late', state, 0}
 end
 local opened = 0
+if args.limits then correct_limits(args.limits.backend, args.limits.moved, now) end
 if call then
   add_to_ledger(call, now)
   if report_call(call, decode_once(policy), now) then opened = 1 end

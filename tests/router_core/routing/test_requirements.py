@@ -7,7 +7,6 @@ import pytest
 from openfall.router_core.catalog.entries import ModelSpec
 from openfall.router_core.routing.requirements import (
     Requirements,
-    estimate_tokens,
     ignored_parameters,
     incompatibility,
     requirements_for,
@@ -31,19 +30,26 @@ def test_the_needs_of_a_body_are_read_in_its_dialect() -> None:
         "temperature": 1,
     }
     assert requirements_for(body, "anthropic") == Requirements(
-        tokens_at_least=6, tools=True, json_schema=True, images=True, sampling=("temperature",)
+        tokens_at_least=6, tokens=6, tools=True, json_schema=True, images=True, sampling=("temperature",)
     )
 
 
 def test_a_plain_prompt_needs_nothing_but_room() -> None:
-    assert requirements_for(prompt("three words here"), "openai") == Requirements(tokens_at_least=3)
+    assert requirements_for(prompt("three words here"), "openai") == Requirements(tokens_at_least=3, tokens=4)
 
 
 @pytest.mark.parametrize(
     ("text", "tokens"), [("a\n\tb  c", 3), ("", 0), ("長い文章には空白がない", 1), ("x" * 9999, 1)]
 )
 def test_a_word_counts_as_one_token_at_least(text: str, tokens: int) -> None:
-    assert estimate_tokens(prompt(text)) == tokens
+    assert requirements_for(prompt(text), "openai").tokens_at_least == tokens
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens"), [("a b c", 3), ("", 0), ("長い文章には空白がない", 8), ("x" * 9999, 2499), ("a\ud800" * 8, 4)]
+)
+def test_about_a_quarter_of_the_bytes_counts_for_limits_of_tokens(text: str, tokens: int) -> None:
+    assert requirements_for(prompt(text), "openai").tokens == tokens
 
 
 def test_a_prompt_that_may_just_fit_is_left_to_the_backend() -> None:

@@ -1,5 +1,6 @@
+-- @include limits
 -- Capacity: the backends at which a job may be called now, and with which key. Slots are counted by live leases, over
--- the whole fleet. Breakers, cooldowns and reserved slots reduce them.
+-- the whole fleet. Breakers, cooldowns, limits and reserved slots reduce them.
 
 local function is_interactive(queue) return string.sub(queue, -12) == '.interactive' end
 
@@ -11,7 +12,8 @@ local function token_suffix(queue) return is_interactive(queue) and 'i' or '' en
 local function load_capacity(now)
   local blocked, entries = {}, redis.call('HGETALL', BLOCKED)
   for i = 1, #entries, 2 do blocked[entries[i]] = entries[i + 1] end
-  return {now = now, blocked = blocked, any_blocked = #entries > 0, used = {}, not_interactive = {}, last_keys = {}}
+  return {now = now, blocked = blocked, any_blocked = #entries > 0, used = {}, not_interactive = {}, last_keys = {},
+    limits = {}, limited_until = NEVER}
 end
 
 local function slots_used(capacity, name)
@@ -38,12 +40,9 @@ local function note_key(capacity, backend, key)
   redis.call('HSET', LAST_KEYS, backend.name, key)
 end
 
--- Note that `n` jobs of a queue were leased at a backend, with a key.
-local function note_leased(capacity, backend, key, queue, n)
-  if n == 0 then return end
-  local name = backend.name
+-- Note that `n` jobs of a queue were leased at a backend.
+local function note_leased(capacity, name, queue, n)
   capacity.used[name] = capacity.used[name] + n
-  note_key(capacity, backend, key)
   if capacity.not_interactive[name] and not is_interactive(queue) then
     capacity.not_interactive[name] = capacity.not_interactive[name] + n
   end
@@ -88,29 +87,35 @@ local function key_cooling_until(capacity, backend, model, key)
   return cooling_until(capacity, cooldown_target(backend.name, model, #backend.keys > 1 and key or ''))
 end
 
--- The slots that a key of a backend may use for a model.
-local function key_slots(capacity, backend, model, key)
+-- The slots that a key of a backend may use for a model. 0, and when it may be used again, while it is at a limit.
+local function key_slots(capacity, backend, model, key, call)
+  if backend.rates[1] then
+    local free_at = limited_until(capacity, backend, key, call.interactive, call.tokens)
+    if free_at > capacity.now then return 0, free_at end
+  end
   if not capacity.any_blocked then return backend.slots end
   if key_cooling_until(capacity, backend, model, key) then return 0 end
   return key == '' and backend.slots or allowed_slots(capacity, 'key:' .. key, backend.slots)
 end
 
--- The key for the next call of a model at a backend, and the slots that it may use (0: no key may be used now). Keys
--- take turns: it is the first that may be used after the key of the last call.
-local function next_key(capacity, backend, model)
+-- The key for the next call of a model at a backend, and the slots that it may use. 0: no key may be used now; then also
+-- when the first key that is at a limit may be used. Keys take turns: it is the first that may be used after the key of
+-- the last call. `call`: interactive, tokens.
+local function next_key(capacity, backend, model, call)
   local keys, name = backend.keys, backend.name
-  if #keys < 2 then return keys[1] or '', key_slots(capacity, backend, model, keys[1] or '') end
+  if #keys < 2 then return keys[1] or '', key_slots(capacity, backend, model, keys[1] or '', call) end
   if not capacity.last_keys[name] then capacity.last_keys[name] = redis.call('HGET', LAST_KEYS, name) or '' end
-  local last = 0
+  local last, soonest = 0, nil
   for i, key in ipairs(keys) do
     if key == capacity.last_keys[name] then last = i end
   end
   for i = 1, #keys do
     local key = keys[(last + i - 1) % #keys + 1]
-    local slots = key_slots(capacity, backend, model, key)
+    local slots, free_at = key_slots(capacity, backend, model, key, call)
     if slots > 0 then return key, slots end
+    soonest = free_at and math.min(free_at, soonest or NEVER) or soonest
   end
-  return '', 0
+  return '', 0, soonest
 end
 
 -- The key for a probe at a place: one that is not parked, if there is any. Or nil, and when the first key may be used.
@@ -119,6 +124,10 @@ local function next_probe_key(capacity, place)
   for i = 1, math.max(1, #place.keys) do
     local key = place.keys[i] or ''
     local cooling = key_cooling_until(capacity, place.backend, place.model, key)
+    if not cooling and place.backend.rates[1] then
+      local free_at = limited_until(capacity, place.backend, key, true, 0)
+      cooling = free_at > capacity.now and free_at or nil
+    end
     if cooling then
       soonest = math.min(soonest, cooling)
     elseif key == '' or allowed_slots(capacity, 'key:' .. key, 1) > 0 then
@@ -130,18 +139,33 @@ local function next_probe_key(capacity, place)
   return found, soonest
 end
 
+-- The tokens that a job counts at a backend, by an estimate: its prompt, and the limit of its answer.
+local function call_tokens(backend, id)
+  local prompt, answer = string.match(redis.call('HGET', RECORD .. id, 'tokens') or '', '^(%d+) ?(%d*)$')
+  return (tonumber(prompt) or 0) + (tonumber(answer) or backend.answer_tokens)
+end
+
+-- The call that a queue would make next at a backend, for its limits; nil: it has none.
+local function next_call(backend, queue, interactive, id)
+  if not backend.rates[1] then return nil end
+  id = id or redis.call('LINDEX', RQ_QUEUE .. queue, 0) or ''
+  return {interactive = interactive, tokens = call_tokens(backend, id)}
+end
+
 -- The backend with the most free slots for a queue, how many jobs may be leased there at once, whether only slots are
--- missing, and the key for them. While a backend ramps up, its reserved slots come back first.
-local function least_loaded(capacity, backends, queue)
-  local best, room, full, best_key = nil, 0, false, nil
+-- missing, the key for them, and whether only a limit forbids them. While a backend ramps up, its reserved slots come
+-- back first. `id`: the job in question (nil: the first of the queue).
+local function least_loaded(capacity, backends, queue, id)
+  local best, room, full, best_key, limited = nil, 0, false, nil, nil
   local model, interactive = model_of(queue), is_interactive(queue)
   for _, backend in ipairs(backends) do
     local allowed = backend.slots
     if capacity.any_blocked then allowed = allowed_slots(capacity, backend.name .. '/' .. model, allowed) end
-    local key, slots = '', 0
+    local key, slots, free_at = '', 0, nil
     if allowed > 0 then
-      key, slots = next_key(capacity, backend, model)
+      key, slots, free_at = next_key(capacity, backend, model, next_call(backend, queue, interactive, id))
       allowed = math.min(allowed, slots)
+      limited = free_at and math.min(free_at, limited or NEVER) or limited
     end
     local free = allowed - slots_used(capacity, backend.name)
     if backend.reserved > 0 and not interactive then
@@ -150,6 +174,8 @@ local function least_loaded(capacity, backends, queue)
     if allowed > 0 and free < 1 then full = true end
     if free > room then best, room, best_key = backend, free, key end
   end
-  if best and #best.keys > 1 then room = 1 end  -- keys take turns
-  return best, room, full, best_key
+  if best and (#best.keys > 1 or best.rates[1]) then room = 1 end  -- keys take turns, and each call is charged
+  if best or not limited then return best, room, full, best_key, false end
+  capacity.limited_until = math.min(capacity.limited_until, limited)
+  return nil, 0, full, nil, true
 end

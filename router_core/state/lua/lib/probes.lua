@@ -12,6 +12,7 @@ local function hand_out_probe(capacity, due, token, max_history, probes)
   redis.call('HSET', BREAKER .. target, 'probe', token)
   capacity.blocked[target] = 'half_open ' .. ms(now + due.lease_ms)
   redis.call('HSET', BLOCKED, target, capacity.blocked[target])
+  if due.backend.rates[1] then charge_limits(capacity, due.backend, due.key, true, 0) end
   probes[#probes + 1] = {target, due.backend.name, due.model, due.key, token}
 end
 
