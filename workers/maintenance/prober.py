@@ -13,7 +13,7 @@ from openfall.router_core.state import breakers
 from openfall.router_core.state.claims import Probe
 from openfall.router_core.state.errors import StoreError
 from openfall.router_core.state.redis_connection import RedisConnection
-from openfall.router_core.vocabulary import CallSignal, CredentialSignal
+from openfall.router_core.vocabulary import CallSignal, CredentialSignal, ErrorClass
 from openfall.workers.backends import health
 from openfall.workers.backends.registry import Clients
 
@@ -21,6 +21,13 @@ log = logging.getLogger("openfall.probing")
 
 KEY_RETRY_SECONDS = 5.0
 """Delay before the next probe of a key, after a probe that shows nothing about the key."""
+
+
+REFUSALS_OF_A_PROMPT = frozenset({
+    ErrorClass.BAD_REQUEST, ErrorClass.UNSUPPORTED, ErrorClass.CONTENT_FILTER, ErrorClass.CONTEXT_OVERFLOW,
+    ErrorClass.INVALID_OUTPUT,
+})  # fmt: skip
+"""What depends on the prompt and not on the model. Such a response shows that the model is reached."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,8 +62,8 @@ def evaluate_probe(probe: Probe, outcome: Outcome, jitter: float) -> breakers.Pr
     """What a probe shows about the breaker that it was sent for.
 
     For a key: any answer but a refusal shows that the provider accepts it; a provider that cannot be reached, or has an
-    internal problem, shows nothing. For a model: the same as a call. A refused key fails the model's probe too: without
-    a breaker for the key nothing else would keep calls away.
+    internal problem, shows nothing. For a model: the same as a call, and a model that refuses this one prompt answers.
+    A refused key fails the model's probe too: without a breaker for the key nothing else would keep calls away.
     """
     failure = outcome if isinstance(outcome, Failure) else None
     error = failure.error_class if failure else None
@@ -68,5 +75,6 @@ def evaluate_probe(probe: Probe, outcome: Outcome, jitter: float) -> breakers.Pr
             return breakers.ProbeResult(CallSignal.NEUTRAL, detail, KEY_RETRY_SECONDS, jitter, *cause)
         return breakers.ProbeResult(CallSignal.FAILURE if refused else CallSignal.OK, detail, 0.0, jitter, *cause)
     signal = CallSignal.FAILURE if refused else call_signal(error, 0.0, None)
+    signal = CallSignal.OK if error in REFUSALS_OF_A_PROMPT else signal
     wait = cooldown(error, failure.retry_after if failure else None)
     return breakers.ProbeResult(signal, detail, wait, jitter, *cause)

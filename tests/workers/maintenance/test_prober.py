@@ -27,6 +27,9 @@ def failed(error: ErrorClass, retry_after: float | None = None) -> Failure:
         pytest.param(
             failed(ErrorClass.NOT_INSTALLED), CallSignal.TRIP, CallSignal.OK, id="no such model: the key is accepted"
         ),
+        pytest.param(failed(ErrorClass.UNSUPPORTED), CallSignal.OK, CallSignal.OK, id="it refuses this prompt"),
+        pytest.param(failed(ErrorClass.BAD_REQUEST), CallSignal.OK, CallSignal.OK, id="it refuses a parameter"),
+        pytest.param(failed(ErrorClass.FORBIDDEN), CallSignal.FAILURE, CallSignal.NEUTRAL, id="it is not allowed"),
         pytest.param(
             failed(ErrorClass.RATE_LIMITED), CallSignal.NEUTRAL, CallSignal.OK, id="a 429: the key is accepted"
         ),
