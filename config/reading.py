@@ -43,9 +43,6 @@ _PROVIDER_HOSTS = frozenset(
 )
 """Hosts that are never the owner's own machine."""
 
-_CLOUD_SUFFIXES = (":cloud", "-cloud")
-"""How Ollama names a model that a local host passes on to its maker's machines."""
-
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 _NOT_EMBEDDED = "ollama"
 """The protocol that the embedded engine does not have."""
@@ -174,10 +171,9 @@ def _read_models(
         if "backends" not in model.model_fields_set:
             continue
         models[name] = model
-        upstream = model.upstream if "upstream" in model.model_fields_set else ""
         local = [backends[backend].pool for backend in model.backends if pools[backends[backend].pool].local]
-        if local and upstream.lower().endswith(_CLOUD_SUFFIXES):
-            message = f"{quoted(upstream)} runs in the cloud, but pool {quoted(local[0])} is local"
+        if local and "upstream" in model.model_fields_set and model.passed_on:
+            message = f"{quoted(model.upstream)} runs in the cloud, but pool {quoted(local[0])} is local"
             remedy = "Serve it at a backend of a pool that is not local."
             node.find("upstream").report(message, remedy)
     return models

@@ -50,7 +50,7 @@ def completion_worker(
     for client in clients.values():
         stack.push_async_callback(client.close)
     return Composition(
-        JobExecutor(catalog, clients, fleet_cache.fleet_state, random.random),
+        JobExecutor(catalog, clients, fleet_cache.fleet_state, random.random, fleet_cache.note_answer),
         Prober(link=link, catalog=catalog, clients=clients, jitter=random.random),
         loading_backends={
             name: client for (name, _), client in clients.items() if catalog.backends[name].protocol == "ollama"

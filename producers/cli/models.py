@@ -16,7 +16,7 @@ from openfall.producers.cli.render import format_age, format_cost, format_price,
 if TYPE_CHECKING:
     from openfall.config import LoadedConfig
     from openfall.producers.client import AsyncOpenfall
-    from openfall.router_core.state.model_status import ModelAtBackend, ModelStatus
+    from openfall.router_core.state.model_status import ModelAtBackend, ModelStatus, OtherModel
 
 COLUMNS = (
     "model",
@@ -34,6 +34,8 @@ COLUMNS = (
     "",
 )
 
+NOT_CONFIGURED = "not in the configuration"
+
 _backend_option = click.option("--backend", metavar="NAME", help="Only at this backend. Default: at all of the model.")
 
 
@@ -43,20 +45,24 @@ _backend_option = click.option("--backend", metavar="NAME", help="Only at this b
 def models(ctx: click.Context, config_path: Path | None, as_json: bool) -> None:
     """List models: state, waiting jobs, calls and cost of today (UTC).
 
-    A state is not_loaded, loading, ready, in_use, error, or unknown without a recent report.
+    A state is not_loaded, loading, ready, in_use, error, or unknown without a recent report. Models that an Ollama has
+    and the configuration does not name follow at the end.
     """
     if ctx.invoked_subcommand is not None:
         return
-    from openfall.router_core.state.model_status import fetch_model_status
+    from openfall.router_core.state.model_status import fetch_model_status, fetch_other_models
 
-    async def fetch(llm: AsyncOpenfall) -> tuple[LoadedConfig, list[ModelStatus]]:
-        return llm.config, await fetch_model_status(llm.store.connection, llm.config.catalog)
+    async def fetch(llm: AsyncOpenfall) -> tuple[LoadedConfig, list[ModelStatus], list[OtherModel]]:
+        link, catalog = llm.store.connection, llm.config.catalog
+        return llm.config, await fetch_model_status(link, catalog), await fetch_other_models(link, catalog)
 
-    config, rows = with_client(config_path, fetch)
+    config, rows, others = with_client(config_path, fetch)
     if as_json:
-        show_json([_json(config, row) for row in rows])
+        show_json([*(_json(config, row) for row in rows), *(_other_json(config, other) for other in others)])
     else:
         show_table(COLUMNS, (cells for row in rows for cells in _cells(config, row)))
+        for other in others:
+            click.echo(f"{other.upstream}@{other.backend}: {other.load_state}, {NOT_CONFIGURED}")
 
 
 def _cells(config: LoadedConfig, row: ModelStatus) -> Iterator[tuple[object, ...]]:
@@ -84,7 +90,9 @@ def _json(config: LoadedConfig, row: ModelStatus) -> dict[str, Any]:
     catalog, spec = config.catalog, config.catalog.models[row.model]
     return {
         "model": row.model,
+        "configured": True,
         "upstream": spec.upstream,
+        "quantization": spec.quantization,
         "pool": catalog.pool_of(row.model),
         "local": catalog.is_local(row.model),
         "ctx": spec.context,
@@ -94,6 +102,18 @@ def _json(config: LoadedConfig, row: ModelStatus) -> dict[str, Any]:
         "started": row.started,
         "blocked": None if row.blocked is None else row.blocked.detail,
         "at": [_backend_json(config, at) for at in row.backends],
+    }
+
+
+def _other_json(config: LoadedConfig, other: OtherModel) -> dict[str, Any]:
+    pool = config.catalog.backends[other.backend].pool
+    return {
+        "model": None,
+        "configured": False,
+        "upstream": other.upstream,
+        "pool": pool,
+        "local": config.catalog.pools[pool].local,
+        "at": [{"state": other.load_state, "backend": other.backend}],
     }
 
 

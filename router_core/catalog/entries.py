@@ -136,6 +136,7 @@ class ModelSpec(CatalogEntry):
     images: bool = Field(False, description="It accepts images.")
     sampling_params: bool = Field(True, description="It accepts temperature, top_p and top_k.")
     vram_gb: Gigabytes | None = Field(None, description="Memory in GB that it uses on a graphics card.")
+    quantization: str | None = Field(None, description="Shown in `openfall models`; nothing depends on it.")
     load_time: Seconds | None = Field(
         None,
         description="Time to load it. Without it: 2 s for each GB of `vram_gb`, else that of the file's slowest model.",
@@ -149,6 +150,11 @@ class ModelSpec(CatalogEntry):
         description="US dollars for a million tokens. Without it, and with metered billing: from `config/prices.yaml`, "
         "if the model is listed; otherwise unknown, which is not 0.",
     )
+
+    @property
+    def passed_on(self) -> bool:
+        """Whether an Ollama passes its calls on to the machines of its maker. It is never in memory there."""
+        return self.upstream.lower().endswith((":cloud", "-cloud"))
 
 
 class Pick(StrEnum):

@@ -39,6 +39,32 @@ async def remember_loaded(link: RedisConnection, backend: str, models: Iterable[
     await link.command("HSET", keys.LOADED, backend, to_json({"at": now, "models": sorted(models)}))
 
 
+async def remember_load_error(link: RedisConnection, target: str, detail: str, now: float) -> None:
+    """Write down why a load failed. `now` on the server's clock."""
+    await link.command("HSET", keys.LOAD_ERRORS, target, to_json({"at": now, "detail": detail}))
+
+
+async def forget_load_errors(link: RedisConnection, targets: Iterable[str]) -> None:
+    """These models are in memory."""
+    if names := tuple(targets):
+        await link.command("HDEL", keys.LOAD_ERRORS, *names)
+
+
+async def remembered_load_errors(link: RedisConnection) -> dict[str, dict[str, Any]]:
+    """`at` and `detail` of each load that failed, and has not succeeded since."""
+    return json_pairs(await link.command("HGETALL", keys.LOAD_ERRORS))
+
+
+async def remember_other_models(link: RedisConnection, backend: str, models: Mapping[str, bool], now: float) -> None:
+    """Write down the models of a backend that the catalog does not name, and whether each is in memory."""
+    await link.command("HSET", keys.OTHER_MODELS, backend, to_json({"at": now, "models": dict(models)}))
+
+
+async def remembered_other_models(link: RedisConnection) -> dict[str, dict[str, Any]]:
+    """By backend `at` and `models`, as they were written down last."""
+    return json_pairs(await link.command("HGETALL", keys.OTHER_MODELS))
+
+
 async def try_lock(link: RedisConnection, name: str, seconds: float) -> bool:
     """True for the first caller in the fleet within `seconds`: one worker does it for all."""
     return await link.command("SET", keys.LOCK + name, 1, "NX", "PX", int(seconds * 1000)) is not None
@@ -48,6 +74,11 @@ async def remember_health(link: RedisConnection, target: str, check: Mapping[str
     """Write down the result of a health check: `at` (server's clock), `ok`, `how`, `latency`, `detail`; of a
     failed one also `error` (its class) and `cause` (see `describe_cause`)."""
     await link.command("HSET", keys.HEALTH, target, to_json(dict(check)))
+
+
+async def forget_health(link: RedisConnection, target: str) -> None:
+    """The last check of a target is no longer true."""
+    await link.command("HDEL", keys.HEALTH, target)
 
 
 async def remembered_health(link: RedisConnection) -> dict[str, dict[str, Any]]:

@@ -14,7 +14,7 @@ from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.deciding.breaker import breaker_target
 from openfall.router_core.routing.fleet_state import Blocked
 from openfall.router_core.state import keys
-from openfall.router_core.state.fleet_flags import try_lock
+from openfall.router_core.state.fleet_flags import remembered_load_errors, remembered_other_models, try_lock
 from openfall.router_core.state.fleet_snapshot import (
     HEALTH_TTL_SECONDS,
     BackendState,
@@ -37,7 +37,7 @@ class LoadState(StrEnum):
     LOADING = "loading"
     READY = "ready"
     IN_USE = "in_use"
-    ERROR = "error"  # its breaker is open, its key is parked, or its health check failed
+    ERROR = "error"  # its breaker is open, its key is parked, its health check or its last load failed
     UNKNOWN = "unknown"  # no recent report or call
 
 
@@ -75,13 +75,35 @@ class ModelStatus:
     backends: tuple[ModelAtBackend, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OtherModel:
+    """A model that a backend has and the catalog does not name."""
+
+    upstream: str
+    backend: str
+    load_state: LoadState
+
+
+async def fetch_other_models(link: RedisConnection, catalog: Catalog) -> list[OtherModel]:
+    """The models that the backends of the catalog have beside those that it names, by the last reports."""
+    reports = await remembered_other_models(link)
+    return [
+        OtherModel(upstream=upstream, backend=name, load_state=LoadState.READY if in_memory else LoadState.NOT_LOADED)
+        for name in catalog.backends
+        for upstream, in_memory in reports.get(name, {"models": {}})["models"].items()
+    ]
+
+
 async def fetch_model_status(link: RedisConnection, catalog: Catalog) -> list[ModelStatus]:
     """Every model of the catalog, in its order."""
-    snapshot, queues, loading = await asyncio.gather(
-        fetch_fleet_snapshot(link, catalog), _queues(link, catalog), _loading(link, catalog)
+    snapshot, queues, loading, load_errors = await asyncio.gather(
+        fetch_fleet_snapshot(link, catalog),
+        _queues(link, catalog),
+        _loading(link, catalog),
+        remembered_load_errors(link),
     )
     entries = await read_ledger(link, [ledger_day(snapshot.now)])
-    facts = _Facts(catalog, snapshot, loading, entries)
+    facts = _Facts(catalog, snapshot, loading, load_errors, entries)
     return [facts.model(alias, queues[alias]) for alias in catalog.models]
 
 
@@ -128,6 +150,7 @@ class _Facts:
     catalog: Catalog
     snapshot: FleetSnapshot
     loading: frozenset[str]
+    load_errors: Mapping[str, Mapping[str, Any]]
     entries: list[LedgerEntry]
 
     def model(self, alias: str, queues: list[tuple[int, int]]) -> ModelStatus:
@@ -149,7 +172,7 @@ class _Facts:
             model=alias,
             backend=backend.name,
             load_state=load_state,
-            why=backend.trouble,
+            why=backend.trouble or self._load_error(alias, backend),
             keys=tuple(key.blocked.detail if key.blocked else "" for key in backend.keys if key.credential),
             free_slots=backend.free_slots,
             latency=backend.latency,
@@ -161,11 +184,24 @@ class _Facts:
             unpriced=sum(row.unpriced for row in rows),
         )
 
+    def _may_be_in_memory(self, alias: str) -> bool:
+        """Whether a backend of a model has it in memory, or does not say."""
+        spec = self.catalog.models[alias]
+        return any(spec.upstream in self.snapshot.loaded.get(name, (spec.upstream,)) for name in spec.backends)
+
+    def _load_error(self, alias: str, backend: BackendState) -> str:
+        """Why the last load failed; empty: it did not, or the model is in memory."""
+        error = self.load_errors.get(breaker_target(backend.name, alias))
+        in_memory = self.catalog.models[alias].upstream in self.snapshot.loaded.get(backend.name, ())
+        return "" if error is None or in_memory else f"its last load failed: {error['detail']}"
+
     def _load_state(self, alias: str, backend: BackendState, started: int) -> LoadState:
         if backend.blocked is not None and backend.blocked.reason is not BlockReason.COOLDOWN:
             return LoadState.ERROR
         if started:
-            return LoadState.IN_USE
+            return LoadState.IN_USE if self._may_be_in_memory(alias) else LoadState.LOADING
+        if self._load_error(alias, backend):
+            return LoadState.ERROR
         loaded = self.snapshot.loaded.get(backend.name)
         if loaded is not None:
             return LoadState.READY if self.catalog.models[alias].upstream in loaded else LoadState.NOT_LOADED

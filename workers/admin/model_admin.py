@@ -14,18 +14,29 @@ from openfall.router_core.deciding.breaker import breaker_target
 from openfall.router_core.jobs.outcome import Failure
 from openfall.router_core.state.breakers import list_breakers, reset_breaker
 from openfall.router_core.state.errors import StoreError
-from openfall.router_core.state.fleet_flags import remember_health, remember_loaded, remembered_health
+from openfall.router_core.state.fleet_flags import (
+    forget_health,
+    forget_load_errors,
+    remember_health,
+    remember_load_error,
+    remember_loaded,
+    remember_other_models,
+    remembered_health,
+)
 from openfall.router_core.state.fleet_snapshot import HEALTH_TTL_SECONDS
 from openfall.router_core.state.model_status import note_loading
 from openfall.router_core.state.redis_connection import RedisConnection
-from openfall.router_core.vocabulary import BreakerState
+from openfall.router_core.vocabulary import BreakerState, ErrorClass
 from openfall.workers.backends import health
-from openfall.workers.backends.base import CompletionBackend, same_model
+from openfall.workers.backends.base import CompletionBackend, LoadedModel, same_model
 from openfall.workers.backends.registry import open_backend
 
 LOAD_TIMEOUT_SECONDS = 600.0
 """For a model without a `load_time`: a large one from a slow disk."""
 UNLOAD_TIMEOUT_SECONDS = 30.0
+
+MAX_OTHER_MODELS = 100
+"""Models of a backend that are recorded although the catalog does not name them."""
 
 Report = dict[str, Any]
 
@@ -74,7 +85,10 @@ class ModelAdmin:
             if not is_first:
                 return {"ok": True, "message": "is already being loaded"}
             failure = await backend.load(spec.upstream, spec.context, timeout)
-        await self._record_loaded(backend, name)
+            if failure is not None:
+                detail = failure.detail or str(failure.error_class)
+                await remember_load_error(self.link, breaker_target(name, alias), detail, await self._now())
+            await self._record_loaded(backend, name)
         return _report(failure, "is in memory")
 
     async def _unload(self, backend: CompletionBackend, alias: str, name: str) -> Report:
@@ -110,7 +124,7 @@ class ModelAdmin:
 
     async def _record_loaded(self, backend: CompletionBackend, name: str) -> None:
         if self.link is not None:
-            await record_loaded_models(self.link, self.catalog, name, backend, await self._now())
+            await record_models(self.link, self.catalog, name, backend, await self._now())
 
     async def _now(self) -> float:
         """The server's time; 0 without Redis."""
@@ -126,16 +140,47 @@ def _report(failure: Failure | None, done: str) -> Report:
     return {"ok": False, "message": failure.detail or str(failure.error_class), "error": failure.error_class}
 
 
-async def record_loaded_models(
+async def record_models(
     link: RedisConnection, catalog: Catalog, name: str, backend: CompletionBackend, now: float
 ) -> None:
-    """Record in Redis which of the catalog's models a backend has in memory. `now` is the server's time."""
-    loaded = await backend.list_loaded(health.ENDPOINT_TIMEOUT_S)
+    """Record in Redis which models a backend has: those of the catalog that are in memory, and those that the catalog
+    does not name. A backend that refuses the connection is no choice for a job. `now` is the server's time.
+    """
+    loaded, names = await asyncio.gather(
+        backend.list_loaded(health.ENDPOINT_TIMEOUT_S), backend.list_models(health.ENDPOINT_TIMEOUT_S)
+    )
+    models = {alias: spec for alias, spec in catalog.models.items() if name in spec.backends}
+    await _record_alive(link, [breaker_target(name, alias) for alias in models], loaded, now)
     if loaded is None or isinstance(loaded, Failure):
         return
-    configured = {spec.upstream for spec in catalog.models.values() if name in spec.backends}
-    models = [upstream for upstream in configured if any(same_model(model.upstream, upstream) for model in loaded)]
-    await remember_loaded(link, name, models, now)
+    ready = {
+        alias: spec.upstream for alias, spec in models.items() if spec.passed_on or _is_among(spec.upstream, loaded)
+    }
+    await remember_loaded(link, name, sorted(set(ready.values())), now)
+    await forget_load_errors(link, [breaker_target(name, alias) for alias in ready])
+    if not isinstance(names, Failure):
+        configured = [spec.upstream for spec in models.values()]
+        short = {other.removesuffix(":latest") for other in names}
+        others = [other for other in sorted(short) if not any(same_model(other, upstream) for upstream in configured)]
+        in_memory = {other: _is_among(other, loaded) for other in others[:MAX_OTHER_MODELS]}
+        await remember_other_models(link, name, in_memory, now)
+
+
+def _is_among(upstream: str, loaded: tuple[LoadedModel, ...]) -> bool:
+    return any(same_model(model.upstream, upstream) for model in loaded)
+
+
+async def _record_alive(link: RedisConnection, targets: list[str], loaded: object, now: float) -> None:
+    """Record that an endpoint refuses connections, as a failed health check of its models; else forget that."""
+    last = await remembered_health(link)
+    refused = isinstance(loaded, Failure) and loaded.error_class is ErrorClass.CONNECTION
+    for target in targets:
+        failed_alive = target in last and not last[target]["ok"] and last[target]["how"] == "alive"
+        if refused and isinstance(loaded, Failure):
+            check = {"at": now, "ok": False, "how": "alive", "latency": 0.0, "detail": loaded.detail}
+            await remember_health(link, target, check | {"error": loaded.error_class, "cause": loaded.cause})
+        elif failed_alive and not isinstance(loaded, Failure):
+            await forget_health(link, target)
 
 
 async def try_connect(url: str | None) -> RedisConnection | None:

@@ -67,7 +67,8 @@ class Executor(Protocol):
 
 class JobExecutor:
     """Executes deliveries of models' queues. `fleet_state` returns the cached fleet as a job of an urgency sees it;
-    `jitter` in [0, 1] spreads the time for which breakers open."""
+    `jitter` in [0, 1] spreads the time for which breakers open; `on_answer` is called with the backend and the model
+    of each answer."""
 
     def __init__(
         self,
@@ -75,9 +76,10 @@ class JobExecutor:
         clients: Clients,
         fleet_state: Callable[[Urgency], FleetState] = lambda urgency: FleetState(),
         jitter: Callable[[], float] = lambda: 0.5,
+        on_answer: Callable[[str, str], None] = lambda backend, model: None,
     ) -> None:
         self._catalog, self._clients, self._fleet_state = catalog, clients, fleet_state
-        self._reporter = CallReporter(catalog, jitter)
+        self._reporter, self._on_answer = CallReporter(catalog, jitter), on_answer
         self._retry_budget = RetryBudget(catalog.retry.retry_budget)
 
     async def execute(
@@ -94,6 +96,8 @@ class JobExecutor:
         if not isinstance(step, Call):
             return self._build_outcome(step, progress, None)
         answer = await self._call_model(progress, step, on_delta)
+        if isinstance(answer, Completion):
+            self._on_answer(delivery.backend, step.model)
         outcome = answer if step.judging else check_answer(answer, job, self._catalog, schema_error)
         finished = FinishedCall(
             model=step.model, why=step.why, answer=answer, outcome=outcome, started_at=progress.now, ended_at=clock()

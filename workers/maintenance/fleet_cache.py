@@ -23,6 +23,10 @@ class FleetCache:
     snapshot: FleetSnapshot | None = None
     breaker_opened: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when a breaker has opened: the sweep should look after the jobs of its model now."""
+    model_loaded: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when a model has answered that was not in memory by the last report."""
+    outdated: set[str] = field(default_factory=set)
+    """The backends of such models."""
 
     async def refresh_at_least(self, timestamp: float) -> None:
         """Make the snapshot no older than a time (epoch seconds, server clock), if Redis answers."""
@@ -34,6 +38,13 @@ class FleetCache:
         """Fetch a new snapshot."""
         self.snapshot = await fetch_fleet_snapshot(self.link, self.catalog)
         return self.snapshot
+
+    def note_answer(self, backend: str, model: str) -> None:
+        """A model has answered, so it is in memory: a report without it is outdated."""
+        reported = None if self.snapshot is None else self.snapshot.loaded.get(backend)
+        if reported is not None and self.catalog.models[model].upstream not in reported:
+            self.outdated.add(backend)
+            self.model_loaded.set()
 
     def fleet_state(self, urgency: Urgency) -> FleetState:
         """The fleet as a job of this urgency sees it."""

@@ -16,7 +16,7 @@ from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.subscription import WorkerIdentity
 from openfall.router_core.state.worker_queue import BEAT_INTERVAL_SECONDS, WorkerQueue
 from openfall.router_core.state.worker_registry import listen_commands, register
-from openfall.workers.admin.model_admin import record_loaded_models
+from openfall.workers.admin.model_admin import record_models
 from openfall.workers.backends.base import CompletionBackend
 from openfall.workers.maintenance.fleet_cache import FleetCache
 from openfall.workers.maintenance.sweeper import Sweeper
@@ -27,7 +27,9 @@ log = logging.getLogger("openfall.upkeep")
 
 REAP_INTERVAL_SECONDS = 1.0
 SWEEP_INTERVAL_SECONDS = 1.0
-LOADED_MODELS_INTERVAL_SECONDS = 5.0
+MODELS_INTERVAL_SECONDS = 5.0
+OUTDATED_INTERVAL_SECONDS = 0.5
+"""Seconds between two reports about a backend whose last report is outdated."""
 SPOOL_INTERVAL_SECONDS = 0.5
 CLEAN_INTERVAL_SECONDS = 60.0
 """Every worker does each task for the whole fleet; the scripts make it harmless to do one twice."""
@@ -72,7 +74,13 @@ class Housekeeping:
             PeriodicTask("reap", REAP_INTERVAL_SECONDS, self._reap),
             PeriodicTask("spool", SPOOL_INTERVAL_SECONDS, self._deliver_spool),
             PeriodicTask("sweep", SWEEP_INTERVAL_SECONDS, self._sweep, for_fleet=True, wake=opened),
-            PeriodicTask("loaded-models", LOADED_MODELS_INTERVAL_SECONDS, self._record_loaded_models, for_fleet=True),
+            PeriodicTask(
+                "models",
+                MODELS_INTERVAL_SECONDS,
+                self._record_models,
+                for_fleet=True,
+                wake=self.fleet_cache.model_loaded,
+            ),
             PeriodicTask("memory", MEMORY_CHECK_INTERVAL_SECONDS, self._check_memory, for_fleet=True),
             *self.extra_tasks,
         ]
@@ -128,12 +136,22 @@ class Housekeeping:
         clean = self.jitter() < SWEEP_INTERVAL_SECONDS / CLEAN_INTERVAL_SECONDS
         await Sweeper(self.link, self.fleet_cache.catalog).sweep(snapshot, clean=clean)
 
-    async def _record_loaded_models(self) -> None:
-        """Record which models the backends have loaded; one worker does it for all."""
-        snapshot = self.fleet_cache.snapshot
+    async def _record_models(self) -> None:
+        """Record which models the backends have and have loaded; one worker does it for all. An outdated report is
+        replaced at once."""
+        cache = self.fleet_cache
+        cache.model_loaded.clear()
+        outdated, cache.outdated = cache.outdated, set()
+        snapshot = cache.snapshot or await cache.refresh()
         for name, backend in self.loading_backends.items():
-            if await try_lock(self.link, f"loaded:{name}", LOADED_MODELS_INTERVAL_SECONDS * 0.8) and snapshot:
-                await record_loaded_models(self.link, self.fleet_cache.catalog, name, backend, snapshot.now)
+            if name in outdated:
+                due = await try_lock(self.link, f"outdated:{name}", OUTDATED_INTERVAL_SECONDS)
+            else:
+                due = await try_lock(self.link, f"loaded:{name}", MODELS_INTERVAL_SECONDS * 0.8)
+            if due:
+                await record_models(self.link, cache.catalog, name, backend, snapshot.now)
+        if outdated:
+            await cache.refresh()
 
     async def _check_memory(self) -> None:
         """Check whether Redis has room for more jobs."""

@@ -154,6 +154,37 @@ def test_a_load_under_way_is_shown_and_not_begun_a_second_time(openfall: Run, re
     beside(story, openfall)
 
 
+def test_models_that_an_endpoint_has_and_the_file_does_not_are_listed_and_marked(openfall: Run, tmp_path: Path) -> None:
+    async def story(run: Any) -> None:
+        async with ollama_fake("http://127.0.0.1:9", [FakeModel("smollm2"), FakeModel("qwen3:4b")]) as fake:
+            config = configured(tmp_path, tower=fake.url)
+            await run("models", "load", "small", "--config", config)
+            shown = json.loads((await run("models", "--json", "--config", config)).stdout)
+            assert [model["model"] for model in shown if model["configured"]] == ["small", "gone", "gpt"]
+            assert [model for model in shown if not model["configured"]] == [
+                {
+                    "model": None, "configured": False, "upstream": "qwen3:4b", "pool": "gpu", "local": True,
+                    "at": [{"state": "not_loaded", "backend": "tower"}],
+                }
+            ]  # fmt: skip
+            lines = (await run("models", "--config", config)).stdout.splitlines()
+            assert "qwen3:4b@tower: not_loaded, not in the configuration" in lines
+
+    beside(story, openfall)
+
+
+def test_a_refused_load_shows_as_error_with_the_reason(openfall: Run, tmp_path: Path) -> None:
+    async def story(run: Any) -> None:
+        async with ollama_fake("http://127.0.0.1:9", [FakeModel("smollm2", fault="oom")]) as fake:
+            config = configured(tmp_path, tower=fake.url)
+            assert (await run("models", "load", "small", "--config", config)).returncode == 1
+            assert stages(await run("models", "--json", "--config", config))["small"] == "error"
+            shown = (await run("models", "--config", config)).stdout
+            assert "its last load failed: HTTP 500" in shown
+
+    beside(story, openfall)
+
+
 def test_without_redis_a_model_is_looked_after_all_the_same(openfall: Run, tmp_path: Path) -> None:
     async def story(run: Any) -> None:
         async with endpoint(["gpt-1"]) as api:
