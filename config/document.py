@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,6 +28,8 @@ class Names:
 
     known: Collection[str]
     valid: Collection[str]
+    meant: Callable[[str], tuple[str, ...]] = lambda name: ()
+    """The entries that a name means which is none of them: an alias, an id of a provider."""
 
 
 @dataclass(frozen=True, slots=True)

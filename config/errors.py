@@ -46,8 +46,8 @@ def quoted(text: str) -> str:
     return f'"{text[:MAX_QUOTED]}…"' if len(text) > MAX_QUOTED else f'"{text}"'
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-    """The remedy for an unknown word."""
+def nearest(word: str, known: Iterable[str], meant: Iterable[str] = ()) -> str:
+    """The remedy for an unknown word: what was `meant`, else the nearest known word."""
     known = sorted(known)
-    near = get_close_matches(word, known, n=1)
-    return f"Did you mean {quoted(near[0])}?" if near else f"Known: {', '.join(known) or 'none'}."
+    near = list(meant) or get_close_matches(word, known, n=1)
+    return f"Did you mean {' or '.join(map(quoted, near))}?" if near else f"Known: {', '.join(known) or 'none'}."

@@ -165,7 +165,7 @@ def _name_of(kind: str) -> FieldType[str]:
 
     def read(node: Node) -> str | None:
         names = node.document.names[kind]
-        value = read_word(node, kind, names.known)
+        value = read_word(node, kind, names.known, names.meant)
         return value if value in names.valid else None
 
     return FieldType(read, {"type": "string", "minLength": 1}, str)

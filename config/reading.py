@@ -22,6 +22,7 @@ from openfall.config.settings import EngineSettings, Settings, SettingsSections
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.entries import POOL_DEFAULTS, Backend, Group, ModelSpec, Pool, Role, TaskType
 from openfall.router_core.catalog.errors import CatalogError
+from openfall.router_core.catalog.names import models_meant
 from openfall.router_core.catalog.policies import URGENCY_DEFAULTS, UrgencyPolicy
 from openfall.router_core.catalog.validation import DEFAULT_QUALITY
 from openfall.router_core.vocabulary import Urgency
@@ -54,12 +55,12 @@ def read_file(top: Node, source: Path) -> tuple[Catalog, Settings] | None:
     sections = {key: node for key, node in top.fields(keys).items() if not node.is_empty}
     pools, backends, engines = _read_backends(sections, document.names)
     models = _read_models(sections, document.names, pools, backends)
-    document.names["model"] = _names(sections, "models", models)
+    document.names["model"] = _model_names(sections, models)
     roles, tasks = _read_roles(sections.get("roles"), Role), _read_roles(sections.get("tasks"), TaskType)
-    document.names["role"], document.names["task"] = _names(sections, "roles", roles), _names(sections, "tasks", tasks)
-    document.names["role or task"] = Names(
-        {*document.names["role"].known, *document.names["task"].known}, {*roles, *tasks}
-    )
+    document.names["role"] = _names(sections, "roles", roles)
+    document.names["task"] = replace(_names(sections, "tasks", tasks), meant=lambda name: _aliased(tasks, name))
+    known = {*document.names["role"].known, *document.names["task"].known}
+    document.names["role or task"] = Names(known, {*roles, *tasks}, document.names["task"].meant)
     groups = _read_groups(sections.get("groups"))
     single: dict[str, Any] = {
         name: build(type(key.default), sections[name])
@@ -87,6 +88,15 @@ def read_file(top: Node, source: Path) -> tuple[Catalog, Settings] | None:
     }  # fmt: skip
     catalog = _validate(top, parts)
     return (catalog, settings) if catalog is not None else None
+
+
+def _model_names(sections: Sections, models: Mapping[str, ModelSpec]) -> Names:
+    upstreams = {name: model.upstream for name, model in models.items() if "upstream" in model.model_fields_set}
+    return replace(_names(sections, "models", models), meant=lambda name: models_meant(name, upstreams))
+
+
+def _aliased(tasks: Mapping[str, TaskType], name: str) -> tuple[str, ...]:
+    return tuple(task for task, spec in tasks.items() if name in spec.aliases)
 
 
 def _names(sections: Sections, section: str, valid: Mapping[str, object]) -> Names:

@@ -208,12 +208,14 @@ def one_of(kind: str, words: Collection[str]) -> FieldType[str]:
     return FieldType(lambda node: read_word(node, kind, words), either({"enum": [str(word) for word in words]}), str)
 
 
-def read_word(node: Node, kind: str, words: Collection[str]) -> str | None:
-    """One of these words. Any other is reported with the nearest."""
+def read_word(
+    node: Node, kind: str, words: Collection[str], meant: Callable[[str], Iterable[str]] = lambda word: ()
+) -> str | None:
+    """One of these words. Any other is reported with what was `meant`, else with the nearest."""
     value = read_text(node)
     if value is None or value in words:
         return value
     renamed = REMEDIES.get(value) if kind == "remedy" else None
-    remedy = f"{value} is now {renamed}." if renamed else nearest(value, words)
+    remedy = f"{value} is now {renamed}." if renamed else nearest(value, words, meant(value))
     node.report(f"unknown {kind} {quoted(node.raw.value)}", remedy)
     return None

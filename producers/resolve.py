@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from openfall.producers.client_store import fetch_fleet
 from openfall.producers.errors import NoModel
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.errors import UnknownName
 from openfall.router_core.jobs.job import ConsideredModel
 from openfall.router_core.routing.chain_selection import RouteRequest
 from openfall.router_core.routing.fleet_state import FOREVER, Blocked, FleetState, ModelState
@@ -75,8 +74,7 @@ def resolve(
     `direct`: the caller makes the call itself, so that workers and queues do not matter, and blocked models are left
     out. Raises `UnknownName`, and `NoModel` with the reason for each model.
     """
-    view = _FleetFilter(catalog, snapshot, frozenset(exclude), direct)
-    view.check_names()
+    view = _FleetFilter.without(exclude, catalog, snapshot, direct)
     try:
         routed = route(catalog, view.fleet, request, snapshot.now if snapshot else 0.0)
     except NothingFits as error:
@@ -102,10 +100,18 @@ class _FleetFilter:
     exclude: frozenset[str]
     direct: bool
 
-    def check_names(self) -> None:
-        known = {*self.catalog.models, *self.catalog.backends}
-        for name in self.exclude - known:
-            raise UnknownName("model or backend", name, known)
+    @classmethod
+    def without(
+        cls, exclude: Iterable[str], catalog: Catalog, snapshot: FleetSnapshot | None, direct: bool
+    ) -> _FleetFilter:
+        """The fleet without the models and backends of these names."""
+        names = (
+            name
+            if name in catalog.backends
+            else catalog.find_model(name, kind="model or backend", known=catalog.backends)
+            for name in exclude
+        )
+        return cls(catalog, snapshot, frozenset(names), direct)
 
     def reason_against(self, state: ModelState) -> str:
         """Why a model must not be used, whatever its place in the chain. Empty: it may be."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from hashlib import blake2b
 from typing import Self
 
 from pydantic import model_validator
 
 from openfall.router_core.catalog.entries import Billing, ModelSpec, UncheckedCatalog
-from openfall.router_core.catalog.errors import CatalogError, UnknownName
+from openfall.router_core.catalog.errors import AmbiguousName, CatalogError, UnknownName
+from openfall.router_core.catalog.names import models_meant, nearest_model
 from openfall.router_core.catalog.validation import validate_catalog
 from openfall.router_core.vocabulary import Urgency
 
@@ -27,6 +29,29 @@ class Catalog(UncheckedCatalog):
         if alias not in self.models:
             raise UnknownName("model", alias, self.models)
         return self.models[alias]
+
+    def find_model(self, name: str, *, kind: str = "model", known: Iterable[str] = ()) -> str:
+        """The alias that a caller means: the alias itself, or an id of a provider (`anthropic/claude-opus-4.6`).
+
+        Raises `AmbiguousName` if several models have the id, and `UnknownName`, which may propose one of `known` too.
+        """
+        if name in self.models:
+            return name
+        upstreams = {alias: spec.upstream for alias, spec in self.models.items()}
+        meant = models_meant(name, upstreams)
+        if len(meant) > 1:
+            raise AmbiguousName(kind, name, meant)
+        if not meant:
+            near = nearest_model(name, upstreams)
+            hint = f"{near!r} ({upstreams[near]})" if near is not None else ""
+            raise UnknownName(kind, name, {*known, *self.models}, hint)
+        return meant[0]
+
+    def find_task(self, name: str) -> str | None:
+        """The task of a name or an alias; None: there is none."""
+        if name in self.tasks:
+            return name
+        return next((task for task, spec in self.tasks.items() if name in spec.aliases), None)
 
     def pool_of(self, alias: str) -> str:
         """The pool whose workers serve a model."""

@@ -228,6 +228,9 @@ class TaskType(Role):
     """A kind of prompt: named by the caller, or classified by its `words`."""
 
     order: Order = Field(Order.BY_URGENCY, description=_ORDER)
+    aliases: tuple[Annotated[Name, Format.NAME], ...] = Field(
+        (), description="Other names of it for callers. Results and the ledger have its own name."
+    )
     words: tuple[str, ...] = Field(
         (),
         description="Words or phrases that classify a prompt as this task, where the caller names none. English words "

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
 
 class UnknownName(LookupError):
-    """The catalog has no pool, model, role or backend of this name. The message proposes the nearest known name."""
+    """The catalog has no pool, model, role or backend of this name. The message proposes what was `meant`, else the
+    nearest known name."""
 
-    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+    def __init__(self, kind: str, name: str, known: Iterable[str], meant: str = "") -> None:
         self.kind, self.name = kind, name
         known = sorted(known)
-        near = get_close_matches(name, known, n=1)
-        remedy = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(known) or 'none'}."
+        near = [meant] if meant else [repr(word) for word in get_close_matches(name, known, n=1)]
+        remedy = f"Did you mean {near[0]}?" if near else f"Known: {', '.join(known) or 'none'}."
         super().__init__(f"unknown {kind} {name!r}. {remedy}")
+
+
+class AmbiguousName(UnknownName):
+    """A name that means several models."""
+
+    def __init__(self, kind: str, name: str, meant: Sequence[str]) -> None:
+        super().__init__(kind, name, meant)
+        self.args = (f"{name!r} could be {' or '.join(map(repr, meant))}. Name one of them.",)
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,7 @@ def validate_catalog(catalog: UncheckedCatalog) -> Iterator[CatalogProblem]:
         for name, role in roles.items():
             yield from _names(catalog, section, name, role.chain)
             yield from _role(catalog, f"{section}.{name}", role)
+    yield from _aliases(catalog)
     if catalog.default is not None and catalog.default not in {*catalog.roles, *catalog.tasks}:
         yield _unknown("default", "role or task", catalog.default, {*catalog.roles, *catalog.tasks})
     yield from _groups(catalog)
@@ -91,6 +92,19 @@ def _names(catalog: UncheckedCatalog, section: str, name: str, chain: tuple[str,
         yield CatalogProblem(path, "a role has the same name: callers could mean either")
     if section == "tasks" and name == DEFAULT_QUALITY:
         yield CatalogProblem(path, f"{DEFAULT_QUALITY!r} is the quality of every other task, and cannot name one")
+
+
+def _aliases(catalog: UncheckedCatalog) -> Iterator[CatalogProblem]:
+    kinds = {"task": catalog.tasks, "role": catalog.roles, "model": catalog.models}
+    owners: dict[str, str] = {}
+    for name, task in catalog.tasks.items():
+        for alias in task.aliases:
+            clash = next((f"a {kind} has the same name" for kind, known in kinds.items() if alias in known), "")
+            if alias in owners:
+                clash = f"task {owners[alias]!r} has the same alias"
+            if clash:
+                yield CatalogProblem(f"tasks.{name}.aliases", f"{alias!r}: {clash}: callers could mean either")
+            owners[alias] = name
 
 
 def _role(catalog: UncheckedCatalog, path: str, role: Role) -> Iterator[CatalogProblem]:

@@ -74,28 +74,44 @@ def select_chain(catalog: Catalog, request: RouteRequest, group: Group | None) -
 
 def _named_by_caller(catalog: Catalog, request: RouteRequest) -> ChainSelection:
     if request.role is not None and request.role not in catalog.roles:
-        raise UnknownName("role", request.role, catalog.roles)
-    if request.task is not None and request.task not in catalog.tasks:
-        raise UnknownName("task", request.task, catalog.tasks)
+        raise UnknownName("role", request.role, catalog.roles, _other_kind(catalog, request.role))
+    task = None if request.task is None else catalog.find_task(request.task)
+    if request.task is not None and task is None:
+        known = {*catalog.tasks, *(alias for spec in catalog.tasks.values() for alias in spec.aliases)}
+        raise UnknownName("task", request.task, known, _other_kind(catalog, request.task))
     if request.model is not None:
-        catalog.model(request.model)
-        why = "the caller named this model"
-        return ChainSelection(chain=(request.model,), why=why, role=request.role, task=request.task)
+        return _of_model(catalog.find_model(request.model), request.model, role=request.role, task=task)
     if request.role is not None:
-        return _of_role(catalog, request.role, task=request.task)
-    return _of_task(catalog, str(request.task))
+        return _of_role(catalog, request.role, task=task)
+    return _of_task(catalog, str(task))
+
+
+def _other_kind(catalog: Catalog, name: str) -> str:
+    """What a name means that is none of the kind in question, for people; empty: nothing."""
+    if name in catalog.roles:
+        return f"the role {name!r}"
+    if (task := catalog.find_task(name)) is not None:
+        return f"the task {task!r}"
+    try:
+        return f"the model {catalog.find_model(name)!r}"
+    except UnknownName:
+        return ""
+
+
+def _of_model(alias: str, named: str, *, role: str | None = None, task: str | None = None) -> ChainSelection:
+    why = "the caller named this model" if alias == named else f"the caller named this model as {named}"
+    return ChainSelection(chain=(alias,), why=why, role=role, task=task)
 
 
 def _target(catalog: Catalog, target: str) -> ChainSelection | None:
     if target in catalog.roles:
         return _of_role(catalog, target)
-    if target in catalog.tasks:
-        return _of_task(catalog, target)
-    if target in catalog.models:
-        return ChainSelection(chain=(target,), why="the caller named this model")
-    if target == AUTO:
+    if (task := catalog.find_task(target)) is not None:
+        return _of_task(catalog, task)
+    if target == AUTO and AUTO not in catalog.models:
         return None
-    raise UnknownName("role, task or model", target, {*catalog.roles, *catalog.tasks, *catalog.models})
+    alias = catalog.find_model(target, kind="role, task or model", known={*catalog.roles, *catalog.tasks})
+    return _of_model(alias, target)
 
 
 def _of_group(catalog: Catalog, group: Group) -> ChainSelection | None:

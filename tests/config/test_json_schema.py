@@ -43,7 +43,7 @@ roles:
   best: {chain: [a, b], urgency: batch, order: by_urgency, local_only: yes, checks: [not_empty, json], pattern: "^a",
          ensemble: {answers: 2, pick: judge, judge: a}, open_fall: [default_fallback, fail], canned_reply: Not now.}
 tasks:
-  code: {chain: [b, a], words: [write, find bugs], order: as_written}
+  code: {chain: [b, a], words: [write, find bugs], order: as_written, aliases: [script]}
 groups:
   - {name: main, match: [a], role: best, urgency: background, local_only: no}
   - {name: code, match: ["b:*"], task: code}

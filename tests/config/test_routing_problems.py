@@ -106,6 +106,28 @@ def test_a_default_that_is_no_role_and_no_task_is_reported(tmp_path: Path, writt
     assert check_section(tmp_path, text) == [f"1 default: {message}"]
 
 
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("roles: {chat: {chain: [vendor/x]}}", '1 roles.chat.chain: unknown model "vendor/x". Did you mean "coder"?'),
+        ("default: script", '1 default: unknown role or task "script". Did you mean "code"?'),
+        (
+            "groups: [{name: a, match: ['*'], task: script}]",
+            '1 groups.a.task: unknown task "script". Did you mean "code"?',
+        ),
+    ],
+)
+def test_a_name_that_means_another_is_reported_with_it(tmp_path: Path, line: str, message: str) -> None:
+    text = f"{line}\ntasks: {{code: {{chain: [coder], aliases: [script]}}}}"
+    assert check_section(tmp_path, text) == [message]
+
+
+def test_an_alias_that_cannot_be_a_name_is_reported(tmp_path: Path) -> None:
+    assert check_section(tmp_path, "tasks: {code: {chain: [coder], aliases: [Erd!]}}")[0].startswith(
+        '1 tasks.code.aliases: "Erd!" cannot be a name.'
+    )
+
+
 def test_a_role_and_a_task_of_one_name_are_reported_at_the_task(tmp_path: Path) -> None:
     assert check_section(tmp_path, "roles: {code: {chain: [coder]}}\ntasks:\n  code: {chain: [coder]}") == [
         "3 tasks.code: a role has the same name: callers could mean either."

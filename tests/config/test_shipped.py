@@ -56,6 +56,31 @@ def test_a_prompt_without_a_word_gets_the_default_of_the_file(
     assert role is None or role.ensemble is None
 
 
+@pytest.mark.parametrize(
+    ("alias", "task"),
+    [("erd", "mermaid"), ("diagram", "mermaid"), ("architecture", "mermaid"), ("tasks", "jira"), ("planning", "jira")],
+)
+def test_the_artifact_types_may_be_named_by_their_synonyms(tmp_path: Path, alias: str, task: str) -> None:
+    selection = select_chain(shipped("artifacts", tmp_path).catalog, RouteRequest(task=alias), None)
+    assert selection
+    assert selection.task == task
+
+
+@pytest.mark.parametrize(
+    ("name", "named", "alias"),
+    [
+        ("ace", "anthropic/claude-opus-4.6", "opus"),
+        ("ace", "claude-haiku-4-5", "haiku"),
+        ("echo-brain", "qwen2.5-coder:32b", "qwen-coder-32b"),
+        ("groups", "claude-sonnet-4-5", "sonnet"),
+    ],
+)
+def test_a_model_may_be_named_as_its_provider_names_it(tmp_path: Path, name: str, named: str, alias: str) -> None:
+    selection = select_chain(shipped(name, tmp_path).catalog, RouteRequest(target=named), None)
+    assert selection
+    assert selection.chain == (alias,)
+
+
 @pytest.mark.parametrize("name", NAMES)
 class TestEach:
     def test_it_loads_with_nothing_set(self, tmp_path: Path, name: str) -> None:

@@ -52,7 +52,8 @@ class ModelAdmin:
 
     async def run(self, verb: str, alias: str, *, force: bool = False) -> AsyncIterator[Report]:
         """Yield one report per backend of the model, as each completes. Raises `UnknownName`."""
-        spec = self.catalog.model(alias)
+        alias = self.catalog.find_model(alias)
+        spec = self.catalog.models[alias]
         if self.backend is not None and self.backend not in spec.backends:
             raise UnknownName(f"backend of {alias}", self.backend, spec.backends)
         names = [name for name in spec.backends if self.backend in (None, name)]

@@ -42,6 +42,18 @@ def group(name: str, *match: str, **rest: object) -> Group:
 
 
 class TestNames:
+    def test_an_alias_of_a_task_belongs_to_it_alone(self) -> None:
+        tasks = {
+            "code": TaskType(chain=("coder",), aliases=("small", "chat", "docs", "script")),
+            "docs": TaskType(chain=("coder",), aliases=("script",)),
+        }
+        assert problems_of(roles={"chat": Role(chain=("coder",))}, tasks=tasks) == [
+            "tasks.code.aliases: 'small': a model has the same name: callers could mean either",
+            "tasks.code.aliases: 'chat': a role has the same name: callers could mean either",
+            "tasks.code.aliases: 'docs': a task has the same name: callers could mean either",
+            "tasks.docs.aliases: 'script': task 'code' has the same alias: callers could mean either",
+        ]
+
     def test_a_default_is_a_role_or_a_task(self) -> None:
         roles = {"chat": Role(chain=("coder",))}
         assert problems_of(roles=roles, default="chat") == []

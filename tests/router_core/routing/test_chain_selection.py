@@ -86,7 +86,6 @@ def test_a_target_does_not_count_beside_a_name() -> None:
         ({"target": "aec"}, "unknown role, task or model 'aec'. Did you mean 'ace'?"),
         ({"target": "cod"}, "unknown role, task or model 'cod'. Did you mean 'code'?"),
         ({"target": "tiyn"}, "unknown role, task or model 'tiyn'. Did you mean 'tiny'?"),
-        ({"role": "code"}, "unknown role 'code'. Known: ace, chat."),
         ({"role": ""}, "unknown role ''. Known: ace, chat."),
         ({"task": "coed"}, "unknown task 'coed'. Did you mean 'code'?"),
         ({"model": "ace"}, "unknown model 'ace'. Known: coder, opus, tiny."),
@@ -160,6 +159,41 @@ def test_without_a_default_the_cheapest_role_is_taken_and_never_an_ensemble() ->
 def test_an_unknown_price_is_never_the_cheapest() -> None:
     roles = {"ace": Role(chain=("metered",)), "priced": Role(chain=("priced",))}
     assert chosen(catalog(**CLOUD, roles=roles)).role == "priced"
+
+
+def test_a_caller_may_name_a_task_by_an_alias_and_the_job_has_its_own_name() -> None:
+    by = catalog(tasks={"code": TaskType(chain=("coder",), aliases=("program", "script"))})
+    assert chosen(by, task="program") == chosen(by, target="script") == chosen(by, task="code")
+    assert chosen(by, role="ace", task="script").task == chosen(by, model="tiny", task="script").task == "code"
+
+
+def test_a_caller_may_name_a_model_by_the_id_of_its_provider() -> None:
+    by = catalog(models={**MODELS, "haiku": ModelSpec(upstream="claude-haiku-4-5", backends=("tower",))})
+    for named in ("anthropic/claude-haiku-4.5", "claude-haiku-4-5"):
+        selection = chosen(by, model=named)
+        assert (selection.chain, selection.why) == (("haiku",), f"the caller named this model as {named}")
+        assert chosen(by, target=named) == selection
+
+
+@pytest.mark.parametrize(
+    ("request_", "remedy"),
+    [
+        ({"role": "opus"}, "unknown role 'opus'. Did you mean the model 'opus'?"),
+        ({"role": "code"}, "unknown role 'code'. Did you mean the task 'code'?"),
+        ({"role": "vendor/opus"}, "unknown role 'vendor/opus'. Did you mean the model 'opus'?"),
+        ({"task": "chat"}, "unknown task 'chat'. Did you mean the role 'chat'?"),
+        ({"task": "cod"}, "unknown task 'cod'. Did you mean 'code'?"),
+    ],
+)
+def test_a_name_of_another_kind_is_an_error_that_names_the_kind(request_: Any, remedy: str) -> None:
+    with pytest.raises(UnknownName) as caught:
+        chosen(**request_)
+    assert str(caught.value) == remedy
+
+
+def test_a_model_called_auto_is_that_model() -> None:
+    by = catalog(models={**MODELS, "auto": ModelSpec(upstream="auto", backends=("tower",))})
+    assert chosen(by, target="auto").chain == ("auto",)
 
 
 def test_a_role_called_auto_is_that_role() -> None:
