@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 
 from openfall.producers.client_store import fetch_fleet
 from openfall.producers.errors import NoModel
+from openfall.producers.outage import describe_away, fetch_away
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.jobs.job import ConsideredModel
 from openfall.router_core.routing.chain_selection import RouteRequest
-from openfall.router_core.routing.fleet_state import FOREVER, Blocked, FleetState, ModelState
+from openfall.router_core.routing.fleet_state import FOREVER, OUTAGE_BLOCKS, Blocked, FleetState, ModelState
 from openfall.router_core.routing.route import NothingFits, Route, route
 from openfall.router_core.state.fleet_snapshot import BackendState, FleetSnapshot, earliest_block
 from openfall.router_core.state.redis_connection import RedisConnection
@@ -56,9 +57,14 @@ async def explain_queue_block(connection: RedisConnection, catalog: Catalog, que
         return state.limited.detail
     if state.blocked is None:
         return "" if state.free > 0 else "all of its slots are in use"
+    away = [item for item in await fetch_away(connection, catalog) if item.concerns(alias, catalog)]
+    outage = describe_away(away, snapshot.now)
+    if outage and state.blocked.reason in (*OUTAGE_BLOCKS, BlockReason.COOLDOWN):
+        return outage
     seconds = state.blocked.until - snapshot.now
     more = seconds < FOREVER and state.blocked.reason is not BlockReason.LIMIT  # its words name the end
-    return state.blocked.detail + (f", for {seconds:.0f} s more" if more else "")
+    text = state.blocked.detail + (f", for {seconds:.0f} s more" if more else "")
+    return f"{text}; {outage}" if outage else text
 
 
 def resolve(

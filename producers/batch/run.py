@@ -24,6 +24,7 @@ from openfall.producers.batch.files import BatchLine, InvalidLine, answer_row, r
 from openfall.producers.batch.journal import Journal, JournalState
 from openfall.producers.client import SUBMIT_CHUNK, AsyncOpenfall
 from openfall.producers.errors import BadRequest, BatchFileError, ProducerError
+from openfall.producers.outage import describe_away, fetch_away
 from openfall.producers.request import UNKNOWN_FLEET, FleetView, JobRequest, PreparedJob, SubmitOptions, prepare
 from openfall.producers.submit import submit_with_retry
 from openfall.router_core.catalog.errors import UnknownName
@@ -68,6 +69,7 @@ class BatchPlan:
 class BatchTally:
     """The progress of a batch, in lines. `answered_before`: answered in an earlier run. `lost`: Redis no longer knows
     the job. `wait_reason`: why lines wait to be submitted, in two words; empty when none do.
+    `outage`: what takes no calls while no line is answered; empty: lines are answered, or all is well.
 
     In this run: `fallbacks` were answered by another model than their first, `usd` is the known cost, and `unpriced`
     counts lines whose cost is unknown.
@@ -82,6 +84,7 @@ class BatchTally:
     usd: float = 0.0
     unpriced: int = 0
     wait_reason: str = ""
+    outage: str = ""
     invalid: list[InvalidLine] = field(default_factory=list)
 
     def add(self, result: Result, answered: bool) -> None:
@@ -153,6 +156,12 @@ class BatchRun:
         jobs = [prepared[0].id for line in self._lines() if isinstance(prepared := self._prepare(line), tuple)]
         states = list((await fetch_states(self._client.store.connection, jobs)).values())
         return {state: states.count(state) for state in set(states)}
+
+    async def describe_outage(self) -> str:
+        """What takes no calls now, in words; empty: all is well."""
+        connection, store = self._client.store.connection, self._client.store
+        away = await fetch_away(connection, self._client.config.catalog)
+        return describe_away(away, await store.server_time()) if away else ""
 
     async def _submit(self, journal: Journal) -> None:
         lines = self._lines()
@@ -254,6 +263,7 @@ class BatchRun:
             results = await fetch_results(connection, jobs)
             missing = [job for job in jobs if job not in results] if find_lost else []
             states = await fetch_states(connection, missing)
+            self.tally.outage = await self.describe_outage() if find_lost and not results else ""
         except StoreUnreachable as error:
             self.on_notice(f"{error}. The jobs are safe; the batch resumes when Redis is back.")
             await asyncio.sleep(MAX_POLL_SECONDS)

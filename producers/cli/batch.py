@@ -127,7 +127,7 @@ def _connect(batch_run: BatchRun, progress: Progress) -> None:
     def on_progress() -> None:
         tally = batch_run.tally
         rate = (tally.answered + tally.failed) / max(0.001, time.monotonic() - started)
-        waiting = f", {tally.wait_reason}" if tally.wait_reason else ""
+        waiting = "".join(f", {text}" for text in (tally.wait_reason, tally.outage) if text)
         progress.update(tally.settled, f"{rate:.1f}/s, {tally.failed} failed{waiting}")
 
     batch_run.on_progress = on_progress
@@ -211,13 +211,15 @@ def _status(name: str, config_path: Path | None) -> dict[str, Any]:
     if plan is None:
         return {"output": str(out), **_journal_json(journal_state)}
 
-    async def fetch_states(llm: AsyncOpenfall) -> tuple[dict[str | None, int], int]:
+    async def fetch_states(llm: AsyncOpenfall) -> tuple[dict[str | None, int], int, str]:
         batch_run = BatchRun(llm, plan, journal_state)
-        return await batch_run.count_states(), batch_run.tally.total
+        states = await batch_run.count_states()
+        return states, batch_run.tally.total, await batch_run.describe_outage() if states else ""
 
-    states, total = with_client(config_path, fetch_states)
+    states, total, outage = with_client(config_path, fetch_states)
     waiting = {state or "not submitted": number for state, number in states.items()}
-    return {"output": str(out), "lines": total, **_journal_json(journal_state), **waiting}
+    values = {"output": str(out), "lines": total, **_journal_json(journal_state), **waiting}
+    return {**values, "outage": outage} if outage else values
 
 
 def _load_plan(name: Path, data_dir: Path) -> tuple[Path, BatchPlan | None]:

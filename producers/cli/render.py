@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from openfall.producers.age import format_age as format_age
+
 if TYPE_CHECKING:
     from rich.status import Status
     from rich.table import Table
@@ -92,16 +94,6 @@ def describe_failure(result: Result) -> str:
     """Explain why a job has no answer."""
     cause = f" ({result.error})" if result.error and str(result.error) != str(result.status) else ""
     return f"job {result.id} {result.status}{cause}: {result.detail or 'no detail'}"
-
-
-def format_age(seconds: float | None) -> str:
-    """`-`, `4s`, `12m`, `3h`, `2d`."""
-    if seconds is None:
-        return "-"
-    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f}{unit}"
-    return f"{seconds:.0f}s"
 
 
 def plural(count: int, noun: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from openfall.producers.client import AsyncOpenfall
+    from openfall.producers.outage import Away
     from openfall.router_core.state.fleet_status import FleetStatus
     from openfall.router_core.state.held_jobs import HeldSummary
 
@@ -60,12 +62,14 @@ def _watch(config_path: Path | None, as_json: bool) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Status:
-    """A snapshot of the fleet. `local_only_reason` says why no job may leave the local pools, or None."""
+    """A snapshot of the fleet. `local_only_reason` says why no job may leave the local pools, or None.
+    `away`: what takes no calls now."""
 
     overview: FleetStatus
     held: HeldSummary
     dead_letters: int
     local_only_reason: str | None
+    away: list[Away]
 
 
 def _screen(status: _Status) -> RenderableType:
@@ -76,6 +80,7 @@ def _screen(status: _Status) -> RenderableType:
 
 
 def _status(config_path: Path | None) -> _Status:
+    from openfall.producers.outage import fetch_away
     from openfall.router_core.state.fleet_flags import local_only
     from openfall.router_core.state.fleet_status import fetch_status
     from openfall.router_core.state.held_jobs import fetch_held_summary
@@ -91,20 +96,23 @@ def _status(config_path: Path | None) -> _Status:
             held,
             dead_letters,
             await local_only(llm.store.connection) or configured,
+            await fetch_away(llm.store.connection, llm.config.catalog),
         )
 
     return with_client(config_path, fetch)
 
 
 def _sentence(status: _Status) -> str:
-    text = health(status.overview, status.held, status.dead_letters)
+    text = health(status.overview, status.held, status.dead_letters, status.away)
     return text + (
         f" Local-only: no job leaves the local pools ({status.local_only_reason})." if status.local_only_reason else ""
     )
 
 
-def health(status: FleetStatus, held: HeldSummary, dead_letters: int) -> str:
-    """The one sentence: whether jobs get answers, and if not, what to do."""
+def health(status: FleetStatus, held: HeldSummary, dead_letters: int, away: Sequence[Away] = ()) -> str:
+    """The one sentence: whether jobs get answers, and if not, why, and what to do."""
+    from openfall.producers.outage import describe_away
+
     alive = sum(worker.alive for worker in status.workers)
     started = sum(queue.started for queue in status.queues)
     oldest = max((queue.oldest_seconds for queue in status.queues if queue.oldest_seconds is not None), default=None)
@@ -126,6 +134,7 @@ def health(status: FleetStatus, held: HeldSummary, dead_letters: int) -> str:
         text = f"Nothing waits; {workers} ready" if alive else "Nothing waits, and no worker is alive"
     paused = [queue.name for queue in status.queues if queue.paused]
     text += f"; paused: {', '.join(paused)}" if paused else ""
+    text += f"; {describe_away(away, status.now)}" if away else ""
     text += f"; {describe_held(held)}" if held.total else ""
     text += f"; {plural(dead_letters, 'notification')} failed for good (openfall outbox)" if dead_letters else ""
     return f"{text}." + (f" No job is accepted: {status.memory_pressure}." if status.memory_pressure else "")
@@ -136,7 +145,8 @@ def _json(status: _Status) -> dict[str, Any]:
     for queue in fleet_status.queues:
         by_urgency[queue.urgency or "other"] = by_urgency.get(queue.urgency or "other", 0) + queue.waiting
     return {
-        "health": health(fleet_status, status.held, status.dead_letters),
+        "health": health(fleet_status, status.held, status.dead_letters, status.away),
+        "away": [asdict(item) for item in status.away],
         "local_only": status.local_only_reason,
         "waiting_by_urgency": by_urgency,
         "held_by_reason": status.held.by_reason,

@@ -11,7 +11,7 @@ from openfall.router_core.deciding.backoff import MIN_SECONDS, delay
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import Attempt, is_judging
 from openfall.router_core.routing.fleet_state import FOREVER, Blocked, FleetState
-from openfall.router_core.vocabulary import BlockReason, CredentialSignal, ErrorClass, Severity
+from openfall.router_core.vocabulary import BlockReason, CredentialSignal, ErrorClass, Severity, Urgency
 
 OWN_FAULTS = frozenset({
     ErrorClass.BAD_REQUEST, ErrorClass.UNSUPPORTED, ErrorClass.CONTEXT_OVERFLOW, ErrorClass.CONTENT_FILTER,
@@ -112,6 +112,14 @@ class ChainState:
     def start_by(self) -> float:
         """The moment from which the job is late."""
         return self.job.accepted_at + self.catalog.urgency[self.job.urgency].start_within
+
+    @property
+    def outage_patience(self) -> float:
+        """Seconds for which the job waits for a model that is away: its `start_within`, for a batch job that of a
+        background job. An outage is known long before the answer is due, and its caller should learn of it."""
+        policies = self.catalog.urgency
+        background = policies.get(Urgency.BACKGROUND, policies[self.job.urgency])
+        return min(policies[self.job.urgency].start_within, background.start_within)
 
     @property
     def _local_only_rule(self) -> str | None:

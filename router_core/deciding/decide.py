@@ -13,7 +13,7 @@ from openfall.router_core.deciding.ensemble import Best, NextModel
 from openfall.router_core.deciding.explain import explain_blocked, explain_choice, explain_handoff, explain_retry
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import Answer, Attempt, Completion, Failure, Outcome
-from openfall.router_core.routing.fleet_state import FleetState
+from openfall.router_core.routing.fleet_state import OUTAGE_BLOCKS, FleetState
 from openfall.router_core.vocabulary import BlockReason, ErrorClass, Fallback, HoldReason, Urgency
 
 
@@ -214,13 +214,15 @@ def _postpone(chain: ChainState, candidate: Candidate, now: float) -> Candidate:
 def _is_due_in_time(chain: ChainState, first: Candidate, now: float) -> bool:
     """Rule 6: whether the candidate that is due first is worth the wait."""
     interactive, block = chain.job.urgency is Urgency.INTERACTIVE, first.blocked
-    start_within = chain.catalog.urgency[chain.job.urgency].start_within
-    latest = now + start_within
+    patience = chain.catalog.urgency[chain.job.urgency].start_within
     if block is None:
-        return not interactive or first.due <= latest
+        return not interactive or first.due <= now + patience
+    if block.reason in OUTAGE_BLOCKS:
+        patience = chain.outage_patience
+    latest = now + patience
     # A rate limit means that the provider is up. An outage may last.
     if interactive or block.reason not in (BlockReason.COOLDOWN, BlockReason.LIMIT):
-        latest = min(latest, chain.start_by + start_within)
+        latest = min(latest, chain.job.accepted_at + 2 * patience)
     return (first.due if interactive else block.until) <= latest
 
 

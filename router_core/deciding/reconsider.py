@@ -9,6 +9,7 @@ from openfall.router_core.deciding.candidates import Candidate, ChainState, read
 from openfall.router_core.deciding.decide import Call, Conditions, Handoff, Later, Step, decide, get_chain, hand_off
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import Attempt
+from openfall.router_core.routing.fleet_state import OUTAGE_BLOCKS
 from openfall.router_core.vocabulary import Urgency
 
 
@@ -29,6 +30,8 @@ def reconsider(
         idle = [candidate for candidate in others if late and _is_idle(chain, candidate)]
         return _hand_to_first(chain, current, idle, now)
     if job.urgency is not Urgency.INTERACTIVE:
+        if current.blocked.reason in OUTAGE_BLOCKS:
+            late = now >= job.accepted_at + chain.outage_patience
         if not late:
             if current.blocked.until <= min(chain.start_by, job.deadline):
                 others = [candidate for candidate in others if current.blocked.is_outage and _is_able(chain, candidate)]

@@ -23,7 +23,9 @@ BLOCK_ERRORS: Mapping[BlockReason, ErrorClass] = {
 """The error class that stands for each reason, if the failure behind the block is not known."""
 
 
-_OUTAGES = frozenset({BlockReason.BREAKER, BlockReason.CREDENTIAL, BlockReason.UNHEALTHY, BlockReason.NO_WORKER})
+OUTAGE_BLOCKS = frozenset({BlockReason.BREAKER, BlockReason.CREDENTIAL, BlockReason.UNHEALTHY})
+"""Blocks of a model that is away: it does not work, or refuses its key."""
+_OUTAGES = OUTAGE_BLOCKS | {BlockReason.NO_WORKER}
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ class BreakerStatus:
     set it to `open` or `closed`, until `forced_until` (None: until further notice). `cooling_until`: every caller
     waits after a 429. `error`, `http_status` and `cause` (see `describe_cause`) are of the failure that opened it, or
     of the last failure that it counted. `ramping`: it has closed a short time ago, and its slots come back step by
-    step."""
+    step. `away_since`: when it left the closed state; None: it is closed."""
 
     target: str
     state: BreakerState
@@ -45,6 +45,7 @@ class BreakerStatus:
     error: ErrorClass | None = None
     http_status: int | None = None
     cause: str = ""
+    away_since: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,7 @@ def _breaker(target: str, row: Mapping[str, bytes], blocked: Mapping[str, str]) 
         error=read_error_class(fields.get("error", "")),
         http_status=int(fields.get("http_status") or 0) or None,
         cause=fields.get("cause", ""),
+        away_since=_end(fields.get("away_since", "0")),
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.entries import Backend
 from openfall.router_core.deciding.breaker import breaker_target
-from openfall.router_core.routing.fleet_state import FOREVER, Blocked, FleetState, ModelState
+from openfall.router_core.routing.fleet_state import FOREVER, OUTAGE_BLOCKS, Blocked, FleetState, ModelState
 from openfall.router_core.state.breakers import NEVER, read_error_class
 from openfall.router_core.state.provider_limits import LimitPair, first_free, key_limits, seconds_per_call
 from openfall.router_core.state.redis_connection import RedisConnection, json_pairs
@@ -92,8 +92,8 @@ class FleetSnapshot:
     unknown_queues: frozenset[str]
     fleet_states: Mapping[Urgency, FleetState]
     stranded_queues: tuple[str, ...]
-    """Queues of interactive jobs from which no worker can claim now. Queues of unknown models are left out: workers
-    reload a changed configuration one after the other, and the jobs there are late soon enough."""
+    """Queues of interactive and batch jobs from which no worker can claim now. Queues of unknown models are left out:
+    workers reload a changed configuration one after the other, and the jobs there are late soon enough."""
     blocked_queues: tuple[str, ...] = ()
     """Queues of other jobs whose model has an outage, while another model can take more jobs."""
     backends: Mapping[str, Sequence[BackendState]] = field(default_factory=dict)
@@ -134,8 +134,8 @@ async def fetch_fleet_snapshot(link: RedisConnection, catalog: Catalog) -> Fleet
     stranded = tuple(
         queue.name
         for alias, queues, _ in rows
-        for queue in queues[:1]  # Urgency declares the interactive one first
-        if queue.waiting and _is_stranded(fleets[Urgency.INTERACTIVE].model(alias))
+        for urgency, queue in zip(Urgency, queues, strict=True)
+        if queue.waiting and _is_stranded(urgency, fleets[urgency].model(alias).blocked)
     )
     less_urgent = [(urgency, number) for number, urgency in enumerate(Urgency) if number]
     blocked = tuple(
@@ -164,13 +164,18 @@ def _all_keys_blocked(keys: Sequence[KeyState]) -> Blocked | None:
     return first if len(blocks) == 1 else replace(first, detail=f"none of its {len(keys)} keys may be used ({details})")
 
 
-def _is_stranded(state: ModelState) -> bool:
-    """No worker is no reason: its pool may only be restarting, and the jobs are late soon enough."""
-    return state.blocked is not None and state.blocked.reason is not BlockReason.NO_WORKER
+def _is_stranded(urgency: Urgency, blocked: Blocked | None) -> bool:
+    """No worker is no reason: its pool may only be restarting, and the jobs are late soon enough. A batch job is late
+    after an hour by default, which is too late to learn of an outage. A background job is late soon enough."""
+    if blocked is None or urgency is Urgency.BACKGROUND:
+        return False
+    return blocked.reason in OUTAGE_BLOCKS or (
+        urgency is Urgency.INTERACTIVE and blocked.reason is not BlockReason.NO_WORKER
+    )
 
 
 def _has_outage(state: ModelState) -> bool:
-    return _is_stranded(state) and state.blocked is not None and state.blocked.is_outage
+    return state.blocked is not None and state.blocked.reason in OUTAGE_BLOCKS
 
 
 def _queue(row: list[Any], now: float) -> _Queue:

@@ -38,6 +38,11 @@ def catalog(*, cloud=Cloud.YES, local_only=False, ensemble=None, **retry):
 
 
 CATALOG = catalog()
+PATIENT = Catalog.model_validate({
+    **dict(CATALOG),
+    "urgency": {**CATALOG.urgency, Urgency.BATCH: UrgencyPolicy(start_within=3600, expires_after=86400)},
+})  # fmt: skip
+"""A batch job may take an hour to start."""
 
 
 def job(chain=LOCAL, **more):

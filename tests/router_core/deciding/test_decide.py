@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import pytest
 
-from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.policies import UrgencyPolicy
 from openfall.router_core.deciding.decide import Call, Done, Handoff, Later, conclude, decide
 from openfall.router_core.jobs.outcome import Failure
 from openfall.router_core.vocabulary import BlockReason, Fallback, Urgency
 from openfall.router_core.vocabulary import ErrorClass as E
-from tests.router_core.decisions import CATALOG, LOCAL, NOW, blocked, case, catalog, completion, conditions, job, tried
+from tests.router_core.decisions import (
+    CATALOG,
+    LOCAL,
+    NOW,
+    PATIENT,
+    blocked,
+    case,
+    catalog,
+    completion,
+    conditions,
+    job,
+    tried,
+)
 
 AWAY, LOAD = Fallback.UNAVAILABLE, Fallback.OVERLOAD
 INTERACTIVE = Urgency.INTERACTIVE
-
-
-PATIENT = Catalog.model_validate({
-    **dict(CATALOG),
-    "urgency": {**CATALOG.urgency, Urgency.BATCH: UrgencyPolicy(start_within=3600, expires_after=86400)},
-})  # fmt: skip
+CALM = BlockReason.COOLDOWN
 
 
 @pytest.mark.parametrize(
@@ -236,7 +241,14 @@ PATIENT = Catalog.model_validate({
             "a batch job that may take an hour to start waits for what ends within it",
             Later("small", 600),
             of=job(urgency=Urgency.BATCH, deadline=NOW + 9999),
-            when=conditions(small=blocked(NOW + 600), large=blocked(NOW + 700)),
+            when=conditions(small=blocked(NOW + 600, CALM), large=blocked(NOW + 700, CALM)),
+            by=PATIENT,
+        ),
+        case(
+            "in an outage a batch job waits no longer than a background job",
+            Later("small", 30),
+            of=job(urgency=Urgency.BATCH, deadline=NOW + 9999),
+            when=conditions(small=blocked(NOW + 30), large=blocked(NOW + 700)),
             by=PATIENT,
         ),
         case(

@@ -9,7 +9,7 @@ from openfall.router_core.jobs.outcome import Failure
 from openfall.router_core.routing.fleet_state import FOREVER
 from openfall.router_core.vocabulary import BlockReason, HoldReason, Urgency
 from openfall.router_core.vocabulary import ErrorClass as E
-from tests.router_core.decisions import NOW, blocked, case, conditions, job, tried
+from tests.router_core.decisions import NOW, PATIENT, blocked, case, conditions, job, tried
 
 INTERACTIVE = Urgency.INTERACTIVE
 
@@ -71,6 +71,13 @@ def expired(detail):
             Fall(HoldReason.OUTAGE, "no model of its chain can be called (small: bad_request; large: no worker)"),
             tried=[tried("small", E.BAD_REQUEST)],
             when=conditions(large=blocked(detail="no worker")),
+        ),
+        case(
+            "a batch job falls in an outage like a background job, not after an hour",
+            Fall(HoldReason.OUTAGE, BOTH_OPEN),
+            of=job(urgency=Urgency.BATCH, deadline=NOW + 9999),
+            when=conditions(small=blocked(NOW + 60), large=blocked(NOW + 60)),
+            by=PATIENT,
         ),
         case("a cancel ends the job", Done(Failure(error_class=E.CANCELLED)), tried=[tried("small", E.CANCELLED)]),
         case(

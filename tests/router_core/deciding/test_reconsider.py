@@ -11,7 +11,18 @@ from openfall.router_core.jobs.outcome import Answer, Failure
 from openfall.router_core.routing.fleet_state import ModelState
 from openfall.router_core.vocabulary import BlockReason, Fallback, HoldReason, Urgency
 from openfall.router_core.vocabulary import ErrorClass as E
-from tests.router_core.decisions import CATALOG, LOCAL, NOW, blocked, catalog, completion, conditions, job, tried
+from tests.router_core.decisions import (
+    CATALOG,
+    LOCAL,
+    NOW,
+    PATIENT,
+    blocked,
+    catalog,
+    completion,
+    conditions,
+    job,
+    tried,
+)
 
 AWAY = Fallback.UNAVAILABLE
 EARLY, LATE = NOW + 10, NOW + 30
@@ -19,12 +30,12 @@ BUSY, IDLE, QUEUED = ModelState(free=0), ModelState(free=1), ModelState(free=1, 
 INTERACTIVE = Urgency.INTERACTIVE
 
 
-def case(name, step, *, of=None, tried=(), when=None, at=EARLY):
-    return pytest.param(of or job(), tried, when or conditions(), at, step, id=name)
+def case(name, step, *, of=None, tried=(), when=None, at=EARLY, by=CATALOG):
+    return pytest.param(of or job(), tried, when or conditions(), at, by, step, id=name)
 
 
 @pytest.mark.parametrize(
-    ("of", "attempts", "when", "now", "step"),
+    ("of", "attempts", "when", "now", "by", "step"),
     [
         case("a job whose queue is drained is left", None),
         case("a job that is early is left although another model is idle", None, when=conditions(large=IDLE)),
@@ -154,6 +165,30 @@ def case(name, step, *, of=None, tried=(), when=None, at=EARLY):
             when=conditions(small=blocked(EARLY + 31)),
         ),
         case(
+            "a batch job in an outage falls when a background job would, not after an hour",
+            Fall(HoldReason.OUTAGE, "no model of its chain can be called (small: its breaker is open)"),
+            of=job(("small",), urgency=Urgency.BATCH, deadline=NOW + 9999),
+            when=conditions(small=blocked(LATE + 31)),
+            at=LATE,
+            by=PATIENT,
+        ),
+        case(
+            "a batch job whose model is away goes to an idle one as soon as a background job would",
+            Handoff("large", False, kind=AWAY),
+            of=job(urgency=Urgency.BATCH, deadline=NOW + 9999),
+            when=conditions(small=blocked(LATE + 31), large=IDLE),
+            at=LATE,
+            by=PATIENT,
+        ),
+        case(
+            "a batch job is left while its queue is paused until it is late itself",
+            None,
+            of=job(("small",), urgency=Urgency.BATCH, deadline=NOW + 9999),
+            when=conditions(small=blocked(LATE + 31, BlockReason.PAUSED)),
+            at=LATE,
+            by=PATIENT,
+        ),
+        case(
             "an interactive job is left when its own model is due first",
             None,
             of=job(("small",), urgency=INTERACTIVE),
@@ -187,8 +222,8 @@ def case(name, step, *, of=None, tried=(), when=None, at=EARLY):
         ),
     ],
 )
-def test_reconsider(of, attempts, when, now, step):
-    assert reconsider(of, CATALOG, attempts, when, now) == step
+def test_reconsider(of, attempts, when, now, by, step):
+    assert reconsider(of, by, attempts, when, now) == step
 
 
 def test_an_ensemble_with_an_answer_waits_for_no_model():

@@ -36,7 +36,8 @@ local function breaker_change(target, to, why, policy, jitter, now)
   redis.call('HSET', key, 'state', to, 'epoch', epoch, 'since', ms(now), 'until', ms(ends_at), 'why', why,
     'open_count', open_count, 'consecutive_failures', 0, 'probe_successes', 0)
   redis.call('HDEL', key, 'probe', 'forced')
-  if to == 'closed' then redis.call('HDEL', key, 'error', 'http_status', 'cause') end
+  if state == 'closed' and to == 'open' then redis.call('HSET', key, 'away_since', ms(now)) end
+  if to == 'closed' then redis.call('HDEL', key, 'away_since', 'error', 'http_status', 'cause') end
   redis.call('DEL', BREAKER_WINDOW .. target)
   redis.call('SADD', BREAKERS, target)
   redis.call('LPUSH', BREAKER_HISTORY, cjson.encode({at = now, target = target, from = state, to = to, why = why}))

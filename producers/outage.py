@@ -1,0 +1,111 @@
+"""The outage of the moment in words: which models take no calls, since when, and when they are probed next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from openfall.producers.age import format_age
+from openfall.router_core.catalog.catalog import Catalog
+from openfall.router_core.catalog.entries import Billing
+from openfall.router_core.state.breakers import BreakerStatus, list_breakers
+from openfall.router_core.state.redis_connection import RedisConnection
+from openfall.router_core.vocabulary import BreakerState
+
+MAX_NAMES = 3
+"""Targets that a sentence names; the rest are counted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Away:
+    """What takes no calls: a model at a backend, or (`model` None) the key of some backends. Moments in epoch seconds.
+
+    `cause` is in a few words. `until`: its next probe, or the end of its cooldown (`cooling`); None: unknown.
+    `flat_plan`: its backends are subscriptions.
+    """
+
+    model: str | None
+    backends: tuple[str, ...]
+    since: float | None
+    cause: str
+    until: float | None
+    cooling: bool
+    flat_plan: bool
+
+    @property
+    def name(self) -> str:
+        names = ", ".join(self.backends)
+        return f"the key of {names}" if self.model is None else f"{self.model}@{names}"
+
+    def concerns(self, alias: str, catalog: Catalog) -> bool:
+        """Whether it keeps calls from a model."""
+        return self.model in (None, alias) and not set(self.backends).isdisjoint(catalog.models[alias].backends)
+
+
+async def fetch_away(link: RedisConnection, catalog: Catalog) -> list[Away]:
+    """Everything in the catalog that takes no calls now because of an open breaker, a parked key or a cooldown."""
+    return list(list_away(await list_breakers(link), catalog))
+
+
+def list_away(rows: Iterable[BreakerStatus], catalog: Catalog) -> Iterator[Away]:
+    """The targets of the catalog that take no calls."""
+    for row in rows:
+        is_open = row.state is not BreakerState.CLOSED
+        model, backends = _place(row.target, catalog)
+        if not backends or (not is_open and row.cooling_until is None):
+            continue
+        yield Away(
+            model=model,
+            backends=backends,
+            since=row.away_since if is_open else None,
+            cause=row.cause or row.why if is_open else "rate limited",
+            until=row.until if is_open else row.cooling_until,
+            cooling=not is_open,
+            flat_plan=all(catalog.billing(backend) is Billing.FLAT for backend in backends),
+        )
+
+
+def _place(target: str, catalog: Catalog) -> tuple[str | None, tuple[str, ...]]:
+    """The model and the backends of a target. No backends: the catalog does not name it."""
+    if target.startswith("key:"):
+        credential = target.removeprefix("key:")
+        return None, tuple(name for name in catalog.backends if credential in catalog.credentials(name))
+    backend, _, model = target.partition("#")[0].partition("/")
+    known = model in catalog.models and backend in catalog.models[model].backends
+    return model, (backend,) if known else ()
+
+
+def describe_away(away: Sequence[Away], now: float) -> str:
+    """`no calls to llama-8b@tower for 3m (connection; next probe in 40s)`: a part of a sentence; empty: all is well.
+
+    Outages come before cooldowns; those of a flat plan are a part of their own.
+    """
+    flat = [item for item in away if item.flat_plan]
+    others = sorted((item for item in away if not item.flat_plan), key=lambda item: item.cooling)
+    parts = []
+    if others:
+        parts.append(f"no calls to {_join(others, now)}")
+    if flat:
+        parts.append(f"flat plan out: {_join(flat, now)}, so other models answer, which may be metered")
+    return "; ".join(parts)
+
+
+def _join(items: Sequence[Away], now: float) -> str:
+    texts = [_describe(item, now) for item in items[:MAX_NAMES]]
+    more = len(items) - MAX_NAMES
+    return ", ".join(texts) + (f" and {more} more (openfall breakers)" if more > 0 else "")
+
+
+def _describe(item: Away, now: float) -> str:
+    since = f" for {format_age(now - item.since)}" if item.since is not None else ""
+    return f"{item.name}{since} ({item.cause}; {_next(item, now)})"
+
+
+def _next(item: Away, now: float) -> str:
+    if item.until is None:
+        return "no probe is planned" if not item.cooling else "for a while"
+    if item.until <= now:
+        return "its probe is due"
+    return (
+        f"{'for' if item.cooling else 'next probe in'} {format_age(item.until - now)}{' more' if item.cooling else ''}"
+    )

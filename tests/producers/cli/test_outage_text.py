@@ -1,0 +1,120 @@
+"""`status`, `job why` and `batch status` name an outage: what takes no calls, since when, the next probe."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from openfall import AsyncOpenfall
+from openfall.config import load
+from openfall.producers.outage import describe_away, list_away
+from openfall.router_core.state.breakers import BreakerStatus
+from openfall.router_core.state.external_calls import ExternalCall, report_external_call
+from openfall.router_core.vocabulary import BreakerState
+from tests.producers.cli.batch_files import line
+from tests.producers.cli.conftest import Run, Start
+
+CONFIG = """
+redis: ${REDIS_URL:-embedded}
+pools: {gpu: {local: yes}, cloud: {}}
+backends:
+  rack: {protocol: openai, url: "http://127.0.0.1:9", pool: gpu, slots: 64}
+  plan: {protocol: anthropic, url: "http://127.0.0.1:9", pool: cloud, billing: flat, api_key: sk-0123456789abcdefghij}
+models:
+  tiny: {upstream: tiny-1, backends: [rack]}
+  plan-cloud: {upstream: plan-1, backends: [plan]}
+roles: {dialogue: {chain: [tiny]}, others: {chain: [plan-cloud, tiny]}}
+breakers: {consecutive_failures: 1}
+"""
+
+
+@pytest.fixture
+def config_text() -> str:
+    return CONFIG
+
+
+@pytest.fixture
+def called(config_file: Path, redis_url: str) -> Callable[..., None]:
+    """Reports a call that was made."""
+    loaded = load(config_file, environ={"REDIS_URL": redis_url})
+
+    def report(model: str, backend: str, error: Any, **more: Any) -> None:
+        async def main() -> None:
+            async with AsyncOpenfall(config=loaded) as llm:
+                call = ExternalCall(model=model, backend=backend, error=error, **more)
+                await report_external_call(llm.store.connection, loaded.catalog, call)
+
+        asyncio.run(main())
+
+    return report
+
+
+def test_status_says_why_batch_jobs_wait_not_only_that_they_do(openfall: Run, called: Callable[..., None]) -> None:
+    openfall("enqueue", "-r", "dialogue", "-u", "batch", stdin="draw the festival")
+    called("tiny", "rack", "connection")
+    said = openfall("status").stdout
+    assert "1 job waits" in said
+    assert "no calls to tiny@rack for 0s (connection" in said
+    assert "next probe in" in said
+    (away,) = json.loads(openfall("status", "--json").stdout)["away"]
+    assert (away["model"], away["backends"], away["flat_plan"]) == ("tiny", ["rack"], False)
+
+
+def test_job_why_and_batch_status_name_the_outage(
+    openfall: Run, start: Start, called: Callable[..., None], tmp_path: Path
+) -> None:
+    called("tiny", "rack", "connection")
+    ran = openfall("enqueue", "-r", "dialogue", "-u", "batch", stdin="draw the festival")
+    said = openfall("job", "why", ran.stdout.strip()).stdout
+    assert "waits in gpu.tiny.batch: no worker of pool gpu is alive; no calls to tiny@rack for" in said
+    assert "next probe in" in said
+    (tmp_path / "in.jsonl").write_text(line("line-1", "draw", body={"model": "dialogue"}) + "\n")
+    with start("batch", "run", "in.jsonl", "-o", "out.jsonl") as process:
+        progress: dict[str, Any] = {}
+        while progress.get("queued") != 1:
+            status = openfall("batch", "status", "out", "--json")
+            progress = json.loads(status.stdout) if status.returncode == 0 else {}
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=20)
+    assert "no calls to tiny@rack for" in progress["outage"]
+
+
+def test_status_names_a_flat_plan_that_is_out(openfall: Run, called: Callable[..., None]) -> None:
+    called("plan-cloud", "plan", "out_of_credits")
+    said = openfall("status").stdout
+    assert "flat plan out: the key of plan for 0s (out_of_credits" in said
+    assert "other models answer, which may be metered" in said
+
+
+def test_status_names_a_flat_plan_that_is_rate_limited(openfall: Run, called: Callable[..., None]) -> None:
+    called("plan-cloud", "plan", "rate_limited", retry_after_seconds=3000)
+    assert "flat plan out: plan-cloud@plan (rate limited; for 50m more)" in openfall("status").stdout
+
+
+def breaker(target: str, **more: Any) -> BreakerStatus:
+    fields = {"state": BreakerState.OPEN, "epoch": 1, "since": 90.0, "why": "5 failures in a row", "open_count": 1,
+              "consecutive_failures": 0, "until": 140.0, "forced": None, "forced_until": None, "cooling_until": None,
+              "ramping": False, "away_since": 40.0, **more}  # fmt: skip
+    return BreakerStatus(target=target, **fields)
+
+
+@pytest.mark.parametrize(
+    ("more", "text"),
+    [
+        ({}, "no calls to tiny@rack for 60s (5 failures in a row; next probe in 40s)"),
+        ({"until": 99.0}, "no calls to tiny@rack for 60s (5 failures in a row; its probe is due)"),
+        ({"until": None}, "no calls to tiny@rack for 60s (5 failures in a row; no probe is planned)"),
+        ({"state": BreakerState.CLOSED}, ""),
+    ],
+)
+def test_an_open_breaker_in_words(config_file: Path, redis_url: str, more: dict[str, Any], text: str) -> None:
+    catalog = load(config_file, environ={"REDIS_URL": redis_url}).catalog
+    rows = [breaker("rack/tiny", **more), breaker("rack/gone"), breaker("key:gone")]
+    assert describe_away(list(list_away(rows, catalog)), 100.0) == text
