@@ -144,7 +144,8 @@ async def reset_breaker(link: RedisConnection, target: str, policy: BreakerPolic
 @dataclass(frozen=True, slots=True)
 class ProbeResult:
     """The result of a probe. `cooldown_seconds`: what a 429 asked for. `jitter` in [0, 1] spreads the next open time.
-    `error`, `http_status` and `cause` (see `describe_cause`) are of its failure."""
+    `error`, `http_status` and `cause` (see `describe_cause`) are of its failure. `on_trial`: it did not call the model,
+    so the first call shows whether it works, and opens the breaker again if it fails."""
 
     signal: CallSignal
     detail: str
@@ -153,6 +154,7 @@ class ProbeResult:
     error: ErrorClass | None = None
     http_status: int | None = None
     cause: str = ""
+    on_trial: bool = False
 
 
 async def report_probe(link: RedisConnection, probe: Probe, result: ProbeResult, policy: BreakerPolicy) -> BreakerState:

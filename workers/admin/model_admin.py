@@ -89,6 +89,8 @@ class ModelAdmin:
             if failure is not None:
                 detail = failure.detail or str(failure.error_class)
                 await remember_load_error(self.link, breaker_target(name, alias), detail, await self._now())
+            else:
+                await self._hasten_probe(self.link, breaker_target(name, alias))
             await self._record_loaded(backend, name)
         return _report(failure, "is in memory")
 
@@ -114,7 +116,8 @@ class ModelAdmin:
         return {**report, "message": result.detail, "loaded": result.loaded}
 
     async def _hasten_probe(self, link: RedisConnection, name: str) -> None:
-        """Probe a model that has just answered now, not at the end of a long open time. A manual override stays."""
+        """Probe a model that has just answered or was loaded now, not at the end of a long open time. A manual override
+        stays."""
         for breaker in await list_breakers(link):
             if breaker.target == name and breaker.state is BreakerState.OPEN and breaker.forced is None:
                 await reset_breaker(link, name, self.catalog.breakers)

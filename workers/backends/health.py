@@ -90,6 +90,24 @@ def find_flaw(answer: Completion) -> str | None:
     return None
 
 
+async def probe_without_load(backend: CompletionBackend, spec: ModelSpec) -> Outcome | None:
+    """Probe a model and never load it. None: it is not in memory, and its endpoint answers and lists it.
+
+    A model in memory, and one of an endpoint that does not say what is in memory, gets the test prompt.
+    """
+    loaded = None if spec.passed_on else await backend.list_loaded(ENDPOINT_TIMEOUT_S)
+    if isinstance(loaded, Failure):
+        return loaded
+    if loaded is None or _find_loaded(spec, loaded) is not None:
+        return await probe(backend, spec)
+    names = await backend.list_models(ENDPOINT_TIMEOUT_S)
+    if isinstance(names, Failure):
+        return names
+    if not any(same_model(name, spec.upstream) for name in names):
+        return Failure(error_class=ErrorClass.NOT_INSTALLED, detail="its endpoint does not list it")
+    return None
+
+
 async def probe(backend: CompletionBackend, spec: ModelSpec) -> Outcome:
     """Send the test prompt. An answer that makes no sense is a `Failure` that counts against the model."""
     outcome = await backend.complete(health_prompt(spec))

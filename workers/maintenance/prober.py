@@ -1,4 +1,10 @@
-"""Sends health prompts: the only calls that go to a model whose breaker is open."""
+"""Sends probes: the only calls that go to a model whose breaker is open.
+
+A probe is the health prompt, but it never loads a model on a machine of the owner: that may unload a model that others
+use, and nothing needs the answer. For a model that is not in memory it checks that the endpoint answers and lists the
+model. That closes the breaker on trial: the first job that wants the model loads it, and if that call fails, the
+breaker opens again, for longer.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from openfall.router_core.catalog.catalog import Catalog
+from openfall.router_core.catalog.entries import Billing
 from openfall.router_core.deciding.breaker import call_signal, cooldown, credential_signal
 from openfall.router_core.jobs.outcome import Failure, Outcome
 from openfall.router_core.state import breakers
@@ -18,6 +25,8 @@ from openfall.workers.backends import health
 from openfall.workers.backends.registry import Clients
 
 log = logging.getLogger("openfall.probing")
+
+NOT_IN_MEMORY = "its endpoint answers and lists it; it is not in memory, so its next call is its trial"
 
 KEY_RETRY_SECONDS = 5.0
 """Delay before the next probe of a key, after a probe that shows nothing about the key."""
@@ -40,9 +49,12 @@ class Prober:
     jitter: Callable[[], float]
 
     async def probe(self, probe: Probe) -> None:
-        """Send the health prompt once. If this worker dies, the lease of the probe ends and another worker sends it."""
-        spec = self.catalog.models[probe.model]
-        outcome = await health.probe(self.clients[probe.backend, probe.credential], spec)
+        """Probe once. If this worker dies, the lease of the probe ends and another worker sends it."""
+        spec, client = self.catalog.models[probe.model], self.clients[probe.backend, probe.credential]
+        if self.catalog.billing(probe.backend) is Billing.LOCAL:
+            outcome = await health.probe_without_load(client, spec)
+        else:
+            outcome = await health.probe(client, spec)
         result = evaluate_probe(probe, outcome, self.jitter())
         try:
             state = await breakers.report_probe(self.link, probe, result, self.catalog.breakers)
@@ -58,13 +70,16 @@ class Prober:
         )
 
 
-def evaluate_probe(probe: Probe, outcome: Outcome, jitter: float) -> breakers.ProbeResult:
-    """What a probe shows about the breaker that it was sent for.
+def evaluate_probe(probe: Probe, outcome: Outcome | None, jitter: float) -> breakers.ProbeResult:
+    """What a probe shows about the breaker that it was sent for. None: the model is not in memory, and listed.
 
     For a key: any answer but a refusal shows that the provider accepts it; a provider that cannot be reached, or has an
     internal problem, shows nothing. For a model: the same as a call, and a model that refuses this one prompt answers.
     A refused key fails the model's probe too: without a breaker for the key nothing else would keep calls away.
     """
+    if outcome is None:
+        on_trial = not probe.target.startswith("key:")
+        return breakers.ProbeResult(CallSignal.OK, NOT_IN_MEMORY, 0.0, jitter, on_trial=on_trial)
     failure = outcome if isinstance(outcome, Failure) else None
     error = failure.error_class if failure else None
     refused = credential_signal(error) is CredentialSignal.PARK

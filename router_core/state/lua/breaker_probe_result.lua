@@ -2,7 +2,8 @@
 -- Report the result of a probe. Only the last one handed out counts; one that was lost with its worker is handed out
 -- again.
 -- Arguments: target, token, signal ('ok', 'slow', 'failure', 'neutral', 'trip'), detail, error?, http_status?, cause (of a
---   failure), cooldown_seconds (of a 429), jitter
+--   failure), cooldown_seconds (of a 429), jitter, on_trial (the probe could not call the model: a first failed call
+--   opens the breaker again)
 -- Bodies: breaker policy (JSON)
 -- Reply: {the breaker's state, '' | 'no_lease'}
 local MIN_WAIT_MS = 1000
@@ -15,7 +16,8 @@ if args.signal == 'neutral' then  -- it tells nothing about the model: probe aga
   redis.call('HSET', BLOCKED, target, 'half_open ' .. ms(now + math.max(MIN_WAIT_MS, 1000 * args.cooldown_seconds)))
 elseif args.signal == 'ok' then
   if redis.call('HINCRBY', key, 'probe_successes', 1) >= policy.probe_successes then
-    breaker_change(target, 'closed', 'its probes were answered', policy, 0, now)
+    breaker_change(target, 'closed', args.on_trial and args.detail or 'its probes were answered', policy, 0, now)
+    if args.on_trial then redis.call('HSET', key, 'trial', 1) end
   else
     redis.call('HSET', BLOCKED, target, 'half_open 0')
   end

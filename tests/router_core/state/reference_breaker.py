@@ -55,6 +55,7 @@ class Breaker:
     opens: int = 0
     run: int = 0
     answered: int = 0
+    trial: bool = False
     due: int | None = None
     probe: str = ""
     forced: tuple[str, float] | None = None
@@ -66,7 +67,7 @@ class Breaker:
         self.state, self.since, self.due, self.ramp = state, now, None, None
         self.epoch += 1
         self.run = self.answered = 0
-        self.probe, self.forced = "", None
+        self.probe, self.forced, self.trial = "", None, False
         self.window.clear()
 
     def open(self, now: int, chance: float) -> None:
@@ -88,6 +89,7 @@ class Breaker:
         slot = self.window[now // SLOT]
         slot.update(n=1, ms=took, f=mark == FAILURE, s=mark == SLOW)
         self.run = self.run + 1 if mark == FAILURE else 0
+        trial, self.trial = self.trial, False
         if mark == OK or (self.forced and self.forced[0] == "closed" and self.forced[1] > now):
             return False
         sums = self.sums(now)
@@ -95,7 +97,7 @@ class Breaker:
         rates = many and (
             sums["f"] >= POLICY.failure_rate * sums["n"] or sums["s"] >= POLICY.slow_call_rate * sums["n"]
         )
-        if mark == TRIP or (mark == FAILURE and self.run >= POLICY.consecutive_failures) or rates:
+        if mark == TRIP or (mark == FAILURE and (trial or self.run >= POLICY.consecutive_failures)) or rates:
             self.open(now, chance)
         return self.state == "open"
 

@@ -157,8 +157,14 @@ class BreakerMachine(ScriptMachine):
             self.settle(0, (NEUTRAL, CredentialSignal.COOLDOWN, 40, 0.5))
         self.heal(name, 12)
 
-    @rule(which=st.integers(1, 3), mark=st.sampled_from(MARKS), wait=st.sampled_from([0, 4]), chance=CHANCES)
-    def answer_probe(self, which: int, mark: str, wait: int, chance: float) -> None:
+    @rule(
+        which=st.integers(1, 3),
+        mark=st.sampled_from(MARKS),
+        wait=st.sampled_from([0, 4]),
+        chance=CHANCES,
+        on_trial=st.booleans(),
+    )
+    def answer_probe(self, which: int, mark: str, wait: int, chance: float, on_trial: bool = False) -> None:
         """One of the last probes, which may be lost and replaced, or answered already."""
         if not self.probes:
             return
@@ -172,9 +178,11 @@ class BreakerMachine(ScriptMachine):
                 breaker.answered, breaker.due = breaker.answered + 1, 0
                 if breaker.answered == POLICY.probe_successes:
                     breaker.close(now)
+                    breaker.trial = on_trial
             else:
                 breaker.open(now, chance)
-        state = self.do(report_probe(self.link, probe, ProbeResult(CallSignal(mark), "why", wait, chance), POLICY))
+        result = ProbeResult(CallSignal(mark), "why", wait, chance, on_trial=on_trial)
+        state = self.do(report_probe(self.link, probe, result, POLICY))
         assert state == breaker.state
 
     @rule(name=NAMES, seconds=st.sampled_from([12, 30, 60]))

@@ -20,6 +20,7 @@ from tests.router_core.state.breaker_steps import (
     FAILURE,
     HALF_OPEN,
     NEUTRAL,
+    OK,
     OPEN,
     POLICY,
     breaker,
@@ -44,6 +45,35 @@ def test_a_breaker_has_the_cause_of_its_last_failure_until_it_closes(fleet):
         await healed(f, worker)
         record = await breaker(f)
         assert (record.error, record.http_status, record.cause) == (None, None, "")
+
+    fleet(story)
+
+
+def test_a_breaker_that_a_probe_closed_without_a_call_opens_again_with_the_first_failed_one_for_longer(fleet):
+    async def on_trial(f, worker):
+        f.clock.now = (await breaker(f)).until
+        for _ in range(POLICY.probe_successes):
+            (probe,) = (await worker.claim(0, 0)).probes
+            state = await report_probe(f.link, probe, ProbeResult(OK, "it is listed", 0.0, 0.5, on_trial=True), POLICY)
+        assert state == CLOSED
+        assert (await breaker(f)).why == "it is listed"
+
+    async def story(f):
+        worker = await f.start_worker("wa", AT_BOX)
+        await opened(f, worker)
+        first = (await breaker(f)).until - f.clock.now
+        await on_trial(f, worker)
+        await f.enqueue(1)
+        (settled,) = await f.finish_calls(worker, FAILURE)
+        assert settled.opened_breaker
+        record = await breaker(f)
+        assert record.why == "its first call after the pause failed: timeout"
+        assert record.until - f.clock.now > 1.2 * first
+        await on_trial(f, worker)
+        await f.enqueue(2)
+        assert not any(settled.opened_breaker for settled in await f.finish_calls(worker, OK))
+        f.clock.now += POLICY.slow_start
+        assert not any(settled.opened_breaker for settled in await f.finish_calls(worker, FAILURE))
 
     fleet(story)
 

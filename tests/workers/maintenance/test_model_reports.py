@@ -31,7 +31,7 @@ def catalog_for(url: str) -> Catalog:
     return Catalog(
         backends={"tower": Backend(url=url, pool="gpu", protocol="ollama")},
         models={
-            "small": ModelSpec(upstream=MODEL, backends=("tower",), context=1024, load_time=1),
+            "small": ModelSpec(upstream=MODEL, backends=("tower",), context=1024, load_time=1, max_tokens=4),
             "gone": ModelSpec(upstream="not-pulled", backends=("tower",)),
         },
     )

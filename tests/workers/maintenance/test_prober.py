@@ -40,6 +40,13 @@ def test_a_probe_gives_a_signal_for_its_target(outcome, model_signal, key_signal
     assert evaluate_probe(KEY, outcome, 0.5).signal is key_signal
 
 
+def test_a_model_that_is_listed_but_not_in_memory_is_on_trial_and_its_key_is_accepted():
+    assert evaluate_probe(MODEL, None, 0.5).signal is CallSignal.OK
+    assert evaluate_probe(MODEL, None, 0.5).on_trial
+    assert evaluate_probe(KEY, None, 0.5).signal is CallSignal.OK
+    assert not evaluate_probe(KEY, None, 0.5).on_trial
+
+
 def test_a_429_sets_the_cooldown_of_a_model():
     assert evaluate_probe(MODEL, failed(ErrorClass.RATE_LIMITED, 42), 0.5).cooldown_seconds == 42
 

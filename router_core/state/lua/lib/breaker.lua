@@ -35,7 +35,7 @@ local function breaker_change(target, to, why, policy, jitter, now)
   local epoch = tonumber(breaker.epoch or 0) + 1
   redis.call('HSET', key, 'state', to, 'epoch', epoch, 'since', ms(now), 'until', ms(ends_at), 'why', why,
     'open_count', open_count, 'consecutive_failures', 0, 'probe_successes', 0)
-  redis.call('HDEL', key, 'probe', 'forced')
+  redis.call('HDEL', key, 'probe', 'forced', 'trial')
   if state == 'closed' and to == 'open' then redis.call('HSET', key, 'away_since', ms(now)) end
   if to == 'closed' then redis.call('HDEL', key, 'away_since', 'error', 'http_status', 'cause') end
   redis.call('DEL', BREAKER_WINDOW .. target)
@@ -65,8 +65,9 @@ local function window_sums(target, policy, now)
 end
 
 -- Why a breaker opens now (nil: it stays closed), and whether slow calls are the reason.
-local function reason_to_open(signal, target, failures, policy, now)
+local function reason_to_open(signal, target, failures, trial, policy, now)
   if signal == 'trip' then return 'it cannot recover before it is repaired' end
+  if signal == 'failure' and trial then return 'its first call after the pause failed' end
   if signal == 'failure' and failures >= policy.consecutive_failures then return failures .. ' failures in a row' end
   local sums = window_sums(target, policy, now)
   if sums.n < policy.minimum_calls then return nil end
@@ -78,7 +79,7 @@ end
 -- Report a call: signal ('ok', 'slow', 'failure', 'neutral', 'trip'), epoch, duration_ms, jitter, and of a failure error,
 -- http_status?, cause. A call of another epoch is ignored. Returns whether this opened the breaker.
 local function breaker_report(target, call, policy, now)
-  local breaker = fields(BREAKER .. target, 'state', 'epoch', 'consecutive_failures', 'forced')
+  local breaker = fields(BREAKER .. target, 'state', 'epoch', 'consecutive_failures', 'forced', 'trial')
   if (breaker.epoch or '0') ~= call.epoch or (breaker.state or 'closed') ~= 'closed' or call.signal == 'neutral' then
     return false
   end
@@ -98,10 +99,11 @@ local function breaker_report(target, call, policy, now)
   elseif breaker.consecutive_failures and breaker.consecutive_failures ~= '0' then
     redis.call('HSET', BREAKER .. target, 'consecutive_failures', 0)
   end
+  if breaker.trial then redis.call('HDEL', BREAKER .. target, 'trial') end
   if call.signal == 'ok' then return false end
   local forced, ends_at = string.match(breaker.forced or '', '^(%S+) (%d+)')
   if forced == 'closed' and tonumber(ends_at) > now then return false end
-  local why, slow = reason_to_open(call.signal, target, failures, policy, now)
+  local why, slow = reason_to_open(call.signal, target, failures, breaker.trial, policy, now)
   if not why then return false end
   if slow then note_cause(target, {cause = 'slow'}) elseif call.signal == 'trip' then note_cause(target, call) end
   local cause = redis.call('HGET', BREAKER .. target, 'cause')
