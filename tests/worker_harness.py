@@ -69,8 +69,9 @@ class Fleet:
     catalog: Catalog
 
     async def accept(self, job_id: str, chain: tuple[str, ...], urgency: Urgency, **more: Any) -> str:
-        """Accept a job for the first model of its chain, with the policy of its urgency."""
-        body = {"messages": [{"role": "user", "content": job_id}]}
+        """Accept a job for the first model of its chain, with the policy of its urgency. Its prompt is its id, unless
+        another is given."""
+        body = {"messages": [{"role": "user", "content": more.pop("prompt", job_id)}]}
         policy = self.catalog.urgency[urgency]
         terms = SubmitTerms(
             queue=more.pop("queue", None) or self.catalog.queue(chain[0], urgency),

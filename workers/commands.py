@@ -18,17 +18,13 @@ from openfall.router_core.catalog.errors import UnknownName
 from openfall.router_core.state.errors import StoreError, StoreUnreachable
 from openfall.router_core.state.keys import DEGRADE
 from openfall.workers.local.errors import LocalError
+from openfall.workers.log_output import configure_logging
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code. Every error that a user can fix is one line on standard error."""
     options = _parser().parse_args(argv)
-    logging.basicConfig(
-        level=logging.WARNING if options.quiet else logging.INFO,
-        format="%(asctime)s %(levelname).1s %(message)s",
-        datefmt="%H:%M:%S",
-        stream=sys.stderr,
-    )
+    configure_logging(logging.WARNING if options.quiet else logging.INFO, sys.stderr.fileno())
     try:
         return _work(options) if options.command == "work" else _up(options)
     except (config.ConfigError, UnknownName, ValueError) as error:

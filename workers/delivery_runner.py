@@ -88,7 +88,6 @@ class DeliveryRunner:
             if outcome is not None:
                 settlement = self.queue.settlement(delivery, outcome)
                 self.settler.submit(self.settler.settle(settlement), f"settle-{delivery.id}")
-                _log_failure(delivery, outcome)
         finally:
             self._running.pop(delivery.token, None)
             self.on_finished()
@@ -124,13 +123,3 @@ class DeliveryRunner:
 def _server_clock(server_now: float, claimed_at: float) -> Callable[[], float]:
     """The server's clock, continued by the local monotonic one: a jump of the local clock affects no deadline."""
     return lambda: round(server_now + (time.monotonic() - claimed_at), 3)
-
-
-def _log_failure(delivery: Delivery, outcome: DeliveryOutcome) -> None:
-    attempt = outcome.call.attempt if outcome.call is not None else None
-    if attempt is not None and attempt.error is not None:
-        log.info(
-            "%s: %s@%s failed: %s (%s); next: %s",
-            delivery.id, attempt.model, attempt.backend, attempt.error, attempt.detail,
-            type(outcome.next_step).__name__,
-        )  # fmt: skip

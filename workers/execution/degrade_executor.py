@@ -28,6 +28,7 @@ from openfall.router_core.state.claims import Delivery, FallInfo
 from openfall.router_core.state.settlement import DeliveryOutcome
 from openfall.router_core.vocabulary import HoldReason, Remedy, Urgency
 from openfall.workers.backends.base import OnDelta
+from openfall.workers.execution.delivery_log import describe_step
 from openfall.workers.execution.results import degraded_result, interim_result, unreadable_result
 
 log = logging.getLogger("openfall.open_fall")
@@ -65,6 +66,8 @@ class DegradeExecutor:
         action = degrade(job, self.catalog, context, fleet, now)
         record = fall_record(job, context, action, fleet, now)
         _log_fall(record)
+        if isinstance(action, StandIn):
+            log.info("%s: %s; why=%s", job.id, describe_step(self.catalog, action), action.why)
         return self._build_outcome(job, context, action, self._pack_record(record), now)
 
     def on_error(self, delivery: Delivery, reason: str, now: float) -> DeliveryOutcome:

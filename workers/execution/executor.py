@@ -42,6 +42,7 @@ from openfall.router_core.vocabulary import ErrorClass, HoldReason, Remedy, Urge
 from openfall.workers.backends.base import OnDelta, Request
 from openfall.workers.backends.registry import Clients
 from openfall.workers.execution.call_report import CallReporter, FinishedCall
+from openfall.workers.execution.delivery_log import DeliveryLog
 from openfall.workers.execution.json_schema import schema_error
 from openfall.workers.execution.results import final_result, get_substitution, stand_in_result
 from openfall.workers.execution.retry_budget import RetryBudget
@@ -79,7 +80,8 @@ class JobExecutor:
         on_answer: Callable[[str, str], None] = lambda backend, model: None,
     ) -> None:
         self._catalog, self._clients, self._fleet_state = catalog, clients, fleet_state
-        self._reporter, self._on_answer = CallReporter(catalog, jitter), on_answer
+        self._reporter, self._log = CallReporter(catalog, jitter), DeliveryLog(catalog)
+        self._on_answer = on_answer
         self._retry_budget = RetryBudget(catalog.retry.retry_budget)
 
     async def execute(
@@ -94,7 +96,7 @@ class JobExecutor:
         conditions = self._conditions(progress)
         step = decide(job, self._catalog, attempts, self._as_claimed(conditions), progress.now)
         if not isinstance(step, Call):
-            return self._build_outcome(step, progress, None)
+            return self._conclude(step, progress, None)
         answer = await self._call_model(progress, step, on_delta)
         if isinstance(answer, Completion):
             self._on_answer(delivery.backend, step.model)
@@ -109,7 +111,7 @@ class JobExecutor:
             conditions = replace(self._conditions(progress), may_retry=may_retry)  # the fleet may have changed since
         next_step = conclude(job, self._catalog, progress.attempts, outcome, conditions)
         self._count_against_budget(progress.attempts, next_step, progress.now)
-        return self._build_outcome(next_step, progress, report, outcome)
+        return self._conclude(next_step, progress, report, outcome)
 
     def _count_against_budget(self, attempts: Sequence[Attempt], next_step: Step, now: float) -> None:
         """Count the call that has just ended, if it was the first of its model, and the retry that follows it."""
@@ -170,6 +172,14 @@ class JobExecutor:
             ctx=model.context,
         )
         return await self._clients[delivery.backend, delivery.credential].complete(request, on_delta)
+
+    def _conclude(
+        self, step: Step, progress: _Progress, report: CallReport | None, answer: Outcome | None = None
+    ) -> DeliveryOutcome:
+        """The outcome of a delivery, after a line in the log."""
+        outcome = self._build_outcome(step, progress, report, answer)
+        self._log.write(progress.job, progress.attempts, outcome)
+        return outcome
 
     def _build_outcome(
         self, step: Step, progress: _Progress, report: CallReport | None, outcome: Outcome | None = None

@@ -21,6 +21,7 @@ from openfall.router_core.state.maintenance import WaitingJob, move
 from openfall.router_core.state.maintenance import sweep as find_waiting
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.vocabulary import BlockReason, ErrorClass, HoldReason, Urgency
+from openfall.workers.execution.delivery_log import DeliveryLog, describe_step
 from openfall.workers.execution.executor import job_jitter
 from openfall.workers.execution.results import final_result, get_substitution
 
@@ -48,7 +49,7 @@ class Sweeper:
 
     async def _look_after(self, waiting: WaitingJob, fleets: dict[Urgency, FleetState], now: float) -> None:
         if waiting.cause in _REMOVED:
-            await self._end(waiting, _cancelled(waiting), "canceled")
+            await self._drop(waiting, _cancelled(waiting), "canceled")
             return
         try:
             job = unpack_job(waiting.head, waiting.deadline, waiting.accepted_at)
@@ -62,8 +63,7 @@ class Sweeper:
         step = reconsider(job, self.catalog, attempts, conditions, now)
         if isinstance(step, Done):
             result = final_result(job, self.catalog, attempts, step, now)  # a stand-in's answer is settled, never here
-            rq_status = "finished" if result.answered else "failed"
-            await self._end(waiting, result, rq_status, get_substitution(job, self.catalog, attempts, step))
+            await self._finish(waiting, job, result, get_substitution(job, self.catalog, attempts, step))
         elif isinstance(step, Fall) and waiting.cause == "stranded" and _is_paused(conditions):
             return  # a pause ends: a job that cannot go elsewhere falls only when it is late
         elif step is not None:
@@ -84,25 +84,38 @@ class Sweeper:
         queue = "" if isinstance(step, Fall) else self.catalog.queue(step.model, job.urgency)
         if await move(self.link, waiting, step, queue):
             reason = step.detail if isinstance(step, Fall) else step.why
-            log.warning("%s: %s in %s: %s to %s: %s", waiting.id, waiting.cause, waiting.queue, type(step).__name__,
-                        queue or "degrade", reason)  # fmt: skip
+            then = describe_step(self.catalog, step)
+            log.warning("%s: %s in %s; %s; why=%s", waiting.id, waiting.cause, waiting.queue, then, reason)
 
     async def _handle_unreadable(self, waiting: WaitingJob, reason: str, now: float) -> None:
         """A job of a newer openfall is held for its worker, but not past its deadline."""
         if now >= waiting.deadline:
-            await self._end(waiting, _expired(waiting), "failed")
+            await self._drop(waiting, _expired(waiting), "failed")
         else:
             await move(self.link, waiting, Fall(HoldReason.UNREADABLE, reason))
 
+    async def _finish(
+        self, waiting: WaitingJob, job: CompletionJob, result: Result, substitution: Substitution | None
+    ) -> None:
+        rq_status = "finished" if result.answered else "failed"
+        if await self._end(waiting, result, rq_status, substitution):
+            DeliveryLog(self.catalog).write_end(job, result, substitution)
+
+    async def _drop(self, waiting: WaitingJob, result: Result, rq_status: str) -> None:
+        """End a job whose request was not read."""
+        if await self._end(waiting, result, rq_status):
+            log.warning("%s: %s: %s", waiting.id, result.status, result.detail)
+
     async def _end(
         self, waiting: WaitingJob, result: Result, rq_status: str, substitution: Substitution | None = None
-    ) -> None:
+    ) -> bool:
+        """End a job. False: it has ended already, or moved on."""
         deliveries = waiting.deliveries
         with contextlib.suppress(UnknownJob):
-            if await end_job(
+            return await end_job(
                 self.link, result, rq_status=rq_status, expected_deliveries=deliveries, substitution=substitution
-            ):
-                log.warning("%s: %s: %s", waiting.id, result.status, result.detail)
+            )
+        return False
 
 
 def _is_paused(conditions: Conditions) -> bool:

@@ -1,0 +1,72 @@
+"""The log of a worker process: whole lines, in order, without ever blocking the event loop."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from openfall.workers.log_output import MAX_LINES, BackgroundHandler
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, int]]:
+    ends = os.pipe()
+    yield ends
+    for end in ends:
+        with contextlib.suppress(OSError):
+            os.close(end)
+
+
+@pytest.fixture
+def log() -> Iterator[logging.Logger]:
+    logger = logging.Logger("of-a-test")
+    yield logger
+    for handler in logger.handlers:
+        handler.close()
+
+
+def test_lines_are_written_in_order_with_time_and_level(pipe: tuple[int, int], log: logging.Logger) -> None:
+    log.addHandler(handler := BackgroundHandler(pipe[1]))
+    log.info("%s: answered", "job-1")
+    log.warning("two\nhalves")
+    handler.flush()
+    lines = os.read(pipe[0], 1000).decode().splitlines()
+    assert re.fullmatch(r"\d\d:\d\d:\d\d I job-1: answered", lines[0])
+    assert re.fullmatch(r"\d\d:\d\d:\d\d W two", lines[1])
+
+
+def test_lines_are_written_without_a_flush(pipe: tuple[int, int], log: logging.Logger) -> None:
+    log.addHandler(BackgroundHandler(pipe[1]))
+    log.info("later")
+    assert os.read(pipe[0], 1000).endswith(b" I later\n")
+
+
+def test_a_log_that_nothing_reads_blocks_no_caller_and_its_lost_lines_are_counted(
+    pipe: tuple[int, int], log: logging.Logger
+) -> None:
+    log.addHandler(BackgroundHandler(pipe[1]))
+    for number in range(2 * MAX_LINES):
+        log.info("%d %s", number, "x" * 100)  # more than a pipe holds
+    data = b""
+    while b"were dropped" not in data:
+        data += os.read(pipe[0], 1 << 20)
+    numbers = [int(line.split()[2]) for line in data.decode().splitlines() if " I " in line]
+    dropped = int(re.findall(r"(\d+) lines of the log were dropped", data.decode())[0])
+    assert numbers == sorted(numbers)
+    assert (len(numbers) >= MAX_LINES, dropped > 0, len(numbers) + dropped <= 2 * MAX_LINES) == (True, True, True)
+
+
+def test_a_closed_log_and_a_message_that_does_not_fit_its_arguments_end_no_caller(
+    pipe: tuple[int, int], log: logging.Logger, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log.addHandler(handler := BackgroundHandler(pipe[1]))
+    log.info("%d", "no number")
+    assert "Logging error" in capsys.readouterr().err
+    os.close(pipe[0])
+    log.info("nobody reads this")
+    handler.flush()

@@ -1,0 +1,126 @@
+"""One line in the log for each delivery: who answered a job, or why its model did not, and what follows.
+
+A line has model names, causes and numbers. It never has a prompt, an answer, a key or the path of a URL.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from openfall.router_core.catalog.catalog import Catalog
+from openfall.router_core.deciding.decide import Fall, Handoff, Later
+from openfall.router_core.deciding.substitution import Substitution
+from openfall.router_core.degrading.degrade import StandIn
+from openfall.router_core.jobs.job import CompletionJob
+from openfall.router_core.jobs.outcome import Attempt, total_cost
+from openfall.router_core.jobs.result import Result
+from openfall.router_core.state.settlement import DeliveryOutcome
+
+log = logging.getLogger("openfall.jobs")
+
+_Move = Handoff | Later | Fall
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryLog:
+    """Writes the lines of one worker."""
+
+    catalog: Catalog
+    _origins: dict[tuple[str, str], str] = field(default_factory=dict, init=False)
+
+    def write(self, job: CompletionJob, attempts: Sequence[Attempt], outcome: DeliveryOutcome) -> None:
+        """Log one delivery. `attempts` are all calls of the job, that of this delivery included."""
+        if not log.isEnabledFor(logging.INFO):
+            return
+        step = outcome.next_step
+        if isinstance(step, Result):
+            self.write_end(job, step, outcome.substitution)
+        elif isinstance(step, Handoff | Later | Fall):
+            last = attempts[-1] if outcome.call is not None else None
+            log.info("%s", self._describe_move(job, step, last, len(attempts)))
+
+    def write_end(self, job: CompletionJob, result: Result, substitution: Substitution | None) -> None:
+        """Log the end of a job."""
+        log.info("%s", self._describe_end(job, result, substitution))
+
+    def _describe_end(self, job: CompletionJob, result: Result, substitution: Substitution | None) -> str:
+        model, backend, tail = result.model, result.backend, ""
+        if model is not None and backend is not None and result.answered:
+            status = "degraded, answered" if result.degraded else "answered"
+            head = f"{status} by {model}@{backend}: {self._origin(model, backend)}"
+        else:
+            head, tail = f"{result.status}: {result.error}", f" detail={_one_line(result.detail)}"
+        fallback = "no left_home=no"
+        if substitution is not None:
+            fallback = "yes left_home=yes" if substitution.left_home else "yes left_home=no"
+        return (
+            f"{job.id}: {head}; role={job.role or '-'} task={job.task or '-'} group={job.group or '-'}"
+            f" urgency={job.urgency} chain={','.join(job.as_configured)} fallback={fallback}"
+            f" calls={len(result.attempts)} models={result.models_tried} seconds={result.took:.3f}"
+            f" {_amounts(result.attempts)}{tail}"
+        )
+
+    def _describe_move(self, job: CompletionJob, step: _Move, last: Attempt | None, calls: int) -> str:
+        then = describe_step(self.catalog, step)
+        if last is None:
+            why = step.detail if isinstance(step, Fall) else step.why
+            return f"{job.id}: {then}; calls={calls} why={_one_line(why)}"
+        head = f"fails: {last.cause}" if last.error else "answers, one of several"
+        numbers = f"call={calls} seconds={last.ended_at - last.started_at:.3f}"
+        return f"{job.id}: {last.model}@{last.backend} {head}; {then}; {numbers} detail={_one_line(last.detail)}"
+
+    def _origin(self, model: str, backend: str) -> str:
+        """`claude-sonnet-4-5-20250929 via https://api.anthropic.com (cloud)`."""
+        key = (model, backend)
+        if key not in self._origins:
+            if model not in self.catalog.models or backend not in self.catalog.backends:
+                return "not in the configuration"
+            url = urlsplit(self.catalog.backends[backend].url)
+            host = url.netloc.rpartition("@")[2]
+            served_by = "local" if self.catalog.is_local(model) else "cloud"
+            upstream = self.catalog.models[model].upstream
+            self._origins[key] = f"{upstream} via {url.scheme}://{host} ({served_by})"
+        return self._origins[key]
+
+
+def describe_step(catalog: Catalog, step: Handoff | Later | Fall | StandIn) -> str:
+    """What follows, in a few words: `attempting fallback haiku@anthropic`."""
+    match step:
+        case Handoff(kind=None):
+            return f"next {_place(catalog, step.model)}"
+        case Handoff() | StandIn():
+            return f"attempting fallback {_place(catalog, step.model)}"
+        case Later():
+            return f"retrying {_place(catalog, step.model)} in {step.delay:.1f} s"
+        case Fall():
+            return f"falling ({step.reason})"
+
+
+def _place(catalog: Catalog, model: str) -> str:
+    """A model at the backends that may serve it."""
+    spec = catalog.models.get(model)
+    return f"{model}@{','.join(spec.backends)}" if spec is not None else model
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split()) or "-"
+
+
+def _amounts(attempts: Sequence[Attempt]) -> str:
+    """The tokens and the cost of all calls; `?`: unknown."""
+    read = written = None
+    for attempt in attempts:
+        if attempt.input_tokens is not None:
+            read = (read or 0) + attempt.input_tokens
+        if attempt.output_tokens is not None:
+            written = (written or 0) + attempt.output_tokens
+    cost = total_cost(attempts)
+    usd = f"{cost:.7f}".rstrip("0").rstrip(".") if cost else "?" if cost is None else "0"
+    return f"tokens_in={_known(read)} tokens_out={_known(written)} cost_usd={usd}"
+
+
+def _known(number: int | None) -> int | str:
+    return "?" if number is None else number
