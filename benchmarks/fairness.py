@@ -4,7 +4,8 @@ Real worker processes, an upstream that takes 50 ms, one backend. A wait is the 
 call's arrival at the upstream: both moments are CLOCK_MONOTONIC of one machine. Interactive jobs arrive at random
 (Poisson) at half of what the slots can do. Turns with and without a flood of batch jobs alternate on one fleet; without
 one, the batch queue is empty the first time and paused from then on. Then interactive jobs come in faster than they can
-be done, and what is done is counted by urgency. Exits with 1 when a promise is broken.
+be done, and what is done is counted by urgency. Exits with 1 when a promise is broken. With `--turns` it measures
+instead what the turns among producers cost Redis (turns.py).
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from benchmarks.processes import BenchmarkError, started, wait_for
 from benchmarks.run_environment import START_TIMEOUT_S, upstream
 from benchmarks.server import valkey
 from benchmarks.table import Row, Sheet, figure, show
+from benchmarks.turns import compare
 from openfall.producers.client import AsyncOpenfall
 from openfall.producers.request import JobRequest, SubmitOptions
 from openfall.router_core.catalog.entries import URGENCY_DEFAULTS
@@ -225,8 +227,12 @@ def sheets(outcome: Outcome) -> list[Sheet]:
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
 @click.option("--quick", is_flag=True, help="One turn of five seconds each.")
-def main(as_json: bool, quick: bool) -> None:
+@click.option("--turns", is_flag=True, help="Measure the cost of turns among producers.")
+def main(as_json: bool, quick: bool, turns: bool) -> None:
     """Measure what batch costs interactive jobs, and what it gets beside them."""
+    if turns:
+        show(compare(10_000), as_json)
+        return
     outcome = run(QUICK if quick else FULL, Console(stderr=True))
     show(sheets(outcome), as_json)
     for words in broken(outcome):

@@ -19,10 +19,10 @@ def backlog_list(queue: str, producer: bytes) -> bytes:
 
 async def count_waiting(link: RedisConnection, queue: str) -> int:
     """How many jobs wait in a queue, in its list and in backlogs. Only the list has jobs of plain rq."""
-    listed, counted = await asyncio.gather(
-        link.command("LLEN", keys.RQ_QUEUE + queue), link.command("HGET", keys.WAITING + queue, "")
+    listed, backlogged = await asyncio.gather(
+        link.command("LLEN", keys.RQ_QUEUE + queue), link.command("HGET", keys.LISTED + queue, "")
     )
-    return max(int(listed), int(counted or 0)) if listed else 0
+    return int(listed) + int(backlogged or 0)
 
 
 async def fetch_position(
@@ -33,16 +33,15 @@ async def fetch_position(
     The producers of a queue take turns. So for a job in a backlog this is the latest position that it can have, as
     long as no other producer enters the queue.
     """
-    counts = keys.WAITING + queue
-    listed, delayed, waiting, fields = await asyncio.gather(
+    listed, delayed, waiting, fields, backlogged = await asyncio.gather(
         link.command("LPOS", keys.RQ_QUEUE + queue, job_id, "MAXLEN", max_scanned),
         link.command("LPOS", backlog_list(queue, producer), job_id, "MAXLEN", max_scanned),
-        link.command("HGET", counts, ""),
-        link.command("HLEN", counts),
+        count_waiting(link, queue),
+        link.command("HLEN", keys.LISTED + queue),
+        link.command("HEXISTS", keys.LISTED + queue, ""),
     )
     if listed is not None:
         return int(listed) + 1
     if delayed is None:
         return None
-    producers = int(fields) - 1
-    return min(int(waiting or 0), (int(delayed) + 2) * producers)
+    return min(waiting, (int(delayed) + 2) * (int(fields) - int(backlogged)))

@@ -12,8 +12,7 @@ local known = fields(RECORD .. id, 'digest', 'deadline')
 if known.deadline then
   -- A finished job has forgotten its digest: a producer that sends it again under its own id gets its receipt.
   if known.digest and known.digest ~= digest then return {'conflict', id} end
-  local _, all = count_waiting(queue, args.producer)
-  return {'accepted', id, known.deadline, all}
+  return {'accepted', id, known.deadline, count_waiting(queue, args.producer).all}
 end
 local idem
 if args.idempotency_key then  -- the length first: a producer's name may have any character
@@ -29,8 +28,8 @@ local deadline = args.deadline or now + args.expires_after_ms
 if deadline <= now then return {'past', id, tostring(now)} end
 local pressure = redis.call('GET', MEMORY_PRESSURE)
 if pressure then return {'pressed', id, pressure} end
-local own, all = count_waiting(queue, args.producer)
-local position = next_position(queue, own, all)
+local waiting = count_waiting(queue, args.producer)
+local position = next_position(queue, waiting)
 if args.max_queued > 0 and position > args.max_queued then
   -- rq lists a finished job by when it is forgotten: `keep_s` after its end.
   local a_minute_ago = math.floor(now / 1000) + args.keep_s - 60
@@ -60,7 +59,7 @@ redis.call('HSET', RECORD .. id, unpack(record))
 redis.call('SET', PROMPT .. id, ARGV[3])
 redis.call('ZADD', UNFINISHED, math.min(deadline, now + args.start_within_ms), id)
 redis.call('SADD', RQ_QUEUES, RQ_QUEUE .. queue)
-add_waiting(id, queue, args.producer, false, own, all)
+add_waiting(id, queue, args.producer, false, waiting)
 wake_worker(queue)
 redis.call('RPUSH', EVENTS .. id, '{"event":"queued","at":' .. ms(now) .. ',"queue":"' .. queue
   .. '","position":' .. position .. '}')

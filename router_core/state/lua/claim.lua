@@ -122,15 +122,16 @@ end
 -- Lease the jobs that were popped off a queue's list. Returns how many ids entered the list: the turns of their
 -- producers' next jobs.
 local function lease_popped(popped, queue, backend, key)
-  local producer, n, entered = nil, 0, 0
+  local producer, n, entered, left = nil, 0, 0, 0
   for i = 1, #popped + 1 do
-    local of = popped[i] and lease(popped[i], queue, backend, key)
-    if of ~= producer or not popped[i] then
-      if producer then entered = entered + note_left(queue, producer, n) end
-      producer, n = of, 0
+    local next_producer = popped[i] and lease(popped[i], queue, backend, key)
+    if producer and next_producer ~= producer then
+      local of_turn, of_backlog = note_left(queue, producer, n)
+      entered, left, n = entered + of_turn, left + of_backlog, 0
     end
-    n = n + 1
+    producer, n = next_producer, n + (next_producer and 1 or 0)
   end
+  note_unbacklogged(queue, left)
   return entered
 end
 

@@ -1,4 +1,4 @@
--- @include queue
+-- @include turns
 -- Examine jobs that no worker claims. It only finds them: what becomes of each is decided outside and done by `finish`
 -- or `move`. Causes:
 --   overdue              waits past its deadline
@@ -43,16 +43,15 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', UNFINISHED, '-inf', now, 'LIMIT'
   end
 end
 for _, queue in ipairs(args.stranded_queues) do
-  for _, id in ipairs(first_waiting(queue, limit)) do
+  for _, id in ipairs(waiting_slice(queue, 0, limit)) do
     if redis.call('HGET', RECORD .. id, 'state') == 'queued' then add(id, 'stranded') end
   end
 end
+
 -- The jobs of a queue that are examined in this second. No more are read, however long the queue is.
 local function examined_now(queue, share)
-  local list, parts = RQ_QUEUE .. queue, math.ceil(redis.call('LLEN', RQ_QUEUE .. queue) / share)
-  if parts <= 1 then return first_waiting(queue, share) end
-  local from = math.floor(now / 1000) % parts * share
-  return redis.call('LRANGE', list, from, from + share - 1)
+  local parts = math.max(1, math.ceil(length_of(queue) / share))
+  return waiting_slice(queue, math.floor(now / 1000) % parts * share, share)
 end
 
 local share = math.max(1, math.floor(limit / math.max(1, #args.blocked_queues)))
@@ -61,7 +60,7 @@ for _, queue in ipairs(args.blocked_queues) do
     if redis.call('HGET', RECORD .. id, 'state') == 'queued' then add(id, 'blocked') end
   end
 end
-restore_turns(MAX_BACKLOGS, MAX_SEARCHED)
+restore_turns(MAX_BACKLOGS)
 
 -- A list is searched only when it is short: a stray job behind a long queue is found when the queue has drained.
 local function is_missing(id, list)

@@ -17,19 +17,25 @@ class ReferenceQueue:
         return len(self.listed) + sum(map(len, self.backlogs.values()))
 
     def counts(self) -> dict[str, int]:
-        """How many jobs of each producer wait; of all of them under the empty name."""
+        """How many jobs of each producer wait."""
         waiting = [*self.listed, *(job for backlog in self.backlogs.values() for job in backlog)]
         names = [self.producer_of[job] for job in waiting]
-        return {name: names.count(name) for name in names} | ({"": len(names)} if names else {})
+        return {name: names.count(name) for name in names}
+
+    def listed_counts(self) -> dict[str, int]:
+        """How many jobs of each producer are in the list; of all in backlogs under the empty name."""
+        names = [self.producer_of[job] for job in self.listed]
+        backlogged = len(self) - len(names)
+        return {name: names.count(name) for name in names} | ({"": backlogged} if backlogged else {})
 
     def next_position(self, producer: str) -> int:
         counts = self.counts()
-        producers = counts.keys() - {""} | {producer}
+        producers = counts.keys() | {producer}
         return min(len(self) + 1, (counts.get(producer, 0) + 1) * len(producers))
 
     def append(self, job: str) -> None:
         producer = self.producer_of[job]
-        is_first, is_alone = producer not in self.counts(), self.counts().keys() <= {producer, ""}
+        is_first, is_alone = producer not in self.counts(), self.counts().keys() <= {producer}
         self._begin_turns(producer)
         if is_first or (is_alone and producer not in self.backlogs):
             self.listed.append(job)
@@ -42,7 +48,7 @@ class ReferenceQueue:
 
     def _begin_turns(self, newcomer: str) -> None:
         """The jobs of the only producer before become its backlog, but for one."""
-        others = self.counts().keys() - {""}
+        others = list(self.counts())
         if len(others) == 1 and newcomer not in others and not self.backlogs and len(self.listed) > 1:
             self.backlogs[others.pop()] = self.listed[1:]
             del self.listed[1:]

@@ -54,7 +54,8 @@ def test_producers_take_turns_and_each_keeps_its_order(fleet):
         assert await claim_all(f, worker, 10) == [
             night[0], bot[0], other[0], night[1], bot[1], night[2], bot[2], *night[3:],
         ]  # fmt: skip
-        assert [key for key in f.store.keys("*") if b"~" in key or b"waiting" in key or b"backlogs" in key] == []
+        await sweep(f.link, clean=False)
+        assert [key for key in f.store.keys("*") if b"~" in key or b"listed" in key or b"backlogs" in key] == []
 
     fleet(story)
 
@@ -167,7 +168,7 @@ def test_rqs_own_cancel_and_delete_end_jobs_of_any_place(fleet, how, place):
         assert gone not in ids
         await swept(f)
         assert (await f.job_store.record(gone)).state == "done"
-        assert f.store.keys("of:waiting:*") == f.store.keys("rq:queue:*") == []
+        assert f.store.keys("of:listed:*") == f.store.keys("rq:queue:*") == []
 
     fleet(story)
 

@@ -4,8 +4,9 @@
 -- next job of each producer, in the order of their turns, and each further job waits in its producer's backlog: a list of
 -- its own, which rq's tools show as a queue. When the job of a producer leaves the list, its next one enters at the tail.
 -- Jobs at the front of the list (retries, hand-offs, releases) come before all turns.
--- WAITING .. queue has the number of waiting jobs of each producer, and of all of them in the field ''. A job counts
--- from the moment when its record has the state `queued` until it has another.
+-- LISTED .. queue has the number of jobs of each producer in the list, or '*' for a producer that is alone in the queue;
+-- and in the field '' the number of jobs in all backlogs. rq's own tools may remove jobs from either: then a count is too
+-- high until the next sweep.
 
 -- One entry wakes one waiting worker. A few are enough for a burst, since a claim takes many jobs.
 local MAX_WAKEUPS = 4
@@ -14,9 +15,12 @@ local function wake_worker(queue)
 end
 
 -- The list of a producer's backlog. A producer's name may have any character; that of a queue stays readable in a URL.
+local unsafe = '[^%w@_.-]'
 local function backlog_of(queue, producer)
-  local name = string.gsub(producer, '[^%w@_.-]', function(c) return string.format('=%02X', string.byte(c)) end)
-  return RQ_QUEUE .. queue .. BACKLOG_MARK .. name
+  if string.find(producer, unsafe) then
+    producer = string.gsub(producer, unsafe, function(c) return string.format('=%02X', string.byte(c)) end)
+  end
+  return RQ_QUEUE .. queue .. BACKLOG_MARK .. producer
 end
 
 local function register_backlog(backlog)
@@ -29,129 +33,129 @@ local function forget_backlog(backlog)
   redis.call('SREM', RQ_QUEUES, backlog)
 end
 
--- How many jobs of a producer wait in a queue, and how many of all producers.
+-- The jobs that wait in a queue: how many of them are a producer's `own`, how many of those are `listed`, how many jobs of
+-- any producer are `backlogged`, how many there are in `all`, and whether the producer is noted as the only one.
 local function count_waiting(queue, producer)
-  local counts = redis.call('HMGET', WAITING .. queue, producer, '')
-  return tonumber(counts[1] or 0), tonumber(counts[2] or 0)
+  local counts, length = redis.call('HMGET', LISTED .. queue, producer, ''), redis.call('LLEN', RQ_QUEUE .. queue)
+  local is_sole, backlogged = counts[1] == '*', tonumber(counts[2] or 0)
+  local listed = is_sole and length or tonumber(counts[1] or 0)
+  local own = backlogged == 0 and listed or listed + redis.call('LLEN', backlog_of(queue, producer))
+  return {own = own, listed = listed, backlogged = backlogged, all = backlogged + length, is_sole = is_sole}
 end
 
 -- The position that the next job of a producer gets in the order of the claims: in each round each producer has a turn.
--- `own` and `all`: see `count_waiting`.
-local function next_position(queue, own, all)
-  if own == all then return all + 1 end
-  local producers = redis.call('HLEN', WAITING .. queue) - (own > 0 and 1 or 0)
-  return math.min(all + 1, (own + 1) * producers)
+local function next_position(queue, waiting)
+  if waiting.own == waiting.all then return waiting.all + 1 end
+  local producers = redis.call('HLEN', LISTED .. queue) - (waiting.backlogged > 0 and 1 or 0) + (waiting.own == 0 and 1 or 0)
+  return math.min(waiting.all + 1, (waiting.own + 1) * producers)
 end
 
--- Give a backlog its turn: its next job enters the list at the tail. Ids that are there by error, or that rq's own tools
--- have cancelled, are dropped: the sweep looks after them. Jobs of plain rq take no turn. Returns how many ids entered.
-local MAX_DROPPED = 100
-local function give_turn(queue, backlog)
-  local entered = 0
-  for _ = 1, MAX_DROPPED do
-    local id = redis.call('LPOP', backlog)
-    if not id then break end
-    local job = fields(RECORD .. id, 'state', 'queue')
-    local is_ours = job.state == 'queued' and job.queue == queue
-    if not job.state or (is_ours and redis.call('HGET', RQ_JOB .. id, 'status') == 'queued') then
-      redis.call('RPUSH', RQ_QUEUE .. queue, id)
-      entered = entered + 1
-      if is_ours then break end
+local function note_unbacklogged(queue, n)
+  if n > 0 and redis.call('HINCRBY', LISTED .. queue, '', -n) < 1 then redis.call('HDEL', LISTED .. queue, '') end
+end
+
+-- Give a producer its turn: the next job of its backlog enters the list at the tail. Jobs that rq's own tools have
+-- cancelled or deleted stay behind until the sweep ends them. Returns how many ids entered the list, and how many left the
+-- backlog.
+local MAX_TRIED = 100
+local function give_turn(queue, producer)
+  local list, backlog, left = RQ_QUEUE .. queue, backlog_of(queue, producer), 0
+  for _ = 1, MAX_TRIED do
+    local id = redis.call('LMOVE', backlog, list, 'LEFT', 'RIGHT')
+    if not id then
+      forget_backlog(backlog)
+      break
+    end
+    if redis.call('HGET', RQ_JOB .. id, 'status') == 'queued' then return 1, left + 1 end
+    if redis.call('HGET', RECORD .. id, 'state') == 'queued' then
+      redis.call('LMOVE', list, backlog, 'RIGHT', 'RIGHT')
+    else
+      redis.call('RPOP', list)
+      left = left + 1
     end
   end
-  if redis.call('EXISTS', backlog) == 0 then forget_backlog(backlog) end
-  return entered
+  return 0, left
 end
 
 -- A second producer enters a queue: the jobs of the first become its backlog, and the first of them has its turn.
-local function begin_turns(queue, newcomer)
-  local list, producers = RQ_QUEUE .. queue, redis.call('HLEN', WAITING .. queue) - 1
-  if producers ~= 2 or redis.call('LLEN', list) < 2 then return end
-  for _, producer in ipairs(redis.call('HKEYS', WAITING .. queue)) do
-    local backlog = backlog_of(queue, producer)
-    if producer ~= '' and producer ~= newcomer and redis.call('RENAMENX', list, backlog) == 1 then
-      register_backlog(backlog)
-      give_turn(queue, backlog)
-      return
-    end
-  end
+local function begin_turns(queue, length)
+  local key, list = LISTED .. queue, RQ_QUEUE .. queue
+  if redis.call('HLEN', key) ~= 1 then return end
+  local first, listed = unpack(redis.call('HGETALL', key))
+  if listed ~= '*' then return end
+  redis.call('HSET', key, first, 1)
+  if length < 2 then return end
+  local backlog = backlog_of(queue, first)
+  redis.call('RENAME', list, backlog)
+  register_backlog(backlog)
+  local _, left = give_turn(queue, first)
+  redis.call('HSET', key, '', length - left)
 end
 
--- Add a job of a producer that has `own` of `all` waiting jobs, at the tail or at the front of the list.
-local function add_waiting(id, queue, producer, at_front, own, all)
-  redis.call('HSET', WAITING .. queue, producer, own + 1, '', all + 1)
-  if own == 0 and all > 1 then begin_turns(queue, producer) end
-  if at_front then
-    redis.call('LPUSH', RQ_QUEUE .. queue, id)
-  elseif own == 0 then
-    redis.call('RPUSH', RQ_QUEUE .. queue, id)
+-- Add a job of a producer at the front or at the tail of the list, or to the producer's backlog. `waiting`: see
+-- `count_waiting`.
+local function add_waiting(id, queue, producer, at_front, waiting)
+  local is_alone = waiting.own == waiting.all and waiting.backlogged == 0
+  if is_alone and not waiting.is_sole then
+    redis.call('DEL', LISTED .. queue)
+    redis.call('HSET', LISTED .. queue, producer, '*')
+  elseif waiting.own == 0 and not is_alone then
+    begin_turns(queue, waiting.all)
+  end
+  if at_front or is_alone or waiting.own == 0 then
+    redis.call(at_front and 'LPUSH' or 'RPUSH', RQ_QUEUE .. queue, id)
+    if not is_alone then redis.call('HSET', LISTED .. queue, producer, waiting.listed + 1) end
   else
     local backlog = backlog_of(queue, producer)
-    if own == all and redis.call('EXISTS', backlog) == 0 then
-      redis.call('RPUSH', RQ_QUEUE .. queue, id)
-    elseif redis.call('RPUSH', backlog, id) == 1 then
-      register_backlog(backlog)
-    end
+    if redis.call('RPUSH', backlog, id) == 1 then register_backlog(backlog) end
+    redis.call('HINCRBY', LISTED .. queue, '', 1)
   end
 end
 
--- Note that `n` jobs of a producer have left a queue. If none of its jobs is in the list now, its backlog has a turn.
--- Returns how many ids entered the list.
+-- Note that `n` jobs of a producer have left the list. If it has no other there, it has a turn. Returns how many ids
+-- entered the list, and how many left the backlog: the caller notes those.
 local function note_left(queue, producer, n)
-  local key, own, all = WAITING .. queue, count_waiting(queue, producer)
-  own, all = own - n, all - n
-  if all < 1 then
-    redis.call('DEL', key)
-  elseif own < 1 then
-    redis.call('HDEL', key, producer)
-    redis.call('HSET', key, '', all)
-  else
-    redis.call('HSET', key, producer, own, '', all)
+  local counts = redis.call('HMGET', LISTED .. queue, producer, '')
+  if counts[1] == '*' then return 0, 0 end
+  local listed, entered, left = tonumber(counts[1] or 0) - n, 0, 0
+  if listed < 1 and counts[2] then entered, left = give_turn(queue, producer) end
+  if listed + entered < 1 then
+    redis.call('HDEL', LISTED .. queue, producer)
+  elseif listed + entered ~= tonumber(counts[1]) then
+    redis.call('HSET', LISTED .. queue, producer, math.max(listed, 0) + entered)
   end
-  local backlog = backlog_of(queue, producer)
-  local length = redis.call('LLEN', backlog)
-  if length == 0 or own > length then return 0 end
-  return give_turn(queue, backlog)
+  return entered, left
 end
 
 -- Take a job out of the list or the backlog where it waits. A reaped job is at the head of its list, where LREM finds it
--- at once.
+-- at once. A job in neither was removed from the list by a tool of rq.
 local function leave_queue(id, queue)
   local producer = redis.call('HGET', RECORD .. id, 'producer')
-  if redis.call('LREM', RQ_QUEUE .. queue, 1, id) == 0 then
-    local backlog = backlog_of(queue, producer)
-    if redis.call('LREM', backlog, 1, id) == 1 and redis.call('EXISTS', backlog) == 0 then forget_backlog(backlog) end
+  local left = 1
+  if redis.call('LREM', RQ_QUEUE .. queue, 1, id) == 1 or redis.call('LREM', backlog_of(queue, producer), 1, id) == 0 then
+    local _, of_turn = note_left(queue, producer, 1)
+    left = of_turn
   end
-  note_left(queue, producer, 1)
+  note_unbacklogged(queue, left)
 end
 
--- The first jobs of a queue, at most `limit`: those in its list, then those in backlogs.
-local function first_waiting(queue, limit)
-  local ids = redis.call('LRANGE', RQ_QUEUE .. queue, 0, limit - 1)
-  for _, producer in ipairs(redis.call('HKEYS', WAITING .. queue)) do
-    if #ids >= limit then break end
-    for _, id in ipairs(redis.call('LRANGE', backlog_of(queue, producer), 0, limit - #ids - 1)) do ids[#ids + 1] = id end
+-- How many jobs wait in a queue.
+local function length_of(queue)
+  return redis.call('LLEN', RQ_QUEUE .. queue) + (redis.call('HGET', LISTED .. queue, '') or 0)
+end
+
+-- At most `n` waiting jobs of a queue after the first `from`: those in its list, then those in backlogs.
+local function waiting_slice(queue, from, n)
+  local lists, ids = {RQ_QUEUE .. queue}, {}
+  if redis.call('HEXISTS', LISTED .. queue, '') == 1 then
+    for _, producer in ipairs(redis.call('HKEYS', LISTED .. queue)) do lists[#lists + 1] = backlog_of(queue, producer) end
+  end
+  for _, list in ipairs(lists) do
+    if #ids >= n then break end
+    for _, id in ipairs(redis.call('LRANGE', list, from, from + n - #ids - 1)) do ids[#ids + 1] = id end
+    from = math.max(0, from - redis.call('LLEN', list))
   end
   return ids
-end
-
--- Give a turn to each backlog whose producer has no job in the list, because a tool of rq removed it. At most `limit`
--- backlogs are examined, at random, and only lists of at most `max_length`.
-local function restore_turns(limit, max_length)
-  local listed = {}  -- by queue: its list's ids, and the backlogs of their producers
-  for _, backlog in ipairs(redis.call('SRANDMEMBER', BACKLOGS, limit)) do
-    local queue = string.match(backlog, '^' .. RQ_QUEUE .. '(.*)' .. BACKLOG_MARK)
-    local ids = listed[queue]
-    if not ids then
-      ids = redis.call('LRANGE', RQ_QUEUE .. queue, 0, max_length)
-      listed[queue] = ids
-      for i = 1, #ids <= max_length and #ids or 0 do
-        local producer = redis.call('HGET', RECORD .. ids[i], 'producer')
-        if producer then ids[backlog_of(queue, producer)] = true end
-      end
-    end
-    if #ids <= max_length and not ids[backlog] then give_turn(queue, backlog) end
-  end
 end
 
 local function enqueue(id, queue, at_front, now)
@@ -159,9 +163,9 @@ local function enqueue(id, queue, at_front, now)
   redis.call('HSET', RECORD .. id, 'state', 'queued', 'queue', queue)
   redis.call('SADD', RQ_QUEUES, RQ_QUEUE .. queue)
   local producer = redis.call('HGET', RECORD .. id, 'producer')
-  local own, all = count_waiting(queue, producer)
-  local position = at_front and 1 or next_position(queue, own, all)
-  add_waiting(id, queue, producer, at_front, own, all)
+  local waiting = count_waiting(queue, producer)
+  local position = at_front and 1 or next_position(queue, waiting)
+  add_waiting(id, queue, producer, at_front, waiting)
   wake_worker(queue)
   return position
 end

@@ -1,0 +1,41 @@
+-- @include queue
+-- Repairs turns and counts after a tool of rq removed jobs from a list or a backlog.
+
+-- Write a count of LISTED; none is written as 0.
+local function set_count(queue, name, n)
+  if n > 0 then redis.call('HSET', LISTED .. queue, name, n) else redis.call('HDEL', LISTED .. queue, name) end
+end
+
+-- The producers of the ids in a list; nil for a list that is too long to be read.
+local MAX_READ = 100
+local function producers_in(list)
+  local ids, producers = redis.call('LRANGE', list, 0, MAX_READ), {}
+  if #ids > MAX_READ then return nil end
+  for _, id in ipairs(ids) do producers[redis.call('HGET', RECORD .. id, 'producer') or ''] = true end
+  return producers
+end
+
+-- Give a turn to each backlog whose producer has no job in the list. At most `limit` backlogs are examined, at random.
+local function restore_turns(limit)
+  local backlogs, sums = redis.call('SRANDMEMBER', BACKLOGS, limit), {}
+  for _, backlog in ipairs(backlogs) do
+    local queue = string.match(backlog, '^' .. RQ_QUEUE .. '(.*)' .. BACKLOG_MARK)
+    local length = redis.call('LLEN', backlog)
+    sums[queue] = (sums[queue] or 0) + length
+    if length == 0 then forget_backlog(backlog) end
+  end
+  for queue, sum in pairs(sums) do
+    if #backlogs < limit then set_count(queue, '', sum) end
+    sums[queue] = producers_in(RQ_QUEUE .. queue)
+  end
+  for _, backlog in ipairs(backlogs) do
+    local queue = string.match(backlog, '^' .. RQ_QUEUE .. '(.*)' .. BACKLOG_MARK)
+    local first = redis.call('LINDEX', backlog, 0)
+    local producer = first and redis.call('HGET', RECORD .. first, 'producer')
+    if producer and sums[queue] and not sums[queue][producer] then
+      local entered, left = give_turn(queue, producer)
+      note_unbacklogged(queue, left)
+      set_count(queue, producer, entered)
+    end
+  end
+end
