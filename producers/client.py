@@ -19,6 +19,7 @@ from openfall.producers.client_store import ClientStore
 from openfall.producers.errors import BadRequest, ProducerError, StillQueued
 from openfall.producers.inbox_delivery import InboxDelivery, read_inbox
 from openfall.producers.job_stream import follow, wait_result
+from openfall.producers.model_loading import ModelLoad, load_model
 from openfall.producers.prompt import Prompt
 from openfall.producers.request import FleetView, JobRequest, PreparedJob, SubmitOptions, parse_duration, prepare
 from openfall.producers.runtime import CallOutcome, ResolveOptions, RuntimeModel, report_outcome, resolve_model
@@ -191,6 +192,13 @@ class AsyncOpenfall:
     async def cancel(self, job_id: str) -> bool:
         """End a job. False: it had ended before."""
         return await self._retry(lambda: self.store.jobs.cancel(_job_id(job_id)))
+
+    async def load_model(self, model: str, *, backend: str | None = None) -> list[ModelLoad]:
+        """Load a model into the memory of its backends, or of one of them, and wait for it. Raises `UnknownName`.
+
+        A backend may unload other models to make room. Its host must be reachable from here.
+        """
+        return await load_model(self.config.catalog, self.store.connection, model, backend)
 
     async def resolve(self, role: str | None = None, **options: Unpack[ResolveOptions]) -> RuntimeModel:
         """The model to call now, for a program that calls models itself. Give the outcome to `report`.

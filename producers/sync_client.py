@@ -16,6 +16,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from openfall.config import LoadedConfig
 from openfall.producers.client import AsyncOpenfall
 from openfall.producers.inbox_delivery import InboxDelivery
+from openfall.producers.model_loading import ModelLoad
 from openfall.producers.prompt import Prompt
 from openfall.producers.request import JobRequest, SubmitOptions
 from openfall.producers.runtime import CallOutcome, ResolveOptions, RuntimeModel
@@ -99,6 +100,9 @@ class Openfall:
 
     def cancel(self, job_id: str) -> bool:
         return self._call(partial(self._client.cancel, job_id))
+
+    def load_model(self, model: str, *, backend: str | None = None) -> list[ModelLoad]:
+        return self._call(partial(self._client.load_model, model, backend=backend))
 
     def resolve(self, role: str | None = None, **options: Unpack[ResolveOptions]) -> RuntimeModel:
         model = self._call(partial(self._client.resolve, role, **options))
