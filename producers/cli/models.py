@@ -16,6 +16,7 @@ from openfall.producers.cli.render import format_age, format_cost, format_price,
 if TYPE_CHECKING:
     from openfall.config import LoadedConfig
     from openfall.producers.client import AsyncOpenfall
+    from openfall.router_core.catalog.entries import ModelSpec
     from openfall.router_core.state.model_status import ModelAtBackend, ModelStatus, OtherModel
 
 COLUMNS = (
@@ -24,6 +25,7 @@ COLUMNS = (
     "pool",
     "state",
     "ctx",
+    "lacks",
     "VRAM",
     "price",
     "waiting",
@@ -75,6 +77,7 @@ def _cells(config: LoadedConfig, row: ModelStatus) -> Iterator[tuple[object, ...
             catalog.pool_of(row.model),
             at.load_state,
             spec.context,
+            _lacking(spec),
             "-" if spec.vram_gb is None else f"{spec.vram_gb:g} GB",
             format_price(catalog, row.model, at.backend),
             "" if number else waiting,
@@ -97,6 +100,7 @@ def _json(config: LoadedConfig, row: ModelStatus) -> dict[str, Any]:
         "local": catalog.is_local(row.model),
         "ctx": spec.context,
         "vram_gb": spec.vram_gb,
+        "capabilities": _capabilities(spec),
         "usd_per_mtok": spec.usd_per_mtok,
         "waiting": row.waiting,
         "started": row.started,
@@ -115,6 +119,17 @@ def _other_json(config: LoadedConfig, other: OtherModel) -> dict[str, Any]:
         "local": config.catalog.pools[pool].local,
         "at": [{"state": other.load_state, "backend": other.backend}],
     }
+
+
+def _capabilities(spec: ModelSpec) -> dict[str, Any]:
+    """What a request to the model may have."""
+    flags = {name: getattr(spec, name) for name in ("tools", "json_schema", "images")}
+    return {**flags, **asdict(spec.capabilities)}
+
+
+def _lacking(spec: ModelSpec) -> str:
+    """What a request to the model must not have."""
+    return " ".join(name for name, value in _capabilities(spec).items() if value in (False, "none")) or "-"
 
 
 def _backend_json(config: LoadedConfig, at: ModelAtBackend) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, StringConstraints
 
+from openfall.router_core.catalog.capabilities import Capabilities, Thinking, known_capabilities
 from openfall.router_core.catalog.formats import (
     BackendName,
     CatalogEntry,
@@ -134,7 +135,14 @@ class ModelSpec(CatalogEntry):
     tools: bool = Field(True, description="It can call tools.")
     json_schema: bool = Field(True, description="Its answers can be held to a JSON Schema.")
     images: bool = Field(False, description="It accepts images.")
-    sampling_params: bool = Field(True, description="It accepts temperature, top_p and top_k.")
+    sampling_params: bool | None = Field(
+        None, description="It accepts temperature, top_p and top_k. Without it: known by its name, else yes."
+    )
+    thinking: Thinking | None = Field(
+        None,
+        description="How Anthropic's protocol asks it to think: by a `budget` of tokens, `adaptive` by an effort, or "
+        "`none`. Without it: known by its name, else learned from the first refusal.",
+    )
     vram_gb: Gigabytes | None = Field(None, description="Memory in GB that it uses on a graphics card.")
     quantization: str | None = Field(None, description="Shown in `openfall models`; nothing depends on it.")
     load_time: Seconds | None = Field(
@@ -155,6 +163,13 @@ class ModelSpec(CatalogEntry):
     def passed_on(self) -> bool:
         """Whether an Ollama passes its calls on to the machines of its maker. It is never in memory there."""
         return self.upstream.lower().endswith((":cloud", "-cloud"))
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What it takes in a request: as configured, else as known by its name."""
+        known = known_capabilities(self.upstream)
+        sampling = known.sampling_params if self.sampling_params is None else self.sampling_params
+        return Capabilities(self.thinking or known.thinking, sampling)
 
 
 class Pick(StrEnum):

@@ -83,6 +83,6 @@ def incompatibility(spec: ModelSpec, needs: Requirements) -> str | None:
 
 def ignored_parameters(spec: ModelSpec, needs: Requirements) -> str:
     """The parameters that a model ignores, for people; empty: none."""
-    if spec.sampling_params or not needs.sampling:
+    if spec.capabilities.sampling_params or not needs.sampling:
         return ""
     return f"without {', '.join(needs.sampling)}, which it does not accept"

@@ -72,7 +72,6 @@ def test_a_configuration_is_shown_whole_with_its_secrets_masked(tmp_path: Path) 
         "tools": True,
         "json_schema": True,
         "images": False,
-        "sampling_params": True,
     }
     assert result["urgency"]["interactive"] == {
         "start_within": "5s",

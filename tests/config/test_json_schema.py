@@ -36,8 +36,8 @@ backends:
         engine: {model: smollm2, context: 4k, threads: 1, parallel: 2, gpu_layers: 9}}
 models:
   a: {upstream: x, backends: [tower], context: 32k, timeout: 1500ms, max_tokens: 100, tools: no, json_schema: no,
-      images: yes, sampling_params: no, vram_gb: 2.5, quantization: Q4_K_M, load_time: 4s,
-      slow_after: 10s, quality: {code: 0.5, default: 1}}
+      images: yes, sampling_params: no, thinking: adaptive, vram_gb: 2.5, quantization: Q4_K_M,
+      load_time: 4s, slow_after: 10s, quality: {code: 0.5, default: 1}}
   b: {upstream: y, backends: [maker], usd_per_mtok: {in: 1, out: 5, cache_read: 0.1, cache_write: 1.25}, quality: }
 roles:
   best: {chain: [a, b], urgency: batch, order: by_urgency, local_only: yes, checks: [not_empty, json], pattern: "^a",

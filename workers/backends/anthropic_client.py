@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from openfall.router_core.catalog.capabilities import known_capabilities
 from openfall.workers.backends.address import Address, bearer, checked_key, parse_address
 from openfall.workers.backends.anthropic_answer import MessageAssembler, parse_message
 from openfall.workers.backends.base import SAMPLING_PARAMETERS, Request
 from openfall.workers.backends.framing import SseFraming
 from openfall.workers.backends.http_backend import HttpBackend
 from openfall.workers.backends.response import ResponseFormat
+from openfall.workers.backends.thinking import fit_thinking, thinking_tokens, without_unsigned_thinking
 from openfall.workers.backends.transport import Transport
 
 PATH = "/messages"
@@ -49,8 +51,12 @@ class AnthropicBackend(HttpBackend):
         omitted = {"stream"} | (frozenset() if sampling else SAMPLING_PARAMETERS)
         body = {key: value for key, value in translated.items() if key not in omitted}
         body["model"] = request.upstream
+        if request.dialect != "anthropic":
+            body = fit_thinking(body, request.thinking)
+        elif known_capabilities(request.upstream).thinking is not None:  # a Claude checks its signatures
+            body = without_unsigned_thinking(body)
         if body.get("max_tokens") is None:
-            body["max_tokens"] = (request.max_tokens or MAX_TOKENS) + _thinking_budget(translated)
+            body["max_tokens"] = (request.max_tokens or MAX_TOKENS) + thinking_tokens(translated)
         return body | ({"stream": True} if streamed else {})
 
 
@@ -60,10 +66,3 @@ def _credentials(key: str, address: Address) -> dict[str, str]:
         return {}
     at_anthropic = f".{address.root.host}".endswith(".anthropic.com")
     return {"x-api-key": key, **({} if at_anthropic else bearer(key))}
-
-
-def _thinking_budget(translated: Mapping[str, Any]) -> int:
-    """The requested tokens of thinking. They count towards the limit, which must be above them."""
-    thinking = translated.get("thinking")
-    budget = thinking.get("budget_tokens") if isinstance(thinking, dict) else None
-    return budget if isinstance(budget, int) else 0

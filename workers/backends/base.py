@@ -6,11 +6,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from openfall.router_core.catalog.capabilities import Thinking
 from openfall.router_core.jobs.outcome import Failure, Outcome
 from openfall.router_core.vocabulary import Dialect
 
 SAMPLING_PARAMETERS = frozenset({"temperature", "top_p", "top_k"})
 """A model with `sampling_params: false` does not get these."""
+
+FIELDS_OF_ANSWERS = (
+    "reasoning_content", "reasoning_details", "reasoning", "thinking_blocks", "refusal", "annotations", "audio",
+    "function_call",
+)  # fmt: skip
+"""Fields of answers that callers send back in a history. Strict servers refuse those of other providers."""
 
 OnDelta = Callable[[str], None]
 """Called with each piece of text as it arrives, on the event loop; it must not block."""
@@ -23,8 +30,8 @@ class Request:
     A backend of that dialect sends the rest of the body verbatim. Any other translates it, and the answer back: the
     body of a `Completion` is in the caller's dialect. `timeout` bounds the whole call in seconds, from connecting to
     the last byte. `max_tokens` is the model's default for a body that names none. `sampling_params` False: the model
-    refuses temperature, top_p and top_k, so the backend omits them. `ctx` is the model's context, for endpoints that
-    need it in a call (Ollama's num_ctx).
+    refuses temperature, top_p and top_k, so the backend omits them. `thinking`: how the model is asked to think. `ctx`
+    is the model's context, for endpoints that need it in a call (Ollama's num_ctx).
     """
 
     body: Mapping[str, Any]
@@ -33,6 +40,7 @@ class Request:
     dialect: Dialect = "openai"
     max_tokens: int | None = None
     sampling_params: bool = True
+    thinking: Thinking | None = None
     ctx: int | None = None
 
     @property

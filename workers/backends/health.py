@@ -61,7 +61,6 @@ def health_prompt(spec: ModelSpec) -> Request:
         upstream=spec.upstream,
         timeout=probe_timeout(spec),
         max_tokens=spec.max_tokens or MAX_TOKENS,
-        sampling_params=spec.sampling_params,
         ctx=spec.context,
     )
 

@@ -10,6 +10,7 @@ from openfall.router_core.vocabulary import Dialect, ErrorClass
 from openfall.workers.backends.address import Address
 from openfall.workers.backends.base import LoadedModel, OnDelta, Request
 from openfall.workers.backends.http_client import HttpClient
+from openfall.workers.backends.learned_options import LearnedOptions
 from openfall.workers.backends.parsing import parse_names
 from openfall.workers.backends.response import ResponseFormat
 from openfall.workers.backends.translate import translate_request, translate_response
@@ -30,17 +31,25 @@ class HttpBackend:
 
     def __init__(self, address: Address, path: str, headers: Mapping[str, str], transport: Transport) -> None:
         self._path, self._version = path, address.version
+        self._learned = LearnedOptions(self.dialect)
         self._http = HttpClient(address, headers, transport)
 
     async def complete(self, request: Request, on_delta: OnDelta | None = None) -> Outcome:
-        """Make the call; stream it when `on_delta` is given. A failure's detail never repeats the prompt."""
+        """Make the call; stream it when `on_delta` is given. A failure's detail never repeats the prompt.
+
+        A server that refuses an option of openfall's own gets the request once more without it.
+        """
         translated = translate_request(request, self.dialect)
         if isinstance(translated, Failure):
             return translated
         body = self._body(translated, request, streamed=on_delta is not None)
         if isinstance(body, Failure):
             return body
+        body = self._learned.apply(body, request)
         outcome = await self._http.complete(self._path, body, request, self.response_format, on_delta)
+        if isinstance(outcome, Failure) and self._learned.learn(body, request, outcome):
+            body = self._learned.apply(body, request)
+            outcome = await self._http.complete(self._path, body, request, self.response_format, on_delta)
         return translate_response(outcome, request, self.dialect)
 
     def _body(self, translated: Mapping[str, Any], request: Request, *, streamed: bool) -> dict[str, Any] | Failure:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -13,7 +14,7 @@ from multidict import CIMultiDict
 from openfall.router_core.jobs.outcome import Failure, Outcome
 from openfall.router_core.vocabulary import ErrorClass
 from openfall.workers.backends.address import Address
-from openfall.workers.backends.base import OnDelta, Request
+from openfall.workers.backends.base import FIELDS_OF_ANSWERS, OnDelta, Request
 from openfall.workers.backends.error_mapping import redact
 from openfall.workers.backends.exact_json import dumps
 from openfall.workers.backends.parsing import malformed
@@ -22,6 +23,9 @@ from openfall.workers.backends.transport import Transport, describe_error
 
 MAX_ECHO_LENGTH = 15
 """An error's message that shares more characters in a row than this with the prompt repeats it, and is omitted."""
+
+_FIELD_NAMES = re.compile(rf'"(?:{"|".join(FIELDS_OF_ANSWERS)})":')
+"""Names in a prompt that are no words of a person. A refusal that names one is learned from."""
 
 _NO_SUCH_PATH = frozenset({404, 405})
 
@@ -124,7 +128,7 @@ class HttpClient:
 
 def _without_echo(failure: Failure, prompt: Any) -> Failure:
     """The same failure, without its message if the message repeats the prompt, as some servers' errors do."""
-    sent = dumps(prompt).decode()
+    sent = _FIELD_NAMES.sub("", dumps(prompt).decode())
     detail, length = failure.detail, MAX_ECHO_LENGTH + 1
     if not any(detail[start : start + length] in sent for start in range(len(detail) - length + 1)):
         return failure

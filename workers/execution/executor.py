@@ -162,13 +162,15 @@ class JobExecutor:
             on_delta = None  # this is one of several answers, and perhaps not the one that is picked
         if on_delta is None and self._catalog.backends[delivery.backend].embedded:
             on_delta = _discard  # llama.cpp notices a closed connection only while it streams (6 s late, measured)
+        capabilities = model.capabilities
         request = Request(
             body=body,
             dialect=job.dialect,
             upstream=model.upstream,
             timeout=call.timeout,
             max_tokens=model.max_tokens,
-            sampling_params=model.sampling_params,
+            sampling_params=capabilities.sampling_params,
+            thinking=capabilities.thinking,
             ctx=model.context,
         )
         return await self._clients[delivery.backend, delivery.credential].complete(request, on_delta)

@@ -40,3 +40,8 @@ EFFORT: Mapping[str, str] = {"low": "low", "medium": "medium", "high": "high", "
 def effort_for(budget: int) -> str:
     """The highest `reasoning_effort` whose budget is not above this one; at most `high`, at least `low`."""
     return "high" if budget >= THINKING["high"] else "medium" if budget >= THINKING["medium"] else "low"
+
+
+def adaptive_effort_for(budget: int) -> str:
+    """Anthropic's effort for the tokens of thinking that a request asks for."""
+    return "max" if budget >= THINKING["max"] else effort_for(budget)

@@ -1,0 +1,156 @@
+"""openfall makes no call twice that its receiver refuses: what it adds is left out once a refusal names it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import orjson
+import pytest
+
+from openfall.router_core.catalog.capabilities import Thinking
+from openfall.router_core.catalog.entries import Backend, ModelSpec, Protocol
+from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
+from openfall.router_core.vocabulary import ErrorClass as E
+from openfall.workers.backends.base import Request
+from openfall.workers.backends.registry import open_backend
+from tests.faults import COMPLETION, Script, answer, fault_server
+
+HI = {"role": "user", "content": "Hi"}
+MESSAGE = {"type": "message", "content": [{"type": "text", "text": "A"}], "stop_reason": "end_turn", "usage": {}}
+Json = dict[str, Any]
+
+
+def refusal(message: str) -> Script:
+    return answer({"error": {"message": message, "type": "invalid_request_error"}}, 400)
+
+
+def called(
+    protocol: Protocol, body: Json, *scripts: Script, calls: int = 1, **more: Any
+) -> tuple[list[Outcome], list[Json]]:
+    """The outcomes of some calls with the same body, and the bodies that the server received."""
+
+    async def work() -> tuple[list[Outcome], list[Json]]:
+        async with fault_server(*scripts) as server:
+            backend = open_backend(Backend(url=server.url + "/v1", pool="gpu", protocol=protocol))
+            request = Request(**{"body": body, "upstream": "m", "timeout": 5, **more})
+            try:
+                outcomes = [await backend.complete(request) for _ in range(calls)]
+            finally:
+                await backend.close()
+            return outcomes, [orjson.loads(received.body) for received in server.calls_received]
+
+    return asyncio.run(asyncio.wait_for(work(), 20))
+
+
+NO_BUDGET = (
+    '"thinking.type.enabled" is not supported for this model. Use "thinking.type.adaptive" and "output_config.effort"'
+)
+HARD = {"messages": [HI], "reasoning_effort": "high"}
+
+
+def test_a_model_that_thinks_by_effort_alone_is_asked_so_after_one_refusal() -> None:
+    outcomes, bodies = called("anthropic", HARD, refusal(NO_BUDGET), answer(MESSAGE), calls=2)
+    assert all(isinstance(outcome, Completion) for outcome in outcomes)
+    assert [body["thinking"]["type"] for body in bodies] == ["enabled", "adaptive", "adaptive"]
+    assert [body.get("output_config") for body in bodies] == [None, {"effort": "high"}, {"effort": "high"}]
+
+
+def test_a_model_that_cannot_think_is_not_asked_to_after_one_refusal() -> None:
+    outcomes, bodies = called("anthropic", HARD, refusal("thinking is not supported on this model"), answer(MESSAGE))
+    assert isinstance(outcomes[0], Completion)
+    assert ["thinking" in body for body in bodies] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("upstream", "thinking", "sent"),
+    [
+        ("claude-opus-4-5", None, {"type": "enabled", "budget_tokens": 16384}),
+        ("claude-opus-4-7", None, {"type": "adaptive"}),
+        ("anthropic/claude-sonnet-4.6", None, {"type": "adaptive"}),
+        ("claude-3-5-haiku-latest", None, None),
+        ("claude-opus-4-7", Thinking.NONE, None),
+        ("glm-5", None, {"type": "enabled", "budget_tokens": 16384}),
+        ("glm-5", Thinking.ADAPTIVE, {"type": "adaptive"}),
+    ],
+)
+def test_thinking_is_requested_as_the_model_takes_it(upstream: str, thinking: Thinking | None, sent: Any) -> None:
+    spec = ModelSpec(upstream=upstream, backends=("a",), thinking=thinking)
+    more = {"upstream": upstream, "thinking": spec.capabilities.thinking}
+    _, (body,) = called("anthropic", HARD, answer(MESSAGE), **more)
+    assert body.get("thinking") == sent
+
+
+def test_the_highest_effort_of_adaptive_thinking_is_max() -> None:
+    more = {"upstream": "claude-opus-4-7", "thinking": Thinking.ADAPTIVE}
+    _, (body,) = called("anthropic", HARD | {"reasoning_effort": "xhigh"}, answer(MESSAGE), **more)
+    assert body["output_config"] == {"effort": "max"}
+
+
+NO_MAX = "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead."
+
+
+def test_the_limit_of_openfall_has_the_name_that_the_server_knows() -> None:
+    outcomes, bodies = called("openai", {"messages": [HI]}, refusal(NO_MAX), answer(COMPLETION), calls=2, max_tokens=7)
+    assert all(isinstance(outcome, Completion) for outcome in outcomes)
+    limits = [(body.get("max_tokens"), body.get("max_completion_tokens")) for body in bodies]
+    assert limits == [(7, None), (None, 7), (None, 7)]
+
+
+def test_a_callers_own_parameter_is_not_left_out() -> None:
+    outcomes, bodies = called("openai", {"messages": [HI], "max_tokens": 7}, refusal(NO_MAX))
+    assert isinstance(outcomes[0], Failure)
+    assert outcomes[0].error_class is E.UNSUPPORTED
+    assert len(bodies) == 1
+
+
+def test_a_limit_that_is_too_large_is_not_renamed() -> None:
+    too_large = refusal("max_tokens is too large: 9000. This model has at most 4096 completion tokens")
+    _, bodies = called("openai", {"messages": [HI]}, too_large, max_tokens=9000)
+    assert len(bodies) == 1
+
+
+@pytest.mark.parametrize(
+    ("field", "message"),
+    [
+        ("reasoning_content", "'messages.1': property 'reasoning_content' is unsupported"),
+        ("refusal", "messages.1.refusal: Extra inputs are not permitted"),
+        ("thinking_blocks", "Unrecognized request argument supplied: thinking_blocks"),
+    ],
+)
+def test_fields_of_answers_in_a_history_are_left_out_for_a_server_that_refuses_them(field: str, message: str) -> None:
+    history = [HI, {"role": "assistant", "content": "A", field: "hm"}, HI]
+    outcomes, bodies = called("openai", {"messages": history}, refusal(message), answer(COMPLETION))
+    assert isinstance(outcomes[0], Completion)
+    assert [field in body["messages"][1] for body in bodies] == [True, False]
+    assert bodies[1]["messages"][1]["content"] == "A"
+
+
+def test_a_refusal_that_names_nothing_of_openfall_is_not_repeated() -> None:
+    outcomes, bodies = called("openai", {"messages": [HI], "seed": 1}, refusal("seed is not supported"), max_tokens=5)
+    assert isinstance(outcomes[0], Failure)
+    assert len(bodies) == 1
+
+
+def test_a_second_refusal_is_the_outcome() -> None:
+    outcomes, bodies = called("anthropic", HARD, refusal(NO_BUDGET), refusal(NO_BUDGET + " (again)"))
+    assert isinstance(outcomes[0], Failure)
+    assert len(bodies) == 2
+
+
+UNSIGNED = {"type": "thinking", "thinking": "of another provider", "signature": ""}
+SIGNED = {"type": "thinking", "thinking": "its own", "signature": "c2ln"}
+TEXT = {"type": "text", "text": "A"}
+
+
+def test_thinking_that_has_no_signature_is_not_sent_to_a_claude() -> None:
+    history = [
+        HI,
+        {"role": "assistant", "content": [UNSIGNED, SIGNED, TEXT]},
+        {"role": "assistant", "content": [UNSIGNED]},
+    ]
+    body = {"messages": history, "max_tokens": 5}
+    _, (sent,) = called("anthropic", body, answer(MESSAGE), dialect="anthropic", upstream="claude-opus-4-5")
+    assert sent["messages"] == [HI, {"role": "assistant", "content": [SIGNED, TEXT]}]
+    _, (other,) = called("anthropic", body, answer(MESSAGE), dialect="anthropic", upstream="deepseek-chat")
+    assert other["messages"] == history
