@@ -53,8 +53,8 @@ async def explain_queue_block(connection: RedisConnection, catalog: Catalog, que
     if (snapshot := await fetch_fleet(connection, catalog)) is None:
         return ""
     state = snapshot.fleet_state(Urgency(urgency)).model(alias)
-    if state.blocked is None and state.limited is not None:
-        return state.limited.detail
+    if limit := reached_limit(state):
+        return limit
     if state.blocked is None:
         return "" if state.free > 0 else "all of its slots are in use"
     away = [item for item in await fetch_away(connection, catalog) if item.concerns(alias, catalog)]
@@ -62,9 +62,14 @@ async def explain_queue_block(connection: RedisConnection, catalog: Catalog, que
     if outage and state.blocked.reason in (*OUTAGE_BLOCKS, BlockReason.COOLDOWN):
         return outage
     seconds = state.blocked.until - snapshot.now
-    more = seconds < FOREVER and state.blocked.reason is not BlockReason.LIMIT  # its words name the end
-    text = state.blocked.detail + (f", for {seconds:.0f} s more" if more else "")
+    text = state.blocked.detail + (f", for {seconds:.0f} s more" if seconds < FOREVER else "")
     return f"{text}; {outage}" if outage else text
+
+
+def reached_limit(state: ModelState) -> str:
+    """The limit of its provider that keeps jobs from a model, and when it is free; empty: none does."""
+    blocked = state.blocked or state.limited
+    return blocked.detail if blocked is not None and blocked.reason is BlockReason.LIMIT else ""
 
 
 def resolve(

@@ -174,7 +174,9 @@ async def _start_call(
         if start is None or not start.wait_seconds:
             return start
         if start.wait_seconds > left:
-            raise NoModel(f"{model}: {backend} is at a limit, free in {start.wait_seconds:.0f} s")
+            known = (state.trouble for state in resolution.backends(model) if state.name == backend)
+            why = next(filter(None, known), f"a limit of {backend} is reached, free in {start.wait_seconds:.0f} s")
+            raise NoModel(f"no model can be called now ({model}: {why})")
         left -= start.wait_seconds
         await asyncio.sleep(start.wait_seconds)
 

@@ -99,6 +99,8 @@ def _state(at: Mapping[str, Any], loaded: bool | None, now: float) -> str:
     if at["blocked"] is not None:
         remaining = (at["blocked_until"] or 0.0) - now
         return str(at["blocked_why"]) + (f", {format_age(remaining)} more" if remaining > 0 else "")
+    if at["limited_why"]:
+        return str(at["limited_why"])
     memory = {True: "loaded, ", False: "not loaded, ", None: ""}[loaded]
     return f"{memory}{plural(at['free'], 'slot')} free"
 
@@ -145,5 +147,6 @@ def _backend_json(config: LoadedConfig, name: str, state: BackendState | None) -
         "blocked": None if blocked is None else blocked.reason,
         "blocked_why": "" if blocked is None else blocked.detail,
         "blocked_until": None if blocked is None or blocked.until == float("inf") else blocked.until,
+        "limited_why": "" if state is None or blocked or not any(state.limited) else state.trouble,
         "latency_s": None if state is None else state.latency,
     }

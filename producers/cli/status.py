@@ -63,13 +63,14 @@ def _watch(config_path: Path | None, as_json: bool) -> None:
 @dataclass(frozen=True, slots=True)
 class _Status:
     """A snapshot of the fleet. `local_only_reason` says why no job may leave the local pools, or None.
-    `away`: what takes no calls now."""
+    `away`: what takes no calls now. `limits`: the reached limits of models with waiting jobs."""
 
     overview: FleetStatus
     held: HeldSummary
     dead_letters: int
     local_only_reason: str | None
     away: list[Away]
+    limits: dict[str, str]
 
 
 def _screen(status: _Status) -> RenderableType:
@@ -91,19 +92,37 @@ def _status(config_path: Path | None) -> _Status:
         held = await fetch_held_summary(llm.store.connection)
         held = replace(held, models=configured_models(held.models, llm.config.catalog))
         dead_letters = await count_dead_letters(llm.store.connection)
+        status = await fetch_status(llm.store.connection)
         return _Status(
-            await fetch_status(llm.store.connection),
+            status,
             held,
             dead_letters,
             await local_only(llm.store.connection) or configured,
             await fetch_away(llm.store.connection, llm.config.catalog),
+            await _reached_limits(llm, status),
         )
 
     return with_client(config_path, fetch)
 
 
+async def _reached_limits(llm: AsyncOpenfall, status: FleetStatus) -> dict[str, str]:
+    from openfall.producers.client_store import fetch_fleet
+    from openfall.producers.resolve import reached_limit
+    from openfall.router_core.state.keys import model_of
+
+    if not status.waiting or (snapshot := await fetch_fleet(llm.store.connection, llm.config.catalog)) is None:
+        return {}
+    states = {
+        model_of(queue.name): snapshot.fleet_state(queue.urgency).model(model_of(queue.name))
+        for queue in status.queues
+        if queue.waiting and queue.urgency is not None
+    }
+    return {model: limit for model, state in states.items() if (limit := reached_limit(state))}
+
+
 def _sentence(status: _Status) -> str:
     text = health(status.overview, status.held, status.dead_letters, status.away)
+    text += "".join(f" {model} waits: {limit}." for model, limit in status.limits.items())
     return text + (
         f" Local-only: no job leaves the local pools ({status.local_only_reason})." if status.local_only_reason else ""
     )
@@ -149,6 +168,7 @@ def _json(status: _Status) -> dict[str, Any]:
         "away": [asdict(item) for item in status.away],
         "local_only": status.local_only_reason,
         "waiting_by_urgency": by_urgency,
+        "limits": status.limits,
         "held_by_reason": status.held.by_reason,
         "held_waits_for": status.held.models,
         "posts_given_up": status.dead_letters,

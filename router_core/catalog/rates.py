@@ -36,7 +36,8 @@ class Rate:
     @property
     def text(self) -> str:
         """The limit for people."""
-        text = f"limit of {self.per_minute:,} {'tokens' if self.tokens else 'requests'} a minute"
+        noun = f"{'token' if self.tokens else 'request'}{'' if self.per_minute == 1 else 's'}"
+        text = f"limit of {self.per_minute:,} {noun} a minute"
         return f"{text} for jobs that are not interactive" if self.others else text
 
     def cost_ms(self, tokens: int) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from openfall.router_core.catalog.catalog import Catalog
@@ -11,7 +11,14 @@ from openfall.router_core.catalog.entries import Backend
 from openfall.router_core.deciding.breaker import breaker_target
 from openfall.router_core.routing.fleet_state import FOREVER, OUTAGE_BLOCKS, Blocked, FleetState, ModelState
 from openfall.router_core.state.breakers import NEVER, read_error_class
-from openfall.router_core.state.provider_limits import LimitPair, first_free, key_limits, seconds_per_call
+from openfall.router_core.state.key_states import (
+    KeyState,
+    LimitPair,
+    all_keys_blocked,
+    first_free,
+    key_limits,
+    seconds_per_call,
+)
 from openfall.router_core.state.redis_connection import RedisConnection, json_pairs
 from openfall.router_core.state.settlement import policy_arguments
 from openfall.router_core.state.subscription import backends_for
@@ -21,16 +28,6 @@ HEALTH_TTL_SECONDS = 30.0
 """Seconds for which a health check is valid."""
 LOADED_TTL_SECONDS = 30.0
 """Seconds for which the list of a backend's loaded models is valid."""
-
-
-@dataclass(frozen=True, slots=True)
-class KeyState:
-    """One key of a backend, for one model. `blocked`: it is parked, or cools down after a 429. `limited`: it is at a
-    limit, for interactive calls, and for others."""
-
-    credential: str
-    blocked: Blocked | None
-    limited: LimitPair = (None, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,16 +151,6 @@ def earliest_block(backends: Sequence[BackendState]) -> Blocked | None:
     return None if None in blocks else min(filter(None, blocks), key=lambda blocked: blocked.until, default=None)
 
 
-def _all_keys_blocked(keys: Sequence[KeyState]) -> Blocked | None:
-    """The block of a backend whose keys are all blocked; None: one of them may be used."""
-    blocks = [key.blocked for key in keys if key.blocked is not None]
-    if len(blocks) < len(keys):
-        return None
-    first = min(blocks, key=lambda blocked: blocked.until)
-    details = "; ".join(f"key {number} {blocked.detail}" for number, blocked in enumerate(blocks, start=1))
-    return first if len(blocks) == 1 else replace(first, detail=f"none of its {len(keys)} keys may be used ({details})")
-
-
 def _is_stranded(urgency: Urgency, blocked: Blocked | None) -> bool:
     """No worker is no reason: its pool may only be restarting, and the jobs are late soon enough. A batch job is late
     after an hour by default, which is too late to learn of an outage. A background job is late soon enough."""
@@ -254,7 +241,7 @@ class _View:
         limited = first_free(key.limited[0] for key in usable), first_free(key.limited[1] for key in usable)
         blocked = (
             self._by_breaker(block, "its breaker is STATE", BlockReason.BREAKER)
-            or _all_keys_blocked(keys)
+            or all_keys_blocked(keys)
             or self._unhealthy(breaker_target(name, alias))
         )
         return BackendState(

@@ -173,7 +173,7 @@ class _Facts:
             backend=backend.name,
             load_state=load_state,
             why=backend.trouble or self._load_error(alias, backend),
-            keys=tuple(key.blocked.detail if key.blocked else "" for key in backend.keys if key.credential),
+            keys=tuple(key.trouble for key in backend.keys if key.credential),
             free_slots=backend.free_slots,
             latency=backend.latency,
             health=self.snapshot.health.get(name),

@@ -23,6 +23,7 @@ def test_a_backend_without_limits_has_no_rates():
     ("limits", "texts"),
     [
         ({"requests_per_minute": 50}, ["limit of 50 requests a minute"]),
+        ({"requests_per_minute": 1}, ["limit of 1 request a minute"]),
         (
             {"requests_per_minute": 50, "tokens_per_minute": 400_000},
             ["limit of 50 requests a minute", "limit of 400,000 tokens a minute"],

@@ -1,10 +1,12 @@
-"""What the limits of providers mean for the models of a snapshot: which calls wait, until when, and how often one
-starts. A pair is for interactive calls, and for others."""
+"""The keys of a backend in a snapshot: what blocks each, and which calls wait for a limit of the provider.
+
+A pair of limits is for interactive calls, and for others."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from openfall.router_core.catalog.entries import Backend
@@ -13,6 +15,32 @@ from openfall.router_core.routing.fleet_state import Blocked
 from openfall.router_core.vocabulary import BlockReason
 
 LimitPair = tuple[Blocked | None, Blocked | None]
+
+
+@dataclass(frozen=True, slots=True)
+class KeyState:
+    """One key of a backend, for one model. `blocked`: it is parked, or cools down after a 429. `limited`: it is at a
+    limit, for interactive calls, and for others."""
+
+    credential: str
+    blocked: Blocked | None
+    limited: LimitPair = (None, None)
+
+    @property
+    def trouble(self) -> str:
+        """What blocks it or lets it wait; empty: nothing."""
+        blocked = self.blocked or self.limited[0] or self.limited[1]
+        return "" if blocked is None else blocked.detail
+
+
+def all_keys_blocked(keys: Sequence[KeyState]) -> Blocked | None:
+    """The block of a backend whose keys are all blocked; None: one of them may be used."""
+    blocks = [key.blocked for key in keys if key.blocked is not None]
+    if len(blocks) < len(keys):
+        return None
+    first = min(blocks, key=lambda blocked: blocked.until)
+    details = "; ".join(f"key {number} {blocked.detail}" for number, blocked in enumerate(blocks, start=1))
+    return first if len(blocks) == 1 else replace(first, detail=f"none of its {len(keys)} keys may be used ({details})")
 
 
 def key_limits(row: Sequence[Any], spec: Backend, now: float) -> LimitPair:
