@@ -48,11 +48,13 @@ async def fetch_away(link: RedisConnection, catalog: Catalog) -> list[Away]:
 
 
 def list_away(rows: Iterable[BreakerStatus], catalog: Catalog) -> Iterator[Away]:
-    """The targets of the catalog that take no calls."""
-    for row in rows:
+    """The targets of the catalog that take no calls. A key counts only when its backend has no other to call with."""
+    blocked = {row.target: row for row in rows if row.state is not BreakerState.CLOSED or row.cooling_until is not None}
+    for row in blocked.values():
         is_open = row.state is not BreakerState.CLOSED
         model, backends = _place(row.target, catalog)
-        if not backends or (not is_open and row.cooling_until is None):
+        backends = tuple(name for name in backends if not _has_other_key(row.target, name, blocked, catalog))
+        if not backends:
             continue
         yield Away(
             model=model,
@@ -63,6 +65,18 @@ def list_away(rows: Iterable[BreakerStatus], catalog: Catalog) -> Iterator[Away]
             cooling=not is_open,
             flat_plan=all(catalog.billing(backend) is Billing.FLAT for backend in backends),
         )
+
+
+def _has_other_key(target: str, backend: str, blocked: Iterable[str], catalog: Catalog) -> bool:
+    """Whether a backend can be called with another key than that of the target. Of several blocked keys the first in
+    the file stands for all."""
+    keys, own = list(catalog.credentials(backend)), _key_of(target)
+    return len(keys) > 1 and own in keys and (own != keys[0] or not set(map(_key_of, blocked)).issuperset(keys))
+
+
+def _key_of(target: str) -> str:
+    """The name of the key in a target; of a target without a key the target itself."""
+    return target.removeprefix("key:").rpartition("#")[2]
 
 
 def _place(target: str, catalog: Catalog) -> tuple[str | None, tuple[str, ...]]:

@@ -269,6 +269,16 @@ def test_a_mistake_in_an_engine_is_reported(tmp_path: Path, engine: str, message
         ),
         ("limits: {max_prompt: 0}", " limits.max_prompt: must be 1 or more."),
         ("workers: {slots: 0}", " workers.slots: must be 1 or more."),
+        (
+            "backends: {sky: {url: 'http://a', pool: gpu, requests_per_minute: 0}}",
+            " backends.sky.requests_per_minute: must be 1 or more.",
+        ),
+        (
+            "backends: {sky: {url: 'http://a', pool: gpu, tokens_per_minute: 0k}}",
+            " backends.sky.tokens_per_minute: must be 1 or more.",
+        ),
+        ("backends: {sky: {url: 'http://a', pool: gpu, burst: 0}}", " backends.sky.burst: must be more than 0."),
+        ("backends: {sky: {url: 'http://a', pool: gpu, burst: 80%}}", " backends.sky.burst: must be 0.5 or less."),
         ("workers: 5", " workers: must be a mapping of keys to values, not a single value."),
         ("data: ", None),
         (

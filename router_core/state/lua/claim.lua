@@ -96,7 +96,7 @@ local function lease(id, queue, backend, key)
   local charged = -1
   note_key(capacity, backend, key)
   if backend.rates[1] then
-    charged = call_tokens(backend, id)
+    charged = call_tokens(capacity, backend, id)
     charge_limits(capacity, backend, key, is_interactive(queue), charged)
   end
   local deliveries = tonumber(job.deliveries or 0) + 1
@@ -247,5 +247,6 @@ if #jobs == 0 then
   local first = redis.call('ZRANGE', SCHEDULED .. pool, 0, 0, 'WITHSCORES')
   if first[2] then due = math.min(due, tonumber(first[2])) end
 end
+write_limits(capacity)
 local state = set_worker_state((#jobs > 0 or args.in_flight > 0) and 'busy' or 'idle')
 return {state, tostring(now), due < NEVER and ms(due) or '0', suspect, more_waiting, jobs, rq_jobs, probes}

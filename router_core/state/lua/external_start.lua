@@ -11,5 +11,6 @@ if free_at then return {tostring(now), ms(free_at), '', '0', '0'} end
 if slots == 0 then key = backend.keys[1] or '' end  -- all of them are blocked: the caller wants to call all the same
 note_key(capacity, backend, key)
 if backend.rates[1] then charge_limits(capacity, backend, key, args.interactive, args.tokens) end
+write_limits(capacity)
 return {tostring(now), '0', key, redis.call('HGET', BREAKER .. backend.name .. '/' .. args.model, 'epoch') or '0',
   key ~= '' and redis.call('HGET', BREAKER .. 'key:' .. key, 'epoch') or '0'}

@@ -105,6 +105,20 @@ def breaker(target: str, **more: Any) -> BreakerStatus:
     return BreakerStatus(target=target, **fields)
 
 
+def test_a_blocked_key_is_no_outage_while_its_backend_has_another(config_file: Path) -> None:
+    text = CONFIG.replace("api_key: sk-0123456789abcdefghij", "api_keys: [sk-one, sk-two]").replace("flat", "metered")
+    config_file.write_text(text)
+    catalog = load(config_file, environ={}).catalog
+    first, second = (f"key:{name}" for name in catalog.credentials("plan"))
+
+    def shown(*targets: str) -> str:
+        return describe_away(list(list_away([breaker(target) for target in targets], catalog)), 100.0)
+
+    assert (shown(first), shown(second)) == ("", "")
+    assert shown(first, second).startswith("no calls to the key of plan for 60s")
+    assert shown(first, f"plan/plan-cloud#{second.removeprefix('key:')}").startswith("no calls to the key of plan")
+
+
 @pytest.mark.parametrize(
     ("more", "text"),
     [

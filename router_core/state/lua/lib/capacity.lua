@@ -13,7 +13,7 @@ local function load_capacity(now)
   local blocked, entries = {}, redis.call('HGETALL', BLOCKED)
   for i = 1, #entries, 2 do blocked[entries[i]] = entries[i + 1] end
   return {now = now, blocked = blocked, any_blocked = #entries > 0, used = {}, not_interactive = {}, last_keys = {},
-    limits = {}, limited_until = NEVER}
+    limits = {}, charged = {}, tokens = {}, limited_until = NEVER}
 end
 
 local function slots_used(capacity, name)
@@ -139,17 +139,23 @@ local function next_probe_key(capacity, place)
   return found, soonest
 end
 
--- The tokens that a job counts at a backend, by an estimate: its prompt, and the limit of its answer.
-local function call_tokens(backend, id)
-  local prompt, answer = string.match(redis.call('HGET', RECORD .. id, 'tokens') or '', '^(%d+) ?(%d*)$')
+-- The tokens that a job counts at a backend, by an estimate: its prompt, and the limit of its answer. 0 without a limit of
+-- tokens. A claim reads them once: first it considers the job, then it leases it.
+local function call_tokens(capacity, backend, id)
+  local counts = false
+  for _, rate in ipairs(backend.rates) do counts = counts or rate.tokens end
+  if not counts then return 0 end
+  local row = capacity.tokens[id] or redis.call('HGET', RECORD .. id, 'tokens') or ''
+  capacity.tokens[id] = row
+  local prompt, answer = string.match(row, '^(%d+) ?(%d*)$')
   return (tonumber(prompt) or 0) + (tonumber(answer) or backend.answer_tokens)
 end
 
 -- The call that a queue would make next at a backend, for its limits; nil: it has none.
-local function next_call(backend, queue, interactive, id)
+local function next_call(capacity, backend, queue, interactive, id)
   if not backend.rates[1] then return nil end
   id = id or redis.call('LINDEX', RQ_QUEUE .. queue, 0) or ''
-  return {interactive = interactive, tokens = call_tokens(backend, id)}
+  return {interactive = interactive, tokens = call_tokens(capacity, backend, id)}
 end
 
 -- The backend with the most free slots for a queue, how many jobs may be leased there at once, whether only slots are
@@ -163,7 +169,7 @@ local function least_loaded(capacity, backends, queue, id)
     if capacity.any_blocked then allowed = allowed_slots(capacity, backend.name .. '/' .. model, allowed) end
     local key, slots, free_at = '', 0, nil
     if allowed > 0 then
-      key, slots, free_at = next_key(capacity, backend, model, next_call(backend, queue, interactive, id))
+      key, slots, free_at = next_key(capacity, backend, model, next_call(capacity, backend, queue, interactive, id))
       allowed = math.min(allowed, slots)
       limited = free_at and math.min(free_at, limited or NEVER) or limited
     end

@@ -34,18 +34,28 @@ local function limited_until(capacity, backend, key, interactive, tokens)
   return free_at, number
 end
 
--- Charge the start of a call to the limits of its key.
+-- Charge the start of a call to the limits of its key. `write_limits` writes it, once for all calls of a script.
 local function charge_limits(capacity, backend, key, interactive, tokens)
-  local limits, changed = load_limits(capacity, backend.name), {}
+  local limits = load_limits(capacity, backend.name)
+  local charged = capacity.charged[backend.name] or {}
+  capacity.charged[backend.name] = charged
   for _, rate in ipairs(backend.rates) do
     if not (rate.others and interactive) then
       local name = key .. ' ' .. rate.name
       limits[name] = math.max(limits[name] or 0, capacity.now) + limit_cost(rate, tokens)
-      changed[#changed + 1] = name
-      changed[#changed + 1] = string.format('%.3f', limits[name])
+      charged[name] = limits[name]
     end
   end
-  if #changed == 0 then return end
-  redis.call('HSET', LIMITS .. backend.name, unpack(changed))
-  redis.call('EXPIRE', LIMITS .. backend.name, LIMITS_TTL_S)
+end
+
+local function write_limits(capacity)
+  for backend, charged in pairs(capacity.charged) do
+    local entries = {}
+    for name, full_at in pairs(charged) do
+      entries[#entries + 1] = name
+      entries[#entries + 1] = string.format('%.3f', full_at)
+    end
+    redis.call('HSET', LIMITS .. backend, unpack(entries))
+    redis.call('EXPIRE', LIMITS .. backend, LIMITS_TTL_S)
+  end
 end
