@@ -85,8 +85,16 @@ def _cells(config: LoadedConfig, row: ModelStatus) -> Iterator[tuple[object, ...
             at.failed,
             f"{at.seconds / at.calls:.1f}s" if at.calls else "-",
             format_cost(at.usd, at.unpriced),
-            at.why,
+            "; ".join(filter(None, (at.why, _slowness(at, spec.slow_after)))),
         )
+
+
+def _slowness(at: ModelAtBackend, slow_after: float | None) -> str:
+    """How many of the recent calls were slow; empty: none."""
+    if not at.slow_calls or slow_after is None or at.latency is None:
+        return ""
+    calls = f"{at.slow_calls} of {at.recent_calls} recent calls took longer than {slow_after:g}s"
+    return f"slow: {calls}, {at.latency:.1f}s on average"
 
 
 def _json(config: LoadedConfig, row: ModelStatus) -> dict[str, Any]:
@@ -101,6 +109,7 @@ def _json(config: LoadedConfig, row: ModelStatus) -> dict[str, Any]:
         "ctx": spec.context,
         "vram_gb": spec.vram_gb,
         "capabilities": _capabilities(spec),
+        "slow_after": spec.slow_after,
         "usd_per_mtok": spec.usd_per_mtok,
         "waiting": row.waiting,
         "started": row.started,

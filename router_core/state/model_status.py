@@ -46,7 +46,8 @@ class ModelAtBackend:
     """One model at one backend. `why`: what is wrong, if anything is. `keys`: for each key of the backend, in the order
     of the file, what blocks it (empty: nothing). `health`: the last health check.
 
-    `calls`, `failed`, `seconds`, `usd` and `unpriced` are of today (UTC); `latency` is of the last minutes.
+    `calls`, `failed`, `seconds`, `usd` and `unpriced` are of today (UTC); `latency`, `recent_calls` and `slow_calls`
+    (longer than its `slow_after`) are of the last minutes.
     """
 
     model: str
@@ -56,6 +57,8 @@ class ModelAtBackend:
     keys: tuple[str, ...]
     free_slots: int
     latency: float | None
+    recent_calls: int
+    slow_calls: int
     health: Mapping[str, Any] | None
     calls: int
     failed: int
@@ -176,6 +179,8 @@ class _Facts:
             keys=tuple(key.trouble for key in backend.keys if key.credential),
             free_slots=backend.free_slots,
             latency=backend.latency,
+            recent_calls=backend.calls,
+            slow_calls=backend.slow,
             health=self.snapshot.health.get(name),
             calls=sum(row.calls for row in rows),
             failed=sum(row.failed for row in rows),

@@ -59,14 +59,15 @@ def torture_command(jobs: int, workers: int, latency_ms: float, seed: int | None
 @click.option("--jobs", default=1000, show_default=True, type=click.IntRange(min=10), help="Jobs for each kind.")
 @click.option("--kinds", help=f"Only these, with a comma between: {', '.join(KINDS)}.")
 @click.option("--quick", is_flag=True, help=f"{QUICK_FAULT_JOBS} jobs for each kind.")
+@click.option("--steady", is_flag=True, help="Breakers stay open for the same time each time, without jitter.")
 @as_json
-def faults_command(jobs: int, kinds: str | None, quick: bool, as_json: bool) -> None:
+def faults_command(jobs: int, kinds: str | None, quick: bool, steady: bool, as_json: bool) -> None:
     """1,000 jobs for each way in which one of two upstreams can be broken."""
     chosen = list(KINDS) if kinds is None else kinds.split(",")
     if unknown := [name for name in chosen if name not in KINDS]:
         raise click.BadParameter(f"unknown kind {unknown[0]!r}. Known: {', '.join(KINDS)}", param_hint="--kinds")
     jobs = QUICK_FAULT_JOBS if quick else jobs
-    verdict = _run(lambda *run: faults.run(chosen, jobs, *run), 0, as_json, show_faults)
+    verdict = _run(lambda *run: faults.run(chosen, jobs, *run, steady=steady), 0, as_json, show_faults)
     sys.exit(0 if verdict["kept"] else 1)
 
 

@@ -36,6 +36,9 @@ GOOD_SLOTS = 128
 CONSECUTIVE_FAILURES = 5
 TIMEOUT_S = 1
 JOBS_PER_SECOND = 250.0
+BREAKERS = {"consecutive_failures": CONSECUTIVE_FAILURES, "open_for": "2s", "open_for_max": "4s", "slow_start": "1s"}
+STEADY_BREAKERS = {**BREAKERS, "open_for": "3s", "open_for_max": "3s", "jitter": 0}
+"""A policy like `open_for: 60s, open_for_max: 60s, jitter: 0`, with a time that a run can wait for."""
 JOBS_AFTER_REPAIR = 5
 
 END_TIMEOUT_S = 60.0
@@ -58,8 +61,11 @@ class Fleet:
     control: int
 
 
-async def run(kinds: Sequence[str], jobs: int, directory: Path, progress: Progress) -> dict[str, Any]:
-    """Break one upstream in each of these ways; returns the verdict on each."""
+async def run(
+    kinds: Sequence[str], jobs: int, directory: Path, progress: Progress, *, steady: bool = False
+) -> dict[str, Any]:
+    """Break one upstream in each of these ways; returns the verdict on each. `steady`: a breaker stays open for the
+    same time each time, without jitter."""
     verdicts = []
     with (
         environment(directory, 128, []) as env,
@@ -69,7 +75,7 @@ async def run(kinds: Sequence[str], jobs: int, directory: Path, progress: Progre
     ):
         urls = _read_urls(upstream)
         control = urls.pop("control")
-        env.write_config(_fleet_config(urls))
+        env.write_config(_fleet_config(urls) | ({"breakers": STEADY_BREAKERS} if steady else {}))
         with workers(env, POOLS) as pool, env.server.client(REPLY_TIMEOUT_S) as client:
             await pool.wait_until_ready()
             progress.log_line(f"{len(pool.workers)} workers are ready")
@@ -161,11 +167,6 @@ def _fleet_config(urls: dict[str, str]) -> dict[str, Any]:
             "background": {"start_within": "2s", "expires_after": "5m"},
             "batch": {"start_within": "4s", "expires_after": "10m", "allow_cloud": "yes"},
         },
-        "breakers": {
-            "consecutive_failures": CONSECUTIVE_FAILURES,
-            "open_for": "2s",
-            "open_for_max": "4s",
-            "slow_start": "1s",
-        },
+        "breakers": BREAKERS,
         "workers": {"slots": 128},
     }

@@ -27,7 +27,7 @@ backends:
   rack: {protocol: openai, url: "http://127.0.0.1:9", pool: gpu, slots: 64}
   plan: {protocol: anthropic, url: "http://127.0.0.1:9", pool: cloud, billing: flat, api_key: sk-0123456789abcdefghij}
 models:
-  tiny: {upstream: tiny-1, backends: [rack]}
+  tiny: {upstream: tiny-1, backends: [rack], slow_after: 10s}
   plan-cloud: {upstream: plan-1, backends: [plan]}
 roles: {dialogue: {chain: [tiny]}, others: {chain: [plan-cloud, tiny]}}
 breakers: {consecutive_failures: 1}
@@ -132,3 +132,16 @@ def test_an_open_breaker_in_words(config_file: Path, redis_url: str, more: dict[
     catalog = load(config_file, environ={"REDIS_URL": redis_url}).catalog
     rows = [breaker("rack/tiny", **more), breaker("rack/gone"), breaker("key:gone")]
     assert describe_away(list(list_away(rows, catalog)), 100.0) == text
+
+
+def test_models_shows_that_a_model_has_become_slow_and_then_its_breaker_opens(
+    openfall: Run, called: Callable[..., None]
+) -> None:
+    for _ in range(9):
+        called("tiny", "rack", None, seconds=12.0)
+    shown = openfall("models").stdout
+    assert "slow: 9 of 9 recent calls took longer than 10s, 12.0s on average" in " ".join(shown.split())
+    (at,) = json.loads(openfall("models", "--json").stdout)[0]["at"]
+    assert (at["slow_calls"], at["recent_calls"], at["latency"]) == (9, 9, 12.0)
+    called("tiny", "rack", None, seconds=12.0)
+    assert "no calls to tiny@rack for 0s (slow; next probe in" in openfall("status").stdout
