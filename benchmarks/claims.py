@@ -1,4 +1,4 @@
-"""The cost of breakers and shares: server time of a claim of one job, and of its settle, with and without them.
+"""The cost of breakers, shares, keys and limits: server time of a claim of one job and of its settle, with and without.
 
 Every duration is Valkey's own (its slow log, with a threshold of 0): no network, no Python. Claims without breakers run
 the same script without the parts that read blocks and epochs. Claims without shares have no urgency with a share. With
@@ -19,7 +19,9 @@ from rich.console import Console
 from benchmarks.processes import BenchmarkError
 from benchmarks.server import valkey
 from benchmarks.table import Row, Sheet, figure, show
+from openfall.router_core.catalog.entries import Backend
 from openfall.router_core.catalog.policies import BreakerPolicy
+from openfall.router_core.catalog.rates import Rate, rates_for
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import Attempt
 from openfall.router_core.jobs.result import Result, Status
@@ -38,7 +40,10 @@ QUEUES = (12, 150)
 """A small fleet, and one of 50 models."""
 OPEN_BREAKERS = {"all is well": 0, "1 breaker open": 1, "20 breakers open": 20}
 NO_BREAKERS, NO_SHARES, BATCH_WAITS = "without breakers", "without shares", "batch kept waiting"
-VARIANTS = (NO_BREAKERS, NO_SHARES, *OPEN_BREAKERS, BATCH_WAITS)
+THREE_KEYS, LIMITS = "three keys", "limits of requests and tokens"
+VARIANTS = (NO_BREAKERS, NO_SHARES, *OPEN_BREAKERS, BATCH_WAITS, THREE_KEYS, LIMITS)
+RATES = rates_for(Backend(url="http://box", pool="gpu", requests_per_minute=10**7, tokens_per_minute=10**9))
+"""Limits that are never reached."""
 COLUMNS = {"usec": "server µs", "p90": "server µs, 90th percentile"}
 TURNS, BATCH_SIZE = 40, 100
 CUTS = (
@@ -69,20 +74,26 @@ class BareLink:
 
 @dataclass(frozen=True)
 class Pool:
-    """The queues of one pool: three for each model, each model at two backends that have a key."""
+    """The queues of one pool: three for each model, each model at two backends that have a key, or several, and limits,
+    or none."""
 
     queues: int
     shares: bool = True
+    more_keys: tuple[str, ...] = ()
+    rates: tuple[Rate, ...] = ()
 
     def subscriptions(self) -> list[QueueSubscription]:
         models = range(self.queues // len(URGENCIES))
         return [
             QueueSubscription(f"gpu.model-{n}.{urgency}",
-                    (BackendCapacity(f"box-{n % 7}", 4096, ("0a1b",)), BackendCapacity("tower", 4096, ("2c3d",))),
+                    (self._backend(f"box-{n % 7}", "0a1b"), self._backend("tower", "2c3d")),
                     min_share=share * self.shares)
             for urgency, share in zip(URGENCIES, SHARES, strict=True)
             for n in models
         ]  # fmt: skip
+
+    def _backend(self, name: str, key: str) -> BackendCapacity:
+        return BackendCapacity(name, 4096, (key, *self.more_keys), rates=self.rates)
 
     @property
     def filled_queue(self) -> str:
@@ -123,8 +134,8 @@ class Bench:
     link: RedisConnection
     store: Redis
 
-    def worker(self, link: Any, queues: int, shares: bool = True) -> WorkerQueue:
-        return WorkerQueue(link, WorkerIdentity("bench", "gpu", (), ()), Pool(queues, shares).subscriptions())
+    def worker(self, link: Any, pool: Pool) -> WorkerQueue:
+        return WorkerQueue(link, WorkerIdentity("bench", "gpu", (), ()), pool.subscriptions())
 
     async def begin(self, queues: int, open_breakers: int, jobs: int, batch_jobs: int = 0) -> None:
         """An empty server with open breakers, jobs, and batch jobs that are kept waiting."""
@@ -197,11 +208,13 @@ async def measure(link: RedisConnection, store: Redis, turns: int, console: Cons
     for turn in range(turns):
         console.print(f"[dim]turn {turn + 1}/{turns}[/dim]", highlight=False)
         for (queues, name), measured in claims.items():
-            worker = bench.worker(bare if name == NO_BREAKERS else link, queues, name != NO_SHARES)
+            keys, rates = ("4e5f", "6a7b") if name == THREE_KEYS else (), RATES if name == LIMITS else ()
+            pool = Pool(queues, name != NO_SHARES, keys, rates)
+            worker = bench.worker(bare if name == NO_BREAKERS else link, pool)
             await bench.begin(queues, OPEN_BREAKERS.get(name, 0), BATCH_SIZE, BATCH_SIZE if name == BATCH_WAITS else 0)
             measured.turns.append(await bench.claims(worker))
         for kind, measured in settles.items():
-            worker = bench.worker(link, QUEUES[0])
+            worker = bench.worker(link, Pool(QUEUES[0]))
             await bench.begin(QUEUES[0], 0, BATCH_SIZE)
             measured.turns.append(await bench.settles(worker, kind))
     return [

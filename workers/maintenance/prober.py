@@ -55,7 +55,8 @@ class Prober:
             outcome = await health.probe_without_load(client, spec)
         else:
             outcome = await health.probe(client, spec)
-        result = evaluate_probe(probe, outcome, self.jitter())
+        has_other_key = len(self.catalog.backends[probe.backend].secrets) > 1
+        result = evaluate_probe(probe, outcome, self.jitter(), has_other_key=has_other_key)
         try:
             state = await breakers.report_probe(self.link, probe, result, self.catalog.breakers)
         except StoreError as error:
@@ -70,12 +71,15 @@ class Prober:
         )
 
 
-def evaluate_probe(probe: Probe, outcome: Outcome | None, jitter: float) -> breakers.ProbeResult:
+def evaluate_probe(
+    probe: Probe, outcome: Outcome | None, jitter: float, *, has_other_key: bool = False
+) -> breakers.ProbeResult:
     """What a probe shows about the breaker that it was sent for. None: the model is not in memory, and listed.
 
     For a key: any answer but a refusal shows that the provider accepts it; a provider that cannot be reached, or has an
     internal problem, shows nothing. For a model: the same as a call, and a model that refuses this one prompt answers.
-    A refused key fails the model's probe too: without a breaker for the key nothing else would keep calls away.
+    A refused key fails the model's probe too: without a breaker for the key nothing else would keep calls away. If the
+    backend has another key, it shows nothing about the model, and the next probe uses the next key.
     """
     if outcome is None:
         on_trial = not probe.target.startswith("key:")
@@ -89,6 +93,8 @@ def evaluate_probe(probe: Probe, outcome: Outcome | None, jitter: float) -> brea
         if call_signal(error, 0.0, None) is CallSignal.FAILURE:
             return breakers.ProbeResult(CallSignal.NEUTRAL, detail, KEY_RETRY_SECONDS, jitter, *cause)
         return breakers.ProbeResult(CallSignal.FAILURE if refused else CallSignal.OK, detail, 0.0, jitter, *cause)
+    if refused and has_other_key:
+        return breakers.ProbeResult(CallSignal.NEUTRAL, detail, KEY_RETRY_SECONDS, jitter, *cause)
     signal = CallSignal.FAILURE if refused else call_signal(error, 0.0, None)
     signal = CallSignal.OK if error in REFUSALS_OF_A_PROMPT else signal
     wait = cooldown(error, failure.retry_after if failure else None)

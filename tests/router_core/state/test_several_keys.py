@@ -106,6 +106,21 @@ def test_the_probe_of_a_model_uses_a_key_that_is_not_parked_if_there_is_one(flee
     fleet(story)
 
 
+def test_the_probes_of_a_model_take_turns_over_the_keys_so_that_a_refused_key_does_not_keep_it_open(fleet):
+    async def story(f):
+        worker = await f.start_worker("wa", BOX, policy=POLICY)
+        await force_breaker(f.link, "box/smol", BreakerOverride(BreakerState.OPEN, "a test", 1), POLICY)
+        keys = []
+        for signal in (CallSignal.NEUTRAL, CallSignal.NEUTRAL, CallSignal.OK):
+            f.clock.now += 5
+            (probe,) = (await worker.claim(0, 0)).probes
+            keys.append(probe.credential)
+            state = await report_probe(f.link, probe, ProbeResult(signal, "", 5.0, 0.5), POLICY)
+        assert (keys, state) == (["one", "two", "three"], BreakerState.CLOSED)
+
+    fleet(story)
+
+
 def with_keys(*keys):
     east = CATALOG.backends["east"].model_copy(update={"api_key": "", "api_keys": keys})
     east = type(east).model_validate({**east.model_dump(), "api_keys": keys})

@@ -58,3 +58,10 @@ def test_a_key_is_probed_again_soon_after_an_inconclusive_probe():
 def test_a_failed_probe_has_a_detail():
     assert evaluate_probe(MODEL, failed(ErrorClass.CONNECTION), 0.5).detail == "connection: the detail"
     assert evaluate_probe(MODEL, ANSWER, 0.5).detail == ""
+
+
+@pytest.mark.parametrize("error", [ErrorClass.AUTH, ErrorClass.OUT_OF_CREDITS])
+def test_a_refused_key_shows_nothing_about_a_model_whose_backend_has_another_key(error: ErrorClass) -> None:
+    result = evaluate_probe(MODEL, failed(error), 0.5, has_other_key=True)
+    assert (result.signal, result.cooldown_seconds) == (CallSignal.NEUTRAL, KEY_RETRY_SECONDS)
+    assert evaluate_probe(KEY, failed(error), 0.5, has_other_key=True).signal is CallSignal.FAILURE

@@ -98,17 +98,22 @@ local function key_slots(capacity, backend, model, key, call)
   return key == '' and backend.slots or allowed_slots(capacity, 'key:' .. key, backend.slots)
 end
 
+-- The number of the key that was used last at a backend; 0: none of these was.
+local function last_key(capacity, name, keys)
+  if not capacity.last_keys[name] then capacity.last_keys[name] = redis.call('HGET', LAST_KEYS, name) or '' end
+  for i, key in ipairs(keys) do
+    if key == capacity.last_keys[name] then return i end
+  end
+  return 0
+end
+
 -- The key for the next call of a model at a backend, and the slots that it may use. 0: no key may be used now; then also
 -- when the first key that is at a limit may be used. Keys take turns: it is the first that may be used after the key of
 -- the last call. `call`: interactive, tokens.
 local function next_key(capacity, backend, model, call)
   local keys, name = backend.keys, backend.name
   if #keys < 2 then return keys[1] or '', key_slots(capacity, backend, model, keys[1] or '', call) end
-  if not capacity.last_keys[name] then capacity.last_keys[name] = redis.call('HGET', LAST_KEYS, name) or '' end
-  local last, soonest = 0, nil
-  for i, key in ipairs(keys) do
-    if key == capacity.last_keys[name] then last = i end
-  end
+  local last, soonest = last_key(capacity, name, keys), nil
   for i = 1, #keys do
     local key = keys[(last + i - 1) % #keys + 1]
     local slots, free_at = key_slots(capacity, backend, model, key, call)
@@ -118,11 +123,13 @@ local function next_key(capacity, backend, model, call)
   return '', 0, soonest
 end
 
--- The key for a probe at a place: one that is not parked, if there is any. Or nil, and when the first key may be used.
+-- The key for a probe at a place: the next in turn that is not parked, if there is any. Or nil, and when the first key may
+-- be used.
 local function next_probe_key(capacity, place)
-  local found, soonest = nil, NEVER
-  for i = 1, math.max(1, #place.keys) do
-    local key = place.keys[i] or ''
+  local found, soonest, keys = nil, NEVER, place.keys
+  local last = #keys > 1 and last_key(capacity, place.backend.name, keys) or 0
+  for i = 1, math.max(1, #keys) do
+    local key = keys[(last + i - 1) % math.max(1, #keys) + 1] or ''
     local cooling = key_cooling_until(capacity, place.backend, place.model, key)
     if not cooling and place.backend.rates[1] then
       local free_at = limited_until(capacity, place.backend, key, true, 0)

@@ -12,6 +12,7 @@ local function hand_out_probe(capacity, due, token, max_history, probes)
   redis.call('HSET', BREAKER .. target, 'probe', token)
   capacity.blocked[target] = 'half_open ' .. ms(now + due.lease_ms)
   redis.call('HSET', BLOCKED, target, capacity.blocked[target])
+  if due.takes_turns then note_key(capacity, due.backend, due.key) end
   if due.backend.rates[1] then charge_limits(capacity, due.backend, due.key, true, 0) end
   probes[#probes + 1] = {target, due.backend.name, due.model, due.key, token}
 end
@@ -23,7 +24,7 @@ local function find_place(capacity, target, places)
     local key, cooling = next_probe_key(capacity, place)
     if key then
       return {order = place.order, target = target, backend = place.backend, model = place.model, key = key,
-        lease_ms = place.lease_ms}, NEVER
+        takes_turns = #place.keys > 1, lease_ms = place.lease_ms}, NEVER
     end
     soonest = math.min(soonest, cooling)
   end
