@@ -95,7 +95,7 @@ def build(model: type[M], node: Node, base: Mapping[str, Any] | None = None) -> 
             field = str(fault["loc"][0])
             _report_fault(node, key_of.get(field, field), fault, keys)
             values.pop(field, None)
-        return model.model_construct(**values)
+        return model.model_construct(**{**(base or {}), **values})
 
 
 def _report_fault(node: Node, key: str, fault: ErrorDetails, keys: Mapping[str, Key]) -> None:

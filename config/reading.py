@@ -222,10 +222,25 @@ def _read_urgency(section: Node | None) -> Mapping[Urgency, UrgencyPolicy]:
     """The default policies, with what the section changes."""
     nodes = section.fields(list(Urgency)) if section is not None else {}
     changed = {
-        Urgency(word): build(UrgencyPolicy, node, URGENCY_DEFAULTS[Urgency(word)].model_dump())
+        Urgency(word): _shorten_defaults(
+            build(UrgencyPolicy, node, URGENCY_DEFAULTS[Urgency(word)].model_dump()), node.entries()
+        )
         for word, node in nodes.items()
     }
     return {**URGENCY_DEFAULTS, **changed}
+
+
+def _shorten_defaults(policy: UrgencyPolicy, written: Mapping[str, Node]) -> UrgencyPolicy:
+    """The policy with each time limit that the file leaves out shortened to fit into the limits that it has."""
+    limits = {"timeout": policy.expires_after / 2, "reply_within": policy.expires_after / 2}
+    shorter: dict[str, float] = {}
+    for name in ("timeout", "reply_within", "first_token_timeout", "stall_timeout"):
+        value, longest = getattr(policy, name), limits.get(name, shorter.get("timeout", policy.timeout))
+        if name == "first_token_timeout" and longest and policy.reply_within:
+            longest = min(longest, shorter.get("reply_within", policy.reply_within))
+        if name not in written and value is not None and longest is not None and value > longest:
+            shorter[name] = longest
+    return policy.model_copy(update=shorter)
 
 
 def _validate(top: Node, parts: Mapping[str, Any]) -> Catalog | None:
@@ -236,8 +251,15 @@ def _validate(top: Node, parts: Mapping[str, Any]) -> Catalog | None:
         causes = [fault.get("ctx", {}).get("error") for fault in error.errors(include_url=False, include_input=False)]
     for problem in [problem for cause in causes if isinstance(cause, CatalogError) for problem in cause.problems]:
         path = _written_path(problem.path, top.entries().get("open_fall"))
-        top.document.report(top.find(path).line, path, problem.message)
+        message = problem.message + _line_of(top, problem.other_path)
+        top.document.report(top.find(path).line, path, message, problem.remedy)
     return None
+
+
+def _line_of(top: Node, path: str) -> str:
+    """Where the file has the other value of a contradiction; empty if it is a default."""
+    node = top.find(path) if path else None
+    return f" (line {node.line})" if node is not None and node.path == path else ""
 
 
 def _written_path(path: str, section: Node | None) -> str:

@@ -56,7 +56,9 @@ def _defaults(section: dict[str, Any]) -> Iterator[str]:
     yield " | ".join(["| urgency", *(f"`{key}`" for key in keys)]) + " |"
     yield "|---" * (len(keys) + 1) + "|"
     for name, entry in entries.items():
-        yield " | ".join([f"| `{name}`", *(f"`{_shown(entry['properties'][key]['default'])}`" for key in keys)]) + " |"
+        cells = [entry["properties"][key].get("default") for key in keys]
+        shown = ("" if default is None else f"`{_shown(default)}`" for default in cells)
+        yield " | ".join([f"| `{name}`", *shown]) + " |"
 
 
 def _entry(section: dict[str, Any]) -> dict[str, Any]:

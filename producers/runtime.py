@@ -145,7 +145,7 @@ async def resolve_model(
         protocol=backend.protocol,
         reason=resolution.reason,
         group=resolution.route.group,
-        timeout=spec.timeout,
+        timeout=catalog.call_timeout(resolution.model, resolution.route.urgency),
         max_tokens=spec.max_tokens,
         live=snapshot is not None,
         api_key="" if backend.has_auth_token else secret,

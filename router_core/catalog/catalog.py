@@ -76,6 +76,12 @@ class Catalog(UncheckedCatalog):
         host = spec.url.split("/")[2]
         return {_digest(f"{host} {key}"): key for key in spec.secrets}
 
+    def call_timeout(self, alias: str, urgency: Urgency) -> float:
+        """The maximum time of one call of a model for a job of an urgency, in seconds: the model's own, else the
+        urgency's, else as long as the job is wanted."""
+        policy = self.urgency[urgency]
+        return self.model(alias).timeout or policy.timeout or policy.expires_after
+
     def queue(self, alias: str, urgency: Urgency) -> str:
         """The queue of a model for jobs of an urgency."""
         return f"{self.pool_of(alias)}.{alias}.{urgency}"

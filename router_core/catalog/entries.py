@@ -133,7 +133,14 @@ class ModelSpec(CatalogEntry):
         description="The backends that serve it, all in one pool."
     )
     context: Size = Field(4096, description="Context in tokens. A prompt that cannot fit is not sent.")
-    timeout: Seconds = Field(120.0, description="Maximum time of one call.")
+    timeout: Seconds | None = Field(None, description="Maximum time of one call. Without it: as the urgency says.")
+    first_token_timeout: Seconds | None = Field(
+        None,
+        description="Maximum time until the first token, once the model is loaded. Without it: as the urgency says.",
+    )
+    stall_timeout: Seconds | None = Field(
+        None, description="Maximum time without progress once an answer has begun. Without it: as the urgency says."
+    )
     max_tokens: Size | None = Field(None, description="Maximum tokens of an answer where the caller sets no limit.")
     tools: bool = Field(True, description="It can call tools.")
     json_schema: bool = Field(True, description="Its answers can be held to a JSON Schema.")
@@ -240,11 +247,6 @@ class Group(CatalogEntry):
     )
     urgency: Urgency | None = Field(None, description="The highest urgency of its jobs.")
     local_only: bool = Field(False, description="Its jobs never leave the local pools.")
-    bound: bool = Field(
-        False,
-        description="Its jobs use its own models and no others, whatever a caller names: a job that names another is "
-        "refused. A default fallback is one of them too.",
-    )
 
 
 POOL_DEFAULTS: Mapping[str, Pool] = {"gpu": Pool(local=True), "cloud": Pool()}

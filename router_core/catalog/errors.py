@@ -29,10 +29,15 @@ class AmbiguousName(UnknownName):
 
 @dataclass(frozen=True, slots=True)
 class CatalogProblem:
-    """One contradiction: its dotted path (`models.coder.backends`) and what is wrong."""
+    """One contradiction: its dotted path (`models.coder.backends`), what is wrong, and how to correct it.
+
+    `other_path` is the value that it contradicts, if that is somewhere else.
+    """
 
     path: str
     message: str
+    remedy: str = ""
+    other_path: str = ""
 
     def __str__(self) -> str:
         return f"{self.path}: {self.message}"

@@ -33,6 +33,24 @@ class UrgencyPolicy(CatalogEntry):
 
     start_within: Seconds = Field(description="Target time until the answer starts.")
     expires_after: Seconds = Field(description="After this time the answer is no longer wanted.")
+    reply_within: Seconds | None = Field(
+        None,
+        description="The longest silence for a caller who waits: by then an answer has begun, or Open Fall replies. "
+        "It starts anew while an answer is being written or a model is being loaded. Without it: no limit.",
+    )
+    timeout: Seconds | None = Field(
+        None, description="Maximum time of one call, for models without their own. Without it: until the job expires."
+    )
+    first_token_timeout: Seconds | None = Field(
+        None,
+        description="Maximum time of one call until the first token. The `load_time` of a model that must be loaded is "
+        "added. Without it: no limit.",
+    )
+    stall_timeout: Seconds | None = Field(
+        None,
+        description="Maximum time without progress once an answer has begun. Progress is 10 characters. "
+        "Without it: no limit.",
+    )
     min_share: Share = Field(0.0, description="Minimum share of a pool's claims while more urgent jobs wait as well.")
     max_queued: Count = Field(
         100_000, description="Maximum jobs before a job in the queue of a model. A job with more before it is refused."
@@ -87,9 +105,13 @@ class BreakerPolicy(CatalogEntry):
 
 
 URGENCY_DEFAULTS: Mapping[Urgency, UrgencyPolicy] = {
-    Urgency.INTERACTIVE: UrgencyPolicy(start_within=5, expires_after=120, max_queued=10_000),
-    Urgency.BACKGROUND: UrgencyPolicy(start_within=30, expires_after=3600, min_share=0.1),
-    Urgency.BATCH: UrgencyPolicy(
-        start_within=3600, expires_after=86400, allow_cloud=Cloud.WHEN_LATE, min_share=0.05, max_queued=2_000_000
+    Urgency.INTERACTIVE: UrgencyPolicy(
+        start_within=5, expires_after=120, reply_within=14, timeout=90, first_token_timeout=5, stall_timeout=5,
+        max_queued=10_000,
     ),
-}
+    Urgency.BACKGROUND: UrgencyPolicy(start_within=30, expires_after=3600, timeout=300, min_share=0.1),
+    Urgency.BATCH: UrgencyPolicy(
+        start_within=3600, expires_after=86400, timeout=900, allow_cloud=Cloud.WHEN_LATE, min_share=0.05,
+        max_queued=2_000_000,
+    ),
+}  # fmt: skip

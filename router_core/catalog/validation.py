@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 from openfall.router_core.catalog.entries import Backend, Group, Role, UncheckedCatalog
 from openfall.router_core.catalog.errors import CatalogProblem, UnknownName
 from openfall.router_core.catalog.open_fall_policy import validate_remedies
+from openfall.router_core.catalog.time_limits import validate_time_limits
 from openfall.router_core.vocabulary import Remedy, Urgency
 
 DEFAULT_QUALITY = "default"
@@ -40,6 +41,7 @@ def validate_catalog(catalog: UncheckedCatalog) -> Iterator[CatalogProblem]:
     yield from _shares(catalog)
     yield from _open_fall(catalog)
     yield from _times(catalog)
+    yield from validate_time_limits(catalog)
 
 
 def _backends(catalog: UncheckedCatalog) -> Iterator[CatalogProblem]:
@@ -167,8 +169,6 @@ def _groups(catalog: UncheckedCatalog) -> Iterator[CatalogProblem]:
         named = [key for key in ("role", "task", "chain") if getattr(group, key) is not None]
         if len(named) > 1:
             yield CatalogProblem(path, f"it names a {' and a '.join(named)}: only one of them can choose the models")
-        if group.bound and not named:
-            yield CatalogProblem(f"{path}.bound", "it names no role, task or chain whose models it could be bound to")
         yield from _target(catalog, path, group)
 
 

@@ -20,6 +20,11 @@ def call_signal(error: ErrorClass | None, seconds: float, slow_after: float | No
     return CallSignal.SLOW if slow_after is not None and seconds > slow_after else CallSignal.OK
 
 
+def is_slow(error: ErrorClass | None) -> bool:
+    """Whether a failed call counts as slow too: it reached a time limit."""
+    return error is ErrorClass.TIMEOUT
+
+
 def credential_signal(error: ErrorClass | None) -> CredentialSignal:
     """The signal for the key of the call."""
     return CredentialSignal.FINE if error is None else DISPOSITIONS[error].credential

@@ -6,13 +6,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.index import bound_models
-from openfall.router_core.catalog.policies import Cloud
+from openfall.router_core.catalog.policies import Cloud, UrgencyPolicy
 from openfall.router_core.deciding.backoff import MIN_SECONDS, delay
+from openfall.router_core.deciding.remedies import allowed_remedies
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import Attempt, is_judging
 from openfall.router_core.routing.fleet_state import FOREVER, Blocked, FleetState
-from openfall.router_core.vocabulary import BlockReason, CredentialSignal, ErrorClass, Severity, Urgency
+from openfall.router_core.vocabulary import (
+    BlockReason,
+    CredentialSignal,
+    ErrorClass,
+    Remedy,
+    Severity,
+    Urgency,
+)
+
+RESERVE_SECONDS = 2.0
+"""The time that a call leaves to each of its successors; a sixth of the whole time, if that is shorter."""
 
 OWN_FAULTS = frozenset({
     ErrorClass.BAD_REQUEST, ErrorClass.UNSUPPORTED, ErrorClass.CONTEXT_OVERFLOW, ErrorClass.CONTENT_FILTER,
@@ -38,7 +48,7 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class ChainState:
-    """The chain of one job at one moment: facts, no decisions."""
+    """The chain of one job at one moment: facts, no decisions. `replied`, `stand_in`: see `Conditions`."""
 
     job: CompletionJob
     catalog: Catalog
@@ -47,13 +57,14 @@ class ChainState:
     jitter: float
     stand_in: bool = False
     """The chain is one default fallback."""
+    replied: bool = False
 
     def candidates(self, now: float) -> tuple[Candidate, ...]:
         """The models that may still answer, in the order of the chain."""
-        must_stay_local, bounds = self._local_only_rule is not None, bound_models(self.catalog, self.job.group)
+        must_stay_local = self._local_only_rule is not None
         remaining: list[tuple[str, bool, list[Attempt]]] = []
         for alias in self.job.chain:
-            if alias not in self.catalog.models or (bounds is not None and alias not in bounds):
+            if alias not in self.catalog.models:
                 continue
             local = self.catalog.is_local(alias)
             attempts = self.attempts_of(alias)
@@ -66,7 +77,7 @@ class ChainState:
 
     def candidate(self, alias: str, now: float) -> Candidate | None:
         """One model as `candidates` lists it; None: it may not answer. Reads the other models only if it must."""
-        if alias not in self.catalog.models or alias not in self.job.chain or self._is_out_of_bounds(alias):
+        if alias not in self.catalog.models or alias not in self.job.chain:
             return None
         local = self.catalog.is_local(alias)
         if not local and self._allow_cloud is Cloud.WHEN_LATE:  # its moment depends on the other candidates
@@ -95,8 +106,6 @@ class ChainState:
         """Why this job may never call a model, in words for people; None: it may."""
         if alias not in self.catalog.models:
             return "not in the catalog any more"
-        if self._is_out_of_bounds(alias):
-            return f"not a model of group {self.job.group}, which is bound to its models"
         return None if self.catalog.is_local(alias) else self._local_only_rule
 
     def blocked(self, alias: str, now: float) -> Blocked | None:
@@ -107,16 +116,18 @@ class ChainState:
     def only_local_forbids(self, now: float) -> bool:
         """Whether only local-only rules keep the job from the models of its chain."""
         existing = [alias for alias in self.job.chain if alias in self.catalog.models]
-        must_stay_local = self._local_only_rule is not None
         return bool(existing) and all(
-            (must_stay_local and not self.catalog.is_local(alias)) or self._is_blocked_by_switch(alias, now)
-            for alias in existing
+            self.forbidden(alias) or self._is_blocked_by_switch(alias, now) for alias in existing
         )
 
     @property
     def start_by(self) -> float:
         """The moment from which the job is late."""
-        return self.job.accepted_at + self.catalog.urgency[self.job.urgency].start_within
+        return self.job.accepted_at + self.policy.start_within
+
+    @property
+    def policy(self) -> UrgencyPolicy:
+        return self.catalog.urgency[self.job.urgency]
 
     @property
     def outage_patience(self) -> float:
@@ -139,13 +150,9 @@ class ChainState:
             return f"not local, and {self.job.urgency} jobs must stay local"
         return None
 
-    def _is_out_of_bounds(self, alias: str) -> bool:
-        bounds = bound_models(self.catalog, self.job.group)
-        return bounds is not None and alias not in bounds
-
     @property
     def _allow_cloud(self) -> Cloud:
-        return self.catalog.urgency[self.job.urgency].allow_cloud
+        return self.policy.allow_cloud
 
     @property
     def _cloud_from(self) -> float:
@@ -209,6 +216,34 @@ def _is_key_fault(attempt: Attempt) -> bool:
 
 def _key_faults(attempts: Sequence[Attempt]) -> int:
     return sum(map(_is_key_fault, attempts))
+
+
+def reply_by(chain: ChainState) -> float | None:
+    """The moment by which the caller needs a reply: `reply_within` after the last progress. None: there is none."""
+    within = chain.policy.reply_within
+    if within is None or chain.replied:
+        return None
+    return max([chain.job.accepted_at, *(attempt.progressed_at for attempt in chain.attempts)]) + within
+
+
+def reply_is_due(chain: ChainState, now: float) -> bool:
+    """Whether there is no time for another call before the caller needs a reply: half a reserve is too little."""
+    moment, share = reply_by(chain), reserve(chain.policy.reply_within)
+    return moment is not None and moment - now < (successors_outside(chain) + 0.5) * share
+
+
+def successors_outside(chain: ChainState) -> int:
+    """How many may have to follow the models of the chain: a default fallback, and the reply of Open Fall. Without a
+    caller who waits: none."""
+    if chain.job.urgency is not Urgency.INTERACTIVE:
+        return 0
+    has_stand_in = not chain.stand_in and Remedy.DEFAULT_FALLBACK in allowed_remedies(chain.job, chain.catalog)
+    return 1 + has_stand_in
+
+
+def reserve(seconds: float | None) -> float:
+    """The time that a call leaves to each of its successors, of so many seconds in all."""
+    return min(RESERVE_SECONDS, max(0.0, seconds or 0.0) / 6)
 
 
 def first_due(candidates: Sequence[Candidate], current_model: str) -> Candidate | None:

@@ -8,11 +8,27 @@ from dataclasses import dataclass, field, replace
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.deciding import ensemble
 from openfall.router_core.deciding.backoff import longest_delay
-from openfall.router_core.deciding.candidates import OWN_FAULTS, REFUSALS, Candidate, ChainState, first_due, ready
+from openfall.router_core.deciding.call_limits import call_limits
+from openfall.router_core.deciding.candidates import (
+    OWN_FAULTS,
+    REFUSALS,
+    Candidate,
+    ChainState,
+    first_due,
+    ready,
+    reply_is_due,
+)
 from openfall.router_core.deciding.ensemble import Best, NextModel
-from openfall.router_core.deciding.explain import explain_blocked, explain_choice, explain_handoff, explain_retry
+from openfall.router_core.deciding.explain import (
+    explain_blocked,
+    explain_choice,
+    explain_handoff,
+    explain_retry,
+    explain_unanswered,
+)
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import Answer, Attempt, Completion, Failure, Outcome
+from openfall.router_core.jobs.stream_limits import StreamLimits
 from openfall.router_core.routing.fleet_state import OUTAGE_BLOCKS, FleetState
 from openfall.router_core.vocabulary import BlockReason, ErrorClass, Fallback, HoldReason, Urgency
 
@@ -24,7 +40,7 @@ class Conditions:
     `current_model` is the model in whose queue the job was claimed or waits. `jitter` is in [0, 1]. `answers` are the
     answers that an ensemble has so far. `stand_in`: the current model is a default fallback outside the job's chain
     (see `degrade`), and no model of the chain is called now. `may_retry` False: the retry budget is spent
-    (for `conclude`: a waiting job was counted when it was decided that it waits).
+    (for `conclude`: a waiting job was counted when it was decided that it waits). `replied`: Open Fall has replied.
     """
 
     current_model: str
@@ -33,19 +49,21 @@ class Conditions:
     answers: Sequence[Answer] = ()
     stand_in: bool = False
     may_retry: bool = True
+    replied: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
     """Call this model now, for at most `timeout` seconds. `why`, a few words, goes into the attempt's record.
 
-    `judging`: the model judges the answers (`ensemble.judge_body`) and does not answer the job's own body.
+    `judging`: it judges the answers (`ensemble.judge_body`). `stream_limits` None: only the timeout limits the call.
     """
 
     model: str
     timeout: float
     why: str = field(default="", compare=False)
     judging: bool = False
+    stream_limits: StreamLimits | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,13 +116,13 @@ def decide(
 
     1. Past its deadline the job is done, expired.
     2. A failure after which no other model may be called (a cancel) ends the job.
-    3. The current model is a candidate and due: call it, whatever its place in the chain.
-    4. The current model has just failed and may be called again: a job that is not interactive waits for it. If it
-       failed for its key alone and has another key, every job does, and at once.
-    5. Candidates are due: hand the job to the one with the fewest tries, by the order of the chain among equals.
-    6. A candidate is due soon enough: wait for it.
-    7. Otherwise the job falls; or it fails with the first refusal, if no candidate remains and every attempt met a
-       fault of its own.
+    3. Its caller needs a reply, and a call has failed: the job falls, so that Open Fall replies.
+    4. The current model is a candidate and due: call it, whatever its place in the chain.
+    5. The current model has just failed and may be called again: a job that is not interactive waits for it. With
+       another key, every job does, and at once.
+    6. Candidates are due: hand the job to the one with the fewest tries, by the order of the chain among equals.
+    7. A candidate is due soon enough: wait for it.
+    8. Otherwise the job falls; or it fails, if no candidate remains and every attempt met a fault of its own.
     """
     chain = get_chain(job, catalog, attempts, conditions)
     if conditions.answers:
@@ -115,6 +133,8 @@ def decide(
     failed = chain.last_failure
     if failed is not None and failed.disposition and not failed.disposition.try_next_model:
         return Done(_failure(failed))
+    if attempts and (late := fall_for_reply(chain, now)) is not None:
+        return late
     current = chain.candidate(conditions.current_model, now)
     if current is not None and current.due <= now:
         first_stand_in = conditions.stand_in and not current.tries
@@ -152,7 +172,9 @@ def get_chain(job: CompletionJob, catalog: Catalog, attempts: Sequence[Attempt],
     """The state of the models that a job may use: those of its chain, or the one default fallback in their place."""
     if conditions.stand_in:
         job = job.model_copy(update={"chain": (conditions.current_model,)})
-    return ChainState(job, catalog, attempts, conditions.fleet, conditions.jitter, conditions.stand_in)
+    return ChainState(
+        job, catalog, attempts, conditions.fleet, conditions.jitter, conditions.stand_in, conditions.replied
+    )
 
 
 def explain_fall(chain: ChainState, now: float) -> Fall:
@@ -178,6 +200,14 @@ def explain_fall(chain: ChainState, now: float) -> Fall:
     return Fall(reason, f"no model of its chain can be called ({blocks})")
 
 
+def fall_for_reply(chain: ChainState, now: float) -> Fall | None:
+    """The fall of a job whose caller needs a reply before another call could end. None: there is time, or no model."""
+    if not reply_is_due(chain, now) or not chain.candidates(now):
+        return None
+    outcome = "no answer began within" if not chain.stand_in else "nor does its default fallback begin an answer within"
+    return Fall(HoldReason.OUTAGE, f"{outcome} {chain.policy.reply_within:g} s ({explain_unanswered(chain, now)})")
+
+
 def hand_off(chain: ChainState, model: str, current_model: str, now: float) -> Handoff:
     """The hand-off from the current model to another one: to the front of its queue for an interactive job."""
     why, kind = explain_handoff(chain, current_model, now)
@@ -185,7 +215,7 @@ def hand_off(chain: ChainState, model: str, current_model: str, now: float) -> H
 
 
 def _leave_current(chain: ChainState, candidates: Sequence[Candidate], conditions: Conditions, now: float) -> Step:
-    """Rules 5 to 7: the job does not call its current model now."""
+    """Rules 6 to 8: the job does not call its current model now."""
     if not conditions.may_retry:
         candidates = [_postpone(chain, candidate, now) for candidate in candidates]
     if others := ready(candidates, now):
@@ -212,9 +242,11 @@ def _postpone(chain: ChainState, candidate: Candidate, now: float) -> Candidate:
 
 
 def _is_due_in_time(chain: ChainState, first: Candidate, now: float) -> bool:
-    """Rule 6: whether the candidate that is due first is worth the wait."""
+    """Rule 7: whether the candidate that is due first is worth the wait."""
     interactive, block = chain.job.urgency is Urgency.INTERACTIVE, first.blocked
-    patience = chain.catalog.urgency[chain.job.urgency].start_within
+    if reply_is_due(chain, first.due):
+        return False
+    patience = chain.policy.start_within
     if block is None:
         return not interactive or first.due <= now + patience
     if block.reason in OUTAGE_BLOCKS:
@@ -227,7 +259,7 @@ def _is_due_in_time(chain: ChainState, first: Candidate, now: float) -> bool:
 
 
 def _waits_for(chain: ChainState, current: Candidate, failed: Attempt) -> bool:
-    """Rule 4, for a failure that allows a retry. A retry with another key does not wait, so it is for every job."""
+    """Rule 5, for a failure that allows a retry. A retry with another key does not wait, so it is for every job."""
     if failed.model != current.model or current.blocked is not None or current.due >= chain.job.deadline:
         return False
     return chain.has_other_key(chain.attempts_of(current.model)) or (
@@ -247,8 +279,8 @@ def _ensemble_step(chain: ChainState, next_: NextModel | Best, conditions: Condi
 
 
 def _call(chain: ChainState, model: str, now: float, why: str, *, judging: bool = False) -> Call:
-    timeout = min(chain.catalog.models[model].timeout, chain.job.deadline - now)
-    return Call(model, timeout, why, judging)
+    timeout, stream_limits = call_limits(chain, model, now)
+    return Call(model, timeout, why, judging, stream_limits)
 
 
 def _expired(attempts: Sequence[Attempt]) -> Done:

@@ -17,7 +17,7 @@ from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.entries import Ensemble, Pick
 from openfall.router_core.catalog.index import model_index
 from openfall.router_core.deciding.answer_checks import get_role
-from openfall.router_core.deciding.candidates import ChainState, ready
+from openfall.router_core.deciding.candidates import ChainState, ready, reply_is_due
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import JUDGING, Answer, Completion, Outcome, is_judging
 from openfall.router_core.jobs.request_body import without_reasoning
@@ -78,12 +78,12 @@ def after_call(
 
 
 def proceed(chain: ChainState, answers: Sequence[Answer], current_model: str, now: float) -> NextModel | Best:
-    """The next step with at least one answer. No model is called past the deadline.
+    """The next step with at least one answer. No model is called past the deadline, nor while the caller needs a reply.
 
     The current model goes before the others, so that the job does not move back and forth.
     """
     plan = ensemble_for(chain.job, chain.catalog) or Ensemble()
-    if now >= chain.job.deadline:
+    if now >= chain.job.deadline or reply_is_due(chain, now):
         return best(chain, answers)
     untried = [candidate.model for candidate in ready(chain.candidates(now), now) if not candidate.tries]
     untried.sort(key=lambda alias: alias != current_model)

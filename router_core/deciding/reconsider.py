@@ -6,7 +6,17 @@ from collections.abc import Sequence
 
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.deciding.candidates import Candidate, ChainState, ready
-from openfall.router_core.deciding.decide import Call, Conditions, Handoff, Later, Step, decide, get_chain, hand_off
+from openfall.router_core.deciding.decide import (
+    Call,
+    Conditions,
+    Handoff,
+    Later,
+    Step,
+    decide,
+    fall_for_reply,
+    get_chain,
+    hand_off,
+)
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import Attempt
 from openfall.router_core.routing.fleet_state import OUTAGE_BLOCKS
@@ -19,6 +29,13 @@ def reconsider(
     """The step for a job that waits in the queue of its current model, queued or scheduled; None: leave it there.
     Never `Call`. docs/decisions.md has the rules."""
     chain = get_chain(job, catalog, attempts, conditions)
+    if not conditions.answers and now < job.deadline and (late := fall_for_reply(chain, now)) is not None:
+        return late
+    return _reconsider_chain(chain, conditions, now)
+
+
+def _reconsider_chain(chain: ChainState, conditions: Conditions, now: float) -> Step | None:
+    job, catalog, attempts = chain.job, chain.catalog, chain.attempts
     candidates = chain.candidates(now)
     current = next((candidate for candidate in candidates if candidate.model == conditions.current_model), None)
     if current is None or conditions.answers or now >= job.deadline:

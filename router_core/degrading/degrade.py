@@ -10,8 +10,9 @@ from openfall.router_core.catalog.entries import Billing
 from openfall.router_core.catalog.index import model_index
 from openfall.router_core.catalog.open_fall_policy import KEPT_REPLY, KEPT_TO_DEADLINE_REPLY, LAST_REPLY
 from openfall.router_core.deciding.answer_checks import get_role
-from openfall.router_core.deciding.candidates import ChainState
+from openfall.router_core.deciding.candidates import ChainState, reply_is_due
 from openfall.router_core.deciding.decide import Conditions, explain_fall, get_chain
+from openfall.router_core.deciding.remedies import allowed_remedies
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import Attempt, Completion, Failure
 from openfall.router_core.jobs.synthetic_reply import synthetic_reply
@@ -50,6 +51,7 @@ class FallContext:
     `attempts` are the attempts since it was accepted, released or replayed. `stand_in` is the last default fallback
     that was called for it since then. `strikes` counts its earlier falls while a model of its chain took calls.
     `remembered` is the last good answer to the same request, if there is one. `has_deadline`: its caller set one.
+    `replied`: its caller has had a reply of Open Fall before.
     """
 
     reason: HoldReason
@@ -61,6 +63,7 @@ class FallContext:
     stand_in: str | None = None
     remembered: Completion | None = None
     has_deadline: bool = False
+    replied: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +118,7 @@ def degrade(job: CompletionJob, catalog: Catalog, fall: FallContext, fleet: Flee
     reason, detail = context.fall.reason, context.fall.detail
     remedies = allowed_remedies(job, catalog)
     for number, remedy in enumerate(remedies):
-        if remedy is Remedy.DEFAULT_FALLBACK and reason in _WHY:
+        if remedy is Remedy.DEFAULT_FALLBACK and reason in _WHY and context.has_time_for_stand_in:
             if (model := next(default_fallbacks(context.chain, reason, context.stand_ins, now), None)) is not None:
                 why = f"{_WHY[reason]}; {model} stands in"
                 return StandIn(model, job.urgency is Urgency.INTERACTIVE, why, reason)
@@ -147,6 +150,11 @@ class _Context:
         """Whether a model of its chain gave an answer that failed a check."""
         return any(attempt.error is ErrorClass.INVALID_OUTPUT for attempt in self.chain.attempts)
 
+    @property
+    def has_time_for_stand_in(self) -> bool:
+        """Whether a default fallback could answer before the caller needs a reply."""
+        return not reply_is_due(replace(self.chain, stand_in=True), self.now)
+
     def is_away(self, alias: str) -> bool:
         """Whether this job cannot call a model now."""
         return self.chain.forbidden(alias) is not None or self.chain.blocked(alias, self.now) is not None
@@ -156,18 +164,11 @@ def _judge_by_own_chain(
     job: CompletionJob, catalog: Catalog, fall: FallContext, fleet: FleetState, now: float
 ) -> _Context:
     own = [attempt for attempt in fall.attempts if attempt.model in job.chain]
-    chain = get_chain(job, catalog, own, Conditions(job.chain[0], fleet=fleet))
+    chain = get_chain(job, catalog, own, Conditions(job.chain[0], fleet=fleet, replied=fall.replied))
     if fall.stand_in is not None and fall.reason is not HoldReason.POISONED:
         own_fall = explain_fall(chain, now)
         fall = replace(fall, reason=own_fall.reason, detail=f"{own_fall.detail}; {fall.detail}")
     return _Context(chain, fall, now)
-
-
-def allowed_remedies(job: CompletionJob, catalog: Catalog) -> tuple[Remedy, ...]:
-    """The remedies of a job that fell, in order: those of its role, or its task, else of its urgency."""
-    role = get_role(job, catalog)
-    own = role.open_fall if role is not None else None
-    return own if own is not None else catalog.open_fall.remedies[job.urgency]
 
 
 def _reply(context: _Context, remedy: Remedy, held: bool) -> Completion | None:

@@ -52,6 +52,8 @@ class Delivery:
     server_now: float
     fall: FallInfo | None = None
     """Only for a job that is delivered because it fell: to the degrade worker, or to a stand-in."""
+    replied: bool = False
+    """Its caller has had a reply of Open Fall, or a result, before."""
 
     @property
     def interactive(self) -> bool:
@@ -122,6 +124,7 @@ def _delivery(row: list[Any], server_now: float) -> Delivery:
         row[0].decode(), row[1].decode(), row[2].decode(), row[3].decode(), row[4], int(row[5]) / 1000, row[6],
         int(row[7]), int(row[8]), row[9] != b"", int(row[10]) / 1000, row[11].decode(), row[12].decode(),
         row[13].decode(), None if row[14] < 0 else row[14], tuple(row[15]), server_now, _fall_info(row[16]),
+        row[17] != b"",
     )  # fmt: skip
 
 

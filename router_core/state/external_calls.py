@@ -11,6 +11,7 @@ from openfall.router_core.deciding.breaker import (
     breaker_signal,
     cooldown,
     credential_signal,
+    is_slow,
 )
 from openfall.router_core.deciding.cost import Usage, cost
 from openfall.router_core.deciding.substitution import Substitution
@@ -122,4 +123,5 @@ def _report(catalog: Catalog, call: ExternalCall) -> CallReport:
         one_of_several=len(credentials) > 1,
         cooldown_seconds=cooldown(call.error, call.retry_after_seconds),
         jitter=call.jitter,
+        is_slow=is_slow(call.error),
     )

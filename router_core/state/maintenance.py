@@ -17,7 +17,7 @@ MAX_CRASHES = 3
 """Crashes after which a job falls as poisoned."""
 WORKER_RETENTION_SECONDS = 600.0
 """How long the presence of a dead worker is kept."""
-RECHECK_SECONDS = {Urgency.INTERACTIVE: 2.0, Urgency.BACKGROUND: 5.0, Urgency.BATCH: 10.0}
+RECHECK_SECONDS = {Urgency.INTERACTIVE: 1.0, Urgency.BACKGROUND: 5.0, Urgency.BATCH: 10.0}
 """How long after a sweep a late job is examined again."""
 MAX_HEAD_BYTES = 16384
 """No head of an envelope is longer."""
@@ -43,6 +43,8 @@ class WaitingJob:
     answers: tuple[bytes, ...]
     stand_in: str = ""
     """The model outside its chain to which it was handed; empty: none."""
+    replied: bool = False
+    """Its caller has had a reply of Open Fall, or a result, before."""
 
     @property
     def model(self) -> str:
@@ -103,4 +105,5 @@ def _waiting_job(row: list[Any]) -> WaitingJob:
         head=row[7],
         answers=tuple(row[8]),
         stand_in=row[9].decode(),
+        replied=row[10] != b"",
     )

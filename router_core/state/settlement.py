@@ -38,9 +38,9 @@ NextStep = Handoff | Later | Fall | StandIn | Hold | Result | None
 class CallReport:
     """The report of a call for the breakers and the ledger.
 
-    `one_of_several`: the backend has other keys, so a cooldown is of this key alone. `cooldown_seconds`: what a 429
-    asked for. `jitter` in [0, 1] spreads the time for which a breaker opens. The epochs
-    are those of the claim."""
+    `one_of_several`: the backend has other keys, so a cooldown is of this key alone. `is_slow`: it is counted as slow
+    beside its signal. `cooldown_seconds`: what a 429 asked for. `jitter` in [0, 1] spreads the time for which a breaker
+    opens. The epochs are those of the claim."""
 
     attempt: Attempt
     group: str | None
@@ -52,6 +52,7 @@ class CallReport:
     cooldown_seconds: float
     jitter: float
     one_of_several: bool = False
+    is_slow: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,6 +166,7 @@ def encode_call(call: CallReport) -> dict[str, Any]:
         "signal": call.signal,
         "epoch": call.epoch,
         "duration_ms": _bounded((attempt.ended_at - attempt.started_at) * 1000),
+        "is_slow": call.is_slow or call.signal is CallSignal.SLOW,
         "key": call.credential,
         "key_epoch": call.credential_epoch,
         "key_signal": call.credential_signal,

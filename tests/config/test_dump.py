@@ -76,6 +76,10 @@ def test_a_configuration_is_shown_whole_with_its_secrets_masked(tmp_path: Path) 
     assert result["urgency"]["interactive"] == {
         "start_within": "5s",
         "expires_after": "2m",
+        "reply_within": "14s",
+        "timeout": "90s",
+        "first_token_timeout": "5s",
+        "stall_timeout": "5s",
         "min_share": 0.0,
         "max_queued": 10_000,
         "allow_cloud": "yes",

@@ -35,9 +35,9 @@ backends:
   own: {url: "http://127.0.0.1:1", pool: rack, embedded: yes,
         engine: {model: smollm2, context: 4k, threads: 1, parallel: 2, gpu_layers: 9}}
 models:
-  a: {upstream: x, backends: [tower], context: 32k, timeout: 1500ms, max_tokens: 100, tools: no, json_schema: no,
-      images: yes, sampling_params: no, thinking: adaptive, vram_gb: 2.5, quantization: Q4_K_M,
-      load_time: 4s, slow_after: 10s, quality: {code: 0.5, default: 1}}
+  a: {upstream: x, backends: [tower], context: 32k, timeout: 90s, first_token_timeout: 8s, stall_timeout: 500ms,
+      max_tokens: 100, tools: no, json_schema: no, images: yes, sampling_params: no, thinking: adaptive, vram_gb: 2.5,
+      quantization: Q4_K_M, load_time: 4s, slow_after: 10s, quality: {code: 0.5, default: 1}}
   b: {upstream: y, backends: [maker], usd_per_mtok: {in: 1, out: 5, cache_read: 0.1, cache_write: 1.25}, quality: }
 roles:
   best: {chain: [a, b], urgency: batch, order: by_urgency, local_only: yes, checks: [not_empty, json], pattern: "^a",
@@ -45,12 +45,13 @@ roles:
 tasks:
   code: {chain: [b, a], words: [write, find bugs], order: as_written, aliases: [script]}
 groups:
-  - {name: main, match: [a], role: best, urgency: background, local_only: no, bound: yes}
+  - {name: main, match: [a], role: best, urgency: background, local_only: no}
   - {name: code, match: ["b:*"], task: code}
   - {name: rest, match: ["*"], chain: [b]}
 default: code
 urgency:
-  interactive: {start_within: 5s, expires_after: 2m, allow_cloud: no}
+  interactive: {start_within: 5s, expires_after: 2m, allow_cloud: no, reply_within: 15s, timeout: 1m,
+                first_token_timeout: 5s, stall_timeout: 6s}
   batch: {allow_cloud: when_late, min_share: 5%, max_queued: 7}
   background: {min_share: 0.1}
 breakers: {consecutive_failures: 5, failure_rate: 0.5, slow_call_rate: 0.8, minimum_calls: 10, window: 5m,
@@ -226,7 +227,8 @@ def test_the_schema_has_the_defaults() -> None:
     sections = config.schema()["properties"]
     assert sections["urgency"]["properties"]["batch"]["properties"]["start_within"]["default"] == "1h"
     assert sections["urgency"]["properties"]["batch"]["properties"]["allow_cloud"]["default"] == "when_late"
-    assert sections["models"]["additionalProperties"]["properties"]["timeout"]["default"] == "2m"
+    assert sections["urgency"]["properties"]["interactive"]["properties"]["reply_within"]["default"] == "14s"
+    assert "default" not in sections["models"]["additionalProperties"]["properties"]["timeout"]
     assert sections["tasks"]["additionalProperties"]["properties"]["order"]["default"] == "by_urgency"
     assert sections["limits"]["properties"]["max_prompt"]["default"] == "4MiB"
     assert sections["open_fall"]["properties"]["interactive"]["default"] == ["canned_reply", "hold"]

@@ -25,7 +25,7 @@ backends:
   tower: {protocol: openai, url: "http://127.0.0.1:8080", pool: rack, slots: 2, reserved_interactive: 1}
   maker: {url: "https://example.invalid/v1", pool: far, api_key: "${MAKER_KEY}"}
 models:
-  coder: {upstream: "coder:32b", backends: [tower], context: 32k, timeout: 5m, max_tokens: 1k}
+  coder: {upstream: "coder:32b", backends: [tower], context: 32k, timeout: 400ms, max_tokens: 1k}
   haiku: {upstream: haiku-4-5, backends: [maker]}
 roles:
   worker: {chain: [coder, haiku]}
@@ -52,7 +52,7 @@ class TestValues:
         assert (catalog.backends["tower"].slots, catalog.backends["tower"].reserved_interactive) == (2, 1)
         assert catalog.backends["maker"].api_key.get_secret_value() == KEY
         coder = catalog.models["coder"]
-        assert (coder.upstream, coder.backends, coder.context, coder.timeout) == ("coder:32b", ("tower",), 32_000, 300)
+        assert (coder.upstream, coder.backends, coder.context, coder.timeout) == ("coder:32b", ("tower",), 32_000, 0.4)
         assert (coder.max_tokens, catalog.models["haiku"].max_tokens) == (1000, None)
         assert catalog.roles["worker"].chain == ("coder", "haiku")
         assert catalog.roles["chat"].urgency is Urgency.INTERACTIVE
@@ -60,9 +60,12 @@ class TestValues:
     def test_an_urgency_keeps_its_other_defaults(self, full: LoadedConfig) -> None:
         assert full.catalog.urgency == {
             **URGENCY_DEFAULTS,
-            Urgency.INTERACTIVE: UrgencyPolicy(start_within=5, expires_after=0.5, max_queued=10_000),
-            Urgency.BACKGROUND: UrgencyPolicy(start_within=30, expires_after=3600, min_share=0.25),
-        }
+            Urgency.INTERACTIVE: UrgencyPolicy(
+                start_within=5, expires_after=0.5, reply_within=0.25, timeout=0.25, first_token_timeout=0.25,
+                stall_timeout=0.25, max_queued=10_000,
+            ),
+            Urgency.BACKGROUND: UrgencyPolicy(start_within=30, expires_after=3600, timeout=300, min_share=0.25),
+        }  # fmt: skip
 
     def test_the_settings_have_the_values_of_the_file(self, full: LoadedConfig, tmp_path: Path) -> None:
         settings = full.settings

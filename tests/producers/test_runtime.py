@@ -28,7 +28,7 @@ backends:
   api: {protocol: anthropic, url: "http://127.0.0.1:9", api_key: sk-ant-0123456789-secret, pool: cloud}
   box: {protocol: openai, url: "http://127.0.0.1:9/v1", pool: gpu}
 models:
-  opus: {upstream: claude-opus-4-6, backends: [api], context: 200k, usd_per_mtok: {in: 5, out: 25}, timeout: 5m}
+  opus: {upstream: claude-opus-4-6, backends: [api], context: 200k, usd_per_mtok: {in: 5, out: 25}, timeout: 75s}
   haiku: {upstream: claude-haiku-4-5, backends: [api], context: 200k, usd_per_mtok: {in: 1, out: 5}}
   llama: {upstream: "llama3.1:8b", backends: [box], context: 8k}
 roles:
@@ -74,7 +74,7 @@ def test_without_redis_the_catalog_alone_decides_and_report_returns_false(
     monkeypatch.delenv("REDIS_URL", raising=False)
     model = resolve_runtime_model("ace", config=ace)
     assert (model.model, model.upstream, model.backend, model.live) == ("opus", "claude-opus-4-6", "api", False)
-    assert (model.protocol, model.url, model.timeout) == ("anthropic", "http://127.0.0.1:9", 300.0)
+    assert (model.protocol, model.url, model.timeout) == ("anthropic", "http://127.0.0.1:9", 75.0)
     assert model.reason == "1st in role ace"
     assert model.report(error="timeout") is False
     assert resolve_runtime_model("ace", exclude=["opus"], config=ace).model == "haiku"

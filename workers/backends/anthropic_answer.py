@@ -82,6 +82,11 @@ def _refusal(details: Any) -> str:
     return f"the provider's filter stopped the answer{suffix}"
 
 
+def _count_characters(piece: dict[str, Any]) -> int:
+    """The generated characters of a delta, or of the start of a block. An empty text block has none."""
+    return sum(len(value) for key, value in piece.items() if isinstance(value, str) and key not in ("type", "id"))
+
+
 def _text(block: Any) -> str:
     text = block.get("text") if isinstance(block, dict) and block.get("type") == "text" else None
     return text if isinstance(text, str) else ""
@@ -117,6 +122,7 @@ class MessageAssembler(StreamAssembler):
             case {"type": "message_start", "message": dict(message)}:
                 self._message |= message
             case {"type": "content_block_start", "index": int(index), "content_block": dict(block)}:
+                self.characters += _count_characters(block)
                 self._blocks.append(block)
                 self._open[index] = len(self._blocks) - 1
                 return _text(block)
@@ -139,6 +145,7 @@ class MessageAssembler(StreamAssembler):
         return to_outcome(self._mended({**self._message, "content": self._blocks}), ended=self.done)
 
     def _extend(self, index: int, delta: dict[str, Any]) -> str:
+        self.characters += _count_characters(delta)
         if index not in self._open:
             self._blocks.append({"type": "text", "text": ""})
             self._open[index] = len(self._blocks) - 1

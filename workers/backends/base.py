@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from openfall.router_core.catalog.capabilities import Thinking
 from openfall.router_core.jobs.outcome import Failure, Outcome
 from openfall.router_core.vocabulary import Dialect
+from openfall.workers.backends.call_watch import CallWatch
 
 SAMPLING_PARAMETERS = frozenset({"temperature", "top_p", "top_k"})
 """A model with `sampling_params: false` does not get these."""
@@ -31,7 +32,8 @@ class Request:
     body of a `Completion` is in the caller's dialect. `timeout` bounds the whole call in seconds, from connecting to
     the last byte. `max_tokens` is the model's default for a body that names none. `sampling_params` False: the model
     refuses temperature, top_p and top_k, so the backend omits them. `thinking`: how the model is asked to think. `ctx`
-    is the model's context, for endpoints that need it in a call (Ollama's num_ctx).
+    is the model's context, for endpoints that need it in a call (Ollama's num_ctx). `watch` has further limits, which
+    may need a stream, and counts the progress.
     """
 
     body: Mapping[str, Any]
@@ -42,6 +44,7 @@ class Request:
     sampling_params: bool = True
     thinking: Thinking | None = None
     ctx: int | None = None
+    watch: CallWatch | None = None
 
     @property
     def prompt(self) -> Any:
@@ -75,7 +78,7 @@ class CompletionBackend(Protocol):
     """
 
     async def complete(self, request: Request, on_delta: OnDelta | None = None) -> Outcome:
-        """Make the call; stream it when `on_delta` is given."""
+        """Make the call. It is streamed when `on_delta` is given, or the limits of `request.watch` need it."""
         ...
 
     async def check_alive(self, timeout_s: float) -> Failure | None:

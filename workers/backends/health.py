@@ -67,7 +67,7 @@ def health_prompt(spec: ModelSpec) -> Request:
 
 def probe_timeout(spec: ModelSpec) -> float:
     """Seconds that a probe of this model may take: for loading it, and for the prompt."""
-    return min(spec.timeout, PROMPT_TIMEOUT_S) + (spec.load_time or 0.0)
+    return min(spec.timeout or PROMPT_TIMEOUT_S, PROMPT_TIMEOUT_S) + (spec.load_time or 0.0)
 
 
 def find_flaw(answer: Completion) -> str | None:

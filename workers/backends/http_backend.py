@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -9,12 +10,16 @@ from openfall.router_core.jobs.outcome import Failure, Outcome
 from openfall.router_core.vocabulary import Dialect, ErrorClass
 from openfall.workers.backends.address import Address
 from openfall.workers.backends.base import LoadedModel, OnDelta, Request
+from openfall.workers.backends.call_watch import CallWatch
 from openfall.workers.backends.http_client import HttpClient
 from openfall.workers.backends.learned_options import LearnedOptions
 from openfall.workers.backends.parsing import parse_names
-from openfall.workers.backends.response import ResponseFormat
+from openfall.workers.backends.response import AnswerReader, ResponseFormat
 from openfall.workers.backends.translate import translate_request, translate_response
 from openfall.workers.backends.transport import Transport
+
+UNSTREAMED_SECONDS = 600.0
+"""How long a server that refused to stream a model gets requests without a stream. Then it may have been updated."""
 
 
 class HttpBackend:
@@ -32,25 +37,53 @@ class HttpBackend:
     def __init__(self, address: Address, path: str, headers: Mapping[str, str], transport: Transport) -> None:
         self._path, self._version = path, address.version
         self._learned = LearnedOptions(self.dialect)
+        self._unstreamed_until: dict[str, float] = {}  # monotonic, by the provider's name of the model
         self._http = HttpClient(address, headers, transport)
 
     async def complete(self, request: Request, on_delta: OnDelta | None = None) -> Outcome:
-        """Make the call; stream it when `on_delta` is given. A failure's detail never repeats the prompt.
+        """Make the call. It is streamed when `on_delta` is given, or the limits of `request.watch` need it. A failure's
+        detail never repeats the prompt.
 
-        A server that refuses an option of openfall's own gets the request once more without it.
+        A server that refuses an option of openfall's own gets the request once more without it. If it refuses to
+        stream, each further request has no stream for `UNSTREAMED_SECONDS`.
         """
         translated = translate_request(request, self.dialect)
         if isinstance(translated, Failure):
             return translated
-        body = self._body(translated, request, streamed=on_delta is not None)
+        watch = request.watch or CallWatch(request.timeout)
+        streamed = on_delta is not None or watch.needs_stream
+        if streamed and self._unstreamed_until.get(request.upstream, 0.0) > time.monotonic():
+            watch.stream_refused, streamed = True, False
+        try:
+            async with watch.running():
+                outcome = await self._send(translated, request, watch, on_delta, streamed=streamed)
+                if streamed and watch.stream_refused:
+                    self._unstreamed_until[request.upstream] = time.monotonic() + UNSTREAMED_SECONDS
+                    outcome = await self._send(translated, request, watch, on_delta, streamed=False)
+        except TimeoutError:
+            outcome = watch.failure()
+        return translate_response(outcome, request, self.dialect)
+
+    async def _send(
+        self,
+        translated: Mapping[str, Any],
+        request: Request,
+        watch: CallWatch,
+        on_delta: OnDelta | None,
+        *,
+        streamed: bool,
+    ) -> Outcome:
+        body = self._body(translated, request, streamed=streamed)
         if isinstance(body, Failure):
             return body
-        body = self._learned.apply(body, request)
-        outcome = await self._http.complete(self._path, body, request, self.response_format, on_delta)
+        if watch.stream_refused:
+            watch.allow_whole()
+        body, reader = self._learned.apply(body, request), AnswerReader(self.response_format, watch, on_delta)
+        outcome = await self._http.complete(self._path, body, request, reader)
         if isinstance(outcome, Failure) and self._learned.learn(body, request, outcome):
             body = self._learned.apply(body, request)
-            outcome = await self._http.complete(self._path, body, request, self.response_format, on_delta)
-        return translate_response(outcome, request, self.dialect)
+            outcome = await self._http.complete(self._path, body, request, reader)
+        return outcome
 
     def _body(self, translated: Mapping[str, Any], request: Request, *, streamed: bool) -> dict[str, Any] | Failure:
         """The translated request, with the model, the stream, and a limit if it has none."""

@@ -14,11 +14,11 @@ from multidict import CIMultiDict
 from openfall.router_core.jobs.outcome import Failure, Outcome
 from openfall.router_core.vocabulary import ErrorClass
 from openfall.workers.backends.address import Address
-from openfall.workers.backends.base import FIELDS_OF_ANSWERS, OnDelta, Request
+from openfall.workers.backends.base import FIELDS_OF_ANSWERS, Request
 from openfall.workers.backends.error_mapping import redact
 from openfall.workers.backends.exact_json import dumps
 from openfall.workers.backends.parsing import malformed
-from openfall.workers.backends.response import ResponseFormat, ResponseTooLong, read_answer, read_json, read_liveness
+from openfall.workers.backends.response import AnswerReader, ResponseTooLong, read_json, read_liveness
 from openfall.workers.backends.transport import Transport, describe_error
 
 MAX_ECHO_LENGTH = 15
@@ -45,22 +45,13 @@ class HttpClient:
         self._headers = CIMultiDict({"accept-encoding": "identity", **headers})
         self._json_headers = CIMultiDict({**self._headers, "content-type": "application/json"})
 
-    async def complete(
-        self, path: str, body: Mapping[str, Any], request: Request, wire: ResponseFormat, on_delta: OnDelta | None
-    ) -> Outcome:
-        """Post the body of a request within its timeout. `on_delta` gets the text of a streamed answer piece by piece.
-
-        No failure's detail repeats the prompt.
-        """
+    async def complete(self, path: str, body: Mapping[str, Any], request: Request, reader: AnswerReader) -> Outcome:
+        """Post the body of a request. The caller limits the time. No failure's detail repeats the prompt."""
         try:
             payload = dumps(body)
         except TypeError as error:
             return Failure(error_class=ErrorClass.BAD_REQUEST, detail=redact(f"the body is not JSON: {error}"))
-
-        async def read(response: aiohttp.ClientResponse) -> Outcome:
-            return await read_answer(response, wire, on_delta)
-
-        outcome = await self._call(path, payload, request.timeout, read)
+        outcome: Outcome = await self._send_and_read(path, payload, reader.read)
         return _without_echo(outcome, request.prompt) if isinstance(outcome, Failure) else outcome
 
     async def fetch_json(self, path: str, timeout_s: float, body: Mapping[str, Any] | None = None) -> Any | Failure:

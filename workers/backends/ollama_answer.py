@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
+import orjson
+
 from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
 from openfall.router_core.vocabulary import ErrorClass
 from openfall.workers.backends.finish_reasons import read_finish_reason
@@ -83,6 +85,7 @@ class ChatAssembler(StreamAssembler):
         message = fields.get("message")
         if not isinstance(message, dict):
             return ""
+        self.characters += _count_characters(message)
         _merge(self._message, message)
         text = message.get("content")
         return text if isinstance(text, str) else ""
@@ -97,6 +100,13 @@ def _as_server_error(failure: Failure) -> Failure:
     if failure.error_class is not ErrorClass.OTHER:
         return failure
     return replace(failure, error_class=ErrorClass.OVERLOADED)
+
+
+def _count_characters(message: dict[str, Any]) -> int:
+    """The generated characters of a line: not its role. A tool call arrives whole."""
+    calls = message.get("tool_calls")
+    texts = sum(len(value) for key, value in message.items() if isinstance(value, str) and key != "role")
+    return texts + (len(orjson.dumps(calls)) if isinstance(calls, list) and calls else 0)
 
 
 def _merge(message: dict[str, Any], piece: dict[str, Any]) -> None:

@@ -30,6 +30,7 @@ from openfall.workers.backends.usage import (
 )
 
 _DONE = b"[DONE]"
+_LABELS = frozenset({"type", "id", "role"})
 _MERGED = frozenset({"index", "message", "delta", "logprobs", "usage"})
 
 
@@ -119,9 +120,23 @@ class CompletionAssembler(StreamAssembler):
         delta = piece.get("delta")
         if not isinstance(delta, dict):
             delta = _rest_of_message(choice["message"], piece.get("message"))
+        self.characters += _count_characters(delta)
         calls = self._calls.setdefault(index, ToolCallPieces())
         text = _merge(choice["message"], delta, calls)
         return text if index == 0 else ""
+
+
+def _count_characters(delta: dict[str, Any]) -> int:
+    """The generated characters of a piece: not its role. A tool call counts by its name and its arguments."""
+    texts = sum(len(value) for key, value in delta.items() if isinstance(value, str) and key != "role")
+    for key in ("content", "tool_calls"):
+        pieces = delta.get(key)
+        for piece in pieces if isinstance(pieces, list) else ():
+            parts = piece.get("function", piece) if isinstance(piece, dict) else None
+            if not isinstance(parts, dict):
+                continue
+            texts += sum(len(value) for name, value in parts.items() if isinstance(value, str) and name not in _LABELS)
+    return texts
 
 
 def _rest_of_message(known: dict[str, Any], message: Any) -> dict[str, Any]:

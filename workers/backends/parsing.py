@@ -80,6 +80,8 @@ class StreamAssembler:
         self.done = False
         self._half = ""
         """Half a character at the end of the last text: the next text may begin with the other half."""
+        self.characters = 0
+        """The generated characters so far: of the text, the reasoning and the tool calls."""
 
     @property
     def ended(self) -> bool:

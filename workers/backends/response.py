@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Mapping
+import re
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ import aiohttp
 
 from openfall.router_core.jobs.outcome import Failure, Outcome
 from openfall.workers.backends.base import OnDelta
+from openfall.workers.backends.call_watch import CallWatch
 from openfall.workers.backends.error_mapping import classify
 from openfall.workers.backends.framing import Framing
 from openfall.workers.backends.parsing import StreamAssembler, parse_document
@@ -20,6 +22,11 @@ MAX_ANSWER_BYTES = 32 * 2**20
 
 MAX_REFUSAL_BYTES = 64 * 2**10
 """How much of an error's body is read. Every error fits; the rest of a web page is useless."""
+
+
+_REQUEST_FAULTS = frozenset({400, 422})
+_NAMES_STREAM = re.compile(rb"\bstream(?:ing|ed|_options)?\b")
+"""How the refusal of a server that cannot stream a model names the parameter, in its text or in a path."""
 
 
 class ResponseTooLong(Exception):
@@ -44,16 +51,55 @@ def is_success(response: aiohttp.ClientResponse) -> bool:
     return 200 <= response.status < 300
 
 
-async def read_answer(response: aiohttp.ClientResponse, wire: ResponseFormat, on_delta: OnDelta | None) -> Outcome:
-    """The outcome of a response, streamed or not. Raises `aiohttp.ClientError` and `ResponseTooLong`."""
-    if not is_success(response):
-        return await _read_refusal(response)
-    if on_delta and response.headers.get("content-type", "").startswith(wire.stream_type):
-        return await _read_stream(response, wire, on_delta)
-    outcome = wire.parse(await _read_whole(response), response.headers)  # also from a server that cannot stream
-    if on_delta and not isinstance(outcome, Failure):
-        on_delta(outcome.text)
-    return outcome
+@dataclass(frozen=True, slots=True)
+class AnswerReader:
+    """Reads the answer of one call. `watch` counts what arrives, and `on_delta` gets each piece of its text."""
+
+    wire: ResponseFormat
+    watch: CallWatch
+    on_delta: OnDelta | None = None
+
+    async def read(self, response: aiohttp.ClientResponse) -> Outcome:
+        """The outcome of a response, streamed or not. Raises `aiohttp.ClientError` and `ResponseTooLong`."""
+        if not is_success(response):
+            return await self._read_refusal(response)
+        streamed = self.watch.needs_stream or self.on_delta is not None
+        if streamed and response.headers.get("content-type", "").startswith(self.wire.stream_type):
+            return await self._read_stream(response)
+        outcome = self.wire.parse(
+            await _read_whole(response), response.headers
+        )  # also from a server that cannot stream
+        if self.on_delta and not isinstance(outcome, Failure):
+            self.on_delta(outcome.text)
+        return outcome
+
+    async def _read_refusal(self, response: aiohttp.ClientResponse) -> Failure:
+        body = await _read_part(response)
+        self.watch.stream_refused = response.status in _REQUEST_FAULTS and _NAMES_STREAM.search(body) is not None
+        return classify(response.status, response.headers, body)
+
+    async def _read_stream(self, response: aiohttp.ClientResponse) -> Outcome:
+        """A 200 in events. However the stream ends, the assembler decides whether it was a whole answer."""
+        answer, framing = self.wire.assembler(), self.wire.framing()
+        try:
+            async with aclosing(_chunks(response, MAX_ANSWER_BYTES)) as chunks:
+                async for chunk in chunks:
+                    self._add(answer, framing.feed(chunk))
+                    if answer.ended:
+                        return answer.outcome()
+        except aiohttp.ClientError:
+            return answer.outcome()
+        self._add(answer, framing.end())
+        return answer.outcome()
+
+    def _add(self, answer: StreamAssembler, events: Iterable[bytes]) -> None:
+        for event in events:
+            if answer.ended:
+                return
+            text = answer.add(event)
+            self.watch.count(answer.characters, text)
+            if text and self.on_delta:
+                self.on_delta(text)
 
 
 async def read_json(response: aiohttp.ClientResponse) -> Any | Failure:
@@ -69,14 +115,19 @@ async def read_liveness(response: aiohttp.ClientResponse) -> Failure | None:
 
 
 async def _read_refusal(response: aiohttp.ClientResponse) -> Failure:
-    """The failure that a refusal means. The status says the most, so a part of the body is enough."""
+    """The failure that a refusal means."""
+    return classify(response.status, response.headers, await _read_part(response))
+
+
+async def _read_part(response: aiohttp.ClientResponse) -> bytes:
+    """The beginning of a refusal's body. The status says the most, so a part is enough."""
     body = bytearray()
     try:
         async for chunk in _chunks(response, MAX_REFUSAL_BYTES):
             body += chunk
     except (aiohttp.ClientError, ResponseTooLong):
         pass
-    return classify(response.status, response.headers, bytes(body))
+    return bytes(body)
 
 
 async def _read_whole(response: aiohttp.ClientResponse) -> bytes:
@@ -91,25 +142,3 @@ async def _chunks(response: aiohttp.ClientResponse, limit: int) -> AsyncGenerato
         if size > limit:
             raise ResponseTooLong(f"the answer is longer than {limit / 2**20:g} MiB")
         yield chunk
-
-
-async def _read_stream(response: aiohttp.ClientResponse, wire: ResponseFormat, on_delta: OnDelta) -> Outcome:
-    """A 200 in events. However the stream ends, the assembler decides whether it was a whole answer."""
-    answer, framing = wire.assembler(), wire.framing()
-
-    def add(event: bytes) -> None:
-        if not answer.ended and (text := answer.add(event)):
-            on_delta(text)
-
-    try:
-        async with aclosing(_chunks(response, MAX_ANSWER_BYTES)) as chunks:
-            async for chunk in chunks:
-                for event in framing.feed(chunk):
-                    add(event)
-                if answer.ended:
-                    return answer.outcome()
-    except aiohttp.ClientError:
-        return answer.outcome()
-    for event in framing.end():
-        add(event)
-    return answer.outcome()

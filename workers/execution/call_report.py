@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.deciding.breaker import breaker_signal, cooldown, credential_signal
+from openfall.router_core.deciding.breaker import breaker_signal, cooldown, credential_signal, is_slow
 from openfall.router_core.deciding.cost import cost, read_usage
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import Attempt, Completion, Failure, Outcome
@@ -17,7 +17,8 @@ from openfall.router_core.state.settlement import CallReport
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FinishedCall:
     """A call that has ended. `answer` is the backend's outcome; `outcome` is the one after the checks, which may refuse
-    the answer. Times are epoch seconds on the server's clock."""
+    the answer. Times are epoch seconds on the server's clock. `progressed_after`: the last progress, in seconds since
+    the start; 0: there was none."""
 
     model: str
     why: str
@@ -25,6 +26,7 @@ class FinishedCall:
     outcome: Outcome
     started_at: float
     ended_at: float
+    progressed_after: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,7 @@ class CallReporter:
             cooldown_seconds=cooldown(attempt.error, attempt.retry_after),
             jitter=self.jitter(),
             one_of_several=len(self.catalog.backends[delivery.backend].secrets) > 1,
+            is_slow=is_slow(attempt.error),
         )
 
     def _build_attempt(self, finished: FinishedCall, backend: str) -> Attempt:
@@ -69,4 +72,12 @@ class CallReporter:
             cost_usd=cost(self.catalog.models[finished.model].usd_per_mtok, self.catalog.billing(backend), usage),
             why=finished.why,
             http_status=failure.http_status if failure else None,
+            progressed_at=_progressed_at(finished),
         )
+
+
+def _progressed_at(finished: FinishedCall) -> float:
+    """The moment of the last progress of a call that failed. Nothing depends on that of an answer."""
+    if finished.progressed_after <= 0 or isinstance(finished.outcome, Completion):
+        return 0.0
+    return round(finished.started_at + finished.progressed_after, 3)

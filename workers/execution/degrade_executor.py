@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pydantic_core import to_json
 
 from openfall.router_core.catalog.catalog import Catalog
+from openfall.router_core.deciding.remedies import allowed_remedies
 from openfall.router_core.degrading.degrade import (
     DegradeAction,
     Degraded,
     FallContext,
     Hold,
     StandIn,
-    allowed_remedies,
     degrade,
 )
 from openfall.router_core.degrading.fall_record import fall_record, unread_record
@@ -61,6 +61,7 @@ class DegradeExecutor:
             reason=fall.reason, detail=fall.detail, at=fall.at, attempts=attempts, falls=fall.falls,
             strikes=fall.strikes, stand_in=fall.stand_in or None, remembered=await self._last_answer(job),
             has_deadline=fall.has_deadline,
+            replied=delivery.replied,
         )  # fmt: skip
         fleet, now = await self.fleet_state(job.urgency, fall.at), clock()
         action = degrade(job, self.catalog, context, fleet, now)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 from zlib import crc32
@@ -21,8 +21,7 @@ from openfall.router_core.deciding.decide import (
     decide,
     is_retry,
 )
-from openfall.router_core.deciding.ensemble import ensemble_for, judge_body
-from openfall.router_core.degrading.degrade import allowed_remedies
+from openfall.router_core.deciding.remedies import allowed_remedies
 from openfall.router_core.jobs.envelope import (
     UnreadableEnvelope,
     pack_answer,
@@ -33,17 +32,17 @@ from openfall.router_core.jobs.envelope import (
 )
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import Answer, Attempt, Completion, Failure, Outcome
-from openfall.router_core.jobs.request_body import last_user_text
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.routing.fleet_state import FleetState
 from openfall.router_core.state.claims import Delivery
 from openfall.router_core.state.settlement import CallReport, DeliveryOutcome
 from openfall.router_core.vocabulary import ErrorClass, HoldReason, Remedy, Urgency
-from openfall.workers.backends.base import OnDelta, Request
+from openfall.workers.backends.base import OnDelta
 from openfall.workers.backends.registry import Clients
 from openfall.workers.execution.call_report import CallReporter, FinishedCall
 from openfall.workers.execution.delivery_log import DeliveryLog
 from openfall.workers.execution.json_schema import schema_error
+from openfall.workers.execution.model_call import CalledJob, ModelCaller
 from openfall.workers.execution.results import final_result, get_substitution, stand_in_result
 from openfall.workers.execution.retry_budget import RetryBudget
 
@@ -79,7 +78,8 @@ class JobExecutor:
         jitter: Callable[[], float] = lambda: 0.5,
         on_answer: Callable[[str, str], None] = lambda backend, model: None,
     ) -> None:
-        self._catalog, self._clients, self._fleet_state = catalog, clients, fleet_state
+        self._catalog, self._fleet_state = catalog, fleet_state
+        self._caller = ModelCaller(catalog, clients)
         self._reporter, self._log = CallReporter(catalog, jitter), DeliveryLog(catalog)
         self._on_answer = on_answer
         self._retry_budget = RetryBudget(catalog.retry.retry_budget)
@@ -97,12 +97,18 @@ class JobExecutor:
         step = decide(job, self._catalog, attempts, self._as_claimed(conditions), progress.now)
         if not isinstance(step, Call):
             return self._conclude(step, progress, None)
-        answer = await self._call_model(progress, step, on_delta)
-        if isinstance(answer, Completion):
+        called = await self._caller.call(step, progress.as_called, on_delta)
+        if isinstance(called.answer, Completion):
             self._on_answer(delivery.backend, step.model)
-        outcome = answer if step.judging else check_answer(answer, job, self._catalog, schema_error)
+        outcome = called.answer if step.judging else check_answer(called.answer, job, self._catalog, schema_error)
         finished = FinishedCall(
-            model=step.model, why=step.why, answer=answer, outcome=outcome, started_at=progress.now, ended_at=clock()
+            model=step.model,
+            why=step.why,
+            answer=called.answer,
+            outcome=outcome,
+            started_at=progress.now,
+            ended_at=clock(),
+            progressed_after=called.progressed_after,
         )
         report = self._reporter.report(job, delivery, finished)
         progress = replace(progress, attempts=(*attempts, report.attempt), now=finished.ended_at)
@@ -141,8 +147,9 @@ class JobExecutor:
     def _conditions(self, progress: _Progress) -> Conditions:
         delivery, job = progress.delivery, progress.job
         stand_in = delivery.fall is not None
+        fleet = self._fleet_state(job.urgency)
         return Conditions(
-            delivery.model, job_jitter(job.id), self._fleet_state(job.urgency), progress.answers, stand_in
+            delivery.model, job_jitter(job.id), fleet, progress.answers, stand_in, replied=delivery.replied
         )
 
     def _as_claimed(self, conditions: Conditions) -> Conditions:
@@ -152,28 +159,6 @@ class JobExecutor:
         if fleet.local_only and not self._catalog.is_local(conditions.current_model):
             fleet = replace(fleet, local_only=False)  # else a job that waited for the switch would be held by it
         return conditions if fleet is conditions.fleet else replace(conditions, fleet=fleet)
-
-    async def _call_model(self, progress: _Progress, call: Call, on_delta: OnDelta | None) -> Outcome:
-        job, model, delivery = progress.job, self._catalog.models[call.model], progress.delivery
-        body: Mapping[str, object] = job.body
-        if call.judging:
-            body = judge_body(last_user_text(job.body), progress.answers, job.dialect)
-        if ensemble_for(job, self._catalog) is not None:
-            on_delta = None  # this is one of several answers, and perhaps not the one that is picked
-        if on_delta is None and self._catalog.backends[delivery.backend].embedded:
-            on_delta = _discard  # llama.cpp notices a closed connection only while it streams (6 s late, measured)
-        capabilities = model.capabilities
-        request = Request(
-            body=body,
-            dialect=job.dialect,
-            upstream=model.upstream,
-            timeout=call.timeout,
-            max_tokens=model.max_tokens,
-            sampling_params=capabilities.sampling_params,
-            thinking=capabilities.thinking,
-            ctx=model.context,
-        )
-        return await self._clients[delivery.backend, delivery.credential].complete(request, on_delta)
 
     def _conclude(
         self, step: Step, progress: _Progress, report: CallReport | None, answer: Outcome | None = None
@@ -221,6 +206,10 @@ class _Progress:
     answers: tuple[Answer, ...]
     now: float
 
+    @property
+    def as_called(self) -> CalledJob:
+        return CalledJob(self.job, self.delivery.backend, self.delivery.credential, self.answers)
+
 
 def _read_progress(delivery: Delivery, now: float) -> _Progress:
     job = unpack_job(delivery.envelope, delivery.deadline, delivery.accepted_at)
@@ -230,10 +219,6 @@ def _read_progress(delivery: Delivery, now: float) -> _Progress:
 def job_jitter(job_id: str) -> float:
     """A constant in [0, 1] for each job: jobs that failed together are retried apart, and each is due at one time."""
     return crc32(job_id.encode()) / 2**32
-
-
-def _discard(text: str) -> None:
-    """Ignores the pieces of a stream that has no listener."""
 
 
 def _pack_ensemble_answer(report: CallReport | None, outcome: Outcome | None) -> bytes:

@@ -59,7 +59,9 @@ class Sweeper:
             await self._handle_unreadable(waiting, str(error), now)
             return
         current_model, fleet = self._current_model(waiting, job), fleets[job.urgency]
-        conditions = Conditions(current_model, job_jitter(job.id), fleet, answers, stand_in=bool(waiting.stand_in))
+        conditions = Conditions(
+            current_model, job_jitter(job.id), fleet, answers, stand_in=bool(waiting.stand_in), replied=waiting.replied
+        )
         step = reconsider(job, self.catalog, attempts, conditions, now)
         if isinstance(step, Done):
             result = final_result(job, self.catalog, attempts, step, now)  # a stand-in's answer is settled, never here

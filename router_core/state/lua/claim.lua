@@ -21,7 +21,7 @@
 --   job: {id, token, queue, backend, envelope, deadline, attempts, deliveries, crashes, stream, accepted,
 --         epoch of the model's breaker, key to call with ('': the backend has none), epoch of its breaker, tokens charged
 --         to its limits (-1: the backend has none), {answer...}, {fall: reason, detail, at, falls, strikes, stand-in, 1 if
---         its caller set a deadline} ({}: it has not fallen)}
+--         its caller set a deadline} ({}: it has not fallen), 1 if its caller has had a reply of Open Fall}
 --   rq job: {rq job id, queue, rq data}: enqueued with plain rq; it names an accepted job
 --   probe: {target, backend, model, key, token}
 local subscription = decode_once(ARGV[3])
@@ -70,7 +70,7 @@ end
 -- Returns the producer of a job that waited in this queue and has left it; nil for an id that is there by error.
 local function lease(id, queue, backend, key)
   local job = fields(RECORD .. id, 'state', 'deadline', 'attempts', 'deliveries', 'crashes', 'stream', 'accepted', 'deltas',
-    'queue', 'local_only', 'answers', 'stand_in', 'producer')
+    'queue', 'local_only', 'answers', 'stand_in', 'producer', 'replied')
   if not job.state then
     local data = redis.call('HGET', RQ_JOB .. id, 'data')
     if data then take_rq_job(id, queue, data) end
@@ -115,7 +115,7 @@ local function lease(id, queue, backend, key)
     job.attempts or '', deliveries, tonumber(job.crashes or 0), job.stream or '', job.accepted,
     epoch_of(backend.name .. '/' .. model_of(queue)), key, key == '' and '0' or epoch_of('key:' .. key),
     charged, job.answers and redis.call('LRANGE', ANSWERS .. id, 0, -1) or {},
-    (queue == DEGRADE or job.stand_in) and fall_context(id) or {}}
+    (queue == DEGRADE or job.stand_in) and fall_context(id) or {}, job.replied or ''}
   return job.producer
 end
 

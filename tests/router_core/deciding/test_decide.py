@@ -31,7 +31,8 @@ CALM = BlockReason.COOLDOWN
     ("of", "attempts", "when", "now", "by", "step"),
     [
         case("a new job calls the first model", Call("small", 10)),
-        case("a call gets no more than the time left", Call("small", 5), at=NOW + 95),
+        case("a call gets no more than the time left", Call("small", 5), of=job(("small",)), at=NOW + 95),
+        case("a call leaves a part of the time left to the next model", Call("small", 3), at=NOW + 95),
         case(
             "a job in the second queue is not sent back to the first before a call",
             Call("large", 10),

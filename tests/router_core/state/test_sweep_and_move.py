@@ -31,7 +31,7 @@ async def waiting(f, job_id: str = JOB, queue: str = SMOL, start_within: float =
     await f.accept(job_id, queue=queue, start_within_seconds=start_within, **terms)
 
 
-@pytest.mark.parametrize(("urgency", "again"), [("interactive", 2), ("background", 5), ("batch", 10)])
+@pytest.mark.parametrize(("urgency", "again"), [("interactive", 1), ("background", 5), ("batch", 10)])
 def test_a_job_past_its_start_within_is_found_and_then_again_a_little_later(fleet, urgency, again):
     async def story(f):
         await waiting(f, queue=f"gpu.smol.{urgency}")

@@ -76,8 +76,9 @@ local function reason_to_open(signal, target, failures, trial, policy, now)
   return nil
 end
 
--- Report a call: signal ('ok', 'slow', 'failure', 'neutral', 'trip'), epoch, duration_ms, jitter, and of a failure error,
--- http_status?, cause. A call of another epoch is ignored. Returns whether this opened the breaker.
+-- Report a call: signal ('ok', 'slow', 'failure', 'neutral', 'trip'), is_slow (a call that reached a time limit is both
+-- failed and slow), epoch, duration_ms, jitter, and of a failure error, http_status?, cause. A call of another epoch is
+-- ignored. Returns whether this opened the breaker.
 local function breaker_report(target, call, policy, now)
   local breaker = fields(BREAKER .. target, 'state', 'epoch', 'consecutive_failures', 'forced', 'trial')
   if (breaker.epoch or '0') ~= call.epoch or (breaker.state or 'closed') ~= 'closed' or call.signal == 'neutral' then
@@ -90,7 +91,7 @@ local function breaker_report(target, call, policy, now)
   end
   redis.call('HINCRBY', window, slot .. ':ms', call.duration_ms)
   if call.signal == 'failure' then redis.call('HINCRBY', window, slot .. ':f', 1) end
-  if call.signal == 'slow' then redis.call('HINCRBY', window, slot .. ':s', 1) end
+  if call.is_slow then redis.call('HINCRBY', window, slot .. ':s', 1) end
   local failures = 0
   if call.signal == 'failure' then
     failures = redis.call('HINCRBY', BREAKER .. target, 'consecutive_failures', 1)
