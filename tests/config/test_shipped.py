@@ -14,7 +14,7 @@ from openfall import config
 from openfall.config import LoadedConfig
 from openfall.config.paths import SHIPPED
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.catalog.entries import Billing, Pick, Prices
+from openfall.router_core.catalog.entries import Billing, CheckKind, Pick, Prices
 from openfall.router_core.routing.chain_selection import RouteRequest, select_chain
 from openfall.router_core.vocabulary import Remedy, Urgency
 
@@ -267,6 +267,9 @@ class TestGroups:
         assert catalog.backends["flat"].url == "http://192.168.64.1:11434"
         assert catalog.models["flat-cloud"].usd_per_mtok is None
         assert catalog.models["sonnet"].usd_per_mtok == Prices(input=3, output=15, cache_read=0.3, cache_write=3.75)
+
+    def test_a_bad_tool_call_of_the_flat_plan_is_caught(self, tmp_path: Path) -> None:
+        assert CheckKind.TOOL_CALLS in shipped("groups", tmp_path).catalog.roles["others"].checks
 
     def test_a_chat_gets_a_reply_at_once_and_the_answer_later(self, tmp_path: Path) -> None:
         remedies = shipped("groups", tmp_path).catalog.open_fall.remedies

@@ -8,14 +8,18 @@ from typing import Any
 def schema_error(schema: Any, value: Any) -> str | None:
     """How the value violates the schema, without quoting either; None: it is valid.
 
-    An invalid schema is an error too: it is the caller's, and no answer could satisfy it.
+    The draft is the one that the schema names, else 2020-12. An invalid schema is an error too: it is the caller's, and
+    no answer could satisfy it. A schema is never fetched: without a registry the library would call any address in it.
     """
     from jsonschema import Draft202012Validator, exceptions
+    from jsonschema.validators import validator_for
     from referencing.exceptions import Unresolvable
+    from referencing.jsonschema import EMPTY_REGISTRY
 
     try:
-        Draft202012Validator.check_schema(schema)
-        error = exceptions.best_match(Draft202012Validator(schema).iter_errors(value))
+        validator = validator_for(schema, default=Draft202012Validator)
+        validator.check_schema(schema)
+        error = exceptions.best_match(validator(schema, registry=EMPTY_REGISTRY).iter_errors(value))
     except exceptions.SchemaError as schema_fault:
         return f"the schema itself is not valid at {_json_path(schema_fault.path)}"
     except Unresolvable:
