@@ -128,6 +128,10 @@ RELEASED_BY_ITSELF = frozenset({HoldReason.OUTAGE, HoldReason.LOCAL_ONLY, HoldRe
 """Reasons that end without an operator. Jobs with any other reason wait for `openfall held replay`."""
 
 
+FLAT_PLAN = "flat_plan"
+"""The reason of an incident of a flat-rate backend that takes no calls. No job falls for it."""
+
+
 class Remedy(StrEnum):
     """What openfall does for the caller of a job that fell: the first of its list that is available."""
 

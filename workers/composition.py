@@ -18,6 +18,7 @@ from openfall.workers.backends.base import CompletionBackend
 from openfall.workers.backends.registry import open_clients
 from openfall.workers.execution.degrade_executor import DegradeExecutor
 from openfall.workers.execution.executor import Executor, JobExecutor
+from openfall.workers.maintenance.flat_plans import FlatPlanWatch
 from openfall.workers.maintenance.fleet_cache import FleetCache
 from openfall.workers.maintenance.held_releaser import release_held_jobs
 from openfall.workers.maintenance.housekeeping import PeriodicTask
@@ -63,6 +64,7 @@ def degrade_worker(fleet_cache: FleetCache, settings: OutboxSettings, stack: con
     link, catalog = fleet_cache.link, fleet_cache.catalog
     dispatcher = OutboxDispatcher(link, settings, random.random)
     stack.push_async_callback(dispatcher.close)
+    flat_plans = FlatPlanWatch(link, catalog, settings.notifiers)
 
     async def last_result(key: str) -> Result | None:
         return await _fetch_last_result(link, key)
@@ -77,6 +79,7 @@ def degrade_worker(fleet_cache: FleetCache, settings: OutboxSettings, stack: con
 
     async def close_incidents() -> None:
         if fleet_cache.snapshot is not None:
+            await flat_plans.watch(fleet_cache.snapshot)
             await close_ended_incidents(link, fleet_cache.snapshot)
 
     return Composition(

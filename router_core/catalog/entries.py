@@ -247,6 +247,11 @@ class Group(CatalogEntry):
     )
     urgency: Urgency | None = Field(None, description="The highest urgency of its jobs.")
     local_only: bool = Field(False, description="Its jobs never leave the local pools.")
+    bound: bool = Field(
+        False,
+        description="Its jobs use its own models and no others, whatever a caller names: a job that names another is "
+        "refused. A default fallback is one of them too.",
+    )
 
 
 POOL_DEFAULTS: Mapping[str, Pool] = {"gpu": Pool(local=True), "cloud": Pool()}

@@ -169,6 +169,8 @@ def _groups(catalog: UncheckedCatalog) -> Iterator[CatalogProblem]:
         named = [key for key in ("role", "task", "chain") if getattr(group, key) is not None]
         if len(named) > 1:
             yield CatalogProblem(path, f"it names a {' and a '.join(named)}: only one of them can choose the models")
+        if group.bound and not named:
+            yield CatalogProblem(f"{path}.bound", "it names no role, task or chain whose models it could be bound to")
         yield from _target(catalog, path, group)
 
 

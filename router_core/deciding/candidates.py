@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from openfall.router_core.catalog.catalog import Catalog
+from openfall.router_core.catalog.index import bound_models
 from openfall.router_core.catalog.policies import Cloud, UrgencyPolicy
 from openfall.router_core.deciding.backoff import MIN_SECONDS, delay
 from openfall.router_core.deciding.remedies import allowed_remedies
@@ -61,10 +62,10 @@ class ChainState:
 
     def candidates(self, now: float) -> tuple[Candidate, ...]:
         """The models that may still answer, in the order of the chain."""
-        must_stay_local = self._local_only_rule is not None
+        must_stay_local, bounds = self._local_only_rule is not None, bound_models(self.catalog, self.job.group)
         remaining: list[tuple[str, bool, list[Attempt]]] = []
         for alias in self.job.chain:
-            if alias not in self.catalog.models:
+            if alias not in self.catalog.models or (bounds is not None and alias not in bounds):
                 continue
             local = self.catalog.is_local(alias)
             attempts = self.attempts_of(alias)
@@ -77,7 +78,7 @@ class ChainState:
 
     def candidate(self, alias: str, now: float) -> Candidate | None:
         """One model as `candidates` lists it; None: it may not answer. Reads the other models only if it must."""
-        if alias not in self.catalog.models or alias not in self.job.chain:
+        if alias not in self.catalog.models or alias not in self.job.chain or self._is_out_of_bounds(alias):
             return None
         local = self.catalog.is_local(alias)
         if not local and self._allow_cloud is Cloud.WHEN_LATE:  # its moment depends on the other candidates
@@ -106,6 +107,8 @@ class ChainState:
         """Why this job may never call a model, in words for people; None: it may."""
         if alias not in self.catalog.models:
             return "not in the catalog any more"
+        if self._is_out_of_bounds(alias):
+            return f"not a model of group {self.job.group}, which is bound to its models"
         return None if self.catalog.is_local(alias) else self._local_only_rule
 
     def blocked(self, alias: str, now: float) -> Blocked | None:
@@ -116,8 +119,10 @@ class ChainState:
     def only_local_forbids(self, now: float) -> bool:
         """Whether only local-only rules keep the job from the models of its chain."""
         existing = [alias for alias in self.job.chain if alias in self.catalog.models]
+        must_stay_local = self._local_only_rule is not None
         return bool(existing) and all(
-            self.forbidden(alias) or self._is_blocked_by_switch(alias, now) for alias in existing
+            (must_stay_local and not self.catalog.is_local(alias)) or self._is_blocked_by_switch(alias, now)
+            for alias in existing
         )
 
     @property
@@ -149,6 +154,10 @@ class ChainState:
         if self._allow_cloud is Cloud.NO:
             return f"not local, and {self.job.urgency} jobs must stay local"
         return None
+
+    def _is_out_of_bounds(self, alias: str) -> bool:
+        bounds = bound_models(self.catalog, self.job.group)
+        return bounds is not None and alias not in bounds
 
     @property
     def _allow_cloud(self) -> Cloud:

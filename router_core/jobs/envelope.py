@@ -53,10 +53,11 @@ def unpack_job(envelope: bytes, deadline: float, accepted_at: float = 0.0) -> Co
 
 
 def digest(job: CompletionJob) -> str:
-    """A fingerprint of the request: the same body for the same role, task or models. Two jobs with one idempotency key
-    must share it. The state of the fleet does not affect it: neither the order of the chain nor excluded models."""
+    """A fingerprint of the request: the same body for the same role, task or models, by the same group. Two jobs with
+    one idempotency key must share it. The state of the fleet does not affect it: neither the order of the chain nor
+    excluded models."""
     models = {*job.chain, *(considered.model for considered in job.considered)}
-    target = [job.role, job.task, [] if job.role or job.task else sorted(models)]
+    target = [job.role, job.task, [] if job.role or job.task else sorted(models), *([job.group] if job.group else [])]
     request = to_json([job.dialect, target, sorted_deep(job.body)])
     return blake2b(request, digest_size=12).hexdigest()
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.entries import Group, Order
-from openfall.router_core.catalog.index import model_index
+from openfall.router_core.catalog.index import bound_models, model_index, models_of
 from openfall.router_core.catalog.policies import Cloud
 from openfall.router_core.jobs.job import ConsideredModel
 from openfall.router_core.routing.chain_selection import ChainSelection, RouteRequest, get_group, select_chain
@@ -62,6 +62,7 @@ def route(catalog: Catalog, fleet_of: FleetOf, request: RouteRequest, now: float
     choice = select_chain(catalog, request, group)
     if choice is None:
         raise NothingFits("the configuration has no roles, no tasks and no models: there is no model to call")
+    _check_bounds(catalog, choice, group)
     urgency, note = _urgency(catalog, request, choice, group)
     fleet = fleet_of(urgency)
     local_rule = next(_local_rules(catalog, fleet, request, choice, group), "")
@@ -84,6 +85,22 @@ def route(catalog: Catalog, fleet_of: FleetOf, request: RouteRequest, now: float
         reason=_sentence(choice, ranked, context) + _passed_over(choice, ranked, considered) + note,
         considered=considered,
     )
+
+
+def _check_bounds(catalog: Catalog, choice: ChainSelection, group: Group | None) -> None:
+    """Raises `NothingFits` for a choice of the caller that leaves the models of its bound group."""
+    bounds = bound_models(catalog, group.name) if group else None
+    if bounds is None or group is None:
+        return
+    role = catalog.roles.get(choice.role or "") or catalog.tasks.get(choice.task or "")
+    used = models_of(role) if role is not None and role.chain == choice.chain else choice.chain
+    outside = [alias for alias in used if alias not in bounds]
+    if outside:
+        own = ", ".join(alias for alias in catalog.models if alias in bounds)
+        raise NothingFits(
+            f"group {group.name} is bound to its models ({own}), and {choice.place or 'the caller'} names "
+            f"{', '.join(outside)}. Name one of its models, or none: then the group chooses."
+        )
 
 
 def _rank_context(

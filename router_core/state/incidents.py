@@ -11,10 +11,13 @@ from pydantic_core import from_json
 
 from openfall.router_core.state import keys
 from openfall.router_core.state.redis_connection import RedisConnection, pairs
-from openfall.router_core.vocabulary import RELEASED_BY_ITSELF, HoldReason
+from openfall.router_core.vocabulary import FLAT_PLAN, RELEASED_BY_ITSELF, HoldReason
 
 QUIET_SECONDS = 10.0
 """Seconds since the last fall before an incident is over."""
+
+FLAT_PLAN_QUIET_SECONDS = 60.0
+"""Seconds since a flat plan was last out before its incident is over: it may be called only now and then."""
 
 BATCH_SIZE = 256
 RETENTION_SECONDS = 7 * 86400
@@ -61,6 +64,12 @@ async def fetch_incident(link: RedisConnection, incident_id: str) -> Incident | 
     return read_incident(incident_id, fields) if "began" in fields else None
 
 
+async def observe_incident(link: RedisConnection, reason: str, counts: Sequence[str], notify: Sequence[str]) -> str:
+    """Open an incident that is no fall of a job, or keep it open. Returns its id. `counts` are fields of a new one."""
+    observed = await link.script("incident_observe", {"reason": reason, "counts": counts, "notify": notify})
+    return str(observed.decode())
+
+
 async def close_incident(
     link: RedisConnection, reason: str, models: Sequence[str], former_models: Iterable[str] = ()
 ) -> str | None:
@@ -70,6 +79,7 @@ async def close_incident(
     so:
 
     - It is an outage, and a job that had fallen was answered since the last fall. The rest of the held jobs follows.
+    - It is no incident of jobs: it was not observed for its own quiet time.
     - No job is held for it that one of the catalog's `models` will release (where only people release: no job at all),
       and no job that a model of the catalog, or one of its `former_models`, released is on its way.
 
@@ -78,9 +88,10 @@ async def close_incident(
     """
     arguments = {
         "reason": reason,
-        "quiet_ms": int(QUIET_SECONDS * 1000),
+        "quiet_ms": int((FLAT_PLAN_QUIET_SECONDS if reason == FLAT_PLAN else QUIET_SECONDS) * 1000),
         "retention_s": RETENTION_SECONDS,
-        "notify_end": reason == HoldReason.OUTAGE,
+        "notify_end": reason in (HoldReason.OUTAGE, FLAT_PLAN),
+        "of_jobs": reason != FLAT_PLAN,
         "ends_with_answer": reason == HoldReason.OUTAGE,
         "releases_itself": reason in RELEASED_BY_ITSELF,
         "models": list(models),

@@ -45,7 +45,7 @@ roles:
 tasks:
   code: {chain: [b, a], words: [write, find bugs], order: as_written, aliases: [script]}
 groups:
-  - {name: main, match: [a], role: best, urgency: background, local_only: no}
+  - {name: main, match: [a], role: best, urgency: background, local_only: no, bound: yes}
   - {name: code, match: ["b:*"], task: code}
   - {name: rest, match: ["*"], chain: [b]}
 default: code

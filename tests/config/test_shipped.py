@@ -15,7 +15,6 @@ from openfall.config import LoadedConfig
 from openfall.config.paths import SHIPPED
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.entries import Billing, CheckKind, Pick, Prices
-from openfall.router_core.routing.chain_selection import RouteRequest, select_chain
 from openfall.router_core.vocabulary import Remedy, Urgency
 
 NAMES = {path.stem: path for path in SHIPPED}
@@ -33,52 +32,6 @@ def without_keys(catalog: Catalog) -> Catalog:
 
 def upstreams(catalog: Catalog, chain: tuple[str, ...]) -> list[str]:
     return [catalog.models[alias].upstream for alias in chain]
-
-
-@pytest.mark.parametrize(
-    ("name", "prompt", "place"),
-    [
-        *(("echo-brain", prompt, "task simple") for prompt in ("hi", "2+2?", "Was ist ein Mutex?")),
-        ("echo-brain", "Test the resilient system", "task simple"),
-        ("artifacts", "hi", "role general"),
-        ("ace", "hi", "role ace"),
-        ("groups", "write a function", "role others"),
-    ],
-)
-def test_a_prompt_without_a_word_gets_the_default_of_the_file(
-    tmp_path: Path, name: str, prompt: str, place: str
-) -> None:
-    catalog = shipped(name, tmp_path).catalog
-    selection = select_chain(catalog, RouteRequest(texts=(prompt,)), None)
-    assert selection
-    assert selection.place == place
-    role = catalog.roles.get(selection.role or "")
-    assert role is None or role.ensemble is None
-
-
-@pytest.mark.parametrize(
-    ("alias", "task"),
-    [("erd", "mermaid"), ("diagram", "mermaid"), ("architecture", "mermaid"), ("tasks", "jira"), ("planning", "jira")],
-)
-def test_the_artifact_types_may_be_named_by_their_synonyms(tmp_path: Path, alias: str, task: str) -> None:
-    selection = select_chain(shipped("artifacts", tmp_path).catalog, RouteRequest(task=alias), None)
-    assert selection
-    assert selection.task == task
-
-
-@pytest.mark.parametrize(
-    ("name", "named", "alias"),
-    [
-        ("ace", "anthropic/claude-opus-4.6", "opus"),
-        ("ace", "claude-haiku-4-5", "haiku"),
-        ("echo-brain", "qwen2.5-coder:32b", "qwen-coder-32b"),
-        ("groups", "claude-sonnet-4-5", "sonnet"),
-    ],
-)
-def test_a_model_may_be_named_as_its_provider_names_it(tmp_path: Path, name: str, named: str, alias: str) -> None:
-    selection = select_chain(shipped(name, tmp_path).catalog, RouteRequest(target=named), None)
-    assert selection
-    assert selection.chain == (alias,)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -2,8 +2,9 @@
 --   a job that fell was answered after the last fall (`ends_with_answer`); or
 --   no job is held for it and no released job is on its way. Jobs that no model of the catalog releases do not count: a
 --   person must release them.
--- Arguments: reason, quiet_ms, retention_s, notify_end, ends_with_answer, releases_itself, models (of the catalog),
---   other_models (that the catalog has named before)
+-- An incident that is not `of_jobs` is over when it was not observed for `quiet_ms`.
+-- Arguments: reason, quiet_ms, retention_s, notify_end, of_jobs, ends_with_answer, releases_itself, models (of the
+--   catalog), other_models (that the catalog has named before)
 -- Reply: its id, or '' when there is none or it goes on
 local MAX_CHECKED = 1000
 local id = redis.call('HGET', INCIDENTS, args.reason)
@@ -38,10 +39,12 @@ local function is_on_its_way()
 end
 local last = tonumber(incident.last or incident.began)
 if now - last < args.quiet_ms then return '' end
-if redis.call('LLEN', RQ_QUEUE .. DEGRADE) > 0 or redis.call('ZCARD', LEASES .. DEGRADE) > 0 then return '' end
-if not (args.ends_with_answer and tonumber(incident.answered_at or 0) > last) then
-  if tonumber(incident.held or 0) > 0 and (not args.releases_itself or will_be_released()) then return '' end
-  if is_on_its_way() then return '' end
+if args.of_jobs then
+  if redis.call('LLEN', RQ_QUEUE .. DEGRADE) > 0 or redis.call('ZCARD', LEASES .. DEGRADE) > 0 then return '' end
+  if not (args.ends_with_answer and tonumber(incident.answered_at or 0) > last) then
+    if tonumber(incident.held or 0) > 0 and (not args.releases_itself or will_be_released()) then return '' end
+    if is_on_its_way() then return '' end
+  end
 end
 redis.call('HSET', key, 'ended', ms(now))
 redis.call('HINCRBY', key, 'version', 1)

@@ -58,10 +58,10 @@ def called(config_file: Path, redis_url: str) -> Callable[..., None]:
 def test_status_says_why_batch_jobs_wait_not_only_that_they_do(openfall: Run, called: Callable[..., None]) -> None:
     openfall("enqueue", "-r", "dialogue", "-u", "batch", stdin="draw the festival")
     called("tiny", "rack", "connection")
-    said = openfall("status").stdout
-    assert "1 job waits" in said
-    assert "no calls to tiny@rack for 0s (connection" in said
-    assert "next probe in" in said
+    shown = openfall("status").stdout
+    assert "1 job waits" in shown
+    assert "no calls to tiny@rack for 0s (connection" in shown
+    assert "next probe in" in shown
     (away,) = json.loads(openfall("status", "--json").stdout)["away"]
     assert (away["model"], away["backends"], away["flat_plan"]) == ("tiny", ["rack"], False)
 
@@ -71,9 +71,9 @@ def test_job_why_and_batch_status_name_the_outage(
 ) -> None:
     called("tiny", "rack", "connection")
     ran = openfall("enqueue", "-r", "dialogue", "-u", "batch", stdin="draw the festival")
-    said = openfall("job", "why", ran.stdout.strip()).stdout
-    assert "waits in gpu.tiny.batch: no worker of pool gpu is alive; no calls to tiny@rack for" in said
-    assert "next probe in" in said
+    shown = openfall("job", "why", ran.stdout.strip()).stdout
+    assert "waits in gpu.tiny.batch: no worker of pool gpu is alive; no calls to tiny@rack for" in shown
+    assert "next probe in" in shown
     (tmp_path / "in.jsonl").write_text(line("line-1", "draw", body={"model": "dialogue"}) + "\n")
     with start("batch", "run", "in.jsonl", "-o", "out.jsonl") as process:
         progress: dict[str, Any] = {}
@@ -88,9 +88,9 @@ def test_job_why_and_batch_status_name_the_outage(
 
 def test_status_names_a_flat_plan_that_is_out(openfall: Run, called: Callable[..., None]) -> None:
     called("plan-cloud", "plan", "out_of_credits")
-    said = openfall("status").stdout
-    assert "flat plan out: the key of plan for 0s (out_of_credits" in said
-    assert "other models answer, which may be metered" in said
+    shown = openfall("status").stdout
+    assert "flat plan out: the key of plan for 0s (out_of_credits" in shown
+    assert "other models answer, which may be metered" in shown
 
 
 def test_status_names_a_flat_plan_that_is_rate_limited(openfall: Run, called: Callable[..., None]) -> None:

@@ -42,6 +42,12 @@ def group(name: str, *match: str, **rest: object) -> Group:
 
 
 class TestNames:
+    def test_a_bound_group_names_the_models_that_it_is_bound_to(self) -> None:
+        assert problems_of(groups=(group("main", "*", bound=True, chain=("coder",)),)) == []
+        assert problems_of(groups=(group("main", "*", bound=True),)) == [
+            "groups.main.bound: it names no role, task or chain whose models it could be bound to"
+        ]
+
     def test_an_alias_of_a_task_belongs_to_it_alone(self) -> None:
         tasks = {
             "code": TaskType(chain=("coder",), aliases=("small", "chat", "docs", "script")),

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from openfall.router_core.state.incidents import Incident
 from openfall.router_core.state.outbox import NoticeKind
-from openfall.router_core.vocabulary import HoldReason
+from openfall.router_core.vocabulary import FLAT_PLAN, HoldReason
 from openfall.workers.outbox.delivery import DeliveryResult
 
 MAX_NAMES = 12
@@ -22,6 +22,7 @@ TITLES: Mapping[str, str] = {
     HoldReason.OWN_FAULT: "No model gives an answer that passes the checks",
     HoldReason.POISONED: "A job kills its workers",
     HoldReason.UNREADABLE: "Jobs were written by a newer openfall",
+    FLAT_PLAN: "A flat plan is out",
 }
 
 ADVICE: Mapping[str, str] = {
@@ -31,6 +32,8 @@ ADVICE: Mapping[str, str] = {
     "`openfall held list` shows the jobs.",
     HoldReason.PAUSED: "Run `openfall queues resume` to release the jobs. `openfall held list` shows them.",
     HoldReason.BUDGET: "Raise the budget, or wait for the next period. `openfall held list` shows the jobs.",
+    FLAT_PLAN: "Renew the key or the credit, or wait until the limit of the plan resets. "
+    "`openfall breakers` shows the cause, `openfall spend` what the other models cost meanwhile.",
     HoldReason.UNREADABLE: "Start workers of the newer openfall, then run `openfall held replay`. "
     "`openfall held list` shows the jobs.",
 }
@@ -77,6 +80,8 @@ def title(notice: Notice) -> str:
 def summary(notice: Notice) -> str:
     """The extent of the incident, in one or two sentences."""
     incident = notice.incident
+    if incident.reason == FLAT_PLAN:
+        return _flat_plan_summary(notice)
     held = f"{incident.held} {'is' if incident.held == 1 else 'are'}"
     if notice.kind is NoticeKind.RECOVERED:
         lasted = format_duration((incident.ended_at or notice.now) - incident.began_at)
@@ -91,6 +96,18 @@ def summary(notice: Notice) -> str:
     elif notice.unmentioned:
         text += f" {notice.unmentioned} shorter incidents before it were not reported."
     return text
+
+
+def _flat_plan_summary(notice: Notice) -> str:
+    incident = notice.incident
+    if notice.kind is NoticeKind.RECOVERED:
+        lasted = format_duration((incident.ended_at or notice.now) - incident.began_at)
+        return f"It lasted {lasted}. The models of the plan take calls again: {', '.join(incident.models)}."
+    causes = ", ".join(incident.causes)
+    return (
+        f"{', '.join(incident.models)} take no calls ({causes}). The next models of their chains answer, "
+        "which may be metered."
+    )
 
 
 def advice(incident: Incident) -> str:

@@ -1,21 +1,26 @@
 -- @include fall
 -- What the degrade worker settles: the record of a fall, its incident, and the hold.
 
--- Write the record of a fall, and add it to the open incident of its reason, or open a new one. `text` is JSON (see
--- fall_record.py) with `counts` (fields of the incident that grow by one) and `notify` (the notifiers of the incident).
+-- The open incident of a reason, or a new one; and whether it is new.
+local function open_incident(reason, notify, now)
+  local incident = redis.call('HGET', INCIDENTS, reason)
+  if incident then return incident, false end
+  incident = reason .. '-' .. ms(now)
+  redis.call('HSET', INCIDENTS, reason, incident)
+  redis.call('HSET', INCIDENT .. incident, 'reason', reason, 'began', ms(now), 'ended', '', 'held', 0,
+    'notify', table.concat(notify, ','))
+  for _, notifier in ipairs(notify) do
+    redis.call('ZADD', OUTBOX, 'NX', now, 'notice:' .. notifier .. ':' .. incident .. ':began')
+  end
+  return incident, true
+end
+
+-- Write the record of a fall, and add it to the incident of its reason. `text` is JSON (see fall_record.py) with
+-- `counts` (fields of the incident that grow by one) and `notify` (the notifiers of the incident).
 local function log_fall(id, text, max_falls, now)
   redis.call('XADD', FALLS, 'MAXLEN', '~', max_falls, '*', 'fall', text)
   local record = cjson.decode(text)
-  local incident = redis.call('HGET', INCIDENTS, record.reason)
-  if not incident then
-    incident = record.reason .. '-' .. ms(now)
-    redis.call('HSET', INCIDENTS, record.reason, incident)
-    redis.call('HSET', INCIDENT .. incident, 'reason', record.reason, 'began', ms(now), 'ended', '', 'held', 0,
-      'notify', table.concat(record.notify, ','))
-    for _, notifier in ipairs(record.notify) do
-      redis.call('ZADD', OUTBOX, 'NX', now, 'notice:' .. notifier .. ':' .. incident .. ':began')
-    end
-  end
+  local incident = open_incident(record.reason, record.notify, now)
   redis.call('HSET', INCIDENT .. incident, 'last', ms(now))
   for _, counter in ipairs(record.counts) do redis.call('HINCRBY', INCIDENT .. incident, counter, 1) end
   incident_add(incident, 'falls', 1, now)
