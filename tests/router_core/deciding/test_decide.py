@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from openfall.router_core.deciding.decide import Call, Done, Handoff, Later, conclude, decide
+from openfall.router_core.deciding.decide import Call, Done, Handoff, Later, conclude, decide, is_retry
 from openfall.router_core.jobs.outcome import Failure
 from openfall.router_core.vocabulary import BlockReason, Fallback, Urgency
 from openfall.router_core.vocabulary import ErrorClass as E
@@ -301,3 +301,19 @@ def test_a_failure_decides_the_kind_of_fallback_before_the_block_that_it_caused(
     assert step == Handoff("large", False, kind=LOAD)
     later = decide(job(), CATALOG, failed, conditions(small=blocked(NOW + 9)), NOW + 2)
     assert later == Handoff("large", False, kind=AWAY)
+
+
+@pytest.mark.parametrize(
+    ("step", "attempts", "expected"),
+    [
+        (Later("small", 1), [tried("small")], True),
+        (Handoff("large", False), [tried("large"), tried("small")], True),
+        (Handoff("large", False), [tried("small")], False),
+        (Handoff("large", False), [tried("small"), tried("large", None)], False),
+        (Done(Failure(error_class=E.CANCELLED)), [tried("small")], False),
+        (Later("small", 1), [], False),
+    ],
+    ids=["the same model", "back to a model", "the next model", "after an answer", "the end", "no call"],
+)
+def test_a_retry_is_one_more_call_of_a_model_after_a_failure(step, attempts, expected):
+    assert is_retry(step, attempts) is expected
