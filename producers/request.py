@@ -52,8 +52,8 @@ class SubmitOptions(TypedDict, total=False):
     """The options of a job. Everything has a default.
 
     `model`, `role` or `task` names the target; without them the body's `model` does, which may be any of the three.
-    With none, or `auto`, the target is the group's, else the task that the words of the prompt select, else role
-    `chat`, else the first role. `group` says whose job it is, by any name (`whatsapp:main`): the configuration has
+    With none, or `auto`, the target is the group's, else the task that the words of the prompt select, else the
+    default of the configuration. `group` says whose job it is, by any name (`whatsapp:main`): the configuration has
     patterns for groups. `local_only` keeps the job in local pools, whatever happens. `dialect` is the format of a whole
     body: openai, anthropic or ollama.
 

@@ -181,11 +181,13 @@ def _by_urgency(context: RankContext) -> Callable[[RankedModel], Key]:
 
 
 def _by_latency(model: RankedModel) -> Key:
-    """Interactive: loaded models first, then by latency step, then by quality."""
+    """Interactive: loaded models first, then by latency step, then by quality. Of models that cannot start in time, the
+    one that can start first."""
     state = model.state
     latency = ASSUMED_LATENCY if state.latency is None else state.latency
     loading = state.loaded is False
-    return (model.after_local, model.tier, model.until, loading, _step(latency), -model.quality, model.number)
+    start = model.start if model.tier == 1 else 0.0
+    return (model.after_local, model.tier, model.until, start, loading, _step(latency), -model.quality, model.number)
 
 
 def _by_quality(model: RankedModel) -> Key:

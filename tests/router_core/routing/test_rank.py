@@ -190,6 +190,16 @@ class TestByUrgency:
         states = {"cold": ModelState(loaded=False), "busy": ModelState(waiting=2, latency=1.0), "idle": ModelState()}
         assert list(ranked(models, states, context(BATCH))) == ["idle", "busy", "cold"]
 
+    def test_when_nothing_is_loaded_an_interactive_job_gets_the_quickest_to_start(self) -> None:
+        models = {
+            "best": local(quality={"code": 0.9}, load_time=35),
+            "unknown": local(quality={"code": 0.8}),
+            "quick": local(quality={"code": 0.5}, load_time=8),
+        }
+        states = {alias: ModelState(loaded=False) for alias in models}
+        hurried = context(INTERACTIVE, task="code", policy=UrgencyPolicy(start_within=5, expires_after=60))
+        assert list(ranked(models, states, hurried)) == ["quick", "best", "unknown"]
+
     def test_the_quickest_to_start_comes_first_and_an_unknown_load_time_is_not_zero(self) -> None:
         models = {"unknown": local(), "known": local(load_time=8, vram_gb=5), "large": local(vram_gb=20)}
         states = {alias: ModelState(loaded=False) for alias in models}
