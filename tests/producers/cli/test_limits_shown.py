@@ -69,3 +69,20 @@ def test_status_models_resolve_and_job_why_name_the_limit_and_when_it_is_free(op
 def test_a_program_that_calls_by_itself_learns_of_the_limit_before_its_call(at_the_limit: LoadedConfig) -> None:
     with Openfall(config=at_the_limit) as llm, pytest.raises(NoModel, match=f"big: .*{REACHED}"):
         llm.resolve("chat", urgency="interactive")
+
+
+def test_a_program_that_calls_by_itself_waits_for_a_limit_that_is_soon_free(config_file: Path, redis_url: str) -> None:
+    config_file.write_text(CONFIG.replace("requests_per_minute: 1", "requests_per_minute: 600, burst: 0.1%"))
+    loaded = load(config_file, environ={"REDIS_URL": redis_url})
+
+    async def main() -> list[float]:
+        async with AsyncOpenfall(config=loaded) as llm:
+            starts = []
+            for _ in range(6):
+                model = await llm.resolve("chat", urgency="interactive")
+                starts.append(await llm.store.server_time())
+                assert model.api_key.startswith("sk-")
+            return starts
+
+    starts = asyncio.run(main())
+    assert starts[-1] - starts[0] >= 0.19, "two keys, each with a call every 0.1 s"

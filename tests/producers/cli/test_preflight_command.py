@@ -91,6 +91,23 @@ def test_a_key_that_is_missing_names_its_variable_and_one_that_is_refused_its_pl
     beside(story, openfall)
 
 
+def test_each_of_several_keys_is_checked_and_a_refused_one_is_named_by_its_number(
+    openfall: Run, environment: dict[str, str], tmp_path: Path
+) -> None:
+    environment |= {"FIRST": "right", "SECOND": "wrong-0123456789abcdefg"}
+
+    async def story(run: Any) -> None:
+        async with endpoint(["gpt-5-mini"], key="right") as api:
+            keys = 'api_keys: ["${FIRST}", "${THIRD:-}", "${SECOND}"]'
+            config = configured(tmp_path, CONFIG.replace('api_key: "${API_KEY:-}"', keys), API=api)
+            ran = await run("preflight", "--config", config)
+        assert "✓ api has 2 keys (…, wrong-0…defg)" in ran.stdout
+        assert "✗ api refuses its key 2: " in ran.stdout
+        assert "0123456789" not in ran.stdout
+
+    beside(story, openfall)
+
+
 def test_an_unreachable_endpoint_and_an_unreachable_redis_are_each_one_result(openfall: Run, tmp_path: Path) -> None:
     ran = openfall("doctor", "--json", "--config", configured(tmp_path), url="redis://:hush@127.0.0.1:1")
     results = by_check(ran)
