@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from openfall.router_core.jobs.outcome import DISPOSITIONS
+from collections.abc import Iterable
+
+from openfall.router_core.jobs.outcome import DISPOSITIONS, Attempt
 from openfall.router_core.vocabulary import CallSignal, CredentialSignal, ErrorClass
 
 COOLDOWN_SECONDS = 5.0
 """The cooldown after a 429 without a duration."""
 MAX_COOLDOWN_SECONDS = 3600.0
+INTERNAL_ERROR = 500
+"""The HTTP status of a server that failed at a request. 502 to 504 are words about the server itself."""
 
 
 def call_signal(error: ErrorClass | None, seconds: float, slow_after: float | None) -> CallSignal:
@@ -45,6 +49,13 @@ def breaker_signal(error: ErrorClass | None, seconds: float, slow_after: float |
     if not credential and credential_signal(error) is CredentialSignal.PARK:
         return CallSignal.TRIP
     return call_signal(error, seconds, slow_after)
+
+
+def is_error_of_one_request(attempt: Attempt, earlier: Iterable[Attempt]) -> bool:
+    """Whether a job meets an internal error (500) of a model again. Such an error may depend on the request, so it
+    counts once for each job: only several different requests show that the model is ill."""
+    same = ((each.model, each.backend, each.http_status) for each in earlier)
+    return attempt.http_status == INTERNAL_ERROR and (attempt.model, attempt.backend, INTERNAL_ERROR) in same
 
 
 def breaker_target(backend: str, model: str) -> str:

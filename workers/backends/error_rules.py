@@ -51,8 +51,6 @@ FIREWALL_PAGE = "web_page_of_a_firewall"
 """The code that stands for the page of a firewall."""
 
 _E = ErrorClass
-_WORDED: set[int | None] = {400, 402, 403, 404, 409, 410, 413, 422, 429, 451, 500, 501, 503, None}
-"""The statuses whose words are more exact than they are."""
 _REQUEST: set[int | None] = {400, 404, 405, 413, 422, 429, 500, 501, None}
 """Those under which a provider refuses a request."""
 _SERVER: set[int | None] = {500, 502, 503, None}
@@ -74,6 +72,9 @@ _CREDIT_TEXT = (
     r"|(session|weekly|monthly) usage limit|reached (its|your) spend(ing)? limit|free (tier|allocated) quota"
     r"|negative (credit )?balance|余额不足|欠费"
 )
+_RATE_CODES = "ratelimitexceeded userratelimitexceeded throttlingexception too_many_requests resource_exhausted"
+_RATE_TEXT = r"rate[ -]?limit(ed| reached| exceeded)|too many requests|\bthrottl|requests per (second|minute|hour|day)"
+_BUSY_TEXT = r"(model|server|engine|system|service) is (currently |temporarily )?(overloaded|busy)|at capacity"
 _TOO_LONG_CODES = (
     "exceed_context_size_error context_length_exceeded model_max_prompt_tokens_exceeded string_above_max_length"
     " request_too_large 1261"
@@ -160,10 +161,11 @@ RULES: tuple[Rule, ...] = (
     # money and limits: OpenRouter's in-flight budget is a limit, and an answer too long for the rest is the request's
     _rule(_E.RATE_LIMITED, {402, None}, codes="openrouter_in_flight_budget"),
     _rule(_E.UNSUPPORTED, {402}, text=r"can only afford [1-9]"),
-    _rule(_E.OUT_OF_CREDITS, _WORDED, codes=_CREDIT_CODES, text=_CREDIT_TEXT),
+    _rule(_E.OUT_OF_CREDITS, codes=_CREDIT_CODES, text=_CREDIT_TEXT),
     _rule(_E.OUT_OF_CREDITS, {400}, text=r"spend limit|usage limits"),
     _rule(_E.OUT_OF_CREDITS, {403}, text=r"(key|spend|credit|budget) limit|budget"),
     _rule(_E.RATE_LIMITED, {402, None}, codes="rate_limit_exceeded rate_limit_error slow_down"),
+    _rule(_E.RATE_LIMITED, {400, 403, 500, 503, None}, codes=_RATE_CODES, text=_RATE_TEXT),
     _rule(_E.OUT_OF_CREDITS, {402}),
     _rule(_E.CONTEXT_OVERFLOW, {429}, text=r"request too large"),
     _rule(_E.RATE_LIMITED, {429}),
@@ -184,7 +186,10 @@ RULES: tuple[Rule, ...] = (
     _rule(_E.BAD_REQUEST, {404}, text=_NOT_OF_A_MODEL),
     _rule(_E.NOT_INSTALLED, {400, 403, 404, 410, 422, None}, codes=_NO_MODEL_CODES, text=_NO_MODEL_TEXT),
     _rule(_E.NOT_INSTALLED, {404}, codes="not_found not_found_error notfounderror"),
-    _rule(_E.NOT_INSTALLED, {503, None}, text=r"\bno (allowed |available )?providers?\b"),
+    _rule(
+        _E.NOT_INSTALLED, {503, None}, text=r"\bno (allowed |available )?providers?\b|no available channel|无可用渠道"
+    ),
+    _rule(_E.NOT_INSTALLED, {500, 503}, codes=_NO_MODEL_CODES, text=r"\bmodel [`'\"][^`'\"]+[`'\"] (was )?not found"),
     # the request
     _rule(_E.CONTEXT_OVERFLOW, _REQUEST, codes=_TOO_LONG_CODES),
     _rule(_E.NO_VRAM, _SERVER, text=_OUT_OF_MEMORY),
@@ -195,6 +200,7 @@ RULES: tuple[Rule, ...] = (
     _rule(_E.CONTEXT_OVERFLOW, {413}),
     _rule(_E.CONTEXT_OVERFLOW, {500, 503}, text=r"context (length|size|window|limit)|maximum context|too many tokens"),
     _rule(_E.UNSUPPORTED, {500, 503}, text=_CANNOT_TEXT_OF_A_SERVER),
+    _rule(_E.OVERLOADED, {400, 403, 404, 422}, codes="overloaded_error engine_overloaded_error", text=_BUSY_TEXT),
     _rule(_E.UNSUPPORTED, {400, 404, 405, 422, 501, None}, codes=_CANNOT_CODES, text=_CANNOT_TEXT),
     _rule(_E.AUTH, {403}, codes="permission_denied access_terminated_error account_deactivated", text=_KEY_TEXT),
     _rule(_E.FORBIDDEN, {403}),

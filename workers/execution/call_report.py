@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.deciding.breaker import breaker_signal, cooldown, credential_signal, is_slow
+from openfall.router_core.deciding.breaker import (
+    breaker_signal,
+    cooldown,
+    credential_signal,
+    is_error_of_one_request,
+    is_slow,
+)
 from openfall.router_core.deciding.cost import cost, read_usage
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import Attempt, Completion, Failure, Outcome
 from openfall.router_core.state.claims import Delivery
 from openfall.router_core.state.settlement import CallReport
+from openfall.router_core.vocabulary import CallSignal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,14 +43,17 @@ class CallReporter:
     catalog: Catalog
     jitter: Callable[[], float]
 
-    def report(self, job: CompletionJob, delivery: Delivery, finished: FinishedCall) -> CallReport:
-        """The report of a call."""
+    def report(
+        self, job: CompletionJob, delivery: Delivery, earlier: Sequence[Attempt], finished: FinishedCall
+    ) -> CallReport:
+        """The report of a call that was made after the `earlier` attempts."""
         attempt = self._build_attempt(finished, delivery.backend)
         seconds, slow_after = finished.ended_at - finished.started_at, self.catalog.models[finished.model].slow_after
+        signal = breaker_signal(attempt.error, seconds, slow_after, delivery.credential)
         return CallReport(
             attempt=attempt,
             group=job.group,
-            signal=breaker_signal(attempt.error, seconds, slow_after, delivery.credential),
+            signal=CallSignal.NEUTRAL if is_error_of_one_request(attempt, earlier) else signal,
             epoch=delivery.epoch,
             credential=delivery.credential,
             credential_signal=credential_signal(attempt.error),

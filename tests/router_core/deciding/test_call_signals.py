@@ -11,7 +11,9 @@ from openfall.router_core.deciding.breaker import (
     call_signal,
     cooldown,
     credential_signal,
+    is_error_of_one_request,
 )
+from openfall.router_core.jobs.outcome import Attempt
 from openfall.router_core.vocabulary import CallSignal, CredentialSignal
 from openfall.router_core.vocabulary import ErrorClass as E
 
@@ -50,3 +52,21 @@ def test_a_refused_key_opens_the_breaker_of_the_model_only_without_a_credential_
     assert breaker_signal(E.AUTH, 1.0, None, "") is CallSignal.TRIP
     assert breaker_signal(E.AUTH, 1.0, None, "a1b2") is call_signal(E.AUTH, 1.0, None)
     assert breaker_signal(None, 1.0, None, "") is CallSignal.OK
+
+
+def internal_error(model="small", status=500):
+    return Attempt(model=model, backend="box", started_at=1, ended_at=2, error=E.OVERLOADED, http_status=status)
+
+
+@pytest.mark.parametrize(
+    ("earlier", "status", "once_more"),
+    [
+        ([], 500, False),
+        ([internal_error()], 500, True),
+        ([internal_error("large")], 500, False),
+        ([internal_error(status=503)], 503, False),
+        ([internal_error(status=503)], 500, False),
+    ],
+)
+def test_an_internal_error_counts_once_for_each_job(earlier, status, once_more):
+    assert is_error_of_one_request(internal_error(status=status), earlier) is once_more

@@ -138,6 +138,8 @@ GONE = {
             code="InvalidEndpointOrModel.NotFound",
         ),
     ),
+    "one-api": (503, error("No available channel for model x under group default")),
+    "a gateway": (500, error("model 'x' not found")),
     "OpenAI": (404, error("The model `gpt-3.5-turbo-0301` has been deprecated", code="model_not_found")),
 }
 NO_MONEY = {
@@ -165,7 +167,19 @@ NO_MONEY = {
     ),
     "DashScope": (400, {"code": "Arrearage", "message": "Access denied."}),
     "one-api": (403, error("user quota is not enough", code="insufficient_user_quota")),
+    "a 401": (401, error("Insufficient account balance")),
     "a text": (500, b"Insufficient balance, please recharge"),
+}
+LIMITED = {
+    "Google": (403, error("Rate Limit Exceeded", code="rateLimitExceeded")),
+    "AWS": (400, {"__type": "ThrottlingException", "message": "Too many requests, please wait before trying again."}),
+    "Vertex": (500, error("x", status="RESOURCE_EXHAUSTED")),
+    "a gateway": (503, error("Rate limit reached for requests")),
+}
+BUSY = {
+    "a 400": (400, error("The model is currently overloaded. Please try again later.")),
+    "a 403": (403, error("The service is temporarily busy")),
+    "a 404": (404, error("We are at capacity", type="overloaded_error")),
 }
 WRONG_KEY = {
     "xAI": (400, {"code": "Client specified an invalid argument", "error": "Incorrect API key provided: xx."}),
@@ -202,7 +216,7 @@ CALLERS_OWN = {
 MEANT = {
     E.CONTEXT_OVERFLOW: TOO_LONG, E.UNSUPPORTED: CANNOT, E.CONTENT_FILTER: FILTERED, E.NOT_INSTALLED: GONE,
     E.OUT_OF_CREDITS: NO_MONEY, E.AUTH: WRONG_KEY, E.FORBIDDEN: NOT_ALLOWED, E.INVALID_OUTPUT: OWN_OUTPUT,
-    E.BAD_REQUEST: CALLERS_OWN,
+    E.BAD_REQUEST: CALLERS_OWN, E.RATE_LIMITED: LIMITED, E.OVERLOADED: BUSY,
 }  # fmt: skip
 CASES = [
     pytest.param(status, body, meant, id=f"{meant}: {name}")
@@ -220,9 +234,9 @@ def test_the_words_of_a_refusal_decide(status: int, body: Any, meant: E) -> None
 def test_a_refusal_of_one_request_is_charged_to_nobody_else(status: int, body: Any, meant: E) -> None:
     disposition = DISPOSITIONS[refusal(status, body).error_class]
     assert disposition.try_next_model
-    if meant not in (E.AUTH, E.OUT_OF_CREDITS):
+    if meant not in (E.AUTH, E.OUT_OF_CREDITS, E.RATE_LIMITED):
         assert disposition.credential is CredentialSignal.FINE
-    if meant not in (E.NOT_INSTALLED, E.FORBIDDEN):
+    if meant not in (E.NOT_INSTALLED, E.FORBIDDEN, E.OVERLOADED):
         assert disposition.breaker is CallSignal.NEUTRAL
 
 
