@@ -9,7 +9,7 @@ from typing import Any
 from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
 from openfall.router_core.vocabulary import ErrorClass
 from openfall.workers.backends.finish_reasons import read_finish_reason
-from openfall.workers.backends.framing import SseFraming, looks_like_events
+from openfall.workers.backends.framing import SseFraming
 from openfall.workers.backends.parsing import (
     StreamAssembler,
     append_text,
@@ -30,10 +30,11 @@ _DELTA_FIELDS = {"text_delta": "text", "thinking_delta": "thinking"}
 
 def parse_message(body: bytes, headers: Mapping[str, str]) -> Outcome:
     """The outcome of a 200's body. An error inside it is a failure."""
-    if looks_like_events(body):
-        return assemble_events(body, SseFraming(), MessageAssembler())
     document = parse_document(body, headers)
-    return document if isinstance(document, Failure) else to_outcome(document)
+    if not isinstance(document, Failure):
+        return to_outcome(document)
+    is_several = document.error_class is ErrorClass.MALFORMED and b"\n" in body.strip()
+    return assemble_events(body, SseFraming(), MessageAssembler()) if is_several else document
 
 
 def to_outcome(document: Any, *, ended: bool = True) -> Outcome:

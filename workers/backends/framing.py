@@ -63,7 +63,7 @@ class SseFraming:
 
 def looks_like_events(body: bytes) -> bool:
     """Whether a body of any content type consists of server-sent events."""
-    return body.removeprefix(BOM).lstrip().startswith((b"data:", b"event:", b":", b"id:", b"retry:"))
+    return body.removeprefix(BOM).lstrip().startswith((b"data:", b"event:", b":", b"id:", b"retry:", b"error:"))
 
 
 class NdjsonFraming:

@@ -10,7 +10,7 @@ from openfall.router_core.vocabulary import ErrorClass
 from openfall.workers.backends.error_mapping import classify, find_error
 from openfall.workers.backends.exact_json import dumps
 from openfall.workers.backends.finish_reasons import CUT_OFF, read_finish_reason
-from openfall.workers.backends.framing import SseFraming, looks_like_events
+from openfall.workers.backends.framing import SseFraming
 from openfall.workers.backends.parsing import (
     StreamAssembler,
     append_text,
@@ -36,10 +36,11 @@ _MERGED = frozenset({"index", "message", "delta", "logprobs", "usage"})
 
 def parse_completion(body: bytes, headers: Mapping[str, str]) -> Outcome:
     """The outcome of a 2xx's body. An error inside it is a failure. Some servers stream without a request for it."""
-    if looks_like_events(body):
-        return assemble_events(body, SseFraming(), CompletionAssembler())
     document = parse_document(body, headers)
-    return document if isinstance(document, Failure) else to_outcome(document)
+    if not isinstance(document, Failure):
+        return to_outcome(document)
+    is_several = document.error_class is ErrorClass.MALFORMED and b"\n" in body.strip()
+    return assemble_events(body, SseFraming(), CompletionAssembler()) if is_several else document
 
 
 def to_outcome(document: Any, *, ended: bool = True) -> Outcome:

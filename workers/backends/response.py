@@ -14,11 +14,16 @@ from openfall.router_core.jobs.outcome import Failure, Outcome
 from openfall.workers.backends.base import OnDelta
 from openfall.workers.backends.call_watch import CallWatch
 from openfall.workers.backends.error_mapping import classify
-from openfall.workers.backends.framing import Framing
+from openfall.workers.backends.exact_json import BOM
+from openfall.workers.backends.framing import Framing, looks_like_events
 from openfall.workers.backends.parsing import StreamAssembler, parse_document
 
 MAX_ANSWER_BYTES = 32 * 2**20
 """The longest answers of today's models are under 1 MiB. A longer body than this is not an answer."""
+
+EVENT_STREAM = "text/event-stream"
+MIN_BEGINNING = 6
+"""The bytes that show whether a body begins with an event: `event:` is the longest of these beginnings."""
 
 MAX_REFUSAL_BYTES = 64 * 2**10
 """How much of an error's body is read. Every error fits; the rest of a web page is useless."""
@@ -63,30 +68,38 @@ class AnswerReader:
         """The outcome of a response, streamed or not. Raises `aiohttp.ClientError` and `ResponseTooLong`."""
         if not is_success(response):
             return await self._read_refusal(response)
-        streamed = self.watch.needs_stream or self.on_delta is not None
-        if streamed and response.headers.get("content-type", "").startswith(self.wire.stream_type):
-            return await self._read_stream(response)
-        outcome = self.wire.parse(
-            await _read_whole(response), response.headers
-        )  # also from a server that cannot stream
+        async with aclosing(_chunks(response, MAX_ANSWER_BYTES)) as chunks:
+            head = await _read_beginning(chunks)
+            if self._is_stream(response, head):
+                return await self._read_stream(head, chunks)
+            body = head + b"".join([chunk async for chunk in chunks])
+        outcome = self.wire.parse(body, response.headers)  # also from a server that cannot stream
         if self.on_delta and not isinstance(outcome, Failure):
             self.on_delta(outcome.text)
         return outcome
+
+    def _is_stream(self, response: aiohttp.ClientResponse, head: bytes) -> bool:
+        """Whether the answer arrives in events. Its beginning says more than its content type: some servers and proxies
+        send a stream as plain text, or a whole answer as a stream."""
+        if self.wire.stream_type == EVENT_STREAM:
+            return looks_like_events(head)
+        requested = self.watch.needs_stream or self.on_delta is not None
+        return requested and response.headers.get("content-type", "").startswith(self.wire.stream_type)
 
     async def _read_refusal(self, response: aiohttp.ClientResponse) -> Failure:
         body = await _read_part(response)
         self.watch.stream_refused = response.status in _REQUEST_FAULTS and _NAMES_STREAM.search(body) is not None
         return classify(response.status, response.headers, body)
 
-    async def _read_stream(self, response: aiohttp.ClientResponse) -> Outcome:
-        """A 200 in events. However the stream ends, the assembler decides whether it was a whole answer."""
+    async def _read_stream(self, head: bytes, chunks: AsyncGenerator[bytes, None]) -> Outcome:
+        """An answer in events. However the stream ends, the assembler decides whether it was a whole answer."""
         answer, framing = self.wire.assembler(), self.wire.framing()
+        self._add(answer, framing.feed(head))
         try:
-            async with aclosing(_chunks(response, MAX_ANSWER_BYTES)) as chunks:
-                async for chunk in chunks:
-                    self._add(answer, framing.feed(chunk))
-                    if answer.ended:
-                        return answer.outcome()
+            async for chunk in chunks:
+                if answer.ended:
+                    return answer.outcome()
+                self._add(answer, framing.feed(chunk))
         except aiohttp.ClientError:
             return answer.outcome()
         self._add(answer, framing.end())
@@ -132,6 +145,17 @@ async def _read_part(response: aiohttp.ClientResponse) -> bytes:
 
 async def _read_whole(response: aiohttp.ClientResponse) -> bytes:
     return b"".join([chunk async for chunk in _chunks(response, MAX_ANSWER_BYTES)])
+
+
+async def _read_beginning(chunks: AsyncGenerator[bytes, None]) -> bytes:
+    """The body up to its first word, with whatever arrived beside it. Some servers send white space first, to keep the
+    connection open."""
+    head = b""
+    async for chunk in chunks:
+        head += chunk
+        if len(head.removeprefix(BOM).lstrip()) >= MIN_BEGINNING:
+            break
+    return head
 
 
 async def _chunks(response: aiohttp.ClientResponse, limit: int) -> AsyncGenerator[bytes, None]:
