@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import asyncio
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
 
 from openfall.producers.age import format_age
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.entries import Billing
 from openfall.router_core.state.breakers import BreakerStatus, list_breakers
+from openfall.router_core.state.fleet_flags import remembered_health
+from openfall.router_core.state.fleet_snapshot import HEALTH_TTL_SECONDS
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.vocabulary import BreakerState
 
@@ -16,11 +21,19 @@ MAX_NAMES = 3
 """Targets that a sentence names; the rest are counted."""
 
 
+class Wait(StrEnum):
+    """What a target that takes no calls waits for."""
+
+    PROBE = "probe"
+    COOLDOWN = "cooldown"
+    CHECK = "check"  # it failed a health check
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Away:
     """What takes no calls: a model at a backend, or (`model` None) the key of some backends. Moments in epoch seconds.
 
-    `cause` is in a few words. `until`: its next probe, or the end of its cooldown (`cooling`); None: unknown.
+    `cause` is in a few words. `until`: what `wait` says happens then; None: unknown.
     `flat_plan`: its backends are subscriptions.
     """
 
@@ -29,7 +42,7 @@ class Away:
     since: float | None
     cause: str
     until: float | None
-    cooling: bool
+    wait: Wait
     flat_plan: bool
 
     @property
@@ -43,8 +56,13 @@ class Away:
 
 
 async def fetch_away(link: RedisConnection, catalog: Catalog) -> list[Away]:
-    """Everything in the catalog that takes no calls now because of an open breaker, a parked key or a cooldown."""
-    return list(list_away(await list_breakers(link), catalog))
+    """Everything in the catalog that takes no calls now: an open breaker, a parked key, a cooldown, a failed health
+    check."""
+    rows, checks, time = await asyncio.gather(list_breakers(link), remembered_health(link), link.command("TIME"))
+    away = list(list_away(rows, catalog))
+    named = {(item.model, item.backends) for item in away}
+    unhealthy = list_unhealthy(checks, catalog, int(time[0]))
+    return away + [item for item in unhealthy if (item.model, item.backends) not in named]
 
 
 def list_away(rows: Iterable[BreakerStatus], catalog: Catalog) -> Iterator[Away]:
@@ -62,7 +80,7 @@ def list_away(rows: Iterable[BreakerStatus], catalog: Catalog) -> Iterator[Away]
             since=row.away_since if is_open else None,
             cause=row.cause or row.why if is_open else "rate limited",
             until=row.until if is_open else row.cooling_until,
-            cooling=not is_open,
+            wait=Wait.PROBE if is_open else Wait.COOLDOWN,
             flat_plan=all(catalog.billing(backend) is Billing.FLAT for backend in backends),
         )
 
@@ -77,6 +95,23 @@ def _has_other_key(target: str, backend: str, blocked: Iterable[str], catalog: C
 def _key_of(target: str) -> str:
     """The name of the key in a target; of a target without a key the target itself."""
     return target.removeprefix("key:").rpartition("#")[2]
+
+
+def list_unhealthy(checks: Mapping[str, Any], catalog: Catalog, now: float) -> Iterator[Away]:
+    """The targets of the catalog whose last health check failed a short time ago."""
+    for target, check in checks.items():
+        model, backends = _place(target, catalog)
+        until = check["at"] + HEALTH_TTL_SECONDS
+        if backends and not check["ok"] and until > now:
+            yield Away(
+                model=model,
+                backends=backends,
+                since=None,
+                cause=f"its health check failed: {check['detail']}",
+                until=until,
+                wait=Wait.CHECK,
+                flat_plan=False,
+            )
 
 
 def _place(target: str, catalog: Catalog) -> tuple[str | None, tuple[str, ...]]:
@@ -95,7 +130,7 @@ def describe_away(away: Sequence[Away], now: float) -> str:
     Outages come before cooldowns; those of a flat plan are a part of their own.
     """
     flat = [item for item in away if item.flat_plan]
-    others = sorted((item for item in away if not item.flat_plan), key=lambda item: item.cooling)
+    others = sorted((item for item in away if not item.flat_plan), key=lambda item: item.wait is Wait.COOLDOWN)
     parts = []
     if others:
         parts.append(f"no calls to {_join(others, now)}")
@@ -117,9 +152,13 @@ def _describe(item: Away, now: float) -> str:
 
 def _next(item: Away, now: float) -> str:
     if item.until is None:
-        return "no probe is planned" if not item.cooling else "for a while"
+        return "no probe is planned"
     if item.until <= now:
         return "its probe is due"
-    return (
-        f"{'for' if item.cooling else 'next probe in'} {format_age(item.until - now)}{' more' if item.cooling else ''}"
-    )
+    rest = format_age(item.until - now)
+    texts = {
+        Wait.PROBE: f"next probe in {rest}",
+        Wait.COOLDOWN: f"for {rest} more",
+        Wait.CHECK: f"not called for {rest} more",
+    }
+    return texts[item.wait]

@@ -151,6 +151,8 @@ def health(status: FleetStatus, held: HeldSummary, dead_letters: int, away: Sequ
         text = f"Nothing waits, {plural(started, 'job')} running on {workers}"
     else:
         text = f"Nothing waits; {workers} ready" if alive else "Nothing waits, and no worker is alive"
+    scheduled = sum(queue.scheduled for queue in status.queues)
+    text += f"; {plural(scheduled, 'job')} scheduled for a retry" if scheduled else ""
     paused = [queue.name for queue in status.queues if queue.paused]
     text += f"; paused: {', '.join(paused)}" if paused else ""
     text += f"; {describe_away(away, status.now)}" if away else ""

@@ -16,6 +16,7 @@ from openfall.config import load
 from openfall.producers.outage import describe_away, list_away
 from openfall.router_core.state.breakers import BreakerStatus
 from openfall.router_core.state.external_calls import ExternalCall, report_external_call
+from openfall.router_core.state.fleet_flags import remember_health
 from openfall.router_core.vocabulary import BreakerState
 from tests.producers.cli.batch_files import line
 from tests.producers.cli.conftest import Run, Start
@@ -145,3 +146,24 @@ def test_models_shows_that_a_model_has_become_slow_and_then_its_breaker_opens(
     assert (at["slow_calls"], at["recent_calls"], at["latency"]) == (9, 9, 12.0)
     called("tiny", "rack", None, seconds=12.0)
     assert "no calls to tiny@rack for 0s (slow; next probe in" in openfall("status").stdout
+
+
+def test_status_names_a_model_whose_health_check_failed_and_the_jobs_that_wait_for_their_retry(
+    openfall: Run, config_file: Path, redis_url: str
+) -> None:
+    loaded = load(config_file, environ={"REDIS_URL": redis_url})
+
+    async def fail_check() -> None:
+        async with AsyncOpenfall(config=loaded) as llm:
+            now = await llm.store.server_time()
+            check = {"at": now, "ok": False, "how": "prompt", "latency": None, "detail": "connection refused"}
+            await remember_health(llm.store.connection, "rack/tiny", check)
+            await llm.store.connection.command("SADD", "rq:queues", "rq:queue:gpu.tiny.batch")
+            await llm.store.connection.command("ZADD", "rq:scheduled:gpu.tiny.batch", int(now) + 60, "job-00001")
+
+    asyncio.run(fail_check())
+    shown = openfall("status").stdout
+    assert "1 job scheduled for a retry" in shown
+    assert "no calls to tiny@rack (its health check failed: connection refused; not called for" in shown
+    openfall("breakers", "open", "rack/tiny", "--why", "the fan is off")
+    assert openfall("status").stdout.count("tiny@rack") == 1
