@@ -99,12 +99,16 @@ async def probe_without_load(backend: CompletionBackend, spec: ModelSpec) -> Out
         return loaded
     if loaded is None or _find_loaded(spec, loaded) is not None:
         return await probe(backend, spec)
+    return await _check_listed(backend, spec)
+
+
+async def _check_listed(backend: CompletionBackend, spec: ModelSpec) -> Failure | None:
     names = await backend.list_models(ENDPOINT_TIMEOUT_S)
     if isinstance(names, Failure):
         return names
-    if not any(same_model(name, spec.upstream) for name in names):
-        return Failure(error_class=ErrorClass.NOT_INSTALLED, detail="its endpoint does not list it")
-    return None
+    if any(same_model(name, spec.upstream) for name in names):
+        return None
+    return Failure(error_class=ErrorClass.NOT_INSTALLED, detail="its endpoint does not list it")
 
 
 async def probe(backend: CompletionBackend, spec: ModelSpec) -> Outcome:
@@ -120,10 +124,11 @@ async def check(
 ) -> Health:
     """Check the health of a model by the cheapest method that is enough.
 
-    A model in memory gets the test prompt. For a model that is not in memory only the endpoint is checked: the check
-    does not load it. If the endpoint does not say what is in memory, the model gets the prompt unless it is `metered`
-    (an answer costs money). `force` sends the prompt in any case, and loads and pays as needed. `busy` (every slot is
-    in use) skips the check: the running calls show more, and a test prompt would wait behind them.
+    A model in memory gets the test prompt. For a model that is not in memory only the endpoint is checked, and whether
+    it lists the model: the check does not load it. If the endpoint does not say what is in memory, the model gets the
+    prompt unless it is `metered` (an answer costs money). `force` sends the prompt in any case, and loads and pays as
+    needed. `busy` (every slot is in use) skips the check: the running calls show more, and a test prompt would wait
+    behind them.
     """
     if busy and not force:
         return Health(ok=True, how="skipped", detail="every slot is in use: the running calls show its health")
@@ -136,7 +141,10 @@ async def check(
     share = entry.vram_share if entry else None
     if force or in_memory or (in_memory is None and not metered):
         return await _prompt(backend, spec, in_memory, share)
-    failure = None if in_memory is False else await backend.check_alive(ENDPOINT_TIMEOUT_S)
+    if in_memory is False:
+        failure = await _check_listed(backend, spec)
+    else:
+        failure = await backend.check_alive(ENDPOINT_TIMEOUT_S)
     if failure:
         return _unhealthy(failure, "alive", began)
     detail = (

@@ -14,7 +14,7 @@ from openfall.router_core.catalog.policies import BreakerPolicy, RetryPolicy
 from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
 from openfall.router_core.state.breakers import list_breakers
 from openfall.router_core.vocabulary import BreakerState, ErrorClass, Urgency
-from openfall.workers.backends.health import probe_without_load
+from openfall.workers.backends.health import check, probe_without_load
 from tests.fakes.ollama import FakeModel, OllamaFake, ollama_fake
 from tests.worker_harness import Fleet, running_fleet
 from tests.workers.backends.conftest import engine as engine
@@ -52,6 +52,16 @@ def test_a_model_that_its_endpoint_does_not_list_is_not_installed(engine: str) -
     outcome, _ = probe_at(engine, SPEC, GIANT)
     assert isinstance(outcome, Failure)
     assert outcome.error_class is ErrorClass.NOT_INSTALLED
+
+
+def test_a_health_check_says_that_a_model_is_not_installed_and_loads_nothing() -> None:
+    async def work() -> tuple[list[tuple[bool, bool | None]], list[str]]:
+        async with ollama_fake("http://127.0.0.1:9", [GIANT]) as fake, adapter("ollama", fake.url) as backend:
+            specs = (SPEC, ModelSpec(upstream=GIANT.name, backends=("tower",)))
+            checks = [await check(backend, spec) for spec in specs]
+            return [(result.ok, result.failure is None) for result in checks], fake.memory.loads
+
+    assert run(work()) == ([(False, False), (True, True)], [])
 
 
 @pytest.mark.parametrize("protocol", ["openai", "anthropic"])
