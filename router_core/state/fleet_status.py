@@ -15,6 +15,8 @@ from openfall.router_core.state.redis_connection import RedisConnection, pairs
 from openfall.router_core.state.waiting_jobs import count_waiting
 from openfall.router_core.vocabulary import Urgency
 
+MAX_PRODUCERS = 16
+"""Jobs of a queue that are compared for the oldest."""
 BATCH_SIZE = 256
 """Jobs read in one command: Redis serves no other client meanwhile."""
 
@@ -111,15 +113,21 @@ async def fetch_status(link: RedisConnection) -> FleetStatus:
 
 
 async def _queue(link: RedisConnection, name: str, paused: bool, now: float) -> QueueStatus:
-    waiting, head, started, scheduled = await asyncio.gather(
+    waiting, accepted, started, scheduled = await asyncio.gather(
         count_waiting(link, name),
-        link.command("LINDEX", keys.RQ_QUEUE + name, 0),
+        _oldest(link, name),
         link.command("ZCARD", keys.RQ_WIP + name),
         link.command("ZCARD", keys.RQ_SCHEDULED + name),
     )
-    accepted = None if head is None else await link.command("HGET", keys.RECORD + head.decode(), "accepted")
-    oldest = None if accepted is None else max(0.0, now - int(accepted) / 1000)
+    oldest = None if accepted is None else max(0.0, now - accepted / 1000)
     return QueueStatus(name, waiting, oldest, started, scheduled, paused)
+
+
+async def _oldest(link: RedisConnection, queue: str) -> int | None:
+    """When the oldest waiting job was accepted, in ms. Each producer's oldest is among the first of the list."""
+    first = await link.command("LRANGE", keys.RQ_QUEUE + queue, 0, MAX_PRODUCERS - 1)
+    accepted = await asyncio.gather(*(link.command("HGET", keys.RECORD + id_.decode(), "accepted") for id_ in first))
+    return min((int(moment) for moment in accepted if moment is not None), default=None)
 
 
 async def _worker(link: RedisConnection, key: str, alive: set[str], now: float) -> WorkerStatus | None:

@@ -1,4 +1,4 @@
-"""The producer of a torture or outage run, a process of its own: it records each receipt and each notification.
+"""The producers of a torture or outage run, in a process of their own: it records each receipt and each notification.
 
 It submits the jobs of `jobs.jsonl` evenly over `--seconds`, and each job that is added to `requested.jsonl`. A job that
 Redis did not confirm is sent again under the same id. `accepted.jsonl` gets a line for each receipt, `notified.jsonl`
@@ -11,9 +11,12 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import click
 import uvloop
@@ -26,6 +29,8 @@ from tests.chaos.judge.evidence import PlannedJob, read_lines
 
 INBOX = "drill"
 ALL_SUBMITTED = "every job has its receipt"
+PRODUCERS = ("night", "night", "bot", "person")
+"""A job belongs to one of these by its id: half of them to the first producer."""
 RETRY_INTERVAL_S = 0.1
 POLL_INTERVAL_S = 0.02
 
@@ -34,11 +39,16 @@ POLL_INTERVAL_S = 0.02
 class Submitter:
     """Submits jobs, each with its callback."""
 
-    client: AsyncOpenfall
+    clients: Sequence[AsyncOpenfall]
     directory: Path
     hook: str
     later: list[str] = field(default_factory=list)
     waits: list[asyncio.Task[None]] = field(default_factory=list)
+
+    @property
+    def client(self) -> AsyncOpenfall:
+        """The client that reads what happens to the jobs of all producers."""
+        return self.clients[0]
 
     async def submit(self, job: PlannedJob) -> None:
         """Submit a job until it is accepted, and record that."""
@@ -48,9 +58,10 @@ class Submitter:
             "webhook": {"webhook": self.hook, "reply_to": job.id},
         }
         options = {"id": job.id, "role": job.role, "urgency": job.urgency, **callbacks.get(job.callback, {})}
+        client = self.clients[crc32(job.id.encode()) % len(self.clients)]
         while True:
             try:
-                await self.client.submit(prompt, **options)
+                await client.submit(prompt, **options)
                 break
             except StoreError:
                 await asyncio.sleep(RETRY_INTERVAL_S)
@@ -113,8 +124,10 @@ async def run(config: Path, seconds: float, hook: str) -> None:
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
     jobs = [PlannedJob(**row) for row in read_lines(config.parent / "jobs.jsonl")]
-    async with AsyncOpenfall(config=load(config), producer="chaos") as client:
-        submitter = Submitter(client, config.parent, hook)
+    async with AsyncExitStack() as stack:
+        loaded = load(config)
+        clients = [await stack.enter_async_context(AsyncOpenfall(config=loaded, producer=name)) for name in PRODUCERS]
+        submitter = Submitter(clients, config.parent, hook)
         click.echo("began")
         background = [asyncio.create_task(work) for work in (submitter.read_inbox(), submitter.submit_requested())]
         await submitter.submit_steadily(jobs, seconds)

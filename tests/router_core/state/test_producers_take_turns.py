@@ -144,6 +144,35 @@ def test_the_sweep_finds_jobs_that_wait_for_a_turn_in_a_stranded_queue(fleet):
     fleet(story)
 
 
+def test_the_sweep_examines_every_job_of_a_blocked_queue_in_turn(fleet):
+    async def story(f):
+        ids = [*await f.enqueue(150, producer=NIGHT), *await f.enqueue(120, producer=BOT)]
+        examined = set()
+        for _ in range(3):
+            _, jobs = await sweep(f.link, blocked=(QUEUE,), clean=False)
+            examined |= {job.id for job in jobs if job.cause == "blocked"}
+            f.clock.now += 1
+        assert examined == set(ids)
+
+    fleet(story)
+
+
+def test_the_oldest_job_of_a_queue_may_wait_for_its_turn(fleet):
+    async def story(f):
+        worker = await f.worker(slots=1)
+        f.clock.now -= 100
+        await f.enqueue(2, producer=NIGHT)
+        f.clock.now += 100
+        (bot,) = await f.enqueue(1, producer=BOT)
+        await claim_all(f, worker, 1)
+        (head, _) = f.store.lrange("rq:queue:" + QUEUE, 0, -1)
+        assert head.decode() == bot
+        (queue,) = (await fetch_status(f.link)).queues
+        assert queue.oldest_seconds >= 100
+
+    fleet(story)
+
+
 def rq_job(f, job_id):
     return Job.fetch(job_id, connection=f.store, serializer=JSONSerializer)
 
@@ -168,7 +197,7 @@ def test_rqs_own_cancel_and_delete_end_jobs_of_any_place(fleet, how, place):
         assert gone not in ids
         await swept(f)
         assert (await f.job_store.record(gone)).state == "done"
-        assert f.store.keys("of:listed:*") == f.store.keys("rq:queue:*") == []
+        assert f.store.keys("rq:queue:*") == []
 
     fleet(story)
 
@@ -197,6 +226,21 @@ def test_a_producer_whose_turn_a_tool_removed_gets_another_from_the_sweep(fleet)
         f.store.lrem("rq:queue:" + QUEUE, 1, night[0])
         await sweep(f.link, clean=False)
         assert night[1] in await claim_all(f, worker, 2)
+
+    fleet(story)
+
+
+def test_a_producer_whose_backlog_a_tool_emptied_has_one_turn_in_a_round_again(fleet):
+    async def story(f):
+        worker = await f.worker(slots=1)
+        await f.enqueue(20, producer=NIGHT)
+        await f.enqueue(20, producer=BOT)
+        Queue(f"{QUEUE}~{NIGHT}", connection=f.store, serializer=JSONSerializer).empty()
+        anew = await f.enqueue(20, producer=NIGHT)
+        assert len(await swept(f)) == 19
+        await sweep(f.link, clean=False)
+        ids = await claim_all(f, worker, 20)
+        assert len([job_id for job_id in ids if job_id in anew]) in (8, 9, 10)
 
     fleet(story)
 

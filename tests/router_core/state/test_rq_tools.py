@@ -149,6 +149,21 @@ def test_the_dashboard_shows_a_job_where_it_is(fleet, dashboard, state):
     fleet(story)
 
 
+def test_the_dashboard_shows_a_producers_backlog_as_a_queue(fleet, dashboard):
+    async def story(f):
+        night = await f.enqueue(3, producer="night@host.local")
+        (bot,) = await f.enqueue(1, producer="bot")
+        backlog = f"{QUEUE}~night@host.local"
+        queues = {q["name"]: q["count"] for q in _page(dashboard, "queues.json")["queues"]}
+        assert queues == {QUEUE: 2, backlog: 2}
+        jobs = _page(dashboard, f"jobs/{QUEUE}/queued/8/asc/1.json")["jobs"]
+        assert [job["id"] for job in jobs] == [night[0], bot]
+        assert dashboard.get(f"/0/view/jobs/{backlog}/queued/8/asc/1").status_code == 200
+        assert _page(dashboard, f"job/{night[1]}.json")["status"] == "queued"
+
+    fleet(story)
+
+
 def _page(dashboard, path):
     reply = dashboard.get(f"/0/data/{path}")
     assert reply.status_code == 200, path

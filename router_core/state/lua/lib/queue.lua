@@ -128,15 +128,15 @@ local function note_left(queue, producer, n)
 end
 
 -- Take a job out of the list or the backlog where it waits. A reaped job is at the head of its list, where LREM finds it
--- at once. A job in neither was removed from the list by a tool of rq.
+-- at once. A job in neither was removed by a tool of rq: the sweep counts again.
 local function leave_queue(id, queue)
   local producer = redis.call('HGET', RECORD .. id, 'producer')
-  local left = 1
-  if redis.call('LREM', RQ_QUEUE .. queue, 1, id) == 1 or redis.call('LREM', backlog_of(queue, producer), 1, id) == 0 then
-    local _, of_turn = note_left(queue, producer, 1)
-    left = of_turn
+  if redis.call('LREM', RQ_QUEUE .. queue, 1, id) == 1 then
+    local _, left = note_left(queue, producer, 1)
+    note_unbacklogged(queue, left)
+  else
+    note_unbacklogged(queue, redis.call('LREM', backlog_of(queue, producer), 1, id))
   end
-  note_unbacklogged(queue, left)
 end
 
 -- How many jobs wait in a queue.

@@ -6,16 +6,23 @@ local function set_count(queue, name, n)
   if n > 0 then redis.call('HSET', LISTED .. queue, name, n) else redis.call('HDEL', LISTED .. queue, name) end
 end
 
--- The producers of the ids in a list; nil for a list that is too long to be read.
+-- Count the jobs of each producer in the list of a queue anew. Returns the counts; nil for a list that is too long.
 local MAX_READ = 100
-local function producers_in(list)
-  local ids, producers = redis.call('LRANGE', list, 0, MAX_READ), {}
+local function recount(queue)
+  local ids, counts = redis.call('LRANGE', RQ_QUEUE .. queue, 0, MAX_READ), {}
   if #ids > MAX_READ then return nil end
-  for _, id in ipairs(ids) do producers[redis.call('HGET', RECORD .. id, 'producer') or ''] = true end
-  return producers
+  for _, id in ipairs(ids) do
+    local producer = redis.call('HGET', RECORD .. id, 'producer')
+    if producer then counts[producer] = (counts[producer] or 0) + 1 end
+  end
+  for _, producer in ipairs(redis.call('HKEYS', LISTED .. queue)) do
+    if producer ~= '' then set_count(queue, producer, counts[producer] or 0) end
+  end
+  return counts
 end
 
--- Give a turn to each backlog whose producer has no job in the list. At most `limit` backlogs are examined, at random.
+-- Give a turn to each backlog whose producer has no job in the list, and count again what waits in its queue. At most
+-- `limit` backlogs are examined, at random.
 local function restore_turns(limit)
   local backlogs, sums = redis.call('SRANDMEMBER', BACKLOGS, limit), {}
   for _, backlog in ipairs(backlogs) do
@@ -26,7 +33,7 @@ local function restore_turns(limit)
   end
   for queue, sum in pairs(sums) do
     if #backlogs < limit then set_count(queue, '', sum) end
-    sums[queue] = producers_in(RQ_QUEUE .. queue)
+    sums[queue] = sum > 0 and recount(queue) or nil
   end
   for _, backlog in ipairs(backlogs) do
     local queue = string.match(backlog, '^' .. RQ_QUEUE .. '(.*)' .. BACKLOG_MARK)
