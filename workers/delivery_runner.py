@@ -6,10 +6,15 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import orjson
 
 from openfall.router_core.state.claims import Delivery
-from openfall.router_core.state.errors import StoreUnreachable
+from openfall.router_core.state.errors import StoreError, StoreUnreachable
 from openfall.router_core.state.settlement import DeliveryOutcome
 from openfall.router_core.state.worker_queue import WorkerQueue
 from openfall.workers.execution.deltas import DeltaWriter
@@ -39,6 +44,7 @@ class DeliveryRunner:
     executor: Executor
     on_finished: Callable[[], None]
     _running: dict[str, _Running] = field(default_factory=dict, init=False)
+    _appending: set[asyncio.Task[None]] = field(default_factory=set, init=False)
 
     def __len__(self) -> int:
         return len(self._running)
@@ -96,10 +102,11 @@ class DeliveryRunner:
         """The outcome of a delivery; None if it must not be settled any more."""
         delivery = running.delivery
         try:
+            on_progress = partial(self._show_progress, delivery, clock) if delivery.interactive else None
             if not delivery.streamed:
-                return await self.executor.execute(delivery, clock, None)
+                return await self.executor.execute(delivery, clock, None, on_progress)
             deltas = self._open_deltas(delivery)
-            outcome = await self.executor.execute(delivery, clock, deltas.add)
+            outcome = await self.executor.execute(delivery, clock, deltas.add, on_progress)
             await deltas.finish()
             return outcome
         except asyncio.CancelledError as cancelled:
@@ -109,6 +116,19 @@ class DeliveryRunner:
         except Exception as error:  # a bug in openfall must cost neither the job nor the other calls
             log.exception("%s: internal error", delivery.id)
             return self.executor.on_error(delivery, f"internal error in openfall: {type(error).__name__}", clock())
+
+    def _show_progress(self, delivery: Delivery, clock: Callable[[], float], event: dict[str, Any]) -> None:
+        """Append an event about the call to those of the job. The caller misses one that does not arrive."""
+
+        packed = orjson.dumps(event | {"at": round(1000 * clock())})
+
+        async def append() -> None:
+            with suppress(StoreError):
+                await self.queue.append_events(delivery, [packed], of_answer=False)
+
+        task = asyncio.create_task(append(), name=f"progress-{delivery.id}")
+        self._appending.add(task)
+        task.add_done_callback(self._appending.discard)
 
     def _open_deltas(self, delivery: Delivery) -> DeltaWriter:
         async def emit(pieces: list[bytes]) -> bool:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from openfall.producers.cli.answer_text import show_answer
+from openfall.producers.cli.job_event_text import describe_event, is_news
 from openfall.producers.cli.options import common_options, job_options, open_client, read_text, submit_options
 from openfall.producers.cli.render import WaitIndicator, print_line
 
@@ -92,7 +93,8 @@ async def _follow(llm: AsyncOpenfall, mode: _Mode, indicator: WaitIndicator) -> 
     try:
         async with aclosing(llm.stream(mode.job_id, deltas=mode.stream)) as events:
             async for event in events:
-                indicator.update(_describe_event(event))
+                describe = indicator.announce if is_news(event) else indicator.update
+                describe(describe_event(event))
                 if event["event"] == "started":
                     hint.cancel()
                 if mode.stream:
@@ -118,25 +120,6 @@ async def _end(llm: AsyncOpenfall, mode: _Mode, event: dict[str, Any]) -> Result
         return None
     needs_operator = event["reason"] not in RELEASED_BY_ITSELF
     return await interim_reply(llm.store.jobs, mode.job_id, needs_operator)
-
-
-def _describe_event(event: dict[str, Any]) -> str:
-    match event["event"]:
-        case "queued":
-            why = f"{event['why']}; " if "why" in event else ""
-            return f"{why}waiting, number {event['position']} in the queue"
-        case "scheduled":
-            return f"{event.get('why', 'no answer')}; retried in a moment"
-        case "started":
-            return f"{event['backend']} is answering"
-        case "fallen":
-            return f"no model can serve it now ({event['reason']}: {event['detail']})"
-        case "degraded" if event.get("by") == "default_fallback":
-            return f"fallback model: {event['detail']}"
-        case "held" | "degraded":
-            return f"held ({event['reason']}: {event['detail']}); openfall held show explains what it waits for"
-        case _:
-            return "being answered"
 
 
 def _write(event: dict[str, Any], mode: _Mode, indicator: WaitIndicator) -> None:

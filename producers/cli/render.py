@@ -168,6 +168,7 @@ class WaitIndicator:
         self._text = text
         self._status: Status | None = None
         self._ticking: asyncio.Task[None] | None = None
+        self._printed = ""
 
     async def __aenter__(self) -> WaitIndicator:
         if sys.stderr.isatty():
@@ -191,6 +192,13 @@ class WaitIndicator:
         if self._status is not None:
             self._status.update(text)
 
+    def announce(self, text: str) -> None:
+        """Update the text, and print it now if there is no terminal."""
+        if self._status is None and text != self._text:
+            print_line(text)
+            self._printed = text
+        self.update(text)
+
     def stop(self) -> None:
         """Remove the status line before an answer is printed."""
         if self._status is not None:
@@ -200,14 +208,14 @@ class WaitIndicator:
 
     async def _tick(self) -> None:
         """Print the text when it has changed. The same text is printed again after 20 s, 40 s ... more."""
-        printed, ticks, next_tick = "", 0, 0
+        ticks, next_tick = 0, 2
         while True:
             await asyncio.sleep(PRINT_INTERVAL_SECONDS)
             ticks += 1
-            if self._text != printed:
-                printed, ticks, next_tick = self._text, 0, 2
+            if self._text != self._printed:
+                self._printed, ticks, next_tick = self._text, 0, 2
             elif ticks < next_tick:
                 continue
             else:
                 ticks, next_tick = 0, 2 * next_tick
-            print_line(printed)
+            print_line(self._printed)

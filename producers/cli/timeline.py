@@ -176,7 +176,7 @@ def _next(record: JobRecord) -> str:
         case "scheduled":
             return f"waits for its time, then in {record.queue}"
         case "started":
-            return f"{record.backend} is answering, for {record.worker}"
+            return f"{record.worker} has called {record.backend}, no answer so far"
         case _:
             return "continues"
 

@@ -130,9 +130,10 @@ class WorkerQueue:
             self._failed += status != Status.ANSWERED
         return SettleReply(outcome, bool(reply[2]))
 
-    async def append_events(self, delivery: Delivery, events: Iterable[bytes]) -> bool:
-        """Append pieces of an answer to the job's events. False: the delivery has lost its lease."""
-        arguments = {"id": delivery.id, "token": delivery.token}
+    async def append_events(self, delivery: Delivery, events: Iterable[bytes], *, of_answer: bool = True) -> bool:
+        """Append pieces of an answer to the job's events, or (`of_answer` False) events about the call. False: the
+        delivery has lost its lease."""
+        arguments = {"id": delivery.id, "token": delivery.token, "of_answer": of_answer}
         return bool(await self._link.script("append_events", arguments, *events))
 
     async def beat(self, in_flight: Iterable[Delivery]) -> tuple[bool, list[str]]:

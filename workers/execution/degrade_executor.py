@@ -28,6 +28,7 @@ from openfall.router_core.state.claims import Delivery, FallInfo
 from openfall.router_core.state.settlement import DeliveryOutcome
 from openfall.router_core.vocabulary import HoldReason, Remedy, Urgency
 from openfall.workers.backends.base import OnDelta
+from openfall.workers.execution.call_progress import OnProgress
 from openfall.workers.execution.delivery_log import describe_step
 from openfall.workers.execution.results import degraded_result, interim_result, unreadable_result
 
@@ -48,7 +49,11 @@ class DegradeExecutor:
     notify: Sequence[str] = ()
 
     async def execute(
-        self, delivery: Delivery, clock: Callable[[], float], on_delta: OnDelta | None
+        self,
+        delivery: Delivery,
+        clock: Callable[[], float],
+        on_delta: OnDelta | None,
+        on_progress: OnProgress | None = None,
     ) -> DeliveryOutcome:
         """Decide about one fallen job. `clock` is the server's, in epoch seconds."""
         fall = _require_fall(delivery)

@@ -39,6 +39,7 @@ from openfall.router_core.state.settlement import CallReport, DeliveryOutcome
 from openfall.router_core.vocabulary import ErrorClass, HoldReason, Remedy, Urgency
 from openfall.workers.backends.base import OnDelta
 from openfall.workers.backends.registry import Clients
+from openfall.workers.execution.call_progress import OnProgress
 from openfall.workers.execution.call_report import CallReporter, FinishedCall
 from openfall.workers.execution.delivery_log import DeliveryLog
 from openfall.workers.execution.json_schema import schema_error
@@ -51,7 +52,11 @@ class Executor(Protocol):
     """Executes deliveries. The worker loop depends on nothing else of it."""
 
     async def execute(
-        self, delivery: Delivery, clock: Callable[[], float], on_delta: OnDelta | None
+        self,
+        delivery: Delivery,
+        clock: Callable[[], float],
+        on_delta: OnDelta | None,
+        on_progress: OnProgress | None = None,
     ) -> DeliveryOutcome:
         """Execute one delivery. `clock` is the server's, in epoch seconds."""
         ...
@@ -85,7 +90,11 @@ class JobExecutor:
         self._retry_budget = RetryBudget(catalog.retry.retry_budget)
 
     async def execute(
-        self, delivery: Delivery, clock: Callable[[], float], on_delta: OnDelta | None
+        self,
+        delivery: Delivery,
+        clock: Callable[[], float],
+        on_delta: OnDelta | None,
+        on_progress: OnProgress | None = None,
     ) -> DeliveryOutcome:
         """Make at most one call. Raises only when cancelled."""
         try:
@@ -97,7 +106,7 @@ class JobExecutor:
         step = decide(job, self._catalog, attempts, self._as_claimed(conditions), progress.now)
         if not isinstance(step, Call):
             return self._conclude(step, progress, None)
-        called = await self._caller.call(step, progress.as_called, on_delta)
+        called = await self._caller.call(step, progress.as_called, on_delta, on_progress)
         if isinstance(called.answer, Completion):
             self._on_answer(delivery.backend, step.model)
         outcome = called.answer if step.judging else check_answer(called.answer, job, self._catalog, schema_error)

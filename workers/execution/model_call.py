@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.deciding.decide import Call
@@ -11,9 +12,13 @@ from openfall.router_core.deciding.ensemble import ensemble_for, judge_body
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import Answer, Outcome
 from openfall.router_core.jobs.request_body import last_user_text
-from openfall.workers.backends.base import OnDelta, Request
+from openfall.workers.backends.base import OnDelta, Request, same_model
 from openfall.workers.backends.call_watch import CallWatch
 from openfall.workers.backends.registry import Clients
+from openfall.workers.execution.call_progress import CalledModel, CallProgress, OnProgress
+
+LOOK_TIMEOUT_SECONDS = 2.0
+"""For the list of an endpoint's loaded models."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,22 +41,52 @@ class CallResult:
 
 @dataclass(frozen=True, slots=True)
 class ModelCaller:
-    """Makes the calls of one executor."""
+    """Makes the calls of one executor.
+
+    `loading` has the calls of this worker that load a model, by backend and model: an Ollama lists a model as loaded
+    while it is still being loaded.
+    """
 
     catalog: Catalog
     clients: Clients
+    loading: dict[tuple[str, str], CallWatch] = field(default_factory=dict)
 
-    async def call(self, call: Call, called: CalledJob, on_delta: OnDelta | None) -> CallResult:
+    async def call(
+        self, call: Call, called: CalledJob, on_delta: OnDelta | None, on_progress: OnProgress | None = None
+    ) -> CallResult:
         """Make one call. Raises only when cancelled."""
         watch = CallWatch(call.timeout, call.stream_limits)
         if ensemble_for(called.job, self.catalog) is not None:
             on_delta = None  # this is one of several answers, and perhaps not the one that is picked
         if on_delta is None and self.catalog.backends[called.backend].embedded:
             on_delta = _discard  # llama.cpp notices a closed connection only while it streams (6 s late, measured)
-        answer = await self.clients[called.backend, called.credential].complete(
-            self._request(call, called, watch), on_delta
-        )
+        load_time = self.catalog.models[call.model].load_time
+        progress = CallProgress(CalledModel(call.model, called.backend, load_time), watch, on_progress)
+        looking = asyncio.create_task(self._look(call, called, watch, progress)) if watch.load_seconds else None
+        progress.start()
+        try:
+            client = self.clients[called.backend, called.credential]
+            answer = await client.complete(self._request(call, called, watch), on_delta)
+        finally:
+            progress.stop()
+            if looking is not None:
+                looking.cancel()
+                if self.loading.get(key := (called.backend, call.model)) is watch:
+                    del self.loading[key]
         return CallResult(answer, watch.progressed_after)
+
+    async def _look(self, call: Call, called: CalledJob, watch: CallWatch, progress: CallProgress) -> None:
+        """Look whether the model has to be loaded first. The call is on its way meanwhile."""
+        key = called.backend, call.model
+        if key not in self.loading or not self.loading[key].is_loading:
+            client, upstream = self.clients[called.backend, called.credential], self.catalog.models[call.model].upstream
+            loaded = await client.list_loaded(LOOK_TIMEOUT_SECONDS)
+            if not isinstance(loaded, tuple) or any(same_model(model.upstream, upstream) for model in loaded):
+                return  # an endpoint that does not say it has nothing to load, and one that hangs loads nothing
+            self.loading[key] = watch
+        watch.allow_load()
+        if watch.is_loading:
+            progress.show_load()
 
     def _request(self, call: Call, called: CalledJob, watch: CallWatch) -> Request:
         job, model = called.job, self.catalog.models[call.model]
