@@ -113,6 +113,13 @@ _NO_MODEL_TEXT = (
     r"|no endpoints found|requires a subscription|cloud is disabled|remote model is unavailable"
     rf"|(\bthis model|\bmodel:? [`'\"]?[\w./:@-]+[`'\"]?) (is|was|has been|has reached its) (now )?({_ENDED})"
 )
+_NAMED_MODEL_TEXT = (
+    r"\bmodel:? [`'\"][^`'\"]+[`'\"].{0,60}(not found|not exist)|\bmodel (was |does )?not (found|exist)|no such model"
+    r"|not a valid model|unknown model|invalid model( id\b| name| identifier|: )"
+    rf"|(\bthis model|\bmodel:? [`'\"]?[\w./:@-]+[`'\"]?) (is|was|has been) (now )?({_ENDED})"
+)
+"""A 400 opens the breaker of the model only if it names the model: other things of a request may not exist either."""
+
 _NO_ACCESS_TEXT = (
     r"access to (the |this )?(model|deployment)"
     r"|(allowed|permitted|authori[sz]ed|entitled|permission)s? to (use|access|call) (the |this )?model"
@@ -121,7 +128,7 @@ _NO_ACCESS_TEXT = (
 )
 _NOT_OF_A_MODEL = (
     r"\b(file|image|document|container|cached?[ _]?content|conversation|response|prompt|skill|thread|assistant)s?\b"
-    r".{0,120}(not found|does not exist|not exist)"
+    r"(?! not found\.?$).{0,120}(not found|does not exist|not exist)"
 )
 _CANNOT_CODES = (
     "unsupported_value unsupported_parameter unsupported_model unsupportedparamserror not_supported_error"
@@ -184,7 +191,8 @@ RULES: tuple[Rule, ...] = (
         _E.UNSUPPORTED, {404}, text=r"no endpoints found (that|with|matching)|no (available )?endpoints? .{0,40}support"
     ),
     _rule(_E.BAD_REQUEST, {404}, text=_NOT_OF_A_MODEL),
-    _rule(_E.NOT_INSTALLED, {400, 403, 404, 410, 422, None}, codes=_NO_MODEL_CODES, text=_NO_MODEL_TEXT),
+    _rule(_E.NOT_INSTALLED, {403, 404, 410, None}, codes=_NO_MODEL_CODES, text=_NO_MODEL_TEXT),
+    _rule(_E.NOT_INSTALLED, {400, 422}, codes=_NO_MODEL_CODES, text=_NAMED_MODEL_TEXT),
     _rule(_E.NOT_INSTALLED, {404}, codes="not_found not_found_error notfounderror"),
     _rule(
         _E.NOT_INSTALLED, {503, None}, text=r"\bno (allowed |available )?providers?\b|no available channel|无可用渠道"

@@ -31,7 +31,7 @@ from openfall.workers.backends.usage import (
 
 _DONE = b"[DONE]"
 _LABELS = frozenset({"type", "id", "role"})
-_MERGED = frozenset({"index", "message", "delta", "logprobs", "usage"})
+_MERGED = frozenset({"index", "message", "delta", "text", "logprobs", "usage"})
 
 
 def parse_completion(body: bytes, headers: Mapping[str, str]) -> Outcome:
@@ -48,7 +48,7 @@ def to_outcome(document: Any, *, ended: bool = True) -> Outcome:
     whole document, a stream with its last event."""
     choices = document.get("choices") if isinstance(document, dict) else None
     choice = choices[0] if isinstance(choices, list) and choices else None
-    message = (choice.get("message") or choice.get("delta")) if isinstance(choice, dict) else None
+    message = _message(choice) if isinstance(choice, dict) else None
     if not isinstance(choice, dict) or not isinstance(message, dict):
         return malformed("the answer has no choices")
     if error := find_error(choice) or choice.get("finish_reason") == "error":
@@ -71,6 +71,19 @@ def to_outcome(document: Any, *, ended: bool = True) -> Outcome:
         cache_write_tokens=stored_tokens(usage),
         body=document,
     )
+
+
+def _message(choice: dict[str, Any]) -> Any:
+    """The message of a choice, under the names that servers use. The arguments of its tool calls become texts."""
+    message = choice.get("message") or choice.get("delta")
+    if message is None and isinstance(choice.get("text"), str):
+        return {"role": "assistant", "content": choice["text"]}
+    calls = message.get("tool_calls") if isinstance(message, dict) else None
+    for call in calls if isinstance(calls, list) else ():
+        function = call.get("function") if isinstance(call, dict) else None
+        if isinstance(function, dict) and isinstance(function.get("arguments"), dict):
+            function["arguments"] = arguments_text(function["arguments"])
+    return message
 
 
 def _finish_reason(choice: dict[str, Any], message: dict[str, Any], *, ended: bool) -> str | Failure:
@@ -120,7 +133,8 @@ class CompletionAssembler(StreamAssembler):
         _merge_logprobs(choice, piece.get("logprobs"))
         delta = piece.get("delta")
         if not isinstance(delta, dict):
-            delta = _rest_of_message(choice["message"], piece.get("message"))
+            text, message = piece.get("text"), piece.get("message")
+            delta = {"content": text} if isinstance(text, str) else _rest_of_message(choice["message"], message)
         self.characters += _count_characters(delta)
         calls = self._calls.setdefault(index, ToolCallPieces())
         text = _merge(choice["message"], delta, calls)

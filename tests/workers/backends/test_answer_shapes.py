@@ -76,6 +76,19 @@ def test_a_content_of_every_shape_is_read(content: Any) -> None:
     assert answer_text(pieces.body) == answer_text(whole.body) == "A lantern"
 
 
+def test_the_text_of_an_older_completion_is_read() -> None:
+    assert answered(to_outcome({"choices": [{"text": "A", "finish_reason": "stop"}]})).text == "A"
+    pieces = [{"choices": [{"index": 0, "text": text, "finish_reason": None}]} for text in "AB"]
+    assert answered(streamed(*pieces, chunk("stop"))).text == "AB"
+
+
+def test_arguments_that_are_an_object_become_their_text() -> None:
+    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": {"a": HUGE}}}
+    assert calls_of(to_outcome(completion({"content": None, "tool_calls": [call]}, "tool_calls"))) == [
+        ("c", "f", f'{{"a":{HUGE}}}')
+    ]
+
+
 def test_reasoning_within_the_parts_of_a_stream_is_kept() -> None:
     outcome = answered(streamed(chunk(content=CONTENTS["parts after reasoning"]), chunk(content="!"), chunk("stop")))
     message = outcome.body["choices"][0]["message"]

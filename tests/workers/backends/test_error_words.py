@@ -140,6 +140,10 @@ GONE = {
     ),
     "one-api": (503, error("No available channel for model x under group default")),
     "a gateway": (500, error("model 'x' not found")),
+    "DeepSeek": (400, error("Model Not Exist")),
+    "LM Studio": (400, {"error": 'Invalid model identifier "x". Please specify a valid downloaded model'}),
+    "Mistral": (400, {"object": "error", "message": "Invalid model: x", "type": "invalid_model"}),
+    "a path of llama-server": (404, error("File Not Found", code=404, type="not_found_error")),
     "OpenAI": (404, error("The model `gpt-3.5-turbo-0301` has been deprecated", code="model_not_found")),
 }
 NO_MONEY = {
@@ -208,6 +212,8 @@ OWN_OUTPUT = {
     "llama-server's tools": (500, error("Failed to parse input at pos 12: <tool_call>", code=500)),
 }
 CALLERS_OWN = {
+    "a part of a schema": (400, error("In the schema of the model output, property 'x' does not exist")),
+    "a tool that a model was told to use": (400, error("the model cannot use tool 'f': tool not found in tools")),
     "a file that is not there": (404, error("File not found: file_1", type="not_found_error")),
     "a document in the wrong form": (422, {"detail": [{"loc": ["body", "messages"], "msg": "Field required"}]}),
     "an argument, under a 500": (500, error("messages: wrong", type="invalid_request_error")),

@@ -34,6 +34,7 @@ from openfall.workers.backends.translate.openai_parts import (
 )
 from openfall.workers.backends.translate.refusals import Unreadable, Untranslatable
 from openfall.workers.backends.translate.request_for_anthropic import REFUSED
+from openfall.workers.backends.translate.schemas import object_schema
 
 _OPTIONS = {
     "temperature": "temperature", "top_p": "top_p", "top_k": "top_k", "min_p": "min_p", "seed": "seed",
@@ -163,7 +164,15 @@ def _tools(body: Body) -> list[Body]:
         raise Untranslatable("a tool that must be called (tool_choice)")
     if tools and body.get("parallel_tool_calls") is False:
         raise Untranslatable("at most one tool call (parallel_tool_calls)")
-    return tools
+    return list(map(_with_object, tools))
+
+
+def _with_object(tool: Body) -> Body:
+    """A tool whose arguments have an object at their root: Ollama reads nothing else there."""
+    function = tool.get("function")
+    if not isinstance(function, Mapping) or not isinstance(function.get("parameters"), Mapping):
+        return tool
+    return {**tool, "function": {**function, "parameters": object_schema(function["parameters"])}}
 
 
 def _call(call: Body, ids: CallIds) -> dict[str, Any]:
