@@ -249,11 +249,13 @@ def _is_due_in_time(chain: ChainState, first: Candidate, now: float) -> bool:
     patience = chain.policy.start_within
     if block is None:
         return not interactive or first.due <= now + patience
+    if block.reason is BlockReason.LIMIT:  # as at a backend without a free slot
+        return True
     if block.reason in OUTAGE_BLOCKS:
         patience = chain.outage_patience
     latest = now + patience
     # A rate limit means that the provider is up. An outage may last.
-    if interactive or block.reason not in (BlockReason.COOLDOWN, BlockReason.LIMIT):
+    if interactive or block.reason is not BlockReason.COOLDOWN:
         latest = min(latest, chain.job.accepted_at + 2 * patience)
     return (first.due if interactive else block.until) <= latest
 
