@@ -158,10 +158,12 @@ class AsyncOpenfall:
     ) -> AsyncGenerator[dict[str, Any], None]:
         """The events of a job after `cursor`, up to and including its result. Survives outages of Redis.
 
-        Each event has `event` (queued, scheduled, started, delta, reset, fallen, degraded, held, done) and `cursor`,
-        with which a later stream resumes behind it. A `delta` has `text`; a `reset` voids all earlier deltas; `queued`
-        repeats, with the same cursor, when `position` changes; a `degraded` has the `text` of the interim reply, if
-        there is one; `done` has the `result`. `deltas` requests deltas even if the job was submitted without `stream`,
+        Each event has `event` (queued, scheduled, started, loading, writing, waiting, delta, reset, fallen, degraded,
+        held, done) and `cursor`, with which a later stream resumes behind it. `loading` (the model is being loaded),
+        `writing` (so many characters) and `waiting` (for an answer in one piece) are of interactive jobs. A `delta` has
+        `text`; a `reset` voids all earlier deltas; `queued` repeats, with the same cursor, when `position` changes; a
+        `degraded` has the `text` of the interim reply, if there is one; `done` has the `result`. `deltas` requests
+        deltas even if the job was submitted without `stream`,
         unless its answer has begun.
         """
         job_id = _job_id(job)

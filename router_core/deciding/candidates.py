@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.index import bound_models
 from openfall.router_core.catalog.policies import Cloud, UrgencyPolicy
-from openfall.router_core.deciding.backoff import MIN_SECONDS, delay
+from openfall.router_core.deciding.backoff import MIN_SECONDS, delay, longest_delay
 from openfall.router_core.deciding.remedies import allowed_remedies
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import Attempt, is_judging
@@ -253,6 +253,13 @@ def successors_outside(chain: ChainState) -> int:
 def reserve(seconds: float | None) -> float:
     """The time that a call leaves to each of its successors, of so many seconds in all."""
     return min(RESERVE_SECONDS, max(0.0, seconds or 0.0) / 6)
+
+
+def postpone(chain: ChainState, candidate: Candidate, now: float) -> Candidate:
+    """A candidate while the retry budget is spent: a repeated call of it waits for the longest back-off."""
+    if not candidate.tries:
+        return candidate
+    return replace(candidate, due=max(candidate.due, now + longest_delay(chain.jitter, chain.catalog.retry)))
 
 
 def first_due(candidates: Sequence[Candidate], current_model: str) -> Candidate | None:

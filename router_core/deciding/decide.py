@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.deciding import ensemble
-from openfall.router_core.deciding.backoff import longest_delay
 from openfall.router_core.deciding.call_limits import call_limits
 from openfall.router_core.deciding.candidates import (
     OWN_FAULTS,
@@ -15,6 +14,7 @@ from openfall.router_core.deciding.candidates import (
     Candidate,
     ChainState,
     first_due,
+    postpone,
     ready,
     reply_is_due,
 )
@@ -217,7 +217,7 @@ def hand_off(chain: ChainState, model: str, current_model: str, now: float) -> H
 def _leave_current(chain: ChainState, candidates: Sequence[Candidate], conditions: Conditions, now: float) -> Step:
     """Rules 6 to 8: the job does not call its current model now."""
     if not conditions.may_retry:
-        candidates = [_postpone(chain, candidate, now) for candidate in candidates]
+        candidates = [postpone(chain, candidate, now) for candidate in candidates]
     if others := ready(candidates, now):
         return hand_off(chain, others[0].model, conditions.current_model, now)
     first = first_due(candidates, conditions.current_model)
@@ -232,13 +232,6 @@ def _leave_current(chain: ChainState, candidates: Sequence[Candidate], condition
     if errors and not candidates and all(error in OWN_FAULTS for error in errors):
         return Done(_failure(chain.attempts[0]))
     return explain_fall(chain, now)
-
-
-def _postpone(chain: ChainState, candidate: Candidate, now: float) -> Candidate:
-    """A candidate while the retry budget is spent: a repeated call of it waits for the longest back-off."""
-    if not candidate.tries:
-        return candidate
-    return replace(candidate, due=max(candidate.due, now + longest_delay(chain.jitter, chain.catalog.retry)))
 
 
 def _is_due_in_time(chain: ChainState, first: Candidate, now: float) -> bool:
