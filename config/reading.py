@@ -232,15 +232,18 @@ def _read_urgency(section: Node | None) -> Mapping[Urgency, UrgencyPolicy]:
 
 def _shorten_defaults(policy: UrgencyPolicy, written: Mapping[str, Node]) -> UrgencyPolicy:
     """The policy with each time limit that the file leaves out shortened to fit into the limits that it has."""
-    limits = {"timeout": policy.expires_after / 2, "reply_within": policy.expires_after / 2}
     shorter: dict[str, float] = {}
-    for name in ("timeout", "reply_within", "first_token_timeout", "stall_timeout"):
-        value, longest = getattr(policy, name), limits.get(name, shorter.get("timeout", policy.timeout))
-        if name == "first_token_timeout" and longest and policy.reply_within:
-            longest = min(longest, shorter.get("reply_within", policy.reply_within))
-        if name not in written and value is not None and longest is not None and value > longest:
-            shorter[name] = longest
-    return policy.model_copy(update=shorter)
+    for name in ("timeout", "reply_within"):
+        value = getattr(policy, name)
+        if name not in written and value is not None and value >= policy.expires_after:
+            shorter[name] = policy.expires_after / 2
+    policy = policy.model_copy(update=shorter)
+    bounds = {"first_token_timeout": (policy.timeout, policy.reply_within), "stall_timeout": (policy.timeout,)}
+    for name, limits in bounds.items():
+        value = getattr(policy, name)
+        if name not in written and value is not None:
+            policy = policy.model_copy(update={name: min([value, *(limit for limit in limits if limit is not None)])})
+    return policy
 
 
 def _validate(top: Node, parts: Mapping[str, Any]) -> Catalog | None:

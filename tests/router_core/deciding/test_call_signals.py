@@ -12,6 +12,7 @@ from openfall.router_core.deciding.breaker import (
     cooldown,
     credential_signal,
     is_error_of_one_request,
+    is_slow,
 )
 from openfall.router_core.jobs.outcome import Attempt
 from openfall.router_core.vocabulary import CallSignal, CredentialSignal
@@ -70,3 +71,9 @@ def internal_error(model="small", status=500):
 )
 def test_an_internal_error_counts_once_for_each_job(earlier, status, once_more):
     assert is_error_of_one_request(internal_error(status=status), earlier) is once_more
+
+
+def test_a_call_that_reached_a_time_limit_counts_as_slow_too():
+    assert is_slow(E.TIMEOUT)
+    assert not is_slow(E.CONNECTION)
+    assert not is_slow(None)
