@@ -15,6 +15,7 @@ import orjson
 BOM = b"\xef\xbb\xbf"
 """A byte-order mark, with which some servers and proxies begin a body."""
 
+_MANY_DIGITS = re.compile(rb"\d{19}")
 _LONG_INTEGER = re.compile(rb"(?<![\d.])\d{20}|(?<!\d)-\d{19}")
 
 
@@ -24,7 +25,7 @@ def loads(data: bytes | str, *, halves: bool = False) -> Any:
     `halves` leaves half characters as they are, for a stream whose next piece may have the other half.
     """
     raw = (data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data).removeprefix(BOM)
-    if not _LONG_INTEGER.search(raw):
+    if not _MANY_DIGITS.search(raw) or not _LONG_INTEGER.search(raw):  # the first is fast, and rarely matches
         try:
             return orjson.loads(raw)
         except orjson.JSONDecodeError:
