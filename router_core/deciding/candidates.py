@@ -228,11 +228,13 @@ def _key_faults(attempts: Sequence[Attempt]) -> int:
 
 
 def reply_by(chain: ChainState) -> float | None:
-    """The moment by which the caller needs a reply: `reply_within` after the last progress. None: there is none."""
+    """The moment by which the caller needs a reply: `reply_within` after the last progress, and no later than
+    its deadline. None: there is none."""
     within = chain.policy.reply_within
     if within is None or chain.replied:
         return None
-    return max([chain.job.accepted_at, *(attempt.progressed_at for attempt in chain.attempts)]) + within
+    progressed_at = max([chain.job.accepted_at, *(attempt.progressed_at for attempt in chain.attempts)])
+    return min(progressed_at + within, chain.job.deadline)
 
 
 def reply_is_due(chain: ChainState, now: float) -> bool:

@@ -132,6 +132,10 @@ class TestTheReply:
             "no answer began within 14 s (first: timeout (no first token within 5 s); second: not called)",
         )
 
+    def test_loads_that_use_up_the_deadline_end_in_a_reply_and_not_in_silence(self):
+        loaded = tried("first", ended_at=NOW + 118, progressed_at=NOW + 118)
+        assert isinstance(decide(requested(), CATALOG, [loaded], conditions("second"), NOW + 118), Fall)
+
     def test_after_its_failed_call_too(self):
         hung = tried("first", ended_at=NOW + 11.5)
         failure = Failure(error_class=ErrorClass.TIMEOUT)
