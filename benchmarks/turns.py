@@ -26,7 +26,7 @@ from openfall.router_core.state.worker_queue import WorkerQueue
 ONE_LIST, ONE, TWO, MANY = "without turns, one producer", "one producer", "two producers", "each job another producer"
 VARIANTS = (ONE_LIST, ONE, TWO, MANY)
 ROUNDS, CALLS = 60, 10
-"""The variants alternate in rounds of so many calls each."""
+"""The calls of one variant in a round. The variants alternate."""
 COLUMNS = {"usec": "server µs", "more": "µs more"}
 CLAIM_SIZES = (1, 8)
 MAIN = "local function main(_, ARGV)\n"

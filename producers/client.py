@@ -160,11 +160,10 @@ class AsyncOpenfall:
 
         Each event has `event` (queued, scheduled, started, loading, writing, waiting, delta, reset, fallen, degraded,
         held, done) and `cursor`, with which a later stream resumes behind it. `loading` (the model is being loaded),
-        `writing` (so many characters) and `waiting` (for an answer in one piece) are of interactive jobs. A `delta` has
-        `text`; a `reset` voids all earlier deltas; `queued` repeats, with the same cursor, when `position` changes; a
-        `degraded` has the `text` of the interim reply, if there is one; `done` has the `result`. `deltas` requests
-        deltas even if the job was submitted without `stream`,
-        unless its answer has begun.
+        `writing` (the number of characters so far) and `waiting` (for an answer in one piece) are of interactive jobs.
+        A `delta` has `text`; a `reset` voids all earlier deltas; `queued` repeats, with the same cursor, when
+        `position` changes; a `degraded` has the `text` of the interim reply, if there is one; `done` has the `result`.
+        `deltas` requests deltas even if the job was submitted without `stream`, unless its answer has begun.
         """
         job_id = _job_id(job)
         if deltas:

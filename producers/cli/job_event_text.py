@@ -1,4 +1,4 @@
-"""The events of a job in words, for whoever waits for its answer. Each text says only what is known."""
+"""The events of a job in words, for a caller that waits for its answer. Each text says only what is known."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ class Rate:
         return f"{text} for jobs that are not interactive" if self.others else text
 
     def cost_ms(self, tokens: int) -> float:
-        """What a call with so many tokens costs. No call costs more than a minute's limit: it could never start."""
+        """What a call with `tokens` costs. No call costs more than a minute's limit: it could never start."""
         if not self.tokens:
             return self.unit_ms
         counted = min(tokens, self.per_minute)

@@ -27,5 +27,5 @@ def delay(failures: int, jitter: float, policy: RetryPolicy, retry_after: float 
 
 
 def longest_delay(jitter: float, policy: RetryPolicy) -> float:
-    """Seconds to wait after so many failures that the wait no longer doubles."""
+    """The longest wait in seconds: that of a model whose waits no longer double."""
     return delay(32, jitter, policy)

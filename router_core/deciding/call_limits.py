@@ -10,8 +10,8 @@ ASSUMED_LOAD_SECONDS = 60.0
 """The longest load of a model without a `load_time`."""
 
 TOOL_CALL_FACTOR = 2.0
-"""The first token and the progress of a request with tools may take so many times as long: a server may keep a tool
-call back until it is whole (Ollama does, Anthropic keeps back each of its values)."""
+"""The limits for the first token and for a stall are multiplied by this for a request with tools: a server may keep a
+tool call back until it is whole (Ollama does, Anthropic keeps back each of its values)."""
 
 
 def call_limits(chain: ChainState, model: str, now: float) -> tuple[float, StreamLimits | None]:

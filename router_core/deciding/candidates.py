@@ -253,7 +253,7 @@ def successors_outside(chain: ChainState) -> int:
 
 
 def reserve(seconds: float | None) -> float:
-    """The time that a call leaves to each of its successors, of so many seconds in all."""
+    """The seconds that a call leaves to each of its successors, if `seconds` are left for all of them."""
     return min(RESERVE_SECONDS, max(0.0, seconds or 0.0) / 6)
 
 

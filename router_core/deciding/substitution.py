@@ -37,8 +37,8 @@ def job_substitution(job: CompletionJob, catalog: Catalog, model: str, backend: 
 def chain_substitution(
     configured: Sequence[str], choices: int, catalog: Catalog, answering: tuple[str, str], group: str | None
 ) -> Substitution | None:
-    """The substitution that an answer of a model at a backend is, for a chain as configured with so many first
-    choices. Every model of the chain stands before a model that is not in it."""
+    """The substitution that an answer of a model at a backend is. `choices` counts the first choices of the configured
+    chain. Every model of the chain stands before a model that is not in it."""
     model, backend = answering
     if model in configured[:choices]:
         return None

@@ -11,7 +11,7 @@ from openfall.router_core.jobs.stream_limits import StreamLimits
 from openfall.router_core.vocabulary import ErrorClass
 
 PROGRESS_CHARACTERS = 10
-"""An answer progresses when so many more characters have arrived: of its text, reasoning or tool calls. A person
+"""An answer progresses when this many further characters have arrived: of its text, reasoning or tool calls. A person
 has no use for fewer in a whole `stall_timeout`."""
 
 WHOLE_ANSWER_SECONDS = 30.0
@@ -57,7 +57,7 @@ class CallWatch:
                 self._timer.cancel()
 
     def count(self, characters: int, text: str) -> None:
-        """The answer has so many characters by now; `text` is what the last event added to its text."""
+        """The answer has this many characters by now; `text` is what the last event added to its text."""
         if characters == self.characters:
             return
         self.characters = characters

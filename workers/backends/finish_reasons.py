@@ -35,7 +35,7 @@ _FAILURES: Mapping[ErrorClass, tuple[str, str]] = {
     ),
     ErrorClass.INVALID_OUTPUT: (
         "malformed_function_call malformed_tool_call unexpected_tool_call too_many_tool_calls tool_error",
-        "the model wrote a tool call that nobody can read",
+        "the model wrote a tool call that cannot be read",
     ),
     ErrorClass.OVERLOADED: (
         "insufficient_system_resource network_error model_error server_error internal_error overloaded",

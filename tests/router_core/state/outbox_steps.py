@@ -34,7 +34,7 @@ def waits(f):
 
 
 async def turn(f, turns=ONE_IN_TEN_MINUTES):
-    """Whoever takes the one entry that is due asks for its turn."""
+    """The worker that takes the one entry that is due asks for its turn."""
     (taken,) = await outbox.claim_entries(f.link, 8)
     return taken, await outbox.admit_notice(f.link, taken, turns)
 

@@ -41,7 +41,7 @@ async def serve(f, by):
 
 
 async def use_up(f, by, worker, jobs):
-    """Claim so many jobs of `big`, which end at once."""
+    """Claim that many jobs of `big`, which end at once."""
     await f.enqueue(jobs, by.queue("big", INTERACTIVE))
     for delivery in (await worker.claim(jobs, 0)).deliveries:
         await f.settle(worker, delivery)

@@ -1,4 +1,4 @@
-"""The words of a refusal decide before its status: what concerns one request is charged to nobody else."""
+"""The words of a refusal decide before its status: what concerns one request counts against no other."""
 
 from __future__ import annotations
 

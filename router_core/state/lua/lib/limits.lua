@@ -21,7 +21,7 @@ local function limit_cost(rate, tokens)
   return math.max(counted * rate.unit_ms, alone)
 end
 
--- From when a call with so many tokens may start with a key, and the number of the limit that lets it wait.
+-- From when a call with `tokens` may start with a key, and the number of the limit that lets it wait.
 local function limited_until(capacity, backend, key, interactive, tokens)
   local limits, free_at, number = load_limits(capacity, backend.name), 0, 0
   for i, rate in ipairs(backend.rates) do

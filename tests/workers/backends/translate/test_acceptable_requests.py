@@ -21,7 +21,7 @@ def translated(body: Json, to: Dialect = "anthropic", dialect: Dialect = "openai
     return translate_request(Request(body=body, upstream="m", timeout=1, dialect=dialect), to)
 
 
-def said(role: str, content: Any, **more: Any) -> Json:
+def turn(role: str, content: Any, **more: Any) -> Json:
     return {"role": role, "content": content, **more}
 
 
@@ -30,21 +30,21 @@ def test_texts_of_white_space_alone_are_omitted_for_anthropic(blank: str) -> Non
     parts = [{"type": "text", "text": blank}, {"type": "text", "text": "Go on"}]
     body = {
         "messages": [
-            said("system", blank),
+            turn("system", blank),
             HI,
-            said("assistant", blank),
-            said("user", [{"type": "text", "text": blank}]),
-            said("assistant", blank, refusal=blank),
-            said("user", parts),
+            turn("assistant", blank),
+            turn("user", [{"type": "text", "text": blank}]),
+            turn("assistant", blank, refusal=blank),
+            turn("user", parts),
         ]
     }
     two = [{"type": "text", "text": "Hi"}, {"type": "text", "text": "Go on"}]
-    assert translated(body) == {"messages": [said("user", two)]}
+    assert translated(body) == {"messages": [turn("user", two)]}
 
 
 def test_white_space_at_the_end_of_a_begun_answer_is_removed_for_anthropic() -> None:
-    body = {"messages": [HI, said("assistant", "Once upon a \n")]}
-    assert translated(body)["messages"][-1] == said("assistant", "Once upon a")
+    body = {"messages": [HI, turn("assistant", "Once upon a \n")]}
+    assert translated(body)["messages"][-1] == turn("assistant", "Once upon a")
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_white_space_at_the_end_of_a_begun_answer_is_removed_for_anthropic() -> 
 )
 def test_an_image_has_its_right_type_for_anthropic(url: str, kind: str) -> None:
     part = {"type": "image_url", "image_url": {"url": url}}
-    source = translated({"messages": [said("user", [part])]})["messages"][0]["content"][0]["source"]
+    source = translated({"messages": [turn("user", [part])]})["messages"][0]["content"][0]["source"]
     assert source["media_type"] == kind
     assert not set(source["data"]) & set(" \n")
 
@@ -71,7 +71,7 @@ def test_an_image_has_its_right_type_for_anthropic(url: str, kind: str) -> None:
 @pytest.mark.parametrize("kind", ["image/svg+xml", "image/bmp", "image/heic", "application/pdf"])
 def test_an_image_that_anthropic_cannot_read_goes_to_the_next_model(kind: str) -> None:
     part = {"type": "image_url", "image_url": {"url": f"data:{kind};base64,AAAA"}}
-    outcome = translated({"messages": [said("user", [part])]})
+    outcome = translated({"messages": [turn("user", [part])]})
     assert isinstance(outcome, Failure)
     assert outcome.error_class is ErrorClass.UNSUPPORTED
 
@@ -79,7 +79,7 @@ def test_an_image_that_anthropic_cannot_read_goes_to_the_next_model(kind: str) -
 @pytest.mark.parametrize("kind", ["application/x-pdf", "application/octet-stream", "application/pdf"])
 def test_a_pdf_is_one_by_its_beginning(kind: str) -> None:
     part = {"type": "file", "file": {"file_data": f"data:{kind};base64,JVBERi0xLjcK"}}
-    source = translated({"messages": [said("user", [part])]})["messages"][0]["content"][0]["source"]
+    source = translated({"messages": [turn("user", [part])]})["messages"][0]["content"][0]["source"]
     assert source["media_type"] == "application/pdf"
 
 
@@ -150,14 +150,14 @@ def test_thinking_without_a_signature_is_not_sent_to_anthropic() -> None:
         {"type": "thinking", "thinking": "its own", "signature": "c2ln"},
         {"type": "redacted_thinking", "data": "x"},
     ]
-    body = {"messages": [HI, said("assistant", "Yes", thinking_blocks=blocks), HI]}
+    body = {"messages": [HI, turn("assistant", "Yes", thinking_blocks=blocks), HI]}
     content = translated(body)["messages"][1]["content"]
     assert content == [*blocks[1:], {"type": "text", "text": "Yes"}]
 
 
 OLDER = [
     HI,
-    said("assistant", None, function_call={"name": "now", "arguments": '{"zone":"UTC"}'}),
+    turn("assistant", None, function_call={"name": "now", "arguments": '{"zone":"UTC"}'}),
     {"role": "function", "name": "now", "content": "12:00"},
 ]
 
@@ -173,6 +173,6 @@ def test_an_older_function_call_of_a_history_is_a_tool_call() -> None:
 
 @pytest.mark.parametrize("more", [{"refusal": "No."}, {"reasoning_content": "Hm."}, {}])
 def test_an_answer_without_content_in_a_history_is_translated(more: Json) -> None:
-    messages = translated({"messages": [HI, said("assistant", None, **more), HI]})["messages"]
+    messages = translated({"messages": [HI, turn("assistant", None, **more), HI]})["messages"]
     assert [message["role"] for message in messages] in (["user", "assistant", "user"], ["user"])
-    assert len(translated({"messages": [HI, said("assistant", None, **more), HI]}, "ollama")["messages"]) == 3
+    assert len(translated({"messages": [HI, turn("assistant", None, **more), HI]}, "ollama")["messages"]) == 3
