@@ -18,6 +18,7 @@ from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import Attempt, total_cost
 from openfall.router_core.jobs.result import Result
 from openfall.router_core.state.settlement import DeliveryOutcome
+from openfall.workers import log_output
 
 log = logging.getLogger("openfall.jobs")
 
@@ -33,18 +34,16 @@ class DeliveryLog:
 
     def write(self, job: CompletionJob, attempts: Sequence[Attempt], outcome: DeliveryOutcome) -> None:
         """Log one delivery. `attempts` are all calls of the job, that of this delivery included."""
-        if not log.isEnabledFor(logging.INFO):
-            return
         step = outcome.next_step
         if isinstance(step, Result):
             self.write_end(job, step, outcome.substitution)
         elif isinstance(step, Handoff | Later | Fall):
             last = attempts[-1] if outcome.call is not None else None
-            log.info("%s", self._describe_move(job, step, last, len(attempts)))
+            log_output.info(log, self._describe_move, job, step, last, len(attempts))
 
     def write_end(self, job: CompletionJob, result: Result, substitution: Substitution | None) -> None:
         """Log the end of a job."""
-        log.info("%s", self._describe_end(job, result, substitution))
+        log_output.info(log, self._describe_end, job, result, substitution)
 
     def _describe_end(self, job: CompletionJob, result: Result, substitution: Substitution | None) -> str:
         model, backend, tail = result.model, result.backend, ""
