@@ -226,12 +226,12 @@ def sheets(outcome: Outcome) -> list[Sheet]:
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
-@click.option("--quick", is_flag=True, help="One turn of five seconds each.")
+@click.option("--quick", is_flag=True, help="Less of everything.")
 @click.option("--turns", is_flag=True, help="Measure the cost of turns among producers.")
 def main(as_json: bool, quick: bool, turns: bool) -> None:
     """Measure what batch costs interactive jobs, and what it gets beside them."""
     if turns:
-        show(compare(10_000), as_json)
+        show(compare(10_000, 20 if quick else 100), as_json)
         return
     outcome = run(QUICK if quick else FULL, Console(stderr=True))
     show(sheets(outcome), as_json)

@@ -25,8 +25,8 @@ from openfall.router_core.state.worker_queue import WorkerQueue
 
 ONE_LIST, ONE, TWO, MANY = "without turns, one producer", "one producer", "two producers", "each job another producer"
 VARIANTS = (ONE_LIST, ONE, TWO, MANY)
-ROUNDS, CALLS = 60, 10
-"""The calls of one variant in a round. The variants alternate."""
+CALLS = 10
+"""Calls of a variant in one round."""
 COLUMNS = {"usec": "server µs", "more": "µs more"}
 CLAIM_SIZES = (1, 8)
 MAIN = "local function main(_, ARGV)\n"
@@ -106,9 +106,9 @@ class ServerTime:
         return stats["calls"], stats["usec"]
 
 
-async def measure(variants: list[Variant], store: Redis, jobs: int) -> list[Sheet]:
+async def measure(variants: list[Variant], store: Redis, jobs: int, rounds: int) -> list[Sheet]:
     """Accepts, and claims of one and of eight jobs, with `jobs` waiting jobs in the queue of each variant."""
-    first = jobs - ROUNDS * CALLS
+    first = jobs - rounds * CALLS
     for variant in variants:
         await variant.accept(*(variant.job(n, jobs) for n in range(first)))
     measured: dict[str, list[float]] = {name: [] for name in VARIANTS}
@@ -122,7 +122,7 @@ async def measure(variants: list[Variant], store: Redis, jobs: int) -> list[Shee
     workers = {variant.name: variant.worker() for variant in variants}
     for size in CLAIM_SIZES:
         measured = {name: [] for name in VARIANTS}
-        for _ in range(ROUNDS):
+        for _ in range(rounds):
             for name, worker in workers.items():
                 await _claim(worker, size)
                 measured[name].append(time.per_call())
@@ -148,7 +148,7 @@ def _sheet(title: str, measured: dict[str, list[float]]) -> Sheet:
     return Sheet(title, COLUMNS, rows, "usec", ONE_LIST, notes=("In brackets: the middle half of the rounds.",))
 
 
-def compare(jobs: int) -> list[Sheet]:
+def compare(jobs: int, rounds: int) -> list[Sheet]:
     """Everything on a server of its own."""
 
     async def story(url: str, store: Redis) -> list[Sheet]:
@@ -157,7 +157,7 @@ def compare(jobs: int) -> list[Sheet]:
             await one_list.load("accept", "claim")
             await link.load("accept", "claim")
             variants = [Variant(name, one_list if name == ONE_LIST else link) for name in VARIANTS]
-            return await measure(variants, store, jobs)
+            return await measure(variants, store, jobs, rounds)
 
     with valkey() as server:
         return asyncio.run(story(server.url, server.client))

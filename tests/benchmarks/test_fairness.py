@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from benchmarks.fairness import EMPTY, FLOODED, Outcome, Plan, broken, run, sheets
+from benchmarks.turns import VARIANTS, compare
 
 
 def outcome(flooded: float = 60.0, batch: int = 50) -> Outcome:
@@ -29,6 +30,14 @@ def test_interactive_jobs_that_wait_longer_than_for_one_call_are_reported() -> N
 def test_batch_with_less_than_its_share_is_reported(batch: int) -> None:
     (words,) = broken(outcome(batch=batch))
     assert "of what was done while interactive jobs waited, not 5%" in words
+
+
+def test_the_cost_of_turns_among_producers_is_measured() -> None:
+    measured = compare(jobs=400, rounds=3)
+    assert [sheet.title for sheet in measured] == [
+        "An accept, 400 waiting jobs", "A claim of 1 job, 400 waiting jobs", "A claim of 8 jobs, 400 waiting jobs",
+    ]  # fmt: skip
+    assert all([row.name for row in sheet.rows] == list(VARIANTS) for sheet in measured)
 
 
 def test_a_small_fleet_is_measured_from_end_to_end() -> None:
