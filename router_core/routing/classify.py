@@ -35,8 +35,8 @@ def classify(messages: Iterable[str], tasks: Mapping[str, TaskType]) -> Classifi
 
     The words of the instructions count; those of code and quotations only if no instruction has a word. Earlier
     messages are read until one has a word of a single type. Each word weighs half as much as the one before it, and a
-    word of several types is divided among them. The type with the most weight wins; among equals the type with a word
-    of its own, then the type whose word comes first, then the first in the catalog.
+    word of several types is divided among them. The type with the most weight wins; among equals the type whose word
+    comes first, then the first in the catalog.
     """
     lexicon = _lexicon(ByIdentity(tasks))
     words: dict[Word, None] = {}
@@ -57,8 +57,7 @@ def _weigh(words: tuple[Word, ...], names: tuple[str, ...]) -> Classification:
     for number, word in enumerate(words):
         for place in word.tasks:
             weights[place] = weights.get(place, 0.0) + 0.5**number / len(word.tasks)
-    own = {word.tasks[0] for word in words if len(word.tasks) == 1}
-    best = max(weights, key=lambda place: (round(weights[place], 9), place in own))
+    best = max(weights, key=lambda place: round(weights[place], 9))
     of_best = tuple(word.configured for word in words if best in word.tasks)
     share = weights[best] / sum(weights.values())
     return Classification(names[best], share * (1 - 0.5 ** len(of_best)), of_best)
