@@ -69,7 +69,7 @@ def test_a_closed_log_and_a_message_that_does_not_fit_its_arguments_end_no_calle
     log.info("%d", "no number")
     assert "Logging error" in capsys.readouterr().err
     os.close(pipe[0])
-    log.info("nobody reads this")
+    log.info("a line without a reader")
     handler.flush()
 
 

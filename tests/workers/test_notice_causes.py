@@ -25,7 +25,7 @@ from tests.worker_harness import Fleet, eventually, running_fleet, unused_url
 
 def build_catalog(url: str) -> Catalog:
     return Catalog(
-        backends={"api": Backend(url=url, pool="cloud", api_key="a-key-of-nobody")},  # type: ignore[arg-type]
+        backends={"api": Backend(url=url, pool="cloud", api_key="a-revoked-key")},  # type: ignore[arg-type]
         models={"opus": ModelSpec(upstream="opus-4", backends=("api",), timeout=0.5)},
         roles={"ace": Role(chain=("opus",))},
         urgency={word: UrgencyPolicy(start_within=1.0, expires_after=60) for word in Urgency},

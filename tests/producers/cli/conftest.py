@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import io
 import os
@@ -9,17 +10,36 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import pytest
 
-from openfall.producers.cli import main
+from openfall import AsyncOpenfall
+from openfall.config import load
+from openfall.router_core.state.external_calls import ExternalCall, report_external_call
 from tests.producers.cli.batch_files import LINES, line
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Start = Callable[..., subprocess.Popen[str]]
 
 ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def called(config_file: Path, redis_url: str) -> Callable[..., None]:
+    """Reports a call that was made. `error` None: it answered."""
+    loaded = load(config_file, environ={"REDIS_URL": redis_url})
+
+    def report(model: str, backend: str, error: Any = None, **more: Any) -> None:
+        async def main() -> None:
+            async with AsyncOpenfall(config=loaded) as llm:
+                call = ExternalCall(model=model, backend=backend, error=error, **more)
+                await report_external_call(llm.store.connection, loaded.catalog, call)
+
+        asyncio.run(main())
+
+    return report
 
 
 @pytest.fixture
@@ -74,7 +94,7 @@ def openfall(environment: dict[str, str], tmp_path: Path, redis_url: str) -> Run
             contextlib.chdir(tmp_path),
             pytest.raises(SystemExit) as end,
         ):
-            main(args)
+            run_command(args)
         assert "Traceback" not in _text(err)
         return subprocess.CompletedProcess(args, int(end.value.code or 0), _text(out), _text(err))
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from openfall import AsyncOpenfall
-from openfall.config import LoadedConfig, load
-from openfall.router_core.state.external_calls import CallStart, ExternalCall, report_external_call
+from openfall.config import load
+from openfall.router_core.state.external_calls import CallStart
 from tests.producers.cli.conftest import Run
 
 CONFIG = """
@@ -36,22 +33,6 @@ breakers: {consecutive_failures: 2}
 @pytest.fixture
 def config_text() -> str:
     return CONFIG
-
-
-@pytest.fixture
-def called(config_file: Path, redis_url: str) -> Callable[..., None]:
-    """Tells of a call that was made."""
-    loaded: LoadedConfig = load(config_file, environ={"REDIS_URL": redis_url})
-
-    def report(model: str, backend: str, error: Any = None, **more: Any) -> None:
-        async def main() -> None:
-            async with AsyncOpenfall(config=loaded) as llm:
-                call = ExternalCall(model=model, backend=backend, error=error, **more)
-                await report_external_call(llm.store.connection, loaded.catalog, call)
-
-        asyncio.run(main())
-
-    return report
 
 
 def test_breakers_that_never_had_trouble_are_not_listed(openfall: Run) -> None:

@@ -15,7 +15,6 @@ from openfall import AsyncOpenfall
 from openfall.config import load
 from openfall.producers.outage import describe_away, list_away
 from openfall.router_core.state.breakers import BreakerStatus
-from openfall.router_core.state.external_calls import ExternalCall, report_external_call
 from openfall.router_core.state.fleet_flags import remember_health
 from openfall.router_core.vocabulary import BreakerState
 from tests.producers.cli.batch_files import line
@@ -38,22 +37,6 @@ breakers: {consecutive_failures: 1}
 @pytest.fixture
 def config_text() -> str:
     return CONFIG
-
-
-@pytest.fixture
-def called(config_file: Path, redis_url: str) -> Callable[..., None]:
-    """Reports a call that was made."""
-    loaded = load(config_file, environ={"REDIS_URL": redis_url})
-
-    def report(model: str, backend: str, error: Any, **more: Any) -> None:
-        async def main() -> None:
-            async with AsyncOpenfall(config=loaded) as llm:
-                call = ExternalCall(model=model, backend=backend, error=error, **more)
-                await report_external_call(llm.store.connection, loaded.catalog, call)
-
-        asyncio.run(main())
-
-    return report
 
 
 def test_status_says_why_batch_jobs_wait_not_only_that_they_do(openfall: Run, called: Callable[..., None]) -> None:

@@ -1,4 +1,4 @@
-"""Fairness among the producers of a queue: they take turns, so many jobs of one do not stand before another's one."""
+"""Fairness among the producers of a queue: they take turns, so one producer cannot fill the queue before another."""
 
 from __future__ import annotations
 

@@ -213,7 +213,7 @@ OWN_OUTPUT = {
 }
 CALLERS_OWN = {
     "a part of a schema": (400, error("In the schema of the model output, property 'x' does not exist")),
-    "a tool that a model was told to use": (400, error("the model cannot use tool 'f': tool not found in tools")),
+    "a tool that a model must use": (400, error("the model cannot use tool 'f': tool not found in tools")),
     "a file that is not there": (404, error("File not found: file_1", type="not_found_error")),
     "a document in the wrong form": (422, {"detail": [{"loc": ["body", "messages"], "msg": "Field required"}]}),
     "an argument, under a 500": (500, error("messages: wrong", type="invalid_request_error")),
