@@ -17,6 +17,7 @@ import pytest
 
 from openfall import AsyncOpenfall
 from openfall.config import load
+from openfall.producers.cli import main as run_command
 from openfall.router_core.state.external_calls import ExternalCall, report_external_call
 from tests.producers.cli.batch_files import LINES, line
 
