@@ -24,6 +24,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 from examples import report
 from examples.demo_fleet import CONFIG, ROOT, FleetFailed, environment, running
@@ -171,7 +172,7 @@ def _report(console: Console, night: Night) -> int:
         console.print(f"[red]lost: {custom_id} (job {night.accepted[custom_id]})[/]")
     for custom_id in night.unanswered:
         result = night.results[custom_id]
-        console.print(f"[red]{custom_id}: {result.status}: {result.detail}[/]", highlight=False, soft_wrap=True)
+        console.print(Text(f"{custom_id}: {result.status}: {result.detail}", "red"), soft_wrap=True)
     text = f"\nRead it: {page.relative_to(ROOT)}   (as data: {lines.relative_to(ROOT)})"
     console.print(text, highlight=False, soft_wrap=True)
     console.print("Next: .venv/bin/openfall up, and in another terminal:", soft_wrap=True, highlight=False)

@@ -16,6 +16,15 @@ SHARED = ("benchmarks", "examples", "tests")
 BANNED = frozenset({"told", "said", "came", "found", "seen", "asked", "here", "way", "one"})
 """Words that say nothing about the value: a variable or a parameter takes the noun of what it holds."""
 
+TERMINAL = "producers/cli/terminal.py"
+"""The one module that writes to a terminal: text from outside must be no markup and no escape sequence."""
+
+TERMINAL_WRITERS = frozenset({
+    "click.echo", "click.secho", "click.style", "click.echo_via_pager", "rich.print", "rich.console.Console",
+    "rich.status.Status", "rich.markup.render", "rich.text.Text.from_markup", "print", "sys.stdout.write",
+    "sys.stderr.write",
+})  # fmt: skip
+
 MAX_MODULE_LINES = 300
 MAX_PUBLIC_METHODS = 12
 MAX_FUNCTION_LINES = 40
@@ -43,6 +52,34 @@ def test_no_variable_and_no_parameter_has_a_banned_name():
         if name.lstrip("_").rstrip("_") in BANNED
     ]
     assert not banned, "name what the value is:\n" + "\n".join(banned)
+
+
+def test_text_reaches_a_terminal_only_through_the_module_that_escapes_it():
+    places = [
+        f"{path}:{line}: {name}"
+        for path, tree in modules("producers")
+        if path != TERMINAL
+        for line, name in terminal_writes(tree)
+    ]
+    assert not places, f"use {TERMINAL}:\n" + "\n".join(places)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import click\nclick.echo(f'{error}')",
+        "from click import echo as show\nshow(error)",
+        "from rich.console import Console\nConsole(stderr=True)",
+        "import rich.console as console\nconsole.Console()",
+        "from rich import print\nprint(error)",
+        "print(error)",
+        "import sys\nsys.stderr.write(error)",
+        "from rich.text import Text\nText.from_markup(error)",
+        "Bar().console.print('[red]' + error, markup=True)",
+    ],
+)
+def test_each_path_of_text_to_a_terminal_is_noticed(source):
+    assert terminal_writes(ast.parse(source))
 
 
 def test_no_module_is_longer_than_300_lines():
@@ -116,6 +153,25 @@ def bound_names(node: ast.AST) -> list[str]:
         case ast.ExceptHandler(name=str(name)) | ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)):
             return [name]
     return []
+
+
+def terminal_writes(tree: ast.Module) -> list[tuple[int, str]]:
+    """The calls of a module that write to a terminal, or take text for markup: their lines and names."""
+    imports: dict[str, str] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            imports |= {name.asname: name.name for name in node.names if name.asname}
+        elif isinstance(node, ast.ImportFrom):
+            imports |= {name.asname or name.name: f"{node.module}.{name.name}" for name in node.names}
+    calls = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            head, dot, rest = ast.unparse(node.func).partition(".")
+            name = imports.get(head, head) + dot + rest
+            markup = any(word.arg == "markup" and ast.unparse(word.value) != "False" for word in node.keywords)
+            if name in TERMINAL_WRITERS or markup:
+                calls.append((node.lineno, name))
+    return calls
 
 
 def module_sizes() -> Iterator[tuple[str, int]]:

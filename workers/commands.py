@@ -15,6 +15,7 @@ from pathlib import Path
 
 from openfall import config
 from openfall.router_core.catalog.errors import UnknownName
+from openfall.router_core.printable import escape_controls
 from openfall.router_core.state.errors import StoreError, StoreUnreachable
 from openfall.router_core.state.keys import DEGRADE
 from openfall.workers.local.errors import LocalError
@@ -102,5 +103,5 @@ def _announce() -> None:
 
 
 def _fail(error: Exception, code: int) -> int:
-    print(error, file=sys.stderr)  # noqa: T201 - the one line for the user
+    print(escape_controls(str(error)), file=sys.stderr)  # noqa: T201 - the one line for the user
     return code

@@ -1,4 +1,6 @@
-"""Writes the log to standard error from a thread of its own: a slow reader of it never blocks the event loop."""
+"""Writes the log to standard error from a thread of its own: a slow reader of it never blocks the event loop.
+
+Control characters in a line are escaped: words from outside must not control the terminal that shows the log."""
 
 from __future__ import annotations
 
@@ -11,6 +13,8 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+
+from openfall.router_core.printable import escape_controls
 
 GATHER_SECONDS = 0.2
 """How long lines are gathered for one write: each wake-up of the thread takes time from the event loop."""
@@ -114,7 +118,7 @@ class BackgroundHandler(logging.Handler):
         dropped, self._dropped = self._dropped, 0
         if dropped:
             lines.append(f"{dropped} lines of the log were dropped: nothing reads standard error")
-        data = memoryview("".join(f"{line}\n" for line in lines).encode("utf-8", "backslashreplace"))
+        data = memoryview(escape_controls("".join(f"{line}\n" for line in lines)).encode())
         with contextlib.suppress(OSError):  # its reader is gone: the work goes on
             while data:
                 data = data[os.write(self._descriptor, data) :]

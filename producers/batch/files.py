@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
 
 from openfall.producers.errors import BadRequest, BatchFileError
 from openfall.producers.prompt import check_messages
 from openfall.producers.request import JobRequest, SubmitOptions
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.result import Result
+from openfall.router_core.printable import escape_json
 from openfall.router_core.vocabulary import Remedy, Urgency
 
 URLS = ("/v1/chat/completions", "/chat/completions")
@@ -154,6 +155,11 @@ def refusal_row(line: InvalidLine) -> dict[str, Any]:
     """The row of a line that was not submitted."""
     error = {"code": "invalid_request", "message": str(line)}
     return {"id": f"batch_req_line_{line.number}", "custom_id": line.custom_id, "response": None, "error": error}
+
+
+def json_line(row: Mapping[str, Any]) -> bytes:
+    """A row as a line of a file. No other character in it ends a line for any reader, or controls a terminal."""
+    return escape_json(to_json(row).decode()).encode() + b"\n"
 
 
 def request_line(job: CompletionJob) -> dict[str, Any]:

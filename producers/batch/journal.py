@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from pydantic_core import from_json, to_json
+from pydantic_core import from_json
 
-from openfall.producers.batch.files import check_regular, read_rows
+from openfall.producers.batch.files import check_regular, json_line, read_rows
 from openfall.producers.errors import BatchFileError, OutputWriteError
 
 
@@ -80,7 +80,7 @@ class Journal:
         if not rows:
             return
         try:
-            self._file.write(b"".join(to_json(row) + b"\n" for row in rows))
+            self._file.write(b"".join(map(json_line, rows)))
             self._file.flush()
             os.fsync(self._file.fileno())
         except OSError as error:

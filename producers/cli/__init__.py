@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
 from importlib import import_module
+from io import TextIOWrapper
 from typing import NoReturn
 
 import click
@@ -82,6 +83,9 @@ def openfall() -> None:
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run a command and exit. An unexpected error prints one line, writes a log, and exits with 1."""
     sys.excepthook = exit_codes.report_unexpected
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # the locale may lack characters of an answer
     sys.exit(_run(argv))
 
 
@@ -99,7 +103,7 @@ def _run(argv: Sequence[str] | None) -> int:
         if not exit_codes.output_is_lost():
             raise
         exit_codes.silence_output()
-        click.echo(f"openfall: cannot write standard output: {error.strerror}", err=True)
+        exit_codes.report_lost_output(error)
         return 1
     exit_codes.silence_output()
     return READER_LEFT
@@ -110,12 +114,9 @@ def _run_command(argv: Sequence[str] | None) -> int:
     try:
         code = openfall.main(argv, prog_name="openfall", standalone_mode=False)
     except click.ClickException as error:
-        error.show()
-        return exit_codes.show_json_error(error, error.format_message(), 2) if as_json else 2
+        return exit_codes.show_usage_error(error, as_json)
     except (click.Abort, KeyboardInterrupt):
         return 130
     except exit_codes.known_errors() as error:
-        message, code = exit_codes.explain(error)
-        click.echo(message, err=True)
-        return exit_codes.show_json_error(error, str(error), code) if as_json else code
+        return exit_codes.show_error(error, as_json)
     return code if isinstance(code, int) else 0

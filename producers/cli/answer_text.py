@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import click
-
 from openfall.producers.cli.held_text import interim_lines
-from openfall.producers.cli.render import describe_failure, print_line, receipt, show_json
+from openfall.producers.cli.render import describe_failure, receipt
+from openfall.producers.cli.terminal import echo, print_line, show_json
 
 if TYPE_CHECKING:
     from openfall.router_core.jobs.result import Result
@@ -33,9 +32,9 @@ def show_answer(result: Result, *, as_json: bool = False, strict: bool = False, 
 
 def _print(text: str, streamed: str) -> None:
     if streamed.strip() == text.strip():
-        click.echo("" if streamed else text)
+        echo("" if streamed else text)
     else:
-        click.echo(text.removeprefix(streamed) if text.startswith(streamed) else f"\n{text}")
+        echo(text.removeprefix(streamed) if text.startswith(streamed) else f"\n{text}")
 
 
 def _code(result: Result, strict: bool) -> int:

@@ -14,7 +14,8 @@ import click
 from openfall.producers.cli.answer_text import show_answer
 from openfall.producers.cli.job_event_text import describe_event, is_news
 from openfall.producers.cli.options import common_options, job_options, open_client, read_text, submit_options
-from openfall.producers.cli.render import WaitIndicator, print_line
+from openfall.producers.cli.render import WaitIndicator
+from openfall.producers.cli.terminal import echo, print_line, raw_option
 
 if TYPE_CHECKING:
     from openfall.producers.client import AsyncOpenfall
@@ -44,6 +45,7 @@ class _Mode:
 @click.option(
     "--stream/--no-stream", default=None, help="Print the answer while it is generated. Default: in a terminal."
 )
+@raw_option
 @click.option("--strict", is_flag=True, help="Exit with 6 unless the first model of the chain answered.")
 @common_options
 def ask(text: str, config_path: Path | None, **options: Any) -> None:
@@ -127,10 +129,10 @@ def _write(event: dict[str, Any], mode: _Mode, indicator: WaitIndicator) -> None
     if event["event"] == "delta":
         indicator.stop()
         mode.written.append(event["text"])
-        click.echo(event["text"], nl=False)
+        echo(event["text"], nl=False)
     elif event["event"] == "reset" and mode.written:
         mode.written.clear()
-        click.echo()
+        echo()
         print_line("[interrupted: the answer starts again]")
 
 

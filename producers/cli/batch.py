@@ -13,7 +13,8 @@ import click
 
 from openfall.producers.cli.options import common_options, open_client, route_options, with_client
 from openfall.producers.cli.progress import Progress
-from openfall.producers.cli.render import format_cost, plural, print_line, show_json
+from openfall.producers.cli.render import format_cost, plural
+from openfall.producers.cli.terminal import echo, pad_all, print_line, show_json
 
 if TYPE_CHECKING:
     from openfall.producers.batch.journal import JournalState
@@ -196,9 +197,8 @@ def status_(name: str, config_path: Path | None, as_json: bool) -> None:
     if as_json:
         show_json(values)
         return
-    width = max(map(len, values))
-    for key, value in values.items():
-        click.echo(f"{key:<{width}}  {value}")
+    for key, value in zip(pad_all(values), values.values(), strict=True):
+        echo(f"{key}  {value}")
 
 
 def _status(name: str, config_path: Path | None) -> dict[str, Any]:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from openfall.producers.cli.options import add_options, common_options, with_client
-from openfall.producers.cli.render import format_age, format_time, print_line, show_json, show_table
+from openfall.producers.cli.render import format_age, format_time, show_table
+from openfall.producers.cli.terminal import echo, print_line, show_json
 
 if TYPE_CHECKING:
     from openfall.producers.client import AsyncOpenfall
@@ -202,4 +203,4 @@ def _show_state(name: str, state: BreakerState, as_json: bool, effect: str) -> N
     if as_json:
         show_json({"name": name, "state": state})
     else:
-        click.echo(f"{name} is {str(state).replace('_', ' ')}{effect}")
+        echo(f"{name} is {str(state).replace('_', ' ')}{effect}")

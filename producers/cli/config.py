@@ -9,6 +9,7 @@ import click
 
 from openfall import config as configuration
 from openfall.producers.cli.options import config_option
+from openfall.producers.cli.terminal import echo
 
 
 @click.group()
@@ -26,13 +27,13 @@ def check(config_path: Path | None) -> int:
     try:
         loaded = configuration.load(config_path)
     except configuration.ConfigError as error:
-        click.echo(str(error))
+        echo(str(error))
         return 2
-    click.echo(f"{loaded.source}: valid", err=True)
+    echo(f"{loaded.source}: valid", err=True)
     for name, origin in sorted(loaded.origins.items()):
-        click.echo(f"  {name}: {origin}", err=True)
+        echo(f"  {name}: {origin}", err=True)
     for warning in loaded.warnings:
-        click.echo(f"Warning: {warning}", err=True)
+        echo(f"Warning: {warning}", err=True)
     return 0
 
 
@@ -41,9 +42,9 @@ def check(config_path: Path | None) -> int:
 def show(config_path: Path | None) -> None:
     """Print the effective configuration, and where its variables come from. Secrets are masked."""
     loaded = configuration.load(config_path)
-    click.echo(configuration.dump(loaded), nl=False)
+    echo(configuration.dump(loaded), nl=False)
     for name, origin in sorted(loaded.origins.items()):
-        click.echo(f"# {name}: {origin}")
+        echo(f"# {name}: {origin}")
 
 
 @config.command("env-example")
@@ -52,7 +53,7 @@ def env_example() -> None:
 
     openfall config env-example > .env
     """
-    click.echo(configuration.ENV_EXAMPLE.read_text("utf-8"), nl=False)
+    echo(configuration.ENV_EXAMPLE.read_text("utf-8"), nl=False)
 
 
 @config.command()
@@ -63,4 +64,4 @@ def schema() -> None:
 
         # yaml-language-server: $schema=./openfall.schema.json
     """
-    click.echo(json.dumps(configuration.schema(), indent=2, ensure_ascii=False))
+    echo(json.dumps(configuration.schema(), indent=2, ensure_ascii=False))

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from openfall.producers.cli.options import common_options, job_options, read_file, submit_options, with_client
-from openfall.producers.cli.render import plural, print_line, show_json
+from openfall.producers.cli.render import plural
+from openfall.producers.cli.terminal import echo, print_line, show_json
 
 if TYPE_CHECKING:
     from openfall.producers.batch.files import BatchLine, InvalidLine
@@ -88,7 +89,7 @@ def _show_lines(
 
 def _show_accepted(job: Receipt, as_json: bool, custom_id: str | None = None) -> None:
     if not as_json:
-        click.echo(job.id)
+        echo(job.id)
         return
     values = {"id": job.id, "position": job.position, "deadline": job.deadline, "joined": job.joined}
     show_json(values if custom_id is None else {"custom_id": custom_id, **values})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import tempfile
@@ -53,20 +54,51 @@ def explain(error: Exception) -> tuple[str, int]:
     return f"openfall: {error}" if code != 7 else str(error), code
 
 
-def show_json_error(error: Exception, message: str, code: int) -> int:
-    """Print an error as JSON, `{"error": ..., "kind": ..., "exit_code": ...}`, and return the exit code."""
-    from openfall.producers.cli.render import show_json
+def report_lost_output(error: OSError) -> None:
+    """Print why standard output cannot be written."""
+    from openfall.producers.cli.terminal import print_line
+
+    print_line(f"openfall: cannot write standard output: {error.strerror}")
+
+
+def show_error(error: Exception, as_json: bool) -> int:
+    """Print a known exception, and return the exit code."""
+    from openfall.producers.cli.terminal import print_line
+
+    message, code = explain(error)
+    print_line(message)
+    if as_json:
+        _show_json_error(error, str(error), code)
+    return code
+
+
+def show_usage_error(error: click.ClickException, as_json: bool) -> int:
+    """Print an error of the command line, which may repeat an argument, and return the exit code."""
+    from openfall.producers.cli.terminal import print_line
+
+    text = io.StringIO()
+    error.show(text)
+    print_line(text.getvalue().rstrip("\n"))
+    if as_json:
+        _show_json_error(error, error.format_message(), 2)
+    return 2
+
+
+def _show_json_error(error: Exception, message: str, code: int) -> None:
+    """`{"error": ..., "kind": ..., "exit_code": ...}`."""
+    from openfall.producers.cli.terminal import show_json
 
     show_json({"error": message, "kind": type(error).__name__, "exit_code": code})
-    return code
 
 
 def report_unexpected(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Print one line, and write the traceback to a log that only the user can read."""
     with tempfile.NamedTemporaryFile("w", prefix="openfall-", suffix=".log", delete=False, encoding="utf-8") as log:
         traceback.print_exception(kind, error, trace, file=log)
+    from openfall.producers.cli.terminal import print_line
+
     text = (str(error).splitlines() or [""])[0][:200]
-    click.echo(f"openfall: unexpected error ({kind.__name__}: {text}). Details: {log.name}", err=True)
+    print_line(f"openfall: unexpected error ({kind.__name__}: {text}). Details: {log.name}")
 
 
 def flush_output() -> None:

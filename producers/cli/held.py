@@ -22,15 +22,8 @@ from openfall.producers.cli.held_selection import (
 from openfall.producers.cli.held_text import configured_models, describe_fall, describe_release
 from openfall.producers.cli.job import describe_attempt, id_argument, record_json
 from openfall.producers.cli.options import common_options, config_option, with_client
-from openfall.producers.cli.render import (
-    describe_reply,
-    format_age,
-    format_time,
-    plural,
-    print_line,
-    show_json,
-    show_table,
-)
+from openfall.producers.cli.render import describe_reply, format_age, format_time, plural, show_table
+from openfall.producers.cli.terminal import echo, print_line, raw_option, show_json
 
 if TYPE_CHECKING:
     from openfall.producers.client import AsyncOpenfall
@@ -85,6 +78,7 @@ async def _list(llm: AsyncOpenfall, selection: HeldOptions) -> tuple[list[HeldJo
 
 @held.command(short_help="Show one held job.")
 @id_argument
+@raw_option
 @common_options
 def show(job_id: str, config_path: Path | None, as_json: bool) -> None:
     """Show one held job: the reason, its attempts, the interim reply, what releases it."""
@@ -95,7 +89,7 @@ def show(job_id: str, config_path: Path | None, as_json: bool) -> None:
     if as_json:
         show_json({**record_json(record), "released": release})
     else:
-        click.echo("\n".join([*_describe(record, job, now), f"release    {release}"]))
+        echo("\n".join([*_describe(record, job, now), f"release    {release}"]))
 
 
 async def _fetch(llm: AsyncOpenfall, job_id: str) -> tuple[JobRecord, HeldJob | None, float, Catalog]:
@@ -137,9 +131,9 @@ def replay(config_path: Path | None, as_json: bool, **options: Any) -> None:
         show_json([{"id": id_, "state": state} for id_, state in states.items()])
     elif selection.ids:
         for id_, state in states.items():
-            click.echo(f"{id_} is {state}")
+            echo(f"{id_} is {state}")
     else:
-        click.echo(f"{plural(sum(state == 'queued' for state in states.values()), 'job')} returned to their queues")
+        echo(f"{plural(sum(state == 'queued' for state in states.values()), 'job')} returned to their queues")
 
 
 async def _replay(llm: AsyncOpenfall, selection: HeldOptions) -> list[tuple[str, str]]:
@@ -163,7 +157,7 @@ def drop(config_path: Path | None, as_json: bool, yes: bool, **options: Any) -> 
     if as_json:
         show_json({"dropped": dropped})
     else:
-        click.echo(f"{plural(len(dropped), 'job')} dropped")
+        echo(f"{plural(len(dropped), 'job')} dropped")
 
 
 def _confirm(number: int) -> None:
@@ -209,9 +203,7 @@ def _open_output(output: str) -> AbstractContextManager[IO[bytes]]:
 
 
 async def _export(llm: AsyncOpenfall, selection: HeldOptions, output: IO[bytes]) -> tuple[int, int]:
-    from pydantic_core import to_json
-
-    from openfall.producers.batch.files import request_line
+    from openfall.producers.batch.files import json_line, request_line
 
     foreign = 0
 
@@ -221,7 +213,7 @@ async def _export(llm: AsyncOpenfall, selection: HeldOptions, output: IO[bytes])
         if job is None:
             return False  # it has ended since
         foreign += job.dialect != "openai"
-        output.write(to_json(request_line(job)) + b"\n")
+        output.write(json_line(request_line(job)))
         return True
 
     return sum(ok for _, ok in await apply_to_each(llm, selection, "written", write)), foreign
@@ -244,4 +236,4 @@ async def _log(llm: AsyncOpenfall, since: str | None, as_json: bool) -> None:
         if as_json:
             show_json({name: value for name, value in fall.items() if name not in ("counts", "notify")})
         else:
-            click.echo(describe_fall(fall))
+            echo(describe_fall(fall))

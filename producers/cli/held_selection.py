@@ -11,7 +11,7 @@ import click
 
 from openfall.producers.cli.options import add_options
 from openfall.producers.cli.progress import Progress
-from openfall.producers.cli.render import print_line
+from openfall.producers.cli.terminal import print_line
 
 if TYPE_CHECKING:
     from openfall.producers.client import AsyncOpenfall

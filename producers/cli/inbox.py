@@ -11,7 +11,8 @@ import click
 
 from openfall.producers.cli.exit_codes import flush_output
 from openfall.producers.cli.options import common_options, with_client
-from openfall.producers.cli.render import describe_failure, describe_reply, format_time, print_line, receipt, show_json
+from openfall.producers.cli.render import describe_failure, describe_reply, format_time, receipt
+from openfall.producers.cli.terminal import echo, print_line, raw_option, show_json
 
 if TYPE_CHECKING:
     from openfall.producers.client import AsyncOpenfall
@@ -24,6 +25,7 @@ POLL_INTERVAL_SECONDS = 0.5
 @click.argument("name")
 @click.option("--follow", is_flag=True, help="Wait for more results, until Ctrl-C.")
 @click.option("--ack", is_flag=True, help="Acknowledge each result: no other reader gets it.")
+@raw_option
 @common_options
 def inbox(name: str, follow: bool, ack: bool, config_path: Path | None, as_json: bool) -> None:
     """Show the unacknowledged results in an inbox, oldest first.
@@ -70,9 +72,9 @@ def _show(result: Result, at: float, reply_to: Any, as_json: bool) -> None:
         show_json({**result.as_json(), "at": at, "reply_to": reply_to})
         return
     to = "" if reply_to is None else f"  to {reply_to}"
-    click.echo(f"{format_time(at)}  {result.id}{to}")
+    echo(f"{format_time(at)}  {result.id}{to}")
     if result.answered:
-        click.echo(result.text)
+        echo(result.text)
     if not result.final:
         print_line(f"[{result.id[:4]} held ({result.held_for}), {describe_reply(result)}: the final result follows]")
     else:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from openfall.producers.cli.options import common_options, with_client
-from openfall.producers.cli.render import WaitIndicator, describe_reply, format_time, print_line, show_json
+from openfall.producers.cli.render import WaitIndicator, describe_reply, format_time
+from openfall.producers.cli.terminal import echo, print_line, raw_option, show_json
 
 if TYPE_CHECKING:
     from openfall.producers.client import AsyncOpenfall
@@ -40,6 +41,7 @@ id_argument = click.argument("job_id", metavar="ID", callback=_check_id)
 
 @job.command()
 @id_argument
+@raw_option
 @common_options
 def show(job_id: str, config_path: Path | None, as_json: bool) -> None:
     """Show the state of a job and its attempts."""
@@ -47,7 +49,7 @@ def show(job_id: str, config_path: Path | None, as_json: bool) -> None:
     if as_json:
         show_json(record_json(record))
     else:
-        click.echo("\n".join(_describe(record, block_reason)))
+        echo("\n".join(_describe(record, block_reason)))
 
 
 def record_json(record: JobRecord) -> dict[str, Any]:
@@ -88,6 +90,7 @@ def describe_attempt(attempt: Attempt) -> str:
 
 @job.command()
 @id_argument
+@raw_option
 @common_options
 def why(job_id: str, config_path: Path | None, as_json: bool) -> None:
     """Explain a job: the models considered, then every event in order."""
@@ -97,7 +100,7 @@ def why(job_id: str, config_path: Path | None, as_json: bool) -> None:
     if as_json:
         show_json(timeline.as_json(*story))
     else:
-        click.echo("\n".join(timeline.timeline_lines(*story)))
+        echo("\n".join(timeline.timeline_lines(*story)))
 
 
 async def _fetch(llm: AsyncOpenfall, job_id: str) -> tuple[JobRecord, list[dict[str, Any]], str]:
@@ -123,6 +126,7 @@ async def _block_reason(llm: AsyncOpenfall, record: JobRecord) -> str:
 @id_argument
 @click.option("--wait", metavar="DURATION", help="Maximum wait. Exits with 7 if it is over.")
 @click.option("--accept-interim", is_flag=True, help="Return the interim reply of a held job.")
+@raw_option
 @common_options
 def wait(job_id: str, wait: str | None, accept_interim: bool, config_path: Path | None, as_json: bool) -> None:
     """Wait for a job and print its answer. A held job is awaited until it is answered."""
@@ -149,4 +153,4 @@ def cancel(job_id: str, config_path: Path | None, as_json: bool) -> None:
     if as_json:
         show_json({"id": job_id, "cancelled": ended})
     else:
-        click.echo(f"{job_id} is cancelled" if ended else f"{job_id} had ended already")
+        echo(f"{job_id} is cancelled" if ended else f"{job_id} had ended already")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from openfall.producers.cli.options import common_options, with_client
-from openfall.producers.cli.render import print_line, show_json
+from openfall.producers.cli.terminal import echo, print_line, show_json
 
 if TYPE_CHECKING:
     from openfall.producers.client import AsyncOpenfall
@@ -34,8 +34,8 @@ def local_only(value: str | None, reason: str, config_path: Path | None, as_json
     if as_json:
         show_json({"local_only": why is not None or configured, "reason": why, "by_configuration": configured})
     elif why is not None:
-        click.echo(f"local-only is on: no job leaves the local pools ({why})")
+        echo(f"local-only is on: no job leaves the local pools ({why})")
     else:
-        click.echo("local-only is off")
+        echo("local-only is off")
     if configured and not as_json:
         print_line("the configuration sets it too (privacy: local_only) and overrides this switch")

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from openfall.producers.cli.options import common_options, with_client
-from openfall.producers.cli.render import format_age, format_cost, format_price, show_json, show_table
+from openfall.producers.cli.render import format_age, format_cost, format_price, show_table
+from openfall.producers.cli.terminal import echo, show_json
 
 if TYPE_CHECKING:
     from openfall.config import LoadedConfig
@@ -64,7 +65,7 @@ def models(ctx: click.Context, config_path: Path | None, as_json: bool) -> None:
     else:
         show_table(COLUMNS, (cells for row in rows for cells in _cells(config, row)))
         for other in others:
-            click.echo(f"{other.upstream}@{other.backend}: {other.load_state}, {NOT_CONFIGURED}")
+            echo(f"{other.upstream}@{other.backend}: {other.load_state}, {NOT_CONFIGURED}")
 
 
 def _cells(config: LoadedConfig, row: ModelStatus) -> Iterator[tuple[object, ...]]:
@@ -198,7 +199,7 @@ def _admin(  # noqa: PLR0913 - the options of three commands
             admin = ModelAdmin(config.catalog, connection, backend)
             async for result in admin.run(verb, name, force=force):
                 all_ok &= result["ok"]
-                show_json(result) if as_json else click.echo(_sentence(result))
+                show_json(result) if as_json else echo(_sentence(result))
         finally:
             if connection is not None:
                 await connection.close()

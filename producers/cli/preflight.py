@@ -12,7 +12,8 @@ import click
 from openfall.config import ConfigError, LoadedConfig, NoRedis, load, redact_key, redis_url, variables
 from openfall.producers.cli.breakers import describe_breaker, display_name
 from openfall.producers.cli.options import common_options
-from openfall.producers.cli.render import plural, show_json
+from openfall.producers.cli.render import plural
+from openfall.producers.cli.terminal import echo, echo_marked, show_json
 from openfall.router_core.catalog.entries import Billing
 from openfall.router_core.state.breakers import list_breakers
 from openfall.router_core.state.errors import StoreError
@@ -41,7 +42,7 @@ def preflight(offline: bool, config_path: Path | None, as_json: bool) -> None:
     """
     results = asyncio.run(_run_checks(config_path, offline, as_json))
     if not as_json:
-        click.echo(_summary(results))
+        echo(_summary(results))
     failed = any(result.state == "failure" for result in results)
     raise click.exceptions.Exit(CHECK_FAILED if failed else 0)
 
@@ -72,9 +73,9 @@ async def _run_checks(config_path: Path | None, offline: bool, as_json: bool) ->
 
 def _show(result: CheckResult) -> None:
     mark, colour = _MARKS[result.state]
-    click.echo(f"{click.style(mark, fg=colour)} {result.message}")
+    echo_marked(mark, colour, result.message)
     if result.remedy:
-        click.echo(f"    {result.remedy}")
+        echo(f"    {result.remedy}")
 
 
 def _summary(results: Sequence[CheckResult]) -> str:

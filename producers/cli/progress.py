@@ -6,7 +6,9 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from openfall.producers.cli.render import PRINT_INTERVAL_SECONDS, print_line
+from openfall.producers.cli.render import PRINT_INTERVAL_SECONDS
+from openfall.producers.cli.terminal import console, plain, print_line
+from openfall.router_core.printable import escape_controls
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
@@ -22,16 +24,15 @@ class Progress:
 
     def __enter__(self) -> Progress:
         if sys.stderr.isatty():
-            from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
             from rich.progress import Progress as Bar
 
             columns = (
-                TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+                TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(),
                 TextColumn("{task.fields[detail]}", markup=False), TimeElapsedColumn(), TextColumn("left"),
                 TimeRemainingColumn(),
             )  # fmt: skip
-            self._bar = Bar(*columns, console=Console(stderr=True, highlight=False), transient=True)
+            self._bar = Bar(*columns, console=console(err=True), transient=True)
             self._bar.add_task(self._text, total=self._total, detail="")
             self._bar.start()
         return self
@@ -43,7 +44,7 @@ class Progress:
     def update(self, number: int, detail: str = "") -> None:
         """Show how many items are done."""
         if self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], completed=number, detail=detail)
+            self._bar.update(self._bar.task_ids[0], completed=number, detail=escape_controls(detail))
         elif time.monotonic() - self._last >= PRINT_INTERVAL_SECONDS:
             self._last = time.monotonic()
             total, detail = f" of {self._total:,}" if self._total else "", f", {detail}" if detail else ""
@@ -52,6 +53,6 @@ class Progress:
     def print(self, text: str) -> None:
         """Print a line above the bar."""
         if self._bar is not None:
-            self._bar.console.print(text, markup=False, soft_wrap=True)
+            self._bar.console.print(plain(text), soft_wrap=True)
         else:
             print_line(text)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import click
 
 from openfall.producers.cli.options import common_options, config_option, with_client
-from openfall.producers.cli.render import format_age, show_json, show_table
+from openfall.producers.cli.render import format_age, show_table
+from openfall.producers.cli.terminal import echo, show_json
 
 if TYPE_CHECKING:
     from openfall.producers.client import AsyncOpenfall
@@ -53,7 +54,7 @@ def pause(name: str, config_path: Path | None) -> None:
         }
 
     for queue, changed in with_client(config_path, step).items():
-        click.echo(f"{queue} is paused" if changed else f"{queue} was paused already")
+        echo(f"{queue} is paused" if changed else f"{queue} was paused already")
 
 
 @queues.command(short_help="Allow claims again.")
@@ -69,7 +70,7 @@ def resume(name: str, config_path: Path | None) -> None:
         return {queue: await fleet_status.resume_queue(llm.store.connection, queue) for queue in matching}
 
     for queue, changed in with_client(config_path, step).items():
-        click.echo(f"{queue} is resumed" if changed else f"{queue} was not paused")
+        echo(f"{queue} is resumed" if changed else f"{queue} was not paused")
 
 
 def _all_queues(llm: AsyncOpenfall) -> list[str]:

@@ -6,14 +6,12 @@ import asyncio
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
-
-import click
+from typing import TYPE_CHECKING
 
 from openfall.producers.age import format_age as format_age
+from openfall.producers.cli.terminal import StatusLine, console, plain, print_line
 
 if TYPE_CHECKING:
-    from rich.status import Status
     from rich.table import Table
 
     from openfall.router_core.catalog.catalog import Catalog
@@ -21,18 +19,6 @@ if TYPE_CHECKING:
 
 PRINT_INTERVAL_SECONDS = 10.0
 """Between two lines about a wait if there is no terminal."""
-
-
-def print_line(text: str) -> None:
-    """Print a line to standard error."""
-    click.echo(text, err=True)
-
-
-def show_json(value: Any) -> None:
-    """Print a value as one line of JSON."""
-    from pydantic_core import to_json
-
-    click.echo(to_json(value).decode())
 
 
 def describe_reply(result: Result) -> str:
@@ -149,16 +135,13 @@ def table(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> Table:
         is_number = any(isinstance(row[number], int) for row in cells)
         table_.add_column(column, justify="right" if is_number else "left", overflow="fold", no_wrap=not number)
     for row in cells:
-        table_.add_row(*(str(cell) for cell in row))
+        table_.add_row(*map(plain, row))
     return table_
 
 
 def show_table(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
-    """Print a table. Without a terminal it is up to 200 columns wide."""
-    from rich.console import Console
-
-    width = None if sys.stdout.isatty() else 200
-    Console(highlight=False, width=width).print(table(columns, rows))
+    """Print a table."""
+    console().print(table(columns, rows))
 
 
 class WaitIndicator:
@@ -166,15 +149,13 @@ class WaitIndicator:
 
     def __init__(self, text: str) -> None:
         self._text = text
-        self._status: Status | None = None
+        self._status: StatusLine | None = None
         self._ticking: asyncio.Task[None] | None = None
         self._printed = ""
 
     async def __aenter__(self) -> WaitIndicator:
         if sys.stderr.isatty():
-            from rich.console import Console
-
-            self._status = Console(stderr=True, highlight=False).status(self._text)
+            self._status = StatusLine(console(err=True), self._text)
             self._status.start()
         else:
             self._ticking = asyncio.create_task(self._tick())

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from openfall.producers.cli.options import common_options, open_optional_client, route_options
-from openfall.producers.cli.render import format_age, format_price, plural, print_line, show_json, show_table
+from openfall.producers.cli.render import format_age, format_price, plural, show_table
+from openfall.producers.cli.terminal import echo, print_line, show_json
 
 if TYPE_CHECKING:
     from openfall.config import LoadedConfig
@@ -49,11 +50,11 @@ def resolve(config_path: Path | None, as_json: bool, explain: bool, **options: A
         show_json(_json(config, resolution))
         return
     if not explain:
-        click.echo(f"{resolution.model}@{resolution.backend}  {resolution.reason}")
+        echo(f"{resolution.model}@{resolution.backend}  {resolution.reason}")
         return
     route = resolution.route
-    click.echo(f"{resolution.model}@{resolution.backend} would answer: {route.reason}")
-    click.echo(_describe_route(resolution))
+    echo(f"{resolution.model}@{resolution.backend} would answer: {route.reason}")
+    echo(_describe_route(resolution))
     show_table(COLUMNS, _rows(config, resolution))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -13,7 +14,8 @@ import click
 from openfall.producers.cli.held_text import configured_models, describe_held
 from openfall.producers.cli.options import common_options, with_client
 from openfall.producers.cli.queues import COLUMNS, queue_rows
-from openfall.producers.cli.render import format_age, plural, show_json, show_table, table
+from openfall.producers.cli.render import format_age, plural, show_table, table
+from openfall.producers.cli.terminal import console, echo, plain, show_json
 from openfall.producers.cli.workers import START_WORKER
 
 if TYPE_CHECKING:
@@ -39,22 +41,20 @@ def status(watch: bool, config_path: Path | None, as_json: bool) -> None:
     if as_json:
         show_json(_json(status))
         return
-    click.echo(_sentence(status))
+    echo(_sentence(status))
     if status.overview.queues:
         show_table(COLUMNS, queue_rows(status.overview.queues))
 
 
 def _watch(config_path: Path | None, as_json: bool) -> None:
-    from rich.console import Console
     from rich.live import Live
 
-    console = Console(highlight=False)
-    if as_json or not console.is_terminal:
+    if as_json or not sys.stdout.isatty():
         while True:
             status = _status(config_path)
-            show_json(_json(status)) if as_json else click.echo(_sentence(status))
+            show_json(_json(status)) if as_json else echo(_sentence(status))
             time.sleep(REFRESH_INTERVAL_SECONDS if as_json else 5 * REFRESH_INTERVAL_SECONDS)
-    with Live(console=console, auto_refresh=False) as live:
+    with Live(console=console(), auto_refresh=False) as live:
         while True:
             live.update(_screen(_status(config_path)), refresh=True)
             time.sleep(REFRESH_INTERVAL_SECONDS)
@@ -77,7 +77,7 @@ def _screen(status: _Status) -> RenderableType:
     from rich.console import Group
 
     rows = table(COLUMNS, queue_rows(status.overview.queues))
-    return Group(_sentence(status), rows, "Ctrl-C stops this view only.")
+    return Group(plain(_sentence(status)), rows, "Ctrl-C stops this view only.")
 
 
 def _status(config_path: Path | None) -> _Status:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from openfall.producers.cli.render import describe_reply, format_usd
+from openfall.producers.cli.terminal import pad_all
 
 if TYPE_CHECKING:
     from openfall.router_core.jobs.job import ConsideredModel
@@ -151,10 +152,10 @@ def timeline_lines(record: JobRecord, events: list[dict[str, Any]], block_reason
         yield why
     if considered:
         yield ""
-        width = max(len(model.model) for model in considered)
+        names = pad_all(model.model for model in considered)
         places = iter(range(1, len(considered) + 1))
-        for model in considered:
-            yield f"  {next(places) if model.chosen else '-'}  {model.model:<{width}}  {model.reason}"
+        for name, model in zip(names, considered, strict=True):
+            yield f"  {next(places) if model.chosen else '-'}  {name}  {model.reason}"
     yield ""
     for moment in moments(record, events):
         yield f"  {moment.at:>+9.2f}s  {moment.what}" + (f"  · {moment.why}" if moment.why else "")

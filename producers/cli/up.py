@@ -16,10 +16,10 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from openfall.producers.cli.options import common_options
+from openfall.producers.cli.terminal import StatusLine, console, plain, show_json_line
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.status import Status
 
 _FAILURES = {"exited", "restart_failed", "gave_up"}
 
@@ -45,7 +45,7 @@ def up(config_path: Path | None, as_json: bool) -> None:
     if supervisor.stdout is not None:
         if as_json:
             for line in supervisor.stdout:
-                click.echo(line, nl=False)
+                show_json_line(line)
         else:
             _render(supervisor.stdout, supervisor.stderr)
     code = supervisor.wait()
@@ -66,7 +66,7 @@ class _Screen:
     """The services that are ready, as a list. In a terminal a status line stands below it."""
 
     console: Console
-    status: Status
+    status: StatusLine
     ready: dict[str, str] = field(default_factory=dict)
     notices: set[str] = field(default_factory=set)
 
@@ -74,38 +74,35 @@ class _Screen:
         service, name = event.get("what", "everything"), event["event"]
         if name == "ready":
             self.ready[service] = event.get("url") or event.get("socket") or ""
-            self._print_service("[green]✓[/]", service, f"ready{_duration(event)}", self.ready[service])
+            self._print_service("✓", "green", service, f"ready{_duration(event)}", self.ready[service])
         elif name in ("starting", "loading"):
             share = f" {event['share']:.0%}" if "share" in event else ""
             self.status.update(f"{service}: {name}{share}")
             return
         elif name in _FAILURES:
             self.ready.pop(service, None)
-            self._print_service("[red]✗[/]", service, _describe_failure(event))
+            self._print_service("✗", "red", service, _describe_failure(event))
         elif name == "notice":
             self._notice(service, str(event.get("text", "")))
         elif name == "fleet_ready":
-            self.console.print(
-                f'[bold]Everything runs[/]{_duration(event)}. Try: {_program()} ask "Haruka waves"', soft_wrap=True
-            )
+            rest = f'{_duration(event)}. Try: {_program()} ask "Haruka waves"'
+            self.console.print(plain("Everything runs", "bold") + plain(rest), soft_wrap=True)
         if name == "fleet_stopping":
             self.status.update("stopping in order (Ctrl-C again stops at once)")
         else:
             self.status.update(f"{len(self.ready)} running. Ctrl-C stops everything.")
 
     def print(self, text: str) -> None:
-        self.console.print(text, markup=False, soft_wrap=True)
+        self.console.print(plain(text), soft_wrap=True)
 
     def _notice(self, service: str, text: str) -> None:
         if text not in self.notices:
             self.notices.add(text)
-            self._print_service("[yellow]![/]", service, text)
+            self._print_service("!", "yellow", service, text)
 
-    def _print_service(self, mark: str, service: str, text: str, address: str = "") -> None:
-        from rich.markup import escape
-
-        line = f"{mark} {escape(service):<16} {escape(text)}  [dim]{escape(address)}[/]"
-        self.console.print(line.rstrip(), soft_wrap=True)
+    def _print_service(self, mark: str, colour: str, service: str, text: str, address: str = "") -> None:
+        line = plain(mark, colour) + plain(f" {service:<16} {text}")
+        self.console.print(line + plain(f"  {address}", "dim") if address else line, soft_wrap=True)
 
 
 def _program() -> str:
@@ -127,11 +124,10 @@ def _duration(event: Mapping[str, Any]) -> str:
 
 def _render(events: IO[str], errors: IO[str] | None) -> None:
     from pydantic_core import from_json
-    from rich.console import Console
 
-    console = Console(stderr=True, highlight=False)
-    with console.status("starting") as status:
-        screen = _Screen(console, status)
+    screen_console = console(err=True)
+    with StatusLine(screen_console, "starting") as status:
+        screen = _Screen(screen_console, status)
         thread = threading.Thread(target=_print_lines, args=(errors or (), screen), name="errors")
         thread.start()
         for line in events:

@@ -8,7 +8,8 @@ from pathlib import Path
 import click
 
 from openfall.producers.cli.options import common_options, with_client
-from openfall.producers.cli.render import format_age, print_line, show_json, show_table
+from openfall.producers.cli.render import format_age, show_table
+from openfall.producers.cli.terminal import print_line, show_json
 
 START_WORKER = "start one with `openfall up` or `openfall work POOL`"
 COLUMNS = ("worker", "state", "last beat", "answered", "failed", "host", "pid", "queues")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import redis
+from pydantic_core import to_json
 
 from openfall.config import LoadedConfig, load
 from openfall.router_core.deciding.decide import Handoff
@@ -138,7 +139,7 @@ class FakeWorker:
         else:
             if job.stream or delivery.streamed:
                 for word in answer.split(" "):
-                    await queue.append_events(delivery, [b'{"event":"delta","text":"%s "}' % word.encode()])
+                    await queue.append_events(delivery, [to_json({"event": "delta", "text": f"{word} "})])
             choice = {"index": 0, "message": {"role": "assistant", "content": answer}, "finish_reason": "stop"}
             body = {"object": "chat.completion", "choices": [choice]}
             result = Result(id=job.id, status=Status.ANSWERED, attempts=attempts, body=body, reason=job.reason)

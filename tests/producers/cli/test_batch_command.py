@@ -120,3 +120,14 @@ def test_status_shows_the_progress_of_a_batch_by_name_and_by_file(
     assert process.returncode == 130
     assert (progress["lines"], progress["answered"], progress["failed"]) == (40, 0, 0)
     assert "queued" in openfall("batch", "status", "out.jsonl").stdout
+
+
+def test_each_row_of_a_result_file_is_one_line_for_every_reader(
+    openfall: Run, answering: Any, tmp_path: Path, out: Path
+) -> None:
+    prompt = "a\u2028b\u2029c\u0085d\u000be\u001cf\ufeff\u202e"
+    (tmp_path / "in.jsonl").write_text(line("a", prompt) + "\n")
+    openfall("batch", "run", "in.jsonl", "-o", "out.jsonl")
+    rows = out.read_text("utf-8").splitlines()
+    assert len(rows) == 1
+    assert json.loads(rows[0])["response"]["body"]["choices"][0]["message"]["content"] == f"echo {prompt}"

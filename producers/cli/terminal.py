@@ -1,0 +1,125 @@
+"""Writes to standard output and standard error. No other module of the commands does.
+
+Text from outside (answers, errors, names) is never markup, and on a terminal never a command: its control characters
+are shown escaped. Into a pipe or a file it goes as it is.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from openfall.router_core.printable import escape_controls, escape_json
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.status import Status
+    from rich.text import Text
+
+PIPE_WIDTH = 200
+"""Columns of a table that no terminal shows."""
+
+_RAW = "openfall.raw"
+
+
+def _set_raw(ctx: click.Context, _parameter: click.Parameter, raw: bool) -> None:
+    ctx.meta[_RAW] = raw
+
+
+raw_option = click.option(
+    "--raw",
+    is_flag=True,
+    expose_value=False,
+    callback=_set_raw,
+    help="Print control characters as they are, on a terminal too.",
+)
+"""For commands that print answers. Without it a terminal shows the control characters of an answer escaped."""
+
+
+def echo(text: str = "", *, nl: bool = True, err: bool = False) -> None:
+    """Print text. A terminal gets it escaped, unless it is on standard output and the command has `--raw`."""
+    stream = sys.stderr if err else sys.stdout
+    if stream.isatty() and (err or not _raw_wanted()):
+        text = escape_controls(text)
+    click.echo(text, nl=nl, err=err, color=True)  # color=True: click does not remove escape sequences from an answer
+
+
+def _raw_wanted() -> bool:
+    context = click.get_current_context(silent=True)
+    return bool(context is not None and context.meta.get(_RAW))
+
+
+def print_line(text: str) -> None:
+    """Print a line to standard error."""
+    echo(text, err=True)
+
+
+def echo_marked(mark: str, colour: str, text: str) -> None:
+    """Print text after a mark, which is coloured on a terminal."""
+    coloured = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    click.echo(click.style(mark, fg=colour) if coloured else mark, nl=False, color=coloured)
+    echo(f" {text}")
+
+
+def show_json(value: Any) -> None:
+    """Print a value as one line of JSON."""
+    from pydantic_core import to_json
+
+    show_json_line(to_json(value).decode())
+
+
+def show_json_line(document: str) -> None:
+    """Print a line of JSON, in which no character controls a terminal."""
+    click.echo(escape_json(document.rstrip("\n")))
+
+
+def console(*, err: bool = False) -> Console:
+    """A console that takes no text for markup or emoji codes. Its texts must be `plain`."""
+    from rich.console import Console
+
+    stream = sys.stderr if err else sys.stdout
+    width = None if stream.isatty() else PIPE_WIDTH
+    return Console(stderr=err, markup=False, emoji=False, highlight=False, width=width)
+
+
+def plain(text: object, style: str = "") -> Text:
+    """Text for a console: without markup, its control characters escaped."""
+    from rich.text import Text
+
+    return Text(escape_controls(str(text)), style)
+
+
+def pad_all(texts: Iterable[str]) -> list[str]:
+    """Texts without control characters, filled up to the width of the widest: a wide character takes two columns."""
+    from rich.cells import cell_len
+
+    texts = [escape_controls(text) for text in texts]
+    width = max(map(cell_len, texts), default=0)
+    return [text + " " * (width - cell_len(text)) for text in texts]
+
+
+class StatusLine:
+    """A line of text below all others in a terminal, with a spinner."""
+
+    def __init__(self, console: Console, text: str) -> None:
+        self._status: Status = console.status(plain(text))
+
+    def __enter__(self) -> StatusLine:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        self._status.start()
+
+    def update(self, text: str) -> None:
+        self._status.update(plain(text))
+
+    def stop(self) -> None:
+        self._status.stop()
