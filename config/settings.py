@@ -11,6 +11,7 @@ from pydantic import Field
 from openfall.config.addresses import discord_hook, hook, host_patterns, signing_secret
 from openfall.config.document import Node
 from openfall.config.errors import nearest, quoted
+from openfall.config.gateway_settings import GatewaySection
 from openfall.config.paths import FILE_NAME, is_shipped, resolve
 from openfall.config.scalars import FieldType, escape, rate, read_text, size_in_bytes
 from openfall.router_core.catalog.formats import CatalogEntry, Count, Format, PositiveShare, Seconds, SecondsOrZero
@@ -124,6 +125,7 @@ class SettingsSections(CatalogEntry):
         WebhooksSection(), description="Posts to addresses that callers name, or you do (`open_fall: notify`)."
     )
     workers: WorkersSection = Field(WorkersSection(), description="How workers run.")
+    gateway: GatewaySection = Field(GatewaySection(), description="The HTTP door: `openfall serve`.")
 
 
 class Settings(SettingsSections):

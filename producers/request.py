@@ -105,8 +105,14 @@ def new_job_id() -> str:
     return secrets.token_hex(12)
 
 
-def prepare(config: LoadedConfig, producer: str, request: JobRequest, fleet: FleetView = UNKNOWN_FLEET) -> PreparedJob:
-    """The job and its terms, routed by the state of the fleet.
+def prepare(
+    config: LoadedConfig,
+    producer: str,
+    request: JobRequest,
+    fleet: FleetView = UNKNOWN_FLEET,
+    default_urgency: Urgency = Urgency.BACKGROUND,
+) -> PreparedJob:
+    """The job and its terms, routed by the state of the fleet. `default_urgency`: see `RouteRequest`.
 
     Raises `BadRequest` (also when no model can or may take the job), `PromptTooLarge`, and `UnknownName` for a role,
     task, model, urgency, dialect or option.
@@ -120,7 +126,7 @@ def prepare(config: LoadedConfig, producer: str, request: JobRequest, fleet: Fle
     job_body = {key: value for key, value in body.items() if key not in _JOB_KEYS}
     check_size(job_body, config.settings.limits.max_prompt)
     try:
-        route_request = _route_request(options, body, dialect)
+        route_request = replace(_route_request(options, body, dialect), default_urgency=default_urgency)
         routed = route(config.catalog, fleet.fleet, route_request, fleet.now)
     except NothingFits as error:
         raise BadRequest(str(error)) from None

@@ -39,8 +39,8 @@ EXCEPTIONS = {
 CONVENTIONAL = frozenset({"__init__", "__main__", "errors", "conftest"})
 """File names that may occur in several packages of the product."""
 
-COMMANDS = "producers/cli/"
-"""A file of this folder has the name of its command, whatever other files are called."""
+NAMED_BY_OTHERS = ("producers/cli/", "producers/gateway/surfaces/")
+"""A file of these folders has the name of its command or of the API that it serves, whatever other files are called."""
 
 
 def test_no_variable_and_no_parameter_has_a_banned_name():
@@ -109,7 +109,7 @@ def test_each_exception_is_needed():
 def test_no_file_name_occurs_twice_but_the_conventional_ones():
     paths: dict[str, list[str]] = {}
     for path, _ in modules(*ROOMS):
-        if not path.startswith(COMMANDS):
+        if not path.startswith(NAMED_BY_OTHERS):
             paths.setdefault(Path(path).stem, []).append(path)
     twice = {name: places for name, places in paths.items() if len(places) > 1 and name not in CONVENTIONAL}
     assert not twice, f"a file name says which file is meant: {twice}"

@@ -23,7 +23,8 @@ AUTO = "auto"
 class RouteRequest:
     """The caller's part of a route. `target` is the one name of a client that has only a model field: a role, task,
     model or `auto`; it counts without role, task and model. `group` is the caller's name of its tenant. `texts` are
-    the messages that are classified: those of the user, the last one first."""
+    the messages that are classified: those of the user, the last one first. `default_urgency` holds where the caller,
+    the role and the task name none."""
 
     target: str | None = None
     role: str | None = None
@@ -31,6 +32,7 @@ class RouteRequest:
     model: str | None = None
     group: str | None = None
     urgency: Urgency | None = None
+    default_urgency: Urgency = Urgency.BACKGROUND
     local_only: bool = False
     needs: Requirements = NOTHING
     texts: tuple[str, ...] = ()

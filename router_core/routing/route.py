@@ -123,7 +123,7 @@ def _urgency(
     """The urgency of the job; and a note for people if a group lowers it."""
     role = catalog.roles[choice.role].urgency if choice.role else None
     task = catalog.tasks[choice.task].urgency if choice.task else None
-    urgency = request.urgency or role or task or Urgency.BACKGROUND
+    urgency = request.urgency or role or task or request.default_urgency
     if group and group.urgency and _URGENCY_ORDER[urgency] < _URGENCY_ORDER[group.urgency]:
         return group.urgency, f"; group {group.name} is {group.urgency} at most"
     return urgency, ""

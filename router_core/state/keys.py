@@ -75,6 +75,7 @@ DEAD_LETTERS = "of:dead-letters"  # list, bounded: entries whose last try failed
 NOTICE_RATE = "of:notice-rate"  # hash: notifier -> times of its new incidents (ms); {notifier}:unmentioned: a count
 CREDITS = "of:credits:"  # hash, by pool: credit of the less urgent jobs (see fair_share.lua)
 MEMORY_PRESSURE = "of:memory-pressure"  # string with a TTL: why no job is accepted
+CLIENT_KEYS = "of:client-keys"  # hash: name -> a key of the HTTP door: its SHA-256, and what it may do
 COUNTERS = "of:counters"  # hash of totals, for metrics
 AUDIT_CURSOR = "of:audit-cursor"  # string: how far the audit of unfinished jobs has come
 

@@ -75,6 +75,14 @@ retention: {results: 24h, unread: 7d}
 limits: {max_prompt: 4MiB, max_memory: 85%}
 webhooks: {secret: "0123456789abcdef", allow: ["*.example.com", "a:8080"], private: no}
 workers: {slots: 16, shutdown_grace: 30s, processes: 1}
+gateway:
+  listen: ["127.0.0.1:8309"]
+  open: no
+  aliases: {"gpt-*": chat}
+  cors: ["https://app.example.com"]
+  wait_at_most: 10m
+  max_body: 32MiB
+  processes: 1
 """
 
 

@@ -1,0 +1,85 @@
+"""The section `gateway`: the addresses of the HTTP door, and what its callers may do."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+from pydantic import Field
+
+from openfall.config.document import Node
+from openfall.config.errors import quoted
+from openfall.config.fields import list_of
+from openfall.config.scalars import FieldType, pattern_shape, read_text, size_in_bytes
+from openfall.router_core.catalog.formats import CatalogEntry, Seconds
+
+DEFAULT_ADDRESS = "127.0.0.1:8309"
+
+_ADDRESS = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.*-]+):(?P<port>\d{1,5})")
+_ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:\d{1,5})?|\*")
+
+
+def _read_address(node: Node) -> str | None:
+    text = read_text(node)
+    match = None if text is None else _ADDRESS.fullmatch(text)
+    if text is None or (match and int(match["port"]) < 65536):
+        return text
+    node.report(f"must be HOST:PORT, not {quoted(text)}", f"For example {DEFAULT_ADDRESS}, or 0.0.0.0:8309.")
+    return None
+
+
+def _read_addresses(node: Node) -> tuple[str, ...] | None:
+    addresses = list_of(_address).read(node)
+    if node.is_list and not node.items():
+        node.report("the list is empty", f"Name an address, or remove the key to listen on {DEFAULT_ADDRESS}.")
+    return addresses or None
+
+
+def _read_origin(node: Node) -> str | None:
+    text = read_text(node)
+    if text is None or _ORIGIN.fullmatch(text):
+        return text.lower() if text is not None else None
+    node.report(f"must be an origin, not {quoted(text)}", "Write scheme and host: https://app.example.com")
+    return None
+
+
+def _read_names(node: Node) -> dict[str, str]:
+    names = {pattern: read_text(below) for pattern, below in node.entries().items()}
+    return {pattern: name for pattern, name in names.items() if name is not None}
+
+
+_address: FieldType[str] = FieldType(
+    _read_address, pattern_shape(_ADDRESS.pattern.replace("?P<host>", "").replace("?P<port>", ""))
+)
+_addresses: FieldType[tuple[str, ...]] = FieldType(
+    _read_addresses, {"type": "array", "items": _address.shape, "minItems": 1}, list
+)
+_origins: FieldType[tuple[str, ...]] = list_of(FieldType(_read_origin, pattern_shape(_ORIGIN.pattern)))
+_names: FieldType[dict[str, str]] = FieldType(
+    _read_names, {"type": ["object", "null"], "additionalProperties": {"type": "string", "minLength": 1}}, dict
+)
+
+
+class GatewaySection(CatalogEntry):
+    """The HTTP door, `openfall serve`."""
+
+    listen: Annotated[tuple[str, ...], _addresses] = Field(
+        (DEFAULT_ADDRESS,),
+        description="Its addresses. An address that other machines reach needs a key (`openfall keys new`), or `open`.",
+    )
+    open: bool = Field(False, description="Serve other machines without keys: anybody who reaches an address may ask.")
+    aliases: Annotated[dict[str, str], _names] = Field(
+        {},
+        description="Names that programs have wired in, as shell patterns, and the role, task or model that each "
+        'means: `"gpt-*": auto`.',
+    )
+    cors: Annotated[tuple[str, ...], _origins] = Field(
+        (), description="Origins whose web pages may call it. Without it: none."
+    )
+    wait_at_most: Seconds = Field(
+        600.0, description="The longest time that a request without a stream is held open for its answer."
+    )
+    max_body: Annotated[int, Field(ge=1024), size_in_bytes] = Field(
+        32 * 2**20, description="Maximum size of the body of a request, in bytes."
+    )
+    processes: Annotated[int, Field(ge=1, le=64)] = Field(1, description="Processes that share its addresses.")

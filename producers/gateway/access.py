@@ -1,0 +1,100 @@
+"""Who calls the door, and whether it may: keys, and the checks that keep web pages out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+from openfall.config.gateway_settings import GatewaySection
+from openfall.producers.gateway.error_table import Refusal
+from openfall.router_core.state.client_keys import ClientKey, KeyRing
+
+LOCAL_PRODUCER = "door"
+"""The producer of jobs that came without a key."""
+
+Headers = Mapping[str, str]
+
+_OPEN = ClientKey(name=LOCAL_PRODUCER, digest="", admin=True)
+"""Stands for every caller of a door without keys."""
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """The rules of one door.
+
+    Without keys every caller is let in, with any key or none, and a door on loopback refuses what only a web page
+    sends: a `Host` that is not this machine, and an `Origin` that is not in `cors`. With keys every caller needs one.
+    """
+
+    settings: GatewaySection
+    keys: KeyRing
+
+    def caller(self, headers: Headers) -> ClientKey:
+        """The key of a request. Raises `Refusal`."""
+        self._check_origin(headers)
+        if not self.keys:
+            if not self.settings.open:
+                self._check_host(headers)
+            return _OPEN
+        secret = presented_key(headers)
+        if not secret:
+            raise Refusal("no_key", "this door needs a key: send `Authorization: Bearer of_...` (`openfall keys new`)")
+        key = self.keys.find(secret)
+        if key is None:
+            raise Refusal(
+                "no_key", "this key is unknown here, or was revoked: `openfall keys list` names the known ones"
+            )
+        return key
+
+    def _check_origin(self, headers: Headers) -> None:
+        origin = headers.get("origin")
+        if origin is not None and not self.allows_origin(origin):
+            raise Refusal("not_allowed", "this origin may not call the door: add it to `gateway: {cors: [...]}`")
+
+    def allows_origin(self, origin: str) -> bool:
+        return "*" in self.settings.cors or origin.lower() in self.settings.cors
+
+    def _check_host(self, headers: Headers) -> None:
+        """A name of somebody else's that resolves to 127.0.0.1 (DNS rebinding) lets a web page reach this machine."""
+        host = headers.get("host", "")
+        if host and not is_loopback(host):
+            raise Refusal(
+                "not_allowed",
+                "the door serves this machine only: `openfall keys new NAME` lets it serve others with a key, "
+                "`gateway: {open: yes}` without one",
+            )
+
+
+def presented_key(headers: Headers) -> str:
+    """The key that a request carries, in any of the three headers that SDKs use. Empty: none."""
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and token.strip():
+        return token.strip()
+    return headers.get("x-api-key", "").strip() or headers.get("api-key", "").strip()
+
+
+def is_loopback(address: str) -> bool:
+    """Whether `HOST` or `HOST:PORT` is this machine."""
+    try:
+        host = urlsplit(f"//{address}").hostname or ""
+    except ValueError:
+        return False
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def refuse_exposed(settings: GatewaySection, keys: KeyRing) -> str:
+    """Why the door must not start: it would serve other machines without keys. Empty: it may."""
+    exposed = [address for address in settings.listen if not is_loopback(address)]
+    if not exposed or keys or settings.open:
+        return ""
+    return (
+        f"{exposed[0]} can be reached from other machines, and there is no key: create one with `openfall keys new`"
+        ", or set `gateway: {open: yes}` to serve everybody who reaches it"
+    )

@@ -1,0 +1,151 @@
+"""The ASGI application: finds the endpoint and the caller of a request, and is the one place where errors leave."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Match, Route
+from starlette.types import Receive, Scope, Send
+
+from openfall.producers.gateway.error_table import Refusal, refusal_of_error
+from openfall.producers.gateway.exchange import Exchange, new_request_id
+from openfall.producers.gateway.gateway import Gateway
+from openfall.producers.gateway.request_path import RequestPath, normalize_path
+from openfall.producers.gateway.responses import json_response
+from openfall.producers.gateway.routes import Endpoint
+from openfall.producers.gateway.surface import surface_of
+from openfall.producers.gateway.surfaces import chat, health, models
+from openfall.producers.gateway.waiting import CallerLeft
+from openfall.router_core.state.client_keys import ClientKey
+from openfall.router_core.state.errors import StoreError
+
+log = logging.getLogger("openfall.door")
+
+ENDPOINTS: tuple[Endpoint, ...] = (*chat.ENDPOINTS, *models.ENDPOINTS, *health.ENDPOINTS)
+
+_NOBODY = ClientKey(name="", digest="")
+"""The caller of a request that is refused before its key is known."""
+CLIENT_CLOSED_REQUEST = 499
+"""The status of a request whose caller has left, for the log: no response reaches anybody."""
+
+
+class App:
+    """The door as an ASGI application. One instance per process."""
+
+    def __init__(self, gateway: Gateway, endpoints: Iterable[Endpoint] = ENDPOINTS) -> None:
+        self.gateway = gateway
+        self._routes = [(Route(each.path, _unused, methods=[each.method]), each) for each in endpoints]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        elif scope["type"] == "http":
+            await self._serve(scope, receive, send)
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        await receive()
+        try:
+            await self.gateway.start()
+        except StoreError as error:
+            await send({"type": "lifespan.startup.failed", "message": str(error)})
+            return
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await self.gateway.stop()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = time.monotonic()
+        path = normalize_path(scope["path"])
+        request = Request({**scope, "path": path.path}, receive)
+        exchange = Exchange(self.gateway, request, path, surface_of(path.path), _NOBODY, new_request_id())
+        status = CLIENT_CLOSED_REQUEST
+        try:
+            response = await self._respond(exchange)
+            status = response.status_code
+            self._add_headers(exchange, response)
+            await response(scope, receive, send)
+        except CallerLeft:
+            pass
+        finally:
+            _log_access(exchange, status, time.monotonic() - started)
+
+    async def _respond(self, exchange: Exchange) -> Response:
+        try:
+            if exchange.request.method == "OPTIONS":
+                return self._preflight(exchange)
+            endpoint = self._find(exchange.request, exchange.path)
+            if not endpoint.public:
+                exchange.caller = self.gateway.access.caller(exchange.request.headers)
+            return await endpoint.handler(exchange)
+        except CallerLeft:
+            raise
+        except Exception as error:
+            refusal = refusal_of_error(error)
+            if refusal is None:
+                log.exception("%s: an unexpected error", exchange.request_id)
+                refusal = Refusal("other", f"unexpected error; the log of the door has it as {exchange.request_id}")
+            return _refuse(exchange, refusal)
+
+    def _find(self, request: Request, path: RequestPath) -> Endpoint:
+        """The endpoint of a request, whose path parameters it gets. Raises `Refusal`."""
+        other_methods: set[str] = set()
+        for route, endpoint in self._routes:
+            match, matched = route.matches(request.scope)
+            if match is Match.FULL or (
+                match is Match.PARTIAL and request.method == "HEAD" and endpoint.method == "GET"
+            ):
+                request.scope["path_params"] = matched["path_params"]
+                return endpoint
+            if match is Match.PARTIAL:
+                other_methods.add(endpoint.method)
+        if other_methods:
+            allowed = ", ".join(sorted(other_methods))
+            raise Refusal(
+                "wrong_method", f"{path.path} takes {allowed}, not {request.method}", extra={"allow": allowed}
+            )
+        raise Refusal(
+            "unknown_url", f"there is no {request.method} {path.path} here: GET /openapi.json lists all paths"
+        )
+
+    def _preflight(self, exchange: Exchange) -> Response:
+        """What a browser asks before it sends a request of another origin."""
+        origin = exchange.request.headers.get("origin", "")
+        if not origin or not self.gateway.access.allows_origin(origin):
+            raise Refusal("not_allowed", "this origin may not call the door: add it to `gateway: {cors: [...]}`")
+        wanted = exchange.request.headers.get("access-control-request-headers", "*")
+        allowed = {"access-control-allow-methods": "GET, POST, DELETE", "access-control-allow-headers": wanted}
+        return Response(status_code=204, headers=allowed)
+
+    def _add_headers(self, exchange: Exchange, response: Response) -> None:
+        response.headers["x-request-id"] = response.headers["request-id"] = exchange.request_id
+        if exchange.job_id is not None:
+            response.headers["x-openfall-job"] = exchange.job_id
+        origin = exchange.request.headers.get("origin", "")
+        if origin and self.gateway.access.allows_origin(origin):
+            response.headers["access-control-allow-origin"] = origin
+            response.headers["access-control-expose-headers"] = "*"
+            response.headers["vary"] = "origin"
+
+
+def _refuse(exchange: Exchange, refusal: Refusal) -> Response:
+    body = refusal.body(exchange.surface, exchange.request_id)
+    return json_response(body, refusal.status(exchange.surface), refusal.headers())
+
+
+def _log_access(exchange: Exchange, status: int, seconds: float) -> None:
+    """One line for a request. Never a body, never a query: it may carry a key."""
+    log.info(
+        "%s %s status=%d key=%s job=%s ms=%d id=%s",
+        exchange.request.method, exchange.path.path, status, exchange.caller.name or "-", exchange.job_id or "-",
+        round(seconds * 1000), exchange.request_id,
+    )  # fmt: skip
+
+
+async def _unused(request: Request) -> Response:
+    """The routes only match: the application calls the endpoint itself."""
+    raise NotImplementedError(request.url.path)

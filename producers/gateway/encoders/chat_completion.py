@@ -1,0 +1,21 @@
+"""The bodies and chunks of OpenAI's chat completions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from openfall.router_core.jobs.result import Result
+
+
+def completion_id(job_id: str) -> str:
+    return f"chatcmpl-{job_id}"
+
+
+def completion(result: Result, asked_for: str, receipt: dict[str, Any] | None) -> dict[str, Any]:
+    """The whole response: the provider's own, with an id of ours, and the model that the caller asked for, since
+    clients compare it."""
+    body = dict(result.body or {})
+    body.update(id=completion_id(result.id), object="chat.completion", model=asked_for)
+    if receipt is not None:
+        body["openfall"] = receipt
+    return body

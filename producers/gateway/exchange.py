@@ -1,0 +1,87 @@
+"""One request to the door: its caller, its body, and the options that its headers and its path give."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from starlette.requests import ClientDisconnect, Request
+
+from openfall.producers.gateway.error_table import Refusal
+from openfall.producers.gateway.request_path import RequestPath
+from openfall.producers.gateway.surface import Surface
+from openfall.router_core.state.client_keys import ClientKey
+
+if TYPE_CHECKING:
+    from openfall.producers.gateway.gateway import Gateway
+
+_FLAGS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+
+
+def new_request_id() -> str:
+    return f"req_{secrets.token_hex(12)}"
+
+
+@dataclass(slots=True)
+class Exchange:
+    """A request and what is known of it. `request` is read once."""
+
+    gateway: Gateway
+    request: Request
+    path: RequestPath
+    surface: Surface
+    caller: ClientKey
+    request_id: str = field(default_factory=new_request_id)
+    job_id: str | None = None
+    """For the access log and the headers of the response."""
+
+    async def body(self) -> dict[str, Any]:
+        """The JSON object of the body. Raises `Refusal`."""
+        packed = await self._read()
+        try:
+            body = orjson.loads(packed)
+        except orjson.JSONDecodeError as error:
+            what = "is empty: send a JSON object" if not packed.strip() else f"is not JSON: {error}"
+            raise Refusal("bad_request", f"the body {what}") from None
+        if not isinstance(body, dict):
+            raise Refusal("bad_request", f"the body must be a JSON object, not a {type(body).__name__}")
+        return body
+
+    async def _read(self) -> bytes:
+        limit = self.gateway.settings.max_body
+        declared = self.request.headers.get("content-length", "")
+        if declared.isdigit() and int(declared) > limit:
+            raise self._too_large(int(declared))
+        chunks: list[bytes] = []
+        size = 0
+        try:
+            async for chunk in self.request.stream():
+                size += len(chunk)
+                if size > limit:
+                    raise self._too_large(size)
+                chunks.append(chunk)
+        except ClientDisconnect:
+            raise Refusal("cancelled", "the caller left before its body had arrived") from None
+        return b"".join(chunks)
+
+    def _too_large(self, size: int) -> Refusal:
+        limit = self.gateway.settings.max_body
+        return Refusal(
+            "too_large",
+            f"the body has {size:,} bytes or more, over the {limit:,} allowed: raise `gateway: {{max_body: ...}}`",
+        )
+
+    def header(self, name: str) -> str | None:
+        """The value of `X-Openfall-NAME`; None: it is absent or empty."""
+        return self.request.headers.get(f"x-openfall-{name}", "").strip() or None
+
+    def flag(self, name: str) -> bool:
+        """Whether `X-Openfall-NAME` says yes. Raises `Refusal` for another word than yes and no."""
+        text = self.header(name)
+        if text is None:
+            return False
+        if text.lower() not in _FLAGS:
+            raise Refusal("bad_request", f"X-Openfall-{name.title()} must be yes or no, not {text[:40]!r}")
+        return _FLAGS[text.lower()]

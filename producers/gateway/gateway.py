@@ -1,0 +1,57 @@
+"""What one process of the door holds: a client of the queue, the settings, the keys."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass, field
+
+from openfall.config import LoadedConfig
+from openfall.config.gateway_settings import GatewaySection
+from openfall.producers.client import AsyncOpenfall
+from openfall.producers.gateway.access import Access
+from openfall.router_core.state.cancellation import cancel_all
+from openfall.router_core.state.client_keys import EMPTY, KeyRing, fetch_keys
+from openfall.router_core.state.errors import StoreError
+
+KEYS_TTL_SECONDS = 2.0
+"""After this a new key is known, and a revoked one refused, by every process of every door."""
+
+
+@dataclass(slots=True)
+class Gateway:
+    """One process of the door. It holds nothing that another process needs: jobs and keys are in Redis."""
+
+    client: AsyncOpenfall
+    keys: KeyRing = EMPTY
+    _refresh: asyncio.Task[None] | None = field(default=None, repr=False)
+
+    @property
+    def config(self) -> LoadedConfig:
+        return self.client.config
+
+    @property
+    def settings(self) -> GatewaySection:
+        return self.client.config.settings.gateway
+
+    @property
+    def access(self) -> Access:
+        return Access(self.settings, self.keys)
+
+    async def start(self) -> None:
+        """Read the keys, and keep them fresh. While Redis does not answer, the last known ones stay in force.
+
+        Raises `StoreError` when Redis does not answer at the start: without the keys nobody can be let in or refused.
+        """
+        self.keys = await fetch_keys(self.client.store.connection)
+        self._refresh = asyncio.create_task(self._refresh_keys(), name="client-keys")
+
+    async def stop(self) -> None:
+        await cancel_all(self._refresh)
+        await self.client.close()
+
+    async def _refresh_keys(self) -> None:
+        while True:
+            await asyncio.sleep(KEYS_TTL_SECONDS)
+            with contextlib.suppress(StoreError):
+                self.keys = await fetch_keys(self.client.store.connection)

@@ -1,0 +1,61 @@
+"""The names that callers send as `model`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+
+from openfall.producers.gateway.error_table import Refusal
+from openfall.router_core.catalog.catalog import Catalog
+from openfall.router_core.catalog.errors import UnknownName
+from openfall.router_core.routing.chain_selection import AUTO
+from openfall.router_core.state.client_keys import ClientKey
+from openfall.router_core.vocabulary import Urgency
+
+_LATEST = ":latest"
+"""The tag that clients of Ollama add to every name."""
+
+
+def split_urgency(name: str) -> tuple[str, Urgency | None]:
+    """`dialogue@batch` is the name `dialogue` with the urgency batch. Any other `@` belongs to the name."""
+    base, mark, word = name.rpartition("@")
+    if mark and base and word in set(Urgency):
+        return base, Urgency(word)
+    return name, None
+
+
+def resolve_name(catalog: Catalog, aliases: Mapping[str, str], name: str | None) -> str:
+    """The role, task or model that a name means: itself, without `:latest`, by the `aliases` of the configuration, or
+    `auto` for none.
+
+    A name of the catalog wins over a pattern. Raises `UnknownName`.
+    """
+    if not name or name == AUTO:
+        return AUTO
+    for candidate in dict.fromkeys((name, name.removesuffix(_LATEST))):
+        if candidate in catalog.roles or catalog.find_task(candidate) is not None or candidate in catalog.models:
+            return candidate
+    if (meant := _by_pattern(aliases, name)) is not None:
+        return meant
+    known = {*catalog.roles, *catalog.tasks}
+    try:
+        catalog.find_model(name, kind="role, task or model", known=known)
+    except UnknownName:
+        bare = name.removesuffix(_LATEST)
+        if bare == name:
+            raise
+        return catalog.find_model(bare, kind="role, task or model", known=known)
+    return name
+
+
+def check_allowed(key: ClientKey, name: str) -> None:
+    """Raises `Refusal` if a key may not ask for a name."""
+    if key.names and name not in key.names:
+        allowed = ", ".join(key.names)
+        raise Refusal(
+            "not_allowed", f"the key {key.name!r} may not ask for {name!r}: it may ask for {allowed}", "model"
+        )
+
+
+def _by_pattern(aliases: Mapping[str, str], name: str) -> str | None:
+    return next((meant for pattern, meant in aliases.items() if fnmatchcase(name, pattern)), None)

@@ -1,0 +1,97 @@
+"""From a request to a job: its name, urgency, group and terms, by header, endpoint, body, path and key."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+from openfall.producers.gateway.error_table import Refusal
+from openfall.producers.gateway.exchange import Exchange
+from openfall.producers.gateway.requested_name import check_allowed, resolve_name, split_urgency
+from openfall.producers.request import JobRequest, SubmitOptions, parse_urgency, prepare
+from openfall.producers.submit import retry
+from openfall.router_core.jobs.job import CompletionJob
+from openfall.router_core.state.jobs import Receipt
+from openfall.router_core.vocabulary import Dialect, Urgency
+
+_SERVICE_TIERS: Mapping[str, Urgency] = {
+    "priority": Urgency.INTERACTIVE,
+    "fast": Urgency.INTERACTIVE,
+    "ultrafast": Urgency.INTERACTIVE,
+    "default": Urgency.BACKGROUND,
+    "flex": Urgency.BATCH,
+}
+"""The urgency of OpenAI's `service_tier`. `auto`, `scale` and Anthropic's `standard_only` say nothing about it."""
+
+_HEADER_OPTIONS = ("role", "task", "inbox", "webhook")
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A job in the queue. `asked_for` is the name that the caller sent, which the response repeats."""
+
+    job: CompletionJob
+    receipt: Receipt
+    asked_for: str
+
+    @property
+    def id(self) -> str:
+        return self.receipt.id
+
+
+async def submit(
+    exchange: Exchange, body: Mapping[str, Any], dialect: Dialect, urgency: Urgency | None = None
+) -> Accepted:
+    """Put the request into the queue. `urgency` is that of the endpoint, if it has one.
+
+    Raises `Refusal`, and the errors of the queue that `refusals` knows.
+    """
+    gateway, caller = exchange.gateway, exchange.caller
+    asked_for = body.get("model") or ""
+    if not isinstance(asked_for, str):
+        raise Refusal("bad_request", "`model` must be text: the name of a role, task or model, or auto", "model")
+    name, of_name = split_urgency(asked_for)
+    target = resolve_name(gateway.config.catalog, gateway.settings.aliases, name)
+    check_allowed(caller, target)
+    options = _options(exchange, body)
+    options["urgency"] = _urgency(exchange, body, urgency, of_name)
+    options["dialect"] = dialect
+    fleet = await gateway.client.store.fleet()
+    request = JobRequest({**body, "model": target}, cast("SubmitOptions", options))
+    job, terms = prepare(gateway.config, caller.name, request, fleet, default_urgency=Urgency.INTERACTIVE)
+    receipt = await retry(lambda: gateway.client.store.jobs.accept(job, terms), gateway.client.retry_for)
+    exchange.job_id = receipt.id
+    return Accepted(job, receipt, asked_for or target)
+
+
+def _options(exchange: Exchange, body: Mapping[str, Any]) -> dict[str, Any]:
+    options: dict[str, Any] = {name: exchange.header(name) for name in _HEADER_OPTIONS}
+    options["group"] = exchange.header("group") or exchange.path.group or exchange.caller.group
+    options["local_only"] = exchange.flag("local-only")
+    options["expires_in"] = exchange.header("within")
+    options["reply_to"] = exchange.header("reply-to")
+    options["idempotency_key"] = exchange.request.headers.get("idempotency-key") or None
+    options["stream"] = bool(body.get("stream"))
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _urgency(
+    exchange: Exchange, body: Mapping[str, Any], of_endpoint: Urgency | None, of_name: Urgency | None
+) -> Urgency | None:
+    """The first that says something: header, endpoint, service tier, name, path, key. None: the role decides, else
+    interactive, since the caller holds a connection open."""
+    words = (
+        exchange.header("urgency"),
+        of_endpoint,
+        _tier(body),
+        of_name,
+        exchange.path.urgency,
+        exchange.caller.urgency,
+    )
+    return parse_urgency(next((word for word in words if word), None))
+
+
+def _tier(body: Mapping[str, Any]) -> Urgency | None:
+    tier = body.get("service_tier")
+    return _SERVICE_TIERS.get(tier) if isinstance(tier, str) else None

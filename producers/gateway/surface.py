@@ -1,0 +1,28 @@
+"""The APIs that the door speaks. Errors, names of headers and keepalives follow the API of the path."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Surface(StrEnum):
+    """An API, by its inventor."""
+
+    OPENAI = "openai"
+    ANTHROPIC = "anthropic"
+    OLLAMA = "ollama"
+    ECHO = "echo"  # /api/echo/resilient
+    OPENFALL = "openfall"  # the jobs, and the page
+
+
+def surface_of(path: str) -> Surface:
+    """The API to which a path belongs, also one that does not exist: its error must have a shape too."""
+    if path.startswith("/v1/messages"):
+        return Surface.ANTHROPIC
+    if path.startswith("/api/echo/"):
+        return Surface.ECHO
+    if path.startswith("/api/"):
+        return Surface.OLLAMA
+    if path.startswith(("/v1/jobs", "/v1/inboxes")):
+        return Surface.OPENFALL
+    return Surface.OPENAI

@@ -1,0 +1,91 @@
+"""The keys with which programs call the HTTP door.
+
+Only their SHA-256 is kept: a key has 256 random bits, so a slow hash would add nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from openfall.router_core.state import keys
+from openfall.router_core.state.redis_connection import RedisConnection, pairs
+from openfall.router_core.vocabulary import Urgency
+
+PREFIX = "of_"
+_RANDOM_BYTES = 32
+
+
+class ClientKey(BaseModel):
+    """What the owner of a key may do, and what holds for its jobs. The name is the producer of its jobs.
+
+    `names`: the roles, tasks and models that it may ask for; empty: all. `per_minute` and `in_flight` limit its
+    requests; None: no limit. `canned_reply`: a request that could show it to a person gets a canned text while no model
+    can answer. `admin`: it sees the jobs of every key.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    name: str
+    digest: str = Field(repr=False)
+    created_at: float = 0.0
+    group: str | None = None
+    urgency: Urgency | None = None
+    names: tuple[str, ...] = ()
+    per_minute: int | None = None
+    in_flight: int | None = None
+    canned_reply: bool = False
+    keepalive: str = "comment"
+    admin: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRing:
+    """Every key, by its digest."""
+
+    by_digest: Mapping[str, ClientKey]
+
+    def find(self, secret: str) -> ClientKey | None:
+        """The key with this secret. An unknown one takes as long as a known one: both are one hash and one look-up."""
+        return self.by_digest.get(digest_of(secret))
+
+    def __len__(self) -> int:
+        return len(self.by_digest)
+
+
+EMPTY = KeyRing({})
+
+
+def digest_of(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def new_secret() -> str:
+    """`of_` and 43 characters: 256 random bits."""
+    return PREFIX + secrets.token_urlsafe(_RANDOM_BYTES)
+
+
+async def fetch_keys(link: RedisConnection) -> KeyRing:
+    """Every key. One that cannot be read is left out: it opens nothing."""
+    known = {}
+    for packed in pairs(await link.command("HGETALL", keys.CLIENT_KEYS)).values():
+        try:
+            key = ClientKey.model_validate_json(packed)
+        except ValidationError:
+            continue
+        known[key.digest] = key
+    return KeyRing(known)
+
+
+async def add_key(link: RedisConnection, key: ClientKey) -> bool:
+    """Keep a key. False: there is one of this name."""
+    return bool(await link.command("HSETNX", keys.CLIENT_KEYS, key.name, key.model_dump_json(exclude_none=True)))
+
+
+async def revoke_key(link: RedisConnection, name: str) -> bool:
+    """Remove a key. False: there is none of this name."""
+    return bool(await link.command("HDEL", keys.CLIENT_KEYS, name))

@@ -1,0 +1,105 @@
+"""A door with a worker and an upstream behind it: real HTTP, a real Valkey, scripted answers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import uvicorn
+
+from openfall.config import LoadedConfig, load
+from openfall.producers.client import AsyncOpenfall
+from openfall.producers.gateway.app import App
+from openfall.producers.gateway.gateway import Gateway
+from openfall.producers.gateway.serve import listening_sockets
+from openfall.router_core.state.redis_connection import RedisConnection
+from tests.faults import FaultServer, Script, fault_server
+from tests.worker_harness import running_fleet
+
+CONFIG = """
+redis: {redis}
+pools: {{gpu: {{local: yes}}}}
+backends:
+  rack: {{protocol: openai, url: "{upstream}", pool: gpu, slots: 64}}
+models:
+  tiny: {{upstream: tiny-1, backends: [rack], context: 8192}}
+  other: {{upstream: other-1, backends: [rack], context: 4096, max_tokens: 512}}
+roles:
+  chat: {{chain: [tiny, other], urgency: interactive}}
+  scene: {{chain: [other], urgency: background}}
+  plain: {{chain: [tiny]}}
+{more}
+"""
+
+SAY = {"messages": [{"role": "user", "content": "Haruka waves"}]}
+
+
+@dataclass
+class Door:
+    """A running door. `http` sends to it, without following redirects or repeating anything."""
+
+    url: str
+    http: httpx.AsyncClient
+    upstream: FaultServer
+    gateway: Gateway
+    link: RedisConnection
+
+    async def chat(self, **more: Any) -> httpx.Response:
+        return await self.http.post("/v1/chat/completions", json={"model": "chat", **SAY, **more})
+
+
+def door_config(redis_url: str, home: Path, upstream: str, more: str = "") -> LoadedConfig:
+    file = home / "openfall.yaml"
+    file.write_text(CONFIG.format(redis=redis_url, upstream=upstream, more=more))
+    return load(file)
+
+
+@asynccontextmanager
+async def open_door(
+    redis_url: str, home: Path, *scripts: Script, more: str = "", pools: tuple[str, ...] = ("gpu", "degrade")
+) -> AsyncIterator[Door]:
+    """A door whose upstream answers by `scripts`. `more` is configuration; without `pools` no worker runs."""
+    async with fault_server(*scripts) as upstream:
+        loaded = door_config(redis_url, home, upstream.url, more)
+        async with running_fleet(redis_url, home, loaded.catalog, *pools) as fleet:
+            gateway = Gateway(AsyncOpenfall(config=loaded, retry_for=1.0))
+            async with _served(gateway) as url, httpx.AsyncClient(base_url=url, timeout=30) as http:
+                yield Door(url, http, upstream, gateway, fleet.link)
+
+
+@asynccontextmanager
+async def _served(gateway: Gateway) -> AsyncIterator[str]:
+    with listening_sockets(("127.0.0.1:0",)) as sockets:
+        settings = uvicorn.Config(App(gateway), http="httptools", ws="none", lifespan="on", log_config=None)
+        server = uvicorn.Server(settings)
+        server.capture_signals = _no_signals  # type: ignore[method-assign]
+        serving = asyncio.create_task(server.serve(sockets))
+        while not server.started:
+            assert not serving.done()
+            await asyncio.sleep(0.005)
+        try:
+            yield f"http://127.0.0.1:{sockets[0].getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            await serving
+
+
+def _no_signals() -> Any:
+    """The tests' own process keeps its signal handlers."""
+    import contextlib
+
+    return contextlib.nullcontext()
+
+
+def run(work: Callable[[], Coroutine[Any, Any, Any]] | Awaitable[Any]) -> Any:
+    """Run a coroutine for at most 30 s."""
+
+    async def main() -> Any:
+        return await asyncio.wait_for(work() if callable(work) else work, 30)
+
+    return asyncio.run(main())
