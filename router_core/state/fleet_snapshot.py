@@ -89,8 +89,8 @@ class FleetSnapshot:
     unknown_queues: frozenset[str]
     fleet_states: Mapping[Urgency, FleetState]
     stranded_queues: tuple[str, ...]
-    """Queues of interactive and batch jobs from which no worker can claim now. Queues of unknown models are left out:
-    workers reload a changed configuration one after the other, and the jobs there are late soon enough."""
+    """Queues from which no worker can claim now; of background jobs, only with a late one. Queues of unknown models are
+    left out: workers reload a changed configuration one after the other, and the jobs there are late soon enough."""
     blocked_queues: tuple[str, ...] = ()
     """Queues of other jobs whose model has an outage, while another model can take more jobs."""
     backends: Mapping[str, Sequence[BackendState]] = field(default_factory=dict)
@@ -132,7 +132,7 @@ async def fetch_fleet_snapshot(link: RedisConnection, catalog: Catalog) -> Fleet
         queue.name
         for alias, queues, _ in rows
         for urgency, queue in zip(Urgency, queues, strict=True)
-        if queue.waiting and _is_stranded(urgency, fleets[urgency].model(alias).blocked)
+        if queue.waiting and _is_stranded(catalog, urgency, queue, fleets[urgency].model(alias).blocked)
     )
     less_urgent = [(urgency, number) for number, urgency in enumerate(Urgency) if number]
     blocked = tuple(
@@ -151,14 +151,15 @@ def earliest_block(backends: Sequence[BackendState]) -> Blocked | None:
     return None if None in blocks else min(filter(None, blocks), key=lambda blocked: blocked.until, default=None)
 
 
-def _is_stranded(urgency: Urgency, blocked: Blocked | None) -> bool:
+def _is_stranded(catalog: Catalog, urgency: Urgency, queue: _Queue, blocked: Blocked | None) -> bool:
     """No worker is no reason: its pool may only be restarting, and the jobs are late soon enough. A batch job is late
-    after an hour by default, which is too late to learn of an outage. A background job is late soon enough."""
-    if blocked is None or urgency is Urgency.BACKGROUND:
+    after an hour by default, which is too late to learn of an outage. A background job is late soon enough; once it is,
+    it is examined again seconds later only, but it may have moved into the queue of a breaker that opens next."""
+    if blocked is None:
         return False
-    return blocked.reason in OUTAGE_BLOCKS or (
-        urgency is Urgency.INTERACTIVE and blocked.reason is not BlockReason.NO_WORKER
-    )
+    if blocked.reason in OUTAGE_BLOCKS:
+        return urgency is not Urgency.BACKGROUND or queue.oldest >= catalog.urgency[urgency].start_within
+    return urgency is Urgency.INTERACTIVE and blocked.reason is not BlockReason.NO_WORKER
 
 
 def _has_outage(state: ModelState) -> bool:
