@@ -36,6 +36,7 @@ COMMANDS = {
     "outbox": "Show pending webhooks and notices, and failed ones.",
     "config": "Check and show the configuration; print its schema, a .env.",
     "work": "Run the jobs of one pool.",
+    "keys": "List the keys of the HTTP door; create and revoke them.",
     "serve": "Serve the HTTP APIs of OpenAI, Anthropic and others.",
 }
 """In the order of the help. The module of a command has its name and is imported when the command is used."""

@@ -27,7 +27,7 @@ log = logging.getLogger("openfall.door")
 
 ENDPOINTS: tuple[Endpoint, ...] = (*chat.ENDPOINTS, *models.ENDPOINTS, *health.ENDPOINTS)
 
-_NOBODY = ClientKey(name="", digest="")
+_UNKNOWN = ClientKey(name="-", digest="")
 """The caller of a request that is refused before its key is known."""
 CLIENT_CLOSED_REQUEST = 499
 """The status of a request whose caller has left, for the log: no response reaches anybody."""
@@ -62,7 +62,7 @@ class App:
         started = time.monotonic()
         path = normalize_path(scope["path"])
         request = Request({**scope, "path": path.path}, receive)
-        exchange = Exchange(self.gateway, request, path, surface_of(path.path), _NOBODY, new_request_id())
+        exchange = Exchange(self.gateway, request, path, surface_of(path.path), _UNKNOWN, new_request_id())
         status = CLIENT_CLOSED_REQUEST
         try:
             response = await self._respond(exchange)
@@ -141,7 +141,7 @@ def _log_access(exchange: Exchange, status: int, seconds: float) -> None:
     """One line for a request. Never a body, never a query: it may carry a key."""
     log.info(
         "%s %s status=%d key=%s job=%s ms=%d id=%s",
-        exchange.request.method, exchange.path.path, status, exchange.caller.name or "-", exchange.job_id or "-",
+        exchange.request.method, exchange.path.path, status, exchange.caller.name, exchange.job_id or "-",
         round(seconds * 1000), exchange.request_id,
     )  # fmt: skip
 

@@ -9,8 +9,9 @@ import hashlib
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from openfall.router_core.state import keys
 from openfall.router_core.state.redis_connection import RedisConnection, pairs
@@ -30,7 +31,7 @@ class ClientKey(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    name: str
+    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.@-]{1,64}$")]
     digest: str = Field(repr=False)
     created_at: float = 0.0
     group: str | None = None
@@ -39,7 +40,7 @@ class ClientKey(BaseModel):
     per_minute: int | None = None
     in_flight: int | None = None
     canned_reply: bool = False
-    keepalive: str = "comment"
+    keepalive: Literal["comment", "chunk", "off"] = "comment"
     admin: bool = False
 
 

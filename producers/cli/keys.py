@@ -1,0 +1,131 @@
+"""`openfall keys`: the keys with which programs call the HTTP door."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from openfall.producers.cli.options import add_options, common_options, config_option, with_client
+from openfall.producers.cli.render import format_time, show_table
+from openfall.producers.cli.terminal import echo, print_line, show_json
+
+if TYPE_CHECKING:
+    from openfall.router_core.state.client_keys import ClientKey
+
+COLUMNS = ("key", "created", "group", "urgency", "may ask for", "a minute", "at once", "")
+
+_RIGHTS = add_options(
+    click.option("-g", "--group", help="Group of its jobs, such as discord:main."),
+    click.option("-u", "--urgency", type=click.Choice(["interactive", "background", "batch"]), help="Default urgency."),
+    click.option("--name", "names", multiple=True, metavar="NAME", help="A role, task or model that it may ask for."),
+    click.option("--per-minute", type=click.IntRange(min=1), help="Maximum requests a minute."),
+    click.option("--in-flight", type=click.IntRange(min=1), help="Maximum concurrent requests."),
+    click.option(
+        "--canned-reply", is_flag=True, help="It gets a canned reply while no model can answer, not an error."
+    ),
+    click.option(
+        "--keepalive",
+        type=click.Choice(["comment", "chunk", "off"]),
+        default="comment",
+        help="How a stream stays open while nothing is written. `chunk`: for clients that read no comments.",
+    ),
+    click.option("--admin", is_flag=True, help="It sees and cancels the jobs of every key."),
+)
+
+
+@click.group(invoke_without_command=True)
+@common_options
+@click.pass_context
+def keys(ctx: click.Context, config_path: Path | None, as_json: bool) -> None:
+    """List the keys of the HTTP door. `new NAME` creates one, `revoke NAME` ends one."""
+    if ctx.invoked_subcommand is None:
+        _list(config_path, as_json)
+
+
+@keys.command("list", short_help="List the keys.")
+@common_options
+def list_keys(config_path: Path | None, as_json: bool) -> None:
+    """List the keys, and what each may do."""
+    _list(config_path, as_json)
+
+
+@keys.command(short_help="Create a key, and print it once.")
+@click.argument("name")
+@_RIGHTS
+@common_options
+def new(name: str, config_path: Path | None, as_json: bool, **rights: Any) -> None:
+    """Create a key and print it once: only its SHA-256 is kept. NAME is the producer of its jobs.
+
+    Doors know it within 2 seconds.
+    """
+    import time
+
+    from pydantic import ValidationError
+
+    from openfall.router_core.state.client_keys import ClientKey, add_key, digest_of, new_secret
+
+    secret = new_secret()
+    try:
+        key = ClientKey(name=name, digest=digest_of(secret), created_at=time.time(), **rights)
+    except ValidationError:
+        raise click.UsageError("the name of a key has 1 to 64 letters, digits, `_`, `.`, `@` or `-`") from None
+    if unknown := _unknown_names(config_path, key):
+        raise click.UsageError(f"--name {unknown}: there is no role, task or model of this name")
+    if not with_client(config_path, lambda llm: add_key(llm.store.connection, key)):
+        raise click.UsageError(f"there is a key {name!r} already: revoke it first, or choose another name")
+    if as_json:
+        show_json({**_row_json(key), "key": secret})
+        return
+    echo(secret)
+    print_line(f"This is the key {name!r}. It is shown only now: send it as `Authorization: Bearer {secret[:6]}...`")
+
+
+@keys.command(short_help="End a key.")
+@click.argument("name")
+@config_option
+def revoke(name: str, config_path: Path | None) -> None:
+    """End a key. Doors refuse it within 2 seconds; its accepted jobs go on."""
+    from openfall.router_core.catalog.errors import UnknownName
+    from openfall.router_core.state.client_keys import fetch_keys, revoke_key
+
+    if not with_client(config_path, lambda llm: revoke_key(llm.store.connection, name)):
+        known = with_client(config_path, lambda llm: fetch_keys(llm.store.connection))
+        raise UnknownName("key", name, [key.name for key in known.by_digest.values()])
+    echo(f"the key {name!r} is revoked")
+
+
+def _list(config_path: Path | None, as_json: bool) -> None:
+    from openfall.router_core.state.client_keys import fetch_keys
+
+    ring = with_client(config_path, lambda llm: fetch_keys(llm.store.connection))
+    known = sorted(ring.by_digest.values(), key=lambda key: key.name)
+    if as_json:
+        show_json([_row_json(key) for key in known])
+    elif known:
+        show_table(COLUMNS, _rows(known))
+    else:
+        echo("no keys: a door on this machine serves every caller. `openfall keys new NAME` creates one")
+
+
+def _rows(known: list[ClientKey]) -> Iterator[tuple[object, ...]]:
+    for key in known:
+        names = ", ".join(key.names) or "everything"
+        admin = "admin" if key.admin else ""
+        limits = (key.per_minute or "-", key.in_flight or "-")
+        yield key.name, format_time(key.created_at), key.group or "-", key.urgency or "-", names, *limits, admin
+
+
+def _row_json(key: ClientKey) -> dict[str, Any]:
+    return key.model_dump(mode="json", exclude={"digest"})
+
+
+def _unknown_names(config_path: Path | None, key: ClientKey) -> str:
+    """The first name that the configuration does not know; empty: it knows all."""
+    from openfall.config import load
+
+    catalog = load(config_path).catalog
+    known = {*catalog.roles, *catalog.tasks, *catalog.models, "auto"}
+    return next((name for name in key.names if name not in known), "")
