@@ -19,3 +19,19 @@ def completion(result: Result, asked_for: str, receipt: dict[str, Any] | None) -
     if receipt is not None:
         body["openfall"] = receipt
     return body
+
+
+def text_completion(result: Result, asked_for: str, receipt: dict[str, Any] | None) -> dict[str, Any]:
+    """The whole response in the form of the legacy completions."""
+    body = completion(result, asked_for, receipt)
+    body.update(id=f"cmpl-{result.id}", object="text_completion")
+    body["choices"] = [
+        {
+            "index": choice.get("index", number),
+            "text": (choice.get("message") or {}).get("content") or "",
+            "logprobs": None,
+            "finish_reason": choice.get("finish_reason"),
+        }
+        for number, choice in enumerate(body.get("choices") or ())
+    ]
+    return body

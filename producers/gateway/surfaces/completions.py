@@ -1,0 +1,42 @@
+"""OpenAI's legacy completions: the prompt becomes the message of a user, the answer comes back as text."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.responses import Response
+
+from openfall.producers.gateway.encoders.chat_completion import text_completion
+from openfall.producers.gateway.error_table import Refusal
+from openfall.producers.gateway.exchange import Exchange
+from openfall.producers.gateway.receipt import receipt_headers, receipt_of
+from openfall.producers.gateway.responses import json_response
+from openfall.producers.gateway.routes import Endpoint
+from openfall.producers.gateway.submission import submit
+from openfall.producers.gateway.waiting import wait_for_answer
+
+_DROPPED = ("prompt", "echo", "best_of", "suffix", "logprobs")
+"""Fields that chat completions do not have."""
+
+
+async def create(exchange: Exchange) -> Response:
+    """Continue a prompt."""
+    body = await exchange.body()
+    chat = {name: value for name, value in body.items() if name not in _DROPPED}
+    accepted = await submit(exchange, {**chat, "messages": [{"role": "user", "content": _prompt(body)}]}, "openai")
+    result = await wait_for_answer(exchange, accepted)
+    headers = receipt_headers(result, joined=accepted.receipt.joined)
+    return json_response(text_completion(result, accepted.asked_for, receipt_of(result)), headers=headers)
+
+
+def _prompt(body: dict[str, Any]) -> str:
+    """The prompt. Raises `Refusal` unless it is one text."""
+    prompt = body.get("prompt")
+    if isinstance(prompt, list) and len(prompt) == 1:
+        prompt = prompt[0]
+    if not isinstance(prompt, str) or not prompt:
+        raise Refusal("bad_request", "`prompt` must be one text: send several prompts as several requests", "prompt")
+    return prompt
+
+
+ENDPOINTS = (Endpoint("POST", "/v1/completions", create, "Continue a prompt (legacy)."),)

@@ -1,0 +1,58 @@
+"""The jobs of the queue over HTTP, and the legacy completions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from openfall.router_core.state.client_keys import ClientKey, add_key, digest_of, fetch_keys
+from tests.faults import COMPLETION, answer, stall
+from tests.producers.gateway.door import SAY, open_door, run
+
+
+def test_a_job_of_a_caller_whose_patience_ended_is_read_and_ended_by_its_id(redis_url: str, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with open_door(redis_url, tmp_path, stall) as door:
+            late = await door.http.post(
+                "/v1/chat/completions", json={"model": "chat", **SAY}, headers={"X-Openfall-Wait": "200ms"}
+            )
+            path = f"/v1/jobs/{late.headers['x-openfall-job']}"
+            running = (await door.http.get(path)).json()
+            ended = (await door.http.post(f"{path}/cancel")).json()
+            again = (await door.http.post(f"{path}/cancel")).json()
+        assert running["result"] is None
+        assert (ended["changed"], ended["result"]["status"]) == (True, "cancelled")
+        assert again["changed"] is False
+
+    run(main)
+
+
+def test_a_job_of_another_key_does_not_exist(redis_url: str, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with open_door(redis_url, tmp_path, answer(COMPLETION)) as door:
+            for name in ("mine", "yours"):
+                await add_key(door.link, ClientKey(name=name, digest=digest_of(f"of_{name}")))
+            door.gateway.keys = await fetch_keys(door.link)
+            mine, yours = ({"x-api-key": f"of_{name}"} for name in ("mine", "yours"))
+            made = await door.http.post("/v1/chat/completions", json={"model": "chat", **SAY}, headers=mine)
+            path = f"/v1/jobs/{made.headers['x-openfall-job']}"
+            own = await door.http.get(path, headers=mine)
+            other = await door.http.get(path, headers=yours)
+            none = await door.http.get("/v1/jobs/0000000000", headers=yours)
+        assert own.status_code == 200
+        assert (other.status_code, none.status_code) == (404, 404)
+        assert other.json()["error"]["code"] == none.json()["error"]["code"] == "not_found"
+
+    run(main)
+
+
+def test_a_legacy_completion_is_answered_as_text(redis_url: str, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with open_door(redis_url, tmp_path, answer(COMPLETION)) as door:
+            response = await door.http.post("/completions", json={"model": "chat", "prompt": ["Haruka"], "echo": False})
+            several = await door.http.post("/completions", json={"model": "chat", "prompt": ["a", "b"]})
+        body = response.json()
+        assert (body["object"], body["choices"][0]["text"]) == ("text_completion", "A lantern festival.")
+        assert several.status_code == 400
+        assert several.json()["error"]["param"] == "prompt"
+
+    run(main)
