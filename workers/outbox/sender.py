@@ -2,26 +2,42 @@
 
 The sender resolves the host once, checks every address, and connects to one of them: nothing is resolved again between
 the check and the use. It reads the response body up to a limit, for what a notifier's server says in it.
+
+The status line decides. Once it has arrived, nothing that follows takes the status back: neither a body that never
+ends or breaks off, nor headers or chunks that are not valid HTTP.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
+from ssl import SSLContext
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.client_proto import ResponseHandler
 
 from openfall.workers.backends.transport import describe_error, trusted_roots
 from openfall.workers.outbox.url_policy import UrlPolicy, UrlRefused, check_addresses, check_url, resolve_host
 
 TIMEOUT_SECONDS = 20.0
-"""For the whole exchange, from the DNS lookup to the end of the response."""
+"""For the exchange, from the DNS lookup to the headers of the response."""
+
+BODY_TIMEOUT_SECONDS = 2.0
+"""For the body after the headers. What has arrived by then is the body: some servers never end it."""
 
 MAX_RESPONSE_BYTES = 64 * 1024
+
+_FINAL_STATUS = re.compile(
+    rb"(?:HTTP/1\.[01] 1\d\d[^\n]*\n(?:[^\r\n][^\n]*\n)*+\r?\n)*+"  # interim responses: 100, 103 ...
+    rb"HTTP/1\.[01] ([2-9]\d\d)[ \r\n]"
+)
 
 DEFAULT_HEADERS = {"content-type": "application/json", "accept-encoding": "identity", "user-agent": "openfall"}
 
@@ -55,9 +71,15 @@ class Sender:
     """Sends requests under one URL policy. Raises only `asyncio.CancelledError`. It belongs to one event loop."""
 
     def __init__(
-        self, policy: UrlPolicy, *, lookup: Lookup = resolve_host, timeout_seconds: float = TIMEOUT_SECONDS
+        self,
+        policy: UrlPolicy,
+        *,
+        lookup: Lookup = resolve_host,
+        timeout_seconds: float = TIMEOUT_SECONDS,
+        body_timeout_seconds: float = BODY_TIMEOUT_SECONDS,
     ) -> None:
-        self._policy, self._lookup, self._timeout_seconds = policy, lookup, timeout_seconds
+        self._policy, self._lookup = policy, lookup
+        self._timeout_seconds, self._body_timeout_seconds = timeout_seconds, body_timeout_seconds
         self._ssl = trusted_roots()  # here, not in the first request: it takes 20 to 50 ms
         self._lookup_threads = ThreadPoolExecutor(MAX_CONCURRENT_LOOKUPS, thread_name_prefix="resolve")
 
@@ -65,28 +87,31 @@ class Sender:
         self, url: str, body: bytes, headers: Mapping[str, str], *, method: str = "POST"
     ) -> WebhookResponse | NotSent:
         """Send a request with a JSON body once and read the response."""
+        received = bytearray()
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                return await self._send(method, url, body, headers)
+                return await self._send(method, url, body, headers, received)
         except UrlRefused as error:
             return NotSent(str(error), refused=True)
         except (aiohttp.ClientError, OSError) as error:
+            if status := _FINAL_STATUS.match(received):
+                return WebhookResponse(int(status[1]), {}, b"")
             if isinstance(error, TimeoutError):
-                return NotSent(f"no complete response within {self._timeout_seconds:g} s")
+                return NotSent(f"no response within {self._timeout_seconds:g} s")
             return NotSent(describe_error(error))
 
     async def close(self) -> None:
         self._lookup_threads.shutdown(wait=False, cancel_futures=True)
 
-    async def _send(self, method: str, url: str, body: bytes, headers: Mapping[str, str]) -> WebhookResponse:
+    async def _send(
+        self, method: str, url: str, body: bytes, headers: Mapping[str, str], received: bytearray
+    ) -> WebhookResponse:
         target = check_url(url, self._policy)
         host, port = str(target.host), target.port or 0
         loop = asyncio.get_running_loop()
         addresses = await loop.run_in_executor(self._lookup_threads, self._lookup, host, port)
         check_addresses(host, addresses, self._policy)
-        connector = aiohttp.TCPConnector(
-            resolver=_CheckedAddresses(addresses), use_dns_cache=False, force_close=True, ssl=self._ssl
-        )
+        connector = _Connector(received, resolver=_CheckedAddresses(addresses), ssl=self._ssl)
         async with (
             aiohttp.ClientSession(
                 connector=connector,
@@ -100,7 +125,29 @@ class Sender:
             ) as response,
         ):
             response_headers = {name.lower(): value for name, value in response.headers.items()}
-            return WebhookResponse(response.status, response_headers, await _read_body(response))
+            first_bytes = await _read_body(response, self._body_timeout_seconds)
+            return WebhookResponse(response.status, response_headers, first_bytes)
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Connects for one request. `received` gets the first bytes of the response, up to `MAX_RESPONSE_BYTES`."""
+
+    def __init__(self, received: bytearray, *, resolver: AbstractResolver, ssl: SSLContext) -> None:
+        super().__init__(resolver=resolver, use_dns_cache=False, force_close=True, ssl=ssl)
+        handler: Callable[..., ResponseHandler] = _RecordingHandler
+        self._factory = partial(handler, asyncio.get_running_loop(), received)
+
+
+class _RecordingHandler(ResponseHandler):
+    """Records what arrives. aiohttp keeps nothing of a response whose head or body it cannot parse."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, received: bytearray) -> None:
+        super().__init__(loop)
+        self._received = received
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data[: MAX_RESPONSE_BYTES - len(self._received)]
+        super().data_received(data)
 
 
 class _CheckedAddresses(AbstractResolver):
@@ -124,14 +171,13 @@ class _CheckedAddresses(AbstractResolver):
         """Nothing to close."""
 
 
-async def _read_body(response: aiohttp.ClientResponse) -> bytes:
-    """The first bytes of a body. If the connection breaks, the status still counts: it arrived before the body."""
+async def _read_body(response: aiohttp.ClientResponse, timeout_seconds: float) -> bytes:
+    """The first bytes of a body, as far as it arrives. The status counts, whatever the body does."""
     body = bytearray()
-    try:
-        async for chunk in response.content.iter_any():
-            body += chunk
-            if len(body) >= MAX_RESPONSE_BYTES:
-                break
-    except aiohttp.ClientError:
-        pass
+    with suppress(aiohttp.ClientError, TimeoutError):
+        async with asyncio.timeout(timeout_seconds):
+            async for chunk in response.content.iter_any():
+                body += chunk
+                if len(body) >= MAX_RESPONSE_BYTES:
+                    break
     return bytes(body[:MAX_RESPONSE_BYTES])

@@ -17,7 +17,7 @@ from openfall.router_core.state import outbox
 from openfall.router_core.vocabulary import ErrorClass, HoldReason
 from openfall.workers.outbox.dispatcher import MAX_CONCURRENT_DELIVERIES
 from openfall.workers.outbox.url_policy import UrlPolicy
-from tests.faults import answer, fault_server, reset, stall
+from tests.faults import answer, fault_server, raw, reset, stall
 from tests.workers.outbox.dispatcher_harness import DONE, INTERIM, JOB, SECRET, TOKEN
 
 
@@ -263,3 +263,21 @@ def test_an_unknown_entry_is_removed(dispatching, caplog):
 
     dispatching(story)
     assert "parcel:x: unknown kind of outbox entry" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nno chunk\r\n",
+        b"HTTP/1.1 204 No Content\r\nContent-Length: 2\r\n\r\n{}",
+        b"HTTP/1.1 202 Accepted\r\nContent-Length: 100\r\n\r\n{",
+    ],
+    ids=["a broken chunk", "a body of a 204", "a body that breaks off"],
+)
+def test_a_2xx_is_a_delivery_whatever_its_body_does(dispatching, response):
+    async def story(harness, server):
+        harness.add_job(server.url)
+        await harness.run()
+        assert (len(server.calls_received), harness.delays()) == (1, {})
+
+    dispatching(story, raw(response))

@@ -10,9 +10,20 @@ import pytest
 
 from openfall.workers.outbox.sender import MAX_RESPONSE_BYTES, NotSent, Sender, WebhookResponse
 from openfall.workers.outbox.url_policy import TRUSTED, UrlPolicy
-from tests.faults import answer, cut, drip, fault_server, flood, raw, reset, stall
+from tests.faults import LINGERING, Script, answer, cut, drip, fault_server, flood, raw, reset, stall
 
 SECRET = "hunter2"
+
+
+def endless(data: bytes) -> Script:
+    """These bytes, and no end: the client has to leave."""
+
+    async def script(writer: asyncio.StreamWriter) -> None:
+        writer.write(data)
+        await asyncio.Event().wait()
+
+    LINGERING.add(script)
+    return script
 
 
 def send(*scripts: Any, policy: UrlPolicy = TRUSTED, path: str = f"/h?token={SECRET}", **more: Any) -> tuple[Any, Any]:
@@ -79,10 +90,14 @@ def test_a_host_that_is_not_listed_is_not_looked_up():
     assert response.refused
 
 
-@pytest.mark.parametrize("script", [stall, drip], ids=["silent", "a byte now and then"])
-def test_a_slow_server_times_out(script):
-    response, _ = send(script, timeout_seconds=0.2)
-    assert response == NotSent("no complete response within 0.2 s")
+def test_a_silent_server_times_out():
+    response, _ = send(stall, timeout_seconds=0.2)
+    assert response == NotSent("no response within 0.2 s")
+
+
+def test_the_status_counts_when_the_body_comes_a_byte_now_and_then():
+    response, _ = send(drip, body_timeout_seconds=0.2)
+    assert response.status == 200
 
 
 def test_the_response_body_is_read_up_to_the_limit():
@@ -93,6 +108,63 @@ def test_the_response_body_is_read_up_to_the_limit():
 def test_the_status_counts_when_the_body_breaks_off():
     response, _ = send(cut({"a": "b" * 100}))
     assert response.status == 200
+
+
+HEAD = b"HTTP/1.1 200 OK\r\n"
+CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("response_bytes", "status"),
+    [
+        (CHUNKED + b"ZZZ\r\nfoo", 200),
+        (CHUNKED + b"FFFFFFFFFFFFFFFFFFFFF\r\nfoo", 200),
+        (HEAD + b"Content-Length: 2\r\n\r\n{}{}{}", 200),
+        (HEAD + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}", 200),
+        (HEAD + b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n{}", 200),
+        (HEAD + b"Content-Length: -1\r\n\r\n{}", 200),
+        (HEAD + b"Content-Encoding: gzip\r\nContent-Length: 2\r\n\r\n{}", 200),
+        (HEAD + b"X-Large: " + b"x" * 60_000 + b"\r\nContent-Length: 0\r\n\r\n", 200),
+        (HEAD + b"X-Many: y\r\n" * 5_000 + b"Content-Length: 0\r\n\r\n", 200),
+        (HEAD + b"no header\r\n\r\n", 200),
+        (HEAD, 200),
+        (b"HTTP/1.1 204 No Content\r\n\r\n{}", 204),
+        (b"HTTP/1.1 204 No Content\r\nContent-Length: 2\r\n\r\n{}", 204),
+        (b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" + CHUNKED + b"ZZZ\r\n", 200),
+        (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n{}", 204),
+        (b"HTTP/1.1 500 X\r\nTransfer-Encoding: chunked\r\n\r\nZZZ\r\nfoo", 500),
+    ],
+)  # fmt: skip
+def test_the_status_line_decides_whatever_follows_it(response_bytes, status):
+    response, _ = send(raw(response_bytes))
+    assert response.status == status
+
+
+def test_an_interim_response_alone_is_no_response():
+    response, _ = send(raw(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"))
+    assert isinstance(response, NotSent)
+
+
+def test_a_body_that_never_ends_is_read_for_a_while_and_the_status_counts():
+    response, _ = send(endless(HEAD + b"Content-Type: text/event-stream\r\n\r\n: hello\n\n"), body_timeout_seconds=0.2)
+    assert (response.status, response.body) == (200, b": hello\n\n")
+
+
+def test_headers_that_never_end_leave_the_status():
+    response, _ = send(endless(HEAD + b"X-Slow: "), timeout_seconds=2)
+    assert response.status == 200
+
+
+@pytest.mark.parametrize("piece", [b"x" * 65536, b"X: y\r\n" * 10_000], ids=["one header", "many headers"])
+def test_a_flood_of_headers_is_bounded(piece):
+    async def flood_headers(writer: asyncio.StreamWriter) -> None:
+        writer.write(HEAD + b"X: ")
+        while True:
+            writer.write(piece)
+            await writer.drain()
+
+    response, _ = send(flood_headers, timeout_seconds=10)
+    assert (response.status, response.headers) == (200, {})
 
 
 @pytest.mark.parametrize(
