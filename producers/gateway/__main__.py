@@ -51,11 +51,16 @@ def _run(work: object) -> None:
 
 
 def _announce() -> None:
-    print('{"event": "ready"}', flush=True)  # noqa: T201 - the supervisor reads it
+    from openfall.producers.cli.terminal import echo
+
+    echo('{"event": "ready"}')  # the supervisor reads it
+    sys.stdout.flush()
 
 
 def _fail(error: Exception, code: int) -> int:
-    print(f"openfall: {error}", file=sys.stderr)  # noqa: T201 - the one line for the user
+    from openfall.producers.cli.terminal import print_line
+
+    print_line(f"openfall: {error}")
     return code
 
 

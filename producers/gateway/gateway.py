@@ -1,4 +1,4 @@
-"""What one process of the door holds: a client of the queue, the settings, the keys."""
+"""What one process of the door holds: a client of the queue, the settings, the keys, and who waits."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from openfall.config import LoadedConfig
 from openfall.config.gateway_settings import GatewaySection
 from openfall.producers.client import AsyncOpenfall
 from openfall.producers.gateway.access import Access
+from openfall.producers.gateway.callers import Callers
 from openfall.router_core.state.cancellation import cancel_all
 from openfall.router_core.state.client_keys import EMPTY, KeyRing, fetch_keys
 from openfall.router_core.state.errors import StoreError
@@ -23,8 +24,13 @@ class Gateway:
     """One process of the door. It holds nothing that another process needs: jobs and keys are in Redis."""
 
     client: AsyncOpenfall
+    callers: Callers
     keys: KeyRing = EMPTY
     _refresh: asyncio.Task[None] | None = field(default=None, repr=False)
+
+    @classmethod
+    def of(cls, client: AsyncOpenfall) -> Gateway:
+        return cls(client, Callers(client.store.connection))
 
     @property
     def config(self) -> LoadedConfig:
@@ -44,10 +50,12 @@ class Gateway:
         Raises `StoreError` when Redis does not answer at the start: without the keys nobody can be let in or refused.
         """
         self.keys = await fetch_keys(self.client.store.connection)
+        await self.callers.start()
         self._refresh = asyncio.create_task(self._refresh_keys(), name="client-keys")
 
     async def stop(self) -> None:
         await cancel_all(self._refresh)
+        await self.callers.stop()
         await self.client.close()
 
     async def _refresh_keys(self) -> None:

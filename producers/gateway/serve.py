@@ -27,7 +27,7 @@ class CannotListen(Exception):
 
 async def serve(loaded: LoadedConfig, on_ready: Callable[[], object] = lambda: None) -> None:
     """Serve until SIGTERM or SIGINT. Raises `CannotListen`, `NoRedis`, `StoreError`."""
-    gateway = Gateway(AsyncOpenfall(config=loaded))
+    gateway = Gateway.of(AsyncOpenfall(config=loaded))
     keys = await fetch_keys(gateway.client.store.connection)
     if why := refuse_exposed(gateway.settings, keys):
         await gateway.client.close()

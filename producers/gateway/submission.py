@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from openfall.producers.gateway.error_table import Refusal
@@ -12,7 +12,8 @@ from openfall.producers.gateway.requested_name import check_allowed, resolve_nam
 from openfall.producers.request import JobRequest, SubmitOptions, parse_urgency, prepare
 from openfall.producers.submit import retry
 from openfall.router_core.jobs.job import CompletionJob
-from openfall.router_core.state.jobs import Receipt
+from openfall.router_core.state.attendance import Attendance
+from openfall.router_core.state.jobs import Receipt, SubmitTerms
 from openfall.router_core.vocabulary import Dialect, Urgency
 
 _SERVICE_TIERS: Mapping[str, Urgency] = {
@@ -29,11 +30,15 @@ _HEADER_OPTIONS = ("role", "task", "inbox", "webhook")
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """A job in the queue. `asked_for` is the name that the caller sent, which the response repeats."""
+    """A job in the queue. `asked_for` is the name that the caller sent, which the response repeats.
+
+    `attendance`: the job may end, or be joined by a repeat, when its caller leaves. None: it stays as it is.
+    """
 
     job: CompletionJob
     receipt: Receipt
     asked_for: str
+    attendance: Attendance | None
 
     @property
     def id(self) -> str:
@@ -60,9 +65,18 @@ async def submit(
     fleet = await gateway.client.store.fleet()
     request = JobRequest({**body, "model": target}, cast("SubmitOptions", options))
     job, terms = prepare(gateway.config, caller.name, request, fleet, default_urgency=Urgency.INTERACTIVE)
+    terms = replace(terms, attendance=_attendance(gateway.callers.door, job, terms))
     receipt = await retry(lambda: gateway.client.store.jobs.accept(job, terms), gateway.client.retry_for)
     exchange.job_id = receipt.id
-    return Accepted(job, receipt, asked_for or target)
+    return Accepted(job, receipt, asked_for or target, terms.attendance)
+
+
+def _attendance(door: str, job: CompletionJob, terms: SubmitTerms) -> Attendance | None:
+    """The attendance of a caller who waits. None: the request has a key under which it is asked again."""
+    if terms.idempotency_key:
+        return None
+    read_later = bool(terms.inbox or terms.webhook)
+    return Attendance(door, ends_without_caller=job.urgency is Urgency.INTERACTIVE and not read_later)
 
 
 def _options(exchange: Exchange, body: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ SCHEMA = 2
 """The version of the form. It rises when an older worker would misread a change."""
 
 _SCHEMA_KEY = "v"
+_IRRELEVANT = frozenset({"stream_options", "metadata", "user", "service_tier", "safety_identifier", "prompt_cache_key"})
 _ATTEMPT = TypeAdapter(Attempt)
 _ANSWER = TypeAdapter(Answer)
 _ATTEMPT_DEFAULTS = {field.name: field.default for field in fields(Attempt)}
@@ -60,6 +61,13 @@ def digest(job: CompletionJob) -> str:
     target = [job.role, job.task, [] if job.role or job.task else sorted(models), *([job.group] if job.group else [])]
     request = to_json([job.dialect, target, sorted_deep(job.body)])
     return blake2b(request, digest_size=12).hexdigest()
+
+
+def repeat_digest(job: CompletionJob) -> str:
+    """A fingerprint of a request as a program sends it again after its connection broke: the digest of the job without
+    the fields that do not change the answer."""
+    body = {name: value for name, value in job.body.items() if name not in _IRRELEVANT}
+    return digest(job.model_copy(update={"body": body}))
 
 
 def request_key(job: CompletionJob) -> str:

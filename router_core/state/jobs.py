@@ -18,6 +18,7 @@ from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import Attempt
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.state import keys
+from openfall.router_core.state.attendance import Attendance, attendance_arguments
 from openfall.router_core.state.errors import DeadlinePassed, IdempotencyConflict, MemoryPressure, QueueFull, UnknownJob
 from openfall.router_core.state.ledger import encode_substitution
 from openfall.router_core.state.redis_connection import RedisConnection, pairs
@@ -44,6 +45,8 @@ class SubmitTerms:
 
     `prompt_tokens` is an estimate, and `answer_tokens` the caller's limit of the answer: the limits of backends count
     them. After `start_within_seconds` the sweep checks whether another model could start sooner; None: it does not.
+
+    `attendance`: the caller is connected to a process of the HTTP door.
     """
 
     queue: str
@@ -60,6 +63,7 @@ class SubmitTerms:
     answer_tokens: int | None = None
     keep_unread_seconds: float = 604800.0
     has_deadline: bool = True
+    attendance: Attendance | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +130,7 @@ def _accept_arguments(job: CompletionJob, terms: SubmitTerms) -> dict[str, Any]:
         "has_deadline": terms.has_deadline or None,
         "inbox": terms.inbox or None,
         "webhook": terms.webhook or None,
+        **attendance_arguments(job, terms.attendance),
     }
 
 

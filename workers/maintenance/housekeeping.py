@@ -8,9 +8,11 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from openfall.router_core.state.attendance import left_jobs
 from openfall.router_core.state.cancellation import cancel_all
-from openfall.router_core.state.errors import StoreError, StoreUnreachable
+from openfall.router_core.state.errors import StoreError, StoreUnreachable, UnknownJob
 from openfall.router_core.state.fleet_flags import MEMORY_CHECK_INTERVAL_SECONDS, check_memory, try_lock
+from openfall.router_core.state.jobs import JobStore
 from openfall.router_core.state.maintenance import reap
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.state.subscription import WorkerIdentity
@@ -31,6 +33,7 @@ MODELS_INTERVAL_SECONDS = 5.0
 OUTDATED_INTERVAL_SECONDS = 0.5
 """Seconds between two reports about a backend whose last report is outdated."""
 SPOOL_INTERVAL_SECONDS = 0.5
+CALLERS_INTERVAL_SECONDS = 1.0
 CLEAN_INTERVAL_SECONDS = 60.0
 """Every worker does each task for the whole fleet; the scripts make it harmless to do one twice."""
 
@@ -81,6 +84,7 @@ class Housekeeping:
                 for_fleet=True,
                 wake=self.fleet_cache.model_loaded,
             ),
+            PeriodicTask("callers", CALLERS_INTERVAL_SECONDS, self._end_left_jobs, for_fleet=True),
             PeriodicTask("memory", MEMORY_CHECK_INTERVAL_SECONDS, self._check_memory, for_fleet=True),
             *self.extra_tasks,
         ]
@@ -157,6 +161,13 @@ class Housekeeping:
         """Check whether Redis has room for more jobs."""
         if reason := await check_memory(self.link, self.max_memory):
             log.warning("no job is accepted: %s", reason)
+
+    async def _end_left_jobs(self) -> None:
+        """End the jobs whose callers have left: no one can read their answers, and they would hold slots."""
+        for job_id in await left_jobs(self.link):
+            with contextlib.suppress(UnknownJob):
+                if await JobStore(self.link).cancel(job_id, "its caller has left"):
+                    log.info("%s: ended: its caller has left", job_id)
 
     async def _deliver_spool(self) -> None:
         for path in await asyncio.to_thread(lambda: list(self.spool.pending())):

@@ -3,7 +3,8 @@
 -- Arguments: id, queue, digest, producer, label, idempotency_key?, deadline? (ms), expires_after_ms, start_within_ms,
 --   keep_s, keep_unread_s, rq_timeout_s, max_queued (most jobs before it; 0: no limit), tokens? (those of the prompt by
 --   an estimate, and the limit of the answer, if the caller set one), stream?, local_only?, has_deadline? (the caller set
---   one), inbox?, webhook?
+--   one), inbox?, webhook?, door? (the caller is connected to it), repeat_digest? (a repeat of this request joins the job
+--   while no caller is connected to it), attended_ms? (the job ends when its caller has been away as long)
 -- Bodies: envelope, rq's data, reply_to (JSON, or '')
 -- Reply: {'accepted' | 'joined' | 'conflict' | 'past', id, deadline, position}, or when no job is accepted:
 --   {'pressed', id, why}, or {'full', id, jobs before it, how many of the queue were answered in the last minute}
@@ -22,6 +23,19 @@ if args.idempotency_key then  -- the length first: a producer's name may have an
   if deadline then
     if other_digest ~= digest then return {'conflict', other} end
     return {'joined', other, deadline, 0}
+  end
+end
+-- A caller that lost its connection sends the same request again: it gets its job, which may have its answer by now.
+local repeats = args.repeat_digest and REPEATS .. #args.producer .. ':' .. args.producer .. ':' .. args.repeat_digest
+local other = repeats and redis.call('GET', repeats)
+if other then
+  local job = fields(RECORD .. other, 'deadline', 'door', 'left', 'state', 'status')
+  local has_caller = job.door and tonumber(redis.call('ZSCORE', DOORS, job.door) or 0) > now
+  local useful = job.state ~= 'done' or job.status == 'answered' or job.status == 'degraded'
+  if job.deadline and not job.left and not has_caller and useful then
+    redis.call('HSET', RECORD .. other, 'door', args.door)
+    if args.attended_ms then redis.call('ZADD', ATTENDED, 'XX', now + args.attended_ms, other) end
+    return {'joined', other, job.deadline, 0}
   end
 end
 local deadline = args.deadline or now + args.expires_after_ms
@@ -55,7 +69,10 @@ if args.inbox or args.webhook then  -- the producer reads the result later
   add('inbox', args.inbox)
   add('webhook', args.webhook)
 end
+add('door', args.door)
 redis.call('HSET', RECORD .. id, unpack(record))
+if repeats then redis.call('SET', repeats, id, 'PX', ms(deadline - now)) end
+if args.attended_ms then redis.call('ZADD', ATTENDED, now + args.attended_ms, id) end
 redis.call('SET', PROMPT .. id, ARGV[3])
 redis.call('ZADD', UNFINISHED, math.min(deadline, now + args.start_within_ms), id)
 redis.call('SADD', RQ_QUEUES, RQ_QUEUE .. queue)

@@ -67,7 +67,7 @@ async def open_door(
     async with fault_server(*scripts) as upstream:
         loaded = door_config(redis_url, home, upstream.url, more)
         async with running_fleet(redis_url, home, loaded.catalog, *pools) as fleet:
-            gateway = Gateway(AsyncOpenfall(config=loaded, retry_for=1.0))
+            gateway = Gateway.of(AsyncOpenfall(config=loaded, retry_for=1.0))
             async with _served(gateway) as url, httpx.AsyncClient(base_url=url, timeout=30) as http:
                 yield Door(url, http, upstream, gateway, fleet.link)
 

@@ -1,0 +1,69 @@
+"""The callers of one process of the door: which jobs they wait for, and what happens when they leave."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+import socket
+from collections import Counter
+
+from openfall.router_core.state.attendance import (
+    LEASE_INTERVAL_SECONDS,
+    PRESENCE_INTERVAL_SECONDS,
+    RESTART_SECONDS,
+    attend,
+    let_go,
+)
+from openfall.router_core.state.cancellation import cancel_all
+from openfall.router_core.state.errors import StoreError
+from openfall.router_core.state.redis_connection import RedisConnection
+
+
+class Callers:
+    """Renews the leases of the jobs that callers of this process wait for. While Redis does not answer, it tries again:
+    a lease outlives 10 s without it."""
+
+    def __init__(self, link: RedisConnection) -> None:
+        self.door = f"door-{socket.gethostname()[:32]}-{os.getpid()}-{secrets.token_hex(3)}"
+        self._link = link
+        self._jobs: Counter[str] = Counter()
+        self._renewing: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Announce this process, and keep its leases. Raises `StoreError`."""
+        await attend(self._link, self.door, ())
+        self._renewing = asyncio.create_task(self._renew(), name="callers")
+
+    async def stop(self) -> None:
+        """Leave the jobs of all callers to their repeats at another door, or at this one after its restart."""
+        await cancel_all(self._renewing)
+        with contextlib.suppress(StoreError):
+            await asyncio.gather(*(let_go(self._link, self.door, job, RESTART_SECONDS) for job in self._jobs))
+
+    def add(self, job_id: str) -> None:
+        """A caller waits for a job."""
+        self._jobs[job_id] += 1
+
+    def remove(self, job_id: str) -> None:
+        """A caller has its answer."""
+        self._jobs[job_id] -= 1
+        if self._jobs[job_id] <= 0:
+            del self._jobs[job_id]
+
+    async def let_go(self, job_id: str, linger_seconds: float) -> None:
+        """A caller has left without its answer: see `state.attendance`. Redis may be away: then the lease ends."""
+        self.remove(job_id)
+        if job_id not in self._jobs:
+            with contextlib.suppress(StoreError):
+                await let_go(self._link, self.door, job_id, linger_seconds)
+
+    async def _renew(self) -> None:
+        rounds = round(LEASE_INTERVAL_SECONDS / PRESENCE_INTERVAL_SECONDS)
+        number = 0
+        while True:
+            await asyncio.sleep(PRESENCE_INTERVAL_SECONDS)
+            number = (number + 1) % rounds
+            with contextlib.suppress(StoreError):
+                await attend(self._link, self.door, () if number else tuple(self._jobs))

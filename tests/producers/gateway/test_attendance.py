@@ -1,0 +1,126 @@
+"""Callers who leave, and requests that come again."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from openfall.router_core.state import keys
+from tests.faults import COMPLETION, answer, stall
+from tests.producers.gateway.door import SAY, Door, open_door, run
+
+
+async def _leave(door: Door, **body: Any) -> str:
+    """Send a request, and close the connection once its job is in the queue. The id of the job."""
+    before = set(await door.link.command("ZRANGE", keys.UNFINISHED, 0, -1))
+    request = asyncio.create_task(door.chat(**body))
+    async with asyncio.timeout(10):
+        while not (jobs := set(await door.link.command("ZRANGE", keys.UNFINISHED, 0, -1)) - before):
+            await asyncio.sleep(0.01)
+    request.cancel()
+    await asyncio.wait([request])
+    (job,) = jobs
+    return job.decode()
+
+
+async def _until_let_go(door: Door, job: str) -> None:
+    async with asyncio.timeout(10):
+        while await door.link.command("HEXISTS", keys.RECORD + job, "door"):
+            await asyncio.sleep(0.01)
+
+
+def test_a_repeat_of_a_request_whose_caller_left_joins_its_job(redis_url: str, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with open_door(redis_url, tmp_path, answer(COMPLETION), pools=()) as door:
+            job = await _leave(door)
+            await _until_let_go(door, job)
+            again = await door.http.post(
+                "/v1/chat/completions", json={**SAY, "model": "chat", "user": "x"}, headers={"X-Openfall-Wait": "200ms"}
+            )
+            other = await door.http.post(
+                "/v1/chat/completions", json={**SAY, "model": "plain"}, headers={"X-Openfall-Wait": "200ms"}
+            )
+        assert again.headers["x-openfall-job"] == job
+        assert other.headers["x-openfall-job"] != job
+
+    run(main)
+
+
+def test_a_repeat_reads_the_answer_that_came_while_its_caller_was_away(redis_url: str, tmp_path: Path) -> None:
+    async def main() -> None:
+        gate = asyncio.Event()
+
+        async def slow(writer: asyncio.StreamWriter) -> None:
+            await gate.wait()
+            await answer(COMPLETION)(writer)
+
+        async with open_door(redis_url, tmp_path, slow) as door:
+            job = await _leave(door)
+            await _until_let_go(door, job)
+            gate.set()
+            await door.gateway.client.wait(job, 10)
+            again = await door.chat()
+            calls = len(door.upstream.calls_received)
+            third = await door.chat()
+        assert again.status_code == 200
+        assert (again.headers["x-openfall-job"], again.headers["x-openfall-joined"]) == (job, "true")
+        assert calls == 1
+        assert third.headers["x-openfall-job"] != job
+
+    run(main)
+
+
+def test_two_callers_with_the_same_request_get_a_job_each(redis_url: str, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with open_door(redis_url, tmp_path, answer(COMPLETION)) as door:
+            first, second = await asyncio.gather(door.chat(), door.chat())
+        assert first.headers["x-openfall-job"] != second.headers["x-openfall-job"]
+
+    run(main)
+
+
+def test_an_interactive_job_ends_when_no_repeat_comes(redis_url: str, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr("openfall.producers.gateway.waiting.LINGER_SECONDS", 0.2)
+
+    async def main() -> None:
+        async with open_door(redis_url, tmp_path, stall) as door:
+            job = await _leave(door)
+            result = await door.gateway.client.wait(job, 20)
+            await asyncio.wait_for(door.upstream.left.wait(), 10)
+            again = await door.http.post(
+                "/v1/chat/completions", json={**SAY, "model": "chat"}, headers={"X-Openfall-Wait": "100ms"}
+            )
+        assert (str(result.status), result.detail) == ("cancelled", "its caller has left")
+        assert again.headers["x-openfall-job"] != job
+
+    run(main)
+
+
+def test_a_background_job_goes_on_without_its_caller(redis_url: str, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with open_door(redis_url, tmp_path, answer(COMPLETION), pools=()) as door:
+            job = await _leave(door, model="scene")
+            await _until_let_go(door, job)
+            assert await door.link.command("ZSCORE", keys.ATTENDED, job) is None
+            assert (await door.gateway.client.record(job)).state == "queued"
+
+    run(main)
+
+
+def test_a_job_with_an_idempotency_key_is_read_again_under_it(redis_url: str, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with open_door(redis_url, tmp_path, answer(COMPLETION)) as door:
+            own = {"Idempotency-Key": "night-7"}
+
+            async def ask(**more: Any) -> httpx.Response:
+                return await door.http.post("/v1/chat/completions", json={**SAY, "model": "chat", **more}, headers=own)
+
+            first, again, other = await ask(), await ask(), await ask(temperature=1)
+        assert first.headers["x-openfall-job"] == again.headers["x-openfall-job"]
+        assert (first.json()["choices"], len(door.upstream.calls_received)) == (again.json()["choices"], 1)
+        assert (other.status_code, other.json()["error"]["code"]) == (422, "idempotency_conflict")
+
+    run(main)
