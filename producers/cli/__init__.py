@@ -1,124 +1,32 @@
-"""The `openfall` command. Data goes to standard output, everything else to standard error.
-
-Exit codes are listed in docs/cli.md.
-"""
+"""The `openfall` command."""
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Sequence
-from difflib import get_close_matches
-from importlib import import_module
-from io import TextIOWrapper
+from types import TracebackType
 from typing import NoReturn
 
-import click
-
-from openfall.producers.cli import exit_codes
-
-COMMANDS = {
-    "up": "Start everything on this machine: Redis, engines, workers.",
-    "ask": "Ask one question and print the answer.",
-    "resolve": "Show which model would answer, and why.",
-    "preflight": "Check everything that the configuration names.",
-    "enqueue": "Submit jobs and print their ids.",
-    "job": "Show, explain, await or cancel one job.",
-    "batch": "Run a file of requests (OpenAI Batch JSONL).",
-    "status": "Show the health of the fleet, and every queue.",
-    "queues": "List queues; pause and resume them.",
-    "workers": "List workers.",
-    "models": "List models and their states; load, unload, check.",
-    "breakers": "List breakers; force one open or closed; reset it.",
-    "local-only": "Keep all jobs in the local pools, or allow cloud pools again.",
-    "spend": "Show calls and their cost.",
-    "held": "List held jobs; replay, drop or export them.",
-    "inbox": "Show the results in an inbox.",
-    "outbox": "Show pending webhooks and notices, and failed ones.",
-    "config": "Check and show the configuration; print its schema, a .env.",
-    "work": "Run the jobs of one pool.",
-    "keys": "List the keys of the HTTP door; create and revoke them.",
-    "serve": "Serve the HTTP APIs of OpenAI, Anthropic and others.",
-}
-"""In the order of the help. The module of a command has its name and is imported when the command is used."""
-
-ALIASES = {"doctor": "preflight", "degrade": "held"}
-
-READER_LEFT = 128 + 13
-"""The exit status that a shell reports for SIGPIPE. It is not 1, because no job failed."""
-
-
-class Commands(click.Group):
-    """Imports a command when it is used. `openfall --help` imports none."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        name = ALIASES.get(name, name)
-        if name not in COMMANDS:
-            return None
-        module = name.replace("-", "_")
-        command: click.Command = getattr(import_module(f"openfall.producers.cli.{module}"), module)
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and not args[0].startswith("-") and args[0] not in COMMANDS | ALIASES:
-            closest = get_close_matches(args[0], COMMANDS, n=1)
-            ctx.fail(
-                f"no command {args[0]!r}. " + (f"Did you mean {closest[0]!r}?" if closest else "See openfall --help.")
-            )
-        return super().resolve_command(ctx, args)
-
-
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(package_name="openfall", message="%(version)s")
-def openfall() -> None:
-    """A durable queue between the people who need completions and the models that write them."""
+INTERRUPTED = 128 + signal.SIGINT
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
-    """Run a command and exit. An unexpected error prints one line, writes a log, and exits with 1."""
-    sys.excepthook = exit_codes.report_unexpected
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # the locale may lack characters of an answer
-    sys.exit(_run(argv))
-
-
-def _run(argv: Sequence[str] | None) -> int:
+    """Be the process `openfall`: run a command and exit with its code. Ctrl-C ends it without a traceback."""
+    sys.excepthook = _ignore_interrupt
     try:
-        code = _run_command(argv)
-        exit_codes.flush_output()
-        return code
-    except SystemExit as exit_:  # click and rich exit with 1 when the reader of a pipe is gone
-        if not isinstance(exit_.__context__, BrokenPipeError) and not exit_codes.output_is_lost():
-            raise
-    except BrokenPipeError:
-        pass
-    except OSError as error:
-        if not exit_codes.output_is_lost():
-            raise
-        exit_codes.silence_output()
-        exit_codes.report_lost_output(error)
-        return 1
-    exit_codes.silence_output()
-    return READER_LEFT
+        from openfall.producers.cli import commands, exit_codes, standard_streams
+
+        sys.excepthook = exit_codes.report_unexpected
+        standard_streams.prepare()
+        code = commands.run(argv)
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # the end of the process has nothing left to clean up
+    sys.exit(code)
 
 
-def _run_command(argv: Sequence[str] | None) -> int:
-    as_json = "--json" in (sys.argv[1:] if argv is None else argv)
-    try:
-        code = openfall.main(argv, prog_name="openfall", standalone_mode=False)
-    except click.ClickException as error:
-        return exit_codes.show_usage_error(error, as_json)
-    except (click.Abort, KeyboardInterrupt):
-        return 130
-    except exit_codes.known_errors() as error:
-        return exit_codes.show_error(error, as_json)
-    return code if isinstance(code, int) else 0
+def _ignore_interrupt(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Until the modules of a command are imported."""
+    if not issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, trace)

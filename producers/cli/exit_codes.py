@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import sys
 import tempfile
 import traceback
 from functools import cache
@@ -91,31 +90,27 @@ def _show_json_error(error: Exception, message: str, code: int) -> None:
     show_json({"error": message, "kind": type(error).__name__, "exit_code": code})
 
 
+def report_system_error(error: OSError) -> None:
+    """Print what the system refuses, in words: a file, a directory, the number of open files."""
+    from openfall.producers.cli.terminal import print_line
+
+    names = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)]
+    print_line(f"openfall: {': '.join([*names, error.strerror or str(error)])}")
+
+
 def report_unexpected(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Print one line, and write the traceback to a log that only the user can read."""
-    with tempfile.NamedTemporaryFile("w", prefix="openfall-", suffix=".log", delete=False, encoding="utf-8") as log:
-        traceback.print_exception(kind, error, trace, file=log)
+    if issubclass(kind, KeyboardInterrupt):
+        return
     from openfall.producers.cli.terminal import print_line
 
     text = (str(error).splitlines() or [""])[0][:200]
-    print_line(f"openfall: unexpected error ({kind.__name__}: {text}). Details: {log.name}")
-
-
-def flush_output() -> None:
-    """Raise `OSError` now, rather than when Python exits."""
-    if sys.__stdout__ is not None:  # the stream that click may set as `sys.stdout` raises nothing
-        sys.__stdout__.flush()
-
-
-def output_is_lost() -> bool:
-    """Whether standard output caused an `OSError`: a second write then fails too."""
+    message = f"openfall: unexpected error ({kind.__name__}: {text})."
     try:
-        flush_output()
-    except OSError:
-        return True
-    return False
-
-
-def silence_output() -> None:
-    """Discard what Python still writes to standard output at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        with tempfile.NamedTemporaryFile("wb", prefix="openfall-", suffix=".log", delete=False) as log:
+            text = "".join(traceback.format_exception(kind, error, trace))
+            log.write(text.encode("utf-8", "backslashreplace"))
+    except OSError as failure:
+        print_line(f"{message} No log of it can be written: {failure.strerror}")
+    else:
+        print_line(f"{message} Details: {log.name}")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from openfall.producers.cli.exit_codes import flush_output
 from openfall.producers.cli.options import common_options, with_client
 from openfall.producers.cli.render import describe_failure, describe_reply, format_time, receipt
 from openfall.producers.cli.terminal import echo, print_line, raw_option, show_json
@@ -47,7 +47,7 @@ async def _acknowledge(llm: AsyncOpenfall, name: str, follow: bool, as_json: boo
     async with aclosing(read_inbox(reader, llm.store.connection, name, follow=follow)) as deliveries:
         async for delivery in deliveries:
             _show(delivery.result, delivery.created_at, delivery.reply_to, as_json)
-            flush_output()  # acknowledge only what was written
+            sys.stdout.flush()  # acknowledge only what was written
             await delivery.ack()
 
 
@@ -63,7 +63,7 @@ async def _peek(llm: AsyncOpenfall, name: str, follow: bool, as_json: bool) -> N
             after = entry.entry_id
         if not follow:
             return
-        flush_output()
+        sys.stdout.flush()
         await asyncio.sleep(POLL_INTERVAL_SECONDS)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -23,21 +22,31 @@ F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 
 
-def _group_config(ctx: click.Context, _parameter: click.Parameter, path: Path | None) -> Path | None:
-    """The file that a command names, or else its group."""
-    path = path or ctx.obj
-    ctx.obj = path
-    return path
+def _shared(ctx: click.Context, parameter: click.Parameter, value: T) -> T:
+    """The value of an option that may stand before a command, behind it, or behind its group."""
+    name = f"openfall.{parameter.name}"
+    if value:
+        ctx.meta[name] = value
+    shared: T = ctx.meta.get(name, value)
+    return shared
 
 
-config_option = click.option(
-    "--config",
-    "config_path",
-    type=click.Path(path_type=Path),
-    callback=_group_config,
-    help="Configuration file. Default: the nearest openfall.yaml.",
-)
-_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def _config_option(*, expose: bool = True) -> Callable[[F], F]:
+    return click.option(
+        "--config",
+        "config_path",
+        type=click.Path(path_type=Path),
+        callback=_shared,
+        expose_value=expose,
+        help="Configuration file. Default: the nearest openfall.yaml.",
+    )
+
+
+def _json_option(*, expose: bool = True) -> Callable[[F], F]:
+    return click.option("--json", "as_json", is_flag=True, callback=_shared, expose_value=expose, help="Print JSON.")
+
+
+config_option = _config_option()
 
 _ROUTE_OPTIONS = {
     "role": click.option("-r", "--role", help="Role of the configuration."),
@@ -82,7 +91,10 @@ def route_options(*names: str) -> Callable[[F], F]:
     return add_options(*(_ROUTE_OPTIONS[name] for name in names))
 
 
-common_options = add_options(config_option, _json_option)
+common_options = add_options(config_option, _json_option())
+global_options = add_options(_config_option(expose=False), _json_option(expose=False))
+"""Of `openfall` itself, and of its groups: they hold for every command below."""
+
 job_options = add_options(*_ROUTE_OPTIONS.values(), *_JOB_OPTIONS)
 """The options of a job: its chain, its limits, where its result goes."""
 
@@ -123,6 +135,8 @@ async def open_client(config_path: Path | None) -> AsyncIterator[AsyncOpenfall]:
 @asynccontextmanager
 async def open_optional_client(config_path: Path | None) -> AsyncIterator[tuple[LoadedConfig, AsyncOpenfall | None]]:
     """Load the configuration and open a client. The client is None if Redis does not answer."""
+    import asyncio
+
     from openfall.config import NoRedis, load
     from openfall.producers.client import AsyncOpenfall
     from openfall.router_core.state.errors import StoreError
@@ -145,6 +159,7 @@ async def open_optional_client(config_path: Path | None) -> AsyncIterator[tuple[
 
 def with_client(config_path: Path | None, action: Callable[[AsyncOpenfall], Awaitable[T]]) -> T:
     """Open a client, run an action with it, and return its result."""
+    import asyncio
 
     async def main() -> T:
         async with open_client(config_path) as llm:
@@ -159,6 +174,8 @@ def read_text(text: str) -> str:
         return text
     try:
         return sys.stdin.buffer.read().decode("utf-8")
+    except OSError as error:
+        raise click.UsageError(f"standard input cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise click.UsageError(f"standard input is not UTF-8 text (byte {error.start})") from None
 

@@ -6,6 +6,7 @@ are shown escaped. Into a pipe or a file it goes as it is.
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Iterable
@@ -67,9 +68,12 @@ def echo_marked(mark: str, colour: str, text: str) -> None:
 
 def show_json(value: Any) -> None:
     """Print a value as one line of JSON."""
-    from pydantic_core import to_json
+    from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
 
-    show_json_line(to_json(value).decode())
+    try:
+        show_json_line(to_json(value).decode())
+    except PydanticSerializationError:  # it has a lone surrogate: a name of a file that is not UTF-8
+        show_json_line(json.dumps(to_jsonable_python(value), separators=(",", ":")))
 
 
 def show_json_line(document: str) -> None:

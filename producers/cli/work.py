@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
 import click
+
+from openfall.producers.cli.options import config_option
 
 
 @click.command(
@@ -13,10 +16,12 @@ import click
     short_help="Run the jobs of one pool.",
 )
 @click.argument("pool")
+@config_option
 @click.pass_context
-def work(ctx: click.Context, pool: str) -> None:
+def work(ctx: click.Context, pool: str, config_path: Path | None) -> None:
     """Run the jobs of one pool.
 
-    Options: --backend NAME, --slots N, --procs N, --config PATH, --burst (stop when the queues are empty), --quiet.
+    More options: --backend NAME, --slots N, --procs N, --burst (stop when the queues are empty), --quiet.
     """
-    os.execv(sys.executable, [sys.executable, "-m", "openfall.workers", "work", pool, *ctx.args])
+    config_args = () if config_path is None else ("--config", str(config_path))
+    os.execv(sys.executable, [sys.executable, "-m", "openfall.workers", "work", pool, *config_args, *ctx.args])

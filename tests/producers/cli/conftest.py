@@ -17,7 +17,7 @@ import pytest
 
 from openfall import AsyncOpenfall
 from openfall.config import load
-from openfall.producers.cli import main as run_command
+from openfall.producers.cli.commands import run as run_command
 from openfall.router_core.state.external_calls import ExternalCall, report_external_call
 from tests.producers.cli.batch_files import LINES, line
 
@@ -93,11 +93,10 @@ def openfall(environment: dict[str, str], tmp_path: Path, redis_url: str) -> Run
             mock.patch.dict(os.environ, {**environment, "REDIS_URL": url}, clear=True),
             mock.patch.multiple(sys, stdin=_stream(stdin), stdout=out, stderr=err, excepthook=sys.excepthook),
             contextlib.chdir(tmp_path),
-            pytest.raises(SystemExit) as end,
         ):
-            run_command(args)
+            code = run_command(args)
         assert "Traceback" not in _text(err)
-        return subprocess.CompletedProcess(args, int(end.value.code or 0), _text(out), _text(err))
+        return subprocess.CompletedProcess(args, code, _text(out), _text(err))
 
     return run
 

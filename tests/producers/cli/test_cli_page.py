@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 import pytest
 
-from openfall.producers.cli import COMMANDS, Commands, openfall
+from openfall.producers.cli.commands import COMMANDS, Commands, openfall
 
 PAGE = (Path(__file__).resolve().parents[3] / "docs" / "cli.md").read_text("utf-8")
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -86,44 +83,6 @@ def test_an_unexpected_error_is_one_line_and_a_log(
     log = Path(ran.stderr.split("Details: ")[1].strip())
     assert "Traceback" in log.read_text()
     assert log.stat().st_mode & 0o077 == 0
-
-
-@pytest.mark.parametrize(
-    "args",
-    [("status",), ("status", "--json"), ("--help",), ("ask", "--stream", "one two"), ("enqueue", "-")],
-    ids=" ".join,
-)
-@pytest.mark.usefixtures("answering")
-def test_a_closed_pipe_ends_a_command_without_a_message(
-    environment: dict[str, str], redis_url: str, tmp_path: Path, args: tuple[str, ...]
-) -> None:
-    reader, writer = os.pipe()
-    os.close(reader)
-    ran = _with_output(writer, {**environment, "REDIS_URL": redis_url}, tmp_path, args)
-    os.close(writer)
-    assert ran.returncode == 141, ran.stderr
-    assert not [row for row in ran.stderr.splitlines() if "openfall" in row or "Error" in row]
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-@pytest.mark.parametrize("args", [("status",), ("status", "--json"), ("--help",)], ids=" ".join)
-def test_a_full_standard_output_is_reported_in_one_line(
-    environment: dict[str, str], redis_url: str, tmp_path: Path, args: tuple[str, ...]
-) -> None:
-    with Path("/dev/full").open("wb") as full:
-        ran = _with_output(full.fileno(), {**environment, "REDIS_URL": redis_url}, tmp_path, args)
-    assert ran.stderr == "openfall: cannot write standard output: No space left on device\n"
-    assert ran.returncode == 1
-
-
-def _with_output(
-    output: int, environment: dict[str, str], home: Path, args: tuple[str, ...]
-) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "openfall.producers.cli", *args]
-    return subprocess.run(
-        command, stdout=output, stderr=subprocess.PIPE, input="a prompt", text=True,
-        env=environment, cwd=home, timeout=60, check=False,
-    )  # fmt: skip
 
 
 def test_a_refused_job_is_reported_with_the_remedy(openfall: Run, store: Any) -> None:
