@@ -21,7 +21,7 @@ COMMANDS = {
     "resolve": "Show which model would answer, and why.",
     "preflight": "Check everything that the configuration names.",
     "enqueue": "Submit jobs and print their ids.",
-    "job": "Show, explain, await or cancel one job.",
+    "job": "List jobs; show, explain, await or cancel one.",
     "batch": "Run a file of requests (OpenAI Batch JSONL).",
     "status": "Show the health of the fleet, and every queue.",
     "queues": "List queues; pause and resume them.",

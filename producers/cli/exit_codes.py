@@ -19,6 +19,7 @@ def _codes() -> dict[type[Exception], int]:
     from openfall.producers.errors import NoModel, OutputWriteError, ProducerError, StillQueued
     from openfall.router_core.catalog.errors import UnknownName
     from openfall.router_core.state.errors import (
+        AmbiguousId,
         Backpressure,
         DeadlinePassed,
         IdempotencyConflict,
@@ -37,6 +38,7 @@ def _codes() -> dict[type[Exception], int]:
         DeadlinePassed: 2,
         IdempotencyConflict: 2,
         UnknownJob: 2,
+        AmbiguousId: 2,
         NoRedis: 3,
         StoreError: 3,
     }

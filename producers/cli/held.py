@@ -84,7 +84,7 @@ def show(job_id: str, config_path: Path | None, as_json: bool) -> None:
     """Show one held job: the reason, its attempts, the interim reply, what releases it."""
     record, job, now, catalog = with_client(config_path, lambda llm: _fetch(llm, job_id))
     if job is None:
-        raise click.UsageError(f"{job_id} is not held, it is {record.state}: openfall job why {job_id}")
+        raise click.UsageError(f"{record.id} is not held, it is {record.state}: openfall job why {record.id}")
     release = describe_release(job, now, catalog)
     if as_json:
         show_json({**record_json(record), "released": release})
@@ -94,7 +94,9 @@ def show(job_id: str, config_path: Path | None, as_json: bool) -> None:
 
 async def _fetch(llm: AsyncOpenfall, job_id: str) -> tuple[JobRecord, HeldJob | None, float, Catalog]:
     from openfall.router_core.state.held_jobs import fetch_held
+    from openfall.router_core.state.job_search import find_held_job
 
+    job_id = await find_held_job(llm.store.connection, job_id)
     record = await llm.record(job_id)
     job = next(iter(await fetch_held(llm.store.connection, [job_id])), None)
     return record, job, await llm.store.server_time(), llm.config.catalog

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from openfall.producers.cli.options import add_options
+from openfall.producers.cli.options import add_options, check_id
 from openfall.producers.cli.progress import Progress
 from openfall.producers.cli.terminal import print_line
 
@@ -54,7 +54,7 @@ filter_options = add_options(
 
 
 selection_options = add_options(
-    click.argument("ids", metavar="[ID]...", nargs=-1),
+    click.argument("ids", metavar="[ID]...", nargs=-1, callback=check_id),
     filter_options,
     click.option("--all", "all", is_flag=True, help="Every held job."),
 )
@@ -80,10 +80,12 @@ async def _held_filter(llm: AsyncOpenfall, selection: HeldOptions) -> HeldFilter
 async def selected_jobs(llm: AsyncOpenfall, selection: HeldOptions) -> AsyncIterator[HeldJob]:
     """Yield the selected jobs. An id that is not held prints a line and is skipped."""
     from openfall.router_core.state.held_jobs import fetch_held, list_held
+    from openfall.router_core.state.job_search import find_held_job
 
     if selection.ids:
-        held = {job.id: job for job in await fetch_held(llm.store.connection, selection.ids)}
-        for id_ in selection.ids:
+        ids = dict.fromkeys([await find_held_job(llm.store.connection, typed) for typed in selection.ids])
+        held = {job.id: job for job in await fetch_held(llm.store.connection, list(ids))}
+        for id_ in ids:
             if id_ not in held:
                 record = await llm.record(id_)
                 print_line(f"{id_} is not held: it is {record.result.status if record.result else record.state}")

@@ -1,4 +1,4 @@
-"""`openfall job`: shows, explains, awaits and cancels one job."""
+"""`openfall job`: lists jobs; shows, explains, awaits and cancels one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from openfall.producers.cli.options import common_options, with_client
+from openfall.producers.cli.job_list import list_jobs
+from openfall.producers.cli.options import check_id, common_options, with_client
 from openfall.producers.cli.render import WaitIndicator, describe_reply, format_time
 from openfall.producers.cli.terminal import echo, print_line, raw_option, show_json
 
@@ -19,24 +20,14 @@ if TYPE_CHECKING:
     from openfall.router_core.jobs.result import Result
     from openfall.router_core.state.jobs import JobRecord
 
-MIN_ID_LENGTH = 8
-
 
 @click.group()
 def job() -> None:
-    """Show, explain, await or cancel one job. ID is the whole id that `openfall enqueue` printed."""
+    """List jobs; show, explain, await or cancel one. ID is a job id or its first letters, as a receipt shows them."""
 
 
-def _check_id(_ctx: click.Context, _parameter: click.Parameter, job_id: str) -> str:
-    if len(job_id) < MIN_ID_LENGTH:
-        raise click.BadParameter(
-            f"{job_id!r} is not a whole job id. A receipt shows only its first letters: "
-            "use the id that `openfall enqueue` or Ctrl-C printed."
-        )
-    return job_id
-
-
-id_argument = click.argument("job_id", metavar="ID", callback=_check_id)
+job.add_command(list_jobs)
+id_argument = click.argument("job_id", metavar="ID", callback=check_id)
 
 
 @job.command()
@@ -106,7 +97,9 @@ def why(job_id: str, config_path: Path | None, as_json: bool) -> None:
 async def _fetch(llm: AsyncOpenfall, job_id: str) -> tuple[JobRecord, list[dict[str, Any]], str]:
     """The job, its events, and what it waits for: what blocks its queue, or what releases it."""
     from openfall.router_core.state.job_events import read_events
+    from openfall.router_core.state.job_search import find_job
 
+    job_id = await find_job(llm.store.connection, job_id)
     record, events = await llm.record(job_id), await read_events(llm.store.connection, job_id)
     return record, events, await _block_reason(llm, record)
 
@@ -131,10 +124,12 @@ async def _block_reason(llm: AsyncOpenfall, record: JobRecord) -> str:
 def wait(job_id: str, wait: str | None, accept_interim: bool, config_path: Path | None, as_json: bool) -> None:
     """Wait for a job and print its answer. A held job is awaited until it is answered."""
     from openfall.producers.cli.answer_text import show_answer
+    from openfall.router_core.state.job_search import find_job
 
     async def action(llm: AsyncOpenfall) -> Result:
-        async with WaitIndicator(f"waiting for job {job_id}"):
-            return await llm.wait(job_id, wait, accept_interim=accept_interim)
+        whole_id = await find_job(llm.store.connection, job_id)
+        async with WaitIndicator(f"waiting for job {whole_id}"):
+            return await llm.wait(whole_id, wait, accept_interim=accept_interim)
 
     try:
         result = with_client(config_path, action)
@@ -149,7 +144,13 @@ def wait(job_id: str, wait: str | None, accept_interim: bool, config_path: Path 
 @common_options
 def cancel(job_id: str, config_path: Path | None, as_json: bool) -> None:
     """Cancel a job that has no answer yet."""
-    ended = with_client(config_path, lambda llm: asyncio.shield(llm.cancel(job_id)))
+    from openfall.router_core.state.job_search import find_job
+
+    async def action(llm: AsyncOpenfall) -> tuple[str, bool]:
+        whole_id = await find_job(llm.store.connection, job_id)
+        return whole_id, await llm.cancel(whole_id)
+
+    job_id, ended = with_client(config_path, lambda llm: asyncio.shield(action(llm)))
     if as_json:
         show_json({"id": job_id, "cancelled": ended})
     else:

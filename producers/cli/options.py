@@ -75,6 +75,18 @@ _JOB_OPTIONS = (
 )
 
 
+MIN_TYPED_LETTERS = 4
+"""Letters of an id that a receipt shows."""
+
+
+def check_id(_ctx: click.Context, _parameter: click.Parameter, typed: str | tuple[str, ...]) -> Any:
+    """The typed ids. Each has enough letters to be one job's."""
+    for text in (typed,) if isinstance(typed, str) else typed:
+        if len(text) < MIN_TYPED_LETTERS:
+            raise click.BadParameter(f"{text!r} is too short: type at least {MIN_TYPED_LETTERS} letters of the job id.")
+    return typed
+
+
 def add_options(*options: Callable[[F], F]) -> Callable[[F], F]:
     """A decorator that adds options in this order."""
 

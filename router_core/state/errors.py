@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from redis import exceptions as redis_errors
 
 
@@ -93,6 +95,17 @@ class UnknownJob(StoreError):
     def __init__(self, job_id: str) -> None:
         self.job_id = job_id
         super().__init__(f"no job {job_id}: it was never accepted here, or its result has expired")
+
+
+class AmbiguousId(StoreError):
+    """Several jobs have ids that begin with the typed letters."""
+
+    def __init__(self, typed: str, candidates: Sequence[str], *, more: bool) -> None:
+        self.typed, self.candidates = typed, tuple(candidates)
+        names = ", ".join(candidates) + (" and more" if more else "")
+        super().__init__(
+            f"{typed!r} begins the ids of several jobs: {names}. Type more letters of the one that you mean."
+        )
 
 
 _REMEDIES: tuple[tuple[tuple[str, ...], type[StoreError], str], ...] = (

@@ -115,6 +115,7 @@ def _accept_arguments(job: CompletionJob, terms: SubmitTerms) -> dict[str, Any]:
         "queue": terms.queue,
         "digest": digest(job),
         "producer": job.producer,
+        "group": job.group,
         "label": job.label,
         "idempotency_key": terms.idempotency_key or None,
         "deadline": None if terms.deadline is None else int(terms.deadline * 1000),
