@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
+from openfall.router_core.errors import OpenfallError
+
 MAX_QUOTED = 40
 """Characters of a word from a file that a message shows. Longer words are cut."""
 
@@ -33,8 +35,10 @@ class ConfigProblem:
         return f"{position}: {self.message}. {self.remedy}".rstrip()
 
 
-class ConfigError(Exception):
+class ConfigError(OpenfallError):
     """A configuration that cannot be used. The text has every problem, one a line, in the order of the file."""
+
+    remedy = "correct the file"
 
     def __init__(self, problems: Iterable[ConfigProblem]) -> None:
         self.problems = tuple(sorted(problems, key=lambda problem: problem.line))

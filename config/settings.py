@@ -15,6 +15,7 @@ from openfall.config.gateway_settings import GatewaySection
 from openfall.config.paths import FILE_NAME, is_shipped, resolve
 from openfall.config.scalars import FieldType, escape, rate, read_text, size_in_bytes
 from openfall.router_core.catalog.formats import CatalogEntry, Count, Format, PositiveShare, Seconds, SecondsOrZero
+from openfall.router_core.errors import OpenfallError
 
 SHIPPED_MODELS = ("smollm2",)
 REDIS_URL_FILE = "redis.url"
@@ -140,8 +141,10 @@ class Settings(SettingsSections):
     notify: NotifySection = NotifySection()
 
 
-class NoRedis(Exception):
+class NoRedis(OpenfallError):
     """There is no Redis to connect to. The message says how to get one."""
+
+    remedy = "set `REDIS_URL`, or start `openfall up`"
 
 
 def redis_url(settings: Settings) -> str:

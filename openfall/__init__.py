@@ -14,12 +14,23 @@ if TYPE_CHECKING:
     from openfall.config import ConfigError, NoRedis
     from openfall.producers.client import AsyncOpenfall
     from openfall.producers.default_client import report_call, resolve_runtime_model
-    from openfall.producers.errors import BadRequest, NoModel, ProducerError, PromptTooLarge, StillQueued
+    from openfall.producers.errors import (
+        BadRequest,
+        ClientClosed,
+        InvalidOperation,
+        NoModel,
+        ProducerError,
+        PromptTooLarge,
+        StillQueued,
+    )
     from openfall.producers.inbox_delivery import InboxDelivery
+    from openfall.producers.model_loading import ModelLoad
     from openfall.producers.request import JobRequest, SubmitOptions
     from openfall.producers.runtime import RuntimeModel
     from openfall.producers.sync_client import Openfall
-    from openfall.router_core.catalog.errors import UnknownName
+    from openfall.router_core.catalog.errors import AmbiguousName, UnknownName
+    from openfall.router_core.errors import OpenfallError
+    from openfall.router_core.jobs.envelope import UnreadableEnvelope
     from openfall.router_core.jobs.result import Result
     from openfall.router_core.state.errors import (
         Backpressure,
@@ -39,13 +50,23 @@ _MODULES = {
     "config": ("ConfigError", "NoRedis"),
     "producers.client": ("AsyncOpenfall",),
     "producers.default_client": ("report_call", "resolve_runtime_model"),
-    "producers.errors": ("BadRequest", "NoModel", "StillQueued", "ProducerError", "PromptTooLarge"),
+    "producers.errors": (
+        "BadRequest",
+        "ClientClosed",
+        "InvalidOperation",
+        "NoModel",
+        "ProducerError",
+        "PromptTooLarge",
+        "StillQueued",
+    ),
     "producers.inbox_delivery": ("InboxDelivery",),
     "producers.model_loading": ("ModelLoad",),
     "producers.request": ("JobRequest", "SubmitOptions"),
     "producers.runtime": ("RuntimeModel",),
     "producers.sync_client": ("Openfall",),
-    "router_core.catalog.errors": ("UnknownName",),
+    "router_core.catalog.errors": ("AmbiguousName", "UnknownName"),
+    "router_core.errors": ("OpenfallError",),
+    "router_core.jobs.envelope": ("UnreadableEnvelope",),
     "router_core.jobs.result": ("Result",),
     "router_core.state.errors": (
         "Backpressure",
@@ -64,19 +85,23 @@ _MODULES = {
 _MODULE_BY_NAME = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
+    "AmbiguousName",
     "AsyncOpenfall",
     "Backpressure",
     "BadRequest",
+    "ClientClosed",
     "ConfigError",
     "DeadlinePassed",
     "IdempotencyConflict",
     "InboxDelivery",
+    "InvalidOperation",
     "JobRequest",
     "MemoryPressure",
     "ModelLoad",
     "NoModel",
     "NoRedis",
     "Openfall",
+    "OpenfallError",
     "ProducerError",
     "PromptTooLarge",
     "QueueFull",
@@ -91,6 +116,7 @@ __all__ = [
     "SubmitOptions",
     "UnknownJob",
     "UnknownName",
+    "UnreadableEnvelope",
     "__version__",
     "report_call",
     "resolve_runtime_model",

@@ -1,12 +1,15 @@
 """The errors of a producer.
 
-ProducerError
-├── BadRequest            the request is malformed: nothing was submitted
-├── PromptTooLarge        the request is larger than the configuration allows: nothing was submitted
-├── NoModel               no model can be called now, or none can take the request
-├── StillQueued           the time to wait is over, the job goes on (also a TimeoutError)
-└── BatchFileError        a file of a batch cannot be used
-    └── OutputWriteError  the output file cannot be written: its rows are kept
+OpenfallError                 in `router_core.errors`
+└── ProducerError
+    ├── BadRequest            the request is malformed: nothing was submitted
+    ├── PromptTooLarge        the request is larger than the configuration allows: nothing was submitted
+    ├── NoModel               no model can be called now, or none can take the request
+    ├── StillQueued           the time to wait is over, the job goes on (also a TimeoutError)
+    ├── InvalidOperation      the client, stream or model cannot be used here
+    │   └── ClientClosed      the client was closed before
+    └── BatchFileError        a file of a batch cannot be used
+        └── OutputWriteError  the output file cannot be written: its rows are kept
 
 Beside these come `router_core.state.errors.StoreError` (Redis), `router_core.catalog.UnknownName` (a role or model),
 `config.ConfigError` and `config.NoRedis`.
@@ -14,17 +17,23 @@ Beside these come `router_core.state.errors.StoreError` (Redis), `router_core.ca
 
 from __future__ import annotations
 
+from openfall.router_core.errors import OpenfallError
 
-class ProducerError(Exception):
+
+class ProducerError(OpenfallError):
     """Base class. The message names the remedy and shows neither prompt nor secret."""
 
 
-class BadRequest(ProducerError):
-    """No model could answer this request."""
+class BadRequest(ProducerError, ValueError):
+    """An argument or a request is malformed. The message names the argument and what is expected."""
+
+    remedy = "correct it"
 
 
 class PromptTooLarge(ProducerError):
     """The request has more bytes than `limits.max_prompt` allows."""
+
+    remedy = "shorten it, or raise the limit"
 
     def __init__(self, size_bytes: int, max_bytes: int) -> None:
         self.size_bytes, self.max_bytes = size_bytes, max_bytes
@@ -37,18 +46,41 @@ class PromptTooLarge(ProducerError):
 class NoModel(ProducerError):
     """No model can be called now, or none can take the request. The message has the reason for each model."""
 
+    remedy = "change the request or the configuration"
+
 
 class StillQueued(ProducerError, TimeoutError):
     """The time to wait is over. The job goes on: its result can be fetched later by `job_id`."""
+
+    remedy = "ask later with this id"
 
     def __init__(self, job_id: str) -> None:
         self.job_id = job_id
         super().__init__(f"no answer yet: job {job_id} goes on; fetch its result later by this id")
 
 
+class InvalidOperation(ProducerError, RuntimeError):
+    """The client, or what it returned, cannot be used in this place. The message says where it can be."""
+
+    remedy = "see the message"
+
+
+class ClientClosed(InvalidOperation):
+    """The client is closed."""
+
+    remedy = "make a new client, or enter this one again (`with client:`)"
+
+    def __init__(self) -> None:
+        super().__init__(f"this client is closed: {self.remedy}")
+
+
 class BatchFileError(ProducerError):
     """A file of a batch cannot be used. The message names the file and the remedy."""
+
+    remedy = "see the message"
 
 
 class OutputWriteError(BatchFileError):
     """The output file cannot be written. The jobs go on; the same command resumes the batch."""
+
+    remedy = "free space, and run the same command again"

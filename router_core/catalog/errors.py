@@ -6,10 +6,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
+from openfall.router_core.errors import OpenfallError
 
-class UnknownName(LookupError):
+
+class UnknownName(OpenfallError, LookupError):
     """The catalog has no pool, model, role or backend of this name. The message proposes what was `meant`, else the
     nearest known name."""
+
+    remedy = "correct the name"
 
     def __init__(self, kind: str, name: str, known: Iterable[str], meant: str = "") -> None:
         self.kind, self.name = kind, name
@@ -21,6 +25,8 @@ class UnknownName(LookupError):
 
 class AmbiguousName(UnknownName):
     """A name that means several models."""
+
+    remedy = "name one of the models that the message lists"
 
     def __init__(self, kind: str, name: str, meant: Sequence[str]) -> None:
         super().__init__(kind, name, meant)

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json, to_json
 
+from openfall.router_core.errors import OpenfallError
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import Answer, Attempt
 from openfall.router_core.jobs.result import Result
@@ -24,8 +25,10 @@ _ANSWER = TypeAdapter(Answer)
 _ATTEMPT_DEFAULTS = {field.name: field.default for field in fields(Attempt)}
 
 
-class UnreadableEnvelope(ValueError):
+class UnreadableEnvelope(OpenfallError, ValueError):
     """The bytes in Redis have no form that this version of openfall can read."""
+
+    remedy = "use the openfall that wrote it, or a newer one"
 
 
 def pack_job(job: CompletionJob) -> bytes:

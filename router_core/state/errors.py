@@ -6,21 +6,29 @@ from collections.abc import Sequence
 
 from redis import exceptions as redis_errors
 
+from openfall.router_core.errors import OpenfallError
 
-class StoreError(Exception):
+
+class StoreError(OpenfallError):
     """Any of the below. The message names the remedy and carries no secret."""
 
 
 class StoreUnreachable(StoreError):
     """Redis does not answer: try again later. The request may have been carried out; every script is idempotent."""
 
+    remedy = "retry"
+
 
 class StoreRefused(StoreError):
     """Redis refuses the request: wrong password, no permission, or an unsuitable server."""
 
+    remedy = "see the message"
+
 
 class StoreFull(StoreError):
     """Redis has no memory or disk left: nothing was accepted. Jobs that it accepted before are safe."""
+
+    remedy = "free some; accepted jobs are safe"
 
 
 class Backpressure(StoreError):
@@ -30,6 +38,7 @@ class Backpressure(StoreError):
     """
 
     summary = ""
+    remedy = "wait `retry_after` seconds, then retry"
 
     def __init__(self, message: str, retry_after: float) -> None:
         self.retry_after = retry_after
@@ -78,9 +87,13 @@ class MemoryPressure(Backpressure):
 class DeadlinePassed(StoreError):
     """The job's deadline is before the server's clock."""
 
+    remedy = "set a later deadline"
+
 
 class IdempotencyConflict(StoreError):
     """The key (or id) belongs to another request. `job_id` is the job that has it."""
+
+    remedy = "use another key"
 
     def __init__(self, key: str, job_id: str) -> None:
         self.key, self.job_id = key, job_id
@@ -91,6 +104,8 @@ class IdempotencyConflict(StoreError):
 
 class UnknownJob(StoreError):
     """There is no such job, or its result has expired."""
+
+    remedy = "submit it again, if its answer is still wanted"
 
     def __init__(self, job_id: str) -> None:
         self.job_id = job_id
