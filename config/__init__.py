@@ -1,6 +1,6 @@
 """The only reader of files and environment: `load()` gives the catalog and the settings, or every problem at once."""
 
-from openfall.config.dump import dump, schema
+from openfall.config.dump import dump, in_force, schema
 from openfall.config.errors import ConfigError, ConfigProblem
 from openfall.config.loading import LoadedConfig, Stamp, check, load, stamp, variables
 from openfall.config.paths import ENV_EXAMPLE, ENVIRONMENT
@@ -19,6 +19,7 @@ __all__ = [
     "Stamp",
     "check",
     "dump",
+    "in_force",
     "load",
     "redact_key",
     "redact_value",

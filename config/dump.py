@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
-def dump(loaded: LoadedConfig) -> str:
-    """The configuration in force as YAML, with every default and every secret masked. It can be loaded again."""
+def in_force(loaded: LoadedConfig) -> dict[str, Any]:
+    """The configuration in force as a file has it, with every default, and every secret masked."""
     catalog, settings = loaded.catalog, loaded.settings
     values: dict[str, Any] = {
         **dict(settings),
@@ -31,10 +31,14 @@ def dump(loaded: LoadedConfig) -> str:
         },
         "open_fall": OpenFallSection.of(catalog.open_fall, settings),
     }
-    written = {
-        name: key.type.write(values[name]) for name, key in keys_of(ConfigFile).items() if values[name] is not None
-    }
-    body: str = yaml.safe_dump(written, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None)
+    return {name: key.type.write(values[name]) for name, key in keys_of(ConfigFile).items() if values[name] is not None}
+
+
+def dump(loaded: LoadedConfig) -> str:
+    """The configuration in force as YAML. Its masked secrets cannot be loaded: each is an error with its line."""
+    body: str = yaml.safe_dump(
+        in_force(loaded), sort_keys=False, allow_unicode=True, width=120, default_flow_style=None
+    )
     source = f"{ENVIRONMENT}: OPENAI_* and ANTHROPIC_*" if loaded.source == ENVIRONMENT else loaded.source
     return f"# In force, from {source}\n{body}"
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 
 from openfall import config as configuration
-from openfall.producers.cli.options import config_option
-from openfall.producers.cli.terminal import echo
+from openfall.config import ConfigProblem
+from openfall.producers.cli.options import common_options
+from openfall.producers.cli.terminal import echo, show_json
 
 
 @click.group()
@@ -18,8 +22,8 @@ def config() -> None:
 
 
 @config.command(short_help="Check a configuration.")
-@config_option
-def check(config_path: Path | None) -> int:
+@common_options
+def check(config_path: Path | None, as_json: bool) -> int:
     """Print every error of a configuration, each with its line and remedy. Exits with 2 if there is one.
 
     Of a valid configuration: where the value of each of its variables comes from, and warnings.
@@ -27,8 +31,15 @@ def check(config_path: Path | None) -> int:
     try:
         loaded = configuration.load(config_path)
     except configuration.ConfigError as error:
-        echo(str(error))
+        if as_json:
+            show_json({"source": None, "valid": False, "problems": _problems(error.problems)})
+        else:
+            echo(str(error))
         return 2
+    if as_json:
+        warnings = _problems(loaded.warnings)
+        show_json({"source": str(loaded.source), "valid": True, "variables": loaded.origins, "warnings": warnings})
+        return 0
     echo(f"{loaded.source}: valid", err=True)
     for name, origin in sorted(loaded.origins.items()):
         echo(f"  {name}: {origin}", err=True)
@@ -37,11 +48,19 @@ def check(config_path: Path | None) -> int:
     return 0
 
 
+def _problems(problems: Sequence[ConfigProblem]) -> list[dict[str, Any]]:
+    return [{**asdict(problem), "file": str(problem.file)} for problem in problems]
+
+
 @config.command()
-@config_option
-def show(config_path: Path | None) -> None:
+@common_options
+def show(config_path: Path | None, as_json: bool) -> None:
     """Print the effective configuration, and where its variables come from. Secrets are masked."""
     loaded = configuration.load(config_path)
+    if as_json:
+        in_force = configuration.in_force(loaded)
+        show_json({"source": str(loaded.source), "configuration": in_force, "variables": loaded.origins})
+        return
     echo(configuration.dump(loaded), nl=False)
     for name, origin in sorted(loaded.origins.items()):
         echo(f"# {name}: {origin}")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from openfall.producers.cli.options import common_options, config_option, with_client
+from openfall.producers.cli.options import common_options, with_client
 from openfall.producers.cli.render import format_age, show_table
 from openfall.producers.cli.terminal import echo, show_json
 
@@ -42,8 +42,8 @@ def queues(ctx: click.Context, config_path: Path | None, as_json: bool) -> None:
 
 @queues.command(short_help="Stop claims from a queue.")
 @click.argument("name")
-@config_option
-def pause(name: str, config_path: Path | None) -> None:
+@common_options
+def pause(name: str, config_path: Path | None, as_json: bool) -> None:
     """Stop claims from a queue, or from all that match a pattern. The queue still accepts jobs."""
     from openfall.router_core.state import fleet_status
 
@@ -53,14 +53,13 @@ def pause(name: str, config_path: Path | None) -> None:
             for queue in _matching(name, _all_queues(llm))
         }
 
-    for queue, changed in with_client(config_path, step).items():
-        echo(f"{queue} is paused" if changed else f"{queue} was paused already")
+    _show_changes(with_client(config_path, step), as_json, "is paused", "was paused already")
 
 
 @queues.command(short_help="Allow claims again.")
 @click.argument("name")
-@config_option
-def resume(name: str, config_path: Path | None) -> None:
+@common_options
+def resume(name: str, config_path: Path | None, as_json: bool) -> None:
     """Allow claims from a paused queue again, or from all that match a pattern."""
     from openfall.router_core.state import fleet_status
 
@@ -69,8 +68,15 @@ def resume(name: str, config_path: Path | None) -> None:
         matching = [queue for queue in paused if fnmatchcase(queue, name)] or _matching(name, _all_queues(llm))
         return {queue: await fleet_status.resume_queue(llm.store.connection, queue) for queue in matching}
 
-    for queue, changed in with_client(config_path, step).items():
-        echo(f"{queue} is resumed" if changed else f"{queue} was not paused")
+    _show_changes(with_client(config_path, step), as_json, "is resumed", "was not paused")
+
+
+def _show_changes(changes: dict[str, bool], as_json: bool, done: str, unchanged: str) -> None:
+    if as_json:
+        show_json([{"queue": queue, "changed": changed} for queue, changed in changes.items()])
+        return
+    for queue, changed in changes.items():
+        echo(f"{queue} {done if changed else unchanged}")
 
 
 def _all_queues(llm: AsyncOpenfall) -> list[str]:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -22,41 +22,54 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from openfall.producers.client import AsyncOpenfall
+    from openfall.producers.fleet_problems import FleetProblem
     from openfall.producers.outage import Away
     from openfall.router_core.state.fleet_status import FleetStatus
     from openfall.router_core.state.held_jobs import HeldSummary
 
 REFRESH_INTERVAL_SECONDS = 2.0
 
+EXIT_CODES = {None: 0, "warning": 8, "failure": 4}
+"""By the severity of the worst problem."""
+
 
 @click.command()
 @click.option("--watch", is_flag=True, help="Refresh every two seconds, until Ctrl-C.")
+@click.option("--max-wait", metavar="DURATION", help="It is a failure if a job waits for longer: 90s, 5m, 2h.")
 @common_options
-def status(watch: bool, config_path: Path | None, as_json: bool) -> None:
-    """Show the health of the fleet in one sentence, and every queue."""
+def status(watch: bool, max_wait: str | None, config_path: Path | None, as_json: bool) -> int:
+    """Show the health of the fleet in one sentence, and every queue.
+
+    For monitors: exits with 4 if jobs get no answer, with 8 if the fleet works but something needs attention.
+    """
+    from openfall.producers.fleet_problems import worst
+    from openfall.producers.request import parse_duration
+
+    limit = parse_duration(max_wait) if max_wait else None
     if watch:
-        _watch(config_path, as_json)
-        return
-    status = _status(config_path)
+        _watch(config_path, as_json, limit)
+    status = _status(config_path, limit)
+    code = EXIT_CODES[worst(status.problems)]
     if as_json:
         show_json(_json(status))
-        return
+        return code
     echo(_sentence(status))
     if status.overview.queues:
         show_table(COLUMNS, queue_rows(status.overview.queues))
+    return code
 
 
-def _watch(config_path: Path | None, as_json: bool) -> None:
+def _watch(config_path: Path | None, as_json: bool, max_wait_seconds: float | None) -> NoReturn:
     from rich.live import Live
 
     if as_json or not sys.stdout.isatty():
         while True:
-            status = _status(config_path)
+            status = _status(config_path, max_wait_seconds)
             show_json(_json(status)) if as_json else echo(_sentence(status))
             time.sleep(REFRESH_INTERVAL_SECONDS if as_json else 5 * REFRESH_INTERVAL_SECONDS)
     with Live(console=console(), auto_refresh=False) as live:
         while True:
-            live.update(_screen(_status(config_path)), refresh=True)
+            live.update(_screen(_status(config_path, max_wait_seconds)), refresh=True)
             time.sleep(REFRESH_INTERVAL_SECONDS)
 
 
@@ -71,6 +84,7 @@ class _Status:
     local_only_reason: str | None
     away: list[Away]
     limits: dict[str, str]
+    problems: list[FleetProblem]
 
 
 def _screen(status: _Status) -> RenderableType:
@@ -80,7 +94,8 @@ def _screen(status: _Status) -> RenderableType:
     return Group(plain(_sentence(status)), rows, "Ctrl-C stops this view only.")
 
 
-def _status(config_path: Path | None) -> _Status:
+def _status(config_path: Path | None, max_wait_seconds: float | None) -> _Status:
+    from openfall.producers.fleet_problems import list_problems
     from openfall.producers.outage import fetch_away
     from openfall.router_core.state.fleet_flags import local_only
     from openfall.router_core.state.fleet_status import fetch_status
@@ -93,13 +108,15 @@ def _status(config_path: Path | None) -> _Status:
         held = replace(held, models=configured_models(held.models, llm.config.catalog))
         dead_letters = await count_dead_letters(llm.store.connection)
         status = await fetch_status(llm.store.connection)
+        away = await fetch_away(llm.store.connection, llm.config.catalog)
         return _Status(
             status,
             held,
             dead_letters,
             await local_only(llm.store.connection) or configured,
-            await fetch_away(llm.store.connection, llm.config.catalog),
+            away,
             await _reached_limits(llm, status),
+            list_problems(status, held, dead_letters, away, max_wait_seconds),
         )
 
     return with_client(config_path, fetch)
@@ -134,7 +151,6 @@ def health(status: FleetStatus, held: HeldSummary, dead_letters: int, away: Sequ
 
     alive = sum(worker.alive for worker in status.workers)
     started = sum(queue.started for queue in status.queues)
-    oldest = max((queue.oldest_seconds for queue in status.queues if queue.oldest_seconds is not None), default=None)
     workers = plural(alive, "worker")
     waiting = f"{plural(status.waiting, 'job')} {'waits' if status.waiting == 1 else 'wait'}"
     if status.suspended:
@@ -145,7 +161,7 @@ def health(status: FleetStatus, held: HeldSummary, dead_letters: int, away: Sequ
         names = ", ".join(queue.name for queue in status.unserved)
         text = f"No worker serves {names}; {workers} at other queues"
     elif status.waiting:
-        text = f"{waiting} (the oldest for {format_age(oldest)})"
+        text = f"{waiting} (the oldest for {format_age(_oldest(status))})"
         text += f", {started} running on {workers}"
     elif started:
         text = f"Nothing waits, {plural(started, 'job')} running on {workers}"
@@ -162,17 +178,32 @@ def health(status: FleetStatus, held: HeldSummary, dead_letters: int, away: Sequ
 
 
 def _json(status: _Status) -> dict[str, Any]:
+    from openfall.producers.fleet_problems import worst
+
     fleet_status, by_urgency = status.overview, dict[str, int]()
     for queue in fleet_status.queues:
         by_urgency[queue.urgency or "other"] = by_urgency.get(queue.urgency or "other", 0) + queue.waiting
+    severity = worst(status.problems)
     return {
-        "health": health(fleet_status, status.held, status.dead_letters, status.away),
+        "health": "ok" if severity is None else severity,
+        "exit_code": EXIT_CODES[severity],
+        "problems": [asdict(problem) for problem in status.problems],
+        "summary": _sentence(status),
+        "waiting": fleet_status.waiting,
+        "oldest_seconds": _oldest(fleet_status),
+        "started": sum(queue.started for queue in fleet_status.queues),
+        "scheduled": sum(queue.scheduled for queue in fleet_status.queues),
+        "workers_alive": sum(worker.alive for worker in fleet_status.workers),
         "away": [asdict(item) for item in status.away],
         "local_only": status.local_only_reason,
         "waiting_by_urgency": by_urgency,
         "limits": status.limits,
         "held_by_reason": status.held.by_reason,
         "held_waits_for": status.held.models,
-        "posts_given_up": status.dead_letters,
+        "dead_letters": status.dead_letters,
         **asdict(fleet_status),
     }
+
+
+def _oldest(status: FleetStatus) -> float | None:
+    return max((queue.oldest_seconds for queue in status.queues if queue.oldest_seconds is not None), default=None)

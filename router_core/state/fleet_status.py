@@ -56,7 +56,8 @@ class WorkerStatus:
 
 @dataclass(frozen=True, slots=True)
 class FleetStatus:
-    """The fleet at `now`, on the server's clock. `counters` are totals since the store was empty.
+    """The fleet at `now`, on the server's clock. `counters` are totals since the store was empty. `falling`: jobs that
+    wait for the degrade worker.
 
     `memory_pressure` is why no job is accepted now; None: jobs are accepted.
     """
@@ -64,6 +65,7 @@ class FleetStatus:
     now: float
     queues: tuple[QueueStatus, ...]
     workers: tuple[WorkerStatus, ...]
+    falling: int
     held: int
     suspended: bool
     memory_pressure: str | None
@@ -82,13 +84,26 @@ class FleetStatus:
 
 async def fetch_status(link: RedisConnection) -> FleetStatus:
     """Fetch the status, in three round trips."""
-    time, names, backlogs, stopped, workers, presence, held, suspended, pressed, counters = await asyncio.gather(
+    (
+        time,
+        names,
+        backlogs,
+        stopped,
+        workers,
+        presence,
+        falling,
+        held,
+        suspended,
+        pressed,
+        counters,
+    ) = await asyncio.gather(
         link.command("TIME"),
         link.command("SMEMBERS", keys.RQ_QUEUES),
         link.command("SMEMBERS", keys.BACKLOGS),
         paused_queues(link),
         link.command("SMEMBERS", keys.RQ_WORKERS),
         link.command("ZRANGE", keys.PRESENCE, 0, -1, "WITHSCORES"),
+        link.command("LLEN", keys.RQ_QUEUE + keys.DEGRADE),
         link.command("ZCARD", keys.RQ_DEFERRED + keys.DEGRADE),
         link.command("EXISTS", keys.RQ_SUSPENDED),
         fetch_memory_pressure(link),
@@ -105,6 +120,7 @@ async def fetch_status(link: RedisConnection) -> FleetStatus:
         now=now,
         queues=tuple(queues),
         workers=tuple(worker for worker in worker_states if worker is not None),
+        falling=falling,
         held=held,
         suspended=bool(suspended),
         memory_pressure=pressed,

@@ -60,5 +60,5 @@ def test_the_health_sentence_ends_with_the_failed_notifications(openfall: Run, r
     assert openfall("status").stdout.splitlines()[0].endswith("; 1 notification failed for good (openfall outbox).")
     posted(redis_url, "job:job-00002:done")
     status = json.loads(openfall("status", "--json").stdout)
-    assert status["health"].endswith("; 2 notifications failed for good (openfall outbox).")
-    assert status["posts_given_up"] == 2
+    assert status["summary"].endswith("; 2 notifications failed for good (openfall outbox).")
+    assert status["dead_letters"] == 2

@@ -1,0 +1,112 @@
+"""What is wrong with the fleet, for a monitor: a stable code, a severity and a subject for each fault."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from openfall.producers.outage import Away, Wait
+from openfall.router_core.state.fleet_status import FleetStatus, QueueStatus
+from openfall.router_core.state.held_jobs import HeldSummary
+from openfall.router_core.state.keys import DEGRADE
+
+
+class Severity(StrEnum):
+    """FAILURE: jobs get no answer. WARNING: the fleet works, and something needs attention."""
+
+    WARNING = "warning"
+    FAILURE = "failure"
+
+
+class Code(StrEnum):
+    """The kind of a problem. Programs compare with these: they do not change."""
+
+    NO_WORKER = "no_worker"
+    NOT_SERVED = "not_served"
+    NO_DEGRADE_WORKER = "no_degrade_worker"
+    SUSPENDED = "suspended"
+    NOT_ACCEPTING = "not_accepting"
+    OVERDUE = "overdue"
+    PAUSED = "paused"
+    BREAKER_OPEN = "breaker_open"
+    UNHEALTHY = "unhealthy"
+    HELD = "held"
+    DEAD_LETTERS = "dead_letters"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetProblem:
+    """One fault. `subject` is a queue, a target or a reason; `count` the number of jobs or notifications."""
+
+    code: Code
+    severity: Severity
+    subject: str | None = None
+    count: int | None = None
+    detail: str | None = None
+
+
+def list_problems(
+    status: FleetStatus,
+    held: HeldSummary,
+    dead_letters: int,
+    away: Sequence[Away],
+    max_wait_seconds: float | None = None,
+) -> list[FleetProblem]:
+    """The problems, failures first. A job that waits longer than `max_wait_seconds` is one.
+
+    A cooldown after a 429, a reached limit and the local-only switch are none: they are as configured.
+    """
+    problems = [
+        *_of_workers(status),
+        *_of_queues(status, max_wait_seconds),
+        *_of_targets(away),
+        *(
+            FleetProblem(code=Code.HELD, severity=Severity.WARNING, subject=str(reason), count=count)
+            for reason, count in held.by_reason.items()
+        ),
+    ]
+    if dead_letters:
+        problems.append(FleetProblem(code=Code.DEAD_LETTERS, severity=Severity.WARNING, count=dead_letters))
+    return sorted(problems, key=lambda problem: problem.severity is Severity.WARNING)
+
+
+def worst(problems: Sequence[FleetProblem]) -> Severity | None:
+    """The severity of the fleet; None: all is well."""
+    severities = {problem.severity for problem in problems}
+    return next((severity for severity in (Severity.FAILURE, Severity.WARNING) if severity in severities), None)
+
+
+def _of_workers(status: FleetStatus) -> Iterator[FleetProblem]:
+    alive = [worker for worker in status.workers if worker.alive]
+    if not alive:
+        severity = Severity.FAILURE if status.waiting or status.falling else Severity.WARNING
+        yield FleetProblem(code=Code.NO_WORKER, severity=severity, count=status.waiting + status.falling)
+    elif status.falling and not any(DEGRADE in worker.queues for worker in alive):
+        yield FleetProblem(code=Code.NO_DEGRADE_WORKER, severity=Severity.FAILURE, count=status.falling)
+    if status.suspended:
+        yield FleetProblem(code=Code.SUSPENDED, severity=Severity.FAILURE, count=status.waiting)
+    if status.memory_pressure:
+        yield FleetProblem(code=Code.NOT_ACCEPTING, severity=Severity.FAILURE, detail=status.memory_pressure)
+    if alive:
+        for queue in status.unserved:
+            yield _of_queue(Code.NOT_SERVED, Severity.FAILURE, queue)
+
+
+def _of_queues(status: FleetStatus, max_wait_seconds: float | None) -> Iterator[FleetProblem]:
+    for queue in status.queues:
+        if queue.paused and queue.waiting:
+            yield _of_queue(Code.PAUSED, Severity.WARNING, queue)
+        if max_wait_seconds is not None and (queue.oldest_seconds or 0) > max_wait_seconds:
+            yield _of_queue(Code.OVERDUE, Severity.FAILURE, queue, f"the oldest waits for {queue.oldest_seconds:.0f} s")
+
+
+def _of_queue(code: Code, severity: Severity, queue: QueueStatus, detail: str | None = None) -> FleetProblem:
+    return FleetProblem(code=code, severity=severity, subject=queue.name, count=queue.waiting, detail=detail)
+
+
+def _of_targets(away: Sequence[Away]) -> Iterator[FleetProblem]:
+    codes = {Wait.PROBE: Code.BREAKER_OPEN, Wait.CHECK: Code.UNHEALTHY}
+    for item in away:
+        if code := codes.get(item.wait):
+            yield FleetProblem(code=code, severity=Severity.WARNING, subject=item.name, detail=item.cause)

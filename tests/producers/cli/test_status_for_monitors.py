@@ -1,0 +1,62 @@
+"""`openfall status` as a monitor runs it: exit codes, and JSON with fields."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.producers.cli.conftest import Run
+
+
+def test_status_exits_with_4_when_no_worker_lives_and_a_job_waits(openfall: Run) -> None:
+    assert openfall("enqueue", "-", stdin="one").returncode == 0
+    ran = openfall("status", "--json")
+    status = json.loads(ran.stdout)
+    assert (ran.returncode, status["health"], status["exit_code"]) == (4, "failure", 4)
+    assert [(problem["code"], problem["count"]) for problem in status["problems"]] == [("no_worker", 1)]
+    assert (status["waiting"], status["workers_alive"]) == (1, 0)
+    assert openfall("status").returncode == 4
+
+
+def test_status_exits_with_8_when_no_worker_lives_and_nothing_waits(openfall: Run) -> None:
+    assert openfall("status").returncode == 8
+
+
+@pytest.mark.usefixtures("answering")
+def test_status_exits_with_0_for_a_healthy_fleet_and_with_8_for_an_open_breaker(openfall: Run) -> None:
+    ran = openfall("status", "--json")
+    assert (ran.returncode, json.loads(ran.stdout)["health"]) == (0, "ok")
+    assert openfall("breakers", "force-open", "rack/tiny").returncode == 0
+    ran = openfall("status", "--json")
+    assert ran.returncode == 8
+    assert json.loads(ran.stdout)["problems"][0]["code"] == "breaker_open"
+    assert json.loads(ran.stdout)["problems"][0]["subject"] == "tiny@rack"
+
+
+def test_status_exits_with_3_when_redis_does_not_answer_and_says_so_as_json(openfall: Run) -> None:
+    ran = openfall("status", "--json", url="redis://127.0.0.1:1")
+    assert ran.returncode == 3
+    assert json.loads(ran.stdout)["kind"] == "StoreUnreachable"
+
+
+@pytest.mark.usefixtures("answering")
+def test_a_job_that_waits_longer_than_max_wait_is_a_failure(openfall: Run, store: Any) -> None:
+    openfall("queues", "pause", "gpu.tiny.background")
+    job = json.loads(openfall("enqueue", "-", "-m", "tiny", "-u", "background", "--json", stdin="one").stdout)["id"]
+    store.hset(f"of:job:{job}", "accepted", 1)
+    assert openfall("status").returncode == 8
+    assert openfall("status", "--max-wait", "10m").returncode == 4
+    assert openfall("status", "--max-wait", "soon").returncode == 2
+
+
+def test_a_changed_pause_and_the_configuration_are_fields_of_json(openfall: Run) -> None:
+    paused = json.loads(openfall("queues", "pause", "gpu.tiny.*", "--json").stdout)
+    assert {"queue": "gpu.tiny.batch", "changed": True} in paused
+    checked = json.loads(openfall("config", "check", "--json").stdout)
+    assert checked["valid"] is True
+    assert json.loads(openfall("config", "show", "--json").stdout)["configuration"]["backends"]["rack"]["slots"] == 64
+    ran = openfall("config", "check", "--json", "--config", "no.yaml")
+    assert ran.returncode == 2
+    assert json.loads(ran.stdout)["problems"][0]["message"] == "there is no such file"
