@@ -28,13 +28,6 @@ def _read_address(node: Node) -> str | None:
     return None
 
 
-def _read_addresses(node: Node) -> tuple[str, ...] | None:
-    addresses = list_of(_address).read(node)
-    if node.is_list and not node.items():
-        node.report("the list is empty", f"Name an address, or remove the key to listen on {DEFAULT_ADDRESS}.")
-    return addresses or None
-
-
 def _read_origin(node: Node) -> str | None:
     text = read_text(node)
     if text is None or _ORIGIN.fullmatch(text):
@@ -48,13 +41,9 @@ def _read_names(node: Node) -> dict[str, str]:
     return {pattern: name for pattern, name in names.items() if name is not None}
 
 
-_address: FieldType[str] = FieldType(
-    _read_address, pattern_shape(_ADDRESS.pattern.replace("?P<host>", "").replace("?P<port>", ""))
-)
-_addresses: FieldType[tuple[str, ...]] = FieldType(
-    _read_addresses, {"type": "array", "items": _address.shape, "minItems": 1}, list
-)
-_origins: FieldType[tuple[str, ...]] = list_of(FieldType(_read_origin, pattern_shape(_ORIGIN.pattern)))
+_address: FieldType[str] = FieldType(_read_address, pattern_shape(r":\d{1,5}$|\$\{"))
+_addresses: FieldType[tuple[str, ...]] = list_of(_address)
+_origins: FieldType[tuple[str, ...]] = list_of(FieldType(_read_origin, pattern_shape(rf"^({_ORIGIN.pattern})$|\$\{{")))
 _names: FieldType[dict[str, str]] = FieldType(
     _read_names, {"type": ["object", "null"], "additionalProperties": {"type": "string", "minLength": 1}}, dict
 )
@@ -65,7 +54,8 @@ class GatewaySection(CatalogEntry):
 
     listen: Annotated[tuple[str, ...], _addresses] = Field(
         (DEFAULT_ADDRESS,),
-        description="Its addresses. An address that other machines reach needs a key (`openfall keys new`), or `open`.",
+        description="Its addresses. One that other machines reach needs a key (`openfall keys new`), or `open`. "
+        "`[]`: `openfall up` starts no door.",
     )
     open: bool = Field(False, description="Serve other machines without keys: anybody who reaches an address may ask.")
     aliases: Annotated[dict[str, str], _names] = Field(

@@ -144,9 +144,10 @@ def free_ports(count: int) -> list[int]:
 
 
 def environment(data: Path) -> dict[str, str]:
-    """The environment of this process, with the variables of `demo.yaml`: a data directory and two ports."""
-    port_a, port_b = free_ports(2)
+    """The environment of this process, with the variables of `demo.yaml`: a data directory and three ports."""
+    port_a, port_b, door = free_ports(3)
     values = {"OPENFALL_DEMO_DATA": data, "OPENFALL_ENGINE_A_PORT": port_a, "OPENFALL_ENGINE_B_PORT": port_b}
+    values["OPENFALL_PORT"] = door
     return {**os.environ, **{name: str(value) for name, value in values.items()}}
 
 

@@ -30,7 +30,7 @@ async def run_all(loaded: LoadedConfig) -> int:
         data=settings.data_dir,
         valkey=settings.redis_url is None,
         engines=tuple(_engines(loaded)),
-        workers=tuple(_workers(loaded)),
+        workers=(*_workers(loaded), *_door(loaded)),
         grace=settings.workers.shutdown_grace,
     )
     return await supervisor.run(plan, _report)
@@ -81,6 +81,14 @@ def _workers(loaded: LoadedConfig) -> Iterator[WorkerSpec]:
             yield WorkerSpec(pool=pool, argv=argv, procs=loaded.settings.workers.processes)
     argv = _worker_argv(("work", DEGRADE, "--config", str(loaded.source)))
     yield WorkerSpec(pool=DEGRADE, argv=argv, procs=1)
+
+
+def _door(loaded: LoadedConfig) -> Iterator[WorkerSpec]:
+    """The HTTP door, if it has an address."""
+    addresses = loaded.settings.gateway.listen
+    if addresses:
+        argv = (sys.executable, "-m", "openfall.producers.gateway", "--config", str(loaded.source), "--announce")
+        yield WorkerSpec(pool="", label="door", argv=argv, fields={"url": f"http://{addresses[0]}/v1"})
 
 
 def _worker_argv(arguments: tuple[str, ...]) -> tuple[str, ...]:

@@ -1,30 +1,40 @@
-"""`python -m openfall.producers.gateway`: one process of the door, which `openfall serve` and `openfall up` start."""
+"""`python -m openfall.producers.gateway`: the process of the door, which `openfall serve` and `openfall up` start."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
 import logging
+import os
 import signal
+import socket
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
+from typing import Any
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Serve, and return the exit code: 0; 1 an address cannot be used; 2 configuration; 3 Redis does not answer."""
+    """Serve, and return the exit code: 0; 2 a configuration or an address cannot be used; 3 Redis does not answer."""
     from openfall import config
-    from openfall.producers.gateway.serve import CannotListen, serve
+    from openfall.producers.gateway.serve import CannotListen, serve, serve_processes
     from openfall.router_core.state.errors import StoreError
 
     options = _parser().parse_args(argv)
     logging.basicConfig(level=logging.WARNING if options.quiet else logging.INFO, format="%(asctime)s %(message)s")
     on_ready = _announce if options.announce else lambda: None
     try:
-        _run(serve(config.load(options.config), on_ready))
-    except config.ConfigError as error:
-        return _fail(error, 2)
-    except CannotListen as error:
+        loaded = config.load(options.config)
+        if options.sockets:
+            _end_with_parent(options.alive)
+            sockets = [socket.socket(fileno=int(number)) for number in options.sockets.split(",")]
+            _run(serve(loaded, on_ready, sockets))
+        elif loaded.settings.gateway.processes > 1:
+            _run(serve_processes(loaded, _shared_arguments(options), on_ready))
+        else:
+            _run(serve(loaded, on_ready))
+    except (config.ConfigError, CannotListen) as error:
         return _fail(error, 2)
     except (StoreError, config.NoRedis) as error:
         return _fail(error, 3)
@@ -38,16 +48,33 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--announce", action="store_true", help='write {"event": "ready"} to standard output when ready'
     )
+    parser.add_argument("--sockets", help=argparse.SUPPRESS)  # descriptors of open sockets
+    parser.add_argument("--alive", type=int, help=argparse.SUPPRESS)  # a pipe that ends with the parent
     return parser
 
 
-def _run(work: object) -> None:
+def _shared_arguments(options: argparse.Namespace) -> list[str]:
+    config_argument = ["--config", str(options.config)] if options.config else []
+    return [*config_argument, *(["--quiet"] if options.quiet else [])]
+
+
+def _run(work: Coroutine[Any, Any, None]) -> None:
     if sys.platform == "win32":
-        asyncio.run(work)  # type: ignore[arg-type]
+        asyncio.run(work)
     else:
         import uvloop
 
-        uvloop.run(work)  # type: ignore[arg-type]
+        uvloop.run(work)
+
+
+def _end_with_parent(descriptor: int) -> None:
+    """Stop when the parent has ended, also by SIGKILL: nothing is ever written to the pipe."""
+
+    def wait() -> None:
+        os.read(descriptor, 1)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, name="parent", daemon=True).start()
 
 
 def _announce() -> None:

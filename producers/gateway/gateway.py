@@ -26,6 +26,8 @@ class Gateway:
     client: AsyncOpenfall
     callers: Callers
     keys: KeyRing = EMPTY
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    """Callers who wait are sent away, to come again."""
     _refresh: asyncio.Task[None] | None = field(default=None, repr=False)
 
     @classmethod

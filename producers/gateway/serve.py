@@ -1,11 +1,14 @@
-"""Runs the door: one process, which may share its addresses with others."""
+"""Runs the door: one process, or several that share its sockets."""
 
 from __future__ import annotations
 
+import asyncio
+import os
+import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 
 import uvicorn
 
@@ -19,61 +22,136 @@ from openfall.router_core.state.client_keys import fetch_keys
 BACKLOG = 2048
 GRACE_SECONDS = 10
 """How long a door that stops waits for responses that are being written. No job ends with it."""
+KEEP_ALIVE_SECONDS = 75
+"""An idle connection is kept for longer than proxies keep theirs (60 s), so that they close first."""
+RESTART_SECONDS = 0.5
+
+Ready = Callable[[], object]
 
 
 class CannotListen(Exception):
     """An address cannot be listened on, or must not be. The message names the remedy."""
 
 
-async def serve(loaded: LoadedConfig, on_ready: Callable[[], object] = lambda: None) -> None:
-    """Serve until SIGTERM or SIGINT. Raises `CannotListen`, `NoRedis`, `StoreError`."""
+async def serve(loaded: LoadedConfig, on_ready: Ready, sockets: Sequence[socket.socket] = ()) -> None:
+    """Serve until SIGTERM or SIGINT, on the configured addresses or on these sockets.
+
+    Raises `CannotListen`, `NoRedis`, `StoreError`.
+    """
     gateway = Gateway.of(AsyncOpenfall(config=loaded))
     keys = await fetch_keys(gateway.client.store.connection)
     if why := refuse_exposed(gateway.settings, keys):
         await gateway.client.close()
         raise CannotListen(why)
-    with listening_sockets(gateway.settings.listen) as sockets:
-        server = _Server(uvicorn.Config(
-            App(gateway), http="httptools", ws="none", lifespan="on", log_config=None, access_log=False,
-            server_header=False, timeout_graceful_shutdown=GRACE_SECONDS, timeout_keep_alive=75,
-        ), on_ready)  # fmt: skip
-        await server.serve(sockets)
+    with listening_sockets(gateway.settings.listen) if not sockets else _given(sockets) as own:
+        await Server(gateway, on_ready).serve(own)
 
 
-class _Server(uvicorn.Server):
-    """Says when it is ready."""
+async def serve_processes(loaded: LoadedConfig, arguments: Sequence[str], on_ready: Ready) -> None:
+    """Open the addresses, and keep `gateway: processes` processes that serve them until SIGTERM or SIGINT."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    with listening_sockets(loaded.settings.gateway.listen) as sockets:
+        numbers = [each.fileno() for each in sockets]
+        alive, held = os.pipe()  # the read end of each process ends when this process does, however it does
+        command = [sys.executable, "-m", "openfall.producers.gateway", *arguments]
+        command += ["--sockets", ",".join(map(str, numbers)), "--alive", str(alive)]
+        count = loaded.settings.gateway.processes
+        started = asyncio.Queue[None]()
+        keepers = [asyncio.create_task(_keep(command, (*numbers, alive), started)) for _ in range(count)]
+        try:
+            for _ in range(count):
+                await started.get()
+            on_ready()
+            await stop.wait()
+        finally:
+            for keeper in keepers:
+                keeper.cancel()
+            await asyncio.gather(*keepers, return_exceptions=True)
+            os.close(held)
+            os.close(alive)
 
-    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], object]) -> None:
-        super().__init__(config)
-        self._on_ready = on_ready
+
+async def _keep(command: Sequence[str], descriptors: Sequence[int], started: asyncio.Queue[None]) -> None:
+    """Run one process, and start it again whenever it ends. A cancellation stops it."""
+    while True:
+        process = await asyncio.create_subprocess_exec(*command, pass_fds=descriptors, stdin=asyncio.subprocess.DEVNULL)
+        started.put_nowait(None)
+        try:
+            await process.wait()
+            await asyncio.sleep(RESTART_SECONDS)
+        finally:
+            if process.returncode is None:
+                process.terminate()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(GRACE_SECONDS + 5):
+                        await process.wait()
+            if process.returncode is None:
+                process.kill()
+
+
+class Server(uvicorn.Server):
+    """uvicorn with our answers to signals: a stop lets go of every caller, and the process exits with 0."""
+
+    def __init__(self, gateway: Gateway, on_ready: Ready = lambda: None, *, handle_signals: bool = True) -> None:
+        super().__init__(
+            uvicorn.Config(
+                App(gateway), http="httptools", ws="none", lifespan="on", log_config=None, access_log=False,
+                server_header=False, timeout_graceful_shutdown=GRACE_SECONDS, timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            )
+        )  # fmt: skip
+        self._gateway, self._on_ready, self._handles_signals = gateway, on_ready, handle_signals
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
             self._on_ready()
 
+    def stop(self) -> None:
+        """Take no more requests, and answer those that wait: they are to come again."""
+        self._gateway.stopping.set()
+        self.should_exit = True
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        numbers = (signal.SIGINT, signal.SIGTERM) if self._handles_signals else ()
+        for number in numbers:
+            loop.add_signal_handler(number, self.stop)
+        try:
+            yield
+        finally:
+            for number in numbers:
+                loop.remove_signal_handler(number)
+
 
 @contextmanager
 def listening_sockets(addresses: tuple[str, ...]) -> Iterator[list[socket.socket]]:
-    """A socket for each address, shared with the other processes of the door. Raises `CannotListen`."""
+    """A socket for each address. Raises `CannotListen`."""
+    if not addresses:
+        raise CannotListen("the door has no address: name one under `gateway: {listen: [...]}`")
     with ExitStack() as stack:
         yield [stack.enter_context(_listen(address)) for address in addresses]
+
+
+@contextmanager
+def _given(sockets: Sequence[socket.socket]) -> Iterator[list[socket.socket]]:
+    yield list(sockets)
 
 
 def _listen(address: str) -> socket.socket:
     host, _, port = address.rpartition(":")
     host = host.strip("[]")
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    own = socket.socket(family, socket.SOCK_STREAM)
+    own = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     try:
         own.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if sys.platform != "win32":
-            own.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         own.bind(("" if host == "*" else host, int(port)))
         own.listen(BACKLOG)
     except OSError as error:
         own.close()
-        remedy = "choose another under `gateway: {listen: [...]}`"
-        raise CannotListen(f"cannot listen on {address}: {error.strerror}; {remedy}") from None
+        remedy = "stop the other program, or choose another address under `gateway: {listen: [...]}`"
+        raise CannotListen(f"cannot listen on {address}: {(error.strerror or str(error)).lower()}. {remedy}") from None
     own.setblocking(False)
     return own

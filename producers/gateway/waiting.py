@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from openfall.producers.errors import StillQueued
-from openfall.producers.gateway.error_table import refusal_of_result
+from openfall.producers.gateway.error_table import Refusal, refusal_of_result
 from openfall.producers.gateway.exchange import Exchange
 from openfall.producers.gateway.patience import patience
 from openfall.producers.gateway.submission import Accepted
@@ -83,13 +83,16 @@ async def _wait(exchange: Exchange, accepted: Accepted) -> Result:
     )
     waiting = asyncio.create_task(exchange.gateway.client.wait(accepted.id, seconds))
     leaving = asyncio.create_task(_left(exchange))
+    stopping = asyncio.create_task(exchange.gateway.stopping.wait())
     try:
-        await asyncio.wait({waiting, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({waiting, leaving, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if leaving.done():
             raise CallerLeft
+        if stopping.done() and not waiting.done():
+            raise Refusal("restarting", "the door restarts: send the request again", job_id=accepted.id)
         return await waiting
     finally:
-        await cancel_all(waiting, leaving)
+        await cancel_all(waiting, leaving, stopping)
 
 
 def wants_reply(exchange: Exchange, accepted: Accepted) -> bool:

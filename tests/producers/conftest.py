@@ -40,6 +40,7 @@ roles:
   dialogue: {chain: [tiny, other]}
   tags: {chain: [other], urgency: batch}
 limits: {max_prompt: 64k}
+gateway: {listen: []}
 """
 
 

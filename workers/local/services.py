@@ -6,7 +6,7 @@ import asyncio
 import json
 from asyncio.subprocess import PIPE
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -30,6 +30,10 @@ class WorkerSpec:
     pool: str
     argv: tuple[str, ...]
     procs: int = 1
+    label: str = ""
+    """Its name, if it is not that of its pool: the door."""
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    """For its event `ready`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +113,7 @@ class WorkerService:
 
     def __init__(self, spec: WorkerSpec, number: int, data: Path, environment: Mapping[str, str], grace: float) -> None:
         self.spec, self.environment, self.grace = spec, environment, grace
-        self.what = f"worker-{spec.pool}-{number}"
+        self.what = spec.label or f"worker-{spec.pool}-{number}"
         self.log = data / "log" / f"{self.what}.log"
         self.listening: asyncio.Task[None] | None = None
 
@@ -119,7 +123,7 @@ class WorkerService:
         self.listening = asyncio.create_task(self._listen(child, report, ready))
         async with child.stopped_on_failure(self.grace):
             await self._ready(child, ready)
-        return Started(child=child, fields={}, stop=lambda hurry: self._stop(child, hurry))
+        return Started(child=child, fields=self.spec.fields, stop=lambda hurry: self._stop(child, hurry))
 
     async def _stop(self, child: Child, hurry: asyncio.Event | None) -> int | None:
         """Stop it, then read its output to the end: a process can end before all of its output has been read."""

@@ -10,13 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import uvicorn
 
 from openfall.config import LoadedConfig, load
 from openfall.producers.client import AsyncOpenfall
-from openfall.producers.gateway.app import App
 from openfall.producers.gateway.gateway import Gateway
-from openfall.producers.gateway.serve import listening_sockets
+from openfall.producers.gateway.serve import Server, listening_sockets
 from openfall.router_core.state.redis_connection import RedisConnection
 from tests.faults import FaultServer, Script, fault_server
 from tests.worker_harness import running_fleet
@@ -75,9 +73,7 @@ async def open_door(
 @asynccontextmanager
 async def _served(gateway: Gateway) -> AsyncIterator[str]:
     with listening_sockets(("127.0.0.1:0",)) as sockets:
-        settings = uvicorn.Config(App(gateway), http="httptools", ws="none", lifespan="on", log_config=None)
-        server = uvicorn.Server(settings)
-        server.capture_signals = _no_signals  # type: ignore[method-assign]
+        server = Server(gateway, handle_signals=False)
         serving = asyncio.create_task(server.serve(sockets))
         while not server.started:
             assert not serving.done()
@@ -85,15 +81,8 @@ async def _served(gateway: Gateway) -> AsyncIterator[str]:
         try:
             yield f"http://127.0.0.1:{sockets[0].getsockname()[1]}"
         finally:
-            server.should_exit = True
+            server.stop()
             await serving
-
-
-def _no_signals() -> Any:
-    """The tests' own process keeps its signal handlers."""
-    import contextlib
-
-    return contextlib.nullcontext()
 
 
 def run(work: Callable[[], Coroutine[Any, Any, Any]] | Awaitable[Any]) -> Any:

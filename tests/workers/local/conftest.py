@@ -113,6 +113,13 @@ def port() -> int:
 
 
 @pytest.fixture
+def door_port() -> int:
+    with socket.socket() as trial:
+        trial.bind(("127.0.0.1", 0))
+        return int(trial.getsockname()[1])
+
+
+@pytest.fixture
 def gone() -> Callable[[int], bool]:
     def gone(pid: int) -> bool:
         """Whether the process ends in time."""

@@ -35,8 +35,9 @@ def command(process: ProcessId) -> str:
 
 
 @pytest.fixture
-def openfall_up(data: Path, port: int, model: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """`openfall up` with a Valkey, an engine, two workers of a pool, and the worker for held jobs."""
+def openfall_up(data: Path, port: int, door_port: int, model: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """`openfall up` with a Valkey, an engine, two workers of a pool, the worker for held jobs, and a door of two
+    processes."""
     engine = {"model": str(model), "context": 256, "threads": 1}
     config = {
         "data": str(data),
@@ -49,6 +50,7 @@ def openfall_up(data: Path, port: int, model: Path) -> Iterator[subprocess.Popen
         },
         "models": {"tiny": {"upstream": "tiny", "backends": ["demo"]}},
         "roles": {"chat": {"chain": ["tiny"]}},
+        "gateway": {"listen": [f"127.0.0.1:{door_port}"], "processes": 2},
     }  # fmt: skip
     file = data.parent / "openfall.yaml"
     file.write_text(yaml.safe_dump(config))
@@ -74,7 +76,8 @@ def test_every_process_ends_when_one_above_it_gets_a_signal(
         pass
     started = [process for pid in children(openfall_up.pid) if (process := identify(pid))]
     commands = {process: command(process) for process in started}
-    assert len(started) == 6, commands  # the supervisor, Valkey, the engine, two workers, the worker for held jobs
+    # The supervisor, Valkey, the engine, two workers, the worker for held jobs, the door and its two processes.
+    assert len(started) == 9, commands
     [supervisor] = [process for process in started if "openfall.workers up" in commands[process]]
     os.kill(openfall_up.pid if target == "command" else supervisor.pid, number)
     deadline = time.monotonic() + DEADLINE_S

@@ -1,0 +1,106 @@
+"""The process of the door: its addresses, its stop, its end with what started it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+from openfall.producers.gateway.serve import listening_sockets
+from tests.producers.gateway.door import door_config
+
+READY = '{"event": "ready"}\n'
+
+
+@contextmanager
+def _door(home: Path, redis_url: str, address: str, more: str = "") -> Iterator[subprocess.Popen[str]]:
+    door_config(redis_url, home, "http://127.0.0.1:9", f'gateway: {{listen: ["{address}"]{more}}}')
+    command = [
+        sys.executable,
+        "-m",
+        "openfall.producers.gateway",
+        "--config",
+        str(home / "openfall.yaml"),
+        "--announce",
+    ]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def _free_address() -> str:
+    with listening_sockets(("127.0.0.1:0",)) as (free,):
+        return f"127.0.0.1:{free.getsockname()[1]}"
+
+
+def test_a_door_says_when_it_is_ready_and_stops_with_0(redis_url: str, tmp_path: Path) -> None:
+    address = _free_address()
+    with _door(tmp_path, redis_url, address) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == READY
+        health = httpx.get(f"http://{address}/health")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+    assert health.json()["status"] == "ok"
+
+
+def test_an_address_in_use_is_named_with_its_remedy(redis_url: str, tmp_path: Path) -> None:
+    with listening_sockets(("127.0.0.1:0",)) as (taken,):
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        with _door(tmp_path, redis_url, address) as process:
+            _, err = process.communicate(timeout=20)
+    assert process.returncode == 2
+    assert f"cannot listen on {address}: address already in use" in err
+    assert "gateway: {listen: [...]}" in err
+    assert "Traceback" not in err
+
+
+def test_a_door_does_not_serve_other_machines_without_a_key(redis_url: str, tmp_path: Path) -> None:
+    with _door(tmp_path, redis_url, "0.0.0.0:0") as process:
+        _, err = process.communicate(timeout=20)
+    assert process.returncode == 2
+    assert "openfall keys new" in err
+
+
+def test_several_processes_share_an_address_and_end_with_their_parent(redis_url: str, tmp_path: Path) -> None:
+    address = _free_address()
+    with _door(tmp_path, redis_url, address, ", processes: 2") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == READY
+        children = _children(process.pid, 2)
+        for _ in range(4):
+            assert httpx.get(f"http://{address}/health", timeout=20).status_code == 200
+        os.kill(children[0], signal.SIGKILL)
+        assert httpx.get(f"http://{address}/health", timeout=20).status_code == 200
+        again = _children(process.pid, 2, but=children[0])
+        process.kill()
+        process.wait()
+        _until_gone([children[1], *again])
+
+
+def _children(parent: int, count: int, but: int = 0) -> list[int]:
+    end = time.monotonic() + 20
+    while time.monotonic() < end:
+        listed = subprocess.run(["ps", "-o", "pid=", "--ppid", str(parent)], capture_output=True, text=True).stdout
+        children = [int(word) for word in listed.split() if int(word) != but]
+        if len(children) == count:
+            return children
+        time.sleep(0.05)
+    raise AssertionError(json.dumps(children))
+
+
+def _until_gone(processes: list[int]) -> None:
+    end = time.monotonic() + 20
+    while any(Path(f"/proc/{process}").exists() for process in processes):
+        assert time.monotonic() < end
+        time.sleep(0.05)
