@@ -154,23 +154,29 @@ class AsyncOpenfall:
             raise StillQueued(job_id) from None
 
     async def stream(
-        self, job: Receipt | str, *, cursor: int = 0, deltas: bool = True
+        self, job: Receipt | str, *, cursor: int = 0, deltas: bool = True, pieces: bool = False
     ) -> AsyncGenerator[dict[str, Any], None]:
         """The events of a job after `cursor`, up to and including its result. Survives outages of Redis.
 
         Each event has `event` (queued, scheduled, started, loading, writing, waiting, delta, reset, fallen, degraded,
         held, done) and `cursor`, with which a later stream resumes behind it. `loading` (the model is being loaded),
         `writing` (the number of characters so far) and `waiting` (for an answer in one piece) are of interactive jobs.
-        A `delta` has `text`; a `reset` voids all earlier deltas; `queued` repeats, with the same cursor, when
-        `position` changes; a `degraded` has the `text` of the interim reply, if there is one; `done` has the `result`.
-        `deltas` requests deltas even if the job was submitted without `stream`, unless its answer has begun.
+        A `delta` has `text`; a `reset` voids all earlier deltas, since another attempt begins; `queued` repeats, with
+        the same cursor, when `position` changes; a `degraded` has the `text` of the interim reply, if there is one;
+        `done` has the `result`.
+        `deltas` requests deltas even if the job was submitted without `stream`, unless its answer has begun. With
+        `pieces` a `delta` also has `pieces` (text, thinking, tool calls: see `router_core.jobs.pieces`), and there are
+        deltas without text.
         """
         job_id = _job_id(job)
         if deltas:
             await self._retry(lambda: self.store.jobs.request_stream(job_id))
         async with aclosing(follow(self.store, job_id, cursor)) as events:
             async for event in events:
-                yield event
+                if event["event"] != "delta" or pieces:
+                    yield event
+                elif event["text"]:
+                    yield {key: value for key, value in event.items() if key != "pieces"}
 
     def inbox(self, name: str, *, reader: str | None = None) -> AsyncGenerator[InboxDelivery[Awaitable[None]], None]:
         """Results of the jobs submitted with `inbox=name`. Each repeats until `await delivery.ack()`.

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from openfall.producers.client_store import OUTAGE_POLL_SECONDS, ClientStore
+from openfall.router_core.jobs.pieces import read_pieces, text_of
 from openfall.router_core.jobs.result import Result
 from openfall.router_core.state import job_events
 from openfall.router_core.state.errors import StoreUnreachable
@@ -25,7 +26,8 @@ class _Progress:
 
 
 async def follow(store: ClientStore, job_id: str, cursor: int = 0) -> AsyncGenerator[dict[str, Any], None]:
-    """The events of a job after `cursor`; the last is `done`, with the result. Raises `UnknownJob`.
+    """The events of a job after `cursor`; the last is `done`, with the result. A `delta` has `pieces` and their `text`.
+    Raises `UnknownJob`.
 
     A job without deltas keeps no events once it has ended: then `done` is the only one.
     """
@@ -74,7 +76,7 @@ async def _read_new(store: ClientStore, job_id: str, progress: _Progress) -> lis
     events = []
     for number, row in enumerate(rows, progress.cursor + 1):
         if row["event"] != "done":
-            events.append({**row, "cursor": number})
+            events.append(_readable(row, number))
             progress.position = row.get("position")
     progress.cursor += len(rows)
     if result is not None:
@@ -86,3 +88,11 @@ async def _read_new(store: ClientStore, job_id: str, progress: _Progress) -> lis
             progress.position = position
             events.append({"event": "queued", "position": position, "cursor": progress.cursor})
     return events
+
+
+def _readable(row: dict[str, Any], cursor: int) -> dict[str, Any]:
+    """An event as a reader gets it. A `delta` has its pieces, and their text."""
+    if row["event"] != "delta":
+        return {**row, "cursor": cursor}
+    pieces = read_pieces(row)
+    return {"event": "delta", "text": text_of(pieces), "pieces": pieces, "cursor": cursor}

@@ -74,9 +74,11 @@ class Openfall:
     ) -> Result:
         return self._call(partial(self._client.wait, job, timeout, accept_interim=accept_interim))
 
-    def stream(self, job: Receipt | str, *, cursor: int = 0, deltas: bool = True) -> Iterator[dict[str, Any]]:
+    def stream(
+        self, job: Receipt | str, *, cursor: int = 0, deltas: bool = True, pieces: bool = False
+    ) -> Iterator[dict[str, Any]]:
         """The events of a job. Leaving the loop early is safe: the job goes on."""
-        events = self._client.stream(job, cursor=cursor, deltas=deltas)
+        events = self._client.stream(job, cursor=cursor, deltas=deltas, pieces=pieces)
         try:
             while (event := self._call(partial(anext, events, None))) is not None:
                 yield event

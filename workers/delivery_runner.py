@@ -14,11 +14,11 @@ from typing import Any
 import orjson
 
 from openfall.router_core.state.claims import Delivery
-from openfall.router_core.state.errors import StoreError, StoreUnreachable
+from openfall.router_core.state.errors import StoreError
 from openfall.router_core.state.settlement import DeliveryOutcome
 from openfall.router_core.state.worker_queue import WorkerQueue
-from openfall.workers.execution.deltas import DeltaWriter
 from openfall.workers.execution.executor import Executor
+from openfall.workers.execution.piece_writer import PieceWriter
 from openfall.workers.settler import Settler
 
 log = logging.getLogger("openfall.worker")
@@ -105,9 +105,9 @@ class DeliveryRunner:
             on_progress = partial(self._show_progress, delivery, clock) if delivery.interactive else None
             if not delivery.streamed:
                 return await self.executor.execute(delivery, clock, None, on_progress)
-            deltas = self._open_deltas(delivery)
-            outcome = await self.executor.execute(delivery, clock, deltas.add, on_progress)
-            await deltas.finish()
+            writer = self._open_writer(delivery)
+            outcome = await self.executor.execute(delivery, clock, writer.add, on_progress)
+            await writer.finish()
             return outcome
         except asyncio.CancelledError as cancelled:
             if not running.settles:
@@ -124,20 +124,14 @@ class DeliveryRunner:
 
         async def append() -> None:
             with suppress(StoreError):
-                await self.queue.append_events(delivery, [packed], of_answer=False)
+                await self.queue.append_events(delivery, packed)
 
         task = asyncio.create_task(append(), name=f"progress-{delivery.id}")
         self._appending.add(task)
         task.add_done_callback(self._appending.discard)
 
-    def _open_deltas(self, delivery: Delivery) -> DeltaWriter:
-        async def emit(pieces: list[bytes]) -> bool:
-            try:
-                return await self.queue.append_events(delivery, pieces)
-            except StoreUnreachable:
-                return True  # a listener misses a piece; `done` has the whole answer
-
-        return DeltaWriter(emit, lambda: self.abandon(delivery.id))
+    def _open_writer(self, delivery: Delivery) -> PieceWriter:
+        return PieceWriter(partial(self.queue.append_pieces, delivery), lambda: self.abandon(delivery.id))
 
 
 def _server_clock(server_now: float, claimed_at: float) -> Callable[[], float]:

@@ -130,10 +130,15 @@ class WorkerQueue:
             self._failed += status != Status.ANSWERED
         return SettleReply(outcome, bool(reply[2]))
 
-    async def append_events(self, delivery: Delivery, events: Iterable[bytes], *, of_answer: bool = True) -> bool:
-        """Append pieces of an answer to the job's events, or (`of_answer` False) events about the call. False: the
-        delivery has lost its lease."""
-        arguments = {"id": delivery.id, "token": delivery.token, "of_answer": of_answer}
+    async def append_pieces(self, delivery: Delivery, events: Iterable[bytes], batch: int) -> bool:
+        """Append events with pieces of an answer to those of the job. The batches of a delivery count from 1; one that
+        has been appended before is not appended again. False: the delivery has lost its lease."""
+        arguments = {"id": delivery.id, "token": delivery.token, "batch": batch}
+        return bool(await self._link.script("append_events", arguments, *events))
+
+    async def append_events(self, delivery: Delivery, *events: bytes) -> bool:
+        """Append events about the call to those of the job. False: the delivery has lost its lease."""
+        arguments = {"id": delivery.id, "token": delivery.token}
         return bool(await self._link.script("append_events", arguments, *events))
 
     async def beat(self, in_flight: Iterable[Delivery]) -> tuple[bool, list[str]]:

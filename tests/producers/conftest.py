@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 import redis
-from pydantic_core import to_json
 
 from openfall.config import LoadedConfig, load
 from openfall.router_core.deciding.decide import Handoff
 from openfall.router_core.jobs.envelope import unpack_attempts, unpack_job
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import Attempt
+from openfall.router_core.jobs.pieces import TextPiece, pack_events
 from openfall.router_core.jobs.result import Result, Status
 from openfall.router_core.state.claims import Delivery
 from openfall.router_core.state.errors import StoreUnreachable
@@ -139,8 +139,8 @@ class FakeWorker:
             result = Result(id=job.id, status=Status.FAILED, attempts=attempts, error=answer, detail="it was asked to")
         else:
             if job.stream or delivery.streamed:
-                for word in answer.split(" "):
-                    await queue.append_events(delivery, [to_json({"event": "delta", "text": f"{word} "})])
+                for batch, word in enumerate(answer.split(" "), start=1):
+                    await queue.append_pieces(delivery, pack_events([TextPiece(0, f"{word} ")]), batch)
             choice = {"index": 0, "message": {"role": "assistant", "content": answer}, "finish_reason": "stop"}
             body = {"object": "chat.completion", "choices": [choice]}
             result = Result(id=job.id, status=Status.ANSWERED, attempts=attempts, body=body, reason=job.reason)

@@ -7,7 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
+from openfall.router_core.jobs.pieces import Piece, UsagePiece
 from openfall.router_core.vocabulary import ErrorClass
+from openfall.workers.backends.block_pieces import BlockPieces
 from openfall.workers.backends.finish_reasons import read_finish_reason
 from openfall.workers.backends.framing import SseFraming
 from openfall.workers.backends.parsing import (
@@ -107,6 +109,11 @@ def _written_tokens(usage: Any) -> int | None:
     return completion_tokens(usage) if written is None else written
 
 
+def _usage_piece(usage: Any) -> UsagePiece:
+    read, stored = (token_count(usage, f"cache_{kind}_input_tokens") for kind in ("read", "creation"))
+    return UsagePiece(_prompt_tokens(usage), _written_tokens(usage), read, stored)
+
+
 class MessageAssembler(StreamAssembler):
     """Assembles events into a `message`. Unknown events and deltas are ignored, as the protocol requires."""
 
@@ -117,23 +124,29 @@ class MessageAssembler(StreamAssembler):
         self._open: dict[int, int] = {}
         """The place of the open block by its index: some servers begin each block under the same index."""
         self._inputs: dict[int, str] = {}
+        self._pieces = BlockPieces()
 
-    def _add(self, fields: dict[str, Any]) -> str:
+    def _add(self, fields: dict[str, Any]) -> list[Piece]:
         match fields:
             case {"type": "message_start", "message": dict(message)}:
                 self._message |= message
+                return [_usage_piece(message.get("usage"))] if message.get("usage") else []
             case {"type": "content_block_start", "index": int(index), "content_block": dict(block)}:
                 self.characters += _count_characters(block)
                 self._blocks.append(block)
                 self._open[index] = len(self._blocks) - 1
-                return _text(block)
+                return self._pieces.start_block(fields)
             case {"type": "content_block_delta", "index": int(index), "delta": dict(delta)}:
-                return self._extend(index, delta)
+                self._extend(index, delta)
+                return self._pieces.extend_block(fields)
+            case {"type": "content_block_stop"}:
+                return self._pieces.end_block()
             case {"type": "message_delta"}:
                 self._conclude(fields)
+                return [_usage_piece(self._message.get("usage"))] if fields.get("usage") else []
             case {"type": "message_stop"}:
                 self.done = True
-        return ""
+        return []
 
     def _assemble(self) -> Outcome:
         truncated = self._message.get("stop_reason") == "max_tokens"
@@ -145,7 +158,7 @@ class MessageAssembler(StreamAssembler):
             self._blocks[place]["input"] = arguments or {}
         return to_outcome(self._mended({**self._message, "content": self._blocks}), ended=self.done)
 
-    def _extend(self, index: int, delta: dict[str, Any]) -> str:
+    def _extend(self, index: int, delta: dict[str, Any]) -> None:
         self.characters += _count_characters(delta)
         if index not in self._open:
             self._blocks.append({"type": "text", "text": ""})
@@ -157,7 +170,6 @@ class MessageAssembler(StreamAssembler):
                 piece := fields.get(_DELTA_FIELDS[kind]), str
             ):
                 block[_DELTA_FIELDS[kind]] = append_text(block.get(_DELTA_FIELDS[kind]), piece)
-                return piece if kind == "text_delta" else ""
             case {"type": "input_json_delta", "partial_json": str(piece)}:
                 self._inputs[place] = self._inputs.get(place, "") + piece
             case {"type": "signature_delta", "signature": str(signature)}:
@@ -165,7 +177,6 @@ class MessageAssembler(StreamAssembler):
             case {"type": "citations_delta", "citation": citation}:
                 earlier = block.get("citations")
                 block["citations"] = [*(earlier if isinstance(earlier, list) else []), citation]
-        return ""
 
     def _conclude(self, event: dict[str, Any]) -> None:
         """Add the stop reason and the final usage, whose counts replace those of the start."""

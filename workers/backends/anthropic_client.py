@@ -33,7 +33,11 @@ class AnthropicBackend(HttpBackend):
 
     dialect = "anthropic"
     response_format = ResponseFormat(
-        stream_type="text/event-stream", framing=SseFraming, assembler=MessageAssembler, parse=parse_message
+        dialect="anthropic",
+        stream_type="text/event-stream",
+        framing=SseFraming,
+        assembler=MessageAssembler,
+        parse=parse_message,
     )
     models_path = "/models?limit=1000"
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from openfall.router_core.catalog.capabilities import Thinking
 from openfall.router_core.jobs.outcome import Failure, Outcome
+from openfall.router_core.jobs.pieces import Piece
 from openfall.router_core.vocabulary import Dialect
 from openfall.workers.backends.call_watch import CallWatch
 
@@ -20,8 +21,8 @@ FIELDS_OF_ANSWERS = (
 )  # fmt: skip
 """Fields of answers that callers send back in a history. Strict servers refuse those of other providers."""
 
-OnDelta = Callable[[str], None]
-"""Called with each piece of text as it arrives, on the event loop; it must not block."""
+OnPieces = Callable[[Sequence[Piece]], None]
+"""Called with the pieces of an answer as they arrive, on the event loop; it must not block."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,8 +78,8 @@ class CompletionBackend(Protocol):
     `asyncio.CancelledError`, and closes the connection then, which makes engines stop generating.
     """
 
-    async def complete(self, request: Request, on_delta: OnDelta | None = None) -> Outcome:
-        """Make the call. It is streamed when `on_delta` is given, or the limits of `request.watch` need it."""
+    async def complete(self, request: Request, on_pieces: OnPieces | None = None) -> Outcome:
+        """Make the call. It is streamed when `on_pieces` is given, or the limits of `request.watch` need it."""
         ...
 
     async def check_alive(self, timeout_s: float) -> Failure | None:

@@ -9,13 +9,14 @@ from typing import Any, ClassVar
 from openfall.router_core.jobs.outcome import Failure, Outcome
 from openfall.router_core.vocabulary import Dialect, ErrorClass
 from openfall.workers.backends.address import Address
-from openfall.workers.backends.base import LoadedModel, OnDelta, Request
+from openfall.workers.backends.base import LoadedModel, OnPieces, Request
 from openfall.workers.backends.call_watch import CallWatch
 from openfall.workers.backends.http_client import HttpClient
 from openfall.workers.backends.learned_options import LearnedOptions
 from openfall.workers.backends.parsing import parse_names
 from openfall.workers.backends.response import AnswerReader, ResponseFormat
 from openfall.workers.backends.translate import translate_request, translate_response
+from openfall.workers.backends.translate.piece_translation import translated_pieces
 from openfall.workers.backends.transport import Transport
 
 UNSTREAMED_SECONDS = 600.0
@@ -40,9 +41,9 @@ class HttpBackend:
         self._unstreamed_until: dict[str, float] = {}  # monotonic, by the provider's name of the model
         self._http = HttpClient(address, headers, transport)
 
-    async def complete(self, request: Request, on_delta: OnDelta | None = None) -> Outcome:
-        """Make the call. It is streamed when `on_delta` is given, or the limits of `request.watch` need it. A failure's
-        detail never repeats the prompt.
+    async def complete(self, request: Request, on_pieces: OnPieces | None = None) -> Outcome:
+        """Make the call. It is streamed when `on_pieces` is given, or the limits of `request.watch` need it. The detail
+        of a failure never repeats the prompt.
 
         A server that refuses an option of openfall's own gets the request once more without it. If it refuses to
         stream, each further request has no stream for `UNSTREAMED_SECONDS`.
@@ -50,16 +51,18 @@ class HttpBackend:
         translated = translate_request(request, self.dialect)
         if isinstance(translated, Failure):
             return translated
+        if on_pieces is not None:
+            on_pieces = translated_pieces(request, self.dialect, on_pieces)
         watch = request.watch or CallWatch(request.timeout)
-        streamed = on_delta is not None or watch.needs_stream
+        streamed = on_pieces is not None or watch.needs_stream
         if streamed and self._unstreamed_until.get(request.upstream, 0.0) > time.monotonic():
             watch.stream_refused, streamed = True, False
         try:
             async with watch.running():
-                outcome = await self._send(translated, request, watch, on_delta, streamed=streamed)
+                outcome = await self._send(translated, request, watch, on_pieces, streamed=streamed)
                 if streamed and watch.stream_refused:
                     self._unstreamed_until[request.upstream] = time.monotonic() + UNSTREAMED_SECONDS
-                    outcome = await self._send(translated, request, watch, on_delta, streamed=False)
+                    outcome = await self._send(translated, request, watch, on_pieces, streamed=False)
         except TimeoutError:
             outcome = watch.failure()
         return translate_response(outcome, request, self.dialect)
@@ -69,7 +72,7 @@ class HttpBackend:
         translated: Mapping[str, Any],
         request: Request,
         watch: CallWatch,
-        on_delta: OnDelta | None,
+        on_pieces: OnPieces | None,
         *,
         streamed: bool,
     ) -> Outcome:
@@ -78,7 +81,7 @@ class HttpBackend:
             return body
         if watch.stream_refused:
             watch.allow_whole()
-        body, reader = self._learned.apply(body, request), AnswerReader(self.response_format, watch, on_delta)
+        body, reader = self._learned.apply(body, request), AnswerReader(self.response_format, watch, on_pieces)
         outcome = await self._http.complete(self._path, body, request, reader)
         if isinstance(outcome, Failure) and self._learned.learn(body, request, outcome):
             body = self._learned.apply(body, request)

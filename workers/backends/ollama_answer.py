@@ -6,10 +6,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-import orjson
-
 from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
+from openfall.router_core.jobs.pieces import Piece, RawEvent, ToolArguments, ToolStart, UsagePiece
+from openfall.router_core.jobs.pieces_of_answer import pieces_of_answer
 from openfall.router_core.vocabulary import ErrorClass
+from openfall.workers.backends.exact_json import dumps
 from openfall.workers.backends.finish_reasons import read_finish_reason
 from openfall.workers.backends.parsing import (
     StreamAssembler,
@@ -72,27 +73,42 @@ class ChatAssembler(StreamAssembler):
         self._last: dict[str, Any] = {}
         self._message: dict[str, Any] = {}
         self._logprobs: list[Any] = []
+        self._calls = 0
 
-    def add(self, event: bytes) -> str:
-        text = super().add(event)
+    def add(self, event: bytes) -> list[Piece]:
+        pieces = super().add(event)
         self.failure = self.failure and _as_server_error(self.failure)
-        return text
+        return pieces
 
-    def _add(self, fields: dict[str, Any]) -> str:
+    def _add(self, fields: dict[str, Any]) -> list[Piece]:
         self._last, self.done = fields, fields.get("done") is True
         if isinstance(fields.get("logprobs"), list):
             self._logprobs += fields["logprobs"]
         message = fields.get("message")
+        usage = [_usage_piece(fields)] if self.done else []
         if not isinstance(message, dict):
-            return ""
+            return [*usage]
         self.characters += _count_characters(message)
         _merge(self._message, message)
-        text = message.get("content")
-        return text if isinstance(text, str) else ""
+        pieces = [self._renumber(piece) for piece in pieces_of_answer(fields, "ollama")]
+        self._calls += sum(isinstance(piece, ToolStart) for piece in pieces)
+        if pieces and isinstance(pieces[0], RawEvent):
+            pieces[0] = replace(pieces[0], event=fields, covers=len(pieces) - 1)
+        return [*pieces, *usage]
+
+    def _renumber(self, piece: Piece) -> Piece:
+        """A piece of a line, with its number among all tool calls of the answer."""
+        return replace(piece, call=piece.call + self._calls) if isinstance(piece, ToolStart | ToolArguments) else piece
 
     def _assemble(self) -> Outcome:
         whole = self._last | ({"logprobs": self._logprobs} if self._logprobs else {})
         return to_outcome(self._mended(whole | {"message": self._message}))
+
+
+def _usage_piece(line: dict[str, Any]) -> UsagePiece:
+    """The usage of the last line. The server omits a count that is 0."""
+    counts = {"prompt_eval_count": 0, "eval_count": 0, **line}
+    return UsagePiece(token_count(counts, "prompt_eval_count"), token_count(counts, "eval_count"))
 
 
 def _as_server_error(failure: Failure) -> Failure:
@@ -106,7 +122,7 @@ def _count_characters(message: dict[str, Any]) -> int:
     """The generated characters of a line: not its role. A tool call arrives whole."""
     calls = message.get("tool_calls")
     texts = sum(len(value) for key, value in message.items() if isinstance(value, str) and key != "role")
-    return texts + (len(orjson.dumps(calls)) if isinstance(calls, list) and calls else 0)
+    return texts + (len(dumps(calls)) if isinstance(calls, list) and calls else 0)
 
 
 def _merge(message: dict[str, Any], piece: dict[str, Any]) -> None:

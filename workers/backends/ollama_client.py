@@ -44,7 +44,11 @@ class OllamaBackend(HttpBackend):
 
     dialect = "ollama"
     response_format = ResponseFormat(
-        stream_type="application/x-ndjson", framing=NdjsonFraming, assembler=ChatAssembler, parse=parse_chat
+        dialect="ollama",
+        stream_type="application/x-ndjson",
+        framing=NdjsonFraming,
+        assembler=ChatAssembler,
+        parse=parse_chat,
     )
     liveness_path = "/api/version"
 

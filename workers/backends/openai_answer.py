@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
+from openfall.router_core.jobs.pieces import Piece, RawEvent, RefusalPiece, TextPiece, ThinkingPiece, UsagePiece
+from openfall.router_core.jobs.pieces_of_answer import OPENAI_MESSAGE
 from openfall.router_core.vocabulary import ErrorClass
 from openfall.workers.backends.error_mapping import classify, find_error
 from openfall.workers.backends.exact_json import dumps
@@ -106,26 +108,30 @@ class CompletionAssembler(StreamAssembler):
         self._choices: dict[int, dict[str, Any]] = {}
         self._calls: dict[int, ToolCallPieces] = {}
 
-    def add(self, event: bytes) -> str:
+    def add(self, event: bytes) -> list[Piece]:
         if event.strip() == _DONE:
             self.done = True
-            return ""
+            return []
         return super().add(event)
 
-    def _add(self, fields: dict[str, Any]) -> str:
+    def _add(self, fields: dict[str, Any]) -> list[Piece]:
         usage = merge_usage(self._head.get("usage"), completion_usage(fields))
         self._head |= {key: value for key, value in fields.items() if key != "choices" and value is not None}
         self._head |= {"usage": usage} if usage is not None else {}
         choices = fields.get("choices")
-        pieces = choices if isinstance(choices, list) else []
-        return "".join([self._add_choice(choice) for choice in pieces if isinstance(choice, dict)])
+        added = [choice for choice in choices if isinstance(choice, dict)] if isinstance(choices, list) else []
+        pieces = [piece for choice in added for piece in self._add_choice(choice)]
+        is_last = not added or any(choice.get("finish_reason") for choice in added)
+        if is_last and completion_usage(fields) is not None:
+            pieces.append(_usage_piece(usage))
+        return pieces
 
     def _assemble(self) -> Outcome:
         choices = [self._choices[index] for index in sorted(self._choices)]
         document = {**self._head, "object": "chat.completion", "choices": choices}
         return to_outcome(self._mended(document), ended=self.done)
 
-    def _add_choice(self, piece: dict[str, Any]) -> str:
+    def _add_choice(self, piece: dict[str, Any]) -> list[Piece]:
         index = piece.get("index", 0) if isinstance(piece.get("index", 0), int) else 0
         empty = {"index": index, "message": {"role": "assistant", "content": None}, "finish_reason": None}
         choice = self._choices.setdefault(index, empty)
@@ -136,9 +142,12 @@ class CompletionAssembler(StreamAssembler):
             text, message = piece.get("text"), piece.get("message")
             delta = {"content": text} if isinstance(text, str) else _rest_of_message(choice["message"], message)
         self.characters += _count_characters(delta)
-        calls = self._calls.setdefault(index, ToolCallPieces())
-        text = _merge(choice["message"], delta, calls)
-        return text if index == 0 else ""
+        calls = self._calls.setdefault(index, ToolCallPieces(index))
+        pieces = [*_text_pieces(index, delta), *calls.add(delta.get("tool_calls"))]
+        _merge(choice["message"], delta, calls)
+        if piece.get("logprobs") or _says_more(delta):
+            return [RawEvent({"choices": [piece]}, len(pieces)), *pieces]
+        return pieces
 
 
 def _count_characters(delta: dict[str, Any]) -> int:
@@ -161,19 +170,40 @@ def _rest_of_message(known: dict[str, Any], message: Any) -> dict[str, Any]:
     return {key: value for key, value in message.items() if not known.get(key)}
 
 
-def _merge(message: dict[str, Any], delta: dict[str, Any], calls: ToolCallPieces) -> str:
-    """Add a piece to a message. Returns the text that it adds."""
-    calls.add(delta.get("tool_calls"))
+def _text_pieces(index: int, delta: dict[str, Any]) -> Iterator[Piece]:
+    """The reasoning, the text and the refusal in a piece of a choice."""
+    for name in ("reasoning_content", "reasoning"):
+        if isinstance(reasoning := delta.get(name), str) and reasoning:
+            yield ThinkingPiece(index, reasoning)
+            break
+    for field, text in _content_pieces(delta.get("content")):
+        if text:
+            yield TextPiece(index, text) if field == "content" else ThinkingPiece(index, text)
+    if isinstance(refusal := delta.get("refusal"), str) and refusal:
+        yield RefusalPiece(index, refusal)
+
+
+def _says_more(delta: dict[str, Any]) -> bool:
+    """Whether a piece of a choice has what no typed piece can say."""
+    if any(value and key not in OPENAI_MESSAGE for key, value in delta.items()):
+        return True
+    calls = delta.get("tool_calls")
+    return isinstance(calls, list) and any(isinstance(call, dict) and "custom" in call for call in calls)
+
+
+def _usage_piece(usage: Any) -> UsagePiece:
+    return UsagePiece(prompt_tokens(usage), completion_tokens(usage), cached_tokens(usage), stored_tokens(usage))
+
+
+def _merge(message: dict[str, Any], delta: dict[str, Any], calls: ToolCallPieces) -> None:
+    """Add a piece to a message."""
     if calls.calls:
         message["tool_calls"] = calls.calls
-    text = ""
     for field, piece in _content_pieces(delta.get("content")):
         message[field] = append_text(message.get(field), piece)
-        text += piece if field == "content" else ""
     for key, value in delta.items():
         if key not in ("tool_calls", "content", "role") and value is not None:
             message[key] = _merge_value(message.get(key), value)
-    return text
 
 
 def _merge_value(earlier: Any, value: Any) -> Any:

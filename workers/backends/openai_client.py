@@ -43,7 +43,11 @@ class OpenAIBackend(HttpBackend):
 
     dialect = "openai"
     response_format = ResponseFormat(
-        stream_type="text/event-stream", framing=SseFraming, assembler=CompletionAssembler, parse=parse_completion
+        dialect="openai",
+        stream_type="text/event-stream",
+        framing=SseFraming,
+        assembler=CompletionAssembler,
+        parse=parse_completion,
     )
 
     def __init__(self, url: str, key: str, transport: Transport) -> None:

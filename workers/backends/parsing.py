@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from openfall.router_core.jobs.outcome import Failure, Outcome
+from openfall.router_core.jobs.pieces import GrowingPiece, Piece, RawEvent, same_text
 from openfall.router_core.vocabulary import ErrorClass
 from openfall.workers.backends.error_mapping import classify, find_error
 from openfall.workers.backends.exact_json import ends_in_half, loads, mend, mend_text
@@ -78,8 +80,8 @@ class StreamAssembler:
     def __init__(self) -> None:
         self.failure: Failure | None = None
         self.done = False
-        self._half = ""
-        """Half a character at the end of the last text: the next text may begin with the other half."""
+        self._halves: dict[Any, str] = {}
+        """By text, half a character at its end so far: its next piece may begin with the other half."""
         self.characters = 0
         """The generated characters so far: of the text, the reasoning and the tool calls."""
 
@@ -88,31 +90,39 @@ class StreamAssembler:
         """Whether later events no longer matter."""
         return self.done or self.failure is not None
 
-    def add(self, event: bytes) -> str:
-        """Add one event. Returns the text that it adds to the answer. Not called again once `ended`."""
+    def add(self, event: bytes) -> list[Piece]:
+        """Add one event. Returns the pieces that it adds to the answer. Not called again once `ended`."""
         fields = parse_event(event)
         if isinstance(fields, Failure):
             self.failure = fields
-            return ""
-        return self._join(self._add(fields))
+            return []
+        return [self._without_halves(piece) for piece in self._add(fields)]
 
     def outcome(self) -> Outcome:
         """The outcome once the stream has ended. A stream that was cut short is a failure."""
         return self.failure or self._assemble()
 
-    def _join(self, text: str) -> str:
-        """The text with the half before it, and without the half at its end."""
-        text, self._half = self._half + text, ""
+    def _without_halves(self, piece: Piece) -> Piece:
+        """The piece with the half before it, and without the half at its end."""
+        if isinstance(piece, RawEvent):
+            return replace(piece, event=mend(piece.event))
+        if not isinstance(piece, GrowingPiece):
+            return piece
+        text = piece.text
+        if self._halves and (half := self._halves.pop(same_text(piece), "")):
+            text = half + text
         if ends_in_half(text):
-            text, self._half = text[:-1], text[-1]
-        return mend_text(text)
+            self._halves[same_text(piece)] = text[-1]
+            text = text[:-1]
+        text = mend_text(text)
+        return piece if text is piece.text else replace(piece, text=text)
 
     def _mended(self, document: dict[str, Any]) -> dict[str, Any]:
         """The assembled document, without half characters."""
         whole: dict[str, Any] = mend(document)
         return whole
 
-    def _add(self, fields: dict[str, Any]) -> str:
+    def _add(self, fields: dict[str, Any]) -> list[Piece]:
         raise NotImplementedError
 
     def _assemble(self) -> Outcome:

@@ -10,13 +10,17 @@ from typing import Any
 
 import aiohttp
 
-from openfall.router_core.jobs.outcome import Failure, Outcome
-from openfall.workers.backends.base import OnDelta
+from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
+from openfall.router_core.jobs.pieces import text_of
+from openfall.router_core.jobs.pieces_of_answer import pieces_of_answer
+from openfall.router_core.vocabulary import Dialect
+from openfall.workers.backends.base import OnPieces
 from openfall.workers.backends.call_watch import CallWatch
 from openfall.workers.backends.error_mapping import classify
 from openfall.workers.backends.exact_json import BOM
 from openfall.workers.backends.framing import Framing, looks_like_events
 from openfall.workers.backends.parsing import StreamAssembler, parse_document
+from openfall.workers.backends.usage import usage_of
 
 MAX_ANSWER_BYTES = 32 * 2**20
 """The longest answers of today's models are under 1 MiB. A longer body than this is not an answer."""
@@ -45,6 +49,7 @@ class ResponseFormat:
     `parse` returns the outcome of a 200's whole body.
     """
 
+    dialect: Dialect
     stream_type: str
     framing: Callable[[], Framing]
     assembler: Callable[[], StreamAssembler]
@@ -58,11 +63,11 @@ def is_success(response: aiohttp.ClientResponse) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class AnswerReader:
-    """Reads the answer of one call. `watch` counts what arrives, and `on_delta` gets each piece of its text."""
+    """Reads the answer of one call. `watch` counts what arrives, and `on_pieces` gets its pieces."""
 
     wire: ResponseFormat
     watch: CallWatch
-    on_delta: OnDelta | None = None
+    on_pieces: OnPieces | None = None
 
     async def read(self, response: aiohttp.ClientResponse) -> Outcome:
         """The outcome of a response, streamed or not. Raises `aiohttp.ClientError` and `ResponseTooLong`."""
@@ -74,8 +79,8 @@ class AnswerReader:
                 return await self._read_stream(head, chunks)
             body = head + b"".join([chunk async for chunk in chunks])
         outcome = self.wire.parse(body, response.headers)  # also from a server that cannot stream
-        if self.on_delta and not isinstance(outcome, Failure):
-            self.on_delta(outcome.text)
+        if self.on_pieces and isinstance(outcome, Completion):
+            self.on_pieces((*pieces_of_answer(outcome.body, self.wire.dialect), usage_of(outcome)))
         return outcome
 
     def _is_stream(self, response: aiohttp.ClientResponse, head: bytes) -> bool:
@@ -83,7 +88,7 @@ class AnswerReader:
         send a stream as plain text, or a whole answer as a stream."""
         if self.wire.stream_type == EVENT_STREAM:
             return looks_like_events(head)
-        requested = self.watch.needs_stream or self.on_delta is not None
+        requested = self.watch.needs_stream or self.on_pieces is not None
         return requested and response.headers.get("content-type", "").startswith(self.wire.stream_type)
 
     async def _read_refusal(self, response: aiohttp.ClientResponse) -> Failure:
@@ -109,10 +114,10 @@ class AnswerReader:
         for event in events:
             if answer.ended:
                 return
-            text = answer.add(event)
-            self.watch.count(answer.characters, text)
-            if text and self.on_delta:
-                self.on_delta(text)
+            pieces = answer.add(event)
+            self.watch.count(answer.characters, text_of(pieces))
+            if pieces and self.on_pieces:
+                self.on_pieces(pieces)
 
 
 async def read_json(response: aiohttp.ClientResponse) -> Any | Failure:

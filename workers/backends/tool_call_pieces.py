@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
+from openfall.router_core.jobs.pieces import Piece, ToolArguments, ToolStart
 from openfall.workers.backends.exact_json import dumps, loads
 
 
@@ -13,40 +15,58 @@ class ToolCallPieces:
     The index alone is not enough: Gemini sends parallel calls whole, each with its own id, and all with the index 0.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, choice: int = 0) -> None:
         self.calls: list[dict[str, Any]] = []
-        self._open: dict[int, dict[str, Any]] = {}
+        self._choice = choice
+        self._open: dict[int, int] = {}
+        """By index, the place of its open call."""
+        self._started: set[int] = set()
+        """The places of the calls whose names are known."""
 
-    def add(self, pieces: Any) -> None:
-        for piece in pieces if isinstance(pieces, list) else ():
-            if isinstance(piece, dict):
-                self._add(piece)
+    def add(self, pieces: Any) -> list[Piece]:
+        """Add the pieces of an event. Returns what they add to the calls of functions."""
+        added = pieces if isinstance(pieces, list) else []
+        return [typed for piece in added if isinstance(piece, dict) for typed in self._add(piece)]
 
-    def _add(self, piece: dict[str, Any]) -> None:
-        index, function = piece.get("index"), piece.get("function")
-        call = self._find(piece)
-        if call is None:
-            call = {"id": None, "type": "function", "function": {"name": "", "arguments": ""}}
-            self.calls.append(call)
+    def _add(self, piece: dict[str, Any]) -> Iterator[Piece]:
+        index, function, place = piece.get("index"), piece.get("function"), self._find(piece)
+        if place is None:
+            place = len(self.calls)
+            self.calls.append({"id": None, "type": "function", "function": {"name": "", "arguments": ""}})
+        call = self.calls[place]
         if isinstance(index, int):
-            self._open[index] = call
+            self._open[index] = place
         known = {"index", "function"} | ({"id"} if call["id"] else set())
         call |= {key: value for key, value in piece.items() if key not in known and value}
         if isinstance(function, dict):
-            arguments = call["function"]["arguments"] + arguments_text(function.get("arguments"))
+            text = arguments_text(function.get("arguments"))
+            arguments = call["function"]["arguments"] + text
             call["function"] |= {key: value for key, value in function.items() if value} | {"arguments": arguments}
+            yield from self._typed(place, call, text)
 
-    def _find(self, piece: dict[str, Any]) -> dict[str, Any] | None:
-        """The call that a piece extends; None: it begins one. Without an index it extends the call of its id, or the
-        last one."""
+    def _typed(self, place: int, call: dict[str, Any], text: str) -> Iterator[Piece]:
+        """The start of a call once its name is known, and its next arguments."""
+        name, call_id = call["function"]["name"], call["id"]
+        if place not in self._started:
+            if not isinstance(name, str) or not name:
+                return
+            self._started.add(place)
+            yield ToolStart(self._choice, place, call_id if isinstance(call_id, str) else "", name)
+            text = call["function"]["arguments"]
+        if text:
+            yield ToolArguments(self._choice, place, text)
+
+    def _find(self, piece: dict[str, Any]) -> int | None:
+        """The place of the call that a piece extends; None: it begins one. Without an index it extends the call of its
+        id, or the last one."""
         index, call_id = piece.get("index"), piece.get("id")
         if isinstance(index, int) and index >= 0:
-            call = self._open.get(index)
+            place = self._open.get(index)
         elif call_id:
-            call = next((call for call in self.calls if call["id"] == call_id), None)
+            place = next((place for place, call in enumerate(self.calls) if call["id"] == call_id), None)
         else:
-            call = self.calls[-1] if self.calls else None
-        return None if call is None or _begins_another(call, piece) else call
+            place = len(self.calls) - 1 if self.calls else None
+        return None if place is None or _begins_another(self.calls[place], piece) else place
 
 
 def _begins_another(call: dict[str, Any], piece: dict[str, Any]) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from openfall.router_core.jobs.outcome import Completion
+from openfall.router_core.jobs.pieces import UsagePiece
 from openfall.workers.backends.parsing import token_count
 
 
@@ -32,6 +34,11 @@ def completion_usage(document: Mapping[str, Any]) -> Any:
     places = (document, first, document.get("x_groq"))
     usages = (place.get("usage") for place in places if isinstance(place, Mapping))
     return next((usage for usage in usages if isinstance(usage, dict)), None)
+
+
+def usage_of(answer: Completion) -> UsagePiece:
+    """The usage of a whole answer, as a piece."""
+    return UsagePiece(answer.input_tokens, answer.output_tokens, answer.cache_read_tokens, answer.cache_write_tokens)
 
 
 def completion_tokens(usage: Any) -> int | None:

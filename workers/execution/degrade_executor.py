@@ -27,7 +27,7 @@ from openfall.router_core.routing.fleet_state import FleetState
 from openfall.router_core.state.claims import Delivery, FallInfo
 from openfall.router_core.state.settlement import DeliveryOutcome
 from openfall.router_core.vocabulary import HoldReason, Remedy, Urgency
-from openfall.workers.backends.base import OnDelta
+from openfall.workers.backends.base import OnPieces
 from openfall.workers.execution.call_progress import OnProgress
 from openfall.workers.execution.delivery_log import describe_step
 from openfall.workers.execution.results import degraded_result, interim_result, unreadable_result
@@ -52,7 +52,7 @@ class DegradeExecutor:
         self,
         delivery: Delivery,
         clock: Callable[[], float],
-        on_delta: OnDelta | None,
+        on_pieces: OnPieces | None,
         on_progress: OnProgress | None = None,
     ) -> DeliveryOutcome:
         """Decide about one fallen job. `clock` is the server's, in epoch seconds."""

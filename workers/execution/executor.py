@@ -37,7 +37,7 @@ from openfall.router_core.routing.fleet_state import FleetState
 from openfall.router_core.state.claims import Delivery
 from openfall.router_core.state.settlement import CallReport, DeliveryOutcome
 from openfall.router_core.vocabulary import ErrorClass, HoldReason, Remedy, Urgency
-from openfall.workers.backends.base import OnDelta
+from openfall.workers.backends.base import OnPieces
 from openfall.workers.backends.registry import Clients
 from openfall.workers.execution.call_progress import OnProgress
 from openfall.workers.execution.call_report import CallReporter, FinishedCall
@@ -55,7 +55,7 @@ class Executor(Protocol):
         self,
         delivery: Delivery,
         clock: Callable[[], float],
-        on_delta: OnDelta | None,
+        on_pieces: OnPieces | None,
         on_progress: OnProgress | None = None,
     ) -> DeliveryOutcome:
         """Execute one delivery. `clock` is the server's, in epoch seconds."""
@@ -93,7 +93,7 @@ class JobExecutor:
         self,
         delivery: Delivery,
         clock: Callable[[], float],
-        on_delta: OnDelta | None,
+        on_pieces: OnPieces | None,
         on_progress: OnProgress | None = None,
     ) -> DeliveryOutcome:
         """Make at most one call. Raises only when cancelled."""
@@ -106,7 +106,7 @@ class JobExecutor:
         step = decide(job, self._catalog, attempts, self._as_claimed(conditions), progress.now)
         if not isinstance(step, Call):
             return self._conclude(step, progress, None)
-        called = await self._caller.call(step, progress.as_called, on_delta, on_progress)
+        called = await self._caller.call(step, progress.as_called, on_pieces, on_progress)
         if isinstance(called.answer, Completion):
             self._on_answer(delivery.backend, step.model)
         outcome = called.answer if step.judging else check_answer(called.answer, job, self._catalog, schema_error)

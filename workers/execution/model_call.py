@@ -11,8 +11,9 @@ from openfall.router_core.deciding.decide import Call
 from openfall.router_core.deciding.ensemble import ensemble_for, judge_body
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.outcome import Answer, Outcome
+from openfall.router_core.jobs.pieces import Piece
 from openfall.router_core.jobs.request_body import last_user_text
-from openfall.workers.backends.base import OnDelta, Request, same_model
+from openfall.workers.backends.base import OnPieces, Request, same_model
 from openfall.workers.backends.call_watch import CallWatch
 from openfall.workers.backends.registry import Clients
 from openfall.workers.execution.call_progress import CalledModel, CallProgress, OnProgress
@@ -52,21 +53,21 @@ class ModelCaller:
     loading: dict[tuple[str, str], CallWatch] = field(default_factory=dict)
 
     async def call(
-        self, call: Call, called: CalledJob, on_delta: OnDelta | None, on_progress: OnProgress | None = None
+        self, call: Call, called: CalledJob, on_pieces: OnPieces | None, on_progress: OnProgress | None = None
     ) -> CallResult:
         """Make one call. Raises only when cancelled."""
         watch = CallWatch(call.timeout, call.stream_limits)
         if ensemble_for(called.job, self.catalog) is not None:
-            on_delta = None  # this is one of several answers, and perhaps not the one that is picked
-        if on_delta is None and self.catalog.backends[called.backend].embedded:
-            on_delta = _discard  # llama.cpp notices a closed connection only while it streams (6 s late, measured)
+            on_pieces = None  # this is one of several answers, and perhaps not the one that is picked
+        if on_pieces is None and self.catalog.backends[called.backend].embedded:
+            on_pieces = _discard  # llama.cpp notices a closed connection only while it streams (6 s late, measured)
         load_time = self.catalog.models[call.model].load_time
         progress = CallProgress(CalledModel(call.model, called.backend, load_time), watch, on_progress)
         looking = asyncio.create_task(self._look(call, called, watch, progress)) if watch.load_seconds else None
         progress.start()
         try:
             client = self.clients[called.backend, called.credential]
-            answer = await client.complete(self._request(call, called, watch), on_delta)
+            answer = await client.complete(self._request(call, called, watch), on_pieces)
         finally:
             progress.stop()
             if looking is not None:
@@ -107,5 +108,5 @@ class ModelCaller:
         )
 
 
-def _discard(text: str) -> None:
+def _discard(pieces: Sequence[Piece]) -> None:
     """Ignores the pieces of a stream that has no listener."""

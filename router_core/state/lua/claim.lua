@@ -69,7 +69,7 @@ end
 
 -- Returns the producer of a job that waited in this queue and has left it; nil for an id that is there by error.
 local function lease(id, queue, backend, key)
-  local job = fields(RECORD .. id, 'state', 'deadline', 'attempts', 'deliveries', 'crashes', 'stream', 'accepted', 'deltas',
+  local job = fields(RECORD .. id, 'state', 'deadline', 'attempts', 'deliveries', 'crashes', 'stream', 'accepted', 'pieces',
     'queue', 'local_only', 'answers', 'stand_in', 'producer', 'replied')
   if not job.state then
     local data = redis.call('HGET', RQ_JOB .. id, 'data')
@@ -108,7 +108,10 @@ local function lease(id, queue, backend, key)
     'worker_name', worker)
   redis.call('ZADD', RQ_EXECUTIONS .. id, '+inf', token)
   redis.call('ZADD', RQ_WIP .. queue, '+inf', member)
-  if job.deltas then add_event(id, '{"event":"reset","at":' .. ms(now) .. '}') end
+  if tonumber(job.pieces or 0) > 0 then  -- the pieces of an earlier delivery are void
+    redis.call('HSET', RECORD .. id, 'pieces', 0)
+    add_event(id, '{"event":"reset","at":' .. ms(now) .. ',"delivery":' .. deliveries .. '}')
+  end
   add_event(id, '{"event":"started","at":' .. ms(now) .. ',"delivery":' .. deliveries .. ',"backend":"' .. backend.name
     .. '"}')
   jobs[#jobs + 1] = {id, token, queue, backend.name, redis.call('GET', PROMPT .. id) or '', job.deadline,

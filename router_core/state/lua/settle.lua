@@ -22,7 +22,7 @@ local policy, attempt, answer, fall_record, result = ARGV[3], ARGV[4], ARGV[5], 
 local id, token, verb, call = args.id, args.token, args.verb, args.call
 local record = RECORD .. id
 local job = fields(record, 'state', 'lease', 'settled', 'queue', 'backend', 'attempts', 'keep', 'idem', 'deliveries',
-  'deltas', 'answers', 'moved', 'released', 'keep_unread_s', 'fell_lease', 'fell_from', 'incident', 'promised_until')
+  'pieces', 'answers', 'moved', 'released', 'keep_unread_s', 'fell_lease', 'fell_from', 'incident', 'promised_until')
 local state, queue = job.state, job.queue
 
 -- The tokens of the deliveries whose settle arrived lately; '!token' when it was refused. A settle that is sent again,
@@ -85,7 +85,7 @@ local incident = fall_record ~= '' and log_fall(id, fall_record, args.max_falls,
 if verb == 'done' then
   if args.remember then redis.call('SET', LAST_ANSWER .. args.remember.key, result, 'EX', args.remember.seconds) end
   if job.answers then keys_to_delete[#keys_to_delete + 1] = ANSWERS .. id end
-  args.settled, args.plain = settled_with(token), job.deliveries == '1' and not job.deltas and not job.moved
+  args.settled, args.plain = settled_with(token), job.deliveries == '1' and not job.pieces and not job.moved
   finish(id, queue, job, args, result, keys_to_delete, now)
   count_substitution(args.substitution, now)
   return {'settled', 'done', opened}

@@ -206,7 +206,7 @@ def test_events_record_every_step_of_a_job(fleet):
     async def story(f):
         await f.accept()
         worker, delivery = await _started(f)
-        assert await worker.append_events(delivery, [b'{"event":"delta","text":"x"}']) is True
+        assert await worker.append_pieces(delivery, [b'{"event":"delta","text":"x"}'], 1) is True
         await f.settle(worker, delivery, Handoff("large", True), "gpu.large.background")
         other = await f.worker("other", queues=("gpu.large.background",))
         await f.settle(other, await f.claim(other))

@@ -150,7 +150,7 @@ def test_a_late_answer_is_refused_and_counted_once_the_job_was_claimed_again(fle
         await reap(f.link)
         current = await f.claim(heir)
         assert await f.settle(slow, late) == "late"
-        assert await slow.append_events(late, [b"{}"]) is False
+        assert await slow.append_events(late, b"{}") is False
         assert (await slow.beat([late]))[1] == [JOB]
         assert f.counter("late") == 1
         assert f.rq_places(JOB) == [("wip", f.queue)]

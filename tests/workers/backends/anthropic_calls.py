@@ -13,6 +13,7 @@ from openfall.workers.backends.base import Request
 from openfall.workers.backends.transport import Transport
 from tests.faults import FaultServer, Script, answer, fault_server, head, raw
 from tests.workers.backends.openai_calls import run
+from tests.workers.backends.received import texts_into
 
 KEY = "sk-ant-of-a-very-secret-kind"
 PROMPT = "Haruka greets the festival crowd"
@@ -49,7 +50,7 @@ def served(
                 | fields
             )
             try:
-                outcome = await backend.complete(request, None if deltas is None else deltas.append)
+                outcome = await backend.complete(request, texts_into(deltas))
             finally:
                 await backend.close()
             return outcome, server

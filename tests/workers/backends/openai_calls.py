@@ -14,6 +14,7 @@ from openfall.workers.backends.base import Request
 from openfall.workers.backends.openai_client import OpenAIBackend
 from openfall.workers.backends.transport import Transport
 from tests.faults import FaultServer, Script, fault_server
+from tests.workers.backends.received import texts_into
 
 REQUEST_BODY: dict[str, Any] = {"messages": [{"role": "user", "content": "Haruka greets the festival crowd"}]}
 T = TypeVar("T")
@@ -63,7 +64,7 @@ def served(
             )
             try:
                 for _ in range(calls):
-                    outcome = await backend.complete(request, None if deltas is None else deltas.append)
+                    outcome = await backend.complete(request, texts_into(deltas))
             finally:
                 await backend.close()
             return outcome, server

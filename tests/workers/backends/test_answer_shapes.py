@@ -8,6 +8,7 @@ import orjson
 import pytest
 
 from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
+from openfall.router_core.jobs.pieces import text_of
 from openfall.router_core.jobs.request_body import answer_text
 from openfall.router_core.vocabulary import ErrorClass as E
 from openfall.workers.backends.anthropic_answer import MessageAssembler, parse_message
@@ -205,7 +206,7 @@ def half(escaped: bytes, finish: bytes = b"null") -> bytes:
 
 def test_the_halves_of_a_character_are_put_together() -> None:
     assembler, pieces = CompletionAssembler(), [half(rb"A \ud83c"), half(rb"\udf89!"), half(b"", b'"stop"')]
-    assert [assembler.add(piece) for piece in pieces] == ["A ", "\U0001f389!", ""]
+    assert [text_of(assembler.add(piece)) for piece in pieces] == ["A ", "\U0001f389!", ""]
     assert answered(assembler.outcome()).text == "A \U0001f389!"
 
 
@@ -249,9 +250,9 @@ def test_a_stream_in_every_wrapping_is_the_whole_answer(stream: bytes) -> None:
         framing, assembler, text = SseFraming(), CompletionAssembler(), ""
         for start in range(0, len(stream), size):
             for event in framing.feed(stream[start : start + size]):
-                text += "" if assembler.ended else assembler.add(event)
+                text += "" if assembler.ended else text_of(assembler.add(event))
         for event in framing.end():
-            text += "" if assembler.ended else assembler.add(event)
+            text += "" if assembler.ended else text_of(assembler.add(event))
         assert answered(assembler.outcome()).text == text == "Do NOT press."
 
 

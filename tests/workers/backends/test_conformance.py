@@ -23,6 +23,7 @@ from tests.workers.backends.protocol_clients import (
     shape,
     slots,
 )
+from tests.workers.backends.received import texts_into
 
 pytestmark = pytest.mark.parametrize("protocol", PROTOCOLS)
 
@@ -70,7 +71,7 @@ def test_a_stream_becomes_what_the_same_call_without_one_gives(protocol: Protoco
     async def work() -> tuple[Completion, Completion]:
         async with adapter_to(protocol, engine) as backend:
             whole = completed(await backend.complete(request(protocol)))
-            return whole, completed(await backend.complete(request(protocol), deltas.append))
+            return whole, completed(await backend.complete(request(protocol), texts_into(deltas)))
 
     whole, streamed = run(work())
     assert len(deltas) > 1
@@ -86,7 +87,7 @@ def test_the_token_limit_holds_and_is_the_finish_reason(
     async def work() -> Completion:
         async with adapter_to(protocol, engine) as backend:
             call = request(protocol, LONG, limit=3)
-            return completed(await backend.complete(call, None if deltas is None else deltas.append))
+            return completed(await backend.complete(call, texts_into(deltas)))
 
     answer = run(work())
     assert (answer.output_tokens, answer.finish_reason) == (3, CUT[protocol])
@@ -137,7 +138,7 @@ def test_an_unknown_model_is_not_installed(protocol: Protocol, engine: str, delt
     async def work() -> Any:  # at the fake, which speaks all three: the engine takes any name for its own
         async with ollama_fake(engine, [FakeModel(MODEL)]) as fake, adapter(protocol, fake.url) as backend:
             call = Request(body=request(protocol).body, upstream="absent", timeout=30, dialect=protocol, max_tokens=4)
-            return await backend.complete(call, None if deltas is None else deltas.append)
+            return await backend.complete(call, texts_into(deltas))
 
     outcome = run(work())
     assert isinstance(outcome, Failure)
@@ -169,7 +170,7 @@ def test_a_call_ends_at_its_timeout(protocol: Protocol, engine: str, deltas: lis
     async def work() -> Any:
         async with adapter_to(protocol, engine) as backend:
             call = request(protocol, LONG, limit=300, timeout=0.5)
-            return await backend.complete(call, None if deltas is None else deltas.append)
+            return await backend.complete(call, texts_into(deltas))
 
     outcome = run(work())
     assert isinstance(outcome, Failure)

@@ -15,6 +15,7 @@ from openfall.workers.backends.base import Request
 from openfall.workers.backends.translate import TRANSLATORS
 from tests.faults import Asked, answer, fault_server
 from tests.workers.backends.protocol_clients import DIALECTS, PROTOCOLS, adapter, adapter_to, request, request_body, run
+from tests.workers.backends.received import texts_into
 from tests.workers.backends.test_faults import CHAT, COMPLETION, MESSAGE
 from tests.workers.backends.translate.official import completion, message
 
@@ -57,7 +58,7 @@ def test_an_answer_is_in_the_callers_dialect(protocol: Protocol, dialect: Dialec
 
     async def work() -> Any:
         async with adapter_to(protocol, engine) as backend:
-            return await backend.complete(request(dialect), deltas.append if streamed else None)
+            return await backend.complete(request(dialect), texts_into(deltas if streamed else None))
 
     outcome = run(work())
     assert isinstance(outcome, Completion), outcome

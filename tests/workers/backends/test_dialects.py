@@ -14,6 +14,7 @@ from openfall.router_core.vocabulary import Dialect, ErrorClass
 from openfall.workers.backends.base import Request
 from openfall.workers.backends.registry import open_backend
 from tests.faults import COMPLETION, FaultServer, Script, answer, events, fault_server, head, piece, raw
+from tests.workers.backends.received import texts_into
 from tests.workers.backends.translate.official import completion, message
 
 HI: dict[str, Any] = {"messages": [{"role": "user", "content": "Hi"}]}
@@ -55,7 +56,7 @@ def complete_at(
             backend = open_backend(Backend(url=server.url, pool="gpu", protocol=protocol))
             request = Request(body={**HI, **body}, upstream="theirs", timeout=10, dialect=dialect)
             try:
-                return await backend.complete(request, None if deltas is None else deltas.append), server
+                return await backend.complete(request, texts_into(deltas)), server
             finally:
                 await backend.close()
 

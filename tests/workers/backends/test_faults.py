@@ -31,6 +31,7 @@ from tests.faults import (
     stall,
 )
 from tests.workers.backends.protocol_clients import PROTOCOLS, adapter, request_body, run
+from tests.workers.backends.received import texts_into
 
 PAGE = b"<html><h1>502 Bad Gateway</h1></html>"
 TEXT = "A lantern festival."
@@ -88,7 +89,7 @@ def ask(protocol: Protocol, script: Script, deltas: list[str] | None, timeout: f
         async with fault_server(script) as server, adapter(protocol, server.url) as backend:
             body = request_body(protocol, "Haruka greets the festival crowd", limit=20)
             request = Request(body=body, upstream="m", timeout=timeout, dialect=protocol, ctx=512)
-            return await backend.complete(request, None if deltas is None else deltas.append)
+            return await backend.complete(request, texts_into(deltas))
 
     return run(work())
 

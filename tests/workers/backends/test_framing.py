@@ -12,8 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
+from openfall.router_core.jobs.pieces import Piece, pack_events, read_pieces, text_of
 from openfall.workers.backends.anthropic_answer import MessageAssembler
 from openfall.workers.backends.framing import Framing, NdjsonFraming, SseFraming
+from openfall.workers.backends.ollama_answer import ChatAssembler
 from openfall.workers.backends.openai_answer import CompletionAssembler
 from openfall.workers.backends.parsing import StreamAssembler
 from tests.workers.backends.corruption import corruptions
@@ -63,9 +65,16 @@ CHUNKS: list[Any] = [
     {"id": "x", "choices": [{"index": 0, "delta": MORE, "finish_reason": None, "logprobs": {"content": [2]}}]},
     {"id": "x", "choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}], "usage": {"prompt_tokens": 1}},
 ]
+LINES: list[Any] = [
+    {"message": {"role": "assistant", "content": "a", "thinking": "b", "images": ["c"]}, "done": False},
+    {"message": {"content": "", "tool_calls": [{"id": "c", "function": {"name": "f", "arguments": {"a": 1}}}]}},
+    {"message": {"content": "d"}, "done": True, "done_reason": "stop", "prompt_eval_count": 1, "logprobs": [1]},
+]
 
 
-@pytest.mark.parametrize(("assembly", "good"), [(MessageAssembler, MESSAGE), (CompletionAssembler, CHUNKS)])
+@pytest.mark.parametrize(
+    ("assembly", "good"), [(MessageAssembler, MESSAGE), (CompletionAssembler, CHUNKS), (ChatAssembler, LINES)]
+)
 def test_any_event_can_be_added(assembly: type[StreamAssembler], good: list[Any]) -> None:
     assert isinstance(put_together(assembly(), good), Completion)
     for result in corruptions(good):
@@ -76,8 +85,14 @@ def test_any_event_can_be_added(assembly: type[StreamAssembler], good: list[Any]
 def put_together(answer: StreamAssembler, events: list[Any]) -> Outcome:
     for event in events:
         if not answer.ended:
-            assert isinstance(answer.add(json.dumps(event).encode()), str)
+            read_pieces_back(answer.add(json.dumps(event).encode()))
     return answer.outcome()
+
+
+def read_pieces_back(pieces: list[Piece]) -> None:
+    """Any piece crosses Redis."""
+    unpacked = [piece for event in pack_events(pieces) for piece in read_pieces(orjson.loads(event))]
+    assert text_of(unpacked) == text_of(pieces)
 
 
 @pytest.mark.parametrize("assembly", [MessageAssembler, CompletionAssembler])

@@ -17,6 +17,7 @@ from tests.fakes.ollama import FakeModel, OllamaFake, ollama_fake
 from tests.fakes.ollama_memory import GIB
 from tests.faults import Asked, answer, fault_server, lines
 from tests.workers.backends.protocol_clients import MODEL, adapter, request, run
+from tests.workers.backends.received import texts_into
 
 HELLO = {"role": "user", "content": "Haruka greets the festival crowd"}
 CHAT = {
@@ -92,7 +93,7 @@ def run_script(*script: dict[str, Any]) -> tuple[Outcome, list[str]]:
     async def work() -> Outcome:
         async with fault_server(lines(*script)) as server, adapter("ollama", server.url) as backend:
             call = Request(body={"messages": [HELLO]}, upstream="m", timeout=5, dialect="ollama")
-            return await backend.complete(call, deltas.append)
+            return await backend.complete(call, texts_into(deltas))
 
     return run(work()), deltas
 
@@ -132,7 +133,7 @@ def test_a_stream_without_its_content_type_is_parsed() -> None:
         script = answer(data, Content_Type="text/plain")
         async with fault_server(script) as server, adapter("ollama", server.url) as backend:
             call = Request(body={"messages": [HELLO]}, upstream="m", timeout=5, dialect="ollama")
-            return await backend.complete(call, deltas.append)
+            return await backend.complete(call, texts_into(deltas))
 
     outcome = run(work())
     assert isinstance(outcome, Completion)
@@ -181,7 +182,7 @@ def test_each_error_of_ollama_and_its_cloud_has_its_class(
     async def work() -> Outcome:
         models = [FakeModel(MODEL, fault=fault)]
         async with ollama_fake(engine, models) as fake, adapter("ollama", fake.url) as backend:
-            return await backend.complete(request("ollama"), None if deltas is None else deltas.append)
+            return await backend.complete(request("ollama"), texts_into(deltas))
 
     outcome = run(work())
     assert isinstance(outcome, Failure)

@@ -104,7 +104,7 @@ WITHIN: dict[str, E] = {
 def test_an_error_within_an_answer_means(text: str, meant: E) -> None:
     line = orjson.dumps({"error": text})
     stream = ChatAssembler()
-    assert stream.add(line) == ""
+    assert stream.add(line) == []
     assert stream.ended
     for outcome in (stream.outcome(), parse_chat(line, {})):
         assert getattr(outcome, "error_class", None) is meant

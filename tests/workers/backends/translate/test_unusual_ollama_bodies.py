@@ -66,7 +66,7 @@ def test_any_line_of_a_stream_can_be_added() -> None:
         stream = ollama_answer.ChatAssembler()
         for line in corrupted if isinstance(corrupted, list) else [corrupted]:
             if not stream.ended:
-                assert isinstance(stream.add(b"1" if _huge(line) else orjson.dumps(line)), str)
+                assert isinstance(stream.add(b"1" if _huge(line) else orjson.dumps(line)), list)
         assert isinstance(stream.outcome(), Completion | Failure)
 
 

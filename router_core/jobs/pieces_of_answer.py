@@ -1,0 +1,146 @@
+"""The pieces of a whole response: of an answer that was not streamed, or whose stream left no events. Pure.
+
+No function raises: a part without the expected shape counts as absent. The usage is not among them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from openfall.router_core.jobs.pieces import (
+    Piece,
+    RawEvent,
+    RefusalPiece,
+    SignaturePiece,
+    TextPiece,
+    ThinkingPiece,
+    ToolArguments,
+    ToolStart,
+)
+from openfall.router_core.vocabulary import Dialect
+
+Body = Mapping[str, Any]
+
+OPENAI_MESSAGE = frozenset({"role", "content", "refusal", "reasoning_content", "reasoning", "tool_calls"})
+"""The fields of OpenAI's messages that typed pieces can say."""
+
+OLLAMA_MESSAGE = frozenset({"role", "content", "thinking", "tool_calls"})
+
+
+def pieces_of_answer(body: Body, dialect: Dialect) -> tuple[Piece, ...]:
+    """The pieces of a whole response in its dialect, in the order in which a stream would have them."""
+    return tuple(_READERS[dialect](body))
+
+
+def _of_completion(body: Body) -> Iterator[Piece]:
+    for place, choice in enumerate(_objects(body.get("choices"))):
+        index, message = _number(choice.get("index"), place), _object(choice.get("message"))
+        yield from _more_of_choice(index, choice, message)
+        yield from _texts(index, message)
+        for call, function in enumerate(_functions(message)):
+            yield from _tool_call(index, call, *function)
+
+
+def _more_of_choice(index: int, choice: Body, message: Body) -> Iterator[Piece]:
+    """What typed pieces cannot say of a choice, as one chunk of a stream."""
+    delta = {key: value for key, value in message.items() if key not in OPENAI_MESSAGE and value}
+    calls = _objects(message.get("tool_calls"))
+    custom = [{"index": place, **call} for place, call in enumerate(calls) if "custom" in call]
+    more: dict[str, Any] = {"index": index, "delta": delta | ({"tool_calls": custom} if custom else {})}
+    if choice.get("logprobs"):
+        more["logprobs"] = choice["logprobs"]
+    if more["delta"] or "logprobs" in more:
+        yield RawEvent({"choices": [more]})
+
+
+def _texts(index: int, message: Body) -> Iterator[Piece]:
+    """The thinking, the text and the refusal of a message of OpenAI's. Its content may be a list of parts."""
+    if reasoning := _text(message, "reasoning_content") or _text(message, "reasoning"):
+        yield ThinkingPiece(index, reasoning)
+    content = message.get("content")
+    parts = [{"text": content}] if isinstance(content, str) else _objects(content)
+    if text := "".join([_text(part, "text") for part in parts]):
+        yield TextPiece(index, text)
+    if refusal := _text(message, "refusal"):
+        yield RefusalPiece(index, refusal)
+
+
+def _of_message(body: Body) -> Iterator[Piece]:
+    call, before = 0, ""
+    for index, block in enumerate(_objects(body.get("content"))):
+        kind = _text(block, "type")
+        if kind == "tool_use":
+            yield from _tool_call(0, call, _text(block, "id"), _text(block, "name"), block.get("input"))
+            call += 1
+        elif kind in ("text", "thinking"):
+            yield from _block(index, block, kind, before)
+        else:
+            yield RawEvent({"type": "content_block_start", "index": index, "content_block": block})
+        before = "" if kind == "thinking" and block.get("signature") else kind
+
+
+def _block(index: int, block: Body, kind: str, before: str) -> Iterator[Piece]:
+    """A block of text or thinking. `before`: the kind of an open block, with whose text it would be joined."""
+    if kind == before:
+        yield RawEvent({"type": "content_block_start", "index": index, "content_block": {**block, kind: ""}})
+    if text := _text(block, kind):
+        yield TextPiece(0, text) if kind == "text" else ThinkingPiece(0, text)
+    for citation in _objects(block.get("citations")):
+        delta = {"type": "citations_delta", "citation": citation}
+        yield RawEvent({"type": "content_block_delta", "index": index, "delta": delta})
+    if signature := _text(block, "signature"):
+        yield SignaturePiece(0, signature)
+
+
+def _of_chat(body: Body) -> Iterator[Piece]:
+    message = _object(body.get("message"))
+    more = {key: value for key, value in message.items() if key not in OLLAMA_MESSAGE and value}
+    line = {**({"message": more} if more else {}), **({"logprobs": body["logprobs"]} if body.get("logprobs") else {})}
+    if line:
+        yield RawEvent(line)
+    if thinking := _text(message, "thinking"):
+        yield ThinkingPiece(0, thinking)
+    if text := _text(message, "content"):
+        yield TextPiece(0, text)
+    for call, function in enumerate(_functions(message)):
+        yield from _tool_call(0, call, *function)
+
+
+_READERS: Mapping[Dialect, Callable[[Body], Iterator[Piece]]] = {
+    "openai": _of_completion,
+    "anthropic": _of_message,
+    "ollama": _of_chat,
+}
+
+
+def _functions(message: Body) -> Iterator[tuple[str, str, Any]]:
+    """The id, the name and the arguments of the calls of functions."""
+    for call in _objects(message.get("tool_calls")):
+        if function := _object(call.get("function")):
+            yield _text(call, "id"), _text(function, "name"), function.get("arguments")
+
+
+def _tool_call(choice: int, call: int, call_id: str, name: str, arguments: Any) -> Iterator[Piece]:
+    yield ToolStart(choice, call, call_id, name)
+    text = arguments if isinstance(arguments, str) else json.dumps(arguments or {}, ensure_ascii=False)
+    if text:
+        yield ToolArguments(choice, call, text)
+
+
+def _objects(values: Any) -> list[Body]:
+    return [value for value in values if isinstance(value, Mapping)] if isinstance(values, list | tuple) else []
+
+
+def _object(value: Any) -> Body:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _text(value: Body, key: str) -> str:
+    text = value.get(key)
+    return text if isinstance(text, str) else ""
+
+
+def _number(value: Any, otherwise: int) -> int:
+    return value if isinstance(value, int) else otherwise

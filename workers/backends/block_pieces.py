@@ -1,0 +1,87 @@
+"""The typed pieces of a message of Anthropic's, from the events of its blocks. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from openfall.router_core.jobs.pieces import (
+    Piece,
+    RawEvent,
+    SignaturePiece,
+    TextPiece,
+    ThinkingPiece,
+    ToolArguments,
+    ToolStart,
+)
+from openfall.workers.backends.exact_json import dumps
+
+_PLAIN = {"text": frozenset({"type", "text", "citations"}), "thinking": frozenset({"type", "thinking", "signature"})}
+"""The blocks that typed pieces can say, with their fields."""
+
+_CALL = frozenset({"type", "id", "name", "input"})
+
+
+class BlockPieces:
+    """Reads the events of blocks. The protocol has one open block at a time.
+
+    Typed pieces say no border between two blocks of one kind, no citation, and no block of a server's tool: such an
+    event is carried as it is.
+    """
+
+    def __init__(self) -> None:
+        self._kind = ""
+        """The kind of the open block. Empty: none is open that a text could continue."""
+        self._calls = 0
+        self._input: Any = None
+        """The whole input with which a tool call began. It counts if no delta follows."""
+
+    def start_block(self, event: dict[str, Any]) -> list[Piece]:
+        """A block begins."""
+        block, before = event["content_block"], self._kind
+        kind = self._kind = block.get("type") if isinstance(block.get("type"), str) else ""
+        if kind == "tool_use":
+            self._calls += 1
+            self._input = block.get("input")
+            call_id, name = (value if isinstance(value := block.get(key), str) else "" for key in ("id", "name"))
+            began = ToolStart(0, self._calls - 1, call_id, name)
+            return [began] if block.keys() <= _CALL else [RawEvent(event, 1), began]
+        if kind not in _PLAIN:
+            return [RawEvent(event)]
+        pieces: list[Piece] = self._texts(block, kind)
+        says_more = kind == before or bool(block.get("citations")) or not block.keys() <= _PLAIN[kind]
+        return [RawEvent(event, len(pieces)), *pieces] if says_more else pieces
+
+    def extend_block(self, event: dict[str, Any]) -> list[Piece]:
+        """The open block grows."""
+        self._kind = self._kind or "text"  # some servers begin no block
+        delta = event["delta"]
+        match delta:
+            case {"type": "text_delta", "text": str(text)} if self._kind == "text":
+                return [TextPiece(0, text)] if text else []
+            case {"type": "thinking_delta", "thinking": str(text)} if self._kind == "thinking":
+                return [ThinkingPiece(0, text)] if text else []
+            case {"type": "signature_delta", "signature": str(text)} if self._kind == "thinking":
+                return self._signature(text)
+            case {"type": "input_json_delta", "partial_json": str(text)} if self._kind == "tool_use":
+                self._input = None if text else self._input
+                return [ToolArguments(0, self._calls - 1, text)] if text else []
+        return [RawEvent(event)]
+
+    def end_block(self) -> list[Piece]:
+        """The open block ends."""
+        value, self._input = self._input, None
+        return [ToolArguments(0, self._calls - 1, dumps(value).decode())] if value else []
+
+    def _texts(self, block: dict[str, Any], kind: str) -> list[Piece]:
+        text, signature = block.get(kind), block.get("signature")
+        pieces: list[Piece] = []
+        if isinstance(text, str) and text:
+            pieces.append(TextPiece(0, text) if kind == "text" else ThinkingPiece(0, text))
+        if kind == "thinking" and isinstance(signature, str) and signature:
+            pieces += self._signature(signature)
+        return pieces
+
+    def _signature(self, text: str) -> list[Piece]:
+        """A signature ends its thinking: a block of thinking after it needs no border."""
+        self._kind = "signed"
+        return [SignaturePiece(0, text)]

@@ -1,0 +1,64 @@
+"""Writes the pieces of a streamed answer to the events of its job: gathered, fenced by the lease, in order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+
+from openfall.router_core.jobs.pieces import Piece, pack_events
+from openfall.router_core.state.errors import StoreError
+
+GATHER_SECONDS = 0.05
+"""How long pieces are gathered after a write: smooth for a reader, with a twentieth of the writes. The first piece, and
+one after a pause, is written at once."""
+
+Emit = Callable[[list[bytes], int], Awaitable[bool]]
+"""Writes events, as the batch of a number: a batch that has been written before is not written again. False: the
+delivery has lost its lease. Raises `StoreError`."""
+
+
+class PieceWriter:
+    """Gathers pieces and emits them. It calls `on_lease_lost` when Redis refuses them: the delivery lost its lease.
+
+    While Redis does not answer, it keeps the pieces and tries again, so a reader never has a hole in an answer.
+    """
+
+    def __init__(self, emit: Emit, on_lease_lost: Callable[[], object]) -> None:
+        self._emit, self._on_lease_lost = emit, on_lease_lost
+        self._pieces: list[Piece] = []
+        self._events: list[bytes] = []
+        """The batch that is being written."""
+        self._batch = 0
+        self._writing: asyncio.Task[None] | None = None
+        self._finished = asyncio.Event()
+
+    def add(self, pieces: Sequence[Piece]) -> None:
+        """Add some pieces. Never blocks."""
+        self._pieces += pieces
+        if self._writing is None or self._writing.done():
+            self._writing = asyncio.create_task(self._write(), name="pieces")
+
+    async def finish(self) -> None:
+        """Emit the rest at once and wait for it, so that `done` comes after every piece."""
+        self._finished.set()
+        if self._writing is not None:
+            await self._writing
+
+    async def _write(self) -> None:
+        while self._pieces or self._events:
+            if not self._events:
+                self._events, self._pieces = pack_events(self._pieces), []
+                self._batch += 1
+            is_last = self._finished.is_set()
+            try:
+                if not await self._emit(self._events, self._batch):
+                    self._on_lease_lost()
+                    return
+                self._events = []
+            except StoreError:
+                if is_last:
+                    return  # a reader misses the end; the result has it
+            with suppress(TimeoutError):
+                async with asyncio.timeout(GATHER_SECONDS):
+                    await self._finished.wait()
