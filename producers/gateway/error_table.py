@@ -64,6 +64,7 @@ TABLE: Mapping[str, Row] = {
     "held": Row(503, _SERVER, "held", "overloaded_error", True, 5, 529),
     "still_queued": Row(503, _SERVER, "still_queued", "overloaded_error", True, 1, 529),
     "restarting": Row(503, _SERVER, "restarting", "overloaded_error", True, 1, 529),
+    "restarted": Row(503, _SERVER, "restarted", "overloaded_error", True, 1, 529),
     "expired": Row(504, _SERVER, "deadline_exceeded", "timeout_error"),
     "cancelled": Row(499, _SERVER, "cancelled", "api_error"),
     "context_overflow": Row(400, _INVALID, "context_length_exceeded", _INVALID),

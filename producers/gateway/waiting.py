@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import suppress
 from dataclasses import dataclass
 
 from openfall.producers.errors import StillQueued
@@ -17,6 +16,7 @@ from openfall.router_core.jobs.request_body import has_tools, wants_schema
 from openfall.router_core.jobs.result import REPLIES_WITHOUT_CALL, Result
 from openfall.router_core.state.attendance import LINGER_SECONDS, PATIENCE_SECONDS, RESTART_SECONDS
 from openfall.router_core.state.cancellation import cancel_all
+from openfall.router_core.state.errors import StoreError
 from openfall.router_core.vocabulary import Urgency
 
 
@@ -30,47 +30,57 @@ async def wait_for_answer(exchange: Exchange, accepted: Accepted) -> Result:
     Raises `Refusal` for everything else, `CallerLeft` when there is no caller any more. A job whose caller gets no
     answer goes on for a while, so that a repeat of the request joins it.
     """
-    async with attended(exchange, accepted) as visit:
-        try:
-            result = await _wait(exchange, accepted)
-        except CallerLeft:
-            visit.linger_seconds = LINGER_SECONDS
-            raise
-        except StillQueued:
-            visit.linger_seconds = PATIENCE_SECONDS
-            raise
+    visit = Visit()
+    start_visit(exchange, accepted)
+    try:
+        result = await _wait(exchange, accepted)
         is_reply = not result.final or result.degraded_by in REPLIES_WITHOUT_CALL
         if not result.answered or (is_reply and not wants_reply(exchange, accepted)):
             visit.linger_seconds = PATIENCE_SECONDS
             raise refusal_of_result(result)
-        visit.linger_seconds = None
-    if not result.final and accepted.attendance is not None and accepted.attendance.ends_without_caller:
-        await exchange.gateway.client.cancel(accepted.id)  # its caller has a reply, and hears of no other
+        visit.linger_seconds, visit.ends_job = None, not result.final
+    except CallerLeft:
+        visit.linger_seconds = LINGER_SECONDS
+        raise
+    except StillQueued:
+        visit.linger_seconds = PATIENCE_SECONDS
+        raise
+    finally:
+        await end_visit(exchange, accepted, visit)
     return result
 
 
 @dataclass(slots=True)
 class Visit:
-    """A caller waits. `linger_seconds`: for how long the job goes on after it; None: the caller has its answer."""
+    """A caller waits for a job. `linger_seconds`: how long the job goes on after it; None: the caller has its answer.
+
+    `ends_job`: a job that ends without its caller ends now: the caller has pressed stop, or has a reply and hears of no
+    other.
+    """
 
     linger_seconds: float | None = RESTART_SECONDS
+    ends_job: bool = False
 
 
-@asynccontextmanager
-async def attended(exchange: Exchange, accepted: Accepted) -> AsyncIterator[Visit]:
-    """The time in which a caller waits for a job."""
-    visit, callers = Visit(), exchange.gateway.callers
+def start_visit(exchange: Exchange, accepted: Accepted) -> None:
+    """A caller waits from now on."""
+    if accepted.attendance is not None:
+        exchange.gateway.callers.add(accepted.id)
+
+
+async def end_visit(exchange: Exchange, accepted: Accepted, visit: Visit) -> None:
+    """The caller has its answer, or has left."""
     if accepted.attendance is None:
-        yield visit
         return
-    callers.add(accepted.id)
-    try:
-        yield visit
-    finally:
-        if visit.linger_seconds is None:
-            callers.remove(accepted.id)
-        else:
-            await callers.let_go(accepted.id, visit.linger_seconds)
+    callers, client = exchange.gateway.callers, exchange.gateway.client
+    if visit.ends_job and accepted.attendance.ends_without_caller:
+        callers.remove(accepted.id)
+        with suppress(StoreError):  # its lease ends it
+            await client.store.jobs.cancel(accepted.id, "its caller has left")
+    elif visit.linger_seconds is None:
+        callers.remove(accepted.id)
+    else:
+        await callers.let_go(accepted.id, visit.linger_seconds)
 
 
 async def _wait(exchange: Exchange, accepted: Accepted) -> Result:
@@ -81,8 +91,8 @@ async def _wait(exchange: Exchange, accepted: Accepted) -> Result:
         None if wanted is None else parse_duration(wanted),
         exchange.gateway.settings.wait_at_most,
     )
-    waiting = asyncio.create_task(exchange.gateway.client.wait(accepted.id, seconds))
-    leaving = asyncio.create_task(_left(exchange))
+    waiting = asyncio.create_task(exchange.gateway.client.wait(accepted.id, seconds, accept_interim=True))
+    leaving = asyncio.create_task(caller_left(exchange))
     stopping = asyncio.create_task(exchange.gateway.stopping.wait())
     try:
         await asyncio.wait({waiting, leaving, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -109,7 +119,7 @@ def wants_reply(exchange: Exchange, accepted: Accepted) -> bool:
     return exchange.caller.canned_reply or bool(role is not None and role.canned_reply)
 
 
-async def _left(exchange: Exchange) -> None:
+async def caller_left(exchange: Exchange) -> None:
     """Return when the caller has closed the connection. The body has been read before."""
     while (await exchange.request.receive())["type"] != "http.disconnect":
         pass

@@ -8,11 +8,13 @@ from starlette.responses import Response
 
 from openfall.producers.gateway.encoders.chat_completion import text_completion
 from openfall.producers.gateway.error_table import Refusal
+from openfall.producers.gateway.event_stream import EventStream
 from openfall.producers.gateway.exchange import Exchange
 from openfall.producers.gateway.receipt import receipt_headers, receipt_of
 from openfall.producers.gateway.responses import json_response
 from openfall.producers.gateway.routes import Endpoint
 from openfall.producers.gateway.submission import submit
+from openfall.producers.gateway.surfaces.chat import stream_encoder
 from openfall.producers.gateway.waiting import wait_for_answer
 
 _DROPPED = ("prompt", "echo", "best_of", "suffix", "logprobs")
@@ -24,6 +26,8 @@ async def create(exchange: Exchange) -> Response:
     body = await exchange.body()
     chat = {name: value for name, value in body.items() if name not in _DROPPED}
     accepted = await submit(exchange, {**chat, "messages": [{"role": "user", "content": _prompt(body)}]}, "openai")
+    if accepted.job.stream:
+        return await EventStream(exchange, accepted, stream_encoder(exchange, accepted, body, legacy=True)).open()
     result = await wait_for_answer(exchange, accepted)
     headers = receipt_headers(result, joined=accepted.receipt.joined)
     return json_response(text_completion(result, accepted.asked_for, receipt_of(result)), headers=headers)

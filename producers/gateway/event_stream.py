@@ -1,0 +1,192 @@
+"""A streamed response: follows a job, and writes its events in the form of an API.
+
+The status line tells the truth as long as it can: nothing is sent for a second, so that a refusal is a 4xx or 5xx. Then
+the head goes out, and keepalives hold the connection open.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from typing import Any, Protocol
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from openfall.producers.gateway.error_table import Refusal, refusal_of_error, refusal_of_result
+from openfall.producers.gateway.exchange import Exchange
+from openfall.producers.gateway.receipt import receipt_of
+from openfall.producers.gateway.submission import Accepted
+from openfall.producers.gateway.waiting import CallerLeft, Visit, caller_left, end_visit, start_visit, wants_reply
+from openfall.producers.job_stream import interim_reply
+from openfall.router_core.jobs.pieces import Piece
+from openfall.router_core.jobs.result import Result
+from openfall.router_core.state.attendance import LINGER_SECONDS, PATIENCE_SECONDS
+from openfall.router_core.state.cancellation import cancel_all
+
+HEAD_SECONDS = 1.0
+"""How long the head is held back for the first piece or a refusal."""
+KEEPALIVE_SECONDS = 10.0
+"""Proxies close a silent connection after 60 s, some after 15."""
+
+HEADERS = {
+    "cache-control": "no-cache, no-transform",
+    "x-accel-buffering": "no",  # nginx would gather the stream
+}
+
+
+class StreamEncoder(Protocol):
+    """The form of an API. Pure: the same events give the same bytes."""
+
+    media_type: str
+
+    def pieces(self, pieces: tuple[Piece, ...]) -> bytes: ...
+
+    def end(self, result: Result, receipt: Mapping[str, Any]) -> bytes: ...
+
+    def failure(self, error: Mapping[str, Any]) -> bytes: ...
+
+    def waiting(self, position: int | None) -> bytes: ...
+
+    def loading(self, event: Mapping[str, Any]) -> bytes: ...
+
+
+class EventStream(Response):
+    """The stream of one job for one caller."""
+
+    def __init__(self, exchange: Exchange, accepted: Accepted, encoder: StreamEncoder) -> None:
+        super().__init__(None, 200, HEADERS, encoder.media_type)
+        del self.headers["content-length"]
+        self._exchange, self._accepted, self._encoder = exchange, accepted, encoder
+        self._visit = Visit()
+        self._position: int | None = None
+        self._has_pieces = False
+        self._buffer = b""
+        self._ended = False
+        self._events: AsyncGenerator[dict[str, Any], None] | None = None
+        self._next: asyncio.Task[dict[str, Any]] | None = None
+        self._leaving = asyncio.create_task(caller_left(exchange))
+        self._stopping = asyncio.create_task(exchange.gateway.stopping.wait())
+
+    async def open(self) -> EventStream:
+        """Follow the job until there is something to send, for at most `HEAD_SECONDS`.
+
+        Raises `Refusal` when the job ends without an answer before, and `CallerLeft`.
+        """
+        start_visit(self._exchange, self._accepted)
+        self._events = self._exchange.gateway.client.stream(self._accepted.id, pieces=True)
+        try:
+            async with asyncio.timeout(HEAD_SECONDS):
+                while not self._buffer:
+                    self._buffer += await self._take(await self._next_event())
+        except TimeoutError:
+            pass
+        except BaseException:
+            await self._close(left_after_head=False)
+            raise
+        return self
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        left = False
+        try:
+            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+            while True:
+                if self._buffer:
+                    await send({"type": "http.response.body", "body": self._buffer, "more_body": True})
+                if self._ended:
+                    break
+                self._buffer = await self._next_bytes()
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        except CallerLeft:
+            left = True
+            raise
+        finally:
+            await self._close(left_after_head=left)
+
+    async def _next_bytes(self) -> bytes:
+        try:
+            async with asyncio.timeout(KEEPALIVE_SECONDS):
+                return await self._take(await self._next_event())
+        except TimeoutError:
+            return self._encoder.waiting(self._position)
+        except Exception as error:
+            refusal = refusal_of_error(error)
+            if refusal is None:
+                raise
+            return self._fail(refusal)
+
+    async def _next_event(self) -> dict[str, Any]:
+        """The next event of the job. Raises `CallerLeft`, and `Refusal` when the door stops."""
+        if self._events is None:
+            raise RuntimeError("open() comes first")
+        if self._next is None:
+            self._next = asyncio.ensure_future(anext(self._events))
+        await asyncio.wait({self._next, self._leaving, self._stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if self._leaving.done():
+            raise CallerLeft
+        if not self._next.done():
+            raise Refusal("restarting", "the door restarts: send the request again", job_id=self._accepted.id)
+        step, self._next = self._next, None
+        return step.result()
+
+    async def _take(self, event: dict[str, Any]) -> bytes:
+        """The bytes for an event of the job. Raises `Refusal` for an end without an answer."""
+        match event["event"]:
+            case "delta":
+                self._has_pieces = True
+                return self._encoder.pieces(event["pieces"])
+            case "queued":
+                self._position = event.get("position")
+            case "started":
+                self._position = None
+            case "loading":
+                return self._encoder.loading(
+                    {key: value for key, value in event.items() if key not in ("cursor", "at")}
+                )
+            case "reset" if self._has_pieces:
+                self._visit.linger_seconds = PATIENCE_SECONDS
+                raise Refusal(
+                    "restarted", "another model begins anew: send the request again for its answer",
+                    job_id=self._accepted.id,
+                )  # fmt: skip
+            case "held":
+                return await self._hold()
+            case "done":
+                return self._finish(event["result"])
+        return b""
+
+    async def _hold(self) -> bytes:
+        """The job waits for a model to come back: its interim reply, where the caller wants one."""
+        client = self._exchange.gateway.client
+        reply = await interim_reply(client.store.jobs, self._accepted.id, accept_interim=True)
+        if reply is None:
+            raise Refusal("held", "no model can answer now", job_id=self._accepted.id)
+        if not reply.answered or not wants_reply(self._exchange, self._accepted):
+            self._visit.linger_seconds = PATIENCE_SECONDS
+            raise refusal_of_result(reply)
+        return self._finish(reply)
+
+    def _finish(self, result: Result) -> bytes:
+        if not result.answered:
+            raise refusal_of_result(result)
+        self._ended, self._visit.linger_seconds = True, None
+        self._visit.ends_job = not result.final
+        return self._encoder.end(result, receipt_of(result))
+
+    def _fail(self, refusal: Refusal) -> bytes:
+        self._ended = True
+        return self._encoder.failure(refusal.body(self._exchange.surface, self._exchange.request_id))
+
+    async def _close(self, *, left_after_head: bool) -> None:
+        """End the subscription, and leave the job. A caller who leaves after the head has pressed stop: SDKs do not
+        repeat then."""
+        await cancel_all(self._next, self._leaving, self._stopping)
+        if self._events is not None:
+            async with aclosing(self._events):
+                pass
+        if left_after_head:
+            self._visit.ends_job = True
+        elif self._visit.linger_seconds is not None and self._leaving.done():
+            self._visit.linger_seconds = LINGER_SECONDS
+        await end_visit(self._exchange, self._accepted, self._visit)
