@@ -5,6 +5,8 @@ from __future__ import annotations
 from starlette.responses import Response
 
 from openfall.producers.gateway.encoders.message import message
+from openfall.producers.gateway.encoders.message_stream import MessageStream
+from openfall.producers.gateway.event_stream import EventStream
 from openfall.producers.gateway.exchange import Exchange
 from openfall.producers.gateway.receipt import receipt_headers, receipt_of
 from openfall.producers.gateway.responses import json_response
@@ -19,6 +21,9 @@ async def create(exchange: Exchange) -> Response:
     """Answer a message."""
     body = await exchange.body()
     accepted = await submit(exchange, body, "anthropic")
+    if accepted.job.stream:
+        encoder = MessageStream(accepted.id, accepted.asked_for, estimate_tokens(body))
+        return await EventStream(exchange, accepted, encoder).open()
     result = await wait_for_answer(exchange, accepted)
     headers = receipt_headers(result, joined=accepted.receipt.joined)
     return json_response(message(result, accepted.asked_for, receipt_of(result)), headers=headers)

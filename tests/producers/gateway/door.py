@@ -23,7 +23,7 @@ CONFIG = """
 redis: {redis}
 pools: {{gpu: {{local: yes}}}}
 backends:
-  rack: {{protocol: openai, url: "{upstream}", pool: gpu, slots: 64}}
+  rack: {{protocol: {protocol}, url: "{upstream}", pool: gpu, slots: 64}}
 models:
   tiny: {{upstream: tiny-1, backends: [rack], context: 8192}}
   other: {{upstream: other-1, backends: [rack], context: 4096, max_tokens: 512}}
@@ -51,19 +51,24 @@ class Door:
         return await self.http.post("/v1/chat/completions", json={"model": "chat", **SAY, **more})
 
 
-def door_config(redis_url: str, home: Path, upstream: str, more: str = "") -> LoadedConfig:
+def door_config(redis_url: str, home: Path, upstream: str, more: str = "", protocol: str = "openai") -> LoadedConfig:
     file = home / "openfall.yaml"
-    file.write_text(CONFIG.format(redis=redis_url, upstream=upstream, more=more))
+    file.write_text(CONFIG.format(redis=redis_url, upstream=upstream, more=more, protocol=protocol))
     return load(file)
 
 
 @asynccontextmanager
 async def open_door(
-    redis_url: str, home: Path, *scripts: Script, more: str = "", pools: tuple[str, ...] = ("gpu", "degrade")
+    redis_url: str,
+    home: Path,
+    *scripts: Script,
+    more: str = "",
+    pools: tuple[str, ...] = ("gpu", "degrade"),
+    protocol: str = "openai",
 ) -> AsyncIterator[Door]:
     """A door whose upstream answers by `scripts`. `more` is configuration; without `pools` no worker runs."""
     async with fault_server(*scripts) as upstream:
-        loaded = door_config(redis_url, home, upstream.url, more)
+        loaded = door_config(redis_url, home, upstream.url, more, protocol)
         async with running_fleet(redis_url, home, loaded.catalog, *pools) as fleet:
             gateway = Gateway.of(AsyncOpenfall(config=loaded, retry_for=1.0))
             async with _served(gateway) as url, httpx.AsyncClient(base_url=url, timeout=30) as http:
