@@ -12,14 +12,14 @@ from openfall.router_core.state.held_jobs import HeldSummary
 from openfall.router_core.state.keys import DEGRADE
 
 
-class Severity(StrEnum):
+class ProblemSeverity(StrEnum):
     """FAILURE: jobs get no answer. WARNING: the fleet works, and something needs attention."""
 
     WARNING = "warning"
     FAILURE = "failure"
 
 
-class Code(StrEnum):
+class ProblemCode(StrEnum):
     """The kind of a problem. Programs compare with these: they do not change."""
 
     NO_WORKER = "no_worker"
@@ -39,8 +39,8 @@ class Code(StrEnum):
 class FleetProblem:
     """One fault. `subject` is a queue, a target or a reason; `count` the number of jobs or notifications."""
 
-    code: Code
-    severity: Severity
+    code: ProblemCode
+    severity: ProblemSeverity
     subject: str | None = None
     count: int | None = None
     detail: str | None = None
@@ -62,51 +62,64 @@ def list_problems(
         *_of_queues(status, max_wait_seconds),
         *_of_targets(away),
         *(
-            FleetProblem(code=Code.HELD, severity=Severity.WARNING, subject=str(reason), count=count)
+            FleetProblem(code=ProblemCode.HELD, severity=ProblemSeverity.WARNING, subject=str(reason), count=count)
             for reason, count in held.by_reason.items()
         ),
     ]
     if dead_letters:
-        problems.append(FleetProblem(code=Code.DEAD_LETTERS, severity=Severity.WARNING, count=dead_letters))
-    return sorted(problems, key=lambda problem: problem.severity is Severity.WARNING)
+        problems.append(
+            FleetProblem(code=ProblemCode.DEAD_LETTERS, severity=ProblemSeverity.WARNING, count=dead_letters)
+        )
+    return sorted(problems, key=lambda problem: problem.severity is ProblemSeverity.WARNING)
 
 
-def worst(problems: Sequence[FleetProblem]) -> Severity | None:
+def worst(problems: Sequence[FleetProblem]) -> ProblemSeverity | None:
     """The severity of the fleet; None: all is well."""
     severities = {problem.severity for problem in problems}
-    return next((severity for severity in (Severity.FAILURE, Severity.WARNING) if severity in severities), None)
+    return next(
+        (severity for severity in (ProblemSeverity.FAILURE, ProblemSeverity.WARNING) if severity in severities), None
+    )
 
 
 def _of_workers(status: FleetStatus) -> Iterator[FleetProblem]:
     alive = [worker for worker in status.workers if worker.alive]
     if not alive:
-        severity = Severity.FAILURE if status.waiting or status.falling else Severity.WARNING
-        yield FleetProblem(code=Code.NO_WORKER, severity=severity, count=status.waiting + status.falling)
+        severity = ProblemSeverity.FAILURE if status.waiting or status.falling else ProblemSeverity.WARNING
+        yield FleetProblem(code=ProblemCode.NO_WORKER, severity=severity, count=status.waiting + status.falling)
     elif status.falling and not any(DEGRADE in worker.queues for worker in alive):
-        yield FleetProblem(code=Code.NO_DEGRADE_WORKER, severity=Severity.FAILURE, count=status.falling)
+        yield FleetProblem(code=ProblemCode.NO_DEGRADE_WORKER, severity=ProblemSeverity.FAILURE, count=status.falling)
     if status.suspended:
-        yield FleetProblem(code=Code.SUSPENDED, severity=Severity.FAILURE, count=status.waiting)
+        yield FleetProblem(code=ProblemCode.SUSPENDED, severity=ProblemSeverity.FAILURE, count=status.waiting)
     if status.memory_pressure:
-        yield FleetProblem(code=Code.NOT_ACCEPTING, severity=Severity.FAILURE, detail=status.memory_pressure)
+        yield FleetProblem(
+            code=ProblemCode.NOT_ACCEPTING, severity=ProblemSeverity.FAILURE, detail=status.memory_pressure
+        )
     if alive:
         for queue in status.unserved:
-            yield _of_queue(Code.NOT_SERVED, Severity.FAILURE, queue)
+            yield _of_queue(ProblemCode.NOT_SERVED, ProblemSeverity.FAILURE, queue)
 
 
 def _of_queues(status: FleetStatus, max_wait_seconds: float | None) -> Iterator[FleetProblem]:
     for queue in status.queues:
         if queue.paused and queue.waiting:
-            yield _of_queue(Code.PAUSED, Severity.WARNING, queue)
+            yield _of_queue(ProblemCode.PAUSED, ProblemSeverity.WARNING, queue)
         if max_wait_seconds is not None and (queue.oldest_seconds or 0) > max_wait_seconds:
-            yield _of_queue(Code.OVERDUE, Severity.FAILURE, queue, f"the oldest waits for {queue.oldest_seconds:.0f} s")
+            yield _of_queue(
+                ProblemCode.OVERDUE,
+                ProblemSeverity.FAILURE,
+                queue,
+                f"the oldest waits for {queue.oldest_seconds:.0f} s",
+            )
 
 
-def _of_queue(code: Code, severity: Severity, queue: QueueStatus, detail: str | None = None) -> FleetProblem:
+def _of_queue(
+    code: ProblemCode, severity: ProblemSeverity, queue: QueueStatus, detail: str | None = None
+) -> FleetProblem:
     return FleetProblem(code=code, severity=severity, subject=queue.name, count=queue.waiting, detail=detail)
 
 
 def _of_targets(away: Sequence[Away]) -> Iterator[FleetProblem]:
-    codes = {Wait.PROBE: Code.BREAKER_OPEN, Wait.CHECK: Code.UNHEALTHY}
+    codes = {Wait.PROBE: ProblemCode.BREAKER_OPEN, Wait.CHECK: ProblemCode.UNHEALTHY}
     for item in away:
         if code := codes.get(item.wait):
-            yield FleetProblem(code=code, severity=Severity.WARNING, subject=item.name, detail=item.cause)
+            yield FleetProblem(code=code, severity=ProblemSeverity.WARNING, subject=item.name, detail=item.cause)

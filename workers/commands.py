@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -19,21 +20,26 @@ from openfall.router_core.printable import escape_controls
 from openfall.router_core.state.errors import StoreError, StoreUnreachable
 from openfall.router_core.state.keys import DEGRADE
 from openfall.workers.local.errors import LocalError
+from openfall.workers.local.pidfile import make_private
 from openfall.workers.log_output import configure_logging
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code. Every error that a user can fix is one line on standard error."""
     options = _parser().parse_args(argv)
-    configure_logging(logging.WARNING if options.quiet else logging.INFO, sys.stderr.fileno())
+    os.umask(0o077)  # answers, logs and sockets are their owner's alone
+    descriptor = os.open(os.devnull, os.O_WRONLY) if sys.stderr is None else sys.stderr.fileno()
+    configure_logging(logging.WARNING if options.quiet else logging.INFO, descriptor)
     try:
         return _work(options) if options.command == "work" else _up(options)
     except (config.ConfigError, UnknownName, ValueError) as error:
         return _fail(error, 2)
     except (StoreUnreachable, config.NoRedis) as error:
         return _fail(error, 3)
-    except (StoreError, LocalError) as error:
+    except (StoreError, LocalError, OSError) as error:
         return _fail(error, 1)
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -69,6 +75,7 @@ def _work(options: argparse.Namespace) -> int:
             loaded.catalog.models_of(options.pool)  # an unknown pool fails before any process starts
         config.redis_url(loaded.settings)
         return asyncio.run(supervision.run_pool(loaded, options.pool, sys.argv[1:], options.procs))
+    make_private(loaded.settings.data_dir)  # where an answer is kept while Redis is away
     worker_options = WorkerOptions(pool=options.pool, backend=options.backend, slots=options.slots, burst=options.burst)
     on_ready = _announce if options.announce else lambda: None
     work = process.run(ConfigWatcher(loaded, worker_options).worker_config(on_ready))

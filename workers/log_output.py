@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from openfall.router_core.printable import escape_controls
@@ -28,8 +29,13 @@ FLUSH_TIMEOUT_SECONDS = 1.0
 """How long `flush` waits: a process must be able to end although nothing reads its log."""
 
 
+def iso_time(moment: float) -> str:
+    """A moment (epoch seconds) in the local time zone: `2026-11-21T08:00:00+01:00`."""
+    return datetime.fromtimestamp(int(moment)).astimezone().isoformat()
+
+
 class LineFormatter(logging.Formatter):
-    """`08:00:00 I message`. It formats the time once a second."""
+    """`2026-11-21T08:00:00+01:00 I message`. It formats the time once a second."""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname).1s %(message)s")
@@ -39,11 +45,11 @@ class LineFormatter(logging.Formatter):
         return self.format_moment(record.created)
 
     def format_moment(self, moment: float) -> str:
-        """A moment (epoch seconds) as local time."""
+        """A moment (epoch seconds), with its zone."""
         second, text = self._stamp
         if int(moment) != second:
             second = int(moment)
-            text = time.strftime("%H:%M:%S", time.localtime(second))
+            text = iso_time(second)
             self._stamp = (second, text)
         return text
 

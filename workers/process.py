@@ -9,7 +9,6 @@ import logging
 import os
 import random
 import secrets
-import signal
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -31,6 +30,7 @@ from openfall.workers.maintenance.housekeeping import Housekeeping
 from openfall.workers.outbox.dispatcher import OutboxSettings
 from openfall.workers.settler import Settler
 from openfall.workers.spool import Spool
+from openfall.workers.stop_signals import stop_signals
 from openfall.workers.worker import StopMode, Worker, WorkerSettings
 
 log = logging.getLogger("openfall.worker")
@@ -256,5 +256,5 @@ def _handle_signals(generations: Generations) -> None:
         generations.stop(mode)
 
     loop = asyncio.get_running_loop()
-    for name in (signal.SIGINT, signal.SIGTERM):
+    for name in stop_signals():
         loop.add_signal_handler(name, handle)

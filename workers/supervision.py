@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from openfall.workers.local.engine import EngineSpec
 from openfall.workers.local.errors import LocalError
 from openfall.workers.local.package_files import find_package_file
 from openfall.workers.local.services import WorkerSpec
+from openfall.workers.log_output import iso_time
 
 
 async def run_all(loaded: LoadedConfig) -> int:
@@ -105,5 +107,5 @@ def _without_procs(argv: Sequence[str]) -> Iterator[str]:
 
 
 def _report(event: dict[str, Any]) -> None:
-    sys.stdout.buffer.write(orjson.dumps(event) + b"\n")
+    sys.stdout.buffer.write(orjson.dumps({"at": iso_time(time.time()), **event}) + b"\n")
     sys.stdout.buffer.flush()

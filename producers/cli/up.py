@@ -58,7 +58,8 @@ def _forward_signals(process: subprocess.Popen[str]) -> None:
             process.send_signal(number)
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, forward)
+        if signal.getsignal(number) is not signal.SIG_IGN or number != signal.SIGHUP:  # ignored under nohup
+            signal.signal(number, forward)
 
 
 @dataclass(slots=True)

@@ -84,31 +84,22 @@ class FleetStatus:
 
 async def fetch_status(link: RedisConnection) -> FleetStatus:
     """Fetch the status, in three round trips."""
-    (
-        time,
-        names,
-        backlogs,
-        stopped,
-        workers,
-        presence,
-        falling,
-        held,
-        suspended,
-        pressed,
-        counters,
-    ) = await asyncio.gather(
+    time, names, backlogs, stopped, workers, presence, numbers, pressed, counters = await asyncio.gather(
         link.command("TIME"),
         link.command("SMEMBERS", keys.RQ_QUEUES),
         link.command("SMEMBERS", keys.BACKLOGS),
         paused_queues(link),
         link.command("SMEMBERS", keys.RQ_WORKERS),
         link.command("ZRANGE", keys.PRESENCE, 0, -1, "WITHSCORES"),
-        link.command("LLEN", keys.RQ_QUEUE + keys.DEGRADE),
-        link.command("ZCARD", keys.RQ_DEFERRED + keys.DEGRADE),
-        link.command("EXISTS", keys.RQ_SUSPENDED),
+        asyncio.gather(
+            link.command("LLEN", keys.RQ_QUEUE + keys.DEGRADE),
+            link.command("ZCARD", keys.RQ_DEFERRED + keys.DEGRADE),
+            link.command("EXISTS", keys.RQ_SUSPENDED),
+        ),
         fetch_memory_pressure(link),
         link.command("HGETALL", keys.COUNTERS),
     )
+    falling, held, suspended = numbers
     now = int(time[0]) + int(time[1]) / 1e6
     known = sorted(name.decode().removeprefix(keys.RQ_QUEUE) for name in set(names) - set(backlogs))
     alive = {name for name, until in pairs(presence).items() if float(until) / 1000 > now}

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from openfall.producers.fleet_problems import Code, Severity, list_problems, worst
+from openfall.producers.fleet_problems import ProblemCode, ProblemSeverity, list_problems, worst
 from openfall.producers.outage import Away, Wait
 from openfall.router_core.state.fleet_status import FleetStatus, QueueStatus, WorkerStatus
 from openfall.router_core.state.held_jobs import HeldSummary
@@ -28,7 +28,7 @@ AWAY = Away(model="tiny", backends=("rack",), since=0.0, cause="timeout", until=
 
 def problems(
     status: FleetStatus = WELL, held: HeldSummary = NOTHING_HELD, dead: int = 0, away: Any = (), wait: Any = None
-) -> list[tuple[Code, Severity, str | None, int | None]]:
+) -> list[tuple[ProblemCode, ProblemSeverity, str | None, int | None]]:
     listed = list_problems(status, held, dead, away, wait)
     return [(problem.code, problem.severity, problem.subject, problem.count) for problem in listed]
 
@@ -41,20 +41,20 @@ def test_a_fleet_with_a_worker_and_nothing_wrong_has_no_problem() -> None:
 @pytest.mark.parametrize(
     ("status", "expected"),
     [
-        (replace(WELL, workers=()), (Code.NO_WORKER, Severity.WARNING, None, 0)),
-        (replace(WELL, workers=(), queues=(BUSY,)), (Code.NO_WORKER, Severity.FAILURE, None, 3)),
+        (replace(WELL, workers=()), (ProblemCode.NO_WORKER, ProblemSeverity.WARNING, None, 0)),
+        (replace(WELL, workers=(), queues=(BUSY,)), (ProblemCode.NO_WORKER, ProblemSeverity.FAILURE, None, 3)),
         (
             replace(WELL, workers=(replace(WORKER, alive=False),), falling=1),
-            (Code.NO_WORKER, Severity.FAILURE, None, 1),
+            (ProblemCode.NO_WORKER, ProblemSeverity.FAILURE, None, 1),
         ),
-        (replace(WELL, falling=2), (Code.NO_DEGRADE_WORKER, Severity.FAILURE, None, 2)),
+        (replace(WELL, falling=2), (ProblemCode.NO_DEGRADE_WORKER, ProblemSeverity.FAILURE, None, 2)),
         (
             replace(WELL, workers=(replace(WORKER, queues=("x",)),), queues=(BUSY,)),
-            (Code.NOT_SERVED, Severity.FAILURE, GPU, 3),
+            (ProblemCode.NOT_SERVED, ProblemSeverity.FAILURE, GPU, 3),
         ),
-        (replace(WELL, suspended=True), (Code.SUSPENDED, Severity.FAILURE, None, 0)),
-        (replace(WELL, memory_pressure="full"), (Code.NOT_ACCEPTING, Severity.FAILURE, None, None)),
-        (replace(WELL, queues=(replace(BUSY, paused=True),)), (Code.PAUSED, Severity.WARNING, GPU, 3)),
+        (replace(WELL, suspended=True), (ProblemCode.SUSPENDED, ProblemSeverity.FAILURE, None, 0)),
+        (replace(WELL, memory_pressure="full"), (ProblemCode.NOT_ACCEPTING, ProblemSeverity.FAILURE, None, None)),
+        (replace(WELL, queues=(replace(BUSY, paused=True),)), (ProblemCode.PAUSED, ProblemSeverity.WARNING, GPU, 3)),
     ],
 )
 def test_each_state_that_keeps_jobs_from_an_answer_is_a_problem(status: FleetStatus, expected: Any) -> None:
@@ -64,14 +64,14 @@ def test_each_state_that_keeps_jobs_from_an_answer_is_a_problem(status: FleetSta
 def test_a_job_that_waits_longer_than_the_limit_of_the_monitor_is_a_failure() -> None:
     busy = replace(WELL, queues=(BUSY,))
     assert problems(busy) == problems(busy, wait=71.0) == []
-    assert problems(busy, wait=60.0) == [(Code.OVERDUE, Severity.FAILURE, GPU, 3)]
+    assert problems(busy, wait=60.0) == [(ProblemCode.OVERDUE, ProblemSeverity.FAILURE, GPU, 3)]
 
 
 def test_an_open_breaker_and_a_failed_check_are_warnings_and_a_cooldown_is_none() -> None:
     away = [AWAY, replace(AWAY, wait=Wait.CHECK), replace(AWAY, wait=Wait.COOLDOWN)]
     assert problems(away=away) == [
-        (Code.BREAKER_OPEN, Severity.WARNING, "tiny@rack", None),
-        (Code.UNHEALTHY, Severity.WARNING, "tiny@rack", None),
+        (ProblemCode.BREAKER_OPEN, ProblemSeverity.WARNING, "tiny@rack", None),
+        (ProblemCode.UNHEALTHY, ProblemSeverity.WARNING, "tiny@rack", None),
     ]
 
 
@@ -79,7 +79,7 @@ def test_held_jobs_and_dead_letters_are_warnings_and_failures_come_first() -> No
     held = HeldSummary(total=2, examined=2, by_reason={HoldReason.OUTAGE: 2})
     listed = list_problems(replace(WELL, suspended=True), held, 4, ())
     assert [(problem.code, problem.count) for problem in listed] == [
-        (Code.SUSPENDED, 0), (Code.HELD, 2), (Code.DEAD_LETTERS, 4),
+        (ProblemCode.SUSPENDED, 0), (ProblemCode.HELD, 2), (ProblemCode.DEAD_LETTERS, 4),
     ]  # fmt: skip
-    assert worst(listed) is Severity.FAILURE
-    assert worst(listed[1:]) is Severity.WARNING
+    assert worst(listed) is ProblemSeverity.FAILURE
+    assert worst(listed[1:]) is ProblemSeverity.WARNING

@@ -31,14 +31,15 @@ def log() -> Iterator[logging.Logger]:
         handler.close()
 
 
-def test_lines_are_written_in_order_with_time_and_level(pipe: tuple[int, int], log: logging.Logger) -> None:
+def test_lines_are_written_in_order_with_date_zone_and_level(pipe: tuple[int, int], log: logging.Logger) -> None:
     log.addHandler(handler := BackgroundHandler(pipe[1]))
     log.info("%s: answered", "job-1")
     log.warning("two\nhalves")
     handler.flush()
     lines = os.read(pipe[0], 1000).decode().splitlines()
-    assert re.fullmatch(r"\d\d:\d\d:\d\d I job-1: answered", lines[0])
-    assert re.fullmatch(r"\d\d:\d\d:\d\d W two", lines[1])
+    time = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:\d\d"
+    assert re.fullmatch(rf"{time} I job-1: answered", lines[0])
+    assert re.fullmatch(rf"{time} W two", lines[1])
 
 
 def test_lines_are_written_without_a_flush(pipe: tuple[int, int], log: logging.Logger) -> None:

@@ -5,30 +5,32 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from asyncio.subprocess import DEVNULL, Process
+from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from openfall.workers.local.die_with_parent import die_with_parent
-from openfall.workers.local.pidfile import make_private
+from openfall.workers.local.log_file import LogFile
 from openfall.workers.local.process_id import ProcessId, identify
 
 _POLL_INTERVAL_S = 0.2
 """For a process that is not our own child."""
 
-_MAX_LOG_BYTES = 5_000_000
-"""A log that is longer when its process starts becomes `NAME.log.1`."""
+_OUTPUT_TIMEOUT_S = 1.0
+"""For the output that a process wrote before its end. A process that it has started may keep the output open longer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Child:
-    """A running process. `process` is None if it is not our own child. Its log begins at byte `log_from`."""
+    """A running process. `process`, `output` (its log) and `following` (the task that writes the log) are None if it is
+    not our own child."""
 
     identity: ProcessId
     log: Path
-    log_from: int = 0
+    output: LogFile | None = None
+    following: asyncio.Task[None] | None = None
     process: Process | None = None
 
     @property
@@ -41,7 +43,10 @@ class Child:
     async def wait(self) -> int | None:
         """Wait for its end. Returns the exit status (negative for a signal), or None if it is unknown."""
         if self.process:
-            return await self.process.wait()
+            status = await self.process.wait()
+            if self.following:
+                await asyncio.wait([self.following], timeout=_OUTPUT_TIMEOUT_S)
+            return status
         while self.identity.alive():  # noqa: ASYNC110 - there is no event for it
             await asyncio.sleep(_POLL_INTERVAL_S)
         return None
@@ -74,13 +79,9 @@ class Child:
                 task.cancel()
 
     def last_lines(self, lines: int = 5) -> list[str]:
-        """The last lines of its log since its start."""
-        try:
-            with self.log.open("rb") as file:
-                file.seek(max(self.log_from, file.seek(0, os.SEEK_END) - 16_384))
-                return file.read().decode(errors="replace").rstrip().splitlines()[-lines:]
-        except OSError:
-            return []
+        """Its last lines since its start."""
+        recent = list(self.output.recent) if self.output else []
+        return [line.decode(errors="replace") for line in recent[-lines:]]
 
     def end_of_log(self) -> str:
         """The last lines of its log, for an error message."""
@@ -94,11 +95,6 @@ class Child:
         except BaseException:
             await self.stop(grace)
             raise
-
-    def append_log(self, line: bytes) -> None:
-        """Add a line to its log."""
-        with self.log.open("ab") as file:
-            file.write(line)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,33 +119,26 @@ class LocalServer:
 
 
 async def spawn(
-    argv: Sequence[str], log: Path, *, environment: Mapping[str, str] | None = None, stdout: int | None = None
+    argv: Sequence[str], log: Path, *, environment: Mapping[str, str] | None = None, events: bool = False
 ) -> Child:
     """Start `argv` so that it ends with this process, in a session of its own, with its output in `log`.
 
-    It has its own session because Ctrl-C reaches every process of a terminal's group: Valkey would end before the
-    workers had settled. `environment` is added to ours.
+    With `events` its standard output is left to the caller. It has its own session because Ctrl-C reaches every process
+    of a terminal's group: Valkey would end before the workers had settled. `environment` is added to ours. Its files
+    are its owner's alone (umask 077): Valkey has no setting for that.
     """
-    file = _open_log(log)
-    try:
-        start = os.fstat(file).st_size
-        process = await asyncio.create_subprocess_exec(
-            *die_with_parent(argv),
-            stdin=DEVNULL,
-            stdout=file if stdout is None else stdout,
-            stderr=file,
-            env={**os.environ, **(environment or {})},
-            start_new_session=True,
-        )
-    finally:
-        os.close(file)
+    output = LogFile(log)
+    process = await asyncio.create_subprocess_exec(
+        *die_with_parent(argv),
+        stdin=DEVNULL,
+        stdout=PIPE,
+        stderr=PIPE if events else STDOUT,
+        env={**os.environ, **(environment or {})},
+        start_new_session=True,
+        umask=0o077,
+    )
+    stream = process.stderr if events else process.stdout
+    following = None if stream is None else asyncio.create_task(output.follow(stream), name=f"log of {process.pid}")
     # A child that has ended already is a zombie until it is waited for: only its pid is known.
     identity = identify(process.pid) or ProcessId(process.pid, "")
-    return Child(identity=identity, log=log, log_from=start, process=process)
-
-
-def _open_log(log: Path) -> int:
-    make_private(log.parent)
-    if log.exists() and log.stat().st_size > _MAX_LOG_BYTES:
-        log.replace(log.with_name(f"{log.name}.1"))
-    return os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    return Child(identity=identity, log=log, output=output, following=following, process=process)

@@ -45,7 +45,10 @@ async def one_at_a_time(path: Path, timeout_s: float) -> AsyncIterator[None]:
 
 
 def _open(path: Path) -> int:
-    return os.open(path, os.O_RDWR | os.O_CREAT, 0o600)  # close-on-exec: no child inherits the lock
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT, 0o600)  # close-on-exec: no child inherits the lock
+    except OSError as error:
+        raise LocalError(f"the lock {path} cannot be used: {error.strerror}. Remove it and start again.") from None
 
 
 def _try_lock(file: int) -> bool:

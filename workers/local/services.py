@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from asyncio.subprocess import PIPE
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -118,7 +117,7 @@ class WorkerService:
         self.listening: asyncio.Task[None] | None = None
 
     async def start(self, report: Report) -> Started:
-        child = await spawn(self.spec.argv, self.log, environment=self.environment, stdout=PIPE)
+        child = await spawn(self.spec.argv, self.log, environment=self.environment, events=True)
         ready = asyncio.Event()
         self.listening = asyncio.create_task(self._listen(child, report, ready))
         async with child.stopped_on_failure(self.grace):
@@ -146,7 +145,7 @@ class WorkerService:
     async def _listen(self, child: Child, report: Report, ready: asyncio.Event) -> None:
         """Report the events that it writes. Any other line goes into its log."""
         stdout = child.process.stdout if child.process else None
-        if stdout is None:
+        if stdout is None or child.output is None:
             raise LocalError(f"{self.what} has no standard output to read events from")
         while True:
             try:
@@ -157,7 +156,7 @@ class WorkerService:
                 return
             event = _event(line)
             if event is None:
-                child.append_log(line)
+                child.output.write(line)
             elif event["event"] == "ready":
                 ready.set()
             else:

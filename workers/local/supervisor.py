@@ -20,7 +20,6 @@ another owner keeps running.
 from __future__ import annotations
 
 import asyncio
-import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -35,6 +34,7 @@ from openfall.workers.local.locks import only_one
 from openfall.workers.local.pidfile import make_private
 from openfall.workers.local.restarter import Restarter
 from openfall.workers.local.services import EngineService, Report, Service, ValkeyService, WorkerService, WorkerSpec
+from openfall.workers.stop_signals import stop_signals
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,9 +88,9 @@ async def run(plan: SupervisorPlan, report: Report) -> int:
 
 @contextmanager
 def _signals_caught(signals: _Signals) -> Iterator[None]:
-    """Handle SIGHUP too: otherwise a closed terminal ends the supervisor, and all services at the same moment."""
+    """A closed terminal stops the fleet in order: otherwise SIGHUP ends the supervisor, and all services with it."""
     loop = asyncio.get_running_loop()
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    numbers = stop_signals()
     for number in numbers:
         loop.add_signal_handler(number, signals.receive)
     try:

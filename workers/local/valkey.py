@@ -150,6 +150,7 @@ def _configuration(home: Path, socket: Path) -> str:
         "stream-node-max-bytes": "1024",
         "daemonize": "no",
         "always-show-logo": "no",
+        "log-timestamp-format": "iso8601",
     }
     quoted = {name: value.replace("\\", "\\\\").replace('"', '\\"') for name, value in settings.items()}
     return "".join(f'{name} "{value}"\n' for name, value in quoted.items())

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import json
 import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
 
+import pytest
+
+from openfall.workers.stop_signals import stop_signals
 from tests.producers.cli.conftest import Run, Start
 
 
@@ -48,5 +56,46 @@ def test_up_as_json_passes_the_events_on(start: Start) -> None:
             events.append(json.loads(process.stdout.readline()))
         process.send_signal(signal.SIGTERM)
         out, _ = process.communicate(timeout=40)
-    assert json.loads(out.splitlines()[-1]) == {"event": "fleet_stopped", "code": 0}
+    last = json.loads(out.splitlines()[-1])
+    assert datetime.fromisoformat(last.pop("at")).tzinfo is not None
+    assert last == {"event": "fleet_stopped", "code": 0}
     assert process.returncode == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_process_under_nohup_keeps_ignoring_sighup_and_so_do_all_that_it_starts(start: Start) -> None:
+    with ignoring_sighup(), start("up", "--json") as process:
+        assert process.stdout is not None
+        events = [json.loads(process.stdout.readline())]
+        while events[-1]["event"] != "fleet_ready":
+            events.append(json.loads(process.stdout.readline()))
+        workers = [event["pid"] for event in events if event["event"] == "ready"]
+        supervisor = int(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()[0])
+        ignored = {pid: ignores_sighup(pid) for pid in (process.pid, supervisor, *workers)}
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=40)
+    assert len(ignored) == 4
+    assert all(ignored.values())
+
+
+def test_a_closed_terminal_stops_a_worker_in_order_unless_it_runs_under_nohup() -> None:
+    assert signal.SIGHUP in stop_signals()
+    with ignoring_sighup():
+        assert signal.SIGHUP not in stop_signals()
+
+
+@contextmanager
+def ignoring_sighup() -> Iterator[None]:
+    """As `nohup` starts a command: children inherit it."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def ignores_sighup(pid: int) -> bool:
+    status = dict(
+        line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":\t" in line
+    )
+    return bool(int(status["SigIgn"], 16) & 1 << signal.SIGHUP - 1)
