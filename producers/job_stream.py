@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from pydantic_core import from_json
 
 from openfall.producers.client_store import OUTAGE_POLL_SECONDS, ClientStore
 from openfall.router_core.jobs.pieces import read_pieces, text_of
 from openfall.router_core.jobs.result import Result
 from openfall.router_core.state import job_events
 from openfall.router_core.state.errors import StoreUnreachable
+from openfall.router_core.state.job_events import Announcement, continue_from
 from openfall.router_core.state.jobs import JobStore
 from openfall.router_core.vocabulary import Urgency
+
+_ENDS = frozenset({"done", "degraded", "held"})
+"""The events with which a result or an interim reply comes."""
 
 
 @dataclass(slots=True)
@@ -24,6 +30,16 @@ class _Progress:
     position: int | None = None
     ended: bool = False
 
+    def take(self, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The next events of the list, as a reader gets them."""
+        events = []
+        for row in rows:
+            self.cursor += 1
+            if row["event"] != "done":
+                events.append(_readable(row, self.cursor))
+                self.position = row.get("position")
+        return events
+
 
 async def follow(store: ClientStore, job_id: str, cursor: int = 0) -> AsyncGenerator[dict[str, Any], None]:
     """The events of a job after `cursor`; the last is `done`, with the result. A `delta` has `pieces` and their `text`.
@@ -32,16 +48,18 @@ async def follow(store: ClientStore, job_id: str, cursor: int = 0) -> AsyncGener
     A job without deltas keeps no events once it has ended: then `done` is the only one.
     """
     progress = _Progress(cursor)
+    rows: list[dict[str, Any]] | None = None
     async with store.events.subscribe(job_id) as listener:
         while not progress.ended:
             try:
-                for event in await _read_new(store, job_id, progress):
-                    yield event
+                events = progress.take(rows) if rows is not None else await _read_new(store, job_id, progress)
             except StoreUnreachable:
                 await asyncio.sleep(OUTAGE_POLL_SECONDS)
                 continue
+            for event in events:
+                yield event
             if not progress.ended:
-                await listener.wait_changed()
+                rows = continue_from(progress.cursor, await listener.next_events())
 
 
 async def wait_result(store: ClientStore, job_id: str, accept_interim: bool | None) -> Result:
@@ -57,7 +75,15 @@ async def wait_result(store: ClientStore, job_id: str, accept_interim: bool | No
                 continue
             if result is not None:
                 return result
-            await listener.wait_changed()
+            while (rows := _announced(await listener.next_events())) and _ENDS.isdisjoint(rows):
+                pass  # the events of a stream say nothing of a result
+
+
+def _announced(announcements: Sequence[Announcement]) -> list[str] | None:
+    """The names of the announced events. None: there may be others."""
+    if not announcements or not all(announced.length for announced in announcements):
+        return None
+    return [from_json(announced.event)["event"] for announced in announcements]
 
 
 async def interim_reply(jobs: JobStore, job_id: str, accept_interim: bool | None = None) -> Result | None:
@@ -73,12 +99,7 @@ async def _read_new(store: ClientStore, job_id: str, progress: _Progress) -> lis
     """The events since the last read. Reads the result before the events, so that `done` never overtakes a delta."""
     result = await store.jobs.result(job_id)
     rows = await job_events.read_events(store.connection, job_id, progress.cursor)
-    events = []
-    for number, row in enumerate(rows, progress.cursor + 1):
-        if row["event"] != "done":
-            events.append(_readable(row, number))
-            progress.position = row.get("position")
-    progress.cursor += len(rows)
+    events = progress.take(rows)
     if result is not None:
         progress.ended = True
         events.append({"event": "done", "status": str(result.status), "result": result, "cursor": progress.cursor})

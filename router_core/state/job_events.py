@@ -1,10 +1,15 @@
-"""The events of a job: a list in Redis whose index is the cursor, and a channel that announces new ones."""
+"""The events of a job: a list in Redis whose index is the cursor, and a channel that announces new ones.
+
+An announcement carries its event and the index, so a reader who has read all before it needs not read the list.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import defaultdict
+from collections import defaultdict, deque
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic_core import from_json
@@ -17,6 +22,31 @@ from openfall.router_core.state.redis_connection import RedisConnection, open_re
 POLL_INTERVAL_SECONDS = 2.0
 """Seconds after which a subscriber reads without an announcement: one can be missed."""
 
+MAX_ANNOUNCEMENTS = 64
+"""Announcements that a subscription holds. A reader who is slower reads the list."""
+
+
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """A new event (JSON), and the length of the list with it. Length 0: read the list."""
+
+    length: int = 0
+    event: bytes = b""
+
+
+def continue_from(cursor: int, announced: Sequence[Announcement]) -> list[dict[str, Any]] | None:
+    """The announced events after a cursor. None: they are not all there is, so read the list."""
+    if not announced:
+        return None
+    events = []
+    for item in announced:
+        if item.length == 0 or item.length > cursor + 1:
+            return None
+        if item.length > cursor:
+            cursor += 1
+            events.append(from_json(item.event))
+    return events
+
 
 async def read_events(link: RedisConnection, job_id: str, start: int = 0) -> list[dict[str, Any]]:
     """The events of a job from an index on, oldest first. Each has `event` and `at` (ms, server clock)."""
@@ -24,12 +54,12 @@ async def read_events(link: RedisConnection, job_id: str, start: int = 0) -> lis
 
 
 class EventHub:
-    """One Redis subscription for any number of jobs. It only wakes subscribers; the events are in the list."""
+    """One Redis subscription for any number of jobs. It may miss announcements; the events are in the list."""
 
     def __init__(self, url: str) -> None:
         self._redis = open_redis(url, block=POLL_INTERVAL_SECONDS)
         self._pubsub = self._redis.pubsub(ignore_subscribe_messages=False)
-        self._events: dict[str, set[asyncio.Event]] = defaultdict(set)
+        self._subscriptions: dict[str, set[EventSubscription]] = defaultdict(set)
         self._has_subscribers = asyncio.Event()
         self._lock = asyncio.Lock()  # two first subscriptions would open a connection each, and redis-py loses one
         self._closed = False
@@ -47,20 +77,20 @@ class EventHub:
         """A subscription to one job. Enter it before the first read, so that no event is missed."""
         return EventSubscription(self, job_id)
 
-    async def add(self, job_id: str, event: asyncio.Event) -> None:
-        self._events[job_id].add(event)
+    async def add(self, job_id: str, subscription: EventSubscription) -> None:
+        self._subscriptions[job_id].add(subscription)
         if self._reader is None:
             self._reader = asyncio.create_task(self._read(), name="job-events")
-        if len(self._events[job_id]) == 1:
+        if len(self._subscriptions[job_id]) == 1:
             with contextlib.suppress(redis_errors.RedisError, OSError):
                 async with self._lock:
                     await self._pubsub.subscribe(keys.JOB_CHANGED + job_id)
         self._has_subscribers.set()
 
-    async def remove(self, job_id: str, event: asyncio.Event) -> None:
-        self._events[job_id].discard(event)
-        if not self._events[job_id]:
-            del self._events[job_id]
+    async def remove(self, job_id: str, subscription: EventSubscription) -> None:
+        self._subscriptions[job_id].discard(subscription)
+        if not self._subscriptions[job_id]:
+            del self._subscriptions[job_id]
             with contextlib.suppress(redis_errors.RedisError, OSError):
                 async with self._lock:
                     if not self._closed:  # a forgotten subscription ends when its generator is collected
@@ -79,26 +109,43 @@ class EventHub:
                 continue
             if message is not None:
                 job_id = message["channel"].decode().removeprefix(keys.JOB_CHANGED)
-                for event in self._events.get(job_id, ()):
-                    event.set()
+                announced = _read_announcement(message)
+                for subscription in self._subscriptions.get(job_id, ()):
+                    subscription.announce(announced)
+
+
+def _read_announcement(message: dict[str, Any]) -> Announcement:
+    """The announcement in a message. A confirmation has none: events before it were missed."""
+    if message["type"] != "message" or not message["data"]:
+        return Announcement()
+    length, _, event = message["data"].partition(b" ")
+    return Announcement(int(length), event)
 
 
 class EventSubscription:
-    """`await wait_changed()` returns when there may be new events, or after `POLL_INTERVAL_SECONDS`."""
+    """`await next_events()` returns what was announced since then, or nothing after `POLL_INTERVAL_SECONDS`."""
 
     def __init__(self, hub: EventHub, job_id: str) -> None:
         self._hub, self._job_id = hub, job_id
+        self._announced: deque[Announcement] = deque(maxlen=MAX_ANNOUNCEMENTS)
         self._changed = asyncio.Event()
 
     async def __aenter__(self) -> EventSubscription:
-        await self._hub.add(self._job_id, self._changed)
+        await self._hub.add(self._job_id, self)
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._hub.remove(self._job_id, self._changed)
+        await self._hub.remove(self._job_id, self)
 
-    async def wait_changed(self) -> None:
+    def announce(self, announced: Announcement) -> None:
+        self._announced.append(announced)
+        self._changed.set()
+
+    async def next_events(self) -> list[Announcement]:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(POLL_INTERVAL_SECONDS):
                 await self._changed.wait()
         self._changed.clear()
+        announced = list(self._announced)
+        self._announced.clear()
+        return announced

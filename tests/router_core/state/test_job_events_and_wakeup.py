@@ -36,7 +36,7 @@ async def wait_event(link, listener, event):
     """Wait until the job's events have one of that kind, looking only when woken."""
     async with asyncio.timeout(LONG):
         while event not in [event_["event"] for event_ in await job_events.read_events(link, JOB)]:
-            await listener.wait_changed()
+            await listener.next_events()
 
 
 @pytest.mark.usefixtures("_only_the_bell_wakes")
@@ -107,7 +107,7 @@ def test_a_subscriber_polls_without_an_announcement(redis_url, monkeypatch):
         news = EventHub(redis_url)
         async with asyncio.timeout(LONG), news.subscribe(JOB) as listener:
             for _ in range(3):
-                await listener.wait_changed()
+                await listener.next_events()
         await news.close()
 
     asyncio.run(story())

@@ -52,10 +52,13 @@ local function pool_of(queue) return string.match(queue, '^([^.]*)') end
 local function model_of(queue) return string.match(queue, '^[^.]*%.([^.]*)') or '' end
 local function count(counter) redis.call('HINCRBY', COUNTERS, counter, 1) end
 
--- Append an event to a job's list, and wake the subscribers of the job. `event` is JSON.
+-- Append an event to a job's list, and announce it to the subscribers of the job, with the length of the list: who has
+-- read all before it needs not read the list. An empty announcement, and a long event, says only that there is something
+-- to read. `event` is JSON.
+local MAX_ANNOUNCED_BYTES = 65536
 local function add_event(id, event)
-  redis.call('RPUSH', EVENTS .. id, event)
-  redis.call('PUBLISH', JOB_CHANGED .. id, '')
+  local length = redis.call('RPUSH', EVENTS .. id, event)
+  redis.call('PUBLISH', JOB_CHANGED .. id, #event > MAX_ANNOUNCED_BYTES and '' or (length .. ' ' .. event))
 end
 
 local function schedule(id, queue, due)
