@@ -12,7 +12,7 @@ from urllib.parse import SplitResult, urlsplit
 from openfall.config.document import Node
 from openfall.config.errors import quoted
 from openfall.config.fields import list_of
-from openfall.config.redact import HIDDEN, redact_discord, redact_value, redact_webhook
+from openfall.config.redact import MASK, redact_discord, redact_value, redact_webhook
 from openfall.config.scalars import FieldType, escape, pattern_shape, read_secret
 
 EMBEDDED = "embedded"
@@ -142,7 +142,7 @@ signing_secret: FieldType[str] = FieldType(
         f"Make one: echo {_SECRET_PREFIX}$(openssl rand -base64 32)",
     ),
     {"type": "string"},
-    lambda text: HIDDEN,
+    lambda text: MASK,
 )
 """The secret that signs webhooks."""
 

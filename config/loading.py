@@ -42,6 +42,15 @@ class LoadedConfig:
     """By variable that the configuration names, where its value comes from, in words."""
     warnings: tuple[ConfigProblem, ...] = field(default=(), compare=False)
 
+    @property
+    def missing(self) -> tuple[ConfigProblem, ...]:
+        """What a fleet needs and a valid configuration may lack. One that is empty lacks everything."""
+        if self.catalog.models:
+            return ()
+        nothing = "no backend and no model" if not self.catalog.backends else "no model"
+        remedy = "Add one under models:, and the backend that serves it under backends:."
+        return (ConfigProblem(self.source, 0, "", f"it names {nothing}, so no job can be answered", remedy),)
+
 
 def load(
     path: Path | None = None, *, environ: Mapping[str, str] | None = None, cwd: Path | None = None
@@ -53,7 +62,7 @@ def load(
     unless given. The `.env` file beside the configuration adds variables; without a file of the user, that in `cwd`.
     """
     process = os.environ if environ is None else environ
-    cwd = Path.cwd() if cwd is None else cwd.absolute()
+    cwd = _current_directory() if cwd is None else cwd.absolute()
     source = locate(path, process, cwd)
     base = base_of(source, cwd)
     before = stamp(source, cwd)
@@ -72,6 +81,14 @@ def load(
         raise ConfigError(_at_variable(document, env_file) if in_environment else document.problems)
     origins = {name: env_file.origin(name, process) for name in document.used}
     return LoadedConfig(*parts, source, before, origins, tuple(_warn(env_file)))
+
+
+def _current_directory() -> Path:
+    try:
+        return Path.cwd()
+    except OSError:  # removed meanwhile
+        remedy = "Change to one that exists: cd."
+        raise ConfigError([ConfigProblem(Path(), 0, "", "the current directory does not exist", remedy)]) from None
 
 
 def stamp(source: Path, cwd: Path | None = None) -> Stamp:

@@ -11,8 +11,8 @@ _CREDENTIAL = re.compile(r"(?<=://)(?:([^/?#:]*):)?\S*(?=@)")
 _PARAMETER = re.compile(r"(?<=[?&])([^=&#]*(?:pass|token|key|secret)[^=&#]*)=[^&#]+", re.IGNORECASE)
 _DISCORD_TOKEN = re.compile(r"(/webhooks/\d+/)[^?#]+")
 
-HIDDEN = "…" * 16
-"""A hidden secret. It has the minimum length of a secret, so that a dump can be loaded again."""
+MASK = "…"
+"""Stands for what is hidden. No value with it can be loaded."""
 
 
 def redact_value(url: str) -> str:

@@ -17,7 +17,7 @@ from openfall.config import literals
 from openfall.config.document import NULL, TEXT, Node
 from openfall.config.errors import nearest, quoted
 from openfall.config.former_keys import REMEDIES
-from openfall.config.redact import redact_key, redact_value
+from openfall.config.redact import MASK, redact_key, redact_value
 from openfall.router_core.catalog.formats import Format, Name
 from openfall.router_core.catalog.policies import Cloud
 
@@ -79,7 +79,15 @@ def read_text(node: Node) -> str | None:
 
 def read_secret(node: Node) -> str | None:
     """Text that no message shows."""
-    return _refuse_trap(node, "what stands here")
+    return _refuse_masked(node, _refuse_trap(node, "what stands here"))
+
+
+def _refuse_masked(node: Node, value: str | None) -> str | None:
+    """A secret as `config show` prints it is no secret: with it every call would be refused."""
+    if value is None or MASK not in value:
+        return value
+    node.report("it is masked, as `openfall config show` prints it", "Write the secret itself, or ${VARIABLE}.")
+    return None
 
 
 def _refuse_trap(node: Node, shown: str) -> str | None:
@@ -105,7 +113,7 @@ def _read_name(node: Node) -> str | None:
 
 
 def _read_url(node: Node) -> str | None:
-    value = read_text(node)
+    value = _refuse_masked(node, read_text(node))
     if value is None or "@" not in value.partition("?")[0]:
         return value
     node.report("an address must not carry a user or password", "Write the credential as api_key: of the backend.")

@@ -24,12 +24,14 @@ def config() -> None:
 @config.command(short_help="Check a configuration.")
 @common_options
 def check(config_path: Path | None, as_json: bool) -> int:
-    """Print every error of a configuration, each with its line and remedy. Exits with 2 if there is one.
+    """Print every error of a configuration, each with its line and remedy. Exits with 2 if there is one, or no model.
 
     Of a valid configuration: where the value of each of its variables comes from, and warnings.
     """
     try:
         loaded = configuration.load(config_path)
+        if loaded.missing:
+            raise configuration.ConfigError(loaded.missing)
     except configuration.ConfigError as error:
         if as_json:
             show_json({"source": None, "valid": False, "problems": _problems(error.problems)})

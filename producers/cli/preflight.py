@@ -104,6 +104,11 @@ def _check_config(config: LoadedConfig) -> Iterator[CheckResult]:
         yield CheckResult(
             check="configuration", subject=str(warning.file), state="warning", message=words, remedy=warning.remedy
         )
+    for problem in config.missing:
+        words = str(problem).removesuffix(problem.remedy).rstrip()
+        yield CheckResult(
+            check="configuration", subject=str(problem.file), state="failure", message=words, remedy=problem.remedy
+        )
     for name in catalog.backends:
         yield from _check_key(config, name)
     for alias, spec in catalog.models.items():

@@ -44,3 +44,8 @@ def check_section(directory: Path, text: str, *, base: str = MODELS) -> list[str
 def with_valid_sections(section: str, text: str) -> str:
     """A file whose first line is `text`, for `section`; the other sections are valid."""
     return "\n".join([text, *(line for name, line in VALID.items() if name != section)])
+
+
+def unmask(dump: str) -> str:
+    """A dump with invented secrets in place of the masks, which cannot be loaded."""
+    return dump.replace("…", "x" * 16)

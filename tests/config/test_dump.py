@@ -124,3 +124,25 @@ def test_a_dump_can_be_loaded_and_means_the_same(tmp_path: Path) -> None:
     first = config.load(file, environ={}, cwd=tmp_path)
     file.write_text(config.dump(first))
     assert config.load(file, environ={}, cwd=tmp_path) == first
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "backends: {sky: {url: 'https://a.invalid', pool: cloud, api_key: 'sk-ant-…x9Qk'}}",
+        "backends: {sky: {url: 'https://a.invalid', pool: cloud, auth_token: …}}",
+        "backends: {sky: {url: 'https://a.invalid', pool: cloud, api_keys: [a-real-one, …]}}",
+        "backends: {sky: {url: 'https://a.invalid/v1?key=…', pool: cloud}}",
+        "redis: redis://:…@127.0.0.1:6379/0",
+        "webhooks: {secret: …}",
+        "open_fall: {notify: {discord: https://discord.com/api/webhooks/123/…}}",
+        "open_fall: {notify: {webhook: https://ops.example.com/…}}",
+        "backends: {sky: {url: 'https://a.invalid', pool: cloud, api_key: '${KEY}'}}",
+    ],
+)
+def test_a_masked_secret_cannot_be_loaded_as_a_secret(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "openfall.yaml"
+    file.write_text(text, encoding="utf-8")
+    problems = config.check(file, environ={"KEY": "sk-ant-…x9Qk"}, cwd=tmp_path)
+    assert problems[0].line == 1
+    assert "is masked, as `openfall config show` prints it. Write the secret itself" in str(problems[0])

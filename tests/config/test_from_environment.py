@@ -10,6 +10,7 @@ from openfall import config
 from openfall.config import ConfigError, LoadedConfig, NoRedis
 from openfall.config.paths import DEMO
 from openfall.router_core.catalog.entries import Billing
+from tests.config.config_texts import unmask
 
 OPENAI = {"OPENAI_API_KEY": "sk-0123456789-abcdefgh", "OPENAI_MODEL": "gpt-4.1"}
 ANTHROPIC = {"ANTHROPIC_API_KEY": "sk-ant-0123456789-x9Qk", "ANTHROPIC_MODEL": "claude-haiku-4-5"}
@@ -143,7 +144,7 @@ def test_a_dump_names_its_source_and_no_secret(current_dir: Path) -> None:
     assert text.startswith("# In force, from the environment: OPENAI_* and ANTHROPIC_*\n")
     assert "0123456789" not in text
     file = current_dir / "openfall.yaml"
-    file.write_text(text)
+    file.write_text(unmask(text))
     assert config.load(file, environ={}, cwd=current_dir).catalog.roles == first.catalog.roles
 
 

@@ -13,7 +13,7 @@ from openfall.config.redact import redact_discord, redact_webhook
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.open_fall_policy import OpenFallPolicy
 from openfall.router_core.vocabulary import Remedy, Urgency
-from tests.config.config_texts import MODELS, load_text
+from tests.config.config_texts import MODELS, load_text, unmask
 
 DISCORD = "https://discord.com/api/webhooks/123456/AbC-dEf_0123456789"
 HOOK = "https://ops.example.com/hooks/3f9c0123456789?via=openfall"
@@ -146,7 +146,7 @@ class TestShowing:
             },
         }
         assert shown["webhooks"] == {
-            "secret": "…" * 16,
+            "secret": "…",
             "allow": ["hooks.example.com", "*.studio.example:8443"],
             "private": True,
         }
@@ -154,7 +154,7 @@ class TestShowing:
     def test_a_dump_means_the_same_except_for_the_secrets(self, tmp_path: Path) -> None:
         first = load_text(tmp_path, FULL, SECRETS, base=MODELS)
         file = tmp_path / "openfall.yaml"
-        file.write_text(config.dump(first), "utf-8")
+        file.write_text(unmask(config.dump(first)), "utf-8")
         again = config.load(file, environ={}, cwd=tmp_path)
         assert again.catalog == first.catalog
         assert again.settings.notify.rate_limit == first.settings.notify.rate_limit

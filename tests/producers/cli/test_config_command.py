@@ -77,3 +77,43 @@ def test_a_template_of_the_env_file_is_printed(openfall: Run, home: Path) -> Non
     assert "# ANTHROPIC_API_KEY=" in ran.stdout
     (home / ".env").write_text(ran.stdout)
     assert openfall("config", "check").returncode == 0
+
+
+@pytest.mark.parametrize(
+    "text", ["", "# nothing yet\n", "{}", "---\n", "backends:\nmodels:\n", "redis: redis://127.0.0.1:1\n"]
+)
+def test_a_configuration_without_a_model_is_not_valid_and_says_what_is_missing(
+    openfall: Run, tmp_path: Path, text: str
+) -> None:
+    (tmp_path / "empty.yaml").write_text(text)
+    ran = openfall("config", "check", "--config", "empty.yaml")
+    assert ran.returncode == 2
+    assert (
+        "empty.yaml: it names no backend and no model, so no job can be answered. Add one under models:" in ran.stdout
+    )
+    ran = openfall("preflight", "--offline", "--config", "empty.yaml")
+    assert ran.returncode == 4
+    assert "it names no backend and no model" in ran.stdout
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "models: {}".encode("utf-16"), "models: {}".encode("utf-32"), b"models: \xff", b"models: \x00", b"\x1b[2J: 1",
+        b"a: !!binary x", b"[" * 5000, b"{a: " * 5000, b"&a [*a]", b"<<: *x", b"? [1]\n: 2", b"- 1", b"word",
+        b"%YAML 9.9\n--- 1",
+    ],
+)  # fmt: skip
+def test_a_broken_file_is_reported_with_its_name_and_a_remedy(openfall: Run, tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "broken.yaml").write_bytes(content)
+    for command in (("config", "check"), ("status",), ("preflight", "--offline")):
+        ran = openfall(*command, "--config", "broken.yaml")
+        assert ran.returncode in (2, 4)
+        assert "broken.yaml" in ran.stdout + ran.stderr
+        assert "unexpected error" not in ran.stderr
+
+
+def test_what_is_no_file_is_reported_and_a_removed_current_directory_too(openfall: Run, tmp_path: Path) -> None:
+    ran = openfall("config", "check", "--config", ".")
+    assert ran.returncode == 2
+    assert "cannot be read: Is a directory" in ran.stdout
