@@ -7,7 +7,7 @@ the head goes out, and keepalives hold the connection open.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
 from typing import Any, Protocol
 
@@ -37,19 +37,27 @@ HEADERS = {
 
 
 class StreamEncoder(Protocol):
-    """The form of an API. Pure: the same events give the same bytes."""
+    """The form of an API. Pure: the same events give the same bytes. Each method may return nothing to send.
+
+    `progress` is for an event of the job that is neither a piece nor its end. `restart` is for a model that begins anew
+    after pieces were sent; None: the API has no form for it. `carries_failures`: the API has a form for a job that is
+    held, fails or is cancelled after the head.
+    """
 
     media_type: str
+    carries_failures: bool
 
-    def pieces(self, pieces: tuple[Piece, ...]) -> bytes: ...
+    def progress(self, event: Mapping[str, Any]) -> bytes: ...
+
+    def pieces(self, pieces: Iterable[Piece]) -> bytes: ...
+
+    def restart(self) -> bytes | None: ...
 
     def end(self, result: Result, receipt: Mapping[str, Any]) -> bytes: ...
 
     def failure(self, error: Mapping[str, Any]) -> bytes: ...
 
     def waiting(self, position: int | None) -> bytes: ...
-
-    def loading(self, event: Mapping[str, Any]) -> bytes: ...
 
 
 class EventStream(Response):
@@ -61,7 +69,7 @@ class EventStream(Response):
         self._exchange, self._accepted, self._encoder = exchange, accepted, encoder
         self._visit = Visit()
         self._position: int | None = None
-        self._has_pieces = False
+        self._has_pieces = self._head_sent = False
         self._buffer = b""
         self._ended = False
         self._events: AsyncGenerator[dict[str, Any], None] | None = None
@@ -78,7 +86,7 @@ class EventStream(Response):
         self._events = self._exchange.gateway.client.stream(self._accepted.id, pieces=True)
         try:
             async with asyncio.timeout(HEAD_SECONDS):
-                while not self._buffer:
+                while not (self._has_pieces or self._ended):
                     self._buffer += await self._take(await self._next_event())
         except TimeoutError:
             pass
@@ -90,6 +98,7 @@ class EventStream(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         left = False
         try:
+            self._head_sent = True
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             while True:
                 if self._buffer:
@@ -136,25 +145,28 @@ class EventStream(Response):
             case "delta":
                 self._has_pieces = True
                 return self._encoder.pieces(event["pieces"])
-            case "queued":
-                self._position = event.get("position")
-            case "started":
-                self._position = None
-            case "loading":
-                return self._encoder.loading(
-                    {key: value for key, value in event.items() if key not in ("cursor", "at")}
-                )
             case "reset" if self._has_pieces:
-                self._visit.linger_seconds = PATIENCE_SECONDS
-                raise Refusal(
-                    "restarted", "another model begins anew: send the request again for its answer",
-                    job_id=self._accepted.id,
-                )  # fmt: skip
-            case "held":
+                return self._restart()
+            case "held" if not self._reports_failures():
                 return await self._hold()
             case "done":
                 return self._finish(event["result"])
-        return b""
+        if event["event"] in ("queued", "started"):
+            self._position = event.get("position")
+        return self._encoder.progress(event)
+
+    def _reports_failures(self) -> bool:
+        """Whether the stream itself reports a failure. A caller who waits reads it as a status while that is possible,
+        and a held job as an error: it is to come again."""
+        return self._encoder.carries_failures and self._accepted.attendance is None
+
+    def _restart(self) -> bytes:
+        again = self._encoder.restart()
+        if again is None:
+            self._visit.linger_seconds = PATIENCE_SECONDS
+            message = "another model begins anew: send the request again for its answer"
+            raise Refusal("restarted", message, job_id=self._accepted.id)
+        return again
 
     async def _hold(self) -> bytes:
         """The job waits for a model to come back: its interim reply, where the caller wants one."""
@@ -168,7 +180,8 @@ class EventStream(Response):
         return self._finish(reply)
 
     def _finish(self, result: Result) -> bytes:
-        if not result.answered:
+        in_stream = self._reports_failures() or (self._encoder.carries_failures and self._head_sent)
+        if not result.answered and not in_stream:
             raise refusal_of_result(result)
         self._ended, self._visit.linger_seconds = True, None
         self._visit.ends_job = not result.final

@@ -41,6 +41,7 @@ class ChatStream:
     _opened: set[int] = field(default_factory=set)
 
     media_type = "text/event-stream"
+    carries_failures = False
 
     def pieces(self, pieces: Iterable[Piece]) -> bytes:
         """The chunks for the next pieces of the answer."""
@@ -70,9 +71,15 @@ class ChatStream:
             return b""
         return sse.comment("waiting" if position is None else f"queued position={position}")
 
-    def loading(self, event: Mapping[str, Any]) -> bytes:
-        """The model is being loaded: an event with a name, whose data is a chunk like any other."""
-        return sse.named("model_switching", {**self._choice(0, {}), "openfall": dict(event)})
+    def progress(self, event: Mapping[str, Any]) -> bytes:
+        """A model is being loaded: an event with a name, whose data is a chunk like any other."""
+        if event["event"] != "loading":
+            return b""
+        shown = {key: value for key, value in event.items() if key not in ("cursor", "at")}
+        return sse.named("model_switching", {**self._choice(0, {}), "openfall": shown})
+
+    def restart(self) -> None:
+        """A client has no word for a text that is void."""
 
     def _chunks(self, pieces: list[Piece]) -> Iterator[bytes]:
         covered = 0

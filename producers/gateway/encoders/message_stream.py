@@ -52,6 +52,7 @@ class MessageStream:
     """The index of the last block."""
 
     media_type = "text/event-stream"
+    carries_failures = False
 
     def pieces(self, pieces: Iterable[Piece]) -> bytes:
         """The events for the next pieces of the answer."""
@@ -73,9 +74,12 @@ class MessageStream:
         """Something that keeps the connection open while nothing is written."""
         return _packed([_PING])
 
-    def loading(self, event: Mapping[str, Any]) -> bytes:
-        """The model is being loaded. The protocol has no word for it."""
-        return _packed([_PING])
+    def progress(self, event: Mapping[str, Any]) -> bytes:
+        """The protocol has no word for a model that is being loaded."""
+        return _packed([_PING]) if event["event"] == "loading" else b""
+
+    def restart(self) -> None:
+        """A client has no word for a text that is void."""
 
     def _of_pieces(self, pieces: list[Piece]) -> Iterator[Event]:
         covered = 0
