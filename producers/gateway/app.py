@@ -18,16 +18,16 @@ from openfall.producers.gateway.request_path import RequestPath, normalize_path
 from openfall.producers.gateway.responses import json_response
 from openfall.producers.gateway.routes import Endpoint
 from openfall.producers.gateway.surface import surface_of
-from openfall.producers.gateway.surfaces import chat, completions, health, jobs, messages, models
+from openfall.producers.gateway.surfaces import chat, completions, health, jobs, messages, models, responses
 from openfall.producers.gateway.waiting import CallerLeft
 from openfall.router_core.state.client_keys import ClientKey
 from openfall.router_core.state.errors import StoreError
 
 log = logging.getLogger("openfall.door")
 
-ENDPOINTS: tuple[Endpoint, ...] = (
-    *chat.ENDPOINTS, *completions.ENDPOINTS, *messages.ENDPOINTS, *models.ENDPOINTS, *jobs.ENDPOINTS, *health.ENDPOINTS
-)  # fmt: skip
+ENDPOINTS: tuple[Endpoint, ...] = tuple(
+    endpoint for api in (chat, completions, responses, messages, models, jobs, health) for endpoint in api.ENDPOINTS
+)
 
 _UNKNOWN = ClientKey(name="-", digest="")
 """The caller of a request that is refused before its key is known."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any, TypedDict, Unpack, cast
 
 from openfall.producers.gateway.error_table import Refusal
 from openfall.producers.gateway.exchange import Exchange
@@ -13,7 +13,7 @@ from openfall.producers.request import JobRequest, SubmitOptions, parse_urgency,
 from openfall.producers.submit import retry
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.state.attendance import Attendance
-from openfall.router_core.state.jobs import Receipt, SubmitTerms
+from openfall.router_core.state.jobs import SubmitTerms
 from openfall.router_core.vocabulary import Dialect, Urgency
 
 _SERVICE_TIERS: Mapping[str, Urgency] = {
@@ -33,25 +33,33 @@ class Accepted:
     """A job in the queue. `asked_for` is the name that the caller sent, which the response repeats.
 
     `attendance`: the job may end, or be joined by a repeat, when its caller leaves. None: it stays as it is.
+    `job` is None for one that was accepted before.
     """
 
-    job: CompletionJob
-    receipt: Receipt
+    id: str
     asked_for: str
-    attendance: Attendance | None
+    job: CompletionJob | None = None
+    attendance: Attendance | None = None
+    joined: bool = False
 
     @property
-    def id(self) -> str:
-        return self.receipt.id
+    def streams(self) -> bool:
+        return self.job is not None and self.job.stream
+
+
+class Terms(TypedDict, total=False):
+    """What an endpoint adds to a request. `stays`: the job goes on without its caller, who has its id."""
+
+    id: str
+    urgency: Urgency
+    expires_in: str
+    stays: bool
 
 
 async def submit(
-    exchange: Exchange, body: Mapping[str, Any], dialect: Dialect, urgency: Urgency | None = None
+    exchange: Exchange, body: Mapping[str, Any], dialect: Dialect, **terms_of_endpoint: Unpack[Terms]
 ) -> Accepted:
-    """Put the request into the queue. `urgency` is that of the endpoint, if it has one.
-
-    Raises `Refusal`, and the errors of the queue that `refusals` knows.
-    """
+    """Put the request into the queue. Raises `Refusal`, and the errors of the queue that `error_table` knows."""
     gateway, caller = exchange.gateway, exchange.caller
     asked_for = body.get("model") or ""
     if not isinstance(asked_for, str):
@@ -59,16 +67,18 @@ async def submit(
     name, of_name = split_urgency(asked_for)
     target = resolve_name(gateway.config.catalog, gateway.settings.aliases, name)
     check_allowed(caller, target)
-    options = _options(exchange, body)
-    options["urgency"] = _urgency(exchange, body, urgency, of_name)
+    options = {key: value for key, value in terms_of_endpoint.items() if key in ("id", "expires_in")}
+    options |= _options(exchange, body)
+    options["urgency"] = _urgency(exchange, body, terms_of_endpoint.get("urgency"), of_name)
     options["dialect"] = dialect
     fleet = await gateway.client.store.fleet()
     request = JobRequest({**body, "model": target}, cast("SubmitOptions", options))
     job, terms = prepare(gateway.config, caller.name, request, fleet, default_urgency=Urgency.INTERACTIVE)
-    terms = replace(terms, attendance=_attendance(gateway.callers.door, job, terms))
+    if not terms_of_endpoint.get("stays"):
+        terms = replace(terms, attendance=_attendance(gateway.callers.door, job, terms))
     receipt = await retry(lambda: gateway.client.store.jobs.accept(job, terms), gateway.client.retry_for)
     exchange.job_id = receipt.id
-    return Accepted(job, receipt, asked_for or target, terms.attendance)
+    return Accepted(receipt.id, asked_for or target, job, terms.attendance, receipt.joined)
 
 
 def _attendance(door: str, job: CompletionJob, terms: SubmitTerms) -> Attendance | None:

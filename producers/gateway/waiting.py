@@ -109,6 +109,8 @@ def wants_reply(exchange: Exchange, accepted: Accepted) -> bool:
     """Whether a canned text may be given for the answer: the request could show it to a person (interactive, no tools,
     no schema, one choice), and the header, the key or the role says that it is wanted."""
     job = accepted.job
+    if job is None:
+        return False
     shows = job.urgency is Urgency.INTERACTIVE and not has_tools(job.body) and not wants_schema(job.body)
     if not shows or job.body.get("n", 1) not in (1, None):
         return False

@@ -78,6 +78,7 @@ MEMORY_PRESSURE = "of:memory-pressure"  # string with a TTL: why no job is accep
 ATTENDED = "of:attended"  # zset: a job that ends when its caller has left -> until when a door attends it (ms)
 DOORS = "of:doors"  # zset: process of the HTTP door -> alive until (ms)
 REPEATS = "of:repeats:"  # string with a TTL, by producer and digest: the job that a repeat of the request joins
+RESPONSE = "of:response:"  # string with a TTL, by job: what a Response repeats of its request. No prompt
 CLIENT_KEYS = "of:client-keys"  # hash: name -> a key of the HTTP door: its SHA-256, and what it may do
 COUNTERS = "of:counters"  # hash of totals, for metrics
 AUDIT_CURSOR = "of:audit-cursor"  # string: how far the audit of unfinished jobs has come

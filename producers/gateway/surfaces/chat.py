@@ -23,10 +23,10 @@ async def create(exchange: Exchange) -> Response:
     """Answer a chat completion."""
     body = await exchange.body()
     accepted = await submit(exchange, body, "openai")
-    if accepted.job.stream:
+    if accepted.streams:
         return await EventStream(exchange, accepted, stream_encoder(exchange, accepted, body)).open()
     result = await wait_for_answer(exchange, accepted)
-    headers = receipt_headers(result, joined=accepted.receipt.joined)
+    headers = receipt_headers(result, joined=accepted.joined)
     return json_response(completion(result, accepted.asked_for, receipt_of(result)), headers=headers)
 
 

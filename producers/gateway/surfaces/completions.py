@@ -26,10 +26,10 @@ async def create(exchange: Exchange) -> Response:
     body = await exchange.body()
     chat = {name: value for name, value in body.items() if name not in _DROPPED}
     accepted = await submit(exchange, {**chat, "messages": [{"role": "user", "content": _prompt(body)}]}, "openai")
-    if accepted.job.stream:
+    if accepted.streams:
         return await EventStream(exchange, accepted, stream_encoder(exchange, accepted, body, legacy=True)).open()
     result = await wait_for_answer(exchange, accepted)
-    headers = receipt_headers(result, joined=accepted.receipt.joined)
+    headers = receipt_headers(result, joined=accepted.joined)
     return json_response(text_completion(result, accepted.asked_for, receipt_of(result)), headers=headers)
 
 

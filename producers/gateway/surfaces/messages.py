@@ -21,11 +21,11 @@ async def create(exchange: Exchange) -> Response:
     """Answer a message."""
     body = await exchange.body()
     accepted = await submit(exchange, body, "anthropic")
-    if accepted.job.stream:
+    if accepted.streams:
         encoder = MessageStream(accepted.id, accepted.asked_for, estimate_tokens(body))
         return await EventStream(exchange, accepted, encoder).open()
     result = await wait_for_answer(exchange, accepted)
-    headers = receipt_headers(result, joined=accepted.receipt.joined)
+    headers = receipt_headers(result, joined=accepted.joined)
     return json_response(message(result, accepted.asked_for, receipt_of(result)), headers=headers)
 
 

@@ -65,11 +65,12 @@ async def open_door(
     more: str = "",
     pools: tuple[str, ...] = ("gpu", "degrade"),
     protocol: str = "openai",
+    **worker: Any,
 ) -> AsyncIterator[Door]:
     """A door whose upstream answers by `scripts`. `more` is configuration; without `pools` no worker runs."""
     async with fault_server(*scripts) as upstream:
         loaded = door_config(redis_url, home, upstream.url, more, protocol)
-        async with running_fleet(redis_url, home, loaded.catalog, *pools) as fleet:
+        async with running_fleet(redis_url, home, loaded.catalog, *pools, **worker) as fleet:
             gateway = Gateway.of(AsyncOpenfall(config=loaded, retry_for=1.0))
             async with _served(gateway) as url, httpx.AsyncClient(base_url=url, timeout=30) as http:
                 yield Door(url, http, upstream, gateway, fleet.link)

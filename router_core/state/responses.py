@@ -1,0 +1,39 @@
+"""What a Response of the HTTP door repeats of its request: kept as long as its result, without the prompt."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from openfall.router_core.state import keys
+from openfall.router_core.state.redis_connection import RedisConnection
+
+
+class StoredResponse(BaseModel):
+    """The fixed part of a Response. `created_at`: epoch seconds. `echo`: the fields of its request."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    producer: str
+    asked_for: str
+    created_at: int
+    echo: dict[str, Any]
+
+
+async def store_response(link: RedisConnection, job_id: str, response: StoredResponse, keep_seconds: float) -> None:
+    await link.command("SET", keys.RESPONSE + job_id, response.model_dump_json(), "EX", max(1, int(keep_seconds)))
+
+
+async def fetch_response(link: RedisConnection, job_id: str) -> StoredResponse | None:
+    """None: there is none, it was deleted, or it cannot be read."""
+    packed = await link.command("GET", keys.RESPONSE + job_id)
+    try:
+        return None if packed is None else StoredResponse.model_validate_json(packed)
+    except ValidationError:
+        return None
+
+
+async def delete_response(link: RedisConnection, job_id: str) -> bool:
+    """False: there was none."""
+    return bool(await link.command("DEL", keys.RESPONSE + job_id))

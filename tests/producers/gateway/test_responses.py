@@ -1,0 +1,213 @@
+"""OpenAI's Responses through the door."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import openai
+from openresponses_types import ResponseResource
+
+from openfall.router_core.state import keys
+from tests.faults import COMPLETION, answer, cut_events, events, piece, stall
+from tests.producers.gateway.door import Door, open_door, run
+
+LOOK = {"type": "function", "name": "look", "parameters": {"type": "object", "properties": {}}}
+
+
+@asynccontextmanager
+async def _client(door: Door) -> AsyncIterator[openai.AsyncOpenAI]:
+    async with openai.AsyncOpenAI(base_url=f"{door.url}/v1", api_key="any", max_retries=0) as client:
+        yield client
+
+
+def _stream(*words: str) -> Any:
+    usage = {"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 2, "total_tokens": 9}}
+    return events(*[piece(content=word) for word in words], piece("stop"), usage)
+
+
+def _events(text: str) -> list[dict[str, Any]]:
+    lines = (line for line in text.splitlines() if line.startswith("data: {"))
+    return [json.loads(line.removeprefix("data: ")) for line in lines]
+
+
+def test_a_response_has_every_field_that_open_responses_requires(redis_url: str, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with open_door(redis_url, tmp_path, answer(COMPLETION)) as door:
+            response = await door.http.post(
+                "/v1/responses",
+                json={"model": "chat", "input": "Haruka waves", "tools": [LOOK, {"type": "web_search"}]},
+            )
+        body = response.json()
+        ResponseResource.model_validate(body)
+        assert body["output"][0]["content"][0]["text"] == "A lantern festival."
+        assert (body["status"], body["model"]) == ("completed", "chat")
+        assert body["usage"]["input_tokens"] == 41
+        assert body["openfall"]["left_out"] == ["web_search"]
+
+    run(main)
+
+
+def test_an_openai_client_reads_a_response_and_its_tool_calls(redis_url: str, tmp_path: Path) -> None:
+    call = {"id": "call_1", "type": "function", "function": {"name": "look", "arguments": '{"at":"dusk"}'}}
+    message = {"role": "assistant", "content": None, "tool_calls": [call]}
+    called = {**COMPLETION, "choices": [{"index": 0, "message": message, "finish_reason": "tool_calls"}]}
+
+    async def main() -> None:
+        async with open_door(redis_url, tmp_path, answer(called), answer(COMPLETION)) as door, _client(door) as client:
+            first = await client.responses.create(model="chat", input="look", tools=[LOOK])  # type: ignore[list-item]
+            (item,) = first.output
+            assert (item.type, item.call_id, item.name) == ("function_call", "call_1", "look")
+            result = {"type": "function_call_output", "call_id": "call_1", "output": "lanterns"}
+            history = [{"role": "user", "content": "look"}, item.model_dump(), result]
+            second = await client.responses.create(model="chat", input=history, tools=[LOOK])  # type: ignore[arg-type, list-item]
+            sent = json.loads(door.upstream.calls_received[-1].body)["messages"]
+        assert second.output_text == "A lantern festival."
+        assert sent[1]["tool_calls"][0]["id"] == sent[2]["tool_call_id"] == "call_1"
+        assert sent[2]["content"] == "lanterns"
+
+    run(main)
+
+
+def test_an_openai_client_streams_a_response(redis_url: str, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with open_door(redis_url, tmp_path, _stream("A lantern ", "festival.")) as door, _client(door) as client:
+            kinds, numbers = [], []
+            async with client.responses.stream(model="chat", input="Haruka waves") as stream:
+                async for event in stream:
+                    kinds.append(event.type)
+                    numbers.append(event.sequence_number)
+                final = await stream.get_final_response()
+        assert final.output_text == "A lantern festival."
+        assert numbers == list(range(len(numbers)))
+        assert kinds[0] == "response.created"
+        assert kinds[-1] == "response.completed"
+        assert "response.output_text.done" in kinds
+
+    run(main)
+
+
+def test_a_background_response_is_polled_until_it_is_complete(redis_url: str, tmp_path: Path) -> None:
+    gate = asyncio.Event()
+
+    async def slow(writer: asyncio.StreamWriter) -> None:
+        await gate.wait()
+        await answer(COMPLETION)(writer)
+
+    async def main() -> None:
+        async with open_door(redis_url, tmp_path, slow) as door, _client(door) as client:
+            queued = await client.responses.create(model="chat", input="Haruka waves", background=True)
+            gate.set()
+            async with asyncio.timeout(20):
+                while (polled := await client.responses.retrieve(queued.id)).status != "completed":
+                    await asyncio.sleep(0.02)
+            record = await door.gateway.client.record(queued.id.removeprefix("resp_"))
+            await client.responses.delete(queued.id)
+            gone = await door.http.get(f"/v1/responses/{queued.id}")
+        assert (queued.status, queued.background) == ("queued", True)
+        assert polled.output_text == "A lantern festival."
+        assert record.queue.endswith(".background")
+        assert gone.status_code == 404
+
+    run(main)
+
+
+def test_a_stream_of_the_background_is_resumed_behind_any_event(redis_url: str, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with open_door(redis_url, tmp_path, _stream("A ", "lantern ", "festival.")) as door:
+            begun = await door.http.post(
+                "/v1/responses", json={"model": "chat", "input": "x", "background": True, "stream": True}
+            )
+            whole = _events(begun.text)
+            path = f"/v1/responses/{whole[0]['response']['id']}?stream=true"
+            again = _events((await door.http.get(path)).text)
+            for after in range(len(whole)):
+                rest = _events((await door.http.get(f"{path}&starting_after={after}")).text)
+                assert rest == whole[after + 1 :]
+        assert again == whole
+        assert [event["sequence_number"] for event in whole] == list(range(len(whole)))
+
+    run(main)
+
+
+def test_a_response_is_cancelled_by_its_id_and_twice_is_the_same(redis_url: str, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with open_door(redis_url, tmp_path, stall) as door, _client(door) as client:
+            queued = await client.responses.create(model="chat", input="x", background=True)
+            first = await client.responses.cancel(queued.id)
+            again = await client.responses.cancel(queued.id)
+        assert (first.status, again.status) == ("cancelled", "cancelled")
+
+    run(main)
+
+
+def test_a_model_that_begins_anew_leaves_the_right_text(redis_url: str, tmp_path: Path) -> None:
+    async def main() -> None:
+        scripts = (cut_events(piece(content="Wrong ")), _stream("A lantern ", "festival."))
+        async with open_door(redis_url, tmp_path, *scripts) as door, _client(door) as client:
+            async with client.responses.stream(model="chat", input="x") as stream:
+                kinds = [event.type async for event in stream]
+                final = await stream.get_final_response()
+        assert final.output_text == "A lantern festival."
+        assert kinds.count("response.output_item.added") == 2
+
+    run(main)
+
+
+def test_a_failure_in_the_background_is_a_failed_response_with_its_cause(redis_url: str, tmp_path: Path) -> None:
+    refused = answer({"error": {"message": "your prompt is too long", "code": "context_length_exceeded"}}, 400)
+
+    async def main() -> None:
+        async with open_door(redis_url, tmp_path, refused) as door, _client(door) as client:
+            queued = await client.responses.create(model="plain", input="x", background=True)
+            await door.gateway.client.wait(queued.id.removeprefix("resp_"), 20)
+            failed = await client.responses.retrieve(queued.id)
+        assert failed.status == "failed"
+        assert failed.error is not None
+        assert failed.error.code == "invalid_prompt"
+
+    run(main)
+
+
+def test_a_response_that_is_not_stored_is_not_found_again(redis_url: str, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with open_door(redis_url, tmp_path, answer(COMPLETION)) as door:
+            made = await door.http.post("/v1/responses", json={"model": "chat", "input": "x", "store": False})
+            gone = await door.http.get(f"/v1/responses/{made.json()['id']}")
+            stored = await door.link.command("KEYS", keys.RESPONSE + "*")
+        assert (made.status_code, gone.status_code, stored) == (200, 404, [])
+
+    run(main)
+
+
+def test_a_conversation_is_continued_where_prompts_are_kept(redis_url: str, tmp_path: Path) -> None:
+    async def main() -> None:
+        more = "privacy: {keep_prompts: yes}"
+        async with open_door(redis_url, tmp_path, answer(COMPLETION), more=more, keep_prompts=True) as door:
+            first = (await door.http.post("/v1/responses", json={"model": "chat", "input": "Haruka waves"})).json()
+            await door.http.post(
+                "/v1/responses", json={"model": "chat", "input": "and then?", "previous_response_id": first["id"]}
+            )
+            sent = json.loads(door.upstream.calls_received[-1].body)["messages"]
+            items = (await door.http.get(f"/v1/responses/{first['id']}/input_items")).json()
+        assert [message["content"] for message in sent] == ["Haruka waves", "A lantern festival.", "and then?"]
+        assert items["data"][0]["content"][0]["text"] == "Haruka waves"
+
+    run(main)
+
+
+def test_a_conversation_whose_prompt_is_not_kept_is_refused_with_the_remedy(redis_url: str, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with open_door(redis_url, tmp_path, answer(COMPLETION)) as door:
+            first = (await door.http.post("/v1/responses", json={"model": "chat", "input": "x"})).json()
+            second = await door.http.post(
+                "/v1/responses", json={"model": "chat", "input": "y", "previous_response_id": first["id"]}
+            )
+        assert second.status_code == 400
+        assert "keep_prompts" in second.json()["error"]["message"]
+
+    run(main)
