@@ -1,6 +1,6 @@
 """The events of a streamed Response. Pure.
 
-`sequence_number` counts from 0 and follows from the events of the job alone. So every door, now or later, numbers alike,
+`sequence_number` counts from 0 and follows from the events of the job alone. So every door numbers alike, now or later,
 and a client that lost its door resumes at another with `starting_after`. No event type of ours: openai-js fails at one.
 """
 
@@ -101,7 +101,7 @@ class ResponseStream:
         return self._packed([*events, (f"response.{kind}", {"response": response})])
 
     def failure(self, error: Mapping[str, Any]) -> bytes:
-        """An error of this stream, not of the job: it has the number of the event before it, and a client resumes there.
+        """An error of this stream, not of the job: it has the number of the event before it: a client resumes there.
         Clients drop a bare `error` event."""
         message = (error.get("error") or {}).get("message") or "the stream ended"
         response = self._lifecycle("failed", error={"code": "server_error", "message": message})

@@ -148,10 +148,13 @@ def test_a_response_is_cancelled_by_its_id_and_twice_is_the_same(redis_url: str,
 def test_a_model_that_begins_anew_leaves_the_right_text(redis_url: str, tmp_path: Path) -> None:
     async def main() -> None:
         scripts = (cut_events(piece(content="Wrong ")), _stream("A lantern ", "festival."))
-        async with open_door(redis_url, tmp_path, *scripts) as door, _client(door) as client:
-            async with client.responses.stream(model="chat", input="x") as stream:
-                kinds = [event.type async for event in stream]
-                final = await stream.get_final_response()
+        async with (
+            open_door(redis_url, tmp_path, *scripts) as door,
+            _client(door) as client,
+            client.responses.stream(model="chat", input="x") as stream,
+        ):
+            kinds = [event.type async for event in stream]
+            final = await stream.get_final_response()
         assert final.output_text == "A lantern festival."
         assert kinds.count("response.output_item.added") == 2
 
