@@ -14,10 +14,17 @@ from openfall.router_core.routing.chain_selection import RouteRequest
 from openfall.router_core.routing.fleet_state import FOREVER, OUTAGE_BLOCKS, Blocked, FleetState, ModelState
 from openfall.router_core.routing.route import NothingFits, Route, route
 from openfall.router_core.state.fleet_snapshot import BackendState, FleetSnapshot, earliest_block
+from openfall.router_core.state.keys import DEGRADE
 from openfall.router_core.state.redis_connection import RedisConnection
 from openfall.router_core.vocabulary import BlockReason, Urgency
 
 _EXCLUDED = "excluded by the request"
+_REMEDIES = {
+    BlockReason.PAUSED: " (`openfall queues resume {queue}`)",
+    BlockReason.NO_WORKER: " (start one: `openfall up`, or `openfall work {pool}`)",
+    BlockReason.LOCAL_ONLY: " (`openfall local-only off` ends that)",
+}
+"""The command that ends a block, behind its reason."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,8 +52,15 @@ class Resolution:
         return self.snapshot.backends[model] if self.snapshot else ()
 
 
-async def explain_queue_block(connection: RedisConnection, catalog: Catalog, queue: str) -> str:
-    """Why no worker may take the jobs of a queue now. Empty: nothing blocks them, or Redis does not answer."""
+async def explain_queue_block(
+    connection: RedisConnection, catalog: Catalog, queue: str, *, remedies: bool = False
+) -> str:
+    """Why no worker may take the jobs of a queue now. Empty: nothing blocks them, or Redis does not answer.
+
+    `remedies`: with the command that ends a pause, starts a worker ...
+    """
+    if queue == DEGRADE:
+        return "no model could serve it, and no degrade worker has claimed it yet: openfall work degrade"
     _, alias, urgency = queue.split(".")
     if alias not in catalog.models:
         return f"{alias} is not in the configuration"
@@ -63,6 +77,8 @@ async def explain_queue_block(connection: RedisConnection, catalog: Catalog, que
         return outage
     seconds = state.blocked.until - snapshot.now
     text = state.blocked.detail + (f", for {seconds:.0f} s more" if seconds < FOREVER else "")
+    if remedies:
+        text += _REMEDIES.get(state.blocked.reason, "").format(queue=queue, pool=catalog.pool_of(alias))
     return f"{text}; {outage}" if outage else text
 
 

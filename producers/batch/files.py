@@ -28,6 +28,8 @@ SERVICE_TIERS: Mapping[str, Urgency] = {
 }
 """OpenAI's names for urgencies. A line's own `urgency`, our extension beside `body`, wins over them."""
 
+MAX_CUSTOM_ID_LENGTH = 512
+UTF_16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 MAX_LINE_BYTES = 64 << 20
 """Far more than any request or answer has. A file of one endless line must not fill the memory."""
 
@@ -64,7 +66,8 @@ def count_requests(path: Path) -> int:
             try:
                 count += bool(row.decode("utf-8-sig").strip())
             except UnicodeDecodeError:
-                raise BatchFileError(f"{path} is not UTF-8 text (line {number})") from None
+                hint = ": it is UTF-16, save it as UTF-8" if row.startswith(UTF_16_MARKS) else ""
+                raise BatchFileError(f"{path} is not UTF-8 text (line {number}){hint}") from None
     return count
 
 
@@ -104,20 +107,49 @@ def read_lines(source: BinaryIO) -> Iterator[BatchLine | InvalidLine]:
 
 
 def parse_line(number: int, row: bytes) -> BatchLine | InvalidLine:
-    """One line: `{"custom_id", "method": "POST", "url": "/v1/chat/completions", "body", "urgency"?}`."""
+    """One line: `{"custom_id", "method": "POST", "url": "/v1/chat/completions", "body", "urgency"?}`.
+
+    A `custom_id` that is a whole number is read as text.
+    """
     try:
         line = from_json(row)
     except ValueError as error:
-        return InvalidLine(number, f"not JSON: {str(error).replace(' at line 1 column ', ' at column ')}")
+        problem = str(error).replace(" at line 1 column ", " at column ")
+        return InvalidLine(number, f"not JSON: {problem}{_explain_layout(row)}")
     if not isinstance(line, dict):
-        return InvalidLine(number, "must be an object {custom_id, method, url, body}")
-    custom_id = line.get("custom_id")
-    if not isinstance(custom_id, str) or not 0 < len(custom_id) <= 512:
-        return InvalidLine(number, "custom_id is missing: each line needs its own, as text")
+        return InvalidLine(number, f"must be an object {{custom_id, method, url, body}}{_explain_layout(row)}")
+    custom_id: Any = line.get("custom_id")
+    if isinstance(custom_id, int) and not isinstance(custom_id, bool):
+        custom_id = str(custom_id)
+    if problem := _custom_id_problem(custom_id):
+        return InvalidLine(number, problem)
     try:
         return BatchLine(number, custom_id, _parse_request(line))
     except BadRequest as error:
         return InvalidLine(number, str(error), custom_id)
+
+
+def _explain_layout(row: bytes) -> str:
+    """What is wrong with a file that is JSON, but not JSON Lines."""
+    row = row.strip()
+    if row.startswith(b"["):
+        return ". The file is a JSON array: write each request as one line, without brackets and commas"
+    if row.endswith(b"},"):
+        return ". The line ends in a comma: write each request as one line, without commas between them"
+    if row in (b"{", b"}", b"]"):
+        return ". The JSON is indented: write each request as one line"
+    return ""
+
+
+def _custom_id_problem(custom_id: Any) -> str:
+    """What is wrong with a custom_id; empty: nothing is. A whole number was turned into text before."""
+    if custom_id is None:
+        return "custom_id is missing: each line needs its own, as text"
+    if not isinstance(custom_id, str):
+        return f"custom_id must be text, not {to_json(custom_id).decode()[:80]}"
+    if not 0 < len(custom_id) <= MAX_CUSTOM_ID_LENGTH:
+        return f"custom_id has {len(custom_id):,} characters: it must have 1 to {MAX_CUSTOM_ID_LENGTH}"
+    return ""
 
 
 def _parse_request(line: Mapping[str, Any]) -> JobRequest:

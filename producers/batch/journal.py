@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from io import FileIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -18,17 +19,24 @@ from openfall.producers.errors import BatchFileError, OutputWriteError
 
 @dataclass(slots=True)
 class JournalState:
-    """The lines that an output file has: answered custom ids, and for each failed one its row id and error code."""
+    """The lines of an output file, by custom id: the row id of an answer, the row id and error code of a failure."""
 
-    answered: set[str] = field(default_factory=set)
+    answered: dict[str, str] = field(default_factory=dict)
     failed: dict[str, tuple[str, str]] = field(default_factory=dict)
 
     def add(self, row: Mapping[str, Any]) -> None:
         if row["error"] is None:
-            self.answered.add(row["custom_id"])
+            self.answered[row["custom_id"]] = str(row["id"])
             self.failed.pop(row["custom_id"], None)
         else:
             self.failed[row["custom_id"]] = row["id"], row["error"]["code"]
+
+    def without(self, custom_ids: Collection[str]) -> JournalState:
+        """The same without the rows of some lines."""
+        return JournalState(
+            {id_: row for id_, row in self.answered.items() if id_ not in custom_ids},
+            {id_: row for id_, row in self.failed.items() if id_ not in custom_ids},
+        )
 
     def read(self, file: BinaryIO, path: Path) -> int:
         """Add the rows of a file, without a last one that was cut short. Returns their size in bytes.
@@ -61,12 +69,14 @@ class Journal:
         check_regular(path, "OUT")
         try:
             with ExitStack() as on_error:
-                self._file = on_error.enter_context(path.open("a+b"))
+                self._file = on_error.enter_context(path.open("ab", buffering=0))
                 self._lock()
                 self._read()
                 on_error.pop_all()
         except OSError as error:
-            raise BatchFileError(f"{path} cannot be used: {error.strerror}. Name another file with -o.") from error
+            remedy = "" if path.parent.is_dir() else f"Make the directory {path.parent}, or "
+            text = f"{path} cannot be used: {error.strerror}. {remedy}name another file with -o."
+            raise BatchFileError(text.replace(". name", ". Name")) from error
 
     def __enter__(self) -> Journal:
         return self
@@ -80,8 +90,7 @@ class Journal:
         if not rows:
             return
         try:
-            self._file.write(b"".join(map(json_line, rows)))
-            self._file.flush()
+            _write_all(self._file, b"".join(map(json_line, rows)))
             os.fsync(self._file.fileno())
         except OSError as error:
             raise OutputWriteError(
@@ -91,43 +100,67 @@ class Journal:
         for row in rows:
             self.state.add(row)
 
-    def remove_failures(self) -> None:
-        """Remove the failed rows, so that their lines are submitted again. Replaces the file in one step."""
-        if not self.state.failed:
+    def remove(self, custom_ids: Collection[str]) -> None:
+        """Remove the rows of lines, so that they are submitted again. Replaces the file in one step."""
+        if not custom_ids:
             return
-        self._file.seek(0)
-        rows = [row for row in read_rows(self._file, self.path) if from_json(row)["error"] is None]
+        with self.path.open("rb") as file:
+            rows = [row for row in read_rows(file, self.path) if from_json(row)["custom_id"] not in custom_ids]
         draft = self.path.with_name(f"{self.path.name}.new")
         try:
             with draft.open("wb") as file:
                 file.writelines(rows)
                 file.flush()
                 os.fsync(file.fileno())
-            old, self._file = self._file, draft.open("a+b")
+            old, self._file = self._file, draft.open("ab", buffering=0)
             self._lock()
             draft.replace(self.path)
             old.close()
-            self.state = JournalState(self.state.answered)
+            self.state = self.state.without(custom_ids)
         except OSError as error:
             raise BatchFileError(f"{draft} cannot be written: {error.strerror}. Nothing has changed.") from error
 
     def _read(self) -> None:
-        self._file.seek(0)
-        size = self.state.read(self._file, self.path)
+        with self.path.open("rb") as file:
+            size = self.state.read(file, self.path)
+            file.seek(max(0, size - 1))
+            last = file.read(1) if size else b""
         self._file.truncate(size)
-        self._file.seek(max(0, size - 1))
-        if self._file.read(1) not in (b"", b"\n"):
-            self._file.write(b"\n")
+        if last not in (b"", b"\n"):
+            _write_all(self._file, b"\n")
 
     def _lock(self) -> None:
-        if sys.platform == "win32":
-            return
-        import fcntl
-
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(self._file)
         except BlockingIOError:
             raise BatchFileError(f"another run of this batch is writing {self.path}: let that one go on") from None
+
+
+def _write_all(file: FileIO, data: bytes) -> None:
+    """An unbuffered file has no rest that a later close tries to write again."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[file.write(rest) :]
+
+
+def is_written(path: Path) -> bool:
+    """Whether a run of a batch writes an output file now."""
+    try:
+        with path.open("rb") as file:
+            _lock(file)
+    except BlockingIOError:
+        return True
+    except OSError:
+        pass
+    return False
+
+
+def _lock(file: FileIO | BinaryIO) -> None:
+    """Raises `BlockingIOError` if another run has locked the file."""
+    if sys.platform != "win32":
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def read_journal(path: Path) -> JournalState:

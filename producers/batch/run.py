@@ -14,22 +14,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
-from hashlib import sha256
 from itertools import islice
-from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from openfall.producers.batch.files import BatchLine, InvalidLine, answer_row, read_lines, refusal_row
 from openfall.producers.batch.journal import Journal, JournalState
+from openfall.producers.batch.plan import BatchPlan, BatchTally, derive_job_id, is_edited
+from openfall.producers.batch.waiting_reason import explain_waiting
 from openfall.producers.client import SUBMIT_CHUNK, AsyncOpenfall
 from openfall.producers.errors import BadRequest, BatchFileError, ProducerError
-from openfall.producers.outage import describe_away, fetch_away
 from openfall.producers.request import UNKNOWN_FLEET, FleetView, JobRequest, PreparedJob, SubmitOptions, prepare
 from openfall.producers.submit import submit_with_retry
 from openfall.router_core.catalog.errors import UnknownName
-from openfall.router_core.jobs.envelope import digest
-from openfall.router_core.jobs.result import Result
+from openfall.router_core.state.cancellation import cancel_all
 from openfall.router_core.state.errors import Backpressure, StoreUnreachable
 from openfall.router_core.state.fleet_status import fetch_results, fetch_states
 from openfall.router_core.state.jobs import Receipt
@@ -38,69 +35,33 @@ HEAD, SLICE = 1024, 256
 """Jobs polled in each round: the longest waiting, and some of the others in turn."""
 MAX_BACKPRESSURE_PAUSE_SECONDS = 5.0
 """Limit of the pause between two attempts to submit the refused lines."""
+MAX_SENDING_SECONDS = 5.0
+"""How long an interrupted run waits for the reply to the lines that it is submitting."""
 MIN_POLL_SECONDS, MAX_POLL_SECONDS, POLL_BACKOFF = 0.05, 1.0, 1.5
 """Pause between rounds: short while answers come, longer by a factor after each round without any."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BatchPlan:
-    """One run of a batch. Its role, task, group, local-only and urgency override those of the lines. `limit` counts
-    lines."""
-
-    name: str
-    source: Path
-    role: str | None = None
-    task: str | None = None
-    group: str | None = None
-    local_only: bool = False
-    urgency: str | None = None
-    limit: int | None = None
-    retry_failed: bool = False
-
-    @property
-    def options(self) -> SubmitOptions:
-        """The options that override those of every line."""
-        names = ("role", "task", "group", "local_only", "urgency")
-        options = {name: value for name in names if (value := getattr(self, name)) not in (None, False)}
-        return cast("SubmitOptions", options)
+def reopen(journal: Journal, plan: BatchPlan) -> JournalState:
+    """The rows of earlier runs, after the removal of those that the plan runs again. Failed ones stay in the returned
+    state: a retry needs the ids of their rows."""
+    state = journal.state
+    edited = set(_edited_lines(plan, state)) if plan.retry_edited else set[str]()
+    journal.remove(edited | (state.failed.keys() if plan.retry_failed else set()))
+    return JournalState(state.without(edited).answered, state.failed)
 
 
-@dataclass(slots=True)
-class BatchTally:
-    """The progress of a batch, in lines. `answered_before`: answered in an earlier run. `lost`: Redis no longer knows
-    the job. `wait_reason`: why lines wait to be submitted, in two words; empty when none do.
-    `outage`: what takes no calls while no line is answered; empty: lines are answered, or all is well.
+def _edited_lines(plan: BatchPlan, state: JournalState) -> Iterator[str]:
+    for line in _read(plan):
+        if isinstance(line, BatchLine) and (row := state.answered.get(line.custom_id)) and is_edited(line, row):
+            yield line.custom_id
 
-    In this run: `fallbacks` were answered by another model than their first, `usd` is the known cost, and `unpriced`
-    counts lines whose cost is unknown.
-    """
 
-    total: int = 0
-    answered_before: int = 0
-    answered: int = 0
-    failed: int = 0
-    lost: int = 0
-    fallbacks: int = 0
-    usd: float = 0.0
-    unpriced: int = 0
-    wait_reason: str = ""
-    outage: str = ""
-    invalid: list[InvalidLine] = field(default_factory=list)
-
-    def add(self, result: Result, answered: bool) -> None:
-        self.answered += answered
-        self.failed += not answered
-        self.fallbacks += result.fallback_used
-        self.usd += result.cost_usd or 0.0
-        self.unpriced += result.cost_usd is None
-
-    @property
-    def settled(self) -> int:
-        return self.answered_before + self.answered + self.failed + self.lost
-
-    @property
-    def all_answered(self) -> bool:
-        return not (self.failed or self.lost or self.invalid)
+def _read(plan: BatchPlan) -> Iterator[BatchLine | InvalidLine]:
+    try:
+        with plan.source.open("rb") as source:
+            yield from islice(read_lines(source), plan.limit)
+    except OSError as error:
+        raise BatchFileError(f"{plan.source} cannot be read: {error.strerror}") from error
 
 
 class BatchRun:
@@ -135,8 +96,13 @@ class BatchRun:
                 pause = MIN_POLL_SECONDS if any_ended else min(MAX_POLL_SECONDS, pause * POLL_BACKOFF)
             await submitting
         finally:
-            submitting.cancel()
+            await cancel_all(submitting)
         return self.tally
+
+    @property
+    def in_queue(self) -> int:
+        """The lines that are submitted and have no result yet."""
+        return len(self._waiting)
 
     def check_options(self) -> None:
         """Raises `UnknownName` for the plan's role, task or urgency: every line would fail."""
@@ -151,17 +117,10 @@ class BatchRun:
                 self._refuse(prepared)
         return self.tally
 
-    async def count_states(self) -> dict[str | None, int]:
-        """How many of the lines without an answer are in which state; None: Redis does not know the job."""
+    async def job_states(self) -> dict[str, str | None]:
+        """The jobs of the lines without an answer, and their states. None: Redis does not know the job."""
         jobs = [prepared[0].id for line in self._lines() if isinstance(prepared := self._prepare(line), tuple)]
-        states = list((await fetch_states(self._client.store.connection, jobs)).values())
-        return {state: states.count(state) for state in set(states)}
-
-    async def describe_outage(self) -> str:
-        """What takes no calls now, in words; empty: all is well."""
-        connection, store = self._client.store.connection, self._client.store
-        away = await fetch_away(connection, self._client.config.catalog)
-        return describe_away(away, await store.server_time()) if away else ""
+        return await fetch_states(self._client.store.connection, jobs)
 
     async def _submit(self, journal: Journal) -> None:
         lines = self._lines()
@@ -178,22 +137,35 @@ class BatchRun:
     async def _submit_chunk(self, jobs: list[tuple[BatchLine, PreparedJob]]) -> None:
         """Submit lines. Lines that a full queue refuses are retried without limit."""
         while jobs:
-            answers = await submit_with_retry(
-                self._client.store.jobs, [job for _, job in jobs], (StoreUnreachable,), self._client.retry_for
-            )
-            refused, backpressure = [], None
-            for (line, job), answer in zip(jobs, answers, strict=True):
-                if isinstance(answer, Receipt):
-                    self._waiting[answer.id] = line
-                elif isinstance(answer, Backpressure):
-                    backpressure = backpressure or answer
-                    refused.append((line, job))
-                else:
-                    raise answer  # an error of Redis, which every other line would meet too
-            jobs = refused
+            sending = asyncio.create_task(self._send(jobs))
+            try:
+                jobs, backpressure = await asyncio.shield(sending)
+            except asyncio.CancelledError:  # what is on its way is counted: an interrupted run says what it submitted
+                await asyncio.wait([sending], timeout=MAX_SENDING_SECONDS)
+                await cancel_all(sending)
+                raise
             self._note_backpressure(backpressure)
             if backpressure is not None:
                 await asyncio.sleep(min(MAX_BACKPRESSURE_PAUSE_SECONDS, backpressure.retry_after))
+
+    async def _send(
+        self, jobs: list[tuple[BatchLine, PreparedJob]]
+    ) -> tuple[list[tuple[BatchLine, PreparedJob]], Backpressure | None]:
+        """Submit lines once. Returns those that a full queue refuses, and its refusal."""
+        answers = await submit_with_retry(
+            self._client.store.jobs, [job for _, job in jobs], (StoreUnreachable,), self._client.retry_for
+        )
+        refused, backpressure = [], None
+        for (line, job), answer in zip(jobs, answers, strict=True):
+            if isinstance(answer, Receipt):
+                self._waiting[answer.id] = line
+            elif isinstance(answer, Backpressure):
+                backpressure = backpressure or answer
+                refused.append((line, job))
+        for answer in answers:
+            if not isinstance(answer, Receipt | Backpressure):
+                raise answer  # an error of Redis, which every other line would meet too
+        return refused, backpressure
 
     def _note_backpressure(self, error: Backpressure | None) -> None:
         """Gives one notice: a queue that drains is full again with every chunk."""
@@ -215,20 +187,16 @@ class BatchRun:
 
     def _lines(self) -> Iterator[BatchLine]:
         """The lines without an answer. Counts all lines."""
-        try:
-            with self._plan.source.open("rb") as source:
-                for line in islice(read_lines(source), self._plan.limit):
-                    self.tally.total += 1
-                    if isinstance(line, InvalidLine):
-                        self._refuse(line)
-                    elif line.custom_id in self._earlier.answered:
-                        self.tally.answered_before += 1
-                    elif line.custom_id in self._earlier.failed and not self._plan.retry_failed:
-                        self.tally.failed += 1
-                    else:
-                        yield line
-        except OSError as error:
-            raise BatchFileError(f"{self._plan.source} cannot be read: {error.strerror}") from error
+        for line in _read(self._plan):
+            self.tally.total += 1
+            if isinstance(line, InvalidLine):
+                self._refuse(line)
+            elif row := self._earlier.answered.get(line.custom_id):
+                self._count_answered(line, row)
+            elif line.custom_id in self._earlier.failed and not self._plan.retry_failed:
+                self.tally.failed += 1
+            else:
+                yield line
 
     def _prepare(self, line: BatchLine, fleet: FleetView = UNKNOWN_FLEET) -> PreparedJob | InvalidLine:
         """The job of a line, with its derived id. A retry of a failed line gets a new id."""
@@ -238,9 +206,17 @@ class BatchRun:
             job, terms = prepare(self._client.config, self._client.producer, JobRequest(request.prompt, options), fleet)
         except (ProducerError, UnknownName) as error:
             return InvalidLine(line.number, str(error), line.custom_id)
-        parts = (plan.name, line.custom_id, digest(job), self._earlier.failed.get(line.custom_id, ("", ""))[0])
-        job_id = sha256("\0".join(parts).encode()).hexdigest()[:32]
-        return job.model_copy(update={"id": job_id}), terms
+        failed_row, _ = self._earlier.failed.get(line.custom_id, ("", ""))
+        return job.model_copy(update={"id": derive_job_id(plan.name, line, job, failed_row)}), terms
+
+    def _count_answered(self, line: BatchLine, row_id: str) -> None:
+        self.tally.answered_before += 1
+        if is_edited(line, row_id):
+            self.tally.edited.append(line)
+            self.on_notice(
+                f"line {line.number}: custom_id {line.custom_id!r} was answered before with another prompt; "
+                "that answer is kept. To answer the new prompt: --retry-edited, or a new custom_id"
+            )
 
     def _refuse(self, line: InvalidLine) -> None:
         self.tally.invalid.append(line)
@@ -263,7 +239,7 @@ class BatchRun:
             results = await fetch_results(connection, jobs)
             missing = [job for job in jobs if job not in results] if find_lost else []
             states = await fetch_states(connection, missing)
-            self.tally.outage = await self.describe_outage() if find_lost and not results else ""
+            await self._note_blockage(jobs if find_lost and not results else [])
         except StoreUnreachable as error:
             self.on_notice(f"{error}. The jobs are safe; the batch resumes when Redis is back.")
             await asyncio.sleep(MAX_POLL_SECONDS)
@@ -279,6 +255,12 @@ class BatchRun:
             self.on_notice(f"Redis no longer knows job {job}")
         self.on_progress()
         return bool(results)
+
+    async def _note_blockage(self, jobs: list[str]) -> None:
+        """Find out why none of the jobs is answered. Gives one notice for each standstill."""
+        before, self.tally.blockage = self.tally.blockage, await explain_waiting(self._client, jobs)
+        if self.tally.blockage and not before:
+            self.on_notice(f"no line is answered now: {self.tally.blockage}")
 
     def _in_turn(self) -> Iterator[str]:
         """Waiting jobs behind the head, each once before any repeats."""

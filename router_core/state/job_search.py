@@ -31,6 +31,7 @@ class ListedJob:
     id: str
     state: str
     status: str | None
+    queue: str
     role: str | None
     model: str
     urgency: str
@@ -79,7 +80,7 @@ async def list_jobs(link: RedisConnection, job_filter: JobFilter, limit: int) ->
     newest: list[tuple[float, str, ListedJob]] = []
     count = 0
     async for ids in _ids(link, job_filter):
-        for job in await _fetch(link, ids):
+        for job in await fetch_jobs(link, ids):
             if job not in job_filter:
                 continue
             count += 1
@@ -112,8 +113,8 @@ async def _scan_members(link: RedisConnection, key: str, pattern: str = "*") -> 
             return
 
 
-async def _fetch(link: RedisConnection, ids: Sequence[str]) -> list[ListedJob]:
-    """Without those that have expired meanwhile, or whose record cannot be read."""
+async def fetch_jobs(link: RedisConnection, ids: Sequence[str]) -> list[ListedJob]:
+    """The jobs with these ids that exist and whose record can be read."""
     rows = await link.script("job_rows", {"ids": ids, "names": _FIELDS})
     jobs = (_read_row(job_id, list(map(_text, row))) for job_id, row in zip(ids, rows, strict=True))
     return [job for job in jobs if job is not None]
@@ -129,6 +130,7 @@ def _read_row(job_id: str, row: Sequence[str]) -> ListedJob | None:
             id=job_id,
             state=record["state"],
             status=record["status"] or None,
+            queue=record["queue"],
             role=role if role not in ("", "-") else None,
             model=model,
             urgency=urgency,

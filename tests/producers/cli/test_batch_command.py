@@ -43,7 +43,7 @@ def test_an_answered_line_is_not_submitted_again(openfall: Run, answering: Any, 
     ran = openfall("batch", "run", "in.jsonl", "-o", "out.jsonl", "--json")
     assert json.loads(ran.stdout) == {
         "total": 40, "answered_before": 25, "answered": 15, "failed": 0, "lost": 0, "bad_lines": [],
-        "fallbacks": 0, "usd": 0.0, "unpriced": 15,
+        "fallbacks": 0, "usd": 0.0, "unpriced": 15, "edited": [],
     }  # fmt: skip
     assert len(answering.jobs) == 40
 

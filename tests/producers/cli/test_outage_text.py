@@ -67,7 +67,7 @@ def test_job_why_and_batch_status_name_the_outage(
             assert process.poll() is None
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=20)
-    assert "no calls to tiny@rack for" in progress["outage"]
+    assert "no calls to tiny@rack for" in progress["why"]
 
 
 def test_status_names_a_flat_plan_that_is_out(openfall: Run, called: Callable[..., None]) -> None:

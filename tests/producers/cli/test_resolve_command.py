@@ -118,7 +118,7 @@ def test_with_json_an_error_is_json_too_and_the_exit_code_the_same(openfall: Run
     for args, code, kind in (
         (("resolve", "wrker", "--json"), 2, "UnknownName"),
         (("resolve", "worker", "--tokens", "200000", "--json"), 1, "NoModel"),
-        (("job", "show", "8f21", "--json"), 2, "BadParameter"),
+        (("job", "show", "8f2", "--json"), 2, "BadParameter"),
     ):
         ran = openfall(*args)
         error: dict[str, Any] = json.loads(ran.stdout)

@@ -141,7 +141,7 @@ def test_square_brackets_in_words_from_outside_break_no_command(openfall: Run, c
 
 
 def test_an_argument_of_a_wrong_command_line_is_shown_escaped(environment) -> None:
-    code, screen = run_on_a_terminal(environment, "job", "show", "\x1b[2Jx")
+    code, screen = run_on_a_terminal(environment, "job", "shwo\x1b[2Jx")
     assert code == 2
     assert r"\x1b[2Jx" in screen.replace("\\\\", "\\")
     assert "\x1b[2Jx" not in screen

@@ -1,0 +1,65 @@
+"""The plans of the batches of this machine, by which `batch list`, `status` and `cancel` know a batch by its name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic_core import from_json, to_json
+
+from openfall.producers.batch.plan import BatchPlan
+from openfall.producers.errors import BatchFileError
+
+
+@dataclass(frozen=True, slots=True)
+class SavedBatch:
+    """A batch and its output file. `plan` None: the file is there, but this configuration has not run the batch."""
+
+    out: Path
+    plan: BatchPlan | None
+
+
+def save_plan(data_dir: Path, plan: BatchPlan, out: Path) -> None:
+    """Save a plan. If the directory is not writable, only the commands that need it fail."""
+    saved = {"source": plan.source.resolve(), "out": out.resolve(), **plan.options, "limit": plan.limit}
+    path = _path(data_dir, plan.name)
+    with suppress(OSError):
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.write_bytes(to_json(saved))
+
+
+def find_batch(data_dir: Path, name: Path) -> SavedBatch:
+    """The batch of an output file or of a name. Raises `BatchFileError`."""
+    saved = _load(_path(data_dir, name.stem if name.is_file() else str(name)))
+    if name.is_file() and (saved is None or saved.out != name.resolve()):
+        return SavedBatch(name, None)
+    if saved is None:
+        known = ", ".join(sorted(batch.plan.name for batch in list_batches(data_dir) if batch.plan)) or "none"
+        raise BatchFileError(
+            f"no batch {str(name)!r}: name its output file, or the name under which it was run. Known batches: {known}"
+        )
+    return saved
+
+
+def list_batches(data_dir: Path) -> Iterator[SavedBatch]:
+    """The batches that were run on this machine with this configuration, the last one first."""
+    paths = list((data_dir / "batches").glob("*.json"))
+    for path in sorted(paths, key=lambda path: path.stat().st_mtime, reverse=True):
+        if saved := _load(path):
+            yield saved
+
+
+def _path(data_dir: Path, name: str) -> Path:
+    return data_dir / "batches" / f"{name}.json"
+
+
+def _load(path: Path) -> SavedBatch | None:
+    """None: there is no such file, or a crash has damaged it."""
+    try:
+        saved = from_json(path.read_bytes())
+        out, source = Path(saved.pop("out")), Path(saved.pop("source"))
+        return SavedBatch(out, BatchPlan(name=path.stem, source=source, **saved))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None

@@ -1,0 +1,157 @@
+"""`openfall batch list`, `status` and `cancel`: batches by their output files or names."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from openfall.producers.cli.options import common_options, open_client, with_client
+from openfall.producers.cli.render import plural, show_table
+from openfall.producers.cli.terminal import echo, pad_all, print_line, show_json
+
+if TYPE_CHECKING:
+    from openfall.producers.batch.journal import JournalState
+    from openfall.producers.batch.plan_file import SavedBatch
+    from openfall.producers.client import AsyncOpenfall
+
+COLUMNS = ("batch", "lines", "answered", "failed", "waiting", "output", "why")
+CANCEL_CHUNK = 256
+NOT_SUBMITTED = "not submitted"
+
+
+@click.command("status", short_help="Show the progress of a batch.")
+@click.argument("name", metavar="OUT|NAME")
+@common_options
+def show_status(name: str, config_path: Path | None, as_json: bool) -> None:
+    """Show the progress of a batch, and why its lines wait. OUT is its output file, NAME its name."""
+    values = _status(name, config_path)
+    if as_json:
+        show_json(values)
+        return
+    for key, value in zip(pad_all(values), values.values(), strict=True):
+        echo(f"{key}  {value}")
+
+
+def _status(name: str, config_path: Path | None) -> dict[str, Any]:
+    from openfall.producers.batch.journal import read_journal
+
+    saved = _find(name, config_path)
+    if saved.plan is None:
+        return {"output": str(saved.out), **_journal_values(read_journal(saved.out))}
+    values = with_client(config_path, lambda llm: _fetch(llm, saved))
+    states = values.pop("states")
+    return {**values, **{state or NOT_SUBMITTED: count for state, count in states.items()}}
+
+
+def _find(name: str, config_path: Path | None) -> SavedBatch:
+    from openfall.config import load
+    from openfall.producers.batch.plan_file import find_batch
+
+    return find_batch(load(config_path).settings.data_dir, Path(name))
+
+
+async def _fetch(llm: AsyncOpenfall, saved: SavedBatch) -> dict[str, Any]:
+    """The progress of a batch. `why` is left out if nothing is known to keep its lines from an answer."""
+    from openfall.producers.batch.journal import read_journal
+    from openfall.producers.batch.run import BatchRun
+    from openfall.producers.batch.waiting_reason import explain_waiting
+
+    assert saved.plan is not None
+    journal_state = read_journal(saved.out)
+    batch_run = BatchRun(llm, saved.plan, journal_state)
+    jobs = await batch_run.job_states()
+    waiting = [job for job, state in jobs.items() if state not in (None, "done")]
+    why = await explain_waiting(llm, waiting)
+    values = {"output": str(saved.out), "lines": batch_run.tally.total, **_journal_values(journal_state)}
+    return {**values, "states": Counter(jobs.values()), **({"why": why} if why else {})}
+
+
+def _journal_values(journal_state: JournalState) -> dict[str, Any]:
+    codes = Counter(code for _, code in journal_state.failed.values())
+    return {"answered": len(journal_state.answered), "failed": codes.total(), **dict(sorted(codes.items()))}
+
+
+@click.command("list", short_help="List the batches of this machine.")
+@common_options
+def list_batches(config_path: Path | None, as_json: bool) -> None:
+    """List the batches that were run on this machine with this configuration, the last one first."""
+    batches = asyncio.run(_list(config_path))
+    if as_json:
+        show_json(batches)
+    elif not batches:
+        print_line("no batch was run on this machine with this configuration: openfall batch run IN -o OUT")
+    else:
+        show_table(COLUMNS, ([batch[name] for name in COLUMNS] for batch in batches))
+
+
+async def _list(config_path: Path | None) -> list[dict[str, Any]]:
+    from openfall.producers.batch import plan_file
+
+    async with open_client(config_path) as llm:
+        saved = list(plan_file.list_batches(llm.config.settings.data_dir))
+        return [await _summarize(llm, batch) for batch in saved]
+
+
+async def _summarize(llm: AsyncOpenfall, saved: SavedBatch) -> dict[str, Any]:
+    from openfall.producers.errors import BatchFileError
+
+    assert saved.plan is not None
+    head = {"batch": saved.plan.name, "input": str(saved.plan.source)}
+    try:
+        values = await _fetch(llm, saved)
+    except BatchFileError as error:  # its input or its output was removed or damaged
+        empty = dict.fromkeys(("lines", "answered", "failed", "waiting", "not_submitted"), "?")
+        return {**head, **empty, "output": str(saved.out), "why": str(error)}
+    states = values["states"]
+    counts = {name: values[name] for name in ("lines", "answered", "failed", "output")}
+    waiting = states.total() - states[None] - states["done"]
+    return {**head, **counts, "waiting": waiting, "not_submitted": states[None], "why": values.get("why", "")}
+
+
+@click.command("cancel", short_help="End the jobs of a batch that have no answer yet.")
+@click.argument("name", metavar="OUT|NAME")
+@common_options
+def cancel_batch(name: str, config_path: Path | None, as_json: bool) -> None:
+    """End the jobs of a batch that have no answer yet. Answers stay. OUT is its output file, NAME its name.
+
+    `batch run --retry-failed` submits the cancelled lines again.
+    """
+    from openfall.producers.batch.journal import is_written
+
+    saved = _find(name, config_path)
+    if saved.plan is None:
+        raise click.UsageError(f"this configuration has not run the batch of {name}: openfall batch list")
+    cancelled, ended = with_client(config_path, lambda llm: asyncio.shield(_cancel(llm, saved)))
+    if as_json:
+        show_json({"batch": saved.plan.name, "cancelled": cancelled, "had_ended": ended})
+    else:
+        echo(f"{plural(cancelled, 'job')} cancelled, {ended:,} had ended")
+    if is_written(saved.out):
+        print_line(
+            f"a run of this batch is still active. It writes the results into {saved.out}, and may submit more lines: "
+            "stop it with Ctrl-C, then cancel again"
+        )
+
+
+async def _cancel(llm: AsyncOpenfall, saved: SavedBatch) -> tuple[int, int]:
+    """How many jobs were cancelled, and how many had ended before."""
+    from openfall.producers.batch.journal import read_journal
+    from openfall.producers.batch.run import BatchRun
+    from openfall.router_core.state.errors import UnknownJob
+
+    assert saved.plan is not None
+    states = await BatchRun(llm, saved.plan, read_journal(saved.out)).job_states()
+    jobs = [job for job, state in states.items() if state not in (None, "done")]
+    outcomes: list[bool | BaseException] = []
+    for first in range(0, len(jobs), CANCEL_CHUNK):
+        part = jobs[first : first + CANCEL_CHUNK]
+        outcomes += await asyncio.gather(*map(llm.cancel, part), return_exceptions=True)
+    for outcome in outcomes:
+        if isinstance(outcome, BaseException) and not isinstance(outcome, UnknownJob):
+            raise outcome
+    cancelled = sum(outcome is True for outcome in outcomes)
+    return cancelled, len(jobs) - cancelled

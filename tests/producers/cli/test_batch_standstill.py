@@ -1,0 +1,153 @@
+"""A batch that does not move says why. It is listed and cancelled by its name. An interrupted run says what it did."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.producers.cli.batch_files import LINES, every_line_has_one_row, read_rows
+from tests.producers.cli.conftest import Run, Start
+from tests.producers.hold_jobs import hold_next_sync
+
+RUN = ("batch", "run", "in.jsonl", "-o", "out.jsonl")
+
+
+def interrupt(process: subprocess.Popen[str]) -> str:
+    """The messages of an interrupted run."""
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 130
+    return err
+
+
+def until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def why_of(openfall: Run) -> str:
+    return str(json.loads(openfall("batch", "status", "out", "--json").stdout).get("why", ""))
+
+
+@pytest.fixture
+def waiting(start: Start, openfall: Run, source: Path) -> str:
+    """The messages of a run whose lines were all submitted, and that was interrupted."""
+    with start(*RUN) as process:
+        until(lambda: '"queued":40' in openfall("batch", "status", "out", "--json").stdout)
+        return interrupt(process)
+
+
+def test_an_interrupted_run_says_that_every_line_is_submitted_and_how_to_continue(waiting: str) -> None:
+    assert "40 lines of 40 submitted without a result so far: their jobs continue; every line is submitted" in waiting
+    assert "Run the same command again to continue: it collects the answers." in waiting
+    assert "openfall batch cancel out.jsonl" in waiting
+
+
+@pytest.mark.parametrize("limit", [7])
+def test_an_interrupted_run_says_exactly_what_was_submitted_and_what_was_not(
+    start: Start, openfall: Run, source: Path, store: Any, config_file: Path, limit: int
+) -> None:
+    config_file.write_text(config_file.read_text() + f"urgency: {{batch: {{max_queued: {limit}}}}}\n")
+    with start(*RUN) as process:
+        until(lambda: store.llen("rq:queue:gpu.other.batch") == limit)
+        until(lambda: process.poll() is not None or (config_file.parent / "out.jsonl").exists())
+        err = interrupt(process)
+    assert f"{limit} lines of 40 submitted without a result so far" in err
+    assert f"{LINES - limit} not submitted" in err
+    assert "it submits the rest and collects the answers" in err
+    assert store.hget("of:counters", "accepted") == str(limit).encode()
+
+
+def test_a_paused_queue_is_named_as_the_reason_while_the_run_waits(
+    start: Start, openfall: Run, source: Path, answering: Any
+) -> None:
+    openfall("queues", "pause", "gpu.other.batch")
+    with start(*RUN) as process:
+        assert process.stderr is not None
+        notice = process.stderr.readline()
+        openfall("queues", "resume", "gpu.other.batch")
+        _, err = process.communicate(timeout=30)
+    assert (
+        "no line is answered now: queue gpu.other.batch is paused (`openfall queues resume gpu.other.batch`)" in notice
+    )
+    assert "40 of 40 answered" in err
+
+
+def test_status_and_list_name_why_the_lines_wait(openfall: Run, waiting: str, store: Any) -> None:
+    assert "no worker of pool gpu is alive (start one: `openfall up`, or `openfall work gpu`)" in why_of(openfall)
+    openfall("queues", "pause", "gpu.other.batch")
+    assert "queue gpu.other.batch is paused (`openfall queues resume gpu.other.batch`)" in why_of(openfall)
+    store.set("rq:suspended", 1)
+    assert "everything is suspended" in why_of(openfall)
+    store.delete("rq:suspended")
+    openfall("queues", "resume", "gpu.other.batch")
+    openfall("breakers", "force-open", "rack/other", "--reason", "the fan is off")
+    assert "no calls to other@rack" in why_of(openfall)
+    (listed,) = json.loads(openfall("batch", "list", "--json").stdout)
+    assert "no calls to other@rack" in listed["why"]
+
+
+def test_the_reason_of_a_hold_is_named(openfall: Run, waiting: str, redis_url: str) -> None:
+    hold_next_sync(redis_url, "gpu.other.batch")
+    assert "1 held (outage: no worker runs), see `openfall held list`" in why_of(openfall)
+
+
+def test_batches_are_listed_with_their_progress_the_last_one_first(
+    openfall: Run, source: Path, answering: Any, tmp_path: Path
+) -> None:
+    openfall("batch", "run", "in.jsonl", "-o", "first.jsonl", "--limit", "3")
+    openfall("batch", "run", "in.jsonl", "-o", "second.jsonl", "--limit", "5", "--name", "festival")
+    batches = json.loads(openfall("batch", "list", "--json").stdout)
+    assert [(batch["batch"], batch["lines"], batch["answered"], batch["waiting"]) for batch in batches] == [
+        ("festival", 5, 5, 0), ("first", 3, 3, 0)]  # fmt: skip
+    (tmp_path / "in.jsonl").unlink()
+    assert "festival" in openfall("batch", "list").stdout
+    (last, _) = json.loads(openfall("batch", "list", "--json").stdout)
+    assert "in.jsonl cannot be read" in last["why"]
+
+
+def test_no_batch_is_listed_in_words(openfall: Run) -> None:
+    ran = openfall("batch", "list")
+    assert (ran.returncode, ran.stdout) == (0, "")
+    assert "no batch was run" in ran.stderr
+
+
+def test_a_cancelled_batch_has_no_job_left_and_is_run_again_with_retry_failed(
+    openfall: Run, waiting: str, worker_for: Callable[..., Any], out: Path
+) -> None:
+    assert openfall("batch", "cancel", "out").stdout == "40 jobs cancelled, 0 had ended\n"
+    assert openfall("batch", "cancel", "out.jsonl").stdout == "0 jobs cancelled, 0 had ended\n"
+    assert "Nothing waits" in openfall("status").stdout
+    ran = openfall(*RUN)
+    assert ran.returncode == 5
+    assert {row["error"]["code"] for row in read_rows(out)} == {"cancelled"}
+    with worker_for():
+        assert openfall(*RUN, "--retry-failed").returncode == 0
+    assert every_line_has_one_row(out)
+
+
+def test_a_cancel_beside_an_active_run_says_that_it_may_submit_more(start: Start, openfall: Run, source: Path) -> None:
+    with start(*RUN) as process:
+        until(lambda: '"queued":40' in openfall("batch", "status", "out", "--json").stdout)
+        ran = openfall("batch", "cancel", "out", "--json")
+        _, err = process.communicate(timeout=30)
+    assert json.loads(ran.stdout) == {"batch": "out", "cancelled": 40, "had_ended": 0}
+    assert "a run of this batch is still active" in ran.stderr
+    assert process.returncode == 5
+    assert "0 of 40 answered, 40 failed" in err
+
+
+def test_a_batch_that_is_not_known_names_those_that_are(openfall: Run, waiting: str) -> None:
+    for command in ("status", "cancel"):
+        ran = openfall("batch", command, "autumn")
+        assert ran.returncode == 2
+        assert "Known batches: out" in ran.stderr
