@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import islice
-from typing import Any, TypedDict
+from typing import Any, TypedDict, cast
 
 from pydantic import ValidationError
 
@@ -19,6 +19,12 @@ from openfall.producers.prompt import PARAMETERS, Prompt, build_body, check_size
 from openfall.router_core.catalog.errors import UnknownName
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.jobs.request_body import max_tokens, user_texts
+from openfall.router_core.jobs.wire_headers import (
+    MAX_HEADER_CHARACTERS,
+    WIRE_HEADERS,
+    is_sendable,
+    pick_wire_headers,
+)
 from openfall.router_core.routing.chain_selection import AUTO, RouteRequest
 from openfall.router_core.routing.classify import MAX_MESSAGES
 from openfall.router_core.routing.fleet_state import FleetState
@@ -55,7 +61,8 @@ class SubmitOptions(TypedDict, total=False):
     With none, or `auto`, the target is the group's, else the task that the words of the prompt select, else the
     default of the configuration. `group` says whose job it is, by any name (`whatsapp:main`): the configuration has
     patterns for groups. `local_only` keeps the job in local pools, whatever happens. `dialect` is the format of a whole
-    body: openai, anthropic or ollama.
+    body: openai, anthropic or ollama. `wire_headers` are headers that its provider needs beside the body, such as
+    `anthropic-beta`; a backend of another dialect does not get them.
 
     `expires_in` is how long an answer is wanted, in seconds or text (`90`, `"5m"`); `deadline` is the moment itself,
     epoch seconds or an aware datetime. `inbox` names an inbox (`AsyncOpenfall.inbox`) and `webhook` a URL that also
@@ -72,6 +79,7 @@ class SubmitOptions(TypedDict, total=False):
     local_only: bool
     dialect: str | None
     urgency: Urgency | str | None
+    wire_headers: Mapping[str, str] | None
     expires_in: float | str | None
     deadline: float | datetime | None
     idempotency_key: str | None
@@ -120,13 +128,12 @@ def prepare(
     options = request.options
     if unknown := options.keys() - OPTIONS:
         raise UnknownName("option", min(unknown), OPTIONS)  # a misspelled `local_only` must not pass silently
-    dialect = parse_dialect(options.get("dialect"))
-    values: Mapping[str, Any] = options
+    dialect, values = parse_dialect(options.get("dialect")), cast("Mapping[str, Any]", options)
     body = build_body(request.prompt, dialect, {name: values.get(name) for name in PARAMETERS})
     job_body = {key: value for key, value in body.items() if key not in _JOB_KEYS}
     check_size(job_body, config.settings.limits.max_prompt)
+    route_request = replace(_route_request(options, body, dialect), default_urgency=default_urgency)
     try:
-        route_request = replace(_route_request(options, body, dialect), default_urgency=default_urgency)
         routed = route(config.catalog, fleet.fleet, route_request, fleet.now)
     except NothingFits as error:
         raise BadRequest(str(error)) from None
@@ -136,6 +143,7 @@ def prepare(
             producer=producer,
             body=job_body,
             dialect=dialect,
+            wire_headers=_wire_headers(options.get("wire_headers"), dialect),
             stream=bool(options.get("stream", body.get("stream", False))),
             **_route_fields(routed),
         )
@@ -145,6 +153,18 @@ def prepare(
     if any(backend.tokens_per_minute is not None for backend in config.catalog.backends.values()):
         terms = replace(terms, prompt_tokens=route_request.needs.tokens, answer_tokens=max_tokens(job_body, dialect))
     return job, terms
+
+
+def _wire_headers(headers: Mapping[str, str] | None, dialect: Dialect) -> dict[str, str]:
+    """Raises `UnknownName` for a header that no provider gets, and `BadRequest` for a value that cannot be sent."""
+    headers = headers or {}
+    known = {name for names in WIRE_HEADERS.values() for name in names}
+    if unknown := {name.lower() for name in headers} - known:
+        raise UnknownName("wire header", min(unknown), known)
+    for name, value in headers.items():
+        if not is_sendable(value):
+            raise BadRequest(f"the wire header {name} has 1 to {MAX_HEADER_CHARACTERS} printable ASCII characters")
+    return pick_wire_headers(headers, dialect)
 
 
 def _route_fields(routed: Route) -> dict[str, Any]:

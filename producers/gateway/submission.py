@@ -12,6 +12,7 @@ from openfall.producers.gateway.requested_name import check_allowed, resolve_nam
 from openfall.producers.request import JobRequest, SubmitOptions, parse_urgency, prepare
 from openfall.producers.submit import retry
 from openfall.router_core.jobs.job import CompletionJob
+from openfall.router_core.jobs.wire_headers import pick_wire_headers
 from openfall.router_core.state.attendance import Attendance
 from openfall.router_core.state.jobs import SubmitTerms
 from openfall.router_core.vocabulary import Dialect, Urgency
@@ -71,6 +72,7 @@ async def submit(
     options |= _options(exchange, body)
     options["urgency"] = _urgency(exchange, body, terms_of_endpoint.get("urgency"), of_name)
     options["dialect"] = dialect
+    options["wire_headers"] = pick_wire_headers(exchange.request.headers, dialect)
     fleet = await gateway.client.store.fleet()
     request = JobRequest({**body, "model": target}, cast("SubmitOptions", options))
     job, terms = prepare(gateway.config, caller.name, request, fleet, default_urgency=Urgency.INTERACTIVE)

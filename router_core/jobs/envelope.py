@@ -62,7 +62,8 @@ def digest(job: CompletionJob) -> str:
     excluded models."""
     models = {*job.chain, *(considered.model for considered in job.considered)}
     target = [job.role, job.task, [] if job.role or job.task else sorted(models), *([job.group] if job.group else [])]
-    request = to_json([job.dialect, target, sorted_deep(job.body)])
+    headers = [job.wire_headers] if job.wire_headers else []
+    request = to_json([job.dialect, target, sorted_deep(job.body), *map(sorted_deep, headers)])
     return blake2b(request, digest_size=12).hexdigest()
 
 

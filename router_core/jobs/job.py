@@ -39,6 +39,8 @@ class CompletionJob(BaseModel):
     chain: Annotated[tuple[str, ...], Field(min_length=1)]
     body: dict[str, Any]
     dialect: Dialect = "openai"
+    wire_headers: dict[str, str] = {}
+    """Headers of the caller's request that a backend of its dialect sends too: see `wire_headers.py`."""
     role: str | None = None
     task: str | None = None
     group: str | None = None

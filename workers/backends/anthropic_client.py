@@ -48,10 +48,11 @@ class AnthropicBackend(HttpBackend):
         credentials = bearer(key) if bearer_only else _credentials(key, address)
         headers = {"anthropic-version": version, **credentials}
         super().__init__(address, address.version + PATH, headers, transport)
-        self._sampling = version < WITHOUT_SAMPLING
+        self._api_version = version
 
     def _body(self, translated: Mapping[str, Any], request: Request, *, streamed: bool) -> dict[str, Any]:
-        sampling = request.sampling_params and self._sampling
+        own = request.wire_headers if request.dialect == "anthropic" else {}
+        sampling = request.sampling_params and own.get("anthropic-version", self._api_version) < WITHOUT_SAMPLING
         omitted = {"stream"} | (frozenset() if sampling else SAMPLING_PARAMETERS)
         body = {key: value for key, value in translated.items() if key not in omitted}
         body["model"] = request.upstream

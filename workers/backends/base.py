@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from openfall.router_core.catalog.capabilities import Thinking
@@ -34,7 +34,7 @@ class Request:
     the last byte. `max_tokens` is the model's default for a body that names none. `sampling_params` False: the model
     refuses temperature, top_p and top_k, so the backend omits them. `thinking`: how the model is asked to think. `ctx`
     is the model's context, for endpoints that need it in a call (Ollama's num_ctx). `watch` has further limits, which
-    may need a stream, and counts the progress.
+    may need a stream, and counts the progress. `wire_headers` are sent by a backend of the caller's dialect.
     """
 
     body: Mapping[str, Any]
@@ -46,6 +46,7 @@ class Request:
     thinking: Thinking | None = None
     ctx: int | None = None
     watch: CallWatch | None = None
+    wire_headers: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def prompt(self) -> Any:

@@ -82,10 +82,11 @@ class HttpBackend:
         if watch.stream_refused:
             watch.allow_whole()
         body, reader = self._learned.apply(body, request), AnswerReader(self.response_format, watch, on_pieces)
-        outcome = await self._http.complete(self._path, body, request, reader)
+        headers = request.wire_headers if request.dialect == self.dialect else {}
+        outcome = await self._http.complete(self._path, body, request, reader, headers)
         if isinstance(outcome, Failure) and self._learned.learn(body, request, outcome):
             body = self._learned.apply(body, request)
-            outcome = await self._http.complete(self._path, body, request, reader)
+            outcome = await self._http.complete(self._path, body, request, reader, headers)
         return outcome
 
     def _body(self, translated: Mapping[str, Any], request: Request, *, streamed: bool) -> dict[str, Any] | Failure:

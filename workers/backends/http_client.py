@@ -45,13 +45,16 @@ class HttpClient:
         self._headers = CIMultiDict({"accept-encoding": "identity", **headers})
         self._json_headers = CIMultiDict({**self._headers, "content-type": "application/json"})
 
-    async def complete(self, path: str, body: Mapping[str, Any], request: Request, reader: AnswerReader) -> Outcome:
-        """Post the body of a request. The caller limits the time. No failure's detail repeats the prompt."""
+    async def complete(
+        self, path: str, body: Mapping[str, Any], request: Request, reader: AnswerReader, headers: Mapping[str, str]
+    ) -> Outcome:
+        """Post the body of a request, with some more headers or others. The caller limits the time. No failure's detail
+        repeats the prompt."""
         try:
             payload = dumps(body)
         except TypeError as error:
             return Failure(error_class=ErrorClass.BAD_REQUEST, detail=redact(f"the body is not JSON: {error}"))
-        outcome: Outcome = await self._send_and_read(path, payload, reader.read)
+        outcome: Outcome = await self._send_and_read(path, payload, reader.read, headers)
         return _without_echo(outcome, request.prompt) if isinstance(outcome, Failure) else outcome
 
     async def fetch_json(self, path: str, timeout_s: float, body: Mapping[str, Any] | None = None) -> Any | Failure:
@@ -73,11 +76,13 @@ class HttpClient:
         except TimeoutError:
             return Failure(error_class=ErrorClass.TIMEOUT, detail=f"no complete answer within {timeout_s:g} s")
 
-    async def _send_and_read(self, path: str, payload: bytes | None, read: Reader[T]) -> T | Failure:
+    async def _send_and_read(
+        self, path: str, payload: bytes | None, read: Reader[T], headers: Mapping[str, str] | None = None
+    ) -> T | Failure:
         try:
-            response = await self._send(self._below_version(path), payload)
+            response = await self._send(self._below_version(path), payload, headers)
             if response.status in _NO_SUCH_PATH and (other := self._without_guess(path)):
-                response = await self._try_other(response, other, payload)
+                response = await self._try_other(response, other, payload, headers)
         except aiohttp.ClientError as error:
             return Failure(error_class=ErrorClass.CONNECTION, detail=redact(describe_error(error)))
         try:
@@ -89,8 +94,11 @@ class HttpClient:
         finally:
             response.close()
 
-    async def _send(self, path: str, payload: bytes | None) -> aiohttp.ClientResponse:
+    async def _send(self, path: str, payload: bytes | None, more: Mapping[str, str] | None) -> aiohttp.ClientResponse:
         method, headers = ("GET", self._headers) if payload is None else ("POST", self._json_headers)
+        if more:
+            headers = headers.copy()
+            headers.update(more)
         return await self._transport.send(method, self._address.at(path), headers, payload)
 
     def _below_version(self, path: str) -> str:
@@ -104,11 +112,11 @@ class HttpClient:
         return path.removeprefix(version)
 
     async def _try_other(
-        self, first: aiohttp.ClientResponse, path: str, payload: bytes | None
+        self, first: aiohttp.ClientResponse, path: str, payload: bytes | None, more: Mapping[str, str] | None
     ) -> aiohttp.ClientResponse:
         """The response of the path without a version if the server knows it, else the first response. Open WebUI and
         others have no version in their paths."""
-        other = await self._send(path, payload)
+        other = await self._send(path, payload, more)
         if other.status in _NO_SUCH_PATH:
             other.close()
             return first

@@ -105,6 +105,7 @@ class ModelCaller:
             thinking=capabilities.thinking,
             ctx=model.context,
             watch=watch,
+            wire_headers={} if call.judging else job.wire_headers,
         )
 
 
