@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from openfall.producers.errors import (
         BadRequest,
         ClientClosed,
-        InvalidOperation,
         NoModel,
         ProducerError,
         PromptTooLarge,
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from openfall.producers.runtime import RuntimeModel
     from openfall.producers.sync_client import Openfall
     from openfall.router_core.catalog.errors import AmbiguousName, UnknownName
-    from openfall.router_core.errors import OpenfallError
+    from openfall.router_core.errors import InvalidOperation, OpenfallError
     from openfall.router_core.jobs.envelope import UnreadableEnvelope
     from openfall.router_core.jobs.result import Result
     from openfall.router_core.state.errors import (
@@ -53,7 +52,6 @@ _MODULES = {
     "producers.errors": (
         "BadRequest",
         "ClientClosed",
-        "InvalidOperation",
         "NoModel",
         "ProducerError",
         "PromptTooLarge",
@@ -65,7 +63,7 @@ _MODULES = {
     "producers.runtime": ("RuntimeModel",),
     "producers.sync_client": ("Openfall",),
     "router_core.catalog.errors": ("AmbiguousName", "UnknownName"),
-    "router_core.errors": ("OpenfallError",),
+    "router_core.errors": ("InvalidOperation", "OpenfallError"),
     "router_core.jobs.envelope": ("UnreadableEnvelope",),
     "router_core.jobs.result": ("Result",),
     "router_core.state.errors": (

@@ -15,7 +15,7 @@ from typing import Any, TypeVar, Unpack
 from openfall.config import LoadedConfig, load
 from openfall.config import redis_url as configured_redis_url
 from openfall.producers.callbacks import check_inbox_name
-from openfall.producers.client_store import ClientStore
+from openfall.producers.client_store import ClientStore, ClientStores
 from openfall.producers.errors import BadRequest, ProducerError, StillQueued
 from openfall.producers.inbox_delivery import InboxDelivery, read_inbox
 from openfall.producers.job_stream import follow, wait_result
@@ -29,6 +29,7 @@ from openfall.router_core.jobs.result import Result
 from openfall.router_core.state.errors import Backpressure, StoreUnreachable
 from openfall.router_core.state.inbox import InboxReader
 from openfall.router_core.state.jobs import JobRecord, Receipt
+from openfall.router_core.state.redis_connection import RedisConnection
 
 SUBMIT_CHUNK = 500
 """Jobs that `submit_many` sends at once."""
@@ -48,13 +49,15 @@ def producer_name() -> str:
 
 
 class AsyncOpenfall:
-    """Requests completions through the queue. Connects on first use. Not for two event loops.
+    """Requests completions through the queue. Connects on first use, so it may be made before its fleet runs, and
+    before a fork. Each event loop and process in which it is used has connections of its own.
 
     `config` is a path or a loaded configuration; None: the usual search applies. `redis_url` overrides the
-    configuration's. `retry_for` is for how many seconds a call retries while Redis does not answer. Use it as a
-    context manager, or call `close()`. `store` is internal.
+    configuration's. `retry_for` is for how many seconds a call retries while Redis does not answer, or `openfall up`
+    has not started it yet. Use it as a context manager, or call `close()`. `store` is internal.
 
-    Raises `ConfigError`, and `NoRedis` when neither argument nor configuration names a Redis.
+    Raises `ConfigError`. Each call raises `ClientClosed` after `close`, and `NoRedis` (after `retry_for`) while neither
+    argument nor configuration names a Redis.
     """
 
     def __init__(
@@ -67,10 +70,14 @@ class AsyncOpenfall:
     ) -> None:
         loaded = config if isinstance(config, LoadedConfig) else load(None if config is None else Path(config))
         self.config = loaded
-        self.redis_url = redis_url or configured_redis_url(loaded.settings)
         self.producer = producer or producer_name()
         self.retry_for = retry_for
-        self.store = ClientStore(self.redis_url, loaded.catalog)
+        self._stores = ClientStores(lambda: redis_url or configured_redis_url(loaded.settings), loaded.catalog)
+
+    @property
+    def store(self) -> ClientStore:
+        """The connections of the running event loop."""
+        return self._stores.current()
 
     async def __aenter__(self) -> AsyncOpenfall:
         return self
@@ -82,7 +89,7 @@ class AsyncOpenfall:
 
     async def close(self) -> None:
         """Close the connections. Submitted jobs go on."""
-        await self.store.close()
+        await self._stores.close()
 
     async def submit(self, prompt: Prompt, **options: Unpack[SubmitOptions]) -> Receipt:
         """Submit one job. Returns once Redis has stored it.
@@ -101,6 +108,7 @@ class AsyncOpenfall:
         refused with `Backpressure` may be submitted again later.
         """
         answers: list[Receipt | SubmitError] = []
+        await self._retry(self._connection)
         retry_on = RETRYABLE
         chunk: list[PreparedJob | SubmitError] = []
         for request in requests:
@@ -185,16 +193,15 @@ class AsyncOpenfall:
         each (default: this producer): every delivery goes to one reader, and those of a reader silent for 60 s go to
         another. Survives outages of Redis. Raises `BadRequest` for an invalid name.
         """
-        inbox = InboxReader(self.store.connection, check_inbox_name(name), reader or self.producer)
-        return read_inbox(inbox, self.store.connection, name)
+        return self._read_inbox(check_inbox_name(name), reader or self.producer)
 
     async def result(self, job_id: str) -> Result | None:
         """The final result of a job; None while there is none. Raises `UnknownJob`."""
-        return await self.store.jobs.result(_job_id(job_id))
+        return await self._retry(lambda: self.store.jobs.result(_job_id(job_id)))
 
     async def record(self, job_id: str) -> JobRecord:
         """The stored state of a job. Raises `UnknownJob`."""
-        return await self.store.jobs.record(_job_id(job_id))
+        return await self._retry(lambda: self.store.jobs.record(_job_id(job_id)))
 
     async def cancel(self, job_id: str) -> bool:
         """End a job. False: it had ended before."""
@@ -205,7 +212,7 @@ class AsyncOpenfall:
 
         A backend may unload other models to make room. Its host must be reachable from here.
         """
-        return await load_model(self.config.catalog, self.store.connection, model, backend)
+        return await load_model(self.config.catalog, self.store.try_connection(), model, backend)
 
     async def resolve(self, role: str | None = None, **options: Unpack[ResolveOptions]) -> RuntimeModel:
         """The model to call now, for a program that calls models itself. Give the outcome to `report`.
@@ -213,11 +220,17 @@ class AsyncOpenfall:
         Without Redis the catalog alone decides. Raises `NoModel`, which lists the reason for each model, and
         `UnknownName`.
         """
-        return await resolve_model(self.config, self.store.connection, role, options)
+        return await resolve_model(self.config, self.store.try_connection(), role, options)
 
     async def report(self, model: RuntimeModel, **outcome: Unpack[CallOutcome]) -> bool:
         """Report the outcome of such a call to the breakers and the ledger. False: Redis did not take it."""
-        return await report_outcome(self.config, self.store.connection, model, outcome)
+        return await report_outcome(self.config, self.store.try_connection(), model, outcome)
+
+    async def _read_inbox(self, name: str, reader: str) -> AsyncGenerator[InboxDelivery[Awaitable[None]], None]:
+        connection = await retry(self._connection, float("inf"))
+        async with aclosing(read_inbox(InboxReader(connection, name, reader), connection, name)) as deliveries:
+            async for delivery in deliveries:
+                yield delivery
 
     def _prepare(self, request: JobRequest | Prompt, fleet: FleetView) -> PreparedJob | SubmitError:
         try:
@@ -225,6 +238,10 @@ class AsyncOpenfall:
             return prepare(self.config, self.producer, whole, fleet)
         except (ProducerError, UnknownName) as error:
             return error
+
+    async def _connection(self) -> RedisConnection:
+        """Raises `NoRedis`."""
+        return self.store.connection
 
     async def _retry(self, step: Callable[[], Awaitable[T]]) -> T:
         return await retry(step, self.retry_for)

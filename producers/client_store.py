@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from openfall.config import NoRedis
+from openfall.producers.errors import ClientClosed
+from openfall.producers.inheritance import keep_in_children
 from openfall.producers.request import UNKNOWN_FLEET, FleetView
 from openfall.router_core.catalog.catalog import Catalog
-from openfall.router_core.state.errors import StoreError
+from openfall.router_core.errors import InvalidOperation
+from openfall.router_core.state.errors import StoreError, StoreUnreachable
 from openfall.router_core.state.fleet_snapshot import FleetSnapshot, fetch_fleet_snapshot
 from openfall.router_core.state.job_events import EventHub
 from openfall.router_core.state.jobs import JobStore
@@ -21,7 +26,8 @@ FLEET_TTL_SECONDS = 0.5
 """How long one snapshot serves further jobs. `claim` and the sweeper notice a breaker that opens in between."""
 OUTAGE_POLL_SECONDS = 0.5
 """Pause between attempts of a reader while Redis does not answer."""
-
+UNREACHABLE = (StoreUnreachable, NoRedis)
+"""Redis does not answer, or `openfall up` has not started it yet."""
 
 T = TypeVar("T")
 
@@ -35,16 +41,20 @@ async def try_redis(step: Awaitable[T]) -> T | None:
         return None
 
 
-async def fetch_fleet(connection: RedisConnection, catalog: Catalog) -> FleetSnapshot | None:
+async def fetch_fleet(connection: RedisConnection | None, catalog: Catalog) -> FleetSnapshot | None:
     """The current state of the fleet; None when Redis does not answer in time."""
-    return await try_redis(fetch_fleet_snapshot(connection, catalog))
+    return None if connection is None else await try_redis(fetch_fleet_snapshot(connection, catalog))
 
 
 class ClientStore:
-    """Opens each connection when it is first used. Not for two event loops."""
+    """Opens each connection when it is first used, in one event loop. `find_redis` returns the address of Redis.
 
-    def __init__(self, redis_url: str, catalog: Catalog) -> None:
-        self._redis_url, self._catalog = redis_url, catalog
+    After `close` every access raises `ClientClosed`.
+    """
+
+    def __init__(self, find_redis: Callable[[], str], catalog: Catalog) -> None:
+        self._find_redis, self._catalog = find_redis, catalog
+        self._closed = False
         self._connection: RedisConnection | None = None
         self._events: EventHub | None = None
         self._fleet = UNKNOWN_FLEET
@@ -52,16 +62,25 @@ class ClientStore:
 
     @property
     def connection(self) -> RedisConnection:
-        """The connection for all commands."""
+        """The connection for all commands. Raises `NoRedis`."""
+        self._check_open()
         if self._connection is None:
-            self._connection = RedisConnection(self._redis_url)
+            self._connection = RedisConnection(self._find_redis())
         return self._connection
+
+    def try_connection(self) -> RedisConnection | None:
+        """The connection; None: the address of Redis is not known."""
+        try:
+            return self.connection
+        except NoRedis:
+            return None
 
     @property
     def events(self) -> EventHub:
         """The one subscription that all waits share."""
+        self._check_open()
         if self._events is None:
-            self._events = EventHub(self._redis_url)
+            self._events = EventHub(self._find_redis())
         return self._events
 
     @property
@@ -72,7 +91,7 @@ class ClientStore:
         """The fleet's state, at most `FLEET_TTL_SECONDS` old. While Redis does not answer, every model counts as
         available."""
         if time.monotonic() - self._fetched_at > FLEET_TTL_SECONDS:
-            snapshot = await fetch_fleet(self.connection, self._catalog)
+            snapshot = await fetch_fleet(self.try_connection(), self._catalog)
             self._fleet = FleetView(snapshot.fleet_state, snapshot.now) if snapshot is not None else UNKNOWN_FLEET
             self._fetched_at = time.monotonic()
         return self._fleet
@@ -87,9 +106,63 @@ class ClientStore:
         return int(seconds) + int(micros) / 1e6
 
     async def close(self) -> None:
+        self._closed = True
         events, self._events = self._events, None
         connection, self._connection = self._connection, None
         if events is not None:
             await events.close()
         if connection is not None:
             await connection.close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ClientClosed
+
+
+class ClientStores:
+    """One `ClientStore` for each event loop and process in which a client is used.
+
+    A connection belongs to the loop that opened it. What a process inherits by a fork is neither used nor closed: its
+    parent uses it.
+    """
+
+    def __init__(self, find_redis: Callable[[], str], catalog: Catalog) -> None:
+        self._find_redis, self._catalog = find_redis, catalog
+        self._stores: dict[tuple[int, asyncio.AbstractEventLoop], ClientStore] = {}
+        self._closed = False
+        keep_in_children(self)
+
+    def current(self) -> ClientStore:
+        """The store of the running loop. Raises `ClientClosed`, and `InvalidOperation` without a running loop."""
+        if self._closed:
+            raise ClientClosed
+        try:
+            key = os.getpid(), asyncio.get_running_loop()
+        except RuntimeError:
+            raise InvalidOperation(
+                "AsyncOpenfall works in a coroutine of a running asyncio loop. In plain code, and in a process that "
+                "was forked within a coroutine, use Openfall, or start a loop with asyncio.run"
+            ) from None
+        store = self._stores.get(key)
+        if store is None:
+            self._forget_ended_loops()
+            store = self._stores.setdefault(key, ClientStore(self._find_redis, self._catalog))
+        return store
+
+    async def close(self) -> None:
+        """Close the connections of every loop of this process. Other loops close theirs on their own time."""
+        self._closed = True
+        for key, store in list(self._stores.items()):
+            process, loop = key
+            if process != os.getpid():
+                continue
+            del self._stores[key]
+            if loop is asyncio.get_running_loop():
+                await store.close()
+            elif loop.is_running():
+                asyncio.run_coroutine_threadsafe(store.close(), loop)
+
+    def _forget_ended_loops(self) -> None:
+        for process, loop in list(self._stores):
+            if process == os.getpid() and loop.is_closed():
+                self._stores.pop((process, loop), None)

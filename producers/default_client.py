@@ -27,6 +27,7 @@ alone decides, and `report` returns False. `AsyncOpenfall` and `Openfall` have t
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,18 +51,21 @@ class DefaultClients:
     one may finish: it ends with the process.
     """
 
-    _clients: dict[Path | None, Openfall] = field(default_factory=dict)
+    _clients: dict[Path | None, tuple[Openfall, str]] = field(default_factory=dict)
+    """With the address of its Redis."""
     _broken: dict[Path, Stamp | None] = field(default_factory=dict)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _locks: dict[int, threading.Lock] = field(default_factory=dict)
+    """By process: a lock that another thread holds during a fork stays locked in the child for ever."""
 
     def client(self, config_path: Path | None) -> Openfall:
         """The client for a configuration file; None: the usual search applies. Raises `ConfigError`."""
-        with self._lock:
-            client = self._clients.get(config_path)
+        with self._locks.setdefault(os.getpid(), threading.Lock()):
+            client, known_url = self._clients.get(config_path, (None, ""))
             config = load(config_path) if client is None else self._reload(client.config)
             url = _redis_url(config)
-            if client is None or (client.config, client.redis_url) != (config, url):
-                client = self._clients[config_path] = Openfall(url, config=config)
+            if client is None or (client.config, known_url) != (config, url):
+                client = Openfall(url, config=config)
+                self._clients[config_path] = client, url
             return client
 
     def _reload(self, config: LoadedConfig) -> LoadedConfig:

@@ -1,13 +1,13 @@
 """The errors of a producer.
 
 OpenfallError                 in `router_core.errors`
+├── InvalidOperation          in `router_core.errors`: the client, stream or model cannot be used here
+│   └── ClientClosed          the client was closed before
 └── ProducerError
     ├── BadRequest            the request is malformed: nothing was submitted
     ├── PromptTooLarge        the request is larger than the configuration allows: nothing was submitted
     ├── NoModel               no model can be called now, or none can take the request
     ├── StillQueued           the time to wait is over, the job goes on (also a TimeoutError)
-    ├── InvalidOperation      the client, stream or model cannot be used here
-    │   └── ClientClosed      the client was closed before
     └── BatchFileError        a file of a batch cannot be used
         └── OutputWriteError  the output file cannot be written: its rows are kept
 
@@ -17,7 +17,7 @@ Beside these come `router_core.state.errors.StoreError` (Redis), `router_core.ca
 
 from __future__ import annotations
 
-from openfall.router_core.errors import OpenfallError
+from openfall.router_core.errors import InvalidOperation, OpenfallError
 
 
 class ProducerError(OpenfallError):
@@ -59,19 +59,13 @@ class StillQueued(ProducerError, TimeoutError):
         super().__init__(f"no answer yet: job {job_id} goes on; fetch its result later by this id")
 
 
-class InvalidOperation(ProducerError, RuntimeError):
-    """The client, or what it returned, cannot be used in this place. The message says where it can be."""
-
-    remedy = "see the message"
-
-
 class ClientClosed(InvalidOperation):
     """The client is closed."""
 
-    remedy = "make a new client, or enter this one again (`with client:`)"
+    remedy = "make a new client"
 
     def __init__(self) -> None:
-        super().__init__(f"this client is closed: {self.remedy}")
+        super().__init__("this client is closed: make a new one")
 
 
 class BatchFileError(ProducerError):

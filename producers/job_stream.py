@@ -9,11 +9,10 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from openfall.producers.client_store import OUTAGE_POLL_SECONDS, ClientStore
+from openfall.producers.client_store import OUTAGE_POLL_SECONDS, UNREACHABLE, ClientStore
 from openfall.router_core.jobs.pieces import read_pieces, text_of
 from openfall.router_core.jobs.result import Result
 from openfall.router_core.state import job_events
-from openfall.router_core.state.errors import StoreUnreachable
 from openfall.router_core.state.job_events import Announcement, continue_from
 from openfall.router_core.state.jobs import JobStore
 from openfall.router_core.vocabulary import Urgency
@@ -53,7 +52,7 @@ async def follow(store: ClientStore, job_id: str, cursor: int = 0) -> AsyncGener
         while not progress.ended:
             try:
                 events = progress.take(rows) if rows is not None else await _read_new(store, job_id, progress)
-            except StoreUnreachable:
+            except UNREACHABLE:
                 await asyncio.sleep(OUTAGE_POLL_SECONDS)
                 continue
             for event in events:
@@ -70,7 +69,7 @@ async def wait_result(store: ClientStore, job_id: str, accept_interim: bool | No
                 result = await store.jobs.result(job_id)
                 if result is None and accept_interim is not False:
                     result = await interim_reply(store.jobs, job_id, accept_interim)
-            except StoreUnreachable:
+            except UNREACHABLE:
                 await asyncio.sleep(OUTAGE_POLL_SECONDS)
                 continue
             if result is not None:

@@ -19,11 +19,13 @@ class ModelLoad:
     message: str
 
 
-async def load_model(catalog: Catalog, connection: RedisConnection, model: str, backend: str | None) -> list[ModelLoad]:
+async def load_model(
+    catalog: Catalog, connection: RedisConnection | None, model: str, backend: str | None
+) -> list[ModelLoad]:
     """Load a model at its backends, or at one of them. Raises `UnknownName`. Without Redis the fleet learns nothing."""
     from openfall.workers.admin.model_admin import ModelAdmin  # ADR 17: no other use of a client needs worker code
 
-    link = connection if await try_redis(connection.command("PING")) else None
+    link = connection if connection and await try_redis(connection.command("PING")) else None
     return [
         ModelLoad(model=model, backend=report["backend"], ok=report["ok"], message=report["message"])
         async for report in ModelAdmin(catalog, link, backend).run("load", model)

@@ -17,6 +17,7 @@ from openfall.producers.resolve import Resolution, resolve
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.rates import ChargedCall
 from openfall.router_core.deciding.substitution import Substitution, chain_substitution
+from openfall.router_core.errors import InvalidOperation
 from openfall.router_core.routing.chain_selection import AUTO, RouteRequest
 from openfall.router_core.routing.requirements import Requirements
 from openfall.router_core.state.external_calls import (
@@ -118,12 +119,12 @@ class RuntimeModel:
         A model that an `AsyncOpenfall` named takes `await llm.report(model, ...)` instead.
         """
         if self.reporter is None:
-            raise TypeError("an AsyncOpenfall resolved this model: use `await llm.report(model, ...)`")
+            raise InvalidOperation("an AsyncOpenfall resolved this model: use `await llm.report(model, ...)`")
         return self.reporter(self, outcome)
 
 
 async def resolve_model(
-    config: LoadedConfig, connection: RedisConnection, role: str | None, options: ResolveOptions
+    config: LoadedConfig, connection: RedisConnection | None, role: str | None, options: ResolveOptions
 ) -> RuntimeModel:
     """The model to call. Raises `UnknownName`, `NoModel`."""
     catalog = config.catalog
@@ -133,7 +134,7 @@ async def resolve_model(
     )
     spec, backend = catalog.models[resolution.model], catalog.backends[resolution.backend]
     start = CallStart(first_credential(catalog, resolution.backend))
-    if snapshot is not None:
+    if connection is not None and snapshot is not None:
         tokens = options.get("prompt_tokens", 0) + (spec.max_tokens or 0)
         start = await _start_call(connection, catalog, resolution, tokens) or start
     secret = catalog.credentials(resolution.backend).get(start.credential, "")
@@ -198,9 +199,11 @@ def route_request(role: str | None, options: ResolveOptions) -> RouteRequest:
 
 
 async def report_outcome(
-    config: LoadedConfig, connection: RedisConnection, model: RuntimeModel, outcome: CallOutcome
+    config: LoadedConfig, connection: RedisConnection | None, model: RuntimeModel, outcome: CallOutcome
 ) -> bool:
     """Report a call. False: Redis did not take it within `REDIS_TIMEOUT_SECONDS`. The caller must not wait longer."""
+    if connection is None:
+        return False
     latency = outcome.get("latency_seconds")
     call = ExternalCall(
         model=model.model,

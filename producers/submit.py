@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
+from openfall.producers.client_store import UNREACHABLE
 from openfall.producers.errors import ProducerError
 from openfall.producers.request import PreparedJob
 from openfall.router_core.catalog.errors import UnknownName
@@ -55,12 +56,12 @@ async def submit_with_retry(
 
 
 async def retry(step: Callable[[], Awaitable[T]], retry_for: float) -> T:
-    """Run an idempotent step. While Redis does not answer, repeat it for `retry_for` seconds."""
+    """Run an idempotent step. While Redis does not answer or is not started yet, repeat it for `retry_for` seconds."""
     end = time.monotonic() + retry_for
     while True:
         try:
             return await step()
-        except StoreUnreachable:
+        except UNREACHABLE:
             if time.monotonic() > end:
                 raise
         await asyncio.sleep(RETRY_INTERVAL_SECONDS)

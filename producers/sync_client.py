@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import atexit
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
-from contextlib import AbstractContextManager
+import os
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar, Unpack
 
-from anyio.from_thread import BlockingPortal, start_blocking_portal
-
 from openfall.config import LoadedConfig
 from openfall.producers.client import AsyncOpenfall
+from openfall.producers.errors import ClientClosed
 from openfall.producers.inbox_delivery import InboxDelivery
+from openfall.producers.loop_thread import LoopThread
 from openfall.producers.model_loading import ModelLoad
 from openfall.producers.prompt import Prompt
 from openfall.producers.request import JobRequest, SubmitOptions
 from openfall.producers.runtime import CallOutcome, ResolveOptions, RuntimeModel
 from openfall.producers.submit import RETRY_FOR_SECONDS, SubmitError
+from openfall.router_core.errors import InvalidOperation
 from openfall.router_core.jobs.result import Result
 from openfall.router_core.state.jobs import JobRecord, Receipt
 
@@ -28,7 +30,10 @@ T = TypeVar("T")
 
 
 class Openfall:
-    """`AsyncOpenfall` with the same methods, blocking. Several threads may share one."""
+    """`AsyncOpenfall` with the same methods, blocking. Several threads may share one.
+
+    It may be made before a fork: each process has a thread and connections of its own, from its first call on.
+    """
 
     def __init__(
         self,
@@ -39,9 +44,10 @@ class Openfall:
         retry_for: float = RETRY_FOR_SECONDS,
     ) -> None:
         self._client = AsyncOpenfall(redis_url, config=config, producer=producer, retry_for=retry_for)
-        self.config, self.redis_url = self._client.config, self._client.redis_url
-        self._thread: AbstractContextManager[BlockingPortal] = start_blocking_portal(name="openfall")
-        self._portal: BlockingPortal | None = self._thread.__enter__()
+        self.config = self._client.config
+        self._threads: dict[int, LoopThread] = {}
+        """By process. Those of a parent process are kept, and left alone: it uses them."""
+        self._closed = False
         atexit.register(self.close)
 
     def __enter__(self) -> Openfall:
@@ -54,11 +60,10 @@ class Openfall:
 
     def close(self) -> None:
         """Close the connections and end the thread. Submitted jobs go on."""
-        portal, self._portal = self._portal, None
-        if portal is not None:
-            atexit.unregister(self.close)
-            portal.call(self._client.close)
-            self._thread.__exit__(None, None, None)
+        self._closed = True
+        atexit.unregister(self.close)
+        if thread := self._threads.get(os.getpid()):
+            thread.stop(self._client.close)
 
     def submit(self, prompt: Prompt, **options: Unpack[SubmitOptions]) -> Receipt:
         return self._call(partial(self._client.submit, prompt, **options))
@@ -78,21 +83,25 @@ class Openfall:
         self, job: Receipt | str, *, cursor: int = 0, deltas: bool = True, pieces: bool = False
     ) -> Iterator[dict[str, Any]]:
         """The events of a job. Leaving the loop early is safe: the job goes on."""
+        thread = self._thread()
         events = self._client.stream(job, cursor=cursor, deltas=deltas, pieces=pieces)
         try:
-            while (event := self._call(partial(anext, events, None))) is not None:
+            while (event := thread.call(partial(anext, events, None))) is not None:
                 yield event
         finally:
-            self._call(events.aclose)
+            with suppress(InvalidOperation):
+                thread.call(events.aclose)
 
     def inbox(self, name: str, *, reader: str | None = None) -> Iterator[InboxDelivery[None]]:
         """Results of jobs. Each repeats until `delivery.ack()`. Leaving the loop early is safe."""
-        deliveries = self._call(partial(_open_inbox, self._client, name, reader))
+        thread = self._thread()
+        deliveries = self._client.inbox(name, reader=reader)
         try:
-            while (delivery := self._call(partial(anext, deliveries, None))) is not None:
-                yield replace(delivery, ack=partial(self._call, delivery.ack))
+            while (delivery := thread.call(partial(anext, deliveries, None))) is not None:
+                yield replace(delivery, ack=partial(thread.call, delivery.ack))
         finally:
-            self._call(deliveries.aclose)
+            with suppress(InvalidOperation):
+                thread.call(deliveries.aclose)
 
     def result(self, job_id: str) -> Result | None:
         return self._call(partial(self._client.result, job_id))
@@ -114,12 +123,10 @@ class Openfall:
         return self._call(partial(self._client.report, model, **outcome))
 
     def _call(self, step: Callable[[], Awaitable[T]]) -> T:
-        if self._portal is None:
-            raise RuntimeError("this Openfall is closed: make a new one")
-        return self._portal.call(step)
+        return self._thread().call(step)
 
-
-async def _open_inbox(
-    client: AsyncOpenfall, name: str, reader: str | None
-) -> AsyncGenerator[InboxDelivery[Awaitable[None]], None]:
-    return client.inbox(name, reader=reader)  # a coroutine, so that the connection opens in the event loop's thread
+    def _thread(self) -> LoopThread:
+        if self._closed:
+            raise ClientClosed
+        process = os.getpid()
+        return self._threads.get(process) or self._threads.setdefault(process, LoopThread())

@@ -27,6 +27,12 @@ class OpenfallError(Exception):
         return _restore, (type(self), self.args), state
 
 
+class InvalidOperation(OpenfallError, RuntimeError):
+    """The client, or what it returned, cannot be used in this place. The message says where it can be."""
+
+    remedy = "see the message"
+
+
 def _restore(kind: type[OpenfallError], args: tuple[Any, ...]) -> OpenfallError:
     error = kind.__new__(kind)
     error.args = args

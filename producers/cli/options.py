@@ -154,16 +154,11 @@ async def open_optional_client(config_path: Path | None) -> AsyncIterator[tuple[
     from openfall.router_core.state.errors import StoreError
 
     config = load(config_path)
-    try:
-        client = AsyncOpenfall(config=config)
-    except NoRedis:
-        yield config, None
-        return
-    async with client as llm:
+    async with AsyncOpenfall(config=config) as llm:
         try:
             async with asyncio.timeout(OPTIONAL_REDIS_TIMEOUT_SECONDS):
                 await llm.store.ping()
-        except (StoreError, TimeoutError):
+        except (StoreError, NoRedis, TimeoutError):
             yield config, None
             return
         yield config, llm

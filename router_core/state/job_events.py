@@ -66,9 +66,14 @@ class EventHub:
         self._reader: asyncio.Task[None] | None = None
 
     async def close(self) -> None:
+        self._closed = True
+        for subscription in [one for several in self._subscriptions.values() for one in several]:
+            subscription.announce(Announcement())  # who waits learns of it now
         await cancel_all(self._reader)
+        await self._disconnect()
+
+    async def _disconnect(self) -> None:
         async with self._lock:
-            self._closed = True
             with contextlib.suppress(redis_errors.RedisError, OSError):
                 await self._pubsub.aclose()  # type: ignore[no-untyped-call]
             await self._redis.aclose()
@@ -97,6 +102,13 @@ class EventHub:
                         await self._pubsub.unsubscribe(keys.JOB_CHANGED + job_id)
 
     async def _read(self) -> None:
+        try:
+            await self._read_all()
+        except asyncio.CancelledError:  # also when `asyncio.run` ends without a call of `close`
+            await self._disconnect()
+            raise
+
+    async def _read_all(self) -> None:
         while True:
             await self._has_subscribers.wait()
             if not self._pubsub.subscribed:

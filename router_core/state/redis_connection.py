@@ -17,6 +17,7 @@ from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from openfall.router_core.errors import InvalidOperation
 from openfall.router_core.state import scripts
 from openfall.router_core.state.cancellation import cancel_all
 from openfall.router_core.state.errors import StoreFull, translate
@@ -60,7 +61,8 @@ def open_redis(url: str, block: float) -> aioredis.Redis:
 
 
 class RedisConnection:
-    """Runs scripts and commands over one connection. Not safe across event loops. Reconnects by itself.
+    """Runs scripts and commands over one connection, in the event loop of its first command. Reconnects by itself, and
+    is disconnected when that loop ends.
 
     Every call either returns Redis' reply or raises a `StoreError`. After `StoreUnreachable` the effect is unknown.
     `clock` replaces the server's clock in scripts, in epoch seconds; tests use it.
@@ -77,6 +79,7 @@ class RedisConnection:
         self._waiting: deque[_Pending] = deque()
         self._more = asyncio.Event()
         self._sender: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def __aenter__(self) -> RedisConnection:
         return self
@@ -123,26 +126,36 @@ class RedisConnection:
         await cancel_all(self._sender)
         self._sender = None
         while self._waiting:
-            self._waiting.popleft()[1].cancel()
+            _resolve(self._waiting.popleft()[1], _closed())
         await self._disconnect()
         await self._pool.aclose()
 
     def _send_command(self, command: tuple[Any, ...]) -> Awaitable[Any]:
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._waiting.append((command, future))
+        loop = asyncio.get_running_loop()
         if self._sender is None:
-            self._sender = asyncio.create_task(self._send_all(), name="redis-connection")
+            self._sender = loop.create_task(self._send_all(), name="redis-connection")
+            self._loop = loop
+        elif self._loop is not loop:
+            raise InvalidOperation(
+                "this belongs to another event loop: use a stream or a delivery in the loop in which the client gave it"
+            )
+        future: asyncio.Future[Any] = loop.create_future()
+        self._waiting.append((command, future))
         self._more.set()
         return future
 
     async def _send_all(self) -> None:
-        while True:
-            await self._more.wait()
-            while self._waiting:
-                batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), MAX_BATCH))]
-                batch = [(command, future) for command, future in batch if not future.cancelled()]
-                await self._send(batch)
-            self._more.clear()
+        try:
+            while True:
+                await self._more.wait()
+                while self._waiting:
+                    batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), MAX_BATCH))]
+                    batch = [(command, future) for command, future in batch if not future.cancelled()]
+                    await self._send(batch)
+                self._more.clear()
+        except asyncio.CancelledError:  # also when `asyncio.run` ends without a call of `close`
+            await self._disconnect()
+            raise
 
     async def _send(self, batch: list[_Pending]) -> None:
         packed, pending = _packed(batch)
@@ -154,7 +167,7 @@ class RedisConnection:
                 error = await self._exchange(packed, pending)
         except asyncio.CancelledError:
             for future in pending:
-                future.cancel()
+                _resolve(future, _closed())
             raise
         for future in pending:
             _resolve(future, error)
@@ -204,6 +217,10 @@ def _packed(batch: list[_Pending]) -> tuple[bytes, deque[asyncio.Future[Any]]]:
         else:
             pending.append(future)
     return b"".join(packed), pending
+
+
+def _closed() -> redis_errors.ConnectionError:
+    return redis_errors.ConnectionError("the connection was closed meanwhile")
 
 
 def _resolve(future: asyncio.Future[Any], reply: Any) -> None:

@@ -60,7 +60,7 @@ def neutral_call(attempt: Attempt, delivery: Delivery) -> CallReport:
 
 @dataclass
 class FakeWorker:
-    """Answers all queued jobs until it is stopped. `jobs` has them as they were delivered.
+    """Answers all queued jobs, or those of `models`, until it is stopped. `jobs` has them as they were delivered.
 
     With `hand_off` the model `tiny` is overloaded and the next model answers.
     """
@@ -70,6 +70,7 @@ class FakeWorker:
     reply: Callable[[CompletionJob], str | ErrorClass] = echo
     name: str = "answering-worker"
     hand_off: bool = False
+    models: tuple[str, ...] = ()
     jobs: list[CompletionJob] = field(default_factory=list)
     _stop: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
@@ -88,7 +89,7 @@ class FakeWorker:
 
     async def _work(self) -> None:
         catalog = self.loaded.catalog
-        queues = [f"gpu.{model}.{urgency}" for urgency in catalog.urgency for model in catalog.models]
+        queues = [f"gpu.{model}.{urgency}" for urgency in catalog.urgency for model in self.models or catalog.models]
         async with RedisConnection(self.url) as link:
             await register(link, WorkerIdentity(self.name, "gpu", tuple(queues), ("rack",)))
             drained = [QueueSubscription(queue, (BackendCapacity("rack", 64),)) for queue in queues]

@@ -15,7 +15,7 @@ import openfall
 from openfall.config.errors import ConfigError, ConfigProblem
 from openfall.producers.errors import BatchFileError, OutputWriteError
 from openfall.router_core.catalog.errors import AmbiguousName
-from openfall.router_core.state.errors import translate
+from openfall.router_core.state.errors import AmbiguousId, translate
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "errors.md"
 PACKAGES = ("openfall.config", "openfall.producers", "openfall.router_core")
@@ -23,7 +23,7 @@ PACKAGES = ("openfall.config", "openfall.producers", "openfall.router_core")
 PROGRAMS = ("openfall.producers.cli", "openfall.producers.gateway")
 """They use the client and handle their own errors."""
 
-OF_COMMANDS_ALONE = {BatchFileError, OutputWriteError}
+OF_COMMANDS_ALONE = {AmbiguousId, BatchFileError, OutputWriteError}
 """Errors that only the command line raises."""
 
 INTERNAL = {"InterpolationError", "CatalogError", "NothingFits"}

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from openfall import AsyncOpenfall, NoModel, Openfall, resolve_runtime_model
+from openfall import AsyncOpenfall, InvalidOperation, NoModel, Openfall, resolve_runtime_model
 from openfall.config import LoadedConfig, load
 from openfall.producers.runtime import error_class
 from openfall.router_core.catalog.errors import UnknownName
@@ -197,7 +197,7 @@ def test_the_async_client_resolves_and_reports(ace_config: LoadedConfig, redis_u
             assert await llm.report(model, error=ConnectionResetError())
             (row,) = await list_breakers(llm.store.connection)
             assert row.consecutive_failures == 1
-            with pytest.raises(TypeError, match=r"await llm.report"):
+            with pytest.raises(InvalidOperation, match=r"await llm.report"):
                 model.report()
 
     asyncio.run(main())

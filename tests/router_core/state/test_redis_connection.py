@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 import redis
 
+from openfall.router_core.errors import InvalidOperation
 from openfall.router_core.state.errors import StoreError, StoreFull, StoreRefused, StoreUnreachable, translate
 from openfall.router_core.state.jobs import JobStore
 from openfall.router_core.state.redis_connection import RedisConnection, redact_url
@@ -122,13 +123,13 @@ def test_every_waiting_caller_gets_the_error_of_an_unreachable_server(tmp_path):
     run(story)
 
 
-def test_closing_cancels_waiting_callers(redis_url):
+def test_closing_ends_waiting_callers_with_an_error(redis_url):
     async def story():
         link = RedisConnection(redis_url)
         waiting = asyncio.create_task(link.command("BLPOP", "nothing", 0))
         await link_sent(link)
         await link.close()
-        with pytest.raises(asyncio.CancelledError):
+        with pytest.raises(StoreUnreachable, match="closed meanwhile"):
             await waiting
 
     async def link_sent(link):
@@ -232,3 +233,18 @@ def test_a_long_refusal_is_cut_short():
 )
 def test_an_address_is_shown_without_its_password(url, shown):
     assert redact_url(url) == shown
+
+
+def test_a_connection_in_another_event_loop_is_an_error_at_once(redis_url):
+    link = RedisConnection(redis_url)
+    run(lambda: link.command("PING"))
+    with pytest.raises(InvalidOperation, match="another event loop"):
+        run(lambda: link.command("PING"))
+
+
+def test_a_connection_ends_with_its_event_loop(redis_url, store):
+    async def story():
+        await RedisConnection(redis_url).command("CLIENT", "SETNAME", "forgotten")
+
+    run(story)
+    assert b"forgotten" not in store.execute_command("CLIENT", "LIST")

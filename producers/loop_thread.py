@@ -1,0 +1,87 @@
+"""An event loop in a thread of its own, for a client without one."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Awaitable, Callable
+from concurrent.futures import CancelledError, Future
+from contextlib import suppress
+from typing import TypeVar
+
+from openfall.producers.errors import ClientClosed
+from openfall.producers.inheritance import keep_in_children
+from openfall.router_core.errors import InvalidOperation
+
+STOP_TIMEOUT_SECONDS = 5.0
+"""The longest wait for the last steps of a thread. It is a daemon: the process may end without it."""
+
+T = TypeVar("T")
+
+
+class LoopThread:
+    """Runs coroutines for other threads, in the process that made it. The thread starts with the first call."""
+
+    def __init__(self) -> None:
+        self._process = os.getpid()
+        self._lock = threading.RLock()  # reentrant: a signal handler may call while its thread is in `_schedule`
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stopping = asyncio.Event()
+        self._stopped = False
+        keep_in_children(self)
+
+    def call(self, step: Callable[[], Awaitable[T]]) -> T:
+        """The result of a step. An interrupt (Ctrl-C) cancels it. Raises `ClientClosed` and `InvalidOperation`."""
+        future = self._schedule(step)
+        try:
+            return future.result()
+        except CancelledError:
+            if self._stopped:
+                raise ClientClosed from None
+            raise
+        finally:
+            future.cancel()
+
+    def stop(self, last: Callable[[], Awaitable[None]]) -> None:
+        """Run a last step, cancel all others, and end the thread."""
+        with self._lock:
+            thread = None if self._stopped else self._thread
+            future = self._schedule(last) if thread else None
+            self._stopped = True
+        if thread and future and self._loop:
+            with suppress(TimeoutError, CancelledError):
+                future.result(STOP_TIMEOUT_SECONDS)
+            with suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._stopping.set)
+            thread.join(STOP_TIMEOUT_SECONDS)
+
+    def _schedule(self, step: Callable[[], Awaitable[T]]) -> Future[T]:
+        if os.getpid() != self._process:
+            raise InvalidOperation("this belongs to the process before the fork: open a new one with the client")
+        with self._lock:
+            if self._stopped:
+                raise ClientClosed
+            if threading.current_thread() is self._thread:
+                raise InvalidOperation("Openfall would wait for itself in its own thread: use AsyncOpenfall there")
+            return asyncio.run_coroutine_threadsafe(_run(step), self._loop or self._start())
+
+    def _start(self) -> asyncio.AbstractEventLoop:
+        started: Future[asyncio.AbstractEventLoop] = Future()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve(started)), name="openfall", daemon=True)
+        try:
+            self._thread.start()
+        except RuntimeError as error:  # the interpreter ends, or the system has no thread left
+            self._thread = None
+            raise InvalidOperation(f"Openfall cannot start its thread now: {error}") from None
+        self._loop = started.result()
+        return self._loop
+
+    async def _serve(self, started: Future[asyncio.AbstractEventLoop]) -> None:
+        started.set_result(asyncio.get_running_loop())
+        await self._stopping.wait()
+
+
+async def _run(step: Callable[[], Awaitable[T]]) -> T:
+    return await step()

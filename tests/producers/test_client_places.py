@@ -1,0 +1,117 @@
+"""A client after a fork, in a second event loop, in several threads, at the end of a program: an answer or an error at
+once, and never a hang. Each place is a real process of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+TREE = Path(__file__).resolve().parents[2]
+CLOSED = "ClientClosed this client is closed: make a new one"
+
+
+@pytest.fixture
+def use(config_file: Path, redis_url: str, worker_for: Any) -> Any:
+    """`use(place)`: run a place of `client_places` beside a worker that answers no job of the role `tags`."""
+
+    def run(place: str) -> list[str]:
+        command = [
+            sys.executable,
+            "-W",
+            "default::ResourceWarning",
+            "-m",
+            "tests.producers.client_places",
+            place,
+            str(config_file),
+        ]
+        environment = {"PATH": "/usr/bin:/bin", "REDIS_URL": redis_url, "PYTHONPATH": str(TREE)}
+        with worker_for(models=("tiny",)):
+            ran = subprocess.run(
+                command, cwd=TREE, env=environment, capture_output=True, text=True, timeout=60, check=False
+            )
+        assert (ran.returncode, ran.stderr) == (0, "")
+        return ran.stdout.splitlines()
+
+    return run
+
+
+def test_a_client_that_was_used_works_in_a_forked_child_and_in_its_parent(use: Any) -> None:
+    assert use("fork_after_use") == ["echo parent", "echo child", "child 0", "echo parent again"]
+
+
+def test_a_client_that_was_made_before_a_fork_works_in_both_processes(use: Any) -> None:
+    assert use("fork_before_use") == ["echo child", "child 0", "echo parent"]
+
+
+def test_a_forked_child_that_does_not_use_the_client_ends(use: Any) -> None:
+    assert use("fork_that_only_ends") == ["echo parent", "nothing", "child 0", "echo parent again"]
+
+
+def test_a_forked_child_that_closes_the_client_leaves_its_parent_alone(use: Any) -> None:
+    assert use("fork_that_closes") == ["echo parent", "None", "child 0", "echo parent again"]
+
+
+def test_a_fork_while_other_threads_use_the_client_harms_neither_process(use: Any) -> None:
+    assert use("fork_while_threads_ask") == ["echo child", "child 0", str([f"echo thread {n}" for n in range(8)])]
+
+
+def test_a_grandchild_has_a_client_of_its_own(use: Any) -> None:
+    assert use("fork_of_a_fork") == ["echo parent", "echo grandchild", "child 0", "echo child", "child 0"]
+
+
+def test_a_stream_of_the_parent_is_an_error_in_a_forked_child(use: Any) -> None:
+    first, error, child = use("fork_with_an_open_stream")
+    assert (first, child) == ("queued", "child 0")
+    assert error.startswith("InvalidOperation this belongs to the process before the fork")
+
+
+def test_a_client_works_in_a_pool_of_forked_processes(use: Any) -> None:
+    assert use("multiprocessing_pool") == ["echo parent", "['echo one', 'echo three', 'echo two']"]
+
+
+def test_the_shared_client_of_the_module_functions_works_after_a_fork(use: Any) -> None:
+    assert use("default_client_after_fork") == ["True", "True", "child 0", "True"]
+
+
+def test_an_async_client_works_in_the_loop_of_a_forked_child(use: Any) -> None:
+    assert use("async_client_after_fork") == ["echo parent", "echo child", "child 0", "echo parent again"]
+
+
+def test_a_fork_within_a_loop_leaves_the_loop_of_the_parent_alone(use: Any) -> None:
+    parent, child, first, error, second, again = use("fork_within_a_loop")
+    assert (parent, child, first, second, again) == (
+        "echo parent", "echo child", "child 0", "child 0", "echo parent again")  # fmt: skip
+    assert error.startswith("InvalidOperation AsyncOpenfall works in a coroutine of a running asyncio loop")
+
+
+def test_one_client_works_in_one_event_loop_after_another(use: Any) -> None:
+    assert use("second_loop") == ["echo loop 0", "echo loop 1", "echo loop 2"]
+
+
+def test_one_client_works_in_several_event_loops_at_the_same_time(use: Any) -> None:
+    assert use("loops_at_the_same_time") == [str([f"echo loop {n}" for n in range(4)])]
+
+
+def test_the_plain_client_works_within_a_running_loop(use: Any) -> None:
+    assert use("running_loop") == ["echo in a notebook"]
+
+
+def test_the_async_client_without_a_loop_is_an_error_that_names_the_remedy(use: Any) -> None:
+    (error,) = use("no_loop")
+    assert error.startswith("InvalidOperation AsyncOpenfall works in a coroutine of a running asyncio loop")
+
+
+def test_a_call_that_waits_ends_with_an_error_when_another_thread_closes_the_client(use: Any) -> None:
+    assert use("closed_elsewhere") == [CLOSED, CLOSED]
+
+
+def test_a_program_that_closes_no_client_ends_without_a_warning(use: Any) -> None:
+    assert use("exit_without_close") == ["echo never closed"]
+
+
+def test_a_call_after_the_client_was_closed_at_exit_is_an_error_at_once(use: Any) -> None:
+    assert use("call_at_exit") == ["echo before", CLOSED]
