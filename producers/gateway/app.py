@@ -14,8 +14,8 @@ from starlette.types import Receive, Scope, Send
 from openfall.producers.gateway.error_table import Refusal, refusal_of_error
 from openfall.producers.gateway.exchange import Exchange, new_request_id
 from openfall.producers.gateway.gateway import Gateway
+from openfall.producers.gateway.json_response import json_response
 from openfall.producers.gateway.request_path import RequestPath, normalize_path
-from openfall.producers.gateway.responses import json_response
 from openfall.producers.gateway.routes import Endpoint
 from openfall.producers.gateway.surface import surface_of
 from openfall.producers.gateway.surfaces import chat, completions, health, jobs, messages, models, responses

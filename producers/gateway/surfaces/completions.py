@@ -10,8 +10,8 @@ from openfall.producers.gateway.encoders.chat_completion import text_completion
 from openfall.producers.gateway.error_table import Refusal
 from openfall.producers.gateway.event_stream import EventStream
 from openfall.producers.gateway.exchange import Exchange
+from openfall.producers.gateway.json_response import json_response
 from openfall.producers.gateway.receipt import receipt_headers, receipt_of
-from openfall.producers.gateway.responses import json_response
 from openfall.producers.gateway.routes import Endpoint
 from openfall.producers.gateway.submission import submit
 from openfall.producers.gateway.surfaces.chat import stream_encoder

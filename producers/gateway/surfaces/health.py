@@ -6,7 +6,7 @@ from starlette.responses import Response
 
 from openfall.producers.client_store import try_redis
 from openfall.producers.gateway.exchange import Exchange
-from openfall.producers.gateway.responses import json_response
+from openfall.producers.gateway.json_response import json_response
 from openfall.producers.gateway.routes import Endpoint
 from openfall.router_core.state import keys
 

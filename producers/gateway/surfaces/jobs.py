@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from openfall.producers.gateway.error_table import Refusal
 from openfall.producers.gateway.exchange import Exchange
-from openfall.producers.gateway.responses import json_response
+from openfall.producers.gateway.json_response import json_response
 from openfall.producers.gateway.routes import Endpoint
 from openfall.router_core.state.jobs import JobRecord
 

@@ -8,8 +8,8 @@ from openfall.producers.gateway.encoders.message import message
 from openfall.producers.gateway.encoders.message_stream import MessageStream
 from openfall.producers.gateway.event_stream import EventStream
 from openfall.producers.gateway.exchange import Exchange
+from openfall.producers.gateway.json_response import json_response
 from openfall.producers.gateway.receipt import receipt_headers, receipt_of
-from openfall.producers.gateway.responses import json_response
 from openfall.producers.gateway.routes import Endpoint
 from openfall.producers.gateway.submission import submit
 from openfall.producers.gateway.token_estimate import estimate_tokens

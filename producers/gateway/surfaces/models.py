@@ -12,8 +12,8 @@ from typing import Any
 from starlette.responses import Response
 
 from openfall.producers.gateway.exchange import Exchange
+from openfall.producers.gateway.json_response import json_response
 from openfall.producers.gateway.requested_name import resolve_name
-from openfall.producers.gateway.responses import json_response
 from openfall.producers.gateway.routes import Endpoint
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.routing.chain_selection import AUTO

@@ -16,9 +16,9 @@ from openfall.producers.gateway.encoders.response_stream import ResponseStream
 from openfall.producers.gateway.error_table import Refusal
 from openfall.producers.gateway.event_stream import EventStream
 from openfall.producers.gateway.exchange import Exchange
+from openfall.producers.gateway.json_response import json_response
 from openfall.producers.gateway.receipt import receipt_headers, receipt_of
 from openfall.producers.gateway.response_request import Message, chat_request
-from openfall.producers.gateway.responses import json_response
 from openfall.producers.gateway.routes import Endpoint
 from openfall.producers.gateway.submission import Accepted, Terms, submit
 from openfall.producers.gateway.token_estimate import estimate_tokens
@@ -26,7 +26,7 @@ from openfall.producers.gateway.waiting import wait_for_answer
 from openfall.producers.request import new_job_id
 from openfall.router_core.state.errors import UnknownJob
 from openfall.router_core.state.jobs import JobRecord
-from openfall.router_core.state.responses import StoredResponse, delete_response, fetch_response, store_response
+from openfall.router_core.state.stored_responses import StoredResponse, delete_response, fetch_response, store_response
 from openfall.router_core.vocabulary import Urgency
 
 _PREFIX = response_id("")
