@@ -18,6 +18,8 @@ except ImportError:  # PyYAML without libyaml: the same nodes, slower
     from yaml import SafeLoader as Loader  # type: ignore[assignment]
 
 _KINDS = {yaml.MappingNode: "a mapping", yaml.SequenceNode: "a list", yaml.ScalarNode: "a single value"}
+MAX_DEPTH = 100
+"""Lists and mappings inside each other. A configuration has less than ten."""
 NULL = "tag:yaml.org,2002:null"
 TEXT = "tag:yaml.org,2002:str"
 
@@ -153,6 +155,9 @@ class Node:
 def parse(document: Document, text: str) -> Node | None:
     """The top of a file with this text; None, and a problem, when it is not YAML."""
     try:
+        if line := _too_deep(text):
+            document.report(line, "", f"more than {MAX_DEPTH} lists and mappings inside each other", "Close some.")
+            return None
         node = yaml.compose(text, Loader=Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -163,6 +168,16 @@ def parse(document: Document, text: str) -> Node | None:
         document.report(0, "", "not YAML: it has characters that YAML does not allow", "Save it as plain UTF-8 text.")
         return None
     return Node(document, "", 1, node or yaml.ScalarNode(NULL, ""))
+
+
+def _too_deep(text: str) -> int:
+    """The line where a text is nested deeper than `MAX_DEPTH`, or 0. The parser would overflow the stack there."""
+    depth = 0
+    for event in yaml.parse(text, Loader=Loader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAX_DEPTH and event.start_mark is not None:
+            return event.start_mark.line + 1
+    return 0
 
 
 def _not_yaml(problem: str, line: str) -> tuple[str, str]:

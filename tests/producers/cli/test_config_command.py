@@ -100,8 +100,8 @@ def test_a_configuration_without_a_model_is_not_valid_and_says_what_is_missing(
     "content",
     [
         "models: {}".encode("utf-16"), "models: {}".encode("utf-32"), b"models: \xff", b"models: \x00", b"\x1b[2J: 1",
-        b"a: !!binary x", b"[" * 5000, b"{a: " * 5000, b"&a [*a]", b"<<: *x", b"? [1]\n: 2", b"- 1", b"word",
-        b"%YAML 9.9\n--- 1",
+        b"a: !!binary x", b"[" * 300_000, b"{a: " * 5000, b"- " * 50_000, b"&a [*a]", b"<<: *x", b"? [1]\n: 2", b"- 1",
+        b"word", b"%YAML 9.9\n--- 1",
     ],
 )  # fmt: skip
 def test_a_broken_file_is_reported_with_its_name_and_a_remedy(openfall: Run, tmp_path: Path, content: bytes) -> None:
