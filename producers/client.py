@@ -172,14 +172,13 @@ class AsyncOpenfall:
         A `delta` has `text`; a `reset` voids all earlier deltas, since another attempt begins; `queued` repeats, with
         the same cursor, when `position` changes; a `degraded` has the `text` of the interim reply, if there is one;
         `done` has the `result`.
-        `deltas` requests deltas even if the job was submitted without `stream`, unless its answer has begun. With
-        `pieces` a `delta` also has `pieces` (text, thinking, tool calls: see `router_core.jobs.pieces`), and there are
-        deltas without text.
+        `deltas` requests deltas even if the job was submitted without `stream`: from the start if no worker has begun
+        it, and of a call in flight if its provider streams (that of an interactive job does). With `pieces` a `delta`
+        also has `pieces` (text, thinking, tool calls: see `router_core.jobs.pieces`), and there are deltas without
+        text.
         """
         job_id = _job_id(job)
-        if deltas:
-            await self._retry(lambda: self.store.jobs.request_stream(job_id))
-        async with aclosing(follow(self.store, job_id, cursor)) as events:
+        async with aclosing(follow(self.store, job_id, cursor, requests_pieces=deltas)) as events:
             async for event in events:
                 if event["event"] != "delta" or pieces:
                     yield event

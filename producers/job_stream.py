@@ -40,9 +40,11 @@ class _Progress:
         return events
 
 
-async def follow(store: ClientStore, job_id: str, cursor: int = 0) -> AsyncGenerator[dict[str, Any], None]:
+async def follow(
+    store: ClientStore, job_id: str, cursor: int = 0, *, requests_pieces: bool = False
+) -> AsyncGenerator[dict[str, Any], None]:
     """The events of a job after `cursor`; the last is `done`, with the result. A `delta` has `pieces` and their `text`.
-    Raises `UnknownJob`.
+    `requests_pieces` of a job that was submitted without a stream too. Raises `UnknownJob`.
 
     A job without deltas keeps no events once it has ended: then `done` is the only one.
     """
@@ -51,6 +53,9 @@ async def follow(store: ClientStore, job_id: str, cursor: int = 0) -> AsyncGener
     async with store.events.subscribe(job_id) as listener:
         while not progress.ended:
             try:
+                if requests_pieces:
+                    await store.jobs.request_stream(job_id)
+                    requests_pieces = False
                 events = progress.take(rows) if rows is not None else await _read_new(store, job_id, progress)
             except UNREACHABLE:
                 await asyncio.sleep(OUTAGE_POLL_SECONDS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -23,6 +24,8 @@ from openfall.workers.settler import Settler
 
 log = logging.getLogger("openfall.worker")
 
+MAX_FOLLOWED = 64
+
 _BY_COMMAND = "cancelled by a command"
 
 
@@ -31,6 +34,7 @@ class _Running:
     """A delivery in flight. `settles`: if it is cancelled, it puts its job back; False if its lease or job is gone."""
 
     delivery: Delivery
+    writer: PieceWriter
     task: asyncio.Task[None] = field(init=False)
     settles: bool = True
 
@@ -44,6 +48,8 @@ class DeliveryRunner:
     executor: Executor
     on_finished: Callable[[], None]
     _running: dict[str, _Running] = field(default_factory=dict, init=False)
+    _followed: deque[str] = field(default_factory=lambda: deque(maxlen=MAX_FOLLOWED), init=False)
+    """Jobs whose followers came before the reply of their claim."""
     _appending: set[asyncio.Task[None]] = field(default_factory=set, init=False)
 
     def __len__(self) -> int:
@@ -56,7 +62,7 @@ class DeliveryRunner:
 
     def start(self, delivery: Delivery, claimed_at: float) -> None:
         """Run a delivery in the background. `claimed_at` is monotonic."""
-        running = _Running(delivery)
+        running = _Running(delivery, self._open_writer(delivery))
         clock = _server_clock(delivery.server_now, claimed_at)
         running.task = asyncio.create_task(self._run(running, clock), name=delivery.id)
         self._running[delivery.token] = running
@@ -66,6 +72,14 @@ class DeliveryRunner:
         for running in self._find(job_id):
             running.settles = running.settles and not ended
             running.task.cancel(_BY_COMMAND)
+
+    def stream(self, job_id: str) -> None:
+        """Write the pieces of an answer in flight: somebody follows the job."""
+        deliveries = self._find(job_id)
+        for running in deliveries:
+            running.writer.open()
+        if not deliveries:
+            self._followed.append(job_id)
 
     def abandon(self, job_id: str) -> None:
         """Stop the call for a job whose lease was lost: another worker has the job. Nothing is settled."""
@@ -103,11 +117,8 @@ class DeliveryRunner:
         delivery = running.delivery
         try:
             on_progress = partial(self._show_progress, delivery, clock) if delivery.interactive else None
-            if not delivery.streamed:
-                return await self.executor.execute(delivery, clock, None, on_progress)
-            writer = self._open_writer(delivery)
-            outcome = await self.executor.execute(delivery, clock, writer.add, on_progress)
-            await writer.finish()
+            outcome = await self.executor.execute(delivery, clock, running.writer.add, on_progress)
+            await running.writer.finish()
             return outcome
         except asyncio.CancelledError as cancelled:
             if not running.settles:
@@ -131,7 +142,11 @@ class DeliveryRunner:
         task.add_done_callback(self._appending.discard)
 
     def _open_writer(self, delivery: Delivery) -> PieceWriter:
-        return PieceWriter(partial(self.queue.append_pieces, delivery), lambda: self.abandon(delivery.id))
+        return PieceWriter(
+            partial(self.queue.append_pieces, delivery),
+            lambda: self.abandon(delivery.id),
+            is_open=delivery.streamed or delivery.id in self._followed,
+        )
 
 
 def _server_clock(server_now: float, claimed_at: float) -> Callable[[], float]:

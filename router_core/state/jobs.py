@@ -217,10 +217,10 @@ class JobStore:
         return await end_job(self._link, result, rq_status="canceled")
 
     async def request_stream(self, job_id: str) -> None:
-        """Stream the answer: a delivery that starts from now on writes its pieces to the events."""
-        if not await self._link.command("EXISTS", keys.RECORD + job_id):
+        """Stream the answer: a delivery that starts from now on writes its pieces to the events, and the one in flight
+        too if its provider streams."""
+        if not await self._link.script("request_stream", {"id": job_id}):
             raise UnknownJob(job_id)
-        await self._link.command("HSET", keys.RECORD + job_id, "stream", 1)
 
 
 async def end_job(

@@ -83,7 +83,7 @@ class WakeUp:
 
 @dataclass(frozen=True, slots=True)
 class WorkerCommand:
-    """A command of rq: `shutdown`, `stop-job` or `kill-horse`."""
+    """A command of rq (`shutdown`, `stop-job`, `kill-horse`), or `stream-job`: somebody follows a job in flight."""
 
     name: str
     job_id: str

@@ -217,7 +217,8 @@ class _Progress:
 
     @property
     def as_called(self) -> CalledJob:
-        return CalledJob(self.job, self.delivery.backend, self.delivery.credential, self.answers)
+        delivery = self.delivery
+        return CalledJob(self.job, delivery.backend, delivery.credential, self.answers, delivery.streamed)
 
 
 def _read_progress(delivery: Delivery, now: float) -> _Progress:

@@ -24,12 +24,14 @@ LOOK_TIMEOUT_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class CalledJob:
-    """The job of a call, the backend and the key that the claim chose, and the answers that an ensemble has so far."""
+    """The job of a call, the backend and the key that the claim chose, and the answers that an ensemble has so far.
+    `streamed`: the job is streamed from its start."""
 
     job: CompletionJob
     backend: str
     credential: str
     answers: Sequence[Answer] = ()
+    streamed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +59,12 @@ class ModelCaller:
     ) -> CallResult:
         """Make one call. Raises only when cancelled."""
         watch = CallWatch(call.timeout, call.stream_limits)
+        embedded = self.catalog.backends[called.backend].embedded
+        if not (called.streamed or call.stream_limits is not None or embedded):
+            on_pieces = None  # nobody follows the job, and nothing else needs a stream
         if ensemble_for(called.job, self.catalog) is not None:
             on_pieces = None  # this is one of several answers, and perhaps not the one that is picked
-        if on_pieces is None and self.catalog.backends[called.backend].embedded:
+        if on_pieces is None and embedded:
             on_pieces = _discard  # llama.cpp notices a closed connection only while it streams (6 s late, measured)
         load_time = self.catalog.models[call.model].load_time
         progress = CallProgress(CalledModel(call.model, called.backend, load_time), watch, on_progress)

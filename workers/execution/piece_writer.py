@@ -6,12 +6,15 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 
-from openfall.router_core.jobs.pieces import Piece, pack_events
+from openfall.router_core.jobs.pieces import Piece, gather, pack_events
 from openfall.router_core.state.errors import StoreError
 
 GATHER_SECONDS = 0.05
 """How long pieces are gathered after a write: smooth for a reader, with a twentieth of the writes. The first piece, and
 one after a pause, is written at once."""
+
+MAX_KEPT_PIECES = 256
+"""When as many are kept for a follower, their texts are joined."""
 
 Emit = Callable[[list[bytes], int], Awaitable[bool]]
 """Writes events, as the batch of a number: a batch that has been written before is not written again. False: the
@@ -21,11 +24,12 @@ delivery has lost its lease. Raises `StoreError`."""
 class PieceWriter:
     """Gathers pieces and emits them. It calls `on_lease_lost` when Redis refuses them: the delivery lost its lease.
 
-    While Redis does not answer, it keeps the pieces and tries again, so a reader never has a hole in an answer.
+    While Redis does not answer, it keeps the pieces and tries again, so a reader never has a hole in an answer. Not
+    `is_open`: nobody follows the job yet, and the pieces are kept until `open`.
     """
 
-    def __init__(self, emit: Emit, on_lease_lost: Callable[[], object]) -> None:
-        self._emit, self._on_lease_lost = emit, on_lease_lost
+    def __init__(self, emit: Emit, on_lease_lost: Callable[[], object], *, is_open: bool = True) -> None:
+        self._emit, self._on_lease_lost, self._is_open = emit, on_lease_lost, is_open
         self._pieces: list[Piece] = []
         self._events: list[bytes] = []
         """The batch that is being written."""
@@ -36,6 +40,17 @@ class PieceWriter:
     def add(self, pieces: Sequence[Piece]) -> None:
         """Add some pieces. Never blocks."""
         self._pieces += pieces
+        if self._is_open:
+            self._start()
+        elif len(self._pieces) > MAX_KEPT_PIECES:
+            self._pieces = gather(self._pieces)
+
+    def open(self) -> None:
+        """Emit what there is, and all that follows."""
+        self._is_open = True
+        self._start()
+
+    def _start(self) -> None:
         if self._writing is None or self._writing.done():
             self._writing = asyncio.create_task(self._write(), name="pieces")
 

@@ -190,5 +190,7 @@ class Housekeeping:
                         self.worker.stop(StopMode.DRAIN)
                     elif command.name in ("stop-job", "kill-horse"):
                         self.worker.runner.cancel(command.job_id, ended=command.ended)
+                    elif command.name == "stream-job":
+                        self.worker.runner.stream(command.job_id)
             except StoreError:
                 await asyncio.sleep(SPOOL_INTERVAL_SECONDS)

@@ -1,0 +1,95 @@
+"""Who follows a job that was submitted without a stream gets its pieces, if they can still flow."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from openfall.producers.client import AsyncOpenfall
+from openfall.router_core.state.errors import UnknownJob
+from tests.faults import Script, head, piece
+from tests.producers.gateway.door import open_door, run
+
+
+class HeldStream:
+    """An upstream that writes some pieces, and the rest when it is released."""
+
+    def __init__(self) -> None:
+        self.begun, self.released = asyncio.Event(), asyncio.Event()
+
+    @property
+    def script(self) -> Script:
+        async def write(writer: asyncio.StreamWriter) -> None:
+            writer.write(head(200, None, {"Content-Type": "text/event-stream"}))
+            for text in ("A lan", "tern "):
+                writer.write(b"data: " + orjson.dumps(piece(content=text)) + b"\n\n")
+            await writer.drain()
+            self.begun.set()
+            await self.released.wait()
+            for rest in (piece(content="festival."), piece(finish="stop")):
+                writer.write(b"data: " + orjson.dumps(rest) + b"\n\n")
+            writer.write(b"data: [DONE]\n\n")
+            await writer.drain()
+
+        return write
+
+
+async def follow(client: AsyncOpenfall, job_id: str, upstream: HeldStream) -> list[str]:
+    """The texts of the deltas. The upstream goes on when the first one is there."""
+    texts = []
+    async for event in client.stream(job_id):
+        if event["event"] == "delta":
+            texts.append(event["text"])
+            upstream.released.set()
+    return texts
+
+
+def test_who_follows_an_interactive_job_in_flight_gets_all_of_its_pieces(redis_url: str, tmp_path: Path) -> None:
+    async def main() -> None:
+        upstream = HeldStream()
+        async with open_door(redis_url, tmp_path, upstream.script) as door:
+            client = door.gateway.client
+            job = await client.submit("Haruka waves", role="chat", urgency="interactive")
+            await upstream.begun.wait()
+            assert "".join(await follow(client, job.id, upstream)) == "A lantern festival."
+
+    run(main)
+
+
+def test_who_follows_a_background_job_before_its_claim_switches_its_stream_on(redis_url: str, tmp_path: Path) -> None:
+    async def main() -> None:
+        upstream = HeldStream()
+        async with open_door(redis_url, tmp_path, upstream.script, pools=()) as idle:
+            job = await idle.gateway.client.submit("Haruka waves", role="scene")
+            await idle.gateway.client.store.jobs.request_stream(job.id)
+        async with open_door(redis_url, tmp_path, upstream.script) as door:
+            assert "".join(await follow(door.gateway.client, job.id, upstream)) == "A lantern festival."
+            assert b'"stream":true' in door.upstream.calls_received[0].body
+
+    run(main)
+
+
+def test_a_background_job_that_nobody_follows_is_not_streamed(redis_url: str, tmp_path: Path) -> None:
+    async def main() -> None:
+        upstream = HeldStream()
+        upstream.released.set()
+        async with open_door(redis_url, tmp_path, upstream.script) as door:
+            result = await door.gateway.client.ask("Haruka waves", role="scene", timeout=20)
+            assert result.text == "A lantern festival."
+            assert b'"stream"' not in door.upstream.calls_received[0].body
+
+    run(main)
+
+
+def test_a_stream_of_an_unknown_job_is_an_error(redis_url: str, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with open_door(redis_url, tmp_path, HeldStream().script, pools=()) as door:
+            events: Any = door.gateway.client.stream("no-such-job-1")
+            with pytest.raises(UnknownJob):
+                await anext(events)
+
+    run(main)
