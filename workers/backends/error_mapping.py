@@ -17,19 +17,24 @@ from openfall.router_core.jobs.outcome import Failure
 from openfall.router_core.vocabulary import ErrorClass
 from openfall.workers.backends.error_rules import FIREWALL_PAGE, UpstreamError, find_class, is_firewall_page
 from openfall.workers.backends.exact_json import loads
+from openfall.workers.backends.redaction import redact
 from openfall.workers.backends.retry_after import limit_reset, parse_duration, retry_after
 
 MAX_DETAIL_LENGTH = 300
 """The maximum length of a failure's detail, in characters."""
 
+WORD_FIELDS = ("message", "detail", "msg", "error_msg", "error_message", "error_description", "description", "details",
+               "error", "reason", "title")  # fmt: skip
+"""Where an error has its words, the first of them first."""
+
+MAX_DEPTH = 5
+MAX_WORDS = 5
+"""How deep the words of an error are looked for, and how many of a list are read."""
+
 MAX_PAGE_BYTES = 8192
 """How much of a body that is not JSON is read for its words."""
 
-_SECRET = re.compile(
-    r"(?i)\b(?:bearer\s+\S+|(?:sk|rk|pk|key|api[_-]?key)[-_=:]\S{4,}|AIza\S+|(?-i:(?=[a-z_-]*[A-Z0-9*]))[A-Za-z0-9_*-]{32,})"
-)
 _MARKUP = re.compile(r"<(style|script)\b.*?</\1>|<[^>]*>", re.DOTALL | re.IGNORECASE)
-_URL = re.compile(r"https?://\S+")
 
 
 def classify(status: int, headers: Mapping[str, str], body: bytes) -> Failure:
@@ -113,23 +118,34 @@ def _codes(error: Any, document: Any) -> Iterator[str]:
 
 
 def _message(error: Any, document: Any) -> str:
-    message = error.get("message") if isinstance(error, dict) else error
-    if message is None and isinstance(document, dict):
-        message = document.get("message") or document.get("detail") or document.get("error_msg") or document.get("msg")
-    if isinstance(message, dict):  # Mistral: {"message": {"detail": [...]}}
-        message = message.get("detail") or message.get("message")
-    if isinstance(message, list):
-        message = "; ".join(filter(None, map(_field_error, message)))
-    return message if isinstance(message, str) else ""
+    several = document.get("errors") if isinstance(document, dict) else None
+    return _words(error) or _words(several, 1) or _words(document)
 
 
-def _field_error(entry: Any) -> str:
-    """One entry of a 422: `messages.0.content: Field required`. Its `input` repeats the prompt, so it is left out."""
-    if not isinstance(entry, dict) or not isinstance(entry.get("msg"), str):
+def _words(value: Any, depth: int = 0) -> str:
+    """The words of an error: text, the texts of a list, or those of an object, with the field that they are about
+    (`messages.0.content: Field required`). Other fields are left out: an `input` repeats the prompt."""
+    if isinstance(value, str):
+        return value
+    if depth == MAX_DEPTH:
         return ""
-    place = entry.get("loc")
-    path = ".".join(map(str, place)) if isinstance(place, list) else ""
-    return f"{path}: {entry['msg']}" if path else str(entry["msg"])
+    if isinstance(value, list):
+        return "; ".join(filter(None, (_words(entry, depth + 1) for entry in value[:MAX_WORDS])))
+    if not isinstance(value, dict):
+        return ""
+    text = next(filter(None, (_words(value.get(name), depth + 1) for name in WORD_FIELDS)), "")
+    place = value.get("loc") or value.get("field")
+    path = ".".join(map(str, place)) if isinstance(place, list) else place
+    if not text and depth:
+        return _field_words(value)
+    return f"{path}: {text}" if text and isinstance(path, str) else text
+
+
+def _field_words(value: dict[str, Any]) -> str:
+    """`{"n": ["must be positive"]}`, as Django and Rails write it: an object of lists of texts and of nothing else."""
+    if not all(isinstance(texts, list) and texts and isinstance(texts[0], str) for texts in value.values()):
+        return ""
+    return "; ".join(f"{name}: {texts[0]}" for name, texts in value.items())
 
 
 def _by_range(error: UpstreamError, document: Any) -> ErrorClass:
@@ -152,10 +168,10 @@ def _detail(status: int, error: UpstreamError, document: Any) -> str:
     codes = " ".join(sorted(code for code in error.codes if re.fullmatch(r"[a-z0-9_.]{1,60}", code)))
     head = " ".join(filter(None, (f"HTTP {status}", codes)))
     message = "a body that is not JSON" if document is None else " ".join(error.message.split())
-    return redact(f"{head}: {message}" if message else head)
+    return shorten(f"{head}: {message}" if message else head)
 
 
-def redact(text: str) -> str:
+def shorten(text: str) -> str:
     """The text without keys and addresses, and with at most `MAX_DETAIL_LENGTH` characters."""
-    text = _URL.sub("[address]", _SECRET.sub("[secret]", text[: 10 * MAX_DETAIL_LENGTH]))
+    text = redact(text[: 10 * MAX_DETAIL_LENGTH])
     return text if len(text) <= MAX_DETAIL_LENGTH else text[: MAX_DETAIL_LENGTH - 1] + "…"

@@ -15,7 +15,7 @@ from openfall.router_core.jobs.outcome import Failure, Outcome
 from openfall.router_core.vocabulary import ErrorClass
 from openfall.workers.backends.address import Address
 from openfall.workers.backends.base import FIELDS_OF_ANSWERS, Request
-from openfall.workers.backends.error_mapping import redact
+from openfall.workers.backends.error_mapping import shorten
 from openfall.workers.backends.exact_json import dumps
 from openfall.workers.backends.parsing import malformed
 from openfall.workers.backends.response import AnswerReader, ResponseTooLong, read_json, read_liveness
@@ -53,7 +53,7 @@ class HttpClient:
         try:
             payload = dumps(body)
         except TypeError as error:
-            return Failure(error_class=ErrorClass.BAD_REQUEST, detail=redact(f"the body is not JSON: {error}"))
+            return Failure(error_class=ErrorClass.BAD_REQUEST, detail=shorten(f"the body is not JSON: {error}"))
         outcome: Outcome = await self._send_and_read(path, payload, reader.read, headers)
         return _without_echo(outcome, request.prompt) if isinstance(outcome, Failure) else outcome
 
@@ -84,7 +84,7 @@ class HttpClient:
             if response.status in _NO_SUCH_PATH and (other := self._without_guess(path)):
                 response = await self._try_other(response, other, payload, headers)
         except aiohttp.ClientError as error:
-            return Failure(error_class=ErrorClass.CONNECTION, detail=redact(describe_error(error)))
+            return Failure(error_class=ErrorClass.CONNECTION, detail=shorten(describe_error(error)))
         try:
             return await read(response)
         except aiohttp.ClientError:

@@ -268,6 +268,16 @@ def test_the_page_of_a_firewall_under_a_200_is_no_fault_of_the_model() -> None:
         (200, {"base_resp": {"status_code": 2013, "status_msg": "invalid params"}}, "HTTP 200 2013: invalid params"),
         (400, {"errors": [{"code": 5006, "message": "bad input"}], "success": False}, "HTTP 400 5006: bad input"),
         (400, {"error_code": 17, "error_msg": "daily limit"}, "HTTP 400: daily limit"),
+        (422, {"detail": ["n is too big", "m is missing"]}, "HTTP 422: n is too big; m is missing"),
+        (422, {"detail": {"error": "no such field"}}, "HTTP 422: no such field"),
+        (422, {"error": {"detail": [{"loc": ["n"], "msg": "too big"}]}}, "HTTP 422: n: too big"),
+        (400, {"detail": [{"message": "no such field"}]}, "HTTP 400: no such field"),
+        (400, {"errors": {"n": ["must be positive"]}}, "HTTP 400: n: must be positive"),
+        (400, {"error_description": "no such client"}, "HTTP 400: no such client"),
+        (400, {"error": {"code": "x", "details": "no such field"}}, "HTTP 400 x: no such field"),
+        (500, {"base_resp": {"status_code": 1000, "status_msg": "unknown error"}}, "HTTP 500 1000: unknown error"),
+        (400, {"prompt": ["the private prompt"]}, "HTTP 400"),
+        (400, {"a": {"a": {"a": {"a": {"a": {"message": "too deep"}}}}}}, "HTTP 400"),
     ],
 )
 def test_a_detail_has_the_providers_words(status: int, body: Any, detail: str) -> None:
