@@ -1,1 +1,5 @@
-"""Producers put jobs in or ask about them: the Python client, batches, the command line."""
+"""The queue's producers: the Python clients, batches, the command line, the HTTP door."""
+
+if __name__ == "producers":  # by the folder's name, from the root of a checkout
+    from deploy.folder_name import AsyncOpenfall as AsyncOpenfall
+    from deploy.folder_name import Openfall as Openfall

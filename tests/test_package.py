@@ -229,3 +229,15 @@ def test_a_program_beside_the_checkout_finds_the_package(tmp_path: Path) -> None
         [sys.executable, "bot.py"], cwd=tmp_path, env={}, capture_output=True, text=True, timeout=60, check=False
     )
     assert (run.stdout, run.stderr) == ("openfall.producers.sync_client\n", "")
+
+
+def test_the_folder_of_the_checkout_gives_the_same_classes_as_the_package() -> None:
+    code = (
+        "import openfall; from producers import AsyncOpenfall, Openfall; from producers.errors import BadRequest; "
+        "package = openfall.AsyncOpenfall, openfall.Openfall, openfall.BadRequest; "
+        "print((AsyncOpenfall, Openfall, BadRequest) == package)"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=TREE, env={}, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (run.stdout, run.stderr) == ("True\n", "")
