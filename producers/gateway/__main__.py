@@ -20,9 +20,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     from openfall import config
     from openfall.producers.gateway.serve import CannotListen, serve, serve_processes
     from openfall.router_core.state.errors import StoreError
+    from openfall.workers.log_output import configure_logging
 
     options = _parser().parse_args(argv)
-    logging.basicConfig(level=logging.WARNING if options.quiet else logging.INFO, format="%(asctime)s %(message)s")
+    configure_logging(logging.WARNING if options.quiet else logging.INFO, sys.stderr.fileno())
     on_ready = _announce if options.announce else lambda: None
     try:
         loaded = config.load(options.config)

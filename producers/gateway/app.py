@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable
+from contextlib import ExitStack
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -15,17 +16,18 @@ from openfall.producers.gateway.error_table import Refusal, refusal_of_error
 from openfall.producers.gateway.exchange import Exchange, new_request_id
 from openfall.producers.gateway.gateway import Gateway
 from openfall.producers.gateway.json_response import json_response
+from openfall.producers.gateway.key_limits import KeyLimits
 from openfall.producers.gateway.request_path import RequestPath, normalize_path
 from openfall.producers.gateway.routes import Endpoint
 from openfall.producers.gateway.surface import surface_of
-from openfall.producers.gateway.surfaces import chat, completions, health, jobs, messages, models, responses
+from openfall.producers.gateway.surfaces import chat, completions, health, jobs, messages, models, openapi, responses
 from openfall.producers.gateway.waiting import CallerLeft
 from openfall.router_core.state.client_keys import ClientKey
 from openfall.router_core.state.errors import StoreError
 
 log = logging.getLogger("openfall.door")
 
-ENDPOINTS: tuple[Endpoint, ...] = tuple(
+ENDPOINTS: tuple[Endpoint, ...] = openapi.endpoints_with(
     endpoint for api in (chat, completions, responses, messages, models, jobs, health) for endpoint in api.ENDPOINTS
 )
 
@@ -40,6 +42,7 @@ class App:
 
     def __init__(self, gateway: Gateway, endpoints: Iterable[Endpoint] = ENDPOINTS) -> None:
         self.gateway = gateway
+        self._limits = KeyLimits()
         self._routes = [(Route(each.path, _unused, methods=[each.method]), each) for each in endpoints]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -67,22 +70,25 @@ class App:
         exchange = Exchange(self.gateway, request, path, surface_of(path.path), _UNKNOWN, new_request_id())
         status = CLIENT_CLOSED_REQUEST
         try:
-            response = await self._respond(exchange)
-            status = response.status_code
-            self._add_headers(exchange, response)
-            await response(scope, receive, send)
+            with ExitStack() as admission:
+                response = await self._respond(exchange, admission)
+                status = response.status_code
+                self._add_headers(exchange, response)
+                await response(scope, receive, send)
         except CallerLeft:
             pass
         finally:
             _log_access(exchange, status, time.monotonic() - started)
 
-    async def _respond(self, exchange: Exchange) -> Response:
+    async def _respond(self, exchange: Exchange, admission: ExitStack) -> Response:
         try:
             if exchange.request.method == "OPTIONS":
                 return self._preflight(exchange)
             endpoint = self._find(exchange.request, exchange.path)
             if not endpoint.public:
                 exchange.caller = self.gateway.access.caller(exchange.request.headers)
+            if endpoint.limited:
+                admission.enter_context(self._limits.admitted(exchange.caller))
             return await endpoint.handler(exchange)
         except CallerLeft:
             raise

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from starlette.responses import Response
 
@@ -14,10 +15,29 @@ Handler = Callable[[Exchange], Awaitable[Response]]
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A method and a path in the form of Starlette (`/v1/jobs/{id}`). `public`: it needs no key."""
+    """A method and a path in the form of Starlette (`/v1/jobs/{id}`). `public`: it needs no key.
+
+    `body`: the JSON Schema of the fields that a caller must or usually does send; None: it has no body. `limited`: it
+    counts for the limits of a key.
+    """
 
     method: str
     path: str
     handler: Handler
     summary: str
     public: bool = False
+    body: Mapping[str, Any] | None = None
+
+    @property
+    def limited(self) -> bool:
+        return self.body is not None
+
+
+def body_of(*required: str, **fields: Mapping[str, Any]) -> dict[str, Any]:
+    """A JSON Schema of an object with these fields; others are passed on."""
+    return {"type": "object", "properties": dict(fields), "required": list(required)}
+
+
+TEXT = {"type": "string"}
+FLAG = {"type": "boolean"}
+MESSAGES = {"type": "array", "items": {"type": "object"}, "minItems": 1}

@@ -14,7 +14,7 @@ from openfall.producers.gateway.event_stream import EventStream
 from openfall.producers.gateway.exchange import Exchange
 from openfall.producers.gateway.json_response import json_response
 from openfall.producers.gateway.receipt import receipt_headers, receipt_of
-from openfall.producers.gateway.routes import Endpoint
+from openfall.producers.gateway.routes import FLAG, MESSAGES, TEXT, Endpoint, body_of
 from openfall.producers.gateway.submission import Accepted, submit
 from openfall.producers.gateway.waiting import wait_for_answer
 
@@ -45,4 +45,5 @@ def stream_encoder(
     )
 
 
-ENDPOINTS = (Endpoint("POST", "/v1/chat/completions", create, "Answer a chat completion."),)
+BODY = body_of("messages", model=TEXT, messages=MESSAGES, stream=FLAG)
+ENDPOINTS = (Endpoint("POST", "/v1/chat/completions", create, "Answer a chat completion.", body=BODY),)

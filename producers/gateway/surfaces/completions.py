@@ -12,7 +12,7 @@ from openfall.producers.gateway.event_stream import EventStream
 from openfall.producers.gateway.exchange import Exchange
 from openfall.producers.gateway.json_response import json_response
 from openfall.producers.gateway.receipt import receipt_headers, receipt_of
-from openfall.producers.gateway.routes import Endpoint
+from openfall.producers.gateway.routes import FLAG, TEXT, Endpoint, body_of
 from openfall.producers.gateway.submission import submit
 from openfall.producers.gateway.surfaces.chat import stream_encoder
 from openfall.producers.gateway.waiting import wait_for_answer
@@ -43,4 +43,5 @@ def _prompt(body: dict[str, Any]) -> str:
     return prompt
 
 
-ENDPOINTS = (Endpoint("POST", "/v1/completions", create, "Continue a prompt (legacy)."),)
+BODY = body_of("prompt", model=TEXT, prompt=TEXT, stream=FLAG)
+ENDPOINTS = (Endpoint("POST", "/v1/completions", create, "Continue a prompt (legacy).", body=BODY),)

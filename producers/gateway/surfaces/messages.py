@@ -10,7 +10,7 @@ from openfall.producers.gateway.event_stream import EventStream
 from openfall.producers.gateway.exchange import Exchange
 from openfall.producers.gateway.json_response import json_response
 from openfall.producers.gateway.receipt import receipt_headers, receipt_of
-from openfall.producers.gateway.routes import Endpoint
+from openfall.producers.gateway.routes import FLAG, MESSAGES, TEXT, Endpoint, body_of
 from openfall.producers.gateway.submission import submit
 from openfall.producers.gateway.token_estimate import estimate_tokens
 from openfall.producers.gateway.waiting import wait_for_answer
@@ -36,7 +36,8 @@ async def count_tokens(exchange: Exchange) -> Response:
     return json_response({"input_tokens": estimate_tokens(body)}, headers={"x-openfall-estimate": "true"})
 
 
+BODY = body_of("messages", model=TEXT, messages=MESSAGES, max_tokens={"type": "integer"}, stream=FLAG)
 ENDPOINTS = (
-    Endpoint("POST", "/v1/messages", create, "Answer a message."),
-    Endpoint("POST", "/v1/messages/count_tokens", count_tokens, "Estimate the tokens of a request."),
+    Endpoint("POST", "/v1/messages", create, "Answer a message.", body=BODY),
+    Endpoint("POST", "/v1/messages/count_tokens", count_tokens, "Estimate the tokens of a request.", body=BODY),
 )

@@ -19,7 +19,7 @@ from openfall.producers.gateway.exchange import Exchange
 from openfall.producers.gateway.json_response import json_response
 from openfall.producers.gateway.receipt import receipt_headers, receipt_of
 from openfall.producers.gateway.response_request import Message, chat_request
-from openfall.producers.gateway.routes import Endpoint
+from openfall.producers.gateway.routes import FLAG, TEXT, Endpoint, body_of
 from openfall.producers.gateway.submission import Accepted, Terms, submit
 from openfall.producers.gateway.token_estimate import estimate_tokens
 from openfall.producers.gateway.waiting import wait_for_answer
@@ -183,9 +183,10 @@ async def _earlier_messages(exchange: Exchange, previous: object) -> list[Messag
     return [message for message in _kept_messages(record) if message.get("role") != "system"] + [answer]
 
 
+BODY = body_of("input", model=TEXT, input=TEXT, background=FLAG, stream=FLAG, store=FLAG)
 ENDPOINTS = (
-    Endpoint("POST", "/v1/responses", create, "Answer a request, now or in the background."),
-    Endpoint("POST", "/v1/responses/input_tokens", input_tokens, "Estimate the tokens of a request."),
+    Endpoint("POST", "/v1/responses", create, "Answer a request, now or in the background.", body=BODY),
+    Endpoint("POST", "/v1/responses/input_tokens", input_tokens, "Estimate the tokens of a request.", body=BODY),
     Endpoint("GET", "/v1/responses/{id}", retrieve, "Describe or stream a Response."),
     Endpoint("DELETE", "/v1/responses/{id}", delete, "Forget a Response."),
     Endpoint("POST", "/v1/responses/{id}/cancel", cancel, "End a Response."),

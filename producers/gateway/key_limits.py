@@ -1,0 +1,52 @@
+"""The limits of keys: requests a minute, and requests at once. Each process of a door counts its own."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from openfall.producers.gateway.error_table import Refusal
+from openfall.router_core.state.client_keys import ClientKey
+
+_MINUTE_SECONDS = 60.0
+
+
+class KeyLimits:
+    """Counts by GCRA: a key may use its whole minute at once, and gets its requests back singly. `clock`: seconds."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._full_at: dict[str, float] = {}
+        """By key: when its whole minute is available again."""
+        self._in_flight: Counter[str] = Counter()
+
+    @contextmanager
+    def admitted(self, key: ClientKey) -> Iterator[None]:
+        """The time of one request. Raises `Refusal` when the key is at a limit."""
+        self._check_in_flight(key)
+        self._check_rate(key)
+        self._in_flight[key.name] += 1
+        try:
+            yield
+        finally:
+            self._in_flight[key.name] -= 1
+            if not self._in_flight[key.name]:
+                del self._in_flight[key.name]
+
+    def _check_in_flight(self, key: ClientKey) -> None:
+        if key.in_flight is not None and self._in_flight[key.name] >= key.in_flight:
+            message = f"the key {key.name!r} may have {key.in_flight} requests at once: wait until one is answered"
+            raise Refusal("rate_limit", message, retry_after=1)
+
+    def _check_rate(self, key: ClientKey) -> None:
+        if key.per_minute is None:
+            return
+        now, interval = self._clock(), _MINUTE_SECONDS / key.per_minute
+        full_at = max(now, self._full_at.get(key.name, now)) + interval
+        over = full_at - now - _MINUTE_SECONDS
+        if over > 1e-9:
+            message = f"the key {key.name!r} may send {key.per_minute} requests a minute: try again in {over:.0f} s"
+            raise Refusal("rate_limit", message, retry_after=over)
+        self._full_at[key.name] = full_at
