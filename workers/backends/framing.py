@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Protocol
 
 from openfall.workers.backends.exact_json import BOM
+
+_LINE_END = re.compile(rb"\r\n|\r(?=[\r\n:{]|(?:data|event|id|retry|error):)")
+"""A carriage return that ends a line: what follows begins one. Any other one stands in a text whose server does not
+escape it, and is escaped here."""
+_UNDECIDED = re.compile(rb"\r(?:d(?:a(?:ta?)?)?|e(?:v(?:e(?:nt?)?)?|r(?:r(?:or?)?)?)?|id?|r(?:e(?:t(?:ry?)?)?)?)?\Z")
+"""A carriage return at the end of a chunk. The next chunk decides what it is."""
 
 
 class Framing(Protocol):
@@ -29,11 +36,14 @@ class SseFraming:
         self._begun = False
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
-        data = self._rest + chunk
-        end = data.endswith(b"\r")  # the next chunk may begin with the line feed of this carriage return
+        data, undecided = self._rest + chunk, b""
         if b"\r" in data:
-            data = data[: len(data) - end].replace(b"\r\n", b"\n").replace(b"\r", b"\n") + b"\r" * end
+            last = data.rindex(b"\r")
+            undecided = data[last:] if _UNDECIDED.match(data, last) else b""
+            data = data[: len(data) - len(undecided)] + b":"  # behind a carriage return that another one follows
+            data = _LINE_END.sub(b"\n", data)[:-1].replace(b"\r", rb"\r")
         *lines, self._rest = data.split(b"\n")
+        self._rest += undecided
         for line in lines:
             yield from self._add(line if self._begun else line.removeprefix(BOM))
             self._begun = True

@@ -29,13 +29,28 @@ def framed(framing: Framing, data: bytes, cuts: list[int]) -> list[bytes]:
     return [event for chunk in chunks for event in framing.feed(chunk)] + list(framing.end())
 
 
-@given(st.lists(TEXT), st.sampled_from([b"\n", b"\r\n"]), st.lists(st.integers(0, 10**6)), st.booleans())
+@given(st.lists(TEXT), st.sampled_from([b"\n", b"\r\n", b"\r"]), st.lists(st.integers(0, 10**6)), st.booleans())
 def test_events_are_the_same_wherever_they_are_cut(
     texts: list[str], newline: bytes, cuts: list[int], ended: bool
 ) -> None:
     frames = [b": a comment" + newline + b"event: x" + newline + b"data: " + text.encode() for text in texts]
     data = (2 * newline).join(frames) + (2 * newline if ended else b"")
     assert framed(SseFraming(), data, cuts) == [text.encode() for text in texts]
+
+
+@given(st.lists(TEXT), st.sampled_from([b"\n", b"\r\n"]), st.lists(st.integers(0, 10**6)))
+def test_a_carriage_return_within_a_text_ends_no_line_wherever_it_is_cut(
+    texts: list[str], newline: bytes, cuts: list[int]
+) -> None:
+    documents = [{"text": f"a\rb{text}\rdatum\r-{text}"} for text in texts if "\\" not in text]
+    raw = [orjson.dumps(document).replace(rb"\r", b"\r") for document in documents]
+    data = b"".join(b"data: " + document + 2 * newline for document in raw)
+    assert [orjson.loads(event) for event in framed(SseFraming(), data, cuts)] == documents
+
+
+def test_an_event_that_ends_with_two_carriage_returns_is_not_kept_back() -> None:
+    assert list(SseFraming().feed(b"data: 1\r\rdata: 2\r\r")) == [b"1"]
+    assert list(SseFraming().feed(b"data: 1\n\n")) == [b"1"]
 
 
 @given(st.lists(TEXT), st.sampled_from([b"\n", b"\r\n", b"\n\n"]), st.lists(st.integers(0, 10**6)), st.booleans())
