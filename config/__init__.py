@@ -5,7 +5,7 @@ from openfall.config.errors import ConfigError, ConfigProblem
 from openfall.config.loading import LoadedConfig, Stamp, check, load, stamp, variables
 from openfall.config.paths import ENV_EXAMPLE, ENVIRONMENT
 from openfall.config.redact import redact_key, redact_value
-from openfall.config.settings import EngineSettings, NoRedis, Settings, redis_url
+from openfall.config.settings import EngineSettings, NoRedis, Settings, redis_server
 
 __all__ = [
     "ENVIRONMENT",
@@ -23,7 +23,7 @@ __all__ = [
     "load",
     "redact_key",
     "redact_value",
-    "redis_url",
+    "redis_server",
     "schema",
     "stamp",
     "variables",

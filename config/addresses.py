@@ -1,4 +1,4 @@
-"""Addresses of Redis and of webhooks, and the secret that signs webhooks. No message shows any of them."""
+"""Addresses of webhooks, and the secret that signs webhooks. No message shows any of them."""
 
 from __future__ import annotations
 
@@ -12,11 +12,9 @@ from urllib.parse import SplitResult, urlsplit
 from openfall.config.document import Node
 from openfall.config.errors import quoted
 from openfall.config.fields import list_of
-from openfall.config.redact import MASK, redact_discord, redact_value, redact_webhook
+from openfall.config.redact import MASK, redact_discord, redact_webhook
 from openfall.config.scalars import FieldType, escape, pattern_shape, read_secret
 
-EMBEDDED = "embedded"
-_REDIS_SCHEMES = frozenset({"redis", "rediss", "unix"})
 _DISCORD_PATH = re.compile(r"/api/(v\d+/)?webhooks/\d+/[^/\s]+")
 _HOST_PATTERN = re.compile(r"[A-Za-z0-9.*?_\[\]!:-]+")
 _SECRET_PREFIX = "whsec_"
@@ -37,22 +35,6 @@ def _reader(is_valid: Callable[[str], bool], wanted: str, remedy: str) -> Callab
         return None
 
     return read
-
-
-def _read_redis(node: Node) -> str | None:
-    text = read_secret(node)
-    if text is None or text == EMBEDDED or _is_redis(text):
-        return text
-    node.report(f"must be {EMBEDDED} or an address such as redis://127.0.0.1:6379/0, rediss://... or unix://...")
-    return None
-
-
-def _is_redis(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        return parts.scheme in _REDIS_SCHEMES and "://" in url and (parts.port is None or parts.port > 0)
-    except ValueError:
-        return False
 
 
 def _is_discord(text: str) -> bool:
@@ -108,9 +90,6 @@ def _read_host_patterns(node: Node) -> tuple[str, ...] | None:
         node.report("the list is empty", "Name a host, or remove the key to allow every public one.")
     return patterns or None
 
-
-redis_address: FieldType[str] = FieldType(_read_redis, {"type": "string"}, lambda url: escape(redact_value(url)))
-"""`embedded`, or the address of a Redis. It may carry a password."""
 
 discord_hook: FieldType[str] = FieldType(
     _reader(

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from openfall.config.addresses import EMBEDDED
 from openfall.config.fields import keys_of, model_shape
 from openfall.config.paths import ENVIRONMENT
 from openfall.config.sections import BackendSection, ConfigFile, OpenFallSection
@@ -23,7 +22,6 @@ def in_force(loaded: LoadedConfig) -> dict[str, Any]:
     values: dict[str, Any] = {
         **dict(settings),
         **dict(catalog),
-        "redis": settings.redis_url or EMBEDDED,
         "data": str(settings.data_dir),
         "backends": {
             name: BackendSection.model_construct(**dict(backend), engine=settings.engines.get(name))

@@ -16,6 +16,7 @@ from pydantic_core import ErrorDetails, PydanticUndefined
 from openfall.config.document import Node
 from openfall.config.errors import nearest, quoted
 from openfall.config.former_keys import has_former_key
+from openfall.config.redis_formats import REDIS_FORMATS
 from openfall.config.scalars import (
     BY_FORMAT,
     BY_TYPE,
@@ -29,6 +30,8 @@ from openfall.config.scalars import (
 )
 from openfall.router_core.catalog.formats import Format, Reference
 from openfall.router_core.vocabulary import Remedy, Urgency
+
+_FORMATS: Mapping[Format, FieldType[Any]] = {**BY_FORMAT, **REDIS_FORMATS}
 
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
@@ -226,7 +229,7 @@ def _own_type(annotation: Any, marks: list[Any]) -> FieldType[Any]:
         if isinstance(mark, FieldType):
             return mark
         if isinstance(mark, Format):
-            return BY_FORMAT[mark]
+            return _FORMATS[mark]
         if isinstance(mark, Reference):
             return _name_of(mark.kind)
     if get_origin(annotation) is not None:

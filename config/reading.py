@@ -11,12 +11,12 @@ from urllib.parse import urlsplit
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from openfall.config.addresses import EMBEDDED
 from openfall.config.document import TEXT, Names, Node
 from openfall.config.errors import quoted
 from openfall.config.fields import build, keys_of, named_entries
 from openfall.config.paths import resolve
 from openfall.config.pricing import add_prices
+from openfall.config.redis_section import DEFAULT_REDIS, read_redis
 from openfall.config.sections import BackendSection, ConfigFile, OpenFallSection
 from openfall.config.settings import EngineSettings, Settings, SettingsSections
 from openfall.router_core.catalog.catalog import Catalog
@@ -31,7 +31,6 @@ M = TypeVar("M", bound=BaseModel)
 R = TypeVar("R", bound=Role)
 Sections = Mapping[str, Node]
 
-DEFAULT_REDIS = "${REDIS_URL:-embedded}"
 PUBLIC_URLS: Mapping[str, str] = {
     "anthropic": "https://api.anthropic.com",
     "openai": "https://api.openai.com/v1",
@@ -63,16 +62,16 @@ def read_file(top: Node, source: Path) -> tuple[Catalog, Settings] | None:
     document.names["role or task"] = Names(known, {*roles, *tasks}, document.names["task"].meant)
     groups = _read_groups(sections.get("groups"))
     single: dict[str, Any] = {
-        name: build(type(key.default), sections[name])
+        name: key.type.read(sections[name])
         for name, key in keys.items()
         if name in sections and isinstance(key.default, BaseModel)
     }
     open_fall = single.pop("open_fall", OpenFallSection())
-    redis = keys["redis"].type.read(sections.get("redis", _unwritten(top, "redis", DEFAULT_REDIS)))
+    redis = single.pop("redis", None) or read_redis(_unwritten(top, "redis", DEFAULT_REDIS))
     data = keys["data"].type.read(sections["data"]) if "data" in sections else None
     settings = Settings(
         source=source,
-        redis_url=None if redis == EMBEDDED else redis,
+        redis=redis,
         data_dir=resolve(data or keys["data"].default, document.base, document.environ),
         engines=engines,
         notify=open_fall.notify,

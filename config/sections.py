@@ -7,11 +7,13 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field
 
-from openfall.config.addresses import EMBEDDED, redis_address
+from openfall.config.redis_formats import EMBEDDED
+from openfall.config.redis_section import redis_section
 from openfall.config.settings import EngineSettings, NotifySection, Settings, SettingsSections
 from openfall.router_core.catalog.entries import Backend, UncheckedCatalog
 from openfall.router_core.catalog.formats import CatalogEntry, Count, Name
 from openfall.router_core.catalog.open_fall_policy import OpenFallPolicy, Remedies
+from openfall.router_core.catalog.redis_server import RedisServer
 from openfall.router_core.vocabulary import Urgency
 
 _POLICY = OpenFallPolicy()
@@ -88,8 +90,10 @@ _POLICY_KEYS = ("default_fallbacks", "canned_reply", "last_answer_ttl", "hold_fo
 
 
 class _TopLevel(BaseModel):
-    redis: Annotated[str, redis_address] = Field(
-        EMBEDDED, description=f"`{EMBEDDED}`, or the address of a Redis or Valkey. Without it: $REDIS_URL."
+    redis: Annotated[RedisServer, redis_section] = Field(
+        RedisServer(),
+        description=f"`{EMBEDDED}`, or the address of a Redis or Valkey, or the keys below. Without it: $REDIS_URL, "
+        f"else `{EMBEDDED}`.",
     )
     data: str = Field(
         ".openfall", description="The directory of the embedded Redis, and of answers that are not delivered yet."

@@ -15,6 +15,7 @@ from openfall.config.gateway_settings import GatewaySection
 from openfall.config.paths import FILE_NAME, is_shipped, resolve
 from openfall.config.scalars import FieldType, escape, rate, read_text, size_in_bytes
 from openfall.router_core.catalog.formats import CatalogEntry, Count, Format, PositiveShare, Seconds, SecondsOrZero
+from openfall.router_core.catalog.redis_server import RedisServer
 from openfall.router_core.errors import OpenfallError
 
 SHIPPED_MODELS = ("smollm2",)
@@ -133,8 +134,7 @@ class Settings(SettingsSections):
     """The settings. Times are in seconds, paths are absolute."""
 
     source: Path
-    redis_url: str | None = Field(repr=False)
-    """None: the embedded one. It may carry a password."""
+    redis: RedisServer = RedisServer()
     data_dir: Path
     engines: Mapping[str, EngineSettings] = {}
     """By the name of the embedded backend."""
@@ -147,16 +147,16 @@ class NoRedis(OpenfallError):
     remedy = "set `REDIS_URL`, or start `openfall up`"
 
 
-def redis_url(settings: Settings) -> str:
-    """The address of Redis: the configured one, or that of the embedded server. Raises `NoRedis` if none runs."""
-    if settings.redis_url is not None:
-        return settings.redis_url
+def redis_server(settings: Settings) -> RedisServer:
+    """The Redis of a configuration, with the address of the embedded server. Raises `NoRedis` if that does not run."""
+    if not settings.redis.is_embedded:
+        return settings.redis
     try:
         url = (settings.data_dir / REDIS_URL_FILE).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError):
         url = ""
     if url:
-        return url
+        return settings.redis.model_copy(update={"url": url})
     file = FILE_NAME if is_shipped(settings.source) else settings.source
     remedy = f"Start it with `openfall up`, or set REDIS_URL (or `redis:` in {file})."
     raise NoRedis(f"No Redis: nothing runs in {settings.data_dir}. {remedy}")

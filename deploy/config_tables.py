@@ -35,7 +35,9 @@ def _keys(sections: dict[str, Any], section: str) -> Iterator[str]:
     yield "| key | meaning | without it |"
     yield "|---|---|---|"
     if section in _TOP_LEVEL:
-        yield from (_row(key, sections[key]) for key in _TOP_LEVEL)
+        for key in _TOP_LEVEL:
+            yield _row(key, sections[key])
+            yield from (_row(f"{key}: {inner}", below) for inner, below in sections[key].get("properties", {}).items())
         return
     entry = _entry(sections[section])
     known = _entry(sections["roles"])["properties"] if section == "tasks" else {}  # a task has every key of a role

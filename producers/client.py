@@ -8,12 +8,12 @@ import os
 import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import aclosing
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar, Unpack
 
-from openfall.config import LoadedConfig, load
-from openfall.config import redis_url as configured_redis_url
+from openfall.config import LoadedConfig, Settings, load, redis_server
 from openfall.producers.callbacks import check_inbox_name
 from openfall.producers.client_store import ClientStore, ClientStores
 from openfall.producers.errors import BadRequest, ProducerError, StillQueued
@@ -25,6 +25,7 @@ from openfall.producers.request import FleetView, JobRequest, PreparedJob, Submi
 from openfall.producers.runtime import CallOutcome, ResolveOptions, RuntimeModel, report_outcome, resolve_model
 from openfall.producers.submit import RETRY_FOR_SECONDS, RETRYABLE, SubmitError, retry, submit_with_retry
 from openfall.router_core.catalog.errors import UnknownName
+from openfall.router_core.catalog.redis_server import RedisServer
 from openfall.router_core.jobs.result import Result
 from openfall.router_core.state.errors import Backpressure, StoreUnreachable
 from openfall.router_core.state.inbox import InboxReader
@@ -62,7 +63,7 @@ class AsyncOpenfall:
 
     def __init__(
         self,
-        redis_url: str | None = None,
+        redis_url: RedisServer | str | None = None,
         *,
         config: Path | str | LoadedConfig | None = None,
         producer: str | None = None,
@@ -72,7 +73,7 @@ class AsyncOpenfall:
         self.config = loaded
         self.producer = producer or producer_name()
         self.retry_for = retry_for
-        self._stores = ClientStores(lambda: redis_url or configured_redis_url(loaded.settings), loaded.catalog)
+        self._stores = ClientStores(partial(_find_redis, redis_url, loaded.settings), loaded.catalog)
 
     @property
     def store(self) -> ClientStore:
@@ -244,6 +245,13 @@ class AsyncOpenfall:
 
     async def _retry(self, step: Callable[[], Awaitable[T]]) -> T:
         return await retry(step, self.retry_for)
+
+
+def _find_redis(given: RedisServer | str | None, settings: Settings) -> RedisServer:
+    """The Redis of the arguments, else of the configuration. Raises `NoRedis`."""
+    if given is None or given == "":
+        return redis_server(settings)
+    return given if isinstance(given, RedisServer) else settings.redis.at(given)
 
 
 def _job_id(job: Receipt | str) -> str:

@@ -13,6 +13,7 @@ from openfall.producers.errors import ClientClosed
 from openfall.producers.inheritance import keep_in_children
 from openfall.producers.request import UNKNOWN_FLEET, FleetView
 from openfall.router_core.catalog.catalog import Catalog
+from openfall.router_core.catalog.redis_server import RedisServer
 from openfall.router_core.errors import InvalidOperation
 from openfall.router_core.state.errors import StoreError, StoreUnreachable
 from openfall.router_core.state.fleet_snapshot import FleetSnapshot, fetch_fleet_snapshot
@@ -47,12 +48,12 @@ async def fetch_fleet(connection: RedisConnection | None, catalog: Catalog) -> F
 
 
 class ClientStore:
-    """Opens each connection when it is first used, in one event loop. `find_redis` returns the address of Redis.
+    """Opens each connection when it is first used, in one event loop. `find_redis` returns the Redis.
 
     After `close` every access raises `ClientClosed`.
     """
 
-    def __init__(self, find_redis: Callable[[], str], catalog: Catalog) -> None:
+    def __init__(self, find_redis: Callable[[], RedisServer], catalog: Catalog) -> None:
         self._find_redis, self._catalog = find_redis, catalog
         self._closed = False
         self._connection: RedisConnection | None = None
@@ -126,7 +127,7 @@ class ClientStores:
     parent uses it.
     """
 
-    def __init__(self, find_redis: Callable[[], str], catalog: Catalog) -> None:
+    def __init__(self, find_redis: Callable[[], RedisServer], catalog: Catalog) -> None:
         self._find_redis, self._catalog = find_redis, catalog
         self._stores: dict[tuple[int, asyncio.AbstractEventLoop], ClientStore] = {}
         self._closed = False

@@ -33,13 +33,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Unpack
 
-from openfall.config import ConfigError, LoadedConfig, NoRedis, Stamp, load, redis_url, stamp
+from openfall.config import ConfigError, LoadedConfig, NoRedis, Stamp, load, redis_server, stamp
 from openfall.producers.runtime import CallOutcome, ResolveOptions, RuntimeModel
 from openfall.producers.sync_client import Openfall
+from openfall.router_core.catalog.redis_server import RedisServer
 
 log = logging.getLogger("openfall.runtime")
 
-UNREACHABLE_REDIS = "redis://127.0.0.1:1"
+UNREACHABLE_REDIS = RedisServer(url="redis://127.0.0.1:1")
 """Stands for a Redis when the configuration names none and none runs."""
 
 
@@ -51,8 +52,8 @@ class DefaultClients:
     one may finish: it ends with the process.
     """
 
-    _clients: dict[Path | None, tuple[Openfall, str]] = field(default_factory=dict)
-    """With the address of its Redis."""
+    _clients: dict[Path | None, tuple[Openfall, RedisServer]] = field(default_factory=dict)
+    """With its Redis."""
     _broken: dict[Path, Stamp | None] = field(default_factory=dict)
     _locks: dict[int, threading.Lock] = field(default_factory=dict)
     """By process: a lock that another thread holds during a fork stays locked in the child for ever."""
@@ -60,12 +61,12 @@ class DefaultClients:
     def client(self, config_path: Path | None) -> Openfall:
         """The client for a configuration file; None: the usual search applies. Raises `ConfigError`."""
         with self._locks.setdefault(os.getpid(), threading.Lock()):
-            client, known_url = self._clients.get(config_path, (None, ""))
+            client, known = self._clients.get(config_path, (None, None))
             config = load(config_path) if client is None else self._reload(client.config)
-            url = _redis_url(config)
-            if client is None or (client.config, known_url) != (config, url):
-                client = Openfall(url, config=config)
-                self._clients[config_path] = client, url
+            server = _redis(config)
+            if client is None or (client.config, known) != (config, server):
+                client = Openfall(server, config=config)
+                self._clients[config_path] = client, server
             return client
 
     def _reload(self, config: LoadedConfig) -> LoadedConfig:
@@ -81,9 +82,9 @@ class DefaultClients:
             return config
 
 
-def _redis_url(config: LoadedConfig) -> str:
+def _redis(config: LoadedConfig) -> RedisServer:
     try:
-        return redis_url(config.settings)
+        return redis_server(config.settings)
     except NoRedis:
         return UNREACHABLE_REDIS
 

@@ -23,6 +23,7 @@ from openfall.producers.request import JobRequest, SubmitOptions
 from openfall.producers.runtime import CallOutcome, ResolveOptions, RuntimeModel
 from openfall.producers.submit import RETRY_FOR_SECONDS, SubmitError
 from openfall.router_core.errors import InvalidOperation
+from openfall.router_core.catalog.redis_server import RedisServer
 from openfall.router_core.jobs.result import Result
 from openfall.router_core.state.jobs import JobRecord, Receipt
 
@@ -37,7 +38,7 @@ class Openfall:
 
     def __init__(
         self,
-        redis_url: str | None = None,
+        redis_url: RedisServer | str | None = None,
         *,
         config: Path | str | LoadedConfig | None = None,
         producer: str | None = None,

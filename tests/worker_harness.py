@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from openfall.router_core.catalog.catalog import Catalog
+from openfall.router_core.catalog.redis_server import RedisServer
 from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.state import job_events
 from openfall.router_core.state.jobs import JobRecord, JobStore, SubmitTerms
@@ -108,7 +109,12 @@ async def running_fleet(
         for pool in pools:
             settings = WorkerSettings(slots=slots, grace_seconds=1.0)
             config = WorkerConfig(
-                redis_url=redis_url, catalog=catalog, pool=pool, settings=settings, spool=home / "spool", **more
+                redis=RedisServer(url=redis_url),
+                catalog=catalog,
+                pool=pool,
+                settings=settings,
+                spool=home / "spool",
+                **more,
             )
             await stack.enter_async_context(_running_worker(config))
         link = await stack.enter_async_context(RedisConnection(redis_url))

@@ -73,7 +73,7 @@ def _work(options: argparse.Namespace) -> int:
 
         if options.pool != DEGRADE:
             loaded.catalog.models_of(options.pool)  # an unknown pool fails before any process starts
-        config.redis_url(loaded.settings)
+        config.redis_server(loaded.settings)
         return asyncio.run(supervision.run_pool(loaded, options.pool, sys.argv[1:], options.procs))
     make_private(loaded.settings.data_dir)  # where an answer is kept while Redis is away
     worker_options = WorkerOptions(pool=options.pool, backend=options.backend, slots=options.slots, burst=options.burst)

@@ -30,7 +30,7 @@ def load_worker_config(loaded: config.LoadedConfig, options: WorkerOptions) -> W
     """The configuration of one worker. Raises `UnknownName`, `NothingToServe`, `config.NoRedis`."""
     settings = loaded.settings
     worker_config = WorkerConfig(
-        redis_url=config.redis_url(settings),
+        redis=config.redis_server(settings),
         catalog=loaded.catalog,
         pool=options.pool,
         settings=WorkerSettings(

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from openfall.router_core.catalog.catalog import Catalog
+from openfall.router_core.catalog.redis_server import RedisServer
 from openfall.router_core.state.cancellation import cancel_all
 from openfall.router_core.state.errors import StoreUnreachable
 from openfall.router_core.state.keys import DEGRADE
@@ -53,7 +54,7 @@ class WorkerConfig:
     """The configuration of one worker. `backend` limits it to one backend of its pool; `outbox` is for the degrade
     worker."""
 
-    redis_url: str
+    redis: RedisServer
     catalog: Catalog
     pool: str
     settings: WorkerSettings
@@ -154,9 +155,9 @@ class Generation:
         config, catalog = self._config, self._config.catalog
         identity, queues = identify(config)
         async with contextlib.AsyncExitStack() as stack:
-            link = await stack.enter_async_context(RedisConnection(config.redis_url))
+            link = await stack.enter_async_context(RedisConnection(config.redis))
             await link.load(*SCRIPTS)
-            wakeup = WakeUp(link.url, identity.queues)
+            wakeup = WakeUp(link.server, identity.queues)
             stack.push_async_callback(wakeup.close)
             queue = WorkerQueue(link, identity, queues, policy=catalog.breakers, keep_prompts=config.keep_prompts)
             fleet_cache, spool = FleetCache(link, catalog), Spool(config.spool)

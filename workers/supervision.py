@@ -25,12 +25,12 @@ from openfall.workers.log_output import iso_time
 async def run_all(loaded: LoadedConfig) -> int:
     """Run Valkey if no Redis is configured, every embedded engine, and the workers of each pool that has a model."""
     settings = loaded.settings
-    if settings.redis_url is not None:
-        async with RedisConnection(settings.redis_url) as link:
+    if not settings.redis.is_embedded:
+        async with RedisConnection(settings.redis) as link:
             await link.command("PING")  # fail before any process is started
     plan = supervisor.SupervisorPlan(
         data=settings.data_dir,
-        valkey=settings.redis_url is None,
+        valkey=settings.redis.is_embedded,
         engines=tuple(_engines(loaded)),
         workers=(*_workers(loaded), *_door(loaded)),
         grace=settings.workers.shutdown_grace,

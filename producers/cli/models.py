@@ -184,16 +184,16 @@ def _admin(  # noqa: PLR0913 - the options of three commands
     verb: str, name: str, *, config_path: Path | None, as_json: bool, backend: str | None, force: bool = False
 ) -> None:
     """Exits with 1 if the action failed, or the model is not healthy, at one of its backends."""
-    from openfall.config import NoRedis, load, redis_url
+    from openfall.config import NoRedis, load, redis_server
     from openfall.workers.admin.model_admin import ModelAdmin, try_connect
 
     async def main() -> bool:
         config = load(config_path)
         try:
-            url = redis_url(config.settings)
+            server = redis_server(config.settings)
         except NoRedis:
-            url = None
-        connection = await try_connect(url)
+            server = None
+        connection = await try_connect(server)
         all_ok = True
         try:
             admin = ModelAdmin(config.catalog, connection, backend)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from openfall.config import ConfigError, LoadedConfig, NoRedis, load, redact_key, redis_url, variables
+from openfall.config import ConfigError, LoadedConfig, NoRedis, load, redact_key, redis_server, variables
 from openfall.producers.cli.breakers import describe_breaker, display_name
 from openfall.producers.cli.options import common_options
 from openfall.producers.cli.render import plural
@@ -142,12 +142,12 @@ def _check_key(config: LoadedConfig, name: str) -> Iterator[CheckResult]:
 async def _check_redis(config: LoadedConfig) -> AsyncIterator[CheckResult]:
     """Check Redis, and what it stores: workers, breakers, the local-only switch."""
     try:
-        url = redis_url(config.settings)
+        server = redis_server(config.settings)
     except NoRedis as error:
         message, _, remedy = str(error).partition(". ")
         yield CheckResult(check="redis", subject="redis", state="failure", message=message, remedy=remedy)
         return
-    async with RedisConnection(url) as connection:
+    async with RedisConnection(server) as connection:
         try:
             async with asyncio.timeout(REDIS_TIMEOUT_SECONDS):
                 await connection.command("PING")

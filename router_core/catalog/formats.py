@@ -21,6 +21,10 @@ class Format(StrEnum):
     URL = "url"  # an address without a user or password
     LITERAL = "literal"  # text as it is written, even if YAML reads it as a date
     NAME = "name"  # the name that an entry gives itself
+    REDIS_URL = "redis url"  # redis://, rediss:// or unix://; it may carry a password
+    HOST_PORT = "host and port"  # sentinel-1.example.com:26379
+    PASSWORD = "password"  # never shown, not even a part of it
+    FILE = "file"  # a path, from the directory of the configuration file
 
 
 @dataclass(frozen=True, slots=True)

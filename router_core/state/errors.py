@@ -25,6 +25,33 @@ class StoreRefused(StoreError):
     remedy = "see the message"
 
 
+class NotConfirmed(StoreError):
+    """The job is accepted, but Redis did not confirm in time that it is on its disk, or on those of its replicas.
+
+    Submit it again with the same id or idempotency key: that is harmless. `on_disk` and `on_replicas`: the servers
+    that have confirmed."""
+
+    remedy = "submit it again with the same id or key; that is harmless"
+
+    def __init__(self, on_disk: int, on_replicas: int, replicas: int, seconds: float) -> None:
+        self.on_disk, self.on_replicas = on_disk, on_replicas
+        disk = "Redis has it on its disk" if on_disk else "Redis has not confirmed that it is on its disk"
+        copies = f", {on_replicas} of {replicas} replicas have it on theirs" if replicas else ""
+        super().__init__(
+            f"the job is accepted but not confirmed: after {seconds:g} s {disk}{copies}. Submit it again with the same "
+            "id or idempotency key: that is harmless. If it lasts, check the disk of Redis"
+            f"{' and its replicas' if replicas else ''}"
+        )
+
+
+class SentinelTrouble(redis_errors.ConnectionError):
+    """The Sentinels do not lead to a primary. `refused`: waiting does not help."""
+
+    def __init__(self, message: str, *, refused: bool) -> None:
+        self.refused = refused
+        super().__init__(message)
+
+
 class StoreFull(StoreError):
     """Redis has no memory or disk left: nothing was accepted. Jobs that it accepted before are safe."""
 
@@ -123,16 +150,71 @@ class AmbiguousId(StoreError):
         )
 
 
-_REMEDIES: tuple[tuple[tuple[str, ...], type[StoreError], str], ...] = (
+_Remedies = tuple[tuple[tuple[str, ...], type[StoreError], str], ...]
+
+_TLS_REMEDIES: _Remedies = (
+    (
+        ("Hostname mismatch", "IP address mismatch"),
+        StoreRefused,
+        "its certificate is for another host: use the name that it has, or `redis: {tls_check_hostname: no}`",
+    ),
+    (
+        ("certificate has expired", "certificate is not yet valid"),
+        StoreRefused,
+        "its certificate is not valid now: renew it, and check the clock of this machine",
+    ),
+    (
+        ("CERTIFICATE_VERIFY_FAILED",),
+        StoreRefused,
+        "its certificate has no authority that is known here: name the authority's file in `redis: {tls_ca: ...}`",
+    ),
+    (
+        ("CERTIFICATE_REQUIRED", "HANDSHAKE_FAILURE", "BAD_CERTIFICATE", "ALERT_UNKNOWN_CA"),
+        StoreRefused,
+        "Redis demands a certificate of this client that it knows: `redis: {tls_certificate: ..., tls_key: ...}`",
+    ),
+    (
+        ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "UNEXPECTED_EOF"),
+        StoreRefused,
+        "there is no TLS at this port: use the TLS port of Redis, or redis:// in place of rediss://",
+    ),
+    (
+        ("reply type byte", "Protocol Error"),
+        StoreRefused,
+        "what answers is not Redis without TLS: if it is the TLS port, use rediss://",
+    ),
+    (
+        ("[X509", "NO_CERTIFICATE", "PEM", "KEY_VALUES_MISMATCH"),
+        StoreRefused,
+        "a file of `redis: {tls_ca, tls_certificate, tls_key}` is no PEM file, or the key is of another certificate",
+    ),
+)
+
+_REMEDIES: _Remedies = (
     (("WRONGPASS", "invalid username-password", "invalid password"), StoreRefused, "wrong password or user in its URL"),
     (("NOAUTH", "Authentication required"), StoreRefused, "Redis wants a password in its URL (redis://:PASSWORD@HOST)"),
     (("NOPERM", "has no permissions"), StoreRefused, "this Redis user may not do that: give it more rights"),
-    (("READONLY", "read only replica"), StoreRefused, "this is a read-only replica: point the URL at the primary"),
+    (
+        ("READONLY", "read only replica"),
+        StoreRefused,
+        "this is a read-only replica: point the URL at the primary, or name the `sentinels`",
+    ),
     (
         ("OOM", "> 'maxmemory'"),
         StoreFull,
         "Redis is out of memory (maxmemory): raise it, or let workers drain the queues",
     ),
+    (
+        ("'WAITAOF'",),
+        StoreRefused,
+        "`durability: fsync` needs Redis 7.2 or later, or Valkey: upgrade it, or remove the key",
+    ),
+    (
+        ("numlocal is set but appendonly",),
+        StoreRefused,
+        "`durability: fsync` needs `appendonly yes` of Redis: set it, or remove the key",
+    ),
+    *_TLS_REMEDIES,
     (("Function not found",), StoreUnreachable, "Redis has lost its scripts again (a restart?): try again"),
     (("MISCONF", "No space left"), StoreFull, "Redis cannot write to its disk: free space there"),
 )
@@ -143,6 +225,8 @@ knows."""
 def translate(error: Exception, address: str) -> StoreError:
     """The `StoreError` for an error of redis-py. `address` is shown to people: it has no password."""
     text = str(error)
+    if isinstance(error, SentinelTrouble):
+        return (StoreRefused if error.refused else StoreUnreachable)(f"no primary of Redis: {_short(text)}")
     for words, kind, remedy in _REMEDIES:
         if any(word in text for word in words):
             return kind(f"{remedy} ({address})")

@@ -48,7 +48,7 @@ class InboxReader:
     """
 
     def __init__(self, link: RedisConnection, name: str, reader: str) -> None:
-        self._link, self._own = link, RedisConnection(link.url)
+        self._link, self._own = link, RedisConnection(link.server)
         self._name, self._reader, self._key = name, reader, keys.INBOX + name
 
     async def __aenter__(self) -> InboxReader:

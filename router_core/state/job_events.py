@@ -15,6 +15,7 @@ from typing import Any
 from pydantic_core import from_json
 from redis import exceptions as redis_errors
 
+from openfall.router_core.catalog.redis_server import RedisServer
 from openfall.router_core.state import keys
 from openfall.router_core.state.cancellation import cancel_all
 from openfall.router_core.state.redis_connection import RedisConnection, open_redis
@@ -56,8 +57,8 @@ async def read_events(link: RedisConnection, job_id: str, start: int = 0) -> lis
 class EventHub:
     """One Redis subscription for any number of jobs. It may miss announcements; the events are in the list."""
 
-    def __init__(self, url: str) -> None:
-        self._redis = open_redis(url, block=POLL_INTERVAL_SECONDS)
+    def __init__(self, server: RedisServer | str) -> None:
+        self._redis = open_redis(server, block=POLL_INTERVAL_SECONDS)
         self._pubsub = self._redis.pubsub(ignore_subscribe_messages=False)
         self._subscriptions: dict[str, set[EventSubscription]] = defaultdict(set)
         self._has_subscribers = asyncio.Event()

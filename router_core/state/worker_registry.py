@@ -13,6 +13,7 @@ from importlib.metadata import version
 from pydantic_core import from_json
 from redis import exceptions as redis_errors
 
+from openfall.router_core.catalog.redis_server import RedisServer
 from openfall.router_core.state import keys
 from openfall.router_core.state.errors import translate
 from openfall.router_core.state.redis_connection import RedisConnection, open_redis
@@ -61,8 +62,8 @@ async def unregister(link: RedisConnection, who: WorkerIdentity) -> None:
 class WakeUp:
     """Waits until one of its queues has a new job. One entry wakes one worker; waiting takes no job."""
 
-    def __init__(self, url: str, queues: Sequence[str]) -> None:
-        self._link = RedisConnection(url)  # its own: a blocked connection can send nothing else
+    def __init__(self, server: RedisServer | str, queues: Sequence[str]) -> None:
+        self._link = RedisConnection(server)  # its own: a blocked connection can send nothing else
         self._keys = [keys.WAKEUP + queue for queue in queues]
         self._woken_by: bytes | None = None
 
@@ -91,9 +92,9 @@ class WorkerCommand:
     """The job has its result already (it was cancelled): only the call must stop."""
 
 
-async def listen_commands(url: str, place: str, worker: str) -> AsyncIterator[WorkerCommand]:
+async def listen_commands(server: RedisServer | str, place: str, worker: str) -> AsyncIterator[WorkerCommand]:
     """The commands of rq's tools for this worker. Raises a `StoreError` when the connection breaks: call it again."""
-    redis = open_redis(url, block=MAX_WAIT_SECONDS)
+    redis = open_redis(server, block=MAX_WAIT_SECONDS)
     pubsub = redis.pubsub(ignore_subscribe_messages=True)
     try:
         await pubsub.subscribe(keys.RQ_PUBSUB + worker)

@@ -29,7 +29,7 @@ def test_two_engines_run_on_this_machine_and_nothing_leaves_it(demo: LoadedConfi
     assert all(backend.embedded and backend.slots == 2 for backend in backends.values())
     assert all(demo.catalog.pools[backend.pool].local for backend in backends.values())
     assert set(demo.settings.engines.values()) == {EngineSettings(model="smollm2", context=2048, threads=1, parallel=2)}
-    assert demo.settings.redis_url is None
+    assert demo.settings.redis.url is None
 
 
 def test_its_ports_can_be_moved(tmp_path: Path) -> None:

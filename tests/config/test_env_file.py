@@ -144,7 +144,7 @@ class TestPlace:
         write(home, "API_KEY=sk-0123456789-abcdefgh\nREDIS_URL=redis://10.0.0.9:6379/1\n")
         loaded = load(home)
         assert key_of(loaded) == "sk-0123456789-abcdefgh"
-        assert loaded.settings.redis_url == "redis://10.0.0.9:6379/1"
+        assert loaded.settings.redis.url == "redis://10.0.0.9:6379/1"
 
     def test_it_is_read_from_a_directory_below_and_not_from_there(self, home: Path) -> None:
         write(home, "API_KEY=beside-the-file")

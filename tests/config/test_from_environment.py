@@ -177,7 +177,7 @@ def test_a_password_in_an_address_is_not_shown(current_dir: Path) -> None:
 
 def test_no_message_says_to_edit_the_environment(current_dir: Path) -> None:
     with pytest.raises(NoRedis, match=r"`redis:` in openfall\.yaml\)"):
-        config.redis_url(loaded(current_dir, OPENAI).settings)
+        config.redis_server(loaded(current_dir, OPENAI).settings)
 
 
 def test_an_environment_without_a_model_is_reported_with_what_to_set(current_dir: Path) -> None:

@@ -69,7 +69,7 @@ class TestValues:
 
     def test_the_settings_have_the_values_of_the_file(self, full: LoadedConfig, tmp_path: Path) -> None:
         settings = full.settings
-        assert settings.redis_url == "rediss://:hunter2@cache.example.invalid:6380/3"
+        assert settings.redis.url == "rediss://:hunter2@cache.example.invalid:6380/3"
         assert settings.data_dir == tmp_path / "state"
         assert (settings.retention.results, settings.privacy.keep_prompts) == (604_800, True)
         assert settings.retention.unread == 172_800
@@ -92,7 +92,7 @@ def test_an_empty_file_means_the_defaults(tmp_path: Path, text: str) -> None:
     settings = configuration.settings
     assert configuration.catalog == Catalog()
     assert configuration.catalog.pools == POOL_DEFAULTS
-    assert (settings.redis_url, settings.data_dir) == (None, tmp_path / ".openfall")
+    assert (settings.redis.url, settings.data_dir) == (None, tmp_path / ".openfall")
     assert (settings.retention.results, settings.privacy.keep_prompts, settings.limits.max_prompt) == (
         86_400,
         False,
@@ -116,7 +116,7 @@ def test_a_name_may_be_a_word_that_yaml_takes_for_a_boolean(tmp_path: Path) -> N
 
 class TestVariables:
     def redis(self, directory: Path, value: str, environ: Mapping[str, str]) -> str | None:
-        return load_text(directory, f"redis: {value}", environ).settings.redis_url
+        return load_text(directory, f"redis: {value}", environ).settings.redis.url
 
     @pytest.mark.parametrize(
         ("environ", "url"),
@@ -128,7 +128,7 @@ class TestVariables:
         assert self.redis(tmp_path, "${R:-embedded}", environ) == url
 
     def test_the_environment_sets_redis_when_the_file_does_not(self, tmp_path: Path) -> None:
-        assert load_text(tmp_path, "", {"REDIS_URL": "unix:///run/r.sock"}).settings.redis_url == "unix:///run/r.sock"
+        assert load_text(tmp_path, "", {"REDIS_URL": "unix:///run/r.sock"}).settings.redis.url == "unix:///run/r.sock"
 
     def test_the_file_wins_over_the_environment(self, tmp_path: Path) -> None:
         assert self.redis(tmp_path, "redis://b", {"REDIS_URL": "redis://a"}) == "redis://b"
@@ -234,13 +234,13 @@ class TestEngines:
 
 class TestRedisAddress:
     def test_the_configured_address_is_used(self, tmp_path: Path) -> None:
-        assert config.redis_url(load_text(tmp_path, "redis: redis://:pw@a").settings) == "redis://:pw@a"
+        assert config.redis_server(load_text(tmp_path, "redis: redis://:pw@a").settings).url == "redis://:pw@a"
 
     def test_the_embedded_redis_has_its_address_in_the_data_directory(self, tmp_path: Path) -> None:
         settings = load_text(tmp_path, "redis: embedded\ndata: d").settings
         (tmp_path / "d").mkdir()
         (tmp_path / "d" / "redis.url").write_text("unix:///run/openfall.sock\n")
-        assert config.redis_url(settings) == "unix:///run/openfall.sock"
+        assert config.redis_server(settings).url == "unix:///run/openfall.sock"
 
     @pytest.mark.parametrize("content", [None, b"", b" \n", b"\xff"])
     def test_without_an_address_the_error_names_the_remedy(self, tmp_path: Path, content: bytes | None) -> None:
@@ -249,7 +249,7 @@ class TestRedisAddress:
             settings.data_dir.mkdir()
             (settings.data_dir / "redis.url").write_bytes(content)
         with pytest.raises(NoRedis) as caught:
-            config.redis_url(settings)
+            config.redis_server(settings)
         assert str(caught.value) == (
             f"No Redis: nothing runs in {tmp_path}/.openfall. Start it with `openfall up`, or set REDIS_URL "
             f"(or `redis:` in {tmp_path}/openfall.yaml)."
@@ -257,4 +257,4 @@ class TestRedisAddress:
 
     def test_no_message_says_to_edit_the_shipped_demo(self, tmp_path: Path) -> None:
         with pytest.raises(NoRedis, match=r"`redis:` in openfall\.yaml\)"):
-            config.redis_url(config.load(DEMO, environ={}, cwd=tmp_path).settings)
+            config.redis_server(config.load(DEMO, environ={}, cwd=tmp_path).settings)

@@ -80,7 +80,7 @@ def test_no_password_stands_in_the_file() -> None:
 def test_a_worker_gets_longer_to_stop_than_it_may_take() -> None:
 
     seconds = int(SERVICES["worker"]["stop_grace_period"].removesuffix("s"))
-    settings = Settings(source=ROOT, redis_url=None, data_dir=ROOT)
+    settings = Settings(source=ROOT, data_dir=ROOT)
     assert seconds > settings.workers.shutdown_grace
 
 

@@ -55,7 +55,7 @@ def test_the_episode_has_sixty_jobs_of_all_three_urgencies(tmp_path: Path) -> No
 def test_the_demo_keeps_to_its_own_directory_and_redis(tmp_path: Path) -> None:
     environ = {**environment(tmp_path), "REDIS_URL": "redis://127.0.0.1:1/0"}
     settings = config.load(CONFIG, environ=environ).settings
-    assert settings.redis_url is None
+    assert settings.redis.url is None
     assert settings.data_dir == tmp_path
 
 

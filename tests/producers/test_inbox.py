@@ -235,10 +235,10 @@ def test_reading_an_inbox_checks_its_name(loaded: LoadedConfig) -> None:
 
 @contextmanager
 def bot(loaded: LoadedConfig, reader: str = "bot") -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-m", "tests.producers.inbox_bot", str(loaded.settings.redis_url), str(loaded.source)]
+    command = [sys.executable, "-m", "tests.producers.inbox_bot", str(loaded.settings.redis.url), str(loaded.source)]
     process = subprocess.Popen(
         [*command, reader], cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "REDIS_URL": str(loaded.settings.redis_url)},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "REDIS_URL": str(loaded.settings.redis.url)},
     )  # fmt: skip
     guard = threading.Timer(30, process.kill)
     guard.start()

@@ -36,7 +36,7 @@ CATALOG = Catalog(
     tasks={"code": TaskType(chain=("coder", "haiku"), words=("function",))},
     groups=(Group(name="family", match=("family:*",), role="ace", local_only=True),),
 )
-LOADED = LoadedConfig(CATALOG, Settings(source=Path("rack"), redis_url=None, data_dir=Path("rack")), Path("rack"))
+LOADED = LoadedConfig(CATALOG, Settings(source=Path("rack"), data_dir=Path("rack")), Path("rack"))
 HI = [{"role": "user", "content": "hi"}]
 
 

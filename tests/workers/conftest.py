@@ -87,7 +87,7 @@ async def _bench(
     identity = WorkerIdentity("of-gpu-here-1-abc", "gpu", queues, ("box",))
     async with RedisConnection(redis_url, clock=settings.pop("clock", None)) as link:
         await register(link, identity)
-        wakeup = WakeUp(link.url, queues)
+        wakeup = WakeUp(link.server, queues)
         clients = open_clients(catalog, ["box"])
         subscriptions = [QueueSubscription(queue, (box,)) for queue in queues]
         queue = WorkerQueue(link, identity, subscriptions, policy=catalog.breakers)

@@ -22,6 +22,7 @@ from openfall.config import load
 from openfall.producers.client import AsyncOpenfall
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.entries import Backend, ModelSpec
+from openfall.router_core.catalog.redis_server import RedisServer
 from openfall.workers.process import NothingToServe, WorkerConfig, identify
 from openfall.workers.worker import WorkerSettings
 from tests.faults import COMPLETION, answer, fault_server, stall
@@ -200,7 +201,7 @@ def test_a_pool_that_serves_no_model_is_told_by_name():
         models={"small": ModelSpec(upstream="small", backends=("here",))},
     )
     fields = {
-        "redis_url": "redis://127.0.0.1:1",
+        "redis": RedisServer(url="redis://127.0.0.1:1"),
         "catalog": catalog,
         "settings": WorkerSettings(slots=1),
         "spool": Path("spool"),

@@ -16,6 +16,7 @@ from openfall.producers.cli.render import receipt
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.entries import Backend, Billing, Ensemble, ModelSpec, Role, TaskType
 from openfall.router_core.catalog.policies import BreakerPolicy, UrgencyPolicy
+from openfall.router_core.catalog.redis_server import RedisServer
 from openfall.router_core.deciding.breaker import credential_target
 from openfall.router_core.jobs.result import Result
 from openfall.router_core.state.breakers import BreakerOverride, force_breaker
@@ -77,7 +78,9 @@ def at_desk(redis_url: str, home: Path, story: Callable[[Desk], Awaitable[object
         async with healthy_upstream() as upstream:
             catalog = build_catalog(upstream.url)
             async with running_fleet(redis_url, home, catalog, *(pools or ("gpu", "cloud", "degrade"))) as fleet:
-                loaded = LoadedConfig(catalog, Settings(source=home, redis_url=redis_url, data_dir=home), home)
+                loaded = LoadedConfig(
+                    catalog, Settings(source=home, redis=RedisServer(url=redis_url), data_dir=home), home
+                )
                 async with AsyncOpenfall(redis_url, config=loaded) as llm:
                     await story(Desk(fleet, llm))
 

@@ -10,6 +10,7 @@ from typing import Any
 from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.entries import Billing
 from openfall.router_core.catalog.errors import UnknownName
+from openfall.router_core.catalog.redis_server import RedisServer
 from openfall.router_core.deciding.breaker import breaker_target
 from openfall.router_core.jobs.outcome import Failure
 from openfall.router_core.state.breakers import list_breakers, reset_breaker
@@ -187,11 +188,11 @@ async def _record_alive(link: RedisConnection, targets: list[str], loaded: objec
             await forget_health(link, target)
 
 
-async def try_connect(url: str | None) -> RedisConnection | None:
+async def try_connect(server: RedisServer | None) -> RedisConnection | None:
     """Connect to Redis; None if there is none, or it does not answer: the commands work without it."""
-    if url is None:
+    if server is None:
         return None
-    link = RedisConnection(url)
+    link = RedisConnection(server)
     try:
         await link.command("PING")
     except StoreError:

@@ -184,7 +184,7 @@ class Housekeeping:
     async def _listen_commands(self) -> None:
         while True:
             try:
-                async for command in listen_commands(self.link.url, self.link.safe_url, self.identity.name):
+                async for command in listen_commands(self.link.server, self.link.safe_url, self.identity.name):
                     if command.name == "shutdown":
                         log.info("stopping: an rq command requests it")
                         self.worker.stop(StopMode.DRAIN)

@@ -11,7 +11,8 @@ import redis
 from openfall.router_core.errors import InvalidOperation
 from openfall.router_core.state.errors import StoreError, StoreFull, StoreRefused, StoreUnreachable, translate
 from openfall.router_core.state.jobs import JobStore
-from openfall.router_core.state.redis_connection import RedisConnection, redact_url
+from openfall.router_core.state.redis_connection import RedisConnection
+from openfall.router_core.state.redis_pool import redact_url
 
 TIMEOUT = 20
 

@@ -1,0 +1,74 @@
+"""The values of a Redis section: addresses, passwords, files of certificates. No message shows a secret."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from openfall.config.document import Node
+from openfall.config.errors import quoted
+from openfall.config.paths import resolve
+from openfall.config.redact import MASK, redact_value
+from openfall.config.scalars import FieldType, escape, pattern_shape, read_secret, read_text
+from openfall.router_core.catalog.formats import Format
+
+EMBEDDED = "embedded"
+_SCHEMES = frozenset({"redis", "rediss", "unix"})
+_HOST_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/@\[\]]+):([0-9]{1,5})")
+_MAX_PORT = 65535
+
+
+def _read_url(node: Node) -> str | None:
+    """An address; None for the embedded server."""
+    text = read_secret(node)
+    if text is None or text == EMBEDDED:
+        return None
+    if _is_redis(text):
+        return text
+    node.report(f"must be {EMBEDDED} or an address such as redis://127.0.0.1:6379/0, rediss://... or unix://...")
+    return None
+
+
+def _is_redis(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in _SCHEMES and "://" in url and (parts.port is None or parts.port > 0)
+    except ValueError:
+        return False
+
+
+def _read_host_port(node: Node) -> str | None:
+    text = read_secret(node)
+    match = _HOST_PORT.fullmatch(text or "")
+    if text is None or (match and 0 < int(match[2]) <= _MAX_PORT):
+        return text
+    shown = "" if "@" in text else f", not {quoted(node.raw.value)}"
+    node.report(f"must be host:port{shown}", "For example sentinel-1.example.com:26379; the user has keys of its own.")
+    return None
+
+
+def _read_password(node: Node) -> str | None:
+    return read_secret(node) or None
+
+
+def _read_file(node: Node) -> str | None:
+    text = read_text(node)
+    if not text:
+        return None
+    path = resolve(text, node.document.base, node.document.environ)
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        node.report(f"{path} cannot be read ({error.strerror})", "Paths start at the directory of this file.")
+        return None
+    return str(path)
+
+
+REDIS_FORMATS: Mapping[Format, FieldType[Any]] = {
+    Format.REDIS_URL: FieldType(_read_url, {"type": "string"}, lambda url: escape(redact_value(url))),
+    Format.HOST_PORT: FieldType(_read_host_port, pattern_shape(r"^[^/@\s]+:[0-9]+$|\$\{"), escape),
+    Format.PASSWORD: FieldType(_read_password, {"type": "string"}, lambda _: MASK),
+    Format.FILE: FieldType(_read_file, {"type": "string"}, escape),
+}

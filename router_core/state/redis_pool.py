@@ -1,0 +1,155 @@
+"""Connections to Redis: at an address or to the primary that Sentinels name, with or without TLS."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import Any
+
+import redis.asyncio as aioredis
+from redis import exceptions as redis_errors
+from redis.asyncio.connection import AbstractConnection, Connection, SSLConnection
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from openfall.router_core.catalog.redis_server import RedisServer
+from openfall.router_core.state.errors import SentinelTrouble
+from openfall.router_core.state.sentinel import Sentinels
+
+CONNECT_TIMEOUT_SECONDS = 2.0
+
+
+def redact_url(url: str) -> str:
+    """A Redis URL without its password."""
+    return re.sub(r"([?&]password=)[^&]*", r"\1…", re.sub(r"(://[^:@/]*):\S*@", r"\1:…@", url))
+
+
+def server_at(server: RedisServer | str) -> RedisServer:
+    """The server at an address, if only that is given."""
+    return RedisServer(url=server) if isinstance(server, str) else server
+
+
+def display_address(server: RedisServer) -> str:
+    """Where a server is, for people: without a password."""
+    if server.url is not None:
+        return redact_url(server.url)
+    return f"Sentinel service {server.service} ({', '.join(server.sentinels)})"
+
+
+def open_pool(server: RedisServer, **more: Any) -> aioredis.ConnectionPool:
+    """A pool of connections. Closing it ends all that belongs to it."""
+    # One retry owner: no layer below sends a command twice. RESP2: as many jobs as RESP3 with 6 % less CPU, measured.
+    options = {
+        "protocol": 2,
+        "socket_connect_timeout": CONNECT_TIMEOUT_SECONDS,
+        "retry": Retry(NoBackoff(), 0),
+        **_credentials(server),
+        **more,
+    }
+    if server.sentinels:
+        return _PrimaryPool(server, **options)
+    options |= _tls(server)
+    if server.confirms:
+        options["redis_connect_func"] = _check_confirmation
+    return aioredis.ConnectionPool.from_url(server.url or "", **options)
+
+
+def _credentials(server: RedisServer) -> dict[str, Any]:
+    password = server.password.get_secret_value() if server.password else None
+    values = {"username": server.username, "password": password, "db": server.database}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _tls(server: RedisServer) -> dict[str, Any]:
+    if not server.uses_tls:
+        return {}
+    return {
+        "ssl_ca_certs": server.tls_ca,
+        "ssl_certfile": server.tls_certificate,
+        "ssl_keyfile": server.tls_key,
+        "ssl_check_hostname": server.tls_check_hostname,
+    }
+
+
+async def _check_confirmation(connection: AbstractConnection) -> None:
+    """Fail if this server cannot confirm that a write is on its disk."""
+    await connection.on_connect()
+    await _ask(connection, "WAITAOF", 1, 0, 1)
+
+
+async def _ask(connection: AbstractConnection, *command: Any) -> Any:
+    await connection.send_command(*command, check_health=False)
+    return await connection.read_response()
+
+
+class _ToPrimary:
+    """A part of a connection class: it asks for the primary before it connects, and leaves a server that is none."""
+
+    def __init__(self, *, sentinels: Sentinels, confirms: bool, **options: Any) -> None:
+        self._sentinels, self._confirms = sentinels, confirms
+        super().__init__(**options)
+
+    async def connect_check_health(self, check_health: bool = True, retry_socket_connect: bool = True) -> None:
+        if self.is_connected:  # type: ignore[attr-defined]
+            return
+        self.host, self.port = await self._sentinels.address()
+        try:
+            await super().connect_check_health(check_health, retry_socket_connect)  # type: ignore[misc]
+        except (redis_errors.ConnectionError, redis_errors.TimeoutError):
+            self._sentinels.forget()
+            raise
+
+    async def on_connect_check_health(self, check_health: bool = True) -> None:
+        await super().on_connect_check_health(check_health)  # type: ignore[misc]
+        info = await _ask(self, "INFO", "replication")  # type: ignore[arg-type]
+        if b"role:master" not in info:
+            place = f"{self.host}:{self.port}"
+            message = f"{place}, which the Sentinels name, is a replica now: a failover is under way"
+            raise SentinelTrouble(message, refused=False)
+        if self._confirms:
+            await _ask(self, "WAITAOF", 1, 0, 1)  # type: ignore[arg-type]
+
+    async def read_response(self, *args: Any, **options: Any) -> Any:
+        try:
+            return await super().read_response(*args, **options)  # type: ignore[misc]
+        except redis_errors.ReadOnlyError:
+            await self.disconnect(nowait=True)  # type: ignore[attr-defined]
+            raise Demoted(f"{self.host}:{self.port} is no primary any more") from None
+
+
+class _PrimaryConnection(_ToPrimary, Connection):
+    pass
+
+
+class _PrimarySSLConnection(_ToPrimary, SSLConnection):
+    pass
+
+
+class Demoted(redis_errors.ConnectionError):
+    """This server was the primary. It did not carry out the command."""
+
+
+class _PrimaryPool(aioredis.ConnectionPool):
+    """Connections to the primary. When it is another one, those to the old one are closed at once: it may be frozen,
+    or answer as if nothing had happened."""
+
+    def __init__(self, server: RedisServer, **options: Any) -> None:
+        self._sentinels = Sentinels(server, {"ssl": True, **_tls(server)} if server.tls else {}, self._leave)
+        self._leaving: set[asyncio.Task[None]] = set()
+        super().__init__(
+            _PrimarySSLConnection if server.tls else _PrimaryConnection,
+            sentinels=self._sentinels,
+            confirms=server.confirms,
+            **_tls(server),
+            **options,
+        )
+
+    def _leave(self) -> None:
+        for connection in (*self._available_connections, *self._in_use_connections):
+            task = asyncio.ensure_future(connection.disconnect(nowait=True))
+            self._leaving.add(task)
+            task.add_done_callback(self._leaving.discard)
+
+    async def aclose(self) -> None:
+        await self._sentinels.close()
+        await super().aclose()

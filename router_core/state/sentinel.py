@@ -1,0 +1,139 @@
+"""Where the primary of a Sentinel service is, and the moment at which it is another one.
+
+Several Sentinels answer, and the one with the highest configuration epoch is right: another may be cut off. A Sentinel
+announces a new primary (`+switch-master`). The announcement can be lost, so the Sentinels are also asked every
+`WATCH_SECONDS`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from itertools import cycle
+from typing import Any, NamedTuple
+
+import redis.asyncio as aioredis
+from redis import exceptions as redis_errors
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from openfall.router_core.catalog.redis_server import RedisServer
+from openfall.router_core.state.cancellation import cancel_all
+from openfall.router_core.state.errors import SentinelTrouble
+
+ASK_SECONDS = 1.0
+"""Limit for one Sentinel. A frozen one delays nothing while a majority answers."""
+WATCH_SECONDS = 2.0
+"""A new primary is noticed within this time, if its announcement is lost."""
+RETRY_SECONDS = 0.5
+
+Address = tuple[str, int]
+
+
+class _Answer(NamedTuple):
+    """Answers compare by their epoch first."""
+
+    epoch: int
+    address: Address
+
+
+class Sentinels:
+    """The Sentinels of a server. `on_switch` is called when the primary is another one."""
+
+    def __init__(self, server: RedisServer, transport: dict[str, Any], on_switch: Callable[[], None]) -> None:
+        self._service, self._on_switch = server.service or "", on_switch
+        self._names = ", ".join(server.sentinels)
+        password = server.sentinel_password.get_secret_value() if server.sentinel_password else None
+        self._clients = [
+            aioredis.Redis(
+                host=name.rpartition(":")[0].strip("[]"),
+                port=int(name.rpartition(":")[2]),
+                username=server.sentinel_username,
+                password=password,
+                protocol=2,
+                socket_timeout=ASK_SECONDS,
+                socket_connect_timeout=ASK_SECONDS,
+                retry=Retry(NoBackoff(), 0),
+                **transport,
+            )
+            for name in server.sentinels
+        ]
+        self._newest: _Answer | None = None
+        self._watch: asyncio.Task[None] | None = None
+
+    async def address(self) -> Address:
+        """The address of the primary. Raises `SentinelTrouble`."""
+        answer = await self._ask(enough=len(self._clients) // 2 + 1)
+        if self._watch is None:
+            self._watch = asyncio.create_task(self._watch_for_switches(), name="sentinel")
+        return answer.address
+
+    def forget(self) -> None:
+        """Trust the next answers, whatever their epoch: the primary could not be used."""
+        self._newest = None
+
+    async def close(self) -> None:
+        await cancel_all(self._watch)
+        self._watch = None
+        await asyncio.gather(*(client.aclose() for client in self._clients), return_exceptions=True)
+
+    async def _watch_for_switches(self) -> None:
+        for client in cycle(self._clients):
+            try:
+                async with client.pubsub(ignore_subscribe_messages=True) as pubsub:
+                    await pubsub.subscribe("+switch-master")
+                    while True:
+                        await pubsub.get_message(timeout=WATCH_SECONDS)
+                        await self._notice_switch()
+            except (redis_errors.RedisError, OSError):
+                await asyncio.sleep(RETRY_SECONDS)
+
+    async def _notice_switch(self) -> None:
+        before = self._newest
+        answer = await self._ask(enough=len(self._clients))
+        if before is not None and answer.address != before.address:
+            self._on_switch()
+
+    async def _ask(self, enough: int) -> _Answer:
+        """The newest of `enough` answers, or of all that there are."""
+        pending = {asyncio.create_task(self._ask_one(client)) for client in self._clients}
+        answers: list[_Answer] = []
+        errors: list[Exception] = []
+        try:
+            while pending and len(answers) < enough:
+                done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    try:
+                        answers.append(task.result())
+                    except (redis_errors.RedisError, OSError) as error:
+                        errors.append(error)
+        finally:
+            await cancel_all(*pending)
+        if not answers:
+            raise self._trouble(errors)
+        self._newest = max([*answers, *([self._newest] if self._newest else [])])
+        return self._newest
+
+    async def _ask_one(self, client: aioredis.Redis) -> _Answer:
+        reply: list[bytes] = await client.execute_command(  # type: ignore[no-untyped-call]
+            "SENTINEL", "MASTER", self._service
+        )
+        fields = dict(zip(reply[::2], reply[1::2], strict=True))
+        return _Answer(int(fields[b"config-epoch"]), (fields[b"ip"].decode(), int(fields[b"port"])))
+
+    def _trouble(self, errors: Sequence[Exception]) -> SentinelTrouble:
+        """What the Sentinels say, if they say something; else that they do not answer."""
+        texts = [str(error) for error in errors]
+        where = f"the Sentinels ({self._names})"
+        if any("No such master" in text for text in texts):
+            remedy = f"they do not monitor {self._service!r}: `redis: {{service: ...}}` is the NAME of their"
+            return SentinelTrouble(f"{where} answer, but {remedy} `sentinel monitor NAME ...`", refused=True)
+        if any(isinstance(error, redis_errors.AuthenticationError) or "NOAUTH" in str(error) for error in errors):
+            remedy = "set `redis: {sentinel_username: ..., sentinel_password: ...}`"
+            return SentinelTrouble(f"{where} refuse the user or the password: {remedy}", refused=True)
+        if any("NOPERM" in text or "has no permissions" in text for text in texts):
+            remedy = "allow it `sentinel|master` and `subscribe`"
+            return SentinelTrouble(f"{where} do not allow their user to ask for the primary: {remedy}", refused=True)
+        if any("unknown command" in text for text in texts):
+            return SentinelTrouble(f"{where} are no Sentinels: is that the port of Redis itself?", refused=True)
+        return SentinelTrouble(f"none of {where} answers: do they run? ({texts[0] if texts else ''})", refused=False)
