@@ -156,4 +156,4 @@ def _twice(server: RedisServer, url: str) -> Iterator[Contradiction]:
 
 def _written(server: RedisServer, keys: tuple[str, ...]) -> list[str]:
     """Those of these keys that differ from their defaults."""
-    return [key for key in keys if getattr(server, key) not in (None, False)]
+    return [key for key in keys if getattr(server, key) is not None and getattr(server, key) is not False]

@@ -192,6 +192,7 @@ _TLS_REMEDIES: _Remedies = (
 
 _REMEDIES: _Remedies = (
     (("WRONGPASS", "invalid username-password", "invalid password"), StoreRefused, "wrong password or user in its URL"),
+    (("without any password configured",), StoreRefused, "Redis has no password: remove it from the configuration"),
     (("NOAUTH", "Authentication required"), StoreRefused, "Redis wants a password in its URL (redis://:PASSWORD@HOST)"),
     (("NOPERM", "has no permissions"), StoreRefused, "this Redis user may not do that: give it more rights"),
     (

@@ -33,7 +33,7 @@ def display_address(server: RedisServer) -> str:
     """Where a server is, for people: without a password."""
     if server.url is not None:
         return redact_url(server.url)
-    return f"Sentinel service {server.service} ({', '.join(server.sentinels)})"
+    return f"the primary of Sentinel service {server.service} ({', '.join(server.sentinels)})"
 
 
 def open_pool(server: RedisServer, **more: Any) -> aioredis.ConnectionPool:

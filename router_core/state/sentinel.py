@@ -54,6 +54,7 @@ class Sentinels:
                 socket_timeout=ASK_SECONDS,
                 socket_connect_timeout=ASK_SECONDS,
                 retry=Retry(NoBackoff(), 0),
+                decode_responses=True,
                 **transport,
             )
             for name in server.sentinels
@@ -115,11 +116,10 @@ class Sentinels:
         return self._newest
 
     async def _ask_one(self, client: aioredis.Redis) -> _Answer:
-        reply: list[bytes] = await client.execute_command(  # type: ignore[no-untyped-call]
-            "SENTINEL", "MASTER", self._service
-        )
-        fields = dict(zip(reply[::2], reply[1::2], strict=True))
-        return _Answer(int(fields[b"config-epoch"]), (fields[b"ip"].decode(), int(fields[b"port"])))
+        view = await client.sentinel_master(self._service)  # type: ignore[no-untyped-call]
+        # In this order: during a failover the epoch of `SENTINEL MASTER` is new before its address is.
+        address = await client.sentinel_get_master_addr_by_name(self._service)  # type: ignore[no-untyped-call]
+        return _Answer(view["config-epoch"], address)
 
     def _trouble(self, errors: Sequence[Exception]) -> SentinelTrouble:
         """What the Sentinels say, if they say something; else that they do not answer."""
@@ -132,7 +132,7 @@ class Sentinels:
             remedy = "set `redis: {sentinel_username: ..., sentinel_password: ...}`"
             return SentinelTrouble(f"{where} refuse the user or the password: {remedy}", refused=True)
         if any("NOPERM" in text or "has no permissions" in text for text in texts):
-            remedy = "allow it `sentinel|master` and `subscribe`"
+            remedy = "allow it `sentinel|master`, `sentinel|get-master-addr-by-name` and `subscribe`"
             return SentinelTrouble(f"{where} do not allow their user to ask for the primary: {remedy}", refused=True)
         if any("unknown command" in text for text in texts):
             return SentinelTrouble(f"{where} are no Sentinels: is that the port of Redis itself?", refused=True)

@@ -1,0 +1,166 @@
+"""Three real Sentinels: connections find the primary, follow it, and leave a server that is none any more."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import tempfile
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from openfall.router_core.catalog.redis_server import RedisServer
+from openfall.router_core.state.errors import StoreError, StoreRefused, StoreUnreachable
+from openfall.router_core.state.job_events import EventHub
+from openfall.router_core.state.redis_connection import REPLY_TIMEOUT_SECONDS, RedisConnection
+from tests.sentinel_group import SentinelGroup
+
+pytestmark = pytest.mark.slow
+
+HEARTBEAT = {"inbox": "x", "group": "g", "reader": "r", "limit": 5, "after": "-"}
+
+
+@pytest.fixture(scope="module")
+def group() -> Iterator[SentinelGroup]:
+    with tempfile.TemporaryDirectory(prefix="of-") as home:
+        own = SentinelGroup(Path(home))
+        try:
+            yield own.start()
+        finally:
+            own.close()
+
+
+async def persist(step: Callable[[], Awaitable[Any]]) -> list[StoreError]:
+    """Repeat a step until Redis takes it. The errors before that."""
+    errors: list[StoreError] = []
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                await step()
+            except StoreUnreachable as error:
+                errors.append(error)
+                await asyncio.sleep(0.05)
+            else:
+                return errors
+
+
+def test_after_a_kill_of_the_primary_the_next_commands_reach_the_new_one_which_has_the_scripts(group) -> None:
+    async def story() -> None:
+        async with RedisConnection(group.server) as link:
+            await link.script("inbox_heartbeat", HEARTBEAT)
+            old = group.primary()
+            group.kill(old)
+            errors = await persist(lambda: link.command("SET", "after", "kill"))
+            assert all(f"{old}" in str(error) for error in errors)
+            new = group.wait_for_failover(old)
+            with group.client(new) as client:
+                assert client.get("after") == "kill"
+                assert client.execute_command("FUNCTION LIST")
+            await link.script("inbox_heartbeat", HEARTBEAT)
+            group.start_server(old, replica_of=new)
+            group.wait_for_replicas(2)
+
+    asyncio.run(story())
+
+
+def test_a_frozen_primary_holds_no_command_longer_than_the_failover_and_serves_nothing_when_it_wakes(group) -> None:
+    async def story() -> None:
+        async with RedisConnection(group.server) as link:
+            await link.command("SET", "frozen", "before")
+            old = group.primary()
+            group.send(old, signal.SIGSTOP)
+            try:
+                began = asyncio.get_running_loop().time()
+                await persist(lambda: link.command("SET", "frozen", "during"))
+                assert asyncio.get_running_loop().time() - began < 2 * REPLY_TIMEOUT_SECONDS + 5
+            finally:
+                group.send(old, signal.SIGCONT)
+            for _ in range(50):
+                assert await link.command("GET", "frozen") == b"during"
+            assert group.wait_for_failover(old) != old
+            group.wait_for_replicas(2)
+
+    asyncio.run(story())
+
+
+def test_a_write_that_a_demoted_server_refuses_is_carried_out_by_the_primary(group) -> None:
+    async def story() -> None:
+        async with RedisConnection(group.server) as link:
+            await link.command("SET", "demoted", 0)
+            old = group.primary()
+            with group.client(old) as client, group.client(next(p for p in group.servers if p != old)) as other:
+                client.execute_command("REPLICAOF", "127.0.0.1", other.connection_pool.connection_kwargs["port"])
+                errors = await persist(lambda: link.command("SET", "demoted", 1))
+            assert all("replica now" in str(error) or "no primary" in str(error) for error in errors)
+            assert await link.command("GET", "demoted") == b"1"
+            group.wait_for_replicas(2)
+
+    asyncio.run(story())
+
+
+def test_a_subscription_follows_the_primary(group) -> None:
+    async def story() -> None:
+        hub, changed = EventHub(group.server), asyncio.Event()
+        await hub.add("job", changed)
+        old = group.primary()
+        group.kill(old)
+        new = group.wait_for_failover(old)
+        async with asyncio.timeout(30):
+            with group.client(new) as client:
+                while not client.publish("of:job-changed:job", "x"):
+                    await asyncio.sleep(0.05)
+            await changed.wait()
+        await hub.close()
+        group.start_server(old, replica_of=new)
+        group.wait_for_replicas(2)
+
+    asyncio.run(story())
+
+
+def connect(server: RedisServer) -> str:
+    async def try_once() -> str:
+        async with RedisConnection(server) as link:
+            with pytest.raises(StoreError) as raised:
+                await link.command("PING")
+            return f"{type(raised.value).__name__}: {raised.value}"
+
+    return asyncio.run(try_once())
+
+
+def test_an_unknown_service_is_refused_with_the_key_to_correct(group) -> None:
+    told = connect(RedisServer(sentinels=group.server.sentinels, service="other"))
+    assert told.startswith(StoreRefused.__name__)
+    assert "they do not monitor 'other'" in told
+    assert "service" in told
+
+
+def test_sentinels_that_do_not_run_are_named(group) -> None:
+    told = connect(RedisServer(sentinels=("127.0.0.1:1", "127.0.0.1:2"), service="jobs"))
+    assert told.startswith(StoreUnreachable.__name__)
+    assert "none of the Sentinels (127.0.0.1:1, 127.0.0.1:2) answers" in told
+
+
+def test_one_sentinel_of_three_that_runs_is_enough(group) -> None:
+    async def story() -> None:
+        running = group.server.sentinels[0]
+        server = RedisServer(sentinels=("127.0.0.1:1", running, "127.0.0.1:2"), service="jobs")
+        async with RedisConnection(server) as link:
+            assert await link.command("PING") == b"PONG"
+
+    asyncio.run(story())
+
+
+def test_the_port_of_redis_in_the_place_of_a_sentinel_is_named(group) -> None:
+    told = connect(RedisServer(sentinels=(f"127.0.0.1:{group.primary()}",), service="jobs"))
+    assert told.startswith(StoreRefused.__name__)
+    assert "are no Sentinels" in told
+
+
+def test_a_wrong_password_of_the_primary_is_no_secret_and_names_the_remedy(group) -> None:
+    told = connect(group.server.model_copy(update={"password": SecretStr("hunter2")}))
+    assert told.startswith(StoreRefused.__name__)
+    assert "password" in told
+    assert "hunter2" not in told
