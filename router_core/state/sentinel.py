@@ -116,9 +116,9 @@ class Sentinels:
         return self._newest
 
     async def _ask_one(self, client: aioredis.Redis) -> _Answer:
-        view = await client.sentinel_master(self._service)  # type: ignore[no-untyped-call]
+        view: Any = await client.sentinel_master(self._service)
         # In this order: during a failover the epoch of `SENTINEL MASTER` is new before its address is.
-        address = await client.sentinel_get_master_addr_by_name(self._service)  # type: ignore[no-untyped-call]
+        address: Any = await client.sentinel_get_master_addr_by_name(self._service)
         return _Answer(view["config-epoch"], address)
 
     def _trouble(self, errors: Sequence[Exception]) -> SentinelTrouble:

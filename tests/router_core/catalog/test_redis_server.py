@@ -54,8 +54,8 @@ def test_keys_that_fit_together_are_accepted(keys: dict[str, Any]) -> None:
 def test_keys_that_contradict_each_other_are_refused_with_the_remedy(
     keys: dict[str, Any], reported: str, message: str, remedy: str
 ) -> None:
-    (one,) = contradictions(RedisServer(**keys))
-    assert (one.key, message in one.message, remedy in one.remedy) == (reported, True, True)
+    (problem,) = contradictions(RedisServer(**keys))
+    assert (problem.key, message in problem.message, remedy in problem.remedy) == (reported, True, True)
 
 
 def test_another_address_keeps_the_durability() -> None:

@@ -103,16 +103,15 @@ def test_a_write_that_a_demoted_server_refuses_is_carried_out_by_the_primary(gro
 
 def test_a_subscription_follows_the_primary(group) -> None:
     async def story() -> None:
-        hub, changed = EventHub(group.server), asyncio.Event()
-        await hub.add("job", changed)
-        old = group.primary()
-        group.kill(old)
-        new = group.wait_for_failover(old)
-        async with asyncio.timeout(30):
-            with group.client(new) as client:
-                while not client.publish("of:job-changed:job", "x"):
-                    await asyncio.sleep(0.05)
-            await changed.wait()
+        hub = EventHub(group.server)
+        async with hub.subscribe("job"):
+            old = group.primary()
+            group.kill(old)
+            new = group.wait_for_failover(old)
+            async with asyncio.timeout(30):
+                with group.client(new) as client:
+                    while not client.publish("of:job-changed:job", "x"):
+                        await asyncio.sleep(0.05)
         await hub.close()
         group.start_server(old, replica_of=new)
         group.wait_for_replicas(2)
@@ -131,16 +130,16 @@ def connect(server: RedisServer) -> str:
 
 
 def test_an_unknown_service_is_refused_with_the_key_to_correct(group) -> None:
-    told = connect(RedisServer(sentinels=group.server.sentinels, service="other"))
-    assert told.startswith(StoreRefused.__name__)
-    assert "they do not monitor 'other'" in told
-    assert "service" in told
+    message = connect(RedisServer(sentinels=group.server.sentinels, service="other"))
+    assert message.startswith(StoreRefused.__name__)
+    assert "they do not monitor 'other'" in message
+    assert "service" in message
 
 
 def test_sentinels_that_do_not_run_are_named(group) -> None:
-    told = connect(RedisServer(sentinels=("127.0.0.1:1", "127.0.0.1:2"), service="jobs"))
-    assert told.startswith(StoreUnreachable.__name__)
-    assert "none of the Sentinels (127.0.0.1:1, 127.0.0.1:2) answers" in told
+    message = connect(RedisServer(sentinels=("127.0.0.1:1", "127.0.0.1:2"), service="jobs"))
+    assert message.startswith(StoreUnreachable.__name__)
+    assert "none of the Sentinels (127.0.0.1:1, 127.0.0.1:2) answers" in message
 
 
 def test_one_sentinel_of_three_that_runs_is_enough(group) -> None:
@@ -154,13 +153,13 @@ def test_one_sentinel_of_three_that_runs_is_enough(group) -> None:
 
 
 def test_the_port_of_redis_in_the_place_of_a_sentinel_is_named(group) -> None:
-    told = connect(RedisServer(sentinels=(f"127.0.0.1:{group.primary()}",), service="jobs"))
-    assert told.startswith(StoreRefused.__name__)
-    assert "are no Sentinels" in told
+    message = connect(RedisServer(sentinels=(f"127.0.0.1:{group.primary()}",), service="jobs"))
+    assert message.startswith(StoreRefused.__name__)
+    assert "are no Sentinels" in message
 
 
 def test_a_wrong_password_of_the_primary_is_no_secret_and_names_the_remedy(group) -> None:
-    told = connect(group.server.model_copy(update={"password": SecretStr("hunter2")}))
-    assert told.startswith(StoreRefused.__name__)
-    assert "password" in told
-    assert "hunter2" not in told
+    message = connect(group.server.model_copy(update={"password": SecretStr("hunter2")}))
+    assert message.startswith(StoreRefused.__name__)
+    assert "password" in message
+    assert "hunter2" not in message
