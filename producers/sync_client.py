@@ -22,8 +22,8 @@ from openfall.producers.prompt import Prompt
 from openfall.producers.request import JobRequest, SubmitOptions
 from openfall.producers.runtime import CallOutcome, ResolveOptions, RuntimeModel
 from openfall.producers.submit import RETRY_FOR_SECONDS, SubmitError
-from openfall.router_core.errors import InvalidOperation
 from openfall.router_core.catalog.redis_server import RedisServer
+from openfall.router_core.errors import InvalidOperation
 from openfall.router_core.jobs.result import Result
 from openfall.router_core.state.jobs import JobRecord, Receipt
 

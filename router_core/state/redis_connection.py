@@ -14,8 +14,8 @@ from pydantic_core import from_json, to_json
 from redis import exceptions as redis_errors
 from redis.asyncio.connection import AbstractConnection
 
-from openfall.router_core.errors import InvalidOperation
 from openfall.router_core.catalog.redis_server import RedisServer
+from openfall.router_core.errors import InvalidOperation
 from openfall.router_core.state import scripts
 from openfall.router_core.state.cancellation import cancel_all
 from openfall.router_core.state.errors import StoreFull, translate
